@@ -1,0 +1,335 @@
+/*
+ * Kerberos and nothing else: who is at the other end, and may they be this user?
+ *
+ * The first half runs as the gate: as root while it reads the keytab, then as
+ * the gate's user. The second half runs in the session as the owner of the
+ * mailbox, without any key. The client's octets are not trusted; libkrb5 and
+ * the keytab are.
+ *
+ * krb5_recvauth is not used: it allocates what the peer says (up to 2 GiB),
+ * reads without a time limit, and can return 0 without having seen a ticket.
+ * Its parts behind the framing are public, and are what is called here.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <krb5.h>
+#include <profile.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "auth.h"
+#include "log.h"
+
+struct auth {
+	krb5_context context;
+	krb5_keytab keys;         /* in memory: pop/ and pop3/ only */
+	krb5_principal name;      /* ours, for a KRB-ERROR */
+	krb5_data answer;         /* what the last auth_answer points to */
+};
+
+/* Logs what libkrb5 could not do. */
+static void
+complain(krb5_context context, krb5_error_code problem, const char *what)
+{
+	struct log_text t;
+	const char *text = krb5_get_error_message(context, problem);
+
+	log_event(LOG_ERR, "failed", "what=\"%s\" error=\"%s\"", what,
+	    log_words(&t, text));
+	krb5_free_error_message(context, text);
+}
+
+/* pop/HOST or pop3/HOST; Emacs' movemail asks for the latter. */
+static bool
+is_pop(krb5_const_principal p)
+{
+	const krb5_data *first = p->data;
+
+	if (p->length != 2)
+		return false;
+	return (first->length == 3 && memcmp(first->data, "pop", 3) == 0) ||
+	    (first->length == 4 && memcmp(first->data, "pop3", 4) == 0);
+}
+
+/*
+ * Copies the wanted keys. Returns how many, or -1 with *problem set.
+ *
+ * A keytab in memory is read before the chroot hides the file; and it holds
+ * no host/ or HTTP/ key, which libkrb5 would otherwise try on every ticket.
+ */
+static int
+copy_keys(struct auth *a, krb5_keytab from, krb5_const_principal only,
+    krb5_error_code *problem)
+{
+	krb5_kt_cursor cursor;
+	krb5_keytab_entry entry;
+	int n = 0;
+
+	if ((*problem = krb5_kt_start_seq_get(a->context, from, &cursor)) != 0)
+		return -1;
+	while ((*problem = krb5_kt_next_entry(a->context, from, &entry,
+		    &cursor)) == 0) {
+		bool wanted = is_pop(entry.principal) &&
+		    (only == NULL ||
+			krb5_principal_compare(a->context, entry.principal, only));
+
+		if (wanted)
+			*problem = krb5_kt_add_entry(a->context, a->keys, &entry);
+		if (wanted && a->name == NULL && *problem == 0)
+			*problem = krb5_copy_principal(a->context,
+			    entry.principal, &a->name);
+		krb5_free_keytab_entry_contents(a->context, &entry);
+		if (*problem != 0)
+			break;
+		n += wanted;
+	}
+	krb5_kt_end_seq_get(a->context, from, &cursor);
+	return *problem == KRB5_KT_END ? n : -1;
+}
+
+/* Opens the keytab and takes what we may use from it. Returns 0, or -1 having logged why. */
+static int
+load_keys(struct auth *a, const char *keytab, const char *service)
+{
+	krb5_keytab from;
+	krb5_principal only = NULL;
+	krb5_error_code problem;
+	int n;
+
+	if (service != NULL &&
+	    (problem = krb5_parse_name(a->context, service, &only)) != 0) {
+		complain(a->context, problem, "reading the name of the service");
+		return -1;
+	}
+	problem = keytab != NULL ? krb5_kt_resolve(a->context, keytab, &from) :
+				   krb5_kt_default(a->context, &from);
+	if (problem == 0)
+		problem = krb5_kt_resolve(a->context, "MEMORY:gate", &a->keys);
+	if (problem != 0) {
+		complain(a->context, problem, "naming the keytab");
+		return -1;
+	}
+	n = copy_keys(a, from, only, &problem);
+	krb5_kt_close(a->context, from);
+	krb5_free_principal(a->context, only);
+	if (n == -1)
+		complain(a->context, problem, "reading the keytab");
+	else if (n == 0)
+		log_event(LOG_ERR, "failed", "what=\"reading the keytab\" "
+		    "error=\"no key for %s in it\"",
+		    service != NULL ? "the service named by -s" : "pop/ or pop3/");
+	return n > 0 ? 0 : -1;
+}
+
+struct auth *
+auth_open(const char *keytab, const char *service, const char *replay)
+{
+	struct auth *a = calloc(1, sizeof(*a));
+	krb5_error_code problem;
+	char *realm;
+
+	/* The cache's name is ours to give: krb5.conf could say "none:". */
+	if (a == NULL || setenv("KRB5RCACHENAME", replay, 1) == -1)
+		fatal("preparing Kerberos");
+	if ((problem = krb5_init_context(&a->context)) != 0) {
+		complain(NULL, problem, "krb5_init_context");
+		return NULL;
+	}
+	/* Asked for once, so that the context knows it when krb5.conf is out of sight. */
+	if (krb5_get_default_realm(a->context, &realm) == 0)
+		krb5_free_default_realm(a->context, realm);
+	return load_keys(a, keytab, service) == 0 ? a : NULL;
+}
+
+static void
+set_answer(struct auth *a, struct auth_answer *answer)
+{
+	answer->data = a->answer.data;
+	answer->size = a->answer.length;
+}
+
+/*
+ * The KRB-ERROR of krb5_recvauth: the protocol's code, or "generic" for what
+ * has none, and the standard text with its NUL, which old clients print as a
+ * string.
+ */
+static void
+make_error(struct auth *a, krb5_error_code problem, struct auth_answer *answer)
+{
+	const char *text = error_message(problem);
+	krb5_error e = { .server = a->name };
+
+	krb5_us_timeofday(a->context, &e.stime, &e.susec);
+	if (problem < ERROR_TABLE_BASE_krb5 || problem > ERROR_TABLE_BASE_krb5 + 127)
+		problem = KRB5KRB_ERR_GENERIC;
+	e.error = (krb5_ui_4)(problem - ERROR_TABLE_BASE_krb5);
+	e.text.data = (char *)(uintptr_t)text;
+	e.text.length = (unsigned)strlen(text) + 1;
+	krb5_free_data_contents(a->context, &a->answer);
+	if (krb5_mk_error(a->context, &e, &a->answer) != 0)
+		a->answer = (krb5_data){ .length = 0 };
+	set_answer(a, answer);
+}
+
+void
+auth_refuse(struct auth *a, struct auth_answer *answer)
+{
+	make_error(a, KRB5KRB_AP_ERR_MSG_TYPE, answer);
+}
+
+/* A principal's text form into to[AUTH_NAME]; -1 when it does not fit. */
+static krb5_error_code
+name_of(krb5_context context, krb5_const_principal p, char *to)
+{
+	char *text;
+	krb5_error_code problem = krb5_unparse_name(context, p, &text);
+
+	if (problem != 0)
+		return problem;
+	if (strlcpy(to, text, AUTH_NAME) >= AUTH_NAME)
+		problem = KRB5_PARSE_MALFORMED;
+	krb5_free_unparsed_name(context, text);
+	return problem;
+}
+
+/* Fills *peer from a ticket that has been proven. Returns 0 or a krb5 error. */
+static krb5_error_code
+describe(struct auth *a, krb5_auth_context session, const krb5_ticket *ticket,
+    struct auth_peer *peer)
+{
+	krb5_error_code problem;
+	krb5_keyblock *key = NULL;
+
+	/* libkrb5 puts the keytab's name here, whatever the client claimed. */
+	if (!is_pop(ticket->server))
+		return KRB5KRB_AP_WRONG_PRINC;
+	problem = name_of(a->context, ticket->server, peer->service);
+	if (problem == 0)
+		problem = name_of(a->context, ticket->enc_part2->client,
+		    peer->principal);
+	if (problem == 0)
+		problem = krb5_auth_con_getkey(a->context, session, &key);
+	if (problem == 0)
+		problem = krb5_enctype_to_name(key->enctype, FALSE,
+		    peer->enctype, sizeof(peer->enctype));
+	krb5_free_keyblock(a->context, key);
+	return problem;
+}
+
+/*
+ * An auth context with a replay cache. krb5_rd_req installs none by itself
+ * when no server name is given, and KPOP has no later proof of the session
+ * key: the cache is the only guard against replay. No addresses are set, so
+ * addressed tickets work from behind NAT.
+ */
+static krb5_error_code
+new_session(struct auth *a, krb5_auth_context *session)
+{
+	static const krb5_data piece = { .data = (char *)(uintptr_t)"pop", .length = 3 };
+	krb5_error_code problem = krb5_auth_con_init(a->context, session);
+	krb5_rcache cache;
+
+	if (problem == 0)
+		problem = krb5_get_server_rcache(a->context, &piece, &cache);
+	if (problem == 0)
+		problem = krb5_auth_con_setrcache(a->context, *session, cache);
+	return problem;
+}
+
+/* The whole judgement: 0 or why not. The AP-REP is made before anything says yes. */
+static krb5_error_code
+judge(struct auth *a, krb5_auth_context session, const krb5_data *ap_req,
+    struct auth_peer *peer)
+{
+	krb5_error_code problem;
+	krb5_flags options = 0;
+	krb5_ticket *ticket = NULL;
+
+	problem = krb5_rd_req(a->context, &session, ap_req, NULL, a->keys,
+	    &options, &ticket);
+	if (problem == 0 && (ticket == NULL || ticket->enc_part2 == NULL))
+		problem = KRB5KRB_AP_ERR_MODIFIED;
+	if (problem == 0)
+		problem = describe(a, session, ticket, peer);
+	krb5_free_ticket(a->context, ticket);
+	if (problem != 0)
+		return problem;
+	peer->mutual = (options & AP_OPTS_MUTUAL_REQUIRED) != 0;
+	return peer->mutual ? krb5_mk_rep(a->context, session, &a->answer) : 0;
+}
+
+int
+auth_accept(struct auth *a, const void *ap_req, size_t n,
+    struct auth_peer *peer, struct auth_answer *answer)
+{
+	krb5_data request = { .data = (char *)(uintptr_t)ap_req, .length = (unsigned)n };
+	krb5_auth_context session = NULL;
+	krb5_error_code problem;
+
+	krb5_free_data_contents(a->context, &a->answer);
+	memset(peer, 0, sizeof(*peer));
+	problem = new_session(a, &session);
+	if (problem == 0)
+		problem = judge(a, session, &request, peer);
+	if (problem != 0) {
+		struct log_text t;
+		const char *text = krb5_get_error_message(a->context, problem);
+
+		log_event(LOG_NOTICE, "refused", "reason=\"Kerberos\" "
+		    "error=\"%s\"", log_words(&t, text));
+		krb5_free_error_message(a->context, text);
+		make_error(a, problem, answer);
+	} else
+		set_answer(a, answer);
+	krb5_auth_con_free(a->context, session);
+	return problem == 0 ? 0 : -1;
+}
+
+/* Whether the user has a .k5login where krb5.conf says it is. Seen as the user, like libkrb5 sees it. */
+static bool
+has_k5login(krb5_context context, const char *user, const char *home)
+{
+	char path[4096], *directory = NULL;
+	profile_t profile;
+
+	if (krb5_get_profile(context, &profile) != 0)
+		return false;
+	if (profile_get_string(profile, "libdefaults", "k5login_directory",
+		NULL, NULL, &directory) == 0 && directory != NULL)
+		snprintf(path, sizeof(path), "%s/%s", directory, user);
+	else
+		snprintf(path, sizeof(path), "%s/.k5login", home);
+	profile_release_string(directory);
+	profile_release(profile);
+	return access(path, F_OK) == 0;
+}
+
+const char *
+auth_permitted(const char *principal, const char *user, const char *home)
+{
+	krb5_context context;
+	krb5_principal who;
+	krb5_error_code problem;
+	char local[128];
+
+	if ((problem = krb5_init_context(&context)) != 0) {
+		complain(NULL, problem, "krb5_init_context");
+		return NULL;
+	}
+	if ((problem = krb5_parse_name(context, principal, &who)) != 0) {
+		complain(context, problem, "reading the principal");
+		return NULL;
+	}
+	if (!krb5_kuserok(context, who, user))
+		return NULL;
+	if (has_k5login(context, user, home))
+		return "k5login";
+	if (krb5_aname_to_localname(context, who, sizeof(local), local) == 0 &&
+	    strcmp(local, user) == 0)
+		return "localname";
+	return "plugin";
+}

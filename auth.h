@@ -1,0 +1,53 @@
+/* Kerberos and nothing else: see auth.c. */
+#ifndef AUTH_H
+#define AUTH_H
+
+#include <stddef.h>
+
+#define AUTH_NAME 512   /* a principal in text form, with its NUL; longer ones are refused */
+#define AUTH_ENCTYPE 48 /* the name of an encryption type */
+
+/* Who is at the other end, as the ticket says. */
+struct auth_peer {
+	char principal[AUTH_NAME];
+	char service[AUTH_NAME]; /* whose key opened the ticket */
+	char enctype[AUTH_ENCTYPE]; /* of the session key */
+	char mutual; /* whether the client asked for our proof */
+};
+
+/* What goes back to the client: an AP-REP, a KRB-ERROR, or nothing (size 0). Owned by the struct auth. */
+struct auth_answer {
+	const char *data;
+	size_t size;
+};
+
+struct auth;
+
+/*
+ * Gate, as root: copies the keys for pop/ and pop3/ of any host, or only those
+ * for service if it is not NULL, from keytab (NULL: libkrb5's default) to
+ * memory. Replays are remembered in the file replay, which is opened only
+ * later and relative to a later root. Returns NULL when there is no such key,
+ * and has logged why.
+ */
+struct auth *auth_open(const char *keytab, const char *service, const char *replay);
+
+/*
+ * Gate: judges an AP-REQ (RFC 4120 §3.2) of n octets. Returns 0 with *peer
+ * filled and *answer an AP-REP when mutual authentication was asked for, else
+ * empty; or -1 with *answer a KRB-ERROR for the client, having logged why.
+ */
+int auth_accept(struct auth *a, const void *ap_req, size_t n, struct auth_peer *peer, struct auth_answer *answer);
+
+/* Gate: a KRB-ERROR for something that is no AP-REQ at all. */
+void auth_refuse(struct auth *a, struct auth_answer *answer);
+
+/*
+ * Session, as the user: whether principal may be the user (krb5_kuserok).
+ * Returns NULL if not; else what allowed it: "k5login", "localname"
+ * (auth_to_local or the default rule) or "plugin". home is the user's home
+ * directory.
+ */
+const char *auth_permitted(const char *principal, const char *user, const char *home);
+
+#endif

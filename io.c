@@ -1,0 +1,276 @@
+/*
+ * A buffered connection with a deadline and one place for errors.
+ *
+ * Runs as the gate's user, later as the owner of the mailbox. The peer is not
+ * trusted: it may send or take one octet at a time, anything, or nothing.
+ *
+ * Time is kept by poll and the monotonic clock, never by a signal. Until the
+ * login one absolute deadline covers everything; afterwards each line of input
+ * and each buffer of output has a limit of its own, which a trickle of octets
+ * does not extend. The first error stays: callers may go on writing and ask
+ * once. Input and output are sockets, used without blocking and without
+ * changing the flags that other processes on the same socket would see.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "io.h"
+
+#define LINGER_MS 2000
+
+int64_t
+io_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void
+io_init(struct io *io, int fd, int64_t deadline)
+{
+	io->fd = fd;
+	io->deadline = deadline;
+	io->idle = io->stall = 0;
+	io->error = IO_OK;
+	io->in_at = io->in_end = io->out_end = 0;
+}
+
+void
+io_limits(struct io *io, int64_t idle, int64_t stall)
+{
+	io->deadline = 0;
+	io->idle = idle;
+	io->stall = stall;
+}
+
+void
+io_prime(struct io *io, const void *data, size_t n)
+{
+	memcpy(io->in, data, n);
+	io->in_at = 0;
+	io->in_end = n;
+}
+
+size_t
+io_unread(const struct io *io, const char **data)
+{
+	*data = io->in + io->in_at;
+	return io->in_end - io->in_at;
+}
+
+static int
+failed(struct io *io, enum io_error error)
+{
+	if (io->error == IO_OK)
+		io->error = error;
+	return -1;
+}
+
+/* The moment at which a wait that begins now has to end. */
+static int64_t
+limit(const struct io *io, int64_t span)
+{
+	return io->deadline != 0 ? io->deadline : io_now() + span;
+}
+
+/* Waits for events until the moment given. Returns 0 or -1. */
+static int
+await(struct io *io, short events, int64_t until, enum io_error late)
+{
+	struct pollfd p = { .fd = io->fd, .events = events };
+
+	for (;;) {
+		int64_t left = until - io_now();
+		int n;
+
+		if (left <= 0)
+			return failed(io, late);
+		n = poll(&p, 1, left > INT_MAX ? INT_MAX : (int)left);
+		if (n > 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return failed(io, IO_FAILED);
+	}
+}
+
+int
+io_flush(struct io *io)
+{
+	int64_t until = limit(io, io->stall);
+	size_t at = 0;
+
+	while (io->error == IO_OK && at < io->out_end) {
+		ssize_t n = send(io->fd, io->out + at, io->out_end - at,
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n >= 0)
+			at += (size_t)n;
+		else if (errno == EAGAIN || errno == EWOULDBLOCK)
+			await(io, POLLOUT, until, IO_STALLED);
+		else if (errno != EINTR)
+			failed(io, errno == EPIPE || errno == ECONNRESET ?
+			    IO_CLOSED : IO_FAILED);
+	}
+	io->out_end = 0;
+	return io->error == IO_OK ? 0 : -1;
+}
+
+/* Reads what has come, at least one octet, behind what is in the buffer. Returns 0 or -1. */
+static int
+fill(struct io *io, int64_t until)
+{
+	if (io_flush(io) == -1)
+		return -1;
+	if (io->in_at > 0) {
+		memmove(io->in, io->in + io->in_at, io->in_end - io->in_at);
+		io->in_end -= io->in_at;
+		io->in_at = 0;
+	}
+	for (;;) {
+		ssize_t n = recv(io->fd, io->in + io->in_end,
+		    IO_IN - io->in_end, MSG_DONTWAIT);
+
+		if (n > 0) {
+			io->in_end += (size_t)n;
+			return 0;
+		}
+		if (n == 0 || errno == ECONNRESET)
+			return failed(io, IO_CLOSED);
+		if (errno == EAGAIN || errno == EWOULDBLOCK) {
+			if (await(io, POLLIN, until, IO_TIMEOUT) == -1)
+				return -1;
+		} else if (errno != EINTR)
+			return failed(io, IO_FAILED);
+	}
+}
+
+int
+io_line(struct io *io, char *line, size_t size)
+{
+	int64_t until = limit(io, io->idle);
+	bool overlong = false;
+
+	for (;;) {
+		size_t have = io->in_end - io->in_at, n;
+		char *begin = io->in + io->in_at;
+		char *lf = memchr(begin, '\n', have);
+
+		if (lf != NULL) {
+			n = (size_t)(lf - begin);
+			io->in_at += n + 1;
+			if (overlong || n >= size)
+				return IO_LINE_LONG;
+			if (n > 0 && begin[n - 1] == '\r')
+				n--;
+			memcpy(line, begin, n);
+			line[n] = '\0';
+			return (int)n;
+		}
+		if (have >= size || have == IO_IN) {
+			overlong = true;
+			io->in_at = io->in_end;
+		}
+		if (fill(io, until) == -1)
+			return IO_LINE_ERROR;
+	}
+}
+
+int
+io_exact(struct io *io, void *data, size_t n)
+{
+	int64_t until = limit(io, io->idle);
+	char *to = data;
+
+	while (n > 0) {
+		size_t have = io->in_end - io->in_at;
+
+		if (have == 0) {
+			if (fill(io, until) == -1)
+				return -1;
+			continue;
+		}
+		if (have > n)
+			have = n;
+		memcpy(to, io->in + io->in_at, have);
+		io->in_at += have;
+		to += have;
+		n -= have;
+	}
+	return 0;
+}
+
+char *
+io_room(struct io *io, size_t need, size_t *room)
+{
+	if (IO_OUT - io->out_end < need)
+		io_flush(io);
+	*room = IO_OUT - io->out_end;
+	return io->out + io->out_end;
+}
+
+void
+io_put(struct io *io, size_t n)
+{
+	io->out_end += n;
+}
+
+void
+io_write(struct io *io, const void *data, size_t n)
+{
+	const char *from = data;
+
+	while (n > 0 && io->error == IO_OK) {
+		size_t room;
+		char *to = io_room(io, 1, &room);
+
+		if (room > n)
+			room = n;
+		memcpy(to, from, room);
+		io_put(io, room);
+		from += room;
+		n -= room;
+	}
+}
+
+void
+io_printf(struct io *io, const char *format, ...)
+{
+	char text[512];
+	va_list ap;
+	int n;
+
+	va_start(ap, format);
+	n = vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= sizeof(text))
+		failed(io, IO_FAILED);
+	else
+		io_write(io, text, (size_t)n);
+}
+
+void
+io_linger(struct io *io)
+{
+	int64_t until = io_now() + LINGER_MS;
+
+	if (io_flush(io) == -1 || shutdown(io->fd, SHUT_WR) == -1)
+		return;
+	if (io->deadline != 0 && until > io->deadline)
+		until = io->deadline;
+	io->deadline = until;
+	do
+		io->in_at = io->in_end = 0;
+	while (fill(io, until) == 0);
+}

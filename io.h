@@ -1,0 +1,77 @@
+/* A buffered connection with a deadline: see io.c. */
+#ifndef IO_H
+#define IO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Input that may wait unread; what a client pipelines over the login must fit (kpopd.c hands it on). */
+#define IO_IN 1024
+/* An answer of up to 64 KiB leaves in one write. */
+#define IO_OUT 65536
+
+enum io_error { IO_OK, IO_CLOSED, IO_TIMEOUT, IO_STALLED, IO_FAILED };
+
+struct io {
+	int fd;
+	int64_t deadline; /* absolute, ms of CLOCK_MONOTONIC; 0: idle counts for each line */
+	int64_t idle;     /* ms for one line of input */
+	int64_t stall;    /* ms for one buffer of output */
+	enum io_error error; /* sticky: once set, nothing more is read or written */
+	size_t in_at, in_end, out_end;
+	char in[IO_IN];
+	char out[IO_OUT];
+};
+
+/* io_line's other answers. */
+#define IO_LINE_ERROR (-1) /* io->error says which */
+#define IO_LINE_LONG (-2)  /* too long; the whole line has been read and dropped */
+
+/* Milliseconds of the monotonic clock, for deadlines. */
+int64_t io_now(void);
+
+/* Begins on the connected socket fd, all of it to end at deadline (absolute ms). */
+void io_init(struct io *io, int fd, int64_t deadline);
+
+/* From now on each line of input may take idle ms and each buffer of output stall ms. */
+void io_limits(struct io *io, int64_t idle, int64_t stall);
+
+/* Puts n <= IO_IN octets, read earlier by another process, before what the socket will bring. */
+void io_prime(struct io *io, const void *data, size_t n);
+
+/* The octets read but not used yet: their place, valid until the next read, and their number. */
+size_t io_unread(const struct io *io, const char **data);
+
+/*
+ * Reads a line that ends in LF or CRLF into line[size], without its end and
+ * with a NUL behind it. Returns its length (a NUL in it counts like any octet)
+ * or IO_LINE_LONG when line and end need more than size octets, or
+ * IO_LINE_ERROR. Sends waiting output first unless a whole line is there.
+ */
+int io_line(struct io *io, char *line, size_t size);
+
+/* Reads exactly n octets. Returns 0, or -1 with io->error set. */
+int io_exact(struct io *io, void *data, size_t n);
+
+/* Appends to the output, sending whenever the buffer is full. Errors show in io->error. */
+void io_write(struct io *io, const void *data, size_t n);
+
+/* As io_write, with a format. The result must be shorter than 512 octets. */
+void io_printf(struct io *io, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* A place for at least need octets of output (need <= IO_OUT), to be followed by io_put(n). */
+char *io_room(struct io *io, size_t need, size_t *room);
+void io_put(struct io *io, size_t n);
+
+/* Sends what is waiting. Returns 0, or -1 with io->error set. */
+int io_flush(struct io *io);
+
+/*
+ * Sends what is waiting, ends our side and drops what the peer still sends,
+ * for at most two seconds: closing a socket with unread input would reset the
+ * connection and could destroy the answer on its way.
+ */
+void io_linger(struct io *io);
+
+#endif

@@ -1,0 +1,43 @@
+/* The audit log: see log.c. */
+#ifndef LOG_H
+#define LOG_H
+
+#include <stddef.h>
+#include <syslog.h>
+
+/* log_safe: this many octets of a text are shown, the rest is cut off. */
+#define LOG_SHOWN 200
+
+/* A text made fit for one value of a log line. */
+struct log_text {
+	char text[4 * LOG_SHOWN + 1];
+};
+
+/* Connects to syslog before a chroot could hide it. */
+void log_open(void);
+
+/* Every later line of this process and its children carries peer (an address that we formatted). */
+void log_peer(const char *peer);
+
+/*
+ * Writes one line "event peer=… key=value …" at a syslog priority. The format
+ * is ours; a %s that holds anything from outside goes through log_safe.
+ */
+void log_event(int priority, const char *event, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/*
+ * The visible form (vis(3)) of at most LOG_SHOWN octets of a text from
+ * outside: no control characters, blanks, quotes or octets above 0x7e, so it
+ * can neither end the value nor begin another. Returns t->text.
+ */
+const char *log_safe(struct log_text *t, const char *text);
+
+/* As log_safe, but blanks stay, for error texts of libraries between our quotes. */
+const char *log_words(struct log_text *t, const char *text);
+
+/* Logs what failed, with errno's text, and ends the process: the clean-up is the end. */
+_Noreturn void fatal(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,81 @@
+/* The messages of one user and the deletion marks: see maildrop.c. */
+#ifndef MAILDROP_H
+#define MAILDROP_H
+
+#include <sys/types.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MAILDROP_UIDL 71 /* RFC 1939 §7: at most 70 octets; and a NUL */
+
+/* How the mailbox answers. What was seen of errno is in the log. */
+enum drop_error {
+	DROP_OK,
+	DROP_BUSY,    /* another session or program holds it */
+	DROP_CHANGED, /* another program changed it: not all could be done */
+	DROP_DENIED,  /* will not work until somebody mends it */
+	DROP_FAILED,  /* may work later; nothing is lost */
+	DROP_LATER,   /* the removal is certain, but will only be finished later */
+};
+
+/* The stored octets of one message; maildrop_read takes from its front. */
+struct span {
+	int fd;
+	off_t at;
+	uint64_t bytes;  /* left to read */
+	uint64_t octets; /* what LIST promised of it */
+};
+
+struct store_ops;
+
+struct maildrop {
+	const struct store_ops *store;
+	void *box;
+	unsigned char *marks; /* one bit a message */
+	size_t count;         /* messages, marked ones included */
+	size_t marked;
+	uint64_t octets;        /* of all messages */
+	uint64_t marked_octets; /* of the marked ones */
+};
+
+/* Whether where is a mailbox description that maildrop_open can take: mbox:PATH with %u, %h or a leading ~. */
+bool maildrop_valid(const char *where);
+
+/*
+ * Session, as the user: finds the user's messages. state is the open state
+ * directory of this user; the session's lock is taken in it. Messages are
+ * numbered from 1, as on the wire.
+ */
+enum drop_error maildrop_open(struct maildrop *m, const char *where,
+    const char *user, const char *home, int state);
+
+/* Whether message n (1 … m->count) is marked. */
+bool maildrop_marked(const struct maildrop *m, size_t n);
+
+/* Marks message n, which is not marked yet. */
+void maildrop_mark(struct maildrop *m, size_t n);
+
+/* Takes all marks off. */
+void maildrop_reset(struct maildrop *m);
+
+/* The octets of message n as RFC 1939 §11 counts them. */
+uint64_t maildrop_octets(const struct maildrop *m, size_t n);
+
+/* The unique id of message n: 1 to 70 characters of 0x21 … 0x7e. */
+void maildrop_uidl(struct maildrop *m, size_t n, char id[MAILDROP_UIDL]);
+
+/* Where message n can be read. CHANGED: it is not there any more. */
+enum drop_error maildrop_fetch(struct maildrop *m, size_t n, struct span *s);
+
+/* Reads up to size octets from the front of *s. Returns how many, 0 at its end, -1 if they are gone. */
+ssize_t maildrop_read(struct span *s, void *to, size_t size);
+
+/*
+ * Removes the marked messages, all or (CHANGED) those that could be proven.
+ * *removed is how many. BUSY, DENIED, FAILED: none is removed.
+ */
+enum drop_error maildrop_commit(struct maildrop *m, size_t *removed);
+
+#endif

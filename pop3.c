@@ -1,0 +1,535 @@
+/*
+ * Speaks RFC 1939 and its extensions in two tables, over an io and a maildrop.
+ *
+ * The first table runs as the gate's user in its jail, the second as the owner
+ * of the mailbox. The client is not trusted: a line that is too long is read
+ * to its end and refused once, nothing it sends decides an allocation, and
+ * nothing of it stands in an answer.
+ *
+ * A state is a table of commands with their numbers of arguments; a handler
+ * gives exactly one answer, by ending in ok() or no(). Only QUIT in
+ * TRANSACTION leads to maildrop_commit: a lost connection, a timeout or an
+ * error removes nothing.
+ *
+ * RFC 1939 (POP3), RFC 2449 (CAPA, response codes), RFC 3206 (AUTH and SYS
+ * codes).
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "log.h"
+#include "pop3.h"
+#include "wire.h"
+
+#define LINE 255 /* RFC 2449 §4: octets of a command with its CRLF */
+#define WORDS 4  /* a command and its arguments: TOP has most; and one too many */
+#define ANY INT_MAX
+
+/* What a handler leaves behind. */
+enum verdict { GO_ON, LOGIN, LEAVE };
+
+struct session {
+	struct io *io;
+	struct maildrop *drop;
+	/* AUTHORIZATION */
+	const char *principal;
+	char user[LINE]; /* USER's argument */
+	bool has_user;
+	/* TRANSACTION */
+	size_t retrieved, topped, removed;
+	uint64_t octets; /* sent of messages */
+	const char *end; /* how it ended, for the log */
+};
+
+struct command {
+	const char *name;
+	int least, most; /* arguments */
+	enum verdict (*run)(struct session *s, int count, char **args);
+};
+
+static enum verdict ok(struct session *, const char *, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The two answers there are. */
+static enum verdict
+ok(struct session *s, const char *format, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	io_printf(s->io, "+OK %s\r\n", text);
+	return GO_ON;
+}
+
+static enum verdict
+no(struct session *s, const char *text)
+{
+	io_printf(s->io, "-ERR %s\r\n", text);
+	return GO_ON;
+}
+
+static enum verdict
+end_list(struct session *s)
+{
+	io_write(s->io, ".\r\n", 3);
+	return GO_ON;
+}
+
+static enum verdict
+capa(struct session *s, int count, char **args)
+{
+	(void)count, (void)args;
+	ok(s, "capabilities follow");
+	io_printf(s->io, "USER\r\nTOP\r\nUIDL\r\nPIPELINING\r\nRESP-CODES\r\n"
+			 "AUTH-RESP-CODE\r\nEXPIRE NEVER\r\n"
+			 "IMPLEMENTATION kpopd-%s\r\n", PACKAGE_VERSION);
+	return end_list(s);
+}
+
+static enum verdict
+user(struct session *s, int count, char **args)
+{
+	(void)count;
+	strlcpy(s->user, args[1], sizeof(s->user));
+	s->has_user = true;
+	return ok(s, "PASS comes next, with anything");
+}
+
+/* What PASS says is never looked at: the ticket has said it all. */
+static enum verdict
+pass(struct session *s, int count, char **args)
+{
+	(void)count, (void)args;
+	if (!s->has_user)
+		return no(s, "USER comes first");
+	return LOGIN;
+}
+
+static enum verdict
+leave(struct session *s, int count, char **args)
+{
+	(void)count, (void)args;
+	ok(s, "bye");
+	return LEAVE;
+}
+
+static const struct command authorization[] = {
+	{ "CAPA", 0, 0, capa },
+	{ "USER", 1, 1, user },
+	{ "PASS", 0, ANY, pass },
+	{ "QUIT", 0, 0, leave },
+	{ NULL, 0, 0, NULL },
+};
+
+/* Digits and nothing else, up to the largest uint64_t. */
+static bool
+to_number(const char *text, uint64_t *n)
+{
+	*n = 0;
+	if (*text == '\0')
+		return false;
+	for (; *text >= '0' && *text <= '9'; text++) {
+		uint64_t digit = (uint64_t)(*text - '0');
+
+		if (*n > (UINT64_MAX - digit) / 10)
+			return false;
+		*n = *n * 10 + digit;
+	}
+	return *text == '\0';
+}
+
+/* Reads a message number with every refusal there is. Returns it, or 0 having answered. */
+static size_t
+number(struct session *s, const char *text)
+{
+	uint64_t n;
+
+	if (!to_number(text, &n) || n == 0) {
+		no(s, "message numbers are 1, 2, 3 and so on");
+		return 0;
+	}
+	if (n > s->drop->count) {
+		no(s, "no such message");
+		return 0;
+	}
+	if (maildrop_marked(s->drop, (size_t)n)) {
+		no(s, "message is deleted");
+		return 0;
+	}
+	return (size_t)n;
+}
+
+static enum verdict
+stat_drop(struct session *s, int count, char **args)
+{
+	const struct maildrop *d = s->drop;
+
+	(void)count, (void)args;
+	return ok(s, "%zu %" PRIu64, d->count - d->marked, d->octets - d->marked_octets);
+}
+
+/* One line about message n; LIST and UIDL differ only here. */
+typedef void line_about(struct session *s, const char *before, size_t n);
+
+static void
+put_octets(struct session *s, const char *before, size_t n)
+{
+	io_printf(s->io, "%s%zu %" PRIu64 "\r\n", before, n,
+	    maildrop_octets(s->drop, n));
+}
+
+static void
+put_uidl(struct session *s, const char *before, size_t n)
+{
+	char id[MAILDROP_UIDL];
+
+	maildrop_uidl(s->drop, n, id);
+	io_printf(s->io, "%s%zu %s\r\n", before, n, id);
+}
+
+static enum verdict
+about_one_or_all(struct session *s, int count, char **args, line_about *put)
+{
+	size_t n;
+
+	if (count > 1) {
+		if ((n = number(s, args[1])) != 0)
+			put(s, "+OK ", n);
+		return GO_ON;
+	}
+	ok(s, "%zu messages", s->drop->count - s->drop->marked);
+	for (n = 1; n <= s->drop->count; n++)
+		if (!maildrop_marked(s->drop, n))
+			put(s, "", n);
+	return end_list(s);
+}
+
+static enum verdict
+list(struct session *s, int count, char **args)
+{
+	return about_one_or_all(s, count, args, put_octets);
+}
+
+static enum verdict
+uidl(struct session *s, int count, char **args)
+{
+	return about_one_or_all(s, count, args, put_uidl);
+}
+
+/* Converts the message at its place into the output. Returns whether it was all there, as promised. */
+static bool
+send_lines(struct session *s, struct span *span, uint64_t body_lines)
+{
+	static char stored[IO_OUT / 2];
+	struct wire w;
+	size_t room;
+	ssize_t n = 0;
+
+	wire_init(&w, body_lines);
+	while (!w.done && s->io->error == IO_OK &&
+	    (n = maildrop_read(span, stored, sizeof(stored))) > 0) {
+		const char *from = stored;
+
+		for (size_t left = (size_t)n; left > 0 && !w.done;) {
+			char *to = io_room(s->io, 4096, &room);
+			size_t some = room / 2 < left ? room / 2 : left;
+
+			io_put(s->io, wire_put(&w, from, some, to));
+			from += some;
+			left -= some;
+		}
+	}
+	io_put(s->io, wire_end(&w, io_room(s->io, 2, &room)));
+	s->octets += w.octets;
+	return n >= 0 && (body_lines != WIRE_ALL || w.octets == span->octets);
+}
+
+/*
+ * A message's answer. Behind "+OK" there is no way back to "-ERR": when the
+ * mailbox turns out to have changed, the connection ends without the final
+ * dot, so that the client does not take half a message for a whole one.
+ */
+static enum verdict
+send_message(struct session *s, size_t n, uint64_t body_lines)
+{
+	struct span span;
+
+	switch (maildrop_fetch(s->drop, n, &span)) {
+	case DROP_OK:
+		break;
+	case DROP_CHANGED:
+		return no(s, "[SYS/TEMP] another program changed the mailbox");
+	default:
+		return no(s, "[SYS/TEMP] cannot read the message");
+	}
+	if (body_lines == WIRE_ALL)
+		ok(s, "%" PRIu64 " octets", span.octets);
+	else
+		ok(s, "top of message follows");
+	if (!send_lines(s, &span, body_lines)) {
+		s->end = "changed";
+		return LEAVE;
+	}
+	if (body_lines == WIRE_ALL)
+		s->retrieved++;
+	else
+		s->topped++;
+	return end_list(s);
+}
+
+static enum verdict
+retr(struct session *s, int count, char **args)
+{
+	size_t n = number(s, args[1]);
+
+	(void)count;
+	return n != 0 ? send_message(s, n, WIRE_ALL) : GO_ON;
+}
+
+static enum verdict
+top(struct session *s, int count, char **args)
+{
+	size_t n = number(s, args[1]);
+	uint64_t lines;
+
+	(void)count;
+	if (n == 0)
+		return GO_ON;
+	if (!to_number(args[2], &lines))
+		return no(s, "the number of lines is 0, 1, 2 and so on");
+	/* As many as there can be is not the same promise as RETR's. */
+	return send_message(s, n, lines == WIRE_ALL ? lines - 1 : lines);
+}
+
+static enum verdict
+dele(struct session *s, int count, char **args)
+{
+	size_t n = number(s, args[1]);
+
+	(void)count;
+	if (n == 0)
+		return GO_ON;
+	maildrop_mark(s->drop, n);
+	return ok(s, "message %zu deleted", n);
+}
+
+static enum verdict
+noop(struct session *s, int count, char **args)
+{
+	(void)count, (void)args;
+	return ok(s, "nothing done");
+}
+
+static enum verdict
+rset(struct session *s, int count, char **args)
+{
+	(void)count, (void)args;
+	maildrop_reset(s->drop);
+	return ok(s, "%zu messages", s->drop->count);
+}
+
+/*
+ * A LAST that begins at 0 in each session would make every message new for
+ * clients that ask it first (fetchmail); refused, they use UIDL.
+ */
+static enum verdict
+last(struct session *s, int count, char **args)
+{
+	(void)count, (void)args;
+	return no(s, "LAST left POP3 in 1994, UIDL took its place");
+}
+
+/* UPDATE. */
+static enum verdict
+quit(struct session *s, int count, char **args)
+{
+	enum drop_error error = maildrop_commit(s->drop, &s->removed);
+
+	(void)count, (void)args;
+	s->end = "quit";
+	switch (error) {
+	case DROP_OK:
+		ok(s, "bye, %zu messages left", s->drop->count - s->removed);
+		break;
+	case DROP_CHANGED:
+		no(s, "some deleted messages not removed");
+		break;
+	case DROP_BUSY:
+		no(s, "[IN-USE] the mailbox is locked, nothing removed");
+		break;
+	case DROP_DENIED:
+		no(s, "[SYS/PERM] nothing removed");
+		break;
+	case DROP_LATER:
+		no(s, "[SYS/TEMP] the next login will finish the removal");
+		break;
+	case DROP_FAILED:
+		no(s, "[SYS/TEMP] nothing removed");
+		break;
+	}
+	return LEAVE;
+}
+
+static const struct command transaction[] = {
+	{ "RETR", 1, 1, retr },
+	{ "DELE", 1, 1, dele },
+	{ "TOP", 2, 2, top },
+	{ "LIST", 0, 1, list },
+	{ "UIDL", 0, 1, uidl },
+	{ "STAT", 0, 0, stat_drop },
+	{ "NOOP", 0, 0, noop },
+	{ "RSET", 0, 0, rset },
+	{ "LAST", 0, 0, last },
+	{ "CAPA", 0, 0, capa },
+	{ "QUIT", 0, 0, quit },
+	{ NULL, 0, 0, NULL },
+};
+
+/* Cuts the line into words in place. Returns how many there are, of which args holds up to WORDS. */
+static int
+split(char *line, char **args)
+{
+	int count = 0;
+
+	for (;;) {
+		line += strspn(line, " \t");
+		if (*line == '\0')
+			return count;
+		if (count < WORDS)
+			args[count] = line;
+		count++;
+		line += strcspn(line, " \t");
+		if (*line != '\0')
+			*line++ = '\0';
+	}
+}
+
+static enum verdict
+dispatch(struct session *s, const struct command *table, char *line, int length)
+{
+	char *args[WORDS];
+	int count;
+
+	if (memchr(line, '\0', (size_t)length) != NULL)
+		return no(s, "a command has no NUL in it");
+	count = split(line, args);
+	if (count == 0)
+		return no(s, "an empty line is no command");
+	for (; table->name != NULL; table++) {
+		if (strcasecmp(table->name, args[0]) != 0)
+			continue;
+		if (count - 1 < table->least || count - 1 > table->most)
+			return no(s, "wrong number of arguments");
+		return table->run(s, count, args);
+	}
+	return no(s, "no such command here");
+}
+
+/* Obeys commands until one of them changes the state or the connection ends. */
+static enum verdict
+obey(struct session *s, const struct command *table)
+{
+	char line[LINE];
+	enum verdict verdict = GO_ON;
+
+	while (verdict == GO_ON) {
+		int length = io_line(s->io, line, sizeof(line));
+
+		if (length == IO_LINE_ERROR)
+			return LEAVE;
+		verdict = length == IO_LINE_LONG ? no(s, "line too long") :
+		    dispatch(s, table, line, length);
+	}
+	return verdict;
+}
+
+/* The Unix user that USER's argument means; "" when it means none. */
+static void
+name_user(const struct session *s, char *to, size_t size)
+{
+	const char *from = s->user;
+	size_t n = strlen(from);
+
+	/* The principal's own name stands for its first component; the session
+	 * asks krb5_kuserok all the same. */
+	if (strcmp(from, s->principal) == 0)
+		n = strcspn(from, "/@");
+	if (n >= size)
+		n = 0;
+	memcpy(to, from, n);
+	to[n] = '\0';
+}
+
+static const char *
+why_ended(enum io_error error)
+{
+	switch (error) {
+	case IO_CLOSED:
+		return "lost";
+	case IO_TIMEOUT:
+		return "idle";
+	case IO_STALLED:
+		return "stalled";
+	default:
+		return "failed";
+	}
+}
+
+int
+pop3_login(struct io *io, const char *principal, char *user_name, size_t size)
+{
+	struct session s = { .io = io, .principal = principal };
+
+	ok(&s, "kpopd at your service");
+	if (obey(&s, authorization) == LOGIN) {
+		name_user(&s, user_name, size);
+		return 0;
+	}
+	log_event(LOG_NOTICE, "refused", "reason=\"no USER and PASS: %s\"",
+	    io->error == IO_OK ? "left" : why_ended(io->error));
+	return -1;
+}
+
+void
+pop3_refuse(struct io *io)
+{
+	io_printf(io, "-ERR [AUTH] this ticket does not open that mailbox\r\n");
+}
+
+void
+pop3_unavailable(struct io *io, enum drop_error error)
+{
+	struct session s = { .io = io };
+
+	if (error == DROP_BUSY)
+		no(&s, "[IN-USE] the mailbox is locked by another session or program");
+	else if (error == DROP_DENIED)
+		no(&s, "[SYS/PERM] the mailbox cannot be opened");
+	else
+		no(&s, "[SYS/TEMP] the mailbox cannot be opened now");
+}
+
+void
+pop3_serve(struct io *io, struct maildrop *drop)
+{
+	struct session s = { .io = io, .drop = drop };
+	int64_t begin = io_now();
+
+	ok(&s, "%zu messages", drop->count);
+	obey(&s, transaction);
+	if (s.end == NULL)
+		s.end = why_ended(io->error);
+	log_event(LOG_INFO, "logout", "reason=%s retrieved=%zu octets=%" PRIu64
+	    " topped=%zu deleted=%zu left=%zu seconds=%" PRId64, s.end,
+	    s.retrieved, s.octets, s.topped, s.removed, drop->count - s.removed,
+	    (io_now() - begin) / 1000);
+}

@@ -1,0 +1,294 @@
+/*
+ * Accounts, dropping for good, confinement, the one packet.
+ *
+ * Runs as root, and is the only file that takes root's rights away. It trusts
+ * the account database and the state directory's owner; it does not trust the
+ * gate, which is the one process that reads hostile octets while it holds a
+ * key: its packet is treated like anything else from outside.
+ *
+ * A step that fails, or that only seems to have worked, ends the process.
+ */
+#include "config.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "privsep.h"
+
+/* The gate: the keytab copy, the replay cache, the connection, the channel, syslog; and some to spare. */
+#define GATE_FILES 16
+/* A replay cache of 4 MiB holds 250,000 logins within the clock skew. */
+#define GATE_FILE_SIZE ((rlim_t)4 << 20)
+/* The session: the spool, its directory, the state directory, a journal, syslog, krb5's files. */
+#define SESSION_FILES 64
+
+bool
+account_name_valid(const char *name)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "abcdefghijklmnopqrstuvwxyz0123456789_";
+	size_t n = strlen(name);
+
+	if (n == 0 || n >= USER_NAME || strchr(letters, name[0]) == NULL)
+		return false;
+	while (*name != '\0' && (strchr(letters, *name) != NULL ||
+				    *name == '.' || *name == '-'))
+		name++;
+	return *name == '\0';
+}
+
+const char *
+account_find(const char *name, uid_t least, struct account *a)
+{
+	const struct passwd *pw;
+
+	if (!account_name_valid(name))
+		return "not a user name";
+	if ((pw = getpwnam(name)) == NULL)
+		return "unknown user";
+	/* Databases that fold case would give two names one mailbox. */
+	if (strcmp(pw->pw_name, name) != 0)
+		return "user name differs from the account's";
+	if (pw->pw_uid == 0)
+		return "uid 0";
+	if (pw->pw_uid < least)
+		return "uid below the minimum";
+	strlcpy(a->name, pw->pw_name, sizeof(a->name));
+	a->uid = pw->pw_uid;
+	a->gid = pw->pw_gid;
+	if (strlcpy(a->home, pw->pw_dir, sizeof(a->home)) >= sizeof(a->home))
+		return "home directory name too long";
+	return NULL;
+}
+
+/*
+ * A directory below at, which only root can have made or changed so far.
+ * Returns it open. What stands there already must be ours: a directory, the
+ * owner's, and nobody else's to write.
+ */
+static int
+make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
+{
+	struct stat st;
+	bool made = mkdirat(at, name, mode) == 0;
+	int fd;
+
+	if (!made && errno != EEXIST)
+		fatal("cannot make directory %s", name);
+	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd == -1 || fstat(fd, &st) == -1)
+		fatal("cannot open directory %s", name);
+	/* Root's though it should be another's: a process made it a moment ago. */
+	if ((made || (st.st_uid == 0 && uid != 0)) &&
+	    (fchown(fd, uid, gid) == -1 || fchmod(fd, mode) == -1 ||
+		fstat(fd, &st) == -1))
+		fatal("cannot give away directory %s", name);
+	errno = EPERM;
+	if (st.st_uid != uid || (st.st_mode & 022) != 0)
+		fatal("directory %s has another owner or is writable by others", name);
+	return fd;
+}
+
+void
+privsep_make_state(const char *state, const struct account *a)
+{
+	char uid[16];
+	int top = make_directory(AT_FDCWD, state, 0755, 0, 0);
+	int users = make_directory(top, "users", 0711, 0, 0);
+
+	snprintf(uid, sizeof(uid), "%u", (unsigned)a->uid);
+	close(make_directory(users, uid, 0700, a->uid, a->gid));
+	close(users);
+	close(top);
+}
+
+void
+privsep_make_jail(const char *state, const struct account *gate)
+{
+	int top = make_directory(AT_FDCWD, state, 0755, 0, 0);
+	int jail = make_directory(top, "gate", 0711, 0, 0);
+
+	/* The gate may write here and nowhere else, above all not in the jail's
+	 * root, where a later gate's libkrb5 would look for plugins. */
+	close(make_directory(jail, "replay", 0700, gate->uid, gate->gid));
+	close(jail);
+	close(top);
+}
+
+static void
+set_limit(int what, rlim_t most)
+{
+	struct rlimit limit;
+
+	if (getrlimit(what, &limit) == -1)
+		fatal("getrlimit");
+	/* What inetd set lower stays. */
+	if (limit.rlim_max == RLIM_INFINITY || limit.rlim_max > most)
+		limit.rlim_max = most;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(what, &limit) == -1)
+		fatal("setrlimit");
+}
+
+/* Every set of capabilities empty, and the kernel's word for it. */
+static void
+drop_capabilities(void)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct none[2] = { 0 }, now[2];
+
+	if (syscall(SYS_capset, &head, none) == -1)
+		fatal("capset");
+	if (syscall(SYS_capget, &head, now) == -1)
+		fatal("capget");
+	errno = EPERM;
+	if (memcmp(none, now, sizeof(none)) != 0)
+		fatal("capabilities stayed");
+}
+
+static void
+verify_identity(uid_t uid, gid_t gid)
+{
+	uid_t ruid, euid, suid;
+	gid_t rgid, egid, sgid, group;
+
+	errno = EPERM;
+	if (getresuid(&ruid, &euid, &suid) == -1 || ruid != uid ||
+	    euid != uid || suid != uid)
+		fatal("uid not taken");
+	if (getresgid(&rgid, &egid, &sgid) == -1 || rgid != gid ||
+	    egid != gid || sgid != gid)
+		fatal("gid not taken");
+	if (getgroups(1, &group) != 1 || group != gid)
+		fatal("other groups stayed");
+	if (setuid(0) != -1 || seteuid(0) != -1 || setresuid(0, 0, 0) != -1)
+		fatal("root came back");
+	if (gid != 0 && (setgid(0) != -1 || setegid(0) != -1))
+		fatal("group root came back");
+}
+
+/* From root to uid and gid for good. OpenSSH's permanently_set_uid is the model. */
+static void
+drop(uid_t uid, gid_t gid)
+{
+	errno = EPERM;
+	if (uid == 0)
+		fatal("refusing to stay root");
+	if (setgroups(1, &gid) == -1)
+		fatal("setgroups");
+	if (setresgid(gid, gid, gid) == -1)
+		fatal("setresgid");
+	if (setresuid(uid, uid, uid) == -1)
+		fatal("setresuid");
+	drop_capabilities();
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
+	    prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+		fatal("no_new_privs");
+	/* Other processes of the same uid shall not read or trace this one. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 ||
+	    prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0)
+		fatal("still dumpable");
+	verify_identity(uid, gid);
+}
+
+void
+privsep_jail(const char *state, const struct account *gate)
+{
+	if (chdir(state) == -1 || chroot("gate") == -1 || chdir("/") == -1)
+		fatal("chroot to %s/gate", state);
+	set_limit(RLIMIT_CORE, 0);
+	set_limit(RLIMIT_NPROC, 0);
+	set_limit(RLIMIT_NOFILE, GATE_FILES);
+	set_limit(RLIMIT_FSIZE, GATE_FILE_SIZE);
+	set_limit(RLIMIT_AS, GATE_MEMORY);
+	drop(gate->uid, gate->gid);
+	errno = EPERM;
+	if (access("/", W_OK) == 0 || access("/..", W_OK) == 0)
+		fatal("the jail's root is writable");
+	if (chroot("/replay") != -1)
+		fatal("chroot still works");
+}
+
+void
+privsep_become(const struct account *a)
+{
+	if (chdir("/") == -1)
+		fatal("chdir");
+	set_limit(RLIMIT_CORE, 0);
+	set_limit(RLIMIT_NPROC, 0);
+	set_limit(RLIMIT_NOFILE, SESSION_FILES);
+	drop(a->uid, a->gid);
+}
+
+int
+report_send(int channel, const struct report *r)
+{
+	ssize_t n;
+
+	do
+		n = send(channel, r, sizeof(*r), MSG_NOSIGNAL);
+	while (n == -1 && errno == EINTR);
+	return n == (ssize_t)sizeof(*r) ? 0 : -1;
+}
+
+static bool
+ends(const char *text, size_t size)
+{
+	return memchr(text, '\0', size) != NULL;
+}
+
+static bool
+report_valid(const struct report *r)
+{
+	return ends(r->user, sizeof(r->user)) &&
+	    (r->user[0] == '\0' || account_name_valid(r->user)) &&
+	    ends(r->peer.principal, sizeof(r->peer.principal)) &&
+	    ends(r->peer.service, sizeof(r->peer.service)) &&
+	    ends(r->peer.enctype, sizeof(r->peer.enctype)) &&
+	    r->unread_size <= sizeof(r->unread);
+}
+
+enum report_result
+report_await(int channel, struct report *r, int64_t deadline)
+{
+	struct pollfd p = { .fd = channel, .events = POLLIN };
+	struct iovec space = { .iov_base = r, .iov_len = sizeof(*r) };
+	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1 };
+	ssize_t n;
+
+	for (;;) {
+		int64_t left = deadline - io_now();
+		int ready;
+
+		if (left <= 0)
+			return REPORT_LATE;
+		ready = poll(&p, 1, left > INT_MAX ? INT_MAX : (int)left);
+		if (ready > 0)
+			break;
+		if (ready == -1 && errno != EINTR)
+			fatal("poll");
+	}
+	n = recvmsg(channel, &message, MSG_DONTWAIT);
+	if (n == 0 || (n == -1 && errno == ECONNRESET))
+		return REPORT_NONE;
+	if (n != (ssize_t)sizeof(*r) ||
+	    (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
+	    !report_valid(r))
+		return REPORT_BAD;
+	return REPORT_GOOD;
+}

@@ -1,0 +1,74 @@
+/* Accounts, dropping for good, the jail, the one packet: see privsep.c. */
+#ifndef PRIVSEP_H
+#define PRIVSEP_H
+
+#include <sys/types.h>
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "auth.h"
+#include "io.h"
+
+#define USER_NAME 33 /* useradd(8): at most 32 octets; and a NUL */
+
+struct account {
+	char name[USER_NAME];
+	uid_t uid;
+	gid_t gid;
+	char home[PATH_MAX];
+};
+
+/*
+ * What the gate tells the monitor: one packet of this very size, once, no
+ * pointers, no length that decides an allocation.
+ */
+struct report {
+	uint32_t unread_size;       /* octets used of unread */
+	char user[USER_NAME];       /* asked for; "" when it was no user name */
+	struct auth_peer peer;
+	char unread[IO_IN];         /* what the client sent behind PASS */
+};
+
+/* Whether name is a Unix user's name: [A-Za-z0-9_][A-Za-z0-9._-]{0,31}. */
+bool account_name_valid(const char *name);
+
+/*
+ * Looks name up. Returns NULL and fills *a, or says why nobody may log in
+ * under it: no such user, uid 0, uid below least.
+ */
+const char *account_find(const char *name, uid_t least, struct account *a);
+
+/*
+ * Makes STATE/users/UID as root: 0700, the user's; and what leads to it.
+ * Fatal on failure.
+ */
+void privsep_make_state(const char *state, const struct account *a);
+
+/* Makes STATE/gate, the jail's root (root's), and STATE/gate/replay (the gate's). Fatal on failure. */
+void privsep_make_jail(const char *state, const struct account *gate);
+
+/* Shuts the gate into STATE/gate as its user, for good and verified. Fatal on failure. */
+void privsep_jail(const char *state, const struct account *gate);
+
+/*
+ * Becomes the user for good: no group but the user's, no capability, no way
+ * back, no process it could make; all of it verified. Fatal on failure.
+ */
+void privsep_become(const struct account *a);
+
+/* Gate: sends the report. Returns 0, or -1 when the monitor is gone. */
+int report_send(int channel, const struct report *r);
+
+/* What the monitor got. */
+enum report_result { REPORT_GOOD, REPORT_NONE, REPORT_LATE, REPORT_BAD };
+
+/*
+ * Monitor: waits until deadline (absolute ms, CLOCK_MONOTONIC) for the report.
+ * NONE: the gate ended without one. BAD: wrong size, an unended string, a user
+ * name outside the alphabet; *r is not to be used.
+ */
+enum report_result report_await(int channel, struct report *r, int64_t deadline);
+
+#endif

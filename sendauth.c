@@ -1,0 +1,162 @@
+/*
+ * Speaks the server's half of MIT's sendauth exchange, as KPOP begins.
+ *
+ * Runs as the gate's user, in its jail. Every octet is the peer's and every
+ * length has a limit of ours. The client speaks first:
+ *
+ *	C: length 19, "KRB5_SENDAUTH_V1.0" NUL, length 9, "KPOPV1.0" NUL
+ *	S: one octet, without a length: 0, or 1 or 2 for the version it cannot
+ *	C: length, AP-REQ
+ *	S: length 0; or length, KRB-ERROR, and the end
+ *	S: length, AP-REP, but only if mutual authentication was asked for
+ *
+ * Lengths are four octets, most significant first, and count the NUL. Source:
+ * krb5's src/lib/krb5/krb/sendauth.c and recvauth.c; there is no RFC. Clients
+ * that pipeline are served: nothing behind the AP-REQ is touched.
+ */
+#include "config.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "log.h"
+#include "sendauth.h"
+
+/* Tickets with a PAC reach tens of KiB. */
+#define AP_REQ_MOST 65536
+
+static const char sendauth_version[] = "KRB5_SENDAUTH_V1.0";
+static const char kpop_version[] = "KPOPV1.0";
+
+static uint32_t
+number(const unsigned char *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
+	    (uint32_t)p[2] << 8 | p[3];
+}
+
+/* The reason in the log, our last words on the line. Returns -1. */
+static int
+refuse(struct io *io, const char *reason, const void *words, size_t n)
+{
+	log_event(LOG_NOTICE, "refused", "reason=\"%s\"", reason);
+	io_write(io, words, n);
+	return -1;
+}
+
+static int
+refuse_line(struct io *io, const char *reason, const char *line)
+{
+	return refuse(io, reason, line, strlen(line));
+}
+
+/* The peer went away or was too slow; silence gets the line that a waiting POP3 client understands. */
+static int
+cut_off(struct io *io, bool silent)
+{
+	static const char late[] = "-ERR this is KPOP: it begins with a Kerberos ticket\r\n";
+
+	if (io->error != IO_TIMEOUT) {
+		log_event(LOG_NOTICE, "refused", "reason=\"%s\"",
+		    silent ? "closed without a word" : "closed during the exchange");
+		return -1;
+	}
+	io->error = IO_OK;
+	return silent ? refuse_line(io, "silence", late) :
+	    refuse_line(io, "slow exchange", "");
+}
+
+/* What does not begin like sendauth: say who it was, and what it can read. */
+static int
+refuse_stranger(struct io *io, const unsigned char *first)
+{
+	if (memcmp(first, "AUTH", 4) == 0 || isdigit(first[0]))
+		return refuse_line(io, "Kerberos 4 client",
+		    "-ERR Kerberos 4 is not served here, only Kerberos 5\r\n");
+	if (first[0] == 0x16 && first[1] == 0x03)
+		return refuse_line(io, "TLS client", "");
+	if (memcmp(first, "QUIT", 4) == 0)
+		return refuse_line(io, "POP3 QUIT, as after a ticket that the client could not get",
+		    "-ERR this is KPOP: it begins with a Kerberos ticket\r\n");
+	if (isalpha(first[0]))
+		return refuse_line(io, "plain POP3 client",
+		    "-ERR this is KPOP: it begins with a Kerberos ticket\r\n");
+	return refuse_line(io, "unknown protocol", "");
+}
+
+/* The two versions, and the octet that answers them. Returns 0 or -1. */
+static int
+agree(struct io *io)
+{
+	unsigned char length[4];
+	char text[sizeof(sendauth_version)];
+
+	if (io_exact(io, length, 1) == -1)
+		return cut_off(io, true);
+	if (io_exact(io, length + 1, 3) == -1)
+		return cut_off(io, false);
+	if (length[0] != 0)
+		return refuse_stranger(io, length);
+	if (number(length) != sizeof(sendauth_version))
+		return refuse(io, "sendauth version", "\1", 1);
+	if (io_exact(io, text, sizeof(sendauth_version)) == -1)
+		return cut_off(io, false);
+	if (memcmp(text, sendauth_version, sizeof(sendauth_version)) != 0)
+		return refuse(io, "sendauth version", "\1", 1);
+	if (io_exact(io, length, 4) == -1)
+		return cut_off(io, false);
+	if (number(length) != sizeof(kpop_version))
+		return refuse(io, "application version", "\2", 1);
+	if (io_exact(io, text, sizeof(kpop_version)) == -1)
+		return cut_off(io, false);
+	if (memcmp(text, kpop_version, sizeof(kpop_version)) != 0)
+		return refuse(io, "application version", "\2", 1);
+	io_write(io, "", 1);
+	return 0;
+}
+
+static void
+put_message(struct io *io, const struct auth_answer *answer)
+{
+	unsigned char length[4] = {
+		(unsigned char)(answer->size >> 24),
+		(unsigned char)(answer->size >> 16),
+		(unsigned char)(answer->size >> 8),
+		(unsigned char)answer->size,
+	};
+
+	io_write(io, length, sizeof(length));
+	io_write(io, answer->data, answer->size);
+}
+
+int
+sendauth_serve(struct io *io, struct auth *a, struct auth_peer *peer)
+{
+	static char ap_req[AP_REQ_MOST];
+	unsigned char length[4];
+	struct auth_answer answer;
+	size_t n;
+
+	if (agree(io) == -1)
+		return -1;
+	if (io_exact(io, length, sizeof(length)) == -1)
+		return cut_off(io, false);
+	n = number(length);
+	if (n == 0 || n > sizeof(ap_req)) {
+		log_event(LOG_NOTICE, "refused", "reason=\"AP-REQ of %zu octets\"", n);
+		auth_refuse(a, &answer);
+		put_message(io, &answer);
+		return -1;
+	}
+	if (io_exact(io, ap_req, n) == -1)
+		return cut_off(io, false);
+	if (auth_accept(a, ap_req, n, peer, &answer) == -1) {
+		put_message(io, &answer);
+		return -1;
+	}
+	io_write(io, "\0\0\0", 4);
+	if (peer->mutual)
+		put_message(io, &answer);
+	return 0;
+}

@@ -1,0 +1,82 @@
+/*
+ * Turns stored lines into POP3 lines and counts them; pure computation.
+ *
+ * Runs as the owner of the mailbox. Nothing in the message is trusted: lines
+ * may have any length and any octets. A message comes in pieces cut anywhere;
+ * the cut never shows in the result.
+ *
+ * LIST's count and RETR's octets are the same walk over the same octets, so
+ * that they cannot differ. RFC 1939 §3 (stuffing) and §11 (what is counted).
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "wire.h"
+
+void
+wire_init(struct wire *w, uint64_t body_lines)
+{
+	*w = (struct wire){ .lines_left = body_lines };
+}
+
+static size_t
+put(char *out, size_t at, const char *from, size_t n)
+{
+	if (out != NULL)
+		memcpy(out + at, from, n);
+	return at + n;
+}
+
+/* What a line's end means for TOP: the first empty line ends the header, each line of the body counts. */
+static void
+line_ended(struct wire *w)
+{
+	bool empty = w->length == 0 || (w->length == 1 && w->cr);
+
+	if (w->in_body)
+		w->lines_left -= w->lines_left != WIRE_ALL;
+	else
+		w->in_body = empty;
+	w->done = w->in_body && w->lines_left == 0;
+	w->length = 0;
+	w->cr = false;
+}
+
+size_t
+wire_put(struct wire *w, const char *in, size_t n, char *out)
+{
+	const char *const end = in + n;
+	size_t at = 0;
+
+	while (in < end && !w->done) {
+		const char *lf = memchr(in, '\n', (size_t)(end - in));
+		size_t run = (size_t)((lf != NULL ? lf : end) - in);
+
+		if (run > 0) {
+			if (w->length == 0 && *in == '.')
+				at = put(out, at, ".", 1);
+			at = put(out, at, in, run);
+			w->octets += run;
+			w->length += run;
+			w->cr = in[run - 1] == '\r';
+		}
+		if (lf == NULL)
+			break;
+		at = w->cr ? put(out, at, "\n", 1) : put(out, at, "\r\n", 2);
+		w->octets += w->cr ? 1 : 2;
+		line_ended(w);
+		in = lf + 1;
+	}
+	return at;
+}
+
+size_t
+wire_end(struct wire *w, char *out)
+{
+	if (w->done || w->length == 0)
+		return 0;
+	w->octets += 2;
+	line_ended(w);
+	return put(out, 0, "\r\n", 2);
+}
