@@ -1,0 +1,417 @@
+/*
+ * The client: a ticket, then standard input and output.
+ *
+ * Runs as the caller, with the caller's tickets or keytab. Does not trust the
+ * server before it has shown its own proof (mutual authentication), and prints
+ * nothing raw that came before that. Afterwards it is a tunnel: the server's
+ * octets go to standard output as they are.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <krb5.h>
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <vis.h>
+
+#define KPOP_PORT "1109"
+#define CONNECT_SECONDS 10  /* for each of the host's addresses */
+#define EXCHANGE_SECONDS 30 /* as the server's own limit */
+
+enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_BROKEN = 3 };
+
+struct options {
+	const char *keytab;    /* NULL: the default ccache */
+	const char *principal; /* NULL: the keytab's first */
+	const char *service;   /* NULL: pop/HOST */
+	const char *host, *port;
+};
+
+static krb5_context context;
+
+static void
+usage(void)
+{
+	fprintf(stderr, "usage: kpopc [-V] [-k keytab [-p principal]]"
+			" [-s service] host [port]\n");
+	exit(EXIT_USAGE);
+}
+
+/* What went wrong, what to do about it, and the end. */
+_Noreturn static void
+give_up(krb5_error_code problem, const char *what, const char *hint)
+{
+	const char *text = krb5_get_error_message(context, problem);
+
+	fprintf(stderr, "kpopc: %s: %s%s\n", what, text, hint);
+	exit(EXIT_REFUSED);
+}
+
+/* The errors that everybody meets once, with what helps. */
+static const char *
+hint_for(krb5_error_code problem)
+{
+	switch (problem) {
+	case KRB5_FCC_NOFILE:
+	case KRB5_CC_NOTFOUND:
+		return " (run kinit, or give -k)";
+	case KRB5KRB_AP_ERR_TKT_EXPIRED:
+		return " (run kinit again)";
+	case KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN:
+		return " (the realm has no such service; see -s)";
+	case KRB5KRB_AP_ERR_SKEW:
+		return " (set the clock)";
+	case KRB5_KDC_UNREACH:
+	case KRB5_REALM_UNKNOWN:
+		return " (see krb5.conf(5))";
+	default:
+		return "";
+	}
+}
+
+/* The first principal of the keytab. */
+static krb5_principal
+first_principal(krb5_keytab keytab, const char *name)
+{
+	krb5_kt_cursor cursor;
+	krb5_keytab_entry entry;
+	krb5_principal first;
+	krb5_error_code problem;
+
+	if ((problem = krb5_kt_start_seq_get(context, keytab, &cursor)) != 0 ||
+	    (problem = krb5_kt_next_entry(context, keytab, &entry, &cursor)) != 0 ||
+	    (problem = krb5_copy_principal(context, entry.principal, &first)) != 0)
+		give_up(problem, name, "");
+	krb5_free_keytab_entry_contents(context, &entry);
+	krb5_kt_end_seq_get(context, keytab, &cursor);
+	return first;
+}
+
+/* A ccache in memory with a ticket-granting ticket got by the keytab's key. */
+static krb5_ccache
+tickets_of_keytab(const struct options *o)
+{
+	krb5_ccache cache;
+	krb5_creds creds;
+	krb5_error_code problem;
+	krb5_keytab keytab;
+	krb5_principal who;
+
+	if ((problem = krb5_kt_resolve(context, o->keytab, &keytab)) != 0)
+		give_up(problem, o->keytab, "");
+	if (o->principal == NULL)
+		who = first_principal(keytab, o->keytab);
+	else if ((problem = krb5_parse_name(context, o->principal, &who)) != 0)
+		give_up(problem, o->principal, "");
+	problem = krb5_get_init_creds_keytab(context, &creds, who, keytab, 0,
+	    NULL, NULL);
+	if (problem != 0)
+		give_up(problem, "no ticket with the keytab", hint_for(problem));
+	if ((problem = krb5_cc_new_unique(context, "MEMORY", NULL, &cache)) != 0 ||
+	    (problem = krb5_cc_initialize(context, cache, who)) != 0 ||
+	    (problem = krb5_cc_store_cred(context, cache, &creds)) != 0)
+		give_up(problem, "keeping the ticket", "");
+	return cache;
+}
+
+static krb5_ccache
+tickets(const struct options *o, krb5_principal *who)
+{
+	krb5_ccache cache;
+	krb5_error_code problem;
+
+	if (o->keytab != NULL)
+		cache = tickets_of_keytab(o);
+	else if ((problem = krb5_cc_default(context, &cache)) != 0)
+		give_up(problem, "no tickets", "");
+	if ((problem = krb5_cc_get_principal(context, cache, who)) != 0)
+		give_up(problem, "no tickets", hint_for(problem));
+	return cache;
+}
+
+/* The service's ticket, got before anything is said to the server, so that what fails here is clear. */
+static krb5_creds *
+ticket(const struct options *o, krb5_ccache cache, krb5_principal who)
+{
+	krb5_creds want = { .client = who }, *got;
+	krb5_error_code problem;
+	char *name, *what;
+
+	problem = o->service != NULL ?
+	    krb5_parse_name(context, o->service, &want.server) :
+	    krb5_sname_to_principal(context, o->host, "pop", KRB5_NT_SRV_HST,
+		&want.server);
+	if (problem != 0)
+		give_up(problem, o->service != NULL ? o->service : o->host, "");
+	problem = krb5_get_credentials(context, 0, cache, &want, &got);
+	if (problem == 0)
+		return got;
+	if (krb5_unparse_name(context, want.server, &name) != 0 ||
+	    asprintf(&what, "no ticket for %s", name) == -1)
+		what = name = (char *)(uintptr_t)"no ticket";
+	give_up(problem, what, hint_for(problem));
+}
+
+static const char *
+port_of(const struct options *o)
+{
+	if (o->port != NULL)
+		return o->port;
+	return getservbyname("kpop", "tcp") != NULL ? "kpop" : KPOP_PORT;
+}
+
+/* connect with a limit. Returns 0, or -1 with errno. */
+static int
+connect_within(int fd, const struct addrinfo *a, int seconds)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	int flags = fcntl(fd, F_GETFL), failure = 0;
+	socklen_t size = sizeof(failure);
+
+	if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1)
+		return -1;
+	if (connect(fd, a->ai_addr, a->ai_addrlen) == -1) {
+		if (errno != EINPROGRESS)
+			return -1;
+		if (poll(&p, 1, seconds * 1000) != 1) {
+			errno = ETIMEDOUT;
+			return -1;
+		}
+		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size) == -1)
+			return -1;
+		if ((errno = failure) != 0)
+			return -1;
+	}
+	return fcntl(fd, F_SETFL, flags);
+}
+
+static int
+connect_to(const struct options *o)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	struct addrinfo *list, *a;
+	const char *port = port_of(o);
+	int fd = -1, error = getaddrinfo(o->host, port, &hints, &list);
+
+	if (error != 0)
+		errx(EXIT_REFUSED, "%s port %s: %s", o->host, port, gai_strerror(error));
+	for (a = list; a != NULL; a = a->ai_next) {
+		fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, 0);
+		if (fd != -1 && connect_within(fd, a, CONNECT_SECONDS) == 0)
+			break;
+		error = errno;
+		if (fd != -1)
+			close(fd);
+		fd = -1;
+		errno = error;
+	}
+	if (fd == -1)
+		err(EXIT_REFUSED, "%s port %s", o->host, port);
+	freeaddrinfo(list);
+	return fd;
+}
+
+/* What the server said in its KRB-ERROR: not proven yet to be the server, so nothing raw. */
+static void
+print_refusal(const krb5_error *e)
+{
+	char text[4 * 200 + 1] = "";
+	size_t n = e->text.length < 200 ? e->text.length : 200;
+
+	if (n > 0) {
+		n = strnlen(e->text.data, n);
+		strvisx(text, e->text.data, n, VIS_OCTAL | VIS_TAB | VIS_NL);
+	}
+	fprintf(stderr, "kpopc: the server refused the ticket: %s\n",
+	    n > 0 ? text : krb5_get_error_message(context,
+		(krb5_error_code)e->error + ERROR_TABLE_BASE_krb5));
+}
+
+/* What sendauth's errors mean here. */
+_Noreturn static void
+explain(krb5_error_code problem)
+{
+	switch (problem) {
+	case KRB5_SENDAUTH_BADAUTHVERS:
+	case KRB5_SENDAUTH_BADAPPLVERS:
+		errx(EXIT_REFUSED, "the server speaks another version of KPOP");
+	case KRB5_SENDAUTH_BADRESPONSE:
+		errx(EXIT_REFUSED, "the server does not speak Kerberos 5 KPOP");
+	case ECONNABORTED:
+	case ECONNRESET:
+	case EPIPE:
+		errx(EXIT_REFUSED, "the server closed the connection during the"
+		    " exchange (does it speak Kerberos 5 KPOP?)");
+	default:
+		give_up(problem, "the exchange failed", hint_for(problem));
+	}
+}
+
+static void
+too_slow(int signal_number)
+{
+	static const char text[] = "kpopc: the server did not finish the exchange in time\n";
+
+	(void)signal_number;
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) == -1)
+		_exit(EXIT_REFUSED);
+	_exit(EXIT_REFUSED);
+}
+
+/* The whole of sendauth within the limit; a trickle of octets does not extend it. */
+static void
+exchange(int fd, krb5_creds *creds)
+{
+	krb5_auth_context session = NULL;
+	krb5_ap_rep_enc_part *proof = NULL;
+	krb5_error *refusal = NULL;
+	krb5_error_code problem;
+	char version[] = "KPOPV1.0";
+
+	signal(SIGALRM, too_slow);
+	alarm(EXCHANGE_SECONDS);
+	problem = krb5_sendauth(context, &session, &fd, version, creds->client,
+	    creds->server, AP_OPTS_MUTUAL_REQUIRED, NULL, creds, NULL, &refusal,
+	    &proof, NULL);
+	alarm(0);
+	if (problem == KRB5_SENDAUTH_REJECTED && refusal != NULL) {
+		print_refusal(refusal);
+		exit(EXIT_REFUSED);
+	}
+	if (problem != 0)
+		explain(problem);
+	if (proof == NULL)
+		errx(EXIT_REFUSED, "the server did not prove who it is");
+}
+
+/* Octets on their way in one direction. */
+struct way {
+	int from, to;
+	size_t at, end;
+	bool open; /* more may come */
+	char data[65536];
+};
+
+/* Whether poll found the way's descriptor ready, or an error that the next call will tell. */
+static bool
+ready(const struct pollfd *p)
+{
+	return (p->revents & (POLLIN | POLLOUT | POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+static void
+wait_for(struct pollfd *p, const struct way *w)
+{
+	if (w->at < w->end)
+		*p = (struct pollfd){ .fd = w->to, .events = POLLOUT };
+	else
+		*p = (struct pollfd){ .fd = w->open ? w->from : -1, .events = POLLIN };
+}
+
+/* Reads when the buffer is empty, else writes. Returns 0, or -1 when the reader of the way is gone. */
+static int
+move(struct way *w)
+{
+	ssize_t n;
+
+	if (w->at < w->end) {
+		n = write(w->to, w->data + w->at, w->end - w->at);
+		if (n > 0)
+			w->at += (size_t)n;
+		return n == -1 && errno != EINTR && errno != EAGAIN ? -1 : 0;
+	}
+	n = read(w->from, w->data, sizeof(w->data));
+	if (n == -1 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	w->open = n > 0;
+	w->at = 0;
+	w->end = n > 0 ? (size_t)n : 0;
+	return n == -1 ? -1 : 0;
+}
+
+/* Copies both ways until the server has closed and all it said is out. Returns the exit status. */
+static int
+tunnel(int fd)
+{
+	static struct way up, down;
+	struct pollfd p[2];
+	bool said_end = false;
+
+	up = (struct way){ .from = STDIN_FILENO, .to = fd, .open = true };
+	down = (struct way){ .from = fd, .to = STDOUT_FILENO, .open = true };
+	while (down.open || down.at < down.end) {
+		if (!up.open && up.at == up.end && !said_end) {
+			shutdown(fd, SHUT_WR);
+			said_end = true;
+		}
+		wait_for(&p[0], &up);
+		wait_for(&p[1], &down);
+		if (poll(p, 2, -1) == -1) {
+			if (errno == EINTR)
+				continue;
+			err(EXIT_BROKEN, "poll");
+		}
+		if (ready(&p[1]) && move(&down) == -1) {
+			warn("the connection broke");
+			return EXIT_BROKEN;
+		}
+		/* The server may have closed; what it still says is read above. */
+		if (ready(&p[0]) && move(&up) == -1)
+			up.open = false, up.at = up.end = 0;
+	}
+	return EXIT_DONE;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options o = { .keytab = NULL };
+	krb5_error_code problem;
+	krb5_creds *creds;
+	krb5_principal who;
+	krb5_ccache cache;
+	int c, fd;
+
+	while ((c = getopt(argc, argv, "Vk:p:s:")) != -1) {
+		switch (c) {
+		case 'V':
+			printf("kpopc %s\n", PACKAGE_VERSION);
+			return 0;
+		case 'k':
+			o.keytab = optarg;
+			break;
+		case 'p':
+			o.principal = optarg;
+			break;
+		case 's':
+			o.service = optarg;
+			break;
+		default:
+			usage();
+		}
+	}
+	if (argc - optind < 1 || argc - optind > 2 ||
+	    (o.principal != NULL && o.keytab == NULL))
+		usage();
+	o.host = argv[optind];
+	o.port = argv[optind + 1];
+	signal(SIGPIPE, SIG_IGN);
+	if ((problem = krb5_init_context(&context)) != 0)
+		give_up(problem, "Kerberos", "");
+	cache = tickets(&o, &who);
+	creds = ticket(&o, cache, who);
+	fd = connect_to(&o);
+	exchange(fd, creds);
+	return tunnel(fd);
+}

@@ -1,0 +1,51 @@
+/*
+ * Writes one AP-REQ from the default ccache to standard output, for tests that put octets on the wire themselves.
+ *
+ *	apreq [-m] PRINCIPAL
+ *
+ * -m asks for mutual authentication. Runs as the caller.
+ */
+#include "config.h"
+
+#include <krb5.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static krb5_context context;
+
+static void
+must(krb5_error_code problem, const char *what)
+{
+	if (problem == 0)
+		return;
+	fprintf(stderr, "apreq: %s: %s\n", what,
+	    krb5_get_error_message(context, problem));
+	_exit(1);
+}
+
+int
+main(int argc, char **argv)
+{
+	krb5_auth_context session = NULL;
+	krb5_ccache cache;
+	krb5_creds want = { 0 }, *creds;
+	krb5_data request;
+	krb5_flags flags = 0;
+
+	if (argc > 1 && strcmp(argv[1], "-m") == 0) {
+		flags = AP_OPTS_MUTUAL_REQUIRED;
+		argc--, argv++;
+	}
+	if (argc != 2)
+		return 2;
+	must(krb5_init_context(&context), "context");
+	must(krb5_cc_default(context, &cache), "ccache");
+	must(krb5_cc_get_principal(context, cache, &want.client), "client");
+	must(krb5_parse_name(context, argv[1], &want.server), "service");
+	must(krb5_get_credentials(context, 0, cache, &want, &creds), "ticket");
+	must(krb5_mk_req_extended(context, &session, flags, NULL, creds,
+		&request), "AP-REQ");
+	return fwrite(request.data, 1, request.length, stdout) == request.length &&
+	    fflush(stdout) == 0 ? 0 : 1;
+}
