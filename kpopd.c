@@ -270,6 +270,9 @@ gate(const struct options *o, int channel)
 		io_linger(&io);
 		_exit(0);
 	}
+	/* The monitor takes a user's name or none; what else it was is all the same. */
+	if (!account_name_valid(r.user))
+		memset(r.user, 0, sizeof(r.user));
 	r.unread_size = (uint32_t)io_unread(&io, &unread);
 	memcpy(r.unread, unread, r.unread_size);
 	if (io_flush(&io) == -1)

@@ -1,15 +1,16 @@
 /*
  * Writes one AP-REQ from the default ccache to standard output, for tests that put octets on the wire themselves.
  *
- *	apreq [-m] PRINCIPAL
+ *	apreq [-m] [-w SECONDS] PRINCIPAL
  *
- * -m asks for mutual authentication. Runs as the caller.
+ * -m asks for mutual authentication; -w waits between the ticket and the AP-REQ.
+ * Runs as the caller.
  */
 #include "config.h"
 
 #include <krb5.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static krb5_context context;
@@ -32,18 +33,25 @@ main(int argc, char **argv)
 	krb5_creds want = { 0 }, *creds;
 	krb5_data request;
 	krb5_flags flags = 0;
+	unsigned wait = 0;
+	int c;
 
-	if (argc > 1 && strcmp(argv[1], "-m") == 0) {
-		flags = AP_OPTS_MUTUAL_REQUIRED;
-		argc--, argv++;
+	while ((c = getopt(argc, argv, "mw:")) != -1) {
+		if (c == 'm')
+			flags = AP_OPTS_MUTUAL_REQUIRED;
+		else if (c == 'w')
+			wait = (unsigned)strtoul(optarg, NULL, 10);
+		else
+			return 2;
 	}
-	if (argc != 2)
+	if (argc - optind != 1)
 		return 2;
 	must(krb5_init_context(&context), "context");
 	must(krb5_cc_default(context, &cache), "ccache");
 	must(krb5_cc_get_principal(context, cache, &want.client), "client");
-	must(krb5_parse_name(context, argv[1], &want.server), "service");
+	must(krb5_parse_name(context, argv[optind], &want.server), "service");
 	must(krb5_get_credentials(context, 0, cache, &want, &creds), "ticket");
+	sleep(wait);
 	must(krb5_mk_req_extended(context, &session, flags, NULL, creds,
 		&request), "AP-REQ");
 	return fwrite(request.data, 1, request.length, stdout) == request.length &&

@@ -1,0 +1,44 @@
+# Tickets from the world's realm, as its users get them.
+
+# realm_login NAME [KINIT OPTION ...]: NAME's ticket into the test's ccache.
+realm_login() {
+	local name=$1
+	shift
+	kinit -k -t "$WORLD/keytabs/${name/\//.}.keytab" "$@" "$name"
+}
+
+realm_logout() {
+	kdestroy -q 2>/dev/null || true
+}
+
+# admin COMMAND: one kadmin command as the realm's master.
+admin() {
+	kadmin.local "${@:2}" -q "$1" >"$WORLD/kadmin.log" 2>&1 || { cat "$WORLD/kadmin.log" >&2; return 1; }
+}
+
+# realm_add NAME: one more principal with a keytab of its own.
+realm_add() {
+	admin "addprinc -randkey $1"
+	admin "ktadd -k $WORLD/keytabs/${1/\//.}.keytab $1"
+}
+
+# A second realm that KPOPD.TEST trusts, with eve in it. Once per world.
+realm_other_start() {
+	local realm=OTHER.TEST
+	if [ -e "$WORLD/keytabs/eve@$realm.keytab" ]; then return; fi
+	kdb5_util create -r $realm -s -P throwaway >"$WORLD/kadmin.log" 2>&1
+	admin "addprinc -randkey eve@$realm" -r $realm
+	admin "ktadd -k $WORLD/keytabs/eve@$realm.keytab eve@$realm" -r $realm
+	admin "addprinc -pw shared krbtgt/KPOPD.TEST@$realm" -r $realm
+	admin "addprinc -pw shared krbtgt/KPOPD.TEST@$realm"
+	krb5kdc -r $realm -n -P "$WORLD/other.pid" 3>&- >/dev/null 2>&1 &
+	await 5 'ss -Hlun sport = 10088 | grep -q .'
+	cat >>/etc/krb5.conf <<-END
+	[domain_realm]
+		mail.kpopd.test = KPOPD.TEST
+	[capaths]
+		$realm = {
+			KPOPD.TEST = .
+		}
+	END
+}

@@ -1,0 +1,99 @@
+# The real xinetd with our own xinetd.d/kpop, the processes of a connection, and what they logged.
+
+top=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+: "${KPOPD_BUILD:=$top/build/gcc}"
+state=$WORLD/state
+
+# await SECONDS 'COMMAND': until the shell command succeeds; says so when it does not.
+await() {
+	local tries=$(($1 * 20))
+	while ! eval "$2"; do
+		if [ $((tries--)) -le 0 ]; then
+			echo "waited $1 s in vain for: $2" >&2
+			return 1
+		fi
+		sleep 0.05
+	done
+}
+
+# server_configure [kpopd option ...]: what xinetd is to run; server_env are variables that it sets. SANITIZER (from run-tests) adds its environment.
+server_configure() {
+	sed -e "s,/usr/sbin/kpopd,$KPOPD_BUILD/kpopd," \
+	    -e "s,^#*[[:space:]]*server_args.*,server_args = -d $state -k $WORLD/server.keytab $*," \
+	    -e 's,\(disable[[:space:]]*=\).*,\1 no,' \
+	    -e 's,\(per_source[[:space:]]*=\).*,\1 UNLIMITED,' \
+	    -e 's,\(cps[[:space:]]*=\).*,\1 1000 1,' \
+	    -e "s,^\([[:space:]]*\)passenv.*,&\n\1env = NOTHING=here ${SANITIZER-} ${server_env-}," \
+	    ${SANITIZER:+-e '/rlimit_as/d'} \
+	    "$top/xinetd.d/kpop" >"$WORLD/xinetd.conf"
+}
+
+# server_start [kpopd option ...]
+server_start() {
+	server_configure "$@"
+	xinetd_run
+}
+
+# Starts xinetd with the configuration that stands there.
+xinetd_run() {
+	if [ -n "${SANITIZER-}" ]; then
+		# The gate's reports are written inside its jail.
+		mkdir -p "$state/gate/run/sanitizer"
+		chmod 711 "$state" "$state/gate"
+		chmod 1777 "$state/gate/run/sanitizer"
+	fi
+	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" 3>&- >/dev/null 2>&1 &
+	await 5 'ss -Hltn sport = 1109 | grep -q .'
+	log_mark
+}
+
+server_stop() {
+	local pid
+	pid=$(cat "$WORLD/xinetd.pid" 2>/dev/null) || return 0
+	kill "$pid" 2>/dev/null || true
+	await 5 "! kill -0 $pid 2>/dev/null"
+	pkill -KILL -x kpopd || true
+	await 5 '! pgrep -x kpopd >/dev/null'
+	rm -f "$WORLD/xinetd.pid"
+}
+
+# The newest connection's processes. xinetd starts the monitor; its child is the gate, then the session.
+monitor_pid() {
+	pgrep -n -x kpopd -P "$(cat "$WORLD/xinetd.pid")"
+}
+
+child_pid() {
+	pgrep -n -x kpopd -P "$(monitor_pid)"
+}
+
+# Everything kpopd has logged since the test began or log_mark.
+log_mark() {
+	log_begin=$(wc -l <"$WORLD/syslog")
+}
+
+log_lines() {
+	tail -n "+$((log_begin + 1))" "$WORLD/syslog" | grep -a ' kpopd\[' || true
+}
+
+# log_has PATTERN: some line matches (extended), within two seconds.
+log_has() {
+	await 2 "log_lines | grep -aEq -- '$1'" || { echo "the log has:" >&2; log_lines >&2; return 1; }
+}
+
+log_lacks() {
+	sleep 0.2
+	! log_lines | grep -aEq -- "$1" || { echo "the log has:" >&2; log_lines >&2; return 1; }
+}
+
+# What every test file does around its tests.
+begin_test() {
+	log_mark
+	realm_logout
+	rm -rf /var/mail/* "$state"/users
+}
+
+end_test() {
+	pop_close 2>/dev/null || true
+	pkill -KILL -x kpopc 2>/dev/null || true
+	await 5 '! pgrep -x kpopd >/dev/null' || { pkill -KILL -x kpopd; false; }
+}

@@ -1,0 +1,199 @@
+#!/usr/bin/env bats
+# USER and PASS: who gets whose mailbox, and what the log says of it.
+
+load helpers/all
+
+setup_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_start
+}
+
+teardown_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_stop
+}
+
+setup() { begin_test; }
+teardown() { rm -f /home/*/.k5login; end_test; }
+
+refused="-ERR [AUTH] this ticket does not open that mailbox"
+
+# refuses USER: the one answer, then the end.
+refuses() {
+	run pop "$1" STAT QUIT
+	[ "${lines[3]-}" = "$refused" ] || [ "${lines[2]-}" = "$refused" ] || { echo "$output"; return 1; }
+	[[ $output != *STAT* && ${lines[-1]} = "$refused" ]]
+}
+
+@test "a ticket opens the mailbox of its own user, and the log says who, from where and why" {
+	mbox one | store alice
+	realm_login alice
+	run pop alice STAT QUIT
+	[ "$status" -eq 0 ]
+	[[ ${lines[2]} = "+OK 1 messages" && ${lines[3]} =~ ^"+OK 1 "[0-9]+$ && ${lines[4]} = "+OK bye, 1 messages left" ]]
+	log_has 'mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST service=pop/mail\.kpopd\.test@KPOPD\.TEST enctype=aes256-cts-hmac-sha1-96 mutual=yes by=localname$'
+	log_has 'mail\.info kpopd\[[0-9]+\]: logout peer=[^ ]+:[0-9]+ reason=quit retrieved=0 octets=0 topped=0 deleted=0 left=1 seconds=[0-9]+$'
+}
+
+@test "USER may be the principal" {
+	mbox one | store alice
+	realm_login alice
+	run pop alice@KPOPD.TEST QUIT
+	[[ $output == *"+OK 1 messages"* ]]
+	refuses bob@KPOPD.TEST
+	refuses alice@OTHER.TEST
+}
+
+@test "whatever PASS says is right, and is not logged" {
+	realm_login alice
+	for word in "" "a b c d e f g h" "secret-word" '%s%n'; do
+		run bash -c "printf '%s\r\n' 'USER alice' 'PASS $word' QUIT | '$KPOPD_BUILD/kpopc' mail.kpopd.test"
+		[[ $output == *"+OK 0 messages"*"+OK bye"* ]]
+	done
+	log_lacks 'secret-word'
+}
+
+@test "another's mailbox, an unknown user, root, system users and nonsense hear the same, the log says which" {
+	realm_login alice
+	refuses bob
+	log_has 'refused peer=[^ ]+:[0-9]+ reason="not permitted to be this user" user=bob principal=alice@KPOPD\.TEST'
+	refuses nobody-here
+	log_has 'refused .*reason="unknown user" user=nobody-here'
+	refuses root
+	log_has 'refused .*reason="uid 0" user=root'
+	refuses daemon
+	log_has 'refused .*reason="uid below the minimum" user=daemon'
+	for name in kpopd mail ALICE Alice 1001 0 .. . '*' ../alice alice/ /etc/passwd -alice +alice %s%n%n \
+	    "$(printf '%0200d' 0)" 'alice;id' $'alice\x01' $'\xff\xfe'; do
+		refuses "$name"
+	done
+	log_has 'refused .*reason="not a user name" user= '
+	log_lacks 'login|[^ -~]'
+}
+
+@test "a name with blanks around it is the name; two names are none" {
+	realm_login alice
+	run pop "  alice  " QUIT
+	[[ $output == *"+OK 0 messages"* ]]
+	run pop "alice bob" QUIT
+	[[ $output == *"-ERR wrong number of arguments"*"-ERR USER comes first"* ]]
+}
+
+@test "USER may be said again, the last one counts; PASS needs USER" {
+	realm_login alice
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "PASS x" '^-ERR'
+	pop_ask "USER bob"
+	pop_ask "USER alice"
+	pop_ask "PASS x" '^\+OK 0 messages'
+	pop_ask QUIT
+}
+
+@test "a principal without an account gets nothing" {
+	realm_login mallory
+	refuses mallory
+	refuses alice
+}
+
+@test "an instance is another principal: alice/admin is not alice" {
+	realm_login alice/admin
+	refuses alice
+	refuses alice/admin@KPOPD.TEST
+}
+
+@test ".k5login lets others in, and shuts out whom it does not name" {
+	mbox one | store bob
+	echo alice@KPOPD.TEST >/home/bob/.k5login
+	chown bob /home/bob/.k5login
+	realm_login alice
+	run pop bob QUIT
+	[[ $output == *"+OK 1 messages"* ]]
+	log_has 'login .*user=bob principal=alice@KPOPD\.TEST .*by=k5login'
+	realm_login bob
+	refuses bob
+}
+
+@test "a .k5login of another owner, one that cannot be read, and a symlink to another's are refused" {
+	realm_login alice
+	echo alice@KPOPD.TEST >/home/alice/.k5login
+	chown bob /home/alice/.k5login
+	refuses alice
+	chown alice /home/alice/.k5login
+	chmod 000 /home/alice/.k5login
+	refuses alice
+	rm /home/alice/.k5login
+	echo alice@KPOPD.TEST >/home/bob/.k5login
+	chown bob /home/bob/.k5login
+	ln -s /home/bob/.k5login /home/alice/.k5login
+	refuses alice
+}
+
+@test "a FIFO as .k5login hangs until the login deadline and no longer" {
+	server_stop
+	server_start -t 2
+	mkfifo /home/alice/.k5login
+	chown alice /home/alice/.k5login
+	realm_login alice
+	begin=$SECONDS
+	run pop alice QUIT
+	server_stop
+	server_start
+	[ $((SECONDS - begin)) -lt 6 ]
+	[[ $output != *messages* ]]
+	grep -a 'login deadline, session killed' "$WORLD/syslog"
+}
+
+@test "a home directory that is missing shuts nobody out" {
+	mv /home/alice /home/gone
+	realm_login alice
+	run pop alice QUIT
+	mv /home/gone /home/alice
+	[[ $output == *"+OK 0 messages"* ]]
+}
+
+@test "-n and -s narrow whom and what the server serves" {
+	server_stop
+	server_start -n 1002 -s pop3/mail.kpopd.test
+	realm_login alice
+	run kpopc mail.kpopd.test </dev/null
+	[ "$status" -eq 1 ]
+	run bash -c "printf 'USER alice\r\nPASS x\r\n' | '$KPOPD_BUILD/kpopc' -s pop3/mail.kpopd.test mail.kpopd.test"
+	[[ $output == *"$refused"* ]]
+	realm_login bob
+	run bash -c "printf 'USER bob\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop3/mail.kpopd.test mail.kpopd.test"
+	server_stop
+	server_start
+	[[ $output == *"+OK bye"* ]]
+}
+
+@test "no answer to a refused login has lock or wait or % in it, or is longer than 77 octets" {
+	[ ${#refused} -lt 78 ]
+	[[ $refused != *lock* && $refused != *wait* && $refused != *%* ]]
+	realm_login alice
+	refuses bob
+}
+
+@test "the KDC, once the ticket is there, is not needed" {
+	realm_login alice
+	kpopc mail.kpopd.test </dev/null
+	pkill -STOP krb5kdc
+	run pop alice QUIT
+	pkill -CONT krb5kdc
+	[[ $output == *"+OK bye"* ]]
+}
+
+@test "over IPv6 the log has the address in brackets" {
+	server_stop
+	server_configure
+	sed -i 's/^{/{\n\tflags = IPv6/; /NODELAY KEEPALIVE/d' "$WORLD/xinetd.conf"
+	xinetd_run
+	realm_login alice
+	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop/mail.kpopd.test ::1"
+	[[ $output == *"+OK bye"* ]]
+	log_has 'login peer=\[::1\]:[0-9]+ user=alice'
+	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop/mail.kpopd.test 127.0.0.1"
+	log_has 'login peer=127\.0\.0\.1:[0-9]+ user=alice'
+	server_stop
+	server_start
+}

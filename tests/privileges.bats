@@ -1,0 +1,287 @@
+#!/usr/bin/env bats
+# What each process may do and has in its memory, seen from /proc and strace.
+
+load helpers/all
+
+setup_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_start
+}
+
+teardown_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_stop
+}
+
+setup() { begin_test; }
+teardown() { end_test; }
+
+# field PID NAME: a line of /proc/PID/status without its name, blanks made single.
+field() {
+	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" | tr -s '[:space:]' ' ' | sed 's/ $//'
+}
+
+# has_nothing PID UID GID: these ids and no other group, no capability, no way to new ones, no core, not dumpable.
+has_nothing() {
+	local name
+	[ "$(field "$1" Uid)" = "$2 $2 $2 $2" ]
+	[ "$(field "$1" Gid)" = "$3 $3 $3 $3" ]
+	[ "$(field "$1" Groups)" = "$3" ]
+	for name in CapInh CapPrm CapEff CapAmb; do
+		[ "$(field "$1" $name)" = 0000000000000000 ]
+	done
+	[ "$(field "$1" NoNewPrivs)" = 1 ]
+	grep -Eq 'Max core file size +0 +0' "/proc/$1/limits"
+	grep -Eq 'Max processes +0 +0' "/proc/$1/limits"
+	# Not dumpable: its /proc files are root's.
+	[ "$(stat -c %u "/proc/$1/mem")" = 0 ]
+	[ "$(field "$1" SigBlk)" = 0000000000000000 ]
+}
+
+# fds PID: what its descriptors are, one a line.
+fds() {
+	local fd
+	for fd in /proc/"$1"/fd/*; do
+		echo "$(basename "$fd") $(readlink "$fd")"
+	done
+}
+
+@test "the gate is kpopd, alone, in an empty jail whose root it cannot write" {
+	realm_login alice
+	pop_open
+	pop_hear '^\+OK'
+	pid=$(child_pid)
+	has_nothing "$pid" "$(id -u kpopd)" "$(id -g kpopd)"
+	[ "$(readlink "/proc/$pid/root")" = "$state/gate" ]
+	[ "$(readlink "/proc/$pid/cwd")" = "$state/gate" ]
+	[ "$(stat -c '%U %a' "$state/gate")" = "root 711" ]
+	[ "$(stat -c '%U %a' "$state/gate/replay")" = "kpopd 700" ]
+	[ "$(stat -c '%U %a' "$state/gate/replay/cache")" = "kpopd 600" ]
+	[ -n "${SANITIZER-}" ] || grep -Eq 'Max address space +67108864 +67108864' "/proc/$pid/limits"
+	grep -Eq 'Max open files +16 +16' "/proc/$pid/limits"
+	# The connection twice, /dev/null, the channel, syslog: four sockets, no file.
+	fds "$pid"
+	[ "$(fds "$pid" | grep -c socket:)" -eq 4 ]
+	[ "$(fds "$pid" | grep -vc socket:)" -eq 1 ]
+	[ "$(readlink "/proc/$pid/fd/2")" = /dev/null ]
+}
+
+@test "the monitor of a gate holds no key and nothing but the connection, the channel and syslog" {
+	realm_login alice
+	pop_open
+	pop_hear '^\+OK'
+	pid=$(monitor_pid)
+	fds "$pid"
+	[ "$(fds "$pid" | grep -c socket:)" -eq 4 ]
+	[ "$(fds "$pid" | grep -vc socket:)" -eq 1 ]
+	tr '\0' '\n' <"/proc/$pid/environ" | grep -q . # as xinetd gave it; what counts is that it is not used
+}
+
+@test "the session and its monitor are the user, with no other group and nothing of root" {
+	mbox one | store alice
+	usermod -aG mail,adm alice
+	realm_login alice
+	pop_login alice
+	usermod -G '' alice
+	uid=$(id -u alice)
+	gid=$(id -g alice)
+	has_nothing "$(child_pid)" "$uid" "$gid"
+	has_nothing "$(monitor_pid)" "$uid" "$gid"
+	# The connection twice, syslog; /dev/null, the state directory, its lock, the spool's directory, the spool.
+	pid=$(child_pid)
+	fds "$pid"
+	[ "$(fds "$pid" | grep -c socket:)" -eq 3 ]
+	for file in /dev/null "$state/users/$uid" "$state/users/$uid/session" /var/mail /var/mail/alice; do
+		fds "$pid" | grep -q " $file\$"
+	done
+	[ "$(fds "$pid" | wc -l)" -eq 8 ]
+	# Its monitor has given the connection back.
+	[ "$(fds "$(monitor_pid)" | grep -c socket:)" -eq 1 ]
+	[ "$(stat -c '%U %a' "$state/users/$uid")" = "alice 700" ]
+}
+
+# key_bytes: the service's long-term keys, each as hexadecimal digits.
+key_bytes() {
+	klist -Kkt "$WORLD/server.keytab" | sed -n 's/.*pop.*(0x\([0-9a-f]*\)).*/\1/p'
+}
+
+# holds_key PID: some service key is in its writable memory. Each key is 16 or 32 octets, so no accident.
+holds_key() {
+	key_bytes | perl -e '
+		my ($pid) = @ARGV; my @keys = map { chomp; pack "H*", $_ } <STDIN>; @keys or die "no keys";
+		open my $maps, "<", "/proc/$pid/maps" or die; open my $mem, "<:raw", "/proc/$pid/mem" or die;
+		my $found = 0; my $read = 0;
+		while (<$maps>) {
+			/^([0-9a-f]+)-([0-9a-f]+) rw/ or next;
+			my ($from, $size) = (hex $1, hex($2) - hex $1);
+			next if $size > 1 << 30;
+			sysseek $mem, $from, 0; sysread $mem, my $text, $size or next;
+			$read += length $text;
+			$found++ for grep { index($text, $_) >= 0 } @keys;
+		}
+		$read > 100000 or die "read nothing of $pid"; exit($found ? 0 : 1);' "$1"
+}
+
+@test "the keys are in the gate's memory, and in no other process that handles the connection" {
+	[ "$(key_bytes | wc -l)" -ge 2 ]
+	realm_login alice
+	pop_open
+	pop_hear '^\+OK'
+	holds_key "$(child_pid)"
+	run holds_key "$(monitor_pid)"
+	[ "$status" -eq 1 ]
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	run holds_key "$(child_pid)"
+	[ "$status" -eq 1 ]
+	run holds_key "$(monitor_pid)"
+	[ "$status" -eq 1 ]
+}
+
+# traced: a whole session of alice under strace -ff, one file a process in $WORLD/trace.
+traced() {
+	rm -rf "$WORLD/trace"
+	mkdir "$WORLD/trace"
+	server_stop
+	server_configure
+	cat >"$WORLD/traced" <<-END
+	#!/bin/sh
+	exec strace -ff -o "$WORLD/trace/t" $KPOPD_BUILD/kpopd "\$@"
+	END
+	chmod 755 "$WORLD/traced"
+	sed -i "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/traced,; /rlimit_as/d" "$WORLD/xinetd.conf"
+	xinetd_run
+	realm_login alice
+	run pop alice "RETR 1" "DELE 1" QUIT
+	await 5 '! pgrep -x strace >/dev/null'
+	server_stop
+	server_start
+	[[ $output == *"+OK bye, 1 messages left"* ]]
+}
+
+@test "the monitor never opens the keytab, and nothing of the user is touched before root is gone" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	mbox one two | store alice
+	traced
+	cd "$WORLD/trace"
+	# Three processes: who opened the keytab, who served.
+	[ "$(ls | wc -l)" -eq 3 ]
+	opened=$(grep -l 'server.keytab' t.* | xargs grep -l 'openat.*server.keytab')
+	monitor=$(grep -l 'execve' t.*)
+	session=$(grep -l '/var/mail' t.*)
+	[ "$(wc -w <<<"$opened")" -eq 1 ]
+	[ "$(wc -w <<<"$session")" -eq 1 ]
+	[ "$opened" != "$monitor" ]
+	[ "$opened" != "$session" ]
+	[ "$session" != "$monitor" ]
+	! grep 'openat.*keytab' "$monitor" "$session"
+	# The monitor reads nothing of the network.
+	! grep -E '^(read|recv[a-z]*|pread64)\((0|1),' "$monitor"
+	# In the session, setresuid comes before whatever is the user's.
+	uid=$(id -u alice)
+	awk -v uid="$uid" '/setresuid\(/ { dropped = 1 } /\/home\/|\/var\/mail|users\// && !dropped { exit 1 }' "$session"
+	grep -q "setresuid($uid, $uid, $uid)" "$session"
+	# In the gate, it comes before the first octet of the client is read.
+	awk '/setresuid\(/ { dropped = 1 } /recvfrom\(0/ && !dropped { exit 1 }' "$opened"
+	grep -q 'chroot("gate")' "$opened"
+}
+
+@test "a step of dropping that fails, or lies, ends the connection before any mail" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	mbox one | store alice
+	server_stop
+	for fault in setgroups:error=EPERM setresgid:error=EPERM setresuid:error=EAGAIN setgroups:retval=0 \
+	    setresgid:retval=0 setresuid:retval=0 chroot:error=EPERM chroot:retval=0 capset:error=EPERM \
+	    prctl:error=EINVAL prctl:retval=0 prlimit64:error=EPERM; do
+		server_configure
+		cat >"$WORLD/faulty" <<-END
+		#!/bin/sh
+		exec strace -f -o /dev/null -e inject=$fault $KPOPD_BUILD/kpopd "\$@"
+		END
+		chmod 755 "$WORLD/faulty"
+		sed -i "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/faulty,; /rlimit_as/d" "$WORLD/xinetd.conf"
+		xinetd_run
+		realm_login alice
+		run pop alice STAT QUIT
+		log_has 'fatal ' || { echo "with $fault"; return 1; }
+		[[ $output != *messages* ]] || { echo "with $fault: $output"; return 1; }
+		server_stop
+	done
+	server_start
+}
+
+@test "the environment counts for nothing but KRB5_CONFIG, KRB5_KTNAME and TZ" {
+	[ -z "${SANITIZER-}" ] || skip "ASan reads the environment itself"
+	server_stop
+	server_configure
+	sed -i "s,-k [^ ]*server.keytab,,; s,env = ,&KRB5_KTNAME=$WORLD/server.keytab KRB5_TRACE=/run/sanitizer/trace TMPDIR=/nowhere HOSTALIASES=/x GCONV_PATH=/x PATH=/x ," "$WORLD/xinetd.conf"
+	xinetd_run
+	realm_login alice
+	run pop alice QUIT
+	server_stop
+	server_start
+	[[ $output == *"+OK bye"* ]]
+	[ ! -e /run/sanitizer/trace ]
+}
+
+@test "descriptors above 2 that inetd left open, signals ignored or blocked, and a umask of 0 do no harm" {
+	mbox one two | store alice
+	server_stop
+	server_configure
+	cat >"$WORLD/messy" <<-END
+	#!/usr/bin/perl
+	umask 0; \$SIG{\$_} = 'IGNORE' for qw(CHLD PIPE ALRM TERM HUP);
+	use POSIX; POSIX::sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGALRM, SIGCHLD, SIGTERM));
+	for my \$n (3 .. 200) { POSIX::dup2(0, \$n) }
+	exec '$KPOPD_BUILD/kpopd', @ARGV;
+	END
+	chmod 755 "$WORLD/messy"
+	sed -i "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/messy," "$WORLD/xinetd.conf"
+	xinetd_run
+	realm_login alice
+	pop_login alice
+	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
+	[ "$(fds "$(child_pid)" | wc -l)" -eq 8 ]
+	pop_ask "DELE 1"
+	pop_ask QUIT
+	pop_hear_end
+	[ "$(stat -c %a "$state/users/$(id -u alice)/session")" = 600 ]
+	server_stop
+	server_start
+}
+
+@test "nothing is ever printed to the client but the protocol" {
+	# By hand it says so on the terminal; with a connection on its standard input, syslog alone is told.
+	run "$KPOPD_BUILD/kpopd" </dev/null
+	[ "$status" -eq 2 ]
+	[[ $output == *"xinetd"* ]]
+	for options in -x '-n 0' '-t 0' '-t 5:' '-m maildir' '-m mbox:relative' '-u nobody-here' extra; do
+		server_stop
+		server_start
+		server_stop
+		server_start "$options"
+		run wire </dev/null
+		[ -z "$output" ]
+		log_has 'fatal .*error='
+	done
+	server_stop
+	server_start
+}
+
+@test "a keytab without a key for us is said to the client in one line and named in the log" {
+	server_stop
+	server_configure
+	sed -i "s,$WORLD/server.keytab,$WORLD/keytabs/alice.keytab," "$WORLD/xinetd.conf"
+	xinetd_run
+	run wire </dev/null
+	[[ $output == "-ERR [SYS/PERM] the server has no Kerberos key"* ]]
+	log_has 'failed .*no key for pop/ or pop3/'
+	server_stop
+	server_configure -s pop/elsewhere.test
+	xinetd_run
+	run wire </dev/null
+	[[ $output == "-ERR [SYS/PERM]"* ]]
+	log_has 'failed .*no key for the service named by -s'
+	server_stop
+	server_start
+}
