@@ -276,7 +276,8 @@ send_message(struct session *s, size_t n, uint64_t body_lines)
 	else
 		ok(s, "top of message follows");
 	if (!send_lines(s, &span, body_lines)) {
-		s->end = "changed";
+		if (s->io->error == IO_OK)
+			s->end = "changed";
 		return LEAVE;
 	}
 	if (body_lines == WIRE_ALL)

@@ -1,0 +1,282 @@
+#!/usr/bin/env bats
+# Every command of POP3 with good and bad arguments, in the order of the tables.
+
+load helpers/all
+
+setup_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_start
+}
+
+teardown_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_stop
+}
+
+setup() {
+	begin_test
+	mbox one two three | store alice
+	realm_login alice
+}
+teardown() { end_test; }
+
+# octets NAME [LINES]: what LIST says of make_message's message.
+octets() {
+	make_message "$@" | sed 's/$/\r/' | wc -c
+}
+
+not_a_number='^-ERR message numbers are'
+strange_numbers=(0 -1 +1 1x x1 ' 1 1' 0x1 1.0 1e0 4294967296 18446744073709551615 18446744073709551616 99999999999999999999999 '١' '%s')
+
+# refuses_numbers COMMAND: whatever is no number of a message here.
+refuses_numbers() {
+	local n
+	for n in "${strange_numbers[@]}"; do
+		pop_ask "$1 $n${2:+ $2}" '^-ERR '
+		[ ${#heard} -lt 78 ]
+		[[ $heard != *%* ]]
+	done
+	pop_ask "$1 4${2:+ $2}" '^-ERR no such message$'
+	pop_ask "DELE 2"
+	pop_ask "$1 2${2:+ $2}" '^-ERR message is deleted$'
+	pop_ask "RSET"
+}
+
+@test "CAPA lists what is true, in both states" {
+	expected=(USER TOP UIDL PIPELINING RESP-CODES AUTH-RESP-CODE "EXPIRE NEVER")
+	pop_open
+	pop_hear '^\+OK'
+	for state in before after; do
+		pop_say CAPA
+		pop_hear_lines
+		[ "${lines[*]:0:7}" = "${expected[*]}" ]
+		[[ ${lines[7]} =~ ^"IMPLEMENTATION kpopd-"[0-9.]+$ ]]
+		[ "${#lines[@]}" -eq 8 ]
+		[ $state = after ] || { pop_ask "USER alice"; pop_ask "PASS x"; }
+	done
+	pop_ask QUIT
+}
+
+@test "what is not for this state, or no command at all, is refused, and the session goes on" {
+	pop_open
+	pop_hear '^\+OK'
+	for command in STAT LIST "RETR 1" "DELE 1" NOOP RSET "TOP 1 1" UIDL LAST STLS "AUTH GSSAPI" "APOP a b" XTND FOO ''; do
+		pop_ask "$command" '^-ERR '
+	done
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	for command in "USER alice" "PASS x" STLS AUTH "APOP a b" "XTND XMIT" XDELE ST STATS ''; do
+		pop_ask "$command" '^-ERR '
+	done
+	pop_ask NOOP
+	pop_ask QUIT
+}
+
+@test "commands may be in any case, with blanks behind, and end in a bare LF" {
+	printf 'uSeR alice  \nPaSs x\nstat \t \r\nLiSt 1   \nqUIT\r\n' | kpopc mail.kpopd.test | tr -d '\r' >"$WORLD/answer"
+	sed -n 4p "$WORLD/answer" | grep -qx "+OK 3 $((2 * $(octets one) + $(octets three)))"
+	sed -n 5p "$WORLD/answer" | grep -qx "+OK 1 $(octets one)"
+	tail -n 1 "$WORLD/answer" | grep -q '^+OK bye'
+}
+
+@test "a line of 255 octets is taken, a longer one is refused once, whatever its length" {
+	pop_login alice
+	long() { printf "%*s" "$1" '' | tr ' ' "${2:-x}"; }
+	pop_ask "NOOP$(long 249 ' ')" '^\+OK'
+	pop_ask "NOOP$(long 250 ' ')" '^-ERR line too long'
+	for n in 256 512 1023 1024 1025 65536 1048576; do
+		pop_ask "RETR $(long $n)" '^-ERR line too long'
+	done
+	pop_ask "STAT" '^\+OK 3 '
+	pop_ask QUIT
+}
+
+@test "NULs, control characters and 8 bits in commands are refused and never answered back" {
+	printf 'USER alice\r\nPASS x\r\nNO\0OP\r\n\xff\xfe\r\nRETR 1\x01\r\nRETR \xc3\xa9\r\nNOOP\r\0\nSTAT\rSTAT\r\nQUIT\r\n' |
+	    kpopc mail.kpopd.test >"$WORLD/answer"
+	[ "$(sed -n '4,9p' "$WORLD/answer" | grep -c '^-ERR ')" -eq 6 ]
+	tail -n 1 "$WORLD/answer" | grep -q '^+OK bye, 3'
+	! LC_ALL=C grep -aq '[^ -~'$'\r'']' "$WORLD/answer"
+}
+
+@test "the number of arguments is checked" {
+	pop_login alice
+	for command in "STAT 1" "LIST 1 2" RETR "RETR 1 2" DELE "DELE 1 2" "NOOP 1" "RSET 1" TOP "TOP 1" "TOP 1 2 3" "UIDL 1 2" "LAST 1" "CAPA 1" "QUIT 1" "RETR 1 2 3 4 5 6 7 8 9"; do
+		pop_ask "$command" '^-ERR wrong number of arguments'
+	done
+	pop_ask QUIT
+}
+
+@test "STAT counts what is not deleted" {
+	pop_login alice
+	pop_ask STAT "^\+OK 3 $((2 * $(octets one) + $(octets three)))\$"
+	pop_ask "DELE 3"
+	pop_ask STAT "^\+OK 2 $((2 * $(octets one)))\$"
+	pop_ask "DELE 1"
+	pop_ask "DELE 2"
+	pop_ask STAT '^\+OK 0 0$'
+	pop_ask RSET
+	pop_ask STAT '^\+OK 3 '
+	pop_ask QUIT
+}
+
+@test "LIST gives all or one, without the deleted" {
+	pop_login alice
+	pop_say LIST
+	pop_hear_lines
+	[ "${lines[*]}" = "1 $(octets one) 2 $(octets two) 3 $(octets three)" ]
+	pop_ask "LIST 3" "^\+OK 3 $(octets three)\$"
+	pop_ask "LIST 03" "^\+OK 3 "
+	refuses_numbers LIST
+	pop_ask "DELE 2"
+	pop_say LIST
+	pop_hear_lines
+	[ "${lines[*]}" = "1 $(octets one) 3 $(octets three)" ]
+	pop_ask RSET
+	pop_ask QUIT
+}
+
+@test "RETR gives the message octet for octet" {
+	pop_login alice
+	for n in 1:one 2:two 3:three; do
+		pop_say "RETR ${n%:*}"
+		pop_hear_lines
+		diff <(printf '%s\n' "${lines[@]}") <(make_message "${n#*:}")
+	done
+	refuses_numbers RETR
+	pop_ask QUIT
+	log_has 'logout .*reason=quit retrieved=3 octets='"$((2 * $(octets one) + $(octets three)))"' topped=0 deleted=0 left=3 '
+}
+
+@test "TOP gives the header and so many lines of the body" {
+	pop_login alice
+	for count in 0 1 2 3 4 99999999 18446744073709551615; do
+		pop_say "TOP 2 $count"
+		pop_hear_lines
+		diff <(printf '%s\n' "${lines[@]}") <(make_message two | sed -n "1,/^\$/p; /line/p" | head -n $((6 + (count > 0 && count < 4 ? count : count == 0 ? 0 : 3))))
+	done
+	for count in -1 +1 x 1x 18446744073709551616 '%s'; do
+		pop_ask "TOP 1 $count" '^-ERR '
+	done
+	refuses_numbers TOP 1
+	pop_ask QUIT
+	log_has 'logout .*retrieved=0 octets=[1-9][0-9]* topped=7 '
+}
+
+@test "DELE marks once, RSET takes marks off, QUIT removes what is marked" {
+	pop_login alice
+	refuses_numbers DELE
+	pop_ask "DELE 2"
+	pop_ask "DELE 2" '^-ERR message is deleted'
+	pop_ask "DELE 1"
+	pop_ask RSET '^\+OK 3'
+	pop_ask "DELE 2"
+	spool_is alice one two three
+	pop_ask QUIT '^\+OK bye, 2 messages left'
+	pop_hear_end
+	spool_is alice one three
+	log_has 'logout .*deleted=1 left=2 '
+}
+
+@test "UIDL gives ids that differ, stay, and are 1 to 70 characters" {
+	pop_login alice
+	pop_say UIDL
+	pop_hear_lines
+	first=("${lines[@]}")
+	[ "${#first[@]}" -eq 3 ]
+	[ "$(printf '%s\n' "${first[@]}" | cut -d' ' -f2 | sort -u | wc -l)" -eq 3 ]
+	for n in 1 2 3; do
+		[[ ${first[n - 1]} =~ ^$n\ [!-~]{1,70}$ ]]
+		pop_ask "UIDL $n" "^\+OK ${first[n - 1]//./\\.}\$"
+	done
+	refuses_numbers UIDL
+	pop_ask "DELE 1"
+	pop_ask QUIT
+	pop_hear_end
+	rm -r "$state"/users
+	pop_login alice
+	pop_say UIDL
+	pop_hear_lines
+	[ "${lines[*]#* }" = "${first[*]:1:2}" ] || [ "${lines[0]#* } ${lines[1]#* }" = "${first[1]#* } ${first[2]#* }" ]
+	pop_ask QUIT
+}
+
+@test "LAST is refused, so that clients use UIDL" {
+	pop_login alice
+	pop_ask LAST '^-ERR '
+	pop_ask QUIT
+}
+
+@test "after QUIT nothing is obeyed" {
+	run pop alice QUIT "DELE 1" QUIT
+	[ "$(grep -c '^+OK\|^-ERR' <<<"$output")" -eq 4 ]
+	spool_is alice one two three
+}
+
+@test "a thousand pipelined commands are answered in order" {
+	commands=()
+	for _ in $(seq 334); do commands+=("LIST 1" NOOP "LIST 3"); done
+	pop alice "${commands[@]}" QUIT >"$WORLD/answer"
+	[ "$(wc -l <"$WORLD/answer")" -eq 1006 ]
+	[ "$(grep -c "^+OK 1 $(octets one)\$" "$WORLD/answer")" -eq 334 ]
+	[ "$(grep -c "^+OK 3 $(octets three)\$" "$WORLD/answer")" -eq 334 ]
+}
+
+@test "pipelined commands over the login are not lost: PASS with up to 1000 octets behind it" {
+	commands=(DELE\ 1)
+	for _ in $(seq 150); do commands+=(NOOP); done
+	{ versions; apreq pop/mail.kpopd.test | framed
+	  printf '%s\r\n' "USER alice" "PASS x" "${commands[@]}" QUIT; } >"$WORLD/all"
+	wire <"$WORLD/all" | tr -d '\r' >"$WORLD/answer"
+	[ "$(grep -ac '^+OK nothing done' "$WORLD/answer")" -eq 150 ]
+	spool_is alice two three
+}
+
+@test "a client that is idle is left, without a word, and nothing is removed" {
+	server_stop
+	server_start -t 5:1
+	pop_login alice
+	pop_ask "DELE 1"
+	pop_hear_end 4
+	log_has 'logout .*reason=idle .*deleted=0 left=3 '
+	spool_is alice one two three
+	# Octets that trickle in are no command.
+	log_mark
+	{ printf 'USER alice\r\nPASS x\r\n'; printf NOOPNOOPNOOPNOOP | trickle 0.25; } | kpopc mail.kpopd.test >"$WORLD/answer"
+	log_has 'logout .*reason=idle '
+	server_stop
+	server_start
+}
+
+@test "a client that takes nothing of an answer is left, and the mailbox is free again" {
+	server_stop
+	server_start -t 5:1
+	mbox huge | sed '/line 3/q' >"$WORLD/huge"
+	head -c 20000000 /dev/zero | tr '\0' 'x' | fold -w 76 >>"$WORLD/huge"
+	echo >>"$WORLD/huge"
+	store alice <"$WORLD/huge"
+	mkfifo "$WORLD/stuck" 2>/dev/null || true
+	{ printf 'USER alice\r\nPASS x\r\nDELE 1\r\nRSET\r\nRETR 1\r\nQUIT\r\n'; sleep 6; } | kpopc mail.kpopd.test >"$WORLD/stuck" 3>&- &
+	exec {hold}<"$WORLD/stuck"
+	log_has 'login '
+	await 5 "log_lines | grep -q 'logout .*reason=stalled .*deleted=0'"
+	exec {hold}<&-
+	run pop alice QUIT
+	[[ $output == *"+OK 1 messages"* ]]
+	server_stop
+	server_start
+}
+
+@test "a connection that breaks off after DELE removes nothing" {
+	pop_login alice
+	pop_ask "DELE 1"
+	pop_cut
+	log_has 'logout .*reason=lost .*deleted=0 left=3 '
+	spool_is alice one two three
+	# In orderly fashion, but without QUIT: the same.
+	printf 'USER alice\r\nPASS x\r\nDELE 1\r\n' | kpopc mail.kpopd.test
+	spool_is alice one two three
+	# QUIT without its line end is no QUIT.
+	printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT' | kpopc mail.kpopd.test
+	spool_is alice one two three
+}
