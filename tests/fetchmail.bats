@@ -1,0 +1,130 @@
+#!/usr/bin/env bats
+# The real fetchmail under the real xinetd: KPOP as Debian builds it, and through kpopc as its plugin.
+
+load helpers/all
+
+setup_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_start
+}
+
+teardown_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_stop
+}
+
+setup() {
+	begin_test
+	rm -f "$WORLD/got" "$WORLD/fetchids"
+	realm_login alice
+}
+teardown() { end_test; }
+
+# fetch OPTIONS…: one poll; what it delivers is appended to $WORLD/got, each message behind a line "== message".
+fetch() {
+	cat >"$WORLD/fetchmailrc" <<-END
+	poll mail.kpopd.test ${how-proto KPOP auth kerberos_v5} user "alice" sslproto ''
+	     mda "$WORLD/mda" $*
+	END
+	printf '#!/bin/sh\n{ echo == message; cat; } >>%s/got\n' "$WORLD" >"$WORLD/mda"
+	chmod 755 "$WORLD/mda"
+	chmod 600 "$WORLD/fetchmailrc"
+	fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" -i "$WORLD/fetchids" --pidfile "$WORLD/fetchmail.pid" "${flags[@]}"
+}
+
+# got NAME …: these messages were delivered, in this order, with their bodies intact.
+got() {
+	local name
+	diff <(grep -E '^(== message|Subject: |.* line )' "$WORLD/got") \
+	    <(for name; do echo "== message"; make_message "$name" | grep -E '^Subject: | line '; done)
+}
+
+flags=()
+
+@test "fetchmail picks up mail over KPOP and deletes it" {
+	for name in one two three; do make_message $name | deliver alice; done
+	run fetch
+	echo "$output"
+	[ "$status" -eq 0 ]
+	got one two three
+	[ ! -s /var/mail/alice ]
+	log_has 'login .*user=alice .*service=pop/mail\.kpopd\.test@KPOPD\.TEST .*mutual=yes'
+	log_has 'logout .*reason=quit .*deleted=3 left=0 '
+}
+
+@test "fetchmail keeps mail with keep, and picks up only what is new" {
+	make_message one | deliver alice
+	run fetch keep
+	[ "$status" -eq 0 ]
+	make_message two | deliver alice
+	run fetch keep
+	[ "$status" -eq 0 ]
+	run fetch keep
+	[ "$status" -eq 1 ]
+	got one two
+	run pop alice QUIT
+	[[ $output == *"+OK 2 messages"* ]]
+}
+
+@test "fetchmail with fetchall and keep picks up everything by RETR, octet for octet" {
+	{ from_line; printf 'Received: x\nSubject: strange\n\n.\n..\n\n%s\n\n' "$(head -c 5000 /dev/zero | tr '\0' y)"; } | store alice
+	run fetch fetchall keep
+	[ "$status" -eq 0 ]
+	sed '1,/^$/d' "$WORLD/got" | cmp - <(printf '.\n..\n\n%s\n' "$(head -c 5000 /dev/zero | tr '\0' y)")
+}
+
+@test "fetchmail with uidl finds its messages again after another's deletions" {
+	for name in one two three; do make_message $name | deliver alice; done
+	flags=(--uidl)
+	run fetch keep
+	[ "$status" -eq 0 ]
+	pop alice "DELE 1" QUIT
+	make_message four | deliver alice
+	run fetch keep
+	[ "$status" -eq 0 ]
+	got one two three four
+}
+
+@test "fetchmail says that there is no mail" {
+	run fetch
+	[ "$status" -eq 1 ]
+}
+
+@test "fetchmail without a ticket fails at once, and the server says what it was" {
+	realm_logout
+	run fetch
+	[ "$status" -ne 0 ]
+	await 5 '! pgrep -x kpopd >/dev/null'
+	log_has 'refused .*reason="(POP3 QUIT.*|closed without a word)"'
+}
+
+@test "fetchmail shows the server's reason when the ticket opens no such mailbox" {
+	realm_login bob
+	run fetch
+	[ "$status" -eq 3 ]
+	log_has 'refused .*user=alice principal=bob@KPOPD\.TEST'
+}
+
+@test "fetchmail takes a mailbox in use for busy, not for a failed login" {
+	make_message one | deliver alice
+	pop_login alice
+	run fetch
+	[ "$status" -eq 9 ]
+	pop_ask QUIT
+}
+
+@test "fetchmail built without Kerberos uses kpopc as its plugin" {
+	make_message one | deliver alice
+	how="proto POP3 plugin \"$KPOPD_BUILD/kpopc %h kpop\" auth password" run fetch "password x"
+	echo "$output"
+	[ "$status" -eq 0 ]
+	got one
+	[ ! -s /var/mail/alice ]
+}
+
+@test "fetchmail's default sslproto asks for STLS, which is not there yet: refused, and no mail lost" {
+	make_message one | deliver alice
+	run fetch "sslproto auto"
+	[ "$status" -ne 0 ]
+	grep -q one /var/mail/alice
+}

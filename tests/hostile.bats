@@ -1,0 +1,127 @@
+#!/usr/bin/env bats
+# Clients that mean harm: what they send costs little, breaks nothing and reaches the log only as text.
+
+load helpers/all
+
+setup_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_start -t 5
+}
+
+teardown_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_stop
+}
+
+setup() {
+	begin_test
+	mbox one two | store alice
+	realm_login alice
+}
+teardown() { end_test; }
+
+# memory PID: its largest resident size so far, in KiB.
+memory() {
+	sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$1/status"
+}
+
+@test "before the login an endless line costs no memory and ends at the deadline" {
+	{ versions; apreq pop/mail.kpopd.test | framed; tr '\0' x </dev/zero; } 2>/dev/null | wire >/dev/null 3>&- &
+	log_begin_here=$SECONDS
+	sleep 2
+	[ -n "${SANITIZER-}" ] || [ "$(memory "$(child_pid)")" -lt 16384 ]
+	await 6 '! pgrep -x kpopd >/dev/null'
+	[ $((SECONDS - log_begin_here)) -lt 9 ]
+	log_has 'refused .*reason="no USER and PASS: '
+}
+
+@test "after the login an endless line costs no memory, and the mailbox stays" {
+	{ printf 'USER alice\r\nPASS x\r\nDELE 1\r\n'; timeout 3 cat /dev/zero || true; printf '\r\nNOOP\r\n'; } |
+	    kpopc mail.kpopd.test >"$WORLD/answer" 3>&- &
+	log_has 'login '
+	sleep 1
+	[ -n "${SANITIZER-}" ] || [ "$(memory "$(child_pid)")" -lt 16384 ]
+	wait $!
+	[ "$(grep -c '^-ERR line too long' "$WORLD/answer")" -eq 1 ]
+	tail -n 1 "$WORLD/answer" | grep -q '^+OK nothing done'
+	spool_is alice one two
+}
+
+@test "a million pipelined NOOPs are answered" {
+	{ printf 'USER alice\r\nPASS x\r\n'; yes $'NOOP\r' | head -n 1000000; printf 'QUIT\r\n'; } | kpopc mail.kpopd.test |
+	    grep -c '^+OK nothing done' >"$WORLD/count"
+	[ "$(cat "$WORLD/count")" -eq 1000000 ]
+}
+
+@test "every verb with arguments of all sizes and with format directives is answered by one line" {
+	for verb in USER PASS STAT LIST RETR DELE NOOP RSET TOP UIDL LAST CAPA APOP AUTH STLS XTND; do
+		for size in 1 200 249 250 251 254 255 256 512 1024 65536; do
+			printf '%s %s\r\n' "$verb" "$(printf "%${size}s" '' | tr ' ' 7)"
+		done
+		printf '%s %%n%%s%%n%%s\r\n' "$verb"
+	done >"$WORLD/verbs"
+	{ printf 'USER alice\r\nPASS x\r\n'; cat "$WORLD/verbs"; printf 'QUIT\r\n'; } | kpopc mail.kpopd.test >"$WORLD/answer"
+	[ "$(wc -l <"$WORLD/answer")" -eq $((3 + $(wc -l <"$WORLD/verbs") + 1)) ]
+	[ "$(grep -c '^+OK' "$WORLD/answer")" -eq 4 ]
+	! grep -q '7\{20\}\|%' "$WORLD/answer"
+	{ printf 'CAPA\r\n'; cat "$WORLD/verbs" | grep -v '^PASS'; } | kpopc mail.kpopd.test >"$WORLD/answer"
+	! grep -q '7\{20\}\|%' "$WORLD/answer"
+	log_lacks 'fatal|signal'
+	spool_is alice one two
+}
+
+@test "nothing a client sends reaches the log raw" {
+	admin 'addprinc -randkey "x y=z"""'
+	admin "ktadd -k $WORLD/keytabs/odd.keytab \"x y=z\"\"\""
+	kinit -k -t "$WORLD/keytabs/odd.keytab" 'x y=z"'
+	run pop alice QUIT
+	log_has 'refused .*principal=x.040y=z.042@KPOPD\.TEST$'
+	{ versions; apreq pop/mail.kpopd.test | framed; printf 'USER \x1b[2J\x07\xff evil\r\nUSER \x1b[2J\x07\xff\r\nPASS \x1b]0;\x07\r\n'; } | wire >/dev/null
+	[ -z "$(log_lines | LC_ALL=C grep -a '[^ -~]')" ]
+}
+
+@test "a hundred silent peers and garbage do not hinder a login" {
+	for _ in $(seq 60); do
+		sleep 8 | wire 8 >/dev/null 2>&1 3>&- &
+	done
+	await 5 '[ $(pgrep -cx kpopd) -ge 100 ]'
+	begin=$(date +%s%N)
+	run pop alice STAT QUIT
+	[[ $output == *"+OK bye"* ]]
+	[ $((($(date +%s%N) - begin) / 1000000)) -lt 1000 ]
+	await 9 '! pgrep -x kpopd >/dev/null'
+}
+
+@test "peers that reset the connection at any moment leave no process behind" {
+	for n in 0 1 20 36 37 100; do
+		{ versions; apreq pop/mail.kpopd.test | framed; } | head -c "$n" >"$WORLD/part"
+		perl -MSocket -e 'socket(S, PF_INET, SOCK_STREAM, 0); connect(S, sockaddr_in(1109, INADDR_LOOPBACK)) or die;
+		    undef $/; open F, "<", $ARGV[0]; syswrite S, <F>; select undef, undef, undef, 0.05;
+		    setsockopt(S, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0)); close S' "$WORLD/part"
+	done
+	await 3 '! pgrep -x kpopd >/dev/null'
+	log_lacks 'fatal|signal'
+}
+
+@test "bits of a good AP-REQ flipped one by one let nobody in" {
+	# The options and the service's name in front are protected by nothing, and need not be: the key decides.
+	apreq pop/mail.kpopd.test >"$WORLD/good"
+	sealed=$(($(grep -abo mail.kpopd.test "$WORLD/good" | head -n 1 | cut -d: -f1) + 45))
+	size=$(stat -c %s "$WORLD/good")
+	[ $((size - sealed)) -gt 300 ]
+	for at in $(seq 0 9 $((size - 1))); do
+		apreq pop/mail.kpopd.test |
+		    perl -0777 -pe 'BEGIN { $at = shift } substr($_, $at, 1) = chr(ord(substr($_, $at, 1)) ^ (1 << $at % 8))' "$at" >"$WORLD/bad"
+		run wire_hex < <(versions; framed <"$WORLD/bad"; printf 'USER bob\r\nPASS x\r\n')
+		[ "$at" -lt "$sealed" ] || [[ $output == 00*7e* && $output != *2b4f4b* ]] || { echo "octet $at: $output"; return 1; }
+	done
+	log_lacks 'fatal|signal|login'
+}
+
+@test "an AP-REQ that nests a hundred thousand times is refused" {
+	run wire_hex < <(versions; perl -e 'print "\x30\x80" x 32768' | framed)
+	[[ $output == 00*7e* ]]
+	run wire_hex < <(versions; perl -e 'print "\x6e\x80" . "\x30\x80" x 32000' | framed)
+	[[ $output == 00*7e* ]]
+	log_lacks 'fatal|signal'
+}

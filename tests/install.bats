@@ -1,0 +1,59 @@
+#!/usr/bin/env bats
+# What is installed: where, in which state, and that it runs from there.
+
+load helpers/all
+
+setup() { begin_test; }
+
+teardown() {
+	server_stop
+	end_test
+}
+
+@test "make install puts everything in its place, disabled, and xinetd runs it from there" {
+	[ -z "${SANITIZER-}" ] || skip "the sanitizer's build is not installed"
+	make -s -C "$KPOPD_BUILD" install DESTDIR="$WORLD/root" >/dev/null
+	prefix=$WORLD/root$(sed -n 's/^prefix = //p' "$KPOPD_BUILD/Makefile")
+	for file in sbin/kpopd bin/kpopc share/man/man8/kpopd.8 share/man/man1/kpopc.1 etc/xinetd.d/kpop; do
+		[ -f "$prefix/$file" ]
+	done
+	grep -Eq 'disable[[:space:]]*= yes' "$prefix/etc/xinetd.d/kpop"
+	grep -Eq "server[[:space:]]*= ${prefix#"$WORLD"/root}/sbin/kpopd\$" "$prefix/etc/xinetd.d/kpop"
+	KPOPD_BUILD=$prefix/sbin server_start
+	realm_login alice
+	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$prefix/bin/kpopc' mail.kpopd.test"
+	[[ $output == *"+OK bye"* ]]
+	make -s -C "$KPOPD_BUILD" uninstall DESTDIR="$WORLD/root" >/dev/null
+	[ -z "$(find "$WORLD/root" -type f)" ]
+}
+
+@test "xinetd takes our file as it is, and does not serve while it is disabled" {
+	cp "$top/xinetd.d/kpop" "$WORLD/xinetd.conf"
+	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" >"$WORLD/xinetd.out" 2>&1 3>&- &
+	sleep 0.5
+	! ss -Hltn sport = 1109 | grep -q .
+	! grep -a 'xinetd\[' "$WORLD/syslog" | tail -n 5 | grep -ai 'error\|bad\|unknown'
+	kill $! 2>/dev/null || true
+	rm -f "$WORLD/xinetd.pid"
+}
+
+@test "the binary has PIE, full RELRO, a stack protector, FORTIFY and no needless library" {
+	[ -z "${SANITIZER-}" ] || skip "the sanitizer's build has other needs"
+	for program in kpopd kpopc; do
+		readelf -h "$KPOPD_BUILD/$program" | grep -q 'Type:.*DYN'
+		readelf -ld "$KPOPD_BUILD/$program" >"$WORLD/elf"
+		grep -q GNU_RELRO "$WORLD/elf"
+		grep -Eq 'BIND_NOW|FLAGS.*NOW' "$WORLD/elf"
+		! grep -q 'GNU_STACK.*RWE' "$WORLD/elf"
+		nm -D "$KPOPD_BUILD/$program" | grep -q __stack_chk_fail
+		nm -D "$KPOPD_BUILD/$program" | grep -q '_chk@'
+		! grep NEEDED "$WORLD/elf" | grep -Ev 'libkrb5|libcom_err|libk5crypto|libbsd|libmd|libc\.so|libresolv'
+	done
+}
+
+@test "help and version are printed when asked for" {
+	run "$KPOPD_BUILD/kpopd" --version
+	[[ $status -eq 0 && $output =~ ^kpopd\ [0-9.]+$ ]]
+	run "$KPOPD_BUILD/kpopd" --help
+	[[ $status -eq 0 && $output == *"-k keytab"* ]]
+}

@@ -1,0 +1,260 @@
+#!/usr/bin/env bats
+# QUIT's removal: nothing but the marked messages goes, whatever happens meanwhile, and wherever it is killed.
+
+load helpers/all
+
+setup_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_start
+}
+
+teardown_file() {
+	source "$BATS_TEST_DIRNAME/helpers/all.bash"
+	server_stop
+}
+
+setup() {
+	begin_test
+	realm_login alice
+	uid=$(id -u alice)
+}
+
+teardown() {
+	umount "$state" 2>/dev/null || true
+	end_test
+}
+
+@test "every subset of four messages can be removed, in one session each" {
+	names=(one two three four)
+	for subset in $(seq 1 15); do
+		mbox "${names[@]}" | store alice
+		commands=() kept=()
+		for i in 0 1 2 3; do
+			if ((subset >> i & 1)); then commands+=("DELE $((i + 1))"); else kept+=("${names[i]}"); fi
+		done
+		run pop alice "${commands[@]}" QUIT
+		[[ ${lines[-1]} == "+OK bye, ${#kept[@]} messages left" ]]
+		spool_is alice "${kept[@]}"
+		[ -z "$(ls "$state/users/$uid" | grep -v '^session$')" ]
+	done
+}
+
+@test "the file stays the same file, with its owner and mode" {
+	mbox one two three | store alice
+	before=$(stat -c '%i %U %G %a' /var/mail/alice)
+	pop alice "DELE 1" QUIT
+	[ "$(stat -c '%i %U %G %a' /var/mail/alice)" = "$before" ]
+	spool_is alice two three
+}
+
+@test "mail that arrives during the session stays" {
+	mbox one two | store alice
+	for mark in "DELE 1" "DELE 2"; do
+		mbox one two | store alice
+		pop_login alice
+		pop_ask "$mark"
+		make_message late | deliver alice
+		pop_ask QUIT '^\+OK bye, 1'
+		pop_hear_end
+		run pop alice "RETR 2" QUIT
+		[[ $output == *"+OK 2 messages"*"Subject: late"* ]]
+	done
+}
+
+@test "mail that arrives stays even when all that was there is removed" {
+	mbox one two | store alice
+	pop_login alice
+	pop_ask "DELE 1"
+	pop_ask "DELE 2"
+	make_message late | deliver alice
+	pop_ask QUIT
+	pop_hear_end
+	run pop alice "RETR 1" QUIT
+	[[ $output == *"+OK 1 messages"*"Subject: late"* ]]
+}
+
+@test "another program removes messages meanwhile: what can be found goes, the rest stays, and the answer says so" {
+	mbox one two three four | store alice
+	pop_login alice
+	pop_ask "DELE 2"
+	pop_ask "DELE 4"
+	mbox two three >/var/mail/alice
+	pop_ask "RETR 1" '^-ERR \[SYS/TEMP\] another program'
+	pop_ask QUIT '^-ERR some deleted messages not removed'
+	pop_hear_end
+	spool_is alice three
+	log_has 'failed .*another program changed the mailbox'
+}
+
+@test "of two equal messages, one removed by another program, the other is not taken for it" {
+	mbox one two two | store alice
+	pop_login alice
+	pop_ask "DELE 2"
+	mbox two >/var/mail/alice
+	pop_ask QUIT '^-ERR some deleted messages not removed'
+	pop_hear_end
+	spool_is alice two
+}
+
+@test "one of two equal messages can be removed" {
+	mbox two two one | store alice
+	pop alice "DELE 2" QUIT
+	spool_is alice two one
+}
+
+@test "a status that a reader wrote meanwhile does not keep a message from going" {
+	mbox one two | store alice
+	pop_login alice
+	pop_ask "DELE 2"
+	mbox one two | sed 's/^Subject:.*/&\nStatus: RO/' >/var/mail/alice
+	pop_ask QUIT '^\+OK bye'
+	pop_hear_end
+	[ "$(grep -c '^Status: RO' /var/mail/alice)" -eq 1 ]
+	! grep -q '^Subject: two' /var/mail/alice
+}
+
+@test "a spool that was replaced meanwhile is left alone" {
+	mbox one two | store alice
+	pop_login alice
+	pop_ask "DELE 1"
+	mbox one two >/var/mail/alice.new
+	chown alice:mail /var/mail/alice.new
+	mv /var/mail/alice.new /var/mail/alice
+	pop_ask QUIT '^-ERR some deleted messages not removed'
+	pop_hear_end
+	spool_is alice one two
+}
+
+@test "a lock that does not go: [IN-USE], nothing is removed" {
+	mbox one two | store alice
+	pop_login alice
+	pop_ask "DELE 1"
+	perl -e 'use POSIX; open F, "+<", "/var/mail/alice"; $l = pack("s s l! l! i", F_RDLCK, 0, 0, 0, 0);
+	    fcntl F, F_SETLK, $l or die; $| = 1; print "held\n"; sleep 60' >"$WORLD/held" 3>&- &
+	await 5 "grep -q held $WORLD/held"
+	pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
+	kill $!
+	pop_hear_end
+	spool_is alice one two
+}
+
+@test "no space for the journal: nothing is removed; the tail and all can still be" {
+	umount "$state" 2>/dev/null || true
+	server_stop
+	mount -t tmpfs -o size=64k,mode=755 small "$state"
+	server_start
+	pop alice QUIT
+	{ mbox one; from_line; printf 'Subject: large\n\n'; seq 30000; echo; mbox three; } | store alice
+	sum=$(sha256sum </var/mail/alice)
+	run pop alice "DELE 1" QUIT
+	[ "${lines[-1]}" = "-ERR [SYS/TEMP] nothing removed" ]
+	[ "$(sha256sum </var/mail/alice)" = "$sum" ]
+	[ "$(ls "$state/users/$uid")" = session ]
+	log_has 'failed .*No space left'
+	run pop alice "DELE 3" QUIT
+	[ "${lines[-1]}" = "+OK bye, 2 messages left" ]
+	run pop alice "DELE 1" "DELE 2" QUIT
+	[ "${lines[-1]}" = "+OK bye, 0 messages left" ]
+	[ ! -s /var/mail/alice ]
+	server_stop
+	umount "$state"
+	server_start
+}
+
+# killed_at CALL N: a QUIT with deletions whose session is killed at the Nth CALL. Fails when it was not reached.
+killed_at() {
+	mbox one two three four five | store alice
+	pop_login alice
+	pop_ask "DELE 2"
+	pop_ask "DELE 4"
+	strace -q -p "$(child_pid)" -o /dev/null -e "trace=$1" -e "inject=$1:signal=KILL:when=$2" 2>"$WORLD/strace" 3>&- &
+	tracer=$!
+	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(child_pid)/status"
+	pop_say QUIT
+	if pop_hear '^\+OK' 2>/dev/null; then
+		pop_close
+		wait "$tracer" || true
+		return 1
+	fi
+	pop_close
+	wait "$tracer" 2>/dev/null || true
+	await 5 '! pgrep -x kpopd >/dev/null'
+}
+
+@test "killed at each step, the next login finds all or nothing removed, and no kept message touched" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	points=0
+	for call in fsync renameat pwrite64 copy_file_range ftruncate unlinkat; do
+		for n in $(seq 1 10); do
+			killed_at $call "$n" || break
+			points=$((points + 1))
+			# Mail arrives before anybody looks.
+			make_message late | deliver alice
+			run pop alice QUIT
+			[[ $output == *"+OK bye"* ]]
+			grep -v '^From ' /var/mail/alice >"$WORLD/after"
+			{ mbox one three five late | grep -v '^From '; } | cmp - "$WORLD/after" ||
+			    { mbox one two three four five late | grep -v '^From '; } | cmp - "$WORLD/after"
+			[ "$(ls "$state/users/$uid")" = session ]
+		done
+	done
+	echo "# $points points" >&3
+	[ "$points" -ge 9 ]
+	log_has 'recovery .*state=j\.cut'
+	log_has 'recovery .*state=j$'
+}
+
+@test "an error at each step: an honest answer, and after the next login all or nothing is removed" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	for call in fsync renameat pwrite64 copy_file_range ftruncate unlinkat; do
+		for n in 1 2 3 4; do
+			mbox one two three four five | store alice
+			pop_login alice
+			pop_ask "DELE 2"
+			strace -q -p "$(child_pid)" -o /dev/null -e "inject=$call:error=EIO:when=$n" 2>/dev/null 3>&- &
+			await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(child_pid)/status"
+			pop_ask QUIT '^(\+OK bye, 4|-ERR \[SYS/TEMP\])'
+			answer=$heard
+			pop_hear_end
+			case $answer in
+			+OK*) spool_is alice one three four five ;;
+			*nothing*) spool_is alice one two three four five ;;
+			*) run pop alice QUIT
+			   [[ $output == *"+OK 4 messages"* ]]
+			   spool_is alice one three four five ;;
+			esac
+			run pop alice QUIT
+			[[ $output == *"+OK bye"* ]]
+			[ "$(ls "$state/users/$uid")" = session ]
+		done
+	done
+}
+
+@test "a mailbox rewritten by another program between the kill and the login is served as it is, the journal kept" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	killed_at fsync 3
+	[ -e "$state/users/$uid/j" ]
+	mbox other mail entirely >/var/mail/alice
+	run pop alice QUIT
+	[[ $output == *"+OK 3 messages"* ]]
+	spool_is alice other mail entirely
+	log_has 'rescue .*file=rescue\.[0-9.]+ reason="another program rewrote the mailbox"'
+	tail -c +4097 "$state/users/$uid"/rescue.* | cmp - <(mbox three five)
+}
+
+@test "forged journals are set aside: the mailbox stays as it is" {
+	mbox one two | store alice
+	pop alice QUIT
+	for forged in 'head -c 10 /dev/urandom' 'head -c 10000 /dev/urandom' 'head -c 8192 /dev/zero' 'printf ""'; do
+		for name in j j.cut j.tmp; do
+			su alice -c "$forged >'$state/users/$uid/$name'"
+		done
+		run pop alice QUIT
+		[[ $output == *"+OK 2 messages"* ]]
+		spool_is alice one two
+		[ -z "$(ls "$state/users/$uid" | grep -v '^session$\|^rescue')" ]
+	done
+	su alice -c "mkfifo '$state/users/$uid/j'; ln -s /etc/passwd '$state/users/$uid/j.cut'; mkdir '$state/users/$uid/j.tmp'"
+	run pop alice QUIT
+	spool_is alice one two
+}
