@@ -34,6 +34,9 @@ log_peer(const char *address)
 	strlcpy(peer, address, sizeof(peer));
 }
 
+static void write_line(int, const char *, const char *, va_list)
+    __attribute__((format(printf, 3, 0)));
+
 static void
 write_line(int priority, const char *event, const char *format, va_list ap)
 {

@@ -96,4 +96,15 @@ end_test() {
 	pop_close 2>/dev/null || true
 	pkill -KILL -x kpopc 2>/dev/null || true
 	await 5 '! pgrep -x kpopd >/dev/null' || { pkill -KILL -x kpopd; false; }
+	no_reports
+}
+
+# What ASan and UBSan found, outside the gate's jail and in it, fails the test that did it.
+no_reports() {
+	local reports
+	reports=$(ls /run/sanitizer/* "$state"/gate/run/sanitizer/* 2>/dev/null) || true
+	[ -n "$reports" ] || return 0
+	cat $reports >&2
+	rm -f $reports
+	return 1
 }
