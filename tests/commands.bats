@@ -3,22 +3,11 @@
 
 load helpers/all
 
-setup_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_start
-}
-
-teardown_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_stop
-}
-
 setup() {
 	begin_test
 	mbox one two three | store alice
 	realm_login alice
 }
-teardown() { end_test; }
 
 # octets NAME [LINES]: what LIST says of make_message's message.
 octets() {

@@ -3,22 +3,11 @@
 
 load helpers/all
 
-setup_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_start
-}
-
-teardown_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_stop
-}
-
 setup() {
 	begin_test
 	rm -f "$WORLD/got" "$WORLD/fetchids"
 	realm_login alice
 }
-teardown() { end_test; }
 
 # fetch OPTIONS…: one poll; what it delivers is appended to $WORLD/got, each message behind a line "== message".
 fetch() {

@@ -3,22 +3,13 @@
 
 load helpers/all
 
-setup_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_start -t 5
-}
-
-teardown_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_stop
-}
+setup_file() { server_start -t 5; }
 
 setup() {
 	begin_test
 	mbox one two | store alice
 	realm_login alice
 }
-teardown() { end_test; }
 
 # memory PID: its largest resident size so far, in KiB.
 memory() {

@@ -3,7 +3,8 @@
 
 load helpers/all
 
-setup() { begin_test; }
+setup_file() { :; }
+teardown_file() { :; }
 
 teardown() {
 	server_stop

@@ -3,18 +3,7 @@
 
 load helpers/all
 
-setup_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_start -t 2:600
-}
-
-teardown_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_stop
-}
-
-setup() { begin_test; }
-teardown() { end_test; }
+setup_file() { server_start -t 2:600; }
 
 service=pop/mail.kpopd.test
 accepted=00
@@ -255,6 +244,27 @@ with_server() {
 	run wire < <(versions; apreq $service | framed; for _ in $(seq 50); do printf U; sleep 0.2; done)
 	log_has 'refused .*reason="no USER and PASS: idle"'
 	[ $((($(date +%s%N) - begin) / 1000000000)) -lt 9 ]
+}
+
+@test "a gate that hangs is killed by the monitor, a second after the deadline" {
+	realm_login alice
+	pop_open
+	pop_hear '^\+OK'
+	kill -STOP "$(child_pid)"
+	pop_hear_end 5
+	log_has 'refused .*reason="login deadline, gate killed"'
+	await 2 '! pgrep -x kpopd >/dev/null'
+}
+
+@test "a gate that dies leads to no session" {
+	realm_login alice
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	kill -SEGV "$(child_pid)"
+	pop_hear_end 3
+	log_has 'fatal .*gate was ended by signal 11'
+	log_lacks ' login '
 }
 
 @test "no refusal before the login is longer than 77 octets or has % or < in it" {

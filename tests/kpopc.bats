@@ -3,18 +3,6 @@
 
 load helpers/all
 
-setup_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_start
-}
-
-teardown_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_stop
-}
-
-setup() { begin_test; }
-
 teardown() {
 	[ -z "${fake-}" ] || kill "$fake" 2>/dev/null || true
 	end_test

@@ -3,19 +3,6 @@
 
 load helpers/all
 
-setup_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_start
-}
-
-teardown_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_stop
-}
-
-setup() { begin_test; }
-teardown() { end_test; }
-
 # field PID NAME: a line of /proc/PID/status without its name, blanks made single.
 field() {
 	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" | tr -s '[:space:]' ' ' | sed 's/ $//'

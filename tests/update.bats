@@ -3,16 +3,6 @@
 
 load helpers/all
 
-setup_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_start
-}
-
-teardown_file() {
-	source "$BATS_TEST_DIRNAME/helpers/all.bash"
-	server_stop
-}
-
 setup() {
 	begin_test
 	realm_login alice
