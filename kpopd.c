@@ -26,6 +26,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include <dirent.h>
+#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -38,6 +40,7 @@
 
 #include "auth.h"
 #include "io.h"
+#include "lock.h"
 #include "log.h"
 #include "maildrop.h"
 #include "pop3.h"
@@ -59,7 +62,19 @@ struct options {
 	uid_t least_uid;
 	int login, idle; /* seconds */
 	struct account gate;
+	struct lock_plan locks;
+	bool recover;     /* by hand: finish what crashes left, serve nobody */
 	int64_t deadline; /* for the login: absolute, ms of CLOCK_MONOTONIC */
+};
+
+/* One user's visit: who it is, where the mail is, and what let them in. */
+struct visit {
+	const struct options *o;
+	const struct report *report; /* NULL: recovery by hand */
+	struct account user;
+	const char *path;
+	gid_t group; /* of the broker; the user's own when there is none */
+	bool has_broker;
 };
 
 /* By hand a mistake is said on the terminal; under inetd fd 2 is the client, and syslog is told. */
@@ -70,8 +85,9 @@ refuse_to_run(bool by_hand, const char *why, const char *what)
 
 	if (by_hand)
 		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-d state] [-k keytab]"
-		    " [-m mbox:path] [-n uid]\n             [-s principal]"
-		    " [-t login[:idle]] [-u user]\n       kpopd --help | --version\n",
+		    " [-l locks] [-m mbox:path]\n             [-n uid] [-s principal]"
+		    " [-t login[:idle]] [-u user]\n       kpopd --recover [-d state]"
+		    " [-l locks] [-m mbox:path] [-n uid]\n       kpopd --help | --version\n",
 		    why, what);
 	else
 		log_event(LOG_ERR, "fatal", "error=\"%s%s\"", why, log_words(&t, what));
@@ -84,11 +100,13 @@ print_help(void)
 	printf("kpopd: Kerberized POP3 (KPOP), started by xinetd for each connection.\n"
 	       "  -d state          directory of locks, journals and the replay cache\n"
 	       "  -k keytab         of the service (default: libkrb5's)\n"
+	       "  -l locks          of mailboxes, in this order: fcntl, flock, dotlock (default: fcntl,dotlock)\n"
 	       "  -m mbox:path      mailboxes, with %%u user, %%h home (default: mbox:/var/mail/%%u)\n"
 	       "  -n uid            smallest that may log in (default: %d)\n"
 	       "  -s principal      the only service to be (default: all pop/ and pop3/ in the keytab)\n"
 	       "  -t login[:idle]   limits in seconds (default: 30:600)\n"
 	       "  -u user           of the process that reads tickets (default: kpopd)\n"
+	       "  --recover         finish the removals that a crash broke off, at boot, before mail is delivered\n"
 	       "See kpopd(8).\n", UID_MIN);
 }
 
@@ -125,6 +143,7 @@ read_options(struct options *o, int argc, char **argv, bool by_hand)
 {
 	static const struct option longer[] = {
 		{ "help", no_argument, NULL, 'h' },
+		{ "recover", no_argument, NULL, 'R' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -132,13 +151,17 @@ read_options(struct options *o, int argc, char **argv, bool by_hand)
 	int c;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "d:k:m:n:s:t:u:", longer, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "d:k:l:m:n:s:t:u:", longer, NULL)) != -1) {
 		switch (c) {
 		case 'd':
 			o->state = optarg;
 			break;
 		case 'k':
 			o->keytab = optarg;
+			break;
+		case 'l':
+			if (lock_plan_read(&o->locks, optarg) == -1)
+				refuse_to_run(by_hand, "-l takes fcntl, flock and dotlock with commas, not ", optarg);
 			break;
 		case 'm':
 			if (!maildrop_valid(optarg))
@@ -158,6 +181,9 @@ read_options(struct options *o, int argc, char **argv, bool by_hand)
 			break;
 		case 'u':
 			o->user = optarg;
+			break;
+		case 'R':
+			o->recover = true;
 			break;
 		case 'h':
 			print_help();
@@ -334,21 +360,31 @@ is_permitted(const struct options *o, const struct report *r, const struct accou
 	return true;
 }
 
+/* The user's state directory, opened by the user. */
+static int
+open_state(const struct options *o, uid_t uid)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/users/%u", o->state, (unsigned)uid);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd == -1)
+		fatal("opening %s", path);
+	return fd;
+}
+
 /* Session, as the user: the maildrop, and POP3 over it. */
 static void
-serve(const struct options *o, const struct account *a, struct io *io)
+serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
 {
 	struct maildrop drop;
 	enum drop_error error;
-	char path[PATH_MAX];
-	int stall = o->idle < STALL_SECONDS ? o->idle : STALL_SECONDS, state;
+	int idle = v->o->idle;
+	int stall = idle < STALL_SECONDS ? idle : STALL_SECONDS;
 
-	snprintf(path, sizeof(path), "%s/users/%u", o->state, (unsigned)a->uid);
-	state = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (state == -1)
-		fatal("opening %s", path);
-	error = maildrop_open(&drop, o->where, a->name, a->home, state);
-	io_limits(io, (int64_t)o->idle * 1000, (int64_t)stall * 1000);
+	error = maildrop_open(&drop, v->path, open_state(v->o, v->user.uid), locks);
+	io_limits(io, (int64_t)idle * 1000, (int64_t)stall * 1000);
 	if (error == DROP_OK)
 		pop3_serve(io, &drop);
 	else {
@@ -358,31 +394,56 @@ serve(const struct options *o, const struct account *a, struct io *io)
 	}
 }
 
-/* The session, from root to the user; or, when nobody may come in, to the gate's user, just for the answer. */
+/* The session, as the user: whether the ticket lets them in, and all that follows. broker: the channel, or -1. */
 _Noreturn static void
-session(const struct options *o, const struct report *r, const struct account *a)
+session(const struct visit *v, int broker)
 {
 	static struct io io;
+	struct lock_plan locks = v->o->locks;
 
-	privsep_become(a != NULL ? a : &o->gate);
-	io_init(&io, 0, o->deadline);
-	io_prime(&io, r->unread, r->unread_size);
-	if (a != NULL && is_permitted(o, r, a))
-		serve(o, a, &io);
+	locks.broker = broker;
+	io_init(&io, 0, v->o->deadline);
+	io_prime(&io, v->report->unread, v->report->unread_size);
+	if (is_permitted(v->o, v->report, &v->user))
+		serve(v, &locks, &io);
 	else
 		pop3_refuse(&io);
 	io_linger(&io);
 	_exit(0);
 }
 
-/* The monitor, no longer root: keeps inetd's count of connections right, and tells of a session that was killed. */
-static void
-await_session(pid_t pid)
+/* As the user: finishes a removal. */
+_Noreturn static void
+recover(const struct visit *v, int broker)
+{
+	struct lock_plan locks = v->o->locks;
+
+	locks.broker = broker;
+	log_event(LOG_NOTICE, "recovery", "user=%s", v->user.name);
+	_exit(maildrop_recover(v->path, open_state(v->o, v->user.uid), &locks) ==
+	    DROP_OK ? 0 : 1);
+}
+
+/* For nobody who may come in: the answer, from a process made like a session's but with the gate's rights. */
+_Noreturn static void
+refuse(const struct options *o, const struct report *r)
+{
+	static struct io io;
+
+	privsep_become(&o->gate);
+	io_init(&io, 0, o->deadline);
+	io_prime(&io, r->unread, r->unread_size);
+	pop3_refuse(&io);
+	io_linger(&io);
+	_exit(0);
+}
+
+/* The monitor, no longer root: waits for a child, and tells when it was killed. Returns its wait status. */
+static int
+await_child(pid_t pid)
 {
 	int status;
 
-	close(0);
-	close(1);
 	while (waitpid(pid, &status, 0) == -1)
 		if (errno != EINTR)
 			fatal("waitpid");
@@ -391,26 +452,167 @@ await_session(pid_t pid)
 	else if (WIFSIGNALED(status))
 		log_event(LOG_ERR, "fatal", "error=\"the session was ended by signal %d\"",
 		    WTERMSIG(status));
+	return status;
+}
+
+/*
+ * Forks what works for the user, with a channel to the broker where there is
+ * one. as_root: this process is still root, else the broker. Returns the
+ * broker's end of the channel (-1: none) and the child's number in *pid.
+ */
+static int
+start(const struct visit *v, void (*work)(const struct visit *, int),
+    bool as_root, pid_t *pid)
+{
+	int channel[2] = { -1, -1 };
+
+	if (v->has_broker && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
+		fatal("socketpair");
+	if ((*pid = fork()) == -1)
+		fatal("fork");
+	if (*pid == 0) {
+		if (channel[0] != -1)
+			close(channel[0]);
+		if (as_root)
+			privsep_become(&v->user);
+		else
+			privsep_leave_broker(&v->user);
+		work(v, channel[1]);
+	}
+	if (channel[1] != -1)
+		close(channel[1]);
+	return channel[0];
+}
+
+/* The broker's life with one child: serves it, sees it end. Returns its wait status. */
+static int
+attend(const struct visit *v, int channel, pid_t pid)
+{
+	if (channel != -1) {
+		lock_broker(channel, v->path);
+		close(channel);
+	}
+	return await_child(pid);
+}
+
+/*
+ * The monitor, root: makes the worker, gives up root, is its broker, and if it
+ * left a removal unfinished lets another one finish it at once, before an MDA
+ * or another program looks. Returns the exit status.
+ */
+static int
+visit(struct visit *v)
+{
+	pid_t pid;
+	int channel, status;
+
+	privsep_make_state(v->o->state, &v->user);
+	v->has_broker = !maildrop_in_home(v->o->where) &&
+	    lock_needs_broker(&v->o->locks, v->path, &v->group);
+	if (!v->has_broker)
+		v->group = v->user.gid;
+	channel = start(v, v->report != NULL ? session : recover, true, &pid);
+	privsep_become_broker(&v->user, v->group);
+	if (v->report != NULL) {
+		close(0);
+		close(1);
+	}
+	status = attend(v, channel, pid);
+	if (v->report != NULL && maildrop_unfinished(open_state(v->o, v->user.uid))) {
+		channel = start(v, recover, false, &pid);
+		status = attend(v, channel, pid);
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
 /* The monitor, root: from the report to the session. */
 static void
 admit(const struct options *o, const struct report *r)
 {
-	struct account a;
-	const char *refusal = account_find(r->user, o->least_uid, &a);
+	struct visit v = { .o = o, .report = r };
+	const char *refusal = account_find(r->user, o->least_uid, &v.user);
 	pid_t pid;
 
-	if (refusal != NULL)
-		log_refusal(r, refusal);
-	else
-		privsep_make_state(o->state, &a);
+	if (refusal == NULL) {
+		v.path = maildrop_path(o->where, v.user.name, v.user.home);
+		if (v.path == NULL)
+			refusal = "the mailbox' name is too long";
+	}
+	if (refusal == NULL) {
+		visit(&v);
+		return;
+	}
+	log_refusal(r, refusal);
 	if ((pid = fork()) == -1)
 		fatal("fork");
 	if (pid == 0)
-		session(o, r, refusal == NULL ? &a : NULL);
-	privsep_become(refusal == NULL ? &a : &o->gate);
-	await_session(pid);
+		refuse(o, r);
+	privsep_become(&o->gate);
+	close(0);
+	close(1);
+	await_child(pid);
+}
+
+/* Root, by hand: one user's unfinished removal, in a process of its own. Returns whether it is finished. */
+static bool
+recover_user(const struct options *o, uid_t uid)
+{
+	struct visit v = { .o = o };
+	const char *refusal = account_find_uid(uid, o->least_uid, &v.user);
+	pid_t pid;
+	int status;
+
+	if (refusal == NULL &&
+	    (v.path = maildrop_path(o->where, v.user.name, v.user.home)) == NULL)
+		refusal = "the mailbox' name is too long";
+	if (refusal != NULL) {
+		printf("uid %u: %s\n", (unsigned)uid, refusal);
+		return false;
+	}
+	fflush(stdout);
+	if ((pid = fork()) == -1)
+		fatal("fork");
+	if (pid == 0)
+		_exit(visit(&v));
+	while (waitpid(pid, &status, 0) == -1)
+		if (errno != EINTR)
+			fatal("waitpid");
+	printf("%s: %s\n", v.user.name, status == 0 ? "removal finished" :
+		"not finished, see syslog");
+	return status == 0;
+}
+
+/* Root, by hand: every state directory with an unfinished removal. Returns the exit status. */
+static int
+recover_all(const struct options *o)
+{
+	char path[PATH_MAX];
+	const struct dirent *entry;
+	DIR *users;
+	long uid;
+	bool good = true;
+
+	snprintf(path, sizeof(path), "%s/users", o->state);
+	if ((users = opendir(path)) == NULL) {
+		if (errno == ENOENT)
+			return 0;
+		err(1, "%s", path);
+	}
+	while ((entry = readdir(users)) != NULL) {
+		int state;
+
+		if (number(entry->d_name, '\0', 1, UINT32_MAX - 1L, &uid) == NULL)
+			continue;
+		state = openat(dirfd(users), entry->d_name,
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (state == -1)
+			continue;
+		if (maildrop_unfinished(state) && !recover_user(o, (uid_t)uid))
+			good = false;
+		close(state);
+	}
+	closedir(users);
+	return good ? 0 : 1;
 }
 
 /* What must be true of the machine before anybody is served. */
@@ -457,7 +659,13 @@ main(int argc, char **argv)
 	closefrom(3);
 	clean_environment();
 	log_open();
+	lock_plan_read(&o.locks, "fcntl,dotlock");
 	read_options(&o, argc, argv, by_hand);
+	if (o.recover) {
+		if (geteuid() != 0)
+			refuse_to_run(by_hand, "--recover needs root", "");
+		return recover_all(&o);
+	}
 	if (by_hand || name_peer(peer, sizeof(peer)) == -1)
 		refuse_to_run(by_hand, "standard input is no connection; "
 		    "xinetd, inetd or systemd starts kpopd", "");

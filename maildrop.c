@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "journal.h"
 #include "lock.h"
 #include "log.h"
 #include "maildrop.h"
@@ -66,26 +67,45 @@ maildrop_valid(const char *where)
 	return template != NULL && expand(template, "u", "/h", path) == 0;
 }
 
-enum drop_error
-maildrop_open(struct maildrop *m, const char *where, const char *user,
-    const char *home, int state)
+const char *
+maildrop_path(const char *where, const char *user, const char *home)
 {
-	char path[PATH_MAX];
+	static char path[PATH_MAX];
+
+	return expand(path_in(where), user, home, path) == 0 ? path : NULL;
+}
+
+bool
+maildrop_in_home(const char *where)
+{
+	const char *template = path_in(where);
+
+	return template[0] == '~' || strstr(template, "%h") != NULL;
+}
+
+/* The lock that makes this the user's only session. */
+static enum drop_error
+lock_user(int state)
+{
+	if (lock_session(state) != -1)
+		return DROP_OK;
+	if (errno == EAGAIN)
+		return DROP_BUSY;
+	log_event(LOG_ERR, "failed", "what=\"the session's lock\" "
+	    "error=\"%s\"", strerror(errno));
+	return DROP_FAILED;
+}
+
+enum drop_error
+maildrop_open(struct maildrop *m, const char *path, int state,
+    const struct lock_plan *locks)
+{
+	const struct store_place place = { path, state, locks };
 	enum drop_error error;
 
 	*m = (struct maildrop){ .store = &mbox_store };
-	if (expand(path_in(where), user, home, path) == -1) {
-		log_event(LOG_ERR, "failed", "what=\"naming the mailbox\"");
-		return DROP_DENIED;
-	}
-	if (lock_session(state) == -1) {
-		if (errno == EAGAIN)
-			return DROP_BUSY;
-		log_event(LOG_ERR, "failed", "what=\"the session's lock\" "
-		    "error=\"%s\"", strerror(errno));
-		return DROP_FAILED;
-	}
-	if ((error = m->store->open(path, state, &m->box)) != DROP_OK)
+	if ((error = lock_user(state)) != DROP_OK ||
+	    (error = m->store->open(&place, &m->box)) != DROP_OK)
 		return error;
 	m->count = m->store->count(m->box);
 	if ((m->marks = calloc(m->count / 8 + 1, 1)) == NULL)
@@ -93,6 +113,21 @@ maildrop_open(struct maildrop *m, const char *where, const char *user,
 	for (size_t n = 1; n <= m->count; n++)
 		m->octets += maildrop_octets(m, n);
 	return DROP_OK;
+}
+
+enum drop_error
+maildrop_recover(const char *path, int state, const struct lock_plan *locks)
+{
+	const struct store_place place = { path, state, locks };
+	enum drop_error error = lock_user(state);
+
+	return error == DROP_OK ? mbox_store.recover(&place) : error;
+}
+
+bool
+maildrop_unfinished(int state)
+{
+	return journal_pending(state);
 }
 
 bool

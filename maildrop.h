@@ -29,6 +29,7 @@ struct span {
 };
 
 struct store_ops;
+struct lock_plan;
 
 struct maildrop {
 	const struct store_ops *store;
@@ -43,13 +44,26 @@ struct maildrop {
 /* Whether where is a mailbox description that maildrop_open can take: mbox:PATH with %u, %h or a leading ~. */
 bool maildrop_valid(const char *where);
 
+/* The mailbox' path for this user, or NULL when there is none (too long). Valid until the next call. */
+const char *maildrop_path(const char *where, const char *user, const char *home);
+
+/* Whether such paths lead through the home directory, where the user can put symlinks in the way. */
+bool maildrop_in_home(const char *where);
+
 /*
- * Session, as the user: finds the user's messages. state is the open state
- * directory of this user; the session's lock is taken in it. Messages are
- * numbered from 1, as on the wire.
+ * Session, as the user: finds the messages of the mailbox at path. state is
+ * the user's open state directory; the session's lock is taken in it. Messages
+ * are numbered from 1, as on the wire.
  */
-enum drop_error maildrop_open(struct maildrop *m, const char *where,
-    const char *user, const char *home, int state);
+enum drop_error maildrop_open(struct maildrop *m, const char *path, int state,
+    const struct lock_plan *locks);
+
+/* As the user: finishes a removal that was broken off, if there is one. */
+enum drop_error maildrop_recover(const char *path, int state,
+    const struct lock_plan *locks);
+
+/* Whether there is one in this state directory. */
+bool maildrop_unfinished(int state);
 
 /* Whether message n (1 … m->count) is marked. */
 bool maildrop_marked(const struct maildrop *m, size_t n);

@@ -54,8 +54,9 @@ struct message {
 };
 
 struct mbox {
-	const char *name; /* in dir */
-	int dir, state;
+	struct store_place place;
+	const char *name; /* of the spool in dir */
+	int dir;
 	int fd;              /* -1: there is no spool, hence no mail */
 	struct stat seen;    /* when the list was made */
 	bool settled;        /* a later change would show in seen's times */
@@ -305,12 +306,13 @@ list_messages(struct mbox *m)
 
 /* The spool's directory and its name there. */
 static enum drop_error
-open_directory(struct mbox *m, const char *path)
+open_directory(struct mbox *m)
 {
 	struct stat st;
-	char *copy = strdup(path), *slash;
+	char *copy = strdup(m->place.path), *slash;
 
-	if (copy == NULL)
+	/* The caller's path may not outlive the opening; the dotlock's name is made of it later. */
+	if (copy == NULL || (m->place.path = strdup(copy)) == NULL)
 		fatal("strdup");
 	slash = strrchr(copy, '/');
 	m->name = slash + 1;
@@ -372,11 +374,18 @@ still_there(const struct mbox *m)
 static enum drop_error
 lock(const struct mbox *m, bool to_write)
 {
-	if (lock_spool(m->fd, to_write) == 0)
+	if (lock_spool(m->place.locks, m->fd, m->place.path, to_write) == 0)
 		return DROP_OK;
 	log_event(errno == EAGAIN ? LOG_NOTICE : LOG_ERR, "failed",
 	    "what=\"locking the mailbox\" error=\"%s\"", strerror(errno));
 	return errno == EAGAIN ? DROP_BUSY : DROP_FAILED;
+}
+
+static void
+unlock(const struct mbox *m)
+{
+	if (m->fd != -1)
+		unlock_spool(m->place.locks, m->fd, m->place.path);
 }
 
 /* Opens and locks the spool, again if another file took its name meanwhile. */
@@ -389,6 +398,7 @@ open_locked(struct mbox *m, bool to_write)
 		if ((error = open_spool(m)) != DROP_OK || m->fd == -1 ||
 		    (error = lock(m, to_write)) != DROP_OK || still_there(m))
 			return error;
+		unlock(m);
 		close(m->fd);
 	}
 	log_event(LOG_ERR, "failed", "what=\"opening the mailbox\" "
@@ -396,26 +406,48 @@ open_locked(struct mbox *m, bool to_write)
 	return DROP_FAILED;
 }
 
+/* Opens the spool, locks it, and finishes what a crash left of a removal. */
 static enum drop_error
-mbox_open(const char *path, int state, void **box)
+open_recovered(struct mbox *m, const struct store_place *place)
+{
+	bool pending = journal_pending(place->state);
+	enum drop_error error;
+
+	m->place = *place;
+	if ((error = open_directory(m)) != DROP_OK ||
+	    (error = open_locked(m, pending)) != DROP_OK)
+		return error;
+	if (!pending || journal_recover(place->state, m->fd) == 0)
+		return DROP_OK;
+	unlock(m);
+	return DROP_FAILED;
+}
+
+static enum drop_error
+mbox_open(const struct store_place *place, void **box)
 {
 	struct mbox *m = calloc(1, sizeof(*m));
-	bool pending = journal_pending(state);
 	enum drop_error error;
 
 	if (m == NULL)
 		fatal("calloc");
 	*box = m;
-	m->state = state;
-	if ((error = open_directory(m, path)) != DROP_OK ||
-	    (error = open_locked(m, pending)) != DROP_OK)
+	if ((error = open_recovered(m, place)) != DROP_OK)
 		return error;
-	if (pending && journal_recover(state, m->fd) == -1)
-		error = DROP_FAILED;
-	else if (m->fd != -1)
-		error = list_messages(m);
 	if (m->fd != -1)
-		unlock_spool(m->fd);
+		error = list_messages(m);
+	unlock(m);
+	return error;
+}
+
+static enum drop_error
+mbox_recover(const struct store_place *place)
+{
+	struct mbox m = { .fd = -1 };
+	enum drop_error error = open_recovered(&m, place);
+
+	if (error == DROP_OK)
+		unlock(&m);
 	return error;
 }
 
@@ -721,7 +753,7 @@ remove_locked(const struct mbox *m, const unsigned char *marks, size_t *removed)
 	if (!all)
 		log_event(LOG_WARNING, "failed", "what=\"removing messages\" "
 		    "error=\"another program changed the mailbox\"");
-	switch (journal_remove(m->state, m->fd, ranges, n)) {
+	switch (journal_remove(m->place.state, m->fd, ranges, n)) {
 	case JOURNAL_DONE:
 		*removed = n;
 		return all ? DROP_OK : DROP_CHANGED;
@@ -741,13 +773,14 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 
 	if (error == DROP_OK) {
 		error = remove_locked(m, marks, removed);
-		unlock_spool(m->fd);
+		unlock(m);
 	}
 	return error;
 }
 
 const struct store_ops mbox_store = {
 	.open = mbox_open,
+	.recover = mbox_recover,
 	.count = mbox_count,
 	.octets = mbox_octets,
 	.uidl = mbox_uidl,

@@ -52,6 +52,23 @@ account_name_valid(const char *name)
 	return *name == '\0';
 }
 
+/* Whether this entry of the account database may log in, as account_find says; then *a is filled. */
+static const char *
+take_account(const struct passwd *pw, uid_t least, struct account *a)
+{
+	if (pw->pw_uid == 0)
+		return "uid 0";
+	if (pw->pw_uid < least)
+		return "uid below the minimum";
+	if (strlcpy(a->name, pw->pw_name, sizeof(a->name)) >= sizeof(a->name))
+		return "user name too long";
+	a->uid = pw->pw_uid;
+	a->gid = pw->pw_gid;
+	if (strlcpy(a->home, pw->pw_dir, sizeof(a->home)) >= sizeof(a->home))
+		return "home directory name too long";
+	return NULL;
+}
+
 const char *
 account_find(const char *name, uid_t least, struct account *a)
 {
@@ -64,16 +81,15 @@ account_find(const char *name, uid_t least, struct account *a)
 	/* Databases that fold case would give two names one mailbox. */
 	if (strcmp(pw->pw_name, name) != 0)
 		return "user name differs from the account's";
-	if (pw->pw_uid == 0)
-		return "uid 0";
-	if (pw->pw_uid < least)
-		return "uid below the minimum";
-	strlcpy(a->name, pw->pw_name, sizeof(a->name));
-	a->uid = pw->pw_uid;
-	a->gid = pw->pw_gid;
-	if (strlcpy(a->home, pw->pw_dir, sizeof(a->home)) >= sizeof(a->home))
-		return "home directory name too long";
-	return NULL;
+	return take_account(pw, least, a);
+}
+
+const char *
+account_find_uid(uid_t uid, uid_t least, struct account *a)
+{
+	const struct passwd *pw = getpwuid(uid);
+
+	return pw != NULL ? take_account(pw, least, a) : "unknown user";
 }
 
 /*
@@ -162,7 +178,7 @@ drop_capabilities(void)
 }
 
 static void
-verify_identity(uid_t uid, gid_t gid)
+verify_identity(uid_t uid, gid_t gid, gid_t effective)
 {
 	uid_t ruid, euid, suid;
 	gid_t rgid, egid, sgid, group;
@@ -172,26 +188,26 @@ verify_identity(uid_t uid, gid_t gid)
 	    euid != uid || suid != uid)
 		fatal("uid not taken");
 	if (getresgid(&rgid, &egid, &sgid) == -1 || rgid != gid ||
-	    egid != gid || sgid != gid)
+	    egid != effective || sgid != effective)
 		fatal("gid not taken");
 	if (getgroups(1, &group) != 1 || group != gid)
 		fatal("other groups stayed");
 	if (setuid(0) != -1 || seteuid(0) != -1 || setresuid(0, 0, 0) != -1)
 		fatal("root came back");
-	if (gid != 0 && (setgid(0) != -1 || setegid(0) != -1))
+	if (gid != 0 && effective != 0 && (setgid(0) != -1 || setegid(0) != -1))
 		fatal("group root came back");
 }
 
-/* From root to uid and gid for good. OpenSSH's permanently_set_uid is the model. */
+/* From root to uid and gid for good; effective is gid but for the broker. OpenSSH's permanently_set_uid is the model. */
 static void
-drop(uid_t uid, gid_t gid)
+drop(uid_t uid, gid_t gid, gid_t effective)
 {
 	errno = EPERM;
 	if (uid == 0)
 		fatal("refusing to stay root");
 	if (setgroups(1, &gid) == -1)
 		fatal("setgroups");
-	if (setresgid(gid, gid, gid) == -1)
+	if (setresgid(gid, effective, effective) == -1)
 		fatal("setresgid");
 	if (setresuid(uid, uid, uid) == -1)
 		fatal("setresuid");
@@ -203,7 +219,7 @@ drop(uid_t uid, gid_t gid)
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 ||
 	    prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0)
 		fatal("still dumpable");
-	verify_identity(uid, gid);
+	verify_identity(uid, gid, effective);
 }
 
 void
@@ -216,7 +232,7 @@ privsep_jail(const char *state, const struct account *gate)
 	set_limit(RLIMIT_NOFILE, GATE_FILES);
 	set_limit(RLIMIT_FSIZE, GATE_FILE_SIZE);
 	set_limit(RLIMIT_AS, GATE_MEMORY);
-	drop(gate->uid, gate->gid);
+	drop(gate->uid, gate->gid, gate->gid);
 	errno = EPERM;
 	if (access("/", W_OK) == 0 || access("/..", W_OK) == 0)
 		fatal("the jail's root is writable");
@@ -232,7 +248,29 @@ privsep_become(const struct account *a)
 	set_limit(RLIMIT_CORE, 0);
 	set_limit(RLIMIT_NPROC, 0);
 	set_limit(RLIMIT_NOFILE, SESSION_FILES);
-	drop(a->uid, a->gid);
+	drop(a->uid, a->gid, a->gid);
+}
+
+/* It may make one more process, to recover what a session left. */
+void
+privsep_become_broker(const struct account *a, gid_t group)
+{
+	if (chdir("/") == -1)
+		fatal("chdir");
+	set_limit(RLIMIT_CORE, 0);
+	set_limit(RLIMIT_NOFILE, SESSION_FILES);
+	drop(a->uid, a->gid, group);
+}
+
+void
+privsep_leave_broker(const struct account *a)
+{
+	set_limit(RLIMIT_NPROC, 0);
+	if (setresgid(a->gid, a->gid, a->gid) == -1)
+		fatal("setresgid");
+	verify_identity(a->uid, a->gid, a->gid);
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1)
+		fatal("still dumpable");
 }
 
 int

@@ -40,6 +40,9 @@ bool account_name_valid(const char *name);
  */
 const char *account_find(const char *name, uid_t least, struct account *a);
 
+/* The same by uid. */
+const char *account_find_uid(uid_t uid, uid_t least, struct account *a);
+
 /*
  * Makes STATE/users/UID as root: 0700, the user's; and what leads to it.
  * Fatal on failure.
@@ -54,9 +57,18 @@ void privsep_jail(const char *state, const struct account *gate);
 
 /*
  * Becomes the user for good: no group but the user's, no capability, no way
- * back, no process it could make; all of it verified. Fatal on failure.
+ * back, no process it could make, all of it verified. Fatal on failure.
  */
 void privsep_become(const struct account *a);
+
+/*
+ * Becomes the user with the spool's group on top: the broker of the dotlock.
+ * No other group, no capability, no way back to root. Fatal on failure.
+ */
+void privsep_become_broker(const struct account *a, gid_t group);
+
+/* A child of the broker becomes the user alone, as privsep_become does. Fatal on failure. */
+void privsep_leave_broker(const struct account *a);
 
 /* Gate: sends the report. Returns 0, or -1 when the monitor is gone. */
 int report_send(int channel, const struct report *r);

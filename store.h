@@ -7,11 +7,21 @@
 #ifndef STORE_H
 #define STORE_H
 
+#include "lock.h"
 #include "maildrop.h"
 
+/* Where one user's mail and its state are, and how it is locked. */
+struct store_place {
+	const char *path;
+	int state; /* the user's state directory */
+	const struct lock_plan *locks;
+};
+
 struct store_ops {
-	/* Opens the mailbox at path with this user's state directory; *box is passed to the others. */
-	enum drop_error (*open)(const char *path, int state, void **box);
+	/* Opens the mailbox at place->path; *box is passed to the others. *place stays where it is. */
+	enum drop_error (*open)(const struct store_place *place, void **box);
+	/* Finishes what a crash left of a removal; open does so, too. */
+	enum drop_error (*recover)(const struct store_place *place);
 	size_t (*count)(const void *box);
 	/* As maildrop_octets, maildrop_uidl, maildrop_fetch. */
 	uint64_t (*octets)(const void *box, size_t i);

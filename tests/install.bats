@@ -48,7 +48,7 @@ teardown() {
 		! grep -q 'GNU_STACK.*RWE' "$WORLD/elf"
 		nm -D "$KPOPD_BUILD/$program" | grep -q __stack_chk_fail
 		nm -D "$KPOPD_BUILD/$program" | grep -q '_chk@'
-		! grep NEEDED "$WORLD/elf" | grep -Ev 'libkrb5|libcom_err|libk5crypto|libbsd|libmd|libc\.so|libresolv'
+		! grep NEEDED "$WORLD/elf" | grep -Ev 'libkrb5|libcom_err|libk5crypto|libbsd|libmd|liblockfile|libc\.so|libresolv'
 	done
 }
 

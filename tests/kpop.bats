@@ -6,7 +6,6 @@ load helpers/all
 setup_file() { server_start -t 2:600; }
 
 service=pop/mail.kpopd.test
-accepted=00
 greeting='2b4f4b20' # "+OK "
 
 @test "a ticket for pop/ is taken, the server proves itself, and the greeting has no <...>" {
@@ -92,12 +91,14 @@ greeting='2b4f4b20' # "+OK "
 @test "of many connections that show one AP-REQ at the same time, one gets in" {
 	realm_login alice
 	{ versions; apreq $service | framed; printf 'QUIT\r\n'; } >"$WORLD/same"
+	shown=()
 	for i in $(seq 10); do
 		wire_hex <"$WORLD/same" >"$WORLD/same.$i" 3>&- &
+		shown+=($!)
 	done
-	wait $(jobs -p | tail -n 10) || true
-	[ "$(cat "$WORLD"/same.* | grep -c "^0000000000$greeting")" -le 1 ]
-	await 5 "[ \$(grep -l '$greeting' $WORLD/same.* | wc -l) -eq 1 ]"
+	wait "${shown[@]}" || true
+	[ "$(grep -l "^0000000000$greeting" "$WORLD"/same.* | wc -l)" -eq 1 ]
+	[ "$(grep -l '^00000000..7e' "$WORLD"/same.* | wc -l)" -eq 9 ]
 }
 
 # with_server 'OPTIONS' ['VARIABLES'] COMMAND …: another configuration for one test.

@@ -64,7 +64,7 @@ fds() {
 	tr '\0' '\n' <"/proc/$pid/environ" | grep -q . # as xinetd gave it; what counts is that it is not used
 }
 
-@test "the session and its monitor are the user, with no other group and nothing of root" {
+@test "the session is the user, with no other group and nothing of root; so is the broker, but for the spool's group" {
 	mbox one | store alice
 	usermod -aG mail,adm alice
 	realm_login alice
@@ -73,17 +73,25 @@ fds() {
 	uid=$(id -u alice)
 	gid=$(id -g alice)
 	has_nothing "$(child_pid)" "$uid" "$gid"
-	has_nothing "$(monitor_pid)" "$uid" "$gid"
-	# The connection twice, syslog; /dev/null, the state directory, its lock, the spool's directory, the spool.
+	# The monitor is the broker now: the spool's group on top, for the dotlock, and it may make one more process.
+	pid=$(monitor_pid)
+	[ "$(field "$pid" Uid)" = "$uid $uid $uid $uid" ]
+	mail=$(getent group mail | cut -d: -f3)
+	[ "$(field "$pid" Gid)" = "$gid $mail $mail $mail" ]
+	[ "$(field "$pid" Groups)" = "$gid" ]
+	[ "$(field "$pid" CapPrm)$(field "$pid" CapEff)$(field "$pid" CapInh)" = "$(printf '%048d' 0)" ]
+	[ "$(field "$pid" NoNewPrivs)" = 1 ]
+	[ "$(stat -c %u "/proc/$pid/mem")" = 0 ]
+	# The connection twice, syslog, the broker; /dev/null, the state directory, its lock, the spool's directory, the spool.
 	pid=$(child_pid)
 	fds "$pid"
-	[ "$(fds "$pid" | grep -c socket:)" -eq 3 ]
+	[ "$(fds "$pid" | grep -c socket:)" -eq 4 ]
 	for file in /dev/null "$state/users/$uid" "$state/users/$uid/session" /var/mail /var/mail/alice; do
 		fds "$pid" | grep -q " $file\$"
 	done
-	[ "$(fds "$pid" | wc -l)" -eq 8 ]
-	# Its monitor has given the connection back.
-	[ "$(fds "$(monitor_pid)" | grep -c socket:)" -eq 1 ]
+	[ "$(fds "$pid" | wc -l)" -eq 9 ]
+	# The monitor has given the connection back.
+	[ "$(fds "$(monitor_pid)" | grep -c socket:)" -eq 2 ]
 	[ "$(stat -c '%U %a' "$state/users/$uid")" = "alice 700" ]
 }
 
@@ -155,7 +163,7 @@ traced() {
 	[ "$(ls | wc -l)" -eq 3 ]
 	opened=$(grep -l 'server.keytab' t.* | xargs grep -l 'openat.*server.keytab')
 	monitor=$(grep -l 'execve' t.*)
-	session=$(grep -l '/var/mail' t.*)
+	session=$(grep -l 'O_NOATIME' t.*)
 	[ "$(wc -w <<<"$opened")" -eq 1 ]
 	[ "$(wc -w <<<"$session")" -eq 1 ]
 	[ "$opened" != "$monitor" ]
@@ -228,7 +236,7 @@ traced() {
 	realm_login alice
 	pop_login alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
-	[ "$(fds "$(child_pid)" | wc -l)" -eq 8 ]
+	[ "$(fds "$(child_pid)" | wc -l)" -eq 9 ]
 	pop_ask "DELE 1"
 	pop_ask QUIT
 	pop_hear_end

@@ -10,6 +10,7 @@ setup() {
 }
 
 teardown() {
+	grep -q -- '-l fcntl ' "$WORLD/xinetd.conf" || grep -q -- '-l fcntl$' "$WORLD/xinetd.conf" && { server_stop; server_start; }
 	umount "$state" 2>/dev/null || true
 	end_test
 }
@@ -151,28 +152,41 @@ teardown() {
 	server_start
 }
 
-# killed_at CALL N: a QUIT with deletions whose session is killed at the Nth CALL. Fails when it was not reached.
+# no_broker: a server whose sessions lock by themselves, so that their monitors can be stopped.
+no_broker() {
+	server_stop
+	server_start -l fcntl
+}
+
+# killed_at CALL N: a QUIT with deletions whose session is killed at the Nth CALL, and with it the monitor, like by
+# a power cut. Fails when the call was not reached.
 killed_at() {
 	mbox one two three four five | store alice
 	pop_login alice
 	pop_ask "DELE 2"
 	pop_ask "DELE 4"
-	strace -q -p "$(child_pid)" -o /dev/null -e "trace=$1" -e "inject=$1:signal=KILL:when=$2" 2>"$WORLD/strace" 3>&- &
+	local session monitor
+	session=$(child_pid) monitor=$(monitor_pid)
+	kill -STOP "$monitor"
+	strace -q -p "$session" -o /dev/null -e "trace=$1" -e "inject=$1:signal=KILL:when=$2" 2>"$WORLD/strace" 3>&- &
 	tracer=$!
-	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(child_pid)/status"
+	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
 	pop_say QUIT
 	if pop_hear '^\+OK' 2>/dev/null; then
+		kill -CONT "$monitor"
 		pop_close
 		wait "$tracer" || true
 		return 1
 	fi
 	pop_close
 	wait "$tracer" 2>/dev/null || true
+	kill -KILL "$monitor"
 	await 5 '! pgrep -x kpopd >/dev/null'
 }
 
 @test "killed at each step, the next login finds all or nothing removed, and no kept message touched" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	no_broker
 	points=0
 	for call in fsync renameat pwrite64 copy_file_range ftruncate unlinkat; do
 		for n in $(seq 1 10); do
@@ -209,8 +223,8 @@ killed_at() {
 			case $answer in
 			+OK*) spool_is alice one three four five ;;
 			*nothing*) spool_is alice one two three four five ;;
-			*) run pop alice QUIT
-			   [[ $output == *"+OK 4 messages"* ]]
+			*) # The broker has it finished at once.
+			   await 5 '! pgrep -x kpopd >/dev/null'
 			   spool_is alice one three four five ;;
 			esac
 			run pop alice QUIT
@@ -222,6 +236,7 @@ killed_at() {
 
 @test "a mailbox rewritten by another program between the kill and the login is served as it is, the journal kept" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	no_broker
 	killed_at fsync 3
 	[ -e "$state/users/$uid/j" ]
 	mbox other mail entirely >/var/mail/alice
@@ -247,4 +262,42 @@ killed_at() {
 	su alice -c "mkfifo '$state/users/$uid/j'; ln -s /etc/passwd '$state/users/$uid/j.cut'; mkdir '$state/users/$uid/j.tmp'"
 	run pop alice QUIT
 	spool_is alice one two
+}
+
+@test "a session that is killed in the middle of the removal: it is finished at once, by another one" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	mbox one two three | store alice
+	pop_login alice
+	pop_ask "DELE 1"
+	strace -q -p "$(child_pid)" -o /dev/null -e "inject=fsync:signal=KILL:when=3" 2>/dev/null 3>&- &
+	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(child_pid)/status"
+	pop_say QUIT
+	pop_hear_end
+	await 5 '! pgrep -x kpopd >/dev/null'
+	spool_is alice two three
+	[ "$(ls "$state/users/$uid")" = session ]
+	[ ! -e /var/mail/alice.lock ]
+	log_has 'fatal .*session was ended by signal 9'
+	log_has 'recovery .*state=j$'
+}
+
+@test "kpopd --recover finishes everybody's removals at boot, and says so" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
+	[ "$status" -eq 0 ]
+	[ -z "$output" ]
+	no_broker
+	killed_at fsync 3
+	[ -e "$state/users/$uid/j" ]
+	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
+	[ "$status" -eq 0 ]
+	[ "$output" = "alice: removal finished" ]
+	spool_is alice one three five
+	[ "$(ls "$state/users/$uid")" = session ]
+	[ ! -e /var/mail/alice.lock ]
+	mkdir -p "$state/users/54321"
+	touch "$state/users/54321/j"
+	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
+	[ "$status" -eq 1 ]
+	[ "$output" = "uid 54321: unknown user" ]
 }

@@ -19,7 +19,7 @@ await() {
 # server_configure [kpopd option ...]: what xinetd is to run; server_env are variables that it sets. SANITIZER (from run-tests) adds its environment.
 server_configure() {
 	sed -e "s,/usr/sbin/kpopd,$KPOPD_BUILD/kpopd," \
-	    -e "s,^#*[[:space:]]*server_args.*,server_args = -d $state -k $WORLD/server.keytab $*," \
+	    -e "s|^#*[[:space:]]*server_args.*|server_args = -d $state -k $WORLD/server.keytab $*|" \
 	    -e 's,\(disable[[:space:]]*=\).*,\1 no,' \
 	    -e 's,\(per_source[[:space:]]*=\).*,\1 UNLIMITED,' \
 	    -e 's,\(cps[[:space:]]*=\).*,\1 1000 1,' \

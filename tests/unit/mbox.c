@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lock.h"
 #include "log.h"
 #include "maildrop.h"
 #include "tests/unit/check.h"
@@ -71,7 +72,7 @@ static const struct {
 };
 
 static char directory[] = "/tmp/kpopd-mbox.XXXXXX";
-static char where[64];
+static struct lock_plan locks;
 static int top;
 
 static void
@@ -101,8 +102,8 @@ begin(struct maildrop *drop)
 
 	snprintf(name, sizeof(name), "%d", ++sessions);
 	CHECK(mkdirat(top, name, 0700) == 0);
-	return maildrop_open(drop, where, "user", directory,
-	    openat(top, name, O_RDONLY | O_DIRECTORY));
+	return maildrop_open(drop, maildrop_path("mbox:%h/spool", "user", directory),
+	    openat(top, name, O_RDONLY | O_DIRECTORY), &locks);
 }
 
 static void
@@ -317,7 +318,7 @@ main(void)
 
 	CHECK(mkdtemp(directory) != NULL);
 	CHECK((top = open(directory, O_RDONLY | O_DIRECTORY)) != -1);
-	snprintf(where, sizeof(where), "mbox:%%h/spool");
+	CHECK(lock_plan_read(&locks, "fcntl,dotlock") == 0);
 	finds_and_removes();
 	ids_survive_readers();
 	long_lines_are_one_line();

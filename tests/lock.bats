@@ -1,0 +1,248 @@
+#!/usr/bin/env bats
+# Locks against other programs, the broker that makes the dotlock, and what it cannot do.
+
+load helpers/all
+
+setup() {
+	begin_test
+	mbox one two three | store alice
+	realm_login alice
+}
+
+teardown() {
+	[ -z "${holder-}" ] || kill -CONT "$holder" 2>/dev/null || true
+	[ -z "${holder-}" ] || kill "$holder" 2>/dev/null || true
+	end_test
+}
+
+# with_locks ORDER COMMAND …: a server with this order.
+with_locks() {
+	server_stop
+	server_start -l "$1"
+	"${@:2}"
+	server_stop
+	server_start
+}
+
+# holds 'PERL': a process that holds a lock on alice's spool, in $holder.
+holds() {
+	perl -e 'use POSIX; use Fcntl ":flock"; open F, "+<", "/var/mail/alice" or die; $| = 1;
+	    sub posix { my $l = pack("s s l! l! i", $_[0], 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die "busy" }'"
+	    $1; print \"held\n\"; sleep 60" >"$WORLD/held" 2>&1 3>&- &
+	holder=$!
+	await 5 "grep -q 'held\|busy' $WORLD/held"
+	grep -q held "$WORLD/held"
+}
+
+drop_hold() {
+	kill "$holder" 2>/dev/null || true
+	wait "$holder" 2>/dev/null || true
+	holder=
+}
+
+# stops_us: alice's mailbox is [IN-USE].
+stops_us() {
+	run pop alice QUIT
+	[[ ${lines[-1]} == "-ERR [IN-USE]"* ]] || { echo "$output"; return 1; }
+}
+
+lets_us() {
+	run pop alice QUIT
+	[[ ${lines[-1]} == "+OK bye"* ]] || { echo "$output"; return 1; }
+}
+
+@test "the order of locks is an option; nonsense is refused" {
+	for order in fcntl flock dotlock fcntl,dotlock dotlock,fcntl flock,dotlock,fcntl; do
+		with_locks $order lets_us
+	done
+	for order in '' none fcntl,fcntl fcntl, ,dotlock fcntldotlock; do
+		run "$KPOPD_BUILD/kpopd" -l "$order" </dev/null
+		[ "$status" -eq 2 ]
+		[[ $output == *"-l takes"* ]]
+	done
+}
+
+@test "the lock matrix: which of our locks excludes which of others'" {
+	# A POSIX lock is seen by fcntl, flock(2) by flock, a dotlock by dotlock, and by nothing else.
+	holds 'posix(F_WRLCK)'
+	with_locks fcntl stops_us
+	with_locks flock lets_us
+	with_locks dotlock lets_us
+	drop_hold
+	holds 'flock F, LOCK_EX | LOCK_NB or die "busy"'
+	with_locks flock stops_us
+	with_locks fcntl lets_us
+	drop_hold
+	dotlockfile -l /var/mail/alice.lock
+	with_locks dotlock stops_us
+	with_locks fcntl lets_us
+	dotlockfile -u /var/mail/alice.lock
+	# What real programs take, against the default.
+	su alice -c 'dotlockfile -l -m'
+	stops_us
+	su alice -c 'dotlockfile -u -m'
+	lets_us
+}
+
+# while_we_remove COMMAND …: with our session stopped right after it took its locks for QUIT.
+while_we_remove() {
+	pop_login alice
+	pop_ask "DELE 1"
+	local session
+	session=$(child_pid)
+	strace -q -p "$session" -o /dev/null -e trace=copy_file_range -e inject=copy_file_range:signal=STOP:when=1 2>/dev/null 3>&- &
+	holder=$!
+	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
+	pop_say QUIT
+	await 5 "grep -q '^State:[[:space:]]*[tT]' /proc/$session/status"
+	[ -e /var/mail/alice.lock ]
+	"$@"
+	kill "$holder"
+	wait "$holder" 2>/dev/null || true
+	holder=
+	kill -CONT "$session"
+	pop_hear '^\+OK bye, 2'
+	pop_hear_end
+}
+
+@test "while we remove, others' locks of each kind wait for us: fcntl, dotlockfile, procmail" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	others_wait() {
+		run perl -e 'use POSIX; open F, "+<", "/var/mail/alice"; my $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or exit 7'
+		[ "$status" -eq 7 ]
+		run dotlockfile -r 0 -l /var/mail/alice.lock
+		[ "$status" -ne 0 ]
+		make_message late | deliver alice 3>&- &
+		sleep 1
+		! grep -q 'Subject: late' /var/mail/alice
+	}
+	while_we_remove others_wait
+	await 20 "grep -q 'Subject: late' /var/mail/alice"
+	run pop alice "RETR 3" QUIT
+	[[ $output == *"+OK 3 messages"*"Subject: late"* ]]
+}
+
+@test "the broker is the user with the spool's group; the session has only the user's" {
+	pop_login alice
+	uid=$(id -u alice) gid=$(id -g alice) mail=$(getent group mail | cut -d: -f3)
+	grep -Pq "^Uid:\t$uid\t$uid\t$uid\t$uid\$" "/proc/$(monitor_pid)/status"
+	grep -Pq "^Gid:\t$gid\t$mail\t$mail\t$mail\$" "/proc/$(monitor_pid)/status"
+	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" "/proc/$(child_pid)/status"
+	for process in monitor child; do
+		grep -Eq "^Groups:[[:space:]]$gid ?\$" "/proc/$(${process}_pid)/status"
+		grep -q '^CapEff:[[:space:]]0000000000000000' "/proc/$(${process}_pid)/status"
+	done
+}
+
+@test "the broker touches no name but the user's lock, opens no socket and no mailbox, whatever it is told" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	pop_login alice
+	broker=$(monitor_pid)
+	strace -q -p "$broker" -o "$WORLD/broker" 2>/dev/null 3>&- &
+	holder=$!
+	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$broker/status"
+	pop_ask "DELE 1"
+	pop_ask QUIT
+	pop_hear_end
+	wait "$holder" 2>/dev/null || true
+	holder=
+	grep -q 'link.*alice\.lock' "$WORLD/broker"
+	# Every name it used: the lock and its temporary name, the state directory, and the clock's zone.
+	! grep -o '"[^"]*"' "$WORLD/broker" | grep '/' | grep -Ev '"/var/mail/(alice\.lock|\.lk[^/]*)"|users/'"$(id -u alice)"'"|"/etc/localtime"|"/var/mail"|dotlockfile"'
+	! grep -E '^(socket|connect|execve|bind|accept|ptrace|kill)\(' "$WORLD/broker"
+}
+
+@test "the broker removes the lock when the session dies in whatever way" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	killed() { kill -KILL "$(child_pid)"; sleep 0.2; }
+	pop_login alice
+	pop_ask "DELE 1"
+	session=$(child_pid)
+	strace -q -p "$session" -o /dev/null -e trace=copy_file_range -e inject=copy_file_range:signal=KILL:when=1 2>/dev/null 3>&- &
+	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
+	pop_say QUIT
+	pop_hear_end
+	await 5 '! pgrep -x kpopd >/dev/null'
+	[ ! -e /var/mail/alice.lock ]
+	[ -z "$(ls -A /var/mail | grep -v '^alice$')" ]
+	spool_is alice one two three
+}
+
+@test "a dotlock that a dead process left is taken away; one of a living process, and a fresh one, are not" {
+	sleep 0 & dead=$!
+	wait $dead
+	echo $dead >/var/mail/alice.lock
+	lets_us
+	[ ! -e /var/mail/alice.lock ]
+	echo $$ >/var/mail/alice.lock
+	touch -d '-1 hour' /var/mail/alice.lock
+	stops_us
+	[ "$(cat /var/mail/alice.lock)" = $$ ]
+	# Without a number in it: five minutes since it was last touched.
+	echo >/var/mail/alice.lock
+	stops_us
+	touch -d '-6 minutes' /var/mail/alice.lock
+	lets_us
+	[ ! -e /var/mail/alice.lock ]
+}
+
+@test "a lock that goes in time is waited for" {
+	dotlockfile -l /var/mail/alice.lock
+	(sleep 2; rm /var/mail/alice.lock) 3>&- &
+	lets_us
+}
+
+@test "two programs that lock in the other order both get through" {
+	server_stop
+	server_start -l dotlock,fcntl
+	for _ in 1 2 3; do
+		make_message more | deliver alice 3>&- &
+		lets_us
+		await 30 "! kill -0 $! 2>/dev/null"
+	done
+	server_stop
+	server_start
+	run pop alice QUIT
+	[[ $output == *"+OK 6 messages"* ]]
+}
+
+@test "where the user may write the directory there is no broker, and the dotlock is made all the same" {
+	mkdir -p /home/alice/spool
+	cp -p /var/mail/alice /home/alice/spool/alice
+	chown -R alice:alice /home/alice/spool
+	server_stop
+	server_start -m 'mbox:%h/spool/%u'
+	pop_login alice
+	gid=$(id -g alice)
+	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" "/proc/$(monitor_pid)/status"
+	echo $$ >/home/alice/spool/alice.lock
+	pop_ask "DELE 1"
+	pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
+	pop_hear_end
+	rm /home/alice/spool/alice.lock
+	run pop alice "DELE 1" QUIT
+	server_stop
+	server_start
+	[[ $output == *"+OK bye, 2 messages left"* ]]
+	[ -z "$(ls -A /home/alice/spool | grep -v '^alice$')" ]
+	rm -r /home/alice/spool
+}
+
+@test "a user cannot have the broker led into another directory by a symlink in the home directory" {
+	mkdir -p "$WORLD/group/sub"
+	chgrp -R mail "$WORLD/group"
+	chmod -R 2775 "$WORLD/group"
+	ln -s "$WORLD/group" /home/alice/link
+	server_stop
+	server_start -m 'mbox:%h/link/sub/%u'
+	pop_login alice
+	gid=$(id -g alice)
+	run cat "/proc/$(monitor_pid)/status"
+	pop_ask QUIT
+	pop_hear_end
+	rm /home/alice/link
+	server_stop
+	server_start
+	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" <<<"$output"
+	[ -z "$(ls -A "$WORLD/group/sub")" ]
+}
