@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <krb5.h>
+#include <limits.h>
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
@@ -28,6 +29,7 @@
 #define KPOP_PORT "1109"
 #define CONNECT_SECONDS 10  /* for each of the host's addresses */
 #define EXCHANGE_SECONDS 30 /* as the server's own limit */
+#define TEXT_MAX 500        /* octets of others' words in one message */
 
 enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_BROKEN = 3 };
 
@@ -48,13 +50,26 @@ usage(void)
 	exit(EXIT_USAGE);
 }
 
-/* What went wrong, what to do about it, and the end. */
+/* At most n octets of text that may come from the network, fit for a terminal. One at a time. */
+static const char *
+printable(const char *text, size_t n)
+{
+	static char safe[4 * TEXT_MAX + 1];
+
+	n = strnlen(text, n < TEXT_MAX ? n : TEXT_MAX);
+	strvisx(safe, text, n, VIS_OCTAL | VIS_TAB | VIS_NL);
+	return safe;
+}
+
+/* What went wrong, what to do about it, and the end. libkrb5's text may quote what a KDC said, unproven. */
 _Noreturn static void
 give_up(krb5_error_code problem, const char *what, const char *hint)
 {
-	const char *text = krb5_get_error_message(context, problem);
+	char line[TEXT_MAX];
 
-	fprintf(stderr, "kpopc: %s: %s%s\n", what, text, hint);
+	snprintf(line, sizeof(line), "%s: %s", what,
+	    krb5_get_error_message(context, problem));
+	fprintf(stderr, "kpopc: %s%s\n", printable(line, sizeof(line)), hint);
 	exit(EXIT_REFUSED);
 }
 
@@ -176,7 +191,7 @@ static int
 connect_within(int fd, const struct addrinfo *a, int seconds)
 {
 	struct pollfd p = { .fd = fd, .events = POLLOUT };
-	int flags = fcntl(fd, F_GETFL), failure = 0;
+	int flags = fcntl(fd, F_GETFL), failure = 0, n;
 	socklen_t size = sizeof(failure);
 
 	if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1)
@@ -184,8 +199,11 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 	if (connect(fd, a->ai_addr, a->ai_addrlen) == -1) {
 		if (errno != EINPROGRESS)
 			return -1;
-		if (poll(&p, 1, seconds * 1000) != 1) {
-			errno = ETIMEDOUT;
+		/* Being stopped and continued interrupts poll; it is no timeout. */
+		while ((n = poll(&p, 1, seconds * 1000)) == -1 && errno == EINTR)
+			;
+		if (n != 1) {
+			errno = n == 0 ? ETIMEDOUT : errno;
 			return -1;
 		}
 		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size) == -1)
@@ -226,16 +244,16 @@ connect_to(const struct options *o)
 static void
 print_refusal(const krb5_error *e)
 {
-	char text[4 * 200 + 1] = "";
-	size_t n = e->text.length < 200 ? e->text.length : 200;
+	/* The protocol's own codes end at 127; a sum with more could overflow. */
+	krb5_error_code code = e->error <= 127 ?
+	    ERROR_TABLE_BASE_krb5 + (krb5_error_code)e->error :
+	    KRB5KRB_ERR_GENERIC;
+	const char *text = "";
 
-	if (n > 0) {
-		n = strnlen(e->text.data, n);
-		strvisx(text, e->text.data, n, VIS_OCTAL | VIS_TAB | VIS_NL);
-	}
+	if (e->text.length > 0)
+		text = printable(e->text.data, e->text.length);
 	fprintf(stderr, "kpopc: the server refused the ticket: %s\n",
-	    n > 0 ? text : krb5_get_error_message(context,
-		(krb5_error_code)e->error + ERROR_TABLE_BASE_krb5));
+	    *text != '\0' ? text : krb5_get_error_message(context, code));
 }
 
 /* What sendauth's errors mean here. */
@@ -278,8 +296,13 @@ exchange(int fd, krb5_creds *creds)
 	krb5_error *refusal = NULL;
 	krb5_error_code problem;
 	char version[] = "KPOPV1.0";
+	sigset_t alarms;
 
+	/* The caller may have blocked it, and then there were no limit. */
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
 	signal(SIGALRM, too_slow);
+	sigprocmask(SIG_UNBLOCK, &alarms, NULL);
 	alarm(EXCHANGE_SECONDS);
 	problem = krb5_sendauth(context, &session, &fd, version, creds->client,
 	    creds->server, AP_OPTS_MUTUAL_REQUIRED, NULL, creds, NULL, &refusal,
@@ -319,25 +342,59 @@ wait_for(struct pollfd *p, const struct way *w)
 		*p = (struct pollfd){ .fd = w->open ? w->from : -1, .events = POLLIN };
 }
 
-/* Reads when the buffer is empty, else writes. Returns 0, or -1 when the reader of the way is gone. */
+/*
+ * Reads when the buffer is empty, else writes. Returns 0, or -1 with errno.
+ *
+ * Never more than PIPE_BUF octets at once: so many a pipe takes without blocking
+ * once poll has said so. A client may write all its commands before it reads,
+ * and waits for ever if we wait for it in write.
+ */
 static int
 move(struct way *w)
 {
+	size_t left = w->end - w->at;
 	ssize_t n;
 
-	if (w->at < w->end) {
-		n = write(w->to, w->data + w->at, w->end - w->at);
+	if (left > 0) {
+		n = write(w->to, w->data + w->at, left < PIPE_BUF ? left : PIPE_BUF);
 		if (n > 0)
 			w->at += (size_t)n;
 		return n == -1 && errno != EINTR && errno != EAGAIN ? -1 : 0;
 	}
 	n = read(w->from, w->data, sizeof(w->data));
-	if (n == -1 && (errno == EINTR || errno == EAGAIN))
-		return 0;
+	if (n == -1)
+		return errno == EINTR || errno == EAGAIN ? 0 : -1;
 	w->open = n > 0;
 	w->at = 0;
-	w->end = n > 0 ? (size_t)n : 0;
-	return n == -1 ? -1 : 0;
+	w->end = (size_t)n;
+	return 0;
+}
+
+/* Says which end of the way failed: while there is something to write, the one written to. */
+_Noreturn static void
+break_off(const struct way *w)
+{
+	int fd = w->at < w->end ? w->to : w->from;
+
+	err(EXIT_BROKEN, "%s", fd == STDIN_FILENO ? "standard input" :
+	    fd == STDOUT_FILENO ? "standard output" : "the connection broke");
+}
+
+/*
+ * The server takes no more. What it has already said is still read, and its
+ * end then looks orderly, so this keeps why: EPIPE alone means that it had
+ * closed. Returns 0 for that, else errno.
+ */
+static int
+give_up_sending(struct way *up)
+{
+	int why = errno;
+
+	if (up->at == up->end)
+		break_off(up);
+	up->open = false;
+	up->at = up->end = 0;
+	return why == EPIPE ? 0 : why;
 }
 
 /* Copies both ways until the server has closed and all it said is out. Returns the exit status. */
@@ -347,6 +404,7 @@ tunnel(int fd)
 	static struct way up, down;
 	struct pollfd p[2];
 	bool said_end = false;
+	int lost = 0;
 
 	up = (struct way){ .from = STDIN_FILENO, .to = fd, .open = true };
 	down = (struct way){ .from = fd, .to = STDOUT_FILENO, .open = true };
@@ -362,15 +420,29 @@ tunnel(int fd)
 				continue;
 			err(EXIT_BROKEN, "poll");
 		}
-		if (ready(&p[1]) && move(&down) == -1) {
-			warn("the connection broke");
-			return EXIT_BROKEN;
-		}
-		/* The server may have closed; what it still says is read above. */
+		if (ready(&p[1]) && move(&down) == -1)
+			break_off(&down);
 		if (ready(&p[0]) && move(&up) == -1)
-			up.open = false, up.at = up.end = 0;
+			lost = give_up_sending(&up);
+	}
+	if (lost != 0) {
+		errno = lost;
+		err(EXIT_BROKEN, "the connection broke");
 	}
 	return EXIT_DONE;
+}
+
+/* Were 0, 1 or 2 closed, the connection would become standard input or output. */
+static void
+open_standard(void)
+{
+	int fd;
+
+	do {
+		if ((fd = open("/dev/null", O_RDWR)) == -1)
+			err(EXIT_REFUSED, "/dev/null");
+	} while (fd <= STDERR_FILENO);
+	close(fd);
 }
 
 int
@@ -383,6 +455,7 @@ main(int argc, char **argv)
 	krb5_ccache cache;
 	int c, fd;
 
+	open_standard();
 	while ((c = getopt(argc, argv, "Vk:p:s:")) != -1) {
 		switch (c) {
 		case 'V':

@@ -104,7 +104,7 @@ flags=()
 
 @test "fetchmail built without Kerberos uses kpopc as its plugin" {
 	make_message one | deliver alice
-	how="proto POP3 plugin \"$KPOPD_BUILD/kpopc %h kpop\" auth password" run fetch "password x"
+	how="proto POP3 plugin \"$KPOPD_BUILD/kpopc %h\" auth password" run fetch "password x"
 	echo "$output"
 	[ "$status" -eq 0 ]
 	got one

@@ -5,6 +5,7 @@ load helpers/all
 
 teardown() {
 	[ -z "${fake-}" ] || kill "$fake" 2>/dev/null || true
+	grep -q '^kpop[[:space:]]' /etc/services || printf 'kpop 1109/tcp\n' >>/etc/services
 	end_test
 }
 
@@ -81,29 +82,62 @@ fake_server() {
 	realm_login alice
 	fake_server "true"
 	fails 1 'closed the connection' mail.kpopd.test 2000
+	kill "$fake"
+	await 5 '! ss -Hltn sport = 2000 | grep -q .'
+	echo 'sysread STDIN, my $versions, 36; syswrite STDOUT, "\0"' >"$WORLD/middle"
+	fake_server "perl $WORLD/middle"
+	fails 1 'closed the connection' mail.kpopd.test 2000
+}
+
+@test "the port is 1109 where the services file does not name it, as on Debian" {
+	realm_login alice
+	sed -i '/^kpop[[:space:]]/d' /etc/services
+	run kpopc mail.kpopd.test </dev/null
+	[ "$status" -eq 0 ]
+	[[ $output == "+OK "* ]]
+}
+
+# krb_error CODE: a Perl line that makes $error, a KRB-ERROR with an escape sequence in its e-text.
+krb_error() {
+	printf 'my $code = %d;\n' "$1"
+	cat <<-'END'
+	sub tlv { my ($tag, $text) = @_; my $n = length $text; chr($tag) . ($n < 128 ? chr $n : "\x81" . chr $n) . $text }
+	my $name = tlv(0x30, tlv(0xa0, "\x02\x01\x01") . tlv(0xa1, tlv(0x30, tlv(0x1b, "x"))));
+	my $error = tlv(0x7e, tlv(0x30, tlv(0xa0, "\x02\x01\x05") . tlv(0xa1, "\x02\x01\x1e") . tlv(0xa4, tlv(0x18, "20260101000000Z")) .
+	    tlv(0xa5, "\x02\x01\x00") . tlv(0xa6, "\x02\x01" . chr $code) . tlv(0xa9, tlv(0x1b, "KPOPD.TEST")) . tlv(0xaa, $name) .
+	    tlv(0xab, tlv(0x1b, "\e[31mred\a\n"))));
+	END
 }
 
 @test "what an unproven server says is printed as text only" {
 	realm_login alice
-	# A KRB-ERROR with an escape sequence in its e-text, as an attacker on the line would send it.
-	cat >"$WORLD/krberror" <<-'END'
-	sub tlv { my ($tag, $text) = @_; my $n = length $text; chr($tag) . ($n < 128 ? chr $n : "\x81" . chr $n) . $text }
-	my $name = tlv(0x30, tlv(0xa0, "\x02\x01\x01") . tlv(0xa1, tlv(0x30, tlv(0x1b, "x"))));
-	my $error = tlv(0x7e, tlv(0x30, tlv(0xa0, "\x02\x01\x05") . tlv(0xa1, "\x02\x01\x1e") . tlv(0xa4, tlv(0x18, "20260101000000Z")) .
-	    tlv(0xa5, "\x02\x01\x00") . tlv(0xa6, "\x02\x01\x29") . tlv(0xa9, tlv(0x1b, "KPOPD.TEST")) . tlv(0xaa, $name) .
-	    tlv(0xab, tlv(0x1b, "\e[31mred\a\n"))));
-	$| = 1; sysread STDIN, my $versions, 36; print "\0"; sysread STDIN, my $request, 4;
-	print pack("N", length $error), $error; sleep 1;
-	END
+	# As an attacker on the line would send it.
+	{ krb_error 41
+	  echo '$| = 1; sysread STDIN, my $versions, 36; print "\0"; sysread STDIN, my $request, 4;'
+	  echo 'print pack("N", length $error), $error; sleep 1;'; } >"$WORLD/krberror"
 	fake_server "perl $WORLD/krberror"
 	fails 1 'refused the ticket: \\033\[31mred\\007\\012$' mail.kpopd.test 2000
 }
 
+@test "what an unproven KDC says, too" {
+	realm_login alice
+	{ krb_error 60
+	  echo 'use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 8899, Proto => "udp") or die;'
+	  echo '$s->send($error) while $s->recv(my $request, 65535);'; } >"$WORLD/kdc"
+	perl "$WORLD/kdc" 3>&- &
+	fake=$!
+	await 5 'ss -Hlun sport = 8899 | grep -q .'
+	sed 's/127.0.0.1:88$/127.0.0.1:8899/' /etc/krb5.conf >"$WORLD/evil.conf"
+	KRB5_CONFIG=$WORLD/evil.conf fails 1 'no ticket for .*\\033\[31mred\\007\\012$' -s pop/unheard.of mail.kpopd.test
+}
+
 @test "a server that accepts without proof is not believed" {
 	realm_login alice
-	fake_server 'printf "\\0\\0\\0\\0\\0"; printf "\\0\\0\\0\\04abcd"; printf "+OK hello\r\n"; cat >/dev/null'
-	run kpopc mail.kpopd.test 2000 </dev/null
-	[ "$status" -eq 1 ]
+	# Whoever is in the middle can say "accepted"; only the service can make the AP-REP.
+	echo '$| = 1; sysread STDIN, my $versions, 36; print "\0"; sysread STDIN, my $request, 65536;
+	    print pack("N", 0), pack("N", 4), "abcd", "+OK hello\r\n"; sleep 1' >"$WORLD/liar"
+	fake_server "perl $WORLD/liar"
+	fails 1 'the exchange failed: ' mail.kpopd.test 2000
 	[[ $output != *hello* ]]
 }
 
@@ -117,10 +151,57 @@ fake_server() {
 	[ "$status" -eq 0 ]
 }
 
-@test "a connection that breaks during the session is status 3 or ends with what there was" {
+@test "a client that writes all its commands before it reads is not kept waiting for ever" {
+	{ from_line; printf 'Subject: large\n\n'; head -c 15000000 /dev/urandom | base64; echo; } | store alice
+	realm_login alice
+	cat >"$WORLD/pipeliner" <<-'END'
+	use IO::Handle; use IPC::Open2;
+	my $pid = open2(my $from, my $to, @ARGV);
+	$to->autoflush(1);
+	print $to "USER alice\r\nPASS x\r\nRETR 1\r\n";
+	sleep 1;
+	print $to "NOOP\r\n" x 50000, "QUIT\r\n";
+	close $to;
+	my $last;
+	$last = $_ while <$from>;
+	waitpid $pid, 0;
+	print $last;
+	exit $? >> 8;
+	END
+	run timeout 30 perl "$WORLD/pipeliner" "$KPOPD_BUILD/kpopc" mail.kpopd.test
+	[ "$status" -eq 0 ]
+	[[ $output == "+OK bye"* ]]
+}
+
+@test "closed standard input is an empty one, not the connection" {
+	realm_login alice
+	run bash -c "timeout 5 '$KPOPD_BUILD/kpopc' mail.kpopd.test <&-"
+	[ "$status" -eq 0 ]
+	[ "${#lines[@]}" -eq 1 ]
+	[[ $output == "+OK "* ]]
+}
+
+@test "standard input or output that fails is named, with status 3" {
+	realm_login alice
+	run kpopc mail.kpopd.test <"$WORLD"
+	[ "$status" -eq 3 ]
+	[[ $output == *"standard input: Is a directory"* ]]
+	run bash -c "'$KPOPD_BUILD/kpopc' mail.kpopd.test </dev/null >/dev/full"
+	[ "$status" -eq 3 ]
+	[[ $output == "kpopc: standard output: No space left on device" ]]
+}
+
+@test "a connection that is reset during the session is status 3" {
+	local status=0
 	mbox one | store alice
 	realm_login alice
 	pop_login alice
+	# What the server has not read when it dies makes the kernel send a reset.
+	kill -STOP "$(child_pid)"
+	pop_say NOOP
+	await 5 'ss -Htn sport = 1109 | awk "\$2 > 0 { found = 1 } END { exit !found }"'
 	kill -KILL "$(monitor_pid)" "$(child_pid)"
-	pop_hear_end
+	wait "$pop_pid" || status=$?
+	[ "$status" -eq 3 ]
+	grep -q '^kpopc: the connection broke: Connection reset' "$WORLD/kpopc.err"
 }
