@@ -13,8 +13,7 @@
  *	2  write D at P, behind it a marker: random octets, the first a NUL;
  *	   fsync the mailbox
  *	3  rename j to j.cut; fsync the directory
- *	4  unless the mailbox has grown: cut it behind D; fsync; unlink j.cut;
- *	   fsync the directory
+ *	4  unless the mailbox has grown: cut it behind D; fsync; unlink j.cut
  *
  * What a crash leaves, and what recovery does with it:
  *
@@ -22,16 +21,17 @@
  *	j             [0,P) and everything from S on are untouched, between them
  *	              is anything. Nothing was cut. Do 2 to 4 again; they give
  *	              the same result however often.
- *	j.cut         [0,P) D is on the disk. If the marker stands behind D the
- *	              cut has not happened, else it has: an MDA that appends
- *	              behind the cut begins with "F" or a line end, never a NUL.
+ *	j.cut         [0,P) D is on the disk. If the marker stands behind D, or
+ *	              zeros in its place, the cut has not happened, else it has:
+ *	              an MDA that appends behind the cut begins with "F" or a
+ *	              line end, never a NUL.
  *
  * Mail that arrived behind S meanwhile is taken into a new journal before
  * anything is written: in j as a part of D, in j.cut (where D is already in
  * its place) as a D of its own.
  *
- * A head also holds hashes of the 64 KiB before P and of the last 64 KiB of
- * what will be cut. If they or the inode do not fit, another program has
+ * A head also holds hashes of the 64 KiB before P, of the last 64 KiB of D and
+ * of the last 64 KiB of what will be cut. If they or the inode do not fit, another program has
  * rewritten the mailbox; then j is kept as rescue.TIME for a person to look
  * at, and the mailbox is served as it is.
  *
@@ -81,6 +81,7 @@ struct head {
 	uint64_t marker_size;
 	uint8_t before[SHA256_DIGEST_LENGTH];
 	uint8_t behind[SHA256_DIGEST_LENGTH];
+	uint8_t tail[SHA256_DIGEST_LENGTH]; /* of D */
 	uint8_t checksum[SHA256_DIGEST_LENGTH]; /* of all above */
 };
 
@@ -189,18 +190,24 @@ hash_window(int fd, off_t from, off_t to, uint8_t digest[SHA256_DIGEST_LENGTH])
 	return 0;
 }
 
-/* The hashes of the mailbox on either side of what is going to be written. */
+/* The hash of the end of what is never written. */
 static int
-hash_sides(int fd, const struct head *h, uint8_t before[SHA256_DIGEST_LENGTH],
-    uint8_t behind[SHA256_DIGEST_LENGTH])
+hash_before(int fd, const struct head *h, uint8_t digest[SHA256_DIGEST_LENGTH])
 {
-	off_t left = h->from > WINDOW ? (off_t)h->from - WINDOW : 0;
-	off_t right = (off_t)h->size - WINDOW;
+	off_t from = h->from > WINDOW ? (off_t)h->from - WINDOW : 0;
 
-	if (right < behind_marker(h))
-		right = behind_marker(h);
-	return hash_window(fd, left, (off_t)h->from, before) == -1 ||
-	    hash_window(fd, right, (off_t)h->size, behind) == -1 ? -1 : 0;
+	return hash_window(fd, from, (off_t)h->from, digest);
+}
+
+/* The hash of the end of what will be cut, behind the marker. */
+static int
+hash_behind(int fd, const struct head *h, uint8_t digest[SHA256_DIGEST_LENGTH])
+{
+	off_t from = (off_t)h->size - WINDOW;
+
+	if (from < behind_marker(h))
+		from = behind_marker(h);
+	return hash_window(fd, from, (off_t)h->size, digest);
 }
 
 static void
@@ -231,6 +238,15 @@ new_journal(int state)
 	return fd != -1 ? fd : complain("creating the journal");
 }
 
+/* The hash of the end of D, which ends at this place of the journal or, once written, of the mailbox. */
+static int
+hash_tail(int fd, off_t end, const struct head *h, uint8_t digest[SHA256_DIGEST_LENGTH])
+{
+	off_t n = h->kept < WINDOW ? (off_t)h->kept : WINDOW;
+
+	return hash_window(fd, end - n, end, digest);
+}
+
 /* Puts a head before the D that jfd holds already. from, kept and size are set. */
 static int
 write_head(int fd, int jfd, struct head *h)
@@ -245,9 +261,14 @@ write_head(int fd, int jfd, struct head *h)
 	h->marker_size = gap < MARKER ? (uint64_t)gap : MARKER;
 	arc4random_buf(h->marker, sizeof(h->marker));
 	h->marker[0] = '\0';
-	if (hash_sides(fd, h, h->before, h->behind) == -1)
+	if (hash_before(fd, h, h->before) == -1 ||
+	    hash_behind(fd, h, h->behind) == -1 ||
+	    hash_tail(jfd, HEAD + (off_t)h->kept, h, h->tail) == -1)
 		return -1;
 	checksum(h, h->checksum);
+	/* An empty D leaves the file shorter than its head. */
+	if (h->kept == 0 && ftruncate(jfd, HEAD) == -1)
+		return -1;
 	return write_all(jfd, h, sizeof(*h), 0);
 }
 
@@ -277,7 +298,7 @@ is_sound(const struct head *h, off_t file_size)
 	checksum(h, digest);
 	return memcmp(h->magic, MAGIC, sizeof(h->magic)) == 0 &&
 	    memcmp(digest, h->checksum, sizeof(digest)) == 0 &&
-	    h->from >= 0 && h->kept > 0 && h->kept == file_size - HEAD &&
+	    h->from >= 0 && h->kept >= 0 && h->kept == file_size - HEAD &&
 	    h->marker_size > 0 && h->marker_size <= MARKER &&
 	    h->size <= INT64_MAX - h->kept - MARKER &&
 	    h->from <= h->size - h->kept - (int64_t)h->marker_size;
@@ -331,9 +352,10 @@ cut(int state, int fd, const struct head *h)
 		return complain("cutting the mailbox");
 	if (fsync(fd) == -1)
 		return complain("fsync of the mailbox");
+	/* Needs no fsync: a j.cut that comes back finds no marker, and goes. */
 	if (unlinkat(state, CUT, 0) == -1)
 		return complain("unlinking the journal");
-	return sync_state(state);
+	return 0;
 }
 
 /* Steps 2 and 3. */
@@ -393,23 +415,34 @@ fits(int fd, const struct head *h, const struct stat *st)
 
 	if (h->inode != (uint64_t)st->st_ino || st->st_size < h->size)
 		return 0;
-	if (hash_sides(fd, h, before, behind) == -1)
+	if (hash_before(fd, h, before) == -1 || hash_behind(fd, h, behind) == -1)
 		return complain("reading the mailbox");
 	return memcmp(before, h->before, sizeof(before)) == 0 &&
 	    memcmp(behind, h->behind, sizeof(behind)) == 0;
 }
 
-/* The same question of the marker. */
+/*
+ * Whether D stands in its place, behind what was never written, and has not
+ * been cut off behind: 1, 0, or -1 (logged). Zeros count as the marker: a cut
+ * that the disk has seen only half may have cleared the rest of its block and
+ * left the size.
+ */
 static int
-has_marker(int fd, const struct head *h, const struct stat *st)
+is_uncut(int fd, const struct head *h, const struct stat *st)
 {
-	uint8_t there[MARKER];
+	uint8_t there[MARKER], before[SHA256_DIGEST_LENGTH], tail[SHA256_DIGEST_LENGTH];
 
 	if (st->st_size < h->size)
 		return 0;
-	if (read_all(fd, there, h->marker_size, new_size(h)) == -1)
+	if (read_all(fd, there, h->marker_size, new_size(h)) == -1 ||
+	    hash_before(fd, h, before) == -1 ||
+	    hash_tail(fd, new_size(h), h, tail) == -1)
 		return complain("reading the mailbox");
-	return memcmp(there, h->marker, h->marker_size) == 0;
+	for (size_t i = 0; i < h->marker_size; i++)
+		if (there[i] != h->marker[i] && there[i] != 0)
+			return 0;
+	return memcmp(before, h->before, sizeof(before)) == 0 &&
+	    memcmp(tail, h->tail, sizeof(tail)) == 0;
 }
 
 /* The state "j": nothing has been cut. Returns 0 when one step nearer to the end. */
@@ -447,12 +480,12 @@ finish_cut(int state, int fd)
 		return jfd == DAMAGED ?
 		    set_aside(state, CUT, "damaged journal") : -1;
 	close(jfd);
-	if (fd != -1 && (fstat(fd, &st) == -1 || (uncut = has_marker(fd, &h, &st)) == -1))
+	if (fd != -1 && (fstat(fd, &st) == -1 || (uncut = is_uncut(fd, &h, &st)) == -1))
 		return -1;
 	if (!uncut) {
 		if (unlinkat(state, CUT, 0) == -1)
 			return complain("unlinking the journal");
-		return sync_state(state);
+		return 0;
 	}
 	/* A new j comes first while the old j.cut is still there; step 3 replaces it. */
 	return st.st_size > h.size ? extend(state, fd, -1, &h, st.st_size) :
@@ -498,9 +531,14 @@ journal_recover(int state, int fd)
 	return finish_all(state, fd);
 }
 
-/* Nothing is kept behind the first removed octet: cutting is the whole removal, and needs no journal. */
+/*
+ * Cuts without a journal: when nothing stays, or when nothing stays behind and
+ * there is no space for a journal. In the second case a power cut at this very
+ * moment may leave remains of the removed messages behind the last one; a
+ * mailbox on a full disk that cannot be emptied would be worse.
+ */
 static enum journal_result
-cut_tail(int fd, off_t from)
+cut_plainly(int fd, off_t from)
 {
 	if (ftruncate(fd, from) == -1) {
 		complain("cutting the mailbox");
@@ -543,29 +581,14 @@ check_ranges(const struct journal_range *ranges, size_t n, off_t size)
 	}
 }
 
-enum journal_result
-journal_remove(int state, int fd, const struct journal_range *ranges, size_t n)
+/* Step 1: a whole journal in its place. Returns JOURNAL_DONE when it is decided for certain. */
+static enum journal_result
+begin(int state, int fd, const struct journal_range *ranges, size_t n, off_t size)
 {
-	struct head h = { .kept = 0 };
-	struct stat st;
-	off_t removed = 0;
-	int jfd;
+	struct head h = { .from = ranges[0].from, .size = size };
+	int jfd = new_journal(state);
 
-	if (n == 0)
-		return JOURNAL_DONE;
-	if (fstat(fd, &st) == -1) {
-		complain("fstat of the mailbox");
-		return JOURNAL_NOTHING;
-	}
-	check_ranges(ranges, n, st.st_size);
-	for (size_t i = 0; i < n; i++)
-		removed += ranges[i].to - ranges[i].from;
-	h.from = ranges[0].from;
-	h.size = st.st_size;
-	if (h.from + removed == h.size)
-		return cut_tail(fd, (off_t)h.from);
-
-	if ((jfd = new_journal(state)) == -1)
+	if (jfd == -1)
 		return JOURNAL_NOTHING;
 	if (copy_kept(fd, jfd, ranges, n, &h) == -1) {
 		complain("writing the journal");
@@ -578,7 +601,31 @@ journal_remove(int state, int fd, const struct journal_range *ranges, size_t n)
 		return JOURNAL_NOTHING;
 	}
 	close(jfd);
-	if (sync_state(state) == -1)
-		return JOURNAL_LATER;
+	return sync_state(state) == 0 ? JOURNAL_DONE : JOURNAL_LATER;
+}
+
+enum journal_result
+journal_remove(int state, int fd, const struct journal_range *ranges, size_t n)
+{
+	enum journal_result result;
+	struct stat st;
+	off_t removed = 0;
+
+	if (n == 0)
+		return JOURNAL_DONE;
+	if (fstat(fd, &st) == -1) {
+		complain("fstat of the mailbox");
+		return JOURNAL_NOTHING;
+	}
+	check_ranges(ranges, n, st.st_size);
+	for (size_t i = 0; i < n; i++)
+		removed += ranges[i].to - ranges[i].from;
+	if (removed == st.st_size)
+		return cut_plainly(fd, 0);
+	result = begin(state, fd, ranges, n, st.st_size);
+	if (result == JOURNAL_NOTHING && ranges[0].from + removed == st.st_size)
+		return cut_plainly(fd, ranges[0].from);
+	if (result != JOURNAL_DONE)
+		return result;
 	return finish_all(state, fd) == 0 ? JOURNAL_DONE : JOURNAL_LATER;
 }

@@ -1,0 +1,434 @@
+/*
+ * The power fails while journal.c removes messages, and again while it
+ * recovers: its system calls act on a disk in memory, of which a crash keeps
+ * what was synced and, of the rest, whatever chance keeps.
+ *
+ *	power [points]
+ *
+ * Runs as anybody. The disk is unkind: files lose or keep each 8 octets and
+ * their size by themselves since their last fsync, the directory each change
+ * by itself or a first part of them. Mail arrives after each crash. In the end
+ * the mailbox must be the old one or the new one, the new one if the removal
+ * had been reported done, with the mail that arrived, and nothing set aside.
+ *
+ * And the test has teeth: with any one fsync left out it must find a loss.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "journal.h"
+#include "tests/unit/check.h"
+
+#define SECTOR 8
+#define BLOCK 64   /* a cut clears the rest of its block */
+#define SIZE 16384 /* of a file at most */
+#define FILES 64   /* that there ever were, in one run */
+#define NAMES 4
+#define CHANGES 32
+#define MESSAGES 6
+#define STATE 100 /* descriptors: the directory, and files from 200 on */
+#define FIRST 200
+
+struct content {
+	char data[SIZE];
+	off_t size;
+};
+struct file {
+	struct content now, disk;
+};
+/* A name of the directory gets a file, or (-1) none. */
+struct change {
+	int name, file;
+};
+
+static const char *const names[NAMES] = { "j.tmp", "j", "j.cut", "rescue" };
+static struct file files[FILES];
+static int made;                      /* files so far; file 0 is the mailbox */
+static int now[NAMES], disk[NAMES];   /* the directory */
+static struct change pending[CHANGES]; /* of it, since its last fsync */
+static int changes;
+
+static jmp_buf crash;
+static int calls, crash_at; /* the power fails before this call */
+static int syncs, without;  /* this fsync is left out; 0: none */
+
+static void
+turn(void)
+{
+	if (++calls == crash_at)
+		longjmp(crash, 1);
+}
+
+static int
+name_of(const char *name)
+{
+	for (int i = 0; i < NAMES; i++)
+		if (strncmp(name, names[i], strlen(names[i]) + (i < 3)) == 0)
+			return i;
+	fprintf(stderr, "not a name of the journal's: %s\n", name);
+	exit(1);
+}
+
+static void
+change(int name, int file)
+{
+	CHECK(changes < CHANGES);
+	now[name] = file;
+	pending[changes++] = (struct change){ name, file };
+}
+
+static struct file *
+file_of(int fd)
+{
+	CHECK(fd >= FIRST && fd < FIRST + made);
+	return &files[fd - FIRST];
+}
+
+/* The system calls, as journal.c uses them. */
+int __wrap_openat(int, const char *, int, ...);
+int __wrap_close(int);
+int __wrap_fstat(int, struct stat *);
+int __wrap_faccessat(int, const char *, int, int);
+int __wrap_fsync(int);
+int __wrap_ftruncate(int, off_t);
+int __wrap_renameat(int, const char *, int, const char *);
+int __wrap_unlinkat(int, const char *, int);
+ssize_t __wrap_pread(int, void *, size_t, off_t);
+ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
+ssize_t __wrap_copy_file_range(int, off_t *, int, off_t *, size_t, unsigned);
+
+int
+__wrap_openat(int dir, const char *path, int flags, ...)
+{
+	int name = name_of(path);
+
+	CHECK(dir == STATE);
+	turn();
+	if ((flags & O_CREAT) != 0) {
+		CHECK(now[name] == -1 && made < FILES);
+		memset(&files[made], 0, sizeof(files[made]));
+		change(name, made++);
+	}
+	errno = ENOENT;
+	return now[name] == -1 ? -1 : FIRST + now[name];
+}
+
+int
+__wrap_close(int fd)
+{
+	return fd >= FIRST ? 0 : -1;
+}
+
+int
+__wrap_fstat(int fd, struct stat *st)
+{
+	memset(st, 0, sizeof(*st));
+	st->st_mode = S_IFREG | 0600;
+	st->st_uid = geteuid();
+	st->st_ino = (ino_t)fd;
+	st->st_size = file_of(fd)->now.size;
+	return 0;
+}
+
+int
+__wrap_faccessat(int dir, const char *path, int mode, int flags)
+{
+	(void)mode, (void)flags;
+	CHECK(dir == STATE);
+	errno = ENOENT;
+	return now[name_of(path)] == -1 ? -1 : 0;
+}
+
+int
+__wrap_fsync(int fd)
+{
+	turn();
+	if (++syncs == without)
+		return 0;
+	if (fd == STATE) {
+		memcpy(disk, now, sizeof(disk));
+		changes = 0;
+	} else
+		file_of(fd)->disk = file_of(fd)->now;
+	return 0;
+}
+
+int
+__wrap_ftruncate(int fd, off_t size)
+{
+	struct content *c = &file_of(fd)->now;
+
+	turn();
+	if (size < c->size)
+		memset(c->data + size, 0, (size_t)(c->size - size));
+	c->size = size;
+	return 0;
+}
+
+int
+__wrap_renameat(int a, const char *from, int b, const char *to)
+{
+	int file = now[name_of(from)];
+
+	CHECK(a == STATE && b == STATE && file != -1);
+	turn();
+	/* One change in two: a rename is lost or kept as a whole. */
+	change(name_of(to), file);
+	now[name_of(from)] = -1;
+	return 0;
+}
+
+int
+__wrap_unlinkat(int dir, const char *path, int flags)
+{
+	CHECK(dir == STATE && flags == 0);
+	turn();
+	errno = ENOENT;
+	if (now[name_of(path)] == -1)
+		return -1;
+	change(name_of(path), -1);
+	return 0;
+}
+
+ssize_t
+__wrap_pread(int fd, void *to, size_t n, off_t at)
+{
+	const struct content *c = &file_of(fd)->now;
+
+	if (at >= c->size)
+		return 0;
+	if ((off_t)n > c->size - at)
+		n = (size_t)(c->size - at);
+	memcpy(to, c->data + at, n);
+	return (ssize_t)n;
+}
+
+ssize_t
+__wrap_pwrite(int fd, const void *from, size_t n, off_t at)
+{
+	struct content *c = &file_of(fd)->now;
+
+	turn();
+	CHECK(at + (off_t)n <= SIZE);
+	memcpy(c->data + at, from, n);
+	if (at + (off_t)n > c->size)
+		c->size = at + (off_t)n;
+	return (ssize_t)n;
+}
+
+/* Half of what is left at a time, so that a crash falls in between, too. */
+ssize_t
+__wrap_copy_file_range(int a, off_t *from, int b, off_t *to, size_t n, unsigned flags)
+{
+	char piece[SIZE];
+	ssize_t did = __wrap_pread(a, piece, n > 100 ? n / 2 : n, *from);
+
+	(void)flags;
+	if (did > 0)
+		did = __wrap_pwrite(b, piece, (size_t)did, *to);
+	*from += did;
+	*to += did;
+	return did;
+}
+
+static bool
+chance(void)
+{
+	return random() % 2 == 0;
+}
+
+/* Where the zeros end that a cut leaves in its last block. */
+static off_t
+cleared(off_t size)
+{
+	return (size + BLOCK - 1) / BLOCK * BLOCK;
+}
+
+/* What is left of a file. */
+static void
+lose_octets(struct file *f)
+{
+	struct content kept = { .size = chance() ? f->now.size : f->disk.size };
+	bool all = random() % 4 == 0, none = random() % 4 == 0;
+
+	for (off_t at = 0; at < kept.size; at += SECTOR) {
+		bool newer = all || (!none && chance());
+		const struct content *c = newer && at < cleared(f->now.size) ? &f->now : &f->disk;
+
+		/* What was not written yet is zeros. */
+		for (off_t i = at; i < at + SECTOR && i < kept.size; i++)
+			kept.data[i] = i < c->size || c == &f->now ? c->data[i] : '\0';
+	}
+	f->now = f->disk = kept;
+}
+
+/* What is left of the directory: some of the changes, or the first of them. */
+static void
+lose_changes(void)
+{
+	bool in_order = chance();
+	int until = changes > 0 ? (int)(random() % (changes + 1)) : 0;
+
+	for (int i = 0; i < changes; i++) {
+		int file = pending[i].file;
+
+		if (in_order ? i >= until : chance())
+			continue;
+		/* A renamed file leaves its old name. */
+		for (int k = 0; k < NAMES && file != -1; k++)
+			if (disk[k] == file)
+				disk[k] = -1;
+		disk[pending[i].name] = file;
+	}
+	memcpy(now, disk, sizeof(now));
+	changes = 0;
+}
+
+static void
+power_fails(void)
+{
+	for (int i = 0; i < made; i++)
+		lose_octets(&files[i]);
+	lose_changes();
+}
+
+/* The mailbox as it was, as it shall be, and as mail arrives. */
+static struct content old, new;
+
+static int
+message(char *to, int i)
+{
+	int n = sprintf(to, "From %c\nN: %d\n\n", 'a' + i, i);
+
+	memset(to + n, 'a' + i, (size_t)(i * 37 % 90 + 20));
+	n += i * 37 % 90 + 20;
+	return n + sprintf(to + n, "\n\n");
+}
+
+static void
+append(struct content *c, int i)
+{
+	c->size += message(c->data + c->size, i);
+}
+
+/* Mail arrives and is on the disk. */
+static void
+deliver(int i)
+{
+	append(&files[0].now, i);
+	files[0].disk = files[0].now;
+	append(&old, i);
+	append(&new, i);
+}
+
+/* A new disk with a mailbox, of which this subset is to go. Returns the number of ranges. */
+static size_t
+begin(unsigned removed, struct journal_range *ranges)
+{
+	size_t n = 0;
+
+	made = 1;
+	changes = syncs = 0;
+	for (int i = 0; i < NAMES; i++)
+		now[i] = disk[i] = -1;
+	memset(&files[0], 0, sizeof(files[0]));
+	memset(&old, 0, sizeof(old));
+	memset(&new, 0, sizeof(new));
+	for (int i = 0; i < MESSAGES; i++) {
+		off_t from = old.size;
+
+		append(&old, i);
+		if ((removed >> i & 1) != 0)
+			ranges[n++] = (struct journal_range){ from, old.size };
+		else
+			append(&new, i);
+	}
+	files[0].now = files[0].disk = old;
+	return n;
+}
+
+static bool
+is(const struct content *c)
+{
+	return files[0].now.size == c->size &&
+	    memcmp(files[0].now.data, c->data, (size_t)c->size) == 0;
+}
+
+/* One removal with the power failing before call number at, and in up to two recoveries. Returns whether all is well; *reached: whether there was such a call. */
+static bool
+point(unsigned removed, int at, bool *reached)
+{
+	struct journal_range ranges[MESSAGES];
+	size_t n = begin(removed, ranges);
+	static volatile bool done;
+	static volatile int crashes;
+
+	done = false;
+	calls = 0;
+	crash_at = at;
+	*reached = true;
+	if (setjmp(crash) == 0) {
+		done = journal_remove(STATE, FIRST, ranges, n) == JOURNAL_DONE;
+		*reached = false;
+	}
+	power_fails();
+	for (crashes = 0; crashes < 2; crashes++) {
+		if (chance())
+			deliver(MESSAGES + crashes);
+		calls = 0;
+		crash_at = 1 + (int)(random() % 40);
+		if (setjmp(crash) == 0 && journal_recover(STATE, FIRST) == -1)
+			return false;
+		if (calls >= crash_at || chance())
+			power_fails();
+	}
+	if (chance())
+		deliver(MESSAGES + 2);
+	crash_at = 0;
+	return journal_recover(STATE, FIRST) == 0 && !journal_pending(STATE) &&
+	    now[3] == -1 && (is(&new) || (!done && is(&old)));
+}
+
+/* Goes through all subsets and calls until so many points were seen. Returns how many were bad. */
+static unsigned
+sweep(unsigned points)
+{
+	unsigned seen = 0, bad = 0;
+
+	while (seen < points)
+		for (unsigned removed = 1; removed < 1u << MESSAGES; removed++) {
+			bool reached = true;
+
+			for (int at = 1; reached; at++, seen++)
+				bad += !point(removed, at, &reached);
+		}
+	return bad;
+}
+
+int
+main(int argc, char **argv)
+{
+	unsigned points = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 10000;
+	unsigned bad;
+
+	srandom(1109);
+	bad = sweep(points);
+	printf("power loss: %u points, %u bad\n", points, bad);
+	CHECK(bad == 0);
+	for (without = 1; without <= 5; without++) {
+		bad = sweep(points / 4);
+		printf("without fsync %d: %u of %u bad\n", without, bad, points / 4);
+		CHECK(bad > 0);
+	}
+	return 0;
+}
