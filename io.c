@@ -139,9 +139,13 @@ fill(struct io *io, int64_t until)
 		io->in_at = 0;
 	}
 	for (;;) {
-		ssize_t n = recv(io->fd, io->in + io->in_end,
-		    IO_IN - io->in_end, MSG_DONTWAIT);
+		ssize_t n;
 
+		/* A peer that has always sent more leaves poll nothing to wait for. */
+		if (io_now() >= until)
+			return failed(io, IO_TIMEOUT);
+		n = recv(io->fd, io->in + io->in_end, IO_IN - io->in_end,
+		    MSG_DONTWAIT);
 		if (n > 0) {
 			io->in_end += (size_t)n;
 			return 0;

@@ -15,6 +15,20 @@
 static struct io io;
 static int client;
 
+/* A peer that has always sent more, however fast it is read. */
+static bool flooding;
+
+ssize_t __real_recv(int, void *, size_t, int);
+ssize_t __wrap_recv(int, void *, size_t, int);
+ssize_t
+__wrap_recv(int fd, void *to, size_t n, int flags)
+{
+	if (!flooding)
+		return __real_recv(fd, to, n, flags);
+	memset(to, 'x', n);
+	return (ssize_t)n;
+}
+
 /* A new connection: io on one end, client the other. */
 static void
 connect_pair(int64_t milliseconds)
@@ -143,6 +157,24 @@ a_trickle_does_not_extend_the_deadline(void)
 	disconnect();
 }
 
+/* Octets that never stop leave poll nothing to wait for; the deadline holds all the same. */
+static void
+a_flood_does_not_extend_the_deadline(void)
+{
+	char line[200];
+	int64_t begin = io_now();
+
+	connect_pair(300);
+	flooding = true;
+	alarm(10);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
+	alarm(0);
+	flooding = false;
+	CHECK(io.error == IO_TIMEOUT);
+	CHECK(io_now() - begin >= 290 && io_now() - begin < 2000);
+	disconnect();
+}
+
 static void
 a_peer_that_takes_nothing_stalls(void)
 {
@@ -207,6 +239,7 @@ main(void)
 	a_line_may_come_in_single_octets();
 	exact_reads_leave_the_rest();
 	a_trickle_does_not_extend_the_deadline();
+	a_flood_does_not_extend_the_deadline();
 	a_peer_that_takes_nothing_stalls();
 	output_waits_until_input_is_needed();
 	the_end_is_seen();
