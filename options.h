@@ -1,0 +1,33 @@
+/* The command line: see options.c. */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <sys/types.h>
+
+#include <stdbool.h>
+
+#include "lock.h"
+
+/* What the administrator asked for. Every field has its default once options_read has returned. */
+struct options {
+	const char *keytab;  /* NULL: libkrb5's default */
+	const char *service; /* NULL: any pop/ or pop3/ of the keytab */
+	const char *where;   /* the mailboxes: something maildrop_valid takes */
+	const char *state;   /* the state directory */
+	const char *user;    /* of the gate */
+	uid_t least_uid;
+	int login, idle; /* seconds */
+	struct lock_plan locks;
+	bool recover; /* by hand: finish what crashes left, serve nobody */
+};
+
+/*
+ * Reads the command line. What is wrong with it ends the process, as does
+ * --help or --version. by_hand: standard input is no connection.
+ */
+void options_read(struct options *o, int argc, char **argv, bool by_hand);
+
+/* Says why and what, on the terminal or in syslog, and ends the process with status 2. */
+_Noreturn void options_refuse(bool by_hand, const char *why, const char *what);
+
+#endif

@@ -1,0 +1,332 @@
+/*
+ * One user's visit: from the report to the session's end, and to the end of what it left.
+ *
+ * Begins as root, with the gate's report checked; then the monitor is the user
+ * with the spool's group (the broker of the dotlock), and its child is the
+ * user alone (the session, or the recovery of a removal). Nothing here has
+ * ever had a key. The user is trusted with the user's own mail and nothing
+ * else.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <dirent.h>
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "auth.h"
+#include "io.h"
+#include "lock.h"
+#include "log.h"
+#include "maildrop.h"
+#include "pop3.h"
+#include "visit.h"
+
+/* A client that takes none of a buffer of output for so long has gone. */
+#define STALL_SECONDS 120
+
+/* One user's visit: who it is, where the mail is, and what let them in. */
+struct visit {
+	const struct options *o;
+	const struct report *report; /* NULL: recovery by hand */
+	int64_t deadline;            /* for the login */
+	struct account user;
+	const char *path;
+	gid_t group; /* of the broker; the user's own when there is none */
+	bool has_broker;
+};
+
+static void
+log_refusal(const struct report *r, const char *reason)
+{
+	struct log_text principal;
+
+	log_event(LOG_NOTICE, "refused", "reason=\"%s\" user=%s principal=%s",
+	    reason, r->user, log_safe(&principal, r->peer.principal));
+}
+
+/* Session, as the user: whether the ticket opens this account. krb5_kuserok may hang on what the user put in its way. */
+static bool
+is_permitted(const struct visit *v)
+{
+	const struct report *r = v->report;
+	const struct account *a = &v->user;
+	int64_t left = (v->deadline - io_now()) / 1000 + 1;
+	struct log_text principal, service;
+	const char *how;
+
+	alarm(left > 0 ? (unsigned)left : 1);
+	how = auth_permitted(r->peer.principal, a->name, a->home);
+	alarm(0);
+	if (how == NULL) {
+		log_refusal(r, "not permitted to be this user");
+		return false;
+	}
+	log_event(LOG_INFO, "login", "user=%s principal=%s service=%s enctype=%s"
+	    " mutual=%s by=%s", a->name, log_safe(&principal, r->peer.principal),
+	    log_safe(&service, r->peer.service), r->peer.enctype,
+	    r->peer.mutual ? "yes" : "no", how);
+	return true;
+}
+
+/* The user's state directory, opened by the user. */
+static int
+open_state(const struct options *o, uid_t uid)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/users/%u", o->state, (unsigned)uid);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd == -1)
+		fatal("opening %s", path);
+	return fd;
+}
+
+/* Session, as the user: the maildrop, and POP3 over it. */
+static void
+serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
+{
+	struct maildrop drop;
+	enum drop_error error;
+	int idle = v->o->idle;
+	int stall = idle < STALL_SECONDS ? idle : STALL_SECONDS;
+
+	error = maildrop_open(&drop, v->path, open_state(v->o, v->user.uid), locks);
+	io_limits(io, (int64_t)idle * 1000, (int64_t)stall * 1000);
+	if (error == DROP_OK)
+		pop3_serve(io, &drop);
+	else {
+		log_event(LOG_NOTICE, "logout", "reason=%s",
+		    error == DROP_BUSY ? "in-use" : "unavailable");
+		pop3_unavailable(io, error);
+	}
+}
+
+/* The session, as the user: whether the ticket lets them in, and all that follows. broker: the channel, or -1. */
+_Noreturn static void
+session(const struct visit *v, int broker)
+{
+	static struct io io;
+	struct lock_plan locks = v->o->locks;
+
+	locks.broker = broker;
+	io_init(&io, 0, v->deadline);
+	io_prime(&io, v->report->unread, v->report->unread_size);
+	if (is_permitted(v))
+		serve(v, &locks, &io);
+	else
+		pop3_refuse(&io);
+	io_linger(&io);
+	_exit(0);
+}
+
+/* As the user: finishes a removal. */
+_Noreturn static void
+recover(const struct visit *v, int broker)
+{
+	struct lock_plan locks = v->o->locks;
+
+	locks.broker = broker;
+	log_event(LOG_NOTICE, "recovery", "user=%s", v->user.name);
+	_exit(maildrop_recover(v->path, open_state(v->o, v->user.uid), &locks) ==
+	    DROP_OK ? 0 : 1);
+}
+
+/* For nobody who may come in: the answer, from a process made like a session's but with the gate's rights. */
+_Noreturn static void
+refuse(const struct account *gate, const struct report *r, int64_t deadline)
+{
+	static struct io io;
+
+	privsep_become(gate);
+	io_init(&io, 0, deadline);
+	io_prime(&io, r->unread, r->unread_size);
+	pop3_refuse(&io);
+	io_linger(&io);
+	_exit(0);
+}
+
+/* The monitor, no longer root: waits for a child, and tells when it was killed. Returns its wait status. */
+static int
+await_child(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) == -1)
+		if (errno != EINTR)
+			fatal("waitpid");
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		log_event(LOG_NOTICE, "refused", "reason=\"login deadline, session killed\"");
+	else if (WIFSIGNALED(status))
+		log_event(LOG_ERR, "fatal", "error=\"the session was ended by signal %d\"",
+		    WTERMSIG(status));
+	return status;
+}
+
+/*
+ * Forks what works for the user, with a channel to the broker where there is
+ * one. as_root: this process is still root, else the broker. Returns the
+ * broker's end of the channel (-1: none) and the child's number in *pid.
+ */
+static int
+start(const struct visit *v, void (*work)(const struct visit *, int),
+    bool as_root, pid_t *pid)
+{
+	int channel[2] = { -1, -1 };
+
+	if (v->has_broker && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
+		fatal("socketpair");
+	if ((*pid = fork()) == -1)
+		fatal("fork");
+	if (*pid == 0) {
+		if (channel[0] != -1)
+			close(channel[0]);
+		if (as_root)
+			privsep_become(&v->user);
+		else
+			privsep_leave_broker(&v->user);
+		work(v, channel[1]);
+	}
+	if (channel[1] != -1)
+		close(channel[1]);
+	return channel[0];
+}
+
+/* The broker's life with one child: serves it, sees it end. Returns its wait status. */
+static int
+attend(const struct visit *v, int channel, pid_t pid)
+{
+	if (channel != -1) {
+		lock_broker(channel, v->path);
+		close(channel);
+	}
+	return await_child(pid);
+}
+
+/*
+ * The monitor, root: makes the worker, gives up root, is its broker, and if it
+ * left a removal unfinished lets another one finish it at once, before an MDA
+ * or another program looks. Returns the exit status.
+ */
+static int
+visit(struct visit *v)
+{
+	pid_t pid;
+	int channel, status;
+
+	privsep_make_state(v->o->state, &v->user);
+	v->has_broker = !maildrop_in_home(v->o->where) &&
+	    lock_needs_broker(&v->o->locks, v->path, &v->group);
+	if (!v->has_broker)
+		v->group = v->user.gid;
+	channel = start(v, v->report != NULL ? session : recover, true, &pid);
+	privsep_become_broker(&v->user, v->group);
+	if (v->report != NULL) {
+		close(0);
+		close(1);
+	}
+	status = attend(v, channel, pid);
+	if (v->report != NULL && maildrop_unfinished(open_state(v->o, v->user.uid))) {
+		channel = start(v, recover, false, &pid);
+		status = attend(v, channel, pid);
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+void
+visit_admit(const struct options *o, const struct account *gate,
+    const struct report *r, int64_t deadline)
+{
+	struct visit v = { .o = o, .report = r, .deadline = deadline };
+	const char *refusal = account_find(r->user, o->least_uid, &v.user);
+	pid_t pid;
+
+	if (refusal == NULL) {
+		v.path = maildrop_path(o->where, v.user.name, v.user.home);
+		if (v.path == NULL)
+			refusal = "the mailbox' name is too long";
+	}
+	if (refusal == NULL) {
+		visit(&v);
+		return;
+	}
+	log_refusal(r, refusal);
+	if ((pid = fork()) == -1)
+		fatal("fork");
+	if (pid == 0)
+		refuse(gate, r, deadline);
+	privsep_become(gate);
+	close(0);
+	close(1);
+	await_child(pid);
+}
+
+/* Root, by hand: one user's unfinished removal, in a process of its own. Returns whether it is finished. */
+static bool
+recover_user(const struct options *o, uid_t uid)
+{
+	struct visit v = { .o = o };
+	const char *refusal = account_find_uid(uid, o->least_uid, &v.user);
+	pid_t pid;
+	int status;
+
+	if (refusal == NULL &&
+	    (v.path = maildrop_path(o->where, v.user.name, v.user.home)) == NULL)
+		refusal = "the mailbox' name is too long";
+	if (refusal != NULL) {
+		printf("uid %u: %s\n", (unsigned)uid, refusal);
+		return false;
+	}
+	fflush(stdout);
+	if ((pid = fork()) == -1)
+		fatal("fork");
+	if (pid == 0)
+		_exit(visit(&v));
+	while (waitpid(pid, &status, 0) == -1)
+		if (errno != EINTR)
+			fatal("waitpid");
+	printf("%s: %s\n", v.user.name, status == 0 ? "removal finished" :
+		"not finished, see syslog");
+	return status == 0;
+}
+
+int
+visit_recover_all(const struct options *o)
+{
+	char path[PATH_MAX];
+	const struct dirent *entry;
+	DIR *users;
+	bool good = true;
+
+	snprintf(path, sizeof(path), "%s/users", o->state);
+	if ((users = opendir(path)) == NULL) {
+		if (errno == ENOENT)
+			return 0;
+		err(1, "%s", path);
+	}
+	while ((entry = readdir(users)) != NULL) {
+		const char *problem;
+		uid_t uid = (uid_t)strtonum(entry->d_name, 1, UINT32_MAX - 1, &problem);
+		int state;
+
+		if (problem != NULL)
+			continue;
+		state = openat(dirfd(users), entry->d_name,
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (state == -1)
+			continue;
+		if (maildrop_unfinished(state) && !recover_user(o, uid))
+			good = false;
+		close(state);
+	}
+	closedir(users);
+	return good ? 0 : 1;
+}
