@@ -101,8 +101,11 @@ memory() {
 	size=$(stat -c %s "$WORLD/good")
 	[ $((size - sealed)) -gt 300 ]
 	for at in $(seq 0 9 $((size - 1))); do
-		apreq pop/mail.kpopd.test |
-		    perl -0777 -pe 'BEGIN { $at = shift } substr($_, $at, 1) = chr(ord(substr($_, $at, 1)) ^ (1 << $at % 8))' "$at" >"$WORLD/bad"
+		apreq pop/mail.kpopd.test >"$WORLD/whole"
+		perl -0777 -pe 'BEGIN { $at = shift } substr($_, $at, 1) = chr(ord(substr($_, $at, 1)) ^ (1 << $at % 8)) if $at < length' \
+		    "$at" "$WORLD/whole" >"$WORLD/bad"
+		# One may be shorter than the first was; nothing is flipped behind its end.
+		! cmp -s "$WORLD/bad" "$WORLD/whole" || continue
 		run wire_hex < <(versions; framed <"$WORLD/bad"; printf 'USER bob\r\nPASS x\r\n')
 		[ "$at" -lt "$sealed" ] || [[ $output == 00*7e* && $output != *2b4f4b* ]] || { echo "octet $at: $output"; return 1; }
 	done

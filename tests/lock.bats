@@ -26,6 +26,7 @@ with_locks() {
 
 # holds 'PERL': a process that holds a lock on alice's spool, in $holder.
 holds() {
+	rm -f "$WORLD/held"
 	perl -e 'use POSIX; use Fcntl ":flock"; open F, "+<", "/var/mail/alice" or die; $| = 1;
 	    sub posix { my $l = pack("s s l! l! i", $_[0], 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die "busy" }'"
 	    $1; print \"held\n\"; sleep 60" >"$WORLD/held" 2>&1 3>&- &

@@ -168,6 +168,7 @@ opens_not() {
 	await 5 "grep -q held $WORLD/held"
 	run pop alice STAT "RETR 2" QUIT
 	[[ $output == *"+OK 2 messages"*"Subject: late"* ]]
+	rm "$WORLD/held"
 	perl -e 'use POSIX; open F, "+<", "/var/mail/alice"; $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0);
 	    fcntl F, F_SETLK, $l or die; $| = 1; print "held\n"; sleep 60' >"$WORLD/held" 3>&- &
 	holder=$!
