@@ -221,10 +221,10 @@ describe(struct auth *a, krb5_auth_context session, const krb5_ticket *ticket,
 }
 
 /*
- * An auth context with a replay cache. krb5_rd_req installs none by itself
- * when no server name is given, and KPOP has no later proof of the session
- * key: the cache is the only guard against replay. No addresses are set, so
- * addressed tickets work from behind NAT.
+ * An auth context with a replay cache: KPOP has no later proof of the session
+ * key, so the cache is the only guard against replay. libkrb5 1.20 would make
+ * one by itself; too much depends on it to leave it at that. No addresses are
+ * set, so addressed tickets work from behind NAT.
  */
 static krb5_error_code
 new_session(struct auth *a, krb5_auth_context *session)

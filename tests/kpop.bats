@@ -127,12 +127,13 @@ with_server() {
 @test "a replay cache that cannot be written lets nobody in" {
 	realm_login alice
 	kpopc mail.kpopd.test </dev/null
-	mv "$state"/gate/replay "$state"/gate/replay.kept
-	touch "$state"/gate/replay
+	mv "$state"/gate/replay/cache "$WORLD/cache.kept"
+	mkdir "$state"/gate/replay/cache
 	run kpopc mail.kpopd.test </dev/null
-	rm "$state"/gate/replay
-	mv "$state"/gate/replay.kept "$state"/gate/replay
+	rmdir "$state"/gate/replay/cache
+	mv "$WORLD/cache.kept" "$state"/gate/replay/cache
 	[ "$status" -eq 1 ]
+	log_has 'refused .*reason="Kerberos" error="[^"]*directory'
 }
 
 @test "an expired ticket and a wrong clock are refused" {
