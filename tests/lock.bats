@@ -155,7 +155,6 @@ while_we_remove() {
 
 @test "the broker removes the lock when the session dies in whatever way" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
-	killed() { kill -KILL "$(child_pid)"; sleep 0.2; }
 	pop_login alice
 	pop_ask "DELE 1"
 	session=$(child_pid)
