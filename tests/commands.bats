@@ -85,7 +85,7 @@ refuses_numbers() {
 	    kpopc mail.kpopd.test >"$WORLD/answer"
 	[ "$(sed -n '4,9p' "$WORLD/answer" | grep -c '^-ERR ')" -eq 6 ]
 	tail -n 1 "$WORLD/answer" | grep -q '^+OK bye, 3'
-	! LC_ALL=C grep -aq '[^ -~'$'\r'']' "$WORLD/answer"
+	LC_ALL=C grep -aq '[^ -~'$'\r'']' "$WORLD/answer" && return 1 || :
 }
 
 @test "the number of arguments is checked" {

@@ -54,9 +54,9 @@ memory() {
 	{ printf 'USER alice\r\nPASS x\r\n'; cat "$WORLD/verbs"; printf 'QUIT\r\n'; } | kpopc mail.kpopd.test >"$WORLD/answer"
 	[ "$(wc -l <"$WORLD/answer")" -eq $((3 + $(wc -l <"$WORLD/verbs") + 1)) ]
 	[ "$(grep -c '^+OK' "$WORLD/answer")" -eq 4 ]
-	! grep -q '7\{20\}\|%' "$WORLD/answer"
+	grep -q '7\{20\}\|%' "$WORLD/answer" && return 1 || :
 	{ printf 'CAPA\r\n'; cat "$WORLD/verbs" | grep -v '^PASS'; } | kpopc mail.kpopd.test >"$WORLD/answer"
-	! grep -q '7\{20\}\|%' "$WORLD/answer"
+	grep -q '7\{20\}\|%' "$WORLD/answer" && return 1 || :
 	log_lacks 'fatal|signal'
 	spool_is alice one two
 }

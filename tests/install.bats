@@ -32,8 +32,8 @@ teardown() {
 	cp "$top/xinetd.d/kpop" "$WORLD/xinetd.conf"
 	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" >"$WORLD/xinetd.out" 2>&1 3>&- &
 	sleep 0.5
-	! ss -Hltn sport = 1109 | grep -q .
-	! grep -a 'xinetd\[' "$WORLD/syslog" | tail -n 5 | grep -ai 'error\|bad\|unknown'
+	ss -Hltn sport = 1109 | grep -q . && return 1 || :
+	grep -a 'xinetd\[' "$WORLD/syslog" | tail -n 5 | grep -ai 'error\|bad\|unknown' && return 1 || :
 	kill $! 2>/dev/null || true
 	rm -f "$WORLD/xinetd.pid"
 }
@@ -45,10 +45,10 @@ teardown() {
 		readelf -ld "$KPOPD_BUILD/$program" >"$WORLD/elf"
 		grep -q GNU_RELRO "$WORLD/elf"
 		grep -Eq 'BIND_NOW|FLAGS.*NOW' "$WORLD/elf"
-		! grep -q 'GNU_STACK.*RWE' "$WORLD/elf"
+		grep -q 'GNU_STACK.*RWE' "$WORLD/elf" && return 1 || :
 		nm -D "$KPOPD_BUILD/$program" | grep -q __stack_chk_fail
 		nm -D "$KPOPD_BUILD/$program" | grep -q '_chk@'
-		! grep NEEDED "$WORLD/elf" | grep -Ev 'libkrb5|libcom_err|libk5crypto|libbsd|libmd|liblockfile|libc\.so|libresolv'
+		grep NEEDED "$WORLD/elf" | grep -Ev 'libkrb5|libcom_err|libk5crypto|libbsd|libmd|liblockfile|libc\.so|libresolv' && return 1 || :
 	done
 }
 
