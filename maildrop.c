@@ -6,30 +6,32 @@
  */
 #include "config.h"
 
+#include <sys/stat.h>
+
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "journal.h"
 #include "lock.h"
 #include "log.h"
 #include "maildrop.h"
 #include "store.h"
 
-static const char mbox_prefix[] = "mbox:";
+/* The formats, as -m names them. */
+static const struct {
+	const char *prefix;
+	const struct store_ops *store;
+	bool create;
+} formats[] = {
+	{ "mbox:", &mbox_store, false },
+	{ "maildir:", &maildir_store, false },
+	{ "maildir+create:", &maildir_store, true },
+};
 
-/* Where the path begins in a description that we understand, else NULL. */
-static const char *
-path_in(const char *where)
-{
-	if (strncmp(where, mbox_prefix, sizeof(mbox_prefix) - 1) != 0)
-		return NULL;
-	return where + sizeof(mbox_prefix) - 1;
-}
-
-/* Writes template with %u, %h and a leading ~ replaced into path[PATH_MAX]. Returns 0 or -1. */
+/* Writes template with %u, %h and a leading ~ replaced, without slashes at its end, into path[PATH_MAX]. Returns 0 or -1. */
 static int
 expand(const char *template, const char *user, const char *home, char *path)
 {
@@ -54,33 +56,71 @@ expand(const char *template, const char *user, const char *home, char *path)
 		memcpy(path + at, piece, n);
 		at += n;
 	}
+	while (at > 0 && path[at - 1] == '/')
+		at--;
 	path[at] = '\0';
 	return path[0] == '/' ? 0 : -1;
 }
 
-bool
-maildrop_valid(const char *where)
+int
+mailboxes_read(struct mailboxes *b, const char *text)
 {
 	char path[PATH_MAX];
-	const char *template = path_in(where);
 
-	return template != NULL && expand(template, "u", "/h", path) == 0;
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		size_t n = strlen(formats[i].prefix);
+
+		if (strncmp(text, formats[i].prefix, n) != 0)
+			continue;
+		*b = (struct mailboxes){ .store = formats[i].store,
+			.template = text + n, .create = formats[i].create };
+		return expand(b->template, "u", "/h", path);
+	}
+	return -1;
 }
 
 const char *
-maildrop_path(const char *where, const char *user, const char *home)
+mailboxes_path(const struct mailboxes *b, const char *user, const char *home)
 {
 	static char path[PATH_MAX];
 
-	return expand(path_in(where), user, home, path) == 0 ? path : NULL;
+	return expand(b->template, user, home, path) == 0 ? path : NULL;
 }
 
 bool
-maildrop_in_home(const char *where)
+mailboxes_may_have_broker(const struct mailboxes *b)
 {
-	const char *template = path_in(where);
+	return b->store == &mbox_store && b->template[0] != '~' &&
+	    strstr(b->template, "%h") == NULL;
+}
 
-	return template[0] == '~' || strstr(template, "%h") != NULL;
+/* Opens the directory that the mailbox is in; names what is in it. */
+static enum drop_error
+find_place(struct store_place *place, const char *path)
+{
+	struct stat st;
+	char *directory = strdup(path), *copy = strdup(path), *slash;
+
+	if (directory == NULL || copy == NULL)
+		fatal("strdup");
+	slash = strrchr(directory, '/');
+	place->path = copy;
+	place->name = copy + (slash + 1 - directory);
+	slash[slash == directory] = '\0';
+	place->dir = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	free(directory);
+	if (place->dir == -1 || fstat(place->dir, &st) == -1) {
+		log_event(LOG_ERR, "failed", "what=\"opening the directory of the mailbox\" "
+		    "error=\"%s\"", strerror(errno));
+		return DROP_DENIED;
+	}
+	if ((st.st_uid != 0 && st.st_uid != geteuid()) ||
+	    ((st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0)) {
+		log_event(LOG_ERR, "failed", "what=\"opening the directory of the mailbox\" "
+		    "error=\"it is neither root's nor the user's, or anybody can rename files in it\"");
+		return DROP_DENIED;
+	}
+	return DROP_OK;
 }
 
 /* The lock that makes this the user's only session. */
@@ -96,15 +136,27 @@ lock_user(int state)
 	return DROP_FAILED;
 }
 
-enum drop_error
-maildrop_open(struct maildrop *m, const char *path, int state,
-    const struct lock_plan *locks)
+/* Takes the session's lock, then finds the mailbox. */
+static enum drop_error
+enter(struct store_place *place, const struct mailboxes *b, const char *path,
+    int state, const struct lock_plan *locks)
 {
-	const struct store_place place = { path, state, locks };
+	enum drop_error error = lock_user(state);
+
+	*place = (struct store_place){ .create = b->create, .state = state,
+		.locks = locks };
+	return error == DROP_OK ? find_place(place, path) : error;
+}
+
+enum drop_error
+maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
+    int state, const struct lock_plan *locks)
+{
+	struct store_place place;
 	enum drop_error error;
 
-	*m = (struct maildrop){ .store = &mbox_store };
-	if ((error = lock_user(state)) != DROP_OK ||
+	*m = (struct maildrop){ .store = b->store };
+	if ((error = enter(&place, b, path, state, locks)) != DROP_OK ||
 	    (error = m->store->open(&place, &m->box)) != DROP_OK)
 		return error;
 	m->count = m->store->count(m->box);
@@ -116,18 +168,22 @@ maildrop_open(struct maildrop *m, const char *path, int state,
 }
 
 enum drop_error
-maildrop_recover(const char *path, int state, const struct lock_plan *locks)
+maildrop_recover(const struct mailboxes *b, const char *path, int state,
+    const struct lock_plan *locks)
 {
-	const struct store_place place = { path, state, locks };
-	enum drop_error error = lock_user(state);
+	struct store_place place;
+	enum drop_error error;
 
-	return error == DROP_OK ? mbox_store.recover(&place) : error;
+	if (b->store->recover == NULL)
+		return DROP_OK;
+	error = enter(&place, b, path, state, locks);
+	return error == DROP_OK ? b->store->recover(&place) : error;
 }
 
 bool
-maildrop_unfinished(int state)
+maildrop_unfinished(const struct mailboxes *b, int state)
 {
-	return journal_pending(state);
+	return b->store->unfinished != NULL && b->store->unfinished(state);
 }
 
 bool
@@ -159,7 +215,7 @@ maildrop_octets(const struct maildrop *m, size_t n)
 }
 
 void
-maildrop_uidl(struct maildrop *m, size_t n, char id[MAILDROP_UIDL])
+maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE])
 {
 	m->store->uidl(m->box, n - 1, id);
 }

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MAILDROP_UIDL 71 /* RFC 1939 §7: at most 70 octets; and a NUL */
+#include "uidl.h"
 
 /* How the mailbox answers. What was seen of errno is in the log. */
 enum drop_error {
@@ -31,6 +31,13 @@ struct span {
 struct store_ops;
 struct lock_plan;
 
+/* Where the users' mailboxes are and of which format: what -m says. */
+struct mailboxes {
+	const struct store_ops *store;
+	const char *template; /* absolute once %u (user), %h or a leading ~ (home) are replaced */
+	bool create;          /* those that are absent */
+};
+
 struct maildrop {
 	const struct store_ops *store;
 	void *box;
@@ -41,29 +48,33 @@ struct maildrop {
 	uint64_t marked_octets; /* of the marked ones */
 };
 
-/* Whether where is a mailbox description that maildrop_open can take: mbox:PATH with %u, %h or a leading ~. */
-bool maildrop_valid(const char *where);
+/* Reads "mbox:PATH", "maildir:PATH" or "maildir+create:PATH"; text is kept. Returns 0 or -1. */
+int mailboxes_read(struct mailboxes *b, const char *text);
 
 /* The mailbox' path for this user, or NULL when there is none (too long). Valid until the next call. */
-const char *maildrop_path(const char *where, const char *user, const char *home);
+const char *mailboxes_path(const struct mailboxes *b, const char *user, const char *home);
 
-/* Whether such paths lead through the home directory, where the user can put symlinks in the way. */
-bool maildrop_in_home(const char *where);
+/*
+ * Whether a dotlock beside such a mailbox may be made with rights that the
+ * user does not have: not where none is taken, and not where the path leads
+ * through the home directory, in which the user can put symlinks in the way.
+ */
+bool mailboxes_may_have_broker(const struct mailboxes *b);
 
 /*
  * Session, as the user: finds the messages of the mailbox at path. state is
  * the user's open state directory; the session's lock is taken in it. Messages
  * are numbered from 1, as on the wire.
  */
-enum drop_error maildrop_open(struct maildrop *m, const char *path, int state,
-    const struct lock_plan *locks);
+enum drop_error maildrop_open(struct maildrop *m, const struct mailboxes *b,
+    const char *path, int state, const struct lock_plan *locks);
 
 /* As the user: finishes a removal that was broken off, if there is one. */
-enum drop_error maildrop_recover(const char *path, int state,
-    const struct lock_plan *locks);
+enum drop_error maildrop_recover(const struct mailboxes *b, const char *path,
+    int state, const struct lock_plan *locks);
 
 /* Whether there is one in this state directory. */
-bool maildrop_unfinished(int state);
+bool maildrop_unfinished(const struct mailboxes *b, int state);
 
 /* Whether message n (1 … m->count) is marked. */
 bool maildrop_marked(const struct maildrop *m, size_t n);
@@ -78,7 +89,7 @@ void maildrop_reset(struct maildrop *m);
 uint64_t maildrop_octets(const struct maildrop *m, size_t n);
 
 /* The unique id of message n: 1 to 70 characters of 0x21 … 0x7e. */
-void maildrop_uidl(struct maildrop *m, size_t n, char id[MAILDROP_UIDL]);
+void maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE]);
 
 /* Where message n can be read. CHANGED: it is not there any more. */
 enum drop_error maildrop_fetch(struct maildrop *m, size_t n, struct span *s);

@@ -24,7 +24,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <sha2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,24 +38,19 @@
 #include "store.h"
 #include "wire.h"
 
-#define ID_SIZE 16
 #define PIECE ((size_t)256 << 10) /* read at a time: larger is no faster */
 #define LINE_HEAD 64 /* of a line's beginning, always seen in one piece */
 #define FROM "From "
 #define FROM_SIZE (sizeof(FROM) - 1)
-/* A file system's clock may be this coarse; FAT's is. */
-#define CLOCK_SLACK 2
 
 struct message {
 	off_t at;        /* of its "From " */
 	uint64_t octets; /* as POP3 counts */
-	unsigned char id[ID_SIZE];
+	unsigned char id[UIDL_HASH];
 };
 
 struct mbox {
 	struct store_place place;
-	const char *name; /* of the spool in dir */
-	int dir;
 	int fd;              /* -1: there is no spool, hence no mail */
 	struct stat seen;    /* when the list was made */
 	bool settled;        /* a later change would show in seen's times */
@@ -108,7 +102,7 @@ finish(struct scan *s)
 	wire_end(&s->wire, NULL);
 	s->now.octets = s->wire.octets - (s->blank ? 2 : 0);
 	SHA256Final(digest, &s->hash);
-	memcpy(s->now.id, digest, ID_SIZE);
+	memcpy(s->now.id, digest, UIDL_HASH);
 	/* What came by mail is mail, or a sender could hide what he sends. */
 	if (s->now.at == 0 && s->has_imap && s->has_subject && !s->has_received)
 		return;
@@ -289,8 +283,7 @@ list_messages(struct mbox *m)
 	if (clock_gettime(CLOCK_REALTIME, &now) == -1 ||
 	    fstat(m->fd, &m->seen) == -1)
 		fatal("fstat of the mailbox");
-	m->settled = m->seen.st_mtime < now.tv_sec - CLOCK_SLACK &&
-	    m->seen.st_ctime < now.tv_sec - CLOCK_SLACK;
+	m->settled = store_settled(&m->seen, &now);
 	switch (scan(&s, m->fd, m->seen.st_size)) {
 	case SCAN_ON:
 		m->end = s.at;
@@ -302,34 +295,6 @@ list_messages(struct mbox *m)
 	default:
 		return DROP_FAILED;
 	}
-}
-
-/* The spool's directory and its name there. */
-static enum drop_error
-open_directory(struct mbox *m)
-{
-	struct stat st;
-	char *copy = strdup(m->place.path), *slash;
-
-	/* The caller's path may not outlive the opening; the dotlock's name is made of it later. */
-	if (copy == NULL || (m->place.path = strdup(copy)) == NULL)
-		fatal("strdup");
-	slash = strrchr(copy, '/');
-	m->name = slash + 1;
-	*slash = '\0';
-	m->dir = open(slash == copy ? "/" : copy, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (m->dir == -1 || fstat(m->dir, &st) == -1) {
-		log_event(LOG_ERR, "failed", "what=\"opening the directory of the mailbox\" "
-		    "error=\"%s\"", strerror(errno));
-		return DROP_DENIED;
-	}
-	if ((st.st_uid != 0 && st.st_uid != geteuid()) ||
-	    ((st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0)) {
-		log_event(LOG_ERR, "failed", "what=\"opening the directory of the mailbox\" "
-		    "error=\"it is neither root's nor the user's, or anybody can rename files in it\"");
-		return DROP_DENIED;
-	}
-	return DROP_OK;
 }
 
 static enum drop_error
@@ -345,7 +310,7 @@ open_spool(struct mbox *m)
 {
 	struct stat st;
 
-	m->fd = openat(m->dir, m->name, O_RDWR | O_NOFOLLOW | O_NONBLOCK |
+	m->fd = openat(m->place.dir, m->place.name, O_RDWR | O_NOFOLLOW | O_NONBLOCK |
 	    O_NOCTTY | O_CLOEXEC | O_NOATIME);
 	if (m->fd == -1)
 		return errno == ENOENT ? DROP_OK : deny(strerror(errno));
@@ -366,7 +331,7 @@ still_there(const struct mbox *m)
 {
 	struct stat named, opened;
 
-	return fstatat(m->dir, m->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	return fstatat(m->place.dir, m->place.name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    fstat(m->fd, &opened) == 0 && named.st_dev == opened.st_dev &&
 	    named.st_ino == opened.st_ino;
 }
@@ -414,8 +379,7 @@ open_recovered(struct mbox *m, const struct store_place *place)
 	enum drop_error error;
 
 	m->place = *place;
-	if ((error = open_directory(m)) != DROP_OK ||
-	    (error = open_locked(m, pending)) != DROP_OK)
+	if ((error = open_locked(m, pending)) != DROP_OK)
 		return error;
 	if (!pending || journal_recover(place->state, m->fd) == 0)
 		return DROP_OK;
@@ -468,7 +432,7 @@ compare_ids(const void *a, const void *b, void *list)
 {
 	const uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
 	const struct message *l = list;
-	int order = memcmp(l[i].id, l[j].id, ID_SIZE);
+	int order = memcmp(l[i].id, l[j].id, UIDL_HASH);
 
 	return order != 0 ? order : (i > j) - (i < j);
 }
@@ -490,7 +454,7 @@ sort_by_id(const struct mbox *m)
 static bool
 same_id(const struct mbox *m, uint32_t i, uint32_t j)
 {
-	return memcmp(m->list[i].id, m->list[j].id, ID_SIZE) == 0;
+	return memcmp(m->list[i].id, m->list[j].id, UIDL_HASH) == 0;
 }
 
 static void
@@ -511,26 +475,15 @@ find_ordinals(struct mbox *m)
 }
 
 static void
-mbox_uidl(void *box, size_t i, char id[MAILDROP_UIDL])
+mbox_uidl(void *box, size_t i, char id[UIDL_SIZE])
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				     "abcdefghijklmnopqrstuvwxyz0123456789-_";
 	struct mbox *m = box;
-	const unsigned char *p = m->list[i].id;
-	unsigned bits = 0, have = 0;
-	size_t at = 0;
 
 	if (!m->ordered)
 		find_ordinals(m);
-	for (size_t k = 0; k < ID_SIZE; k++) {
-		bits = bits << 8 | p[k];
-		for (have += 8; have >= 6; have -= 6)
-			id[at++] = digits[bits >> (have - 6) & 63];
-	}
-	id[at++] = digits[bits << (6 - have) & 63];
-	id[at] = '\0';
+	uidl_write(m->list[i].id, id);
 	if (m->ordinal != NULL && m->ordinal[i] > 0)
-		snprintf(id + at, MAILDROP_UIDL - at, ".%u", m->ordinal[i] + 1);
+		snprintf(id + UIDL_HASH_TEXT, UIDL_SIZE - UIDL_HASH_TEXT, ".%u", m->ordinal[i] + 1);
 }
 
 /* The octets of the empty line that ends right before at: 0 when there is none. */
@@ -559,19 +512,13 @@ is_boundary(int fd, off_t at, off_t size)
 	    memcmp(next, FROM, FROM_SIZE) == 0 && empty_line_before(fd, at) > 0;
 }
 
-static bool
-same_time(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
 /* Whether the file is surely what it was when the list was made. */
 static bool
 is_unchanged(const struct mbox *m, const struct stat *now)
 {
 	return m->settled && now->st_size == m->seen.st_size &&
-	    same_time(&now->st_mtim, &m->seen.st_mtim) &&
-	    same_time(&now->st_ctim, &m->seen.st_ctim);
+	    store_same_time(&now->st_mtim, &m->seen.st_mtim) &&
+	    store_same_time(&now->st_ctim, &m->seen.st_ctim);
 }
 
 /*
@@ -600,7 +547,7 @@ is_proven(const struct mbox *m, size_t i, off_t size)
 		return false;
 	}
 	same = found.count == 1 &&
-	    memcmp(found.list[0].id, m->list[i].id, ID_SIZE) == 0;
+	    memcmp(found.list[0].id, m->list[i].id, UIDL_HASH) == 0;
 	free(found.list);
 	return same && is_boundary(m->fd, end, size);
 }
@@ -657,13 +604,13 @@ find_id(const struct mbox *m, const uint32_t *order, const unsigned char *id,
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (memcmp(m->list[order[middle]].id, id, ID_SIZE) < 0)
+		if (memcmp(m->list[order[middle]].id, id, UIDL_HASH) < 0)
 			low = middle + 1;
 		else
 			high = middle;
 	}
 	for (; low < m->count &&
-	     memcmp(m->list[order[low]].id, id, ID_SIZE) == 0; low++, n++)
+	     memcmp(m->list[order[low]].id, id, UIDL_HASH) == 0; low++, n++)
 		*at = order[low];
 	return n;
 }
@@ -781,6 +728,7 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 const struct store_ops mbox_store = {
 	.open = mbox_open,
 	.recover = mbox_recover,
+	.unfinished = journal_pending,
 	.count = mbox_count,
 	.octets = mbox_octets,
 	.uidl = mbox_uidl,

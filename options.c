@@ -25,9 +25,9 @@ options_refuse(bool by_hand, const char *why, const char *what)
 
 	if (by_hand)
 		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-d state] [-k keytab]"
-		    " [-l locks] [-m mbox:path]\n             [-n uid] [-s principal]"
+		    " [-l locks] [-m mailboxes]\n             [-n uid] [-s principal]"
 		    " [-t login[:idle]] [-u user]\n       kpopd --recover [-d state]"
-		    " [-l locks] [-m mbox:path] [-n uid]\n       kpopd --help | --version\n",
+		    " [-l locks] [-m mailboxes] [-n uid]\n       kpopd --help | --version\n",
 		    why, what);
 	else
 		log_event(LOG_ERR, "fatal", "error=\"%s%s\"", why, log_words(&t, what));
@@ -41,7 +41,8 @@ print_help(void)
 	       "  -d state          directory of locks, journals and the replay cache\n"
 	       "  -k keytab         of the service (default: libkrb5's)\n"
 	       "  -l locks          of mailboxes, in this order: fcntl, flock, dotlock (default: fcntl,dotlock)\n"
-	       "  -m mbox:path      mailboxes, with %%u user, %%h home (default: mbox:/var/mail/%%u)\n"
+	       "  -m mailboxes      mbox:path, maildir:path or maildir+create:path, with %%u user,\n"
+	       "                    %%h or ~ home (default: mbox:/var/mail/%%u)\n"
 	       "  -n uid            smallest that may log in (default: %d)\n"
 	       "  -s principal      the only service to be (default: all pop/ and pop3/ in the keytab)\n"
 	       "  -t login[:idle]   limits in seconds (default: 30:600)\n"
@@ -79,7 +80,6 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 	int c;
 
 	*o = (struct options){
-		.where = "mbox:/var/mail/%u",
 		.state = STATE_DIRECTORY,
 		.user = "kpopd",
 		.least_uid = UID_MIN,
@@ -87,6 +87,7 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 		.idle = 600,
 	};
 	lock_plan_read(&o->locks, "fcntl,dotlock");
+	mailboxes_read(&o->mailboxes, "mbox:/var/mail/%u");
 
 	opterr = 0; /* it would print to the client */
 	while ((c = getopt_long(argc, argv, "d:k:l:m:n:s:t:u:", longer, NULL)) != -1) {
@@ -102,9 +103,8 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 				options_refuse(by_hand, "-l takes fcntl, flock and dotlock with commas, not ", optarg);
 			break;
 		case 'm':
-			if (!maildrop_valid(optarg))
-				options_refuse(by_hand, "-m takes mbox:/path with %u and %h, not ", optarg);
-			o->where = optarg;
+			if (mailboxes_read(&o->mailboxes, optarg) == -1)
+				options_refuse(by_hand, "-m takes mbox:/path or maildir:/path with %u and %h, not ", optarg);
 			break;
 		case 'n':
 			o->least_uid = (uid_t)strtonum(optarg, 1, INT_MAX, &problem);

@@ -7,12 +7,13 @@
 #include <stdbool.h>
 
 #include "lock.h"
+#include "maildrop.h"
 
 /* What the administrator asked for. Every field has its default once options_read has returned. */
 struct options {
 	const char *keytab;  /* NULL: libkrb5's default */
 	const char *service; /* NULL: any pop/ or pop3/ of the keytab */
-	const char *where;   /* the mailboxes: something maildrop_valid takes */
+	struct mailboxes mailboxes;
 	const char *state;   /* the state directory */
 	const char *user;    /* of the gate */
 	uid_t least_uid;

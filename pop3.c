@@ -190,7 +190,7 @@ put_octets(struct session *s, const char *before, size_t n)
 static void
 put_uidl(struct session *s, const char *before, size_t n)
 {
-	char id[MAILDROP_UIDL];
+	char id[UIDL_SIZE];
 
 	maildrop_uidl(s->drop, n, id);
 	io_printf(s->io, "%s%zu %s\r\n", before, n, id);

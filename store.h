@@ -1,31 +1,40 @@
 /*
- * What a mailbox format implements: mbox.c does, maildrop.c alone uses it.
+ * What a mailbox format implements: mbox.c and maildir.c do, maildrop.c alone uses it.
  *
- * Messages are numbered from 0 here; maildrop.c converts. Nothing is ever
- * closed or freed: the process serves one session and ends.
+ * Messages are numbered from 0 here; maildrop.c converts. Nothing is freed
+ * just to be tidy: the process serves one session and ends.
  */
 #ifndef STORE_H
 #define STORE_H
 
+#include <sys/stat.h>
+
+#include <time.h>
+
 #include "lock.h"
 #include "maildrop.h"
 
-/* Where one user's mail and its state are, and how it is locked. */
+/* Where one user's mail and its state are, and how it is locked. Its strings last as long as the process. */
 struct store_place {
 	const char *path;
-	int state; /* the user's state directory */
+	int dir;          /* the directory that the mailbox is in, opened with O_PATH */
+	const char *name; /* the mailbox' there */
+	bool create;      /* when it is absent */
+	int state;        /* the user's state directory */
 	const struct lock_plan *locks;
 };
 
 struct store_ops {
-	/* Opens the mailbox at place->path; *box is passed to the others. *place stays where it is. */
+	/* Opens the mailbox at this place; *box is passed to the others. */
 	enum drop_error (*open)(const struct store_place *place, void **box);
-	/* Finishes what a crash left of a removal; open does so, too. */
+	/* Finishes what a crash left of a removal; open does so, too. NULL: a crash leaves nothing to finish. */
 	enum drop_error (*recover)(const struct store_place *place);
+	/* Whether there is something to finish, by the state directory. NULL, as above. */
+	bool (*unfinished)(int state);
 	size_t (*count)(const void *box);
 	/* As maildrop_octets, maildrop_uidl, maildrop_fetch. */
 	uint64_t (*octets)(const void *box, size_t i);
-	void (*uidl)(void *box, size_t i, char id[MAILDROP_UIDL]);
+	void (*uidl)(void *box, size_t i, char id[UIDL_SIZE]);
 	enum drop_error (*fetch)(void *box, size_t i, struct span *s);
 	/* As maildrop_commit; bit i of marks (from the lowest of marks[0]) is message i. */
 	enum drop_error (*remove)(void *box, const unsigned char *marks, size_t *removed);
@@ -37,6 +46,23 @@ store_marked(const unsigned char *marks, size_t i)
 	return (marks[i / 8] >> (i % 8) & 1) != 0;
 }
 
+static inline bool
+store_same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+/*
+ * Whether a change after now, the wall clock's time when st was taken, would
+ * show in the times: a file system's clock may be as coarse as two seconds.
+ */
+static inline bool
+store_settled(const struct stat *st, const struct timespec *now)
+{
+	return st->st_mtime < now->tv_sec - 2 && st->st_ctime < now->tv_sec - 2;
+}
+
 extern const struct store_ops mbox_store;
+extern const struct store_ops maildir_store;
 
 #endif

@@ -99,7 +99,8 @@ serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
 	int idle = v->o->idle;
 	int stall = idle < STALL_SECONDS ? idle : STALL_SECONDS;
 
-	error = maildrop_open(&drop, v->path, open_state(v->o, v->user.uid), locks);
+	error = maildrop_open(&drop, &v->o->mailboxes, v->path,
+	    open_state(v->o, v->user.uid), locks);
 	io_limits(io, (int64_t)idle * 1000, (int64_t)stall * 1000);
 	if (error == DROP_OK)
 		pop3_serve(io, &drop);
@@ -136,8 +137,8 @@ recover(const struct visit *v, int broker)
 
 	locks.broker = broker;
 	log_event(LOG_NOTICE, "recovery", "user=%s", v->user.name);
-	_exit(maildrop_recover(v->path, open_state(v->o, v->user.uid), &locks) ==
-	    DROP_OK ? 0 : 1);
+	_exit(maildrop_recover(&v->o->mailboxes, v->path,
+		  open_state(v->o, v->user.uid), &locks) == DROP_OK ? 0 : 1);
 }
 
 /* For nobody who may come in: the answer, from a process made like a session's but with the gate's rights. */
@@ -223,7 +224,7 @@ visit(struct visit *v)
 	int channel, status;
 
 	privsep_make_state(v->o->state, &v->user);
-	v->has_broker = !maildrop_in_home(v->o->where) &&
+	v->has_broker = mailboxes_may_have_broker(&v->o->mailboxes) &&
 	    lock_needs_broker(&v->o->locks, v->path, &v->group);
 	if (!v->has_broker)
 		v->group = v->user.gid;
@@ -234,7 +235,8 @@ visit(struct visit *v)
 		close(1);
 	}
 	status = attend(v, channel, pid);
-	if (v->report != NULL && maildrop_unfinished(open_state(v->o, v->user.uid))) {
+	if (v->report != NULL && maildrop_unfinished(&v->o->mailboxes,
+	    open_state(v->o, v->user.uid))) {
 		channel = start(v, recover, false, &pid);
 		status = attend(v, channel, pid);
 	}
@@ -250,7 +252,7 @@ visit_admit(const struct options *o, const struct account *gate,
 	pid_t pid;
 
 	if (refusal == NULL) {
-		v.path = maildrop_path(o->where, v.user.name, v.user.home);
+		v.path = mailboxes_path(&o->mailboxes, v.user.name, v.user.home);
 		if (v.path == NULL)
 			refusal = "the mailbox' name is too long";
 	}
@@ -279,7 +281,7 @@ recover_user(const struct options *o, uid_t uid)
 	int status;
 
 	if (refusal == NULL &&
-	    (v.path = maildrop_path(o->where, v.user.name, v.user.home)) == NULL)
+	    (v.path = mailboxes_path(&o->mailboxes, v.user.name, v.user.home)) == NULL)
 		refusal = "the mailbox' name is too long";
 	if (refusal != NULL) {
 		printf("uid %u: %s\n", (unsigned)uid, refusal);
@@ -323,7 +325,7 @@ visit_recover_all(const struct options *o)
 		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (state == -1)
 			continue;
-		if (maildrop_unfinished(state) && !recover_user(o, uid))
+		if (maildrop_unfinished(&o->mailboxes, state) && !recover_user(o, uid))
 			good = false;
 		close(state);
 	}

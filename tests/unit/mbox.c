@@ -16,15 +16,7 @@
 #include "log.h"
 #include "maildrop.h"
 #include "tests/unit/check.h"
-#include "wire.h"
-
-#define MOST 6
-
-struct text {
-	const char *p;
-	size_t n;
-};
-#define TEXT(s) { s, sizeof(s) - 1 }
+#include "tests/unit/drop.h"
 
 #define LOOKS_INTERNAL "Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\n"
 #define INTERNAL "From MAILER-DAEMON Mon\n" LOOKS_INTERNAL "\nThis text is internal.\n\n"
@@ -71,8 +63,6 @@ static const struct {
 	{ "NULs in front", TEXT("\0\0\0\0\nFrom a\n\n"), -1, { { 0 } } },
 };
 
-static char directory[] = "/tmp/kpopd-mbox.XXXXXX";
-static struct lock_plan locks;
 static int top;
 
 static void
@@ -93,55 +83,10 @@ load(char *p, size_t size)
 	return (size_t)n;
 }
 
-/* A session; the state directory is new each time, since the session's lock lasts as long as the process. */
 static enum drop_error
 begin(struct maildrop *drop)
 {
-	static int sessions;
-	char name[16];
-
-	snprintf(name, sizeof(name), "%d", ++sessions);
-	CHECK(mkdirat(top, name, 0700) == 0);
-	return maildrop_open(drop, maildrop_path("mbox:%h/spool", "user", directory),
-	    openat(top, name, O_RDONLY | O_DIRECTORY), &locks);
-}
-
-static void
-check_message(struct maildrop *drop, size_t n, const struct text *want)
-{
-	char stored[512], sent[1100];
-	struct span s;
-	struct wire w;
-	size_t m = 0;
-	ssize_t got;
-
-	CHECK(maildrop_fetch(drop, n, &s) == DROP_OK);
-	wire_init(&w, WIRE_ALL);
-	while ((got = maildrop_read(&s, stored, 3)) > 0)
-		m += wire_put(&w, stored, (size_t)got, sent + m);
-	CHECK(got == 0);
-	m += wire_end(&w, sent + m);
-	CHECK(w.octets == maildrop_octets(drop, n) && w.octets == want->n);
-	for (size_t i = 0, k = 0; i < m; i++, k++) {
-		if (sent[i] == '.' && (i == 0 || sent[i - 1] == '\n'))
-			i++;
-		CHECK(sent[i] == want->p[k]);
-	}
-}
-
-static void
-check_ids(struct maildrop *drop)
-{
-	char ids[MOST][MAILDROP_UIDL];
-
-	for (size_t n = 1; n <= drop->count; n++) {
-		maildrop_uidl(drop, n, ids[n - 1]);
-		CHECK(strlen(ids[n - 1]) >= 1 && strlen(ids[n - 1]) <= 70);
-		for (const char *p = ids[n - 1]; *p != '\0'; p++)
-			CHECK(*p >= 0x21 && *p <= 0x7e);
-		for (size_t k = 0; k + 1 < n; k++)
-			CHECK(strcmp(ids[k], ids[n - 1]) != 0);
-	}
+	return drop_begin(drop, "mbox:%h/spool");
 }
 
 /* Every subset of the messages removed: the rest is served as before, and putting the removed ones' octets back gives the file. */
@@ -172,7 +117,7 @@ check_removals(const struct text *spool, int count, const struct text *want)
 		n = 0;
 		for (int i = 0; i < count; i++)
 			if ((subset >> i & 1) == 0)
-				check_message(&drop, ++n, &want[i]);
+				drop_check_message(&drop, ++n, &want[i]);
 	}
 }
 
@@ -193,17 +138,17 @@ finds_and_removes(void)
 			fprintf(stderr, "%s: %zu messages\n", cases[i].what, drop.count);
 		CHECK(drop.count == (size_t)cases[i].count);
 		for (size_t n = 1; n <= drop.count; n++) {
-			check_message(&drop, n, &cases[i].messages[n - 1]);
+			drop_check_message(&drop, n, &cases[i].messages[n - 1]);
 			octets += maildrop_octets(&drop, n);
 		}
 		CHECK(octets == drop.octets);
-		check_ids(&drop);
+		drop_check_ids(&drop);
 		check_removals(&cases[i].spool, cases[i].count, cases[i].messages);
 	}
 }
 
 static void
-uidl_of_first(const char *spool, char id[MAILDROP_UIDL])
+uidl_of_first(const char *spool, char id[UIDL_SIZE])
 {
 	struct maildrop drop;
 
@@ -215,7 +160,7 @@ uidl_of_first(const char *spool, char id[MAILDROP_UIDL])
 static void
 ids_survive_readers(void)
 {
-	char plain[MAILDROP_UIDL], other[MAILDROP_UIDL];
+	char plain[UIDL_SIZE], other[UIDL_SIZE];
 	static const char *const same[] = {
 		"From x\nA: b\nStatus: RO\nC: d\n\nbody\n\n",
 		"From a\nA: b\nX-Status: A\nX-UID: 77\nC: d\nContent-Length: 5\n\nbody\n\n",
@@ -246,7 +191,7 @@ long_lines_are_one_line(void)
 {
 	enum { LONG = 700000 };
 	static char spool[LONG + 100];
-	char first[MAILDROP_UIDL] = "", id[MAILDROP_UIDL];
+	char first[UIDL_SIZE] = "", id[UIDL_SIZE];
 
 	for (int shift = 0; shift < 8; shift++) {
 		size_t n = (size_t)sprintf(spool, "From %.*s\nA: ", shift, "12345678");
@@ -314,15 +259,10 @@ foreign_changes_are_noticed(void)
 int
 main(void)
 {
-	char command[100];
-
-	CHECK(mkdtemp(directory) != NULL);
-	CHECK((top = open(directory, O_RDONLY | O_DIRECTORY)) != -1);
-	CHECK(lock_plan_read(&locks, "fcntl,dotlock") == 0);
+	top = drop_directory();
 	finds_and_removes();
 	ids_survive_readers();
 	long_lines_are_one_line();
 	foreign_changes_are_noticed();
-	snprintf(command, sizeof(command), "rm -r %s", directory);
-	return system(command);
+	return drop_clean_up();
 }

@@ -1,0 +1,256 @@
+#!/usr/bin/env bats
+# Maildirs: other programs deliver and rename at any time, no lock, nothing but unlink.
+
+load helpers/all
+
+box=/home/alice/Maildir
+
+setup_file() { server_start -m maildir:~/Maildir; }
+
+setup() {
+	begin_test
+	rm -rf "$box"
+	realm_login alice
+}
+
+teardown() {
+	rm -rf "$box"
+	end_test
+}
+
+as_alice() {
+	setpriv --reuid alice --regid alice --init-groups "$@"
+}
+
+# fill NAME ...: a Maildir with these messages in new, in this order.
+fill() {
+	local n=1700000000 name
+	as_alice mkdir -m 700 "$box" "$box/tmp" "$box/new" "$box/cur"
+	for name in "$@"; do
+		make_message "$name" >"$box/new/$((n++)).M1P1.$name"
+	done
+	chown -R alice: "$box"
+}
+
+# has NAME ...: new and cur hold exactly these messages, octet for octet.
+has() {
+	local name
+	[ "$(find "$box/new" "$box/cur" -type f | wc -l)" -eq $# ] || { find "$box" >&2; return 1; }
+	for name in "$@"; do
+		cmp "$box"/*/*."$name"* <(make_message "$name") || return 1
+	done
+}
+
+@test "the session has no broker and takes no lock; the Maildir is left as it was" {
+	fill one two
+	before=$(find "$box" -printf '%P %i %s %T@ %C@ %m\n' | sort)
+	pop_login alice
+	gid=$(id -g alice)
+	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" "/proc/$(monitor_pid)/status"
+	pop_ask "RETR 1"
+	while [ "$heard" != . ]; do pop_hear ''; done
+	pop_ask QUIT
+	pop_hear_end
+	[ "$(find "$box" -printf '%P %i %s %T@ %C@ %m\n' | sort)" = "$before" ]
+}
+
+@test "an absent Maildir is empty and stays absent, unless the option asks" {
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 0 0"* ]]
+	[ ! -e "$box" ]
+	server_stop
+	server_start -m maildir+create:~/Maildir
+	run pop alice STAT QUIT
+	server_stop
+	server_start -m maildir:~/Maildir
+	[[ $output == *"+OK 0 0"* ]]
+	[ "$(stat -c '%U %G %a' "$box" "$box/tmp" "$box/new" "$box/cur" | sort -u)" = "alice alice 700" ]
+}
+
+@test "a home directory that is missing is no empty mailbox" {
+	mv /home/alice /home/away
+	run pop alice STAT QUIT
+	mv /home/away /home/alice
+	[[ ${lines[-1]} == "-ERR [SYS/PERM]"* ]]
+}
+
+@test "flags that a mail reader changes meanwhile hide nothing: the messages are read and removed" {
+	fill one two three
+	pop_login alice
+	as_alice mv "$box/new/1700000001.M1P1.two" "$box/cur/1700000001.M1P1.two:2,S"
+	pop_ask "RETR 2"
+	while [ "$heard" != . ]; do pop_hear ''; done
+	as_alice mv "$box/cur/1700000001.M1P1.two:2,S" "$box/cur/1700000001.M1P1.two:2,RS"
+	as_alice mv "$box/new/1700000002.M1P1.three" "$box/cur/1700000002.M1P1.three:2,S"
+	pop_ask "DELE 2"
+	pop_ask QUIT '^\+OK bye, 2'
+	pop_hear_end
+	has one three
+}
+
+@test "what another program removed meanwhile cannot be read, and QUIT says so" {
+	fill one two three
+	pop_login alice
+	rm "$box/new/1700000000.M1P1.one"
+	pop_ask "RETR 1" '^-ERR \[SYS/TEMP\] another program'
+	pop_ask "DELE 1"
+	pop_ask "DELE 2"
+	pop_ask QUIT '^-ERR some deleted messages not removed'
+	pop_hear_end
+	has three
+}
+
+@test "a Maildir that is not to be written: reading works, QUIT says that nothing is removed" {
+	fill one two
+	mount --bind "$box" "$box"
+	mount -o remount,bind,ro "$box"
+	run pop alice "RETR 1" "DELE 1" QUIT
+	umount "$box"
+	[[ $output == *"one line 3"*"-ERR [SYS/PERM] nothing removed" ]]
+	has one two
+	chmod 500 "$box/new"
+	run pop alice "RETR 2" "DELE 1" QUIT
+	[[ $output == *"two line 3"*"-ERR [SYS/PERM] nothing removed" ]]
+	log_has 'failed .*what="removing messages" error="Permission denied"'
+	has one two
+}
+
+@test "another's Maildir, a symlinked cur and a file in its place are refused" {
+	fill one
+	chown bob "$box"
+	chmod 777 "$box"
+	run pop alice STAT QUIT
+	[[ ${lines[-1]} == "-ERR [SYS/PERM]"* ]]
+	log_has 'opening the Maildir" error="it has another owner'
+	chown alice "$box"
+	mv "$box/cur" "$box/elsewhere"
+	ln -s elsewhere "$box/cur"
+	run pop alice STAT QUIT
+	[[ ${lines[-1]} == "-ERR [SYS/PERM]"* ]]
+	rm -r "$box"
+	as_alice touch "$box"
+	run pop alice STAT QUIT
+	[[ ${lines[-1]} == "-ERR [SYS/PERM]"* ]]
+}
+
+@test "odd names and files are skipped, the rest is served, and the log says how many" {
+	fill one
+	as_alice sh -c "cd '$box' && echo x >new/\$(printf '2.a\\nb') && echo x >cur/\$(printf '3.\\001') &&
+	    ln -s /etc/shadow cur/4.link && mkfifo new/5.fifo && mkdir new/6.directory"
+	as_alice sh -c "cd '$box' && echo x >new/7.closed && chmod 0 new/7.closed"
+	run pop alice STAT "DELE 1" QUIT
+	[[ $output == *"+OK 1 "*"+OK bye, 0 messages left" ]]
+	log_has 'skipped .*files=6 '
+	[ "$(find "$box/new" "$box/cur" -mindepth 1 | wc -l)" -ge 6 ]
+}
+
+@test "killed at each step of QUIT: some of the marked are gone, everything else is untouched" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	points=0
+	for call in newfstatat unlinkat fsync; do
+		for n in 1 2 3 4 5; do
+			rm -rf "$box"
+			fill one two three four
+			pop_login alice
+			pop_ask "DELE 1"
+			pop_ask "DELE 3"
+			strace -q -p "$(child_pid)" -o /dev/null -e "inject=$call:signal=KILL:when=$n" 2>/dev/null 3>&- &
+			await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(child_pid)/status"
+			pop_say QUIT
+			if pop_hear '^\+OK' 2>/dev/null; then
+				pop_close
+				break
+			fi
+			pop_close
+			points=$((points + 1))
+			for name in two four; do
+				cmp "$box"/new/*."$name" <(make_message "$name")
+			done
+			for left in "$box"/new/*.one "$box"/new/*.three; do
+				[ ! -e "$left" ] || cmp "$left" <(make_message "${left##*.}")
+			done
+			run pop alice QUIT
+			[[ $output == *"+OK bye"* ]]
+		done
+	done
+	[ "$points" -ge 5 ]
+}
+
+@test "an error at each step: an honest answer" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	for error in EIO ENOSPC EDQUOT EACCES; do
+		for point in unlinkat:1 unlinkat:2 fsync:1; do
+			rm -rf "$box"
+			fill one two three
+			pop_login alice
+			pop_ask "DELE 1"
+			pop_ask "DELE 3"
+			strace -q -p "$(child_pid)" -o /dev/null -e "inject=${point%:*}:error=$error:when=${point#*:}" 2>/dev/null 3>&- &
+			await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(child_pid)/status"
+			pop_ask QUIT '^-ERR some deleted messages not removed'
+			pop_hear_end
+			case $point in
+			unlinkat:1) has one two ;;
+			unlinkat:2) has two three ;;
+			fsync:1) has two ;;
+			esac
+		done
+	done
+}
+
+@test "while another program delivers and renames all the time, delivered is kept and deleted" {
+	fill
+	# A delivery agent and a mail reader in one: into tmp, to new, to cur, from flags to flags.
+	as_alice perl -e 'chdir shift or die; my $n = 0; my $end = time + 10;
+	    while (time < $end) {
+	        my $name = sprintf "%d.M%06d.host", time, $n;
+	        open F, ">tmp/$name" or die; print F "Subject: $n\n\n", "body $n\n" x ($n % 7); close F;
+	        rename "tmp/$name", "new/$name" or die; $n++;
+	        opendir D, "new"; my @new = grep !/^\./, readdir D; opendir D, "cur"; my @cur = grep !/^\./, readdir D;
+	        for (grep rand() < .5, @new) { rename "new/$_", "cur/$_:2," }
+	        for (grep rand() < .3, @cur) { my ($u) = split /:/; rename "cur/$_", "cur/$u:2," . (rand() < .5 ? "S" : "RS") }
+	        select undef, undef, undef, .005 }
+	    print "$n\n"' "$box" >"$WORLD/delivered" 3>&- &
+	agent=$!
+	: >"$WORLD/deleted"
+	while kill -0 $agent 2>/dev/null; do
+		pop_login alice
+		pop_ask STAT
+		count=${heard#+OK } count=${count% *}
+		took=()
+		for n in $(seq 1 3 "$count"); do
+			pop_ask "RETR $n" '^(\+OK|-ERR \[SYS/TEMP\])'
+			[[ $heard == +OK* ]] || continue
+			subject=
+			while pop_hear '' && [ "$heard" != . ]; do
+				[[ $heard != Subject:* ]] || subject=${heard#Subject: }
+			done
+			pop_ask "DELE $n"
+			took+=("$subject")
+		done
+		pop_ask QUIT '^\+OK bye'
+		pop_hear_end
+		pop_close
+		printf '%s\n' "${took[@]}" | grep . >>"$WORLD/deleted" || true
+	done
+	kept=$(cat "$box"/new/* "$box"/cur/* 2>/dev/null | sed -n 's/^Subject: //p')
+	{ cat "$WORLD/deleted"; echo "$kept"; } | grep . | sort -n >"$WORLD/all"
+	seq 0 $(($(cat "$WORLD/delivered") - 1)) | cmp - "$WORLD/all"
+	[ "$(wc -l <"$WORLD/deleted")" -ge 50 ]
+}
+
+@test "ten thousand messages, all renamed in the session, are removed in a few seconds" {
+	fill
+	as_alice perl -e 'chdir shift; for (1 .. 10000) { open F, ">new/$_.a" or die; print F "Subject: $_\n\nbody\n"; close F }' "$box"
+	pop_login alice
+	pop_ask STAT '^\+OK 10000 '
+	as_alice perl -e 'chdir shift; for (1 .. 10000) { rename "new/$_.a", "cur/$_.a:2,S" or die }' "$box"
+	for n in $(seq 9999); do echo "DELE $n"; done | tr '\n' '\r' | sed 's/\r/\r\n/g' >&"$pop_out"
+	for n in $(seq 9999); do pop_hear '^\+OK'; done
+	begin=$SECONDS
+	pop_patience=60 pop_ask QUIT '^\+OK bye, 1 '
+	pop_hear_end
+	[ $((SECONDS - begin)) -lt 20 ]
+	[ "$(ls "$box/cur")" = "10000.a:2,S" ]
+	[ -z "$(ls "$box/new")" ]
+}

@@ -1,0 +1,133 @@
+#!/usr/bin/env bats
+# What a user sees is the same for every mailbox format: delivered by procmail, served, removed, all under xinetd.
+
+load helpers/all
+
+formats="mbox:/var/mail/%u maildir:~/Maildir"
+
+setup() {
+	begin_test
+	realm_login alice
+}
+
+teardown() {
+	rm -rf /home/alice/Maildir /home/alice/.procmailrc
+	end_test
+}
+
+# each_format TEST: runs the function for every format, with an empty mailbox to which "deliver alice" delivers.
+each_format() {
+	local format
+	for format in $formats; do
+		teardown
+		setup
+		server_stop
+		server_start -m "$format"
+		case $format in
+		maildir:*) echo 'DEFAULT=$HOME/Maildir/' | store_as alice /home/alice/.procmailrc ;;
+		esac
+		"$1" || { echo "with $format" >&2; return 1; }
+	done
+	server_stop
+	server_start
+}
+
+store_as() {
+	cat >"$2"
+	chown "$1:" "$2"
+}
+
+deliver_all() {
+	local name
+	for name in "$@"; do
+		make_message "$name" | deliver alice
+		# procmail's names of files in one second are in no order.
+		[ ! -e /home/alice/Maildir ] || sleep 1.1
+	done
+}
+
+# holds NAME ...: the next session finds exactly these messages, octet for octet.
+holds() {
+	local name n=0
+	pop alice STAT QUIT | grep -q "^+OK $# " || { pop alice STAT QUIT >&2; return 1; }
+	for name in "$@"; do
+		n=$((n + 1))
+		printf '%s\r\n' "USER alice" "PASS x" "RETR $n" QUIT | kpopc mail.kpopd.test | sed '1,4d' |
+		    head -n -2 | cmp - <(make_message "$name" | sed 's/$/\r/') || return 1
+	done
+}
+
+delivered_is_served() {
+	deliver_all one two three || return 1
+	holds one two three || return 1
+	run pop alice "TOP 1 1" LIST UIDL "DELE 2" "RETR 2" STAT QUIT
+	[[ $output == *"one line 1"$'\n'.$'\n'* && $output == *"-ERR message is deleted"* ]] || return 1
+	[[ $output == *"+OK bye, 2 messages left" ]] || return 1
+	holds one three || return 1
+	run pop alice "DELE 1" "DELE 2" QUIT
+	[[ $output == *"+OK bye, 0 messages left" ]] || return 1
+	holds
+}
+
+@test "what procmail delivers is served octet for octet, and goes when it is deleted" {
+	each_format delivered_is_served
+}
+
+arrives_and_stays() {
+	deliver_all one two || return 1
+	pop_login alice || return 1
+	pop_ask "DELE 1" || return 1
+	deliver_all three || return 1
+	pop_ask STAT '^\+OK 1 ' || return 1
+	pop_ask QUIT '^\+OK bye, 1' || return 1
+	pop_hear_end || return 1
+	holds two three
+}
+
+@test "mail that arrives during a session stays" {
+	each_format arrives_and_stays
+}
+
+lost_removes_nothing() {
+	deliver_all one two || return 1
+	pop_login alice || return 1
+	pop_ask "DELE 1" || return 1
+	run pop alice STAT QUIT
+	[[ ${lines[-1]} == "-ERR [IN-USE]"* ]] || return 1
+	pop_cut
+	log_has 'logout .*reason=lost' || return 1
+	holds one two
+}
+
+@test "one session at a time; a lost one removes nothing" {
+	each_format lost_removes_nothing
+}
+
+ids_are_kept() {
+	deliver_all one two three || return 1
+	pop alice UIDL QUIT | sed -n 's/^[0-9] //p' >"$WORLD/before"
+	[ "$(sort -u "$WORLD/before" | wc -l)" -eq 3 ] || return 1
+	pop alice "DELE 1" QUIT >"$WORLD/out"
+	rm -rf "$state/users"
+	pop alice UIDL QUIT | sed -n 's/^[0-9] //p' | cmp - <(tail -n 2 "$WORLD/before")
+}
+
+@test "UIDLs stay when messages go and when the state directory is lost" {
+	each_format ids_are_kept
+}
+
+fetchmail_takes_all() {
+	deliver_all one two || return 1
+	cat >"$WORLD/fetchmailrc" <<-END
+	poll mail.kpopd.test proto KPOP auth kerberos_v5 user "alice" sslproto '' mda "cat >>$WORLD/fetched"
+	END
+	chmod 600 "$WORLD/fetchmailrc"
+	rm -f "$WORLD/fetched"
+	timeout 20 fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" -i "$WORLD/ids" --pidfile "$WORLD/fetchmail.pid" || return 1
+	[ "$(grep -c '^Subject: \(one\|two\)' "$WORLD/fetched")" -eq 2 ] || return 1
+	holds
+}
+
+@test "fetchmail takes all" {
+	each_format fetchmail_takes_all
+}

@@ -1,0 +1,282 @@
+/*
+ * Unit tests of maildir.c behind maildrop.c: what only a Maildir has, and
+ * what can stand in one. Runs as anybody.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/unit/check.h"
+#include "tests/unit/drop.h"
+
+#define WHERE "maildir:~/Maildir"
+
+static int top;
+
+static void
+directory(const char *name)
+{
+	CHECK(mkdirat(top, name, 0700) == 0);
+}
+
+/* A file with this name below Maildir, and its own name as what it holds. */
+static void
+file(const char *name)
+{
+	char path[400];
+	int fd;
+
+	snprintf(path, sizeof(path), "Maildir/%s", name);
+	CHECK((fd = openat(top, path, O_WRONLY | O_CREAT | O_TRUNC, 0600)) != -1);
+	CHECK(write(fd, name, strlen(name)) == (ssize_t)strlen(name) && close(fd) == 0);
+}
+
+static void
+move(const char *from, const char *to)
+{
+	char a[400], b[400];
+
+	snprintf(a, sizeof(a), "Maildir/%s", from);
+	snprintf(b, sizeof(b), "Maildir/%s", to);
+	CHECK(renameat(top, a, top, b) == 0);
+}
+
+static bool
+is_there(const char *name)
+{
+	char path[400];
+
+	snprintf(path, sizeof(path), "Maildir/%s", name);
+	return faccessat(top, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* An empty Maildir. */
+static void
+renew(void)
+{
+	char away[32];
+	static int old;
+
+	snprintf(away, sizeof(away), "old%d", ++old);
+	renameat(top, "Maildir", top, away);
+	directory("Maildir");
+	directory("Maildir/tmp");
+	directory("Maildir/new");
+	directory("Maildir/cur");
+}
+
+static void
+check_body(struct maildrop *drop, size_t n, const char *name)
+{
+	char body[400];
+	struct text want = { body, (size_t)snprintf(body, sizeof(body), "%s\r\n", name) };
+
+	drop_check_message(drop, n, &want);
+}
+
+static void
+messages_come_in_the_order_of_their_delivery(void)
+{
+	static const char *const names[] = { "cur/99.a:2,RS", "new/100.M1.a", "cur/100.M2.a:2,",
+		"new/1000.a", "new/letters", "cur/1000000000.a" };
+	struct maildrop drop;
+
+	renew();
+	for (int i = 5; i >= 0; i--)
+		file(names[i]);
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 6);
+	check_body(&drop, 1, "new/letters"); /* no number is 0 */
+	for (size_t i = 0; i < 4; i++)
+		check_body(&drop, i + 2, names[i]);
+	check_body(&drop, 6, names[5]);
+}
+
+static void
+what_is_no_message_is_left_alone(void)
+{
+	struct maildrop drop;
+	size_t removed;
+
+	renew();
+	file("new/1.good");
+	file("tmp/2.half");
+	file("3.outside");
+	file("new/.4.hidden");
+	file("new/5.new\nline");
+	file("cur/6.\x01:2,S");
+	file("cur/7.\x7f");
+	directory("Maildir/new/8.directory");
+	CHECK(symlinkat("/etc/passwd", top, "Maildir/cur/9.link") == 0);
+	CHECK(symlinkat("nowhere", top, "Maildir/cur/10.dangling") == 0);
+	CHECK(mkfifoat(top, "Maildir/new/11.fifo", 0600) == 0);
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 1);
+	check_body(&drop, 1, "new/1.good");
+	maildrop_mark(&drop, 1);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+	CHECK(is_there("tmp/2.half") && is_there("3.outside") && is_there("new/.4.hidden") &&
+	    is_there("new/5.new\nline") && is_there("cur/6.\x01:2,S") && is_there("cur/7.\x7f") &&
+	    is_there("new/8.directory") && is_there("cur/9.link") &&
+	    is_there("cur/10.dangling") && is_there("new/11.fifo"));
+}
+
+static void
+ids_are_unique_names_or_hashes(void)
+{
+	char longest[71], longer[72], path[100], id[UIDL_SIZE], other[UIDL_SIZE];
+	struct maildrop drop;
+
+	memset(longest, 'x', 70);
+	memset(longer, 'x', 71);
+	memcpy(longest, "1.", 2);
+	memcpy(longer, "2.", 2);
+	longest[70] = longer[71] = '\0';
+	renew();
+	snprintf(path, sizeof(path), "new/%s", longest);
+	file(path);
+	snprintf(path, sizeof(path), "cur/%s:2,FS", longer);
+	file(path);
+	file("new/3.with blank");
+	file("new/4.\xc3\xa4");
+	file("cur/5.plain:2,PRS");
+	file("cur/:2,S");
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 6);
+	drop_check_ids(&drop);
+	maildrop_uidl(&drop, 2, id);
+	CHECK(strcmp(id, longest) == 0);
+	maildrop_uidl(&drop, 3, id);
+	CHECK(strlen(id) == UIDL_HASH_TEXT);
+	maildrop_uidl(&drop, 6, id);
+	CHECK(strcmp(id, "5.plain") == 0);
+	/* A hash stays when the flags change. */
+	maildrop_uidl(&drop, 4, id);
+	move("new/3.with blank", "cur/3.with blank:2,T");
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK);
+	maildrop_uidl(&drop, 4, other);
+	CHECK(strcmp(id, other) == 0);
+}
+
+/* Two files with one unique name are two messages; two names of one file are one. */
+static void
+doubles_are_told_apart(void)
+{
+	struct maildrop drop;
+	size_t removed;
+
+	renew();
+	file("new/1.a");
+	file("cur/1.a:2,S");
+	CHECK(linkat(top, "Maildir/new/1.a", top, "Maildir/cur/1.a:2,", 0) == 0);
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+	drop_check_ids(&drop);
+	renew();
+	file("new/1.a");
+	file("cur/1.a:2,S");
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+	drop_check_ids(&drop);
+	check_body(&drop, 1, "new/1.a");
+	check_body(&drop, 2, "cur/1.a:2,S");
+	maildrop_mark(&drop, 1);
+	move("new/1.a", "cur/1.a:2,RS");
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+	CHECK(is_there("cur/1.a:2,S") && !is_there("cur/1.a:2,RS"));
+}
+
+/* Flags change between any two steps: a message is followed from name to name. */
+static void
+renamed_messages_are_followed(void)
+{
+	struct maildrop drop;
+	size_t removed;
+
+	renew();
+	file("new/1.a");
+	file("new/2.b");
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+	move("new/1.a", "cur/1.a:2,");
+	check_body(&drop, 1, "new/1.a");
+	move("cur/1.a:2,", "cur/1.a:2,S");
+	check_body(&drop, 1, "new/1.a");
+	check_body(&drop, 2, "new/2.b");
+	move("new/2.b", "cur/2.b:2,F");
+	maildrop_mark(&drop, 2);
+	move("cur/2.b:2,F", "cur/2.b:2,FS");
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+	CHECK(is_there("cur/1.a:2,S") && !is_there("cur/2.b:2,FS"));
+}
+
+/* What bears the name of a marked message but is another file stays. */
+static void
+replaced_messages_stay(void)
+{
+	struct maildrop drop;
+	struct span s;
+	size_t removed;
+
+	renew();
+	file("new/1.a");
+	file("new/2.b");
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+	file("tmp/other");
+	move("tmp/other", "new/1.a");
+	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_CHANGED);
+	maildrop_mark(&drop, 1);
+	maildrop_mark(&drop, 2);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 1);
+	CHECK(is_there("new/1.a") && !is_there("new/2.b"));
+}
+
+static void
+one_is_made_only_when_asked(void)
+{
+	struct maildrop drop;
+	struct stat st;
+
+	CHECK(drop_begin(&drop, "maildir:~/made") == DROP_OK && drop.count == 0);
+	CHECK(faccessat(top, "made", F_OK, 0) == -1);
+	CHECK(drop_begin(&drop, "maildir+create:~/made/") == DROP_OK && drop.count == 0);
+	CHECK(fstatat(top, "made", &st, 0) == 0 && (st.st_mode & 07777) == 0700);
+	CHECK(fstatat(top, "made/tmp", &st, 0) == 0 && fstatat(top, "made/new", &st, 0) == 0 &&
+	    fstatat(top, "made/cur", &st, 0) == 0 && (st.st_mode & 07777) == 0700);
+	CHECK(drop_begin(&drop, "maildir+create:~/made") == DROP_OK && drop.count == 0);
+}
+
+static void
+strange_directories_are_refused(void)
+{
+	struct maildrop drop;
+	int fd;
+
+	renew();
+	CHECK(unlinkat(top, "Maildir/cur", AT_REMOVEDIR) == 0);
+	file("new/1.a");
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 1);
+	CHECK(symlinkat("/tmp", top, "Maildir/cur") == 0);
+	CHECK(drop_begin(&drop, WHERE) == DROP_DENIED);
+	CHECK(unlinkat(top, "Maildir/cur", 0) == 0);
+	file("cur");
+	CHECK(drop_begin(&drop, WHERE) == DROP_DENIED);
+	CHECK((fd = openat(top, "file", O_WRONLY | O_CREAT, 0600)) != -1 && close(fd) == 0);
+	CHECK(drop_begin(&drop, "maildir:~/file") == DROP_DENIED);
+	/* The Maildir itself may be elsewhere. */
+	CHECK(symlinkat("made", top, "link") == 0);
+	CHECK(drop_begin(&drop, "maildir:~/link") == DROP_OK && drop.count == 0);
+}
+
+int
+main(void)
+{
+	top = drop_directory();
+	messages_come_in_the_order_of_their_delivery();
+	what_is_no_message_is_left_alone();
+	ids_are_unique_names_or_hashes();
+	doubles_are_told_apart();
+	renamed_messages_are_followed();
+	replaced_messages_stay();
+	one_is_made_only_when_asked();
+	strange_directories_are_refused();
+	return drop_clean_up();
+}

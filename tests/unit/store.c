@@ -1,0 +1,324 @@
+/*
+ * What every mailbox format has to do, in one set of tests for all of them:
+ * the model of a mailbox is a list of messages that another program may read,
+ * take away or add to at any time; each format has a way to show the model as
+ * that program would. Runs as anybody.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/unit/check.h"
+#include "tests/unit/drop.h"
+
+/* A message as it is stored, in a form that an MDA might deliver to either format, and as a client gets it. */
+struct mail {
+	struct text stored, sent;
+};
+
+static const struct mail mails[MOST] = {
+	{ TEXT("A: 1\n\none\n"), TEXT("A: 1\r\n\r\none\r\n") },
+	{ TEXT("A: 2\r\n\r\n.\r\n..\r\n"), TEXT("A: 2\r\n\r\n.\r\n..\r\n") },
+	{ TEXT("A: 3\n\nnul \0 and \xff\n\n\n"), TEXT("A: 3\r\n\r\nnul \0 and \xff\r\n\r\n\r\n") },
+	{ TEXT("A: 4\n\n>From inside\n"), TEXT("A: 4\r\n\r\n>From inside\r\n") },
+	{ TEXT("A: 5\n"), TEXT("A: 5\r\n") },
+	{ TEXT("A: 6\n\na\rb\r\n\n"), TEXT("A: 6\r\n\r\na\rb\r\n\r\n") },
+};
+
+/* Whether each message is there, and whether a reader has seen it. */
+struct model {
+	bool there[MOST], seen[MOST];
+};
+
+static int top;
+
+static void
+put(int fd, const char *p, size_t n)
+{
+	CHECK(write(fd, p, n) == (ssize_t)n);
+}
+
+/* The file is rewritten in place, as mail readers do. */
+static void
+show_mbox(const struct model *m)
+{
+	int fd = openat(top, "spool", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	CHECK(fd != -1);
+	for (int i = 0; i < MOST; i++) {
+		if (!m->there[i])
+			continue;
+		put(fd, "From a\n", 7);
+		if (m->seen[i])
+			put(fd, "Status: RO\n", 11);
+		put(fd, mails[i].stored.p, mails[i].stored.n);
+		put(fd, "\n", 1);
+	}
+	CHECK(close(fd) == 0);
+}
+
+static void
+show_maildir(const struct model *m)
+{
+	const char *const parts[] = { "Maildir", "Maildir/tmp", "Maildir/new", "Maildir/cur" };
+
+	for (int k = 0; k < 4; k++)
+		mkdirat(top, parts[k], 0700);
+	for (int i = 0; i < MOST; i++) {
+		char new[64], cur[64];
+		bool is_new, is_cur;
+		int fd;
+
+		/* Two differ in the time's number of digits, others in its rest alone. */
+		snprintf(new, sizeof(new), "Maildir/new/%s.M%d.host", i < 1 ? "999999999" : "1000000000", i);
+		snprintf(cur, sizeof(cur), "Maildir/cur/%s:2,S", strrchr(new, '/') + 1);
+		is_new = faccessat(top, new, F_OK, 0) == 0;
+		is_cur = faccessat(top, cur, F_OK, 0) == 0;
+		if (!m->there[i]) {
+			unlinkat(top, new, 0);
+			unlinkat(top, cur, 0);
+			continue;
+		}
+		if (!is_new && !is_cur) {
+			CHECK((fd = openat(top, new, O_WRONLY | O_CREAT | O_EXCL, 0600)) != -1);
+			put(fd, mails[i].stored.p, mails[i].stored.n);
+			CHECK(close(fd) == 0);
+			is_new = true;
+		}
+		if (is_new && m->seen[i])
+			CHECK(renameat(top, new, top, cur) == 0);
+		if (is_cur && !m->seen[i])
+			CHECK(renameat(top, cur, top, new) == 0);
+	}
+}
+
+static const struct format {
+	const char *where;
+	void (*show)(const struct model *m);
+} formats[] = {
+	{ "mbox:%h/spool", show_mbox },
+	{ "maildir:%h/Maildir", show_maildir },
+};
+static const struct format *format;
+
+static void
+begin(struct maildrop *drop)
+{
+	CHECK(drop_begin(drop, format->where) == DROP_OK);
+}
+
+/* The first count messages, none of them seen. */
+static struct model
+fresh(int count)
+{
+	struct model m = { .seen = { false } };
+
+	for (int i = 0; i < count; i++)
+		m.there[i] = true;
+	format->show(&(struct model){ .seen = { false } });
+	format->show(&m);
+	return m;
+}
+
+/* A new session finds what the model says; what a reader wrote into the mbox is his. */
+static void
+check(const struct model *m)
+{
+	struct maildrop drop;
+	uint64_t octets = 0;
+	size_t n = 0;
+
+	begin(&drop);
+	for (int i = 0; i < MOST; i++) {
+		if (!m->there[i])
+			continue;
+		n++;
+		CHECK(n <= drop.count);
+		octets += maildrop_octets(&drop, n);
+		if (!m->seen[i] || format->show == show_maildir)
+			drop_check_message(&drop, n, &mails[i].sent);
+	}
+	CHECK(drop.count == n && drop.octets == octets);
+	drop_check_ids(&drop);
+}
+
+static void
+every_subset_can_be_removed(void)
+{
+	for (unsigned subset = 0; subset < 1u << MOST; subset++) {
+		struct model m = fresh(MOST);
+		struct maildrop drop;
+		size_t removed;
+
+		begin(&drop);
+		for (int i = 0; i < MOST; i++)
+			if ((subset >> i & 1) != 0) {
+				maildrop_mark(&drop, (size_t)i + 1);
+				m.there[i] = false;
+			}
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK);
+		CHECK(removed == (size_t)__builtin_popcount(subset));
+		check(&m);
+	}
+}
+
+static void
+marks_alone_remove_nothing(void)
+{
+	struct model m = fresh(3);
+	struct maildrop drop;
+	size_t removed;
+
+	begin(&drop);
+	maildrop_mark(&drop, 2);
+	check(&m);
+	maildrop_reset(&drop);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 0);
+	check(&m);
+}
+
+static void
+mail_that_arrives_stays(void)
+{
+	for (unsigned subset = 1; subset < 8; subset++) {
+		struct model m = fresh(3);
+		struct maildrop drop;
+		size_t removed;
+
+		begin(&drop);
+		m.there[3] = m.there[4] = true;
+		format->show(&m);
+		CHECK(drop.count == 3);
+		drop_check_message(&drop, 2, &mails[1].sent);
+		for (int i = 0; i < 3; i++)
+			if ((subset >> i & 1) != 0) {
+				maildrop_mark(&drop, (size_t)i + 1);
+				m.there[i] = false;
+			}
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK);
+		check(&m);
+	}
+}
+
+/* Whatever a reader takes away meanwhile: what is marked and still there goes, nothing else does, and the answer says so. */
+static void
+others_may_remove_meanwhile(void)
+{
+	for (unsigned theirs = 0; theirs < 16; theirs++)
+		for (unsigned ours = 1; ours < 16; ours++) {
+			struct model m = fresh(4);
+			struct maildrop drop;
+			size_t removed;
+			enum drop_error error;
+
+			begin(&drop);
+			for (int i = 0; i < 4; i++) {
+				if ((ours >> i & 1) != 0)
+					maildrop_mark(&drop, (size_t)i + 1);
+				m.there[i] = (theirs >> i & 1) == 0;
+			}
+			format->show(&m);
+			error = maildrop_commit(&drop, &removed);
+			CHECK(error == ((ours & theirs) == 0 ? DROP_OK : DROP_CHANGED));
+			CHECK(removed == (size_t)__builtin_popcount(ours & ~theirs));
+			for (int i = 0; i < 4; i++)
+				m.there[i] &= (ours >> i & 1) == 0;
+			check(&m);
+		}
+}
+
+static void
+what_is_gone_is_not_read(void)
+{
+	struct model m = fresh(3);
+	struct maildrop drop;
+	struct span s;
+
+	begin(&drop);
+	m.there[0] = false;
+	format->show(&m);
+	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_CHANGED);
+	check(&m);
+}
+
+static void
+seen_messages_can_be_removed(void)
+{
+	for (unsigned subset = 1; subset < 8; subset++) {
+		struct model m = fresh(3);
+		struct maildrop drop;
+		size_t removed;
+
+		begin(&drop);
+		for (int i = 0; i < 3; i++)
+			m.seen[i] = (subset >> i & 1) != 0;
+		format->show(&m);
+		maildrop_mark(&drop, 1);
+		maildrop_mark(&drop, 3);
+		m.there[0] = m.there[2] = false;
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 2);
+		check(&m);
+	}
+}
+
+static void
+ids_stay(void)
+{
+	char ids[MOST][UIDL_SIZE], id[UIDL_SIZE];
+	struct model m = fresh(MOST);
+	struct maildrop drop;
+
+	begin(&drop);
+	for (size_t n = 1; n <= MOST; n++)
+		maildrop_uidl(&drop, n, ids[n - 1]);
+	for (unsigned subset = 1; subset < 1u << MOST; subset++) {
+		size_t n = 0;
+
+		for (int i = 0; i < MOST; i++) {
+			m.there[i] = (subset >> i & 1) != 0;
+			m.seen[i] = (subset >> (i + 1) % MOST & 1) != 0;
+		}
+		format->show(&m);
+		begin(&drop);
+		for (int i = 0; i < MOST; i++) {
+			if (!m.there[i])
+				continue;
+			maildrop_uidl(&drop, ++n, id);
+			CHECK(strcmp(id, ids[i]) == 0);
+		}
+		CHECK(drop.count == n);
+	}
+}
+
+static void
+absent_is_empty(void)
+{
+	struct maildrop drop;
+
+	CHECK(drop_begin(&drop, format == formats ? "mbox:%h/none" : "maildir:%h/none") == DROP_OK);
+	CHECK(drop.count == 0 && drop.octets == 0);
+	CHECK(faccessat(top, "none", F_OK, 0) == -1);
+	CHECK(drop_begin(&drop, format == formats ? "mbox:%h/no/where" : "maildir:%h/no/where") == DROP_DENIED);
+}
+
+int
+main(void)
+{
+	top = drop_directory();
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		format = &formats[i];
+		every_subset_can_be_removed();
+		marks_alone_remove_nothing();
+		mail_that_arrives_stays();
+		others_may_remove_meanwhile();
+		what_is_gone_is_not_read();
+		seen_messages_can_be_removed();
+		ids_stay();
+		absent_is_empty();
+	}
+	return drop_clean_up();
+}
