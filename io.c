@@ -8,7 +8,8 @@
  * login one absolute deadline covers everything; afterwards each line of input
  * and each buffer of output has a limit of its own, which a trickle of octets
  * does not extend. The first error stays: callers may go on writing and ask
- * once. Input and output are sockets, used without blocking and without
+ * once. Whoever else wants the connection's end says so by another descriptor,
+ * and is heard while the peer is silent. Input and output are sockets, used without blocking and without
  * changing the flags that other processes on the same socket would see.
  */
 #include "config.h"
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "io.h"
 
@@ -43,6 +45,8 @@ io_init(struct io *io, int fd, int64_t deadline)
 	io->fd = fd;
 	io->deadline = deadline;
 	io->idle = io->stall = 0;
+	io->wish = -1;
+	io->patience = 0;
 	io->error = IO_OK;
 	io->in_at = io->in_end = io->out_end = 0;
 }
@@ -53,6 +57,13 @@ io_limits(struct io *io, int64_t idle, int64_t stall)
 	io->deadline = 0;
 	io->idle = idle;
 	io->stall = stall;
+}
+
+void
+io_yield(struct io *io, int wish, int64_t patience)
+{
+	io->wish = wish;
+	io->patience = patience;
 }
 
 void
@@ -85,23 +96,58 @@ limit(const struct io *io, int64_t span)
 	return io->deadline != 0 ? io->deadline : io_now() + span;
 }
 
+/* Whether there was a wish for this connection's end. They are repeated, so those that come too early are forgotten. */
+static bool
+hear_wishes(struct io *io)
+{
+	char wishes[64];
+
+	if (read(io->wish, wishes, sizeof(wishes)) > 0)
+		return true;
+	io->wish = -1;
+	return false;
+}
+
 /* Waits for events until the moment given. Returns 0 or -1. */
 static int
 await(struct io *io, short events, int64_t until, enum io_error late)
 {
-	struct pollfd p = { .fd = io->fd, .events = events };
+	int64_t begin = io_now();
 
 	for (;;) {
-		int64_t left = until - io_now();
+		struct pollfd p[2] = { { .fd = io->fd, .events = events },
+			{ .fd = io->wish, .events = POLLIN } };
+		int64_t now = io_now(), left = until - now;
 		int n;
 
 		if (left <= 0)
 			return failed(io, late);
-		n = poll(&p, 1, left > INT_MAX ? INT_MAX : (int)left);
-		if (n > 0)
-			return 0;
+		n = poll(p, 2, left > INT_MAX ? INT_MAX : (int)left);
 		if (n < 0 && errno != EINTR)
 			return failed(io, IO_FAILED);
+		if (n <= 0)
+			continue;
+		if (p[0].revents != 0)
+			return 0;
+		if (hear_wishes(io) && io_now() - begin >= io->patience)
+			return failed(io, IO_YIELDED);
+	}
+}
+
+/* What an errno of send or recv says about the connection. */
+static enum io_error
+what_happened(int error)
+{
+	switch (error) {
+	case EPIPE:
+	case ECONNRESET:
+	case ECONNABORTED:
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+		return IO_CLOSED;
+	default:
+		return IO_FAILED;
 	}
 }
 
@@ -120,8 +166,7 @@ io_flush(struct io *io)
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
 			await(io, POLLOUT, until, IO_STALLED);
 		else if (errno != EINTR)
-			failed(io, errno == EPIPE || errno == ECONNRESET ?
-			    IO_CLOSED : IO_FAILED);
+			failed(io, what_happened(errno));
 	}
 	io->out_end = 0;
 	return io->error == IO_OK ? 0 : -1;
@@ -150,13 +195,13 @@ fill(struct io *io, int64_t until)
 			io->in_end += (size_t)n;
 			return 0;
 		}
-		if (n == 0 || errno == ECONNRESET)
+		if (n == 0)
 			return failed(io, IO_CLOSED);
 		if (errno == EAGAIN || errno == EWOULDBLOCK) {
 			if (await(io, POLLIN, until, IO_TIMEOUT) == -1)
 				return -1;
 		} else if (errno != EINTR)
-			return failed(io, IO_FAILED);
+			return failed(io, what_happened(errno));
 	}
 }
 

@@ -10,13 +10,15 @@
 /* An answer of up to 64 KiB leaves in one write. */
 #define IO_OUT 65536
 
-enum io_error { IO_OK, IO_CLOSED, IO_TIMEOUT, IO_STALLED, IO_FAILED };
+enum io_error { IO_OK, IO_CLOSED, IO_TIMEOUT, IO_STALLED, IO_YIELDED, IO_FAILED };
 
 struct io {
 	int fd;
 	int64_t deadline; /* absolute, ms of CLOCK_MONOTONIC; 0: idle counts for each line */
 	int64_t idle;     /* ms for one line of input */
 	int64_t stall;    /* ms for one buffer of output */
+	int wish;         /* readable when somebody wants this connection's end; -1: nobody can */
+	int64_t patience; /* ms without an octet after which a wish is granted */
 	enum io_error error; /* sticky: once set, nothing more is read or written */
 	size_t in_at, in_end, out_end;
 	char in[IO_IN];
@@ -35,6 +37,9 @@ void io_init(struct io *io, int fd, int64_t deadline);
 
 /* From now on each line of input may take idle ms and each buffer of output stall ms. */
 void io_limits(struct io *io, int64_t idle, int64_t stall);
+
+/* From now on, whenever wish has something to read and the peer has been silent for patience ms, the connection ends. */
+void io_yield(struct io *io, int wish, int64_t patience);
 
 /* Puts n <= IO_IN octets, read earlier by another process, before what the socket will bring. */
 void io_prime(struct io *io, const void *data, size_t n);

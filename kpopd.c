@@ -179,13 +179,34 @@ await_report(int64_t deadline, int channel, pid_t gate_pid, struct report *r)
 	return result == REPORT_GOOD;
 }
 
+/*
+ * A line that is cut gives no sign: the kernel has to ask. Found dead after a
+ * fifth of the idle limit, at most two minutes, whether the client was to
+ * speak (keepalive) or to listen (user timeout; tcp(7)).
+ */
+static void
+watch_line(const struct options *o)
+{
+	int on = 1, probes = 4;
+	int first = o->idle < 600 ? (o->idle + 9) / 10 : 60;
+	int interval = (first + probes - 1) / probes;
+	int dead = 2 * first * 1000;
+
+	setsockopt(0, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(0, IPPROTO_TCP, TCP_KEEPIDLE, &first, sizeof(first));
+	setsockopt(0, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	setsockopt(0, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+	setsockopt(0, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead, sizeof(dead));
+	/* An answer shall not wait for the client's delayed ACK. */
+	setsockopt(0, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
 /* What must be true of the machine before anybody is served. */
 static void
 prepare(const struct options *o, struct account *gate_account)
 {
 	const struct rlimit no_core = { 0, 0 };
 	const char *refusal;
-	int on = 1;
 
 	if (geteuid() != 0)
 		fatal("starting without root");
@@ -193,8 +214,7 @@ prepare(const struct options *o, struct account *gate_account)
 		fatal("setrlimit");
 	if ((refusal = account_find(o->user, 1, gate_account)) != NULL)
 		options_refuse(false, "the gate's user cannot be used: ", refusal);
-	/* An answer shall not wait for the client's delayed ACK. */
-	setsockopt(0, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	watch_line(o);
 }
 
 int

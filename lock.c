@@ -11,6 +11,10 @@
  * are given back before the next try, so that programs with another order
  * cannot wait for each other (Debian policy 11.6).
  *
+ * The user's session lock has the principal's name in it, so that whoever
+ * comes back after a broken connection can have the mailbox: a FIFO beside it
+ * carries the wish, and the old session decides whether it is idle.
+ *
  * Why a broker: on Debian the spool directory is root:mail 2775, and
  * mailboxes are often 0660 user:mail. A session with that group could read
  * everybody's mail. The broker has the group but no octet of the client: it
@@ -39,6 +43,10 @@
 /* An MDA holds the lock for a delivery: procmail for about a second. */
 #define WAIT_MS 10000
 #define STEP_LEAST_MS 50 /* and up to as much again, so that two do not go in step */
+/* A session that is asked to end, and may, does so at once. */
+#define SESSION_WAIT_MS 1000
+#define SESSION_STEP_MS 50
+#define HOLDER 1024 /* octets of a principal; longer ones are nobody's */
 /* A dotlock without a living process behind it is stale after five minutes. */
 #define TOUCH_MS 60000
 
@@ -316,17 +324,85 @@ unlock_spool(const struct lock_plan *plan, int fd, const char *path)
 		give(plan, plan->kinds[i], fd, path);
 }
 
-int
-lock_session(int state)
+/* The FIFO by which a session is asked to end. Returns it open, or -1. */
+static int
+open_yield(int state, int flags)
 {
+	struct stat st;
+	int fd;
+
+	if (mkfifoat(state, "yield", 0600) == -1 && errno != EEXIST)
+		return -1;
+	fd = openat(state, "yield", flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd != -1 && (fstat(fd, &st) == -1 || !S_ISFIFO(st.st_mode))) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* Whether the session that has the lock on fd is this principal's. */
+static bool
+is_session_of(int fd, const char *principal)
+{
+	char holder[HOLDER];
+	size_t n = strlen(principal);
+
+	return pread(fd, holder, sizeof(holder), 0) == (ssize_t)n &&
+	    memcmp(holder, principal, n) == 0;
+}
+
+/* Asks it to end. */
+static void
+ask_to_yield(int state)
+{
+	int fd = open_yield(state, O_WRONLY);
+
+	/* A full FIFO has been asked often enough. */
+	if (fd != -1 && write(fd, "", 1) == -1 && errno != EAGAIN)
+		log_event(LOG_WARNING, "failed", "what=\"asking another session to end\" "
+		    "error=\"%s\"", strerror(errno));
+	if (fd != -1)
+		close(fd);
+}
+
+/* Says whose the lock on fd is, and by the file's time since when. What cannot be said is left out. */
+static void
+sign(int fd, const char *principal)
+{
+	size_t n = strlen(principal);
+
+	if (pwrite(fd, principal, n, 0) != (ssize_t)n)
+		n = 0;
+	if (ftruncate(fd, (off_t)n) == -1 || futimens(fd, NULL) == -1)
+		log_event(LOG_WARNING, "failed", "what=\"signing the session's lock\" "
+		    "error=\"%s\"", strerror(errno));
+}
+
+int
+lock_session(int state, const char *principal, struct lock_session *l)
+{
+	struct timespec step = { .tv_nsec = SESSION_STEP_MS * 1000000L };
+	struct stat st;
 	int fd = openat(state, "session",
 	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 
 	if (fd == -1)
 		return -1;
-	if (kernel_lock(fd, F_WRLCK) == 0)
-		return fd;
-	close(fd);
-	errno = EAGAIN;
-	return -1;
+	for (int waited = 0; kernel_lock(fd, F_WRLCK) == -1; waited += SESSION_STEP_MS) {
+		if (errno != EAGAIN)
+			return -1;
+		if (waited >= SESSION_WAIT_MS || principal == NULL ||
+		    !is_session_of(fd, principal)) {
+			l->age = fstat(fd, &st) == 0 ? time(NULL) - st.st_mtime : 0;
+			errno = EAGAIN;
+			return -1;
+		}
+		ask_to_yield(state);
+		nanosleep(&step, NULL);
+	}
+	sign(fd, principal != NULL ? principal : "");
+	/* Open for writing, too: else the FIFO would be at its end whenever an asker leaves. */
+	l->yield = open_yield(state, O_RDWR);
+	return 0;
 }

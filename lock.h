@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum lock_kind { LOCK_FCNTL, LOCK_FLOCK, LOCK_DOTLOCK };
 #define LOCK_KINDS 3
@@ -34,12 +35,19 @@ bool lock_needs_broker(const struct lock_plan *plan, const char *path, gid_t *gr
  */
 void lock_broker(int channel, const char *path);
 
+/* The lock that makes a session the user's only one, until its process ends. */
+struct lock_session {
+	int yield;   /* becomes readable when the same principal is back and asks for our end; -1: nobody can ask */
+	int64_t age; /* when another session has the lock: for how many seconds */
+};
+
 /*
- * The one session per user: locks the file "session" in the state directory
- * until the process ends. Returns its descriptor, or -1 with errno; EAGAIN
- * when another session has it.
+ * Takes the user's session lock, in the state directory. A session that the
+ * same principal (NULL: nobody) left behind is asked to end, and for that this
+ * waits up to a second. Returns 0, or -1 with errno; EAGAIN when another
+ * session has the lock.
  */
-int lock_session(int state);
+int lock_session(int state, const char *principal, struct lock_session *l);
 
 /*
  * Locks the spool fd, whose name is path, against other programs, to read or

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lock.h"
 #include "log.h"
 #include "maildrop.h"
 #include "store.h"
@@ -123,40 +122,16 @@ find_place(struct store_place *place, const char *path)
 	return DROP_OK;
 }
 
-/* The lock that makes this the user's only session. */
-static enum drop_error
-lock_user(int state)
-{
-	if (lock_session(state) != -1)
-		return DROP_OK;
-	if (errno == EAGAIN)
-		return DROP_BUSY;
-	log_event(LOG_ERR, "failed", "what=\"the session's lock\" "
-	    "error=\"%s\"", strerror(errno));
-	return DROP_FAILED;
-}
-
-/* Takes the session's lock, then finds the mailbox. */
-static enum drop_error
-enter(struct store_place *place, const struct mailboxes *b, const char *path,
-    int state, const struct lock_plan *locks)
-{
-	enum drop_error error = lock_user(state);
-
-	*place = (struct store_place){ .create = b->create, .state = state,
-		.locks = locks };
-	return error == DROP_OK ? find_place(place, path) : error;
-}
-
 enum drop_error
 maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
     int state, const struct lock_plan *locks)
 {
-	struct store_place place;
+	struct store_place place = { .create = b->create, .state = state,
+		.locks = locks };
 	enum drop_error error;
 
 	*m = (struct maildrop){ .store = b->store };
-	if ((error = enter(&place, b, path, state, locks)) != DROP_OK ||
+	if ((error = find_place(&place, path)) != DROP_OK ||
 	    (error = m->store->open(&place, &m->box)) != DROP_OK)
 		return error;
 	m->count = m->store->count(m->box);
@@ -171,12 +146,12 @@ enum drop_error
 maildrop_recover(const struct mailboxes *b, const char *path, int state,
     const struct lock_plan *locks)
 {
-	struct store_place place;
+	struct store_place place = { .state = state, .locks = locks };
 	enum drop_error error;
 
 	if (b->store->recover == NULL)
 		return DROP_OK;
-	error = enter(&place, b, path, state, locks);
+	error = find_place(&place, path);
 	return error == DROP_OK ? b->store->recover(&place) : error;
 }
 

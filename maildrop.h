@@ -13,7 +13,7 @@
 /* How the mailbox answers. What was seen of errno is in the log. */
 enum drop_error {
 	DROP_OK,
-	DROP_BUSY,    /* another session or program holds it */
+	DROP_BUSY,    /* another program holds it */
 	DROP_CHANGED, /* another program changed it: not all could be done */
 	DROP_DENIED,  /* will not work until somebody mends it */
 	DROP_FAILED,  /* may work later; nothing is lost */
@@ -63,13 +63,13 @@ bool mailboxes_may_have_broker(const struct mailboxes *b);
 
 /*
  * Session, as the user: finds the messages of the mailbox at path. state is
- * the user's open state directory; the session's lock is taken in it. Messages
- * are numbered from 1, as on the wire.
+ * the user's open state directory, in which the session's lock is held.
+ * Messages are numbered from 1, as on the wire.
  */
 enum drop_error maildrop_open(struct maildrop *m, const struct mailboxes *b,
     const char *path, int state, const struct lock_plan *locks);
 
-/* As the user: finishes a removal that was broken off, if there is one. */
+/* As the user, with the session's lock: finishes a removal that was broken off, if there is one. */
 enum drop_error maildrop_recover(const struct mailboxes *b, const char *path,
     int state, const struct lock_plan *locks);
 

@@ -480,6 +480,8 @@ why_ended(enum io_error error)
 		return "idle";
 	case IO_STALLED:
 		return "stalled";
+	case IO_YIELDED:
+		return "yielded";
 	default:
 		return "failed";
 	}
@@ -507,12 +509,19 @@ pop3_refuse(struct io *io)
 }
 
 void
+pop3_occupied(struct io *io, int64_t age)
+{
+	io_printf(io, "-ERR [IN-USE] another session has had the mailbox for %"
+	    PRId64 " seconds\r\n", age);
+}
+
+void
 pop3_unavailable(struct io *io, enum drop_error error)
 {
 	struct session s = { .io = io };
 
 	if (error == DROP_BUSY)
-		no(&s, "[IN-USE] the mailbox is locked by another session or program");
+		no(&s, "[IN-USE] another program has locked the mailbox");
 	else if (error == DROP_DENIED)
 		no(&s, "[SYS/PERM] the mailbox cannot be opened");
 	else

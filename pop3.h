@@ -16,6 +16,9 @@ int pop3_login(struct io *io, const char *principal, char *user, size_t size);
 /* PASS's answer when the login is refused: the same for whatever reason. */
 void pop3_refuse(struct io *io);
 
+/* PASS's answer when another session has the maildrop, for so many seconds now. */
+void pop3_occupied(struct io *io, int64_t age);
+
 /* PASS's answer when the maildrop cannot be opened. */
 void pop3_unavailable(struct io *io, enum drop_error error);
 

@@ -16,6 +16,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,8 @@
 
 /* A client that takes none of a buffer of output for so long has gone. */
 #define STALL_SECONDS 120
+/* The part of the idle limit after which a session ends when the same principal comes back. */
+#define YIELD_PART 20
 
 /* One user's visit: who it is, where the mail is, and what let them in. */
 struct visit {
@@ -90,18 +93,38 @@ open_state(const struct options *o, uid_t uid)
 	return fd;
 }
 
+/* Session, as the user: takes the lock that makes it the user's only one, or says whose it is. */
+static bool
+lock_out_others(const struct visit *v, int state, struct lock_session *lock, struct io *io)
+{
+	if (lock_session(state, v->report->peer.principal, lock) == 0)
+		return true;
+	if (errno == EAGAIN) {
+		log_event(LOG_NOTICE, "logout", "reason=in-use age=%" PRId64, lock->age);
+		pop3_occupied(io, lock->age);
+	} else {
+		log_event(LOG_ERR, "failed", "what=\"the session's lock\" "
+		    "error=\"%s\"", strerror(errno));
+		pop3_unavailable(io, DROP_FAILED);
+	}
+	return false;
+}
+
 /* Session, as the user: the maildrop, and POP3 over it. */
 static void
 serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
 {
 	struct maildrop drop;
+	struct lock_session lock;
 	enum drop_error error;
-	int idle = v->o->idle;
+	int idle = v->o->idle, state = open_state(v->o, v->user.uid);
 	int stall = idle < STALL_SECONDS ? idle : STALL_SECONDS;
 
-	error = maildrop_open(&drop, &v->o->mailboxes, v->path,
-	    open_state(v->o, v->user.uid), locks);
 	io_limits(io, (int64_t)idle * 1000, (int64_t)stall * 1000);
+	if (!lock_out_others(v, state, &lock, io))
+		return;
+	error = maildrop_open(&drop, &v->o->mailboxes, v->path, state, locks);
+	io_yield(io, lock.yield, (int64_t)idle * 1000 / YIELD_PART);
 	if (error == DROP_OK)
 		pop3_serve(io, &drop);
 	else {
@@ -134,11 +157,16 @@ _Noreturn static void
 recover(const struct visit *v, int broker)
 {
 	struct lock_plan locks = v->o->locks;
+	struct lock_session lock;
+	int state = open_state(v->o, v->user.uid);
 
 	locks.broker = broker;
 	log_event(LOG_NOTICE, "recovery", "user=%s", v->user.name);
-	_exit(maildrop_recover(&v->o->mailboxes, v->path,
-		  open_state(v->o, v->user.uid), &locks) == DROP_OK ? 0 : 1);
+	/* Whoever has the lock now does it. */
+	if (lock_session(state, NULL, &lock) == -1)
+		_exit(1);
+	_exit(maildrop_recover(&v->o->mailboxes, v->path, state, &locks) ==
+	    DROP_OK ? 0 : 1);
 }
 
 /* For nobody who may come in: the answer, from a process made like a session's but with the gate's rights. */

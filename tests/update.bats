@@ -26,7 +26,7 @@ teardown() {
 		run pop alice "${commands[@]}" QUIT
 		[[ ${lines[-1]} == "+OK bye, ${#kept[@]} messages left" ]]
 		spool_is alice "${kept[@]}"
-		[ -z "$(ls "$state/users/$uid" | grep -v '^session$')" ]
+		no_journal
 	done
 }
 
@@ -140,7 +140,7 @@ teardown() {
 	run pop alice "DELE 1" QUIT
 	[ "${lines[-1]}" = "-ERR [SYS/TEMP] nothing removed" ]
 	[ "$(sha256sum </var/mail/alice)" = "$sum" ]
-	[ "$(ls "$state/users/$uid")" = session ]
+	no_journal
 	log_has 'failed .*No space left'
 	run pop alice "DELE 3" QUIT
 	[ "${lines[-1]}" = "+OK bye, 2 messages left" ]
@@ -199,7 +199,7 @@ killed_at() {
 			grep -v '^From ' /var/mail/alice >"$WORLD/after"
 			{ mbox one three five late | grep -v '^From '; } | cmp - "$WORLD/after" ||
 			    { mbox one two three four five late | grep -v '^From '; } | cmp - "$WORLD/after"
-			[ "$(ls "$state/users/$uid")" = session ]
+			no_journal
 		done
 	done
 	echo "# $points points" >&3
@@ -229,7 +229,7 @@ killed_at() {
 			esac
 			run pop alice QUIT
 			[[ $output == *"+OK bye"* ]]
-			[ "$(ls "$state/users/$uid")" = session ]
+			no_journal
 		done
 	done
 }
@@ -257,7 +257,7 @@ killed_at() {
 		run pop alice QUIT
 		[[ $output == *"+OK 2 messages"* ]]
 		spool_is alice one two
-		[ -z "$(ls "$state/users/$uid" | grep -v '^session$\|^rescue')" ]
+		[ -z "$(ls "$state/users/$uid" | grep -v '^session$\|^yield$\|^rescue')" ]
 	done
 	su alice -c "mkfifo '$state/users/$uid/j'; ln -s /etc/passwd '$state/users/$uid/j.cut'; mkdir '$state/users/$uid/j.tmp'"
 	run pop alice QUIT
@@ -275,7 +275,7 @@ killed_at() {
 	pop_hear_end
 	await 5 '! pgrep -x kpopd >/dev/null'
 	spool_is alice two three
-	[ "$(ls "$state/users/$uid")" = session ]
+	no_journal
 	[ ! -e /var/mail/alice.lock ]
 	log_has 'fatal .*session was ended by signal 9'
 	log_has 'recovery .*state=j$'
@@ -293,7 +293,7 @@ killed_at() {
 	[ "$status" -eq 0 ]
 	[ "$output" = "alice: removal finished" ]
 	spool_is alice one three five
-	[ "$(ls "$state/users/$uid")" = session ]
+	no_journal
 	[ ! -e /var/mail/alice.lock ]
 	mkdir -p "$state/users/54321"
 	touch "$state/users/54321/j"

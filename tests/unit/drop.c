@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,25 +25,19 @@ drop_directory(void)
 	return top;
 }
 
-/* The state directory is new each time, since the session's lock lasts as long as the process. */
 enum drop_error
 drop_begin(struct maildrop *drop, const char *where)
 {
-	static int sessions;
 	static struct lock_plan locks;
 	static struct mailboxes boxes;
-	char name[16];
 	int state;
-	enum drop_error error;
 
 	CHECK(lock_plan_read(&locks, "fcntl,dotlock") == 0);
 	CHECK(mailboxes_read(&boxes, where) == 0);
-	snprintf(name, sizeof(name), "%d", ++sessions);
-	CHECK(mkdirat(top, name, 0700) == 0);
-	CHECK((state = openat(top, name, O_RDONLY | O_DIRECTORY)) != -1);
-	error = maildrop_open(drop, &boxes, mailboxes_path(&boxes, "user", directory),
+	CHECK(mkdirat(top, "state", 0700) == 0 || errno == EEXIST);
+	CHECK((state = openat(top, "state", O_RDONLY | O_DIRECTORY)) != -1);
+	return maildrop_open(drop, &boxes, mailboxes_path(&boxes, "user", directory),
 	    state, &locks);
-	return error;
 }
 
 void

@@ -54,6 +54,58 @@ say(const char *text, size_t n)
 }
 #define SAY(text) say(text, sizeof(text) - 1)
 
+/* A wish ends a connection that is silent, whether it was to speak or to listen, and is forgotten by one that is not. */
+static void
+wishes_are_granted_when_idle(void)
+{
+	static char much[1 << 22];
+	char line[16];
+	int64_t begin = io_now();
+	int wish[2];
+
+	CHECK(pipe(wish) == 0);
+	connect_pair(60000);
+	io_yield(&io, wish[0], 300);
+	CHECK(write(wish[1], "", 1) == 1);
+	SAY("one\r\n");
+	CHECK(io_line(&io, line, sizeof(line)) == 3);
+	/* The early one was not for what comes later. */
+	if (fork() == 0) {
+		usleep(600000);
+		SAY("two\r\n");
+		usleep(600000);
+		CHECK(write(wish[1], "", 1) == 1);
+		usleep(600000);
+		_exit(0);
+	}
+	CHECK(io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "two") == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR && io.error == IO_YIELDED);
+	CHECK(io_now() - begin >= 1200 && io_now() - begin < 10000);
+	wait(NULL);
+	disconnect();
+
+	connect_pair(60000);
+	io_yield(&io, wish[0], 100);
+	if (fork() == 0) {
+		usleep(300000);
+		CHECK(write(wish[1], "", 1) == 1);
+		sleep(1);
+		_exit(0);
+	}
+	io_write(&io, much, sizeof(much));
+	CHECK(io_flush(&io) == -1 && io.error == IO_YIELDED);
+	wait(NULL);
+	disconnect();
+
+	/* Nobody left who could wish: the connection goes on. */
+	close(wish[1]);
+	connect_pair(300);
+	io_yield(&io, wish[0], 0);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR && io.error == IO_TIMEOUT);
+	close(wish[0]);
+	disconnect();
+}
+
 static void
 lines_end_in_lf_or_crlf(void)
 {
@@ -234,6 +286,7 @@ int
 main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
+	wishes_are_granted_when_idle();
 	lines_end_in_lf_or_crlf();
 	long_lines_are_eaten_whole();
 	a_line_may_come_in_single_octets();
