@@ -1,0 +1,83 @@
+# System calls of a running session: listed, stopped at, or failing, by strace.
+
+# attach PID STRACE_OPTION ...: strace is at work on this process when this returns; $tracer is its pid.
+attach() {
+	local pid=$1 status
+	shift
+	strace -q -p "$pid" "$@" 2>"$WORLD/strace.err" 3>&- &
+	tracer=$!
+	for _ in $(seq 1000); do
+		# One that was killed at once is none the worse for it.
+		status=$(cat "/proc/$pid/status" 2>/dev/null) || return 0
+		[[ ! $status =~ TracerPid:[[:space:]]+[1-9] ]] || return 0
+		sleep 0.005
+	done
+	cat "$WORLD/strace.err" >&2
+	return 1
+}
+
+# detached: strace has seen the end of its process.
+detached() {
+	wait "$tracer" 2>/dev/null || true
+}
+
+# calls_in FILE: the names of the system calls in what strace wrote, with how often each was made. The one that it
+# was attached in does not count: it is the waiting before.
+calls_in() {
+	sed -n 's/^\([a-z0-9_]*\)(.*/\1/p' "$1" | grep -v '^restart_syscall$' | sort | uniq -c | awk '{ print $2, $1 }'
+}
+
+# A session on the mailbox $WORLD/old that has marked the messages $doomed: $session and $monitor are its processes.
+marked_session() {
+	local i
+	store alice <"$WORLD/old"
+	pop_login alice
+	for i in "${doomed[@]}"; do
+		pop_ask "DELE $i"
+	done
+	session=$(child_pid) monitor=$(monitor_pid)
+}
+
+# killed_quit HOW CALL N: QUIT of a marked session, killed at its Nth CALL: alone, so that its monitor goes on, or
+# together with it, as by a power cut.
+killed_quit() {
+	local how=$1 call=$2 n=$3
+	marked_session
+	[ "$how" = alone ] || kill -STOP "$monitor"
+	attach "$session" -o /dev/null -e "trace=$call" -e "inject=$call:signal=KILL:when=$n"
+	pop_say QUIT
+	detached
+	[ "$how" = alone ] || kill -KILL "$monitor"
+	pop_close
+	await 5 '! pgrep -x kpopd >/dev/null'
+}
+
+# A process that holds a POSIX lock on alice's spool whenever it is told to, as an MDA would.
+locker_start() {
+	rm -f "$WORLD"/locker.*
+	mkfifo "$WORLD/locker.in" "$WORLD/locker.out"
+	perl -e 'use POSIX; $| = 1; while (<STDIN>) {
+	    if (/L/) { open F, "+<", "/var/mail/alice" or die; $l = pack "s s l! l! i", F_WRLCK, 0, 0, 0, 0;
+	        fcntl F, F_SETLKW, $l or die } else { close F }
+	    print "done\n" }' <"$WORLD/locker.in" >"$WORLD/locker.out" 3>&- &
+	locker=$!
+	exec {locker_in}>"$WORLD/locker.in" {locker_out}<"$WORLD/locker.out"
+}
+
+locker() {
+	echo "$1" >&"$locker_in"
+	read -r -t 5 _ <&"$locker_out"
+}
+
+locker_stop() {
+	[ -n "${locker-}" ] || return 0
+	kill "$locker" 2>/dev/null || true
+	exec {locker_in}>&- {locker_out}<&-
+	locker=
+}
+
+# Everybody who works for alice's connection is killed at once, as by a power cut.
+kill_connection() {
+	pkill -KILL -x kpopd || true
+	await 5 '! pgrep -x kpopd >/dev/null'
+}

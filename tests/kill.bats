@@ -1,0 +1,194 @@
+#!/usr/bin/env bats
+# Killed at any system call of QUIT, or of the recovery after it: no kept message is lost, altered or doubled.
+
+load helpers/all
+
+setup() {
+	begin_test
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	realm_login alice
+}
+
+teardown() {
+	locker_stop
+	end_test
+}
+
+# A mailbox by a number: how many messages, how large, and which of them are to go: some, the first, the last, all
+# but one. Sets names, doomed (numbers), kept (names).
+shape() {
+	local i count kind
+	RANDOM=$1 names=() doomed=() kept=()
+	count=$((3 + RANDOM % 6)) kind=$((RANDOM % 4))
+	for i in $(seq "$count"); do
+		names+=("s$1n$i")
+		case $kind in
+		0) ((RANDOM % 2)) ;;
+		1) [ "$i" -eq 1 ] ;;
+		2) [ "$i" -ge $((count - 1)) ] ;;
+		3) [ "$i" -ne 2 ] ;;
+		esac && doomed+=("$i") || kept+=("s$1n$i")
+	done
+	[ ${#doomed[@]} -gt 0 ] || { doomed=(1) kept=("${names[@]:1}"); }
+	shape_mbox "${names[@]}" >"$WORLD/old"
+	shape_mbox "${kept[@]}" >"$WORLD/new"
+}
+
+shape_mbox() {
+	local name
+	for name in "$@"; do
+		from_line
+		make_message "$name" $((${name##*n} * ${name##*n} * 7 % 400))
+		echo
+	done
+}
+
+# Which system calls QUIT makes with this shape, and how many of each.
+record_quit() {
+	marked_session
+	attach "$session" -o "$WORLD/trace"
+	pop_ask QUIT
+	pop_close
+	detached
+	cmp /var/mail/alice "$WORLD/new"
+	calls_in "$WORLD/trace"
+}
+
+# intact LATE ...: after the next login, the spool is the old or the new one and behind it what has arrived.
+intact() {
+	local name
+	pop alice QUIT >"$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
+	no_journal || return 1
+	[ ! -e /var/mail/alice.lock ] || { echo "a dotlock is left"; return 1; }
+	for name in old new; do
+		cat "$WORLD/$name" <(mbox "$@") | cmp -s - /var/mail/alice && return 0
+	done
+	diff "$WORLD/old" /var/mail/alice
+	diff "$WORLD/new" /var/mail/alice
+	return 1
+}
+
+quit_point() {
+	local late=()
+	killed_quit "$@" || { kill_connection; return 1; }
+	if [ "$1" = together ]; then
+		late=(late)
+		mbox late >>/var/mail/alice
+	fi
+	intact "${late[@]}"
+}
+
+# sample EVERY TOTAL: which occurrences of a call to take: all in the long form.
+sample() {
+	seq 1 "$(long && echo 1 || echo "$1")" "$2"
+}
+
+# sweep HOW: all calls of QUIT, with mailboxes of several shapes.
+sweep() {
+	local number call count n
+	for number in $(seq $(long && echo 14 || echo 1)); do
+		shape "$number"
+		record_quit >"$WORLD/calls"
+		while read -r call count <&9; do
+			for n in $(sample 6 "$count"); do
+				count_point quit_point "$1" "$call" "$n"
+			done
+		done 9<"$WORLD/calls"
+	done
+	log_has 'recovery .*state=j\.cut'
+	log_has 'recovery .*state=j$'
+}
+
+@test "the session killed at each system call of QUIT: its broker sees to it that all or nothing is removed" {
+	sweep alone
+	points_are_good "session killed" $(long && echo 1000 || echo 20)
+}
+
+# With a broker, the monitor could not be stopped: the session asks it.
+@test "session and monitor killed at each system call of QUIT: so does the next login, with mail that has arrived" {
+	server_stop
+	server_start -l fcntl
+	sweep together
+	points_are_good "all killed" $(long && echo 1000 || echo 20)
+}
+
+# The spool and the state directory of a crash, to be had again: the inode is a part of it.
+keep_crash() {
+	rm -rf "$WORLD/crash"
+	cp -a "$state/users/$(id -u alice)" "$WORLD/crash"
+	cp /var/mail/alice "$WORLD/crash.spool"
+}
+
+again_crash() {
+	rm -rf "$state/users/$(id -u alice)"
+	cp -a "$WORLD/crash" "$state/users/$(id -u alice)"
+	cat "$WORLD/crash.spool" >/var/mail/alice
+}
+
+# A login that is about to recover: it waits for the spool's lock.
+recovering_session() {
+	locker L
+	log_mark
+	pop_open
+	pop_say "USER alice"
+	pop_say "PASS x"
+	log_has 'login '
+	session=$(child_pid) monitor=$(monitor_pid)
+	kill -STOP "$monitor"
+}
+
+record_recovery() {
+	again_crash
+	recovering_session
+	attach "$session" -o "$WORLD/trace"
+	locker U
+	for _ in 1 2 3; do pop_hear '^\+OK'; done
+	kill -CONT "$monitor"
+	pop_ask QUIT
+	pop_close
+	detached
+	# Waiting for the lock is not recovering.
+	sed -n '/= 0$/,$p' "$WORLD/trace" | sed '/"+OK/q' >"$WORLD/trace.recovery"
+	calls_in "$WORLD/trace.recovery" | grep -v '^clock_nanosleep '
+}
+
+recovery_point() {
+	local call=$1 n=$2
+	again_crash
+	recovering_session
+	attach "$session" -o /dev/null -e "trace=$call" -e "inject=$call:signal=KILL:when=$n"
+	locker U
+	# Killed, or done with fewer calls.
+	for _ in 1 2 3; do
+		pop_hear '' 2>/dev/null || break
+	done
+	kill -KILL "$session" "$monitor" 2>/dev/null
+	pop_close
+	detached
+	await 5 '! pgrep -x kpopd >/dev/null' || return 1
+	mbox later >>/var/mail/alice
+	intact late later
+}
+
+@test "killed at each system call of a recovery, the next one finds all or nothing removed" {
+	server_stop
+	server_start -l fcntl
+	locker_start
+	crashes=("fsync 1" "fsync 2" "fsync 3" "fsync 4" "ftruncate 1" "unlinkat 2")
+	long || crashes=("fsync 3" "ftruncate 1")
+	for number in $(seq $(long && echo 6 || echo 1)); do
+		shape "$number"
+		for crash in "${crashes[@]}"; do
+			killed_quit together ${crash% *} ${crash#* }
+			mbox late >>/var/mail/alice
+			keep_crash
+			record_recovery >"$WORLD/calls"
+			while read -r call count <&9; do
+				for n in $(sample 6 "$count"); do
+					count_point recovery_point "$call" "$n"
+				done
+			done 9<"$WORLD/calls"
+		done
+	done
+	points_are_good "recovery killed" $(long && echo 2000 || echo 20)
+}
