@@ -108,7 +108,7 @@ load_keys(struct auth *a, const char *keytab, const char *service)
 	problem = keytab != NULL ? krb5_kt_resolve(a->context, keytab, &from) :
 				   krb5_kt_default(a->context, &from);
 	if (problem == 0)
-		problem = krb5_kt_resolve(a->context, "MEMORY:gate", &a->keys);
+		problem = krb5_kt_resolve(a->context, AUTH_KEYS, &a->keys);
 	if (problem != 0) {
 		complain(a->context, problem, "naming the keytab");
 		return -1;
@@ -143,6 +143,22 @@ auth_open(const char *keytab, const char *service, const char *replay)
 	if (krb5_get_default_realm(a->context, &realm) == 0)
 		krb5_free_default_realm(a->context, realm);
 	return load_keys(a, keytab, service) == 0 ? a : NULL;
+}
+
+char *
+auth_configuration(struct auth *a)
+{
+	profile_t profile;
+	char *text = NULL, *copy = NULL;
+
+	if (krb5_get_profile(a->context, &profile) != 0)
+		return NULL;
+	if (profile_flush_to_buffer(profile, &text) == 0) {
+		copy = strdup(text);
+		profile_free_buffer(profile, text);
+	}
+	profile_release(profile);
+	return copy;
 }
 
 static void

@@ -6,6 +6,7 @@
 
 #define AUTH_NAME 512   /* a principal in text form, with its NUL; longer ones are refused */
 #define AUTH_ENCTYPE 48 /* the name of an encryption type */
+#define AUTH_LAYER 16
 
 /* Who is at the other end, as the ticket says. */
 struct auth_peer {
@@ -13,6 +14,7 @@ struct auth_peer {
 	char service[AUTH_NAME]; /* whose key opened the ticket */
 	char enctype[AUTH_ENCTYPE]; /* of the session key */
 	char mutual; /* whether the client asked for our proof */
+	char layer[AUTH_LAYER]; /* what protects the connection: "none", "tls", "integrity", "confidentiality" */
 };
 
 /* What goes back to the client: an AP-REP, a KRB-ERROR, or nothing (size 0). Owned by the struct auth. */
@@ -22,6 +24,8 @@ struct auth_answer {
 };
 
 struct auth;
+
+#define AUTH_KEYS "MEMORY:gate" /* where auth_open puts the keys: a keytab of this process */
 
 /*
  * Gate, as root: copies the keys for pop/ and pop3/ of any host, or only those
@@ -38,6 +42,12 @@ struct auth *auth_open(const char *keytab, const char *service, const char *repl
  * empty; or -1 with *answer a KRB-ERROR for the client, having logged why.
  */
 int auth_accept(struct auth *a, const void *ap_req, size_t n, struct auth_peer *peer, struct auth_answer *answer);
+
+/*
+ * Gate, as root: what krb5.conf says, as one text for a file in the jail, where
+ * libraries that read it anew will look. NULL: nothing. To be freed.
+ */
+char *auth_configuration(struct auth *a);
 
 /* Gate: a KRB-ERROR for something that is no AP-REQ at all. */
 void auth_refuse(struct auth *a, struct auth_answer *answer);

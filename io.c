@@ -47,6 +47,7 @@ io_init(struct io *io, int fd, int64_t deadline)
 	io->idle = io->stall = 0;
 	io->wish = -1;
 	io->patience = 0;
+	io->frugal = false;
 	io->error = IO_OK;
 	io->in_at = io->in_end = io->out_end = 0;
 }
@@ -57,6 +58,13 @@ io_limits(struct io *io, int64_t idle, int64_t stall)
 	io->deadline = 0;
 	io->idle = idle;
 	io->stall = stall;
+}
+
+void
+io_switch(struct io *io, int fd)
+{
+	io->fd = fd;
+	io->in_at = io->in_end = 0;
 }
 
 void
@@ -172,9 +180,9 @@ io_flush(struct io *io)
 	return io->error == IO_OK ? 0 : -1;
 }
 
-/* Reads what has come, at least one octet, behind what is in the buffer. Returns 0 or -1. */
+/* Reads what has come, one to most octets, behind what is in the buffer. Returns 0 or -1. */
 static int
-fill(struct io *io, int64_t until)
+fill(struct io *io, int64_t until, size_t most)
 {
 	if (io_flush(io) == -1)
 		return -1;
@@ -183,14 +191,15 @@ fill(struct io *io, int64_t until)
 		io->in_end -= io->in_at;
 		io->in_at = 0;
 	}
+	if (most > IO_IN - io->in_end)
+		most = IO_IN - io->in_end;
 	for (;;) {
 		ssize_t n;
 
 		/* A peer that has always sent more leaves poll nothing to wait for. */
 		if (io_now() >= until)
 			return failed(io, IO_TIMEOUT);
-		n = recv(io->fd, io->in + io->in_end, IO_IN - io->in_end,
-		    MSG_DONTWAIT);
+		n = recv(io->fd, io->in + io->in_end, most, MSG_DONTWAIT);
 		if (n > 0) {
 			io->in_end += (size_t)n;
 			return 0;
@@ -210,29 +219,32 @@ io_line(struct io *io, char *line, size_t size)
 {
 	int64_t until = limit(io, io->idle);
 	bool overlong = false;
+	size_t n = 0;
 
 	for (;;) {
-		size_t have = io->in_end - io->in_at, n;
 		char *begin = io->in + io->in_at;
-		char *lf = memchr(begin, '\n', have);
+		size_t some = io->in_end - io->in_at;
+		char *lf = memchr(begin, '\n', some);
 
-		if (lf != NULL) {
-			n = (size_t)(lf - begin);
-			io->in_at += n + 1;
-			if (overlong || n >= size)
-				return IO_LINE_LONG;
-			if (n > 0 && begin[n - 1] == '\r')
-				n--;
-			memcpy(line, begin, n);
-			line[n] = '\0';
-			return (int)n;
+		if (lf != NULL)
+			some = (size_t)(lf + 1 - begin);
+		io->in_at += some;
+		overlong |= some > size - n;
+		if (!overlong) {
+			memcpy(line + n, begin, some);
+			n += some;
 		}
-		if (have >= size || have == IO_IN) {
-			overlong = true;
-			io->in_at = io->in_end;
-		}
-		if (fill(io, until) == -1)
+		if (lf == NULL && fill(io, until, IO_IN) == -1)
 			return IO_LINE_ERROR;
+		if (lf == NULL)
+			continue;
+		if (overlong)
+			return IO_LINE_LONG;
+		n--;
+		if (n > 0 && line[n - 1] == '\r')
+			n--;
+		line[n] = '\0';
+		return (int)n;
 	}
 }
 
@@ -246,7 +258,7 @@ io_exact(struct io *io, void *data, size_t n)
 		size_t have = io->in_end - io->in_at;
 
 		if (have == 0) {
-			if (fill(io, until) == -1)
+			if (fill(io, until, io->frugal ? n : IO_IN) == -1)
 				return -1;
 			continue;
 		}
@@ -321,5 +333,5 @@ io_linger(struct io *io)
 	io->deadline = until;
 	do
 		io->in_at = io->in_end = 0;
-	while (fill(io, until) == 0);
+	while (fill(io, until, IO_IN) == 0);
 }

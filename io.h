@@ -2,6 +2,7 @@
 #ifndef IO_H
 #define IO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ struct io {
 	int64_t stall;    /* ms for one buffer of output */
 	int wish;         /* readable when somebody wants this connection's end; -1: nobody can */
 	int64_t patience; /* ms without an octet after which a wish is granted */
+	bool frugal;      /* io_exact leaves on the socket what it was not asked for */
 	enum io_error error; /* sticky: once set, nothing more is read or written */
 	size_t in_at, in_end, out_end;
 	char in[IO_IN];
@@ -40,6 +42,9 @@ void io_limits(struct io *io, int64_t idle, int64_t stall);
 
 /* From now on, whenever wish has something to read and the peer has been silent for patience ms, the connection ends. */
 void io_yield(struct io *io, int wish, int64_t patience);
+
+/* Goes on with another socket. What was read from the old one and not used is forgotten. */
+void io_switch(struct io *io, int fd);
 
 /* Puts n <= IO_IN octets, read earlier by another process, before what the socket will bring. */
 void io_prime(struct io *io, const void *data, size_t n);

@@ -2,14 +2,16 @@
  * Tells the story of a connection: a clean process, the gate, its report, the visit.
  *
  * Runs as root until it has become somebody else; each function says who. The
- * files that hold root's code: this one, options.c, visit.c, privsep.c, log.c,
- * the first half of auth.c, and nothing more.
+ * files that hold root's code: this one, options.c, visit.c, layer.c,
+ * privsep.c, log.c, the beginnings of gate.c, auth.c, sasl.c and kpopd-tls.c,
+ * and nothing more.
  *
  *	main     options, a clean environment, the connection on fd 0
  *	 ├ gate      root: copies the keys; then jailed: ticket, USER, PASS
  *	 │           → one report to the monitor, and its end
  *	 ├ monitor   root: waits for the report until the deadline; reads nothing
  *	 │           of the network, never opens the keytab; then gives up root
+ *	 ├ kpopd-tls or relay, when there is TLS or a layer of GSSAPI
  *	 └ session   the user: krb5_kuserok, the maildrop, POP3
  *
  * Key octets stay on stacks and heaps after they are freed and survive setuid;
@@ -35,18 +37,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "auth.h"
+#include "gate.h"
 #include "io.h"
+#include "layer.h"
 #include "log.h"
 #include "options.h"
-#include "pop3.h"
 #include "privsep.h"
-#include "sendauth.h"
 #include "visit.h"
 
 /* A gate that is stuck in a library, and so cannot keep its deadline itself, is killed this much later. */
 #define GRACE_MS 1000
-#define REPLAY_CACHE "file2:/replay/cache"
 
 /* fds 0 to 2 are open, none above; whatever the parent left blocked or ignored is not. */
 static void
@@ -119,56 +119,24 @@ name_peer(char *text, size_t size)
 	return 0;
 }
 
-/*
- * The gate. Root until the keys are copied, then jailed as its own user. Ends
- * with a report to the monitor, or without one when nobody is to be let in.
- */
-_Noreturn static void
-gate(const struct options *o, const struct account *account, int64_t deadline,
-    int channel)
+/* Root: waits for the gate's report, doing what it asks for meanwhile. */
+static enum report_result
+serve_gate(const struct options *o, const struct account *gate_account,
+    int64_t deadline, int channel, struct layers *layers, struct report *r)
 {
-	static struct io io;
-	struct report r = { .unread_size = 0 };
-	struct auth *auth;
-	const char *unread;
+	enum report_result result;
 
-	privsep_make_jail(o->state, account);
-	auth = auth_open(o->keytab, o->service, REPLAY_CACHE);
-	privsep_jail(o->state, account);
-	io_init(&io, 0, deadline);
-	if (auth == NULL) {
-		io_printf(&io, "-ERR [SYS/PERM] the server has no Kerberos key\r\n");
-		io_linger(&io);
-		_exit(1);
-	}
-	if (sendauth_serve(&io, auth, &r.peer) == -1 ||
-	    pop3_login(&io, r.peer.principal, r.user, sizeof(r.user)) == -1) {
-		io_linger(&io);
-		_exit(0);
-	}
-	/* The monitor takes a user's name or none; what else it was is all the same. */
-	if (!account_name_valid(r.user))
-		memset(r.user, 0, sizeof(r.user));
-	r.unread_size = (uint32_t)io_unread(&io, &unread);
-	memcpy(r.unread, unread, r.unread_size);
-	if (io_flush(&io) == -1)
-		_exit(0);
-	if (report_send(channel, &r) == -1)
-		fatal("report");
-	_exit(0);
+	while ((result = report_await(channel, r, deadline + GRACE_MS)) == REPORT_GOOD &&
+	    r->kind != REPORT_LOGIN)
+		if (layer_start(o, gate_account, layers, r, channel) == -1)
+			return REPORT_BAD;
+	return result;
 }
 
-/* Root: waits for the gate's report, then ends the gate. Returns whether there is a good one. */
-static bool
-await_report(int64_t deadline, int channel, pid_t gate_pid, struct report *r)
+/* What there is to say about how the gate ended. */
+static void
+log_end(enum report_result result, int status)
 {
-	enum report_result result = report_await(channel, r, deadline + GRACE_MS);
-	int status;
-
-	kill(gate_pid, SIGKILL);
-	while (waitpid(gate_pid, &status, 0) == -1)
-		if (errno != EINTR)
-			fatal("waitpid");
 	if (result == REPORT_NONE && WIFSIGNALED(status))
 		log_event(LOG_ERR, "fatal", "error=\"the gate was ended by signal %d\"",
 		    WTERMSIG(status));
@@ -176,7 +144,34 @@ await_report(int64_t deadline, int channel, pid_t gate_pid, struct report *r)
 		log_event(LOG_ALERT, "fatal", "error=\"the gate's report is not one\"");
 	if (result == REPORT_LATE)
 		log_event(LOG_NOTICE, "refused", "reason=\"login deadline, gate killed\"");
-	return result == REPORT_GOOD;
+}
+
+/* Root: one connection, from the gate to the end of whatever it came to. */
+static void
+monitor(const struct options *o, const struct account *gate_account,
+    int64_t deadline, int channel, pid_t gate_pid)
+{
+	static struct report report;
+	struct layers layers = { .count = 0 };
+	enum report_result result = serve_gate(o, gate_account, deadline, channel,
+	    &layers, &report);
+	int status;
+
+	kill(gate_pid, SIGKILL);
+	while (waitpid(gate_pid, &status, 0) == -1)
+		if (errno != EINTR)
+			fatal("waitpid");
+	log_end(result, status);
+	close(channel);
+	if (result == REPORT_GOOD) {
+		if (report.address[0] != '\0')
+			log_peer(report.address);
+		visit_admit(o, gate_account, &report, deadline);
+	} else {
+		close(0);
+		close(1);
+	}
+	layer_await_end(&layers);
 }
 
 /*
@@ -220,7 +215,6 @@ prepare(const struct options *o, struct account *gate_account)
 int
 main(int argc, char **argv)
 {
-	static struct report report;
 	static struct account gate_account;
 	struct options o;
 	struct stat st;
@@ -236,7 +230,7 @@ main(int argc, char **argv)
 		return 1;
 	closefrom(3);
 	clean_environment();
-	log_open();
+	log_open("kpopd");
 	options_read(&o, argc, argv, by_hand);
 	if (o.recover && geteuid() != 0)
 		options_refuse(by_hand, "--recover needs root", "");
@@ -247,6 +241,7 @@ main(int argc, char **argv)
 		    "xinetd, inetd or systemd starts kpopd", "");
 	log_peer(peer);
 	prepare(&o, &gate_account);
+	o.tls.works = o.tls.when != TLS_NO && layer_tls_works(&o);
 	deadline = io_now() + (int64_t)o.login * 1000;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
 		fatal("socketpair");
@@ -257,9 +252,6 @@ main(int argc, char **argv)
 		gate(&o, &gate_account, deadline, channel[1]);
 	}
 	close(channel[1]);
-	if (await_report(deadline, channel[0], pid, &report)) {
-		close(channel[0]);
-		visit_admit(&o, &gate_account, &report, deadline);
-	}
+	monitor(&o, &gate_account, deadline, channel[0], pid);
 	return 0;
 }

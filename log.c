@@ -21,17 +21,23 @@
 static char peer[80] = "none";
 
 void
-log_open(void)
+log_open(const char *program)
 {
 	/* syslog asks for the zone; in the gate's chroot its file is gone. */
 	tzset();
-	openlog("kpopd", LOG_PID | LOG_NDELAY, LOG_MAIL);
+	openlog(program, LOG_PID | LOG_NDELAY, LOG_MAIL);
 }
 
 void
 log_peer(const char *address)
 {
 	strlcpy(peer, address, sizeof(peer));
+}
+
+const char *
+log_peer_text(void)
+{
+	return peer;
 }
 
 static void write_line(int, const char *, const char *, va_list)

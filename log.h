@@ -14,10 +14,13 @@ struct log_text {
 };
 
 /* Connects to syslog before a chroot could hide it. */
-void log_open(void);
+void log_open(const char *program);
 
 /* Every later line of this process and its children carries peer (an address that we formatted). */
 void log_peer(const char *peer);
+
+/* What log_peer was told last. */
+const char *log_peer_text(void);
 
 /*
  * Writes one line "event peer=… key=value …" at a syslog priority. The format

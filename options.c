@@ -24,9 +24,10 @@ options_refuse(bool by_hand, const char *why, const char *what)
 	struct log_text t;
 
 	if (by_hand)
-		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-d state] [-k keytab]"
-		    " [-l locks] [-m mailboxes]\n             [-n uid] [-s principal]"
-		    " [-t login[:idle]] [-u user]\n       kpopd --recover [-d state]"
+		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-p] [-c certificate]"
+		    " [-d state] [-K key] [-k keytab] [-l locks]\n             [-m mailboxes]"
+		    " [-n uid] [-s principal] [-T when] [-t login[:idle]]\n             [-U user]"
+		    " [-u user] [-x networks]\n       kpopd --recover [-d state]"
 		    " [-l locks] [-m mailboxes] [-n uid]\n       kpopd --help | --version\n",
 		    why, what);
 	else
@@ -38,15 +39,21 @@ static void
 print_help(void)
 {
 	printf("kpopd: Kerberized POP3 (KPOP), started by xinetd for each connection.\n"
+	       "  -c certificate    offer TLS with this certificate, and its chain (PEM)\n"
 	       "  -d state          directory of locks, journals and the replay cache\n"
+	       "  -K key            of the certificate (default: in its file)\n"
 	       "  -k keytab         of the service (default: libkrb5's)\n"
 	       "  -l locks          of mailboxes, in this order: fcntl, flock, dotlock (default: fcntl,dotlock)\n"
 	       "  -m mailboxes      mbox:path, maildir:path or maildir+create:path, with %%u user,\n"
 	       "                    %%h or ~ home (default: mbox:/var/mail/%%u)\n"
 	       "  -n uid            smallest that may log in (default: %d)\n"
+	       "  -p                POP3 with AUTH GSSAPI, not KPOP\n"
 	       "  -s principal      the only service to be (default: all pop/ and pop3/ in the keytab)\n"
+	       "  -T when           TLS is no, offer, require or immediate (default: offer with -c)\n"
 	       "  -t login[:idle]   limits in seconds (default: 30:600)\n"
+	       "  -U user           of the process that does TLS (default: kpopd-tls)\n"
 	       "  -u user           of the process that reads tickets (default: kpopd)\n"
+	       "  -x networks       of proxies, which send a PROXY header: 192.0.2.0/24,2001:db8::1,local\n"
 	       "  --recover         finish the removals that a crash broke off, at boot, before mail is delivered\n"
 	       "See kpopd(8).\n", UID_MIN);
 }
@@ -67,6 +74,26 @@ read_times(struct options *o, const char *text, bool by_hand)
 		options_refuse(by_hand, "-t takes seconds, as 30:600, not ", text);
 }
 
+/* When TLS is used: the word of -T, or NULL. */
+static void
+read_when(struct options *o, const char *word, bool by_hand)
+{
+	static const char *const words[] = { "no", "offer", "require", "immediate" };
+	int when = 0;
+
+	if (word == NULL)
+		word = o->tls.certificate != NULL ? "offer" : "no";
+	while (when < 4 && strcmp(word, words[when]) != 0)
+		when++;
+	if (when == 4)
+		options_refuse(by_hand, "-T takes no, offer, require or immediate, not ", word);
+	if (when != TLS_NO && o->tls.certificate == NULL)
+		options_refuse(by_hand, "TLS needs a certificate: -c", "");
+	o->tls.when = (enum tls_when)when;
+	if (o->tls.key == NULL)
+		o->tls.key = o->tls.certificate;
+}
+
 void
 options_read(struct options *o, int argc, char **argv, bool by_hand)
 {
@@ -76,7 +103,7 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *problem;
+	const char *problem, *when = NULL;
 	int c;
 
 	*o = (struct options){
@@ -85,15 +112,22 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 		.least_uid = UID_MIN,
 		.login = 30,
 		.idle = 600,
+		.tls.user = "kpopd-tls",
 	};
 	lock_plan_read(&o->locks, "fcntl,dotlock");
 	mailboxes_read(&o->mailboxes, "mbox:/var/mail/%u");
 
 	opterr = 0; /* it would print to the client */
-	while ((c = getopt_long(argc, argv, "d:k:l:m:n:s:t:u:", longer, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "c:d:K:k:l:m:n:ps:T:t:U:u:x:", longer, NULL)) != -1) {
 		switch (c) {
+		case 'c':
+			o->tls.certificate = optarg;
+			break;
 		case 'd':
 			o->state = optarg;
+			break;
+		case 'K':
+			o->tls.key = optarg;
 			break;
 		case 'k':
 			o->keytab = optarg;
@@ -111,14 +145,27 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 			if (problem != NULL)
 				options_refuse(by_hand, "-n takes a uid above 0, not ", optarg);
 			break;
+		case 'p':
+			o->pop3 = true;
+			break;
 		case 's':
 			o->service = optarg;
+			break;
+		case 'T':
+			when = optarg;
 			break;
 		case 't':
 			read_times(o, optarg, by_hand);
 			break;
+		case 'U':
+			o->tls.user = optarg;
+			break;
 		case 'u':
 			o->user = optarg;
+			break;
+		case 'x':
+			if (proxies_read(&o->proxies, optarg) == -1)
+				options_refuse(by_hand, "-x takes addresses, networks and local, with commas, not ", optarg);
 			break;
 		case 'R':
 			o->recover = true;
@@ -135,4 +182,5 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 	}
 	if (optind < argc)
 		options_refuse(by_hand, "options only, not ", argv[optind]);
+	read_when(o, when, by_hand);
 }

@@ -8,6 +8,9 @@
 
 #include "lock.h"
 #include "maildrop.h"
+#include "proxy.h"
+
+enum tls_when { TLS_NO, TLS_OFFER, TLS_REQUIRE, TLS_IMMEDIATE };
 
 /* What the administrator asked for. Every field has its default once options_read has returned. */
 struct options {
@@ -18,6 +21,14 @@ struct options {
 	const char *user;    /* of the gate */
 	uid_t least_uid;
 	int login, idle; /* seconds */
+	bool pop3;       /* AUTH GSSAPI in place of the ticket in front */
+	struct {
+		const char *certificate, *key; /* files; NULL: no TLS */
+		const char *user;              /* of kpopd-tls */
+		enum tls_when when;
+		bool works; /* for main to find out */
+	} tls;
+	struct proxies proxies;
 	struct lock_plan locks;
 	bool recover; /* by hand: finish what crashes left, serve nobody */
 };

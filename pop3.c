@@ -12,12 +12,14 @@
  * error removes nothing.
  *
  * RFC 1939 (POP3), RFC 2449 (CAPA, response codes), RFC 3206 (AUTH and SYS
- * codes).
+ * codes), RFC 2595 (STLS), RFC 5034 (AUTH), RFC 6856 (UTF8, LANG).
  */
 #include "config.h"
 
 #include <inttypes.h>
 #include <limits.h>
+#include <netinet/in.h>
+#include <resolv.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +30,9 @@
 #include "wire.h"
 
 #define LINE 255 /* RFC 2449 §4: octets of a command with its CRLF */
+#define TOKEN 65536 /* octets of a SASL token */
+#define TOKEN_LINE (4 * ((TOKEN + 2) / 3) + 3) /* in base64, with CRLF or a NUL */
+#define ATTEMPTS 3  /* of AUTH */
 #define WORDS 4  /* a command and its arguments: TOP has most; and one too many */
 #define ANY INT_MAX
 
@@ -38,9 +43,11 @@ struct session {
 	struct io *io;
 	struct maildrop *drop;
 	/* AUTHORIZATION */
+	const struct pop3_gate *gate;
 	const char *principal;
-	char user[LINE]; /* USER's argument */
-	bool has_user;
+	char user[LINE]; /* USER's argument, or whom AUTH wishes to be */
+	bool has_user, inside_tls;
+	int attempts;
 	/* TRANSACTION */
 	size_t retrieved, topped, removed;
 	uint64_t octets; /* sent of messages */
@@ -84,21 +91,64 @@ end_list(struct session *s)
 	return GO_ON;
 }
 
+/* Whether STLS would be obeyed now. */
+static bool
+can_stls(const struct session *s)
+{
+	return s->gate != NULL && s->gate->has_tls && !s->inside_tls;
+}
+
+/* Whether nobody is let in as it is now. */
+static bool
+is_too_open(const struct session *s)
+{
+	return s->gate->needs_tls && !s->inside_tls;
+}
+
 static enum verdict
 capa(struct session *s, int count, char **args)
 {
 	(void)count, (void)args;
 	ok(s, "capabilities follow");
-	io_printf(s->io, "USER\r\nTOP\r\nUIDL\r\nPIPELINING\r\nRESP-CODES\r\n"
-			 "AUTH-RESP-CODE\r\nEXPIRE NEVER\r\n"
+	if (s->gate != NULL && s->gate->principal != NULL)
+		io_printf(s->io, "USER\r\n");
+	if (s->gate != NULL && s->gate->has_gssapi && !is_too_open(s))
+		io_printf(s->io, "SASL GSSAPI\r\n");
+	if (can_stls(s))
+		io_printf(s->io, "STLS\r\n");
+	io_printf(s->io, "TOP\r\nUIDL\r\nPIPELINING\r\nRESP-CODES\r\n"
+			 "AUTH-RESP-CODE\r\nEXPIRE NEVER\r\nUTF8\r\nLANG\r\n"
 			 "IMPLEMENTATION kpopd-%s\r\n", PACKAGE_VERSION);
 	return end_list(s);
+}
+
+/* Mail is served as it is stored, whatever its headers are written in. */
+static enum verdict
+utf8(struct session *s, int count, char **args)
+{
+	(void)count, (void)args;
+	return ok(s, "mail is served as it is");
+}
+
+static enum verdict
+lang(struct session *s, int count, char **args)
+{
+	if (count == 1) {
+		ok(s, "one language");
+		io_printf(s->io, "en English\r\n");
+		return end_list(s);
+	}
+	if (strcasecmp(args[1], "en") != 0 && strcmp(args[1], "*") != 0)
+		return no(s, "only English is spoken here");
+	return ok(s, "en English it is");
 }
 
 static enum verdict
 user(struct session *s, int count, char **args)
 {
 	(void)count;
+	if (is_too_open(s))
+		return no(s, "[AUTH] STLS comes first here");
 	strlcpy(s->user, args[1], sizeof(s->user));
 	s->has_user = true;
 	return ok(s, "PASS comes next, with anything");
@@ -114,6 +164,134 @@ pass(struct session *s, int count, char **args)
 	return LOGIN;
 }
 
+/* USER and PASS where no ticket has said anything yet. */
+static enum verdict
+no_password(struct session *s, int count, char **args)
+{
+	(void)count, (void)args;
+	return no(s, "[AUTH] no passwords here, only AUTH GSSAPI");
+}
+
+/*
+ * What the client sent behind STLS in the clear is not looked at, neither now
+ * nor as if it had come inside (RFC 2595 §2.4; CVE-2011-0411): it ends the
+ * connection.
+ */
+static enum verdict
+stls(struct session *s, int count, char **args)
+{
+	const char *unread;
+	int fd;
+
+	(void)count, (void)args;
+	if (s->inside_tls)
+		return no(s, "TLS has begun already");
+	if (!can_stls(s))
+		return no(s, "no TLS here");
+	if (io_unread(s->io, &unread) > 0) {
+		log_event(LOG_NOTICE, "refused", "reason=\"commands in the clear behind STLS\"");
+		no(s, "nothing may follow STLS before TLS");
+		return LEAVE;
+	}
+	if ((fd = s->gate->prepare_tls(s->gate->self)) == -1)
+		return no(s, "[SYS/TEMP] TLS cannot be had now");
+	ok(s, "begin TLS");
+	if (io_flush(s->io) == -1)
+		return LEAVE;
+	io_switch(s->io, fd);
+	s->inside_tls = true;
+	s->has_user = false;
+	return GO_ON;
+}
+
+/* A SASL challenge. Returns whether it could be written. */
+static bool
+put_challenge(struct session *s, const void *challenge, size_t n)
+{
+	static char text[TOKEN_LINE];
+
+	if (b64_ntop(challenge, n, text, sizeof(text)) == -1)
+		return false;
+	io_write(s->io, "+ ", 2);
+	io_write(s->io, text, strlen(text));
+	io_write(s->io, "\r\n", 2);
+	return true;
+}
+
+/* The client's next token from a line of its own, into token[TOKEN]. Returns its size; -1: cancelled or none (answered); -2: the connection's end. */
+static int
+read_token(struct session *s, unsigned char *token)
+{
+	static char line[TOKEN_LINE];
+	int n = io_line(s->io, line, sizeof(line));
+
+	if (n == IO_LINE_ERROR)
+		return -2;
+	if (n == IO_LINE_LONG) {
+		no(s, "line too long");
+		return -1;
+	}
+	if (strcmp(line, "*") == 0) {
+		no(s, "cancelled");
+		return -1;
+	}
+	n = strlen(line) == (size_t)n ? b64_pton(line, token, TOKEN) : -1;
+	if (n == -1)
+		no(s, "this is not base64");
+	return n;
+}
+
+/* The dialogue of AUTH; token holds n octets of the initial response (0: none). */
+static enum verdict
+authenticate(struct session *s, unsigned char *token, int n)
+{
+	const void *challenge = "";
+	const char *wish;
+	size_t size = 0;
+	/* Without an initial response the first challenge is empty. */
+	int result = n == 0 ? 1 : s->gate->authenticate(s->gate->self, true, token, (size_t)n, &challenge, &size);
+	bool first = n == 0;
+
+	while (result == 1) {
+		if (!put_challenge(s, challenge, size))
+			return no(s, "[SYS/TEMP] a token too large");
+		if ((n = read_token(s, token)) < 0)
+			return n == -1 ? GO_ON : LEAVE;
+		result = s->gate->authenticate(s->gate->self, first, token, (size_t)n, &challenge, &size);
+		first = false;
+	}
+	if (result == -1 || s->gate->who(s->gate->self, &s->principal, &wish) == -1)
+		return no(s, "[AUTH] not authenticated");
+	strlcpy(s->user, *wish != '\0' ? wish : s->principal, sizeof(s->user));
+	return LOGIN;
+}
+
+static enum verdict
+auth(struct session *s, int count, char **args)
+{
+	static unsigned char token[TOKEN];
+	enum verdict verdict;
+	int n = 0;
+
+	if (count == 1) {
+		ok(s, "mechanisms follow");
+		if (s->gate->has_gssapi && !is_too_open(s))
+			io_printf(s->io, "GSSAPI\r\n");
+		return end_list(s);
+	}
+	if (strcasecmp(args[1], "GSSAPI") != 0)
+		return no(s, "[AUTH] the only mechanism is GSSAPI");
+	if (!s->gate->has_gssapi)
+		return no(s, "[SYS/PERM] the server has no Kerberos key");
+	if (is_too_open(s))
+		return no(s, "[AUTH] STLS comes first here");
+	if (count > 2 && strcmp(args[2], "=") != 0 &&
+	    (n = b64_pton(args[2], token, sizeof(token))) == -1)
+		return no(s, "this is not base64");
+	verdict = authenticate(s, token, n);
+	return verdict == GO_ON && ++s->attempts == ATTEMPTS ? LEAVE : verdict;
+}
+
 static enum verdict
 leave(struct session *s, int count, char **args)
 {
@@ -122,10 +300,28 @@ leave(struct session *s, int count, char **args)
 	return LEAVE;
 }
 
-static const struct command authorization[] = {
+/* KPOP: the ticket has been shown. */
+static const struct command with_ticket[] = {
 	{ "CAPA", 0, 0, capa },
+	{ "STLS", 0, 0, stls },
+	{ "UTF8", 0, 0, utf8 },
+	{ "LANG", 0, 1, lang },
 	{ "USER", 1, 1, user },
 	{ "PASS", 0, ANY, pass },
+	{ "QUIT", 0, 0, leave },
+	{ NULL, 0, 0, NULL },
+};
+
+/* POP3 mode. */
+static const struct command without_ticket[] = {
+	{ "CAPA", 0, 0, capa },
+	{ "STLS", 0, 0, stls },
+	{ "UTF8", 0, 0, utf8 },
+	{ "LANG", 0, 1, lang },
+	{ "AUTH", 0, 2, auth },
+	{ "USER", 0, ANY, no_password },
+	{ "PASS", 0, ANY, no_password },
+	{ "APOP", 0, ANY, no_password },
 	{ "QUIT", 0, 0, leave },
 	{ NULL, 0, 0, NULL },
 };
@@ -391,6 +587,7 @@ static const struct command transaction[] = {
 	{ "RSET", 0, 0, rset },
 	{ "LAST", 0, 0, last },
 	{ "CAPA", 0, 0, capa },
+	{ "LANG", 0, 1, lang },
 	{ "QUIT", 0, 0, quit },
 	{ NULL, 0, 0, NULL },
 };
@@ -488,16 +685,17 @@ why_ended(enum io_error error)
 }
 
 int
-pop3_login(struct io *io, const char *principal, char *user_name, size_t size)
+pop3_login(struct io *io, const struct pop3_gate *gate, char *user_name, size_t size)
 {
-	struct session s = { .io = io, .principal = principal };
+	struct session s = { .io = io, .gate = gate, .principal = gate->principal,
+		.inside_tls = gate->inside_tls };
 
 	ok(&s, "kpopd at your service");
-	if (obey(&s, authorization) == LOGIN) {
+	if (obey(&s, gate->principal != NULL ? with_ticket : without_ticket) == LOGIN) {
 		name_user(&s, user_name, size);
 		return 0;
 	}
-	log_event(LOG_NOTICE, "refused", "reason=\"no USER and PASS: %s\"",
+	log_event(LOG_NOTICE, "refused", "reason=\"no login: %s\"",
 	    io->error == IO_OK ? "left" : why_ended(io->error));
 	return -1;
 }

@@ -5,13 +5,34 @@
 #include "io.h"
 #include "maildrop.h"
 
+/* What the gate can do before the login, and what it has found out. */
+struct pop3_gate {
+	void *self; /* for the functions */
+	/* Whom the ticket names (KPOP); NULL: nobody yet, AUTH comes first (POP3 mode). */
+	const char *principal;
+	bool has_gssapi;  /* POP3 mode: AUTH GSSAPI can be had */
+	bool has_tls;     /* STLS can be had */
+	bool needs_tls;   /* before anything that lets somebody in */
+	bool inside_tls;
+	/* Makes TLS ready: the socket on which its plain text will be, or -1. */
+	int (*prepare_tls)(void *self);
+	/*
+	 * One step of AUTH GSSAPI; first: it is a new attempt. As sasl_step: 1
+	 * and a challenge, 0 when it is done, -1 when it failed.
+	 */
+	int (*authenticate)(void *self, bool first, const void *token, size_t n,
+	    const void **challenge, size_t *size);
+	/* After authenticate: the principal, and whom they want to be ("": not said). -1: nobody. */
+	int (*who)(void *self, const char **principal, const char **wish);
+};
+
 /*
- * AUTHORIZATION, after the ticket: greets and waits for USER and PASS. Returns
- * 0 with the user's name in user[size], "" when it can be no user's name; PASS
- * is not answered yet. Returns -1 when the client left or was too slow.
- * principal is who the ticket names: as USER it means its first component.
+ * AUTHORIZATION: greets and waits for USER and PASS, or AUTH. Returns 0 with
+ * the user's name in user[size], "" when it can be no user's name; PASS or
+ * AUTH is not answered yet. Returns -1 when the client left or was too slow.
+ * The principal's text as USER means its first component.
  */
-int pop3_login(struct io *io, const char *principal, char *user, size_t size);
+int pop3_login(struct io *io, const struct pop3_gate *gate, char *user, size_t size);
 
 /* PASS's answer when the login is refused: the same for whatever reason. */
 void pop3_refuse(struct io *io);

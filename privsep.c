@@ -134,14 +134,15 @@ privsep_make_state(const char *state, const struct account *a)
 }
 
 void
-privsep_make_jail(const char *state, const struct account *gate)
+privsep_make_jail(const char *state, const char *name, const struct account *gate)
 {
 	int top = make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int jail = make_directory(top, "gate", 0711, 0, 0);
+	int jail = make_directory(top, name, 0711, 0, 0);
 
 	/* The gate may write here and nowhere else, above all not in the jail's
 	 * root, where a later gate's libkrb5 would look for plugins. */
-	close(make_directory(jail, "replay", 0700, gate->uid, gate->gid));
+	if (gate != NULL)
+		close(make_directory(jail, "replay", 0700, gate->uid, gate->gid));
 	close(jail);
 	close(top);
 }
@@ -223,20 +224,20 @@ drop(uid_t uid, gid_t gid, gid_t effective)
 }
 
 void
-privsep_jail(const char *state, const struct account *gate)
+privsep_jail(const char *state, const char *name, const struct account *a)
 {
-	if (chdir(state) == -1 || chroot("gate") == -1 || chdir("/") == -1)
-		fatal("chroot to %s/gate", state);
+	if (chdir(state) == -1 || chroot(name) == -1 || chdir("/") == -1)
+		fatal("chroot to %s/%s", state, name);
 	set_limit(RLIMIT_CORE, 0);
 	set_limit(RLIMIT_NPROC, 0);
 	set_limit(RLIMIT_NOFILE, GATE_FILES);
 	set_limit(RLIMIT_FSIZE, GATE_FILE_SIZE);
 	set_limit(RLIMIT_AS, GATE_MEMORY);
-	drop(gate->uid, gate->gid, gate->gid);
+	drop(a->uid, a->gid, a->gid);
 	errno = EPERM;
 	if (access("/", W_OK) == 0 || access("/..", W_OK) == 0)
 		fatal("the jail's root is writable");
-	if (chroot("/replay") != -1)
+	if (chroot("/") != -1)
 		fatal("chroot still works");
 }
 
@@ -290,14 +291,24 @@ ends(const char *text, size_t size)
 	return memchr(text, '\0', size) != NULL;
 }
 
+/* An address with its port, in the letters of addresses. */
+static bool
+address_valid(const char *address)
+{
+	return strspn(address, "0123456789abcdefABCDEF.:[]") == strlen(address);
+}
+
 static bool
 report_valid(const struct report *r)
 {
-	return ends(r->user, sizeof(r->user)) &&
+	return (r->kind == REPORT_LOGIN || r->kind == REPORT_TLS || r->kind == REPORT_LAYER) &&
+	    ends(r->address, sizeof(r->address)) && address_valid(r->address) &&
+	    ends(r->user, sizeof(r->user)) &&
 	    (r->user[0] == '\0' || account_name_valid(r->user)) &&
 	    ends(r->peer.principal, sizeof(r->peer.principal)) &&
 	    ends(r->peer.service, sizeof(r->peer.service)) &&
 	    ends(r->peer.enctype, sizeof(r->peer.enctype)) &&
+	    ends(r->peer.layer, sizeof(r->peer.layer)) &&
 	    r->unread_size <= sizeof(r->unread);
 }
 
@@ -329,4 +340,60 @@ report_await(int channel, struct report *r, int64_t deadline)
 	    !report_valid(r))
 		return REPORT_BAD;
 	return REPORT_GOOD;
+}
+
+int
+report_answer(int channel, int fd)
+{
+	char verdict = fd != -1 ? 'y' : 'n';
+	struct iovec space = { .iov_base = &verdict, .iov_len = 1 };
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { .space = { 0 } };
+	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (fd != -1) {
+		struct cmsghdr *c;
+
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&message);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	do
+		n = sendmsg(channel, &message, MSG_NOSIGNAL);
+	while (n == -1 && errno == EINTR);
+	return n == 1 ? 0 : -1;
+}
+
+int
+report_ask(int channel, const struct report *r)
+{
+	char verdict;
+	struct iovec space = { .iov_base = &verdict, .iov_len = 1 };
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control) };
+	const struct cmsghdr *c;
+	ssize_t n;
+	int fd = -1;
+
+	if (report_send(channel, r) == -1)
+		return -1;
+	do
+		n = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
+	while (n == -1 && errno == EINTR);
+	c = CMSG_FIRSTHDR(&message);
+	if (n == 1 && c != NULL && c->cmsg_level == SOL_SOCKET &&
+	    c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(c), sizeof(int));
+	return fd;
 }

@@ -20,15 +20,22 @@ struct account {
 	char home[PATH_MAX];
 };
 
+enum { REPORT_LOGIN = 'R', REPORT_TLS = 'T', REPORT_LAYER = 'L' };
+
+#define REPORT_ADDRESS 80 /* "[address]:port" and a NUL */
+
 /*
- * What the gate tells the monitor: one packet of this very size, once, no
- * pointers, no length that decides an allocation.
+ * What the gate tells the monitor: packets of this very size, no pointers, no
+ * length that decides an allocation. LOGIN is the last; before it the gate may
+ * ask once for TLS and once for a LAYER, with the address alone filled.
  */
 struct report {
+	char kind;
+	char address[REPORT_ADDRESS]; /* of the client, from a PROXY header; "": the connection's own */
 	uint32_t unread_size;       /* octets used of unread */
 	char user[USER_NAME];       /* asked for; "" when it was no user name */
 	struct auth_peer peer;
-	char unread[IO_IN];         /* what the client sent behind PASS */
+	char unread[IO_IN];         /* what the client sent behind the login */
 };
 
 /* Whether name is a Unix user's name: [A-Za-z0-9_][A-Za-z0-9._-]{0,31}. */
@@ -49,11 +56,11 @@ const char *account_find_uid(uid_t uid, uid_t least, struct account *a);
  */
 void privsep_make_state(const char *state, const struct account *a);
 
-/* Makes STATE/gate, the jail's root (root's), and STATE/gate/replay (the gate's). Fatal on failure. */
-void privsep_make_jail(const char *state, const struct account *gate);
+/* Makes STATE/NAME, a jail's root (root's), and unless gate is NULL a directory replay in it (the gate's). Fatal on failure. */
+void privsep_make_jail(const char *state, const char *name, const struct account *gate);
 
-/* Shuts the gate into STATE/gate as its user, for good and verified. Fatal on failure. */
-void privsep_jail(const char *state, const struct account *gate);
+/* Shuts this process into STATE/NAME as that user, for good and verified. Fatal on failure. */
+void privsep_jail(const char *state, const char *name, const struct account *a);
 
 /*
  * Becomes the user for good: no group but the user's, no capability, no way
@@ -82,5 +89,11 @@ enum report_result { REPORT_GOOD, REPORT_NONE, REPORT_LATE, REPORT_BAD };
  * name outside the alphabet; *r is not to be used.
  */
 enum report_result report_await(int channel, struct report *r, int64_t deadline);
+
+/* Gate: sends a question, waits for the answer: a descriptor, or -1 when the monitor says no. */
+int report_ask(int channel, const struct report *r);
+
+/* Monitor: answers with a descriptor, or no (-1). Returns 0, or -1 when the gate is gone. */
+int report_answer(int channel, int fd);
 
 #endif

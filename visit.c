@@ -62,7 +62,7 @@ is_permitted(const struct visit *v)
 	const struct report *r = v->report;
 	const struct account *a = &v->user;
 	int64_t left = (v->deadline - io_now()) / 1000 + 1;
-	struct log_text principal, service;
+	struct log_text principal, service, enctype, layer;
 	const char *how;
 
 	alarm(left > 0 ? (unsigned)left : 1);
@@ -73,9 +73,9 @@ is_permitted(const struct visit *v)
 		return false;
 	}
 	log_event(LOG_INFO, "login", "user=%s principal=%s service=%s enctype=%s"
-	    " mutual=%s by=%s", a->name, log_safe(&principal, r->peer.principal),
-	    log_safe(&service, r->peer.service), r->peer.enctype,
-	    r->peer.mutual ? "yes" : "no", how);
+	    " mutual=%s layer=%s by=%s", a->name, log_safe(&principal, r->peer.principal),
+	    log_safe(&service, r->peer.service), log_safe(&enctype, r->peer.enctype),
+	    r->peer.mutual ? "yes" : "no", log_safe(&layer, r->peer.layer), how);
 	return true;
 }
 

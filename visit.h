@@ -9,7 +9,8 @@
 
 /*
  * The monitor, root: lets the user of a report in, or refuses. Returns when
- * the session has ended; this process is not root any more then. deadline:
+ * the session has ended; this process is not root any more then, and fds 0
+ * and 1 are closed. deadline:
  * for the login, absolute, ms of CLOCK_MONOTONIC.
  */
 void visit_admit(const struct options *o, const struct account *gate,

@@ -32,17 +32,38 @@ refuses_numbers() {
 }
 
 @test "CAPA lists what is true, in both states" {
-	expected=(USER TOP UIDL PIPELINING RESP-CODES AUTH-RESP-CODE "EXPIRE NEVER")
+	always=(TOP UIDL PIPELINING RESP-CODES AUTH-RESP-CODE "EXPIRE NEVER" UTF8 LANG)
 	pop_open
 	pop_hear '^\+OK'
 	for state in before after; do
 		pop_say CAPA
 		pop_hear_lines
-		[ "${lines[*]:0:7}" = "${expected[*]}" ]
-		[[ ${lines[7]} =~ ^"IMPLEMENTATION kpopd-"[0-9.]+$ ]]
-		[ "${#lines[@]}" -eq 8 ]
+		if [ $state = before ]; then
+			[ "${lines[0]}" = USER ]
+			lines=("${lines[@]:1}")
+		fi
+		[ "${lines[*]:0:8}" = "${always[*]}" ]
+		[[ ${lines[8]} =~ ^"IMPLEMENTATION kpopd-"[0-9.]+$ ]]
+		[ "${#lines[@]}" -eq 9 ]
 		[ $state = after ] || { pop_ask "USER alice"; pop_ask "PASS x"; }
 	done
+	pop_ask QUIT
+}
+
+@test "LANG has one language, UTF8 changes nothing" {
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask UTF8
+	for state in before after; do
+		pop_say LANG
+		pop_hear_lines
+		[ "${lines[*]}" = "en English" ]
+		pop_ask "LANG en" '^\+OK en '
+		pop_ask "LANG *" '^\+OK en '
+		pop_ask "LANG tlh" '^-ERR '
+		[ $state = after ] || { pop_ask "USER alice"; pop_ask "PASS x"; }
+	done
+	pop_ask UTF8 '^-ERR '
 	pop_ask QUIT
 }
 

@@ -23,7 +23,7 @@ memory() {
 	[ -n "${SANITIZER-}" ] || [ "$(memory "$(child_pid)")" -lt 16384 ]
 	await 6 '! pgrep -x kpopd >/dev/null'
 	[ $((SECONDS - log_begin_here)) -lt 9 ]
-	log_has 'refused .*reason="no USER and PASS: '
+	log_has 'refused .*reason="no login: '
 }
 
 @test "after the login an endless line costs no memory, and the mailbox stays" {

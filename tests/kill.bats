@@ -86,7 +86,7 @@ sample() {
 # sweep HOW: all calls of QUIT, with mailboxes of several shapes.
 sweep() {
 	local number call count n
-	for number in $(seq $(long && echo 14 || echo 1)); do
+	for number in $(seq $(long && echo 16 || echo 1)); do
 		shape "$number"
 		record_quit >"$WORLD/calls"
 		while read -r call count <&9; do
@@ -176,7 +176,7 @@ recovery_point() {
 	locker_start
 	crashes=("fsync 1" "fsync 2" "fsync 3" "fsync 4" "ftruncate 1" "unlinkat 2")
 	long || crashes=("fsync 3" "ftruncate 1")
-	for number in $(seq $(long && echo 6 || echo 1)); do
+	for number in $(seq $(long && echo 8 || echo 1)); do
 		shape "$number"
 		for crash in "${crashes[@]}"; do
 			killed_quit together ${crash% *} ${crash#* }

@@ -244,7 +244,7 @@ with_server() {
 	run wire < <(versions | trickle 0.3)
 	log_has 'refused .*reason="slow exchange"'
 	run wire < <(versions; apreq $service | framed; for _ in $(seq 50); do printf U; sleep 0.2; done)
-	log_has 'refused .*reason="no USER and PASS: idle"'
+	log_has 'refused .*reason="no login: idle"'
 	[ $((($(date +%s%N) - begin) / 1000000000)) -lt 9 ]
 }
 

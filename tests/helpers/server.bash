@@ -75,7 +75,7 @@ log_mark() {
 }
 
 log_lines() {
-	tail -n "+$((log_begin + 1))" "$WORLD/syslog" | grep -a ' kpopd\[' || true
+	tail -n "+$((log_begin + 1))" "$WORLD/syslog" | grep -aE ' kpopd(-tls)?\[' || true
 }
 
 # log_has PATTERN: some line matches (extended), within two seconds.

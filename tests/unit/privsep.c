@@ -57,6 +57,8 @@ good_report(void)
 {
 	struct report r = { .unread_size = 6, .user = "alice", .unread = "STAT\r\n" };
 
+	r.kind = REPORT_LOGIN;
+	strlcpy(r.address, "[2001:db8::1]:4711", sizeof(r.address));
 	strlcpy(r.peer.principal, "alice@KPOPD.TEST", sizeof(r.peer.principal));
 	return r;
 }
@@ -77,6 +79,17 @@ reports(void)
 	for (size_t n = 1; n < sizeof(good); n += 7)
 		CHECK(after(&good, n, &r) == REPORT_BAD);
 
+	bad = good;
+	bad.kind = 'X';
+	CHECK(after(&bad, sizeof(bad), &r) == REPORT_BAD);
+	bad = good;
+	strlcpy(bad.address, "192.0.2.1:1\nlogin user=root", sizeof(bad.address));
+	CHECK(after(&bad, sizeof(bad), &r) == REPORT_BAD);
+	memset(bad.address, '1', sizeof(bad.address));
+	CHECK(after(&bad, sizeof(bad), &r) == REPORT_BAD);
+	bad = good;
+	memset(bad.peer.layer, 'a', sizeof(bad.peer.layer));
+	CHECK(after(&bad, sizeof(bad), &r) == REPORT_BAD);
 	bad = good;
 	bad.unread_size = IO_IN + 1;
 	CHECK(after(&bad, sizeof(bad), &r) == REPORT_BAD);

@@ -1,0 +1,243 @@
+/*
+ * What happens before the login: proxy header, TLS, ticket, USER and PASS or AUTH.
+ *
+ * Runs as root while it copies the keys, then as the gate's user in its jail.
+ * It reads what nobody has answered for yet, and holds the service's key: it
+ * can write in one directory, open no other file, and all it can bring about
+ * is said in the packets of privsep.h.
+ */
+#include "config.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "auth.h"
+#include "gate.h"
+#include "log.h"
+#include "pop3.h"
+#include "proxy.h"
+#include "sasl.h"
+#include "sendauth.h"
+
+#define REPLAY_CACHE "file2:/replay/cache"
+/* Where libraries that read krb5.conf again find what it said. */
+#define CONFIGURATION "krb5.conf"
+#define CONFIGURATION_MOST (1 << 20)
+
+struct gate {
+	const struct options *o;
+	int channel;
+	int64_t deadline;
+	struct io io;
+	struct auth *auth;
+	struct sasl *sasl;
+	char wish[SASL_AUTHZID];
+	struct pop3_gate door;
+	bool has_tls;
+	unsigned char hash[64]; /* of the certificate, once there is TLS */
+	size_t hash_size;
+	struct report report;
+};
+
+/* Asks the monitor for TLS or a LAYER. Returns a descriptor or -1. */
+static int
+ask(struct gate *g, char kind)
+{
+	struct report question = { .kind = kind };
+
+	memcpy(question.address, g->report.address, sizeof(question.address));
+	return report_ask(g->channel, &question);
+}
+
+/* kpopd-tls' first words on the plain side: it is ready, and its certificate's hash. Returns 0 or -1. */
+static int
+await_tls(struct gate *g, int fd)
+{
+	struct io *io = calloc(1, sizeof(*io));
+	unsigned char size;
+	int result;
+
+	if (io == NULL)
+		fatal("calloc");
+	io_init(io, fd, g->deadline);
+	io->frugal = true;
+	result = io_exact(io, &size, 1) == 0 && size <= sizeof(g->hash) &&
+	    io_exact(io, g->hash, size) == 0 ? 0 : -1;
+	g->hash_size = size;
+	free(io);
+	return result;
+}
+
+static int
+prepare_tls(void *self)
+{
+	struct gate *g = self;
+	int fd = ask(g, REPORT_TLS);
+
+	/* The monitor answers once: what failed is not tried again. */
+	g->door.has_tls = false;
+	if (fd == -1 || await_tls(g, fd) == -1)
+		return -1;
+	if (g->sasl != NULL)
+		sasl_inside_tls(g->sasl, g->hash, g->hash_size);
+	g->has_tls = true;
+	return fd;
+}
+
+static int
+authenticate(void *self, bool first, const void *token, size_t n,
+    const void **challenge, size_t *size)
+{
+	struct gate *g = self;
+
+	if (first)
+		sasl_begin(g->sasl);
+	switch (sasl_step(g->sasl, token, n, challenge, size)) {
+	case SASL_MORE:
+		return 1;
+	case SASL_DONE:
+		return 0;
+	default:
+		return -1;
+	}
+}
+
+static int
+who(void *self, const char **principal, const char **wish)
+{
+	struct gate *g = self;
+
+	*principal = g->report.peer.principal;
+	*wish = g->wish;
+	return sasl_peer(g->sasl, &g->report.peer, g->wish);
+}
+
+/* Puts what krb5.conf says into the jail, unless it is there: GSSAPI reads it anew with every call. As root. */
+static void
+keep_configuration(const struct gate *g)
+{
+	char path[PATH_MAX], temporary[PATH_MAX];
+	static char old[CONFIGURATION_MOST];
+	char *text = auth_configuration(g->auth);
+	ssize_t n = text != NULL ? (ssize_t)strlen(text) : 0;
+	int fd;
+
+	if (snprintf(path, sizeof(path), "%s/gate/" CONFIGURATION, g->o->state) >= PATH_MAX ||
+	    snprintf(temporary, sizeof(temporary), "%s.%ld", path, (long)getpid()) >= PATH_MAX)
+		fatal("the state directory's name is too long");
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd == -1 || n > CONFIGURATION_MOST || read(fd, old, sizeof(old)) != n ||
+	    memcmp(old, text, (size_t)n) != 0) {
+		int new = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+		if (new == -1 || fchmod(new, 0644) == -1 ||
+		    write(new, text, (size_t)n) != n || rename(temporary, path) == -1)
+			log_event(LOG_ERR, "failed", "what=\"copying krb5.conf into the jail\"");
+		if (new != -1)
+			close(new);
+	}
+	if (fd != -1)
+		close(fd);
+	free(text);
+	if (setenv("KRB5_CONFIG", "/" CONFIGURATION, 1) == -1)
+		fatal("setenv");
+}
+
+/* As root: keys, then the jail. */
+static void
+prepare(struct gate *g, const struct account *account)
+{
+	const struct options *o = g->o;
+
+	privsep_make_jail(o->state, "gate", account);
+	g->auth = auth_open(o->keytab, o->service, REPLAY_CACHE);
+	if (g->auth != NULL && o->pop3) {
+		keep_configuration(g);
+		g->sasl = sasl_open();
+	}
+	privsep_jail(o->state, "gate", account);
+	io_init(&g->io, 0, g->deadline);
+	g->door = (struct pop3_gate){ .self = g, .has_gssapi = g->sasl != NULL,
+		.has_tls = o->tls.works && o->tls.when != TLS_IMMEDIATE,
+		.needs_tls = o->tls.when == TLS_REQUIRE,
+		.prepare_tls = prepare_tls, .authenticate = authenticate, .who = who };
+}
+
+/* Everything up to the login. Returns 0 with the user in the report, or -1. */
+static int
+let_in(struct gate *g)
+{
+	struct report *r = &g->report;
+	int fd;
+
+	if (g->o->proxies.count > 0 && proxies_include(&g->o->proxies, 0) &&
+	    proxy_read(&g->io, r->address) == -1)
+		return -1;
+	if (g->o->tls.when == TLS_IMMEDIATE) {
+		if (!g->o->tls.works || (fd = prepare_tls(g)) == -1)
+			return -1;
+		io_switch(&g->io, fd);
+		g->door.inside_tls = true;
+	}
+	if (!g->o->pop3) {
+		if (g->auth == NULL) {
+			io_printf(&g->io, "-ERR [SYS/PERM] the server has no Kerberos key\r\n");
+			return -1;
+		}
+		if (sendauth_serve(&g->io, g->auth, &r->peer) == -1)
+			return -1;
+		g->door.principal = r->peer.principal;
+	}
+	return pop3_login(&g->io, &g->door, r->user, sizeof(r->user));
+}
+
+/* With a layer of GSSAPI what the client sends from now on is the relay's. */
+static void
+hand_over(struct gate *g)
+{
+	const char *unread;
+	size_t n = io_unread(&g->io, &unread);
+	int handoff = ask(g, REPORT_LAYER);
+
+	if (handoff == -1 || io_flush(&g->io) == -1 ||
+	    sasl_hand_over(g->sasl, handoff, unread, n) == -1)
+		_exit(1);
+}
+
+void
+gate(const struct options *o, const struct account *account, int64_t deadline, int channel)
+{
+	static struct gate g;
+	const char *unread;
+
+	g.o = o;
+	g.channel = channel;
+	g.deadline = deadline;
+	g.report.kind = REPORT_LOGIN;
+	prepare(&g, account);
+	if (let_in(&g) == -1) {
+		io_linger(&g.io);
+		_exit(0);
+	}
+	if (g.report.peer.layer[0] == '\0')
+		strlcpy(g.report.peer.layer, g.has_tls ? "tls" : "none",
+		    sizeof(g.report.peer.layer));
+	/* The monitor takes a user's name or none; what else it was is all the same. */
+	if (!account_name_valid(g.report.user))
+		memset(g.report.user, 0, sizeof(g.report.user));
+	if (g.sasl != NULL && sasl_has_layer(g.sasl))
+		hand_over(&g);
+	else {
+		g.report.unread_size = (uint32_t)io_unread(&g.io, &unread);
+		memcpy(g.report.unread, unread, g.report.unread_size);
+	}
+	if (io_flush(&g.io) == -1)
+		_exit(0);
+	if (report_send(channel, &g.report) == -1)
+		fatal("report");
+	_exit(0);
+}

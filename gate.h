@@ -1,0 +1,18 @@
+/* What happens before the login: see gate.c. */
+#ifndef GATE_H
+#define GATE_H
+
+#include <stdint.h>
+
+#include "options.h"
+#include "privsep.h"
+
+/*
+ * The gate, a child of the monitor's. Root until the keys are copied, then
+ * jailed as its own user. Ends with a report on the channel, or without one
+ * when nobody is to be let in. deadline: absolute, ms of CLOCK_MONOTONIC.
+ */
+_Noreturn void gate(const struct options *o, const struct account *account,
+    int64_t deadline, int channel);
+
+#endif

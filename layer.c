@@ -1,0 +1,203 @@
+/*
+ * What stands between the client and the session: kpopd-tls, or the relay of a GSSAPI layer.
+ *
+ * Runs as the monitor, root, between the gate's question and its report. Each
+ * layer is a process of its own that has the client's socket; the gate, later
+ * the session, has one end of a socket pair and speaks plain POP3. So neither
+ * the TLS key nor the service's key is ever where the mail is, nor one where
+ * the other is.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "layer.h"
+#include "log.h"
+#include "sasl.h"
+
+#define KPOPD_TLS LIBEXEC_DIRECTORY "/kpopd-tls"
+#define STAMP 512
+
+/* In the child: nothing open but 0, 1 and 2, which are these. */
+static void
+set_descriptors(int client, int plain)
+{
+	if (dup2(client, 0) == -1 || dup2(plain, 1) == -1)
+		fatal("dup2");
+	closefrom(3);
+}
+
+/* What would change with the certificate or its key. */
+static void
+describe(const struct options *o, char stamp[STAMP])
+{
+	const char *files[] = { o->tls.certificate, o->tls.key };
+	size_t at = 0;
+
+	stamp[0] = '\0';
+	for (int i = 0; i < 2; i++) {
+		struct stat st;
+
+		if (stat(files[i], &st) == -1) {
+			log_event(LOG_ERR, "failed", "what=\"the certificate or its key\" error=\"%s\"",
+			    strerror(errno));
+			stamp[0] = '\0';
+			return;
+		}
+		at += (size_t)snprintf(stamp + at, STAMP - at, "%ju %ju %jd %jd.%09ld %jd.%09ld\n",
+		    (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (intmax_t)st.st_size,
+		    (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+		    (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+	}
+}
+
+/* Lets kpopd-tls try certificate and key; it logs what is wrong. */
+static bool
+try_certificate(const struct options *o)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == -1)
+		fatal("fork");
+	if (pid == 0) {
+		execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, (char *)NULL);
+		fatal("starting " KPOPD_TLS);
+	}
+	while (waitpid(pid, &status, 0) == -1)
+		if (errno != EINTR)
+			fatal("waitpid");
+	return status == 0;
+}
+
+bool
+layer_tls_works(const struct options *o)
+{
+	char path[PATH_MAX], stamp[STAMP], known[STAMP];
+	ssize_t n;
+	int fd;
+
+	describe(o, stamp);
+	if (stamp[0] == '\0')
+		return false;
+	snprintf(path, sizeof(path), "%s/tls.works", o->state);
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	n = fd != -1 ? read(fd, known, sizeof(known)) : -1;
+	if (fd != -1)
+		close(fd);
+	if (n == (ssize_t)strlen(stamp) && memcmp(stamp, known, (size_t)n) == 0)
+		return true;
+	if (!try_certificate(o))
+		return false;
+	privsep_make_jail(o->state, "tls", NULL);
+	/* Two at once write the same; a torn one is tried again. */
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd == -1 || write(fd, stamp, strlen(stamp)) == -1)
+		log_event(LOG_WARNING, "failed", "what=\"remembering the certificate\" "
+		    "error=\"%s\"", strerror(errno));
+	if (fd != -1)
+		close(fd);
+	return true;
+}
+
+_Noreturn static void
+run_tls(const struct options *o, const struct report *question, int plain)
+{
+	set_descriptors(0, plain);
+	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, o->tls.user,
+	    o->state, question->address[0] != '\0' ? question->address : log_peer_text(),
+	    (char *)NULL);
+	fatal("starting " KPOPD_TLS);
+}
+
+/* An exported context names the krb5.conf that it was made with, and is not taken where that file is not. */
+static void
+share_configuration(const char *state)
+{
+	char from[PATH_MAX], temporary[PATH_MAX], to[PATH_MAX];
+
+	snprintf(from, sizeof(from), "%s/gate/krb5.conf", state);
+	snprintf(to, sizeof(to), "%s/relay/krb5.conf", state);
+	snprintf(temporary, sizeof(temporary), "%s/relay/%ld", state, (long)getpid());
+	if (link(from, temporary) == -1 || rename(temporary, to) == -1)
+		fatal("sharing krb5.conf with the relay");
+	/* It stays when both names were one file already. */
+	unlink(temporary);
+}
+
+_Noreturn static void
+run_relay(const struct options *o, const struct account *gate, int plain, int handoff)
+{
+	privsep_make_jail(o->state, "relay", NULL);
+	share_configuration(o->state);
+	privsep_jail(o->state, "relay", gate);
+	_exit(sasl_relay(0, plain, handoff) == 0 ? 0 : 1);
+}
+
+/* Forks the process that has plain[1]; this one keeps plain[0] as its fds 0 and 1. */
+static void
+put_between(struct layers *l, pid_t pid, const int plain[2])
+{
+	if (pid == -1)
+		fatal("fork");
+	l->pids[l->count++] = pid;
+	close(plain[1]);
+	if (dup2(plain[0], 0) == -1 || dup2(plain[0], 1) == -1)
+		fatal("dup2");
+	close(plain[0]);
+}
+
+int
+layer_start(const struct options *o, const struct account *gate, struct layers *l,
+    const struct report *question, int channel)
+{
+	bool tls = question->kind == REPORT_TLS;
+	int plain[2], handoff[2] = { -1, -1 };
+	pid_t pid;
+
+	if (tls ? (l->tls || l->gssapi || !o->tls.works) : (l->gssapi || l->tls || !o->pop3))
+		return -1;
+	*(tls ? &l->tls : &l->gssapi) = true;
+	if (question->address[0] != '\0')
+		log_peer(question->address);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, plain) == -1 ||
+	    (!tls && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, handoff) == -1))
+		fatal("socketpair");
+	if ((pid = fork()) == 0) {
+		if (tls)
+			run_tls(o, question, plain[1]);
+		/* Were they open here, nobody's end could be seen. */
+		close(channel);
+		close(plain[0]);
+		close(handoff[0]);
+		close(1);
+		run_relay(o, gate, plain[1], handoff[1]);
+	}
+	put_between(l, pid, plain);
+	/* A gate that is gone shows in what comes next. */
+	report_answer(channel, tls ? 0 : handoff[0]);
+	if (!tls) {
+		close(handoff[0]);
+		close(handoff[1]);
+	}
+	return 0;
+}
+
+void
+layer_await_end(const struct layers *l)
+{
+	for (int i = 0; i < l->count; i++)
+		while (waitpid(l->pids[i], NULL, 0) == -1)
+			if (errno != EINTR)
+				return;
+}

@@ -1,0 +1,523 @@
+/*
+ * AUTH GSSAPI (RFC 4752, in POP3 by RFC 5034) and its security layers.
+ *
+ * Its first half runs in the gate, where the keys are. When a layer was agreed
+ * upon, the context alone is given away to the second half, which runs in a
+ * jailed process of its own that descends from the monitor: it never had a
+ * key. The client's octets are not trusted; the GSSAPI library is.
+ *
+ *	C: tokens of gss_init_sec_context    S: those of gss_accept_sec_context
+ *	S: wrapped: one octet, the layers offered; three, the largest token
+ *	   that we take
+ *	C: wrapped: one octet, the layer chosen; three, the largest it takes;
+ *	   the authorization identity
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <gssapi/gssapi.h>
+#include <gssapi/gssapi_ext.h>
+#include <gssapi/gssapi_krb5.h>
+#include <krb5.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "pump.h"
+#include "sasl.h"
+
+enum { NONE = 1, INTEGRITY = 2, CONFIDENTIALITY = 4 };
+
+#define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
+/* Less room for text in a token of the client's is no use. */
+#define LEAST_PIECE 16
+
+struct sasl {
+	gss_cred_id_t cred;
+	gss_ctx_id_t context;
+	gss_name_t client;
+	enum { NEGOTIATE, OFFER, CHOICE, FINISHED } state;
+	OM_uint32 flags;
+	unsigned layer;
+	OM_uint32 piece; /* octets of text that make a token the client takes */
+	gss_buffer_desc out;
+	char authzid[SASL_AUTHZID];
+	bool inside_tls;
+	size_t binding_size;
+	char binding[sizeof(BINDING_PREFIX) + 64];
+};
+
+/* Logs what failed, in the mechanism's words. */
+static void
+complain(int priority, const char *event, const char *what, OM_uint32 major, OM_uint32 minor)
+{
+	struct log_text t;
+	char text[256] = "";
+	OM_uint32 unused, more = 0;
+	gss_buffer_desc words;
+	bool of_mechanism = minor != 0;
+
+	if (gss_display_status(&unused, of_mechanism ? minor : major,
+		of_mechanism ? GSS_C_MECH_CODE : GSS_C_GSS_CODE,
+		(gss_OID)gss_mech_krb5, &more, &words) == GSS_S_COMPLETE) {
+		snprintf(text, sizeof(text), "%.*s", (int)words.length, (char *)words.value);
+		gss_release_buffer(&unused, &words);
+	}
+	log_event(priority, event, "%s=\"%s\" error=\"%s\"",
+	    strcmp(event, "refused") == 0 ? "reason" : "what", what, log_words(&t, text));
+}
+
+struct sasl *
+sasl_open(void)
+{
+	struct sasl *s = calloc(1, sizeof(*s));
+	gss_OID_set_desc krb5 = { 1, (gss_OID)gss_mech_krb5 };
+	gss_key_value_element_desc keytab = { "keytab", AUTH_KEYS };
+	gss_key_value_set_desc store = { 1, &keytab };
+	OM_uint32 major, minor;
+
+	if (s == NULL)
+		fatal("calloc");
+	major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
+	    &krb5, GSS_C_ACCEPT, &store, &s->cred, NULL, NULL);
+	if (GSS_ERROR(major)) {
+		complain(LOG_ERR, "failed", "opening the keys for GSSAPI", major, minor);
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void
+sasl_inside_tls(struct sasl *s, const void *hash, size_t n)
+{
+	s->inside_tls = true;
+	if (n == 0 || n > 64)
+		return;
+	memcpy(s->binding, BINDING_PREFIX, sizeof(BINDING_PREFIX) - 1);
+	memcpy(s->binding + sizeof(BINDING_PREFIX) - 1, hash, n);
+	s->binding_size = sizeof(BINDING_PREFIX) - 1 + n;
+}
+
+void
+sasl_begin(struct sasl *s)
+{
+	OM_uint32 minor;
+
+	gss_delete_sec_context(&minor, &s->context, GSS_C_NO_BUFFER);
+	gss_release_name(&minor, &s->client);
+	s->state = NEGOTIATE;
+}
+
+/* Hands out what the mechanism made. */
+static enum sasl_result
+more(struct sasl *s, const void **out, size_t *size)
+{
+	*out = s->out.value;
+	*size = s->out.length;
+	return SASL_MORE;
+}
+
+/* The layers that the client may choose from: inside TLS only none. */
+static unsigned
+offered(const struct sasl *s)
+{
+	unsigned layers = NONE;
+
+	if (s->inside_tls)
+		return layers;
+	if ((s->flags & GSS_C_INTEG_FLAG) != 0)
+		layers |= INTEGRITY;
+	if ((s->flags & GSS_C_CONF_FLAG) != 0)
+		layers |= CONFIDENTIALITY;
+	return layers;
+}
+
+static enum sasl_result
+offer(struct sasl *s, const void **out, size_t *size)
+{
+	unsigned char text[4] = { (unsigned char)offered(s), 0, 0, 0 };
+	gss_buffer_desc plain = { sizeof(text), text };
+	OM_uint32 major, minor;
+
+	if (text[0] != NONE)
+		text[1] = SASL_TOKEN >> 16;
+	major = gss_wrap(&minor, s->context, 0, GSS_C_QOP_DEFAULT, &plain, NULL, &s->out);
+	if (GSS_ERROR(major)) {
+		complain(LOG_NOTICE, "refused", "GSSAPI offer", major, minor);
+		return SASL_FAILED;
+	}
+	s->state = CHOICE;
+	return more(s, out, size);
+}
+
+static enum sasl_result
+negotiate(struct sasl *s, gss_buffer_t token, const void **out, size_t *size)
+{
+	struct gss_channel_bindings_struct bindings = { .application_data = {
+	    s->binding_size, s->binding } };
+	OM_uint32 major, minor;
+
+	major = gss_accept_sec_context(&minor, &s->context, s->cred, token,
+	    s->binding_size > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
+	    &s->client, NULL, &s->out, &s->flags, NULL, NULL);
+	if (GSS_ERROR(major)) {
+		complain(LOG_NOTICE, "refused", "GSSAPI", major, minor);
+		return SASL_FAILED;
+	}
+	if ((major & GSS_S_CONTINUE_NEEDED) != 0)
+		return more(s, out, size);
+	/* The client without mutual authentication awaits no token of ours. */
+	if (s->out.length == 0)
+		return offer(s, out, size);
+	s->state = OFFER;
+	return more(s, out, size);
+}
+
+static enum sasl_result
+refuse(const char *reason)
+{
+	log_event(LOG_NOTICE, "refused", "reason=\"GSSAPI: %s\"", reason);
+	return SASL_FAILED;
+}
+
+/* The client's choice: text of n octets. */
+static enum sasl_result
+read_choice(struct sasl *s, const unsigned char *text, size_t n)
+{
+	OM_uint32 most, major, minor;
+
+	if (n < 4 || n - 4 >= sizeof(s->authzid))
+		return refuse("a choice of the wrong size");
+	s->layer = text[0];
+	if ((s->layer != NONE && s->layer != INTEGRITY && s->layer != CONFIDENTIALITY) ||
+	    (s->layer & offered(s)) == 0)
+		return refuse("a layer that was not offered");
+	if (memchr(text + 4, '\0', n - 4) != NULL)
+		return refuse("an authorization identity with a NUL");
+	memcpy(s->authzid, text + 4, n - 4);
+	s->authzid[n - 4] = '\0';
+	s->state = FINISHED;
+	if (s->layer == NONE)
+		return SASL_DONE;
+	most = (OM_uint32)text[1] << 16 | (OM_uint32)text[2] << 8 | text[3];
+	major = gss_wrap_size_limit(&minor, s->context, s->layer == CONFIDENTIALITY,
+	    GSS_C_QOP_DEFAULT, most > SASL_TOKEN ? SASL_TOKEN : most, &s->piece);
+	if (GSS_ERROR(major) || s->piece < LEAST_PIECE || s->piece > most)
+		return refuse("tokens too small for the layer");
+	return SASL_DONE;
+}
+
+static enum sasl_result
+choose(struct sasl *s, gss_buffer_t token)
+{
+	gss_buffer_desc text;
+	OM_uint32 minor, major = gss_unwrap(&minor, s->context, token, &text, NULL, NULL);
+	enum sasl_result result;
+
+	if (major != GSS_S_COMPLETE) {
+		complain(LOG_NOTICE, "refused", "GSSAPI choice", major, minor);
+		return SASL_FAILED;
+	}
+	result = read_choice(s, text.value, text.length);
+	gss_release_buffer(&minor, &text);
+	return result;
+}
+
+enum sasl_result
+sasl_step(struct sasl *s, const void *token, size_t n, const void **out, size_t *size)
+{
+	gss_buffer_desc in = { n, (void *)(uintptr_t)token };
+	OM_uint32 minor;
+
+	gss_release_buffer(&minor, &s->out);
+	switch (s->state) {
+	case NEGOTIATE:
+		return negotiate(s, &in, out, size);
+	case OFFER:
+		return n == 0 ? offer(s, out, size) : refuse("a token too many");
+	case CHOICE:
+		return choose(s, &in);
+	default:
+		return SASL_FAILED;
+	}
+}
+
+/* A name's text form into to[AUTH_NAME]. Returns 0 or -1. */
+static int
+name_of(gss_name_t name, char *to)
+{
+	gss_buffer_desc text;
+	OM_uint32 minor;
+	bool fits;
+
+	if (name == GSS_C_NO_NAME || GSS_ERROR(gss_display_name(&minor, name, &text, NULL)))
+		return -1;
+	fits = text.length < AUTH_NAME && memchr(text.value, '\0', text.length) == NULL;
+	if (fits) {
+		memcpy(to, text.value, text.length);
+		to[text.length] = '\0';
+	}
+	gss_release_buffer(&minor, &text);
+	return fits ? 0 : -1;
+}
+
+/* The encryption type of the session key: the last arc of an object identifier that comes with it. */
+static void
+name_enctype(const struct sasl *s, char name[AUTH_ENCTYPE])
+{
+	gss_buffer_set_t set = GSS_C_NO_BUFFER_SET;
+	krb5_enctype type = 0;
+	OM_uint32 minor;
+
+	if (GSS_ERROR(gss_inquire_sec_context_by_oid(&minor, s->context,
+		(gss_OID)GSS_C_INQ_SSPI_SESSION_KEY, &set)))
+		return;
+	for (size_t i = 0; set->count == 2 && i < set->elements[1].length; i++) {
+		unsigned char octet = ((const unsigned char *)set->elements[1].value)[i];
+
+		type = (type & 0x1ffff) << 7 | (octet & 0x7f);
+		/* Above 0x7f an arc goes on; this one's end is the last of all. */
+		if ((octet & 0x80) == 0 && i + 1 < set->elements[1].length)
+			type = 0;
+	}
+	gss_release_buffer_set(&minor, &set);
+	if (krb5_enctype_to_name(type, FALSE, name, AUTH_ENCTYPE) != 0)
+		strlcpy(name, "unknown", AUTH_ENCTYPE);
+}
+
+int
+sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
+{
+	gss_name_t service = GSS_C_NO_NAME;
+	OM_uint32 minor;
+	int result;
+
+	memset(peer, 0, sizeof(*peer));
+	name_enctype(s, peer->enctype);
+	peer->mutual = (s->flags & GSS_C_MUTUAL_FLAG) != 0;
+	strlcpy(peer->layer, s->layer == CONFIDENTIALITY ? "confidentiality" :
+		s->layer == INTEGRITY ? "integrity" : s->inside_tls ? "tls" : "none",
+	    sizeof(peer->layer));
+	memcpy(authzid, s->authzid, SASL_AUTHZID);
+	gss_inquire_context(&minor, s->context, NULL, &service, NULL, NULL, NULL, NULL, NULL);
+	result = name_of(service, peer->service) == 0 &&
+	    name_of(s->client, peer->principal) == 0 &&
+	    /* Somebody without a name is nobody. */
+	    (s->flags & GSS_C_ANON_FLAG) == 0 ? 0 : -1;
+	gss_release_name(&minor, &service);
+	if (result == -1)
+		refuse("no name");
+	return result;
+}
+
+bool
+sasl_has_layer(const struct sasl *s)
+{
+	return s->layer != NONE;
+}
+
+/* What goes from the gate to the relay: this, the unread octets, the context. */
+struct handover {
+	uint32_t layer, piece;
+	uint32_t unread_size;
+	char data[SASL_TOKEN + SASL_TOKEN]; /* a context with what a ticket brings */
+};
+
+int
+sasl_hand_over(struct sasl *s, int handoff, const void *unread, size_t n)
+{
+	static struct handover h;
+	gss_buffer_desc token;
+	OM_uint32 minor, major = gss_export_sec_context(&minor, &s->context, &token);
+	size_t size = offsetof(struct handover, data) + n;
+	int room = 2 * (int)sizeof(h);
+
+	if (GSS_ERROR(major) || token.length > sizeof(h.data) - n) {
+		complain(LOG_ERR, "failed", "giving the layer away", major, minor);
+		return -1;
+	}
+	h.layer = s->layer;
+	h.piece = s->piece;
+	h.unread_size = (uint32_t)n;
+	memcpy(h.data, unread, n);
+	memcpy(h.data + n, token.value, token.length);
+	size += token.length;
+	setsockopt(handoff, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	if (send(handoff, &h, size, MSG_NOSIGNAL) == (ssize_t)size)
+		return 0;
+	log_event(LOG_ERR, "failed", "what=\"giving the layer away\" error=\"%s\"",
+	    strerror(errno));
+	return -1;
+}
+
+/* A layer at work: see pump.h. */
+struct layer {
+	gss_ctx_id_t context;
+	bool conceals;
+	size_t piece;
+	enum { ANSWER, PLAIN, SEALED } output;
+	char line[3]; /* how the answer begins */
+	size_t line_at;
+	size_t have;  /* octets of in */
+	char in[4 + SASL_TOKEN];
+};
+
+/* One whole token: n octets behind the length. */
+static int
+open_token(struct layer *l, size_t n, struct pump_buffer *plain)
+{
+	gss_buffer_desc token = { n, l->in + 4 }, text;
+	OM_uint32 minor, major;
+	int conceals, result;
+
+	/* COMPLETE alone will do: what was replayed or is out of order says so in other bits. */
+	major = gss_unwrap(&minor, l->context, &token, &text, &conceals, NULL);
+	if (major != GSS_S_COMPLETE) {
+		complain(LOG_NOTICE, "failed", "the security layer", major, minor);
+		return -1;
+	}
+	result = l->conceals && !conceals ? -1 : pump_put(plain, text.value, text.length);
+	gss_release_buffer(&minor, &text);
+	if (result == -1)
+		log_event(LOG_NOTICE, "failed", "what=\"the security layer\" error=\"a token in the clear\"");
+	return result;
+}
+
+static int
+layer_open(void *state, const char *data, size_t n, struct pump_buffer *plain,
+    struct pump_buffer *sealed)
+{
+	struct layer *l = state;
+
+	(void)sealed;
+	while (n > 0) {
+		size_t want = 4, some;
+
+		if (l->have >= 4) {
+			const unsigned char *p = (const unsigned char *)l->in;
+
+			want += (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+			if (want <= 4 || want > sizeof(l->in)) {
+				log_event(LOG_NOTICE, "failed", "what=\"the security layer\" "
+				    "error=\"a token of %zu octets\"", want - 4);
+				return -1;
+			}
+		}
+		some = want - l->have < n ? want - l->have : n;
+		memcpy(l->in + l->have, data, some);
+		l->have += some;
+		data += some;
+		n -= some;
+		if (l->have > 4 && l->have == want) {
+			if (open_token(l, want - 4, plain) == -1)
+				return -1;
+			l->have = 0;
+		}
+	}
+	return 0;
+}
+
+static int
+seal_piece(struct layer *l, const char *data, size_t n, struct pump_buffer *sealed)
+{
+	gss_buffer_desc text = { n, (void *)(uintptr_t)data }, token;
+	OM_uint32 minor, major;
+	unsigned char length[4];
+	int result, conceals;
+
+	major = gss_wrap(&minor, l->context, l->conceals, GSS_C_QOP_DEFAULT, &text,
+	    &conceals, &token);
+	if (major != GSS_S_COMPLETE || (l->conceals && !conceals)) {
+		complain(LOG_ERR, "failed", "the security layer", major, minor);
+		return -1;
+	}
+	for (int i = 0; i < 4; i++)
+		length[i] = (unsigned char)(token.length >> (24 - 8 * i));
+	result = pump_put(sealed, length, 4) == -1 ||
+	    pump_put(sealed, token.value, token.length) == -1 ? -1 : 0;
+	gss_release_buffer(&minor, &token);
+	return result;
+}
+
+/* The answer to AUTH, up to its end, goes as it is. Returns how many octets of data it was. */
+static size_t
+pass_answer(struct layer *l, const char *data, size_t n, struct pump_buffer *sealed)
+{
+	size_t i = 0;
+
+	while (i < n && l->output == ANSWER) {
+		if (l->line_at < sizeof(l->line))
+			l->line[l->line_at++] = data[i];
+		if (data[i++] == '\n')
+			l->output = memcmp(l->line, "+OK", 3) == 0 ? SEALED : PLAIN;
+	}
+	return pump_put(sealed, data, i) == 0 ? i : n;
+}
+
+static int
+layer_seal(void *state, const char *data, size_t n, struct pump_buffer *sealed)
+{
+	struct layer *l = state;
+	size_t at = l->output == ANSWER ? pass_answer(l, data, n, sealed) : 0;
+
+	if (l->output == PLAIN)
+		return pump_put(sealed, data + at, n - at);
+	while (at < n) {
+		size_t some = n - at < l->piece ? n - at : l->piece;
+
+		if (seal_piece(l, data + at, some, sealed) == -1)
+			return -1;
+		at += some;
+	}
+	return 0;
+}
+
+static int
+layer_finish(void *state, struct pump_buffer *sealed)
+{
+	(void)state, (void)sealed;
+	return 0;
+}
+
+static bool
+layer_ready(void *state)
+{
+	(void)state;
+	return true;
+}
+
+int
+sasl_relay(int client, int plain, int handoff)
+{
+	static const struct pump_codec codec = { layer_open, layer_seal, layer_finish, layer_ready };
+	static struct handover h;
+	static struct layer l;
+	const size_t head = offsetof(struct handover, data);
+	ssize_t n = recv(handoff, &h, sizeof(h), 0);
+	gss_buffer_desc token;
+	OM_uint32 major, minor;
+
+	/* Nothing: the gate ended before it could. */
+	if (n <= 0)
+		return -1;
+	if ((size_t)n < head || h.unread_size > (size_t)n - head ||
+	    h.piece < LEAST_PIECE || h.piece > SASL_TOKEN) {
+		log_event(LOG_ALERT, "fatal", "error=\"the gate's handover is not one\"");
+		return -1;
+	}
+	token.value = h.data + h.unread_size;
+	token.length = (size_t)n - head - h.unread_size;
+	major = gss_import_sec_context(&minor, &token, &l.context);
+	if (GSS_ERROR(major)) {
+		complain(LOG_ERR, "failed", "taking the layer over", major, minor);
+		return -1;
+	}
+	l.conceals = h.layer == CONFIDENTIALITY;
+	l.piece = h.piece;
+	return pump(client, plain, plain, &codec, &l, h.data, h.unread_size);
+}

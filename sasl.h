@@ -1,0 +1,62 @@
+/* AUTH GSSAPI and its security layers: see sasl.c. */
+#ifndef SASL_H
+#define SASL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "auth.h"
+
+#define SASL_TOKEN 65536 /* octets of a token, at most; RFC 4752 §3.1 allows more */
+#define SASL_AUTHZID 256 /* an authorization identity with its NUL */
+
+struct sasl;
+
+enum sasl_result { SASL_MORE, SASL_DONE, SASL_FAILED };
+
+/*
+ * Gate, after auth_open: GSSAPI with the keys that it put in memory. NULL,
+ * having logged why, when there is none to be had.
+ */
+struct sasl *sasl_open(void);
+
+/*
+ * Gate: the connection is inside TLS already, whose certificate has this hash
+ * (RFC 5929 §4); no further layer is offered then, and channel bindings, if
+ * the client has any, must be these.
+ */
+void sasl_inside_tls(struct sasl *s, const void *hash, size_t n);
+
+/* Begins anew: a second attempt of the client's. */
+void sasl_begin(struct sasl *s);
+
+/*
+ * Takes the client's token of n octets (RFC 4752 §3.1). MORE: *out, of *size
+ * octets, goes to the client and the next token is awaited. DONE: it is
+ * authenticated. FAILED: it is not, and the log says why.
+ */
+enum sasl_result sasl_step(struct sasl *s, const void *token, size_t n,
+    const void **out, size_t *size);
+
+/* After DONE: who it is, and whom they want to be ("" when they did not say). */
+int sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID]);
+
+/* After DONE: whether a layer was agreed upon. */
+bool sasl_has_layer(const struct sasl *s);
+
+/*
+ * Gate, after DONE with a layer: gives it away to sasl_relay, which reads it
+ * from the other end of the socket pair handoff, with the n octets that the
+ * client has sent meanwhile. Returns 0, or -1 (logged).
+ */
+int sasl_hand_over(struct sasl *s, int handoff, const void *unread, size_t n);
+
+/*
+ * Relay, jailed: takes the layer over and carries octets between the client's
+ * socket and the plain one until both are done. The first line of the session
+ * goes in the clear: it is the answer to AUTH, and only behind a "+OK" the
+ * layer begins (RFC 5034 §4). Returns 0, or -1 (logged).
+ */
+int sasl_relay(int client, int plain, int handoff);
+
+#endif

@@ -1,0 +1,168 @@
+#!/usr/bin/env bats
+# TLS: by STLS after the ticket and before AUTH, and from the first octet.
+
+load helpers/all
+
+setup_file() { tls_make; }
+
+setup() {
+	begin_test
+	realm_login alice
+	mbox one two | store alice
+}
+
+teardown() {
+	server_stop
+	end_test
+}
+
+# fetch POLL [OPTION]: one poll of fetchmail; what it delivers goes to $WORLD/got.
+fetch() {
+	printf '#!/bin/sh\n{ echo == message; cat; } >>%s/got\n' "$WORLD" >"$WORLD/mda"
+	chmod 755 "$WORLD/mda"
+	printf '%s\n' "$1 user alice ${2-sslcertfile $WORLD/tls/ca.pem} mda $WORLD/mda" >"$WORLD/fetchmailrc"
+	chmod 600 "$WORLD/fetchmailrc"
+	rm -f "$WORLD/got"
+	timeout 20 fetchmail -v --nodetach --nosyslog -f "$WORLD/fetchmailrc" -i "$WORLD/ids" --pidfile "$WORLD/fetchmail.pid"
+}
+
+# recorded PORT: a relay on this port before the server; what the wire carries goes to $WORLD/wire.
+recorded() {
+	socat -r "$WORLD/wire" -R "$WORLD/wire.back" TCP-LISTEN:"$1",reuseaddr TCP:127.0.0.1:1109 3>&- 2>/dev/null &
+	await 5 "ss -Hltn sport = $1 | grep -q ."
+}
+
+@test "fetchmail's defaults: KPOP, then TLS; the wire carries no mail" {
+	server_start $(tls_options)
+	rm -f "$WORLD"/wire*
+	recorded 2109
+	sed -i 's,^kpop 1109/tcp,kpop 2109/tcp,' /etc/services
+	run fetch "poll mail.kpopd.test proto KPOP auth kerberos_v5"
+	sed -i 's,^kpop 2109/tcp,kpop 1109/tcp,' /etc/services
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	[ "$(grep -c '^Subject: \(one\|two\)' "$WORLD/got")" -eq 2 ]
+	[ ! -s /var/mail/alice ]
+	log_has 'kpopd-tls\[[0-9]+\]: tls peer=[^ ]+ version=TLSv1.3 cipher='
+	log_has 'login .*layer=tls '
+	grep -aq STLS "$WORLD/wire"
+	grep -aq 'Subject\|USER alice\|RETR\|line 1' "$WORLD/wire" "$WORLD/wire.back" && return 1 || :
+}
+
+@test "with sslproto '' the same server speaks plain KPOP, and no TLS process is started" {
+	server_start $(tls_options)
+	run fetch "poll mail.kpopd.test proto KPOP auth kerberos_v5" "sslproto ''"
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	[ "$(grep -c '^Subject' "$WORLD/got")" -eq 2 ]
+	log_has 'login .*layer=none '
+	log_lacks 'kpopd-tls'
+}
+
+@test "STLS in POP3 mode: curl, with AUTH GSSAPI inside" {
+	server_start -p $(tls_options)
+	run timeout 10 curl -sS --ssl-reqd --cacert "$WORLD/tls/ca.pem" --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: pop3://mail.kpopd.test:1109/2
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	[[ $output == *"two line 3"* ]]
+	log_has 'login .*layer=tls '
+}
+
+@test "TLS from the first octet: curl's pop3s" {
+	server_start -p -T immediate $(tls_options)
+	run timeout 10 curl -sS --cacert "$WORLD/tls/ca.pem" --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: pop3s://mail.kpopd.test:1109/1
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	[[ $output == *"one line 3"* ]]
+}
+
+@test "openssl s_client -starttls pop3; after it STLS is neither listed nor obeyed, and the end is announced" {
+	server_start -p $(tls_options)
+	run s_client -starttls pop3 < <(printf '%s\r\n' CAPA STLS QUIT; sleep 1)
+	[[ $output == *"SASL GSSAPI"*"-ERR TLS has begun already"*"+OK bye"* ]] || { echo "$output"; cat "$WORLD/s_client.err"; return 1; }
+	[[ $output != *$'\nSTLS'* ]]
+	grep -q 'unexpected eof' "$WORLD/s_client.err" && return 1 || :
+}
+
+@test "old versions of TLS are refused, the new ones are not, and renegotiation is not to be had" {
+	server_start -p $(tls_options)
+	for version in -tls1 -tls1_1; do
+		run s_client -starttls pop3 -cipher 'ALL:@SECLEVEL=0' $version < <(sleep 1)
+		[ "$status" -ne 0 ]
+	done
+	log_has 'refused .*reason="TLS handshake"'
+	for version in -tls1_2 -tls1_3; do
+		run s_client -starttls pop3 $version < <(printf 'QUIT\r\n'; sleep 1)
+		[[ $output == *"+OK bye"* ]] || { echo "$version: $output"; cat "$WORLD/s_client.err"; return 1; }
+	done
+	# Without -quiet, s_client takes R for a wish to renegotiate.
+	run timeout 10 openssl s_client -starttls pop3 -tls1_2 -CAfile "$WORLD/tls/ca.pem" -connect mail.kpopd.test:1109 < <(sleep 0.5; echo R; sleep 1; echo QUIT; sleep 1)
+	[[ $output != *"+OK bye"* ]]
+}
+
+@test "what came before the handshake is never a command after it" {
+	server_start -p $(tls_options)
+	run wire 3 < <(printf 'STLS\r\nCAPA\r\nQUIT\r\n')
+	[[ $output == *"-ERR nothing may follow STLS"* && $output != *"capabilities"* ]]
+	log_has 'refused .*reason="commands in the clear behind STLS"'
+	# A moment later, when TLS is awaited already.
+	run wire 3 < <(printf 'STLS\r\n'; sleep 0.5; printf 'CAPA\r\nQUIT\r\n')
+	[[ $output == *"+OK begin TLS"* && $output != *"capabilities"* && $output != *"bye"* ]]
+	log_has 'refused .*reason="TLS handshake"'
+}
+
+@test "with -T require nobody comes in without TLS" {
+	server_start -T require $(tls_options)
+	run pop alice STAT QUIT
+	[[ $output == *"-ERR [AUTH] STLS comes first"* && $output != *"+OK 2"* ]]
+	server_stop
+	server_start -p -T require $(tls_options)
+	run wire 3 < <(printf '%s\r\n' CAPA "AUTH GSSAPI" QUIT)
+	[[ $output == *STLS*"-ERR [AUTH] STLS comes first"* && $output != *SASL* ]]
+	run fetch "poll mail.kpopd.test proto POP3 service 1109 auth gssapi"
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	[ "$(grep -c '^Subject' "$WORLD/got")" -eq 2 ]
+}
+
+@test "a certificate that does not work is logged, and TLS is not offered; once it is mended, it is" {
+	cp "$WORLD/tls/server.pem" "$WORLD/tls/tried.pem"
+	openssl genrsa -out "$WORLD/tls/other.key" 2048 2>/dev/null
+	cp "$WORLD/tls/other.key" "$WORLD/tls/tried.key"
+	server_start -p -c "$WORLD/tls/tried.pem" -K "$WORLD/tls/tried.key"
+	run wire 3 < <(printf '%s\r\n' CAPA STLS QUIT)
+	[[ $output != *$'\nSTLS'* && $output == *"-ERR no TLS here"* ]]
+	log_has 'kpopd-tls\[[0-9]+\]: failed .*the certificate.s key|key values mismatch'
+	cp "$WORLD/tls/server.key" "$WORLD/tls/tried.key"
+	run wire 3 < <(printf '%s\r\n' CAPA QUIT)
+	[[ $output == *STLS* ]]
+	rm "$WORLD/tls/tried.key"
+	run wire 3 < <(printf '%s\r\n' CAPA QUIT)
+	[[ $output != *STLS* && $output == *SASL* ]]
+}
+
+@test "a client that stalls in the handshake is cut off by the deadline, and leaves no process" {
+	server_start -p -t 2:20 $(tls_options)
+	begin=$SECONDS
+	run wire 10 < <(printf 'STLS\r\n'; sleep 0.3; printf '\x16\x03\x01\x02'; sleep 9)
+	[ $((SECONDS - begin)) -lt 12 ]
+	await 8 '! pgrep -f kpopd >/dev/null || ! pgrep -x "kpopd|kpopd-tls" >/dev/null'
+}
+
+@test "one octet at a time, and messages larger than many records, arrive whole" {
+	{ from_line; printf 'Subject: large\n\n'; seq 200000; echo; } | store alice
+	server_start -p -T immediate $(tls_options)
+	timeout 20 curl -sS --cacert "$WORLD/tls/ca.pem" --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: pop3s://mail.kpopd.test:1109/1 |
+	    tr -d '\r' | tail -n +3 | cmp - <(seq 200000)
+	run s_client -max_send_frag 512 < <(for c in C A P A; do printf $c; sleep 0.1; done; printf '\r\nQUIT\r\n'; sleep 1)
+	[[ $output == *"SASL GSSAPI"*"+OK bye"* ]]
+}
+
+@test "kpopd-tls runs as its own user in an empty directory" {
+	server_start -p $(tls_options)
+	s_client -starttls pop3 < <(sleep 3) >/dev/null 3>&- &
+	await 5 'pgrep -x kpopd-tls >/dev/null && [ "$(readlink /proc/$(pgrep -x kpopd-tls)/root)" = "$state/tls" ]'
+	pid=$(pgrep -x kpopd-tls)
+	uid=$(id -u kpopd-tls)
+	grep -Pq "^Uid:\t$uid\t$uid\t$uid\t$uid\$" "/proc/$pid/status"
+	grep -Pq '^CapEff:\t0+$' "/proc/$pid/status"
+	grep -Pq '^NoNewPrivs:\t1$' "/proc/$pid/status"
+	[ -z "$(ls -A "$state/tls")" ]
+	[ "$(stat -c '%U %a' "$state/tls")" = "root 711" ]
+	pkill -x openssl
+}
