@@ -83,6 +83,11 @@ lets_us() {
 	stops_us
 	su alice -c 'dotlockfile -u -m'
 	lets_us
+	su alice -c 'mutt_dotlock -p /var/mail/alice'
+	stops_us
+	with_locks fcntl lets_us
+	su alice -c 'mutt_dotlock -u -p /var/mail/alice'
+	lets_us
 }
 
 # while_we_remove COMMAND …: with our session stopped right after it took its locks for QUIT.
@@ -106,13 +111,16 @@ while_we_remove() {
 	pop_hear_end
 }
 
-@test "while we remove, others' locks of each kind wait for us: fcntl, dotlockfile, procmail" {
+@test "while we remove, others' locks of each kind wait for us: fcntl, dotlockfile, mutt_dotlock, procmail" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	others_wait() {
 		run perl -e 'use POSIX; open F, "+<", "/var/mail/alice"; my $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or exit 7'
 		[ "$status" -eq 7 ]
 		run dotlockfile -r 0 -l /var/mail/alice.lock
 		[ "$status" -ne 0 ]
+		run su alice -c 'mutt_dotlock -p -r 0 /var/mail/alice'
+		# "A lock by another one exists."
+		[ "$status" -eq 3 ]
 		make_message late | deliver alice 3>&- &
 		sleep 1
 		grep -q 'Subject: late' /var/mail/alice && return 1 || :
