@@ -1,0 +1,189 @@
+#!/usr/bin/env bats
+# Real mail readers rewrite the mailbox while a session is open, and sessions remove from it while a reader has it open.
+
+load helpers/all
+
+readers=(mutt bsd-mailx mail.mailutils)
+
+setup() {
+	begin_test
+	realm_login alice
+	# Of one length each, so that one message may come to lie exactly where another one was.
+	names=(m1 m2 m3 m4 m5)
+	echo "set folder=~ delete=yes quit=yes move=no wait_key=no beep=no mark_old=no sort=mailbox-order" >"$WORLD/muttrc"
+	[ -p "$WORLD/keys" ] || mkfifo "$WORLD/keys"
+	reader=
+}
+
+teardown() {
+	reader_end 2>/dev/null || true
+	end_test
+}
+
+# reader_open READER: alice starts it on her mailbox; returns when it shows it.
+reader_open() {
+	local command="$1 -n"
+	[ "$1" != mutt ] || command="TERM=xterm script -qefc 'mutt -n -F $WORLD/muttrc -f /var/mail/alice' /dev/null"
+	rm -f "$WORLD/screen"
+	su alice -c "cd; $command" <"$WORLD/keys" >"$WORLD/screen" 2>&1 3>&- &
+	reader=$!
+	exec {keys}>"$WORLD/keys"
+	if [ "$1" = mutt ]; then
+		# What is typed before the screen is there would be forgotten.
+		await 10 "grep -aq -- ---Mutt: '$WORLD/screen'" || { tail -c 500 "$WORLD/screen" >&2; return 1; }
+	else
+		reader_does '!touch ~/ready\n'
+		await 10 '[ -e /home/alice/ready ]'
+		rm /home/alice/ready
+	fi
+}
+
+reader_does() {
+	# shellcheck disable=SC2059
+	printf "$1" >&"$keys"
+}
+
+# reader_deletes READER N: not yet in the file.
+reader_deletes() {
+	if [ "$1" = mutt ]; then reader_does "$2\\nd"; else reader_does "d $2\\n"; fi
+}
+
+# It is told to rewrite the mailbox and end.
+reader_finishes() {
+	if [ "$1" = mutt ]; then reader_does q; else reader_does 'q\n'; fi
+}
+
+reader_ends() {
+	await 20 "! kill -0 $reader 2>/dev/null" || { tail -c 500 "$WORLD/screen" >&2; return 1; }
+	reader_end
+}
+
+reader_end() {
+	[ -n "$reader" ] || return 0
+	exec {keys}>&-
+	kill "$reader" 2>/dev/null || true
+	wait "$reader" 2>/dev/null || true
+	reader=
+}
+
+reader_quits() {
+	reader_finishes "$1"
+	reader_ends
+}
+
+# reader_removes READER N: all of it.
+reader_removes() {
+	reader_open "$1"
+	reader_deletes "$1" "$2"
+	reader_quits "$1"
+}
+
+# without NAME …: the mailbox on standard input without these messages.
+without() {
+	perl -e '%gone = map { $_ => 1 } @ARGV; undef $/;
+	    for (split /(?<=\n\n)(?=From )/, <STDIN>) { /^Subject: (.*)/m; print unless $gone{$1} }' "$@"
+}
+
+# subjects: of the messages in the mailbox, in one line.
+subjects() {
+	sed -n 's/^Subject: //p' /var/mail/alice | xargs
+}
+
+# is_message NAME: standard input is it, but for the fields that readers add to the header.
+is_message() {
+	diff <(grep -Ev '^(Status|X-UID|X-IMAPbase|Content-Length|Lines): ') <(make_message "$1")
+}
+
+# holds_whole NAME …: the mailbox has each of these messages once, and whole.
+holds_whole() {
+	local name
+	for name in "$@"; do
+		[ "$(grep -c "^Subject: $name\$" /var/mail/alice)" -eq 1 ]
+		perl -e 'undef $/; for (split /(?<=\n\n)(?=From )/, <STDIN>) { print substr($_, index($_, "\n") + 1, -1) if /^Subject: $ARGV[0]$/m }' \
+		    "$name" </var/mail/alice | is_message "$name"
+	done
+}
+
+# retr_or_err N NAME: the message with this name, whole, or a refusal.
+retr_or_err() {
+	pop_say "RETR $1"
+	pop_hear
+	[[ $heard != -ERR* ]] || return 0
+	[[ $heard == +OK* ]]
+	lines=()
+	while pop_hear '' && [ "$heard" != . ]; do
+		lines+=("$heard")
+	done
+	printf '%s\n' "${lines[@]}" | is_message "$2"
+}
+
+@test "a reader removes a message in mid-session: of the marked ones just those go that are still there; no other is shown" {
+	for name in "${readers[@]}"; do
+		for marks in 1 5 3 "1 5" "1 3 5" "2 3 4" "1 2 3 4 5"; do
+			mbox "${names[@]}" | store alice
+			pop_login alice
+			for mark in $marks; do pop_ask "DELE $mark"; done
+			reader_removes "$name" 3
+			[ "$(subjects)" = "m1 m2 m4 m5" ]
+			# What the reader left, without what was marked.
+			read -ra gone <<<"m${marks// / m}"
+			without "${gone[@]}" </var/mail/alice >"$WORLD/expected"
+			for i in 1 2 3 4 5; do
+				[[ " $marks " == *" $i "* ]] || retr_or_err "$i" "m$i"
+			done
+			if [[ $marks == *3* ]]; then
+				pop_ask QUIT '^-ERR some deleted messages not removed'
+			else
+				pop_ask QUIT '^\+OK bye'
+			fi
+			pop_hear_end
+			echo "$name removed 3, marked were $marks, there are: $(subjects)"
+			cmp /var/mail/alice "$WORLD/expected"
+		done
+	done
+}
+
+# bsd-mailx believes that a mailbox can only have grown, mailutils that nothing moves. Whoever removes a message while
+# they have the mailbox open makes them lose mail, be it mutt or us; only the first one's rewriting is good enough to be
+# tested, and only without new mail.
+@test "a session removes messages while a reader has the mailbox open: what the reader writes then lacks nothing that was kept" {
+	for name in mutt bsd-mailx; do
+		mbox "${names[@]}" | store alice
+		reader_open "$name"
+		reader_deletes "$name" 4
+		run pop alice "DELE 2" QUIT
+		[[ $output == *"+OK bye, 4"* ]]
+		[ "$name" != mutt ] || make_message late | deliver alice
+		reader_quits "$name"
+		echo "after $name there are: $(subjects)"
+		holds_whole m1 m3 m5
+		[ "$name" != mutt ] || holds_whole late
+		run pop alice QUIT
+		[[ ${lines[-1]} == "+OK bye"* ]]
+	done
+}
+
+@test "while a reader writes, QUIT finds the mailbox [IN-USE] and removes nothing" {
+	for name in "${readers[@]}"; do
+		mbox "${names[@]}" | store alice
+		reader_open "$name"
+		reader_deletes "$name" 4
+		pop_login alice
+		pop_ask "DELE 2"
+		pid=$(pgrep -n -x -u alice "$name")
+		strace -q -p "$pid" -o /dev/null -e trace=ftruncate -e inject=ftruncate:signal=STOP:when=1 2>/dev/null 3>&- &
+		tracer=$!
+		await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$pid/status"
+		reader_finishes "$name"
+		await 5 "grep -q '^State:[[:space:]]*[tT]' /proc/$pid/status"
+		pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
+		pop_hear_end
+		kill "$tracer"
+		wait "$tracer" 2>/dev/null || true
+		kill -CONT "$pid"
+		reader_ends
+		echo "after $name there are: $(subjects)"
+		[ "$(subjects)" = "m1 m2 m3 m5" ]
+		holds_whole m1 m2 m3 m5
+	done
+}
