@@ -143,6 +143,37 @@ retr_or_err() {
 	done
 }
 
+@test "a reader removes one of two equal messages, and that one was marked: the other one stays" {
+	for name in "${readers[@]}"; do
+		mbox m0 m1 tw tw m4 | store alice
+		# It has added its fields to all of them: lengths stay the same from now on.
+		reader_removes "$name" 1
+		pop_login alice
+		pop_ask "DELE 2"
+		reader_removes "$name" 2
+		cp /var/mail/alice "$WORLD/expected"
+		pop_ask QUIT '^-ERR some deleted messages not removed'
+		pop_hear_end
+		echo "after $name there are: $(subjects)"
+		cmp /var/mail/alice "$WORLD/expected"
+	done
+}
+
+@test "a reader removes one of two messages whose headers are equal, their bodies not: neither is taken for the other" {
+	for name in "${readers[@]}"; do
+		{ mbox m0 m1 tw; mbox tw | sed 's/line/LINE/'; mbox m4; } | store alice
+		reader_removes "$name" 1
+		pop_login alice
+		reader_removes "$name" 2
+		cp /var/mail/alice "$WORLD/expected"
+		retr_or_err 2 tw
+		pop_ask "DELE 2"
+		pop_ask QUIT '^-ERR some deleted messages not removed'
+		pop_hear_end
+		cmp /var/mail/alice "$WORLD/expected"
+	done
+}
+
 # bsd-mailx believes that a mailbox can only have grown, mailutils that nothing moves. Whoever removes a message while
 # they have the mailbox open makes them lose mail, be it mutt or us; only the first one's rewriting is good enough to be
 # tested, and only without new mail.
