@@ -39,6 +39,7 @@
 #include "wire.h"
 
 #define PIECE ((size_t)256 << 10) /* read at a time: larger is no faster */
+#define TWINS 100 /* messages with equal headers that are told apart in a mailbox that was changed */
 #define LINE_HEAD 64 /* of a line's beginning, always seen in one piece */
 #define FROM "From "
 #define FROM_SIZE (sizeof(FROM) - 1)
@@ -57,6 +58,7 @@ struct mbox {
 	off_t end;           /* of the last message */
 	struct message *list;
 	size_t count, room;
+	uint32_t *order;     /* sort_by_id's; NULL: not needed yet */
 	uint32_t *ordinal;   /* among equal ids; NULL when all differ */
 	bool ordered;        /* ordinal has been looked for */
 };
@@ -460,18 +462,19 @@ same_id(const struct mbox *m, uint32_t i, uint32_t j)
 static void
 find_ordinals(struct mbox *m)
 {
-	uint32_t *order = sort_by_id(m);
-
+	if (m->order == NULL)
+		m->order = sort_by_id(m);
 	m->ordered = true;
 	for (size_t k = 1; k < m->count; k++) {
-		if (!same_id(m, order[k], order[k - 1]))
+		uint32_t now = m->order[k], before = m->order[k - 1];
+
+		if (!same_id(m, now, before))
 			continue;
 		if (m->ordinal == NULL &&
 		    (m->ordinal = calloc(m->count, sizeof(*m->ordinal))) == NULL)
 			fatal("ordinals of %zu messages", m->count);
-		m->ordinal[order[k]] = m->ordinal[order[k - 1]] + 1;
+		m->ordinal[now] = m->ordinal[before] + 1;
 	}
-	free(order);
 }
 
 static void
@@ -521,13 +524,35 @@ is_unchanged(const struct mbox *m, const struct stat *now)
 	    store_same_time(&now->st_ctim, &m->seen.st_ctim);
 }
 
+/* How many messages of m have this id; *first is where they begin in order, which is sort_by_id's. */
+static size_t
+find_id(const struct mbox *m, const uint32_t *order, const unsigned char *id,
+    size_t *first)
+{
+	size_t low = 0, high = m->count, n = 0;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (memcmp(m->list[order[middle]].id, id, UIDL_HASH) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	*first = low;
+	while (low + n < m->count &&
+	    memcmp(m->list[order[low + n]].id, id, UIDL_HASH) == 0)
+		n++;
+	return n;
+}
+
 /*
  * Whether message i is still where it was: "From " at its place, a header that
  * gives its id, its boundary at its length. The body is not read: a removal
  * shall cost what it moves.
  */
 static bool
-is_proven(const struct mbox *m, size_t i, off_t size)
+is_in_place(const struct mbox *m, size_t i, off_t size)
 {
 	struct mbox found = { .fd = m->fd };
 	struct scan s = { .m = &found, .at = m->list[i].at, .begins = true,
@@ -550,6 +575,30 @@ is_proven(const struct mbox *m, size_t i, off_t size)
 	    memcmp(found.list[0].id, m->list[i].id, UIDL_HASH) == 0;
 	free(found.list);
 	return same && is_boundary(m->fd, end, size);
+}
+
+/*
+ * Whether message i is still where it was, and itself: of messages with equal
+ * headers one may have taken another's place, and then the last of them is not
+ * in its own. So of such a group all are in their places, or none is proven.
+ */
+static bool
+is_proven(struct mbox *m, size_t i, off_t size)
+{
+	size_t first, n;
+
+	if (!is_in_place(m, i, size))
+		return false;
+	if (m->order == NULL)
+		m->order = sort_by_id(m);
+	n = find_id(m, m->order, m->list[i].id, &first);
+	/* Asked for each of them, more would take for ever. */
+	if (n > TWINS)
+		return false;
+	for (size_t k = 0; k < n; k++)
+		if (!is_in_place(m, m->order[first + k], size))
+			return false;
+	return true;
 }
 
 /* The octets of the "From " line at this place, its end included. */
@@ -575,7 +624,7 @@ from_line(int fd, off_t at, off_t end)
 static enum drop_error
 mbox_fetch(void *box, size_t i, struct span *s)
 {
-	const struct mbox *m = box;
+	struct mbox *m = box;
 	struct stat now;
 	off_t from = m->list[i].at, to = end_of(m, i);
 
@@ -594,39 +643,18 @@ mbox_fetch(void *box, size_t i, struct span *s)
 	return DROP_OK;
 }
 
-/* How many messages of m have this id, and the last such one in *at. order is sort_by_id's. */
-static size_t
-find_id(const struct mbox *m, const uint32_t *order, const unsigned char *id,
-    size_t *at)
-{
-	size_t low = 0, high = m->count, n = 0;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (memcmp(m->list[order[middle]].id, id, UIDL_HASH) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	for (; low < m->count &&
-	     memcmp(m->list[order[low]].id, id, UIDL_HASH) == 0; low++, n++)
-		*at = order[low];
-	return n;
-}
-
 /* For messages that moved: the mailbox as it is now, read once when first needed. */
 struct relocation {
 	struct mbox now;
-	uint32_t *order, *old_order;
+	uint32_t *order;
 	bool known;
 };
 
 static enum drop_error
-relocate(const struct mbox *m, struct relocation *r, size_t i,
+relocate(struct mbox *m, struct relocation *r, size_t i,
     struct journal_range *where)
 {
-	size_t at = 0, unused = 0;
+	size_t at;
 	enum drop_error error;
 
 	if (!r->known) {
@@ -634,13 +662,15 @@ relocate(const struct mbox *m, struct relocation *r, size_t i,
 		if ((error = list_messages(&r->now)) != DROP_OK)
 			return error;
 		r->order = sort_by_id(&r->now);
-		r->old_order = sort_by_id(m);
+		if (m->order == NULL)
+			m->order = sort_by_id(m);
 		r->known = true;
 	}
 	/* Of two that look alike nobody can say which one was meant. */
-	if (find_id(m, r->old_order, m->list[i].id, &unused) != 1 ||
+	if (find_id(m, m->order, m->list[i].id, &at) != 1 ||
 	    find_id(&r->now, r->order, m->list[i].id, &at) != 1)
 		return DROP_CHANGED;
+	at = r->order[at];
 	*where = (struct journal_range){ r->now.list[at].at, end_of(&r->now, at) };
 	return DROP_OK;
 }
@@ -658,7 +688,7 @@ compare_ranges(const void *a, const void *b)
  * Returns how many; each is one message. size: of the file now.
  */
 static size_t
-find_marked(const struct mbox *m, const unsigned char *marks,
+find_marked(struct mbox *m, const unsigned char *marks,
     const struct stat *now, struct journal_range *ranges, bool *all)
 {
 	struct relocation r = { .known = false };
@@ -682,7 +712,7 @@ find_marked(const struct mbox *m, const unsigned char *marks,
 }
 
 static enum drop_error
-remove_locked(const struct mbox *m, const unsigned char *marks, size_t *removed)
+remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 {
 	struct journal_range *ranges;
 	struct stat now;
@@ -715,7 +745,7 @@ remove_locked(const struct mbox *m, const unsigned char *marks, size_t *removed)
 static enum drop_error
 mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 {
-	const struct mbox *m = box;
+	struct mbox *m = box;
 	enum drop_error error = lock(m, true);
 
 	if (error == DROP_OK) {

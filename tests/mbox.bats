@@ -210,7 +210,7 @@ opens_not() {
 @test "ten sessions at once: one gets in, the others hear [IN-USE], the mailbox is whole" {
 	mbox one two three | store alice
 	for i in $(seq 10); do
-		{ printf 'USER alice\r\nPASS x\r\nDELE 2\r\n'; sleep 1; printf 'QUIT\r\n'; } | kpopc mail.kpopd.test >"$WORLD/ten.$i" 3>&- 2>&1 &
+		{ printf 'USER alice\r\nPASS x\r\nDELE 2\r\n'; sleep 3; printf 'QUIT\r\n'; } | kpopc mail.kpopd.test >"$WORLD/ten.$i" 3>&- 2>&1 &
 	done
 	sleep 0.5
 	await 10 '! pgrep -x kpopc >/dev/null'
