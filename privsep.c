@@ -94,7 +94,8 @@ account_find_uid(uid_t uid, uid_t least, struct account *a)
 
 /*
  * A directory below at, which only root can have made or changed so far.
- * Returns it open. What stands there already must be ours: a directory, the
+ * Returns it open, or -1 when there was none and none could be made (logged).
+ * What stands there already must be ours: a directory, the
  * owner's, and nobody else's to write.
  */
 static int
@@ -104,8 +105,11 @@ make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
 	bool made = mkdirat(at, name, mode) == 0;
 	int fd;
 
-	if (!made && errno != EEXIST)
-		fatal("cannot make directory %s", name);
+	if (!made && errno != EEXIST) {
+		log_event(LOG_ERR, "failed", "what=\"making directory %s\" error=\"%s\"",
+		    name, strerror(errno));
+		return -1;
+	}
 	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -1 || fstat(fd, &st) == -1)
 		fatal("cannot open directory %s", name);
@@ -120,29 +124,35 @@ make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
 	return fd;
 }
 
-void
+bool
 privsep_make_state(const char *state, const struct account *a)
 {
 	char uid[16];
 	int top = make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int users = make_directory(top, "users", 0711, 0, 0);
+	int users = top != -1 ? make_directory(top, "users", 0711, 0, 0) : -1;
+	int own = -1;
 
 	snprintf(uid, sizeof(uid), "%u", (unsigned)a->uid);
-	close(make_directory(users, uid, 0700, a->uid, a->gid));
+	if (users != -1)
+		own = make_directory(users, uid, 0700, a->uid, a->gid);
+	close(own);
 	close(users);
 	close(top);
+	return own != -1;
 }
 
 void
 privsep_make_jail(const char *state, const char *name, const struct account *gate)
 {
 	int top = make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int jail = make_directory(top, name, 0711, 0, 0);
+	int jail = top != -1 ? make_directory(top, name, 0711, 0, 0) : -1;
 
 	/* The gate may write here and nowhere else, above all not in the jail's
 	 * root, where a later gate's libkrb5 would look for plugins. */
-	if (gate != NULL)
+	if (jail != -1 && gate != NULL)
 		close(make_directory(jail, "replay", 0700, gate->uid, gate->gid));
+	if (jail == -1)
+		exit(1);
 	close(jail);
 	close(top);
 }

@@ -52,9 +52,9 @@ const char *account_find_uid(uid_t uid, uid_t least, struct account *a);
 
 /*
  * Makes STATE/users/UID as root: 0700, the user's; and what leads to it.
- * Fatal on failure.
+ * Returns false, having logged why, when there is no place for it.
  */
-void privsep_make_state(const char *state, const struct account *a);
+bool privsep_make_state(const char *state, const struct account *a);
 
 /* Makes STATE/NAME, a jail's root (root's), and unless gate is NULL a directory replay in it (the gate's). Fatal on failure. */
 void privsep_make_jail(const char *state, const char *name, const struct account *gate);

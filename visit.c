@@ -169,16 +169,19 @@ recover(const struct visit *v, int broker)
 	    DROP_OK ? 0 : 1);
 }
 
-/* For nobody who may come in: the answer, from a process made like a session's but with the gate's rights. */
+/* For nobody who may come in now: the answer, from a process made like a session's but with the gate's rights. */
 _Noreturn static void
-refuse(const struct account *gate, const struct report *r, int64_t deadline)
+turn_away(const struct account *gate, const struct report *r, int64_t deadline, bool refused)
 {
 	static struct io io;
 
 	privsep_become(gate);
 	io_init(&io, 0, deadline);
 	io_prime(&io, r->unread, r->unread_size);
-	pop3_refuse(&io);
+	if (refused)
+		pop3_refuse(&io);
+	else
+		pop3_unavailable(&io, DROP_FAILED);
 	io_linger(&io);
 	_exit(0);
 }
@@ -251,7 +254,6 @@ visit(struct visit *v)
 	pid_t pid;
 	int channel, status;
 
-	privsep_make_state(v->o->state, &v->user);
 	v->has_broker = mailboxes_may_have_broker(&v->o->mailboxes) &&
 	    lock_needs_broker(&v->o->locks, v->path, &v->group);
 	if (!v->has_broker)
@@ -284,15 +286,16 @@ visit_admit(const struct options *o, const struct account *gate,
 		if (v.path == NULL)
 			refusal = "the mailbox' name is too long";
 	}
-	if (refusal == NULL) {
+	if (refusal == NULL && privsep_make_state(o->state, &v.user)) {
 		visit(&v);
 		return;
 	}
-	log_refusal(r, refusal);
+	if (refusal != NULL)
+		log_refusal(r, refusal);
 	if ((pid = fork()) == -1)
 		fatal("fork");
 	if (pid == 0)
-		refuse(gate, r, deadline);
+		turn_away(gate, r, deadline, refusal != NULL);
 	privsep_become(gate);
 	close(0);
 	close(1);
