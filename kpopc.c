@@ -14,6 +14,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <krb5.h>
 #include <limits.h>
 #include <netdb.h>
@@ -26,32 +27,23 @@
 #include <unistd.h>
 #include <vis.h>
 
+#include "kpopc.h"
+
 #define KPOP_PORT "1109"
+#define POP3_PORT "110"
 #define CONNECT_SECONDS 10  /* for each of the host's addresses */
-#define EXCHANGE_SECONDS 30 /* as the server's own limit */
-#define TEXT_MAX 500        /* octets of others' words in one message */
-
-enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_BROKEN = 3 };
-
-struct options {
-	const char *keytab;    /* NULL: the default ccache */
-	const char *principal; /* NULL: the keytab's first */
-	const char *service;   /* NULL: pop/HOST */
-	const char *host, *port;
-};
 
 static krb5_context context;
 
 static void
 usage(void)
 {
-	fprintf(stderr, "usage: kpopc [-V] [-k keytab [-p principal]]"
-			" [-s service] host [port]\n");
+	fprintf(stderr, "usage: kpopc [-pV] [-C authorities] [-k keytab [-u principal]]"
+			" [-s service]\n             [--tls] host [port]\n");
 	exit(EXIT_USAGE);
 }
 
-/* At most n octets of text that may come from the network, fit for a terminal. One at a time. */
-static const char *
+const char *
 printable(const char *text, size_t n)
 {
 	static char safe[4 * TEXT_MAX + 1];
@@ -183,6 +175,8 @@ port_of(const struct options *o)
 {
 	if (o->port != NULL)
 		return o->port;
+	if (o->pop3)
+		return POP3_PORT;
 	return getservbyname("kpop", "tcp") != NULL ? "kpop" : KPOP_PORT;
 }
 
@@ -287,15 +281,10 @@ too_slow(int signal_number)
 	_exit(EXIT_REFUSED);
 }
 
-/* The whole of sendauth within the limit; a trickle of octets does not extend it. */
+/* From now on to alarm(0) there is a limit; a trickle of octets does not extend it. */
 static void
-exchange(int fd, krb5_creds *creds)
+limit_time(void)
 {
-	krb5_auth_context session = NULL;
-	krb5_ap_rep_enc_part *proof = NULL;
-	krb5_error *refusal = NULL;
-	krb5_error_code problem;
-	char version[] = "KPOPV1.0";
 	sigset_t alarms;
 
 	/* The caller may have blocked it, and then there were no limit. */
@@ -304,10 +293,21 @@ exchange(int fd, krb5_creds *creds)
 	signal(SIGALRM, too_slow);
 	sigprocmask(SIG_UNBLOCK, &alarms, NULL);
 	alarm(EXCHANGE_SECONDS);
+}
+
+/* The whole of sendauth. */
+static void
+exchange(int fd, krb5_creds *creds)
+{
+	krb5_auth_context session = NULL;
+	krb5_ap_rep_enc_part *proof = NULL;
+	krb5_error *refusal = NULL;
+	krb5_error_code problem;
+	char version[] = "KPOPV1.0";
+
 	problem = krb5_sendauth(context, &session, &fd, version, creds->client,
 	    creds->server, AP_OPTS_MUTUAL_REQUIRED, NULL, creds, NULL, &refusal,
 	    &proof, NULL);
-	alarm(0);
 	if (problem == KRB5_SENDAUTH_REJECTED && refusal != NULL) {
 		print_refusal(refusal);
 		exit(EXIT_REFUSED);
@@ -445,46 +445,79 @@ open_standard(void)
 	close(fd);
 }
 
-int
-main(int argc, char **argv)
+static void
+read_options(struct options *o, int argc, char **argv)
 {
-	struct options o = { .keytab = NULL };
-	krb5_error_code problem;
-	krb5_creds *creds;
-	krb5_principal who;
-	krb5_ccache cache;
-	int c, fd;
+	static const struct option longer[] = {
+		{ "tls", no_argument, NULL, 'T' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
 
-	open_standard();
-	while ((c = getopt(argc, argv, "Vk:p:s:")) != -1) {
+	while ((c = getopt_long(argc, argv, "C:k:ps:u:V", longer, NULL)) != -1) {
 		switch (c) {
-		case 'V':
-			printf("kpopc %s\n", PACKAGE_VERSION);
-			return 0;
+		case 'C':
+			o->authorities = optarg;
+			break;
 		case 'k':
-			o.keytab = optarg;
+			o->keytab = optarg;
 			break;
 		case 'p':
-			o.principal = optarg;
+			o->pop3 = true;
 			break;
 		case 's':
-			o.service = optarg;
+			o->service = optarg;
 			break;
+		case 'u':
+			o->principal = optarg;
+			break;
+		case 'T':
+			o->tls = true;
+			break;
+		case 'V':
+			printf("kpopc %s\n", PACKAGE_VERSION);
+			exit(EXIT_DONE);
 		default:
 			usage();
 		}
 	}
 	if (argc - optind < 1 || argc - optind > 2 ||
-	    (o.principal != NULL && o.keytab == NULL))
+	    (o->principal != NULL && o->keytab == NULL))
 		usage();
-	o.host = argv[optind];
-	o.port = argv[optind + 1];
+	o->host = argv[optind];
+	o->port = argv[optind + 1];
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options o = { .keytab = NULL };
+	struct line line = { .fd = -1 };
+	krb5_error_code problem;
+	krb5_creds *creds = NULL;
+	krb5_principal who;
+	krb5_ccache cache;
+	int status;
+
+	open_standard();
+	read_options(&o, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	if ((problem = krb5_init_context(&context)) != 0)
 		give_up(problem, "Kerberos", "");
 	cache = tickets(&o, &who);
-	creds = ticket(&o, cache, who);
-	fd = connect_to(&o);
-	exchange(fd, creds);
-	return tunnel(fd);
+	if (!o.pop3)
+		creds = ticket(&o, cache, who);
+	else if ((problem = krb5_cc_get_full_name(context, cache, &o.cache)) != 0)
+		give_up(problem, "the name of the ticket cache", "");
+	line.fd = connect_to(&o);
+	limit_time();
+	if (creds != NULL)
+		exchange(line.fd, creds);
+	if (o.pop3 || o.tls)
+		line_greet(&line, &o);
+	alarm(0);
+	if (o.pop3 && !line_login(&line, &o))
+		return line_end(&line, EXIT_DONE);
+	status = tunnel(line.fd);
+	return line_end(&line, status);
 }

@@ -27,6 +27,7 @@ struct pump {
 	int client, plain_in, plain_out;
 	bool client_done, plain_done; /* have said all */
 	bool told;                    /* plain_out knows that the client has */
+	bool patient;
 	int64_t until;                /* 0: no limit yet */
 	struct pump_buffer plain, sealed;
 };
@@ -88,10 +89,12 @@ from_client(struct pump *p, const struct pump_codec *codec, void *state)
 	char data[PUMP_PIECE];
 	ssize_t n = take(p->client, data);
 
+	int result = 0;
+
 	if (n > 0)
-		return codec->open(state, data, (size_t)n, &p->plain, &p->sealed);
-	p->client_done |= n == 0;
-	return 0;
+		result = codec->open(state, data, (size_t)n, &p->plain, &p->sealed);
+	p->client_done |= n == 0 || result == PUMP_END;
+	return result == -1 ? -1 : 0;
 }
 
 /* The session says something, or has ended. */
@@ -106,7 +109,8 @@ from_session(struct pump *p, const struct pump_codec *codec, void *state)
 	if (n == -1)
 		return 0;
 	p->plain_done = true;
-	p->until = io_now() + LAST_MS;
+	if (!p->patient)
+		p->until = io_now() + LAST_MS;
 	return codec->finish(state, &p->sealed);
 }
 
@@ -169,8 +173,8 @@ turn(struct pump *p, struct pollfd fds[3], const struct pump_codec *codec, void 
 }
 
 int
-pump(int client, int plain_in, int plain_out, const struct pump_codec *codec,
-    void *state, const char *unread, size_t n)
+pump(int client, int plain_in, int plain_out, bool patient,
+    const struct pump_codec *codec, void *state, const char *unread, size_t n)
 {
 	static struct pump p;
 	struct pollfd fds[3];
@@ -180,7 +184,9 @@ pump(int client, int plain_in, int plain_out, const struct pump_codec *codec,
 	p.plain_out = plain_out;
 	if (n > 0 && codec->open(state, unread, n, &p.plain, &p.sealed) == -1)
 		return -1;
-	while (!p.plain_done || !is_empty(&p.sealed))
+	p.patient = patient;
+	while (!p.plain_done || !is_empty(&p.sealed) ||
+	    (patient && (!p.client_done || !is_empty(&p.plain))))
 		if (!await(&p, fds, codec->ready(state)) ||
 		    turn(&p, fds, codec, state) == -1) {
 			/* An alert may tell the client why. */

@@ -17,6 +17,8 @@ struct pump_buffer {
 /* Appends. Returns 0, or -1 when there is no room. */
 int pump_put(struct pump_buffer *b, const void *data, size_t n);
 
+#define PUMP_END 1 /* open's answer when the client has said all */
+
 /* What is done to the octets. All return 0, or -1 to end the connection. */
 struct pump_codec {
 	/* n octets from the client; what they mean goes to plain, an answer to them to sealed. */
@@ -33,10 +35,11 @@ struct pump_codec {
 /*
  * Pumps between the client's socket and the plain side, which is read from
  * plain_in and written to plain_out (one socket may be both), until both have
- * said all. unread: n octets, at most PUMP_PIECE, that the client has said already. Returns 0
+ * said all; the plain side's end is not the client's, which is still heard to
+ * its own only if patient. unread: n octets, at most PUMP_PIECE, that the client has said already. Returns 0
  * when both ended well, else -1.
  */
-int pump(int client, int plain_in, int plain_out, const struct pump_codec *codec,
-    void *state, const char *unread, size_t n);
+int pump(int client, int plain_in, int plain_out, bool patient,
+    const struct pump_codec *codec, void *state, const char *unread, size_t n);
 
 #endif

@@ -27,14 +27,10 @@
 #include <string.h>
 
 #include "log.h"
-#include "pump.h"
 #include "sasl.h"
-
-enum { NONE = 1, INTEGRITY = 2, CONFIDENTIALITY = 4 };
+#include "wrap.h"
 
 #define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
-/* Less room for text in a token of the client's is no use. */
-#define LEAST_PIECE 16
 
 struct sasl {
 	gss_cred_id_t cred;
@@ -43,7 +39,7 @@ struct sasl {
 	enum { NEGOTIATE, OFFER, CHOICE, FINISHED } state;
 	OM_uint32 flags;
 	unsigned layer;
-	OM_uint32 piece; /* octets of text that make a token the client takes */
+	size_t piece; /* octets of text that make a token the client takes */
 	gss_buffer_desc out;
 	char authzid[SASL_AUTHZID];
 	bool inside_tls;
@@ -126,14 +122,14 @@ more(struct sasl *s, const void **out, size_t *size)
 static unsigned
 offered(const struct sasl *s)
 {
-	unsigned layers = NONE;
+	unsigned layers = WRAP_NONE;
 
 	if (s->inside_tls)
 		return layers;
 	if ((s->flags & GSS_C_INTEG_FLAG) != 0)
-		layers |= INTEGRITY;
+		layers |= WRAP_INTEGRITY;
 	if ((s->flags & GSS_C_CONF_FLAG) != 0)
-		layers |= CONFIDENTIALITY;
+		layers |= WRAP_CONFIDENTIALITY;
 	return layers;
 }
 
@@ -144,8 +140,8 @@ offer(struct sasl *s, const void **out, size_t *size)
 	gss_buffer_desc plain = { sizeof(text), text };
 	OM_uint32 major, minor;
 
-	if (text[0] != NONE)
-		text[1] = SASL_TOKEN >> 16;
+	if (text[0] != WRAP_NONE)
+		text[1] = WRAP_TOKEN >> 16;
 	major = gss_wrap(&minor, s->context, 0, GSS_C_QOP_DEFAULT, &plain, NULL, &s->out);
 	if (GSS_ERROR(major)) {
 		complain(LOG_NOTICE, "refused", "GSSAPI offer", major, minor);
@@ -189,12 +185,10 @@ refuse(const char *reason)
 static enum sasl_result
 read_choice(struct sasl *s, const unsigned char *text, size_t n)
 {
-	OM_uint32 most, major, minor;
-
 	if (n < 4 || n - 4 >= sizeof(s->authzid))
 		return refuse("a choice of the wrong size");
 	s->layer = text[0];
-	if ((s->layer != NONE && s->layer != INTEGRITY && s->layer != CONFIDENTIALITY) ||
+	if ((s->layer != WRAP_NONE && s->layer != WRAP_INTEGRITY && s->layer != WRAP_CONFIDENTIALITY) ||
 	    (s->layer & offered(s)) == 0)
 		return refuse("a layer that was not offered");
 	if (memchr(text + 4, '\0', n - 4) != NULL)
@@ -202,14 +196,11 @@ read_choice(struct sasl *s, const unsigned char *text, size_t n)
 	memcpy(s->authzid, text + 4, n - 4);
 	s->authzid[n - 4] = '\0';
 	s->state = FINISHED;
-	if (s->layer == NONE)
+	if (s->layer == WRAP_NONE)
 		return SASL_DONE;
-	most = (OM_uint32)text[1] << 16 | (OM_uint32)text[2] << 8 | text[3];
-	major = gss_wrap_size_limit(&minor, s->context, s->layer == CONFIDENTIALITY,
-	    GSS_C_QOP_DEFAULT, most > SASL_TOKEN ? SASL_TOKEN : most, &s->piece);
-	if (GSS_ERROR(major) || s->piece < LEAST_PIECE || s->piece > most)
-		return refuse("tokens too small for the layer");
-	return SASL_DONE;
+	s->piece = wrap_piece(s->context, s->layer,
+	    (size_t)text[1] << 16 | (size_t)text[2] << 8 | text[3]);
+	return s->piece > 0 ? SASL_DONE : refuse("tokens too small for the layer");
 }
 
 static enum sasl_result
@@ -300,8 +291,8 @@ sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 	memset(peer, 0, sizeof(*peer));
 	name_enctype(s, peer->enctype);
 	peer->mutual = (s->flags & GSS_C_MUTUAL_FLAG) != 0;
-	strlcpy(peer->layer, s->layer == CONFIDENTIALITY ? "confidentiality" :
-		s->layer == INTEGRITY ? "integrity" : s->inside_tls ? "tls" : "none",
+	strlcpy(peer->layer, s->layer == WRAP_CONFIDENTIALITY ? "confidentiality" :
+		s->layer == WRAP_INTEGRITY ? "integrity" : s->inside_tls ? "tls" : "none",
 	    sizeof(peer->layer));
 	memcpy(authzid, s->authzid, SASL_AUTHZID);
 	gss_inquire_context(&minor, s->context, NULL, &service, NULL, NULL, NULL, NULL, NULL);
@@ -318,14 +309,14 @@ sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 bool
 sasl_has_layer(const struct sasl *s)
 {
-	return s->layer != NONE;
+	return s->layer != WRAP_NONE;
 }
 
 /* What goes from the gate to the relay: this, the unread octets, the context. */
 struct handover {
 	uint32_t layer, piece;
 	uint32_t unread_size;
-	char data[SASL_TOKEN + SASL_TOKEN]; /* a context with what a ticket brings */
+	char data[WRAP_TOKEN + WRAP_TOKEN]; /* a context with what a ticket brings */
 };
 
 int
@@ -342,7 +333,7 @@ sasl_hand_over(struct sasl *s, int handoff, const void *unread, size_t n)
 		return -1;
 	}
 	h.layer = s->layer;
-	h.piece = s->piece;
+	h.piece = (uint32_t)s->piece;
 	h.unread_size = (uint32_t)n;
 	memcpy(h.data, unread, n);
 	memcpy(h.data + n, token.value, token.length);
@@ -355,148 +346,11 @@ sasl_hand_over(struct sasl *s, int handoff, const void *unread, size_t n)
 	return -1;
 }
 
-/* A layer at work: see pump.h. */
-struct layer {
-	gss_ctx_id_t context;
-	bool conceals;
-	size_t piece;
-	enum { ANSWER, PLAIN, SEALED } output;
-	char line[3]; /* how the answer begins */
-	size_t line_at;
-	size_t have;  /* octets of in */
-	char in[4 + SASL_TOKEN];
-};
-
-/* One whole token: n octets behind the length. */
-static int
-open_token(struct layer *l, size_t n, struct pump_buffer *plain)
-{
-	gss_buffer_desc token = { n, l->in + 4 }, text;
-	OM_uint32 minor, major;
-	int conceals, result;
-
-	/* COMPLETE alone will do: what was replayed or is out of order says so in other bits. */
-	major = gss_unwrap(&minor, l->context, &token, &text, &conceals, NULL);
-	if (major != GSS_S_COMPLETE) {
-		complain(LOG_NOTICE, "failed", "the security layer", major, minor);
-		return -1;
-	}
-	result = l->conceals && !conceals ? -1 : pump_put(plain, text.value, text.length);
-	gss_release_buffer(&minor, &text);
-	if (result == -1)
-		log_event(LOG_NOTICE, "failed", "what=\"the security layer\" error=\"a token in the clear\"");
-	return result;
-}
-
-static int
-layer_open(void *state, const char *data, size_t n, struct pump_buffer *plain,
-    struct pump_buffer *sealed)
-{
-	struct layer *l = state;
-
-	(void)sealed;
-	while (n > 0) {
-		size_t want = 4, some;
-
-		if (l->have >= 4) {
-			const unsigned char *p = (const unsigned char *)l->in;
-
-			want += (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
-			if (want <= 4 || want > sizeof(l->in)) {
-				log_event(LOG_NOTICE, "failed", "what=\"the security layer\" "
-				    "error=\"a token of %zu octets\"", want - 4);
-				return -1;
-			}
-		}
-		some = want - l->have < n ? want - l->have : n;
-		memcpy(l->in + l->have, data, some);
-		l->have += some;
-		data += some;
-		n -= some;
-		if (l->have > 4 && l->have == want) {
-			if (open_token(l, want - 4, plain) == -1)
-				return -1;
-			l->have = 0;
-		}
-	}
-	return 0;
-}
-
-static int
-seal_piece(struct layer *l, const char *data, size_t n, struct pump_buffer *sealed)
-{
-	gss_buffer_desc text = { n, (void *)(uintptr_t)data }, token;
-	OM_uint32 minor, major;
-	unsigned char length[4];
-	int result, conceals;
-
-	major = gss_wrap(&minor, l->context, l->conceals, GSS_C_QOP_DEFAULT, &text,
-	    &conceals, &token);
-	if (major != GSS_S_COMPLETE || (l->conceals && !conceals)) {
-		complain(LOG_ERR, "failed", "the security layer", major, minor);
-		return -1;
-	}
-	for (int i = 0; i < 4; i++)
-		length[i] = (unsigned char)(token.length >> (24 - 8 * i));
-	result = pump_put(sealed, length, 4) == -1 ||
-	    pump_put(sealed, token.value, token.length) == -1 ? -1 : 0;
-	gss_release_buffer(&minor, &token);
-	return result;
-}
-
-/* The answer to AUTH, up to its end, goes as it is. Returns how many octets of data it was. */
-static size_t
-pass_answer(struct layer *l, const char *data, size_t n, struct pump_buffer *sealed)
-{
-	size_t i = 0;
-
-	while (i < n && l->output == ANSWER) {
-		if (l->line_at < sizeof(l->line))
-			l->line[l->line_at++] = data[i];
-		if (data[i++] == '\n')
-			l->output = memcmp(l->line, "+OK", 3) == 0 ? SEALED : PLAIN;
-	}
-	return pump_put(sealed, data, i) == 0 ? i : n;
-}
-
-static int
-layer_seal(void *state, const char *data, size_t n, struct pump_buffer *sealed)
-{
-	struct layer *l = state;
-	size_t at = l->output == ANSWER ? pass_answer(l, data, n, sealed) : 0;
-
-	if (l->output == PLAIN)
-		return pump_put(sealed, data + at, n - at);
-	while (at < n) {
-		size_t some = n - at < l->piece ? n - at : l->piece;
-
-		if (seal_piece(l, data + at, some, sealed) == -1)
-			return -1;
-		at += some;
-	}
-	return 0;
-}
-
-static int
-layer_finish(void *state, struct pump_buffer *sealed)
-{
-	(void)state, (void)sealed;
-	return 0;
-}
-
-static bool
-layer_ready(void *state)
-{
-	(void)state;
-	return true;
-}
-
 int
 sasl_relay(int client, int plain, int handoff)
 {
-	static const struct pump_codec codec = { layer_open, layer_seal, layer_finish, layer_ready };
 	static struct handover h;
-	static struct layer l;
+	static struct wrap w;
 	const size_t head = offsetof(struct handover, data);
 	ssize_t n = recv(handoff, &h, sizeof(h), 0);
 	gss_buffer_desc token;
@@ -506,18 +360,24 @@ sasl_relay(int client, int plain, int handoff)
 	if (n <= 0)
 		return -1;
 	if ((size_t)n < head || h.unread_size > (size_t)n - head ||
-	    h.piece < LEAST_PIECE || h.piece > SASL_TOKEN) {
+	    h.piece < WRAP_LEAST || h.piece > WRAP_TOKEN) {
 		log_event(LOG_ALERT, "fatal", "error=\"the gate's handover is not one\"");
 		return -1;
 	}
 	token.value = h.data + h.unread_size;
 	token.length = (size_t)n - head - h.unread_size;
-	major = gss_import_sec_context(&minor, &token, &l.context);
+	major = gss_import_sec_context(&minor, &token, &w.context);
 	if (GSS_ERROR(major)) {
 		complain(LOG_ERR, "failed", "taking the layer over", major, minor);
 		return -1;
 	}
-	l.conceals = h.layer == CONFIDENTIALITY;
-	l.piece = h.piece;
-	return pump(client, plain, plain, &codec, &l, h.data, h.unread_size);
+	w.conceals = h.layer == WRAP_CONFIDENTIALITY;
+	w.piece = h.piece;
+	w.output = WRAP_ANSWER;
+	if (pump(client, plain, plain, false, &wrap_codec, &w,
+		h.data, h.unread_size) == 0)
+		return 0;
+	if (w.problem != NULL)
+		complain(LOG_NOTICE, "failed", w.problem, w.major, w.minor);
+	return -1;
 }

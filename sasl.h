@@ -7,7 +7,6 @@
 
 #include "auth.h"
 
-#define SASL_TOKEN 65536 /* octets of a token, at most; RFC 4752 §3.1 allows more */
 #define SASL_AUTHZID 256 /* an authorization identity with its NUL */
 
 struct sasl;

@@ -29,6 +29,41 @@ pop3test() {
 	done
 }
 
+# dialogue KPOPC_OPTION ...: USER, PASS and commands through kpopc.
+dialogue() {
+	printf '%s\r\n' CAPA "USER alice" "PASS x" STAT "RETR 1" QUIT | kpopc -p "$@" mail.kpopd.test 1109 | tr -d '\r'
+	return "${PIPESTATUS[1]}"
+}
+
+@test "kpopc -p makes USER and PASS an AUTH GSSAPI, and everything behind it confidential" {
+	run dialogue
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	[[ $output == *USER*"+OK 2 messages"*"one line 3"*"+OK bye, 2 messages left" ]] || { echo "$output"; return 1; }
+	log_has 'login .*user=alice .*layer=confidentiality '
+}
+
+@test "kpopc -p with a keytab, for somebody else, without a ticket" {
+	realm_logout
+	run dialogue -k "$WORLD/keytabs/alice.keytab"
+	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
+	run dialogue -k "$WORLD/keytabs/bob.keytab"
+	[[ $output == *"-ERR [AUTH] this ticket does not open that mailbox"* ]] || { echo "$output"; return 1; }
+	run dialogue
+	[ "$status" -eq 1 ]
+	[[ $output == *"no tickets"* || $output == *"ticket"* ]] || { echo "$output"; return 1; }
+}
+
+@test "a large message goes through every layer octet for octet" {
+	{ from_line; printf 'Subject: large\n\n'; seq 300000; echo; } | store alice
+	printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT | kpopc -p mail.kpopd.test 1109 | tr -d '\r' | sed '1,6d' | head -n -2 | cmp - <(seq 300000)
+	for layer in "0 0" "1 56" "57 256"; do
+		# It ends with its input, whatever is still to come.
+		{ printf '%s\n' "RETR 1" QUIT; sleep 5; } 3>&- |
+		    timeout 30 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k ${layer% *} -l ${layer#* } -p 1109 -a alice mail.kpopd.test 2>&1 |
+		    tr -d '\r' | grep -x '[0-9][0-9]*' | cmp - <(seq 300000)
+	done
+}
+
 @test "passwords are refused, and CAPA says what there is" {
 	run wire 3 < <(printf '%s\r\n' CAPA "USER alice" "PASS x" "APOP alice x" QUIT)
 	[[ $output == *"SASL GSSAPI"*"-ERR [AUTH]"*"-ERR [AUTH]"*"-ERR [AUTH]"*"+OK bye"* ]]

@@ -25,7 +25,7 @@ fake_server() {
 }
 
 @test "wrong usage says so" {
-	for arguments in '' 'a b c' '-x host' '-p alice host'; do
+	for arguments in '' 'a b c' '-x host' '-u alice host'; do
 		run kpopc $arguments
 		[ "$status" -eq 2 ]
 		[[ $output == *usage:* ]]
@@ -65,7 +65,7 @@ fake_server() {
 	run klist
 	[ "$status" -ne 0 ]
 	fails 1 'not found' -k /nonexistent mail.kpopd.test
-	fails 1 'no ticket with the keytab' -k "$WORLD/keytabs/alice.keytab" -p bob mail.kpopd.test
+	fails 1 'no ticket with the keytab' -k "$WORLD/keytabs/alice.keytab" -u bob mail.kpopd.test
 }
 
 @test "a server that is not KPOP is called so" {

@@ -80,6 +80,24 @@ recorded() {
 	grep -q 'unexpected eof' "$WORLD/s_client.err" && return 1 || :
 }
 
+@test "kpopc --tls: STLS after the ticket and before AUTH, with the certificate verified and bound" {
+	for mode in "" -p; do
+		server_start $mode $(tls_options)
+		run kpopc $mode --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test 1109 < <(printf '%s\r\n' "USER alice" "PASS x" STAT "RETR 1" QUIT)
+		[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+		[[ $output == *"+OK 2 410"*"one line 3"*"+OK bye, 2 messages left"* ]] || { echo "$output"; return 1; }
+		log_has 'login .*layer=tls '
+		# Not this authority's, and not this host's name.
+		run kpopc $mode --tls mail.kpopd.test 1109 < <(printf '%s\r\n' "USER alice" "PASS x" QUIT)
+		[ "$status" -eq 1 ]
+		[[ $output == *"TLS: "*"certificate"* ]] || { echo "$output"; return 1; }
+		run kpopc $mode --tls -C "$WORLD/tls/ca.pem" -s pop/mail.kpopd.test@KPOPD.TEST 127.0.0.1 1109 < <(printf '%s\r\n' "USER alice" "PASS x" QUIT)
+		[ "$status" -eq 1 ]
+		[[ $output == *"TLS: "*mismatch* ]] || { echo "$output"; return 1; }
+		server_stop
+	done
+}
+
 @test "old versions of TLS are refused, the new ones are not, and renegotiation is not to be had" {
 	server_start -p $(tls_options)
 	for version in -tls1 -tls1_1; do

@@ -1,0 +1,149 @@
+/*
+ * TLS as a codec for pump.c.
+ *
+ * Runs in kpopd-tls, jailed, and in kpopc. The octets of the network go through
+ * OpenSSL's memory: the sockets are the pump's. The peer is not trusted;
+ * OpenSSL is.
+ */
+#include "config.h"
+
+#include <openssl/err.h>
+#include <string.h>
+
+#include "tls.h"
+
+void
+tls_remember_error(struct tls *t)
+{
+	unsigned long error = ERR_peek_last_error();
+
+	if (error != 0)
+		ERR_error_string_n(error, t->error, sizeof(t->error));
+	else if (t->error[0] == '\0')
+		strlcpy(t->error, "unexpected end", sizeof(t->error));
+	ERR_clear_error();
+}
+
+/* What OpenSSL wants to send. */
+static int
+collect(struct tls *t, struct pump_buffer *sealed)
+{
+	char data[PUMP_PIECE];
+	int n;
+
+	while ((n = BIO_read(t->out, data, sizeof(data))) > 0)
+		if (pump_put(sealed, data, (size_t)n) == -1)
+			return -1;
+	return 0;
+}
+
+/* Whether the last call's result is an error, and no mere wish for more octets. */
+static bool
+is_broken(struct tls *t, int result)
+{
+	int error = SSL_get_error(t->ssl, result);
+
+	t->closed |= error == SSL_ERROR_ZERO_RETURN;
+	if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE || t->closed)
+		return false;
+	tls_remember_error(t);
+	return true;
+}
+
+unsigned
+tls_hash_certificate(const X509 *certificate, unsigned char hash[EVP_MAX_MD_SIZE])
+{
+	/* That of the certificate's signature, but SHA-256 in place of what is weaker. */
+	const EVP_MD *digest = EVP_sha256();
+	int nid = NID_undef;
+	unsigned n = 0;
+
+	if (OBJ_find_sigid_algs(X509_get_signature_nid(certificate), &nid, NULL) == 1 &&
+	    nid != NID_undef && nid != NID_md5 && nid != NID_sha1 &&
+	    EVP_get_digestbynid(nid) != NULL)
+		digest = EVP_get_digestbynid(nid);
+	return X509_digest(certificate, digest, hash, &n) == 1 ? n : 0;
+}
+
+int
+tls_start(struct tls *t, SSL_CTX *context, bool server)
+{
+	t->ssl = SSL_new(context);
+	t->in = BIO_new(BIO_s_mem());
+	t->out = BIO_new(BIO_s_mem());
+	if (t->ssl == NULL || t->in == NULL || t->out == NULL)
+		return -1;
+	SSL_set_bio(t->ssl, t->in, t->out);
+	if (server)
+		SSL_set_accept_state(t->ssl);
+	else
+		SSL_set_connect_state(t->ssl);
+	return 0;
+}
+
+int
+tls_shake_hands(struct tls *t, struct pump_buffer *sealed)
+{
+	int result = SSL_do_handshake(t->ssl);
+	int failure = result != 1 && is_broken(t, result) ? -1 : 0;
+
+	if (result == 1) {
+		t->shaken = true;
+		if (t->greet != NULL)
+			t->greet(t);
+	}
+	/* An alert that says why is for the peer, too. */
+	return collect(t, sealed) == -1 ? -1 : failure;
+}
+
+static int
+tls_open(void *state, const char *data, size_t n, struct pump_buffer *plain,
+    struct pump_buffer *sealed)
+{
+	struct tls *t = state;
+	char text[PUMP_PIECE];
+	int got = 0, failure = 0;
+
+	if (BIO_write(t->in, data, (int)n) != (int)n ||
+	    (!t->shaken && tls_shake_hands(t, sealed) == -1))
+		return -1;
+	while (failure == 0 && t->shaken &&
+	    (got = SSL_read(t->ssl, text, sizeof(text))) > 0)
+		failure = pump_put(plain, text, (size_t)got);
+	if (failure == 0 && t->shaken && is_broken(t, got))
+		failure = -1;
+	if (collect(t, sealed) == -1 || failure == -1)
+		return -1;
+	return t->closed ? PUMP_END : 0;
+}
+
+static int
+tls_seal(void *state, const char *data, size_t n, struct pump_buffer *sealed)
+{
+	struct tls *t = state;
+
+	if (!t->shaken || SSL_write(t->ssl, data, (int)n) != (int)n) {
+		tls_remember_error(t);
+		return -1;
+	}
+	return collect(t, sealed);
+}
+
+/* close_notify, so that the peer knows that nothing was cut off. */
+static int
+tls_finish(void *state, struct pump_buffer *sealed)
+{
+	struct tls *t = state;
+
+	if (t->shaken)
+		SSL_shutdown(t->ssl);
+	return collect(t, sealed);
+}
+
+static bool
+tls_ready(void *state)
+{
+	return ((const struct tls *)state)->shaken;
+}
+
+const struct pump_codec tls_codec = { tls_open, tls_seal, tls_finish, tls_ready };

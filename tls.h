@@ -1,0 +1,35 @@
+/* TLS as a codec for pump.c: see tls.c. */
+#ifndef TLS_H
+#define TLS_H
+
+#include <openssl/ssl.h>
+
+#include "pump.h"
+
+struct tls {
+	SSL *ssl;
+	BIO *in, *out;
+	bool shaken;          /* the handshake is over */
+	bool closed;          /* the peer has said close_notify */
+	char error[256];      /* OpenSSL's words, once something has failed */
+	void (*greet)(struct tls *t); /* when the handshake is over; may be NULL */
+};
+
+extern const struct pump_codec tls_codec; /* its state is a struct tls */
+
+/* Sets up a connection, the server's or the client's end of it. Returns 0, or -1 without memory. */
+int tls_start(struct tls *t, SSL_CTX *context, bool server);
+
+/* The handshake's next step with what has come so far; what it says goes to sealed. Returns 0 or -1. */
+int tls_shake_hands(struct tls *t, struct pump_buffer *sealed);
+
+/*
+ * The hash of a certificate that binds an inner authentication to it
+ * (tls-server-end-point, RFC 5929 §4.1). Returns its size; 0: none.
+ */
+unsigned tls_hash_certificate(const X509 *certificate, unsigned char hash[EVP_MAX_MD_SIZE]);
+
+/* Keeps OpenSSL's last words in t->error. */
+void tls_remember_error(struct tls *t);
+
+#endif
