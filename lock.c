@@ -158,22 +158,25 @@ touch_dotlock(const char *path)
 		    "error=\"%s\"", strerror(errno));
 }
 
-/* Answers one verb with 0 or an errno, as one octet. Returns whether the lock is held now. */
-static bool
-obey(int channel, const char *path, char verb, bool held)
+/* Answers one verb with 0 or an errno, as one octet. Returns 0, or -1 when there was no answering. */
+static int
+obey(int channel, const char *path, char verb, bool *held)
 {
 	unsigned char answer = 0;
+	ssize_t n;
 
-	if (verb == 'L' && !held) {
-		held = make_dotlock(path) == 0;
-		answer = held ? 0 : (unsigned char)errno;
-	} else if (verb == 'U' && held) {
+	if (verb == 'L' && !*held) {
+		*held = make_dotlock(path) == 0;
+		answer = *held ? 0 : (unsigned char)errno;
+	} else if (verb == 'U' && *held) {
 		remove_dotlock(path);
-		held = false;
+		*held = false;
 	} else
 		answer = EINVAL;
-	send(channel, &answer, 1, MSG_NOSIGNAL);
-	return held;
+	do
+		n = send(channel, &answer, 1, MSG_NOSIGNAL);
+	while (n == -1 && errno == EINTR);
+	return n == 1 ? 0 : -1;
 }
 
 void
@@ -192,9 +195,9 @@ lock_broker(int channel, const char *path)
 		if (ready == 0 || (ready == -1 && errno == EINTR))
 			continue;
 		n = recv(channel, verb, sizeof(verb), MSG_DONTWAIT);
-		if (n != 1)
+		/* The channel's end is an answer; without any the session would wait for ever. */
+		if (n != 1 || obey(channel, path, verb[0], &held) == -1)
 			break;
-		held = obey(channel, path, verb[0], held);
 	}
 	if (held)
 		remove_dotlock(path);
