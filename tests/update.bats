@@ -165,32 +165,6 @@ killed_at() {
 	killed_quit together "$@"
 }
 
-@test "an error at each step: an honest answer, and after the next login all or nothing is removed" {
-	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
-	for call in fsync renameat pwrite64 copy_file_range ftruncate unlinkat; do
-		for n in 1 2 3 4; do
-			mbox one two three four five | store alice
-			pop_login alice
-			pop_ask "DELE 2"
-			strace -q -p "$(child_pid)" -o /dev/null -e "inject=$call:error=EIO:when=$n" 2>/dev/null 3>&- &
-			await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(child_pid)/status"
-			pop_ask QUIT '^(\+OK bye, 4|-ERR \[SYS/TEMP\])'
-			answer=$heard
-			pop_hear_end
-			case $answer in
-			+OK*) spool_is alice one three four five ;;
-			*nothing*) spool_is alice one two three four five ;;
-			*) # The broker has it finished at once.
-			   await 5 '! pgrep -x kpopd >/dev/null'
-			   spool_is alice one three four five ;;
-			esac
-			run pop alice QUIT
-			[[ $output == *"+OK bye"* ]]
-			no_journal
-		done
-	done
-}
-
 @test "a mailbox rewritten by another program between the kill and the login is served as it is, the journal kept" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	no_broker

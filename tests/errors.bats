@@ -1,0 +1,306 @@
+#!/usr/bin/env bats
+# Each system call of QUIT and of a login fails once, with each error: the answer is true, and no kept message is touched.
+
+load helpers/all
+load helpers/points
+
+setup() {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	begin_test
+	realm_login alice
+	uid=$(id -u alice)
+	points=0 bad=0
+}
+
+teardown() {
+	pkill -KILL -x strace || :
+	rm -f /home/alice/.k5login
+	[ ! -e "$WORLD/fcntl-only" ] || { rm "$WORLD/fcntl-only"; server_stop; server_start; }
+	end_test
+}
+
+# errors_of CALL: how this call is to fail. Not a short read or write: an injected count is a lie about octets that
+# nobody moved. Short writes come from a file size limit (full.bats); "nothing copied" is no lie.
+errors_of() {
+	case $1 in
+	exit_group | getpid | geteuid | alarm | restart_syscall | rt_* | clock_nanosleep) ;;
+	mmap | munmap | mremap | mprotect | brk) echo ENOMEM ;;
+	getrandom) echo EINTR EAGAIN ENOSYS ;;
+	wait4) echo EINTR ;;
+	poll) echo EINTR EAGAIN ENOMEM ;;
+	sendto | recvfrom | shutdown) echo EIO EINTR EAGAIN ENOMEM EPIPE ;;
+	close) echo EIO EINTR ENOSPC EDQUOT ;;
+	*) echo EIO ENOSPC EDQUOT EINTR ENOMEM EAGAIN ESTALE EROFS ;;
+	esac
+}
+
+# plan TRACE: "CALL N HOW" for each call in it up to the answer; the short form takes each seventh, which comes by
+# each call and each error.
+plan() {
+	local call rest n error k=0
+	local -A seen=()
+	while IFS='(' read -r call rest; do
+		[[ $call =~ ^[a-z0-9_]+$ ]] || continue
+		n=$((${seen[$call]-0} + 1)) seen[$call]=$n
+		for error in $(errors_of "$call"); do
+			if long || ((k % 7 == 0)); then echo "$call $n error=$error"; fi
+			k=$((k + 1))
+		done
+		[ "$call" != copy_file_range ] || { echo "$call $n retval=0"; echo "$call $n error=EXDEV"; }
+		# What comes behind the answer to the client depends on who is faster.
+		[ "$call,${rest%%,*}" != sendto,0 ] || break
+	done <"$1"
+}
+
+# injection 'CALL N HOW': strace's options for it.
+injection() {
+	local call n how
+	read -r call n how <<<"$1"
+	# What is to fail in all points has to be traced, too.
+	printf '%s ' -e "trace=$call,copy_file_range" -e "inject=$call:$how:when=$n"
+}
+
+# was_injected CALL
+was_injected() {
+	grep -q "^$1(.*(INJECTED)" "$WORLD/trace" || { echo "the call was not reached"; return 1; }
+}
+
+# quit_with WHO STRACE-OPTION …: a QUIT of the scene with faults in WHO, $session or $monitor.
+quit_with() {
+	refill "$WORLD/before"
+	session_opens "${deletions[@]}" || return
+	faults "${!1}" "${@:2}" || return
+	pop_say QUIT
+	answer && session_ends
+}
+
+# quit_point WHO 'CALL N HOW' STRACE-OPTION …
+quit_point() {
+	# liblockfile leaves its temporary file when it cannot look at it.
+	[ "$1" = session ] || rm -f /var/mail/.lk*
+	{ quit_with "$1" $(injection "$2") "${@:3}" && was_injected "${2%% *}" && is_true "$heard"; } || { mop_up; return 1; }
+}
+
+# sweep_quit SCENE WHO STRACE-OPTION …: first it is seen which calls there are; the options hold in all points.
+sweep_quit() {
+	local point
+	scene "$1"
+	quit_with "$2" "${@:3}"
+	[[ $heard == "+OK bye, $left messages left" ]]
+	plan "$WORLD/trace" >"$WORLD/plan"
+	while read -r point <&4; do
+		# The dotlock is made, liblockfile cannot see that it is, and ten seconds are waited for it to go.
+		[[ $2,$point != "monitor,lstat 2 "* ]] || long || continue
+		count_point quit_point "$2" "$point" "${@:3}"
+	done 4<"$WORLD/plan"
+}
+
+# login_stands: alice's session waits for the content of her .k5login, nothing of the mailbox touched yet. $session is it.
+login_stands() {
+	local fifo=/home/alice/.k5login
+	[ -p $fifo ] || { su alice -c "mkfifo $fifo" || return; }
+	# Open for both, or this would wait for the session.
+	exec {k5login}<>$fifo
+	pop_open
+	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"
+	pop_hear '^\+OK' && pop_hear '^\+OK' && monitor=$(monitor_pid) || return
+	soon 5 'session=$(pgrep -n -x kpopd -P "$monitor") && reads_fifo "$session" '$fifo
+}
+
+# reads_fifo PID FIFO: it has opened it and sleeps.
+reads_fifo() {
+	local fd status
+	for fd in /proc/"$1"/fd/*; do
+		if [ "$fd" -ef "$2" ]; then
+			read -r _ _ status _ <"/proc/$1/stat" && [ "$status" = S ]
+			return
+		fi
+	done 2>/dev/null
+	return 1
+}
+
+# login_with STRACE-OPTION …: a login with faults, into $heard, and QUIT if it was let in, which is then in $bye.
+login_with() {
+	local n
+	bye=
+	login_stands && faults "$session" "$@" || return
+	echo alice@KPOPD.TEST >&"$k5login"
+	exec {k5login}>&-
+	answer || return
+	if [[ $heard == +OK* ]]; then
+		n=$heard
+		pop_say QUIT
+		answer || return
+		bye=$heard heard=$n
+	fi
+	session_ends
+	rm -f /home/alice/.k5login
+}
+
+# login_is_true: they saw all messages, or none; the mailbox is $1 afterwards, and after another login $2.
+login_is_true() {
+	case $heard in
+	"+OK $count messages") [ "$bye" = "+OK bye, $count messages left" ] || [ -z "$bye" ] || { wrong "$heard $bye"; return 1; } ;;
+	"-ERR [SYS/TEMP] the mailbox cannot be opened now" | "-ERR [SYS/PERM] the mailbox cannot be opened" | \
+	"-ERR [IN-USE] another program has locked the mailbox" | \
+	"-ERR [AUTH] this ticket does not open that mailbox" | "") ;;
+	*) wrong "$heard"; return 1 ;;
+	esac
+	[ "$(last_login)" = "$count" ] && is_now "$1" || { wrong "$heard"; return 1; }
+	nothing_else
+}
+
+# login_point 'CALL N HOW'
+login_point() {
+	{ refill "$WORLD/before" && login_with $(injection "$1") && was_injected "${1%% *}" &&
+	    { is_now "$WORLD/before" || { wrong "$heard"; false; }; } &&
+	    login_is_true "$WORLD/before"; } || { rm -f /home/alice/.k5login; mop_up; return 1; }
+}
+
+# unfinished: a removal as a crash has left it.
+unfinished() {
+	cat "$WORLD/broken" >"$(spool alice)"
+	cp -p "$WORLD/journal" "$state/users/$uid/j"
+}
+
+# recovery_point 'CALL N HOW'
+recovery_point() {
+	{ unfinished && login_with $(injection "$1") && was_injected "${1%% *}" &&
+	    login_is_true "$WORLD/after"; } || { rm -f /home/alice/.k5login; mop_up; return 1; }
+}
+
+# fcntl_only: a server whose sessions lock by themselves, so that their monitors can be stopped.
+fcntl_only() {
+	touch "$WORLD/fcntl-only"
+	server_stop
+	server_start -l fcntl
+}
+
+# fsync_fails N: a QUIT whose Nth fsync fails; what the session left is seen before anybody else has worked on it.
+fsync_fails() {
+	scene mixed
+	refill "$WORLD/before"
+	session_opens "${deletions[@]}"
+	kill -STOP "$monitor"
+	faults "$session" -e "inject=fsync:error=EIO:when=$1"
+	pop_say QUIT
+	answer
+	# The monitor, stopped, does not reap the session.
+	soon 5 "grep -q '^State:.*Z' /proc/$session/status"
+	seen=$(sed -n '/INJECTED/,$p' "$WORLD/trace")
+	left_behind=$(ls -A "$state/users/$uid" | tr '\n' ' ')
+}
+
+# then_killed: the monitor is killed, too; the next login finds all in order.
+then_killed() {
+	kill -KILL "$monitor"
+	session_ends
+	[ "$(last_login)" = "$1" ]
+	nothing_else
+}
+
+@test "fsync of the journal fails: nothing is removed, there is no journal" {
+	fcntl_only
+	fsync_fails 1
+	[ "$heard" = "-ERR [SYS/TEMP] nothing removed" ]
+	[ "$left_behind" = "session yield " ]
+	is_now "$WORLD/before"
+	then_killed 6
+	is_now "$WORLD/before"
+}
+
+@test "a later fsync fails: the session stops there, the journal stays, nothing is cut, the next login removes the rest" {
+	fcntl_only
+	for n in 2 3 4 5; do
+		fsync_fails $n
+		[ "$heard" = "-ERR [SYS/TEMP] the next login will finish the removal" ]
+		grep -E '^(pwrite64|copy_file_range|ftruncate|renameat|unlinkat|fsync)\(' <<<"$(tail -n +2 <<<"$seen")" && return 1 || :
+		size=$(stat -c %s /var/mail/alice)
+		case $n in
+		2 | 3) [ "$left_behind" = "j session yield " ] ;;
+		4 | 5) [ "$left_behind" = "j.cut session yield " ] ;;
+		esac
+		case $n in
+		2) is_now "$WORLD/before" ;;
+		3 | 4) [ "$size" -eq "$(stat -c %s "$WORLD/before")" ] ;;
+		5) is_now "$WORLD/after" ;;
+		esac
+		then_killed 4
+		is_now "$WORLD/after"
+	done
+}
+
+@test "fsync of a mailbox that was emptied fails: the answer is no +OK, the mailbox is empty" {
+	scene all
+	refill "$WORLD/before"
+	session_opens "${deletions[@]}"
+	faults "$session" -e inject=fsync:error=EIO:when=1
+	pop_say QUIT
+	answer
+	session_ends
+	[ "$heard" = "-ERR [SYS/TEMP] the next login will finish the removal" ]
+	[ ! -s /var/mail/alice ]
+	[ "$(last_login)" = 0 ]
+	nothing_else
+}
+
+@test "an error in each system call of a login" {
+	scene mixed
+	count=${#names[@]}
+	refill "$WORLD/before"
+	login_with
+	[ "$heard" = "+OK $count messages" ]
+	plan "$WORLD/trace" >"$WORLD/plan"
+	while read -r point <&4; do
+		count_point login_point "$point"
+	done 4<"$WORLD/plan"
+	points_are_good "errors of a login" 20
+}
+
+@test "an error in each system call of a login that has a removal to finish" {
+	scene mixed
+	count=$left
+	# Killed at the fsync of the mailbox, the monitor with it.
+	fcntl_only
+	refill "$WORLD/before"
+	session_opens "${deletions[@]}"
+	kill -STOP "$monitor"
+	faults "$session" -e inject=fsync:signal=KILL:when=3
+	pop_say QUIT
+	answer
+	soon 5 "grep -q '^State:.*Z' /proc/$session/status"
+	kill -KILL "$monitor"
+	session_ends
+	cp -p "$state/users/$uid/j" "$WORLD/journal"
+	cp /var/mail/alice "$WORLD/broken"
+	server_stop
+	server_start
+	rm "$WORLD/fcntl-only"
+	login_with
+	[ "$heard" = "+OK $count messages" ]
+	is_now "$WORLD/after"
+	plan "$WORLD/trace" >"$WORLD/plan"
+	while read -r point <&4; do
+		count_point recovery_point "$point"
+	done 4<"$WORLD/plan"
+	points_are_good "errors of a recovery" 40
+}
+
+@test "an error in each system call of QUIT" {
+	sweep_quit mixed session
+	if long; then
+		sweep_quit tail session
+		sweep_quit all session
+	fi
+	points_are_good "errors of QUIT" 50
+}
+
+@test "an error in each system call of QUIT where files cannot be copied in the kernel" {
+	sweep_quit mixed session -e inject=copy_file_range:error=EXDEV
+	points_are_good "errors of QUIT without copy_file_range" 50
+}
+
+@test "an error in each system call of the broker while QUIT locks and unlocks" {
+	sweep_quit mixed monitor
+	points_are_good "errors of the broker" 10
+}

@@ -1,0 +1,147 @@
+# One point of a sweep: a session in one go, faults put into it, and whether its answer was true. Loaded by the sweeps.
+
+# Nothing is ever written here: reading it with a time limit is a sleep that forks nothing.
+exec {tick}<> <(:)
+
+# soon SECONDS 'COMMAND': as await, but looks every 5 ms; a sweep waits thousands of times.
+soon() {
+	local until=$((SECONDS + $1 + 1))
+	until eval "$2"; do
+		((SECONDS < until)) || { echo "waited $1 s in vain for: $2" >&2; return 1; }
+		read -r -t 0.005 -u "$tick" || :
+	done
+}
+
+# session_opens COMMAND …: alice's session up to the answers to these, all said at once. Its processes are $session and $monitor.
+session_opens() {
+	local n
+	pop_open
+	printf '%s\r\n' "USER alice" "PASS x" "$@" >&"$pop_out"
+	for ((n = $# + 3; n > 0; n--)); do pop_hear '^\+OK' || return; done
+	monitor=$(monitor_pid) && session=$(pgrep -n -x kpopd -P "$monitor")
+}
+
+# faults PID STRACE-OPTION …: strace stands on PID when this returns; what it sees goes to $WORLD/trace.
+faults() {
+	local line
+	exec {traced}< <(exec strace -p "$1" -o "$WORLD/trace" "${@:2}" 2>&1 3>&-)
+	IFS= read -r -t 5 line <&"$traced" && [[ $line == *attached* ]] || { echo "strace says: $line" >&2; return 1; }
+}
+
+# answer: the next line into $heard, or "" when the connection ends without one.
+answer() {
+	local status=0
+	IFS= read -r -t "${pop_patience:-15}" heard <&"$pop_in" || status=$?
+	heard=${heard%$'\r'}
+	[ "$status" -lt 128 ] || { echo "no answer and no end" >&2; return 1; }
+}
+
+# session_ends: the connection's end has come, and all processes that it had end.
+session_ends() {
+	local rest status=0 line
+	IFS= read -r -t 15 rest <&"$pop_in" || status=$?
+	exec {pop_in}<&- {pop_out}>&-
+	[ "$status" -ne 0 ] || { echo "expected the end, heard: $rest" >&2; return 1; }
+	[ "$status" -lt 128 ] || { echo "the connection does not end" >&2; return 1; }
+	soon 15 "! kill -0 $monitor 2>/dev/null" || return
+	if [ -n "${traced-}" ]; then
+		while IFS= read -r -t 5 line <&"$traced"; do :; done
+		exec {traced}<&-
+		traced=
+	fi
+}
+
+# last_login: what a session without marks is told: "N" messages, or the -ERR. Nothing of it is traced.
+last_login() {
+	pop alice QUIT | sed -n -e 's/^+OK \([0-9]*\) messages$/\1/p' -e '/^-ERR/p'
+}
+
+# refill FILE: this becomes the content of the spool, keeping the file if there is one.
+refill() {
+	[ -e "$(spool alice)" ] || store alice </dev/null
+	cat "$1" >"$(spool alice)"
+}
+
+# nothing_else: of the session nothing is left but its lock file, and of the locks none.
+nothing_else() {
+	no_journal || return 1
+	[ "$(ls -A /var/mail | grep -v '^\.lk')" = alice ] || { ls -lA /var/mail; return 1; }
+}
+
+# scene NAME: what is in the mailbox ($WORLD/before), what is deleted, and what stays ($WORLD/after, $left messages).
+names=(one two three four five six)
+scene() {
+	local i
+	case $1 in
+	mixed) marked=(2 4) ;;
+	first) marked=(1) ;;
+	tail) marked=(5 6) ;;
+	all) marked=(1 2 3 4 5 6) ;;
+	esac
+	messages "$WORLD/before"
+	messages "$WORLD/after" "${marked[@]}"
+	left=$((${#names[@]} - ${#marked[@]}))
+	deletions=("${marked[@]/#/DELE }")
+}
+
+# messages FILE NUMBER …: the mailbox without these, into FILE.
+messages() {
+	local i stay=()
+	for i in "${!names[@]}"; do
+		[[ " ${*:2} " == *" $((i + 1)) "* ]] || stay+=("${names[i]}")
+	done
+	mbox "${stay[@]}" >"$1"
+}
+
+is_now() {
+	cmp -s "$1" "$(spool alice)"
+}
+
+# is_part: some of the marked messages are gone, all others are there.
+is_part() {
+	local subset i gone
+	for ((subset = 0; subset < 1 << ${#marked[@]}; subset++)); do
+		gone=()
+		for i in "${!marked[@]}"; do ((subset >> i & 1)) && gone+=("${marked[i]}"); done
+		messages "$WORLD/part" "${gone[@]}"
+		! is_now "$WORLD/part" || return 0
+	done
+	return 1
+}
+
+# is_true ANSWER: what QUIT said is what is so, at once or after one login where it said so; and nothing else is left.
+is_true() {
+	local count
+	case $1 in
+	"+OK bye, $left messages left") is_now "$WORLD/after" || { wrong "$1"; return 1; } ;;
+	"-ERR [SYS/TEMP] nothing removed" | "-ERR [SYS/PERM] nothing removed" | \
+	"-ERR [IN-USE] the mailbox is locked, nothing removed")
+		is_now "$WORLD/before" || { wrong "$1"; return 1; } ;;
+	"-ERR some deleted messages not removed" | "-ERR [SYS/TEMP] the next login will finish the removal" | "") ;;
+	*) wrong "$1"; return 1 ;;
+	esac
+	count=$(last_login)
+	case $1 in
+	*"next login"*) is_now "$WORLD/after" ;;
+	*some*) is_part ;;
+	"") is_now "$WORLD/before" || is_now "$WORLD/after" ;;
+	+OK*) is_now "$WORLD/after" ;;
+	*) is_now "$WORLD/before" ;;
+	esac || { wrong "$1, and a login"; return 1; }
+	[ "$count" = "$(grep -c '^From ' "$(spool alice)")" ] || { wrong "$count at the next login"; return 1; }
+	nothing_else
+}
+
+wrong() {
+	echo "not so: ${1:-no answer}"
+	diff "$WORLD/before" "$(spool alice)"
+	log_lines | tail -n 5
+}
+
+# mop_up: after a bad point, so that the next one is not bad for its sake.
+mop_up() {
+	pkill -KILL -x kpopc || :
+	pkill -KILL -x strace || :
+	soon 5 '! pgrep -x kpopd >/dev/null' || pkill -KILL -x kpopd || :
+	rm -rf "${state:?}/users/$uid"/[!s]* "$(spool alice)".*
+}
