@@ -119,6 +119,29 @@ dotlock_name(const char *path, char *name)
 	return -1;
 }
 
+/*
+ * Makes a lock with no number in it, which needs no space: on a full disk a
+ * mailbox that could not be locked could not be emptied either. It is valid
+ * for five minutes from when it was touched last. Returns 0, or -1 with errno.
+ */
+static int
+make_empty_dotlock(const char *name)
+{
+	int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+	if (fd != -1) {
+		close(fd);
+		return 0;
+	}
+	if (errno == EEXIST) {
+		/* A stale one makes room for the next try. */
+		if (lockfile_check(name, L_PID) == -1)
+			unlink(name);
+		errno = EAGAIN;
+	}
+	return -1;
+}
+
 /* Makes PATH.lock with our number in it, or takes a stale one's place. Returns 0, or -1 with errno. */
 static int
 make_dotlock(const char *path)
@@ -134,7 +157,7 @@ make_dotlock(const char *path)
 		errno = EAGAIN;
 		return -1;
 	default:
-		return -1;
+		return errno == ENOSPC || errno == EDQUOT ? make_empty_dotlock(name) : -1;
 	}
 }
 
