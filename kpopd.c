@@ -72,16 +72,17 @@ clean_process(void)
 static void
 clean_environment(void)
 {
-	static const char *const kept[] = { "KRB5_CONFIG", "KRB5_KTNAME", "TZ" };
-	char *values[3];
+	static const char *const kept[] = { "KRB5_CONFIG", "KRB5_KTNAME", "TZ" SANITIZER_VARIABLES };
+	enum { KEPT = sizeof(kept) / sizeof(kept[0]) };
+	char *values[KEPT];
 
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < KEPT; i++) {
 		values[i] = getenv(kept[i]);
 		if (values[i] != NULL && (values[i] = strdup(values[i])) == NULL)
 			fatal("strdup");
 	}
 	clearenv();
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < KEPT; i++)
 		if (values[i] != NULL && setenv(kept[i], values[i], 1) == -1)
 			fatal("setenv");
 	if (setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1) == -1)

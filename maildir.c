@@ -120,11 +120,10 @@ has_control(const char *name)
 	return false;
 }
 
+/* Room for one more entry with a name of n octets. */
 static void
-add(struct listing *l, const char *name, int directory)
+make_room(struct listing *l, size_t n)
 {
-	size_t n = strlen(name) + 1;
-
 	if (l->count == l->list_room) {
 		l->list_room = l->list_room == 0 ? 64 : l->list_room * 2;
 		l->list = reallocarray(l->list, l->list_room, sizeof(*l->list));
@@ -135,6 +134,14 @@ add(struct listing *l, const char *name, int directory)
 	}
 	if (l->list == NULL || l->names == NULL)
 		fatal("list of %zu messages", l->list_room);
+}
+
+static void
+add(struct listing *l, const char *name, int directory)
+{
+	size_t n = strlen(name) + 1;
+
+	make_room(l, n);
 	memcpy(l->names + l->used, name, n);
 	l->list[l->count++] = (struct entry){ .name = l->used,
 		.unique = strcspn(name, ":"), .directory = directory };
@@ -220,6 +227,7 @@ list_names(const struct maildir *m, struct listing *l)
 {
 	struct timespec now;
 
+	make_room(l, 1);
 	look(m, l->seen);
 	for (int tries = 0; tries < TRIES; tries++) {
 		l->count = l->used = l->skipped = 0;
@@ -291,7 +299,7 @@ locate(struct maildir *m, const struct message *one, const struct listing **l)
 	if (is_there(m, *l, e, one))
 		return e;
 	*l = &m->now;
-	for (int fresh = 0; fresh < 2; fresh++) {
+	for (int fresh = (*l)->list == NULL; fresh < 2; fresh++) {
 		if (fresh == 1 && list_names(m, &m->now) != DROP_OK) {
 			errno = EIO;
 			return NULL;

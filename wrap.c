@@ -52,6 +52,15 @@ open_token(struct wrap *w, size_t n, struct pump_buffer *plain)
 	return result;
 }
 
+/* The octets of the token whose length stands at the beginning of in. */
+static size_t
+token_size(const struct wrap *w)
+{
+	const unsigned char *p = (const unsigned char *)w->in;
+
+	return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+}
+
 static int
 wrap_open(void *state, const char *data, size_t n, struct pump_buffer *plain,
     struct pump_buffer *sealed)
@@ -60,20 +69,15 @@ wrap_open(void *state, const char *data, size_t n, struct pump_buffer *plain,
 
 	(void)sealed;
 	while (n > 0) {
-		size_t want = 4, some;
+		size_t want = w->have < 4 ? 4 : 4 + token_size(w);
+		size_t some = want - w->have < n ? want - w->have : n;
 
-		if (w->have >= 4) {
-			const unsigned char *p = (const unsigned char *)w->in;
-
-			want += (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
-			if (want <= 4 || want > sizeof(w->in))
-				return failed(w, "a token of no possible size", 0, 0);
-		}
-		some = want - w->have < n ? want - w->have : n;
 		memcpy(w->in + w->have, data, some);
 		w->have += some;
 		data += some;
 		n -= some;
+		if (w->have == 4 && (token_size(w) == 0 || token_size(w) > WRAP_TOKEN))
+			return failed(w, "a token of no possible size", 0, 0);
 		if (w->have > 4 && w->have == want) {
 			if (open_token(w, want - 4, plain) == -1)
 				return -1;

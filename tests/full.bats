@@ -1,206 +1,331 @@
 #!/usr/bin/env bats
-# A full file system, a quota and a limit on file sizes: an honest answer, nothing lost, and the mailbox can still be emptied.
+# No space, no inodes, no quota, no larger file: the answer is true, nothing is lost, and a full mailbox can still be emptied.
 
 load helpers/all
+load helpers/points
+
+# 8 KiB each: the first message has 40 KiB behind it.
+body_lines=560
+small=$WORLD/small
 
 setup() {
 	begin_test
 	realm_login alice
 	uid=$(id -u alice)
-	names=(one two three four five six)
-	large_mbox "${names[@]}" >"$WORLD/old"
-	large_mbox two four five six >"$WORLD/new"
-	large_mbox one two three four five >"$WORLD/tail"
+	points=0 bad=0 mounted=()
+	mkdir -p "$small" && mkdir -p -m 711 "$state/users"
+	: >"$WORLD/answers"
 }
 
 teardown() {
-	umount "$state/users" 2>/dev/null || true
-	umount "$WORLD/small" 2>/dev/null || true
-	grep -q 'small' "$WORLD/xinetd.conf" && { server_stop; server_start; }
-	end_test
-}
-
-# Seven KiB a message: 28 KiB stay behind the first that goes.
-large_mbox() {
-	local name
-	for name in "$@"; do
-		from_line
-		make_message "$name" 500
-		echo
+	local at status=0
+	end_test || status=1
+	for at in "${mounted[@]}"; do
+		umount "$at" || { umount -l "$at"; status=1; }
 	done
+	rm -f "$WORLD/image"
+	return $status
 }
 
-# small KIND OPTIONS: a file system of 8 MiB for the journals, $state/users, of the kind and mounted with options.
-small() {
-	mkdir -p "$state/users"
+# disk KIND [OPTIONS]: a new small file system, with room for state and spool. A loop device goes by itself with its mount.
+disk() {
 	if [ "$1" = tmpfs ]; then
-		mount -t tmpfs -o "size=8m,mode=711${2:+,$2}" small "$state/users"
+		mount -t tmpfs -o "mode=755,size=1m${2:+,$2}" small "$small"
 	else
-		rm -f "$WORLD/small.image"
-		truncate -s 8M "$WORLD/small.image"
-		mkfs.ext4 -q -m 0 ${ext4_options-} "$WORLD/small.image"
-		mount -o "loop${2:+,$2}" "$WORLD/small.image" "$state/users" || return 1
-		chmod 711 "$state/users"
+		[ -e /dev/loop-control ] || skip "no loop devices"
+		truncate -s 8M "$WORLD/image"
+		mkfs.ext4 -q -m 0 -b 1024 ${2-} "$WORLD/image"
+		mount -o loop "$WORLD/image" "$small"
 	fi
+	mounted=("$small")
+	mkdir -m 711 "$small/users"
+	mkdir "$small/mail"
+	chgrp mail "$small/mail"
+	chmod 2775 "$small/mail"
 }
 
-# leave KIB: so much stays free for alice.
+# on_it state|spool|both|nothing: what of the users' is to be on the small file system. The gate's part of the state is not:
+# a replay cache that cannot be written refuses everybody.
+on_it() {
+	case $1 in state | both) put_there "$small/users" "$state/users" ;; esac
+	case $1 in spool | both) put_there "$small/mail" /var/mail ;; esac
+	mbox one | store alice
+	pop alice QUIT
+}
+
+put_there() {
+	mount --bind "$1" "$2"
+	mounted=("$2" "${mounted[@]}")
+}
+
+free_kib() {
+	local free unit
+	read -r free unit < <(stat -f -c '%a %S' "$small")
+	kib=$((free * unit / 1024))
+}
+
+# leave N: so many KiB are free, exactly.
 leave() {
-	rm -f "$state/users/filler"
-	local free
-	free=$(df -k --output=avail "$state/users" | tail -n 1)
-	[ "$free" -le "$1" ] || fallocate -l "$(((free - $1) * 1024))" "$state/users/filler"
-	free=$(df -k --output=avail "$state/users" | tail -n 1)
-	[ "$free" -le "$1" ] || head -c "$(((free - $1) * 1024))" /dev/zero >>"$state/users/filler"
+	local size
+	sync -f "$small"
+	for _ in 1 2 3 4 5 6; do
+		free_kib
+		[ "$kib" -ne "$1" ] || return 0
+		size=$(stat -c %s "$small/filler" 2>/dev/null) || size=0
+		if [ "$kib" -gt "$1" ]; then
+			fallocate -l $((size + (kib - $1) * 1024)) "$small/filler"
+		else
+			truncate -s $((size - ($1 - kib) * 1024)) "$small/filler"
+		fi
+	done
+	echo "cannot leave $1 KiB, only $kib" >&2
+	return 1
 }
 
-# spool_same NAME: the spool is this file of $WORLD.
-spool_same() {
-	cmp "$spool" "$WORLD/$1"
+# leave_inodes: none is free.
+leave_inodes() {
+	local i=0
+	mkdir -p "$small/inodes"
+	while : >"$small/inodes/$((i++))"; do :; done 2>/dev/null
+	[ "$(stat -f -c %d "$small")" -eq 0 ]
 }
 
-reset_spool() {
-	rm -f "$state/users/filler"
-	cat "$WORLD/old" >"$spool"
+make_room() {
+	rm -rf "${small:?}/filler" "$small/inodes"
 }
 
-# One amount of free space: a removal from the middle, then of the last message, then of all.
+# quit_at FULL …: a QUIT of the scene, and before it the file system is made as full as the command says.
+quit_at() {
+	make_room
+	refill "$WORLD/before"
+	session_opens "${deletions[@]}" && "$@" || return
+	pop_say QUIT
+	answer && session_ends || return
+	echo "$heard" >>"$WORLD/answers"
+}
+
+# true_point SCENE COMMAND …: what the command does before QUIT lasts until the next login, too.
+true_point() {
+	scene "$1"
+	{ quit_at "${@:2}" && is_true "$heard"; } || { mop_up; return 1; }
+}
+
+# full_point SCENE COMMAND …: as true_point, and what needs no space is not refused.
 full_point() {
-	reset_spool
-	leave "$1"
-	run pop alice "DELE 1" "DELE 3" QUIT
-	case ${lines[-1]} in
-	"+OK bye, 4 messages left") spool_same new && no_journal || return 1 ;;
-	"-ERR [SYS/TEMP] nothing removed") refused=$((refused + 1)); spool_same old && no_journal || return 1 ;;
-	*) echo "$output"; return 1 ;;
+	true_point "$@" || return
+	case $1 in
+	tail | all) [[ $heard == "+OK bye, $left "* ]] || { wrong "$heard"; return 1; } ;;
 	esac
-	reset_spool
-	leave "$1"
-	run pop alice "DELE 6" QUIT
-	[ "${lines[-1]}" = "+OK bye, 5 messages left" ] && spool_same tail && no_journal || { echo "$output"; return 1; }
-	run pop alice "DELE 1" "DELE 2" "DELE 3" "DELE 4" "DELE 5" QUIT
-	[ "${lines[-1]}" = "+OK bye, 0 messages left" ] && [ ! -s "$spool" ] && no_journal || { echo "$output"; return 1; }
 }
 
-# sweep: every KiB from nothing to more than enough, or a spread of them. Some have to fail and some to succeed.
+# steps MOST: the KiB that the sweep leaves.
+steps() {
+	if long; then seq 0 "$1"; else echo 0 1 $(($1 / 2)) 44 "$1"; fi
+}
+
+# sweep WHAT: each scene at each number of KiB; some of them have to be too few, and some enough.
 sweep() {
-	local free some="0 1 3 4 5 8 16 27 28 29 31 32 33 36 40 48 64"
-	local refusals="$WORLD/refusals"
-	long && some=$(seq 0 64)
-	pop alice QUIT >/dev/null
-	rm -f "$refusals"
-	for free in $some; do
-		count_point full_point_counted "$free"
+	local n which
+	for n in $(steps 56); do
+		# A tmpfs has pages.
+		[ "$(stat -f -c %S "$small")" -le 1024 ] || ((n % 4 == 0)) || continue
+		for which in first mixed tail all; do
+			count_point full_point $which leave "$n"
+		done
 	done
-	[ -s "$refusals" ] && [ "$(wc -l <"$refusals")" -lt "$points" ]
+	make_room
+	! grep -v '^+OK bye\|^-ERR \[SYS/TEMP\] nothing removed' "$WORLD/answers" || return 1
+	grep -q '^+OK bye, 5 ' "$WORLD/answers"
+	points_are_good "$1" 16
 }
 
-full_point_counted() {
-	refused=0
-	full_point "$1" || return 1
-	[ "$refused" -eq 0 ] || echo "$1" >>"$WORLD/refusals"
+@test "the state directory on a full ext4: nothing is removed or all of it, the tail and all always can be" {
+	disk ext4
+	on_it state
+	sweep "state on ext4"
+	grep -q '^-ERR' "$WORLD/answers"
 }
 
-@test "journals on a full ext4 and a full tmpfs" {
-	store alice <"$WORLD/old"
-	spool=/var/mail/alice
+@test "the same, state and spool on one file system" {
+	disk ext4
+	on_it both
+	sweep "state and spool on ext4"
+	grep -q '^-ERR' "$WORLD/answers"
+}
+
+@test "the same, only the spool on a full file system" {
+	disk ext4
+	on_it spool
+	sweep "spool on ext4"
+}
+
+@test "the same on a tmpfs" {
+	disk tmpfs
+	on_it both
+	sweep "state and spool on tmpfs"
+	grep -q '^-ERR' "$WORLD/answers"
+}
+
+@test "a lock of another program on a full spool is respected; a stale one is not" {
+	disk ext4
+	on_it spool
+	leave 0
+	: >/var/mail/alice.lock
+	pop_patience=15 pop_open
+	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"
+	pop_hear && pop_hear && pop_patience=15 pop_hear '^-ERR \[IN-USE\]'
+	pop_hear_end
+	[ -e /var/mail/alice.lock ]
+	touch -d '-6 minutes' /var/mail/alice.lock
+	[ "$(last_login)" = 1 ]
+	[ ! -e /var/mail/alice.lock ]
+}
+
+@test "no inode for the journal: nothing is removed, but the tail and all can be" {
 	for kind in ext4 tmpfs; do
-		small $kind || skip "no loop devices here"
-		sweep
-		umount "$state/users"
+		[ $kind = tmpfs ] && disk tmpfs nr_inodes=32 || disk ext4 '-N 32'
+		on_it state
+		for which in first mixed tail all; do
+			count_point full_point $which leave_inodes
+		done
+		make_room
+		umount "$state/users" "$small"
+		mounted=()
 	done
-	points_are_good "journals on a full file system" 30
+	[ "$(sort "$WORLD/answers" | uniq -c | tr -s ' ' | tr '\n' ,)" = " 2 +OK bye, 0 messages left, 2 +OK bye, 4 messages left, 4 -ERR [SYS/TEMP] nothing removed," ]
+	points_are_good "no inodes" 8
 }
 
-@test "journals and the spool itself on one full file system" {
-	for kind in ext4 tmpfs; do
-		small $kind || skip "no loop devices here"
-		mkdir -p "$WORLD/small"
-		mount --bind "$state/users" "$WORLD/small"
-		mkdir "$WORLD/small/mail"
-		chown alice "$WORLD/small/mail"
-		spool=$WORLD/small/mail/alice
-		cp "$WORLD/old" "$spool"
-		chown alice "$spool"
-		server_stop
-		server_start -l fcntl -m "mbox:$WORLD/small/mail/%u"
-		sweep
-		umount "$WORLD/small" "$state/users"
-	done
-	points_are_good "journals and spool on a full file system" 30
+@test "no inode in the spool: it cannot be locked, nothing is removed; with one again all is well" {
+	disk tmpfs nr_inodes=32
+	on_it spool
+	scene first
+	quit_at leave_inodes
+	[ "$heard" = "-ERR [SYS/TEMP] nothing removed" ]
+	is_now "$WORLD/before"
+	[[ $(last_login) == "-ERR [SYS/TEMP]"* ]]
+	make_room
+	is_true "$heard"
 }
 
-@test "no inode left: for the journal, for a new user" {
-	store alice <"$WORLD/old"
-	spool=/var/mail/alice
-	small tmpfs nr_inodes=6
-	pop alice QUIT
-	for i in 1 2 3 4 5 6; do
-		: >"$state/users/full.$i" || break
-	done 2>/dev/null
-	run pop alice "DELE 1" QUIT
-	[ "${lines[-1]}" = "-ERR [SYS/TEMP] nothing removed" ]
-	spool_same old
-	no_journal
-	KRB5CCNAME=FILE:$WORLD/bob.cc kinit -k -t "$WORLD/keytabs/bob.keytab" bob
-	KRB5CCNAME=FILE:$WORLD/bob.cc run pop bob STAT QUIT
-	[[ ${lines[-1]} == "-ERR [SYS/TEMP]"* ]] || { echo "$output"; return 1; }
+@test "no space for a user's first login: a clear answer, nothing lost" {
+	disk tmpfs nr_inodes=32
+	mbox one | store alice
+	put_there "$small/users" "$state/users"
+	leave_inodes
+	run pop alice QUIT
+	[ "${lines[-1]}" = "-ERR [SYS/TEMP] the mailbox cannot be opened now" ]
 	log_has 'No space left'
-	run pop alice "DELE 1" "DELE 2" "DELE 3" "DELE 4" "DELE 5" "DELE 6" QUIT
-	[ "${lines[-1]}" = "+OK bye, 0 messages left" ]
+	# The directory is there, but its lock file cannot be.
+	make_room
+	mkdir -m 700 "$state/users/$uid"
+	chown alice: "$state/users/$uid"
+	leave_inodes
+	run pop alice QUIT
+	[ "${lines[-1]}" = "-ERR [SYS/TEMP] the mailbox cannot be opened now" ]
+	make_room
+	[ "$(last_login)" = 1 ]
+	spool_is alice one
 }
 
-# A file system on which $state/users has a quota: ext4's for users where the kernel knows them, else btrfs' for
-# subvolumes. 16 KiB more may be written than there is now.
-quota() {
-	ext4_options="-O quota" small ext4 usrquota 2>/dev/null && {
-		pop alice QUIT
-		setquota -u alice 0 16 0 0 "$state/users"
-		return
-	}
-	rm -f "$WORLD/small.image"
-	truncate -s 128M "$WORLD/small.image"
-	mkfs.btrfs -q "$WORLD/small.image"
-	mkdir -p "$WORLD/small" "$state/users"
-	mount -o loop "$WORLD/small.image" "$WORLD/small" || return 1
-	btrfs -q subvolume create "$WORLD/small/users"
-	chmod 711 "$WORLD/small/users"
-	btrfs -q quota enable "$WORLD/small"
-	mount --bind "$WORLD/small/users" "$state/users"
-	pop alice QUIT
-	sync -f "$WORLD/small"
-	btrfs -q qgroup limit $(($(btrfs qgroup show -r --raw "$WORLD/small/users" | awk '/^0\// { n = $2 } END { print n }') + 16384)) "$WORLD/small/users"
-}
-
-@test "at her quota: nothing is removed but the last ones, and all" {
-	store alice <"$WORLD/old"
-	spool=/var/mail/alice
-	quota || skip "this kernel has no quota, neither ext4's nor btrfs'"
-	run pop alice "DELE 1" QUIT
-	[ "${lines[-1]}" = "-ERR [SYS/TEMP] nothing removed" ] || { echo "$output"; return 1; }
-	log_has 'Disk quota exceeded'
-	spool_same old
-	no_journal
-	run pop alice "DELE 6" QUIT
-	[ "${lines[-1]}" = "+OK bye, 5 messages left" ]
-	spool_same tail
-	run pop alice "DELE 1" "DELE 2" "DELE 3" "DELE 4" "DELE 5" QUIT
-	[ "${lines[-1]}" = "+OK bye, 0 messages left" ]
-	[ ! -s "$spool" ]
-}
-
-@test "a limit on the size of files: nothing is removed but what needs no larger one" {
-	store alice <"$WORLD/old"
-	spool=/var/mail/alice
+@test "no space for the gate: a clear answer, nothing lost" {
+	mbox one | store alice
 	server_stop
-	(ulimit -f 20 && server_start)
-	run pop alice "DELE 1" QUIT
-	[ "${lines[-1]}" = "-ERR [SYS/TEMP] nothing removed" ] || { echo "$output"; return 1; }
-	spool_same old
-	no_journal
-	log_has 'File too large'
-	run pop alice "DELE 1" "DELE 2" "DELE 3" "DELE 4" "DELE 5" "DELE 6" QUIT
-	[ "${lines[-1]}" = "+OK bye, 0 messages left" ]
-	server_stop
+	disk tmpfs
+	put_there "$small" "$state"
 	server_start
+	leave 0
+	run pop alice QUIT
+	[ "$output" = "kpopc: the server refused the ticket: No space left on device" ]
+	log_has 'refused .*No space left'
+	make_room
+	[ "$(last_login)" = 1 ]
+	spool_is alice one
+}
+
+# grant N: alice's quota is so many KiB above what she has.
+grant() {
+	local used
+	sync -f "$small"
+	used=$(repquota -u -v "$small" | awk '$1 == "alice" { print $3 }') && [ -n "$used" ] || return
+	setquota -u alice 0 $((used + $1)) 0 0 "$small"
+}
+
+@test "a user at her quota: nothing is removed or all of it, the tail and all always can be" {
+	[ -e /dev/loop-control ] || skip "no loop devices"
+	truncate -s 8M "$WORLD/image"
+	mkfs.ext4 -q -m 0 -b 1024 -O quota -E quotatype=usrquota "$WORLD/image"
+	mount -o loop,usrquota "$WORLD/image" "$small" 2>"$WORLD/mount" || skip "this kernel mounts no ext4 with quota"
+	umount "$small"
+	disk ext4 '-O quota -E quotatype=usrquota'
+	on_it state
+	for n in $(steps 56); do
+		for which in first mixed tail all; do
+			count_point full_point $which grant "$n"
+		done
+	done
+	setquota -u alice 0 0 0 0 "$small"
+	grep -q '^-ERR' "$WORLD/answers"
+	points_are_good "quota" 16
+}
+
+# writes_fail ERROR: no octet can be written into any file.
+writes_fail() {
+	faults "$session" -e "inject=copy_file_range,pwrite64:error=$1"
+}
+
+# btrfs has quotas of its own where the kernel lacks those of users.
+@test "a subvolume at its quota: nothing is removed, the tail and all can be" {
+	[ -e /dev/loop-control ] || skip "no loop devices"
+	truncate -s 128M "$WORLD/image"
+	mkfs.btrfs -q "$WORLD/image"
+	mount -o loop "$WORLD/image" "$small" || skip "this kernel mounts no btrfs"
+	mounted=("$small")
+	btrfs -q subvolume create "$small/users"
+	chmod 711 "$small/users"
+	btrfs -q quota enable "$small"
+	on_it state
+	sync -f "$small"
+	used=$(btrfs qgroup show -r --raw "$small/users" | awk '/^0\// { n = $2 } END { print n }')
+	btrfs -q qgroup limit $((used + 16384)) "$small/users"
+	for which in first mixed tail all; do
+		count_point full_point $which :
+	done
+	log_has 'Disk quota exceeded'
+	[ "$(grep -c '^-ERR \[SYS/TEMP\] nothing removed' "$WORLD/answers")" -eq 2 ]
+	points_are_good "quota of a subvolume" 4
+}
+
+@test "no octet can be written, for want of space, quota or a disk that works: nothing is removed, but all can be" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	on_it nothing
+	for error in ENOSPC EDQUOT EIO; do
+		for which in first mixed tail all; do
+			count_point full_point $which writes_fail $error
+		done
+	done
+	[ "$(grep -c '^-ERR' "$WORLD/answers")" -eq 6 ]
+	points_are_good "no octet written" 12
+}
+
+# limit N: the session's files may have so many octets, and no more: what goes further is a short write, then EFBIG.
+limit() {
+	# As the user: root need not have CAP_SYS_RESOURCE.
+	setpriv --reuid=alice --regid=alice --clear-groups prlimit --pid "$session" --fsize="$1"
+}
+
+@test "a limit of the file size at any place of journal and mailbox: a true answer" {
+	on_it nothing
+	scene first
+	most=$(($(stat -c %s "$WORLD/before") + 8192))
+	step=$((most / 6))
+	if long; then step=509; fi
+	for n in $(seq 0 $step $most) 4095 4096 4097; do
+		for which in first mixed tail all; do
+			count_point true_point $which limit "$n"
+		done
+	done
+	grep -q '^-ERR.*nothing removed' "$WORLD/answers"
+	grep -q '^-ERR.*next login' "$WORLD/answers"
+	points_are_good "file size limits" 30
 }

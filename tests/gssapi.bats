@@ -64,6 +64,82 @@ dialogue() {
 	done
 }
 
+gsstalk() {
+	timeout 20 "$KPOPD_BUILD/tests/gsstalk" "$@"
+}
+
+@test "tokens that are broken, repeated, left out, too long or in the clear end the session, and nothing is removed" {
+	for layer in 2 4; do
+		for how in flip replay short zero huge large clear skip none; do
+			# The integrity layer has nothing to hide; a repeated QUIT comes too late.
+			[[ $layer$how != 2clear && $how != replay ]] || continue
+			run gsstalk $layer 65536 $how
+			[[ $output == *"+OK 2 messages"*"+OK message 1 deleted"* && $output != *bye* ]] || { echo "$layer $how: $output"; return 1; }
+			log_has 'logout .*reason=lost .*deleted=0'
+			[ "$how" = short ] || log_has 'failed .*what="a token '
+			await 5 '! pgrep -x kpopd >/dev/null'
+			spool_is alice one two
+			log_mark
+		done
+	done
+}
+
+@test "a wish for a layer that is none, and tokens too small to use, are refused" {
+	for wish in "0 0" "3 65536" "8 65536" "4 10" "2 0"; do
+		run gsstalk $wish well
+		[ "$status" -eq 1 ]
+		[[ $output == *"-ERR [AUTH] not authenticated"* ]] || { echo "$wish: $output"; return 1; }
+	done
+	log_has 'refused .*reason="GSSAPI: a layer that was not offered"'
+	log_has 'refused .*reason="GSSAPI: tokens too small for the layer"'
+	spool_is alice one two
+}
+
+@test "no token is larger than the client takes" {
+	{ mbox one; from_line; printf 'Subject: large\n\n'; seq 30000; echo; } >"$WORLD/large.mbox"
+	for most in 100 1024 5000 65535; do
+		for layer in 2 4; do
+			store alice <"$WORLD/large.mbox"
+			gsstalk $layer $most well >"$WORLD/out"
+			[ "$(sed -n 's/^largest token: //p' "$WORLD/out")" -le $most ]
+			tr -d '\r' <"$WORLD/out" | grep -x '[0-9][0-9]*' | cmp - <(seq 30000)
+			grep -q '+OK bye, 1' "$WORLD/out"
+		done
+	done
+}
+
+@test "an AUTH that was recorded is refused when it comes again" {
+	rm -f "$WORLD/recorded"
+	socat -r "$WORLD/recorded" TCP-LISTEN:2113,reuseaddr TCP:127.0.0.1:1109 3>&- 2>/dev/null &
+	await 5 'ss -Hltn sport = 2113 | grep -q .'
+	run timeout 10 curl -sS --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: --connect-to mail.kpopd.test:110:127.0.0.1:2113 pop3://mail.kpopd.test:110/1
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	run wire 5 <"$WORLD/recorded"
+	[[ $output == *"-ERR [AUTH] not authenticated"* && $output != *"+OK 2 messages"* ]]
+	log_has 'refused .*reason="GSSAPI" error="Request is a replay"'
+}
+
+@test "the service's key is in the gate, and not in the relay, the session or the monitor" {
+	exec {quiet}<> <(:)
+	"$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 <&"$quiet" >/dev/null 2>&1 3>&- &
+	client=$!
+	await 5 '[ -n "$(jailed_in gate)" ]'
+	sleep 0.2
+	holds_key "$(jailed_in gate)"
+	kill $client
+	await 5 '! pgrep -x kpopd >/dev/null'
+	{ printf '%s\n' STAT; sleep 3; } 3>&- | timeout 10 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k 57 -l 256 -p 1109 -a alice mail.kpopd.test >/dev/null 2>&1 3>&- &
+	log_has 'login .*layer=confidentiality'
+	relay=$(jailed_in relay)
+	grep -Pq '^CapEff:\t0+$' "/proc/$relay/status"
+	grep -Pq "^Uid:\t$(id -u kpopd)\t" "/proc/$relay/status"
+	[ "$(pgrep -x kpopd | wc -l)" -eq 3 ]
+	for pid in $(pgrep -x kpopd); do
+		holds_none "$pid"
+	done
+	exec {quiet}>&-
+}
+
 @test "passwords are refused, and CAPA says what there is" {
 	run wire 3 < <(printf '%s\r\n' CAPA "USER alice" "PASS x" "APOP alice x" QUIT)
 	[[ $output == *"SASL GSSAPI"*"-ERR [AUTH]"*"-ERR [AUTH]"*"-ERR [AUTH]"*"+OK bye"* ]]

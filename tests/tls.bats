@@ -171,6 +171,23 @@ recorded() {
 	[[ $output == *"SASL GSSAPI"*"+OK bye"* ]]
 }
 
+@test "the TLS key is in kpopd-tls, the service's in the gate; neither has the other's, and the session has none" {
+	server_start $(tls_options)
+	"$KPOPD_BUILD/kpopc" --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test < <(sleep 4; printf "%s\r\n" "USER alice" "PASS x"; sleep 4) >/dev/null 2>&1 3>&- &
+	await 5 '[ -n "$(jailed_in tls)" ]'
+	sleep 0.3
+	tls=$(jailed_in tls) gate=$(jailed_in gate)
+	holds_key "$tls" tls_key_bytes
+	holds_none "$tls"
+	holds_key "$gate"
+	holds_none "$gate" tls_key_bytes
+	log_has 'login .*layer=tls'
+	for pid in $(pgrep -x kpopd); do
+		holds_none "$pid"
+		holds_none "$pid" tls_key_bytes
+	done
+}
+
 @test "kpopd-tls runs as its own user in an empty directory" {
 	server_start -p $(tls_options)
 	s_client -starttls pop3 < <(sleep 3) >/dev/null 3>&- &
@@ -180,7 +197,7 @@ recorded() {
 	grep -Pq "^Uid:\t$uid\t$uid\t$uid\t$uid\$" "/proc/$pid/status"
 	grep -Pq '^CapEff:\t0+$' "/proc/$pid/status"
 	grep -Pq '^NoNewPrivs:\t1$' "/proc/$pid/status"
-	[ -z "$(ls -A "$state/tls")" ]
+	[ -n "${SANITIZER-}" ] || [ -z "$(ls -A "$state/tls")" ]
 	[ "$(stat -c '%U %a' "$state/tls")" = "root 711" ]
 	pkill -x openssl
 }

@@ -36,11 +36,12 @@ answer() {
 	[ "$status" -lt 128 ] || { echo "no answer and no end" >&2; return 1; }
 }
 
-# session_ends: the connection's end has come, and all processes that it had end.
+# session_ends: the connection's end comes, and that of all its processes.
 session_ends() {
 	local rest status=0 line
 	IFS= read -r -t 15 rest <&"$pop_in" || status=$?
 	exec {pop_in}<&- {pop_out}>&-
+	pop_pid=
 	[ "$status" -ne 0 ] || { echo "expected the end, heard: $rest" >&2; return 1; }
 	[ "$status" -lt 128 ] || { echo "the connection does not end" >&2; return 1; }
 	soon 15 "! kill -0 $monitor 2>/dev/null" || return
@@ -84,13 +85,15 @@ scene() {
 	deletions=("${marked[@]/#/DELE }")
 }
 
-# messages FILE NUMBER …: the mailbox without these, into FILE.
+# messages FILE NUMBER …: the mailbox without these, into FILE. Each has $body_lines lines.
 messages() {
-	local i stay=()
+	local i
 	for i in "${!names[@]}"; do
-		[[ " ${*:2} " == *" $((i + 1)) "* ]] || stay+=("${names[i]}")
-	done
-	mbox "${stay[@]}" >"$1"
+		[[ " ${*:2} " != *" $((i + 1)) "* ]] || continue
+		from_line
+		make_message "${names[i]}" "${body_lines-}"
+		echo
+	done >"$1"
 }
 
 is_now() {
@@ -134,7 +137,7 @@ is_true() {
 
 wrong() {
 	echo "not so: ${1:-no answer}"
-	diff "$WORLD/before" "$(spool alice)"
+	diff "$WORLD/before" "$(spool alice)" | head -n 20
 	log_lines | tail -n 5
 }
 

@@ -40,10 +40,12 @@ server_start() {
 # Starts xinetd with the configuration that stands there.
 xinetd_run() {
 	if [ -n "${SANITIZER-}" ]; then
-		# The gate's reports are written inside its jail.
-		mkdir -p "$state/gate/run/sanitizer"
-		chmod 711 "$state" "$state/gate"
-		chmod 1777 "$state/gate/run/sanitizer"
+		# Reports are written inside the jails.
+		for jail in gate tls relay; do
+			mkdir -p "$state/$jail/run/sanitizer"
+			chmod 711 "$state" "$state/$jail"
+			chmod 1777 "$state/$jail/run/sanitizer"
+		done
 	fi
 	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" 3>&- >/dev/null 2>&1 &
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
@@ -105,7 +107,7 @@ end_test() {
 # What ASan and UBSan found, outside the gate's jail and in it, fails the test that did it.
 no_reports() {
 	local reports
-	reports=$(ls /run/sanitizer/* "$state"/gate/run/sanitizer/* 2>/dev/null) || true
+	reports=$(ls /run/sanitizer/* "$state"/*/run/sanitizer/* 2>/dev/null) || true
 	[ -n "$reports" ] || return 0
 	cat $reports >&2
 	rm -f $reports

@@ -111,12 +111,13 @@ begin(struct maildrop *drop)
 	CHECK(drop_begin(drop, format->where) == DROP_OK);
 }
 
-/* The first count messages, none of them seen. */
+/* The first count messages, none of them seen. Earlier sessions are over: a process that serves one closes nothing. */
 static struct model
 fresh(int count)
 {
 	struct model m = { .seen = { false } };
 
+	closefrom(top + 1);
 	for (int i = 0; i < count; i++)
 		m.there[i] = true;
 	format->show(&(struct model){ .seen = { false } });

@@ -1,0 +1,236 @@
+/*
+ * A client for AUTH GSSAPI that can break every rule of the security layer.
+ * Runs as the caller, with the default ccache, against 127.0.0.1:1109.
+ *
+ *	gsstalk LAYER MOST HOW [USER]
+ *
+ * LAYER: 1, 2 or 4. MOST: the largest token it says it takes. HOW: "well", or
+ * what is done to the token of a second command behind a good DELE 1: flip,
+ * replay, short, zero, huge, large, clear, skip, none. Prints what the server
+ * says, and the size of its largest token; exit status 0 when it was
+ * authenticated and the connection came to its end.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+
+#include <netinet/in.h>
+
+#include <arpa/inet.h>
+#include <gssapi/gssapi.h>
+#include <gssapi/gssapi_krb5.h>
+#include <resolv.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MOST 100000
+
+static int fd;
+static gss_ctx_id_t context;
+static unsigned layer;
+static size_t largest;
+
+_Noreturn static void
+stop(const char *why)
+{
+	fprintf(stderr, "gsstalk: %s\n", why);
+	exit(1);
+}
+
+static void
+put(const void *p, size_t n)
+{
+	if (send(fd, p, n, MSG_NOSIGNAL) != (ssize_t)n)
+		stop("cannot send");
+}
+
+static int
+get(void *p, size_t n)
+{
+	for (size_t at = 0; at < n;) {
+		ssize_t got = read(fd, (char *)p + at, n - at);
+
+		if (got <= 0)
+			return -1;
+		at += (size_t)got;
+	}
+	return 0;
+}
+
+static void
+get_line(char *line)
+{
+	size_t n = 0;
+
+	do
+		if (n == MOST || get(line + n, 1) == -1)
+			stop("no line");
+	while (line[n++] != '\n');
+	line[n] = '\0';
+}
+
+/* Says a token, hears the next (NULL: says nothing, and none is awaited). Returns its size, or -1 and the line when it is none. */
+static int
+trade(const void *token, size_t n, unsigned char *next, char *line)
+{
+	static char text[MOST];
+
+	if (next != NULL) {
+		b64_ntop(token, n, text, sizeof(text));
+		strcat(text, "\r\n");
+		put(text, strlen(text));
+	}
+	get_line(line);
+	return next != NULL && strncmp(line, "+ ", 2) == 0 ? b64_pton(line + 2, next, MOST) : -1;
+}
+
+static void
+authenticate(size_t most, const char *user)
+{
+	static unsigned char token[MOST];
+	static char line[MOST + 1];
+	char name[] = "pop@mail.kpopd.test";
+	gss_buffer_desc text = { sizeof(name) - 1, name }, in = { 0, token }, out;
+	gss_name_t service;
+	OM_uint32 major, minor;
+	unsigned char choice[300] = { (unsigned char)layer, (unsigned char)(most >> 16),
+		(unsigned char)(most >> 8), (unsigned char)most };
+	int n;
+
+	get_line(line);
+	put("AUTH GSSAPI\r\n", 13);
+	trade(NULL, 0, NULL, line);
+	gss_import_name(&minor, &text, GSS_C_NT_HOSTBASED_SERVICE, &service);
+	do {
+		major = gss_init_sec_context(&minor, GSS_C_NO_CREDENTIAL, &context, service,
+		    (gss_OID)gss_mech_krb5, GSS_C_MUTUAL_FLAG | GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG |
+			GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG, 0, GSS_C_NO_CHANNEL_BINDINGS,
+		    &in, NULL, &out, NULL, NULL);
+		if (GSS_ERROR(major))
+			stop("gss_init_sec_context");
+		n = trade(out.value, out.length, token, line);
+		in.length = n > 0 ? (size_t)n : 0;
+	} while ((major & GSS_S_CONTINUE_NEEDED) != 0);
+	/* The offer is not looked at, but it counts. */
+	if (gss_unwrap(&minor, context, &in, &out, NULL, NULL) != GSS_S_COMPLETE)
+		stop("the offer");
+	strcpy((char *)choice + 4, user);
+	text = (gss_buffer_desc){ 4 + strlen(user), choice };
+	gss_wrap(&minor, context, 0, GSS_C_QOP_DEFAULT, &text, NULL, &out);
+	trade(out.value, out.length, token, line);
+	printf("%s", line);
+	if (strncmp(line, "+OK", 3) != 0)
+		exit(1);
+}
+
+static gss_buffer_desc
+wrapped(const char *command, int conceal)
+{
+	gss_buffer_desc text = { strlen(command), (void *)(uintptr_t)command }, token;
+	OM_uint32 minor;
+
+	gss_wrap(&minor, context, conceal, GSS_C_QOP_DEFAULT, &text, NULL, &token);
+	return token;
+}
+
+static void
+put_length(uint32_t n)
+{
+	n = htonl(n);
+	put(&n, 4);
+}
+
+static void
+say(const char *command)
+{
+	gss_buffer_desc token = wrapped(command, layer == 4);
+
+	put_length((uint32_t)token.length);
+	put(token.value, token.length);
+}
+
+/* The second command, done wrong. */
+static void
+misbehave(const char *how, const char *command)
+{
+	gss_buffer_desc token = wrapped(command, layer == 4 && strcmp(how, "clear") != 0);
+	char *octets = token.value;
+	static char zeros[70000];
+
+	if (strcmp(how, "flip") == 0)
+		octets[token.length / 2] ^= 1;
+	if (strcmp(how, "skip") == 0)
+		token = wrapped(command, layer == 4);
+	if (strcmp(how, "zero") == 0)
+		put_length(0);
+	else if (strcmp(how, "huge") == 0)
+		put_length(0xffffffff);
+	else if (strcmp(how, "large") == 0) {
+		put_length(65537);
+		put(zeros, 65537);
+	} else if (strcmp(how, "none") == 0)
+		put(command, strlen(command));
+	else {
+		put_length((uint32_t)token.length);
+		put(token.value, strcmp(how, "short") == 0 ? token.length / 2 : token.length);
+		if (strcmp(how, "replay") == 0) {
+			put_length((uint32_t)token.length);
+			put(token.value, token.length);
+		}
+	}
+	if (strcmp(how, "short") == 0)
+		shutdown(fd, SHUT_WR);
+}
+
+/* The server's next token, opened. Returns whether there was one. */
+static int
+hear(void)
+{
+	static char token[1 << 20];
+	gss_buffer_desc in = { 0, token }, text;
+	OM_uint32 minor;
+	uint32_t n;
+	int conceals;
+
+	if (get(&n, 4) == -1)
+		return 0;
+	in.length = ntohl(n);
+	if (in.length > sizeof(token) || get(token, in.length) == -1)
+		stop("half a token");
+	if (gss_unwrap(&minor, context, &in, &text, &conceals, NULL) != GSS_S_COMPLETE)
+		stop("a token that cannot be opened");
+	if (layer == 4 && !conceals)
+		stop("a token in the clear");
+	if (in.length > largest)
+		largest = in.length;
+	fwrite(text.value, 1, text.length, stdout);
+	gss_release_buffer(&minor, &text);
+	return 1;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons(1109),
+		.sin_addr = { htonl(INADDR_LOOPBACK) } };
+
+	if (argc < 4)
+		stop("usage: gsstalk LAYER MOST HOW [USER]");
+	layer = (unsigned)atoi(argv[1]);
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (connect(fd, (struct sockaddr *)&server, sizeof(server)) == -1)
+		stop("connect");
+	authenticate((size_t)atol(argv[2]), argc > 4 ? argv[4] : "alice");
+	say("DELE 1\r\n");
+	hear();
+	if (strcmp(argv[3], "well") == 0)
+		say("RETR 2\r\nQUIT\r\n");
+	else
+		misbehave(argv[3], "QUIT\r\n");
+	while (hear())
+		;
+	printf("largest token: %zu\n", largest);
+	return 0;
+}
