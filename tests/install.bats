@@ -15,11 +15,14 @@ teardown() {
 	[ -z "${SANITIZER-}" ] || skip "the sanitizer's build is not installed"
 	make -s -C "$KPOPD_BUILD" install DESTDIR="$WORLD/root" >/dev/null
 	prefix=$WORLD/root$(sed -n 's/^prefix = //p' "$KPOPD_BUILD/Makefile")
-	for file in sbin/kpopd bin/kpopc share/man/man8/kpopd.8 share/man/man1/kpopc.1 etc/xinetd.d/kpop; do
+	for file in sbin/kpopd bin/kpopc share/man/man8/kpopd.8 share/man/man1/kpopc.1; do
 		[ -f "$prefix/$file" ]
 	done
-	grep -Eq 'disable[[:space:]]*= yes' "$prefix/etc/xinetd.d/kpop"
-	grep -Eq "server[[:space:]]*= ${prefix#"$WORLD"/root}/sbin/kpopd\$" "$prefix/etc/xinetd.d/kpop"
+	[ -x "$WORLD/root$(sed -n 's/^libexecdir = //p' "$KPOPD_BUILD/Makefile")/kpopd-tls" ]
+	for service in kpop pop3-gssapi; do
+		grep -Eq 'disable[[:space:]]*= yes' "$prefix/etc/xinetd.d/$service"
+		grep -Eq "server[[:space:]]*= ${prefix#"$WORLD"/root}/sbin/kpopd\$" "$prefix/etc/xinetd.d/$service"
+	done
 	KPOPD_BUILD=$prefix/sbin server_start
 	realm_login alice
 	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$prefix/bin/kpopc' mail.kpopd.test"
@@ -28,11 +31,11 @@ teardown() {
 	[ -z "$(find "$WORLD/root" -type f)" ]
 }
 
-@test "xinetd takes our file as it is, and does not serve while it is disabled" {
-	cp "$top/xinetd.d/kpop" "$WORLD/xinetd.conf"
+@test "xinetd takes our files as they are, and does not serve while they are disabled" {
+	cat "$top"/xinetd.d/* >"$WORLD/xinetd.conf"
 	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" >"$WORLD/xinetd.out" 2>&1 3>&- &
 	sleep 0.5
-	ss -Hltn sport = 1109 | grep -q . && return 1 || :
+	ss -Hltn '( sport = 1109 or sport = 110 )' | grep -q . && return 1 || :
 	grep -a 'xinetd\[' "$WORLD/syslog" | tail -n 5 | grep -ai 'error\|bad\|unknown' && return 1 || :
 	kill $! 2>/dev/null || true
 	rm -f "$WORLD/xinetd.pid"
