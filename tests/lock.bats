@@ -254,3 +254,16 @@ while_we_remove() {
 	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" <<<"$output"
 	[ -z "$(ls -A "$WORLD/group/sub")" ]
 }
+
+@test "a dotlock from the future is somebody's, one without a process becomes stale" {
+	mbox one | store alice
+	: >/var/mail/alice.lock
+	touch -d '+1 hour' /var/mail/alice.lock
+	run pop alice STAT QUIT
+	[[ ${lines[-1]} == "-ERR [IN-USE] another program"* ]]
+	[ -e /var/mail/alice.lock ]
+	touch -d '-10 minutes' /var/mail/alice.lock
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 1 "* ]]
+	[ ! -e /var/mail/alice.lock ]
+}

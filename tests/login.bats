@@ -187,3 +187,29 @@ refuses() {
 	server_stop
 	server_start
 }
+
+@test "a .k5login of a gigabyte, or a directory in its place, lets nobody in whom it does not name" {
+	mbox one | store alice
+	su alice -c 'truncate -s 1G ~/.k5login'
+	run pop alice STAT QUIT
+	rm /home/alice/.k5login
+	[[ $output == *"-ERR [AUTH]"* || $output != *"+OK 1 "* ]]
+	su alice -c 'mkdir ~/.k5login'
+	run pop alice STAT QUIT
+	rmdir /home/alice/.k5login
+	[[ ${lines[-1]} == "-ERR [AUTH]"* ]]
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 1 "* ]]
+}
+
+@test "a home directory that is missing or shut does not keep the spool from its user" {
+	mbox one | store alice
+	mv /home/alice /home/away
+	run pop alice STAT QUIT
+	mv /home/away /home/alice
+	[[ $output == *"+OK 1 "* ]]
+	chmod 0 /home/alice
+	run pop alice STAT QUIT
+	chmod 755 /home/alice
+	[[ $output == *"+OK 1 "* || ${lines[-1]} == "-ERR [AUTH]"* ]]
+}

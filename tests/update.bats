@@ -232,3 +232,30 @@ killed_at() {
 	[ "$status" -eq 1 ]
 	[ "$output" = "uid 54321: unknown user" ]
 }
+
+@test "a journal of another mailbox, or half of one, changes nothing: it is set aside" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	server_stop
+	server_start -l fcntl
+	doomed=(2)
+	mbox one two three >"$WORLD/old"
+	killed_quit together fsync 3
+	cp "$state/users/$uid/j" "$WORLD/journal"
+	rm "$state/users/$uid/j"
+	mbox other mail >"$WORLD/alice.other"
+	cp "$WORLD/alice.other" /var/mail/alice.other
+	chown alice:mail /var/mail/alice.other
+	mv /var/mail/alice.other /var/mail/alice
+	for size in 100000 5000 4096 4000 100 1; do
+		for name in j j.cut; do
+			head -c $size "$WORLD/journal" >"$state/users/$uid/$name"
+			chown alice "$state/users/$uid/$name"
+			run pop alice QUIT
+			[[ $output == *"+OK 2 messages"* ]] || { echo "$size $name: $output"; return 1; }
+			spool_is alice other mail
+		done
+	done
+	ls "$state/users/$uid" | grep -q '^rescue'
+	server_stop
+	server_start
+}
