@@ -47,6 +47,7 @@
 struct message {
 	off_t at;        /* of its "From " */
 	uint64_t octets; /* as POP3 counts */
+	uint64_t body;   /* of these, from the empty line behind the header on */
 	unsigned char id[UIDL_HASH];
 };
 
@@ -74,6 +75,7 @@ struct scan {
 	bool skip;        /* this header field is not part of the id */
 	bool held_cr;     /* a CR that ended a piece is not hashed yet */
 	bool has_imap, has_subject, has_received; /* marks of the internal message */
+	uint64_t header;  /* octets */
 	struct message now;
 	struct wire wire;
 	SHA2_CTX hash;
@@ -103,6 +105,7 @@ finish(struct scan *s)
 		return;
 	wire_end(&s->wire, NULL);
 	s->now.octets = s->wire.octets - (s->blank ? 2 : 0);
+	s->now.body = s->in == BODY ? s->now.octets - s->header : 0;
 	SHA256Final(digest, &s->hash);
 	memcpy(s->now.id, digest, UIDL_HASH);
 	/* What came by mail is mail, or a sender could hide what he sends. */
@@ -195,8 +198,10 @@ piece(struct scan *s, const char *p, size_t n)
 		if (!blank)
 			return SCAN_FOREIGN;
 	} else if (s->in != FROM_LINE) {
-		if (s->in == HEADER && blank)
+		if (s->in == HEADER && blank) {
 			s->in = BODY;
+			s->header = s->wire.octets;
+		}
 		if (s->in == HEADER)
 			header_piece(s, p, n);
 		wire_put(&s->wire, p, n, NULL);
@@ -671,6 +676,9 @@ relocate(struct mbox *m, struct relocation *r, size_t i,
 	    find_id(&r->now, r->order, m->list[i].id, &at) != 1)
 		return DROP_CHANGED;
 	at = r->order[at];
+	/* What has got more text since, like half a message with another behind it, is not what was marked. */
+	if (r->now.list[at].body != m->list[i].body)
+		return DROP_CHANGED;
 	*where = (struct journal_range){ r->now.list[at].at, end_of(&r->now, at) };
 	return DROP_OK;
 }

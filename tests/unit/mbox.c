@@ -73,6 +73,14 @@ store(const void *p, size_t n)
 	CHECK(fd != -1 && write(fd, p, n) == (ssize_t)n && close(fd) == 0);
 }
 
+static void
+append(const char *text)
+{
+	int fd = openat(top, "spool", O_WRONLY | O_APPEND);
+
+	CHECK(fd != -1 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && close(fd) == 0);
+}
+
 static size_t
 load(char *p, size_t size)
 {
@@ -215,7 +223,6 @@ foreign_changes_are_noticed(void)
 	struct maildrop drop;
 	struct span s;
 	size_t removed;
-	int fd;
 
 	/* Another program removes the first message in place: the second is found where it went. */
 	store(three, sizeof(three) - 1);
@@ -248,12 +255,28 @@ foreign_changes_are_noticed(void)
 	store(three, sizeof(three) - 1);
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 3);
-	fd = openat(top, "spool", O_WRONLY | O_APPEND);
-	CHECK(write(fd, "From d\nN: 4\n\n4\n\n", 16) == 16 && close(fd) == 0);
+	append("From d\nN: 4\n\n4\n\n");
 	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && s.octets == 11);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	CHECK(load(after, sizeof(after)) == 48);
 	CHECK(memcmp(after + 32, "From d\nN: 4\n\n4\n\n", 16) == 0);
+
+	/* A marked message without its end gets one, and more: what nobody has seen is not removed with it. */
+	store(three, sizeof(three) - 2);
+	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
+	maildrop_mark(&drop, 3);
+	append("4\nFrom d\nN: 4\n\n4\n\n");
+	CHECK(maildrop_fetch(&drop, 3, &s) == DROP_CHANGED);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
+	CHECK(load(after, sizeof(after)) == sizeof(three) - 2 + 18);
+	/* Nor if it has moved, too. */
+	store(three, sizeof(three) - 2);
+	CHECK(begin(&drop) == DROP_OK);
+	maildrop_mark(&drop, 3);
+	store(first_gone, sizeof(first_gone) - 2);
+	append("4\nFrom d\nN: 4\n\n4\n\n");
+	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
+	CHECK(load(after, sizeof(after)) == sizeof(first_gone) - 2 + 18);
 }
 
 int
