@@ -189,6 +189,7 @@ refuses() {
 }
 
 @test "a .k5login of a gigabyte, or a directory in its place, lets nobody in whom it does not name" {
+	realm_login alice
 	mbox one | store alice
 	su alice -c 'truncate -s 1G ~/.k5login'
 	run pop alice STAT QUIT
@@ -203,6 +204,7 @@ refuses() {
 }
 
 @test "a home directory that is missing or shut does not keep the spool from its user" {
+	realm_login alice
 	mbox one | store alice
 	mv /home/alice /home/away
 	run pop alice STAT QUIT

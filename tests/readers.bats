@@ -202,11 +202,11 @@ retr_or_err() {
 		pop_login alice
 		pop_ask "DELE 2"
 		pid=$(pgrep -n -x -u alice "$name")
-		strace -q -p "$pid" -o /dev/null -e trace=ftruncate -e inject=ftruncate:signal=STOP:when=1 2>/dev/null 3>&- &
+		strace -q -p "$pid" -o "$WORLD/stopped" -e trace=ftruncate -e inject=ftruncate:signal=STOP:when=1 2>/dev/null 3>&- &
 		tracer=$!
 		await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$pid/status"
 		reader_finishes "$name"
-		await 5 "grep -q '^State:[[:space:]]*[tT]' /proc/$pid/status"
+		await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
 		pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
 		pop_hear_end
 		kill "$tracer"

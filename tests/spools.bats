@@ -101,7 +101,7 @@ removes() {
 	messages_of /var/mail/alice 'my %gone = map { $_ => 1 } @ARGV; print map $part[$_], grep !$gone{$_}, 0 .. $#part' "$@" >"$WORLD/kept"
 	pop alice "${@/#/DELE }" QUIT >"$WORLD/answer"
 	[[ $(tail -n 1 "$WORLD/answer") == "+OK bye, "* ]] && cmp "$WORLD/kept" /var/mail/alice &&
-	    [ "$(ls "$state/users/$uid")" = session ]
+	    no_journal
 }
 
 # whole [WHAT]: standard input as a mailbox is served whole and left alone, and each message can be removed by itself.
