@@ -636,14 +636,18 @@ dispatch(struct session *s, const struct command *table, char *line, int length)
 static enum verdict
 obey(struct session *s, const struct command *table)
 {
-	char line[LINE];
+	static char line[TOKEN_LINE + LINE];
+	/* RFC 5034 §4 forbids an initial response that makes the line longer, but every Kerberos token would. */
+	size_t most = table == without_ticket ? sizeof(line) : LINE;
 	enum verdict verdict = GO_ON;
 
 	while (verdict == GO_ON) {
-		int length = io_line(s->io, line, sizeof(line));
+		int length = io_line(s->io, line, most);
 
 		if (length == IO_LINE_ERROR)
 			return LEAVE;
+		if (length >= LINE && strncasecmp(line, "AUTH ", 5) != 0)
+			length = IO_LINE_LONG;
 		verdict = length == IO_LINE_LONG ? no(s, "line too long") :
 		    dispatch(s, table, line, length);
 	}

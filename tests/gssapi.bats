@@ -146,6 +146,21 @@ gsstalk() {
 	[[ $output != *$'\nUSER'* ]]
 }
 
+@test "an initial response saves a round; without a key AUTH is neither listed nor obeyed" {
+	run gsstalk 1 0 initial
+	[[ $output == "+OK 2 messages"* ]] || { echo "$output"; return 1; }
+	run wire 3 < <(printf 'NOOP %0300d\r\nQUIT\r\n' 1)
+	[[ $output == *"-ERR line too long"*"+OK bye"* ]]
+	run wire 3 < <(printf '%s\r\n' "AUTH GSSAPI =" '*' "AUTH GSSAPI YQ==" QUIT)
+	[[ $output == *"+ "*"-ERR cancelled"*"-ERR [AUTH] not authenticated"*"+OK bye"* ]]
+	server_stop
+	server_start -p -s pop/nowhere.test@KPOPD.TEST
+	run wire 3 < <(printf '%s\r\n' CAPA "AUTH GSSAPI" QUIT)
+	server_stop
+	server_start -p
+	[[ $output != *SASL* && $output == *"-ERR [SYS/PERM] the server has no Kerberos key"* ]]
+}
+
 @test "another user's mailbox stays shut" {
 	mbox three | store bob
 	run pop3test 0 0 bob

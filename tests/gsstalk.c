@@ -2,9 +2,10 @@
  * A client for AUTH GSSAPI that can break every rule of the security layer.
  * Runs as the caller, with the default ccache, against 127.0.0.1:1109.
  *
- *	gsstalk LAYER MOST HOW [USER]
+ *	gsstalk LAYER MOST HOW [USER [PORT [BINDING]]]
  *
- * LAYER: 1, 2 or 4. MOST: the largest token it says it takes. HOW: "well", or
+ * LAYER: 1, 2 or 4. MOST: the largest token it says it takes. HOW: "well",
+ * "initial" (with an initial response), or
  * what is done to the token of a second command behind a good DELE 1: flip,
  * replay, short, zero, huge, large, clear, skip, none. Prints what the server
  * says, and the size of its largest token; exit status 0 when it was
@@ -31,6 +32,7 @@ static int fd;
 static gss_ctx_id_t context;
 static unsigned layer;
 static size_t largest;
+static struct gss_channel_bindings_struct bindings; /* BINDING, as it is */
 
 _Noreturn static void
 stop(const char *why)
@@ -87,7 +89,7 @@ trade(const void *token, size_t n, unsigned char *next, char *line)
 }
 
 static void
-authenticate(size_t most, const char *user)
+authenticate(size_t most, const char *user, int initial)
 {
 	static unsigned char token[MOST];
 	static char line[MOST + 1];
@@ -100,18 +102,24 @@ authenticate(size_t most, const char *user)
 	int n;
 
 	get_line(line);
-	put("AUTH GSSAPI\r\n", 13);
-	trade(NULL, 0, NULL, line);
+	put(initial ? "AUTH GSSAPI " : "AUTH GSSAPI\r\n", initial ? 12 : 13);
+	if (!initial)
+		trade(NULL, 0, NULL, line);
 	gss_import_name(&minor, &text, GSS_C_NT_HOSTBASED_SERVICE, &service);
 	do {
 		major = gss_init_sec_context(&minor, GSS_C_NO_CREDENTIAL, &context, service,
 		    (gss_OID)gss_mech_krb5, GSS_C_MUTUAL_FLAG | GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG |
-			GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG, 0, GSS_C_NO_CHANNEL_BINDINGS,
+			GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG, 0,
+		    bindings.application_data.length > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
 		    &in, NULL, &out, NULL, NULL);
 		if (GSS_ERROR(major))
 			stop("gss_init_sec_context");
 		n = trade(out.value, out.length, token, line);
-		in.length = n > 0 ? (size_t)n : 0;
+		if (n == -1) {
+			printf("%s", line);
+			exit(1);
+		}
+		in.length = (size_t)n;
 	} while ((major & GSS_S_CONTINUE_NEEDED) != 0);
 	/* The offer is not looked at, but it counts. */
 	if (gss_unwrap(&minor, context, &in, &out, NULL, NULL) != GSS_S_COMPLETE)
@@ -215,14 +223,27 @@ main(int argc, char **argv)
 {
 	struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons(1109),
 		.sin_addr = { htonl(INADDR_LOOPBACK) } };
+	char octet;
 
 	if (argc < 4)
 		stop("usage: gsstalk LAYER MOST HOW [USER]");
 	layer = (unsigned)atoi(argv[1]);
+	if (argc > 5)
+		server.sin_port = htons((uint16_t)atoi(argv[5]));
+	if (argc > 6)
+		bindings.application_data = (gss_buffer_desc){ strlen(argv[6]), argv[6] };
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (connect(fd, (struct sockaddr *)&server, sizeof(server)) == -1)
 		stop("connect");
-	authenticate((size_t)atol(argv[2]), argc > 4 ? argv[4] : "alice");
+	authenticate((size_t)atol(argv[2]), argc > 4 ? argv[4] : "alice",
+	    strcmp(argv[3], "initial") == 0);
+	if (layer == 1) {
+		/* Nothing more to see without a layer. */
+		put("QUIT\r\n", 6);
+		while (read(fd, &octet, 1) == 1)
+			;
+		return 0;
+	}
 	say("DELE 1\r\n");
 	hear();
 	if (strcmp(argv[3], "well") == 0)

@@ -181,11 +181,63 @@ recorded() {
 	holds_none "$tls"
 	holds_key "$gate"
 	holds_none "$gate" tls_key_bytes
-	log_has 'login .*layer=tls'
+	await 15 "log_lines | grep -q 'login .*layer=tls'"
 	for pid in $(pgrep -x kpopd); do
 		holds_none "$pid"
 		holds_none "$pid" tls_key_bytes
 	done
+}
+
+# inside_tls PORT: what comes to this port goes on to the server inside TLS from its first octet.
+inside_tls() {
+	socat TCP-LISTEN:"$1",reuseaddr,fork OPENSSL:127.0.0.1:1109,cafile="$WORLD/tls/ca.pem",commonname=mail.kpopd.test 3>&- 2>/dev/null &
+	relay=$!
+	await 5 "ss -Hltn sport = $1 | grep -q ."
+}
+
+@test "KPOP inside TLS from the first octet" {
+	server_start -T immediate $(tls_options)
+	inside_tls 2114
+	run kpopc -s pop/mail.kpopd.test@KPOPD.TEST localhost 2114 < <(printf '%s\r\n' "USER alice" "PASS x" CAPA "RETR 1" QUIT)
+	kill $relay
+	[[ $output == *"+OK 2 messages"*"one line 3"*"+OK bye"* && $output != *STLS* ]] || { echo "$output"; return 1; }
+	log_has 'login .*layer=tls '
+	run pop alice QUIT
+	[[ $output != *"+OK"* ]]
+}
+
+@test "channel bindings: the certificate's are taken, none are, another certificate's are refused" {
+	server_start -p -T immediate $(tls_options)
+	inside_tls 2115
+	hash=$(openssl x509 -in "$WORLD/tls/server.crt" -outform DER | sha256sum | cut -d' ' -f1)
+	cat >"$WORLD/bind" <<-'END'
+	exec "$1" 1 0 well alice 2115 "tls-server-end-point:$(perl -e 'print pack "H*", shift' "$2")"
+	END
+	# A hash with a NUL in it would be cut off on the command line, one with a final LF by the shell.
+	[[ ! $hash =~ ^(..)*00 && $hash != *0a ]] || skip "this certificate's hash cannot be an argument"
+	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/gsstalk" "$hash"
+	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
+	run timeout 10 "$KPOPD_BUILD/tests/gsstalk" 1 0 well alice 2115
+	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
+	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/gsstalk" "$(printf other | sha256sum | cut -d' ' -f1)"
+	kill $relay
+	[[ $output == *"-ERR [AUTH] not authenticated"* ]] || { echo "$output"; return 1; }
+	log_has 'refused .*reason="GSSAPI" error="'
+	# Inside TLS there is no other layer.
+	log_lacks 'layer=(integrity|confidentiality)'
+}
+
+@test "a client that ends its side gets all its answers, and without QUIT nothing is removed" {
+	server_start $(tls_options)
+	run kpopc --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test < <(printf '%s\r\n' "USER alice" "PASS x" "DELE 1" "RETR 2")
+	[ "$status" -eq 0 ]
+	[[ $output == *"message 1 deleted"*"two line 3"* ]] || { echo "$output"; return 1; }
+	log_has 'logout .*reason=lost .*deleted=0'
+	spool_is alice one two
+	# Cut without a word: the client knows that it was not the end.
+	run kpopc --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test < <(printf '%s\r\n' "USER alice" "PASS x" STAT; sleep 1; pkill -KILL -x kpopd-tls; sleep 1)
+	[ "$status" -eq 3 ]
+	[[ $output == *"TLS: "* ]] || { echo "$output"; return 1; }
 }
 
 @test "kpopd-tls runs as its own user in an empty directory" {
