@@ -221,3 +221,347 @@ refused() {
 		{ mbox one; printf '%s' "$end"; } | whole "$end"
 	done
 }
+
+@test "half a message behind which another is delivered during the session stays, with that one" {
+	half() { from_line; printf 'Subject: half\n\nthis was to be longer'; }
+	{ mbox one; half; } | store alice
+	pop_login alice
+	pop_ask "RETR 2"
+	while pop_hear '' && [ "$heard" != . ]; do :; done
+	pop_ask "DELE 2"
+	make_message late | deliver alice
+	cp /var/mail/alice "$WORLD/before"
+	pop_ask "RETR 1"
+	while pop_hear '' && [ "$heard" != . ]; do :; done
+	pop_ask QUIT '^-ERR some deleted messages not removed'
+	pop_hear_end
+	cmp "$WORLD/before" /var/mail/alice
+	grep -q '^Subject: late$' /var/mail/alice
+	log_has 'failed .*another program changed the mailbox'
+}
+
+# retrieve_sum: the SHA-256 of message 1 as POP3 sends it, of which no line may begin with a dot.
+retrieve_sum() {
+	printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT | kpopc mail.kpopd.test | sed -e '1,4d' | head -n -2 | sha256sum
+}
+
+@test "a header of a million fields and one of 100 MiB are served whole, in bounded memory, and kept" {
+	fields() { printf 'Subject: many\n'; seq -f 'X-Field: %.0f' "$1"; }
+	field() { printf 'Subject: '; head -c 104857600 /dev/zero | tr '\0' h; printf '\n'; }
+	for header in "fields 1000000" field; do
+		# shellcheck disable=SC2086
+		{ from_line; $header; printf '\nbody\n\n'; mbox last; } | store alice
+		sum=$(sha256sum </var/mail/alice)
+		[ "$(retrieve_sum)" = "$({ $header; printf '\nbody\n'; } | sed 's/$/\r/' | sha256sum)" ]
+		pop_login alice
+		pop_say "TOP 2 0"
+		pop_hear_lines
+		[ -n "${SANITIZER-}" ] || [ "$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(child_pid)/status")" -lt 20000 ]
+		pop_cut
+		[ "$(sha256sum </var/mail/alice)" = "$sum" ]
+		pop alice "DELE 1" QUIT
+		spool_is alice last
+	done
+}
+
+@test "a sparse mailbox of a TiB: the login takes its time, which costs nobody else anything" {
+	{ from_line; printf 'Subject: hole\n\n'; } | store alice
+	truncate -s 1T /var/mail/alice
+	mbox one | store bob
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_say "PASS x"
+	log_has 'login .*user=alice'
+	sleep 0.5
+	session=$(child_pid)
+	# Meanwhile: others are served at once, a second login is told so at once, memory is bounded.
+	KRB5CCNAME=FILE:$WORLD/bob.cc kinit -k -t "$WORLD/keytabs/bob.keytab" bob
+	begin=$(date +%s%N)
+	KRB5CCNAME=FILE:$WORLD/bob.cc run pop bob QUIT
+	[[ $output == *"+OK 1 messages"* ]]
+	run pop alice QUIT
+	[[ ${lines[-1]} == "-ERR [IN-USE]"* ]]
+	[ $((($(date +%s%N) - begin) / 1000000)) -lt 3000 ]
+	[ -n "${SANITIZER-}" ] || [ "$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$session/status")" -lt 16384 ]
+	if long; then
+		begin=$SECONDS
+		pop_patience=600 pop_hear '^\+OK 1 messages'
+		echo "# 1 TiB of holes: $((SECONDS - begin)) s" >&3
+		pop_ask "LIST 1" "^\\+OK 1 109951162[0-9]*$"
+		pop_ask QUIT
+	fi
+	# Killed by hand it leaves no lock.
+	kill -KILL "$session" 2>/dev/null || true
+	await 5 '! pgrep -x kpopd >/dev/null'
+	[ ! -e /var/mail/alice.lock ]
+	[ "$(stat -c %s /var/mail/alice)" -eq 1099511627776 ]
+}
+
+# two_mailboxes: alice's, bob's, and what they hold for mailboxes_are_kept.
+two_mailboxes() {
+	mbox one two | store alice
+	mbox secret private | store bob
+	cp /etc/shadow "$WORLD/shadow"
+}
+
+others_are_kept() {
+	spool_is bob secret private
+	cmp "$WORLD/shadow" /etc/shadow
+}
+
+@test "what is no mailbox of alice's is refused, and what stands there or behind it is as it was" {
+	two_mailboxes
+	for target in /etc/shadow /var/mail/bob /dev/null /dev/zero /nowhere alice "$WORLD"; do
+		ln -sfn "$target" /var/mail/alice
+		chown -h alice /var/mail/alice
+		opens_not SYS/PERM 'symbolic links'
+		[ "$(readlink /var/mail/alice)" = "$target" ]
+		rm /var/mail/alice
+	done
+	[ ! -e /nowhere ]
+	# A hard link to another's mail, and of one's own.
+	ln /var/mail/bob /var/mail/alice
+	chmod 666 /var/mail/bob
+	opens_not SYS/PERM 'another owner|not permitted'
+	rm /var/mail/alice
+	mbox one two | store alice
+	ln /var/mail/alice /var/mail/copy
+	opens_not SYS/PERM 'more than one link'
+	spool_is alice one two
+	rm /var/mail/copy /var/mail/alice
+	mkfifo -m 666 /var/mail/alice
+	chown alice /var/mail/alice
+	opens_not SYS/PERM 'not a regular file'
+	[ -p /var/mail/alice ]
+	rm /var/mail/alice
+	mkdir -m 777 /var/mail/alice
+	mbox one >/var/mail/alice/one
+	chown -R alice /var/mail/alice
+	opens_not SYS/PERM 'Is a directory'
+	cmp /var/mail/alice/one <(mbox one)
+	rm -r /var/mail/alice
+	perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); bind(S, sockaddr_un("/var/mail/alice")) or die'
+	chown alice /var/mail/alice
+	opens_not SYS/PERM 'opening the mailbox'
+	rm /var/mail/alice
+	mbox one two | store alice
+	for owner in bob root; do
+		chown $owner /var/mail/alice
+		chmod 666 /var/mail/alice
+		opens_not SYS/PERM 'another owner|not permitted'
+		spool_is alice one two
+	done
+	others_are_kept
+}
+
+@test "devices in the mailbox' place are refused" {
+	# Null, zero, full, tty; a disk that is not there.
+	for device in 'c 1 3' 'c 1 5' 'c 1 7' 'c 5 0' 'b 99 99'; do
+		# shellcheck disable=SC2086
+		mknod -m 666 /var/mail/alice $device
+		chown alice /var/mail/alice
+		opens_not SYS/PERM 'opening the mailbox'
+		rm /var/mail/alice
+	done
+	mbox one | store alice
+	mount --bind /dev/null /var/mail/alice
+	opens_not SYS/PERM 'opening the mailbox'
+	umount /var/mail/alice
+	spool_is alice one
+}
+
+@test "of a mailbox' mode the owner's bits count, and they are not changed" {
+	for mode in 000 040 444 400 200; do
+		mbox one two | store alice
+		chmod $mode /var/mail/alice
+		opens_not SYS/PERM 'Permission denied'
+		spool_is alice one two
+		[ "$(stat -c %a /var/mail/alice)" -eq $((10#$mode)) ]
+	done
+	for mode in 600 660 666 777; do
+		mbox one two | store alice
+		chmod $mode /var/mail/alice
+		removes 1
+		[ "$(stat -c %a /var/mail/alice)" -eq $mode ]
+	done
+}
+
+@test "a mailbox swapped for another's mail and back in a tight loop: never another's, nothing lost" {
+	two_mailboxes
+	mbox one two >"$WORLD/whole"
+	perl -e 'chdir "/var/mail" or die; $| = 1; print "held\n";
+		rename "alice", "real" or die;
+		while (1) {
+			symlink "/var/mail/bob", "next"; rename "next", "alice"; rename "real", "alice";
+			rename "alice", "real"; link "bob", "next"; rename "next", "alice"; unlink "alice";
+			rename "real", "alice"; select undef, undef, undef, rand 0.002 if rand() < 0.1; rename "alice", "real";
+		}' >"$WORLD/held" 3>&- &
+	holder=$!
+	await 5 "grep -q held $WORLD/held"
+	long && tries=1000 || tries=100
+	good=0
+	for n in $(seq $tries); do
+		pop alice "RETR 1" "DELE 7" "RETR 2" QUIT >"$WORLD/answer" || true
+		cat "$WORLD/answer" >>"$WORLD/answers.all"
+		if grep -q '^+OK 2 messages' "$WORLD/answer"; then
+			good=$((good + 1))
+			diff <(grep -a ' line ' "$WORLD/answer") <(make_message one | grep ' line '; make_message two | grep ' line ')
+		else
+			grep -q '^+OK 0 messages\|^-ERR \[SYS/\|^-ERR \[IN-USE\]' "$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
+		fi
+	done
+	grep -aq 'secret\|private' "$WORLD/answers.all" && return 1 || :
+	rm "$WORLD/answers.all"
+	echo "# $good of $tries logins got the mailbox, the others an error or none" >&3
+	[ "$good" -ge 1 ]
+	kill "$holder"
+	wait "$holder" 2>/dev/null || true
+	holder=
+	cd /var/mail
+	[ ! -e real ] || mv -f real alice
+	cmp "$WORLD/whole" /var/mail/alice
+	others_are_kept
+	log_lacks 'fatal|signal'
+}
+
+@test "a swap in the middle of sessions with deletions: the removal finds its file or removes nothing" {
+	two_mailboxes
+	for swap in 'ln -sfn /var/mail/bob /var/mail/alice' 'rm /var/mail/alice' 'mv /var/mail/alice /var/mail/moved' \
+	    'ln -f /var/mail/bob /var/mail/alice' 'rm /var/mail/alice; mkdir /var/mail/alice' 'rm /var/mail/alice; mkfifo /var/mail/alice' \
+	    'ln /var/mail/alice /var/mail/moved; cp -p --remove-destination /var/mail/alice /var/mail/alice.2; mv /var/mail/alice.2 /var/mail/alice'; do
+		rm -rf /var/mail/alice /var/mail/moved
+		mbox one two | store alice
+		pop_login alice
+		pop_ask "DELE 1"
+		eval "$swap"
+		# Reading goes on from the file that was opened.
+		pop_say "RETR 2"
+		pop_hear_lines
+		[[ ${lines[*]} == *"Subject: two"* ]]
+		pop_ask QUIT '^-ERR (some deleted messages not removed|\[SYS/TEMP\] nothing removed|\[IN-USE\])'
+		pop_hear_end
+		[ ! -e /var/mail/moved ] || cmp /var/mail/moved <(mbox one two)
+		[ ! -f /var/mail/alice ] || [ -L /var/mail/alice ] || cmp /var/mail/alice <(mbox one two) || spool_is alice secret private
+		others_are_kept
+	done
+	rm -rf /var/mail/alice /var/mail/moved
+}
+
+# large_message LINES: a message too large for what stands between server and client to take it at once.
+large_message() {
+	from_line
+	printf 'Subject: large\n\n'
+	yes 'one of many lines of some length, so that the client has to wait' | head -n "$1"
+	echo
+}
+
+@test "a mailbox that shrinks in the middle of RETR: the answer ends without its dot" {
+	{ large_message 800000; mbox last; } | store alice
+	for shrink in 'truncate -s 100000 /var/mail/alice' ': >/var/mail/alice' 'mbox last >/var/mail/alice'; do
+		{ large_message 800000; mbox last; } | store alice
+		pop_login alice
+		pop_say "RETR 1"
+		pop_hear '^\+OK [0-9]+ octets'
+		sleep 0.3
+		eval "$shrink"
+		cp /var/mail/alice "$WORLD/before"
+		timeout 20 cat <&"$pop_in" >"$WORLD/rest"
+		grep -qx $'\\.\r' "$WORLD/rest" && return 1 || :
+		[ "$(stat -c %s "$WORLD/rest")" -lt 40000000 ]
+		pop_close
+		cmp "$WORLD/before" /var/mail/alice
+		log_has 'logout .*reason=changed'
+		log_mark
+	done
+}
+
+@test "mail that arrives in the middle of RETR, and a mailbox that is replaced then, do not touch the answer" {
+	for change in 'make_message late | deliver alice' 'mv /var/mail/alice /var/mail/moved' 'rm /var/mail/alice'; do
+		large_message 800000 | store alice
+		pop_login alice
+		pop_say "RETR 1"
+		pop_hear '^\+OK [0-9]+ octets'
+		sleep 0.3
+		eval "$change"
+		head -c "$(($(large_message 800000 | tail -n +2 | head -n -1 | wc -lc | awk '{ print $1 + $2 }')))" <&"$pop_in" >"$WORLD/rest"
+		cmp "$WORLD/rest" <(large_message 800000 | tail -n +2 | head -n -1 | sed 's/$/\r/')
+		pop_hear '^\.$'
+		pop_ask QUIT
+		pop_hear_end
+	done
+}
+
+@test "a mailbox edited in its place, of the same size: what changed is neither served nor removed" {
+	mbox one two three | store alice
+	pop_login alice
+	pop_ask "DELE 2"
+	pop_ask "DELE 3"
+	mbox one TWO three >/var/mail/alice
+	pop_ask "RSET"
+	pop_ask "RETR 2" '^-ERR \[SYS/TEMP\] another program'
+	pop_ask "DELE 2"
+	pop_ask "DELE 3"
+	pop_ask QUIT '^-ERR some deleted messages not removed'
+	pop_hear_end
+	spool_is alice one TWO
+}
+
+@test "an immutable mailbox is refused; one that becomes so is kept whole, and finished when it is no more" {
+	on_disk
+	mbox one two three >"$disk/alice"
+	chown alice "$disk/alice"
+	chattr +i "$disk/alice" || skip "this file system has no such attribute"
+	opens_not SYS/PERM 'not permitted'
+	chattr -i "$disk/alice"
+	chattr +a "$disk/alice"
+	opens_not SYS/PERM 'not permitted'
+	chattr -a "$disk/alice"
+	cmp "$disk/alice" <(mbox one two three)
+	for attribute in i a; do
+		# All of it: without a journal, at once or not at all.
+		mbox one two three >"$disk/alice"
+		pop_login alice
+		for n in 1 2 3; do pop_ask "DELE $n"; done
+		chattr +$attribute "$disk/alice"
+		pop_ask QUIT '^-ERR \[SYS/TEMP\] nothing removed'
+		pop_hear_end
+		chattr -$attribute "$disk/alice"
+		cmp "$disk/alice" <(mbox one two three)
+		# Some of it: decided, and so said.
+		pop_login alice
+		pop_ask "DELE 2"
+		chattr +$attribute "$disk/alice"
+		pop_ask QUIT '^-ERR \[SYS/TEMP\] the next login will finish the removal'
+		pop_hear_end
+		await 5 '! pgrep -x kpopd >/dev/null'
+		log_has 'failed .*not permitted'
+		opens_not SYS/PERM 'not permitted'
+		chattr -$attribute "$disk/alice"
+		run pop alice QUIT
+		[[ $output == *"+OK 2 messages"* ]]
+		cmp "$disk/alice" <(mbox one three)
+		[ "$(ls "$state/users/$uid")" = session ]
+	done
+}
+
+@test "a read-only mailbox is refused; one that becomes so in a session can be read, and QUIT is honest" {
+	mbox one two three | store alice
+	mount --bind /var/mail /var/mail
+	mount -o remount,bind,ro /var/mail
+	opens_not SYS/PERM 'Read-only'
+	umount /var/mail
+	pop_login alice
+	pop_ask "DELE 1"
+	mount --bind /var/mail /var/mail
+	mount -o remount,bind,ro /var/mail
+	pop_say "RETR 2"
+	pop_hear_lines
+	[[ ${lines[*]} == *"Subject: two"* ]]
+	pop_ask QUIT '^-ERR \[SYS/TEMP\] nothing removed'
+	pop_hear_end
+	umount /var/mail
+	spool_is alice one two three
+	[ "$(ls "$state/users/$uid")" = session ]
+	removes 1
+}
