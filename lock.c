@@ -147,9 +147,15 @@ static int
 make_dotlock(const char *path)
 {
 	char name[PATH_MAX];
+	struct stat st;
 
 	if (dotlock_name(path, name) == -1)
 		return -1;
+	/* liblockfile opens what stands there to read a number; a FIFO would keep it for ever. */
+	if (stat(name, &st) == 0 && !S_ISREG(st.st_mode)) {
+		errno = EEXIST;
+		return -1;
+	}
 	switch (lockfile_create(name, 0, L_PID)) {
 	case L_SUCCESS:
 		return 0;

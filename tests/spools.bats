@@ -565,3 +565,91 @@ large_message() {
 	[ "$(ls "$state/users/$uid")" = session ]
 	removes 1
 }
+
+@test "a dotlock that is no file is nobody's, and nobody waits for it" {
+	mbox one two | store alice
+	for make in 'mkfifo -m 666' 'mkdir'; do
+		$make /var/mail/alice.lock
+		pop_open
+		pop_hear '^\+OK'
+		pop_ask "USER alice"
+		pop_ask "PASS x" '^-ERR \[SYS/TEMP\]'
+		pop_hear_end
+		log_has 'failed .*locking the mailbox.*File exists'
+		log_mark
+		rm -r /var/mail/alice.lock
+		pop_login alice
+		pop_ask "DELE 1"
+		$make /var/mail/alice.lock
+		pop_ask QUIT '^-ERR \[SYS/TEMP\] nothing removed'
+		pop_hear_end
+		rm -r /var/mail/alice.lock
+		spool_is alice one two
+	done
+	await 5 '! pgrep -x kpopd >/dev/null'
+}
+
+@test "a dotlock with a dead process' number is stale whatever its time; one from the future without a number is not" {
+	mbox one two | store alice
+	sleep 0 & dead=$!
+	wait $dead
+	for time in '+1 year' '-1 year' '+1 minute'; do
+		echo $dead >/var/mail/alice.lock
+		touch -d "$time" /var/mail/alice.lock
+		pop alice QUIT >"$WORLD/answer"
+		grep -q '^+OK 2 messages' "$WORLD/answer"
+		[ ! -e /var/mail/alice.lock ]
+	done
+	touch -d '+1 year' /var/mail/alice.lock
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_say "PASS x"
+	if long; then
+		pop_patience=15 pop_hear '^-ERR \[IN-USE\]'
+		pop_hear_end
+	else
+		# It waits; when the lock goes, it goes on.
+		sleep 1
+		rm /var/mail/alice.lock
+		pop_hear '^\+OK 2 messages'
+		pop_ask QUIT
+	fi
+	spool_is alice one two
+}
+
+# k5login 'COMMAND': what makes alice's .k5login, which is hers.
+k5login() {
+	rm -rf /home/alice/.k5login
+	eval "$1"
+	chown -h alice /home/alice/.k5login
+}
+
+@test "a .k5login of a GiB, one that never ends, a FIFO, a device and a directory let nobody in who is not named" {
+	other_server -t 3
+	mbox one | store alice
+	cd /home/alice
+	for make in 'truncate -s 1G .k5login' 'ln -s /dev/zero .k5login' 'mkfifo .k5login' 'ln -s /dev/full .k5login' \
+	    'yes bob@KPOPD.TEST | head -c 1000000 >.k5login' 'head -c 1000000 /dev/zero | tr "\0" x >.k5login' \
+	    'ln -s /etc/shadow .k5login' 'ln -s /var/mail/alice .k5login' 'printf "alice@KPOPD.TEST\0\n" | sed "s/^/x/" >.k5login' \
+	    'printf "alice@KPOPD.TEST.\n" >.k5login' ': >.k5login'; do
+		k5login "$make"
+		log_mark
+		begin=$SECONDS
+		run pop alice STAT QUIT
+		[[ $output != *messages* ]] || { echo "let in: $make"; return 1; }
+		[ $((SECONDS - begin)) -lt 6 ]
+		log_has 'refused .*reason="(not permitted to be this user"|login deadline, session killed"|.*k5login)'
+		log_lacks 'login peer'
+	done
+	# A loop of symlinks and a directory are no file that names anybody.
+	await 5 '! pgrep -x kpopd >/dev/null'
+	spool_is alice one
+	# And in the same place a good one works.
+	echo alice@KPOPD.TEST >elsewhere
+	chown alice elsewhere
+	k5login 'ln -s elsewhere .k5login'
+	run pop alice QUIT
+	[[ $output == *"+OK 1 messages"* ]]
+	log_has 'login .*by=k5login'
+}
