@@ -305,15 +305,18 @@ auth_accept(struct auth *a, const void *ap_req, size_t n,
 	return problem == 0 ? 0 : -1;
 }
 
-/* Whether the user has a .k5login where krb5.conf says it is. Seen as the user, like libkrb5 sees it. */
-static bool
-has_k5login(krb5_context context, const char *user, const char *home)
+/*
+ * Whether the user has a .k5login where krb5.conf says it is: 1, 0, or -1
+ * (logged) when nobody can say. Seen as the user, like libkrb5 sees it.
+ */
+static int
+find_k5login(krb5_context context, const char *user, const char *home)
 {
 	char path[4096], *directory = NULL;
 	profile_t profile;
 
 	if (krb5_get_profile(context, &profile) != 0)
-		return false;
+		return 0;
 	if (profile_get_string(profile, "libdefaults", "k5login_directory",
 		NULL, NULL, &directory) == 0 && directory != NULL)
 		snprintf(path, sizeof(path), "%s/%s", directory, user);
@@ -321,7 +324,13 @@ has_k5login(krb5_context context, const char *user, const char *home)
 		snprintf(path, sizeof(path), "%s/.k5login", home);
 	profile_release_string(directory);
 	profile_release(profile);
-	return access(path, F_OK) == 0;
+	if (access(path, F_OK) == 0)
+		return 1;
+	if (errno == ENOENT || errno == ENOTDIR)
+		return 0;
+	log_event(LOG_ERR, "failed", "what=\"looking for .k5login\" error=\"%s\"",
+	    strerror(errno));
+	return -1;
 }
 
 const char *
@@ -331,6 +340,7 @@ auth_permitted(const char *principal, const char *user, const char *home)
 	krb5_principal who;
 	krb5_error_code problem;
 	char local[128];
+	int there;
 
 	if ((problem = krb5_init_context(&context)) != 0) {
 		complain(NULL, problem, "krb5_init_context");
@@ -340,9 +350,11 @@ auth_permitted(const char *principal, const char *user, const char *home)
 		complain(context, problem, "reading the principal");
 		return NULL;
 	}
-	if (!krb5_kuserok(context, who, user))
+	/* libkrb5 takes one that it fails to see for an absent one, for which a wider rule holds. */
+	if ((there = find_k5login(context, user, home)) == -1 ||
+	    !krb5_kuserok(context, who, user))
 		return NULL;
-	if (has_k5login(context, user, home))
+	if (there == 1)
 		return "k5login";
 	if (krb5_aname_to_localname(context, who, sizeof(local), local) == 0 &&
 	    strcmp(local, user) == 0)
