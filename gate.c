@@ -116,9 +116,13 @@ who(void *self, const char **principal, const char **wish)
 	return sasl_peer(g->sasl, &g->report.peer, g->wish);
 }
 
-/* Puts what krb5.conf says into the jail, unless it is there: GSSAPI reads it anew with every call. As root. */
+/*
+ * Puts what krb5.conf says into the jail, unless it is there: GSSAPI reads it
+ * anew with every call. As root; nobody but the gate's group may read it, since
+ * krb5.conf itself may be closed to others.
+ */
 static void
-keep_configuration(const struct gate *g)
+keep_configuration(const struct gate *g, const struct account *account)
 {
 	char path[PATH_MAX], temporary[PATH_MAX];
 	static char old[CONFIGURATION_MOST];
@@ -132,9 +136,9 @@ keep_configuration(const struct gate *g)
 	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -1 || n > CONFIGURATION_MOST || read(fd, old, sizeof(old)) != n ||
 	    memcmp(old, text, (size_t)n) != 0) {
-		int new = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+		int new = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
 
-		if (new == -1 || fchmod(new, 0644) == -1 ||
+		if (new == -1 || fchown(new, 0, account->gid) == -1 || fchmod(new, 0640) == -1 ||
 		    write(new, text, (size_t)n) != n || rename(temporary, path) == -1)
 			log_event(LOG_ERR, "failed", "what=\"copying krb5.conf into the jail\"");
 		if (new != -1)
@@ -156,7 +160,7 @@ prepare(struct gate *g, const struct account *account)
 	privsep_make_jail(o->state, "gate", account);
 	g->auth = auth_open(o->keytab, o->service, REPLAY_CACHE);
 	if (g->auth != NULL && o->pop3) {
-		keep_configuration(g);
+		keep_configuration(g, account);
 		g->sasl = sasl_open();
 	}
 	privsep_jail(o->state, "gate", account);

@@ -108,6 +108,21 @@ gsstalk() {
 	done
 }
 
+@test "the copy of krb5.conf in the jails is the gate's alone to read, and follows changes" {
+	gsstalk 1 0 well
+	gsstalk 4 65536 well
+	for jail in gate relay; do
+		[ "$(stat -c '%U %G %a' "$state/$jail/krb5.conf")" = "root kpopd 640" ]
+	done
+	cp /etc/krb5.conf "$WORLD/krb5.conf.kept"
+	sed -i 's/^\[libdefaults\]/&\n\tclockskew = 299/' /etc/krb5.conf
+	run gsstalk 4 65536 well
+	cp "$WORLD/krb5.conf.kept" /etc/krb5.conf
+	[[ $output == *"+OK bye"* ]] || { echo "$output"; return 1; }
+	grep -q 'clockskew = 299' "$state/gate/krb5.conf"
+	grep -q 'clockskew = 299' "$state/relay/krb5.conf"
+}
+
 @test "an AUTH that was recorded is refused when it comes again" {
 	rm -f "$WORLD/recorded"
 	socat -r "$WORLD/recorded" TCP-LISTEN:2113,reuseaddr TCP:127.0.0.1:1109 3>&- 2>/dev/null &

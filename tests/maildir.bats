@@ -14,6 +14,7 @@ setup() {
 }
 
 teardown() {
+	umount -l "$box" 2>/dev/null || true
 	rm -rf "$box"
 	end_test
 }
@@ -105,6 +106,7 @@ has() {
 	mount --bind "$box" "$box"
 	mount -o remount,bind,ro "$box"
 	run pop alice "RETR 1" "DELE 1" QUIT
+	await 5 '! pgrep -x kpopd >/dev/null'
 	umount "$box"
 	[[ $output == *"one line 3"*"-ERR [SYS/PERM] nothing removed" ]]
 	has one two
