@@ -689,3 +689,114 @@ k5login() {
 	grep -q '^+OK 1 messages' "$WORLD/answer"
 	spool_is alice one
 }
+
+# a_journal USER: $WORLD/USER.j is the journal of a removal of USER's that was decided but not begun; the mailbox is whole.
+a_journal() {
+	local session monitor ours
+	ours=$(id -u "$1")
+	mbox "$1-one" "$1-two" "$1-three" | store "$1"
+	pop_login "$1"
+	pop_ask "DELE 2"
+	session=$(child_pid) monitor=$(monitor_pid)
+	kill -STOP "$monitor"
+	strace -q -p "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=2 2>/dev/null 3>&- &
+	holder=$!
+	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
+	pop_say QUIT
+	pop_hear '.' 2>/dev/null && return 1 || :
+	pop_close
+	wait "$holder" 2>/dev/null || true
+	holder=
+	kill -KILL "$monitor"
+	await 5 '! pgrep -x kpopd >/dev/null'
+	mv "$state/users/$ours/j" "$WORLD/$1.j"
+	spool_is "$1" "$1-one" "$1-two" "$1-three"
+}
+
+# as_bob COMMAND …: with bob's ticket.
+as_bob() {
+	KRB5CCNAME=FILE:$WORLD/bob.cc kinit -k -t "$WORLD/keytabs/bob.keytab" bob
+	KRB5CCNAME=FILE:$WORLD/bob.cc "$@"
+}
+
+# with_journal NAME FILE: FILE is NAME in alice's state directory, and she logs in.
+with_journal() {
+	cp "$2" "$state/users/$uid/$1"
+	chown alice "$state/users/$uid/$1"
+	run pop alice QUIT
+	[[ ${lines[-1]} == "+OK bye, "* ]]
+	ls "$state/users/$uid" | grep -q '^j' && return 1 || :
+}
+
+@test "another user's journal, one from an older mailbox and a truncated one remove nothing" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	other_server -l fcntl
+	as_bob a_journal bob
+	a_journal alice
+	size=$(stat -c %s "$WORLD/alice.j")
+	for name in j j.cut j.tmp; do
+		with_journal $name "$WORLD/bob.j"
+		spool_is alice alice-one alice-two alice-three
+		for cut in 0 1 7 8 100 4095 4096 $((size - 1)); do
+			head -c "$cut" "$WORLD/alice.j" >"$WORLD/part"
+			with_journal $name "$WORLD/part"
+			spool_is alice alice-one alice-two alice-three
+		done
+		{ cat "$WORLD/alice.j"; echo more; } >"$WORLD/part"
+		with_journal $name "$WORLD/part"
+		spool_is alice alice-one alice-two alice-three
+	done
+	# An octet of the head is another one.
+	for at in 0 8 16 24 32 40 60 100 150 191; do
+		perl -0777 -pe 'BEGIN { $at = shift } substr($_, $at, 1) ^= "\x01"' "$at" "$WORLD/alice.j" >"$WORLD/part"
+		with_journal j "$WORLD/part"
+		spool_is alice alice-one alice-two alice-three
+	done
+	# The mailbox is another file of the same content, or has other content.
+	cp -p --remove-destination /var/mail/alice "$WORLD/copy"
+	mv "$WORLD/copy" /var/mail/alice
+	with_journal j "$WORLD/alice.j"
+	spool_is alice alice-one alice-two alice-three
+	mbox alice-four | store alice
+	with_journal j.cut "$WORLD/alice.j"
+	spool_is alice alice-four
+	# bob's own does what it is for.
+	spool_is bob bob-one bob-two bob-three
+	cp -p "$WORLD/bob.j" "$state/users/$(id -u bob)/j"
+	as_bob pop bob QUIT
+	spool_is bob bob-one bob-three
+}
+
+@test "FIFOs, links, directories and devices in the state directory hang nothing and lead nowhere" {
+	two_mailboxes
+	pop alice QUIT
+	echo precious >"$WORLD/precious"
+	chown alice "$WORLD/precious"
+	for name in j j.cut j.tmp session; do
+		for make in 'mkfifo' 'ln -s /etc/passwd' "ln -s $WORLD/precious" 'ln -s /dev/zero' 'ln -s nowhere' 'mkdir' 'ln -s /var/mail/bob'; do
+			rm -rf "${state:?}/users/$uid"/*
+			su alice -c "$make '$state/users/$uid/$name'"
+			pop_open
+			pop_hear '^\+OK'
+			pop_ask "USER alice"
+			pop_ask "PASS x" '^(\+OK 2 messages|-ERR \[(SYS/TEMP|SYS/PERM|IN-USE)\])'
+			if [[ $heard == +OK* ]]; then
+				pop_ask "DELE 1"
+				pop_ask QUIT '^(\+OK bye, 1|-ERR \[SYS/TEMP\])'
+			fi
+			pop_hear_end
+			pop_close
+			await 5 '! pgrep -x kpopd >/dev/null'
+			case $heard in
+			*'bye, 1'*) spool_is alice two; mbox one two | store alice ;;
+			*) spool_is alice one two ;;
+			esac
+			# Once it is gone all works.
+			rm -rf "${state:?}/users/$uid"/*
+			pop alice QUIT | grep -q '^+OK 2 messages'
+		done
+	done
+	[ "$(cat "$WORLD/precious")" = precious ]
+	others_are_kept
+	log_lacks 'signal'
+}
