@@ -1,7 +1,7 @@
 /*
  * Unit tests of mbox.c behind maildrop.c: what the messages of a spool are,
  * that the count is what is read, that ids are stable and differ, and that a
- * removal leaves every other octet. Runs as anybody.
+ * removal leaves every other octet; also of random mailboxes. Runs as anybody.
  */
 #include "config.h"
 
@@ -17,6 +17,7 @@
 #include "maildrop.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
+#include "wire.h"
 
 #define LOOKS_INTERNAL "Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\n"
 #define INTERNAL "From MAILER-DAEMON Mon\n" LOOKS_INTERNAL "\nThis text is internal.\n\n"
@@ -218,6 +219,7 @@ static void
 foreign_changes_are_noticed(void)
 {
 	static const char three[] = "From a\nN: 1\n\n1\n\nFrom b\nN: 2\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
+	static const char twins[] = "From a\nN: 1\n\n1\n\nFrom a\nN: 1\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
 	static const char first_gone[] = "From b\nN: 2\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
 	char after[200];
 	struct maildrop drop;
@@ -261,6 +263,22 @@ foreign_changes_are_noticed(void)
 	CHECK(load(after, sizeof(after)) == 48);
 	CHECK(memcmp(after + 32, "From d\nN: 4\n\n4\n\n", 16) == 0);
 
+	/* Of two with equal headers it removes the marked one; the other, as long, is in its place then, but is not it. */
+	store(twins, sizeof(twins) - 1);
+	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
+	maildrop_mark(&drop, 1);
+	store(twins + 16, sizeof(twins) - 1 - 16);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
+	CHECK(load(after, sizeof(after)) == sizeof(twins) - 1 - 16);
+	/* While both are there, either can go. */
+	store(twins, sizeof(twins) - 1);
+	CHECK(begin(&drop) == DROP_OK);
+	maildrop_mark(&drop, 2);
+	append("From d\nN: 4\n\n4\n\n");
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+	CHECK(load(after, sizeof(after)) == sizeof(twins) - 1 && memcmp(after, twins, 16) == 0 &&
+	    memcmp(after + 16, twins + 32, 16) == 0);
+
 	/* A marked message without its end gets one, and more: what nobody has seen is not removed with it. */
 	store(three, sizeof(three) - 2);
 	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
@@ -279,13 +297,265 @@ foreign_changes_are_noticed(void)
 	CHECK(load(after, sizeof(after)) == sizeof(first_gone) - 2 + 18);
 }
 
-int
-main(void)
+/* What random mailboxes are made of: all that ever decided something in a parser of them. */
+static const struct text pieces[] = { TEXT("From "), TEXT("From a\n"), TEXT("\nFrom a\n"),
+	TEXT("\n\nFrom a\n"), TEXT("\r\n\r\nFrom a\r\n"), TEXT("\n\nFrom a\nA: b\n\nc\n\n"), TEXT("\n"),
+	TEXT("\n\n"), TEXT("\r\n"), TEXT("\r"), TEXT("\0"), TEXT(">From a\n"), TEXT("."), TEXT("\n.\n"), TEXT("F"),
+	TEXT("\nfrom a\n"), TEXT("\n From a\n"), TEXT("A: b\n"), TEXT("A: c\r\n"), TEXT("Status: RO\n"),
+	TEXT("status: O\r\n folded\n"), TEXT("\nX-IMAP: 1 2\n"), TEXT("Received: d\n"), TEXT("\xff\xfe"),
+	TEXT("Content-Length: 3\n"),
+	TEXT(LOOKS_INTERNAL) };
+
+#define LARGEST ((size_t)2 << 20)
+#define MANY 300
+
+static uint32_t seed, state_of_chance;
+static char file[LARGEST], after[LARGEST], want[2 * LARGEST], sent[3 * LARGEST];
+
+static void
+say_seed(void)
 {
+	if (seed != 0)
+		fprintf(stderr, "with seed %u\n", seed);
+}
+
+/* The same numbers on every machine. */
+static uint32_t
+chance(uint32_t below)
+{
+	state_of_chance ^= state_of_chance << 13;
+	state_of_chance ^= state_of_chance >> 17;
+	state_of_chance ^= state_of_chance << 5;
+	return state_of_chance % below;
+}
+
+static size_t
+put_piece(size_t n, const struct text *piece)
+{
+	memcpy(file + n, piece->p, piece->n);
+	return n + piece->n;
+}
+
+/* A mailbox into file; large ones have lines around the 256 KiB that are read at a time. */
+static size_t
+make_random(bool large)
+{
+	static const struct text from = TEXT("From a\n");
+	size_t n = chance(8) == 0 ? 0 : put_piece(0, &from);
+
+	for (uint32_t left = chance(large ? 20 : 50); left > 0; left--)
+		if (large && chance(4) == 0) {
+			size_t line = ((size_t)256 << 10) - n % ((size_t)256 << 10) + chance(8);
+
+			line -= line > 16 ? 16 : 0;
+			if (n + line + 100 * 20 > LARGEST)
+				continue;
+			memset(file + n, chance(3) == 0 ? '.' : 'x', line);
+			n = put_piece(n + line, &pieces[chance(4) + 1]);
+		} else
+			n = put_piece(n, &pieces[chance(sizeof(pieces) / sizeof(pieces[0]))]);
+	return n;
+}
+
+static size_t
+line_end(size_t at, size_t end)
+{
+	const char *lf = memchr(file + at, '\n', end - at);
+
+	return lf != NULL ? (size_t)(lf + 1 - file) : end;
+}
+
+static bool
+is_empty_line(size_t at, size_t end)
+{
+	return end > at && file[end - 1] == '\n' && (end - at == 1 || (end - at == 2 && file[at] == '\r'));
+}
+
+static bool
+line_has(size_t at, size_t end, const char *prefix)
+{
+	return end - at >= strlen(prefix) && strncasecmp(file + at, prefix, strlen(prefix)) == 0;
+}
+
+/* By lines and nothing else: where messages begin, and the end behind the last one. Returns how many, -1 when it is no mailbox. */
+static int
+split(size_t n, size_t *at)
+{
+	bool blank = true;
+	int count = 0;
+
+	for (size_t i = 0, next; i < n; i = next) {
+		next = line_end(i, n);
+		if (blank && n - i >= 5 && memcmp(file + i, "From ", 5) == 0)
+			at[count++] = i;
+		blank = is_empty_line(i, next);
+		if (count == 0 && !blank)
+			return -1;
+	}
+	at[count] = n;
+	return count;
+}
+
+/* Whether the message in [at, end), at the front, is one that other programs keep for themselves. */
+static bool
+looks_internal(size_t at, size_t end)
+{
+	bool imap = false, subject = false, received = false;
+
+	for (size_t i = line_end(at, end), next; i < end; i = next) {
+		next = line_end(i, end);
+		if (is_empty_line(i, next))
+			break;
+		imap |= line_has(i, next, "X-IMAP");
+		subject |= line_has(i, next, "Subject: DON'T DELETE THIS MESSAGE");
+		received |= line_has(i, next, "Received:");
+	}
+	return imap && subject && !received;
+}
+
+/* [at, end) of file as POP3 sends it, without its last empty line and its first, dots stuffed, to want. */
+static size_t
+as_sent(size_t at, size_t end, size_t *octets)
+{
+	size_t i = line_end(at, end), m = 0, last = i, stuffed = 0;
+
+	for (size_t k = i; k < end; k = line_end(k, end))
+		last = k;
+	/* An empty line right behind the From line ends the message, too. */
+	if (last >= i && is_empty_line(last, end))
+		end = last;
+	for (size_t next; i < end; i = next) {
+		size_t length;
+
+		next = line_end(i, end);
+		length = next - i - (file[next - 1] == '\n');
+		if (length > 0 && file[i] == '.') {
+			want[m++] = '.';
+			stuffed++;
+		}
+		memcpy(want + m, file + i, length);
+		m += length;
+		/* A CR before the LF is part of the line's end; before nothing it is not. */
+		if (file[next - 1] == '\n' && length > 0 && file[i + length - 1] == '\r')
+			m--;
+		memcpy(want + m, "\r\n", 2);
+		m += 2;
+	}
+	*octets = m - stuffed;
+	return m;
+}
+
+/* Message n is what stands in [at, end) of file. */
+static void
+check_sent(struct maildrop *drop, size_t n, size_t at, size_t end)
+{
+	static char stored[70000];
+	size_t octets, length = as_sent(at, end, &octets), m = 0;
+	struct span s;
+	struct wire w;
+	ssize_t got;
+
+	CHECK(maildrop_octets(drop, n) == octets);
+	CHECK(maildrop_fetch(drop, n, &s) == DROP_OK && s.octets == octets);
+	wire_init(&w, WIRE_ALL);
+	while ((got = maildrop_read(&s, stored, 1 + chance(sizeof(stored) - 1))) > 0)
+		m += wire_put(&w, stored, (size_t)got, sent + m);
+	m += wire_end(&w, sent + m);
+	CHECK(got == 0 && m == length && memcmp(sent, want, m) == 0);
+}
+
+/* Without the ordinal of equal ones. */
+static bool
+same_header(const char *a, const char *b)
+{
+	return strncmp(a, b, 22) == 0;
+}
+
+static void
+check_random(size_t n)
+{
+	static char ids[MANY][UIDL_SIZE];
+	static size_t at[MANY];
+	struct maildrop drop;
+	uint64_t octets = 0;
+	size_t removed, kept = 0, marked = 0, left = 0;
+	int count = split(n, at), first, hidden = -1;
+	bool gone[MANY] = { false };
+
+	store(file, n);
+	if (count == -1) {
+		CHECK(begin(&drop) == DROP_DENIED);
+		return;
+	}
+	CHECK(begin(&drop) == DROP_OK);
+	first = count > 0 && at[0] == 0 && looks_internal(0, at[1]) ? 1 : 0;
+	CHECK(drop.count == (size_t)(count - first));
+	for (int i = first; i < count; i++) {
+		check_sent(&drop, (size_t)(i - first) + 1, at[i], at[i + 1]);
+		octets += maildrop_octets(&drop, (size_t)(i - first) + 1);
+		maildrop_uidl(&drop, (size_t)(i - first) + 1, ids[i]);
+		for (int k = first; k < i; k++)
+			CHECK(strcmp(ids[k], ids[i]) != 0);
+	}
+	CHECK(drop.octets == octets);
+	/* What stays, in one piece. */
+	memcpy(after, file, kept = count > 0 ? at[0] : n);
+	for (int i = 0; i < count; i++) {
+		if (i >= first && chance(2) == 0) {
+			gone[i] = true;
+			maildrop_mark(&drop, (size_t)(i - first) + 1);
+			marked++;
+			continue;
+		}
+		/* What only looked internal is so when it comes to the front. */
+		if (i >= first && kept == 0 && looks_internal(at[i], at[i + 1]))
+			hidden = i;
+		memcpy(after + kept, file + at[i], at[i + 1] - at[i]);
+		kept += at[i + 1] - at[i];
+	}
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == marked);
+	CHECK(load(sent, sizeof(sent)) == kept && memcmp(sent, after, kept) == 0);
+	/* The next session finds the same messages under the same names, but for the ordinals of equal ones. */
+	CHECK(begin(&drop) == DROP_OK && drop.count == (size_t)(count - first) - marked - (hidden != -1));
+	for (int i = first; i < count; i++) {
+		char id[UIDL_SIZE];
+		bool twin = false;
+
+		if (gone[i] || i == hidden)
+			continue;
+		for (int k = first; k < count; k++)
+			twin |= k != i && same_header(ids[k], ids[i]);
+		maildrop_uidl(&drop, ++left, id);
+		CHECK(twin ? same_header(id, ids[i]) : strcmp(id, ids[i]) == 0);
+		check_sent(&drop, left, at[i], at[i + 1]);
+	}
+}
+
+static void
+random_mailboxes(uint32_t small, uint32_t large)
+{
+	atexit(say_seed);
+	for (uint32_t k = 1; k <= small + large; k++) {
+		seed = k;
+		state_of_chance = k * 2654435761u;
+		check_random(make_random(k > small));
+		/* Sessions are never closed. */
+		closefrom(top + 1);
+	}
+	seed = 0;
+}
+
+/* Its argument: how many random mailboxes instead of a few. */
+int
+main(int argc, char **argv)
+{
+	uint32_t many = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 200;
+
 	top = drop_directory();
 	finds_and_removes();
 	ids_survive_readers();
 	long_lines_are_one_line();
 	foreign_changes_are_noticed();
+	random_mailboxes(many, many / 10);
 	return drop_clean_up();
 }
