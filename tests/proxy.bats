@@ -49,6 +49,20 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 	log_has 'reason="PROXY header: too long"'
 }
 
+@test "a header that does not come in time, or trickles in, ends at the login deadline" {
+	server_stop
+	server_start -p -t 2 -x 127.0.0.1
+	begin=$SECONDS
+	run wire 10 < <(sleep 9)
+	[ -z "$output" ] || { echo "heard: $output"; return 1; }
+	output=$(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n' | trickle 0.3 | wire 10 2>/dev/null) || true
+	[ -z "$output" ] || { echo "heard: $output"; return 1; }
+	[ $((SECONDS - begin)) -lt 25 ]
+	log_has 'refused peer=127.0.0.1:[0-9]+ reason="PROXY header: too late"'
+	server_stop
+	server_start -p -x 127.0.0.1
+}
+
 @test "a header from elsewhere is no command" {
 	run socat -t 3 - TCP6:[::1]:1109 < <(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\nQUIT\r\n')
 	[[ $output == "+OK"*"-ERR"*"+OK bye"* ]]
