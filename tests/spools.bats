@@ -40,7 +40,7 @@ usual_server() {
 on_disk() {
 	disk=$(mktemp -d /var/tmp/kpopd-test.XXXXXX)
 	chmod 755 "$disk"
-	other_server -m "mbox:$disk/%u" "$@"
+	other_server -m "mbox:$disk/%u"
 }
 
 # messages_of FILE 'PERL': runs it with the file's messages, found by perl's own reading, as they stand in @part and as a
