@@ -271,7 +271,7 @@ grant() {
 
 # writes_fail ERROR: no octet can be written into any file.
 writes_fail() {
-	faults "$session" -e "inject=copy_file_range,pwrite64:error=$1"
+	faults "$session" -e "inject=pwrite64:error=$1"
 }
 
 # btrfs has quotas of its own where the kernel lacks those of users.

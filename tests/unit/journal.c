@@ -52,15 +52,14 @@ WRAP(int, fsync, (int fd), (fd))
 WRAP(int, ftruncate, (int fd, off_t n), (fd, n))
 WRAP(int, renameat, (int a, const char *b, int c, const char *d), (a, b, c, d))
 WRAP(int, unlinkat, (int a, const char *b, int c), (a, b, c))
-WRAP(ssize_t, pwrite, (int fd, const void *p, size_t n, off_t at), (fd, p, n, at))
 
 /* In pieces, so that a stop between them is seen as well. */
-ssize_t __real_copy_file_range(int, off_t *, int, off_t *, size_t, unsigned);
-ssize_t __wrap_copy_file_range(int, off_t *, int, off_t *, size_t, unsigned);
+ssize_t __real_pwrite(int, const void *, size_t, off_t);
+ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
 ssize_t
-__wrap_copy_file_range(int a, off_t *b, int c, off_t *d, size_t n, unsigned f)
+__wrap_pwrite(int fd, const void *p, size_t n, off_t at)
 {
-	return turn() ? -1 : __real_copy_file_range(a, b, c, d, n > 8192 ? n / 2 : n, f);
+	return turn() ? -1 : __real_pwrite(fd, p, n > 8192 ? n / 2 : n, at);
 }
 
 static char directory[] = "/tmp/kpopd-journal.XXXXXX";

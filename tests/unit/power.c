@@ -105,7 +105,6 @@ int __wrap_renameat(int, const char *, int, const char *);
 int __wrap_unlinkat(int, const char *, int);
 ssize_t __wrap_pread(int, void *, size_t, off_t);
 ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
-ssize_t __wrap_copy_file_range(int, off_t *, int, off_t *, size_t, unsigned);
 
 int
 __wrap_openat(int dir, const char *path, int flags, ...)
@@ -213,32 +212,20 @@ __wrap_pread(int fd, void *to, size_t n, off_t at)
 	return (ssize_t)n;
 }
 
+/* Half of what is left at a time, so that a crash falls in between, too. */
 ssize_t
 __wrap_pwrite(int fd, const void *from, size_t n, off_t at)
 {
 	struct content *c = &file_of(fd)->now;
 
 	turn();
+	if (n > 100)
+		n /= 2;
 	CHECK(at + (off_t)n <= SIZE);
 	memcpy(c->data + at, from, n);
 	if (at + (off_t)n > c->size)
 		c->size = at + (off_t)n;
 	return (ssize_t)n;
-}
-
-/* Half of what is left at a time, so that a crash falls in between, too. */
-ssize_t
-__wrap_copy_file_range(int a, off_t *from, int b, off_t *to, size_t n, unsigned flags)
-{
-	char piece[SIZE];
-	ssize_t did = __wrap_pread(a, piece, n > 100 ? n / 2 : n, *from);
-
-	(void)flags;
-	if (did > 0)
-		did = __wrap_pwrite(b, piece, (size_t)did, *to);
-	*from += did;
-	*to += did;
-	return did;
 }
 
 static bool
