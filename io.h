@@ -8,8 +8,8 @@
 
 /* Input that may wait unread; what a client pipelines over the login must fit (kpopd.c hands it on). */
 #define IO_IN 1024
-/* An answer of up to 64 KiB leaves in one write. */
-#define IO_OUT 65536
+/* An answer of up to 64 KiB leaves in one write; the rest is for what is written meanwhile. */
+#define IO_OUT 131072
 
 enum io_error { IO_OK, IO_CLOSED, IO_TIMEOUT, IO_STALLED, IO_YIELDED, IO_FAILED };
 
