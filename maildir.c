@@ -12,6 +12,10 @@
  * and syncs the directories: a crash in its middle leaves some of the marked
  * messages and every other one, so there is nothing to recover.
  *
+ * What was found is kept in an index. While new and cur have the times that
+ * they had, neither is read; when they have not, the names are, and a file is
+ * opened only if it was not there under its unique name and inode.
+ *
  * Names that begin with a dot are not messages. Files that are not regular,
  * that cannot be read or have a control character in their name are skipped,
  * and the log says how many.
@@ -29,9 +33,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "index.h"
+#include "lines.h"
 #include "log.h"
+#include "stamp.h"
 #include "store.h"
-#include "wire.h"
 
 #define PIECE ((size_t)256 << 10) /* read at a time */
 #define DIRECTORIES 2
@@ -41,7 +47,13 @@
 /* In this order: a file that goes from the first to the second meanwhile is not missed. */
 static const char *const directories[DIRECTORIES] = { "new", "cur" };
 
+#define KIND "maildir1"
+/* Octets of an index' record for a name of n. */
+#define RECORD_SIZE(n) ((offsetof(struct record, name) + (n) + 8) & ~(size_t)7)
+
 struct entry {
+	uint64_t time; /* of delivery, with which the name begins */
+	ino_t inode;
 	size_t name;   /* where it begins in the listing's names */
 	size_t unique; /* octets of it before the colon */
 	int directory;
@@ -54,24 +66,35 @@ struct listing {
 	struct entry *list;
 	size_t count, list_room;
 	size_t skipped;
-	struct stat seen[DIRECTORIES];
-	bool settled; /* a later change would show in seen's times */
+	size_t longest; /* name */
+	struct stamp seen[DIRECTORIES];
 };
 
-struct message {
-	size_t entry;   /* in the first listing */
-	dev_t device;
-	ino_t inode;
-	off_t size;
-	uint64_t octets; /* as POP3 counts */
-	unsigned ordinal; /* among equal unique names */
+/* A message in the index. */
+struct record {
+	uint64_t inode;
+	int64_t size;
+	uint64_t octets;  /* as POP3 counts */
+	uint32_t ordinal; /* among equal unique names */
+	uint16_t length;  /* of the name */
+	uint16_t unique;  /* of it, before the colon */
+	uint8_t directory;
+	char name[NAME_MAX + 1];
+};
+
+/* What is kept with the index. */
+struct note {
+	struct stamp seen[DIRECTORIES];
+	uint64_t octets; /* of all messages */
 };
 
 struct maildir {
+	int state;
 	int dirs[DIRECTORIES]; /* -1: absent, hence empty */
-	struct listing first, now;
-	struct message *list;
+	struct index *list;
 	size_t count;
+	struct note note;
+	struct listing now; /* made when a message is not where it was */
 	int fd; /* of the message fetched last */
 };
 
@@ -88,27 +111,44 @@ deny(const char *what, const char *why)
 	return DROP_DENIED;
 }
 
-/* By the time of delivery, with which unique names begin; then by the name. */
-static int
-compare_unique(const char *a, size_t an, const char *b, size_t bn)
+/* A unique name: the time of delivery, with which it begins, and all of it. */
+struct unique {
+	uint64_t time;
+	const char *name;
+	size_t n;
+};
+
+static struct unique
+unique_of(const struct listing *l, const struct entry *e)
 {
-	unsigned long long x = strtoull(a, NULL, 10), y = strtoull(b, NULL, 10);
+	return (struct unique){ e->time, name_of(l, e), e->unique };
+}
+
+static uint64_t
+time_of(const char *name)
+{
+	return strtoull(name, NULL, 10);
+}
+
+/* By the time of delivery; then by the name. */
+static int
+compare_unique(const struct unique *x, const struct unique *y)
+{
 	int order;
 
-	if (x != y)
-		return x < y ? -1 : 1;
-	order = memcmp(a, b, an < bn ? an : bn);
-	return order != 0 ? order : (an > bn) - (an < bn);
+	if (x->time != y->time)
+		return x->time < y->time ? -1 : 1;
+	order = memcmp(x->name, y->name, x->n < y->n ? x->n : y->n);
+	return order != 0 ? order : (x->n > y->n) - (x->n < y->n);
 }
 
 static int
 compare_entries(const void *a, const void *b, void *listing)
 {
-	const struct listing *l = listing;
-	const struct entry *x = a, *y = b;
-	int order = compare_unique(name_of(l, x), x->unique, name_of(l, y), y->unique);
+	const struct unique x = unique_of(listing, a), y = unique_of(listing, b);
+	int order = compare_unique(&x, &y);
 
-	return order != 0 ? order : strcmp(name_of(l, x), name_of(l, y));
+	return order != 0 ? order : strcmp(x.name, y.name);
 }
 
 static bool
@@ -137,15 +177,17 @@ make_room(struct listing *l, size_t n)
 }
 
 static void
-add(struct listing *l, const char *name, int directory)
+add(struct listing *l, const struct dirent *d, int directory)
 {
-	size_t n = strlen(name) + 1;
+	size_t n = strlen(d->d_name);
 
-	make_room(l, n);
-	memcpy(l->names + l->used, name, n);
-	l->list[l->count++] = (struct entry){ .name = l->used,
-		.unique = strcspn(name, ":"), .directory = directory };
-	l->used += n;
+	make_room(l, n + 1);
+	memcpy(l->names + l->used, d->d_name, n + 1);
+	l->list[l->count++] = (struct entry){ .time = time_of(d->d_name), .inode = d->d_ino,
+		.name = l->used, .unique = strcspn(d->d_name, ":"), .directory = directory };
+	l->used += n + 1;
+	if (n > l->longest)
+		l->longest = n;
 }
 
 /* Whether a directory entry is a message. What is none of them but could be taken for one is counted. */
@@ -183,38 +225,32 @@ list_directory(struct listing *l, int fd, int directory)
 	}
 	while (errno = 0, (d = readdir(stream)) != NULL)
 		if (is_message(l, copy, d))
-			add(l, d->d_name, directory);
+			add(l, d, directory);
 	error = errno;
 	closedir(stream);
 	errno = error;
 	return error == 0 ? 0 : -1;
 }
 
-/* The times of new and cur as they are now. Returns whether they are the same as in seen. */
-static bool
-look(const struct maildir *m, struct stat seen[DIRECTORIES])
+/* What new and cur are now. */
+static void
+look(const struct maildir *m, struct stamp seen[DIRECTORIES])
 {
-	bool same = true;
-
 	for (int i = 0; i < DIRECTORIES; i++) {
-		struct stat st = { 0 };
-
-		if (m->dirs[i] != -1 && fstat(m->dirs[i], &st) == -1)
+		seen[i] = (struct stamp){ .settled = 1 };
+		if (m->dirs[i] != -1 && stamp_take(&seen[i], m->dirs[i]) == -1)
 			fatal("fstat of the Maildir");
-		same &= store_same_time(&st.st_mtim, &seen[i].st_mtim);
-		seen[i] = st;
 	}
-	return same;
 }
 
-/* Whether nothing can have changed since the listing was made. */
+/* Whether nothing can have changed since new and cur were like this. */
 static bool
-is_current(const struct maildir *m, const struct listing *l)
+is_current(const struct maildir *m, const struct stamp seen[DIRECTORIES])
 {
-	struct stat seen[DIRECTORIES];
+	struct stamp now[DIRECTORIES];
 
-	memcpy(seen, l->seen, sizeof(seen));
-	return l->settled && look(m, seen);
+	look(m, now);
+	return stamp_proves(&seen[0], &now[0]) && stamp_proves(&seen[1], &now[1]);
 }
 
 /*
@@ -225,14 +261,12 @@ is_current(const struct maildir *m, const struct listing *l)
 static enum drop_error
 list_names(const struct maildir *m, struct listing *l)
 {
-	struct timespec now;
+	struct stamp now[DIRECTORIES];
 
 	make_room(l, 1);
-	look(m, l->seen);
 	for (int tries = 0; tries < TRIES; tries++) {
-		l->count = l->used = l->skipped = 0;
-		if (clock_gettime(CLOCK_REALTIME, &now) == -1)
-			fatal("clock_gettime");
+		look(m, l->seen);
+		l->count = l->used = l->skipped = l->longest = 0;
 		for (int i = 0; i < DIRECTORIES; i++) {
 			if (m->dirs[i] == -1 || list_directory(l, m->dirs[i], i) == 0)
 				continue;
@@ -240,27 +274,26 @@ list_names(const struct maildir *m, struct listing *l)
 			    "error=\"%s\"", strerror(errno));
 			return DROP_FAILED;
 		}
-		if (look(m, l->seen))
+		look(m, now);
+		if (stamp_same(&l->seen[0], &now[0]) && stamp_same(&l->seen[1], &now[1]))
 			break;
+		l->seen[0].settled = 0;
 	}
-	l->settled = true;
-	for (int i = 0; i < DIRECTORIES; i++)
-		l->settled &= store_settled(&l->seen[i], &now);
 	qsort_r(l->list, l->count, sizeof(*l->list), compare_entries, l);
 	return DROP_OK;
 }
 
 /* The first entry with this unique name, or the end of the listing. */
 static const struct entry *
-find_unique(const struct listing *l, const char *unique, size_t n)
+find_unique(const struct listing *l, const struct unique *u)
 {
 	size_t low = 0, high = l->count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		const struct entry *e = &l->list[middle];
+		const struct unique there = unique_of(l, &l->list[middle]);
 
-		if (compare_unique(name_of(l, e), e->unique, unique, n) < 0)
+		if (compare_unique(&there, u) < 0)
 			low = middle + 1;
 		else
 			high = middle;
@@ -269,166 +302,247 @@ find_unique(const struct listing *l, const char *unique, size_t n)
 }
 
 static bool
-has_unique(const struct listing *l, const struct entry *e, const char *unique, size_t n)
+has_unique(const struct listing *l, const struct entry *e, const struct unique *u)
 {
-	return e < l->list + l->count &&
-	    compare_unique(name_of(l, e), e->unique, unique, n) == 0;
+	struct unique there;
+
+	if (e >= l->list + l->count)
+		return false;
+	there = unique_of(l, e);
+	return compare_unique(&there, u) == 0;
 }
 
-/* Whether the file at this entry is that message. */
+/* Copies record i of a list. Returns whether it is one. */
 static bool
-is_there(const struct maildir *m, const struct listing *l, const struct entry *e,
-    const struct message *one)
+get_record(struct index *list, size_t i, struct record *r)
+{
+	const void *p = index_get(list, i);
+	size_t size = index_record_size(list);
+
+	if (p == NULL || size > sizeof(*r))
+		return false;
+	memcpy(r, p, size);
+	return r->length < size - offsetof(struct record, name) && r->name[r->length] == '\0' &&
+	    strlen(r->name) == r->length && r->unique <= r->length && r->directory < DIRECTORIES &&
+	    strchr(r->name, '/') == NULL;
+}
+
+static struct unique
+unique_of_record(const struct record *r)
+{
+	return (struct unique){ time_of(r->name), r->name, r->unique };
+}
+
+/* Whether the file with this name is that message. */
+static bool
+is_there(const struct maildir *m, int directory, const char *name, const struct record *r)
 {
 	struct stat st;
 
-	return fstatat(m->dirs[e->directory], name_of(l, e), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    S_ISREG(st.st_mode) && st.st_dev == one->device &&
-	    st.st_ino == one->inode && st.st_size == one->size;
+	return fstatat(m->dirs[directory], name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISREG(st.st_mode) && st.st_dev == m->note.seen[directory].device &&
+	    st.st_ino == r->inode && st.st_size == r->size;
 }
 
-/* Where message one is now, in new or cur under whatever flags. NULL: nowhere; errno is ENOENT or the trouble. */
-static const struct entry *
-locate(struct maildir *m, const struct message *one, const struct listing **l)
-{
-	const struct entry *e = &m->first.list[one->entry];
-	const char *unique = name_of(&m->first, e);
-	size_t n = e->unique;
+/* Where a message is now. */
+struct place {
+	int dir;
+	const char *name;
+	int directory;
+};
 
-	*l = &m->first;
-	if (is_there(m, *l, e, one))
-		return e;
-	*l = &m->now;
-	for (int fresh = (*l)->list == NULL; fresh < 2; fresh++) {
+/* Finds where a message is now, in new or cur under whatever flags. Returns 0, or -1 with errno; ENOENT: nowhere. */
+static int
+locate(struct maildir *m, const struct record *r, struct place *where)
+{
+	const struct unique u = unique_of_record(r);
+	const struct entry *e;
+
+	*where = (struct place){ m->dirs[r->directory], r->name, r->directory };
+	if (is_there(m, r->directory, r->name, r))
+		return 0;
+	for (int fresh = m->now.list == NULL; fresh < 2; fresh++) {
 		if (fresh == 1 && list_names(m, &m->now) != DROP_OK) {
 			errno = EIO;
-			return NULL;
+			return -1;
 		}
-		for (e = find_unique(*l, unique, n); has_unique(*l, e, unique, n); e++)
-			if (is_there(m, *l, e, one))
-				return e;
-		if (is_current(m, &m->now))
+		for (e = find_unique(&m->now, &u); has_unique(&m->now, e, &u); e++) {
+			*where = (struct place){ m->dirs[e->directory], name_of(&m->now, e), e->directory };
+			if (is_there(m, e->directory, where->name, r))
+				return 0;
+		}
+		if (is_current(m, m->now.seen))
 			break;
 	}
 	errno = ENOENT;
-	return NULL;
+	return -1;
 }
 
 static int
-open_entry(const struct maildir *m, const struct listing *l, const struct entry *e)
+open_file(int dir, const char *name)
 {
-	return openat(m->dirs[e->directory], name_of(l, e),
-	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
-/* Opens the file of an entry of the first listing, under its present name when it was renamed meanwhile. Returns it, or -1 with errno. */
+/* Opens the file of an entry, under its present name when it was renamed meanwhile. Returns it, or -1 with errno. */
 static int
-open_new(struct maildir *m, const struct entry *e)
+open_new(struct maildir *m, const struct unique *u, const struct entry *e, const char *name)
 {
-	const char *unique = name_of(&m->first, e);
-	size_t n = e->unique;
-	int fd = open_entry(m, &m->first, e);
+	int fd = open_file(m->dirs[e->directory], name);
 
 	for (int tries = 0; fd == -1 && errno == ENOENT && tries < TRIES; tries++) {
-		if (!is_current(m, &m->now) && list_names(m, &m->now) != DROP_OK)
+		if ((m->now.list == NULL || !is_current(m, m->now.seen)) &&
+		    list_names(m, &m->now) != DROP_OK)
 			return -1;
-		e = find_unique(&m->now, unique, n);
+		e = find_unique(&m->now, u);
 		errno = ENOENT;
-		if (!has_unique(&m->now, e, unique, n))
+		if (!has_unique(&m->now, e, u))
 			break;
-		fd = open_entry(m, &m->now, e);
+		fd = open_file(m->dirs[e->directory], name_of(&m->now, e));
 	}
 	return fd;
 }
 
 /* Reads the open file to its end, counting. Returns 0, or -1 with errno. */
 static int
-count_octets(int fd, struct message *one)
+count_octets(int fd, struct record *r)
 {
 	static char buffer[PIECE];
-	struct wire w;
+	struct lines lines = LINES_BEGIN;
+	uint64_t bare = 0;
 	ssize_t n;
 
-	wire_init(&w, WIRE_ALL);
-	one->size = 0;
+	r->size = 0;
 	while ((n = read(fd, buffer, sizeof(buffer))) != 0) {
 		if (n == -1 && errno == EINTR)
 			continue;
 		if (n == -1)
 			return -1;
-		wire_put(&w, buffer, (size_t)n, NULL);
-		one->size += n;
+		bare += lines_bare(&lines, buffer, (size_t)n);
+		r->size += n;
 	}
-	wire_end(&w, NULL);
-	one->octets = w.octets;
+	r->octets = (uint64_t)r->size + bare + (lines_at_begin(&lines) ? 0 : 2);
 	return 0;
 }
 
+/* What became of a file that was looked at. */
+enum finding { FOUND, GONE, NONE_OF_OURS, TROUBLE };
+
+/* Opens and counts the file of an entry. TROUBLE: see errno. */
+static enum finding
+look_into(struct maildir *m, const struct listing *l, const struct entry *e, struct record *r)
+{
+	const struct unique u = unique_of(l, e);
+	int error, fd = open_new(m, &u, e, u.name);
+	enum finding result = FOUND;
+	struct stat st;
+
+	if (fd == -1)
+		return errno == ENOENT ? GONE :
+		    errno == EACCES || errno == EPERM || errno == ELOOP ? NONE_OF_OURS : TROUBLE;
+	if (fstat(fd, &st) == -1)
+		result = TROUBLE;
+	else if (!S_ISREG(st.st_mode))
+		result = NONE_OF_OURS;
+	else if (count_octets(fd, r) == -1)
+		result = TROUBLE;
+	error = errno;
+	close(fd);
+	errno = error;
+	r->inode = st.st_ino;
+	return result;
+}
+
+/* The list of an earlier session, walked through beside a new listing; both are in the same order. */
+struct earlier {
+	struct index *list; /* NULL: there is none */
+	size_t at;
+};
+
+/* Whether the earlier list knows this file: then its sizes are in *r. */
 static bool
-same_file(const struct message *a, const struct message *b)
+is_known(struct earlier *old, const struct unique *u, ino_t inode, struct record *r)
 {
-	return a->device == b->device && a->inode == b->inode;
-}
+	struct record there;
 
-/* Adds the message of entry i of the first listing, unless it is there already under another name. */
-static void
-add_message(struct maildir *m, size_t i, struct message *one)
-{
-	const struct entry *e = &m->first.list[i];
+	if (old->list == NULL)
+		return false;
+	for (; get_record(old->list, old->at, &there); old->at++) {
+		const struct unique v = unique_of_record(&there);
 
-	one->entry = i;
-	one->ordinal = 0;
-	/* Equal unique names are neighbours. */
-	for (size_t k = m->count; k-- > 0;) {
-		const struct entry *before = &m->first.list[m->list[k].entry];
-
-		if (compare_unique(name_of(&m->first, before), before->unique,
-			name_of(&m->first, e), e->unique) != 0)
+		if (compare_unique(&v, u) >= 0)
 			break;
-		if (same_file(&m->list[k], one))
-			return;
-		one->ordinal++;
 	}
-	m->list[m->count++] = *one;
+	for (size_t i = old->at; get_record(old->list, i, &there); i++) {
+		const struct unique v = unique_of_record(&there);
+
+		if (compare_unique(&v, u) != 0)
+			break;
+		if (there.inode == inode) {
+			*r = there;
+			return true;
+		}
+	}
+	return false;
 }
 
-/* Opens and counts every listed message. */
-static enum drop_error
-count_messages(struct maildir *m)
+/* Adds the message of an entry, unless it is there already under another name. */
+static void
+add_message(struct maildir *m, const struct listing *l, const struct entry *e, struct record *r)
 {
-	m->list = reallocarray(NULL, m->first.count + 1, sizeof(*m->list));
-	if (m->list == NULL)
-		fatal("list of %zu messages", m->first.count);
-	for (size_t i = 0; i < m->first.count; i++) {
-		struct message one = { 0 };
-		struct stat st;
-		int error, fd = open_new(m, &m->first.list[i]);
+	const struct unique u = unique_of(l, e);
+	struct record before;
 
-		if (fd == -1 && errno == ENOENT)
-			continue; /* removed by another program meanwhile */
-		if (fd == -1 && (errno == EACCES || errno == EPERM || errno == ELOOP)) {
-			m->first.skipped++;
-			continue;
-		}
-		if (fd == -1 || fstat(fd, &st) == -1 ||
-		    (S_ISREG(st.st_mode) && count_octets(fd, &one) == -1)) {
-			error = errno;
+	r->ordinal = 0;
+	/* Equal unique names are neighbours. */
+	for (size_t k = m->count; k-- > 0 && get_record(m->list, k, &before);) {
+		const struct unique v = unique_of_record(&before);
+
+		if (compare_unique(&v, &u) != 0)
+			break;
+		if (before.inode == r->inode)
+			return;
+		r->ordinal++;
+	}
+	r->directory = (uint8_t)e->directory;
+	r->length = (uint16_t)strlen(u.name);
+	r->unique = (uint16_t)u.n;
+	memset(r->name, 0, sizeof(r->name));
+	memcpy(r->name, u.name, r->length);
+	index_put(m->list, m->count++, r);
+	m->note.octets += r->octets;
+}
+
+/* Makes the list of the messages of a listing; opens what the earlier list does not know. */
+static enum drop_error
+find_messages(struct maildir *m, struct listing *l, struct index *list)
+{
+	struct earlier old = { .list = list };
+
+	m->list = index_new(m->state, KIND, RECORD_SIZE(l->longest));
+	m->count = 0;
+	m->note.octets = 0;
+	memcpy(m->note.seen, l->seen, sizeof(l->seen));
+	for (size_t i = 0; i < l->count; i++) {
+		const struct entry *e = &l->list[i];
+		const struct unique u = unique_of(l, e);
+		struct record r = { 0 };
+		enum finding found = is_known(&old, &u, e->inode, &r) ? FOUND :
+		    look_into(m, l, e, &r);
+
+		if (found == TROUBLE) {
 			log_event(LOG_ERR, "failed", "what=\"reading the Maildir\" "
-			    "error=\"%s\"", strerror(error));
+			    "error=\"%s\"", strerror(errno));
 			return DROP_FAILED;
 		}
-		close(fd);
-		if (!S_ISREG(st.st_mode)) {
-			m->first.skipped++;
-			continue;
-		}
-		one.device = st.st_dev;
-		one.inode = st.st_ino;
-		add_message(m, i, &one);
+		if (found == FOUND)
+			add_message(m, l, e, &r);
+		else if (found == NONE_OF_OURS)
+			l->skipped++;
 	}
-	if (m->first.skipped > 0)
+	if (l->skipped > 0)
 		log_event(LOG_WARNING, "skipped", "files=%zu reason=\"not regular, "
-		    "not readable or an odd name\"", m->first.skipped);
+		    "not readable or an odd name\"", l->skipped);
 	return DROP_OK;
 }
 
@@ -487,20 +601,85 @@ open_directories(struct maildir *m, const struct store_place *place)
 	return error;
 }
 
+/* The earlier session's list, if there is one. Whether it is current is another question. */
+static struct index *
+load(struct maildir *m)
+{
+	struct index *list = index_load(m->state, KIND);
+
+	if (list != NULL)
+		memcpy(&m->note, index_note(list), sizeof(m->note));
+	return list;
+}
+
+/* Reads the names, and the files that old does not know. */
+static enum drop_error
+update(struct maildir *m, struct index *old)
+{
+	struct listing l = { 0 };
+	enum drop_error error = list_names(m, &l);
+
+	if (error == DROP_OK)
+		error = find_messages(m, &l, old);
+	free(l.names);
+	free(l.list);
+	if (error == DROP_OK)
+		index_save(m->list, &m->note, sizeof(m->note));
+	return error;
+}
+
 static enum drop_error
 maildir_open(const struct store_place *place, void **box)
 {
 	struct maildir *m = calloc(1, sizeof(*m));
 	enum drop_error error;
+	struct index *old;
 
 	if (m == NULL)
 		fatal("calloc");
 	*box = m;
+	m->state = place->state;
 	m->dirs[0] = m->dirs[1] = m->fd = -1;
-	if ((error = open_directories(m, place)) != DROP_OK ||
-	    (error = list_names(m, &m->first)) != DROP_OK)
+	if ((error = open_directories(m, place)) != DROP_OK)
 		return error;
-	return count_messages(m);
+	old = load(m);
+	if (old != NULL && is_current(m, m->note.seen)) {
+		m->list = old;
+		m->count = index_count(old);
+		return DROP_OK;
+	}
+	error = update(m, old);
+	index_free(old);
+	return error;
+}
+
+/* The list is damaged: it is made again, which must give the same messages. The clients' numbers for them cannot change now. */
+static void
+mend(struct maildir *m)
+{
+	struct index *damaged = m->list;
+	struct note was = m->note;
+	size_t count = m->count;
+
+	log_event(LOG_NOTICE, "index", "error=\"damaged, the mailbox is read again\"");
+	index_forget(m->state);
+	if (!is_current(m, was.seen) || update(m, NULL) != DROP_OK ||
+	    m->count != count || m->note.octets != was.octets) {
+		errno = EIO;
+		fatal("mending the index: the mailbox has changed");
+	}
+	index_free(damaged);
+}
+
+/* Message i. */
+static void
+get(struct maildir *m, size_t i, struct record *r)
+{
+	if (get_record(m->list, i, r))
+		return;
+	mend(m);
+	if (!get_record(m->list, i, r))
+		fatal("the index cannot be mended");
 }
 
 static size_t
@@ -510,9 +689,18 @@ maildir_count(const void *box)
 }
 
 static uint64_t
-maildir_octets(const void *box, size_t i)
+maildir_total(const void *box)
 {
-	return ((const struct maildir *)box)->list[i].octets;
+	return ((const struct maildir *)box)->note.octets;
+}
+
+static uint64_t
+maildir_octets(void *box, size_t i)
+{
+	struct record r;
+
+	get(box, i, &r);
+	return r.octets;
 }
 
 /* Whether a unique name can be an id as it is. */
@@ -529,23 +717,21 @@ is_id(const char *unique, size_t n)
 static void
 maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 {
-	const struct maildir *m = box;
-	const struct message *one = &m->list[i];
-	const struct entry *e = &m->first.list[one->entry];
-	const char *unique = name_of(&m->first, e);
 	unsigned char digest[SHA256_DIGEST_LENGTH];
-	char ordinal[16] = "";
+	char ordinal[24] = "";
+	struct record r;
 	SHA2_CTX hash;
 
-	if (one->ordinal == 0 && is_id(unique, e->unique)) {
-		memcpy(id, unique, e->unique);
-		id[e->unique] = '\0';
+	get(box, i, &r);
+	if (r.ordinal == 0 && is_id(r.name, r.unique)) {
+		memcpy(id, r.name, r.unique);
+		id[r.unique] = '\0';
 		return;
 	}
 	SHA256Init(&hash);
-	SHA256Update(&hash, (const uint8_t *)unique, e->unique);
-	if (one->ordinal != 0)
-		snprintf(ordinal, sizeof(ordinal), ":%u", one->ordinal + 1);
+	SHA256Update(&hash, (const uint8_t *)r.name, r.unique);
+	if (r.ordinal != 0)
+		snprintf(ordinal, sizeof(ordinal), ":%ju", (uintmax_t)r.ordinal + 1);
 	SHA256Update(&hash, (const uint8_t *)ordinal, strlen(ordinal));
 	SHA256Final(digest, &hash);
 	uidl_write(digest, id);
@@ -555,47 +741,47 @@ static enum drop_error
 maildir_fetch(void *box, size_t i, struct span *s)
 {
 	struct maildir *m = box;
-	const struct message *one = &m->list[i];
-	const struct listing *l;
-	const struct entry *e;
+	struct place where;
+	struct record r;
 	struct stat st;
 
+	get(m, i, &r);
 	if (m->fd != -1)
 		close(m->fd);
 	m->fd = -1;
 	for (int tries = 0; tries < TRIES && m->fd == -1; tries++) {
-		if ((e = locate(m, one, &l)) == NULL)
+		if (locate(m, &r, &where) == -1)
 			break;
-		m->fd = open_entry(m, l, e);
+		m->fd = open_file(where.dir, where.name);
 		if (m->fd == -1 && errno != ENOENT) {
 			log_event(LOG_ERR, "failed", "what=\"reading message %zu\" "
 			    "error=\"%s\"", i + 1, strerror(errno));
 			return DROP_FAILED;
 		}
 	}
-	if (m->fd == -1 || fstat(m->fd, &st) == -1 || st.st_size != one->size ||
-	    st.st_ino != one->inode) {
+	if (m->fd == -1 || fstat(m->fd, &st) == -1 || st.st_size != r.size ||
+	    st.st_ino != r.inode) {
 		log_event(LOG_WARNING, "failed", "what=\"reading message %zu\" "
 		    "error=\"another program changed the mailbox\"", i + 1);
 		return DROP_CHANGED;
 	}
-	*s = (struct span){ .fd = m->fd, .bytes = (uint64_t)one->size,
-		.octets = one->octets };
+	*s = (struct span){ .fd = m->fd, .bytes = (uint64_t)r.size, .octets = r.octets };
 	return DROP_OK;
 }
 
 /* Returns the directory that the message was unlinked from, or -1 with errno; ENOENT: it is gone or was changed. */
 static int
-unlink_message(struct maildir *m, const struct message *one)
+unlink_message(struct maildir *m, size_t i)
 {
-	for (int tries = 0; tries < TRIES; tries++) {
-		const struct listing *l;
-		const struct entry *e = locate(m, one, &l);
+	struct place where;
+	struct record r;
 
-		if (e == NULL)
+	get(m, i, &r);
+	for (int tries = 0; tries < TRIES; tries++) {
+		if (locate(m, &r, &where) == -1)
 			return -1;
-		if (unlinkat(m->dirs[e->directory], name_of(l, e), 0) == 0)
-			return e->directory;
+		if (unlinkat(where.dir, where.name, 0) == 0)
+			return where.directory;
 		if (errno != ENOENT)
 			return -1;
 	}
@@ -627,7 +813,7 @@ maildir_remove(void *box, const unsigned char *marks, size_t *removed)
 
 		if (!store_marked(marks, i))
 			continue;
-		directory = unlink_message(m, &m->list[i]);
+		directory = unlink_message(m, i);
 		if (directory != -1) {
 			touched[directory] = true;
 			++*removed;
@@ -643,6 +829,7 @@ maildir_remove(void *box, const unsigned char *marks, size_t *removed)
 const struct store_ops maildir_store = {
 	.open = maildir_open,
 	.count = maildir_count,
+	.total = maildir_total,
 	.octets = maildir_octets,
 	.uidl = maildir_uidl,
 	.fetch = maildir_fetch,

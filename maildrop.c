@@ -137,8 +137,7 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 	m->count = m->store->count(m->box);
 	if ((m->marks = calloc(m->count / 8 + 1, 1)) == NULL)
 		fatal("marks for %zu messages", m->count);
-	for (size_t n = 1; n <= m->count; n++)
-		m->octets += maildrop_octets(m, n);
+	m->octets = m->store->total(m->box);
 	return DROP_OK;
 }
 

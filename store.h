@@ -7,10 +7,6 @@
 #ifndef STORE_H
 #define STORE_H
 
-#include <sys/stat.h>
-
-#include <time.h>
-
 #include "lock.h"
 #include "maildrop.h"
 
@@ -32,8 +28,10 @@ struct store_ops {
 	/* Whether there is something to finish, by the state directory. NULL, as above. */
 	bool (*unfinished)(int state);
 	size_t (*count)(const void *box);
+	/* Of all messages. */
+	uint64_t (*total)(const void *box);
 	/* As maildrop_octets, maildrop_uidl, maildrop_fetch. */
-	uint64_t (*octets)(const void *box, size_t i);
+	uint64_t (*octets)(void *box, size_t i);
 	void (*uidl)(void *box, size_t i, char id[UIDL_SIZE]);
 	enum drop_error (*fetch)(void *box, size_t i, struct span *s);
 	/* As maildrop_commit; bit i of marks (from the lowest of marks[0]) is message i. */
@@ -44,22 +42,6 @@ static inline bool
 store_marked(const unsigned char *marks, size_t i)
 {
 	return (marks[i / 8] >> (i % 8) & 1) != 0;
-}
-
-static inline bool
-store_same_time(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
-/*
- * Whether a change after now, the wall clock's time when st was taken, would
- * show in the times: a file system's clock may be as coarse as two seconds.
- */
-static inline bool
-store_settled(const struct stat *st, const struct timespec *now)
-{
-	return st->st_mtime < now->tv_sec - 2 && st->st_ctime < now->tv_sec - 2;
 }
 
 extern const struct store_ops mbox_store;

@@ -49,7 +49,7 @@ plan() {
 			if long || ((k % 7 == 0)); then echo "$call $n error=$error"; fi
 			k=$((k + 1))
 		done
-		[ "$call" != copy_file_range ] || { echo "$call $n retval=0"; echo "$call $n error=EXDEV"; }
+		[ "$call" != pwrite64 ] || echo "$call $n retval=0"
 		# What comes behind the answer to the client depends on who is faster.
 		[ "$call,${rest%%,*}" != sendto,0 ] || break
 	done <"$1"
@@ -59,8 +59,7 @@ plan() {
 injection() {
 	local call n how
 	read -r call n how <<<"$1"
-	# What is to fail in all points has to be traced, too.
-	printf '%s ' -e "trace=$call,copy_file_range" -e "inject=$call:$how:when=$n"
+	printf '%s ' -e "trace=$call" -e "inject=$call:$how:when=$n"
 }
 
 # was_injected CALL
@@ -96,48 +95,6 @@ sweep_quit() {
 		[[ $2,$point != "monitor,lstat 2 "* ]] || long || continue
 		count_point quit_point "$2" "$point" "${@:3}"
 	done 4<"$WORLD/plan"
-}
-
-# login_stands: alice's session waits for the content of her .k5login, nothing of the mailbox touched yet. $session is it.
-login_stands() {
-	local fifo=/home/alice/.k5login
-	[ -p $fifo ] || { su alice -c "mkfifo $fifo" || return; }
-	# Open for both, or this would wait for the session.
-	exec {k5login}<>$fifo
-	pop_open
-	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"
-	pop_hear '^\+OK' && pop_hear '^\+OK' && monitor=$(monitor_pid) || return
-	soon 5 'session=$(pgrep -n -x kpopd -P "$monitor") && reads_fifo "$session" '$fifo
-}
-
-# reads_fifo PID FIFO: it has opened it and sleeps.
-reads_fifo() {
-	local fd status
-	for fd in /proc/"$1"/fd/*; do
-		if [ "$fd" -ef "$2" ]; then
-			read -r _ _ status _ <"/proc/$1/stat" && [ "$status" = S ]
-			return
-		fi
-	done 2>/dev/null
-	return 1
-}
-
-# login_with STRACE-OPTION …: a login with faults, into $heard, and QUIT if it was let in, which is then in $bye.
-login_with() {
-	local n
-	bye=
-	login_stands && faults "$session" "$@" || return
-	echo alice@KPOPD.TEST >&"$k5login"
-	exec {k5login}>&-
-	answer || return
-	if [[ $heard == +OK* ]]; then
-		n=$heard
-		pop_say QUIT
-		answer || return
-		bye=$heard heard=$n
-	fi
-	session_ends
-	rm -f /home/alice/.k5login
 }
 
 # login_is_true: they saw all messages, or none; the mailbox is $1 afterwards, and after another login $2.
@@ -217,7 +174,7 @@ then_killed() {
 	for n in 2 3 4 5; do
 		fsync_fails $n
 		[ "$heard" = "-ERR [SYS/TEMP] the next login will finish the removal" ]
-		grep -E '^(pwrite64|copy_file_range|ftruncate|renameat|unlinkat|fsync)\(' <<<"$(tail -n +2 <<<"$seen")" && return 1 || :
+		grep -E '^(pwrite64|ftruncate|renameat|unlinkat|fsync)\(' <<<"$(tail -n +2 <<<"$seen")" && return 1 || :
 		size=$(stat -c %s /var/mail/alice)
 		case $n in
 		2 | 3) [ "$left_behind" = "j session yield " ] ;;
@@ -296,11 +253,6 @@ then_killed() {
 		sweep_quit all session
 	fi
 	points_are_good "errors of QUIT" 50
-}
-
-@test "an error in each system call of QUIT where files cannot be copied in the kernel" {
-	sweep_quit mixed session -e inject=copy_file_range:error=EXDEV
-	points_are_good "errors of QUIT without copy_file_range" 50
 }
 
 @test "an error in each system call of the broker while QUIT locks and unlocks" {

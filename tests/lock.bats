@@ -43,11 +43,13 @@ drop_hold() {
 
 # stops_us: alice's mailbox is [IN-USE].
 stops_us() {
+	forget_index
 	run pop alice QUIT
 	[[ ${lines[-1]} == "-ERR [IN-USE]"* ]] || { echo "$output"; return 1; }
 }
 
 lets_us() {
+	forget_index
 	run pop alice QUIT
 	[[ ${lines[-1]} == "+OK bye"* ]] || { echo "$output"; return 1; }
 }
@@ -96,7 +98,7 @@ while_we_remove() {
 	pop_ask "DELE 1"
 	local session
 	session=$(child_pid)
-	strace -q -p "$session" -o /dev/null -e trace=copy_file_range -e inject=copy_file_range:signal=STOP:when=1 2>/dev/null 3>&- &
+	strace -q -p "$session" -o /dev/null -e trace=pwrite64 -e inject=pwrite64:signal=STOP:when=1 2>/dev/null 3>&- &
 	holder=$!
 	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
 	pop_say QUIT
@@ -166,7 +168,7 @@ while_we_remove() {
 	pop_login alice
 	pop_ask "DELE 1"
 	session=$(child_pid)
-	strace -q -p "$session" -o /dev/null -e trace=copy_file_range -e inject=copy_file_range:signal=KILL:when=1 2>/dev/null 3>&- &
+	strace -q -p "$session" -o /dev/null -e trace=pwrite64 -e inject=pwrite64:signal=KILL:when=1 2>/dev/null 3>&- &
 	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
 	pop_say QUIT
 	pop_hear_end

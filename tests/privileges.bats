@@ -82,14 +82,14 @@ fds() {
 	[ "$(field "$pid" CapPrm)$(field "$pid" CapEff)$(field "$pid" CapInh)" = "$(printf '%048d' 0)" ]
 	[ "$(field "$pid" NoNewPrivs)" = 1 ]
 	[ "$(stat -c %u "/proc/$pid/mem")" = 0 ]
-	# The connection twice, syslog, the broker; /dev/null, the state directory, its lock, the spool's directory, the spool.
+	# The connection twice, syslog, the broker; /dev/null, the state directory, its lock, the index, the spool's directory, the spool.
 	pid=$(child_pid)
 	fds "$pid"
 	[ "$(fds "$pid" | grep -c socket:)" -eq 4 ]
-	for file in /dev/null "$state/users/$uid" "$state/users/$uid/session" /var/mail /var/mail/alice; do
+	for file in /dev/null "$state/users/$uid" "$state/users/$uid/session" "$state/users/$uid/index" /var/mail /var/mail/alice; do
 		fds "$pid" | grep -q " $file\$"
 	done
-	[ "$(fds "$pid" | wc -l)" -eq 10 ]
+	[ "$(fds "$pid" | wc -l)" -eq 11 ]
 	# The monitor has given the connection back.
 	[ "$(fds "$(monitor_pid)" | grep -c socket:)" -eq 2 ]
 	[ "$(stat -c '%U %a' "$state/users/$uid")" = "alice 700" ]
@@ -214,7 +214,7 @@ traced() {
 	realm_login alice
 	pop_login alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
-	[ "$(fds "$(child_pid)" | wc -l)" -eq 10 ]
+	[ "$(fds "$(child_pid)" | wc -l)" -eq 11 ]
 	pop_ask "DELE 1"
 	pop_ask QUIT
 	pop_hear_end

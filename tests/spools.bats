@@ -574,6 +574,7 @@ large_message() {
 	mbox one two | store alice
 	for make in 'mkfifo -m 666' 'mkdir'; do
 		$make /var/mail/alice.lock
+		forget_index
 		pop_open
 		pop_hear '^\+OK'
 		pop_ask "USER alice"

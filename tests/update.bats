@@ -188,7 +188,7 @@ killed_at() {
 		run pop alice QUIT
 		[[ $output == *"+OK 2 messages"* ]]
 		spool_is alice one two
-		[ -z "$(ls "$state/users/$uid" | grep -v '^session$\|^yield$\|^rescue')" ]
+		[ -z "$(ls "$state/users/$uid" | grep -v '^session$\|^yield$\|^index$\|^rescue')" ]
 	done
 	su alice -c "mkfifo '$state/users/$uid/j'; ln -s /etc/passwd '$state/users/$uid/j.cut'; mkdir '$state/users/$uid/j.tmp'"
 	run pop alice QUIT

@@ -49,10 +49,15 @@ spool_is() {
 	cmp "$(spool "$1")" <(mbox "${@:2}") || { cat "$(spool "$1")" >&2; return 1; }
 }
 
+# forget_index: the next login has to look into the mailbox, and so has to lock it.
+forget_index() {
+	rm -f "$state"/users/*/index
+}
+
 # no_journal [USER]: nothing of a removal, finished or not, is in the user's state directory.
 no_journal() {
 	local left
-	left=$(ls "$state/users/$(id -u "${1-alice}")" | grep -vx 'session\|yield') || return 0
+	left=$(ls "$state/users/$(id -u "${1-alice}")" | grep -vx 'session\|yield\|index\(.tmp\)\?') || return 0
 	echo "left in the state directory: $left" >&2
 	return 1
 }

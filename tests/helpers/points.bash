@@ -18,7 +18,8 @@ session_opens() {
 	pop_open
 	printf '%s\r\n' "USER alice" "PASS x" "$@" >&"$pop_out"
 	for ((n = $# + 3; n > 0; n--)); do pop_hear '^\+OK' || return; done
-	monitor=$(monitor_pid) && session=$(pgrep -n -x kpopd -P "$monitor")
+	monitor=$(monitor_pid) && session=$(pgrep -n -x kpopd -P "$monitor") &&
+	    soon 5 '! grep -q "^Uid:[[:space:]]*0" "/proc/$monitor/status"'
 }
 
 # faults PID STRACE-OPTION …: strace stands on PID when this returns; what it sees goes to $WORLD/trace.
@@ -50,6 +51,49 @@ session_ends() {
 		exec {traced}<&-
 		traced=
 	fi
+}
+
+# login_stands: alice's session waits for the content of her .k5login, nothing of the mailbox touched yet. $session is it.
+login_stands() {
+	local fifo=/home/alice/.k5login
+	[ -p $fifo ] || { su alice -c "mkfifo $fifo" || return; }
+	# Open for both, or this would wait for the session.
+	exec {k5login}<>$fifo
+	pop_open
+	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"
+	pop_hear '^\+OK' && pop_hear '^\+OK' && monitor=$(monitor_pid) || return
+	soon 5 'session=$(pgrep -n -x kpopd -P "$monitor") && reads_fifo "$session" '$fifo
+}
+
+# reads_fifo PID FIFO: it has opened it and sleeps.
+reads_fifo() {
+	local fd status
+	for fd in /proc/"$1"/fd/*; do
+		if [ "$fd" -ef "$2" ]; then
+			read -r _ _ status _ <"/proc/$1/stat" && [ "$status" = S ]
+			return
+		fi
+	done 2>/dev/null
+	return 1
+}
+
+# login_with STRACE-OPTION …: a login with faults ($just_before is done before it looks at the mailbox), into $heard, and QUIT if it was let in, which is then in $bye.
+login_with() {
+	local n
+	bye=
+	login_stands && faults "$session" "$@" || return
+	${just_before-:}
+	echo alice@KPOPD.TEST >&"$k5login"
+	exec {k5login}>&-
+	answer || return
+	if [[ $heard == +OK* ]]; then
+		n=$heard
+		pop_say QUIT
+		answer || return
+		bye=$heard heard=$n
+	fi
+	session_ends
+	rm -f /home/alice/.k5login
 }
 
 # last_login: what a session without marks is told: "N" messages, or the -ERR. Nothing of it is traced.

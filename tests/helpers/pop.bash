@@ -50,12 +50,13 @@ pop_ask() {
 	pop_hear "${2-^\\+OK}"
 }
 
-# pop_login USER: up to PASS's good answer.
+# pop_login USER: up to PASS's good answer, and until the monitor, whom the session need not wait for, has given up root.
 pop_login() {
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER $1"
 	pop_ask "PASS x"
+	await 5 '! grep -q "^Uid:[[:space:]]*0" "/proc/$(monitor_pid)/status"'
 }
 
 # The server is to close now.

@@ -1,0 +1,370 @@
+/*
+ * Remembers what was found last time: a list of records in the state directory.
+ *
+ * Runs as the owner of the mailbox, with the session's lock held, so that
+ * nobody else writes here but the user himself, whose forgeries can only hurt
+ * the user. The list is a cache: that it cannot be read or written costs time
+ * and is no error. Whether it still describes the mailbox is for the store to
+ * prove, by the note that it keeps with it.
+ *
+ * The file is a header of one block and blocks of records behind it:
+ *
+ *	header    magic, kind, octets of a record, their count, the note, a hash
+ *	block     records; in its last 8 octets a hash of the rest
+ *
+ * Each hash (XXH3, 64 bits, seeded with the block's number) is looked at
+ * before the first use of what it covers: a list that lost its power half
+ * written is found out where it is damaged. It is not synced for the same
+ * reason. A new list is written to another name and renamed. Records are
+ * added to the last block and behind it before the header counts them: a
+ * header that does not know them is still true.
+ *
+ * A few blocks are read at a time. The file is not mapped: the user could cut
+ * it short under the session, which would be a SIGBUS, and what is mapped and
+ * not on the disk yet counts as the session's own memory. A list that is being
+ * made, or could not be written, is in memory in the same form.
+ */
+#include "config.h"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "index.h"
+#include "log.h"
+
+#define NAME "index"
+#define TEMPORARY "index.tmp"
+#define MAGIC UINT64_C(0x31786469646f706b) /* also tells one byte order from the other */
+#define BLOCK ((size_t)4096)
+#define USABLE (BLOCK - sizeof(uint64_t)) /* of a block, for records */
+#define WINDOW 4 /* blocks */
+
+struct header {
+	uint64_t magic;
+	char kind[8];
+	uint64_t record;
+	uint64_t count;
+	unsigned char note[INDEX_NOTE];
+	uint64_t hash; /* of all above */
+};
+
+struct index {
+	int state;
+	int fd;             /* -1: the list is in memory */
+	struct header h;
+	size_t in_block;    /* records */
+	unsigned char *blocks; /* in memory: all; of the file: a window of it */
+	size_t room;        /* blocks that fit there */
+	size_t first, held; /* the window: its first block, and how many it holds */
+};
+
+static size_t
+blocks_for(const struct index *x, size_t count)
+{
+	return (count + x->in_block - 1) / x->in_block;
+}
+
+static uint64_t
+hash_block(const unsigned char *block, size_t number)
+{
+	return XXH3_64bits_withSeed(block, USABLE, number);
+}
+
+static uint64_t
+hash_header(const struct header *h)
+{
+	return XXH3_64bits(h, offsetof(struct header, hash));
+}
+
+static struct index *
+make(int state, const char *kind, size_t record)
+{
+	struct index *x = calloc(1, sizeof(*x));
+
+	if (x == NULL)
+		fatal("calloc");
+	x->state = state;
+	x->fd = -1;
+	x->h.magic = MAGIC;
+	memcpy(x->h.kind, kind, sizeof(x->h.kind));
+	x->h.record = record;
+	x->in_block = USABLE / record;
+	return x;
+}
+
+struct index *
+index_new(int state, const char *kind, size_t record)
+{
+	return make(state, kind, record);
+}
+
+void
+index_free(struct index *x)
+{
+	if (x == NULL)
+		return;
+	if (x->blocks != NULL)
+		munmap(x->blocks, x->room * BLOCK);
+	if (x->fd != -1)
+		close(x->fd);
+	free(x);
+}
+
+/* Whether a header that was read belongs to a file of this size, and is of this kind. */
+static bool
+is_sound(const struct header *h, const char *kind, off_t size)
+{
+	size_t blocks = (size_t)size / BLOCK;
+
+	return h->magic == MAGIC && h->hash == hash_header(h) &&
+	    memcmp(h->kind, kind, sizeof(h->kind)) == 0 && blocks > 0 &&
+	    h->record > 0 && h->record <= INDEX_RECORD_MOST &&
+	    h->count <= (blocks - 1) * (USABLE / h->record);
+}
+
+struct index *
+index_load(int state, const char *kind)
+{
+	struct header h;
+	struct index *x;
+	struct stat st;
+	int fd = openat(state, NAME, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd == -1)
+		return NULL;
+	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+	    pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) || !is_sound(&h, kind, st.st_size)) {
+		close(fd);
+		return NULL;
+	}
+	x = make(state, kind, h.record);
+	x->h = h;
+	x->fd = fd;
+	return x;
+}
+
+size_t
+index_count(const struct index *x)
+{
+	return x->h.count;
+}
+
+size_t
+index_record_size(const struct index *x)
+{
+	return x->h.record;
+}
+
+const void *
+index_note(const struct index *x)
+{
+	return x->h.note;
+}
+
+/* Room for this many blocks in memory. */
+static void
+make_room(struct index *x, size_t blocks)
+{
+	size_t room = x->room == 0 ? 16 : x->room;
+	void *p;
+
+	while (room < blocks)
+		room *= 2;
+	if (room == x->room)
+		return;
+	p = x->blocks == NULL ?
+	    mmap(NULL, room * BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) :
+	    mremap(x->blocks, x->room * BLOCK, room * BLOCK, MREMAP_MAYMOVE);
+	if (p == MAP_FAILED)
+		fatal("list of %zu blocks", room);
+	x->blocks = p;
+	x->room = room;
+}
+
+/* Whether a block says what was written to it. */
+static bool
+is_whole(const unsigned char *block, size_t number)
+{
+	uint64_t hash;
+
+	memcpy(&hash, block + USABLE, sizeof(hash));
+	return hash == hash_block(block, number);
+}
+
+/* Reads a block of the file. Returns whether it is there and whole. */
+static bool
+read_block(const struct index *x, size_t number, unsigned char block[BLOCK])
+{
+	return pread(x->fd, block, BLOCK, (off_t)((number + 1) * BLOCK)) == (ssize_t)BLOCK &&
+	    is_whole(block, number);
+}
+
+/* Moves the window to this block. Returns whether it is there and whole. */
+static bool
+show(struct index *x, size_t number)
+{
+	size_t first = number / WINDOW * WINDOW;
+	ssize_t n;
+
+	if (number >= x->first && number < x->first + x->held)
+		return true;
+	make_room(x, WINDOW);
+	x->first = first;
+	x->held = 0;
+	n = pread(x->fd, x->blocks, WINDOW * BLOCK, (off_t)((first + 1) * BLOCK));
+	while (n >= (ssize_t)((x->held + 1) * BLOCK) &&
+	    is_whole(x->blocks + x->held * BLOCK, first + x->held))
+		x->held++;
+	return number < first + x->held;
+}
+
+const void *
+index_get(struct index *x, size_t i)
+{
+	size_t number = i / x->in_block;
+
+	if (i >= x->h.count || (x->fd != -1 && !show(x, number)))
+		return NULL;
+	return x->blocks + (number - x->first) * BLOCK + i % x->in_block * x->h.record;
+}
+
+/* Goes on in memory, with what the file has; the file, now half changed, goes. Damaged records are nonsense then. */
+static void
+leave_file(struct index *x)
+{
+	struct index old = *x;
+
+	index_forget(x->state);
+	x->fd = -1;
+	x->first = 0;
+	make_room(x, blocks_for(x, x->h.count));
+	for (size_t b = 0; b < blocks_for(x, x->h.count); b++)
+		if (!read_block(&old, b, x->blocks + b * BLOCK))
+			memset(x->blocks + b * BLOCK, 0xff, BLOCK);
+	close(old.fd);
+}
+
+/* Changes the file: the block with this record, hash and all. Returns 0 or -1. */
+static int
+put_in_file(struct index *x, size_t i, const void *record)
+{
+	unsigned char block[BLOCK];
+	size_t number = i / x->in_block;
+	off_t at = (off_t)((number + 1) * BLOCK);
+	uint64_t hash;
+
+	memset(block, 0, sizeof(block));
+	if ((i % x->in_block > 0 || i < x->h.count) && !read_block(x, number, block))
+		return -1;
+	memcpy(block + i % x->in_block * x->h.record, record, x->h.record);
+	hash = hash_block(block, number);
+	memcpy(block + USABLE, &hash, sizeof(hash));
+	return pwrite(x->fd, block, BLOCK, at) == (ssize_t)BLOCK ? 0 : -1;
+}
+
+void
+index_put(struct index *x, size_t i, const void *record)
+{
+	x->held = 0;
+	if (x->fd != -1 && put_in_file(x, i, record) == -1)
+		leave_file(x);
+	if (x->fd == -1) {
+		make_room(x, i / x->in_block + 1);
+		memcpy(x->blocks + i / x->in_block * BLOCK + i % x->in_block * x->h.record,
+		    record, x->h.record);
+	}
+	if (i == x->h.count)
+		x->h.count++;
+}
+
+void
+index_truncate(struct index *x, size_t count)
+{
+	x->h.count = count;
+}
+
+/* Writes n octets. Returns 0 or -1. */
+static int
+write_all(int fd, const unsigned char *from, size_t n, off_t at)
+{
+	while (n > 0) {
+		ssize_t put = pwrite(fd, from, n, at);
+
+		if (put == -1 && errno == EINTR)
+			continue;
+		if (put <= 0)
+			return -1;
+		from += put;
+		at += put;
+		n -= (size_t)put;
+	}
+	return 0;
+}
+
+static int
+write_header(int fd, const struct header *h)
+{
+	unsigned char block[BLOCK] = { 0 };
+
+	memcpy(block, h, sizeof(*h));
+	return write_all(fd, block, BLOCK, 0);
+}
+
+/* Writes the list from memory to a new file and goes on there. Returns 0, or -1: it stays in memory. */
+static int
+move_to_file(struct index *x)
+{
+	size_t n = blocks_for(x, x->h.count);
+	int fd;
+
+	for (size_t b = 0; b < n; b++) {
+		uint64_t hash = hash_block(x->blocks + b * BLOCK, b);
+
+		memcpy(x->blocks + b * BLOCK + USABLE, &hash, sizeof(hash));
+	}
+	unlinkat(x->state, TEMPORARY, 0);
+	fd = openat(x->state, TEMPORARY, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd == -1)
+		return -1;
+	if (write_all(fd, x->blocks, n * BLOCK, BLOCK) == -1 || write_header(fd, &x->h) == -1 ||
+	    renameat(x->state, TEMPORARY, x->state, NAME) == -1) {
+		unlinkat(x->state, TEMPORARY, 0);
+		close(fd);
+		return -1;
+	}
+	if (x->blocks != NULL)
+		munmap(x->blocks, x->room * BLOCK);
+	x->blocks = NULL;
+	x->room = x->held = 0;
+	x->fd = fd;
+	return 0;
+}
+
+void
+index_save(struct index *x, const void *note, size_t n)
+{
+	memset(x->h.note, 0, sizeof(x->h.note));
+	memcpy(x->h.note, note, n);
+	x->h.hash = hash_header(&x->h);
+	if (x->fd == -1) {
+		if (move_to_file(x) == -1)
+			index_forget(x->state);
+	} else if (write_header(x->fd, &x->h) == -1)
+		leave_file(x);
+}
+
+void
+index_forget(int state)
+{
+	unlinkat(state, NAME, 0);
+}

@@ -1,0 +1,120 @@
+/*
+ * Says whether a file is surely what it was: its size and times, and when they were looked at.
+ *
+ * Runs as the owner of the mailbox. A file system takes its times from a clock
+ * that stands still between two ticks: of two changes in one tick the second
+ * shows only if it changes the size. So a stamp proves something later only if
+ * the tick of the last change was over when it was taken. Nobody has to sleep
+ * for that: a stamp that is not settled says so, and whoever relied on it
+ * looks again next time.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <linux/magic.h>
+#include <time.h>
+
+#include "stamp.h"
+
+#define NS_PER_S INT64_C(1000000000)
+/* Four ticks of the slowest kernel (100 Hz): file systems here take their times from the clock of this machine. */
+#define TICKS_NS (4 * NS_PER_S / 100)
+/* For others, whose clock or granularity is unknown: FAT counts by two seconds, a server's clock may be wrong. */
+#define STRANGER_NS (60 * NS_PER_S)
+
+/* How long ago the last change must be before a later one shows for certain, in ns. */
+static int64_t
+settling_time(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) == -1)
+		return STRANGER_NS;
+	switch ((unsigned long)fs.f_type) {
+	case EXT4_SUPER_MAGIC:
+	case XFS_SUPER_MAGIC:
+	case BTRFS_SUPER_MAGIC:
+	case F2FS_SUPER_MAGIC:
+	case TMPFS_MAGIC:
+		return TICKS_NS;
+	default:
+		return STRANGER_NS;
+	}
+}
+
+static int64_t
+ns(const struct timespec *t)
+{
+	return t->tv_sec * NS_PER_S + t->tv_nsec;
+}
+
+static void
+copy(struct stamp *s, const struct stat *st)
+{
+	*s = (struct stamp){ .device = st->st_dev, .inode = st->st_ino, .size = st->st_size,
+		.mtime = st->st_mtim.tv_sec, .mtime_ns = st->st_mtim.tv_nsec,
+		.ctime = st->st_ctim.tv_sec, .ctime_ns = st->st_ctim.tv_nsec };
+}
+
+int
+stamp_look(struct stamp *s, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == -1)
+		return -1;
+	copy(s, &st);
+	return 0;
+}
+
+int
+stamp_take(struct stamp *s, int fd)
+{
+	struct timespec now;
+	int64_t changed, needed;
+
+	if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == -1 || stamp_look(s, fd) == -1)
+		return -1;
+	changed = s->mtime * NS_PER_S + s->mtime_ns;
+	if (changed < s->ctime * NS_PER_S + s->ctime_ns)
+		changed = s->ctime * NS_PER_S + s->ctime_ns;
+	needed = settling_time(fd);
+	/* Times in whole seconds: an ext4 with small inodes, or one of those that count so. */
+	if (s->mtime_ns == 0 && s->ctime_ns == 0)
+		needed = STRANGER_NS;
+	s->settled = ns(&now) - changed > needed;
+	return 0;
+}
+
+int
+stamp_put(struct stamp *s, int fd)
+{
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+	struct stat st;
+
+	if (clock_gettime(CLOCK_REALTIME, &times[1]) == -1)
+		return -1;
+	times[1].tv_nsec |= 1;
+	if (futimens(fd, times) == -1 || fstat(fd, &st) == -1)
+		return -1;
+	copy(s, &st);
+	/* The finer clock's time, unless the file system cut it off: no tick begins there. */
+	s->settled = ns(&st.st_mtim) == ns(&times[1]) && ns(&st.st_mtim) != ns(&st.st_ctim);
+	return 0;
+}
+
+bool
+stamp_same(const struct stamp *a, const struct stamp *b)
+{
+	return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+	    a->mtime == b->mtime && a->mtime_ns == b->mtime_ns &&
+	    a->ctime == b->ctime && a->ctime_ns == b->ctime_ns;
+}
+
+bool
+stamp_proves(const struct stamp *then, const struct stamp *now)
+{
+	return then->settled == 1 && stamp_same(then, now);
+}

@@ -1,0 +1,442 @@
+/*
+ * Unit tests of the index behind maildrop.c, on an mbox and on a Maildir: what
+ * an earlier session left is believed when it is true, and an index that is
+ * damaged, cut, foreign, stale, forged or cannot be written costs no message,
+ * no octet and no id. Runs as anybody.
+ */
+#include "config.h"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "index.h"
+#include "maildrop.h"
+#include "stamp.h"
+#include "tests/unit/check.h"
+#include "tests/unit/drop.h"
+
+#define MESSAGES 400 /* more than a block of the index holds */
+#define MOST_MESSAGES (MESSAGES + 40)
+
+static int top;
+
+/* What a session says of a mailbox. */
+struct picture {
+	size_t count;
+	uint64_t octets;
+	uint64_t sizes[MOST_MESSAGES];
+	char ids[MOST_MESSAGES][UIDL_SIZE];
+};
+
+/* The formats, and how a message gets into each. */
+static void
+add_to_mbox(int i)
+{
+	char text[200];
+	/* Every fiftieth has the header of the one before. */
+	int n = snprintf(text, sizeof(text), "From a\nSubject: %d\n\n%*s\n\n", i - (i % 50 == 49), i % 90, "x");
+	int fd = openat(top, "spool", O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+	CHECK(fd != -1 && write(fd, text, (size_t)n) == n && close(fd) == 0);
+}
+
+static void
+add_to_maildir(int i)
+{
+	char name[100], text[200];
+	int n = snprintf(text, sizeof(text), "Subject: %d\n\n%*s\n", i, i % 90, "x"), fd;
+
+	snprintf(name, sizeof(name), "Maildir/%s/%d.M%d.host%s", i % 2 == 0 ? "new" : "cur",
+	    1000 + i / 3, i, i % 2 == 0 ? "" : ":2,S");
+	CHECK((fd = openat(top, name, O_WRONLY | O_CREAT | O_EXCL, 0600)) != -1);
+	CHECK(write(fd, text, (size_t)n) == n && close(fd) == 0);
+}
+
+static const struct format {
+	const char *where;
+	void (*add)(int i);
+} formats[] = {
+	{ "mbox:%h/spool", add_to_mbox },
+	{ "maildir:%h/Maildir", add_to_maildir },
+};
+
+/* Until the last change would be told from a later one. */
+static void
+let_it_settle(void)
+{
+	CHECK(nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL) == 0);
+}
+
+/* A session's descriptors end with its process; here its end is the next one's begin. */
+static void
+begin(const struct format *f, struct maildrop *drop)
+{
+	closefrom(top + 1);
+	CHECK(drop_begin(drop, f->where) == DROP_OK);
+}
+
+static void
+look(const struct format *f, struct picture *p)
+{
+	struct maildrop drop;
+
+	begin(f, &drop);
+	CHECK(drop.count <= MOST_MESSAGES);
+	p->count = drop.count;
+	p->octets = drop.octets;
+	for (size_t n = 1; n <= drop.count; n++) {
+		p->sizes[n - 1] = maildrop_octets(&drop, n);
+		maildrop_uidl(&drop, n, p->ids[n - 1]);
+	}
+}
+
+static bool
+is_same(const struct picture *a, const struct picture *b)
+{
+	if (a->count != b->count || a->octets != b->octets)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (a->sizes[i] != b->sizes[i] || strcmp(a->ids[i], b->ids[i]) != 0)
+			return false;
+	return true;
+}
+
+static int
+open_index(void)
+{
+	return openat(top, "state/index", O_RDWR);
+}
+
+/* The inode of the index: another one was made if it changes. */
+static ino_t
+which_index(void)
+{
+	struct stat st;
+
+	return fstatat(top, "state/index", &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_ino : 0;
+}
+
+/* Without an index. */
+static void
+look_anew(const struct format *f, struct picture *p)
+{
+	unlinkat(top, "state/index", 0);
+	look(f, p);
+}
+
+static void
+is_believed(const struct format *f, struct picture *p)
+{
+	struct picture again;
+	ino_t which;
+
+	let_it_settle();
+	look(f, p);
+	which = which_index();
+	CHECK(which != 0);
+	look(f, &again);
+	CHECK(is_same(p, &again) && which_index() == which);
+	look_anew(f, &again);
+	CHECK(is_same(p, &again));
+}
+
+/* What was appended is found, and the ids are those of a mailbox that is read anew. */
+static void
+grows(const struct format *f, struct picture *p)
+{
+	struct picture grown, anew;
+
+	for (int i = 0; i < 20; i++) {
+		f->add(MESSAGES + i);
+		if (i % 2 == 0)
+			let_it_settle();
+		look(f, &grown);
+		CHECK(grown.count == p->count + 1);
+		*p = grown;
+	}
+	look_anew(f, &anew);
+	CHECK(is_same(&grown, &anew));
+}
+
+/* Each octet of the index changed in turn, in steps: the answers stay the same. */
+static void
+is_damaged(const struct format *f, const struct picture *p)
+{
+	struct picture found;
+	struct stat st;
+	int fd;
+
+	let_it_settle();
+	look(f, &found);
+	CHECK((fd = open_index()) != -1 && fstat(fd, &st) == 0 && close(fd) == 0);
+	for (off_t at = 0; at < st.st_size; at += at < 480 ? 7 : 777) {
+		unsigned char octet;
+
+		look(f, &found);
+		CHECK((fd = open_index()) != -1);
+		CHECK(pread(fd, &octet, 1, at) == 1);
+		octet ^= 0x41;
+		CHECK(pwrite(fd, &octet, 1, at) == 1 && close(fd) == 0);
+		look(f, &found);
+		CHECK(is_same(p, &found));
+	}
+}
+
+static void
+is_cut(const struct format *f, const struct picture *p)
+{
+	struct picture found;
+	struct stat st;
+	int fd;
+
+	look(f, &found);
+	CHECK((fd = open_index()) != -1 && fstat(fd, &st) == 0 && close(fd) == 0);
+	for (off_t size = 0; size <= st.st_size + 4096; size += 1000) {
+		look(f, &found);
+		CHECK((fd = open_index()) != -1 && ftruncate(fd, size) == 0 && close(fd) == 0);
+		look(f, &found);
+		CHECK(is_same(p, &found));
+	}
+}
+
+/* Something that is no index has its name. */
+static void
+is_foreign(const struct format *f, const struct picture *p)
+{
+	struct picture found;
+	struct index *other;
+
+	unlinkat(top, "state/index", 0);
+	CHECK(mkfifoat(top, "state/index", 0600) == 0);
+	look(f, &found);
+	CHECK(is_same(p, &found));
+	unlinkat(top, "state/index", 0);
+	CHECK(symlinkat("/dev/zero", top, "state/index") == 0);
+	look(f, &found);
+	CHECK(is_same(p, &found));
+	unlinkat(top, "state/index", 0);
+	CHECK(mkdirat(top, "state/index", 0700) == 0);
+	look(f, &found);
+	CHECK(is_same(p, &found));
+	CHECK(unlinkat(top, "state/index", AT_REMOVEDIR) == 0);
+	/* Another version's. */
+	other = index_new(openat(top, "state", O_RDONLY | O_DIRECTORY), "mbox   0", 40);
+	index_put(other, 0, "0123456789012345678901234567890123456789");
+	index_save(other, "", 0);
+	CHECK(which_index() != 0);
+	look(f, &found);
+	CHECK(is_same(p, &found));
+}
+
+/* Nothing can be written: as good, only slower. */
+static void
+is_unwritable(const struct format *f, const struct picture *p)
+{
+	const struct rlimit none = { 4000, RLIM_INFINITY }, all = { RLIM_INFINITY, RLIM_INFINITY };
+	struct picture found;
+
+	signal(SIGXFSZ, SIG_IGN);
+	unlinkat(top, "state/index", 0);
+	CHECK(setrlimit(RLIMIT_FSIZE, &none) == 0);
+	for (int i = 0; i < 2; i++) {
+		look(f, &found);
+		CHECK(is_same(p, &found) && which_index() == 0);
+	}
+	CHECK(setrlimit(RLIMIT_FSIZE, &all) == 0);
+	look(f, &found);
+	CHECK(is_same(p, &found) && which_index() != 0);
+	/* Nor can what there is be changed. */
+	f->add(MESSAGES + 30);
+	CHECK(setrlimit(RLIMIT_FSIZE, &none) == 0);
+	look(f, &found);
+	CHECK(found.count == p->count + 1);
+	CHECK(setrlimit(RLIMIT_FSIZE, &all) == 0);
+}
+
+/* A copy of the index with valid hashes and some nonsense in it. */
+static void
+forge(const char *kind, int i)
+{
+	int state = openat(top, "state", O_RDONLY | O_DIRECTORY);
+	unsigned char record[INDEX_RECORD_MOST], note[INDEX_NOTE];
+	struct index *forged, *real;
+	size_t size;
+
+	CHECK((real = index_load(state, kind)) != NULL);
+	size = index_record_size(real);
+	memcpy(note, index_note(real), sizeof(note));
+	forged = index_new(state, kind, size);
+	for (size_t k = 0; k < index_count(real); k++) {
+		memcpy(record, index_get(real, k), size);
+		if (k == (size_t)i && i % 3 == 0)
+			memset(record + i % 32, i % 2 == 0 ? 0xff : 0, 8);
+		if (k == (size_t)i && i % 3 == 1)
+			record[i % 40] ^= 0x11;
+		index_put(forged, k, record);
+	}
+	if (i % 3 == 2)
+		memset(note + i % 250, 0xee, 8);
+	index_save(forged, note, sizeof(note));
+	index_free(forged);
+	index_free(real);
+	close(state);
+}
+
+/* Whatever it says, no octet comes from outside the mailbox, and the session lives or ends in order. */
+static void
+is_forged(const struct format *f)
+{
+	struct picture p, found;
+	struct maildrop drop;
+
+	let_it_settle();
+	look_anew(f, &p);
+	for (int i = 0; i < 300; i++) {
+		pid_t pid;
+		int status;
+
+		look_anew(f, &found);
+		forge(f == &formats[0] ? "mbox   1" : "maildir1", i);
+		if ((pid = fork()) == 0) {
+			struct span s;
+			char octet, id[UIDL_SIZE];
+
+			begin(f, &drop);
+			for (size_t k = 1; k <= drop.count; k++) {
+				maildrop_uidl(&drop, k, id);
+				if (maildrop_fetch(&drop, k, &s) == DROP_OK && s.bytes > 0)
+					CHECK(maildrop_read(&s, &octet, 1) == 1);
+			}
+			_exit(0);
+		}
+		CHECK(pid != -1 && waitpid(pid, &status, 0) == pid);
+		/* fatal() of quiet.c aborts. */
+		CHECK(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGABRT);
+	}
+	look_anew(f, &found);
+	CHECK(is_same(&p, &found));
+}
+
+/* Messages removed: the list that is kept is the one of a mailbox that is read anew. */
+static void
+shrinks(const struct format *f)
+{
+	struct picture p, kept, anew;
+	int step[] = { 7, 2, 3 };
+
+	let_it_settle();
+	look_anew(f, &p);
+	for (int i = 0; i < 3; i++) {
+		struct maildrop drop;
+		size_t removed;
+
+		let_it_settle();
+		begin(f, &drop);
+		for (size_t n = 1; n <= drop.count; n++)
+			if (i == 2 ? n > drop.count / 2 : n % (size_t)step[i] == 1)
+				maildrop_mark(&drop, n);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == drop.marked);
+		look(f, &kept);
+		look_anew(f, &anew);
+		CHECK(kept.count == drop.count - removed && is_same(&kept, &anew));
+	}
+}
+
+/* A stamp that is not settled proves nothing; one that this process has put is settled at once. */
+static void
+stamps_settle(void)
+{
+	struct stamp a, b;
+	int fd = openat(top, "file", O_RDWR | O_CREAT, 0600);
+
+	CHECK(fd != -1 && write(fd, "x", 1) == 1);
+	CHECK(stamp_take(&a, fd) == 0 && a.settled == 0);
+	CHECK(stamp_take(&b, fd) == 0 && stamp_same(&a, &b) && !stamp_proves(&a, &b));
+	let_it_settle();
+	CHECK(stamp_take(&a, fd) == 0 && a.settled == 1);
+	CHECK(stamp_take(&b, fd) == 0 && stamp_proves(&a, &b));
+	for (int i = 0; i < 200; i++) {
+		CHECK(pwrite(fd, "y", 1, 0) == 1);
+		CHECK(stamp_put(&a, fd) == 0 && a.settled == 1);
+		CHECK(pwrite(fd, "z", 1, 0) == 1);
+		CHECK(stamp_look(&b, fd) == 0 && !stamp_proves(&a, &b));
+	}
+	close(fd);
+}
+
+/* Equal size, equal mtime: the mailbox was replaced or rewritten all the same. */
+static void
+is_replaced(void)
+{
+	const struct format *f = &formats[0];
+	struct picture p, found;
+	struct timespec times[2];
+	struct stat st;
+	int fd;
+
+	let_it_settle();
+	look_anew(f, &p);
+	for (int i = 0; i < 2; i++) {
+		CHECK((fd = openat(top, "spool", O_RDWR)) != -1 && fstat(fd, &st) == 0);
+		times[0] = st.st_atim;
+		times[1] = st.st_mtim;
+		if (i == 0)
+			CHECK(pwrite(fd, "From b\nSubject: other\n\ny\n", 25, 0) == 25);
+		else {
+			char all[64 * 1024];
+			ssize_t n = read(fd, all, sizeof(all));
+			char *subject = memmem(all, sizeof(all), "Subject: ", 9);
+
+			CHECK(n == st.st_size && close(fd) == 0 && subject != NULL);
+			CHECK(unlinkat(top, "spool", 0) == 0);
+			subject[9] ^= 1;
+			CHECK((fd = openat(top, "spool", O_RDWR | O_CREAT, 0600)) != -1);
+			CHECK(write(fd, all, (size_t)n) == n);
+		}
+		CHECK(futimens(fd, times) == 0 && close(fd) == 0);
+		look(f, &found);
+		CHECK(!is_same(&p, &found));
+		p = found;
+		look_anew(f, &found);
+		CHECK(is_same(&p, &found));
+	}
+}
+
+int
+main(void)
+{
+	static struct picture p;
+
+	top = drop_directory();
+	CHECK(mkdirat(top, "Maildir", 0700) == 0 && mkdirat(top, "Maildir/new", 0700) == 0 &&
+	    mkdirat(top, "Maildir/cur", 0700) == 0 && mkdirat(top, "Maildir/tmp", 0700) == 0);
+	CHECK(mkdirat(top, "state", 0700) == 0);
+	stamps_settle();
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		const struct format *f = &formats[i];
+
+		for (int k = 0; k < MESSAGES; k++)
+			f->add(k);
+		is_believed(f, &p);
+		CHECK(p.count == MESSAGES);
+		grows(f, &p);
+		is_damaged(f, &p);
+		is_cut(f, &p);
+		is_foreign(f, &p);
+		is_unwritable(f, &p);
+		is_forged(f);
+		shrinks(f);
+	}
+	is_replaced();
+	return drop_clean_up();
+}
