@@ -27,11 +27,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sha2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include "index.h"
 #include "lines.h"
@@ -75,6 +77,7 @@ struct record {
 	uint64_t inode;
 	int64_t size;
 	uint64_t octets;  /* as POP3 counts */
+	uint64_t time;    /* as in struct entry */
 	uint32_t ordinal; /* among equal unique names */
 	uint16_t length;  /* of the name */
 	uint16_t unique;  /* of it, before the colon */
@@ -145,9 +148,15 @@ compare_unique(const struct unique *x, const struct unique *y)
 static int
 compare_entries(const void *a, const void *b, void *listing)
 {
-	const struct unique x = unique_of(listing, a), y = unique_of(listing, b);
-	int order = compare_unique(&x, &y);
+	const struct entry *e = a, *f = b;
+	struct unique x, y;
+	int order;
 
+	if (e->time != f->time)
+		return e->time < f->time ? -1 : 1;
+	x = unique_of(listing, e);
+	y = unique_of(listing, f);
+	order = compare_unique(&x, &y);
 	return order != 0 ? order : strcmp(x.name, y.name);
 }
 
@@ -184,7 +193,7 @@ add(struct listing *l, const struct dirent *d, int directory)
 	make_room(l, n + 1);
 	memcpy(l->names + l->used, d->d_name, n + 1);
 	l->list[l->count++] = (struct entry){ .time = time_of(d->d_name), .inode = d->d_ino,
-		.name = l->used, .unique = strcspn(d->d_name, ":"), .directory = directory };
+		.name = l->used, .unique = (size_t)(strchrnul(d->d_name, ':') - d->d_name), .directory = directory };
 	l->used += n + 1;
 	if (n > l->longest)
 		l->longest = n;
@@ -323,14 +332,13 @@ get_record(struct index *list, size_t i, struct record *r)
 		return false;
 	memcpy(r, p, size);
 	return r->length < size - offsetof(struct record, name) && r->name[r->length] == '\0' &&
-	    strlen(r->name) == r->length && r->unique <= r->length && r->directory < DIRECTORIES &&
-	    strchr(r->name, '/') == NULL;
+	    r->unique <= r->length && r->directory < DIRECTORIES;
 }
 
 static struct unique
 unique_of_record(const struct record *r)
 {
-	return (struct unique){ time_of(r->name), r->name, r->unique };
+	return (struct unique){ r->time, r->name, r->unique };
 }
 
 /* Whether the file with this name is that message. */
@@ -359,7 +367,7 @@ locate(struct maildir *m, const struct record *r, struct place *where)
 	const struct entry *e;
 
 	*where = (struct place){ m->dirs[r->directory], r->name, r->directory };
-	if (is_there(m, r->directory, r->name, r))
+	if (strchr(r->name, '/') == NULL && is_there(m, r->directory, r->name, r))
 		return 0;
 	for (int fresh = m->now.list == NULL; fresh < 2; fresh++) {
 		if (fresh == 1 && list_names(m, &m->now) != DROP_OK) {
@@ -504,6 +512,7 @@ add_message(struct maildir *m, const struct listing *l, const struct entry *e, s
 			return;
 		r->ordinal++;
 	}
+	r->time = e->time;
 	r->directory = (uint8_t)e->directory;
 	r->length = (uint16_t)strlen(u.name);
 	r->unique = (uint16_t)u.n;
@@ -513,22 +522,50 @@ add_message(struct maildir *m, const struct listing *l, const struct entry *e, s
 	m->note.octets += r->octets;
 }
 
-/* Makes the list of the messages of a listing; opens what the earlier list does not know. */
-static enum drop_error
-find_messages(struct maildir *m, struct listing *l, struct index *list)
+/* Whether an earlier list has the entry at this very place, with all of its name. */
+static bool
+is_at(struct index *list, size_t i, const struct listing *l, const struct entry *e)
 {
-	struct earlier old = { .list = list };
+	struct record r;
 
+	return get_record(list, i, &r) && r.inode == e->inode && r.directory == e->directory &&
+	    strcmp(r.name, name_of(l, e)) == 0;
+}
+
+/* Starts the list of this listing: with the earlier one if all of it stands in front, else anew. Returns how many entries are in it. */
+static size_t
+start_list(struct maildir *m, const struct listing *l, struct index *earlier)
+{
+	size_t n = 0;
+
+	memcpy(m->note.seen, l->seen, sizeof(l->seen));
+	if (earlier != NULL && RECORD_SIZE(l->longest) <= index_record_size(earlier) &&
+	    index_count(earlier) <= l->count)
+		while (n < index_count(earlier) && is_at(earlier, n, l, &l->list[n]))
+			n++;
+	if (n > 0 && n == index_count(earlier)) {
+		m->list = earlier;
+		m->count = n;
+		return n;
+	}
 	m->list = index_new(m->state, KIND, RECORD_SIZE(l->longest));
 	m->count = 0;
 	m->note.octets = 0;
-	memcpy(m->note.seen, l->seen, sizeof(l->seen));
-	for (size_t i = 0; i < l->count; i++) {
+	return 0;
+}
+
+/* Makes the list of the messages of a listing; opens what the earlier list does not know. */
+static enum drop_error
+find_messages(struct maildir *m, struct listing *l, struct index *earlier)
+{
+	struct earlier old = { .list = earlier };
+
+	for (size_t i = start_list(m, l, earlier); i < l->count; i++) {
 		const struct entry *e = &l->list[i];
 		const struct unique u = unique_of(l, e);
 		struct record r = { 0 };
-		enum finding found = is_known(&old, &u, e->inode, &r) ? FOUND :
-		    look_into(m, l, e, &r);
+		enum finding found = m->list != earlier && is_known(&old, &u, e->inode, &r) ?
+		    FOUND : look_into(m, l, e, &r);
 
 		if (found == TROUBLE) {
 			log_event(LOG_ERR, "failed", "what=\"reading the Maildir\" "
@@ -649,7 +686,8 @@ maildir_open(const struct store_place *place, void **box)
 		return DROP_OK;
 	}
 	error = update(m, old);
-	index_free(old);
+	if (m->list != old)
+		index_free(old);
 	return error;
 }
 
@@ -717,10 +755,10 @@ is_id(const char *unique, size_t n)
 static void
 maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 {
-	unsigned char digest[SHA256_DIGEST_LENGTH];
-	char ordinal[24] = "";
+	char name[NAME_MAX + 24];
+	XXH128_canonical_t digest;
 	struct record r;
-	SHA2_CTX hash;
+	size_t n;
 
 	get(box, i, &r);
 	if (r.ordinal == 0 && is_id(r.name, r.unique)) {
@@ -728,13 +766,12 @@ maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 		id[r.unique] = '\0';
 		return;
 	}
-	SHA256Init(&hash);
-	SHA256Update(&hash, (const uint8_t *)r.name, r.unique);
+	n = r.unique;
+	memcpy(name, r.name, n);
 	if (r.ordinal != 0)
-		snprintf(ordinal, sizeof(ordinal), ":%ju", (uintmax_t)r.ordinal + 1);
-	SHA256Update(&hash, (const uint8_t *)ordinal, strlen(ordinal));
-	SHA256Final(digest, &hash);
-	uidl_write(digest, id);
+		n += (size_t)snprintf(name + n, sizeof(name) - n, ":%ju", (uintmax_t)r.ordinal + 1);
+	XXH128_canonicalFromHash(&digest, XXH3_128bits(name, n));
+	uidl_write(digest.digest, id);
 }
 
 static enum drop_error
