@@ -1,6 +1,7 @@
 /*
  * Kerberos and nothing else: who is at the other end, and may they be this user?
  *
+ * It begins as root, with krb5.conf, for all processes that come from there.
  * The first half runs as the gate: as root while it reads the keytab, then as
  * the gate's user. The second half runs in the session as the owner of the
  * mailbox, without any key. The client's octets are not trusted; libkrb5 and
@@ -23,9 +24,12 @@
 
 #include "auth.h"
 #include "log.h"
+#include "settings.h"
 
 struct auth {
 	krb5_context context;
+	struct settings *settings; /* what the context knows of krb5.conf */
+	char *text;               /* the same as libprofile writes it; NULL: nothing */
 	krb5_keytab keys;         /* in memory: pop/ and pop3/ only */
 	krb5_principal name;      /* ours, for a KRB-ERROR */
 	krb5_data answer;         /* what the last auth_answer points to */
@@ -125,40 +129,82 @@ load_keys(struct auth *a, const char *keytab, const char *service)
 	return n > 0 ? 0 : -1;
 }
 
+/* The context for all that follows, over what the files of krb5.conf say now. */
+static krb5_error_code
+keep_settings(struct auth *a, krb5_context read)
+{
+	profile_t files, kept;
+	char *text;
+	krb5_error_code problem = krb5_get_profile(read, &files);
+
+	if (problem != 0)
+		return problem;
+	problem = (krb5_error_code)settings_read(files, &a->settings, &kept);
+	if (problem == 0 && profile_flush_to_buffer(files, &text) == 0) {
+		a->text = strdup(text);
+		profile_free_buffer(files, text);
+	}
+	profile_release(files);
+	if (problem != 0)
+		return problem;
+	problem = krb5_init_context_profile(kept, 0, &a->context);
+	profile_release(kept);
+	if (problem != 0)
+		settings_free(a->settings);
+	return problem;
+}
+
 struct auth *
-auth_open(const char *keytab, const char *service, const char *replay)
+auth_prepare(void)
 {
 	struct auth *a = calloc(1, sizeof(*a));
+	krb5_context read;
 	krb5_error_code problem;
 	char *realm;
 
-	/* The cache's name is ours to give: krb5.conf could say "none:". */
-	if (a == NULL || setenv("KRB5RCACHENAME", replay, 1) == -1)
-		fatal("preparing Kerberos");
-	if ((problem = krb5_init_context(&a->context)) != 0) {
+	if (a == NULL)
+		fatal("calloc");
+	if ((problem = krb5_init_context(&read)) != 0) {
 		complain(NULL, problem, "krb5_init_context");
+		free(a);
 		return NULL;
 	}
-	/* Asked for once, so that the context knows it when krb5.conf is out of sight. */
+	if ((problem = keep_settings(a, read)) != 0)
+		complain(read, problem, "reading krb5.conf");
+	krb5_free_context(read);
+	if (problem != 0) {
+		free(a->text);
+		free(a);
+		return NULL;
+	}
+	/* Asked for once, for all that are forked: where krb5.conf does not say it the host's name does. */
 	if (krb5_get_default_realm(a->context, &realm) == 0)
 		krb5_free_default_realm(a->context, realm);
-	return load_keys(a, keytab, service) == 0 ? a : NULL;
+	return a;
 }
 
-char *
-auth_configuration(struct auth *a)
+void
+auth_forget(struct auth *a)
 {
-	profile_t profile;
-	char *text = NULL, *copy = NULL;
+	krb5_free_context(a->context);
+	settings_free(a->settings);
+	free(a->text);
+	free(a);
+}
 
-	if (krb5_get_profile(a->context, &profile) != 0)
-		return NULL;
-	if (profile_flush_to_buffer(profile, &text) == 0) {
-		copy = strdup(text);
-		profile_free_buffer(profile, text);
-	}
-	profile_release(profile);
-	return copy;
+int
+auth_open(struct auth *a, const char *keytab, const char *service, const char *replay)
+{
+	/* The cache's name is ours to give: krb5.conf could say "none:". */
+	if (setenv("KRB5RCACHENAME", replay, 1) == -1)
+		fatal("preparing Kerberos");
+	return load_keys(a, keytab, service);
+}
+
+const char *
+auth_configuration(const struct auth *a)
+{
+	return a->text;
 }
 
 static void
@@ -334,18 +380,14 @@ find_k5login(krb5_context context, const char *user, const char *home)
 }
 
 const char *
-auth_permitted(const char *principal, const char *user, const char *home)
+auth_permitted(struct auth *a, const char *principal, const char *user, const char *home)
 {
-	krb5_context context;
+	krb5_context context = a->context;
 	krb5_principal who;
 	krb5_error_code problem;
 	char local[128];
 	int there;
 
-	if ((problem = krb5_init_context(&context)) != 0) {
-		complain(NULL, problem, "krb5_init_context");
-		return NULL;
-	}
 	if ((problem = krb5_parse_name(context, principal, &who)) != 0) {
 		complain(context, problem, "reading the principal");
 		return NULL;

@@ -28,13 +28,23 @@ struct auth;
 #define AUTH_KEYS "MEMORY:gate" /* where auth_open puts the keys: a keytab of this process */
 
 /*
+ * Root: reads krb5.conf, once for all processes that are forked from here on;
+ * none of them sees what the files say later. Holds no key. Returns NULL,
+ * having logged why, when nobody can be let in.
+ */
+struct auth *auth_prepare(void);
+
+/* Gives all of it back. */
+void auth_forget(struct auth *a);
+
+/*
  * Gate, as root: copies the keys for pop/ and pop3/ of any host, or only those
  * for service if it is not NULL, from keytab (NULL: libkrb5's default) to
  * memory. Replays are remembered in the file replay, which is opened only
- * later and relative to a later root. Returns NULL when there is no such key,
- * and has logged why.
+ * later and relative to a later root. Returns 0, or -1 when there is no such
+ * key, and has logged why.
  */
-struct auth *auth_open(const char *keytab, const char *service, const char *replay);
+int auth_open(struct auth *a, const char *keytab, const char *service, const char *replay);
 
 /*
  * Gate: judges an AP-REQ (RFC 4120 §3.2) of n octets. Returns 0 with *peer
@@ -44,10 +54,10 @@ struct auth *auth_open(const char *keytab, const char *service, const char *repl
 int auth_accept(struct auth *a, const void *ap_req, size_t n, struct auth_peer *peer, struct auth_answer *answer);
 
 /*
- * Gate, as root: what krb5.conf says, as one text for a file in the jail, where
- * libraries that read it anew will look. NULL: nothing. To be freed.
+ * Gate, as root: what krb5.conf said, as one text for a file in the jail, where
+ * libraries that read it anew will look. NULL: nothing.
  */
-char *auth_configuration(struct auth *a);
+const char *auth_configuration(const struct auth *a);
 
 /* Gate: a KRB-ERROR for something that is no AP-REQ at all. */
 void auth_refuse(struct auth *a, struct auth_answer *answer);
@@ -58,6 +68,6 @@ void auth_refuse(struct auth *a, struct auth_answer *answer);
  * (auth_to_local or the default rule) or "plugin". home is the user's home
  * directory.
  */
-const char *auth_permitted(const char *principal, const char *user, const char *home);
+const char *auth_permitted(struct auth *a, const char *principal, const char *user, const char *home);
 
 #endif

@@ -126,7 +126,7 @@ keep_configuration(const struct gate *g, const struct account *account)
 {
 	char path[PATH_MAX], temporary[PATH_MAX];
 	static char old[CONFIGURATION_MOST];
-	char *text = auth_configuration(g->auth);
+	const char *text = auth_configuration(g->auth);
 	ssize_t n = text != NULL ? (ssize_t)strlen(text) : 0;
 	int fd;
 
@@ -146,19 +146,19 @@ keep_configuration(const struct gate *g, const struct account *account)
 	}
 	if (fd != -1)
 		close(fd);
-	free(text);
 	if (setenv("KRB5_CONFIG", "/" CONFIGURATION, 1) == -1)
 		fatal("setenv");
 }
 
 /* As root: keys, then the jail. */
 static void
-prepare(struct gate *g, const struct account *account)
+prepare(struct gate *g, const struct account *account, struct auth *auth)
 {
 	const struct options *o = g->o;
 
 	privsep_make_jail(o->state, "gate", account);
-	g->auth = auth_open(o->keytab, o->service, REPLAY_CACHE);
+	if (auth != NULL && auth_open(auth, o->keytab, o->service, REPLAY_CACHE) == 0)
+		g->auth = auth;
 	if (g->auth != NULL && o->pop3) {
 		keep_configuration(g, account);
 		g->sasl = sasl_open();
@@ -213,7 +213,8 @@ hand_over(struct gate *g)
 }
 
 void
-gate(const struct options *o, const struct account *account, int64_t deadline, int channel)
+gate(const struct options *o, const struct account *account, struct auth *auth,
+    int64_t deadline, int channel)
 {
 	static struct gate g;
 	const char *unread;
@@ -222,7 +223,7 @@ gate(const struct options *o, const struct account *account, int64_t deadline, i
 	g.channel = channel;
 	g.deadline = deadline;
 	g.report.kind = REPORT_LOGIN;
-	prepare(&g, account);
+	prepare(&g, account, auth);
 	if (let_in(&g) == -1) {
 		io_linger(&g.io);
 		_exit(0);

@@ -10,9 +10,10 @@
 /*
  * The gate, a child of the monitor's. Root until the keys are copied, then
  * jailed as its own user. Ends with a report on the channel, or without one
- * when nobody is to be let in. deadline: absolute, ms of CLOCK_MONOTONIC.
+ * when nobody is to be let in. auth: without keys yet; NULL when Kerberos does
+ * not work. deadline: absolute, ms of CLOCK_MONOTONIC.
  */
 _Noreturn void gate(const struct options *o, const struct account *account,
-    int64_t deadline, int channel);
+    struct auth *auth, int64_t deadline, int channel);
 
 #endif

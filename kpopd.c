@@ -2,11 +2,11 @@
  * Tells the story of a connection: a clean process, the gate, its report, the visit.
  *
  * Runs as root until it has become somebody else; each function says who. The
- * files that hold root's code: this one, options.c, visit.c, layer.c,
- * privsep.c, log.c, the beginnings of gate.c, auth.c, sasl.c and kpopd-tls.c,
- * and nothing more.
+ * files that hold root's code: this one, options.c, settings.c, visit.c,
+ * layer.c, privsep.c, log.c, the beginnings of gate.c, auth.c, sasl.c and
+ * kpopd-tls.c, and nothing more.
  *
- *	main     options, a clean environment, the connection on fd 0
+ *	main     options, a clean environment, krb5.conf, the connection on fd 0
  *	 ├ gate      root: copies the keys; then jailed: ticket, USER, PASS
  *	 │           → one report to the monitor, and its end
  *	 ├ monitor   root: waits for the report until the deadline; reads nothing
@@ -150,7 +150,7 @@ log_end(enum report_result result, int status)
 /* Root: one connection, from the gate to the end of whatever it came to. */
 static void
 monitor(const struct options *o, const struct account *gate_account,
-    int64_t deadline, int channel, pid_t gate_pid)
+    struct auth *auth, int64_t deadline, int channel, pid_t gate_pid)
 {
 	static struct report report;
 	struct layers layers = { .count = 0 };
@@ -167,7 +167,7 @@ monitor(const struct options *o, const struct account *gate_account,
 	if (result == REPORT_GOOD) {
 		if (report.address[0] != '\0')
 			log_peer(report.address);
-		visit_admit(o, gate_account, &report, deadline);
+		visit_admit(o, gate_account, auth, &report, deadline);
 	} else {
 		close(0);
 		close(1);
@@ -219,6 +219,7 @@ main(int argc, char **argv)
 	static struct account gate_account;
 	struct options o;
 	struct stat st;
+	struct auth *auth;
 	char peer[80];
 	int64_t deadline;
 	int channel[2];
@@ -242,6 +243,7 @@ main(int argc, char **argv)
 		    "xinetd, inetd or systemd starts kpopd", "");
 	log_peer(peer);
 	prepare(&o, &gate_account);
+	auth = auth_prepare();
 	o.tls.works = o.tls.when != TLS_NO && layer_tls_works(&o);
 	deadline = io_now() + (int64_t)o.login * 1000;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
@@ -250,9 +252,9 @@ main(int argc, char **argv)
 		fatal("fork");
 	if (pid == 0) {
 		close(channel[0]);
-		gate(&o, &gate_account, deadline, channel[1]);
+		gate(&o, &gate_account, auth, deadline, channel[1]);
 	}
 	close(channel[1]);
-	monitor(&o, &gate_account, deadline, channel[0], pid);
+	monitor(&o, &gate_account, auth, deadline, channel[0], pid);
 	return 0;
 }

@@ -38,6 +38,7 @@
 /* One user's visit: who it is, where the mail is, and what let them in. */
 struct visit {
 	const struct options *o;
+	struct auth *auth; /* without keys */
 	const struct report *report; /* NULL: recovery by hand */
 	int64_t deadline;            /* for the login */
 	struct account user;
@@ -66,7 +67,7 @@ is_permitted(const struct visit *v)
 	const char *how;
 
 	alarm(left > 0 ? (unsigned)left : 1);
-	how = auth_permitted(r->peer.principal, a->name, a->home);
+	how = auth_permitted(v->auth, r->peer.principal, a->name, a->home);
 	alarm(0);
 	if (how == NULL) {
 		log_refusal(r, "not permitted to be this user");
@@ -275,9 +276,9 @@ visit(struct visit *v)
 
 void
 visit_admit(const struct options *o, const struct account *gate,
-    const struct report *r, int64_t deadline)
+    struct auth *auth, const struct report *r, int64_t deadline)
 {
-	struct visit v = { .o = o, .report = r, .deadline = deadline };
+	struct visit v = { .o = o, .auth = auth, .report = r, .deadline = deadline };
 	const char *refusal = account_find(r->user, o->least_uid, &v.user);
 	pid_t pid;
 

@@ -248,6 +248,23 @@ with_server() {
 	[ $((($(date +%s%N) - begin) / 1000000000)) -lt 9 ]
 }
 
+@test "what krb5.conf permits holds however long the client takes" {
+	realm_login alice
+	# The server's alone, by KRB5_CONFIG: another type than the session key's.
+	{ cat /etc/krb5.conf; printf '[libdefaults]\n\tpermitted_enctypes = aes128-cts-hmac-sha256-128\n'; } >"$WORLD/strict.conf"
+	server_stop
+	server_env="KRB5_CONFIG=$WORLD/strict.conf" server_start
+	for pause in 0 1.5; do
+		run wire_hex < <(versions; sleep $pause; apreq $service | framed)
+		echo "after $pause s: $output"
+		[[ ${output:10:2} == 7e ]] || break
+	done
+	log_has 'refused .*reason="Kerberos" error='
+	server_stop
+	server_start -t 2:600
+	[[ ${output:10:2} == 7e ]]
+}
+
 @test "a gate that hangs is killed by the monitor, a second after the deadline" {
 	realm_login alice
 	pop_open

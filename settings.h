@@ -1,0 +1,18 @@
+/* What krb5.conf says, kept: see settings.c. */
+#ifndef SETTINGS_H
+#define SETTINGS_H
+
+#include <profile.h>
+
+struct settings;
+
+/*
+ * Reads all that a profile says, once. Returns 0 with the copy in *s, to be
+ * freed by settings_free, and a profile over it in *kept, to be released
+ * before that; or an error of libprofile's.
+ */
+long settings_read(profile_t profile, struct settings **s, profile_t *kept);
+
+void settings_free(struct settings *s);
+
+#endif
