@@ -2,11 +2,12 @@
  * Tells the story of a connection: a clean process, the gate, its report, the visit.
  *
  * Runs as root until it has become somebody else; each function says who. The
- * files that hold root's code: this one, options.c, settings.c, visit.c,
- * layer.c, privsep.c, log.c, the beginnings of gate.c, auth.c, sasl.c and
- * kpopd-tls.c, and nothing more.
+ * files that hold root's code: this one, options.c, accept.c, crowd.c,
+ * address.c, settings.c, visit.c, layer.c, privsep.c, log.c, the beginnings of
+ * gate.c, auth.c, sasl.c and kpopd-tls.c, and nothing more.
  *
- *	main     options, a clean environment, krb5.conf, the connection on fd 0
+ *	main     options, a clean environment, krb5.conf; the connection on fd 0,
+ *	 │       or, when fd 0 listens, a process for each: accept.c
  *	 ├ gate      root: copies the keys; then jailed: ticket, USER, PASS
  *	 │           → one report to the monitor, and its end
  *	 ├ monitor   root: waits for the report until the deadline; reads nothing
@@ -30,13 +31,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "accept.h"
+#include "address.h"
 #include "gate.h"
 #include "io.h"
 #include "layer.h"
@@ -47,6 +49,13 @@
 
 /* A gate that is stuck in a library, and so cannot keep its deadline itself, is killed this much later. */
 #define GRACE_MS 1000
+
+/* What there is before the connection; with a listening fd 0 once for many. */
+struct server {
+	struct options o;
+	struct account gate;
+	struct auth *auth; /* without keys; NULL: Kerberos does not work */
+};
 
 /* fds 0 to 2 are open, none above; whatever the parent left blocked or ignored is not. */
 static void
@@ -89,35 +98,16 @@ clean_environment(void)
 		fatal("setenv");
 }
 
-/* Writes "192.0.2.1:4711" or "[2001:db8::1]:4711" for the other end of fd 0. Returns 0, or -1: no connection. */
+/* The name of the other end of fd 0. Returns 0, or -1: no connection. */
 static int
-name_peer(char *text, size_t size)
+name_peer(char text[ADDRESS_TEXT])
 {
 	struct sockaddr_storage peer;
 	socklen_t length = sizeof(peer);
-	struct sockaddr_in6 *six = (struct sockaddr_in6 *)&peer;
-	char host[64], port[16];
 
 	if (getpeername(0, (struct sockaddr *)&peer, &length) == -1)
 		return -1;
-	if (peer.ss_family == AF_UNIX) {
-		strlcpy(text, "local", size);
-		return 0;
-	}
-	if (peer.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) {
-		struct sockaddr_in four = { .sin_family = AF_INET,
-			.sin_port = six->sin6_port };
-
-		memcpy(&four.sin_addr, six->sin6_addr.s6_addr + 12, 4);
-		memcpy(&peer, &four, sizeof(four));
-		length = sizeof(four);
-	}
-	if (getnameinfo((struct sockaddr *)&peer, length, host, sizeof(host),
-		port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-		return -1;
-	snprintf(text, size, peer.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s",
-	    host, port);
-	return 0;
+	return address_text(&peer, text);
 }
 
 /* Root: waits for the gate's report, doing what it asks for meanwhile. */
@@ -149,13 +139,12 @@ log_end(enum report_result result, int status)
 
 /* Root: one connection, from the gate to the end of whatever it came to. */
 static void
-monitor(const struct options *o, const struct account *gate_account,
-    struct auth *auth, int64_t deadline, int channel, pid_t gate_pid)
+monitor(const struct server *s, int64_t deadline, int channel, pid_t gate_pid)
 {
 	static struct report report;
 	struct layers layers = { .count = 0 };
-	enum report_result result = serve_gate(o, gate_account, deadline, channel,
-	    &layers, &report);
+	enum report_result result = serve_gate(&s->o, &s->gate, deadline,
+	    channel, &layers, &report);
 	int status;
 
 	kill(gate_pid, SIGKILL);
@@ -167,7 +156,7 @@ monitor(const struct options *o, const struct account *gate_account,
 	if (result == REPORT_GOOD) {
 		if (report.address[0] != '\0')
 			log_peer(report.address);
-		visit_admit(o, gate_account, auth, &report, deadline);
+		visit_admit(&s->o, &s->gate, s->auth, &report, deadline);
 	} else {
 		close(0);
 		close(1);
@@ -197,9 +186,9 @@ watch_line(const struct options *o)
 	setsockopt(0, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
-/* What must be true of the machine before anybody is served. */
+/* What must be true of the machine before anybody is served, and what is read once. */
 static void
-prepare(const struct options *o, struct account *gate_account)
+prepare(struct server *s)
 {
 	const struct rlimit no_core = { 0, 0 };
 	const char *refusal;
@@ -208,22 +197,88 @@ prepare(const struct options *o, struct account *gate_account)
 		fatal("starting without root");
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
-	if ((refusal = account_find(o->user, 1, gate_account)) != NULL)
+	if ((refusal = account_find(s->o.user, 1, &s->gate)) != NULL)
 		options_refuse(false, "the gate's user cannot be used: ", refusal);
-	watch_line(o);
+	s->auth = auth_prepare();
+}
+
+/* Reads it anew. What is wrong now does not end what worked so far. */
+static void
+reload(void *self)
+{
+	struct server *s = self;
+	struct account gate;
+	const char *refusal = account_find(s->o.user, 1, &gate);
+	struct auth *auth = auth_prepare();
+
+	if (refusal != NULL)
+		log_event(LOG_ERR, "failed", "what=\"reading the gate's user again\" "
+		    "error=\"%s\"", refusal);
+	else
+		s->gate = gate;
+	if (auth == NULL)
+		return;
+	if (s->auth != NULL)
+		auth_forget(s->auth);
+	s->auth = auth;
+}
+
+/* Root: one connection, on fds 0 and 1, with fd 2 on /dev/null and syslog behind it. */
+static void
+serve(struct server *s)
+{
+	int64_t deadline = io_now() + (int64_t)s->o.login * 1000;
+	int channel[2];
+	pid_t pid;
+
+	watch_line(&s->o);
+	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
+		fatal("socketpair");
+	if ((pid = fork()) == -1)
+		fatal("fork");
+	if (pid == 0) {
+		close(channel[0]);
+		gate(&s->o, &s->gate, s->auth, deadline, channel[1]);
+	}
+	close(channel[1]);
+	monitor(s, deadline, channel[0], pid);
+}
+
+/* A child of the listener. It has a line to syslog of its own: the listener's may be older than syslogd. */
+static void
+serve_accepted(void *self)
+{
+	char peer[ADDRESS_TEXT];
+
+	log_open("kpopd");
+	/* Reset while it waited. */
+	if (name_peer(peer) == -1)
+		return;
+	log_peer(peer);
+	serve(self);
+}
+
+/* The listener. It holds what the sessions' processes would hold of it: syslog, and /dev/null for the rest. */
+static int
+listen_on(struct server *s)
+{
+	const struct accept_plan plan = { .limits = &s->o.limits, .idle = s->o.linger,
+		.quiet = s->o.tls.when == TLS_IMMEDIATE, .self = s,
+		.serve = serve_accepted, .reload = reload };
+
+	if (dup2(2, 1) == -1)
+		fatal("dup2");
+	prepare(s);
+	return accept_connections(&plan);
 }
 
 int
 main(int argc, char **argv)
 {
-	static struct account gate_account;
-	struct options o;
+	static struct server s;
 	struct stat st;
-	struct auth *auth;
-	char peer[80];
-	int64_t deadline;
-	int channel[2];
-	pid_t pid;
+	char peer[ADDRESS_TEXT];
 	bool by_hand;
 
 	clean_process();
@@ -233,28 +288,18 @@ main(int argc, char **argv)
 	closefrom(3);
 	clean_environment();
 	log_open("kpopd");
-	options_read(&o, argc, argv, by_hand);
-	if (o.recover && geteuid() != 0)
+	options_read(&s.o, argc, argv, by_hand);
+	if (s.o.recover && geteuid() != 0)
 		options_refuse(by_hand, "--recover needs root", "");
-	if (o.recover)
-		return visit_recover_all(&o);
-	if (by_hand || name_peer(peer, sizeof(peer)) == -1)
+	if (s.o.recover)
+		return visit_recover_all(&s.o);
+	if (!by_hand && accept_is_due())
+		return listen_on(&s);
+	if (by_hand || name_peer(peer) == -1)
 		options_refuse(by_hand, "standard input is no connection; "
 		    "xinetd, inetd or systemd starts kpopd", "");
 	log_peer(peer);
-	prepare(&o, &gate_account);
-	auth = auth_prepare();
-	o.tls.works = o.tls.when != TLS_NO && layer_tls_works(&o);
-	deadline = io_now() + (int64_t)o.login * 1000;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
-		fatal("socketpair");
-	if ((pid = fork()) == -1)
-		fatal("fork");
-	if (pid == 0) {
-		close(channel[0]);
-		gate(&o, &gate_account, auth, deadline, channel[1]);
-	}
-	close(channel[1]);
-	monitor(&o, &gate_account, auth, deadline, channel[0], pid);
+	prepare(&s);
+	serve(&s);
 	return 0;
 }

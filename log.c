@@ -25,6 +25,7 @@ log_open(const char *program)
 {
 	/* syslog asks for the zone; in the gate's chroot its file is gone. */
 	tzset();
+	closelog();
 	openlog(program, LOG_PID | LOG_NDELAY, LOG_MAIL);
 }
 

@@ -13,7 +13,7 @@ struct log_text {
 	char text[4 * LOG_SHOWN + 1];
 };
 
-/* Connects to syslog before a chroot could hide it. */
+/* Connects to syslog before a chroot could hide it; anew, if it was before. */
 void log_open(const char *program);
 
 /* Every later line of this process and its children carries peer (an address that we formatted). */

@@ -24,8 +24,8 @@ options_refuse(bool by_hand, const char *why, const char *what)
 	struct log_text t;
 
 	if (by_hand)
-		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-p] [-c certificate]"
-		    " [-d state] [-K key] [-k keytab] [-l locks]\n             [-m mailboxes]"
+		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-p] [-a limits] [-c certificate]"
+		    " [-d state] [-K key] [-k keytab]\n             [-l locks] [-m mailboxes]"
 		    " [-n uid] [-s principal] [-T when] [-t login[:idle]]\n             [-U user]"
 		    " [-u user] [-x networks]\n       kpopd --recover [-d state]"
 		    " [-l locks] [-m mailboxes] [-n uid]\n       kpopd --help | --version\n",
@@ -38,7 +38,9 @@ options_refuse(bool by_hand, const char *why, const char *what)
 static void
 print_help(void)
 {
-	printf("kpopd: Kerberized POP3 (KPOP), started by xinetd for each connection.\n"
+	printf("kpopd: Kerberized POP3 (KPOP), started by xinetd for each connection, or once to accept them.\n"
+	       "  -a limits         where standard input listens: sessions, those from one address, those new\n"
+	       "                    in a second, and seconds without any until the end (default: 200:20:50:300)\n"
 	       "  -c certificate    offer TLS with this certificate, and its chain (PEM)\n"
 	       "  -d state          directory of locks, journals and the replay cache\n"
 	       "  -K key            of the certificate (default: in its file)\n"
@@ -58,20 +60,50 @@ print_help(void)
 	       "See kpopd(8).\n", UID_MIN);
 }
 
+struct number {
+	int *to, least, most;
+};
+
+/* One to n numbers with colons between them; what is left out stays as it is. Returns 0 or -1. */
+static int
+read_numbers(const char *text, const struct number *numbers, int n)
+{
+	char copy[64], *rest = copy;
+
+	if (strlcpy(copy, text, sizeof(copy)) >= sizeof(copy))
+		return -1;
+	for (int i = 0; rest != NULL; i++) {
+		const char *word = strsep(&rest, ":"), *problem = "one too many";
+
+		if (i < n)
+			*numbers[i].to = (int)strtonum(word, numbers[i].least, numbers[i].most, &problem);
+		if (problem != NULL)
+			return -1;
+	}
+	return 0;
+}
+
 /* LOGIN or LOGIN:IDLE, in seconds. */
 static void
 read_times(struct options *o, const char *text, bool by_hand)
 {
-	const char *colon = strchr(text, ':'), *wrong = NULL, *also_wrong = NULL;
-	char login[16];
+	const struct number times[] = { { &o->login, 1, 3600 }, { &o->idle, 1, 86400 } };
 
-	strlcpy(login, text, sizeof(login));
-	login[strcspn(login, ":")] = '\0';
-	o->login = (int)strtonum(login, 1, 3600, &wrong);
-	if (colon != NULL)
-		o->idle = (int)strtonum(colon + 1, 1, 86400, &also_wrong);
-	if (wrong != NULL || also_wrong != NULL)
+	if (read_numbers(text, times, 2) == -1)
 		options_refuse(by_hand, "-t takes seconds, as 30:600, not ", text);
+}
+
+/* ALL:EACH:RATE:LINGER, the last ones optional. */
+static void
+read_limits(struct options *o, const char *text, bool by_hand)
+{
+	const struct number limits[] = { { &o->limits.all, 1, CROWD_MOST },
+		{ &o->limits.each, 1, CROWD_MOST }, { &o->limits.rate, 1, CROWD_MOST },
+		{ &o->linger, 0, 86400 } };
+
+	if (read_numbers(text, limits, 4) == -1)
+		options_refuse(by_hand, "-a takes sessions, those from one address, those new in a "
+		    "second, and seconds, as 200:20:50:300, not ", text);
 }
 
 /* When TLS is used: the word of -T, or NULL. */
@@ -112,14 +144,19 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 		.least_uid = UID_MIN,
 		.login = 30,
 		.idle = 600,
+		.limits = { .all = 200, .each = 20, .rate = 50 },
+		.linger = 300,
 		.tls.user = "kpopd-tls",
 	};
 	lock_plan_read(&o->locks, "fcntl,dotlock");
 	mailboxes_read(&o->mailboxes, "mbox:/var/mail/%u");
 
 	opterr = 0; /* it would print to the client */
-	while ((c = getopt_long(argc, argv, "c:d:K:k:l:m:n:ps:T:t:U:u:x:", longer, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "a:c:d:K:k:l:m:n:ps:T:t:U:u:x:", longer, NULL)) != -1) {
 		switch (c) {
+		case 'a':
+			read_limits(o, optarg, by_hand);
+			break;
 		case 'c':
 			o->tls.certificate = optarg;
 			break;

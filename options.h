@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "crowd.h"
 #include "lock.h"
 #include "maildrop.h"
 #include "proxy.h"
@@ -21,6 +22,8 @@ struct options {
 	const char *user;    /* of the gate */
 	uid_t least_uid;
 	int login, idle; /* seconds */
+	struct crowd_limits limits; /* where fd 0 listens */
+	int linger;           /* seconds that a listener stays without anybody; 0: for ever */
 	bool pop3;       /* AUTH GSSAPI in place of the ticket in front */
 	struct {
 		const char *certificate, *key; /* files; NULL: no TLS */

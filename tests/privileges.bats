@@ -3,36 +3,6 @@
 
 load helpers/all
 
-# field PID NAME: a line of /proc/PID/status without its name, blanks made single.
-field() {
-	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" | tr -s '[:space:]' ' ' | sed 's/ $//'
-}
-
-# has_nothing PID UID GID: these ids and no other group, no capability, no way to new ones, no core, not dumpable.
-has_nothing() {
-	local name
-	[ "$(field "$1" Uid)" = "$2 $2 $2 $2" ]
-	[ "$(field "$1" Gid)" = "$3 $3 $3 $3" ]
-	[ "$(field "$1" Groups)" = "$3" ]
-	for name in CapInh CapPrm CapEff CapAmb; do
-		[ "$(field "$1" $name)" = 0000000000000000 ]
-	done
-	[ "$(field "$1" NoNewPrivs)" = 1 ]
-	grep -Eq 'Max core file size +0 +0' "/proc/$1/limits"
-	grep -Eq 'Max processes +0 +0' "/proc/$1/limits"
-	# Not dumpable: its /proc files are root's.
-	[ "$(stat -c %u "/proc/$1/mem")" = 0 ]
-	[ "$(field "$1" SigBlk)" = 0000000000000000 ]
-}
-
-# fds PID: what its descriptors are, one a line.
-fds() {
-	local fd
-	for fd in /proc/"$1"/fd/*; do
-		echo "$(basename "$fd") $(readlink "$fd")"
-	done
-}
-
 @test "the gate is kpopd, alone, in an empty jail whose root it cannot write" {
 	realm_login alice
 	pop_open

@@ -1,0 +1,26 @@
+/* A peer's address as text, and as what limits count: see address.c. */
+#ifndef ADDRESS_H
+#define ADDRESS_H
+
+#include <sys/socket.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define ADDRESS_TEXT 80 /* "[address]:port" and a NUL */
+
+/* Whose connections are counted together: an IPv4 address, or the /64 of an IPv6 address. */
+struct address_net {
+	unsigned char octets[8]; /* IPv4: four octets behind ff ff 00 00, as no /64 in use begins */
+};
+
+/*
+ * Writes "192.0.2.1:4711", "[2001:db8::1]:4711", or "local" for a Unix socket.
+ * IPv4 in IPv6 is IPv4. Returns 0, or -1 for an address of another sort.
+ */
+int address_text(const struct sockaddr_storage *a, char text[ADDRESS_TEXT]);
+
+/* Whose it is. False for one of no net: a Unix socket's. */
+bool address_net(const struct sockaddr_storage *a, struct address_net *net);
+
+#endif

@@ -1,0 +1,532 @@
+#!/usr/bin/env bats
+# A listening standard input: xinetd's "wait = yes", as systemd's "Accept=no". One process accepts, and all else is as ever.
+
+load helpers/all
+
+# listener_start [kpopd option ...]: xinetd waits for connections, and starts the listener with the first.
+listener_start() {
+	server_configure "$@"
+	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' -e '/per_source\|instances\|flags/d' "$WORLD/xinetd.conf"
+	xinetd_run
+}
+
+# restart [kpopd option ...]
+restart() {
+	server_stop
+	listener_start "$@"
+}
+
+setup_file() { listener_start; }
+
+setup() {
+	begin_test
+	realm_login alice
+}
+
+# The listener stays; its sessions must not.
+teardown() {
+	pop_close 2>/dev/null || true
+	pkill -KILL -x kpopc 2>/dev/null || true
+	await 5 'no_sessions' || { server_stop; listener_start; false; }
+	[ -e "$WORLD/xinetd.pid" ] || listener_start
+	no_reports
+}
+
+listener_pid() {
+	pgrep -o -x kpopd -P "$(cat "$WORLD/xinetd.pid")"
+}
+
+no_sessions() {
+	[ "$(pgrep -x 'kpopd|kpopd-tls' | wc -l)" -le 1 ]
+}
+
+# As in other files, but the monitor's parent is the listener.
+monitor_pid() {
+	pgrep -n -x kpopd -P "$(listener_pid)"
+}
+
+# awake: the listener is there, by a connection that says nothing.
+awake() {
+	wire 5 </dev/null >/dev/null || true
+	await 5 'no_sessions'
+	await 5 'listener_pid >/dev/null'
+}
+
+# listen_by PERL_SOCKET COMMAND ...: what systemd does, for sockets that xinetd does not have: fd 0 listens.
+listen_by() {
+	perl -e 'use IO::Socket::IP; use IO::Socket::UNIX; use POSIX;
+	    my $s = eval shift or die "$@ $!"; POSIX::dup2(fileno $s, $_) for 0 .. 2; exec @ARGV or die' "$@" 3>&- &
+	by=$!
+}
+
+@test "kpopc and fetchmail are served by one listener" {
+	mbox one two | store alice
+	awake
+	listener=$(listener_pid)
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left"* ]]
+	printf 'poll mail.kpopd.test proto KPOP auth kerberos_v5\n\tuser alice sslproto "" mda "cat >>%s"\n' \
+	    "$WORLD/fetched" >"$WORLD/fetchmailrc"
+	chmod 600 "$WORLD/fetchmailrc"
+	rm -f "$WORLD/fetched"
+	fetchmail --nosyslog -f "$WORLD/fetchmailrc"
+	grep -q two "$WORLD/fetched"
+	[ ! -s "$(spool alice)" ]
+	[ "$(listener_pid)" = "$listener" ]
+	log_has 'mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST .*by=localname$'
+	log_has 'logout peer=[^ ]+:[0-9]+ reason=quit .*deleted=2 left=0'
+	# Two monitors wrote the lines, and not the listener.
+	[ "$(log_lines | sed -n 's/.*kpopd\[\([0-9]*\)\]: login.*/\1/p' | sort -u | wc -l)" -eq 2 ]
+}
+
+@test "many at once are served, and nothing of theirs is left" {
+	restart -a 100:100:10000
+	awake
+	listener=$(listener_pid)
+	before=$(fds "$listener")
+	pids=()
+	for user in alice bob carol; do
+		mbox one | store $user
+		KRB5CCNAME=FILE:$WORLD/ccache.$user realm_login $user
+		for _ in 1 2 3 4; do
+			for _ in $(seq "${MANY-25}"); do
+				KRB5CCNAME=FILE:$WORLD/ccache.$user pop "$user" STAT QUIT || true
+			done >"$WORLD/many.$user.$RANDOM$RANDOM" 3>&- &
+			pids+=($!)
+		done
+	done
+	wait "${pids[@]}"
+	# Of one user's sessions one is let in at a time; the others are told, all of them in so many words.
+	cat "$WORLD"/many.* >"$WORLD/all"
+	rm "$WORLD"/many.*
+	[ "$(grep -cE '^\+OK bye, 1 messages left|IN-USE' "$WORLD/all")" -eq $((12 * ${MANY-25})) ]
+	[ "$(grep -c '^+OK bye' "$WORLD/all")" -gt $((3 * ${MANY-25})) ]
+	await 5 'no_sessions'
+	[ "$(listener_pid)" = "$listener" ]
+	[ -z "$(pgrep -r Z -P "$listener")" ]
+	[ "$(fds "$listener")" = "$before" ]
+	restart
+}
+
+@test "the listener has its socket, syslog and signals, holds no key, and its sessions have nothing of it" {
+	mbox one | store alice
+	pop_open
+	pop_hear '^\+OK'
+	listener=$(listener_pid)
+	listening=$(readlink "/proc/$listener/fd/0")
+	signals=$(readlink "/proc/$listener/fd/4")
+	[[ $signals == *signalfd* ]]
+	[ "$(sockets "$listener")" -eq 2 ]
+	[ "$(others "$listener")" -eq 3 ]
+	gate=$(child_pid)
+	holds_key "$gate"
+	holds_none "$listener"
+	holds_none "$(monitor_pid)"
+	# The connection twice, /dev/null, the channel, syslog: as when inetd starts them.
+	for pid in "$gate" "$(monitor_pid)"; do
+		fds "$pid"
+		[ "$(sockets "$pid")" -eq 4 ]
+		[ "$(others "$pid")" -eq 1 ]
+		[ "$(readlink "/proc/$pid/fd/2")" = /dev/null ]
+	done
+	# Without this the next check would not see it.
+	fds "$listener" | grep -qF "$listening"
+	for pid in $(pgrep -x kpopd | grep -vx "$listener"); do
+		fds "$pid" | grep -F -e "$listening" -e "$signals" && return 1 || :
+	done
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	session=$(child_pid)
+	[ "$session" != "$gate" ]
+	holds_none "$session"
+	holds_none "$(monitor_pid)"
+	holds_none "$listener"
+	[ "$(fds "$session" | wc -l)" -eq 10 ]
+	[ "$(fds "$(monitor_pid)" | grep -c socket:)" -eq 2 ]
+	for pid in $(pgrep -x kpopd | grep -vx "$listener"); do
+		fds "$pid" | grep -F -e "$listening" -e "$signals" && return 1 || :
+	done
+	pop_ask QUIT
+}
+
+@test "gate, session and broker are confined as ever" {
+	mbox one | store alice
+	pop_open
+	pop_hear '^\+OK'
+	gate=$(child_pid)
+	has_nothing "$gate" "$(id -u kpopd)" "$(id -g kpopd)"
+	[ "$(readlink "/proc/$gate/root")" = "$state/gate" ]
+	grep -Eq 'Max open files +16 +16' "/proc/$gate/limits"
+	[ -n "${SANITIZER-}" ] || grep -Eq 'Max address space +67108864 +67108864' "/proc/$gate/limits"
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
+	monitor=$(monitor_pid)
+	[ "$(field "$monitor" CapPrm)$(field "$monitor" CapEff)" = "$(printf '%032d' 0)" ]
+	[ "$(field "$monitor" Uid)" = "$(id -u alice) $(id -u alice) $(id -u alice) $(id -u alice)" ]
+	# Of the listener's signals nothing is left: none blocked, none caught; only SIGPIPE and SIGXFSZ ignored.
+	for pid in "$monitor" "$(child_pid)"; do
+		[ "$(field "$pid" SigBlk)" = 0000000000000000 ]
+		[ -n "${SANITIZER-}" ] || [ "$(field "$pid" SigCgt)" = 0000000000000000 ]
+		[ "$(field "$pid" SigIgn)" = 0000000001001000 ]
+	done
+	pop_ask QUIT
+}
+
+@test "listener and monitor never open the keytab, nor read what clients send" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	mbox one | store alice
+	rm -rf "$WORLD/trace"
+	mkdir "$WORLD/trace"
+	awake
+	strace -ff -o "$WORLD/trace/t" -p "$(listener_pid)" 2>"$WORLD/strace.err" 3>&- &
+	await 5 'grep -q attached "$WORLD/strace.err"'
+	pop alice QUIT
+	await 5 'no_sessions'
+	pkill -x strace
+	await 5 '! pgrep -x strace >/dev/null'
+	cd "$WORLD/trace"
+	[ "$(ls | wc -l)" -eq 4 ]
+	opened=$(grep -l 'openat.*server.keytab' t.*)
+	[ "$(wc -w <<<"$opened")" -eq 1 ]
+	grep -q 'chroot("gate")' "$opened"
+	listener=t.$(listener_pid)
+	[ "$listener" != "$opened" ]
+	grep -q accept4 "$listener"
+	grep -E '^(recv[a-z]*|pread64)\(|^read\((0|1|5),' "$listener" && return 1 || :
+	# krb5.conf was read before; nobody reads it again.
+	grep -l 'open.*krb5.conf' t.* && return 1 || :
+}
+
+@test "a gate or a session that is killed takes nobody with it" {
+	mbox one | store alice
+	pop_open
+	pop_hear '^\+OK'
+	listener=$(listener_pid)
+	kill -KILL "$(child_pid)"
+	pop_hear_end
+	pop_close
+	pop_login alice
+	kill -KILL "$(child_pid)"
+	pop_hear_end
+	pop_close
+	pop_login alice
+	kill -KILL "$(monitor_pid)" "$(child_pid)"
+	pop_hear_end
+	pop_close
+	run pop alice STAT QUIT
+	[[ $output == *"+OK bye, 1 messages left"* ]]
+	[ "$(listener_pid)" = "$listener" ]
+	[ -z "$(pgrep -r Z -P "$listener")" ]
+}
+
+@test "SIGKILL of the listener harms no session, and xinetd starts another" {
+	mbox one two | store alice
+	pop_login alice
+	listener=$(listener_pid)
+	kill -KILL "$listener"
+	await 5 "! kill -0 $listener 2>/dev/null"
+	KRB5CCNAME=FILE:$WORLD/ccache.bob realm_login bob
+	KRB5CCNAME=FILE:$WORLD/ccache.bob run pop bob QUIT
+	[[ $output == *"+OK bye"* ]]
+	[ "$(listener_pid)" != "$listener" ]
+	pop_say "RETR 1"
+	pop_hear_lines
+	pop_ask "DELE 1"
+	pop_ask QUIT '^\+OK bye, 1 '
+	pop_hear_end
+	[ "$(grep -c '^From ' "$(spool alice)")" -eq 1 ]
+}
+
+@test "SIGTERM ends the listener at once, its sessions go on to their ends, and xinetd starts another" {
+	mbox one two | store alice
+	pop_login alice
+	listener=$(listener_pid)
+	kill -TERM "$listener"
+	await 2 "! kill -0 $listener 2>/dev/null"
+	pop_say "RETR 2"
+	pop_hear_lines
+	pop_ask "DELE 2"
+	pop_ask QUIT '^\+OK bye, 1 '
+	pop_hear_end
+	log_has 'logout .*reason=quit .*deleted=1 left=1'
+	[ "$(grep -c '^From ' "$(spool alice)")" -eq 1 ]
+	run pop alice QUIT
+	[[ $output == *"+OK 1 messages"* ]]
+	[ "$(listener_pid)" != "$listener" ]
+}
+
+@test "without sessions the listener ends after its time with status 0, and comes again with the next connection" {
+	restart -a 10:10:100:2
+	sed -i 's/log_on_success.*/log_on_success = EXIT/' "$WORLD/xinetd.conf"
+	kill -HUP "$(cat "$WORLD/xinetd.pid")"
+	pop_login alice
+	listener=$(listener_pid)
+	# Somebody is there.
+	sleep 3
+	kill -0 "$listener"
+	pop_ask QUIT
+	pop_hear_end
+	await 5 "! kill -0 $listener 2>/dev/null"
+	await 3 'grep -a "xinetd.*EXIT: .*kpop status=0" "$WORLD/syslog"'
+	run pop alice QUIT
+	[[ $output == *"+OK bye"* ]]
+	restart
+}
+
+@test "SIGHUP reads krb5.conf again, and nothing else does" {
+	cp /etc/krb5.conf "$WORLD/server.conf"
+	server_stop
+	server_env="KRB5_CONFIG=$WORLD/server.conf" listener_start
+	mbox one | store alice
+	run pop alice QUIT
+	[[ $output == *"+OK 1 messages"* ]]
+	listener=$(listener_pid)
+	# alice is carol from now on, once it is read.
+	sed 's/KPOPD.TEST = {/&\nauth_to_local = RULE:[1:$1](alice)s\/alice\/carol\//' /etc/krb5.conf >"$WORLD/server.conf"
+	sleep 1.1
+	run pop alice QUIT
+	[[ $output == *"+OK 1 messages"* ]]
+	kill -HUP "$listener"
+	run pop alice QUIT
+	[[ $output == *"-ERR [AUTH]"* ]]
+	run pop carol QUIT
+	[[ $output == *"+OK 0 messages"* ]]
+	# Saved badly in the middle of a login: what was read holds, and no wider rule comes of it.
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	: >"$WORLD/server.conf"
+	sleep 1.1
+	pop_ask "PASS x" '^-ERR \[AUTH\]'
+	pop_close
+	run pop carol QUIT
+	[[ $output == *"+OK 0 messages"* ]]
+	# What cannot be read at SIGHUP is not taken.
+	echo '[libdefaults' >"$WORLD/server.conf"
+	kill -HUP "$listener"
+	log_has 'failed .*krb5_init_context'
+	run pop carol QUIT
+	[[ $output == *"+OK 0 messages"* ]]
+	[ "$(listener_pid)" = "$listener" ]
+	restart
+}
+
+@test "more sessions than there may be in all are sent away with a word, at once, and logged once a minute" {
+	restart -a 2:10:1000
+	pop_login alice
+	first=$pop_pid
+	exec {held}<>/dev/tcp/127.0.0.1/1109
+	await 5 '[ "$(pgrep -x kpopd -P "$(listener_pid)" | wc -l)" -eq 2 ]'
+	for _ in 1 2 3 4; do
+		run wire 3 < <(sleep 1)
+		[[ $output == "-ERR [SYS/TEMP] too many connections"* ]]
+	done
+	[ "$(log_lines | grep -c 'refused peer=127.0.0.1:[0-9]* reason="too many sessions" more=0')" -eq 1 ]
+	[ "$(log_lines | grep -c 'too many')" -eq 1 ]
+	exec {held}>&-
+	await 5 '[ "$(pgrep -x kpopd -P "$(listener_pid)" | wc -l)" -eq 1 ]'
+	# One has gone: there is a place again.
+	run wire 3 < <(sleep 1)
+	[[ $output != *"too many"* ]]
+	[ "$first" = "$pop_pid" ]
+	pop_ask QUIT
+	pop_close
+	restart
+}
+
+@test "more sessions from one address than may be are sent away, others are served; of IPv6 a /64 is one" {
+	ip -6 route add local 2001:db8::/32 dev lo
+	echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind
+	server_stop
+	listen_by 'IO::Socket::IP->new(LocalHost => "::", LocalPort => 1109, Listen => 5, ReuseAddr => 1)' \
+	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab" -a 10:2:1000
+	await 5 'ss -Hltn sport = 1109 | grep -q .'
+	to() {
+		timeout 3 socat -t 3 - "TCP6:[2001:db8:0:1::1]:1109,bind=[$1]" < <(sleep "${2-0.5}")
+	}
+	pids=()
+	for address in 2001:db8:0:1::1 2001:db8:0:1::2; do
+		to $address 5 >/dev/null 3>&- &
+		pids+=($!)
+	done
+	await 5 '[ "$(pgrep -x kpopd -P "$by" | wc -l)" -eq 2 ]'
+	run to 2001:db8:0:1::3
+	[[ $output == "-ERR [SYS/TEMP]"* ]]
+	run to 2001:db8:0:2::1
+	[[ $output != *"too many"* ]]
+	# IPv4 that comes in as IPv6 is by its own address.
+	run timeout 3 socat -t 3 - TCP4:127.0.0.1:1109,bind=127.0.0.9 < <(sleep 0.5)
+	[[ $output != *"too many"* ]]
+	run pop alice QUIT
+	[[ $output == *"+OK bye"* ]]
+	log_has 'refused peer=\[2001:db8:0:1::3\]:[0-9]+ reason="too many sessions from this address"'
+	log_has 'login peer=[^ ]+:[0-9]+'
+	kill -TERM "$by"
+	wait "$by" "${pids[@]}" || true
+	ip -6 route del local 2001:db8::/32 dev lo
+	listener_start
+}
+
+@test "more connections in a second than may be wait for their turn" {
+	restart -a 100:100:2
+	awake
+	sleep 1.5
+	begin=$(date +%s%N)
+	pids=()
+	for _ in 1 2 3 4 5 6; do
+		wire 8 </dev/null 3>&- >/dev/null &
+		pids+=($!)
+	done
+	wait "${pids[@]}"
+	spent=$((($(date +%s%N) - begin) / 1000000))
+	# Two at once, four more at two a second.
+	echo "$spent ms"
+	[ "$spent" -ge 1700 ]
+	[ "$spent" -lt 6000 ]
+	log_has 'refused peer=none reason="too many connections in a second, they wait"'
+	restart
+}
+
+@test "without descriptors the listener rests, says so once, and goes on when there are some" {
+	awake
+	listener=$(listener_pid)
+	prlimit --pid "$listener" --nofile=5:4096
+	exec {held}<>/dev/tcp/127.0.0.1/1109
+	log_has 'failed peer=none what="accepting a connection" error="Too many open files" more=0'
+	before=$(awk '{ print $14 + $15 }' "/proc/$listener/stat")
+	sleep 2
+	[ $(($(awk '{ print $14 + $15 }' "/proc/$listener/stat") - before)) -le 5 ]
+	[ "$(log_lines | grep -c 'accepting a connection')" -eq 1 ]
+	prlimit --pid "$listener" --nofile=1024:4096
+	exec {held}>&-
+	run pop alice QUIT
+	[[ $output == *"+OK bye"* ]]
+	[ "$(listener_pid)" = "$listener" ]
+}
+
+@test "others may take connections from the same socket: the listener is never stuck" {
+	server_stop
+	# One that blocks, and a sibling that takes and drops whatever it gets.
+	perl -e 'use IO::Socket::IP; use POSIX; my $s = IO::Socket::IP->new(LocalHost => "127.0.0.1", LocalPort => 1109, Listen => 50, ReuseAddr => 1) or die;
+	    my $pid = fork; if (!$pid) { $0 = "taker"; while (my $c = $s->accept) { close $c } exit }
+	    open my $f, ">", "'"$WORLD/taker"'"; print $f $pid; close $f;
+	    POSIX::dup2(fileno $s, $_) for 0 .. 2; exec @ARGV' env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab" -a 100:100:1000 3>&- &
+	by=$!
+	await 5 'ss -Hltn sport = 1109 | grep -q .'
+	for _ in $(seq 60); do
+		timeout 2 socat -t 0 - TCP:127.0.0.1:1109 </dev/null >/dev/null 2>&1 || true
+	done
+	kill "$(cat "$WORLD/taker")"
+	sleep 0.3
+	kill -TERM "$by"
+	await 1 "! kill -0 $by 2>/dev/null"
+	listener_start
+}
+
+@test "a Unix socket, and one that does not block, are served" {
+	server_stop
+	listen_by 'my $s = IO::Socket::UNIX->new(Local => "'"$WORLD/kpop.socket"'", Listen => 5); $s->blocking(0); $s' \
+	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab" -a 10:1:100
+	await 5 '[ -S "$WORLD/kpop.socket" ]'
+	mbox one | store alice
+	# No address, so no limit of one.
+	socat - "UNIX-CONNECT:$WORLD/kpop.socket" >/dev/null < <(sleep 3) 3>&- &
+	{ versions; apreq -m pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n'; } >"$WORLD/all"
+	run bash -c "socat -t 5 - UNIX-CONNECT:$WORLD/kpop.socket <$WORLD/all | tr -d '\r\0' | tail -n 1"
+	kill -TERM "$by"
+	wait "$by"
+	rm "$WORLD/kpop.socket"
+	listener_start
+	[[ $output == "+OK bye, 1 messages left" ]]
+}
+
+@test "what inetd left open, blocked or ignored does no harm" {
+	server_stop
+	server_configure
+	cat >"$WORLD/messy" <<-END
+	#!/usr/bin/perl
+	umask 0; \$SIG{\$_} = 'IGNORE' for qw(CHLD PIPE ALRM TERM HUP);
+	use POSIX; POSIX::sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGALRM, SIGCHLD, SIGTERM, SIGHUP));
+	for my \$n (3 .. 200) { POSIX::dup2(0, \$n) }
+	exec '$KPOPD_BUILD/kpopd', @ARGV;
+	END
+	chmod 755 "$WORLD/messy"
+	sed -i -e "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/messy," -e 's/\(wait[[:space:]]*=\).*/\1 yes/' \
+	    -e '/per_source\|instances\|flags/d' "$WORLD/xinetd.conf"
+	xinetd_run
+	mbox one | store alice
+	pop_login alice
+	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
+	[ "$(fds "$(child_pid)" | wc -l)" -eq 10 ]
+	listener=$(listener_pid)
+	[ "$(fds "$listener" | wc -l)" -eq 5 ]
+	pop_ask QUIT
+	pop_hear_end
+	await 5 'no_sessions'
+	[ -z "$(pgrep -r Z -P "$listener")" ]
+	kill -TERM "$listener"
+	await 2 "! kill -0 $listener 2>/dev/null"
+	restart
+}
+
+@test "a session has its own line to syslog: syslogd may have been started again" {
+	awake
+	kill -TERM "$(cat "$WORLD/rsyslogd.pid")"
+	await 5 '[ ! -e /dev/log ] || ! pgrep -x rsyslogd >/dev/null'
+	rm -f "$WORLD/rsyslogd.pid"
+	rsyslogd -n -f "$WORLD/rsyslog.conf" -i "$WORLD/rsyslogd.pid" 3>&- &
+	await 5 '[ -S /dev/log ]'
+	# The gate is in its jail when it says this.
+	run wire < <(printf 'CAPA\r\n')
+	log_has 'refused peer=127.0.0.1:[0-9]+ reason='
+}
+
+@test "TLS and the GSSAPI layer: their processes have nothing of the listener" {
+	tls_make
+	restart $(tls_options)
+	mbox one | store alice
+	kpopc --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test < <(printf 'USER alice\r\nPASS x\r\n'; sleep 2; printf 'QUIT\r\n') >"$WORLD/heard" 3>&- &
+	client=$!
+	await 5 'grep -q "OK 1 messages" "$WORLD/heard"'
+	listening=$(readlink "/proc/$(listener_pid)/fd/0")
+	tls=$(pgrep -x kpopd-tls)
+	fds "$tls" | grep -q 'socket:'
+	fds "$tls" | grep -F "$listening" && return 1 || :
+	holds_key "$tls" tls_key_bytes
+	holds_none "$(listener_pid)" tls_key_bytes
+	holds_none "$(listener_pid)"
+	wait "$client"
+	grep -q '^+OK bye, 1 messages left' "$WORLD/heard"
+	# Those who find no place hear nothing: it would be no TLS.
+	restart -a 1:1:100 -T immediate $(tls_options)
+	exec {held}<>/dev/tcp/127.0.0.1/1109
+	await 5 '[ "$(pgrep -x kpopd -P "$(listener_pid)" | wc -l)" -eq 1 ]'
+	run wire 3 </dev/null
+	exec {held}>&-
+	[ -z "$output" ]
+	log_has 'refused .*"too many sessions"'
+	restart -p
+	run bash -c "printf 'USER alice\r\nPASS x\r\nSTAT\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -p mail.kpopd.test 1109"
+	[[ $output == *"+OK 1 "*"+OK bye"* ]]
+	log_has 'login .*layer=confidentiality'
+	restart
+}
+
+@test "behind a proxy the log has the client" {
+	restart -p -x 127.0.0.1
+	run wire 3 < <(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\nCAPA\r\nQUIT\r\n')
+	[[ $output == "+OK"*"+OK bye"* ]]
+	log_has 'refused peer=192\.0\.2\.7:4711 reason="no login: left"'
+	restart
+}
+
+@test "what -a does not take is said" {
+	for limits in 0 1:0 1:1:0 1:1:1:-1 1:1:1:1:1 x 100001 '' 1: :1; do
+		run "$KPOPD_BUILD/kpopd" -a "$limits" </dev/null
+		[ "$status" -eq 2 ]
+		[[ $output == *"-a takes"* ]] || { echo "$limits: $output"; return 1; }
+	done
+	run "$KPOPD_BUILD/kpopd" -a 1:1:1:0 </dev/null
+	[[ $output == *"standard input is no connection"* ]]
+}
