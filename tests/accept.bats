@@ -513,6 +513,32 @@ listen_by() {
 	restart
 }
 
+@test "the capabilities and the system that kpopd.service leaves are enough" {
+	[ -z "${SANITIZER-}" ] || skip "ASan has needs of its own"
+	tls_make
+	mbox one two | store alice
+	left=$(sed -n 's/^CapabilityBoundingSet=//p' "$top/systemd/kpopd.service" | tr 'A-Z' 'a-z' | sed 's/cap_/+/g; s/ /,/g')
+	[ -n "$left" ]
+	for mode in '' -p; do
+		server_stop
+		rm -rf "$state"
+		listen_by 'IO::Socket::IP->new(LocalHost => "::", LocalPort => 1109, Listen => 5, ReuseAddr => 1)' \
+		    setpriv --bounding-set="-all,$left" --inh-caps=-all "$KPOPD_BUILD/kpopd" \
+		    -d "$state" -k "$WORLD/server.keytab" $(tls_options) $mode
+		await 5 'ss -Hltn sport = 1109 | grep -q .'
+		for tls in '' "--tls -C $WORLD/tls/ca.pem"; do
+			run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' $mode $tls mail.kpopd.test 1109"
+			[[ $output == *"+OK bye, 2 "* ]] || { kill "$by"; echo "$mode $tls: $output"; log_lines; listener_start; return 1; }
+		done
+		[ "$(field "$by" CapBnd)" != "$(field $$ CapBnd)" ]
+		run bash -c "printf 'USER bob\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' $mode mail.kpopd.test 1109"
+		kill "$by"
+		[[ $output == *"-ERR [AUTH]"* ]]
+	done
+	run pop alice QUIT
+	listener_start
+}
+
 @test "behind a proxy the log has the client" {
 	restart -p -x 127.0.0.1
 	run wire 3 < <(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\nCAPA\r\nQUIT\r\n')

@@ -23,6 +23,8 @@ teardown() {
 		grep -Eq 'disable[[:space:]]*= yes' "$prefix/etc/xinetd.d/$service"
 		grep -Eq "server[[:space:]]*= ${prefix#"$WORLD"/root}/sbin/kpopd\$" "$prefix/etc/xinetd.d/$service"
 	done
+	grep -q "^ExecStart=${prefix#"$WORLD"/root}/sbin/kpopd\$" "$prefix/lib/systemd/system/kpopd.service"
+	grep -q '^Accept=no' "$prefix/lib/systemd/system/kpopd.socket"
 	KPOPD_BUILD=$prefix/sbin server_start
 	realm_login alice
 	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$prefix/bin/kpopc' mail.kpopd.test"
