@@ -20,6 +20,7 @@
 #include "log.h"
 #include "pop3.h"
 #include "proxy.h"
+#include "sandbox.h"
 #include "sasl.h"
 #include "sendauth.h"
 
@@ -150,6 +151,21 @@ keep_configuration(const struct gate *g, const struct account *account)
 		fatal("setenv");
 }
 
+/* In the jail: the replay cache may be written, krb5.conf read, and that is all. */
+static void
+confine(void)
+{
+	const struct sandbox_path within[] = {
+		{ open("/replay", O_PATH | O_DIRECTORY | O_CLOEXEC), SANDBOX_OWN },
+		{ open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), SANDBOX_READ },
+	};
+
+	sandbox_shut_files(within, 2);
+	close(within[0].fd);
+	close(within[1].fd);
+	sandbox_enter(SANDBOX_GATE);
+}
+
 /* As root: keys, then the jail. */
 static void
 prepare(struct gate *g, const struct account *account, struct auth *auth)
@@ -164,6 +180,7 @@ prepare(struct gate *g, const struct account *account, struct auth *auth)
 		g->sasl = sasl_open();
 	}
 	privsep_jail(o->state, "gate", account);
+	confine();
 	io_init(&g->io, 0, g->deadline);
 	g->door = (struct pop3_gate){ .self = g, .has_gssapi = g->sasl != NULL,
 		.has_tls = o->tls.works && o->tls.when != TLS_IMMEDIATE,

@@ -28,6 +28,7 @@
 
 #include "log.h"
 #include "privsep.h"
+#include "sandbox.h"
 #include "tls.h"
 
 /* Logs what OpenSSL could not do. */
@@ -126,6 +127,7 @@ main(int argc, char **argv)
 	}
 	privsep_make_jail(argv[4], "tls", NULL);
 	privsep_jail(argv[4], "tls", &account);
+	sandbox_enter(SANDBOX_TLS);
 	t.greet = log_handshake;
 	if (tls_start(&t, context, true) == -1)
 		fatal("memory for TLS");

@@ -45,6 +45,7 @@
 #include "log.h"
 #include "options.h"
 #include "privsep.h"
+#include "sandbox.h"
 #include "visit.h"
 
 /* A gate that is stuck in a library, and so cannot keep its deadline itself, is killed this much later. */
@@ -152,6 +153,7 @@ monitor(const struct server *s, int64_t deadline, int channel, pid_t gate_pid)
 		if (errno != EINTR)
 			fatal("waitpid");
 	log_end(result, status);
+	sandbox_log_offence("the gate");
 	close(channel);
 	if (result == REPORT_GOOD) {
 		if (report.address[0] != '\0')
@@ -232,6 +234,7 @@ serve(struct server *s)
 	pid_t pid;
 
 	watch_line(&s->o);
+	sandbox_prepare();
 	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
 		fatal("socketpair");

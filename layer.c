@@ -23,6 +23,7 @@
 
 #include "layer.h"
 #include "log.h"
+#include "sandbox.h"
 #include "sasl.h"
 
 #define KPOPD_TLS LIBEXEC_DIRECTORY "/kpopd-tls"
@@ -141,6 +142,7 @@ run_relay(const struct options *o, const struct account *gate, int plain, int ha
 	privsep_make_jail(o->state, "relay", NULL);
 	share_configuration(o->state);
 	privsep_jail(o->state, "relay", gate);
+	sandbox_enter(SANDBOX_RELAY);
 	_exit(sasl_relay(0, plain, handoff) == 0 ? 0 : 1);
 }
 
@@ -196,8 +198,10 @@ layer_start(const struct options *o, const struct account *gate, struct layers *
 void
 layer_await_end(const struct layers *l)
 {
-	for (int i = 0; i < l->count; i++)
+	for (int i = 0; i < l->count; i++) {
 		while (waitpid(l->pids[i], NULL, 0) == -1)
 			if (errno != EINTR)
 				return;
+		sandbox_log_offence("a layer");
+	}
 }

@@ -17,6 +17,7 @@
 
 #include "log.h"
 #include "maildrop.h"
+#include "sandbox.h"
 #include "store.h"
 
 /* The formats, as -m names them. */
@@ -152,6 +153,31 @@ maildrop_recover(const struct mailboxes *b, const char *path, int state,
 		return DROP_OK;
 	error = find_place(&place, path);
 	return error == DROP_OK ? b->store->recover(&place) : error;
+}
+
+void
+maildrop_reach_directory(const char *path, struct sandbox_path *directory)
+{
+	char *copy = strdup(path), *slash;
+
+	if (copy == NULL)
+		fatal("strdup");
+	slash = strrchr(copy, '/');
+	slash[slash == copy] = '\0';
+	*directory = (struct sandbox_path){ open(copy, O_PATH | O_DIRECTORY | O_CLOEXEC), SANDBOX_OWN };
+	free(copy);
+}
+
+void
+maildrop_reach(const struct mailboxes *b, const char *path, const struct lock_plan *locks,
+    struct sandbox_path *mailbox, struct sandbox_path *directory)
+{
+	bool is_file = b->store == &mbox_store;
+
+	*mailbox = (struct sandbox_path){ .how = is_file ? SANDBOX_WRITE : SANDBOX_OWN,
+		.fd = open(path, O_PATH | O_CLOEXEC | (is_file ? O_NOFOLLOW : O_DIRECTORY)) };
+	if (is_file ? locks->broker == -1 : b->create)
+		maildrop_reach_directory(path, directory);
 }
 
 bool

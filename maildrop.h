@@ -73,6 +73,18 @@ enum drop_error maildrop_open(struct maildrop *m, const struct mailboxes *b,
 enum drop_error maildrop_recover(const struct mailboxes *b, const char *path,
     int state, const struct lock_plan *locks);
 
+struct sandbox_path;
+
+/*
+ * What of the file system the mailbox at path needs: *mailbox, and where the
+ * session makes dotlocks itself *directory. What is not there is left as it is.
+ */
+void maildrop_reach(const struct mailboxes *b, const char *path, const struct lock_plan *locks,
+    struct sandbox_path *mailbox, struct sandbox_path *directory);
+
+/* The directory that the mailbox is in. */
+void maildrop_reach_directory(const char *path, struct sandbox_path *directory);
+
 /* Whether there is one in this state directory. */
 bool maildrop_unfinished(const struct mailboxes *b, int state);
 

@@ -28,6 +28,7 @@
 #include "log.h"
 #include "maildrop.h"
 #include "pop3.h"
+#include "sandbox.h"
 #include "visit.h"
 
 /* A client that takes none of a buffer of output for so long has gone. */
@@ -94,6 +95,34 @@ open_state(const struct options *o, uid_t uid)
 	return fd;
 }
 
+/* As the user: from now on there is nothing but the state directory, the mailbox and, for who makes dotlocks, its directory. */
+static void
+confine_to_mail(const struct visit *v, int state, const struct lock_plan *locks)
+{
+	struct sandbox_path within[] = { { state, SANDBOX_OWN }, { -1, SANDBOX_OWN }, { -1, SANDBOX_OWN } };
+
+	maildrop_reach(&v->o->mailboxes, v->path, locks, &within[1], &within[2]);
+	sandbox_shut_files(within, 3);
+	for (int i = 1; i < 3; i++)
+		if (within[i].fd != -1)
+			close(within[i].fd);
+	sandbox_enter(SANDBOX_SESSION);
+}
+
+/* The broker has the mailbox' directory; a child that recovers a removal has it from here, too. */
+static void
+confine_broker(const struct visit *v)
+{
+	struct sandbox_path within[] = { { open_state(v->o, v->user.uid), SANDBOX_OWN }, { -1, SANDBOX_OWN } };
+
+	maildrop_reach_directory(v->path, &within[1]);
+	sandbox_shut_files(within, 2);
+	close(within[0].fd);
+	if (within[1].fd != -1)
+		close(within[1].fd);
+	sandbox_enter(SANDBOX_BROKER);
+}
+
 /* Session, as the user: takes the lock that makes it the user's only one, or says whose it is. */
 static bool
 lock_out_others(const struct visit *v, int state, struct lock_session *lock, struct io *io)
@@ -121,6 +150,7 @@ serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
 	int idle = v->o->idle, state = open_state(v->o, v->user.uid);
 	int stall = idle < STALL_SECONDS ? idle : STALL_SECONDS;
 
+	confine_to_mail(v, state, locks);
 	io_limits(io, (int64_t)idle * 1000, (int64_t)stall * 1000);
 	if (!lock_out_others(v, state, &lock, io))
 		return;
@@ -162,6 +192,7 @@ recover(const struct visit *v, int broker)
 	int state = open_state(v->o, v->user.uid);
 
 	locks.broker = broker;
+	confine_to_mail(v, state, &locks);
 	log_event(LOG_NOTICE, "recovery", "user=%s", v->user.name);
 	/* Whoever has the lock now does it. */
 	if (lock_session(state, NULL, &lock) == -1)
@@ -177,6 +208,7 @@ turn_away(const struct account *gate, const struct report *r, int64_t deadline, 
 	static struct io io;
 
 	privsep_become(gate);
+	sandbox_enter(SANDBOX_RELAY);
 	io_init(&io, 0, deadline);
 	io_prime(&io, r->unread, r->unread_size);
 	if (refused)
@@ -196,6 +228,7 @@ await_child(pid_t pid)
 	while (waitpid(pid, &status, 0) == -1)
 		if (errno != EINTR)
 			fatal("waitpid");
+	sandbox_log_offence("the session");
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
 		log_event(LOG_NOTICE, "refused", "reason=\"login deadline, session killed\"");
 	else if (WIFSIGNALED(status))
@@ -261,6 +294,7 @@ visit(struct visit *v)
 		v->group = v->user.gid;
 	channel = start(v, v->report != NULL ? session : recover, true, &pid);
 	privsep_become_broker(&v->user, v->group);
+	confine_broker(v);
 	if (v->report != NULL) {
 		close(0);
 		close(1);

@@ -173,6 +173,7 @@ opens_not() {
 	    fcntl F, F_SETLK, $l or die; $| = 1; print "held\n"; sleep 60' >"$WORLD/held" 3>&- &
 	holder=$!
 	await 5 "grep -q held $WORLD/held"
+	forget_index
 	opens_not IN-USE 'locking the mailbox'
 }
 

@@ -1,0 +1,184 @@
+/*
+ * Writes the filters of sandbox.c: which system calls each process may make.
+ *
+ * Runs when kpopd is built, by nobody in particular. libseccomp knows the
+ * numbers of this architecture and makes the program that the kernel runs for
+ * each call; kpopd has it as a table and does not link the library, which
+ * would cost each connection a millisecond.
+ *
+ * A C library may change which of several equal calls it makes: so the lists
+ * name all of a group (open, openat, openat2), also such as this machine's
+ * library does not use. Names that libseccomp does not know are too new for
+ * this machine, and skipped.
+ */
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include <err.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Memory, time, the end: what any library may do at any moment. */
+#define ALWAYS "brk munmap mremap madvise futex futex_time64 getrandom exit exit_group rt_sigreturn " \
+	"sigreturn restart_syscall clock_gettime clock_gettime64 clock_getres clock_getres_time64 gettimeofday time " \
+	"getpid getppid gettid sysinfo  getuid getuid32 geteuid geteuid32 getgid getgid32 getegid getegid32 " \
+	"rt_sigprocmask sigprocmask uname sched_yield membarrier rseq set_robust_list "
+/* An open descriptor. */
+#define DESCRIPTORS "read readv pread64 write writev pwrite64 close close_range lseek _llseek " \
+	"fstat fstat64 dup "
+#define LOOKING "stat stat64 lstat lstat64 newfstatat fstatat64 statx access faccessat faccessat2 " \
+	"readlink readlinkat getcwd "
+#define WAITING "poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 nanosleep " \
+	"clock_nanosleep clock_nanosleep_time64 "
+#define TALKING "recv recvfrom recvmsg send sendto sendmsg shutdown getsockopt setsockopt getpeername getsockname "
+/* liblockfile and the replay cache; where it leads is for users, modes, the jail and Landlock to say. */
+#define OPENING "open openat openat2 "
+#define NAMES "link linkat unlink unlinkat rename renameat renameat2 "
+#define CHANGING "ftruncate ftruncate64 fsync fdatasync sync_file_range sync_file_range2 arm_sync_file_range " \
+	"utimensat utimensat_time64 utimes futimesat utime fchmod fchown fchown32 chmod fchmodat "
+
+static const struct {
+	const char *name;
+	const char *calls;
+} lists[] = {
+	{ "gate", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "fcntl fcntl64 flock fsync fdatasync "
+	    "ftruncate ftruncate64 getdents getdents64 fchmod unlink unlinkat " },
+	{ "session", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
+	    "fcntl fcntl64 flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat kill " },
+	{ "broker", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
+	    "fcntl fcntl64 kill wait4 waitpid waitid socketpair clone clone3 fork vfork prctl "
+	    "setresgid setresgid32 setresuid setresuid32 setuid setuid32 setgid setgid32 setreuid setreuid32 "
+	    "getresuid getresuid32 getresgid getresgid32 getgroups getgroups32 "
+	    "getrlimit ugetrlimit setrlimit prlimit64 seccomp landlock_create_ruleset landlock_add_rule "
+	    "landlock_restrict_self chdir getdents getdents64 fstatfs fstatfs64 flock mkdir mkdirat mknod mknodat alarm setitimer " },
+	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "fcntl fcntl64 " },
+	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "fcntl fcntl64 " },
+};
+
+static void
+check(int result, const char *what)
+{
+	if (result < 0)
+		errx(1, "%s: %s", what, strerror(-result));
+}
+
+static void
+allow(scmp_filter_ctx filter, const char *call)
+{
+	int number = seccomp_syscall_resolve_name(call);
+
+	if (number == __NR_SCMP_ERROR)
+		return;
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0), call);
+}
+
+/* What is allowed with some arguments only. */
+static void
+allow_partly(scmp_filter_ctx filter)
+{
+	/* No memory becomes code. */
+	static const int maps[] = { SCMP_SYS(mmap), SCMP_SYS(mmap2), SCMP_SYS(mprotect) };
+	static const int actions[] = { SCMP_SYS(rt_sigaction), SCMP_SYS(sigaction) };
+
+	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, maps[i], 1,
+		    SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)), "mmap");
+	/* Who answers a forbidden call stays the same. */
+	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, actions[i], 1,
+		    SCMP_A0(SCMP_CMP_NE, SIGSYS)), "sigaction");
+	/* syslog(3) connects again when syslogd was started anew; datagrams to a name are all it can send. */
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
+	    SCMP_A0(SCMP_CMP_EQ, AF_UNIX), SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_DGRAM)), "socket");
+	/* For any other its caller gets an error: libraries try what they do not need. */
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 1,
+	    SCMP_A0(SCMP_CMP_NE, AF_UNIX)), "socket");
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 2,
+	    SCMP_A0(SCMP_CMP_EQ, AF_UNIX), SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_STREAM)), "socket");
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(connect), 0), "connect");
+}
+
+static void
+write_step(const struct sock_filter *step)
+{
+	printf("\t{ 0x%04x, %u, %u, 0x%08x },\n", step->code, step->jt, step->jf, step->k);
+}
+
+/*
+ * The filter as the kernel takes it, by way of a file. Before it: a tracer that
+ * keeps a call from being made (strace's faults in our tests) turns its number
+ * into -1, which does nothing.
+ */
+static void
+write_program(scmp_filter_ctx filter, const char *name)
+{
+	static const struct sock_filter skipped[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0xffffffff, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	FILE *file = tmpfile();
+	struct sock_filter step;
+
+	if (file == NULL)
+		err(1, "tmpfile");
+	check(seccomp_export_bpf(filter, fileno(file)), "seccomp_export_bpf");
+	rewind(file);
+	printf("static const struct sock_filter %s_filter[] = {\n", name);
+	for (size_t i = 0; i < sizeof(skipped) / sizeof(skipped[0]); i++)
+		write_step(&skipped[i]);
+	while (fread(&step, sizeof(step), 1, file) == 1)
+		write_step(&step);
+	printf("};\n\n");
+	fclose(file);
+}
+
+static void
+write_filter(const char *name, const char *calls)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
+	char *copy = strdup(calls), *rest = copy;
+
+	if (filter == NULL || copy == NULL)
+		errx(1, "memory");
+	check(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS), "architecture");
+	/* A search by halves, not by one after the other. */
+	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2), "optimization");
+	for (const char *call = strtok_r(copy, " ", &rest); call != NULL; call = strtok_r(NULL, " ", &rest))
+		allow(filter, call);
+	allow_partly(filter);
+	write_program(filter, name);
+	seccomp_release(filter);
+	free(copy);
+}
+
+/* The names of all calls by their numbers, for the log. */
+static void
+write_names(void)
+{
+	printf("static const char *const call_names[] = {\n");
+	for (int i = 0; i < 600; i++) {
+		char *name = seccomp_syscall_resolve_num_arch(seccomp_arch_native(), i);
+
+		if (name != NULL)
+			printf("\t[%d] = \"%s\",\n", i, name);
+		free(name);
+	}
+	printf("};\n");
+}
+
+int
+main(void)
+{
+	printf("/* Made by sandbox-rules. */\n\n");
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		write_filter(lists[i].name, lists[i].calls);
+	write_names();
+	return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 1;
+}

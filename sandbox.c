@@ -1,0 +1,169 @@
+/*
+ * What a process may ask of the kernel from now on: system calls and files.
+ *
+ * Runs as whoever has given up everything else (privsep.c). What is forbidden
+ * is not done, and the process that asked for it ends: it leaves the call's
+ * number in memory that it shares with the monitor, which logs its name.
+ *
+ * The filters are made by sandbox-rules when kpopd is built.
+ */
+#include "config.h"
+
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "sandbox.h"
+#include "sandbox-filters.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define FILTER(name) { COUNT(name##_filter), (struct sock_filter *)name##_filter }
+
+static const struct sock_fprog filters[SANDBOXES] = {
+	[SANDBOX_GATE] = FILTER(gate),
+	[SANDBOX_SESSION] = FILTER(session),
+	[SANDBOX_BROKER] = FILTER(broker),
+	[SANDBOX_RELAY] = FILTER(relay),
+	[SANDBOX_TLS] = FILTER(tls),
+};
+
+/* The number of the forbidden call, plus one; shared with the processes to come. */
+static volatile sig_atomic_t *offence;
+
+void
+sandbox_prepare(void)
+{
+	void *shared = mmap(NULL, sizeof(*offence), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (shared == MAP_FAILED)
+		fatal("mmap");
+	offence = shared;
+}
+
+static void
+forbidden(int signal, siginfo_t *info, void *context)
+{
+	(void)signal, (void)context;
+	if (offence != NULL)
+		*offence = info->si_syscall + 1;
+	_exit(1);
+}
+
+void
+sandbox_enter(enum sandbox which)
+{
+	const struct sigaction action = { .sa_sigaction = forbidden, .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	if (!SANDBOXED)
+		return;
+	if (sigaction(SIGSYS, &action, NULL) == -1)
+		fatal("sigaction");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
+		fatal("no_new_privs");
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[which]) == 0) {
+		/* All of them have this answered with an error. */
+		if (socket(AF_INET, SOCK_STREAM, 0) != -1 || errno != EACCES)
+			fatal("seccomp does not work");
+		return;
+	}
+	/* A kernel without filters is the admin's choice. */
+	if (errno != ENOSYS && errno != EINVAL)
+		fatal("seccomp");
+	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != -1)
+		fatal("seccomp");
+	log_event(LOG_NOTICE, "sandbox", "error=\"this kernel has no seccomp\"");
+}
+
+static const char *
+offending_call(void)
+{
+	int number = offence != NULL ? *offence : 0;
+
+	if (number == 0)
+		return NULL;
+	*offence = 0;
+	if (number < 0 || (size_t)number > COUNT(call_names) || call_names[number - 1] == NULL)
+		return "unknown";
+	return call_names[number - 1];
+}
+
+void
+sandbox_log_offence(const char *process)
+{
+	const char *call = offending_call();
+
+	if (call != NULL)
+		log_event(LOG_ALERT, "fatal", "error=\"%s was ended for the system call %s\"",
+		    process, call);
+}
+
+/* Rights that a kernel of this ABI knows (landlock(7)). */
+static uint64_t
+known_rights(long abi)
+{
+	/* Headers older than the kernel lack the names. */
+	const uint64_t refer = 1 << 13, truncate = 1 << 14, ioctl_device = 1 << 15;
+	uint64_t rights = (1 << 13) - 1;
+
+	rights |= abi >= 2 ? refer : 0;
+	rights |= abi >= 3 ? truncate : 0;
+	rights |= abi >= 5 ? ioctl_device : 0;
+	return rights;
+}
+
+static uint64_t
+rights_for(const struct sandbox_path *path, uint64_t known)
+{
+	const uint64_t read = LANDLOCK_ACCESS_FS_READ_FILE;
+	const uint64_t write = read | LANDLOCK_ACCESS_FS_WRITE_FILE | (1 << 14);
+	const uint64_t own = write | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
+	    LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_DIR |
+	    (1 << 13);
+
+	return known & (path->how == SANDBOX_READ ? read : path->how == SANDBOX_WRITE ? write : own);
+}
+
+void
+sandbox_shut_files(const struct sandbox_path *paths, size_t n)
+{
+	struct landlock_ruleset_attr all = { 0 };
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	int rules;
+
+	if (!SANDBOXED)
+		return;
+	if (abi == -1 && (errno == ENOSYS || errno == EOPNOTSUPP)) {
+		log_event(LOG_NOTICE, "sandbox", "error=\"this kernel has no Landlock\"");
+		return;
+	}
+	all.handled_access_fs = known_rights(abi);
+	rules = abi == -1 ? -1 : (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
+	if (rules == -1)
+		fatal("landlock_create_ruleset");
+	for (size_t i = 0; i < n; i++) {
+		struct landlock_path_beneath_attr rule = { .parent_fd = paths[i].fd,
+			.allowed_access = rights_for(&paths[i], all.handled_access_fs) };
+
+		if (rule.parent_fd != -1 &&
+		    syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == -1)
+			fatal("landlock_add_rule");
+	}
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
+	    syscall(SYS_landlock_restrict_self, rules, 0) == -1)
+		fatal("landlock_restrict_self");
+	close(rules);
+	if (open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC) != -1 || errno != EACCES)
+		fatal("Landlock does not work");
+}
