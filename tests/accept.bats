@@ -413,9 +413,9 @@ listen_by() {
 @test "others may take connections from the same socket: the listener is never stuck" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	server_stop
-	# One that blocks, and a sibling that takes and drops whatever it gets.
+	# One that blocks, and a sibling that takes a connection when it is told to.
 	perl -e 'use IO::Socket::IP; use POSIX; my $s = IO::Socket::IP->new(LocalHost => "127.0.0.1", LocalPort => 1109, Listen => 50, ReuseAddr => 1) or die;
-	    my $pid = fork; if (!$pid) { $0 = "taker"; while (my $c = $s->accept) { close $c } exit }
+	    my $pid = fork; if (!$pid) { $SIG{USR1} = sub { close $s->accept; exit }; sleep 60; exit }
 	    open my $f, ">", "'"$WORLD/taker"'"; print $f $pid; close $f;
 	    POSIX::dup2(fileno $s, $_) for 0 .. 2; exec @ARGV' env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab" -a 100:100:1000 3>&- &
 	by=$!
@@ -423,12 +423,14 @@ listen_by() {
 	# The listener has seen the connection, and comes too late to take it.
 	strace -o /dev/null -p "$by" -e inject=accept4:delay_enter=300000 2>"$WORLD/strace.err" 3>&- &
 	await 5 'grep -q attached "$WORLD/strace.err"'
-	timeout 2 socat -t 0 - TCP:127.0.0.1:1109 </dev/null || true
+	exec {held}<>/dev/tcp/127.0.0.1/1109
+	sleep 0.1
+	kill -USR1 "$(cat "$WORLD/taker")"
 	sleep 0.5
+	exec {held}>&-
 	pkill -x strace
 	await 5 '! pgrep -x strace >/dev/null'
-	kill "$(cat "$WORLD/taker")"
-	sleep 0.3
+	kill -0 "$(cat "$WORLD/taker")" 2>/dev/null && return 1 || :
 	kill -TERM "$by"
 	await 1 "! kill -0 $by 2>/dev/null"
 	listener_start
