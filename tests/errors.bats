@@ -163,7 +163,7 @@ then_killed() {
 	fcntl_only
 	fsync_fails 1
 	[ "$heard" = "-ERR [SYS/TEMP] nothing removed" ]
-	[ "$left_behind" = "session yield " ]
+	[ "$left_behind" = "index session yield " ]
 	is_now "$WORLD/before"
 	then_killed 6
 	is_now "$WORLD/before"
@@ -177,8 +177,8 @@ then_killed() {
 		grep -E '^(pwrite64|ftruncate|renameat|unlinkat|fsync)\(' <<<"$(tail -n +2 <<<"$seen")" && return 1 || :
 		size=$(stat -c %s /var/mail/alice)
 		case $n in
-		2 | 3) [ "$left_behind" = "j session yield " ] ;;
-		4 | 5) [ "$left_behind" = "j.cut session yield " ] ;;
+		2 | 3) [ "$left_behind" = "index j session yield " ] ;;
+		4 | 5) [ "$left_behind" = "index j.cut session yield " ] ;;
 		esac
 		case $n in
 		2) is_now "$WORLD/before" ;;

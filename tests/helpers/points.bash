@@ -96,8 +96,9 @@ login_with() {
 	rm -f /home/alice/.k5login
 }
 
-# last_login: what a session without marks is told: "N" messages, or the -ERR. Nothing of it is traced.
+# last_login: what a session without marks is told: "N" messages, or the -ERR. It locks, so stale dotlocks go. Nothing of it is traced.
 last_login() {
+	forget_index
 	pop alice QUIT | sed -n -e 's/^+OK \([0-9]*\) messages$/\1/p' -e '/^-ERR/p'
 }
 
