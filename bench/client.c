@@ -1,0 +1,400 @@
+/*
+ * Times POP3 sessions: the login, then each step that is named.
+ *
+ *	bench/client [-n sessions] [-j jobs] [-a kpop|gssapi|pass] [-l none|tls|gssapi] [-w names] [-t tickets]
+ *	    HOST PORT USER STEP …
+ *
+ * Steps: STAT, UIDL, QUIT; RETR:COUNT:DEPTH, the first COUNT messages (0: all)
+ * with DEPTH requests in flight; DELE:every N|all|first|last as in DELE:10,
+ * DELE:1, DELE:first, DELE:last; MEMORY. One session prints a line for each:
+ * its name, nanoseconds, nanoseconds of CPU of all processes called one of
+ * -w's names (with commas), octets. MEMORY prints the private dirty KiB of the
+ * largest of these that belongs to USER, or to anybody when USER has none. More
+ * sessions than one, of all jobs together, print "sessions NANOSECONDS NUMBER";
+ * each job but the first is another user, USER1 and so on. -t is the directory
+ * with the users' ccaches. Anything but +OK is an error.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <dirent.h>
+#include <err.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "line.h"
+
+#define BATCH 64
+
+static const char *names = "", *tickets;
+static struct how how = { .password = "bench" };
+
+static int64_t
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* The words of /proc/PID/FILE; empty when the process is gone. */
+static const char *
+proc(const char *pid, const char *file)
+{
+	static char text[4096];
+	char path[600];
+	FILE *f;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/%s/%s", pid, file);
+	if ((f = fopen(path, "r")) == NULL)
+		return "";
+	n = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[n] = '\0';
+	return text;
+}
+
+static bool
+is_watched(const char *pid)
+{
+	char name[64];
+	const char *found;
+	size_t n;
+
+	strlcpy(name, proc(pid, "comm"), sizeof(name));
+	n = strcspn(name, "\n");
+	name[n] = '\0';
+	for (found = names; n > 0 && (found = strstr(found, name)) != NULL; found++)
+		if ((found == names || found[-1] == ',') && (found[n] == ',' || found[n] == '\0'))
+			return true;
+	return false;
+}
+
+/* The sum, or with most the largest, of what each watched process says. */
+static int64_t
+ask_processes(int64_t (*ask)(const char *pid), bool most)
+{
+	DIR *d = opendir("/proc");
+	const struct dirent *e;
+	int64_t result = 0;
+
+	while (d != NULL && (e = readdir(d)) != NULL)
+		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && is_watched(e->d_name)) {
+			int64_t value = ask(e->d_name);
+
+			result = !most ? result + value : value > result ? value : result;
+		}
+	if (d != NULL)
+		closedir(d);
+	return result;
+}
+
+static int64_t
+ask_cpu(const char *pid)
+{
+	return strtoll(proc(pid, "schedstat"), NULL, 10);
+}
+
+static uid_t
+uid_of(const char *pid)
+{
+	const char *line = strstr(proc(pid, "status"), "\nUid:");
+
+	return line != NULL ? (uid_t)strtoul(line + 5, NULL, 10) : (uid_t)-1;
+}
+
+static int64_t
+ask_memory(const char *pid)
+{
+	const char *line = strstr(proc(pid, "smaps_rollup"), "\nPrivate_Dirty:");
+
+	return line != NULL ? strtoll(line + 15, NULL, 10) : 0;
+}
+
+static int64_t
+ask_own_memory(const char *pid)
+{
+	const struct passwd *pw = getpwnam(how.user);
+
+	return pw != NULL && uid_of(pid) == pw->pw_uid ? ask_memory(pid) : 0;
+}
+
+static int64_t
+memory(void)
+{
+	int64_t own = ask_processes(ask_own_memory, true);
+
+	return own != 0 ? own : ask_processes(ask_memory, true);
+}
+
+static int64_t
+cpu(void)
+{
+	return names[0] != '\0' ? ask_processes(ask_cpu, false) : 0;
+}
+
+/* How many messages STAT has. */
+static size_t
+stat_mailbox(void)
+{
+	line_say("STAT");
+	return strtoul(line_hear_good() + 4, NULL, 10);
+}
+
+/* Requests in batches, so that between half of depth and depth are in flight. Returns the octets that came. */
+static size_t
+retrieve(const size_t *sizes, size_t count, size_t depth)
+{
+	char batch[BATCH * 24];
+	size_t asked = 0, octets = 0;
+
+	for (size_t done = 0; done < count; done++) {
+		if (asked < count && asked - done <= depth / 2) {
+			size_t n = 0;
+
+			for (; asked < count && asked - done < depth; asked++)
+				n += (size_t)snprintf(batch + n, sizeof(batch) - n, "RETR %zu\r\n", asked + 1);
+			line_send(batch, n);
+		}
+		line_hear_good();
+		octets += line_skip(sizes[done]);
+	}
+	return octets;
+}
+
+/* What LIST says; no message has fewer octets when it is sent. */
+static size_t *
+list(size_t count)
+{
+	size_t *sizes = calloc(count + 1, sizeof(*sizes));
+
+	if (sizes == NULL)
+		err(1, "calloc");
+	line_say("LIST");
+	line_hear_good();
+	for (size_t i = 0; i < count; i++)
+		if (sscanf(line_hear(), "%*u %zu", &sizes[i]) != 1)
+			errx(1, "LIST ends early");
+	if (strcmp(line_hear(), ".") != 0)
+		errx(1, "LIST is too long");
+	return sizes;
+}
+
+static void
+print_step(const char *step, int64_t begin, int64_t begin_cpu, size_t octets)
+{
+	int64_t end = now();
+
+	printf("%s %" PRId64 " %" PRId64 " %zu\n", step, end - begin, cpu() - begin_cpu, octets);
+}
+
+static void
+retrieve_step(const char *step)
+{
+	size_t count = 0, depth = 1, all = stat_mailbox(), octets, *sizes;
+	int64_t begin, begin_cpu;
+
+	if (sscanf(step, "RETR:%zu:%zu", &count, &depth) != 2 || depth > BATCH || depth < 1)
+		errx(2, "no step: %s", step);
+	if (count == 0 || count > all)
+		count = all;
+	sizes = list(all);
+	begin_cpu = cpu();
+	begin = now();
+	octets = retrieve(sizes, count, depth);
+	print_step(step, begin, begin_cpu, octets);
+	free(sizes);
+}
+
+/* Marks are no part of what is timed; they come in batches. */
+static void
+delete_step(const char *which)
+{
+	size_t all = stat_mailbox(), every = strtoul(which, NULL, 10), asked = 0;
+	char command[32];
+
+	if (strcmp(which, "first") == 0)
+		every = all;
+	for (size_t i = 1; i <= all; i++) {
+		if (strcmp(which, "last") == 0 ? i < all : every == 0 || (i - 1) % every != 0)
+			continue;
+		line_send(command, (size_t)snprintf(command, sizeof(command), "DELE %zu\r\n", i));
+		if (++asked % BATCH == 0)
+			for (int k = 0; k < BATCH; k++)
+				line_hear_good();
+	}
+	for (; asked % BATCH != 0; asked--)
+		line_hear_good();
+}
+
+static void
+plain_step(const char *step)
+{
+	int64_t begin_cpu = cpu(), begin = now();
+	size_t octets = 0;
+
+	line_say("%s", step);
+	line_hear_good();
+	if (strcmp(step, "UIDL") == 0)
+		octets = line_skip(0);
+	print_step(step, begin, begin_cpu, octets);
+}
+
+static void
+do_step(const char *step)
+{
+	if (strncmp(step, "RETR:", 5) == 0)
+		retrieve_step(step);
+	else if (strncmp(step, "DELE:", 5) == 0)
+		delete_step(step + 5);
+	else if (strcmp(step, "MEMORY") == 0)
+		printf("MEMORY %" PRId64 "\n", memory());
+	else
+		plain_step(step);
+}
+
+/* Each user's tickets are in a file of that name. */
+static void
+prepare(void)
+{
+	char name[4096];
+
+	snprintf(name, sizeof(name), "FILE:%s/%s", tickets, how.user);
+	if (tickets != NULL && setenv("KRB5CCNAME", name, 1) == -1)
+		err(1, "setenv");
+	line_prepare(&how);
+}
+
+static void
+session(char **steps)
+{
+	int64_t begin = now();
+
+	line_login(&how);
+	print_step("login", begin, 0, 0);
+	for (; *steps != NULL; steps++)
+		do_step(*steps);
+	line_close();
+}
+
+/* One job: as a user of its own, who waits for the others before the first login. Nothing is printed of the steps. */
+_Noreturn static void
+job(char **steps, long number, long n, int ready, int go)
+{
+	static char user[64];
+	char wait;
+
+	if (freopen("/dev/null", "w", stdout) == NULL)
+		err(1, "/dev/null");
+	names = "";
+	if (number > 0) {
+		snprintf(user, sizeof(user), "%s%ld", how.user, number);
+		how.user = user;
+	}
+	prepare();
+	if (write(ready, "", 1) != 1 || read(go, &wait, 1) != 0)
+		errx(1, "no start");
+	while (n-- > 0)
+		session(steps);
+	exit(0);
+}
+
+static void
+jobs(char **steps, long number, long n)
+{
+	int ready[2], go[2], status;
+	int64_t begin;
+	char byte;
+
+	if (pipe(ready) == -1 || pipe(go) == -1)
+		err(1, "pipe");
+	for (long i = 0; i < number; i++) {
+		pid_t pid = fork();
+
+		if (pid == -1)
+			err(1, "fork");
+		if (pid == 0) {
+			close(ready[0]);
+			close(go[1]);
+			job(steps, i, n / number + (i < n % number), ready[1], go[0]);
+		}
+	}
+	close(ready[1]);
+	for (long i = 0; i < number; i++)
+		if (read(ready[0], &byte, 1) != 1)
+			errx(1, "a job does not start");
+	begin = now();
+	close(go[1]);
+	for (long i = 0; i < number; i++)
+		if (wait(&status) == -1 || status != 0)
+			errx(1, "a session failed");
+	printf("sessions %" PRId64 " %ld\n", now() - begin, n);
+}
+
+/* Where word stands among words. */
+static int
+choice(const char *word, const char *const words[3])
+{
+	for (int i = 0; i < 3; i++)
+		if (strcmp(word, words[i]) == 0)
+			return i;
+	errx(2, "not %s", word);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const char *const logins[3] = { "kpop", "gssapi", "pass" };
+	static const char *const layers[3] = { "none", "tls", "gssapi" };
+	long n = 1, number = 1;
+	int c;
+
+	while ((c = getopt(argc, argv, "a:j:l:n:t:w:")) != -1) {
+		switch (c) {
+		case 'a':
+			how.login = (enum login)choice(optarg, logins);
+			break;
+		case 'j':
+			number = strtol(optarg, NULL, 10);
+			break;
+		case 'l':
+			how.layer = (enum layer)choice(optarg, layers);
+			break;
+		case 'n':
+			n = strtol(optarg, NULL, 10);
+			break;
+		case 't':
+			tickets = optarg;
+			break;
+		case 'w':
+			names = optarg;
+			break;
+		default:
+			return 2;
+		}
+	}
+	if (argc - optind < 3)
+		errx(2, "usage: client [options] host port user step …");
+	how.host = argv[optind];
+	how.port = atoi(argv[optind + 1]);
+	how.user = argv[optind + 2];
+	if (n > 1) {
+		jobs(argv + optind + 3, number, n);
+		return 0;
+	}
+	prepare();
+	session(argv + optind + 3);
+	return 0;
+}
