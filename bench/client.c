@@ -4,7 +4,7 @@
  *	bench/client [-n sessions] [-j jobs] [-a kpop|gssapi|pass] [-l none|tls|gssapi] [-w names] [-t tickets]
  *	    HOST PORT USER STEP …
  *
- * Steps: STAT, UIDL, QUIT; RETR:COUNT:DEPTH, the first COUNT messages (0: all)
+ * Steps: STAT, LIST, UIDL, QUIT; RETR:COUNT:DEPTH, the first COUNT messages (0: all)
  * with DEPTH requests in flight; DELE:every N|all|first|last as in DELE:10,
  * DELE:1, DELE:first, DELE:last; MEMORY. One session prints a line for each:
  * its name, nanoseconds, nanoseconds of CPU of all processes called one of
@@ -247,7 +247,7 @@ plain_step(const char *step)
 
 	line_say("%s", step);
 	line_hear_good();
-	if (strcmp(step, "UIDL") == 0)
+	if (strcmp(step, "UIDL") == 0 || strcmp(step, "LIST") == 0)
 		octets = line_skip(0);
 	print_step(step, begin, begin_cpu, octets);
 }

@@ -42,6 +42,7 @@ xinetd_service() {
 		${4:+server_args = $4}
 		flags = NODELAY KEEPALIVE IPv4
 		passenv =
+		env = NOTHING=here ${SANITIZER-}
 		umask = 077
 		instances = UNLIMITED
 		per_source = UNLIMITED
