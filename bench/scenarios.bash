@@ -151,27 +151,33 @@ poll() {
 	note_slow "$1" "$2" $((seen[login] + seen[STAT] + seen[UIDL]))
 }
 
-# S3: polls with nothing new, and after one message.
-s3() {
-	local server mailbox
+# polls WHAT: everybody's poll of every mailbox.
+polls() {
+	local mailbox server
 	for mailbox in s20 big mil; do
 		for server in $(taking_part kpopd $others); do
-			client "$server" "$mailbox" STAT UIDL QUIT
-			client "$server" "$mailbox" STAT UIDL QUIT
+			too_slow "s3.$mailbox.$1" "$server" || poll "s3.$mailbox.$1" "$server" "$mailbox"
+		done
+	done
+}
+
+# S3: polls with nothing new, and after one message.
+s3() {
+	local mailbox server
+	for mailbox in s20 big mil; do
+		for server in $(taking_part kpopd $others); do client "$server" "$mailbox" STAT UIDL QUIT; done
+	done
+	settle
+	for mailbox in s20 big mil; do
+		for server in $(taking_part kpopd $others); do client "$server" "$mailbox" STAT UIDL QUIT; done
+	done
+	for _ in $(seq "$ROUNDS"); do
+		polls again
+		for mailbox in s20 big mil; do
+			for server in $(taking_part kpopd $others); do append "${server}_$mailbox"; done
 		done
 		settle
-		for _ in $(seq "$ROUNDS"); do
-			for server in $(taking_part kpopd $others); do
-				too_slow "s3.$mailbox.again" "$server" || poll "s3.$mailbox.again" "$server" "$mailbox"
-			done
-		done
-		for _ in $(seq "$ROUNDS"); do
-			for server in $(taking_part kpopd $others); do append "${server}_$mailbox"; done
-			settle
-			for server in $(taking_part kpopd $others); do
-				too_slow "s3.$mailbox.new" "$server" || poll "s3.$mailbox.new" "$server" "$mailbox"
-			done
-		done
+		polls new
 	done
 }
 
