@@ -6,6 +6,8 @@
 : "${SLOW:=20}"
 # S5 takes others so long that they may have fewer rounds.
 : "${PEER_ROUNDS:=$ROUNDS}"
+# A step that takes so many seconds is a failure.
+: "${PATIENCE:=900}"
 # Longer than what the servers take for the granularity of times.
 : "${SETTLE:=2.1}"
 
@@ -50,7 +52,7 @@ client() {
 	shift 2
 	while [[ ${1-} = -* ]]; do options+=("$1" "$2"); shift 2; done
 	# shellcheck disable=SC2086
-	output=$(timeout 300 "$KPOPD_BUILD/bench/client" ${speaks[$server]} -t "$WORLD/tickets" \
+	output=$(timeout "$PATIENCE" "$KPOPD_BUILD/bench/client" ${speaks[$server]} -t "$WORLD/tickets" \
 	    -w "${processes[$(owner "$server")]}" "${options[@]}" \
 	    "$domain" "${port[$server]}" "$user" "$@") || {
 		tail -n 5 "$WORLD/syslog" "$WORLD/$server.log" >&2 2>/dev/null || :
