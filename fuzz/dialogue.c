@@ -1,0 +1,377 @@
+/*
+ * Fuzz target: both tables of pop3.c, obeyed for whatever a client says.
+ *
+ * Input: one octet for the state (KPOP's login, POP3 mode's, TRANSACTION), one
+ * for the manner in which the octets come, one for what the parts behind do;
+ * then the client's octets. What holds: every command gets one answer, which
+ * begins with +OK, -ERR or "+ " and, where a list or a message follows, ends
+ * with a dot; message numbers are the only thing of the client's that stands in an
+ * answer; neither the cuts in the input nor the case of its letters change any
+ * answer; only QUIT removes, and just what was marked.
+ */
+#include "config.h"
+
+#include <sys/mman.h>
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "fuzz/fuzz.h"
+#include "fuzz/peer.h"
+#include "pop3.h"
+#include "store.h"
+#include "wire.h"
+
+#define COUNT 5
+#define LINE 255 /* a longer line is no command */
+
+enum { KPOP, POP3, TRANSACTION };
+
+static struct io io;
+
+/* A maildrop in memory, whose store is what maildrop.c takes for mbox.c. */
+static const struct {
+	const char *text;
+	size_t missing; /* octets that are gone when it is read */
+	bool changed;   /* is not there any more */
+} mail[COUNT] = {
+	{ "Subject: one\n\nbody\n.\n..\n", 0, false },
+	{ "Subject: two\r\n\r\nno last end", 0, false },
+	{ "", 0, false },
+	{ "Subject: four\n\nshorter than it was\n", 9, false },
+	{ "Subject: five\n\nnot there\n", 0, true },
+};
+static int mail_fd;
+static unsigned char removed_marks;
+static bool removed_any;
+static unsigned what_remove_says;
+
+static uint64_t
+box_octets(const void *box, size_t i)
+{
+	struct wire w;
+
+	(void)box;
+	wire_init(&w, WIRE_ALL);
+	wire_put(&w, mail[i].text, strlen(mail[i].text), NULL);
+	wire_end(&w, NULL);
+	return w.octets;
+}
+
+static void
+box_uidl(void *box, size_t i, char id[UIDL_SIZE])
+{
+	(void)box;
+	snprintf(id, UIDL_SIZE, "id%zu", i);
+}
+
+static enum drop_error
+box_fetch(void *box, size_t i, struct span *s)
+{
+	off_t at = 0;
+
+	for (size_t k = 0; k < i; k++)
+		at += (off_t)strlen(mail[k].text);
+	*s = (struct span){ .fd = mail_fd, .at = at, .bytes = strlen(mail[i].text) - mail[i].missing,
+		.octets = box_octets(box, i) };
+	return mail[i].changed ? DROP_CHANGED : DROP_OK;
+}
+
+static enum drop_error
+box_remove(void *box, const unsigned char *marks, size_t *removed)
+{
+	(void)box;
+	HOLDS(!removed_any);
+	removed_any = true;
+	removed_marks = marks[0];
+	*removed = what_remove_says == DROP_OK ? (size_t)__builtin_popcount(marks[0]) : 0;
+	return what_remove_says;
+}
+
+const struct store_ops mbox_store = { .octets = box_octets, .uidl = box_uidl,
+	.fetch = box_fetch, .remove = box_remove };
+const struct store_ops maildir_store;
+
+static void
+make_mail(void)
+{
+	mail_fd = memfd_create("mail", MFD_CLOEXEC);
+	HOLDS(mail_fd != -1);
+	for (size_t i = 0; i < COUNT; i++)
+		HOLDS(write(mail_fd, mail[i].text, strlen(mail[i].text)) != -1);
+}
+
+/* The gate's part of AUTH, led by the token's first octet. */
+static int
+authenticate(void *self, bool first, const void *token, size_t n, const void **challenge, size_t *size)
+{
+	static const char words[48000];
+	const unsigned char *t = token;
+
+	(void)self;
+	HOLDS(n <= 65536);
+	if (n == 0)
+		return first ? -1 : 1;
+	*challenge = words;
+	*size = t[0] * 200;
+	return t[n - 1] % 4 == 0 ? 0 : t[n - 1] % 4 == 1 ? -1 : 1;
+}
+
+static int
+who(void *self, const char **principal, const char **wish)
+{
+	*principal = "alice/x@KPOPD.TEST";
+	*wish = *(unsigned *)self & 8 ? "bob" : "";
+	return *(unsigned *)self & 16 ? -1 : 0;
+}
+
+static int
+prepare_tls(void *self)
+{
+	return *(unsigned *)self & 32 ? -1 : 1;
+}
+
+/* One dialogue; what it was told is in peer. Returns pop3_login's result. */
+static int
+talk(int state, unsigned manner, unsigned parts, const uint8_t *data, size_t size)
+{
+	unsigned char marks[COUNT / 8 + 1] = { 0 };
+	struct maildrop drop = { .store = &mbox_store, .marks = marks, .count = COUNT };
+	struct pop3_gate gate = { .self = &parts, .principal = state == KPOP ? "alice@KPOPD.TEST" : NULL,
+		.has_gssapi = (parts & 1) != 0, .has_tls = (parts & 2) != 0, .needs_tls = (parts & 4) != 0,
+		.prepare_tls = prepare_tls, .authenticate = authenticate, .who = who };
+	char user[33];
+	int result;
+
+	peer_begin(&io, data, size, manner);
+	if (state != TRANSACTION) {
+		memset(user, 'x', sizeof(user));
+		result = pop3_login(&io, &gate, user, sizeof(user));
+		HOLDS(result == -1 || memchr(user, '\0', sizeof(user)) != NULL);
+		io_flush(&io);
+		return result;
+	}
+	for (size_t i = 1; i <= COUNT; i++)
+		drop.octets += maildrop_octets(&drop, i);
+	removed_any = false;
+	what_remove_says = parts % 6;
+	io_limits(&io, 600000, 60000);
+	pop3_serve(&io, &drop);
+	io_flush(&io);
+	return 0;
+}
+
+/* What was said, line by line. */
+struct answers {
+	const char *at, *end;
+};
+
+/* The next line, which has to end in CRLF, in line without it. False: the end, or a piece of a line (*cut). */
+static bool
+next_line(struct answers *a, char *line, size_t size, bool *cut)
+{
+	const char *lf = a->at < a->end ? memchr(a->at, '\n', (size_t)(a->end - a->at)) : NULL;
+	size_t n;
+
+	*cut = lf == NULL && a->at < a->end;
+	if (lf == NULL)
+		return false;
+	n = (size_t)(lf - a->at);
+	HOLDS(n > 0 && lf[-1] == '\r');
+	if (n > size)
+		n = size;
+	memcpy(line, a->at, n - 1);
+	line[n - 1] = '\0';
+	a->at = lf + 1;
+	return true;
+}
+
+/* A command as the client meant it. */
+struct command {
+	char words[5][LINE + 1];
+	int count;
+	bool none; /* too long or with a NUL: it is no command */
+};
+
+/* The client's next whole line. False: there is none. */
+static bool
+next_command(struct input *in, struct command *c)
+{
+	const uint8_t *lf = in->left > 0 ? memchr(in->at, '\n', in->left) : NULL;
+	size_t n, used, k = 0;
+	bool inside = false;
+
+	if (lf == NULL)
+		return false;
+	n = used = (size_t)(lf + 1 - in->at);
+	n -= n > 1 && lf[-1] == '\r' ? 2 : 1;
+	*c = (struct command){ .none = used > LINE || memchr(in->at, '\0', n) != NULL };
+	for (size_t i = 0; i < n && !c->none; i++) {
+		bool blank = in->at[i] == ' ' || in->at[i] == '\t';
+
+		if (!blank && !inside) {
+			k = 0;
+			c->count++;
+		}
+		inside = !blank;
+		if (inside && c->count <= 5)
+			c->words[c->count - 1][k++] = (char)in->at[i];
+	}
+	input_take(in, &used);
+	return true;
+}
+
+static bool
+is(const struct command *c, const char *name, int least, int most)
+{
+	return !c->none && strcasecmp(c->words[0], name) == 0 && c->count >= least + 1 && c->count <= most + 1;
+}
+
+/* A message number that is meant, of messages not marked; 0: none. */
+static unsigned
+number(const char *word, unsigned marks)
+{
+	unsigned n = 0;
+
+	for (; *word == '0'; word++)
+		;
+	if (word[0] >= '1' && word[0] <= '0' + COUNT && word[1] == '\0')
+		n = (unsigned)(word[0] - '0');
+	return n > 0 && (marks >> (n - 1) & 1) == 0 ? n : 0;
+}
+
+/* Whether a list or message follows a good answer to it. */
+static bool
+has_more(const struct command *c)
+{
+	return is(c, "CAPA", 0, 0) || is(c, "LIST", 0, 0) || is(c, "UIDL", 0, 0) || is(c, "LANG", 0, 0) ||
+	    is(c, "AUTH", 0, 0) || is(c, "RETR", 1, 1) || is(c, "TOP", 2, 2);
+}
+
+/* Reads up to the dot. False: it was cut off before. */
+static bool
+skip_list(struct answers *a)
+{
+	char line[128];
+	bool cut;
+
+	while (next_line(a, line, sizeof(line), &cut)) {
+		if (strcmp(line, ".") == 0)
+			return true;
+		HOLDS(line[0] != '.' || line[1] == '.');
+	}
+	return false;
+}
+
+/* The model of TRANSACTION: the marks behind this command. */
+static unsigned
+marks_after(const struct command *c, unsigned marks)
+{
+	unsigned n;
+
+	if (is(c, "RSET", 0, 0))
+		return 0;
+	if (is(c, "DELE", 1, 1) && (n = number(c->words[1], marks)) != 0)
+		return marks | 1U << (n - 1);
+	return marks;
+}
+
+/* All answers of TRANSACTION are one for each command, in order; and the marks are what DELE and RSET say. */
+static void
+check_transaction(struct input in)
+{
+	struct answers a = { peer.said, peer.said + peer.said_size };
+	struct command c;
+	char line[600];
+	unsigned marks = 0;
+	bool cut, left = false, all = peer.patience == SIZE_MAX;
+
+	HOLDS(!next_line(&a, line, sizeof(line), &cut) ? !all : strcmp(line, "+OK 5 messages") == 0);
+	while (!left && next_command(&in, &c)) {
+		bool there = next_line(&a, line, sizeof(line), &cut), good;
+
+		if (!there) {
+			HOLDS(!all);
+			break;
+		}
+		good = strncmp(line, "+OK", 3) == 0;
+		HOLDS((good || strncmp(line, "-ERR ", 5) == 0) && strlen(line) < 510);
+		HOLDS(!c.none || !good);
+		/* Half a message has no dot behind it. */
+		if (good && has_more(&c) && !skip_list(&a)) {
+			HOLDS(!all || (!is(&c, "LIST", 0, 1) && number(c.words[1], marks) == 4));
+			break;
+		}
+		HOLDS(!is(&c, "DELE", 1, 1) || good == (number(c.words[1], marks) != 0));
+		left = is(&c, "QUIT", 0, 0);
+		if (!left)
+			marks = marks_after(&c, marks);
+	}
+	/* What the client did not take in may have been obeyed all the same. */
+	if (all) {
+		HOLDS(a.at == a.end && removed_any == (left && marks != 0));
+		HOLDS(!removed_any || removed_marks == marks);
+	}
+}
+
+/* Of AUTHORIZATION: the beginnings of lines alone, since AUTH makes some of the client's lines tokens. */
+static void
+check_login(void)
+{
+	struct answers a = { peer.said, peer.said + peer.said_size };
+	char line[600];
+	bool cut, in_list = false;
+
+	for (int n = 0; next_line(&a, line, sizeof(line), &cut); n++) {
+		HOLDS(n > 0 || strcmp(line, "+OK kpopd at your service") == 0);
+		if (in_list)
+			in_list = strcmp(line, ".") != 0;
+		else
+			HOLDS(strncmp(line, "+OK ", 4) == 0 || strncmp(line, "-ERR ", 5) == 0 || strncmp(line, "+ ", 2) == 0);
+		if (strcmp(line, "+OK one language") == 0 || strstr(line, "+OK capa") == line || strstr(line, "+OK mech") == line)
+			in_list = true;
+	}
+	HOLDS((!in_list && !cut) || peer.patience != SIZE_MAX);
+}
+
+/* The same dialogue with other letters and in other pieces has the same answers. */
+static void
+check_again(int state, unsigned manner, unsigned parts, const uint8_t *data, size_t size)
+{
+	size_t said = peer.said_size;
+	char *before = malloc(said + 1);
+	uint8_t *other = malloc(size + 1);
+
+	HOLDS(before != NULL && other != NULL && peer.patience == SIZE_MAX);
+	memcpy(before, peer.said, said);
+	for (size_t i = 0; i < size; i++)
+		other[i] = (uint8_t)(islower(data[i]) ? toupper(data[i]) : tolower(data[i]));
+	talk(state, manner ^ 3, parts, other, size);
+	HOLDS(peer.said_size == said && memcmp(peer.said, before, said) == 0);
+	free(before);
+	free(other);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, size };
+	int state = input_octet(&in) % 3;
+	unsigned manner = input_octet(&in), parts = input_octet(&in);
+
+	if (mail_fd == 0)
+		make_mail();
+	talk(state, manner, parts, in.at, in.left);
+	if (state == TRANSACTION)
+		check_transaction(in);
+	else
+		check_login();
+	/* Tokens are what their letters are, and behind STLS the cuts count. */
+	if (peer.patience == SIZE_MAX && (state == TRANSACTION || (state == KPOP && (parts & 2) == 0)))
+		check_again(state, manner, parts, in.at, in.left);
+	return 0;
+}

@@ -1,0 +1,157 @@
+/*
+ * What the fuzz targets share: the input's pieces, a place for files, and what holds for every one of them.
+ *
+ * The linker puts the __wrap_ functions in the place of syslog and fatal
+ * (--wrap): no input may lead to fatal(), and no log line may have anything
+ * but printable ASCII in it, whatever came from outside.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fuzz/fuzz.h"
+#include "log.h"
+
+void
+fuzz_fail(const char *file, int line, const char *what)
+{
+	fprintf(stderr, "%s:%d: does not hold: %s\n", file, line, what);
+	abort();
+}
+
+_Noreturn void __wrap_fatal(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+
+void
+__wrap_fatal(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fuzz_fail(" fatal()", 0, "is never reached");
+}
+
+static void check_line(const char *, va_list) __attribute__((format(printf, 1, 0)));
+
+static void
+check_line(const char *format, va_list ap)
+{
+	char line[8192];
+	int n = vsnprintf(line, sizeof(line), format, ap);
+
+	HOLDS(n > 0 && n < (int)sizeof(line));
+	for (int i = 0; i < n; i++)
+		HOLDS(line[i] >= ' ' && line[i] <= '~');
+}
+
+void __wrap_syslog(int, const char *, ...) __attribute__((format(printf, 2, 3)));
+
+void
+__wrap_syslog(int priority, const char *format, ...)
+{
+	va_list ap;
+
+	(void)priority;
+	va_start(ap, format);
+	check_line(format, ap);
+	va_end(ap);
+}
+
+/* What syslog is called with _FORTIFY_SOURCE. */
+void __wrap___syslog_chk(int, int, const char *, ...) __attribute__((format(printf, 3, 4)));
+
+void
+__wrap___syslog_chk(int priority, int flag, const char *format, ...)
+{
+	va_list ap;
+
+	(void)priority, (void)flag;
+	va_start(ap, format);
+	check_line(format, ap);
+	va_end(ap);
+}
+
+uint8_t
+input_octet(struct input *in)
+{
+	if (in->left == 0)
+		return 0;
+	in->left--;
+	return *in->at++;
+}
+
+size_t
+input_below(struct input *in, size_t limit)
+{
+	size_t high = input_octet(in);
+
+	return (high << 8 | input_octet(in)) % limit;
+}
+
+const uint8_t *
+input_take(struct input *in, size_t *n)
+{
+	const uint8_t *at = in->at;
+
+	if (*n > in->left)
+		*n = in->left;
+	in->at += *n;
+	in->left -= *n;
+	return at;
+}
+
+uint32_t
+fuzz_random(uint32_t *state)
+{
+	*state = *state * 1664525 + 1013904223;
+	return *state >> 8;
+}
+
+static char directory[PATH_MAX];
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+	(void)st, (void)type, (void)where;
+	return remove(path);
+}
+
+static void
+remove_all(void)
+{
+	nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+int
+fuzz_directory(void)
+{
+	static int fd = -1;
+	const char *top = getenv("TMPDIR");
+
+	if (fd != -1)
+		return fd;
+	if (top == NULL)
+		top = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+	snprintf(directory, sizeof(directory), "%s/kpopd-fuzz.XXXXXX", top);
+	HOLDS(mkdtemp(directory) != NULL && atexit(remove_all) == 0);
+	HOLDS((fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) != -1);
+	return fd;
+}
+
+const char *
+fuzz_directory_name(void)
+{
+	fuzz_directory();
+	return directory;
+}

@@ -1,0 +1,132 @@
+/*
+ * A client in memory, for what speaks through an io: no system call, no waiting.
+ *
+ * The linker puts the __wrap_ functions in the place of the calls (--wrap). The
+ * clock stands but while poll waits for nothing, so that time limits of minutes
+ * pass at once.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "fuzz/peer.h"
+
+struct peer peer;
+static bool hesitated;
+
+void
+peer_begin(struct io *io, const uint8_t *data, size_t size, unsigned manner)
+{
+	static const size_t pieces[] = { 65536, 1, 3, 100 };
+	char *said = peer.said;
+	size_t room = peer.room;
+
+	peer = (struct peer){ .data = data, .size = size, .piece = pieces[manner & 3],
+		.hesitates = (manner & 4) != 0, .end = (manner >> 3 & 3) % 3,
+		.patience = (manner & 0x20) != 0 ? 700 : SIZE_MAX,
+		.said = said, .room = room, .clock = 1000 };
+	hesitated = false;
+	io_init(io, 0, peer.clock + 30000);
+}
+
+size_t
+peer_used(const struct io *io)
+{
+	const char *unread;
+
+	return peer.at - io_unread(io, &unread);
+}
+
+ssize_t __wrap_recv(int, void *, size_t, int);
+ssize_t
+__wrap_recv(int fd, void *to, size_t n, int flags)
+{
+	size_t left = peer.size - peer.at;
+
+	(void)fd;
+	HOLDS((flags & MSG_DONTWAIT) != 0 && n > 0);
+	if (peer.hesitates && !hesitated && left > 0) {
+		hesitated = true;
+		errno = EAGAIN;
+		return -1;
+	}
+	hesitated = false;
+	if (left == 0) {
+		errno = peer.end == PEER_WAITS ? EAGAIN : ECONNRESET;
+		return peer.end == PEER_CLOSES ? 0 : -1;
+	}
+	if (n > left)
+		n = left;
+	if (n > peer.piece)
+		n = peer.piece;
+	memcpy(to, peer.data + peer.at, n);
+	peer.at += n;
+	return (ssize_t)n;
+}
+
+/* What recv is called with _FORTIFY_SOURCE. */
+ssize_t __wrap___recv_chk(int, void *, size_t, size_t, int);
+ssize_t
+__wrap___recv_chk(int fd, void *to, size_t n, size_t room, int flags)
+{
+	HOLDS(n <= room);
+	return __wrap_recv(fd, to, n, flags);
+}
+
+ssize_t __wrap_send(int, const void *, size_t, int);
+ssize_t
+__wrap_send(int fd, const void *from, size_t n, int flags)
+{
+	(void)fd;
+	HOLDS((flags & MSG_DONTWAIT) != 0 && (flags & MSG_NOSIGNAL) != 0);
+	if (peer.said_size >= peer.patience) {
+		errno = peer.end == PEER_WAITS ? EAGAIN : EPIPE;
+		return -1;
+	}
+	if (n > peer.piece)
+		n = peer.piece;
+	if (peer.said_size + n > peer.room) {
+		peer.room = 2 * (peer.said_size + n);
+		HOLDS((peer.said = realloc(peer.said, peer.room)) != NULL);
+	}
+	memcpy(peer.said + peer.said_size, from, n);
+	peer.said_size += n;
+	return (ssize_t)n;
+}
+
+int __wrap_poll(struct pollfd *, nfds_t, int);
+int
+__wrap_poll(struct pollfd *p, nfds_t n, int timeout)
+{
+	bool ready = (p->events & POLLIN) != 0 ? peer.at < peer.size || peer.end != PEER_WAITS :
+	    peer.said_size < peer.patience;
+
+	HOLDS(timeout > 0 && n >= 1);
+	p->revents = ready ? p->events : 0;
+	if (!ready)
+		peer.clock += timeout;
+	return ready;
+}
+
+int __wrap___poll_chk(struct pollfd *, nfds_t, int, size_t);
+int
+__wrap___poll_chk(struct pollfd *p, nfds_t n, int timeout, size_t size)
+{
+	HOLDS(n * sizeof(*p) <= size);
+	return __wrap_poll(p, n, timeout);
+}
+
+int __wrap_clock_gettime(clockid_t, struct timespec *);
+int
+__wrap_clock_gettime(clockid_t which, struct timespec *t)
+{
+	HOLDS(which == CLOCK_MONOTONIC);
+	*t = (struct timespec){ .tv_sec = peer.clock / 1000, .tv_nsec = peer.clock % 1000 * 1000000 };
+	return 0;
+}

@@ -1,0 +1,105 @@
+/*
+ * Fuzz target: proxy_read over any beginning of a connection.
+ *
+ * Input: one octet for the manner in which it comes, then the octets. What
+ * holds: of a header that is taken not an octet behind its end is read, and
+ * the address is the header's, in the letters that the monitor takes.
+ */
+#include "config.h"
+
+#include <arpa/inet.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuzz/fuzz.h"
+#include "fuzz/peer.h"
+#include "log.h"
+#include "proxy.h"
+
+/* Octets of the header that data begins with, by its own words; 0: it is not all there. */
+static size_t
+header_size(const uint8_t *data, size_t n)
+{
+	const uint8_t *lf;
+	size_t size;
+
+	if (n >= 16 && memcmp(data, "\r\n\r\n\0\r\nQUIT\n", 12) == 0) {
+		size = 16 + ((size_t)data[14] << 8 | data[15]);
+		return size <= n ? size : 0;
+	}
+	lf = memchr(data, '\n', n);
+	return lf != NULL ? (size_t)(lf + 1 - data) : 0;
+}
+
+/* The address is in one of both forms, of an address and a port. */
+static void
+check_form(const char *address)
+{
+	unsigned char octets[16];
+	char copy[PROXY_ADDRESS], *port;
+	bool six = address[0] == '[';
+
+	HOLDS(strlen(address) < PROXY_ADDRESS);
+	HOLDS(strspn(address, "0123456789abcdef.:[]") == strlen(address));
+	strcpy(copy, address + six);
+	HOLDS((port = strrchr(copy, ':')) != NULL);
+	*port++ = '\0';
+	HOLDS(*port != '\0' && strspn(port, "0123456789") == strlen(port) && atoi(port) <= 65535);
+	if (six) {
+		HOLDS(port[-2] == ']');
+		port[-2] = '\0';
+	}
+	HOLDS(inet_pton(six ? AF_INET6 : AF_INET, copy, octets) == 1);
+}
+
+/* The address of version 1 is its third word, and its fifth the port. */
+static void
+check_v1(const uint8_t *data, size_t n, const char *address)
+{
+	char line[128], family[8], from[64], to[64], want[128];
+	unsigned char octets[16];
+	unsigned port, other;
+
+	HOLDS(n <= 107);
+	memcpy(line, data, n);
+	line[n] = '\0';
+	if (address[0] == '\0') {
+		HOLDS(strncmp(line, "PROXY UNKNOWN", 13) == 0);
+		return;
+	}
+	HOLDS(sscanf(line, "PROXY %7s %63s %63s %u %u", family, from, to, &port, &other) == 5);
+	HOLDS(inet_pton(family[3] == '4' ? AF_INET : AF_INET6, from, octets) == 1);
+	inet_ntop(family[3] == '4' ? AF_INET : AF_INET6, octets, from, sizeof(from));
+	snprintf(want, sizeof(want), family[3] == '4' ? "%s:%u" : "[%s]:%u", from, port);
+	HOLDS(strcmp(want, address) == 0);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct io io;
+	struct input in = { data, size };
+	unsigned manner = input_octet(&in);
+	char address[PROXY_ADDRESS];
+	size_t header = header_size(in.at, in.left);
+	int result;
+
+	log_peer("none");
+	peer_begin(&io, in.at, in.left, manner);
+	memset(address, 'x', sizeof(address));
+	result = proxy_read(&io, address);
+	HOLDS(peer.said_size == 0);
+	if (result == -1) {
+		HOLDS(peer.at <= 16 + 2048 && strcmp(log_peer_text(), "none") == 0);
+		return 0;
+	}
+	HOLDS(result == 0 && header > 0 && peer.at == header && peer_used(&io) == header);
+	HOLDS(strcmp(log_peer_text(), address[0] != '\0' ? address : "none") == 0);
+	if (address[0] != '\0')
+		check_form(address);
+	if (in.at[0] == 'P')
+		check_v1(in.at, header, address);
+	return 0;
+}

@@ -1,0 +1,88 @@
+/*
+ * Runs a fuzz target over files and directories of files, where there is no libFuzzer: replay of the corpus, AFL++.
+ *
+ *	TARGET [FILE | DIRECTORY ...]
+ *
+ * Without arguments the input is standard input, so that afl-fuzz can drive a
+ * target that was built with CC=afl-clang-fast, with @@ or without.
+ */
+#include "config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuzz/fuzz.h"
+
+static unsigned count;
+
+static void
+die(const char *what)
+{
+	fprintf(stderr, "replay: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+/* One input, in memory of its very size, so that ASan sees a read behind its end. */
+static void
+run(FILE *file, const char *name)
+{
+	static uint8_t text[1 << 20];
+	size_t n = fread(text, 1, sizeof(text), file);
+	uint8_t *data = malloc(n > 0 ? n : 1);
+
+	if (ferror(file) || data == NULL)
+		die(name);
+	memcpy(data, text, n);
+	LLVMFuzzerTestOneInput(data, n);
+	free(data);
+	count++;
+}
+
+static void
+run_file(const char *name)
+{
+	FILE *file = fopen(name, "re");
+
+	if (file == NULL)
+		die(name);
+	/* Should the target end the process, this is the input that did it. */
+	if (getenv("REPLAY_NAMES") != NULL)
+		fprintf(stderr, "%s\n", name);
+	run(file, name);
+	fclose(file);
+}
+
+static void
+run_path(const char *name)
+{
+	char path[PATH_MAX];
+	const struct dirent *d;
+	DIR *dir = opendir(name);
+
+	if (dir == NULL) {
+		run_file(name);
+		return;
+	}
+	while ((d = readdir(dir)) != NULL) {
+		if (d->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", name, d->d_name);
+		run_file(path);
+	}
+	closedir(dir);
+}
+
+int
+main(int argc, char **argv)
+{
+	if (argc == 1)
+		run(stdin, "standard input");
+	for (int i = 1; i < argc; i++)
+		run_path(argv[i]);
+	printf("%u inputs\n", count);
+	return count > 0 ? 0 : 1;
+}
