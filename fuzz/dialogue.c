@@ -51,7 +51,7 @@ static bool removed_any;
 static unsigned what_remove_says;
 
 static uint64_t
-box_octets(const void *box, size_t i)
+box_octets(void *box, size_t i)
 {
 	struct wire w;
 

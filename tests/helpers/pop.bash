@@ -12,9 +12,9 @@ pop() {
 	return "${PIPESTATUS[1]}"
 }
 
-# A dialogue: pop_open, pop_say LINE, pop_hear [PATTERN], pop_hear_lines, pop_close.
+# A dialogue: pop_open [KPOPC-OPTION …], pop_say LINE, pop_hear [PATTERN], pop_hear_lines, pop_close.
 pop_open() {
-	coproc POP { "$KPOPD_BUILD/kpopc" mail.kpopd.test 2>"$WORLD/kpopc.err"; }
+	coproc POP { "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 1109 2>"$WORLD/kpopc.err"; }
 	pop_pid=$POP_PID
 	exec {pop_in}<&"${POP[0]}" {pop_out}>&"${POP[1]}"
 	eval "exec ${POP[0]}<&- ${POP[1]}>&-"

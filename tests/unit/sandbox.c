@@ -1,0 +1,240 @@
+/*
+ * Unit tests of sandbox.c: what each kind of process may not do is not done,
+ * ends it, and is named; what it needs works. Runs as anybody.
+ */
+#include "config.h"
+
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "sandbox.h"
+#include "tests/unit/check.h"
+
+#define ALL ((1 << SANDBOXES) - 1)
+#define BUT(which) (ALL & ~(1 << (which)))
+
+static char directory[] = "/tmp/kpopd-sandbox.XXXXXX";
+
+static int exec(void) { return execl("/bin/true", "true", (char *)NULL); }
+static int make_process(void) { return fork() == 0 ? (_exit(0), 0) : 0; }
+static int trace(void) { return (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL); }
+static int listen_there(void) { return listen(0, 1); }
+static int accept_there(void) { return accept(0, NULL, NULL); }
+static int mount_there(void) { return unshare(CLONE_NEWNS); }
+static int kill_parent(void) { return kill(getppid(), 0); }
+static int code(void) { return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; }
+static int answer_it(void) { return signal(SIGSYS, SIG_IGN) == SIG_ERR; }
+static int change_root(void) { return chroot("/"); }
+static int make_node(void) { return mkfifo("/no/such/place", 0600); }
+static int become(void) { return setresuid(getuid(), getuid(), getuid()); }
+static int link_there(void) { return link("/no/such/place", "/no/such/place/2"); }
+
+/* What ends whom. */
+static const struct {
+	const char *name; /* as the log says it; NULL: it depends on the C library */
+	int (*try)(void);
+	int whom;
+} forbidden[] = {
+	{ "execve", exec, ALL },
+	{ NULL, make_process, BUT(SANDBOX_BROKER) },
+	{ "ptrace", trace, ALL },
+	{ "listen", listen_there, ALL },
+	{ NULL, accept_there, ALL },
+	{ "unshare", mount_there, ALL },
+	{ "kill", kill_parent, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
+	{ "mmap", code, ALL },
+	{ "rt_sigaction", answer_it, ALL },
+	{ "chroot", change_root, ALL },
+	{ NULL, make_node, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
+	{ "setresuid", become, BUT(SANDBOX_BROKER) },
+	{ NULL, link_there, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
+};
+
+/* The log, where the call is named. */
+static char logged[200];
+
+void
+log_event(int priority, const char *event, const char *format, ...)
+{
+	va_list ap;
+
+	(void)priority, (void)event;
+	va_start(ap, format);
+	/* Whose end, and for which call. */
+	if (va_arg(ap, const char *) != NULL)
+		strlcpy(logged, va_arg(ap, const char *), sizeof(logged));
+	va_end(ap);
+}
+
+void
+fatal(const char *format, ...)
+{
+	fprintf(stderr, "fatal: %s\n", format);
+	_exit(3);
+}
+
+static bool
+ends(enum sandbox which, int (*try)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		sandbox_enter(which);
+		try();
+		_exit(0);
+	}
+	CHECK(pid != -1 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	return WEXITSTATUS(status) == 1;
+}
+
+static void
+forbids(void)
+{
+	for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
+		for (int which = 0; which < SANDBOXES; which++) {
+			bool is_forbidden = (forbidden[i].whom >> which & 1) != 0;
+
+			CHECK(ends((enum sandbox)which, forbidden[i].try) == is_forbidden);
+			sandbox_log_offence("who");
+			CHECK((logged[0] != '\0') == is_forbidden);
+			if (is_forbidden && forbidden[i].name != NULL)
+				CHECK(strcmp(logged, forbidden[i].name) == 0);
+			logged[0] = '\0';
+		}
+}
+
+/* Sockets but for syslog's are an error and no end: libraries try them. */
+static int
+talk(void)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/no/such/place" };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	CHECK(fd != -1 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == -1 && errno == ENOENT);
+	CHECK(socket(AF_UNIX, SOCK_STREAM, 0) == -1 && errno == EACCES);
+	CHECK(socket(AF_INET, SOCK_STREAM, 0) == -1 && errno == EACCES);
+	CHECK(socket(AF_INET6, SOCK_DGRAM, 0) == -1 && errno == EACCES);
+	CHECK(socket(AF_NETLINK, SOCK_RAW, 0) == -1 && errno == EACCES);
+	return 0;
+}
+
+/* What libraries do at any moment. */
+static int
+live(void)
+{
+	struct timespec now;
+	struct stat st;
+	char *p = malloc(4 << 20);
+
+	CHECK(p != NULL && (p = realloc(p, 8 << 20)) != NULL);
+	memset(p, 1, 8 << 20);
+	free(p);
+	CHECK(clock_gettime(CLOCK_MONOTONIC, &now) == 0 && time(NULL) != -1);
+	CHECK(stat("/", &st) == 0 && access("/no/such/place", F_OK) == -1 && errno == ENOENT);
+	CHECK(open("/no/such/place", O_RDONLY) == -1 && errno == ENOENT);
+	/* A tracer that keeps a call from being made has it be this one. */
+	CHECK(syscall(-1) == -1 && errno == ENOSYS);
+	return 0;
+}
+
+static void
+make_file(const char *name)
+{
+	int fd = open(name, O_WRONLY | O_CREAT, 0600);
+
+	CHECK(fd != -1 && write(fd, "x", 1) == 1 && close(fd) == 0);
+}
+
+/* Files: what is within reach, and no more. */
+static int
+stay_inside(void)
+{
+	const struct sandbox_path within[] = {
+		{ open("own", O_PATH | O_DIRECTORY), SANDBOX_OWN },
+		{ open("shared/mine", O_PATH), SANDBOX_WRITE },
+		{ open("read", O_PATH | O_DIRECTORY), SANDBOX_READ },
+		{ -1, SANDBOX_OWN },
+	};
+	int fd;
+
+	sandbox_shut_files(within, sizeof(within) / sizeof(within[0]));
+	sandbox_enter(SANDBOX_SESSION);
+	CHECK((fd = open("own/new", O_RDWR | O_CREAT | O_EXCL, 0600)) != -1 && ftruncate(fd, 10) == 0);
+	CHECK(rename("own/new", "own/newer") == 0 && unlink("own/newer") == 0);
+	CHECK(mkfifo("own/fifo", 0600) == 0 && unlink("own/fifo") == 0);
+	CHECK((fd = open("shared/mine", O_RDWR)) != -1 && write(fd, "y", 1) == 1 && ftruncate(fd, 0) == 0);
+	CHECK(open("read/file", O_RDONLY) != -1);
+	CHECK(open("read/file", O_RDWR) == -1 && errno == EACCES);
+	CHECK(open("read", O_RDONLY | O_DIRECTORY) == -1 && errno == EACCES);
+	CHECK(open("shared/other", O_RDONLY) == -1 && errno == EACCES);
+	CHECK(open("shared/new", O_RDWR | O_CREAT, 0600) == -1 && errno == EACCES);
+	CHECK(unlink("shared/mine") == -1 && errno == EACCES);
+	CHECK(rename("shared/other", "own/other") == -1 && (errno == EACCES || errno == EXDEV));
+	CHECK(link("shared/other", "own/other") == -1 && (errno == EACCES || errno == EXDEV));
+	CHECK(open("/etc/passwd", O_RDONLY) == -1 && errno == EACCES);
+	_exit(0);
+}
+
+/* Runs work in a process of its own, which has to end well. */
+static void
+apart(enum sandbox which, bool enter, int (*work)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		if (enter)
+			sandbox_enter(which);
+		_exit(work());
+	}
+	CHECK(pid != -1 && waitpid(pid, &status, 0) == pid);
+	sandbox_log_offence("who");
+	if (logged[0] != '\0')
+		fprintf(stderr, "ended for %s\n", logged);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+int
+main(void)
+{
+	static const char *const directories[] = { "own", "shared", "read" };
+
+	/* A sanitizer's calls are not ours, so nothing is forbidden there. */
+	if (!SANDBOXED) {
+		printf("built for sanitizers, without a sandbox\n");
+		return 77;
+	}
+	sandbox_prepare();
+	forbids();
+	for (int which = 0; which < SANDBOXES; which++) {
+		apart((enum sandbox)which, true, live);
+		apart((enum sandbox)which, true, talk);
+	}
+	CHECK(mkdtemp(directory) != NULL && chdir(directory) == 0);
+	for (size_t i = 0; i < 3; i++)
+		CHECK(mkdir(directories[i], 0700) == 0);
+	make_file("shared/mine");
+	make_file("shared/other");
+	make_file("read/file");
+	apart(SANDBOX_SESSION, false, stay_inside);
+	CHECK(unlink("shared/mine") == 0 && unlink("shared/other") == 0 && unlink("read/file") == 0);
+	for (size_t i = 0; i < 3; i++)
+		CHECK(rmdir(directories[i]) == 0);
+	return rmdir(directory);
+}
