@@ -1,6 +1,6 @@
 # What is measured: each scenario lets the servers take turns and notes every sample. Loaded by bench/run, inside the world.
 
-: "${ROUNDS:=5}" "${LOGINS:=200}" "${BIG:=64000}" "${LARGE:=580}" "${MIL:=1000000}" "${MAILDIR:=64000}" "${ONE:=16000}"
+: "${ROUNDS:=5}" "${LOGINS:=60}" "${BIG:=64000}" "${LARGE:=580}" "${MIL:=1000000}" "${MAILDIR:=64000}" "${ONE:=16000}"
 : "${PLOT_ROUNDS:=3}" "${PLOT_SIZES:=1 4 16 64 256 1024 4096}" "${PLOT_MESSAGES:=10 100 1000 10000 100000 1000000}"
 # Whoever took so many seconds for one sample gives no second one; at a point of a plot, no larger point.
 : "${SLOW:=20}"
@@ -111,13 +111,13 @@ make_masters() {
 others="popa3d dovecot tuned"
 ways="kpopd-tls kpopd-p kpopd-p-tls kpopd-p-layer kpopd-accept"
 
-# S1: logins per second.
+# S1: logins per second; three times as many rounds as elsewhere, but short ones: noise passes quickly.
 s1() {
 	local server
 	for server in $(taking_part floor kpopd $ways $others); do
 		client "$server" s20 -n 16 -j 8 STAT QUIT
 	done
-	for _ in $(seq "$ROUNDS"); do
+	for _ in $(seq $((ROUNDS * 3))); do
 		for server in $(taking_part floor kpopd $ways $others); do
 			client "$server" s20 -n "$LOGINS" STAT QUIT
 			sample s1.one "$server" "$(calculate "$LOGINS * 1e9 / ${seen[sessions]}")"
@@ -220,17 +220,27 @@ floor() {
 	"$KPOPD_BUILD/bench/floor" "$@"
 }
 
+# limit_of WHICH: what a deletion is compared with, just before it.
+limit_of() {
+	case $1 in
+	10 | first) sample "s5.$1" floor "$(floor copy /var/mail/floor_big)" ;;
+	1)
+		restore floor_big big
+		settle
+		sample s5.1 floor "$(floor truncate /var/mail/floor_big)"
+		restore floor_big big
+		;;
+	esac
+}
+
 # S5: QUIT with marks: every tenth, all, the first, the last.
 s5() {
 	local server which round
 	for round in $(seq "$ROUNDS"); do
-		restore floor_big big
-		settle
-		sample s5.copy floor "$(floor copy /var/mail/floor_big)"
 		sample s5.overwrite floor "$(floor overwrite /var/mail/floor_big)"
 		settle
-		sample s5.truncate floor "$(floor truncate /var/mail/floor_big)"
 		for which in 10 1 first last; do
+			limit_of "$which"
 			for server in $(taking_part kpopd $others); do
 				[ "$server" = kpopd ] || [ "$round" -le "$PEER_ROUNDS" ] || continue
 				too_slow "s5.$which" "$server" || deletion "$server" "$which"
