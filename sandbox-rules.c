@@ -88,19 +88,19 @@ allow_partly(scmp_filter_ctx filter)
 
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, maps[i], 1,
-		    SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)), "mmap");
+		    SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)), "mmap");
 	/* Who answers a forbidden call stays the same. */
 	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, actions[i], 1,
-		    SCMP_A0(SCMP_CMP_NE, SIGSYS)), "sigaction");
+		    SCMP_CMP(0, SCMP_CMP_NE, SIGSYS, 0)), "sigaction");
 	/* syslog(3) connects again when syslogd was started anew; datagrams to a name are all it can send. */
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
-	    SCMP_A0(SCMP_CMP_EQ, AF_UNIX), SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_DGRAM)), "socket");
+	    SCMP_CMP(0, SCMP_CMP_EQ, AF_UNIX, 0), SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xf, SOCK_DGRAM)), "socket");
 	/* For any other its caller gets an error: libraries try what they do not need. */
 	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 1,
-	    SCMP_A0(SCMP_CMP_NE, AF_UNIX)), "socket");
+	    SCMP_CMP(0, SCMP_CMP_NE, AF_UNIX, 0)), "socket");
 	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 2,
-	    SCMP_A0(SCMP_CMP_EQ, AF_UNIX), SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_STREAM)), "socket");
+	    SCMP_CMP(0, SCMP_CMP_EQ, AF_UNIX, 0), SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xf, SOCK_STREAM)), "socket");
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(connect), 0), "connect");
 }
 
