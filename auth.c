@@ -379,8 +379,25 @@ find_k5login(krb5_context context, const char *user, const char *home)
 	return -1;
 }
 
+/* Whether a principal's realm is one of these, with commas between them. */
+static bool
+is_of_realm(krb5_const_principal who, const char *realms)
+{
+	size_t n = who->realm.length;
+
+	for (const char *p = realms; *p != '\0'; p += strspn(p, ",")) {
+		size_t length = strcspn(p, ",");
+
+		if (length == n && memcmp(p, who->realm.data, n) == 0)
+			return true;
+		p += length;
+	}
+	return false;
+}
+
 const char *
-auth_permitted(struct auth *a, const char *principal, const char *user, const char *home)
+auth_permitted(struct auth *a, const char *principal, const char *realms,
+    const char *user, const char *home, const char **why)
 {
 	krb5_context context = a->context;
 	krb5_principal who;
@@ -390,8 +407,19 @@ auth_permitted(struct auth *a, const char *principal, const char *user, const ch
 
 	if ((problem = krb5_parse_name(context, principal, &who)) != 0) {
 		complain(context, problem, "reading the principal");
+		*why = "no principal";
 		return NULL;
 	}
+	/* Whoever the KDC does not know (RFC 8062) is nobody here, whatever a .k5login says. */
+	if (krb5_principal_compare_any_realm(context, who, krb5_anonymous_principal())) {
+		*why = "anonymous";
+		return NULL;
+	}
+	if (realms != NULL && !is_of_realm(who, realms)) {
+		*why = "the realm is not accepted";
+		return NULL;
+	}
+	*why = "not permitted to be this user";
 	/* libkrb5 takes one that it fails to see for an absent one, for which a wider rule holds. */
 	if ((there = find_k5login(context, user, home)) == -1 ||
 	    !krb5_kuserok(context, who, user))

@@ -63,11 +63,13 @@ const char *auth_configuration(const struct auth *a);
 void auth_refuse(struct auth *a, struct auth_answer *answer);
 
 /*
- * Session, as the user: whether principal may be the user (krb5_kuserok).
- * Returns NULL if not; else what allowed it: "k5login", "localname"
+ * Session, as the user: whether principal may be the user (krb5_kuserok), who
+ * must not be anonymous and be of one of the realms (with commas; NULL: any).
+ * Returns NULL if not, with *why; else what allowed it: "k5login", "localname"
  * (auth_to_local or the default rule) or "plugin". home is the user's home
  * directory.
  */
-const char *auth_permitted(struct auth *a, const char *principal, const char *user, const char *home);
+const char *auth_permitted(struct auth *a, const char *principal, const char *realms,
+    const char *user, const char *home, const char **why);
 
 #endif

@@ -26,7 +26,7 @@ options_refuse(bool by_hand, const char *why, const char *what)
 	if (by_hand)
 		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-p] [-a limits] [-c certificate]"
 		    " [-d state] [-K key] [-k keytab]\n             [-l locks] [-m mailboxes]"
-		    " [-n uid] [-s principal] [-T when] [-t login[:idle]]\n             [-U user]"
+		    " [-n uid] [-r realms] [-s principal] [-T when]\n             [-t login[:idle]] [-U user]"
 		    " [-u user] [-x networks]\n       kpopd --recover [-d state]"
 		    " [-l locks] [-m mailboxes] [-n uid]\n       kpopd --help | --version\n",
 		    why, what);
@@ -50,6 +50,7 @@ print_help(void)
 	       "                    %%h or ~ home (default: mbox:/var/mail/%%u)\n"
 	       "  -n uid            smallest that may log in (default: %d)\n"
 	       "  -p                POP3 with AUTH GSSAPI, not KPOP\n"
+	       "  -r realms         of clients that are let in, with commas (default: any that krb5.conf maps)\n"
 	       "  -s principal      the only service to be (default: all pop/ and pop3/ in the keytab)\n"
 	       "  -T when           TLS is no, offer, require or immediate (default: offer with -c)\n"
 	       "  -t login[:idle]   limits in seconds (default: 30:600)\n"
@@ -152,7 +153,7 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 	mailboxes_read(&o->mailboxes, "mbox:/var/mail/%u");
 
 	opterr = 0; /* it would print to the client */
-	while ((c = getopt_long(argc, argv, "a:c:d:K:k:l:m:n:ps:T:t:U:u:x:", longer, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "a:c:d:K:k:l:m:n:pr:s:T:t:U:u:x:", longer, NULL)) != -1) {
 		switch (c) {
 		case 'a':
 			read_limits(o, optarg, by_hand);
@@ -184,6 +185,9 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 			break;
 		case 'p':
 			o->pop3 = true;
+			break;
+		case 'r':
+			o->realms = optarg;
 			break;
 		case 's':
 			o->service = optarg;

@@ -20,6 +20,7 @@ struct options {
 	struct mailboxes mailboxes;
 	const char *state;   /* the state directory */
 	const char *user;    /* of the gate */
+	const char *realms;  /* of clients, with commas; NULL: any */
 	uid_t least_uid;
 	int login, idle; /* seconds */
 	struct crowd_limits limits; /* where fd 0 listens */

@@ -33,6 +33,7 @@
 #define TOKEN 65536 /* octets of a SASL token */
 #define TOKEN_LINE (4 * ((TOKEN + 2) / 3) + 3) /* in base64, with CRLF or a NUL */
 #define ATTEMPTS 3  /* of AUTH */
+#define NONSENSE 20 /* lines in a row that are no command; a client errs once, a program that is none goes on */
 #define WORDS 4  /* a command and its arguments: TOP has most; and one too many */
 #define ANY INT_MAX
 #define NUMBER 21 /* the digits of a uint64_t, and a NUL */
@@ -49,6 +50,7 @@ struct session {
 	char user[LINE]; /* USER's argument, or whom AUTH wishes to be */
 	bool has_user, inside_tls;
 	int attempts;
+	int nonsense;
 	/* TRANSACTION */
 	size_t retrieved, topped, removed;
 	uint64_t octets; /* sent of messages */
@@ -639,6 +641,18 @@ split(char *line, char **args)
 	}
 }
 
+/* Answers a line that is no command; too many of them in a row are the end. */
+static enum verdict
+not_understood(struct session *s, const char *text)
+{
+	no(s, text);
+	if (++s->nonsense < NONSENSE)
+		return GO_ON;
+	log_event(LOG_NOTICE, "nonsense", "lines=%d", s->nonsense);
+	s->end = "nonsense";
+	return LEAVE;
+}
+
 static enum verdict
 dispatch(struct session *s, const struct command *table, char *line, int length)
 {
@@ -646,18 +660,19 @@ dispatch(struct session *s, const struct command *table, char *line, int length)
 	int count;
 
 	if (memchr(line, '\0', (size_t)length) != NULL)
-		return no(s, "a command has no NUL in it");
+		return not_understood(s, "a command has no NUL in it");
 	count = split(line, args);
 	if (count == 0)
-		return no(s, "an empty line is no command");
+		return not_understood(s, "an empty line is no command");
 	for (; table->name != NULL; table++) {
 		if (strcasecmp(table->name, args[0]) != 0)
 			continue;
+		s->nonsense = 0;
 		if (count - 1 < table->least || count - 1 > table->most)
 			return no(s, "wrong number of arguments");
 		return table->run(s, count, args);
 	}
-	return no(s, "no such command here");
+	return not_understood(s, "no such command here");
 }
 
 /* Obeys commands until one of them changes the state or the connection ends. */
@@ -676,7 +691,7 @@ obey(struct session *s, const struct command *table)
 			return LEAVE;
 		if (length >= LINE && strncasecmp(line, "AUTH ", 5) != 0)
 			length = IO_LINE_LONG;
-		verdict = length == IO_LINE_LONG ? no(s, "line too long") :
+		verdict = length == IO_LINE_LONG ? not_understood(s, "line too long") :
 		    dispatch(s, table, line, length);
 	}
 	return verdict;

@@ -65,13 +65,13 @@ is_permitted(const struct visit *v)
 	const struct account *a = &v->user;
 	int64_t left = (v->deadline - io_now()) / 1000 + 1;
 	struct log_text principal, service, enctype, layer;
-	const char *how;
+	const char *how, *why;
 
 	alarm(left > 0 ? (unsigned)left : 1);
-	how = auth_permitted(v->auth, r->peer.principal, a->name, a->home);
+	how = auth_permitted(v->auth, r->peer.principal, v->o->realms, a->name, a->home, &why);
 	alarm(0);
 	if (how == NULL) {
-		log_refusal(r, "not permitted to be this user");
+		log_refusal(r, why);
 		return false;
 	}
 	log_event(LOG_INFO, "login", "user=%s principal=%s service=%s enctype=%s"

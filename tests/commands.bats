@@ -290,3 +290,25 @@ refuses_numbers() {
 	printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT' | kpopc mail.kpopd.test
 	spool_is alice one two three
 }
+
+@test "a client that sends nothing but nonsense is sent away, before the login and after; one that errs is not" {
+	mbox one | store alice
+	realm_login alice
+	pop_open
+	pop_hear '^\+OK'
+	for _ in $(seq 20); do pop_ask "GET / HTTP/1.1" '^-ERR'; done
+	pop_hear_end
+	pop_close
+	log_has 'nonsense .*lines=20'
+	log_mark
+	pop_login alice
+	pop_ask "DELE 1"
+	for _ in $(seq 19); do pop_ask nonsense '^-ERR'; done
+	pop_ask NOOP
+	for _ in $(seq 19); do pop_ask '' '^-ERR'; done
+	pop_ask "RETR 9" '^-ERR'
+	for _ in $(seq 20); do pop_ask nonsense '^-ERR'; done
+	pop_hear_end
+	log_has 'logout .*reason=nonsense'
+	spool_is alice one
+}

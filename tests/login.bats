@@ -119,6 +119,30 @@ refuses() {
 	refuses alice
 }
 
+@test "-r lets in the realms that it names, whatever .k5login says" {
+	realm_other_start
+	printf '%s\n' alice@KPOPD.TEST eve@OTHER.TEST >/home/alice/.k5login
+	chown alice /home/alice/.k5login
+	server_stop
+	server_start -r OTHER.TEST,THIRD.TEST
+	realm_login alice
+	refuses alice
+	log_has 'refused .*reason="the realm is not accepted" user=alice'
+	realm_login eve@OTHER.TEST
+	run pop alice QUIT
+	[[ $output == *"+OK bye"* ]]
+	server_stop
+	# A part of a realm's name is another one.
+	server_start -r OTHER,TEST,KPOPD.TES,KPOPD.TEST.
+	refuses alice
+	realm_login alice
+	refuses alice
+	server_stop
+	server_start
+	run pop alice QUIT
+	[[ $output == *"+OK bye"* ]]
+}
+
 @test "a FIFO as .k5login hangs until the login deadline and no longer" {
 	server_stop
 	server_start -t 2

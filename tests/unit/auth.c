@@ -1,0 +1,60 @@
+/*
+ * Unit tests of whom auth.c permits: somebody who is named in .k5login and by
+ * the rules is let in, unless anonymous or of a realm that is not accepted.
+ * Runs as anybody who has a name.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "auth.h"
+#include "tests/unit/check.h"
+
+static char home[] = "/tmp/kpopd-auth.XXXXXX";
+
+static void
+put(const char *name, const char *text)
+{
+	int dir = open(home, O_RDONLY | O_DIRECTORY);
+	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	CHECK(fd != -1 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	CHECK(close(fd) == 0 && close(dir) == 0);
+}
+
+int
+main(void)
+{
+	const struct passwd *me = getpwuid(geteuid());
+	char path[64], configuration[200];
+	const char *why;
+	struct auth *a;
+
+	CHECK(me != NULL && mkdtemp(home) != NULL);
+	snprintf(path, sizeof(path), "%s/krb5.conf", home);
+	snprintf(configuration, sizeof(configuration), "[libdefaults]\n"
+	    "default_realm = A.TEST\nk5login_directory = %s\n", home);
+	put("krb5.conf", configuration);
+	CHECK(setenv("KRB5_CONFIG", path, 1) == 0);
+	CHECK((a = auth_prepare()) != NULL);
+#define PERMITTED(who, realms) auth_permitted(a, who, realms, me->pw_name, home, &why)
+	put(me->pw_name, "one@A.TEST\ntwo@B.TEST\nWELLKNOWN/ANONYMOUS@A.TEST\n"
+	    "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS\nWELLKNOWN/OTHER@A.TEST\n");
+	CHECK(PERMITTED("one@A.TEST", NULL) != NULL && PERMITTED("two@B.TEST", NULL) != NULL);
+	CHECK(PERMITTED("WELLKNOWN/OTHER@A.TEST", NULL) != NULL);
+	CHECK(PERMITTED("three@A.TEST", NULL) == NULL && strcmp(why, "not permitted to be this user") == 0);
+	CHECK(PERMITTED("WELLKNOWN/ANONYMOUS@A.TEST", NULL) == NULL && strcmp(why, "anonymous") == 0);
+	CHECK(PERMITTED("WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS", NULL) == NULL && strcmp(why, "anonymous") == 0);
+	CHECK(PERMITTED("one@A.TEST", "A.TEST") != NULL && PERMITTED("one@A.TEST", "B.TEST,A.TEST") != NULL);
+	CHECK(PERMITTED("two@B.TEST", "A.TEST") == NULL && strcmp(why, "the realm is not accepted") == 0);
+	CHECK(PERMITTED("one@A.TEST", "") == NULL && PERMITTED("one@A.TEST", "A.TES,.TEST,A,A.TEST2") == NULL);
+	CHECK(unlink(path) == 0);
+	snprintf(path, sizeof(path), "%s/%s", home, me->pw_name);
+	CHECK(unlink(path) == 0);
+	return rmdir(home);
+}
