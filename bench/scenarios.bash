@@ -223,7 +223,10 @@ floor() {
 # limit_of WHICH: what a deletion is compared with, just before it.
 limit_of() {
 	case $1 in
-	10 | first) sample "s5.$1" floor "$(floor copy /var/mail/floor_big)" ;;
+	10 | first)
+		sample "s5.$1" floor "$(floor copy /var/mail/floor_big)"
+		rm /var/mail/floor_big.copy
+		;;
 	1)
 		restore floor_big big
 		settle
