@@ -1,0 +1,146 @@
+/*
+ * A maildrop on files in memory, and what holds for each of its messages.
+ *
+ * A new maildrop is opened each time, as a session does; what it leaves is
+ * cleared by tidy.c.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fuzz/box.h"
+#include "lock.h"
+#include "wire.h"
+
+int box_ahead;
+
+int __real_clock_gettime(clockid_t, struct timespec *);
+int __wrap_clock_gettime(clockid_t, struct timespec *);
+int
+__wrap_clock_gettime(clockid_t which, struct timespec *t)
+{
+	int result = __real_clock_gettime(which, t);
+
+	t->tv_sec += box_ahead;
+	return result;
+}
+
+enum drop_error
+box_open(struct maildrop *drop, const char *where)
+{
+	static struct lock_plan locks;
+	static int state = -1;
+	struct mailboxes boxes;
+	int top = fuzz_directory();
+
+	if (state == -1) {
+		int fd;
+
+		/* No dotlock: it costs more than all the rest. */
+		HOLDS(lock_plan_read(&locks, "fcntl,flock") == 0 && mkdirat(top, "state", 0700) == 0);
+		HOLDS((fd = openat(top, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) != -1);
+		/* This one stays: tidy.c knows nothing of it. */
+		HOLDS((state = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
+	}
+	HOLDS(mailboxes_read(&boxes, where) == 0);
+	return maildrop_open(drop, &boxes, mailboxes_path(&boxes, "user", fuzz_directory_name()), state, &locks);
+}
+
+/* The dots that a client takes away again. */
+static size_t
+stuffed(const char *text, size_t n)
+{
+	size_t dots = 0;
+
+	for (size_t i = 0; i < n; i++)
+		dots += text[i] == '.' && (i == 0 || text[i - 1] == '\n');
+	return dots;
+}
+
+/* Its stored octets, in pieces, and what wire.c makes of them. */
+static void
+read_message(struct shown *s)
+{
+	struct span left = s->span;
+	char *wired;
+	size_t put = 0;
+	ssize_t got;
+	struct wire w;
+
+	HOLDS(left.bytes < 1 << 24);
+	s->text = malloc(left.bytes + 1);
+	wired = malloc(2 * left.bytes + 3);
+	HOLDS(s->text != NULL && wired != NULL);
+	wire_init(&w, WIRE_ALL);
+	while ((got = maildrop_read(&left, s->text + s->size, 509)) > 0) {
+		put += wire_put(&w, s->text + s->size, (size_t)got, wired + put);
+		s->size += (size_t)got;
+	}
+	put += wire_end(&w, wired + put);
+	HOLDS(got == 0 && s->size == s->span.bytes);
+	HOLDS(put - stuffed(wired, put) == s->octets);
+	HOLDS(w.octets == s->octets && s->span.octets == s->octets);
+}
+
+static void
+show(struct maildrop *drop, size_t n, struct shown *s)
+{
+	struct stat st;
+
+	*s = (struct shown){ .octets = maildrop_octets(drop, n) };
+	HOLDS(maildrop_fetch(drop, n, &s->span) == DROP_OK && fstat(s->span.fd, &st) == 0);
+	s->inode = st.st_ino;
+	maildrop_uidl(drop, n, s->id);
+	HOLDS(memchr(s->id, '\0', sizeof(s->id)) != NULL && s->id[0] != '\0');
+	for (const char *p = s->id; *p != '\0'; p++)
+		HOLDS(*p >= 0x21 && *p <= 0x7e);
+	read_message(s);
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+struct shown *
+box_show(struct maildrop *drop)
+{
+	struct shown *all = calloc(drop->count + 1, sizeof(*all));
+	const char **ids = calloc(drop->count + 1, sizeof(*ids));
+	uint64_t octets = 0;
+
+	HOLDS(all != NULL && ids != NULL);
+	for (size_t i = 0; i < drop->count; i++) {
+		show(drop, i + 1, &all[i]);
+		ids[i] = all[i].id;
+		octets += all[i].octets;
+	}
+	HOLDS(octets == drop->octets);
+	qsort(ids, drop->count, sizeof(*ids), compare_ids);
+	for (size_t i = 1; i < drop->count; i++)
+		HOLDS(strcmp(ids[i - 1], ids[i]) != 0);
+	return all;
+}
+
+void
+box_mark(struct maildrop *drop, uint32_t random, unsigned char *marks)
+{
+	/* None, all, one of two, or one of eight. */
+	static const unsigned out_of[] = { 0, 1, 2, 8 };
+	unsigned sparse = out_of[random & 3];
+
+	memset(marks, 0, drop->count / 8 + 1);
+	for (size_t i = 0; i < drop->count && sparse > 0; i++)
+		if (fuzz_random(&random) % sparse == 0) {
+			marks[i / 8] |= (unsigned char)(1 << i % 8);
+			maildrop_mark(drop, i + 1);
+		}
+}

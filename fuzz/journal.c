@@ -1,0 +1,545 @@
+/*
+ * Fuzz target: journal.c's reader and recovery, and removals broken off anywhere.
+ *
+ * Input: one octet for one of two stories. Forged: journals that say anything,
+ * with some of their sums and hashes made right, beside any mailbox; then the
+ * mailbox loses octets only where a journal that is sound and made for it says
+ * so: what recovery leaves is what an independent reading of the files
+ * predicts, and a journal that is not obeyed is still there as rescue.*.
+ * Broken off: a genuine removal that ends or fails at some call, maybe in
+ * the middle of what it writes, then recoveries that do as well, with mail arriving in
+ * between; then in the end either all is removed or nothing, and every kept
+ * and every new octet is there once.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <sha2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fuzz/fuzz.h"
+#include "fuzz/tidy.h"
+#include "journal.h"
+
+#define HEAD 4096
+#define WINDOW 65536
+#define MOST 5000 /* octets of a forged journal's D, and of the mailbox beside it */
+
+static int state = -1, spool = -1;
+
+/* What happens at the call whose turn it is; calls count from 1. */
+static bool armed;
+static unsigned calls, stop_at, fail_at;
+static int fail_with;
+static jmp_buf stopped;
+
+/* Whether the call fails. */
+static bool
+turn(void)
+{
+	if (!armed)
+		return false;
+	calls++;
+	if (calls != fail_at)
+		return false;
+	errno = fail_with;
+	return true;
+}
+
+/* Ends what is running, if it is this call's turn. */
+static void
+stop_here(void)
+{
+	if (armed && calls == stop_at)
+		longjmp(stopped, 1);
+}
+
+#define WRAP(type, name, parameters, arguments)            \
+	type __real_##name parameters;                     \
+	type __wrap_##name parameters;                     \
+	type __wrap_##name parameters                      \
+	{                                                  \
+		if (turn())                                \
+			return -1;                         \
+		stop_here();                               \
+		return __real_##name arguments;            \
+	}
+WRAP(int, fsync, (int fd), (fd))
+WRAP(int, ftruncate, (int fd, off_t n), (fd, n))
+WRAP(int, renameat, (int a, const char *b, int c, const char *d), (a, b, c, d))
+WRAP(int, unlinkat, (int a, const char *b, int c), (a, b, c))
+
+/* Stopped in their middle, these have written a part. */
+ssize_t __real_pwrite(int, const void *, size_t, off_t);
+ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
+ssize_t
+__wrap_pwrite(int fd, const void *p, size_t n, off_t at)
+{
+	if (turn())
+		return -1;
+	if (armed && calls == stop_at)
+		__real_pwrite(fd, p, n / 2, at);
+	stop_here();
+	return __real_pwrite(fd, p, n, at);
+}
+
+ssize_t __real_copy_file_range(int, off_t *, int, off_t *, size_t, unsigned);
+ssize_t __wrap_copy_file_range(int, off_t *, int, off_t *, size_t, unsigned);
+ssize_t
+__wrap_copy_file_range(int a, off_t *b, int c, off_t *d, size_t n, unsigned f)
+{
+	if (turn())
+		return -1;
+	if (n > 64)
+		n -= n / 3;
+	if (armed && calls == stop_at)
+		__real_copy_file_range(a, b, c, d, n / 2, f);
+	stop_here();
+	return __real_copy_file_range(a, b, c, d, n, f);
+}
+
+/* An empty state directory and an empty mailbox. */
+static void
+begin(void)
+{
+	int fd;
+
+	armed = false;
+	if (state == -1) {
+		HOLDS(mkdirat(fuzz_directory(), "state", 0700) == 0);
+		fd = openat(fuzz_directory(), "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		HOLDS((state = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
+		fd = openat(fuzz_directory(), "spool", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		HOLDS((spool = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
+	}
+	HOLDS(ftruncate(spool, 0) == 0);
+}
+
+/* A file's octets. */
+struct text {
+	uint8_t *p;
+	size_t n;
+	bool there;
+};
+
+static struct text
+text_new(size_t room)
+{
+	struct text t = { .p = malloc(room + 1), .there = true };
+
+	HOLDS(t.p != NULL);
+	return t;
+}
+
+static void
+append(struct text *t, const void *p, size_t n)
+{
+	if (n > 0)
+		memcpy(t->p + t->n, p, n);
+	t->n += n;
+}
+
+static struct text
+text_read(int at, const char *name)
+{
+	int fd = openat(at, name, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	struct text t;
+
+	HOLDS(fd != -1 && fstat(fd, &st) == 0);
+	t = text_new((size_t)st.st_size);
+	t.n = (size_t)st.st_size;
+	HOLDS(pread(fd, t.p, t.n, 0) == st.st_size);
+	return t;
+}
+
+static void
+text_write(int at, const char *name, const struct text *t)
+{
+	int fd = openat(at, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	HOLDS(fd != -1 && pwrite(fd, t->p, t->n, 0) == (ssize_t)t->n);
+}
+
+static bool
+same(const struct text *a, const struct text *b)
+{
+	return a->n == b->n && memcmp(a->p, b->p, a->n) == 0;
+}
+
+/* The head of a journal as it stands in the file, written down again. */
+struct head {
+	char magic[8];
+	uint64_t inode;
+	int64_t from, kept, size;
+	uint8_t marker[16];
+	uint64_t marker_size;
+	uint8_t before[32], behind[32], tail[32], sum[32];
+};
+
+static void
+hash(const void *p, size_t n, uint8_t digest[32])
+{
+	SHA2_CTX c;
+
+	SHA256Init(&c);
+	SHA256Update(&c, p, n);
+	SHA256Final(digest, &c);
+}
+
+/* Of the last octets, 64 Ki at most, of [from, to). */
+static void
+hash_end(const uint8_t *p, size_t from, size_t to, uint8_t digest[32])
+{
+	if (to - from > WINDOW)
+		from = to - WINDOW;
+	hash(p + from, to - from, digest);
+}
+
+/* Whether it is a journal at all. */
+static bool
+is_sound(const struct text *journal, struct head *h)
+{
+	uint8_t sum[32];
+
+	if (!journal->there || journal->n < HEAD)
+		return false;
+	memcpy(h, journal->p, sizeof(*h));
+	hash(h, offsetof(struct head, sum), sum);
+	return memcmp(h->magic, "kpopd j1", 8) == 0 && memcmp(sum, h->sum, 32) == 0 && h->from >= 0 &&
+	    h->kept == (int64_t)(journal->n - HEAD) && h->marker_size >= 1 && h->marker_size <= 16 &&
+	    (__int128)h->from + h->kept + (int64_t)h->marker_size <= h->size;
+}
+
+static ino_t
+inode(void)
+{
+	struct stat st;
+
+	HOLDS(fstat(spool, &st) == 0);
+	return st.st_ino;
+}
+
+/* Whether j was made for this mailbox. */
+static bool
+is_for(const struct head *h, const struct text *box)
+{
+	uint8_t before[32], behind[32];
+
+	if (h->inode != (uint64_t)inode() || h->size > (int64_t)box->n)
+		return false;
+	hash_end(box->p, 0, (size_t)h->from, before);
+	hash_end(box->p, (size_t)(h->from + h->kept) + h->marker_size, (size_t)h->size, behind);
+	return memcmp(before, h->before, 32) == 0 && memcmp(behind, h->behind, 32) == 0;
+}
+
+/* Whether all but j.cut's cut has happened to this mailbox. */
+static bool
+is_uncut(const struct head *h, const struct text *box)
+{
+	uint8_t before[32], tail[32];
+	size_t cut = (size_t)(h->from + h->kept);
+
+	if (h->size > (int64_t)box->n)
+		return false;
+	hash_end(box->p, 0, (size_t)h->from, before);
+	hash_end(box->p, (size_t)h->from, cut, tail);
+	for (size_t i = 0; i < h->marker_size; i++)
+		if (box->p[cut + i] != h->marker[i] && box->p[cut + i] != 0)
+			return false;
+	return memcmp(before, h->before, 32) == 0 && memcmp(tail, h->tail, 32) == 0;
+}
+
+/* [0, to) of the mailbox and what stands from from on. */
+static struct text
+without(const struct text *box, size_t to, size_t from)
+{
+	struct text t = text_new(box->n);
+
+	append(&t, box->p, to);
+	append(&t, box->p + from, box->n - from);
+	return t;
+}
+
+/* What recovery makes of a mailbox beside j. *obeyed: it was, so that nothing is left of j.cut. */
+static struct text
+after_j(const struct text *box, const struct text *j, bool *obeyed)
+{
+	uint8_t tail[32];
+	struct text t;
+	struct head h;
+
+	*obeyed = is_sound(j, &h) && is_for(&h, box);
+	if (!*obeyed)
+		return *box;
+	t = text_new(box->n);
+	append(&t, box->p, (size_t)h.from);
+	append(&t, j->p + HEAD, (size_t)h.kept);
+	hash_end(j->p + HEAD, 0, (size_t)h.kept, tail);
+	/* Its own tail is not D's: then nothing is cut. Where mail has arrived, j is made anew. */
+	if ((size_t)h.size == box->n && memcmp(tail, h.tail, 32) != 0) {
+		append(&t, h.marker, h.marker_size);
+		append(&t, box->p + t.n, box->n - t.n);
+	} else
+		append(&t, box->p + h.size, box->n - (size_t)h.size);
+	return t;
+}
+
+static struct text
+after_cut(const struct text *box, const struct text *cut)
+{
+	struct head h;
+
+	if (!is_sound(cut, &h) || !is_uncut(&h, box))
+		return *box;
+	return without(box, (size_t)(h.from + h.kept), (size_t)h.size);
+}
+
+enum { PADDED = 1, WIDE = 2, HASHED = 4, TAILED = 8, SUMMED = 16, OURS = 32, RAW = 64, IN_PLACE = 128 };
+
+/* The sums and hashes that are to be right. */
+static void
+make_right(struct head *h, unsigned how, const struct text *box, const uint8_t *kept, size_t n)
+{
+	bool inside = h->from >= 0 && h->kept >= 0 && h->kept <= MOST && h->size <= (int64_t)box->n &&
+	    h->marker_size <= 16 && h->from <= h->size - h->kept - (int64_t)h->marker_size;
+
+	memcpy(h->magic, "kpopd j1", 8);
+	if ((how & OURS) != 0)
+		h->inode = inode();
+	if ((how & HASHED) != 0 && inside) {
+		hash_end(box->p, 0, (size_t)h->from, h->before);
+		hash_end(box->p, (size_t)(h->from + h->kept) + h->marker_size, (size_t)h->size, h->behind);
+	}
+	if ((how & TAILED) != 0)
+		hash_end(kept, 0, n, h->tail);
+	if ((how & SUMMED) != 0)
+		hash(h, offsetof(struct head, sum), h->sum);
+}
+
+/* A journal as the input has it. */
+static struct text
+forge(struct input *in, struct text *box)
+{
+	unsigned how = input_octet(in);
+	struct text t;
+	struct head h = { .marker = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 } };
+	const uint8_t *p;
+	size_t n;
+
+	if ((how & RAW) != 0) {
+		n = input_below(in, MOST);
+		p = input_take(in, &n);
+		t = text_new(n);
+		append(&t, p, n);
+		return t;
+	}
+	h.from = (int64_t)input_below(in, MOST);
+	h.size = h.from + (int64_t)input_below(in, MOST);
+	h.marker_size = input_octet(in) % 18;
+	n = input_below(in, MOST);
+	p = input_take(in, &n);
+	h.kept = (int64_t)n;
+	if ((how & WIDE) != 0) {
+		size_t numbers = offsetof(struct head, marker) - offsetof(struct head, from);
+		const uint8_t *wide = input_take(in, &numbers);
+
+		memcpy(&h.from, wide, numbers);
+	}
+	/* As if it had been written already, so that a j.cut finds what it looks for. */
+	if ((how & IN_PLACE) != 0 && h.from >= 0 && (size_t)h.from + n + 16 <= box->n) {
+		memcpy(box->p + h.from, p, n);
+		memcpy(box->p + h.from + n, h.marker, 16);
+	}
+	make_right(&h, how, box, p, n);
+	t = text_new(HEAD + n);
+	append(&t, &h, sizeof(h));
+	if ((how & PADDED) != 0)
+		memset(t.p + t.n, 0, HEAD - t.n), t.n = HEAD;
+	append(&t, p, n);
+	return t;
+}
+
+/* Whether a journal that was not obeyed has been kept. */
+static bool
+is_rescued(const struct text *journal)
+{
+	DIR *dir = fdopendir(openat(state, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	const struct dirent *d;
+	bool found = false;
+
+	HOLDS(dir != NULL);
+	while ((d = readdir(dir)) != NULL)
+		if (strncmp(d->d_name, "rescue.", 7) == 0) {
+			struct text t = text_read(state, d->d_name);
+
+			found |= same(&t, journal);
+		}
+	closedir(dir);
+	return found;
+}
+
+static void
+empty_state(void)
+{
+	DIR *dir = fdopendir(openat(state, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	const struct dirent *d;
+
+	HOLDS(dir != NULL);
+	while ((d = readdir(dir)) != NULL)
+		if (d->d_name[0] != '.')
+			unlinkat(state, d->d_name, 0);
+	closedir(dir);
+}
+
+static void
+forged(struct input in)
+{
+	unsigned which = input_octet(&in);
+	size_t n = input_below(&in, MOST);
+	const uint8_t *p = input_take(&in, &n);
+	struct text box = text_new(n), j = { .there = false }, cut = j, there, want;
+	struct head h;
+	bool obeyed;
+
+	append(&box, p, n);
+	if ((which & 1) != 0)
+		j = forge(&in, &box);
+	if ((which & 2) != 0)
+		cut = forge(&in, &box);
+	HOLDS(pwrite(spool, box.p, box.n, 0) == (ssize_t)box.n);
+	if (j.there)
+		text_write(state, "j", &j);
+	if (cut.there)
+		text_write(state, "j.cut", &cut);
+	if ((which & 4) != 0)
+		text_write(state, "j.tmp", &box);
+	want = after_j(&box, &j, &obeyed);
+	if (!obeyed)
+		want = after_cut(&want, &cut);
+	HOLDS(journal_recover(state, spool) == 0 && !journal_pending(state));
+	there = text_read(fuzz_directory(), "spool");
+	HOLDS(same(&there, &want));
+	/* Two in one second have one name. */
+	HOLDS(!j.there || obeyed || is_rescued(&j) || (cut.there && is_rescued(&cut)));
+	HOLDS(!cut.there || obeyed || is_sound(&cut, &h) || is_rescued(&cut));
+}
+
+/* The mail of the other story. */
+#define MESSAGES 8
+static struct text whole, kept;
+
+static void
+make_message(struct text *t, unsigned i, size_t n)
+{
+	t->n += (size_t)sprintf((char *)t->p + t->n, "From %u\n", i);
+	for (; n > 0; n--)
+		t->p[t->n++] = (uint8_t)('a' + (i + n) % 26);
+	append(t, "\n\n", 2);
+}
+
+/* A mailbox of up to eight messages; what is to be removed of it. Returns how many ranges. */
+static size_t
+make_mailbox(struct input *in, struct journal_range *ranges)
+{
+	unsigned removed = input_octet(in), count = 1 + input_octet(in) % MESSAGES;
+	size_t times = input_octet(in) == 255 ? 400 : 1, n = 0;
+
+	whole = text_new(MESSAGES * (times * 255 + 40) + 4 * 100);
+	kept = text_new(MESSAGES * (times * 255 + 40) + 4 * 100);
+	for (unsigned i = 0; i < count; i++) {
+		size_t from = whole.n;
+
+		make_message(&whole, i, times * (input_octet(in)));
+		if ((removed >> i & 1) == 0)
+			append(&kept, whole.p + from, whole.n - from);
+		else
+			ranges[n++] = (struct journal_range){ (off_t)from, (off_t)whole.n };
+	}
+	HOLDS(pwrite(spool, whole.p, whole.n, 0) == (ssize_t)whole.n);
+	return n;
+}
+
+/* Mail that a program delivers now. */
+static void
+arrive(unsigned i)
+{
+	struct text t = text_new(100);
+	struct stat st;
+
+	make_message(&t, MESSAGES + i, i * 3);
+	append(&whole, t.p, t.n);
+	append(&kept, t.p, t.n);
+	HOLDS(fstat(spool, &st) == 0 && pwrite(spool, t.p, t.n, st.st_size) == (ssize_t)t.n);
+}
+
+enum story { UNKNOWN, DONE, NOTHING };
+
+/* A removal or a recovery that is stopped or fails somewhere. Returns what is certain of the end then. */
+static enum story
+act(struct input *in, const struct journal_range *ranges, size_t n)
+{
+	static const int errors[] = { EIO, ENOSPC, EINTR, EROFS };
+	volatile enum story result = UNKNOWN;
+
+	calls = 0;
+	stop_at = input_octet(in);
+	fail_at = input_octet(in);
+	fail_with = errors[input_octet(in) % 4];
+	armed = true;
+	if (setjmp(stopped) == 0) {
+		if (ranges == NULL)
+			journal_recover(state, spool);
+		else {
+			enum journal_result said = journal_remove(state, spool, ranges, n);
+
+			result = said == JOURNAL_NOTHING ? NOTHING : DONE;
+		}
+	}
+	armed = false;
+	return result;
+}
+
+static void
+broken_off(struct input in)
+{
+	struct journal_range ranges[MESSAGES];
+	size_t n = make_mailbox(&in, ranges);
+	unsigned rounds = input_octet(&in) % 4;
+	enum story end = act(&in, ranges, n);
+	struct text there;
+
+	for (unsigned i = 0; i < rounds; i++) {
+		if ((input_octet(&in) & 1) != 0)
+			arrive(i);
+		act(&in, NULL, 0);
+	}
+	arrive(rounds);
+	HOLDS(journal_recover(state, spool) == 0 && !journal_pending(state));
+	there = text_read(fuzz_directory(), "spool");
+	HOLDS((end != NOTHING && same(&there, &kept)) || (end != DONE && same(&there, &whole)));
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, size };
+
+	tidy_begin();
+	begin();
+	if ((input_octet(&in) & 1) == 0)
+		forged(in);
+	else
+		broken_off(in);
+	empty_state();
+	tidy_end();
+	return 0;
+}

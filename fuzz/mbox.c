@@ -1,0 +1,204 @@
+/*
+ * Fuzz target: mbox.c over any file.
+ *
+ * Input: one octet for what is removed, one how, then the mailbox. What holds:
+ * an independent reading of the file finds the same messages; they partition
+ * it; LIST is RETR; ids are unique and as they should be; a second session
+ * sees the same; a removal leaves exactly the octets of the others.
+ */
+#include "config.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "fuzz/box.h"
+#include "fuzz/tidy.h"
+
+#define MOST 1024 /* messages that are looked at */
+#define FEW 16    /* where the square of their number costs nothing */
+#define TWINS 100 /* more with equal headers are not told apart */
+
+static int spool;
+
+static void
+write_spool(const uint8_t *data, size_t n)
+{
+	if (spool == 0) {
+		int fd = openat(fuzz_directory(), "spool", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+		HOLDS((spool = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
+	}
+	HOLDS(ftruncate(spool, 0) == 0 && pwrite(spool, data, n, 0) == (ssize_t)n);
+}
+
+static void
+check_spool(const uint8_t *want, size_t n)
+{
+	uint8_t *there = malloc(n + 1);
+
+	HOLDS(there != NULL && pread(spool, there, n + 1, 0) == (ssize_t)n);
+	HOLDS(memcmp(there, want, n) == 0);
+}
+
+/* The octets of an empty line that ends at this place; 0: there is none. */
+static size_t
+empty_before(const uint8_t *p, size_t at)
+{
+	if (at == 0 || p[at - 1] != '\n')
+		return 0;
+	if (at == 1 || p[at - 2] == '\n')
+		return 1;
+	return p[at - 2] == '\r' && (at == 2 || p[at - 3] == '\n') ? 2 : 0;
+}
+
+/* Where messages begin: "From " at the beginning or behind an empty line; and the end. Returns how many, or -1: it is no mailbox. */
+static int
+boundaries(const uint8_t *p, size_t n, size_t *at)
+{
+	int count = 0;
+
+	for (size_t i = 0; i + 5 <= n && count < MOST; i++)
+		if (memcmp(p + i, "From ", 5) == 0 && (i == 0 || empty_before(p, i) > 0))
+			at[count++] = i;
+	at[count] = n;
+	/* Before the first there may be empty lines. */
+	for (size_t i = 0; i < at[0]; i++)
+		if (p[i] != '\n' && !(p[i] == '\r' && i + 1 < at[0] && p[i + 1] == '\n'))
+			return -1;
+	return count;
+}
+
+/* Whether the header in [p, end) has a field that begins so. */
+static bool
+has_field(const uint8_t *p, const uint8_t *end, const char *name)
+{
+	size_t n = strlen(name);
+
+	while (p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+		p++;
+		if (p < end && (*p == '\n' || (*p == '\r' && p + 1 < end && p[1] == '\n')))
+			return false;
+		if ((size_t)(end - p) >= n && strncasecmp((const char *)p, name, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The message that UW-IMAP keeps for itself. */
+static bool
+is_internal(const uint8_t *p, const uint8_t *end)
+{
+	return has_field(p, end, "X-IMAP") && !has_field(p, end, "Received:") &&
+	    has_field(p, end, "Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA");
+}
+
+/* The message shown is what stands between both boundaries, without the "From " line and an empty last one. */
+static void
+check_place(const uint8_t *p, size_t from, size_t to, const struct shown *s)
+{
+	const uint8_t *lf = memchr(p + from, '\n', to - from);
+	size_t begin = lf != NULL ? (size_t)(lf + 1 - p) : to, end = to - empty_before(p, to);
+
+	/* An empty message's empty line may be its header's end and its last in one. */
+	if (end < begin)
+		end = begin;
+	HOLDS((size_t)s->span.at == begin || s->size == 0);
+	HOLDS(s->size == end - begin && memcmp(s->text, p + begin, s->size) == 0);
+}
+
+/* Whether an id is one of too many equal ones, by its ordinal. */
+static bool
+too_many_twins(struct maildrop *drop)
+{
+	char id[UIDL_SIZE];
+
+	for (size_t i = 1; i <= drop->count; i++) {
+		maildrop_uidl(drop, i, id);
+		if (id[UIDL_HASH_TEXT] == '.' && atoi(id + UIDL_HASH_TEXT + 1) > TWINS)
+			return true;
+	}
+	return false;
+}
+
+/* Another session sees the same. */
+static void
+check_second(const struct shown *first, size_t count)
+{
+	struct maildrop drop;
+	char id[UIDL_SIZE];
+
+	HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_OK && drop.count == count);
+	for (size_t i = 0; i < count; i++) {
+		maildrop_uidl(&drop, i + 1, id);
+		HOLDS(strcmp(id, first[i].id) == 0 && maildrop_octets(&drop, i + 1) == first[i].octets);
+	}
+}
+
+/* Removes some; what stays is what was there without them. at: the first shown message's boundary and the next ones. */
+static void
+remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32_t random, const struct shown *shown)
+{
+	static unsigned char marks[MOST / 8 + 1];
+	uint8_t *want = malloc(at[drop->count] + 1);
+	size_t n = at[0], removed, kept = 0, count = drop->count;
+	struct maildrop after;
+
+	HOLDS(want != NULL);
+	memcpy(want, p, n);
+	box_mark(drop, random, marks);
+	for (size_t i = 0; i < count; i++) {
+		if ((marks[i / 8] >> i % 8 & 1) != 0)
+			continue;
+		memcpy(want + n, p + at[i], at[i + 1] - at[i]);
+		n += at[i + 1] - at[i];
+		kept++;
+	}
+	HOLDS(maildrop_commit(drop, &removed) == DROP_OK && removed == count - kept);
+	check_spool(want, n);
+	HOLDS(box_open(&after, "mbox:%h/spool") == DROP_OK);
+	/* What has become the first may look like the internal message now. */
+	HOLDS(after.count == kept || (after.count + 1 == kept && at[0] == 0 && is_internal(want, want + n)));
+	for (size_t i = 0, k = after.count - kept; i < count; i++)
+		if ((marks[i / 8] >> i % 8 & 1) == 0 && k++ < after.count)
+			HOLDS(maildrop_octets(&after, k) == shown[i].octets);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static size_t at[MOST + 1];
+	struct input in = { data, size };
+	uint32_t random = input_octet(&in);
+	unsigned how = input_octet(&in);
+	struct maildrop drop;
+	struct shown *shown;
+	size_t hidden;
+	int count = boundaries(in.at, in.left, at);
+
+	tidy_begin();
+	write_spool(in.at, in.left);
+	/* Settled or not: without a proof of each message or with one, which asks for all its twins. */
+	box_ahead = (how & 1) != 0 || (count > FEW && count <= TWINS) ? 10 : 0;
+	if (count == -1 || count == MOST) {
+		HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_DENIED || count == MOST);
+		check_spool(in.at, in.left);
+		tidy_end();
+		return 0;
+	}
+	HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_OK);
+	hidden = count > 0 && at[0] == 0 && is_internal(in.at, in.at + at[1]);
+	HOLDS(drop.count == (size_t)count - hidden);
+	if (!too_many_twins(&drop)) {
+		shown = box_show(&drop);
+		for (size_t i = 0; i < drop.count; i++)
+			check_place(in.at, at[hidden + i], at[hidden + i + 1], &shown[i]);
+		check_spool(in.at, in.left);
+		check_second(shown, drop.count);
+		remove_some(&drop, in.at, at + hidden, random, shown);
+	}
+	tidy_end();
+	return 0;
+}
