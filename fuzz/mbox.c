@@ -1,10 +1,11 @@
 /*
  * Fuzz target: mbox.c over any file.
  *
- * Input: one octet for what is removed, one how, then the mailbox. What holds:
- * an independent reading of the file finds the same messages; they partition
- * it; LIST is RETR; ids are unique and as they should be; a second session
- * sees the same; a removal leaves exactly the octets of the others.
+ * Input: one octet for what is removed, one for what another program does in
+ * the meantime, then the mailbox. What holds: an independent reading of the
+ * file finds the same messages; they partition it; LIST is RETR; ids are
+ * unique and as they should be; a second session sees the same; a removal
+ * leaves exactly the octets of the others, and never takes what was not marked.
  */
 #include "config.h"
 
@@ -18,6 +19,7 @@
 #include "fuzz/tidy.h"
 
 #define MOST 1024 /* messages that are looked at */
+#define ARRIVED "From new\nSubject: new\n\n\n"
 #define FEW 16    /* where the square of their number costs nothing */
 #define TWINS 100 /* more with equal headers are not told apart */
 
@@ -166,6 +168,53 @@ remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32_t 
 			HOLDS(maildrop_octets(&after, k) == shown[i].octets);
 }
 
+/* Whether the file's rest is what is left of messages i and later: all that are not marked, and some of the others. */
+static bool
+is_left(const uint8_t *there, size_t n, const uint8_t *p, const size_t *at, size_t i, size_t count,
+    const unsigned char *marks, size_t dropped)
+{
+	size_t size = i < count ? at[i + 1] - at[i] : 0;
+
+	if (i == count)
+		/* What came in the meantime. */
+		return n == sizeof(ARRIVED) - 1 ? memcmp(there, ARRIVED, n) == 0 : n == 0;
+	if (i == dropped)
+		return is_left(there, n, p, at, i + 1, count, marks, dropped);
+	if (n >= size && memcmp(there, p + at[i], size) == 0 &&
+	    is_left(there + size, n - size, p, at, i + 1, count, marks, dropped))
+		return true;
+	return (marks[i / 8] >> i % 8 & 1) != 0 && is_left(there, n, p, at, i + 1, count, marks, dropped);
+}
+
+/* Another program takes a message away and delivers another, and then some are removed: never one that was not marked. */
+static void
+remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32_t random, unsigned how)
+{
+	unsigned char marks[MOST / 8 + 1];
+	size_t count = drop->count, dropped = (how & 4) != 0 ? how / 16 % count : count, removed, n = at[count];
+	uint8_t *there = malloc(n + sizeof(ARRIVED));
+	ssize_t got;
+	struct maildrop after;
+
+	HOLDS(there != NULL);
+	memcpy(there, p, n);
+	if (dropped < count) {
+		memmove(there + at[dropped], there + at[dropped + 1], n - at[dropped + 1]);
+		n -= at[dropped + 1] - at[dropped];
+	}
+	if ((how & 2) != 0) {
+		memcpy(there + n, ARRIVED, sizeof(ARRIVED) - 1);
+		n += sizeof(ARRIVED) - 1;
+	}
+	write_spool(there, n);
+	box_mark(drop, random, marks);
+	maildrop_commit(drop, &removed);
+	got = pread(spool, there, n, 0);
+	HOLDS(got >= (ssize_t)at[0] && memcmp(there, p, at[0]) == 0);
+	HOLDS(is_left(there + at[0], (size_t)got - at[0], p, at, 0, count, marks, dropped));
+	HOLDS(box_open(&after, "mbox:%h/spool") == DROP_OK);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -181,7 +230,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	tidy_begin();
 	write_spool(in.at, in.left);
 	/* Settled or not: without a proof of each message or with one, which asks for all its twins. */
-	box_ahead = (how & 1) != 0 || (count > FEW && count <= TWINS) ? 10 : 0;
+	box_ahead = (how & 7) == 1 || (count > FEW && count <= TWINS) ? 10 : 0;
 	if (count == -1 || count == MOST) {
 		HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_DENIED || count == MOST);
 		check_spool(in.at, in.left);
@@ -191,7 +240,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_OK);
 	hidden = count > 0 && at[0] == 0 && is_internal(in.at, in.at + at[1]);
 	HOLDS(drop.count == (size_t)count - hidden);
-	if (!too_many_twins(&drop)) {
+	if ((how & 6) != 0 && drop.count > 0 && drop.count <= FEW)
+		remove_changed(&drop, in.at, at + hidden, random, how);
+	else if (!too_many_twins(&drop)) {
 		shown = box_show(&drop);
 		for (size_t i = 0; i < drop.count; i++)
 			check_place(in.at, at[hidden + i], at[hidden + i + 1], &shown[i]);

@@ -1,0 +1,296 @@
+/*
+ * Fuzz target: maildir.c over any names and kinds of files.
+ *
+ * Input: one octet for what is removed, then files: one octet for the kind, the
+ * name, a NUL. A file's text is made of its name. What holds: what is shown is
+ * what an independent reading of the rules says, each file once; LIST is RETR;
+ * ids are unique and as they should be; a second session sees the same, also
+ * when another program has changed all flags meanwhile; a removal takes what
+ * was marked and nothing else.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fuzz/box.h"
+#include "fuzz/tidy.h"
+
+#define MOST 24 /* files */
+#define WHERE "maildir:%h/Maildir"
+
+/* Of the kind's octet. */
+enum { CUR = 1, DOTTED = 2 };
+enum kind { FILES, LINKED, FIFO, SYMLINK, SUBDIRECTORY, ALIKE };
+
+struct file {
+	char name[NAME_MAX + 1];
+	int directory;
+	ino_t inode;
+	bool message; /* is to be shown */
+	bool there;   /* could be made */
+};
+
+static int dirs[2] = { -1, -1 };
+static struct file files[MOST];
+static size_t count;
+
+static void
+open_directories(void)
+{
+	static const char *const parts[] = { "Maildir/new", "Maildir/cur" };
+	int top = fuzz_directory();
+
+	if (dirs[0] != -1)
+		return;
+	HOLDS(mkdirat(top, "Maildir", 0700) == 0);
+	for (int i = 0; i < 2; i++) {
+		HOLDS(mkdirat(top, parts[i], 0700) == 0);
+		dirs[i] = fcntl(openat(top, parts[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC), F_DUPFD_CLOEXEC, 0);
+	}
+}
+
+static size_t
+unique_size(const char *name)
+{
+	return strcspn(name, ":");
+}
+
+static bool
+same_unique(const struct file *a, const struct file *b)
+{
+	return unique_size(a->name) == unique_size(b->name) && memcmp(a->name, b->name, unique_size(a->name)) == 0;
+}
+
+/* The rules: not hidden, regular, no control characters; one file under two names with one unique name is one message. */
+static bool
+is_message(const struct file *f, enum kind kind)
+{
+	if (f->name[0] == '.' || (kind != FILES && kind != LINKED && kind != ALIKE))
+		return false;
+	for (const char *p = f->name; *p != '\0'; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			return false;
+	for (const struct file *other = files; other < f; other++)
+		if (other->message && other->inode == f->inode && same_unique(other, f))
+			return false;
+	return true;
+}
+
+static bool
+make_regular(const struct file *f)
+{
+	int fd = openat(dirs[f->directory], f->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd == -1)
+		return false;
+	HOLDS(write(fd, f->name, strlen(f->name)) != -1 && close(fd) == 0);
+	return true;
+}
+
+/* A file of this kind; those that link to another take the one before. */
+static bool
+make(const struct file *f, enum kind kind)
+{
+	const struct file *before = f > files ? f - 1 : NULL;
+
+	switch (kind) {
+	case LINKED:
+		return before != NULL && before->there &&
+		    linkat(dirs[before->directory], before->name, dirs[f->directory], f->name, 0) == 0;
+	case FIFO:
+		return mkfifoat(dirs[f->directory], f->name, 0600) == 0;
+	case SYMLINK:
+		return symlinkat("/etc/passwd", dirs[f->directory], f->name) == 0;
+	case SUBDIRECTORY:
+		return mkdirat(dirs[f->directory], f->name, 0700) == 0;
+	default:
+		return make_regular(f);
+	}
+}
+
+/* The next file of the input. */
+static void
+next_file(struct input *in)
+{
+	unsigned octet = input_octet(in);
+	enum kind kind = (octet >> 2 & 7) % 6;
+	const uint8_t *end = memchr(in->at, '\0', in->left);
+	size_t n = end != NULL ? (size_t)(end + 1 - in->at) : in->left;
+	struct file *f = &files[count];
+	const uint8_t *name = input_take(in, &n);
+	struct stat st;
+
+	*f = (struct file){ .directory = octet & CUR };
+	/* The unique name before, with other flags or none. */
+	if (kind == ALIKE && count > 0)
+		memcpy(f->name, f[-1].name, unique_size(f[-1].name));
+	for (size_t i = 0, k = strlen(f->name); i < n && k < NAME_MAX; i++)
+		if (name[i] != '/' && name[i] != '\0')
+			f->name[k++] = (char)name[i];
+	/* A name as long as our hashes can be the id that another message has. */
+	if (unique_size(f->name) == UIDL_HASH_TEXT)
+		return;
+	if (f->name[0] == '\0' || strcmp(f->name, ".") == 0 || strcmp(f->name, "..") == 0 || !make(f, kind))
+		return;
+	HOLDS(fstatat(dirs[f->directory], f->name, &st, AT_SYMLINK_NOFOLLOW) == 0);
+	f->inode = st.st_ino;
+	/* A link to what is no regular file is none either. */
+	f->message = S_ISREG(st.st_mode) && is_message(f, kind);
+	f->there = true;
+	count++;
+}
+
+static size_t
+messages(void)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < count; i++)
+		n += files[i].message;
+	return n;
+}
+
+/* A file that a shown message is, and that was not seen yet. */
+static bool
+see(const struct shown *s, bool *seen)
+{
+	for (size_t i = 0; i < count; i++)
+		if (files[i].message && !seen[i] && files[i].inode == s->inode) {
+			seen[i] = true;
+			return true;
+		}
+	return false;
+}
+
+/* Whether the file's unique name can be an id as it is. */
+static bool
+is_id(const struct file *f)
+{
+	size_t n = unique_size(f->name);
+
+	for (size_t i = 0; i < n; i++)
+		if (f->name[i] < 0x21 || f->name[i] > 0x7e)
+			return false;
+	return n >= 1 && n <= 70;
+}
+
+/* Each message is shown once, and some message has its unique name as the id. */
+static void
+check_messages(const struct shown *shown, size_t n)
+{
+	bool seen[MOST] = { false };
+
+	HOLDS(n == messages());
+	for (size_t i = 0; i < n; i++)
+		HOLDS(see(&shown[i], seen));
+	for (const struct file *f = files; f < files + count; f++) {
+		size_t i = 0;
+
+		if (!f->message || !is_id(f))
+			continue;
+		while (i < n && (strlen(shown[i].id) != unique_size(f->name) ||
+				    memcmp(shown[i].id, f->name, strlen(shown[i].id)) != 0))
+			i++;
+		HOLDS(i < n);
+	}
+}
+
+/* Another program marks all as seen. Only names that are free, and as long as names may be. */
+static void
+change_flags(void)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct file *f = &files[i];
+		char name[2 * NAME_MAX];
+
+		snprintf(name, sizeof(name), "%.*s:2,%zuS", (int)unique_size(f->name), f->name, i);
+		if (!f->message || strlen(name) > NAME_MAX ||
+		    renameat2(dirs[f->directory], f->name, dirs[1], name, RENAME_NOREPLACE) == -1)
+			continue;
+		f->directory = 1;
+		strcpy(f->name, name);
+	}
+}
+
+/* Whether the file is still there. */
+static bool
+is_there(const struct file *f)
+{
+	struct stat st;
+
+	return fstatat(dirs[f->directory], f->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == f->inode;
+}
+
+/* Whether a file has been marked under some name. */
+static bool
+is_marked(const struct shown *shown, size_t n, const unsigned char *marks, const struct file *f)
+{
+	for (size_t i = 0; i < n; i++)
+		if (shown[i].inode == f->inode && (marks[i / 8] >> i % 8 & 1) != 0)
+			return true;
+	return false;
+}
+
+static void
+check_removal(struct maildrop *drop, const struct shown *shown, uint32_t random)
+{
+	unsigned char marks[MOST / 8 + 1];
+	size_t removed, gone = 0;
+
+	box_mark(drop, random, marks);
+	HOLDS(maildrop_commit(drop, &removed) == DROP_OK && removed == drop->marked);
+	for (size_t i = 0; i < count; i++) {
+		bool there = is_there(&files[i]);
+
+		HOLDS(there || is_marked(shown, drop->count, marks, &files[i]));
+		gone += !there;
+	}
+	HOLDS(gone == removed);
+}
+
+static void
+clear(void)
+{
+	for (size_t i = 0; i < count; i++)
+		if (unlinkat(dirs[files[i].directory], files[i].name, 0) == -1)
+			unlinkat(dirs[files[i].directory], files[i].name, AT_REMOVEDIR);
+	count = 0;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, size };
+	uint32_t random = input_octet(&in);
+	struct maildrop drop, again;
+	struct shown *shown, *later;
+
+	tidy_begin();
+	open_directories();
+	while (in.left > 0 && count < MOST)
+		next_file(&in);
+	/* Settled or not: another program's changes show in the times or have to be looked for. */
+	box_ahead = (random & 0x40) != 0 ? 10 : 0;
+	HOLDS(box_open(&drop, WHERE) == DROP_OK);
+	shown = box_show(&drop);
+	check_messages(shown, drop.count);
+	if ((random & 0x80) != 0) {
+		box_ahead = 0;
+		change_flags();
+	}
+	HOLDS(box_open(&again, WHERE) == DROP_OK && again.count == drop.count);
+	later = box_show(&again);
+	check_messages(later, again.count);
+	check_removal(&drop, shown, random);
+	clear();
+	tidy_end();
+	return 0;
+}
