@@ -26,7 +26,6 @@
  */
 #include "config.h"
 
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <errno.h>
@@ -113,8 +112,7 @@ index_free(struct index *x)
 {
 	if (x == NULL)
 		return;
-	if (x->blocks != NULL)
-		munmap(x->blocks, x->room * BLOCK);
+	free(x->blocks);
 	if (x->fd != -1)
 		close(x->fd);
 	free(x);
@@ -175,19 +173,15 @@ index_note(const struct index *x)
 static void
 make_room(struct index *x, size_t blocks)
 {
-	size_t room = x->room == 0 ? 16 : x->room;
-	void *p;
+	size_t room = x->room == 0 ? WINDOW : x->room;
 
 	while (room < blocks)
 		room *= 2;
 	if (room == x->room)
 		return;
-	p = x->blocks == NULL ?
-	    mmap(NULL, room * BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) :
-	    mremap(x->blocks, x->room * BLOCK, room * BLOCK, MREMAP_MAYMOVE);
-	if (p == MAP_FAILED)
+	if ((x->blocks = reallocarray(x->blocks, room, BLOCK)) == NULL)
 		fatal("list of %zu blocks", room);
-	x->blocks = p;
+	memset(x->blocks + x->room * BLOCK, 0, (room - x->room) * BLOCK);
 	x->room = room;
 }
 
@@ -342,8 +336,7 @@ move_to_file(struct index *x)
 		close(fd);
 		return -1;
 	}
-	if (x->blocks != NULL)
-		munmap(x->blocks, x->room * BLOCK);
+	free(x->blocks);
 	x->blocks = NULL;
 	x->room = x->held = 0;
 	x->fd = fd;

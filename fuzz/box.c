@@ -53,6 +53,12 @@ box_open(struct maildrop *drop, const char *where)
 	return maildrop_open(drop, &boxes, mailboxes_path(&boxes, "user", fuzz_directory_name()), state, &locks);
 }
 
+void
+box_forget(void)
+{
+	unlinkat(fuzz_directory(), "state/index", 0);
+}
+
 /* The dots that a client takes away again. */
 static size_t
 stuffed(const char *text, size_t n)

@@ -20,6 +20,9 @@ struct shown {
 /* Opens the maildrop that -m describes, for the home directory fuzz_directory(). */
 enum drop_error box_open(struct maildrop *drop, const char *where);
 
+/* Forgets what earlier inputs left: with a clock that was ahead its stamps prove nothing. */
+void box_forget(void);
+
 /*
  * All messages, checked: each can be read, LIST's octets are RETR's, the ids
  * are what RFC 1939 allows and differ.

@@ -91,21 +91,6 @@ __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
 	return __real_pwrite(fd, p, n, at);
 }
 
-ssize_t __real_copy_file_range(int, off_t *, int, off_t *, size_t, unsigned);
-ssize_t __wrap_copy_file_range(int, off_t *, int, off_t *, size_t, unsigned);
-ssize_t
-__wrap_copy_file_range(int a, off_t *b, int c, off_t *d, size_t n, unsigned f)
-{
-	if (turn())
-		return -1;
-	if (n > 64)
-		n -= n / 3;
-	if (armed && calls == stop_at)
-		__real_copy_file_range(a, b, c, d, n / 2, f);
-	stop_here();
-	return __real_copy_file_range(a, b, c, d, n, f);
-}
-
 /* An empty state directory and an empty mailbox. */
 static void
 begin(void)

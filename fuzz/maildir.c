@@ -274,6 +274,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct shown *shown, *later;
 
 	tidy_begin();
+	box_forget();
 	open_directories();
 	while (in.left > 0 && count < MOST)
 		next_file(&in);

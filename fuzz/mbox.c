@@ -228,6 +228,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int count = boundaries(in.at, in.left, at);
 
 	tidy_begin();
+	box_forget();
 	write_spool(in.at, in.left);
 	/* Settled or not: without a proof of each message or with one, which asks for all its twins. */
 	box_ahead = (how & 7) == 1 || (count > FEW && count <= TWINS) ? 10 : 0;
