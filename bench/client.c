@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -385,6 +386,8 @@ main(int argc, char **argv)
 			return 2;
 		}
 	}
+	/* A connection that breaks has to be said. */
+	signal(SIGPIPE, SIG_IGN);
 	if (argc - optind < 3)
 		errx(2, "usage: client [options] host port user step …");
 	how.host = argv[optind];
