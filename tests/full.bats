@@ -170,6 +170,7 @@ sweep() {
 	disk ext4
 	on_it spool
 	leave 0
+	forget_index
 	: >/var/mail/alice.lock
 	pop_patience=15 pop_open
 	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"

@@ -102,10 +102,12 @@ last_login() {
 	pop alice QUIT | sed -n -e 's/^+OK \([0-9]*\) messages$/\1/p' -e '/^-ERR/p'
 }
 
-# refill FILE: this becomes the content of the spool, keeping the file if there is one.
+# refill FILE: this becomes the content of the spool, keeping the file if there is one. Waits until a later change would
+# show, or it would depend on who is faster whether a session proves each message.
 refill() {
 	[ -e "$(spool alice)" ] || store alice </dev/null
 	cat "$1" >"$(spool alice)"
+	read -r -t 0.06 -u "$tick" || :
 }
 
 # nothing_else: of the session nothing is left but its lock file, and of the locks none.
