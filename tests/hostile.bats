@@ -50,10 +50,12 @@ memory() {
 			printf '%s %s\r\n' "$verb" "$(printf "%${size}s" '' | tr ' ' 7)"
 		done
 		printf '%s %%n%%s%%n%%s\r\n' "$verb"
+		# Or it would be sent away for nonsense.
+		printf 'LANG en\r\n'
 	done >"$WORLD/verbs"
 	{ printf 'USER alice\r\nPASS x\r\n'; cat "$WORLD/verbs"; printf 'QUIT\r\n'; } | kpopc mail.kpopd.test >"$WORLD/answer"
 	[ "$(wc -l <"$WORLD/answer")" -eq $((3 + $(wc -l <"$WORLD/verbs") + 1)) ]
-	[ "$(grep -c '^+OK' "$WORLD/answer")" -eq 4 ]
+	[ "$(grep -c '^+OK' "$WORLD/answer")" -eq $((4 + 16)) ]
 	grep -q '7\{20\}\|%' "$WORLD/answer" && return 1 || :
 	{ printf 'CAPA\r\n'; cat "$WORLD/verbs" | grep -v '^PASS'; } | kpopc mail.kpopd.test >"$WORLD/answer"
 	grep -q '7\{20\}\|%' "$WORLD/answer" && return 1 || :
