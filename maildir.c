@@ -411,9 +411,9 @@ open_new(struct maildir *m, const struct unique *u, const struct entry *e, const
 	return fd;
 }
 
-/* Reads the open file to its end, counting. Returns 0, or -1 with errno. */
+/* Reads the open file, which has so many octets, counting. Returns 0, or -1 with errno. */
 static int
-count_octets(int fd, struct record *r)
+count_octets(int fd, off_t size, struct record *r)
 {
 	static char buffer[PIECE];
 	struct lines lines = LINES_BEGIN;
@@ -421,11 +421,14 @@ count_octets(int fd, struct record *r)
 	ssize_t n;
 
 	r->size = 0;
-	while ((n = read(fd, buffer, sizeof(buffer))) != 0) {
+	while (r->size < size) {
+		n = read(fd, buffer, sizeof(buffer));
 		if (n == -1 && errno == EINTR)
 			continue;
 		if (n == -1)
 			return -1;
+		if (n == 0)
+			break;
 		bare += lines_bare(&lines, buffer, (size_t)n);
 		r->size += n;
 	}
@@ -452,7 +455,7 @@ look_into(struct maildir *m, const struct listing *l, const struct entry *e, str
 		result = TROUBLE;
 	else if (!S_ISREG(st.st_mode))
 		result = NONE_OF_OURS;
-	else if (count_octets(fd, r) == -1)
+	else if (count_octets(fd, st.st_size, r) == -1)
 		result = TROUBLE;
 	error = errno;
 	close(fd);
