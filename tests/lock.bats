@@ -261,10 +261,12 @@ while_we_remove() {
 	mbox one | store alice
 	: >/var/mail/alice.lock
 	touch -d '+1 hour' /var/mail/alice.lock
+	forget_index
 	run pop alice STAT QUIT
 	[[ ${lines[-1]} == "-ERR [IN-USE] another program"* ]]
 	[ -e /var/mail/alice.lock ]
 	touch -d '-10 minutes' /var/mail/alice.lock
+	forget_index
 	run pop alice STAT QUIT
 	[[ $output == *"+OK 1 "* ]]
 	[ ! -e /var/mail/alice.lock ]

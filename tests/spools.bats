@@ -601,11 +601,13 @@ large_message() {
 	for time in '+1 year' '-1 year' '+1 minute'; do
 		echo $dead >/var/mail/alice.lock
 		touch -d "$time" /var/mail/alice.lock
+		forget_index
 		pop alice QUIT >"$WORLD/answer"
 		grep -q '^+OK 2 messages' "$WORLD/answer"
 		[ ! -e /var/mail/alice.lock ]
 	done
 	touch -d '+1 year' /var/mail/alice.lock
+	forget_index
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
