@@ -1,0 +1,260 @@
+/*
+ * Fuzz target: sasl.c over any tokens.
+ *
+ * Input: one octet for what it is. Tokens as they are, each with its size in
+ * two octets; or a sealed authenticator, as the first token; or a dialogue
+ * with a genuine client in this process: one octet for its wishes, one for
+ * which token is altered, two for the place, one for how, one for whether its
+ * choice is concealed, then the plain text of the choice. What holds: whoever
+ * is let in is who has the ticket, for our service; who plays by the rules is
+ * let in with the layer and the name he chose, and nobody else.
+ */
+#include "config.h"
+
+#include <gssapi/gssapi.h>
+#include <gssapi/gssapi_krb5.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuzz/fuzz.h"
+#include "fuzz/ticket.h"
+#include "sasl.h"
+#include "wrap.h"
+
+enum { RAW, SEALED, GENUINE, KINDS };
+enum { INSIDE_TLS = 4 }; /* of the first octet */
+enum { MUTUAL = 1, INTEGRITY = 2, SECRECY = 4, SEQUENCE = 8, BINDING = 16, OTHER_BINDING = 32 }; /* wishes */
+
+#define STEPS 8
+
+static struct sasl *servers[2]; /* outside and inside TLS */
+static gss_name_t service;
+
+static void
+start(void)
+{
+	gss_buffer_desc name = { sizeof(TICKET_SERVICE) - 1, (void *)(uintptr_t)TICKET_SERVICE };
+	OM_uint32 minor;
+
+	HOLDS(ticket_realm() != NULL);
+	ticket_cache();
+	HOLDS((servers[0] = sasl_open()) != NULL && (servers[1] = sasl_open()) != NULL);
+	sasl_inside_tls(servers[1], "hash", 4);
+	HOLDS(!GSS_ERROR(gss_import_name(&minor, &name, (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME, &service)));
+}
+
+static void
+check_peer(struct sasl *server, struct auth_peer *peer, char authzid[SASL_AUTHZID])
+{
+	HOLDS(sasl_peer(server, peer, authzid) == 0);
+	HOLDS(strcmp(peer->principal, TICKET_CLIENT) == 0 && strcmp(peer->service, TICKET_SERVICE) == 0);
+	HOLDS(memchr(authzid, '\0', SASL_AUTHZID) != NULL);
+	HOLDS(strcmp(peer->enctype, "aes256-cts-hmac-sha1-96") == 0);
+}
+
+static void
+raw(struct sasl *server, struct input in)
+{
+	enum sasl_result result = SASL_MORE;
+	struct auth_peer peer;
+	char authzid[SASL_AUTHZID];
+	const void *out;
+	size_t size;
+
+	for (int i = 0; i < STEPS && result == SASL_MORE; i++) {
+		size_t n = input_below(&in, 65536);
+		const uint8_t *token = input_take(&in, &n);
+
+		result = sasl_step(server, token, n, &out, &size);
+	}
+	if (result == SASL_DONE)
+		check_peer(server, &peer, authzid);
+}
+
+static void
+sealed(struct sasl *server, struct input in)
+{
+	static const uint8_t head[] = "\x60\x82\0\0\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01";
+	static uint8_t token[sizeof(head) + TICKET_MOST];
+	uint8_t part[512];
+	unsigned how = input_octet(&in);
+	size_t part_size = ticket_part(part), size, n;
+	const void *out;
+	enum sasl_result result;
+
+	memcpy(token, head, sizeof(head));
+	n = sizeof(head) + ticket_request(how, part, part_size, in.at, in.left < 8192 ? in.left : 8192, token + sizeof(head));
+	token[2] = (uint8_t)((n - 4) >> 8);
+	token[3] = (uint8_t)(n - 4);
+	result = sasl_step(server, token, n, &out, &size);
+	HOLDS(result != SASL_DONE);
+	HOLDS(result == SASL_FAILED || (how & (TICKET_WRONG_KEY | TICKET_WRONG_SESSION)) == 0);
+	if (result == SASL_MORE)
+		HOLDS(sasl_step(server, "", 0, &out, &size) != SASL_DONE);
+}
+
+/* A client in this process. */
+struct client {
+	gss_ctx_id_t context;
+	unsigned wishes, offered;
+	unsigned altered; /* which of its tokens; from 1 */
+	size_t place;
+	uint8_t how;
+	bool has_altered;
+};
+
+/* Says a token to the server, altered when it is its turn. */
+static enum sasl_result
+say(struct client *c, struct sasl *server, gss_buffer_t token, const void **out, size_t *size)
+{
+	static const uint8_t nothing[1];
+	enum sasl_result result;
+	uint8_t *copy = malloc(token->length + 1);
+
+	HOLDS(copy != NULL);
+	if (token->length > 0)
+		memcpy(copy, token->value, token->length);
+	if (c->altered > 0 && --c->altered == 0 && token->length > 0 && c->how != 0) {
+		copy[c->place % token->length] ^= c->how;
+		c->has_altered = true;
+	}
+	result = sasl_step(server, token->length > 0 ? copy : nothing, token->length, out, size);
+	free(copy);
+	return result;
+}
+
+/* Up to the server's offer. Returns whether there was one. */
+static bool
+negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
+{
+	struct gss_channel_bindings_struct bindings = { .application_data = { 25, (void *)(uintptr_t)"tls-server-end-point:hash" } };
+	gss_buffer_desc in = GSS_C_EMPTY_BUFFER, token;
+	OM_uint32 minor, flags = 0;
+
+	flags |= (c->wishes & MUTUAL) != 0 ? GSS_C_MUTUAL_FLAG : 0;
+	flags |= (c->wishes & INTEGRITY) != 0 ? GSS_C_INTEG_FLAG : 0;
+	flags |= (c->wishes & SECRECY) != 0 ? GSS_C_CONF_FLAG : 0;
+	flags |= (c->wishes & SEQUENCE) != 0 ? GSS_C_SEQUENCE_FLAG : 0;
+	if ((c->wishes & OTHER_BINDING) != 0)
+		bindings.application_data.length--;
+	for (int i = 0; i < STEPS; i++) {
+		OM_uint32 major = gss_init_sec_context(&minor, GSS_C_NO_CREDENTIAL, &c->context, service,
+		    (gss_OID)gss_mech_krb5, flags, 0, (c->wishes & (BINDING | OTHER_BINDING)) != 0 ? &bindings : NULL,
+		    &in, NULL, &token, NULL, NULL);
+		enum sasl_result result;
+		const void *out;
+		size_t size;
+
+		HOLDS(i > 0 || !GSS_ERROR(major));
+		if (GSS_ERROR(major))
+			return false;
+		result = say(c, server, &token, &out, &size);
+		gss_release_buffer(&minor, &token);
+		HOLDS(result != SASL_DONE);
+		if (result == SASL_FAILED)
+			return false;
+		in = (gss_buffer_desc){ size, (void *)(uintptr_t)out };
+		if (major != GSS_S_COMPLETE)
+			continue;
+		*offer = in;
+		/* With mutual authentication an empty token asks for the offer. */
+		if ((c->wishes & MUTUAL) == 0 || i > 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a client that chooses so is to be let in. */
+static bool
+is_good(const struct client *c, const uint8_t *choice, size_t n)
+{
+	size_t most;
+
+	if (n < 4 || n - 4 >= SASL_AUTHZID || memchr(choice + 4, '\0', n - 4) != NULL)
+		return false;
+	most = (size_t)choice[1] << 16 | (size_t)choice[2] << 8 | choice[3];
+	if (choice[0] == WRAP_NONE)
+		return true;
+	if ((choice[0] != WRAP_INTEGRITY && choice[0] != WRAP_CONFIDENTIALITY) || (c->offered & choice[0]) == 0)
+		return false;
+	return wrap_piece(c->context, choice[0], most) > 0;
+}
+
+/* The last token and what comes of it. */
+static void
+choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n, bool conceal)
+{
+	static const char *const names[] = { "", "none", "integrity", "", "confidentiality" };
+	gss_buffer_desc plain = { n, (void *)(uintptr_t)choice }, token;
+	OM_uint32 minor;
+	enum sasl_result result;
+	struct auth_peer peer;
+	char authzid[SASL_AUTHZID];
+	const void *out;
+	size_t size;
+
+	HOLDS(!GSS_ERROR(gss_wrap(&minor, c->context, conceal, GSS_C_QOP_DEFAULT, &plain, NULL, &token)));
+	result = say(c, server, &token, &out, &size);
+	gss_release_buffer(&minor, &token);
+	HOLDS(result != SASL_MORE);
+	HOLDS(c->has_altered || (result == SASL_DONE) == is_good(c, choice, n));
+	if (result != SASL_DONE)
+		return;
+	HOLDS(is_good(c, choice, n));
+	check_peer(server, &peer, authzid);
+	HOLDS(strlen(authzid) == n - 4 && memcmp(authzid, choice + 4, n - 4) == 0);
+	HOLDS(sasl_has_layer(server) == (choice[0] != WRAP_NONE));
+	HOLDS(strcmp(peer.layer, server == servers[1] ? "tls" : names[choice[0]]) == 0);
+	HOLDS((peer.mutual != 0) == ((c->wishes & MUTUAL) != 0));
+}
+
+static void
+genuine(struct sasl *server, struct input in)
+{
+	struct client c = { .wishes = input_octet(&in), .altered = input_octet(&in) % 4 };
+	gss_buffer_desc offer = GSS_C_EMPTY_BUFFER, text;
+	OM_uint32 minor;
+	bool conceal;
+
+	c.place = input_below(&in, 4096);
+	c.how = input_octet(&in);
+	conceal = (input_octet(&in) & 1) != 0;
+	if (!negotiate(&c, server, &offer)) {
+		/* Other channel bindings than this TLS has are another connection's. */
+		HOLDS(c.has_altered || ((c.wishes & OTHER_BINDING) != 0 && server == servers[1]));
+	} else if (gss_unwrap(&minor, c.context, &offer, &text, NULL, NULL) == GSS_S_COMPLETE) {
+		HOLDS(text.length == 4);
+		c.offered = *(const uint8_t *)text.value;
+		HOLDS(server == servers[0] || c.offered == WRAP_NONE);
+		gss_release_buffer(&minor, &text);
+		choose(&c, server, in.at, in.left, conceal);
+	} else
+		HOLDS(c.has_altered);
+	gss_delete_sec_context(&minor, &c.context, NULL);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, size };
+	unsigned first = input_octet(&in);
+	struct sasl *server;
+
+	if (service == NULL)
+		start();
+	server = servers[(first & INSIDE_TLS) != 0];
+	ticket_forget_replays();
+	sasl_begin(server);
+	switch ((first & 3) % KINDS) {
+	case RAW:
+		raw(server, in);
+		break;
+	case SEALED:
+		sealed(server, in);
+		break;
+	default:
+		genuine(server, in);
+		break;
+	}
+	return 0;
+}

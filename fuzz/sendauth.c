@@ -1,0 +1,137 @@
+/*
+ * Fuzz target: sendauth.c and auth.c over the beginning of a KPOP connection.
+ *
+ * Input: one octet for the manner in which it comes, one for what it is: octets
+ * as they are; or, framed and sealed with the right keys or wrong ones, the
+ * plain texts of a ticket (its size in two octets; or a good one) and of
+ * an authenticator. What holds: with a wrong key nobody gets in; nobody gets in
+ * twice with the same octets; what was proven is for our service; nothing behind
+ * the AP-REQ is used up, and the answer is one of those that clients know.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuzz/fuzz.h"
+#include "fuzz/peer.h"
+#include "fuzz/ticket.h"
+#include "sendauth.h"
+
+enum { RAW = 8, GOOD_TICKET = 16 };
+
+static const uint8_t hello[] = "\0\0\0\x13KRB5_SENDAUTH_V1.0\0\0\0\0\x09KPOPV1.0";
+static const uint8_t behind[] = "USER alice\r\n";
+
+static struct auth *a;
+static struct io io;
+
+/* The octets of the whole exchange, made of what the input says. */
+static size_t
+make(struct input *in, unsigned how, uint8_t *out)
+{
+	uint8_t good[512];
+	const uint8_t *part = good;
+	size_t size, n = sizeof(hello);
+
+	if ((how & GOOD_TICKET) != 0)
+		size = ticket_part(good);
+	else {
+		size = input_below(in, 8192);
+		part = input_take(in, &size);
+	}
+	memcpy(out, hello, n);
+	size = ticket_request(how, part, size, in->at, in->left < 8192 ? in->left : 8192, out + n + 4);
+	out[n++] = 0;
+	out[n++] = 0;
+	out[n++] = (uint8_t)(size >> 8);
+	out[n++] = (uint8_t)size;
+	return n + size;
+}
+
+/* What is said at at is a length, and a message of that length and tag up to the end. */
+static void
+check_message(size_t at, unsigned char tag)
+{
+	const unsigned char *said = (const unsigned char *)peer.said + at;
+
+	HOLDS(peer.said_size > at + 4 && said[0] == 0 && said[1] == 0);
+	HOLDS(peer.said_size == at + 4 + ((size_t)said[2] << 8 | said[3]) && said[4] == tag);
+}
+
+static bool
+ends(const char *text, size_t size)
+{
+	return memchr(text, '\0', size) != NULL;
+}
+
+static void
+check_accepted(const struct auth_peer *who)
+{
+	HOLDS(ends(who->principal, AUTH_NAME) && ends(who->enctype, AUTH_ENCTYPE));
+	HOLDS(who->enctype[0] != '\0' && who->principal[0] != '\0');
+	HOLDS(strcmp(who->service, TICKET_SERVICE) == 0);
+	HOLDS(peer.said_size >= 5 && memcmp(peer.said, "\0\0\0\0\0", 5) == 0);
+	if (who->mutual)
+		check_message(5, 0x6f); /* AP-REP */
+	else
+		HOLDS(peer.said_size == 5);
+}
+
+static void
+check_refused(void)
+{
+	const char *said = peer.said;
+	size_t n = peer.said_size;
+
+	if (n > 1 && said[0] == '\0')
+		check_message(1, 0x7e); /* KRB-ERROR */
+	else if (n > 1)
+		HOLDS(memcmp(said, "-ERR ", 5) == 0 && memcmp(said + n - 2, "\r\n", 2) == 0);
+	else
+		HOLDS(n == 0 || said[0] == 0 || said[0] == 1 || said[0] == 2);
+}
+
+static int
+serve(const uint8_t *data, size_t n, unsigned manner, struct auth_peer *who)
+{
+	int result;
+
+	/* It takes all answers: half of one says nothing. */
+	peer_begin(&io, data, n, manner & 0x1f);
+	result = sendauth_serve(&io, a, who);
+	io_flush(&io);
+	return result;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static uint8_t made[TICKET_MOST + 256];
+	struct input in = { data, size };
+	unsigned manner = input_octet(&in), how = input_octet(&in);
+	const uint8_t *octets = in.at;
+	size_t n = in.left, used = 0;
+	struct auth_peer who;
+
+	if (a == NULL)
+		a = ticket_realm();
+	if ((how & RAW) == 0) {
+		used = make(&in, how, made);
+		memcpy(made + used, behind, sizeof(behind));
+		octets = made;
+		n = used + sizeof(behind);
+	}
+	ticket_forget_replays();
+	if (serve(octets, n, manner, &who) == -1) {
+		check_refused();
+		return 0;
+	}
+	check_accepted(&who);
+	if ((how & RAW) == 0)
+		HOLDS(peer_used(&io) == used && (how & (TICKET_WRONG_KEY | TICKET_WRONG_SESSION)) == 0 &&
+		    who.mutual == ((how & TICKET_MUTUAL) != 0));
+	HOLDS(serve(octets, n, manner, &who) == -1);
+	check_refused();
+	return 0;
+}
