@@ -5,9 +5,9 @@
  * for the manner in which the octets come, one for what the parts behind do;
  * then the client's octets. What holds: every command gets one answer, which
  * begins with +OK, -ERR or "+ " and, where a list or a message follows, ends
- * with a dot; message numbers are the only thing of the client's that stands in an
- * answer; neither the cuts in the input nor the case of its letters change any
- * answer; only QUIT removes, and just what was marked.
+ * with a dot; neither the cuts in the input nor the case of its letters show in
+ * any answer, so nothing of the client's stands there but numbers; only QUIT
+ * removes, and just what was marked.
  */
 #include "config.h"
 
@@ -286,7 +286,7 @@ check_transaction(struct input in)
 {
 	struct answers a = { peer.said, peer.said + peer.said_size };
 	struct command c;
-	char line[600];
+	char line[600], deleted[40];
 	unsigned marks = 0;
 	bool cut, left = false, all = peer.patience == SIZE_MAX;
 
@@ -298,7 +298,7 @@ check_transaction(struct input in)
 			HOLDS(!all);
 			break;
 		}
-		good = strncmp(line, "+OK", 3) == 0;
+		good = strncmp(line, "+OK ", 4) == 0;
 		HOLDS((good || strncmp(line, "-ERR ", 5) == 0) && strlen(line) < 510);
 		HOLDS(!c.none || !good);
 		/* Half a message has no dot behind it. */
@@ -306,7 +306,9 @@ check_transaction(struct input in)
 			HOLDS(!all || (!is(&c, "LIST", 0, 1) && number(c.words[1], marks) == 4));
 			break;
 		}
+		snprintf(deleted, sizeof(deleted), "+OK message %u deleted", number(c.words[1], marks));
 		HOLDS(!is(&c, "DELE", 1, 1) || good == (number(c.words[1], marks) != 0));
+		HOLDS(!is(&c, "DELE", 1, 1) || !good || strcmp(line, deleted) == 0);
 		left = is(&c, "QUIT", 0, 0);
 		if (!left)
 			marks = marks_after(&c, marks);
