@@ -294,15 +294,17 @@ enum { PADDED = 1, WIDE = 2, HASHED = 4, TAILED = 8, SUMMED = 16, OURS = 32, RAW
 static void
 make_right(struct head *h, unsigned how, const struct text *box, const uint8_t *kept, size_t n)
 {
-	bool inside = h->from >= 0 && h->kept >= 0 && h->kept <= MOST && h->size <= (int64_t)box->n &&
+	/* Also of a removal that begins before the beginning. */
+	bool inside = h->from >= -MOST && h->kept >= 0 && h->kept <= MOST && h->size <= (int64_t)box->n &&
 	    h->marker_size <= 16 && h->from <= h->size - h->kept - (int64_t)h->marker_size;
+	int64_t behind = inside ? h->from + h->kept + (int64_t)h->marker_size : -1;
 
 	memcpy(h->magic, "kpopd j1", 8);
 	if ((how & OURS) != 0)
 		h->inode = inode();
-	if ((how & HASHED) != 0 && inside) {
-		hash_end(box->p, 0, (size_t)h->from, h->before);
-		hash_end(box->p, (size_t)(h->from + h->kept) + h->marker_size, (size_t)h->size, h->behind);
+	if ((how & HASHED) != 0 && behind >= 0) {
+		hash_end(box->p, 0, h->from > 0 ? (size_t)h->from : 0, h->before);
+		hash_end(box->p, (size_t)behind, (size_t)h->size, h->behind);
 	}
 	if ((how & TAILED) != 0)
 		hash_end(kept, 0, n, h->tail);

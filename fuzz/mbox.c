@@ -171,19 +171,18 @@ remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32_t 
 /* Whether the file's rest is what is left of messages i and later: all that are not marked, and some of the others. */
 static bool
 is_left(const uint8_t *there, size_t n, const uint8_t *p, const size_t *at, size_t i, size_t count,
-    const unsigned char *marks, size_t dropped)
+    const unsigned char *marks, size_t dropped, const char *arrived)
 {
 	size_t size = i < count ? at[i + 1] - at[i] : 0;
 
 	if (i == count)
-		/* What came in the meantime. */
-		return n == sizeof(ARRIVED) - 1 ? memcmp(there, ARRIVED, n) == 0 : n == 0;
+		return n == strlen(arrived) && memcmp(there, arrived, n) == 0;
 	if (i == dropped)
-		return is_left(there, n, p, at, i + 1, count, marks, dropped);
+		return is_left(there, n, p, at, i + 1, count, marks, dropped, arrived);
 	if (n >= size && memcmp(there, p + at[i], size) == 0 &&
-	    is_left(there + size, n - size, p, at, i + 1, count, marks, dropped))
+	    is_left(there + size, n - size, p, at, i + 1, count, marks, dropped, arrived))
 		return true;
-	return (marks[i / 8] >> i % 8 & 1) != 0 && is_left(there, n, p, at, i + 1, count, marks, dropped);
+	return (marks[i / 8] >> i % 8 & 1) != 0 && is_left(there, n, p, at, i + 1, count, marks, dropped, arrived);
 }
 
 /* Another program takes a message away and delivers another, and then some are removed: never one that was not marked. */
@@ -211,7 +210,8 @@ remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32
 	maildrop_commit(drop, &removed);
 	got = pread(spool, there, n, 0);
 	HOLDS(got >= (ssize_t)at[0] && memcmp(there, p, at[0]) == 0);
-	HOLDS(is_left(there + at[0], (size_t)got - at[0], p, at, 0, count, marks, dropped));
+	HOLDS(is_left(there + at[0], (size_t)got - at[0], p, at, 0, count, marks, dropped,
+		(how & 2) != 0 ? ARRIVED : ""));
 	HOLDS(box_open(&after, "mbox:%h/spool") == DROP_OK);
 }
 

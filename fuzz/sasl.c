@@ -214,15 +214,15 @@ genuine(struct sasl *server, struct input in)
 	struct client c = { .wishes = input_octet(&in), .altered = input_octet(&in) % 4 };
 	gss_buffer_desc offer = GSS_C_EMPTY_BUFFER, text;
 	OM_uint32 minor;
-	bool conceal;
+	bool conceal, foreign = (c.wishes & OTHER_BINDING) != 0 && server == servers[1];
 
 	c.place = input_below(&in, 4096);
 	c.how = input_octet(&in);
 	conceal = (input_octet(&in) & 1) != 0;
-	if (!negotiate(&c, server, &offer)) {
-		/* Other channel bindings than this TLS has are another connection's. */
-		HOLDS(c.has_altered || ((c.wishes & OTHER_BINDING) != 0 && server == servers[1]));
-	} else if (gss_unwrap(&minor, c.context, &offer, &text, NULL, NULL) == GSS_S_COMPLETE) {
+	/* Other channel bindings than this TLS has are another connection's. */
+	if (!negotiate(&c, server, &offer) || foreign)
+		HOLDS(c.has_altered || (foreign && offer.length == 0));
+	else if (gss_unwrap(&minor, c.context, &offer, &text, NULL, NULL) == GSS_S_COMPLETE) {
 		HOLDS(text.length == 4);
 		c.offered = *(const uint8_t *)text.value;
 		HOLDS(server == servers[0] || c.offered == WRAP_NONE);
