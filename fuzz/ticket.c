@@ -103,7 +103,7 @@ ticket_realm(void)
 	add_key(keytab, "host/mail.kpopd.test@KPOPD.TEST", &host_key);
 	add_key(keytab, TICKET_SERVICE, &service_key);
 	snprintf(cache, sizeof(cache), "file2:%s/replay", fuzz_directory_name());
-	HOLDS((a = auth_open("MEMORY:realm", NULL, cache)) != NULL);
+	HOLDS((a = auth_prepare()) != NULL && auth_open(a, "MEMORY:realm", NULL, cache) == 0);
 	return a;
 }
 
