@@ -20,6 +20,7 @@
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <unistd.h>
 
@@ -66,10 +67,13 @@ sandbox_enter(enum sandbox which)
 {
 	const struct sigaction action = { .sa_sigaction = forbidden, .sa_flags = SA_SIGINFO | SA_NODEFER };
 
+	static bool answers; /* of this process or the one that made it, whose filter holds here, too */
+
 	if (!SANDBOXED)
 		return;
-	if (sigaction(SIGSYS, &action, NULL) == -1)
+	if (!answers && sigaction(SIGSYS, &action, NULL) == -1)
 		fatal("sigaction");
+	answers = true;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
 		fatal("no_new_privs");
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[which]) == 0) {
