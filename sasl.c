@@ -118,13 +118,17 @@ more(struct sasl *s, const void **out, size_t *size)
 	return SASL_MORE;
 }
 
-/* The layers that the client may choose from: inside TLS only none. */
+/*
+ * The layers that the client may choose from: inside TLS only none; nor where
+ * the client has not asked for the order of tokens to be kept, as it must
+ * (RFC 4752 §3.1), since a token sent again would be opened again.
+ */
 static unsigned
 offered(const struct sasl *s)
 {
 	unsigned layers = WRAP_NONE;
 
-	if (s->inside_tls)
+	if (s->inside_tls || (s->flags & GSS_C_SEQUENCE_FLAG) == 0)
 		return layers;
 	if ((s->flags & GSS_C_INTEG_FLAG) != 0)
 		layers |= WRAP_INTEGRITY;
