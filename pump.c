@@ -35,6 +35,9 @@ struct pump {
 int
 pump_put(struct pump_buffer *b, const void *data, size_t n)
 {
+	/* Nothing may come from nowhere: an empty token's text has no place. */
+	if (n == 0)
+		return 0;
 	if (b->at > 0) {
 		memmove(b->data, b->data + b->at, b->end - b->at);
 		b->end -= b->at;
