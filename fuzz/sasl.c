@@ -1,20 +1,26 @@
 /*
- * Fuzz target: sasl.c over any tokens.
+ * Fuzz target: sasl.c over any tokens, and the layer that they lead to (wrap.c).
  *
  * Input: one octet for what it is. Tokens as they are, each with its size in
  * two octets; or a sealed authenticator, as the first token; or a dialogue
  * with a genuine client in this process: one octet for its wishes, one for
  * which token is altered, two for the place, one for how, one for whether its
- * choice is concealed, then the plain text of the choice. What holds: whoever
- * is let in is who has the ticket, for our service; who plays by the rules is
- * let in with the layer and the name he chose, and nobody else.
+ * choice is concealed, the choice's size in two and its plain text; then what
+ * the client says in the layer: one octet how, one for the size, the text.
+ * What holds: whoever is let in is who has the ticket, for our service; who
+ * plays by the rules is let in with the layer and the name he chose, and nobody
+ * else; the session gets what the client has sealed, in this order and once, up
+ * to the first octet that is not as it should be; and the client its answers.
  */
 #include "config.h"
+
+#include <sys/socket.h>
 
 #include <gssapi/gssapi.h>
 #include <gssapi/gssapi_krb5.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fuzz/fuzz.h"
 #include "fuzz/ticket.h"
@@ -41,6 +47,21 @@ start(void)
 	HOLDS((servers[0] = sasl_open()) != NULL && (servers[1] = sasl_open()) != NULL);
 	sasl_inside_tls(servers[1], "hash", 4);
 	HOLDS(!GSS_ERROR(gss_import_name(&minor, &name, (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME, &service)));
+}
+
+/* The gate ends where it has given a context away; here what that took is freed. */
+OM_uint32 __real_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *, gss_buffer_t);
+OM_uint32 __wrap_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *, gss_buffer_t);
+OM_uint32
+__wrap_gss_export_sec_context(OM_uint32 *minor, gss_ctx_id_t *context, gss_buffer_t token)
+{
+	static gss_buffer_desc last;
+	OM_uint32 major;
+
+	gss_release_buffer(minor, &last);
+	major = __real_gss_export_sec_context(minor, context, token);
+	last = *token;
+	return major;
 }
 
 static void
@@ -180,8 +201,139 @@ is_good(const struct client *c, const uint8_t *choice, size_t n)
 	return wrap_piece(c->context, choice[0], most) > 0;
 }
 
-/* The last token and what comes of it. */
+/* What the gate gives away to the relay, taken. */
 static void
+take_over(struct sasl *server, struct wrap *w)
+{
+	static struct {
+		uint32_t layer, piece, unread_size;
+		char data[2 * WRAP_TOKEN];
+	} h;
+	int pair[2];
+	gss_buffer_desc token;
+	OM_uint32 minor;
+	ssize_t n;
+
+	HOLDS(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+	HOLDS(sasl_hand_over(server, pair[0], "unread", 6) == 0);
+	n = recv(pair[1], &h, sizeof(h), 0);
+	HOLDS(n > 12 + 6 && h.unread_size == 6 && memcmp(h.data, "unread", 6) == 0);
+	token = (gss_buffer_desc){ (size_t)n - 12 - 6, h.data + 6 };
+	memset(w, 0, offsetof(struct wrap, in));
+	HOLDS(gss_import_sec_context(&minor, &token, &w->context) == GSS_S_COMPLETE);
+	w->conceals = h.layer == WRAP_CONFIDENTIALITY;
+	w->piece = h.piece;
+	close(pair[0]);
+	close(pair[1]);
+}
+
+static void
+put_text(struct pump_buffer *b, const void *p, size_t n)
+{
+	HOLDS(n <= PUMP_ROOM - b->end);
+	memcpy(b->data + b->end, p, n);
+	b->end += n;
+}
+
+/* Text as a token behind its length. */
+static void
+seal(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n, struct pump_buffer *sealed)
+{
+	gss_buffer_desc text = { n, (void *)(uintptr_t)p }, token;
+	OM_uint32 minor;
+	uint8_t length[4] = { 0 };
+
+	HOLDS(!GSS_ERROR(gss_wrap(&minor, context, conceal, GSS_C_QOP_DEFAULT, &text, NULL, &token)));
+	length[2] = (uint8_t)(token.length >> 8);
+	length[3] = (uint8_t)token.length;
+	put_text(sealed, length, 4);
+	put_text(sealed, token.value, token.length);
+	gss_release_buffer(&minor, &token);
+}
+
+/* What the client says, by the input: sealed what goes over the line, plain what is meant. Returns whether all is as it should be. */
+static bool
+say_in_layer(const struct client *c, const struct wrap *w, struct input *in, struct pump_buffer *sealed, struct pump_buffer *plain)
+{
+	size_t last = 0;
+	bool good = true, altered = false;
+
+	for (int i = 0; i < STEPS && in->left > 0; i++) {
+		unsigned how = input_octet(in) % 8;
+		size_t n = input_octet(in), end = sealed->end;
+		const uint8_t *p = input_take(in, &n);
+
+		if (how == 0) /* once more */
+			put_text(sealed, sealed->data + last, end - last);
+		else if (how == 1)
+			put_text(sealed, p, n);
+		else {
+			seal(c->context, w->conceals != (how == 2), p, n, sealed);
+			last = end;
+		}
+		/* One that can be opened all the same, since not all of its head is sealed, says what was meant. */
+		if (how == 3 && n > 0)
+			sealed->data[end + n % (sealed->end - end)] ^= p[0];
+		altered |= how == 3;
+		good &= how >= 3 || (how == 2 && !w->conceals) || (how < 2 && end == sealed->end);
+		if (good && how >= 2)
+			put_text(plain, p, n);
+	}
+	return good && !altered;
+}
+
+/* What the session says reaches the client. */
+static void
+check_answers(const struct client *c, struct wrap *w)
+{
+	static const char answer[] = "+OK in the clear\r\n", more[] = "+OK this is sealed in tokens that the client takes\r\n.\r\n";
+	static struct pump_buffer out;
+	char got[sizeof(more)];
+	size_t n = 0;
+	OM_uint32 minor;
+
+	out.at = out.end = 0;
+	HOLDS(wrap_codec.seal(w, answer, sizeof(answer) - 1, &out) == 0 && wrap_codec.seal(w, more, sizeof(more) - 1, &out) == 0);
+	HOLDS(out.end >= sizeof(answer) - 1 && memcmp(out.data, answer, sizeof(answer) - 1) == 0);
+	for (size_t at = sizeof(answer) - 1; at < out.end;) {
+		const unsigned char *p = (const unsigned char *)out.data + at;
+		gss_buffer_desc token = { (size_t)p[2] << 8 | p[3], (void *)(uintptr_t)(p + 4) }, text;
+		int conceals;
+
+		HOLDS(p[0] == 0 && p[1] == 0 && token.length <= out.end - at - 4);
+		HOLDS(gss_unwrap(&minor, c->context, &token, &text, &conceals, NULL) == GSS_S_COMPLETE);
+		HOLDS(conceals == w->conceals && n + text.length < sizeof(more));
+		memcpy(got + n, text.value, text.length);
+		n += text.length;
+		at += 4 + token.length;
+		gss_release_buffer(&minor, &text);
+	}
+	HOLDS(n == sizeof(more) - 1 && memcmp(got, more, n) == 0);
+}
+
+static void
+check_layer(struct client *c, struct sasl *server, struct input *in, size_t piece)
+{
+	static struct wrap w;
+	static struct pump_buffer sealed, plain, got, unused;
+	OM_uint32 minor;
+	bool good;
+	int result = 0;
+
+	take_over(server, &w);
+	sealed.end = plain.end = got.at = got.end = 0;
+	good = say_in_layer(c, &w, in, &sealed, &plain);
+	for (size_t at = 0; at < sealed.end && result == 0; at += piece)
+		result = wrap_codec.open(&w, sealed.data + at, sealed.end - at < piece ? sealed.end - at : piece, &got, &unused);
+	HOLDS(!good || (result == 0 && got.end == plain.end));
+	HOLDS(got.end <= plain.end && memcmp(got.data, plain.data, got.end) == 0 && unused.end == 0);
+	if (result == 0 && good)
+		check_answers(c, &w);
+	gss_delete_sec_context(&minor, &w.context, NULL);
+}
+
+/* The last token and what comes of it. Returns whether there is a layer. */
+static bool
 choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n, bool conceal)
 {
 	static const char *const names[] = { "", "none", "integrity", "", "confidentiality" };
@@ -199,13 +351,14 @@ choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n, b
 	HOLDS(result != SASL_MORE);
 	HOLDS(c->has_altered || (result == SASL_DONE) == is_good(c, choice, n));
 	if (result != SASL_DONE)
-		return;
+		return false;
 	HOLDS(is_good(c, choice, n));
 	check_peer(server, &peer, authzid);
 	HOLDS(strlen(authzid) == n - 4 && memcmp(authzid, choice + 4, n - 4) == 0);
 	HOLDS(sasl_has_layer(server) == (choice[0] != WRAP_NONE));
 	HOLDS(strcmp(peer.layer, server == servers[1] ? "tls" : names[choice[0]]) == 0);
 	HOLDS((peer.mutual != 0) == ((c->wishes & MUTUAL) != 0));
+	return choice[0] != WRAP_NONE;
 }
 
 static void
@@ -214,6 +367,8 @@ genuine(struct sasl *server, struct input in)
 	struct client c = { .wishes = input_octet(&in), .altered = input_octet(&in) % 4 };
 	gss_buffer_desc offer = GSS_C_EMPTY_BUFFER, text;
 	OM_uint32 minor;
+	const uint8_t *choice;
+	size_t size;
 	bool conceal, foreign = (c.wishes & OTHER_BINDING) != 0 && server == servers[1];
 
 	c.place = input_below(&in, 4096);
@@ -227,7 +382,10 @@ genuine(struct sasl *server, struct input in)
 		c.offered = *(const uint8_t *)text.value;
 		HOLDS(server == servers[0] || c.offered == WRAP_NONE);
 		gss_release_buffer(&minor, &text);
-		choose(&c, server, in.at, in.left, conceal);
+		size = input_below(&in, 512);
+		choice = input_take(&in, &size);
+		if (choose(&c, server, choice, size, conceal))
+			check_layer(&c, server, &in, 1 + c.place % 99);
 	} else
 		HOLDS(c.has_altered);
 	gss_delete_sec_context(&minor, &c.context, NULL);
