@@ -340,8 +340,9 @@ set_aside(int state, const char *name, const char *why)
 {
 	char rescue[64];
 
-	snprintf(rescue, sizeof(rescue), "rescue.%lld.%ld",
-	    (long long)time(NULL), (long)getpid());
+	/* With the name, or of two in one second the second would take the first one's place. */
+	snprintf(rescue, sizeof(rescue), "rescue.%lld.%ld.%s",
+	    (long long)time(NULL), (long)getpid(), name);
 	if (renameat(state, name, state, rescue) == -1)
 		return complain("setting the journal aside");
 	log_event(LOG_ERR, "rescue", "file=%s reason=\"%s\"", rescue, why);

@@ -774,7 +774,9 @@ maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 	if (r.ordinal != 0)
 		n += (size_t)snprintf(name + n, sizeof(name) - n, ":%ju", (uintmax_t)r.ordinal + 1);
 	XXH128_canonicalFromHash(&digest, XXH3_128bits(name, n));
-	uidl_write(digest.digest, id);
+	/* What no unique name has in it, or a file could have the name of another's hash. */
+	id[0] = ':';
+	uidl_write(digest.digest, id + 1);
 }
 
 static enum drop_error

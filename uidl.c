@@ -9,7 +9,7 @@
 #include "uidl.h"
 
 void
-uidl_write(const unsigned char hash[UIDL_HASH], char id[UIDL_SIZE])
+uidl_write(const unsigned char hash[UIDL_HASH], char id[UIDL_HASH_TEXT + 1])
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				     "abcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -9,6 +9,6 @@
 #define UIDL_HASH_TEXT 22 /* characters of such an id */
 
 /* Writes the first UIDL_HASH octets of a SHA-256 as base64url without padding (RFC 4648 §5), with a NUL. */
-void uidl_write(const unsigned char hash[UIDL_HASH], char id[UIDL_SIZE]);
+void uidl_write(const unsigned char hash[UIDL_HASH], char id[UIDL_HASH_TEXT + 1]);
 
 #endif

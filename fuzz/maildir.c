@@ -135,9 +135,6 @@ next_file(struct input *in)
 	for (size_t i = 0, k = strlen(f->name); i < n && k < NAME_MAX; i++)
 		if (name[i] != '/' && name[i] != '\0')
 			f->name[k++] = (char)name[i];
-	/* A name as long as our hashes can be the id that another message has. */
-	if (unique_size(f->name) == UIDL_HASH_TEXT)
-		return;
 	if (f->name[0] == '\0' || strcmp(f->name, ".") == 0 || strcmp(f->name, "..") == 0 || !make(f, kind))
 		return;
 	HOLDS(fstatat(dirs[f->directory], f->name, &st, AT_SYMLINK_NOFOLLOW) == 0);

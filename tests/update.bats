@@ -174,7 +174,7 @@ killed_at() {
 	run pop alice QUIT
 	[[ $output == *"+OK 3 messages"* ]]
 	spool_is alice other mail entirely
-	log_has 'rescue .*file=rescue\.[0-9.]+ reason="another program rewrote the mailbox"'
+	log_has 'rescue .*file=rescue\.[0-9.]+\.j reason="another program rewrote the mailbox"'
 	tail -c +4097 "$state/users/$uid"/rescue.* | cmp - <(mbox three five)
 }
 

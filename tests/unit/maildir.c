@@ -148,7 +148,7 @@ ids_are_unique_names_or_hashes(void)
 	maildrop_uidl(&drop, 2, id);
 	CHECK(strcmp(id, longest) == 0);
 	maildrop_uidl(&drop, 3, id);
-	CHECK(strlen(id) == UIDL_HASH_TEXT);
+	CHECK(strlen(id) == UIDL_HASH_TEXT + 1 && id[0] == ':');
 	maildrop_uidl(&drop, 6, id);
 	CHECK(strcmp(id, "5.plain") == 0);
 	/* A hash stays when the flags change. */
