@@ -68,12 +68,14 @@ free_kib() {
 leave() {
 	local size
 	sync -f "$small"
-	for _ in 1 2 3 4 5 6; do
+	for _ in $(seq 20); do
 		free_kib
 		[ "$kib" -ne "$1" ] || return 0
 		size=$(stat -c %s "$small/filler" 2>/dev/null) || size=0
 		if [ "$kib" -gt "$1" ]; then
-			fallocate -l $((size + (kib - $1) * 1024)) "$small/filler"
+			# What was freed a moment ago is free, but not to be had before the file system's journal is written.
+			fallocate -l $((size + (kib - $1) * 1024)) "$small/filler" 2>/dev/null ||
+			    { sync -f "$small" && read -r -t 0.1 -u "$tick" || :; }
 		else
 			truncate -s $((size - ($1 - kib) * 1024)) "$small/filler"
 		fi
