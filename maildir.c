@@ -24,7 +24,6 @@
 
 #include <sys/stat.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -37,40 +36,20 @@
 
 #include "index.h"
 #include "lines.h"
+#include "listing.h"
 #include "log.h"
 #include "stamp.h"
 #include "store.h"
 
 #define PIECE ((size_t)256 << 10) /* read at a time */
-#define DIRECTORIES 2
 /* How often a message that is renamed just when we reach for it is looked for again. */
 #define TRIES 5
 
-/* In this order: a file that goes from the first to the second meanwhile is not missed. */
-static const char *const directories[DIRECTORIES] = { "new", "cur" };
+static const char *const directories[LISTING_DIRECTORIES] = { "new", "cur" };
 
 #define KIND "maildir1"
 /* Octets of an index' record for a name of n. */
 #define RECORD_SIZE(n) ((offsetof(struct record, name) + (n) + 8) & ~(size_t)7)
-
-struct entry {
-	uint64_t time; /* of delivery, with which the name begins */
-	ino_t inode;
-	size_t name;   /* where it begins in the listing's names */
-	size_t unique; /* octets of it before the colon */
-	int directory;
-};
-
-/* The names in new and cur at one moment, in the order of the messages. */
-struct listing {
-	char *names;
-	size_t used, room;
-	struct entry *list;
-	size_t count, list_room;
-	size_t skipped;
-	size_t longest; /* name */
-	struct stamp seen[DIRECTORIES];
-};
 
 /* A message in the index. */
 struct record {
@@ -87,13 +66,13 @@ struct record {
 
 /* What is kept with the index. */
 struct note {
-	struct stamp seen[DIRECTORIES];
+	struct stamp seen[LISTING_DIRECTORIES];
 	uint64_t octets; /* of all messages */
 };
 
 struct maildir {
 	int state;
-	int dirs[DIRECTORIES]; /* -1: absent, hence empty */
+	int dirs[LISTING_DIRECTORIES]; /* -1: absent, hence empty */
 	struct index *list;
 	size_t count;
 	struct note note;
@@ -101,224 +80,11 @@ struct maildir {
 	int fd; /* of the message fetched last */
 };
 
-static const char *
-name_of(const struct listing *l, const struct entry *e)
-{
-	return l->names + e->name;
-}
-
 static enum drop_error
 deny(const char *what, const char *why)
 {
 	log_event(LOG_ERR, "failed", "what=\"opening %s\" error=\"%s\"", what, why);
 	return DROP_DENIED;
-}
-
-/* A unique name: the time of delivery, with which it begins, and all of it. */
-struct unique {
-	uint64_t time;
-	const char *name;
-	size_t n;
-};
-
-static struct unique
-unique_of(const struct listing *l, const struct entry *e)
-{
-	return (struct unique){ e->time, name_of(l, e), e->unique };
-}
-
-static uint64_t
-time_of(const char *name)
-{
-	return strtoull(name, NULL, 10);
-}
-
-/* By the time of delivery; then by the name. */
-static int
-compare_unique(const struct unique *x, const struct unique *y)
-{
-	int order;
-
-	if (x->time != y->time)
-		return x->time < y->time ? -1 : 1;
-	order = memcmp(x->name, y->name, x->n < y->n ? x->n : y->n);
-	return order != 0 ? order : (x->n > y->n) - (x->n < y->n);
-}
-
-static int
-compare_entries(const void *a, const void *b, void *listing)
-{
-	const struct entry *e = a, *f = b;
-	struct unique x, y;
-	int order;
-
-	if (e->time != f->time)
-		return e->time < f->time ? -1 : 1;
-	x = unique_of(listing, e);
-	y = unique_of(listing, f);
-	order = compare_unique(&x, &y);
-	return order != 0 ? order : strcmp(x.name, y.name);
-}
-
-static bool
-has_control(const char *name)
-{
-	for (; *name != '\0'; name++)
-		if ((unsigned char)*name < ' ' || *name == 0x7f)
-			return true;
-	return false;
-}
-
-/* Room for one more entry with a name of n octets. */
-static void
-make_room(struct listing *l, size_t n)
-{
-	if (l->count == l->list_room) {
-		l->list_room = l->list_room == 0 ? 64 : l->list_room * 2;
-		l->list = reallocarray(l->list, l->list_room, sizeof(*l->list));
-	}
-	if (l->used + n > l->room) {
-		l->room = (l->room + n) * 2;
-		l->names = realloc(l->names, l->room);
-	}
-	if (l->list == NULL || l->names == NULL)
-		fatal("list of %zu messages", l->list_room);
-}
-
-static void
-add(struct listing *l, const struct dirent *d, int directory)
-{
-	size_t n = strlen(d->d_name);
-
-	make_room(l, n + 1);
-	memcpy(l->names + l->used, d->d_name, n + 1);
-	l->list[l->count++] = (struct entry){ .time = time_of(d->d_name), .inode = d->d_ino,
-		.name = l->used, .unique = (size_t)(strchrnul(d->d_name, ':') - d->d_name), .directory = directory };
-	l->used += n + 1;
-	if (n > l->longest)
-		l->longest = n;
-}
-
-/* Whether a directory entry is a message. What is none of them but could be taken for one is counted. */
-static bool
-is_message(struct listing *l, int directory, const struct dirent *d)
-{
-	struct stat st;
-	bool regular = d->d_type == DT_REG;
-
-	if (d->d_name[0] == '.')
-		return false;
-	if (d->d_type == DT_UNKNOWN)
-		regular = fstatat(directory, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISREG(st.st_mode);
-	if (regular && !has_control(d->d_name))
-		return true;
-	l->skipped++;
-	return false;
-}
-
-/* Adds the names of one directory. Returns 0, or -1 with errno. */
-static int
-list_directory(struct listing *l, int fd, int directory)
-{
-	const struct dirent *d;
-	int error, copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *stream = copy != -1 ? fdopendir(copy) : NULL;
-
-	if (stream == NULL) {
-		error = errno;
-		if (copy != -1)
-			close(copy);
-		errno = error;
-		return -1;
-	}
-	while (errno = 0, (d = readdir(stream)) != NULL)
-		if (is_message(l, copy, d))
-			add(l, d, directory);
-	error = errno;
-	closedir(stream);
-	errno = error;
-	return error == 0 ? 0 : -1;
-}
-
-/* What new and cur are now. */
-static void
-look(const struct maildir *m, struct stamp seen[DIRECTORIES])
-{
-	for (int i = 0; i < DIRECTORIES; i++) {
-		seen[i] = (struct stamp){ .settled = 1 };
-		if (m->dirs[i] != -1 && stamp_take(&seen[i], m->dirs[i]) == -1)
-			fatal("fstat of the Maildir");
-	}
-}
-
-/* Whether nothing can have changed since new and cur were like this. */
-static bool
-is_current(const struct maildir *m, const struct stamp seen[DIRECTORIES])
-{
-	struct stamp now[DIRECTORIES];
-
-	look(m, now);
-	return stamp_proves(&seen[0], &now[0]) && stamp_proves(&seen[1], &now[1]);
-}
-
-/*
- * All names anew. A directory that changes while it is read may show a file
- * twice or not at all, so it is read again; whoever changes it all the time
- * gets what was seen last, and the rest at the next login.
- */
-static enum drop_error
-list_names(const struct maildir *m, struct listing *l)
-{
-	struct stamp now[DIRECTORIES];
-
-	make_room(l, 1);
-	for (int tries = 0; tries < TRIES; tries++) {
-		look(m, l->seen);
-		l->count = l->used = l->skipped = l->longest = 0;
-		for (int i = 0; i < DIRECTORIES; i++) {
-			if (m->dirs[i] == -1 || list_directory(l, m->dirs[i], i) == 0)
-				continue;
-			log_event(LOG_ERR, "failed", "what=\"reading the Maildir\" "
-			    "error=\"%s\"", strerror(errno));
-			return DROP_FAILED;
-		}
-		look(m, now);
-		if (stamp_same(&l->seen[0], &now[0]) && stamp_same(&l->seen[1], &now[1]))
-			break;
-		l->seen[0].settled = 0;
-	}
-	qsort_r(l->list, l->count, sizeof(*l->list), compare_entries, l);
-	return DROP_OK;
-}
-
-/* The first entry with this unique name, or the end of the listing. */
-static const struct entry *
-find_unique(const struct listing *l, const struct unique *u)
-{
-	size_t low = 0, high = l->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		const struct unique there = unique_of(l, &l->list[middle]);
-
-		if (compare_unique(&there, u) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return l->list + low;
-}
-
-static bool
-has_unique(const struct listing *l, const struct entry *e, const struct unique *u)
-{
-	struct unique there;
-
-	if (e >= l->list + l->count)
-		return false;
-	there = unique_of(l, e);
-	return compare_unique(&there, u) == 0;
 }
 
 /* Copies record i of a list. Returns whether it is one. */
@@ -332,7 +98,7 @@ get_record(struct index *list, size_t i, struct record *r)
 		return false;
 	memcpy(r, p, size);
 	return r->length < size - offsetof(struct record, name) && r->name[r->length] == '\0' &&
-	    r->unique <= r->length && r->directory < DIRECTORIES;
+	    r->unique <= r->length && r->directory < LISTING_DIRECTORIES;
 }
 
 static struct unique
@@ -370,16 +136,16 @@ locate(struct maildir *m, const struct record *r, struct place *where)
 	if (strchr(r->name, '/') == NULL && is_there(m, r->directory, r->name, r))
 		return 0;
 	for (int fresh = m->now.list == NULL; fresh < 2; fresh++) {
-		if (fresh == 1 && list_names(m, &m->now) != DROP_OK) {
+		if (fresh == 1 && listing_make(&m->now, m->dirs) != DROP_OK) {
 			errno = EIO;
 			return -1;
 		}
-		for (e = find_unique(&m->now, &u); has_unique(&m->now, e, &u); e++) {
-			*where = (struct place){ m->dirs[e->directory], name_of(&m->now, e), e->directory };
+		for (e = listing_find(&m->now, &u); listing_has(&m->now, e, &u); e++) {
+			*where = (struct place){ m->dirs[e->directory], listing_name(&m->now, e), e->directory };
 			if (is_there(m, e->directory, where->name, r))
 				return 0;
 		}
-		if (is_current(m, m->now.seen))
+		if (listing_is_current(m->dirs, m->now.seen))
 			break;
 	}
 	errno = ENOENT;
@@ -399,14 +165,14 @@ open_new(struct maildir *m, const struct unique *u, const struct entry *e, const
 	int fd = open_file(m->dirs[e->directory], name);
 
 	for (int tries = 0; fd == -1 && errno == ENOENT && tries < TRIES; tries++) {
-		if ((m->now.list == NULL || !is_current(m, m->now.seen)) &&
-		    list_names(m, &m->now) != DROP_OK)
+		if ((m->now.list == NULL || !listing_is_current(m->dirs, m->now.seen)) &&
+		    listing_make(&m->now, m->dirs) != DROP_OK)
 			return -1;
-		e = find_unique(&m->now, u);
+		e = listing_find(&m->now, u);
 		errno = ENOENT;
-		if (!has_unique(&m->now, e, u))
+		if (!listing_has(&m->now, e, u))
 			break;
-		fd = open_file(m->dirs[e->directory], name_of(&m->now, e));
+		fd = open_file(m->dirs[e->directory], listing_name(&m->now, e));
 	}
 	return fd;
 }
@@ -443,7 +209,7 @@ enum finding { FOUND, GONE, NONE_OF_OURS, TROUBLE };
 static enum finding
 look_into(struct maildir *m, const struct listing *l, const struct entry *e, struct record *r)
 {
-	const struct unique u = unique_of(l, e);
+	const struct unique u = listing_unique(l, e);
 	int error, fd = open_new(m, &u, e, u.name);
 	enum finding result = FOUND;
 	struct stat st;
@@ -481,13 +247,13 @@ is_known(struct earlier *old, const struct unique *u, ino_t inode, struct record
 	for (; get_record(old->list, old->at, &there); old->at++) {
 		const struct unique v = unique_of_record(&there);
 
-		if (compare_unique(&v, u) >= 0)
+		if (unique_compare(&v, u) >= 0)
 			break;
 	}
 	for (size_t i = old->at; get_record(old->list, i, &there); i++) {
 		const struct unique v = unique_of_record(&there);
 
-		if (compare_unique(&v, u) != 0)
+		if (unique_compare(&v, u) != 0)
 			break;
 		if (there.inode == inode) {
 			*r = there;
@@ -501,7 +267,7 @@ is_known(struct earlier *old, const struct unique *u, ino_t inode, struct record
 static void
 add_message(struct maildir *m, const struct listing *l, const struct entry *e, struct record *r)
 {
-	const struct unique u = unique_of(l, e);
+	const struct unique u = listing_unique(l, e);
 	struct record before;
 
 	r->ordinal = 0;
@@ -509,7 +275,7 @@ add_message(struct maildir *m, const struct listing *l, const struct entry *e, s
 	for (size_t k = m->count; k-- > 0 && get_record(m->list, k, &before);) {
 		const struct unique v = unique_of_record(&before);
 
-		if (compare_unique(&v, &u) != 0)
+		if (unique_compare(&v, &u) != 0)
 			break;
 		if (before.inode == r->inode)
 			return;
@@ -532,7 +298,7 @@ is_at(struct index *list, size_t i, const struct listing *l, const struct entry 
 	struct record r;
 
 	return get_record(list, i, &r) && r.inode == e->inode && r.directory == e->directory &&
-	    strcmp(r.name, name_of(l, e)) == 0;
+	    strcmp(r.name, listing_name(l, e)) == 0;
 }
 
 /* Starts the list of this listing: with the earlier one if all of it stands in front, else anew. Returns how many entries are in it. */
@@ -565,7 +331,7 @@ find_messages(struct maildir *m, struct listing *l, struct index *earlier)
 
 	for (size_t i = start_list(m, l, earlier); i < l->count; i++) {
 		const struct entry *e = &l->list[i];
-		const struct unique u = unique_of(l, e);
+		const struct unique u = listing_unique(l, e);
 		struct record r = { 0 };
 		enum finding found = m->list != earlier && is_known(&old, &u, e->inode, &r) ?
 		    FOUND : look_into(m, l, e, &r);
@@ -635,7 +401,7 @@ open_directories(struct maildir *m, const struct store_place *place)
 		return deny("the Maildir", strerror(errno));
 	if (st.st_uid != geteuid())
 		return deny("the Maildir", "it has another owner");
-	for (int i = 0; error == DROP_OK && i < DIRECTORIES; i++)
+	for (int i = 0; error == DROP_OK && i < LISTING_DIRECTORIES; i++)
 		error = open_directory(top, directories[i], &m->dirs[i]);
 	close(top);
 	return error;
@@ -657,12 +423,11 @@ static enum drop_error
 update(struct maildir *m, struct index *old)
 {
 	struct listing l = { 0 };
-	enum drop_error error = list_names(m, &l);
+	enum drop_error error = listing_make(&l, m->dirs);
 
 	if (error == DROP_OK)
 		error = find_messages(m, &l, old);
-	free(l.names);
-	free(l.list);
+	listing_free(&l);
 	if (error == DROP_OK)
 		index_save(m->list, &m->note, sizeof(m->note));
 	return error;
@@ -683,7 +448,7 @@ maildir_open(const struct store_place *place, void **box)
 	if ((error = open_directories(m, place)) != DROP_OK)
 		return error;
 	old = load(m);
-	if (old != NULL && is_current(m, m->note.seen)) {
+	if (old != NULL && listing_is_current(m->dirs, m->note.seen)) {
 		m->list = old;
 		m->count = index_count(old);
 		return DROP_OK;
@@ -704,7 +469,7 @@ mend(struct maildir *m)
 
 	log_event(LOG_NOTICE, "index", "error=\"damaged, the mailbox is read again\"");
 	index_forget(m->state);
-	if (!is_current(m, was.seen) || update(m, NULL) != DROP_OK ||
+	if (!listing_is_current(m->dirs, was.seen) || update(m, NULL) != DROP_OK ||
 	    m->count != count || m->note.octets != was.octets) {
 		errno = EIO;
 		fatal("mending the index: the mailbox has changed");
@@ -847,7 +612,7 @@ static enum drop_error
 maildir_remove(void *box, const unsigned char *marks, size_t *removed)
 {
 	struct maildir *m = box;
-	bool touched[DIRECTORIES] = { false };
+	bool touched[LISTING_DIRECTORIES] = { false };
 	int error = 0;
 
 	for (size_t i = 0; i < m->count; i++) {
@@ -862,7 +627,7 @@ maildir_remove(void *box, const unsigned char *marks, size_t *removed)
 		} else if (error == 0)
 			error = errno;
 	}
-	for (int i = 0; i < DIRECTORIES; i++)
+	for (int i = 0; i < LISTING_DIRECTORIES; i++)
 		if (touched[i] && fsync(m->dirs[i]) == -1 && error == 0)
 			error = errno;
 	return error == 0 ? DROP_OK : why_not(error, *removed);
