@@ -65,6 +65,9 @@ struct index {
 	unsigned char *blocks; /* in memory: all; of the file: a window of it */
 	size_t room;        /* blocks that fit there */
 	size_t first, held; /* the window: its first block, and how many it holds */
+	/* The block asked for last: its records, from one to before another. Dividing for each of a million costs. */
+	const unsigned char *block;
+	size_t from, to;
 };
 
 static size_t
@@ -225,11 +228,28 @@ show(struct index *x, size_t number)
 const void *
 index_get(struct index *x, size_t i)
 {
-	size_t number = i / x->in_block;
+	size_t number;
 
-	if (i >= x->h.count || (x->fd != -1 && !show(x, number)))
+	if (i >= x->h.count)
 		return NULL;
-	return x->blocks + (number - x->first) * BLOCK + i % x->in_block * x->h.record;
+	if (i < x->from || i >= x->to) {
+		number = i / x->in_block;
+		x->from = x->to = 0;
+		if (x->fd != -1 && !show(x, number))
+			return NULL;
+		x->block = x->blocks + (number - x->first) * BLOCK;
+		x->from = number * x->in_block;
+		x->to = x->from + x->in_block;
+	}
+	return x->block + (i - x->from) * x->h.record;
+}
+
+/* What was read from the blocks is old. */
+static void
+unshow(struct index *x)
+{
+	x->held = 0;
+	x->from = x->to = 0;
 }
 
 /* Goes on in memory, with what the file has; the file, now half changed, goes. Damaged records are nonsense then. */
@@ -239,6 +259,7 @@ leave_file(struct index *x)
 	struct index old = *x;
 
 	index_forget(x->state);
+	unshow(x);
 	x->fd = -1;
 	x->first = 0;
 	make_room(x, blocks_for(x, x->h.count));
@@ -269,7 +290,7 @@ put_in_file(struct index *x, size_t i, const void *record)
 void
 index_put(struct index *x, size_t i, const void *record)
 {
-	x->held = 0;
+	unshow(x);
 	if (x->fd != -1 && put_in_file(x, i, record) == -1)
 		leave_file(x);
 	if (x->fd == -1) {
@@ -338,7 +359,8 @@ move_to_file(struct index *x)
 	}
 	free(x->blocks);
 	x->blocks = NULL;
-	x->room = x->held = 0;
+	x->room = 0;
+	unshow(x);
 	x->fd = fd;
 	return 0;
 }

@@ -1,8 +1,7 @@
 /*
  * Writes a hash as a unique id; pure computation.
  *
- * Runs as the owner of the mailbox. 128 bits of a SHA-256: two ids are equal
- * by nobody's accident.
+ * Runs as the owner of the mailbox.
  */
 #include "config.h"
 
@@ -13,14 +12,18 @@ uidl_write(const unsigned char hash[UIDL_HASH], char id[UIDL_HASH_TEXT + 1])
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				     "abcdefghijklmnopqrstuvwxyz0123456789-_";
-	unsigned bits = 0, have = 0;
-	size_t at = 0;
+	const unsigned char *h = hash;
 
-	for (size_t k = 0; k < UIDL_HASH; k++) {
-		bits = bits << 8 | hash[k];
-		for (have += 8; have >= 6; have -= 6)
-			id[at++] = digits[bits >> (have - 6) & 63];
+	_Static_assert(UIDL_HASH % 3 == 1 && UIDL_HASH_TEXT == UIDL_HASH / 3 * 4 + 2, "no other size");
+	for (; h + 3 <= hash + UIDL_HASH; h += 3) {
+		uint32_t bits = (uint32_t)h[0] << 16 | (uint32_t)h[1] << 8 | h[2];
+
+		*id++ = digits[bits >> 18];
+		*id++ = digits[bits >> 12 & 63];
+		*id++ = digits[bits >> 6 & 63];
+		*id++ = digits[bits & 63];
 	}
-	id[at++] = digits[bits << (6 - have) & 63];
-	id[at] = '\0';
+	*id++ = digits[*h >> 2];
+	*id++ = digits[*h << 4 & 63];
+	*id = '\0';
 }

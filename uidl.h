@@ -2,13 +2,13 @@
 #ifndef UIDL_H
 #define UIDL_H
 
-#include <stddef.h>
+#include <stdint.h>
 
 #define UIDL_SIZE 71      /* RFC 1939 §7: at most 70 octets of 0x21 … 0x7e; and a NUL */
 #define UIDL_HASH 16      /* octets of a hash that an id is made of */
 #define UIDL_HASH_TEXT 22 /* characters of such an id */
 
-/* Writes the first UIDL_HASH octets of a SHA-256 as base64url without padding (RFC 4648 §5), with a NUL. */
+/* Writes a hash as base64url without padding (RFC 4648 §5), with a NUL. */
 void uidl_write(const unsigned char hash[UIDL_HASH], char id[UIDL_HASH_TEXT + 1]);
 
 #endif
