@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@
 
 #define COUNT 5
 #define LINE 255 /* a longer line is no command */
+#define NONSENSE 20 /* lines in a row that are no command end a session */
 
 enum { KPOP, POP3, TRANSACTION };
 
@@ -231,6 +233,19 @@ is(const struct command *c, const char *name, int least, int most)
 	return !c->none && strcasecmp(c->words[0], name) == 0 && c->count >= least + 1 && c->count <= most + 1;
 }
 
+/* Whether there is such a command, however many words are behind it. */
+static bool
+is_known(const struct command *c)
+{
+	static const char *const known[] = { "RETR", "DELE", "TOP", "LIST", "UIDL", "STAT", "NOOP", "RSET", "LAST",
+		"CAPA", "LANG", "QUIT" };
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (is(c, known[i], 0, INT_MAX - 1))
+			return true;
+	return false;
+}
+
 /* A message number that is meant, of messages not marked; 0: none. */
 static unsigned
 number(const char *word, unsigned marks)
@@ -288,10 +303,11 @@ check_transaction(struct input in)
 	struct command c;
 	char line[600], deleted[40];
 	unsigned marks = 0;
+	int nonsense = 0;
 	bool cut, left = false, all = peer.patience == SIZE_MAX;
 
 	HOLDS(!next_line(&a, line, sizeof(line), &cut) ? !all : strcmp(line, "+OK 5 messages") == 0);
-	while (!left && next_command(&in, &c)) {
+	while (!left && nonsense < NONSENSE && next_command(&in, &c)) {
 		bool there = next_line(&a, line, sizeof(line), &cut), good;
 
 		if (!there) {
@@ -309,6 +325,7 @@ check_transaction(struct input in)
 		snprintf(deleted, sizeof(deleted), "+OK message %u deleted", number(c.words[1], marks));
 		HOLDS(!is(&c, "DELE", 1, 1) || good == (number(c.words[1], marks) != 0));
 		HOLDS(!is(&c, "DELE", 1, 1) || !good || strcmp(line, deleted) == 0);
+		nonsense = is_known(&c) ? 0 : nonsense + 1;
 		left = is(&c, "QUIT", 0, 0);
 		if (!left)
 			marks = marks_after(&c, marks);
