@@ -28,7 +28,7 @@ bench_users() {
 	done
 }
 
-# One service of xinetd: NAME PORT SERVER ARGUMENTS [LINE].
+# One service of xinetd: NAME PORT SERVER ARGUMENTS [LINE [VARIABLE]].
 xinetd_service() {
 	cat <<-END
 	service $1
@@ -42,7 +42,7 @@ xinetd_service() {
 		${4:+server_args = $4}
 		flags = NODELAY KEEPALIVE IPv4
 		passenv =
-		env = NOTHING=here ${SANITIZER-}
+		env = ${6-NOTHING=here} ${SANITIZER-}
 		umask = 077
 		instances = UNLIMITED
 		per_source = UNLIMITED
@@ -76,7 +76,7 @@ xinetd_configure() {
 		xinetd_service kpopd-p-tls "${port[kpopd-p-tls]}" "$kpopd" "-p $options $(tls_options)"
 		xinetd_service kpopd-maildir "${port[kpopd-maildir]}" "$kpopd" "-m maildir:~/Maildir $options"
 		[ -n "${lacks[kpopd-accept]-}" ] || xinetd_service kpopd-accept "${port[kpopd-accept]}" "$kpopd" \
-		    "$accept_options $options" "wait = yes"
+		    "$accept_options $options" "wait = yes" LD_BIND_NOW=1 # as kpopd(8) advises
 		xinetd_service floor "${port[floor]}" "$KPOPD_BUILD/bench/floor" "login $WORLD/server.keytab"
 		xinetd_service floor-big "${port[floor-big]}" "$KPOPD_BUILD/bench/floor" "serve /var/mail/floor_big"
 		[ -n "${lacks[popa3d]-}" ] || xinetd_service popa3d "${port[popa3d]}" "$popa3d" ""
