@@ -1,0 +1,117 @@
+/*
+ * What tests put between kpopd and its C library: memory that runs out, and a clock that jumps.
+ *
+ *	LD_PRELOAD=preload.so PRELOAD=FILE kpopd …
+ *
+ * FILE is mapped by all processes of the connection, and by the test, which
+ * writes the four numbers of struct preload there beforehand. Runs as whoever
+ * it is loaded into; after its start it makes no system call.
+ */
+#include <sys/mman.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+struct preload {
+	_Atomic int64_t jump;      /* seconds that the wall clock is wrong by */
+	_Atomic int64_t fail_from; /* the first allocation that fails, counted over all processes; 0: none */
+	_Atomic int64_t fail_many; /* and how many behind it */
+	_Atomic int64_t asked;     /* allocations so far */
+};
+
+static struct preload *preload;
+
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t count, size_t n);
+void *__libc_realloc(void *p, size_t n);
+
+__attribute__((constructor)) static void
+begin(void)
+{
+	const char *name = getenv("PRELOAD");
+	int fd = name != NULL ? open(name, O_RDWR | O_CLOEXEC) : -1;
+	void *shared = fd != -1 ? mmap(NULL, sizeof(*preload), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+
+	/* A test whose faults are not there would pass. */
+	if (shared == MAP_FAILED)
+		_exit(99);
+	close(fd);
+	preload = shared;
+}
+
+/* Whether this allocation is one of those that fail. */
+static int
+fails(void)
+{
+	int64_t n;
+
+	if (preload == NULL)
+		return 0;
+	n = atomic_fetch_add(&preload->asked, 1) + 1;
+	if (preload->fail_from == 0 || n < preload->fail_from || n >= preload->fail_from + preload->fail_many)
+		return 0;
+	errno = ENOMEM;
+	return 1;
+}
+
+void *
+malloc(size_t n)
+{
+	return fails() ? NULL : __libc_malloc(n);
+}
+
+void *
+calloc(size_t count, size_t n)
+{
+	return fails() ? NULL : __libc_calloc(count, n);
+}
+
+void *
+realloc(void *p, size_t n)
+{
+	return fails() ? NULL : __libc_realloc(p, n);
+}
+
+static int64_t
+jump(clockid_t clock)
+{
+	return preload != NULL && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) ? preload->jump : 0;
+}
+
+int
+clock_gettime(clockid_t clock, struct timespec *t)
+{
+	int result = (int)syscall(SYS_clock_gettime, clock, t);
+
+	t->tv_sec += jump(clock);
+	return result;
+}
+
+time_t
+time(time_t *to)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	if (to != NULL)
+		*to = t.tv_sec;
+	return t.tv_sec;
+}
+
+int
+gettimeofday(struct timeval *restrict to, void *restrict zone)
+{
+	struct timespec t;
+
+	(void)zone;
+	clock_gettime(CLOCK_REALTIME, &t);
+	*to = (struct timeval){ .tv_sec = t.tv_sec, .tv_usec = t.tv_nsec / 1000 };
+	return 0;
+}
