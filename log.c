@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,12 @@
 
 #include "log.h"
 
+/* How long a syslogd that is there and takes nothing holds up a process, once. */
+#define PATIENCE_MS 1000
+
 static char peer[80] = "none";
+static int line = -1;         /* to syslogd, as far as we know; -1: syslog(3) will open one */
+static int patience = PATIENCE_MS;
 
 void
 log_open(const char *program)
@@ -26,7 +32,26 @@ log_open(const char *program)
 	/* syslog asks for the zone; in the gate's chroot its file is gone. */
 	tzset();
 	closelog();
+	/* openlog takes the lowest number, and does not say which. */
+	if ((line = dup(0)) != -1)
+		close(line);
 	openlog(program, LOG_PID | LOG_NDELAY, LOG_MAIL);
+}
+
+/*
+ * Whether syslogd has room for a line; syslog(3) would wait for it without an
+ * end. If the number is another file's meanwhile, since syslogd was started
+ * again, that has room.
+ */
+static int
+has_room(void)
+{
+	struct pollfd p = { .fd = line, .events = POLLOUT };
+
+	if (line == -1 || poll(&p, 1, patience) != 0)
+		return 1;
+	patience = 0;
+	return 0;
 }
 
 void
@@ -50,7 +75,8 @@ write_line(int priority, const char *event, const char *format, va_list ap)
 	char text[4096];
 
 	vsnprintf(text, sizeof(text), format, ap);
-	syslog(priority, "%s peer=%s %s", event, peer, text);
+	if (has_room())
+		syslog(priority, "%s peer=%s %s", event, peer, text);
 }
 
 void

@@ -206,3 +206,23 @@ session_tries() {
 	grep -aq '^+OK bye' "$WORLD/answer"
 	[ "$took" -lt 5000 ] || { echo "$took ms"; return 1; }
 }
+
+@test "without syslog, and with one that takes nothing, mail is served within five seconds" {
+	mv /dev/log /dev/log.away
+	in_ms pop alice QUIT >"$WORLD/answer"
+	mv /dev/log.away /dev/log
+	grep -q '^+OK bye' "$WORLD/answer"
+	[ "$took" -lt 5000 ] || { echo "absent: $took ms"; return 1; }
+	kill -STOP "$(cat "$WORLD/rsyslogd.pid")"
+	perl -MSocket -MFcntl -e 'socket S, PF_UNIX, SOCK_DGRAM, 0; connect S, sockaddr_un("/dev/log") or die;
+	    fcntl S, F_SETFL, O_NONBLOCK; 1 while defined syswrite S, "<22>filling"; $!{EAGAIN} or die $!'
+	in_ms timeout 20 bash -c 'printf "USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n" | "$0" mail.kpopd.test' "$KPOPD_BUILD/kpopc" >"$WORLD/answer"
+	kill -CONT "$(cat "$WORLD/rsyslogd.pid")"
+	grep -q '^+OK bye' "$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
+	[ "$took" -lt 5000 ] || { echo "full: $took ms"; return 1; }
+	spool_is alice two three
+	# Afterwards everything is logged again.
+	log_mark
+	pop alice QUIT
+	log_has 'logout .*reason=quit '
+}
