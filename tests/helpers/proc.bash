@@ -38,3 +38,15 @@ sockets() {
 others() {
 	fds "$1" | grep -vc ' socket:'
 }
+
+# private PID: its own memory, in KiB.
+private() {
+	awk '/^Private_(Dirty|Hugetlb)/ { n += $2 } END { print n + 0 }' "/proc/$1/smaps_rollup"
+}
+
+# left_behind PID COUNT: whatever could have been forgotten: more than COUNT processes, descriptors of PID, locks, state.
+left_behind() {
+	await 10 "[ \"\$(pgrep -cx kpopd)\" -eq $2 ]" || return 1
+	echo "descriptors $(ls "/proc/$1/fd" | wc -l)"
+	find /var/mail "$state" -path "$state/gate/replay/*" -prune -o -printf '%p %y\n' | sort
+}

@@ -1,0 +1,84 @@
+# MDAs that deliver to alice at the same time, and the books of who got what (storm.pl). Loaded by the files that need it.
+
+setup() {
+	begin_test
+	realm_login alice
+	export STORM="$WORLD/storm" KPOPD_BUILD
+	mkdir -p "$STORM"
+	store alice </dev/null
+	exim_configure
+	pids=()
+}
+
+teardown() {
+	[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
+	rm -rf "$STORM"
+	end_test
+}
+
+# A real exim that knows local mailboxes and nothing else; Received: would be another one each time.
+exim_configure() {
+	cat >/etc/exim4/exim4.conf <<-END
+	primary_hostname = mail.kpopd.test
+	spool_directory = $WORLD/exim
+	log_file_path = syslog
+	received_header_text =
+	keep_environment =
+	begin routers
+	local:
+	  driver = accept
+	  check_local_user
+	  transport = spool
+	begin transports
+	spool:
+	  driver = appendfile
+	  file = /var/mail/\$local_part_data
+	  group = mail
+	  mode = 0660
+	  lock_interval = 1s
+	begin retry
+	* * F,1h,1s
+	END
+}
+
+storm() {
+	timeout 120 perl "$BATS_TEST_DIRNAME/helpers/storm.pl" "$@"
+}
+
+by_procmail() {
+	deliver alice
+}
+
+# What finds the mailbox locked for too long is queued.
+by_exim() {
+	exim4 -i -odi -f sender@kpopd.test alice
+}
+
+by_postfix() {
+	setpriv --reuid alice --regid mail --clear-groups perl "$BATS_TEST_DIRNAME/helpers/locker.pl" /var/mail/alice
+}
+
+# worker MDA FIRST STEP LAST GAP: delivers every STEPth message, one in GAP seconds as long as it can keep up.
+worker() {
+	local n begin=$EPOCHREALTIME
+	for n in $(seq "$2" "$3" "$4"); do
+		until "by_$1" <"$STORM/$n"; do sleep 0.1; done
+		echo "$n" >>"$STORM/delivered"
+		sleep "$(awk "BEGIN { s = $begin + ($n - $2) / $3 * $5 - $EPOCHREALTIME; print (s > 0 ? s : 0) }")"
+	done
+	[ "$1" != exim ] || until [ "$(exim4 -bpc)" -eq 0 ]; do exim4 -qff; sleep 0.2; done
+}
+
+# storm_of COUNT GAP: two workers of each kind.
+storm_of() {
+	local n mdas=(procmail exim postfix)
+	storm make "$1"
+	for n in 1 2 3 4 5 6; do
+		worker "${mdas[n % 3]}" "$n" 6 "$1" "$2" 3>&- &
+		pids+=($!)
+	done
+}
+
+storm_lasts() {
+	kill -0 "${pids[@]}" 2>/dev/null
+}
