@@ -320,7 +320,7 @@ judge(struct auth *a, krb5_auth_context session, const krb5_data *ap_req,
 	krb5_free_ticket(a->context, ticket);
 	if (problem != 0)
 		return problem;
-	peer->mutual = (options & AP_OPTS_MUTUAL_REQUIRED) != 0;
+	peer->mutual = (options & AP_OPTS_MUTUAL_REQUIRED) != 0 ? 1 : 0;
 	return peer->mutual ? krb5_mk_rep(a->context, session, &a->answer) : 0;
 }
 

@@ -127,8 +127,9 @@ keep_configuration(const struct gate *g, const struct account *account)
 {
 	char path[PATH_MAX], temporary[PATH_MAX];
 	static char old[CONFIGURATION_MOST];
-	const char *text = auth_configuration(g->auth);
-	ssize_t n = text != NULL ? (ssize_t)strlen(text) : 0;
+	const char *configuration = auth_configuration(g->auth);
+	const char *text = configuration != NULL ? configuration : "";
+	ssize_t n = (ssize_t)strlen(text);
 	int fd;
 
 	if (snprintf(path, sizeof(path), "%s/gate/" CONFIGURATION, g->o->state) >= PATH_MAX ||

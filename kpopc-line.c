@@ -307,6 +307,7 @@ choose(const struct line *l, struct dialogue *d, const char *user)
 	const unsigned char *offer;
 	OM_uint32 minor, major = gss_unwrap(&minor, d->context, &token, &text, NULL, NULL);
 	const char *answer;
+	size_t n;
 
 	if (major != GSS_S_COMPLETE || text.length != 4)
 		give_up_gss("the server's offer of layers", major, minor);
@@ -322,8 +323,9 @@ choose(const struct line *l, struct dialogue *d, const char *user)
 		errx(EXIT_REFUSED, "the server's tokens are too small");
 	choice[0] = (unsigned char)d->layer;
 	choice[1] = d->layer != WRAP_NONE ? WRAP_TOKEN >> 16 : 0;
-	memcpy(choice + 4, user, strlen(user));
-	text = (gss_buffer_desc){ 4 + strlen(user), choice };
+	n = strlen(user);
+	memcpy(choice + 4, user, n);
+	text = (gss_buffer_desc){ 4 + n, choice };
 	major = gss_wrap(&minor, d->context, 0, GSS_C_QOP_DEFAULT, &text, NULL, &out);
 	if (GSS_ERROR(major))
 		give_up_gss("the choice of a layer", major, minor);

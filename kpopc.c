@@ -240,8 +240,8 @@ print_refusal(const krb5_error *e)
 {
 	/* The protocol's own codes end at 127; a sum with more could overflow. */
 	krb5_error_code code = e->error <= 127 ?
-	    ERROR_TABLE_BASE_krb5 + (krb5_error_code)e->error :
-	    KRB5KRB_ERR_GENERIC;
+	    (krb5_error_code)(ERROR_TABLE_BASE_krb5 + (long)e->error) :
+	    (krb5_error_code)KRB5KRB_ERR_GENERIC;
 	const char *text = "";
 
 	if (e->text.length > 0)

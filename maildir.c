@@ -217,12 +217,10 @@ look_into(struct maildir *m, const struct listing *l, const struct entry *e, str
 	if (fd == -1)
 		return errno == ENOENT ? GONE :
 		    errno == EACCES || errno == EPERM || errno == ELOOP ? NONE_OF_OURS : TROUBLE;
-	if (fstat(fd, &st) == -1)
+	if (fstat(fd, &st) == -1 || (S_ISREG(st.st_mode) && count_octets(fd, st.st_size, r) == -1))
 		result = TROUBLE;
 	else if (!S_ISREG(st.st_mode))
 		result = NONE_OF_OURS;
-	else if (count_octets(fd, st.st_size, r) == -1)
-		result = TROUBLE;
 	error = errno;
 	close(fd);
 	errno = error;

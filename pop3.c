@@ -380,7 +380,7 @@ stat_drop(struct session *s, int count, char **args)
 static const char *
 decimal(uint64_t n, char text[NUMBER])
 {
-	char *p = text + NUMBER - 1;
+	char *p = &text[NUMBER - 1];
 
 	*p = '\0';
 	do

@@ -90,9 +90,9 @@ proxies_include(const struct proxies *p, int fd)
 		struct sockaddr_in four;
 		struct sockaddr_in6 six;
 		struct sockaddr_storage room;
-	} peer;
+	} peer = { .room = { 0 } };
 	socklen_t size = sizeof(peer);
-	unsigned char address[16];
+	unsigned char address[16] = { 0 };
 
 	if (getpeername(fd, &peer.any, &size) == -1)
 		return false;
@@ -101,6 +101,8 @@ proxies_include(const struct proxies *p, int fd)
 		memcpy(address + sizeof(mapped), &peer.four.sin_addr, 4);
 	} else if (peer.any.sa_family == AF_INET6)
 		memcpy(address, &peer.six.sin6_addr, 16);
+	else if (peer.any.sa_family != AF_UNIX)
+		return false;
 	for (int i = 0; i < p->count; i++) {
 		const struct proxy_network *net = &p->networks[i];
 
@@ -134,7 +136,7 @@ write_address(char address[PROXY_ADDRESS], int family, const void *octets, unsig
 static int
 read_v1(struct io *io, const char *begun, char address[PROXY_ADDRESS])
 {
-	char line[V1_MOST + 1], *words[6], *at = line;
+	char line[V1_MOST + 1] = "", *words[6], *at = line;
 	unsigned char octets[16];
 	const char *problem = NULL;
 	size_t n = SIGNATURE_SIZE;

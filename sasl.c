@@ -294,7 +294,7 @@ sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 
 	memset(peer, 0, sizeof(*peer));
 	name_enctype(s, peer->enctype);
-	peer->mutual = (s->flags & GSS_C_MUTUAL_FLAG) != 0;
+	peer->mutual = (s->flags & GSS_C_MUTUAL_FLAG) != 0 ? 1 : 0;
 	strlcpy(peer->layer, s->layer == WRAP_CONFIDENTIALITY ? "confidentiality" :
 		s->layer == WRAP_INTEGRITY ? "integrity" : s->inside_tls ? "tls" : "none",
 	    sizeof(peer->layer));
