@@ -114,7 +114,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	put(channel[0], sent, n, (how & WITH_FD) != 0);
 	memset(&got, 0x55, sizeof(got));
-	result = report_await(channel[1], &got, io_now() + 1000);
+	result = report_await(channel[1], &got, io_now() + 60000);
 	good = n == sizeof(*sent) && (how & WITH_FD) == 0 && is_good(sent);
 	/* An empty packet is the end to whoever reads it. */
 	HOLDS(result == (good ? REPORT_GOOD : n == 0 ? REPORT_NONE : REPORT_BAD));
