@@ -122,3 +122,8 @@ trickle() {
 	perl -e '$| = 1; undef $/; $SIG{PIPE} = "IGNORE";
 	    for (split //, <STDIN>) { print or exit; select undef, undef, undef, $ARGV[0] }' "$1"
 }
+
+# clients COMMAND …: see clients.pl.
+clients() {
+	KPOPD_BUILD=$KPOPD_BUILD timeout "${clients_patience:-600}" perl "$BATS_TEST_DIRNAME/helpers/clients.pl" "$@"
+}

@@ -1,0 +1,133 @@
+# Clients of all sorts, by the clock, and what the server's processes take for them: perl clients.pl COMMAND, see the end.
+use strict;
+use warnings;
+use IO::Select;
+use IO::Socket::INET;
+use IPC::Open2;
+use Time::HiRes qw(sleep time);
+
+$| = 1;
+$SIG{PIPE} = 'IGNORE';
+my $kpopc = "$ENV{KPOPD_BUILD}/kpopc";
+
+sub slurp { my ($file) = @_; local $/; open my $f, '<', $file or return ''; return <$f> // '' }
+
+# Who is called kpopd or kpopd-tls.
+sub servers { return grep { slurp("/proc/$_/comm") =~ /^kpopd(-tls)?$/ } map { m,(\d+)$, } glob '/proc/[0-9]*' }
+
+# A field of smaps_rollup, KiB. A process that ends meanwhile has none.
+sub memory { my ($pid, $field) = @_; return slurp("/proc/$pid/smaps_rollup") =~ /^$field:\s+(\d+)/m ? $1 : 0 }
+
+# What all of them have for themselves: a page that n of them share counts n times a nth part.
+sub own_memory { my $sum = 0; $sum += memory($_, 'Pss_Anon') for @_; return $sum }
+
+sub hear { my ($in) = @_; return scalar(<$in>) // '' }
+
+sub ask { my ($in, $out, $line) = @_; print $out "$line\r\n"; return hear($in) }
+
+# A session as USER up to PASS's answer, in seconds of PASS alone.
+sub login {
+	my ($user, @options) = @_;
+	my $pid = open2(my $in, my $out, $kpopc, @options, 'mail.kpopd.test');
+	$out->autoflush(1);
+	hear($in);
+	ask($in, $out, "USER $user");
+	my $begin = time;
+	my $answer = ask($in, $out, 'PASS x');
+	return ($pid, $in, $out, $answer, time - $begin);
+}
+
+sub median { my @a = sort { $a <=> $b } @_; return @a ? $a[@a / 2] : 0 }
+
+# Seconds of a whole session, or die.
+sub round_trip {
+	my ($user) = @_;
+	my $begin = time;
+	my ($pid, $in, $out, $answer) = login($user);
+	my $bye = ask($in, $out, 'QUIT');
+	close $out;
+	close $in;
+	waitpid $pid, 0;
+	die "a good login: ", $answer || "no answer", "\n" unless $answer =~ /^\+OK/ && $bye =~ /^\+OK/;
+	return time - $begin;
+}
+
+# A silent peer, from 127.0.0.2, or undef where there is none to be had now.
+sub silent { return IO::Socket::INET->new(LocalAddr => '127.0.0.2', PeerAddr => '127.0.0.1', PeerPort => 1109, Timeout => 2) }
+
+# N silent peers come from one address while good sessions follow each other from another, and stay while more of
+# these come. None may take BOUND seconds more than usual, nor may there be more processes than HELD. With "wait"
+# the good ones begin when the silent ones are there.
+sub silence {
+	my ($n, $bound, $most, $when) = @_;
+	my @usual = map { round_trip('alice') } 1 .. 10;
+	pipe my $ready, my $done or die;
+	my $pid = fork // die;
+	if ($pid == 0) {
+		close $ready;
+		my @peers = map { silent() // () } 1 .. $n;
+		print {$done} scalar @peers, "\n";
+		close $done;
+		# Those who are sent away see it; the others stay.
+		sleep 600;
+		exit;
+	}
+	close $done;
+	my @times;
+	my ($there, $held) = (0, 0);
+	my $fail = sub { kill 'KILL', $pid; waitpid $pid, 0; die @_ };
+	$there = hear($ready) if $when eq 'wait';
+	sleep 1 if $when eq 'wait';
+	my $select = IO::Select->new($ready);
+	for (my $i = 0; $i < 30; $i++) {
+		push @times, eval { round_trip('alice') } // $fail->("among silent peers: $@");
+		$there = hear($ready), $i = 0 if !$there && $select->can_read(0);
+		$i = 0 if !$there;
+	}
+	$held = () = servers();
+	kill 'KILL', $pid;
+	waitpid $pid, 0;
+	my $worst = (sort { $b <=> $a } @times)[0];
+	my $delay = $worst - median(@usual);
+	printf "# load: %d silent peers, %d processes for those who were let in; %d sessions from elsewhere, medians %.0f ms before and %.0f ms now, worst delay %.0f ms\n",
+	    $there, $held, scalar @times, 1000 * median(@usual), 1000 * median(@times), 1000 * $delay;
+	$delay <= $bound or die "delayed by more than $bound s\n";
+	$held <= $most or die "more than $most processes\n";
+}
+
+# What is on standard input, then the same line again and again for as long as it takes; nothing is read. Meanwhile the memory of all is sampled.
+sub hostile {
+	my ($name, $bound, $again) = @_;
+	$again =~ s/\\x(..)|\\([rn])/defined $1 ? chr hex $1 : $2 eq 'r' ? "\r" : "\n"/ge;
+	my $block = '';
+	$block .= $again while length $block < 65536;
+	my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => 1109) or die "no connection\n";
+	my ($most, $sent, $samples) = (0, 0, 0);
+	my $sample = sub {
+		my $now = own_memory(servers());
+		$samples++ if $now > 0;
+		$most = $now if $now > $most;
+		return $now;
+	};
+	# Some are gone with the first octets.
+	for (1 .. 200) { last if $sample->(); sleep 0.01 }
+	# As it comes: what is behind STLS may have to wait.
+	while (sysread STDIN, my $first, 65536) {
+		syswrite $s, $first;
+		$sample->();
+	}
+	$s->blocking(0);
+	for (my $end = time + ($ENV{TORTURE} ? 5 : 0.5); time < $end;) {
+		my $n = syswrite $s, $block;
+		$sent += $n if defined $n;
+		last if !$sample->();
+	}
+	close $s;
+	printf "# limits: %-28s %5d KiB at most in %d samples, %d KiB sent\n", $name, $most, $samples, $sent / 1024;
+	$most > 0 or die "$name: nobody was there\n";
+	$most <= $bound or die "$name: more than $bound KiB\n";
+}
+
+my ($command, @arguments) = @ARGV;
+my %commands = (memory => sub { print own_memory(servers()), "\n" }, silence => \&silence, hostile => \&hostile);
+($commands{ $command // '' } // die 'one of ', join(' ', sort keys %commands), "\n")->(@arguments);
