@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,12 +37,16 @@
 /* The part of the idle limit after which a session ends when the same principal comes back. */
 #define YIELD_PART 20
 
+/* Whoever is refused hears so this much after the question, so that nobody hears how long the reason took to find. */
+#define REFUSAL_MS 50
+
 /* One user's visit: who it is, where the mail is, and what let them in. */
 struct visit {
 	const struct options *o;
 	struct auth *auth; /* without keys */
 	const struct report *report; /* NULL: recovery by hand */
 	int64_t deadline;            /* for the login */
+	int64_t asked;               /* when the report came */
 	struct account user;
 	const char *path;
 	gid_t group; /* of the broker; the user's own when there is none */
@@ -165,6 +170,17 @@ serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
 	}
 }
 
+/* The one answer for all reasons. asked: when the report came. */
+static void
+refuse(struct io *io, int64_t asked)
+{
+	int64_t left = asked + REFUSAL_MS - io_now();
+
+	if (left > 0)
+		poll(NULL, 0, (int)left);
+	pop3_refuse(io);
+}
+
 /* The session, as the user: whether the ticket lets them in, and all that follows. broker: the channel, or -1. */
 _Noreturn static void
 session(const struct visit *v, int broker)
@@ -178,7 +194,7 @@ session(const struct visit *v, int broker)
 	if (is_permitted(v))
 		serve(v, &locks, &io);
 	else
-		pop3_refuse(&io);
+		refuse(&io, v->asked);
 	io_linger(&io);
 	_exit(0);
 }
@@ -203,16 +219,16 @@ recover(const struct visit *v, int broker)
 
 /* For nobody who may come in now: the answer, from a process made like a session's but with the gate's rights. */
 _Noreturn static void
-turn_away(const struct account *gate, const struct report *r, int64_t deadline, bool refused)
+turn_away(const struct account *gate, const struct visit *v, bool refused)
 {
 	static struct io io;
 
 	privsep_become(gate);
 	sandbox_enter(SANDBOX_RELAY);
-	io_init(&io, 0, deadline);
-	io_prime(&io, r->unread, r->unread_size);
+	io_init(&io, 0, v->deadline);
+	io_prime(&io, v->report->unread, v->report->unread_size);
 	if (refused)
-		pop3_refuse(&io);
+		refuse(&io, v->asked);
 	else
 		pop3_unavailable(&io, DROP_FAILED);
 	io_linger(&io);
@@ -312,7 +328,8 @@ void
 visit_admit(const struct options *o, const struct account *gate,
     struct auth *auth, const struct report *r, int64_t deadline)
 {
-	struct visit v = { .o = o, .auth = auth, .report = r, .deadline = deadline };
+	struct visit v = { .o = o, .auth = auth, .report = r, .deadline = deadline,
+		.asked = io_now() };
 	const char *refusal = account_find(r->user, o->least_uid, &v.user);
 	pid_t pid;
 
@@ -330,7 +347,7 @@ visit_admit(const struct options *o, const struct account *gate,
 	if ((pid = fork()) == -1)
 		fatal("fork");
 	if (pid == 0)
-		turn_away(gate, r, deadline, refusal != NULL);
+		turn_away(gate, &v, refusal != NULL);
 	privsep_become(gate);
 	close(0);
 	close(1);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What those get who have not logged in: little memory, whatever they send.
+# What those get who do not log in: little memory, whatever they send, and one answer after the same time.
 
 load helpers/all
 
@@ -80,4 +80,18 @@ octets() {
 	await 5 'jailed_in tls | grep -q .'
 	sampled 20
 	kill $sender 2>/dev/null || true
+}
+
+@test "who is refused hears the same after about the same time, whatever the reason" {
+	realm_other_start
+	KRB5CCNAME=FILE:$WORLD/ccache.eve kinit -k -t "$WORLD/keytabs/eve@OTHER.TEST.keytab" eve@OTHER.TEST
+	mbox one | store bob
+	server_start
+	# The other realm's ticket has to be one already.
+	KRB5CCNAME=FILE:$WORLD/ccache.eve pop bob QUIT >/dev/null || true
+	clients refusals 30 0.049 2 "unknown user:$WORLD/ccache:nobody-of-that-name" "refused principal:$WORLD/ccache:bob" \
+	    "other realm:$WORLD/ccache.eve:bob" "system user:$WORLD/ccache:daemon" "no name:$WORLD/ccache:../bob" >&3
+	for reason in 'unknown user' 'not permitted to be this user' 'uid below the minimum'; do
+		log_has "refused .*reason=\"$reason\""
+	done
 }

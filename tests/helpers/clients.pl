@@ -95,6 +95,47 @@ sub silence {
 	$held <= $most or die "more than $most processes\n";
 }
 
+# Seconds and all that is heard from PASS on.
+sub refused {
+	my ($user) = @_;
+	my ($pid, $in, $out, $answer, $time) = login($user);
+	my $rest = join '', <$in>;
+	close $out;
+	close $in;
+	waitpid $pid, 0;
+	return "$time " . "$answer$rest" =~ s/\r\n/|/gr;
+}
+
+# What every refusal is told, and when: the medians are at least LEAST seconds and FACTOR from each other. CASE is NAME:CCACHE:USER.
+sub refusals {
+	my ($tries, $least, $factor, @cases) = @_;
+	my (%times, %answers, %from);
+	for (@cases) {
+		my ($name, $ccache, $user) = split /:/;
+		# All at the same time, so that the machine is as busy for each.
+		my $pid = open($from{$name}, '-|') // die;
+		next if $pid;
+		$ENV{KRB5CCNAME} = "FILE:$ccache";
+		print refused($user), "\n" for 1 .. $tries;
+		exit;
+	}
+	for my $name (keys %from) {
+		while (readline $from{$name}) {
+			my ($time, $answer) = /^(\S+) (.*)/ or die "no answer: $_\n";
+			push @{ $times{$name} }, $time;
+			$answers{$answer}++;
+		}
+		@{ $times{$name} // [] } == $tries or die "$name: not all were answered\n";
+	}
+	my %median = map { $_ => median(@{ $times{$_} }) } keys %times;
+	printf "# limits: refused %d times each, ms (medians): %s\n", $tries, join ', ', map { sprintf '%s %.2f', $_, 1000 * $median{$_} } sort keys %median;
+	print "# limits: the answer: $_\n" for keys %answers;
+	keys %answers == 1 && (keys %answers)[0] =~ /^-ERR .*\|$/ or die "the answers differ\n";
+	my @sorted = sort { $a <=> $b } values %median;
+	$sorted[0] >= $least or die "an answer before $least s\n";
+	$sorted[-1] <= $factor * $sorted[0] or die "the times differ\n";
+}
+
 # What is on standard input, then the same line again and again for as long as it takes; nothing is read. Meanwhile the memory of all is sampled.
 sub hostile {
 	my ($name, $bound, $again) = @_;
@@ -129,5 +170,5 @@ sub hostile {
 }
 
 my ($command, @arguments) = @ARGV;
-my %commands = (memory => sub { print own_memory(servers()), "\n" }, silence => \&silence, hostile => \&hostile);
+my %commands = (memory => sub { print own_memory(servers()), "\n" }, refusals => \&refusals, silence => \&silence, hostile => \&hostile);
 ($commands{ $command // '' } // die 'one of ', join(' ', sort keys %commands), "\n")->(@arguments);
