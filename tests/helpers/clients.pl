@@ -4,6 +4,7 @@ use warnings;
 use IO::Select;
 use IO::Socket::INET;
 use IPC::Open2;
+use Socket qw(SOL_SOCKET SO_LINGER);
 use Time::HiRes qw(sleep time);
 
 $| = 1;
@@ -169,6 +170,67 @@ sub hostile {
 	$most <= $bound or die "$name: more than $bound KiB\n";
 }
 
+# Sessions of USER that read all there is, for SECONDS; it stays as it is. Prints how many.
+sub readers {
+	my ($user, $seconds) = @_;
+	my ($n, $end) = (0, time + $seconds);
+	while (time < $end) {
+		my ($pid, $in, $out, $answer) = login($user);
+		my ($messages) = $answer =~ /^\+OK (\d+) messages/ or die "PASS: $answer\n";
+		for (map { "RETR $_" } 1 .. $messages) {
+			ask($in, $out, $_) =~ /^\+OK/ or die "$_\n";
+			while ((my $line = hear($in)) ne ".\r\n") { die "the end\n" if $line eq '' }
+		}
+		ask($in, $out, 'QUIT') =~ /^\+OK bye, $messages/ or die "QUIT\n";
+		close $out;
+		close $in;
+		waitpid $pid, 0;
+		$n++;
+	}
+	print "$n\n";
+}
+
+# What breaks: cuts, resets, nonsense; for SECONDS. Prints how many.
+sub broken {
+	my ($seconds) = @_;
+	my ($n, $end) = (0, time + $seconds);
+	my $good = slurp("$ENV{WORLD}/opening");
+	while (time < $end) {
+		my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => 1109) or next;
+		my $kind = int rand 3;
+		syswrite $s, substr($good, 0, rand length $good) if $kind < 2;
+		syswrite $s, join '', map { chr rand 256 } 1 .. 1 + rand 2000 if $kind == 2;
+		sleep rand 0.1;
+		setsockopt $s, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0 if rand() < 0.5;
+		close $s;
+		$n++;
+	}
+	print "$n\n";
+}
+
+# Sessions of USER with deletions that end in whatever but QUIT, for SECONDS: the line cut, or a process killed. Prints how many.
+sub cut {
+	my ($user, $how, $seconds) = @_;
+	my ($n, $end) = (0, time + $seconds);
+	while (time < $end) {
+		my ($pid, $in, $out, $answer) = login($user);
+		if ($answer =~ /^\+OK/) {
+			ask($in, $out, "DELE $_") for 1 .. 1 + rand 5;
+			print $out "RETR 9\r\n" if rand() < 0.5;
+			if ($how eq 'kill') {
+				my @own = split ' ', qx(pgrep -x kpopd -U $user);
+				kill 'KILL', $own[rand @own] if @own;
+			}
+			$n++;
+		}
+		kill 'KILL', $pid;
+		close $out;
+		close $in;
+		waitpid $pid, 0;
+	}
+	print "$n\n";
+}
+
 my ($command, @arguments) = @ARGV;
-my %commands = (memory => sub { print own_memory(servers()), "\n" }, refusals => \&refusals, silence => \&silence, hostile => \&hostile);
+my %commands = (memory => sub { print own_memory(servers()), "\n" }, refusals => \&refusals, silence => \&silence, hostile => \&hostile, readers => \&readers, broken => \&broken, cut => \&cut);
 ($commands{ $command // '' } // die 'one of ', join(' ', sort keys %commands), "\n")->(@arguments);
