@@ -178,22 +178,39 @@ while_we_remove() {
 	spool_is alice one two three
 }
 
+# stops_us_and_says_so, lets_us_without_a_word: so, the log says it, and mailbox and lock are as they were, or the lock is gone.
+stops_us_and_says_so() {
+	log_mark
+	spool_mark
+	stops_us
+	log_has 'failed .*what="locking the mailbox" error="Resource temporarily unavailable"'
+	log_has 'logout .* reason=in-use$'
+	spool_kept
+}
+
+lets_us_without_a_word() {
+	log_mark
+	mv /var/mail/alice.lock "$WORLD/alice.lock"
+	spool_mark
+	mv "$WORLD/alice.lock" /var/mail/alice.lock
+	lets_us
+	log_says_quits "0 0 3"
+	spool_kept
+}
+
 @test "a dotlock that a dead process left is taken away; one of a living process, and a fresh one, are not" {
 	sleep 0 & dead=$!
 	wait $dead
 	echo $dead >/var/mail/alice.lock
-	lets_us
-	[ ! -e /var/mail/alice.lock ]
+	lets_us_without_a_word
 	echo $$ >/var/mail/alice.lock
 	touch -d '-1 hour' /var/mail/alice.lock
-	stops_us
-	[ "$(cat /var/mail/alice.lock)" = $$ ]
+	stops_us_and_says_so
 	# Without a number in it: five minutes since it was last touched.
 	echo >/var/mail/alice.lock
-	stops_us
+	stops_us_and_says_so
 	touch -d '-6 minutes' /var/mail/alice.lock
-	lets_us
-	[ ! -e /var/mail/alice.lock ]
+	lets_us_without_a_word
 }
 
 @test "a lock that goes in time is waited for" {

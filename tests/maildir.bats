@@ -4,6 +4,7 @@
 load helpers/all
 
 box=/home/alice/Maildir
+spool_place=$box
 
 setup_file() { server_start -m maildir:~/Maildir; }
 
@@ -73,6 +74,8 @@ has() {
 	run pop alice STAT QUIT
 	mv /home/away /home/alice
 	[[ ${lines[-1]} == "-ERR [SYS/PERM]"* ]]
+	log_has 'failed .*what="opening the directory of the mailbox" error="No such file or directory"'
+	log_has 'logout .* reason=unavailable$'
 }
 
 @test "flags that a mail reader changes meanwhile hide nothing: the messages are read and removed" {
@@ -87,6 +90,9 @@ has() {
 	pop_ask QUIT '^\+OK bye, 2'
 	pop_hear_end
 	has one three
+	[ "$(ls "$box/cur")" = "1700000002.M1P1.three:2,S" ]
+	[ "$(stat -c '%U:%G %a' "$box" "$box"/*/ | sort -u)" = "alice:alice 700" ]
+	log_says_quits "1 1 2"
 }
 
 @test "what another program removed meanwhile cannot be read, and QUIT says so" {
@@ -99,6 +105,9 @@ has() {
 	pop_ask QUIT '^-ERR some deleted messages not removed'
 	pop_hear_end
 	has three
+	log_has 'failed .*what="reading message 1" error="another program changed the mailbox"'
+	log_has 'failed .*what="removing messages" error="another program changed the mailbox"'
+	log_has 'logout .* reason=quit retrieved=0 .* deleted=1 left=2 '
 }
 
 @test "a Maildir that is not to be written: reading works, QUIT says that nothing is removed" {
@@ -121,18 +130,19 @@ has() {
 	fill one
 	chown bob "$box"
 	chmod 777 "$box"
-	run pop alice STAT QUIT
-	[[ ${lines[-1]} == "-ERR [SYS/PERM]"* ]]
-	log_has 'opening the Maildir" error="it has another owner'
+	opens_not SYS/PERM 'opening the Maildir" error="it has another owner'
 	chown alice "$box"
-	mv "$box/cur" "$box/elsewhere"
-	ln -s elsewhere "$box/cur"
-	run pop alice STAT QUIT
-	[[ ${lines[-1]} == "-ERR [SYS/PERM]"* ]]
+	for part in cur new; do
+		mv "$box/$part" "$box/elsewhere"
+		ln -s elsewhere "$box/$part"
+		opens_not SYS/PERM "opening $part\" error=\"Not a directory"
+		rm "$box/$part"
+		mv "$box/elsewhere" "$box/$part"
+	done
+	has one
 	rm -r "$box"
 	as_alice touch "$box"
-	run pop alice STAT QUIT
-	[[ ${lines[-1]} == "-ERR [SYS/PERM]"* ]]
+	spool_place=/home/alice opens_not SYS/PERM 'opening the Maildir" error="Not a directory'
 }
 
 @test "odd names and files are skipped, the rest is served, and the log says how many" {
@@ -140,10 +150,17 @@ has() {
 	as_alice sh -c "cd '$box' && echo x >new/\$(printf '2.a\\nb') && echo x >cur/\$(printf '3.\\001') &&
 	    ln -s /etc/shadow cur/4.link && mkfifo new/5.fifo && mkdir new/6.directory"
 	as_alice sh -c "cd '$box' && echo x >new/7.closed && chmod 0 new/7.closed"
+	spool_mark
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 1 "*"+OK bye, 1 messages left" ]]
+	spool_kept
 	run pop alice STAT "DELE 1" QUIT
 	[[ $output == *"+OK 1 "*"+OK bye, 0 messages left" ]]
-	log_has 'skipped .*files=6 '
-	[ "$(find "$box/new" "$box/cur" -mindepth 1 | wc -l)" -ge 6 ]
+	# All is there but the message and the times of the directory it was in.
+	diff <(grep -v '\.one\|^\./new ' <<<"$spool_then") <(spool_now | grep -v '^\./new ')
+	log_has 'skipped .*files=6 reason="not regular, not readable or an odd name"'
+	log_has 'logout .* reason=quit retrieved=0 .* deleted=1 left=0 '
+	log_lacks '[^ -~]'
 }
 
 @test "killed at each step of QUIT: some of the marked are gone, everything else is untouched" {

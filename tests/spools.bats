@@ -40,6 +40,7 @@ usual_server() {
 on_disk() {
 	disk=$(mktemp -d /var/tmp/kpopd-test.XXXXXX)
 	chmod 755 "$disk"
+	spool_place=$disk
 	other_server -m "mbox:$disk/%u"
 }
 
@@ -95,42 +96,44 @@ serves() {
 		good() =~ /^\+OK bye/ or die;' "$WORLD/answers"
 }
 
-# removes N …: these messages of alice's mailbox go, all else stays octet for octet.
+# removes N …: these messages of alice's mailbox go, all else stays octet for octet, and the file's owner and mode with it.
 removes() {
+	local file
+	file=$(spool_file)
 	# shellcheck disable=SC2016
 	messages_of /var/mail/alice 'my %gone = map { $_ => 1 } @ARGV; print map $part[$_], grep !$gone{$_}, 0 .. $#part' "$@" >"$WORLD/kept"
 	pop alice "${@/#/DELE }" QUIT >"$WORLD/answer"
 	[[ $(tail -n 1 "$WORLD/answer") == "+OK bye, "* ]] && cmp "$WORLD/kept" /var/mail/alice &&
-	    no_journal
+	    [ "$(spool_file)" = "$file" ] && no_journal
 }
 
-# whole [WHAT]: standard input as a mailbox is served whole and left alone, and each message can be removed by itself.
+# whole [WHAT [COUNT]]: standard input as a mailbox is served whole and left alone, and each message can be removed by
+# itself; the log has these sessions and no trouble.
 whole() {
-	local n count
+	local n count ends
 	cat >"$WORLD/whole"
-	store alice <"$WORLD/whole"
-	serves "$WORLD/whole" || { echo "in the mailbox: ${1-}"; return 1; }
-	cmp "$WORLD/whole" /var/mail/alice
 	count=$(messages_of "$WORLD/whole" 'print $#part')
+	store alice <"$WORLD/whole"
+	log_mark
+	spool_mark
+	serves "$WORLD/whole" && spool_kept || { echo "in the mailbox: ${1-}"; return 1; }
+	ends=("$count 0 $count")
 	for n in $(seq "$count"); do
 		store alice <"$WORLD/whole"
 		removes "$n" || { echo "DELE $n in the mailbox: ${1-}"; return 1; }
+		ends+=("0 1 $((count - 1))")
 	done
+	log_says_quits "${ends[@]}" || { echo "of the mailbox: ${1-}"; return 1; }
 	[ "$count" -eq "${2-$count}" ]
 }
 
-# opens_not 'ERROR' 'LOG': the mailbox cannot be opened; so the client hears and the log says.
-opens_not() {
-	log_mark
-	run pop alice STAT QUIT
-	[[ ${lines[-1]} == "-ERR [$1]"* && ${#lines[-1]} -lt 78 ]] || { echo "$output"; return 1; }
-	log_has "failed .*$2"
-}
-
-# refused: alice's ticket does not open alice's mailbox.
+# refused: alice's ticket does not open alice's mailbox, which stays as it is.
 refused() {
+	spool_mark
 	run pop alice STAT QUIT
 	[[ ${lines[-1]} == "-ERR [AUTH] "* ]] || { echo "$output"; return 1; }
+	log_has 'refused .*reason="not permitted to be this user" user=alice'
+	spool_kept
 }
 
 @test "empty mailboxes and such of empty lines alone have no messages and stay as they are" {
@@ -163,13 +166,22 @@ refused() {
 	printf 'From a\nA: b\rC: d\r\rFrom e\rF: g\n\n\rFrom h\n\nFrom i\n\n' | whole "lone CRs" 2
 }
 
-@test "NULs, all octets, From in bodies, dots and a lying Content-Length are served and removed alone" {
+@test "NULs and all other octets are served and removed alone" {
 	perl -e 'print "From a\nA: \0b\n\0\n\n\0\n\0\0\n\nFrom \0\n\0: \0\n\n\n"' | whole "NULs" 2
 	perl -e 'print map "From a\nA: b\n\n" . join("", map chr, 0 .. 255) . "\n\n", 1 .. 3' | whole "all octets" 3
-	printf 'From a\nA: b\n\nFrom c\n\nFrom d\nfrom e\n\nfrom f\n\n From g\n\nFrom: h\n\n' | whole "From in the body"
+}
+
+@test "From behind an empty line begins a message also where a body meant it, >From never does" {
+	printf 'From a\nA: b\n\nFrom c\n\nFrom d\nfrom e\n\nfrom f\n\n From g\n\nFrom: h\n\n' | whole "From in the body" 3
 	printf 'From a\nA: b\n\n>From c\n\n>From d\n>>From e\n\nFrom f\nG: h\n\n>From i\n\n' | whole ">From" 2
+}
+
+@test "lines of dots, and a dot alone, are served and removed alone" {
 	printf 'From a\nA: b\n\n.\n..\n.c\n...\n\n.\n\nFrom .\n.: .\n\n.\n\n' | whole "dots" 2
 	printf 'From a\nA: b\n\n.' | whole "a dot at the end" 1
+}
+
+@test "a Content-Length that lies decides nothing" {
 	for length in 0 1 5 30 9999 99999999999999999999 -1 x; do
 		printf 'From a\nContent-Length: %s\n\nc\n\nFrom d\nContent-Length: %s\nE: f\n\ng\n\nFrom h\n\n' $length $length |
 		    whole "Content-Length $length" 3
@@ -179,9 +191,11 @@ refused() {
 @test "equal messages have different UIDLs, and just one of them goes" {
 	mbox two two one two | whole "equal messages" 4
 	for _ in $(seq 20); do printf 'From a\nSame: yes\n\nsame\n\n'; done | store alice
+	log_mark
 	serves /var/mail/alice
 	removes 1 7 20
 	serves /var/mail/alice
+	log_says_quits "20 0 20" "0 3 17" "17 0 17"
 	# Equal headers, other bodies: the right one goes.
 	for n in 1 2 3 4 5; do printf 'From a\nSame: yes\n\n%s\n\n' $n; done | whole "equal headers" 5
 }
@@ -189,14 +203,19 @@ refused() {
 @test "the internal message stays octet for octet when all others go" {
 	internal() { printf 'From MAILER-DAEMON Mon\nDate: now\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\nStatus: RO\n\ninternal\n\nlines\n\n'; }
 	{ internal; mbox one two; } | store alice
+	file=$(spool_file)
 	run pop alice STAT "DELE 2" QUIT
-	[[ $output == *"+OK bye, 1 messages left" ]]
+	[[ $output == *"+OK 2 messages"*"+OK bye, 1 messages left" ]]
 	cmp /var/mail/alice <(internal; mbox one)
 	run pop alice "DELE 1" QUIT
+	[[ $output == *"+OK 1 messages"*"+OK bye, 0 messages left" ]]
 	cmp /var/mail/alice <(internal)
+	[ "$(spool_file)" = "$file" ]
+	spool_mark
 	run pop alice "DELE 1" QUIT
 	[[ $output == *"+OK 0 messages"*"-ERR no such message"*"+OK bye, 0 messages left" ]]
-	cmp /var/mail/alice <(internal)
+	spool_kept
+	log_says_quits "0 1 1" "0 1 0" "0 0 0"
 	# Elsewhere than in front it is a message as others are.
 	{ mbox one; internal; } | whole "not in front" 2
 }
@@ -238,6 +257,7 @@ refused() {
 	cmp "$WORLD/before" /var/mail/alice
 	grep -q '^Subject: late$' /var/mail/alice
 	log_has 'failed .*another program changed the mailbox'
+	log_has 'logout .* reason=quit .* deleted=0 left=2 '
 }
 
 # retrieve_sum: the SHA-256 of message 1 as POP3 sends it, of which no line may begin with a dot.
@@ -252,6 +272,8 @@ retrieve_sum() {
 		# shellcheck disable=SC2086
 		{ from_line; $header; printf '\nbody\n\n'; mbox last; } | store alice
 		sum=$(sha256sum </var/mail/alice)
+		log_mark
+		spool_mark
 		[ "$(retrieve_sum)" = "$({ $header; printf '\nbody\n'; } | sed 's/$/\r/' | sha256sum)" ]
 		pop_login alice
 		pop_say "TOP 2 0"
@@ -259,8 +281,15 @@ retrieve_sum() {
 		[ -n "${SANITIZER-}" ] || [ "$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(child_pid)/status")" -lt 20000 ]
 		pop_cut
 		[ "$(sha256sum </var/mail/alice)" = "$sum" ]
+		spool_kept
+		file=$(spool_file)
 		pop alice "DELE 1" QUIT
 		spool_is alice last
+		[ "$(spool_file)" = "$file" ]
+		log_has 'logout .* reason=quit retrieved=1 .* deleted=0 left=2 '
+		log_has 'logout .* reason=lost retrieved=0 .* topped=1 deleted=0 left=2 '
+		log_has 'logout .* reason=quit retrieved=0 .* deleted=1 left=1 '
+		log_says_no_trouble
 	done
 }
 
@@ -268,6 +297,7 @@ retrieve_sum() {
 	{ from_line; printf 'Subject: hole\n\n'; } | store alice
 	truncate -s 1T /var/mail/alice
 	mbox one | store bob
+	spool_mark
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
@@ -291,11 +321,50 @@ retrieve_sum() {
 		pop_ask "LIST 1" "^\\+OK 1 109951162[0-9]*$"
 		pop_ask QUIT
 	fi
-	# Killed by hand it leaves no lock.
-	kill -KILL "$session" 2>/dev/null || true
+	# Killed by hand it leaves no lock, and its client hears nothing but the end.
+	if ! long; then
+		kill -KILL "$session"
+		pop_hear_end
+		log_has 'fatal .*session was ended by signal 9'
+	fi
 	await 5 '! pgrep -x kpopd >/dev/null'
-	[ ! -e /var/mail/alice.lock ]
 	[ "$(stat -c %s /var/mail/alice)" -eq 1099511627776 ]
+	spool_kept
+}
+
+@test "a mailbox of 5 GiB: what stands behind and before the gap is read and removed" {
+	# Holes cost nothing but the reading.
+	long && room=12 || room=1
+	on_disk
+	[ "$(df --output=avail -B1G "$disk" | tail -n 1)" -ge $room ] || skip "less than $room GiB free"
+	{ mbox one; from_line; printf 'Subject: hole\n\n'; } >"$disk/alice"
+	begin=$(stat -c %s "$disk/alice")
+	truncate -s $((5 << 30)) "$disk/alice"
+	{ printf '\n\n'; mbox last; } >>"$disk/alice"
+	chown alice "$disk/alice"
+	file=$(spool_file "$disk/alice")
+	spool_mark
+	run pop alice STAT LIST "RETR 3" QUIT
+	[[ $output == *"+OK 3 messages"*"+OK 3 53687"*"Subject: last"*"+OK bye, 3 messages left" ]]
+	spool_kept
+	log_says_quits "1 0 3"
+	run pop alice "RETR 3" "DELE 3" QUIT
+	[[ $output == *"+OK 3 messages"*"Subject: last"*"+OK bye, 2 messages left" ]]
+	[ "$(stat -c %s "$disk/alice")" -eq $(((5 << 30) + 2)) ]
+	# What is removed in front moves all of it.
+	if long; then
+		printf '%s\r\n' "USER alice" "PASS x" "DELE 1" QUIT | kpopc mail.kpopd.test | grep '^+OK bye, 1 messages left'
+		[ "$(stat -c %s "$disk/alice")" -eq $(((5 << 30) + 2 - $(mbox one | wc -c))) ]
+		cmp <(head -c "$begin" "$disk/alice" | head -n 3) <(from_line; printf 'Subject: hole\n\n')
+		no_journal
+	else
+		pop_login alice
+		pop_ask "DELE 1"
+		pop_cut
+		log_has 'logout .* reason=lost .* deleted=0 left=2 '
+	fi
+	[ "$(spool_file "$disk/alice")" = "$file" ]
+	log_says_no_trouble
 }
 
 # two_mailboxes: alice's, and bob's, which only our own checks keep from alice.
@@ -304,11 +373,12 @@ two_mailboxes() {
 	mbox secret private | store bob
 	chmod 666 /var/mail/bob
 	cp /etc/shadow "$WORLD/shadow"
+	shadow=$(spool_file /etc/shadow)
 }
 
 others_are_kept() {
 	spool_is bob secret private
-	cmp "$WORLD/shadow" /etc/shadow
+	cmp "$WORLD/shadow" /etc/shadow && [ "$(spool_file /etc/shadow)" = "$shadow" ]
 }
 
 @test "what is no mailbox of alice's is refused, and what stands there or behind it is as it was" {
@@ -376,23 +446,29 @@ others_are_kept() {
 		mbox one two | store alice
 		chmod $mode /var/mail/alice
 		opens_not SYS/PERM 'Permission denied'
-		spool_is alice one two
 		[ "$(stat -c %a /var/mail/alice)" -eq $((10#$mode)) ]
 	done
 	for mode in 600 660 666 777; do
 		mbox one two | store alice
 		chmod $mode /var/mail/alice
+		log_mark
 		removes 1
 		[ "$(stat -c %a /var/mail/alice)" -eq $mode ]
+		log_says_quits "0 1 1"
 	done
 }
 
 # swapped_login: one login gets alice's mail, none, or an error; $WORLD/good counts the first.
 swapped_login() {
+	log_mark
 	pop alice "RETR 1" "DELE 7" "RETR 2" QUIT >"$WORLD/answer" || true
 	cat "$WORLD/answer"
 	grep -aq 'secret\|private' "$WORLD/answer" && return 1 || :
-	grep -q '^+OK 2 messages' "$WORLD/answer" || { grep -q '^+OK 0 messages\|^-ERR \[SYS/\|^-ERR \[IN-USE\]' "$WORLD/answer"; return; }
+	if grep -q '^-ERR \[SYS/' "$WORLD/answer"; then
+		log_has 'failed .*what="opening the mailbox" error=' && log_has 'logout .* reason=unavailable$'
+		return
+	fi
+	grep -q '^+OK 2 messages' "$WORLD/answer" || { grep -q '^+OK 0 messages\|^-ERR \[IN-USE\]' "$WORLD/answer"; return; }
 	echo $(($(cat "$WORLD/good") + 1)) >"$WORLD/good"
 	diff <(grep -a ' line ' "$WORLD/answer") <(make_message one | grep ' line '; make_message two | grep ' line ')
 }
@@ -400,6 +476,8 @@ swapped_login() {
 @test "a mailbox swapped for another's mail and back in a tight loop: never another's, nothing lost" {
 	two_mailboxes
 	mbox one two >"$WORLD/whole"
+	file=$(spool_file)
+	login_begin=$log_begin
 	echo 0 >"$WORLD/good"
 	# shellcheck disable=SC2016
 	perl -e 'chdir "/var/mail" or die; $| = 1; print "held\n";
@@ -425,7 +503,9 @@ swapped_login() {
 	cd /var/mail
 	[ ! -e real ] || mv -f real alice
 	cmp "$WORLD/whole" /var/mail/alice
+	[ "$(spool_file alice)" = "$file" ]
 	others_are_kept
+	log_begin=$login_begin
 	log_lacks 'fatal|signal'
 }
 
@@ -436,15 +516,20 @@ swapped_login() {
 	    'ln /var/mail/alice /var/mail/moved; cp -p --remove-destination /var/mail/alice /var/mail/alice.2; mv /var/mail/alice.2 /var/mail/alice'; do
 		rm -rf /var/mail/alice /var/mail/moved
 		mbox one two | store alice
+		log_mark
 		pop_login alice
 		pop_ask "DELE 1"
 		eval "$swap"
+		spool_mark
 		# Reading goes on from the file that was opened.
 		pop_say "RETR 2"
 		pop_hear_lines
 		[[ ${lines[*]} == *"Subject: two"* ]]
 		pop_ask QUIT '^-ERR (some deleted messages not removed|\[SYS/TEMP\] nothing removed|\[IN-USE\])'
 		pop_hear_end
+		spool_kept
+		log_has 'failed .*another program (replaced|changed) the mailbox|failed .*what="locking the mailbox"'
+		log_has 'logout .* reason=quit retrieved=1 .* deleted=0 left=2 '
 		[ ! -e /var/mail/moved ] || cmp /var/mail/moved <(mbox one two)
 		[ ! -f /var/mail/alice ] || [ -L /var/mail/alice ] || cmp /var/mail/alice <(mbox one two) || spool_is alice secret private
 		others_are_kept
@@ -469,12 +554,12 @@ large_message() {
 		pop_hear '^\+OK [0-9]+ octets'
 		sleep 0.3
 		eval "$shrink"
-		cp /var/mail/alice "$WORLD/before"
+		spool_mark
 		timeout 20 cat <&"$pop_in" >"$WORLD/rest"
 		grep -qx $'\\.\r' "$WORLD/rest" && return 1 || :
 		[ "$(stat -c %s "$WORLD/rest")" -lt 40000000 ]
 		pop_close
-		cmp "$WORLD/before" /var/mail/alice
+		spool_kept
 		log_has 'logout .*reason=changed'
 		log_mark
 	done
@@ -483,6 +568,7 @@ large_message() {
 @test "mail that arrives in the middle of RETR, and a mailbox that is replaced then, do not touch the answer" {
 	for change in 'make_message late | deliver alice' 'mv /var/mail/alice /var/mail/moved' 'rm /var/mail/alice'; do
 		large_message 800000 | store alice
+		log_mark
 		pop_login alice
 		pop_say "RETR 1"
 		pop_hear '^\+OK [0-9]+ octets'
@@ -491,8 +577,11 @@ large_message() {
 		head -c "$(($(large_message 800000 | tail -n +2 | head -n -1 | wc -lc | awk '{ print $1 + $2 }')))" <&"$pop_in" >"$WORLD/rest"
 		cmp "$WORLD/rest" <(large_message 800000 | tail -n +2 | head -n -1 | sed 's/$/\r/')
 		pop_hear '^\.$'
+		spool_mark
 		pop_ask QUIT
 		pop_hear_end
+		spool_kept
+		log_says_quits "1 0 1"
 	done
 }
 
@@ -502,6 +591,7 @@ large_message() {
 	pop_ask "DELE 2"
 	pop_ask "DELE 3"
 	mbox one TWO three >/var/mail/alice
+	file=$(spool_file)
 	pop_ask "RSET"
 	pop_ask "RETR 2" '^-ERR \[SYS/TEMP\] another program'
 	pop_ask "DELE 2"
@@ -509,6 +599,10 @@ large_message() {
 	pop_ask QUIT '^-ERR some deleted messages not removed'
 	pop_hear_end
 	spool_is alice one TWO
+	[ "$(spool_file)" = "$file" ]
+	log_has 'failed .*what="reading message 2" error="another program changed the mailbox"'
+	log_has 'failed .*what="removing messages" error="another program changed the mailbox"'
+	log_has 'logout .* reason=quit retrieved=0 .* deleted=1 left=2 '
 }
 
 @test "an immutable mailbox is refused; one that becomes so is kept whole, and finished when it is no more" {
@@ -528,23 +622,30 @@ large_message() {
 		pop_login alice
 		for n in 1 2 3; do pop_ask "DELE $n"; done
 		chattr +$attribute "$disk/alice"
+		spool_mark
 		pop_ask QUIT '^-ERR \[SYS/TEMP\] nothing removed'
 		pop_hear_end
+		spool_kept
+		log_has 'failed .*what="cutting the mailbox" error="Operation not permitted"'
 		chattr -$attribute "$disk/alice"
 		cmp "$disk/alice" <(mbox one two three)
 		# Some of it: decided, and so said.
 		pop_login alice
 		pop_ask "DELE 2"
+		file=$(spool_file "$disk/alice")
 		chattr +$attribute "$disk/alice"
+		log_mark
 		pop_ask QUIT '^-ERR \[SYS/TEMP\] the next login will finish the removal'
 		pop_hear_end
 		await 5 '! pgrep -x kpopd >/dev/null'
-		log_has 'failed .*not permitted'
+		log_has 'failed .*what="(writing|cutting) the mailbox" error="Operation not permitted"'
 		opens_not SYS/PERM 'not permitted'
 		chattr -$attribute "$disk/alice"
 		run pop alice QUIT
 		[[ $output == *"+OK 2 messages"* ]]
 		cmp "$disk/alice" <(mbox one three)
+		[ "$(spool_file "$disk/alice")" = "$file" ]
+		log_has 'recovery .*state=j(\.cut)?$'
 		no_journal
 	done
 }
@@ -564,7 +665,10 @@ large_message() {
 	[[ ${lines[*]} == *"Subject: two"* ]]
 	pop_ask QUIT '^-ERR \[SYS/TEMP\] nothing removed'
 	pop_hear_end
+	spool_kept
 	umount /var/mail
+	log_has 'failed .*what="locking the mailbox" error="Read-only file system"'
+	log_has 'logout .* reason=quit retrieved=1 .* deleted=0 left=3 '
 	spool_is alice one two three
 	no_journal
 	removes 1
@@ -586,8 +690,11 @@ large_message() {
 		pop_login alice
 		pop_ask "DELE 1"
 		$make /var/mail/alice.lock
+		spool_mark
 		pop_ask QUIT '^-ERR \[SYS/TEMP\] nothing removed'
 		pop_hear_end
+		spool_kept
+		log_has 'failed .*locking the mailbox.*File exists'
 		rm -r /var/mail/alice.lock
 		spool_is alice one two
 	done
@@ -596,15 +703,19 @@ large_message() {
 
 @test "a dotlock with a dead process' number is stale whatever its time; one from the future without a number is not" {
 	mbox one two | store alice
+	spool_mark
 	sleep 0 & dead=$!
 	wait $dead
 	for time in '+1 year' '-1 year' '+1 minute'; do
 		echo $dead >/var/mail/alice.lock
 		touch -d "$time" /var/mail/alice.lock
 		forget_index
+		log_mark
 		pop alice QUIT >"$WORLD/answer"
 		grep -q '^+OK 2 messages' "$WORLD/answer"
 		[ ! -e /var/mail/alice.lock ]
+		log_says_quits "0 0 2"
+		spool_kept
 	done
 	touch -d '+1 year' /var/mail/alice.lock
 	forget_index
@@ -615,14 +726,18 @@ large_message() {
 	if long; then
 		pop_patience=15 pop_hear '^-ERR \[IN-USE\]'
 		pop_hear_end
+		log_has 'failed .*what="locking the mailbox" error="Resource temporarily unavailable"'
+		rm /var/mail/alice.lock
 	else
 		# It waits; when the lock goes, it goes on.
 		sleep 1
 		rm /var/mail/alice.lock
 		pop_hear '^\+OK 2 messages'
 		pop_ask QUIT
+		pop_hear_end
 	fi
 	spool_is alice one two
+	spool_kept
 }
 
 # k5login 'COMMAND': what makes alice's .k5login, which is hers.
@@ -635,6 +750,7 @@ k5login() {
 @test "a .k5login of a GiB, one that never ends, a device, a directory and a loop let nobody in" {
 	other_server -t 2
 	mbox one | store alice
+	spool_mark
 	cd /home/alice
 	# Each that hangs takes until the deadline.
 	hanging=('truncate -s 1G .k5login' 'ln -s /dev/zero .k5login')
@@ -653,7 +769,7 @@ k5login() {
 		log_lacks 'login peer'
 	done
 	await 5 '! pgrep -x kpopd >/dev/null'
-	spool_is alice one
+	spool_kept
 	# And in the same place a good one works.
 	echo alice@KPOPD.TEST >elsewhere
 	chown alice elsewhere
@@ -697,7 +813,8 @@ k5login() {
 	mv /home/gone /home/alice
 	[[ $output == *"+OK 1 messages"* ]]
 	grep -q '^+OK 1 messages' "$WORLD/answer"
-	spool_is alice one
+	log_has 'login .*by=localname'
+	spool_kept
 }
 
 # a_journal USER: $WORLD/USER.j is the journal of a removal of USER's that was decided but not begun; the mailbox is whole.
@@ -733,8 +850,16 @@ as_bob() {
 with_journal() {
 	cp "$2" "$state/users/$uid/$1"
 	chown alice "$state/users/$uid/$1"
+	log_mark
+	spool_mark
 	run pop alice QUIT
 	[[ ${lines[-1]} == "+OK bye, "* ]]
+	spool_kept
+	# A j.tmp is forgotten, a j.cut that does not fit as well; whatever else is not followed is kept for a person to see.
+	case $1 in
+	j) log_has 'rescue .*file=rescue\.[0-9.]+\.j reason="(damaged journal|another program rewrote the mailbox)"' ;;
+	j.cut) log_has 'recovery .*state=j\.cut$' ;;
+	esac
 	ls "$state/users/$uid" | grep -q '^j' && return 1 || :
 }
 
@@ -773,8 +898,12 @@ with_journal() {
 	# bob's own does what it is for.
 	spool_is bob bob-one bob-two bob-three
 	cp -p "$WORLD/bob.j" "$state/users/$(id -u bob)/j"
+	log_mark
+	file=$(spool_file /var/mail/bob)
 	as_bob pop bob QUIT
 	spool_is bob bob-one bob-three
+	[ "$(spool_file /var/mail/bob)" = "$file" ]
+	log_has 'recovery .*state=j$'
 }
 
 @test "FIFOs, links, directories and devices in the state directory hang nothing and lead nowhere" {
@@ -789,6 +918,8 @@ with_journal() {
 			pop_open
 			pop_hear '^\+OK'
 			pop_ask "USER alice"
+			log_mark
+			spool_mark
 			pop_ask "PASS x" '^(\+OK 2 messages|-ERR \[(SYS/TEMP|SYS/PERM|IN-USE)\])'
 			if [[ $heard == +OK* ]]; then
 				pop_ask "DELE 1"
@@ -799,7 +930,8 @@ with_journal() {
 			await 5 '! pgrep -x kpopd >/dev/null'
 			case $heard in
 			*'bye, 1'*) spool_is alice two; mbox one two | store alice ;;
-			*) spool_is alice one two ;;
+			# Whatever is refused is said, and why.
+			*) spool_kept && log_has 'failed .*error=' ;;
 			esac
 			# Once it is gone all works.
 			rm -rf "${state:?}/users/$uid"/*

@@ -37,6 +37,16 @@ server_start() {
 	xinetd_run
 }
 
+# server_under 'BASH' [kpopd option ...]: xinetd starts a shell that says this; kpopd and its options are its arguments: 'umask 0; exec "$@"'.
+server_under() {
+	printf '#!/bin/bash\nset -- %s "$@"\n%s\n' "$KPOPD_BUILD/kpopd" "$1" >"$WORLD/under"
+	chmod 755 "$WORLD/under"
+	shift
+	server_configure "$@"
+	sed -i "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/under," "$WORLD/xinetd.conf"
+	xinetd_run
+}
+
 # Starts xinetd with the configuration that stands there.
 xinetd_run() {
 	if [ -n "${SANITIZER-}" ]; then
