@@ -111,9 +111,13 @@ teardown() {
 	mbox one two >/var/mail/alice.new
 	chown alice:mail /var/mail/alice.new
 	mv /var/mail/alice.new /var/mail/alice
+	spool_mark
 	pop_ask QUIT '^-ERR some deleted messages not removed'
 	pop_hear_end
 	spool_is alice one two
+	spool_kept
+	log_has 'failed .*what="removing messages" error="another program replaced the mailbox"'
+	log_has 'logout .* reason=quit .* deleted=0 left=2 '
 }
 
 @test "a lock that does not go: [IN-USE], nothing is removed" {
@@ -181,18 +185,46 @@ killed_at() {
 @test "forged journals are set aside: the mailbox stays as it is" {
 	mbox one two | store alice
 	pop alice QUIT
+	spool_mark
 	for forged in 'head -c 10 /dev/urandom' 'head -c 10000 /dev/urandom' 'head -c 8192 /dev/zero' 'printf ""'; do
 		for name in j j.cut j.tmp; do
 			su alice -c "$forged >'$state/users/$uid/$name'"
 		done
+		log_mark
 		run pop alice QUIT
-		[[ $output == *"+OK 2 messages"* ]]
-		spool_is alice one two
+		[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]]
+		spool_kept
+		log_has 'recovery .*state=j$'
+		log_has 'rescue .*file=rescue\.[0-9.]+\.j reason="damaged journal"'
+		log_has 'rescue .*file=rescue\.[0-9.]+\.j\.cut reason="damaged journal"'
+		log_lacks 'fatal|signal'
 		[ -z "$(ls "$state/users/$uid" | grep -v '^session$\|^yield$\|^index$\|^rescue')" ]
 	done
-	su alice -c "mkfifo '$state/users/$uid/j'; ln -s /etc/passwd '$state/users/$uid/j.cut'; mkdir '$state/users/$uid/j.tmp'"
-	run pop alice QUIT
-	spool_is alice one two
+}
+
+@test "whatever the user puts in a journal's place is set aside, and leads nowhere" {
+	mbox one two | store alice
+	pop alice QUIT
+	spool_mark
+	passwd=$(spool_file /etc/passwd; sha256sum /etc/passwd)
+	for name in j j.cut; do
+		for make in mkfifo mkdir 'ln -s /etc/passwd' 'ln -s nowhere' \
+		    'perl -MSocket -e "socket S, PF_UNIX, SOCK_STREAM, 0; bind S, sockaddr_un shift or die"'; do
+			log_mark
+			su alice -c "cd '$state/users/$uid' && $make $name"
+			run pop alice QUIT
+			[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]] || { echo "$make $name: $output"; return 1; }
+			spool_kept
+			log_has "rescue .*file=rescue\\.[0-9.]+\\.$name reason=.damaged journal"
+			[ ! -e "$state/users/$uid/$name" ] && [ ! -L "$state/users/$uid/$name" ]
+		done
+	done
+	[ "$(spool_file /etc/passwd; sha256sum /etc/passwd)" = "$passwd" ]
+	# Only a directory in the place of what is forgotten has to be taken away by hand.
+	su alice -c "mkdir '$state/users/$uid/j.tmp'"
+	opens_not SYS/TEMP 'what="unlinking an old j.tmp" error="Is a directory"'
+	rmdir "$state/users/$uid/j.tmp"
+	pop alice QUIT | grep '^+OK 2 messages'
 }
 
 @test "a session that is killed in the middle of the removal: it is finished at once, by another one" {
@@ -250,12 +282,16 @@ killed_at() {
 		for name in j j.cut; do
 			head -c $size "$WORLD/journal" >"$state/users/$uid/$name"
 			chown alice "$state/users/$uid/$name"
+			spool_mark
 			run pop alice QUIT
 			[[ $output == *"+OK 2 messages"* ]] || { echo "$size $name: $output"; return 1; }
-			spool_is alice other mail
+			spool_kept
 		done
 	done
+	spool_is alice other mail
 	ls "$state/users/$uid" | grep -q '^rescue'
+	log_has 'rescue .*reason="another program rewrote the mailbox"'
+	log_has 'rescue .*reason="damaged journal"'
 	server_stop
 	server_start
 }
