@@ -134,7 +134,9 @@ rights_for(const struct sandbox_path *path, uint64_t known)
 	const uint64_t write = read | LANDLOCK_ACCESS_FS_WRITE_FILE | (1 << 14);
 	const uint64_t own = write | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
 	    LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_DIR |
-	    (1 << 13);
+	    (1 << 13) |
+	    /* To rename what stands in a journal's place, whatever it is; no filter lets a symlink or a socket be made. */
+	    LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_REMOVE_DIR;
 
 	return known & (path->how == SANDBOX_READ ? read : path->how == SANDBOX_WRITE ? write : own);
 }
