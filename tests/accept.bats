@@ -313,6 +313,15 @@ listen_by() {
 	log_has 'failed .*krb5_init_context'
 	run pop carol QUIT
 	[[ $output == *"+OK 0 messages"* ]]
+	# Nor is nothing, in the moment in which it is saved.
+	for gone in 'rm' ': >'; do
+		log_mark
+		eval "$gone \"\$WORLD/server.conf\""
+		kill -HUP "$listener"
+		log_has 'failed .*what="reading krb5.conf again" error="there is nothing in it"'
+		run pop carol QUIT
+		[[ $output == *"+OK 0 messages"* ]]
+	done
 	[ "$(listener_pid)" = "$listener" ]
 	restart
 }

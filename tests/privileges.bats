@@ -153,46 +153,6 @@ traced() {
 	server_start
 }
 
-@test "the environment counts for nothing but KRB5_CONFIG, KRB5_KTNAME and TZ" {
-	[ -z "${SANITIZER-}" ] || skip "ASan reads the environment itself"
-	server_stop
-	server_configure
-	sed -i "s,-k [^ ]*server.keytab,,; s,env = ,&KRB5_KTNAME=$WORLD/server.keytab KRB5_TRACE=/run/sanitizer/trace TMPDIR=/nowhere HOSTALIASES=/x GCONV_PATH=/x PATH=/x ," "$WORLD/xinetd.conf"
-	xinetd_run
-	realm_login alice
-	run pop alice QUIT
-	server_stop
-	server_start
-	[[ $output == *"+OK bye"* ]]
-	[ ! -e /run/sanitizer/trace ]
-}
-
-@test "descriptors above 2 that inetd left open, signals ignored or blocked, and a umask of 0 do no harm" {
-	mbox one two | store alice
-	server_stop
-	server_configure
-	cat >"$WORLD/messy" <<-END
-	#!/usr/bin/perl
-	umask 0; \$SIG{\$_} = 'IGNORE' for qw(CHLD PIPE ALRM TERM HUP);
-	use POSIX; POSIX::sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGALRM, SIGCHLD, SIGTERM));
-	for my \$n (3 .. 200) { POSIX::dup2(0, \$n) }
-	exec '$KPOPD_BUILD/kpopd', @ARGV;
-	END
-	chmod 755 "$WORLD/messy"
-	sed -i "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/messy," "$WORLD/xinetd.conf"
-	xinetd_run
-	realm_login alice
-	pop_login alice
-	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
-	[ "$(fds "$(child_pid)" | wc -l)" -eq 11 ]
-	pop_ask "DELE 1"
-	pop_ask QUIT
-	pop_hear_end
-	[ "$(stat -c %a "$state/users/$(id -u alice)/session")" = 600 ]
-	server_stop
-	server_start
-}
-
 @test "nothing is ever printed to the client but the protocol" {
 	# By hand it says so on the terminal; with a connection on its standard input, syslog alone is told.
 	run "$KPOPD_BUILD/kpopd" </dev/null
