@@ -140,7 +140,10 @@ keep_settings(struct auth *a, krb5_context read)
 	if (problem != 0)
 		return problem;
 	problem = (krb5_error_code)settings_read(files, &a->settings, &kept);
-	if (problem == 0 && profile_flush_to_buffer(files, &text) == 0) {
+	/* Without a file, which is no error, there is a NULL where libprofile looks for what to write. */
+	if (problem == 0 && settings_none(a->settings))
+		a->text = strdup("");
+	else if (problem == 0 && profile_flush_to_buffer(files, &text) == 0) {
 		a->text = strdup(text);
 		profile_free_buffer(files, text);
 	}
@@ -199,6 +202,12 @@ auth_open(struct auth *a, const char *keytab, const char *service, const char *r
 	if (setenv("KRB5RCACHENAME", replay, 1) == -1)
 		fatal("preparing Kerberos");
 	return load_keys(a, keytab, service);
+}
+
+bool
+auth_is_empty(const struct auth *a)
+{
+	return settings_none(a->settings);
 }
 
 const char *

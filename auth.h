@@ -2,6 +2,7 @@
 #ifndef AUTH_H
 #define AUTH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define AUTH_NAME 512   /* a principal in text form, with its NUL; longer ones are refused */
@@ -58,6 +59,9 @@ int auth_accept(struct auth *a, const void *ap_req, size_t n, struct auth_peer *
  * libraries that read it anew will look. NULL: nothing.
  */
 const char *auth_configuration(const struct auth *a);
+
+/* Whether krb5.conf said nothing, or was not there. */
+bool auth_is_empty(const struct auth *a);
 
 /* Gate: a KRB-ERROR for something that is no AP-REQ at all. */
 void auth_refuse(struct auth *a, struct auth_answer *answer);

@@ -218,6 +218,13 @@ reload(void *self)
 		    "error=\"%s\"", refusal);
 	else
 		s->gate = gate;
+	/* Somebody may be saving it now. */
+	if (auth != NULL && auth_is_empty(auth) && s->auth != NULL && !auth_is_empty(s->auth)) {
+		log_event(LOG_ERR, "failed", "what=\"reading krb5.conf again\" "
+		    "error=\"there is nothing in it\"");
+		auth_forget(auth);
+		return;
+	}
 	if (auth == NULL)
 		return;
 	if (s->auth != NULL)

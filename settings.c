@@ -144,6 +144,12 @@ free_values(void *self, char **values)
 	free_list(values);
 }
 
+bool
+settings_none(const struct settings *s)
+{
+	return s->count == 0;
+}
+
 void
 settings_free(struct settings *s)
 {

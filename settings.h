@@ -3,6 +3,7 @@
 #define SETTINGS_H
 
 #include <profile.h>
+#include <stdbool.h>
 
 struct settings;
 
@@ -12,6 +13,9 @@ struct settings;
  * before that; or an error of libprofile's.
  */
 long settings_read(profile_t profile, struct settings **s, profile_t *kept);
+
+/* Whether the profile said nothing at all, as one without a file does. */
+bool settings_none(const struct settings *s);
 
 void settings_free(struct settings *s);
 
