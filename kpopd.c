@@ -58,10 +58,11 @@ struct server {
 	struct auth *auth; /* without keys; NULL: Kerberos does not work */
 };
 
-/* fds 0 to 2 are open, none above; whatever the parent left blocked or ignored is not. */
-static void
+/* fds 0 to 2 are open, none above; whatever the parent left blocked or ignored is not. Returns whether fd 0 was open. */
+static bool
 clean_process(void)
 {
+	bool had_input = fcntl(0, F_GETFD) != -1;
 	sigset_t none;
 	int fd;
 
@@ -76,6 +77,7 @@ clean_process(void)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	umask(077);
+	return had_input;
 }
 
 /* Keeps what the admin's inetd may say, drops everything else: libkrb5 would obey much of it. */
@@ -291,8 +293,8 @@ main(int argc, char **argv)
 	char peer[ADDRESS_TEXT];
 	bool by_hand;
 
-	clean_process();
-	by_hand = fstat(0, &st) == -1 || !S_ISSOCK(st.st_mode);
+	/* Without fd 0 the client may all the same be on fd 2, where who starts it by hand would read. */
+	by_hand = clean_process() && (fstat(0, &st) == -1 || !S_ISSOCK(st.st_mode));
 	if (!by_hand && dup2(open("/dev/null", O_RDWR | O_CLOEXEC), 2) == -1)
 		return 1;
 	closefrom(3);
