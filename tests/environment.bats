@@ -78,7 +78,7 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 	for zone in /etc/passwd :/etc/shadow /dev/zero ../../../etc/passwd /nowhere Europe/Berlin XYZ-25 "$(printf '%01000d' 0)" ''; do
 		variable "TZ=$zone"
 		as_ever || { echo "with TZ=$zone"; return 1; }
-		log_lacks 'root:|alice:'
+		log_lines | grep 'root:\|alice:' && return 1 || :
 	done
 }
 
@@ -224,8 +224,7 @@ ends_in_time() {
 	pop_ask QUIT
 	pop_hear_end
 	uid=$(id -u alice)
-	[ "$(cd "$state" && stat -c '%n %U %a' . users "users/$uid" "users/$uid"/* gate gate/replay gate/replay/cache | sort)" = "$(sort <<-END
-	. root 755
+	[ "$(cd "$state" && stat -c '%n %U %a' users "users/$uid" "users/$uid"/* gate gate/replay gate/replay/cache | sort)" = "$(sort <<-END
 	users root 711
 	users/$uid alice 700
 	users/$uid/index alice 600
@@ -238,6 +237,7 @@ ends_in_time() {
 	)" ]
 	[ "$(stat -c '%U:%G %a' /var/mail/alice)" = "alice:mail 660" ]
 	[ -z "${SANITIZER-}" ] || return 0
+	[ "$(stat -c '%U %a' "$state")" = "root 755" ]
 	# In the middle of a removal: the journal.
 	server_stop
 	server_under 'umask 0; exec "$@"' -l fcntl
@@ -267,7 +267,7 @@ by_limit='ulimit $(cat "$WORLD/limit") && exec "$@"'
 	[ "${served-0}" -ge 1 ]
 	as_ever
 	another_is_named
-	for n in {4..20}; do
+	for n in {4..20..2}; do
 		limited "-n $n"
 		served=0
 		or_refused

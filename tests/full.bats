@@ -332,5 +332,6 @@ limit() {
 	done
 	grep -q '^-ERR.*nothing removed' "$WORLD/answers"
 	grep -q '^-ERR.*next login' "$WORLD/answers"
+	log_has 'failed .*error="File too large"'
 	points_are_good "file size limits" 30
 }

@@ -115,6 +115,7 @@ with_server() {
 		{ versions; apreq $service | framed; printf 'QUIT\r\n'; } >"$WORLD/once"
 		first=$(wire_hex <"$WORLD/once")
 		second=$(wire_hex <"$WORLD/once")
+		log_has 'refused .*error="Request is a replay"'
 	}
 	sed 's/\[libdefaults\]/&\n default_rcache_name = none:/' /etc/krb5.conf >"$WORLD/none.conf"
 	realm_login alice
