@@ -404,6 +404,17 @@ is_of_realm(krb5_const_principal who, const char *realms)
 	return false;
 }
 
+/* libkrb5 makes a C string of a component before it compares it with the user's name: "alice\0" would be alice. */
+static bool
+has_nul(krb5_const_principal who)
+{
+	for (int i = 0; i < who->length; i++)
+		if (who->data[i].length > 0 &&
+		    memchr(who->data[i].data, '\0', who->data[i].length) != NULL)
+			return true;
+	return false;
+}
+
 const char *
 auth_permitted(struct auth *a, const char *principal, const char *realms,
     const char *user, const char *home, const char **why)
@@ -422,6 +433,10 @@ auth_permitted(struct auth *a, const char *principal, const char *realms,
 	/* Whoever the KDC does not know (RFC 8062) is nobody here, whatever a .k5login says. */
 	if (krb5_principal_compare_any_realm(context, who, krb5_anonymous_principal())) {
 		*why = "anonymous";
+		return NULL;
+	}
+	if (has_nul(who)) {
+		*why = "a NUL in the principal";
 		return NULL;
 	}
 	if (realms != NULL && !is_of_realm(who, realms)) {

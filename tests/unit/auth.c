@@ -1,6 +1,7 @@
 /*
  * Unit tests of whom auth.c permits: somebody who is named in .k5login and by
- * the rules is let in, unless anonymous or of a realm that is not accepted.
+ * the rules is let in, unless anonymous, of a realm that is not accepted or with
+ * a NUL in the name.
  * Runs as anybody who has a name.
  */
 #include "config.h"
@@ -31,7 +32,7 @@ int
 main(void)
 {
 	const struct passwd *me = getpwuid(geteuid());
-	char path[64], configuration[200];
+	char path[64], configuration[200], name[128];
 	const char *why;
 	struct auth *a;
 
@@ -43,6 +44,13 @@ main(void)
 	CHECK(setenv("KRB5_CONFIG", path, 1) == 0);
 	CHECK((a = auth_prepare()) != NULL);
 #define PERMITTED(who, realms) auth_permitted(a, who, realms, me->pw_name, home, &why)
+	/* Without .k5login it is the name that counts, all of it. */
+	snprintf(name, sizeof(name), "%s@A.TEST", me->pw_name);
+	CHECK(PERMITTED(name, NULL) != NULL);
+	snprintf(name, sizeof(name), "%s\\0@A.TEST", me->pw_name);
+	CHECK(PERMITTED(name, NULL) == NULL && strcmp(why, "a NUL in the principal") == 0);
+	snprintf(name, sizeof(name), "%s\\0x@A.TEST", me->pw_name);
+	CHECK(PERMITTED(name, NULL) == NULL && strcmp(why, "a NUL in the principal") == 0);
 	put(me->pw_name, "one@A.TEST\ntwo@B.TEST\nWELLKNOWN/ANONYMOUS@A.TEST\n"
 	    "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS\nWELLKNOWN/OTHER@A.TEST\n");
 	CHECK(PERMITTED("one@A.TEST", NULL) != NULL && PERMITTED("two@B.TEST", NULL) != NULL);
