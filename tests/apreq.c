@@ -1,9 +1,10 @@
 /*
  * Writes one AP-REQ from the default ccache to standard output, for tests that put octets on the wire themselves.
  *
- *	apreq [-m] [-w SECONDS] PRINCIPAL
+ *	apreq [-m] [-o SECONDS] [-w SECONDS] PRINCIPAL
  *
- * -m asks for mutual authentication; -w waits between the ticket and the AP-REQ.
+ * -m asks for mutual authentication; -o makes the AP-REQ by a clock that is
+ * so much fast (negative: slow); -w waits between the ticket and the AP-REQ.
  * Runs as the caller.
  */
 #include "config.h"
@@ -11,6 +12,7 @@
 #include <krb5.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 static krb5_context context;
@@ -34,11 +36,14 @@ main(int argc, char **argv)
 	krb5_data request;
 	krb5_flags flags = 0;
 	unsigned wait = 0;
+	long fast = 0;
 	int c;
 
-	while ((c = getopt(argc, argv, "mw:")) != -1) {
+	while ((c = getopt(argc, argv, "mo:w:")) != -1) {
 		if (c == 'm')
 			flags = AP_OPTS_MUTUAL_REQUIRED;
+		else if (c == 'o')
+			fast = strtol(optarg, NULL, 10);
 		else if (c == 'w')
 			wait = (unsigned)strtoul(optarg, NULL, 10);
 		else
@@ -52,6 +57,8 @@ main(int argc, char **argv)
 	must(krb5_parse_name(context, argv[optind], &want.server), "service");
 	must(krb5_get_credentials(context, 0, cache, &want, &creds), "ticket");
 	sleep(wait);
+	if (fast != 0)
+		must(krb5_set_real_time(context, (krb5_timestamp)(time(NULL) + fast), 0), "clock");
 	must(krb5_mk_req_extended(context, &session, flags, NULL, creds,
 		&request), "AP-REQ");
 	return fwrite(request.data, 1, request.length, stdout) == request.length &&

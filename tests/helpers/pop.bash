@@ -117,6 +117,30 @@ wire_hex() {
 	wire "$@" | od -An -v -tx1 | tr -d ' \n'
 }
 
+# peers HOW FILE N ...: many clients at once, each sends the first N octets of FILE and then ends its side (end) or
+# resets the connection (reset). Prints N and, as hexadecimal digits, what each has heard.
+peers() {
+	perl -MSocket -e '$SIG{ALRM} = sub { die "peers: no end" }; my $how = shift; open F, "<:raw", shift or die; undef $/; my $text = <F>;
+	    while (my @now = splice @ARGV, 0, 30) {
+		my %peer; alarm 30;
+		for my $n (@now) {
+			socket(my $s, PF_INET, SOCK_STREAM, 0); connect($s, sockaddr_in(1109, INADDR_LOOPBACK)) or die "connect: $!";
+			syswrite $s, substr($text, 0, $n); shutdown($s, 1) if $how eq "end"; $peer{$n} = $s;
+		}
+		for my $n (@now) {
+			my ($s, $heard, $some) = ($peer{$n}, "");
+			if ($how eq "end") { $heard .= $some while sysread $s, $some, 4096 }
+			else {
+				sysread $s, $heard, 4096 if $n >= 36;
+				select undef, undef, undef, 0.3 if $n == $now[0];
+				$heard .= $some if defined recv($s, $some, 4096, MSG_DONTWAIT);
+				setsockopt $s, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0); close $s;
+			}
+			print "$n ", unpack("H*", $heard), "\n";
+		}
+	    }' "$@"
+}
+
 # trickle SECONDS: standard input octet by octet, with so much time between them.
 trickle() {
 	perl -e '$| = 1; undef $/; $SIG{PIPE} = "IGNORE";

@@ -95,6 +95,17 @@ log_has() {
 	await 2 "log_lines | grep -aEq -- '$1'" || { echo "the log has:" >&2; log_lines >&2; return 1; }
 }
 
+# log_count NUMBER PATTERN: so many lines match (extended), within five seconds.
+log_count() {
+	await 5 "[ \$(log_lines | grep -aEc -- '$2') -eq $1 ]" || { echo "not $1 of $2, the log has:" >&2; log_lines >&2; return 1; }
+}
+
+# log_only PATTERN: there are lines, and all of them match (extended).
+log_only() {
+	sleep 0.2
+	[ -n "$(log_lines)" ] && ! log_lines | grep -aEv -- "$1" >&2
+}
+
 log_lacks() {
 	sleep 0.2
 	! log_lines | grep -aEq -- "$1" || { echo "the log has:" >&2; log_lines >&2; return 1; }
@@ -104,13 +115,14 @@ log_lacks() {
 begin_test() {
 	log_mark
 	realm_logout
-	rm -rf /var/mail/* "$state"/users "$WORLD/held"
+	rm -rf /var/mail/* "$state"/users "$WORLD/held" "$WORLD/spool.kept"
 }
 
 end_test() {
 	pop_close 2>/dev/null || true
 	pkill -KILL -x kpopc 2>/dev/null || true
 	await 5 '! pgrep -x kpopd >/dev/null' || { pkill -KILL -x kpopd; false; }
+	spool_kept || { no_reports; return 1; }
 	no_reports
 }
 
