@@ -225,8 +225,7 @@ hand_over(struct gate *g)
 	size_t n = io_unread(&g->io, &unread);
 	int handoff = ask(g, REPORT_LAYER);
 
-	if (handoff == -1 || io_flush(&g->io) == -1 ||
-	    sasl_hand_over(g->sasl, handoff, unread, n) == -1)
+	if (handoff == -1 || sasl_hand_over(g->sasl, handoff, unread, n) == -1)
 		_exit(1);
 }
 
@@ -258,8 +257,6 @@ gate(const struct options *o, const struct account *account, struct auth *auth,
 		g.report.unread_size = (uint32_t)io_unread(&g.io, &unread);
 		memcpy(g.report.unread, unread, g.report.unread_size);
 	}
-	if (io_flush(&g.io) == -1)
-		_exit(0);
 	if (report_send(channel, &g.report) == -1)
 		fatal("report");
 	_exit(0);

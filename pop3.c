@@ -738,7 +738,9 @@ pop3_login(struct io *io, const struct pop3_gate *gate, char *user_name, size_t 
 		.inside_tls = gate->inside_tls };
 
 	ok(&s, "kpopd at your service");
-	if (obey(&s, gate->principal != NULL ? with_ticket : without_ticket) == LOGIN) {
+	/* What the client has not heard so far it hears now, or it is gone: the last moment to say so in the log. */
+	if (obey(&s, gate->principal != NULL ? with_ticket : without_ticket) == LOGIN &&
+	    io_flush(io) == 0) {
 		name_user(&s, user_name, size);
 		return 0;
 	}
