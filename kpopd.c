@@ -307,9 +307,15 @@ main(int argc, char **argv)
 		return visit_recover_all(&s.o);
 	if (!by_hand && accept_is_due())
 		return listen_on(&s);
-	if (by_hand || name_peer(peer) == -1)
+	if (by_hand || name_peer(peer) == -1) {
+		/* Reset before we were started: nothing is wrong here. */
+		if (!by_hand && errno == ENOTCONN) {
+			log_event(LOG_NOTICE, "refused", "reason=\"closed without a word\"");
+			return 0;
+		}
 		options_refuse(by_hand, "standard input is no connection; "
 		    "xinetd, inetd or systemd starts kpopd", "");
+	}
 	log_peer(peer);
 	prepare(&s);
 	serve(&s);

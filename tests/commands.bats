@@ -228,10 +228,15 @@ refuses_numbers() {
 		[[ ${first[n - 1]} =~ ^$n\ [!-~]{1,70}$ ]]
 		pop_ask "UIDL $n" "^\+OK ${first[n - 1]//./\\.}\$"
 	done
+	before=$(spool_state)
 	refuses_numbers UIDL
 	pop_ask "DELE 1"
+	[ "$(spool_state)" = "$before" ]
 	pop_ask QUIT
 	pop_hear_end
+	spool_is alice two three
+	log_has 'logout .*reason=quit .*deleted=1 left=2 '
+	log_only ' log(in|out) '
 	rm -r "$state"/users
 	pop_login alice
 	pop_say UIDL
@@ -363,13 +368,13 @@ refuses_numbers() {
 		    setsockopt S, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0); close S; print "$all\n"' "$WORLD/ticket" "$1"
 		await 5 '! pgrep -x kpopd >/dev/null'
 	}
-	[ "$(talk 1000000)" -gt 700 ]
 	whole=$(talk 1000000)
+	[ "$whole" -gt 700 ]
 	log_mark
 	for at in $(seq 0 "$(long && echo 1 || echo 23)" "$whole"); do
 		count_point [ "$(talk "$at")" -eq "$at" ]
 	done
-	log_count "$points" ' refused .*reason="(closed during the exchange|no login: lost)"$| logout .*reason=(lost|quit) .*deleted=0 left=3 '
-	log_only ' login | refused .*reason="(closed during the exchange|no login: lost)"$| logout .*reason=(lost|quit) .*deleted=0 left=3 '
+	log_count "$points" ' refused .*reason="(closed without a word|closed during the exchange|no login: lost)"$| logout .*reason=(lost|quit) .*deleted=0 left=3 '
+	log_only ' login | refused .*reason="(closed without a word|closed during the exchange|no login: lost)"$| logout .*reason=(lost|quit) .*deleted=0 left=3 '
 	points_are_good "clients that go" 30
 }
