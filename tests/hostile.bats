@@ -116,6 +116,8 @@ memory() {
 	# Each has its line: Kerberos does not take it, or takes the ticket that it is all the same, and bob's mailbox is not alice's.
 	log_count $sent ' refused peer=[^ ]+:[0-9]+ reason="(Kerberos" error="|not permitted to be this user" user=bob )'
 	log_count $sent .
+	points=$sent
+	points_are_good "flipped bits" 50
 }
 
 @test "an AP-REQ that nests a hundred thousand times is refused" {

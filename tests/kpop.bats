@@ -327,6 +327,8 @@ all_points() {
 	log_count 1 'refused .*reason="closed without a word"$'
 	log_count $(($(wc -l <"$WORLD/points") - 1)) 'refused .*reason="closed during the exchange"$'
 	log_only ' refused '
+	points=$(wc -l <"$WORLD/points")
+	points_are_good "cuts of the exchange" 60
 }
 
 @test "a connection reset after any octet of the exchange leaves a line in the log and no process" {
@@ -338,6 +340,8 @@ all_points() {
 	await 5 '! pgrep -x kpopd >/dev/null'
 	log_count "$(wc -l <"$WORLD/points")" 'refused .*reason="closed (without a word|during the exchange)"$'
 	log_only ' refused '
+	points=$(wc -l <"$WORLD/points")
+	points_are_good "resets of the exchange" 60
 }
 
 @test "a peer whose reading side is shut before the answer gets nowhere" {
