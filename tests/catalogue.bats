@@ -3,7 +3,7 @@
 
 # rows: the catalogue's lines as NUMBER, a tab, FILE, a tab, NAME.
 rows() {
-	sed -En 's/^\|([0-9]+) \|.* \|`?(tests/)?([^|:`]+\.(bats|c)): (.*[^ `])`? ?\|$/\1\t\3\t\5/p' "$BATS_TEST_DIRNAME/CATALOGUE.md"
+	sed -En 's#^\|([0-9]+) \|.* \|`?(tests/)?([^|:`]+\.(bats|c)): (.*[^ `])`? ?\|$#\1\t\3\t\5#p' "$BATS_TEST_DIRNAME/CATALOGUE.md"
 }
 
 @test "each test that the catalogue names is there, and the numbers run from 1 to 86" {
