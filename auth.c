@@ -150,7 +150,8 @@ keep_settings(struct auth *a, krb5_context read)
 	profile_release(files);
 	if (problem != 0)
 		return problem;
-	problem = krb5_init_context_profile(kept, 0, &a->context);
+	/* An empty text would be another configuration in the jail. */
+	problem = a->text != NULL ? krb5_init_context_profile(kept, 0, &a->context) : ENOMEM;
 	profile_release(kept);
 	if (problem != 0)
 		settings_free(a->settings);

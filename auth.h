@@ -56,7 +56,7 @@ int auth_accept(struct auth *a, const void *ap_req, size_t n, struct auth_peer *
 
 /*
  * Gate, as root: what krb5.conf said, as one text for a file in the jail, where
- * libraries that read it anew will look. NULL: nothing.
+ * libraries that read it anew will look; "" when there was none.
  */
 const char *auth_configuration(const struct auth *a);
 

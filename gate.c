@@ -127,8 +127,7 @@ keep_configuration(const struct gate *g, const struct account *account)
 {
 	char path[PATH_MAX], temporary[PATH_MAX];
 	static char old[CONFIGURATION_MOST];
-	const char *configuration = auth_configuration(g->auth);
-	const char *text = configuration != NULL ? configuration : "";
+	const char *text = auth_configuration(g->auth);
 	ssize_t n = (ssize_t)strlen(text);
 	int fd;
 

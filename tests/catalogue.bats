@@ -1,22 +1,34 @@
 #!/usr/bin/env bats
-# CATALOGUE.md keeps its promises: every test that it names is there, and no number is missing.
+# CATALOGUE.md and FAULTS.md keep their promises: every test that they name is there, and no number is missing.
 
-# rows: the catalogue's lines as NUMBER, a tab, FILE, a tab, NAME.
+# rows FILE: its lines as NUMBER, a tab, FILE, a tab, NAME.
 rows() {
-	sed -En 's#^\|([0-9]+) \|.* \|`?(tests/)?([^|:`]+\.(bats|c)): (.*[^ `])`? ?\|$#\1\t\3\t\5#p' "$BATS_TEST_DIRNAME/CATALOGUE.md"
+	sed -En 's/^\|([0-9]+) \|.* \|`?(tests\/)?([^|:`]+\.(bats|c)): (.*[^ `])`? ?\|$/\1\t\3\t\5/p' "$1"
 }
 
-@test "each test that the catalogue names is there, and the numbers run from 1 to 86" {
-	cd "$BATS_TEST_DIRNAME"
+# keeps FILE LAST: all of this is true of it; its numbers run from 1 to LAST.
+keeps() {
+	local missing=0
 	# A row that cannot be read would not be looked at.
-	[ "$(rows | wc -l)" -eq "$(grep -c '^|[0-9]' CATALOGUE.md)" ]
-	missing=0
+	[ "$(rows "$1" | wc -l)" -eq "$(grep -c '^|[0-9]' "$1")" ]
 	while IFS=$'\t' read -r number file name; do
 		case $file in
 		*.bats) grep -Fxq -- "@test \"$name\" {" "$file" ;;
 		*) grep -Fq -- "$name" "$file" ;;
-		esac || { echo "$number: $file has no test \"$name\""; missing=1; }
-	done < <(rows)
+		esac || { echo "$1, $number: $file has no test \"$name\""; missing=1; }
+	done < <(rows "$1")
 	[ $missing -eq 0 ]
-	diff <(rows | cut -f1 | uniq) <(seq 86)
+	diff <(rows "$1" | cut -f1 | uniq) <(seq "$2")
+}
+
+setup() {
+	cd "$BATS_TEST_DIRNAME"
+}
+
+@test "each test that the catalogue of bad input names is there, and the numbers run from 1 to 86" {
+	keeps CATALOGUE.md 86
+}
+
+@test "each test that the list of faults names is there, and the numbers run from 1 to 20" {
+	keeps FAULTS.md 20
 }

@@ -129,6 +129,14 @@ gate_says() {
 }
 
 @test "a gate that says whatever it likes starts no session, and its monitor ends" {
+	# First that it is listened to: a captured gate can name whom it likes, which is the price of one key (DESIGN).
+	pop_open
+	pop_hear '^\+OK'
+	kill -STOP "$(child_pid)"
+	"$KPOPD_BUILD/tests/gatestand" "$(child_pid)" login 1
+	pop_hear '^\+OK 3 messages'
+	log_has ' login .*user=alice '
+	pop_close
 	for kind in empty short descriptors questions; do
 		count_point gate_says $kind 1
 	done

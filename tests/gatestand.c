@@ -125,7 +125,9 @@ main(int argc, char **argv)
 	r = good(REPORT_LOGIN);
 	for (size_t i = 0; i < sizeof(large); i++)
 		large[i] = (char)random();
-	if (strcmp(kind, "empty") == 0)
+	if (strcmp(kind, "login") == 0)
+		n = report_send(channel, &r) == 0 ? 1 : -1;
+	else if (strcmp(kind, "empty") == 0)
 		n = send(channel, "", 0, MSG_NOSIGNAL);
 	else if (strcmp(kind, "size") == 0)
 		n = send(channel, large, (size_t)random() % sizeof(large), MSG_NOSIGNAL);
