@@ -201,14 +201,14 @@ refuses_numbers() {
 
 @test "DELE marks once, RSET takes marks off, QUIT removes what is marked" {
 	pop_login alice
-	before=$(spool_state)
+	spool_mark
 	refuses_numbers DELE
 	pop_ask "DELE 2"
 	pop_ask "DELE 2" '^-ERR message is deleted'
 	pop_ask "DELE 1"
 	pop_ask RSET '^\+OK 3'
 	pop_ask "DELE 2"
-	[ "$(spool_state)" = "$before" ]
+	spool_kept
 	pop_ask QUIT '^\+OK bye, 2 messages left'
 	pop_hear_end
 	spool_is alice one three
@@ -228,10 +228,10 @@ refuses_numbers() {
 		[[ ${first[n - 1]} =~ ^$n\ [!-~]{1,70}$ ]]
 		pop_ask "UIDL $n" "^\+OK ${first[n - 1]//./\\.}\$"
 	done
-	before=$(spool_state)
+	spool_mark
 	refuses_numbers UIDL
 	pop_ask "DELE 1"
-	[ "$(spool_state)" = "$before" ]
+	spool_kept
 	pop_ask QUIT
 	pop_hear_end
 	spool_is alice two three

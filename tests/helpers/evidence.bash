@@ -19,6 +19,15 @@ spool_kept() {
 	diff <(printf '%s\n' "$spool_then") <(spool_now) >&2
 }
 
+# spool_keep: from here to the end of the test nothing in the spool directory may change; end_test asks spool_untouched.
+spool_keep() {
+	spool_now /var/mail >"$WORLD/spool.kept"
+}
+
+spool_untouched() {
+	[ ! -e "$WORLD/spool.kept" ] || diff "$WORLD/spool.kept" <(spool_now /var/mail) >&2
+}
+
 # spool_file FILE: whose it is and what may be done with it; a removal leaves that, and the inode.
 spool_file() {
 	stat -c '%i %U:%G %a %h' "${1:-/var/mail/alice}"

@@ -49,22 +49,6 @@ spool_is() {
 	cmp "$(spool "$1")" <(mbox "${@:2}") || { cat "$(spool "$1")" >&2; return 1; }
 }
 
-# spool_keep: from here to the end of the test nothing in the spool directory may change, be it octets, owner, mode or time; end_test looks.
-spool_keep() {
-	spool_state >"$WORLD/spool.kept"
-}
-
-spool_state() {
-	find /var/mail ! -type d -printf '%p %y %u:%g %m %n %i %s %T@\n' | sort
-	find /var/mail -type f -exec sha256sum {} + | sort
-}
-
-# spool_kept: nothing has changed since spool_keep, if that was asked.
-spool_kept() {
-	[ -e "$WORLD/spool.kept" ] || return 0
-	diff "$WORLD/spool.kept" <(spool_state) >&2
-}
-
 # forget_index: the next login has to look into the mailbox, and so has to lock it.
 forget_index() {
 	rm -f "$state"/users/*/index

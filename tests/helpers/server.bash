@@ -122,7 +122,7 @@ end_test() {
 	pop_close 2>/dev/null || true
 	pkill -KILL -x kpopc 2>/dev/null || true
 	await 5 '! pgrep -x kpopd >/dev/null' || { pkill -KILL -x kpopd; false; }
-	spool_kept || { no_reports; return 1; }
+	spool_untouched || { no_reports; return 1; }
 	no_reports
 }
 
