@@ -38,6 +38,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "file.h"
 #include "index.h"
 #include "log.h"
 
@@ -308,31 +309,13 @@ index_truncate(struct index *x, size_t count)
 	x->h.count = count;
 }
 
-/* Writes n octets. Returns 0 or -1. */
-static int
-write_all(int fd, const unsigned char *from, size_t n, off_t at)
-{
-	while (n > 0) {
-		ssize_t put = pwrite(fd, from, n, at);
-
-		if (put == -1 && errno == EINTR)
-			continue;
-		if (put <= 0)
-			return -1;
-		from += put;
-		at += put;
-		n -= (size_t)put;
-	}
-	return 0;
-}
-
 static int
 write_header(int fd, const struct header *h)
 {
 	unsigned char block[BLOCK] = { 0 };
 
 	memcpy(block, h, sizeof(*h));
-	return write_all(fd, block, BLOCK, 0);
+	return file_write(fd, block, BLOCK, 0);
 }
 
 /* Writes the list from memory to a new file and goes on there. Returns 0, or -1: it stays in memory. */
@@ -351,7 +334,7 @@ move_to_file(struct index *x)
 	fd = openat(x->state, TEMPORARY, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd == -1)
 		return -1;
-	if (write_all(fd, x->blocks, n * BLOCK, BLOCK) == -1 || write_header(fd, &x->h) == -1 ||
+	if (file_write(fd, x->blocks, n * BLOCK, BLOCK) == -1 || write_header(fd, &x->h) == -1 ||
 	    renameat(x->state, TEMPORARY, x->state, NAME) == -1) {
 		unlinkat(x->state, TEMPORARY, 0);
 		close(fd);

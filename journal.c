@@ -56,6 +56,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "journal.h"
 #include "log.h"
 
@@ -107,44 +108,6 @@ complain(const char *what)
 	return -1;
 }
 
-static int
-read_all(int fd, void *to, size_t n, off_t at)
-{
-	for (char *p = to; n > 0;) {
-		ssize_t got = pread(fd, p, n, at);
-
-		if (got == -1 && errno == EINTR)
-			continue;
-		if (got <= 0) {
-			errno = got == 0 ? ENODATA : errno;
-			return -1;
-		}
-		p += got;
-		at += got;
-		n -= (size_t)got;
-	}
-	return 0;
-}
-
-static int
-write_all(int fd, const void *from, size_t n, off_t at)
-{
-	for (const char *p = from; n > 0;) {
-		ssize_t put = pwrite(fd, p, n, at);
-
-		if (put == -1 && errno == EINTR)
-			continue;
-		if (put <= 0) {
-			errno = put == 0 ? EIO : errno;
-			return -1;
-		}
-		p += put;
-		at += put;
-		n -= (size_t)put;
-	}
-	return 0;
-}
-
 /*
  * Copies n octets between two files. The disk is given a piece while the next
  * is copied, so that fsync has less to wait for. Not by copy_file_range: what
@@ -159,8 +122,8 @@ copy(int from, off_t from_at, int to, off_t to_at, off_t n)
 	while (n > 0) {
 		size_t some = n < (off_t)COPY ? (size_t)n : COPY;
 
-		if (read_all(from, buffer, some, from_at) == -1 ||
-		    write_all(to, buffer, some, to_at) == -1)
+		if (file_read(from, buffer, some, from_at) == -1 ||
+		    file_write(to, buffer, some, to_at) == -1)
 			return -1;
 		from_at += (off_t)some;
 		to_at += (off_t)some;
@@ -185,7 +148,7 @@ hash_window(int fd, off_t from, off_t to, uint8_t digest[SHA256_DIGEST_LENGTH])
 		size_t n = to - from < (off_t)sizeof(piece) ?
 		    (size_t)(to - from) : sizeof(piece);
 
-		if (read_all(fd, piece, n, from) == -1)
+		if (file_read(fd, piece, n, from) == -1)
 			return -1;
 		SHA256Update(&hash, (uint8_t *)piece, n);
 		from += (off_t)n;
@@ -273,7 +236,7 @@ write_head(int fd, int jfd, struct head *h)
 	/* An empty D leaves the file shorter than its head. */
 	if (h->kept == 0 && ftruncate(jfd, HEAD) == -1)
 		return -1;
-	return write_all(jfd, h, sizeof(*h), 0);
+	return file_write(jfd, h, sizeof(*h), 0);
 }
 
 /* Step 1's end. A journal that cannot be made whole is taken away; nothing is decided then. */
@@ -321,7 +284,7 @@ open_journal(int state, const char *name, struct head *h)
 		return complain("opening the journal");
 	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_size < HEAD)
 		return DAMAGED;
-	if (read_all(jfd, h, sizeof(*h), 0) == -1)
+	if (file_read(jfd, h, sizeof(*h), 0) == -1)
 		return complain("reading the journal");
 	return is_sound(h, st.st_size) ? jfd : DAMAGED;
 }
@@ -368,7 +331,7 @@ static int
 apply(int state, int fd, int jfd, const struct head *h)
 {
 	if (copy(jfd, HEAD, fd, (off_t)h->from, (off_t)h->kept) == -1 ||
-	    write_all(fd, h->marker, h->marker_size, new_size(h)) == -1)
+	    file_write(fd, h->marker, h->marker_size, new_size(h)) == -1)
 		return complain("writing the mailbox");
 	if (fsync(fd) == -1)
 		return complain("fsync of the mailbox");
@@ -439,7 +402,7 @@ is_uncut(int fd, const struct head *h, const struct stat *st)
 
 	if (st->st_size < h->size)
 		return 0;
-	if (read_all(fd, there, h->marker_size, new_size(h)) == -1 ||
+	if (file_read(fd, there, h->marker_size, new_size(h)) == -1 ||
 	    hash_before(fd, h, before) == -1 ||
 	    hash_tail(fd, new_size(h), h, tail) == -1)
 		return complain("reading the mailbox");

@@ -1,0 +1,49 @@
+/*
+ * Reads and writes all of a piece of a file, past interruptions and short counts.
+ *
+ * Runs in the session, as the mailbox's owner.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "file.h"
+
+int
+file_read(int fd, void *to, size_t n, off_t at)
+{
+	for (char *p = to; n > 0;) {
+		ssize_t got = pread(fd, p, n, at);
+
+		if (got == -1 && errno == EINTR)
+			continue;
+		if (got <= 0) {
+			errno = got == 0 ? ENODATA : errno;
+			return -1;
+		}
+		p += got;
+		at += got;
+		n -= (size_t)got;
+	}
+	return 0;
+}
+
+int
+file_write(int fd, const void *from, size_t n, off_t at)
+{
+	for (const char *p = from; n > 0;) {
+		ssize_t put = pwrite(fd, p, n, at);
+
+		if (put == -1 && errno == EINTR)
+			continue;
+		if (put <= 0) {
+			errno = put == 0 ? EIO : errno;
+			return -1;
+		}
+		p += put;
+		at += put;
+		n -= (size_t)put;
+	}
+	return 0;
+}
