@@ -43,8 +43,9 @@ teardown() {
 	rm -f "$WORLD/xinetd.pid"
 }
 
-@test "the binaries have PIE, full RELRO, a stack protector, FORTIFY and no needless library: OpenSSL is not in kpopd, Kerberos not in kpopd-tls" {
+@test "the installed programs have PIE, full RELRO, a stack protector, FORTIFY and no needless library: OpenSSL is not in kpopd, Kerberos not in kpopd-tls" {
 	[ -z "${SANITIZER-}" ] || skip "the sanitizer's build has other needs"
+	make -s -C "$KPOPD_BUILD" install DESTDIR="$WORLD/hard" >/dev/null
 	ours='libbsd|libmd|libc\.so|libresolv'
 	for program in kpopd kpopc kpopd-tls; do
 		case $program in
@@ -52,15 +53,18 @@ teardown() {
 		kpopd-tls) libraries=$ours'|libssl|libcrypto' ;;
 		kpopc) libraries=$ours'|libkrb5|libcom_err|libk5crypto|libgssapi_krb5|libssl|libcrypto' ;;
 		esac
-		readelf -h "$KPOPD_BUILD/$program" | grep -q 'Type:.*DYN'
-		readelf -ld "$KPOPD_BUILD/$program" >"$WORLD/elf"
+		installed=$(find "$WORLD/hard" -type f -perm -100 -name "$program")
+		readelf -h "$installed" | grep -q 'Type:.*DYN'
+		readelf -ld "$installed" >"$WORLD/elf"
+		grep -q 'FLAGS_1.*PIE' "$WORLD/elf"
 		grep -q GNU_RELRO "$WORLD/elf"
 		grep -Eq 'BIND_NOW|FLAGS.*NOW' "$WORLD/elf"
 		grep -q 'GNU_STACK.*RWE' "$WORLD/elf" && return 1 || :
-		nm -D "$KPOPD_BUILD/$program" | grep -q __stack_chk_fail
-		nm -D "$KPOPD_BUILD/$program" | grep -q '_chk@'
+		nm -D "$installed" | grep -q __stack_chk_fail
+		nm -D "$installed" | grep -q '_chk@'
 		grep NEEDED "$WORLD/elf" | grep -Ev "$libraries" && return 1 || :
 	done
+	rm -r "$WORLD/hard"
 }
 
 @test "help and version are printed when asked for" {
