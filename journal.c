@@ -297,7 +297,7 @@ exists(int state, const char *name)
 	    errno != ENOENT;
 }
 
-/* Keeps what cannot be used for a person to look at. Returns 0 or -1. */
+/* Keeps what cannot be used for a person to look at. Returns 1, as what finishes a step, or -1. */
 static int
 set_aside(int state, const char *name, const char *why)
 {
@@ -309,7 +309,7 @@ set_aside(int state, const char *name, const char *why)
 	if (renameat(state, name, state, rescue) == -1)
 		return complain("setting the journal aside");
 	log_event(LOG_ERR, "rescue", "file=%s reason=\"%s\"", rescue, why);
-	return sync_state(state);
+	return sync_state(state) == 0 ? 1 : -1;
 }
 
 /* Step 4, once the mailbox is known not to have grown. */
@@ -413,7 +413,7 @@ is_uncut(int fd, const struct head *h, const struct stat *st)
 	    memcmp(tail, h->tail, sizeof(tail)) == 0;
 }
 
-/* The state "j": nothing has been cut. Returns 0 when one step nearer to the end. */
+/* The state "j": nothing has been cut. Returns 0 when one step nearer to the end, 1 when there the journal was set aside, or -1. */
 static int
 finish_decided(int state, int fd)
 {
@@ -436,7 +436,7 @@ finish_decided(int state, int fd)
 	return result;
 }
 
-/* The state "j.cut": all is in its place, the cut may be missing. Returns 0 when one step nearer to the end. */
+/* The state "j.cut": all is in its place, the cut may be missing. Returns as finish_decided. */
 static int
 finish_cut(int state, int fd)
 {
@@ -451,6 +451,9 @@ finish_cut(int state, int fd)
 	if (fd != -1 && (fstat(fd, &st) == -1 || (uncut = is_uncut(fd, &h, &st)) == -1))
 		return -1;
 	if (!uncut) {
+		/* Who cut it may have been killed before its fsync, or that failed. */
+		if (fd != -1 && fsync(fd) == -1)
+			return complain("fsync of the mailbox");
 		if (unlinkat(state, CUT, 0) == -1)
 			return complain("unlinking the journal");
 		return 0;
@@ -467,19 +470,27 @@ journal_pending(int state)
 	    exists(state, TEMPORARY);
 }
 
-/* Goes on until no journal is left; ends because a mailbox under lock grows only by writers that ignore locks. */
+/*
+ * Goes on until no journal is left; ends because a mailbox under lock grows only
+ * by writers that ignore locks. Returns 0, 1 when a journal was set aside, or -1.
+ */
 static int
 finish_all(int state, int fd)
 {
+	int aside = 0;
+
 	for (int steps = 0; steps < 16; steps++) {
-		if (exists(state, DECIDED)) {
-			if (finish_decided(state, fd) == -1)
-				return -1;
-		} else if (exists(state, CUT)) {
-			if (finish_cut(state, fd) == -1)
-				return -1;
-		} else
-			return 0;
+		int step;
+
+		if (exists(state, DECIDED))
+			step = finish_decided(state, fd);
+		else if (exists(state, CUT))
+			step = finish_cut(state, fd);
+		else
+			return aside;
+		if (step == -1)
+			return -1;
+		aside |= step;
 	}
 	log_event(LOG_ERR, "failed", "what=\"removing messages\" "
 	    "error=\"the mailbox grows while it is locked\"");
@@ -496,7 +507,11 @@ journal_recover(int state, int fd)
 	if (begun)
 		log_event(LOG_NOTICE, "recovery", "state=%s",
 		    exists(state, DECIDED) ? DECIDED : CUT);
-	return finish_all(state, fd);
+	/* Who gave it this name may have been killed before its fsync. By the name that the disk has,
+	 * nothing may have been decided; what is written from here on would then be nobody's. */
+	if (begun && sync_state(state) == -1)
+		return -1;
+	return finish_all(state, fd) == -1 ? -1 : 0;
 }
 
 /*
@@ -595,5 +610,12 @@ journal_remove(int state, int fd, const struct journal_range *ranges, size_t n)
 		return cut_plainly(fd, ranges[0].from);
 	if (result != JOURNAL_DONE)
 		return result;
-	return finish_all(state, fd) == 0 ? JOURNAL_DONE : JOURNAL_LATER;
+	switch (finish_all(state, fd)) {
+	case 0:
+		return JOURNAL_DONE;
+	case 1:
+		return JOURNAL_NOTHING;
+	default:
+		return JOURNAL_LATER;
+	}
 }

@@ -27,7 +27,9 @@
 
 /* What happens at the call whose turn it is; calls count from 1. */
 enum { NEVER = -1 };
-static int calls, stop_at = NEVER, fail_at = NEVER, fail_with;
+static int calls, stop_at = NEVER, fail_at = NEVER, meddle_at = NEVER, fail_with;
+static int state, spool;
+int __real_ftruncate(int, off_t);
 
 static bool
 turn(void)
@@ -35,6 +37,9 @@ turn(void)
 	calls++;
 	if (calls == stop_at)
 		_exit(STOPPED);
+	/* Another program that takes no lock. */
+	if (calls == meddle_at)
+		__real_ftruncate(spool, MESSAGE / 2);
 	if (calls != fail_at)
 		return false;
 	errno = fail_with;
@@ -63,7 +68,6 @@ __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
 }
 
 static char directory[] = "/tmp/kpopd-journal.XXXXXX";
-static int state, spool;
 
 /* What is in the mailbox, as it should be. */
 static char expected[(COUNT + 4) * MESSAGE];
@@ -274,6 +278,43 @@ strange_journals_are_set_aside(void)
 	CHECK(is(expected, expected_size));
 }
 
+static bool
+has_rescue(void)
+{
+	char command[200];
+
+	snprintf(command, sizeof(command), "ls %s/rescue.* >%s/rescued 2>/dev/null", directory, directory);
+	return system(command) == 0;
+}
+
+/* A program that takes no lock cuts the mailbox short before each call: a removal whose journal is set aside is not said to be done. */
+static void
+what_was_set_aside_is_not_done(void)
+{
+	char command[200];
+	struct journal_range ranges[COUNT];
+	size_t n = ranges_of(2, ranges);
+	unsigned aside = 0;
+
+	snprintf(command, sizeof(command), "rm -f %s/rescue*", directory);
+	for (meddle_at = 1;; meddle_at++) {
+		enum journal_result result;
+
+		begin(2);
+		CHECK(system(command) == 0);
+		calls = 0;
+		result = journal_remove(state, spool, ranges, n);
+		if (calls < meddle_at)
+			break;
+		if (!has_rescue())
+			continue;
+		CHECK(result != JOURNAL_DONE);
+		aside++;
+	}
+	meddle_at = NEVER;
+	CHECK(aside > 0 && system(command) == 0);
+}
+
 int
 main(void)
 {
@@ -291,6 +332,7 @@ main(void)
 	fails_everywhere(0x0aa);
 	fails_everywhere(0x180);
 	strange_journals_are_set_aside();
+	what_was_set_aside_is_not_done();
 	printf("%u points\n", points);
 	snprintf(command, sizeof(command), "rm -r %s", directory);
 	return system(command);

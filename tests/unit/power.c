@@ -356,7 +356,19 @@ is(const struct content *c)
 	    memcmp(files[0].now.data, c->data, (size_t)c->size) == 0;
 }
 
-/* One removal with the power failing before call number at, and in up to two recoveries. Returns whether all is well; *reached: whether there was such a call. */
+/* What ends a process: the power; or somebody kills it, and what it wrote stays where it was. */
+static void
+process_ends(void)
+{
+	if (chance())
+		power_fails();
+}
+
+/*
+ * One removal that ends before call number at, and up to two recoveries that
+ * end somewhere, by the power or by being killed. Returns whether all is well;
+ * *reached: whether there was such a call.
+ */
 static bool
 point(unsigned removed, int at, bool *reached)
 {
@@ -373,7 +385,7 @@ point(unsigned removed, int at, bool *reached)
 		done = journal_remove(STATE, FIRST, ranges, n) == JOURNAL_DONE;
 		*reached = false;
 	}
-	power_fails();
+	process_ends();
 	for (crashes = 0; crashes < 2; crashes++) {
 		if (chance())
 			deliver(MESSAGES + crashes);
@@ -381,8 +393,7 @@ point(unsigned removed, int at, bool *reached)
 		crash_at = 1 + (int)(random() % 40);
 		if (setjmp(crash) == 0 && journal_recover(STATE, FIRST) == -1)
 			return false;
-		if (calls >= crash_at || chance())
-			power_fails();
+		process_ends();
 	}
 	if (chance())
 		deliver(MESSAGES + 2);
