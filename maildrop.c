@@ -226,6 +226,12 @@ maildrop_fetch(struct maildrop *m, size_t n, struct span *s)
 	return m->store->fetch(m->box, n - 1, s);
 }
 
+bool
+maildrop_stands(struct maildrop *m, size_t n)
+{
+	return m->store->stands == NULL || m->store->stands(m->box, n - 1);
+}
+
 ssize_t
 maildrop_read(struct span *s, void *to, size_t size)
 {

@@ -391,10 +391,20 @@ from_line(int fd, off_t at, off_t end)
 	return end - from;
 }
 
+static bool
+mbox_stands(void *box, size_t i)
+{
+	struct mbox *m = box;
+	struct stat now;
+
+	return is_unchanged(m) || (fstat(m->fd, &now) == 0 && is_proven(m, i, now.st_size));
+}
+
 /*
  * Of a message of which nothing need be proven, since the spool's stamp is the
  * list's, its borders are looked at all the same: were the list forged, or
- * older than a power cut, it would not begin there, or not end.
+ * older than a power cut, it would not begin there, or not end. Such a list is
+ * forgotten.
  */
 static enum drop_error
 mbox_fetch(void *box, size_t i, struct span *s)
@@ -408,7 +418,11 @@ mbox_fetch(void *box, size_t i, struct span *s)
 		return DROP_FAILED;
 	line = from_line(m->fd, one.found.at, one.end);
 	if (line == 0 || !is_boundary(m->fd, one.end, now.st_size, &empty) ||
-	    (!is_unchanged(m) && !is_proven(m, i, now.st_size))) {
+	    !mbox_stands(m, i)) {
+		if (is_unchanged(m)) {
+			index_forget(m->place.state);
+			m->list.state = -1;
+		}
 		log_event(LOG_WARNING, "failed", "what=\"reading message %zu\" "
 		    "error=\"another program changed the mailbox\"", i + 1);
 		return DROP_CHANGED;
@@ -586,5 +600,6 @@ const struct store_ops mbox_store = {
 	.octets = mbox_octets,
 	.uidl = mbox_uidl,
 	.fetch = mbox_fetch,
+	.stands = mbox_stands,
 	.remove = mbox_remove,
 };

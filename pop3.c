@@ -501,7 +501,7 @@ send_message(struct session *s, size_t n, uint64_t body_lines)
 		ok(s, "%" PRIu64 " octets", span.octets);
 	else
 		ok(s, "top of message follows");
-	if (!send_lines(s, &span, body_lines)) {
+	if (!send_lines(s, &span, body_lines) || !maildrop_stands(s->drop, n)) {
 		if (s->io->error == IO_OK)
 			s->end = "changed";
 		return LEAVE;

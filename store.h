@@ -34,6 +34,8 @@ struct store_ops {
 	uint64_t (*octets)(void *box, size_t i);
 	void (*uidl)(void *box, size_t i, char id[UIDL_SIZE]);
 	enum drop_error (*fetch)(void *box, size_t i, struct span *s);
+	/* As maildrop_stands. NULL: always. */
+	bool (*stands)(void *box, size_t i);
 	/* As maildrop_commit; bit i of marks (from the lowest of marks[0]) is message i. */
 	enum drop_error (*remove)(void *box, const unsigned char *marks, size_t *removed);
 };

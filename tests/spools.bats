@@ -565,6 +565,29 @@ large_message() {
 	done
 }
 
+@test "a mailbox whose octets move in the middle of RETR: what is of two places ends without its dot" {
+	local field
+	# As long as a line of it, so that there is as much of everything as was promised.
+	field="X-Keywords: $(large_message 1 | sed -n '4s/./k/gp' | cut -c 13-)"
+	for moved in first large; do
+		{ mbox first; large_message 800000; mbox last; } | store alice
+		log_mark
+		pop_login alice
+		pop_say "RETR 2"
+		pop_hear '^\+OK [0-9]+ octets'
+		sleep 0.3
+		# As a reader does that notes a keyword: all behind it stands elsewhere, in the same file.
+		sed "0,/^Subject: $moved/s//$field\\n&/" /var/mail/alice >"$WORLD/moved"
+		cat "$WORLD/moved" 1<>/var/mail/alice
+		spool_mark
+		timeout 20 cat <&"$pop_in" >"$WORLD/rest"
+		grep -qx $'\\.\r' "$WORLD/rest" && return 1 || :
+		pop_close
+		spool_kept
+		log_has 'logout .*reason=changed'
+	done
+}
+
 @test "mail that arrives in the middle of RETR, and a mailbox that is replaced then, do not touch the answer" {
 	for change in 'make_message late | deliver alice' 'mv /var/mail/alice /var/mail/moved' 'rm /var/mail/alice'; do
 		large_message 800000 | store alice
