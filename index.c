@@ -17,7 +17,10 @@
  * written is found out where it is damaged. It is not synced for the same
  * reason. A new list is written to another name and renamed. Records are
  * added to the last block and behind it before the header counts them: a
- * header that does not know them is still true.
+ * header that does not know them is still true, and where a header is on the
+ * disk and the block behind it is not, the record is all zeros, which no store
+ * takes for one. Only a record in another's place would leave one that looks
+ * true: then the blocks are synced before the header is written.
  *
  * A few blocks are read at a time. The file is not mapped: the user could cut
  * it short under the session, which would be a SIGBUS, and what is mapped and
@@ -66,6 +69,7 @@ struct index {
 	unsigned char *blocks; /* in memory: all; of the file: a window of it */
 	size_t room;        /* blocks that fit there */
 	size_t first, held; /* the window: its first block, and how many it holds */
+	bool replaced;      /* the file has a record in another's place */
 	/* The block asked for last: its records, from one to before another. Dividing for each of a million costs. */
 	const unsigned char *block;
 	size_t from, to;
@@ -276,13 +280,20 @@ put_in_file(struct index *x, size_t i, const void *record)
 {
 	unsigned char block[BLOCK];
 	size_t number = i / x->in_block;
+	unsigned char *place = block + i % x->in_block * x->h.record;
 	off_t at = (off_t)((number + 1) * BLOCK);
 	uint64_t hash;
 
-	memset(block, 0, sizeof(block));
-	if ((i % x->in_block > 0 || i < x->h.count) && !read_block(x, number, block))
-		return -1;
-	memcpy(block + i % x->in_block * x->h.record, record, x->h.record);
+	if (!read_block(x, number, block)) {
+		if (i % x->in_block > 0 || i < x->h.count)
+			return -1;
+		memset(block, 0, sizeof(block));
+	}
+	if (memcmp(place, record, x->h.record) == 0)
+		return 0;
+	for (size_t k = 0; k < x->h.record && !x->replaced; k++)
+		x->replaced = place[k] != 0;
+	memcpy(place, record, x->h.record);
 	hash = hash_block(block, number);
 	memcpy(block + USABLE, &hash, sizeof(hash));
 	return pwrite(x->fd, block, BLOCK, at) == (ssize_t)BLOCK ? 0 : -1;
@@ -357,8 +368,11 @@ index_save(struct index *x, const void *note, size_t n)
 	if (x->fd == -1) {
 		if (move_to_file(x) == -1)
 			index_forget(x->state);
-	} else if (write_header(x->fd, &x->h) == -1)
+		return;
+	}
+	if ((x->replaced && fdatasync(x->fd) == -1) || write_header(x->fd, &x->h) == -1)
 		leave_file(x);
+	x->replaced = false;
 }
 
 void

@@ -83,7 +83,8 @@ get(const struct list *l, size_t i, struct record *r)
 	if (p == NULL)
 		return false;
 	memcpy(r, p, sizeof(*r));
-	return r->at < (uint64_t)l->note.end;
+	/* Only the first can stand at the beginning: a header that survived a power cut which its block did not counts a record of zeros. */
+	return r->at < (uint64_t)l->note.end && (r->at > 0 || i == 0);
 }
 
 bool

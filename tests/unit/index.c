@@ -30,6 +30,17 @@
 
 static int top;
 
+/* The linker puts this in the place of fdatasync (--wrap). */
+static int syncs;
+int __real_fdatasync(int);
+int __wrap_fdatasync(int);
+int
+__wrap_fdatasync(int fd)
+{
+	syncs++;
+	return __real_fdatasync(fd);
+}
+
 /* What a session says of a mailbox. */
 struct picture {
 	size_t count;
@@ -238,6 +249,77 @@ is_foreign(const struct format *f, const struct picture *p)
 	CHECK(is_same(p, &found));
 }
 
+static size_t
+read_index(char *to, size_t size)
+{
+	int fd = open_index();
+	ssize_t n = fd != -1 ? pread(fd, to, size, 0) : -1;
+
+	CHECK(n > 0 && (size_t)n < size && close(fd) == 0);
+	return (size_t)n;
+}
+
+/* The power failed when the header was on the disk, and the block before it was not. */
+static void
+lost_its_block(const struct format *f, struct picture *p)
+{
+	static char before[1 << 20], after[1 << 20];
+	struct picture found, anew;
+	size_t n;
+	int fd;
+
+	for (int i = 0; i < 3; i++) {
+		struct maildrop drop;
+		struct span s;
+
+		let_it_settle();
+		look_anew(f, &found);
+		n = read_index(before, sizeof(before));
+		f->add(MESSAGES + 31 + i);
+		let_it_settle();
+		look(f, p);
+		CHECK(p->count == found.count + 1);
+		CHECK(read_index(after, sizeof(after)) == n);
+		CHECK((fd = open_index()) != -1 && pwrite(fd, before + 4096, n - 4096, 4096) == (ssize_t)n - 4096 && close(fd) == 0);
+		begin(f, &drop);
+		/* At its place or not at all, but never what would take all in front of it along. */
+		CHECK(drop.count == p->count && maildrop_fetch(&drop, drop.count, &s) == DROP_OK);
+		CHECK(s.octets == p->sizes[drop.count - 1] && s.bytes < 200);
+		look(f, &found);
+		CHECK(is_same(p, &found));
+	}
+	look_anew(f, &anew);
+	CHECK(is_same(p, &anew));
+}
+
+/* Where records take the place of others, they are on the disk before the header that counts them. */
+static void
+replaces_in_order(const struct format *f)
+{
+	struct maildrop drop;
+	struct picture found;
+	size_t removed;
+	int before;
+
+	if (f != &formats[0])
+		return;
+	let_it_settle();
+	look_anew(f, &found);
+	f->add(MESSAGES + 36);
+	let_it_settle();
+	before = syncs;
+	look(f, &found);
+	CHECK(syncs == before);
+	begin(f, &drop);
+	maildrop_mark(&drop, drop.count);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+	f->add(MESSAGES + 37);
+	let_it_settle();
+	before = syncs;
+	look(f, &found);
+	CHECK(syncs == before + 1);
+}
+
 /* Nothing can be written: as good, only slower. */
 static void
 is_unwritable(const struct format *f, const struct picture *p)
@@ -324,6 +406,27 @@ is_forged(const struct format *f)
 		CHECK(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGABRT);
 	}
 	look_anew(f, &found);
+	CHECK(is_same(&p, &found));
+}
+
+/* A list that has the mailbox' stamp and a wrong border all the same is refused once, and then made anew. */
+static void
+is_forgotten(const struct format *f)
+{
+	struct picture p, found;
+	struct maildrop drop;
+	struct span s;
+
+	if (f != &formats[0])
+		return;
+	let_it_settle();
+	look_anew(f, &p);
+	forge("mbox   1", 40);
+	begin(f, &drop);
+	CHECK(maildrop_fetch(&drop, 41, &s) == DROP_CHANGED);
+	begin(f, &drop);
+	CHECK(maildrop_fetch(&drop, 41, &s) == DROP_OK);
+	look(f, &found);
 	CHECK(is_same(&p, &found));
 }
 
@@ -433,8 +536,12 @@ main(void)
 		is_damaged(f, &p);
 		is_cut(f, &p);
 		is_foreign(f, &p);
+		lost_its_block(f, &p);
+		replaces_in_order(f);
+		look_anew(f, &p);
 		is_unwritable(f, &p);
 		is_forged(f);
+		is_forgotten(f);
 		shrinks(f);
 	}
 	is_replaced();
