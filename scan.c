@@ -127,7 +127,7 @@ hash_piece(struct scan *s, const char *p, size_t n)
 {
 	bool ends = p[n - 1] == '\n';
 
-	if (s->held_cr && n > 1)
+	if (s->held_cr && !(ends && n == 1))
 		XXH3_128bits_update(&s->hash, "\r", 1);
 	s->held_cr = n > ends && p[n - ends - 1] == '\r';
 	if (!s->held_cr) {

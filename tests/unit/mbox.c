@@ -215,6 +215,26 @@ long_lines_are_one_line(void)
 	}
 }
 
+/* A mailbox that ends in its header, one octet behind a CR: wherever the pieces end that it is read in, that is one header. */
+static void
+an_end_behind_a_cr_is_no_line_end(void)
+{
+	static char spool[262144 + 10];
+	struct maildrop drop;
+	struct span s;
+
+	for (size_t cr = 262144 - 4; cr < 262144 + 4; cr++) {
+		size_t n = (size_t)sprintf(spool, "From a\nN: 1\n\n1\n\nFrom b\nN: ");
+
+		memset(spool + n, 'x', sizeof(spool) - n);
+		spool[cr] = '\r';
+		store(spool, cr + 2);
+		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
+		/* Its time has not settled: it is proven by reading it from where it begins. */
+		CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK);
+	}
+}
+
 static void
 foreign_changes_are_noticed(void)
 {
@@ -555,6 +575,7 @@ main(int argc, char **argv)
 	finds_and_removes();
 	ids_survive_readers();
 	long_lines_are_one_line();
+	an_end_behind_a_cr_is_no_line_end();
 	foreign_changes_are_noticed();
 	random_mailboxes(many, many / 10);
 	return drop_clean_up();
