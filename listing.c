@@ -63,8 +63,10 @@ compare_entries(const void *a, const void *b, void *listing)
 		return e->time < f->time ? -1 : 1;
 	x = listing_unique(listing, e);
 	y = listing_unique(listing, f);
-	order = unique_compare(&x, &y);
-	return order != 0 ? order : strcmp(x.name, y.name);
+	if ((order = unique_compare(&x, &y)) != 0)
+		return order;
+	/* Not by the flags: of two with one name each would have the other's ordinal, and so its id, when they change. */
+	return e->inode != f->inode ? (e->inode > f->inode ? 1 : -1) : strcmp(x.name, y.name);
 }
 
 static bool

@@ -97,7 +97,8 @@ get_record(struct index *list, size_t i, struct record *r)
 	if (p == NULL || size > sizeof(*r))
 		return false;
 	memcpy(r, p, size);
-	return r->length < size - offsetof(struct record, name) && r->name[r->length] == '\0' &&
+	/* No name: what a header counts that survived a power cut which its block did not. */
+	return r->length > 0 && r->length < size - offsetof(struct record, name) && r->name[r->length] == '\0' &&
 	    r->unique <= r->length && r->directory < LISTING_DIRECTORIES;
 }
 
@@ -113,9 +114,14 @@ is_there(const struct maildir *m, int directory, const char *name, const struct 
 {
 	struct stat st;
 
-	return fstatat(m->dirs[directory], name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    S_ISREG(st.st_mode) && st.st_dev == m->note.seen[directory].device &&
-	    st.st_ino == r->inode && st.st_size == r->size;
+	if (fstatat(m->dirs[directory], name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    !S_ISREG(st.st_mode) || st.st_dev != m->note.seen[directory].device ||
+	    st.st_ino != r->inode)
+		return false;
+	/* It was counted while somebody still wrote it, a restore perhaps: next time it is counted anew. */
+	if (st.st_size != r->size)
+		index_forget(m->state);
+	return st.st_size == r->size;
 }
 
 /* Where a message is now. */

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -159,12 +161,30 @@ ids_are_unique_names_or_hashes(void)
 	CHECK(strcmp(id, other) == 0);
 }
 
+/* The number of the message that is this file. */
+static size_t
+number_of(struct maildrop *drop, const char *name)
+{
+	char path[400];
+	struct stat st, found;
+	struct span s;
+
+	snprintf(path, sizeof(path), "Maildir/%s", name);
+	CHECK(fstatat(top, path, &st, AT_SYMLINK_NOFOLLOW) == 0);
+	for (size_t n = 1; n <= drop->count; n++)
+		if (maildrop_fetch(drop, n, &s) == DROP_OK && fstat(s.fd, &found) == 0 && found.st_ino == st.st_ino)
+			return n;
+	fprintf(stderr, "no message: %s\n", name);
+	exit(1);
+}
+
 /* Two files with one unique name are two messages; two names of one file are one. */
 static void
 doubles_are_told_apart(void)
 {
 	struct maildrop drop;
-	size_t removed;
+	char id[UIDL_SIZE], other[UIDL_SIZE];
+	size_t removed, n;
 
 	renew();
 	file("new/1.a");
@@ -177,12 +197,59 @@ doubles_are_told_apart(void)
 	file("cur/1.a:2,S");
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 	drop_check_ids(&drop);
-	check_body(&drop, 1, "new/1.a");
-	check_body(&drop, 2, "cur/1.a:2,S");
-	maildrop_mark(&drop, 1);
+	n = number_of(&drop, "new/1.a");
+	check_body(&drop, n, "new/1.a");
+	check_body(&drop, 3 - n, "cur/1.a:2,S");
+	maildrop_mark(&drop, n);
 	move("new/1.a", "cur/1.a:2,RS");
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	CHECK(is_there("cur/1.a:2,S") && !is_there("cur/1.a:2,RS"));
+	/* Whatever becomes of their flags, each keeps its id: by it a client knows what it has. */
+	renew();
+	file("cur/1.a:2,");
+	file("cur/1.a:2,S");
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+	maildrop_uidl(&drop, number_of(&drop, "cur/1.a:2,"), id);
+	move("cur/1.a:2,", "cur/1.a:2,T");
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+	maildrop_uidl(&drop, number_of(&drop, "cur/1.a:2,T"), other);
+	CHECK(strcmp(id, other) == 0);
+	move("cur/1.a:2,T", "new/1.a");
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+	maildrop_uidl(&drop, number_of(&drop, "new/1.a"), other);
+	CHECK(strcmp(id, other) == 0);
+}
+
+/* A file that was counted when half of it was there (a restore, not a delivery) can be read and removed when it is whole. */
+static void
+grown_messages_are_counted_again(void)
+{
+	struct maildrop drop;
+	struct span s;
+	size_t removed;
+	int fd;
+
+	for (int i = 0; i < 2; i++) {
+		renew();
+		file("cur/1.a:2,S");
+		file("cur/2.b:2,S");
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+		CHECK((fd = openat(top, "Maildir/cur/1.a:2,S", O_WRONLY | O_APPEND)) != -1);
+		CHECK(write(fd, "\nmore\n", 6) == 6 && close(fd) == 0);
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+		if (i == 0)
+			CHECK(maildrop_fetch(&drop, 1, &s) == DROP_CHANGED);
+		else {
+			maildrop_mark(&drop, 1);
+			CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
+		}
+		CHECK(is_there("cur/1.a:2,S"));
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+		CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && s.bytes == strlen("cur/1.a:2,S") + 6);
+		maildrop_mark(&drop, 1);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+		CHECK(!is_there("cur/1.a:2,S") && is_there("cur/2.b:2,S"));
+	}
 }
 
 /* Flags change between any two steps: a message is followed from name to name. */
@@ -274,6 +341,7 @@ main(void)
 	what_is_no_message_is_left_alone();
 	ids_are_unique_names_or_hashes();
 	doubles_are_told_apart();
+	grown_messages_are_counted_again();
 	renamed_messages_are_followed();
 	replaced_messages_stay();
 	one_is_made_only_when_asked();
