@@ -436,5 +436,13 @@ lock_session(int state, const char *principal, struct lock_session *l)
 	sign(fd, principal != NULL ? principal : "");
 	/* Open for writing, too: else the FIFO would be at its end whenever an asker leaves. */
 	l->yield = open_yield(state, O_RDWR);
+	l->fd = fd;
 	return 0;
+}
+
+void
+unlock_session(struct lock_session *l)
+{
+	close(l->fd);
+	l->fd = -1;
 }

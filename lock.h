@@ -37,6 +37,7 @@ void lock_broker(int channel, const char *path);
 
 /* The lock that makes a session the user's only one, until its process ends. */
 struct lock_session {
+	int fd;      /* which has the lock */
 	int yield;   /* becomes readable when the same principal is back and asks for our end; -1: nobody can ask */
 	int64_t age; /* when another session has the lock: for how many seconds */
 };
@@ -48,6 +49,9 @@ struct lock_session {
  * session has the lock.
  */
 int lock_session(int state, const char *principal, struct lock_session *l);
+
+/* Gives it back, so that the next session need not wait for this process' end. */
+void unlock_session(struct lock_session *l);
 
 /*
  * Locks the spool fd, whose name is path, against other programs, to read or

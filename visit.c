@@ -168,6 +168,8 @@ serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
 		    error == DROP_BUSY ? "in-use" : "unavailable");
 		pop3_unavailable(io, error);
 	}
+	/* The client may be back before this process has ended: that takes seconds where the journal of gigabytes is given back. */
+	unlock_session(&lock);
 }
 
 /* The one answer for all reasons. asked: when the report came. */

@@ -96,6 +96,19 @@ second() {
 	[[ $output == *"+OK 3 messages"* ]]
 }
 
+@test "after QUIT the mailbox is free at once, though its client is still connected" {
+	printf 'alice@KPOPD.TEST\nbob@KPOPD.TEST\n' >/home/alice/.k5login
+	chown alice /home/alice/.k5login
+	exec 9<>/dev/tcp/127.0.0.1/1109
+	{ versions; apreq pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'; } >&9
+	timeout 5 grep -aqm 1 '^+OK bye, 2' <&9
+	# Another's ticket: nobody yields to it.
+	run second bob STAT QUIT
+	[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]] || { echo "$output"; return 1; }
+	exec 9>&-
+	log_lacks 'in-use'
+}
+
 @test "ten logins one after the other, each with an idle one before it: none is refused" {
 	for i in $(seq 10); do
 		(printf '%s\r\n' "USER alice" "PASS x" STAT; exec sleep 60) 3>&- |
