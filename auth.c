@@ -312,6 +312,28 @@ new_session(struct auth *a, krb5_auth_context *session)
 	return problem;
 }
 
+/* The checksum of an AP-REQ that was made for GSSAPI (RFC 4121 section 4.1.1). */
+#define FOR_GSSAPI 0x8003
+
+/*
+ * 0 unless the AP-REQ was made for something else than sendauth. Whoever holds
+ * back a client's first token of AUTH GSSAPI could show the AP-REQ in it here,
+ * where nobody needs its session key afterwards.
+ */
+static krb5_error_code
+look_for_purpose(struct auth *a, krb5_auth_context session)
+{
+	krb5_authenticator *authenticator;
+	krb5_error_code problem = krb5_auth_con_getauthenticator(a->context, session, &authenticator);
+
+	if (problem != 0)
+		return problem;
+	if (authenticator->checksum != NULL && authenticator->checksum->checksum_type == FOR_GSSAPI)
+		problem = KRB5KRB_AP_ERR_INAPP_CKSUM;
+	krb5_free_authenticator(a->context, authenticator);
+	return problem;
+}
+
 /* The whole judgement: 0 or why not. The AP-REP is made before anything says yes. */
 static krb5_error_code
 judge(struct auth *a, krb5_auth_context session, const krb5_data *ap_req,
@@ -325,6 +347,8 @@ judge(struct auth *a, krb5_auth_context session, const krb5_data *ap_req,
 	    &options, &ticket);
 	if (problem == 0 && (ticket == NULL || ticket->enc_part2 == NULL))
 		problem = KRB5KRB_AP_ERR_MODIFIED;
+	if (problem == 0)
+		problem = look_for_purpose(a, session);
 	if (problem == 0)
 		problem = describe(a, session, ticket, peer);
 	krb5_free_ticket(a->context, ticket);
@@ -413,7 +437,8 @@ has_nul(krb5_const_principal who)
 		if (who->data[i].length > 0 &&
 		    memchr(who->data[i].data, '\0', who->data[i].length) != NULL)
 			return true;
-	return false;
+	/* And of a realm, before it compares that with a rule of auth_to_local. */
+	return who->realm.length > 0 && memchr(who->realm.data, '\0', who->realm.length) != NULL;
 }
 
 const char *

@@ -1,15 +1,16 @@
 /*
  * Writes one AP-REQ from the default ccache to standard output, for tests that put octets on the wire themselves.
  *
- *	apreq [-m] [-o SECONDS] [-w SECONDS] PRINCIPAL
+ *	apreq [-gm] [-o SECONDS] [-w SECONDS] PRINCIPAL
  *
- * -m asks for mutual authentication; -o makes the AP-REQ by a clock that is
+ * -g makes it as GSSAPI does; -m asks for mutual authentication; -o makes the AP-REQ by a clock that is
  * so much fast (negative: slow); -w waits between the ticket and the AP-REQ.
  * Runs as the caller.
  */
 #include "config.h"
 
 #include <krb5.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -33,14 +34,19 @@ main(int argc, char **argv)
 	krb5_auth_context session = NULL;
 	krb5_ccache cache;
 	krb5_creds want = { 0 }, *creds;
-	krb5_data request;
+	/* RFC 4121 section 4.1.1: the length of the channel bindings, none of them, no flags. */
+	char bindings[24] = { 16 };
+	krb5_data request, checksum = { .data = bindings, .length = sizeof(bindings) };
+	bool for_gssapi = false;
 	krb5_flags flags = 0;
 	unsigned wait = 0;
 	long fast = 0;
 	int c;
 
-	while ((c = getopt(argc, argv, "mo:w:")) != -1) {
-		if (c == 'm')
+	while ((c = getopt(argc, argv, "gmo:w:")) != -1) {
+		if (c == 'g')
+			for_gssapi = true;
+		else if (c == 'm')
 			flags = AP_OPTS_MUTUAL_REQUIRED;
 		else if (c == 'o')
 			fast = strtol(optarg, NULL, 10);
@@ -59,7 +65,11 @@ main(int argc, char **argv)
 	sleep(wait);
 	if (fast != 0)
 		must(krb5_set_real_time(context, (krb5_timestamp)(time(NULL) + fast), 0), "clock");
-	must(krb5_mk_req_extended(context, &session, flags, NULL, creds,
+	if (for_gssapi) {
+		must(krb5_auth_con_init(context, &session), "auth context");
+		must(krb5_auth_con_set_req_cksumtype(context, session, 0x8003), "checksum");
+	}
+	must(krb5_mk_req_extended(context, &session, flags, for_gssapi ? &checksum : NULL, creds,
 		&request), "AP-REQ");
 	return fwrite(request.data, 1, request.length, stdout) == request.length &&
 	    fflush(stdout) == 0 ? 0 : 1;

@@ -77,6 +77,21 @@ takes_ticket() {
 	trickle 0.001 <"$WORLD/all" | wire | tail -n 1 | grep -aq '^+OK bye, 2 '
 }
 
+# text: what wire prints, without its NULs.
+text() {
+	wire | tr -d '\0'
+}
+
+@test "an AP-REQ that was made for GSSAPI is refused: what is held back of AUTH GSSAPI opens nothing here" {
+	realm_login alice
+	run text < <(versions; apreq -g pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
+	[[ $output != *+OK* ]]
+	log_has 'refused peer=[^ ]* reason="Kerberos" error="Inappropriate type of checksum in message"'
+	log_only 'refused '
+	run text < <(versions; apreq pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
+	[[ $output == *"+OK bye, 2 messages left"* ]]
+}
+
 @test "a ticket for another service is refused with a KRB-ERROR" {
 	realm_login alice
 	for other in host/mail.kpopd.test imap/mail.kpopd.test; do

@@ -51,6 +51,8 @@ main(void)
 	CHECK(PERMITTED(name, NULL) == NULL && strcmp(why, "a NUL in the principal") == 0);
 	snprintf(name, sizeof(name), "%s\\0x@A.TEST", me->pw_name);
 	CHECK(PERMITTED(name, NULL) == NULL && strcmp(why, "a NUL in the principal") == 0);
+	snprintf(name, sizeof(name), "%s@A.TEST\\0", me->pw_name);
+	CHECK(PERMITTED(name, NULL) == NULL && strcmp(why, "a NUL in the principal") == 0);
 	put(me->pw_name, "one@A.TEST\ntwo@B.TEST\nWELLKNOWN/ANONYMOUS@A.TEST\n"
 	    "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS\nWELLKNOWN/OTHER@A.TEST\n");
 	CHECK(PERMITTED("one@A.TEST", NULL) != NULL && PERMITTED("two@B.TEST", NULL) != NULL);
