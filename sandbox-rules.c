@@ -15,10 +15,12 @@
 #include <sys/socket.h>
 
 #include <err.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,37 +31,43 @@
 	"sigreturn restart_syscall clock_gettime clock_gettime64 clock_getres clock_getres_time64 gettimeofday time " \
 	"getpid getppid gettid sysinfo  getuid getuid32 geteuid geteuid32 getgid getgid32 getegid getegid32 " \
 	"rt_sigprocmask sigprocmask uname sched_yield membarrier rseq set_robust_list "
-/* An open descriptor. */
+/* An open descriptor. None becomes another's number: fds 0 to 2 are those of the network. */
 #define DESCRIPTORS "read readv pread64 write writev pwrite64 close close_range lseek _llseek " \
-	"fstat fstat64 dup "
+	"fstat fstat64 "
 #define LOOKING "stat stat64 lstat lstat64 newfstatat fstatat64 statx access faccessat faccessat2 " \
 	"readlink readlinkat getcwd "
 #define WAITING "poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 nanosleep " \
 	"clock_nanosleep clock_nanosleep_time64 "
-#define TALKING "recv recvfrom recvmsg send sendto sendmsg shutdown getsockopt setsockopt getpeername getsockname "
+#define TALKING "recv recvfrom recvmsg shutdown getsockopt setsockopt getpeername getsockname "
 /* liblockfile and the replay cache; where it leads is for users, modes, the jail and Landlock to say. */
 #define OPENING "open openat openat2 "
 #define NAMES "link linkat unlink unlinkat rename renameat renameat2 "
 #define CHANGING "ftruncate ftruncate64 fsync fdatasync sync_file_range sync_file_range2 arm_sync_file_range " \
 	"utimensat utimensat_time64 utimes futimesat utime fchmod fchown fchown32 chmod fchmodat "
 
-static const struct {
+static const struct list {
 	const char *name;
 	const char *calls;
+	bool reaches_syslog; /* by its name: whoever is in a jail has the line that was there before, or none */
 } lists[] = {
-	{ "gate", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "fcntl fcntl64 flock fsync fdatasync "
-	    "ftruncate ftruncate64 getdents getdents64 fchmod unlink unlinkat " },
+	{ "gate", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "flock fsync fdatasync "
+	    "ftruncate ftruncate64 getdents getdents64 fchmod unlink unlinkat ", false },
 	{ "session", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "fcntl fcntl64 flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat kill " },
+	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat kill ", true },
 	{ "broker", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "fcntl fcntl64 kill wait4 waitpid waitid socketpair clone clone3 fork vfork prctl "
+	    "kill wait4 waitpid waitid socketpair clone clone3 fork vfork prctl "
 	    "setresgid setresgid32 setresuid setresuid32 setuid setuid32 setgid setgid32 setreuid setreuid32 "
 	    "getresuid getresuid32 getresgid getresgid32 getgroups getgroups32 "
 	    "getrlimit ugetrlimit setrlimit prlimit64 seccomp landlock_create_ruleset landlock_add_rule "
-	    "landlock_restrict_self chdir getdents getdents64 fstatfs fstatfs64 flock mkdir mkdirat mknod mknodat alarm setitimer " },
-	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "fcntl fcntl64 " },
-	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "fcntl fcntl64 " },
+	    "landlock_restrict_self chdir getdents getdents64 fstatfs fstatfs64 flock mkdir mkdirat mknod mknodat alarm setitimer ", true },
+	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING, false },
+	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING, false },
 };
+
+/* What fcntl may do: flags and locks, but no new descriptor. The last three are 32-bit machines' locks. */
+static const int controls[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW,
+	36, 37, 38, /* F_OFD_GETLK and so on, which want _GNU_SOURCE */
+	12, 13, 14 };
 
 static void
 check(int result, const char *what)
@@ -78,6 +86,41 @@ allow(scmp_filter_ctx filter, const char *call)
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0), call);
 }
 
+/*
+ * Sockets. fd 0 is the network's; connect(2) would lead it elsewhere, by way of
+ * AF_UNSPEC also when it is connected already. syslog(3) connects again when
+ * syslogd was started anew, on a descriptor above; datagrams to a name are all
+ * it can send. For any other socket its caller gets an error and no end:
+ * libraries try what they do not need. The numbers above 2, and below the limit
+ * of files, go by their bits, since a comparison is one of 64 bits and the
+ * kernel takes the lower 32 of them.
+ */
+static void
+allow_sockets(scmp_filter_ctx filter, bool reaches_syslog)
+{
+	static const struct {
+		scmp_datum_t bits, value;
+	} numbers[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 }, { ~15ULL, 32 }, { ~15ULL, 48 } };
+
+	/* To nobody but the other end. */
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(send), 0), "send");
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1, SCMP_CMP(4, SCMP_CMP_EQ, 0, 0)), "sendto");
+	if (!reaches_syslog) {
+		check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 0), "socket");
+		check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(connect), 0), "connect");
+		return;
+	}
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
+	    SCMP_CMP(0, SCMP_CMP_EQ, AF_UNIX, 0), SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xf, SOCK_DGRAM)), "socket");
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 1,
+	    SCMP_CMP(0, SCMP_CMP_NE, AF_UNIX, 0)), "socket");
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 2,
+	    SCMP_CMP(0, SCMP_CMP_EQ, AF_UNIX, 0), SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xf, SOCK_STREAM)), "socket");
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(connect), 1,
+		    SCMP_CMP(0, SCMP_CMP_MASKED_EQ, numbers[i].bits, numbers[i].value)), "connect");
+}
+
 /* What is allowed with some arguments only. */
 static void
 allow_partly(scmp_filter_ctx filter)
@@ -85,23 +128,19 @@ allow_partly(scmp_filter_ctx filter)
 	/* No memory becomes code. */
 	static const int maps[] = { SCMP_SYS(mmap), SCMP_SYS(mmap2), SCMP_SYS(mprotect) };
 	static const int actions[] = { SCMP_SYS(rt_sigaction), SCMP_SYS(sigaction) };
+	static const int calls[] = { SCMP_SYS(fcntl), SCMP_SYS(fcntl64) };
 
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, maps[i], 1,
 		    SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)), "mmap");
-	/* Who answers a forbidden call stays the same. */
+	/* Who answers a forbidden call stays the same. Below, not unequal: the kernel takes the lower 32 bits of what is compared here. */
 	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, actions[i], 1,
-		    SCMP_CMP(0, SCMP_CMP_NE, SIGSYS, 0)), "sigaction");
-	/* syslog(3) connects again when syslogd was started anew; datagrams to a name are all it can send. */
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
-	    SCMP_CMP(0, SCMP_CMP_EQ, AF_UNIX, 0), SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xf, SOCK_DGRAM)), "socket");
-	/* For any other its caller gets an error: libraries try what they do not need. */
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 1,
-	    SCMP_CMP(0, SCMP_CMP_NE, AF_UNIX, 0)), "socket");
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 2,
-	    SCMP_CMP(0, SCMP_CMP_EQ, AF_UNIX, 0), SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xf, SOCK_STREAM)), "socket");
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(connect), 0), "connect");
+		    SCMP_CMP(0, SCMP_CMP_LT, SIGSYS, 0)), "sigaction");
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		for (size_t k = 0; k < sizeof(controls) / sizeof(controls[0]); k++)
+			check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 1,
+			    SCMP_CMP(1, SCMP_CMP_EQ, (scmp_datum_t)controls[k], 0)), "fcntl");
 }
 
 static void
@@ -140,10 +179,10 @@ write_program(scmp_filter_ctx filter, const char *name)
 }
 
 static void
-write_filter(const char *name, const char *calls)
+write_filter(const struct list *list)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
-	char *copy = strdup(calls), *rest = copy;
+	char *copy = strdup(list->calls), *rest = copy;
 
 	if (filter == NULL || copy == NULL)
 		errx(1, "memory");
@@ -153,7 +192,8 @@ write_filter(const char *name, const char *calls)
 	for (const char *call = strtok_r(copy, " ", &rest); call != NULL; call = strtok_r(NULL, " ", &rest))
 		allow(filter, call);
 	allow_partly(filter);
-	write_program(filter, name);
+	allow_sockets(filter, list->reaches_syslog);
+	write_program(filter, list->name);
 	seccomp_release(filter);
 	free(copy);
 }
@@ -178,7 +218,7 @@ main(void)
 {
 	printf("/* Made by sandbox-rules. */\n\n");
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		write_filter(lists[i].name, lists[i].calls);
+		write_filter(&lists[i]);
 	write_names();
 	return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 1;
 }

@@ -8,6 +8,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -27,6 +28,7 @@
 
 #define ALL ((1 << SANDBOXES) - 1)
 #define BUT(which) (ALL & ~(1 << (which)))
+#define TO_SYSLOG (1 << SANDBOX_SESSION | 1 << SANDBOX_BROKER)
 
 static char directory[] = "/tmp/kpopd-sandbox.XXXXXX";
 
@@ -39,6 +41,28 @@ static int mount_there(void) { return unshare(CLONE_NEWNS); }
 static int kill_parent(void) { return kill(getppid(), 0); }
 static int code(void) { return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; }
 static int answer_it(void) { return signal(SIGSYS, SIG_IGN) == SIG_ERR; }
+/* What the kernel takes of a number is its lower 32 bits. */
+static int answer_it_in_disguise(void) { return (int)syscall(SYS_rt_sigaction, 1L << 32 | SIGSYS, NULL, NULL, 8); }
+static int duplicate(void) { return dup(0); }
+static int duplicate_by_fcntl(void) { return fcntl(0, F_DUPFD, 3); }
+static int send_elsewhere(void)
+{
+	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "\0abstract" };
+
+	return (int)sendto(0, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to));
+}
+static int lead_elsewhere(void)
+{
+	const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+
+	return connect(0, &nowhere, sizeof(nowhere));
+}
+static int lead_elsewhere_in_disguise(void)
+{
+	const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+
+	return (int)syscall(SYS_connect, 1L << 32, &nowhere, sizeof(nowhere));
+}
 static int change_root(void) { return chroot("/"); }
 static int make_node(void) { return mkfifo("/no/such/place", 0600); }
 static int become(void) { return setresuid(getuid(), getuid(), getuid()); }
@@ -59,6 +83,12 @@ static const struct {
 	{ "kill", kill_parent, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
 	{ "mmap", code, ALL },
 	{ "rt_sigaction", answer_it, ALL },
+	{ "rt_sigaction", answer_it_in_disguise, ALL },
+	{ "dup", duplicate, ALL },
+	{ "fcntl", duplicate_by_fcntl, ALL },
+	{ "sendto", send_elsewhere, ALL },
+	{ "connect", lead_elsewhere, TO_SYSLOG },
+	{ "connect", lead_elsewhere_in_disguise, TO_SYSLOG },
 	{ "chroot", change_root, ALL },
 	{ NULL, make_node, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
 	{ "setresuid", become, BUT(SANDBOX_BROKER) },
@@ -123,14 +153,34 @@ forbids(void)
 static int
 talk(void)
 {
-	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/no/such/place" };
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	CHECK(fd != -1 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == -1 && errno == ENOENT);
 	CHECK(socket(AF_UNIX, SOCK_STREAM, 0) == -1 && errno == EACCES);
 	CHECK(socket(AF_INET, SOCK_STREAM, 0) == -1 && errno == EACCES);
 	CHECK(socket(AF_INET6, SOCK_DGRAM, 0) == -1 && errno == EACCES);
 	CHECK(socket(AF_NETLINK, SOCK_RAW, 0) == -1 && errno == EACCES);
+	return 0;
+}
+
+/* syslog's, where the name can be seen. */
+static int
+reach_syslog(void)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/no/such/place" };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	CHECK(fd > 2 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == -1 && errno == ENOENT);
+	for (int high = 3; high < 64; high++)
+		CHECK(connect(high, (struct sockaddr *)&to, sizeof(to)) == -1);
+	return 0;
+}
+
+static int
+reach_nobody(void)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/no/such/place" };
+
+	CHECK(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) == -1 && errno == EACCES);
+	for (int fd = 0; fd < 64; fd++)
+		CHECK(connect(fd, (struct sockaddr *)&to, sizeof(to)) == -1 && errno == EACCES);
 	return 0;
 }
 
@@ -240,6 +290,7 @@ main(void)
 	for (int which = 0; which < SANDBOXES; which++) {
 		apart((enum sandbox)which, true, live);
 		apart((enum sandbox)which, true, talk);
+		apart((enum sandbox)which, true, (TO_SYSLOG >> which & 1) != 0 ? reach_syslog : reach_nobody);
 	}
 	apart(SANDBOX_BROKER, true, descend);
 	CHECK(mkdtemp(directory) != NULL && chdir(directory) == 0);
