@@ -199,9 +199,14 @@ void
 layer_await_end(const struct layers *l)
 {
 	for (int i = 0; i < l->count; i++) {
-		while (waitpid(l->pids[i], NULL, 0) == -1)
+		int status;
+
+		while (waitpid(l->pids[i], &status, 0) == -1)
 			if (errno != EINTR)
 				return;
 		sandbox_log_offence("a layer");
+		if (WIFSIGNALED(status))
+			log_event(LOG_ERR, "fatal", "error=\"a layer was ended by signal %d (%s)\"",
+			    WTERMSIG(status), strsignal(WTERMSIG(status)));
 	}
 }

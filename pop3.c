@@ -196,8 +196,11 @@ stls(struct session *s, int count, char **args)
 		no(s, "nothing may follow STLS before TLS");
 		return LEAVE;
 	}
-	if ((fd = s->gate->prepare_tls(s->gate->self)) == -1)
-		return no(s, "[SYS/TEMP] TLS cannot be had now");
+	/* The connection is kpopd-tls' by now, whatever became of that: nothing more can be said here. */
+	if ((fd = s->gate->prepare_tls(s->gate->self)) == -1) {
+		no(s, "[SYS/TEMP] TLS cannot be had now");
+		return LEAVE;
+	}
 	ok(s, "begin TLS");
 	if (io_flush(s->io) == -1)
 		return LEAVE;

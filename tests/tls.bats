@@ -188,6 +188,24 @@ recorded() {
 	done
 }
 
+@test "kpopd-tls that makes a forbidden call is ended, and the log says so" {
+	[ -z "${SANITIZER-}" ] || skip "built for sanitizers, without a sandbox"
+	server_start $(tls_options)
+	"$KPOPD_BUILD/kpopc" --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test < <(sleep 8) >/dev/null 2>&1 3>&- &
+	await 5 '[ -n "$(jailed_in tls)" ]'
+	gdb -q -batch -p "$(jailed_in tls)" -ex 'call (int)execl("/bin/true", "true", (char *)0)' >"$WORLD/gdb" 2>&1 || :
+	await 5 "log_lines | grep -q 'fatal .*a layer was ended by signal 31'"
+}
+
+@test "where TLS cannot begin after all the connection ends with a word" {
+	server_start $(tls_options) -U nobody-by-this-name
+	run wire < <(versions; apreq pop/mail.kpopd.test | framed; printf 'STLS\r\nUSER alice\r\nPASS x\r\nQUIT\r\n')
+	[[ $output != *"messages"* ]]
+	run wire < <(versions; apreq pop/mail.kpopd.test | framed; printf 'STLS\r\n'; sleep 1; printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
+	[[ $output == *"-ERR [SYS/TEMP] TLS cannot be had now"* && $output != *"PASS comes"* ]] || { echo "$output"; return 1; }
+	log_lacks ' login '
+}
+
 # inside_tls PORT: what comes to this port goes on to the server inside TLS from its first octet.
 inside_tls() {
 	socat TCP-LISTEN:"$1",reuseaddr,fork OPENSSL:127.0.0.1:1109,cafile="$WORLD/tls/ca.pem",commonname=mail.kpopd.test 3>&- 2>/dev/null &
