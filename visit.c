@@ -219,13 +219,18 @@ recover(const struct visit *v, int broker)
 	    DROP_OK ? 0 : 1);
 }
 
-/* For nobody who may come in now: the answer, from a process made like a session's but with the gate's rights. */
+/*
+ * For nobody who may come in now: the answer, from a process made like a
+ * session's, but with the gate's rights for who is no user here. That a user
+ * has no state directory is not for others to hear.
+ */
 _Noreturn static void
 turn_away(const struct account *gate, const struct visit *v, bool refused)
 {
 	static struct io io;
 
-	privsep_become(gate);
+	privsep_become(refused ? gate : &v->user);
+	refused = refused || !is_permitted(v);
 	sandbox_enter(SANDBOX_RELAY);
 	io_init(&io, 0, v->deadline);
 	io_prime(&io, v->report->unread, v->report->unread_size);

@@ -221,6 +221,11 @@ sweep() {
 	run pop alice QUIT
 	[ "${lines[-1]}" = "-ERR [SYS/TEMP] the mailbox cannot be opened now" ]
 	log_has 'No space left'
+	# To somebody else this says nothing about who there is.
+	realm_login bob
+	run pop alice QUIT
+	[ "${lines[-1]}" = "-ERR [AUTH] this ticket does not open that mailbox" ]
+	realm_login alice
 	# The directory is there, but its lock file cannot be.
 	make_room
 	mkdir -m 700 "$state/users/$uid"
