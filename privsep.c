@@ -113,8 +113,9 @@ make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
 	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -1 || fstat(fd, &st) == -1)
 		fatal("cannot open directory %s", name);
-	/* Root's though it should be another's: a process made it a moment ago. */
-	if ((made || (st.st_uid == 0 && uid != 0)) &&
+	/* Root's though it should be another's: a process made it a moment ago. Its owner, who could let others
+	 * write, shall not keep everybody out by it: a captured gate would be the one that the next gate fails by. */
+	if ((made || (st.st_uid == 0 && uid != 0) || (uid != 0 && st.st_uid == uid && (st.st_mode & 022) != 0)) &&
 	    (fchown(fd, uid, gid) == -1 || fchmod(fd, mode) == -1 ||
 		fstat(fd, &st) == -1))
 		fatal("cannot give away directory %s", name);

@@ -23,6 +23,15 @@ load helpers/all
 	[ "$(readlink "/proc/$pid/fd/2")" = /dev/null ]
 }
 
+@test "a gate that opens its replay cache to others keeps nobody out for it" {
+	mbox one | store alice
+	realm_login alice
+	chmod 777 "$state/gate/replay"
+	run pop alice QUIT
+	[[ $output == *"+OK bye, 1 messages left" ]]
+	[ "$(stat -c '%U %a' "$state/gate/replay")" = "kpopd 700" ]
+}
+
 @test "the monitor of a gate holds no key and nothing but the connection, the channel and syslog" {
 	realm_login alice
 	pop_open
