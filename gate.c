@@ -120,15 +120,17 @@ who(void *self, const char **principal, const char **wish)
 /*
  * Puts what krb5.conf says into the jail, unless it is there: GSSAPI reads it
  * anew with every call. As root; nobody but the gate's group may read it, since
- * krb5.conf itself may be closed to others.
+ * krb5.conf itself may be closed to others. Returns whether it is there: without
+ * it, or with an older one, libkrb5 would know other rules than the admin's.
  */
-static void
+static bool
 keep_configuration(const struct gate *g, const struct account *account)
 {
 	char path[PATH_MAX], temporary[PATH_MAX];
 	static char old[CONFIGURATION_MOST];
 	const char *text = auth_configuration(g->auth);
 	ssize_t n = (ssize_t)strlen(text);
+	bool whole = true;
 	int fd;
 
 	if (snprintf(path, sizeof(path), "%s/gate/" CONFIGURATION, g->o->state) >= PATH_MAX ||
@@ -139,9 +141,12 @@ keep_configuration(const struct gate *g, const struct account *account)
 	    memcmp(old, text, (size_t)n) != 0) {
 		int new = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
 
-		if (new == -1 || fchown(new, 0, account->gid) == -1 || fchmod(new, 0640) == -1 ||
-		    write(new, text, (size_t)n) != n || rename(temporary, path) == -1)
+		whole = new != -1 && fchown(new, 0, account->gid) == 0 && fchmod(new, 0640) == 0 &&
+		    write(new, text, (size_t)n) == n && rename(temporary, path) == 0;
+		if (!whole) {
 			log_event(LOG_ERR, "failed", "what=\"copying krb5.conf into the jail\"");
+			unlink(temporary);
+		}
 		if (new != -1)
 			close(new);
 	}
@@ -149,6 +154,7 @@ keep_configuration(const struct gate *g, const struct account *account)
 		close(fd);
 	if (setenv("KRB5_CONFIG", "/" CONFIGURATION, 1) == -1)
 		fatal("setenv");
+	return whole;
 }
 
 /* In the jail: the replay cache may be written, krb5.conf read, and that is all. */
@@ -175,10 +181,8 @@ prepare(struct gate *g, const struct account *account, struct auth *auth)
 	privsep_make_jail(o->state, "gate", account);
 	if (auth != NULL && auth_open(auth, o->keytab, o->service, REPLAY_CACHE) == 0)
 		g->auth = auth;
-	if (g->auth != NULL && o->pop3) {
-		keep_configuration(g, account);
+	if (g->auth != NULL && o->pop3 && keep_configuration(g, account))
 		g->sasl = sasl_open();
-	}
 	privsep_jail(o->state, "gate", account);
 	confine();
 	io_init(&g->io, 0, g->deadline);
