@@ -291,6 +291,8 @@ accept_connections(const struct accept_plan *plan)
 
 	l.table = make_table(plan->limits);
 	l.signals = hold_signals();
+	/* What syslog has for a line to syslogd, without one yet, would be taken for the signals' number. */
+	log_open("kpopd");
 	for (;;) {
 		bool may_accept;
 		int left = patience(&l, &may_accept);

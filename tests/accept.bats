@@ -504,6 +504,22 @@ listen_by() {
 	log_has 'refused peer=127.0.0.1:[0-9]+ reason='
 }
 
+@test "a listener that was started before syslogd is heard when syslogd is there" {
+	kill -TERM "$(cat "$WORLD/rsyslogd.pid")"
+	await 5 '! pgrep -x rsyslogd >/dev/null'
+	rm -f "$WORLD/rsyslogd.pid" /dev/log
+	restart -a 1:1:1000
+	exec {held}<>/dev/tcp/127.0.0.1/1109
+	await 5 '[ "$(pgrep -x kpopd -P "$(listener_pid)" | wc -l)" -eq 1 ]'
+	rsyslogd -n -f "$WORLD/rsyslog.conf" -i "$WORLD/rsyslogd.pid" 3>&- &
+	await 5 '[ -S /dev/log ]'
+	run wire 3 < <(sleep 1)
+	[[ $output == "-ERR [SYS/TEMP] too many connections"* ]]
+	exec {held}>&-
+	log_has 'refused peer=127.0.0.1:[0-9]+ reason="too many sessions"'
+	restart
+}
+
 @test "TLS and the GSSAPI layer: their processes have nothing of the listener" {
 	tls_make
 	restart $(tls_options)
