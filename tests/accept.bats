@@ -25,11 +25,13 @@ setup() {
 
 # The listener stays; its sessions must not.
 teardown() {
+	local status=0
 	pop_close 2>/dev/null || true
 	pkill -KILL -x kpopc 2>/dev/null || true
-	await 5 'no_sessions' || { server_stop; listener_start; false; }
+	await 5 'no_sessions' || { server_stop; listener_start; status=1; }
 	[ -e "$WORLD/xinetd.pid" ] || listener_start
-	no_reports
+	no_reports || status=1
+	return $status
 }
 
 listener_pid() {

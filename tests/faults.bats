@@ -15,10 +15,12 @@ setup() {
 }
 
 teardown() {
+	local status=0
 	kill -CONT "$(cat "$WORLD/rsyslogd.pid")"
 	[ ! -e /dev/log.away ] || mv /dev/log.away /dev/log
-	end_test
+	end_test || status=1
 	[ -z "${changed-}" ] || { server_stop; server_start; }
+	return $status
 }
 
 # preloaded [OPTION …]: a server with the shim between it and its library.

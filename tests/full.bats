@@ -178,7 +178,9 @@ sweep() {
 	: >/var/mail/alice.lock
 	pop_patience=15 pop_open
 	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"
-	pop_hear && pop_hear && pop_patience=15 pop_hear '^-ERR \[IN-USE\]'
+	pop_hear '^\+OK'
+	pop_hear '^\+OK'
+	pop_patience=15 pop_hear '^-ERR \[IN-USE\]'
 	pop_hear_end
 	[ -e /var/mail/alice.lock ]
 	touch -d '-6 minutes' /var/mail/alice.lock

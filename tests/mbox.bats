@@ -46,10 +46,15 @@ retrieve() {
 	spool_mark
 	retrieve 1 | tail -c +18 | sha256sum >"$WORLD/sum"
 	[ "$(cat "$WORLD/sum")" = "$({ head -c 104857600 /dev/zero | tr '\0' .; printf '\r\n'; } | sha256sum)" ]
-	printf 'USER alice\r\nPASS x\r\nRETR 1\r\n' | { cat; sleep 1; echo QUIT; } | kpopc mail.kpopd.test >/dev/null &
-	log_has 'login '
+	# In one session: all of it is looked through, and sent.
+	forget_index
+	pop_login alice
+	pop_say "RETR 1"
+	timeout 60 sed -n '/^\.\r$/q' <&"$pop_in"
 	[ -n "${SANITIZER-}" ] || [ "$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(child_pid)/status")" -lt 20000 ]
-	wait $!
+	pop_ask QUIT
+	pop_hear_end
+	pop_close
 	spool_kept
 	log_says_quits "1 0 1" "1 0 1"
 }

@@ -31,6 +31,7 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 
 @test "a proxy that speaks for itself, or for an unknown one, is itself in the log" {
 	for header in 'PROXY UNKNOWN\r\n' 'PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n' "$v2"'\x20\x00\x00\x00' "$v2"'\x21\x00\x00\x00'; do
+		log_mark
 		run says "$header"
 		[[ $output == "+OK"*"+OK bye"* ]] || { echo "$header: $output"; return 1; }
 		log_has 'refused peer=127.0.0.1:[0-9]+ reason="no login: left"'
@@ -52,13 +53,11 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 @test "a header that does not come in time, or trickles in, ends at the login deadline" {
 	server_stop
 	server_start -p -t 2 -x 127.0.0.1
-	begin=$SECONDS
 	run wire 10 < <(sleep 9)
 	[ -z "$output" ] || { echo "heard: $output"; return 1; }
 	output=$(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n' | trickle 0.3 | wire 10 2>/dev/null) || true
 	[ -z "$output" ] || { echo "heard: $output"; return 1; }
-	[ $((SECONDS - begin)) -lt 25 ]
-	log_has 'refused peer=127.0.0.1:[0-9]+ reason="PROXY header: too late"'
+	log_count 2 'refused peer=127.0.0.1:[0-9]+ reason="PROXY header: too late"'
 	server_stop
 	server_start -p -x 127.0.0.1
 }

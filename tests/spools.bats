@@ -275,7 +275,11 @@ retrieve_sum() {
 		log_mark
 		spool_mark
 		[ "$(retrieve_sum)" = "$({ $header; printf '\nbody\n'; } | sed 's/$/\r/' | sha256sum)" ]
+		# In one session: all of it is looked through, and sent.
+		forget_index
 		pop_login alice
+		pop_say "RETR 1"
+		timeout 60 sed -n '/^\.\r$/q' <&"$pop_in"
 		pop_say "TOP 2 0"
 		pop_hear_lines
 		[ -n "${SANITIZER-}" ] || [ "$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(child_pid)/status")" -lt 20000 ]
@@ -287,7 +291,7 @@ retrieve_sum() {
 		spool_is alice last
 		[ "$(spool_file)" = "$file" ]
 		log_has 'logout .* reason=quit retrieved=1 .* deleted=0 left=2 '
-		log_has 'logout .* reason=lost retrieved=0 .* topped=1 deleted=0 left=2 '
+		log_has 'logout .* reason=lost retrieved=1 .* topped=1 deleted=0 left=2 '
 		log_has 'logout .* reason=quit retrieved=0 .* deleted=1 left=1 '
 		log_says_no_trouble
 	done
@@ -954,7 +958,10 @@ with_journal() {
 			case $heard in
 			*'bye, 1'*) spool_is alice two; mbox one two | store alice ;;
 			# Whatever is refused is said, and why.
-			*) spool_kept && log_has 'failed .*error=' ;;
+			*)
+				spool_kept
+				log_has 'failed .*error='
+				;;
 			esac
 			# Once it is gone all works.
 			rm -rf "${state:?}/users/$uid"/*

@@ -51,7 +51,8 @@ second() {
 	run second alice STAT QUIT
 	wait $busy
 	[[ ${lines[-1]} =~ ^"-ERR [IN-USE] another session has had the mailbox for "([0-9]+)" seconds"$ ]] || { echo "$output"; return 1; }
-	[ "${BASH_REMATCH[1]}" -ge 2 ] && [ "${BASH_REMATCH[1]}" -le 10 ]
+	[ "${BASH_REMATCH[1]}" -ge 2 ]
+	[ "${BASH_REMATCH[1]}" -le 10 ]
 	log_has 'logout .*reason=in-use age=[0-9]+'
 	pop_ask "DELE 1"
 	pop_ask QUIT '^\+OK bye, 2'
