@@ -93,6 +93,21 @@ account_find_uid(uid_t uid, uid_t least, struct account *a)
 }
 
 /*
+ * Whether a directory has still to become what it should be. Root's though it
+ * should be another's, or closed to those who have to pass through it: a process
+ * made it a moment ago, and will say so. Open to others though its owner is
+ * right: he shall not keep everybody out by it; that a captured gate could be.
+ */
+static bool
+is_unfinished(const struct stat *st, mode_t mode, uid_t uid)
+{
+	mode_t passing = mode & 0111;
+
+	return (st->st_uid == 0 && uid != 0) ||
+	    (st->st_uid == uid && ((st->st_mode & passing) != passing || (uid != 0 && (st->st_mode & 022) != 0)));
+}
+
+/*
  * A directory below at, which only root can have made or changed so far.
  * Returns it open, or -1 when there was none and none could be made (logged).
  * What stands there already must be ours: a directory, the
@@ -113,9 +128,7 @@ make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
 	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -1 || fstat(fd, &st) == -1)
 		fatal("cannot open directory %s", name);
-	/* Root's though it should be another's: a process made it a moment ago. Its owner, who could let others
-	 * write, shall not keep everybody out by it: a captured gate would be the one that the next gate fails by. */
-	if ((made || (st.st_uid == 0 && uid != 0) || (uid != 0 && st.st_uid == uid && (st.st_mode & 022) != 0)) &&
+	if ((made || is_unfinished(&st, mode, uid)) &&
 	    (fchown(fd, uid, gid) == -1 || fchmod(fd, mode) == -1 ||
 		fstat(fd, &st) == -1))
 		fatal("cannot give away directory %s", name);

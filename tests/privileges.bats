@@ -23,6 +23,18 @@ load helpers/all
 	[ "$(readlink "/proc/$pid/fd/2")" = /dev/null ]
 }
 
+@test "directories that another process has made and not yet opened keep nobody out" {
+	mbox one | store alice
+	realm_login alice
+	run pop alice QUIT
+	for made in gate users .; do
+		chmod 700 "$state/$made"
+		run pop alice QUIT
+		[[ $output == *"+OK bye, 1 messages left" ]] || { echo "$made: $output"; return 1; }
+	done
+	[ "$(stat -c '%a' "$state" "$state/gate" "$state/users" | tr '\n' ' ')" = "755 711 711 " ]
+}
+
 @test "a gate that opens its replay cache to others keeps nobody out for it" {
 	mbox one | store alice
 	realm_login alice
