@@ -432,19 +432,22 @@ listen_by() {
 	by=$!
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
 	# The listener has seen the connection, and comes too late to take it.
-	strace -o /dev/null -p "$by" -e inject=accept4:delay_enter=300000 2>"$WORLD/strace.err" 3>&- &
+	strace -o /dev/null -p "$by" -e inject=accept4:delay_enter=2000000 2>"$WORLD/strace.err" 3>&- &
 	await 5 'grep -q attached "$WORLD/strace.err"'
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	sleep 0.1
 	kill -USR1 "$(cat "$WORLD/taker")"
-	sleep 0.5
+	sleep 2.5
 	exec {held}>&-
 	pkill -x strace
 	await 5 '! pgrep -x strace >/dev/null'
-	kill -0 "$(cat "$WORLD/taker")" 2>/dev/null && return 1 || :
+	# The listener, which is its parent now, is awake and sees it end.
+	await 3 '! kill -0 "$(cat "$WORLD/taker")" 2>/dev/null' && taken=yes || taken=no
 	kill -TERM "$by"
-	await 1 "! kill -0 $by 2>/dev/null"
+	await 1 "! kill -0 $by 2>/dev/null" || { kill -KILL "$by"; taken=stuck; }
+	kill -KILL "$(cat "$WORLD/taker")" 2>/dev/null || :
 	listener_start
+	[ $taken = yes ]
 }
 
 @test "a Unix socket, and one that does not block, are served" {

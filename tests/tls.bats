@@ -177,7 +177,7 @@ recorded() {
 
 @test "the TLS key is in kpopd-tls, the service's in the gate; neither has the other's, and the session has none" {
 	server_start $(tls_options)
-	"$KPOPD_BUILD/kpopc" --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test < <(sleep 4; printf "%s\r\n" "USER alice" "PASS x"; sleep 4) >/dev/null 2>&1 3>&- &
+	"$KPOPD_BUILD/kpopc" --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test < <(sleep 6; printf "%s\r\n" "USER alice" "PASS x"; sleep 30) >/dev/null 2>&1 3>&- &
 	await 5 '[ -n "$(jailed_in tls)" ]'
 	sleep 0.3
 	tls=$(jailed_in tls) gate=$(jailed_in gate)
