@@ -28,6 +28,8 @@ fuzz_fail(const char *file, int line, const char *what)
 	abort();
 }
 
+jmp_buf *fuzz_end;
+
 _Noreturn void __wrap_fatal(const char *format, ...)
     __attribute__((format(printf, 1, 2)));
 
@@ -36,6 +38,8 @@ __wrap_fatal(const char *format, ...)
 {
 	va_list ap;
 
+	if (fuzz_end != NULL)
+		longjmp(*fuzz_end, 1);
 	va_start(ap, format);
 	vfprintf(stderr, format, ap);
 	va_end(ap);

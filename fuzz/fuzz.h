@@ -7,6 +7,7 @@
 #ifndef FUZZ_H
 #define FUZZ_H
 
+#include <setjmp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 	} while (0)
 
 _Noreturn void fuzz_fail(const char *file, int line, const char *what);
+
+/* Where a session that has to end may end: NULL, and no input may lead to fatal(). */
+extern jmp_buf *fuzz_end;
 
 /* The part of an input that is not used yet. */
 struct input {

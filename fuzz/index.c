@@ -3,20 +3,34 @@
  *
  * Input: one octet for what is done, then either the octets of an index, or
  * places and octets that are changed in a genuine one. What holds: the session
- * shows what one without an index shows, octet for octet.
+ * shows what one without an index shows, octet for octet. Or the hashes are made
+ * right again, as the user could: then the session may say anything of the
+ * mailbox, or end, but it reads nothing outside, and removes whole messages or
+ * nothing.
  */
 #include "config.h"
+
+#include <sys/stat.h>
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "fuzz/box.h"
 #include "fuzz/tidy.h"
+#include "index.h"
 
 #define MESSAGES 120 /* more than a block of the index holds */
 #define WHERE "mbox:%h/spool"
+#define BLOCK 4096
+#define BLOCKS 3
+#define HASH sizeof(uint64_t)
+#define HEADER (4 * sizeof(uint64_t) + INDEX_NOTE) /* in front of its hash */
+#define LARGEST 65536 /* than which the mailbox is smaller */
 
 /* What there is, in the words of a session that had no index. */
 static char ids[MESSAGES][UIDL_SIZE];
@@ -88,6 +102,84 @@ damage_index(struct input *in)
 	}
 }
 
+/* Changes octets, and then the hashes of what they are in. */
+static void
+forge_index(struct input *in)
+{
+	static unsigned char all[BLOCKS * BLOCK];
+	int fd = openat(fuzz_directory(), "state/index", O_RDWR | O_CLOEXEC);
+	uint64_t hash;
+
+	HOLDS(fd != -1 && pread(fd, all, sizeof(all), 0) == (ssize_t)sizeof(all));
+	while (in->left >= 3) {
+		size_t at = input_below(in, sizeof(all));
+
+		all[at] ^= input_octet(in);
+	}
+	hash = XXH3_64bits(all, HEADER);
+	memcpy(all + HEADER, &hash, HASH);
+	for (size_t b = 1; b < BLOCKS; b++) {
+		hash = XXH3_64bits_withSeed(all + b * BLOCK, BLOCK - HASH, b - 1);
+		memcpy(all + (b + 1) * BLOCK - HASH, &hash, HASH);
+	}
+	HOLDS(pwrite(fd, all, sizeof(all), 0) == (ssize_t)sizeof(all));
+}
+
+static size_t
+read_mailbox(char *to)
+{
+	int fd = openat(fuzz_directory(), "spool", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd != -1 ? read(fd, to, LARGEST) : -1;
+
+	HOLDS(n >= 0 && n < LARGEST && close(fd) == 0);
+	return (size_t)n;
+}
+
+/* Whether what is left is some of what was there: whole messages in their order. No two of them are equal. */
+static void
+check_rest(const char *was, size_t n, const char *is, size_t left)
+{
+	size_t at = 0;
+
+	for (size_t from = 0, to; from < n; from = to) {
+		const char *next = memmem(was + from + 1, n - from - 1, "\n\nFrom ", 7);
+
+		to = next != NULL ? (size_t)(next + 2 - was) : n;
+		if (left - at >= to - from && memcmp(is + at, was + from, to - from) == 0)
+			at += to - from;
+	}
+	HOLDS(at == left);
+}
+
+/* A session that believes a forged list: it reads some messages, and removes some. */
+static void
+use_forged(uint32_t random)
+{
+	static char was[LARGEST], is[LARGEST];
+	size_t n = read_mailbox(was), removed;
+	struct maildrop drop;
+	struct span s;
+	char octet;
+	jmp_buf end;
+
+	fuzz_end = &end;
+	if (setjmp(end) == 0 && box_open(&drop, WHERE) == DROP_OK) {
+		for (size_t i = 1; i <= drop.count && i <= 2 * MESSAGES; i++) {
+			if (fuzz_random(&random) % 4 != 0)
+				continue;
+			if (maildrop_fetch(&drop, i, &s) == DROP_OK) {
+				HOLDS(s.at >= 0 && (uint64_t)s.at <= n && s.bytes <= n - (size_t)s.at);
+				HOLDS(s.bytes == 0 || maildrop_read(&s, &octet, 1) == 1);
+			}
+			if (fuzz_random(&random) % 8 == 0)
+				maildrop_mark(&drop, i);
+		}
+		maildrop_commit(&drop, &removed);
+	}
+	fuzz_end = NULL;
+	check_rest(was, n, is, read_mailbox(is));
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -100,12 +192,19 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	box_ahead = 10;
 	make_mailbox();
 	look(&drop, false);
-	if (how % 2 == 0)
-		replace_index(&in);
-	else
-		damage_index(&in);
-	check();
-	check();
+	if (how % 4 == 3) {
+		uint32_t random = (uint32_t)input_below(&in, 65536);
+
+		forge_index(&in);
+		use_forged(random);
+	} else {
+		if (how % 2 == 0)
+			replace_index(&in);
+		else
+			damage_index(&in);
+		check();
+		check();
+	}
 	tidy_end();
 	return 0;
 }
