@@ -20,18 +20,23 @@ octets() {
 	make_message "$@" | sed 's/$/\r/' | wc -c
 }
 
-not_a_number='^-ERR message numbers are'
-strange_numbers=(0 -1 +1 1x x1 ' 1 1' 0x1 1.0 1e0 2147483647 2147483648 4294967296 18446744073709551615 18446744073709551616 99999999999999999999999 '١' '%s')
+no_numbers=(0 -1 +1 1x x1 0x1 1.0 1e0 18446744073709551616 99999999999999999999999 '١' '%s')
+no_messages=(4 2147483647 2147483648 4294967296 18446744073709551615)
 
-# refuses_numbers COMMAND: whatever is no number of a message here.
+# refusal_of LINE: why it is no command of this state, when there is no TLS.
+refusal_of() {
+	case $1 in
+	*[!\ ]*) [ "$1" = STLS ] && [ "${state-before}" = before ] && echo '^-ERR no TLS here$' || echo '^-ERR no such command here$' ;;
+	*) echo '^-ERR an empty line is no command$' ;;
+	esac
+}
+
+# refuses_numbers COMMAND [MORE]: whatever is no number of a message here.
 refuses_numbers() {
 	local n
-	for n in "${strange_numbers[@]}"; do
-		pop_ask "$1 $n${2:+ $2}" '^-ERR '
-		[ ${#heard} -lt 78 ]
-		[[ $heard != *%* ]]
-	done
-	pop_ask "$1 4${2:+ $2}" '^-ERR no such message$'
+	for n in "${no_numbers[@]}"; do pop_ask "$1 $n${2:+ $2}" '^-ERR message numbers are 1, 2, 3 and so on$'; done
+	for n in "${no_messages[@]}"; do pop_ask "$1 $n${2:+ $2}" '^-ERR no such message$'; done
+	pop_ask "$1  1 1${2:+ $2}" '^-ERR wrong number of arguments$'
 	pop_ask "DELE 2"
 	pop_ask "$1 2${2:+ $2}" '^-ERR message is deleted$'
 	pop_ask "RSET"
@@ -66,28 +71,30 @@ refuses_numbers() {
 		[ "${lines[*]}" = "en English" ]
 		pop_ask "LANG en" '^\+OK en '
 		pop_ask "LANG *" '^\+OK en '
-		pop_ask "LANG tlh" '^-ERR '
+		pop_ask "LANG tlh" '^-ERR only English is spoken here$'
 		[ $state = after ] || { pop_ask "USER alice"; pop_ask "PASS x"; }
 	done
-	pop_ask UTF8 '^-ERR '
+	pop_ask UTF8 '^-ERR no such command here$'
 	pop_ask QUIT
 }
 
 @test "what is not for this state, or no command at all, is refused, and the session goes on" {
+	local state=before
 	spool_keep
 	pop_open
 	pop_hear '^\+OK'
 	for command in STAT LIST "RETR 1" "DELE 1" NOOP RSET "TOP 1 1" UIDL LAST STLS "AUTH GSSAPI" "APOP a b" XTND FOO ''; do
-		pop_ask "$command" '^-ERR '
+		pop_ask "$command" "$(refusal_of "$command")"
 	done
 	pop_ask "USER alice"
 	pop_ask "PASS x"
+	state=after
 	for command in "USER alice" "PASS x" STLS AUTH "APOP a b" "XTND XMIT" XDELE ST STATS ''; do
-		pop_ask "$command" '^-ERR '
+		pop_ask "$command" "$(refusal_of "$command")"
 	done
 	pop_ask NOOP
 	pop_ask 'DELE 1'
-	for command in '' ' ' FOO; do pop_ask "$command" '^-ERR '; done
+	for command in '' ' ' FOO; do pop_ask "$command" "$(refusal_of "$command")"; done
 	pop_ask RSET
 	pop_ask QUIT
 	harmless
@@ -120,7 +127,15 @@ refuses_numbers() {
 	spool_keep
 	printf 'USER alice\r\nPASS x\r\nNO\0OP\r\n\xff\xfe\r\nRETR 1\x01\r\nRETR \xc3\xa9\r\nNOOP\r\0\nSTAT\rSTAT\r\nQUIT\r\n' |
 	    kpopc mail.kpopd.test >"$WORLD/answer"
-	[ "$(sed -n '4,9p' "$WORLD/answer" | grep -c '^-ERR ')" -eq 6 ]
+	# NO\0OP, \xff\xfe, RETR 1\x01, RETR é, NOOP\r\0, STAT\rSTAT
+	diff <(sed -n '4,9p' "$WORLD/answer" | tr -d '\r') - <<-'END'
+		-ERR a command has no NUL in it
+		-ERR no such command here
+		-ERR message numbers are 1, 2, 3 and so on
+		-ERR message numbers are 1, 2, 3 and so on
+		-ERR a command has no NUL in it
+		-ERR no such command here
+	END
 	tail -n 1 "$WORLD/answer" | grep -q '^+OK bye, 3'
 	LC_ALL=C grep -aq '[^ -~'$'\r'']' "$WORLD/answer" && return 1 || :
 	[ -z "$(log_lines | LC_ALL=C grep -a '[^ -~]')" ]
@@ -190,8 +205,9 @@ refuses_numbers() {
 		pop_hear_lines
 		diff <(printf '%s\n' "${lines[@]}") <(make_message two | sed -n "1,/^\$/p; /line/p" | head -n $((6 + (count > 0 && count < 4 ? count : count == 0 ? 0 : 3))))
 	done
-	for count in '' -1 +1 x 1x 18446744073709551616 '%s'; do
-		pop_ask "TOP 1 $count" '^-ERR '
+	pop_ask "TOP 1 " '^-ERR wrong number of arguments$'
+	for count in -1 +1 x 1x 18446744073709551616 '%s'; do
+		pop_ask "TOP 1 $count" '^-ERR the number of lines is 0, 1, 2 and so on$'
 	done
 	refuses_numbers TOP 1
 	pop_ask QUIT
@@ -247,7 +263,7 @@ refuses_numbers() {
 
 @test "LAST is refused, so that clients use UIDL" {
 	pop_login alice
-	pop_ask LAST '^-ERR '
+	pop_ask LAST '^-ERR LAST left POP3 in 1994, UIDL took its place$'
 	pop_ask QUIT
 }
 
@@ -335,7 +351,7 @@ refuses_numbers() {
 	realm_login alice
 	pop_open
 	pop_hear '^\+OK'
-	for _ in $(seq 20); do pop_ask "GET / HTTP/1.1" '^-ERR'; done
+	for _ in $(seq 20); do pop_ask "GET / HTTP/1.1" '^-ERR no such command here$'; done
 	pop_hear_end
 	pop_close
 	log_has 'nonsense .*lines=20$'
@@ -344,11 +360,11 @@ refuses_numbers() {
 	log_mark
 	pop_login alice
 	pop_ask "DELE 1"
-	for _ in $(seq 19); do pop_ask nonsense '^-ERR'; done
+	for _ in $(seq 19); do pop_ask nonsense '^-ERR no such command here$'; done
 	pop_ask NOOP
-	for _ in $(seq 19); do pop_ask '' '^-ERR'; done
-	pop_ask "RETR 9" '^-ERR'
-	for _ in $(seq 20); do pop_ask nonsense '^-ERR'; done
+	for _ in $(seq 19); do pop_ask '' '^-ERR an empty line is no command$'; done
+	pop_ask "RETR 9" '^-ERR no such message$'
+	for _ in $(seq 20); do pop_ask nonsense '^-ERR no such command here$'; done
 	pop_hear_end
 	log_has 'logout .*reason=nonsense .*deleted=0 left=1 '
 }

@@ -67,6 +67,9 @@ refuses() {
 	    "$(printf '%0200d' 0)" 'alice;id' $'alice\x01' $'\xff\xfe'; do
 		refuses "$name"
 	done
+	for name in ALICE Alice 1001 0; do
+		log_has "refused .*reason=\"unknown user\" user=$name principal=alice@KPOPD\.TEST\$"
+	done
 	log_has 'refused .*reason="not a user name" user= principal=alice@KPOPD\.TEST$'
 	log_count 26 ' refused peer=[^ ]+:[0-9]+ reason="[a-z0-9 ]+" user=[A-Za-z0-9-]* principal=alice@KPOPD\.TEST$'
 	log_count 26 .
@@ -92,7 +95,7 @@ refuses() {
 	realm_login alice
 	pop_open
 	pop_hear '^\+OK'
-	pop_ask "PASS x" '^-ERR'
+	pop_ask "PASS x" '^-ERR USER comes first$'
 	pop_ask "USER bob"
 	pop_ask "USER alice"
 	pop_ask "PASS x" '^\+OK 1 messages'

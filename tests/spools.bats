@@ -131,7 +131,7 @@ whole() {
 refused() {
 	spool_mark
 	run pop alice STAT QUIT
-	[[ ${lines[-1]} == "-ERR [AUTH] "* ]] || { echo "$output"; return 1; }
+	[[ ${lines[-1]} = "-ERR [AUTH] this ticket does not open that mailbox" ]] || { echo "$output"; return 1; }
 	log_has 'refused .*reason="not permitted to be this user" user=alice'
 	spool_kept
 }
@@ -315,7 +315,7 @@ retrieve_sum() {
 	KRB5CCNAME=FILE:$WORLD/bob.cc run pop bob QUIT
 	[[ $output == *"+OK 1 messages"* ]]
 	run pop alice QUIT
-	[[ ${lines[-1]} == "-ERR [IN-USE]"* ]]
+	[[ ${lines[-1]} == "-ERR [IN-USE] another session has had the mailbox for "* ]]
 	[ $((($(date +%s%N) - begin) / 1000000)) -lt 3000 ]
 	[ -n "${SANITIZER-}" ] || [ "$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$session/status")" -lt 16384 ]
 	if long; then
@@ -709,7 +709,7 @@ large_message() {
 		pop_open
 		pop_hear '^\+OK'
 		pop_ask "USER alice"
-		pop_ask "PASS x" '^-ERR \[SYS/TEMP\]'
+		pop_ask "PASS x" '^-ERR \[SYS/TEMP\] the mailbox cannot be opened now$'
 		pop_hear_end
 		log_has 'failed .*locking the mailbox.*File exists'
 		log_mark
@@ -751,7 +751,7 @@ large_message() {
 	pop_ask "USER alice"
 	pop_say "PASS x"
 	if long; then
-		pop_patience=15 pop_hear '^-ERR \[IN-USE\]'
+		pop_patience=15 pop_hear '^-ERR \[IN-USE\] another program has locked the mailbox$'
 		pop_hear_end
 		log_has 'failed .*what="locking the mailbox" error="Resource temporarily unavailable"'
 		rm /var/mail/alice.lock
@@ -824,7 +824,7 @@ k5login() {
 		holder=$!
 		await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(monitor_pid)/status"
 		pop_ask "USER alice"
-		pop_ask "PASS x" '^-ERR \[AUTH\]'
+		pop_ask "PASS x" '^-ERR \[AUTH\] this ticket does not open that mailbox$'
 		pop_hear_end
 		wait "$holder" 2>/dev/null || true
 		holder=
