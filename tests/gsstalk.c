@@ -7,7 +7,8 @@
  * LAYER: 1, 2 or 4. MOST: the largest token it says it takes. HOW: "well",
  * "initial" (with an initial response), or
  * what is done to the token of a second command behind a good DELE 1: flip,
- * replay, short, zero, huge, large, clear, skip, none. Prints what the server
+ * short, zero, huge, large, clear, skip, none; or "replay": that one comes
+ * twice, with a QUIT behind it. Prints what the server
  * says, and the size of its largest token; exit status 0 when it was
  * authenticated and the connection came to its end.
  */
@@ -151,12 +152,20 @@ put_length(uint32_t n)
 }
 
 static void
+put_token(const gss_buffer_desc *token)
+{
+	put_length((uint32_t)token->length);
+	put(token->value, token->length);
+}
+
+/* Returns the token that was said. */
+static gss_buffer_desc
 say(const char *command)
 {
 	gss_buffer_desc token = wrapped(command, layer == 4);
 
-	put_length((uint32_t)token.length);
-	put(token.value, token.length);
+	put_token(&token);
+	return token;
 }
 
 /* The second command, done wrong. */
@@ -183,10 +192,6 @@ misbehave(const char *how, const char *command)
 	else {
 		put_length((uint32_t)token.length);
 		put(token.value, strcmp(how, "short") == 0 ? token.length / 2 : token.length);
-		if (strcmp(how, "replay") == 0) {
-			put_length((uint32_t)token.length);
-			put(token.value, token.length);
-		}
 	}
 	if (strcmp(how, "short") == 0)
 		shutdown(fd, SHUT_WR);
@@ -223,6 +228,7 @@ main(int argc, char **argv)
 {
 	struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons(1109),
 		.sin_addr = { htonl(INADDR_LOOPBACK) } };
+	gss_buffer_desc token;
 	char octet;
 
 	if (argc < 4)
@@ -244,11 +250,14 @@ main(int argc, char **argv)
 			;
 		return 0;
 	}
-	say("DELE 1\r\n");
+	token = say("DELE 1\r\n");
 	hear();
 	if (strcmp(argv[3], "well") == 0)
 		say("RETR 2\r\nQUIT\r\n");
-	else
+	else if (strcmp(argv[3], "replay") == 0) {
+		put_token(&token);
+		say("QUIT\r\n");
+	} else
 		misbehave(argv[3], "QUIT\r\n");
 	while (hear())
 		;
