@@ -29,6 +29,7 @@ fuzz_fail(const char *file, int line, const char *what)
 }
 
 jmp_buf *fuzz_end;
+unsigned fuzz_let_in;
 
 _Noreturn void __wrap_fatal(const char *format, ...)
     __attribute__((format(printf, 1, 2)));

@@ -26,6 +26,9 @@ _Noreturn void fuzz_fail(const char *file, int line, const char *what);
 /* Where a session that has to end may end: NULL, and no input may lead to fatal(). */
 extern jmp_buf *fuzz_end;
 
+/* How many inputs were let in, counted by those targets that could refuse all and still hold: tests/corpus looks. */
+extern unsigned fuzz_let_in;
+
 /* The part of an input that is not used yet. */
 struct input {
 	const uint8_t *at;

@@ -114,6 +114,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		HOLDS(peer.at <= 16 + 2048 && strcmp(log_peer_text(), "none") == 0);
 		return 0;
 	}
+	fuzz_let_in++;
 	HOLDS(result == 0 && header > 0 && peer.at == header && peer_used(&io) == header);
 	HOLDS(strcmp(log_peer_text(), address[0] != '\0' ? address : "none") == 0);
 	if (address[0] != '\0')

@@ -83,6 +83,6 @@ main(int argc, char **argv)
 		run(stdin, "standard input");
 	for (int i = 1; i < argc; i++)
 		run_path(argv[i]);
-	printf("%u inputs\n", count);
+	printf(fuzz_let_in > 0 ? "%u inputs, %u let in\n" : "%u inputs\n", count, fuzz_let_in);
 	return count > 0 ? 0 : 1;
 }

@@ -127,6 +127,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_refused();
 		return 0;
 	}
+	fuzz_let_in++;
 	check_accepted(&who);
 	if ((how & RAW) == 0)
 		HOLDS(peer_used(&io) == used && (how & (TICKET_WRONG_KEY | TICKET_WRONG_SESSION)) == 0 &&

@@ -556,7 +556,7 @@ listen_by() {
 	restart
 }
 
-@test "the capabilities and the system that kpopd.service leaves are enough" {
+@test "the capabilities that kpopd.service leaves are enough" {
 	[ -z "${SANITIZER-}" ] || skip "ASan has needs of its own"
 	tls_make
 	mbox one two | store alice

@@ -46,5 +46,17 @@ without_figure() {
 }
 
 @test "a client that is told no fails" {
-	run ! "$KPOPD_BUILD/bench/client" -a pass localhost 1 nobody STAT QUIT
+	load_server
+	# A server that takes the password, and whose answer to STAT is the argument.
+	for answer in '+OK 0 0' '-ERR no'; do
+		timeout 20 perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", LocalPort => 10110, ReuseAddr => 1) or die; syswrite STDOUT, "\n";
+		    my $c = $s->accept; syswrite $c, "+OK\r\n"; while (<$c>) { syswrite $c, /^STAT/ ? "$ARGV[0]\r\n" : "+OK\r\n" }' -- "$answer" >"$WORLD/answers" 3>&- &
+		await 5 '[ -s "$WORLD/answers" ]'
+		run "$KPOPD_BUILD/bench/client" -a pass 127.0.0.1 10110 nobody STAT QUIT
+		[ $((status == 0)) -eq $([[ $answer == +OK* ]] && echo 1 || echo 0) ]
+		wait $! || :
+		rm "$WORLD/answers"
+	done
+	# Nor is one that is not there a success.
+	run ! "$KPOPD_BUILD/bench/client" -a pass 127.0.0.1 1 nobody STAT QUIT
 }

@@ -95,7 +95,11 @@ bats_require_minimum_version 1.5.0
 		name=${name%:*}
 		echo "# soak: $name $(cat "$WORLD/$name.count" "$WORLD/$name.said")" >&3
 		count_point [ $status -eq 0 ]
+		# Each did what it is for at least once.
+		[ "$(head -n 1 "$WORLD/$name.count")" -gt 0 ]
 	done
+	[ "${done[session]-0}" -gt 0 ]
+	[ "$seconds" -lt 60 ] || [ ${#done[@]} -eq $((${#others[@]} + 1)) ]
 	[ "$(wc -l <"$STORM/delivered")" -eq $count ]
 	count_point storm session look
 	storm check >&3
