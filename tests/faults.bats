@@ -149,13 +149,6 @@ gate_says() {
 	spool_is alice one two three
 }
 
-# session_tries CALL …: C calls made by alice's session, as if it had been captured; what they gave stands in $WORLD/gdb.
-session_tries() {
-	local call calls=()
-	for call in "$@"; do calls+=(-ex "print (long)$call"); done
-	gdb -q -batch -p "$(child_pid)" "${calls[@]}" >"$WORLD/gdb" 2>&1 || :
-}
-
 @test "a captured session opens nobody else's mail, no other file, no socket, and kills nobody" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	chmod 666 /var/mail/bob
@@ -163,17 +156,17 @@ session_tries() {
 	echo secret >/home/bob/note
 	chmod 644 /home/bob/note
 	pop_login alice
-	calls=('open("/var/mail/bob", 0)' 'open("/home/bob/note", 0)' 'open("/etc/passwd", 0)' 'open("/etc/shadow", 0)'
-	    "open(\"$WORLD/server.keytab\", 0)" 'open("/var/mail/new", 0102, 0600)' "open(\"$state/users\", 0)"
-	    'open("/home/alice/.forward", 0102, 0600)' 'open("/tmp/new", 0102, 0600)' 'link("/var/mail/bob", "/var/mail/linked")'
-	    'rename("/var/mail/bob", "/var/mail/alice")' 'unlink("/var/mail/bob")' 'socket(2, 1, 0)' 'socket(10, 2, 0)'
-	    'socket(16, 3, 0)' 'kill(1, 9)')
-	session_tries "${calls[@]}"
-	# Each was answered by an error, and the session lives.
-	[ "$(grep -c '^\$[0-9]* = -1$' "$WORLD/gdb")" -eq ${#calls[@]} ] || { cat "$WORLD/gdb"; return 1; }
+	calls=('open /var/mail/bob 0' 'open /home/bob/note 0' 'open /etc/passwd 0' 'open /etc/shadow 0'
+	    "open $WORLD/server.keytab 0" 'open /var/mail/new 0102 0600' "open $state/users 0"
+	    'open /home/alice/.forward 0102 0600' 'open /tmp/new 0102 0600' 'link /var/mail/bob /var/mail/linked'
+	    'rename /var/mail/bob /var/mail/alice' 'unlink /var/mail/bob' 'socket 2 1 0' 'socket 10 2 0'
+	    'socket 16 3 0' 'kill 1 9')
+	captive "$(child_pid)" "${calls[@]}"
+	# Each was answered by EPERM, EACCES or (for what would lead from one place to another) EXDEV, and the session lives.
+	[ "$(grep -Exc -- '-(1|13|18)' <<<"$returned")" -eq ${#calls[@]} ] || { echo "$returned"; return 1; }
 	# The same way, what is its own can be opened: the calls were really made.
-	session_tries 'open("/var/mail/alice", 0)'
-	grep -q '^\$1 = [1-9]' "$WORLD/gdb"
+	captive "$(child_pid)" 'open /var/mail/alice 0'
+	[ "$returned" -gt 2 ]
 	pop_ask QUIT
 	spool_is alice one two three
 	spool_is bob bobs
@@ -182,17 +175,17 @@ session_tries() {
 
 @test "a captured session that forks, execs, traces, mounts or wants other rights is ended, and the log names the call" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
-	for call in 'clone fork()' 'execve execl("/bin/sh", "sh", (char *)0)' 'ptrace ptrace(16, 1, 0, 0)' \
-	    'mount mount("none", "/mnt", "tmpfs", 0, 0)' 'setresuid setresuid(0, 0, 0)' 'chroot chroot("/")' \
-	    'unshare unshare(0x10000000)' 'process_vm_readv process_vm_readv(1, 0, 0, 0, 0, 0)' \
-	    'io_uring_setup syscall(425, 1, 0)' 'bpf syscall(321, 0, 0, 0)' 'mprotect mprotect(0, 4096, 4)' 'prctl prctl(4, 1, 0, 0, 0)'; do
+	for call in 'clone 17 0 0 0 0' 'execve /bin/sh 0 0' 'ptrace 16 1 0 0' 'mount none /mnt tmpfs 0 0' 'setresuid 0 0 0' \
+	    'chroot /' 'unshare 0x10000000' 'process_vm_readv 1 0 0 0 0 0' 'io_uring_setup 1 0' 'bpf 0 0 0' 'mprotect 0 4096 4' \
+	    'prctl 4 1 0 0 0'; do
 		log_mark
 		pop_login alice
-		session_tries "${call#* }"
+		captive "$(child_pid)" "$call"
+		[ -z "$returned" ]
 		pop_hear_end
 		pop_close
 		await 5 '! pgrep -x kpopd >/dev/null'
-		log_has "fatal .*the session was ended for the system call ${call%% *}"
+		log_has "fatal .*the session was ended for the system call ${call%% *}\"$"
 	done
 	spool_is alice one two three
 }

@@ -113,7 +113,7 @@ xinetd_with() {
 	mbox one | store alice
 	pop_login alice
 	session=$(child_pid)
-	gdb -q -batch -p "$session" -ex 'call (int)execl("/bin/true", "true", (char *)0)' >"$WORLD/gdb" 2>&1 || :
+	captive "$session" "execve /bin/true 0 0"
 	pop_hear_end
 	await 5 '! pgrep -x kpopd >/dev/null'
 	log_has 'fatal .*the session was ended for the system call execve'

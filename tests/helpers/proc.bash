@@ -50,3 +50,11 @@ left_behind() {
 	echo "descriptors $(ls "/proc/$1/fd" | wc -l)"
 	find /var/mail "$state" -path "$state/gate/replay/*" -prune -o -printf '%p %y\n' | sort
 }
+
+# captive PID "CALL WORD …" …: the process makes these system calls (tests/captive.c); what they returned is $returned, one a line.
+captive() {
+	local status=0
+	returned=$("$KPOPD_BUILD/tests/captive" "$@" 2>&1) || status=$?
+	[ $status -ne 77 ] || skip "$returned"
+	[ $status -eq 0 ] || { echo "$returned" >&2; return 1; }
+}

@@ -1,0 +1,137 @@
+/*
+ * Makes system calls in another process, as whoever had captured it would.
+ *
+ *	captive PID "CALL WORD …" …
+ *
+ * A word that begins with a digit or "-" is a number, any other a string. Prints
+ * what each call returned, or minus its errno, and nothing for one that ended
+ * the process. The process goes on where it was. Runs as root, from tests; it
+ * knows the registers of x86-64 alone, and says so elsewhere with status 77.
+ *
+ * Not gdb: it also writes the processor's other registers, and where they have
+ * grown since it was made that fails.
+ */
+#include "config.h"
+
+#include <sys/ptrace.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+#include <ctype.h>
+#include <err.h>
+#include <errno.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __x86_64__
+
+#define WORDS 7
+#define RED_ZONE 128
+#define INSTRUCTION 2 /* octets of "syscall" */
+
+static pid_t pid;
+static struct user_regs_struct before;
+
+/* A string into its memory, below *stack, which moves down. Returns where it is. */
+static unsigned long long
+lend(const char *text, unsigned long long *stack)
+{
+	size_t n = (strlen(text) + sizeof(long)) / sizeof(long);
+
+	*stack -= n * sizeof(long);
+	for (size_t i = 0; i < n; i++) {
+		long word = 0;
+		size_t left = strlen(text) + 1 - i * sizeof(long);
+
+		memcpy(&word, text + i * sizeof(long), left < sizeof(long) ? left : sizeof(long));
+		if (ptrace(PTRACE_POKEDATA, pid, (void *)(uintptr_t)(*stack + i * sizeof(long)), (void *)word) == -1)
+			err(1, "PTRACE_POKEDATA");
+	}
+	return *stack;
+}
+
+/* The registers for the call that text describes. */
+static struct user_regs_struct
+prepare(char *text)
+{
+	struct user_regs_struct r = before;
+	unsigned long long *const places[WORDS] = { &r.rax, &r.rdi, &r.rsi, &r.rdx, &r.r10, &r.r8, &r.r9 };
+	unsigned long long stack = (r.rsp - RED_ZONE) & ~(sizeof(long) - 1);
+	char *rest = text, *word = strtok_r(text, " ", &rest);
+	int number = word != NULL ? seccomp_syscall_resolve_name(word) : __NR_SCMP_ERROR;
+
+	if (number < 0)
+		errx(1, "%s: no such system call", text);
+	/* It was stopped in one; that is not to be begun again. */
+	r.orig_rax = (unsigned long long)-1;
+	r.rip -= INSTRUCTION;
+	r.rax = (unsigned long long)number;
+	for (int i = 1; i < WORDS && (word = strtok_r(NULL, " ", &rest)) != NULL; i++)
+		*places[i] = isdigit((unsigned char)word[0]) || word[0] == '-' ?
+		    (unsigned long long)strtoll(word, NULL, 0) : lend(word, &stack);
+	return r;
+}
+
+/* Makes the call. Returns whether it came back. */
+static int
+make(char *text)
+{
+	struct user_regs_struct r = prepare(text);
+	int status;
+
+	if (ptrace(PTRACE_SETREGS, pid, NULL, &r) == -1 || ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == -1)
+		err(1, "ptrace");
+	if (waitpid(pid, &status, 0) == -1)
+		err(1, "waitpid");
+	if (!WIFSTOPPED(status))
+		return 0;
+	if (WSTOPSIG(status) == SIGSYS) {
+		/* The step's own signal is behind it. */
+		if (ptrace(PTRACE_CONT, pid, NULL, (void *)SIGSYS) == 0 && waitpid(pid, &status, 0) == pid && WIFSTOPPED(status))
+			ptrace(PTRACE_DETACH, pid, NULL, NULL);
+		return 0;
+	}
+	if (WSTOPSIG(status) != SIGTRAP || ptrace(PTRACE_GETREGS, pid, NULL, &r) == -1)
+		errx(1, "it was stopped by signal %d", WSTOPSIG(status));
+	printf("%lld\n", (long long)r.rax);
+	return 1;
+}
+
+int
+main(int argc, char **argv)
+{
+	int status;
+	long code;
+
+	if (argc < 3)
+		errx(1, "usage: captive PID \"CALL WORD ...\" ...");
+	pid = (pid_t)strtol(argv[1], NULL, 10);
+	if (ptrace(PTRACE_ATTACH, pid, NULL, NULL) == -1 || waitpid(pid, &status, 0) == -1 ||
+	    ptrace(PTRACE_GETREGS, pid, NULL, &before) == -1)
+		err(1, "process %s", argv[1]);
+	errno = 0;
+	code = ptrace(PTRACE_PEEKTEXT, pid, (void *)(uintptr_t)(before.rip - INSTRUCTION), NULL);
+	if (errno != 0 || (code & 0xffff) != 0x050f)
+		errx(1, "process %s is not waiting in a system call", argv[1]);
+	for (int i = 2; i < argc; i++)
+		if (!make(argv[i]))
+			return 0;
+	if (ptrace(PTRACE_SETREGS, pid, NULL, &before) == -1 || ptrace(PTRACE_DETACH, pid, NULL, NULL) == -1)
+		err(1, "letting it go");
+	return 0;
+}
+
+#else
+
+int
+main(void)
+{
+	warnx("this machine's registers are unknown");
+	return 77;
+}
+
+#endif
