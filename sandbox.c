@@ -3,7 +3,8 @@
  *
  * Runs as whoever has given up everything else (privsep.c). What is forbidden
  * is not done, and the process that asked for it ends: it leaves the call's
- * number in memory that it shares with the monitor, which logs its name.
+ * number in memory that it shares with the monitor, which logs its name. The
+ * monitor itself, when it has become the broker, logs its own.
  *
  * The filters are made by sandbox-rules when kpopd is built.
  */
@@ -41,6 +42,8 @@ static const struct sock_fprog filters[SANDBOXES] = {
 
 /* The number of the forbidden call, plus one; shared with the processes to come. */
 static volatile sig_atomic_t *offence;
+/* The process that nobody reads it for: the broker, which is the monitor itself. */
+static volatile pid_t unread;
 
 void
 sandbox_prepare(void)
@@ -58,6 +61,12 @@ forbidden(int signal, siginfo_t *info, void *context)
 {
 	(void)signal, (void)context;
 	*offence = info->si_syscall + 1;
+	/* Stopped inside syslog(3), it might wait for itself; and it might be forbidden again. */
+	if (getpid() == unread) {
+		unread = 0;
+		alarm(1);
+		sandbox_log_offence("the broker");
+	}
 	_exit(1);
 }
 
@@ -74,6 +83,8 @@ sandbox_enter(enum sandbox which)
 	if (!answers && offence != NULL && sigaction(SIGSYS, &action, NULL) == -1)
 		fatal("sigaction");
 	answers = true;
+	if (which == SANDBOX_BROKER)
+		unread = getpid();
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
 		fatal("no_new_privs");
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[which]) == 0) {

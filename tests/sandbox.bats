@@ -109,6 +109,18 @@ xinetd_with() {
 	log_has 'sandbox .*no Landlock'
 }
 
+@test "a broker that makes a forbidden call is ended, and says so itself; nothing is removed without it" {
+	mbox one two | store alice
+	spool_keep
+	pop_login alice
+	pop_ask "DELE 1"
+	captive "$(monitor_pid)" "execve /bin/true 0 0"
+	log_has 'fatal .*the broker was ended for the system call execve'
+	pop_ask QUIT '^-ERR \[SYS/TEMP\] nothing removed$'
+	pop_hear_end
+	await 5 '! pgrep -x kpopd >/dev/null'
+}
+
 @test "a session that makes a forbidden call is ended, and the monitor's line names it" {
 	mbox one | store alice
 	pop_login alice
