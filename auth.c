@@ -29,7 +29,7 @@
 struct auth {
 	krb5_context context;
 	struct settings *settings; /* what the context knows of krb5.conf */
-	char *text;               /* the same as libprofile writes it; NULL: nothing */
+	char *text;               /* the same as one file */
 	krb5_keytab keys;         /* in memory: pop/ and pop3/ only */
 	krb5_principal name;      /* ours, for a KRB-ERROR */
 	krb5_data answer;         /* what the last auth_answer points to */
@@ -134,23 +134,15 @@ static krb5_error_code
 keep_settings(struct auth *a, krb5_context read)
 {
 	profile_t files, kept;
-	char *text;
 	krb5_error_code problem = krb5_get_profile(read, &files);
 
 	if (problem != 0)
 		return problem;
 	problem = (krb5_error_code)settings_read(files, &a->settings, &kept);
-	/* Without a file, which is no error, there is a NULL where libprofile looks for what to write. */
-	if (problem == 0 && settings_none(a->settings))
-		a->text = strdup("");
-	else if (problem == 0 && profile_flush_to_buffer(files, &text) == 0) {
-		a->text = strdup(text);
-		profile_free_buffer(files, text);
-	}
 	profile_release(files);
 	if (problem != 0)
 		return problem;
-	/* An empty text would be another configuration in the jail. */
+	a->text = settings_text(a->settings);
 	problem = a->text != NULL ? krb5_init_context_profile(kept, 0, &a->context) : ENOMEM;
 	profile_release(kept);
 	if (problem != 0)

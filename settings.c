@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,6 +149,58 @@ bool
 settings_none(const struct settings *s)
 {
 	return s->count == 0;
+}
+
+/* In quotation marks, as libprofile reads them. */
+static void
+write_value(FILE *to, const char *value)
+{
+	static const char plain[] = "\n\t\b\"\\", letters[] = "ntb\"\\";
+	const char *which;
+
+	putc('"', to);
+	for (; *value != '\0'; value++)
+		if ((which = strchr(plain, *value)) != NULL)
+			fprintf(to, "\\%c", letters[which - plain]);
+		else
+			putc(*value, to);
+	putc('"', to);
+}
+
+/* One value in its sections, which libprofile joins with those of the same names. */
+static void
+write_relation(FILE *to, char *const *names, const char *value)
+{
+	int depth = 1;
+
+	fprintf(to, "[%s]\n", names[0]);
+	for (; names[depth + 1] != NULL; depth++)
+		fprintf(to, "%s = {\n", names[depth]);
+	fprintf(to, "%s = ", names[depth]);
+	write_value(to, value);
+	putc('\n', to);
+	while (--depth > 0)
+		fprintf(to, "}\n");
+}
+
+char *
+settings_text(const struct settings *s)
+{
+	char *text;
+	size_t size;
+	FILE *to = open_memstream(&text, &size);
+	bool failed;
+
+	if (to == NULL)
+		return NULL;
+	for (size_t i = 0; i < s->count; i++)
+		for (char **value = s->relations[i].values; *value != NULL; value++)
+			write_relation(to, s->relations[i].names, *value);
+	failed = ferror(to) != 0;
+	if (fclose(to) == 0 && !failed)
+		return text;
+	free(text);
+	return NULL;
 }
 
 void

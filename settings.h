@@ -17,6 +17,12 @@ long settings_read(profile_t profile, struct settings **s, profile_t *kept);
 /* Whether the profile said nothing at all, as one without a file does. */
 bool settings_none(const struct settings *s);
 
+/*
+ * All of it as one file of krb5.conf's form, for a libkrb5 that reads a file.
+ * Returns the text, to be freed, or NULL without memory.
+ */
+char *settings_text(const struct settings *s);
+
 void settings_free(struct settings *s);
 
 #endif

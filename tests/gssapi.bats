@@ -53,6 +53,23 @@ dialogue() {
 	[[ $output == *"no tickets"* || $output == *"ticket"* ]] || { echo "$output"; return 1; }
 }
 
+@test "each file that KRB5_CONFIG names counts, in the jail, too" {
+	printf '[libdefaults]\n\tpermitted_enctypes = aes128-cts-hmac-sha256-128\n' >"$WORLD/strict.conf"
+	# What quotation marks are for, and sections in sections.
+	printf '[appdefaults]\n\tkpopd-test = {\n\t\tinner = {\n\t\t\tword = " a \\"b\\" \\\\ \\t"\n\t\t\tword = "%s"\n\t\t}\n\t}\n' '' >>"$WORLD/strict.conf"
+	server_stop
+	server_env="KRB5_CONFIG=/etc/krb5.conf:$WORLD/strict.conf" server_start -p
+	run dialogue
+	copy=$(cat "$state/gate/krb5.conf")
+	log_has 'refused .*reason="GSSAPI" error=".*enctype aes256-cts'
+	server_stop
+	server_start -p
+	[[ $output == *"-ERR [AUTH] not authenticated"* ]] || { echo "$output"; return 1; }
+	[[ $copy == *'word = " a \"b\" \\ \t"'*'word = ""'* ]] || { echo "$copy"; return 1; }
+	run dialogue
+	[[ $output == *"+OK 2 messages"* ]]
+}
+
 @test "a large message goes through every layer octet for octet" {
 	{ from_line; printf 'Subject: large\n\n'; seq 300000; echo; } | store alice
 	printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT | kpopc -p mail.kpopd.test 1109 | tr -d '\r' | sed '1,6d' | head -n -2 | cmp - <(seq 300000)
@@ -119,8 +136,8 @@ gsstalk() {
 	run gsstalk 4 65536 well
 	cp "$WORLD/krb5.conf.kept" /etc/krb5.conf
 	[[ $output == *"+OK bye"* ]] || { echo "$output"; return 1; }
-	grep -q 'clockskew = 299' "$state/gate/krb5.conf"
-	grep -q 'clockskew = 299' "$state/relay/krb5.conf"
+	grep -q 'clockskew = "299"' "$state/gate/krb5.conf"
+	grep -q 'clockskew = "299"' "$state/relay/krb5.conf"
 }
 
 @test "an AUTH that was recorded is refused when it comes again" {

@@ -28,6 +28,25 @@ put(const char *name, const char *text)
 	CHECK(close(fd) == 0 && close(dir) == 0);
 }
 
+/* What krb5.conf says as one file says the same: quotation marks, blanks, sections in sections. */
+static void
+reads_itself(void)
+{
+	struct auth *a, *again;
+	const char *text;
+
+	put("krb5.conf", "[libdefaults]\n\tdefault_realm = A.TEST\n[other]\n\tplain = x y\n\tsub = {\n"
+	    "\t\tdeep = {\n\t\t\tk = \"  \\\"q\\\" \\\\ \\n\\t\\b \"\n\t\t\tk = \"\"\n\t\t}\n\t}\n"
+	    "\tsub = {\n\t\tmore = =}{[;#\n\t}\n");
+	CHECK((a = auth_prepare()) != NULL && (text = auth_configuration(a)) != NULL);
+	CHECK(strstr(text, "k = \"  \\\"q\\\" \\\\ \\n\\t\\b \"\n") != NULL && strstr(text, "k = \"\"\n") != NULL);
+	CHECK(strstr(text, "plain = \"x y\"\n") != NULL && strstr(text, "more = \"=}{[;#\"\n") != NULL);
+	put("krb5.conf", text);
+	CHECK((again = auth_prepare()) != NULL && strcmp(auth_configuration(again), text) == 0);
+	auth_forget(a);
+	auth_forget(again);
+}
+
 int
 main(void)
 {
@@ -63,6 +82,9 @@ main(void)
 	CHECK(PERMITTED("one@A.TEST", "A.TEST") != NULL && PERMITTED("one@A.TEST", "B.TEST,A.TEST") != NULL);
 	CHECK(PERMITTED("two@B.TEST", "A.TEST") == NULL && strcmp(why, "the realm is not accepted") == 0);
 	CHECK(PERMITTED("one@A.TEST", "") == NULL && PERMITTED("one@A.TEST", "A.TES,.TEST,A,A.TEST2") == NULL);
+	CHECK(PERMITTED("one@A@B", NULL) == NULL && strcmp(why, "no principal") == 0);
+	CHECK(PERMITTED("", "A.TEST") == NULL);
+	reads_itself();
 	CHECK(unlink(path) == 0);
 	snprintf(path, sizeof(path), "%s/%s", home, me->pw_name);
 	CHECK(unlink(path) == 0);
