@@ -295,8 +295,8 @@ static void
 make_right(struct head *h, unsigned how, const struct text *box, const uint8_t *kept, size_t n)
 {
 	/* Also of a removal that begins before the beginning. */
-	bool inside = h->from >= -MOST && h->kept >= 0 && h->kept <= MOST && h->size <= (int64_t)box->n &&
-	    h->marker_size <= 16 && h->from <= h->size - h->kept - (int64_t)h->marker_size;
+	bool inside = h->from >= -MOST && h->kept >= 0 && h->kept <= MOST && h->size >= -MOST &&
+	    h->size <= (int64_t)box->n && h->marker_size <= 16 && h->from <= h->size - h->kept - (int64_t)h->marker_size;
 	int64_t behind = inside ? h->from + h->kept + (int64_t)h->marker_size : -1;
 
 	memcpy(h->magic, "kpopd j1", 8);

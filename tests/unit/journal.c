@@ -278,6 +278,32 @@ strange_journals_are_set_aside(void)
 	CHECK(is(expected, expected_size));
 }
 
+/* Where a damaged one cannot be set aside either, nothing is done, and the next login does it. */
+static void
+setting_aside_fails_everywhere(void)
+{
+	bool reached = true;
+	unsigned failed = 0;
+
+	for (int at = 1; reached; at++) {
+		int fd, result;
+
+		begin(0);
+		CHECK((fd = openat(state, "j", O_WRONLY | O_CREAT, 0600)) != -1);
+		CHECK(write(fd, "damaged", 7) == 7 && close(fd) == 0);
+		calls = 0;
+		fail_at = at;
+		fail_with = EIO;
+		result = journal_recover(state, spool);
+		reached = calls >= at;
+		fail_at = NEVER;
+		CHECK(result == (reached ? -1 : 0) && is(expected, expected_size));
+		failed += reached;
+		CHECK(run(true, 0, NEVER) == 0 && !journal_pending(state) && is(expected, expected_size));
+	}
+	CHECK(failed > 0);
+}
+
 static bool
 has_rescue(void)
 {
@@ -332,6 +358,7 @@ main(void)
 	fails_everywhere(0x0aa);
 	fails_everywhere(0x180);
 	strange_journals_are_set_aside();
+	setting_aside_fails_everywhere();
 	what_was_set_aside_is_not_done();
 	printf("%u points\n", points);
 	snprintf(command, sizeof(command), "rm -r %s", directory);
