@@ -246,6 +246,39 @@ then_killed() {
 	points_are_good "errors of a recovery" 40
 }
 
+@test "a message that the disk does not give is refused, or ends without its dot; nobody gets half of one" {
+	local fault said=
+	mbox one two three | store alice
+	spool_keep
+	for fault in newfstatat:1 pread64:{1..17}; do
+		pop_login alice
+		faults "$(child_pid)" -e "inject=${fault%:*}:error=EIO:when=${fault#*:}"
+		pop_say "RETR 2"
+		pop_hear ''
+		said+="$heard;"
+		if [[ $heard == +OK* ]]; then
+			lines=()
+			while pop_hear '' 2>/dev/null && [ "$heard" != . ]; do lines+=("$heard"); done
+			# The index' own record can be done without.
+			if [ "$heard" = . ]; then
+				diff <(printf '%s\n' "${lines[@]}") <(make_message two)
+			else
+				said+="cut;"
+				log_has 'logout .*reason=(failed|changed) .*deleted=0 left=3 '
+			fi
+		else
+			log_has 'failed .*what="reading message 2"'
+			pop_say "RETR 3"
+			pop_hear_lines
+			pop_ask QUIT '^\+OK bye, 3'
+		fi
+		pop_close
+		await 5 '! pgrep -x kpopd >/dev/null'
+		log_mark
+	done
+	[[ $said == "-ERR [SYS/TEMP] cannot read the message;"*"-ERR [SYS/TEMP] another program changed the mailbox;"*"cut;"* ]] || { echo "$said"; return 1; }
+}
+
 @test "an error in each system call of QUIT" {
 	sweep_quit mixed session
 	if long; then
