@@ -332,13 +332,11 @@ static const struct command without_ticket[] = {
 	{ NULL, 0, 0, NULL },
 };
 
-/* Digits and nothing else, up to the largest uint64_t. */
+/* A word, which is never empty: digits and nothing else, up to the largest uint64_t. */
 static bool
 to_number(const char *text, uint64_t *n)
 {
 	*n = 0;
-	if (*text == '\0')
-		return false;
 	for (; *text >= '0' && *text <= '9'; text++) {
 		uint64_t digit = (uint64_t)(*text - '0');
 
