@@ -140,6 +140,20 @@ gsstalk() {
 	grep -q 'clockskew = "299"' "$state/relay/krb5.conf"
 }
 
+@test "without the copy in the jail nobody gets in, and the log says why" {
+	gsstalk 4 65536 well
+	rm -f "$state/gate/krb5.conf"
+	mkdir "$state/gate/krb5.conf"
+	run wire 5 < <(printf 'AUTH GSSAPI\r\nQUIT\r\n')
+	rmdir "$state/gate/krb5.conf"
+	[[ $output == *"-ERR [SYS/PERM] the server has no Kerberos key"* ]] || { echo "$output"; return 1; }
+	log_has 'failed .*what="copying krb5.conf into the jail"'
+	[ "$(ls "$state/gate")" = replay ]
+	mbox one two | store alice
+	run gsstalk 4 65536 well
+	[[ $output == *"+OK bye"* ]]
+}
+
 @test "an AUTH that was recorded is refused when it comes again" {
 	rm -f "$WORLD/recorded"
 	socat -r "$WORLD/recorded" TCP-LISTEN:2113,reuseaddr TCP:127.0.0.1:1109 3>&- 2>/dev/null &

@@ -155,7 +155,10 @@ traced() {
 	server_stop
 	for fault in setgroups:error=EPERM setresgid:error=EPERM setresuid:error=EAGAIN setgroups:retval=0 \
 	    setresgid:retval=0 setresuid:retval=0 chroot:error=EPERM chroot:retval=0 capset:error=EPERM \
-	    prctl:error=EINVAL prctl:retval=0 prlimit64:error=EPERM; do
+	    prctl:error=EINVAL prctl:retval=0 prctl:error=EPERM:when=3 prlimit64:error=EPERM prlimit64:error=EPERM:when=2 \
+	    fchown:error=EPERM fchmod:error=EPERM mkdirat:error=EROFS capget:error=EPERM setuid:retval=0 setgid:retval=0 \
+	    access,faccessat,faccessat2:retval=0; do
+		rm -rf "$state"
 		server_configure
 		cat >"$WORLD/faulty" <<-END
 		#!/bin/sh
@@ -166,11 +169,84 @@ traced() {
 		xinetd_run
 		realm_login alice
 		run pop alice STAT QUIT
-		log_has 'fatal ' || { echo "with $fault"; return 1; }
+		log_has "$(case $fault in mkdirat*) echo 'failed .*making directory' ;; *) echo 'fatal ' ;; esac)" || { echo "with $fault"; return 1; }
 		[[ $output != *messages* ]] || { echo "with $fault: $output"; return 1; }
 		server_stop
 	done
 	server_start
+}
+
+# visit_faulty FAULT: alice's login, of which all but the gate is under strace.
+visit_faulty() {
+	pop_open
+	pop_hear '^\+OK'
+	attach "$(monitor_pid)" -f -o /dev/null -e "inject=$1"
+	pop_ask "USER alice"
+	pop_say "PASS x"
+}
+
+@test "a session that cannot become the user, and a broker that cannot, serve nobody" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	mbox one | store alice
+	spool_keep
+	realm_login alice
+	for fault in chdir:error=EACCES setgroups:error=EPERM setresuid:error=EPERM prctl:error=EPERM; do
+		log_mark
+		visit_faulty "$fault"
+		pop_hear_end
+		pop_close
+		await 5 '! pgrep -x kpopd >/dev/null'
+		log_count 2 ' fatal '
+	done
+}
+
+@test "a broker's child that cannot give up the spool's group recovers nothing; the next login does" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	realm_login alice
+	for fault in setresgid:error=EPERM setresgid:retval=0 prctl:error=EPERM; do
+		mbox one two three | store alice
+		pop_login alice
+		pop_ask "DELE 1"
+		session=$(child_pid) monitor=$(monitor_pid)
+		attach "$monitor" -f -o /dev/null -e "inject=$fault" -e signal=none
+		kill -STOP "$session"
+		strace -q -p "$session" -o /dev/null -e inject=ftruncate:signal=KILL 2>/dev/null 3>&- &
+		await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
+		kill -CONT "$session"
+		log_mark
+		pop_say QUIT
+		pop_hear_end
+		pop_close
+		await 5 '! pgrep -x kpopd >/dev/null'
+		log_has 'fatal '
+		[ -e "$state/users/$(id -u alice)/j.cut" ]
+		run pop alice QUIT
+		[[ $output == *"+OK 2 messages"* ]]
+		spool_is alice two three
+	done
+}
+
+@test "directories of ours that are another's, or for others to write, are not used" {
+	mbox one | store alice
+	spool_keep
+	realm_login alice
+	pop alice QUIT
+	uid=$(id -u alice)
+	for strange in "daemon 755 $state" "root 777 $state" "daemon 711 $state/gate" "root 733 $state/gate" "daemon 711 $state/users" \
+	    "root 713 $state/users" "daemon 700 $state/users/$uid"; do
+		set -- $strange
+		was=$(stat -c '%U:%G %a' "$3")
+		chown "$1" "$3"
+		chmod "$2" "$3"
+		log_mark
+		run pop alice QUIT
+		chown "${was% *}" "$3"
+		chmod "${was#* }" "$3"
+		[[ $output != *messages* ]] || { echo "$strange: $output"; return 1; }
+		log_has 'fatal .*has another owner or is writable by others' || { echo "$strange"; return 1; }
+	done
+	run pop alice QUIT
+	[[ $output == *"+OK 1 messages"* ]]
 }
 
 @test "nothing is ever printed to the client but the protocol" {
@@ -205,6 +281,19 @@ traced() {
 	run wire </dev/null
 	[[ $output == "-ERR [SYS/PERM]"* ]]
 	log_has 'failed .*no key for the service named by -s'
+	server_stop
+	server_configure -s pop/two@REALMS@HERE
+	xinetd_run
+	run wire </dev/null
+	[[ $output == "-ERR [SYS/PERM]"* ]]
+	log_has 'failed .*what="reading the name of the service"'
+	server_stop
+	server_configure
+	sed -i "s,$WORLD/server.keytab,NOSUCHTYPE:$WORLD/server.keytab," "$WORLD/xinetd.conf"
+	xinetd_run
+	run wire </dev/null
+	[[ $output == "-ERR [SYS/PERM]"* ]]
+	log_has 'failed .*what="naming the keytab"'
 	server_stop
 	server_start
 }

@@ -208,6 +208,13 @@ recorded() {
 	run wire < <(versions; apreq pop/mail.kpopd.test | framed; printf 'STLS\r\n'; sleep 1; printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
 	[[ $output == *"-ERR [SYS/TEMP] TLS cannot be had now"* && $output != *"PASS comes"* ]] || { echo "$output"; return 1; }
 	log_lacks ' login '
+	# From the first octet on there are no words for it.
+	server_stop
+	server_start -T immediate $(tls_options) -U nobody-by-this-name
+	run openssl s_client -connect 127.0.0.1:1109 -CAfile "$WORLD/tls/ca.pem" </dev/null
+	[[ $status -ne 0 && $output != *"BEGIN CERTIFICATE"* ]]
+	log_has 'fatal .*kpopd-tls.s user cannot be used'
+	log_lacks ' login '
 }
 
 # inside_tls PORT: what comes to this port goes on to the server inside TLS from its first octet.
