@@ -155,7 +155,7 @@ traced() {
 	server_stop
 	for fault in setgroups:error=EPERM setresgid:error=EPERM setresuid:error=EAGAIN setgroups:retval=0 \
 	    setresgid:retval=0 setresuid:retval=0 chroot:error=EPERM chroot:retval=0 capset:error=EPERM \
-	    prctl:error=EINVAL prctl:retval=0 prctl:error=EPERM:when=3 prlimit64:error=EPERM prlimit64:error=EPERM:when=2 \
+	    prctl:error=EINVAL prctl:retval=0 prctl:error=EPERM:when=3 prlimit64:error=EPERM prlimit64:error=EPERM:when=3 prlimit64:error=EPERM:when=4 \
 	    fchown:error=EPERM fchmod:error=EPERM mkdirat:error=EROFS capget:error=EPERM setuid:retval=0 setgid:retval=0 \
 	    access,faccessat,faccessat2:retval=0; do
 		rm -rf "$state"

@@ -68,6 +68,9 @@ reader_end() {
 
 reader_quits() {
 	reader_finishes "$1"
+	# mutt stays when mail comes while it is about to write, and wants to be told again.
+	await 20 "! kill -0 $reader 2>/dev/null || grep -aq 'Unable to write' '$WORLD/screen'"
+	! grep -aq 'Unable to write' "$WORLD/screen" || reader_finishes "$1"
 	reader_ends
 }
 

@@ -96,7 +96,9 @@ static const struct {
 };
 
 /* The log, where the call is named. */
-static char logged[200];
+/* Shared with the processes that are tried: the broker's own line counts, too. */
+#define LOGGED 200
+static char *logged;
 
 void
 log_event(int priority, const char *event, const char *format, ...)
@@ -107,7 +109,7 @@ log_event(int priority, const char *event, const char *format, ...)
 	va_start(ap, format);
 	/* Whose end, and for which call. */
 	if (va_arg(ap, const char *) != NULL)
-		strlcpy(logged, va_arg(ap, const char *), sizeof(logged));
+		strlcpy(logged, va_arg(ap, const char *), LOGGED);
 	va_end(ap);
 }
 
@@ -285,6 +287,8 @@ main(void)
 		printf("built for sanitizers, without a sandbox\n");
 		return 77;
 	}
+	logged = mmap(NULL, LOGGED, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(logged != MAP_FAILED);
 	sandbox_prepare();
 	forbids();
 	for (int which = 0; which < SANDBOXES; which++) {
