@@ -2,6 +2,7 @@
 
 : "${ROUNDS:=5}" "${LOGINS:=60}" "${BIG:=64000}" "${LARGE:=580}" "${MIL:=1000000}" "${MAILDIR:=64000}" "${ONE:=16000}"
 : "${PLOT_ROUNDS:=3}" "${PLOT_SIZES:=1 4 16 64 256 1024 4096}" "${PLOT_MESSAGES:=10 100 1000 10000 100000 1000000}"
+: "${PLOT_FILES:=10 100 1000 10000 100000}"
 # Whoever took so many seconds for one sample gives no second one; at a point of a plot, no larger point.
 : "${SLOW:=20}"
 # S5 takes others so long that they may have fewer rounds.
@@ -284,11 +285,11 @@ s6() {
 	done
 }
 
-# fill_maildir USER
+# fill_maildir USER COUNT LEAST MOST: so many messages, of so many octets in their bodies.
 fill_maildir() {
 	rm -rf "/home/$1/Maildir"
 	mkdir -p "/home/$1/Maildir"/{new,cur,tmp}
-	"$KPOPD_BUILD/bench/spool" "$MAILDIR" 1600 20000 0 "/home/$1/Maildir"
+	"$KPOPD_BUILD/bench/spool" "$2" "$3" "$4" 0 "/home/$1/Maildir"
 	chown -R "$1:$1" "/home/$1/Maildir"
 }
 
@@ -296,7 +297,7 @@ fill_maildir() {
 s9() {
 	local server turn to
 	for _ in $(seq "$ROUNDS"); do
-		for server in $(taking_part floor kpopd dovecot tuned); do fill_maildir "${server}_maildir"; done
+		for server in $(taking_part floor kpopd dovecot tuned); do fill_maildir "${server}_maildir" "$MAILDIR" 1600 20000; done
 		settle
 		for what in readdir stat read; do sample "s9.$what" floor "$(floor "$what" /home/floor_maildir/Maildir)"; done
 		sample s9.delete floor "$(floor unlink /home/floor_maildir/Maildir)"
@@ -324,7 +325,7 @@ s9() {
 	done
 }
 
-# point AXIS X SERVER: first open, poll and the removal of one message of a mailbox that stands in $disk/plot.
+# point AXIS X SERVER: first open, poll, memory, a fetch and the removal of one message of a mailbox that stands in $disk/plot.
 point() {
 	local user=${3}_plot most=0
 	restore "$user" plot
@@ -339,6 +340,14 @@ point() {
 	for _ in $(seq "$PLOT_ROUNDS"); do
 		client "$3" plot STAT QUIT
 		sample "plot.$1.$2.poll" "$3" $((seen[login] + seen[STAT]))
+	done
+	client "$3" plot STAT MEMORY QUIT
+	sample "plot.$1.$2.memory" "$3" "${seen[MEMORY]}"
+	client "$3" plot RETR:10:1 QUIT
+	for _ in $(seq "$PLOT_ROUNDS"); do
+		client "$3" plot RETR:0:16 QUIT
+		sample "plot.$1.$2.retr" "$3" "${seen[RETR:0:16]}"
+		[ "${seen[RETR:0:16]}" -lt $((SLOW * 1000000000)) ] || { most=1; break; }
 	done
 	for _ in $(seq "$PLOT_ROUNDS"); do
 		settle
@@ -368,12 +377,32 @@ points() {
 	done
 }
 
-# The cost against the mailbox's size, and against its messages.
+# maildir_point X SERVER: a Maildir of so many files, opened first and again.
+maildir_point() {
+	local user=${2}_maildir to=$2 what
+	[ "$2" != kpopd ] || to=kpopd-maildir
+	fill_maildir "$user" "$1" 1 135
+	settle
+	for what in first again; do
+		for _ in $(seq "$PLOT_ROUNDS"); do
+			[ $what = again ] || forget "$user"
+			client "$to" maildir STAT UIDL QUIT
+			sample "plot.$what.$1.maildir" "$2" $((seen[login] + seen[STAT] + seen[UIDL]))
+		done
+	done
+	rm -rf "/home/$user/Maildir"
+}
+
+# The cost against the mailbox's size, against its messages, and against a Maildir's files.
 plot() {
+	local files server
 	# shellcheck disable=SC2086
 	points size $PLOT_SIZES
 	# shellcheck disable=SC2086
 	points messages $PLOT_MESSAGES
+	for files in $PLOT_FILES; do
+		for server in $(taking_part kpopd dovecot tuned); do maildir_point "$files" "$server"; done
+	done
 }
 
 # What encryption costs a client that fetches: kpopc. A table by itself.

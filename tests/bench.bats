@@ -15,7 +15,7 @@ load_server() {
 # One round of every scenario but throughput, with a few messages, without the other servers.
 tiny() {
 	WITHOUT_PEERS=yes ROUNDS=1 SETTLE=0 BIG=60 LARGE=30 MIL=100 MAILDIR=20 LOGINS=8 ONE=10 \
-	    PLOT_ROUNDS=1 PLOT_SIZES="1 2" PLOT_MESSAGES="10 100" \
+	    PLOT_ROUNDS=1 PLOT_SIZES="1 2" PLOT_MESSAGES="10 100" PLOT_FILES="1 10" \
 	    SCENARIOS="s1 s2 s3 s4 s5 s6 s9 plot" KPOPD_BUILD=$KPOPD_BUILD \
 	    "$top/bench/run" "$WORLD/bench" >"$WORLD/bench.out" 2>&1 3>&- || { cat "$WORLD/bench.out" >&2; return 1; }
 }
@@ -39,8 +39,8 @@ without_figure() {
 	grep -qx '\* popa3d: not installed' "$WORLD/bench/RESULTS.md"
 }
 
-@test "the plots have a line for kpopd, by size and by messages" {
-	for plot in open poll delete; do
+@test "the plots have two lines for kpopd: by size and by messages, or of a Maildir opened first and again" {
+	for plot in open poll retr delete memory maildir; do
 		[ "$(grep -c '<polyline' "$WORLD/bench/$plot.svg")" -eq 2 ]
 	done
 }
