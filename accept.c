@@ -291,6 +291,8 @@ accept_connections(const struct accept_plan *plan)
 
 	l.table = make_table(plan->limits);
 	l.signals = hold_signals();
+	/* All that the kernel has room for may wait, not inetd's few: who finds no place tries again only after a second. */
+	listen(0, SOMAXCONN);
 	/* What syslog has for a line to syslogd, without one yet, would be taken for the signals' number. */
 	log_open("kpopd");
 	for (;;) {
