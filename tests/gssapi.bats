@@ -148,7 +148,7 @@ gsstalk() {
 	rmdir "$state/gate/krb5.conf"
 	[[ $output == *"-ERR [SYS/PERM] the server has no Kerberos key"* ]] || { echo "$output"; return 1; }
 	log_has 'failed .*what="copying krb5.conf into the jail"'
-	[ "$(ls "$state/gate")" = replay ]
+	[ -z "$(find "$state/gate" -name "krb5.conf*")" ]
 	mbox one two | store alice
 	run gsstalk 4 65536 well
 	[[ $output == *"+OK bye"* ]]
