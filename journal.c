@@ -30,17 +30,21 @@
  * anything is written: in j as a part of D, in j.cut (where D is already in
  * its place) as a D of its own.
  *
- * A head also holds hashes of the 64 KiB before P, of the last 64 KiB of D and
- * of the last 64 KiB of what will be cut. If they or the inode do not fit, another program has
- * rewritten the mailbox; then j is kept as rescue.TIME for a person to look
- * at, and the mailbox is served as it is.
+ * The head also contains hashes of the 64 KiB before P, of the last 64 KiB of D
+ * and of the last 64 KiB of what will be cut, and a witness: the bytes that
+ * stood at P and those that stood before S. Nobody but the removal writes
+ * there, so after a crash each of them is what it was or what the removal makes
+ * of it. If all of that fits, the mailbox is the journal's, whatever its inode
+ * and device are: it may have been restored or moved to another disk. If it
+ * does not fit, another program has rewritten the mailbox: the journal is kept
+ * as rescue.TIME for a person to look at, and the mailbox is served as it is.
+ * Unless the directory of the mailbox is another one than it was: then the
+ * file system of the spool may not be mounted, and the journal waits; as it
+ * does if there is no mailbox at all.
  *
  * A failed fsync is final: the page cache no longer tells what the disk has.
  * The process stops, the journal stays, the next recovery writes everything
  * again.
- *
- * The device number is not compared: it may change with a reboot, which is
- * the very moment when this is needed.
  */
 #include "config.h"
 
@@ -65,10 +69,14 @@
 #define CUT "j.cut"
 #define DAMAGED (-2)
 
-#define MAGIC "kpopd j1"
+#define MAGIC "kpopd j2"
+#define MAGIC_1 "kpopd j1" /* the same without a witness */
 #define MARKER 16
 #define WINDOW ((off_t)64 << 10) /* octets hashed on either side */
 #define HEAD 4096 /* octets before D in the file: blocks stay aligned */
+#define WITNESS_AT 512 /* its place before D */
+#define FRONT 1024 /* bytes of the witness at P, at most */
+#define BACK 2048 /* bytes of the witness before S, at most */
 #define COPY ((size_t)256 << 10) /* copied at a time */
 #define PIECE ((off_t)8 << 20) /* what the disk is given at a time */
 
@@ -86,6 +94,26 @@ struct head {
 	uint8_t tail[SHA256_DIGEST_LENGTH]; /* of D */
 	uint8_t checksum[SHA256_DIGEST_LENGTH]; /* of all above */
 };
+
+/* What the mailbox contained where the removal writes, in the same byte order. */
+struct witness {
+	uint64_t directory; /* the inode of the mailbox's directory; 0: unknown */
+	uint32_t front_size, back_size;
+	char front[FRONT]; /* at P */
+	char back[BACK];   /* before S */
+	uint8_t checksum[SHA256_DIGEST_LENGTH]; /* of all above */
+};
+_Static_assert(sizeof(struct head) <= WITNESS_AT && WITNESS_AT + sizeof(struct witness) <= HEAD, "no room before D");
+
+/* A journal that is open: its file and what stands before D. */
+struct journal {
+	int fd;
+	struct head h;
+	struct witness w; /* all zero in a journal of version 1 */
+};
+
+/* What a journal and a mailbox have to do with each other. */
+enum match { MATCH_ERROR = -1, MATCH_NONE, MATCH_HERE, MATCH_DONE };
 
 /* What stands where in the mailbox when all is done but the cut. */
 static off_t
@@ -178,12 +206,12 @@ hash_behind(int fd, const struct head *h, uint8_t digest[SHA256_DIGEST_LENGTH])
 }
 
 static void
-checksum(const struct head *h, uint8_t digest[SHA256_DIGEST_LENGTH])
+hash_bytes(const void *p, size_t n, uint8_t digest[SHA256_DIGEST_LENGTH])
 {
 	SHA2_CTX hash;
 
 	SHA256Init(&hash);
-	SHA256Update(&hash, (const uint8_t *)h, offsetof(struct head, checksum));
+	SHA256Update(&hash, p, n);
 	SHA256Final(digest, &hash);
 }
 
@@ -191,6 +219,13 @@ static int
 sync_state(int state)
 {
 	return fsync(state) == 0 ? 0 : complain("fsync of the state directory");
+}
+
+/* A journal describes the mailbox that the disk has: a delivery need not have been synced by the program that made it. */
+static int
+sync_mailbox(const struct journal_box *b)
+{
+	return fsync(b->fd) == 0 ? 0 : complain("fsync of the mailbox");
 }
 
 /* Begins a new journal file. Returns it open, or -1. */
@@ -214,56 +249,80 @@ hash_tail(int fd, off_t end, const struct head *h, uint8_t digest[SHA256_DIGEST_
 	return hash_window(fd, end - n, end, digest);
 }
 
-/* Puts a head before the D that jfd holds already. from, kept and size are set. */
+/* Takes the witness from the mailbox, whose head is set. Returns 0, or -1 with errno. */
 static int
-write_head(int fd, int jfd, struct head *h)
+take_witness(const struct journal_box *b, const struct head *h, struct witness *w)
 {
+	struct stat st;
+	off_t written = (off_t)(h->size - h->from);
+
+	memset(w, 0, sizeof(*w));
+	if (b->dir != -1 && fstat(b->dir, &st) == -1)
+		return -1;
+	w->directory = b->dir != -1 ? (uint64_t)st.st_ino : 0;
+	w->front_size = written < FRONT ? (uint32_t)written : FRONT;
+	w->back_size = written < BACK ? (uint32_t)written : BACK;
+	if (file_read(b->fd, w->front, w->front_size, (off_t)h->from) == -1 ||
+	    file_read(b->fd, w->back, w->back_size, (off_t)h->size - w->back_size) == -1)
+		return -1;
+	hash_bytes(w, offsetof(struct witness, checksum), w->checksum);
+	return 0;
+}
+
+/* Puts head and witness before the D that jfd contains already. from, kept and size are set. */
+static int
+write_head(const struct journal_box *b, int jfd, struct head *h)
+{
+	struct witness w;
 	struct stat st;
 	off_t gap = (off_t)h->size - new_size(h);
 
-	if (fstat(fd, &st) == -1)
+	if (fstat(b->fd, &st) == -1)
 		return -1;
 	memcpy(h->magic, MAGIC, sizeof(h->magic));
 	h->inode = (uint64_t)st.st_ino;
 	h->marker_size = gap < MARKER ? (uint64_t)gap : MARKER;
 	arc4random_buf(h->marker, sizeof(h->marker));
 	h->marker[0] = '\0';
-	if (hash_before(fd, h, h->before) == -1 ||
-	    hash_behind(fd, h, h->behind) == -1 ||
-	    hash_tail(jfd, HEAD + (off_t)h->kept, h, h->tail) == -1)
+	if (hash_before(b->fd, h, h->before) == -1 ||
+	    hash_behind(b->fd, h, h->behind) == -1 ||
+	    hash_tail(jfd, HEAD + (off_t)h->kept, h, h->tail) == -1 ||
+	    take_witness(b, h, &w) == -1)
 		return -1;
-	checksum(h, h->checksum);
+	hash_bytes(h, offsetof(struct head, checksum), h->checksum);
 	/* An empty D leaves the file shorter than its head. */
 	if (h->kept == 0 && ftruncate(jfd, HEAD) == -1)
 		return -1;
-	return file_write(jfd, h, sizeof(*h), 0);
+	return file_write(jfd, &w, sizeof(w), WITNESS_AT) == -1 ||
+	    file_write(jfd, h, sizeof(*h), 0) == -1 ? -1 : 0;
 }
 
-/* Step 1's end. A journal that cannot be made whole is taken away; nothing is decided then. */
+/* Ends step 1. A journal that cannot be made whole is taken away; nothing is decided then. */
 static int
-decide(int state, int fd, int jfd, struct head *h)
+decide(const struct journal_box *b, int jfd, struct head *h)
 {
-	if (write_head(fd, jfd, h) == -1 || fsync(jfd) == -1) {
+	if (write_head(b, jfd, h) == -1 || fsync(jfd) == -1) {
 		complain("writing the journal");
-		unlinkat(state, TEMPORARY, 0);
+		unlinkat(b->state, TEMPORARY, 0);
 		return -1;
 	}
-	if (renameat(state, TEMPORARY, state, DECIDED) == -1) {
+	if (renameat(b->state, TEMPORARY, b->state, DECIDED) == -1) {
 		complain("renaming the journal");
-		unlinkat(state, TEMPORARY, 0);
+		unlinkat(b->state, TEMPORARY, 0);
 		return -1;
 	}
 	return 0;
 }
 
-/* Whether a head that was read belongs to a journal file of this size. */
+/* Returns true if a head that was read belongs to a journal file of this size. */
 static bool
 is_sound(const struct head *h, off_t file_size)
 {
 	uint8_t digest[SHA256_DIGEST_LENGTH];
 
-	checksum(h, digest);
-	return memcmp(h->magic, MAGIC, sizeof(h->magic)) == 0 &&
+	hash_bytes(h, offsetof(struct head, checksum), digest);
+	return (memcmp(h->magic, MAGIC, sizeof(h->magic)) == 0 ||
+		   memcmp(h->magic, MAGIC_1, sizeof(h->magic)) == 0) &&
 	    memcmp(digest, h->checksum, sizeof(digest)) == 0 &&
 	    h->from >= 0 && h->kept >= 0 && h->kept == file_size - HEAD &&
 	    h->marker_size > 0 && h->marker_size <= MARKER &&
@@ -271,22 +330,45 @@ is_sound(const struct head *h, off_t file_size)
 	    h->from <= h->size - h->kept - (int64_t)h->marker_size;
 }
 
-/* Opens a journal and reads its head. Returns it open, DAMAGED when it is none of ours, or -1 (logged). */
-static int
-open_journal(int state, const char *name, struct head *h)
+/* Returns true if a witness that was read belongs to this head. */
+static bool
+is_sound_witness(const struct witness *w, const struct head *h)
 {
-	struct stat st;
-	int jfd = openat(state, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	uint8_t digest[SHA256_DIGEST_LENGTH];
 
-	if (jfd == -1 && (errno == ELOOP || errno == ENXIO))
+	hash_bytes(w, offsetof(struct witness, checksum), digest);
+	return memcmp(digest, w->checksum, sizeof(digest)) == 0 &&
+	    w->front_size <= FRONT && w->back_size <= BACK &&
+	    w->front_size <= h->size - h->from && w->back_size <= h->size - h->from;
+}
+
+/* Opens a journal and reads what stands before D. Returns 0, DAMAGED if it is none of ours, or -1 (logged). */
+static int
+open_journal(int state, const char *name, struct journal *j)
+{
+	uint8_t tail[SHA256_DIGEST_LENGTH];
+	struct stat st;
+
+	j->fd = openat(state, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (j->fd == -1 && (errno == ELOOP || errno == ENXIO))
 		return DAMAGED;
-	if (jfd == -1 || fstat(jfd, &st) == -1)
+	if (j->fd == -1 || fstat(j->fd, &st) == -1)
 		return complain("opening the journal");
 	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_size < HEAD)
 		return DAMAGED;
-	if (file_read(jfd, h, sizeof(*h), 0) == -1)
+	if (file_read(j->fd, &j->h, sizeof(j->h), 0) == -1 ||
+	    file_read(j->fd, &j->w, sizeof(j->w), WITNESS_AT) == -1)
 		return complain("reading the journal");
-	return is_sound(h, st.st_size) ? jfd : DAMAGED;
+	if (!is_sound(&j->h, st.st_size))
+		return DAMAGED;
+	if (memcmp(j->h.magic, MAGIC_1, sizeof(j->h.magic)) == 0)
+		memset(&j->w, 0, sizeof(j->w));
+	else if (!is_sound_witness(&j->w, &j->h))
+		return DAMAGED;
+	/* Otherwise a disk that has damaged D would damage the mailbox, too. */
+	if (hash_tail(j->fd, st.st_size, &j->h, tail) == -1)
+		return complain("reading the journal");
+	return memcmp(tail, j->h.tail, sizeof(tail)) == 0 ? 0 : DAMAGED;
 }
 
 /* An error to look is no proof of absence. */
@@ -314,59 +396,61 @@ set_aside(int state, const char *name, const char *why)
 
 /* Step 4, once the mailbox is known not to have grown. */
 static int
-cut(int state, int fd, const struct head *h)
+cut(const struct journal_box *b, const struct head *h)
 {
-	if (ftruncate(fd, new_size(h)) == -1)
+	if (ftruncate(b->fd, new_size(h)) == -1)
 		return complain("cutting the mailbox");
-	if (fsync(fd) == -1)
-		return complain("fsync of the mailbox");
+	if (sync_mailbox(b) == -1)
+		return -1;
 	/* Needs no fsync: a j.cut that comes back finds no marker, and goes. */
-	if (unlinkat(state, CUT, 0) == -1)
+	if (unlinkat(b->state, CUT, 0) == -1)
 		return complain("unlinking the journal");
 	return 0;
 }
 
-/* Steps 2 and 3. */
+/* Does steps 2 and 3. */
 static int
-apply(int state, int fd, int jfd, const struct head *h)
+apply(const struct journal_box *b, const struct journal *j)
 {
-	if (copy(jfd, HEAD, fd, (off_t)h->from, (off_t)h->kept) == -1 ||
-	    file_write(fd, h->marker, h->marker_size, new_size(h)) == -1)
+	const struct head *h = &j->h;
+
+	if (copy(j->fd, HEAD, b->fd, (off_t)h->from, (off_t)h->kept) == -1 ||
+	    file_write(b->fd, h->marker, h->marker_size, new_size(h)) == -1)
 		return complain("writing the mailbox");
-	if (fsync(fd) == -1)
-		return complain("fsync of the mailbox");
-	if (renameat(state, DECIDED, state, CUT) == -1)
+	if (sync_mailbox(b) == -1)
+		return -1;
+	if (renameat(b->state, DECIDED, b->state, CUT) == -1)
 		return complain("renaming the journal");
-	return sync_state(state);
+	return sync_state(b->state);
 }
 
 /*
  * Replaces the journal by one that also takes in the mail which arrived behind
- * S: D is what jfd (or nothing, -1) holds and then the mailbox from S on.
+ * S: D is what jfd contains (or nothing, -1) and then the mailbox from S on.
  * The head's from, kept and size are changed accordingly.
  */
 static int
-extend(int state, int fd, int jfd, struct head *h, off_t size)
+extend(const struct journal_box *b, int jfd, struct head *h, off_t size)
 {
 	off_t more = size - (off_t)h->size;
-	int new = new_journal(state);
+	int new;
 
-	if (new == -1)
+	if (sync_mailbox(b) == -1 || (new = new_journal(b->state)) == -1)
 		return -1;
 	if (jfd == -1) {
 		h->from += h->kept;
 		h->kept = 0;
 	}
 	if ((jfd != -1 && copy(jfd, HEAD, new, HEAD, (off_t)h->kept) == -1) ||
-	    copy(fd, (off_t)h->size, new, HEAD + (off_t)h->kept, more) == -1) {
+	    copy(b->fd, (off_t)h->size, new, HEAD + (off_t)h->kept, more) == -1) {
 		complain("writing the journal");
-		unlinkat(state, TEMPORARY, 0);
+		unlinkat(b->state, TEMPORARY, 0);
 		close(new);
 		return -1;
 	}
 	h->kept += more;
 	h->size = size;
-	if (decide(state, fd, new, h) == -1 || sync_state(state) == -1) {
+	if (decide(b, new, h) == -1 || sync_state(b->state) == -1) {
 		close(new);
 		return -1;
 	}
@@ -375,92 +459,176 @@ extend(int state, int fd, int jfd, struct head *h, off_t size)
 	return 0;
 }
 
-/* Whether the mailbox is the one that the head was made for: 1, 0, or -1 (logged). */
+/* Returns what apply puts at this place of the mailbox, or -1 if it leaves that place alone; d is the byte of D there. */
 static int
-fits(int fd, const struct head *h, const struct stat *st)
+new_byte(const struct head *h, off_t at, char d)
 {
-	uint8_t before[SHA256_DIGEST_LENGTH], behind[SHA256_DIGEST_LENGTH];
-
-	if (h->inode != (uint64_t)st->st_ino || st->st_size < h->size)
-		return 0;
-	if (hash_before(fd, h, before) == -1 || hash_behind(fd, h, behind) == -1)
-		return complain("reading the mailbox");
-	return memcmp(before, h->before, sizeof(before)) == 0 &&
-	    memcmp(behind, h->behind, sizeof(behind)) == 0;
+	if (at < new_size(h))
+		return (unsigned char)d;
+	return at < behind_marker(h) ? h->marker[at - new_size(h)] : -1;
 }
 
 /*
- * Whether D stands in its place, behind what was never written, and has not
- * been cut off behind: 1, 0, or -1 (logged). Zeros count as the marker: a cut
- * that the disk has seen only half may have cleared the rest of its block and
- * left the size.
+ * Compares n bytes of the mailbox at this place with those that stood there:
+ * each has to be the old byte or the one that apply puts there. Returns 1, 0,
+ * or -1 with errno.
  */
 static int
-is_uncut(int fd, const struct head *h, const struct stat *st)
+is_witnessed(int fd, const struct journal *j, const char *old, size_t n, off_t at)
+{
+	char there[BACK], d[BACK];
+	off_t in_d = new_size(&j->h) - at;
+
+	in_d = in_d < 0 ? 0 : in_d > (off_t)n ? (off_t)n : in_d;
+	if (file_read(fd, there, n, at) == -1 ||
+	    file_read(j->fd, d, (size_t)in_d, HEAD + at - (off_t)j->h.from) == -1)
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		if (there[i] != old[i] && (unsigned char)there[i] !=
+		    new_byte(&j->h, at + (off_t)i, (off_t)i < in_d ? d[i] : 0))
+			return 0;
+	return 1;
+}
+
+/* Returns whether the mailbox is the one that a journal in the state "j" was made for, or MATCH_ERROR (logged). */
+static enum match
+match_decided(const struct journal_box *b, const struct journal *j, const struct stat *st)
+{
+	const struct head *h = &j->h;
+	const struct witness *w = &j->w;
+	uint8_t before[SHA256_DIGEST_LENGTH], behind[SHA256_DIGEST_LENGTH];
+	int front, back;
+
+	/* Without a witness the hashes may cover nothing. */
+	if (st->st_size < h->size || (w->back_size == 0 && h->inode != (uint64_t)st->st_ino))
+		return MATCH_NONE;
+	if (hash_before(b->fd, h, before) == -1 || hash_behind(b->fd, h, behind) == -1 ||
+	    (front = is_witnessed(b->fd, j, w->front, w->front_size, (off_t)h->from)) == -1 ||
+	    (back = is_witnessed(b->fd, j, w->back, w->back_size, (off_t)h->size - w->back_size)) == -1)
+		return (enum match)complain("reading the mailbox");
+	return front == 1 && back == 1 && memcmp(before, h->before, sizeof(before)) == 0 &&
+	    memcmp(behind, h->behind, sizeof(behind)) == 0 ? MATCH_HERE : MATCH_NONE;
+}
+
+/*
+ * Returns whether D stands in its place in the mailbox, after what was never
+ * written, and whether the rest behind D is still there (MATCH_HERE) or has
+ * been cut (MATCH_DONE); or MATCH_ERROR (logged). Zeros count as the marker,
+ * because a cut that the disk has seen only half may have cleared the rest of
+ * its block and left the size.
+ */
+static enum match
+match_cut(const struct journal_box *b, const struct head *h, const struct stat *st)
 {
 	uint8_t there[MARKER], before[SHA256_DIGEST_LENGTH], tail[SHA256_DIGEST_LENGTH];
 
+	if (st->st_size < new_size(h))
+		return MATCH_NONE;
+	if (hash_before(b->fd, h, before) == -1 || hash_tail(b->fd, new_size(h), h, tail) == -1)
+		return (enum match)complain("reading the mailbox");
+	if (memcmp(before, h->before, sizeof(before)) != 0 || memcmp(tail, h->tail, sizeof(tail)) != 0)
+		return MATCH_NONE;
 	if (st->st_size < h->size)
-		return 0;
-	if (file_read(fd, there, h->marker_size, new_size(h)) == -1 ||
-	    hash_before(fd, h, before) == -1 ||
-	    hash_tail(fd, new_size(h), h, tail) == -1)
-		return complain("reading the mailbox");
+		return MATCH_DONE;
+	if (file_read(b->fd, there, h->marker_size, new_size(h)) == -1)
+		return (enum match)complain("reading the mailbox");
 	for (size_t i = 0; i < h->marker_size; i++)
 		if (there[i] != h->marker[i] && there[i] != 0)
-			return 0;
-	return memcmp(before, h->before, sizeof(before)) == 0 &&
-	    memcmp(tail, h->tail, sizeof(tail)) == 0;
+			return MATCH_DONE;
+	return MATCH_HERE;
 }
 
-/* The state "j": nothing has been cut. Returns 0 when one step nearer to the end, 1 when there the journal was set aside, or -1. */
+/*
+ * Decides about a journal that does not fit the mailbox. If the mailbox is in
+ * another directory than it was, the file system of the spool may not be
+ * mounted: the journal stays. Otherwise it is set aside. Returns as
+ * finish_decided.
+ */
 static int
-finish_decided(int state, int fd)
+give_up(const struct journal_box *b, const char *name, const struct journal *j)
 {
-	struct head h;
 	struct stat st;
-	int same = 0, result, jfd = open_journal(state, DECIDED, &h);
 
-	if (jfd < 0)
-		return jfd == DAMAGED ?
-		    set_aside(state, DECIDED, "damaged journal") : -1;
-	if (fd != -1 && (fstat(fd, &st) == -1 || (same = fits(fd, &h, &st)) == -1))
-		return -1;
-	if (!same)
-		result = set_aside(state, DECIDED, "another program rewrote the mailbox");
-	else if (st.st_size > h.size)
-		result = extend(state, fd, jfd, &h, st.st_size);
-	else
-		result = apply(state, fd, jfd, &h);
-	close(jfd);
+	if (j->w.directory != 0 && b->dir != -1) {
+		if (fstat(b->dir, &st) == -1)
+			return complain("fstat of the mailbox's directory");
+		if ((uint64_t)st.st_ino != j->w.directory) {
+			log_event(LOG_ERR, "failed", "what=\"finishing a removal\" error=\"the mailbox is not the one "
+			    "that it began in, and its directory is another one: is the file system mounted?\"");
+			return -1;
+		}
+	}
+	return set_aside(b->state, name, "another program rewrote the mailbox");
+}
+
+/* Takes a journal that cannot be opened or is damaged (result) out of the way. Returns as finish_decided. */
+static int
+set_damaged_aside(const struct journal_box *b, const char *name, int result)
+{
+	return result == DAMAGED ? set_aside(b->state, name, "damaged journal") : -1;
+}
+
+/* Goes on in the state "j": nothing has been cut. Returns 0 when one step nearer to the end, 1 if the journal was set aside, or -1. */
+static int
+finish_decided(const struct journal_box *b)
+{
+	struct journal j;
+	struct stat st;
+	int result = open_journal(b->state, DECIDED, &j);
+
+	if (result != 0) {
+		result = set_damaged_aside(b, DECIDED, result);
+	} else if (fstat(b->fd, &st) == -1) {
+		result = complain("fstat of the mailbox");
+	} else
+		switch (match_decided(b, &j, &st)) {
+		case MATCH_HERE:
+			result = st.st_size > j.h.size ? extend(b, j.fd, &j.h, st.st_size) : apply(b, &j);
+			break;
+		case MATCH_NONE:
+			result = give_up(b, DECIDED, &j);
+			break;
+		default:
+			result = -1;
+		}
+	close(j.fd);
 	return result;
 }
 
-/* The state "j.cut": all is in its place, the cut may be missing. Returns as finish_decided. */
+/* Ends the state "j.cut" in which everything has happened. Returns 0 or -1. */
 static int
-finish_cut(int state, int fd)
+forget_cut(const struct journal_box *b)
 {
-	struct head h;
-	struct stat st;
-	int uncut = 0, jfd = open_journal(state, CUT, &h);
-
-	if (jfd < 0)
-		return jfd == DAMAGED ?
-		    set_aside(state, CUT, "damaged journal") : -1;
-	close(jfd);
-	if (fd != -1 && (fstat(fd, &st) == -1 || (uncut = is_uncut(fd, &h, &st)) == -1))
+	/* The process that cut the mailbox may have been killed before its fsync, or the fsync failed. */
+	if (sync_mailbox(b) == -1)
 		return -1;
-	if (!uncut) {
-		/* Who cut it may have been killed before its fsync, or that failed. */
-		if (fd != -1 && fsync(fd) == -1)
-			return complain("fsync of the mailbox");
-		if (unlinkat(state, CUT, 0) == -1)
-			return complain("unlinking the journal");
-		return 0;
+	return unlinkat(b->state, CUT, 0) == 0 ? 0 : complain("unlinking the journal");
+}
+
+/* Goes on in the state "j.cut": D is in its place, the cut may be missing. Returns as finish_decided. */
+static int
+finish_cut(const struct journal_box *b)
+{
+	struct journal j;
+	struct stat st;
+	int result = open_journal(b->state, CUT, &j);
+
+	close(j.fd);
+	if (result != 0)
+		return set_damaged_aside(b, CUT, result);
+	if (fstat(b->fd, &st) == -1)
+		return complain("fstat of the mailbox");
+	switch (match_cut(b, &j.h, &st)) {
+	case MATCH_HERE:
+		/* A new j comes first while the old j.cut is still there; step 3 replaces it. */
+		return st.st_size > j.h.size ? extend(b, -1, &j.h, st.st_size) : cut(b, &j.h);
+	case MATCH_DONE:
+		return forget_cut(b);
+	case MATCH_NONE:
+		return give_up(b, CUT, &j);
+	default:
+		return -1;
 	}
-	/* A new j comes first while the old j.cut is still there; step 3 replaces it. */
-	return st.st_size > h.size ? extend(state, fd, -1, &h, st.st_size) :
-				     cut(state, fd, &h);
 }
 
 bool
@@ -471,21 +639,21 @@ journal_pending(int state)
 }
 
 /*
- * Goes on until no journal is left; ends because a mailbox under lock grows only
- * by writers that ignore locks. Returns 0, 1 when a journal was set aside, or -1.
+ * Goes on until no journal is left. This ends because a mailbox under lock grows
+ * only by writers that ignore locks. Returns 0, 1 if a journal was set aside, or -1.
  */
 static int
-finish_all(int state, int fd)
+finish_all(const struct journal_box *b)
 {
 	int aside = 0;
 
 	for (int steps = 0; steps < 16; steps++) {
 		int step;
 
-		if (exists(state, DECIDED))
-			step = finish_decided(state, fd);
-		else if (exists(state, CUT))
-			step = finish_cut(state, fd);
+		if (exists(b->state, DECIDED))
+			step = finish_decided(b);
+		else if (exists(b->state, CUT))
+			step = finish_cut(b);
 		else
 			return aside;
 		if (step == -1)
@@ -498,20 +666,26 @@ finish_all(int state, int fd)
 }
 
 int
-journal_recover(int state, int fd)
+journal_recover(const struct journal_box *b)
 {
-	bool begun = exists(state, DECIDED) || exists(state, CUT);
+	bool begun = exists(b->state, DECIDED) || exists(b->state, CUT);
 
-	if (unlinkat(state, TEMPORARY, 0) == -1 && errno != ENOENT)
+	if (unlinkat(b->state, TEMPORARY, 0) == -1 && errno != ENOENT)
 		return complain("unlinking an old j.tmp");
-	if (begun)
-		log_event(LOG_NOTICE, "recovery", "state=%s",
-		    exists(state, DECIDED) ? DECIDED : CUT);
-	/* Who gave it this name may have been killed before its fsync. By the name that the disk has,
-	 * nothing may have been decided; what is written from here on would then be nobody's. */
-	if (begun && sync_state(state) == -1)
+	if (!begun)
+		return 0;
+	log_event(LOG_NOTICE, "recovery", "state=%s",
+	    exists(b->state, DECIDED) ? DECIDED : CUT);
+	if (b->fd == -1) {
+		log_event(LOG_ERR, "failed", "what=\"finishing a removal\" "
+		    "error=\"there is no mailbox: is its file system mounted?\"");
 		return -1;
-	return finish_all(state, fd) == -1 ? -1 : 0;
+	}
+	/* The process that renamed the journal may have died before it synced the directory. The disk could then
+	 * still have the old name, under which recovery discards the journal. So sync before writing to the mailbox. */
+	if (sync_state(b->state) == -1)
+		return -1;
+	return finish_all(b);
 }
 
 /*
@@ -566,29 +740,29 @@ check_ranges(const struct journal_range *ranges, size_t n, off_t size)
 
 /* Step 1: a whole journal in its place. Returns JOURNAL_DONE when it is decided for certain. */
 static enum journal_result
-begin(int state, int fd, const struct journal_range *ranges, size_t n, off_t size)
+begin(const struct journal_box *b, const struct journal_range *ranges, size_t n, off_t size)
 {
 	struct head h = { .from = ranges[0].from, .size = size };
-	int jfd = new_journal(state);
+	int jfd;
 
-	if (jfd == -1)
+	if (sync_mailbox(b) == -1 || (jfd = new_journal(b->state)) == -1)
 		return JOURNAL_NOTHING;
-	if (copy_kept(fd, jfd, ranges, n, &h) == -1) {
+	if (copy_kept(b->fd, jfd, ranges, n, &h) == -1) {
 		complain("writing the journal");
-		unlinkat(state, TEMPORARY, 0);
+		unlinkat(b->state, TEMPORARY, 0);
 		close(jfd);
 		return JOURNAL_NOTHING;
 	}
-	if (decide(state, fd, jfd, &h) == -1) {
+	if (decide(b, jfd, &h) == -1) {
 		close(jfd);
 		return JOURNAL_NOTHING;
 	}
 	/* Left open, or the client would wait at the unlink until its space is given back; now that is when we have ended. */
-	return sync_state(state) == 0 ? JOURNAL_DONE : JOURNAL_LATER;
+	return sync_state(b->state) == 0 ? JOURNAL_DONE : JOURNAL_LATER;
 }
 
 enum journal_result
-journal_remove(int state, int fd, const struct journal_range *ranges, size_t n)
+journal_remove(const struct journal_box *b, const struct journal_range *ranges, size_t n)
 {
 	enum journal_result result;
 	struct stat st;
@@ -596,7 +770,7 @@ journal_remove(int state, int fd, const struct journal_range *ranges, size_t n)
 
 	if (n == 0)
 		return JOURNAL_DONE;
-	if (fstat(fd, &st) == -1) {
+	if (fstat(b->fd, &st) == -1) {
 		complain("fstat of the mailbox");
 		return JOURNAL_NOTHING;
 	}
@@ -604,13 +778,13 @@ journal_remove(int state, int fd, const struct journal_range *ranges, size_t n)
 	for (size_t i = 0; i < n; i++)
 		removed += ranges[i].to - ranges[i].from;
 	if (removed == st.st_size)
-		return cut_plainly(fd, 0);
-	result = begin(state, fd, ranges, n, st.st_size);
+		return cut_plainly(b->fd, 0);
+	result = begin(b, ranges, n, st.st_size);
 	if (result == JOURNAL_NOTHING && ranges[0].from + removed == st.st_size)
-		return cut_plainly(fd, ranges[0].from);
+		return cut_plainly(b->fd, ranges[0].from);
 	if (result != JOURNAL_DONE)
 		return result;
-	switch (finish_all(state, fd)) {
+	switch (finish_all(b)) {
 	case 0:
 		return JOURNAL_DONE;
 	case 1:

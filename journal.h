@@ -12,6 +12,13 @@ struct journal_range {
 	off_t from, to;
 };
 
+/* The mailbox and the place of its journal. */
+struct journal_box {
+	int state; /* the state directory of this mailbox alone */
+	int fd;    /* the mailbox, locked for writing; -1: there is none */
+	int dir;   /* the directory that the mailbox is in; -1: not compared */
+};
+
 enum journal_result {
 	JOURNAL_DONE,    /* removed, and on the disk */
 	JOURNAL_NOTHING, /* nothing is removed */
@@ -19,21 +26,23 @@ enum journal_result {
 };
 
 /*
- * Removes n ranges, ascending and apart, from the mailbox fd, which is locked
- * for writing. state is the user's state directory. Needs as much free space
- * there as is kept behind the first range. Errors are logged.
+ * Removes n ranges, ascending and apart, from the mailbox. Needs as much free
+ * space in the state directory as is kept behind the first range. Errors are
+ * logged.
  */
-enum journal_result journal_remove(int state, int fd,
+enum journal_result journal_remove(const struct journal_box *b,
     const struct journal_range *ranges, size_t n);
 
-/* Whether a removal was broken off, so that the mailbox must be locked for writing and recovered. */
+/* Returns true if a removal was broken off, so that the mailbox must be locked for writing and recovered. */
 bool journal_pending(int state);
 
 /*
- * Finishes or forgets what was broken off. fd is the mailbox, locked for
- * writing, or -1 when there is none. Returns 0 when the mailbox may be used,
- * -1 when it may not yet (logged).
+ * Finishes or forgets what was broken off. Returns 0 if the mailbox is whole,
+ * 1 if a journal did not fit the mailbox and was kept as rescue.* (logged);
+ * the mailbox may be used then, too. Returns -1 if the mailbox may not be used
+ * yet (logged): it is absent while a removal waits, it may not be mounted, or
+ * an error occurred.
  */
-int journal_recover(int state, int fd);
+int journal_recover(const struct journal_box *b);
 
 #endif

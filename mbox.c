@@ -119,7 +119,7 @@ open_recovered(struct mbox *m, const struct store_place *place)
 	m->place = *place;
 	if ((error = open_locked(m, pending)) != DROP_OK)
 		return error;
-	if (!pending || journal_recover(place->state, m->fd) == 0)
+	if (!pending || journal_recover(&(struct journal_box){ place->state, m->fd, place->dir }) != -1)
 		return DROP_OK;
 	unlock(m);
 	return DROP_FAILED;
@@ -563,7 +563,7 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	if (!all)
 		log_event(LOG_WARNING, "failed", "what=\"removing messages\" "
 		    "error=\"another program changed the mailbox\"");
-	switch (journal_remove(m->place.state, m->fd, ranges, n)) {
+	switch (journal_remove(&(struct journal_box){ m->place.state, m->fd, m->place.dir }, ranges, n)) {
 	case JOURNAL_DONE:
 		*removed = n;
 		if (unchanged && n > 0)

@@ -34,6 +34,7 @@
 #define MOST 5000 /* octets of a forged journal's D, and of the mailbox beside it */
 
 static int state = -1, spool = -1;
+static struct journal_box where;
 
 /* What happens at the call whose turn it is; calls count from 1. */
 static bool armed;
@@ -105,6 +106,7 @@ begin(void)
 		fd = openat(fuzz_directory(), "spool", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 		HOLDS((spool = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	}
+	where = (struct journal_box){ state, spool, -1 };
 	HOLDS(ftruncate(spool, 0) == 0);
 }
 
@@ -170,6 +172,14 @@ struct head {
 	uint8_t before[32], behind[32], tail[32], sum[32];
 };
 
+/* The witness that stands at 512 in a journal of version 2. */
+struct witness {
+	uint64_t directory;
+	uint32_t front_size, back_size;
+	char front[1024], back[2048];
+	uint8_t sum[32];
+};
+
 static void
 hash(const void *p, size_t n, uint8_t digest[32])
 {
@@ -189,19 +199,32 @@ hash_end(const uint8_t *p, size_t from, size_t to, uint8_t digest[32])
 	hash(p + from, to - from, digest);
 }
 
-/* Whether it is a journal at all. */
+/* Returns true if it is a journal at all; *w is all zero in version 1. */
 static bool
-is_sound(const struct text *journal, struct head *h)
+is_sound(const struct text *journal, struct head *h, struct witness *w)
 {
-	uint8_t sum[32];
+	uint8_t sum[32], tail[32];
 
 	if (!journal->there || journal->n < HEAD)
 		return false;
 	memcpy(h, journal->p, sizeof(*h));
+	memcpy(w, journal->p + 512, sizeof(*w));
 	hash(h, offsetof(struct head, sum), sum);
-	return memcmp(h->magic, "kpopd j1", 8) == 0 && memcmp(sum, h->sum, 32) == 0 && h->from >= 0 &&
-	    h->kept == (int64_t)(journal->n - HEAD) && h->marker_size >= 1 && h->marker_size <= 16 &&
-	    (__int128)h->from + h->kept + (int64_t)h->marker_size <= h->size;
+	if (memcmp(sum, h->sum, 32) != 0 || h->from < 0 || h->kept != (int64_t)(journal->n - HEAD) ||
+	    h->marker_size < 1 || h->marker_size > 16 ||
+	    (__int128)h->from + h->kept + (int64_t)h->marker_size > h->size)
+		return false;
+	hash_end(journal->p + HEAD, 0, (size_t)h->kept, tail);
+	if (memcmp(tail, h->tail, 32) != 0)
+		return false;
+	if (memcmp(h->magic, "kpopd j1", 8) == 0) {
+		memset(w, 0, sizeof(*w));
+		return true;
+	}
+	hash(w, offsetof(struct witness, sum), sum);
+	return memcmp(h->magic, "kpopd j2", 8) == 0 && memcmp(sum, w->sum, 32) == 0 &&
+	    w->front_size <= 1024 && w->back_size <= 2048 &&
+	    w->front_size <= h->size - h->from && w->back_size <= h->size - h->from;
 }
 
 static ino_t
@@ -213,34 +236,60 @@ inode(void)
 	return st.st_ino;
 }
 
-/* Whether j was made for this mailbox. */
+/* Returns true if the byte at this place of the mailbox is the old one, or what the journal puts there. */
 static bool
-is_for(const struct head *h, const struct text *box)
+is_witnessed(const struct head *h, const struct text *j, const struct text *box, int64_t at, char old)
+{
+	int64_t cut = h->from + h->kept;
+	uint8_t there = box->p[at];
+
+	if (there == (uint8_t)old)
+		return true;
+	if (at < cut)
+		return there == j->p[HEAD + at - h->from];
+	return at < cut + (int64_t)h->marker_size && there == h->marker[at - cut];
+}
+
+/* Returns true if j was made for this mailbox. */
+static bool
+is_for(const struct head *h, const struct witness *w, const struct text *j, const struct text *box)
 {
 	uint8_t before[32], behind[32];
 
-	if (h->inode != (uint64_t)inode() || h->size > (int64_t)box->n)
+	if (h->size > (int64_t)box->n || (w->back_size == 0 && h->inode != (uint64_t)inode()))
 		return false;
+	for (int64_t i = 0; i < w->front_size; i++)
+		if (!is_witnessed(h, j, box, h->from + i, w->front[i]))
+			return false;
+	for (int64_t i = 0; i < w->back_size; i++)
+		if (!is_witnessed(h, j, box, h->size - w->back_size + i, w->back[i]))
+			return false;
 	hash_end(box->p, 0, (size_t)h->from, before);
 	hash_end(box->p, (size_t)(h->from + h->kept) + h->marker_size, (size_t)h->size, behind);
 	return memcmp(before, h->before, 32) == 0 && memcmp(behind, h->behind, 32) == 0;
 }
 
-/* Whether all but j.cut's cut has happened to this mailbox. */
-static bool
-is_uncut(const struct head *h, const struct text *box)
+/* What j.cut and a mailbox have to do with each other. */
+enum cut { UNCUT, CUT, OTHER };
+
+static enum cut
+compare_cut(const struct head *h, const struct text *box)
 {
 	uint8_t before[32], tail[32];
 	size_t cut = (size_t)(h->from + h->kept);
 
-	if (h->size > (int64_t)box->n)
-		return false;
+	if (cut > box->n)
+		return OTHER;
 	hash_end(box->p, 0, (size_t)h->from, before);
 	hash_end(box->p, (size_t)h->from, cut, tail);
+	if (memcmp(before, h->before, 32) != 0 || memcmp(tail, h->tail, 32) != 0)
+		return OTHER;
+	if (h->size > (int64_t)box->n)
+		return CUT;
 	for (size_t i = 0; i < h->marker_size; i++)
 		if (box->p[cut + i] != h->marker[i] && box->p[cut + i] != 0)
-			return false;
-	return memcmp(before, h->before, 32) == 0 && memcmp(tail, h->tail, 32) == 0;
+			return CUT;
+	return UNCUT;
 }
 
 /* [0, to) of the mailbox and what stands from from on. */
@@ -258,34 +307,30 @@ without(const struct text *box, size_t to, size_t from)
 static struct text
 after_j(const struct text *box, const struct text *j, bool *obeyed)
 {
-	uint8_t tail[32];
+	struct witness w;
 	struct text t;
 	struct head h;
 
-	*obeyed = is_sound(j, &h) && is_for(&h, box);
+	*obeyed = is_sound(j, &h, &w) && is_for(&h, &w, j, box);
 	if (!*obeyed)
 		return *box;
 	t = text_new(box->n);
 	append(&t, box->p, (size_t)h.from);
 	append(&t, j->p + HEAD, (size_t)h.kept);
-	hash_end(j->p + HEAD, 0, (size_t)h.kept, tail);
-	/* Its own tail is not D's: then nothing is cut. Where mail has arrived, j is made anew. */
-	if ((size_t)h.size == box->n && memcmp(tail, h.tail, 32) != 0) {
-		append(&t, h.marker, h.marker_size);
-		append(&t, box->p + t.n, box->n - t.n);
-	} else
-		append(&t, box->p + h.size, box->n - (size_t)h.size);
+	append(&t, box->p + h.size, box->n - (size_t)h.size);
 	return t;
 }
 
+/* The same of j.cut. *rescued: it is none, or does not fit. */
 static struct text
-after_cut(const struct text *box, const struct text *cut)
+after_cut(const struct text *box, const struct text *cut, bool *rescued)
 {
+	struct witness w;
 	struct head h;
+	enum cut is = is_sound(cut, &h, &w) ? compare_cut(&h, box) : OTHER;
 
-	if (!is_sound(cut, &h) || !is_uncut(&h, box))
-		return *box;
-	return without(box, (size_t)(h.from + h.kept), (size_t)h.size);
+	*rescued = cut->there && is == OTHER;
+	return is == UNCUT ? without(box, (size_t)(h.from + h.kept), (size_t)h.size) : *box;
 }
 
 enum { PADDED = 1, WIDE = 2, HASHED = 4, TAILED = 8, SUMMED = 16, OURS = 32, RAW = 64, IN_PLACE = 128 };
@@ -299,7 +344,6 @@ make_right(struct head *h, unsigned how, const struct text *box, const uint8_t *
 	    h->size <= (int64_t)box->n && h->marker_size <= 16 && h->from <= h->size - h->kept - (int64_t)h->marker_size;
 	int64_t behind = inside ? h->from + h->kept + (int64_t)h->marker_size : -1;
 
-	memcpy(h->magic, "kpopd j1", 8);
 	if ((how & OURS) != 0)
 		h->inode = inode();
 	if ((how & HASHED) != 0 && behind >= 0) {
@@ -312,6 +356,23 @@ make_right(struct head *h, unsigned how, const struct text *box, const uint8_t *
 		hash(h, offsetof(struct head, sum), h->sum);
 }
 
+/* Takes the witness from the mailbox, as the program does. */
+static void
+take_witness(const struct head *h, const struct text *box, struct witness *w)
+{
+	int64_t n;
+
+	memset(w, 0, sizeof(*w));
+	if (h->from < 0 || h->size < h->from || h->size > (int64_t)box->n)
+		return;
+	n = h->size - h->from;
+	w->front_size = n < 1024 ? (uint32_t)n : 1024;
+	w->back_size = n < 2048 ? (uint32_t)n : 2048;
+	memcpy(w->front, box->p + h->from, w->front_size);
+	memcpy(w->back, box->p + h->size - w->back_size, w->back_size);
+	hash(w, offsetof(struct witness, sum), w->sum);
+}
+
 /* A journal as the input has it. */
 static struct text
 forge(struct input *in, struct text *box)
@@ -319,7 +380,9 @@ forge(struct input *in, struct text *box)
 	unsigned how = input_octet(in);
 	struct text t;
 	struct head h = { .marker = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 } };
+	struct witness w;
 	const uint8_t *p;
+	uint8_t octet;
 	size_t n;
 
 	if ((how & RAW) != 0) {
@@ -331,7 +394,8 @@ forge(struct input *in, struct text *box)
 	}
 	h.from = (int64_t)input_below(in, MOST);
 	h.size = h.from + (int64_t)input_below(in, MOST);
-	h.marker_size = input_octet(in) % 18;
+	octet = (uint8_t)input_octet(in);
+	h.marker_size = octet % 18;
 	n = input_below(in, MOST);
 	p = input_take(in, &n);
 	h.kept = (int64_t)n;
@@ -346,11 +410,18 @@ forge(struct input *in, struct text *box)
 		memcpy(box->p + h.from, p, n);
 		memcpy(box->p + h.from + n, h.marker, 16);
 	}
+	/* Every second one is of version 2. */
+	memcpy(h.magic, octet < 128 ? "kpopd j1" : "kpopd j2", 8);
 	make_right(&h, how, box, p, n);
+	take_witness(&h, box, &w);
 	t = text_new(HEAD + n);
 	append(&t, &h, sizeof(h));
-	if ((how & PADDED) != 0)
-		memset(t.p + t.n, 0, HEAD - t.n), t.n = HEAD;
+	if ((how & PADDED) != 0) {
+		memset(t.p + t.n, 0, HEAD - t.n);
+		if (octet >= 128)
+			memcpy(t.p + 512, &w, sizeof(w));
+		t.n = HEAD;
+	}
 	append(&t, p, n);
 	return t;
 }
@@ -394,8 +465,7 @@ forged(struct input in)
 	size_t n = input_below(&in, MOST);
 	const uint8_t *p = input_take(&in, &n);
 	struct text box = text_new(n), j = { .there = false }, cut = j, there, want;
-	struct head h;
-	bool obeyed;
+	bool obeyed, rescued = false;
 
 	append(&box, p, n);
 	if ((which & 1) != 0)
@@ -411,12 +481,12 @@ forged(struct input in)
 		text_write(state, "j.tmp", &box);
 	want = after_j(&box, &j, &obeyed);
 	if (!obeyed)
-		want = after_cut(&want, &cut);
-	HOLDS(journal_recover(state, spool) == 0 && !journal_pending(state));
+		want = after_cut(&want, &cut, &rescued);
+	HOLDS(journal_recover(&where) == ((j.there && !obeyed) || rescued) && !journal_pending(state));
 	there = text_read(fuzz_directory(), "spool");
 	HOLDS(same(&there, &want));
 	HOLDS(!j.there || obeyed || is_rescued(&j));
-	HOLDS(!cut.there || obeyed || is_sound(&cut, &h) || is_rescued(&cut));
+	HOLDS(!rescued || is_rescued(&cut));
 }
 
 /* The mail of the other story. */
@@ -483,9 +553,9 @@ act(struct input *in, const struct journal_range *ranges, size_t n)
 	armed = true;
 	if (setjmp(stopped) == 0) {
 		if (ranges == NULL)
-			journal_recover(state, spool);
+			journal_recover(&where);
 		else {
-			enum journal_result said = journal_remove(state, spool, ranges, n);
+			enum journal_result said = journal_remove(&where, ranges, n);
 
 			result = said == JOURNAL_NOTHING ? NOTHING : DONE;
 		}
@@ -509,7 +579,7 @@ broken_off(struct input in)
 		act(&in, NULL, 0);
 	}
 	arrive(rounds);
-	HOLDS(journal_recover(state, spool) == 0 && !journal_pending(state));
+	HOLDS(journal_recover(&where) == 0 && !journal_pending(state));
 	there = text_read(fuzz_directory(), "spool");
 	HOLDS((end != NOTHING && same(&there, &kept)) || (end != DONE && same(&there, &whole)));
 }
