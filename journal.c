@@ -221,11 +221,17 @@ sync_state(int state)
 	return fsync(state) == 0 ? 0 : complain("fsync of the state directory");
 }
 
-/* A journal describes the mailbox that the disk has: a delivery need not have been synced by the program that made it. */
 static int
-sync_mailbox(const struct journal_box *b)
+sync_mailbox(int fd)
 {
-	return fsync(b->fd) == 0 ? 0 : complain("fsync of the mailbox");
+	return fsync(fd) == 0 ? 0 : complain("fsync of the mailbox");
+}
+
+/* Syncs what the journal is going to describe, because programs deliver without a sync. */
+static int
+sync_deliveries(int fd)
+{
+	return fdatasync(fd) == 0 ? 0 : complain("fdatasync of the mailbox");
 }
 
 /* Begins a new journal file. Returns it open, or -1. */
@@ -400,7 +406,7 @@ cut(const struct journal_box *b, const struct head *h)
 {
 	if (ftruncate(b->fd, new_size(h)) == -1)
 		return complain("cutting the mailbox");
-	if (sync_mailbox(b) == -1)
+	if (sync_mailbox(b->fd) == -1)
 		return -1;
 	/* Needs no fsync: a j.cut that comes back finds no marker, and goes. */
 	if (unlinkat(b->state, CUT, 0) == -1)
@@ -417,7 +423,7 @@ apply(const struct journal_box *b, const struct journal *j)
 	if (copy(j->fd, HEAD, b->fd, (off_t)h->from, (off_t)h->kept) == -1 ||
 	    file_write(b->fd, h->marker, h->marker_size, new_size(h)) == -1)
 		return complain("writing the mailbox");
-	if (sync_mailbox(b) == -1)
+	if (sync_mailbox(b->fd) == -1)
 		return -1;
 	if (renameat(b->state, DECIDED, b->state, CUT) == -1)
 		return complain("renaming the journal");
@@ -435,7 +441,7 @@ extend(const struct journal_box *b, int jfd, struct head *h, off_t size)
 	off_t more = size - (off_t)h->size;
 	int new;
 
-	if (sync_mailbox(b) == -1 || (new = new_journal(b->state)) == -1)
+	if (sync_deliveries(b->fd) == -1 || (new = new_journal(b->state)) == -1)
 		return -1;
 	if (jfd == -1) {
 		h->from += h->kept;
@@ -600,7 +606,7 @@ static int
 forget_cut(const struct journal_box *b)
 {
 	/* The process that cut the mailbox may have been killed before its fsync, or the fsync failed. */
-	if (sync_mailbox(b) == -1)
+	if (sync_mailbox(b->fd) == -1)
 		return -1;
 	return unlinkat(b->state, CUT, 0) == 0 ? 0 : complain("unlinking the journal");
 }
@@ -636,6 +642,34 @@ journal_pending(int state)
 {
 	return exists(state, DECIDED) || exists(state, CUT) ||
 	    exists(state, TEMPORARY);
+}
+
+/* Moves one journal. */
+static int
+adopt_one(int from, int state, ino_t inode, const char *name)
+{
+	struct journal j;
+	int result;
+
+	if (!exists(from, name) || exists(state, name))
+		return 0;
+	result = open_journal(from, name, &j);
+	if (j.fd != -1)
+		close(j.fd);
+	if (result == -1)
+		return -1;
+	if (result == 0 && j.h.inode != (uint64_t)inode)
+		return 0;
+	if (renameat(from, name, state, name) == -1)
+		return complain("taking over a journal");
+	return sync_state(state) == -1 || sync_state(from) == -1 ? -1 : 0;
+}
+
+int
+journal_adopt(int from, int state, ino_t inode)
+{
+	return adopt_one(from, state, inode, DECIDED) == -1 ||
+	    adopt_one(from, state, inode, CUT) == -1 ? -1 : 0;
 }
 
 /*
@@ -701,11 +735,7 @@ cut_plainly(int fd, off_t from)
 		complain("cutting the mailbox");
 		return JOURNAL_NOTHING;
 	}
-	if (fsync(fd) == -1) {
-		complain("fsync of the mailbox");
-		return JOURNAL_LATER;
-	}
-	return JOURNAL_DONE;
+	return sync_mailbox(fd) == 0 ? JOURNAL_DONE : JOURNAL_LATER;
 }
 
 /* Copies what is kept behind the first range into jfd. Returns 0 or -1. */
@@ -745,7 +775,7 @@ begin(const struct journal_box *b, const struct journal_range *ranges, size_t n,
 	struct head h = { .from = ranges[0].from, .size = size };
 	int jfd;
 
-	if (sync_mailbox(b) == -1 || (jfd = new_journal(b->state)) == -1)
+	if (sync_deliveries(b->fd) == -1 || (jfd = new_journal(b->state)) == -1)
 		return JOURNAL_NOTHING;
 	if (copy_kept(b->fd, jfd, ranges, n, &h) == -1) {
 		complain("writing the journal");

@@ -37,6 +37,13 @@ enum journal_result journal_remove(const struct journal_box *b,
 bool journal_pending(int state);
 
 /*
+ * Moves journals that an earlier version left in the directory from, where all
+ * mailboxes of a uid had theirs, to this mailbox's state directory, if they
+ * were made for its inode or are damaged. Returns 0, or -1 (logged).
+ */
+int journal_adopt(int from, int state, ino_t inode);
+
+/*
  * Finishes or forgets what was broken off. Returns 0 if the mailbox is whole,
  * 1 if a journal did not fit the mailbox and was kept as rescue.* (logged);
  * the mailbox may be used then, too. Returns -1 if the mailbox may not be used

@@ -11,10 +11,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "lock.h"
 #include "log.h"
 #include "maildrop.h"
 #include "sandbox.h"
@@ -23,12 +28,13 @@
 /* The formats, as -m names them. */
 static const struct {
 	const char *prefix;
+	const char *format;
 	const struct store_ops *store;
 	bool create;
 } formats[] = {
-	{ "mbox:", &mbox_store, false },
-	{ "maildir:", &maildir_store, false },
-	{ "maildir+create:", &maildir_store, true },
+	{ "mbox:", "mbox", &mbox_store, false },
+	{ "maildir:", "maildir", &maildir_store, false },
+	{ "maildir+create:", "maildir", &maildir_store, true },
 };
 
 /* Writes template with %u, %h and a leading ~ replaced, without slashes at its end, into path[PATH_MAX]. Returns 0 or -1. */
@@ -67,13 +73,17 @@ mailboxes_read(struct mailboxes *b, const char *text)
 {
 	char path[PATH_MAX];
 
+	/* It becomes a line of a file (state.c). */
+	for (const char *p = text; *p != '\0'; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return -1;
 	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
 		size_t n = strlen(formats[i].prefix);
 
 		if (strncmp(text, formats[i].prefix, n) != 0)
 			continue;
 		*b = (struct mailboxes){ .store = formats[i].store,
-			.template = text + n, .create = formats[i].create };
+			.text = text, .format = formats[i].format, .template = text + n, .create = formats[i].create };
 		return expand(b->template, "u", "/h", path);
 	}
 	return -1;
@@ -121,6 +131,104 @@ find_place(struct store_place *place, const char *path)
 		return DROP_DENIED;
 	}
 	return DROP_OK;
+}
+
+/* The path of an open directory, as the kernel has it. Returns 0, or -1 with errno. */
+static int
+path_of(int dir, char path[PATH_MAX])
+{
+	int result = fchdir(dir) == 0 && getcwd(path, PATH_MAX) != NULL ? 0 : -1, error = errno;
+
+	/* The mailbox's file system is not kept from being unmounted. */
+	if (chdir("/") == -1)
+		fatal("chdir");
+	errno = error;
+	return result;
+}
+
+/*
+ * Opens the directory FORMAT-ID below the user's own, and makes it. The id is
+ * made of the mailbox's path without symlinks, so that two services that spell
+ * it otherwise find each other's journals and locks. A new one is on the disk
+ * before anything is written to it. Returns 0, or -1 with errno.
+ */
+static int
+open_own_state(const struct mailboxes *b, const struct store_place *place, int user, int *state)
+{
+	char path[PATH_MAX], name[16 + UIDL_HASH_TEXT + 1];
+	XXH128_canonical_t id;
+	XXH3_state_t hash;
+	bool made;
+	int fd;
+
+	if (path_of(place->dir, path) == -1)
+		return -1;
+	XXH3_128bits_reset(&hash);
+	XXH3_128bits_update(&hash, path, strlen(path) + 1);
+	XXH3_128bits_update(&hash, place->name, strlen(place->name));
+	XXH128_canonicalFromHash(&id, XXH3_128bits_digest(&hash));
+	uidl_write(id.digest, stpcpy(stpcpy(name, b->format), "-"));
+	made = mkdirat(user, name, 0700) == 0;
+	if (!made && errno != EEXIST)
+		return -1;
+	*state = openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (*state == -1 || !made)
+		return *state == -1 ? -1 : 0;
+	/* For the administrator alone. */
+	fd = openat(*state, "mailbox", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd != -1) {
+		dprintf(fd, "%s/%s\n", path, place->name);
+		close(fd);
+	}
+	return fsync(user);
+}
+
+enum drop_error
+maildrop_state(const struct mailboxes *b, const char *path, int user, int *state)
+{
+	struct store_place place = { .state = -1 };
+	enum drop_error error = find_place(&place, path);
+
+	if (error != DROP_OK)
+		return error;
+	if (open_own_state(b, &place, user, &place.state) == -1) {
+		log_event(LOG_ERR, "failed", "what=\"opening the state directory of the mailbox\" "
+		    "error=\"%s\"", strerror(errno));
+		error = DROP_FAILED;
+	}
+	close(place.dir);
+	*state = place.state;
+	return error;
+}
+
+enum drop_error
+maildrop_take_over(const struct mailboxes *b, const char *path, int user, int state)
+{
+	static const char *const remains[] = { "index", "index.tmp", "yield", "j.tmp" };
+	struct store_place place = { .state = state };
+	struct lock_session lock;
+	enum drop_error error;
+
+	if (faccessat(user, "session", F_OK, AT_SYMLINK_NOFOLLOW) == -1 && errno == ENOENT)
+		return DROP_OK;
+	if ((error = find_place(&place, path)) != DROP_OK)
+		return error;
+	/* A session of the earlier version may still be there. */
+	if (lock_session(user, NULL, &lock) == -1) {
+		log_event(LOG_ERR, "failed", "what=\"taking over an earlier version's state\" error=\"%s\"",
+		    errno == EAGAIN ? "one of its sessions is still there" : strerror(errno));
+		return errno == EAGAIN ? DROP_BUSY : DROP_FAILED;
+	}
+	for (size_t i = 0; i < sizeof(remains) / sizeof(remains[0]); i++)
+		unlinkat(user, remains[i], 0);
+	if (b->store->adopt != NULL)
+		error = b->store->adopt(&place, user);
+	/* While a journal is left its mailbox may still come. */
+	if (error == DROP_OK && (b->store->unfinished == NULL || !b->store->unfinished(user)))
+		unlinkat(user, "session", 0);
+	unlock_session(&lock);
+	close(place.dir);
+	return error;
 }
 
 enum drop_error

@@ -34,6 +34,8 @@ struct lock_plan;
 /* Where the users' mailboxes are and of which format: what -m says. */
 struct mailboxes {
 	const struct store_ops *store;
+	const char *text;     /* all of it, as -m has it */
+	const char *format;   /* the word before the colon that names the mailbox's state */
 	const char *template; /* absolute once %u (user), %h or a leading ~ (home) are replaced */
 	bool create;          /* those that are absent */
 };
@@ -62,14 +64,34 @@ const char *mailboxes_path(const struct mailboxes *b, const char *user, const ch
 bool mailboxes_may_have_broker(const struct mailboxes *b);
 
 /*
+ * As the user: opens the state directory of the mailbox at path, in the user's
+ * own state directory, and makes it if it is absent. It has the same name
+ * however the path is spelled. Returns DROP_OK and sets *state; DENIED or FAILED
+ * (logged). The current directory is the root then.
+ */
+enum drop_error maildrop_state(const struct mailboxes *b, const char *path, int user, int *state);
+
+/*
+ * As the user: takes over what an earlier version left in the user's own
+ * directory, which all mailboxes of the uid shared then. Its journals are those
+ * of one mailbox; the rest can be made again. Returns DROP_OK, BUSY, DENIED or
+ * FAILED (logged).
+ */
+enum drop_error maildrop_take_over(const struct mailboxes *b, const char *path, int user, int state);
+
+/*
  * Session, as the user: finds the messages of the mailbox at path. state is
- * the user's open state directory, in which the session's lock is held.
- * Messages are numbered from 1, as on the wire.
+ * its state directory, in which the session's lock is held. Messages are
+ * numbered from 1, as on the wire.
  */
 enum drop_error maildrop_open(struct maildrop *m, const struct mailboxes *b,
     const char *path, int state, const struct lock_plan *locks);
 
-/* As the user, with the session's lock: finishes a removal that was broken off, if there is one. */
+/*
+ * As the user, with the session's lock: finishes a removal that was broken off,
+ * if there is one. Returns CHANGED if its journal was set aside because it does
+ * not fit the mailbox.
+ */
 enum drop_error maildrop_recover(const struct mailboxes *b, const char *path,
     int state, const struct lock_plan *locks);
 

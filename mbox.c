@@ -109,17 +109,21 @@ open_locked(struct mbox *m, bool to_write)
 	return DROP_FAILED;
 }
 
-/* Opens the spool, locks it, and finishes what a crash left of a removal. */
+/* Opens the spool, locks it, and finishes what a crash left of a removal. *aside: its journal was set aside. */
 static enum drop_error
-open_recovered(struct mbox *m, const struct store_place *place)
+open_recovered(struct mbox *m, const struct store_place *place, bool *aside)
 {
 	bool pending = journal_pending(place->state);
 	enum drop_error error;
+	int result = 0;
 
 	m->place = *place;
 	if ((error = open_locked(m, pending)) != DROP_OK)
 		return error;
-	if (!pending || journal_recover(&(struct journal_box){ place->state, m->fd, place->dir }) != -1)
+	if (pending)
+		result = journal_recover(&(struct journal_box){ place->state, m->fd, place->dir });
+	*aside = result == 1;
+	if (result != -1)
 		return DROP_OK;
 	unlock(m);
 	return DROP_FAILED;
@@ -176,7 +180,7 @@ mbox_open(const struct store_place *place, void **box)
 {
 	struct mbox *m = calloc(1, sizeof(*m));
 	enum drop_error error = DROP_OK;
-	bool have_list, known = false;
+	bool have_list, known = false, aside;
 
 	if (m == NULL)
 		fatal("calloc");
@@ -187,7 +191,7 @@ mbox_open(const struct store_place *place, void **box)
 		error = open_as_known(m, &known);
 	if (error != DROP_OK)
 		return error;
-	if (!known && (error = open_recovered(m, place)) != DROP_OK)
+	if (!known && (error = open_recovered(m, place, &aside)) != DROP_OK)
 		return error;
 	if (m->fd == -1)
 		m->list = (struct list){ .state = -1 };
@@ -203,11 +207,27 @@ static enum drop_error
 mbox_recover(const struct store_place *place)
 {
 	struct mbox m = { .fd = -1 };
-	enum drop_error error = open_recovered(&m, place);
+	bool aside = false;
+	enum drop_error error = open_recovered(&m, place, &aside);
 
 	if (error == DROP_OK)
 		unlock(&m);
-	return error;
+	return aside ? DROP_CHANGED : error;
+}
+
+static enum drop_error
+mbox_adopt(const struct store_place *place, int shared)
+{
+	struct stat st;
+
+	if (!journal_pending(shared))
+		return DROP_OK;
+	if (fstatat(place->dir, place->name, &st, AT_SYMLINK_NOFOLLOW) == -1) {
+		log_event(LOG_ERR, "failed", "what=\"taking over a removal that an earlier version did not finish\" "
+		    "error=\"%s\"", errno == ENOENT ? "there is no mailbox: is its file system mounted?" : strerror(errno));
+		return DROP_FAILED;
+	}
+	return journal_adopt(shared, place->state, st.st_ino) == 0 ? DROP_OK : DROP_FAILED;
 }
 
 static size_t
@@ -597,6 +617,7 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 const struct store_ops mbox_store = {
 	.open = mbox_open,
 	.recover = mbox_recover,
+	.adopt = mbox_adopt,
 	.unfinished = journal_pending,
 	.count = mbox_count,
 	.total = mbox_total,

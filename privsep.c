@@ -107,14 +107,8 @@ is_unfinished(const struct stat *st, mode_t mode, uid_t uid)
 	    (st->st_uid == uid && ((st->st_mode & passing) != passing || (uid != 0 && (st->st_mode & 022) != 0)));
 }
 
-/*
- * A directory below at, which only root can have made or changed so far.
- * Returns it open, or -1 when there was none and none could be made (logged).
- * What stands there already must be ours: a directory, the
- * owner's, and nobody else's to write.
- */
-static int
-make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
+int
+privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
 {
 	struct stat st;
 	bool made = mkdirat(at, name, mode) == 0;
@@ -138,33 +132,16 @@ make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
 	return fd;
 }
 
-bool
-privsep_make_state(const char *state, const struct account *a)
-{
-	char uid[16];
-	int top = make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int users = top != -1 ? make_directory(top, "users", 0711, 0, 0) : -1;
-	int own = -1;
-
-	snprintf(uid, sizeof(uid), "%u", (unsigned)a->uid);
-	if (users != -1)
-		own = make_directory(users, uid, 0700, a->uid, a->gid);
-	close(own);
-	close(users);
-	close(top);
-	return own != -1;
-}
-
 void
 privsep_make_jail(const char *state, const char *name, const struct account *gate)
 {
-	int top = make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int jail = top != -1 ? make_directory(top, name, 0711, 0, 0) : -1;
+	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
+	int jail = top != -1 ? privsep_make_directory(top, name, 0711, 0, 0) : -1;
 
 	/* The gate may write here and nowhere else, above all not in the jail's
 	 * root, where a later gate's libkrb5 would look for plugins. */
 	if (jail != -1 && gate != NULL)
-		close(make_directory(jail, "replay", 0700, gate->uid, gate->gid));
+		close(privsep_make_directory(jail, "replay", 0700, gate->uid, gate->gid));
 	if (jail == -1)
 		exit(1);
 	close(jail);

@@ -51,10 +51,13 @@ const char *account_find(const char *name, uid_t least, struct account *a);
 const char *account_find_uid(uid_t uid, uid_t least, struct account *a);
 
 /*
- * Makes STATE/users/UID as root: 0700, the user's; and what leads to it.
- * Returns false, having logged why, when there is no place for it.
+ * Root: opens a directory below at, which only root can have made or changed
+ * so far, and makes it with this mode for this owner if it is absent. What is
+ * there already must be a directory of that owner that nobody else may write;
+ * otherwise this is fatal. Returns it (read-only, close-on-exec), or -1 if it
+ * could not be made (logged).
  */
-bool privsep_make_state(const char *state, const struct account *a);
+int privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid);
 
 /* Makes STATE/NAME, a jail's root (root's), and unless gate is NULL a directory replay in it (the gate's). Fatal on failure. */
 void privsep_make_jail(const char *state, const char *name, const struct account *gate);

@@ -23,8 +23,10 @@ struct store_place {
 struct store_ops {
 	/* Opens the mailbox at this place; *box is passed to the others. */
 	enum drop_error (*open)(const struct store_place *place, void **box);
-	/* Finishes what a crash left of a removal; open does so, too. NULL: a crash leaves nothing to finish. */
+	/* Finishes what a crash left of a removal, as maildrop_recover; open does so, too. NULL: a crash leaves nothing to finish. */
 	enum drop_error (*recover)(const struct store_place *place);
+	/* Takes over what an earlier version left unfinished in a directory that all mailboxes shared. NULL, as above. */
+	enum drop_error (*adopt)(const struct store_place *place, int shared);
 	/* Whether there is something to finish, by the state directory. NULL, as above. */
 	bool (*unfinished)(int state);
 	size_t (*count)(const void *box);

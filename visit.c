@@ -12,7 +12,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +29,7 @@
 #include "maildrop.h"
 #include "pop3.h"
 #include "sandbox.h"
+#include "state.h"
 #include "visit.h"
 
 /* A client that takes none of a buffer of output for so long has gone. */
@@ -48,7 +48,10 @@ struct visit {
 	int64_t deadline;            /* for the login */
 	int64_t asked;               /* when the report came */
 	struct account user;
+	const struct mailboxes *mailboxes;
 	const char *path;
+	int directory; /* STATE/users/UID, which root has opened */
+	int state;     /* the state directory of the mailbox; -1: not known, or not yet */
 	gid_t group; /* of the broker; the user's own when there is none */
 	bool has_broker;
 };
@@ -86,27 +89,13 @@ is_permitted(const struct visit *v)
 	return true;
 }
 
-/* The user's state directory, opened by the user. */
-static int
-open_state(const struct options *o, uid_t uid)
-{
-	char path[PATH_MAX];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/users/%u", o->state, (unsigned)uid);
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd == -1)
-		fatal("opening %s", path);
-	return fd;
-}
-
 /* As the user: from now on there is nothing but the state directory, the mailbox and, for who makes dotlocks, its directory. */
 static void
 confine_to_mail(const struct visit *v, int state, const struct lock_plan *locks)
 {
 	struct sandbox_path within[] = { { state, SANDBOX_OWN }, { -1, SANDBOX_OWN }, { -1, SANDBOX_OWN } };
 
-	maildrop_reach(&v->o->mailboxes, v->path, locks, &within[1], &within[2]);
+	maildrop_reach(v->mailboxes, v->path, locks, &within[1], &within[2]);
 	sandbox_shut_files(within, 3);
 	for (int i = 1; i < 3; i++)
 		if (within[i].fd != -1)
@@ -118,11 +107,10 @@ confine_to_mail(const struct visit *v, int state, const struct lock_plan *locks)
 static void
 confine_broker(const struct visit *v)
 {
-	struct sandbox_path within[] = { { open_state(v->o, v->user.uid), SANDBOX_OWN }, { -1, SANDBOX_OWN } };
+	struct sandbox_path within[] = { { v->directory, SANDBOX_OWN }, { -1, SANDBOX_OWN } };
 
 	maildrop_reach_directory(v->path, &within[1]);
 	sandbox_shut_files(within, 2);
-	close(within[0].fd);
 	if (within[1].fd != -1)
 		close(within[1].fd);
 	sandbox_enter(SANDBOX_BROKER);
@@ -145,29 +133,41 @@ lock_out_others(const struct visit *v, int state, struct lock_session *lock, str
 	return false;
 }
 
-/* Session, as the user: the maildrop, and POP3 over it. */
+/* Session: tells the client that there is no maildrop. */
+static void
+refuse_mailbox(struct io *io, enum drop_error error)
+{
+	log_event(LOG_NOTICE, "logout", "reason=%s", error == DROP_BUSY ? "in-use" : "unavailable");
+	pop3_unavailable(io, error);
+}
+
+/* Session, as the user: opens the maildrop and serves POP3 over it. */
 static void
 serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
 {
 	struct maildrop drop;
 	struct lock_session lock;
 	enum drop_error error;
-	int idle = v->o->idle, state = open_state(v->o, v->user.uid);
+	int idle = v->o->idle, state = -1;
 	int stall = idle < STALL_SECONDS ? idle : STALL_SECONDS;
 
-	confine_to_mail(v, state, locks);
+	if ((error = maildrop_state(v->mailboxes, v->path, v->directory, &state)) == DROP_OK)
+		error = maildrop_take_over(v->mailboxes, v->path, v->directory, state);
+	confine_to_mail(v, v->directory, locks);
+	close(v->directory);
 	io_limits(io, (int64_t)idle * 1000, (int64_t)stall * 1000);
+	if (error != DROP_OK) {
+		refuse_mailbox(io, error);
+		return;
+	}
 	if (!lock_out_others(v, state, &lock, io))
 		return;
-	error = maildrop_open(&drop, &v->o->mailboxes, v->path, state, locks);
+	error = maildrop_open(&drop, v->mailboxes, v->path, state, locks);
 	io_yield(io, lock.yield, (int64_t)idle * 1000 / YIELD_PART);
 	if (error == DROP_OK)
 		pop3_serve(io, &drop);
-	else {
-		log_event(LOG_NOTICE, "logout", "reason=%s",
-		    error == DROP_BUSY ? "in-use" : "unavailable");
-		pop3_unavailable(io, error);
-	}
+	else
+		refuse_mailbox(io, error);
 	/* The client may be back before this process has ended: that takes seconds where the journal of gigabytes is given back. */
 	unlock_session(&lock);
 }
@@ -201,22 +201,45 @@ session(const struct visit *v, int broker)
 	_exit(0);
 }
 
-/* As the user: finishes a removal. */
+/* How the recovery of a mailbox ended; an exit status. */
+enum recovery { FINISHED = 0, NOT_REACHABLE = 1, SET_ASIDE = 3, NOTHING_TO_DO = 4 };
+
+/* Finishes the removal of the mailbox with this state directory, if there is one. */
+static enum recovery
+recover_mailbox(const struct visit *v, const struct lock_plan *locks, int state)
+{
+	struct lock_session lock;
+
+	if (!maildrop_unfinished(v->mailboxes, state))
+		return NOTHING_TO_DO;
+	log_event(LOG_NOTICE, "recovery", "user=%s", v->user.name);
+	/* A session that has the lock does it. */
+	if (lock_session(state, NULL, &lock) == -1)
+		return NOT_REACHABLE;
+	switch (maildrop_recover(v->mailboxes, v->path, state, locks)) {
+	case DROP_OK:
+		return FINISHED;
+	case DROP_CHANGED:
+		return SET_ASIDE;
+	default:
+		return NOT_REACHABLE;
+	}
+}
+
+/* As the user: finishes a removal. Exits with an enum recovery. */
 _Noreturn static void
 recover(const struct visit *v, int broker)
 {
 	struct lock_plan locks = v->o->locks;
-	struct lock_session lock;
-	int state = open_state(v->o, v->user.uid);
+	int state = v->state;
 
 	locks.broker = broker;
-	confine_to_mail(v, state, &locks);
-	log_event(LOG_NOTICE, "recovery", "user=%s", v->user.name);
-	/* Whoever has the lock now does it. */
-	if (lock_session(state, NULL, &lock) == -1)
-		_exit(1);
-	_exit(maildrop_recover(&v->o->mailboxes, v->path, state, &locks) ==
-	    DROP_OK ? 0 : 1);
+	/* A child of the broker knows it already, and could not look for it. */
+	if (state == -1 && (maildrop_state(v->mailboxes, v->path, v->directory, &state) != DROP_OK ||
+	    maildrop_take_over(v->mailboxes, v->path, v->directory, state) != DROP_OK))
+		_exit(NOT_REACHABLE);
+	confine_to_mail(v, v->directory, &locks);
+	_exit(recover_mailbox(v, &locks, state));
 }
 
 /*
@@ -311,20 +334,21 @@ visit(struct visit *v)
 	pid_t pid;
 	int channel, status;
 
-	v->has_broker = mailboxes_may_have_broker(&v->o->mailboxes) &&
+	v->has_broker = mailboxes_may_have_broker(v->mailboxes) &&
 	    lock_needs_broker(&v->o->locks, v->path, &v->group);
 	if (!v->has_broker)
 		v->group = v->user.gid;
 	channel = start(v, v->report != NULL ? session : recover, true, &pid);
 	privsep_become_broker(&v->user, v->group);
+	if (v->report != NULL && maildrop_state(v->mailboxes, v->path, v->directory, &v->state) != DROP_OK)
+		v->state = -1;
 	confine_broker(v);
 	if (v->report != NULL) {
 		close(0);
 		close(1);
 	}
 	status = attend(v, channel, pid);
-	if (v->report != NULL && maildrop_unfinished(&v->o->mailboxes,
-	    open_state(v->o, v->user.uid))) {
+	if (v->state != -1 && maildrop_unfinished(v->mailboxes, v->state)) {
 		channel = start(v, recover, false, &pid);
 		status = attend(v, channel, pid);
 	}
@@ -336,7 +360,7 @@ visit_admit(const struct options *o, const struct account *gate,
     struct auth *auth, const struct report *r, int64_t deadline)
 {
 	struct visit v = { .o = o, .auth = auth, .report = r, .deadline = deadline,
-		.asked = io_now() };
+		.asked = io_now(), .mailboxes = &o->mailboxes, .directory = -1, .state = -1 };
 	const char *refusal = account_find(r->user, o->least_uid, &v.user);
 	pid_t pid;
 
@@ -345,7 +369,9 @@ visit_admit(const struct options *o, const struct account *gate,
 		if (v.path == NULL)
 			refusal = "the mailbox' name is too long";
 	}
-	if (refusal == NULL && privsep_make_state(o->state, &v.user)) {
+	if (refusal == NULL)
+		v.directory = state_open(o->state, &v.user, o->mailboxes.text);
+	if (v.directory != -1) {
 		visit(&v);
 		return;
 	}
@@ -361,64 +387,123 @@ visit_admit(const struct options *o, const struct account *gate,
 	await_child(pid);
 }
 
-/* Root, by hand: one user's unfinished removal, in a process of its own. Returns whether it is finished. */
-static bool
-recover_user(const struct options *o, uid_t uid)
+/* What --recover has seen so far. */
+struct recovery_by_hand {
+	const struct options *o;
+	bool is_good; /* all are finished */
+	uid_t uid;    /* of the last mailbox */
+	int directory; /* a copy of its descriptor; -1: none yet */
+	bool is_told;  /* that it is not reachable */
+};
+
+static const char *
+recovery_text(int status)
 {
-	struct visit v = { .o = o };
-	const char *refusal = account_find_uid(uid, o->least_uid, &v.user);
+	switch (WIFEXITED(status) ? WEXITSTATUS(status) : NOT_REACHABLE) {
+	case FINISHED:
+		return "removal finished";
+	case SET_ASIDE:
+		return "set aside: the removal does not fit the mailbox, see rescue.* in its state directory";
+	case NOTHING_TO_DO:
+		return "nothing to do";
+	default:
+		return "not reachable, see syslog";
+	}
+}
+
+/* Finishes the removal of one mailbox, in a process of its own. Returns that process's wait status. */
+static int
+recover_in_child(struct visit *v)
+{
 	pid_t pid;
 	int status;
 
-	if (refusal == NULL &&
-	    (v.path = mailboxes_path(&o->mailboxes, v.user.name, v.user.home)) == NULL)
-		refusal = "the mailbox' name is too long";
-	if (refusal != NULL) {
-		printf("uid %u: %s\n", (unsigned)uid, refusal);
-		return false;
-	}
 	fflush(stdout);
 	if ((pid = fork()) == -1)
 		fatal("fork");
 	if (pid == 0)
-		_exit(visit(&v));
+		_exit(visit(v));
 	while (waitpid(pid, &status, 0) == -1)
 		if (errno != EINTR)
 			fatal("waitpid");
-	printf("%s: %s\n", v.user.name, status == 0 ? "removal finished" :
-		"not finished, see syslog");
-	return status == 0;
+	return status;
+}
+
+/* Returns why this mailbox cannot be recovered, or NULL with v filled; boxes lasts as long as v. */
+static const char *
+find_mailbox(const struct options *o, const struct state_mailbox *m, struct mailboxes *boxes, struct visit *v)
+{
+	const char *refusal = m->user != NULL ? account_find(m->user, o->least_uid, &v->user) :
+						account_find_uid(m->uid, o->least_uid, &v->user);
+
+	if (refusal != NULL)
+		return refusal;
+	if (v->user.uid != m->uid)
+		return "the user has another uid now";
+	*boxes = o->mailboxes;
+	if (m->mailboxes != NULL && mailboxes_read(boxes, m->mailboxes) == -1)
+		return "not a mailbox that -m can describe";
+	v->mailboxes = boxes;
+	v->path = mailboxes_path(boxes, v->user.name, v->user.home);
+	return v->path != NULL ? NULL : "the mailbox's name is too long";
+}
+
+/* Says what is left in the directory of the uid before: no mailbox has had it. */
+static void
+report_rest(struct recovery_by_hand *r)
+{
+	if (r->directory == -1)
+		return;
+	if (state_unfinished(r->directory) && !r->is_told) {
+		printf("uid %u: not reachable: a removal in a mailbox that is not known or not there\n", (unsigned)r->uid);
+		r->is_good = false;
+	}
+	close(r->directory);
+	r->directory = -1;
+	r->is_told = false;
+}
+
+/* Root, by hand: recovers one mailbox and says how that ended. */
+static void
+recover_one(void *self, const struct state_mailbox *m)
+{
+	struct recovery_by_hand *r = self;
+	struct visit v = { .o = r->o, .directory = m->directory, .state = -1 };
+	struct mailboxes boxes;
+	struct log_text name;
+	const char *refusal;
+	int status;
+
+	if (r->directory != -1 && r->uid != m->uid)
+		report_rest(r);
+	if (r->directory == -1)
+		r->directory = fcntl(m->directory, F_DUPFD_CLOEXEC, 3);
+	r->uid = m->uid;
+	refusal = find_mailbox(r->o, m, &boxes, &v);
+	if (refusal != NULL && !state_unfinished(m->directory))
+		return;
+	if (refusal != NULL) {
+		printf("%s%suid %u: not reachable: %s\n", m->user != NULL ? log_safe(&name, m->user) : "",
+		    m->user != NULL ? ", " : "", (unsigned)m->uid, refusal);
+		r->is_good = false;
+		r->is_told = true;
+		return;
+	}
+	status = state_unfinished(m->directory) ? recover_in_child(&v) : W_EXITCODE(NOTHING_TO_DO, 0);
+	printf("%s (%s): %s\n", v.user.name, v.path, recovery_text(status));
+	if (!WIFEXITED(status) || (WEXITSTATUS(status) != FINISHED && WEXITSTATUS(status) != NOTHING_TO_DO)) {
+		r->is_good = false;
+		r->is_told = true;
+	}
 }
 
 int
 visit_recover_all(const struct options *o)
 {
-	char path[PATH_MAX];
-	const struct dirent *entry;
-	DIR *users;
-	bool good = true;
+	struct recovery_by_hand r = { .o = o, .is_good = true, .directory = -1 };
 
-	snprintf(path, sizeof(path), "%s/users", o->state);
-	if ((users = opendir(path)) == NULL) {
-		if (errno == ENOENT)
-			return 0;
-		err(1, "%s", path);
-	}
-	while ((entry = readdir(users)) != NULL) {
-		const char *problem;
-		uid_t uid = (uid_t)strtonum(entry->d_name, 1, UINT32_MAX - 1, &problem);
-		int state;
-
-		if (problem != NULL)
-			continue;
-		state = openat(dirfd(users), entry->d_name,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (state == -1)
-			continue;
-		if (maildrop_unfinished(&o->mailboxes, state) && !recover_user(o, uid))
-			good = false;
-		close(state);
-	}
-	closedir(users);
-	return good ? 0 : 1;
+	if (state_each(o->state, recover_one, &r) == -1)
+		err(1, "%s/users", o->state);
+	report_rest(&r);
+	return r.is_good ? 0 : 1;
 }

@@ -224,12 +224,16 @@ ends_in_time() {
 	pop_ask QUIT
 	pop_hear_end
 	uid=$(id -u alice)
-	[ "$(cd "$state" && stat -c '%n %U %a' users "users/$uid" "users/$uid"/* gate gate/replay gate/replay/cache | sort)" = "$(sort <<-END
-	users root 711
+	own=users/$uid/$(basename "$(kept)")
+	[ "$(cd "$state" && stat -c '%n %U %a' users "users/$uid.mailboxes" "users/$uid" "users/$uid"/* "$own"/* gate gate/replay gate/replay/cache | sort)" = "$(sort <<-END
+	users root 700
+	users/$uid.mailboxes root 600
 	users/$uid alice 700
-	users/$uid/index alice 600
-	users/$uid/session alice 600
-	users/$uid/yield alice 600
+	$own alice 700
+	$own/mailbox alice 600
+	$own/index alice 600
+	$own/session alice 600
+	$own/yield alice 600
 	gate root 711
 	gate/replay kpopd 700
 	gate/replay/cache kpopd 600
@@ -244,7 +248,7 @@ ends_in_time() {
 	mbox one two >"$WORLD/old"
 	doomed=(1)
 	killed_quit together fsync 3
-	[ "$(stat -c '%U %a' "$state/users/$uid/j")" = "alice 600" ]
+	[ "$(stat -c '%U %a' "$(kept)/j")" = "alice 600" ]
 	pop alice QUIT
 	spool_is alice two
 }
@@ -304,7 +308,7 @@ by_limit='ulimit $(cat "$WORLD/limit") && exec "$@"'
 	log_mark
 	killed_quit alone fsync 3
 	log_has 'fatal .*error="fork: Resource temporarily unavailable"'
-	[ -e "$state/users/$(id -u alice)/j" ]
+	[ -e "$(kept)/j" ]
 	run pop alice QUIT
 	[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]]
 	log_has 'recovery .*state=j$'

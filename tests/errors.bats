@@ -120,7 +120,7 @@ login_point() {
 # unfinished: a removal as a crash has left it.
 unfinished() {
 	cat "$WORLD/broken" >"$(spool alice)"
-	cp -p "$WORLD/journal" "$state/users/$uid/j"
+	cp -p "$WORLD/journal" "$(kept)/j"
 }
 
 # recovery_point 'CALL N HOW'
@@ -148,7 +148,7 @@ fsync_fails() {
 	# The monitor, stopped, does not reap the session.
 	soon 5 "grep -q '^State:.*Z' /proc/$session/status"
 	seen=$(sed -n '/INJECTED/,$p' "$WORLD/trace")
-	left_behind=$(ls -A "$state/users/$uid" | tr '\n' ' ')
+	left_behind=$(ls -A "$(kept)" | tr '\n' ' ')
 }
 
 # then_killed: the monitor is killed, too; the next login finds all in order.
@@ -163,7 +163,7 @@ then_killed() {
 	fcntl_only
 	fsync_fails 1
 	[ "$heard" = "-ERR [SYS/TEMP] nothing removed" ]
-	[ "$left_behind" = "index session yield " ]
+	[ "$left_behind" = "index mailbox session yield " ]
 	is_now "$WORLD/before"
 	then_killed 6
 	is_now "$WORLD/before"
@@ -177,8 +177,8 @@ then_killed() {
 		grep -E '^(pwrite64|ftruncate|renameat|unlinkat|fsync)\(' <<<"$(tail -n +2 <<<"$seen")" && return 1 || :
 		size=$(stat -c %s /var/mail/alice)
 		case $n in
-		2 | 3) [ "$left_behind" = "index j session yield " ] ;;
-		4 | 5) [ "$left_behind" = "index j.cut session yield " ] ;;
+		2 | 3) [ "$left_behind" = "index j mailbox session yield " ] ;;
+		4 | 5) [ "$left_behind" = "index j.cut mailbox session yield " ] ;;
 		esac
 		case $n in
 		2) is_now "$WORLD/before" ;;
@@ -231,7 +231,7 @@ then_killed() {
 	soon 5 "grep -q '^State:.*Z' /proc/$session/status"
 	kill -KILL "$monitor"
 	session_ends
-	cp -p "$state/users/$uid/j" "$WORLD/journal"
+	cp -p "$(kept)/j" "$WORLD/journal"
 	cp /var/mail/alice "$WORLD/broken"
 	server_stop
 	server_start

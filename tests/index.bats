@@ -8,7 +8,7 @@ setup() {
 	begin_test
 	realm_login alice
 	mailbox=/var/mail/alice
-	index=$state/users/$(id -u alice)/index
+	index=$(kept)/index
 }
 
 teardown() {

@@ -32,7 +32,7 @@ load helpers/all
 		run pop alice QUIT
 		[[ $output == *"+OK bye, 1 messages left" ]] || { echo "$made: $output"; return 1; }
 	done
-	[ "$(stat -c '%a' "$state" "$state/gate" "$state/users" | tr '\n' ' ')" = "755 711 711 " ]
+	[ "$(stat -c '%a' "$state" "$state/gate" "$state/users" | tr '\n' ' ')" = "755 711 700 " ]
 }
 
 @test "a gate that opens its replay cache to others keeps nobody out for it" {
@@ -76,7 +76,7 @@ load helpers/all
 	pid=$(child_pid)
 	fds "$pid"
 	[ "$(fds "$pid" | grep -c socket:)" -eq 4 ]
-	for file in /dev/null "$state/users/$uid" "$state/users/$uid/session" "$state/users/$uid/index" /var/mail /var/mail/alice; do
+	for file in /dev/null "$(kept)" "$(kept)/session" "$(kept)/index" /var/mail /var/mail/alice; do
 		fds "$pid" | grep -q " $file\$"
 	done
 	[ "$(fds "$pid" | wc -l)" -eq 11 ]
@@ -219,7 +219,7 @@ visit_faulty() {
 		pop_close
 		await 5 '! pgrep -x kpopd >/dev/null'
 		log_has 'fatal '
-		[ -e "$state/users/$(id -u alice)/j.cut" ]
+		[ -e "$(kept)/j.cut" ]
 		run pop alice QUIT
 		[[ $output == *"+OK 2 messages"* ]]
 		spool_is alice two three

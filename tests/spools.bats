@@ -863,7 +863,7 @@ a_journal() {
 	holder=
 	kill -KILL "$monitor"
 	await 5 '! pgrep -x kpopd >/dev/null'
-	mv "$state/users/$ours/j" "$WORLD/$1.j"
+	mv "$(kept "$1")/j" "$WORLD/$1.j"
 	spool_is "$1" "$1-one" "$1-two" "$1-three"
 }
 
@@ -875,19 +875,16 @@ as_bob() {
 
 # with_journal NAME FILE: FILE is NAME in alice's state directory, and she logs in.
 with_journal() {
-	cp "$2" "$state/users/$uid/$1"
-	chown alice "$state/users/$uid/$1"
+	cp "$2" "$(kept)/$1"
+	chown alice "$(kept)/$1"
 	log_mark
 	spool_mark
 	run pop alice QUIT
 	[[ ${lines[-1]} == "+OK bye, "* ]]
 	spool_kept
-	# A j.tmp is forgotten, a j.cut that does not fit as well; whatever else is not followed is kept for a person to see.
-	case $1 in
-	j) log_has 'rescue .*file=rescue\.[0-9.]+\.j reason="(damaged journal|another program rewrote the mailbox)"' ;;
-	j.cut) log_has 'recovery .*state=j\.cut$' ;;
-	esac
-	ls "$state/users/$uid" | grep -q '^j' && return 1 || :
+	# A j.tmp is forgotten; whatever else is not followed is kept for a person to see.
+	[ "$1" = j.tmp ] || log_has "rescue .*file=rescue\\.[0-9.]+\\.$1 reason=.(damaged journal|another program rewrote the mailbox)"
+	ls "$(kept)" | grep -q '^j' && return 1 || :
 }
 
 @test "another user's journal, one from an older mailbox and a truncated one remove nothing" {
@@ -914,17 +911,19 @@ with_journal() {
 		with_journal j "$WORLD/part"
 		spool_is alice alice-one alice-two alice-three
 	done
-	# The mailbox is another file of the same content, or has other content.
+	# The mailbox is another file of the same content, as after a move to another disk: the journal is its own.
 	cp -p --remove-destination /var/mail/alice "$WORLD/copy"
 	mv "$WORLD/copy" /var/mail/alice
-	with_journal j "$WORLD/alice.j"
-	spool_is alice alice-one alice-two alice-three
+	cp -p "$WORLD/alice.j" "$(kept)/j"
+	pop alice QUIT
+	spool_is alice alice-one alice-three
+	# The mailbox has other content.
 	mbox alice-four | store alice
 	with_journal j.cut "$WORLD/alice.j"
 	spool_is alice alice-four
 	# bob's own does what it is for.
 	spool_is bob bob-one bob-two bob-three
-	cp -p "$WORLD/bob.j" "$state/users/$(id -u bob)/j"
+	cp -p "$WORLD/bob.j" "$(kept bob)/j"
 	log_mark
 	file=$(spool_file /var/mail/bob)
 	as_bob pop bob QUIT
@@ -938,10 +937,16 @@ with_journal() {
 	pop alice QUIT
 	echo precious >"$WORLD/precious"
 	chown alice "$WORLD/precious"
-	for name in j j.cut j.tmp session; do
+	own=$(kept)
+	# In the mailbox's own directory, and where an earlier version had these files.
+	for name in "$own"/{j,j.cut,j.tmp,session} "$state/users/$uid"/{j,j.tmp,session}; do
 		for make in 'mkfifo' 'ln -s /etc/passwd' "ln -s $WORLD/precious" 'ln -s /dev/zero' 'ln -s nowhere' 'mkdir' 'ln -s /var/mail/bob'; do
 			rm -rf "${state:?}/users/$uid"/*
-			su alice -c "$make '$state/users/$uid/$name'"
+			mkdir -m 700 "$own"
+			[ "${name%/*}" = "$own" ] || touch "$state/users/$uid/session"
+			[ "${name##*/}" != session ] || rm -f "$state/users/$uid/session"
+			bash -c "$make '$name'"
+			chown -hR alice "$state/users/$uid"
 			pop_open
 			pop_hear '^\+OK'
 			pop_ask "USER alice"

@@ -173,13 +173,13 @@ killed_at() {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	no_broker
 	killed_at fsync 3
-	[ -e "$state/users/$uid/j" ]
+	[ -e "$(kept)/j" ]
 	mbox other mail entirely >/var/mail/alice
 	run pop alice QUIT
 	[[ $output == *"+OK 3 messages"* ]]
 	spool_is alice other mail entirely
 	log_has 'rescue .*file=rescue\.[0-9.]+\.j reason="another program rewrote the mailbox"'
-	tail -c +4097 "$state/users/$uid"/rescue.* | cmp - <(mbox three five)
+	tail -c +4097 "$(kept)"/rescue.* | cmp - <(mbox three five)
 }
 
 @test "forged journals are set aside: the mailbox stays as it is" {
@@ -188,7 +188,8 @@ killed_at() {
 	spool_mark
 	for forged in 'head -c 10 /dev/urandom' 'head -c 10000 /dev/urandom' 'head -c 8192 /dev/zero' 'printf ""'; do
 		for name in j j.cut j.tmp; do
-			su alice -c "$forged >'$state/users/$uid/$name'"
+			bash -c "$forged" >"$(kept)/$name"
+			chown alice "$(kept)/$name"
 		done
 		log_mark
 		run pop alice QUIT
@@ -198,7 +199,7 @@ killed_at() {
 		log_has 'rescue .*file=rescue\.[0-9.]+\.j reason="damaged journal"'
 		log_has 'rescue .*file=rescue\.[0-9.]+\.j\.cut reason="damaged journal"'
 		log_lacks 'fatal|signal'
-		[ -z "$(ls "$state/users/$uid" | grep -v '^session$\|^yield$\|^index$\|^rescue')" ]
+		[ -z "$(ls "$(kept)" | grep -v '^mailbox$\|^session$\|^yield$\|^index$\|^rescue')" ]
 	done
 }
 
@@ -211,19 +212,19 @@ killed_at() {
 		for make in mkfifo mkdir 'ln -s /etc/passwd' 'ln -s nowhere' \
 		    'perl -MSocket -e "socket S, PF_UNIX, SOCK_STREAM, 0; bind S, sockaddr_un shift or die"'; do
 			log_mark
-			su alice -c "cd '$state/users/$uid' && $make $name"
+			bash -c "cd '$(kept)' && $make $name && chown -h alice $name"
 			run pop alice QUIT
 			[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]] || { echo "$make $name: $output"; return 1; }
 			spool_kept
 			log_has "rescue .*file=rescue\\.[0-9.]+\\.$name reason=.damaged journal"
-			[ ! -e "$state/users/$uid/$name" ] && [ ! -L "$state/users/$uid/$name" ]
+			[ ! -e "$(kept)/$name" ] && [ ! -L "$(kept)/$name" ]
 		done
 	done
 	[ "$(spool_file /etc/passwd; sha256sum /etc/passwd)" = "$passwd" ]
 	# Only a directory in the place of what is forgotten has to be taken away by hand.
-	su alice -c "mkdir '$state/users/$uid/j.tmp'"
+	mkdir "$(kept)/j.tmp"
 	opens_not SYS/TEMP 'what="unlinking an old j.tmp" error="Is a directory"'
-	rmdir "$state/users/$uid/j.tmp"
+	rmdir "$(kept)/j.tmp"
 	pop alice QUIT | grep '^+OK 2 messages'
 }
 
@@ -251,10 +252,13 @@ killed_at() {
 	[ -z "$output" ]
 	no_broker
 	killed_at fsync 3
-	[ -e "$state/users/$uid/j" ]
+	[ -e "$(kept)/j" ]
 	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
 	[ "$status" -eq 0 ]
-	[ "$output" = "alice: removal finished" ]
+	[ "$output" = "alice (/var/mail/alice): removal finished" ]
+	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
+	[ "$status" -eq 0 ]
+	[ "$output" = "alice (/var/mail/alice): nothing to do" ]
 	spool_is alice one three five
 	no_journal
 	[ ! -e /var/mail/alice.lock ]
@@ -262,7 +266,8 @@ killed_at() {
 	touch "$state/users/54321/j"
 	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
 	[ "$status" -eq 1 ]
-	[ "$output" = "uid 54321: unknown user" ]
+	[[ $output == *"alice (/var/mail/alice): nothing to do"* ]]
+	[[ $output == *"uid 54321: not reachable: unknown user"* ]]
 }
 
 @test "a journal of another mailbox, or half of one, changes nothing: it is set aside" {
@@ -272,16 +277,16 @@ killed_at() {
 	doomed=(2)
 	mbox one two three >"$WORLD/old"
 	killed_quit together fsync 3
-	cp "$state/users/$uid/j" "$WORLD/journal"
-	rm "$state/users/$uid/j"
+	cp "$(kept)/j" "$WORLD/journal"
+	rm "$(kept)/j"
 	mbox other mail >"$WORLD/alice.other"
 	cp "$WORLD/alice.other" /var/mail/alice.other
 	chown alice:mail /var/mail/alice.other
 	mv /var/mail/alice.other /var/mail/alice
 	for size in 100000 5000 4096 4000 100 1; do
 		for name in j j.cut; do
-			head -c $size "$WORLD/journal" >"$state/users/$uid/$name"
-			chown alice "$state/users/$uid/$name"
+			head -c $size "$WORLD/journal" >"$(kept)/$name"
+			chown alice "$(kept)/$name"
 			spool_mark
 			run pop alice QUIT
 			[[ $output == *"+OK 2 messages"* ]] || { echo "$size $name: $output"; return 1; }
@@ -289,7 +294,7 @@ killed_at() {
 		done
 	done
 	spool_is alice other mail
-	ls "$state/users/$uid" | grep -q '^rescue'
+	ls "$(kept)" | grep -q '^rescue'
 	log_has 'rescue .*reason="another program rewrote the mailbox"'
 	log_has 'rescue .*reason="damaged journal"'
 	server_stop

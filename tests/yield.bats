@@ -84,15 +84,15 @@ second() {
 
 @test "what the user puts in the FIFO's place changes nothing but that nobody yields" {
 	pop alice QUIT
-	su alice -c "cd '$state/users/$uid' && rm yield && echo text >yield"
+	bash -c "cd '$(kept)' && rm yield && echo text >yield && chown alice yield"
 	pop_login alice
 	sleep 1.2
 	run second alice STAT QUIT
 	[[ ${lines[-1]} == "-ERR [IN-USE]"* ]]
-	[ "$(cat "$state/users/$uid/yield")" = text ]
+	[ "$(cat "$(kept)/yield")" = text ]
 	pop_ask QUIT
 	pop_hear_end
-	su alice -c "cd '$state/users/$uid' && rm yield && ln -s /dev/null yield"
+	bash -c "cd '$(kept)' && rm yield && ln -s /dev/null yield && chown -h alice yield"
 	run pop alice STAT QUIT
 	[[ $output == *"+OK 3 messages"* ]]
 }

@@ -51,13 +51,21 @@ spool_is() {
 
 # forget_index: the next login has to look into the mailbox, and so has to lock it.
 forget_index() {
-	rm -f "$state"/users/*/index
+	rm -f "$state"/users/*/*/index
+}
+
+# kept [USER]: the state directory of the user's spool; else of the first of the user's mailboxes.
+kept() {
+	local all=("$state/users/$(id -u "${1-alice}")"/*-*/) own
+	own=$(grep -lx "/var/mail/${1-alice}" "${all[@]/%/mailbox}" 2>/dev/null | head -n 1) || own=
+	own=${own:-${all[0]}mailbox}
+	echo "${own%/mailbox}"
 }
 
 # no_journal [USER]: nothing of a removal, finished or not, is in the user's state directory.
 no_journal() {
 	local left
-	left=$(ls "$state/users/$(id -u "${1-alice}")" | grep -vx 'session\|yield\|index\(.tmp\)\?') || return 0
+	left=$(ls "$(kept "$@")" | grep -vx 'mailbox\|session\|yield\|index\(.tmp\)\?') || return 0
 	echo "left in the state directory: $left" >&2
 	return 1
 }

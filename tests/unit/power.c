@@ -101,6 +101,7 @@ int __wrap_close(int);
 int __wrap_fstat(int, struct stat *);
 int __wrap_faccessat(int, const char *, int, int);
 int __wrap_fsync(int);
+int __wrap_fdatasync(int);
 int __wrap_ftruncate(int, off_t);
 int __real_ftruncate(int, off_t);
 int __wrap_renameat(int, const char *, int, const char *);
@@ -162,6 +163,12 @@ __wrap_fsync(int fd)
 	} else
 		file_of(fd)->disk = file_of(fd)->now;
 	return 0;
+}
+
+int
+__wrap_fdatasync(int fd)
+{
+	return __wrap_fsync(fd);
 }
 
 int
