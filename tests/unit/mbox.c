@@ -473,13 +473,17 @@ has_date(const char *p, const char *end)
 {
 	static regex_t date;
 	static bool ready;
-	regmatch_t m = { .rm_so = 0, .rm_eo = (regoff_t)(end - p) };
+	char line[1025];
+	size_t n = (size_t)(end - p);
 
 	if (!ready)
 		CHECK(regcomp(&date, "^From .*(Nov) +[0-9]{1,2} +[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?"
 				     "( [+-][0-9]{4})? +[0-9]{4}( [+-][0-9]{4})?[ \t]*\r?$", REG_EXTENDED) == 0);
 	ready = true;
-	return memchr(p, '\0', (size_t)(end - p)) == NULL && regexec(&date, p, 1, &m, REG_STARTEND) == 0;
+	for (size_t i = 0; i < n; i++)
+		line[i] = p[i] == '\0' ? '0' : p[i];
+	line[n] = '\0';
+	return regexec(&date, line, 0, NULL, 0) == 0;
 }
 
 /* Whether a message begins with the line at i, if an empty one is before it. */
