@@ -73,6 +73,7 @@ struct scan {
 	struct lines lines;
 	struct scan_message now;
 	off_t text;       /* where its header begins */
+	off_t body_at;    /* where its body begins */
 	off_t length;     /* of its body, as Content-Length has it */
 	bool undecided;   /* whether that is trusted */
 	off_t until;      /* no message begins before this offset */
@@ -197,9 +198,9 @@ finish(struct scan *s)
 	}
 	if (s->now.weak)
 		s->now.body = body_hash(s);
-	/* The body is empty, so nothing else has looked at its length. */
-	if (s->undecided && s->length > 0)
-		s->now.open = true;
+	/* An undecided length is that of a body of which no byte has been seen. */
+	s->now.open |= s->undecided && s->length > 0;
+	s->now.reaches = s->length >= 0 && !s->quoted && s->in == BODY && s->length > s->at - s->body_at;
 	XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(&s->hash));
 	memcpy(s->now.id, digest.digest, UIDL_HASH);
 	if (!is_internal(s))
@@ -405,6 +406,7 @@ piece(struct scan *s, const char *p, size_t n)
 	if (s->in == HEADER && blank) {
 		s->now.header = octets(s);
 		end_header(s);
+		s->body_at = s->at + (off_t)n;
 		s->in = BODY;
 		s->stopped = s->header_only;
 	}

@@ -20,6 +20,7 @@ struct scan_message {
 	uint64_t body;   /* hash of the body as scan_body computes it; 0 unless weak */
 	bool weak;       /* the header does not identify it: no Message-ID, no Received */
 	bool open;       /* its Content-Length, not trusted now, may become right when the file grows */
+	bool reaches;    /* the same, when messages after it are removed, because it ends after the message */
 	unsigned char id[UIDL_HASH];
 };
 

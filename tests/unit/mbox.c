@@ -666,7 +666,7 @@ static void
 check_random(size_t n)
 {
 	static char ids[MANY][UIDL_SIZE];
-	static size_t at[MANY];
+	static size_t at[MANY], now[MANY], end[MANY];
 	struct maildrop drop;
 	uint64_t octets = 0;
 	size_t removed, kept = 0, marked = 0, left = 0;
@@ -706,6 +706,15 @@ check_random(size_t n)
 	}
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == marked);
 	CHECK(load(sent, sizeof(sent)) == kept && memcmp(sent, after, kept) == 0);
+	/* Without what was between them, a Content-Length may end at another message's end, and is trusted from then on. */
+	memcpy(file, after, kept);
+	if (split(kept, now) != count - (int)marked)
+		return;
+	for (int i = 0, k = 0; i < count; i++)
+		if (!gone[i]) {
+			at[i] = now[k];
+			end[i] = now[++k];
+		}
 	/* The next session finds the same messages under the same names, but for the ordinals of equal ones. */
 	CHECK(begin(&drop) == DROP_OK && drop.count == (size_t)(count - first) - marked - (hidden != -1));
 	for (int i = first; i < count; i++) {
@@ -718,7 +727,7 @@ check_random(size_t n)
 			twin |= k != i && same_header(ids[k], ids[i]);
 		maildrop_uidl(&drop, ++left, id);
 		CHECK(twin ? same_header(id, ids[i]) : strcmp(id, ids[i]) == 0);
-		check_sent(&drop, left, at[i], at[i + 1]);
+		check_sent(&drop, left, at[i], end[i]);
 	}
 }
 

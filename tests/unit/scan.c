@@ -123,33 +123,56 @@ what_identifies_is_known(void)
 {
 	static const struct {
 		const char *text;
-		bool weak, open;
+		bool weak, open, reaches;
 	} cases[] = {
-		{ "From a\nmessage-id: 1\n\nx\n", false, false },
-		{ "From a\nReceived: 1\n\nx\n", false, false },
-		{ "From a\nX-Received: 1\n\nReceived: x\n", true, false },
-		{ "From a\nA:\n Received: 1\n\nx\n", true, false },
-		{ "From a\nA: 1\n", true, false },
-		{ "From a", true, false },
-		{ "From a\nContent-Length: 3\n\nx\n", true, true },
-		{ "From a\nContent-Length: 3\n\n", true, true },
-		{ "From a\nContent-Length: 2\n\nx\n", true, false },
-		{ "From a\nContent-Length: 0\n\n", true, false },
-		{ "From a\nContent-Length: 2\n\nx\nFrom b " DATE, true, true },
-		{ "From a\nContent-Length: 2\n\nx\n\nFrom b", true, true },
-		{ "From a\nContent-Length: x\n\nx\n", true, false },
+		{ "From a\nmessage-id: 1\n\nx\n", false, false, false },
+		{ "From a\nReceived: 1\n\nx\n", false, false, false },
+		{ "From a\nX-Received: 1\n\nReceived: x\n", true, false, false },
+		{ "From a\nA:\n Received: 1\n\nx\n", true, false, false },
+		{ "From a\nA: 1\n", true, false, false },
+		{ "From a", true, false, false },
+		{ "From a\nContent-Length: 3\n\nx\n", true, true, true },
+		{ "From a\nContent-Length: 3\n\n", true, true, true },
+		{ "From a\nContent-Length: 2\n\nx\n", true, false, false },
+		{ "From a\nContent-Length: 0\n\n", true, false, false },
+		{ "From a\nContent-Length: 2\n\nx\nFrom b " DATE, true, true, false },
+		{ "From a\nContent-Length: 2\n\nx\n\nFrom b", true, true, false },
+		{ "From a\nContent-Length: x\n\nx\n", true, false, false },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		scan_text(cases[i].text, false);
 		CHECK(count == 1 && found[0].weak == cases[i].weak && found[0].open == cases[i].open);
 		body_of(0, (off_t)strlen(cases[i].text));
+		CHECK(found[0].reaches == cases[i].reaches);
 		scan_text(cases[i].text, true);
-		CHECK(count == 1 && found[0].weak == cases[i].weak && !found[0].open);
+		CHECK(count == 1 && found[0].weak == cases[i].weak && !found[0].open && !found[0].reaches);
 	}
 }
 
 /* A Content-Length of which more bytes decide than the file has is open; with them it is not. */
+/* A length that ends inside another message: what is removed between them may make it right. */
+static void
+a_length_may_reach(void)
+{
+	for (int length = 0; length < 60; length++) {
+		char text[200];
+		int first, body, all;
+
+		body = sprintf(text, "From a\nContent-Length: %d\n\n", length);
+		first = body + sprintf(text + body, "x\n\n");
+		all = first + sprintf(text + first, "From b\nA: b\n\ny\n\nFrom c\nA: c\n\nz\n\n");
+		store(text, (size_t)all);
+		scan(false);
+		if (length == all - body || length == all - body - 1) {
+			CHECK(count == 1 && !found[0].open && !found[0].reaches);
+			continue;
+		}
+		CHECK(found[0].reaches == (length > found[1].at - body));
+		CHECK(!found[1].reaches && !found[1].open);
+	}
+}
+
 static void
 a_length_far_from_the_end_is_not_open(void)
 {
@@ -268,6 +291,7 @@ main(void)
 	CHECK((fd = memfd_create("spool", MFD_CLOEXEC)) != -1);
 	the_end_of_a_piece_hides_nothing();
 	what_identifies_is_known();
+	a_length_may_reach();
 	a_length_far_from_the_end_is_not_open();
 	a_body_has_one_hash();
 	a_long_body_has_one_hash();
