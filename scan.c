@@ -11,9 +11,10 @@
  * CRLF, also mixed. The internal message that UW-IMAP and its relatives keep at
  * the front is not told of.
  *
- * A Content-Length is trusted if the body ends there at the file's end or where
- * another message begins. Then no message begins before that end, because
- * programs that write the field need not quote the text.
+ * A Content-Length is trusted if the body's end is where the field has it: an
+ * empty line, and after it another message or the file's end. Then no message
+ * begins before that end, because programs that write the field need not quote
+ * the text.
  *
  * A message's unique id is made of its header alone, without the fields that
  * mail readers rewrite, so that it survives the loss of all our state and a
@@ -450,17 +451,18 @@ empty_at(const char *p, size_t n)
 	return n >= 2 && p[0] == '\r' && p[1] == '\n' ? 2 : 0;
 }
 
-/* Returns true if a body may end at p, where NEAR bytes are before and n after it, up to the file's end or END_LOOK. */
+/*
+ * Returns true if a body ends at p, where one byte is before and n after it, up
+ * to the file's end or END_LOOK. A length that includes the empty line is not
+ * trusted, because neither mutt nor Dovecot trusts it.
+ */
 static bool
-may_end(const char *p, size_t n)
+is_body_end(const char *p, size_t n)
 {
 	size_t empty = empty_at(p, n);
 
-	if (n == 0)
-		return true;
-	if (p[-1] == '\n' && empty > 0 && (n == empty || from_separates(p + empty, n - empty)))
-		return true;
-	return empty_before(p - NEAR, NEAR) > 0 && from_separates(p, n);
+	return p[-1] == '\n' && empty > 0 &&
+	    (n == empty || from_separates(p + empty, n - empty));
 }
 
 /* Reads all n bytes at this offset. Returns 0, or -1: errno is 0 if the file ends before. */
@@ -479,18 +481,18 @@ read_all(int fd, char *to, size_t n, off_t at)
 	return -1;
 }
 
-/* As may_end for the body that begins at s->at and has s->length bytes, of which those up to end are at p. */
+/* As is_body_end for the body that begins at s->at and has s->length bytes, of which those up to end are at p. */
 static bool
 ends_well(struct scan *s, const char *p, const char *end)
 {
-	char text[NEAR + END_LOOK];
+	char text[1 + END_LOOK];
 	off_t at = s->at + s->length;
 	size_t look = s->to - at < (off_t)END_LOOK ? (size_t)(s->to - at) : END_LOOK;
 
-	if (s->length >= NEAR && s->length <= end - p - (off_t)look)
-		return may_end(p + s->length, look);
-	if (read_all(s->fd, text, NEAR + look, at - NEAR) == 0)
-		return may_end(text + NEAR, look);
+	if (s->length > 0 && s->length <= end - p - (off_t)look)
+		return is_body_end(p + s->length, look);
+	if (read_all(s->fd, text, 1 + look, at - 1) == 0)
+		return is_body_end(text + 1, look);
 	s->failed = errno != 0;
 	return false;
 }

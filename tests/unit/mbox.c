@@ -58,14 +58,14 @@ static const struct {
 	{ "Content-Length of text that is not quoted",
 	    TEXT("From a\nContent-Length: 40\n\nc\n\nFrom d " DATE "\nE: f\n\nFrom d\nE: f\n\n"), 2,
 	    { TEXT("Content-Length: 40\r\n\r\nc\r\n\r\nFrom d " DATE "\r\nE: f\r\n"), TEXT("E: f\r\n") } },
-	{ "Content-Length up to the end", TEXT("From a\nContent-Length: 15\n\nc\n\nFrom d\nE: f\n"), 1,
-	    { TEXT("Content-Length: 15\r\n\r\nc\r\n\r\nFrom d\r\nE: f\r\n") } },
+	{ "Content-Length up to the end", TEXT("From a\nContent-Length: 15\n\nc\n\nFrom d\nE: f\n"), 2,
+	    { TEXT("Content-Length: 15\r\n\r\nc\r\n"), TEXT("E: f\r\n") } },
 	{ "Content-Length up to the empty line at the end", TEXT("From a\nContent-Length: 15\n\nc\n\nFrom d\nE: f\n\n"), 1,
 	    { TEXT("Content-Length: 15\r\n\r\nc\r\n\r\nFrom d\r\nE: f\r\n") } },
 	{ "Content-Length one too short", TEXT("From a\nContent-Length: 14\n\nc\n\nFrom d\nE: f\n\n"), 2,
 	    { TEXT("Content-Length: 14\r\n\r\nc\r\n"), TEXT("E: f\r\n") } },
-	{ "Content-Length with the empty line", TEXT("From a\nContent-Length: 16\n\nc\n\nFrom d\nE: f\n\nFrom e\nG: h\n\n"), 2,
-	    { TEXT("Content-Length: 16\r\n\r\nc\r\n\r\nFrom d\r\nE: f\r\n"), TEXT("G: h\r\n") } },
+	{ "Content-Length with the empty line", TEXT("From a\nContent-Length: 16\n\nc\n\nFrom d\nE: f\n\nFrom e\nG: h\n\n"), 3,
+	    { TEXT("Content-Length: 16\r\n\r\nc\r\n"), TEXT("E: f\r\n"), TEXT("G: h\r\n") } },
 	{ "Content-Length in CRLF", TEXT("From a\r\nContent-Length: 19\r\n\r\nc\r\n\r\nFrom d\r\nE: f\r\n\r\nFrom e\r\nG: h\r\n\r\n"), 2,
 	    { TEXT("Content-Length: 19\r\n\r\nc\r\n\r\nFrom d\r\nE: f\r\n"), TEXT("G: h\r\n") } },
 	{ "Content-Length 0", TEXT("From a\nContent-Length: 0\n\n\nFrom d\nE: f\n\n"), 2,
@@ -515,12 +515,7 @@ end_of_body(size_t i, long long length, size_t n)
 	end = i + (size_t)length;
 	empty = line_end(end, n);
 	empty = end < n && is_empty_line(end, empty) ? empty : end;
-	if (end == n || (file[end - 1] == '\n' && empty > end && (empty == n || separates(empty, n))))
-		return end;
-	if (file[end - 1] == '\n' && (file[end - 2] == '\n' || (file[end - 2] == '\r' && file[end - 3] == '\n')) &&
-	    separates(end, n))
-		return end;
-	return i;
+	return file[end - 1] == '\n' && empty > end && (empty == n || separates(empty, n)) ? end : i;
 }
 
 /* The header field at i if it is Content-Length, with what was known before; -1: unknown, -2: bad. */
