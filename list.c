@@ -26,7 +26,8 @@
 #include "log.h"
 #include "store.h"
 
-#define KIND "mbox   1"
+#define KIND "mbox   2"
+#define KIND_QUOTED "mboxo  2"
 #define NONE UINT32_MAX
 
 /* A message in the index. */
@@ -100,14 +101,21 @@ list_get(const struct list *l, size_t i, struct list_message *m)
 	return true;
 }
 
-bool
-list_load(struct list *l, int state)
+/* Returns the name of what the index holds. A list made by other rules is not taken over. */
+static const char *
+kind(bool quoted)
 {
-	struct index *x = index_load(state, KIND);
+	return quoted ? KIND_QUOTED : KIND;
+}
+
+bool
+list_load(struct list *l, int state, bool quoted)
+{
+	struct index *x = index_load(state, kind(quoted));
 
 	if (x == NULL)
 		return false;
-	*l = (struct list){ .state = state, .index = x, .count = index_count(x) };
+	*l = (struct list){ .state = state, .quoted = quoted, .index = x, .count = index_count(x) };
 	memcpy(&l->note, index_note(x), sizeof(l->note));
 	if (index_record_size(x) == sizeof(struct record) && l->count <= UINT32_MAX &&
 	    l->note.end >= 0 && l->note.end <= l->note.stamp.size &&
@@ -148,7 +156,7 @@ static enum scan_result
 scan(struct list *l, int fd, const struct stamp *now)
 {
 	off_t end;
-	enum scan_result result = scan_messages(fd, l->note.end, now->size, add, l, &end);
+	enum scan_result result = scan_messages(fd, l->note.end, now->size, l->quoted, add, l, &end);
 
 	l->note.end = end;
 	if (result == SCAN_DONE) {
@@ -159,23 +167,11 @@ scan(struct list *l, int fd, const struct stamp *now)
 }
 
 enum scan_result
-list_make(struct list *l, int state, int fd, const struct stamp *now)
+list_make(struct list *l, int state, int fd, const struct stamp *now, bool quoted)
 {
-	*l = (struct list){ .state = state,
-		.index = index_new(state, KIND, sizeof(struct record)) };
+	*l = (struct list){ .state = state, .quoted = quoted,
+		.index = index_new(state, kind(quoted), sizeof(struct record)) };
 	return scan(l, fd, now);
-}
-
-/* Whether a message begins at this place of fd, behind an empty line. */
-static bool
-begins(int fd, off_t at)
-{
-	char text[3 + SCAN_FROM_SIZE];
-	const char *from = text + 3;
-
-	return at > 3 && pread(fd, text, sizeof(text), at - 3) == (ssize_t)sizeof(text) &&
-	    memcmp(from, SCAN_FROM, SCAN_FROM_SIZE) == 0 && from[-1] == '\n' &&
-	    (from[-2] == '\n' || (from[-2] == '\r' && from[-3] == '\n'));
 }
 
 /* Goes back to the part that a settled stamp covered. */
@@ -197,13 +193,14 @@ has_grown(struct list *l, int fd, const struct stamp *now)
 	const struct stamp *then = &l->note.stamp;
 	unsigned char id[UIDL_HASH];
 	struct list_message last;
+	off_t empty;
 
 	if (now->device != then->device || now->inode != then->inode)
 		return false;
 	if (then->settled != 1)
 		go_back(l);
 	return l->count > 0 && now->size > l->note.end && list_get(l, l->count - 1, &last) &&
-	    begins(fd, l->note.end) && scan_id(fd, last.found.at, last.end, id) == 0 &&
+	    scan_is_border(fd, l->note.end, now->size, &empty) && scan_id(fd, last.found.at, last.end, id) == 0 &&
 	    memcmp(id, last.found.id, UIDL_HASH) == 0;
 }
 
@@ -215,7 +212,7 @@ list_update(struct list *l, int fd, const struct stamp *now)
 	if (has_grown(l, fd, now))
 		return scan(l, fd, now);
 	index_free(l->index);
-	return list_make(l, state, fd, now);
+	return list_make(l, state, fd, now, l->quoted);
 }
 
 /* The slot of this id: its chain's, or an empty one, tagged. */
@@ -371,8 +368,8 @@ squeeze(struct list *l, const unsigned char *marks, struct list *kept)
 	struct list_message m;
 	off_t gone = 0;
 
-	*kept = (struct list){ .state = l->state,
-		.index = index_new(l->state, KIND, sizeof(struct record)) };
+	*kept = (struct list){ .state = l->state, .quoted = l->quoted,
+		.index = index_new(l->state, kind(l->quoted), sizeof(struct record)) };
 	for (size_t i = 0; i < l->count; i++) {
 		if (!list_get(l, i, &m))
 			return false;

@@ -23,6 +23,7 @@ struct list_note {
 
 struct list {
 	int state;   /* the state directory; -1: this list is not kept */
+	bool quoted; /* as scan_messages has it */
 	struct index *index;
 	size_t count;
 	struct list_note note;
@@ -39,7 +40,7 @@ struct list_message {
 struct list_ids;
 
 /* The list that an earlier session kept in this state directory. Returns whether there is one. */
-bool list_load(struct list *l, int state);
+bool list_load(struct list *l, int state, bool quoted);
 
 /* Whether it is surely the list of the mailbox that has this stamp now. */
 bool list_is_current(const struct list *l, const struct stamp *now);
@@ -51,7 +52,7 @@ bool list_is_current(const struct list *l, const struct stamp *now);
 enum scan_result list_update(struct list *l, int fd, const struct stamp *now);
 
 /* The list of the locked mailbox fd, which has this stamp, all of it read; state: -1, it is not kept. */
-enum scan_result list_make(struct list *l, int state, int fd, const struct stamp *now);
+enum scan_result list_make(struct list *l, int state, int fd, const struct stamp *now, bool quoted);
 
 /*
  * Message i of a mailbox of this size. Returns false when the list is damaged.

@@ -30,11 +30,12 @@ static const struct {
 	const char *prefix;
 	const char *format;
 	const struct store_ops *store;
-	bool create;
+	bool create, quoted;
 } formats[] = {
-	{ "mbox:", "mbox", &mbox_store, false },
-	{ "maildir:", "maildir", &maildir_store, false },
-	{ "maildir+create:", "maildir", &maildir_store, true },
+	{ "mbox:", "mbox", &mbox_store, false, false },
+	{ "mboxo:", "mbox", &mbox_store, false, true },
+	{ "maildir:", "maildir", &maildir_store, false, false },
+	{ "maildir+create:", "maildir", &maildir_store, true, false },
 };
 
 /* Writes template with %u, %h and a leading ~ replaced, without slashes at its end, into path[PATH_MAX]. Returns 0 or -1. */
@@ -83,7 +84,8 @@ mailboxes_read(struct mailboxes *b, const char *text)
 		if (strncmp(text, formats[i].prefix, n) != 0)
 			continue;
 		*b = (struct mailboxes){ .store = formats[i].store,
-			.text = text, .format = formats[i].format, .template = text + n, .create = formats[i].create };
+			.text = text, .format = formats[i].format, .template = text + n,
+			.create = formats[i].create, .quoted = formats[i].quoted };
 		return expand(b->template, "u", "/h", path);
 	}
 	return -1;
@@ -235,7 +237,7 @@ enum drop_error
 maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
     int state, const struct lock_plan *locks)
 {
-	struct store_place place = { .create = b->create, .state = state,
+	struct store_place place = { .create = b->create, .quoted = b->quoted, .state = state,
 		.locks = locks };
 	enum drop_error error;
 
@@ -254,7 +256,7 @@ enum drop_error
 maildrop_recover(const struct mailboxes *b, const char *path, int state,
     const struct lock_plan *locks)
 {
-	struct store_place place = { .state = state, .locks = locks };
+	struct store_place place = { .quoted = b->quoted, .state = state, .locks = locks };
 	enum drop_error error;
 
 	if (b->store->recover == NULL)

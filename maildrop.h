@@ -38,6 +38,7 @@ struct mailboxes {
 	const char *format;   /* the word before the colon that names the mailbox's state */
 	const char *template; /* absolute once %u (user), %h or a leading ~ (home) are replaced */
 	bool create;          /* those that are absent */
+	bool quoted;          /* no Content-Length is trusted in them */
 };
 
 struct maildrop {
@@ -50,7 +51,7 @@ struct maildrop {
 	uint64_t marked_octets; /* of the marked ones */
 };
 
-/* Reads "mbox:PATH", "maildir:PATH" or "maildir+create:PATH"; text is kept. Returns 0 or -1. */
+/* Reads "mbox:PATH", "mboxo:PATH", "maildir:PATH" or "maildir+create:PATH"; text is kept. Returns 0 or -1. */
 int mailboxes_read(struct mailboxes *b, const char *text);
 
 /* The mailbox' path for this user, or NULL when there is none (too long). Valid until the next call. */

@@ -152,7 +152,7 @@ find_messages(struct mbox *m, bool have_list)
 	if (stamp_take(&now, m->fd) == -1)
 		fatal("fstat of the mailbox");
 	if (!have_list)
-		result = list_make(&m->list, m->place.state, m->fd, &now);
+		result = list_make(&m->list, m->place.state, m->fd, &now, m->place.quoted);
 	else if (!list_is_current(&m->list, &now))
 		result = list_update(&m->list, m->fd, &now);
 	return result == SCAN_DONE ? DROP_OK : deny_scan(result);
@@ -186,7 +186,7 @@ mbox_open(const struct store_place *place, void **box)
 		fatal("calloc");
 	*box = m;
 	m->place = *place;
-	have_list = !journal_pending(place->state) && list_load(&m->list, place->state);
+	have_list = !journal_pending(place->state) && list_load(&m->list, place->state, place->quoted);
 	if (have_list)
 		error = open_as_known(m, &known);
 	if (error != DROP_OK)
@@ -256,7 +256,7 @@ mend(struct mbox *m)
 	if (lock(m, false) != DROP_OK)
 		fatal("locking the mailbox to mend its index");
 	same = stamp_take(&now, m->fd) == 0 && stamp_same(&m->seen, &now) &&
-	    list_make(&new, -1, m->fd, &now) == SCAN_DONE &&
+	    list_make(&new, -1, m->fd, &now, m->place.quoted) == SCAN_DONE &&
 	    new.count == m->list.count && new.note.octets == m->list.note.octets;
 	unlock(m);
 	if (!same)
@@ -307,35 +307,6 @@ mbox_uidl(void *box, size_t i, char id[UIDL_SIZE])
 		    (uintmax_t)one.ordinal + 1);
 }
 
-/* The octets of the empty line that [text, text + n) ends with: 0 when there is none. What is before text is no line's end. */
-static off_t
-empty_line(const char *text, size_t n)
-{
-	if (n == 0 || text[n - 1] != '\n')
-		return 0;
-	if (n == 1 || text[n - 2] == '\n')
-		return 1;
-	return text[n - 2] == '\r' && (n == 2 || text[n - 3] == '\n') ? 2 : 0;
-}
-
-/*
- * Whether a message may end at this place of a file of this size; *empty is
- * the length of the empty line before it, which the last message need not have.
- */
-static bool
-is_boundary(int fd, off_t at, off_t size, off_t *empty)
-{
-	char text[3 + SCAN_FROM_SIZE];
-	size_t before = at < 3 ? (size_t)at : 3;
-	ssize_t n = pread(fd, text, before + SCAN_FROM_SIZE, at - (off_t)before);
-
-	if (at > size || n < (ssize_t)before)
-		return false;
-	*empty = empty_line(text, before);
-	return at == size || (n == (ssize_t)(before + SCAN_FROM_SIZE) && *empty > 0 &&
-	    memcmp(text + before, SCAN_FROM, SCAN_FROM_SIZE) == 0);
-}
-
 /* Whether the file is surely what it was when the list was made. */
 static bool
 is_unchanged(const struct mbox *m)
@@ -357,9 +328,9 @@ is_in_place(struct mbox *m, size_t i, off_t size)
 	unsigned char id[UIDL_HASH];
 	off_t empty;
 
-	return (one.found.at == 0 || is_boundary(m->fd, one.found.at, size, &empty)) &&
+	return (one.found.at == 0 || scan_is_border(m->fd, one.found.at, size, &empty)) &&
 	    scan_id(m->fd, one.found.at, one.end, id) == 0 &&
-	    memcmp(id, one.found.id, UIDL_HASH) == 0 && is_boundary(m->fd, one.end, size, &empty);
+	    memcmp(id, one.found.id, UIDL_HASH) == 0 && scan_is_border(m->fd, one.end, size, &empty);
 }
 
 /*
@@ -440,7 +411,7 @@ mbox_fetch(void *box, size_t i, struct span *s)
 		return DROP_FAILED;
 	}
 	line = from_line(m->fd, one.found.at, one.end);
-	if (line == 0 || !is_boundary(m->fd, one.end, now.st_size, &empty) ||
+	if (line == 0 || !scan_is_border(m->fd, one.end, now.st_size, &empty) ||
 	    !mbox_stands(m, i)) {
 		if (is_unchanged(m)) {
 			index_forget(m->place.state);
@@ -484,7 +455,7 @@ relocate(struct mbox *m, struct relocation *r, size_t i,
 
 		if (stamp_take(&now, m->fd) == -1)
 			return DROP_FAILED;
-		if ((result = list_make(&r->now, -1, m->fd, &now)) != SCAN_DONE)
+		if ((result = list_make(&r->now, -1, m->fd, &now, m->place.quoted)) != SCAN_DONE)
 			return deny_scan(result);
 		r->ids = list_ids(&r->now);
 		if (m->ids == NULL)
@@ -520,10 +491,10 @@ are_plausible(const struct mbox *m, const struct journal_range *ranges, size_t n
 	for (size_t i = 0; i < n; i++) {
 		bool goes_on = i > 0 && ranges[i - 1].to == ranges[i].from;
 
-		if (!goes_on && ranges[i].from > 0 && !is_boundary(m->fd, ranges[i].from, size, &empty))
+		if (!goes_on && ranges[i].from > 0 && !scan_is_border(m->fd, ranges[i].from, size, &empty))
 			return false;
 		if ((i + 1 == n || ranges[i].to != ranges[i + 1].from) &&
-		    !is_boundary(m->fd, ranges[i].to, size, &empty))
+		    !scan_is_border(m->fd, ranges[i].to, size, &empty))
 			return false;
 	}
 	return true;

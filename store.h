@@ -16,6 +16,7 @@ struct store_place {
 	int dir;          /* the directory that the mailbox is in, opened with O_PATH */
 	const char *name; /* the mailbox' there */
 	bool create;      /* when it is absent */
+	bool quoted;      /* no Content-Length is trusted in it */
 	int state;        /* the user's state directory */
 	const struct lock_plan *locks;
 };

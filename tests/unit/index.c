@@ -388,7 +388,7 @@ is_forged(const struct format *f)
 		int status;
 
 		look_anew(f, &found);
-		forge(f == &formats[0] ? "mbox   1" : "maildir1", i);
+		forge(f == &formats[0] ? "mbox   2" : "maildir1", i);
 		if ((pid = fork()) == 0) {
 			struct span s;
 			char octet, id[UIDL_SIZE];
@@ -421,7 +421,7 @@ is_forgotten(const struct format *f)
 		return;
 	let_it_settle();
 	look_anew(f, &p);
-	forge("mbox   1", 40);
+	forge("mbox   2", 40);
 	begin(f, &drop);
 	CHECK(maildrop_fetch(&drop, 41, &s) == DROP_CHANGED);
 	begin(f, &drop);

@@ -1,0 +1,123 @@
+#!/usr/bin/env bats
+# Where messages begin: what kpopd, Dovecot, mutt and mailutils find in the spools of tests/borders.
+
+load helpers/all
+
+setup_file() {
+	server_start
+	mkdir "$WORLD/borders"
+	make_spools "$WORLD/borders" <"$BATS_TEST_DIRNAME/borders"
+	chmod 755 "$WORLD"
+}
+
+setup() {
+	begin_test
+	realm_login alice
+}
+
+# make_spools DIRECTORY: turns the cases on standard input into files there, 001 and so on. DIRECTORY.list gets a line of
+# each: the file, the four counts, whether there are reasons, the name.
+make_spools() {
+	perl -we '
+		my ($dir) = @ARGV; my (@cases, $case);
+		my %macros = ("\@from" => "From sender\@example.test Mon Nov 23 05:00:00 2026\n");
+		$macros{"\@$_"} = "Message-ID: <$_\@example.test>\nFrom: sender\@example.test\nSubject: $_\n\n$_\n\n" for qw(one two three);
+		while (<STDIN>) {
+			chomp;
+			if (/^(\d+) (\d+) (\d+) (\d+)  (.+)/) {
+				push @cases, $case = { name => $5, counts => [$1, $2, $3, $4], text => "", gap => "", why => 0 };
+			} elsif (/^#/) {
+				$case->{why} = 1 if $case && $case->{text} eq "";
+			} elsif (/^$/) {
+				$case->{gap} .= "\n" if $case;
+			} elsif (s/^\t//) {
+				my $line = exists $macros{$_} ? $macros{$_} : $_ eq "\@end" ? "\0END\0" : "$_\n";
+				$line =~ s/\\r\n\z/\r\n/; $line =~ s/\\c\n\z//;
+				$case->{text} .= $case->{gap} . $line;
+				$case->{gap} = "";
+			} else { die "not a line of a case: $_\n" }
+		}
+		open my $list, ">", "$dir.list" or die;
+		my $n = 0;
+		for (@cases) {
+			my $text = $_->{text};
+			if ($text =~ /LENGTH/) {
+				my ($body) = $text =~ /LENGTH.*?\n\r?\n(.*)\0END\0/s or die "no \@end in $_->{name}";
+				$text =~ s/LENGTH([+-]\d+)/length($body) + $1/e;
+			}
+			$text =~ s/\0END\0//;
+			my $file = sprintf "%03d", ++$n;
+			open my $out, ">:raw", "$dir/$file" or die; print $out $text; close $out or die;
+			print $list "$file @{$_->{counts}} $_->{why} $_->{name}\n";
+		}' "$1"
+}
+
+# expected COLUMN: prints "NNN COUNT NAME" of each case.
+expected() {
+	awk -v c="$(($1 + 1))" '{ printf "%s %s", $1, $c; for (i = 7; i <= NF; i++) printf " %s", $i; print "" }' "$WORLD/borders.list"
+}
+
+# agrees COLUMN: succeeds if standard input, "NNN COUNT" of each case, has that column's counts.
+agrees() {
+	join - <(awk '{ printf "%s", $1; for (i = 7; i <= NF; i++) printf " %s", $i; print "" }' "$WORLD/borders.list") >"$WORLD/found.$1"
+	diff <(expected "$1") "$WORLD/found.$1"
+}
+
+@test "kpopd finds as many messages in each spool as the table has" {
+	for file in $(cut -d ' ' -f 1 "$WORLD/borders.list"); do
+		store alice <"$WORLD/borders/$file"
+		forget_index
+		echo "$file $(pop alice STAT QUIT | sed -n 's/^+OK \([0-9]*\) [0-9]*\r\?$/\1/p')"
+	done >"$WORLD/counts"
+	agrees 1 <"$WORLD/counts"
+}
+
+@test "so does Dovecot" {
+	cat >"$WORLD/dovecot.conf" <<-END
+	log_path = /dev/stderr
+	mail_location = mbox:~/borders:INBOX=~/inbox
+	mbox_write_locks = fcntl
+	first_valid_uid = 1
+	END
+	cp -r "$WORLD/borders" /home/alice/borders
+	chown -R alice /home/alice/borders
+	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf -f tab mailbox status messages '*'" 2>"$WORLD/dovecot.err" |
+	    sed -n 's/^\([0-9]\{3\}\)\t\([0-9]*\)$/\1 \2/p' | sort >"$WORLD/counts"
+	agrees 2 <"$WORLD/counts" || { cat "$WORLD/dovecot.err" >&2; return 1; }
+}
+
+@test "so does mutt" {
+	# Each message is piped to a program of its own, which leaves a line.
+	cp -r "$WORLD/borders" /home/alice/mutt
+	chown -R alice /home/alice/mutt
+	cat >"$WORLD/count" <<-'END'
+	cd || exit
+	echo "set quit=yes move=no wait_key=no beep=no pipe_split=yes pipe_decode=no folder=~" >"$1.rc"
+	echo "push \"<tag-pattern>~A<enter><tag-prefix><pipe-message>wc -c >>~/$1.count<enter><exit>\"" >>"$1.rc"
+	: >"$1.count"
+	# The other end of its input stays open, because mutt would end with it.
+	TERM=xterm timeout 20 script -qefc "mutt -n -R -F $1.rc -f mutt/$1" /dev/null <>keys >"$1.screen" 2>&1
+	echo "$1 $(wc -l <"$1.count")"
+	END
+	su alice -c 'cd; mkfifo keys'
+	cut -d ' ' -f 1 "$WORLD/borders.list" | su alice -c "xargs -P 4 -n 1 sh $WORLD/count" | sort >"$WORLD/counts"
+	agrees 3 <"$WORLD/counts"
+}
+
+@test "so do mailutils" {
+	cp -r "$WORLD/borders" /home/alice/mailutils
+	for file in $(cut -d ' ' -f 1 "$WORLD/borders.list"); do
+		# One that it does not open has no messages.
+		echo "$file $(messages.mailutils -q "/home/alice/mailutils/$file" 2>/dev/null || echo 0)"
+	done >"$WORLD/counts"
+	agrees 4 <"$WORLD/counts"
+}
+
+@test "where kpopd differs from all others, the table says why" {
+	[ "$(wc -l <"$WORLD/borders.list")" -ge 40 ]
+	run awk '$3 == $4 && $4 == $5 && $2 != $3 && $6 == 0' "$WORLD/borders.list"
+	[ -z "$output" ] || { echo "$output"; return 1; }
+	# It never hides a message that all others find.
+	run awk '$2 < $3 && $2 < $4 && $2 < $5' "$WORLD/borders.list"
+	[ -z "$output" ] || { echo "$output"; return 1; }
+}
