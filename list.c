@@ -1,20 +1,35 @@
 /*
- * Holds the list of the messages in an mbox: made, kept, believed, continued.
+ * Holds the list of the messages in an mbox: made, kept, trusted, continued.
  *
  * Runs as the owner of the mailbox. The list is an index (index.c), which
  * outlives the session. It answers with the strongest thing that it can prove:
  *
  *	the mailbox has the stamp that it had  nothing is read
- *	it is larger, and the last message is  what stands behind is read
- *	where it was, with its boundary
+ *	it is large and has grown, and some    what was appended is read
+ *	messages are where they were
  *	anything else                          everything is read
  *
+ * That a mailbox has grown does not prove that nothing else in it has changed:
+ * readers rewrite flags in place, and sort. So the messages before are only
+ * assumed then, until something proves them: the mailbox compares the header of
+ * each such message with its id before the message is sent or removed.
+ *
  * A stamp that was not settled (stamp.c) proves nothing; then the part that
- * was there under the last settled stamp is treated as if all behind it had
+ * was there under the last settled stamp is treated as if all after it had
  * been appended now.
+ *
+ * A unique id is made of the header alone if that identifies the message.
+ * Where it does not, because the header has neither a Message-ID nor a Received
+ * field or another message has an equal one, the first message gets that id and
+ * later ones get what distinguishes their bodies into theirs. The note remembers
+ * which body the first one had, so that a later message does not get the id of
+ * one that was removed: clients would take it for seen.
  */
 #include "config.h"
 
+#include <sys/stat.h>
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,18 +41,30 @@
 #include "log.h"
 #include "store.h"
 
-#define KIND "mbox   2"
-#define KIND_QUOTED "mboxo  2"
+#define KIND "mbox   3"
+#define KIND_QUOTED "mboxo  3"
 #define NONE UINT32_MAX
+#define HEADER_MOST ((1u << 28) - 1)
+/* Messages that are looked at before the rest of a mailbox that has grown is assumed. */
+#define SAMPLES 16
+
+off_t list_small = (off_t)4 << 20;
+
+/* What is known of a message in the index. */
+enum { WEAK = 1, REACHES = 2, TWIN = 4, SUFFIXED = 8 };
 
 /* A message in the index. */
 struct record {
 	uint64_t at;
 	uint64_t octets;
-	uint32_t header; /* octets; the greatest value stands for all greater ones */
+	uint64_t body;        /* as in struct list_message */
+	uint32_t header : 28; /* octets; the greatest value stands for all greater ones */
+	uint32_t flags : 4;
 	uint32_t ordinal;
 	unsigned char id[UIDL_HASH];
 };
+
+_Static_assert(sizeof(struct list_note) <= INDEX_NOTE, "the note does not fit");
 
 /* A chain of messages with equal ids. */
 struct slot {
@@ -55,27 +82,27 @@ struct list_ids {
 	uint32_t *next; /* in the chain, less first; in the order of the messages */
 };
 
-static uint32_t
-short_header(uint64_t octets)
-{
-	return octets < UINT32_MAX ? (uint32_t)octets : UINT32_MAX;
-}
-
 static void
 add(void *self, const struct scan_message *one)
 {
 	struct list *l = self;
-	struct record r = { .at = (uint64_t)one->at, .octets = one->octets,
-		.header = short_header(one->header) };
+	struct record r = { .at = (uint64_t)one->at, .octets = one->octets, .body = one->body,
+		.header = one->header < HEADER_MOST ? (uint32_t)one->header & HEADER_MOST : HEADER_MOST,
+		.flags = (one->weak ? WEAK : 0u) | (one->reaches ? REACHES : 0u) };
 
-	if (l->count == UINT32_MAX)
-		fatal("too many messages");
 	memcpy(r.id, one->id, UIDL_HASH);
+	if (one->open && l->note.open > l->count)
+		l->note.open = l->count;
+	l->note.reaching += one->reaches;
 	index_put(l->index, l->count++, &r);
 	l->note.octets += one->octets;
 }
 
-/* Copies record i. Returns whether it can be one of this list. */
+/*
+ * Copies record i. Returns false if the list is damaged. Only the first message
+ * can begin at 0: a header that survived a power failure which its block did
+ * not counts a record of zeros.
+ */
 static bool
 get(const struct list *l, size_t i, struct record *r)
 {
@@ -84,8 +111,7 @@ get(const struct list *l, size_t i, struct record *r)
 	if (p == NULL)
 		return false;
 	memcpy(r, p, sizeof(*r));
-	/* Only the first can stand at the beginning: a header that survived a power cut which its block did not counts a record of zeros. */
-	return r->at < (uint64_t)l->note.end && (r->at > 0 || i == 0);
+	return r->at > 0 || i == 0;
 }
 
 bool
@@ -93,34 +119,37 @@ list_get(const struct list *l, size_t i, struct list_message *m)
 {
 	struct record r, next = { .at = (uint64_t)l->note.end };
 
-	if (!get(l, i, &r) || (i + 1 < l->count && !get(l, i + 1, &next)) || next.at <= r.at)
+	if (!get(l, i, &r) || (i + 1 < l->count && !get(l, i + 1, &next)) ||
+	    r.at >= next.at || next.at > (uint64_t)l->note.end)
 		return false;
-	*m = (struct list_message){ .found.at = (off_t)r.at, .found.octets = r.octets,
-		.found.header = r.header, .end = (off_t)next.at, .ordinal = r.ordinal };
+	*m = (struct list_message){ .found = { .at = (off_t)r.at, .octets = r.octets, .header = r.header,
+		.body = r.body, .weak = (r.flags & WEAK) != 0, .reaches = (r.flags & REACHES) != 0 },
+		.end = (off_t)next.at, .ordinal = r.ordinal, .is_twin = (r.flags & TWIN) != 0,
+		.is_suffixed = (r.flags & SUFFIXED) != 0 };
 	memcpy(m->found.id, r.id, UIDL_HASH);
 	return true;
 }
 
 /* Returns the name of what the index holds. A list made by other rules is not taken over. */
 static const char *
-kind(bool quoted)
+kind(const struct list_source *s)
 {
-	return quoted ? KIND_QUOTED : KIND;
+	return s->quoted ? KIND_QUOTED : KIND;
 }
 
 bool
-list_load(struct list *l, int state, bool quoted)
+list_load(struct list *l, const struct list_source *s)
 {
-	struct index *x = index_load(state, kind(quoted));
+	struct index *x = index_load(s->state, kind(s));
 
 	if (x == NULL)
 		return false;
-	*l = (struct list){ .state = state, .quoted = quoted, .index = x, .count = index_count(x) };
+	*l = (struct list){ .source = *s, .index = x, .count = index_count(x) };
 	memcpy(&l->note, index_note(x), sizeof(l->note));
 	if (index_record_size(x) == sizeof(struct record) && l->count <= UINT32_MAX &&
-	    l->note.end >= 0 && l->note.end <= l->note.stamp.size &&
-	    l->note.base_count <= l->count && l->note.numbered <= l->count &&
-	    l->note.base_end >= 0 && l->note.base_end <= l->note.end)
+	    l->note.end >= 0 && l->note.base <= l->count && l->note.numbered <= l->count &&
+	    l->note.assumed <= l->count && l->note.next_spent < LIST_SPENT &&
+	    (l->note.end <= l->note.stamp.size || l->note.stamp.settled == 0))
 		return true;
 	index_free(x);
 	return false;
@@ -132,87 +161,167 @@ list_is_current(const struct list *l, const struct stamp *now)
 	return stamp_proves(&l->note.stamp, now);
 }
 
+bool
+list_is_sure(const struct list *l, size_t i)
+{
+	return i >= l->note.assumed;
+}
+
+bool
+list_is_elsewhere(const struct list *l)
+{
+	struct stat st;
+
+	return l->note.directory_inode != 0 && l->source.dir != -1 && fstat(l->source.dir, &st) == 0 &&
+	    (st.st_ino != l->note.directory_inode || st.st_dev != l->note.directory_device);
+}
+
 static void
 save(struct list *l)
 {
-	if (l->state != -1)
-		index_save(l->index, &l->note, sizeof(l->note));
+	struct stat st;
+
+	if (l->source.state == -1)
+		return;
+	l->note.directory_inode = 0;
+	if (l->source.dir != -1 && fstat(l->source.dir, &st) == 0) {
+		l->note.directory_inode = st.st_ino;
+		l->note.directory_device = st.st_dev;
+	}
+	index_save(l->index, &l->note, sizeof(l->note));
 }
 
-/* The list says what fd had at this stamp. */
+/* Notes that the list says what the mailbox had at this stamp. */
 static void
 settle(struct list *l, const struct stamp *now)
 {
 	l->note.stamp = *now;
-	if (now->settled != 1)
-		return;
-	l->note.base_count = l->count;
-	l->note.base_octets = l->note.octets;
-	l->note.base_end = l->note.end;
+	if (now->settled == 1)
+		l->note.base = l->count;
 }
+
+static void number_all(struct list *l, bool is_unchanged);
 
 /* Reads on where the list ends. */
 static enum scan_result
-scan(struct list *l, int fd, const struct stamp *now)
+scan(struct list *l, const struct stamp *now)
 {
 	off_t end;
-	enum scan_result result = scan_messages(fd, l->note.end, now->size, l->quoted, add, l, &end);
+	enum scan_result result = scan_messages(l->source.fd, l->note.end, now->size, l->source.quoted, add, l, &end);
 
 	l->note.end = end;
-	if (result == SCAN_DONE) {
-		settle(l, now);
-		save(l);
-	}
+	if (result != SCAN_DONE)
+		return result;
+	settle(l, now);
+	/* A change in the same tick would not show, so bodies that ids need are read while the mailbox is locked. A
+	 * small mailbox costs nothing, and records that are put in their final form need no sync. */
+	if (now->settled != 1 || now->size <= list_small)
+		number_all(l, true);
+	save(l);
 	return result;
 }
 
 enum scan_result
-list_make(struct list *l, int state, int fd, const struct stamp *now, bool quoted)
+list_make(struct list *l, const struct list_source *s, const struct stamp *now, const struct list *before)
 {
-	*l = (struct list){ .state = state, .quoted = quoted,
-		.index = index_new(state, kind(quoted), sizeof(struct record)) };
-	return scan(l, fd, now);
+	struct list new = { .source = *s, .index = index_new(s->state, kind(s), sizeof(struct record)),
+		.note.open = UINT64_MAX };
+
+	if (before != NULL) {
+		memcpy(new.note.spent, before->note.spent, sizeof(new.note.spent));
+		new.note.next_spent = before->note.next_spent;
+	}
+	*l = new;
+	return scan(l, now);
 }
 
-/* Goes back to the part that a settled stamp covered. */
-static void
-go_back(struct list *l)
+bool
+list_is_in_place(const struct list *l, const struct list_message *m, off_t size)
 {
-	index_truncate(l->index, l->note.base_count);
-	l->count = l->note.base_count;
-	l->note.octets = l->note.base_octets;
-	l->note.end = l->note.base_end;
-	if (l->note.numbered > l->count)
-		l->note.numbered = l->count;
-}
-
-/* Whether the mailbox is what the list says, with something behind it. */
-static bool
-has_grown(struct list *l, int fd, const struct stamp *now)
-{
-	const struct stamp *then = &l->note.stamp;
 	unsigned char id[UIDL_HASH];
-	struct list_message last;
+	int fd = l->source.fd;
 	off_t empty;
 
-	if (now->device != then->device || now->inode != then->inode)
+	return (m->found.at == 0 || scan_is_border(fd, m->found.at, size, &empty)) &&
+	    scan_id(fd, m->found.at, m->end, id) == 0 && memcmp(id, m->found.id, UIDL_HASH) == 0 &&
+	    scan_is_border(fd, m->end, size, &empty);
+}
+
+/* Takes the last messages off the list, up to this count. Returns false if the list is damaged. */
+static bool
+shorten(struct list *l, size_t count)
+{
+	struct list_message m;
+	int64_t end = l->note.end;
+
+	for (size_t i = l->count; i-- > count; end = m.found.at) {
+		if (!list_get(l, i, &m))
+			return false;
+		l->note.octets -= m.found.octets;
+		l->note.reaching -= m.found.reaches;
+	}
+	index_truncate(l->index, count);
+	l->count = count;
+	l->note.end = end;
+	if (l->note.numbered > count)
+		l->note.numbered = count;
+	if (l->note.assumed > count)
+		l->note.assumed = count;
+	if (l->note.base > count)
+		l->note.base = count;
+	if (l->note.open >= count)
+		l->note.open = UINT64_MAX;
+	return true;
+}
+
+/* Returns true if the last message and some others are where the list has them. */
+static bool
+is_sample_in_place(const struct list *l, off_t size)
+{
+	struct list_message m;
+
+	for (int k = 0; k < SAMPLES; k++) {
+		size_t i = k == 0 ? l->count - 1 : arc4random_uniform((uint32_t)l->count);
+
+		if (!list_get(l, i, &m) || !list_is_in_place(l, &m, size))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Returns true if the mailbox seems to be what the list has, with more after it.
+ * The list then ends where reading has to go on.
+ */
+static bool
+seems_grown(struct list *l, const struct stamp *now)
+{
+	const struct stamp then = l->note.stamp;
+	size_t count = l->count;
+
+	if (now->size <= list_small || now->device != then.device || now->inode != then.inode)
 		return false;
-	if (then->settled != 1)
-		go_back(l);
-	return l->count > 0 && now->size > l->note.end && list_get(l, l->count - 1, &last) &&
-	    scan_is_border(fd, l->note.end, now->size, &empty) && scan_id(fd, last.found.at, last.end, id) == 0 &&
-	    memcmp(id, last.found.id, UIDL_HASH) == 0;
+	if (then.settled != 1 && count > l->note.base)
+		count = l->note.base;
+	if (count > l->note.open)
+		count = l->note.open;
+	return shorten(l, count) && count > 0 && now->size > l->note.end && is_sample_in_place(l, now->size);
 }
 
 enum scan_result
-list_update(struct list *l, int fd, const struct stamp *now)
+list_update(struct list *l, const struct stamp *now)
 {
-	int state = l->state;
+	struct list before;
+	enum scan_result result;
 
-	if (has_grown(l, fd, now))
-		return scan(l, fd, now);
-	index_free(l->index);
-	return list_make(l, state, fd, now, l->quoted);
+	if (seems_grown(l, now)) {
+		l->note.assumed = l->count;
+		return scan(l, now);
+	}
+	before = *l;
+	result = list_make(l, &before.source, now, &before);
+	index_free(before.index);
+	return result;
 }
 
 /* The slot of this id: its chain's, or an empty one, tagged. */
@@ -296,58 +405,240 @@ list_ids_free(struct list_ids *ids)
 	free(ids);
 }
 
-/* Numbers a chain of equal ids, of which there are before already. */
+/* Returns the entry of this id in the ring, or NULL. */
+static const struct list_spent *
+find_spent(const struct list *l, const unsigned char *id)
+{
+	uint32_t part;
+
+	memcpy(&part, id, sizeof(part));
+	for (size_t i = 0; i < LIST_SPENT; i++)
+		if (l->note.spent[i].id == part && (l->note.spent[i].id | l->note.spent[i].body) != 0)
+			return &l->note.spent[i];
+	return NULL;
+}
+
+/* Remembers that a message with this body has the id of its header alone. The oldest entry is forgotten. */
 static void
-number_chain(struct list *l, const struct list_ids *ids, size_t i, uint32_t before)
+spend(struct list *l, const struct record *r)
 {
-	struct record r;
+	struct list_spent *s = &l->note.spent[l->note.next_spent];
 
-	for (; i != SIZE_MAX; i = list_next(ids, i), before++)
-		if (before > 0 && get(l, i, &r)) {
-			r.ordinal = before;
-			index_put(l->index, i, &r);
-		}
+	memcpy(&s->id, r->id, sizeof(s->id));
+	s->body = (uint32_t)r->body;
+	l->note.next_spent = (l->note.next_spent + 1) % LIST_SPENT;
 }
 
-/* For each of the new messages that is the first with its id: how many there were before. */
-static uint32_t *
-count_before(struct list *l, const struct list_ids *ids)
+/* What list_number works with. */
+struct numbering {
+	struct list *list;
+	struct list_ids *ids;  /* of the messages that are not numbered yet */
+	struct {
+		uint32_t plain; /* the message with the id of the header alone; NONE: no one yet */
+		bool is_twin;   /* more than one message has this header */
+	} *chains; /* for the first message of each chain of ids, less ids->first */
+	bool is_unchanged, has_suffixes, has_unknown;
+};
+
+/* Finds, for each header of the new messages, those that are numbered already. */
+static void
+find_numbered(struct numbering *n)
 {
-	uint32_t *before = calloc(ids->count - ids->first + 1, sizeof(*before));
+	size_t first = n->ids->first;
 	struct record r;
 
-	if (before == NULL)
-		fatal("ids of %zu messages", l->count);
-	for (size_t i = 0; i < ids->first; i++) {
-		size_t twin = get(l, i, &r) ? list_first(ids, r.id) : SIZE_MAX;
+	n->chains = calloc(n->ids->count - first + 1, sizeof(*n->chains));
+	if (n->chains == NULL)
+		fatal("ids of %zu messages", n->list->count);
+	for (size_t i = first; i < n->ids->count; i++)
+		n->chains[i - first].plain = NONE;
+	for (size_t i = 0; i < first; i++) {
+		size_t chain = get(n->list, i, &r) ? list_first(n->ids, r.id) : SIZE_MAX;
 
-		if (twin != SIZE_MAX)
-			before[twin - ids->first]++;
+		if (chain == SIZE_MAX)
+			continue;
+		n->chains[chain - first].is_twin = true;
+		if ((r.flags & SUFFIXED) == 0)
+			n->chains[chain - first].plain = (uint32_t)i;
 	}
-	return before;
 }
 
-void
-list_number(struct list *l)
+/* Reads the body of message i if its hash is not known. */
+static void
+know_body(struct numbering *n, size_t i, struct record *r)
 {
-	struct list_ids *ids;
-	uint32_t *before;
+	struct list_message m;
+
+	if (r->body == 0 && (!n->is_unchanged || !list_get(n->list, i, &m) ||
+	    scan_body(n->list->source.fd, m.found.at, m.end, &r->body) == -1)) {
+		r->body = 0;
+		n->has_unknown = true;
+	}
+}
+
+/* Notes of a message that had its header for itself that another one has it, too. */
+static void
+mark_twin(struct numbering *n, size_t i)
+{
 	struct record r;
+
+	if (!get(n->list, i, &r) || (r.flags & TWIN) != 0)
+		return;
+	know_body(n, i, &r);
+	r.flags |= TWIN;
+	index_put(n->list->index, i, &r);
+	if (r.body != 0 && find_spent(n->list, r.id) == NULL)
+		spend(n->list, &r);
+}
+
+/* Decides whether message i has the id of its header alone. */
+static void
+number(struct numbering *n, size_t i)
+{
+	const struct list_spent *spent;
+	struct record r;
+	size_t first, chain;
+	bool is_twin, is_plain;
+
+	if (!get(n->list, i, &r))
+		return;
+	first = list_first(n->ids, r.id);
+	chain = first - n->ids->first;
+	is_twin = n->chains[chain].is_twin || list_next(n->ids, first) != SIZE_MAX;
+	spent = find_spent(n->list, r.id);
+	if (!is_twin && spent == NULL && (r.flags & WEAK) == 0)
+		return;
+	know_body(n, i, &r);
+	is_plain = n->chains[chain].plain == NONE &&
+	    (spent == NULL || (r.body != 0 && spent->body == (uint32_t)r.body));
+	if (is_plain)
+		n->chains[chain].plain = (uint32_t)i;
+	else if (n->chains[chain].plain != NONE)
+		mark_twin(n, n->chains[chain].plain);
+	if (is_plain && spent == NULL && r.body != 0)
+		spend(n->list, &r);
+	r.ordinal = 0;
+	r.flags = (r.flags & (WEAK | REACHES)) | (is_twin ? TWIN : 0u) | (is_plain ? 0u : SUFFIXED);
+	n->has_suffixes |= !is_plain;
+	index_put(n->list->index, i, &r);
+}
+
+/* A message whose id has a suffix. */
+struct suffixed {
+	unsigned char id[UIDL_HASH];
+	uint64_t body;
+	uint32_t i, ordinal;
+};
+
+static int
+compare_suffixed(const void *a, const void *b)
+{
+	const struct suffixed *x = a, *y = b;
+	int order = memcmp(x->id, y->id, UIDL_HASH);
+
+	if (order != 0)
+		return order;
+	if (x->body != y->body)
+		return x->body < y->body ? -1 : 1;
+	return (x->i > y->i) - (x->i < y->i);
+}
+
+/* Collects all messages whose ids have a suffix, sorted by header and body. Returns how many. */
+static size_t
+collect_suffixed(struct list *l, struct suffixed **all)
+{
+	size_t count = 0, room = 0;
+	struct record r;
+
+	*all = NULL;
+	for (size_t i = 0; i < l->count; i++) {
+		if (!get(l, i, &r) || (r.flags & SUFFIXED) == 0)
+			continue;
+		if (count == room) {
+			room = room == 0 ? 64 : room * 2;
+			if ((*all = reallocarray(*all, room, sizeof(**all))) == NULL)
+				fatal("ids of %zu messages", l->count);
+		}
+		(*all)[count] = (struct suffixed){ .body = r.body, .i = (uint32_t)i, .ordinal = r.ordinal };
+		memcpy((*all)[count++].id, r.id, UIDL_HASH);
+	}
+	if (count > 0)
+		qsort(*all, count, sizeof(**all), compare_suffixed);
+	return count;
+}
+
+/* Tells new messages with equal headers and bodies apart. The others keep their ordinals. */
+static void
+order(struct list *l, size_t numbered)
+{
+	struct suffixed *all;
+	size_t count = collect_suffixed(l, &all);
+	uint32_t next = 0;
+	struct record r;
+
+	for (size_t k = 0; k < count; k++) {
+		if (k > 0 && (all[k].body != all[k - 1].body || memcmp(all[k].id, all[k - 1].id, UIDL_HASH) != 0))
+			next = 0;
+		if (all[k].i < numbered) {
+			if (next <= all[k].ordinal)
+				next = all[k].ordinal + 1;
+			continue;
+		}
+		if (get(l, all[k].i, &r)) {
+			r.ordinal = next++;
+			index_put(l->index, all[k].i, &r);
+		}
+	}
+	free(all);
+}
+
+/* As list_number, but does not keep the list. */
+static void
+number_all(struct list *l, bool is_unchanged)
+{
+	struct numbering n = { .list = l, .is_unchanged = is_unchanged };
 
 	if (l->note.numbered == l->count)
 		return;
-	ids = ids_from(l, l->note.numbered);
-	before = count_before(l, ids);
-	for (size_t i = ids->first; i < ids->count; i++)
-		if (get(l, i, &r) && list_first(ids, r.id) == i)
-			number_chain(l, ids, i, before[i - ids->first]);
-	free(before);
-	list_ids_free(ids);
+	n.ids = ids_from(l, l->note.numbered);
+	find_numbered(&n);
+	for (size_t i = n.ids->first; i < n.ids->count; i++)
+		number(&n, i);
+	if (n.has_suffixes)
+		order(l, n.ids->first);
+	free(n.chains);
+	list_ids_free(n.ids);
 	l->note.numbered = l->count;
+	/* Ids of bodies that are not known last for this session. */
+	if (n.has_unknown)
+		l->source.state = -1;
+}
+
+void
+list_number(struct list *l, bool is_unchanged)
+{
+	if (l->note.numbered == l->count)
+		return;
+	number_all(l, is_unchanged);
 	save(l);
 }
 
-/* Whether the marked messages are the last ones. *first is the first of them. */
+void
+list_uidl(const struct list_message *m, char id[UIDL_SIZE])
+{
+	char *suffix = id + UIDL_HASH_TEXT;
+	size_t room = UIDL_SIZE - UIDL_HASH_TEXT;
+
+	uidl_write(m->found.id, id);
+	if (m->is_suffixed && m->found.body == 0)
+		snprintf(suffix, room, ".%ju", (uintmax_t)m->ordinal + 2);
+	else if (m->is_suffixed && m->ordinal == 0)
+		snprintf(suffix, room, ".%016jx", (uintmax_t)m->found.body);
+	else if (m->is_suffixed)
+		snprintf(suffix, room, ".%016jx.%ju", (uintmax_t)m->found.body, (uintmax_t)m->ordinal + 1);
+}
+
+/* Returns true if the marked messages are the last ones. *first is the first of them. */
 static bool
 is_tail(const struct list *l, const unsigned char *marks, size_t *first)
 {
@@ -361,59 +652,65 @@ is_tail(const struct list *l, const unsigned char *marks, size_t *first)
 	return i == l->count;
 }
 
-/* A new list of the messages that are not marked, in their new places. Returns whether the old one could be read. */
+/* Makes a new list of the messages that are not marked, in their new places. Returns false if the old one is damaged. */
 static bool
 squeeze(struct list *l, const unsigned char *marks, struct list *kept)
 {
-	struct list_message m;
-	off_t gone = 0;
+	size_t numbered = 0, assumed = 0;
+	uint64_t gone = 0;
+	struct record r;
 
-	*kept = (struct list){ .state = l->state, .quoted = l->quoted,
-		.index = index_new(l->state, kind(l->quoted), sizeof(struct record)) };
+	*kept = *l;
+	kept->index = index_new(l->source.state, kind(&l->source), sizeof(struct record));
+	kept->count = 0;
 	for (size_t i = 0; i < l->count; i++) {
-		if (!list_get(l, i, &m))
+		struct list_message m;
+
+		if (!list_get(l, i, &m) || !get(l, i, &r))
 			return false;
-		if (store_marked(marks, i))
-			gone += m.end - m.found.at;
-		else {
-			m.found.at -= gone;
-			add(kept, &m.found);
+		if (store_marked(marks, i)) {
+			gone += (uint64_t)(m.end - m.found.at);
+			kept->note.octets -= r.octets;
+			kept->note.reaching -= m.found.reaches;
+			continue;
 		}
+		r.at -= gone;
+		index_put(kept->index, kept->count++, &r);
+		numbered += i < l->note.numbered;
+		assumed += i < l->note.assumed;
 	}
-	kept->note.end = l->note.end - gone;
-	return true;
-}
-
-/* Takes the last messages off the list. Returns whether it could be read. */
-static bool
-shorten(struct list *l, size_t count)
-{
-	struct list_message m;
-	off_t end = (off_t)l->note.end;
-
-	for (size_t i = l->count; i-- > count; end = m.found.at) {
-		if (!list_get(l, i, &m))
-			return false;
-		l->note.octets -= m.found.octets;
-	}
-	index_truncate(l->index, count);
-	l->count = count;
-	l->note.end = end;
-	if (l->note.numbered > count)
-		l->note.numbered = count;
+	kept->note.numbered = numbered;
+	kept->note.assumed = assumed;
+	kept->note.base = 0;
+	kept->note.open = UINT64_MAX;
+	kept->note.end = l->note.end - (int64_t)gone;
 	return true;
 }
 
 void
-list_without(struct list *l, const unsigned char *marks, int fd)
+list_without(struct list *l, const unsigned char *marks)
 {
 	struct list kept = *l;
 	struct stamp now;
 	size_t first;
-	bool good = is_tail(l, marks, &first) ? shorten(&kept, first) : squeeze(l, marks, &kept);
+	bool is_good = is_tail(l, marks, &first) ? shorten(&kept, first) : squeeze(l, marks, &kept);
 
-	if (!good || stamp_put(&now, fd) == -1 || now.size != kept.note.end)
+	if (!is_good || stamp_put(&now, l->source.fd) == -1 || now.size != kept.note.end) {
+		list_distrust(l);
 		return;
+	}
+	/* Where a message ends may depend on what has been removed. */
+	if (kept.note.reaching > 0 || kept.note.open != UINT64_MAX || l->note.open != UINT64_MAX)
+		now = (struct stamp){ .settled = 0 };
 	settle(&kept, &now);
 	save(&kept);
+}
+
+void
+list_distrust(struct list *l)
+{
+	l->note.stamp = (struct stamp){ .settled = 0 };
+	l->note.base = 0;
+	save(l);
+	l->source.state = -1;
 }

@@ -342,6 +342,12 @@ maildrop_stands(struct maildrop *m, size_t n)
 	return m->store->stands == NULL || m->store->stands(m->box, n - 1);
 }
 
+bool
+maildrop_recounted(struct maildrop *m, size_t n)
+{
+	return m->store->recounted != NULL && m->store->recounted(m->box, n - 1);
+}
+
 ssize_t
 maildrop_read(struct span *s, void *to, size_t size)
 {

@@ -130,10 +130,17 @@ void maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE]);
 enum drop_error maildrop_fetch(struct maildrop *m, size_t n, struct span *s);
 
 /*
- * Whether message n, which was fetched, still stands where it was: else what
- * was read of it since may be another's, though there was enough of it.
+ * Returns true if message n, which was fetched, is still where it was. If not,
+ * what was read of it since may be another message's, although there was
+ * enough of it.
  */
 bool maildrop_stands(struct maildrop *m, size_t n);
+
+/*
+ * Returns true if message n, all of which was read since it was fetched, is
+ * whole although it had another number of octets than the span promised.
+ */
+bool maildrop_recounted(struct maildrop *m, size_t n);
 
 /* Reads up to size octets from the front of *s. Returns how many, 0 at its end, -1 if they are gone. */
 ssize_t maildrop_read(struct span *s, void *to, size_t size);

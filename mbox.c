@@ -25,7 +25,14 @@
 #include "log.h"
 #include "store.h"
 
-#define TWINS 100 /* messages with equal headers that are told apart in a mailbox that was changed */
+/* A list of the mailbox as it is now, made when a message is not where the session's list has it. */
+struct fresh {
+	bool exists;
+	struct stamp seen;
+	struct list list;
+	struct list_ids *ids;
+	unsigned char *used; /* one bit for each message that a removal has taken; NULL: not in a removal */
+};
 
 struct mbox {
 	struct store_place place;
@@ -33,6 +40,9 @@ struct mbox {
 	struct stamp seen;   /* when the list was true */
 	struct list list;
 	struct list_ids *ids; /* NULL: not needed yet */
+	struct fresh fresh;
+	struct list_message fetched; /* the message that was fetched last */
+	struct stamp fetched_at;     /* the mailbox then */
 };
 
 static enum drop_error
@@ -142,25 +152,34 @@ deny_scan(enum scan_result result)
 	return DROP_FAILED;
 }
 
-/* The list of the locked spool: m's if it is true or can be continued, else a new one. */
+static struct list_source
+source_of(const struct mbox *m)
+{
+	return (struct list_source){ .fd = m->fd, .state = m->place.state, .dir = m->place.dir,
+		.quoted = m->place.quoted };
+}
+
+/* Makes the list of the locked spool true, or makes a new one. */
 static enum drop_error
 find_messages(struct mbox *m, bool have_list)
 {
+	const struct list_source source = source_of(m);
 	enum scan_result result = SCAN_DONE;
 	struct stamp now;
 
 	if (stamp_take(&now, m->fd) == -1)
 		fatal("fstat of the mailbox");
+	m->list.source = source;
 	if (!have_list)
-		result = list_make(&m->list, m->place.state, m->fd, &now, m->place.quoted);
+		result = list_make(&m->list, &source, &now, NULL);
 	else if (!list_is_current(&m->list, &now))
-		result = list_update(&m->list, m->fd, &now);
+		result = list_update(&m->list, &now);
 	return result == SCAN_DONE ? DROP_OK : deny_scan(result);
 }
 
 /*
- * With the list that was kept: opens the spool and believes the list if the
- * spool's stamp proves it. Then nobody has to be waited for.
+ * Opens the spool, and uses the list that was kept if the spool's stamp proves
+ * it. Then no other program has to be waited for.
  */
 static enum drop_error
 open_as_known(struct mbox *m, bool *known)
@@ -170,9 +189,33 @@ open_as_known(struct mbox *m, bool *known)
 
 	*known = error == DROP_OK && m->fd != -1 && stamp_look(&now, m->fd) == 0 &&
 	    list_is_current(&m->list, &now);
+	if (*known)
+		m->list.source.fd = m->fd;
 	if (m->fd != -1 && !*known)
 		close(m->fd);
 	return error;
+}
+
+/*
+ * Decides what an absent spool means. If it was there last time, and in another
+ * directory, its file system may not be mounted, and the client must not be
+ * told that there is no mail. Otherwise another program has removed it.
+ */
+static enum drop_error
+open_absent(struct mbox *m, bool have_list)
+{
+	if (have_list && list_is_elsewhere(&m->list)) {
+		log_event(LOG_ERR, "failed", "what=\"opening the mailbox\" error=\"there is none, and its "
+		    "directory is another one than last time: is the file system mounted?\"");
+		return DROP_FAILED;
+	}
+	if (have_list) {
+		/* Without a directory: next time it may be absent anywhere. */
+		m->list.source.dir = -1;
+		list_distrust(&m->list);
+	}
+	m->list = (struct list){ .source = { .fd = -1, .state = -1, .dir = -1 } };
+	return DROP_OK;
 }
 
 static enum drop_error
@@ -181,20 +224,23 @@ mbox_open(const struct store_place *place, void **box)
 	struct mbox *m = calloc(1, sizeof(*m));
 	enum drop_error error = DROP_OK;
 	bool have_list, known = false, aside;
+	struct list_source source;
 
 	if (m == NULL)
 		fatal("calloc");
 	*box = m;
+	m->fd = -1;
 	m->place = *place;
-	have_list = !journal_pending(place->state) && list_load(&m->list, place->state, place->quoted);
-	if (have_list)
+	source = source_of(m);
+	have_list = list_load(&m->list, &source);
+	if (have_list && !journal_pending(place->state))
 		error = open_as_known(m, &known);
 	if (error != DROP_OK)
 		return error;
 	if (!known && (error = open_recovered(m, place, &aside)) != DROP_OK)
 		return error;
 	if (m->fd == -1)
-		m->list = (struct list){ .state = -1 };
+		error = open_absent(m, have_list);
 	else if (!known)
 		error = find_messages(m, have_list);
 	if (!known)
@@ -242,21 +288,23 @@ mbox_total(const void *box)
 	return ((const struct mbox *)box)->list.note.octets;
 }
 
-/* The list is damaged: it is made again, which must give the same messages. The clients' numbers for them cannot change now. */
+/* Makes a damaged list again, which must give the same messages, because the clients' numbers for them cannot change now. */
 static void
 mend(struct mbox *m)
 {
+	struct list_source source = source_of(m);
 	struct list new;
 	struct stamp now;
 	bool same;
 
 	log_event(LOG_NOTICE, "index", "error=\"damaged, the mailbox is read again\"");
-	index_forget(m->place.state);
+	list_distrust(&m->list);
+	source.state = -1;
 	errno = EIO;
 	if (lock(m, false) != DROP_OK)
 		fatal("locking the mailbox to mend its index");
 	same = stamp_take(&now, m->fd) == 0 && stamp_same(&m->seen, &now) &&
-	    list_make(&new, -1, m->fd, &now, m->place.quoted) == SCAN_DONE &&
+	    list_make(&new, &source, &now, &m->list) == SCAN_DONE &&
 	    new.count == m->list.count && new.note.octets == m->list.note.octets;
 	unlock(m);
 	if (!same)
@@ -288,26 +336,7 @@ mbox_octets(void *box, size_t i)
 	return get(box, i).found.octets;
 }
 
-static void
-mbox_uidl(void *box, size_t i, char id[UIDL_SIZE])
-{
-	struct mbox *m = box;
-	struct list_message one;
-
-	list_number(&m->list);
-	one = get(m, i);
-	/* Mended meanwhile? */
-	if (m->list.note.numbered != m->list.count) {
-		list_number(&m->list);
-		one = get(m, i);
-	}
-	uidl_write(one.found.id, id);
-	if (one.ordinal > 0)
-		snprintf(id + UIDL_HASH_TEXT, UIDL_SIZE - UIDL_HASH_TEXT, ".%ju",
-		    (uintmax_t)one.ordinal + 1);
-}
-
-/* Whether the file is surely what it was when the list was made. */
+/* Returns true if the file is surely what it was when the list was made. */
 static bool
 is_unchanged(const struct mbox *m)
 {
@@ -316,48 +345,170 @@ is_unchanged(const struct mbox *m)
 	return stamp_look(&now, m->fd) == 0 && stamp_proves(&m->seen, &now);
 }
 
-/*
- * Whether message i is still where it was: "From " at its place, a header that
- * gives its id, its boundary at its length. The body is not read: a removal
- * shall cost what it moves.
- */
-static bool
-is_in_place(struct mbox *m, size_t i, off_t size)
+static void
+mbox_uidl(void *box, size_t i, char id[UIDL_SIZE])
 {
-	struct list_message one = get(m, i);
-	unsigned char id[UIDL_HASH];
-	off_t empty;
+	struct mbox *m = box;
+	struct list_message one;
 
-	return (one.found.at == 0 || scan_is_border(m->fd, one.found.at, size, &empty)) &&
-	    scan_id(m->fd, one.found.at, one.end, id) == 0 &&
-	    memcmp(id, one.found.id, UIDL_HASH) == 0 && scan_is_border(m->fd, one.end, size, &empty);
+	if (m->list.note.numbered != m->list.count)
+		list_number(&m->list, is_unchanged(m));
+	one = get(m, i);
+	/* Mended meanwhile? */
+	if (m->list.note.numbered != m->list.count) {
+		list_number(&m->list, is_unchanged(m));
+		one = get(m, i);
+	}
+	list_uidl(&one, id);
+}
+
+/* Returns true if other messages of the list have the same header. */
+static bool
+is_twin(struct mbox *m, const struct list_message *one)
+{
+	size_t first;
+
+	if (m->list.note.numbered == m->list.count)
+		return one->is_twin;
+	if (m->ids == NULL)
+		m->ids = list_ids(&m->list);
+	first = list_first(m->ids, one->found.id);
+	return first != SIZE_MAX && list_next(m->ids, first) != SIZE_MAX;
+}
+
+/* Returns true if the header of this message does not say which message it is. */
+static bool
+needs_body(struct mbox *m, const struct list_message *one)
+{
+	return one->found.weak || is_twin(m, one);
+}
+
+/* Returns true if the body at this place is the one that the list has. What it does not know it cannot find. */
+static bool
+has_body(const struct mbox *m, const struct list_message *one, off_t from, off_t to)
+{
+	uint64_t body;
+
+	return one->found.body != 0 && scan_body(m->fd, from, to, &body) == 0 && body == one->found.body;
 }
 
 /*
- * Whether message i is still where it was, and itself: of messages with equal
- * headers one may have taken another's place, and then the last of them is not
- * in its own. So of such a group all are in their places, or none is proven.
+ * Returns true if message one is still in its place: its header, what follows
+ * it, and its body if the header could be another message's, too. Otherwise the
+ * body is not read: a removal shall cost what it moves.
  */
 static bool
-is_proven(struct mbox *m, size_t i, off_t size)
+is_itself(struct mbox *m, const struct list_message *one, off_t size)
 {
-	struct list_message one;
-	size_t n = 0;
+	return list_is_in_place(&m->list, one, size) &&
+	    (!needs_body(m, one) || has_body(m, one, one->found.at, one->end));
+}
 
-	if (!is_in_place(m, i, size))
-		return false;
-	one = get(m, i);
-	if (m->ids == NULL)
-		m->ids = list_ids(&m->list);
-	for (size_t twin = list_first(m->ids, one.found.id); twin != SIZE_MAX;
-	     twin = list_next(m->ids, twin)) {
-		/* Asked for each of them, more would take for ever. */
-		if (++n > TWINS)
-			return false;
-		if (!is_in_place(m, twin, size))
-			return false;
+/* Returns true if nothing needs to be compared: message i was listed, and the file has not changed since. */
+static bool
+is_sure(const struct mbox *m, size_t i)
+{
+	return list_is_sure(&m->list, i) && is_unchanged(m);
+}
+
+/*
+ * Returns true if message one begins and ends in the file where the list has
+ * it. This is looked at even if the spool's stamp is the list's: a list that
+ * was forged, or is older than a power failure, does not fit.
+ */
+static bool
+has_borders(const struct mbox *m, const struct list_message *one, off_t size)
+{
+	char from[SCAN_FROM_SIZE];
+	off_t empty;
+
+	return pread(m->fd, from, sizeof(from), one->found.at) == (ssize_t)sizeof(from) &&
+	    memcmp(from, SCAN_FROM, sizeof(from)) == 0 && scan_is_border(m->fd, one->end, size, &empty);
+}
+
+/*
+ * Makes a list of the mailbox as it is now, unless there is one. locked: the
+ * mailbox is locked already. Later sessions have the new list.
+ */
+static enum drop_error
+look_afresh(struct mbox *m, bool locked)
+{
+	struct fresh *f = &m->fresh;
+	struct list_source source = source_of(m);
+	enum scan_result result;
+	enum drop_error error = DROP_OK;
+	struct stamp now;
+
+	if (f->exists && stamp_look(&now, m->fd) == 0 && stamp_same(&f->seen, &now))
+		return DROP_OK;
+	if (f->exists) {
+		index_free(f->list.index);
+		list_ids_free(f->ids);
+		f->exists = false;
 	}
-	return true;
+	if (!locked && (error = lock(m, false)) != DROP_OK)
+		return error;
+	/* The session's list is not kept any more. */
+	list_distrust(&m->list);
+	if (stamp_take(&f->seen, m->fd) == -1)
+		fatal("fstat of the mailbox");
+	if ((result = list_make(&f->list, &source, &f->seen, &m->list)) != SCAN_DONE)
+		error = deny_scan(result);
+	if (!locked)
+		unlock(m);
+	if (error != DROP_OK)
+		return error;
+	f->ids = list_ids(&f->list);
+	f->exists = true;
+	return DROP_OK;
+}
+
+/* Returns true if candidate, of the fresh list, is message one of the session's list. sole: no other has its header. */
+static bool
+is_same(struct mbox *m, const struct list_message *one, struct list_message *candidate, bool sole)
+{
+	if (!sole || needs_body(m, one))
+		return has_body(m, one, candidate->found.at, candidate->end);
+	/* What has got more text since, like half a message with another after it, is not the same. */
+	return candidate->found.octets - candidate->found.header == one->found.octets - one->found.header;
+}
+
+/* Finds message one, which is not in its place, in the mailbox as it is now. Returns OK, CHANGED if it is not there, or why not (logged). */
+static enum drop_error
+relocate(struct mbox *m, const struct list_message *one, bool locked, struct list_message *where)
+{
+	struct fresh *f = &m->fresh;
+	enum drop_error error = look_afresh(m, locked);
+	size_t first, i;
+	bool sole;
+
+	if (error != DROP_OK)
+		return error;
+	first = list_first(f->ids, one->found.id);
+	sole = first != SIZE_MAX && list_next(f->ids, first) == SIZE_MAX;
+	for (i = first; i != SIZE_MAX; i = list_next(f->ids, i)) {
+		if (f->used != NULL && store_marked(f->used, i))
+			continue;
+		if (list_get(&f->list, i, where) && is_same(m, one, where, sole))
+			break;
+	}
+	if (i == SIZE_MAX)
+		return DROP_CHANGED;
+	if (f->used != NULL)
+		f->used[i / 8] |= (unsigned char)(1 << i % 8);
+	return DROP_OK;
+}
+
+/* Finds where message i is in a file of this size: in its place, or moved. Returns as relocate. */
+static enum drop_error
+find(struct mbox *m, size_t i, off_t size, struct list_message *where)
+{
+	const struct list_message one = get(m, i);
+
+	*where = one;
+	if (is_sure(m, i) ? has_borders(m, &one, size) : is_itself(m, &one, size))
+		return DROP_OK;
+	return relocate(m, &one, false, where);
 }
 
 /* The octets of the "From " line at this place, its end included; 0: there is none. */
@@ -382,95 +533,56 @@ from_line(int fd, off_t at, off_t end)
 	return end - from;
 }
 
-static bool
-mbox_stands(void *box, size_t i)
-{
-	struct mbox *m = box;
-	struct stat now;
-
-	return is_unchanged(m) || (fstat(m->fd, &now) == 0 && is_proven(m, i, now.st_size));
-}
-
-/*
- * Of a message of which nothing need be proven, since the spool's stamp is the
- * list's, its borders are looked at all the same: were the list forged, or
- * older than a power cut, it would not begin there, or not end. Such a list is
- * forgotten.
- */
 static enum drop_error
 mbox_fetch(void *box, size_t i, struct span *s)
 {
 	struct mbox *m = box;
-	struct list_message one = get(m, i);
+	struct list_message *one = &m->fetched;
+	enum drop_error error;
 	struct stat now;
 	off_t line, from, empty;
 
-	if (fstat(m->fd, &now) == -1) {
-		log_event(LOG_ERR, "failed", "what=\"reading message %zu\" "
-		    "error=\"%s\"", i + 1, strerror(errno));
+	if (fstat(m->fd, &now) == -1 || stamp_take(&m->fetched_at, m->fd) == -1)
 		return DROP_FAILED;
-	}
-	line = from_line(m->fd, one.found.at, one.end);
-	if (line == 0 || !scan_is_border(m->fd, one.end, now.st_size, &empty) ||
-	    !mbox_stands(m, i)) {
-		if (is_unchanged(m)) {
-			index_forget(m->place.state);
-			m->list.state = -1;
-		}
-		log_event(LOG_WARNING, "failed", "what=\"reading message %zu\" "
-		    "error=\"another program changed the mailbox\"", i + 1);
+	if ((error = find(m, i, now.st_size, one)) != DROP_OK)
+		return error;
+	line = from_line(m->fd, one->found.at, one->end);
+	if (line == 0 || fstat(m->fd, &now) == -1 || !scan_is_border(m->fd, one->end, now.st_size, &empty))
 		return DROP_CHANGED;
-	}
-	from = one.found.at + line;
+	from = one->found.at + line;
 	*s = (struct span){ .fd = m->fd, .at = from,
-		.bytes = one.end - empty > from ? (uint64_t)(one.end - empty - from) : 0,
-		.octets = one.found.octets };
+		.bytes = one->end - empty > from ? (uint64_t)(one->end - empty - from) : 0,
+		.octets = one->found.octets };
 	return DROP_OK;
 }
-
-/* For messages that moved: the mailbox as it is now, read once when first needed. */
-struct relocation {
-	struct list now;
-	struct list_ids *ids;
-	bool known;
-};
 
 static bool
-is_alone(const struct list_ids *ids, const unsigned char *id, size_t *i)
+mbox_stands(void *box, size_t i)
 {
-	*i = list_first(ids, id);
-	return *i != SIZE_MAX && list_next(ids, *i) == SIZE_MAX;
+	struct mbox *m = box;
+	struct stamp now;
+
+	(void)i;
+	if (stamp_look(&now, m->fd) == -1)
+		return false;
+	return stamp_proves(&m->fetched_at, &now) || is_itself(m, &m->fetched, (off_t)now.size);
 }
 
-static enum drop_error
-relocate(struct mbox *m, struct relocation *r, size_t i,
-    struct journal_range *where)
+/*
+ * The list was wrong about the octets: another program has changed the message
+ * in its place since it was listed. If nothing has changed while it was sent,
+ * what was sent is the message.
+ */
+static bool
+mbox_recounted(void *box, size_t i)
 {
-	struct list_message was = get(m, i), is;
-	size_t at;
+	struct mbox *m = box;
+	struct stamp now;
 
-	if (!r->known) {
-		struct stamp now;
-		enum scan_result result;
-
-		if (stamp_take(&now, m->fd) == -1)
-			return DROP_FAILED;
-		if ((result = list_make(&r->now, -1, m->fd, &now, m->place.quoted)) != SCAN_DONE)
-			return deny_scan(result);
-		r->ids = list_ids(&r->now);
-		if (m->ids == NULL)
-			m->ids = list_ids(&m->list);
-		r->known = true;
-	}
-	/* Of two that look alike nobody can say which one was meant. */
-	if (!is_alone(m->ids, was.found.id, &at) || !is_alone(r->ids, was.found.id, &at) ||
-	    !list_get(&r->now, at, &is))
-		return DROP_CHANGED;
-	/* What has got more text since, like half a message with another behind it, is not what was marked. */
-	if (is.found.octets - is.found.header != was.found.octets - was.found.header)
-		return DROP_CHANGED;
-	*where = (struct journal_range){ is.found.at, is.end };
-	return DROP_OK;
+	if (stamp_look(&now, m->fd) == -1 || !stamp_same(&m->fetched_at, &now) || !mbox_stands(m, i))
+		return false;
+	list_distrust(&m->list);
+	return true;
 }
 
 static int
@@ -481,11 +593,10 @@ compare_ranges(const void *a, const void *b)
 	return (x->from > y->from) - (x->from < y->from);
 }
 
-/* Whether what the list says of the borders of what is removed is so. */
+/* Returns true if messages may begin and end in a file of this size where these ranges do. */
 static bool
-are_plausible(const struct mbox *m, const struct journal_range *ranges, size_t n)
+have_borders(const struct mbox *m, const struct journal_range *ranges, size_t n, off_t size)
 {
-	const off_t size = (off_t)m->seen.size;
 	off_t empty;
 
 	for (size_t i = 0; i < n; i++) {
@@ -501,31 +612,54 @@ are_plausible(const struct mbox *m, const struct journal_range *ranges, size_t n
 }
 
 /*
- * The parts of the file that hold the marked messages, in ascending order.
- * Returns how many; each is one message. size: of the file now.
+ * Finds the marked messages in their places. Returns how many, or SIZE_MAX if
+ * one of them is elsewhere.
  */
 static size_t
-find_marked(struct mbox *m, const unsigned char *marks, bool unchanged,
-    const struct stat *now, struct journal_range *ranges, bool *all)
+find_in_place(struct mbox *m, const unsigned char *marks, off_t size, struct journal_range *ranges)
 {
-	struct relocation r = { .known = false };
+	bool unchanged = is_unchanged(m);
 	size_t n = 0;
 
-	*all = true;
 	for (size_t i = 0; i < m->list.count; i++) {
 		struct list_message one;
 
 		if (!store_marked(marks, i))
 			continue;
 		one = get(m, i);
-		if (unchanged || is_proven(m, i, now->st_size))
-			ranges[n++] = (struct journal_range){ one.found.at, one.end };
-		else if (relocate(m, &r, i, &ranges[n]) == DROP_OK)
-			n++;
-		else
-			*all = false;
+		if ((!unchanged || !list_is_sure(&m->list, i)) && !is_itself(m, &one, size))
+			return SIZE_MAX;
+		ranges[n++] = (struct journal_range){ one.found.at, one.end };
 	}
-	if (r.known)
+	/* A list that was forged, or is older than a power failure, does not fit. */
+	return have_borders(m, ranges, n, size) ? n : SIZE_MAX;
+}
+
+/* Finds the marked messages in the mailbox as it is now. Returns how many, in ascending order; *error: why not all. */
+static size_t
+find_moved(struct mbox *m, const unsigned char *marks, struct journal_range *ranges, enum drop_error *error)
+{
+	struct fresh *f = &m->fresh;
+	size_t n = 0;
+
+	if ((*error = look_afresh(m, true)) != DROP_OK)
+		return 0;
+	if ((f->used = calloc(f->list.count / 8 + 1, 1)) == NULL)
+		fatal("marks for %zu messages", f->list.count);
+	for (size_t i = 0; i < m->list.count; i++) {
+		struct list_message one, where;
+
+		if (!store_marked(marks, i))
+			continue;
+		one = get(m, i);
+		if (relocate(m, &one, true, &where) == DROP_OK)
+			ranges[n++] = (struct journal_range){ where.found.at, where.end };
+		else
+			*error = DROP_CHANGED;
+	}
+	free(f->used);
+	f->used = NULL;
+	if (n > 0)
 		qsort(ranges, n, sizeof(*ranges), compare_ranges);
 	return n;
 }
@@ -533,9 +667,11 @@ find_marked(struct mbox *m, const unsigned char *marks, bool unchanged,
 static enum drop_error
 remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 {
+	const struct journal_box box = { m->place.state, m->fd, m->place.dir };
+	enum drop_error error = DROP_OK;
 	struct journal_range *ranges;
 	struct stat now;
-	bool all, unchanged = is_unchanged(m);
+	bool unchanged = is_unchanged(m);
 	size_t n;
 
 	if (!still_there(m) || fstat(m->fd, &now) == -1) {
@@ -545,21 +681,22 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	}
 	if ((ranges = reallocarray(NULL, m->list.count, sizeof(*ranges))) == NULL)
 		fatal("ranges of %zu messages", m->list.count);
-	n = find_marked(m, marks, unchanged, &now, ranges, &all);
-	if (unchanged && !are_plausible(m, ranges, n)) {
-		index_forget(m->place.state);
-		all = false;
-		n = 0;
+	n = find_in_place(m, marks, now.st_size, ranges);
+	if (n == SIZE_MAX) {
+		unchanged = false;
+		n = find_moved(m, marks, ranges, &error);
 	}
-	if (!all)
+	if (error != DROP_OK)
 		log_event(LOG_WARNING, "failed", "what=\"removing messages\" "
 		    "error=\"another program changed the mailbox\"");
-	switch (journal_remove(&(struct journal_box){ m->place.state, m->fd, m->place.dir }, ranges, n)) {
+	if (error != DROP_OK && error != DROP_CHANGED)
+		return error;
+	switch (journal_remove(&box, ranges, n)) {
 	case JOURNAL_DONE:
 		*removed = n;
 		if (unchanged && n > 0)
-			list_without(&m->list, marks, m->fd);
-		return all ? DROP_OK : DROP_CHANGED;
+			list_without(&m->list, marks);
+		return error;
 	case JOURNAL_LATER:
 		*removed = n;
 		return DROP_LATER;
@@ -574,7 +711,10 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 	struct mbox *m = box;
 	enum drop_error error;
 
-	/* What is to be mended of the list is mended before anybody has to wait for us. */
+	/* The ids of messages that go are remembered. */
+	if (is_unchanged(m))
+		list_number(&m->list, true);
+	/* What is to be mended of the list is mended before any program has to wait for us. */
 	for (size_t i = 0; i < m->list.count; i++)
 		if (store_marked(marks, i))
 			get(m, i);
@@ -596,5 +736,6 @@ const struct store_ops mbox_store = {
 	.uidl = mbox_uidl,
 	.fetch = mbox_fetch,
 	.stands = mbox_stands,
+	.recounted = mbox_recounted,
 	.remove = mbox_remove,
 };

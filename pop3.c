@@ -452,9 +452,9 @@ uidl(struct session *s, int count, char **args)
 	return about_one_or_all(s, count, args, put_uidl);
 }
 
-/* Converts the message at its place into the output. Returns whether it was all there, as promised. */
+/* Converts message n at its place into the output. Returns true if it was all there. */
 static bool
-send_lines(struct session *s, struct span *span, uint64_t body_lines)
+send_lines(struct session *s, size_t message, struct span *span, uint64_t body_lines)
 {
 	static char stored[IO_OUT / 2];
 	struct wire w;
@@ -477,7 +477,8 @@ send_lines(struct session *s, struct span *span, uint64_t body_lines)
 	}
 	io_put(s->io, wire_end(&w, io_room(s->io, 2, &room)));
 	s->octets += w.octets;
-	return n >= 0 && (body_lines != WIRE_ALL || w.octets == span->octets);
+	return n >= 0 && (body_lines != WIRE_ALL || w.octets == span->octets ||
+	    (s->io->error == IO_OK && maildrop_recounted(s->drop, message)));
 }
 
 /*
@@ -502,7 +503,7 @@ send_message(struct session *s, size_t n, uint64_t body_lines)
 		ok(s, "%" PRIu64 " octets", span.octets);
 	else
 		ok(s, "top of message follows");
-	if (!send_lines(s, &span, body_lines) || !maildrop_stands(s->drop, n)) {
+	if (!send_lines(s, n, &span, body_lines) || !maildrop_stands(s->drop, n)) {
 		if (s->io->error == IO_OK)
 			s->end = "changed";
 		return LEAVE;

@@ -39,6 +39,8 @@ struct store_ops {
 	enum drop_error (*fetch)(void *box, size_t i, struct span *s);
 	/* As maildrop_stands. NULL: always. */
 	bool (*stands)(void *box, size_t i);
+	/* As maildrop_recounted. NULL: never. */
+	bool (*recounted)(void *box, size_t i);
 	/* As maildrop_commit; bit i of marks (from the lowest of marks[0]) is message i. */
 	enum drop_error (*remove)(void *box, const unsigned char *marks, size_t *removed);
 };

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "index.h"
+#include "list.h"
 #include "maildrop.h"
 #include "stamp.h"
 #include "tests/unit/check.h"
@@ -301,7 +302,8 @@ replaces_in_order(const struct format *f)
 	size_t removed;
 	int before;
 
-	if (f != &formats[0])
+	/* A list that is made anew needs no order. */
+	if (f != &formats[0] || list_small > 0)
 		return;
 	let_it_settle();
 	look_anew(f, &found);
@@ -388,7 +390,7 @@ is_forged(const struct format *f)
 		int status;
 
 		look_anew(f, &found);
-		forge(f == &formats[0] ? "mbox   2" : "maildir1", i);
+		forge(f == &formats[0] ? "mbox   3" : "maildir1", i);
 		if ((pid = fork()) == 0) {
 			struct span s;
 			char octet, id[UIDL_SIZE];
@@ -409,7 +411,7 @@ is_forged(const struct format *f)
 	CHECK(is_same(&p, &found));
 }
 
-/* A list that has the mailbox' stamp and a wrong border all the same is refused once, and then made anew. */
+/* A list that has the stamp of the mailbox and a wrong border all the same is found out: the message is found where it is, and the list is made anew. */
 static void
 is_forgotten(const struct format *f)
 {
@@ -421,11 +423,12 @@ is_forgotten(const struct format *f)
 		return;
 	let_it_settle();
 	look_anew(f, &p);
-	forge("mbox   2", 40);
+	forge("mbox   3", 40);
 	begin(f, &drop);
-	CHECK(maildrop_fetch(&drop, 41, &s) == DROP_CHANGED);
-	begin(f, &drop);
-	CHECK(maildrop_fetch(&drop, 41, &s) == DROP_OK);
+	for (int again = 0; again < 2; again++) {
+		CHECK(maildrop_fetch(&drop, 41, &s) == DROP_OK && s.octets == p.sizes[40]);
+		begin(f, &drop);
+	}
 	look(f, &found);
 	CHECK(is_same(&p, &found));
 }
@@ -515,16 +518,12 @@ is_replaced(void)
 	}
 }
 
-int
-main(void)
+/* All of it for both formats. */
+static void
+all_formats(void)
 {
 	static struct picture p;
 
-	top = drop_directory();
-	CHECK(mkdirat(top, "Maildir", 0700) == 0 && mkdirat(top, "Maildir/new", 0700) == 0 &&
-	    mkdirat(top, "Maildir/cur", 0700) == 0 && mkdirat(top, "Maildir/tmp", 0700) == 0);
-	CHECK(mkdirat(top, "state", 0700) == 0);
-	stamps_settle();
 	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
 		const struct format *f = &formats[i];
 
@@ -545,5 +544,22 @@ main(void)
 		shrinks(f);
 	}
 	is_replaced();
+}
+
+int
+main(void)
+{
+	top = drop_directory();
+	CHECK(mkdirat(top, "state", 0700) == 0);
+	stamps_settle();
+	/* As if all mailboxes were large, and as they are. */
+	for (int large = 1; large >= 0; large--) {
+		list_small = large ? 0 : 4 << 20;
+		CHECK(mkdirat(top, "Maildir", 0700) == 0 && mkdirat(top, "Maildir/new", 0700) == 0 &&
+		    mkdirat(top, "Maildir/cur", 0700) == 0 && mkdirat(top, "Maildir/tmp", 0700) == 0);
+		all_formats();
+		CHECK(renameat(top, "Maildir", top, large ? "Maildir.large" : "Maildir.small") == 0);
+		CHECK(unlinkat(top, "spool", 0) == 0 && unlinkat(top, "state/index", 0) == 0);
+	}
 	return drop_clean_up();
 }
