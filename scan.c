@@ -46,9 +46,8 @@
 #define END_LOOK (2 + FROM_LOOK) /* bytes at a body's end: an empty line, and what may separate */
 #define BODY_SEED 0x6b706f70642d6d62 /* any constant; the index keeps what is hashed with it */
 
-/* What a header's Content-Length fields say: LENGTH_NONE without any; BAD if one is no number, or two differ. */
-#define LENGTH_NONE ((off_t)-1)
-#define LENGTH_BAD ((off_t)-2)
+#define LENGTH_NONE ((off_t)-1) /* the header has no Content-Length */
+#define LENGTH_BAD ((off_t)-2)  /* it has one that is not a number, or two that differ */
 
 /* A walk through a file. */
 struct scan {
@@ -368,7 +367,8 @@ look_at_field(struct scan *s, const char *p, size_t n)
 	s->skip = is_rewritten(p, n);
 	s->field = OTHER;
 	if (s->skip && has_prefix(p, n, "Content-Length:"))
-		read_length(s, p + strlen("Content-Length:"), p + n);
+		/* A longer line may come in parts, so it is bad wherever they end. */
+		read_length(s, p + strlen("Content-Length:"), p + (n < LINE_HEAD ? n : LINE_HEAD));
 	else if ((*p | 0x20) == 'm')
 		s->has_id |= has_prefix(p, n, "Message-ID:");
 	else if ((*p | 0x20) == 'r')

@@ -95,11 +95,87 @@ retrieve() {
 }
 
 @test "the internal message of other programs is neither shown nor removed" {
-	{ printf 'From MAILER-DAEMON Mon\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\n\ninternal\n\n'; mbox one two; } | store alice
+	{ printf 'From MAILER-DAEMON Mon\nFrom: Mail System Internal Data <MAILER-DAEMON@mail>\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\n\ninternal\n\n'; mbox one two; } | store alice
 	run pop alice "DELE 1" "DELE 2" QUIT
 	[[ $output == *"+OK 2 messages"*"+OK bye, 0 messages left" ]]
 	grep -q '^internal$' /var/mail/alice
 	grep -q 'Message-ID' /var/mail/alice && return 1 || :
+}
+
+@test "a message that looks like the internal one comes to the front, and is served and removed" {
+	looks() { from_line; printf 'X-IMAP: 1\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA, it said\nFrom: root\n\nwhat now?\n\n'; }
+	{ mbox one; looks; mbox two; } | store alice
+	id=$(pop alice "UIDL 2" QUIT | sed -n 's/^+OK 2 \([^ \r]*\)\r*$/\1/p')
+	[ -n "$id" ]
+	pop alice "DELE 1" QUIT >"$WORLD/answer"
+	run pop alice "UIDL 1" STAT QUIT
+	[[ $output == *"+OK 1 $id"*"+OK 2 "* ]]
+	forget_index
+	run pop alice "UIDL 1" STAT "DELE 1" QUIT
+	[[ $output == *"+OK 1 $id"*"+OK 2 "*"+OK bye, 1 messages left" ]]
+	spool_is alice two
+}
+
+# planted [HEADER]: a mail from outside with another one in its text.
+planted() {
+	printf 'Received: from outside\nMessage-ID: <evil@kpopd.test>\nSubject: hello\n%s\nDear Alice,\n\n' "${1-}"
+	from_line
+	printf 'Received: from intranet\nMessage-ID: <boss@kpopd.test>\nSubject: pay this\n\nplease.\n\nFrom here on it is text again.\n'
+}
+
+@test "what a mail with a Content-Length has in its text is no message, and goes with it" {
+	planted $'Content-Length: 500\n' | deliver alice
+	make_message two | deliver alice
+	# Procmail has put the length right, and has not quoted.
+	[ "$(grep -c '^From ' /var/mail/alice)" -eq 4 ]
+	[ "$(sed -n 's/^Content-Length: *//p' /var/mail/alice)" -eq "$(planted | sed '1,/^$/d' | wc -c)" ]
+	retrieve 1 | tr -d '\r' | sed '/^Content-Length/d' | cmp - <(planted)
+	retrieve 2 | tr -d '\r' | cmp - <(make_message two)
+	run pop alice STAT "DELE 1" QUIT
+	[[ $output == *"+OK 2 messages"*"+OK bye, 1 messages left" ]]
+	tail -n +2 /var/mail/alice | cmp - <(make_message two; echo)
+}
+
+@test "with -m mboxo: no Content-Length is trusted" {
+	{ from_line; planted "Content-Length: $(planted | sed '1,/^$/d' | wc -c)"$'\n'; echo; mbox two; } | store alice
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 2 messages"* ]]
+	server_stop
+	server_start -m 'mboxo:/var/mail/%u'
+	# The list that was kept is another one's.
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 3 messages"* ]]
+	# With procmail's -Y it says what is so.
+	rm /var/mail/alice
+	planted $'Content-Length: 1\n' | procmail -Y -f sender@kpopd.test -d alice
+	make_message two | procmail -Y -f sender@kpopd.test -d alice
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 2 messages"* ]]
+	server_stop
+	server_start
+}
+
+@test "what Dovecot saves unquoted is one message, before and after Dovecot looks at it" {
+	cat >"$WORLD/dovecot.conf" <<-END
+	log_path = /dev/stderr
+	mail_location = mbox:~/mail:INBOX=/var/mail/%u
+	mbox_write_locks = fcntl
+	first_valid_uid = 1
+	END
+	chmod 755 "$WORLD"
+	dovecot() { su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf $*" 2>"$WORLD/dovecot.err"; }
+	mbox one | store alice
+	printf 'Received: x\r\nMessage-ID: <f@kpopd.test>\r\nSubject: from\r\n\r\nHello,\r\n\r\nFrom here on.\r\nFrom again.\r\n\r\n%s\r\nEnd: of\r\n' "$(from_line)" >"$WORLD/mail.eml"
+	chmod 644 "$WORLD/mail.eml"
+	dovecot "save -m INBOX $WORLD/mail.eml"
+	[ "$(grep -c '^From ' /var/mail/alice)" -eq 5 ]
+	make_message two | deliver alice
+	pop alice STAT UIDL QUIT | tr -d '\r' >"$WORLD/before"
+	grep -qx '+OK 3 messages' "$WORLD/before"
+	retrieve 2 | sed '/^Received/,/^\r$/d' | cmp - <(sed '1,/^\r$/d' "$WORLD/mail.eml")
+	dovecot "flags add '\\Seen' mailbox INBOX ALL"
+	pop alice STAT UIDL QUIT | tr -d '\r' >"$WORLD/after"
+	diff <(grep '^[0-9]' "$WORLD/before") <(grep '^[0-9]' "$WORLD/after")
 }
 
 @test "a file that is no mbox is refused and left alone" {

@@ -49,7 +49,11 @@ on_disk() {
 messages_of() {
 	perl -we 'use strict; our (@part, @wire, @at);
 		open F, "<", shift or die; binmode F; my $file = do { local $/; <F> } // ""; my $code = shift;
-		push @at, $-[0] while $file =~ /(?:\A|(?<=\A\n)|(?<=\A\r\n)|(?<=\n\n)|(?<=\n\r\n))From /g;
+		while ($file =~ /(?:\A|(?<=\A\n)|(?<=\A\r\n)|(?<=\n\n)|(?<=\n\r\n))From ([^\n]*)/g) {
+			my ($at, $line) = ($-[0], $1);
+			push @at, $at if !@at || $line =~ / [A-Z][a-z]{2} +\d+ \d+:\d\d:\d\d \d{4}\r?\z/ ||
+			    $file =~ /\G\n(?:[A-Za-z][!-9;-~]*:(?!\/\/)|>From )/;
+		}
 		$part[0] = substr($file, 0, $at[0] // length $file); $wire[0] = "";
 		for my $n (1 .. @at) {
 			my $m = $part[$n] = substr($file, $at[$n - 1], ($at[$n] // length $file) - $at[$n - 1]);
@@ -147,11 +151,13 @@ refused() {
 	{ mbox one; printf 'From a\nA: b\n\nno final newline'; } | whole "no final newline, two" 2
 	printf 'From a' | whole "From and no end" 1
 	printf 'From \n' | whole "From alone" 1
-	printf 'From \n\nFrom \n\nFrom ' | whole "nothing but From" 3
+	printf 'From \n\nFrom \n\nFrom ' | whole "nothing but From" 1
+	{ from_line; echo; from_line; echo; from_line; } | whole "nothing but From and a date" 3
 	printf 'From a\nA: b\nC: d' | whole "no empty line behind the header" 1
 	printf 'From a\nA: b\nFrom c\nD: e\n\nFrom f\nG: h\n\n' | whole "no empty line before From" 2
-	printf 'From a\n\nno header\n\nFrom b\n\n\n\nFrom c\nD: e\n\n' | whole "no header" 3
+	{ printf 'From a\n\nno header\n\n'; from_line; printf '\n\n\nFrom c\nD: e\n\n'; } | whole "no header" 3
 	printf '\n\nFrom a\nA: b\n\nc\n\nFrom d\nE: f\n\n' | whole "empty lines in front" 2
+	printf '\n\nFrom a\n\nc\n\nFrom d\nE: f\n\n' | whole "empty lines in front, and no header" 2
 	printf 'From a\nA: b\n\nc\n\r' | whole "CR at the end" 1
 	printf 'From a\nA: b\n\nc\n\nF' | whole "F at the end" 1
 	printf 'From a\nA: b\n\nc\n\n\n\n\nFrom d\nE: f\n\n\n\n' | whole "many empty lines" 2
@@ -162,28 +168,30 @@ refused() {
 	{ mbox one; mbox two | sed 's/$/\r/'; mbox three; } | whole "mixed by message" 3
 	mbox one two three | sed '1~2s/$/\r/' | whole "mixed by line"
 	mbox one two three | sed '2~2s/$/\r/' | whole "mixed by other lines"
-	printf 'From a\r\nA: b\r\n\n\r\nFrom c\nD: e\n\r\nFrom f\r\r\n\r\r\n\r\nFrom g\n\n' | whole "CR CR LF" 4
-	printf 'From a\nA: b\rC: d\r\rFrom e\rF: g\n\n\rFrom h\n\nFrom i\n\n' | whole "lone CRs" 2
+	printf 'From a\r\nA: b\r\n\n\r\nFrom c\nD: e\n\r\nFrom f\r\r\nA: b\r\r\n\r\r\n\r\nFrom g\nC: d\n\n' | whole "CR CR LF" 4
+	printf 'From a\nA: b\rC: d\r\rFrom e\rF: g\n\n\rFrom h\n\nFrom i\nJ: k\n\n' | whole "lone CRs" 2
 }
 
 @test "NULs and all other octets are served and removed alone" {
-	perl -e 'print "From a\nA: \0b\n\0\n\n\0\n\0\0\n\nFrom \0\n\0: \0\n\n\n"' | whole "NULs" 2
+	perl -e 'print "From a\nA: \0b\n\0\n\n\0\n\0\0\n\nFrom \0 Mon Nov 23 05:00:00 2026\n\0: \0\n\n\n"' | whole "NULs" 2
 	perl -e 'print map "From a\nA: b\n\n" . join("", map chr, 0 .. 255) . "\n\n", 1 .. 3' | whole "all octets" 3
 }
 
-@test "From behind an empty line begins a message also where a body meant it, >From never does" {
-	printf 'From a\nA: b\n\nFrom c\n\nFrom d\nfrom e\n\nfrom f\n\n From g\n\nFrom: h\n\n' | whole "From in the body" 3
+@test "From and a date or a header after it begin a message also where a body meant it, the word alone and >From never do" {
+	printf 'From a\nA: b\n\nFrom c\n\nFrom d\nfrom e\n\nfrom f\n\n From g\n\nFrom: h\n\nFrom here on.' | whole "From in the body" 1
+	printf 'From a\nA: b\n\nFrom c\nD: e\n\n' | whole "From and a header in the body" 2
+	{ printf 'From a\nA: b\n\n'; from_line; printf '\n\ntext\n\n'; } | whole "From and a date in the body" 2
 	printf 'From a\nA: b\n\n>From c\n\n>From d\n>>From e\n\nFrom f\nG: h\n\n>From i\n\n' | whole ">From" 2
 }
 
 @test "lines of dots, and a dot alone, are served and removed alone" {
-	printf 'From a\nA: b\n\n.\n..\n.c\n...\n\n.\n\nFrom .\n.: .\n\n.\n\n' | whole "dots" 2
+	printf 'From a\nA: b\n\n.\n..\n.c\n...\n\n.\n\nFrom .\nA.: .\n\n.\n\n' | whole "dots" 2
 	printf 'From a\nA: b\n\n.' | whole "a dot at the end" 1
 }
 
-@test "a Content-Length that lies decides nothing" {
+@test "a Content-Length that is not where a message ends decides nothing" {
 	for length in 0 1 5 30 9999 99999999999999999999 -1 x; do
-		printf 'From a\nContent-Length: %s\n\nc\n\nFrom d\nContent-Length: %s\nE: f\n\ng\n\nFrom h\n\n' $length $length |
+		printf 'From a\nContent-Length: %s\n\nc\n\nFrom d\nContent-Length: %s\nE: f\n\ng\n\nFrom h\nI: j\n\n' $length $length |
 		    whole "Content-Length $length" 3
 	done
 }
@@ -201,7 +209,7 @@ refused() {
 }
 
 @test "the internal message stays octet for octet when all others go" {
-	internal() { printf 'From MAILER-DAEMON Mon\nDate: now\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\nStatus: RO\n\ninternal\n\nlines\n\n'; }
+	internal() { printf 'From MAILER-DAEMON Mon\nDate: now\nFrom: Mail System Internal Data <MAILER-DAEMON@mail>\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\nStatus: RO\n\ninternal\n\nlines\n\n'; }
 	{ internal; mbox one two; } | store alice
 	file=$(spool_file)
 	run pop alice STAT "DELE 2" QUIT

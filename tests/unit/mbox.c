@@ -252,6 +252,8 @@ ids_survive_readers(void)
 	};
 
 	uidl_of_first("From a\nA: b\nC: d\n\nbody\n\n", plain);
+	/* With another version's id clients would fetch all mail again. */
+	CHECK(strcmp(plain, "7O3BpUMPJSWUWT2_Zg-tEA") == 0);
 	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
 		uidl_of_first(same[i], other);
 		CHECK(strcmp(plain, other) == 0);

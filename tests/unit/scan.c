@@ -174,6 +174,26 @@ a_length_may_reach(void)
 	}
 }
 
+/* Whether a field is in one piece or in two changes nothing. */
+static void
+a_long_length_field_is_bad(void)
+{
+	static char text[PIECE + 1000];
+
+	for (int blanks = 1; blanks < 100; blanks++)
+		for (int shift = -70; shift < 10; shift += 3) {
+			size_t n = (size_t)sprintf(text, "From a\nMessage-ID: 1\nX: ");
+
+			memset(text + n, 'x', sizeof(text) - n);
+			n = (size_t)(PIECE + shift);
+			n += (size_t)sprintf(text + n, "\nContent-Length:%*s13\n\nx\n\nFrom b\nA:\n\nFrom c\nA: c\n\n", blanks, "");
+			store(text, n);
+			scan(false);
+			/* The name, the blanks, two digits and the line's end are 64 bytes at most. */
+			CHECK(count == (15 + blanks + 3 <= 64 ? 2 : 3));
+		}
+}
+
 static void
 a_length_far_from_the_end_is_not_open(void)
 {
@@ -293,6 +313,7 @@ main(void)
 	the_end_of_a_piece_hides_nothing();
 	what_identifies_is_known();
 	a_length_may_reach();
+	a_long_length_field_is_bad();
 	a_length_far_from_the_end_is_not_open();
 	a_body_has_one_hash();
 	a_long_body_has_one_hash();
