@@ -146,6 +146,17 @@ look_anew(const struct format *f, struct picture *p)
 	look(f, p);
 }
 
+/* All of it is read, but ids that were given are remembered. */
+static void
+look_through(const struct format *f, struct picture *p)
+{
+	if (f == &formats[0])
+		CHECK(utimensat(top, "spool", NULL, 0) == 0);
+	else
+		unlinkat(top, "state/index", 0);
+	look(f, p);
+}
+
 static void
 is_believed(const struct format *f, struct picture *p)
 {
@@ -453,7 +464,7 @@ shrinks(const struct format *f)
 				maildrop_mark(&drop, n);
 		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == drop.marked);
 		look(f, &kept);
-		look_anew(f, &anew);
+		look_through(f, &anew);
 		CHECK(kept.count == drop.count - removed && is_same(&kept, &anew));
 	}
 }
