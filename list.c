@@ -21,9 +21,10 @@
  * A unique id is made of the header alone if that identifies the message.
  * Where it does not, because the header has neither a Message-ID nor a Received
  * field or another message has an equal one, the first message gets that id and
- * later ones get what distinguishes their bodies into theirs. The note remembers
- * which body the first one had, so that a later message does not get the id of
- * one that was removed: clients would take it for seen.
+ * later ones get what distinguishes their bodies into theirs. Such an id is not
+ * given to a message with another body even when the first one has gone, because
+ * clients would take it for seen: a list is made with the one before in mind, and
+ * the note remembers the last messages that have gone.
  */
 #include "config.h"
 
@@ -200,11 +201,11 @@ settle(struct list *l, const struct stamp *now)
 		l->note.base = l->count;
 }
 
-static void number_all(struct list *l, bool is_unchanged);
+static void number_all(struct list *l, bool is_unchanged, struct list *before);
 
-/* Reads on where the list ends. */
+/* Reads on where the list ends. before: the list that this one takes the place of, or NULL. */
 static enum scan_result
-scan(struct list *l, const struct stamp *now)
+scan(struct list *l, const struct stamp *now, struct list *before)
 {
 	off_t end;
 	enum scan_result result = scan_messages(l->source.fd, l->note.end, now->size, l->source.quoted, add, l, &end);
@@ -215,14 +216,14 @@ scan(struct list *l, const struct stamp *now)
 	settle(l, now);
 	/* A change in the same tick would not show, so bodies that ids need are read while the mailbox is locked. A
 	 * small mailbox costs nothing, and records that are put in their final form need no sync. */
-	if (now->settled != 1 || now->size <= list_small)
-		number_all(l, true);
+	if (now->settled != 1 || now->size <= list_small || before != NULL)
+		number_all(l, true, before);
 	save(l);
 	return result;
 }
 
 enum scan_result
-list_make(struct list *l, const struct list_source *s, const struct stamp *now, const struct list *before)
+list_make(struct list *l, const struct list_source *s, const struct stamp *now, struct list *before)
 {
 	struct list new = { .source = *s, .index = index_new(s->state, kind(s), sizeof(struct record)),
 		.note.open = UINT64_MAX };
@@ -232,7 +233,7 @@ list_make(struct list *l, const struct list_source *s, const struct stamp *now, 
 		new.note.next_spent = before->note.next_spent;
 	}
 	*l = new;
-	return scan(l, now);
+	return scan(l, now, before);
 }
 
 bool
@@ -316,7 +317,7 @@ list_update(struct list *l, const struct stamp *now)
 
 	if (seems_grown(l, now)) {
 		l->note.assumed = l->count;
-		return scan(l, now);
+		return scan(l, now, NULL);
 	}
 	before = *l;
 	result = list_make(l, &before.source, now, &before);
@@ -418,12 +419,21 @@ find_spent(const struct list *l, const unsigned char *id)
 	return NULL;
 }
 
-/* Remembers that a message with this body has the id of its header alone. The oldest entry is forgotten. */
+/* Returns true if the id of a message's header alone must not be given to another body. */
+static bool
+is_given(const struct record *r)
+{
+	return (r->flags & (WEAK | TWIN)) != 0 && (r->flags & SUFFIXED) == 0 && r->body != 0;
+}
+
+/* Remembers a message that goes and has the id of its header alone. The oldest entry is forgotten. */
 static void
 spend(struct list *l, const struct record *r)
 {
 	struct list_spent *s = &l->note.spent[l->note.next_spent];
 
+	if (!is_given(r) || find_spent(l, r->id) != NULL)
+		return;
 	memcpy(&s->id, r->id, sizeof(s->id));
 	s->body = (uint32_t)r->body;
 	l->note.next_spent = (l->note.next_spent + 1) % LIST_SPENT;
@@ -433,6 +443,8 @@ spend(struct list *l, const struct record *r)
 struct numbering {
 	struct list *list;
 	struct list_ids *ids;  /* of the messages that are not numbered yet */
+	struct list *before;   /* NULL: there is none */
+	struct list_ids *before_ids;
 	struct {
 		uint32_t plain; /* the message with the id of the header alone; NONE: no one yet */
 		bool is_twin;   /* more than one message has this header */
@@ -487,36 +499,53 @@ mark_twin(struct numbering *n, size_t i)
 	know_body(n, i, &r);
 	r.flags |= TWIN;
 	index_put(n->list->index, i, &r);
-	if (r.body != 0 && find_spent(n->list, r.id) == NULL)
-		spend(n->list, &r);
+}
+
+/* Finds the body of the message that has, or had, the id of this header alone. Returns false if none is known. */
+static bool
+find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
+{
+	const struct list_spent *spent = find_spent(n->list, id);
+	struct record r;
+
+	if (spent != NULL) {
+		*body = spent->body;
+		return true;
+	}
+	if (n->before == NULL)
+		return false;
+	for (size_t i = list_first(n->before_ids, id); i != SIZE_MAX; i = list_next(n->before_ids, i))
+		if (get(n->before, i, &r) && is_given(&r)) {
+			*body = (uint32_t)r.body;
+			return true;
+		}
+	return false;
 }
 
 /* Decides whether message i has the id of its header alone. */
 static void
 number(struct numbering *n, size_t i)
 {
-	const struct list_spent *spent;
 	struct record r;
 	size_t first, chain;
-	bool is_twin, is_plain;
+	bool is_twin, is_plain, has_owner;
+	uint32_t owner;
 
 	if (!get(n->list, i, &r))
 		return;
 	first = list_first(n->ids, r.id);
 	chain = first - n->ids->first;
 	is_twin = n->chains[chain].is_twin || list_next(n->ids, first) != SIZE_MAX;
-	spent = find_spent(n->list, r.id);
-	if (!is_twin && spent == NULL && (r.flags & WEAK) == 0)
+	has_owner = find_owner(n, r.id, &owner);
+	if (!is_twin && !has_owner && (r.flags & WEAK) == 0)
 		return;
 	know_body(n, i, &r);
 	is_plain = n->chains[chain].plain == NONE &&
-	    (spent == NULL || (r.body != 0 && spent->body == (uint32_t)r.body));
+	    (!has_owner || (r.body != 0 && owner == (uint32_t)r.body));
 	if (is_plain)
 		n->chains[chain].plain = (uint32_t)i;
 	else if (n->chains[chain].plain != NONE)
 		mark_twin(n, n->chains[chain].plain);
-	if (is_plain && spent == NULL && r.body != 0)
-		spend(n->list, &r);
 	r.ordinal = 0;
 	r.flags = (r.flags & (WEAK | REACHES)) | (is_twin ? TWIN : 0u) | (is_plain ? 0u : SUFFIXED);
 	n->has_suffixes |= !is_plain;
@@ -592,20 +621,41 @@ order(struct list *l, size_t numbered)
 	free(all);
 }
 
-/* As list_number, but does not keep the list. */
+/* Remembers the messages of the list before that have gone. */
 static void
-number_all(struct list *l, bool is_unchanged)
+spend_gone(const struct numbering *n)
 {
-	struct numbering n = { .list = l, .is_unchanged = is_unchanged };
+	struct record r;
 
-	if (l->note.numbered == l->count)
-		return;
+	for (size_t i = 0; i < n->before->count; i++) {
+		size_t first;
+
+		if (!get(n->before, i, &r) || !is_given(&r))
+			continue;
+		first = list_first(n->ids, r.id);
+		if (first == SIZE_MAX || n->chains[first - n->ids->first].plain == NONE)
+			spend(n->list, &r);
+	}
+}
+
+/* As list_number, but does not keep the list. before: as in list_make; then no message is numbered yet. */
+static void
+number_all(struct list *l, bool is_unchanged, struct list *before)
+{
+	struct numbering n = { .list = l, .before = before, .is_unchanged = is_unchanged };
+
 	n.ids = ids_from(l, l->note.numbered);
+	if (before != NULL)
+		n.before_ids = list_ids(before);
 	find_numbered(&n);
 	for (size_t i = n.ids->first; i < n.ids->count; i++)
 		number(&n, i);
 	if (n.has_suffixes)
 		order(l, n.ids->first);
+	if (before != NULL) {
+		spend_gone(&n);
+		list_ids_free(n.before_ids);
+	}
 	free(n.chains);
 	list_ids_free(n.ids);
 	l->note.numbered = l->count;
@@ -619,7 +669,7 @@ list_number(struct list *l, bool is_unchanged)
 {
 	if (l->note.numbered == l->count)
 		return;
-	number_all(l, is_unchanged);
+	number_all(l, is_unchanged, NULL);
 	save(l);
 }
 
@@ -690,10 +740,17 @@ squeeze(struct list *l, const unsigned char *marks, struct list *kept)
 void
 list_without(struct list *l, const unsigned char *marks)
 {
-	struct list kept = *l;
+	struct list kept;
+	struct record r;
 	struct stamp now;
 	size_t first;
-	bool is_good = is_tail(l, marks, &first) ? shorten(&kept, first) : squeeze(l, marks, &kept);
+	bool is_good;
+
+	for (size_t i = 0; i < l->count; i++)
+		if (store_marked(marks, i) && get(l, i, &r))
+			spend(l, &r);
+	kept = *l;
+	is_good = is_tail(l, marks, &first) ? shorten(&kept, first) : squeeze(l, marks, &kept);
 
 	if (!is_good || stamp_put(&now, l->source.fd) == -1 || now.size != kept.note.end) {
 		list_distrust(l);

@@ -18,7 +18,7 @@
  */
 extern off_t list_small;
 
-/* A message that has, or had, an id made of its header alone; both are parts of hashes. All zero: none. */
+/* A message that has gone, and had an id made of its header alone; both are parts of hashes. All zero: none. */
 struct list_spent {
 	uint32_t id, body;
 };
@@ -91,7 +91,7 @@ enum scan_result list_update(struct list *l, const struct stamp *now);
  * before: NULL, there is none.
  */
 enum scan_result list_make(struct list *l, const struct list_source *s, const struct stamp *now,
-    const struct list *before);
+    struct list *before);
 
 /*
  * Finds message i. Returns false if the list is damaged. Its place is inside
