@@ -119,12 +119,31 @@ hash_text(struct scan *s, const char *p, size_t n)
 	s->held_cr = cr;
 }
 
+/* Hashes a part of the body without a CR in it or before it: all but the line ends at its end at once. */
+static void
+hash_without_cr(struct scan *s, const char *p, size_t n)
+{
+	size_t lf = 0;
+
+	while (lf < n && p[n - lf - 1] == '\n')
+		lf++;
+	if (lf < n) {
+		hash_line_ends(s);
+		XXH3_64bits_update(&s->body, p, n - lf);
+	}
+	s->held_lf += lf;
+}
+
 /* Hashes a part of the body. */
 static void
 hash_body(struct scan *s, const char *p, size_t n)
 {
 	const char *end = p + n, *lf;
 
+	if (!s->held_cr && memchr(p, '\r', n) == NULL) {
+		hash_without_cr(s, p, n);
+		return;
+	}
 	while (p < end && (lf = memchr(p, '\n', (size_t)(end - p))) != NULL) {
 		hash_text(s, p, (size_t)(lf - p));
 		s->held_cr = false;
