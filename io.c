@@ -139,7 +139,7 @@ watch(struct io *io, short events, int64_t begin, int64_t until)
 			return failed(io, IO_FAILED);
 		if (n > 0 && p[0].revents != 0)
 			return 1;
-		if (n > 0 && hear_wishes(io) && io_now() - begin >= io->patience)
+		if (n > 0 && p[1].revents != 0 && hear_wishes(io) && io_now() - begin >= io->patience)
 			return failed(io, IO_YIELDED);
 		if (n <= 0 && io_now() >= until)
 			return 0;
