@@ -414,11 +414,8 @@ mbox_fetch(void *box, size_t i, struct span *s)
 	struct stat now;
 	off_t line, from, empty;
 
-	if (fstat(m->fd, &now) == -1) {
-		log_event(LOG_ERR, "failed", "what=\"reading message %zu\" "
-		    "error=\"%s\"", i + 1, strerror(errno));
+	if (fstat(m->fd, &now) == -1)
 		return DROP_FAILED;
-	}
 	line = from_line(m->fd, one.found.at, one.end);
 	if (line == 0 || !is_boundary(m->fd, one.end, now.st_size, &empty) ||
 	    !mbox_stands(m, i)) {
@@ -426,8 +423,6 @@ mbox_fetch(void *box, size_t i, struct span *s)
 			index_forget(m->place.state);
 			m->list.state = -1;
 		}
-		log_event(LOG_WARNING, "failed", "what=\"reading message %zu\" "
-		    "error=\"another program changed the mailbox\"", i + 1);
 		return DROP_CHANGED;
 	}
 	from = one.found.at + line;
