@@ -37,9 +37,9 @@
 /* The kernel reports no event for an acknowledgement, so it is asked again after steps that grow to this. */
 #define STEP_MS 50
 /*
- * What may wait unsent in the client's socket. The session sees no progress
- * until all of it is acknowledged, so a slow client has to be able to take it
- * within the session's limit for 64 KiB of output.
+ * What may wait unsent in the client's socket. Otherwise it could be megabytes,
+ * and the session would see no progress until all of it is acknowledged: a slow
+ * client would look like a dead one.
  */
 #define UNSENT 65536
 
