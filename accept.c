@@ -30,8 +30,6 @@
 #include "log.h"
 
 #define NO_PLACE "-ERR [SYS/TEMP] too many connections, try again later\r\n"
-/* The same trouble is said once in so many ms, with how often it was meanwhile. */
-#define SILENCE_MS 60000
 /* After an error that is not the connection's own, such as no more descriptors. */
 #define REST_MS 500
 /* An accept that has nothing to take any more is given up. */
@@ -46,10 +44,7 @@ struct listener {
 	int64_t rest;  /* until then nothing is accepted */
 	int64_t since; /* when somebody came or went last */
 	bool is_over;
-	struct {
-		int64_t until;
-		unsigned hidden;
-	} troubles[TROUBLES];
+	struct log_limit troubles[TROUBLES];
 };
 
 bool
@@ -72,23 +67,18 @@ tell(struct listener *l, enum trouble t, const char *address)
 		[TROUBLE_FORK] = "making a process for a connection",
 		[TROUBLE_ACCEPT] = "accepting a connection",
 	};
-	int64_t now = io_now();
 	int error = errno;
+	unsigned more;
 
-	if (now < l->troubles[t].until) {
-		l->troubles[t].hidden++;
+	if (!log_due(&l->troubles[t], &more))
 		return;
-	}
 	log_peer(address);
 	if (t == TROUBLE_FORK || t == TROUBLE_ACCEPT)
 		log_event(LOG_ERR, "failed", "what=\"%s\" error=\"%s\" more=%u",
-		    texts[t], strerror(error), l->troubles[t].hidden);
+		    texts[t], strerror(error), more);
 	else
-		log_event(LOG_NOTICE, "refused", "reason=\"%s\" more=%u",
-		    texts[t], l->troubles[t].hidden);
+		log_event(LOG_NOTICE, "refused", "reason=\"%s\" more=%u", texts[t], more);
 	log_peer("none");
-	l->troubles[t].until = now + SILENCE_MS;
-	l->troubles[t].hidden = 0;
 }
 
 /* One word to whom there is no place for, if it costs no waiting. */

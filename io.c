@@ -8,16 +8,19 @@
  * login one absolute deadline covers everything; afterwards each line of input
  * and each buffer of output has a limit of its own, which a trickle of octets
  * does not extend. The first error stays: callers may go on writing and ask
- * once. Whoever else wants the connection's end says so by another descriptor,
+ * once. After it no line is handed out, even if it is buffered already; a dead
+ * connection orders nothing. Whoever else wants the connection's end says so by another descriptor,
  * and is heard while the peer is silent. Input and output are sockets, used without blocking and without
  * changing the flags that other processes on the same socket would see.
  */
 #include "config.h"
 
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -29,6 +32,8 @@
 #include "io.h"
 
 #define LINGER_MS 2000
+/* The kernel reports no event for an acknowledgement, so it is asked again after steps that grow to this. */
+#define STEP_MS 50
 
 int64_t
 io_now(void)
@@ -116,29 +121,46 @@ hear_wishes(struct io *io)
 	return false;
 }
 
+/*
+ * Waits for events, an error or the peer's end until the moment given. begin:
+ * since when the peer has been silent. Returns 1, 0 if the time is over, or -1
+ * with io->error set.
+ */
+static int
+watch(struct io *io, short events, int64_t begin, int64_t until)
+{
+	for (;;) {
+		struct pollfd p[2] = { { .fd = io->fd, .events = events },
+			{ .fd = io->wish, .events = POLLIN } };
+		int64_t left = until - io_now();
+		int n = poll(p, 2, left > INT_MAX ? INT_MAX : left > 0 ? (int)left : 0);
+
+		if (n < 0 && errno != EINTR)
+			return failed(io, IO_FAILED);
+		if (n > 0 && p[0].revents != 0)
+			return 1;
+		if (n > 0 && p[1].revents != 0 && hear_wishes(io) && io_now() - begin >= io->patience)
+			return failed(io, IO_YIELDED);
+		if (n <= 0 && io_now() >= until)
+			return 0;
+	}
+}
+
 /* Waits for events until the moment given. Returns 0 or -1. */
 static int
 await(struct io *io, short events, int64_t until, enum io_error late)
 {
-	int64_t begin = io_now();
+	int64_t now = io_now();
 
-	for (;;) {
-		struct pollfd p[2] = { { .fd = io->fd, .events = events },
-			{ .fd = io->wish, .events = POLLIN } };
-		int64_t now = io_now(), left = until - now;
-		int n;
-
-		if (left <= 0)
-			return failed(io, late);
-		n = poll(p, 2, left > INT_MAX ? INT_MAX : (int)left);
-		if (n < 0 && errno != EINTR)
-			return failed(io, IO_FAILED);
-		if (n <= 0)
-			continue;
-		if (p[0].revents != 0)
-			return 0;
-		if (hear_wishes(io) && io_now() - begin >= io->patience)
-			return failed(io, IO_YIELDED);
+	if (now >= until)
+		return failed(io, late);
+	switch (watch(io, events, now, until)) {
+	case 1:
+		return 0;
+	case 0:
+		return failed(io, late);
+	default:
+		return -1;
 	}
 }
 
@@ -178,6 +200,48 @@ io_flush(struct io *io)
 	}
 	io->out_end = 0;
 	return io->error == IO_OK ? 0 : -1;
+}
+
+/* Returns how many of the bytes sent the peer has not acknowledged; 0 if the kernel cannot tell. */
+static int
+outstanding(const struct io *io)
+{
+	int n;
+
+	return ioctl(io->fd, SIOCOUTQ, &n) == 0 ? n : 0;
+}
+
+int
+io_await_acknowledged(struct io *io)
+{
+	int least = INT_MAX, step = 1;
+	int64_t begin = 0, until = 0;
+
+	if (io_flush(io) == -1)
+		return -1;
+	for (;;) {
+		int left = outstanding(io), result;
+		int64_t now = io_now();
+
+		if (left < least) {
+			least = left;
+			begin = now;
+			until = limit(io, io->stall);
+		}
+		if (left > 0 && now >= until)
+			return failed(io, IO_STALLED);
+		/*
+		 * No event is asked for: a reset and the end of a relay are reported all the
+		 * same. The look comes after the count, because a relay that dies drops what
+		 * it has not read, and the count is 0 then.
+		 */
+		result = watch(io, 0, begin, left == 0 ? now : now + step < until ? now + step : until);
+		if (result != 0)
+			return result == 1 ? failed(io, IO_CLOSED) : -1;
+		if (left == 0)
+			return 0;
+		step = 2 * step < STEP_MS ? 2 * step : STEP_MS;
+	}
 }
 
 /* Reads what has come, one to most octets, behind what is in the buffer. Returns 0 or -1. */
@@ -221,6 +285,9 @@ io_line(struct io *io, char *line, size_t size)
 	bool overlong = false;
 	size_t n = 0;
 
+	/* Lines that are buffered already belong to a connection that is dead. */
+	if (io->error != IO_OK)
+		return IO_LINE_ERROR;
 	for (;;) {
 		char *begin = io->in + io->in_at;
 		size_t some = io->in_end - io->in_at;
@@ -254,6 +321,8 @@ io_exact(struct io *io, void *data, size_t n)
 	int64_t until = limit(io, io->idle);
 	char *to = data;
 
+	if (io->error != IO_OK)
+		return -1;
 	while (n > 0) {
 		size_t have = io->in_end - io->in_at;
 
@@ -319,6 +388,18 @@ io_printf(struct io *io, const char *format, ...)
 		failed(io, IO_FAILED);
 	else
 		io_write(io, text, (size_t)n);
+}
+
+void
+io_last_words(struct io *io, const void *data, size_t n)
+{
+	if (io->error != IO_TIMEOUT)
+		return;
+	io->error = IO_OK;
+	io_write(io, data, n);
+	io_flush(io);
+	io->error = IO_TIMEOUT;
+	shutdown(io->fd, SHUT_WR);
 }
 
 void

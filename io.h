@@ -21,7 +21,7 @@ struct io {
 	int wish;         /* readable when somebody wants this connection's end; -1: nobody can */
 	int64_t patience; /* ms without an octet after which a wish is granted */
 	bool frugal;      /* io_exact leaves on the socket what it was not asked for */
-	enum io_error error; /* sticky: once set, nothing more is read or written */
+	enum io_error error; /* sticky: once set, nothing more is read, handed out or written */
 	size_t in_at, in_end, out_end;
 	char in[IO_IN];
 	char out[IO_OUT];
@@ -76,6 +76,18 @@ void io_put(struct io *io, size_t n);
 
 /* Sends what is waiting. Returns 0, or -1 with io->error set. */
 int io_flush(struct io *io);
+
+/*
+ * Sends what is waiting, then waits until the peer's kernel has acknowledged
+ * all that was sent; on a socket pair, until its other end has read it. Each
+ * time fewer bytes are outstanding the stall limit starts anew. A peer that has
+ * only ended its own side is alive. Returns 0, also if the kernel cannot tell,
+ * or -1 with io->error set.
+ */
+int io_await_acknowledged(struct io *io);
+
+/* Sends n bytes to a client that was too slow and ends our side. The error stays. After any other error nothing is sent. */
+void io_last_words(struct io *io, const void *data, size_t n);
 
 /*
  * Sends what is waiting, ends our side and drops what the peer still sends,

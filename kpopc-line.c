@@ -164,7 +164,7 @@ run_tls(const void *what, int fd, int plain)
 	    SSL_set_tlsext_host_name(t.ssl, o->host) != 1 || tls_shake_hands(&t, &hello) == -1)
 		errx(EXIT_REFUSED, "TLS: OpenSSL does not start");
 	write_all(fd, hello.data + hello.at, hello.end - hello.at);
-	if (pump(fd, plain, plain, true, &tls_codec, &t, NULL, 0) == -1 || !t.shaken)
+	if (pump(fd, plain, plain, PUMP_CLIENT, &tls_codec, &t, NULL, 0) == -1 || !t.shaken)
 		explain_tls(&t);
 	if (!t.closed)
 		errx(EXIT_BROKEN, "TLS: the connection was cut off");
@@ -345,7 +345,7 @@ run_layer(const void *what, int fd, int plain)
 	w.context = d->context;
 	w.conceals = d->layer == WRAP_CONFIDENTIALITY;
 	w.piece = d->piece;
-	if (pump(fd, plain, plain, true, &wrap_codec, &w, NULL, 0) == -1)
+	if (pump(fd, plain, plain, PUMP_CLIENT, &wrap_codec, &w, NULL, 0) == -1)
 		errx(EXIT_BROKEN, "the security layer: %s",
 		    w.problem != NULL ? w.problem : "the connection broke");
 	_exit(EXIT_DONE);

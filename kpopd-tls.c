@@ -132,7 +132,7 @@ main(int argc, char **argv)
 	if (tls_start(&t, context, true) == -1)
 		fatal("memory for TLS");
 	report_ready(context);
-	if (pump(0, 1, 1, false, &tls_codec, &t, NULL, 0) == 0)
+	if (pump(0, 1, 1, PUMP_SERVER, &tls_codec, &t, NULL, 0) == 0)
 		return 0;
 	if (t.error[0] != '\0')
 		log_event(LOG_NOTICE, t.shaken ? "failed" : "refused", "%s error=\"%s\"",

@@ -21,6 +21,8 @@
 
 /* How long a syslogd that is there and takes nothing holds up a process, once. */
 #define PATIENCE_MS 1000
+/* log_due: one line in so many ms. */
+#define INTERVAL_MS 60000
 
 static char peer[80] = "none";
 static int line = -1;         /* to syslogd, as far as we know; -1: syslog(3) will open one */
@@ -87,6 +89,23 @@ log_event(int priority, const char *event, const char *format, ...)
 	va_start(ap, format);
 	write_line(priority, event, format, ap);
 	va_end(ap);
+}
+
+bool
+log_due(struct log_limit *limit, unsigned *more)
+{
+	struct timespec t;
+	int64_t now;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	now = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	if (now < limit->until) {
+		limit->hidden++;
+		return false;
+	}
+	*more = limit->hidden;
+	*limit = (struct log_limit){ .until = now + INTERVAL_MS };
+	return true;
 }
 
 static const char *

@@ -2,7 +2,9 @@
 #ifndef LOG_H
 #define LOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <syslog.h>
 
 /* log_safe: this many octets of a text are shown, the rest is cut off. */
@@ -28,6 +30,15 @@ const char *log_peer_text(void);
  */
 void log_event(int priority, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* What is logged at most once a minute, because somebody outside decides how often it happens. Begins as all zeros. */
+struct log_limit {
+	int64_t until;   /* no line before this moment, in ms of the monotonic clock */
+	unsigned hidden; /* lines left out since the last one */
+};
+
+/* Returns true if a line is due, with *more how many were left out before it; otherwise counts one more. Keeps errno. */
+bool log_due(struct log_limit *limit, unsigned *more);
 
 /*
  * The visible form (vis(3)) of at most LOG_SHOWN octets of a text from

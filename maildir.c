@@ -564,18 +564,12 @@ maildir_fetch(void *box, size_t i, struct span *s)
 		if (locate(m, &r, &where) == -1)
 			break;
 		m->fd = open_file(where.dir, where.name);
-		if (m->fd == -1 && errno != ENOENT) {
-			log_event(LOG_ERR, "failed", "what=\"reading message %zu\" "
-			    "error=\"%s\"", i + 1, strerror(errno));
+		if (m->fd == -1 && errno != ENOENT)
 			return DROP_FAILED;
-		}
 	}
 	if (m->fd == -1 || fstat(m->fd, &st) == -1 || st.st_size != r.size ||
-	    st.st_ino != r.inode) {
-		log_event(LOG_WARNING, "failed", "what=\"reading message %zu\" "
-		    "error=\"another program changed the mailbox\"", i + 1);
+	    st.st_ino != r.inode)
 		return DROP_CHANGED;
-	}
 	*s = (struct span){ .fd = m->fd, .bytes = (uint64_t)r.size, .octets = r.octets };
 	return DROP_OK;
 }

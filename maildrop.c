@@ -333,7 +333,15 @@ maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE])
 enum drop_error
 maildrop_fetch(struct maildrop *m, size_t n, struct span *s)
 {
-	return m->store->fetch(m->box, n - 1, s);
+	enum drop_error error = m->store->fetch(m->box, n - 1, s);
+	int number = errno;
+	unsigned more;
+
+	if (error != DROP_OK && log_due(&m->unread, &more))
+		log_event(error == DROP_CHANGED ? LOG_WARNING : LOG_ERR, "failed",
+		    "what=\"reading message %zu\" error=\"%s\" more=%u", n,
+		    error == DROP_CHANGED ? "another program changed the mailbox" : strerror(number), more);
+	return error;
 }
 
 bool

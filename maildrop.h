@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "log.h"
 #include "uidl.h"
 
 /* How the mailbox answers. What was seen of errno is in the log. */
@@ -49,6 +50,7 @@ struct maildrop {
 	size_t marked;
 	uint64_t octets;        /* of all messages */
 	uint64_t marked_octets; /* of the marked ones */
+	struct log_limit unread; /* of the lines about messages that cannot be read: the client may ask a million times */
 };
 
 /* Reads "mbox:PATH", "mboxo:PATH", "maildir:PATH" or "maildir+create:PATH"; text is kept. Returns 0 or -1. */
@@ -126,7 +128,7 @@ uint64_t maildrop_octets(const struct maildrop *m, size_t n);
 /* The unique id of message n: 1 to 70 characters of 0x21 … 0x7e. */
 void maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE]);
 
-/* Where message n can be read. CHANGED: it is not there any more. */
+/* Where message n can be read. CHANGED: it is not there any more. Logs an error, at most once a minute. */
 enum drop_error maildrop_fetch(struct maildrop *m, size_t n, struct span *s);
 
 /*

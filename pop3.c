@@ -8,8 +8,9 @@
  *
  * A state is a table of commands with their numbers of arguments; a handler
  * gives exactly one answer, by ending in ok() or no(). Only QUIT in
- * TRANSACTION leads to maildrop_commit: a lost connection, a timeout or an
- * error removes nothing.
+ * TRANSACTION leads to maildrop_commit, and only after the client has
+ * acknowledged all answers: a lost connection, a timeout or an error removes
+ * nothing.
  *
  * RFC 1939 (POP3), RFC 2449 (CAPA, response codes), RFC 3206 (AUTH and SYS
  * codes), RFC 2595 (STLS), RFC 5034 (AUTH), RFC 6856 (UTF8, LANG).
@@ -577,13 +578,20 @@ last(struct session *s, int count, char **args)
 	return no(s, "LAST left POP3 in 1994, UIDL took its place");
 }
 
-/* UPDATE. */
+/*
+ * UPDATE. Removes nothing unless the client has acknowledged all answers;
+ * otherwise a message could be lost together with the connection on which it
+ * was sent. Without marks there is nothing to wait for.
+ */
 static enum verdict
 quit(struct session *s, int count, char **args)
 {
-	enum drop_error error = maildrop_commit(s->drop, &s->removed);
+	enum drop_error error;
 
 	(void)count, (void)args;
+	if (s->drop->marked > 0 && io_await_acknowledged(s->io) == -1)
+		return LEAVE;
+	error = maildrop_commit(s->drop, &s->removed);
 	s->end = "quit";
 	switch (error) {
 	case DROP_OK:

@@ -32,14 +32,21 @@ struct pump_codec {
 	bool (*ready)(void *state);
 };
 
+/* Which end of the connection the plain side is. */
+enum pump_side {
+	PUMP_SERVER, /* a session; its end is the connection's end */
+	PUMP_CLIENT, /* a program or its user; the other end is heard to the last */
+};
+
 /*
  * Pumps between the client's socket and the plain side, which is read from
  * plain_in and written to plain_out (one socket may be both), until both have
- * said all; the plain side's end is not the client's, which is still heard to
- * its own only if patient. unread: n octets, at most PUMP_PIECE, that the client has said already. Returns 0
- * when both ended well, else -1.
+ * said all. On the server's side plain_in is a socket. Its last byte stays in
+ * it until the client has acknowledged it or others have come after it.
+ * unread: n bytes, at most PUMP_PIECE, that the client has said already.
+ * Returns 0 when both ended well, else -1.
  */
-int pump(int client, int plain_in, int plain_out, bool patient,
+int pump(int client, int plain_in, int plain_out, enum pump_side side,
     const struct pump_codec *codec, void *state, const char *unread, size_t n);
 
 #endif

@@ -11,6 +11,7 @@
  * library does not use. Names that libseccomp does not know are too new for
  * this machine, and skipped.
  */
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -42,6 +44,8 @@
 /* liblockfile and the replay cache; where it leads is for users, modes, the jail and Landlock to say. */
 #define OPENING "open openat openat2 "
 #define NAMES "link linkat unlink unlinkat rename renameat renameat2 "
+/* pump.c: what comes after bytes that stay in a socket. */
+#define PUMPING "epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 "
 #define CHANGING "ftruncate ftruncate64 fsync fdatasync sync_file_range sync_file_range2 arm_sync_file_range " \
 	"utimensat utimensat_time64 utimes futimesat utime fchmod fchown fchown32 chmod fchmodat "
 
@@ -49,19 +53,20 @@ static const struct list {
 	const char *name;
 	const char *calls;
 	bool reaches_syslog; /* by its name: whoever is in a jail has the line that was there before, or none */
+	unsigned counts[2];  /* the requests of ioctl, which count the bytes in a socket's queues; 0: none */
 } lists[] = {
 	{ "gate", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "flock fsync fdatasync "
-	    "ftruncate ftruncate64 getdents getdents64 fchmod unlink unlinkat ", false },
+	    "ftruncate ftruncate64 getdents getdents64 fchmod unlink unlinkat ", false, { 0, 0 } },
 	{ "session", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat kill ", true },
+	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat kill ", true, { SIOCOUTQ, 0 } },
 	{ "broker", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
 	    "kill wait4 waitpid waitid socketpair clone clone3 fork vfork prctl "
 	    "setresgid setresgid32 setresuid setresuid32 setuid setuid32 setgid setgid32 setreuid setreuid32 "
 	    "getresuid getresuid32 getresgid getresgid32 getgroups getgroups32 "
 	    "getrlimit ugetrlimit setrlimit prlimit64 seccomp landlock_create_ruleset landlock_add_rule "
-	    "landlock_restrict_self chdir getdents getdents64 fstatfs fstatfs64 flock mkdir mkdirat mknod mknodat alarm setitimer ", true },
-	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING, false },
-	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING, false },
+	    "landlock_restrict_self chdir getdents getdents64 fstatfs fstatfs64 flock mkdir mkdirat mknod mknodat alarm setitimer ", true, { 0, 0 } },
+	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, { SIOCOUTQ, FIONREAD } },
+	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, { SIOCOUTQ, FIONREAD } },
 };
 
 /* What fcntl may do: flags and locks, but no new descriptor. The last three are 32-bit machines' locks. */
@@ -144,6 +149,14 @@ allow_partly(scmp_filter_ctx filter)
 }
 
 static void
+allow_counts(scmp_filter_ctx filter, const unsigned counts[2])
+{
+	for (size_t i = 0; i < 2 && counts[i] != 0; i++)
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+		    SCMP_CMP(1, SCMP_CMP_EQ, counts[i], 0)), "ioctl");
+}
+
+static void
 write_step(const struct sock_filter *step)
 {
 	printf("\t{ 0x%04x, %u, %u, 0x%08x },\n", step->code, step->jt, step->jf, step->k);
@@ -193,6 +206,7 @@ write_filter(const struct list *list)
 		allow(filter, call);
 	allow_partly(filter);
 	allow_sockets(filter, list->reaches_syslog);
+	allow_counts(filter, list->counts);
 	write_program(filter, list->name);
 	seccomp_release(filter);
 	free(copy);

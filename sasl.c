@@ -378,7 +378,7 @@ sasl_relay(int client, int plain, int handoff)
 	w.conceals = h.layer == WRAP_CONFIDENTIALITY;
 	w.piece = h.piece;
 	w.output = WRAP_ANSWER;
-	if (pump(client, plain, plain, false, &wrap_codec, &w,
+	if (pump(client, plain, plain, PUMP_SERVER, &wrap_codec, &w,
 		h.data, h.unread_size) == 0)
 		return 0;
 	if (w.problem != NULL)

@@ -62,9 +62,9 @@ cut_off(struct io *io, bool silent)
 		    silent ? "closed without a word" : "closed during the exchange");
 		return -1;
 	}
-	io->error = IO_OK;
-	return silent ? refuse_line(io, "silence", late) :
-	    refuse_line(io, "slow exchange", "");
+	log_event(LOG_NOTICE, "refused", "reason=\"%s\"", silent ? "silence" : "slow exchange");
+	io_last_words(io, late, silent ? sizeof(late) - 1 : 0);
+	return -1;
 }
 
 /* What does not begin like sendauth: say who it was, and what it can read. */

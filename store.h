@@ -33,7 +33,7 @@ struct store_ops {
 	size_t (*count)(const void *box);
 	/* Of all messages. */
 	uint64_t (*total)(const void *box);
-	/* As maildrop_octets, maildrop_uidl, maildrop_fetch. */
+	/* As maildrop_octets, maildrop_uidl, maildrop_fetch; fetch leaves the log to maildrop.c, and errno for FAILED. */
 	uint64_t (*octets)(void *box, size_t i);
 	void (*uidl)(void *box, size_t i, char id[UIDL_SIZE]);
 	enum drop_error (*fetch)(void *box, size_t i, struct span *s);

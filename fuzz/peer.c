@@ -7,9 +7,11 @@
  */
 #include "config.h"
 
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,15 +102,29 @@ __wrap_send(int fd, const void *from, size_t n, int flags)
 	return (ssize_t)n;
 }
 
+/* How much of what was sent is not acknowledged: the end of it if the peer takes no more. */
+int __wrap_ioctl(int, unsigned long, int *);
+int
+__wrap_ioctl(int fd, unsigned long request, int *n)
+{
+	(void)fd;
+	HOLDS(request == SIOCOUTQ);
+	*n = peer.said_size >= peer.patience;
+	return 0;
+}
+
 int __wrap_poll(struct pollfd *, nfds_t, int);
 int
 __wrap_poll(struct pollfd *p, nfds_t n, int timeout)
 {
-	bool ready = (p->events & POLLIN) != 0 ? peer.at < peer.size || peer.end != PEER_WAITS :
-	    peer.said_size < peer.patience;
+	bool takes = peer.said_size < peer.patience;
+	bool ready = p->events == 0 ? !takes && peer.end != PEER_WAITS :
+	    (p->events & POLLIN) != 0 ? peer.at < peer.size || peer.end != PEER_WAITS : takes;
 
-	HOLDS(timeout > 0 && n >= 1);
-	p->revents = ready ? p->events : 0;
+	HOLDS((timeout > 0 || p->events == 0) && n >= 1);
+	for (nfds_t i = 1; i < n; i++)
+		p[i].revents = 0;
+	p->revents = !ready ? 0 : p->events == 0 ? POLLERR : p->events;
 	if (!ready)
 		peer.clock += timeout;
 	return ready;

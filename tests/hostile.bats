@@ -128,3 +128,35 @@ memory() {
 	log_count 2 'refused .*reason="Kerberos" error="'
 	log_count 2 .
 }
+
+@test "however often a message that is gone is asked for, the log has one line of it" {
+	for format in mbox maildir; do
+		if [ $format = maildir ]; then
+			server_stop
+			server_start -m 'maildir:~/Maildir'
+			su alice -c 'umask 077; mkdir -p ~/Maildir/new ~/Maildir/cur ~/Maildir/tmp'
+			for name in one two; do make_message $name | su alice -c "cat >~/Maildir/new/$name"; done
+		fi
+		log_mark
+		pop_login alice
+		if [ $format = maildir ]; then
+			rm /home/alice/Maildir/new/one
+		else
+			mbox two three four >/var/mail/alice
+			spool_keep
+		fi
+		pop_ask STAT
+		# Not all at once: the answers are read as the commands are said.
+		for _ in $(seq 20); do
+			for _ in $(seq 50); do pop_say "RETR 1"; done
+			for _ in $(seq 50); do pop_hear '^-ERR \[SYS/TEMP\] another program changed the mailbox$'; done
+		done
+		pop_ask QUIT
+		pop_hear_end
+		log_has 'logout '
+		log_count 1 'failed .*what="reading message 1" error="another program changed the mailbox" more=0$'
+	done
+	rm -r /home/alice/Maildir
+	server_stop
+	server_start -t 5
+}

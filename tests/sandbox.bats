@@ -131,3 +131,42 @@ xinetd_with() {
 	log_has 'fatal .*the session was ended for the system call execve'
 	spool_is alice one
 }
+
+# relay_pid: the process of a GSSAPI layer.
+relay_pid() {
+	local pid
+	for pid in $(pgrep -x kpopd); do
+		[ "$(readlink "/proc/$pid/root")" != "$state/relay" ] || echo "$pid"
+	done
+}
+
+@test "of ioctl the session may count what is unacknowledged, a relay what is unread besides, and neither anything else" {
+	counts_unacknowledged="ioctl 0 0x5411 0" counts_unread="ioctl 0 0x541b 0" types="ioctl 0 0x5412 0"
+	mbox one two | store alice
+	pop_login alice
+	pop_ask "DELE 1"
+	# There is no place for the count: EFAULT, which is the kernel's answer and not the filter's.
+	captive "$(child_pid)" "$counts_unacknowledged"
+	[ "$returned" = -14 ]
+	pop_ask NOOP
+	captive "$(child_pid)" "$counts_unread"
+	pop_hear_end
+	await 5 '! pgrep -x kpopd >/dev/null'
+	log_has 'fatal .*the session was ended for the system call ioctl'
+	server_stop
+	server_start -p
+	pop_open -p
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	pop_ask "DELE 1"
+	captive "$(relay_pid)" "$counts_unacknowledged" "$counts_unread"
+	[ "$returned" = -14$'\n'-14 ]
+	pop_ask NOOP
+	captive "$(relay_pid)" "$types"
+	await 5 '! pgrep -x kpopd >/dev/null'
+	log_has 'fatal .*was ended for the system call ioctl'
+	spool_is alice one two
+	server_stop
+	server_start
+}

@@ -1,9 +1,12 @@
-/* Unit tests of io.c over socket pairs: lines, limits, deadlines, the first error stays. Runs as anybody. */
+/* Unit tests of io.c over socket pairs and loopback TCP: lines, limits, deadlines, acknowledgements, the first error stays. Runs as anybody. */
 #include "config.h"
 
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <netinet/in.h>
+
+#include <arpa/inet.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -282,10 +285,254 @@ the_end_is_seen(void)
 	close(io.fd);
 }
 
+/* After an error nothing is handed out, even if it was read before the error. */
+static void
+an_error_ends_the_input(void)
+{
+	char line[16], data[4];
+
+	connect_pair(2000);
+	SAY("one\ntwo\nthree\n");
+	CHECK(io_line(&io, line, sizeof(line)) == 3);
+	close(client);
+	io_write(&io, "x", 1);
+	CHECK(io_flush(&io) == -1 && io.error == IO_CLOSED);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
+	CHECK(io_exact(&io, data, 1) == -1);
+	CHECK(io.error == IO_CLOSED);
+	close(io.fd);
+}
+
+/* A client that was too slow gets a last text, but no later line of it is read. */
+static void
+last_words_do_not_reopen_the_input(void)
+{
+	char line[16], got[16];
+
+	connect_pair(100);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR && io.error == IO_TIMEOUT);
+	SAY("late\n");
+	io_last_words(&io, "bye\n", 4);
+	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == 4 && memcmp(got, "bye\n", 4) == 0);
+	CHECK(io.error == IO_TIMEOUT);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
+	/* And its end. */
+	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == 0);
+	disconnect();
+
+	/* A connection that is lost gets none. */
+	connect_pair(2000);
+	shutdown(client, SHUT_WR);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR && io.error == IO_CLOSED);
+	io_last_words(&io, "bye\n", 4);
+	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == -1);
+	disconnect();
+}
+
+#define MUCH 200000
+
+/* A new connection by TCP, whose client takes little into its kernel. */
+static void
+connect_tcp(void)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t size = sizeof(to);
+	int little = 4096, much = 2 * MUCH, fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	CHECK(bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0 && listen(fd, 1) == 0);
+	CHECK(getsockname(fd, (struct sockaddr *)&to, &size) == 0);
+	client = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)) == 0);
+	CHECK(connect(client, (struct sockaddr *)&to, sizeof(to)) == 0);
+	io_init(&io, accept(fd, NULL, NULL), 0);
+	CHECK(setsockopt(io.fd, SOL_SOCKET, SO_SNDBUF, &much, sizeof(much)) == 0);
+	close(fd);
+}
+
+static void
+connect_unix(void)
+{
+	connect_pair(0);
+	io.deadline = 0;
+}
+
+/* Sends n bytes into the kernel, which the client has not read. */
+static void
+send_much(size_t n)
+{
+	static char much[MUCH];
+
+	io_limits(&io, 60000, 400);
+	io_write(&io, much, n);
+	CHECK(io_flush(&io) == 0);
+}
+
+/* Lets a process be the client. */
+static pid_t
+begin_client(void)
+{
+	pid_t pid = fork();
+
+	if (pid != 0)
+		close(client);
+	else
+		close(io.fd);
+	return pid;
+}
+
+static void
+read_all(size_t n, useconds_t pause)
+{
+	char some[10000];
+	ssize_t got;
+
+	for (size_t at = 0; at < n; at += (size_t)got) {
+		usleep(pause);
+		CHECK((got = read(client, some, sizeof(some))) > 0);
+	}
+}
+
+static void (*const connections[])(void) = { connect_tcp, connect_unix };
+
+/* Whoever has read all was never waited for; a client that ended only its own side neither. */
+static void
+what_was_taken_needs_no_wait(void)
+{
+	for (size_t i = 0; i < 2; i++) {
+		int64_t begin;
+
+		connections[i]();
+		send_much(1000);
+		read_all(1000, 0);
+		shutdown(client, SHUT_WR);
+		begin = io_now();
+		CHECK(io_await_acknowledged(&io) == 0 && io.error == IO_OK);
+		CHECK(io_now() - begin < 200);
+		disconnect();
+	}
+	/* TCP acknowledges for a program that does not read. */
+	connect_tcp();
+	send_much(1000);
+	CHECK(io_await_acknowledged(&io) == 0);
+	disconnect();
+}
+
+static void
+what_nobody_takes_stalls(void)
+{
+	for (size_t i = 0; i < 2; i++) {
+		int64_t begin;
+
+		connections[i]();
+		send_much(MUCH / 2);
+		begin = io_now();
+		CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_STALLED);
+		CHECK(io_now() - begin >= 390 && io_now() - begin < 5000);
+		disconnect();
+	}
+}
+
+/* However long it takes altogether. Each wait is shorter than the limit, even on a slow machine. */
+static void
+a_slow_client_is_waited_for(void)
+{
+	for (size_t i = 0; i < 2; i++) {
+		int64_t begin = io_now();
+		size_t n = MUCH / 2;
+
+		connections[i]();
+		if (begin_client() == 0) {
+			read_all(n, 120000);
+			usleep(100000);
+			_exit(0);
+		}
+		send_much(0);
+		io_limits(&io, 60000, 1000);
+		for (size_t at = 0; at < n; at += 5000) {
+			static char some[5000];
+
+			io_write(&io, some, sizeof(some));
+			CHECK(io_flush(&io) == 0);
+		}
+		CHECK(io_await_acknowledged(&io) == 0 && io.error == IO_OK);
+		CHECK(io_now() - begin > 1000);
+		wait(NULL);
+		close(io.fd);
+	}
+}
+
+/* Its end is an error at once, whether before the wait or in it, and even if it had taken everything. */
+static void
+a_dead_client_acknowledges_nothing(void)
+{
+	const struct linger now = { .l_onoff = 1 };
+
+	for (size_t i = 0; i < 2; i++)
+		for (int when = 0; when < 3; when++) {
+			size_t n = when == 0 ? 1000 : MUCH / 2;
+			int64_t begin;
+
+			connections[i]();
+			setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+			send_much(n);
+			io_limits(&io, 60000, 60000);
+			if (when == 0)
+				read_all(n, 0);
+			if (when < 2)
+				close(client);
+			else if (begin_client() == 0) {
+				usleep(200000);
+				close(client);
+				_exit(0);
+			}
+			begin = io_now();
+			CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_CLOSED);
+			CHECK(io_now() - begin < 5000);
+			if (when == 2)
+				wait(NULL);
+			close(io.fd);
+		}
+}
+
+static void
+a_wait_sends_first_and_yields(void)
+{
+	int wish[2], ends[2];
+	char got[8];
+
+	connect_unix();
+	io_limits(&io, 60000, 200);
+	io_write(&io, "+OK\r\n", 5);
+	CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_STALLED);
+	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == 5);
+	disconnect();
+
+	CHECK(pipe(wish) == 0 && write(wish[1], "", 1) == 1);
+	connect_unix();
+	send_much(1000);
+	io_limits(&io, 60000, 60000);
+	io_yield(&io, wish[0], 0);
+	CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_YIELDED);
+	disconnect();
+
+	/* A kernel that cannot say holds nobody up. */
+	CHECK(pipe(ends) == 0);
+	io_init(&io, ends[0], 0);
+	io_limits(&io, 60000, 60000);
+	CHECK(io_await_acknowledged(&io) == 0);
+}
+
 int
 main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
+	an_error_ends_the_input();
+	last_words_do_not_reopen_the_input();
+	what_was_taken_needs_no_wait();
+	what_nobody_takes_stalls();
+	a_slow_client_is_waited_for();
+	a_dead_client_acknowledges_nothing();
+	a_wait_sends_first_and_yields();
 	wishes_are_granted_when_idle();
 	lines_end_in_lf_or_crlf();
 	long_lines_are_eaten_whole();

@@ -1,10 +1,46 @@
-/* Unit tests of log.c: nothing from outside reaches syslog raw. Runs as anybody. */
+/* Unit tests of log.c: nothing from outside reaches syslog raw, nor more often than once a minute. Runs as anybody. */
 #include "config.h"
 
+#include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "log.h"
 #include "tests/unit/check.h"
+
+/* The monotonic clock, in ms. */
+static int64_t now = 1000;
+
+int __wrap_clock_gettime(clockid_t, struct timespec *);
+int
+__wrap_clock_gettime(clockid_t which, struct timespec *t)
+{
+	CHECK(which == CLOCK_MONOTONIC);
+	*t = (struct timespec){ .tv_sec = now / 1000, .tv_nsec = now % 1000 * 1000000 };
+	return 0;
+}
+
+/* The first line comes at once, the next a minute later with the number of those between. Another limit counts by itself. */
+static void
+one_line_a_minute(void)
+{
+	struct log_limit limit = { .until = 0 }, other = { .until = 0 };
+	unsigned more = 7;
+
+	errno = EIO;
+	CHECK(log_due(&limit, &more) && more == 0);
+	for (int i = 0; i < 1000; i++, now += 59)
+		CHECK(!log_due(&limit, &more));
+	CHECK(log_due(&other, &more) && more == 0);
+	now += 1000;
+	CHECK(log_due(&limit, &more) && more == 1000);
+	CHECK(!log_due(&limit, &more));
+	now += 60000;
+	CHECK(log_due(&limit, &more) && more == 1);
+	now += 600000;
+	CHECK(log_due(&limit, &more) && more == 0);
+	CHECK(errno == EIO);
+}
 
 int
 main(void)
@@ -28,5 +64,6 @@ main(void)
 	CHECK(strlen(log_safe(&t, long_one)) == LOG_SHOWN);
 	memset(long_one, '\n', sizeof(long_one) - 1);
 	CHECK(strlen(log_safe(&t, long_one)) == 4 * LOG_SHOWN);
+	one_line_a_minute();
 	return 0;
 }

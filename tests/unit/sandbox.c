@@ -4,6 +4,8 @@
  */
 #include "config.h"
 
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -14,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -28,6 +31,7 @@
 
 #define ALL ((1 << SANDBOXES) - 1)
 #define BUT(which) (ALL & ~(1 << (which)))
+#define PUMPS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
 #define TO_SYSLOG (1 << SANDBOX_SESSION | 1 << SANDBOX_BROKER)
 
 static char directory[] = "/tmp/kpopd-sandbox.XXXXXX";
@@ -66,6 +70,12 @@ static int lead_elsewhere_in_disguise(void)
 static int change_root(void) { return chroot("/"); }
 static int make_node(void) { return mkfifo("/no/such/place", 0600); }
 static int become(void) { return setresuid(getuid(), getuid(), getuid()); }
+static int count_output(void) { int n; return ioctl(0, SIOCOUTQ, &n); }
+static int count_input(void) { int n; return ioctl(0, FIONREAD, &n); }
+static int type_in(void) { return ioctl(0, TIOCSTI, "x"); }
+static int ask_in_disguise(void) { int n; return (int)syscall(SYS_ioctl, 0, 1L << 32 | SIOCOUTQ, &n); }
+static int ask_for_signals(void) { int n = getpid(); return ioctl(0, FIOSETOWN, &n); }
+static int watch_many(void) { return epoll_create1(EPOLL_CLOEXEC); }
 static int link_there(void) { return link("/no/such/place", "/no/such/place/2"); }
 
 /* What ends whom. */
@@ -92,6 +102,12 @@ static const struct {
 	{ "chroot", change_root, ALL },
 	{ NULL, make_node, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
 	{ "setresuid", become, BUT(SANDBOX_BROKER) },
+	{ "ioctl", count_output, BUT(SANDBOX_SESSION) & ~PUMPS },
+	{ "ioctl", count_input, ALL & ~PUMPS },
+	{ "ioctl", type_in, ALL },
+	{ "ioctl", ask_in_disguise, ALL },
+	{ "ioctl", ask_for_signals, ALL },
+	{ "epoll_create1", watch_many, ALL & ~PUMPS },
 	{ NULL, link_there, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
 };
 
