@@ -26,6 +26,7 @@
 #include "auth.h"
 #include "io.h"
 #include "lock.h"
+#include "lock-dotlock.h"
 #include "log.h"
 #include "maildrop.h"
 #include "pop3.h"
@@ -49,8 +50,8 @@ struct visit {
 	int64_t asked;               /* when the report came */
 	struct account user;
 	const char *path;
-	gid_t group; /* of the broker; the user's own when there is none */
-	bool has_broker;
+	struct lock_plan locks;
+	struct lock_kept kept; /* monitor: of the mailbox' locks */
 };
 
 static void
@@ -100,13 +101,13 @@ open_state(const struct options *o, uid_t uid)
 	return fd;
 }
 
-/* As the user: from now on there is nothing but the state directory, the mailbox and, for who makes dotlocks, its directory. */
+/* As the user: from now on there is nothing but the state directory and the mailbox. */
 static void
-confine_to_mail(const struct visit *v, int state, const struct lock_plan *locks)
+confine_to_mail(const struct visit *v, int state)
 {
 	struct sandbox_path within[] = { { state, SANDBOX_OWN }, { -1, SANDBOX_OWN }, { -1, SANDBOX_OWN } };
 
-	maildrop_reach(&v->o->mailboxes, v->path, locks, &within[1], &within[2]);
+	maildrop_reach(&v->o->mailboxes, v->path, &within[1], &within[2]);
 	sandbox_shut_files(within, 3);
 	for (int i = 1; i < 3; i++)
 		if (within[i].fd != -1)
@@ -128,12 +129,10 @@ confine_broker(const struct visit *v)
 	sandbox_enter(SANDBOX_BROKER);
 }
 
-/* Session, as the user: takes the lock that makes it the user's only one, or says whose it is. */
-static bool
-lock_out_others(const struct visit *v, int state, struct lock_session *lock, struct io *io)
+/* Session: answers that its lock cannot be had, by errno. */
+static void
+explain_lock(const struct lock_session *lock, struct io *io)
 {
-	if (lock_session(state, v->report->peer.principal, lock) == 0)
-		return true;
 	if (errno == EAGAIN) {
 		log_event(LOG_NOTICE, "logout", "reason=in-use age=%" PRId64, lock->age);
 		pop3_occupied(io, lock->age);
@@ -142,12 +141,26 @@ lock_out_others(const struct visit *v, int state, struct lock_session *lock, str
 		    "error=\"%s\"", strerror(errno));
 		pop3_unavailable(io, DROP_FAILED);
 	}
+}
+
+/*
+ * Session, as the user: confines itself, and takes the lock that makes it the
+ * user's only one. Returns false if it has no lock; the client has the answer
+ * then.
+ */
+static bool
+enter_mailbox(const struct visit *v, int state, struct lock_session *lock, struct io *io)
+{
+	confine_to_mail(v, state);
+	if (lock_session(state, v->report->peer.principal, lock) == 0)
+		return true;
+	explain_lock(lock, io);
 	return false;
 }
 
 /* Session, as the user: the maildrop, and POP3 over it. */
 static void
-serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
+serve(const struct visit *v, struct lock_plan *locks, struct io *io)
 {
 	struct maildrop drop;
 	struct lock_session lock;
@@ -155,10 +168,10 @@ serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
 	int idle = v->o->idle, state = open_state(v->o, v->user.uid);
 	int stall = idle < STALL_SECONDS ? idle : STALL_SECONDS;
 
-	confine_to_mail(v, state, locks);
 	io_limits(io, (int64_t)idle * 1000, (int64_t)stall * 1000);
-	if (!lock_out_others(v, state, &lock, io))
+	if (!enter_mailbox(v, state, &lock, io))
 		return;
+	locks->session = lock.fd;
 	error = maildrop_open(&drop, &v->o->mailboxes, v->path, state, locks);
 	io_yield(io, lock.yield, (int64_t)idle * 1000 / YIELD_PART);
 	if (error == DROP_OK)
@@ -168,8 +181,12 @@ serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
 		    error == DROP_BUSY ? "in-use" : "unavailable");
 		pop3_unavailable(io, error);
 	}
-	/* The client may be back before this process has ended: that takes seconds where the journal of gigabytes is given back. */
-	unlock_session(&lock);
+	/*
+	 * The client may be back before this process has ended: that takes seconds where the journal of gigabytes is
+	 * given back. But a removal that is left unfinished is the monitor's, which keeps this lock for it.
+	 */
+	if (!maildrop_unfinished(&v->o->mailboxes, state))
+		unlock_session(&lock);
 }
 
 /* The one answer for all reasons. asked: when the report came. */
@@ -183,12 +200,12 @@ refuse(struct io *io, int64_t asked)
 	pop3_refuse(io);
 }
 
-/* The session, as the user: whether the ticket lets them in, and all that follows. broker: the channel, or -1. */
+/* The session, as the user: whether the ticket lets them in, and all that follows. broker: the channel to the monitor, or -1. */
 _Noreturn static void
 session(const struct visit *v, int broker)
 {
 	static struct io io;
-	struct lock_plan locks = v->o->locks;
+	struct lock_plan locks = v->locks;
 
 	locks.broker = broker;
 	io_init(&io, 0, v->deadline);
@@ -201,19 +218,23 @@ session(const struct visit *v, int broker)
 	_exit(0);
 }
 
-/* As the user: finishes a removal. */
+/*
+ * As the user: finishes a removal, with the locks that the monitor kept of the
+ * session that left it. If another session has the lock, that one finishes it.
+ */
 _Noreturn static void
 recover(const struct visit *v, int broker)
 {
-	struct lock_plan locks = v->o->locks;
+	struct lock_plan locks = v->locks;
 	struct lock_session lock;
 	int state = open_state(v->o, v->user.uid);
+	bool is_alone = lock_session_kept(state, v->kept.session) || lock_session(state, NULL, &lock) == 0;
 
 	locks.broker = broker;
-	confine_to_mail(v, state, &locks);
+	locks.kept = v->kept.spool;
+	confine_to_mail(v, state);
 	log_event(LOG_NOTICE, "recovery", "user=%s", v->user.name);
-	/* Whoever has the lock now does it. */
-	if (lock_session(state, NULL, &lock) == -1)
+	if (!is_alone)
 		_exit(1);
 	_exit(maildrop_recover(&v->o->mailboxes, v->path, state, &locks) ==
 	    DROP_OK ? 0 : 1);
@@ -261,9 +282,9 @@ await_child(pid_t pid)
 }
 
 /*
- * Forks what works for the user, with a channel to the broker where there is
- * one. as_root: this process is still root, else the broker. Returns the
- * broker's end of the channel (-1: none) and the child's number in *pid.
+ * Forks what works for the user, with a channel to the monitor if the mailbox
+ * is locked. as_root: this process is still root, else the broker. Returns the
+ * monitor's end of the channel (-1: none) and the child's pid in *pid.
  */
 static int
 start(const struct visit *v, void (*work)(const struct visit *, int),
@@ -271,7 +292,8 @@ start(const struct visit *v, void (*work)(const struct visit *, int),
 {
 	int channel[2] = { -1, -1 };
 
-	if (v->has_broker && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
+	if (mailboxes_are_locked(&v->o->mailboxes) &&
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
 		fatal("socketpair");
 	if ((*pid = fork()) == -1)
 		fatal("fork");
@@ -291,13 +313,23 @@ start(const struct visit *v, void (*work)(const struct visit *, int),
 
 /* The broker's life with one child: serves it, sees it end. Returns its wait status. */
 static int
-attend(const struct visit *v, int channel, pid_t pid)
+attend(struct visit *v, int channel, pid_t pid)
 {
 	if (channel != -1) {
-		lock_broker(channel, v->path);
+		lock_broker(&v->kept, channel);
 		close(channel);
 	}
 	return await_child(pid);
+}
+
+/* Monitor, root: finds the group that makes the dotlock. */
+static void
+find_group(const struct visit *v, gid_t *group)
+{
+	bool is_roots = mailboxes_are_locked(&v->o->mailboxes) && mailboxes_are_roots(&v->o->mailboxes);
+
+	if (!is_roots || !lock_needs_group(&v->locks, v->path, group))
+		*group = v->user.gid;
 }
 
 /*
@@ -308,15 +340,18 @@ attend(const struct visit *v, int channel, pid_t pid)
 static int
 visit(struct visit *v)
 {
+	gid_t group;
 	pid_t pid;
 	int channel, status;
 
-	v->has_broker = mailboxes_may_have_broker(&v->o->mailboxes) &&
-	    lock_needs_broker(&v->o->locks, v->path, &v->group);
-	if (!v->has_broker)
-		v->group = v->user.gid;
+	v->locks = v->o->locks;
+	v->locks.least_uid = v->o->least_uid;
+	v->kept = (struct lock_kept){ .dotlock = -1, .spool = -1, .session = -1 };
+	find_group(v, &group);
 	channel = start(v, v->report != NULL ? session : recover, true, &pid);
-	privsep_become_broker(&v->user, v->group);
+	privsep_become_broker(&v->user, group);
+	if (channel != -1)
+		lock_broker_prepare(&v->kept, &v->locks, v->path, NULL);
 	confine_broker(v);
 	if (v->report != NULL) {
 		close(0);
@@ -328,6 +363,7 @@ visit(struct visit *v)
 		channel = start(v, recover, false, &pid);
 		status = attend(v, channel, pid);
 	}
+	lock_broker_end(&v->kept);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 

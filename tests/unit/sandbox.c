@@ -51,6 +51,18 @@ static int send_elsewhere(void)
 
 	return (int)sendto(0, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to));
 }
+/* Only a session passes descriptors, not over the client's socket, and with no flag that would lead a socket elsewhere. */
+static int pass_over(int fd, int flags)
+{
+	struct iovec space = { .iov_base = (char[]){ 'x' }, .iov_len = 1 };
+	const struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1 };
+
+	return (int)sendmsg(fd, &message, flags);
+}
+static int pass_to_client(void) { return pass_over(0, MSG_NOSIGNAL); }
+static int pass_to_client_in_disguise(void) { return (int)syscall(SYS_sendmsg, 1L << 32, NULL, MSG_NOSIGNAL); }
+static int pass_fast(void) { return pass_over(63, MSG_FASTOPEN | MSG_NOSIGNAL); }
+static int pass_to_monitor(void) { return pass_over(63, MSG_NOSIGNAL); }
 static int lead_elsewhere(void)
 {
 	const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
@@ -87,6 +99,10 @@ static const struct {
 	{ "dup", duplicate, ALL },
 	{ "fcntl", duplicate_by_fcntl, ALL },
 	{ "sendto", send_elsewhere, ALL },
+	{ "sendmsg", pass_to_client, ALL },
+	{ "sendmsg", pass_to_client_in_disguise, ALL },
+	{ "sendmsg", pass_fast, ALL },
+	{ "sendmsg", pass_to_monitor, BUT(SANDBOX_SESSION) },
 	{ "connect", lead_elsewhere, TO_SYSLOG },
 	{ "connect", lead_elsewhere_in_disguise, TO_SYSLOG },
 	{ "chroot", change_root, ALL },
