@@ -174,14 +174,20 @@ maildrop_reach_directory(const char *path, struct sandbox_path *directory)
 	free(copy);
 }
 
+/*
+ * The spool's directory and not the spool, because the file may be made, or
+ * replaced by another, while the session waits for a lock.
+ */
 void
 maildrop_reach(const struct mailboxes *b, const char *path, struct sandbox_path *mailbox,
     struct sandbox_path *directory)
 {
-	bool is_file = mailboxes_are_locked(b);
-
-	*mailbox = (struct sandbox_path){ .how = is_file ? SANDBOX_WRITE : SANDBOX_OWN,
-		.fd = open(path, O_PATH | O_CLOEXEC | (is_file ? O_NOFOLLOW : O_DIRECTORY)) };
+	if (mailboxes_are_locked(b)) {
+		maildrop_reach_directory(path, directory);
+		directory->how = SANDBOX_WRITE;
+		return;
+	}
+	*mailbox = (struct sandbox_path){ open(path, O_PATH | O_CLOEXEC | O_DIRECTORY), SANDBOX_OWN };
 	if (b->create)
 		maildrop_reach_directory(path, directory);
 }

@@ -79,9 +79,9 @@ enum drop_error maildrop_recover(const struct mailboxes *b, const char *path,
 struct sandbox_path;
 
 /*
- * Opens what the session needs of the file system for the mailbox at path: *mailbox,
- * and *directory if a Maildir is to be made in it. What is not there, or not
- * needed, is left as it is.
+ * Opens what the session needs of the file system for the mailbox at path: the
+ * Maildir in *mailbox; in *directory the one that the spool is in, to write to
+ * files that exist. What is not there, or not needed, is left as it is.
  */
 void maildrop_reach(const struct mailboxes *b, const char *path, struct sandbox_path *mailbox,
     struct sandbox_path *directory);

@@ -144,18 +144,22 @@ explain_lock(const struct lock_session *lock, struct io *io)
 }
 
 /*
- * Session, as the user: confines itself, and takes the lock that makes it the
- * user's only one. Returns false if it has no lock; the client has the answer
- * then.
+ * Session, as the user: takes the lock that makes it the user's only one, then
+ * confines itself. A Maildir may be made while it waits, and no byte of the
+ * client is read before. Returns false if it has no lock; the client has the
+ * answer then.
  */
 static bool
 enter_mailbox(const struct visit *v, int state, struct lock_session *lock, struct io *io)
 {
+	bool is_alone = lock_session(state, v->report->peer.principal, lock) == 0;
+	int error = errno;
+
 	confine_to_mail(v, state);
-	if (lock_session(state, v->report->peer.principal, lock) == 0)
-		return true;
-	explain_lock(lock, io);
-	return false;
+	errno = error;
+	if (!is_alone)
+		explain_lock(lock, io);
+	return is_alone;
 }
 
 /* Session, as the user: the maildrop, and POP3 over it. */

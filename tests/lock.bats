@@ -468,3 +468,84 @@ death_point() {
 	[[ $output == *"+OK 1 "* ]]
 	[ ! -e /var/mail/alice.lock ]
 }
+
+# session_held: another process, $holder, has alice's session lock until $go is closed.
+session_held() {
+	rm -f "$WORLD/held"
+	perl -e 'use POSIX; $| = 1; open F, "+<", $ARGV[0] or die; truncate F, 0; syswrite F, "alice\@KPOPD.TEST";
+	    my $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die "busy"; print "held\n"; <STDIN>' \
+	    "$state/users/$(id -u alice)/session" <"$WORLD/go" >"$WORLD/held" 2>&1 3>&- &
+	holder=$!
+	exec {go}>"$WORLD/go"
+	await 5 "grep -q held $WORLD/held"
+}
+
+# while_it_waits COMMAND …: a login waits for alice's session lock (it asks its holder to end) when the command runs; then goes on.
+while_it_waits() {
+	run pop alice QUIT
+	forget_index
+	rm -f "$WORLD/go"
+	mkfifo "$WORLD/go"
+	# The waiting login writes here.
+	exec {yield}<>"$state/users/$(id -u alice)/yield"
+	session_held
+	pop alice STAT QUIT >"$WORLD/answer" 3>&- {go}>&- {yield}>&- &
+	waiting=$!
+	[ "$(timeout 5 head -c 1 <&"$yield" | wc -c)" -eq 1 ]
+	"$@"
+	exec {go}>&- {yield}>&-
+	wait "$holder"
+	holder=
+	wait $waiting
+	cat "$WORLD/answer"
+}
+
+replace_mailbox() {
+	mbox new newer >/var/mail/alice.new
+	chown alice:mail /var/mail/alice.new
+	chmod 660 /var/mail/alice.new
+	mv /var/mail/alice.new /var/mail/alice
+}
+
+@test "a mailbox that is made or replaced while the login waits for the session before is served" {
+	mv /var/mail/alice "$WORLD/aside"
+	while_it_waits replace_mailbox
+	grep -q '^+OK 2 [1-9]' "$WORLD/answer"
+	while_it_waits mv "$WORLD/aside" /var/mail/alice
+	grep -q '^+OK 3 [1-9]' "$WORLD/answer"
+}
+
+@test "a Maildir that is made while the login waits for the session before is served" {
+	server_stop
+	server_start -m 'maildir:~/Maildir'
+	make_maildir() {
+		su alice -c 'mkdir -p ~/Maildir/new ~/Maildir/cur ~/Maildir/tmp'
+		make_message one >/home/alice/Maildir/new/1.one
+		chown alice:alice /home/alice/Maildir/new/1.one
+	}
+	while_it_waits make_maildir
+	rm -r /home/alice/Maildir
+	server_stop
+	server_start
+	grep -q '^+OK 1 [1-9]' "$WORLD/answer"
+}
+
+@test "a mailbox that is replaced while the login waits for another program's lock is served" {
+	run pop alice QUIT
+	forget_index
+	locker_start
+	locker L
+	log_mark
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_say "PASS x"
+	log_has 'login '
+	await 5 '! grep -q "^Uid:[[:space:]]*0" "/proc/$(child_pid)/status" && fds "$(child_pid)" | grep -q " /var/mail/alice\$"'
+	replace_mailbox
+	locker U
+	pop_hear '^\+OK 2 messages'
+	pop_ask QUIT
+	pop_hear_end
+	locker_stop
+}
