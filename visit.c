@@ -30,6 +30,7 @@
 #include "log.h"
 #include "maildrop.h"
 #include "pop3.h"
+#include "resolve.h"
 #include "sandbox.h"
 #include "visit.h"
 
@@ -326,14 +327,23 @@ attend(struct visit *v, int channel, pid_t pid)
 	return await_child(pid);
 }
 
-/* Monitor, root: finds the group that makes the dotlock. */
-static void
-find_group(const struct visit *v, gid_t *group)
+/*
+ * Monitor, root: sets v->path to the path without symlinks, as far as root may
+ * follow them, and finds the group that makes its dotlock. Returns why a
+ * symlink stays, or NULL.
+ */
+static const char *
+find_mailbox(struct visit *v, gid_t *group)
 {
+	static char path[PATH_MAX];
+	const char *reason = NULL;
 	bool is_roots = mailboxes_are_locked(&v->o->mailboxes) && mailboxes_are_roots(&v->o->mailboxes);
 
+	if (is_roots && (reason = resolve_directory(v->path, path)) == NULL)
+		v->path = path;
 	if (!is_roots || !lock_needs_group(&v->locks, v->path, group))
 		*group = v->user.gid;
+	return reason;
 }
 
 /*
@@ -346,16 +356,17 @@ visit(struct visit *v)
 {
 	gid_t group;
 	pid_t pid;
+	const char *reason;
 	int channel, status;
 
 	v->locks = v->o->locks;
 	v->locks.least_uid = v->o->least_uid;
 	v->kept = (struct lock_kept){ .dotlock = -1, .spool = -1, .session = -1 };
-	find_group(v, &group);
+	reason = find_mailbox(v, &group);
 	channel = start(v, v->report != NULL ? session : recover, true, &pid);
 	privsep_become_broker(&v->user, group);
 	if (channel != -1)
-		lock_broker_prepare(&v->kept, &v->locks, v->path, NULL);
+		lock_broker_prepare(&v->kept, &v->locks, v->path, reason);
 	confine_broker(v);
 	if (v->report != NULL) {
 		close(0);

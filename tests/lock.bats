@@ -14,6 +14,7 @@ teardown() {
 	[ -z "${holder-}" ] || kill "$holder" 2>/dev/null || true
 	locker_stop
 	[ -z "${mode-}" ] || { chmod "$mode" /var/mail; chown root:mail /var/mail; }
+	[ ! -e /run/spool ] || { rm -r /run/spool; server_stop; server_start; }
 	end_test
 }
 
@@ -312,6 +313,46 @@ in_the_way() {
 	pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
 	pop_hear_end
 	rm /var/mail/alice.lock
+}
+
+# has_dotlock: while it removes, the session of this server has alice's dotlock in /var/mail.
+has_dotlock() {
+	while_we_remove true
+	spool_is alice two three
+	mbox one two three | store alice
+}
+
+@test "a spool directory that symlinks of root's lead to has its dotlock, and its group" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	mkdir -m 755 /run/spool
+	ln -s ../../var/mail /run/spool/mail
+	ln -s /run/spool/mail /run/spool/again
+	for path in /run/spool/mail /run/spool/again //run/./spool/../spool/mail/; do
+		server_stop
+		server_start -m "mbox:$path/%u"
+		has_dotlock
+		log_lacks 'what="making the dotlock"'
+	done
+}
+
+@test "a symlink that others than root can change is not followed; each login has a line about the missing dotlock" {
+	mkdir -m 755 /run/spool
+	ln -s /var/mail /run/spool/mail
+	chgrp mail /run/spool
+	chmod 775 /run/spool
+	server_stop
+	server_start -m "mbox:/run/spool/mail/%u"
+	for _ in 1 2; do
+		log_mark
+		run pop alice "DELE 9" QUIT
+		[[ $output == *"+OK bye, 3 messages left"* ]]
+		log_count 1 'failed .*what="making the dotlock" path=/run/spool/mail/alice.lock error="others than root can write a directory on the way"'
+	done
+	pop_login alice
+	gid=$(id -g alice)
+	[ "$(field "$(monitor_pid)" Gid)" = "$gid $gid $gid $gid" ]
+	pop_ask QUIT
+	pop_hear_end
 }
 
 @test "where only root may write the spool directory, each login has a line about it if -l wants a dotlock" {

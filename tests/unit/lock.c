@@ -1,8 +1,8 @@
 /*
- * Unit tests of lock.c and lock-dotlock.c: what a plan may say, who
+ * Unit tests of lock.c, lock-dotlock.c and resolve.c: what a plan may say, who
  * needs the spool's group, which files are stale locks, what the broker
- * answers and keeps, a dotlock that is kept fresh, one on a full disk.
- * Runs as anybody; what only root can make, as root.
+ * answers and keeps, a dotlock that is kept fresh, one on a full disk, which
+ * symlinks root follows. Runs as anybody; what only root can make, as root.
  * In place of a minute it waits 20 ms (poll); write finds no space if is_full.
  */
 #include "config.h"
@@ -25,6 +25,7 @@
 #include "lock-dotlock.h"
 #include "lock.h"
 #include "log.h"
+#include "resolve.h"
 #include "tests/unit/check.h"
 
 static bool is_full;
@@ -491,6 +492,52 @@ full_disks(void)
 	end_broker(channel, pid);
 }
 
+/* Returns true if the path is resolved to this one; NULL: to none. */
+static bool
+leads_to(const char *path, const char *to)
+{
+	char resolved[PATH_MAX];
+	const char *reason = resolve_directory(path, resolved);
+
+	return to == NULL ? reason != NULL && reason[0] != '\0' : reason == NULL && strcmp(resolved, to) == 0;
+}
+
+/* Symlinks on the way to a spool, in a directory of root's below the root. */
+static void
+symlinks(void)
+{
+	static char top[] = "/var/lib/kpopd-lock.XXXXXX";
+	char path[PATH_MAX], real[PATH_MAX];
+
+	CHECK(leads_to("/alice", "/alice") && leads_to("//usr/./bin/../bin//alice", "/usr/bin/alice"));
+	CHECK(leads_to("/no/such/place/alice", NULL) && leads_to("/etc/passwd/alice", NULL));
+	/* Anybody may write there. */
+	CHECK(leads_to("/tmp/alice", "/tmp/alice") && leads_to("/tmp/x/alice", NULL));
+	if (geteuid() != 0)
+		return;
+	CHECK(mkdtemp(top) != NULL && chdir(top) == 0 && chmod(top, 0755) == 0);
+	CHECK(mkdir("mail", 02775) == 0 && chmod("mail", 02775) == 0 && mkdir("spool", 0755) == 0);
+	CHECK(symlink("../mail", "spool/mail") == 0 && symlink("loop", "loop") == 0);
+	snprintf(real, sizeof(real), "%s/mail/alice", top);
+	snprintf(path, sizeof(path), "%s/spool/mail/alice", top);
+	CHECK(leads_to(path, real));
+	snprintf(path, sizeof(path), "%s/absolute/alice", top);
+	snprintf(real, sizeof(real), "%s/spool/mail", top);
+	CHECK(symlink(real, "absolute") == 0);
+	snprintf(real, sizeof(real), "%s/mail/alice", top);
+	CHECK(leads_to(path, real));
+	snprintf(path, sizeof(path), "%s/loop/alice", top);
+	CHECK(leads_to(path, NULL));
+	/* Others can change where it leads. */
+	snprintf(path, sizeof(path), "%s/spool/mail/alice", top);
+	CHECK(chmod("spool", 0775) == 0 && leads_to(path, NULL));
+	CHECK(chmod("spool", 0757) == 0 && leads_to(path, NULL));
+	CHECK(chmod("spool", 0755) == 0 && chown("spool", 1000, 0) == 0 && leads_to(path, NULL));
+	CHECK(chdir("/") == 0);
+	snprintf(path, sizeof(path), "rm -r %s", top);
+	CHECK(system(path) == 0);
+}
+
 int
 main(void)
 {
@@ -507,5 +554,6 @@ main(void)
 	owners();
 	obstacles();
 	full_disks();
+	symlinks();
 	return rmdir(directory);
 }
