@@ -39,7 +39,7 @@
 #define WAITING "poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 nanosleep " \
 	"clock_nanosleep clock_nanosleep_time64 "
 #define TALKING "recv recvfrom recvmsg shutdown getsockopt setsockopt getpeername getsockname "
-/* liblockfile and the replay cache; where it leads is for users, modes, the jail and Landlock to say. */
+/* The dotlock and the replay cache; where it leads is for users, modes, the jail and Landlock to say. */
 #define OPENING "open openat openat2 "
 #define NAMES "link linkat unlink unlinkat rename renameat renameat2 "
 #define CHANGING "ftruncate ftruncate64 fsync fdatasync sync_file_range sync_file_range2 arm_sync_file_range " \
