@@ -1,8 +1,8 @@
 /*
- * The locks of a mailbox: kernel lock and dotlock in the order configured; one session per user; the broker.
+ * The locks of a mailbox: kernel locks and dotlock in the order configured; one session per user.
  *
  * Runs as the owner of the mailbox, who can also take these locks elsewhere:
- * every wait is bounded. The broker runs as the owner with the spool's group.
+ * every wait is bounded. The dotlock is made by the monitor (lock-dotlock.c).
  *
  * Open-file-description locks (fcntl(2)) exclude the POSIX locks of MDAs, but
  * are not lost when some library closes another descriptor of the same file.
@@ -15,10 +15,10 @@
  * comes back after a broken connection can have the mailbox: a FIFO beside it
  * carries the wish, and the old session decides whether it is idle.
  *
- * Why a broker: on Debian the spool directory is root:mail 2775, and
- * mailboxes are often 0660 user:mail. A session with that group could read
- * everybody's mail. The broker has the group but no octet of the client: it
- * knows one name, and its other end says 'L' or 'U', one octet each.
+ * A session that is killed while it removes messages leaves a mailbox that no
+ * other program may read before the removal is finished. Therefore it passes
+ * the descriptors that hold its locks to the monitor before it locks to write;
+ * the recovery inherits them.
  */
 #include "config.h"
 
@@ -29,8 +29,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <lockfile.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,8 +45,6 @@
 #define SESSION_WAIT_MS 1000
 #define SESSION_STEP_MS 50
 #define HOLDER 1024 /* octets of a principal; longer ones are nobody's */
-/* A dotlock without a living process behind it is stale after five minutes. */
-#define TOUCH_MS 60000
 
 int
 lock_plan_read(struct lock_plan *plan, const char *text)
@@ -56,7 +52,7 @@ lock_plan_read(struct lock_plan *plan, const char *text)
 	static const char *const names[LOCK_KINDS] = { "fcntl", "flock", "dotlock" };
 	bool seen[LOCK_KINDS] = { false };
 
-	*plan = (struct lock_plan){ .broker = -1 };
+	*plan = (struct lock_plan){ .broker = -1, .session = -1, .kept = -1 };
 	for (;;) {
 		size_t n = strcspn(text, ",");
 		int kind = 0;
@@ -74,8 +70,8 @@ lock_plan_read(struct lock_plan *plan, const char *text)
 	}
 }
 
-static bool
-wants_dotlock(const struct lock_plan *plan)
+bool
+lock_wants_dotlock(const struct lock_plan *plan)
 {
 	for (int i = 0; i < plan->count; i++)
 		if (plan->kinds[i] == LOCK_DOTLOCK)
@@ -83,164 +79,13 @@ wants_dotlock(const struct lock_plan *plan)
 	return false;
 }
 
-/* The directory of path into directory[PATH_MAX]. */
-static void
-directory_of(const char *path, char *directory)
-{
-	strlcpy(directory, path, PATH_MAX);
-	*strrchr(directory, '/') = '\0';
-	if (directory[0] == '\0')
-		strlcpy(directory, "/", PATH_MAX);
-}
-
-bool
-lock_needs_broker(const struct lock_plan *plan, const char *path, gid_t *group)
-{
-	char directory[PATH_MAX];
-	struct stat st;
-
-	if (!wants_dotlock(plan))
-		return false;
-	directory_of(path, directory);
-	if (lstat(directory, &st) == -1 || !S_ISDIR(st.st_mode))
-		return false;
-	*group = st.st_gid;
-	return st.st_uid == 0 && (st.st_mode & S_IWOTH) == 0 &&
-	    (st.st_mode & S_IWGRP) != 0;
-}
-
-/* PATH.lock into name[PATH_MAX]. Returns 0 or -1. */
+/* Receives the monitor's answer. Returns 0, or -1 with the errno that it names. */
 static int
-dotlock_name(const char *path, char *name)
-{
-	if (snprintf(name, PATH_MAX, "%s.lock", path) < PATH_MAX)
-		return 0;
-	errno = ENAMETOOLONG;
-	return -1;
-}
-
-/*
- * Makes a lock with no number in it, which needs no space: on a full disk a
- * mailbox that could not be locked could not be emptied either. It is valid
- * for five minutes from when it was touched last. Returns 0, or -1 with errno.
- */
-static int
-make_empty_dotlock(const char *name)
-{
-	int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-
-	if (fd != -1) {
-		close(fd);
-		return 0;
-	}
-	if (errno == EEXIST) {
-		/* A stale one makes room for the next try. */
-		if (lockfile_check(name, L_PID) == -1)
-			unlink(name);
-		errno = EAGAIN;
-	}
-	return -1;
-}
-
-/* Makes PATH.lock with our number in it, or takes a stale one's place. Returns 0, or -1 with errno. */
-static int
-make_dotlock(const char *path)
-{
-	char name[PATH_MAX];
-	struct stat st;
-
-	if (dotlock_name(path, name) == -1)
-		return -1;
-	/* liblockfile opens what stands there to read a number; a FIFO would keep it for ever. */
-	if (stat(name, &st) == 0 && !S_ISREG(st.st_mode)) {
-		errno = EEXIST;
-		return -1;
-	}
-	switch (lockfile_create(name, 0, L_PID)) {
-	case L_SUCCESS:
-		return 0;
-	case L_MAXTRYS:
-		errno = EAGAIN;
-		return -1;
-	default:
-		return errno == ENOSPC || errno == EDQUOT ? make_empty_dotlock(name) : -1;
-	}
-}
-
-static void
-remove_dotlock(const char *path)
-{
-	char name[PATH_MAX];
-
-	if (dotlock_name(path, name) == -1 || lockfile_remove(name) == -1)
-		log_event(LOG_ERR, "failed", "what=\"removing the dotlock\" "
-		    "error=\"%s\"", strerror(errno));
-}
-
-static void
-touch_dotlock(const char *path)
-{
-	char name[PATH_MAX];
-
-	if (dotlock_name(path, name) == -1 || lockfile_touch(name) == -1)
-		log_event(LOG_ERR, "failed", "what=\"touching the dotlock\" "
-		    "error=\"%s\"", strerror(errno));
-}
-
-/* Answers one verb with 0 or an errno, as one octet. Returns 0, or -1 when there was no answering. */
-static int
-obey(int channel, const char *path, char verb, bool *held)
-{
-	unsigned char answer = 0;
-	ssize_t n;
-
-	if (verb == 'L' && !*held) {
-		*held = make_dotlock(path) == 0;
-		answer = *held ? 0 : (unsigned char)errno;
-	} else if (verb == 'U' && *held) {
-		remove_dotlock(path);
-		*held = false;
-	} else
-		answer = EINVAL;
-	do
-		n = send(channel, &answer, 1, MSG_NOSIGNAL);
-	while (n == -1 && errno == EINTR);
-	return n == 1 ? 0 : -1;
-}
-
-void
-lock_broker(int channel, const char *path)
-{
-	struct pollfd p = { .fd = channel, .events = POLLIN };
-	bool held = false;
-
-	for (;;) {
-		char verb[2];
-		ssize_t n;
-		int ready = poll(&p, 1, held ? TOUCH_MS : -1);
-
-		if (ready == 0)
-			touch_dotlock(path);
-		if (ready == 0 || (ready == -1 && errno == EINTR))
-			continue;
-		n = recv(channel, verb, sizeof(verb), MSG_DONTWAIT);
-		/* The channel's end is an answer; without any the session would wait for ever. */
-		if (n != 1 || obey(channel, path, verb[0], &held) == -1)
-			break;
-	}
-	if (held)
-		remove_dotlock(path);
-}
-
-/* Says a verb to the broker. Returns 0, or -1 with errno. */
-static int
-ask_broker(int channel, char verb)
+hear_answer(int channel)
 {
 	unsigned char answer;
 	ssize_t n;
 
-	if (send(channel, &verb, 1, MSG_NOSIGNAL) != 1)
-		return -1;
 	do
 		n = recv(channel, &answer, 1, 0);
 	while (n == -1 && errno == EINTR);
@@ -250,27 +95,39 @@ ask_broker(int channel, char verb)
 	return -1;
 }
 
-/* Whether a dotlock can be made from here at all; where nobody but root could, MDAs make none either. */
-static bool
-can_dotlock(const struct lock_plan *plan, const char *path)
+/* Sends a verb to the monitor. Returns 0, or -1 with errno. */
+static int
+ask_broker(int channel, enum lock_verb verb)
 {
-	char directory[PATH_MAX];
+	const char byte = (char)verb;
 
-	directory_of(path, directory);
-	return plan->broker != -1 || access(directory, W_OK) == 0;
+	return send(channel, &byte, 1, MSG_NOSIGNAL) == 1 ? hear_answer(channel) : -1;
 }
 
+/* Passes the spool and the session's lock to the monitor, so that their locks outlive this process. Returns 0, or -1 with errno. */
 static int
-dotlock(const struct lock_plan *plan, const char *path, bool on)
+ask_to_keep(const struct lock_plan *plan, int spool)
 {
-	if (!can_dotlock(plan, path))
-		return 0;
-	if (plan->broker != -1)
-		return ask_broker(plan->broker, on ? 'L' : 'U');
-	if (on)
-		return make_dotlock(path);
-	remove_dotlock(path);
-	return 0;
+	const int fds[2] = { spool, plan->session };
+	char byte = LOCK_KEEP;
+	struct iovec space = { .iov_base = &byte, .iov_len = 1 };
+	union {
+		char space[CMSG_SPACE(sizeof(fds))];
+		struct cmsghdr align;
+	} control = { .space = { 0 } };
+	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+	ssize_t n;
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fds));
+	memcpy(CMSG_DATA(c), fds, sizeof(fds));
+	do
+		n = sendmsg(plan->broker, &message, MSG_NOSIGNAL);
+	while (n == -1 && errno == EINTR);
+	return n == 1 ? hear_answer(plan->broker) : -1;
 }
 
 static int
@@ -286,8 +143,7 @@ kernel_lock(int fd, short type)
 }
 
 static int
-take(const struct lock_plan *plan, enum lock_kind kind, int fd,
-    const char *path, bool to_write)
+take(const struct lock_plan *plan, enum lock_kind kind, int fd, bool to_write)
 {
 	switch (kind) {
 	case LOCK_FCNTL:
@@ -295,12 +151,12 @@ take(const struct lock_plan *plan, enum lock_kind kind, int fd,
 	case LOCK_FLOCK:
 		return flock(fd, (to_write ? LOCK_EX : LOCK_SH) | LOCK_NB);
 	default:
-		return dotlock(plan, path, true);
+		return ask_broker(plan->broker, LOCK_TAKE);
 	}
 }
 
 static void
-give(const struct lock_plan *plan, enum lock_kind kind, int fd, const char *path)
+give(const struct lock_plan *plan, enum lock_kind kind, int fd)
 {
 	switch (kind) {
 	case LOCK_FCNTL:
@@ -310,35 +166,58 @@ give(const struct lock_plan *plan, enum lock_kind kind, int fd, const char *path
 		flock(fd, LOCK_UN);
 		break;
 	case LOCK_DOTLOCK:
-		dotlock(plan, path, false);
+		ask_broker(plan->broker, LOCK_GIVE);
 		break;
 	}
 }
 
 /* All of them or none. */
 static int
-take_all(const struct lock_plan *plan, int fd, const char *path, bool to_write)
+take_all(const struct lock_plan *plan, int fd, bool to_write)
 {
 	for (int i = 0; i < plan->count; i++) {
 		int error;
 
-		if (take(plan, plan->kinds[i], fd, path, to_write) == 0)
+		if (take(plan, plan->kinds[i], fd, to_write) == 0)
 			continue;
 		error = errno;
 		while (--i >= 0)
-			give(plan, plan->kinds[i], fd, path);
+			give(plan, plan->kinds[i], fd);
 		errno = error;
 		return -1;
 	}
 	return 0;
 }
 
+static bool
+is_same_file(int a, int b)
+{
+	struct stat one, other;
+
+	return fstat(a, &one) == 0 && fstat(b, &other) == 0 &&
+	    one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+/*
+ * Returns the descriptor of the spool that the locks are taken through. In a
+ * recovery it is the killed session's, which has them: no other program gets
+ * one in between.
+ */
+static int
+locked_through(const struct lock_plan *plan, int fd)
+{
+	return plan->kept != -1 && is_same_file(plan->kept, fd) ? plan->kept : fd;
+}
+
 int
-lock_spool(const struct lock_plan *plan, int fd, const char *path, bool to_write)
+lock_spool(const struct lock_plan *plan, int fd, bool to_write)
 {
 	int waited = 0;
 
-	while (take_all(plan, fd, path, to_write) == -1) {
+	if (to_write && plan->session != -1 && ask_to_keep(plan, fd) == -1)
+		return -1;
+	fd = locked_through(plan, fd);
+	while (take_all(plan, fd, to_write) == -1) {
 		int step = STEP_LEAST_MS + (int)arc4random_uniform(STEP_LEAST_MS);
 		struct timespec t = { .tv_nsec = step * 1000000L };
 
@@ -350,10 +229,11 @@ lock_spool(const struct lock_plan *plan, int fd, const char *path, bool to_write
 }
 
 void
-unlock_spool(const struct lock_plan *plan, int fd, const char *path)
+unlock_spool(const struct lock_plan *plan, int fd)
 {
+	fd = locked_through(plan, fd);
 	for (int i = plan->count - 1; i >= 0; i--)
-		give(plan, plan->kinds[i], fd, path);
+		give(plan, plan->kinds[i], fd);
 }
 
 /* The FIFO by which a session is asked to end. Returns it open, or -1. */
@@ -440,9 +320,22 @@ lock_session(int state, const char *principal, struct lock_session *l)
 	return 0;
 }
 
+bool
+lock_session_kept(int state, int fd)
+{
+	int named = openat(state, "session", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	bool is_it = fd != -1 && named != -1 && is_same_file(fd, named);
+
+	if (named != -1)
+		close(named);
+	return is_it && kernel_lock(fd, F_WRLCK) == 0;
+}
+
 void
 unlock_session(struct lock_session *l)
 {
+	/* Not by close alone, because the monitor may have the same open file. */
+	kernel_lock(l->fd, F_UNLCK);
 	close(l->fd);
 	l->fd = -1;
 }

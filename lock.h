@@ -10,30 +10,28 @@
 enum lock_kind { LOCK_FCNTL, LOCK_FLOCK, LOCK_DOTLOCK };
 #define LOCK_KINDS 3
 
-/* How mailboxes are locked: which locks, in this order, and by whose hand. */
+/* How a mailbox is locked: which locks, in this order, and what this process has of the monitor's. */
 struct lock_plan {
 	enum lock_kind kinds[LOCK_KINDS];
 	int count;
-	int broker; /* the channel to the broker of this mailbox's dotlock; -1: none */
+	uid_t least_uid; /* the uids below it are system accounts */
+	int broker;      /* the channel to the monitor, which makes the dotlock; -1: none */
+	int session;     /* the session's lock, which the monitor is to keep during a removal; -1: nothing is kept */
+	int kept;        /* recovery: the spool as the killed session opened and locked it; -1: none */
+};
+
+/* What a session asks of the monitor, one byte each; the answer is a byte, too: 0 or an errno. */
+enum lock_verb {
+	LOCK_TAKE = 'L', /* make the dotlock, if there is none of ours */
+	LOCK_GIVE = 'U', /* remove it */
+	LOCK_KEEP = 'K', /* with two descriptors: keep the spool and the session's lock open */
 };
 
 /* Reads "fcntl,dotlock" and the like: each kind at most once. Returns 0 or -1. */
 int lock_plan_read(struct lock_plan *plan, const char *text);
 
-/*
- * Root: whether PATH.lock is to be made in a directory of root's that only a
- * group may write besides. Returns that group in *group. False when no dotlock
- * is wanted. No part of path may be the user's to change: the group's rights
- * would follow.
- */
-bool lock_needs_broker(const struct lock_plan *plan, const char *path, gid_t *group);
-
-/*
- * The broker, as the user with the spool's group: makes and removes PATH.lock
- * when the channel's other end says so, keeps it fresh meanwhile, and removes
- * it when the other end is gone. Returns then.
- */
-void lock_broker(int channel, const char *path);
+/* Returns true if the dotlock is one of the plan's locks. */
+bool lock_wants_dotlock(const struct lock_plan *plan);
 
 /* The lock that makes a session the user's only one, until its process ends. */
 struct lock_session {
@@ -50,17 +48,24 @@ struct lock_session {
  */
 int lock_session(int state, const char *principal, struct lock_session *l);
 
-/* Gives it back, so that the next session need not wait for this process' end. */
+/*
+ * Recovery: takes over the session lock that the monitor kept open as fd. Returns false if fd is not the session lock
+ * of this state directory (-1: none), or if another session has it.
+ */
+bool lock_session_kept(int state, int fd);
+
+/* Gives the session lock back, also if the monitor keeps it open, so that the next session need not wait. */
 void unlock_session(struct lock_session *l);
 
 /*
- * Locks the spool fd, whose name is path, against other programs, to read or
+ * Locks the spool fd against other programs, to read or
  * to write it, waiting at most ten seconds. Returns 0, or -1 with errno;
- * EAGAIN when somebody holds it all that time.
+ * EAGAIN when somebody holds it all that time. Before it locks to write, it
+ * has the monitor keep the open file, so that the locks outlive this process.
  */
-int lock_spool(const struct lock_plan *plan, int fd, const char *path, bool to_write);
+int lock_spool(const struct lock_plan *plan, int fd, bool to_write);
 
 /* Gives the spool back. */
-void unlock_spool(const struct lock_plan *plan, int fd, const char *path);
+void unlock_spool(const struct lock_plan *plan, int fd);
 
 #endif

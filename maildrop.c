@@ -100,9 +100,15 @@ mailboxes_path(const struct mailboxes *b, const char *user, const char *home)
 }
 
 bool
-mailboxes_may_have_broker(const struct mailboxes *b)
+mailboxes_are_locked(const struct mailboxes *b)
 {
-	return b->store == &mbox_store && b->template[0] != '~' &&
+	return b->store == &mbox_store;
+}
+
+bool
+mailboxes_are_roots(const struct mailboxes *b)
+{
+	return b->template[0] != '~' &&
 	    strstr(b->template, "%h") == NULL;
 }
 
@@ -278,15 +284,21 @@ maildrop_reach_directory(const char *path, struct sandbox_path *directory)
 	free(copy);
 }
 
+/*
+ * The spool's directory and not the spool, because the file may be made, or
+ * replaced by another, while the session waits for a lock.
+ */
 void
-maildrop_reach(const struct mailboxes *b, const char *path, const struct lock_plan *locks,
-    struct sandbox_path *mailbox, struct sandbox_path *directory)
+maildrop_reach(const struct mailboxes *b, const char *path, struct sandbox_path *mailbox,
+    struct sandbox_path *directory)
 {
-	bool is_file = b->store == &mbox_store;
-
-	*mailbox = (struct sandbox_path){ .how = is_file ? SANDBOX_WRITE : SANDBOX_OWN,
-		.fd = open(path, O_PATH | O_CLOEXEC | (is_file ? O_NOFOLLOW : O_DIRECTORY)) };
-	if (is_file ? locks->broker == -1 : b->create)
+	if (mailboxes_are_locked(b)) {
+		maildrop_reach_directory(path, directory);
+		directory->how = SANDBOX_WRITE;
+		return;
+	}
+	*mailbox = (struct sandbox_path){ open(path, O_PATH | O_CLOEXEC | O_DIRECTORY), SANDBOX_OWN };
+	if (b->create)
 		maildrop_reach_directory(path, directory);
 }
 

@@ -59,12 +59,15 @@ int mailboxes_read(struct mailboxes *b, const char *text);
 /* The mailbox' path for this user, or NULL when there is none (too long). Valid until the next call. */
 const char *mailboxes_path(const struct mailboxes *b, const char *user, const char *home);
 
+/* Returns true if other programs lock such a mailbox, and so does the session, with the monitor's help. */
+bool mailboxes_are_locked(const struct mailboxes *b);
+
 /*
- * Whether a dotlock beside such a mailbox may be made with rights that the
- * user does not have: not where none is taken, and not where the path leads
- * through the home directory, in which the user can put symlinks in the way.
+ * Returns true if the path does not lead through the home directory, in which
+ * the user can put symlinks in the way: so it may be looked at as root, and
+ * with rights that the user does not have.
  */
-bool mailboxes_may_have_broker(const struct mailboxes *b);
+bool mailboxes_are_roots(const struct mailboxes *b);
 
 /*
  * As the user: opens the state directory of the mailbox at path, in the user's
@@ -101,11 +104,12 @@ enum drop_error maildrop_recover(const struct mailboxes *b, const char *path,
 struct sandbox_path;
 
 /*
- * What of the file system the mailbox at path needs: *mailbox, and where the
- * session makes dotlocks itself *directory. What is not there is left as it is.
+ * Opens what the session needs of the file system for the mailbox at path: the
+ * Maildir in *mailbox; in *directory the one that the spool is in, to write to
+ * files that exist. What is not there, or not needed, is left as it is.
  */
-void maildrop_reach(const struct mailboxes *b, const char *path, const struct lock_plan *locks,
-    struct sandbox_path *mailbox, struct sandbox_path *directory);
+void maildrop_reach(const struct mailboxes *b, const char *path, struct sandbox_path *mailbox,
+    struct sandbox_path *directory);
 
 /* The directory that the mailbox is in. */
 void maildrop_reach_directory(const char *path, struct sandbox_path *directory);

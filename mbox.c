@@ -87,7 +87,7 @@ still_there(const struct mbox *m)
 static enum drop_error
 lock(const struct mbox *m, bool to_write)
 {
-	if (lock_spool(m->place.locks, m->fd, m->place.path, to_write) == 0)
+	if (lock_spool(m->place.locks, m->fd, to_write) == 0)
 		return DROP_OK;
 	log_event(errno == EAGAIN ? LOG_NOTICE : LOG_ERR, "failed",
 	    "what=\"locking the mailbox\" error=\"%s\"", strerror(errno));
@@ -98,7 +98,18 @@ static void
 unlock(const struct mbox *m)
 {
 	if (m->fd != -1)
-		unlock_spool(m->place.locks, m->fd, m->place.path);
+		unlock_spool(m->place.locks, m->fd);
+}
+
+/*
+ * Leaves the locks to the monitor and the recovery that it starts, because no
+ * other program may read the spool before. Without a monitor it gives them back.
+ */
+static void
+hand_over(const struct mbox *m)
+{
+	if (m->place.locks->session == -1)
+		unlock(m);
 }
 
 /* Opens and locks the spool, again if another file took its name meanwhile. */
@@ -135,7 +146,7 @@ open_recovered(struct mbox *m, const struct store_place *place, bool *aside)
 	*aside = result == 1;
 	if (result != -1)
 		return DROP_OK;
-	unlock(m);
+	hand_over(m);
 	return DROP_FAILED;
 }
 
@@ -720,7 +731,10 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 			get(m, i);
 	if ((error = lock(m, true)) == DROP_OK) {
 		error = remove_locked(m, marks, removed);
-		unlock(m);
+		if (error == DROP_LATER)
+			hand_over(m);
+		else
+			unlock(m);
 	}
 	return error;
 }

@@ -41,7 +41,7 @@
 #define WAITING "poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 nanosleep " \
 	"clock_nanosleep clock_nanosleep_time64 "
 #define TALKING "recv recvfrom recvmsg shutdown getsockopt setsockopt getpeername getsockname "
-/* liblockfile and the replay cache; where it leads is for users, modes, the jail and Landlock to say. */
+/* The dotlock and the replay cache; where it leads is for users, modes, the jail and Landlock to say. */
 #define OPENING "open openat openat2 "
 #define NAMES "link linkat unlink unlinkat rename renameat renameat2 "
 /* pump.c: what comes after bytes that stay in a socket. */
@@ -52,21 +52,22 @@
 static const struct list {
 	const char *name;
 	const char *calls;
+	bool passes_files;   /* over a socket, to the monitor */
 	bool reaches_syslog; /* by its name: whoever is in a jail has the line that was there before, or none */
 	unsigned counts[2];  /* the requests of ioctl, which count the bytes in a socket's queues; 0: none */
 } lists[] = {
 	{ "gate", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "flock fsync fdatasync "
-	    "ftruncate ftruncate64 getdents getdents64 fchmod unlink unlinkat ", false, { 0, 0 } },
+	    "ftruncate ftruncate64 getdents getdents64 fchmod unlink unlinkat ", false, false, { 0, 0 } },
 	{ "session", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat kill ", true, { SIOCOUTQ, 0 } },
+	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat kill ", true, true, { SIOCOUTQ, 0 } },
 	{ "broker", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
 	    "kill wait4 waitpid waitid socketpair clone clone3 fork vfork prctl "
 	    "setresgid setresgid32 setresuid setresuid32 setuid setuid32 setgid setgid32 setreuid setreuid32 "
 	    "getresuid getresuid32 getresgid getresgid32 getgroups getgroups32 "
 	    "getrlimit ugetrlimit setrlimit prlimit64 seccomp landlock_create_ruleset landlock_add_rule "
-	    "landlock_restrict_self chdir getdents getdents64 fstatfs fstatfs64 flock mkdir mkdirat mknod mknodat alarm setitimer ", true, { 0, 0 } },
-	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, { SIOCOUTQ, FIONREAD } },
-	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, { SIOCOUTQ, FIONREAD } },
+	    "landlock_restrict_self chdir getdents getdents64 fstatfs fstatfs64 flock mkdir mkdirat mknod mknodat alarm setitimer ", false, true, { 0, 0 } },
+	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, false, { SIOCOUTQ, FIONREAD } },
+	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, false, { SIOCOUTQ, FIONREAD } },
 };
 
 /* What fcntl may do: flags and locks, but no new descriptor. The last three are 32-bit machines' locks. */
@@ -100,13 +101,13 @@ allow(scmp_filter_ctx filter, const char *call)
  * of files, go by their bits, since a comparison is one of 64 bits and the
  * kernel takes the lower 32 of them.
  */
+static const struct {
+	scmp_datum_t bits, value;
+} numbers[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 }, { ~15ULL, 32 }, { ~15ULL, 48 } };
+
 static void
 allow_sockets(scmp_filter_ctx filter, bool reaches_syslog)
 {
-	static const struct {
-		scmp_datum_t bits, value;
-	} numbers[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 }, { ~15ULL, 32 }, { ~15ULL, 48 } };
-
 	/* To nobody but the other end. */
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(send), 0), "send");
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1, SCMP_CMP(4, SCMP_CMP_EQ, 0, 0)), "sendto");
@@ -124,6 +125,20 @@ allow_sockets(scmp_filter_ctx filter, bool reaches_syslog)
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(connect), 1,
 		    SCMP_CMP(0, SCMP_CMP_MASKED_EQ, numbers[i].bits, numbers[i].value)), "connect");
+}
+
+/*
+ * sendmsg(2), which passes descriptors. The address that it may name cannot be
+ * seen from here: so not on the client's socket, which a flag (MSG_FASTOPEN)
+ * would lead elsewhere.
+ */
+static void
+allow_passing(scmp_filter_ctx filter)
+{
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 2,
+		    SCMP_CMP(0, SCMP_CMP_MASKED_EQ, numbers[i].bits, numbers[i].value),
+		    SCMP_CMP(2, SCMP_CMP_MASKED_EQ, 0xffffffff, MSG_NOSIGNAL)), "sendmsg");
 }
 
 /* What is allowed with some arguments only. */
@@ -207,6 +222,8 @@ write_filter(const struct list *list)
 	allow_partly(filter);
 	allow_sockets(filter, list->reaches_syslog);
 	allow_counts(filter, list->counts);
+	if (list->passes_files)
+		allow_passing(filter);
 	write_program(filter, list->name);
 	seccomp_release(filter);
 	free(copy);

@@ -25,9 +25,11 @@
 #include "auth.h"
 #include "io.h"
 #include "lock.h"
+#include "lock-dotlock.h"
 #include "log.h"
 #include "maildrop.h"
 #include "pop3.h"
+#include "resolve.h"
 #include "sandbox.h"
 #include "state.h"
 #include "visit.h"
@@ -52,8 +54,8 @@ struct visit {
 	const char *path;
 	int directory; /* STATE/users/UID, which root has opened */
 	int state;     /* the state directory of the mailbox; -1: not known, or not yet */
-	gid_t group; /* of the broker; the user's own when there is none */
-	bool has_broker;
+	struct lock_plan locks;
+	struct lock_kept kept; /* monitor: of the mailbox' locks */
 };
 
 static void
@@ -89,13 +91,13 @@ is_permitted(const struct visit *v)
 	return true;
 }
 
-/* As the user: from now on there is nothing but the state directory, the mailbox and, for who makes dotlocks, its directory. */
+/* As the user: from now on there is nothing but the state directory and the mailbox. */
 static void
-confine_to_mail(const struct visit *v, int state, const struct lock_plan *locks)
+confine_to_mail(const struct visit *v, int state)
 {
 	struct sandbox_path within[] = { { state, SANDBOX_OWN }, { -1, SANDBOX_OWN }, { -1, SANDBOX_OWN } };
 
-	maildrop_reach(v->mailboxes, v->path, locks, &within[1], &within[2]);
+	maildrop_reach(v->mailboxes, v->path, &within[1], &within[2]);
 	sandbox_shut_files(within, 3);
 	for (int i = 1; i < 3; i++)
 		if (within[i].fd != -1)
@@ -116,12 +118,10 @@ confine_broker(const struct visit *v)
 	sandbox_enter(SANDBOX_BROKER);
 }
 
-/* Session, as the user: takes the lock that makes it the user's only one, or says whose it is. */
-static bool
-lock_out_others(const struct visit *v, int state, struct lock_session *lock, struct io *io)
+/* Session: answers that its lock cannot be had, by errno. */
+static void
+explain_lock(const struct lock_session *lock, struct io *io)
 {
-	if (lock_session(state, v->report->peer.principal, lock) == 0)
-		return true;
 	if (errno == EAGAIN) {
 		log_event(LOG_NOTICE, "logout", "reason=in-use age=%" PRId64, lock->age);
 		pop3_occupied(io, lock->age);
@@ -130,7 +130,25 @@ lock_out_others(const struct visit *v, int state, struct lock_session *lock, str
 		    "error=\"%s\"", strerror(errno));
 		pop3_unavailable(io, DROP_FAILED);
 	}
-	return false;
+}
+
+/*
+ * Session, as the user: takes the lock that makes it the user's only one, then
+ * confines itself. A Maildir may be made while it waits, and no byte of the
+ * client is read before. Returns false if it has no lock; the client has the
+ * answer then.
+ */
+static bool
+enter_mailbox(const struct visit *v, int state, struct lock_session *lock, struct io *io)
+{
+	bool is_alone = lock_session(state, v->report->peer.principal, lock) == 0;
+	int error = errno;
+
+	confine_to_mail(v, state);
+	errno = error;
+	if (!is_alone)
+		explain_lock(lock, io);
+	return is_alone;
 }
 
 /* Session: tells the client that there is no maildrop. */
@@ -143,7 +161,7 @@ refuse_mailbox(struct io *io, enum drop_error error)
 
 /* Session, as the user: opens the maildrop and serves POP3 over it. */
 static void
-serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
+serve(const struct visit *v, struct lock_plan *locks, struct io *io)
 {
 	struct maildrop drop;
 	struct lock_session lock;
@@ -151,25 +169,30 @@ serve(const struct visit *v, const struct lock_plan *locks, struct io *io)
 	int idle = v->o->idle, state = -1;
 	int stall = idle < STALL_SECONDS ? idle : STALL_SECONDS;
 
+	io_limits(io, (int64_t)idle * 1000, (int64_t)stall * 1000);
 	if ((error = maildrop_state(v->mailboxes, v->path, v->directory, &state)) == DROP_OK)
 		error = maildrop_take_over(v->mailboxes, v->path, v->directory, state);
-	confine_to_mail(v, v->directory, locks);
-	close(v->directory);
-	io_limits(io, (int64_t)idle * 1000, (int64_t)stall * 1000);
 	if (error != DROP_OK) {
+		confine_to_mail(v, v->directory);
 		refuse_mailbox(io, error);
 		return;
 	}
-	if (!lock_out_others(v, state, &lock, io))
+	if (!enter_mailbox(v, state, &lock, io))
 		return;
+	close(v->directory);
+	locks->session = lock.fd;
 	error = maildrop_open(&drop, v->mailboxes, v->path, state, locks);
 	io_yield(io, lock.yield, (int64_t)idle * 1000 / YIELD_PART);
 	if (error == DROP_OK)
 		pop3_serve(io, &drop);
 	else
 		refuse_mailbox(io, error);
-	/* The client may be back before this process has ended: that takes seconds where the journal of gigabytes is given back. */
-	unlock_session(&lock);
+	/*
+	 * The client may be back before this process has ended: that takes seconds where the journal of gigabytes is
+	 * given back. But a removal that is left unfinished is the monitor's, which keeps this lock for it.
+	 */
+	if (!maildrop_unfinished(v->mailboxes, state))
+		unlock_session(&lock);
 }
 
 /* The one answer for all reasons. asked: when the report came. */
@@ -183,12 +206,12 @@ refuse(struct io *io, int64_t asked)
 	pop3_refuse(io);
 }
 
-/* The session, as the user: whether the ticket lets them in, and all that follows. broker: the channel, or -1. */
+/* The session, as the user: whether the ticket lets them in, and all that follows. broker: the channel to the monitor, or -1. */
 _Noreturn static void
 session(const struct visit *v, int broker)
 {
 	static struct io io;
-	struct lock_plan locks = v->o->locks;
+	struct lock_plan locks = v->locks;
 
 	locks.broker = broker;
 	io_init(&io, 0, v->deadline);
@@ -204,42 +227,40 @@ session(const struct visit *v, int broker)
 /* How the recovery of a mailbox ended; an exit status. */
 enum recovery { FINISHED = 0, NOT_REACHABLE = 1, SET_ASIDE = 3, NOTHING_TO_DO = 4 };
 
-/* Finishes the removal of the mailbox with this state directory, if there is one. */
-static enum recovery
-recover_mailbox(const struct visit *v, const struct lock_plan *locks, int state)
-{
-	struct lock_session lock;
-
-	if (!maildrop_unfinished(v->mailboxes, state))
-		return NOTHING_TO_DO;
-	log_event(LOG_NOTICE, "recovery", "user=%s", v->user.name);
-	/* A session that has the lock does it. */
-	if (lock_session(state, NULL, &lock) == -1)
-		return NOT_REACHABLE;
-	switch (maildrop_recover(v->mailboxes, v->path, state, locks)) {
-	case DROP_OK:
-		return FINISHED;
-	case DROP_CHANGED:
-		return SET_ASIDE;
-	default:
-		return NOT_REACHABLE;
-	}
-}
-
-/* As the user: finishes a removal. Exits with an enum recovery. */
+/*
+ * As the user: finishes a removal, with the locks that the monitor kept of the
+ * session that left it. If another session has the lock, that one finishes it.
+ * Exits with an enum recovery.
+ */
 _Noreturn static void
 recover(const struct visit *v, int broker)
 {
-	struct lock_plan locks = v->o->locks;
+	struct lock_plan locks = v->locks;
+	struct lock_session lock;
 	int state = v->state;
+	bool is_alone;
 
-	locks.broker = broker;
 	/* A child of the broker knows it already, and could not look for it. */
 	if (state == -1 && (maildrop_state(v->mailboxes, v->path, v->directory, &state) != DROP_OK ||
 	    maildrop_take_over(v->mailboxes, v->path, v->directory, state) != DROP_OK))
 		_exit(NOT_REACHABLE);
-	confine_to_mail(v, v->directory, &locks);
-	_exit(recover_mailbox(v, &locks, state));
+	if (!maildrop_unfinished(v->mailboxes, state))
+		_exit(NOTHING_TO_DO);
+	is_alone = lock_session_kept(state, v->kept.session) || lock_session(state, NULL, &lock) == 0;
+	locks.broker = broker;
+	locks.kept = v->kept.spool;
+	confine_to_mail(v, state);
+	log_event(LOG_NOTICE, "recovery", "user=%s", v->user.name);
+	if (!is_alone)
+		_exit(NOT_REACHABLE);
+	switch (maildrop_recover(v->mailboxes, v->path, state, &locks)) {
+	case DROP_OK:
+		_exit(FINISHED);
+	case DROP_CHANGED:
+		_exit(SET_ASIDE);
+	default:
+		_exit(NOT_REACHABLE);
+	}
 }
 
 /*
@@ -284,9 +305,9 @@ await_child(pid_t pid)
 }
 
 /*
- * Forks what works for the user, with a channel to the broker where there is
- * one. as_root: this process is still root, else the broker. Returns the
- * broker's end of the channel (-1: none) and the child's number in *pid.
+ * Forks what works for the user, with a channel to the monitor if the mailbox
+ * is locked. as_root: this process is still root, else the broker. Returns the
+ * monitor's end of the channel (-1: none) and the child's pid in *pid.
  */
 static int
 start(const struct visit *v, void (*work)(const struct visit *, int),
@@ -294,7 +315,8 @@ start(const struct visit *v, void (*work)(const struct visit *, int),
 {
 	int channel[2] = { -1, -1 };
 
-	if (v->has_broker && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
+	if (mailboxes_are_locked(v->mailboxes) &&
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
 		fatal("socketpair");
 	if ((*pid = fork()) == -1)
 		fatal("fork");
@@ -314,13 +336,32 @@ start(const struct visit *v, void (*work)(const struct visit *, int),
 
 /* The broker's life with one child: serves it, sees it end. Returns its wait status. */
 static int
-attend(const struct visit *v, int channel, pid_t pid)
+attend(struct visit *v, int channel, pid_t pid)
 {
 	if (channel != -1) {
-		lock_broker(channel, v->path);
+		lock_broker(&v->kept, channel);
 		close(channel);
 	}
 	return await_child(pid);
+}
+
+/*
+ * Monitor, root: sets v->path to the path without symlinks, as far as root may
+ * follow them, and finds the group that makes its dotlock. Returns why a
+ * symlink stays, or NULL.
+ */
+static const char *
+find_mailbox(struct visit *v, gid_t *group)
+{
+	static char path[PATH_MAX];
+	const char *reason = NULL;
+	bool is_roots = mailboxes_are_locked(v->mailboxes) && mailboxes_are_roots(v->mailboxes);
+
+	if (is_roots && (reason = resolve_directory(v->path, path)) == NULL)
+		v->path = path;
+	if (!is_roots || !lock_needs_group(&v->locks, v->path, group))
+		*group = v->user.gid;
+	return reason;
 }
 
 /*
@@ -331,15 +372,19 @@ attend(const struct visit *v, int channel, pid_t pid)
 static int
 visit(struct visit *v)
 {
+	gid_t group;
 	pid_t pid;
+	const char *reason;
 	int channel, status;
 
-	v->has_broker = mailboxes_may_have_broker(v->mailboxes) &&
-	    lock_needs_broker(&v->o->locks, v->path, &v->group);
-	if (!v->has_broker)
-		v->group = v->user.gid;
+	v->locks = v->o->locks;
+	v->locks.least_uid = v->o->least_uid;
+	v->kept = (struct lock_kept){ .dotlock = -1, .spool = -1, .session = -1 };
+	reason = find_mailbox(v, &group);
 	channel = start(v, v->report != NULL ? session : recover, true, &pid);
-	privsep_become_broker(&v->user, v->group);
+	privsep_become_broker(&v->user, group);
+	if (channel != -1)
+		lock_broker_prepare(&v->kept, &v->locks, v->path, reason);
 	if (v->report != NULL && maildrop_state(v->mailboxes, v->path, v->directory, &v->state) != DROP_OK)
 		v->state = -1;
 	confine_broker(v);
@@ -352,6 +397,7 @@ visit(struct visit *v)
 		channel = start(v, recover, false, &pid);
 		status = attend(v, channel, pid);
 	}
+	lock_broker_end(&v->kept);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
@@ -431,7 +477,7 @@ recover_in_child(struct visit *v)
 
 /* Returns why this mailbox cannot be recovered, or NULL with v filled; boxes lasts as long as v. */
 static const char *
-find_mailbox(const struct options *o, const struct state_mailbox *m, struct mailboxes *boxes, struct visit *v)
+describe_mailbox(const struct options *o, const struct state_mailbox *m, struct mailboxes *boxes, struct visit *v)
 {
 	const char *refusal = m->user != NULL ? account_find(m->user, o->least_uid, &v->user) :
 						account_find_uid(m->uid, o->least_uid, &v->user);
@@ -479,7 +525,7 @@ recover_one(void *self, const struct state_mailbox *m)
 	if (r->directory == -1)
 		r->directory = fcntl(m->directory, F_DUPFD_CLOEXEC, 3);
 	r->uid = m->uid;
-	refusal = find_mailbox(r->o, m, &boxes, &v);
+	refusal = describe_mailbox(r->o, m, &boxes, &v);
 	if (refusal != NULL && !state_unfinished(m->directory))
 		return;
 	if (refusal != NULL) {

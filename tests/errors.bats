@@ -78,8 +78,6 @@ quit_with() {
 
 # quit_point WHO 'CALL N HOW' STRACE-OPTION …
 quit_point() {
-	# liblockfile leaves its temporary file when it cannot look at it.
-	[ "$1" = session ] || rm -f /var/mail/.lk*
 	{ quit_with "$1" $(injection "$2") "${@:3}" && was_injected "${2%% *}" && is_true "$heard"; } || { mop_up; return 1; }
 }
 
@@ -91,8 +89,6 @@ sweep_quit() {
 	[[ $heard == "+OK bye, $left messages left" ]]
 	plan "$WORLD/trace" >"$WORLD/plan"
 	while read -r point <&4; do
-		# The dotlock is made, liblockfile cannot see that it is, and ten seconds are waited for it to go.
-		[[ $2,$point != "monitor,lstat 2 "* ]] || long || continue
 		count_point quit_point "$2" "$point" "${@:3}"
 	done 4<"$WORLD/plan"
 }
@@ -129,7 +125,7 @@ recovery_point() {
 	    login_is_true "$WORLD/after"; } || { rm -f /home/alice/.k5login; mop_up; return 1; }
 }
 
-# fcntl_only: a server whose sessions lock by themselves, so that their monitors can be stopped.
+# fcntl_only: a server without a dotlock, which the monitor would leave when it is killed.
 fcntl_only() {
 	touch "$WORLD/fcntl-only"
 	server_stop
@@ -141,11 +137,11 @@ fsync_fails() {
 	scene mixed
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}"
-	kill -STOP "$monitor"
+	hold_monitor "$monitor"
 	faults "$session" -e "inject=fsync:error=EIO:when=$1"
 	pop_say QUIT
 	answer
-	# The monitor, stopped, does not reap the session.
+	# The monitor, held, does not reap the session.
 	soon 5 "grep -q '^State:.*Z' /proc/$session/status"
 	seen=$(sed -n '/INJECTED/,$p' "$WORLD/trace")
 	left_behind=$(ls -A "$(kept)" | tr '\n' ' ')
@@ -153,7 +149,7 @@ fsync_fails() {
 
 # then_killed: the monitor is killed, too; the next login finds all in order.
 then_killed() {
-	kill -KILL "$monitor"
+	kill_monitor
 	session_ends
 	[ "$(last_login)" = "$1" ]
 	nothing_else
@@ -224,12 +220,12 @@ then_killed() {
 	fcntl_only
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}"
-	kill -STOP "$monitor"
+	hold_monitor "$monitor"
 	faults "$session" -e inject=fsync:signal=KILL:when=3
 	pop_say QUIT
 	answer
 	soon 5 "grep -q '^State:.*Z' /proc/$session/status"
-	kill -KILL "$monitor"
+	kill_monitor
 	session_ends
 	cp -p "$(kept)/j" "$WORLD/journal"
 	cp /var/mail/alice "$WORLD/broken"

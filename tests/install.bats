@@ -49,7 +49,7 @@ teardown() {
 	ours='libbsd|libmd|libc\.so|libresolv'
 	for program in kpopd kpopc kpopd-tls; do
 		case $program in
-		kpopd) libraries=$ours'|libkrb5|libcom_err|libk5crypto|libgssapi_krb5|liblockfile' ;;
+		kpopd) libraries=$ours'|libkrb5|libcom_err|libk5crypto|libgssapi_krb5' ;;
 		kpopd-tls) libraries=$ours'|libssl|libcrypto' ;;
 		kpopc) libraries=$ours'|libkrb5|libcom_err|libk5crypto|libgssapi_krb5|libssl|libcrypto' ;;
 		esac

@@ -104,7 +104,7 @@ sweep() {
 	points_are_good "session killed" $(long && echo 1000 || echo 20)
 }
 
-# With a broker, the monitor could not be stopped: the session asks it.
+# Without a dotlock, because the killed monitor's would be left.
 @test "session and monitor killed at each system call of QUIT: so does the next login, with mail that has arrived" {
 	server_stop
 	server_start -l fcntl
@@ -134,7 +134,7 @@ recovering_session() {
 	pop_say "PASS x"
 	log_has 'login '
 	session=$(child_pid) monitor=$(monitor_pid)
-	kill -STOP "$monitor"
+	hold_monitor "$monitor"
 }
 
 record_recovery() {
@@ -143,7 +143,7 @@ record_recovery() {
 	attach "$session" -o "$WORLD/trace"
 	locker U
 	for _ in 1 2 3; do pop_hear '^\+OK'; done
-	kill -CONT "$monitor"
+	release_monitor
 	pop_ask QUIT
 	pop_close
 	detached
@@ -162,7 +162,8 @@ recovery_point() {
 	for _ in 1 2 3; do
 		pop_hear '' 2>/dev/null || { echo "$call $n" >>"$WORLD/killed"; break; }
 	done
-	kill -KILL "$session" "$monitor" 2>/dev/null
+	kill -KILL "$session" 2>/dev/null
+	kill_monitor
 	pop_close
 	detached
 	await 5 '! pgrep -x kpopd >/dev/null' || return 1

@@ -21,6 +21,25 @@ detached() {
 	wait "$tracer" 2>/dev/null || true
 }
 
+# hold_monitor PID: this monitor does nothing more when its session has ended, until it is killed or released. Until
+# then it has to go on, because the session asks it to keep its locks.
+hold_monitor() {
+	local tracer
+	attach "$1" -o /dev/null -e trace=wait4 -e inject=wait4:delay_enter=600000000
+	held_by=$tracer
+}
+
+release_monitor() {
+	kill -KILL "$held_by" 2>/dev/null || true
+	wait "$held_by" 2>/dev/null || true
+}
+
+# kill_monitor: the one that is held. Its tracer would not see its end before the time is over.
+kill_monitor() {
+	kill -KILL "$monitor" 2>/dev/null || true
+	release_monitor
+}
+
 # calls_in FILE: the names of the system calls in what strace wrote, with how often each was made. The one that it
 # was attached in does not count: it is the waiting before.
 calls_in() {
@@ -43,11 +62,11 @@ marked_session() {
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session
-	[ "$how" = alone ] || kill -STOP "$monitor"
+	[ "$how" = alone ] || hold_monitor "$monitor"
 	attach "$session" -o /dev/null -e "trace=$call" -e "inject=$call:signal=KILL:when=$n"
 	pop_say QUIT
 	detached
-	[ "$how" = alone ] || kill -KILL "$monitor"
+	[ "$how" = alone ] || kill_monitor
 	pop_close
 	await 5 '! pgrep -x kpopd >/dev/null'
 }

@@ -32,7 +32,7 @@ drop_begin(struct maildrop *drop, const char *where)
 	static struct mailboxes boxes;
 	int state;
 
-	CHECK(lock_plan_read(&locks, "fcntl,dotlock") == 0);
+	CHECK(lock_plan_read(&locks, "fcntl") == 0);
 	CHECK(mailboxes_read(&boxes, where) == 0);
 	CHECK(mkdirat(top, "state", 0700) == 0 || errno == EEXIST);
 	CHECK((state = openat(top, "state", O_RDONLY | O_DIRECTORY)) != -1);

@@ -1,7 +1,9 @@
 /*
- * Unit tests of lock.c: what a plan may say, whom the broker works for and what
- * it answers, a dotlock that is kept fresh, one on a full disk.
- * Runs as anybody. In place of a minute it waits 20 ms (poll), and liblockfile finds no space when told so.
+ * Unit tests of lock.c, lock-dotlock.c and resolve.c: what a plan may say, who
+ * needs the spool's group, which files are stale locks, what the broker
+ * answers and keeps, a dotlock that is kept fresh, one on a full disk, which
+ * symlinks root follows. Runs as anybody; what only root can make, as root.
+ * In place of a minute it waits 20 ms (poll); write finds no space if is_full.
  */
 #include "config.h"
 
@@ -13,15 +15,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <lockfile.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "lock-dotlock.h"
 #include "lock.h"
 #include "log.h"
+#include "resolve.h"
 #include "tests/unit/check.h"
 
 static bool is_full;
@@ -38,16 +42,16 @@ __wrap_poll(struct pollfd *p, nfds_t n, int timeout)
 	return __real_poll(p, n, timeout == -1 ? -1 : 20);
 }
 
-int __real_lockfile_create(const char *, int, int);
-int __wrap_lockfile_create(const char *, int, int);
+ssize_t __real_write(int, const void *, size_t);
+ssize_t __wrap_write(int, const void *, size_t);
 
-int
-__wrap_lockfile_create(const char *name, int retries, int flags)
+ssize_t
+__wrap_write(int fd, const void *from, size_t size)
 {
 	if (!is_full)
-		return __real_lockfile_create(name, retries, flags);
+		return __real_write(fd, from, size);
 	errno = ENOSPC;
-	return L_TMPWRITE;
+	return -1;
 }
 
 void
@@ -55,6 +59,20 @@ log_event(int priority, const char *event, const char *format, ...)
 {
 	(void)priority, (void)event, (void)format;
 	++*lines;
+}
+
+const char *
+log_safe(struct log_text *t, const char *text)
+{
+	(void)t;
+	return text;
+}
+
+const char *
+log_words(struct log_text *t, const char *text)
+{
+	(void)t;
+	return text;
 }
 
 void
@@ -77,22 +95,22 @@ plans(void)
 }
 
 static void
-who_needs_a_broker(void)
+who_needs_the_group(void)
 {
 	struct lock_plan with, without;
 	gid_t group;
 
 	CHECK(lock_plan_read(&with, "fcntl,dotlock") == 0 && lock_plan_read(&without, "fcntl,flock") == 0);
-	CHECK(!lock_needs_broker(&without, spool, &group));
+	CHECK(!lock_needs_group(&without, spool, &group));
 	/* Root's alone; of somebody else, or for all to write; none. */
-	CHECK(!lock_needs_broker(&with, "/alice", &group));
-	CHECK(!lock_needs_broker(&with, "/tmp/alice", &group));
-	CHECK(!lock_needs_broker(&with, spool, &group));
-	CHECK(!lock_needs_broker(&with, "/nowhere/at/all/alice", &group));
+	CHECK(!lock_needs_group(&with, "/alice", &group));
+	CHECK(!lock_needs_group(&with, "/tmp/alice", &group));
+	CHECK(!lock_needs_group(&with, spool, &group));
+	CHECK(!lock_needs_group(&with, "/nowhere/at/all/alice", &group));
 	/* Only root can make one such. */
 	if (geteuid() == 0) {
 		CHECK(chown(directory, 0, 8) == 0 && chmod(directory, 02775) == 0);
-		CHECK(lock_needs_broker(&with, spool, &group) && group == 8);
+		CHECK(lock_needs_group(&with, spool, &group) && group == 8);
 		CHECK(chown(directory, 0, 0) == 0 && chmod(directory, 0700) == 0);
 	}
 }
@@ -107,17 +125,66 @@ say(int channel, char verb)
 	return answer;
 }
 
-/* A broker for path, in a process of its own. */
+/* The answer to LOCK_KEEP, or another verb, with n descriptors. */
 static int
-start_broker(const char *path, pid_t *pid)
+pass(int channel, char verb, const int *fds, size_t n)
 {
+	struct iovec space = { .iov_base = &verb, .iov_len = 1 };
+	union {
+		char space[CMSG_SPACE(4 * sizeof(int))];
+		struct cmsghdr align;
+	} control = { .space = { 0 } };
+	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = CMSG_SPACE(n * sizeof(int)) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+	unsigned char answer;
+	ssize_t got;
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+	CHECK(sendmsg(channel, &message, MSG_NOSIGNAL) == 1);
+	CHECK((got = recv(channel, &answer, 1, 0)) >= 0);
+	return got == 0 ? -1 : answer;
+}
+
+static int
+count_descriptors(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) != -1;
+	return n;
+}
+
+/*
+ * A broker for path, in a process of its own. When the channel ends it serves
+ * another one that has been passed to it, as a recovery's, if there is one.
+ */
+static int
+start_broker(const char *path, int next, pid_t *pid)
+{
+	static struct lock_plan plan;
 	int channel[2];
 
+	CHECK(lock_plan_read(&plan, "fcntl,dotlock") == 0);
+	plan.least_uid = 1000;
 	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel) == 0 && (*pid = fork()) != -1);
 	if (*pid == 0) {
+		struct lock_kept kept;
+		int before;
+
 		close(channel[0]);
-		lock_broker(channel[1], path);
-		_exit(0);
+		lock_broker_prepare(&kept, &plan, path, NULL);
+		before = count_descriptors();
+		lock_broker(&kept, channel[1]);
+		if (next != -1)
+			lock_broker(&kept, next);
+		lock_broker_end(&kept);
+		/* What it was passed it has closed. */
+		_exit(count_descriptors() == before ? 0 : 1);
 	}
 	close(channel[1]);
 	return channel[0];
@@ -139,11 +206,12 @@ brokers(void)
 	static char too_long[PATH_MAX];
 	struct stat st;
 	pid_t pid;
-	int channel = start_broker(spool, &pid);
+	int channel = start_broker(spool, -1, &pid);
 
 	CHECK(say(channel, 'U') == EINVAL && say(channel, 'X') == EINVAL && say(channel, '\0') == EINVAL);
-	CHECK(say(channel, 'L') == 0 && stat(dotlock, &st) == 0 && st.st_size > 0);
-	CHECK(say(channel, 'L') == EINVAL);
+	CHECK(say(channel, 'L') == 0 && stat(dotlock, &st) == 0 && st.st_size > 0 && (st.st_mode & 0777) == 0644);
+	/* The recovery asks for what its monitor still has. */
+	CHECK(say(channel, 'L') == 0);
 	/* It is touched while it is held, or after five minutes anybody may take it away. */
 	CHECK(utimensat(AT_FDCWD, dotlock, long_ago, 0) == 0);
 	for (int tries = 0; stat(dotlock, &st) == 0 && st.st_mtime == 1000 && tries < 500; tries++)
@@ -154,40 +222,320 @@ brokers(void)
 	for (int tries = 0; *lines == 0 && tries < 500; tries++)
 		__real_poll(NULL, 0, 10);
 	CHECK(*lines > 0);
-	CHECK(say(channel, 'U') == 0 && stat(dotlock, &st) == -1);
+	/* What another program has made in its place is not removed. */
+	CHECK(close(open(dotlock, O_WRONLY | O_CREAT, 0600)) == 0);
+	CHECK(say(channel, 'U') == 0 && stat(dotlock, &st) == 0 && unlink(dotlock) == 0);
 	/* Whose other end goes gives its lock back. */
 	CHECK(say(channel, 'L') == 0 && stat(dotlock, &st) == 0);
 	end_broker(channel, pid);
 	CHECK(stat(dotlock, &st) == -1);
 	/* Two octets are no verb, but the end. */
-	channel = start_broker(spool, &pid);
+	channel = start_broker(spool, -1, &pid);
 	CHECK(say(channel, 'L') == 0 && send(channel, "LU", 2, MSG_NOSIGNAL) == 2);
 	CHECK(recv(channel, too_long, 1, 0) == 0);
 	end_broker(channel, pid);
 	CHECK(stat(dotlock, &st) == -1);
 
 	memset(too_long, 'x', sizeof(too_long) - 2);
-	channel = start_broker(too_long, &pid);
-	CHECK(say(channel, 'L') == ENAMETOOLONG);
+	too_long[0] = '/';
+	channel = start_broker(too_long, -1, &pid);
+	CHECK(say(channel, 'L') != 0);
+	end_broker(channel, pid);
+}
+
+static int
+take_lock(int fd, short type)
+{
+	struct flock f = { .l_type = type, .l_whence = SEEK_SET };
+
+	return fcntl(fd, F_OFD_SETLK, &f);
+}
+
+static int
+open_file(const char *name)
+{
+	int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	CHECK(fd != -1);
+	return fd;
+}
+
+/* What the monitor keeps: these two files of the user and nothing else; their locks, and the dotlock, outlive the session. */
+static void
+keepers(void)
+{
+	char name[80];
+	int ends[2], next[2], fds[3], channel, other;
+	struct stat st;
+	pid_t pid;
+
+	snprintf(name, sizeof(name), "%s/session", directory);
+	CHECK(pipe(ends) == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET, 0, next) == 0);
+	fds[0] = open_file(spool);
+	fds[1] = open_file(name);
+	fds[2] = fds[0];
+	channel = start_broker(spool, next[1], &pid);
+	close(next[1]);
+	CHECK(pass(channel, 'K', fds, 1) == EINVAL && pass(channel, 'L', fds, 2) == EINVAL && pass(channel, 'X', fds, 2) == EINVAL);
+	CHECK(pass(channel, 'K', (const int[]){ fds[0], ends[0] }, 2) == EINVAL);
+	CHECK(pass(channel, 'K', (const int[]){ fds[0], channel }, 2) == EINVAL && say(channel, 'K') == EINVAL);
+	CHECK(pass(channel, 'K', (const int[]){ open("/dev/null", O_RDWR | O_CLOEXEC), fds[1] }, 2) == EINVAL);
+	if (geteuid() != 0)
+		CHECK(pass(channel, 'K', (const int[]){ open("/etc/passwd", O_RDONLY | O_CLOEXEC), fds[1] }, 2) == EINVAL);
+	CHECK(pass(channel, 'K', fds, 2) == 0 && pass(channel, 'K', fds, 2) == 0 && say(channel, 'L') == 0);
+	CHECK(take_lock(fds[0], F_WRLCK) == 0 && take_lock(fds[1], F_WRLCK) == 0);
+	/* The session is killed. */
+	close(fds[0]);
+	close(fds[1]);
+	close(channel);
+	/* Now the monitor serves the recovery. */
+	CHECK(say(next[0], 'L') == 0);
+	fds[0] = open_file(spool);
+	fds[1] = open_file(name);
+	CHECK(take_lock(fds[0], F_RDLCK) == -1 && take_lock(fds[1], F_WRLCK) == -1 && stat(dotlock, &st) == 0);
+	/* More than two at once are not taken, and end it. */
+	CHECK(pass(next[0], 'K', fds, 3) == -1);
+	end_broker(next[0], pid);
+	CHECK(take_lock(fds[0], F_WRLCK) == 0 && take_lock(fds[1], F_WRLCK) == 0 && stat(dotlock, &st) == -1);
+	/* An unlocked open file is unlocked in the monitor, too. */
+	channel = start_broker(spool, -1, &pid);
+	CHECK(pass(channel, 'K', fds, 2) == 0 && take_lock(fds[0], F_UNLCK) == 0);
+	other = open_file(spool);
+	CHECK(take_lock(other, F_WRLCK) == 0);
+	end_broker(channel, pid);
+	CHECK(unlink(name) == 0 && unlink(spool) == 0);
+}
+
+/* The session lock that a recovery takes over is the one of its state directory, and no other file. */
+static void
+take_over(void)
+{
+	struct lock_session l = { .fd = -1 };
+	char name[80];
+	int state = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int other = open_file(spool), copy;
+
+	CHECK(lock_session(state, NULL, &l) == 0);
+	CHECK((copy = fcntl(l.fd, F_DUPFD_CLOEXEC, 0)) != -1);
+	CHECK(!lock_session_kept(state, -1) && !lock_session_kept(state, other) && lock_session_kept(state, copy));
+	/* A copy does not keep it from being given back. */
+	unlock_session(&l);
+	CHECK(lock_session(state, NULL, &l) == 0 && !lock_session_kept(state, copy));
+	snprintf(name, sizeof(name), "%s/yield", directory);
+	CHECK(unlink(name) == 0);
+	snprintf(name, sizeof(name), "%s/session", directory);
+	CHECK(unlink(name) == 0 && unlink(spool) == 0);
+}
+
+/* Writes a dotlock of n bytes that was touched so many seconds ago. */
+static void
+stand(const char *text, size_t n, int age)
+{
+	struct timespec times[2];
+	int fd;
+
+	unlink(dotlock);
+	CHECK((fd = open(dotlock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) != -1);
+	CHECK(write(fd, text, n) == (ssize_t)n);
+	times[0] = times[1] = (struct timespec){ .tv_sec = time(NULL) - age };
+	CHECK(futimens(fd, times) == 0 && close(fd) == 0);
+}
+
+/* Returns true if this dotlock is removed for ours; else it is as it was, and the answer is this errno. */
+static bool
+is_removed(const char *text, size_t n, int age, int answer)
+{
+	char now[300];
+	pid_t pid;
+	int channel, heard, fd;
+
+	stand(text, n, age);
+	channel = start_broker(spool, -1, &pid);
+	heard = say(channel, 'L');
+	if (heard != 0) {
+		CHECK(heard == answer && (fd = open(dotlock, O_RDONLY | O_CLOEXEC)) != -1);
+		CHECK(read(fd, now, sizeof(now)) == (ssize_t)n && memcmp(now, text, n) == 0 && close(fd) == 0);
+	}
+	end_broker(channel, pid);
+	CHECK((unlink(dotlock) == 0) == (heard != 0));
+	return heard == 0;
+}
+
+/* Reads what our own locks say behind the process id: host, boot and namespace. */
+static void
+find_line(char *line, size_t size)
+{
+	char text[200];
+	pid_t pid;
+	int channel = start_broker(spool, -1, &pid), fd;
+	ssize_t n;
+
+	CHECK(say(channel, 'L') == 0 && (fd = open(dotlock, O_RDONLY | O_CLOEXEC)) != -1);
+	CHECK((n = read(fd, text, sizeof(text) - 1)) > 0 && close(fd) == 0);
+	text[n] = '\0';
+	CHECK(atoi(text) == pid && strchr(text, '\n') != NULL);
+	strlcpy(line, strchr(text, '\n') + 1, size);
+	end_broker(channel, pid);
+}
+
+static pid_t
+dead_process(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	CHECK(pid != -1 && waitpid(pid, NULL, 0) == pid);
+	return pid;
+}
+
+/* Other people's locks: what is not stale, and what is no lock, stays. */
+static void
+stale_locks(void)
+{
+	char ours[128], dead[16], living[16], text[300];
+	static const char mail[] = "From a Mon Nov 23 05:00:00 2026\n\nx\n";
+	const int old = 360, fresh = 240, before_boot = 1000000000;
+	size_t n;
+
+	snprintf(dead, sizeof(dead), "%d\n", dead_process());
+	snprintf(living, sizeof(living), "%d\n", getpid());
+	/* Without our line a process id counts here only together with the age. */
+	CHECK(!is_removed(dead, strlen(dead), fresh, EAGAIN) && is_removed(dead, strlen(dead), old, 0));
+	CHECK(!is_removed(living, strlen(living), old, EAGAIN) && !is_removed(dead, strlen(dead), -3600, EAGAIN));
+	CHECK(!is_removed("", 0, fresh, EAGAIN) && is_removed("", 0, old, 0));
+	CHECK(is_removed("0", 1, old, 0) && !is_removed("0", 1, fresh, EAGAIN) && is_removed("4000000:host\n", 13, old, 0));
+	/* No locks, however old. */
+	CHECK(!is_removed(mail, sizeof(mail) - 1, old, EEXIST) && !is_removed("From ", 5, old, EEXIST));
+	CHECK(!is_removed("1\0", 2, old, EEXIST) && !is_removed("1\n\n\n\n\n", 6, old, EEXIST) && !is_removed("\xc3\xa4", 2, old, EEXIST));
+	memset(text, '1', sizeof(text));
+	CHECK(is_removed(text, 128, old, 0) && !is_removed(text, 129, old, EEXIST));
+
+	find_line(ours, sizeof(ours));
+	n = (size_t)snprintf(text, sizeof(text), "%s%s", dead, ours);
+	CHECK(n <= 128 && is_removed(text, n, 0, 0));
+	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
+	CHECK(!is_removed(text, n, old, EAGAIN));
+	/* Another namespace, another host: the age alone, since nobody here knows the process. */
+	n = (size_t)snprintf(text, sizeof(text), "%s%.*s1\n", dead, (int)strlen(ours) - 1, ours);
+	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_removed(text, n, old, 0));
+	n = (size_t)snprintf(text, sizeof(text), "%sx%s", dead, ours);
+	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_removed(text, n, old, 0));
+	/* An earlier boot: at once, unless it was touched since this one. */
+	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
+	memcpy(strchr(strchr(text, '\n'), ' ') + 1, "00000000", 8);
+	CHECK(!is_removed(text, n, 0, EAGAIN) && is_removed(text, n, before_boot, 0));
+}
+
+/* An empty file of another ordinary user may be a mailbox. */
+static void
+owners(void)
+{
+	static const struct {
+		uid_t uid;
+		bool stays;
+	} owners[] = { { 0, false }, { 8, false }, { 999, false }, { 1000, true }, { 65534, true } };
+	struct stat st;
+
+	if (geteuid() != 0)
+		return;
+	for (size_t i = 0; i < sizeof(owners) / sizeof(owners[0]); i++) {
+		pid_t pid;
+		int channel;
+
+		stand("", 0, 3600);
+		CHECK(chown(dotlock, owners[i].uid, 8) == 0);
+		*lines = 0;
+		channel = start_broker(spool, -1, &pid);
+		CHECK(say(channel, 'L') == (owners[i].stays ? EEXIST : 0));
+		/* The log has it once. */
+		CHECK(!owners[i].stays || (say(channel, 'L') == EEXIST && *lines == 1));
+		end_broker(channel, pid);
+		CHECK((stat(dotlock, &st) == 0) == owners[i].stays);
+		unlink(dotlock);
+	}
+	*lines = 0;
+}
+
+/* What is no file is in the way, and nobody waits for it; a symlink is not followed. */
+static void
+obstacles(void)
+{
+	pid_t pid;
+	int channel = start_broker(spool, -1, &pid);
+
+	CHECK(mkfifo(dotlock, 0666) == 0 && say(channel, 'L') == EEXIST && unlink(dotlock) == 0);
+	CHECK(mkdir(dotlock, 0700) == 0 && say(channel, 'L') == EEXIST && rmdir(dotlock) == 0);
+	CHECK(symlink("/no/such/place", dotlock) == 0 && say(channel, 'L') == EEXIST && unlink(dotlock) == 0);
+	CHECK(say(channel, 'L') == 0);
 	end_broker(channel, pid);
 }
 
 static void
 full_disks(void)
 {
-	struct lock_plan plan;
-	struct stat st;
 	char name[PATH_MAX];
+	struct stat st;
+	pid_t pid;
+	int channel;
 
-	CHECK(lock_plan_read(&plan, "dotlock") == 0);
 	is_full = true;
-	CHECK(lock_spool(&plan, -1, spool, true) == 0 && stat(dotlock, &st) == 0 && st.st_size == 0);
-	unlock_spool(&plan, -1, spool);
-	CHECK(stat(dotlock, &st) == -1);
-	/* Neither can be made: with ".lock" behind it the name is too long. */
-	snprintf(name, sizeof(name), "%s/%0252d", directory, 0);
-	CHECK(lock_spool(&plan, -1, name, true) == -1 && errno == ENAMETOOLONG);
+	channel = start_broker(spool, -1, &pid);
+	CHECK(say(channel, 'L') == 0 && stat(dotlock, &st) == 0 && st.st_size == 0);
+	CHECK(say(channel, 'U') == 0 && stat(dotlock, &st) == -1);
+	end_broker(channel, pid);
 	is_full = false;
+	/* With ".lock" behind it the name is too long. */
+	snprintf(name, sizeof(name), "%s/%0252d", directory, 0);
+	channel = start_broker(name, -1, &pid);
+	CHECK(say(channel, 'L') == ENAMETOOLONG);
+	end_broker(channel, pid);
+}
+
+/* Returns true if the path is resolved to this one; NULL: to none. */
+static bool
+leads_to(const char *path, const char *to)
+{
+	char resolved[PATH_MAX];
+	const char *reason = resolve_directory(path, resolved);
+
+	return to == NULL ? reason != NULL && reason[0] != '\0' : reason == NULL && strcmp(resolved, to) == 0;
+}
+
+/* Symlinks on the way to a spool, in a directory of root's below the root. */
+static void
+symlinks(void)
+{
+	static char top[] = "/var/lib/kpopd-lock.XXXXXX";
+	char path[PATH_MAX], real[PATH_MAX];
+
+	CHECK(leads_to("/alice", "/alice") && leads_to("//usr/./bin/../bin//alice", "/usr/bin/alice"));
+	CHECK(leads_to("/no/such/place/alice", NULL) && leads_to("/etc/passwd/alice", NULL));
+	/* Anybody may write there. */
+	CHECK(leads_to("/tmp/alice", "/tmp/alice") && leads_to("/tmp/x/alice", NULL));
+	if (geteuid() != 0)
+		return;
+	CHECK(mkdtemp(top) != NULL && chdir(top) == 0 && chmod(top, 0755) == 0);
+	CHECK(mkdir("mail", 02775) == 0 && chmod("mail", 02775) == 0 && mkdir("spool", 0755) == 0);
+	CHECK(symlink("../mail", "spool/mail") == 0 && symlink("loop", "loop") == 0);
+	snprintf(real, sizeof(real), "%s/mail/alice", top);
+	snprintf(path, sizeof(path), "%s/spool/mail/alice", top);
+	CHECK(leads_to(path, real));
+	snprintf(path, sizeof(path), "%s/absolute/alice", top);
+	snprintf(real, sizeof(real), "%s/spool/mail", top);
+	CHECK(symlink(real, "absolute") == 0);
+	snprintf(real, sizeof(real), "%s/mail/alice", top);
+	CHECK(leads_to(path, real));
+	snprintf(path, sizeof(path), "%s/loop/alice", top);
+	CHECK(leads_to(path, NULL));
+	/* Others can change where it leads. */
+	snprintf(path, sizeof(path), "%s/spool/mail/alice", top);
+	CHECK(chmod("spool", 0775) == 0 && leads_to(path, NULL));
+	CHECK(chmod("spool", 0757) == 0 && leads_to(path, NULL));
+	CHECK(chmod("spool", 0755) == 0 && chown("spool", 1000, 0) == 0 && leads_to(path, NULL));
+	CHECK(chdir("/") == 0);
+	snprintf(path, sizeof(path), "rm -r %s", top);
+	CHECK(system(path) == 0);
 }
 
 int
@@ -198,8 +546,14 @@ main(void)
 	snprintf(spool, sizeof(spool), "%s/alice", directory);
 	snprintf(dotlock, sizeof(dotlock), "%s.lock", spool);
 	plans();
-	who_needs_a_broker();
+	who_needs_the_group();
 	brokers();
+	keepers();
+	take_over();
+	stale_locks();
+	owners();
+	obstacles();
 	full_disks();
+	symlinks();
 	return rmdir(directory);
 }

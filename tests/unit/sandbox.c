@@ -55,6 +55,18 @@ static int send_elsewhere(void)
 
 	return (int)sendto(0, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to));
 }
+/* Only a session passes descriptors, not over the client's socket, and with no flag that would lead a socket elsewhere. */
+static int pass_over(int fd, int flags)
+{
+	struct iovec space = { .iov_base = (char[]){ 'x' }, .iov_len = 1 };
+	const struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1 };
+
+	return (int)sendmsg(fd, &message, flags);
+}
+static int pass_to_client(void) { return pass_over(0, MSG_NOSIGNAL); }
+static int pass_to_client_in_disguise(void) { return (int)syscall(SYS_sendmsg, 1L << 32, NULL, MSG_NOSIGNAL); }
+static int pass_fast(void) { return pass_over(63, MSG_FASTOPEN | MSG_NOSIGNAL); }
+static int pass_to_monitor(void) { return pass_over(63, MSG_NOSIGNAL); }
 static int lead_elsewhere(void)
 {
 	const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
@@ -97,6 +109,10 @@ static const struct {
 	{ "dup", duplicate, ALL },
 	{ "fcntl", duplicate_by_fcntl, ALL },
 	{ "sendto", send_elsewhere, ALL },
+	{ "sendmsg", pass_to_client, ALL },
+	{ "sendmsg", pass_to_client_in_disguise, ALL },
+	{ "sendmsg", pass_fast, ALL },
+	{ "sendmsg", pass_to_monitor, BUT(SANDBOX_SESSION) },
 	{ "connect", lead_elsewhere, TO_SYSLOG },
 	{ "connect", lead_elsewhere_in_disguise, TO_SYSLOG },
 	{ "chroot", change_root, ALL },
@@ -252,16 +268,23 @@ stay_inside(void)
 		{ open("own", O_PATH | O_DIRECTORY), SANDBOX_OWN },
 		{ open("shared/mine", O_PATH), SANDBOX_WRITE },
 		{ open("read", O_PATH | O_DIRECTORY), SANDBOX_READ },
+		{ open("spool", O_PATH | O_DIRECTORY), SANDBOX_WRITE },
 		{ -1, SANDBOX_OWN },
 	};
 	int fd;
 
+	make_file("spool/alice");
 	sandbox_shut_files(within, sizeof(within) / sizeof(within[0]));
 	sandbox_enter(SANDBOX_SESSION);
 	CHECK((fd = open("own/new", O_RDWR | O_CREAT | O_EXCL, 0600)) != -1 && ftruncate(fd, 10) == 0);
 	CHECK(rename("own/new", "own/newer") == 0 && unlink("own/newer") == 0);
 	CHECK(mkfifo("own/fifo", 0600) == 0 && unlink("own/fifo") == 0);
 	CHECK((fd = open("shared/mine", O_RDWR)) != -1 && write(fd, "y", 1) == 1 && ftruncate(fd, 0) == 0);
+	/* In a spool's directory, files that exist. */
+	CHECK((fd = open("spool/alice", O_RDWR)) != -1 && write(fd, "y", 1) == 1 && ftruncate(fd, 0) == 0);
+	CHECK(open("spool/alice.lock", O_RDWR | O_CREAT, 0600) == -1 && errno == EACCES);
+	CHECK(unlink("spool/alice") == -1 && errno == EACCES && open("spool", O_RDONLY | O_DIRECTORY) == -1);
+	CHECK(rename("spool/alice", "spool/bob") == -1 && errno == EACCES);
 	CHECK(open("read/file", O_RDONLY) != -1);
 	CHECK(open("read/file", O_RDWR) == -1 && errno == EACCES);
 	CHECK(open("read", O_RDONLY | O_DIRECTORY) == -1 && errno == EACCES);
@@ -296,7 +319,7 @@ apart(enum sandbox which, bool enter, int (*work)(void))
 int
 main(void)
 {
-	static const char *const directories[] = { "own", "shared", "read" };
+	static const char *const directories[] = { "own", "shared", "read", "spool" };
 
 	/* A sanitizer's calls are not ours, so nothing is forbidden there. */
 	if (!SANDBOXED) {
@@ -314,14 +337,15 @@ main(void)
 	}
 	apart(SANDBOX_BROKER, true, descend);
 	CHECK(mkdtemp(directory) != NULL && chdir(directory) == 0);
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < 4; i++)
 		CHECK(mkdir(directories[i], 0700) == 0);
 	make_file("shared/mine");
 	make_file("shared/other");
 	make_file("read/file");
 	apart(SANDBOX_SESSION, false, stay_inside);
-	CHECK(unlink("shared/mine") == 0 && unlink("shared/other") == 0 && unlink("read/file") == 0);
-	for (size_t i = 0; i < 3; i++)
+	CHECK(unlink("shared/mine") == 0 && unlink("shared/other") == 0 && unlink("read/file") == 0 &&
+	    unlink("spool/alice") == 0);
+	for (size_t i = 0; i < 4; i++)
 		CHECK(rmdir(directories[i]) == 0);
 	return rmdir(directory);
 }
