@@ -223,7 +223,11 @@ maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE])
 enum drop_error
 maildrop_fetch(struct maildrop *m, size_t n, struct span *s)
 {
-	return m->store->fetch(m->box, n - 1, s);
+	enum drop_error error = m->store->fetch(m->box, n - 1, s);
+
+	/* A message may be counted again when it is fetched; then it is not marked, so the marked octets stay true. */
+	m->octets = m->store->total(m->box);
+	return error;
 }
 
 bool

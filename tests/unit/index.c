@@ -388,7 +388,7 @@ is_forged(const struct format *f)
 		int status;
 
 		look_anew(f, &found);
-		forge(f == &formats[0] ? "mbox   1" : "maildir1", i);
+		forge(f == &formats[0] ? "mbox   1" : "maildir2", i);
 		if ((pid = fork()) == 0) {
 			struct span s;
 			char octet, id[UIDL_SIZE];
