@@ -816,14 +816,16 @@ open_message(struct maildir *m, const struct record *r, struct place *where)
 static int
 recount(struct maildir *m, size_t i, struct record *r, struct place *where)
 {
-	struct record was = *r;
+	const uint64_t octets = r->octets;
+	const void *kept;
 
 	if (is_as_counted(r, &where->st, where->directory, where->name))
 		return 0;
 	if (count_file(m->fd, r, &where->st) == -1)
 		return -1;
-	m->note.octets += r->octets - was.octets;
-	if (memcmp(&was, r, sizeof(was)) != 0)
+	m->note.octets += r->octets - octets;
+	kept = index_get(m->list, i);
+	if (kept == NULL || memcmp(kept, r, index_record_size(m->list)) != 0)
 		put_right(m, i, r);
 	return 0;
 }
