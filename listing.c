@@ -5,6 +5,12 @@
  * messages. Files that are not regular or have a control character in their
  * name are left out and counted. Nothing is locked: what a name stands for may
  * have gone a moment later, and comes back under another one (maildir.c).
+ *
+ * readdir may return a file that is renamed meanwhile under both names, or not
+ * at all. One pass over the directories is the truth only if they have not
+ * changed since long before it (stamp.c). Otherwise the directories are read
+ * again, and all passes are compared with each other and with what an earlier
+ * session has seen.
  */
 #include "config.h"
 
@@ -15,13 +21,25 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "listing.h"
 #include "log.h"
 
-/* How often a directory that changes meanwhile is read again. */
-#define TRIES 5
+/*
+ * The bounds of listing_insist. What the passes lack at the end of these
+ * bounds stays in the listing, because a message that vanishes from one
+ * listing is fetched a second time by clients that keep mail.
+ */
+#define PASSES 50
+#define PATIENCE_NS INT64_C(1000000000)
+/* How long the directories' times must stay the same before fewer misses are enough: four ticks, as in stamp.c. */
+#define QUIET_NS INT64_C(40000000)
+#define MISSES_IF_QUIET 3
+/* The fewest passes: with something known to compare them with, and without. */
+#define PASSES_IF_KNOWN 2
+#define PASSES_IF_NEW 4
 
 const char *
 listing_name(const struct listing *l, const struct entry *e)
@@ -52,21 +70,40 @@ unique_compare(const struct unique *x, const struct unique *y)
 	return order != 0 ? order : (x->n > y->n) - (x->n < y->n);
 }
 
+/*
+ * Compares two files by unique name, then by inode. The full name must not
+ * decide, because it contains the flags: a flag change could swap the ordinals,
+ * and so the UIDLs, of two messages with the same unique name.
+ */
 static int
-compare_entries(const void *a, const void *b, void *listing)
+compare_files(const struct listing *l, const struct entry *e, const struct listing *k, const struct entry *f)
 {
-	const struct entry *e = a, *f = b;
 	struct unique x, y;
 	int order;
 
 	if (e->time != f->time)
 		return e->time < f->time ? -1 : 1;
-	x = listing_unique(listing, e);
-	y = listing_unique(listing, f);
+	x = listing_unique(l, e);
+	y = listing_unique(k, f);
 	if ((order = unique_compare(&x, &y)) != 0)
 		return order;
-	/* Not by the flags: of two with one name each would have the other's ordinal, and so its id, when they change. */
-	return e->inode != f->inode ? (e->inode > f->inode ? 1 : -1) : strcmp(x.name, y.name);
+	return (e->inode > f->inode) - (e->inode < f->inode);
+}
+
+static int
+compare_entries(const void *a, const void *b, void *listing)
+{
+	const struct entry *e = a, *f = b;
+	int order = compare_files(listing, e, listing, f);
+
+	return order != 0 ? order : strcmp(listing_name(listing, e), listing_name(listing, f));
+}
+
+static void
+sort(struct listing *l)
+{
+	if (l->count > 0)
+		qsort_r(l->list, l->count, sizeof(*l->list), compare_entries, l);
 }
 
 static bool
@@ -94,21 +131,24 @@ make_room(struct listing *l, size_t n)
 		fatal("list of %zu messages", l->list_room);
 }
 
-static void
-add(struct listing *l, const struct dirent *d, int directory)
+void
+listing_add(struct listing *l, const char *name, ino_t inode, int directory)
 {
-	size_t n = strlen(d->d_name);
+	size_t n = strlen(name);
 
 	make_room(l, n + 1);
-	memcpy(l->names + l->used, d->d_name, n + 1);
-	l->list[l->count++] = (struct entry){ .time = time_of(d->d_name), .inode = d->d_ino,
-		.name = l->used, .unique = (size_t)(strchrnul(d->d_name, ':') - d->d_name), .directory = directory };
+	memcpy(l->names + l->used, name, n + 1);
+	l->list[l->count++] = (struct entry){ .time = time_of(name), .inode = inode,
+		.name = l->used, .unique = (size_t)(strchrnul(name, ':') - name), .directory = directory };
 	l->used += n + 1;
 	if (n > l->longest)
 		l->longest = n;
 }
 
-/* Whether a directory entry is a message. What is none of them but could be taken for one is counted. */
+/*
+ * Returns true if a directory entry can be a message. An entry of unknown type
+ * that fstatat cannot find is one, because it was renamed just now.
+ */
 static bool
 is_message(struct listing *l, int directory, const struct dirent *d)
 {
@@ -118,8 +158,7 @@ is_message(struct listing *l, int directory, const struct dirent *d)
 	if (d->d_name[0] == '.')
 		return false;
 	if (d->d_type == DT_UNKNOWN)
-		regular = fstatat(directory, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISREG(st.st_mode);
+		regular = fstatat(directory, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1 || S_ISREG(st.st_mode);
 	if (regular && !has_control(d->d_name))
 		return true;
 	l->skipped++;
@@ -143,7 +182,7 @@ list_directory(struct listing *l, int fd, int directory)
 	}
 	while (errno = 0, (d = readdir(stream)) != NULL)
 		if (is_message(l, copy, d))
-			add(l, d, directory);
+			listing_add(l, d->d_name, d->d_ino, directory);
 	error = errno;
 	closedir(stream);
 	errno = error;
@@ -170,34 +209,118 @@ listing_is_current(const int dirs[LISTING_DIRECTORIES], const struct stamp seen[
 	return stamp_proves(&seen[0], &now[0]) && stamp_proves(&seen[1], &now[1]);
 }
 
-/*
- * A directory that changes while it is read may show a file
- * twice or not at all, so it is read again; whoever changes it all the time
- * gets what was seen last, and the rest at the next login.
- */
+bool
+listing_is_proven(const struct listing *l)
+{
+	return l->seen[0].settled == 1 && l->seen[1].settled == 1;
+}
+
 enum drop_error
-listing_make(struct listing *l, const int dirs[LISTING_DIRECTORIES])
+listing_read(struct listing *l, const int dirs[LISTING_DIRECTORIES])
 {
 	struct stamp now[LISTING_DIRECTORIES];
 
 	make_room(l, 1);
-	for (int tries = 0; tries < TRIES; tries++) {
-		look(dirs, l->seen);
-		l->count = l->used = l->skipped = l->longest = 0;
-		for (int i = 0; i < LISTING_DIRECTORIES; i++) {
-			if (dirs[i] == -1 || list_directory(l, dirs[i], i) == 0)
-				continue;
-			log_event(LOG_ERR, "failed", "what=\"reading the Maildir\" "
-			    "error=\"%s\"", strerror(errno));
-			return DROP_FAILED;
-		}
-		look(dirs, now);
-		if (stamp_same(&l->seen[0], &now[0]) && stamp_same(&l->seen[1], &now[1]))
-			break;
-		l->seen[0].settled = 0;
+	look(dirs, l->seen);
+	l->count = l->used = l->skipped = l->longest = 0;
+	for (int i = 0; i < LISTING_DIRECTORIES; i++) {
+		if (dirs[i] == -1 || list_directory(l, dirs[i], i) == 0)
+			continue;
+		log_event(LOG_ERR, "failed", "what=\"reading the Maildir\" "
+		    "error=\"%s\"", strerror(errno));
+		return DROP_FAILED;
 	}
-	qsort_r(l->list, l->count, sizeof(*l->list), compare_entries, l);
+	look(dirs, now);
+	if (!stamp_proves(&l->seen[0], &now[0]) || !stamp_proves(&l->seen[1], &now[1]))
+		l->seen[0].settled = 0;
+	sort(l);
 	return DROP_OK;
+}
+
+static int64_t
+monotonic_ns(void)
+{
+	struct timespec t;
+
+	if (clock_gettime(CLOCK_MONOTONIC, &t) == -1)
+		fatal("clock_gettime");
+	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static bool
+look_same(const struct stamp a[LISTING_DIRECTORIES], const struct stamp b[LISTING_DIRECTORIES])
+{
+	return stamp_same(&a[0], &b[0]) && stamp_same(&a[1], &b[1]);
+}
+
+/* Adds the files of a pass to what is known, and counts for each known file the passes that lack it. */
+static void
+merge(struct listing *known, const struct listing *l)
+{
+	size_t i = 0, n = known->count;
+
+	for (size_t k = 0; k < n; k++)
+		known->list[k].missed++;
+	for (size_t k = 0; k < l->count; k++) {
+		const struct entry *e = &l->list[k];
+
+		while (i < n && compare_files(known, &known->list[i], l, e) < 0)
+			i++;
+		if (i < n && compare_files(known, &known->list[i], l, e) == 0)
+			known->list[i].missed = 0;
+		else if (k == 0 || compare_files(l, e - 1, l, e) != 0)
+			listing_add(known, listing_name(l, e), e->inode, e->directory);
+	}
+	if (known->count > n)
+		sort(known);
+}
+
+/* Returns how many known files the last pass lacks that cannot be taken for gone yet; adds them to l if it is not NULL. */
+static size_t
+find_missing(const struct listing *known, unsigned misses, struct listing *l)
+{
+	size_t missing = 0;
+
+	for (size_t i = 0; i < known->count; i++) {
+		const struct entry *e = &known->list[i];
+
+		if (e->missed == 0 || e->missed >= misses)
+			continue;
+		missing++;
+		if (l != NULL)
+			listing_add(l, listing_name(known, e), e->inode, e->directory);
+	}
+	return missing;
+}
+
+enum drop_error
+listing_insist(struct listing *l, const int dirs[LISTING_DIRECTORIES], struct listing *known)
+{
+	const int least = known->count > 0 ? PASSES_IF_KNOWN : PASSES_IF_NEW;
+	const int64_t begin = monotonic_ns();
+	int64_t now = begin, quiet_since = begin;
+
+	sort(known);
+	for (int passes = 1;; passes++) {
+		unsigned misses = now - quiet_since > QUIET_NS ? MISSES_IF_QUIET : LISTING_MISSES;
+		struct stamp before[LISTING_DIRECTORIES];
+		enum drop_error error;
+
+		merge(known, l);
+		if (listing_is_proven(l) || (passes >= least && find_missing(known, misses, NULL) == 0))
+			return DROP_OK;
+		if (passes >= PASSES || (passes >= least && now - begin > PATIENCE_NS)) {
+			find_missing(known, misses, l);
+			sort(l);
+			return DROP_OK;
+		}
+		memcpy(before, l->seen, sizeof(before));
+		if ((error = listing_read(l, dirs)) != DROP_OK)
+			return error;
+		now = monotonic_ns();
+		if (!look_same(before, l->seen))
+			quiet_since = now;
+	}
 }
 
 const struct entry *

@@ -21,6 +21,7 @@ struct entry {
 	size_t name;   /* where it begins in the listing's names */
 	size_t unique; /* octets of it before the colon */
 	int directory;
+	unsigned missed; /* passes in a row that did not see it: see listing_insist */
 };
 
 /* The names in new and cur, in the order of the messages. All zero: not made yet. */
@@ -42,10 +43,26 @@ struct unique {
 };
 
 /*
- * Reads all names anew; dirs: new and cur, -1 for one that is absent, hence
- * empty. Returns DROP_OK, or DROP_FAILED having logged why.
+ * Reads all names once, as one pass; dirs: new and cur, -1 for one that is
+ * absent, hence empty. A pass may lack a file that another program renames
+ * meanwhile, or have it twice. Returns DROP_OK, or DROP_FAILED after logging why.
  */
-enum drop_error listing_make(struct listing *l, const int dirs[LISTING_DIRECTORIES]);
+enum drop_error listing_read(struct listing *l, const int dirs[LISTING_DIRECTORIES]);
+
+/* Returns true if nothing can have changed while the names were read, so that the pass is the truth. */
+bool listing_is_proven(const struct listing *l);
+
+/* Adds a name to a listing of what is known from elsewhere; listing_insist puts it in order. */
+void listing_add(struct listing *l, const char *name, ino_t inode, int directory);
+
+/*
+ * Reads the names again after a pass that is not proven, until no file is
+ * missing that an earlier pass or *known has. Changes *known.
+ */
+enum drop_error listing_insist(struct listing *l, const int dirs[LISTING_DIRECTORIES], struct listing *known);
+
+/* How many passes in a row must lack a file before it is taken for gone. */
+#define LISTING_MISSES 12
 
 /* Whether nothing can have changed since new and cur were like this. */
 bool listing_is_current(const int dirs[LISTING_DIRECTORIES], const struct stamp seen[LISTING_DIRECTORIES]);

@@ -5,8 +5,10 @@
  * to new, move files to cur and rename them there at any time, to change the
  * flags behind the colon. What stands before the colon is the message's
  * unique name and stays (https://cr.yp.to/proto/maildir.html); it is what we
- * follow a message by, and the file's device, inode and size are the proof
- * that it is still the one that was counted.
+ * follow a message by. The file's inode proves that it is the same file, its
+ * size and times that it still has the bytes that were counted. The device
+ * number proves nothing: overlayfs reports several in one directory, and
+ * others after the next mount.
  *
  * Nothing is ever renamed or written; tmp is not looked at. A removal unlinks
  * and syncs the directories: a crash in its middle leaves some of the marked
@@ -15,6 +17,11 @@
  * What was found is kept in an index. While new and cur have the times that
  * they had, neither is read; when they have not, the names are, and a file is
  * opened only if it was not there under its unique name and inode.
+ *
+ * A file that is changed in place leaves the times of new and cur alone. In a
+ * small Maildir each login looks at the files themselves. In a larger one the
+ * change is found when the message is fetched: it is counted again, and the
+ * index is put right.
  *
  * Names that begin with a dot are not messages. Files that are not regular,
  * that cannot be read or have a control character in their name are skipped,
@@ -43,24 +50,31 @@
 
 #define PIECE ((size_t)256 << 10) /* read at a time */
 /* How often a message that is renamed just when we reach for it is looked for again. */
-#define TRIES 5
+#define TRIES 200
+/* How many passes over the names a session spends on messages that it does not find; later one pass is enough. */
+#define PATIENCE 500
+
+size_t maildir_small = 256;
 
 static const char *const directories[LISTING_DIRECTORIES] = { "new", "cur" };
 
-#define KIND "maildir1"
+#define KIND "maildir2"
 /* Octets of an index' record for a name of n. */
 #define RECORD_SIZE(n) ((offsetof(struct record, name) + (n) + 8) & ~(size_t)7)
 
-/* A message in the index. */
+/* A message in the index. No padding before the name: records are compared by their bytes. */
 struct record {
-	uint64_t inode;
+	uint64_t inode;   /* as fstat reports it */
+	uint64_t listed;  /* the inode as readdir reports it, another one on some file systems; 0: to be counted again */
 	int64_t size;
+	int64_t mtime, ctime; /* ns */
 	uint64_t octets;  /* as POP3 counts */
 	uint64_t time;    /* as in struct entry */
 	uint32_t ordinal; /* among equal unique names */
 	uint16_t length;  /* of the name */
 	uint16_t unique;  /* of it, before the colon */
 	uint8_t directory;
+	uint8_t settled;  /* as in struct stamp: 0 if a change at once would leave the times as they are */
 	char name[NAME_MAX + 1];
 };
 
@@ -76,8 +90,11 @@ struct maildir {
 	struct index *list;
 	size_t count;
 	struct note note;
-	struct listing now; /* made when a message is not where it was */
-	int fd; /* of the message fetched last */
+	struct listing now; /* the names as they were read last, when a message was not where it was */
+	int patience;       /* passes over the names that may still be spent on what is not found */
+	bool doubted;       /* the kept stamps prove nothing any more */
+	int fd;             /* of the message fetched last */
+	struct stat fetched; /* what fd was then */
 };
 
 static enum drop_error
@@ -108,20 +125,121 @@ unique_of_record(const struct record *r)
 	return (struct unique){ r->time, r->name, r->unique };
 }
 
-/* Whether the file with this name is that message. */
-static bool
-is_there(const struct maildir *m, int directory, const char *name, const struct record *r)
+static int64_t
+ns(const struct timespec *t)
 {
-	struct stat st;
+	return t->tv_sec * INT64_C(1000000000) + t->tv_nsec;
+}
 
-	if (fstatat(m->dirs[directory], name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
-	    !S_ISREG(st.st_mode) || st.st_dev != m->note.seen[directory].device ||
-	    st.st_ino != r->inode)
+/* Returns true if there is a file with this name that is that message, whatever it contains now. */
+static bool
+is_there(const struct maildir *m, int directory, const char *name, const struct record *r, struct stat *st)
+{
+	return strchr(name, '/') == NULL && fstatat(m->dirs[directory], name, st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISREG(st->st_mode) && st->st_ino == r->inode;
+}
+
+/* Returns true if the file still has the bytes that were counted, as far as its size and mtime prove that. */
+static bool
+has_its_content(const struct record *r, const struct stat *st)
+{
+	return st->st_ino == r->inode && st->st_size == r->size && ns(&st->st_mtim) == r->mtime;
+}
+
+/*
+ * Returns true if the file need not be counted again. A new ctime is explained
+ * by another name; under the same name it may be a change whose mtime was set
+ * back.
+ */
+static bool
+is_as_counted(const struct record *r, const struct stat *st, int directory, const char *name)
+{
+	return has_its_content(r, st) && r->settled == 1 && (ns(&st->st_ctim) == r->ctime ||
+	    directory != r->directory || strcmp(name, r->name) != 0);
+}
+
+/*
+ * Puts message i right in the index. The total that is kept with it may be
+ * wrong then, so the stamps are withdrawn first: the next login adds up the
+ * sizes again.
+ */
+static void
+put_right(struct maildir *m, size_t i, const struct record *r)
+{
+	struct note note = m->note;
+
+	if (!m->doubted) {
+		note.seen[0].settled = 0;
+		index_save(m->list, &note, sizeof(note));
+		m->doubted = true;
+	}
+	index_put(m->list, i, r);
+}
+
+/* Lets the next login count message i again, because it is not what the index claims. */
+static void
+distrust(struct maildir *m, size_t i, struct record *r)
+{
+	r->listed = 0;
+	put_right(m, i, r);
+}
+
+/* Reads the names; what the list has is looked for before it is left out. */
+static enum drop_error
+make_listing(struct maildir *m, struct listing *l, struct index *list)
+{
+	enum drop_error error = listing_read(l, m->dirs);
+	struct listing known = { 0 };
+	struct record r;
+
+	if (error != DROP_OK || listing_is_proven(l))
+		return error;
+	for (size_t i = 0; list != NULL && get_record(list, i, &r); i++)
+		if (strchr(r.name, '/') == NULL)
+			listing_add(&known, r.name, (ino_t)r.listed, r.directory);
+	error = listing_insist(l, m->dirs, &known);
+	listing_free(&known);
+	return error;
+}
+
+/* A search for one file in the names, pass after pass. */
+struct search {
+	int looks;  /* passes made for it */
+	int misses; /* looks in a row that did not see it */
+};
+
+/* Reads the names if none were read yet. Returns 0 or -1, with errno. */
+static int
+read_names_once(struct maildir *m)
+{
+	if (m->now.list != NULL || listing_read(&m->now, m->dirs) == DROP_OK)
+		return 0;
+	errno = EIO;
+	return -1;
+}
+
+/*
+ * Reads the names again for a file that could not be reached by them; seen: one
+ * of them was the file's, so it is renamed again and again. Returns false, with
+ * errno, if the search is over: ENOENT if the file is gone.
+ */
+static bool
+look_again(struct maildir *m, struct search *s, bool seen)
+{
+	const bool patient = m->patience > 0;
+
+	s->misses = seen ? 0 : s->misses + 1;
+	if (listing_is_current(m->dirs, m->now.seen) || s->looks >= (patient ? TRIES : 1) ||
+	    s->misses >= (patient ? LISTING_MISSES : 1)) {
+		m->patience -= s->looks;
+		errno = ENOENT;
 		return false;
-	/* It was counted while somebody still wrote it, a restore perhaps: next time it is counted anew. */
-	if (st.st_size != r->size)
-		index_forget(m->state);
-	return st.st_size == r->size;
+	}
+	s->looks++;
+	if (listing_read(&m->now, m->dirs) == DROP_OK)
+		return true;
+	errno = EIO;
+	return false;
 }
 
 /* Where a message is now. */
@@ -129,6 +247,7 @@ struct place {
 	int dir;
 	const char *name;
 	int directory;
+	struct stat st;
 };
 
 /* Finds where a message is now, in new or cur under whatever flags. Returns 0, or -1 with errno; ENOENT: nowhere. */
@@ -136,25 +255,25 @@ static int
 locate(struct maildir *m, const struct record *r, struct place *where)
 {
 	const struct unique u = unique_of_record(r);
-	const struct entry *e;
+	struct search search = { 0 };
+	bool seen;
 
-	*where = (struct place){ m->dirs[r->directory], r->name, r->directory };
-	if (strchr(r->name, '/') == NULL && is_there(m, r->directory, r->name, r))
+	*where = (struct place){ .dir = m->dirs[r->directory], .name = r->name, .directory = r->directory };
+	if (is_there(m, r->directory, r->name, r, &where->st))
 		return 0;
-	for (int fresh = m->now.list == NULL; fresh < 2; fresh++) {
-		if (fresh == 1 && listing_make(&m->now, m->dirs) != DROP_OK) {
-			errno = EIO;
-			return -1;
-		}
-		for (e = listing_find(&m->now, &u); listing_has(&m->now, e, &u); e++) {
-			*where = (struct place){ m->dirs[e->directory], listing_name(&m->now, e), e->directory };
-			if (is_there(m, e->directory, where->name, r))
+	if (read_names_once(m) == -1)
+		return -1;
+	do {
+		seen = false;
+		for (const struct entry *e = listing_find(&m->now, &u); listing_has(&m->now, e, &u); e++) {
+			where->dir = m->dirs[e->directory];
+			where->name = listing_name(&m->now, e);
+			where->directory = e->directory;
+			if (is_there(m, e->directory, where->name, r, &where->st))
 				return 0;
+			seen |= e->inode == r->listed;
 		}
-		if (listing_is_current(m->dirs, m->now.seen))
-			break;
-	}
-	errno = ENOENT;
+	} while (look_again(m, &search, seen));
 	return -1;
 }
 
@@ -164,23 +283,34 @@ open_file(int dir, const char *name)
 	return openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
+/* Finds an entry of m->now for this file, by unique name and inode; NULL: there is none. */
+static const struct entry *
+find_entry(const struct maildir *m, const struct unique *u, ino_t inode)
+{
+	for (const struct entry *e = listing_find(&m->now, u); listing_has(&m->now, e, u); e++)
+		if (e->inode == inode)
+			return e;
+	return NULL;
+}
+
 /* Opens the file of an entry, under its present name when it was renamed meanwhile. Returns it, or -1 with errno. */
 static int
-open_new(struct maildir *m, const struct unique *u, const struct entry *e, const char *name)
+open_new(struct maildir *m, const struct unique *u, const struct entry *e)
 {
-	int fd = open_file(m->dirs[e->directory], name);
+	int fd = open_file(m->dirs[e->directory], u->name);
+	struct search search = { 0 };
+	const ino_t inode = e->inode;
 
-	for (int tries = 0; fd == -1 && errno == ENOENT && tries < TRIES; tries++) {
-		if ((m->now.list == NULL || !listing_is_current(m->dirs, m->now.seen)) &&
-		    listing_make(&m->now, m->dirs) != DROP_OK)
-			return -1;
-		e = listing_find(&m->now, u);
-		errno = ENOENT;
-		if (!listing_has(&m->now, e, u))
-			break;
+	if (fd != -1 || errno != ENOENT || read_names_once(m) == -1)
+		return fd;
+	do {
+		if ((e = find_entry(m, u, inode)) == NULL)
+			continue;
 		fd = open_file(m->dirs[e->directory], listing_name(&m->now, e));
-	}
-	return fd;
+		if (fd != -1 || errno != ENOENT)
+			return fd;
+	} while (look_again(m, &search, e != NULL));
+	return -1;
 }
 
 /* Reads the open file, which has so many octets, counting. Returns 0, or -1 with errno. */
@@ -208,6 +338,22 @@ count_octets(int fd, off_t size, struct record *r)
 	return 0;
 }
 
+/* Counts the open file and notes what it is. Returns 0, or -1 with errno. */
+static int
+count_file(int fd, struct record *r, struct stat *st)
+{
+	struct stamp s;
+
+	/* The times from before the reading: a change after them shows in the next comparison. */
+	if (stamp_take_stat(&s, st, fd) == -1)
+		return -1;
+	r->inode = st->st_ino;
+	r->mtime = ns(&st->st_mtim);
+	r->ctime = ns(&st->st_ctim);
+	r->settled = (uint8_t)s.settled;
+	return S_ISREG(st->st_mode) ? count_octets(fd, st->st_size, r) : 0;
+}
+
 /* What became of a file that was looked at. */
 enum finding { FOUND, GONE, NONE_OF_OURS, TROUBLE };
 
@@ -216,21 +362,21 @@ static enum finding
 look_into(struct maildir *m, const struct listing *l, const struct entry *e, struct record *r)
 {
 	const struct unique u = listing_unique(l, e);
-	int error, fd = open_new(m, &u, e, u.name);
+	int error, fd = open_new(m, &u, e);
 	enum finding result = FOUND;
 	struct stat st;
 
 	if (fd == -1)
 		return errno == ENOENT ? GONE :
 		    errno == EACCES || errno == EPERM || errno == ELOOP ? NONE_OF_OURS : TROUBLE;
-	if (fstat(fd, &st) == -1 || (S_ISREG(st.st_mode) && count_octets(fd, st.st_size, r) == -1))
+	if (count_file(fd, r, &st) == -1)
 		result = TROUBLE;
 	else if (!S_ISREG(st.st_mode))
 		result = NONE_OF_OURS;
 	error = errno;
 	close(fd);
 	errno = error;
-	r->inode = st.st_ino;
+	r->listed = e->inode;
 	return result;
 }
 
@@ -240,11 +386,11 @@ struct earlier {
 	size_t at;
 };
 
-/* Whether the earlier list knows this file: then its sizes are in *r. */
+/* Returns true if the earlier list knows this file by its unique name and inode: then *r is its record. */
 static bool
 is_known(struct earlier *old, const struct unique *u, ino_t inode, struct record *r)
 {
-	struct record there;
+	struct record there = { 0 };
 
 	if (old->list == NULL)
 		return false;
@@ -259,7 +405,7 @@ is_known(struct earlier *old, const struct unique *u, ino_t inode, struct record
 
 		if (unique_compare(&v, u) != 0)
 			break;
-		if (there.inode == inode) {
+		if (there.listed == inode) {
 			*r = there;
 			return true;
 		}
@@ -267,12 +413,61 @@ is_known(struct earlier *old, const struct unique *u, ino_t inode, struct record
 	return false;
 }
 
+/*
+ * Returns true if the file with this name is what its record claims, or cannot
+ * be found now, because it was renamed: then it is looked at next time.
+ */
+static bool
+is_confirmed(const struct maildir *m, int directory, const char *name, struct record *r)
+{
+	struct stat st;
+
+	if (fstatat(m->dirs[directory], name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return errno == ENOENT;
+	if (!S_ISREG(st.st_mode) || !is_as_counted(r, &st, directory, name))
+		return false;
+	r->ctime = ns(&st.st_ctim);
+	return true;
+}
+
+/* Copies the first m->count records of the earlier list to a new one, in which a name of this length fits. */
+static void
+begin_list(struct maildir *m, struct index *earlier, size_t longest)
+{
+	struct record r = { 0 };
+
+	m->list = index_new(m->state, KIND, RECORD_SIZE(longest));
+	for (size_t i = 0; i < m->count && get_record(earlier, i, &r); i++)
+		index_put(m->list, i, &r);
+}
+
+/* Puts a record at the end of the list. The list is the earlier one for as long as both have the same records. */
+static void
+put_record(struct maildir *m, const struct listing *l, struct index *earlier, const struct record *r)
+{
+	const void *there;
+
+	m->note.octets += r->octets;
+	if (m->list == earlier) {
+		size_t size = index_record_size(earlier);
+
+		there = index_get(earlier, m->count);
+		if (there != NULL && memcmp(there, r, size) == 0) {
+			m->count++;
+			return;
+		}
+		if (m->count < index_count(earlier) || RECORD_SIZE(l->longest) > size)
+			begin_list(m, earlier, l->longest);
+	}
+	index_put(m->list, m->count++, r);
+}
+
 /* Adds the message of an entry, unless it is there already under another name. */
 static void
-add_message(struct maildir *m, const struct listing *l, const struct entry *e, struct record *r)
+add_message(struct maildir *m, const struct listing *l, const struct entry *e, struct index *earlier, struct record *r)
 {
 	const struct unique u = listing_unique(l, e);
-	struct record before;
+	struct record before = { 0 };
 
 	r->ordinal = 0;
 	/* Equal unique names are neighbours. */
@@ -291,40 +486,60 @@ add_message(struct maildir *m, const struct listing *l, const struct entry *e, s
 	r->unique = (uint16_t)u.n;
 	memset(r->name, 0, sizeof(r->name));
 	memcpy(r->name, u.name, r->length);
-	index_put(m->list, m->count++, r);
-	m->note.octets += r->octets;
+	put_record(m, l, earlier, r);
 }
 
-/* Whether an earlier list has the entry at this very place, with all of its name. */
+/* Returns true if an earlier list has the entry at this very place, with all of its name. */
 static bool
-is_at(struct index *list, size_t i, const struct listing *l, const struct entry *e)
+is_at(struct index *list, size_t i, const struct listing *l, const struct entry *e, struct record *r)
 {
-	struct record r;
-
-	return get_record(list, i, &r) && r.inode == e->inode && r.directory == e->directory &&
-	    strcmp(r.name, listing_name(l, e)) == 0;
+	return get_record(list, i, r) && r->listed == e->inode && r->directory == e->directory &&
+	    strcmp(r->name, listing_name(l, e)) == 0;
 }
 
-/* Starts the list of this listing: with the earlier one if all of it stands in front, else anew. Returns how many entries are in it. */
+/*
+ * Starts the list with the records of the earlier one that the listing begins
+ * with. Returns how many; old->at is the first record to which a later entry
+ * can belong.
+ */
 static size_t
-start_list(struct maildir *m, const struct listing *l, struct index *earlier)
+start_list(struct maildir *m, const struct listing *l, struct earlier *old)
 {
-	size_t n = 0;
+	const bool small = l->count <= maildir_small;
+	struct record r = { 0 };
 
 	memcpy(m->note.seen, l->seen, sizeof(l->seen));
-	if (earlier != NULL && RECORD_SIZE(l->longest) <= index_record_size(earlier) &&
-	    index_count(earlier) <= l->count)
-		while (n < index_count(earlier) && is_at(earlier, n, l, &l->list[n]))
-			n++;
-	if (n > 0 && n == index_count(earlier)) {
-		m->list = earlier;
-		m->count = n;
-		return n;
-	}
-	m->list = index_new(m->state, KIND, RECORD_SIZE(l->longest));
-	m->count = 0;
 	m->note.octets = 0;
-	return 0;
+	m->count = 0;
+	m->list = old->list != NULL ? old->list : index_new(m->state, KIND, RECORD_SIZE(l->longest));
+	while (old->list != NULL && m->count < l->count && is_at(old->list, m->count, l, &l->list[m->count], &r) &&
+	    (!small || is_confirmed(m, r.directory, r.name, &r))) {
+		m->note.octets += r.octets;
+		m->count++;
+	}
+	for (old->at = m->count; old->at > 0 && m->count < l->count; old->at--) {
+		const struct unique u = listing_unique(l, &l->list[m->count]);
+		struct unique v;
+
+		if (!get_record(old->list, old->at - 1, &r))
+			break;
+		v = unique_of_record(&r);
+		if (unique_compare(&v, &u) != 0)
+			break;
+	}
+	return m->count;
+}
+
+/* Finds the record of an entry: in the earlier list if that is still true, or by opening the file. */
+static enum finding
+find_record(struct maildir *m, const struct listing *l, const struct entry *e, struct earlier *old, struct record *r)
+{
+	const struct unique u = listing_unique(l, e);
+	const bool small = l->count <= maildir_small;
+
+	if (is_known(old, &u, e->inode, r) && (!small || is_confirmed(m, e->directory, u.name, r)))
+		return FOUND;
+	return look_into(m, l, e, r);
 }
 
 /* Makes the list of the messages of a listing; opens what the earlier list does not know. */
@@ -333,12 +548,10 @@ find_messages(struct maildir *m, struct listing *l, struct index *earlier)
 {
 	struct earlier old = { .list = earlier };
 
-	for (size_t i = start_list(m, l, earlier); i < l->count; i++) {
+	for (size_t i = start_list(m, l, &old); i < l->count; i++) {
 		const struct entry *e = &l->list[i];
-		const struct unique u = listing_unique(l, e);
 		struct record r = { 0 };
-		enum finding found = m->list != earlier && is_known(&old, &u, e->inode, &r) ?
-		    FOUND : look_into(m, l, e, &r);
+		enum finding found = find_record(m, l, e, &old, &r);
 
 		if (found == TROUBLE) {
 			log_event(LOG_ERR, "failed", "what=\"reading the Maildir\" "
@@ -346,10 +559,15 @@ find_messages(struct maildir *m, struct listing *l, struct index *earlier)
 			return DROP_FAILED;
 		}
 		if (found == FOUND)
-			add_message(m, l, e, &r);
-		else if (found == NONE_OF_OURS)
+			add_message(m, l, e, earlier, &r);
+		else if (found == NONE_OF_OURS) {
+			/* No time of new or cur tells when it can be read: the next login tries again. */
 			l->skipped++;
+			m->note.seen[0].settled = 0;
+		}
 	}
+	if (m->count < index_count(m->list))
+		index_truncate(m->list, m->count);
 	if (l->skipped > 0)
 		log_event(LOG_WARNING, "skipped", "files=%zu reason=\"not regular, "
 		    "not readable or an odd name\"", l->skipped);
@@ -417,8 +635,9 @@ load(struct maildir *m)
 {
 	struct index *list = index_load(m->state, KIND);
 
-	if (list != NULL)
-		memcpy(&m->note, index_note(list), sizeof(m->note));
+	if (list == NULL || index_record_size(list) < RECORD_SIZE(1) || index_record_size(list) > sizeof(struct record))
+		return NULL;
+	memcpy(&m->note, index_note(list), sizeof(m->note));
 	return list;
 }
 
@@ -427,14 +646,33 @@ static enum drop_error
 update(struct maildir *m, struct index *old)
 {
 	struct listing l = { 0 };
-	enum drop_error error = listing_make(&l, m->dirs);
+	enum drop_error error = make_listing(m, &l, old);
 
 	if (error == DROP_OK)
 		error = find_messages(m, &l, old);
 	listing_free(&l);
+	m->doubted = false;
 	if (error == DROP_OK)
 		index_save(m->list, &m->note, sizeof(m->note));
 	return error;
+}
+
+/* Returns true if all files of a small Maildir are what the list claims. */
+static bool
+is_confirmed_by_all(const struct maildir *m, struct index *list)
+{
+	struct record r = { 0 };
+	uint64_t octets = 0;
+	struct stat st;
+	size_t i;
+
+	for (i = 0; i < index_count(list); i++) {
+		if (!get_record(list, i, &r) || !is_there(m, r.directory, r.name, &r, &st) ||
+		    !is_as_counted(&r, &st, r.directory, r.name))
+			return false;
+		octets += r.octets;
+	}
+	return octets == m->note.octets;
 }
 
 static enum drop_error
@@ -449,10 +687,12 @@ maildir_open(const struct store_place *place, void **box)
 	*box = m;
 	m->state = place->state;
 	m->dirs[0] = m->dirs[1] = m->fd = -1;
+	m->patience = PATIENCE;
 	if ((error = open_directories(m, place)) != DROP_OK)
 		return error;
 	old = load(m);
-	if (old != NULL && listing_is_current(m->dirs, m->note.seen)) {
+	if (old != NULL && listing_is_current(m->dirs, m->note.seen) &&
+	    (index_count(old) > maildir_small || is_confirmed_by_all(m, old))) {
 		m->list = old;
 		m->count = index_count(old);
 		return DROP_OK;
@@ -548,47 +788,140 @@ maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 	uidl_write(digest.digest, id + 1);
 }
 
+/* Opens a message where it is now. Returns its descriptor, or -1 with errno; ENOENT: it is gone. */
+static int
+open_message(struct maildir *m, const struct record *r, struct place *where)
+{
+	for (int tries = 0; tries < TRIES; tries++) {
+		int fd;
+
+		if (locate(m, r, where) == -1)
+			return -1;
+		if ((fd = open_file(where->dir, where->name)) == -1 && errno != ENOENT)
+			return -1;
+		if (fd != -1 && fstat(fd, &where->st) == 0 && where->st.st_ino == r->inode)
+			return fd;
+		if (fd != -1)
+			close(fd);
+	}
+	errno = ENOENT;
+	return -1;
+}
+
+/*
+ * Counts the open message i again if it was changed in place, or could have
+ * been: the client gets what stands there, and its right size. The index is put
+ * right, too. Returns 0, or -1 with errno.
+ */
+static int
+recount(struct maildir *m, size_t i, struct record *r, struct place *where)
+{
+	const uint64_t octets = r->octets;
+	const void *kept;
+
+	if (is_as_counted(r, &where->st, where->directory, where->name))
+		return 0;
+	if (count_file(m->fd, r, &where->st) == -1)
+		return -1;
+	m->note.octets += r->octets - octets;
+	kept = index_get(m->list, i);
+	if (kept == NULL || memcmp(kept, r, index_record_size(m->list)) != 0)
+		put_right(m, i, r);
+	return 0;
+}
+
 static enum drop_error
 maildir_fetch(void *box, size_t i, struct span *s)
 {
 	struct maildir *m = box;
+	struct record r = { 0 };
 	struct place where;
-	struct record r;
-	struct stat st;
 
 	get(m, i, &r);
 	if (m->fd != -1)
 		close(m->fd);
-	m->fd = -1;
-	for (int tries = 0; tries < TRIES && m->fd == -1; tries++) {
-		if (locate(m, &r, &where) == -1)
-			break;
-		m->fd = open_file(where.dir, where.name);
-		if (m->fd == -1 && errno != ENOENT)
-			return DROP_FAILED;
-	}
-	if (m->fd == -1 || fstat(m->fd, &st) == -1 || st.st_size != r.size ||
-	    st.st_ino != r.inode)
+	m->fd = open_message(m, &r, &where);
+	if (m->fd == -1 && errno == ENOENT) {
+		distrust(m, i, &r);
 		return DROP_CHANGED;
+	}
+	if (m->fd == -1 || recount(m, i, &r, &where) == -1)
+		return DROP_FAILED;
+	m->fetched = where.st;
 	*s = (struct span){ .fd = m->fd, .bytes = (uint64_t)r.size, .octets = r.octets };
 	return DROP_OK;
 }
 
-/* Returns the directory that the message was unlinked from, or -1 with errno; ENOENT: it is gone or was changed. */
-static int
-unlink_message(struct maildir *m, size_t i)
+/* Returns true if the message fetched last was not changed since. A rename, which changes only the ctime, does not matter. */
+static bool
+maildir_stands(void *box, size_t i)
 {
+	const struct maildir *m = box;
+	struct stat st;
+
+	(void)i;
+	return fstat(m->fd, &st) == 0 && st.st_size == m->fetched.st_size &&
+	    ns(&st.st_mtim) == ns(&m->fetched.st_mtim);
+}
+
+/* A removal: what it needs of one message for the next. */
+struct removal {
+	bool touched[LISTING_DIRECTORIES]; /* to be synced */
+	bool listed;                       /* m->now was made by it */
+};
+
+/*
+ * Removes the other names of a message that has just been unlinked: a mail
+ * reader that links a file and unlinks the old name may have stopped in between.
+ * The names are read once for all messages, because a backup program may have
+ * given each file a second link elsewhere.
+ */
+static void
+unlink_others(struct maildir *m, const struct record *r, struct removal *removal)
+{
+	const struct unique u = unique_of_record(r);
+	struct stat st;
+
+	if (!removal->listed && make_listing(m, &m->now, m->list) != DROP_OK)
+		return;
+	removal->listed = true;
+	for (const struct entry *e = listing_find(&m->now, &u); listing_has(&m->now, e, &u); e++)
+		if (is_there(m, e->directory, listing_name(&m->now, e), r, &st) && has_its_content(r, &st) &&
+		    unlinkat(m->dirs[e->directory], listing_name(&m->now, e), 0) == 0)
+			removal->touched[e->directory] = true;
+}
+
+/*
+ * Removes a message. Returns 0, or -1 with errno; ENOENT: it is gone, or was
+ * changed since it was listed or fetched. The ctime does not count here:
+ * a new link or other flags are no reason to keep what the client deleted.
+ */
+static int
+unlink_message(struct maildir *m, size_t i, struct removal *removal)
+{
+	struct record r = { 0 };
 	struct place where;
-	struct record r;
 
 	get(m, i, &r);
 	for (int tries = 0; tries < TRIES; tries++) {
 		if (locate(m, &r, &where) == -1)
-			return -1;
-		if (unlinkat(where.dir, where.name, 0) == 0)
-			return where.directory;
+			break;
+		if (!has_its_content(&r, &where.st)) {
+			errno = ENOENT;
+			break;
+		}
+		if (unlinkat(where.dir, where.name, 0) == 0) {
+			removal->touched[where.directory] = true;
+			if (where.st.st_nlink > 1)
+				unlink_others(m, &r, removal);
+			return 0;
+		}
 		if (errno != ENOENT)
 			return -1;
+	}
+	if (errno == ENOENT) {
+		distrust(m, i, &r);
+		errno = ENOENT;
 	}
 	return -1;
 }
@@ -610,23 +943,19 @@ static enum drop_error
 maildir_remove(void *box, const unsigned char *marks, size_t *removed)
 {
 	struct maildir *m = box;
-	bool touched[LISTING_DIRECTORIES] = { false };
+	struct removal removal = { .listed = false };
 	int error = 0;
 
 	for (size_t i = 0; i < m->count; i++) {
-		int directory;
-
 		if (!store_marked(marks, i))
 			continue;
-		directory = unlink_message(m, i);
-		if (directory != -1) {
-			touched[directory] = true;
+		if (unlink_message(m, i, &removal) == 0)
 			++*removed;
-		} else if (error == 0)
+		else if (error == 0)
 			error = errno;
 	}
 	for (int i = 0; i < LISTING_DIRECTORIES; i++)
-		if (touched[i] && fsync(m->dirs[i]) == -1 && error == 0)
+		if (removal.touched[i] && fsync(m->dirs[i]) == -1 && error == 0)
 			error = errno;
 	return error == 0 ? DROP_OK : why_not(error, *removed);
 }
@@ -638,5 +967,6 @@ const struct store_ops maildir_store = {
 	.octets = maildir_octets,
 	.uidl = maildir_uidl,
 	.fetch = maildir_fetch,
+	.stands = maildir_stands,
 	.remove = maildir_remove,
 };

@@ -353,6 +353,8 @@ maildrop_fetch(struct maildrop *m, size_t n, struct span *s)
 		log_event(error == DROP_CHANGED ? LOG_WARNING : LOG_ERR, "failed",
 		    "what=\"reading message %zu\" error=\"%s\" more=%u", n,
 		    error == DROP_CHANGED ? "another program changed the mailbox" : strerror(number), more);
+	/* A message may be counted again when it is fetched; then it is not marked, so the marked octets stay true. */
+	m->octets = m->store->total(m->box);
 	return error;
 }
 

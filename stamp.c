@@ -24,9 +24,9 @@
 /* For others, whose clock or granularity is unknown: FAT counts by two seconds, a server's clock may be wrong. */
 #define STRANGER_NS (60 * NS_PER_S)
 
-/* How long ago the last change must be before a later one shows for certain, in ns. */
+/* Asks the file system of fd how long ago the last change must be before a later one shows for certain, in ns. */
 static int64_t
-settling_time(int fd)
+ask_settling_time(int fd)
 {
 	struct statfs fs;
 
@@ -42,6 +42,20 @@ settling_time(int fd)
 	default:
 		return STRANGER_NS;
 	}
+}
+
+/* Returns what ask_settling_time does. A session stamps thousands of files on one device, so it asks only once. */
+static int64_t
+settling_time(int fd, uint64_t device)
+{
+	static uint64_t asked;
+	static int64_t answer = -1;
+
+	if (answer == -1 || device != asked) {
+		answer = ask_settling_time(fd);
+		asked = device;
+	}
+	return answer;
 }
 
 static int64_t
@@ -70,22 +84,31 @@ stamp_look(struct stamp *s, int fd)
 }
 
 int
-stamp_take(struct stamp *s, int fd)
+stamp_take_stat(struct stamp *s, struct stat *st, int fd)
 {
 	struct timespec now;
 	int64_t changed, needed;
 
-	if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == -1 || stamp_look(s, fd) == -1)
+	if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == -1 || fstat(fd, st) == -1)
 		return -1;
+	copy(s, st);
 	changed = s->mtime * NS_PER_S + s->mtime_ns;
 	if (changed < s->ctime * NS_PER_S + s->ctime_ns)
 		changed = s->ctime * NS_PER_S + s->ctime_ns;
-	needed = settling_time(fd);
+	needed = settling_time(fd, s->device);
 	/* Times in whole seconds: an ext4 with small inodes, or one of those that count so. */
 	if (s->mtime_ns == 0 && s->ctime_ns == 0)
 		needed = STRANGER_NS;
 	s->settled = ns(&now) - changed > needed;
 	return 0;
+}
+
+int
+stamp_take(struct stamp *s, int fd)
+{
+	struct stat st;
+
+	return stamp_take_stat(s, &st, fd);
 }
 
 int

@@ -16,6 +16,11 @@ struct stamp {
 /* What fd is now. Returns 0, or -1 with errno. */
 int stamp_take(struct stamp *s, int fd);
 
+struct stat;
+
+/* Does what stamp_take does, and stores in *st all that fstat reports. */
+int stamp_take_stat(struct stamp *s, struct stat *st, int fd);
+
 /* As stamp_take, but only to be compared: settled is 0. */
 int stamp_look(struct stamp *s, int fd);
 

@@ -54,4 +54,7 @@ store_marked(const unsigned char *marks, size_t i)
 extern const struct store_ops mbox_store;
 extern const struct store_ops maildir_store;
 
+/* In a Maildir of at most so many messages each login looks at all files. Only tests change it. */
+extern size_t maildir_small;
+
 #endif

@@ -64,6 +64,17 @@ box_octets(void *box, size_t i)
 	return w.octets;
 }
 
+static uint64_t
+box_total(const void *box)
+{
+	uint64_t sum = 0;
+
+	(void)box;
+	for (size_t i = 0; i < COUNT; i++)
+		sum += box_octets(NULL, i);
+	return sum;
+}
+
 static void
 box_uidl(void *box, size_t i, char id[UIDL_SIZE])
 {
@@ -96,7 +107,7 @@ box_remove(void *box, const unsigned char *marks, size_t *removed)
 	return what_remove_says;
 }
 
-const struct store_ops mbox_store = { .octets = box_octets, .uidl = box_uidl,
+const struct store_ops mbox_store = { .total = box_total, .octets = box_octets, .uidl = box_uidl,
 	.fetch = box_fetch, .remove = box_remove };
 const struct store_ops maildir_store;
 

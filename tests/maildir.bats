@@ -16,7 +16,8 @@ setup() {
 
 teardown() {
 	umount -l "$box" 2>/dev/null || true
-	rm -rf "$box"
+	umount -l "$WORLD/upper" 2>/dev/null || true
+	rm -rf "$box" "$WORLD/lower" "$WORLD/upper"
 	end_test
 }
 
@@ -161,6 +162,143 @@ has() {
 	log_has 'skipped .*files=6 reason="not regular, not readable or an odd name"'
 	log_has 'logout .* reason=quit retrieved=0 .* deleted=1 left=0 '
 	log_lacks '[^ -~]'
+}
+
+@test "a message under two names, in new and in cur, is one, and goes with both; a backup's link stays" {
+	fill one two
+	as_alice ln "$box/new/1700000000.M1P1.one" "$box/cur/1700000000.M1P1.one:2,S"
+	as_alice ln "$box/new/1700000001.M1P1.two" /home/alice/backup
+	run pop alice STAT "DELE 1" "DELE 2" QUIT
+	[[ $output == *"+OK 2 "*"+OK bye, 0 messages left" ]]
+	has
+	cmp /home/alice/backup <(make_message two)
+	rm /home/alice/backup
+}
+
+@test "a message that could not be read is served as soon as it can be, though new is as it was" {
+	fill one two
+	chmod 600 "$box"/new/*.two
+	chown root "$box"/new/*.two
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 1 "* ]]
+	# Once more when the directory has been as it is for so long that it would prove something.
+	touch -d '1 hour ago' "$box/new"
+	await 5 '[ "$(($(date +%s%N) - $(stat -c %.9Z "$box/new" | tr -d .)))" -gt 100000000 ]'
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 1 "* ]]
+	chown alice "$box"/new/*.two
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 2 "* ]]
+}
+
+# change_in_place NAME: the message gets ten lines more, and is the same file.
+change_in_place() {
+	{ cat "$box"/*/*."$1"* && seq 10; } >"$WORLD/changed"
+	seq 10 | as_alice sh -c 'cat >>"$1"' sh "$box"/*/*."$1"*
+}
+
+# gets_changed NUMBER: RETR announces as many octets as it sends, all of the changed message, and the dot.
+gets_changed() {
+	pop_ask "RETR $1" "^\+OK $(sed 's/$/\r/' "$WORLD/changed" | wc -c) octets"
+	lines=()
+	while pop_hear '' && [ "$heard" != . ]; do
+		lines+=("$heard")
+	done
+	printf '%s\n' "${lines[@]}" | cmp - "$WORLD/changed"
+}
+
+@test "a message that is changed in place is sent whole, with its dot; STAT and LIST are right" {
+	fill one two
+	pop alice STAT QUIT
+	change_in_place two
+	pop_login alice
+	sizes=($(make_message one | sed 's/$/\r/' | wc -c) $(sed 's/$/\r/' "$WORLD/changed" | wc -c))
+	pop_ask STAT "^\+OK 2 $((sizes[0] + sizes[1]))\$"
+	gets_changed 2
+	# Once more, in the session.
+	change_in_place one
+	gets_changed 1
+	pop_ask STAT "^\+OK 2 $(cat "$WORLD/changed" "$box"/*/*.two | sed 's/$/\r/' | wc -c)\$"
+	pop_ask "DELE 1"
+	change_in_place two
+	pop_ask "DELE 2"
+	pop_ask QUIT '^-ERR some deleted messages not removed'
+	pop_hear_end
+	cmp "$box"/new/*.two "$WORLD/changed"
+	[ ! -e "$box"/new/*.one ]
+	run pop alice "DELE 1" QUIT
+	[[ $output == *"+OK bye, 0 messages left" ]]
+}
+
+@test "among many messages one that is changed in place is sent whole at once, and listed right by the next session" {
+	fill
+	as_alice perl -e 'chdir shift; for (1 .. 1000) { open F, ">new/$_.a" or die; print F "Subject: $_\n\nbody\n"; close F }' "$box"
+	make_message one | as_alice tee "$box/new/1700000000.M1P1.one" >/dev/null
+	pop alice STAT QUIT
+	change_in_place one
+	pop_login alice
+	gets_changed 1001
+	pop_ask "LIST 1001" "^\+OK 1001 $(sed 's/$/\r/' "$WORLD/changed" | wc -c)\$"
+	pop_ask QUIT
+	pop_hear_end
+	run pop alice STAT "LIST 1001" QUIT
+	[[ $output == *"+OK 1001 $(cat "$box"/new/* | sed 's/$/\r/' | wc -c)"*"+OK 1001 $(sed 's/$/\r/' "$WORLD/changed" | wc -c)"* ]]
+}
+
+@test "a message that changes while it is sent does not get its dot" {
+	fill
+	as_alice perl -e 'chdir shift; open F, ">new/1.big" or die; print F "Subject: big\n\n", "a line of text\n" x 4000000' "$box"
+	pop_login alice
+	pop_ask "RETR 1"
+	for n in $(seq 10); do pop_hear ''; done
+	# In as many octets, so that only the file's time tells.
+	as_alice perl -e 'open F, "+<", shift or die; seek F, 50000000, 0; print F "b"' "$box/new/1.big"
+	timeout 20 cat <&"$pop_in" | tail -c 100 >"$WORLD/rest"
+	[ -s "$WORLD/rest" ]
+	[ "$(tail -n 1 "$WORLD/rest" | tr -d '\r')" != . ]
+	log_has 'logout .* reason=changed '
+}
+
+@test "an overlay of two file systems, where files have other device numbers than their directory" {
+	mkdir -p "$WORLD/lower/tmp" "$WORLD/lower/new" "$WORLD/lower/cur" "$WORLD/upper" "$box"
+	mount -t tmpfs kpopd "$WORLD/upper"
+	mkdir "$WORLD/upper/files" "$WORLD/upper/work"
+	for name in one two three; do
+		make_message $name >"$WORLD/lower/new/17000000${#name}.M1P1.$name"
+	done
+	chown -R alice: "$WORLD/lower" "$WORLD/upper/files" "$box"
+	mount -t overlay -o "lowerdir=$WORLD/lower,upperdir=$WORLD/upper/files,workdir=$WORLD/upper/work" kpopd "$box"
+	make_message four | as_alice tee "$box/new/1800000000.M1P1.four" >/dev/null
+	# Else this would test nothing.
+	[ "$(stat -c %d "$box"/new/*.one)" != "$(stat -c %d "$box/new")" ]
+	for again in 1 2; do
+		pop_login alice
+		for n in 1 2 3 4; do
+			pop_ask "RETR $n"
+			while pop_hear '' && [ "$heard" != . ]; do :; done
+		done
+		pop_ask QUIT
+		pop_hear_end
+	done
+	run pop alice "DELE 1" "DELE 4" QUIT
+	[[ $output == *"+OK bye, 2 messages left" ]]
+	[ "$(ls "$box/new" | wc -l)" -eq 2 ]
+	[ ! -e "$box"/new/*.four ]
+}
+
+@test "no login misses a message while another program changes flags without a pause" {
+	fill
+	as_alice perl -e 'chdir shift; for (1 .. 1000) { open F, ">cur/$_.M1.host:2," or die; print F "Subject: $_\n\nbody\n"; close F }' "$box"
+	as_alice perl -e 'chdir shift; my @f = ("", "S", "RS", "FS"); my @n = (0) x 1001;
+	    for (;;) { my $i = 1 + int rand 1000; my $o = $n[$i]++;
+	        rename "cur/$i.M1.host:2,$f[$o % 4]", "cur/$i.M1.host:2,$f[($o + 1) % 4]" or die }' "$box" 3>&- &
+	reader=$!
+	for n in $(seq 30); do
+		run pop alice STAT "RETR $n" QUIT
+		[[ $output == *"+OK 1000 "*"Subject: $n"*"+OK bye, 1000 messages left" ]] || break
+	done
+	kill $reader
+	[[ $output == *"Subject: 30"*"+OK bye, 1000 messages left" ]]
 }
 
 @test "killed at each step of QUIT: some of the marked are gone, everything else is untouched" {

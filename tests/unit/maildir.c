@@ -6,18 +6,49 @@
 
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "store.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 
 #define WHERE "maildir:~/Maildir"
 
 static int top;
+
+/* The linker puts these in the places of openat and fdopendir (--wrap); they count. */
+static int opens, reads;
+int __real_openat(int, const char *, int, ...);
+int __wrap_openat(int, const char *, int, ...);
+int
+__wrap_openat(int dir, const char *name, int flags, ...)
+{
+	va_list list;
+	mode_t mode;
+
+	va_start(list, flags);
+	mode = (flags & O_CREAT) != 0 ? va_arg(list, mode_t) : 0;
+	va_end(list);
+	/* Of messages: their names begin with the time. */
+	opens += name[0] >= '0' && name[0] <= '9';
+	return __real_openat(dir, name, flags, mode);
+}
+
+DIR *__real_fdopendir(int);
+DIR *__wrap_fdopendir(int);
+DIR *
+__wrap_fdopendir(int fd)
+{
+	reads++;
+	return __real_fdopendir(fd);
+}
 
 static void
 directory(const char *name)
@@ -220,36 +251,246 @@ doubles_are_told_apart(void)
 	CHECK(strcmp(id, other) == 0);
 }
 
-/* A file that was counted when half of it was there (a restore, not a delivery) can be read and removed when it is whole. */
+/* Overwrites a file of the Maildir from this offset on, in place, as a program that ignores the format does. */
 static void
-grown_messages_are_counted_again(void)
+write_at(const char *name, off_t at, const char *text)
 {
-	struct maildrop drop;
-	struct span s;
-	size_t removed;
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1000000000 + at } };
+	char path[400];
 	int fd;
 
-	for (int i = 0; i < 2; i++) {
+	snprintf(path, sizeof(path), "Maildir/%s", name);
+	CHECK((fd = openat(top, path, O_WRONLY)) != -1);
+	CHECK(pwrite(fd, text, strlen(text), at) == (ssize_t)strlen(text));
+	/* A time of its own, since the kernel's clock may not have gone on since the file was counted. */
+	CHECK(futimens(fd, times) == 0 && close(fd) == 0);
+}
+
+/* Returns the sum of all sizes that LIST has, which STAT must have. */
+static uint64_t
+sum_of_octets(const struct maildrop *drop)
+{
+	uint64_t sum = 0;
+
+	for (size_t n = 1; n <= drop->count; n++)
+		sum += maildrop_octets(drop, n);
+	return sum;
+}
+
+/* A change in place: the first text is longer than the file, the second has another number of lines in as many bytes. */
+static const struct text_at {
+	off_t at;
+	const char *text, *whole;
+} changes[] = {
+	{ 11, "\nmore\n", "cur/1.a:2,S\r\nmore\r\n" },
+	{ 3, "\n\n", "cur\r\n\r\n.a:2,S\r\n" },
+};
+
+static void
+check_text(struct maildrop *drop, size_t n, const char *text)
+{
+	const struct text want = { text, strlen(text) };
+
+	drop_check_message(drop, n, &want);
+}
+
+/* A small Maildir is looked at whole, so that STAT and LIST are right at once. */
+static void
+changed_files_are_listed_as_they_are(void)
+{
+	struct maildrop drop;
+	size_t removed;
+
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
 		renew();
 		file("cur/1.a:2,S");
 		file("cur/2.b:2,S");
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
-		CHECK((fd = openat(top, "Maildir/cur/1.a:2,S", O_WRONLY | O_APPEND)) != -1);
-		CHECK(write(fd, "\nmore\n", 6) == 6 && close(fd) == 0);
+		write_at("cur/1.a:2,S", changes[i].at, changes[i].text);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
-		if (i == 0)
-			CHECK(maildrop_fetch(&drop, 1, &s) == DROP_CHANGED);
-		else {
-			maildrop_mark(&drop, 1);
-			CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
-		}
-		CHECK(is_there("cur/1.a:2,S"));
-		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
-		CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && s.bytes == strlen("cur/1.a:2,S") + 6);
+		CHECK(maildrop_octets(&drop, 1) == strlen(changes[i].whole) && drop.octets == sum_of_octets(&drop));
+		check_text(&drop, 1, changes[i].whole);
 		maildrop_mark(&drop, 1);
 		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 		CHECK(!is_there("cur/1.a:2,S") && is_there("cur/2.b:2,S"));
 	}
+}
+
+/* In a larger Maildir the change is found by RETR: it sends the whole message, and STAT, LIST and the next session are right. */
+static void
+changed_files_are_counted_when_fetched(void)
+{
+	struct maildrop drop;
+	struct span s;
+
+	maildir_small = 0;
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		renew();
+		file("cur/1.a:2,S");
+		file("cur/2.b:2,S");
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+		/* In the session, or before the next one. */
+		for (int k = 0; k < 2; k++) {
+			write_at("cur/1.a:2,S", changes[i].at, changes[i].text);
+			CHECK(k == 0 || drop_begin(&drop, WHERE) == DROP_OK);
+			CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && s.octets == strlen(changes[i].whole));
+			check_text(&drop, 1, changes[i].whole);
+			CHECK(maildrop_stands(&drop, 1) && drop.octets == sum_of_octets(&drop));
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.octets == sum_of_octets(&drop));
+			CHECK(maildrop_octets(&drop, 1) == strlen(changes[i].whole));
+			file("cur/1.a:2,S");
+			CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && drop.octets == sum_of_octets(&drop));
+		}
+	}
+	maildir_small = 256;
+}
+
+/* STAT after DELE is what LIST adds up to, also if the marked message was counted again before. */
+static void
+marked_octets_stay_true(void)
+{
+	struct maildrop drop;
+	struct span s;
+
+	renew();
+	file("cur/1.a:2,S");
+	file("cur/2.b:2,S");
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK);
+	write_at("cur/1.a:2,S", 11, "\nmore\n");
+	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK);
+	maildrop_mark(&drop, 1);
+	CHECK(drop.octets - drop.marked_octets == maildrop_octets(&drop, 2));
+	maildrop_reset(&drop);
+	CHECK(drop.octets == sum_of_octets(&drop) && drop.marked_octets == 0);
+}
+
+/* What changes between RETR and its last byte does not get its dot; flags may change. */
+static void
+messages_that_change_under_way_do_not_stand(void)
+{
+	struct maildrop drop;
+	struct span s;
+
+	renew();
+	file("cur/1.a:2,S");
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_fetch(&drop, 1, &s) == DROP_OK);
+	CHECK(maildrop_stands(&drop, 1));
+	move("cur/1.a:2,S", "cur/1.a:2,RS");
+	CHECK(maildrop_stands(&drop, 1));
+	write_at("cur/1.a:2,RS", 3, "\n");
+	CHECK(!maildrop_stands(&drop, 1));
+	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && maildrop_stands(&drop, 1));
+	write_at("cur/1.a:2,RS", 30, "x");
+	CHECK(!maildrop_stands(&drop, 1));
+}
+
+/* The client deletes what it has seen: a file that was changed since stays, once. A link or a rename is no change. */
+static void
+messages_changed_since_they_were_read_stay(void)
+{
+	struct maildrop drop;
+	struct span s;
+	size_t removed;
+
+	for (size_t limit = 0; limit < 512; limit += 256) {
+		maildir_small = limit;
+		renew();
+		file("cur/1.a:2,S");
+		file("cur/2.b:2,S");
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_fetch(&drop, 1, &s) == DROP_OK);
+		maildrop_mark(&drop, 1);
+		maildrop_mark(&drop, 2);
+		write_at("cur/1.a:2,S", 3, "\n");
+		CHECK(linkat(top, "Maildir/cur/2.b:2,S", top, "Maildir/backup", 0) == 0);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 1);
+		CHECK(is_there("cur/1.a:2,S") && !is_there("cur/2.b:2,S") && is_there("backup"));
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 1);
+		CHECK(maildrop_octets(&drop, 1) == 14 && drop.octets == 14);
+		maildrop_mark(&drop, 1);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1 && !is_there("cur/1.a:2,S"));
+	}
+	maildir_small = 256;
+}
+
+/* A mail reader that links the new name and unlinks the old one may stop in between: the message goes with both names. */
+static void
+both_names_are_removed(void)
+{
+	struct maildrop drop;
+	size_t removed;
+
+	renew();
+	file("new/1.a");
+	file("new/2.b");
+	file("cur/2.b:2,T");
+	CHECK(linkat(top, "Maildir/new/1.a", top, "Maildir/cur/1.a:2,S", 0) == 0);
+	CHECK(linkat(top, "Maildir/new/1.a", top, "Maildir/cur/3.other:2,S", 0) == 0);
+	CHECK(linkat(top, "Maildir/new/2.b", top, "Maildir/backup", 0) == 0);
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 4);
+	maildrop_mark(&drop, 1);
+	maildrop_mark(&drop, number_of(&drop, "new/2.b"));
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 2);
+	CHECK(!is_there("new/1.a") && !is_there("cur/1.a:2,S") && is_there("cur/3.other:2,S"));
+	CHECK(!is_there("new/2.b") && is_there("cur/2.b:2,T") && is_there("backup"));
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+}
+
+/* Files with a second link elsewhere cost no listing each: this would take minutes. */
+static void
+many_linked_messages_are_removed_soon(void)
+{
+	enum { LINKED = 3000 };
+	struct maildrop drop;
+	size_t removed;
+	char name[50], path[100];
+
+	renew();
+	directory("Maildir/backup");
+	for (int i = 0; i < LINKED; i++) {
+		snprintf(name, sizeof(name), "new/%d.a", i);
+		file(name);
+		snprintf(path, sizeof(path), "Maildir/%s", name);
+		snprintf(name, sizeof(name), "Maildir/backup/%d", i);
+		CHECK(linkat(top, path, top, name, 0) == 0);
+	}
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == LINKED);
+	for (size_t n = 1; n <= LINKED; n++)
+		maildrop_mark(&drop, n);
+	reads = 0;
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == LINKED);
+	CHECK(reads < 100);
+}
+
+/* Being readable again changes no time of new or cur; what is known is not read again for it. */
+static void
+unreadable_files_are_tried_again(void)
+{
+	struct maildrop drop;
+
+	/* The superuser can read anything, so the test runs as somebody else. */
+	if (geteuid() == 0) {
+		renameat(top, "state", top, "root's state");
+		CHECK(fchown(top, 12345, 12345) == 0 && seteuid(12345) == 0);
+	}
+	for (size_t limit = 0; limit < 512; limit += 256) {
+		maildir_small = limit;
+		renew();
+		file("new/1.a");
+		file("new/2.b");
+		file("new/3.c");
+		CHECK(fchmodat(top, "Maildir/new/2.b", 0, 0) == 0);
+		/* Until all are so old that their times prove them; then nothing else is opened. */
+		for (int i = 0, tries = 0; tries < 2 || i != 1; i = opens) {
+			CHECK(tries++ < 100 && nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL) == 0);
+			opens = 0;
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+		}
+		CHECK(fchmodat(top, "Maildir/new/2.b", 0600, 0) == 0);
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
+		check_body(&drop, 2, "new/2.b");
+	}
+	maildir_small = 256;
+	CHECK(seteuid(getuid()) == 0);
 }
 
 /* Flags change between any two steps: a message is followed from name to name. */
@@ -341,10 +582,17 @@ main(void)
 	what_is_no_message_is_left_alone();
 	ids_are_unique_names_or_hashes();
 	doubles_are_told_apart();
-	grown_messages_are_counted_again();
+	changed_files_are_listed_as_they_are();
+	changed_files_are_counted_when_fetched();
+	marked_octets_stay_true();
+	messages_that_change_under_way_do_not_stand();
+	messages_changed_since_they_were_read_stay();
+	both_names_are_removed();
+	many_linked_messages_are_removed_soon();
 	renamed_messages_are_followed();
 	replaced_messages_stay();
 	one_is_made_only_when_asked();
 	strange_directories_are_refused();
+	unreadable_files_are_tried_again();
 	return drop_clean_up();
 }
