@@ -49,6 +49,7 @@
 #define HEADER_MOST ((1u << 28) - 1)
 /* Messages that are looked at before the rest of a mailbox that has grown is assumed. */
 #define SAMPLES 16
+#define SPENT_BITS 16384 /* of a filter in front of the ring */
 
 off_t list_small = (off_t)4 << 20;
 
@@ -451,8 +452,39 @@ struct numbering {
 		uint32_t plain; /* the message with the id of the header alone; NONE: no one yet */
 		bool is_twin;   /* more than one message has this header */
 	} *chains; /* for the first message of each chain of ids, less ids->first */
+	uint64_t spent[SPENT_BITS / 64]; /* a filter: the bits of the ids in the ring */
 	bool is_unchanged, has_suffixes, has_unknown;
 };
+
+/* Returns the bit of the filter that belongs to this part of an id. */
+static size_t
+spent_bit(uint32_t part)
+{
+	return part % SPENT_BITS;
+}
+
+/* Notes which ids are in the ring. Looking for each of a million messages in it would take longer than all the rest. */
+static void
+filter_spent(struct numbering *n)
+{
+	for (size_t i = 0; i < LIST_SPENT; i++) {
+		size_t bit = spent_bit(n->list->note.spent[i].id);
+
+		n->spent[bit / 64] |= (uint64_t)1 << bit % 64;
+	}
+}
+
+/* Returns false if this id is surely not in the ring. */
+static bool
+may_be_spent(const struct numbering *n, const unsigned char *id)
+{
+	uint32_t part;
+	size_t bit;
+
+	memcpy(&part, id, sizeof(part));
+	bit = spent_bit(part);
+	return (n->spent[bit / 64] >> bit % 64 & 1) != 0;
+}
 
 /* Finds, for each header of the new messages, those that are numbered already. */
 static void
@@ -507,7 +539,7 @@ mark_twin(struct numbering *n, size_t i)
 static bool
 find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
 {
-	const struct list_spent *spent = find_spent(n->list, id);
+	const struct list_spent *spent = may_be_spent(n, id) ? find_spent(n->list, id) : NULL;
 	struct record r;
 
 	if (spent != NULL) {
@@ -646,6 +678,7 @@ number_all(struct list *l, bool is_unchanged, struct list *before)
 {
 	struct numbering n = { .list = l, .before = before, .is_unchanged = is_unchanged };
 
+	filter_spent(&n);
 	n.ids = ids_from(l, l->note.numbered);
 	if (before != NULL)
 		n.before_ids = list_ids(before);

@@ -514,9 +514,12 @@ relocate(struct mbox *m, const struct list_message *one, bool locked, struct lis
 static enum drop_error
 find(struct mbox *m, size_t i, off_t size, struct list_message *where)
 {
-	const struct list_message one = get(m, i);
+	struct list_message one;
 
-	*where = one;
+	/* Of a mailbox that has grown only the new messages have to be numbered; a table of all would take longer. */
+	if (!list_is_sure(&m->list, i) && m->list.note.numbered != m->list.count && is_unchanged(m))
+		list_number(&m->list, true);
+	*where = one = get(m, i);
 	if (is_sure(m, i) ? has_borders(m, &one, size) : is_itself(m, &one, size))
 		return DROP_OK;
 	return relocate(m, &one, false, where);
