@@ -58,7 +58,7 @@ size_t maildir_small = 256;
 
 static const char *const directories[LISTING_DIRECTORIES] = { "new", "cur" };
 
-#define KIND "maildir2"
+#define KIND "maildir3"
 /* Octets of an index' record for a name of n. */
 #define RECORD_SIZE(n) ((offsetof(struct record, name) + (n) + 8) & ~(size_t)7)
 
@@ -78,10 +78,17 @@ struct record {
 	char name[NAME_MAX + 1];
 };
 
+/* Which directory it is. */
+struct identity {
+	uint64_t device, inode;
+};
+
 /* What is kept with the index. */
 struct note {
 	struct stamp seen[LISTING_DIRECTORIES];
 	uint64_t octets; /* of all messages */
+	/* Where the messages were; all zero if there was no Maildir. */
+	struct identity directory, top;
 };
 
 struct maildir {
@@ -90,6 +97,7 @@ struct maildir {
 	struct index *list;
 	size_t count;
 	struct note note;
+	struct identity directory, top; /* the one that the Maildir is in, and the Maildir's; all zero if it is absent */
 	struct listing now; /* the names as they were read last, when a message was not where it was */
 	int patience;       /* passes over the names that may still be spent on what is not found */
 	bool doubted;       /* the kept stamps prove nothing any more */
@@ -102,6 +110,15 @@ deny(const char *what, const char *why)
 {
 	log_event(LOG_ERR, "failed", "what=\"opening %s\" error=\"%s\"", what, why);
 	return DROP_DENIED;
+}
+
+static enum drop_error
+deny_by_errno(const char *what)
+{
+	int error = errno;
+
+	deny(what, strerror(error));
+	return store_error(error);
 }
 
 /* Copies record i of a list. Returns whether it is one. */
@@ -582,9 +599,9 @@ open_directory(int top, const char *name, int *fd)
 
 	*fd = openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (*fd == -1)
-		return errno == ENOENT ? DROP_OK : deny(name, strerror(errno));
+		return errno == ENOENT ? DROP_OK : deny_by_errno(name);
 	if (fstat(*fd, &st) == -1)
-		return deny(name, strerror(errno));
+		return deny_by_errno(name);
 	return st.st_uid == geteuid() ? DROP_OK : deny(name, "it has another owner");
 }
 
@@ -607,6 +624,51 @@ create(const struct store_place *place)
 	return DROP_OK;
 }
 
+/* Returns true if the directory is not the one that the kept list was made with. */
+static bool
+is_another(const struct stat *st, const struct identity *then)
+{
+	return st->st_dev != then->device || st->st_ino != then->inode;
+}
+
+/*
+ * Returns true if there were messages last time, there is no place for any now,
+ * and the directory that had them is another one: then a file system may not be
+ * mounted, and the client must not be told that there is no mail.
+ */
+static bool
+has_vanished(const struct note *note, const struct store_place *place)
+{
+	struct stat directory, top, st;
+	char name[NAME_MAX + 8];
+
+	if (note->top.inode == 0 || fstat(place->dir, &directory) == -1)
+		return false;
+	if (fstatat(place->dir, place->name, &top, 0) == -1)
+		return errno == ENOENT && is_another(&directory, &note->directory);
+	for (int i = 0; i < LISTING_DIRECTORIES; i++) {
+		snprintf(name, sizeof(name), "%s/%s", place->name, directories[i]);
+		if (fstatat(place->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+			return false;
+	}
+	return is_another(&directory, &note->directory) || is_another(&top, &note->top);
+}
+
+/* Notes which directories have the messages. */
+static int
+identify(struct maildir *m, int directory, int top)
+{
+	struct stat st;
+
+	if (fstat(directory, &st) == -1)
+		return -1;
+	m->directory = (struct identity){ st.st_dev, st.st_ino };
+	if (fstat(top, &st) == -1)
+		return -1;
+	m->top = (struct identity){ st.st_dev, st.st_ino };
+	return 0;
+}
+
 static enum drop_error
 open_directories(struct maildir *m, const struct store_place *place)
 {
@@ -618,9 +680,9 @@ open_directories(struct maildir *m, const struct store_place *place)
 		return error;
 	top = openat(place->dir, place->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (top == -1)
-		return errno == ENOENT ? DROP_OK : deny("the Maildir", strerror(errno));
-	if (fstat(top, &st) == -1)
-		return deny("the Maildir", strerror(errno));
+		return errno == ENOENT ? DROP_OK : deny_by_errno("the Maildir");
+	if (fstat(top, &st) == -1 || identify(m, place->dir, top) == -1)
+		return deny_by_errno("the Maildir");
 	if (st.st_uid != geteuid())
 		return deny("the Maildir", "it has another owner");
 	for (int i = 0; error == DROP_OK && i < LISTING_DIRECTORIES; i++)
@@ -652,6 +714,8 @@ update(struct maildir *m, struct index *old)
 		error = find_messages(m, &l, old);
 	listing_free(&l);
 	m->doubted = false;
+	m->note.directory = m->directory;
+	m->note.top = m->dirs[0] != -1 || m->dirs[1] != -1 ? m->top : (struct identity){ 0 };
 	if (error == DROP_OK)
 		index_save(m->list, &m->note, sizeof(m->note));
 	return error;
@@ -688,9 +752,14 @@ maildir_open(const struct store_place *place, void **box)
 	m->state = place->state;
 	m->dirs[0] = m->dirs[1] = m->fd = -1;
 	m->patience = PATIENCE;
+	old = load(m);
+	if (old != NULL && has_vanished(&m->note, place)) {
+		log_event(LOG_ERR, "failed", "what=\"opening the Maildir\" error=\"there is none, and its "
+		    "directory is another one than last time: is the file system mounted?\"");
+		return DROP_FAILED;
+	}
 	if ((error = open_directories(m, place)) != DROP_OK)
 		return error;
-	old = load(m);
 	if (old != NULL && listing_is_current(m->dirs, m->note.seen) &&
 	    (index_count(old) > maildir_small || is_confirmed_by_all(m, old))) {
 		m->list = old;

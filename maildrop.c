@@ -128,9 +128,11 @@ find_place(struct store_place *place, const char *path)
 	place->dir = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	free(directory);
 	if (place->dir == -1 || fstat(place->dir, &st) == -1) {
+		int error = errno;
+
 		log_event(LOG_ERR, "failed", "what=\"opening the directory of the mailbox\" "
-		    "error=\"%s\"", strerror(errno));
-		return DROP_DENIED;
+		    "error=\"%s\"", strerror(error));
+		return store_error(error);
 	}
 	if ((st.st_uid != 0 && st.st_uid != geteuid()) ||
 	    ((st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0)) {

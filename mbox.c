@@ -52,6 +52,15 @@ deny(const char *why)
 	return DROP_DENIED;
 }
 
+static enum drop_error
+deny_by_errno(void)
+{
+	int error = errno;
+
+	deny(strerror(error));
+	return store_error(error);
+}
+
 /* The spool itself: only a regular file of this user with one name. Absent is fine. */
 static enum drop_error
 open_spool(struct mbox *m)
@@ -61,9 +70,9 @@ open_spool(struct mbox *m)
 	m->fd = openat(m->place.dir, m->place.name, O_RDWR | O_NOFOLLOW | O_NONBLOCK |
 	    O_NOCTTY | O_CLOEXEC | O_NOATIME);
 	if (m->fd == -1)
-		return errno == ENOENT ? DROP_OK : deny(strerror(errno));
+		return errno == ENOENT ? DROP_OK : deny_by_errno();
 	if (fstat(m->fd, &st) == -1)
-		return deny(strerror(errno));
+		return deny_by_errno();
 	if (!S_ISREG(st.st_mode))
 		return deny("it is not a regular file");
 	if (st.st_uid != geteuid())

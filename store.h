@@ -7,6 +7,8 @@
 #ifndef STORE_H
 #define STORE_H
 
+#include <errno.h>
+
 #include "lock.h"
 #include "maildrop.h"
 
@@ -44,6 +46,29 @@ struct store_ops {
 	/* As maildrop_commit; bit i of marks (from the lowest of marks[0]) is message i. */
 	enum drop_error (*remove)(void *box, const unsigned char *marks, size_t *removed);
 };
+
+/*
+ * Returns what an errno of opening something means: DENIED if a person has to
+ * mend it, otherwise FAILED: what is absent, stale or not answering may be on a
+ * file system that is mounted later.
+ */
+static inline enum drop_error
+store_error(int error)
+{
+	switch (error) {
+	case EACCES:
+	case EPERM:
+	case EROFS:
+	case ELOOP:
+	case ENOTDIR:
+	case EISDIR:
+	case ENXIO:
+	case ENAMETOOLONG:
+		return DROP_DENIED;
+	default:
+		return DROP_FAILED;
+	}
+}
 
 static inline bool
 store_marked(const unsigned char *marks, size_t i)

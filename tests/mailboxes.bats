@@ -249,3 +249,38 @@ recover() {
 	kill $holder
 	[[ $output == *"-ERR [IN-USE]"* ]]
 }
+
+@test "a Maildir that vanished with its directory is not empty, and is not made anew" {
+	box=/home/alice/Maildir
+	for which in maildir maildir+create; do
+		for part in /home/alice /home/alice/Maildir; do
+			server_stop
+			server_start -m "$which:~/Maildir"
+			rm -rf "$box"
+			su alice -c "mkdir -p $box/new $box/cur $box/tmp && printf 'Subject: one\n\none\n' >$box/new/1.M1.h"
+			pop alice QUIT | grep '^+OK 1 messages'
+			mkdir -p "$WORLD/other"
+			chown alice: "$WORLD/other"
+			chmod 700 "$WORLD/other"
+			mount --bind "$WORLD/other" "$part"
+			log_mark
+			run pop alice STAT QUIT
+			umount "$part"
+			[[ $output == *"-ERR [SYS/TEMP] the mailbox cannot be opened now"* ]] || { echo "$which $part: $output"; return 1; }
+			[ -z "$(ls "$WORLD/other")" ]
+			log_has 'failed .*mounted\?'
+			pop alice QUIT | grep '^+OK 1 messages'
+		done
+		# Removed by its user: empty, also elsewhere from then on, unless it has been made again.
+		rm -r "$box"
+		pop alice QUIT | grep '^+OK 0 messages'
+		[ "$which" = maildir ] || continue
+		mount --bind "$WORLD/other" /home/alice
+		run pop alice QUIT
+		rm -rf "$WORLD"/other/*
+		umount /home/alice
+		[[ $output == *"+OK 0 messages"* ]]
+	done
+	server_stop
+	server_start -l fcntl
+}

@@ -74,7 +74,7 @@ has() {
 	mv /home/alice /home/away
 	run pop alice STAT QUIT
 	mv /home/away /home/alice
-	[[ ${lines[-1]} == "-ERR [SYS/PERM]"* ]]
+	[[ ${lines[-1]} == "-ERR [SYS/TEMP]"* ]]
 	log_has 'failed .*what="opening the directory of the mailbox" error="No such file or directory"'
 	log_has 'logout .* reason=unavailable$'
 }

@@ -401,7 +401,7 @@ is_forged(const struct format *f)
 		int status;
 
 		look_anew(f, &found);
-		forge(f == &formats[0] ? "mbox   3" : "maildir2", i);
+		forge(f == &formats[0] ? "mbox   3" : "maildir3", i);
 		if ((pid = fork()) == 0) {
 			struct span s;
 			char octet, id[UIDL_SIZE];
