@@ -317,7 +317,26 @@ lock_session(int state, const char *principal, struct lock_session *l)
 	/* Open for writing, too: else the FIFO would be at its end whenever an asker leaves. */
 	l->yield = open_yield(state, O_RDWR);
 	l->fd = fd;
+	l->place = -1;
 	return 0;
+}
+
+int
+lock_place(int user, uint64_t id, struct lock_session *l)
+{
+	struct flock f = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)(id >> 2), .l_len = 1 };
+	int error;
+
+	l->place = openat(user, "places", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (l->place == -1)
+		return -1;
+	if (fcntl(l->place, F_OFD_SETLK, &f) == 0)
+		return 0;
+	error = errno == EACCES ? EAGAIN : errno;
+	close(l->place);
+	l->place = -1;
+	errno = error;
+	return -1;
 }
 
 bool
@@ -337,5 +356,7 @@ unlock_session(struct lock_session *l)
 	/* Not by close alone, because the monitor may have the same open file. */
 	kernel_lock(l->fd, F_UNLCK);
 	close(l->fd);
-	l->fd = -1;
+	if (l->place != -1)
+		close(l->place);
+	l->fd = l->place = -1;
 }

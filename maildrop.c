@@ -8,6 +8,7 @@
 
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -209,18 +210,16 @@ maildrop_state(const struct mailboxes *b, const char *path, int user, int *state
 	return error;
 }
 
-enum drop_error
-maildrop_take_over(const struct mailboxes *b, const char *path, int user, int state)
+/* Takes over what an earlier version has left in the directory that all mailboxes of the user share. */
+static enum drop_error
+take_over(const struct mailboxes *b, const struct store_place *place, int user)
 {
 	static const char *const remains[] = { "index", "index.tmp", "yield", "j.tmp" };
-	struct store_place place = { .state = state };
 	struct lock_session lock;
-	enum drop_error error;
+	enum drop_error error = DROP_OK;
 
 	if (faccessat(user, "session", F_OK, AT_SYMLINK_NOFOLLOW) == -1 && errno == ENOENT)
 		return DROP_OK;
-	if ((error = find_place(&place, path)) != DROP_OK)
-		return error;
 	/* A session of the earlier version may still be there. */
 	if (lock_session(user, NULL, &lock) == -1) {
 		log_event(LOG_ERR, "failed", "what=\"taking over an earlier version's state\" error=\"%s\"",
@@ -230,11 +229,88 @@ maildrop_take_over(const struct mailboxes *b, const char *path, int user, int st
 	for (size_t i = 0; i < sizeof(remains) / sizeof(remains[0]); i++)
 		unlinkat(user, remains[i], 0);
 	if (b->store->adopt != NULL)
-		error = b->store->adopt(&place, user);
+		error = b->store->adopt(place, user);
 	/* While a journal is left its mailbox may still come. */
 	if (error == DROP_OK && (b->store->unfinished == NULL || !b->store->unfinished(user)))
 		unlinkat(user, "session", 0);
 	unlock_session(&lock);
+	return error;
+}
+
+/* Looks at the state directory that has this name, if it is one and not the mailbox's own. */
+static enum drop_error
+follow(const struct mailboxes *b, const struct store_place *place, int user, const char *name)
+{
+	struct stat own, st;
+	enum drop_error error = DROP_OK;
+	int other = openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (other == -1)
+		return errno == ENOTDIR || errno == ENOENT || errno == ELOOP ? DROP_OK : DROP_FAILED;
+	if (fstat(place->state, &own) == -1 || fstat(other, &st) == -1)
+		error = DROP_FAILED;
+	else if (own.st_ino != st.st_ino || own.st_dev != st.st_dev)
+		error = b->store->follow(place, other);
+	close(other);
+	return error;
+}
+
+/*
+ * Takes over what is unfinished of this mailbox under another path: its
+ * directory was moved, or is mounted elsewhere. Otherwise the mailbox would be
+ * read and changed while a removal in it is half done.
+ */
+static enum drop_error
+follow_all(const struct mailboxes *b, const struct store_place *place, int user)
+{
+	size_t n = strlen(b->format);
+	enum drop_error error = DROP_OK;
+	const struct dirent *entry;
+	int copy = openat(user, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *all = copy != -1 ? fdopendir(copy) : NULL;
+
+	if (all == NULL)
+		return DROP_FAILED;
+	while (error == DROP_OK && (entry = readdir(all)) != NULL)
+		if (strncmp(entry->d_name, b->format, n) == 0 && entry->d_name[n] == '-')
+			error = follow(b, place, user, entry->d_name);
+	closedir(all);
+	return error;
+}
+
+/* Takes the lock that two paths of one mailbox have in common. */
+static enum drop_error
+lock_identity(const struct store_place *place, int user, struct lock_session *lock)
+{
+	struct stat st;
+	XXH3_state_t hash;
+
+	if (fstat(place->dir, &st) == -1)
+		return DROP_FAILED;
+	XXH3_64bits_reset(&hash);
+	XXH3_64bits_update(&hash, &st.st_dev, sizeof(st.st_dev));
+	XXH3_64bits_update(&hash, &st.st_ino, sizeof(st.st_ino));
+	XXH3_64bits_update(&hash, place->name, strlen(place->name));
+	if (lock_place(user, XXH3_64bits_digest(&hash), lock) == 0)
+		return DROP_OK;
+	if (errno == EAGAIN)
+		return DROP_BUSY;
+	log_event(LOG_ERR, "failed", "what=\"locking the mailbox under all its paths\" error=\"%s\"", strerror(errno));
+	return DROP_FAILED;
+}
+
+enum drop_error
+maildrop_claim(const struct mailboxes *b, const char *path, int user, int state, struct lock_session *lock)
+{
+	struct store_place place = { .state = state };
+	enum drop_error error;
+
+	if ((error = find_place(&place, path)) != DROP_OK)
+		return error;
+	if ((error = lock_identity(&place, user, lock)) == DROP_OK)
+		error = take_over(b, &place, user);
+	if (error == DROP_OK && b->store->follow != NULL)
+		error = follow_all(b, &place, user);
 	close(place.dir);
 	return error;
 }

@@ -6,6 +6,7 @@
  *	STATE/users                root's, 0700: no user gets in by name
  *	STATE/users/UID            the user's, 0700; inherited as a descriptor
  *	STATE/users/UID/FORMAT-ID  one for each mailbox, made by the session (maildrop.c)
+ *	STATE/users/UID/places     the locks that several paths of one mailbox have in common
  *	STATE/users/UID.mailboxes  root's: the user's name and -m, a line each
  *
  * Because users is closed, a journal with a user's mail is readable for nobody

@@ -327,6 +327,29 @@ take_over(void)
 	CHECK(unlink(name) == 0 && unlink(spool) == 0);
 }
 
+/* The lock of a place excludes the same place alone, until its session gives it back. */
+static void
+places(void)
+{
+	struct lock_session one = { .fd = -1, .place = -1 }, two = { .fd = -1, .place = -1 };
+	char name[80];
+	int state = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	CHECK(lock_session(state, NULL, &one) == 0 && one.place == -1);
+	CHECK(lock_place(state, UINT64_MAX, &one) == 0);
+	CHECK(lock_place(state, UINT64_MAX, &two) == -1 && errno == EAGAIN && two.place == -1);
+	CHECK(lock_place(state, 0, &two) == 0 && close(two.place) == 0);
+	unlock_session(&one);
+	CHECK(one.place == -1 && lock_place(state, UINT64_MAX, &two) == 0 && close(two.place) == 0);
+	snprintf(name, sizeof(name), "%s/places", directory);
+	CHECK(unlink(name) == 0 && symlink("/dev/null", name) == 0);
+	CHECK(lock_place(state, 0, &two) == -1 && errno == ELOOP && unlink(name) == 0);
+	snprintf(name, sizeof(name), "%s/yield", directory);
+	CHECK(unlink(name) == 0);
+	snprintf(name, sizeof(name), "%s/session", directory);
+	CHECK(unlink(name) == 0 && close(state) == 0);
+}
+
 /* Writes a dotlock of n bytes that was touched so many seconds ago. */
 static void
 stand(const char *text, size_t n, int age)
@@ -550,6 +573,7 @@ main(void)
 	brokers();
 	keepers();
 	take_over();
+	places();
 	stale_locks();
 	owners();
 	obstacles();
