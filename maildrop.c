@@ -156,7 +156,7 @@ path_of(int dir, char path[PATH_MAX])
 }
 
 /*
- * Opens the directory FORMAT-ID below the user's own, and makes it. The id is
+ * Opens the directory FORMAT-ID below the user's own, and makes it if it is absent. The id is
  * made of the mailbox's path without symlinks, so that two services that spell
  * it otherwise find each other's journals and locks. A new one is on the disk
  * before anything is written to it. Returns 0, or -1 with errno.
@@ -167,7 +167,6 @@ open_own_state(const struct mailboxes *b, const struct store_place *place, int u
 	char path[PATH_MAX], name[16 + UIDL_HASH_TEXT + 1];
 	XXH128_canonical_t id;
 	XXH3_state_t hash;
-	bool made;
 	int fd;
 
 	if (path_of(place->dir, path) == -1)
@@ -177,19 +176,23 @@ open_own_state(const struct mailboxes *b, const struct store_place *place, int u
 	XXH3_128bits_update(&hash, place->name, strlen(place->name));
 	XXH128_canonicalFromHash(&id, XXH3_128bits_digest(&hash));
 	uidl_write(id.digest, stpcpy(stpcpy(name, b->format), "-"));
-	made = mkdirat(user, name, 0700) == 0;
-	if (!made && errno != EEXIST)
+	if (mkdirat(user, name, 0700) == -1 && errno != EEXIST)
 		return -1;
 	*state = openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (*state == -1 || !made)
-		return *state == -1 ? -1 : 0;
-	/* For the administrator alone. */
+	if (*state == -1)
+		return -1;
+	if (faccessat(*state, "mailbox", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	/* The process that made the directory may have been killed before its fsync, so the file comes last. */
+	if (fsync(user) == -1)
+		return -1;
+	/* For the administrator. */
 	fd = openat(*state, "mailbox", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd != -1) {
 		dprintf(fd, "%s/%s\n", path, place->name);
 		close(fd);
 	}
-	return fsync(user);
+	return 0;
 }
 
 enum drop_error

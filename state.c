@@ -183,6 +183,19 @@ write_line(int fd, const struct account *a, const char *mailboxes)
 	return result;
 }
 
+/* Syncs users, and what contains users: another login may have made that a moment ago. Returns 0, or -1 with errno. */
+static int
+sync_users(int users)
+{
+	int top = openat(users, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC), result;
+
+	if (top == -1)
+		return -1;
+	result = fsync(users) == 0 ? fsync(top) : -1;
+	close(top);
+	return result;
+}
+
 /* Adds the line. The disk has it before any journal: otherwise --recover could miss one. Returns 0 or -1 (logged). */
 static int
 add_line(int users, const struct account *a, const char *mailboxes)
@@ -192,7 +205,7 @@ add_line(int users, const struct account *a, const char *mailboxes)
 
 	snprintf(name, sizeof(name), "%u" MAILBOXES, (unsigned)a->uid);
 	fd = openat(users, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd == -1 || write_line(fd, a, mailboxes) == -1 || fsync(users) == -1) {
+	if (fd == -1 || write_line(fd, a, mailboxes) == -1 || sync_users(users) == -1) {
 		log_event(LOG_ERR, "failed", "what=\"remembering the mailbox\" error=\"%s\"", strerror(errno));
 		if (fd != -1)
 			close(fd);

@@ -22,11 +22,14 @@ static uid_t daves_uid; /* 0: there is no dave */
 static int away;        /* what the database answers then; 0: it is there */
 static int failures;    /* logged */
 static bool is_full;    /* write takes half of it */
+static bool is_synced;   /* the state directory */
 static char heard[400]; /* by state_each */
 
 struct passwd *__wrap_getpwnam(const char *);
 int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
 int __wrap_fchownat(int, const char *, uid_t, gid_t, int);
+int __real_fsync(int);
+int __wrap_fsync(int);
 ssize_t __real_write(int, const void *, size_t);
 ssize_t __wrap_write(int, const void *, size_t);
 
@@ -56,6 +59,17 @@ __wrap_fchownat(int at, const char *name, uid_t uid, gid_t gid, int flags)
 
 	CHECK(uid == 0 && gid == 0 && flags == AT_SYMLINK_NOFOLLOW);
 	return fstatat(at, name, &st, flags);
+}
+
+/* Notes that the state directory itself was synced. */
+int
+__wrap_fsync(int fd)
+{
+	struct stat st, state;
+
+	CHECK(fstat(fd, &st) == 0 && stat(top, &state) == 0);
+	is_synced |= st.st_ino == state.st_ino;
+	return __real_fsync(fd);
 }
 
 ssize_t
@@ -143,7 +157,7 @@ former_users(void)
 	static const int errors[] = { EAGAIN, EIO, ENOENT, ERANGE, ECONNREFUSED, EMFILE };
 
 	daves_uid = 5555;
-	CHECK(logs_in("dave", "mbox:/m/%u"));
+	CHECK(logs_in("dave", "mbox:/m/%u") && is_synced);
 	leave("j");
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		away = errors[i];
