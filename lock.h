@@ -27,6 +27,13 @@ enum lock_verb {
 	LOCK_KEEP = 'K', /* with two descriptors: keep the spool and the session's lock open */
 };
 
+/*
+ * Blocks (SIG_BLOCK) or unblocks (SIG_UNBLOCK) the signals that stop a service.
+ * lock_spool does so while the spool is locked to write; the monitor does so
+ * from the start of its session.
+ */
+void lock_signals(int how);
+
 /* Reads "fcntl,dotlock" and the like: each kind at most once. Returns 0 or -1. */
 int lock_plan_read(struct lock_plan *plan, const char *text);
 

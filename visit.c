@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -386,6 +387,8 @@ visit(struct visit *v)
 	v->kept = (struct lock_kept){ .dotlock = -1, .spool = -1, .session = -1 };
 	reason = find_mailbox(v, &group);
 	channel = start(v, v->report != NULL ? session : recover, true, &pid);
+	/* The session ends when the service is stopped; this process keeps its locks until then. */
+	lock_signals(SIG_BLOCK);
 	privsep_become_broker(&v->user, group);
 	if (channel != -1)
 		lock_broker_prepare(&v->kept, &v->locks, v->path, reason);
