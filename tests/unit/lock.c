@@ -384,6 +384,30 @@ is_removed(const char *text, size_t n, int age, int answer)
 	return heard == 0;
 }
 
+/*
+ * Returns true if this dotlock stays while its file is locked, as a monitor has
+ * it, and is removed later: then its process id is another process's now.
+ */
+static bool
+is_held_while_locked(const char *text, size_t n, int age)
+{
+	pid_t pid;
+	int channel, fd, held, free;
+
+	stand(text, n, age);
+	CHECK((fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 && take_lock(fd, F_WRLCK) == 0);
+	channel = start_broker(spool, -1, &pid);
+	held = say(channel, 'L');
+	CHECK(take_lock(fd, F_UNLCK) == 0);
+	free = say(channel, 'L');
+	/* What a broker makes is locked. */
+	if (free == 0)
+		CHECK(close(fd) == 0 && (fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 && take_lock(fd, F_WRLCK) == -1);
+	close(fd);
+	end_broker(channel, pid);
+	return held == EAGAIN && free == 0;
+}
+
 /* Reads what our own locks say behind the process id: host, boot and namespace. */
 static void
 find_line(char *line, size_t size)
@@ -438,7 +462,7 @@ stale_locks(void)
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", dead, ours);
 	CHECK(n <= 128 && is_removed(text, n, 0, 0));
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
-	CHECK(!is_removed(text, n, old, EAGAIN));
+	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_held_while_locked(text, n, old));
 	/* Another namespace, another host: the age alone, since nobody here knows the process. */
 	n = (size_t)snprintf(text, sizeof(text), "%s%.*s1\n", dead, (int)strlen(ours) - 1, ours);
 	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_removed(text, n, old, 0));
