@@ -214,13 +214,18 @@ why_no_lock(const struct stat *st, const char *text)
 	return NULL;
 }
 
-/* Returns true if the file was touched before this machine started. */
+/*
+ * Returns true if the file was touched before this machine started, and its
+ * holder has not touched it twice when it should have: the holder may be on
+ * another host with this name, and this one may have started a moment ago.
+ */
 static bool
 is_older_than_boot(const struct stat *st)
 {
+	time_t age = time(NULL) - st->st_mtime;
 	struct timespec up;
 
-	return clock_gettime(CLOCK_BOOTTIME, &up) == 0 && st->st_mtime < time(NULL) - up.tv_sec;
+	return clock_gettime(CLOCK_BOOTTIME, &up) == 0 && age > up.tv_sec && age >= 2 * TOUCH_MS / 1000;
 }
 
 /*
@@ -242,7 +247,6 @@ is_stale(const struct stat *st, const char *text, bool held)
 		return is_old && (!has_pid || is_dead);
 	if (here.host[0] == '\0' || strcmp(from.host, here.host) != 0)
 		return is_old;
-	/* Two hosts may have one name; a living lock is touched each minute. */
 	if (strcmp(from.boot, here.boot) != 0)
 		return is_old || is_older_than_boot(st);
 	return strcmp(from.space, here.space) == 0 ? is_dead || (is_old && !held) : is_old;
