@@ -213,6 +213,16 @@ maildrop_state(const struct mailboxes *b, const char *path, int user, int *state
 	return error;
 }
 
+/* Returns true if a removal of any format is unfinished in this state directory. */
+static bool
+is_any_unfinished(int state)
+{
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
+		if (formats[i].store->unfinished != NULL && formats[i].store->unfinished(state))
+			return true;
+	return false;
+}
+
 /* Takes over what an earlier version has left in the directory that all mailboxes of the user share. */
 static enum drop_error
 take_over(const struct mailboxes *b, const struct store_place *place, int user)
@@ -233,8 +243,8 @@ take_over(const struct mailboxes *b, const struct store_place *place, int user)
 		unlinkat(user, remains[i], 0);
 	if (b->store->adopt != NULL)
 		error = b->store->adopt(place, user);
-	/* While a journal is left its mailbox may still come. */
-	if (error == DROP_OK && (b->store->unfinished == NULL || !b->store->unfinished(user)))
+	/* While a journal is left its mailbox may still come, and it may be of another format than this one. */
+	if (error == DROP_OK && !is_any_unfinished(user))
 		unlinkat(user, "session", 0);
 	unlock_session(&lock);
 	return error;

@@ -305,6 +305,24 @@ second_server_stop() {
 	[ -e "$(kept)/j" ]
 }
 
+@test "a login to a mailbox of another format does not keep what an earlier version left from being taken over" {
+	for in in j j.cut; do
+		broken_off $in
+		mv "$(kept)/$in" "$state/users/$uid/"
+		rm -r "$(kept)" "$state/users/$uid.mailboxes"
+		touch "$state/users/$uid/session"
+		chown -R alice: "$state/users/$uid"
+		server_stop
+		server_start -l fcntl -m 'maildir:~/Maildir'
+		pop alice QUIT | grep '^+OK 0 messages'
+		server_stop
+		server_start -l fcntl
+		pop alice QUIT | grep '^+OK 3 messages'
+		spool_is alice two three four
+		rm -r "$state/users"
+	done
+}
+
 @test "what an earlier version left is taken over once, by the mailbox that it belongs to" {
 	for in in j j.cut; do
 		broken_off $in
