@@ -250,6 +250,14 @@ take_over(const struct mailboxes *b, const struct store_place *place, int user)
 	return error;
 }
 
+static enum drop_error
+fail_to_follow(void)
+{
+	log_event(LOG_ERR, "failed", "what=\"looking for removals in other state directories of the user\" "
+	    "error=\"%s\"", strerror(errno));
+	return DROP_FAILED;
+}
+
 /* Looks at the state directory that has this name, if it is one and not the mailbox's own. */
 static enum drop_error
 follow(const struct mailboxes *b, const struct store_place *place, int user, const char *name)
@@ -259,9 +267,9 @@ follow(const struct mailboxes *b, const struct store_place *place, int user, con
 	int other = openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (other == -1)
-		return errno == ENOTDIR || errno == ENOENT || errno == ELOOP ? DROP_OK : DROP_FAILED;
+		return errno == ENOTDIR || errno == ENOENT || errno == ELOOP ? DROP_OK : fail_to_follow();
 	if (fstat(place->state, &own) == -1 || fstat(other, &st) == -1)
-		error = DROP_FAILED;
+		error = fail_to_follow();
 	else if (own.st_ino != st.st_ino || own.st_dev != st.st_dev)
 		error = b->store->follow(place, other);
 	close(other);
@@ -283,7 +291,7 @@ follow_all(const struct mailboxes *b, const struct store_place *place, int user)
 	DIR *all = copy != -1 ? fdopendir(copy) : NULL;
 
 	if (all == NULL)
-		return DROP_FAILED;
+		return fail_to_follow();
 	while (error == DROP_OK && (entry = readdir(all)) != NULL)
 		if (strncmp(entry->d_name, b->format, n) == 0 && entry->d_name[n] == '-')
 			error = follow(b, place, user, entry->d_name);
@@ -299,7 +307,7 @@ lock_identity(const struct store_place *place, int user, struct lock_session *lo
 	XXH3_state_t hash;
 
 	if (fstat(place->dir, &st) == -1)
-		return DROP_FAILED;
+		fatal("fstat of the mailbox's directory");
 	XXH3_64bits_reset(&hash);
 	XXH3_64bits_update(&hash, &st.st_dev, sizeof(st.st_dev));
 	XXH3_64bits_update(&hash, &st.st_ino, sizeof(st.st_ino));

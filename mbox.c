@@ -306,8 +306,11 @@ mbox_follow(const struct store_place *place, int other)
 		return DROP_OK;
 	}
 	if (lock_session(other, NULL, &lock) == -1) {
+		error = errno == EAGAIN ? DROP_BUSY : DROP_FAILED;
+		log_event(error == DROP_BUSY ? LOG_NOTICE : LOG_ERR, "failed",
+		    "what=\"locking another path's session to finish its removal\" error=\"%s\"", strerror(errno));
 		close(m.fd);
-		return errno == EAGAIN ? DROP_BUSY : DROP_FAILED;
+		return error;
 	}
 	result = journal_follow(other, &(struct journal_box){ place->state, m.fd, place->dir });
 	unlock_session(&lock);

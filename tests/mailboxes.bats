@@ -204,6 +204,18 @@ second_server_stop() {
 	await 5 'umount /var/mail-mounted'
 }
 
+@test "a state directory that cannot be looked at may have a removal: the mailbox waits, and the log says why" {
+	mbox one | store alice
+	pop alice QUIT | grep '^+OK 1 messages'
+	mkdir -m 700 "$state/users/$uid/mbox-of-root"
+	log_mark
+	run pop alice QUIT
+	rmdir "$state/users/$uid/mbox-of-root"
+	[[ $output == *"-ERR [SYS/TEMP]"* ]]
+	log_has 'failed .*other state directories of the user.*Permission denied'
+	pop alice QUIT | grep '^+OK 1 messages'
+}
+
 @test "another mount of a mailbox is in use while a killed session's monitor has its removal to finish" {
 	mkdir -p /var/mail-mounted
 	mount --bind /var/mail /var/mail-mounted
