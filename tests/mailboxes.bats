@@ -49,7 +49,7 @@ another_spool() {
 }
 
 spool_comes_back() {
-	umount /var/mail
+	await 5 "umount /var/mail"
 	rm "$WORLD/mounted"
 }
 
