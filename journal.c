@@ -644,7 +644,27 @@ journal_pending(int state)
 	    exists(state, TEMPORARY);
 }
 
-/* Moves one journal. */
+/* Moves one journal. Returns 0, or -1 (logged). */
+static int
+move_journal(int from, int state, const char *name)
+{
+	if (renameat(from, name, state, name) == -1)
+		return complain("taking over a journal");
+	return sync_state(state) == -1 || sync_state(from) == -1 ? -1 : 0;
+}
+
+/* Opens a journal of the directory from. Returns as open_journal, with j->fd closed. */
+static int
+look_at_journal(int from, const char *name, struct journal *j)
+{
+	int result = open_journal(from, name, j);
+
+	if (j->fd != -1)
+		close(j->fd);
+	return result;
+}
+
+/* Moves one journal of an earlier version, if it is to be. */
 static int
 adopt_one(int from, int state, ino_t inode, const char *name)
 {
@@ -653,16 +673,12 @@ adopt_one(int from, int state, ino_t inode, const char *name)
 
 	if (!exists(from, name) || exists(state, name))
 		return 0;
-	result = open_journal(from, name, &j);
-	if (j.fd != -1)
-		close(j.fd);
+	result = look_at_journal(from, name, &j);
 	if (result == -1)
 		return -1;
 	if (result == 0 && j.h.inode != (uint64_t)inode)
 		return 0;
-	if (renameat(from, name, state, name) == -1)
-		return complain("taking over a journal");
-	return sync_state(state) == -1 || sync_state(from) == -1 ? -1 : 0;
+	return move_journal(from, state, name);
 }
 
 int
@@ -670,6 +686,44 @@ journal_adopt(int from, int state, ino_t inode)
 {
 	return adopt_one(from, state, inode, DECIDED) == -1 ||
 	    adopt_one(from, state, inode, CUT) == -1 ? -1 : 0;
+}
+
+bool
+journal_is_of(int from, ino_t inode)
+{
+	struct journal j;
+
+	return (exists(from, DECIDED) && look_at_journal(from, DECIDED, &j) == 0 && j.h.inode == (uint64_t)inode) ||
+	    (exists(from, CUT) && look_at_journal(from, CUT, &j) == 0 && j.h.inode == (uint64_t)inode);
+}
+
+/* Moves one journal if its inode and its bytes are the mailbox's. A copy of the mailbox has another inode. */
+static int
+follow_one(int from, const struct journal_box *b, const char *name)
+{
+	enum match match = MATCH_NONE;
+	struct journal j;
+	struct stat st;
+	int result;
+
+	if (!exists(from, name) || exists(b->state, name))
+		return 0;
+	if (fstat(b->fd, &st) == -1)
+		return complain("fstat of the mailbox");
+	result = open_journal(from, name, &j);
+	if (result == 0 && j.h.inode == (uint64_t)st.st_ino)
+		match = strcmp(name, CUT) == 0 ? match_cut(b, &j.h, &st) : match_decided(b, &j, &st);
+	if (j.fd != -1)
+		close(j.fd);
+	if (result == -1 || match == MATCH_ERROR)
+		return -1;
+	return match != MATCH_NONE ? move_journal(from, b->state, name) : 0;
+}
+
+int
+journal_follow(int from, const struct journal_box *b)
+{
+	return follow_one(from, b, DECIDED) == -1 || follow_one(from, b, CUT) == -1 ? -1 : 0;
 }
 
 /*

@@ -43,6 +43,15 @@ bool journal_pending(int state);
  */
 int journal_adopt(int from, int state, ino_t inode);
 
+/* Returns true if a journal in the directory from was made for this inode. */
+bool journal_is_of(int from, ino_t inode);
+
+/*
+ * Moves journals that were made for the file of this mailbox under another path
+ * from that path's state directory, if they fit the file. Returns 0, or -1 (logged).
+ */
+int journal_follow(int from, const struct journal_box *b);
+
 /*
  * Finishes or forgets what was broken off. Returns 0 if the mailbox is whole,
  * 1 if a journal did not fit the mailbox and was kept as rescue.* (logged);

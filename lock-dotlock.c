@@ -15,6 +15,8 @@
  *
  * A process id is meaningless on another host and in another PID namespace. So
  * a lock of ours names them in a second line, which other programs do not read.
+ * A process id may be another process's later. So the monitor also has a kernel
+ * lock on a dotlock with that line, which ends with it.
  */
 #include "config.h"
 
@@ -162,18 +164,32 @@ is_lock_text(const char *text)
 }
 
 /*
+ * Returns true if a process has locked the file to write, or if the kernel
+ * cannot tell. Every user can lock it to read, which says nothing.
+ */
+static bool
+is_locked(int fd)
+{
+	struct flock f = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+
+	return fcntl(fd, F_OFD_GETLK, &f) == -1 || f.l_type != F_UNLCK;
+}
+
+/*
  * Reads what stands at name: no symlink is followed, no FIFO waited for. What
  * cannot be read has an empty text, as the locks of mutt and postfix, which
- * nobody may open. Returns 0, or -1 with errno.
+ * nobody may open. *held: whether a process may have a kernel lock on it.
+ * Returns 0, or -1 with errno.
  */
 static int
-read_lock(const char *name, struct stat *st, char text[LOCK_TEXT + 1])
+read_lock(const char *name, struct stat *st, char text[LOCK_TEXT + 1], bool *held)
 {
 	int fd = open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	ssize_t n = 0;
 	int result;
 
 	text[0] = '\0';
+	*held = fd == -1 || is_locked(fd);
 	if (fd == -1)
 		return errno == ENOENT ? -1 : lstat(name, st);
 	result = fstat(fd, st);
@@ -198,22 +214,28 @@ why_no_lock(const struct stat *st, const char *text)
 	return NULL;
 }
 
-/* Returns true if the file was touched before this machine started. */
+/*
+ * Returns true if the file was touched before this machine started, and its
+ * holder has not touched it twice when it should have: the holder may be on
+ * another host with this name, and this one may have started a moment ago.
+ */
 static bool
 is_older_than_boot(const struct stat *st)
 {
+	time_t age = time(NULL) - st->st_mtime;
 	struct timespec up;
 
-	return clock_gettime(CLOCK_BOOTTIME, &up) == 0 && st->st_mtime < time(NULL) - up.tv_sec;
+	return clock_gettime(CLOCK_BOOTTIME, &up) == 0 && age > up.tv_sec && age >= 2 * TOUCH_MS / 1000;
 }
 
 /*
  * Returns true if the lock is stale. The process id decides alone only in a
  * lock of ours that comes from this boot and PID namespace; elsewhere it may
- * be another process', so there the lock's age has to agree.
+ * be another process', so there the lock's age has to agree. If that process
+ * lives it may have got the id later: then the lock is neither held nor touched.
  */
 static bool
-is_stale(const struct stat *st, const char *text)
+is_stale(const struct stat *st, const char *text, bool held)
 {
 	bool is_old = time(NULL) - st->st_mtime >= STALE_SECONDS;
 	long pid = strtol(text, NULL, 10);
@@ -225,10 +247,9 @@ is_stale(const struct stat *st, const char *text)
 		return is_old && (!has_pid || is_dead);
 	if (here.host[0] == '\0' || strcmp(from.host, here.host) != 0)
 		return is_old;
-	/* Two hosts may have one name; a living lock is touched each minute. */
 	if (strcmp(from.boot, here.boot) != 0)
 		return is_old || is_older_than_boot(st);
-	return strcmp(from.space, here.space) == 0 ? is_dead : is_old;
+	return strcmp(from.space, here.space) == 0 ? is_dead || (is_old && !held) : is_old;
 }
 
 /* Returns true if a lock of this owner may be removed; an empty file of another user may be a mailbox. */
@@ -258,16 +279,16 @@ clear_way(struct lock_kept *k, const char *name)
 	char text[LOCK_TEXT + 1];
 	struct stat st, now;
 	const char *why;
-	bool stale, trusted;
+	bool stale, trusted, held;
 
-	if (read_lock(name, &st, text) == -1)
+	if (read_lock(name, &st, text, &held) == -1)
 		return errno == ENOENT;
 	if ((why = why_no_lock(&st, text)) != NULL) {
 		log_obstacle_once(k, name, why);
 		errno = EEXIST;
 		return false;
 	}
-	stale = is_stale(&st, text);
+	stale = is_stale(&st, text, held);
 	trusted = is_trusted_owner(k, st.st_uid);
 	if (!trusted)
 		log_obstacle_once(k, name, "it is another user's file");
@@ -291,6 +312,7 @@ clear_way(struct lock_kept *k, const char *name)
 static int
 create(const char *name)
 {
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char text[LOCK_TEXT + 1];
 	int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int n;
@@ -298,7 +320,8 @@ create(const char *name)
 	if (fd == -1)
 		return -1;
 	n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-	if (here.host[0] != '\0')
+	/* The second line says that the lock is there; so it comes later. */
+	if (fcntl(fd, F_OFD_SETLK, &lock) == 0 && here.host[0] != '\0')
 		n += snprintf(text + n, sizeof(text) - (size_t)n, "%s %s %s\n", here.host, here.boot, here.space);
 	/* Half a line would be a process id of somebody else. */
 	if (write(fd, text, (size_t)n) != n && ftruncate(fd, 0) == -1)

@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +131,18 @@ ask_to_keep(const struct lock_plan *plan, int spool)
 	return n == 1 ? hear_answer(plan->broker) : -1;
 }
 
+void
+lock_signals(int how)
+{
+	sigset_t stop;
+
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGHUP);
+	sigaddset(&stop, SIGINT);
+	sigaddset(&stop, SIGTERM);
+	sigprocmask(how, &stop, NULL);
+}
+
 static int
 kernel_lock(int fd, short type)
 {
@@ -217,15 +230,21 @@ lock_spool(const struct lock_plan *plan, int fd, bool to_write)
 	if (to_write && plan->session != -1 && ask_to_keep(plan, fd) == -1)
 		return -1;
 	fd = locked_through(plan, fd);
-	while (take_all(plan, fd, to_write) == -1) {
+	for (;;) {
 		int step = STEP_LEAST_MS + (int)arc4random_uniform(STEP_LEAST_MS);
 		struct timespec t = { .tv_nsec = step * 1000000L };
 
+		/* A service that is stopped would otherwise leave half a removal, for other programs to read. */
+		if (to_write)
+			lock_signals(SIG_BLOCK);
+		if (take_all(plan, fd, to_write) == 0)
+			return 0;
+		if (to_write)
+			lock_signals(SIG_UNBLOCK);
 		if (errno != EAGAIN || (waited += step) > WAIT_MS)
 			return -1;
 		nanosleep(&t, NULL);
 	}
-	return 0;
 }
 
 void
@@ -234,6 +253,7 @@ unlock_spool(const struct lock_plan *plan, int fd)
 	fd = locked_through(plan, fd);
 	for (int i = plan->count - 1; i >= 0; i--)
 		give(plan, plan->kinds[i], fd);
+	lock_signals(SIG_UNBLOCK);
 }
 
 /* The FIFO by which a session is asked to end. Returns it open, or -1. */
@@ -317,7 +337,26 @@ lock_session(int state, const char *principal, struct lock_session *l)
 	/* Open for writing, too: else the FIFO would be at its end whenever an asker leaves. */
 	l->yield = open_yield(state, O_RDWR);
 	l->fd = fd;
+	l->place = -1;
 	return 0;
+}
+
+int
+lock_place(int user, uint64_t id, struct lock_session *l)
+{
+	struct flock f = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)(id >> 2), .l_len = 1 };
+	int error;
+
+	l->place = openat(user, "places", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (l->place == -1)
+		return -1;
+	if (fcntl(l->place, F_OFD_SETLK, &f) == 0)
+		return 0;
+	error = errno == EACCES ? EAGAIN : errno;
+	close(l->place);
+	l->place = -1;
+	errno = error;
+	return -1;
 }
 
 bool
@@ -337,5 +376,7 @@ unlock_session(struct lock_session *l)
 	/* Not by close alone, because the monitor may have the same open file. */
 	kernel_lock(l->fd, F_UNLCK);
 	close(l->fd);
-	l->fd = -1;
+	if (l->place != -1)
+		close(l->place);
+	l->fd = l->place = -1;
 }

@@ -27,6 +27,13 @@ enum lock_verb {
 	LOCK_KEEP = 'K', /* with two descriptors: keep the spool and the session's lock open */
 };
 
+/*
+ * Blocks (SIG_BLOCK) or unblocks (SIG_UNBLOCK) the signals that stop a service.
+ * lock_spool does so while the spool is locked to write; the monitor does so
+ * from the start of its session.
+ */
+void lock_signals(int how);
+
 /* Reads "fcntl,dotlock" and the like: each kind at most once. Returns 0 or -1. */
 int lock_plan_read(struct lock_plan *plan, const char *text);
 
@@ -36,6 +43,7 @@ bool lock_wants_dotlock(const struct lock_plan *plan);
 /* The lock that makes a session the user's only one, until its process ends. */
 struct lock_session {
 	int fd;      /* which has the lock */
+	int place;   /* which has the lock of lock_place; -1: none */
 	int yield;   /* becomes readable when the same principal is back and asks for our end; -1: nobody can ask */
 	int64_t age; /* when another session has the lock: for how many seconds */
 };
@@ -49,12 +57,19 @@ struct lock_session {
 int lock_session(int state, const char *principal, struct lock_session *l);
 
 /*
+ * Takes one more lock for the session: that of the number id, in the directory
+ * user that all mailboxes of the user share. Returns 0, or -1 with errno; EAGAIN
+ * when another session has it.
+ */
+int lock_place(int user, uint64_t id, struct lock_session *l);
+
+/*
  * Recovery: takes over the session lock that the monitor kept open as fd. Returns false if fd is not the session lock
  * of this state directory (-1: none), or if another session has it.
  */
 bool lock_session_kept(int state, int fd);
 
-/* Gives the session lock back, also if the monitor keeps it open, so that the next session need not wait. */
+/* Gives the session's locks back, also if the monitor keeps it open, so that the next session need not wait. */
 void unlock_session(struct lock_session *l);
 
 /*

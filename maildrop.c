@@ -8,6 +8,7 @@
 
 #include <sys/stat.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -157,7 +158,7 @@ path_of(int dir, char path[PATH_MAX])
 }
 
 /*
- * Opens the directory FORMAT-ID below the user's own, and makes it. The id is
+ * Opens the directory FORMAT-ID below the user's own, and makes it if it is absent. The id is
  * made of the mailbox's path without symlinks, so that two services that spell
  * it otherwise find each other's journals and locks. A new one is on the disk
  * before anything is written to it. Returns 0, or -1 with errno.
@@ -168,7 +169,6 @@ open_own_state(const struct mailboxes *b, const struct store_place *place, int u
 	char path[PATH_MAX], name[16 + UIDL_HASH_TEXT + 1];
 	XXH128_canonical_t id;
 	XXH3_state_t hash;
-	bool made;
 	int fd;
 
 	if (path_of(place->dir, path) == -1)
@@ -178,19 +178,23 @@ open_own_state(const struct mailboxes *b, const struct store_place *place, int u
 	XXH3_128bits_update(&hash, place->name, strlen(place->name));
 	XXH128_canonicalFromHash(&id, XXH3_128bits_digest(&hash));
 	uidl_write(id.digest, stpcpy(stpcpy(name, b->format), "-"));
-	made = mkdirat(user, name, 0700) == 0;
-	if (!made && errno != EEXIST)
+	if (mkdirat(user, name, 0700) == -1 && errno != EEXIST)
 		return -1;
 	*state = openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (*state == -1 || !made)
-		return *state == -1 ? -1 : 0;
-	/* For the administrator alone. */
+	if (*state == -1)
+		return -1;
+	if (faccessat(*state, "mailbox", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	/* The process that made the directory may have been killed before its fsync, so the file comes last. */
+	if (fsync(user) == -1)
+		return -1;
+	/* For the administrator. */
 	fd = openat(*state, "mailbox", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd != -1) {
 		dprintf(fd, "%s/%s\n", path, place->name);
 		close(fd);
 	}
-	return fsync(user);
+	return 0;
 }
 
 enum drop_error
@@ -211,18 +215,26 @@ maildrop_state(const struct mailboxes *b, const char *path, int user, int *state
 	return error;
 }
 
-enum drop_error
-maildrop_take_over(const struct mailboxes *b, const char *path, int user, int state)
+/* Returns true if a removal of any format is unfinished in this state directory. */
+static bool
+is_any_unfinished(int state)
+{
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
+		if (formats[i].store->unfinished != NULL && formats[i].store->unfinished(state))
+			return true;
+	return false;
+}
+
+/* Takes over what an earlier version has left in the directory that all mailboxes of the user share. */
+static enum drop_error
+take_over(const struct mailboxes *b, const struct store_place *place, int user)
 {
 	static const char *const remains[] = { "index", "index.tmp", "yield", "j.tmp" };
-	struct store_place place = { .state = state };
 	struct lock_session lock;
-	enum drop_error error;
+	enum drop_error error = DROP_OK;
 
 	if (faccessat(user, "session", F_OK, AT_SYMLINK_NOFOLLOW) == -1 && errno == ENOENT)
 		return DROP_OK;
-	if ((error = find_place(&place, path)) != DROP_OK)
-		return error;
 	/* A session of the earlier version may still be there. */
 	if (lock_session(user, NULL, &lock) == -1) {
 		log_event(LOG_ERR, "failed", "what=\"taking over an earlier version's state\" error=\"%s\"",
@@ -232,11 +244,96 @@ maildrop_take_over(const struct mailboxes *b, const char *path, int user, int st
 	for (size_t i = 0; i < sizeof(remains) / sizeof(remains[0]); i++)
 		unlinkat(user, remains[i], 0);
 	if (b->store->adopt != NULL)
-		error = b->store->adopt(&place, user);
-	/* While a journal is left its mailbox may still come. */
-	if (error == DROP_OK && (b->store->unfinished == NULL || !b->store->unfinished(user)))
+		error = b->store->adopt(place, user);
+	/* While a journal is left its mailbox may still come, and it may be of another format than this one. */
+	if (error == DROP_OK && !is_any_unfinished(user))
 		unlinkat(user, "session", 0);
 	unlock_session(&lock);
+	return error;
+}
+
+static enum drop_error
+fail_to_follow(void)
+{
+	log_event(LOG_ERR, "failed", "what=\"looking for removals in other state directories of the user\" "
+	    "error=\"%s\"", strerror(errno));
+	return DROP_FAILED;
+}
+
+/* Looks at the state directory that has this name, if it is one and not the mailbox's own. */
+static enum drop_error
+follow(const struct mailboxes *b, const struct store_place *place, int user, const char *name)
+{
+	struct stat own, st;
+	enum drop_error error = DROP_OK;
+	int other = openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (other == -1)
+		return errno == ENOTDIR || errno == ENOENT || errno == ELOOP ? DROP_OK : fail_to_follow();
+	if (fstat(place->state, &own) == -1 || fstat(other, &st) == -1)
+		error = fail_to_follow();
+	else if (own.st_ino != st.st_ino || own.st_dev != st.st_dev)
+		error = b->store->follow(place, other);
+	close(other);
+	return error;
+}
+
+/*
+ * Takes over what is unfinished of this mailbox under another path: its
+ * directory was moved, or is mounted elsewhere. Otherwise the mailbox would be
+ * read and changed while a removal in it is half done.
+ */
+static enum drop_error
+follow_all(const struct mailboxes *b, const struct store_place *place, int user)
+{
+	size_t n = strlen(b->format);
+	enum drop_error error = DROP_OK;
+	const struct dirent *entry;
+	int copy = openat(user, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *all = copy != -1 ? fdopendir(copy) : NULL;
+
+	if (all == NULL)
+		return fail_to_follow();
+	while (error == DROP_OK && (entry = readdir(all)) != NULL)
+		if (strncmp(entry->d_name, b->format, n) == 0 && entry->d_name[n] == '-')
+			error = follow(b, place, user, entry->d_name);
+	closedir(all);
+	return error;
+}
+
+/* Takes the lock that two paths of one mailbox have in common. */
+static enum drop_error
+lock_identity(const struct store_place *place, int user, struct lock_session *lock)
+{
+	struct stat st;
+	XXH3_state_t hash;
+
+	if (fstat(place->dir, &st) == -1)
+		fatal("fstat of the mailbox's directory");
+	XXH3_64bits_reset(&hash);
+	XXH3_64bits_update(&hash, &st.st_dev, sizeof(st.st_dev));
+	XXH3_64bits_update(&hash, &st.st_ino, sizeof(st.st_ino));
+	XXH3_64bits_update(&hash, place->name, strlen(place->name));
+	if (lock_place(user, XXH3_64bits_digest(&hash), lock) == 0)
+		return DROP_OK;
+	if (errno == EAGAIN)
+		return DROP_BUSY;
+	log_event(LOG_ERR, "failed", "what=\"locking the mailbox under all its paths\" error=\"%s\"", strerror(errno));
+	return DROP_FAILED;
+}
+
+enum drop_error
+maildrop_claim(const struct mailboxes *b, const char *path, int user, int state, struct lock_session *lock)
+{
+	struct store_place place = { .state = state };
+	enum drop_error error;
+
+	if ((error = find_place(&place, path)) != DROP_OK)
+		return error;
+	if ((error = lock_identity(&place, user, lock)) == DROP_OK)
+		error = take_over(b, &place, user);
+	if (error == DROP_OK && b->store->follow != NULL)
+		error = follow_all(b, &place, user);
 	close(place.dir);
 	return error;
 }

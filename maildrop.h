@@ -31,6 +31,7 @@ struct span {
 
 struct store_ops;
 struct lock_plan;
+struct lock_session;
 
 /* Where the users' mailboxes are and of which format: what -m says. */
 struct mailboxes {
@@ -78,12 +79,13 @@ bool mailboxes_are_roots(const struct mailboxes *b);
 enum drop_error maildrop_state(const struct mailboxes *b, const char *path, int user, int *state);
 
 /*
- * As the user: takes over what an earlier version left in the user's own
- * directory, which all mailboxes of the uid shared then. Its journals are those
- * of one mailbox; the rest can be made again. Returns DROP_OK, BUSY, DENIED or
- * FAILED (logged).
+ * As the user, with the session lock of state: makes that lock the only one of
+ * the mailbox, whatever other paths lead to it. Then takes over what is
+ * unfinished of it: under another path, or in the user's own directory, which
+ * all mailboxes of the uid shared in an earlier version. Returns DROP_OK, BUSY,
+ * DENIED or FAILED (logged).
  */
-enum drop_error maildrop_take_over(const struct mailboxes *b, const char *path, int user, int state);
+enum drop_error maildrop_claim(const struct mailboxes *b, const char *path, int user, int state, struct lock_session *lock);
 
 /*
  * Session, as the user: finds the messages of the mailbox at path. state is

@@ -296,6 +296,37 @@ mbox_adopt(const struct store_place *place, int shared)
 	return journal_adopt(shared, place->state, st.st_ino) == 0 ? DROP_OK : DROP_FAILED;
 }
 
+/* Takes over the removal of a session that knew this spool by another path, which nothing else may be finishing. */
+static enum drop_error
+mbox_follow(const struct store_place *place, int other)
+{
+	struct mbox m = { .fd = -1, .place = *place };
+	struct lock_session lock;
+	enum drop_error error;
+	struct stat st;
+	int result;
+
+	if (!journal_pending(other))
+		return DROP_OK;
+	if ((error = open_spool(&m)) != DROP_OK || m.fd == -1)
+		return error;
+	if (fstat(m.fd, &st) == -1 || !journal_is_of(other, st.st_ino)) {
+		close(m.fd);
+		return DROP_OK;
+	}
+	if (lock_session(other, NULL, &lock) == -1) {
+		error = errno == EAGAIN ? DROP_BUSY : DROP_FAILED;
+		log_event(error == DROP_BUSY ? LOG_NOTICE : LOG_ERR, "failed",
+		    "what=\"locking another path's session to finish its removal\" error=\"%s\"", strerror(errno));
+		close(m.fd);
+		return error;
+	}
+	result = journal_follow(other, &(struct journal_box){ place->state, m.fd, place->dir });
+	unlock_session(&lock);
+	close(m.fd);
+	return result == 0 ? DROP_OK : DROP_FAILED;
+}
+
 static size_t
 mbox_count(const void *box)
 {
@@ -755,6 +786,7 @@ const struct store_ops mbox_store = {
 	.open = mbox_open,
 	.recover = mbox_recover,
 	.adopt = mbox_adopt,
+	.follow = mbox_follow,
 	.unfinished = journal_pending,
 	.count = mbox_count,
 	.total = mbox_total,

@@ -6,6 +6,7 @@
  *	STATE/users                root's, 0700: no user gets in by name
  *	STATE/users/UID            the user's, 0700; inherited as a descriptor
  *	STATE/users/UID/FORMAT-ID  one for each mailbox, made by the session (maildrop.c)
+ *	STATE/users/UID/places     the locks that several paths of one mailbox have in common
  *	STATE/users/UID.mailboxes  root's: the user's name and -m, a line each
  *
  * Because users is closed, a journal with a user's mail is readable for nobody
@@ -89,6 +90,7 @@ struct wanted {
 	const struct account *account;
 	const char *mailboxes;
 	char former[USER_NAME]; /* a name that no longer has this uid */
+	bool is_unsure;         /* the account database could not be asked about a name (logged) */
 };
 
 static bool
@@ -99,45 +101,99 @@ is_wanted(void *self, const char *name, const char *mailboxes)
 	return strcmp(name, w->account->name) == 0 && strcmp(mailboxes, w->mailboxes) == 0;
 }
 
-/* Returns true if the line's user has lost this uid. Two names may share one. */
+/*
+ * Looks whether the line's user has lost this uid; two names may share one.
+ * Returns true if that is known, or if the account database cannot be asked
+ * now: otherwise a user would be taken for a former one while a directory
+ * service is away, and an unfinished removal would be set aside.
+ */
 static bool
 is_former(void *self, const char *name, const char *mailboxes)
 {
+	static char room[65536];
 	struct wanted *w = self;
-	const struct passwd *pw;
+	struct passwd entry, *pw;
+	struct log_text t;
+	int error;
 
 	(void)mailboxes;
 	if (strcmp(name, w->account->name) == 0)
 		return false;
-	pw = getpwnam(name);
-	if (pw != NULL && pw->pw_uid == w->account->uid)
+	/* Not getpwnam, because its errno does not tell a failure from an absent name. */
+	error = getpwnam_r(name, &entry, room, sizeof(room), &pw);
+	if (error == 0 && pw != NULL && pw->pw_uid == w->account->uid)
 		return false;
-	strlcpy(w->former, name, sizeof(w->former));
+	w->is_unsure = error != 0;
+	if (error != 0)
+		log_event(LOG_ERR, "failed", "what=\"looking up %s, who had uid %u\" error=\"%s\"",
+		    log_safe(&t, name), (unsigned)w->account->uid, strerror(error));
+	else
+		strlcpy(w->former, name, sizeof(w->former));
 	return true;
 }
 
-/* Moves what a former user of this uid has left to names that nothing here looks at. Returns 0 or -1 (logged). */
+/* Renames STATE/users/from, if it is there, and makes it root's. Returns 0, or -1 with errno. */
+static int
+move_aside(int users, const char *from, const char *to)
+{
+	if (renameat(users, from, users, to) == -1)
+		return errno == ENOENT ? 0 : -1;
+	return fchownat(users, to, 0, 0, AT_SYMLINK_NOFOLLOW);
+}
+
+/*
+ * Moves what a former user of this uid has left to names that nothing here
+ * looks at. The lines go last: if they stayed alone, the next login would come
+ * here again. Returns 0 or -1 (logged).
+ */
 static int
 set_aside(int users, const struct account *a, const char *former)
 {
-	char from[NAME], to[NAME];
+	char from[NAME], to[NAME], from_lines[NAME], to_lines[NAME];
 	struct log_text t;
 	long long now = (long long)time(NULL);
 
 	snprintf(from, sizeof(from), "%u", (unsigned)a->uid);
 	snprintf(to, sizeof(to), "%u.former.%lld", (unsigned)a->uid, now);
-	if (renameat(users, from, users, to) == -1 ? errno != ENOENT :
-						     fchownat(users, to, 0, 0, AT_SYMLINK_NOFOLLOW) == -1) {
+	snprintf(from_lines, sizeof(from_lines), "%u" MAILBOXES, (unsigned)a->uid);
+	snprintf(to_lines, sizeof(to_lines), "%u.former.%lld" MAILBOXES, (unsigned)a->uid, now);
+	if (move_aside(users, from, to) == -1 || move_aside(users, from_lines, to_lines) == -1) {
 		log_event(LOG_ERR, "failed", "what=\"setting the state of former user %s aside\" error=\"%s\"",
 		    log_safe(&t, former), strerror(errno));
 		return -1;
 	}
 	log_event(LOG_WARNING, "former-user", "uid=%u user=%s directory=%s", (unsigned)a->uid,
 	    log_safe(&t, former), to);
-	snprintf(from, sizeof(from), "%u" MAILBOXES, (unsigned)a->uid);
-	snprintf(to, sizeof(to), "%u.former.%lld" MAILBOXES, (unsigned)a->uid, now);
-	renameat(users, from, users, to);
 	return 0;
+}
+
+/* Writes the line at once, because another login of the user may write the same now. Returns 0, or -1 with errno. */
+static int
+write_line(int fd, const struct account *a, const char *mailboxes)
+{
+	char *line;
+	/* A line in front that is not whole ends here. */
+	int n = asprintf(&line, "\n%s %s\n", a->name, mailboxes), result;
+
+	if (n == -1)
+		fatal("asprintf");
+	errno = ENOSPC;
+	result = write(fd, line, (size_t)n) == n ? fsync(fd) : -1;
+	free(line);
+	return result;
+}
+
+/* Syncs users, and what contains users: another login may have made that a moment ago. Returns 0, or -1 with errno. */
+static int
+sync_users(int users)
+{
+	int top = openat(users, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC), result;
+
+	if (top == -1)
+		return -1;
+	result = fsync(users) == 0 ? fsync(top) : -1;
+	close(top);
+	return result;
 }
 
 /* Adds the line. The disk has it before any journal: otherwise --recover could miss one. Returns 0 or -1 (logged). */
@@ -149,8 +205,7 @@ add_line(int users, const struct account *a, const char *mailboxes)
 
 	snprintf(name, sizeof(name), "%u" MAILBOXES, (unsigned)a->uid);
 	fd = openat(users, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	/* A line in front that is not whole ends here. */
-	if (fd == -1 || dprintf(fd, "\n%s %s\n", a->name, mailboxes) < 0 || fsync(fd) == -1 || fsync(users) == -1) {
+	if (fd == -1 || write_line(fd, a, mailboxes) == -1 || sync_users(users) == -1) {
 		log_event(LOG_ERR, "failed", "what=\"remembering the mailbox\" error=\"%s\"", strerror(errno));
 		if (fd != -1)
 			close(fd);
@@ -160,6 +215,21 @@ add_line(int users, const struct account *a, const char *mailboxes)
 	return 0;
 }
 
+/* Looks for the line. Returns 1 if it is there, 0 if it is not, or -1 (logged) if that is not known. */
+static int
+search_lines(FILE *file, struct wanted *w)
+{
+	bool known = find_line(file, is_wanted, w);
+
+	if (!known && !ferror(file)) {
+		rewind(file);
+		find_line(file, is_former, w);
+	}
+	if (ferror(file))
+		log_event(LOG_ERR, "failed", "what=\"reading the list of mailboxes\" error=\"%s\"", strerror(errno));
+	return ferror(file) || w->is_unsure ? -1 : known;
+}
+
 /*
  * Looks for the line, and sets aside what a former user of this uid has left.
  * Returns 1 if the line is there, 0 if it is not, or -1 (logged).
@@ -167,19 +237,19 @@ add_line(int users, const struct account *a, const char *mailboxes)
 static int
 look_up(int users, const struct account *a, const char *mailboxes)
 {
-	struct wanted w = { a, mailboxes, "" };
+	struct wanted w = { .account = a, .mailboxes = mailboxes };
 	FILE *file = open_lines(users, a->uid);
-	bool known = file != NULL && find_line(file, is_wanted, &w);
+	int known;
 
-	if (!known && file != NULL) {
-		rewind(file);
-		find_line(file, is_former, &w);
-	}
-	if (file != NULL)
-		fclose(file);
-	if (w.former[0] != '\0' && set_aside(users, a, w.former) == -1)
+	if (file == NULL && errno == ENOENT)
+		return 0;
+	if (file == NULL) {
+		log_event(LOG_ERR, "failed", "what=\"opening the list of mailboxes\" error=\"%s\"", strerror(errno));
 		return -1;
-	return known;
+	}
+	known = search_lines(file, &w);
+	fclose(file);
+	return w.former[0] != '\0' && set_aside(users, a, w.former) == -1 ? -1 : known;
 }
 
 int

@@ -30,6 +30,11 @@ struct store_ops {
 	enum drop_error (*recover)(const struct store_place *place);
 	/* Takes over what an earlier version left unfinished in a directory that all mailboxes shared. NULL, as above. */
 	enum drop_error (*adopt)(const struct store_place *place, int shared);
+	/*
+	 * Takes over what is unfinished in the state directory of another path, if that path led to the same mailbox.
+	 * NULL, as above.
+	 */
+	enum drop_error (*follow)(const struct store_place *place, int other);
 	/* Whether there is something to finish, by the state directory. NULL, as above. */
 	bool (*unfinished)(int state);
 	size_t (*count)(const void *box);

@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +133,14 @@ explain_lock(const struct lock_session *lock, struct io *io)
 	}
 }
 
+/* Session: tells the client that there is no maildrop. */
+static void
+refuse_mailbox(struct io *io, enum drop_error error)
+{
+	log_event(LOG_NOTICE, "logout", "reason=%s", error == DROP_BUSY ? "in-use" : "unavailable");
+	pop3_unavailable(io, error);
+}
+
 /*
  * Session, as the user: takes the lock that makes it the user's only one, then
  * confines itself. A Maildir may be made while it waits, and no byte of the
@@ -143,20 +152,17 @@ enter_mailbox(const struct visit *v, int state, struct lock_session *lock, struc
 {
 	bool is_alone = lock_session(state, v->report->peer.principal, lock) == 0;
 	int error = errno;
+	enum drop_error claim = DROP_OK;
 
+	if (is_alone)
+		claim = maildrop_claim(v->mailboxes, v->path, v->directory, state, lock);
 	confine_to_mail(v, state);
 	errno = error;
 	if (!is_alone)
 		explain_lock(lock, io);
-	return is_alone;
-}
-
-/* Session: tells the client that there is no maildrop. */
-static void
-refuse_mailbox(struct io *io, enum drop_error error)
-{
-	log_event(LOG_NOTICE, "logout", "reason=%s", error == DROP_BUSY ? "in-use" : "unavailable");
-	pop3_unavailable(io, error);
+	else if (claim != DROP_OK)
+		refuse_mailbox(io, claim);
+	return is_alone && claim == DROP_OK;
 }
 
 /* Session, as the user: opens the maildrop and serves POP3 over it. */
@@ -170,9 +176,7 @@ serve(const struct visit *v, struct lock_plan *locks, struct io *io)
 	int stall = idle < STALL_SECONDS ? idle : STALL_SECONDS;
 
 	io_limits(io, (int64_t)idle * 1000, (int64_t)stall * 1000);
-	if ((error = maildrop_state(v->mailboxes, v->path, v->directory, &state)) == DROP_OK)
-		error = maildrop_take_over(v->mailboxes, v->path, v->directory, state);
-	if (error != DROP_OK) {
+	if ((error = maildrop_state(v->mailboxes, v->path, v->directory, &state)) != DROP_OK) {
 		confine_to_mail(v, v->directory);
 		refuse_mailbox(io, error);
 		return;
@@ -237,16 +241,17 @@ recover(const struct visit *v, int broker)
 {
 	struct lock_plan locks = v->locks;
 	struct lock_session lock;
+	/* A child of the broker knows the state already, and what its session claimed. */
+	bool by_hand = v->state == -1, is_alone;
 	int state = v->state;
-	bool is_alone;
 
-	/* A child of the broker knows it already, and could not look for it. */
-	if (state == -1 && (maildrop_state(v->mailboxes, v->path, v->directory, &state) != DROP_OK ||
-	    maildrop_take_over(v->mailboxes, v->path, v->directory, state) != DROP_OK))
+	if (by_hand && maildrop_state(v->mailboxes, v->path, v->directory, &state) != DROP_OK)
+		_exit(NOT_REACHABLE);
+	is_alone = lock_session_kept(state, v->kept.session) || lock_session(state, NULL, &lock) == 0;
+	if (by_hand && is_alone && maildrop_claim(v->mailboxes, v->path, v->directory, state, &lock) != DROP_OK)
 		_exit(NOT_REACHABLE);
 	if (!maildrop_unfinished(v->mailboxes, state))
 		_exit(NOTHING_TO_DO);
-	is_alone = lock_session_kept(state, v->kept.session) || lock_session(state, NULL, &lock) == 0;
 	locks.broker = broker;
 	locks.kept = v->kept.spool;
 	confine_to_mail(v, state);
@@ -382,6 +387,8 @@ visit(struct visit *v)
 	v->kept = (struct lock_kept){ .dotlock = -1, .spool = -1, .session = -1 };
 	reason = find_mailbox(v, &group);
 	channel = start(v, v->report != NULL ? session : recover, true, &pid);
+	/* The session ends when the service is stopped; this process keeps its locks until then. */
+	lock_signals(SIG_BLOCK);
 	privsep_become_broker(&v->user, group);
 	if (channel != -1)
 		lock_broker_prepare(&v->kept, &v->locks, v->path, reason);

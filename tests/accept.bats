@@ -150,7 +150,7 @@ listen_by() {
 	holds_none "$session"
 	holds_none "$(monitor_pid)"
 	holds_none "$listener"
-	[ "$(fds "$session" | wc -l)" -eq 11 ]
+	[ "$(fds "$session" | wc -l)" -eq 12 ]
 	[ "$(fds "$(monitor_pid)" | grep -c socket:)" -eq 2 ]
 	for pid in $(pgrep -x kpopd | grep -vx "$listener"); do
 		fds "$pid" | grep -F -e "$listening" -e "$signals" && return 1 || :
@@ -173,9 +173,10 @@ listen_by() {
 	monitor=$(monitor_pid)
 	[ "$(field "$monitor" CapPrm)$(field "$monitor" CapEff)" = "$(printf '%032d' 0)" ]
 	[ "$(field "$monitor" Uid)" = "$(id -u alice) $(id -u alice) $(id -u alice) $(id -u alice)" ]
-	# Of the listener's signals nothing is left: none blocked; but SIGSYS, the sandbox's, none caught; only SIGPIPE and SIGXFSZ ignored.
+	# Of the listener's signals nothing is left: none blocked but those that stop a service, in the monitor; but SIGSYS, the sandbox's, none caught; only SIGPIPE and SIGXFSZ ignored.
+	[ "$(field "$monitor" SigBlk)" = 0000000000004003 ]
+	[ "$(field "$(child_pid)" SigBlk)" = 0000000000000000 ]
 	for pid in "$monitor" "$(child_pid)"; do
-		[ "$(field "$pid" SigBlk)" = 0000000000000000 ]
 		[ -n "${SANITIZER-}" ] || [ "$(field "$pid" SigCgt)" = 0000000040000000 ]
 		[ "$(field "$pid" SigIgn)" = 0000000001001000 ]
 	done
@@ -486,7 +487,7 @@ listen_by() {
 	mbox one | store alice
 	pop_login alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
-	[ "$(fds "$(child_pid)" | wc -l)" -eq 11 ]
+	[ "$(fds "$(child_pid)" | wc -l)" -eq 12 ]
 	listener=$(listener_pid)
 	[ "$(fds "$listener" | wc -l)" -eq 5 ]
 	pop_ask QUIT

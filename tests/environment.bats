@@ -160,7 +160,7 @@ session_is_clean() {
 	pop_login alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
 	[ "$(field "$(child_pid)" SigIgn)" = 0000000001001000 ]
-	[ "$(fds "$(child_pid)" | wc -l)" -eq 11 ]
+	[ "$(fds "$(child_pid)" | wc -l)" -eq 12 ]
 	[ "$(fds "$(monitor_pid)" | wc -l)" -lt 11 ]
 	pop_ask QUIT
 	pop_hear_end

@@ -21,6 +21,9 @@ setup() {
 teardown() {
 	! mountpoint -q "$WORLD/away" 2>/dev/null || umount "$WORLD/away"
 	while umount -l /var/mail/below 2>/dev/null; do :; done
+	for mounted in /var/mail-mounted /srv/spool; do
+		! mountpoint -q $mounted || umount $mounted
+	done
 	[ ! -e "$WORLD/mounted" ] || { umount /var/mail; rm "$WORLD/mounted"; }
 	end_test
 }
@@ -46,7 +49,7 @@ another_spool() {
 }
 
 spool_comes_back() {
-	umount /var/mail
+	await 5 "umount /var/mail"
 	rm "$WORLD/mounted"
 }
 
@@ -159,6 +162,106 @@ recover() {
 	server_start -l fcntl
 }
 
+# second_server -m PATH: beside the first one, on port 1110, with another path of the mailboxes.
+second_server() {
+	sed -e "s/1109/1110/; s,-d $state,& $*," "$WORLD/xinetd.conf" >"$WORLD/xinetd2.conf"
+	xinetd -dontfork -f "$WORLD/xinetd2.conf" -pidfile "$WORLD/xinetd2.pid" 3>&- >/dev/null 2>&1 &
+	await 5 'ss -Hltn sport = 1110 | grep -q .'
+}
+
+second_pop() {
+	kpopc mail.kpopd.test 1110 < <(printf '%s\r\n' "USER alice" "PASS x" "$@" QUIT)
+}
+
+second_server_stop() {
+	local pid
+	pid=$(cat "$WORLD/xinetd2.pid")
+	kill "$pid"
+	await 5 "! kill -0 $pid 2>/dev/null"
+}
+
+@test "a mailbox that another mount leads to, too, has one session and one removal" {
+	mkdir -p /var/mail-mounted
+	mount --bind /var/mail /var/mail-mounted
+	for in in j j.cut; do
+		broken_off $in
+		# The whole directory is somewhere else when it is looked for.
+		second_server -m mbox:/var/mail-mounted/%u
+		run second_pop
+		[[ $output == *"+OK 3 messages"* ]] || { echo "$output"; second_server_stop; false; }
+		spool_is alice two three four
+		pop_login alice
+		run second_pop
+		[[ $output == *"-ERR [IN-USE]"* ]]
+		pop_ask QUIT
+		pop_hear_end
+		run second_pop
+		[[ $output == *"+OK 3 messages"* ]]
+		second_server_stop
+		no_journal
+		rm -r "$state/users"
+	done
+	await 5 'umount /var/mail-mounted'
+}
+
+@test "a state directory that cannot be looked at may have a removal: the mailbox waits, and the log says why" {
+	mbox one | store alice
+	pop alice QUIT | grep '^+OK 1 messages'
+	mkdir -m 700 "$state/users/$uid/mbox-of-root"
+	log_mark
+	run pop alice QUIT
+	rmdir "$state/users/$uid/mbox-of-root"
+	[[ $output == *"-ERR [SYS/TEMP]"* ]]
+	log_has 'failed .*other state directories of the user.*Permission denied'
+	pop alice QUIT | grep '^+OK 1 messages'
+}
+
+@test "another mount of a mailbox is in use while a killed session's monitor has its removal to finish" {
+	mkdir -p /var/mail-mounted
+	mount --bind /var/mail /var/mail-mounted
+	mbox one two three four >"$WORLD/old"
+	doomed=(1)
+	marked_session
+	hold_monitor "$monitor"
+	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
+	pop_say QUIT
+	detached
+	second_server -m mbox:/var/mail-mounted/%u
+	run second_pop
+	[[ $output == *"-ERR [IN-USE]"* ]]
+	kill_monitor
+	pop_close
+	await 5 '! pgrep -x kpopd >/dev/null'
+	run second_pop
+	second_server_stop
+	await 5 'umount /var/mail-mounted'
+	[[ $output == *"+OK 3 messages"* ]]
+	spool_is alice two three four
+}
+
+@test "--recover finishes a removal whose spool was moved; a copy of the mailbox does not take it away" {
+	for in in j j.cut; do
+		server_stop
+		mkdir -p /srv/spool
+		mount --bind /var/mail /srv/spool
+		server_start -l fcntl -m mbox:/srv/spool/%u
+		broken_off $in
+		await 5 'umount /srv/spool'
+		server_stop
+		server_start -l fcntl -m 'mbox:~/copy'
+		cp -p /var/mail/alice /home/alice/copy
+		pop alice QUIT | grep '^+OK'
+		[ -e "$state"/users/*/mbox-*/$in ]
+		server_stop
+		server_start -l fcntl
+		echo "alice mbox:/var/mail/%u" >>"$state/users/$uid.mailboxes"
+		run recover -l fcntl
+		[[ $output == *"alice (/var/mail/alice): removal finished"* ]]
+		spool_is alice two three four
+		rm -r "$state/users" /home/alice/copy
+	done
+}
+
 @test "two users of one uid have state of their own, and both are recovered" {
 	useradd -o -u "$uid" -M -d /home/alice -s /bin/sh info
 	realm_add info
@@ -214,6 +317,24 @@ recover() {
 	[ -e "$(kept)/j" ]
 }
 
+@test "a login to a mailbox of another format does not keep what an earlier version left from being taken over" {
+	for in in j j.cut; do
+		broken_off $in
+		mv "$(kept)/$in" "$state/users/$uid/"
+		rm -r "$(kept)" "$state/users/$uid.mailboxes"
+		touch "$state/users/$uid/session"
+		chown -R alice: "$state/users/$uid"
+		server_stop
+		server_start -l fcntl -m 'maildir:~/Maildir'
+		pop alice QUIT | grep '^+OK 0 messages'
+		server_stop
+		server_start -l fcntl
+		pop alice QUIT | grep '^+OK 3 messages'
+		spool_is alice two three four
+		rm -r "$state/users"
+	done
+}
+
 @test "what an earlier version left is taken over once, by the mailbox that it belongs to" {
 	for in in j j.cut; do
 		broken_off $in
@@ -234,7 +355,7 @@ recover() {
 		[ "$status" -eq 0 ]
 		[ "$output" = "alice (/var/mail/alice): removal finished" ]
 		spool_is alice two three four
-		[ "$(ls "$state/users/$uid")" = "$(basename "$(kept)")" ]
+		[ "$(ls "$state/users/$uid" | grep -vx places)" = "$(basename "$(kept)")" ]
 		rm -r "$state/users"
 	done
 	# A session of the earlier version keeps its mailbox.

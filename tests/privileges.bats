@@ -72,14 +72,14 @@ load helpers/all
 	[ "$(field "$pid" CapPrm)$(field "$pid" CapEff)$(field "$pid" CapInh)" = "$(printf '%048d' 0)" ]
 	[ "$(field "$pid" NoNewPrivs)" = 1 ]
 	[ "$(stat -c %u "/proc/$pid/mem")" = 0 ]
-	# The connection twice, syslog, the broker; /dev/null, the state directory, its lock, the index, the spool's directory, the spool.
+	# The connection twice, syslog, the broker; /dev/null, the state directory, its two locks, the index, the spool's directory, the spool.
 	pid=$(child_pid)
 	fds "$pid"
 	[ "$(fds "$pid" | grep -c socket:)" -eq 4 ]
 	for file in /dev/null "$(kept)" "$(kept)/session" "$(kept)/index" /var/mail /var/mail/alice; do
 		fds "$pid" | grep -q " $file\$"
 	done
-	[ "$(fds "$pid" | wc -l)" -eq 11 ]
+	[ "$(fds "$pid" | wc -l)" -eq 12 ]
 	# The monitor has given the connection back.
 	[ "$(fds "$(monitor_pid)" | grep -c socket:)" -eq 2 ]
 	[ "$(stat -c '%U %a' "$state/users/$uid")" = "alice 700" ]

@@ -245,6 +245,40 @@ killed_at() {
 	log_has 'recovery .*state=j$'
 }
 
+@test "a service that is stopped in the middle of a removal finishes it first, under its locks" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	for signal in TERM HUP INT; do
+		for place in pwrite64:when=3 fsync:when=3 ftruncate:when=1; do
+			mbox one two three | store alice
+			pop_login alice
+			pop_ask "DELE 1"
+			session=$(child_pid) monitor=$(monitor_pid)
+			rm -f "$WORLD/stopped"
+			attach "$session" -o "$WORLD/stopped" -e "trace=${place%:*}" -e "inject=${place%:*}:signal=STOP:${place#*:}"
+			pop_say QUIT
+			await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
+			# As systemd does it: all processes of the service, the session's monitor too.
+			kill -$signal "$session" "$monitor"
+			[ -e /var/mail/alice.lock ]
+			kill -CONT "$session"
+			detached
+			pop_hear_end
+			await 5 '! pgrep -x kpopd >/dev/null'
+			spool_is alice two three
+			no_journal
+			[ ! -e /var/mail/alice.lock ]
+		done
+	done
+	# A session that removes nothing ends at once, and its monitor with it.
+	mbox one two | store alice
+	pop_login alice
+	pop_ask "DELE 1"
+	kill -TERM "$(child_pid)" "$(monitor_pid)"
+	pop_hear_end
+	await 5 '! pgrep -x kpopd >/dev/null'
+	spool_is alice one two
+}
+
 @test "kpopd --recover finishes everybody's removals at boot, and says so" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	run "$KPOPD_BUILD/kpopd" --recover -d "$state"

@@ -29,6 +29,7 @@
 #include "tests/unit/check.h"
 
 static bool is_full;
+static time_t up; /* how long the machine has been running; 0: as it is */
 static volatile int *lines; /* how many were logged, in brokers, too */
 static char directory[] = "/tmp/kpopd-lock.XXXXXX";
 static char spool[64], dotlock[70];
@@ -40,6 +41,19 @@ int
 __wrap_poll(struct pollfd *p, nfds_t n, int timeout)
 {
 	return __real_poll(p, n, timeout == -1 ? -1 : 20);
+}
+
+int __real_clock_gettime(clockid_t, struct timespec *);
+int __wrap_clock_gettime(clockid_t, struct timespec *);
+
+int
+__wrap_clock_gettime(clockid_t clock, struct timespec *t)
+{
+	int result = __real_clock_gettime(clock, t);
+
+	if (clock == CLOCK_BOOTTIME && up != 0)
+		t->tv_sec = up;
+	return result;
 }
 
 ssize_t __real_write(int, const void *, size_t);
@@ -327,6 +341,29 @@ take_over(void)
 	CHECK(unlink(name) == 0 && unlink(spool) == 0);
 }
 
+/* The lock of a place excludes the same place alone, until its session gives it back. */
+static void
+places(void)
+{
+	struct lock_session one = { .fd = -1, .place = -1 }, two = { .fd = -1, .place = -1 };
+	char name[80];
+	int state = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	CHECK(lock_session(state, NULL, &one) == 0 && one.place == -1);
+	CHECK(lock_place(state, UINT64_MAX, &one) == 0);
+	CHECK(lock_place(state, UINT64_MAX, &two) == -1 && errno == EAGAIN && two.place == -1);
+	CHECK(lock_place(state, 0, &two) == 0 && close(two.place) == 0);
+	unlock_session(&one);
+	CHECK(one.place == -1 && lock_place(state, UINT64_MAX, &two) == 0 && close(two.place) == 0);
+	snprintf(name, sizeof(name), "%s/places", directory);
+	CHECK(unlink(name) == 0 && symlink("/dev/null", name) == 0);
+	CHECK(lock_place(state, 0, &two) == -1 && errno == ELOOP && unlink(name) == 0);
+	snprintf(name, sizeof(name), "%s/yield", directory);
+	CHECK(unlink(name) == 0);
+	snprintf(name, sizeof(name), "%s/session", directory);
+	CHECK(unlink(name) == 0 && close(state) == 0);
+}
+
 /* Writes a dotlock of n bytes that was touched so many seconds ago. */
 static void
 stand(const char *text, size_t n, int age)
@@ -359,6 +396,30 @@ is_removed(const char *text, size_t n, int age, int answer)
 	end_broker(channel, pid);
 	CHECK((unlink(dotlock) == 0) == (heard != 0));
 	return heard == 0;
+}
+
+/*
+ * Returns true if this dotlock stays while its file is locked, as a monitor has
+ * it, and is removed later: then its process id is another process's now.
+ */
+static bool
+is_held_while_locked(const char *text, size_t n, int age)
+{
+	pid_t pid;
+	int channel, fd, held, free;
+
+	stand(text, n, age);
+	CHECK((fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 && take_lock(fd, F_WRLCK) == 0);
+	channel = start_broker(spool, -1, &pid);
+	held = say(channel, 'L');
+	CHECK(take_lock(fd, F_UNLCK) == 0);
+	free = say(channel, 'L');
+	/* What a broker makes is locked. */
+	if (free == 0)
+		CHECK(close(fd) == 0 && (fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 && take_lock(fd, F_WRLCK) == -1);
+	close(fd);
+	end_broker(channel, pid);
+	return held == EAGAIN && free == 0;
 }
 
 /* Reads what our own locks say behind the process id: host, boot and namespace. */
@@ -415,7 +476,7 @@ stale_locks(void)
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", dead, ours);
 	CHECK(n <= 128 && is_removed(text, n, 0, 0));
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
-	CHECK(!is_removed(text, n, old, EAGAIN));
+	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_held_while_locked(text, n, old));
 	/* Another namespace, another host: the age alone, since nobody here knows the process. */
 	n = (size_t)snprintf(text, sizeof(text), "%s%.*s1\n", dead, (int)strlen(ours) - 1, ours);
 	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_removed(text, n, old, 0));
@@ -425,6 +486,12 @@ stale_locks(void)
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
 	memcpy(strchr(strchr(text, '\n'), ' ') + 1, "00000000", 8);
 	CHECK(!is_removed(text, n, 0, EAGAIN) && is_removed(text, n, before_boot, 0));
+	/* Another host may have our name; its living lock may be a minute old when we have just started. */
+	up = 10;
+	CHECK(!is_removed(text, n, 61, EAGAIN) && is_removed(text, n, 150, 0));
+	up = 140;
+	CHECK(!is_removed(text, n, 130, EAGAIN) && is_removed(text, n, 150, 0));
+	up = 0;
 }
 
 /* An empty file of another ordinary user may be a mailbox. */
@@ -550,6 +617,7 @@ main(void)
 	brokers();
 	keepers();
 	take_over();
+	places();
 	stale_locks();
 	owners();
 	obstacles();

@@ -8,6 +8,7 @@
 
 #include <sys/stat.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,6 +36,20 @@ struct model {
 };
 
 static int top;
+
+static bool failing; /* fsync */
+static int syncs;
+
+int __real_fsync(int);
+int __wrap_fsync(int);
+
+int
+__wrap_fsync(int fd)
+{
+	syncs++;
+	errno = EIO;
+	return failing ? -1 : __real_fsync(fd);
+}
 
 static void
 put(int fd, const char *p, size_t n)
@@ -306,6 +321,29 @@ absent_is_empty(void)
 	CHECK(drop_begin(&drop, format == formats ? "mbox:%h/no/where" : "maildir:%h/no/where") == DROP_FAILED);
 }
 
+/* Without its fsync a state directory may be gone after a power failure, and a removal's journal with it. */
+static void
+state_is_on_the_disk(void)
+{
+	struct mailboxes boxes;
+	char path[64] = "", here[64];
+	int user, state = -1;
+
+	CHECK(mkdirat(top, "user", 0700) == 0 && (user = openat(top, "user", O_RDONLY | O_DIRECTORY)) != -1);
+	snprintf(here, sizeof(here), "/proc/self/fd/%d", top);
+	CHECK(readlink(here, path, sizeof(path) - 1) > 0);
+	CHECK(mailboxes_read(&boxes, "mbox:%h/spool") == 0);
+	failing = true;
+	CHECK(maildrop_state(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_FAILED);
+	/* Whoever comes second finds it, but does not know that it is on the disk. */
+	syncs = 0;
+	CHECK(maildrop_state(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_FAILED && syncs == 1);
+	failing = false;
+	CHECK(maildrop_state(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_OK && syncs == 2);
+	CHECK(faccessat(state, "mailbox", F_OK, 0) == 0);
+	CHECK(maildrop_state(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_OK && syncs == 2);
+}
+
 int
 main(void)
 {
@@ -321,5 +359,6 @@ main(void)
 		ids_stay();
 		absent_is_empty();
 	}
+	state_is_on_the_disk();
 	return drop_clean_up();
 }

@@ -1,0 +1,249 @@
+/*
+ * Unit test of state.c: whose state is set aside and whose is not, and lines that are not whole.
+ * Runs as anybody, with an account database of its own that may be away.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "state.h"
+#include "tests/unit/check.h"
+
+static char top[] = "/tmp/kpopd-state.XXXXXX";
+static uid_t daves_uid; /* 0: there is no dave */
+static int away;        /* what the database answers then; 0: it is there */
+static int failures;    /* logged */
+static bool is_full;    /* write takes half of it */
+static bool is_synced;   /* the state directory */
+static char heard[400]; /* by state_each */
+
+struct passwd *__wrap_getpwnam(const char *);
+int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
+int __wrap_fchownat(int, const char *, uid_t, gid_t, int);
+int __real_fsync(int);
+int __wrap_fsync(int);
+ssize_t __real_write(int, const void *, size_t);
+ssize_t __wrap_write(int, const void *, size_t);
+
+struct passwd *
+__wrap_getpwnam(const char *name)
+{
+	static struct passwd entry;
+	struct passwd *pw;
+
+	errno = __wrap_getpwnam_r(name, &entry, NULL, 0, &pw);
+	return pw;
+}
+
+int
+__wrap_getpwnam_r(const char *name, struct passwd *entry, char *room, size_t size, struct passwd **pw)
+{
+	(void)room, (void)size;
+	*entry = (struct passwd){ .pw_uid = daves_uid };
+	*pw = away == 0 && daves_uid != 0 && strcmp(name, "dave") == 0 ? entry : NULL;
+	return away;
+}
+
+int
+__wrap_fchownat(int at, const char *name, uid_t uid, gid_t gid, int flags)
+{
+	struct stat st;
+
+	CHECK(uid == 0 && gid == 0 && flags == AT_SYMLINK_NOFOLLOW);
+	return fstatat(at, name, &st, flags);
+}
+
+/* Notes that the state directory itself was synced. */
+int
+__wrap_fsync(int fd)
+{
+	struct stat st, state;
+
+	CHECK(fstat(fd, &st) == 0 && stat(top, &state) == 0);
+	is_synced |= st.st_ino == state.st_ino;
+	return __real_fsync(fd);
+}
+
+ssize_t
+__wrap_write(int fd, const void *from, size_t size)
+{
+	return __real_write(fd, from, is_full ? size / 2 : size);
+}
+
+int
+privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
+{
+	(void)uid, (void)gid;
+	CHECK(mkdirat(at, name, mode) == 0 || errno == EEXIST);
+	return openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+void
+log_event(int priority, const char *event, const char *format, ...)
+{
+	(void)priority, (void)format;
+	failures += strcmp(event, "failed") == 0;
+}
+
+const char *
+log_safe(struct log_text *t, const char *text)
+{
+	(void)t;
+	return text;
+}
+
+void
+fatal(const char *format, ...)
+{
+	fprintf(stderr, "fatal: %s\n", format);
+	abort();
+}
+
+/* Logs in. Returns true if there is a state directory then; a failure is logged, and only then. */
+static bool
+logs_in(const char *name, const char *mailboxes)
+{
+	struct account a = { .uid = 5555, .gid = 5555 };
+	int before = failures, directory;
+
+	strlcpy(a.name, name, sizeof(a.name));
+	directory = state_open(top, &a, mailboxes);
+	CHECK((directory == -1) == (failures > before));
+	if (directory != -1)
+		close(directory);
+	return directory != -1;
+}
+
+/* A file in the state directory of uid 5555. */
+static void
+leave(const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/users/5555/%s", top, name);
+	CHECK(close(open(path, O_WRONLY | O_CREAT | O_EXCL, 0600)) == 0);
+}
+
+static bool
+has(const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/users/%s", top, name);
+	return access(path, F_OK) == 0;
+}
+
+static void
+remove_all(void)
+{
+	char command[100];
+
+	snprintf(command, sizeof(command), "rm -rf %s/users", top);
+	CHECK(system(command) == 0);
+}
+
+static void
+former_users(void)
+{
+	/* While the database is away nobody is a former user; when it is back this is decided. */
+	static const int errors[] = { EAGAIN, EIO, ENOENT, ERANGE, ECONNREFUSED, EMFILE };
+
+	daves_uid = 5555;
+	CHECK(logs_in("dave", "mbox:/m/%u") && is_synced);
+	leave("j");
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		away = errors[i];
+		CHECK(!logs_in("info", "mbox:/m/%u") && has("5555/j"));
+		/* Who is known is asked about nobody. */
+		CHECK(logs_in("dave", "mbox:/m/%u") && has("5555/j"));
+	}
+	away = 0;
+	/* Two names of one uid. */
+	CHECK(logs_in("info", "mbox:/m/%u") && logs_in("dave", "mbox:/m/%u") && has("5555/j"));
+	remove_all();
+	/* A former user, whose uid is another one or who is gone. */
+	for (uid_t now = 0; now <= 5556; now += 5556) {
+		daves_uid = 5555;
+		CHECK(logs_in("dave", "mbox:/m/%u"));
+		leave("j");
+		daves_uid = now;
+		CHECK(logs_in("eve", "mbox:/m/%u") && !has("5555/j") && has("5555"));
+		leave("j");
+		/* Once. */
+		CHECK(logs_in("eve", "maildir:/m/%u") && has("5555/j"));
+		remove_all();
+	}
+}
+
+/* Lines that stay although their directory was set aside do not have the next user's set aside. */
+static void
+half_aside(void)
+{
+	char path[200], blocked[240];
+
+	daves_uid = 5555;
+	CHECK(logs_in("dave", "mbox:/m/%u"));
+	daves_uid = 0;
+	/* For ten seconds there is a directory where the lines would go. */
+	for (long long second = 0; second < 10; second++) {
+		snprintf(blocked, sizeof(blocked), "%s/users/5555.former.%lld.mailboxes", top, (long long)time(NULL) + second);
+		CHECK(mkdir(blocked, 0700) == 0);
+	}
+	CHECK(!logs_in("eve", "mbox:/m/%u") && !has("5555"));
+	for (long long second = -10; second < 10; second++) {
+		snprintf(blocked, sizeof(blocked), "%s/users/5555.former.%lld.mailboxes", top, (long long)time(NULL) + second);
+		rmdir(blocked);
+	}
+	CHECK(logs_in("eve", "mbox:/m/%u"));
+	leave("j");
+	CHECK(logs_in("eve", "maildir:/m/%u") && has("5555/j"));
+	/* A list that cannot be read is not an absent one. */
+	snprintf(path, sizeof(path), "%s/users/5555.mailboxes", top);
+	CHECK(unlink(path) == 0 && symlink("/dev/null", path) == 0);
+	CHECK(!logs_in("eve", "mbox:/m/%u") && has("5555/j"));
+	CHECK(unlink(path) == 0 && mkdir(path, 0700) == 0);
+	CHECK(!logs_in("eve", "mbox:/m/%u") && has("5555/j"));
+	remove_all();
+}
+
+static void
+hear(void *self, const struct state_mailbox *m)
+{
+	(void)self;
+	CHECK(m->uid == 5555);
+	snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "%s=%s;", m->user, m->mailboxes);
+}
+
+/* A disk that takes half a line lets nobody in; the lines after it are whole. */
+static void
+half_lines(void)
+{
+	daves_uid = 5555;
+	is_full = true;
+	CHECK(!logs_in("dave", "mbox:/m/%u"));
+	is_full = false;
+	CHECK(logs_in("dave", "maildir:/m/%u") && logs_in("dave", "mbox:/m/%u"));
+	CHECK(state_each(top, hear, NULL) == 0);
+	/* What is left of the half describes no mailbox. */
+	CHECK(strcmp(heard, "dave=mb;dave=maildir:/m/%u;dave=mbox:/m/%u;") == 0);
+	remove_all();
+}
+
+int
+main(void)
+{
+	CHECK(mkdtemp(top) != NULL);
+	former_users();
+	half_aside();
+	half_lines();
+	CHECK(rmdir(top) == 0);
+	return 0;
+}
