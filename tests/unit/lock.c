@@ -250,8 +250,9 @@ brokers(void)
 	end_broker(channel, pid);
 	CHECK(stat(dotlock, &st) == -1);
 
+	/* In a directory that can be written, so that a dotlock is asked for. */
 	memset(too_long, 'x', sizeof(too_long) - 2);
-	too_long[0] = '/';
+	memcpy(too_long, spool, (size_t)(strrchr(spool, '/') + 1 - spool));
 	channel = start_broker(too_long, -1, &pid);
 	CHECK(say(channel, 'L') != 0);
 	end_broker(channel, pid);

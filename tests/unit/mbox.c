@@ -163,6 +163,8 @@ load(char *p, size_t size)
 static enum drop_error
 begin(struct maildrop *drop)
 {
+	/* A session's descriptors end with its process. */
+	closefrom(top + 1);
 	return drop_begin(drop, "mbox:%h/spool");
 }
 
