@@ -529,6 +529,68 @@ is_replaced(void)
 	}
 }
 
+static void
+put_spool(const char *text)
+{
+	int fd = openat(top, "spool", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	CHECK(fd != -1 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && close(fd) == 0);
+}
+
+#define EQUAL(body) "From a\nMessage-ID: <1@h>\n\n" body "\n\n"
+
+/* The id of a header that several messages have stays with the message that had it, and goes with it. */
+static void
+ids_are_remembered(void)
+{
+	const struct format *f = &formats[0];
+	struct picture p, found;
+
+	/* A list whose stamp has not settled is not continued, but its ids were given. */
+	put_spool(EQUAL("one") EQUAL("two"));
+	look_anew(f, &p);
+	put_spool(EQUAL("two"));
+	look(f, &found);
+	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[1]) == 0);
+	/* It is remembered also after a list with one message of that header. */
+	put_spool(EQUAL("one") EQUAL("two"));
+	let_it_settle();
+	look_anew(f, &p);
+	put_spool(EQUAL("one"));
+	let_it_settle();
+	look(f, &found);
+	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[0]) == 0);
+	put_spool(EQUAL("three"));
+	look(f, &found);
+	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[0]) != 0);
+}
+
+/* Ids that are asked for when the bodies that they need have gone are no ids of other messages later. */
+static void
+late_ids_are_not_given_again(void)
+{
+	const struct format *f = &formats[0];
+	static const char *const before[] = { EQUAL("one") EQUAL("two"), EQUAL("two") EQUAL("three") };
+	static const char *const after[] = { EQUAL("two"), EQUAL("three") };
+	char ids[2][2][UIDL_SIZE], id[UIDL_SIZE];
+
+	for (int i = 0; i < 2; i++) {
+		struct maildrop drop;
+
+		put_spool(before[i]);
+		let_it_settle();
+		unlinkat(top, "state/index", 0);
+		begin(f, &drop);
+		put_spool(after[i]);
+		for (size_t n = 0; n < 2; n++)
+			maildrop_uidl(&drop, n + 1, ids[i][n]);
+		begin(f, &drop);
+		maildrop_uidl(&drop, 1, id);
+		CHECK(drop.count == 1 && strcmp(id, ids[i][0]) != 0);
+	}
+	CHECK(strcmp(ids[0][1], ids[1][1]) != 0);
+}
+
 /* All of it for both formats. */
 static void
 all_formats(void)
@@ -555,6 +617,8 @@ all_formats(void)
 		shrinks(f);
 	}
 	is_replaced();
+	ids_are_remembered();
+	late_ids_are_not_given_again();
 }
 
 int
