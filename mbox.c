@@ -583,10 +583,10 @@ mbox_stands(void *box, size_t i)
 	struct mbox *m = box;
 	struct stamp now;
 
-	(void)i;
 	if (stamp_look(&now, m->fd) == -1)
 		return false;
-	return stamp_proves(&m->fetched_at, &now) || is_itself(m, &m->fetched, (off_t)now.size);
+	/* The list's stamp may have settled though one that is taken now has not, because the clock was set back. */
+	return stamp_proves(&m->fetched_at, &now) || is_sure(m, i) || is_itself(m, &m->fetched, (off_t)now.size);
 }
 
 /*
