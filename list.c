@@ -585,8 +585,12 @@ static struct chain *
 chain_of(const struct numbering *n, size_t i, const struct record *r)
 {
 	size_t first = list_first(n->ids, r->id);
-	struct chain *c = &n->chains[first - n->ids->first];
+	struct chain *c;
 
+	/* The user can write to the index while it is read. */
+	if (first == SIZE_MAX)
+		fatal("the index has changed while it was read");
+	c = &n->chains[first - n->ids->first];
 	if (i == first) {
 		c->is_twin |= list_next(n->ids, first) != SIZE_MAX;
 		c->has_owner = (r->flags & WEAK) == 0 && find_owner(n, r->id, &c->owner);
