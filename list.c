@@ -81,6 +81,7 @@ struct list_ids {
 	size_t first, count;
 	size_t mask;
 	uint64_t seed;  /* or somebody could send a thousand messages for one slot */
+	bool by_body;   /* a chain has equal bodies, too */
 	struct slot *slots;
 	uint32_t *next; /* in the chain, less first; in the order of the messages */
 };
@@ -278,24 +279,44 @@ shorten(struct list *l, size_t count)
 	return true;
 }
 
-/* Returns true if the last message and some others are where the list has them. */
+/* Returns true if the id of a message's header alone must not be given to another body. */
 static bool
-is_sample_in_place(const struct list *l, off_t size)
+is_given(const struct record *r)
+{
+	return (r->flags & TWIN) != 0 && (r->flags & SUFFIXED) == 0 && r->body != 0;
+}
+
+/* Returns true if the last of the first count messages and some others are where the list has them. */
+static bool
+is_sample_in_place(const struct list *l, size_t count, off_t size)
 {
 	struct list_message m;
 
 	for (int k = 0; k < SAMPLES; k++) {
-		size_t i = k == 0 ? l->count - 1 : arc4random_uniform((uint32_t)l->count);
+		size_t i = k == 0 ? count - 1 : arc4random_uniform((uint32_t)count);
 
-		if (!list_get(l, i, &m) || !list_is_in_place(l, &m, size))
+		if (!list_get(l, i, &m) || (k == 0 && m.end >= size) || !list_is_in_place(l, &m, size))
 			return false;
 	}
 	return true;
 }
 
+/* Returns true if an id made of a header alone must not be given to another body, and its message is not among the first count. */
+static bool
+has_given(const struct list *l, size_t count)
+{
+	struct record r;
+
+	for (size_t i = count; i < l->count; i++)
+		if (get(l, i, &r) && is_given(&r))
+			return true;
+	return false;
+}
+
 /*
  * Returns true if the mailbox seems to be what the list has, with more after it.
- * The list then ends where reading has to go on.
+ * The list then ends where reading has to go on. Otherwise the list is as it
+ * was, because its ids have to be remembered.
  */
 static bool
 seems_grown(struct list *l, const struct stamp *now)
@@ -309,7 +330,7 @@ seems_grown(struct list *l, const struct stamp *now)
 		count = l->note.base;
 	if (count > l->note.open)
 		count = l->note.open;
-	return shorten(l, count) && count > 0 && now->size > l->note.end && is_sample_in_place(l, now->size);
+	return count > 0 && is_sample_in_place(l, count, now->size) && !has_given(l, count) && shorten(l, count);
 }
 
 enum scan_result
@@ -328,11 +349,11 @@ list_update(struct list *l, const struct stamp *now)
 	return result;
 }
 
-/* The slot of this id: its chain's, or an empty one, tagged. */
+/* The slot of this id, and of this body if the table tells bodies apart: its chain's, or an empty one, tagged. */
 static struct slot *
-slot_of(const struct list_ids *ids, const unsigned char *id)
+slot_of(const struct list_ids *ids, const unsigned char *id, uint64_t body)
 {
-	uint64_t hash = XXH3_64bits_withSeed(id, UIDL_HASH, ids->seed);
+	uint64_t hash = XXH3_64bits_withSeed(id, UIDL_HASH, ids->by_body ? ids->seed ^ body : ids->seed);
 	uint32_t tag = (uint32_t)(hash >> 32);
 
 	for (uint64_t k = hash;; k++) {
@@ -342,14 +363,15 @@ slot_of(const struct list_ids *ids, const unsigned char *id)
 		if (slot->head == NONE)
 			slot->tag = tag;
 		if (slot->head == NONE || (slot->tag == tag &&
-		    (!get(ids->list, ids->first + slot->head, &r) || memcmp(r.id, id, UIDL_HASH) == 0)))
+		    (!get(ids->list, ids->first + slot->head, &r) ||
+		    (memcmp(r.id, id, UIDL_HASH) == 0 && (!ids->by_body || r.body == body)))))
 			return slot;
 	}
 }
 
 /* The table of the messages from first on. */
 static struct list_ids *
-ids_from(struct list *l, size_t first)
+ids_from(struct list *l, size_t first, bool by_body)
 {
 	struct list_ids *ids = calloc(1, sizeof(*ids));
 	size_t n = l->count - first, slots = 16;
@@ -361,6 +383,7 @@ ids_from(struct list *l, size_t first)
 	    (ids->next = reallocarray(NULL, n + 1, sizeof(*ids->next))) == NULL)
 		fatal("ids of %zu messages", n);
 	ids->list = l;
+	ids->by_body = by_body;
 	ids->first = first;
 	ids->count = l->count;
 	ids->mask = slots - 1;
@@ -372,7 +395,7 @@ ids_from(struct list *l, size_t first)
 		ids->next[i] = NONE;
 		if (!get(l, first + i, &r))
 			continue;
-		slot = slot_of(ids, r.id);
+		slot = slot_of(ids, r.id, r.body);
 		ids->next[i] = slot->head;
 		slot->head = (uint32_t)i;
 	}
@@ -382,15 +405,42 @@ ids_from(struct list *l, size_t first)
 struct list_ids *
 list_ids(struct list *l)
 {
-	return ids_from(l, 0);
+	return ids_from(l, 0, false);
+}
+
+struct list_ids *
+list_bodies(struct list *l)
+{
+	return ids_from(l, 0, true);
 }
 
 size_t
 list_first(const struct list_ids *ids, const unsigned char id[UIDL_HASH])
 {
-	uint32_t i = slot_of(ids, id)->head;
+	uint32_t i = slot_of(ids, id, 0)->head;
 
 	return i == NONE ? SIZE_MAX : ids->first + i;
+}
+
+size_t
+list_first_body(const struct list_ids *bodies, const unsigned char id[UIDL_HASH], uint64_t body)
+{
+	uint32_t i = slot_of(bodies, id, body)->head;
+
+	return i == NONE ? SIZE_MAX : bodies->first + i;
+}
+
+void
+list_take(struct list_ids *ids, size_t i)
+{
+	struct record r;
+	struct slot *slot;
+
+	if (!get(ids->list, i, &r))
+		return;
+	slot = slot_of(ids, r.id, r.body);
+	if (slot->head != NONE && ids->first + slot->head == i && ids->next[i - ids->first] != NONE)
+		slot->head = ids->next[i - ids->first];
 }
 
 size_t
@@ -413,20 +463,15 @@ list_ids_free(struct list_ids *ids)
 static const struct list_spent *
 find_spent(const struct list *l, const unsigned char *id)
 {
+	const struct list_spent *last = &l->note.spent[LIST_SPENT - 1];
+	size_t used = (last->id | last->body) != 0 ? LIST_SPENT : l->note.next_spent;
 	uint32_t part;
 
 	memcpy(&part, id, sizeof(part));
-	for (size_t i = 0; i < LIST_SPENT; i++)
+	for (size_t i = 0; i < used; i++)
 		if (l->note.spent[i].id == part && (l->note.spent[i].id | l->note.spent[i].body) != 0)
 			return &l->note.spent[i];
 	return NULL;
-}
-
-/* Returns true if the id of a message's header alone must not be given to another body. */
-static bool
-is_given(const struct record *r)
-{
-	return (r->flags & TWIN) != 0 && (r->flags & SUFFIXED) == 0 && r->body != 0;
 }
 
 /* Remembers a message that goes and has the id of its header alone. The oldest entry is forgotten. */
@@ -442,16 +487,21 @@ spend(struct list *l, const struct record *r)
 	l->note.next_spent = (l->note.next_spent + 1) % LIST_SPENT;
 }
 
+/* What is known of a chain of messages with equal ids. */
+struct chain {
+	uint32_t plain; /* the message with the id of the header alone; NONE: no one yet */
+	uint32_t owner; /* the body that this id belongs to */
+	bool has_owner;
+	bool is_twin;   /* more than one message has this header */
+};
+
 /* What list_number works with. */
 struct numbering {
 	struct list *list;
 	struct list_ids *ids;  /* of the messages that are not numbered yet */
 	struct list *before;   /* NULL: there is none */
 	struct list_ids *before_ids;
-	struct {
-		uint32_t plain; /* the message with the id of the header alone; NONE: no one yet */
-		bool is_twin;   /* more than one message has this header */
-	} *chains; /* for the first message of each chain of ids, less ids->first */
+	struct chain *chains;  /* for the first message of each chain of ids, less ids->first */
 	uint64_t spent[SPENT_BITS / 64]; /* a filter: the bits of the ids in the ring */
 	bool is_unchanged, has_suffixes, has_unknown;
 };
@@ -509,17 +559,23 @@ find_numbered(struct numbering *n)
 	}
 }
 
-/* Reads the body of message i if its hash is not known. */
-static void
+/*
+ * Reads the body of message i if its hash is not known. If it cannot be read any
+ * more, any number takes the place of the hash, otherwise another session could
+ * give the same id to another message. Returns true if the hash is that of the body.
+ */
+static bool
 know_body(struct numbering *n, size_t i, struct record *r)
 {
 	struct list_message m;
 
-	if (r->body == 0 && (!n->is_unchanged || !list_get(n->list, i, &m) ||
-	    scan_body(n->list->source.fd, m.found.at, m.end, &r->body) == -1)) {
-		r->body = 0;
-		n->has_unknown = true;
-	}
+	if (r->body != 0 || (n->is_unchanged && list_get(n->list, i, &m) &&
+	    scan_body(n->list->source.fd, m.found.at, m.end, &r->body) == 0))
+		return true;
+	arc4random_buf(&r->body, sizeof(r->body));
+	r->body |= 1;
+	n->has_unknown = true;
+	return false;
 }
 
 /* Notes of a message that had its header for itself that another one has it, too. */
@@ -556,32 +612,46 @@ find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
 	return false;
 }
 
+/* Finds the chain that message i is in. It is looked at once, at its first message, because a chain may be long. */
+static struct chain *
+chain_of(const struct numbering *n, size_t i, const struct record *r)
+{
+	size_t first = list_first(n->ids, r->id);
+	struct chain *c;
+
+	/* The user can write to the index while it is read. */
+	if (first == SIZE_MAX)
+		fatal("the index has changed while it was read");
+	c = &n->chains[first - n->ids->first];
+	if (i == first) {
+		c->is_twin |= list_next(n->ids, first) != SIZE_MAX;
+		c->has_owner = (r->flags & WEAK) == 0 && find_owner(n, r->id, &c->owner);
+	}
+	return c;
+}
+
 /* Decides whether message i has the id of its header alone. */
 static void
 number(struct numbering *n, size_t i)
 {
 	struct record r;
-	size_t first, chain;
-	bool is_twin, is_plain, has_owner;
-	uint32_t owner;
+	struct chain *c;
+	bool is_plain;
 
 	if (!get(n->list, i, &r))
 		return;
-	first = list_first(n->ids, r.id);
-	chain = first - n->ids->first;
-	is_twin = n->chains[chain].is_twin || list_next(n->ids, first) != SIZE_MAX;
-	has_owner = find_owner(n, r.id, &owner);
-	if (!is_twin && !has_owner && (r.flags & WEAK) == 0)
+	c = chain_of(n, i, &r);
+	if (!c->is_twin && !c->has_owner && (r.flags & WEAK) == 0)
 		return;
-	know_body(n, i, &r);
-	is_plain = (r.flags & WEAK) == 0 && n->chains[chain].plain == NONE &&
-	    (!has_owner || (r.body != 0 && owner == (uint32_t)r.body));
+	is_plain = know_body(n, i, &r) && (r.flags & WEAK) == 0 && c->plain == NONE &&
+	    (!c->has_owner || c->owner == (uint32_t)r.body);
 	if (is_plain)
-		n->chains[chain].plain = (uint32_t)i;
-	else if (n->chains[chain].plain != NONE)
-		mark_twin(n, n->chains[chain].plain);
+		c->plain = (uint32_t)i;
+	else if (c->plain != NONE)
+		mark_twin(n, c->plain);
 	r.ordinal = 0;
-	r.flags = (r.flags & (WEAK | REACHES)) | (is_twin ? TWIN : 0u) | (is_plain ? 0u : SUFFIXED);
+	/* A message whose header others had stays one that is told from them, because its id is remembered by this. */
+	r.flags = (r.flags & (WEAK | REACHES)) | (c->is_twin || c->has_owner ? TWIN : 0u) | (is_plain ? 0u : SUFFIXED);
 	n->has_suffixes |= !is_plain;
 	index_put(n->list->index, i, &r);
 }
@@ -679,7 +749,7 @@ number_all(struct list *l, bool is_unchanged, struct list *before)
 	struct numbering n = { .list = l, .before = before, .is_unchanged = is_unchanged };
 
 	filter_spent(&n);
-	n.ids = ids_from(l, l->note.numbered);
+	n.ids = ids_from(l, l->note.numbered, false);
 	if (before != NULL)
 		n.before_ids = list_ids(before);
 	find_numbered(&n);
@@ -715,9 +785,7 @@ list_uidl(const struct list_message *m, char id[UIDL_SIZE])
 	size_t room = UIDL_SIZE - UIDL_HASH_TEXT;
 
 	uidl_write(m->found.id, id);
-	if (m->is_suffixed && m->found.body == 0)
-		snprintf(suffix, room, ".%ju", (uintmax_t)m->ordinal + 2);
-	else if (m->is_suffixed && m->ordinal == 0)
+	if (m->is_suffixed && m->ordinal == 0)
 		snprintf(suffix, room, ".%016jx", (uintmax_t)m->found.body);
 	else if (m->is_suffixed)
 		snprintf(suffix, room, ".%016jx.%ju", (uintmax_t)m->found.body, (uintmax_t)m->ordinal + 1);

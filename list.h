@@ -58,7 +58,7 @@ struct list_message {
 	struct scan_message found; /* its body's hash is 0 unless it has been needed */
 	off_t end;
 	/* Valid once list_number has been called: */
-	bool is_twin;     /* others have an equal header */
+	bool is_twin;     /* others have, or had, an equal header */
 	bool is_suffixed; /* its id is that of its header, its body and the ordinal */
 	uint32_t ordinal; /* among those with equal headers and bodies */
 };
@@ -123,6 +123,19 @@ void list_distrust(struct list *l);
 
 /* Makes the table of all messages. Never fails. */
 struct list_ids *list_ids(struct list *l);
+
+/*
+ * Makes the table of all messages by header and body, as the list has their
+ * bodies. Those of messages with equal headers are known once list_number has
+ * been called. Never fails.
+ */
+struct list_ids *list_bodies(struct list *l);
+
+/* Returns the first message with these hashes of its header and body, or SIZE_MAX. */
+size_t list_first_body(const struct list_ids *bodies, const unsigned char id[UIDL_HASH], uint64_t body);
+
+/* Lets the next message, if there is one, be the first one of its chain in place of i, which is the first one. */
+void list_take(struct list_ids *ids, size_t i);
 
 /* Returns the first message with this hash of its header, or SIZE_MAX. */
 size_t list_first(const struct list_ids *ids, const unsigned char id[UIDL_HASH]);

@@ -30,7 +30,7 @@ struct fresh {
 	bool exists;
 	struct stamp seen;
 	struct list list;
-	struct list_ids *ids;
+	struct list_ids *ids, *bodies;
 	unsigned char *used; /* one bit for each message that a removal has taken; NULL: not in a removal */
 };
 
@@ -495,6 +495,7 @@ look_afresh(struct mbox *m, bool locked)
 	if (f->exists) {
 		index_free(f->list.index);
 		list_ids_free(f->ids);
+		list_ids_free(f->bodies);
 		f->exists = false;
 	}
 	if (!locked && (error = lock(m, false)) != DROP_OK)
@@ -510,6 +511,7 @@ look_afresh(struct mbox *m, bool locked)
 	if (error != DROP_OK)
 		return error;
 	f->ids = list_ids(&f->list);
+	f->bodies = list_bodies(&f->list);
 	f->exists = true;
 	return DROP_OK;
 }
@@ -524,29 +526,37 @@ is_same(struct mbox *m, const struct list_message *one, struct list_message *can
 	return candidate->found.octets - candidate->found.header == one->found.octets - one->found.header;
 }
 
+/* Returns true if a removal has taken message i of the fresh list already. */
+static bool
+is_taken(const struct fresh *f, size_t i)
+{
+	return f->used != NULL && store_marked(f->used, i);
+}
+
 /* Finds message one, which is not in its place, in the mailbox as it is now. Returns OK, CHANGED if it is not there, or why not (logged). */
 static enum drop_error
 relocate(struct mbox *m, const struct list_message *one, bool locked, struct list_message *where)
 {
 	struct fresh *f = &m->fresh;
 	enum drop_error error = look_afresh(m, locked);
-	size_t first, i;
+	size_t i;
 	bool sole;
 
 	if (error != DROP_OK)
 		return error;
-	first = list_first(f->ids, one->found.id);
-	sole = first != SIZE_MAX && list_next(f->ids, first) == SIZE_MAX;
-	for (i = first; i != SIZE_MAX; i = list_next(f->ids, i)) {
-		if (f->used != NULL && store_marked(f->used, i))
-			continue;
-		if (list_get(&f->list, i, where) && is_same(m, one, where, sole))
-			break;
-	}
+	i = list_first(f->ids, one->found.id);
+	sole = i != SIZE_MAX && list_next(f->ids, i) == SIZE_MAX;
+	/* There may be a million with its header, so only those with its body are looked at. */
+	if (!sole)
+		i = list_first_body(f->bodies, one->found.id, one->found.body);
+	while (i != SIZE_MAX && (is_taken(f, i) || !list_get(&f->list, i, where) || !is_same(m, one, where, sole)))
+		i = sole ? SIZE_MAX : list_next(f->bodies, i);
 	if (i == SIZE_MAX)
 		return DROP_CHANGED;
-	if (f->used != NULL)
+	if (f->used != NULL) {
 		f->used[i / 8] |= (unsigned char)(1 << i % 8);
+		list_take(f->bodies, i);
+	}
 	return DROP_OK;
 }
 
@@ -616,10 +626,10 @@ mbox_stands(void *box, size_t i)
 	struct mbox *m = box;
 	struct stamp now;
 
-	(void)i;
 	if (stamp_look(&now, m->fd) == -1)
 		return false;
-	return stamp_proves(&m->fetched_at, &now) || is_itself(m, &m->fetched, (off_t)now.size);
+	/* The list's stamp may have settled though one that is taken now has not, because the clock was set back. */
+	return stamp_proves(&m->fetched_at, &now) || is_sure(m, i) || is_itself(m, &m->fetched, (off_t)now.size);
 }
 
 /*

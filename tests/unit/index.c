@@ -42,6 +42,37 @@ __wrap_fdatasync(int fd)
 	return __real_fdatasync(fd);
 }
 
+/* And this in the place of clock_gettime. */
+static long ahead;
+int __real_clock_gettime(clockid_t, struct timespec *);
+int __wrap_clock_gettime(clockid_t, struct timespec *);
+int
+__wrap_clock_gettime(clockid_t which, struct timespec *t)
+{
+	int result = __real_clock_gettime(which, t);
+
+	if (which == CLOCK_REALTIME_COARSE)
+		t->tv_sec += ahead;
+	return result;
+}
+
+/* And this in the place of pread: before one of the calls the index becomes another one. */
+static int reads, change_at;
+static char changed[1 << 20];
+static size_t changed_size;
+ssize_t __real_pread(int, void *, size_t, off_t);
+ssize_t __wrap_pread(int, void *, size_t, off_t);
+ssize_t
+__wrap_pread(int fd, void *to, size_t size, off_t at)
+{
+	if (++reads == change_at) {
+		int index = openat(top, "state/index", O_WRONLY);
+
+		CHECK(pwrite(index, changed, changed_size, 0) == (ssize_t)changed_size && close(index) == 0);
+	}
+	return __real_pread(fd, to, size, at);
+}
+
 /* What a session says of a mailbox. */
 struct picture {
 	size_t count;
@@ -387,6 +418,30 @@ forge(const char *kind, int i)
 	close(state);
 }
 
+/* The same index with other ids. */
+static void
+forge_ids(void)
+{
+	int state = openat(top, "state", O_RDONLY | O_DIRECTORY);
+	struct index *real = index_load(state, "mbox   3"), *forged;
+	unsigned char record[INDEX_RECORD_MOST];
+	size_t size;
+
+	CHECK(real != NULL);
+	size = index_record_size(real);
+	forged = index_new(state, "mbox   3", size);
+	for (size_t k = 0; k < index_count(real); k++) {
+		memcpy(record, index_get(real, k), size);
+		for (size_t i = size - UIDL_HASH; i < size; i++)
+			record[i] ^= 0x55;
+		index_put(forged, k, record);
+	}
+	index_save(forged, index_note(real), INDEX_NOTE);
+	index_free(forged);
+	index_free(real);
+	close(state);
+}
+
 /* Whatever it says, no octet comes from outside the mailbox, and the session lives or ends in order. */
 static void
 is_forged(const struct format *f)
@@ -529,6 +584,138 @@ is_replaced(void)
 	}
 }
 
+static void
+put_spool(const char *text)
+{
+	int fd = openat(top, "spool", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	CHECK(fd != -1 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && close(fd) == 0);
+}
+
+#define EQUAL(body) "From a\nMessage-ID: <1@h>\n\n" body "\n\n"
+
+/* The id of a header that several messages have stays with the message that had it, and goes with it. */
+static void
+ids_are_remembered(void)
+{
+	const struct format *f = &formats[0];
+	struct picture p, found;
+
+	/* A list whose stamp has not settled is not continued, but its ids were given. */
+	put_spool(EQUAL("one") EQUAL("two"));
+	look_anew(f, &p);
+	put_spool(EQUAL("two"));
+	look(f, &found);
+	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[1]) == 0);
+	/* It is remembered also after a list with one message of that header. */
+	put_spool(EQUAL("one") EQUAL("two"));
+	let_it_settle();
+	look_anew(f, &p);
+	put_spool(EQUAL("one"));
+	let_it_settle();
+	look(f, &found);
+	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[0]) == 0);
+	put_spool(EQUAL("three"));
+	look(f, &found);
+	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[0]) != 0);
+}
+
+/* Ids that are asked for when the bodies that they need have gone are no ids of other messages later. */
+static void
+late_ids_are_not_given_again(void)
+{
+	const struct format *f = &formats[0];
+	static const char *const before[] = { EQUAL("one") EQUAL("two"), EQUAL("two") EQUAL("three") };
+	static const char *const after[] = { EQUAL("two"), EQUAL("three") };
+	char ids[2][2][UIDL_SIZE], id[UIDL_SIZE];
+
+	for (int i = 0; i < 2; i++) {
+		struct maildrop drop;
+
+		put_spool(before[i]);
+		let_it_settle();
+		unlinkat(top, "state/index", 0);
+		begin(f, &drop);
+		put_spool(after[i]);
+		for (size_t n = 0; n < 2; n++)
+			maildrop_uidl(&drop, n + 1, ids[i][n]);
+		begin(f, &drop);
+		maildrop_uidl(&drop, 1, id);
+		CHECK(drop.count == 1 && strcmp(id, ids[i][0]) != 0);
+	}
+	CHECK(strcmp(ids[0][1], ids[1][1]) != 0);
+}
+
+/* A clock that was set back does not end RETR of a message whose header others have, too, without its dot. */
+static void
+clock_is_set_back(void)
+{
+	const struct format *f = &formats[0];
+	struct maildrop drop;
+	struct span s;
+	char text[100];
+
+	put_spool(EQUAL("one") EQUAL("two"));
+	unlinkat(top, "state/index", 0);
+	ahead = 3600;
+	begin(f, &drop);
+	ahead = -3600;
+	begin(f, &drop);
+	CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK);
+	while (s.bytes > 0)
+		CHECK(maildrop_read(&s, text, sizeof(text)) > 0);
+	CHECK(maildrop_stands(&drop, 2));
+	ahead = 0;
+}
+
+/* The user writes to the index while it is read: no message comes from outside the mailbox, and the session lives or ends in order. */
+static void
+changes_while_read(void)
+{
+	const struct format *f = &formats[0];
+	static char before[1 << 20];
+	struct maildrop drop;
+	size_t n;
+	int fd;
+
+	put_spool("");
+	for (int i = 0; i < MESSAGES; i++) {
+		char text[100];
+		int size = snprintf(text, sizeof(text), "From a\nMessage-ID: <%d@h>\n\nx\n\n", i);
+
+		CHECK((fd = openat(top, "spool", O_WRONLY | O_APPEND)) != -1);
+		CHECK(write(fd, text, (size_t)size) == size && close(fd) == 0);
+	}
+	let_it_settle();
+	for (int of_other = 1; of_other >= 0; of_other--) {
+		/* The same list with other ids, because the note of the mailbox in memory does not change. */
+		unlinkat(top, "state/index", 0);
+		begin(f, &drop);
+		if (of_other)
+			forge_ids();
+		n = read_index(of_other ? changed : before, sizeof(before));
+		changed_size = n;
+	}
+	for (change_at = 1; change_at < 60; change_at++) {
+		pid_t pid = fork();
+		int status;
+
+		if (pid == 0) {
+			char id[UIDL_SIZE];
+
+			CHECK((fd = open_index()) != -1 && pwrite(fd, before, n, 0) == (ssize_t)n);
+			reads = 0;
+			begin(f, &drop);
+			for (size_t k = 1; k <= drop.count; k++)
+				maildrop_uidl(&drop, k, id);
+			_exit(0);
+		}
+		CHECK(pid != -1 && waitpid(pid, &status, 0) == pid);
+		CHECK(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGABRT);
+	}
+	change_at = 0;
+}
+
 /* All of it for both formats. */
 static void
 all_formats(void)
@@ -555,6 +742,10 @@ all_formats(void)
 		shrinks(f);
 	}
 	is_replaced();
+	ids_are_remembered();
+	late_ids_are_not_given_again();
+	clock_is_set_back();
+	changes_while_read();
 }
 
 int
