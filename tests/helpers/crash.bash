@@ -46,6 +46,46 @@ calls_in() {
 	sed -n 's/^\([a-z0-9_]*\)(.*/\1/p' "$1" | grep -v '^restart_syscall$' | sort | uniq -c | awk '{ print $2, $1 }'
 }
 
+# A mailbox by a number: how many messages, how large, and which of them are to go: some, the first, the last, all
+# but one. Sets names, doomed (numbers), kept (names).
+shape() {
+	local i count kind
+	RANDOM=$1 names=() doomed=() kept=()
+	count=$((3 + RANDOM % 6)) kind=$((RANDOM % 4))
+	for i in $(seq "$count"); do
+		names+=("s$1n$i")
+		case $kind in
+		0) ((RANDOM % 2)) ;;
+		1) [ "$i" -eq 1 ] ;;
+		2) [ "$i" -ge $((count - 1)) ] ;;
+		3) [ "$i" -ne 2 ] ;;
+		esac && doomed+=("$i") || kept+=("s$1n$i")
+	done
+	[ ${#doomed[@]} -gt 0 ] || { doomed=(1) kept=("${names[@]:1}"); }
+	shape_mbox "${names[@]}" >"$WORLD/old"
+	shape_mbox "${kept[@]}" >"$WORLD/new"
+}
+
+shape_mbox() {
+	local name
+	for name in "$@"; do
+		from_line
+		make_message "$name" $((${name##*n} * ${name##*n} * 7 % 400))
+		echo
+	done
+}
+
+# Which system calls QUIT makes with this shape, and how many of each.
+record_quit() {
+	marked_session
+	attach "$session" -o "$WORLD/trace"
+	pop_ask QUIT
+	pop_close
+	detached
+	cmp /var/mail/alice "$WORLD/new"
+	calls_in "$WORLD/trace"
+}
+
 # A session on the mailbox $WORLD/old that has marked the messages $doomed: $session and $monitor are its processes.
 marked_session() {
 	local i
