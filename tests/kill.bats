@@ -14,13 +14,15 @@ teardown() {
 	end_test
 }
 
-# intact LATE ...: after the next login, the spool is the old or the new one and behind it what has arrived.
+# intact LATE ...: after the next login, the spool is the old or the new one and behind it what has arrived. If the client
+# was told that the messages are removed, it is the new one.
 intact() {
 	local name
 	pop alice QUIT >"$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
 	no_journal || return 1
 	[ ! -e /var/mail/alice.lock ] || { echo "a dotlock is left"; return 1; }
 	for name in old new; do
+		[[ $name = new || $said != +OK* ]] || continue
 		cat "$WORLD/$name" <(mbox "$@") | cmp -s - /var/mail/alice && return 0
 	done
 	diff "$WORLD/old" /var/mail/alice

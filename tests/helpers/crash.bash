@@ -98,7 +98,7 @@ marked_session() {
 }
 
 # killed_quit HOW CALL N: QUIT of a marked session, killed at its Nth CALL: alone, so that its monitor goes on, or
-# together with it, as by a power cut.
+# together with it, as by a power cut. Sets $said to what the client has heard: QUIT's answer, or "".
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session
@@ -107,6 +107,7 @@ killed_quit() {
 	pop_say QUIT
 	detached
 	[ "$how" = alone ] || kill_monitor
+	IFS= read -r -t 5 said <&"$pop_in" || said=
 	pop_close
 	await 5 '! pgrep -x kpopd >/dev/null'
 }
