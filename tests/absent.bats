@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Killed at any system call of QUIT, and before the removal is recovered the mailbox is away, another one is served, or its
-# bytes are in another file: the removal waits for its own mailbox and is finished there.
+# A removal that is broken off anywhere waits for its own mailbox and is finished there. Meanwhile the mailbox is away,
+# another one is served, or its bytes are in another file. Readers never see half a removal.
 
 load helpers/all
 load helpers/points
@@ -34,7 +34,7 @@ teardown() {
 	end_test
 }
 
-# second_server_start: the same state directory has services for ~/Mailbox on port 1110 and for ~/Maildir on 1111.
+# second_server_start: starts services for ~/Mailbox on port 1110 and for ~/Maildir on 1111, with the same state directory.
 second_server_start() {
 	local box port=1110
 	for box in 'mbox:~/Mailbox' 'maildir:~/Maildir'; do
@@ -45,19 +45,20 @@ second_server_start() {
 	await 5 'ss -Hltn sport = 1111 | grep -q .'
 }
 
-# over MOUNT-OPTION …: another directory hides the spool's. Nobody may be in the spool's meanwhile.
+# over MOUNT-OPTION …: mounts another directory over the spool's, once no kpopd runs.
 over() {
 	soon 5 '! pgrep -x kpopd >/dev/null' && mount "$@" /var/mail && touch "$WORLD/mounted"
 }
 
+# spool_comes_back: unmounts what is over the spool's directory, if anything is.
 spool_comes_back() {
 	[ -e "$WORLD/mounted" ] || return 0
 	soon 5 '! pgrep -x kpopd >/dev/null'
 	umount /var/mail && rm "$WORLD/mounted"
 }
 
-# crash CALL N: QUIT is killed there together with its monitor, as by a power failure. What that leaves is in
-# $WORLD/crash*, since several things happen after it, each from the same beginning.
+# crash CALL N: kills session and monitor there in QUIT, as a power failure would. Keeps what that leaves in
+# $WORLD/crash*, because each thing that happens afterwards begins from it. $WORLD/wanted is what must come out.
 crash() {
 	spool_comes_back
 	rm -rf "$state/users"
@@ -74,12 +75,12 @@ crash() {
 	fi
 }
 
-# pending: the crash has left a removal that must be finished.
+# pending: returns true if the crash has left a removal to finish.
 pending() {
 	compgen -G "$WORLD/crash/*/*/j" >/dev/null || compgen -G "$WORLD/crash/*/*/j.cut" >/dev/null
 }
 
-# crash_again: all is as the crash left it, in the same inodes of spool and spool directory.
+# crash_again: restores all that the crash left. Spool and spool directory keep their inodes.
 crash_again() {
 	spool_comes_back
 	soon 5 '! pgrep -x kpopd >/dev/null' || return
@@ -90,13 +91,13 @@ crash_again() {
 	: >"$WORLD/arrived"
 }
 
-# mail_arrives: one more message in the spool. What is appended is in $WORLD/arrived.
+# mail_arrives: appends one more message, which is also in $WORLD/arrived.
 mail_arrives() {
 	mbox late >"$WORLD/arrived"
 	cat "$WORLD/arrived" >>/var/mail/alice
 }
 
-# recover_now STATUS WORDS: --recover ends so, and says that of alice's spool.
+# recover_now STATUS WORDS: runs --recover, which has to exit with STATUS and to print WORDS about alice's spool.
 recover_now() {
 	local status=0 printed
 	printed=$("$KPOPD_BUILD/kpopd" --recover -d "$state" -l fcntl) || status=$?
@@ -105,7 +106,7 @@ recover_now() {
 	return 1
 }
 
-# journal_untouched: the removal waits as the crash left it, for its own mailbox.
+# journal_untouched: returns true if the journal is as the crash left it, and nothing is set aside.
 journal_untouched() {
 	local file
 	pending || return 0
@@ -116,8 +117,8 @@ journal_untouched() {
 	! compgen -G "$state/users/*/*/rescue*"
 }
 
-# unreachable ANSWER: the mailbox is not there for --recover and a login, whichever comes first. ANSWER is what the login
-# gets if no removal waits.
+# unreachable ANSWER: runs --recover and a login, every second time the login first. Neither may reach the mailbox if a
+# removal waits. Otherwise the login gets ANSWER.
 unreachable() {
 	local answer=$1 turn
 	! pending || answer='-ERR [SYS/TEMP] the mailbox cannot be opened now'
@@ -132,7 +133,7 @@ unreachable() {
 	done
 }
 
-# What may happen between the crash and the recovery. Each returns false if something is not as it should be.
+# What may happen between the crash and the recovery: each of these returns false if something is wrong.
 
 happens_delivery() {
 	local size
@@ -156,7 +157,7 @@ happens_unmounted() {
 	    [ -z "$(ls -A /var/mail)" ] && spool_comes_back
 }
 
-# Here mail is delivered while the spool is not mounted.
+# Mail is delivered into the directory below while the spool is not mounted.
 happens_below() {
 	over --bind "$WORLD/below" && mbox below | store alice && unreachable "+OK 1 messages" && spool_comes_back &&
 	    mbox below | cmp - "$WORLD/below/alice"
@@ -201,8 +202,8 @@ happens_move() {
 
 things=(delivery absence unmounted below mbox maildir twin copy move)
 
-# is_finished: after --recover and a login, whichever comes first, the mailbox is the wanted one with what has arrived, it
-# is served so, and nothing else is left.
+# is_finished: runs --recover and a login, two of four times the login first. Returns true if the mailbox is then the wanted
+# one with the mail that arrived, the login served just that, and nothing else is left.
 is_finished() {
 	local turn words="nothing to do"
 	! pending || words="removal finished"
@@ -220,7 +221,7 @@ is_finished() {
 	[ "$(ls -A /var/mail)" = alice ] || { ls -lA /var/mail; return 1; }
 }
 
-# absent_point THING: it happens after the crash, every second time after mail has arrived.
+# absent_point THING: lets it happen after the crash, four of eight times with mail that arrives before it.
 absent_point() {
 	number_of_point=$points
 	crash_again || return
@@ -230,7 +231,7 @@ absent_point() {
 	spool_comes_back
 }
 
-# all_things_after CALL N
+# all_things_after CALL N: one crash, and each of the things after it.
 all_things_after() {
 	local thing
 	crash "$@" >"$WORLD/crash.log" 2>&1 || {
@@ -244,7 +245,7 @@ all_things_after() {
 	done
 }
 
-# each_call COMMAND …: the command with each system call of QUIT and each of its occurrences.
+# each_call COMMAND …: runs the command with each system call of QUIT and each of its occurrences.
 each_call() {
 	local call count n
 	record_quit >"$WORLD/calls"
@@ -275,7 +276,8 @@ each_call() {
 	points_are_good "mailbox absent, other mailbox, other inode" "$(long && echo 1500 || echo 45)"
 }
 
-# reader: waits for the fcntl lock, then notes the mailbox in $WORLD/found, and in $WORLD/unfinished what of a removal is.
+# reader: starts a program that waits for the fcntl lock, then copies the mailbox to $WORLD/found and the names of journals
+# to $WORLD/unfinished.
 reader() {
 	rm -f "$WORLD/found" "$WORLD/unfinished"
 	perl -e 'use POSIX; my ($spool, $found, $unfinished, $state) = @ARGV; open F, "<", $spool or die;
@@ -286,13 +288,13 @@ reader() {
 	reader=$!
 }
 
-# ends_or_waits: the reader waits for the lock, or has had it.
+# ends_or_waits: returns true if the reader waits for the lock or has ended.
 ends_or_waits() {
 	grep -q -- "-> POSIX .* $reader " /proc/locks || ! kill -0 "$reader" 2>/dev/null
 }
 
-# reader_point CALL N: the session alone is killed after its Nth CALL of QUIT, while a reader waits for the lock or has it.
-# A reader that waited finds the mailbox as it is in the end.
+# reader_point CALL N: kills the session alone after its Nth CALL of QUIT, while a reader waits for the lock or has had it.
+# A reader that waited has to find the mailbox as it is in the end.
 reader_point() {
 	local name waited=false
 	rm -f "$WORLD/stopped"
