@@ -272,8 +272,8 @@ each_call() {
 		all_things_after fsync 3
 	fi
 	echo "# crashes with a removal to finish: $removals" >&3
-	[ "$removals" -ge "$(long && echo 60 || echo 4)" ]
-	points_are_good "mailbox absent, other mailbox, other inode" "$(long && echo 1500 || echo 45)"
+	[ "$removals" -ge "$(long && echo 100 || echo 4)" ]
+	points_are_good "mailbox absent, other mailbox, other inode" "$(long && echo 2500 || echo 45)"
 }
 
 # reader: starts a program that waits for the fcntl lock, then copies the mailbox to $WORLD/found and the names of journals
@@ -340,6 +340,6 @@ count_reader_point() {
 		done
 	fi
 	echo "# the reader waited for the session: $(wc -l <"$WORLD/waited")" >&3
-	[ "$(wc -l <"$WORLD/waited")" -ge "$(long && echo 50 || echo 6)" ]
-	points_are_good "session alone killed, a reader waits" "$(long && echo 200 || echo 8)"
+	[ "$(wc -l <"$WORLD/waited")" -ge "$(long && echo 200 || echo 6)" ]
+	points_are_good "session alone killed, a reader waits" "$(long && echo 300 || echo 8)"
 }
