@@ -46,6 +46,46 @@ calls_in() {
 	sed -n 's/^\([a-z0-9_]*\)(.*/\1/p' "$1" | grep -v '^restart_syscall$' | sort | uniq -c | awk '{ print $2, $1 }'
 }
 
+# A mailbox by a number: how many messages, how large, and which of them are to go: some, the first, the last, all
+# but one. Sets names, doomed (numbers), kept (names).
+shape() {
+	local i count kind
+	RANDOM=$1 names=() doomed=() kept=()
+	count=$((3 + RANDOM % 6)) kind=$((RANDOM % 4))
+	for i in $(seq "$count"); do
+		names+=("s$1n$i")
+		case $kind in
+		0) ((RANDOM % 2)) ;;
+		1) [ "$i" -eq 1 ] ;;
+		2) [ "$i" -ge $((count - 1)) ] ;;
+		3) [ "$i" -ne 2 ] ;;
+		esac && doomed+=("$i") || kept+=("s$1n$i")
+	done
+	[ ${#doomed[@]} -gt 0 ] || { doomed=(1) kept=("${names[@]:1}"); }
+	shape_mbox "${names[@]}" >"$WORLD/old"
+	shape_mbox "${kept[@]}" >"$WORLD/new"
+}
+
+shape_mbox() {
+	local name
+	for name in "$@"; do
+		from_line
+		make_message "$name" $((${name##*n} * ${name##*n} * 7 % 400))
+		echo
+	done
+}
+
+# Which system calls QUIT makes with this shape, and how many of each.
+record_quit() {
+	marked_session
+	attach "$session" -o "$WORLD/trace"
+	pop_ask QUIT
+	pop_close
+	detached
+	cmp /var/mail/alice "$WORLD/new"
+	calls_in "$WORLD/trace"
+}
+
 # A session on the mailbox $WORLD/old that has marked the messages $doomed: $session and $monitor are its processes.
 marked_session() {
 	local i
@@ -58,7 +98,7 @@ marked_session() {
 }
 
 # killed_quit HOW CALL N: QUIT of a marked session, killed at its Nth CALL: alone, so that its monitor goes on, or
-# together with it, as by a power cut.
+# together with it, as by a power cut. Sets $said to what the client has heard: QUIT's answer, or "".
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session
@@ -67,6 +107,7 @@ killed_quit() {
 	pop_say QUIT
 	detached
 	[ "$how" = alone ] || kill_monitor
+	IFS= read -r -t 5 said <&"$pop_in" || said=
 	pop_close
 	await 5 '! pgrep -x kpopd >/dev/null'
 }

@@ -5,6 +5,11 @@ long() {
 	[ -n "${TORTURE-}" ]
 }
 
+# sample EVERY TOTAL: which occurrences of a call to take: all in the long form.
+sample() {
+	seq 1 "$(long && echo 1 || echo "$1")" "$2"
+}
+
 # count_point COMMAND …: one more point of the sweep, bad when the command fails; what it printed is shown then.
 count_point() {
 	local output
