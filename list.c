@@ -135,6 +135,27 @@ list_get(const struct list *l, size_t i, struct list_message *m)
 	return true;
 }
 
+size_t
+list_at(const struct list *l, off_t at)
+{
+	size_t low = 0, high = l->count;
+	struct record r;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (!get(l, middle, &r))
+			return SIZE_MAX;
+		if (r.at == (uint64_t)at)
+			return middle;
+		if (r.at < (uint64_t)at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return SIZE_MAX;
+}
+
 /* Returns the name of what the index holds. A list made by other rules is not taken over. */
 static const char *
 kind(const struct list_source *s)

@@ -99,6 +99,9 @@ enum scan_result list_make(struct list *l, const struct list_source *s, const st
  */
 bool list_get(const struct list *l, size_t i, struct list_message *m);
 
+/* Returns the message that begins at this offset, or SIZE_MAX. */
+size_t list_at(const struct list *l, off_t at);
+
 /*
  * Returns true if a message with the header of m stands where m was in the
  * mailbox, which has this size, and ends where m ended. Its body is not read.

@@ -39,7 +39,8 @@ struct mbox {
 	int fd;              /* -1: there is no spool, hence no mail */
 	struct stamp seen;   /* when the list was true */
 	struct list list;
-	struct list_ids *ids; /* NULL: not needed yet */
+	struct list_ids *ids;    /* NULL: not needed yet */
+	struct list_ids *bodies; /* messages by headers and bodies; NULL: not needed yet */
 	struct fresh fresh;
 	struct list_message fetched; /* the message that was fetched last */
 	struct stamp fetched_at;     /* the mailbox then */
@@ -364,7 +365,9 @@ mend(struct mbox *m)
 	m->list = new;
 	if (m->ids != NULL)
 		list_ids_free(m->ids);
-	m->ids = NULL;
+	if (m->bodies != NULL)
+		list_ids_free(m->bodies);
+	m->ids = m->bodies = NULL;
 }
 
 /* Message i. */
@@ -444,6 +447,24 @@ has_body(const struct mbox *m, const struct list_message *one, off_t from, off_t
 }
 
 /*
+ * Returns true if the list has another message with the same header and body.
+ * Which of them is sent makes no difference, but as many as are not marked have
+ * to stay.
+ */
+static bool
+has_equal(struct mbox *m, const struct list_message *one)
+{
+	size_t first;
+
+	if (one->found.body == 0 || !needs_body(m, one))
+		return false;
+	if (m->bodies == NULL)
+		m->bodies = list_bodies(&m->list);
+	first = list_first_body(m->bodies, one->found.id, one->found.body);
+	return first != SIZE_MAX && list_next(m->bodies, first) != SIZE_MAX;
+}
+
+/*
  * Returns true if message one is still in its place: its header, what follows
  * it, and its body if the header could be another message's, too. Otherwise the
  * body is not read: a removal shall cost what it moves.
@@ -504,8 +525,9 @@ look_afresh(struct mbox *m, bool locked)
 	list_distrust(&m->list);
 	if (stamp_take(&f->seen, m->fd) == -1)
 		fatal("fstat of the mailbox");
+	/* Not logged here: a client can ask for this again and again. */
 	if ((result = list_make(&f->list, &source, &f->seen, &m->list)) != SCAN_DONE)
-		error = deny_scan(result);
+		error = result == SCAN_FOREIGN ? DROP_CHANGED : DROP_FAILED;
 	if (!locked)
 		unlock(m);
 	if (error != DROP_OK)
@@ -533,13 +555,21 @@ is_taken(const struct fresh *f, size_t i)
 	return f->used != NULL && store_marked(f->used, i);
 }
 
-/* Finds message one, which is not in its place, in the mailbox as it is now. Returns OK, CHANGED if it is not there, or why not (logged). */
+/* Returns true if message i of the fresh list is message one, and free; *where is that message then. sole: as in is_same. */
+static bool
+is_found(struct mbox *m, const struct list_message *one, size_t i, struct list_message *where, bool sole)
+{
+	return i != SIZE_MAX && !is_taken(&m->fresh, i) && list_get(&m->fresh.list, i, where) &&
+	    memcmp(where->found.id, one->found.id, UIDL_HASH) == 0 && is_same(m, one, where, sole);
+}
+
+/* Finds message one, which is not in its place, in the mailbox as it is now. Returns OK, CHANGED if it is not there, or why not, with errno. */
 static enum drop_error
 relocate(struct mbox *m, const struct list_message *one, bool locked, struct list_message *where)
 {
 	struct fresh *f = &m->fresh;
 	enum drop_error error = look_afresh(m, locked);
-	size_t i;
+	size_t i, at;
 	bool sole;
 
 	if (error != DROP_OK)
@@ -549,7 +579,11 @@ relocate(struct mbox *m, const struct list_message *one, bool locked, struct lis
 	/* There may be a million with its header, so only those with its body are looked at. */
 	if (!sole)
 		i = list_first_body(f->bodies, one->found.id, one->found.body);
-	while (i != SIZE_MAX && (is_taken(f, i) || !list_get(&f->list, i, where) || !is_same(m, one, where, sole)))
+	/* Of equal ones it is the one that is where it was. */
+	at = list_at(&f->list, one->found.at);
+	if (is_found(m, one, at, where, sole))
+		i = at;
+	while (i != SIZE_MAX && !is_found(m, one, i, where, sole))
 		i = sole ? SIZE_MAX : list_next(f->bodies, i);
 	if (i == SIZE_MAX)
 		return DROP_CHANGED;
@@ -691,12 +725,28 @@ find_in_place(struct mbox *m, const unsigned char *marks, off_t size, struct jou
 		if (!store_marked(marks, i))
 			continue;
 		one = get(m, i);
-		if ((!unchanged || !list_is_sure(&m->list, i)) && !is_itself(m, &one, size))
+		/* Of equal messages another program may have removed one; then the next is in its place. */
+		if ((!unchanged || !list_is_sure(&m->list, i)) && (!is_itself(m, &one, size) || has_equal(m, &one)))
 			return SIZE_MAX;
 		ranges[n++] = (struct journal_range){ one.found.at, one.end };
 	}
 	/* A list that was forged, or is older than a power failure, does not fit. */
 	return have_borders(m, ranges, n, size) ? n : SIZE_MAX;
+}
+
+/* Lets each message that is not marked, and has an equal one, keep one of those that there are now. */
+static void
+reserve_equal(struct mbox *m, const unsigned char *marks)
+{
+	for (size_t i = 0; i < m->list.count; i++) {
+		struct list_message one, where;
+
+		if (store_marked(marks, i))
+			continue;
+		one = get(m, i);
+		if (has_equal(m, &one))
+			relocate(m, &one, true, &where);
+	}
 }
 
 /* Finds the marked messages in the mailbox as it is now. Returns how many, in ascending order; *error: why not all. */
@@ -710,6 +760,7 @@ find_moved(struct mbox *m, const unsigned char *marks, struct journal_range *ran
 		return 0;
 	if ((f->used = calloc(f->list.count / 8 + 1, 1)) == NULL)
 		fatal("marks for %zu messages", f->list.count);
+	reserve_equal(m, marks);
 	for (size_t i = 0; i < m->list.count; i++) {
 		struct list_message one, where;
 
