@@ -240,13 +240,17 @@ hash_message(struct message *m, const char *bytes)
 	const char *p = bytes + m->text, *end = bytes + m->end;
 	uint64_t hash = 0xcbf29ce484222325, line_ends = 0;
 	size_t empty = 0;
+	bool is_skipped = false;
 
 	m->weak = true;
 	for (const char *next; p < end && line_end(p, end) == 0; p = next) {
 		next = next_line(p, end);
 		if (has_prefix(p, end, "Message-ID:") || has_prefix(p, end, "Received:"))
 			m->weak = false;
-		for (p = is_rewritten(p, end) ? next : p; p < next; p++)
+		/* A line that begins with a blank continues a field. */
+		if (*p != ' ')
+			is_skipped = is_rewritten(p, end);
+		for (p = is_skipped ? next : p; p < next; p++)
 			/* A CR at the very end may be half a line end. */
 			if (line_end(p, end) != 2 && (*p != '\r' || p + 1 < end))
 				hash = mix(hash, *p);
@@ -932,32 +936,54 @@ find_gone(const struct picture *before, size_t i, const struct picture *after, s
 	return find_gone(before, i + 1, after, at, gone);
 }
 
+/* Returns the marked message that message m is, of those that are not used yet, by its body if possible; listed: none. */
+static size_t
+find_marked(const struct deed *deeds, size_t listed, const struct message *m, const bool used[])
+{
+	size_t found = listed;
+
+	for (size_t n = 0; n < listed; n++) {
+		if (used[n] || !deeds[n].marked || m->header != deeds[n].header)
+			continue;
+		if (m->whole == deeds[n].whole)
+			return n;
+		if (!deeds[n].is_firm)
+			found = n;
+	}
+	return found;
+}
+
 /* Returns true if all that is gone was marked, each message once. */
 static bool
-is_marked(struct deed *deeds, size_t listed, const struct picture *before, const bool gone[])
+is_marked(const struct deed *deeds, size_t listed, const struct picture *before, const bool gone[])
 {
-	bool used[MOST_MESSAGES * 2] = { false };
+	bool used[MOST_MESSAGES * 2] = { false }, is_found[MOST_MESSAGES * 2] = { false };
 
-	for (size_t i = 0; i < before->count; i++) {
-		const struct message *m = &before->messages[i];
-		size_t n = 0;
+	/* Those with a body that is known first, otherwise another one could take their mark. */
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < before->count; i++) {
+			const struct message *m = &before->messages[i];
+			size_t n = find_marked(deeds, listed, m, used);
+			bool is_known = n < listed && deeds[n].whole == m->whole;
 
-		if (!gone[i])
-			continue;
-		while (n < listed && (used[n] || !deeds[n].marked || m->header != deeds[n].header ||
-		    (deeds[n].is_firm && m->whole != deeds[n].whole)))
-			n++;
-		if (n == listed)
-			return false;
-		used[n] = true;
-	}
+			if (!gone[i] || (pass == 0 && !is_known) || (pass == 1 && is_found[i]))
+				continue;
+			if (n == listed)
+				return false;
+			used[n] = is_found[i] = true;
+		}
 	return true;
 }
 
-/* Returns true if the body of a part is in a text of a marked message. Flags may have changed. */
+/* Returns true if a part is a marked message, or its body is in the text of one. Flags may have changed. */
 static bool
-is_part(const struct deed *deeds, size_t listed, const char *part, const char *end)
+is_part(const struct deed *deeds, size_t listed, const struct picture *p, const struct message *m)
 {
+	const char *part = p->bytes + m->text, *end = part + m->stored;
+	const bool used[MOST_MESSAGES * 2] = { false };
+
+	if (find_marked(deeds, listed, m, used) < listed)
+		return true;
 	while (part < end && line_end(part, end) == 0)
 		part = next_line(part, end);
 	for (size_t n = 0; n < listed; n++)
@@ -981,12 +1007,9 @@ are_parts_marked(const struct deed *deeds, size_t listed, const struct picture *
 	quoted = was_quoted;
 	if (!find_gone(&parts, 0, after, 0, gone))
 		return false;
-	for (size_t i = 0; i < parts.count; i++) {
-		const char *text = parts.bytes + parts.messages[i].text;
-
-		if (gone[i] && !is_part(deeds, listed, text, text + parts.messages[i].stored))
+	for (size_t i = 0; i < parts.count; i++)
+		if (gone[i] && !is_part(deeds, listed, &parts, &parts.messages[i]))
 			return false;
-	}
 	return true;
 }
 
