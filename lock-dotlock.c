@@ -320,9 +320,12 @@ create(const char *name)
 	if (fd == -1)
 		return -1;
 	n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-	/* The second line says that the lock is there; so it comes later. */
-	if (fcntl(fd, F_OFD_SETLK, &lock) == 0 && here.host[0] != '\0')
-		n += snprintf(text + n, sizeof(text) - (size_t)n, "%s %s %s\n", here.host, here.boot, here.space);
+	/* The second line says that the lock is there; so it comes later. One that does not fit is left out. */
+	if (fcntl(fd, F_OFD_SETLK, &lock) == 0 && here.host[0] != '\0') {
+		int more = snprintf(text + n, sizeof(text) - (size_t)n, "%s %s %s\n", here.host, here.boot, here.space);
+
+		n += (size_t)more < sizeof(text) - (size_t)n ? more : 0;
+	}
 	/* Half a line would be a process id of somebody else. */
 	if (write(fd, text, (size_t)n) != n && ftruncate(fd, 0) == -1)
 		log_event(LOG_ERR, "failed", "what=\"writing the dotlock\" error=\"%s\"", strerror(errno));
