@@ -229,6 +229,7 @@ ends_in_time() {
 	users root 700
 	users/$uid.mailboxes root 600
 	users/$uid alice 700
+	users/$uid/places alice 600
 	$own alice 700
 	$own/mailbox alice 600
 	$own/index alice 600
