@@ -380,15 +380,15 @@ second_server_stop() {
 			rm -rf "$box"
 			su alice -c "mkdir -p $box/new $box/cur $box/tmp && printf 'Subject: one\n\none\n' >$box/new/1.M1.h"
 			pop alice QUIT | grep '^+OK 1 messages'
-			mkdir -p "$WORLD/other"
-			chown alice: "$WORLD/other"
-			chmod 700 "$WORLD/other"
-			mount --bind "$WORLD/other" "$part"
+			mkdir -p "$WORLD/no-home"
+			chown alice: "$WORLD/no-home"
+			chmod 700 "$WORLD/no-home"
+			mount --bind "$WORLD/no-home" "$part"
 			log_mark
 			run pop alice STAT QUIT
 			umount "$part"
 			[[ $output == *"-ERR [SYS/TEMP] the mailbox cannot be opened now"* ]] || { echo "$which $part: $output"; return 1; }
-			[ -z "$(ls "$WORLD/other")" ]
+			[ -z "$(ls "$WORLD/no-home")" ]
 			log_has 'failed .*mounted\?'
 			pop alice QUIT | grep '^+OK 1 messages'
 		done
@@ -396,9 +396,9 @@ second_server_stop() {
 		rm -r "$box"
 		pop alice QUIT | grep '^+OK 0 messages'
 		[ "$which" = maildir ] || continue
-		mount --bind "$WORLD/other" /home/alice
+		mount --bind "$WORLD/no-home" /home/alice
 		run pop alice QUIT
-		rm -rf "$WORLD"/other/*
+		rm -rf "$WORLD"/no-home/*
 		umount /home/alice
 		[[ $output == *"+OK 0 messages"* ]]
 	done
