@@ -38,6 +38,7 @@ struct mbox {
 	struct store_place place;
 	int fd;              /* -1: there is no spool, hence no mail */
 	struct stamp seen;   /* when the list was true */
+	bool is_removing;    /* the mailbox is locked to write */
 	struct list list;
 	struct list_ids *ids;    /* NULL: not needed yet */
 	struct list_ids *bodies; /* messages by headers and bodies; NULL: not needed yet */
@@ -353,6 +354,9 @@ mend(struct mbox *m)
 	list_distrust(&m->list);
 	source.state = -1;
 	errno = EIO;
+	/* To lock and unlock again would end the lock that the removal needs. */
+	if (m->is_removing)
+		fatal("the index was damaged while the mailbox was locked");
 	if (lock(m, false) != DROP_OK)
 		fatal("locking the mailbox to mend its index");
 	same = stamp_take(&now, m->fd) == 0 && stamp_same(&m->seen, &now) &&
@@ -820,6 +824,21 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	}
 }
 
+/*
+ * Mends the list, if it is damaged, before the mailbox is locked to write. Of a
+ * mailbox that may have changed the removal looks at all messages; otherwise at
+ * those that are marked.
+ */
+static void
+mend_for_removal(struct mbox *m, const unsigned char *marks)
+{
+	bool all = !is_unchanged(m) || m->list.note.assumed > 0;
+
+	for (size_t i = 0; i < m->list.count; i++)
+		if (all || store_marked(marks, i))
+			get(m, i);
+}
+
 static enum drop_error
 mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 {
@@ -829,12 +848,11 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 	/* The ids of messages that go are remembered. */
 	if (is_unchanged(m))
 		list_number(&m->list, true);
-	/* What is to be mended of the list is mended before any program has to wait for us. */
-	for (size_t i = 0; i < m->list.count; i++)
-		if (store_marked(marks, i))
-			get(m, i);
+	mend_for_removal(m, marks);
 	if ((error = lock(m, true)) == DROP_OK) {
+		m->is_removing = true;
 		error = remove_locked(m, marks, removed);
+		m->is_removing = false;
 		if (error == DROP_LATER)
 			hand_over(m);
 		else

@@ -396,6 +396,56 @@ foreign_changes_are_noticed(void)
 	CHECK(load(after, sizeof(after)) == sizeof(first_gone) - 2 + 18);
 }
 
+/* The linker puts this in the place of fdatasync (--wrap). A removal syncs the mailbox first; by then it has to be locked. */
+static int synced, synced_unlocked;
+int __real_fdatasync(int);
+int __wrap_fdatasync(int);
+int
+__wrap_fdatasync(int fd)
+{
+	struct flock f = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int other = openat(top, "spool", O_RDWR | O_CLOEXEC);
+
+	CHECK(other != -1 && fcntl(other, F_OFD_GETLK, &f) == 0 && close(other) == 0);
+	synced++;
+	synced_unlocked += f.l_type == F_UNLCK;
+	return __real_fdatasync(fd);
+}
+
+/* Writes over one block of the kept list. */
+static void
+damage_index(off_t block)
+{
+	int fd = openat(top, "state/index", O_WRONLY);
+
+	CHECK(fd != -1 && pwrite(fd, "damage", 6, block * 4096 + 100) == 6 && close(fd) == 0);
+}
+
+/*
+ * A removal looks at all messages if the mailbox may have changed. A list that
+ * is damaged where none is marked is made again before the mailbox is locked;
+ * otherwise that would end the lock.
+ */
+static void
+a_damaged_list_ends_no_lock(void)
+{
+	enum { COUNT = 2000 };
+	static char spool[COUNT * 40];
+	struct maildrop drop;
+	size_t n = 0, removed;
+
+	for (int i = 0; i < COUNT; i++)
+		n += (size_t)sprintf(spool + n, "From a\nN: %d\n\n1\n\n", i < 2 ? 0 : i);
+	store(spool, n);
+	CHECK(begin(&drop) == DROP_OK && drop.count == COUNT);
+	maildrop_mark(&drop, 1);
+	damage_index(12);
+	synced = synced_unlocked = 0;
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+	CHECK(synced > 0 && synced_unlocked == 0);
+	CHECK(begin(&drop) == DROP_OK && drop.count == COUNT - 1);
+}
+
 /* What random mailboxes are made of: all that ever decided something in a parser of them. */
 static const struct text pieces[] = { TEXT("From "), TEXT("From a\n"), TEXT("\nFrom a\n"),
 	TEXT("\n\nFrom a\n"), TEXT("\r\n\r\nFrom a\r\n"), TEXT("\n\nFrom a\nA: b\n\nc\n\n"), TEXT("\n\nFrom " DATE "\n"),
@@ -763,6 +813,7 @@ main(int argc, char **argv)
 	long_lines_are_one_line();
 	an_end_behind_a_cr_is_no_line_end();
 	foreign_changes_are_noticed();
+	a_damaged_list_ends_no_lock();
 	random_mailboxes(many, many / 10);
 	return drop_clean_up();
 }
