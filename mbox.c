@@ -502,6 +502,18 @@ has_borders(const struct mbox *m, const struct list_message *one, off_t size)
 	    memcmp(from, SCAN_FROM, sizeof(from)) == 0 && scan_is_border(m->fd, one->end, size, &empty);
 }
 
+/* Discards the fresh list, if there is one. */
+static void
+discard_fresh(struct fresh *f)
+{
+	if (!f->exists)
+		return;
+	index_free(f->list.index);
+	list_ids_free(f->ids);
+	list_ids_free(f->bodies);
+	f->exists = false;
+}
+
 /*
  * Makes a list of the mailbox as it is now, unless there is one. locked: the
  * mailbox is locked already. Later sessions have the new list.
@@ -517,12 +529,7 @@ look_afresh(struct mbox *m, bool locked)
 
 	if (f->exists && stamp_look(&now, m->fd) == 0 && stamp_same(&f->seen, &now))
 		return DROP_OK;
-	if (f->exists) {
-		index_free(f->list.index);
-		list_ids_free(f->ids);
-		list_ids_free(f->bodies);
-		f->exists = false;
-	}
+	discard_fresh(f);
 	if (!locked && (error = lock(m, false)) != DROP_OK)
 		return error;
 	/* The session's list is not kept any more. */
@@ -598,6 +605,22 @@ relocate(struct mbox *m, const struct list_message *one, bool locked, struct lis
 	return DROP_OK;
 }
 
+/*
+ * Finds message one, which is not in its place, to send it. The fresh list may
+ * be older than a change in the same tick of the clock, so the message is
+ * compared there, too. Returns as relocate.
+ */
+static enum drop_error
+look_for(struct mbox *m, const struct list_message *one, struct list_message *where)
+{
+	enum drop_error error = relocate(m, one, false, where);
+
+	if (error != DROP_OK || m->fresh.seen.settled == 1 || is_itself(m, where, m->fresh.seen.size))
+		return error;
+	discard_fresh(&m->fresh);
+	return relocate(m, one, false, where);
+}
+
 /* Finds where message i is in a file of this size: in its place, or moved. Returns as relocate. */
 static enum drop_error
 find(struct mbox *m, size_t i, off_t size, struct list_message *where)
@@ -610,7 +633,7 @@ find(struct mbox *m, size_t i, off_t size, struct list_message *where)
 	*where = one = get(m, i);
 	if (is_sure(m, i) ? has_borders(m, &one, size) : is_itself(m, &one, size))
 		return DROP_OK;
-	return relocate(m, &one, false, where);
+	return look_for(m, &one, where);
 }
 
 /* The octets of the "From " line at this place, its end included; 0: there is none. */
@@ -760,6 +783,9 @@ find_moved(struct mbox *m, const unsigned char *marks, struct journal_range *ran
 	struct fresh *f = &m->fresh;
 	size_t n = 0;
 
+	/* The mailbox may have been changed once more in the same tick of the clock as before. */
+	if (f->seen.settled != 1)
+		discard_fresh(f);
 	if ((*error = look_afresh(m, true)) != DROP_OK)
 		return 0;
 	if ((f->used = calloc(f->list.count / 8 + 1, 1)) == NULL)

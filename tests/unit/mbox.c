@@ -12,6 +12,7 @@
 #include <regex.h>
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lock.h"
@@ -446,6 +447,52 @@ a_damaged_list_ends_no_lock(void)
 	CHECK(begin(&drop) == DROP_OK && drop.count == COUNT - 1);
 }
 
+/* The linker puts this in the place of fstat (--wrap): while it is set, files have been changed at this time, as in one tick. */
+static struct timespec tick;
+int __real_fstat(int, struct stat *);
+int __wrap_fstat(int, struct stat *);
+int
+__wrap_fstat(int fd, struct stat *st)
+{
+	int result = __real_fstat(fd, st);
+
+	if (tick.tv_sec != 0)
+		st->st_mtim = st->st_ctim = tick;
+	return result;
+}
+
+/* Two changes in one tick look like one. What a session saw between them proves nothing after the second. */
+static void
+two_changes_in_a_tick_are_two(void)
+{
+	static const char first[] = "From a\nMessage-ID: 1\n\n1\n\nFrom b\nMessage-ID: 2\n\n2\n\nFrom c\nMessage-ID: 3\n\n3\n\n";
+	static const char second[] = "From b\nMessage-ID: 2\n\n2\n\nFrom c\nMessage-ID: 3\n\n3\n\nFrom a\nMessage-ID: 1\n\n1\n\n";
+	static const char third[] = "From c\nMessage-ID: 3\n\n3\n\nFrom a\nMessage-ID: 1\n\n1\n\nFrom b\nMessage-ID: 2\n\n2\n\n";
+	static const char wanted[] = "From c\nMessage-ID: 3\n\n3\n\nFrom b\nMessage-ID: 2\n\n2\n\n";
+	static const struct text one = TEXT("Message-ID: 1\r\n\r\n1\r\n");
+	char after[200];
+	struct maildrop drop;
+	struct span s;
+	size_t removed;
+
+	for (int fetched = 0; fetched < 2; fetched++) {
+		store(first, sizeof(first) - 1);
+		CHECK(begin(&drop) == DROP_OK && drop.count == 3);
+		CHECK(clock_gettime(CLOCK_REALTIME, &tick) == 0);
+		store(second, sizeof(second) - 1);
+		CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK);
+		store(third, sizeof(third) - 1);
+		/* The tick is long ago. */
+		CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL) == 0);
+		if (fetched != 0)
+			drop_check_message(&drop, 1, &one);
+		maildrop_mark(&drop, 1);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+		tick.tv_sec = 0;
+		CHECK(load(after, sizeof(after)) == sizeof(wanted) - 1 && memcmp(after, wanted, sizeof(wanted) - 1) == 0);
+	}
+}
+
 /* What random mailboxes are made of: all that ever decided something in a parser of them. */
 static const struct text pieces[] = { TEXT("From "), TEXT("From a\n"), TEXT("\nFrom a\n"),
 	TEXT("\n\nFrom a\n"), TEXT("\r\n\r\nFrom a\r\n"), TEXT("\n\nFrom a\nA: b\n\nc\n\n"), TEXT("\n\nFrom " DATE "\n"),
@@ -814,6 +861,7 @@ main(int argc, char **argv)
 	an_end_behind_a_cr_is_no_line_end();
 	foreign_changes_are_noticed();
 	a_damaged_list_ends_no_lock();
+	two_changes_in_a_tick_are_two();
 	random_mailboxes(many, many / 10);
 	return drop_clean_up();
 }
