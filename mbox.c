@@ -566,6 +566,23 @@ is_taken(const struct fresh *f, size_t i)
 	return f->used != NULL && store_marked(f->used, i);
 }
 
+/*
+ * Returns the first message of the fresh list with this header and body that is
+ * free, or the last one. The messages before it leave the table, otherwise each
+ * search would pass them again.
+ */
+static size_t
+first_free(struct fresh *f, const struct list_message *one)
+{
+	size_t next, i = list_first_body(f->bodies, one->found.id, one->found.body);
+
+	while (i != SIZE_MAX && is_taken(f, i) && (next = list_next(f->bodies, i)) != SIZE_MAX) {
+		list_take(f->bodies, i);
+		i = next;
+	}
+	return i;
+}
+
 /* Returns true if message i of the fresh list is message one, and free; *where is that message then. sole: as in is_same. */
 static bool
 is_found(struct mbox *m, const struct list_message *one, size_t i, struct list_message *where, bool sole)
@@ -589,7 +606,7 @@ relocate(struct mbox *m, const struct list_message *one, bool locked, struct lis
 	sole = i != SIZE_MAX && list_next(f->ids, i) == SIZE_MAX;
 	/* There may be a million with its header, so only those with its body are looked at. */
 	if (!sole)
-		i = list_first_body(f->bodies, one->found.id, one->found.body);
+		i = first_free(f, one);
 	/* Of equal ones it is the one that is where it was. */
 	at = list_at(&f->list, one->found.at);
 	if (is_found(m, one, at, where, sole))
