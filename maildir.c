@@ -70,7 +70,7 @@ struct record {
 	int64_t mtime, ctime; /* ns */
 	uint64_t octets;  /* as POP3 counts */
 	uint64_t time;    /* as in struct entry */
-	uint32_t ordinal; /* among equal unique names */
+	uint32_t ordinal; /* among equal unique names; a file keeps its own */
 	uint16_t length;  /* of the name */
 	uint16_t unique;  /* of it, before the colon */
 	uint8_t directory;
@@ -479,31 +479,85 @@ put_record(struct maildir *m, const struct listing *l, struct index *earlier, co
 	index_put(m->list, m->count++, r);
 }
 
+/* Copies record i of a list. Returns true if it is one, with this unique name. */
+static bool
+get_double(struct index *list, size_t i, const struct unique *u, struct record *r)
+{
+	struct unique v;
+
+	if (list == NULL || !get_record(list, i, r))
+		return false;
+	v = unique_of_record(r);
+	return unique_compare(&v, u) == 0;
+}
+
+/* Returns true if the listing has a file with this unique name that is the record's. */
+static bool
+is_listed(const struct listing *l, const struct unique *u, const struct record *r)
+{
+	for (const struct entry *e = listing_find(l, u); listing_has(l, e, u); e++)
+		if (e->inode == r->listed || e->inode == r->inode)
+			return true;
+	return false;
+}
+
+/* Returns true if another message with this unique name has this ordinal, or had it and its file is still there. */
+static bool
+is_ordinal_taken(const struct maildir *m, const struct listing *l, const struct unique *u, const struct earlier *old,
+    const struct record *r)
+{
+	struct record other = { 0 };
+
+	for (size_t k = m->count; k-- > 0 && get_double(m->list, k, u, &other);)
+		if (other.ordinal == r->ordinal)
+			return true;
+	for (size_t i = old->at; get_double(old->list, i, u, &other); i++)
+		if (other.ordinal == r->ordinal && other.inode != r->inode && is_listed(l, u, &other))
+			return true;
+	return false;
+}
+
+/*
+ * Gives a message the ordinal that the earlier list has for its file, otherwise
+ * the first that is free. By the order of the inodes a new file could take the
+ * UIDL of another message, and its client would take it for fetched.
+ */
+static void
+choose_ordinal(const struct maildir *m, const struct listing *l, const struct unique *u, const struct earlier *old,
+    struct record *r)
+{
+	struct record before = { 0 };
+
+	r->ordinal = 0;
+	for (size_t i = old->at; get_double(old->list, i, u, &before); i++)
+		if (before.inode == r->inode) {
+			r->ordinal = before.ordinal;
+			break;
+		}
+	if (is_ordinal_taken(m, l, u, old, r))
+		for (r->ordinal = 0; is_ordinal_taken(m, l, u, old, r);)
+			r->ordinal++;
+}
+
 /* Adds the message of an entry, unless it is there already under another name. */
 static void
-add_message(struct maildir *m, const struct listing *l, const struct entry *e, struct index *earlier, struct record *r)
+add_message(struct maildir *m, const struct listing *l, const struct entry *e, const struct earlier *old, struct record *r)
 {
 	const struct unique u = listing_unique(l, e);
 	struct record before = { 0 };
 
-	r->ordinal = 0;
 	/* Equal unique names are neighbours. */
-	for (size_t k = m->count; k-- > 0 && get_record(m->list, k, &before);) {
-		const struct unique v = unique_of_record(&before);
-
-		if (unique_compare(&v, &u) != 0)
-			break;
+	for (size_t k = m->count; k-- > 0 && get_double(m->list, k, &u, &before);)
 		if (before.inode == r->inode)
 			return;
-		r->ordinal++;
-	}
+	choose_ordinal(m, l, &u, old, r);
 	r->time = e->time;
 	r->directory = (uint8_t)e->directory;
 	r->length = (uint16_t)strlen(u.name);
 	r->unique = (uint16_t)u.n;
 	memset(r->name, 0, sizeof(r->name));
 	memcpy(r->name, u.name, r->length);
-	put_record(m, l, earlier, r);
+	put_record(m, l, old->list, r);
 }
 
 /* Returns true if an earlier list has the entry at this very place, with all of its name. */
@@ -576,7 +630,7 @@ find_messages(struct maildir *m, struct listing *l, struct index *earlier)
 			return DROP_FAILED;
 		}
 		if (found == FOUND)
-			add_message(m, l, e, earlier, &r);
+			add_message(m, l, e, &old, &r);
 		else if (found == NONE_OF_OURS) {
 			/* No time of new or cur tells when it can be read: the next login tries again. */
 			l->skipped++;

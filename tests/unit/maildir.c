@@ -251,6 +251,55 @@ doubles_are_told_apart(void)
 	CHECK(strcmp(id, other) == 0);
 }
 
+/* Copies the id of the message that is this file, of so many messages. */
+static void
+id_of(const char *name, size_t count, char id[UIDL_SIZE])
+{
+	struct maildrop drop;
+
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == count);
+	drop_check_ids(&drop);
+	maildrop_uidl(&drop, number_of(&drop, name), id);
+}
+
+/* A message keeps its id when another one comes or goes that has its unique name, whichever inode is the smaller one. */
+static void
+doubles_keep_their_ids(void)
+{
+	char id[UIDL_SIZE], first[UIDL_SIZE], second[UIDL_SIZE];
+
+	for (int i = 0; i < 4; i++) {
+		maildir_small = i < 2 ? 0 : 256;
+		renew();
+		if (i % 2 == 0)
+			file("tmp/later");
+		file("cur/1.a:2,");
+		if (i % 2 != 0)
+			file("tmp/later");
+		file("cur/2.b:2,");
+		id_of("cur/1.a:2,", 2, first);
+		CHECK(strcmp(first, "1.a") == 0);
+		move("tmp/later", "cur/1.a:2,S");
+		id_of("cur/1.a:2,", 3, id);
+		CHECK(strcmp(first, id) == 0);
+		id_of("cur/1.a:2,S", 3, second);
+		CHECK(unlinkat(top, "Maildir/cur/1.a:2,", 0) == 0);
+		id_of("cur/1.a:2,S", 2, id);
+		CHECK(strcmp(second, id) == 0);
+		/* A file in another's place, as after a restore, has its id. */
+		file("tmp/restored");
+		move("tmp/restored", "cur/2.b:2,");
+		id_of("cur/2.b:2,", 2, id);
+		CHECK(strcmp(id, "2.b") == 0);
+		file("new/1.a");
+		id_of("new/1.a", 3, id);
+		CHECK(strcmp(id, first) == 0);
+		id_of("cur/1.a:2,S", 3, id);
+		CHECK(strcmp(id, second) == 0);
+	}
+	maildir_small = 256;
+}
+
 /* Overwrites a file of the Maildir from this offset on, in place, as a program that ignores the format does. */
 static void
 write_at(const char *name, off_t at, const char *text)
@@ -582,6 +631,7 @@ main(void)
 	what_is_no_message_is_left_alone();
 	ids_are_unique_names_or_hashes();
 	doubles_are_told_apart();
+	doubles_keep_their_ids();
 	changed_files_are_listed_as_they_are();
 	changed_files_are_counted_when_fetched();
 	marked_octets_stay_true();
