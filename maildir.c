@@ -371,26 +371,41 @@ count_file(int fd, struct record *r, struct stat *st)
 	return S_ISREG(st->st_mode) ? count_octets(fd, st->st_size, r) : 0;
 }
 
-/* What became of a file that was looked at. */
-enum finding { FOUND, GONE, NONE_OF_OURS, TROUBLE };
+/* What became of a file that was looked at. UNREAD: it is a message, but the disk cannot read it. */
+enum finding { FOUND, UNREAD, GONE, NONE_OF_OURS, TROUBLE };
 
-/* Opens and counts the file of an entry. TROUBLE: see errno. */
+/*
+ * Lists a message that cannot be read with the file's size. If it were left out,
+ * clients that keep mail would forget that they have it; if the login failed,
+ * one broken file would block all others. It is counted when it is fetched.
+ */
+static void
+guess_octets(struct record *r, const struct stat *st)
+{
+	r->size = st->st_size;
+	r->octets = (uint64_t)st->st_size;
+	r->settled = 0;
+}
+
+/* Opens and counts the file of an entry. TROUBLE and UNREAD: see errno. */
 static enum finding
 look_into(struct maildir *m, const struct listing *l, const struct entry *e, struct record *r)
 {
 	const struct unique u = listing_unique(l, e);
 	int error, fd = open_new(m, &u, e);
 	enum finding result = FOUND;
-	struct stat st;
+	struct stat st = { .st_mode = 0 };
 
 	if (fd == -1)
 		return errno == ENOENT ? GONE :
 		    errno == EACCES || errno == EPERM || errno == ELOOP ? NONE_OF_OURS : TROUBLE;
 	if (count_file(fd, r, &st) == -1)
-		result = TROUBLE;
+		result = S_ISREG(st.st_mode) ? UNREAD : TROUBLE;
 	else if (!S_ISREG(st.st_mode))
 		result = NONE_OF_OURS;
 	error = errno;
+	if (result == UNREAD)
+		guess_octets(r, &st);
 	close(fd);
 	errno = error;
 	r->listed = e->inode;
@@ -618,6 +633,8 @@ static enum drop_error
 find_messages(struct maildir *m, struct listing *l, struct index *earlier)
 {
 	struct earlier old = { .list = earlier };
+	size_t unread = 0;
+	int error = 0;
 
 	for (size_t i = start_list(m, l, &old); i < l->count; i++) {
 		const struct entry *e = &l->list[i];
@@ -629,7 +646,11 @@ find_messages(struct maildir *m, struct listing *l, struct index *earlier)
 			    "error=\"%s\"", strerror(errno));
 			return DROP_FAILED;
 		}
-		if (found == FOUND)
+		if (found == UNREAD) {
+			error = errno;
+			unread++;
+		}
+		if (found == FOUND || found == UNREAD)
 			add_message(m, l, e, &old, &r);
 		else if (found == NONE_OF_OURS) {
 			/* No time of new or cur tells when it can be read: the next login tries again. */
@@ -639,6 +660,9 @@ find_messages(struct maildir *m, struct listing *l, struct index *earlier)
 	}
 	if (m->count < index_count(m->list))
 		index_truncate(m->list, m->count);
+	if (unread > 0)
+		log_event(LOG_ERR, "failed", "what=\"reading messages of the Maildir\" files=%zu error=\"%s\"",
+		    unread, strerror(error));
 	if (l->skipped > 0)
 		log_event(LOG_WARNING, "skipped", "files=%zu reason=\"not regular, "
 		    "not readable or an odd name\"", l->skipped);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,6 +49,21 @@ __wrap_fdopendir(int fd)
 {
 	reads++;
 	return __real_fdopendir(fd);
+}
+
+/* The linker puts this in the place of read (--wrap): the disk cannot read the file with this inode. */
+static ino_t unreadable;
+ssize_t __real_read(int, void *, size_t);
+ssize_t __wrap_read(int, void *, size_t);
+ssize_t
+__wrap_read(int fd, void *to, size_t size)
+{
+	struct stat st;
+
+	if (unreadable == 0 || fstat(fd, &st) == -1 || st.st_ino != unreadable)
+		return __real_read(fd, to, size);
+	errno = EIO;
+	return -1;
 }
 
 static void
@@ -542,6 +558,45 @@ unreadable_files_are_tried_again(void)
 	CHECK(seteuid(getuid()) == 0);
 }
 
+/* One file that the disk cannot read costs no other message, and keeps its place, because a client would forget it otherwise. */
+static void
+a_broken_file_blocks_no_other(void)
+{
+	struct maildrop drop;
+	char id[UIDL_SIZE];
+	struct stat st;
+	struct span s;
+	size_t removed;
+
+	for (size_t limit = 0; limit < 512; limit += 256) {
+		maildir_small = limit;
+		renew();
+		file("new/1.a");
+		file("new/2.b\n");
+		file("new/3.c");
+		move("new/2.b\n", "new/2.b");
+		CHECK(fstatat(top, "Maildir/new/2.b", &st, 0) == 0);
+		unreadable = st.st_ino;
+		for (int logins = 0; logins < 2; logins++) {
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
+			maildrop_uidl(&drop, 2, id);
+			CHECK(strcmp(id, "2.b") == 0 && maildrop_octets(&drop, 2) == (uint64_t)st.st_size);
+			CHECK(maildrop_fetch(&drop, 2, &s) == DROP_FAILED);
+			check_body(&drop, 1, "new/1.a");
+			check_body(&drop, 3, "new/3.c");
+		}
+		unreadable = 0;
+		CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK && s.octets == (uint64_t)st.st_size + 1);
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3 &&
+		    maildrop_octets(&drop, 2) == (uint64_t)st.st_size + 1);
+		unreadable = st.st_ino;
+		maildrop_mark(&drop, 2);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1 && !is_there("new/2.b"));
+		unreadable = 0;
+	}
+	maildir_small = 256;
+}
+
 /* Flags change between any two steps: a message is followed from name to name. */
 static void
 renamed_messages_are_followed(void)
@@ -639,6 +694,7 @@ main(void)
 	messages_changed_since_they_were_read_stay();
 	both_names_are_removed();
 	many_linked_messages_are_removed_soon();
+	a_broken_file_blocks_no_other();
 	renamed_messages_are_followed();
 	replaced_messages_stay();
 	one_is_made_only_when_asked();
