@@ -382,9 +382,37 @@ enum finding { FOUND, UNREAD, GONE, NONE_OF_OURS, TROUBLE };
 static void
 guess_octets(struct record *r, const struct stat *st)
 {
+	r->inode = st->st_ino;
 	r->size = st->st_size;
 	r->octets = (uint64_t)st->st_size;
 	r->settled = 0;
+}
+
+/* Decides what a file is that could not be opened, by errno. */
+static enum finding
+judge_unopened(const struct entry *e, struct record *r)
+{
+	const struct stat st = { .st_ino = e->inode };
+
+	switch (errno) {
+	case ENOENT:
+		return GONE;
+	case EACCES:
+	case EPERM:
+	case ELOOP:
+		return NONE_OF_OURS;
+	case EIO:
+	case EUCLEAN:
+	case EBADMSG:
+		/* What the earlier list has of it is better than nothing. */
+		if (r->inode == 0)
+			guess_octets(r, &st);
+		r->listed = e->inode;
+		r->settled = 0;
+		return UNREAD;
+	default:
+		return TROUBLE;
+	}
 }
 
 /* Opens and counts the file of an entry. TROUBLE and UNREAD: see errno. */
@@ -397,8 +425,7 @@ look_into(struct maildir *m, const struct listing *l, const struct entry *e, str
 	struct stat st = { .st_mode = 0 };
 
 	if (fd == -1)
-		return errno == ENOENT ? GONE :
-		    errno == EACCES || errno == EPERM || errno == ELOOP ? NONE_OF_OURS : TROUBLE;
+		return judge_unopened(e, r);
 	if (count_file(fd, r, &st) == -1)
 		result = S_ISREG(st.st_mode) ? UNREAD : TROUBLE;
 	else if (!S_ISREG(st.st_mode))

@@ -26,6 +26,7 @@ static int top;
 
 /* The linker puts these in the places of openat and fdopendir (--wrap); they count. */
 static int opens, reads;
+static const char *unopenable; /* the disk cannot read this file's inode */
 int __real_openat(int, const char *, int, ...);
 int __wrap_openat(int, const char *, int, ...);
 int
@@ -39,6 +40,10 @@ __wrap_openat(int dir, const char *name, int flags, ...)
 	va_end(list);
 	/* Of messages: their names begin with the time. */
 	opens += name[0] >= '0' && name[0] <= '9';
+	if (unopenable != NULL && strcmp(name, unopenable) == 0) {
+		errno = EUCLEAN;
+		return -1;
+	}
 	return __real_openat(dir, name, flags, mode);
 }
 
@@ -558,7 +563,7 @@ unreadable_files_are_tried_again(void)
 	CHECK(seteuid(getuid()) == 0);
 }
 
-/* One file that the disk cannot read costs no other message, and keeps its place, because a client would forget it otherwise. */
+/* A file that the disk cannot read costs no other message, and keeps its place, because a client would forget it otherwise. */
 static void
 a_broken_file_blocks_no_other(void)
 {
@@ -589,6 +594,18 @@ a_broken_file_blocks_no_other(void)
 		CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK && s.octets == (uint64_t)st.st_size + 1);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3 &&
 		    maildrop_octets(&drop, 2) == (uint64_t)st.st_size + 1);
+		/* What is known of it is still so. */
+		unopenable = "2.b";
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
+		CHECK(maildrop_octets(&drop, 2) == (uint64_t)st.st_size + 1);
+		file("new/4.d");
+		unopenable = "4.d";
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 4);
+		check_body(&drop, 3, "new/3.c");
+		CHECK(maildrop_fetch(&drop, 4, &s) == DROP_FAILED);
+		unopenable = NULL;
+		CHECK(maildrop_fetch(&drop, 4, &s) == DROP_OK);
+		check_body(&drop, 4, "new/4.d");
 		unreadable = st.st_ino;
 		maildrop_mark(&drop, 2);
 		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1 && !is_there("new/2.b"));
