@@ -1038,6 +1038,23 @@ maildir_stands(void *box, size_t i)
 	    ns(&st.st_mtim) == ns(&m->fetched.st_mtim);
 }
 
+/*
+ * The file has other bytes than were counted, and the size and mtime that it had
+ * then. If it did not change while it was sent, what was sent is the message. It
+ * is counted again when it is fetched next, and at the next login.
+ */
+static bool
+maildir_recounted(void *box, size_t i)
+{
+	struct maildir *m = box;
+	struct record r = { 0 };
+
+	get(m, i, &r);
+	r.settled = 0;
+	distrust(m, i, &r);
+	return maildir_stands(m, i);
+}
+
 /* A removal: what it needs of one message for the next. */
 struct removal {
 	bool touched[LISTING_DIRECTORIES]; /* to be synced */
@@ -1142,5 +1159,6 @@ const struct store_ops maildir_store = {
 	.uidl = maildir_uidl,
 	.fetch = maildir_fetch,
 	.stands = maildir_stands,
+	.recounted = maildir_recounted,
 	.remove = maildir_remove,
 };

@@ -531,6 +531,44 @@ many_linked_messages_are_removed_soon(void)
 	CHECK(reads < 100);
 }
 
+/* A change that hides, by its old mtime and a new name, is noticed when the message is sent, and once. */
+static void
+hidden_changes_are_counted_once(void)
+{
+	static const struct text changed = TEXT("cur\r\n1.a:2,S\r\n");
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1000000003 } };
+	struct maildrop drop;
+	struct span s;
+
+	for (size_t limit = 0; limit < 512; limit += 256) {
+		maildir_small = limit;
+		renew();
+		file("cur/1.a:2,S");
+		file("cur/2.b:2,S");
+		CHECK(utimensat(top, "Maildir/cur/1.a:2,S", times, 0) == 0);
+		/* Until the times prove the file. */
+		for (int i = 0, tries = 0; tries < 2 || i != 0; i = opens) {
+			CHECK(tries++ < 100 && nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL) == 0);
+			opens = 0;
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_fetch(&drop, 1, &s) == DROP_OK);
+			opens--;
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+		}
+		write_at("cur/1.a:2,S", 3, "\n");
+		/* Among many messages a new name explains the new ctime only if it was given in the session. */
+		CHECK(limit != 0 || drop_begin(&drop, WHERE) == DROP_OK);
+		move("cur/1.a:2,S", "cur/1.a:2,RS");
+		CHECK(limit == 0 || drop_begin(&drop, WHERE) == DROP_OK);
+		CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK);
+		/* What was sent is not what was listed, and is whole. */
+		CHECK(s.octets + 1 == changed.n && maildrop_recounted(&drop, 1));
+		drop_check_message(&drop, 1, &changed);
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK);
+		drop_check_message(&drop, 1, &changed);
+	}
+	maildir_small = 256;
+}
+
 /* Being readable again changes no time of new or cur; what is known is not read again for it. */
 static void
 unreadable_files_are_tried_again(void)
@@ -706,6 +744,7 @@ main(void)
 	doubles_keep_their_ids();
 	changed_files_are_listed_as_they_are();
 	changed_files_are_counted_when_fetched();
+	hidden_changes_are_counted_once();
 	marked_octets_stay_true();
 	messages_that_change_under_way_do_not_stand();
 	messages_changed_since_they_were_read_stay();
