@@ -543,42 +543,38 @@ is_listed(const struct listing *l, const struct unique *u, const struct record *
 	return false;
 }
 
-/* Returns true if another message with this unique name has this ordinal, or had it and its file is still there. */
-static bool
-is_ordinal_taken(const struct maildir *m, const struct listing *l, const struct unique *u, const struct earlier *old,
-    const struct record *r)
-{
-	struct record other = { 0 };
-
-	for (size_t k = m->count; k-- > 0 && get_double(m->list, k, u, &other);)
-		if (other.ordinal == r->ordinal)
-			return true;
-	for (size_t i = old->at; get_double(old->list, i, u, &other); i++)
-		if (other.ordinal == r->ordinal && other.inode != r->inode && is_listed(l, u, &other))
-			return true;
-	return false;
-}
-
 /*
- * Gives a message the ordinal that the earlier list has for its file, otherwise
- * the first that is free. By the order of the inodes a new file could take the
- * UIDL of another message, and its client would take it for fetched.
+ * Gives a message the ordinal that the earlier list has for its file. A new one
+ * has 0 if no file there has it, otherwise one that no message has had. By the
+ * order of the inodes a new file could take the UIDL of another message, and its
+ * client would take it for fetched.
  */
 static void
 choose_ordinal(const struct maildir *m, const struct listing *l, const struct unique *u, const struct earlier *old,
     struct record *r)
 {
-	struct record before = { 0 };
+	struct record other = { 0 };
+	bool is_taken = false;
+	uint32_t next = 1;
 
 	r->ordinal = 0;
-	for (size_t i = old->at; get_double(old->list, i, u, &before); i++)
-		if (before.inode == r->inode) {
-			r->ordinal = before.ordinal;
-			break;
-		}
-	if (is_ordinal_taken(m, l, u, old, r))
-		for (r->ordinal = 0; is_ordinal_taken(m, l, u, old, r);)
-			r->ordinal++;
+	for (size_t i = old->at; get_double(old->list, i, u, &other); i++) {
+		if (other.inode == r->inode)
+			r->ordinal = other.ordinal;
+		else if (other.ordinal == 0)
+			is_taken |= is_listed(l, u, &other);
+		if (other.ordinal >= next)
+			next = other.ordinal + 1;
+	}
+	if (r->ordinal != 0)
+		is_taken = false;
+	for (size_t k = m->count; k-- > 0 && get_double(m->list, k, u, &other);) {
+		is_taken |= other.ordinal == r->ordinal;
+		if (other.ordinal >= next)
+			next = other.ordinal + 1;
+	}
+	if (is_taken)
+		r->ordinal = next;
 }
 
 /* Adds the message of an entry, unless it is there already under another name. */
