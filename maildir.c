@@ -70,7 +70,7 @@ struct record {
 	int64_t mtime, ctime; /* ns */
 	uint64_t octets;  /* as POP3 counts */
 	uint64_t time;    /* as in struct entry */
-	uint32_t ordinal; /* among equal unique names */
+	uint32_t ordinal; /* among equal unique names; a file keeps its own */
 	uint16_t length;  /* of the name */
 	uint16_t unique;  /* of it, before the colon */
 	uint8_t directory;
@@ -371,26 +371,68 @@ count_file(int fd, struct record *r, struct stat *st)
 	return S_ISREG(st->st_mode) ? count_octets(fd, st->st_size, r) : 0;
 }
 
-/* What became of a file that was looked at. */
-enum finding { FOUND, GONE, NONE_OF_OURS, TROUBLE };
+/* What became of a file that was looked at. UNREAD: it is a message, but the disk cannot read it. */
+enum finding { FOUND, UNREAD, GONE, NONE_OF_OURS, TROUBLE };
 
-/* Opens and counts the file of an entry. TROUBLE: see errno. */
+/*
+ * Lists a message that cannot be read with the file's size. If it were left out,
+ * clients that keep mail would forget that they have it; if the login failed,
+ * one broken file would block all others. It is counted when it is fetched.
+ */
+static void
+guess_octets(struct record *r, const struct stat *st)
+{
+	r->inode = st->st_ino;
+	r->size = st->st_size;
+	r->octets = (uint64_t)st->st_size;
+	r->settled = 0;
+}
+
+/* Decides what a file is that could not be opened, by errno. */
+static enum finding
+judge_unopened(const struct entry *e, struct record *r)
+{
+	const struct stat st = { .st_ino = e->inode };
+
+	switch (errno) {
+	case ENOENT:
+		return GONE;
+	case EACCES:
+	case EPERM:
+	case ELOOP:
+		return NONE_OF_OURS;
+	case EIO:
+	case EUCLEAN:
+	case EBADMSG:
+		/* What the earlier list has of it is better than nothing. */
+		if (r->inode == 0)
+			guess_octets(r, &st);
+		r->listed = e->inode;
+		r->settled = 0;
+		return UNREAD;
+	default:
+		return TROUBLE;
+	}
+}
+
+/* Opens and counts the file of an entry. TROUBLE and UNREAD: see errno. */
 static enum finding
 look_into(struct maildir *m, const struct listing *l, const struct entry *e, struct record *r)
 {
 	const struct unique u = listing_unique(l, e);
 	int error, fd = open_new(m, &u, e);
 	enum finding result = FOUND;
-	struct stat st;
+	struct stat st = { .st_mode = 0 };
 
 	if (fd == -1)
-		return errno == ENOENT ? GONE :
-		    errno == EACCES || errno == EPERM || errno == ELOOP ? NONE_OF_OURS : TROUBLE;
+		return judge_unopened(e, r);
 	if (count_file(fd, r, &st) == -1)
-		result = TROUBLE;
+		result = S_ISREG(st.st_mode) ? UNREAD : TROUBLE;
 	else if (!S_ISREG(st.st_mode))
 		result = NONE_OF_OURS;
 	error = errno;
+	if (result == UNREAD)
+		guess_octets(r, &st);
 	close(fd);
 	errno = error;
 	r->listed = e->inode;
@@ -479,31 +521,81 @@ put_record(struct maildir *m, const struct listing *l, struct index *earlier, co
 	index_put(m->list, m->count++, r);
 }
 
+/* Copies record i of a list. Returns true if it is one, with this unique name. */
+static bool
+get_double(struct index *list, size_t i, const struct unique *u, struct record *r)
+{
+	struct unique v;
+
+	if (list == NULL || !get_record(list, i, r))
+		return false;
+	v = unique_of_record(r);
+	return unique_compare(&v, u) == 0;
+}
+
+/* Returns true if the listing has a file with this unique name that is the record's. */
+static bool
+is_listed(const struct listing *l, const struct unique *u, const struct record *r)
+{
+	for (const struct entry *e = listing_find(l, u); listing_has(l, e, u); e++)
+		if (e->inode == r->listed || e->inode == r->inode)
+			return true;
+	return false;
+}
+
+/*
+ * Gives a message the ordinal that the earlier list has for its file. A new one
+ * has 0 if no file there has it, otherwise one that no message has had. By the
+ * order of the inodes a new file could take the UIDL of another message, and its
+ * client would take it for fetched.
+ */
+static void
+choose_ordinal(const struct maildir *m, const struct listing *l, const struct unique *u, const struct earlier *old,
+    struct record *r)
+{
+	struct record other = { 0 };
+	bool is_taken = false;
+	uint32_t next = 1;
+
+	r->ordinal = 0;
+	for (size_t i = old->at; get_double(old->list, i, u, &other); i++) {
+		if (other.inode == r->inode)
+			r->ordinal = other.ordinal;
+		else if (other.ordinal == 0)
+			is_taken |= is_listed(l, u, &other);
+		if (other.ordinal >= next)
+			next = other.ordinal + 1;
+	}
+	if (r->ordinal != 0)
+		is_taken = false;
+	for (size_t k = m->count; k-- > 0 && get_double(m->list, k, u, &other);) {
+		is_taken |= other.ordinal == r->ordinal;
+		if (other.ordinal >= next)
+			next = other.ordinal + 1;
+	}
+	if (is_taken)
+		r->ordinal = next;
+}
+
 /* Adds the message of an entry, unless it is there already under another name. */
 static void
-add_message(struct maildir *m, const struct listing *l, const struct entry *e, struct index *earlier, struct record *r)
+add_message(struct maildir *m, const struct listing *l, const struct entry *e, const struct earlier *old, struct record *r)
 {
 	const struct unique u = listing_unique(l, e);
 	struct record before = { 0 };
 
-	r->ordinal = 0;
 	/* Equal unique names are neighbours. */
-	for (size_t k = m->count; k-- > 0 && get_record(m->list, k, &before);) {
-		const struct unique v = unique_of_record(&before);
-
-		if (unique_compare(&v, &u) != 0)
-			break;
+	for (size_t k = m->count; k-- > 0 && get_double(m->list, k, &u, &before);)
 		if (before.inode == r->inode)
 			return;
-		r->ordinal++;
-	}
+	choose_ordinal(m, l, &u, old, r);
 	r->time = e->time;
 	r->directory = (uint8_t)e->directory;
 	r->length = (uint16_t)strlen(u.name);
 	r->unique = (uint16_t)u.n;
 	memset(r->name, 0, sizeof(r->name));
 	memcpy(r->name, u.name, r->length);
-	put_record(m, l, earlier, r);
+	put_record(m, l, old->list, r);
 }
 
 /* Returns true if an earlier list has the entry at this very place, with all of its name. */
@@ -564,6 +656,8 @@ static enum drop_error
 find_messages(struct maildir *m, struct listing *l, struct index *earlier)
 {
 	struct earlier old = { .list = earlier };
+	size_t unread = 0;
+	int error = 0;
 
 	for (size_t i = start_list(m, l, &old); i < l->count; i++) {
 		const struct entry *e = &l->list[i];
@@ -575,8 +669,12 @@ find_messages(struct maildir *m, struct listing *l, struct index *earlier)
 			    "error=\"%s\"", strerror(errno));
 			return DROP_FAILED;
 		}
-		if (found == FOUND)
-			add_message(m, l, e, earlier, &r);
+		if (found == UNREAD) {
+			error = errno;
+			unread++;
+		}
+		if (found == FOUND || found == UNREAD)
+			add_message(m, l, e, &old, &r);
 		else if (found == NONE_OF_OURS) {
 			/* No time of new or cur tells when it can be read: the next login tries again. */
 			l->skipped++;
@@ -585,6 +683,9 @@ find_messages(struct maildir *m, struct listing *l, struct index *earlier)
 	}
 	if (m->count < index_count(m->list))
 		index_truncate(m->list, m->count);
+	if (unread > 0)
+		log_event(LOG_ERR, "failed", "what=\"reading messages of the Maildir\" files=%zu error=\"%s\"",
+		    unread, strerror(error));
 	if (l->skipped > 0)
 		log_event(LOG_WARNING, "skipped", "files=%zu reason=\"not regular, "
 		    "not readable or an odd name\"", l->skipped);
@@ -933,6 +1034,23 @@ maildir_stands(void *box, size_t i)
 	    ns(&st.st_mtim) == ns(&m->fetched.st_mtim);
 }
 
+/*
+ * The file has other bytes than were counted, and the size and mtime that it had
+ * then. If it did not change while it was sent, what was sent is the message. It
+ * is counted again when it is fetched next, and at the next login.
+ */
+static bool
+maildir_recounted(void *box, size_t i)
+{
+	struct maildir *m = box;
+	struct record r = { 0 };
+
+	get(m, i, &r);
+	r.settled = 0;
+	distrust(m, i, &r);
+	return maildir_stands(m, i);
+}
+
 /* A removal: what it needs of one message for the next. */
 struct removal {
 	bool touched[LISTING_DIRECTORIES]; /* to be synced */
@@ -1037,5 +1155,6 @@ const struct store_ops maildir_store = {
 	.uidl = maildir_uidl,
 	.fetch = maildir_fetch,
 	.stands = maildir_stands,
+	.recounted = maildir_recounted,
 	.remove = maildir_remove,
 };

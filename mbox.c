@@ -38,6 +38,7 @@ struct mbox {
 	struct store_place place;
 	int fd;              /* -1: there is no spool, hence no mail */
 	struct stamp seen;   /* when the list was true */
+	bool is_removing;    /* the mailbox is locked to write */
 	struct list list;
 	struct list_ids *ids;    /* NULL: not needed yet */
 	struct list_ids *bodies; /* messages by headers and bodies; NULL: not needed yet */
@@ -353,6 +354,9 @@ mend(struct mbox *m)
 	list_distrust(&m->list);
 	source.state = -1;
 	errno = EIO;
+	/* To lock and unlock again would end the lock that the removal needs. */
+	if (m->is_removing)
+		fatal("the index was damaged while the mailbox was locked");
 	if (lock(m, false) != DROP_OK)
 		fatal("locking the mailbox to mend its index");
 	same = stamp_take(&now, m->fd) == 0 && stamp_same(&m->seen, &now) &&
@@ -498,6 +502,18 @@ has_borders(const struct mbox *m, const struct list_message *one, off_t size)
 	    memcmp(from, SCAN_FROM, sizeof(from)) == 0 && scan_is_border(m->fd, one->end, size, &empty);
 }
 
+/* Discards the fresh list, if there is one. */
+static void
+discard_fresh(struct fresh *f)
+{
+	if (!f->exists)
+		return;
+	index_free(f->list.index);
+	list_ids_free(f->ids);
+	list_ids_free(f->bodies);
+	f->exists = false;
+}
+
 /*
  * Makes a list of the mailbox as it is now, unless there is one. locked: the
  * mailbox is locked already. Later sessions have the new list.
@@ -513,12 +529,7 @@ look_afresh(struct mbox *m, bool locked)
 
 	if (f->exists && stamp_look(&now, m->fd) == 0 && stamp_same(&f->seen, &now))
 		return DROP_OK;
-	if (f->exists) {
-		index_free(f->list.index);
-		list_ids_free(f->ids);
-		list_ids_free(f->bodies);
-		f->exists = false;
-	}
+	discard_fresh(f);
 	if (!locked && (error = lock(m, false)) != DROP_OK)
 		return error;
 	/* The session's list is not kept any more. */
@@ -555,6 +566,23 @@ is_taken(const struct fresh *f, size_t i)
 	return f->used != NULL && store_marked(f->used, i);
 }
 
+/*
+ * Returns the first message of the fresh list with this header and body that is
+ * free, or the last one. The messages before it leave the table, otherwise each
+ * search would pass them again.
+ */
+static size_t
+first_free(struct fresh *f, const struct list_message *one)
+{
+	size_t next, i = list_first_body(f->bodies, one->found.id, one->found.body);
+
+	while (i != SIZE_MAX && is_taken(f, i) && (next = list_next(f->bodies, i)) != SIZE_MAX) {
+		list_take(f->bodies, i);
+		i = next;
+	}
+	return i;
+}
+
 /* Returns true if message i of the fresh list is message one, and free; *where is that message then. sole: as in is_same. */
 static bool
 is_found(struct mbox *m, const struct list_message *one, size_t i, struct list_message *where, bool sole)
@@ -578,7 +606,7 @@ relocate(struct mbox *m, const struct list_message *one, bool locked, struct lis
 	sole = i != SIZE_MAX && list_next(f->ids, i) == SIZE_MAX;
 	/* There may be a million with its header, so only those with its body are looked at. */
 	if (!sole)
-		i = list_first_body(f->bodies, one->found.id, one->found.body);
+		i = first_free(f, one);
 	/* Of equal ones it is the one that is where it was. */
 	at = list_at(&f->list, one->found.at);
 	if (is_found(m, one, at, where, sole))
@@ -594,6 +622,22 @@ relocate(struct mbox *m, const struct list_message *one, bool locked, struct lis
 	return DROP_OK;
 }
 
+/*
+ * Finds message one, which is not in its place, to send it. The fresh list may
+ * be older than a change in the same tick of the clock, so the message is
+ * compared there, too. Returns as relocate.
+ */
+static enum drop_error
+look_for(struct mbox *m, const struct list_message *one, struct list_message *where)
+{
+	enum drop_error error = relocate(m, one, false, where);
+
+	if (error != DROP_OK || m->fresh.seen.settled == 1 || is_itself(m, where, m->fresh.seen.size))
+		return error;
+	discard_fresh(&m->fresh);
+	return relocate(m, one, false, where);
+}
+
 /* Finds where message i is in a file of this size: in its place, or moved. Returns as relocate. */
 static enum drop_error
 find(struct mbox *m, size_t i, off_t size, struct list_message *where)
@@ -606,7 +650,7 @@ find(struct mbox *m, size_t i, off_t size, struct list_message *where)
 	*where = one = get(m, i);
 	if (is_sure(m, i) ? has_borders(m, &one, size) : is_itself(m, &one, size))
 		return DROP_OK;
-	return relocate(m, &one, false, where);
+	return look_for(m, &one, where);
 }
 
 /* The octets of the "From " line at this place, its end included; 0: there is none. */
@@ -756,6 +800,9 @@ find_moved(struct mbox *m, const unsigned char *marks, struct journal_range *ran
 	struct fresh *f = &m->fresh;
 	size_t n = 0;
 
+	/* The mailbox may have been changed once more in the same tick of the clock as before. */
+	if (f->seen.settled != 1)
+		discard_fresh(f);
 	if ((*error = look_afresh(m, true)) != DROP_OK)
 		return 0;
 	if ((f->used = calloc(f->list.count / 8 + 1, 1)) == NULL)
@@ -820,6 +867,21 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	}
 }
 
+/*
+ * Mends the list, if it is damaged, before the mailbox is locked to write. Of a
+ * mailbox that may have changed the removal looks at all messages; otherwise at
+ * those that are marked.
+ */
+static void
+mend_for_removal(struct mbox *m, const unsigned char *marks)
+{
+	bool all = !is_unchanged(m) || m->list.note.assumed > 0;
+
+	for (size_t i = 0; i < m->list.count; i++)
+		if (all || store_marked(marks, i))
+			get(m, i);
+}
+
 static enum drop_error
 mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 {
@@ -829,12 +891,11 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 	/* The ids of messages that go are remembered. */
 	if (is_unchanged(m))
 		list_number(&m->list, true);
-	/* What is to be mended of the list is mended before any program has to wait for us. */
-	for (size_t i = 0; i < m->list.count; i++)
-		if (store_marked(marks, i))
-			get(m, i);
+	mend_for_removal(m, marks);
 	if ((error = lock(m, true)) == DROP_OK) {
+		m->is_removing = true;
 		error = remove_locked(m, marks, removed);
+		m->is_removing = false;
 		if (error == DROP_LATER)
 			hand_over(m);
 		else

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ static int top;
 
 /* The linker puts these in the places of openat and fdopendir (--wrap); they count. */
 static int opens, reads;
+static const char *unopenable; /* the disk cannot read this file's inode */
 int __real_openat(int, const char *, int, ...);
 int __wrap_openat(int, const char *, int, ...);
 int
@@ -38,6 +40,10 @@ __wrap_openat(int dir, const char *name, int flags, ...)
 	va_end(list);
 	/* Of messages: their names begin with the time. */
 	opens += name[0] >= '0' && name[0] <= '9';
+	if (unopenable != NULL && strcmp(name, unopenable) == 0) {
+		errno = EUCLEAN;
+		return -1;
+	}
 	return __real_openat(dir, name, flags, mode);
 }
 
@@ -48,6 +54,21 @@ __wrap_fdopendir(int fd)
 {
 	reads++;
 	return __real_fdopendir(fd);
+}
+
+/* The linker puts this in the place of read (--wrap): the disk cannot read the file with this inode. */
+static ino_t unreadable;
+ssize_t __real_read(int, void *, size_t);
+ssize_t __wrap_read(int, void *, size_t);
+ssize_t
+__wrap_read(int fd, void *to, size_t size)
+{
+	struct stat st;
+
+	if (unreadable == 0 || fstat(fd, &st) == -1 || st.st_ino != unreadable)
+		return __real_read(fd, to, size);
+	errno = EIO;
+	return -1;
 }
 
 static void
@@ -249,6 +270,55 @@ doubles_are_told_apart(void)
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 	maildrop_uidl(&drop, number_of(&drop, "new/1.a"), other);
 	CHECK(strcmp(id, other) == 0);
+}
+
+/* Copies the id of the message that is this file, of so many messages. */
+static void
+id_of(const char *name, size_t count, char id[UIDL_SIZE])
+{
+	struct maildrop drop;
+
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == count);
+	drop_check_ids(&drop);
+	maildrop_uidl(&drop, number_of(&drop, name), id);
+}
+
+/* A message keeps its id when another one comes or goes that has its unique name, whichever inode is the smaller one. */
+static void
+doubles_keep_their_ids(void)
+{
+	char id[UIDL_SIZE], first[UIDL_SIZE], second[UIDL_SIZE];
+
+	for (int i = 0; i < 4; i++) {
+		maildir_small = i < 2 ? 0 : 256;
+		renew();
+		if (i % 2 == 0)
+			file("tmp/later");
+		file("cur/1.a:2,");
+		if (i % 2 != 0)
+			file("tmp/later");
+		file("cur/2.b:2,");
+		id_of("cur/1.a:2,", 2, first);
+		CHECK(strcmp(first, "1.a") == 0);
+		move("tmp/later", "cur/1.a:2,S");
+		id_of("cur/1.a:2,", 3, id);
+		CHECK(strcmp(first, id) == 0);
+		id_of("cur/1.a:2,S", 3, second);
+		CHECK(unlinkat(top, "Maildir/cur/1.a:2,", 0) == 0);
+		id_of("cur/1.a:2,S", 2, id);
+		CHECK(strcmp(second, id) == 0);
+		/* A file in another's place, as after a restore, has its id. */
+		file("tmp/restored");
+		move("tmp/restored", "cur/2.b:2,");
+		id_of("cur/2.b:2,", 2, id);
+		CHECK(strcmp(id, "2.b") == 0);
+		file("new/1.a");
+		id_of("new/1.a", 3, id);
+		CHECK(strcmp(id, first) == 0);
+		id_of("cur/1.a:2,S", 3, id);
+		CHECK(strcmp(id, second) == 0);
+	}
+	maildir_small = 256;
 }
 
 /* Overwrites a file of the Maildir from this offset on, in place, as a program that ignores the format does. */
@@ -461,6 +531,44 @@ many_linked_messages_are_removed_soon(void)
 	CHECK(reads < 100);
 }
 
+/* A change that hides, by its old mtime and a new name, is noticed when the message is sent, and once. */
+static void
+hidden_changes_are_counted_once(void)
+{
+	static const struct text changed = TEXT("cur\r\n1.a:2,S\r\n");
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1000000003 } };
+	struct maildrop drop;
+	struct span s;
+
+	for (size_t limit = 0; limit < 512; limit += 256) {
+		maildir_small = limit;
+		renew();
+		file("cur/1.a:2,S");
+		file("cur/2.b:2,S");
+		CHECK(utimensat(top, "Maildir/cur/1.a:2,S", times, 0) == 0);
+		/* Until the times prove the file. */
+		for (int i = 0, tries = 0; tries < 2 || i != 0; i = opens) {
+			CHECK(tries++ < 100 && nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL) == 0);
+			opens = 0;
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_fetch(&drop, 1, &s) == DROP_OK);
+			opens--;
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+		}
+		write_at("cur/1.a:2,S", 3, "\n");
+		/* Among many messages a new name explains the new ctime only if it was given in the session. */
+		CHECK(limit != 0 || drop_begin(&drop, WHERE) == DROP_OK);
+		move("cur/1.a:2,S", "cur/1.a:2,RS");
+		CHECK(limit == 0 || drop_begin(&drop, WHERE) == DROP_OK);
+		CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK);
+		/* What was sent is not what was listed, and is whole. */
+		CHECK(s.octets + 1 == changed.n && maildrop_recounted(&drop, 1));
+		drop_check_message(&drop, 1, &changed);
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK);
+		drop_check_message(&drop, 1, &changed);
+	}
+	maildir_small = 256;
+}
+
 /* Being readable again changes no time of new or cur; what is known is not read again for it. */
 static void
 unreadable_files_are_tried_again(void)
@@ -491,6 +599,57 @@ unreadable_files_are_tried_again(void)
 	}
 	maildir_small = 256;
 	CHECK(seteuid(getuid()) == 0);
+}
+
+/* A file that the disk cannot read costs no other message, and keeps its place, because a client would forget it otherwise. */
+static void
+a_broken_file_blocks_no_other(void)
+{
+	struct maildrop drop;
+	char id[UIDL_SIZE];
+	struct stat st;
+	struct span s;
+	size_t removed;
+
+	for (size_t limit = 0; limit < 512; limit += 256) {
+		maildir_small = limit;
+		renew();
+		file("new/1.a");
+		file("new/2.b\n");
+		file("new/3.c");
+		move("new/2.b\n", "new/2.b");
+		CHECK(fstatat(top, "Maildir/new/2.b", &st, 0) == 0);
+		unreadable = st.st_ino;
+		for (int logins = 0; logins < 2; logins++) {
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
+			maildrop_uidl(&drop, 2, id);
+			CHECK(strcmp(id, "2.b") == 0 && maildrop_octets(&drop, 2) == (uint64_t)st.st_size);
+			CHECK(maildrop_fetch(&drop, 2, &s) == DROP_FAILED);
+			check_body(&drop, 1, "new/1.a");
+			check_body(&drop, 3, "new/3.c");
+		}
+		unreadable = 0;
+		CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK && s.octets == (uint64_t)st.st_size + 1);
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3 &&
+		    maildrop_octets(&drop, 2) == (uint64_t)st.st_size + 1);
+		/* What is known of it is still so. */
+		unopenable = "2.b";
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
+		CHECK(maildrop_octets(&drop, 2) == (uint64_t)st.st_size + 1);
+		file("new/4.d");
+		unopenable = "4.d";
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 4);
+		check_body(&drop, 3, "new/3.c");
+		CHECK(maildrop_fetch(&drop, 4, &s) == DROP_FAILED);
+		unopenable = NULL;
+		CHECK(maildrop_fetch(&drop, 4, &s) == DROP_OK);
+		check_body(&drop, 4, "new/4.d");
+		unreadable = st.st_ino;
+		maildrop_mark(&drop, 2);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1 && !is_there("new/2.b"));
+		unreadable = 0;
+	}
+	maildir_small = 256;
 }
 
 /* Flags change between any two steps: a message is followed from name to name. */
@@ -582,13 +741,16 @@ main(void)
 	what_is_no_message_is_left_alone();
 	ids_are_unique_names_or_hashes();
 	doubles_are_told_apart();
+	doubles_keep_their_ids();
 	changed_files_are_listed_as_they_are();
 	changed_files_are_counted_when_fetched();
+	hidden_changes_are_counted_once();
 	marked_octets_stay_true();
 	messages_that_change_under_way_do_not_stand();
 	messages_changed_since_they_were_read_stay();
 	both_names_are_removed();
 	many_linked_messages_are_removed_soon();
+	a_broken_file_blocks_no_other();
 	renamed_messages_are_followed();
 	replaced_messages_stay();
 	one_is_made_only_when_asked();

@@ -12,8 +12,10 @@
 #include <regex.h>
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "list.h"
 #include "lock.h"
 #include "log.h"
 #include "maildrop.h"
@@ -396,6 +398,140 @@ foreign_changes_are_noticed(void)
 	CHECK(load(after, sizeof(after)) == sizeof(first_gone) - 2 + 18);
 }
 
+/* The linker puts this in the place of fdatasync (--wrap). A removal syncs the mailbox first; by then it has to be locked. */
+static int synced, synced_unlocked;
+int __real_fdatasync(int);
+int __wrap_fdatasync(int);
+int
+__wrap_fdatasync(int fd)
+{
+	struct flock f = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int other = openat(top, "spool", O_RDWR | O_CLOEXEC);
+
+	CHECK(other != -1 && fcntl(other, F_OFD_GETLK, &f) == 0 && close(other) == 0);
+	synced++;
+	synced_unlocked += f.l_type == F_UNLCK;
+	return __real_fdatasync(fd);
+}
+
+/* Writes over one block of the kept list. */
+static void
+damage_index(off_t block)
+{
+	int fd = openat(top, "state/index", O_WRONLY);
+
+	CHECK(fd != -1 && pwrite(fd, "damage", 6, block * 4096 + 100) == 6 && close(fd) == 0);
+}
+
+/*
+ * A removal looks at all messages if the mailbox may have changed. A list that
+ * is damaged where none is marked is made again before the mailbox is locked;
+ * otherwise that would end the lock.
+ */
+static void
+a_damaged_list_ends_no_lock(void)
+{
+	enum { COUNT = 2000 };
+	static char spool[COUNT * 40];
+	struct maildrop drop;
+	size_t n = 0, removed;
+
+	for (int i = 0; i < COUNT; i++)
+		n += (size_t)sprintf(spool + n, "From a\nN: %d\n\n1\n\n", i < 2 ? 0 : i);
+	store(spool, n);
+	CHECK(begin(&drop) == DROP_OK && drop.count == COUNT);
+	maildrop_mark(&drop, 1);
+	damage_index(12);
+	synced = synced_unlocked = 0;
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+	CHECK(synced > 0 && synced_unlocked == 0);
+	CHECK(begin(&drop) == DROP_OK && drop.count == COUNT - 1);
+}
+
+/* The linker puts this in the place of fstat (--wrap): while it is set, files have been changed at this time, as in one tick. */
+static struct timespec tick;
+int __real_fstat(int, struct stat *);
+int __wrap_fstat(int, struct stat *);
+int
+__wrap_fstat(int fd, struct stat *st)
+{
+	int result = __real_fstat(fd, st);
+
+	if (tick.tv_sec != 0)
+		st->st_mtim = st->st_ctim = tick;
+	return result;
+}
+
+/* Two changes in one tick look like one. What a session saw between them proves nothing after the second. */
+static void
+two_changes_in_a_tick_are_two(void)
+{
+	static const char first[] = "From a\nMessage-ID: 1\n\n1\n\nFrom b\nMessage-ID: 2\n\n2\n\nFrom c\nMessage-ID: 3\n\n3\n\n";
+	static const char second[] = "From b\nMessage-ID: 2\n\n2\n\nFrom c\nMessage-ID: 3\n\n3\n\nFrom a\nMessage-ID: 1\n\n1\n\n";
+	static const char third[] = "From c\nMessage-ID: 3\n\n3\n\nFrom a\nMessage-ID: 1\n\n1\n\nFrom b\nMessage-ID: 2\n\n2\n\n";
+	static const char wanted[] = "From c\nMessage-ID: 3\n\n3\n\nFrom b\nMessage-ID: 2\n\n2\n\n";
+	static const struct text one = TEXT("Message-ID: 1\r\n\r\n1\r\n");
+	char after[200];
+	struct maildrop drop;
+	struct span s;
+	size_t removed;
+
+	for (int fetched = 0; fetched < 2; fetched++) {
+		store(first, sizeof(first) - 1);
+		CHECK(begin(&drop) == DROP_OK && drop.count == 3);
+		CHECK(clock_gettime(CLOCK_REALTIME, &tick) == 0);
+		store(second, sizeof(second) - 1);
+		CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK);
+		store(third, sizeof(third) - 1);
+		/* The tick is long ago. */
+		CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL) == 0);
+		if (fetched != 0)
+			drop_check_message(&drop, 1, &one);
+		maildrop_mark(&drop, 1);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+		tick.tv_sec = 0;
+		CHECK(load(after, sizeof(after)) == sizeof(wanted) - 1 && memcmp(after, wanted, sizeof(wanted) - 1) == 0);
+	}
+}
+
+/* The linker puts this in the place of list_next (--wrap): it counts the messages that a search passes. */
+static size_t passed;
+size_t __real_list_next(const struct list_ids *, size_t);
+size_t __wrap_list_next(const struct list_ids *, size_t);
+size_t
+__wrap_list_next(const struct list_ids *ids, size_t i)
+{
+	passed++;
+	return __real_list_next(ids, i);
+}
+
+/* Some of very many equal messages are in their places, and others have moved: none is searched for past all that are taken. */
+static void
+equal_messages_are_found_soon(void)
+{
+	enum { HALF = 2000 };
+	static char spool[2 * HALF * 40];
+	struct maildrop drop;
+	size_t removed;
+
+	for (int grown = 0; grown < 2; grown++) {
+		size_t n = 0;
+
+		for (int i = 0; i <= 2 * HALF; i++)
+			n += (size_t)sprintf(spool + n, "From a\nN: 1\n%s\n%s\n\n", i == HALF && grown != 0 ? "Status: RO\n" : "",
+			    i == HALF ? "other" : "1");
+		store(spool, n);
+		if (grown == 0)
+			CHECK(begin(&drop) == DROP_OK && drop.count == 2 * HALF + 1);
+	}
+	for (size_t i = 2; i <= HALF; i += 2)
+		maildrop_mark(&drop, i);
+	passed = 0;
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == HALF / 2);
+	CHECK(passed < (size_t)20 * HALF);
+	CHECK(begin(&drop) == DROP_OK && drop.count == 2 * HALF + 1 - HALF / 2);
+}
+
 /* What random mailboxes are made of: all that ever decided something in a parser of them. */
 static const struct text pieces[] = { TEXT("From "), TEXT("From a\n"), TEXT("\nFrom a\n"),
 	TEXT("\n\nFrom a\n"), TEXT("\r\n\r\nFrom a\r\n"), TEXT("\n\nFrom a\nA: b\n\nc\n\n"), TEXT("\n\nFrom " DATE "\n"),
@@ -763,6 +899,9 @@ main(int argc, char **argv)
 	long_lines_are_one_line();
 	an_end_behind_a_cr_is_no_line_end();
 	foreign_changes_are_noticed();
+	a_damaged_list_ends_no_lock();
+	two_changes_in_a_tick_are_two();
+	equal_messages_are_found_soon();
 	random_mailboxes(many, many / 10);
 	return drop_clean_up();
 }

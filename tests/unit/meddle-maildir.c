@@ -7,7 +7,7 @@
  * under the same unique name; they change files in place, with and without a
  * new mtime, and files become readable. What holds: LIST, UIDL and STAT are
  * what the model says, RETR sends what stands there, DELE removes what the
- * client has seen and nothing else. Half of the sessions treat the Maildir as
+ * client has seen and nothing else; a file keeps its UIDL. Half of the sessions treat the Maildir as
  * a large one: there LIST may be wrong, but not in the session after the one
  * that fetched the message or was to remove it.
  */
@@ -431,6 +431,48 @@ was_noticed(const struct file *f)
 	return false;
 }
 
+/* The ids that the session before has listed. */
+static struct {
+	char unique[NAME_SIZE], id[UIDL_SIZE];
+	ino_t inode;
+} known[MOST_FILES];
+static size_t known_count;
+
+/* Returns true if message n of the model has the id that it had, or if it is new and alone, that of its name. */
+static bool
+is_right_id(const struct picture *model, size_t n, const char *id)
+{
+	const struct file *f = &model->files[n];
+	bool has_double = (n > 0 && strcmp(f->unique, f[-1].unique) == 0) ||
+	    (n + 1 < model->count && strcmp(f->unique, f[1].unique) == 0);
+
+	for (size_t i = 0; i < known_count; i++)
+		if (is_same_message(f, known[i].unique, known[i].inode))
+			return strcmp(id, known[i].id) == 0;
+	return strcmp(id, f->unique) == 0 || (has_double && id[0] == ':');
+}
+
+/* Compares the ids of a session with those of the session before; they become the known ones. */
+static void
+check_ids(struct maildrop *drop, const struct picture *model)
+{
+	static char ids[MOST_FILES][UIDL_SIZE];
+
+	for (size_t n = 0; n < model->count; n++) {
+		maildrop_uidl(drop, n + 1, ids[n]);
+		if (!is_right_id(model, n, ids[n]))
+			complain("UIDL is wrong");
+		for (size_t k = 0; k < n; k++)
+			if (strcmp(ids[k], ids[n]) == 0)
+				complain("two messages have one id");
+	}
+	for (known_count = 0; known_count < model->count; known_count++) {
+		strcpy(known[known_count].unique, model->files[known_count].unique);
+		strcpy(known[known_count].id, ids[known_count]);
+		known[known_count].inode = model->files[known_count].st.st_ino;
+	}
+}
+
 /* Compares what a session lists with the model, and with a session that starts without an index. */
 static bool
 check_list(struct maildrop *drop, const struct picture *model)
@@ -446,18 +488,18 @@ check_list(struct maildrop *drop, const struct picture *model)
 	}
 	for (size_t n = 1; n <= model->count; n++) {
 		const struct file *f = &model->files[n - 1];
-		char id[UIDL_SIZE], other[UIDL_SIZE];
+		char id[UIDL_SIZE];
 		bool second = n > 1 && strcmp(f->unique, f[-1].unique) == 0;
 
-		maildrop_uidl(drop, n, id);
-		maildrop_uidl(&fresh, n, other);
-		if (strcmp(id, other) != 0 || (second ? id[0] != ':' : strcmp(id, f->unique) != 0))
-			complain("UIDL is wrong");
+		maildrop_uidl(&fresh, n, id);
+		if (second ? id[0] != ':' : strcmp(id, f->unique) != 0)
+			complain("UIDL is wrong without an index");
 		if (maildrop_octets(&fresh, n) != f->octets)
 			complain("LIST is wrong without an index");
 		if (maildrop_octets(drop, n) != f->octets && (!large || was_noticed(f)))
 			complain("LIST is wrong");
 	}
+	check_ids(drop, model);
 	if (!stat_is_list(drop) || !stat_is_list(&fresh))
 		complain("STAT is not what LIST adds up to");
 	return true;
@@ -624,7 +666,7 @@ renew(void)
 		CHECK(unlinkat(box, p.files[i].name, 0) == 0);
 	give_times();
 	unlinkat(top, "kept/index", 0);
-	noticed.count = 0;
+	noticed.count = known_count = 0;
 }
 
 static void
