@@ -246,7 +246,7 @@ begins_header(struct text t)
 	while (t.p < t.end && *t.p > ' ' && *t.p <= '~' && *t.p != ':')
 		t.p++;
 	/* A name with a digit first is a time in a sentence; with "//" next it is an address. */
-	if (t.p == begin || !(is_upper(*begin & ~0x20)) || !take_char(&t, ':'))
+	if (t.p == begin || !(is_upper((char)(*begin & ~0x20))) || !take_char(&t, ':'))
 		return false;
 	return t.end - t.p < 2 || memcmp(t.p, "//", 2) != 0;
 }

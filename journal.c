@@ -489,9 +489,9 @@ is_witnessed(int fd, const struct journal *j, const char *old, size_t n, off_t a
 	if (file_read(fd, there, n, at) == -1 ||
 	    file_read(j->fd, d, (size_t)in_d, HEAD + at - (off_t)j->h.from) == -1)
 		return -1;
+	memset(d + in_d, 0, n - (size_t)in_d);
 	for (size_t i = 0; i < n; i++)
-		if (there[i] != old[i] && (unsigned char)there[i] !=
-		    new_byte(&j->h, at + (off_t)i, (off_t)i < in_d ? d[i] : 0))
+		if (there[i] != old[i] && (unsigned char)there[i] != new_byte(&j->h, at + (off_t)i, d[i]))
 			return 0;
 	return 1;
 }

@@ -450,7 +450,7 @@ obey(struct lock_kept *k, char verb, const int *fds, int n)
 static int
 receive(int channel, char *verb, int fds[2])
 {
-	char text[2];
+	char text[2] = "";
 	struct iovec space = { .iov_base = text, .iov_len = sizeof(text) };
 	union {
 		char space[CMSG_SPACE(2 * sizeof(int))];

@@ -113,21 +113,19 @@ mailboxes_are_roots(const struct mailboxes *b)
 	    strstr(b->template, "%h") == NULL;
 }
 
-/* Opens the directory that the mailbox is in; names what is in it. */
+/* Opens the directory that the mailbox is in; names what is in it. path has to last as long as *place. */
 static enum drop_error
 find_place(struct store_place *place, const char *path)
 {
+	char directory[PATH_MAX], *slash;
 	struct stat st;
-	char *directory = strdup(path), *copy = strdup(path), *slash;
 
-	if (directory == NULL || copy == NULL)
-		fatal("strdup");
+	strlcpy(directory, path, sizeof(directory));
 	slash = strrchr(directory, '/');
-	place->path = copy;
-	place->name = copy + (slash + 1 - directory);
+	place->path = path;
+	place->name = path + (slash + 1 - directory);
 	slash[slash == directory] = '\0';
 	place->dir = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	free(directory);
 	if (place->dir == -1 || fstat(place->dir, &st) == -1) {
 		int error = errno;
 
@@ -346,6 +344,9 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 		.locks = locks };
 	enum drop_error error;
 
+	/* The store keeps it. */
+	if ((path = strdup(path)) == NULL)
+		fatal("strdup");
 	*m = (struct maildrop){ .store = b->store };
 	if ((error = find_place(&place, path)) != DROP_OK ||
 	    (error = m->store->open(&place, &m->box)) != DROP_OK)
@@ -367,7 +368,7 @@ maildrop_recover(const struct mailboxes *b, const char *path, int state,
 	if (b->store->recover == NULL)
 		return DROP_OK;
 	error = find_place(&place, path);
-	return error == DROP_OK ? b->store->recover(&place) : error; /* NOLINT(clang-analyzer-unix.Malloc): as above */
+	return error == DROP_OK ? b->store->recover(&place) : error;
 }
 
 void
