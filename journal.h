@@ -27,7 +27,7 @@ enum journal_result {
 
 /*
  * Removes n ranges, ascending and apart, from the mailbox. Needs as much free
- * space in the state directory as is kept behind the first range. Errors are
+ * space in the state directory as is kept after the first range. Errors are
  * logged.
  */
 enum journal_result journal_remove(const struct journal_box *b,

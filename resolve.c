@@ -1,5 +1,5 @@
 /*
- * Replaces the symlinks that lead to a mailbox' directory: /var/spool/mail is one to ../mail on Debian.
+ * Replaces the symlinks that lead to the mailbox's directory: /var/spool/mail is one to ../mail on Debian.
  *
  * Runs as root, which follows a symlink only out of a directory that is root's
  * and that neither group nor others may write; otherwise they could lead root,

@@ -9,7 +9,7 @@
  *	STATE/users/UID/places     the locks that several paths of one mailbox have in common
  *	STATE/users/UID.mailboxes  root's: the user's name and -m, a line each
  *
- * Because users is closed, a journal with a user's mail is readable for nobody
+ * Because users is closed, a journal with a user's mail cannot be read by a user
  * who has the uid later, and no program of the user can change it. The session
  * inherits the directory from the process that opened it as root.
  *

@@ -133,7 +133,7 @@ explain_lock(const struct lock_session *lock, struct io *io)
 	}
 }
 
-/* Session: tells the client that there is no maildrop. */
+/* Session: answers that there is no maildrop. */
 static void
 refuse_mailbox(struct io *io, enum drop_error error)
 {
