@@ -315,6 +315,35 @@ an_end_behind_a_cr_is_no_line_end(void)
 	}
 }
 
+/* Of messages that are equal in header and body, as many stay as are not marked, wherever they are. */
+static void
+equal_messages_keep_their_number(void)
+{
+	static const char other[] = "From b\nN: 2\n\n2\n\n", equal[] = "From a\nN: 1\n\n1\n\n";
+	char spool[200], want[200], after[200];
+	struct maildrop drop;
+	size_t removed;
+
+	for (int marked = 2; marked <= 3; marked++) {
+		/* Another program removes one of them, and what was before them: all are somewhere else. */
+		snprintf(spool, sizeof(spool), "%s%s%s", other, equal, equal);
+		store(spool, strlen(spool));
+		CHECK(begin(&drop) == DROP_OK && drop.count == 3);
+		maildrop_mark(&drop, (size_t)marked);
+		store(equal, strlen(equal));
+		CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
+		CHECK(load(after, sizeof(after)) == strlen(equal) && memcmp(after, equal, strlen(equal)) == 0);
+		/* It removes only what was before them: one goes, one stays. */
+		store(spool, strlen(spool));
+		CHECK(begin(&drop) == DROP_OK);
+		maildrop_mark(&drop, (size_t)marked);
+		snprintf(want, sizeof(want), "%s%s", equal, equal);
+		store(want, strlen(want));
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+		CHECK(load(after, sizeof(after)) == strlen(equal) && memcmp(after, equal, strlen(equal)) == 0);
+	}
+}
+
 static void
 foreign_changes_are_noticed(void)
 {
@@ -899,6 +928,7 @@ main(int argc, char **argv)
 	long_lines_are_one_line();
 	an_end_behind_a_cr_is_no_line_end();
 	foreign_changes_are_noticed();
+	equal_messages_keep_their_number();
 	a_damaged_list_ends_no_lock();
 	two_changes_in_a_tick_are_two();
 	equal_messages_are_found_soon();
