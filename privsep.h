@@ -1,24 +1,15 @@
-/* Accounts, dropping for good, the jail, the one packet: see privsep.c. */
+/* Dropping for good, the jail, the one packet: see privsep.c. */
 #ifndef PRIVSEP_H
 #define PRIVSEP_H
 
 #include <sys/types.h>
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "account.h"
 #include "auth.h"
 #include "io.h"
-
-#define USER_NAME 33 /* useradd(8): at most 32 octets; and a NUL */
-
-struct account {
-	char name[USER_NAME];
-	uid_t uid;
-	gid_t gid;
-	char home[PATH_MAX];
-};
 
 enum { REPORT_LOGIN = 'R', REPORT_TLS = 'T', REPORT_LAYER = 'L' };
 
@@ -37,18 +28,6 @@ struct report {
 	struct auth_peer peer;
 	char unread[IO_IN];         /* what the client sent behind the login */
 };
-
-/* Whether name is a Unix user's name: [A-Za-z0-9_][A-Za-z0-9._-]{0,31}. */
-bool account_name_valid(const char *name);
-
-/*
- * Looks name up. Returns NULL and fills *a, or says why nobody may log in
- * under it: no such user, uid 0, uid below least.
- */
-const char *account_find(const char *name, uid_t least, struct account *a);
-
-/* The same by uid. */
-const char *account_find_uid(uid_t uid, uid_t least, struct account *a);
 
 /*
  * Root: opens a directory below at, which only root can have made or changed
