@@ -1,11 +1,19 @@
 /*
  * Accounts: who may log in.
  *
- * Runs as root, and in kpopd-tls. Trusts the account database, not the name
- * that it looks up there, which is the client's.
+ * Runs as root, and in kpopd-tls. Trusts the account database, but not the name
+ * that it looks up there, which the client has sent.
+ *
+ * What the database knows may log in: sssd and winbind have names such as
+ * alice@example.org and KPOPD\alice, and useradd --badname has others. So a
+ * name is not checked by an alphabet, but by what it could do elsewhere: it is
+ * a part of a path (-m, the dotlock, k5login_directory), and a word of the log
+ * and of the state's lines, where log.c and state.c encode it. Bytes above 0x7f
+ * may be UTF-8 or not, because the database has compared them.
  */
 #include "config.h"
 
+#include <errno.h>
 #include <pwd.h>
 #include <string.h>
 
@@ -14,16 +22,23 @@
 bool
 account_name_valid(const char *name)
 {
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "abcdefghijklmnopqrstuvwxyz0123456789_";
 	size_t n = strlen(name);
 
-	if (n == 0 || n >= USER_NAME || strchr(letters, name[0]) == NULL)
+	if (n == 0 || n >= ACCOUNT_NAME || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return false;
-	while (*name != '\0' && (strchr(letters, *name) != NULL ||
-				    *name == '.' || *name == '-'))
+	/* Programs that the name is handed to would take it for an option. */
+	if (*name == '-')
+		return false;
+	while (*name != '\0' && *name != '/' && *name != 0x7f && (unsigned char)*name >= ' ')
 		name++;
 	return *name == '\0';
+}
+
+/* Returns true if this error of getpwnam_r(3) may mean that the database has no such account. */
+static bool
+is_absent(int error)
+{
+	return error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
 }
 
 /* Whether this entry of the account database may log in, as account_find says; then *a is filled. */
@@ -43,19 +58,79 @@ take_account(const struct passwd *pw, uid_t least, struct account *a)
 	return NULL;
 }
 
+/*
+ * Looks name up, as account_find. *is_there: whether the database may have an
+ * account of exactly this name, whoever may use it.
+ */
+static const char *
+look_up(const char *name, uid_t least, struct account *a, bool *is_there)
+{
+	static char room[65536];
+	struct passwd entry, *pw;
+	int error;
+
+	*is_there = false;
+	if (!account_name_valid(name))
+		return "not a user name";
+	error = getpwnam_r(name, &entry, room, sizeof(room), &pw);
+	if (pw == NULL && is_absent(error))
+		return "unknown user";
+	*is_there = true;
+	if (pw == NULL)
+		return "the account database does not answer";
+	/* Databases that fold case would give two names one mailbox. */
+	*is_there = strcmp(pw->pw_name, name) == 0;
+	return *is_there ? take_account(pw, least, a) : "user name differs from the account's";
+}
+
 const char *
 account_find(const char *name, uid_t least, struct account *a)
 {
-	const struct passwd *pw;
+	bool is_there;
 
-	if (!account_name_valid(name))
-		return "not a user name";
-	if ((pw = getpwnam(name)) == NULL)
-		return "unknown user";
-	/* Databases that fold case would give two names one mailbox. */
-	if (strcmp(pw->pw_name, name) != 0)
-		return "user name differs from the account's";
-	return take_account(pw, least, a);
+	return look_up(name, least, a, &is_there);
+}
+
+/*
+ * Writes the first component of a principal's text form to name[ACCOUNT_NAME].
+ * Returns false if it is too long or contains a NUL.
+ */
+static bool
+write_first_component(const char *principal, char *name)
+{
+	/* What krb5_unparse_name(3) writes as a letter. Any other character stands for itself after a backslash. */
+	static const char letters[] = "ntb", meant[] = "\n\t\b";
+	size_t n = 0;
+
+	for (; *principal != '\0' && *principal != '/' && *principal != '@'; principal++) {
+		const char *which;
+
+		name[n] = *principal;
+		if (*principal == '\\') {
+			if (*++principal == '\0' || *principal == '0')
+				return false;
+			which = strchr(letters, *principal);
+			name[n] = which != NULL ? meant[which - letters] : *principal;
+		}
+		if (++n == ACCOUNT_NAME)
+			return false;
+	}
+	name[n] = '\0';
+	return true;
+}
+
+const char *
+account_find_login(const char *text, const char *principal, uid_t least, struct account *a)
+{
+	char name[ACCOUNT_NAME];
+	const char *refusal = NULL;
+	bool is_there = false;
+
+	if (*text != '\0')
+		refusal = look_up(text, least, a, &is_there);
+	if (is_there || (*text != '\0' && strcmp(text, principal) != 0))
+		return refusal;
+	return write_first_component(principal, name) ? account_find(name, least, a) : "not a user name";
 }
 
 const char *

@@ -7,16 +7,20 @@
 #include <limits.h>
 #include <stdbool.h>
 
-#define USER_NAME 33 /* useradd(8): at most 32 octets; and a NUL */
+/* Bytes of a user name with its NUL: as many as Unix has; useradd(8) stops at 32 without --badname. */
+#define ACCOUNT_NAME LOGIN_NAME_MAX
 
 struct account {
-	char name[USER_NAME];
+	char name[ACCOUNT_NAME];
 	uid_t uid;
 	gid_t gid;
 	char home[PATH_MAX];
 };
 
-/* Whether name is a Unix user's name: [A-Za-z0-9_][A-Za-z0-9._-]{0,31}. */
+/*
+ * Returns true if name may be looked up in the account database: it is one
+ * component of a path, has no control character, and does not begin with "-".
+ */
 bool account_name_valid(const char *name);
 
 /*
@@ -24,6 +28,14 @@ bool account_name_valid(const char *name);
  * under it: no such user, uid 0, uid below least.
  */
 const char *account_find(const char *name, uid_t least, struct account *a);
+
+/*
+ * Finds the account that a client asks for: the one of exactly the name that
+ * text is. If there is none and text is the very principal of the ticket, or
+ * empty, it is the account of the principal's first component. Returns as
+ * account_find.
+ */
+const char *account_find_login(const char *text, const char *principal, uid_t least, struct account *a);
 
 /* The same by uid. */
 const char *account_find_uid(uid_t uid, uid_t least, struct account *a);

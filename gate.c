@@ -251,9 +251,6 @@ gate(const struct options *o, const struct account *account, struct auth *auth,
 	if (g.report.peer.layer[0] == '\0')
 		strlcpy(g.report.peer.layer, g.has_tls ? "tls" : "none",
 		    sizeof(g.report.peer.layer));
-	/* The monitor takes a user's name or none; what else it was is all the same. */
-	if (!account_name_valid(g.report.user))
-		memset(g.report.user, 0, sizeof(g.report.user));
 	if (g.sasl != NULL && sasl_has_layer(g.sasl))
 		hand_over(&g);
 	else {

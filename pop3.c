@@ -37,6 +37,7 @@
 #define NONSENSE 20 /* lines in a row that are no command; a client errs once, a program that is none goes on */
 #define WORDS 4  /* a command and its arguments: TOP has most; and one too many */
 #define ANY INT_MAX
+#define TEXT (-1) /* most: the rest of the line is one argument, with the blanks in it */
 #define NUMBER 21 /* the digits of a uint64_t, and a NUL */
 
 /* What a handler leaves behind. */
@@ -48,7 +49,8 @@ struct session {
 	/* AUTHORIZATION */
 	const struct pop3_gate *gate;
 	const char *principal;
-	char user[LINE]; /* USER's argument, or whom AUTH wishes to be */
+	char *user; /* USER's argument, or whom AUTH wishes to be; belongs to the caller of pop3_login */
+	size_t user_size;
 	bool has_user, inside_tls;
 	int attempts;
 	int nonsense;
@@ -153,8 +155,9 @@ user(struct session *s, int count, char **args)
 	(void)count;
 	if (is_too_open(s))
 		return no(s, "[AUTH] STLS comes first here");
-	strlcpy(s->user, args[1], sizeof(s->user));
-	s->has_user = true;
+	s->has_user = strlcpy(s->user, args[1], s->user_size) < s->user_size;
+	if (!s->has_user)
+		return no(s, "no user has a name that long");
 	return ok(s, "PASS comes next, with anything");
 }
 
@@ -267,9 +270,10 @@ authenticate(struct session *s, unsigned char *token, int n)
 		result = s->gate->authenticate(s->gate->self, first, token, (size_t)n, &challenge, &size);
 		first = false;
 	}
-	if (result == -1 || s->gate->who(s->gate->self, &s->principal, &wish) == -1)
+	/* Half a name would be another one, and an empty one is the principal's. */
+	if (result == -1 || s->gate->who(s->gate->self, &s->principal, &wish) == -1 ||
+	    strlcpy(s->user, wish, s->user_size) >= s->user_size)
 		return no(s, "[AUTH] not authenticated");
-	strlcpy(s->user, *wish != '\0' ? wish : s->principal, sizeof(s->user));
 	return LOGIN;
 }
 
@@ -313,7 +317,7 @@ static const struct command with_ticket[] = {
 	{ "STLS", 0, 0, stls },
 	{ "UTF8", 0, 0, utf8 },
 	{ "LANG", 0, 1, lang },
-	{ "USER", 1, 1, user },
+	{ "USER", 1, TEXT, user },
 	{ "PASS", 0, ANY, pass },
 	{ "QUIT", 0, 0, leave },
 	{ NULL, 0, 0, NULL },
@@ -632,23 +636,42 @@ static const struct command transaction[] = {
 	{ NULL, 0, 0, NULL },
 };
 
-/* Cuts the line into words in place. Returns how many there are, of which args holds up to WORDS. */
+/* Cuts the next word off *line, in place. Returns NULL if there is none. */
+static char *
+cut_word(char **line)
+{
+	char *word = *line + strspn(*line, " \t");
+
+	*line = word + strcspn(word, " \t");
+	if (**line != '\0')
+		*(*line)++ = '\0';
+	return *word != '\0' ? word : NULL;
+}
+
+/* Cuts the rest of the line into words, of which args holds what there is room for after the command. Returns how many there are. */
 static int
 split(char *line, char **args)
 {
 	int count = 0;
 
-	for (;;) {
-		line += strspn(line, " \t");
-		if (*line == '\0')
-			return count;
-		if (count < WORDS)
-			args[count] = line;
-		count++;
-		line += strcspn(line, " \t");
-		if (*line != '\0')
-			*line++ = '\0';
-	}
+	for (char *word; (word = cut_word(&line)) != NULL; count++)
+		if (count < WORDS - 1)
+			args[count + 1] = word;
+	return count;
+}
+
+/* Takes the rest of the line, without the blanks around it, as one argument. Returns how many there are. */
+static int
+take_rest(char *line, char **args)
+{
+	size_t n;
+
+	line += strspn(line, " \t");
+	for (n = strlen(line); n > 0 && strchr(" \t", line[n - 1]) != NULL; n--)
+		;
+	line[n] = '\0';
+	args[1] = line;
+	return n > 0 ? 1 : 0;
 }
 
 /* Answers a line that is no command; too many of them in a row are the end. */
@@ -671,16 +694,16 @@ dispatch(struct session *s, const struct command *table, char *line, int length)
 
 	if (memchr(line, '\0', (size_t)length) != NULL)
 		return not_understood(s, "a command has no NUL in it");
-	count = split(line, args);
-	if (count == 0)
+	if ((args[0] = cut_word(&line)) == NULL)
 		return not_understood(s, "an empty line is no command");
 	for (; table->name != NULL; table++) {
 		if (strcasecmp(table->name, args[0]) != 0)
 			continue;
 		s->nonsense = 0;
-		if (count - 1 < table->least || count - 1 > table->most)
+		count = table->most == TEXT ? take_rest(line, args) : split(line, args);
+		if (count < table->least || (table->most != TEXT && count > table->most))
 			return no(s, "wrong number of arguments");
-		return table->run(s, count, args);
+		return table->run(s, count + 1, args);
 	}
 	return not_understood(s, "no such command here");
 }
@@ -707,23 +730,6 @@ obey(struct session *s, const struct command *table)
 	return verdict;
 }
 
-/* The Unix user that USER's argument means; "" when it means none. */
-static void
-name_user(const struct session *s, char *to, size_t size)
-{
-	const char *from = s->user;
-	size_t n = strlen(from);
-
-	/* The principal's own name stands for its first component; the session
-	 * asks krb5_kuserok all the same. */
-	if (strcmp(from, s->principal) == 0)
-		n = strcspn(from, "/@");
-	if (n >= size)
-		n = 0;
-	memcpy(to, from, n);
-	to[n] = '\0';
-}
-
 static const char *
 why_ended(enum io_error error)
 {
@@ -745,15 +751,13 @@ int
 pop3_login(struct io *io, const struct pop3_gate *gate, char *user_name, size_t size)
 {
 	struct session s = { .io = io, .gate = gate, .principal = gate->principal,
-		.inside_tls = gate->inside_tls };
+		.user = user_name, .user_size = size, .inside_tls = gate->inside_tls };
 
 	ok(&s, "kpopd at your service");
 	/* What the client has not heard so far it hears now, or it is gone: the last moment to say so in the log. */
 	if (obey(&s, gate->principal != NULL ? with_ticket : without_ticket) == LOGIN &&
-	    io_flush(io) == 0) {
-		name_user(&s, user_name, size);
+	    io_flush(io) == 0)
 		return 0;
-	}
 	log_event(LOG_NOTICE, "refused", "reason=\"no login: %s\"",
 	    io->error == IO_OK ? "left" : why_ended(io->error));
 	return -1;

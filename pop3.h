@@ -28,9 +28,9 @@ struct pop3_gate {
 
 /*
  * AUTHORIZATION: greets and waits for USER and PASS, or AUTH. Returns 0 with
- * the user's name in user[size], "" when it can be no user's name; PASS or
- * AUTH is not answered yet. Returns -1 when the client left or was too slow.
- * The principal's text as USER means its first component.
+ * what USER named, or AUTH's authorization identity ("" if the client sent
+ * none), in user[size], as the client wrote it; PASS or AUTH is not answered
+ * yet. Returns -1 when the client left or was too slow.
  */
 int pop3_login(struct io *io, const struct pop3_gate *gate, char *user, size_t size);
 

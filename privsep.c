@@ -249,7 +249,6 @@ report_valid(const struct report *r)
 	return (r->kind == REPORT_LOGIN || r->kind == REPORT_TLS || r->kind == REPORT_LAYER) &&
 	    ends(r->address, sizeof(r->address)) && address_valid(r->address) &&
 	    ends(r->user, sizeof(r->user)) &&
-	    (r->user[0] == '\0' || account_name_valid(r->user)) &&
 	    ends(r->peer.principal, sizeof(r->peer.principal)) &&
 	    ends(r->peer.service, sizeof(r->peer.service)) &&
 	    ends(r->peer.enctype, sizeof(r->peer.enctype)) &&

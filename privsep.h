@@ -24,7 +24,7 @@ struct report {
 	char kind;
 	char address[REPORT_ADDRESS]; /* of the client, from a PROXY header; "": the connection's own */
 	uint32_t unread_size;       /* octets used of unread */
-	char user[USER_NAME];       /* asked for; "" when it was no user name */
+	char user[ACCOUNT_NAME];    /* as the client wrote it, not checked; "": the one of the principal */
 	struct auth_peer peer;
 	char unread[IO_IN];         /* what the client sent behind the login */
 };

@@ -7,7 +7,7 @@
  *	STATE/users/UID            the user's, 0700; inherited as a descriptor
  *	STATE/users/UID/FORMAT-ID  one for each mailbox, made by the session (maildrop.c)
  *	STATE/users/UID/places     the locks that several paths of one mailbox have in common
- *	STATE/users/UID.mailboxes  root's: the user's name and -m, a line each
+ *	STATE/users/UID.mailboxes  root's: the user's name (vis(3)) and -m, a line each
  *
  * Because users is closed, a journal with a user's mail cannot be read by a user
  * who has the uid later, and no program of the user can change it. The session
@@ -29,6 +29,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <vis.h>
 
 #include "log.h"
 #include "state.h"
@@ -52,7 +53,10 @@ open_users(const char *state)
 	return users;
 }
 
-/* Calls line for each line of a file of lines "name mailboxes" until it returns true. Returns whether it did. */
+/*
+ * Calls line for each line of a file of lines "name mailboxes" until it returns
+ * true. Returns true if it did. The name is encoded, because it may have blanks.
+ */
 static bool
 find_line(FILE *file, bool (*line)(void *self, const char *name, const char *mailboxes), void *self)
 {
@@ -68,6 +72,8 @@ find_line(FILE *file, bool (*line)(void *self, const char *name, const char *mai
 		if (blank == NULL || text[n - 1] != '\n')
 			continue;
 		*blank = text[n - 1] = '\0';
+		if (strunvis(text, text) == -1)
+			continue;
 		found = line(self, text, blank + 1);
 	}
 	free(text);
@@ -89,7 +95,7 @@ open_lines(int users, uid_t uid)
 struct wanted {
 	const struct account *account;
 	const char *mailboxes;
-	char former[USER_NAME]; /* a name that no longer has this uid */
+	char former[ACCOUNT_NAME]; /* a name that no longer has this uid */
 	bool is_unsure;         /* the account database could not be asked about a name (logged) */
 };
 
@@ -171,10 +177,12 @@ set_aside(int users, const struct account *a, const char *former)
 static int
 write_line(int fd, const struct account *a, const char *mailboxes)
 {
-	char *line;
-	/* A line in front that is not whole ends here. */
-	int n = asprintf(&line, "\n%s %s\n", a->name, mailboxes), result;
+	char *line, name[4 * ACCOUNT_NAME];
+	int n, result;
 
+	strvis(name, a->name, VIS_OCTAL | VIS_WHITE);
+	/* A line in front that is not whole ends here. */
+	n = asprintf(&line, "\n%s %s\n", name, mailboxes);
 	if (n == -1)
 		fatal("asprintf");
 	errno = ENOSPC;

@@ -62,10 +62,10 @@ struct visit {
 static void
 log_refusal(const struct report *r, const char *reason)
 {
-	struct log_text principal;
+	struct log_text user, principal;
 
 	log_event(LOG_NOTICE, "refused", "reason=\"%s\" user=%s principal=%s",
-	    reason, r->user, log_safe(&principal, r->peer.principal));
+	    reason, log_safe(&user, r->user), log_safe(&principal, r->peer.principal));
 }
 
 /* Session, as the user: whether the ticket opens this account. krb5_kuserok may hang on what the user put in its way. */
@@ -75,7 +75,7 @@ is_permitted(const struct visit *v)
 	const struct report *r = v->report;
 	const struct account *a = &v->user;
 	int64_t left = (v->deadline - io_now()) / 1000 + 1;
-	struct log_text principal, service, enctype, layer;
+	struct log_text user, principal, service, enctype, layer;
 	const char *how, *why;
 
 	alarm(left > 0 ? (unsigned)left : 1);
@@ -86,7 +86,7 @@ is_permitted(const struct visit *v)
 		return false;
 	}
 	log_event(LOG_INFO, "login", "user=%s principal=%s service=%s enctype=%s"
-	    " mutual=%s layer=%s by=%s", a->name, log_safe(&principal, r->peer.principal),
+	    " mutual=%s layer=%s by=%s", log_safe(&user, a->name), log_safe(&principal, r->peer.principal),
 	    log_safe(&service, r->peer.service), log_safe(&enctype, r->peer.enctype),
 	    r->peer.mutual ? "yes" : "no", log_safe(&layer, r->peer.layer), how);
 	return true;
@@ -241,6 +241,7 @@ recover(const struct visit *v, int broker)
 {
 	struct lock_plan locks = v->locks;
 	struct lock_session lock;
+	struct log_text user;
 	/* A child of the broker knows the state already, and what its session claimed. */
 	bool by_hand = v->state == -1, is_alone;
 	int state = v->state;
@@ -255,7 +256,7 @@ recover(const struct visit *v, int broker)
 	locks.broker = broker;
 	locks.kept = v->kept.spool;
 	confine_to_mail(v, state);
-	log_event(LOG_NOTICE, "recovery", "user=%s", v->user.name);
+	log_event(LOG_NOTICE, "recovery", "user=%s", log_safe(&user, v->user.name));
 	if (!is_alone)
 		_exit(NOT_REACHABLE);
 	switch (maildrop_recover(v->mailboxes, v->path, state, &locks)) {
@@ -414,7 +415,7 @@ visit_admit(const struct options *o, const struct account *gate,
 {
 	struct visit v = { .o = o, .auth = auth, .report = r, .deadline = deadline,
 		.asked = io_now(), .mailboxes = &o->mailboxes, .directory = -1, .state = -1 };
-	const char *refusal = account_find(r->user, o->least_uid, &v.user);
+	const char *refusal = account_find_login(r->user, r->peer.principal, o->least_uid, &v.user);
 	pid_t pid;
 
 	if (refusal == NULL) {
@@ -523,7 +524,7 @@ recover_one(void *self, const struct state_mailbox *m)
 	struct recovery_by_hand *r = self;
 	struct visit v = { .o = r->o, .directory = m->directory, .state = -1 };
 	struct mailboxes boxes;
-	struct log_text name;
+	struct log_text name, path;
 	const char *refusal;
 	int status;
 
@@ -543,7 +544,7 @@ recover_one(void *self, const struct state_mailbox *m)
 		return;
 	}
 	status = state_unfinished(m->directory) ? recover_in_child(&v) : W_EXITCODE(NOTHING_TO_DO, 0);
-	printf("%s (%s): %s\n", v.user.name, v.path, recovery_text(status));
+	printf("%s (%s): %s\n", log_safe(&name, v.user.name), log_words(&path, v.path), recovery_text(status));
 	if (!WIFEXITED(status) || (WEXITSTATUS(status) != FINISHED && WEXITSTATUS(status) != NOTHING_TO_DO)) {
 		r->is_good = false;
 		r->is_told = true;

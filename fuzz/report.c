@@ -20,12 +20,12 @@
 enum { RAW = 1, WITH_FD = 2, SHORTER = 4, LONGER = 8 };
 
 static bool
-is_among(const char *text, size_t size, const char *first, const char *rest)
+is_among(const char *text, size_t size, const char *letters)
 {
 	for (size_t i = 0; i < size; i++) {
 		if (text[i] == '\0')
 			return true;
-		if (strchr(first, text[i]) == NULL && (i == 0 || strchr(rest, text[i]) == NULL))
+		if (strchr(letters, text[i]) == NULL)
 			return false;
 	}
 	return false;
@@ -42,12 +42,11 @@ static bool
 is_good(const struct report *r)
 {
 	static const char hex[] = "0123456789abcdefABCDEF.:[]";
-	static const char word[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
 
 	return (r->kind == 'R' || r->kind == 'T' || r->kind == 'L') &&
-	    is_among(r->address, 80, hex, "") && is_among(r->user, 33, word, ".-") &&
-	    ends(r->peer.principal, 512) && ends(r->peer.service, 512) &&
-	    ends(r->peer.enctype, 48) && ends(r->peer.layer, 16) && r->unread_size <= 1024;
+	    is_among(r->address, REPORT_ADDRESS, hex) && ends(r->user, ACCOUNT_NAME) &&
+	    ends(r->peer.principal, AUTH_NAME) && ends(r->peer.service, AUTH_NAME) &&
+	    ends(r->peer.enctype, AUTH_ENCTYPE) && ends(r->peer.layer, AUTH_LAYER) && r->unread_size <= IO_IN;
 }
 
 /* Changes to a good packet. */

@@ -86,7 +86,7 @@ spoil(struct report *r, unsigned how)
 		memset(r->user, 'a', sizeof(r->user));
 		break;
 	case 1:
-		strlcpy(r->user, "../root", sizeof(r->user));
+		memset(r->peer.service, 's', sizeof(r->peer.service));
 		break;
 	case 2:
 		memset(r->peer.principal, 'p', sizeof(r->peer.principal));

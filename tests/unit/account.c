@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <pwd.h>
 #include <string.h>
 
@@ -12,15 +13,21 @@
 
 static struct passwd *entry; /* what the database has for every name and uid; NULL: the machine's own */
 
-struct passwd *__real_getpwnam(const char *);
-struct passwd *__wrap_getpwnam(const char *);
+static int away; /* what the database answers; 0: it is there */
+static const char *only; /* the one name that entry has; NULL: every name */
+
+int __real_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
+int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
 struct passwd *__real_getpwuid(uid_t);
 struct passwd *__wrap_getpwuid(uid_t);
 
-struct passwd *
-__wrap_getpwnam(const char *name)
+int
+__wrap_getpwnam_r(const char *name, struct passwd *to, char *room, size_t size, struct passwd **pw)
 {
-	return entry != NULL ? entry : __real_getpwnam(name);
+	if (entry == NULL && away == 0)
+		return __real_getpwnam_r(name, to, room, size, pw);
+	*pw = away == 0 && (only == NULL || strcmp(name, only) == 0) ? entry : NULL;
+	return away;
 }
 
 struct passwd *
@@ -32,11 +39,17 @@ __wrap_getpwuid(uid_t uid)
 static void
 names(void)
 {
-	static const char *const good[] = { "alice", "a", "_x", "A.b-c_d", "9lives",
-		"abcdefghijklmnopqrstuvwxyz012345" };
-	static const char *const bad[] = { "", ".", "..", ".a", "-a", "a/b", "../a", "a b",
-		"a@b", "a%s", "a\n", "\xc3\xa9", "abcdefghijklmnopqrstuvwxyz0123456", "a\x7f" };
+	static const char *const good[] = { "alice", "a", "_x", "A.b-c_d", "9lives", "alice@example.org",
+		"KPOPD\\alice", "alice$", "alice+lists", "+alice", "jos\xc3\xa9", "jos\xe9", "a b", " ", "~", "*", "%s%n",
+		"\"", "a;id", ".alice", "..alice", "...", "alice.lock", "\xff\xfe", "\x80" };
+	static const char *const bad[] = { "", ".", "..", "-", "-a", "/", "a/b", "../a", "a/../b", "a\n", "\r", "a\t",
+		"\x1b[2Ja", "\x01", "a\x7f", "\x1f" };
+	char longest[ACCOUNT_NAME + 1] = "";
 
+	memset(longest, 'a', ACCOUNT_NAME - 1);
+	CHECK(account_name_valid(longest));
+	longest[ACCOUNT_NAME - 1] = 'a';
+	CHECK(!account_name_valid(longest));
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
 		CHECK(account_name_valid(good[i]));
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -62,7 +75,7 @@ accounts(void)
 static void
 strange_accounts(void)
 {
-	static char name[] = "alice", other[] = "Alice", home[5000], long_name[40];
+	static char name[] = "alice", other[] = "Alice", home[5000], long_name[ACCOUNT_NAME + 1];
 	struct passwd strange = { .pw_name = name, .pw_uid = 1000, .pw_gid = 1000, .pw_dir = home };
 	struct account a;
 
@@ -79,11 +92,116 @@ strange_accounts(void)
 	entry = NULL;
 }
 
+/* What a client's text means beside the principal of its ticket. */
+static void
+logins(void)
+{
+	static const struct {
+		const char *text, *principal, *there, *found; /* found NULL: refused */
+	} cases[] = {
+		{ "alice", "alice@A.TEST", "alice", "alice" },
+		{ "alice", "bob@A.TEST", "alice", "alice" }, /* krb5_kuserok decides */
+		{ "alice", "alice@A.TEST", "bob", NULL },
+		/* The very principal, and an account of that name. */
+		{ "alice@A.TEST", "alice@A.TEST", "alice", "alice" },
+		{ "alice@A.TEST", "alice@A.TEST", "alice@A.TEST", "alice@A.TEST" },
+		{ "alice@A.TEST", "bob@A.TEST", "alice@A.TEST", "alice@A.TEST" },
+		{ "alice@A.TEST", "bob@A.TEST", "alice", NULL },
+		{ "alice@a.test", "alice@A.TEST", "alice", NULL },
+		{ "alice@A", "alice@A.TEST", "alice", NULL },
+		{ "alice/admin@A.TEST", "alice/admin@A.TEST", "alice", "alice" },
+		{ "alice/admin", "alice/admin@A.TEST", "alice", NULL },
+		/* AUTH without an authorization identity. */
+		{ "", "alice@A.TEST", "alice", "alice" },
+		{ "", "alice@A.TEST", "alice@A.TEST", NULL },
+		{ "", "/alice@A.TEST", "alice", NULL },
+		{ "", "@A.TEST", "alice", NULL },
+		{ "", "", "alice", NULL },
+		/* What krb5_unparse_name quotes. */
+		{ "", "alice\\@example.org@A.TEST", "alice@example.org", "alice@example.org" },
+		{ "alice@example.org", "alice\\@example.org@A.TEST", "alice@example.org", "alice@example.org" },
+		{ "", "KPOPD\\\\alice@A.TEST", "KPOPD\\alice", "KPOPD\\alice" },
+		{ "", "KPOPD\\\\alice@A.TEST", "KPOPD\\\\alice", NULL },
+		{ "", "a\\ b@A.TEST", "a b", "a b" },
+		{ "", "a b@A.TEST", "a b", "a b" },
+		{ "", "alice\\0@A.TEST", "alice", NULL },
+		{ "", "alice\\0x@A.TEST", "alice", NULL },
+		{ "", "alice\\n@A.TEST", "alicen", NULL },
+		{ "", "alice\\t@A.TEST", "alicet", NULL },
+		{ "", "alice\\/bob@A.TEST", "alice", NULL },
+		{ "", "alice\\/bob@A.TEST", "alice/bob", NULL },
+		{ "", "..\\/alice@A.TEST", "../alice", NULL },
+		{ "", "alice\\", "alice", NULL },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char there[64], home[] = "/h";
+		struct passwd pw = { .pw_name = there, .pw_uid = 1000, .pw_dir = home };
+		struct account a;
+		const char *refusal;
+
+		strlcpy(there, cases[i].there, sizeof(there));
+		only = there;
+		entry = &pw;
+		refusal = account_find_login(cases[i].text, cases[i].principal, 1, &a);
+		CHECK((refusal == NULL) == (cases[i].found != NULL));
+		CHECK(refusal != NULL || strcmp(a.name, cases[i].found) == 0);
+	}
+	only = NULL;
+	entry = NULL;
+}
+
+/* An account of exactly the name that may not log in, or may be there, is not passed over for the other reading. */
+static void
+no_second_reading(void)
+{
+	static char exact[] = "daemon@A.TEST", home[] = "/h";
+	static const int failures[] = { EIO, ERANGE, ENOMEM, EMFILE, EAGAIN };
+	struct passwd pw = { .pw_name = exact, .pw_uid = 1, .pw_dir = home };
+	struct account a;
+
+	only = exact;
+	entry = &pw;
+	CHECK(strcmp(account_find_login(exact, exact, 1000, &a), "uid below the minimum") == 0);
+	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+		away = failures[i];
+		CHECK(strcmp(account_find_login(exact, exact, 1, &a), "the account database does not answer") == 0);
+	}
+	away = ENOENT;
+	CHECK(strcmp(account_find_login(exact, exact, 1, &a), "unknown user") == 0);
+	away = 0;
+	only = NULL;
+	entry = NULL;
+}
+
+/* A principal's first component that is as long as a name, or longer. */
+static void
+long_principals(void)
+{
+	static char name[ACCOUNT_NAME], home[] = "/h";
+	char principal[ACCOUNT_NAME + 20];
+	struct passwd pw = { .pw_name = name, .pw_uid = 1000, .pw_dir = home };
+	struct account a;
+
+	memset(name, 'a', ACCOUNT_NAME - 1);
+	only = name;
+	entry = &pw;
+	snprintf(principal, sizeof(principal), "%s@A.TEST", name);
+	CHECK(account_find_login("", principal, 1, &a) == NULL && strcmp(a.name, name) == 0);
+	snprintf(principal, sizeof(principal), "%sa@A.TEST", name);
+	CHECK(strcmp(account_find_login("", principal, 1, &a), "not a user name") == 0);
+	only = NULL;
+	entry = NULL;
+}
+
 int
 main(void)
 {
 	names();
 	accounts();
 	strange_accounts();
+	logins();
+	no_second_reading();
+	long_principals();
 	return 0;
 }

@@ -19,6 +19,7 @@
 
 static char top[] = "/tmp/kpopd-state.XXXXXX";
 static uid_t daves_uid; /* 0: there is no dave */
+static bool is_shared; /* every name has uid 5555 */
 static int away;        /* what the database answers then; 0: it is there */
 static int failures;    /* logged */
 static bool is_full;    /* write takes half of it */
@@ -47,8 +48,8 @@ int
 __wrap_getpwnam_r(const char *name, struct passwd *entry, char *room, size_t size, struct passwd **pw)
 {
 	(void)room, (void)size;
-	*entry = (struct passwd){ .pw_uid = daves_uid };
-	*pw = away == 0 && daves_uid != 0 && strcmp(name, "dave") == 0 ? entry : NULL;
+	*entry = (struct passwd){ .pw_uid = is_shared ? 5555 : daves_uid };
+	*pw = away == 0 && (is_shared || (daves_uid != 0 && strcmp(name, "dave") == 0)) ? entry : NULL;
 	return away;
 }
 
@@ -237,6 +238,32 @@ half_lines(void)
 	remove_all();
 }
 
+/* Names with what separates the lines and their words, and what their encoding uses, come back as they were. */
+static void
+strange_names(void)
+{
+	static const char *const names[] = { "a", "a b", "a\\040b", "KPOPD\\alice", "jos\xc3\xa9", "\xff", " ", "\\", "%s#*[~" };
+	char wanted[sizeof(heard)] = "";
+
+	is_shared = true;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		for (int twice = 0; twice < 2; twice++)
+			CHECK(logs_in(names[i], "b mbox:/m/%u"));
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		snprintf(wanted + strlen(wanted), sizeof(wanted) - strlen(wanted), "%s=b mbox:/m/%%u;", names[i]);
+	heard[0] = '\0';
+	CHECK(state_each(top, hear, NULL) == 0);
+	CHECK(strcmp(heard, wanted) == 0);
+	remove_all();
+	is_shared = false;
+	/* "dave" has not been here because "dave b" has. */
+	daves_uid = 5555;
+	CHECK(logs_in("dave b", "mbox:/m/%u"));
+	leave("j");
+	CHECK(logs_in("dave", "b mbox:/m/%u") && !has("5555/j"));
+	remove_all();
+}
+
 int
 main(void)
 {
@@ -244,6 +271,7 @@ main(void)
 	former_users();
 	half_aside();
 	half_lines();
+	strange_names();
 	CHECK(rmdir(top) == 0);
 	return 0;
 }

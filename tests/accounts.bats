@@ -1,0 +1,274 @@
+#!/usr/bin/env bats
+# Who may log in: names as sites have them, and names that no account has.
+
+load helpers/all
+
+# Account names, and how the log has them.
+names=(alice@example.org 'KPOPD\alice' 'alice$' alice+lists $'jos\xc3\xa9' $'jos\xe9' 'a b' .alice ..alice '*' '%s%n'
+    'a"b' "a'b;id" 1001 "$(printf 'l%.0s' {1..56})" "$(printf 'm%.0s' {1..240})")
+logged=(alice@example.org 'KPOPD\134alice' 'alice$' alice+lists 'jos\303\251' 'jos\351' 'a\040b' .alice ..alice '*' '%s%n'
+    'a\042b' "a'b;id" 1001 "${names[14]}" "$(printf 'm%.0s' {1..200})")
+
+setup_file() {
+	local i
+	cp /etc/passwd "$WORLD/passwd"
+	for i in "${!names[@]}"; do
+		echo "${names[i]}:x:$((20000 + i)):$((20000 + i))::/home/site$i:/usr/sbin/nologin" >>/etc/passwd
+		mkdir -p "/home/site$i"
+		echo alice@KPOPD.TEST >"/home/site$i/.k5login"
+		chown -R "$((20000 + i)):$((20000 + i))" "/home/site$i"
+	done
+	server_start
+}
+
+teardown_file() {
+	server_stop
+	rm -rf /home/site*
+	cp "$WORLD/passwd" /etc/passwd
+}
+
+setup() {
+	begin_test
+	realm_login alice
+}
+
+refused="-ERR [AUTH] this ticket does not open that mailbox"
+
+# log_names EVENT FORM: the log has a line of this event whose user is FORM, as it stands.
+log_names() {
+	event=$1 form=$2
+	await 2 'log_lines | grep -aF ": $event " | sed "s/$/ /" | grep -aFq -- " user=$form "' ||
+	    { echo "no $1 of user=$2, the log has:" >&2; log_lines >&2; return 1; }
+}
+
+# spool_of I NAME ...: the spool of the Ith name has these messages.
+spool_of() {
+	mbox "${@:2}" >"/var/mail/${names[$1]}"
+	chown "$((20000 + $1)):mail" "/var/mail/${names[$1]}"
+	chmod 660 "/var/mail/${names[$1]}"
+}
+
+@test "whatever name the account database has may log in and remove mail, and has state of its own" {
+	local i
+	for i in "${!names[@]}"; do
+		spool_of "$i" one two
+		log_mark
+		run pop "${names[i]}" STAT "DELE 1" QUIT
+		[[ $output == *"+OK 2 messages"*"+OK bye, 1 messages left" ]] || { echo "${names[i]}: $output"; return 1; }
+		log_names login "${logged[i]}"
+		log_lacks ' failed '
+		cmp "/var/mail/${names[i]}" <(mbox two)
+		[ ! -e "/var/mail/${names[i]}.lock" ]
+		[ "$(stat -c %u "$state/users/$((20000 + i))")" -eq $((20000 + i)) ]
+		[ "$(cat "$state/users/$((20000 + i))"/mbox-*/mailbox)" = "/var/mail/${names[i]}" ]
+		# The state is found again, and says nothing of another name.
+		run pop "${names[i]}" STAT QUIT
+		[[ $output == *"+OK 1 messages"* ]]
+		[ "$(grep -c . "$state/users/$((20000 + i)).mailboxes")" -eq 1 ]
+	done
+	[ ! -e "$state"/users/*.former.* ]
+}
+
+@test "a dotlock of any name keeps kpopd out, as long as its process lives" {
+	local i pids=()
+	server_stop
+	server_start -l dotlock
+	for i in 0 1 2 4 6 15; do
+		spool_of "$i" one two
+		echo $$ >"/var/mail/${names[i]}.lock"
+		chmod 644 "/var/mail/${names[i]}.lock"
+		pop "${names[i]}" QUIT >"$WORLD/answer.$i" 3>&- &
+		pids+=($!)
+	done
+	wait "${pids[@]}" || :
+	for i in 0 1 2 4 6 15; do
+		[[ $(tail -n 1 "$WORLD/answer.$i") == "-ERR [IN-USE] another program has locked the mailbox" ]] || { cat "$WORLD/answer.$i"; return 1; }
+		[ "$(cat "/var/mail/${names[i]}.lock")" = $$ ]
+		rm "/var/mail/${names[i]}.lock"
+	done
+	server_stop
+	server_start
+}
+
+@test "Maildirs of any name, by user and by home directory" {
+	local i mailboxes
+	mkdir -p /srv/mail
+	for mailboxes in 'maildir:/srv/mail/%u' 'maildir:~/Maildir'; do
+		server_stop
+		server_start -m "$mailboxes"
+		for i in "${!names[@]}"; do
+			maildir=/srv/mail/${names[i]}
+			[ "$mailboxes" = 'maildir:/srv/mail/%u' ] || maildir=/home/site$i/Maildir
+			mkdir -p "$maildir"/{new,cur,tmp}
+			make_message one >"$maildir/new/1.one.mail"
+			make_message two >"$maildir/cur/2.two.mail:2,S"
+			chown -R "$((20000 + i)):$((20000 + i))" "$maildir"
+			run pop "${names[i]}" "DELE 1" QUIT
+			[[ $output == *"+OK 2 messages"*"+OK bye, 1 messages left" ]] || { echo "${names[i]}: $output"; return 1; }
+			[ ! -e "$maildir/new/1.one.mail" ] && [ -e "$maildir/cur/2.two.mail:2,S" ]
+		done
+	done
+	server_stop
+	server_start
+	rm -rf /srv/mail
+}
+
+# breaks_off I: a power failure breaks off the removal of the first message of the Ith name.
+breaks_off() {
+	pop_login "${names[$1]}"
+	pop_ask "DELE 1"
+	session=$(child_pid) monitor=$(monitor_pid)
+	hold_monitor "$monitor"
+	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
+	pop_say QUIT
+	detached
+	kill_monitor
+	pop_close
+	await 5 '! pgrep -x kpopd >/dev/null'
+	[ -e "$state/users/$((20000 + $1))"/mbox-*/j ]
+}
+
+@test "--recover finishes the removals of users of any name, and prints nothing raw" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way of strace"
+	local i
+	for i in 0 1 2 4 5 6; do
+		spool_of "$i" one two three
+		breaks_off "$i"
+	done
+	log_mark
+	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
+	[ "$status" -eq 0 ]
+	for i in 0 1 2 4 5 6; do
+		grep -Fq -- "${logged[i]} (" <<<"$output"
+		cmp "/var/mail/${names[i]}" <(mbox two three)
+		log_names recovery "${logged[i]}"
+	done
+	[ "$(grep -c 'removal finished$' <<<"$output")" -eq 6 ]
+	! LC_ALL=C grep -q '[^ -~]' <<<"$output"
+}
+
+@test "a principal opens the account of its own name, whatever characters are in it" {
+	local name plain i
+	# As kinit has to be told.
+	for name in 'alice\@example.org' 'alice$' alice+lists; do
+		admin "addprinc -randkey \"$name\"" && admin "ktadd -k $WORLD/keytabs/strange.keytab \"$name\""
+		plain=${name//\\@/@}
+		i=0
+		while [ "${names[i]}" != "$plain" ]; do i=$((i + 1)); done
+		mv "/home/site$i/.k5login" "$WORLD/k5login"
+		spool_of $i one
+		kinit -k -t "$WORLD/keytabs/strange.keytab" "$name"
+		log_mark
+		run pop "$plain" QUIT
+		[[ $output == *"+OK 1 messages"* ]] || { echo "$name: $output"; mv "$WORLD/k5login" "/home/site$i/.k5login"; return 1; }
+		log_names login "${logged[i]}"
+		log_has ' by=localname$'
+		# The principal's text means it, too.
+		run pop "$name@KPOPD.TEST" QUIT
+		[[ $output == *"+OK 1 messages"* ]] || { echo "$name: $output"; mv "$WORLD/k5login" "/home/site$i/.k5login"; return 1; }
+		mv "$WORLD/k5login" "/home/site$i/.k5login"
+		# And nothing else.
+		run pop bob QUIT
+		[ "${lines[-1]}" = "$refused" ]
+	done
+}
+
+@test "USER with the very principal means an account of exactly that name, if there is one, else the first component" {
+	mbox one | store alice
+	run pop alice@KPOPD.TEST QUIT
+	[[ $output == *"+OK 1 messages"* ]] || { echo "$output"; log_lines; return 1; }
+	log_names login alice
+	cp /etc/passwd "$WORLD/passwd.before"
+	echo "alice@KPOPD.TEST:x:20100:20100::/home/site100:/bin/sh" >>/etc/passwd
+	mkdir -p /home/site100
+	mbox one two three >/var/mail/alice@KPOPD.TEST
+	chown 20100 /var/mail/alice@KPOPD.TEST
+	log_mark
+	# alice's ticket does not open it before she may.
+	run pop alice@KPOPD.TEST QUIT
+	strange=$output
+	log_has 'refused .*reason="not permitted to be this user" user=alice@KPOPD\.TEST principal=alice@KPOPD\.TEST$' || status=1
+	echo alice@KPOPD.TEST >/home/site100/.k5login
+	chown 20100 /home/site100/.k5login
+	run pop alice@KPOPD.TEST QUIT
+	exact=$output
+	run pop alice QUIT
+	cp "$WORLD/passwd.before" /etc/passwd
+	[ "$(tail -n 1 <<<"$strange")" = "$refused" ]
+	[[ $exact == *"+OK 3 messages"* ]]
+	[[ $output == *"+OK 1 messages"* ]]
+}
+
+# hostile FORM NAME: USER with this name is refused as any other, and the log has it as FORM.
+hostile() {
+	log_mark
+	run pop "$2" STAT QUIT
+	[[ ${lines[-1]} = "$refused" && $output != *STAT* ]] || { echo "$2: $output"; return 1; }
+	log_names refused "$1"
+	# One line, in which nothing is raw.
+	[ "$(log_lines | wc -l)" -eq 1 ]
+	! log_lines | LC_ALL=C grep -aq '[^ -~]'
+}
+
+@test "a name that no path or log may have is refused, and is in the log all the same, escaped" {
+	mbox one | store alice
+	spool_keep
+	while read -r form name; do
+		printf -v name %b "$name"
+		hostile "$form" "$name"
+	done <<-'END'
+		../alice ../alice
+		alice/../bob alice/../bob
+		/etc/passwd /etc/passwd
+		alice/ alice/
+		. .
+		.. ..
+		-alice -alice
+		alice\001 alice\x01
+		\033[2J\033]0;owned\007 \x1b[2J\x1b]0;owned\x07
+		alice\177 alice\x7f
+		alice\015\040login\040user=root alice\x0d login user=root
+		alice\040principal=root alice principal=root
+		alice\042\040x alice" x
+		%n%s%n %n%s%n
+		../\303\251 ../\xc3\xa9
+	END
+	log_lacks ' login '
+}
+
+@test "a name with a line end in it is two commands, and one that is too long none" {
+	mbox one | store alice
+	spool_keep
+	run pop $'alice\r\nNOOP' QUIT
+	[[ $output == *"-ERR no such command here"*"+OK 1 messages"* ]] || { echo "$output"; return 1; }
+	run pop $'alice\nlogin peer=1.2.3.4:5 user=root' QUIT
+	[[ $output == *"-ERR no such command here"*"+OK 1 messages"* ]]
+	log_mark
+	run pop "$(printf 'a%.0s' {1..5000})" QUIT
+	[[ $output == *"-ERR line too long"*"-ERR USER comes first"* ]] || { echo "$output"; return 1; }
+	log_lacks 'aaaa'
+	# The longest that fits in a line.
+	hostile "$(printf 'a%.0s' {1..200})" "$(printf 'a%.0s' {1..248})"
+	run pop "$(printf 'a%.0s' {1..249})" QUIT
+	[[ $output == *"-ERR line too long"* ]] || { echo "$output"; return 1; }
+}
+
+@test "AUTH GSSAPI names users by the same rule" {
+	local i
+	server_stop
+	server_start -p
+	for i in "${!names[@]}"; do
+		spool_of "$i" one
+		log_mark
+		run "$KPOPD_BUILD/tests/gsstalk" 1 65536 well "${names[i]}"
+		log_names login "${logged[i]}"
+	done
+	for name in ../alice $'a\nb' $'\x1b[2J' -x; do
+		log_mark
+		run "$KPOPD_BUILD/tests/gsstalk" 1 65536 well "$name"
+		log_has ' refused .*reason="not a user name" user=[^ ]+ principal=alice@KPOPD\.TEST$'
+		if log_lines | LC_ALL=C grep -aq '[^ -~]'; then return 1; fi
+	done
+	server_stop
+	server_start
+}
