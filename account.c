@@ -13,9 +13,14 @@
  */
 #include "config.h"
 
+#include <sys/wait.h>
+
 #include <errno.h>
 #include <pwd.h>
+#include <shadow.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "account.h"
 
@@ -41,14 +46,28 @@ is_absent(int error)
 	return error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
 }
 
+/*
+ * Returns true if the uid is one that the kernel and NFS put in the place of
+ * an unknown user: 65534, -2, and the two that mean "none".
+ */
+static bool
+is_nobody(uid_t uid)
+{
+	return uid == 65534 || uid == 65535 || uid > ACCOUNT_UID_MOST;
+}
+
 /* Whether this entry of the account database may log in, as account_find says; then *a is filled. */
 static const char *
-take_account(const struct passwd *pw, uid_t least, struct account *a)
+take_account(const struct passwd *pw, const struct account_uids *uids, struct account *a)
 {
 	if (pw->pw_uid == 0)
 		return "uid 0";
-	if (pw->pw_uid < least)
+	if (uids != NULL && is_nobody(pw->pw_uid))
+		return "uid of nobody";
+	if (uids != NULL && pw->pw_uid < uids->least)
 		return "uid below the minimum";
+	if (uids != NULL && pw->pw_uid > uids->most)
+		return "uid above the maximum";
 	if (strlcpy(a->name, pw->pw_name, sizeof(a->name)) >= sizeof(a->name))
 		return "user name too long";
 	a->uid = pw->pw_uid;
@@ -63,7 +82,7 @@ take_account(const struct passwd *pw, uid_t least, struct account *a)
  * account of exactly this name, whoever may use it.
  */
 static const char *
-look_up(const char *name, uid_t least, struct account *a, bool *is_there)
+look_up(const char *name, const struct account_uids *uids, struct account *a, bool *is_there)
 {
 	static char room[65536];
 	struct passwd entry, *pw;
@@ -80,15 +99,15 @@ look_up(const char *name, uid_t least, struct account *a, bool *is_there)
 		return "the account database does not answer";
 	/* Databases that fold case would give two names one mailbox. */
 	*is_there = strcmp(pw->pw_name, name) == 0;
-	return *is_there ? take_account(pw, least, a) : "user name differs from the account's";
+	return *is_there ? take_account(pw, uids, a) : "user name differs from the account's";
 }
 
 const char *
-account_find(const char *name, uid_t least, struct account *a)
+account_find(const char *name, const struct account_uids *uids, struct account *a)
 {
 	bool is_there;
 
-	return look_up(name, least, a, &is_there);
+	return look_up(name, uids, a, &is_there);
 }
 
 /*
@@ -120,23 +139,63 @@ write_first_component(const char *principal, char *name)
 }
 
 const char *
-account_find_login(const char *text, const char *principal, uid_t least, struct account *a)
+account_find_login(const char *text, const char *principal, const struct account_uids *uids, struct account *a)
 {
 	char name[ACCOUNT_NAME];
 	const char *refusal = NULL;
 	bool is_there = false;
 
 	if (*text != '\0')
-		refusal = look_up(text, least, a, &is_there);
+		refusal = look_up(text, uids, a, &is_there);
 	if (is_there || (*text != '\0' && strcmp(text, principal) != 0))
 		return refusal;
-	return write_first_component(principal, name) ? account_find(name, least, a) : "not a user name";
+	return write_first_component(principal, name) ? account_find(name, uids, a) : "not a user name";
 }
 
 const char *
-account_find_uid(uid_t uid, uid_t least, struct account *a)
+account_find_uid(uid_t uid, const struct account_uids *uids, struct account *a)
 {
 	const struct passwd *pw = getpwuid(uid);
 
-	return pw != NULL ? take_account(pw, least, a) : "unknown user";
+	return pw != NULL ? take_account(pw, uids, a) : "unknown user";
+}
+
+/* The exit statuses of the process that asks the shadow database. */
+enum answer { ANSWER_OPEN, ANSWER_EXPIRED, ANSWER_UNKNOWN };
+
+/*
+ * Asks the shadow database about the account. Only its expiry counts: the
+ * password is not asked for here, so it may be locked or too old.
+ */
+static enum answer
+ask_shadow(const char *name)
+{
+	static char room[65536];
+	struct spwd entry, *sp;
+	int error = getspnam_r(name, &entry, room, sizeof(room), &sp);
+
+	/* Directory services have no entries there. */
+	if (sp == NULL)
+		return error == 0 || error == ENOENT || error == ESRCH ? ANSWER_OPEN : ANSWER_UNKNOWN;
+	/* Closed from that day on; "chage -E 0" closes as well. So does pam_unix(8). */
+	return sp->sp_expire >= 0 && time(NULL) / 86400 >= sp->sp_expire ? ANSWER_EXPIRED : ANSWER_OPEN;
+}
+
+const char *
+account_closed(const struct account *a, unsigned seconds)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		alarm(seconds);
+		_exit(ask_shadow(a->name));
+	}
+	while (pid != -1 && waitpid(pid, &status, 0) == -1 && errno == EINTR)
+		;
+	if (pid != -1 && WIFEXITED(status) && WEXITSTATUS(status) == ANSWER_OPEN)
+		return NULL;
+	if (pid != -1 && WIFEXITED(status) && WEXITSTATUS(status) == ANSWER_EXPIRED)
+		return "account expired";
+	return "the expiry of the account cannot be read";
 }

@@ -6,6 +6,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Bytes of a user name with its NUL: as many as Unix has; useradd(8) stops at 32 without --badname. */
 #define ACCOUNT_NAME LOGIN_NAME_MAX
@@ -17,6 +18,14 @@ struct account {
 	char home[PATH_MAX];
 };
 
+/* The uids that may log in; 0 and those of nobody never do. */
+struct account_uids {
+	uid_t least, most;
+};
+
+/* The largest uid that can be a person's: the two after it mean "none" and, to some systems, nobody. */
+#define ACCOUNT_UID_MOST (UINT32_MAX - 2)
+
 /*
  * Returns true if name may be looked up in the account database: it is one
  * component of a path, has no control character, and does not begin with "-".
@@ -25,9 +34,10 @@ bool account_name_valid(const char *name);
 
 /*
  * Looks name up. Returns NULL and fills *a, or says why nobody may log in
- * under it: no such user, uid 0, uid below least.
+ * under it: no such user, uid 0, not one of uids. uids NULL: the account of a
+ * process, not of a person; any uid but 0 will do.
  */
-const char *account_find(const char *name, uid_t least, struct account *a);
+const char *account_find(const char *name, const struct account_uids *uids, struct account *a);
 
 /*
  * Finds the account that a client asks for: the one of exactly the name that
@@ -35,9 +45,16 @@ const char *account_find(const char *name, uid_t least, struct account *a);
  * empty, it is the account of the principal's first component. Returns as
  * account_find.
  */
-const char *account_find_login(const char *text, const char *principal, uid_t least, struct account *a);
+const char *account_find_login(const char *text, const char *principal, const struct account_uids *uids, struct account *a);
 
 /* The same by uid. */
-const char *account_find_uid(uid_t uid, uid_t least, struct account *a);
+const char *account_find_uid(uid_t uid, const struct account_uids *uids, struct account *a);
+
+/*
+ * Root: asks the shadow database, in a process of its own, because a password
+ * hash would stay in memory and this process becomes the user's. Returns why
+ * the account is closed today, or NULL. Waits for at most so many seconds.
+ */
+const char *account_closed(const struct account *a, unsigned seconds);
 
 #endif

@@ -121,7 +121,7 @@ main(int argc, char **argv)
 		return 1;
 	if (argc == 3)
 		return 0;
-	if ((refusal = account_find(argv[3], 1, &account)) != NULL) {
+	if ((refusal = account_find(argv[3], NULL, &account)) != NULL) {
 		log_event(LOG_ERR, "fatal", "error=\"kpopd-tls's user cannot be used: %s\"", refusal);
 		return 1;
 	}

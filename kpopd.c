@@ -202,7 +202,7 @@ prepare(struct server *s)
 		fatal("starting without root");
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
-	if ((refusal = account_find(s->o.user, 1, &s->gate)) != NULL)
+	if ((refusal = account_find(s->o.user, NULL, &s->gate)) != NULL)
 		options_refuse(false, "the gate's user cannot be used: ", refusal);
 	s->auth = auth_prepare();
 }
@@ -213,7 +213,7 @@ reload(void *self)
 {
 	struct server *s = self;
 	struct account gate;
-	const char *refusal = account_find(s->o.user, 1, &gate);
+	const char *refusal = account_find(s->o.user, NULL, &gate);
 	struct auth *auth = auth_prepare();
 
 	if (refusal != NULL)

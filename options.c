@@ -26,9 +26,9 @@ options_refuse(bool by_hand, const char *why, const char *what)
 	if (by_hand)
 		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-p] [-a limits] [-c certificate]"
 		    " [-d state] [-K key] [-k keytab]\n             [-l locks] [-m mailboxes]"
-		    " [-n uid] [-r realms] [-s principal] [-T when]\n             [-t login[:idle]] [-U user]"
+		    " [-n uids] [-r realms] [-s principal] [-T when]\n             [-t login[:idle]] [-U user]"
 		    " [-u user] [-x networks]\n       kpopd --recover [-d state]"
-		    " [-l locks] [-m mailboxes] [-n uid]\n       kpopd --help | --version\n",
+		    " [-l locks] [-m mailboxes] [-n uids]\n       kpopd --help | --version\n",
 		    why, what);
 	else
 		log_event(LOG_ERR, "fatal", "error=\"%s%s\"", why, log_words(&t, what));
@@ -48,7 +48,7 @@ print_help(void)
 	       "  -l locks          of mailboxes, in this order: fcntl, flock, dotlock (default: fcntl,dotlock)\n"
 	       "  -m mailboxes      mbox:path, mboxo:path, maildir:path or maildir+create:path,\n"
 	       "                    with %%u user, %%h or ~ home (default: mbox:/var/mail/%%u)\n"
-	       "  -n uid            smallest that may log in (default: %d)\n"
+	       "  -n uids           that may log in, the least or least:most (default: %d)\n"
 	       "  -p                POP3 with AUTH GSSAPI, not KPOP\n"
 	       "  -r realms         of clients that are let in, with commas (default: any that krb5.conf maps)\n"
 	       "  -s principal      the only service to be (default: all pop/ and pop3/ in the keytab)\n"
@@ -94,6 +94,24 @@ read_times(struct options *o, const char *text, bool by_hand)
 		options_refuse(by_hand, "-t takes seconds, as 30:600, not ", text);
 }
 
+/* LEAST or LEAST:MOST. */
+static void
+read_uids(struct options *o, const char *text, bool by_hand)
+{
+	char copy[64], *most = copy;
+	const char *least, *problem = "too long";
+
+	if (strlcpy(copy, text, sizeof(copy)) < sizeof(copy)) {
+		least = strsep(&most, ":");
+		o->uids.least = (uid_t)strtonum(least, 1, ACCOUNT_UID_MOST, &problem);
+	}
+	o->uids.most = ACCOUNT_UID_MOST;
+	if (problem == NULL && most != NULL)
+		o->uids.most = (uid_t)strtonum(most, o->uids.least, ACCOUNT_UID_MOST, &problem);
+	if (problem != NULL)
+		options_refuse(by_hand, "-n takes one uid above 0 or two, as 1000:60000, not ", text);
+}
+
 /* ALL:EACH:RATE:LINGER, the last ones optional. */
 static void
 read_limits(struct options *o, const char *text, bool by_hand)
@@ -136,13 +154,13 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *problem, *when = NULL;
+	const char *when = NULL;
 	int c;
 
 	*o = (struct options){
 		.state = STATE_DIRECTORY,
 		.user = "kpopd",
-		.least_uid = UID_MIN,
+		.uids = { .least = UID_MIN, .most = ACCOUNT_UID_MOST },
 		.login = 30,
 		.idle = 600,
 		.limits = { .all = 200, .each = 20, .rate = 50 },
@@ -179,9 +197,7 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 				options_refuse(by_hand, "-m takes mbox:/path or maildir:/path with %u and %h, not ", optarg);
 			break;
 		case 'n':
-			o->least_uid = (uid_t)strtonum(optarg, 1, INT_MAX, &problem);
-			if (problem != NULL)
-				options_refuse(by_hand, "-n takes a uid above 0, not ", optarg);
+			read_uids(o, optarg, by_hand);
 			break;
 		case 'p':
 			o->pop3 = true;

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "account.h"
 #include "crowd.h"
 #include "lock.h"
 #include "maildrop.h"
@@ -21,7 +22,7 @@ struct options {
 	const char *state;   /* the state directory */
 	const char *user;    /* of the gate */
 	const char *realms;  /* of clients, with commas; NULL: any */
-	uid_t least_uid;
+	struct account_uids uids; /* that may log in */
 	int login, idle; /* seconds */
 	struct crowd_limits limits; /* where fd 0 listens */
 	int linger;           /* seconds that a listener stays without anybody; 0: for ever */

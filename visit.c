@@ -68,17 +68,25 @@ log_refusal(const struct report *r, const char *reason)
 	    reason, log_safe(&user, r->user), log_safe(&principal, r->peer.principal));
 }
 
+/* Returns the seconds until a deadline, at least 1: alarm(0) would be none. */
+static unsigned
+seconds_until(int64_t deadline)
+{
+	int64_t left = (deadline - io_now()) / 1000 + 1;
+
+	return left > 0 ? (unsigned)left : 1;
+}
+
 /* Session, as the user: whether the ticket opens this account. krb5_kuserok may hang on what the user put in its way. */
 static bool
 is_permitted(const struct visit *v)
 {
 	const struct report *r = v->report;
 	const struct account *a = &v->user;
-	int64_t left = (v->deadline - io_now()) / 1000 + 1;
 	struct log_text user, principal, service, enctype, layer;
 	const char *how, *why;
 
-	alarm(left > 0 ? (unsigned)left : 1);
+	alarm(seconds_until(v->deadline));
 	how = auth_permitted(v->auth, r->peer.principal, v->o->realms, a->name, a->home, &why);
 	alarm(0);
 	if (how == NULL) {
@@ -384,7 +392,7 @@ visit(struct visit *v)
 	int channel, status;
 
 	v->locks = v->o->locks;
-	v->locks.least_uid = v->o->least_uid;
+	v->locks.least_uid = v->o->uids.least;
 	v->kept = (struct lock_kept){ .dotlock = -1, .spool = -1, .session = -1 };
 	reason = find_mailbox(v, &group);
 	channel = start(v, v->report != NULL ? session : recover, true, &pid);
@@ -415,9 +423,11 @@ visit_admit(const struct options *o, const struct account *gate,
 {
 	struct visit v = { .o = o, .auth = auth, .report = r, .deadline = deadline,
 		.asked = io_now(), .mailboxes = &o->mailboxes, .directory = -1, .state = -1 };
-	const char *refusal = account_find_login(r->user, r->peer.principal, o->least_uid, &v.user);
+	const char *refusal = account_find_login(r->user, r->peer.principal, &o->uids, &v.user);
 	pid_t pid;
 
+	if (refusal == NULL)
+		refusal = account_closed(&v.user, seconds_until(deadline));
 	if (refusal == NULL) {
 		v.path = mailboxes_path(&o->mailboxes, v.user.name, v.user.home);
 		if (v.path == NULL)
@@ -487,8 +497,8 @@ recover_in_child(struct visit *v)
 static const char *
 describe_mailbox(const struct options *o, const struct state_mailbox *m, struct mailboxes *boxes, struct visit *v)
 {
-	const char *refusal = m->user != NULL ? account_find(m->user, o->least_uid, &v->user) :
-						account_find_uid(m->uid, o->least_uid, &v->user);
+	const char *refusal = m->user != NULL ? account_find(m->user, &o->uids, &v->user) :
+						account_find_uid(m->uid, &o->uids, &v->user);
 
 	if (refusal != NULL)
 		return refusal;

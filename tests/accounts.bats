@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Who may log in: names as sites have them, and names that no account has.
+# Who may log in: names as sites have them and names that no account has, uids, expired accounts.
 
 load helpers/all
 
@@ -271,4 +271,109 @@ hostile() {
 	done
 	server_stop
 	server_start
+}
+
+# alice_is ANSWER COMMAND ...: after the command, alice is let in, or is refused (out) because her account has expired.
+alice_is() {
+	local answer=$1
+	shift
+	"$@"
+	log_mark
+	run pop alice QUIT
+	if [ "$answer" = in ]; then
+		[[ $output == *"+OK 1 messages"* ]] || { echo "$*: $output"; return 1; }
+	else
+		[ "${lines[-1]}" = "$refused" ] && log_has 'refused .*reason="account expired" user=alice principal=alice@KPOPD\.TEST$'
+	fi
+}
+
+@test "an expired account is refused; a locked, old or absent password, a shell and /etc/nologin are not asked" {
+	mbox one | store alice
+	cp /etc/shadow "$WORLD/shadow"
+	alice_is out chage -E 0 alice
+	alice_is out chage -E 1 alice
+	alice_is out chage -E "$(date -ud yesterday +%F)" alice
+	alice_is out chage -E "$(date -u +%F)" alice
+	alice_is in chage -E "$(date -ud '+2 days' +%F)" alice
+	alice_is in chage -E -1 alice
+	alice_is in usermod -L alice
+	alice_is in usermod -p '!' alice
+	alice_is in usermod -p '*' alice
+	alice_is in chage -d 2000-01-01 -M 1 -I 0 alice
+	alice_is in chage -d 0 alice
+	alice_is in sed -i '/^alice:/d' /etc/shadow
+	alice_is in usermod -s /usr/sbin/nologin alice
+	alice_is in usermod -s /bin/false alice
+	alice_is in usermod -s /no/such/shell alice
+	alice_is in usermod -s /bin/sh alice
+	alice_is in eval 'echo "the machine is going down" >/etc/nologin; cp /etc/nologin /run/nologin'
+	rm /etc/nologin /run/nologin
+	cp "$WORLD/shadow" /etc/shadow
+	chmod 640 /etc/shadow
+}
+
+# hash_bytes: alice's password hash, as hexadecimal digits.
+hash_bytes() {
+	printf '%s' "$hash" | od -An -v -tx1 | tr -d ' \n'
+	echo
+}
+
+@test "no process of a login has a password hash in its memory" {
+	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has other memory"
+	mbox one | store alice
+	cp /etc/shadow "$WORLD/shadow"
+	hash='$y$j9T$kpopdkpopdkpopdkpopd$0123456789abcdefghijklmnopqrstuvwxyzABCDEFG'
+	usermod -p "$hash" alice
+	pop_login alice
+	holds_none "$(child_pid)" hash_bytes
+	holds_none "$(monitor_pid)" hash_bytes
+	pop_close
+	cp "$WORLD/shadow" /etc/shadow
+	chmod 640 /etc/shadow
+}
+
+@test "nobody's uid never logs in; -n bounds the others on both sides" {
+	local uid i
+	cp /etc/passwd "$WORLD/passwd.before"
+	for uid in 65534 65535 65533 61184 524288 4294967293; do
+		mkdir -p "/home/site$uid"
+		echo alice@KPOPD.TEST >"/home/site$uid/.k5login"
+		echo "u$uid:x:$uid:20000::/home/site$uid:/bin/sh" >>/etc/passwd
+		chown -R "$uid" "/home/site$uid"
+	done
+	for uid in 65533 61184 524288 4294967293; do
+		run pop "u$uid" QUIT
+		[[ $output == *"+OK 0 messages"* ]] || { echo "$uid: $output"; return 1; }
+	done
+	for uid in 65534 65535; do
+		run pop "u$uid" QUIT
+		[ "${lines[-1]}" = "$refused" ]
+		log_has "refused .*reason=\"uid of nobody\" user=u$uid principal="
+	done
+	server_stop
+	server_start -n 20001:60000
+	for uid in 65533 61184 524288; do
+		run pop "u$uid" QUIT
+		[ "${lines[-1]}" = "$refused" ]
+		log_has "refused .*reason=\"uid above the maximum\" user=u$uid principal="
+	done
+	run pop "${names[0]}" QUIT
+	[ "${lines[-1]}" = "$refused" ]
+	run pop "${names[1]}" QUIT
+	[[ $output == *"+OK 0 messages"* ]] || { echo "$output"; return 1; }
+	server_stop
+	server_start
+	cp "$WORLD/passwd.before" /etc/passwd
+}
+
+@test "-n takes one uid or two, in order, and nothing else" {
+	local uids
+	for uids in 0 -1 x '' 1000: :60000 60000:1000 1000:60000:1 1000:4294967294 4294967295 1000-60000; do
+		run "$KPOPD_BUILD/kpopd" --recover -d "$WORLD/none" -n "$uids"
+		[ "$status" -eq 2 ] && [[ $output == *"-n takes"* ]] || { echo "$uids: $output"; return 1; }
+	done
+	for uids in 1 1000 1000:1000 1000:60000 1000:4294967293; do
+		run "$KPOPD_BUILD/kpopd" --recover -d "$WORLD/none" -n "$uids"
+		[ "$status" -eq 0 ] || { echo "$uids: $output"; return 1; }
+	done
 }

@@ -6,13 +6,21 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <shadow.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "account.h"
 #include "tests/unit/check.h"
 
 static struct passwd *entry; /* what the database has for every name and uid; NULL: the machine's own */
 
+static const struct account_uids people = { 1000, ACCOUNT_UID_MOST };
+static long expires; /* what the shadow database has of everybody; NONE: nothing */
+static int shadow_fails; /* what it answers then; HANGS: nothing */
+#define NONE -2
+#define HANGS -1
 static int away; /* what the database answers; 0: it is there */
 static const char *only; /* the one name that entry has; NULL: every name */
 
@@ -34,6 +42,84 @@ struct passwd *
 __wrap_getpwuid(uid_t uid)
 {
 	return entry != NULL ? entry : __real_getpwuid(uid);
+}
+
+int __wrap_getspnam_r(const char *, struct spwd *, char *, size_t, struct spwd **);
+
+int
+__wrap_getspnam_r(const char *name, struct spwd *to, char *room, size_t size, struct spwd **sp)
+{
+	(void)name, (void)room, (void)size;
+	while (shadow_fails == HANGS)
+		pause();
+	*to = (struct spwd){ .sp_expire = expires };
+	*sp = expires == NONE || shadow_fails != 0 ? NULL : to;
+	return shadow_fails;
+}
+
+/* Which uids are people's. */
+static void
+uids(void)
+{
+	static const uid_t good[] = { 1000, 1001, 60000, 61184, 65519, 65533, 65536, 524288, 1879048192, 4294967293 };
+	static const uid_t never[] = { 65534, 65535, (uid_t)-2, (uid_t)-1 };
+	const struct account_uids few = { 2000, 3000 }, all = { 1, ACCOUNT_UID_MOST };
+	static char name[] = "alice", home[] = "/h";
+	struct passwd pw = { .pw_name = name, .pw_dir = home };
+	struct account a;
+
+	entry = &pw;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		pw.pw_uid = good[i];
+		CHECK(account_find("alice", &people, &a) == NULL && a.uid == good[i]);
+	}
+	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++) {
+		pw.pw_uid = never[i];
+		CHECK(strcmp(account_find("alice", &all, &a), "uid of nobody") == 0);
+		CHECK(strcmp(account_find_uid(never[i], &all, &a), "uid of nobody") == 0);
+	}
+	for (uid_t uid = 1998; uid < 3003; uid++) {
+		const char *refusal;
+
+		pw.pw_uid = uid;
+		refusal = account_find("alice", &few, &a);
+		CHECK((refusal == NULL) == (uid >= 2000 && uid <= 3000));
+		CHECK(uid <= 3000 || strcmp(refusal, "uid above the maximum") == 0);
+	}
+	entry = NULL;
+}
+
+/* The shadow database closes an account from the day on that it names, and only by its answer. */
+static void
+closed(void)
+{
+	static const int absent[] = { 0, ENOENT, ESRCH }, failures[] = { EACCES, EIO, EPERM, ENOMEM, EMFILE, ECONNREFUSED };
+	const struct account a = { .name = "alice" };
+	long today = time(NULL) / 86400;
+
+	for (long day = -1; day < 3; day++) {
+		expires = day;
+		CHECK((account_closed(&a, 10) == NULL) == (day == -1));
+	}
+	expires = today - 1;
+	CHECK(strcmp(account_closed(&a, 10), "account expired") == 0);
+	expires = today;
+	CHECK(strcmp(account_closed(&a, 10), "account expired") == 0);
+	expires = today + 2;
+	CHECK(account_closed(&a, 10) == NULL);
+	expires = NONE;
+	for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
+		shadow_fails = absent[i];
+		CHECK(account_closed(&a, 10) == NULL);
+	}
+	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+		shadow_fails = failures[i];
+		CHECK(strcmp(account_closed(&a, 10), "the expiry of the account cannot be read") == 0);
+	}
+	shadow_fails = HANGS;
+	CHECK(strcmp(account_closed(&a, 1), "the expiry of the account cannot be read") == 0);
+	shadow_fails = 0;
+	expires = -1;
 }
 
 static void
@@ -61,14 +147,14 @@ accounts(void)
 {
 	struct account a;
 
-	CHECK(strcmp(account_find("root", 1, &a), "uid 0") == 0);
-	CHECK(strcmp(account_find("daemon", 1000, &a), "uid below the minimum") == 0);
-	CHECK(strcmp(account_find("no-such-user-here", 1, &a), "unknown user") == 0);
-	CHECK(strcmp(account_find("ro/ot", 1, &a), "not a user name") == 0);
-	CHECK(account_find("daemon", 1, &a) == NULL && a.uid == 1);
-	CHECK(account_find_uid(1, 1, &a) == NULL && strcmp(a.name, "daemon") == 0);
-	CHECK(strcmp(account_find_uid(0, 1, &a), "uid 0") == 0);
-	CHECK(strcmp(account_find_uid(4000000000, 1, &a), "unknown user") == 0);
+	CHECK(strcmp(account_find("root", NULL, &a), "uid 0") == 0);
+	CHECK(strcmp(account_find("daemon", &people, &a), "uid below the minimum") == 0);
+	CHECK(strcmp(account_find("no-such-user-here", NULL, &a), "unknown user") == 0);
+	CHECK(strcmp(account_find("ro/ot", NULL, &a), "not a user name") == 0);
+	CHECK(account_find("daemon", NULL, &a) == NULL && a.uid == 1);
+	CHECK(account_find_uid(1, NULL, &a) == NULL && strcmp(a.name, "daemon") == 0);
+	CHECK(strcmp(account_find_uid(0, NULL, &a), "uid 0") == 0);
+	CHECK(strcmp(account_find_uid(4000000000, NULL, &a), "unknown user") == 0);
 }
 
 /* Databases that fold case, and entries that are longer than Unix has them. */
@@ -81,14 +167,14 @@ strange_accounts(void)
 
 	memset(long_name, 'a', sizeof(long_name) - 1);
 	entry = &strange;
-	CHECK(account_find("alice", 1, &a) == NULL && a.gid == 1000 && a.home[0] == '\0');
+	CHECK(account_find("alice", NULL, &a) == NULL && a.gid == 1000 && a.home[0] == '\0');
 	strange.pw_name = other;
-	CHECK(strcmp(account_find("alice", 1, &a), "user name differs from the account's") == 0);
+	CHECK(strcmp(account_find("alice", NULL, &a), "user name differs from the account's") == 0);
 	strange.pw_name = long_name;
-	CHECK(strcmp(account_find_uid(1000, 1, &a), "user name too long") == 0);
+	CHECK(strcmp(account_find_uid(1000, NULL, &a), "user name too long") == 0);
 	strange.pw_name = name;
 	memset(home, '/', sizeof(home) - 1);
-	CHECK(strcmp(account_find("alice", 1, &a), "home directory name too long") == 0);
+	CHECK(strcmp(account_find("alice", NULL, &a), "home directory name too long") == 0);
 	entry = NULL;
 }
 
@@ -143,7 +229,7 @@ logins(void)
 		strlcpy(there, cases[i].there, sizeof(there));
 		only = there;
 		entry = &pw;
-		refusal = account_find_login(cases[i].text, cases[i].principal, 1, &a);
+		refusal = account_find_login(cases[i].text, cases[i].principal, NULL, &a);
 		CHECK((refusal == NULL) == (cases[i].found != NULL));
 		CHECK(refusal != NULL || strcmp(a.name, cases[i].found) == 0);
 	}
@@ -162,13 +248,13 @@ no_second_reading(void)
 
 	only = exact;
 	entry = &pw;
-	CHECK(strcmp(account_find_login(exact, exact, 1000, &a), "uid below the minimum") == 0);
+	CHECK(strcmp(account_find_login(exact, exact, &people, &a), "uid below the minimum") == 0);
 	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
 		away = failures[i];
-		CHECK(strcmp(account_find_login(exact, exact, 1, &a), "the account database does not answer") == 0);
+		CHECK(strcmp(account_find_login(exact, exact, NULL, &a), "the account database does not answer") == 0);
 	}
 	away = ENOENT;
-	CHECK(strcmp(account_find_login(exact, exact, 1, &a), "unknown user") == 0);
+	CHECK(strcmp(account_find_login(exact, exact, NULL, &a), "unknown user") == 0);
 	away = 0;
 	only = NULL;
 	entry = NULL;
@@ -187,9 +273,9 @@ long_principals(void)
 	only = name;
 	entry = &pw;
 	snprintf(principal, sizeof(principal), "%s@A.TEST", name);
-	CHECK(account_find_login("", principal, 1, &a) == NULL && strcmp(a.name, name) == 0);
+	CHECK(account_find_login("", principal, NULL, &a) == NULL && strcmp(a.name, name) == 0);
 	snprintf(principal, sizeof(principal), "%sa@A.TEST", name);
-	CHECK(strcmp(account_find_login("", principal, 1, &a), "not a user name") == 0);
+	CHECK(strcmp(account_find_login("", principal, NULL, &a), "not a user name") == 0);
 	only = NULL;
 	entry = NULL;
 }
@@ -200,6 +286,8 @@ main(void)
 	names();
 	accounts();
 	strange_accounts();
+	uids();
+	closed();
 	logins();
 	no_second_reading();
 	long_principals();
