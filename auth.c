@@ -13,8 +13,11 @@
  */
 #include "config.h"
 
+#include <sys/stat.h>
+
 #include <errno.h>
 #include <krb5.h>
+#include <limits.h>
 #include <profile.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -377,32 +380,109 @@ auth_accept(struct auth *a, const void *ap_req, size_t n,
 	return problem == 0 ? 0 : -1;
 }
 
-/*
- * Whether the user has a .k5login where krb5.conf says it is: 1, 0, or -1
- * (logged) when nobody can say. Seen as the user, like libkrb5 sees it.
- */
-static int
-find_k5login(krb5_context context, const char *user, const char *home)
+/* Writes the path of the user's .k5login, where krb5.conf has it, into path[size]. Returns 0 or a krb5 error. */
+static krb5_error_code
+locate_k5login(krb5_context context, const char *user, const char *home, char *path, size_t size)
 {
-	char path[4096], *directory = NULL;
+	char *directory = NULL;
 	profile_t profile;
+	krb5_error_code problem = krb5_get_profile(context, &profile);
+	int n;
 
-	if (krb5_get_profile(context, &profile) != 0)
-		return 0;
+	if (problem != 0)
+		return problem;
 	if (profile_get_string(profile, "libdefaults", "k5login_directory",
 		NULL, NULL, &directory) == 0 && directory != NULL)
-		snprintf(path, sizeof(path), "%s/%s", directory, user);
+		n = snprintf(path, size, "%s/%s", directory, user);
 	else
-		snprintf(path, sizeof(path), "%s/.k5login", home);
+		n = snprintf(path, size, "%s/.k5login", home);
 	profile_release_string(directory);
 	profile_release(profile);
-	if (access(path, F_OK) == 0)
-		return 1;
-	if (errno == ENOENT || errno == ENOTDIR)
-		return 0;
+	return n >= 0 && (size_t)n < size ? 0 : ENAMETOOLONG;
+}
+
+/*
+ * Returns false if nobody can tell whether the user has a .k5login (logged).
+ * Looks as the user, as libkrb5 does.
+ */
+static bool
+can_look(const char *path)
+{
+	if (access(path, F_OK) == 0 || errno == ENOENT || errno == ENOTDIR)
+		return true;
 	log_event(LOG_ERR, "failed", "what=\"looking for .k5login\" error=\"%s\"",
 	    strerror(errno));
-	return -1;
+	return false;
+}
+
+/*
+ * Returns true if this .k5login names the principal, by libkrb5's rules: the
+ * file is root's or the user's, and a line of it is the principal's text.
+ */
+static bool
+is_named(krb5_context context, const char *path, krb5_const_principal who)
+{
+	FILE *file = fopen(path, "re");
+	char *line = NULL, *text = NULL;
+	struct stat st;
+	size_t room = 0;
+	bool found = false;
+
+	if (file != NULL && fstat(fileno(file), &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()) &&
+	    krb5_unparse_name(context, who, &text) == 0)
+		while (!found && getline(&line, &room, file) != -1) {
+			line[strcspn(line, "\n")] = '\0';
+			found = strcmp(line, text) == 0;
+		}
+	krb5_free_unparsed_name(context, text);
+	free(line);
+	if (file != NULL)
+		fclose(file);
+	return found;
+}
+
+/* Returns true if word is among the values of a relation of [plugins] localauth in krb5.conf. *is_set: whether it has any. */
+static bool
+is_listed(profile_t profile, const char *relation, const char *word, bool *is_set)
+{
+	const char *names[] = { "plugins", "localauth", relation, NULL };
+	char **values = NULL;
+	bool found = false;
+
+	*is_set = profile_get_values(profile, names, &values) == 0;
+	for (char **value = values; *is_set && !found && *value != NULL; value++)
+		found = strcmp(*value, word) == 0;
+	profile_free_list(values);
+	return found;
+}
+
+/* Returns true if krb5_kuserok asks this module of libkrb5. sssd's krb5.conf may turn all but its own off. */
+static bool
+is_asked(krb5_context context, const char *module)
+{
+	profile_t profile;
+	bool is_set, asked;
+
+	if (krb5_get_profile(context, &profile) != 0)
+		return false;
+	asked = is_listed(profile, "enable_only", module, &is_set) || !is_set;
+	asked = asked && !is_listed(profile, "disable", module, &is_set);
+	profile_release(profile);
+	return asked;
+}
+
+/* Returns which rule has let the principal in, after krb5_kuserok has. */
+static const char *
+name_rule(krb5_context context, const char *path, krb5_const_principal who, const char *user)
+{
+	char local[LOGIN_NAME_MAX];
+
+	if (is_asked(context, "k5login") && is_named(context, path, who))
+		return "k5login";
+	if (is_asked(context, "an2ln") &&
+	    krb5_aname_to_localname(context, who, sizeof(local), local) == 0 && strcmp(local, user) == 0)
+		return "localname";
+	return "plugin";
 }
 
 /* Whether a principal's realm is one of these, with commas between them. */
@@ -440,8 +520,7 @@ auth_permitted(struct auth *a, const char *principal, const char *realms,
 	krb5_context context = a->context;
 	krb5_principal who;
 	krb5_error_code problem;
-	char local[128];
-	int there;
+	char path[PATH_MAX + LOGIN_NAME_MAX + 1];
 
 	if ((problem = krb5_parse_name(context, principal, &who)) != 0) {
 		complain(context, problem, "reading the principal");
@@ -463,13 +542,9 @@ auth_permitted(struct auth *a, const char *principal, const char *realms,
 	}
 	*why = "not permitted to be this user";
 	/* libkrb5 takes one that it fails to see for an absent one, for which a wider rule holds. */
-	if ((there = find_k5login(context, user, home)) == -1 ||
-	    !krb5_kuserok(context, who, user))
+	if ((problem = locate_k5login(context, user, home, path, sizeof(path))) != 0) {
+		complain(context, problem, "naming .k5login");
 		return NULL;
-	if (there == 1)
-		return "k5login";
-	if (krb5_aname_to_localname(context, who, sizeof(local), local) == 0 &&
-	    strcmp(local, user) == 0)
-		return "localname";
-	return "plugin";
+	}
+	return can_look(path) && krb5_kuserok(context, who, user) ? name_rule(context, path, who, user) : NULL;
 }

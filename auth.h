@@ -69,8 +69,9 @@ void auth_refuse(struct auth *a, struct auth_answer *answer);
 /*
  * Session, as the user: whether principal may be the user (krb5_kuserok), who
  * must not be anonymous and be of one of the realms (with commas; NULL: any).
- * Returns NULL if not, with *why; else what allowed it: "k5login", "localname"
- * (auth_to_local or the default rule) or "plugin". home is the user's home
+ * Returns NULL if not, with *why; else the rule that allowed it: "k5login" (the
+ * file names the principal), "localname" (auth_to_local or the default rule) or
+ * "plugin". home is the user's home
  * directory.
  */
 const char *auth_permitted(struct auth *a, const char *principal, const char *realms,

@@ -377,3 +377,69 @@ hash_bytes() {
 		[ "$status" -eq 0 ] || { echo "$uids: $output"; return 1; }
 	done
 }
+
+# k5login_is KIND: alice's .k5login is absent, names $who, names others, is empty, unreadable, or bob's.
+k5login_is() {
+	rm -f /home/alice/.k5login
+	case $1 in
+	absent) return ;;
+	others) printf '%s\n' "x$who@KPOPD.TEST" "$who@KPOPD.TESTS" "$who" " $who@KPOPD.TEST" "$who@KPOPD.TEST " >/home/alice/.k5login ;;
+	empty) : >/home/alice/.k5login ;;
+	*) printf '%s\n' x@KPOPD.TEST "$who@KPOPD.TEST" >/home/alice/.k5login ;;
+	esac
+	chown alice /home/alice/.k5login
+	[ "$1" != unreadable ] || chmod 0 /home/alice/.k5login
+	[ "$1" != foreign ] || chown bob /home/alice/.k5login
+}
+
+# logs_in_by WANTED KIND: with this .k5login $who is let in as alice by the WANTED rule; none: is refused.
+logs_in_by() {
+	local said
+	k5login_is "$2"
+	log_mark
+	said=$(pop alice QUIT)
+	await 2 'log_lines | grep -Eq ": (login|refused) "'
+	by=$(log_lines | sed -n 's/.*: login .* by=\([a-z0-9]*\)$/\1/p')
+	[ "${by:-none}" = "$1" ] && return
+	echo "$who, .k5login $2, $rules: by ${by:-none}, not $1: $said"
+	return 1
+}
+
+# rules_are RELATIONS: what krb5.conf says besides, of [libdefaults] and of [plugins] localauth.
+rules_are() {
+	rules="$*"
+	sed "s/default_realm = KPOPD.TEST/&\n\t$1/" "$WORLD/krb5.conf.before" >/etc/krb5.conf
+	sed -i '/^\[realms\]/,/kdc = 127.0.0.1:88$/s|kdc = 127.0.0.1:88$|&\n\t\t\tauth_to_local = RULE:[1:$1](carol)s/carol/alice/\n\t\t\tauth_to_local = DEFAULT|' /etc/krb5.conf
+	printf '[plugins]\n\tlocalauth = {\n\t\tmodule = test:%s/tests/localauth.so\n%s\n\t}\n' "$KPOPD_BUILD" "${2-}" >>/etc/krb5.conf
+}
+
+@test "by= names the rule that let in, whatever else is there" {
+	local kind authoritative bad=0
+	cp /etc/krb5.conf "$WORLD/krb5.conf.before"
+	# alice is alice by the default rule, carol by auth_to_local, mallory by a plugin, bob by .k5login alone.
+	for who in alice carol mallory bob; do
+		realm_login $who
+		case $who in alice | carol) else=localname ;; mallory) else=plugin ;; *) else=none ;; esac
+		for authoritative in true false; do
+			rules_are "k5login_authoritative = $authoritative"
+			logs_in_by $else absent || bad=1
+			logs_in_by k5login names || bad=1
+			for kind in others empty unreadable foreign; do
+				if [ $authoritative = true ]; then logs_in_by none $kind; else logs_in_by $else $kind; fi || bad=1
+			done
+		done
+		rules_are "" "disable = k5login"
+		for kind in absent names others; do logs_in_by $else $kind || bad=1; done
+		rules_are "" "enable_only = test"
+		[ $else = plugin ] || else=none
+		for kind in absent names others; do logs_in_by $else $kind || bad=1; done
+		rules_are "" $'enable_only = k5login\nenable_only = test\ndisable = test'
+		logs_in_by k5login names || bad=1
+		logs_in_by none absent || bad=1
+		rules_are "" "disable = an2ln"
+		logs_in_by $else absent || bad=1
+	done
+	rm -f /home/alice/.k5login
+	cp "$WORLD/krb5.conf.before" /etc/krb5.conf
+	[ $bad -eq 0 ]
+}
