@@ -99,7 +99,7 @@ as_gssapi() {
 
 @test "a whole AUTH GSSAPI without mutual authentication, recorded, is good once; so it is with a fast clock, and later" {
 	preloaded -p
-	for fast in 0 295; do
+	for fast in 295 0; do
 		says 0 0 0
 		perl -e 'open my $f, ">", $ARGV[0] or die; print $f pack "q4", $ARGV[1], 0, 0, 0' "$WORLD/client.clock" $fast
 		rm -f "$WORLD/recorded"
@@ -256,6 +256,7 @@ next_gets_in() {
 }
 
 @test "a compromised pre-auth process can neither open, shorten, remove nor chmod the cache; the next login goes on" {
+	[ -z "${SANITIZER-}" ] || skip "there is no filter in a build with sanitizers"
 	changed=yes
 	server_stop
 	server_start -t 4
