@@ -27,6 +27,7 @@
 
 #include "auth.h"
 #include "log.h"
+#include "replay-cache.h"
 #include "settings.h"
 
 struct auth {
@@ -36,7 +37,14 @@ struct auth {
 	krb5_keytab keys;         /* in memory: pop/ and pop3/ only */
 	krb5_principal name;      /* ours, for a KRB-ERROR */
 	krb5_data answer;         /* what the last auth_answer points to */
+	struct replay *replay;    /* what was accepted; NULL: nothing can be */
 };
+
+/* What an AP-REQ was made for. */
+enum purpose { FOR_SENDAUTH, FOR_GSSAPI };
+
+/* libkrb5's, where krb5.conf says nothing. */
+#define DEFAULT_SKEW 300
 
 /* Logs what libkrb5 could not do. */
 static void
@@ -191,12 +199,28 @@ auth_forget(struct auth *a)
 	free(a);
 }
 
+/* As libkrb5 reads it; a negative one would refuse everybody. */
 int
-auth_open(struct auth *a, const char *keytab, const char *service, const char *replay)
+auth_skew(const struct auth *a)
 {
-	/* The cache's name is ours to give: krb5.conf could say "none:". */
-	if (setenv("KRB5RCACHENAME", replay, 1) == -1)
+	profile_t profile;
+	int skew = DEFAULT_SKEW;
+
+	if (krb5_get_profile(a->context, &profile) != 0)
+		return DEFAULT_SKEW;
+	if (profile_get_integer(profile, "libdefaults", "clockskew", NULL, DEFAULT_SKEW, &skew) != 0 || skew < 0)
+		skew = DEFAULT_SKEW;
+	profile_release(profile);
+	return skew;
+}
+
+int
+auth_open(struct auth *a, const char *keytab, const char *service, struct replay *replay)
+{
+	/* libkrb5 has none of its own, whatever krb5.conf says. */
+	if (setenv("KRB5RCACHENAME", "none:", 1) == -1)
 		fatal("preparing Kerberos");
+	a->replay = replay;
 	return load_keys(a, keytab, service);
 }
 
@@ -263,13 +287,12 @@ name_of(krb5_context context, krb5_const_principal p, char *to)
 	return problem;
 }
 
-/* Fills *peer from a ticket that has been proven. Returns 0 or a krb5 error. */
+/* Fills *peer from a ticket that has been proven, and its session key. Returns 0 or a krb5 error. */
 static krb5_error_code
-describe(struct auth *a, krb5_auth_context session, const krb5_ticket *ticket,
+describe(struct auth *a, const krb5_keyblock *key, const krb5_ticket *ticket,
     struct auth_peer *peer)
 {
 	krb5_error_code problem;
-	krb5_keyblock *key = NULL;
 
 	/* libkrb5 puts the keytab's name here, whatever the client claimed. */
 	if (!is_pop(ticket->server))
@@ -279,105 +302,176 @@ describe(struct auth *a, krb5_auth_context session, const krb5_ticket *ticket,
 		problem = name_of(a->context, ticket->enc_part2->client,
 		    peer->principal);
 	if (problem == 0)
-		problem = krb5_auth_con_getkey(a->context, session, &key);
-	if (problem == 0)
 		problem = krb5_enctype_to_name(key->enctype, FALSE,
 		    peer->enctype, sizeof(peer->enctype));
-	krb5_free_keyblock(a->context, key);
-	return problem;
-}
-
-/*
- * An auth context with a replay cache: KPOP has no later proof of the session
- * key, so the cache is the only guard against replay. libkrb5 1.20 would make
- * one by itself; too much depends on it to leave it at that. No addresses are
- * set, so addressed tickets work from behind NAT.
- */
-static krb5_error_code
-new_session(struct auth *a, krb5_auth_context *session)
-{
-	static const krb5_data piece = { .data = (char *)(uintptr_t)"pop", .length = 3 };
-	krb5_error_code problem = krb5_auth_con_init(a->context, session);
-	krb5_rcache cache;
-
-	if (problem == 0)
-		problem = krb5_get_server_rcache(a->context, &piece, &cache);
-	if (problem == 0)
-		problem = krb5_auth_con_setrcache(a->context, *session, cache);
 	return problem;
 }
 
 /* The checksum of an AP-REQ that was made for GSSAPI (RFC 4121 section 4.1.1). */
-#define FOR_GSSAPI 0x8003
+#define GSSAPI_CHECKSUM 0x8003
 
 /*
- * 0 unless the AP-REQ was made for something else than sendauth. Whoever holds
- * back a client's first token of AUTH GSSAPI could show the AP-REQ in it here,
- * where nobody needs its session key afterwards.
+ * Returns 0 if an authenticator was made for this purpose. Otherwise a first
+ * token of AUTH GSSAPI that was held back would open KPOP, where the client
+ * need not prove afterwards that it has the session key.
  */
 static krb5_error_code
-look_for_purpose(struct auth *a, krb5_auth_context session)
+check_purpose(const krb5_authenticator *authenticator, enum purpose purpose)
 {
-	krb5_authenticator *authenticator;
-	krb5_error_code problem = krb5_auth_con_getauthenticator(a->context, session, &authenticator);
+	const krb5_checksum *checksum = authenticator->checksum;
+	bool is_for_gssapi = checksum != NULL && checksum->checksum_type == GSSAPI_CHECKSUM;
 
-	if (problem != 0)
-		return problem;
-	if (authenticator->checksum != NULL && authenticator->checksum->checksum_type == FOR_GSSAPI)
-		problem = KRB5KRB_AP_ERR_INAPP_CKSUM;
-	krb5_free_authenticator(a->context, authenticator);
+	return is_for_gssapi == (purpose == FOR_GSSAPI) ? 0 : KRB5KRB_AP_ERR_INAPP_CKSUM;
+}
+
+/* Returns an error that the client hears as "unavailable", with the reason for the log. */
+static krb5_error_code
+unavailable(struct auth *a, const char *reason)
+{
+	krb5_set_error_message(a->context, KRB5KDC_ERR_SVC_UNAVAILABLE, "replay cache: %s", reason);
+	return KRB5KDC_ERR_SVC_UNAVAILABLE;
+}
+
+/* Returns the error for what the replay cache says, or 0. */
+static krb5_error_code
+error_of(struct auth *a, enum replay_result result, const char *principal)
+{
+	char text[AUTH_NAME + 64];
+
+	switch (result) {
+	case REPLAY_NEW:
+		return 0;
+	case REPLAY_SHOWN:
+		return KRB5KRB_AP_ERR_REPEAT;
+	case REPLAY_SKEW:
+		return KRB5KRB_AP_ERR_SKEW;
+	case REPLAY_EARLIER:
+		krb5_set_error_message(a->context, KRB5KRB_AP_ERR_SKEW,
+		    "Made before the replay cache or this boot of the machine began");
+		return KRB5KRB_AP_ERR_SKEW;
+	case REPLAY_TOO_MANY:
+		snprintf(text, sizeof(text), "too many logins of principal %s", principal);
+		return unavailable(a, text);
+	case REPLAY_FULL:
+		return unavailable(a, "too many logins");
+	case REPLAY_FAILED:
+		break;
+	}
+	return unavailable(a, strerror(errno));
+}
+
+/*
+ * Remembers an authenticator. Its fields are hashed, not the message, because
+ * some bytes of the message are not protected: an altered copy would look new.
+ */
+static krb5_error_code
+remember(struct auth *a, const krb5_authenticator *authenticator, const krb5_keyblock *key,
+    const char *principal)
+{
+	const krb5_checksum no_checksum = { 0 };
+	const krb5_keyblock no_key = { 0 };
+	const krb5_checksum *sum = authenticator->checksum != NULL ? authenticator->checksum : &no_checksum;
+	const krb5_keyblock *subkey = authenticator->subkey != NULL ? authenticator->subkey : &no_key;
+	const struct replay_piece pieces[] = {
+		{ principal, strlen(principal) },
+		{ &authenticator->ctime, sizeof(authenticator->ctime) },
+		{ &authenticator->cusec, sizeof(authenticator->cusec) },
+		{ &authenticator->seq_number, sizeof(authenticator->seq_number) },
+		{ sum->contents, sum->length },
+		{ subkey->contents, subkey->length },
+		{ key->contents, key->length },
+	};
+	const struct replay_authenticator shown = { .principal = pieces[0],
+		/* libkrb5's timestamps have 32 bits and no sign, until 2106. */
+		.ctime = (uint32_t)authenticator->ctime,
+		.pieces = pieces, .count = sizeof(pieces) / sizeof(pieces[0]) };
+
+	if (a->replay == NULL)
+		return unavailable(a, "there is none");
+	return error_of(a, replay_show(a->replay, &shown), principal);
+}
+
+/*
+ * Judges what libkrb5 has decrypted, and fills *peer. The authenticator is
+ * remembered last, so that nothing that is refused fills the cache.
+ */
+static krb5_error_code
+judge_ticket(struct auth *a, krb5_auth_context session, const krb5_ticket *ticket, enum purpose purpose,
+    struct auth_peer *peer)
+{
+	krb5_authenticator *authenticator = NULL;
+	krb5_keyblock *key = NULL;
+	krb5_error_code problem;
+
+	if (ticket == NULL || ticket->enc_part2 == NULL)
+		return KRB5KRB_AP_ERR_MODIFIED;
+	problem = krb5_auth_con_getauthenticator(a->context, session, &authenticator);
+	if (problem == 0)
+		problem = check_purpose(authenticator, purpose);
+	if (problem == 0)
+		problem = krb5_auth_con_getkey(a->context, session, &key);
+	if (problem == 0)
+		problem = describe(a, key, ticket, peer);
+	if (problem == 0 && peer->mutual && purpose == FOR_SENDAUTH)
+		problem = krb5_mk_rep(a->context, session, &a->answer);
+	if (problem == 0)
+		problem = remember(a, authenticator, key, peer->principal);
+	krb5_free_keyblock(a->context, key);
+	if (authenticator != NULL)
+		krb5_free_authenticator(a->context, authenticator);
 	return problem;
 }
 
-/* The whole judgement: 0 or why not. The AP-REP is made before anything says yes. */
+/* The whole judgement: returns 0 or why not, having logged it. The AP-REP is made before anything says yes. */
 static krb5_error_code
-judge(struct auth *a, krb5_auth_context session, const krb5_data *ap_req,
-    struct auth_peer *peer)
+judge(struct auth *a, const void *ap_req, size_t n, enum purpose purpose, struct auth_peer *peer)
 {
+	krb5_data request = { .data = (char *)(uintptr_t)ap_req, .length = (unsigned)n };
+	krb5_auth_context session = NULL;
 	krb5_error_code problem;
 	krb5_flags options = 0;
 	krb5_ticket *ticket = NULL;
 
-	problem = krb5_rd_req(a->context, &session, ap_req, NULL, a->keys,
-	    &options, &ticket);
-	if (problem == 0 && (ticket == NULL || ticket->enc_part2 == NULL))
-		problem = KRB5KRB_AP_ERR_MODIFIED;
+	memset(peer, 0, sizeof(*peer));
+	/* No addresses are set, so addressed tickets work from behind NAT. */
+	problem = krb5_auth_con_init(a->context, &session);
 	if (problem == 0)
-		problem = look_for_purpose(a, session);
-	if (problem == 0)
-		problem = describe(a, session, ticket, peer);
-	krb5_free_ticket(a->context, ticket);
-	if (problem != 0)
-		return problem;
+		problem = krb5_rd_req(a->context, &session, &request, NULL, a->keys, &options, &ticket);
 	peer->mutual = (options & AP_OPTS_MUTUAL_REQUIRED) != 0 ? 1 : 0;
-	return peer->mutual ? krb5_mk_rep(a->context, session, &a->answer) : 0;
+	if (problem == 0)
+		problem = judge_ticket(a, session, ticket, purpose, peer);
+	if (problem != 0) {
+		struct log_text t;
+		const char *text = krb5_get_error_message(a->context, problem);
+
+		log_event(LOG_NOTICE, "refused", "reason=\"%s\" error=\"%s\"",
+		    purpose == FOR_GSSAPI ? "GSSAPI" : "Kerberos", log_words(&t, text));
+		krb5_free_error_message(a->context, text);
+	}
+	krb5_free_ticket(a->context, ticket);
+	krb5_auth_con_free(a->context, session);
+	return problem;
 }
 
 int
 auth_accept(struct auth *a, const void *ap_req, size_t n,
     struct auth_peer *peer, struct auth_answer *answer)
 {
-	krb5_data request = { .data = (char *)(uintptr_t)ap_req, .length = (unsigned)n };
-	krb5_auth_context session = NULL;
 	krb5_error_code problem;
 
 	krb5_free_data_contents(a->context, &a->answer);
-	memset(peer, 0, sizeof(*peer));
-	problem = new_session(a, &session);
-	if (problem == 0)
-		problem = judge(a, session, &request, peer);
-	if (problem != 0) {
-		struct log_text t;
-		const char *text = krb5_get_error_message(a->context, problem);
-
-		log_event(LOG_NOTICE, "refused", "reason=\"Kerberos\" "
-		    "error=\"%s\"", log_words(&t, text));
-		krb5_free_error_message(a->context, text);
+	problem = judge(a, ap_req, n, FOR_SENDAUTH, peer);
+	if (problem != 0)
 		make_error(a, problem, answer);
-	} else
+	else
 		set_answer(a, answer);
-	krb5_auth_con_free(a->context, session);
 	return problem == 0 ? 0 : -1;
+}
+
+int
+auth_screen(struct auth *a, const void *ap_req, size_t n, struct auth_peer *peer)
+{
+	return judge(a, ap_req, n, FOR_GSSAPI, peer) == 0 ? 0 : -1;
 }
 
 /* Writes the path of the user's .k5login, where krb5.conf has it, into path[size]. Returns 0 or a krb5 error. */
@@ -423,19 +517,22 @@ static bool
 is_named(krb5_context context, const char *path, krb5_const_principal who)
 {
 	FILE *file = fopen(path, "re");
-	char *line = NULL, *text = NULL;
+	char line[BUFSIZ], *text = NULL;
 	struct stat st;
-	size_t room = 0;
-	bool found = false;
+	bool found = false, is_rest = false;
 
 	if (file != NULL && fstat(fileno(file), &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()) &&
 	    krb5_unparse_name(context, who, &text) == 0)
-		while (!found && getline(&line, &room, file) != -1) {
-			line[strcspn(line, "\n")] = '\0';
-			found = strcmp(line, text) == 0;
+		/* The file is the user's, and may be one line of a TiB. */
+		while (!found && fgets(line, sizeof(line), file) != NULL) {
+			size_t n = strcspn(line, "\n");
+			bool ends = line[n] == '\n';
+
+			line[n] = '\0';
+			found = !is_rest && strcmp(line, text) == 0;
+			is_rest = !ends;
 		}
 	krb5_free_unparsed_name(context, text);
-	free(line);
 	if (file != NULL)
 		fclose(file);
 	return found;

@@ -25,6 +25,7 @@ struct auth_answer {
 };
 
 struct auth;
+struct replay;
 
 #define AUTH_KEYS "MEMORY:gate" /* where auth_open puts the keys: a keytab of this process */
 
@@ -38,21 +39,30 @@ struct auth *auth_prepare(void);
 /* Gives all of it back. */
 void auth_forget(struct auth *a);
 
+/* Returns the clock skew that krb5.conf permits, in seconds. */
+int auth_skew(const struct auth *a);
+
 /*
  * Gate, as root: copies the keys for pop/ and pop3/ of any host, or only those
  * for service if it is not NULL, from keytab (NULL: libkrb5's default) to
- * memory. Replays are remembered in the file replay, which is opened only
- * later and relative to a later root. Returns 0, or -1 when there is no such
- * key, and has logged why.
+ * memory. replay remembers what is accepted; if it is NULL, everything is
+ * refused. Returns 0, or -1 when there is no such key, and has logged why.
  */
-int auth_open(struct auth *a, const char *keytab, const char *service, const char *replay);
+int auth_open(struct auth *a, const char *keytab, const char *service, struct replay *replay);
 
 /*
- * Gate: judges an AP-REQ (RFC 4120 §3.2) of n octets. Returns 0 with *peer
- * filled and *answer an AP-REP when mutual authentication was asked for, else
- * empty; or -1 with *answer a KRB-ERROR for the client, having logged why.
+ * Gate: judges an AP-REQ (RFC 4120 §3.2) of n octets that KPOP's sendauth
+ * brought. Returns 0 with *peer filled and *answer an AP-REP when mutual
+ * authentication was asked for, else empty; or -1 with *answer a KRB-ERROR for
+ * the client, having logged why. It is remembered, and never accepted again.
  */
 int auth_accept(struct auth *a, const void *ap_req, size_t n, struct auth_peer *peer, struct auth_answer *answer);
+
+/*
+ * Gate: judges an AP-REQ that a first token of GSSAPI brought, in the same way,
+ * before GSSAPI sees that token. Returns 0 with *peer filled, or -1 (logged).
+ */
+int auth_screen(struct auth *a, const void *ap_req, size_t n, struct auth_peer *peer);
 
 /*
  * Gate, as root: what krb5.conf said, as one text for a file in the jail, where

@@ -3,8 +3,8 @@
  *
  * Runs as root while it copies the keys, then as the gate's user in its jail.
  * It reads what nobody has answered for yet, and holds the service's key: it
- * can write in one directory, open no other file, and all it can bring about
- * is said in the packets of privsep.h.
+ * can write in one file that root has opened, the replay cache, and open none,
+ * and all it can bring about is said in the packets of privsep.h.
  */
 #include "config.h"
 
@@ -20,11 +20,11 @@
 #include "log.h"
 #include "pop3.h"
 #include "proxy.h"
+#include "replay-cache.h"
 #include "sandbox.h"
 #include "sasl.h"
 #include "sendauth.h"
 
-#define REPLAY_CACHE "file2:/replay/cache"
 /* Where libraries that read krb5.conf again find what it said. */
 #define CONFIGURATION "krb5.conf"
 #define CONFIGURATION_MOST (1 << 20)
@@ -157,19 +157,26 @@ keep_configuration(const struct gate *g, const struct account *account)
 	return whole;
 }
 
-/* In the jail: the replay cache may be written, krb5.conf read, and that is all. */
+/* In the jail: krb5.conf may be read, and no other file opened. */
 static void
 confine(void)
 {
-	const struct sandbox_path within[] = {
-		{ open("/replay", O_PATH | O_DIRECTORY | O_CLOEXEC), SANDBOX_OWN },
-		{ open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), SANDBOX_READ },
-	};
+	const struct sandbox_path within = { open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), SANDBOX_READ };
 
-	sandbox_shut_files(within, 2);
-	close(within[0].fd);
-	close(within[1].fd);
+	sandbox_shut_files(&within, 1);
+	close(within.fd);
 	sandbox_enter(SANDBOX_GATE);
+}
+
+/* As root: opens the replay cache, and reads the keys. Without the cache everybody is refused, and the log has the reason. */
+static void
+open_keys(struct gate *g, struct auth *auth)
+{
+	const struct options *o = g->o;
+	struct replay *replay = replay_open(o->state, auth_skew(auth), g->deadline);
+
+	if (auth_open(auth, o->keytab, o->service, replay) == 0)
+		g->auth = auth;
 }
 
 /* As root: keys, then the jail. */
@@ -178,11 +185,11 @@ prepare(struct gate *g, const struct account *account, struct auth *auth)
 {
 	const struct options *o = g->o;
 
-	privsep_make_jail(o->state, "gate", account);
-	if (auth != NULL && auth_open(auth, o->keytab, o->service, REPLAY_CACHE) == 0)
-		g->auth = auth;
+	privsep_make_jail(o->state, "gate");
+	if (auth != NULL)
+		open_keys(g, auth);
 	if (g->auth != NULL && o->pop3 && keep_configuration(g, account))
-		g->sasl = sasl_open();
+		g->sasl = sasl_open(g->auth);
 	privsep_jail(o->state, "gate", account);
 	confine();
 	io_init(&g->io, 0, g->deadline);

@@ -125,7 +125,7 @@ main(int argc, char **argv)
 		log_event(LOG_ERR, "fatal", "error=\"kpopd-tls's user cannot be used: %s\"", refusal);
 		return 1;
 	}
-	privsep_make_jail(argv[4], "tls", NULL);
+	privsep_make_jail(argv[4], "tls");
 	privsep_jail(argv[4], "tls", &account);
 	sandbox_enter(SANDBOX_TLS);
 	t.greet = log_handshake;

@@ -4,8 +4,8 @@
  * Runs as root until it has become somebody else; each function says who. The
  * files that hold root's code: this one, options.c, accept.c, account.c,
  * crowd.c, address.c, settings.c, visit.c, resolve.c, layer.c, privsep.c,
- * log.c, the beginnings of gate.c, auth.c, sasl.c, lock-dotlock.c and
- * kpopd-tls.c, and nothing more.
+ * log.c, the beginnings of gate.c, auth.c, replay-cache.c, sasl.c,
+ * lock-dotlock.c and kpopd-tls.c, and nothing more.
  *
  *	main     options, a clean environment, krb5.conf; the connection on fd 0,
  *	 │       or, when fd 0 listens, a process for each: accept.c

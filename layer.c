@@ -100,7 +100,7 @@ layer_tls_works(const struct options *o)
 		return true;
 	if (!try_certificate(o))
 		return false;
-	privsep_make_jail(o->state, "tls", NULL);
+	privsep_make_jail(o->state, "tls");
 	/* Two at once write the same; a torn one is tried again. */
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd == -1 || write(fd, stamp, strlen(stamp)) == -1)
@@ -139,7 +139,7 @@ share_configuration(const char *state)
 _Noreturn static void
 run_relay(const struct options *o, const struct account *gate, int plain, int handoff)
 {
-	privsep_make_jail(o->state, "relay", NULL);
+	privsep_make_jail(o->state, "relay");
 	share_configuration(o->state);
 	privsep_jail(o->state, "relay", gate);
 	sandbox_enter(SANDBOX_RELAY);

@@ -28,11 +28,12 @@
 
 #include "log.h"
 #include "privsep.h"
+#include "replay-cache.h"
 
 /* The gate: the keytab copy, the replay cache, the connection, the channel, syslog; and some to spare. */
 #define GATE_FILES 16
-/* A replay cache of 4 MiB holds 250,000 logins within the clock skew. */
-#define GATE_FILE_SIZE ((rlim_t)4 << 20)
+/* Nothing is written beyond the replay cache's end. */
+#define GATE_FILE_SIZE ((rlim_t)REPLAY_SIZE)
 /* The session: the spool, its directory, the state directory, a journal, syslog, krb5's files. */
 #define SESSION_FILES 64
 
@@ -77,15 +78,11 @@ privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t g
 }
 
 void
-privsep_make_jail(const char *state, const char *name, const struct account *gate)
+privsep_make_jail(const char *state, const char *name)
 {
 	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
 	int jail = top != -1 ? privsep_make_directory(top, name, 0711, 0, 0) : -1;
 
-	/* The gate may write here and nowhere else, above all not in the jail's
-	 * root, where a later gate's libkrb5 would look for plugins. */
-	if (jail != -1 && gate != NULL)
-		close(privsep_make_directory(jail, "replay", 0700, gate->uid, gate->gid));
 	if (jail == -1)
 		exit(1);
 	close(jail);

@@ -38,8 +38,8 @@ struct report {
  */
 int privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid);
 
-/* Makes STATE/NAME, a jail's root (root's), and unless gate is NULL a directory replay in it (the gate's). Fatal on failure. */
-void privsep_make_jail(const char *state, const char *name, const struct account *gate);
+/* Makes STATE/NAME, a jail's root (root's). Fatal on failure. */
+void privsep_make_jail(const char *state, const char *name);
 
 /* Shuts this process into STATE/NAME as that user, for good and verified. Fatal on failure. */
 void privsep_jail(const char *state, const char *name, const struct account *a);

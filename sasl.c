@@ -33,6 +33,8 @@
 #define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
 
 struct sasl {
+	struct auth *auth;
+	struct auth_peer screened; /* whom auth has found in the AP-REQ */
 	gss_cred_id_t cred;
 	gss_ctx_id_t context;
 	gss_name_t client;
@@ -68,7 +70,7 @@ complain(int priority, const char *event, const char *what, OM_uint32 major, OM_
 }
 
 struct sasl *
-sasl_open(void)
+sasl_open(struct auth *auth)
 {
 	struct sasl *s = calloc(1, sizeof(*s));
 	gss_OID_set_desc krb5 = { 1, (gss_OID)gss_mech_krb5 };
@@ -78,6 +80,7 @@ sasl_open(void)
 
 	if (s == NULL)
 		fatal("calloc");
+	s->auth = auth;
 	major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
 	    &krb5, GSS_C_ACCEPT, &store, &s->cred, NULL, NULL);
 	if (GSS_ERROR(major)) {
@@ -155,6 +158,61 @@ offer(struct sasl *s, const void **out, size_t *size)
 	return more(s, out, size);
 }
 
+static enum sasl_result refuse(const char *reason);
+
+/* Reads a DER length (X.690 section 10.1) of what ends at end. Returns what follows it, or NULL if it is not the shortest form of just that size. */
+static const unsigned char *
+skip_length(const unsigned char *p, const unsigned char *end)
+{
+	size_t first, n = 0, bytes;
+
+	if (p == end)
+		return NULL;
+	first = *p++;
+	if (first < 0x80)
+		return first == (size_t)(end - p) ? p : NULL;
+	bytes = first - 0x80;
+	if (bytes == 0 || bytes > 3 || bytes > (size_t)(end - p))
+		return NULL;
+	for (size_t i = 0; i < bytes; i++)
+		n = n << 8 | *p++;
+	return n >= 0x80 && n >> 8 * (bytes - 1) != 0 && n == (size_t)(end - p) ? p : NULL;
+}
+
+int
+sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size)
+{
+	/* The mechanism's object identifier, and the token's kind. */
+	static const unsigned char head[] = "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01";
+	const unsigned char *p = token, *end = p + n;
+
+	if (n == 0 || *p != 0x60 || (p = skip_length(p + 1, end)) == NULL)
+		return -1;
+	/* The kind's second byte is the string's NUL. */
+	if ((size_t)(end - p) <= sizeof(head) || memcmp(p, head, sizeof(head)) != 0)
+		return -1;
+	*ap_req = p + sizeof(head);
+	*size = (size_t)(end - p) - sizeof(head);
+	return 0;
+}
+
+/*
+ * Has the AP-REQ in a first token judged and remembered. Without mutual
+ * authentication a recorded exchange is good as a whole, and GSSAPI's own
+ * memory is as short as libkrb5's. Returns 0, or -1 (logged).
+ */
+static int
+screen(struct sasl *s, gss_buffer_t token)
+{
+	const void *ap_req;
+	size_t size;
+
+	if (sasl_ap_req(token->value, token->length, &ap_req, &size) == 0)
+		return auth_screen(s->auth, ap_req, size, &s->screened);
+	refuse("not a first token of Kerberos");
+	return -1;
+}
+
 static enum sasl_result
 negotiate(struct sasl *s, gss_buffer_t token, const void **out, size_t *size)
 {
@@ -162,6 +220,8 @@ negotiate(struct sasl *s, gss_buffer_t token, const void **out, size_t *size)
 	    s->binding_size, s->binding } };
 	OM_uint32 major, minor;
 
+	if (s->context == GSS_C_NO_CONTEXT && screen(s, token) == -1)
+		return SASL_FAILED;
 	major = gss_accept_sec_context(&minor, &s->context, s->cred, token,
 	    s->binding_size > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
 	    &s->client, NULL, &s->out, &s->flags, NULL, NULL);
@@ -302,6 +362,7 @@ sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 	gss_inquire_context(&minor, s->context, NULL, &service, NULL, NULL, NULL, NULL, NULL);
 	result = name_of(service, peer->service) == 0 &&
 	    name_of(s->client, peer->principal) == 0 &&
+	    strcmp(peer->principal, s->screened.principal) == 0 &&
 	    /* Somebody without a name is nobody. */
 	    (s->flags & GSS_C_ANON_FLAG) == 0 ? 0 : -1;
 	gss_release_name(&minor, &service);

@@ -14,10 +14,18 @@ struct sasl;
 enum sasl_result { SASL_MORE, SASL_DONE, SASL_FAILED };
 
 /*
- * Gate, after auth_open: GSSAPI with the keys that it put in memory. NULL,
- * having logged why, when there is none to be had.
+ * Gate, after auth_open: GSSAPI with the keys that it put in memory; auth
+ * screens each AP-REQ before GSSAPI sees it. NULL, having logged why, when
+ * there is none to be had.
  */
-struct sasl *sasl_open(void);
+struct sasl *sasl_open(struct auth *auth);
+
+/*
+ * Finds the AP-REQ in a first token of Kerberos' mechanism (RFC 4121 section
+ * 4.1) of n bytes. Returns 0 with *ap_req and *size, or -1 if the token is not
+ * exactly that.
+ */
+int sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size);
 
 /*
  * Gate: the connection is inside TLS already, whose certificate has this hash

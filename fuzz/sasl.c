@@ -42,9 +42,10 @@ start(void)
 	gss_buffer_desc name = { sizeof(TICKET_SERVICE) - 1, (void *)(uintptr_t)TICKET_SERVICE };
 	OM_uint32 minor;
 
-	HOLDS(ticket_realm() != NULL);
+	struct auth *auth = ticket_realm();
+
 	ticket_cache();
-	HOLDS((servers[0] = sasl_open()) != NULL && (servers[1] = sasl_open()) != NULL);
+	HOLDS((servers[0] = sasl_open(auth)) != NULL && (servers[1] = sasl_open(auth)) != NULL);
 	sasl_inside_tls(servers[1], "hash", 4);
 	HOLDS(!GSS_ERROR(gss_import_name(&minor, &name, (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME, &service)));
 }

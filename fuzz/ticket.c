@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "fuzz/ticket.h"
+#include "replay-cache.h"
 
 #define NOW 1780000000 /* 2026-05-28 */
 #define KEY_SIZE 32
@@ -91,8 +92,8 @@ struct auth *
 ticket_realm(void)
 {
 	struct auth *a;
+	struct replay *replay;
 	krb5_keytab keytab;
-	char cache[4200];
 
 	configure();
 	service_key = key_of(octets[0], 's');
@@ -102,15 +103,20 @@ ticket_realm(void)
 	must(krb5_kt_resolve(context, "MEMORY:realm", &keytab));
 	add_key(keytab, "host/mail.kpopd.test@KPOPD.TEST", &host_key);
 	add_key(keytab, TICKET_SERVICE, &service_key);
-	snprintf(cache, sizeof(cache), "file2:%s/replay", fuzz_directory_name());
-	HOLDS((a = auth_prepare()) != NULL && auth_open(a, "MEMORY:realm", NULL, cache) == 0);
+	HOLDS((replay = replay_open(fuzz_directory_name(), 300, INT64_MAX)) != NULL);
+	HOLDS((a = auth_prepare()) != NULL && auth_open(a, "MEMORY:realm", NULL, replay) == 0);
 	return a;
 }
 
 void
 ticket_forget_replays(void)
 {
-	unlinkat(fuzz_directory(), "replay", 0);
+	int fd = openat(fuzz_directory(), "replay", O_RDWR | O_CLOEXEC);
+
+	/* All but the head, which has been read. */
+	HOLDS(fd != -1 && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, REPLAY_HEAD,
+	    REPLAY_SIZE - REPLAY_HEAD) == 0);
+	close(fd);
 }
 
 /* DER, written from its end to its front. */

@@ -1,10 +1,11 @@
 /*
  * Writes one AP-REQ from the default ccache to standard output, for tests that put octets on the wire themselves.
  *
- *	apreq [-gm] [-o SECONDS] [-w SECONDS] PRINCIPAL
+ *	apreq [-gm] [-n COUNT] [-o SECONDS] [-w SECONDS] PRINCIPAL
  *
  * -g makes it as GSSAPI does; -m asks for mutual authentication; -o makes the AP-REQ by a clock that is
- * so much fast (negative: slow); -w waits between the ticket and the AP-REQ.
+ * so much fast (negative: slow); -w waits between the ticket and the AP-REQ;
+ * -n writes so many, each after its length, as sendauth does.
  * Runs as the caller.
  */
 #include "config.h"
@@ -28,6 +29,17 @@ must(krb5_error_code problem, const char *what)
 	_exit(1);
 }
 
+/* One AP-REQ, after its length if framed. */
+static void
+write_request(const krb5_data *request, bool framed)
+{
+	const unsigned n = request->length;
+	const unsigned char length[4] = { (unsigned char)(n >> 24), (unsigned char)(n >> 16), (unsigned char)(n >> 8), (unsigned char)n };
+
+	if ((framed && fwrite(length, 1, 4, stdout) != 4) || fwrite(request->data, 1, n, stdout) != n)
+		_exit(1);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -39,15 +51,18 @@ main(int argc, char **argv)
 	krb5_data request, checksum = { .data = bindings, .length = sizeof(bindings) };
 	bool for_gssapi = false;
 	krb5_flags flags = 0;
-	unsigned wait = 0;
+	unsigned wait = 0, count = 0, i = 0;
+	struct timespec now;
 	long fast = 0;
 	int c;
 
-	while ((c = getopt(argc, argv, "gmo:w:")) != -1) {
+	while ((c = getopt(argc, argv, "gmn:o:w:")) != -1) {
 		if (c == 'g')
 			for_gssapi = true;
 		else if (c == 'm')
 			flags = AP_OPTS_MUTUAL_REQUIRED;
+		else if (c == 'n')
+			count = (unsigned)strtoul(optarg, NULL, 10);
 		else if (c == 'o')
 			fast = strtol(optarg, NULL, 10);
 		else if (c == 'w')
@@ -63,14 +78,21 @@ main(int argc, char **argv)
 	must(krb5_parse_name(context, argv[optind], &want.server), "service");
 	must(krb5_get_credentials(context, 0, cache, &want, &creds), "ticket");
 	sleep(wait);
-	if (fast != 0)
-		must(krb5_set_real_time(context, (krb5_timestamp)(time(NULL) + fast), 0), "clock");
-	if (for_gssapi) {
-		must(krb5_auth_con_init(context, &session), "auth context");
-		must(krb5_auth_con_set_req_cksumtype(context, session, 0x8003), "checksum");
+	if (fast != 0) {
+		/* With the microseconds; otherwise two AP-REQs of different clocks could be the same. */
+		clock_gettime(CLOCK_REALTIME, &now);
+		must(krb5_set_real_time(context, (krb5_timestamp)(now.tv_sec + fast), (krb5_int32)(now.tv_nsec / 1000)), "clock");
 	}
-	must(krb5_mk_req_extended(context, &session, flags, for_gssapi ? &checksum : NULL, creds,
-		&request), "AP-REQ");
-	return fwrite(request.data, 1, request.length, stdout) == request.length &&
-	    fflush(stdout) == 0 ? 0 : 1;
+	do {
+		krb5_auth_con_free(context, session);
+		session = NULL;
+		if (for_gssapi) {
+			must(krb5_auth_con_init(context, &session), "auth context");
+			must(krb5_auth_con_set_req_cksumtype(context, session, 0x8003), "checksum");
+		}
+		must(krb5_mk_req_extended(context, &session, flags, for_gssapi ? &checksum : NULL, creds,
+			&request), "AP-REQ");
+		write_request(&request, count > 0);
+	} while (++i < count);
+	return fflush(stdout) == 0 ? 0 : 1;
 }

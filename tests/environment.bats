@@ -225,7 +225,7 @@ ends_in_time() {
 	pop_hear_end
 	uid=$(id -u alice)
 	own=users/$uid/$(basename "$(kept)")
-	[ "$(cd "$state" && stat -c '%n %U %a' users "users/$uid.mailboxes" "users/$uid" "users/$uid"/* "$own"/* gate gate/replay gate/replay/cache | sort)" = "$(sort <<-END
+	[ "$(cd "$state" && stat -c '%n %U %a' users "users/$uid.mailboxes" "users/$uid" "users/$uid"/* "$own"/* gate replay | sort)" = "$(sort <<-END
 	users root 700
 	users/$uid.mailboxes root 600
 	users/$uid alice 700
@@ -236,8 +236,7 @@ ends_in_time() {
 	$own/session alice 600
 	$own/yield alice 600
 	gate root 711
-	gate/replay kpopd 700
-	gate/replay/cache kpopd 600
+	replay root 600
 	END
 	)" ]
 	[ "$(stat -c '%U:%G %a' /var/mail/alice)" = "alice:mail 660" ]
@@ -281,19 +280,28 @@ by_limit='ulimit $(cat "$WORLD/limit") && exec "$@"'
 	done
 }
 
-@test "files may have no octet, or few: nobody is let in without the replay cache; with it, as ever" {
+@test "files may have no octet, or few: nobody is let in without the whole replay cache; with it, as ever" {
 	server_under "WORLD=$WORLD; $by_limit"
-	rm -rf "$state/gate/replay/cache"
-	# In KiB. The cache is a table of 16 KiB: in its first one a record of 16 may find its place, and then it is kept.
-	for n in 1 0; do
+	whole=$(($(stat -c %s "$state/replay") / 1024))
+	# In KiB: it is neither made nor written in part.
+	for n in $((whole - 1)) 1000 64 1 0; do
+		rm -f "$state/replay"
 		limited "-f $n"
 		served=0
 		or_refused || { echo "with $n KiB"; return 1; }
+		[ "${served-0}" -eq 0 ]
+		log_has "failed .*what=\"opening the replay cache $state/replay\" error=\"File too large\""
+		log_mark
 	done
-	[ "${served-0}" -eq 0 ]
-	log_has 'refused .*reason="Kerberos" error='
-	limited "-f 64"
+	limited "-f $whole"
 	as_ever
+	limited "-f 64"
+	for n in 1 2 3; do
+		served=0
+		or_refused
+		[ "${served-0}" -eq 0 ]
+	done
+	log_has 'refused .*reason="Kerberos" error="replay cache: File too large"'
 }
 
 @test "no processes: root may make its own; what a killed session leaves to the broker is left to the next login" {

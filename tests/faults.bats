@@ -3,9 +3,7 @@
 
 load helpers/all
 load helpers/points
-
-shared=$WORLD/preload
-preload=$KPOPD_BUILD/tests/preload.so
+load helpers/preload
 
 setup() {
 	begin_test
@@ -21,21 +19,6 @@ teardown() {
 	end_test || status=1
 	[ -z "${changed-}" ] || { server_stop; server_start; }
 	return $status
-}
-
-# preloaded [OPTION …]: a server with the shim between it and its library.
-preloaded() {
-	[ -z "${SANITIZER-}" ] || skip "ASan has its own allocator and clock"
-	changed=yes
-	says 0 0 0
-	server_stop
-	server_env="LD_PRELOAD=$preload PRELOAD=$shared" server_start "$@"
-}
-
-# says JUMP FROM MANY: what the shim does from now on.
-says() {
-	perl -e 'open my $f, "+<", $ARGV[0] or open $f, ">", $ARGV[0] or die; print $f pack "q4", @ARGV[1 .. 3], 0' "$shared" "$@"
-	chmod 666 "$shared"
 }
 
 asked() {

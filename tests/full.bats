@@ -44,8 +44,8 @@ disk() {
 	chmod 2775 "$small/mail"
 }
 
-# on_it state|spool|both|nothing: what of the users' is to be on the small file system. The gate's part of the state is not:
-# a replay cache that cannot be written refuses everybody.
+# on_it state|spool|both|nothing: what of the users' is to be on the small file system. The replay cache is not:
+# where it finds no space everybody is refused.
 on_it() {
 	case $1 in state | both) put_there "$small/users" "$state/users" ;; esac
 	case $1 in spool | both) put_there "$small/mail" /var/mail ;; esac

@@ -5,7 +5,8 @@
  *	gsstalk LAYER MOST HOW [USER [PORT [BINDING]]]
  *
  * LAYER: 1, 2 or 4. MOST: the largest token it says it takes. HOW: "well",
- * "initial" (with an initial response), or
+ * "initial" (with an initial response), "oneway" (without mutual
+ * authentication), or
  * what is done to the token of a second command behind a good DELE 1: flip,
  * short, zero, huge, large, clear, skip, none; or "replay": that one comes
  * twice, with a QUIT behind it. Prints what the server
@@ -90,7 +91,7 @@ trade(const void *token, size_t n, unsigned char *next, char *line)
 }
 
 static void
-authenticate(size_t most, const char *user, int initial)
+authenticate(size_t most, const char *user, int initial, OM_uint32 mutual)
 {
 	static unsigned char token[MOST];
 	static char line[MOST + 1];
@@ -109,7 +110,7 @@ authenticate(size_t most, const char *user, int initial)
 	gss_import_name(&minor, &text, GSS_C_NT_HOSTBASED_SERVICE, &service);
 	do {
 		major = gss_init_sec_context(&minor, GSS_C_NO_CREDENTIAL, &context, service,
-		    (gss_OID)gss_mech_krb5, GSS_C_MUTUAL_FLAG | GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG |
+		    (gss_OID)gss_mech_krb5, mutual | GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG |
 			GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG, 0,
 		    bindings.application_data.length > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
 		    &in, NULL, &out, NULL, NULL);
@@ -242,7 +243,7 @@ main(int argc, char **argv)
 	if (connect(fd, (struct sockaddr *)&server, sizeof(server)) == -1)
 		stop("connect");
 	authenticate((size_t)atol(argv[2]), argc > 4 ? argv[4] : "alice",
-	    strcmp(argv[3], "initial") == 0);
+	    strcmp(argv[3], "initial") == 0, strcmp(argv[3], "oneway") == 0 ? 0 : GSS_C_MUTUAL_FLAG);
 	if (layer == 1) {
 		/* Nothing more to see without a layer. */
 		put("QUIT\r\n", 6);

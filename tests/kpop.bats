@@ -2,6 +2,7 @@
 # The exchange before POP3: whose ticket is taken, and what those hear who do not speak Kerberos 5 KPOP.
 
 load helpers/all
+load helpers/replay
 
 setup_file() { server_start -t 2:600; }
 
@@ -146,6 +147,7 @@ text() {
 
 @test "of many connections that show one AP-REQ at the same time, one gets in" {
 	realm_login alice
+	cache_is_old
 	{ versions; apreq $service | framed; printf 'QUIT\r\n'; } >"$WORLD/same"
 	shown=()
 	for i in $(seq 10); do
@@ -154,7 +156,7 @@ text() {
 	done
 	wait "${shown[@]}" || true
 	[ "$(grep -l "^0000000000$greeting" "$WORLD"/same.* | wc -l)" -eq 1 ]
-	[ "$(grep -l '^00000000..7e' "$WORLD"/same.* | wc -l)" -eq 9 ]
+	[ "$(grep -l '^00000000..7e' "$WORLD"/same.* | wc -l)" -eq 9 ] || { cat "$WORLD"/same.*; log_lines; return 1; }
 	log_count 9 'refused .*reason="Kerberos" error="Request is a replay"'
 }
 
@@ -180,18 +182,6 @@ with_server() {
 	[[ $first == 0000000000"$greeting"* ]]
 	[[ $second == 00*7e* && $second != *"$greeting"* ]]
 	[ ! -e /run/sanitizer/trace ]
-}
-
-@test "a replay cache that cannot be written lets nobody in" {
-	realm_login alice
-	kpopc mail.kpopd.test </dev/null
-	mv "$state"/gate/replay/cache "$WORLD/cache.kept"
-	mkdir "$state"/gate/replay/cache
-	run kpopc mail.kpopd.test </dev/null
-	rmdir "$state"/gate/replay/cache
-	mv "$WORLD/cache.kept" "$state"/gate/replay/cache
-	[ "$status" -eq 1 ]
-	log_has 'refused .*reason="Kerberos" error="[^"]*directory'
 }
 
 @test "an expired ticket and a wrong clock are refused" {
@@ -226,6 +216,7 @@ with_server() {
 
 @test "clocks may differ by five minutes and not by a second more, in both directions" {
 	realm_login alice
+	cache_is_old
 	# What takes time on the way makes a fast clock less wrong and a slow one more: four seconds' patience where that would let in or keep out.
 	takes_ticket $service -o 299
 	takes_ticket $service -o -296

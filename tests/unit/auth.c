@@ -1,7 +1,7 @@
 /*
  * Unit tests of whom auth.c permits: somebody who is named in .k5login and by
  * the rules is let in, unless anonymous, of a realm that is not accepted or with
- * a NUL in the name.
+ * a NUL in the name. And of what it reads in krb5.conf.
  * Runs as anybody who has a name.
  */
 #include "config.h"
@@ -47,6 +47,30 @@ reads_itself(void)
 	auth_forget(again);
 }
 
+/* The clock skew is what krb5.conf permits; what is no number of seconds is libkrb5's default. */
+static void
+knows_the_skew(void)
+{
+	static const struct {
+		const char *value;
+		int skew;
+	} skews[] = { { "60", 60 }, { "0", 0 }, { "86400", 86400 }, { "-5", 300 }, { "x", 300 }, { "", 300 },
+		{ "99999999999999999999", 300 } };
+	char text[200];
+	struct auth *a;
+
+	for (size_t i = 0; i < sizeof(skews) / sizeof(skews[0]); i++) {
+		snprintf(text, sizeof(text), "[libdefaults]\n\tdefault_realm = A.TEST\n\tclockskew = %s\n", skews[i].value);
+		put("krb5.conf", text);
+		CHECK((a = auth_prepare()) != NULL);
+		CHECK(auth_skew(a) == skews[i].skew);
+		auth_forget(a);
+	}
+	put("krb5.conf", "[libdefaults]\n\tdefault_realm = A.TEST\n");
+	CHECK((a = auth_prepare()) != NULL && auth_skew(a) == 300);
+	auth_forget(a);
+}
+
 int
 main(void)
 {
@@ -85,6 +109,7 @@ main(void)
 	CHECK(PERMITTED("one@A@B", NULL) == NULL && strcmp(why, "no principal") == 0);
 	CHECK(PERMITTED("", "A.TEST") == NULL);
 	reads_itself();
+	knows_the_skew();
 	CHECK(unlink(path) == 0);
 	snprintf(path, sizeof(path), "%s/%s", home, me->pw_name);
 	CHECK(unlink(path) == 0);
