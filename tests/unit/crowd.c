@@ -78,6 +78,34 @@ addresses(void)
 	CHECK(!is_same("::1", "0.0.0.1") && !is_same("::", "0.0.0.0"));
 }
 
+/* Checks that an address made of bytes is the one that inet_pton makes, as text and as 16 bytes. */
+static void
+check_made(int family, const char *text)
+{
+	struct sockaddr_storage a = of(text), made;
+	unsigned char bytes[16], want[16], got[16];
+	char one[ADDRESS_TEXT], other[ADDRESS_TEXT];
+
+	CHECK(inet_pton(family, text, bytes) == 1);
+	made = address_make(family, bytes, 4711);
+	CHECK(address_text(&a, one) == 0 && address_text(&made, other) == 0 && strcmp(one, other) == 0);
+	CHECK(address_bytes(&a, want) && address_bytes(&made, got) && memcmp(want, got, 16) == 0);
+	CHECK(family == AF_INET ? memcmp(got + 12, bytes, 4) == 0 : memcmp(got, bytes, 16) == 0);
+}
+
+static void
+made_addresses(void)
+{
+	struct sockaddr_storage local = { .ss_family = AF_UNIX }, four = of("192.0.2.1"), mapped = of("::ffff:192.0.2.1");
+	unsigned char bytes[16], other[16];
+
+	check_made(AF_INET, "192.0.2.1");
+	check_made(AF_INET6, "2001:db8::1");
+	check_made(AF_INET6, "::ffff:192.0.2.1");
+	CHECK(!address_bytes(&local, bytes));
+	CHECK(address_bytes(&four, bytes) && address_bytes(&mapped, other) && memcmp(bytes, other, 16) == 0);
+}
+
 static struct crowd *
 crowd(int all, int each, int rate)
 {
@@ -161,6 +189,7 @@ int
 main(void)
 {
 	addresses();
+	made_addresses();
 	places();
 	rates();
 	return 0;
