@@ -172,10 +172,11 @@ static void
 begin_session(struct listener *l)
 {
 	int next = queue_next(l->queue);
-	const struct waiting *w = &l->queue->at[next];
+	/* A copy, because the child does not have the queue. */
+	const struct waiting w = l->queue->at[next];
 	pid_t pid;
 
-	if (is_gone(w->fd)) {
+	if (is_gone(w.fd)) {
 		drop_waiting(l, next, TROUBLE_GONE);
 		return;
 	}
@@ -188,9 +189,9 @@ begin_session(struct listener *l)
 		return;
 	}
 	if (pid == 0)
-		become_session(l, w->fd);
-	crowd_add(l->table, pid, &w->place, io_now());
-	close(w->fd);
+		become_session(l, w.fd);
+	crowd_add(l->table, pid, &w.place, io_now());
+	close(w.fd);
 	queue_remove(l->queue, next);
 }
 

@@ -1,7 +1,8 @@
 /*
  * Reads one header of the PROXY protocol: whom a balancer or stunnel speaks for.
  *
- * Runs in the gate, jailed. A header is believed only from the networks that
+ * Runs in the gate, jailed; the listener asks, as root, whether an address is a
+ * proxy's. A header is believed only from the networks that
  * the administrator named, is required there, and is read to the octet, since
  * what follows may be for another process (TLS). Its size has a limit, its
  * time is the login's.
