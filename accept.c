@@ -9,10 +9,16 @@
  *
  * inetd has the same socket and listens again when this process has ended; so
  * whatever waits in the kernel's queue is served, by this process or the next.
+ *
+ * The kernel's queue is first come, first served: the connections of one
+ * address could keep all others waiting. So the listener accepts all that come,
+ * closes what is over its address's limits, and orders the rest by itself.
  */
 #include "config.h"
 
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -22,9 +28,11 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "accept-queue.h"
 #include "accept.h"
 #include "io.h"
 #include "log.h"
@@ -35,11 +43,28 @@
 /* An accept that has nothing to take any more is given up. */
 #define TAKE_US 50000
 
-enum trouble { TROUBLE_ALL, TROUBLE_EACH, TROUBLE_RATE, TROUBLE_FORK, TROUBLE_ACCEPT, TROUBLES };
+/* So many are accepted before signals and the waiting connections are looked at again. */
+#define BATCH 64
+/* The descriptors that the listener has besides the waiting connections, and some that libraries may need. */
+#define OTHER_FDS 32
+
+enum trouble {
+	TROUBLE_ALL,
+	TROUBLE_EACH,
+	TROUBLE_EACH_RATE,
+	TROUBLE_RATE,
+	TROUBLE_QUEUE,
+	TROUBLE_GONE,
+	TROUBLE_END,
+	TROUBLE_FORK,
+	TROUBLE_ACCEPT,
+	TROUBLES
+};
 
 struct listener {
 	const struct accept_plan *plan;
 	struct crowd *table;
+	struct accept_queue *queue;
 	int signals;
 	int64_t rest;  /* until then nothing is accepted */
 	int64_t since; /* when somebody came or went last */
@@ -63,7 +88,11 @@ tell(struct listener *l, enum trouble t, const char *address)
 	static const char *const texts[TROUBLES] = {
 		[TROUBLE_ALL] = "too many sessions",
 		[TROUBLE_EACH] = "too many sessions from this address",
+		[TROUBLE_EACH_RATE] = "too many connections in a second from this address",
 		[TROUBLE_RATE] = "too many connections in a second, they wait",
+		[TROUBLE_QUEUE] = "too many connections wait",
+		[TROUBLE_GONE] = "closed before it was served",
+		[TROUBLE_END] = "the listener ends",
 		[TROUBLE_FORK] = "making a process for a connection",
 		[TROUBLE_ACCEPT] = "accepting a connection",
 	};
@@ -81,16 +110,38 @@ tell(struct listener *l, enum trouble t, const char *address)
 	log_peer("none");
 }
 
-/* One word to whom there is no place for, if it costs no waiting. */
+/* Closes a connection that is not served, with one line to the client if that costs no waiting. */
 static void
 turn_away(struct listener *l, int fd, enum trouble t, const char *address)
 {
 	tell(l, t, address);
-	if (!l->plan->quiet)
+	if (!l->plan->quiet && t != TROUBLE_GONE)
 		send(fd, NO_PLACE, sizeof(NO_PLACE) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	close(fd);
 }
 
-/* The child: as inetd would have started it, with the connection and nothing of the listener's. */
+/*
+ * Returns true if nothing can come of the connection: it was reset, or the
+ * client's side has ended without a byte. With some bytes before the end it may
+ * be a client that writes everything and then reads.
+ */
+static bool
+is_gone(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+	int unread = 0;
+
+	if (poll(&p, 1, 0) <= 0)
+		return false;
+	if (p.revents & (POLLERR | POLLHUP | POLLNVAL))
+		return true;
+	return ioctl(fd, FIONREAD, &unread) == 0 && unread == 0;
+}
+
+/*
+ * Becomes what inetd would have started: a process with the connection and
+ * nothing of the listener's, least of all the connections that wait.
+ */
 _Noreturn static void
 become_session(struct listener *l, int fd)
 {
@@ -98,8 +149,7 @@ become_session(struct listener *l, int fd)
 
 	if (dup2(fd, 0) == -1 || dup2(fd, 1) == -1)
 		fatal("dup2");
-	close(fd);
-	close(l->signals);
+	closefrom(3);
 	signal(SIGALRM, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -107,28 +157,73 @@ become_session(struct listener *l, int fd)
 	_exit(0);
 }
 
+/* Ends the wait of a connection, and the connection, without a session. */
 static void
-begin_session(struct listener *l, int fd, const struct sockaddr_storage *from)
+drop_waiting(struct listener *l, int index, enum trouble t)
 {
-	struct address_net net;
-	const struct address_net *counted = address_net(from, &net) ? &net : NULL;
-	char address[ADDRESS_TEXT];
-	enum crowd_verdict verdict = crowd_judge(l->table, counted);
+	struct waiting w = queue_remove(l->queue, index);
+
+	crowd_leave(l->table, &w.place);
+	turn_away(l, w.fd, t, w.address);
+}
+
+/* Gives the waiting connection whose turn it is a process. */
+static void
+begin_session(struct listener *l)
+{
+	int next = queue_next(l->queue);
+	/* A copy, because the child does not have the queue. */
+	const struct waiting w = l->queue->at[next];
 	pid_t pid;
 
-	if (address_text(from, address) == -1)
+	if (is_gone(w.fd)) {
+		drop_waiting(l, next, TROUBLE_GONE);
 		return;
-	if (verdict != CROWD_FINE) {
-		turn_away(l, fd, verdict == CROWD_ALL ? TROUBLE_ALL : TROUBLE_EACH, address);
+	}
+	if (crowd_is_full(l->table)) {
+		drop_waiting(l, next, TROUBLE_ALL);
 		return;
 	}
 	if ((pid = fork()) == -1) {
-		turn_away(l, fd, TROUBLE_FORK, address);
+		drop_waiting(l, next, TROUBLE_FORK);
 		return;
 	}
 	if (pid == 0)
-		become_session(l, fd);
-	crowd_add(l->table, pid, counted, io_now());
+		become_session(l, w.fd);
+	crowd_add(l->table, pid, &w.place, io_now());
+	close(w.fd);
+	queue_remove(l->queue, next);
+}
+
+/* Appends an accepted connection to those that wait, if its address's limits let it in. */
+static void
+enqueue(struct listener *l, int fd, const struct sockaddr_storage *from)
+{
+	static const enum trouble troubles[] = { [CROWD_ALL] = TROUBLE_ALL,
+		[CROWD_EACH] = TROUBLE_EACH, [CROWD_EACH_RATE] = TROUBLE_EACH_RATE };
+	struct waiting w = { .fd = fd }, lost;
+	struct address_net net;
+	bool has_net = !l->plan->is_proxy(l->plan->self, from) && address_net(from, &net);
+	enum crowd_verdict verdict;
+
+	if (address_text(from, w.address) == -1) {
+		close(fd);
+		return;
+	}
+	/* Costs its address nothing, because a program may look whether the port is open. */
+	if (is_gone(fd)) {
+		turn_away(l, fd, TROUBLE_GONE, w.address);
+		return;
+	}
+	verdict = crowd_enter(l->table, has_net ? &net : NULL, io_now(), &w.place);
+	if (verdict != CROWD_FINE) {
+		turn_away(l, fd, troubles[verdict], w.address);
+		return;
+	}
+	if (queue_add(l->queue, &w, &lost)) {
+		crowd_leave(l->table, &lost.place);
+		turn_away(l, lost.fd, TROUBLE_QUEUE, lost.address);
+	}
 }
 
 /* Interrupts an accept. */
@@ -160,7 +255,8 @@ take(struct sockaddr_storage *from)
 	return fd;
 }
 
-static void
+/* Accepts one connection. Returns false if there was none. */
+static bool
 accept_one(struct listener *l)
 {
 	struct sockaddr_storage from;
@@ -168,15 +264,14 @@ accept_one(struct listener *l)
 
 	l->since = io_now();
 	if (fd != -1) {
-		begin_session(l, fd, &from);
-		close(fd);
-		return;
+		enqueue(l, fd, &from);
+		return true;
 	}
 	switch (errno) {
 	case EAGAIN:
 	case EINTR:
 	case ECONNABORTED:
-		return;
+		return false;
 	case EBADF:
 	case EINVAL:
 	case ENOTSOCK:
@@ -185,7 +280,25 @@ accept_one(struct listener *l)
 		/* Too few of something; or the network's, which accept(2) has return from here. */
 		tell(l, TROUBLE_ACCEPT, "none");
 		l->rest = io_now() + REST_MS;
+		return false;
 	}
+}
+
+/* Returns true if a connection waits in the kernel's queue. */
+static bool
+is_wanted(void)
+{
+	struct pollfd p = { .fd = 0, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+/* Accepts the connections that have come, a batch at most. */
+static void
+accept_batch(struct listener *l)
+{
+	for (int n = 0; n < BATCH && accept_one(l) && is_wanted();)
+		n++;
 }
 
 static void
@@ -214,32 +327,21 @@ hear_signals(struct listener *l)
 	reap(l);
 }
 
-/* How long to wait for a connection or a signal, ms, and in *may_accept whether a connection is wanted now. */
+/* Returns how many ms the listener may wait for a connection or a signal; -1: for ever. */
 static int
-patience(struct listener *l, bool *may_accept)
+patience(struct listener *l)
 {
 	int64_t now = io_now(), left = -1;
-	int wait = crowd_wait(l->table, now);
 
-	*may_accept = wait == 0 && now >= l->rest;
-	if (now < l->rest)
+	if (l->queue->count > 0)
+		left = crowd_wait(l->table, now);
+	if (now < l->rest && (left == -1 || l->rest - now < left))
 		left = l->rest - now;
-	else if (wait > 0)
-		left = wait;
-	else if (l->table->count == 0 && l->plan->idle > 0) {
+	if (left == -1 && l->table->count == 0 && l->plan->idle > 0) {
 		left = l->since + (int64_t)l->plan->idle * 1000 - now;
 		l->is_over = l->is_over || left <= 0;
 	}
 	return left < INT_MAX ? (int)left : INT_MAX;
-}
-
-/* Whether a connection waits now. */
-static bool
-is_wanted(void)
-{
-	struct pollfd p = { .fd = 0, .events = POLLIN };
-
-	return poll(&p, 1, 0) > 0;
 }
 
 /* Signals are heard between connections and nowhere else; they have no handlers, but for the timer's. */
@@ -260,18 +362,80 @@ hold_signals(void)
 	return fd;
 }
 
-/* Who is connected is no business of the sessions': children do not have this memory. */
-static struct crowd *
-make_table(const struct crowd_limits *most)
+/*
+ * Makes the tables of who is connected and who waits. Children do not have this
+ * memory, because it is no business of the sessions.
+ */
+static void
+make_tables(struct listener *l)
 {
-	size_t size = crowd_size(most);
-	struct crowd *t = mmap(NULL, size, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t queue = (sizeof(*l->queue) + 63) / 64 * 64, size = queue + crowd_size(l->plan->limits);
+	struct rlimit fds = { 0, 0 };
+	uint64_t key[3];
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (t == MAP_FAILED || madvise(t, size, MADV_DONTFORK) == -1)
+	if (memory == MAP_FAILED || madvise(memory, size, MADV_DONTFORK) == -1)
 		fatal("making the table of sessions");
-	crowd_init(t, most, io_now());
-	return t;
+	l->queue = (struct accept_queue *)(void *)memory;
+	l->table = (struct crowd *)(void *)(memory + queue);
+	l->queue->most = CROWD_WAITING;
+	if (getrlimit(RLIMIT_NOFILE, &fds) == 0 && fds.rlim_cur < CROWD_WAITING + OTHER_FDS)
+		l->queue->most = fds.rlim_cur > OTHER_FDS ? (int)fds.rlim_cur - OTHER_FDS : 1;
+	arc4random_buf(key, sizeof(key));
+	crowd_init(l->table, l->plan->limits, io_now(), key);
+}
+
+/* Sets up what to poll: signals, the socket, and the ends of the waiting connections. Returns how many. */
+static nfds_t
+fill_polls(const struct listener *l, struct pollfd p[])
+{
+	const struct accept_queue *q = l->queue;
+
+	p[0] = (struct pollfd){ .fd = l->signals, .events = POLLIN };
+	p[1] = (struct pollfd){ .fd = io_now() < l->rest ? -1 : 0, .events = POLLIN };
+	for (int i = 0; i < q->count; i++)
+		p[2 + i] = (struct pollfd){ .fd = q->at[i].fd,
+			.events = q->at[i].has_ended ? 0 : POLLRDHUP };
+	return 2 + (nfds_t)q->count;
+}
+
+/* Drops the waiting connections that are gone; p has what poll says of each. */
+static void
+drop_gone(struct listener *l, const struct pollfd p[])
+{
+	for (int i = l->queue->count - 1; i >= 0; i--) {
+		if (p[i].revents == 0)
+			continue;
+		if (is_gone(l->queue->at[i].fd))
+			drop_waiting(l, i, TROUBLE_GONE);
+		else
+			l->queue->at[i].has_ended = true;
+	}
+}
+
+/* Waits for one event and handles what there is; one session at most begins. */
+static void
+handle_events(struct listener *l, int left)
+{
+	struct pollfd p[2 + CROWD_WAITING];
+	nfds_t n = fill_polls(l, p);
+
+	if (poll(p, n, left) == -1) {
+		if (errno != EINTR)
+			fatal("poll");
+		return;
+	}
+	if (p[0].revents != 0)
+		hear_signals(l);
+	drop_gone(l, p + 2);
+	if (p[1].revents != 0 && !l->is_over)
+		accept_batch(l);
+	if (l->queue->count == 0 || l->is_over)
+		return;
+	if (crowd_wait(l->table, io_now()) == 0)
+		begin_session(l);
+	else
+		tell(l, TROUBLE_RATE, "none");
 }
 
 int
@@ -279,29 +443,20 @@ accept_connections(const struct accept_plan *plan)
 {
 	struct listener l = { .plan = plan, .since = io_now() };
 
-	l.table = make_table(plan->limits);
+	make_tables(&l);
 	l.signals = hold_signals();
 	/* All that the kernel has room for may wait, not inetd's few: who finds no place tries again only after a second. */
 	listen(0, SOMAXCONN);
 	/* What syslog has for a line to syslogd, without one yet, would be taken for the signals' number. */
 	log_open("kpopd");
 	for (;;) {
-		bool may_accept;
-		int left = patience(&l, &may_accept);
-		struct pollfd p[] = {
-			{ .fd = l.signals, .events = POLLIN },
-			{ .fd = may_accept ? 0 : -1, .events = POLLIN },
-		};
+		int left = patience(&l);
 
 		if (l.is_over)
-			return 0;
-		if (!may_accept && l.rest <= io_now() && is_wanted())
-			tell(&l, TROUBLE_RATE, "none");
-		if (poll(p, 2, left) == -1 && errno != EINTR)
-			fatal("poll");
-		if (p[0].revents != 0)
-			hear_signals(&l);
-		if (p[1].revents != 0 && !l.is_over)
-			accept_one(&l);
+			break;
+		handle_events(&l, left);
 	}
+	while (l.queue->count > 0)
+		drop_waiting(&l, 0, TROUBLE_END);
+	return 0;
 }

@@ -10,7 +10,9 @@ struct accept_plan {
 	const struct crowd_limits *limits;
 	int idle;     /* seconds without a session and a connection, then it ends; 0: never */
 	bool quiet;   /* nothing is said to those who find no place: it would be no TLS */
-	void *self;   /* for the two: */
+	void *self;   /* for the three: */
+	/* Returns true if the address is a proxy's, which has many clients: it has no limits of its own. */
+	bool (*is_proxy)(void *self, const struct sockaddr_storage *from);
 	void (*serve)(void *self);  /* in a child: one connection, on fds 0 and 1 */
 	void (*reload)(void *self); /* reads anew what was read once */
 };

@@ -58,6 +58,37 @@ address_text(const struct sockaddr_storage *a, char text[ADDRESS_TEXT])
 	}
 }
 
+struct sockaddr_storage
+address_make(int family, const void *bytes, unsigned port)
+{
+	union any a = { .room = { .ss_family = (sa_family_t)family } };
+
+	if (family == AF_INET) {
+		a.four.sin_port = htons((uint16_t)port);
+		memcpy(&a.four.sin_addr, bytes, 4);
+	} else {
+		a.six.sin6_port = htons((uint16_t)port);
+		memcpy(&a.six.sin6_addr, bytes, 16);
+	}
+	return a.room;
+}
+
+bool
+address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16])
+{
+	static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
+	union any p = plain(a);
+
+	if (p.room.ss_family == AF_INET) {
+		memcpy(bytes, mapped, sizeof(mapped));
+		memcpy(bytes + sizeof(mapped), &p.four.sin_addr, 4);
+	} else if (p.room.ss_family == AF_INET6)
+		memcpy(bytes, &p.six.sin6_addr, 16);
+	else
+		return false;
+	return true;
+}
+
 bool
 address_net(const struct sockaddr_storage *a, struct address_net *net)
 {

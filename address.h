@@ -20,7 +20,22 @@ struct address_net {
  */
 int address_text(const struct sockaddr_storage *a, char text[ADDRESS_TEXT]);
 
-/* Whose it is. False for one of no net: a Unix socket's. */
+/*
+ * Sets *net to the net that *a counts for. Returns false if the address belongs
+ * to no net, as a Unix socket's.
+ */
 bool address_net(const struct sockaddr_storage *a, struct address_net *net);
+
+/*
+ * Makes an address from 4 (AF_INET) or 16 (AF_INET6) bytes in network order and
+ * a port, for an address that did not come from the kernel.
+ */
+struct sockaddr_storage address_make(int family, const void *bytes, unsigned port);
+
+/*
+ * Writes the 16 bytes of the address as IPv6; IPv4 becomes ::ffff:a.b.c.d.
+ * Returns false if it is neither IPv4 nor IPv6.
+ */
+bool address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16]);
 
 #endif

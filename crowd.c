@@ -10,19 +10,39 @@
 
 #include "crowd.h"
 
-#define WHOLE 1000 /* thousandths in one session, and ms in a second */
+#define WHOLE SOURCES_WHOLE
+
+/* Returns the bytes before the table of addresses. */
+static size_t
+sessions_size(const struct crowd_limits *most)
+{
+	size_t size = sizeof(struct crowd) + (size_t)most->all * sizeof(struct crowd_session);
+
+	return (size + _Alignof(struct sources) - 1) / _Alignof(struct sources) * _Alignof(struct sources);
+}
+
+/* Returns for how many addresses there is room: all in use, one more, and those seen lately. */
+static int
+count_sources(const struct crowd_limits *most)
+{
+	return most->all + CROWD_WAITING + 1 + CROWD_SEEN;
+}
 
 size_t
 crowd_size(const struct crowd_limits *most)
 {
-	return sizeof(struct crowd) + (size_t)most->all * sizeof(struct crowd_session);
+	return sessions_size(most) + sources_size(count_sources(most));
 }
 
 void
-crowd_init(struct crowd *t, const struct crowd_limits *most, int64_t now)
+crowd_init(struct crowd *t, const struct crowd_limits *most, int64_t now, const uint64_t key[3])
 {
+	int burst = most->each > most->each_rate ? most->each : most->each_rate;
+
 	*t = (struct crowd){ .most = *most, .credit = (int64_t)most->rate * WHOLE,
-		.since = now };
+		.since = now,
+		.sources = (struct sources *)(void *)((char *)t + sessions_size(most)) };
+	sources_init(t->sources, count_sources(most), most->each_rate, burst, key);
 }
 
 /* What the time since the last look has brought. Before anything is taken away: or a long quiet would pay it back. */
@@ -46,31 +66,41 @@ crowd_wait(struct crowd *t, int64_t now)
 	return (int)((WHOLE - t->credit + t->most.rate - 1) / t->most.rate);
 }
 
-enum crowd_verdict
-crowd_judge(const struct crowd *t, const struct address_net *net)
+bool
+crowd_is_full(const struct crowd *t)
 {
-	int same = 0;
+	return t->count >= t->most.all;
+}
 
-	if (t->count >= t->most.all)
+enum crowd_verdict
+crowd_enter(struct crowd *t, const struct address_net *net, int64_t now, struct crowd_place *place)
+{
+	*place = (struct crowd_place){ .source = 0 };
+	if (crowd_is_full(t))
 		return CROWD_ALL;
 	if (net == NULL)
 		return CROWD_FINE;
-	for (int i = 0; i < t->count; i++) {
-		const struct crowd_session *s = &t->sessions[i];
-
-		same += s->has_net && memcmp(&s->net, net, sizeof(*net)) == 0;
-	}
-	return same < t->most.each ? CROWD_FINE : CROWD_EACH;
+	place->source = sources_get(t->sources, net, now);
+	/* Refused by this limit it uses nothing of its rate, or an address with many users would lose both. */
+	if (t->sources->at[place->source].in_use >= t->most.each)
+		return CROWD_EACH;
+	if ((place->rank = sources_take(t->sources, place->source, now)) == -1)
+		return CROWD_EACH_RATE;
+	sources_hold(t->sources, place->source);
+	return CROWD_FINE;
 }
 
 void
-crowd_add(struct crowd *t, pid_t pid, const struct address_net *net, int64_t now)
+crowd_leave(struct crowd *t, const struct crowd_place *place)
 {
-	struct crowd_session *s = &t->sessions[t->count++];
+	if (place->source != 0)
+		sources_release(t->sources, place->source);
+}
 
-	*s = (struct crowd_session){ .pid = pid, .has_net = net != NULL };
-	if (net != NULL)
-		s->net = *net;
+void
+crowd_add(struct crowd *t, pid_t pid, const struct crowd_place *place, int64_t now)
+{
+	t->sessions[t->count++] = (struct crowd_session){ .pid = pid, .source = place->source };
 	refill(t, now);
 	t->credit -= WHOLE;
 }
@@ -80,6 +110,8 @@ crowd_remove(struct crowd *t, pid_t pid)
 {
 	for (int i = 0; i < t->count; i++)
 		if (t->sessions[i].pid == pid) {
+			if (t->sessions[i].source != 0)
+				sources_release(t->sources, t->sessions[i].source);
 			t->sessions[i] = t->sessions[--t->count];
 			return true;
 		}

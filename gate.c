@@ -206,7 +206,7 @@ let_in(struct gate *g)
 	struct report *r = &g->report;
 	int fd;
 
-	if (g->o->proxies.count > 0 && proxies_include(&g->o->proxies, 0) &&
+	if (g->o->proxies.count > 0 && proxies_include_peer(&g->o->proxies, 0) &&
 	    proxy_read(&g->io, r->address) == -1)
 		return -1;
 	if (g->o->tls.when == TLS_IMMEDIATE) {

@@ -2,10 +2,11 @@
  * Tells the story of a connection: a clean process, the gate, its report, the visit.
  *
  * Runs as root until it has become somebody else; each function says who. The
- * files that hold root's code: this one, options.c, accept.c, account.c,
- * crowd.c, address.c, settings.c, visit.c, resolve.c, layer.c, privsep.c,
- * log.c, the beginnings of gate.c, auth.c, replay-cache.c, sasl.c,
- * lock-dotlock.c and kpopd-tls.c, and nothing more.
+ * files that hold root's code: this one, options.c, accept.c, accept-queue.c,
+ * account.c, crowd.c, sources.c, address.c, a look-up of proxy.c, settings.c,
+ * visit.c, resolve.c, layer.c, privsep.c, log.c, the beginnings of gate.c,
+ * auth.c, replay-cache.c, sasl.c, lock-dotlock.c and kpopd-tls.c, and nothing
+ * more.
  *
  *	main     options, a clean environment, krb5.conf; the connection on fd 0,
  *	 │       or, when fd 0 listens, a process for each: accept.c
@@ -272,13 +273,22 @@ serve_accepted(void *self)
 	serve(self);
 }
 
+/* Returns true if connections from the address begin with a PROXY header. */
+static bool
+is_proxy(void *self, const struct sockaddr_storage *from)
+{
+	const struct server *s = self;
+
+	return proxies_include(&s->o.proxies, from);
+}
+
 /* The listener. It holds what the sessions' processes would hold of it: syslog, and /dev/null for the rest. */
 static int
 listen_on(struct server *s)
 {
 	const struct accept_plan plan = { .limits = &s->o.limits, .idle = s->o.linger,
 		.quiet = s->o.tls.when == TLS_IMMEDIATE, .self = s,
-		.serve = serve_accepted, .reload = reload };
+		.is_proxy = is_proxy, .serve = serve_accepted, .reload = reload };
 
 	if (dup2(2, 1) == -1)
 		fatal("dup2");

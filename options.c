@@ -40,7 +40,8 @@ print_help(void)
 {
 	printf("kpopd: Kerberized POP3 (KPOP), started by xinetd for each connection, or once to accept them.\n"
 	       "  -a limits         where standard input listens: sessions, those from one address, those new\n"
-	       "                    in a second, and seconds without any until the end (default: 200:20:50:300)\n"
+	       "                    in a second, seconds without any until the end, and those new in a second\n"
+	       "                    from one address (default: 200:20:50:300:10)\n"
 	       "  -c certificate    offer TLS with this certificate, and its chain (PEM)\n"
 	       "  -d state          directory of locks, journals and the replay cache\n"
 	       "  -K key            of the certificate (default: in its file)\n"
@@ -112,17 +113,18 @@ read_uids(struct options *o, const char *text, bool by_hand)
 		options_refuse(by_hand, "-n takes one uid above 0 or two, as 1000:60000, not ", text);
 }
 
-/* ALL:EACH:RATE:LINGER, the last ones optional. */
+/* ALL:EACH:RATE:LINGER:EACHRATE, the last ones optional. */
 static void
 read_limits(struct options *o, const char *text, bool by_hand)
 {
 	const struct number limits[] = { { &o->limits.all, 1, CROWD_MOST },
 		{ &o->limits.each, 1, CROWD_MOST }, { &o->limits.rate, 1, CROWD_MOST },
-		{ &o->linger, 0, 86400 } };
+		{ &o->linger, 0, 86400 }, { &o->limits.each_rate, 1, CROWD_MOST } };
 
-	if (read_numbers(text, limits, 4) == -1)
+	if (read_numbers(text, limits, 5) == -1)
 		options_refuse(by_hand, "-a takes sessions, those from one address, those new in a "
-		    "second, and seconds, as 200:20:50:300, not ", text);
+		    "second, seconds, and those new in a second from one address, as "
+		    "200:20:50:300:10, not ", text);
 }
 
 /* When TLS is used: the word of -T, or NULL. */
@@ -239,5 +241,7 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 	}
 	if (optind < argc)
 		options_refuse(by_hand, "options only, not ", argv[optind]);
+	if (o->limits.each_rate == 0)
+		o->limits.each_rate = (o->limits.rate + 4) / 5;
 	read_when(o, when, by_hand);
 }

@@ -1,7 +1,8 @@
 /*
  * Reads one header of the PROXY protocol: whom a balancer or stunnel speaks for.
  *
- * Runs in the gate, jailed. A header is believed only from the networks that
+ * Runs in the gate, jailed; the listener asks, as root, whether an address is a
+ * proxy's. A header is believed only from the networks that
  * the administrator named, is required there, and is read to the octet, since
  * what follows may be for another process (TLS). Its size has a limit, its
  * time is the login's.
@@ -15,7 +16,6 @@
 #include <netinet/in.h>
 
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,8 +27,6 @@
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 #define SIGNATURE_SIZE 12
 
-static const unsigned char mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
-
 /* One address or network, n octets of text. */
 static int
 read_network(struct proxy_network *net, const char *text, size_t n)
@@ -36,6 +34,7 @@ read_network(struct proxy_network *net, const char *text, size_t n)
 	char copy[64], *slash;
 	const char *problem = NULL;
 	int most = 128, least = 0;
+	struct in_addr four;
 
 	if (n >= sizeof(copy))
 		return -1;
@@ -46,8 +45,10 @@ read_network(struct proxy_network *net, const char *text, size_t n)
 		return 0;
 	if ((slash = strchr(copy, '/')) != NULL)
 		*slash++ = '\0';
-	if (inet_pton(AF_INET, copy, net->address + sizeof(mapped)) == 1) {
-		memcpy(net->address, mapped, sizeof(mapped));
+	if (inet_pton(AF_INET, copy, &four) == 1) {
+		struct sockaddr_storage a = address_make(AF_INET, &four, 0);
+
+		address_bytes(&a, net->address);
 		most = 32;
 		least = 96;
 	} else if (inet_pton(AF_INET6, copy, net->address) != 1)
@@ -83,34 +84,29 @@ is_in(const struct proxy_network *net, const unsigned char address[16])
 }
 
 bool
-proxies_include(const struct proxies *p, int fd)
+proxies_include(const struct proxies *p, const struct sockaddr_storage *a)
 {
-	union {
-		struct sockaddr any;
-		struct sockaddr_in four;
-		struct sockaddr_in6 six;
-		struct sockaddr_storage room;
-	} peer = { .room = { 0 } };
-	socklen_t size = sizeof(peer);
 	unsigned char address[16] = { 0 };
+	bool is_local = a->ss_family == AF_UNIX;
 
-	if (getpeername(fd, &peer.any, &size) == -1)
-		return false;
-	if (peer.any.sa_family == AF_INET) {
-		memcpy(address, mapped, sizeof(mapped));
-		memcpy(address + sizeof(mapped), &peer.four.sin_addr, 4);
-	} else if (peer.any.sa_family == AF_INET6)
-		memcpy(address, &peer.six.sin6_addr, 16);
-	else if (peer.any.sa_family != AF_UNIX)
+	if (!is_local && !address_bytes(a, address))
 		return false;
 	for (int i = 0; i < p->count; i++) {
 		const struct proxy_network *net = &p->networks[i];
 
-		if (peer.any.sa_family == AF_UNIX ? net->local :
-			!net->local && is_in(net, address))
+		if (is_local ? net->local : !net->local && is_in(net, address))
 			return true;
 	}
 	return false;
+}
+
+bool
+proxies_include_peer(const struct proxies *p, int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t size = sizeof(peer);
+
+	return getpeername(fd, (struct sockaddr *)&peer, &size) == 0 && proxies_include(p, &peer);
 }
 
 static int
@@ -121,27 +117,36 @@ refuse(const struct io *io, const char *why)
 	return -1;
 }
 
+/* Writes the header's address as address_text writes a peer's, so that the log has one form of each. */
 static int
-write_address(char address[PROXY_ADDRESS], int family, const void *octets, unsigned port)
+write_address(char address[ADDRESS_TEXT], int family, const void *bytes, unsigned port)
 {
-	char text[INET6_ADDRSTRLEN];
+	struct sockaddr_storage a = address_make(family, bytes, port);
 
-	if (inet_ntop(family, octets, text, sizeof(text)) == NULL)
+	return address_text(&a, address);
+}
+
+/* Reads a port as the protocol has it: decimal digits without leading zeros. Returns it, or -1. */
+static int
+read_port(const char *text)
+{
+	const char *problem = NULL;
+	int port;
+
+	if (text[strspn(text, "0123456789")] != '\0' || (text[0] == '0' && text[1] != '\0'))
 		return -1;
-	snprintf(address, PROXY_ADDRESS, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
-	return 0;
+	port = (int)strtonum(text, 0, 65535, &problem);
+	return problem == NULL ? port : -1;
 }
 
 /* "PROXY TCP4 source destination sourceport destinationport"; begun is its first SIGNATURE_SIZE octets. */
 static int
-read_v1(struct io *io, const char *begun, char address[PROXY_ADDRESS])
+read_v1(struct io *io, const char *begun, char address[ADDRESS_TEXT])
 {
 	char line[V1_MOST + 1] = "", *words[6], *at = line;
 	unsigned char octets[16];
-	const char *problem = NULL;
 	size_t n = SIGNATURE_SIZE;
-	int family;
-	unsigned port;
+	int family, port;
 
 	memcpy(line, begun, n);
 	while (line[n - 1] != '\n') {
@@ -165,16 +170,13 @@ read_v1(struct io *io, const char *begun, char address[PROXY_ADDRESS])
 	    inet_pton(family, words[3], octets) != 1 ||
 	    inet_pton(family, words[2], octets) != 1)
 		return refuse(io, "not understood");
-	port = (unsigned)strtonum(words[4], 0, 65535, &problem);
-	if (problem == NULL)
-		strtonum(words[5], 0, 65535, &problem);
-	if (problem != NULL)
+	if ((port = read_port(words[4])) == -1 || read_port(words[5]) == -1)
 		return refuse(io, "no port");
-	return write_address(address, family, octets, port);
+	return write_address(address, family, octets, (unsigned)port);
 }
 
 static int
-read_v2(struct io *io, char address[PROXY_ADDRESS])
+read_v2(struct io *io, char address[ADDRESS_TEXT])
 {
 	unsigned char head[4], body[V2_MOST];
 	size_t n;
@@ -201,7 +203,7 @@ read_v2(struct io *io, char address[PROXY_ADDRESS])
 }
 
 int
-proxy_read(struct io *io, char address[PROXY_ADDRESS])
+proxy_read(struct io *io, char address[ADDRESS_TEXT])
 {
 	char begun[SIGNATURE_SIZE];
 	int result;

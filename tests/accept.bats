@@ -394,7 +394,8 @@ listen_by() {
 	begin=$(date +%s%N)
 	pids=()
 	for _ in 1 2 3 4 5 6; do
-		wire 8 </dev/null 3>&- >/dev/null &
+		# A byte before the end: the server cannot know that this client has left.
+		wire 8 < <(printf x) 3>&- >/dev/null &
 		pids+=($!)
 	done
 	wait "${pids[@]}"
@@ -404,6 +405,124 @@ listen_by() {
 	[ "$spent" -ge 1700 ]
 	[ "$spent" -lt 6000 ]
 	log_has 'refused peer=none reason="too many connections in a second, they wait"'
+	restart
+}
+
+# flood ADDRESS COUNT HOW: so many connections from there, one after the other: "close" closes each at once, "shut" ends
+# its side and waits for what comes, "byte" does so after a byte, "stay" says "ready" and leaves all open
+# until standard input ends. Prints what was heard, one a line.
+flood() {
+	perl -MSocket -e '$| = 1; my ($from, $n, $how) = @ARGV; my (@s, %heard);
+	    for (1 .. $n) {
+		socket(my $s, PF_INET, SOCK_STREAM, 0); bind($s, sockaddr_in(0, inet_aton($from))) or die "bind: $!";
+		connect($s, sockaddr_in(1109, INADDR_LOOPBACK)) or die "connect: $!";
+		push @s, $s if $how ne "close";
+		syswrite $s, "x" if $how eq "byte";
+		shutdown($s, 1) if $how ne "close" && $how ne "stay";
+	    }
+	    if ($how eq "stay") { print "ready\n"; <STDIN>; exit }
+	    for my $s (@s) { my ($all, $some) = ""; $all .= $some while sysread $s, $some, 4096; $all =~ s/\r\n/|/g; print "$all\n" }' "$@"
+}
+
+@test "one address above its rate is sent away at once, and another is served at once meanwhile" {
+	restart -a 100:4:1000:300:1
+	mbox one | store alice
+	awake
+	listener=$(listener_pid)
+	log_mark
+	# As many at once as it may have, each with its gate; the others are told.
+	flood 127.0.0.66 40 byte >"$WORLD/heard"
+	[ "$(grep -c 'SYS/TEMP. too many connections' "$WORLD/heard")" -ge 34 ]
+	[ "$(grep -c 'SYS/TEMP. too many connections' "$WORLD/heard")" -le 36 ]
+	log_has 'refused peer=127\.0\.0\.66:[0-9]+ reason="too many (connections in a second|sessions) from this address" more=0'
+	run pop alice QUIT
+	[[ $output == *"+OK 1 messages"*"+OK bye"* ]]
+	await 5 'no_sessions'
+	# Time goes on for it as well.
+	await 5 '[ "$(flood 127.0.0.66 1 byte)" != "-ERR [SYS/TEMP] too many connections, try again later|" ]'
+	[ "$(listener_pid)" = "$listener" ]
+	restart
+}
+
+@test "one address that opens and closes without end takes no place, no process, and not another address's turn" {
+	restart -a 20:4:10:300:2
+	mbox one | store alice
+	run pop alice QUIT
+	log_mark
+	forks=$(awk '/^processes/ { print $2 }' /proc/stat)
+	flood 127.0.0.66 1000 close
+	run pop alice QUIT
+	[[ $output == *"+OK 1 messages"*"+OK bye"* ]] || { log_lines; return 1; }
+	# Each process of the machine counts, so leave room; before, each connection had two.
+	[ $(($(awk '/^processes/ { print $2 }' /proc/stat) - forks)) -lt 400 ]
+	log_has '"(closed before it was served|too many connections in a second from this address)" more=0'
+	await 5 'no_sessions'
+	restart
+}
+
+@test "a connection that is gone before its turn has no process; one that ended its side after some bytes has" {
+	restart -a 100:100:1
+	# One a second: the first has the second's place, the others wait, and leave.
+	pids=()
+	wire 8 < <(printf x) >/dev/null 3>&- &
+	pids+=($!)
+	log_has 'refused peer=127\.0\.0\.1:'
+	flood 127.0.0.66 20 close
+	begin=$(date +%s%N)
+	run wire 8 < <(printf x)
+	spent=$((($(date +%s%N) - begin) / 1000000))
+	wait "${pids[@]}" || true
+	echo "$spent ms"
+	# Not twenty seconds later.
+	[ "$spent" -lt 6000 ]
+	log_has 'refused peer=127\.0\.0\.66:[0-9]+ reason="closed before it was served"'
+	[ "$(log_lines | grep -c 'peer=127.0.0.1:')" -ge 2 ]
+	restart
+}
+
+@test "the connections that wait are nobody's but the listener's" {
+	restart -a 100:100:1
+	awake
+	coproc STAY { flood 127.0.0.66 5 stay; }
+	read -r ready <&"${STAY[0]}"
+	[ "$ready" = ready ]
+	listener=$(listener_pid)
+	await 5 '[ "$(sockets "$listener")" -ge 4 ]'
+	await 5 '[ "$(pgrep -x kpopd -P "$listener" | wc -l)" -ge 1 ]'
+	monitor=$(pgrep -o -x kpopd -P "$listener")
+	await 5 '[ -n "$(pgrep -x kpopd -P "$monitor")" ]'
+	[ "$(sockets "$listener")" -ge 3 ]
+	for pid in "$monitor" "$(pgrep -x kpopd -P "$monitor")"; do
+		fds "$pid"
+		[ "$(sockets "$pid")" -eq 4 ]
+		[ "$(others "$pid")" -eq 1 ]
+	done
+	# A listener that ends says so to those who wait.
+	exec {waits}<>/dev/tcp/127.0.0.1/1109
+	await 5 '[ "$(ss -Htn state established sport = 1109 | wc -l)" -ge 6 ] && [ "$(ss -Hltn sport = 1109 | awk "{ print \$2 }")" -eq 0 ]'
+	kill -TERM "$listener"
+	read -r -t 5 heard <&"$waits"
+	exec {waits}>&-
+	eval "exec ${STAY[1]}>&-"
+	[[ $heard == "-ERR [SYS/TEMP] too many connections"* ]] || [[ $heard == "" ]]
+	log_has 'refused peer=[0-9.]+:[0-9]+ reason="the listener ends"'
+	restart
+}
+
+@test "behind a proxy its clients have no limit in common" {
+	restart -p -a 100:1:1000:300:1 -x 127.0.0.66
+	awake
+	coproc STAY { flood 127.0.0.66 30 stay; }
+	read -r ready <&"${STAY[0]}"
+	await 5 '[ "$(pgrep -x kpopd -P "$(listener_pid)" | wc -l)" -eq 30 ]'
+	eval "exec ${STAY[1]}>&-"
+	await 5 'no_sessions'
+	# From elsewhere one.
+	exec {held}<>/dev/tcp/127.0.0.1/1109
+	read -r -t 5 _ <&"$held"
+	run wire 3 < <(sleep 0.5)
+	exec {held}>&-
+	[[ $output == "-ERR [SYS/TEMP] too many connections"* ]]
 	restart
 }
 
@@ -548,7 +667,7 @@ listen_by() {
 	restart -a 1:1:100 -T immediate $(tls_options)
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	await 5 '[ "$(pgrep -x kpopd -P "$(listener_pid)" | wc -l)" -eq 1 ]'
-	run wire 3 </dev/null
+	run wire 3 < <(sleep 1)
 	exec {held}>&-
 	[ -z "$output" ]
 	log_has 'refused .*"too many sessions"'
@@ -594,11 +713,13 @@ listen_by() {
 }
 
 @test "what -a does not take is said" {
-	for limits in 0 1:0 1:1:0 1:1:1:-1 1:1:1:1:1 x 100001 '' 1: :1; do
+	for limits in 0 1:0 1:1:0 1:1:1:-1 1:1:1:1:0 1:1:1:1:1:1 x 100001 '' 1: :1; do
 		run "$KPOPD_BUILD/kpopd" -a "$limits" </dev/null
 		[ "$status" -eq 2 ]
 		[[ $output == *"-a takes"* ]] || { echo "$limits: $output"; return 1; }
 	done
-	run "$KPOPD_BUILD/kpopd" -a 1:1:1:0 </dev/null
-	[[ $output == *"standard input is no connection"* ]]
+	for limits in 1:1:1:0 1:1:1:0:1; do
+		run "$KPOPD_BUILD/kpopd" -a $limits </dev/null
+		[[ $output == *"standard input is no connection"* ]]
+	done
 }

@@ -29,6 +29,21 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 	done
 }
 
+@test "the log has one form of an address, whatever form the header has it in" {
+	mapped='\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff'
+	for header in 'PROXY TCP6 ::ffff:192.0.2.11 ::ffff:192.0.2.1 4711 1109\r\n=192.0.2.11:4711' \
+	    'PROXY TCP6 ::FFFF:C000:20C ::1 4711 1109\r\n=192.0.2.12:4711' \
+	    'PROXY TCP6 0:0:0:0:0:ffff:192.0.2.13 ::1 4711 1109\r\n=192.0.2.13:4711' \
+	    'PROXY TCP6 2001:0DB8:0000:0000:0000:0000:0000:000E ::1 4711 1109\r\n=[2001:db8::e]:4711' \
+	    'PROXY TCP6 2001:db8:0:0:1:0:0:f ::1 4711 1109\r\n=[2001:db8::1:0:0:f]:4711' \
+	    "$v2\\x21\\x21\\x00\\x24$mapped\\xc0\\x00\\x02\\x10$mapped\\xc0\\x00\\x02\\x01\\x12\\x67\\x04\\x55=192.0.2.16:4711"; do
+		run says "${header%%=*}"
+		[[ $output == "+OK"*"+OK bye"* ]] || { echo "$header: $output"; return 1; }
+		await 2 'log_lines | grep -F "refused peer=${header##*=} reason=\"no login: left\""' || { log_lines; return 1; }
+	done
+	log_lacks 'ffff'
+}
+
 @test "a proxy that speaks for itself, or for an unknown one, is itself in the log" {
 	for header in 'PROXY UNKNOWN\r\n' 'PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n' "$v2"'\x20\x00\x00\x00' "$v2"'\x21\x00\x00\x00'; do
 		log_mark
@@ -42,7 +57,9 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 	for header in '' 'PROXY TCP4 192.0.2.7\r\n' 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 70000\r\n' 'PROXY TCP4 name 192.0.2.1 1 2\r\n' \
 	    'PROXY TCP5 192.0.2.7 192.0.2.1 1 2\r\n' 'PROXY TCP4 192.0.2.7 192.0.2.1 1 2 3\r\n' 'PROXY TCP4 192.0.2.7 192.0.2.1 1 2\n' \
 	    "PROXY TCP4 $(head -c 200 /dev/zero | tr '\0' 1)\\r\\n" "$v2"'\x11\x11\x00\x0c' "$v2"'\x21\x11\x00\x04aaaa' "$v2"'\x21\x11\xff\xff' \
-	    'PROXY TCP4 192.0.2.7\x00 192.0.2.1 1 2\r\n'; do
+	    'PROXY TCP4 192.0.2.7\x00 192.0.2.1 1 2\r\n' 'PROXY TCP4 192.0.2.007 192.0.2.1 1 2\r\n' 'PROXY TCP4 192.0.2.7 192.0.2.1 +1 2\r\n' \
+	    'PROXY TCP4 192.0.2.7 192.0.2.1 01 2\r\n' 'PROXY TCP4 192.0.2.7 192.0.2.1 1 \t2\r\n' 'PROXY TCP6 ::ffff:192.0.2.07 ::1 1 2\r\n' \
+	    'PROXY TCP6 fe80::1%%lo ::1 1 2\r\n'; do
 		run says "$header"
 		[ -z "$output" ] || { echo "$header: $output"; return 1; }
 	done

@@ -1,0 +1,84 @@
+# A real systemd as the first process of a container, on an overlay of this machine's own root; the network is the world's.
+
+# boot_skip: skips the test unless systemd can be booted here.
+boot_skip() {
+	[ -z "${SANITIZER-}" ] || skip "the sanitizer's build is not installed"
+	[ -x /lib/systemd/systemd ] || skip "there is no systemd"
+	cgroups=/sys/fs/cgroup
+	[ ! -d /sys/fs/cgroup/unified ] || cgroups=/sys/fs/cgroup/unified
+	[ -e "$cgroups/cgroup.procs" ] && group=$(mktemp -d "$cgroups/kpopd-test.XXXXXX" 2>/dev/null) ||
+	    skip "cgroup2 cannot be written"
+}
+
+# boot_make: $root, with kpopd installed as a distribution would, and the world's users, realm and names.
+boot_make() {
+	root=$WORLD/machine
+	mkdir -p "$root" "$WORLD/machine.up" "$WORLD/machine.work"
+	mount -t overlay -o "lowerdir=/,upperdir=$WORLD/machine.up,workdir=$WORLD/machine.work" machine "$root"
+	mkdir -p "$WORLD/machine.build"
+	# Links are found by absolute names, so the build is one of its own, with the places of a distribution.
+	(cd "$WORLD/machine.build" && "$top/configure" --prefix=/usr --sysconfdir=/etc --localstatedir=/var --libexecdir=/usr/libexec &&
+	    make -j2 && make install DESTDIR="$root") >"$WORLD/machine.log" 2>&1 || { tail "$WORLD/machine.log" >&2; return 1; }
+	for file in passwd group shadow krb5.conf hosts services; do
+		rm -rf "$root/etc/$file"
+		cp "/etc/$file" "$root/etc/$file"
+	done
+	mkdir -p "$root/etc/systemd/system" "$root/home" "$root/etc/kpopd"
+	rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/kpopd* "$root"/var/mail/* "$root"/home/*
+	cp "$WORLD/server.keytab" "$root/etc/krb5.keytab"
+	for user in $users; do
+		install -d -o "$user" -g "$user" -m 700 "$root/home/$user"
+	done
+	echo kpopd-test >"$root/etc/hostname"
+	cat >"$root/etc/systemd/system/test.target" <<-END
+	[Unit]
+	Requires=systemd-journald.service
+	After=systemd-journald.service sockets.target
+	Wants=sockets.target systemd-journald-dev-log.socket
+	END
+}
+
+# boot_start: starts systemd, and waits until it answers.
+boot_start() {
+	cat >"$WORLD/init" <<-END
+	echo \$\$ >$group/cgroup.procs
+	exec unshare --cgroup --mount --pid --ipc --uts --fork --kill-child bash -ec '
+		cd $root
+		mount --make-rprivate /
+		mount -t proc proc proc
+		mount -t sysfs -o ro sysfs sys
+		mount -t cgroup2 cgroup2 sys/fs/cgroup
+		mount -t tmpfs -o mode=755 tmpfs run
+		mount -t tmpfs -o mode=1777 tmpfs tmp
+		mount -t tmpfs -o mode=755 tmpfs dev
+		for d in null zero full random urandom tty; do touch dev/\$d; mount --bind /dev/\$d dev/\$d; done
+		mkdir dev/shm dev/pts
+		ln -s pts/ptmx dev/ptmx
+		ln -s /proc/self/fd dev/fd
+		pivot_root . mnt
+		umount -l /mnt
+		exec env -i container=kpopd-test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --unit=test.target --log-target=journal --show-status=no
+	'
+	END
+	setpriv --pdeathsig KILL bash "$WORLD/init" >"$WORLD/machine.console" 2>&1 3>&- </dev/null &
+	booter=$!
+	await 10 'machine_pid >/dev/null'
+	await 30 'inside systemctl is-active --quiet test.target' || { cat "$WORLD/machine.console" >&2; return 1; }
+}
+
+machine_pid() {
+	local fork
+	fork=$(pgrep -P "$booter") && pgrep -P "$fork" -x systemd || pgrep -P "$booter" -x systemd
+}
+
+# inside COMMAND …: runs it in the container.
+inside() {
+	nsenter -t "$(machine_pid)" -m -p -i -u -C -r -w "$@"
+}
+
+boot_stop() {
+	kill -KILL "$(machine_pid)" "$booter" 2>/dev/null || :
+	wait "$booter" 2>/dev/null || :
+	await 10 'grep -q "populated 0" "$group/cgroup.events"' || :
+	find "$group" -depth -type d -exec rmdir {} \;
+}

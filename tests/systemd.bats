@@ -1,0 +1,148 @@
+#!/usr/bin/env bats
+# The installed units under a real systemd: everything works in the unit's confinement, and the confinement is tight.
+
+load helpers/all
+load helpers/boot
+
+setup_file() {
+	boot_skip
+	boot_make
+	tls_make
+	for file in ca.pem server.pem server.key; do
+		install -m 600 "$WORLD/tls/$file" "$root/etc/kpopd/$file"
+	done
+	boot_start
+	inside systemctl enable -q kpopd.socket
+	export root booter group
+}
+
+teardown_file() {
+	[ -z "${booter-}" ] || boot_stop
+}
+
+setup() {
+	realm_login alice
+	find "$root/var/mail" -mindepth 1 -delete
+	started=$(inside date +%s)
+}
+
+teardown() {
+	pop_close 2>/dev/null || true
+	journal | tail -n 20
+}
+
+# journal: what kpopd has said since the test began.
+journal() {
+	inside journalctl -b --no-pager -q -o cat --since "@$started" -t kpopd -t kpopd-tls -u kpopd.service || true
+}
+
+journal_has() {
+	await 5 "journal | grep -Eq -- '$1'"
+}
+
+# serve [kpopd option …]: the socket as it is installed, and these options and $unit_lines by a drop-in.
+serve() {
+	inside systemctl stop kpopd.socket kpopd.service
+	await 5 '! ss -Hltn sport = 1109 | grep -q .'
+	mkdir -p "$root/etc/systemd/system/kpopd.service.d"
+	printf '[Service]\nExecStart=\nExecStart=/usr/sbin/kpopd %s\n%s\n' "$*" "${unit_lines-}" \
+	    >"$root/etc/systemd/system/kpopd.service.d/options.conf"
+	[ $# -gt 0 ] || rm -r "$root/etc/systemd/system/kpopd.service.d"
+	inside systemctl daemon-reload
+	inside systemctl start kpopd.socket
+}
+
+# fill NAME …: alice's mailbox.
+fill() {
+	mbox "$@" >"$root/var/mail/alice"
+	chown alice:mail "$root/var/mail/alice"
+	chmod 660 "$root/var/mail/alice"
+}
+
+main_pid() {
+	inside systemctl show -P MainPID kpopd.service
+}
+
+@test "systemd finds the units in order, and the service's exposure is 2.0 at most" {
+	inside systemd-analyze verify kpopd.service kpopd.socket
+	inside systemd-analyze security --no-pager --threshold=20 kpopd.service
+}
+
+@test "kpopc and fetchmail are served from the spool, with the dotlock, and messages are removed" {
+	serve
+	fill one two three
+	run pop alice STAT "DELE 1" QUIT
+	[[ $output == *"+OK 3 "*"+OK bye, 2 messages left"* ]]
+	cmp "$root/var/mail/alice" <(mbox two three)
+	[ "$(ls "$root/var/mail")" = alice ]
+	printf 'poll mail.kpopd.test proto KPOP auth kerberos_v5\n\tuser alice sslproto "" mda "cat >>%s"\n' \
+	    "$WORLD/fetched" >"$WORLD/fetchmailrc"
+	chmod 600 "$WORLD/fetchmailrc"
+	rm -f "$WORLD/fetched"
+	fetchmail --nosyslog -f "$WORLD/fetchmailrc"
+	grep -q three "$WORLD/fetched"
+	[ ! -s "$root/var/mail/alice" ]
+	journal_has '^login peer=[^ ]+ user=alice principal=alice@KPOPD\.TEST .*layer=none by=localname$'
+	journal_has '^logout peer=[^ ]+ reason=quit .*deleted=2 left=0 '
+	# No lock was missing, no sandbox, and nothing was refused by the unit.
+	journal | grep -E '^(failed|sandbox|fatal)' && return 1 || :
+	# It was the unit that served: the process sees no other network.
+	[ "$(inside readlink "/proc/$(main_pid)/ns/net")" != "$(readlink /proc/self/ns/net)" ]
+	[ "$(inside sed -n 's/^NoNewPrivs:\t//p' "/proc/$(main_pid)/status")" = 1 ]
+}
+
+@test "a Maildir in the home directory is served, and .k5login there is read" {
+	unit_lines=$'ProtectHome=no\nReadWritePaths=/home' serve -m maildir:~/Maildir
+	inside systemd-analyze security --no-pager --threshold=21 kpopd.service
+	mkdir -p "$root"/home/alice/Maildir/{new,cur,tmp}
+	make_message one >"$root/home/alice/Maildir/new/1000.1.mail"
+	make_message two >"$root/home/alice/Maildir/new/1001.2.mail"
+	chown -R alice:alice "$root/home/alice/Maildir"
+	echo bob@KPOPD.TEST >"$root/home/alice/.k5login"
+	chown alice:alice "$root/home/alice/.k5login"
+	run pop alice STAT QUIT
+	[[ $output == *"-ERR [AUTH]"* ]]
+	realm_login bob
+	run pop alice STAT "DELE 1" QUIT
+	rm "$root/home/alice/.k5login"
+	[[ $output == *"+OK 2 "*"+OK bye, 1 messages left"* ]]
+	[ "$(ls "$root/home/alice/Maildir/new")" = 1001.2.mail ]
+	journal_has '^login .*user=alice principal=bob@KPOPD\.TEST .*by=k5login$'
+}
+
+@test "TLS, and with -p the layer of GSSAPI" {
+	serve -c /etc/kpopd/server.pem -K /etc/kpopd/server.key
+	fill one
+	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' --tls -C '$WORLD/tls/ca.pem' mail.kpopd.test"
+	[[ $output == *"+OK bye, 1 messages left"* ]]
+	journal_has '^tls peer=[^ ]+ version=TLSv1.3'
+	serve -p
+	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -p mail.kpopd.test 1109"
+	[[ $output == *"+OK bye, 1 messages left"* ]]
+	journal_has '^login .*layer=confidentiality'
+}
+
+@test "a reload keeps the listener, a restart keeps the sessions, and both serve on" {
+	serve
+	fill one two
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	first=$(main_pid)
+	inside systemctl reload kpopd.service
+	[ "$(main_pid)" = "$first" ]
+	realm_login bob
+	run pop bob QUIT
+	[[ $output == *"+OK bye"* ]]
+	[ "$(main_pid)" = "$first" ]
+	inside systemctl restart kpopd.service
+	run pop bob QUIT
+	[[ $output == *"+OK bye"* ]]
+	[ "$(main_pid)" != "$first" ]
+	pop_ask "DELE 1"
+	pop_ask QUIT '^\+OK bye, 1 '
+	pop_hear_end
+	cmp "$root/var/mail/alice" <(mbox two)
+	inside systemctl is-active -q kpopd.socket kpopd.service
+}
