@@ -167,7 +167,8 @@ layer_start(const struct options *o, const struct account *gate, struct layers *
 	int plain[2], handoff[2] = { -1, -1 };
 	pid_t pid;
 
-	if (tls ? (l->tls || l->gssapi || !o->tls.works) : (l->gssapi || l->tls || !o->pop3))
+	/* A layer of GSSAPI may come inside TLS, not the other way round. */
+	if (l->gssapi || (tls ? l->tls || !o->tls.works : !o->pop3))
 		return -1;
 	*(tls ? &l->tls : &l->gssapi) = true;
 	if (question->address[0] != '\0')

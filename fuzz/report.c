@@ -47,7 +47,7 @@ is_good(const struct report *r)
 	return (r->kind == 'R' || r->kind == 'T' || r->kind == 'L') &&
 	    is_among(r->address, 80, hex, "") && is_among(r->user, 33, word, ".-") &&
 	    ends(r->peer.principal, 512) && ends(r->peer.service, 512) &&
-	    ends(r->peer.enctype, 48) && ends(r->peer.layer, 16) && r->unread_size <= 1024;
+	    ends(r->peer.enctype, 48) && ends(r->peer.layer, AUTH_LAYER) && r->unread_size <= 1024;
 }
 
 /* Changes to a good packet. */

@@ -235,12 +235,12 @@ inside_tls() {
 	[[ $output != *"+OK"* ]]
 }
 
-@test "channel bindings: the certificate's are taken, none are, another certificate's are refused" {
+@test "channel bindings: the certificate's are taken and need no layer, none are and may have one, another certificate's are refused" {
 	server_start -p -T immediate $(tls_options)
 	inside_tls 2115
 	hash=$(openssl x509 -in "$WORLD/tls/server.crt" -outform DER | sha256sum | cut -d' ' -f1)
 	cat >"$WORLD/bind" <<-'END'
-	exec "$1" 1 0 well alice 2115 "tls-server-end-point:$(perl -e 'print pack "H*", shift' "$2")"
+	exec "$1" "${3-1}" 65536 well alice 2115 "tls-server-end-point:$(perl -e 'print pack "H*", shift' "$2")"
 	END
 	# A hash with a NUL in it would be cut off on the command line, one with a final LF by the shell.
 	[[ ! $hash =~ ^(..)*00 && $hash != *0a ]] || skip "this certificate's hash cannot be an argument"
@@ -248,12 +248,18 @@ inside_tls() {
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	run timeout 10 "$KPOPD_BUILD/tests/gsstalk" 1 0 well alice 2115
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
+	log_lacks 'layer=tls\+'
+	# A client that has bound the channel needs no layer and gets none; the other may be on this end of somebody's TLS.
+	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/gsstalk" "$hash" 4
+	[[ $output == *"-ERR [AUTH] not authenticated"* ]] || { echo "$output"; return 1; }
+	log_has 'refused .*reason="GSSAPI: a layer that was not offered"'
+	run timeout 10 "$KPOPD_BUILD/tests/gsstalk" 4 65536 well alice 2115
+	[[ $output == *"+OK 2 messages"*"+OK bye"* ]] || { echo "$output"; return 1; }
+	log_has 'login .*layer=tls\+confidentiality '
 	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/gsstalk" "$(printf other | sha256sum | cut -d' ' -f1)"
 	kill $relay
 	[[ $output == *"-ERR [AUTH] not authenticated"* ]] || { echo "$output"; return 1; }
-	log_has 'refused .*reason="GSSAPI" error="'
-	# Inside TLS there is no other layer.
-	log_lacks 'layer=(integrity|confidentiality)'
+	log_has 'refused .*reason="GSSAPI" error="Incorrect channel bindings were supplied"'
 }
 
 @test "a client that ends its side gets all its answers, and without QUIT nothing is removed" {
