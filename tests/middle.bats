@@ -13,7 +13,7 @@ setup() {
 }
 
 teardown() {
-	[ -z "${middle-}" ] || kill "$middle" 2>/dev/null || true
+	for pid in ${middle-} ${front-}; do kill "$pid" 2>/dev/null || true; done
 	pkill -x openssl || true
 	server_stop
 	end_test
@@ -84,4 +84,114 @@ pop3test() {
 	run pop3test 1109 -m GSSAPI -t ""
 	[[ $output == *"-ERR [AUTH] not authenticated"* && $output != *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	log_has 'refused .*reason="GSSAPI" error="Incorrect channel bindings were supplied"'
+}
+
+# tried STATUS PATTERN KPOPC_OPTION ...: kpopc through port 2110 ends with this status and says this; $output and $errors have both streams.
+tried() {
+	local expected=$1 pattern=$2
+	shift 2
+	run bash -c 'printf "%s\r\n" "USER alice" "PASS secret" STAT QUIT | timeout 20 "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 2110 2>"$WORLD/errors"' - "$@"
+	errors=$(cat "$WORLD/errors")
+	[ "$status" -eq "$expected" ] && [[ $output$errors == *"$pattern"* ]] || { echo "$status: $output"; echo "$errors"; return 1; }
+}
+
+@test "kpopc takes no word for a login, and no altered offer of layers" {
+	server_start -p
+	# Before any token, in place of the server's proof, in place of its offer.
+	for n in 2 3 4; do
+		edited 2110 '$_ = "+OK 2 messages\r\n" if $n == '$n
+		tried 1 "the server ended AUTH before it had proven who it is" -p
+		[[ $output != *messages* ]]
+		kill "$middle"
+		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+	done
+	edited 2110 's/^\+ (.*)(.)(.{9})\r/"+ $1" . ($2 eq "A" ? "B" : "A") . "$3\r"/e if $n == 4'
+	tried 1 "the server's offer of layers" -p
+	log_lacks ' login '
+}
+
+@test "CAPA and refusals that somebody edits: kpopc -p says no password, and begins nothing in cleartext" {
+	server_start -p $(tls_options)
+	edited 2110 '$_ = "" if /^(SASL|STLS)/; $_ = "USER\r\nSASL PLAIN\r\n" if /^TOP/; $_ = "-ERR AUTH is not known\r\n" if /^\+ /'
+	tried 0 "-ERR AUTH is not known" -p
+	grep -q '^AUTH GSSAPI' "$WORLD/said"
+	! grep -E 'secret|alice|STAT' "$WORLD/said"
+	kill "$middle"
+	await 5 '! ss -Hltn sport = 2110 | grep -q .'
+	edited 2110 '$_ = "-ERR no TLS\r\n" if $n == 2'
+	tried 1 "no TLS: -ERR no TLS" -p --tls -C "$WORLD/tls/ca.pem"
+	! grep -E 'AUTH|secret|alice|STAT' "$WORLD/said"
+}
+
+@test "what came before TLS is not shown behind it, and what comes with the answer to STLS ends the connection" {
+	server_start -p $(tls_options)
+	edited 2110 '$_ = "+OK <injected\@middle> \e]0;owned\a\r\n" if $n == 1; $raw = 1 if $n == 2'
+	tried 0 "+OK 2 410" -p --tls -C "$WORLD/tls/ca.pem"
+	[[ $output$errors != *injected* && ${lines[0]} == "+OK USER and PASS come next"* ]] || { echo "$output"; return 1; }
+	log_has 'login .*layer=tls '
+	kill "$middle"
+	await 5 '! ss -Hltn sport = 2110 | grep -q .'
+	edited 2110 'if ($n == 2) { $_ .= "+OK injected\r\n+OK 9 messages\r\n"; $raw = 1 }'
+	tried 1 "TLS: " -p --tls -C "$WORLD/tls/ca.pem"
+	[[ -z $output && $errors != *injected* ]]
+}
+
+@test "a valid certificate of somebody else: by another name kpopc refuses it, by the same name the ticket is bound to the right one" {
+	server_start -p $(tls_options)
+	for name in other.kpopd.test mail.kpopd.test; do
+		(
+			cd "$WORLD/tls"
+			openssl req -newkey rsa:2048 -nodes -subj /CN=$name -keyout $name.key -out $name.csr
+			openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile <(echo "subjectAltName=DNS:$name") -out $name.crt
+			cat $name.crt ca.pem >$name.pem
+		) >"$WORLD/openssl.log" 2>&1
+		# Its own TLS on one side, and the server's on the other.
+		rm -f "$WORLD/seen"
+		socat -r "$WORLD/seen" "OPENSSL-LISTEN:2111,reuseaddr,fork,verify=0,cert=$WORLD/tls/$name.pem,key=$WORLD/tls/$name.key" \
+		    EXEC:"$WORLD/behind" 3>&- 2>/dev/null &
+		middle=$!
+		printf '#!/bin/sh\nexec openssl s_client -quiet -starttls pop3 -connect 127.0.0.1:1109 2>/dev/null\n' >"$WORLD/behind"
+		# To kpopc, which begins with STLS, the server in front of it is this one.
+		printf '#!/bin/bash\nprintf "+OK\\r\\n"; read -r line; printf "+OK\\r\\n"; exec socat - TCP:127.0.0.1:2111\n' >"$WORLD/front"
+		chmod 755 "$WORLD/front" "$WORLD/behind"
+		socat TCP-LISTEN:2110,reuseaddr,fork EXEC:"$WORLD/front" 3>&- 2>/dev/null &
+		front=$!
+		await 5 'ss -Hltn sport = 2111 | grep -q . && ss -Hltn sport = 2110 | grep -q .'
+		if [ $name = other.kpopd.test ]; then
+			tried 1 "TLS: hostname mismatch" -p --tls -C "$WORLD/tls/ca.pem"
+			[ ! -s "$WORLD/seen" ]
+		else
+			tried 0 "-ERR [AUTH] not authenticated" -p --tls -C "$WORLD/tls/ca.pem"
+			log_has 'refused .*reason="GSSAPI" error="Incorrect channel bindings were supplied"'
+		fi
+		log_lacks ' login '
+		kill "$middle" "$front"
+		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+	done
+}
+
+# serve_offer OFFER: a server with the key on port 2110 that offers these layers.
+serve_offer() {
+	KRB5_KTNAME=$WORLD/server.keytab socat TCP-LISTEN:2110,reuseaddr,fork EXEC:"$KPOPD_BUILD/tests/gssserve $1" 3>&- 2>/dev/null &
+	middle=$!
+	await 5 'ss -Hltn sport = 2110 | grep -q .'
+}
+
+@test "kpopc -p takes the best layer that is offered, and none only where --cleartext says so" {
+	for offer in "7 4" "3 2" "5 4" "1 1"; do
+		serve_offer ${offer% *}
+		tried 0 "+OK layer ${offer#* }" -p --cleartext
+		if [ "${offer% *}" -eq 1 ]; then
+			tried 1 "the server offers no security layer" -p
+			[[ $output != *layer* ]]
+		else
+			tried 0 "+OK layer ${offer#* }" -p
+		fi
+		kill "$middle"
+		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+	done
+	serve_offer 8
+	tried 1 "the server offers no layer that kpopc knows" -p --cleartext
+	run kpopc --cleartext mail.kpopd.test
+	[ "$status" -eq 2 ]
 }

@@ -1,4 +1,5 @@
-# Somebody in the middle: perl edit.pl PORT FILE PERL. Edits the server's lines with PERL, and writes what clients say to FILE.
+# Somebody in the middle: perl edit.pl PORT FILE PERL. Edits the server's lines with PERL, until that sets $raw, and writes
+# what clients say to FILE.
 use strict;
 use warnings;
 use IO::Socket::INET;
@@ -6,6 +7,7 @@ use IO::Socket::INET;
 $SIG{CHLD} = 'IGNORE';
 my ($port, $file, $edit) = @ARGV;
 my $listener = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => $port, ReuseAddr => 1) or die "$port: $!";
+our $raw;
 my $change = eval "sub { my \$n = shift; $edit }" or die $@;
 
 sub say_all { my ($to, $text) = @_; print $to $text; $to->flush; return }
@@ -14,10 +16,16 @@ while (my $client = $listener->accept) {
 	next if fork;
 	my $server = IO::Socket::INET->new('127.0.0.1:1109') or die "server: $!";
 	if (fork) {
-		my $n = 0;
-		while (defined($_ = <$server>)) {
-			$change->(++$n);
-			say_all($client, $_);
+		my ($n, $text) = (0, '');
+		while (sysread $server, $text, 65536, length $text) {
+			while (!$raw && $text =~ s/^(.*?\n)//s) {
+				local $_ = $1;
+				$change->(++$n);
+				say_all($client, $_);
+			}
+			next if !$raw;
+			say_all($client, $text);
+			$text = '';
 		}
 		shutdown $client, 1;
 		wait;

@@ -44,7 +44,8 @@ in_the_middle() {
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }
 
-# edited PORT PERL: whoever comes to this port has the server's lines edited: $_ is the line, $n its number, from 1.
+# edited PORT PERL: whoever comes to this port has the server's lines edited: $_ is the line, $n its number, from 1;
+# once PERL has set $raw, what comes is passed as it is.
 # What the client says is in $WORLD/said. $middle is its pid.
 edited() {
 	rm -f "$WORLD/said"
