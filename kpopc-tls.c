@@ -46,7 +46,7 @@ run_tls(const void *what, int fd, int plain)
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
 
 	tls_plain = plain;
-	if (context == NULL || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1)
+	if (context == NULL || tls_restrict(context) == -1)
 		errx(EXIT_REFUSED, "TLS: OpenSSL does not start");
 	if ((o->authorities != NULL ? SSL_CTX_load_verify_file(context, o->authorities) :
 				      SSL_CTX_set_default_verify_paths(context)) != 1)

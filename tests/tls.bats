@@ -288,3 +288,128 @@ inside_tls() {
 	[ "$(stat -c '%U %a' "$state/tls")" = "root 711" ]
 	pkill -x openssl
 }
+
+# connects VERSION NAME: a handshake with this suite alone; its name is what was agreed on.
+connects() {
+	local how="-ciphersuites $2"
+	[ "$1" = tls1_3 ] || how="-cipher $2:@SECLEVEL=0"
+	timeout 20 openssl s_client -connect 127.0.0.1:1109 -"$1" $how </dev/null 2>/dev/null | grep -q "Cipher is $2\$"
+}
+
+# suites VERSION [AWK]: the names of all that this library has, or of those of which the condition holds.
+suites() {
+	local list=ALL:COMPLEMENTOFALL:@SECLEVEL=0
+	if [ "$1" = tls1_3 ]; then
+		openssl ciphers -V -s -tls1_3 -ciphersuites \
+		    TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256:TLS_AES_128_CCM_8_SHA256 "$list" |
+		    awk "\$4 == \"TLSv1.3\" && (${2-1}) { print \$3 }"
+	else
+		openssl ciphers -V "$list" | awk "\$4 != \"TLSv1.3\" && (${2-1}) { print \$3 }"
+	fi | sort
+}
+
+# connecting VERSION: the names of those that connect, of all.
+connecting() {
+	local name
+	for name in $(suites "$1"); do
+		connects "$1" "$name" && echo "$name" || :
+	done
+}
+
+# A server whose certificate has a key of this kind: rsa or ec.
+serve_with_key() {
+	server_stop
+	if [ "$1" = ec ] && [ ! -e "$WORLD/tls/ec.pem" ]; then
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=mail.kpopd.test \
+		    -keyout "$WORLD/tls/ec.key" -out "$WORLD/tls/ec.pem" 2>/dev/null
+	fi
+	if [ "$1" = ec ]; then
+		server_start -p -T immediate -c "$WORLD/tls/ec.pem" -K "$WORLD/tls/ec.key" "${@:2}"
+	else
+		server_start -p -T immediate $(tls_options) "${@:2}"
+	fi
+}
+
+@test "of all cipher suites that the library has only those with forward secrecy and AEAD connect" {
+	[ "$(suites tls1_2 | wc -l)" -gt 100 ]
+	for key in rsa ec; do
+		serve_with_key $key
+		# Names of OpenSSL's table: key exchange, authentication, encryption.
+		[ $key = rsa ] && au=RSA || au=ECDSA
+		diff <(suites tls1_2 "\$5 == \"Kx=ECDH\" && \$6 == \"Au=$au\" && \$7 ~ /^Enc=(AESGCM|CHACHA20)/") <(connecting tls1_2)
+	done
+	[ "$(connecting tls1_2 | wc -l)" -eq 3 ]
+	diff <(printf '%s\n' TLS_AES_128_GCM_SHA256 TLS_AES_256_GCM_SHA384 TLS_CHACHA20_POLY1305_SHA256) <(connecting tls1_3)
+}
+
+@test "-C names cipher suites in OpenSSL's way, also those of old clients, of DHE, and of TLS 1.3" {
+	serve_with_key rsa -C DEFAULT
+	connects tls1_2 AES256-SHA256
+	connects tls1_2 DHE-RSA-AES256-GCM-SHA384
+	connects tls1_3 TLS_AES_256_GCM_SHA384
+	connects tls1_2 ADH-AES256-GCM-SHA384 && return 1 || :
+	serve_with_key rsa -C AES128-SHA,TLS_AES_128_CCM_SHA256
+	[ "$(connecting tls1_2)" = AES128-SHA ]
+	[ "$(connecting tls1_3)" = TLS_AES_128_CCM_SHA256 ]
+	# What is said of one version leaves the other as it is.
+	serve_with_key rsa -C TLS_CHACHA20_POLY1305_SHA256
+	[ "$(connecting tls1_3)" = TLS_CHACHA20_POLY1305_SHA256 ]
+	connects tls1_2 ECDHE-RSA-AES128-GCM-SHA256
+	connects tls1_2 AES256-SHA256 && return 1 || :
+}
+
+@test "cipher suites that OpenSSL does not have are refused at the start, and nothing is served instead" {
+	for list in NOSUCH ECDHE+AESGCM:NOSUCH 'ALL:!NOSUCH' ECDHE+NOSUCH TLS_NOSUCH TLS_AES_256_GCM_SHA384:TLS_AES_256_GCM_SHA @SECLEVEL=9:ALL ALL:@NOSUCH '!aNULL' '!NULL:!ALL' :; do
+		for when in offer require immediate; do
+			server_start -p -T $when $(tls_options) -C "$list"
+			run wire 3 < <(printf '%s\r\n' CAPA "AUTH GSSAPI" QUIT)
+			[ -z "$output" ] || { echo "$list $when: $output"; return 1; }
+			log_has 'kpopd-tls\[[0-9]+\]: fatal .*error="-C: OpenSSL has no cipher suites '
+			log_has "kpopd\\[[0-9]+\\]: fatal .*error=\"-C takes cipher suites that OpenSSL has, not "
+			server_stop
+		done
+	done
+	# Nor when a good list was there before, or the same certificate is tried.
+	server_start -p $(tls_options) -C ECDHE+AESGCM
+	run s_client -starttls pop3 < <(printf 'QUIT\r\n'; sleep 1)
+	[[ $output == *"+OK bye"* ]]
+	server_stop
+	server_start -p $(tls_options) -C ECDHE+AESGCM:NOSUCH
+	run wire 3 < <(printf '%s\r\n' CAPA QUIT)
+	[ -z "$output" ]
+	server_stop
+	# By hand what is no list at all is said at once, and so is a list without a certificate.
+	for list in '' 'ALL"' "$(head -c 1000 /dev/zero | tr '\0' a)"; do
+		run "$KPOPD_BUILD/kpopd" -C "$list" $(tls_options) </dev/null
+		[ "$status" -eq 2 ]
+		[[ $output == *"-C takes OpenSSL's cipher list"* ]]
+	done
+	run "$KPOPD_BUILD/kpopd" -C ALL </dev/null
+	[ "$status" -eq 2 ]
+	[[ $output == *"TLS needs a certificate"* ]]
+}
+
+# s_server OPTION ...: behind STLS on port 2110, a server of TLS with this certificate.
+s_server() {
+	openssl s_server -quiet -accept 2111 -cert "$WORLD/tls/server.pem" -key "$WORLD/tls/server.key" "$@" 3>&- >/dev/null 2>&1 </dev/null &
+	front=$!
+	printf '#!/bin/bash\nprintf "+OK\\r\\n"; read -r line; printf "+OK\\r\\n"; exec socat - TCP:127.0.0.1:2111\n' >"$WORLD/front"
+	chmod 755 "$WORLD/front"
+	socat TCP-LISTEN:2110,reuseaddr,fork EXEC:"$WORLD/front" 3>&- 2>/dev/null &
+	front="$front $!"
+	await 5 'ss -Hltn sport = 2111 | grep -q . && ss -Hltn sport = 2110 | grep -q .'
+}
+
+@test "kpopc asks for as much: no older version, no suite without forward secrecy and AEAD" {
+	for how in "-tls1_2 -cipher AES256-GCM-SHA384" "-tls1_2 -cipher ECDHE-RSA-AES256-SHA384" "-tls1_2 -cipher DHE-RSA-AES256-GCM-SHA384" \
+	    "-tls1_1 -cipher ALL:@SECLEVEL=0" "-tls1_2 -cipher ECDHE-RSA-AES256-GCM-SHA384" "-tls1_3"; do
+		s_server $how
+		run timeout 20 "$KPOPD_BUILD/kpopc" -p --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test 2110 </dev/null
+		kill $front
+		await 5 '! ss -Hltn sport = 2111 | grep -q . && ! ss -Hltn sport = 2110 | grep -q .'
+		case $how in
+		*ECDHE*GCM* | *1_3) [[ $output == *"+OK USER and PASS come next"* ]] ;;
+		*) [[ $status -eq 1 && $output == *"TLS: "* && $output != *"+OK"* ]] ;;
+		esac || { echo "$how: $status $output"; return 1; }
+	done
+}
