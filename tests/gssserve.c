@@ -97,11 +97,13 @@ authenticate(unsigned offer)
 int
 main(int argc, char **argv)
 {
+	const char *line;
+
 	if (argc != 2)
 		stop("usage: gssserve OFFER");
 	say("+OK");
-	while (strcmp(hear(), "AUTH GSSAPI") != 0)
-		say("-ERR");
+	while (strcmp(line = hear(), "AUTH GSSAPI") != 0)
+		say(strcmp(line, "CAPA") == 0 ? "+OK\r\nSASL GSSAPI\r\n." : "-ERR");
 	printf("+OK layer %u\r\n", authenticate((unsigned)atoi(argv[1])));
 	return 0;
 }

@@ -77,8 +77,8 @@ pop3test() {
 	server_start -p $(tls_options)
 	printf 'Path: %s/Mail\n' "$WORLD" >"$WORLD/mh_profile"
 	mkdir -p "$WORLD/Mail/inbox"
-	MH="$WORLD/mh_profile" timeout 20 /usr/bin/mh/inc -host mail.kpopd.test -port 1109 -user alice -sasl -saslmech GSSAPI \
-	    -tls -nocertverify -notruncate
+	SSL_CERT_FILE="$WORLD/tls/ca.pem" MH="$WORLD/mh_profile" timeout 20 /usr/bin/mh/inc -host mail.kpopd.test -port 1109 -user alice -sasl -saslmech GSSAPI \
+	    -tls -notruncate
 	[ "$(cat "$WORLD/Mail/inbox"/* | grep -c '^Subject: \(one\|two\)')" -eq 2 ]
 	log_has 'login .*layer=tls '
 	run pop3test 1109 -m GSSAPI -t ""
@@ -194,4 +194,12 @@ serve_offer() {
 	tried 1 "the server offers no layer that kpopc knows" -p --cleartext
 	run kpopc --cleartext mail.kpopd.test
 	[ "$status" -eq 2 ]
+}
+
+@test "pop3test takes what such a server offers, unless it is told the least strength" {
+	serve_offer 1
+	run pop3test 2110 -m GSSAPI
+	[[ $output == *"+OK layer 1"* ]] || { echo "$output"; return 1; }
+	run pop3test 2110 -m GSSAPI -k 57 -l 256
+	[[ $output == *"mechanism too weak"* && $output != *"+OK layer"* ]] || { echo "$output"; return 1; }
 }
