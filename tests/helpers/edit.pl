@@ -18,6 +18,8 @@ while (my $client = $listener->accept) {
 	if (fork) {
 		my ($n, $text) = (0, '');
 		while (sysread $server, $text, 65536, length $text) {
+			# KPOP's exchange has no lines.
+			say_all($client, $1) if $n == 0 && $text =~ s/^([^+-].*?)(?=\+OK kpopd|\z)//s;
 			while (!$raw && $text =~ s/^(.*?\n)//s) {
 				local $_ = $1;
 				$change->(++$n);
