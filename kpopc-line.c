@@ -8,11 +8,13 @@
  */
 #include "config.h"
 
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <err.h>
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
@@ -106,6 +108,9 @@ line_put_between(struct line *l, const void *what, void (*work)(const void *what
 	if ((pid = fork()) == -1)
 		err(EXIT_REFUSED, "fork");
 	if (pid == 0) {
+		/* The server may keep the connection open; without kpopc it leads nowhere. */
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1)
+			err(EXIT_REFUSED, "prctl");
 		close(plain[0]);
 		work(what, l->fd, plain[1]);
 		_exit(EXIT_BROKEN);

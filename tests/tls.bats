@@ -389,9 +389,9 @@ serve_with_key() {
 	[[ $output == *"TLS needs a certificate"* ]]
 }
 
-# s_server OPTION ...: behind STLS on port 2110, a server of TLS with this certificate.
+# s_server OPTION ...: behind STLS on port 2110, a server of TLS with this certificate. It says what $words, a file, has, and ends.
 s_server() {
-	openssl s_server -quiet -accept 2111 -cert "$WORLD/tls/server.pem" -key "$WORLD/tls/server.key" "$@" 3>&- >/dev/null 2>&1 </dev/null &
+	openssl s_server -quiet -accept 2111 -cert "$WORLD/tls/server.pem" -key "$WORLD/tls/server.key" "$@" 3>&- >/dev/null 2>&1 <"${words-/dev/null}" &
 	front=$!
 	printf '#!/bin/bash\nprintf "+OK\\r\\n"; read -r line; printf "+OK\\r\\n"; exec socat - TCP:127.0.0.1:2111\n' >"$WORLD/front"
 	chmod 755 "$WORLD/front"
@@ -412,4 +412,30 @@ s_server() {
 		*) [[ $status -eq 1 && $output == *"TLS: "* && $output != *"+OK"* ]] ;;
 		esac || { echo "$how: $status $output"; return 1; }
 	done
+}
+
+@test "kpopc that ends leaves no process of its layers behind, whatever the server does" {
+	mkfifo "$WORLD/words"
+	exec {quiet}<>"$WORLD/words"
+	words=$WORLD/words s_server -tls1_3
+	"$KPOPD_BUILD/kpopc" -p --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test 2110 <&"$quiet" >"$WORLD/greeted" 2>&1 3>&- &
+	client=$!
+	await 5 'grep -q "USER and PASS" "$WORLD/greeted"'
+	[ "$(pgrep -x kpopc | wc -l)" -eq 2 ]
+	# Who takes nothing and says nothing any more.
+	kill -STOP ${front% *}
+	kill -KILL $client
+	exec {quiet}>&-
+	await 5 '! pgrep -x kpopc >/dev/null'
+	kill -CONT ${front% *}
+	kill $front
+}
+
+@test "a listener with cipher suites that OpenSSL does not have ends at its start" {
+	run timeout 10 perl -MIO::Socket::INET -e '
+		my $s = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1", LocalPort => 2112, ReuseAddr => 1) or die;
+		open STDIN, "<&", $s or die; exec @ARGV' env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -p -d "$state" -k "$WORLD/server.keytab" $(tls_options) -C NOSUCH
+	[ "$status" -eq 2 ] || { echo "$status: $output"; return 1; }
+	[ -z "$output" ]
+	log_has 'kpopd\[[0-9]+\]: fatal .*error="-C takes cipher suites that OpenSSL has, not NOSUCH"'
 }
