@@ -7,7 +7,7 @@
 
 #define AUTH_NAME 512   /* a principal in text form, with its NUL; longer ones are refused */
 #define AUTH_ENCTYPE 48 /* the name of an encryption type */
-#define AUTH_LAYER 16
+#define AUTH_LAYER 24
 
 /* Who is at the other end, as the ticket says. */
 struct auth_peer {
@@ -15,7 +15,7 @@ struct auth_peer {
 	char service[AUTH_NAME]; /* whose key opened the ticket */
 	char enctype[AUTH_ENCTYPE]; /* of the session key */
 	char mutual; /* whether the client asked for our proof */
-	char layer[AUTH_LAYER]; /* what protects the connection: "none", "tls", "integrity", "confidentiality" */
+	char layer[AUTH_LAYER]; /* what protects the connection: see kpopd(8), login */
 };
 
 /* What goes back to the client: an AP-REP, a KRB-ERROR, or nothing (size 0). Owned by the struct auth. */

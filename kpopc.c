@@ -4,7 +4,8 @@
  * Runs as the caller, with the caller's tickets or keytab. Does not trust the
  * server before it has shown its own proof (mutual authentication), and prints
  * nothing raw that came before that. Afterwards it is a tunnel: the server's
- * octets go to standard output as they are.
+ * bytes go to standard output as they are. Without TLS and without a layer they
+ * may be anybody's who can change the connection.
  */
 #include "config.h"
 
@@ -39,7 +40,7 @@ static void
 usage(void)
 {
 	fprintf(stderr, "usage: kpopc [-pV] [-C authorities] [-k keytab [-u principal]]"
-			" [-s service]\n             [--tls] host [port]\n");
+			" [-s service]\n             [--cleartext] [--tls] host [port]\n");
 	exit(EXIT_USAGE);
 }
 
@@ -281,8 +282,7 @@ too_slow(int signal_number)
 	_exit(EXIT_REFUSED);
 }
 
-/* From now on to alarm(0) there is a limit; a trickle of octets does not extend it. */
-static void
+void
 limit_time(void)
 {
 	sigset_t alarms;
@@ -449,6 +449,7 @@ static void
 read_options(struct options *o, int argc, char **argv)
 {
 	static const struct option longer[] = {
+		{ "cleartext", no_argument, NULL, 'P' },
 		{ "tls", no_argument, NULL, 'T' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -471,6 +472,9 @@ read_options(struct options *o, int argc, char **argv)
 		case 'u':
 			o->principal = optarg;
 			break;
+		case 'P':
+			o->cleartext = true;
+			break;
 		case 'T':
 			o->tls = true;
 			break;
@@ -481,7 +485,7 @@ read_options(struct options *o, int argc, char **argv)
 			usage();
 		}
 	}
-	if (argc - optind < 1 || argc - optind > 2 ||
+	if (argc - optind < 1 || argc - optind > 2 || (o->cleartext && (!o->pop3 || o->tls)) ||
 	    (o->principal != NULL && o->keytab == NULL))
 		usage();
 	o->host = argv[optind];

@@ -1,4 +1,4 @@
-/* What the files of the client share: see kpopc.c and kpopc-line.c. */
+/* What the files of the client share: see kpopc.c. */
 #ifndef KPOPC_H
 #define KPOPC_H
 
@@ -9,6 +9,8 @@
 
 #define EXCHANGE_SECONDS 30 /* as the server's own limit */
 #define TEXT_MAX 500        /* octets of others' words in one message */
+#define LINE_MOST 100000    /* a SASL token of 64 KiB in base64, and more */
+#define LINE_USER 255       /* bytes of a user's name */
 
 enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_BROKEN = 3 };
 
@@ -18,12 +20,15 @@ struct options {
 	const char *service;     /* NULL: pop/HOST */
 	const char *authorities; /* file of certificates; NULL: the system's */
 	const char *host, *port;
-	bool pop3, tls;
+	bool pop3, tls, cleartext;
 	char *cache; /* where the tickets are */
 };
 
 /* At most n octets of text that may come from the network, fit for a terminal. One at a time. */
 const char *printable(const char *text, size_t n);
+
+/* Ends the process unless alarm(0) is called within EXCHANGE_SECONDS; a trickle of bytes does not extend that. */
+void limit_time(void);
 
 /* The connection, whatever layers it has. */
 struct line {
@@ -35,20 +40,48 @@ struct line {
 	bool has_tls;
 };
 
+/* Writes n bytes. What fails ends the process. */
+void line_write(int fd, const void *data, size_t n);
+
+/* Writes text and a line end. */
+void line_say(int fd, const char *text);
+
+/* Returns the server's next line without its end. A closed connection, or a line without an end, ends the process. */
+const char *line_hear(const struct line *l);
+
+/* Returns true if the answer begins with "+OK". */
+bool line_is_good(const char *answer);
+
+/* Writes the server's answer to standard output, encoded as by vis(3). */
+void line_quote(const char *answer);
+
+/* Puts a process between the connection and the rest: work gets the connection and one end of a socket pair, l the other. */
+void line_put_between(struct line *l, const void *what, void (*work)(const void *what, int fd, int plain));
+
 /*
- * Takes the server's greeting, begins TLS if it is wanted, and passes the
- * greeting on to standard output. What fails ends the process.
+ * Reads the server's greeting, begins TLS if it is wanted, and greets the
+ * program on standard output. What fails ends the process.
  */
 void line_greet(struct line *l, const struct options *o);
 
 /*
  * POP3 mode: lets the program on standard input say USER and PASS, and shows
- * the server a ticket for that with AUTH GSSAPI. Returns whether it is logged
- * in; false when it has left.
+ * the server a ticket for that with AUTH GSSAPI. Returns true once it is logged
+ * in, false if the program has left.
  */
 bool line_login(struct line *l, const struct options *o);
 
-/* Waits for the layers' processes. Returns status, or EXIT_BROKEN when one of them found the end not in order. */
+/* Begins TLS by STLS. When this returns the certificate is verified, and its hash is in l->binding. */
+void line_begin_tls(struct line *l, const struct options *o);
+
+/*
+ * Logs in as user with AUTH GSSAPI, begins the security layer that was agreed
+ * upon, and writes the answer to standard output. Returns true if it was good.
+ * A server that does not prove itself ends the process.
+ */
+bool line_authenticate(struct line *l, const struct options *o, const char *user);
+
+/* Waits for the layers' processes. Returns status, or EXIT_BROKEN if one of them found the end not in order. */
 int line_end(struct line *l, int status);
 
 #endif

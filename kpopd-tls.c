@@ -13,7 +13,8 @@
  * §4.1). The client may speak when the gate has told it so.
  *
  * TLS 1.2 and 1.3, without renegotiation, compression and resumption: a
- * process that serves one connection has nobody to resume.
+ * process that serves one connection has nobody to resume. Cipher suites have
+ * forward secrecy and AEAD unless -C says otherwise.
  */
 #include "config.h"
 
@@ -27,6 +28,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "options.h"
 #include "privsep.h"
 #include "sandbox.h"
 #include "tls.h"
@@ -51,19 +53,35 @@ no_passphrase(char *to, int size, int writing, void *unused)
 	return -1;
 }
 
+/* Allows the cipher suites that -C names. A bad list is fatal, because any other one would not be what the administrator wants. */
+static void
+set_ciphers(SSL_CTX *context, const char *list)
+{
+	struct log_text words;
+	const char *wrong = tls_set_ciphers(context, list);
+
+	if (wrong == NULL)
+		return;
+	log_event(LOG_ERR, "fatal", "error=\"-C: OpenSSL has no cipher suites %s\"", log_words(&words, wrong));
+	exit(TLS_BAD_CIPHERS);
+}
+
 /* Loads certificate, chain and key. Returns NULL, and has logged why, when they do not work. */
 static SSL_CTX *
-load(const char *certificate, const char *key)
+load(const char *certificate, const char *key, const char *ciphers)
 {
 	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
 	const char *what = NULL;
 
-	if (context == NULL || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1) {
+	if (context == NULL || tls_restrict(context) == -1) {
 		complain("starting OpenSSL");
 		return NULL;
 	}
-	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-	    SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	if (*ciphers != '\0')
+		set_ciphers(context, ciphers);
+	SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	/* For suites with DHE, which -C may name. */
+	SSL_CTX_set_dh_auto(context, 1);
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(context, 0);
 	SSL_CTX_set_default_passwd_cb(context, no_passphrase);
@@ -109,24 +127,24 @@ main(int argc, char **argv)
 	SSL_CTX *context;
 
 	log_open("kpopd-tls");
-	/* Started by kpopd alone: CERTIFICATE KEY, and unless they are only to be tried, USER STATE PEER. */
-	if (argc != 3 && argc != 6) {
+	/* Started by kpopd alone: CERTIFICATE KEY CIPHERS, and unless they are only to be tried, USER STATE PEER. */
+	if (argc != 4 && argc != 7) {
 		fprintf(stderr, "kpopd-tls: started by kpopd(8)\n");
-		return 2;
+		return 1;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	if (argc == 6)
-		log_peer(argv[5]);
-	if ((context = load(argv[1], argv[2])) == NULL)
+	if (argc == 7)
+		log_peer(argv[6]);
+	if ((context = load(argv[1], argv[2], argv[3])) == NULL)
 		return 1;
-	if (argc == 3)
+	if (argc == 4)
 		return 0;
-	if ((refusal = account_find(argv[3], NULL, &account)) != NULL) {
+	if ((refusal = account_find(argv[4], NULL, &account)) != NULL) {
 		log_event(LOG_ERR, "fatal", "error=\"kpopd-tls's user cannot be used: %s\"", refusal);
 		return 1;
 	}
-	privsep_make_jail(argv[4], "tls");
-	privsep_jail(argv[4], "tls", &account);
+	privsep_make_jail(argv[5], "tls");
+	privsep_jail(argv[5], "tls", &account);
 	sandbox_enter(SANDBOX_TLS);
 	t.greet = log_handshake;
 	if (tls_start(&t, context, true) == -1)

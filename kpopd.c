@@ -293,6 +293,9 @@ listen_on(struct server *s)
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
 	prepare(s);
+	/* What is wrong with certificate and cipher suites is said at the start. */
+	if (s->o.tls.when != TLS_NO)
+		layer_tls_works(&s->o);
 	return accept_connections(&plan);
 }
 

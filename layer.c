@@ -27,7 +27,7 @@
 #include "sasl.h"
 
 #define KPOPD_TLS LIBEXEC_DIRECTORY "/kpopd-tls"
-#define STAMP 512
+#define STAMP (512 + TLS_CIPHERS_MOST)
 
 /* In the child: nothing open but 0, 1 and 2, which are these. */
 static void
@@ -38,7 +38,7 @@ set_descriptors(int client, int plain)
 	closefrom(3);
 }
 
-/* What would change with the certificate or its key. */
+/* What would change with the certificate, its key, or the cipher suites. */
 static void
 describe(const struct options *o, char stamp[STAMP])
 {
@@ -60,9 +60,10 @@ describe(const struct options *o, char stamp[STAMP])
 		    (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
 		    (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
 	}
+	strlcat(stamp, o->tls.ciphers, STAMP);
 }
 
-/* Lets kpopd-tls try certificate and key; it logs what is wrong. */
+/* Lets kpopd-tls try certificate, key and cipher suites; it logs what is wrong. */
 static bool
 try_certificate(const struct options *o)
 {
@@ -72,12 +73,14 @@ try_certificate(const struct options *o)
 	if (pid == -1)
 		fatal("fork");
 	if (pid == 0) {
-		execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, (char *)NULL);
+		execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, o->tls.ciphers, (char *)NULL);
 		fatal("starting " KPOPD_TLS);
 	}
 	while (waitpid(pid, &status, 0) == -1)
 		if (errno != EINTR)
 			fatal("waitpid");
+	if (WIFEXITED(status) && WEXITSTATUS(status) == TLS_BAD_CIPHERS)
+		options_refuse(false, "-C takes cipher suites that OpenSSL has, not ", o->tls.ciphers);
 	return status == 0;
 }
 
@@ -115,7 +118,7 @@ _Noreturn static void
 run_tls(const struct options *o, const struct report *question, int plain)
 {
 	set_descriptors(0, plain);
-	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, o->tls.user,
+	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, o->tls.ciphers, o->tls.user,
 	    o->state, question->address[0] != '\0' ? question->address : log_peer_text(),
 	    (char *)NULL);
 	fatal("starting " KPOPD_TLS);
@@ -167,7 +170,8 @@ layer_start(const struct options *o, const struct account *gate, struct layers *
 	int plain[2], handoff[2] = { -1, -1 };
 	pid_t pid;
 
-	if (tls ? (l->tls || l->gssapi || !o->tls.works) : (l->gssapi || l->tls || !o->pop3))
+	/* A layer of GSSAPI may come inside TLS, not the other way round. */
+	if (l->gssapi || (tls ? l->tls || !o->tls.works : !o->pop3))
 		return -1;
 	*(tls ? &l->tls : &l->gssapi) = true;
 	if (question->address[0] != '\0')

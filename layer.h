@@ -13,8 +13,9 @@ struct layers {
 };
 
 /*
- * The monitor, root: whether the certificate works. Known from last time while
- * the files are the same, else tried.
+ * Root: returns true if the certificate works. Known from last time while the
+ * files and the cipher suites are the same, else tried. Cipher suites that
+ * OpenSSL does not have are fatal.
  */
 bool layer_tls_works(const struct options *o);
 

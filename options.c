@@ -24,9 +24,9 @@ options_refuse(bool by_hand, const char *why, const char *what)
 	struct log_text t;
 
 	if (by_hand)
-		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-p] [-a limits] [-c certificate]"
-		    " [-d state] [-K key] [-k keytab]\n             [-l locks] [-m mailboxes]"
-		    " [-n uids] [-r realms] [-s principal] [-T when]\n             [-t login[:idle]] [-U user]"
+		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-p] [-a limits] [-C ciphers] [-c certificate]"
+		    " [-d state] [-K key]\n             [-k keytab] [-l locks] [-m mailboxes]"
+		    " [-n uids] [-r realms] [-s principal]\n             [-T when] [-t login[:idle]] [-U user]"
 		    " [-u user] [-x networks]\n       kpopd --recover [-d state]"
 		    " [-l locks] [-m mailboxes] [-n uids]\n       kpopd --help | --version\n",
 		    why, what);
@@ -42,6 +42,7 @@ print_help(void)
 	       "  -a limits         where standard input listens: sessions, those from one address, those new\n"
 	       "                    in a second, seconds without any until the end, and those new in a second\n"
 	       "                    from one address (default: 200:20:50:300:10)\n"
+	       "  -C ciphers        of TLS, as OpenSSL names them (default: forward secrecy and AEAD only)\n"
 	       "  -c certificate    offer TLS with this certificate, and its chain (PEM)\n"
 	       "  -d state          directory of locks, journals and the replay cache\n"
 	       "  -K key            of the certificate (default: in its file)\n"
@@ -127,6 +128,17 @@ read_limits(struct options *o, const char *text, bool by_hand)
 		    "200:20:50:300:10, not ", text);
 }
 
+/* Reads OpenSSL's cipher list. kpopd-tls knows whether OpenSSL has these; here it is text that fits a stamp and the log. */
+static void
+read_ciphers(struct options *o, const char *text, bool by_hand)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.=@!+-:,; ";
+
+	if (*text == '\0' || strlen(text) >= TLS_CIPHERS_MOST || text[strspn(text, letters)] != '\0')
+		options_refuse(by_hand, "-C takes OpenSSL's cipher list, as ECDHE+AESGCM:TLS_AES_256_GCM_SHA384, not ", text);
+	o->tls.ciphers = text;
+}
+
 /* When TLS is used: the word of -T, or NULL. */
 static void
 read_when(struct options *o, const char *word, bool by_hand)
@@ -140,7 +152,7 @@ read_when(struct options *o, const char *word, bool by_hand)
 		when++;
 	if (when == 4)
 		options_refuse(by_hand, "-T takes no, offer, require or immediate, not ", word);
-	if (when != TLS_NO && o->tls.certificate == NULL)
+	if ((when != TLS_NO || *o->tls.ciphers != '\0') && o->tls.certificate == NULL)
 		options_refuse(by_hand, "TLS needs a certificate: -c", "");
 	o->tls.when = (enum tls_when)when;
 	if (o->tls.key == NULL)
@@ -168,15 +180,19 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 		.limits = { .all = 200, .each = 20, .rate = 50 },
 		.linger = 300,
 		.tls.user = "kpopd-tls",
+		.tls.ciphers = "",
 	};
 	lock_plan_read(&o->locks, "fcntl,dotlock");
 	mailboxes_read(&o->mailboxes, "mbox:/var/mail/%u");
 
 	opterr = 0; /* it would print to the client */
-	while ((c = getopt_long(argc, argv, "a:c:d:K:k:l:m:n:pr:s:T:t:U:u:x:", longer, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "a:C:c:d:K:k:l:m:n:pr:s:T:t:U:u:x:", longer, NULL)) != -1) {
 		switch (c) {
 		case 'a':
 			read_limits(o, optarg, by_hand);
+			break;
+		case 'C':
+			read_ciphers(o, optarg, by_hand);
 			break;
 		case 'c':
 			o->tls.certificate = optarg;

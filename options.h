@@ -12,6 +12,9 @@
 #include "maildrop.h"
 #include "proxy.h"
 
+#define TLS_CIPHERS_MOST 1000 /* bytes of -C with its NUL */
+#define TLS_BAD_CIPHERS 2     /* kpopd-tls's exit status if OpenSSL does not have them */
+
 enum tls_when { TLS_NO, TLS_OFFER, TLS_REQUIRE, TLS_IMMEDIATE };
 
 /* What the administrator asked for. Every field has its default once options_read has returned. */
@@ -30,6 +33,7 @@ struct options {
 	struct {
 		const char *certificate, *key; /* files; NULL: no TLS */
 		const char *user;              /* of kpopd-tls */
+		const char *ciphers;           /* OpenSSL's cipher list; "": kpopd-tls's own */
 		enum tls_when when;
 		bool works; /* for main to find out */
 	} tls;

@@ -31,6 +31,10 @@
 #include "wrap.h"
 
 #define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
+/* MIT Kerberos 1.18 does not report that the client's channel bindings matched. Then layers are offered all the same. */
+#ifndef GSS_C_CHANNEL_BOUND_FLAG
+#define GSS_C_CHANNEL_BOUND_FLAG 0
+#endif
 
 struct sasl {
 	struct auth *auth;
@@ -57,7 +61,8 @@ complain(int priority, const char *event, const char *what, OM_uint32 major, OM_
 	char text[256] = "";
 	OM_uint32 unused, more = 0;
 	gss_buffer_desc words;
-	bool of_mechanism = minor != 0;
+	/* The mechanism has no words for wrong channel bindings. */
+	bool of_mechanism = minor != 0 && GSS_ROUTINE_ERROR(major) != GSS_S_BAD_BINDINGS;
 
 	if (gss_display_status(&unused, of_mechanism ? minor : major,
 		of_mechanism ? GSS_C_MECH_CODE : GSS_C_GSS_CODE,
@@ -122,16 +127,22 @@ more(struct sasl *s, const void **out, size_t *size)
 }
 
 /*
- * The layers that the client may choose from: inside TLS only none; nor where
- * the client has not asked for the order of tokens to be kept, as it must
- * (RFC 4752 §3.1), since a token sent again would be opened again.
+ * Returns the layers that the client may choose from.
+ *
+ * Being inside TLS is no reason to offer less: somebody in the middle may have
+ * begun TLS, and the client may know of none. Only a client that has bound the
+ * channel knows that it shares this TLS with the server.
+ *
+ * A client that has not asked for the order of tokens to be kept, as it must
+ * (RFC 4752 §3.1), gets no layer, because a token sent again would be opened
+ * again.
  */
 static unsigned
 offered(const struct sasl *s)
 {
 	unsigned layers = WRAP_NONE;
 
-	if (s->inside_tls || (s->flags & GSS_C_SEQUENCE_FLAG) == 0)
+	if ((s->flags & GSS_C_CHANNEL_BOUND_FLAG) != 0 || (s->flags & GSS_C_SEQUENCE_FLAG) == 0)
 		return layers;
 	if ((s->flags & GSS_C_INTEG_FLAG) != 0)
 		layers |= WRAP_INTEGRITY;
@@ -345,6 +356,20 @@ name_enctype(const struct sasl *s, char name[AUTH_ENCTYPE])
 		strlcpy(name, "unknown", AUTH_ENCTYPE);
 }
 
+/* Returns what protects the connection, for the log. */
+static const char *
+name_layer(const struct sasl *s)
+{
+	switch (s->layer) {
+	case WRAP_CONFIDENTIALITY:
+		return s->inside_tls ? "tls+confidentiality" : "confidentiality";
+	case WRAP_INTEGRITY:
+		return s->inside_tls ? "tls+integrity" : "integrity";
+	default:
+		return s->inside_tls ? "tls" : "none";
+	}
+}
+
 int
 sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 {
@@ -355,9 +380,7 @@ sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 	memset(peer, 0, sizeof(*peer));
 	name_enctype(s, peer->enctype);
 	peer->mutual = (s->flags & GSS_C_MUTUAL_FLAG) != 0 ? 1 : 0;
-	strlcpy(peer->layer, s->layer == WRAP_CONFIDENTIALITY ? "confidentiality" :
-		s->layer == WRAP_INTEGRITY ? "integrity" : s->inside_tls ? "tls" : "none",
-	    sizeof(peer->layer));
+	strlcpy(peer->layer, name_layer(s), sizeof(peer->layer));
 	memcpy(authzid, s->authzid, SASL_AUTHZID);
 	gss_inquire_context(&minor, s->context, NULL, &service, NULL, NULL, NULL, NULL, NULL);
 	result = name_of(service, peer->service) == 0 &&

@@ -29,8 +29,8 @@ int sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size);
 
 /*
  * Gate: the connection is inside TLS already, whose certificate has this hash
- * (RFC 5929 §4); no further layer is offered then, and channel bindings, if
- * the client has any, must be these.
+ * (RFC 5929 §4). If the client sends channel bindings, they must be these, and
+ * no layer is offered, because TLS is known to end at the client.
  */
 void sasl_inside_tls(struct sasl *s, const void *hash, size_t n);
 

@@ -8,9 +8,14 @@
 #include "config.h"
 
 #include <openssl/err.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tls.h"
+
+/* For TLS 1.2. All suites of TLS 1.3 are of this kind. */
+#define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
+#define SEPARATORS ":,; "
 
 void
 tls_remember_error(struct tls *t)
@@ -63,6 +68,67 @@ tls_hash_certificate(const X509 *certificate, unsigned char hash[EVP_MAX_MD_SIZE
 	    EVP_get_digestbynid(nid) != NULL)
 		digest = EVP_get_digestbynid(nid);
 	return X509_digest(certificate, digest, hash, &n) == 1 ? n : 0;
+}
+
+int
+tls_restrict(SSL_CTX *context)
+{
+	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	return SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
+	    SSL_CTX_set_cipher_list(context, CIPHERS) == 1 ? 0 : -1;
+}
+
+static bool
+is_of_tls13(const char *word)
+{
+	return strncmp(word, "TLS_", 4) == 0;
+}
+
+/* Returns true if a suite of TLS 1.3 or a word of a cipher list is known. OpenSSL itself ignores what it does not know. */
+static bool
+is_known(SSL_CTX *scratch, const char *word)
+{
+	const STACK_OF(SSL_CIPHER) *suites;
+
+	if (!is_of_tls13(word)) {
+		word += strspn(word, "!-+");
+		/* Commands are checked with the whole list. */
+		return *word == '@' || SSL_CTX_set_cipher_list(scratch, word) == 1;
+	}
+	if (SSL_CTX_set_ciphersuites(scratch, word) != 1)
+		return false;
+	suites = SSL_CTX_get_ciphers(scratch);
+	for (int i = 0; i < sk_SSL_CIPHER_num(suites); i++)
+		if (strcmp(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(suites, i)), word) == 0)
+			return true;
+	return false;
+}
+
+const char *
+tls_set_ciphers(SSL_CTX *context, const char *list)
+{
+	const size_t size = strlen(list) + 2;
+	char *rest = strdup(list), *word, *suites = calloc(2, size); /* of TLS 1.2, then of 1.3 */
+	SSL_CTX *scratch = SSL_CTX_new(TLS_method());
+
+	if (scratch == NULL || rest == NULL || suites == NULL)
+		return "for lack of memory";
+	while ((word = strsep(&rest, SEPARATORS)) != NULL) {
+		char *to = is_of_tls13(word) ? suites + size : suites;
+
+		if (*word == '\0')
+			continue;
+		if (!is_known(scratch, word))
+			return word;
+		strlcat(to, word, size);
+		strlcat(to, ":", size);
+	}
+	SSL_CTX_free(scratch);
+	if ((*suites == '\0' && suites[size] == '\0') ||
+	    (*suites != '\0' && SSL_CTX_set_cipher_list(context, suites) != 1) ||
+	    (suites[size] != '\0' && SSL_CTX_set_ciphersuites(context, suites + size) != 1))
+		return list;
+	return NULL;
 }
 
 int

@@ -17,6 +17,21 @@ struct tls {
 
 extern const struct pump_codec tls_codec; /* its state is a struct tls */
 
+/*
+ * Allows only what TLS is trusted for: versions 1.2 and 1.3, without
+ * renegotiation and compression, and in 1.2 cipher suites with forward secrecy
+ * and AEAD. Returns 0 or -1.
+ */
+int tls_restrict(SSL_CTX *context);
+
+/*
+ * Allows the cipher suites of this list instead: OpenSSL's syntax
+ * (openssl-ciphers(1)), with suites of TLS 1.3 in it. Of a version that no word
+ * is about the suites stay as they are. Returns NULL, or what is wrong: a word
+ * that OpenSSL does not know, or all of it.
+ */
+const char *tls_set_ciphers(SSL_CTX *context, const char *list);
+
 /* Sets up a connection, the server's or the client's end of it. Returns 0, or -1 without memory. */
 int tls_start(struct tls *t, SSL_CTX *context, bool server);
 

@@ -10,7 +10,7 @@ setup() {
 	realm_login alice
 	mbox one two | store alice
 	rm -rf "$WORLD"/got* "$WORLD/Mail" "$WORLD/ids"
-	front=
+	front= port=1109
 }
 
 teardown() {
@@ -78,7 +78,7 @@ save_all() {
 		echo "push '<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>$WORLD/got<enter><exit>'"
 	} >"$WORLD/muttrc"
 	: >"$WORLD/screen"
-	TERM=xterm timeout 20 script -qefc "$program -n -F $WORLD/muttrc -f pop://alice@mail.kpopd.test:1109" /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
+	TERM=xterm timeout 20 script -qefc "$program -n -F $WORLD/muttrc -f pop://alice@mail.kpopd.test:$port" /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
 }
 
 @test "mutt with pop_authenticators=gssapi and neomutt without, in TLS and in the clear" {
@@ -160,4 +160,63 @@ get_through() {
 	log_has 'kpopd-tls\[[0-9]+\]: tls peer=127.0.0.5:[0-9]+ '
 	server_stop
 	server_start -p $(tls_options)
+}
+
+# fetch_by CLIENT: this client, with what the README says for TLS, by way of $port.
+fetch_by() {
+	case $1 in
+	fetchmail) fetchmail_rc "poll mail.kpopd.test proto POP3 service $port auth gssapi" "user alice sslcertfile $WORLD/tls/ca.pem" ;;
+	mpop) timeout 20 mpop --host=mail.kpopd.test --port=$port --auth=gssapi --user=alice --tls=on --tls-starttls=on \
+	    --tls-trust-file="$WORLD/tls/ca.pem" --keep=off --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got" --received-header=off ;;
+	curl) timeout 20 curl -sS --ssl-reqd --cacert "$WORLD/tls/ca.pem" --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: \
+	    "pop3://mail.kpopd.test:$port/1" >>"$WORLD/got" ;;
+	mutt | neomutt) save_all $1 ssl_force_tls=yes ;;
+	kpopc) printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT |
+	    kpopc -p --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test $port >>"$WORLD/got" ;;
+	esac >/dev/null 2>&1
+}
+
+@test "TLS cannot be taken off the clients of this table: neither by removing STLS nor by another one's TLS" {
+	for client in fetchmail mpop curl mutt neomutt kpopc; do
+		# The very command gets mail where nobody is in the middle.
+		port=1109
+		mbox one | store alice
+		fetch_by $client
+		log_count 1 "login .*layer=tls "
+		rm -rf "$WORLD/got" "$WORLD/ids"
+		mbox one | store alice
+		log_mark
+		port=2110
+		edited 2110 '$_ = "" if /^STLS/; s/^\+OK begin TLS/-ERR no TLS/'
+		fetch_by $client || true
+		kill "$middle"
+		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+		in_the_middle 2110
+		fetch_by $client || true
+		kill "$middle"
+		pkill -x openssl || true
+		await 5 '! ss -Hltn sport = 2110 | grep -q . && ! pgrep -x kpopd >/dev/null'
+		log_lines | grep -q 'refused ' || { echo "$client did not come"; return 1; }
+		log_lacks ' login ' || { echo "$client"; return 1; }
+		spool_is alice one
+	done
+}
+
+@test "what takes no layer and no TLS is read by somebody in the middle: fetchmail with sslproto '', mpop with tls off" {
+	port=2110
+	for client in fetchmail mpop; do
+		in_the_middle 2110
+		mbox one two | store alice
+		rm -f "$WORLD/ids"
+		log_mark
+		case $client in
+		fetchmail) fetchmail_rc "poll mail.kpopd.test proto POP3 service 2110 auth gssapi" "user alice sslproto ''" ;;
+		mpop) timeout 20 mpop --host=mail.kpopd.test --port=2110 --auth=gssapi --user=alice --tls=off --keep=off \
+		    --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got" --received-header=off ;;
+		esac
+		log_has 'login .*layer=tls '
+		grep -aq 'one line 1' "$WORLD/seen.back"
+		kill "$middle"
+		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+	done
 }

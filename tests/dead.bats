@@ -3,8 +3,8 @@
 
 load helpers/all
 
-# The four ways in: KPOP, KPOP with STLS, KPOP inside TLS from the first byte, POP3 with a layer of GSSAPI.
-modes=(plain stls immediate layer)
+# The ways in: KPOP, KPOP with STLS, KPOP inside TLS from the first byte, POP3 with a layer of GSSAPI, and that layer inside TLS.
+modes=(plain stls immediate layer both)
 
 setup_file() {
 	tls_make
@@ -48,6 +48,7 @@ serve() {
 	stls) options=($(tls_options)) client=(--tls -C "$WORLD/tls/ca.pem") ;;
 	immediate) options=(-T immediate $(tls_options)) ;;
 	layer) options=(-p) client=(-p) ;;
+	both) options=(-p -T immediate $(tls_options)) client=(-p) ;;
 	esac
 	server_stop
 	server_start "${options[@]}" "$@"
@@ -57,7 +58,7 @@ serve() {
 # forward MODE [HOST]: whoever connects to port 2109 is forwarded to the server by $forwarder.
 forward() {
 	local to=TCP:${2-127.0.0.1}:1109
-	[ "$1" != immediate ] || to=OPENSSL:${2-127.0.0.1}:1109,cafile=$WORLD/tls/ca.pem,commonname=mail.kpopd.test
+	[[ $1 != @(immediate|both) ]] || to=OPENSSL:${2-127.0.0.1}:1109,cafile=$WORLD/tls/ca.pem,commonname=mail.kpopd.test
 	$far socat -t 60 TCP-LISTEN:2109,reuseaddr "$to" 3>&- 2>/dev/null &
 	forwarder=$!
 	await 5 "$far ss -Hltn sport = 2109 | grep -q ."
@@ -119,7 +120,7 @@ gone_in() {
 }
 
 @test "a relay that dies is a client that dies" {
-	for mode in stls layer; do
+	for mode in stls layer both; do
 		serve $mode
 		store alice <"$WORLD/mailbox"
 		forward $mode
@@ -132,6 +133,19 @@ gone_in() {
 		kill -KILL "$forwarder"
 		talk_no_more
 	done
+}
+
+@test "so is the inner one of two" {
+	serve both
+	store alice <"$WORLD/mailbox"
+	forward both
+	talk_stuck "TOP 1 99999999" "DELE 1" QUIT
+	log_has 'login .*layer=tls\+confidentiality '
+	kill -KILL "$(jailed_in relay)"
+	log_has 'logout .*reason=lost .*deleted=0 '
+	cmp /var/mail/alice "$WORLD/mailbox"
+	kill -KILL "$forwarder"
+	talk_no_more
 }
 
 @test "the same commands of a client that is slow, or has ended its side, and lives are obeyed" {

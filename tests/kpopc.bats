@@ -205,3 +205,77 @@ krb_error() {
 	[ "$status" -eq 3 ]
 	grep -q '^kpopc: the connection broke: Connection reset' "$WORLD/kpopc.err"
 }
+
+# false_server GREETING CAPA AUTH: a POP3 server with these answers, each the inside of a Perl string, and "+OK \e[1m" to all else.
+false_server() {
+	printf 'my ($greeting, $capa, $auth) = (qq~%s~, qq~%s~, qq~%s~);\n' "$@" >"$WORLD/false.pl"
+	cat >>"$WORLD/false.pl" <<-'END'
+	$| = 1;
+	print $greeting;
+	while (<STDIN>) { print /^CAPA/ ? $capa : /^AUTH/ ? $auth : "+OK \e[1m\r\n" }
+	END
+	fake_server "perl $WORLD/false.pl"
+}
+
+# Ends the false server.
+true_again() {
+	kill "$fake"
+	await 5 '! ss -Hltn sport = 2000 | grep -q .'
+}
+
+# says WORDS: kpopc -p as a program hears it, into $WORLD/heard and $WORLD/errors; all of it is ASCII without controls.
+says() {
+	local status=0
+	printf '%s\r\n' CAPA "USER alice" "PASS x" QUIT | timeout 50 "$KPOPD_BUILD/kpopc" -p mail.kpopd.test 2000 >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+	cat "$WORLD/heard" "$WORLD/errors" | tr -d '\r\n' | LC_ALL=C grep -q '[^ -~]' && { cat -v "$WORLD/heard" "$WORLD/errors"; return 99; }
+	[ "$(cat "$WORLD/heard" "$WORLD/errors" | wc -c)" -lt 3000 ] || return 98
+	return $status
+}
+
+@test "with -p nothing of a server that has proven nothing comes raw: controls, 8 bits, NULs, long lines" {
+	realm_login alice
+	for bad in '\e]0;owned\a\e[2J' '\x90\xff\xc3\xa9' 'a\0b\e' "@{['x' x 3000]}\\\\e" '\r+OK \b' '\t\x7f'; do
+		false_server "+OK hello $bad\\r\\n" "+OK $bad\\r\\n${bad}RED\\r\\nuidl\\r\\nUIDL ${bad}\\r\\nSTLS\\r\\n.\\r\\n" "-ERR blink $bad\\r\\n"
+		says
+		[ "$(tr -d '\r' <"$WORLD/heard" | grep -v blink)" = "$(printf '%s\n' "+OK USER and PASS come next" "+OK capabilities follow" USER UIDL . \
+		    "+OK PASS comes next, with anything" "+OK bye")" ] || { cat -v "$WORLD/heard"; return 1; }
+		[ "$(grep -c '^-ERR blink ' "$WORLD/heard")" -eq 1 ]
+		true_again
+		false_server "-ERR go away $bad\\r\\n" "" ""
+		says && return 1 || [ $? -eq 1 ]
+		[ ! -s "$WORLD/heard" ]
+		grep -q '^kpopc: the server says: -ERR go away ' "$WORLD/errors"
+		true_again
+	done
+}
+
+@test "lines and lists without an end, half a line, a server that dribbles: kpopc -p ends" {
+	realm_login alice
+	false_server "@{['x' x 200000]}" "" ""
+	says && return 1 || [ $? -eq 1 ]
+	grep -q "kpopc: a line of the server's is too long" "$WORLD/errors"
+	true_again
+	false_server "+OK\\r\\n" "+OK\\r\\n@{[qq|X\\r\\n| x 1000]}" ""
+	says && return 1 || [ $? -eq 1 ]
+	grep -q "kpopc: the server's capabilities do not end" "$WORLD/errors"
+	true_again
+	fake_server "printf +OK_ab"
+	says && return 1 || [ $? -eq 1 ]
+	grep -q 'kpopc: the server closed the connection' "$WORLD/errors"
+	true_again
+	# A byte a second, for ever, in place of what comes after AUTH.
+	false_server "+OK\\r\\n" "+OK\\r\\n.\\r\\n" "+ @{[map { sleep 1; syswrite STDOUT, 'A'; '' } 1 .. 60]}"
+	says && return 1 || [ $? -eq 1 ]
+	grep -q 'did not finish the exchange in time' "$WORLD/errors"
+}
+
+@test "a server that accepts without proof is not believed with -p, either" {
+	realm_login alice
+	for auth in "+OK 2 messages" "+ YWJj\\r\\n+OK 2 messages" "+ \\r\\n+OK 2 messages"; do
+		false_server "+OK\\r\\n" "+OK\\r\\n.\\r\\n" "$auth\\r\\n"
+		says && return 1 || [ $? -eq 1 ]
+		grep -q 'messages' "$WORLD/heard" && return 1
+		grep -q 'before it had proven who it is' "$WORLD/errors" || { cat "$WORLD/errors"; return 1; }
+		true_again
+	done
+}

@@ -235,12 +235,12 @@ inside_tls() {
 	[[ $output != *"+OK"* ]]
 }
 
-@test "channel bindings: the certificate's are taken, none are, another certificate's are refused" {
+@test "channel bindings: the certificate's are taken and need no layer, none are and may have one, another certificate's are refused" {
 	server_start -p -T immediate $(tls_options)
 	inside_tls 2115
 	hash=$(openssl x509 -in "$WORLD/tls/server.crt" -outform DER | sha256sum | cut -d' ' -f1)
 	cat >"$WORLD/bind" <<-'END'
-	exec "$1" 1 0 well alice 2115 "tls-server-end-point:$(perl -e 'print pack "H*", shift' "$2")"
+	exec "$1" "${3-1}" 65536 well alice 2115 "tls-server-end-point:$(perl -e 'print pack "H*", shift' "$2")"
 	END
 	# A hash with a NUL in it would be cut off on the command line, one with a final LF by the shell.
 	[[ ! $hash =~ ^(..)*00 && $hash != *0a ]] || skip "this certificate's hash cannot be an argument"
@@ -248,12 +248,18 @@ inside_tls() {
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	run timeout 10 "$KPOPD_BUILD/tests/gsstalk" 1 0 well alice 2115
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
+	log_lacks 'layer=tls\+'
+	# A client that has bound the channel needs no layer and gets none; the other may be on this end of somebody's TLS.
+	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/gsstalk" "$hash" 4
+	[[ $output == *"-ERR [AUTH] not authenticated"* ]] || { echo "$output"; return 1; }
+	log_has 'refused .*reason="GSSAPI: a layer that was not offered"'
+	run timeout 10 "$KPOPD_BUILD/tests/gsstalk" 4 65536 well alice 2115
+	[[ $output == *"+OK 2 messages"*"+OK bye"* ]] || { echo "$output"; return 1; }
+	log_has 'login .*layer=tls\+confidentiality '
 	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/gsstalk" "$(printf other | sha256sum | cut -d' ' -f1)"
 	kill $relay
 	[[ $output == *"-ERR [AUTH] not authenticated"* ]] || { echo "$output"; return 1; }
-	log_has 'refused .*reason="GSSAPI" error="'
-	# Inside TLS there is no other layer.
-	log_lacks 'layer=(integrity|confidentiality)'
+	log_has 'refused .*reason="GSSAPI" error="Incorrect channel bindings were supplied"'
 }
 
 @test "a client that ends its side gets all its answers, and without QUIT nothing is removed" {
@@ -281,4 +287,155 @@ inside_tls() {
 	[ -n "${SANITIZER-}" ] || [ -z "$(ls -A "$state/tls")" ]
 	[ "$(stat -c '%U %a' "$state/tls")" = "root 711" ]
 	pkill -x openssl
+}
+
+# connects VERSION NAME: a handshake with this suite alone; its name is what was agreed on.
+connects() {
+	local how="-ciphersuites $2"
+	[ "$1" = tls1_3 ] || how="-cipher $2:@SECLEVEL=0"
+	timeout 20 openssl s_client -connect 127.0.0.1:1109 -"$1" $how </dev/null 2>/dev/null | grep -q "Cipher is $2\$"
+}
+
+# suites VERSION [AWK]: the names of all that this library has, or of those of which the condition holds.
+suites() {
+	local list=ALL:COMPLEMENTOFALL:@SECLEVEL=0
+	if [ "$1" = tls1_3 ]; then
+		openssl ciphers -V -s -tls1_3 -ciphersuites \
+		    TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256:TLS_AES_128_CCM_8_SHA256 "$list" |
+		    awk "\$4 == \"TLSv1.3\" && (${2-1}) { print \$3 }"
+	else
+		openssl ciphers -V "$list" | awk "\$4 != \"TLSv1.3\" && (${2-1}) { print \$3 }"
+	fi | sort
+}
+
+# connecting VERSION: the names of those that connect, of all.
+connecting() {
+	local name
+	for name in $(suites "$1"); do
+		connects "$1" "$name" && echo "$name" || :
+	done
+}
+
+# A server whose certificate has a key of this kind: rsa or ec.
+serve_with_key() {
+	server_stop
+	if [ "$1" = ec ] && [ ! -e "$WORLD/tls/ec.pem" ]; then
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=mail.kpopd.test \
+		    -keyout "$WORLD/tls/ec.key" -out "$WORLD/tls/ec.pem" 2>/dev/null
+	fi
+	if [ "$1" = ec ]; then
+		server_start -p -T immediate -c "$WORLD/tls/ec.pem" -K "$WORLD/tls/ec.key" "${@:2}"
+	else
+		server_start -p -T immediate $(tls_options) "${@:2}"
+	fi
+}
+
+@test "of all cipher suites that the library has only those with forward secrecy and AEAD connect" {
+	[ "$(suites tls1_2 | wc -l)" -gt 100 ]
+	for key in rsa ec; do
+		serve_with_key $key
+		# Names of OpenSSL's table: key exchange, authentication, encryption.
+		[ $key = rsa ] && au=RSA || au=ECDSA
+		diff <(suites tls1_2 "\$5 == \"Kx=ECDH\" && \$6 == \"Au=$au\" && \$7 ~ /^Enc=(AESGCM|CHACHA20)/") <(connecting tls1_2)
+	done
+	[ "$(connecting tls1_2 | wc -l)" -eq 3 ]
+	diff <(printf '%s\n' TLS_AES_128_GCM_SHA256 TLS_AES_256_GCM_SHA384 TLS_CHACHA20_POLY1305_SHA256) <(connecting tls1_3)
+}
+
+@test "-C names cipher suites in OpenSSL's way, also those of old clients, of DHE, and of TLS 1.3" {
+	serve_with_key rsa -C DEFAULT
+	connects tls1_2 AES256-SHA256
+	connects tls1_2 DHE-RSA-AES256-GCM-SHA384
+	connects tls1_3 TLS_AES_256_GCM_SHA384
+	connects tls1_2 ADH-AES256-GCM-SHA384 && return 1 || :
+	serve_with_key rsa -C AES128-SHA,TLS_AES_128_CCM_SHA256
+	[ "$(connecting tls1_2)" = AES128-SHA ]
+	[ "$(connecting tls1_3)" = TLS_AES_128_CCM_SHA256 ]
+	# What is said of one version leaves the other as it is.
+	serve_with_key rsa -C TLS_CHACHA20_POLY1305_SHA256
+	[ "$(connecting tls1_3)" = TLS_CHACHA20_POLY1305_SHA256 ]
+	connects tls1_2 ECDHE-RSA-AES128-GCM-SHA256
+	connects tls1_2 AES256-SHA256 && return 1 || :
+}
+
+@test "cipher suites that OpenSSL does not have are refused at the start, and nothing is served instead" {
+	for list in NOSUCH ECDHE+AESGCM:NOSUCH 'ALL:!NOSUCH' ECDHE+NOSUCH TLS_NOSUCH TLS_AES_256_GCM_SHA384:TLS_AES_256_GCM_SHA @SECLEVEL=9:ALL ALL:@NOSUCH '!aNULL' '!NULL:!ALL' :; do
+		for when in offer require immediate; do
+			server_start -p -T $when $(tls_options) -C "$list"
+			run wire 3 < <(printf '%s\r\n' CAPA "AUTH GSSAPI" QUIT)
+			[ -z "$output" ] || { echo "$list $when: $output"; return 1; }
+			log_has 'kpopd-tls\[[0-9]+\]: fatal .*error="-C: OpenSSL has no cipher suites '
+			log_has "kpopd\\[[0-9]+\\]: fatal .*error=\"-C takes cipher suites that OpenSSL has, not "
+			server_stop
+		done
+	done
+	# Nor when a good list was there before, or the same certificate is tried.
+	server_start -p $(tls_options) -C ECDHE+AESGCM
+	run s_client -starttls pop3 < <(printf 'QUIT\r\n'; sleep 1)
+	[[ $output == *"+OK bye"* ]]
+	server_stop
+	server_start -p $(tls_options) -C ECDHE+AESGCM:NOSUCH
+	run wire 3 < <(printf '%s\r\n' CAPA QUIT)
+	[ -z "$output" ]
+	server_stop
+	# By hand what is no list at all is said at once, and so is a list without a certificate.
+	for list in '' 'ALL"' "$(head -c 1000 /dev/zero | tr '\0' a)"; do
+		run "$KPOPD_BUILD/kpopd" -C "$list" $(tls_options) </dev/null
+		[ "$status" -eq 2 ]
+		[[ $output == *"-C takes OpenSSL's cipher list"* ]]
+	done
+	run "$KPOPD_BUILD/kpopd" -C ALL </dev/null
+	[ "$status" -eq 2 ]
+	[[ $output == *"TLS needs a certificate"* ]]
+}
+
+# s_server OPTION ...: behind STLS on port 2110, a server of TLS with this certificate. It says what $words, a file, has, and ends.
+s_server() {
+	openssl s_server -quiet -accept 2111 -cert "$WORLD/tls/server.pem" -key "$WORLD/tls/server.key" "$@" 3>&- >/dev/null 2>&1 <"${words-/dev/null}" &
+	front=$!
+	printf '#!/bin/bash\nprintf "+OK\\r\\n"; read -r line; printf "+OK\\r\\n"; exec socat - TCP:127.0.0.1:2111\n' >"$WORLD/front"
+	chmod 755 "$WORLD/front"
+	socat TCP-LISTEN:2110,reuseaddr,fork EXEC:"$WORLD/front" 3>&- 2>/dev/null &
+	front="$front $!"
+	await 5 'ss -Hltn sport = 2111 | grep -q . && ss -Hltn sport = 2110 | grep -q .'
+}
+
+@test "kpopc asks for as much: no older version, no suite without forward secrecy and AEAD" {
+	for how in "-tls1_2 -cipher AES256-GCM-SHA384" "-tls1_2 -cipher ECDHE-RSA-AES256-SHA384" "-tls1_2 -cipher DHE-RSA-AES256-GCM-SHA384" \
+	    "-tls1_1 -cipher ALL:@SECLEVEL=0" "-tls1_2 -cipher ECDHE-RSA-AES256-GCM-SHA384" "-tls1_3"; do
+		s_server $how
+		run timeout 20 "$KPOPD_BUILD/kpopc" -p --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test 2110 </dev/null
+		kill $front
+		await 5 '! ss -Hltn sport = 2111 | grep -q . && ! ss -Hltn sport = 2110 | grep -q .'
+		case $how in
+		*ECDHE*GCM* | *1_3) [[ $output == *"+OK USER and PASS come next"* ]] ;;
+		*) [[ $status -eq 1 && $output == *"TLS: "* && $output != *"+OK"* ]] ;;
+		esac || { echo "$how: $status $output"; return 1; }
+	done
+}
+
+@test "kpopc that ends leaves no process of its layers behind, whatever the server does" {
+	mkfifo "$WORLD/words"
+	exec {quiet}<>"$WORLD/words"
+	words=$WORLD/words s_server -tls1_3
+	"$KPOPD_BUILD/kpopc" -p --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test 2110 <&"$quiet" >"$WORLD/greeted" 2>&1 3>&- &
+	client=$!
+	await 5 'grep -q "USER and PASS" "$WORLD/greeted"'
+	[ "$(pgrep -x kpopc | wc -l)" -eq 2 ]
+	# Who takes nothing and says nothing any more.
+	kill -STOP ${front% *}
+	kill -KILL $client
+	exec {quiet}>&-
+	await 5 '! pgrep -x kpopc >/dev/null'
+	kill -CONT ${front% *}
+	kill $front
+}
+
+@test "a listener with cipher suites that OpenSSL does not have ends at its start" {
+	run timeout 10 perl -MIO::Socket::INET -e '
+		my $s = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1", LocalPort => 2112, ReuseAddr => 1) or die;
+		open STDIN, "<&", $s or die; exec @ARGV' env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -p -d "$state" -k "$WORLD/server.keytab" $(tls_options) -C NOSUCH
+	[ "$status" -eq 2 ] || { echo "$status: $output"; return 1; }
+	[ -z "$output" ]
+	log_has 'kpopd\[[0-9]+\]: fatal .*error="-C takes cipher suites that OpenSSL has, not NOSUCH"'
 }

@@ -21,10 +21,12 @@
 #include "tests/unit/check.h"
 
 #define MUCH 200000 /* more than goes into the client's socket */
+#define STEP 200000 /* that a client takes at most before its session sees it */
 #define SOME 30000  /* that goes, and is more than a client that does not read acknowledges */
 
 static int client, session;
-static pid_t relay;
+static int depth; /* pumps in a row: TLS or a layer of GSSAPI; or both */
+static pid_t relays[2];
 
 /* A codec that makes each byte for the client *state bytes of its kind. */
 static int
@@ -60,25 +62,19 @@ ready(void *state)
 
 static const struct pump_codec codec = { open_as_is, seal_larger, finish, ready };
 
-/* A client by TCP, whose kernel takes little ahead, and a session, with a pump between them. */
+/* Puts a pump between the connection and the session's next socket. fd is closed here. */
 static void
-begin(int factor)
+put_between(int i, int fd, bool listens, int factor)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t size = sizeof(to);
-	int little = 4096, fd = socket(AF_INET, SOCK_STREAM, 0), plain[2];
+	int plain[2];
 
-	CHECK(bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0 && listen(fd, 1) == 0);
-	CHECK(getsockname(fd, (struct sockaddr *)&to, &size) == 0);
-	client = socket(AF_INET, SOCK_STREAM, 0);
-	CHECK(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)) == 0);
-	CHECK(connect(client, (struct sockaddr *)&to, sizeof(to)) == 0);
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, plain) == 0);
-	CHECK((relay = fork()) != -1);
-	if (relay == 0) {
-		int served = accept(fd, NULL, NULL);
+	CHECK((relays[i] = fork()) != -1);
+	if (relays[i] == 0) {
+		int served = listens ? accept(fd, NULL, NULL) : fd;
 
-		close(fd);
+		if (listens)
+			close(fd);
 		close(client);
 		close(plain[0]);
 		_exit(pump(served, plain[1], plain[1], PUMP_SERVER, &codec, &factor, NULL, 0) == 0 ? 0 : 1);
@@ -88,17 +84,41 @@ begin(int factor)
 	session = plain[0];
 }
 
-/* Waits for the pump's end. Returns its exit status; *ms is the CPU time that it took. */
+/* A client by TCP, whose kernel takes little ahead, and a session, with a pump or two between them. */
+static void
+begin(int factor)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t size = sizeof(to);
+	int little = 4096, fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	CHECK(bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0 && listen(fd, 1) == 0);
+	CHECK(getsockname(fd, (struct sockaddr *)&to, &size) == 0);
+	client = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)) == 0);
+	CHECK(connect(client, (struct sockaddr *)&to, sizeof(to)) == 0);
+	put_between(0, fd, true, factor);
+	if (depth == 2)
+		put_between(1, session, false, 1);
+}
+
+/* Waits for the pumps' end. Returns 0 if it was a good one for all, else 1; *ms is the CPU time that they took. */
 static int
 end(int64_t *ms)
 {
-	struct rusage usage;
-	int status;
+	int bad = 0;
 
-	CHECK(wait4(relay, &status, 0, &usage) == relay && WIFEXITED(status));
-	*ms = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
-	    (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000;
-	return WEXITSTATUS(status);
+	*ms = 0;
+	for (int i = 0; i < depth; i++) {
+		struct rusage usage;
+		int status;
+
+		CHECK(wait4(relays[i], &status, 0, &usage) == relays[i] && WIFEXITED(status));
+		*ms += (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
+		    (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000;
+		bad |= WEXITSTATUS(status);
+	}
+	return bad;
 }
 
 static void
@@ -267,14 +287,45 @@ a_reset_is_the_end(void)
 	close(session);
 }
 
+/* A client that is slow does not look dead: the session's count falls again and again while it reads. */
+static void
+a_slow_client_is_seen(void)
+{
+	size_t taken = 0;
+	int64_t ms;
+	int before;
+
+	begin(1);
+	for (int i = 0; i < 20; i++) {
+		while (send(session, &(char[4096]){ 0 }, 4096, MSG_DONTWAIT) > 0)
+			i = 0;
+		usleep(10000);
+	}
+	for (before = outstanding(); before > 0; before = outstanding(), taken = 0)
+		while (outstanding() == before) {
+			char some[1000];
+			ssize_t n = recv(client, some, sizeof(some), MSG_DONTWAIT);
+
+			taken += n > 0 ? (size_t)n : 0;
+			CHECK(taken < STEP);
+			usleep(300);
+		}
+	close(session);
+	close(client);
+	CHECK(end(&ms) == 0);
+}
+
 int
 main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
 	alarm(120);
-	the_count_is_the_clients();
-	nobody_is_left_to_wait();
-	the_end_delivers_everything();
-	a_reset_is_the_end();
+	for (depth = 1; depth <= 2; depth++) {
+		the_count_is_the_clients();
+		nobody_is_left_to_wait();
+		the_end_delivers_everything();
+		a_reset_is_the_end();
+		a_slow_client_is_seen();
+	}
 	return 0;
 }

@@ -1,0 +1,218 @@
+/*
+ * The client's AUTH GSSAPI, and the process of its security layer.
+ *
+ * Runs as the caller. The server is trusted when GSSAPI has verified its proof:
+ * then its offer of layers, which the ticket's key protects, is the server's
+ * own. All that comes before, and the answer to AUTH, may be anybody's.
+ */
+#include "config.h"
+
+#include <err.h>
+#include <gssapi/gssapi.h>
+#include <gssapi/gssapi_ext.h>
+#include <gssapi/gssapi_krb5.h>
+#include <resolv.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kpopc.h"
+#include "wrap.h"
+
+#define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
+
+_Noreturn static void
+give_up_gss(const char *what, OM_uint32 major, OM_uint32 minor)
+{
+	OM_uint32 unused, more = 0;
+	gss_buffer_desc text = { 0, NULL };
+
+	gss_display_status(&unused, minor != 0 ? minor : major,
+	    minor != 0 ? GSS_C_MECH_CODE : GSS_C_GSS_CODE, (gss_OID)gss_mech_krb5, &more, &text);
+	errx(EXIT_REFUSED, "%s: %s", what,
+	    text.length > 0 ? printable(text.value, text.length) : "unknown error");
+}
+
+/* A dialogue of AUTH GSSAPI. */
+struct dialogue {
+	gss_ctx_id_t context;
+	gss_cred_id_t cred;
+	gss_name_t service;
+	unsigned layer;
+	size_t piece;
+	unsigned char token[WRAP_TOKEN]; /* the server's last */
+	int n;
+};
+
+static void
+prepare_dialogue(struct dialogue *d, const struct options *o)
+{
+	gss_key_value_element_desc ccache = { "ccache", o->cache };
+	gss_key_value_set_desc store = { 1, &ccache };
+	char name[TEXT_MAX];
+	gss_buffer_desc text = { 0, name };
+	OM_uint32 major, minor;
+
+	snprintf(name, sizeof(name), o->service != NULL ? "%s" : "pop@%s",
+	    o->service != NULL ? o->service : o->host);
+	text.length = strlen(name);
+	major = gss_import_name(&minor, &text, o->service != NULL ?
+		(gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME : GSS_C_NT_HOSTBASED_SERVICE, &d->service);
+	if (GSS_ERROR(major))
+		give_up_gss("the service's name", major, minor);
+	major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
+	    GSS_C_NO_OID_SET, GSS_C_INITIATE, &store, &d->cred, NULL, NULL);
+	if (GSS_ERROR(major))
+		give_up_gss("no tickets", major, minor);
+}
+
+/* Sends a token and reads the next into d. Returns NULL, or the answer if it is not a token. */
+static const char *
+trade(const struct line *l, struct dialogue *d, const void *token, size_t n)
+{
+	static char text[LINE_MOST];
+	const char *answer;
+
+	if (b64_ntop(token, n, text, sizeof(text)) == -1)
+		errx(EXIT_REFUSED, "a token too large");
+	line_say(l->fd, text);
+	answer = line_hear(l);
+	if (answer[0] != '+' || answer[1] != ' ')
+		return answer;
+	d->n = b64_pton(answer + 2, d->token, sizeof(d->token));
+	if (d->n == -1)
+		errx(EXIT_REFUSED, "the server's token is not base64");
+	return NULL;
+}
+
+/* Exchanges the tokens of the context. Returns NULL once the server has proven itself and sent its offer of layers, or its refusal. */
+static const char *
+negotiate(const struct line *l, struct dialogue *d)
+{
+	char binding[sizeof(BINDING_PREFIX) + sizeof(l->binding)];
+	struct gss_channel_bindings_struct bindings = { .application_data = {
+	    sizeof(BINDING_PREFIX) - 1 + l->binding_size, binding } };
+	OM_uint32 major, minor, flags = 0;
+	const char *refusal;
+
+	memcpy(binding, BINDING_PREFIX, sizeof(BINDING_PREFIX) - 1);
+	memcpy(binding + sizeof(BINDING_PREFIX) - 1, l->binding, l->binding_size);
+	d->n = 0;
+	do {
+		gss_buffer_desc in = { (size_t)d->n, d->token }, out;
+
+		major = gss_init_sec_context(&minor, d->cred, &d->context, d->service,
+		    (gss_OID)gss_mech_krb5, GSS_C_MUTUAL_FLAG | GSS_C_INTEG_FLAG |
+			GSS_C_CONF_FLAG | GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG, 0,
+		    l->binding_size > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
+		    &in, NULL, &out, &flags, NULL);
+		if (GSS_ERROR(major))
+			give_up_gss("no ticket for the server", major, minor);
+		if ((refusal = trade(l, d, out.value, out.length)) != NULL)
+			return refusal;
+		gss_release_buffer(&minor, &out);
+	} while ((major & GSS_S_CONTINUE_NEEDED) != 0);
+	if ((flags & GSS_C_MUTUAL_FLAG) == 0)
+		errx(EXIT_REFUSED, "the server did not prove who it is");
+	return NULL;
+}
+
+/*
+ * Returns the layer to use of those that the server offers. Inside TLS, whose
+ * certificate was verified, none is needed. Outside of it the caller must have
+ * asked for cleartext.
+ */
+static unsigned
+pick(const struct line *l, const struct options *o, unsigned offered)
+{
+	if (l->has_tls && (offered & WRAP_NONE) != 0)
+		return WRAP_NONE;
+	if ((offered & WRAP_CONFIDENTIALITY) != 0)
+		return WRAP_CONFIDENTIALITY;
+	if ((offered & WRAP_INTEGRITY) != 0)
+		return WRAP_INTEGRITY;
+	if ((offered & WRAP_NONE) == 0)
+		errx(EXIT_REFUSED, "the server offers no layer that kpopc knows");
+	if (!o->cleartext)
+		errx(EXIT_REFUSED, "the server offers no security layer (use --tls, or --cleartext if you must)");
+	return WRAP_NONE;
+}
+
+/* Chooses a layer and names the user. Returns the answer to AUTH. */
+static const char *
+choose(const struct line *l, const struct options *o, struct dialogue *d, const char *user)
+{
+	gss_buffer_desc token = { (size_t)d->n, d->token }, text, out;
+	unsigned char choice[4 + LINE_USER] = { 0 };
+	const unsigned char *offer;
+	OM_uint32 minor, major = gss_unwrap(&minor, d->context, &token, &text, NULL, NULL);
+	const char *answer;
+	size_t n;
+
+	if (major != GSS_S_COMPLETE || text.length != 4)
+		give_up_gss("the server's offer of layers", major, minor);
+	offer = text.value;
+	d->layer = pick(l, o, offer[0]);
+	d->piece = wrap_piece(d->context, d->layer,
+	    (size_t)offer[1] << 16 | (size_t)offer[2] << 8 | offer[3]);
+	if (d->layer != WRAP_NONE && d->piece == 0)
+		errx(EXIT_REFUSED, "the server's tokens are too small");
+	choice[0] = (unsigned char)d->layer;
+	choice[1] = d->layer != WRAP_NONE ? WRAP_TOKEN >> 16 : 0;
+	n = strlen(user);
+	memcpy(choice + 4, user, n);
+	text = (gss_buffer_desc){ 4 + n, choice };
+	major = gss_wrap(&minor, d->context, 0, GSS_C_QOP_DEFAULT, &text, NULL, &out);
+	if (GSS_ERROR(major))
+		give_up_gss("the choice of a layer", major, minor);
+	answer = trade(l, d, out.value, out.length);
+	if (answer == NULL)
+		errx(EXIT_REFUSED, "the server does not come to an end of AUTH");
+	return answer;
+}
+
+/* In a process of its own: the layer. */
+static void
+run_layer(const void *what, int fd, int plain)
+{
+	static struct wrap w = { .output = WRAP_SEALED };
+	const struct dialogue *d = what;
+
+	w.context = d->context;
+	w.conceals = d->layer == WRAP_CONFIDENTIALITY;
+	w.piece = d->piece;
+	if (pump(fd, plain, plain, PUMP_CLIENT, &wrap_codec, &w, NULL, 0) == -1)
+		errx(EXIT_BROKEN, "the security layer: %s",
+		    w.problem != NULL ? w.problem : "the connection broke");
+	_exit(EXIT_DONE);
+}
+
+bool
+line_authenticate(struct line *l, const struct options *o, const char *user)
+{
+	static struct dialogue d;
+	const char *answer;
+	bool finished = false;
+
+	memset(&d, 0, sizeof(d));
+	prepare_dialogue(&d, o);
+	line_say(l->fd, "AUTH GSSAPI");
+	answer = line_hear(l);
+	if (strcmp(answer, "+ ") == 0 || strcmp(answer, "+") == 0) {
+		answer = negotiate(l, &d);
+		finished = answer == NULL;
+		if (finished)
+			answer = choose(l, o, &d, user);
+	}
+	/* "+OK" is believed after the proof only; otherwise anybody could take proof and layer away by that word. */
+	if (strncmp(answer, "-ERR", 4) != 0 && !(finished && line_is_good(answer)))
+		errx(EXIT_REFUSED, "the server ended AUTH %s: %s",
+		    finished ? "without an answer" : "before it had proven who it is", printable(answer, TEXT_MAX));
+	line_quote(answer);
+	if (!line_is_good(answer))
+		return false;
+	if (d.layer != WRAP_NONE)
+		line_put_between(l, &d, run_layer);
+	return true;
+}
