@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "auth.h"
+#include "der.h"
 #include "log.h"
 #include "replay-cache.h"
 #include "settings.h"
@@ -361,24 +362,46 @@ error_of(struct auth *a, enum replay_result result, const char *principal)
 }
 
 /*
- * Remembers an authenticator. Its fields are hashed, not the message, because
- * some bytes of the message are not protected: an altered copy would look new.
+ * Finds the encrypted authenticator in an AP-REQ (RFC 4120 section 5.5.1).
+ * Returns false if the AP-REQ is not exactly that, although libkrb5 takes it.
+ */
+static bool
+find_authenticator(const krb5_data *ap_req, struct der *cipher)
+{
+	struct der all = { (const unsigned char *)ap_req->data, ap_req->length };
+	struct der request, field, part, skipped;
+
+	/* Its version, type, options and ticket come first. */
+	if (!der_take(&all, 0x6e, &request) || all.left > 0 ||
+	    !der_take(&request, 0x30, &field) || request.left > 0 ||
+	    !der_take(&field, 0xa0, &skipped) || !der_take(&field, 0xa1, &skipped) ||
+	    !der_take(&field, 0xa2, &skipped) || !der_take(&field, 0xa3, &skipped) ||
+	    !der_take(&field, 0xa4, &part) || field.left > 0)
+		return false;
+	/* EncryptedData (section 5.2.9): the type, perhaps the key's version, the cipher text. */
+	if (!der_take(&part, 0x30, &field) || part.left > 0 || !der_take(&field, 0xa0, &skipped))
+		return false;
+	der_take(&field, 0xa1, &skipped);
+	return der_take(&field, 0xa2, &part) && field.left == 0 &&
+	    der_take(&part, 0x04, cipher) && part.left == 0;
+}
+
+/*
+ * Remembers an authenticator, by its cipher text and session key. The other
+ * bytes of an AP-REQ are not protected: an altered copy would look new. The
+ * fields of the authenticator alone would not do, because two clients of one
+ * principal may make theirs in the same microsecond.
  */
 static krb5_error_code
-remember(struct auth *a, const krb5_authenticator *authenticator, const krb5_keyblock *key,
-    const char *principal)
+remember(struct auth *a, const krb5_data *ap_req, const krb5_authenticator *authenticator,
+    const krb5_keyblock *key, const char *principal)
 {
-	const krb5_checksum no_checksum = { 0 };
-	const krb5_keyblock no_key = { 0 };
-	const krb5_checksum *sum = authenticator->checksum != NULL ? authenticator->checksum : &no_checksum;
-	const krb5_keyblock *subkey = authenticator->subkey != NULL ? authenticator->subkey : &no_key;
+	struct der cipher = { 0 };
+	bool is_found = find_authenticator(ap_req, &cipher);
 	const struct replay_piece pieces[] = {
 		{ principal, strlen(principal) },
 		{ &authenticator->ctime, sizeof(authenticator->ctime) },
-		{ &authenticator->cusec, sizeof(authenticator->cusec) },
-		{ &authenticator->seq_number, sizeof(authenticator->seq_number) },
-		{ sum->contents, sum->length },
-		{ subkey->contents, subkey->length },
+		{ cipher.at, cipher.left },
 		{ key->contents, key->length },
 	};
 	const struct replay_authenticator shown = { .principal = pieces[0],
@@ -386,6 +409,8 @@ remember(struct auth *a, const krb5_authenticator *authenticator, const krb5_key
 		.ctime = (uint32_t)authenticator->ctime,
 		.pieces = pieces, .count = sizeof(pieces) / sizeof(pieces[0]) };
 
+	if (!is_found)
+		return KRB5KRB_AP_ERR_MODIFIED;
 	if (a->replay == NULL)
 		return unavailable(a, "there is none");
 	return error_of(a, replay_show(a->replay, &shown), principal);
@@ -396,8 +421,8 @@ remember(struct auth *a, const krb5_authenticator *authenticator, const krb5_key
  * remembered last, so that nothing that is refused fills the cache.
  */
 static krb5_error_code
-judge_ticket(struct auth *a, krb5_auth_context session, const krb5_ticket *ticket, enum purpose purpose,
-    struct auth_peer *peer)
+judge_ticket(struct auth *a, krb5_auth_context session, const krb5_data *ap_req, const krb5_ticket *ticket,
+    enum purpose purpose, struct auth_peer *peer)
 {
 	krb5_authenticator *authenticator = NULL;
 	krb5_keyblock *key = NULL;
@@ -415,7 +440,7 @@ judge_ticket(struct auth *a, krb5_auth_context session, const krb5_ticket *ticke
 	if (problem == 0 && peer->mutual && purpose == FOR_SENDAUTH)
 		problem = krb5_mk_rep(a->context, session, &a->answer);
 	if (problem == 0)
-		problem = remember(a, authenticator, key, peer->principal);
+		problem = remember(a, ap_req, authenticator, key, peer->principal);
 	krb5_free_keyblock(a->context, key);
 	if (authenticator != NULL)
 		krb5_free_authenticator(a->context, authenticator);
@@ -439,7 +464,7 @@ judge(struct auth *a, const void *ap_req, size_t n, enum purpose purpose, struct
 		problem = krb5_rd_req(a->context, &session, &request, NULL, a->keys, &options, &ticket);
 	peer->mutual = (options & AP_OPTS_MUTUAL_REQUIRED) != 0 ? 1 : 0;
 	if (problem == 0)
-		problem = judge_ticket(a, session, ticket, purpose, peer);
+		problem = judge_ticket(a, session, &request, ticket, purpose, peer);
 	if (problem != 0) {
 		struct log_text t;
 		const char *text = krb5_get_error_message(a->context, problem);

@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "der.h"
 #include "log.h"
 #include "sasl.h"
 #include "wrap.h"
@@ -171,39 +172,18 @@ offer(struct sasl *s, const void **out, size_t *size)
 
 static enum sasl_result refuse(const char *reason);
 
-/* Reads a DER length (X.690 section 10.1) of what ends at end. Returns what follows it, or NULL if it is not the shortest form of just that size. */
-static const unsigned char *
-skip_length(const unsigned char *p, const unsigned char *end)
-{
-	size_t first, n = 0, bytes;
-
-	if (p == end)
-		return NULL;
-	first = *p++;
-	if (first < 0x80)
-		return first == (size_t)(end - p) ? p : NULL;
-	bytes = first - 0x80;
-	if (bytes == 0 || bytes > 3 || bytes > (size_t)(end - p))
-		return NULL;
-	for (size_t i = 0; i < bytes; i++)
-		n = n << 8 | *p++;
-	return n >= 0x80 && n >> 8 * (bytes - 1) != 0 && n == (size_t)(end - p) ? p : NULL;
-}
-
 int
 sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size)
 {
-	/* The mechanism's object identifier, and the token's kind. */
+	/* The mechanism's object identifier, and the token's kind, whose second byte is the string's NUL. */
 	static const unsigned char head[] = "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01";
-	const unsigned char *p = token, *end = p + n;
+	struct der all = { token, n }, in;
 
-	if (n == 0 || *p != 0x60 || (p = skip_length(p + 1, end)) == NULL)
+	if (!der_take(&all, 0x60, &in) || all.left > 0 ||
+	    in.left <= sizeof(head) || memcmp(in.at, head, sizeof(head)) != 0)
 		return -1;
-	/* The kind's second byte is the string's NUL. */
-	if ((size_t)(end - p) <= sizeof(head) || memcmp(p, head, sizeof(head)) != 0)
-		return -1;
-	*ap_req = p + sizeof(head);
-	*size = (size_t)(end - p) - sizeof(head);
+	*ap_req = in.at + sizeof(head);
+	*size = in.left - sizeof(head);
 	return 0;
 }
 

@@ -126,13 +126,15 @@ listen_by() {
 	holds_key "$gate"
 	holds_none "$listener"
 	holds_none "$(monitor_pid)"
-	# The connection twice, /dev/null, the channel, syslog: as when inetd starts them.
+	# The connection twice, /dev/null, the channel, syslog: as when inetd starts them. The gate has the replay cache as well.
 	for pid in "$gate" "$(monitor_pid)"; do
 		fds "$pid"
 		[ "$(sockets "$pid")" -eq 4 ]
-		[ "$(others "$pid")" -eq 1 ]
+		[ "$(fds "$pid" | grep -v " $state/replay\$" | grep -vc ' socket:')" -eq 1 ]
 		[ "$(readlink "/proc/$pid/fd/2")" = /dev/null ]
 	done
+	fds "$gate" | grep -q " $state/replay\$"
+	[ "$(others "$(monitor_pid)")" -eq 1 ]
 	# Without this the next check would not see it.
 	fds "$listener" | grep -qF "$listening"
 	for pid in $(pgrep -x kpopd | grep -vx "$listener"); do

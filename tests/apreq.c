@@ -1,10 +1,11 @@
 /*
  * Writes one AP-REQ from the default ccache to standard output, for tests that put octets on the wire themselves.
  *
- *	apreq [-gm] [-n COUNT] [-o SECONDS] [-w SECONDS] PRINCIPAL
+ *	apreq [-gm] [-n COUNT] [-o SECONDS] [-t TIME] [-w SECONDS] PRINCIPAL
  *
  * -g makes it as GSSAPI does; -m asks for mutual authentication; -o makes the AP-REQ by a clock that is
  * so much fast (negative: slow); -w waits between the ticket and the AP-REQ;
+ * -t makes it by a clock that stands;
  * -n writes so many, each after its length, as sendauth does.
  * Runs as the caller.
  */
@@ -16,6 +17,9 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Exported, but in no header. */
+krb5_error_code krb5_set_debugging_time(krb5_context, krb5_timestamp, krb5_int32);
 
 static krb5_context context;
 
@@ -53,10 +57,10 @@ main(int argc, char **argv)
 	krb5_flags flags = 0;
 	unsigned wait = 0, count = 0, i = 0;
 	struct timespec now;
-	long fast = 0;
+	long fast = 0, stands = 0;
 	int c;
 
-	while ((c = getopt(argc, argv, "gmn:o:w:")) != -1) {
+	while ((c = getopt(argc, argv, "gmn:o:t:w:")) != -1) {
 		if (c == 'g')
 			for_gssapi = true;
 		else if (c == 'm')
@@ -65,6 +69,8 @@ main(int argc, char **argv)
 			count = (unsigned)strtoul(optarg, NULL, 10);
 		else if (c == 'o')
 			fast = strtol(optarg, NULL, 10);
+		else if (c == 't')
+			stands = strtol(optarg, NULL, 10);
 		else if (c == 'w')
 			wait = (unsigned)strtoul(optarg, NULL, 10);
 		else
@@ -83,6 +89,8 @@ main(int argc, char **argv)
 		clock_gettime(CLOCK_REALTIME, &now);
 		must(krb5_set_real_time(context, (krb5_timestamp)(now.tv_sec + fast), (krb5_int32)(now.tv_nsec / 1000)), "clock");
 	}
+	if (stands != 0)
+		must(krb5_set_debugging_time(context, (krb5_timestamp)stands, 0), "clock");
 	do {
 		krb5_auth_con_free(context, session);
 		session = NULL;

@@ -67,6 +67,30 @@ of() {
 	done
 }
 
+@test "a recorded AP-REQ that is altered where nothing protects it is the same one" {
+	apreq $service >"$WORLD/recorded"
+	is_in "$(shows "$WORLD/recorded")"
+	# The options; the realm and name of the service; longer lengths; more behind it, inside and out.
+	for change in 's/\x03\x05\x00\x00\x00\x00\x00/\x03\x05\x00\x20\x00\x00\x00/' 's/\x03\x05\x00\x00\x00\x00\x00/\x03\x05\x00\x00\x00\x00\x01/' \
+	    's/KPOPD\.TEST/KPOPD.TEXT/' 's/mail\.kpopd/mail.kpopx/' 's/^\x6e\x82/\x6e\x83\x00/' 's/$/x/s' \
+	    's/^\x6e\x82(..)\x30\x82(..)(.*)$/"\x6e\x82" . pack("n", 2 + unpack "n", $1) . "\x30\x82" . pack("n", 2 + unpack "n", $2) . "$3\xa5\x00"/se'; do
+		perl -0777 -pe "$change" "$WORLD/recorded" >"$WORLD/altered"
+		! cmp -s "$WORLD/recorded" "$WORLD/altered" || { echo "$change changes nothing"; return 1; }
+		is_out "$(shows "$WORLD/altered")" || { echo "$change"; return 1; }
+	done
+	log_has 'refused .*error="Request is a replay"'
+}
+
+@test "clients of one principal at once are no replays of each other" {
+	# All but the confounder is the same.
+	now=$(date +%s)
+	for i in 1 2; do apreq -t $now $service >"$WORLD/same.$i"; done
+	! cmp -s "$WORLD/same.1" "$WORLD/same.2"
+	is_in "$(shows "$WORLD/same.1")"
+	is_in "$(shows "$WORLD/same.2")"
+	is_out "$(shows "$WORLD/same.1")"
+}
+
 # as_gssapi FILE: an AP-REQ as a first token of AUTH GSSAPI (RFC 2743 section 3.1); what the server says.
 as_gssapi() {
 	perl -0777 -ne 'my $t = "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01\x00$_";
