@@ -139,7 +139,11 @@ keep_configuration(const struct gate *g, const struct account *account)
 	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -1 || n > CONFIGURATION_MOST || read(fd, old, sizeof(old)) != n ||
 	    memcmp(old, text, (size_t)n) != 0) {
-		int new = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+		int new;
+
+		/* A process that had this pid may have been killed here. */
+		unlink(temporary);
+		new = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
 
 		whole = new != -1 && fchown(new, 0, account->gid) == 0 && fchmod(new, 0640) == 0 &&
 		    write(new, text, (size_t)n) == n && rename(temporary, path) == 0;

@@ -130,6 +130,8 @@ share_configuration(const char *state)
 	snprintf(from, sizeof(from), "%s/gate/krb5.conf", state);
 	snprintf(to, sizeof(to), "%s/relay/krb5.conf", state);
 	snprintf(temporary, sizeof(temporary), "%s/relay/%ld", state, (long)getpid());
+	/* A process that had this pid may have been killed here. */
+	unlink(temporary);
 	if (link(from, temporary) == -1 || rename(temporary, to) == -1)
 		fatal("sharing krb5.conf with the relay");
 	/* It stays when both names were one file already. */

@@ -186,6 +186,27 @@ gsstalk() {
 	exec {quiet}>&-
 }
 
+@test "files that crashed processes with the same pids have left in the jails keep nobody out" {
+	local pid next
+	dialogue >/dev/null
+	# The processes of the next connections have these pids.
+	next=$(sh -c 'echo $$')
+	rm -f "$state/gate/krb5.conf"
+	for ((pid = next; pid < next + 400; pid++)); do
+		: >"$state/relay/$pid"
+		: >"$state/gate/krb5.conf.$pid"
+	done
+	log_mark
+	run dialogue
+	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
+	log_has 'login .*layer=confidentiality'
+	log_lacks 'fatal|failed'
+	# Such a file was in the way, and is gone.
+	[ "$(ls "$state/relay" | wc -l)" -eq 400 ]
+	[ "$(ls "$state/gate" | wc -l)" -eq 401 ]
+	find "$state/relay" "$state/gate" -maxdepth 1 -size 0 -name '*[0-9]' -delete
+}
+
 @test "passwords are refused, and CAPA says what there is" {
 	run wire 3 < <(printf '%s\r\n' CAPA "USER alice" "PASS x" "APOP alice x" QUIT)
 	[[ $output == *"SASL GSSAPI"*"-ERR [AUTH]"*"-ERR [AUTH]"*"-ERR [AUTH]"*"+OK bye"* ]]
