@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include <vis.h>
 
+#include "address.h"
 #include "log.h"
 
 /* How long a syslogd that is there and takes nothing holds up a process, once. */
@@ -24,7 +25,7 @@
 /* log_due: one line in so many ms. */
 #define INTERVAL_MS 60000
 
-static char peer[80] = "none";
+static char peer[ADDRESS_TEXT] = "none";
 static int line = -1;         /* to syslogd, as far as we know; -1: syslog(3) will open one */
 static int patience = PATIENCE_MS;
 

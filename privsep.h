@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "address.h"
 #include "auth.h"
 #include "io.h"
 
@@ -22,8 +23,6 @@ struct account {
 
 enum { REPORT_LOGIN = 'R', REPORT_TLS = 'T', REPORT_LAYER = 'L' };
 
-#define REPORT_ADDRESS 80 /* "[address]:port" and a NUL */
-
 /*
  * What the gate tells the monitor: packets of this very size, no pointers, no
  * length that decides an allocation. LOGIN is the last; before it the gate may
@@ -31,7 +30,7 @@ enum { REPORT_LOGIN = 'R', REPORT_TLS = 'T', REPORT_LAYER = 'L' };
  */
 struct report {
 	char kind;
-	char address[REPORT_ADDRESS]; /* of the client, from a PROXY header; "": the connection's own */
+	char address[ADDRESS_TEXT]; /* of the client, from a PROXY header; "": the connection's own */
 	uint32_t unread_size;       /* octets used of unread */
 	char user[USER_NAME];       /* asked for; "" when it was no user name */
 	struct auth_peer peer;

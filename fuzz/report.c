@@ -45,9 +45,10 @@ is_good(const struct report *r)
 	static const char word[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
 
 	return (r->kind == 'R' || r->kind == 'T' || r->kind == 'L') &&
-	    is_among(r->address, 80, hex, "") && is_among(r->user, 33, word, ".-") &&
-	    ends(r->peer.principal, 512) && ends(r->peer.service, 512) &&
-	    ends(r->peer.enctype, 48) && ends(r->peer.layer, 16) && r->unread_size <= 1024;
+	    is_among(r->address, sizeof(r->address), hex, "") && is_among(r->user, sizeof(r->user), word, ".-") &&
+	    ends(r->peer.principal, sizeof(r->peer.principal)) && ends(r->peer.service, sizeof(r->peer.service)) &&
+	    ends(r->peer.enctype, sizeof(r->peer.enctype)) && ends(r->peer.layer, sizeof(r->peer.layer)) &&
+	    r->unread_size <= sizeof(r->unread);
 }
 
 /* Changes to a good packet. */
