@@ -165,7 +165,7 @@ gsstalk() {
 	log_has 'refused .*reason="GSSAPI" error="Request is a replay"'
 }
 
-@test "the service's key is in the gate, and not in the relay, the session or the monitor" {
+@test "the service's key is in the gate, and not in the relay, the session, the broker or the monitor" {
 	exec {quiet}<> <(:)
 	"$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 <&"$quiet" >/dev/null 2>&1 3>&- &
 	client=$!
@@ -179,7 +179,7 @@ gsstalk() {
 	relay=$(jailed_in relay)
 	grep -Pq '^CapEff:\t0+$' "/proc/$relay/status"
 	grep -Pq "^Uid:\t$(id -u kpopd)\t" "/proc/$relay/status"
-	[ "$(pgrep -x kpopd | wc -l)" -eq 3 ]
+	await 5 '[ "$(pgrep -x kpopd | wc -l)" -eq 4 ]'
 	for pid in $(pgrep -x kpopd); do
 		holds_none "$pid"
 	done
