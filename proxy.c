@@ -219,7 +219,5 @@ proxy_read(struct io *io, char address[ADDRESS_TEXT])
 	else
 		result = refuse(io, "there is none");
 	io->frugal = false;
-	if (result == 0 && address[0] != '\0')
-		log_peer(address);
 	return result;
 }
