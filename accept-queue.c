@@ -1,10 +1,12 @@
 /*
  * Orders the accepted connections that wait for the rate of all.
  *
- * Runs in the listener, as root. Pure computation. First comes the connection
- * whose address had used least of its own rate when it was accepted: the first
- * connection of an address goes before the second of any other. Among equals
- * the oldest is first. If there is no room, the last in this order must go.
+ * Runs in the listener, as root. Pure computation. Each connection has the
+ * moment at which its address would have made up for the earlier ones by its
+ * own rate. The earliest of these is served first: of connections that come
+ * together the first one of an address goes before the second of any other, and
+ * no connection waits for all that come later. Among equals the oldest is first.
+ * If there is no room, the last in this order must go.
  */
 #include "config.h"
 

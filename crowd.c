@@ -75,7 +75,9 @@ crowd_is_full(const struct crowd *t)
 enum crowd_verdict
 crowd_enter(struct crowd *t, const struct address_net *net, int64_t now, struct crowd_place *place)
 {
-	*place = (struct crowd_place){ .source = 0 };
+	int64_t missing;
+
+	*place = (struct crowd_place){ .source = 0, .rank = now };
 	if (crowd_is_full(t))
 		return CROWD_ALL;
 	if (net == NULL)
@@ -84,8 +86,9 @@ crowd_enter(struct crowd *t, const struct address_net *net, int64_t now, struct 
 	/* Refused by this limit it uses nothing of its rate, or an address with many users would lose both. */
 	if (t->sources->at[place->source].in_use >= t->most.each)
 		return CROWD_EACH;
-	if ((place->rank = sources_take(t->sources, place->source, now)) == -1)
+	if ((missing = sources_take(t->sources, place->source, now)) == -1)
 		return CROWD_EACH_RATE;
+	place->rank = now + missing / t->most.each_rate;
 	sources_hold(t->sources, place->source);
 	return CROWD_FINE;
 }

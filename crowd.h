@@ -25,7 +25,7 @@ struct crowd_limits {
 /* One connection's part in the limits, from crowd_enter until crowd_leave or crowd_remove. */
 struct crowd_place {
 	int source;   /* in sources; 0: an address that is not limited by itself */
-	int64_t rank; /* how much its address had used already; less is served first */
+	int64_t rank; /* ms at which its address's token bucket is full without it; the earlier is served first */
 };
 
 /* The sessions there are. Of a fixed size, in the caller's memory. */

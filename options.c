@@ -41,7 +41,7 @@ print_help(void)
 	printf("kpopd: Kerberized POP3 (KPOP), started by xinetd for each connection, or once to accept them.\n"
 	       "  -a limits         where standard input listens: sessions, those from one address, those new\n"
 	       "                    in a second, seconds without any until the end, and those new in a second\n"
-	       "                    from one address (default: 200:20:50:300:10)\n"
+	       "                    from one address (default: 200:20:50:300:25)\n"
 	       "  -C ciphers        of TLS, as OpenSSL names them (default: forward secrecy and AEAD only)\n"
 	       "  -c certificate    offer TLS with this certificate, and its chain (PEM)\n"
 	       "  -d state          directory of locks, journals and the replay cache\n"
@@ -125,7 +125,7 @@ read_limits(struct options *o, const char *text, bool by_hand)
 	if (read_numbers(text, limits, 5) == -1)
 		options_refuse(by_hand, "-a takes sessions, those from one address, those new in a "
 		    "second, seconds, and those new in a second from one address, as "
-		    "200:20:50:300:10, not ", text);
+		    "200:20:50:300:25, not ", text);
 }
 
 /* Reads OpenSSL's cipher list. kpopd-tls knows whether OpenSSL has these; here it is text that fits a stamp and the log. */
@@ -258,6 +258,6 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 	if (optind < argc)
 		options_refuse(by_hand, "options only, not ", argv[optind]);
 	if (o->limits.each_rate == 0)
-		o->limits.each_rate = (o->limits.rate + 4) / 5;
+		o->limits.each_rate = (o->limits.rate + 1) / 2;
 	read_when(o, when, by_hand);
 }

@@ -134,6 +134,25 @@ silent() {
 	silent 45
 }
 
+@test "one address opens and closes a thousand connections a second: a login from another is served all the same" {
+	seconds=3 bound=5
+	! long || seconds=20 bound=0.5
+	listen_ourselves
+	pop alice QUIT >/dev/null
+	listener=$(pgrep -o -x kpopd)
+	clients flood "$listener" 1 1000 0 $seconds $bound >&3
+	spool_is alice one two
+	# What more addresses and connections do is shown, not judged: whoever has so many can have all places.
+	long || return 0
+	for many in 1:10000 100:1000 1000:1000 10000:1000 10000:10000; do
+		clients flood "$listener" "${many%:*}" "${many#*:}" 0 10 any >&3
+	done
+	for many in 1 100 10000; do
+		clients flood "$listener" $many 1000 0.2 10 any >&3
+	done
+	await 40 '[ "$(pgrep -cx kpopd)" -eq 1 ]'
+}
+
 @test "silent peers from one address who are all let in: a login from another waits no second" {
 	server_stop
 	server_configure -t 120

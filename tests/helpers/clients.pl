@@ -4,7 +4,7 @@ use warnings;
 use IO::Select;
 use IO::Socket::INET;
 use IPC::Open2;
-use Socket qw(SOL_SOCKET SO_LINGER);
+use Socket qw(PF_INET SOCK_STREAM SOL_SOCKET SO_LINGER inet_aton pack_sockaddr_in);
 use Time::HiRes qw(sleep time);
 
 $| = 1;
@@ -94,6 +94,67 @@ sub silence {
 	    $there, $held, scalar @times, 1000 * median(@usual), 1000 * median(@times), 1000 * $delay;
 	$delay <= $bound or die "delayed by more than $bound s\n";
 	$held <= $most or die "more than $most processes\n";
+}
+
+# Opens and closes RATE connections a second in all, from so many addresses of 127.0.0.0/8 in turn, until it is killed;
+# each is held for HOLD seconds. Counts what it opens in the file.
+sub open_and_close {
+	my ($addresses, $rate, $hold, $file) = @_;
+	my ($begin, $n, @held) = (time, 0);
+	my $server = pack_sockaddr_in(1109, inet_aton('127.0.0.1'));
+	open my $count, '>', $file or die;
+	while (1) {
+		socket my $s, PF_INET, SOCK_STREAM, 0 or die "socket: $!\n";
+		$s->blocking(0);
+		bind $s, pack_sockaddr_in(0, pack 'N', 0x7f010001 + $n++ % $addresses) or die "bind: $!\n";
+		connect $s, $server;
+		push @held, [ time + $hold, $s ] if $hold;
+		shift @held while @held && ($held[0][0] < time || @held > 900);
+		close $s if !$hold;
+		if ($n % 20 == 0) {
+			seek $count, 0, 0;
+			syswrite $count, "$n\n";
+			my $early = $begin + $n / $rate - time;
+			sleep $early if $early > 0;
+		}
+	}
+}
+
+# Seconds of processor that a process has used.
+sub used { my ($pid) = @_; my @f = split ' ', slurp("/proc/$pid/stat") =~ s/.*\)//r; return ($f[11] + $f[12]) / 100 }
+
+# Good sessions follow each other for SECONDS while somebody opens and closes connections. None may take BOUND seconds
+# more than usual. Prints the delays, the share of a processor that LISTENER has, and how soon the next one is served
+# afterwards.
+sub flood {
+	my ($listener, $addresses, $rate, $hold, $seconds, $bound) = @_;
+	my @usual = map { round_trip('alice') } 1 .. 10;
+	my $file = "$ENV{WORLD}/flood";
+	my $pid = fork // die;
+	if ($pid == 0) {
+		open_and_close($addresses, $rate, $hold, $file);
+		exit;
+	}
+	my ($begin, $used, @times, $failed) = (time, used($listener));
+	sleep 0.05 until -s $file;
+	while (time < $begin + $seconds) {
+		my $took = eval { round_trip('alice') };
+		if (defined $took) { push @times, $took } else { $failed++ }
+		# The good address has a rate, too.
+		sleep 0.1;
+	}
+	my $share = (used($listener) - $used) / (time - $begin);
+	my $reached = slurp($file) / (time - $begin);
+	kill 'KILL', $pid;
+	waitpid $pid, 0;
+	my $after = eval { round_trip('alice') } // -1;
+	my $worst = (sort { $b <=> $a } @times)[0] // 999;
+	my $delay = $worst - median(@usual);
+	printf "# load: %d of %d connections a second from %d addresses, held %g s: %d logins from another, %d refused; medians %.0f ms before and %.0f ms now, worst delay %.0f ms; listener %.1f %% of a processor; first one after %.0f ms\n",
+	    $reached, $rate, $addresses, $hold, scalar @times, $failed // 0, 1000 * median(@usual), 1000 * median(@times), 1000 * $delay, 100 * $share, 1000 * $after;
+	return if $bound eq 'any';
+	die "refused\n" if $failed;
+	die "delayed by more than $bound s\n" if $delay > $bound;
 }
 
 # Seconds and all that is heard from PASS on.
@@ -232,5 +293,5 @@ sub cut {
 }
 
 my ($command, @arguments) = @ARGV;
-my %commands = (memory => sub { print own_memory(servers()), "\n" }, refusals => \&refusals, silence => \&silence, hostile => \&hostile, readers => \&readers, broken => \&broken, cut => \&cut);
+my %commands = (memory => sub { print own_memory(servers()), "\n" }, refusals => \&refusals, silence => \&silence, flood => \&flood, hostile => \&hostile, readers => \&readers, broken => \&broken, cut => \&cut);
 ($commands{ $command // '' } // die 'one of ', join(' ', sort keys %commands), "\n")->(@arguments);

@@ -387,6 +387,34 @@ turns(void)
 	free(t);
 }
 
+/* An address that has been there before is not overtaken for ever by new addresses, however many come. */
+static void
+no_starvation(void)
+{
+	static struct accept_queue q = { .most = CROWD_WAITING };
+	struct crowd *t = crowd(100000, 20, 1, 25);
+	struct address_net b = net_of("192.0.2.2"), other;
+	struct waiting w = { .fd = 1 }, lost;
+	int64_t now = 1000;
+	int next;
+
+	CHECK(begin(t, 1, &b, now) == CROWD_FINE);
+	CHECK(crowd_enter(t, &b, now, &w.place) == CROWD_FINE);
+	CHECK(!queue_add(&q, &w, &lost));
+	/* One comes and one goes each ms; b's must go when its 40 ms have passed. */
+	do {
+		now++;
+		other = numbered((uint64_t)now << 20);
+		w.fd = 2;
+		CHECK(crowd_enter(t, &other, now, &w.place) == CROWD_FINE);
+		CHECK(!queue_add(&q, &w, &lost));
+		next = queue_next(&q);
+		w = queue_remove(&q, next);
+	} while (w.fd != 1 && now < 2000);
+	CHECK(now >= 1040 && now <= 1042);
+	free(t);
+}
+
 int
 main(void)
 {
@@ -399,5 +427,6 @@ main(void)
 	model();
 	queues();
 	turns();
+	no_starvation();
 	return 0;
 }
