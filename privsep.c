@@ -30,11 +30,11 @@
 #include "log.h"
 #include "privsep.h"
 
-/* The gate: the keytab copy, the replay cache, the connection, the channel, syslog; and some to spare. */
+/* The gate: the keytab copy, the replay cache, the connection, the channel; and some to spare. */
 #define GATE_FILES 16
 /* A replay cache of 4 MiB holds 250,000 logins within the clock skew. */
 #define GATE_FILE_SIZE ((rlim_t)4 << 20)
-/* The session: the spool, its directory, the state directory, a journal, syslog, krb5's files. */
+/* The session: the spool, its directory, the state directory, a journal, the channels, krb5's files. */
 #define SESSION_FILES 64
 
 bool
