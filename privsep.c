@@ -30,11 +30,11 @@
 #include "privsep.h"
 #include "replay-cache.h"
 
-/* The gate: the keytab copy, the replay cache, the connection, the channel, syslog; and some to spare. */
+/* The gate: the keytab copy, the replay cache, the connection, the channel; and some to spare. */
 #define GATE_FILES 16
 /* Nothing is written beyond the replay cache's end. */
 #define GATE_FILE_SIZE ((rlim_t)REPLAY_SIZE)
-/* The session: the spool, its directory, the state directory, a journal, syslog, krb5's files. */
+/* The session: the spool, its directory, the state directory, a journal, the channels, krb5's files. */
 #define SESSION_FILES 64
 
 /*
