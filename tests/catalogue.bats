@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# CATALOGUE.md and FAULTS.md keep their promises: every test that they name is there, and no number is missing.
+# CATALOGUE.md, FAULTS.md and SECURITY.md keep their promises: every test that they name is there, and no number is missing.
 
 # rows FILE: its lines as NUMBER, a tab, FILE, a tab, NAME.
 rows() {
@@ -31,4 +31,8 @@ setup() {
 
 @test "each test that the list of faults names is there, and the numbers run from 1 to 20" {
 	keeps FAULTS.md 20
+}
+
+@test "each promise of SECURITY.md has tests, and each that it names is there" {
+	keeps ../SECURITY.md 8
 }
