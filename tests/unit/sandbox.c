@@ -34,6 +34,9 @@
 #define PUMPS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
 #define TO_SYSLOG (1 << SANDBOX_SESSION | 1 << SANDBOX_BROKER)
 
+/* A bit that the kernel does not look at, where a number has one: on a 64-bit machine. */
+#define BEYOND (sizeof(long) > 4 ? (long)(1ULL << 32) : 0)
+
 static char directory[] = "/tmp/kpopd-sandbox.XXXXXX";
 
 static int exec(void) { return execl("/bin/true", "true", (char *)NULL); }
@@ -46,7 +49,7 @@ static int kill_parent(void) { return kill(getppid(), 0); }
 static int code(void) { return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; }
 static int answer_it(void) { return signal(SIGSYS, SIG_IGN) == SIG_ERR; }
 /* What the kernel takes of a number is its lower 32 bits. */
-static int answer_it_in_disguise(void) { return (int)syscall(SYS_rt_sigaction, 1L << 32 | SIGSYS, NULL, NULL, 8); }
+static int answer_it_in_disguise(void) { return (int)syscall(SYS_rt_sigaction, BEYOND | SIGSYS, NULL, NULL, 8); }
 static int duplicate(void) { return dup(0); }
 static int duplicate_by_fcntl(void) { return fcntl(0, F_DUPFD, 3); }
 static int send_elsewhere(void)
@@ -64,7 +67,7 @@ static int pass_over(int fd, int flags)
 	return (int)sendmsg(fd, &message, flags);
 }
 static int pass_to_client(void) { return pass_over(0, MSG_NOSIGNAL); }
-static int pass_to_client_in_disguise(void) { return (int)syscall(SYS_sendmsg, 1L << 32, NULL, MSG_NOSIGNAL); }
+static int pass_to_client_in_disguise(void) { return (int)syscall(SYS_sendmsg, BEYOND, NULL, MSG_NOSIGNAL); }
 static int pass_fast(void) { return pass_over(63, MSG_FASTOPEN | MSG_NOSIGNAL); }
 static int pass_to_monitor(void) { return pass_over(63, MSG_NOSIGNAL); }
 static int lead_elsewhere(void)
@@ -77,7 +80,7 @@ static int lead_elsewhere_in_disguise(void)
 {
 	const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
 
-	return (int)syscall(SYS_connect, 1L << 32, &nowhere, sizeof(nowhere));
+	return (int)syscall(SYS_connect, BEYOND, &nowhere, sizeof(nowhere));
 }
 static int change_root(void) { return chroot("/"); }
 static int make_node(void) { return mkfifo("/no/such/place", 0600); }
@@ -85,7 +88,7 @@ static int become(void) { return setresuid(getuid(), getuid(), getuid()); }
 static int count_output(void) { int n; return ioctl(0, SIOCOUTQ, &n); }
 static int count_input(void) { int n; return ioctl(0, FIONREAD, &n); }
 static int type_in(void) { return ioctl(0, TIOCSTI, "x"); }
-static int ask_in_disguise(void) { int n; return (int)syscall(SYS_ioctl, 0, 1L << 32 | SIOCOUTQ, &n); }
+static int ask_in_disguise(void) { int n; return (int)syscall(SYS_ioctl, 0, BEYOND | SIOCOUTQ, &n); }
 static int ask_for_signals(void) { int n = getpid(); return ioctl(0, FIOSETOWN, &n); }
 static int watch_many(void) { return epoll_create1(EPOLL_CLOEXEC); }
 static int link_there(void) { return link("/no/such/place", "/no/such/place/2"); }
