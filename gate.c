@@ -50,7 +50,6 @@ ask(struct gate *g, char kind)
 {
 	struct report question = { .kind = kind };
 
-	memcpy(question.address, g->report.address, sizeof(question.address));
 	return report_ask(g->channel, &question);
 }
 
@@ -139,7 +138,11 @@ keep_configuration(const struct gate *g, const struct account *account)
 	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -1 || n > CONFIGURATION_MOST || read(fd, old, sizeof(old)) != n ||
 	    memcmp(old, text, (size_t)n) != 0) {
-		int new = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+		int new;
+
+		/* A process that had this pid may have been killed here. */
+		unlink(temporary);
+		new = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
 
 		whole = new != -1 && fchown(new, 0, account->gid) == 0 && fchmod(new, 0640) == 0 &&
 		    write(new, text, (size_t)n) == n && rename(temporary, path) == 0;
@@ -192,6 +195,17 @@ prepare(struct gate *g, const struct account *account, struct auth *auth)
 		.prepare_tls = prepare_tls, .authenticate = authenticate, .who = who };
 }
 
+/* Reads the header of a proxy, and tells the monitor who is behind the proxy. Returns 0 or -1. */
+static int
+read_header(struct gate *g)
+{
+	struct report peer = { .kind = REPORT_PEER };
+
+	if (proxy_read(&g->io, peer.address) == -1)
+		return -1;
+	return peer.address[0] == '\0' ? 0 : report_send(g->channel, &peer);
+}
+
 /* Everything up to the login. Returns 0 with the user in the report, or -1. */
 static int
 let_in(struct gate *g)
@@ -200,7 +214,7 @@ let_in(struct gate *g)
 	int fd;
 
 	if (g->o->proxies.count > 0 && proxies_include(&g->o->proxies, 0) &&
-	    proxy_read(&g->io, r->address) == -1)
+	    read_header(g) == -1)
 		return -1;
 	if (g->o->tls.when == TLS_IMMEDIATE) {
 		if (!g->o->tls.works || (fd = prepare_tls(g)) == -1)

@@ -1,8 +1,8 @@
 /*
  * TLS on one side, plain text on the other: a program of its own, one process for each TLS connection.
  *
- * Started by the monitor as root with the client on fd 0 and the plain side on
- * fd 1; reads certificate and key, then shuts itself into an empty directory
+ * Started by the monitor as root with the client on fd 0, the plain side on
+ * fd 1 and the channel to the monitor on LAYER_CHANNEL; reads certificate and key, then shuts itself into an empty directory
  * as a user of its own, and only then looks at the client. It has the TLS key
  * and this connection's plain text, and neither the service's key nor a file.
  * Being a program of its own it also keeps OpenSSL, whose start costs more
@@ -26,6 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "layer.h"
 #include "log.h"
 #include "privsep.h"
 #include "sandbox.h"
@@ -108,15 +109,16 @@ main(int argc, char **argv)
 	const char *refusal;
 	SSL_CTX *context;
 
-	log_open("kpopd-tls");
-	/* Started by kpopd alone: CERTIFICATE KEY, and unless they are only to be tried, USER STATE PEER. */
-	if (argc != 3 && argc != 6) {
+	/* Started by kpopd alone: CERTIFICATE KEY, and unless they are only to be tried, USER STATE. */
+	if (argc != 3 && argc != 5) {
 		fprintf(stderr, "kpopd-tls: started by kpopd(8)\n");
 		return 2;
 	}
+	if (argc == 3)
+		log_open("kpopd-tls");
+	else
+		log_through(LAYER_CHANNEL);
 	signal(SIGPIPE, SIG_IGN);
-	if (argc == 6)
-		log_peer(argv[5]);
 	if ((context = load(argv[1], argv[2])) == NULL)
 		return 1;
 	if (argc == 3)
@@ -127,6 +129,7 @@ main(int argc, char **argv)
 	}
 	privsep_make_jail(argv[4], "tls", NULL);
 	privsep_jail(argv[4], "tls", &account);
+	sandbox_shut_files(NULL, 0);
 	sandbox_enter(SANDBOX_TLS);
 	t.greet = log_handshake;
 	if (tls_start(&t, context, true) == -1)

@@ -3,18 +3,21 @@
  *
  * Runs as root until it has become somebody else; each function says who. The
  * files that hold root's code: this one, options.c, accept.c, crowd.c,
- * address.c, settings.c, visit.c, resolve.c, layer.c, privsep.c, log.c, the
- * beginnings of gate.c, auth.c, sasl.c, lock-dotlock.c and kpopd-tls.c, and
- * nothing more.
+ * address.c, settings.c, watch.c, visit.c, resolve.c, state.c, layer.c,
+ * privsep.c, log.c, the beginnings of gate.c, session.c, recover.c, auth.c,
+ * sasl.c, lock-dotlock.c and kpopd-tls.c, and nothing more.
  *
  *	main     options, a clean environment, krb5.conf; the connection on fd 0,
  *	 │       or, when fd 0 listens, a process for each: accept.c
+ *	monitor      root: watches the others, writes the log; reads nothing of
+ *	 │           the network, never opens the keytab
  *	 ├ gate      root: copies the keys; then jailed: ticket, USER, PASS
  *	 │           → one report to the monitor, and its end
- *	 ├ monitor   root: waits for the report until the deadline; reads nothing
- *	 │           of the network, never opens the keytab; then gives up root
  *	 ├ kpopd-tls or relay, when there is TLS or a layer of GSSAPI
- *	 └ session   the user: krb5_kuserok, the maildrop, POP3
+ *	 ├ session   the user: krb5_kuserok; if that permits, the client's socket,
+ *	 │           the maildrop, POP3
+ *	 ├ broker    the user with the spool's group: the dotlock, recovery
+ *	 └ refusal   the gate's user, jailed: the answer if nobody comes in
  *
  * Key octets stay on stacks and heaps after they are freed and survive setuid;
  * only the end of a process clears them. So the gate is a process of its own,
@@ -25,7 +28,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -46,8 +48,9 @@
 #include "log.h"
 #include "options.h"
 #include "privsep.h"
-#include "sandbox.h"
+#include "recover.h"
 #include "visit.h"
+#include "watch.h"
 
 /* A gate that is stuck in a library, and so cannot keep its deadline itself, is killed this much later. */
 #define GRACE_MS 1000
@@ -57,6 +60,7 @@ struct server {
 	struct options o;
 	struct account gate;
 	struct auth *auth; /* without keys; NULL: Kerberos does not work */
+	bool is_proxied;   /* the peer of this connection is a proxy, which names the client */
 };
 
 /* fds 0 to 2 are open, none above; whatever the parent left blocked or ignored is not. Returns whether fd 0 was open. */
@@ -114,59 +118,57 @@ name_peer(char text[ADDRESS_TEXT])
 	return address_text(&peer, text);
 }
 
-/* Root: waits for the gate's report, doing what it asks for meanwhile. */
-static enum report_result
-serve_gate(const struct options *o, const struct account *gate_account,
-    int64_t deadline, int channel, struct layers *layers, struct report *r)
+/* Root: takes the client's address from the gate, once and before all else, and only if the peer is a proxy. Returns 0 or -1. */
+static int
+take_peer(const struct layers *layers, bool *is_proxy, const struct report *r)
 {
-	enum report_result result;
-
-	while ((result = report_await(channel, r, deadline + GRACE_MS)) == REPORT_GOOD &&
-	    r->kind != REPORT_LOGIN)
-		if (layer_start(o, gate_account, layers, r, channel) == -1)
-			return REPORT_BAD;
-	return result;
+	if (!*is_proxy || layers->tls || layers->gssapi)
+		return -1;
+	*is_proxy = false;
+	log_peer(r->address);
+	return 0;
 }
 
-/* What there is to say about how the gate ended. */
-static void
-log_end(enum report_result result, int status)
+/* Root: watches the gate and does what it asks for. Returns true with its report in *r if that is a login. */
+static bool
+await_login(const struct server *s, struct watch *w, int64_t deadline, struct report *r)
 {
-	if (result == REPORT_NONE && WIFSIGNALED(status))
-		log_event(LOG_ERR, "fatal", "error=\"the gate was ended by signal %d\"",
-		    WTERMSIG(status));
-	if (result == REPORT_BAD)
-		log_event(LOG_ALERT, "fatal", "error=\"the gate's report is not one\"");
-	if (result == REPORT_LATE)
-		log_event(LOG_NOTICE, "refused", "reason=\"login deadline, gate killed\"");
+	struct layers layers = { .tls = false };
+	struct watch_event e;
+	bool is_proxy = s->is_proxied;
+
+	while (watch_next(w, &e)) {
+		if (e.role == ROLE_GATE && e.packet == NULL)
+			return false;
+		if (e.packet == NULL)
+			continue;
+		if (e.role == ROLE_GATE && report_read(e.packet, e.size, r)) {
+			if (r->kind == REPORT_LOGIN)
+				return true;
+			if ((r->kind == REPORT_PEER ? take_peer(&layers, &is_proxy, r) :
+				layer_start(&s->o, &s->gate, &layers, r, w, deadline + 2 * GRACE_MS)) == 0)
+				continue;
+		}
+		watch_kill(w, e.role, WATCH_WRONG);
+	}
+	return false;
 }
 
 /* Root: one connection, from the gate to the end of whatever it came to. */
 static void
-monitor(const struct server *s, int64_t deadline, int channel, pid_t gate_pid)
+monitor(const struct server *s, struct watch *w, int64_t deadline)
 {
 	static struct report report;
-	struct layers layers = { .count = 0 };
-	enum report_result result = serve_gate(&s->o, &s->gate, deadline,
-	    channel, &layers, &report);
-	int status;
+	struct watch_event e;
 
-	kill(gate_pid, SIGKILL);
-	while (waitpid(gate_pid, &status, 0) == -1)
-		if (errno != EINTR)
-			fatal("waitpid");
-	log_end(result, status);
-	sandbox_log_offence("the gate");
-	close(channel);
-	if (result == REPORT_GOOD) {
-		if (report.address[0] != '\0')
-			log_peer(report.address);
-		visit_admit(&s->o, &s->gate, s->auth, &report, deadline);
-	} else {
-		close(0);
-		close(1);
+	if (await_login(s, w, deadline, &report)) {
+		watch_kill(w, ROLE_GATE, WATCH_DISMISSED);
+		visit_admit(&s->o, &s->gate, s->auth, &report, deadline, w);
+		return;
 	}
-	layer_await_end(&layers);
+	visit_leave_client();
+	while (watch_next(w, &e))
+		;
 }
 
 /*
@@ -239,23 +241,18 @@ reload(void *self)
 static void
 serve(struct server *s)
 {
+	static struct watch w;
 	int64_t deadline = io_now() + (int64_t)s->o.login * 1000;
-	int channel[2];
-	pid_t pid;
+	int channel;
 
 	watch_line(&s->o);
-	sandbox_prepare();
 	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
-		fatal("socketpair");
-	if ((pid = fork()) == -1)
-		fatal("fork");
-	if (pid == 0) {
-		close(channel[0]);
-		gate(&s->o, &s->gate, s->auth, deadline, channel[1]);
-	}
-	close(channel[1]);
-	monitor(s, deadline, channel[0], pid);
+	/* Before the client can end the connection; its address would be gone then. */
+	s->is_proxied = s->o.proxies.count > 0 && proxies_include(&s->o.proxies, 0);
+	watch_begin(&w);
+	if (watch_fork(&w, ROLE_GATE, deadline + GRACE_MS, &channel))
+		gate(&s->o, &s->gate, s->auth, deadline, channel);
+	monitor(s, &w, deadline);
 }
 
 /* A child of the listener. It has a line to syslog of its own: the listener's may be older than syslogd. */
@@ -305,7 +302,7 @@ main(int argc, char **argv)
 	if (s.o.recover && geteuid() != 0)
 		options_refuse(by_hand, "--recover needs root", "");
 	if (s.o.recover)
-		return visit_recover_all(&s.o);
+		return recover_all(&s.o);
 	if (!by_hand && accept_is_due())
 		return listen_on(&s);
 	if (by_hand || name_peer(peer) == -1) {

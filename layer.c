@@ -29,13 +29,15 @@
 #define KPOPD_TLS LIBEXEC_DIRECTORY "/kpopd-tls"
 #define STAMP 512
 
-/* In the child: nothing open but 0, 1 and 2, which are these. */
+/* In the child: nothing is open but 0 and 1, which are these, 2, and the channel to the monitor as LAYER_CHANNEL. */
 static void
-set_descriptors(int client, int plain)
+set_descriptors(int client, int plain, int channel)
 {
-	if (dup2(client, 0) == -1 || dup2(plain, 1) == -1)
+	if (dup2(client, 0) == -1 || dup2(plain, 1) == -1 || dup2(channel, LAYER_CHANNEL) == -1 ||
+	    fcntl(LAYER_CHANNEL, F_SETFD, 0) == -1)
 		fatal("dup2");
-	closefrom(3);
+	log_through(LAYER_CHANNEL);
+	closefrom(LAYER_CHANNEL + 1);
 }
 
 /* What would change with the certificate or its key. */
@@ -112,12 +114,10 @@ layer_tls_works(const struct options *o)
 }
 
 _Noreturn static void
-run_tls(const struct options *o, const struct report *question, int plain)
+run_tls(const struct options *o, int plain, int channel)
 {
-	set_descriptors(0, plain);
-	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, o->tls.user,
-	    o->state, question->address[0] != '\0' ? question->address : log_peer_text(),
-	    (char *)NULL);
+	set_descriptors(0, plain, channel);
+	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, o->tls.user, o->state, (char *)NULL);
 	fatal("starting " KPOPD_TLS);
 }
 
@@ -130,6 +130,8 @@ share_configuration(const char *state)
 	snprintf(from, sizeof(from), "%s/gate/krb5.conf", state);
 	snprintf(to, sizeof(to), "%s/relay/krb5.conf", state);
 	snprintf(temporary, sizeof(temporary), "%s/relay/%ld", state, (long)getpid());
+	/* A process that had this pid may have been killed here. */
+	unlink(temporary);
 	if (link(from, temporary) == -1 || rename(temporary, to) == -1)
 		fatal("sharing krb5.conf with the relay");
 	/* It stays when both names were one file already. */
@@ -139,74 +141,56 @@ share_configuration(const char *state)
 _Noreturn static void
 run_relay(const struct options *o, const struct account *gate, int plain, int handoff)
 {
+	struct sandbox_path within = { -1, SANDBOX_READ };
+
 	privsep_make_jail(o->state, "relay", NULL);
 	share_configuration(o->state);
 	privsep_jail(o->state, "relay", gate);
+	within.fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	sandbox_shut_files(&within, 1);
+	close(within.fd);
 	sandbox_enter(SANDBOX_RELAY);
 	_exit(sasl_relay(0, plain, handoff) == 0 ? 0 : 1);
 }
 
-/* Forks the process that has plain[1]; this one keeps plain[0] as its fds 0 and 1. */
+/* Makes plain the client's socket of this process. */
 static void
-put_between(struct layers *l, pid_t pid, const int plain[2])
+put_between(int plain)
 {
-	if (pid == -1)
-		fatal("fork");
-	l->pids[l->count++] = pid;
-	close(plain[1]);
-	if (dup2(plain[0], 0) == -1 || dup2(plain[0], 1) == -1)
+	if (dup2(plain, 0) == -1 || dup2(plain, 1) == -1)
 		fatal("dup2");
-	close(plain[0]);
+	close(plain);
 }
 
 int
 layer_start(const struct options *o, const struct account *gate, struct layers *l,
-    const struct report *question, int channel)
+    const struct report *question, struct watch *w, int64_t deadline)
 {
 	bool tls = question->kind == REPORT_TLS;
-	int plain[2], handoff[2] = { -1, -1 };
-	pid_t pid;
+	int plain[2], handoff[2] = { -1, -1 }, channel;
 
 	if (tls ? (l->tls || l->gssapi || !o->tls.works) : (l->gssapi || l->tls || !o->pop3))
 		return -1;
 	*(tls ? &l->tls : &l->gssapi) = true;
-	if (question->address[0] != '\0')
-		log_peer(question->address);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, plain) == -1 ||
 	    (!tls && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, handoff) == -1))
 		fatal("socketpair");
-	if ((pid = fork()) == 0) {
+	if (watch_fork(w, tls ? ROLE_TLS : ROLE_RELAY, deadline, &channel)) {
 		if (tls)
-			run_tls(o, question, plain[1]);
-		/* Were they open here, nobody's end could be seen. */
-		close(channel);
+			run_tls(o, plain[1], channel);
+		/* Otherwise this process would not see the end of those that have the other ends. */
 		close(plain[0]);
 		close(handoff[0]);
 		close(1);
 		run_relay(o, gate, plain[1], handoff[1]);
 	}
-	put_between(l, pid, plain);
+	close(plain[1]);
+	put_between(plain[0]);
 	/* A gate that is gone shows in what comes next. */
-	report_answer(channel, tls ? 0 : handoff[0]);
+	report_answer(watch_channel(w, ROLE_GATE), tls ? 0 : handoff[0]);
 	if (!tls) {
 		close(handoff[0]);
 		close(handoff[1]);
 	}
 	return 0;
-}
-
-void
-layer_await_end(const struct layers *l)
-{
-	for (int i = 0; i < l->count; i++) {
-		int status;
-
-		while (waitpid(l->pids[i], &status, 0) == -1)
-			if (errno != EINTR)
-				return;
-		sandbox_log_offence("a layer");
-		if (WIFSIGNALED(status))
-			log_event(LOG_ERR, "fatal", "error=\"a layer was ended by signal %d (%s)\"",
-			    WTERMSIG(status), strsignal(WTERMSIG(status)));
-	}
 }

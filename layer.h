@@ -4,12 +4,13 @@
 
 #include "options.h"
 #include "privsep.h"
+#include "watch.h"
+
+#define LAYER_CHANNEL 3 /* kpopd-tls's descriptor for its messages to the monitor */
 
 /* What the monitor has started for a connection so far. */
 struct layers {
 	bool tls, gssapi;
-	pid_t pids[2];
-	int count;
 };
 
 /*
@@ -21,13 +22,10 @@ bool layer_tls_works(const struct options *o);
 /*
  * The monitor, root: does what the gate asks for, at most once each: TLS in a
  * kpopd-tls, or the relay of a GSSAPI layer; from now on fd 0 is the plain
- * side. Answers on the channel. Returns 0, or -1 when the gate asked for what
- * it may not.
+ * side. The process is killed at deadline. Answers the gate. Returns 0, or -1
+ * when the gate asked for what it may not.
  */
-int layer_start(const struct options *o, const struct account *gate,
-    struct layers *l, const struct report *question, int channel);
-
-/* Waits for what was started, which ends when the plain side has. */
-void layer_await_end(const struct layers *l);
+int layer_start(const struct options *o, const struct account *gate, struct layers *l,
+    const struct report *question, struct watch *w, int64_t deadline);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * The dotlock of one mailbox, and the locks that outlive a session: the broker.
  *
- * Runs in the monitor, as the owner of the mailbox, with the spool's group if
+ * Runs in a process of its own, as the owner of the mailbox, with the spool's group if
  * only that group may write the directory: on Debian it is root:mail 2775, and
  * mailboxes are often 0660 user:mail, so that a session with the group could
  * read everybody's mail. The broker has the group but no byte of the client: it
@@ -15,7 +15,7 @@
  *
  * A process id is meaningless on another host and in another PID namespace. So
  * a lock of ours names them in a second line, which other programs do not read.
- * A process id may be another process's later. So the monitor also has a kernel
+ * A process id may be another process's later. So the broker also has a kernel
  * lock on a dotlock with that line, which ends with it.
  */
 #include "config.h"
@@ -395,7 +395,7 @@ touch_dotlock(const struct lock_kept *k)
 		log_dotlock_failure("touching");
 }
 
-/* Returns true if fd is a regular file of the user: all that a session may have its monitor keep. */
+/* Returns true if fd is a regular file of the user: all that a session may have its broker keep. */
 static bool
 is_users_file(int fd)
 {

@@ -1,4 +1,4 @@
-/* The monitor's part of the locks, the dotlock above all: see lock-dotlock.c. */
+/* The broker's part of the locks, the dotlock above all: see lock-dotlock.c. */
 #ifndef LOCK_DOTLOCK_H
 #define LOCK_DOTLOCK_H
 
@@ -8,7 +8,7 @@
 
 #include "lock.h"
 
-/* What the monitor holds of one mailbox. */
+/* What the broker holds of one mailbox. */
 struct lock_kept {
 	const struct lock_plan *plan;
 	const char *path; /* of the mailbox */

@@ -2,7 +2,7 @@
  * The locks of a mailbox: kernel locks and dotlock in the order configured; one session per user.
  *
  * Runs as the owner of the mailbox, who can also take these locks elsewhere:
- * every wait is bounded. The dotlock is made by the monitor (lock-dotlock.c).
+ * every wait is bounded. The dotlock is made by the broker (lock-dotlock.c).
  *
  * Open-file-description locks (fcntl(2)) exclude the POSIX locks of MDAs, but
  * are not lost when some library closes another descriptor of the same file.
@@ -17,7 +17,7 @@
  *
  * A session that is killed while it removes messages leaves a mailbox that no
  * other program may read before the removal is finished. Therefore it passes
- * the descriptors that hold its locks to the monitor before it locks to write;
+ * the descriptors that hold its locks to the broker before it locks to write;
  * the recovery inherits them.
  */
 #include "config.h"
@@ -80,7 +80,7 @@ lock_wants_dotlock(const struct lock_plan *plan)
 	return false;
 }
 
-/* Receives the monitor's answer. Returns 0, or -1 with the errno that it names. */
+/* Receives the broker's answer. Returns 0, or -1 with the errno that it names. */
 static int
 hear_answer(int channel)
 {
@@ -96,7 +96,7 @@ hear_answer(int channel)
 	return -1;
 }
 
-/* Sends a verb to the monitor. Returns 0, or -1 with errno. */
+/* Sends a verb to the broker. Returns 0, or -1 with errno. */
 static int
 ask_broker(int channel, enum lock_verb verb)
 {
@@ -105,7 +105,7 @@ ask_broker(int channel, enum lock_verb verb)
 	return send(channel, &byte, 1, MSG_NOSIGNAL) == 1 ? hear_answer(channel) : -1;
 }
 
-/* Passes the spool and the session's lock to the monitor, so that their locks outlive this process. Returns 0, or -1 with errno. */
+/* Passes the spool and the session's lock to the broker, so that their locks outlive this process. Returns 0, or -1 with errno. */
 static int
 ask_to_keep(const struct lock_plan *plan, int spool)
 {
@@ -373,7 +373,7 @@ lock_session_kept(int state, int fd)
 void
 unlock_session(struct lock_session *l)
 {
-	/* Not by close alone, because the monitor may have the same open file. */
+	/* Not by close alone, because the broker may have the same open file. */
 	kernel_lock(l->fd, F_UNLCK);
 	close(l->fd);
 	if (l->place != -1)

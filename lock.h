@@ -10,17 +10,17 @@
 enum lock_kind { LOCK_FCNTL, LOCK_FLOCK, LOCK_DOTLOCK };
 #define LOCK_KINDS 3
 
-/* How a mailbox is locked: which locks, in this order, and what this process has of the monitor's. */
+/* How a mailbox is locked: which locks, in this order, and what this process has of the broker's. */
 struct lock_plan {
 	enum lock_kind kinds[LOCK_KINDS];
 	int count;
 	uid_t least_uid; /* the uids below it are system accounts */
-	int broker;      /* the channel to the monitor, which makes the dotlock; -1: none */
-	int session;     /* the session's lock, which the monitor is to keep during a removal; -1: nothing is kept */
+	int broker;      /* the channel to the broker, which makes the dotlock; -1: none */
+	int session;     /* the session's lock, which the broker is to keep during a removal; -1: nothing is kept */
 	int kept;        /* recovery: the spool as the killed session opened and locked it; -1: none */
 };
 
-/* What a session asks of the monitor, one byte each; the answer is a byte, too: 0 or an errno. */
+/* What a session asks of the broker, one byte each; the answer is a byte, too: 0 or an errno. */
 enum lock_verb {
 	LOCK_TAKE = 'L', /* make the dotlock, if there is none of ours */
 	LOCK_GIVE = 'U', /* remove it */
@@ -29,7 +29,7 @@ enum lock_verb {
 
 /*
  * Blocks (SIG_BLOCK) or unblocks (SIG_UNBLOCK) the signals that stop a service.
- * lock_spool does so while the spool is locked to write; the monitor does so
+ * lock_spool does so while the spool is locked to write; the broker does so
  * from the start of its session.
  */
 void lock_signals(int how);
@@ -64,19 +64,19 @@ int lock_session(int state, const char *principal, struct lock_session *l);
 int lock_place(int user, uint64_t id, struct lock_session *l);
 
 /*
- * Recovery: takes over the session lock that the monitor kept open as fd. Returns false if fd is not the session lock
+ * Recovery: takes over the session lock that the broker kept open as fd. Returns false if fd is not the session lock
  * of this state directory (-1: none), or if another session has it.
  */
 bool lock_session_kept(int state, int fd);
 
-/* Gives the session's locks back, also if the monitor keeps it open, so that the next session need not wait. */
+/* Gives the session's locks back, also if the broker keeps it open, so that the next session need not wait. */
 void unlock_session(struct lock_session *l);
 
 /*
  * Locks the spool fd against other programs, to read or
  * to write it, waiting at most ten seconds. Returns 0, or -1 with errno;
  * EAGAIN when somebody holds it all that time. Before it locks to write, it
- * has the monitor keep the open file, so that the locks outlive this process.
+ * has the broker keep the open file, so that the locks outlive this process.
  */
 int lock_spool(const struct lock_plan *plan, int fd, bool to_write);
 

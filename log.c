@@ -4,8 +4,13 @@
  * Runs as all: root, the gate's user, the owner of the mailbox. Facility mail.
  * The address stands before any text that a client chose, so that tools which
  * read the log from the left (fail2ban) cannot be misled.
+ *
+ * A process that reads what clients send has no connection to syslog, over which
+ * it could write any line as any program. It sends its lines to its monitor.
  */
 #include "config.h"
+
+#include <sys/socket.h>
 
 #include <errno.h>
 #include <poll.h>
@@ -17,6 +22,7 @@
 #include <unistd.h>
 #include <vis.h>
 
+#include "address.h"
 #include "log.h"
 
 /* How long a syslogd that is there and takes nothing holds up a process, once. */
@@ -24,8 +30,9 @@
 /* log_due: one line in so many ms. */
 #define INTERVAL_MS 60000
 
-static char peer[80] = "none";
+static char peer[ADDRESS_TEXT] = "none";
 static int line = -1;         /* to syslogd, as far as we know; -1: syslog(3) will open one */
+static int channel = -1;      /* to the monitor, which writes our lines; -1: this process writes them itself */
 static int patience = PATIENCE_MS;
 
 void
@@ -40,17 +47,25 @@ log_open(const char *program)
 	openlog(program, LOG_PID | LOG_NDELAY, LOG_MAIL);
 }
 
+void
+log_through(int to)
+{
+	closelog();
+	line = -1;
+	channel = to;
+}
+
 /*
- * Whether syslogd has room for a line; syslog(3) would wait for it without an
- * end. If the number is another file's meanwhile, since syslogd was started
- * again, that has room.
+ * Returns true if syslogd or the monitor has room for a line; syslog(3) would
+ * wait for it forever. If syslogd was restarted, the descriptor may now be
+ * another file; that one is writable, and syslog(3) reconnects.
  */
 static int
 has_room(void)
 {
-	struct pollfd p = { .fd = line, .events = POLLOUT };
+	struct pollfd p = { .fd = channel != -1 ? channel : line, .events = POLLOUT };
 
-	if (line == -1 || poll(&p, 1, patience) != 0)
+	if (p.fd == -1 || poll(&p, 1, patience) != 0)
 		return 1;
 	patience = 0;
 	return 0;
@@ -62,23 +77,24 @@ log_peer(const char *address)
 	strlcpy(peer, address, sizeof(peer));
 }
 
-const char *
-log_peer_text(void)
-{
-	return peer;
-}
-
 static void write_line(int, const char *, const char *, va_list)
     __attribute__((format(printf, 3, 0)));
 
 static void
 write_line(int priority, const char *event, const char *format, va_list ap)
 {
-	char text[4096];
+	struct log_packet packet = { .kind = LOG_LINE, .priority = (unsigned char)priority };
 
-	vsnprintf(text, sizeof(text), format, ap);
-	if (has_room())
-		syslog(priority, "%s peer=%s %s", event, peer, text);
+	vsnprintf(packet.text, sizeof(packet.text), format, ap);
+	if (!has_room())
+		return;
+	if (channel == -1) {
+		syslog(priority, "%s peer=%s %s", event, peer, packet.text);
+		return;
+	}
+	strlcpy(packet.event, event, sizeof(packet.event));
+	/* A monitor that was killed leaves its processes to end as they would. */
+	send(channel, &packet, offsetof(struct log_packet, text) + strlen(packet.text), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void
@@ -89,6 +105,15 @@ log_event(int priority, const char *event, const char *format, ...)
 	va_start(ap, format);
 	write_line(priority, event, format, ap);
 	va_end(ap);
+}
+
+void
+log_forbidden(int call)
+{
+	const struct log_packet packet = { .kind = LOG_CALL, .call = call };
+
+	if (channel != -1)
+		send(channel, &packet, offsetof(struct log_packet, text), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 bool

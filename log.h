@@ -7,6 +7,21 @@
 #include <stdint.h>
 #include <syslog.h>
 
+/* The first byte of a packet to the monitor (watch.c): a line, or the system call for which a process is ended. */
+enum { LOG_LINE = 'l', LOG_CALL = 'c' };
+
+#define LOG_EVENT 16  /* an event's name, with its NUL */
+#define LOG_TEXT 4096 /* the rest of a line */
+
+/* What a process that may not write to syslog itself sends its monitor. A line's text is as long as the packet. */
+struct log_packet {
+	char kind;
+	unsigned char priority;
+	char event[LOG_EVENT];
+	int call; /* LOG_CALL: its number */
+	char text[LOG_TEXT];
+};
+
 /* log_safe: this many octets of a text are shown, the rest is cut off. */
 #define LOG_SHOWN 200
 
@@ -18,11 +33,17 @@ struct log_text {
 /* Connects to syslog before a chroot could hide it; anew, if it was before. */
 void log_open(const char *program);
 
+/*
+ * From now on the lines of this process go to its monitor, over channel, and it
+ * has no connection to syslog. The monitor decides what is written (watch.c).
+ */
+void log_through(int channel);
+
+/* In a signal handler: tells the monitor that this process ends because of a forbidden system call. */
+void log_forbidden(int call);
+
 /* Every later line of this process and its children carries peer (an address that we formatted). */
 void log_peer(const char *peer);
-
-/* What log_peer was told last. */
-const char *log_peer_text(void);
 
 /*
  * Writes one line "event peer=… key=value …" at a syslog priority. The format

@@ -60,7 +60,7 @@ int mailboxes_read(struct mailboxes *b, const char *text);
 /* The mailbox' path for this user, or NULL when there is none (too long). Valid until the next call. */
 const char *mailboxes_path(const struct mailboxes *b, const char *user, const char *home);
 
-/* Returns true if other programs lock such a mailbox, and so does the session, with the monitor's help. */
+/* Returns true if other programs lock such a mailbox, and so does the session, with the broker's help. */
 bool mailboxes_are_locked(const struct mailboxes *b);
 
 /*

@@ -30,11 +30,11 @@
 #include "log.h"
 #include "privsep.h"
 
-/* The gate: the keytab copy, the replay cache, the connection, the channel, syslog; and some to spare. */
+/* The gate: the keytab copy, the replay cache, the connection, the channel; and some to spare. */
 #define GATE_FILES 16
 /* A replay cache of 4 MiB holds 250,000 logins within the clock skew. */
 #define GATE_FILE_SIZE ((rlim_t)4 << 20)
-/* The session: the spool, its directory, the state directory, a journal, syslog, krb5's files. */
+/* The session: the spool, its directory, the state directory, a journal, the channels, krb5's files. */
 #define SESSION_FILES 64
 
 bool
@@ -275,15 +275,75 @@ privsep_leave_broker(const struct account *a)
 		fatal("still dumpable");
 }
 
+/* Sends a packet with k descriptors (at most PACKET_FILES). */
+int
+packet_send(int channel, const void *data, size_t n, const int *fds, int k)
+{
+	struct iovec space = { .iov_base = (void *)(uintptr_t)data, .iov_len = n };
+	union {
+		char space[CMSG_SPACE(PACKET_FILES * sizeof(int))];
+		struct cmsghdr align;
+	} control = { .space = { 0 } };
+	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1 };
+	ssize_t sent;
+
+	if (k > 0) {
+		struct cmsghdr *c;
+
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE((size_t)k * sizeof(int));
+		c = CMSG_FIRSTHDR(&message);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN((size_t)k * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, (size_t)k * sizeof(int));
+	}
+	do
+		sent = k > 0 ? sendmsg(channel, &message, MSG_NOSIGNAL) : send(channel, data, n, MSG_NOSIGNAL);
+	while (sent == -1 && errno == EINTR);
+	return sent == (ssize_t)n ? 0 : -1;
+}
+
+int
+packet_await(int channel, void *data, size_t n, int *fds, int k)
+{
+	struct iovec space = { .iov_base = data, .iov_len = n };
+	union {
+		char space[CMSG_SPACE(PACKET_FILES * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control) };
+	const struct cmsghdr *c;
+	ssize_t got;
+
+	do
+		got = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
+	while (got == -1 && errno == EINTR);
+	c = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	if (got != (ssize_t)n || c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
+	    c->cmsg_len != CMSG_LEN((size_t)k * sizeof(int)))
+		return -1;
+	memcpy(fds, CMSG_DATA(c), (size_t)k * sizeof(int));
+	return 0;
+}
+
+ssize_t
+packet_receive(int channel, void *data, size_t size)
+{
+	struct iovec space = { .iov_base = data, .iov_len = size };
+	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1 };
+	ssize_t n = recvmsg(channel, &message, MSG_DONTWAIT);
+
+	if (n == -1)
+		return errno == EAGAIN || errno == EINTR ? PACKET_NONE : PACKET_END;
+	return (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 ? n : PACKET_BAD;
+}
+
 int
 report_send(int channel, const struct report *r)
 {
-	ssize_t n;
-
-	do
-		n = send(channel, r, sizeof(*r), MSG_NOSIGNAL);
-	while (n == -1 && errno == EINTR);
-	return n == (ssize_t)sizeof(*r) ? 0 : -1;
+	return packet_send(channel, r, sizeof(*r), NULL, 0);
 }
 
 static bool
@@ -302,7 +362,7 @@ address_valid(const char *address)
 static bool
 report_valid(const struct report *r)
 {
-	return (r->kind == REPORT_LOGIN || r->kind == REPORT_TLS || r->kind == REPORT_LAYER) &&
+	return (r->kind == REPORT_LOGIN || r->kind == REPORT_TLS || r->kind == REPORT_LAYER || r->kind == REPORT_PEER) &&
 	    ends(r->address, sizeof(r->address)) && address_valid(r->address) &&
 	    ends(r->user, sizeof(r->user)) &&
 	    (r->user[0] == '\0' || account_name_valid(r->user)) &&
@@ -313,88 +373,28 @@ report_valid(const struct report *r)
 	    r->unread_size <= sizeof(r->unread);
 }
 
-enum report_result
-report_await(int channel, struct report *r, int64_t deadline)
+bool
+report_read(const void *packet, size_t n, struct report *r)
 {
-	struct pollfd p = { .fd = channel, .events = POLLIN };
-	struct iovec space = { .iov_base = r, .iov_len = sizeof(*r) };
-	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1 };
-	ssize_t n;
-
-	for (;;) {
-		int64_t left = deadline - io_now();
-		int ready;
-
-		if (left <= 0)
-			return REPORT_LATE;
-		ready = poll(&p, 1, left > INT_MAX ? INT_MAX : (int)left);
-		if (ready > 0)
-			break;
-		if (ready == -1 && errno != EINTR)
-			fatal("poll");
-	}
-	n = recvmsg(channel, &message, MSG_DONTWAIT);
-	if (n == 0 || (n == -1 && errno == ECONNRESET))
-		return REPORT_NONE;
-	if (n != (ssize_t)sizeof(*r) ||
-	    (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
-	    !report_valid(r))
-		return REPORT_BAD;
-	return REPORT_GOOD;
+	if (n != sizeof(*r))
+		return false;
+	memcpy(r, packet, sizeof(*r));
+	return report_valid(r);
 }
 
 int
 report_answer(int channel, int fd)
 {
 	char verdict = fd != -1 ? 'y' : 'n';
-	struct iovec space = { .iov_base = &verdict, .iov_len = 1 };
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { .space = { 0 } };
-	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1 };
-	ssize_t n;
 
-	if (fd != -1) {
-		struct cmsghdr *c;
-
-		message.msg_control = &control;
-		message.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&message);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	}
-	do
-		n = sendmsg(channel, &message, MSG_NOSIGNAL);
-	while (n == -1 && errno == EINTR);
-	return n == 1 ? 0 : -1;
+	return packet_send(channel, &verdict, 1, &fd, fd != -1 ? 1 : 0);
 }
 
 int
 report_ask(int channel, const struct report *r)
 {
 	char verdict;
-	struct iovec space = { .iov_base = &verdict, .iov_len = 1 };
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = sizeof(control) };
-	const struct cmsghdr *c;
-	ssize_t n;
-	int fd = -1;
+	int fd;
 
-	if (report_send(channel, r) == -1)
-		return -1;
-	do
-		n = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
-	while (n == -1 && errno == EINTR);
-	c = CMSG_FIRSTHDR(&message);
-	if (n == 1 && c != NULL && c->cmsg_level == SOL_SOCKET &&
-	    c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(c), sizeof(int));
-	return fd;
+	return report_send(channel, r) == 0 && packet_await(channel, &verdict, 1, &fd, 1) == 0 ? fd : -1;
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "address.h"
 #include "auth.h"
 #include "io.h"
 
@@ -20,18 +21,17 @@ struct account {
 	char home[PATH_MAX];
 };
 
-enum { REPORT_LOGIN = 'R', REPORT_TLS = 'T', REPORT_LAYER = 'L' };
-
-#define REPORT_ADDRESS 80 /* "[address]:port" and a NUL */
+enum { REPORT_LOGIN = 'R', REPORT_TLS = 'T', REPORT_LAYER = 'L', REPORT_PEER = 'P' };
 
 /*
  * What the gate tells the monitor: packets of this very size, no pointers, no
- * length that decides an allocation. LOGIN is the last; before it the gate may
- * ask once for TLS and once for a LAYER, with the address alone filled.
+ * length that decides an allocation. LOGIN is the last. Before it the gate may
+ * name once the PEER that a proxy has named, with the address alone filled; and
+ * it may ask once for TLS and once for a LAYER.
  */
 struct report {
 	char kind;
-	char address[REPORT_ADDRESS]; /* of the client, from a PROXY header; "": the connection's own */
+	char address[ADDRESS_TEXT]; /* PEER: the client's, from a PROXY header */
 	uint32_t unread_size;       /* octets used of unread */
 	char user[USER_NAME];       /* asked for; "" when it was no user name */
 	struct auth_peer peer;
@@ -80,18 +80,35 @@ void privsep_become_broker(const struct account *a, gid_t group);
 /* A child of the broker becomes the user alone, as privsep_become does. Fatal on failure. */
 void privsep_leave_broker(const struct account *a);
 
+#define PACKET_FILES 2 /* the most descriptors that a packet carries */
+
+/* Sends a packet with k descriptors (at most PACKET_FILES). Returns 0, or -1 if the other end is gone. */
+int packet_send(int channel, const void *data, size_t n, const int *fds, int k);
+
+/* Waits for a packet of n bytes with k descriptors, which it opens close-on-exec. Returns 0, or -1 if something else comes. */
+int packet_await(int channel, void *data, size_t n, int *fds, int k);
+
+/* packet_receive's other answers. An empty packet is the end, too. */
+#define PACKET_END 0
+#define PACKET_NONE (-1)
+#define PACKET_BAD (-2)
+
+/*
+ * Monitor: takes the next packet without waiting. Returns its size; or that
+ * there is none, that the other end is gone, or that it was larger than size
+ * or carried descriptors, none of which is opened.
+ */
+ssize_t packet_receive(int channel, void *data, size_t size);
+
 /* Gate: sends the report. Returns 0, or -1 when the monitor is gone. */
 int report_send(int channel, const struct report *r);
 
-/* What the monitor got. */
-enum report_result { REPORT_GOOD, REPORT_NONE, REPORT_LATE, REPORT_BAD };
-
 /*
- * Monitor: waits until deadline (absolute ms, CLOCK_MONOTONIC) for the report.
- * NONE: the gate ended without one. BAD: wrong size, an unended string, a user
- * name outside the alphabet; *r is not to be used.
+ * Monitor: takes a packet of n bytes for a report. Returns false if it has the
+ * wrong size or kind, an unended string, or a user name or address that is none;
+ * *r is not to be used then.
  */
-enum report_result report_await(int channel, struct report *r, int64_t deadline);
+bool report_read(const void *packet, size_t n, struct report *r);
 
 /* Gate: sends a question, waits for the answer: a descriptor, or -1 when the monitor says no. */
 int report_ask(int channel, const struct report *r);

@@ -217,7 +217,5 @@ proxy_read(struct io *io, char address[PROXY_ADDRESS])
 	else
 		result = refuse(io, "there is none");
 	io->frugal = false;
-	if (result == 0 && address[0] != '\0')
-		log_peer(address);
 	return result;
 }

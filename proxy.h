@@ -5,10 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "address.h"
 #include "io.h"
 
 #define PROXY_NETWORKS 32
-#define PROXY_ADDRESS 80 /* "[address]:port" and a NUL */
+#define PROXY_ADDRESS ADDRESS_TEXT
 
 /* The networks of proxies, in which every connection begins with a PROXY header. */
 struct proxies {

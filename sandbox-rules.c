@@ -13,7 +13,11 @@
  */
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #include <err.h>
 #include <fcntl.h>
@@ -40,7 +44,7 @@
 	"readlink readlinkat getcwd "
 #define WAITING "poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 nanosleep " \
 	"clock_nanosleep clock_nanosleep_time64 "
-#define TALKING "recv recvfrom recvmsg shutdown getsockopt setsockopt getpeername getsockname "
+#define TALKING "recv recvfrom shutdown "
 /* The dotlock and the replay cache; where it leads is for users, modes, the jail and Landlock to say. */
 #define OPENING "open openat openat2 "
 #define NAMES "link linkat unlink unlinkat rename renameat renameat2 "
@@ -49,26 +53,40 @@
 #define CHANGING "ftruncate ftruncate64 fsync fdatasync sync_file_range sync_file_range2 arm_sync_file_range " \
 	"utimensat utimensat_time64 utimes futimesat utime fchmod fchown fchown32 chmod fchmodat "
 
+/* An option that setsockopt may set. */
+struct option {
+	int level, name; /* 0, 0: none */
+};
+
 static const struct list {
 	const char *name;
 	const char *calls;
-	bool passes_files;   /* over a socket, to the monitor */
-	bool reaches_syslog; /* by its name: whoever is in a jail has the line that was there before, or none */
+	bool passes_files;   /* over a socket, to the broker */
+	bool makes_process;  /* which confines itself further; and asks whether a process lives */
 	unsigned counts[2];  /* the requests of ioctl, which count the bytes in a socket's queues; 0: none */
+	struct option option;
 } lists[] = {
-	{ "gate", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "flock fsync fdatasync "
-	    "ftruncate ftruncate64 getdents getdents64 fchmod unlink unlinkat ", false, false, { 0, 0 } },
+	{ "gate", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "recvmsg getpeername flock fsync fdatasync "
+	    "ftruncate ftruncate64 getdents getdents64 fchmod unlink unlinkat ", false, false, { 0, 0 },
+	    { SOL_SOCKET, SO_SNDBUF } },
 	{ "session", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat kill ", true, true, { SIOCOUTQ, 0 } },
+	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat ", true, false, { SIOCOUTQ, 0 }, { 0, 0 } },
 	{ "broker", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "kill wait4 waitpid waitid socketpair clone clone3 fork vfork prctl "
+	    "recvmsg wait4 waitpid waitid socketpair clone clone3 fork vfork "
 	    "setresgid setresgid32 setresuid setresuid32 setuid setuid32 setgid setgid32 setreuid setreuid32 "
 	    "getresuid getresuid32 getresgid getresgid32 getgroups getgroups32 "
 	    "getrlimit ugetrlimit setrlimit prlimit64 seccomp landlock_create_ruleset landlock_add_rule "
-	    "landlock_restrict_self chdir getdents getdents64 fstatfs fstatfs64 flock mkdir mkdirat mknod mknodat alarm setitimer ", false, true, { 0, 0 } },
-	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, false, { SIOCOUTQ, FIONREAD } },
-	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, false, { SIOCOUTQ, FIONREAD } },
+	    "landlock_restrict_self chdir getdents getdents64 fstatfs fstatfs64 flock mkdir mkdirat mknod mknodat ",
+	    false, true, { 0, 0 }, { 0, 0 } },
+	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, false, { SIOCOUTQ, FIONREAD },
+	    { IPPROTO_TCP, TCP_NOTSENT_LOWAT } },
+	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, false, { SIOCOUTQ, FIONREAD },
+	    { IPPROTO_TCP, TCP_NOTSENT_LOWAT } },
+	{ "refusal", ALWAYS DESCRIPTORS WAITING TALKING, false, false, { 0, 0 }, { 0, 0 } },
 };
+
+/* What prctl may do in a process that makes another one. */
+static const int settings[] = { PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE, PR_SET_PDEATHSIG, PR_GET_SECCOMP };
 
 /* What fcntl may do: flags and locks, but no new descriptor. The last three are 32-bit machines' locks. */
 static const int controls[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW,
@@ -92,40 +110,24 @@ allow(scmp_filter_ctx filter, const char *call)
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0), call);
 }
 
+/* No socket is made, and none leads elsewhere. The caller gets an error and lives, because libraries try what they do not need. */
+static void
+allow_sockets(scmp_filter_ctx filter)
+{
+	/* To the other end alone. */
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(send), 0), "send");
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1, SCMP_CMP(4, SCMP_CMP_EQ, 0, 0)), "sendto");
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 0), "socket");
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(connect), 0), "connect");
+}
+
 /*
- * Sockets. fd 0 is the network's; connect(2) would lead it elsewhere, by way of
- * AF_UNSPEC also when it is connected already. syslog(3) connects again when
- * syslogd was started anew, on a descriptor above; datagrams to a name are all
- * it can send. For any other socket its caller gets an error and no end:
- * libraries try what they do not need. The numbers above 2, and below the limit
- * of files, go by their bits, since a comparison is one of 64 bits and the
- * kernel takes the lower 32 of them.
+ * The numbers above 2, and below the limit of files, go by their bits, because
+ * a comparison is one of 64 bits and the kernel takes the lower 32 of them.
  */
 static const struct {
 	scmp_datum_t bits, value;
 } numbers[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 }, { ~15ULL, 32 }, { ~15ULL, 48 } };
-
-static void
-allow_sockets(scmp_filter_ctx filter, bool reaches_syslog)
-{
-	/* To nobody but the other end. */
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(send), 0), "send");
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1, SCMP_CMP(4, SCMP_CMP_EQ, 0, 0)), "sendto");
-	if (!reaches_syslog) {
-		check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 0), "socket");
-		check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(connect), 0), "connect");
-		return;
-	}
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
-	    SCMP_CMP(0, SCMP_CMP_EQ, AF_UNIX, 0), SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xf, SOCK_DGRAM)), "socket");
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 1,
-	    SCMP_CMP(0, SCMP_CMP_NE, AF_UNIX, 0)), "socket");
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 2,
-	    SCMP_CMP(0, SCMP_CMP_EQ, AF_UNIX, 0), SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xf, SOCK_STREAM)), "socket");
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(connect), 1,
-		    SCMP_CMP(0, SCMP_CMP_MASKED_EQ, numbers[i].bits, numbers[i].value)), "connect");
-}
 
 /*
  * sendmsg(2), which passes descriptors. The address that it may name cannot be
@@ -169,6 +171,25 @@ allow_counts(scmp_filter_ctx filter, const unsigned counts[2])
 	for (size_t i = 0; i < 2 && counts[i] != 0; i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
 		    SCMP_CMP(1, SCMP_CMP_EQ, counts[i], 0)), "ioctl");
+}
+
+/* The lower 32 bits of an argument, which are what the kernel takes of an int. */
+#define IS(argument, value) SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, 0xffffffff, (scmp_datum_t)(value))
+
+static void
+allow_option(scmp_filter_ctx filter, const struct option *option)
+{
+	if (option->name != 0)
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
+		    IS(1, option->level), IS(2, option->name)), "setsockopt");
+}
+
+static void
+allow_process(scmp_filter_ctx filter)
+{
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, IS(1, 0)), "kill");
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, IS(0, settings[i])), "prctl");
 }
 
 static void
@@ -220,10 +241,13 @@ write_filter(const struct list *list)
 	for (const char *call = strtok_r(copy, " ", &rest); call != NULL; call = strtok_r(NULL, " ", &rest))
 		allow(filter, call);
 	allow_partly(filter);
-	allow_sockets(filter, list->reaches_syslog);
+	allow_sockets(filter);
 	allow_counts(filter, list->counts);
+	allow_option(filter, &list->option);
 	if (list->passes_files)
 		allow_passing(filter);
+	if (list->makes_process)
+		allow_process(filter);
 	write_program(filter, list->name);
 	seccomp_release(filter);
 	free(copy);

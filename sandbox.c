@@ -2,15 +2,13 @@
  * What a process may ask of the kernel from now on: system calls and files.
  *
  * Runs as whoever has given up everything else (privsep.c). What is forbidden
- * is not done, and the process that asked for it ends: it leaves the call's
- * number in memory that it shares with the monitor, which logs its name. The
- * monitor itself, when it has become the broker, logs its own.
+ * is not done, and the process that asked for it ends: it sends the call's
+ * number to the monitor, which logs its name.
  *
  * The filters are made by sandbox-rules when kpopd is built.
  */
 #include "config.h"
 
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -38,35 +36,14 @@ static const struct sock_fprog filters[SANDBOXES] = {
 	[SANDBOX_BROKER] = FILTER(broker),
 	[SANDBOX_RELAY] = FILTER(relay),
 	[SANDBOX_TLS] = FILTER(tls),
+	[SANDBOX_REFUSAL] = FILTER(refusal),
 };
-
-/* The number of the forbidden call, plus one; shared with the processes to come. */
-static volatile sig_atomic_t *offence;
-/* The process that nobody reads it for: the broker, which is the monitor itself. */
-static volatile pid_t unread;
-
-void
-sandbox_prepare(void)
-{
-	void *shared = mmap(NULL, sizeof(*offence), PROT_READ | PROT_WRITE,
-	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if (shared == MAP_FAILED)
-		fatal("mmap");
-	offence = shared;
-}
 
 static void
 forbidden(int signal, siginfo_t *info, void *context)
 {
 	(void)signal, (void)context;
-	*offence = info->si_syscall + 1;
-	/* Stopped inside syslog(3), it might wait for itself; and it might be forbidden again. */
-	if (getpid() == unread) {
-		unread = 0;
-		alarm(1);
-		sandbox_log_offence("the broker");
-	}
+	log_forbidden(info->si_syscall);
 	_exit(1);
 }
 
@@ -79,12 +56,9 @@ sandbox_enter(enum sandbox which)
 
 	if (!SANDBOXED)
 		return;
-	/* A program of its own shares no memory with the monitor, which sees the signal then. */
-	if (!answers && offence != NULL && sigaction(SIGSYS, &action, NULL) == -1)
+	if (!answers && sigaction(SIGSYS, &action, NULL) == -1)
 		fatal("sigaction");
 	answers = true;
-	if (which == SANDBOX_BROKER)
-		unread = getpid();
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
 		fatal("no_new_privs");
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[which]) == 0) {
@@ -101,27 +75,10 @@ sandbox_enter(enum sandbox which)
 	log_event(LOG_NOTICE, "sandbox", "error=\"this kernel has no seccomp\"");
 }
 
-static const char *
-offending_call(void)
+const char *
+sandbox_call_name(int number)
 {
-	int number = offence != NULL ? *offence : 0;
-
-	if (number == 0)
-		return NULL;
-	*offence = 0;
-	if (number < 0 || (size_t)number > COUNT(call_names) || call_names[number - 1] == NULL)
-		return "unknown";
-	return call_names[number - 1];
-}
-
-void
-sandbox_log_offence(const char *process)
-{
-	const char *call = offending_call();
-
-	if (call != NULL)
-		log_event(LOG_ALERT, "fatal", "error=\"%s was ended for the system call %s\"",
-		    process, call);
+	return number >= 0 && (size_t)number < COUNT(call_names) && call_names[number] != NULL ? call_names[number] : "unknown";
 }
 
 /* Rights that a kernel of this ABI knows (landlock(7)). */
@@ -152,10 +109,29 @@ rights_for(const struct sandbox_path *path, uint64_t known)
 	return known & (path->how == SANDBOX_READ ? read : path->how == SANDBOX_WRITE ? write : own);
 }
 
+/* What a ruleset handles. Headers older than the kernel lack the last two. */
+struct ruleset {
+	uint64_t files, network, scoped;
+};
+
+/*
+ * All that a kernel of this ABI can keep from a process: files, TCP, the
+ * abstract sockets of others, and signals to them. A kernel takes a structure
+ * larger than its own if the rest is zero.
+ */
+static struct ruleset
+known_rules(long abi)
+{
+	const uint64_t bind_and_connect = 3, sockets_and_signals = 3;
+
+	return (struct ruleset){ .files = known_rights(abi), .network = abi >= 4 ? bind_and_connect : 0,
+		.scoped = abi >= 6 ? sockets_and_signals : 0 };
+}
+
 void
 sandbox_shut_files(const struct sandbox_path *paths, size_t n)
 {
-	struct landlock_ruleset_attr all = { 0 };
+	struct ruleset all;
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	int rules;
 
@@ -165,13 +141,13 @@ sandbox_shut_files(const struct sandbox_path *paths, size_t n)
 		log_event(LOG_NOTICE, "sandbox", "error=\"this kernel has no Landlock\"");
 		return;
 	}
-	all.handled_access_fs = known_rights(abi);
+	all = known_rules(abi);
 	rules = abi == -1 ? -1 : (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
 	if (rules == -1)
 		fatal("landlock_create_ruleset");
 	for (size_t i = 0; i < n; i++) {
 		struct landlock_path_beneath_attr rule = { .parent_fd = paths[i].fd,
-			.allowed_access = rights_for(&paths[i], all.handled_access_fs) };
+			.allowed_access = rights_for(&paths[i], all.files) };
 
 		if (rule.parent_fd != -1 &&
 		    syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == -1)

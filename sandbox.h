@@ -5,11 +5,8 @@
 #include <stddef.h>
 
 /* The processes; their system calls are in sandbox-rules.c. */
-enum sandbox { SANDBOX_GATE, SANDBOX_SESSION, SANDBOX_BROKER, SANDBOX_RELAY, SANDBOX_TLS };
-#define SANDBOXES 5
-
-/* The monitor, before it makes processes: a place where they can leave word of their end. Fatal on failure. */
-void sandbox_prepare(void);
+enum sandbox { SANDBOX_GATE, SANDBOX_SESSION, SANDBOX_BROKER, SANDBOX_RELAY, SANDBOX_TLS, SANDBOX_REFUSAL };
+#define SANDBOXES 6
 
 /*
  * From now on this process and its children make no system call but those of
@@ -31,7 +28,7 @@ struct sandbox_path {
  */
 void sandbox_shut_files(const struct sandbox_path *paths, size_t n);
 
-/* The monitor, when that process has ended: logs which system call it was ended for, if it was. */
-void sandbox_log_offence(const char *process);
+/* Returns the name of the system call with this number, "unknown" if it has none. */
+const char *sandbox_call_name(int number);
 
 #endif

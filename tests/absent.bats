@@ -299,6 +299,7 @@ reader_point() {
 	local name waited=false
 	rm -f "$WORLD/stopped"
 	marked_session || return
+	blind_monitor
 	attach "$session" -o "$WORLD/stopped" -e "trace=$1" -e "inject=$1:signal=STOP:when=$2" || return
 	pop_say QUIT
 	soon 5 'grep -q "stopped by SIGSTOP" "$WORLD/stopped" || ! kill -0 "$session" 2>/dev/null' || return
@@ -306,6 +307,7 @@ reader_point() {
 	soon 5 ends_or_waits || return
 	! kill -0 "$reader" 2>/dev/null || { waited=true && echo "$1 $2" >>"$WORLD/waited"; }
 	kill -KILL "$session" 2>/dev/null
+	monitor_sees
 	IFS= read -r -t 5 said <&"$pop_in" || said=
 	soon 15 '! kill -0 "$reader" 2>/dev/null' || return
 	detached

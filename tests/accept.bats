@@ -126,10 +126,10 @@ listen_by() {
 	holds_key "$gate"
 	holds_none "$listener"
 	holds_none "$(monitor_pid)"
-	# The connection twice, /dev/null, the channel, syslog: as when inetd starts them.
+	# The connection twice, /dev/null, the channel, and in the monitor syslog: as when inetd starts them.
 	for pid in "$gate" "$(monitor_pid)"; do
 		fds "$pid"
-		[ "$(sockets "$pid")" -eq 4 ]
+		[ "$(sockets "$pid")" -eq $([ "$pid" = "$gate" ] && echo 3 || echo 4) ]
 		[ "$(others "$pid")" -eq 1 ]
 		[ "$(readlink "/proc/$pid/fd/2")" = /dev/null ]
 	done
@@ -151,7 +151,9 @@ listen_by() {
 	holds_none "$(monitor_pid)"
 	holds_none "$listener"
 	[ "$(fds "$session" | wc -l)" -eq 12 ]
-	[ "$(fds "$(monitor_pid)" | grep -c socket:)" -eq 2 ]
+	await 5 '[ "$(sockets "$(broker_pid)")" -eq 2 ]'
+	# Syslog, and the channels to session and broker.
+	[ "$(sockets "$(monitor_pid)")" -eq 3 ]
 	for pid in $(pgrep -x kpopd | grep -vx "$listener"); do
 		fds "$pid" | grep -F -e "$listening" -e "$signals" && return 1 || :
 	done
@@ -170,13 +172,14 @@ listen_by() {
 	pop_ask "USER alice"
 	pop_ask "PASS x"
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
-	monitor=$(monitor_pid)
-	[ "$(field "$monitor" CapPrm)$(field "$monitor" CapEff)" = "$(printf '%032d' 0)" ]
-	[ "$(field "$monitor" Uid)" = "$(id -u alice) $(id -u alice) $(id -u alice) $(id -u alice)" ]
-	# Of the listener's signals nothing is left: none blocked but those that stop a service, in the monitor; but SIGSYS, the sandbox's, none caught; only SIGPIPE and SIGXFSZ ignored.
-	[ "$(field "$monitor" SigBlk)" = 0000000000004003 ]
+	await 5 '[ "$(field "$(broker_pid)" CapPrm)" = 0000000000000000 ]'
+	broker=$(broker_pid)
+	[ "$(field "$broker" CapPrm)$(field "$broker" CapEff)" = "$(printf '%032d' 0)" ]
+	[ "$(field "$broker" Uid)" = "$(id -u alice) $(id -u alice) $(id -u alice) $(id -u alice)" ]
+	# Of the listener's signals nothing is left: none blocked but those that stop a service, in the broker; but SIGSYS, the sandbox's, none caught; only SIGPIPE and SIGXFSZ ignored.
+	[ "$(field "$broker" SigBlk)" = 0000000000004003 ]
 	[ "$(field "$(child_pid)" SigBlk)" = 0000000000000000 ]
-	for pid in "$monitor" "$(child_pid)"; do
+	for pid in "$broker" "$(child_pid)"; do
 		[ -n "${SANITIZER-}" ] || [ "$(field "$pid" SigCgt)" = 0000000040000000 ]
 		[ "$(field "$pid" SigIgn)" = 0000000001001000 ]
 	done
@@ -196,7 +199,7 @@ listen_by() {
 	pkill -x strace
 	await 5 '! pgrep -x strace >/dev/null'
 	cd "$WORLD/traces"
-	[ "$(ls | wc -l)" -eq 4 ]
+	[ "$(ls | wc -l)" -eq 5 ]
 	opened=$(grep -l 'openat.*server.keytab' t.*)
 	[ "$(wc -w <<<"$opened")" -eq 1 ]
 	grep -q 'chroot("gate")' "$opened"

@@ -157,7 +157,7 @@ get_through() {
 	await 5 'ss -Hltn sport = 2995 | grep -q .'
 	get_through 2995
 	log_has 'login peer=127.0.0.5:[0-9]+ user=alice .*layer=tls '
-	log_has 'kpopd-tls\[[0-9]+\]: tls peer=127.0.0.5:[0-9]+ '
+	log_has 'kpopd\[[0-9]+\]: tls peer=127.0.0.5:[0-9]+ '
 	server_stop
 	server_start -p $(tls_options)
 }

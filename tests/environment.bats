@@ -161,7 +161,7 @@ session_is_clean() {
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
 	[ "$(field "$(child_pid)" SigIgn)" = 0000000001001000 ]
 	[ "$(fds "$(child_pid)" | wc -l)" -eq 12 ]
-	[ "$(fds "$(monitor_pid)" | wc -l)" -lt 11 ]
+	[ "$(fds "$(broker_pid)" | wc -l)" -lt 11 ]
 	pop_ask QUIT
 	pop_hear_end
 	pop_close
@@ -180,7 +180,7 @@ session_is_clean() {
 	done
 }
 
-# ends_in_time: the login deadline, which is SIGALRM's, ends a login that hangs; a child that is killed is seen, which is SIGCHLD's.
+# ends_in_time: the login deadline ends a login that hangs; a child that is killed is seen, which is SIGCHLD's.
 ends_in_time() {
 	mkfifo /home/alice/.k5login
 	chown alice /home/alice/.k5login

@@ -137,12 +137,12 @@ fsync_fails() {
 	scene mixed
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}"
-	hold_monitor "$monitor"
+	hold_broker
 	faults "$session" -e "inject=fsync:error=EIO:when=$1"
 	pop_say QUIT
 	answer
-	# The monitor, held, does not reap the session.
-	soon 5 "grep -q '^State:.*Z' /proc/$session/status"
+	# The broker is held.
+	soon 5 "! kill -0 $session 2>/dev/null"
 	seen=$(sed -n '/INJECTED/,$p' "$WORLD/trace")
 	left_behind=$(ls -A "$(kept)" | tr '\n' ' ')
 }
@@ -220,11 +220,11 @@ then_killed() {
 	fcntl_only
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}"
-	hold_monitor "$monitor"
+	hold_broker
 	faults "$session" -e inject=fsync:signal=KILL:when=3
 	pop_say QUIT
 	answer
-	soon 5 "grep -q '^State:.*Z' /proc/$session/status"
+	soon 5 "! kill -0 $session 2>/dev/null"
 	kill_monitor
 	session_ends
 	cp -p "$(kept)/j" "$WORLD/journal"

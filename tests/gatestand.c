@@ -1,11 +1,12 @@
 /*
- * Stands in for a captured gate: says to the monitor what a gate can say, and does not.
+ * Stands in for a captured child: says to the monitor what a child can say, and does not.
  *
  *	gatestand PID KIND SEED
+ *	gatestand PID line EVENT TEXT [COUNT]
  *
- * Takes the channel out of the gate PID, which the test has stopped, and sends
- * packets of a kind, as many as there is room for; random ones by the seed.
- * Runs as root, from tests.
+ * Takes the channel out of the process PID, a gate that the test has stopped or
+ * another child, and sends packets of a kind, as many as there is room for;
+ * random ones by the seed. Runs as root, from tests.
  */
 #include "config.h"
 
@@ -20,13 +21,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "privsep.h"
 
-/* The channel: the one socket of packets that the gate has. */
+/* The channel: of the sockets of packets that the process has, the last; a session's first one leads to the broker. */
 static int
 take_channel(pid_t pid)
 {
-	int process = (int)syscall(SYS_pidfd_open, pid, 0);
+	int process = (int)syscall(SYS_pidfd_open, pid, 0), channel = -1;
 
 	if (process == -1)
 		err(1, "pidfd_open");
@@ -37,10 +39,11 @@ take_channel(pid_t pid)
 		if (fd == -1)
 			continue;
 		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET)
-			return fd;
-		close(fd);
+			channel = fd;
 	}
-	errx(1, "no channel in %d", (int)pid);
+	if (channel == -1)
+		errx(1, "no channel in %d", (int)pid);
+	return channel;
 }
 
 static struct report
@@ -108,6 +111,20 @@ spoil(struct report *r, unsigned how)
 	}
 }
 
+/* Sends lines for the log. Returns the result of the last send. */
+static ssize_t
+send_lines(int channel, const char *event, const char *text, int count)
+{
+	struct log_packet p = { .kind = LOG_LINE, .priority = LOG_NOTICE };
+	ssize_t n = 1;
+
+	strlcpy(p.event, event, sizeof(p.event));
+	strlcpy(p.text, text, sizeof(p.text));
+	while (count-- > 0 && n != -1)
+		n = send(channel, &p, offsetof(struct log_packet, text) + strlen(p.text), MSG_NOSIGNAL);
+	return n;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -117,7 +134,7 @@ main(int argc, char **argv)
 	int channel;
 	ssize_t n = -1;
 
-	if (argc != 4)
+	if (argc < 4)
 		errx(2, "usage: gatestand PID KIND SEED");
 	kind = argv[2];
 	srandom((unsigned)atoi(argv[3]));
@@ -125,7 +142,16 @@ main(int argc, char **argv)
 	r = good(REPORT_LOGIN);
 	for (size_t i = 0; i < sizeof(large); i++)
 		large[i] = (char)random();
-	if (strcmp(kind, "login") == 0)
+	if (strcmp(kind, "line") == 0 && argc > 4)
+		n = send_lines(channel, argv[3], argv[4], argc > 5 ? atoi(argv[5]) : 1);
+	else if (strcmp(kind, "layer") == 0) {
+		r.kind = REPORT_LAYER;
+		n = send(channel, &r, sizeof(r), MSG_NOSIGNAL);
+	} else if (strcmp(kind, "peer") == 0) {
+		r.kind = REPORT_PEER;
+		strlcpy(r.address, "192.0.2.66:1", sizeof(r.address));
+		n = send(channel, &r, sizeof(r), MSG_NOSIGNAL);
+	} else if (strcmp(kind, "login") == 0)
 		n = report_send(channel, &r) == 0 ? 1 : -1;
 	else if (strcmp(kind, "empty") == 0)
 		n = send(channel, "", 0, MSG_NOSIGNAL);

@@ -165,7 +165,7 @@ gsstalk() {
 	log_has 'refused .*reason="GSSAPI" error="Request is a replay"'
 }
 
-@test "the service's key is in the gate, and not in the relay, the session or the monitor" {
+@test "the service's key is in the gate, and not in the relay, the session, the broker or the monitor" {
 	exec {quiet}<> <(:)
 	"$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 <&"$quiet" >/dev/null 2>&1 3>&- &
 	client=$!
@@ -179,11 +179,32 @@ gsstalk() {
 	relay=$(jailed_in relay)
 	grep -Pq '^CapEff:\t0+$' "/proc/$relay/status"
 	grep -Pq "^Uid:\t$(id -u kpopd)\t" "/proc/$relay/status"
-	[ "$(pgrep -x kpopd | wc -l)" -eq 3 ]
+	await 5 '[ "$(pgrep -x kpopd | wc -l)" -eq 4 ]'
 	for pid in $(pgrep -x kpopd); do
 		holds_none "$pid"
 	done
 	exec {quiet}>&-
+}
+
+@test "files that crashed processes with the same pids have left in the jails keep nobody out" {
+	local pid next
+	dialogue >/dev/null
+	# The processes of the next connections have these pids.
+	next=$(sh -c 'echo $$')
+	rm -f "$state/gate/krb5.conf"
+	for ((pid = next; pid < next + 400; pid++)); do
+		: >"$state/relay/$pid"
+		: >"$state/gate/krb5.conf.$pid"
+	done
+	log_mark
+	run dialogue
+	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
+	log_has 'login .*layer=confidentiality'
+	log_lacks 'fatal|failed'
+	# Such a file was in the way, and is gone.
+	[ "$(ls "$state/relay" | wc -l)" -eq 400 ]
+	[ "$(ls "$state/gate" | wc -l)" -eq 401 ]
+	find "$state/relay" "$state/gate" -maxdepth 1 -size 0 -name '*[0-9]' -delete
 }
 
 @test "passwords are refused, and CAPA says what there is" {

@@ -91,7 +91,7 @@ recovering_session() {
 	pop_say "PASS x"
 	log_has 'login '
 	session=$(child_pid) monitor=$(monitor_pid)
-	hold_monitor "$monitor"
+	hold_broker
 }
 
 record_recovery() {
@@ -100,7 +100,7 @@ record_recovery() {
 	attach "$session" -o "$WORLD/trace"
 	locker U
 	for _ in 1 2 3; do pop_hear '^\+OK'; done
-	release_monitor
+	release_broker
 	pop_ask QUIT
 	pop_close
 	detached

@@ -99,8 +99,9 @@ lets_us() {
 while_we_remove() {
 	pop_login alice
 	pop_ask "DELE 1"
-	local session
-	session=$(child_pid)
+	local session monitor
+	session=$(child_pid) monitor=$(monitor_pid)
+	blind_monitor
 	rm -f "$WORLD/stopped"
 	strace -q -p "$session" -o "$WORLD/stopped" -e trace=pwrite64 -e inject=pwrite64:signal=STOP:when=1 2>/dev/null 3>&- &
 	holder=$!
@@ -114,6 +115,7 @@ while_we_remove() {
 	wait "$holder" 2>/dev/null || true
 	holder=
 	kill -CONT "$session"
+	monitor_sees
 	pop_hear '^\+OK bye, 2'
 	pop_hear_end
 }
@@ -141,10 +143,10 @@ while_we_remove() {
 @test "the broker is the user with the spool's group; the session has only the user's" {
 	pop_login alice
 	uid=$(id -u alice) gid=$(id -g alice) mail=$(getent group mail | cut -d: -f3)
-	grep -Pq "^Uid:\t$uid\t$uid\t$uid\t$uid\$" "/proc/$(monitor_pid)/status"
-	grep -Pq "^Gid:\t$gid\t$mail\t$mail\t$mail\$" "/proc/$(monitor_pid)/status"
+	grep -Pq "^Uid:\t$uid\t$uid\t$uid\t$uid\$" "/proc/$(broker_pid)/status"
+	grep -Pq "^Gid:\t$gid\t$mail\t$mail\t$mail\$" "/proc/$(broker_pid)/status"
 	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" "/proc/$(child_pid)/status"
-	for process in monitor child; do
+	for process in broker child; do
 		grep -Eq "^Groups:[[:space:]]$gid ?\$" "/proc/$(${process}_pid)/status"
 		grep -q '^CapEff:[[:space:]]0000000000000000' "/proc/$(${process}_pid)/status"
 	done
@@ -153,7 +155,7 @@ while_we_remove() {
 @test "the broker touches no name but the user's lock, opens no socket and no mailbox, whatever it is told" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	pop_login alice
-	broker=$(monitor_pid)
+	broker=$(broker_pid)
 	strace -q -p "$broker" -o "$WORLD/broker" 2>/dev/null 3>&- &
 	holder=$!
 	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$broker/status"
@@ -233,17 +235,18 @@ dead_process() {
 		mbox one two three | store alice
 		pop_login alice
 		pop_ask "DELE 1"
-		session=$(child_pid) monitor=$(monitor_pid)
+		session=$(child_pid) monitor=$(monitor_pid) broker=$(broker_pid)
+		blind_monitor
 		rm -f "$WORLD/stopped"
 		attach "$session" -o "$WORLD/stopped" -e trace=pwrite64 -e inject=pwrite64:signal=STOP:when=1
 		pop_say QUIT
 		await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
 		# Others read the first line alone; while its process lives they wait.
-		[ "$(head -n 1 /var/mail/alice.lock)" = "$monitor" ]
+		[ "$(head -n 1 /var/mail/alice.lock)" = "$broker" ]
 		[[ $(tail -n 1 /var/mail/alice.lock) == "mail.kpopd.test $(cat /proc/sys/kernel/random/boot_id) "* ]]
 		run dotlockfile -p -r 0 -l /var/mail/alice.lock
 		[ "$status" -ne 0 ]
-		kill -KILL "$monitor" "$session"
+		kill -KILL "$monitor" "$broker" "$session"
 		detached
 		pop_close
 		await 5 '! pgrep -x kpopd >/dev/null'
@@ -307,7 +310,7 @@ in_the_way() {
 	# Where all may write, the user makes the dotlock.
 	pop_login alice
 	gid=$(id -g alice)
-	[ "$(field "$(monitor_pid)" Gid)" = "$gid $gid $gid $gid" ]
+	[ "$(field "$(broker_pid)" Gid)" = "$gid $gid $gid $gid" ]
 	echo $$ >/var/mail/alice.lock
 	pop_ask "DELE 1"
 	pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
@@ -350,7 +353,7 @@ has_dotlock() {
 	done
 	pop_login alice
 	gid=$(id -g alice)
-	[ "$(field "$(monitor_pid)" Gid)" = "$gid $gid $gid $gid" ]
+	[ "$(field "$(broker_pid)" Gid)" = "$gid $gid $gid $gid" ]
 	pop_ask QUIT
 	pop_hear_end
 }
@@ -400,6 +403,7 @@ death_point() {
 	pop_login alice
 	pop_ask "DELE 1"
 	session=$(child_pid) monitor=$(monitor_pid)
+	blind_monitor
 	attach "$session" -o "$WORLD/stopped" -e "trace=$1" -e "inject=$1:signal=STOP:when=$2"
 	pop_say QUIT
 	await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped" || return 1
@@ -408,6 +412,7 @@ death_point() {
 		await 5 "is_waiting ${waiters[-1]} $kind" || return 1
 	done
 	kill -KILL "$session"
+	monitor_sees
 	for kind in fcntl flock dotlock; do
 		await 15 "! kill -0 ${waiters[$((i++))]} 2>/dev/null" || return 1
 		[ "$(cat "$WORLD/$kind.found")" = " two three" ] || { cat "$WORLD/$kind.found"; return 1; }
@@ -462,7 +467,7 @@ death_point() {
 	server_start -m 'mbox:%h/spool/%u'
 	pop_login alice
 	gid=$(id -g alice)
-	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" "/proc/$(monitor_pid)/status"
+	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" "/proc/$(broker_pid)/status"
 	echo $$ >/home/alice/spool/alice.lock
 	pop_ask "DELE 1"
 	pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
@@ -485,7 +490,7 @@ death_point() {
 	server_start -m 'mbox:%h/link/sub/%u'
 	pop_login alice
 	gid=$(id -g alice)
-	run cat "/proc/$(monitor_pid)/status"
+	run cat "/proc/$(broker_pid)/status"
 	pop_ask QUIT
 	pop_hear_end
 	rm /home/alice/link

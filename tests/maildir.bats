@@ -48,8 +48,7 @@ has() {
 	fill one two
 	before=$(find "$box" -printf '%P %i %s %T@ %C@ %m\n' | sort)
 	pop_login alice
-	gid=$(id -g alice)
-	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" "/proc/$(monitor_pid)/status"
+	[ -z "$(broker_pid)" ]
 	pop_ask "RETR 1"
 	while [ "$heard" != . ]; do pop_hear ''; done
 	pop_ask QUIT

@@ -2,6 +2,7 @@
 # What each process may do and has in its memory, seen from /proc and strace.
 
 load helpers/all
+load helpers/points
 
 @test "the gate is kpopd, alone, in an empty jail whose root it cannot write" {
 	realm_login alice
@@ -16,9 +17,9 @@ load helpers/all
 	[ "$(stat -c '%U %a' "$state/gate/replay/cache")" = "kpopd 600" ]
 	[ -n "${SANITIZER-}" ] || grep -Eq 'Max address space +67108864 +67108864' "/proc/$pid/limits"
 	grep -Eq 'Max open files +16 +16' "/proc/$pid/limits"
-	# The connection twice, /dev/null, the channel, syslog: four sockets, no file.
+	# The connection twice, /dev/null, the channel: three sockets, no file, no way to syslog.
 	fds "$pid"
-	[ "$(fds "$pid" | grep -c socket:)" -eq 4 ]
+	[ "$(fds "$pid" | grep -c socket:)" -eq 3 ]
 	[ "$(fds "$pid" | grep -vc socket:)" -eq 1 ]
 	[ "$(readlink "/proc/$pid/fd/2")" = /dev/null ]
 }
@@ -63,8 +64,8 @@ load helpers/all
 	uid=$(id -u alice)
 	gid=$(id -g alice)
 	has_nothing "$(child_pid)" "$uid" "$gid"
-	# The monitor is the broker now: the spool's group on top, for the dotlock, and it may make one more process.
-	pid=$(monitor_pid)
+	# The broker: the spool's group on top, for the dotlock, and it may make one more process.
+	pid=$(broker_pid)
 	[ "$(field "$pid" Uid)" = "$uid $uid $uid $uid" ]
 	mail=$(getent group mail | cut -d: -f3)
 	[ "$(field "$pid" Gid)" = "$gid $mail $mail $mail" ]
@@ -72,7 +73,7 @@ load helpers/all
 	[ "$(field "$pid" CapPrm)$(field "$pid" CapEff)$(field "$pid" CapInh)" = "$(printf '%048d' 0)" ]
 	[ "$(field "$pid" NoNewPrivs)" = 1 ]
 	[ "$(stat -c %u "/proc/$pid/mem")" = 0 ]
-	# The connection twice, syslog, the broker; /dev/null, the state directory, its two locks, the index, the spool's directory, the spool.
+	# The connection twice, the monitor, the broker; /dev/null, the state directory, its two locks, the index, the spool's directory, the spool.
 	pid=$(child_pid)
 	fds "$pid"
 	[ "$(fds "$pid" | grep -c socket:)" -eq 4 ]
@@ -80,9 +81,66 @@ load helpers/all
 		fds "$pid" | grep -q " $file\$"
 	done
 	[ "$(fds "$pid" | wc -l)" -eq 12 ]
-	# The monitor has given the connection back.
-	[ "$(fds "$(monitor_pid)" | grep -c socket:)" -eq 2 ]
+	# The broker has the channels to session and monitor, the monitor those to both, and syslog; neither has the connection.
+	await 5 '[ "$(sockets "$(broker_pid)")" -eq 2 ]'
+	[ "$(sockets "$(monitor_pid)")" -eq 3 ]
+	[ "$(field "$(monitor_pid)" Uid)" = "0 0 0 0" ]
 	[ "$(stat -c '%U %a' "$state/users/$uid")" = "alice 700" ]
+}
+
+# marker: what a client has sent already when PASS is not answered yet; and as hexadecimal digits.
+marker=marker-5f1d3b0a9c7e
+marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
+
+@test "a session has nothing of the client's before Kerberos permits it" {
+	mbox one | store alice
+	realm_login alice
+	mkfifo /home/alice/.k5login
+	chown alice /home/alice/.k5login
+	exec {k5login}<>/home/alice/.k5login
+	pop_open
+	printf '%s\r\n' "USER alice" "PASS x" "NOOP $marker" >&"$pop_out"
+	await 5 'session=$(pgrep -n -u alice -x kpopd) && reads_fifo "$session" /home/alice/.k5login'
+	# The channels to monitor and broker.
+	fds "$session"
+	[ "$(sockets "$session")" -eq 2 ]
+	[ "$(readlink "/proc/$session/fd/0")$(readlink "/proc/$session/fd/1")" = /dev/null/dev/null ]
+	# The check itself: it has to find what is there.
+	holds_key "$(monitor_pid)" marker_bytes
+	holds_none "$session" marker_bytes
+	[ ! -e "$state/users/$(id -u alice)" ]
+	echo alice@KPOPD.TEST >&"$k5login"
+	exec {k5login}>&-
+	pop_hear '^\+OK'; pop_hear '^\+OK'; pop_hear '^\+OK 1 messages'
+	pop_hear '^-ERR'
+	await 5 '[ -n "$(broker_pid)" ] && ! grep -q "^Uid:[[:space:]]*0" "/proc/$(broker_pid)/status"'
+	holds_none "$(broker_pid)" marker_bytes
+	pop_ask QUIT
+	rm -f /home/alice/.k5login
+}
+
+@test "who is refused is answered by the gate's user, jailed and confined, for whatever reason; nothing is made for the user named" {
+	mbox one | store bob
+	rm -rf "$state/users"
+	realm_login alice
+	for user in bob nobody-here daemon ../bob; do
+		exec {line}<>/dev/tcp/127.0.0.1/1109
+		{ versions; apreq pop/mail.kpopd.test | framed; printf 'USER %s\r\nPASS x\r\n' "$user"; } >&"$line"
+		await 5 'jailed_in refusal | grep -q .'
+		refusal=$(jailed_in refusal)
+		await 5 '[ -n "${SANITIZER-}" ] || [ "$(field "$refusal" Seccomp)" = 2 ]'
+		has_nothing "$refusal" "$(id -u kpopd)" "$(id -g kpopd)"
+		# The connection twice, the channel; /dev/null.
+		[ "$(sockets "$refusal")" -eq 3 ]
+		[ "$(others "$refusal")" -eq 1 ]
+		await 5 '! pgrep -u bob -x kpopd >/dev/null'
+		[ -z "${SANITIZER-}" ] || continue
+		captive "$refusal" "openat -100 / 65536"
+		[ -z "$returned" ]
+		exec {line}>&-
+		await 5 '! pgrep -x kpopd >/dev/null'
+	done
+	[ ! -e "$state/users" ]
 }
 
 @test "the keys are in the gate's memory, and in no other process that handles the connection" {
@@ -95,10 +153,10 @@ load helpers/all
 	[ "$status" -eq 1 ]
 	pop_ask "USER alice"
 	pop_ask "PASS x"
-	run holds_key "$(child_pid)"
-	[ "$status" -eq 1 ]
-	run holds_key "$(monitor_pid)"
-	[ "$status" -eq 1 ]
+	for process in child broker monitor; do
+		run holds_key "$(${process}_pid)"
+		[ "$status" -eq 1 ]
+	done
 }
 
 # traced: a whole session of alice under strace -ff, one file a process in $WORLD/trace.
@@ -127,10 +185,10 @@ traced() {
 	mbox one two | store alice
 	traced
 	cd "$WORLD/trace"
-	# Three processes: who opened the keytab, who served.
-	[ "$(ls | wc -l)" -eq 3 ]
+	# Four processes: who opened the keytab, who served, the broker and the monitor.
+	[ "$(ls | wc -l)" -eq 4 ]
 	opened=$(grep -l 'server.keytab' t.* | xargs grep -l 'openat.*server.keytab')
-	monitor=$(grep -l 'execve' t.*)
+	monitor=$(grep -l '^execve' t.*)
 	session=$(grep -l 'O_NOATIME' t.*)
 	[ "$(wc -w <<<"$opened")" -eq 1 ]
 	[ "$(wc -w <<<"$session")" -eq 1 ]
@@ -176,13 +234,21 @@ traced() {
 	server_start
 }
 
-# visit_faulty FAULT: alice's login, of which all but the gate is under strace.
+# visit_faulty FAULT: alice's login, in which all that is made for her is under strace.
 visit_faulty() {
 	pop_open
 	pop_hear '^\+OK'
 	attach "$(monitor_pid)" -f -o /dev/null -e "inject=$1"
 	pop_ask "USER alice"
 	pop_say "PASS x"
+}
+
+# broker_faulty FAULT: the same, but the session was made before.
+broker_faulty() {
+	login_stands
+	attach "$monitor" -f -o /dev/null -e "inject=$1"
+	echo alice@KPOPD.TEST >&"$k5login"
+	exec {k5login}>&-
 }
 
 @test "a session that cannot become the user, and a broker that cannot, serve nobody" {
@@ -196,7 +262,17 @@ visit_faulty() {
 		pop_hear_end
 		pop_close
 		await 5 '! pgrep -x kpopd >/dev/null'
-		log_count 2 ' fatal '
+		log_count 1 ' fatal '
+		log_lacks ' login '
+		log_mark
+		broker_faulty "$fault"
+		pop_hear '^-ERR \[SYS/TEMP\]'
+		pop_hear_end
+		pop_close
+		await 5 '! pgrep -x kpopd >/dev/null'
+		log_count 1 ' fatal '
+		log_has 'logout .*reason=unavailable'
+		rm -f /home/alice/.k5login
 	done
 }
 
@@ -207,12 +283,10 @@ visit_faulty() {
 		mbox one two three | store alice
 		pop_login alice
 		pop_ask "DELE 1"
-		session=$(child_pid) monitor=$(monitor_pid)
-		attach "$monitor" -f -o /dev/null -e "inject=$fault" -e signal=none
-		kill -STOP "$session"
+		session=$(child_pid) broker=$(broker_pid)
+		attach "$broker" -f -o /dev/null -e "inject=$fault" -e signal=none
 		strace -q -p "$session" -o /dev/null -e inject=ftruncate:signal=KILL 2>/dev/null 3>&- &
 		await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
-		kill -CONT "$session"
 		log_mark
 		pop_say QUIT
 		pop_hear_end

@@ -79,7 +79,7 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 	await 5 'ss -Hltn sport = 2110 | grep -q .'
 	run timeout 10 curl -sS --connect-to mail.kpopd.test:995:127.0.0.1:2110 --cacert "$WORLD/tls/ca.pem" --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: pop3s://mail.kpopd.test:995/
 	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
-	log_has 'kpopd-tls\[[0-9]+\]: tls peer=192.0.2.7:4711'
+	log_has 'kpopd\[[0-9]+\]: tls peer=192.0.2.7:4711'
 	log_has 'login peer=192.0.2.7:4711 user=alice'
 	server_stop
 	server_start -p -x 127.0.0.1

@@ -866,7 +866,7 @@ a_journal() {
 	pop_login "$1"
 	pop_ask "DELE 2"
 	session=$(child_pid) monitor=$(monitor_pid)
-	hold_monitor "$monitor"
+	hold_broker
 	strace -q -p "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=2 2>/dev/null 3>&- &
 	holder=$!
 	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"

@@ -252,15 +252,17 @@ killed_at() {
 			mbox one two three | store alice
 			pop_login alice
 			pop_ask "DELE 1"
-			session=$(child_pid) monitor=$(monitor_pid)
+			session=$(child_pid) monitor=$(monitor_pid) broker=$(broker_pid)
+			blind_monitor
 			rm -f "$WORLD/stopped"
 			attach "$session" -o "$WORLD/stopped" -e "trace=${place%:*}" -e "inject=${place%:*}:signal=STOP:${place#*:}"
 			pop_say QUIT
 			await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
-			# As systemd does it: all processes of the service, the session's monitor too.
-			kill -$signal "$session" "$monitor"
+			# As systemd does it: all processes of the service.
+			kill -$signal "$session" "$monitor" "$broker"
 			[ -e /var/mail/alice.lock ]
 			kill -CONT "$session"
+			monitor_sees
 			detached
 			pop_hear_end
 			await 5 '! pgrep -x kpopd >/dev/null'
@@ -269,11 +271,11 @@ killed_at() {
 			[ ! -e /var/mail/alice.lock ]
 		done
 	done
-	# A session that removes nothing ends at once, and its monitor with it.
+	# A session that removes nothing ends at once, and the others with it.
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
-	kill -TERM "$(child_pid)" "$(monitor_pid)"
+	kill -TERM "$(child_pid)" "$(monitor_pid)" "$(broker_pid)"
 	pop_hear_end
 	await 5 '! pgrep -x kpopd >/dev/null'
 	spool_is alice one two

@@ -21,23 +21,33 @@ detached() {
 	wait "$tracer" 2>/dev/null || true
 }
 
-# hold_monitor PID: this monitor does nothing more when its session has ended, until it is killed or released. Until
-# then it has to go on, because the session asks it to keep its locks.
-hold_monitor() {
+# hold_broker: the broker does nothing more when its session has ended, until it is killed or released. Until then it has
+# to go on, because the session asks it to keep its locks.
+hold_broker() {
 	local tracer
-	attach "$1" -o /dev/null -e trace=wait4 -e inject=wait4:delay_enter=600000000
+	await 5 'broker=$(broker_pid) && [ -n "$broker" ] && [ "$broker" != "$session" ]' || return
+	attach "$broker" -o /dev/null -e trace=shutdown -e inject=shutdown:delay_enter=600000000
 	held_by=$tracer
 }
 
-release_monitor() {
+release_broker() {
 	kill -KILL "$held_by" 2>/dev/null || true
 	wait "$held_by" 2>/dev/null || true
 }
 
-# kill_monitor: the one that is held. Its tracer would not see its end before the time is over.
+# kill_monitor: with the broker that is held. Its tracer would not see its end before the time is over.
 kill_monitor() {
-	kill -KILL "$monitor" 2>/dev/null || true
-	release_monitor
+	kill -KILL "$monitor" "$broker" 2>/dev/null || true
+	release_broker
+}
+
+# blind_monitor: it does not see that its session is stopped, which would be the session's end, until monitor_sees.
+blind_monitor() {
+	kill -STOP "$monitor"
+}
+
+monitor_sees() {
+	kill -CONT "$monitor" 2>/dev/null || true
 }
 
 # calls_in FILE: the names of the system calls in what strace wrote, with how often each was made. The one that it
@@ -97,12 +107,12 @@ marked_session() {
 	session=$(child_pid) monitor=$(monitor_pid)
 }
 
-# killed_quit HOW CALL N: QUIT of a marked session, killed at its Nth CALL: alone, so that its monitor goes on, or
-# together with it, as by a power cut. Sets $said to what the client has heard: QUIT's answer, or "".
+# killed_quit HOW CALL N: QUIT of a marked session, killed at its Nth CALL: alone, so that its broker goes on, or
+# together with broker and monitor, as by a power cut. Sets $said to what the client has heard: QUIT's answer, or "".
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session
-	[ "$how" = alone ] || hold_monitor "$monitor"
+	[ "$how" = alone ] || hold_broker
 	attach "$session" -o /dev/null -e "trace=$call" -e "inject=$call:signal=KILL:when=$n"
 	pop_say QUIT
 	detached

@@ -18,8 +18,8 @@ session_opens() {
 	pop_open
 	printf '%s\r\n' "USER alice" "PASS x" "$@" >&"$pop_out"
 	for ((n = $# + 3; n > 0; n--)); do pop_hear '^\+OK' || return; done
-	monitor=$(monitor_pid) && session=$(pgrep -n -x kpopd -P "$monitor") &&
-	    soon 5 '! grep -q "^Uid:[[:space:]]*0" "/proc/$monitor/status"'
+	monitor=$(monitor_pid) && session=$(child_pid) &&
+	    soon 5 'broker=$(broker_pid); [ -z "$broker" ] || ! grep -q "^Uid:[[:space:]]*0" "/proc/$broker/status"'
 }
 
 # faults PID STRACE-OPTION …: strace stands on PID when this returns; what it sees goes to $WORLD/trace.

@@ -50,13 +50,13 @@ pop_ask() {
 	pop_hear "${2-^\\+OK}"
 }
 
-# pop_login USER: up to PASS's good answer, and until the monitor, whom the session need not wait for, has given up root.
+# pop_login USER: up to PASS's good answer, and until the broker, for which the session need not wait, has given up root.
 pop_login() {
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER $1"
 	pop_ask "PASS x"
-	await 5 '! grep -q "^Uid:[[:space:]]*0" "/proc/$(monitor_pid)/status"'
+	await 5 'broker=$(broker_pid); [ -z "$broker" ] || ! grep -q "^Uid:[[:space:]]*0" "/proc/$broker/status"'
 }
 
 # The server is to close now.

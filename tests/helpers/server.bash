@@ -72,13 +72,27 @@ server_stop() {
 	rm -f "$WORLD/xinetd.pid"
 }
 
-# The newest connection's processes. xinetd starts the monitor; its child is the gate, then the session.
+# The newest connection's processes. xinetd starts the monitor; its children are the gate, then session and broker.
 monitor_pid() {
 	pgrep -n -x kpopd -P "$(cat "$WORLD/xinetd.pid")"
 }
 
+# The child that has the client, or may get it: the gate, then the session.
 child_pid() {
-	pgrep -n -x kpopd -P "$(monitor_pid)"
+	local pid with= without=
+	for pid in $(pgrep -x kpopd -P "$(monitor_pid)"); do
+		if [ "$(readlink "/proc/$pid/fd/0")" = /dev/null ]; then without=${without:-$pid}; else with=$pid; fi
+	done
+	echo "${with:-$without}"
+}
+
+# The child that never has it, made after the session.
+broker_pid() {
+	local pid newest=
+	for pid in $(pgrep -x kpopd -P "$(monitor_pid)"); do
+		[ "$(readlink "/proc/$pid/fd/0")" != /dev/null ] || newest=$pid
+	done
+	echo "$newest"
 }
 
 # Everything kpopd has logged since the test began or log_mark.

@@ -12,6 +12,12 @@ log_event(int priority, const char *event, const char *format, ...)
 	(void)priority, (void)event, (void)format;
 }
 
+void
+log_forbidden(int call)
+{
+	(void)call;
+}
+
 bool
 log_due(struct log_limit *limit, unsigned *more)
 {

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,12 +15,15 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/landlock.h>
 #include <linux/sockios.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
 #include <time.h>
@@ -32,7 +36,7 @@
 #define ALL ((1 << SANDBOXES) - 1)
 #define BUT(which) (ALL & ~(1 << (which)))
 #define PUMPS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
-#define TO_SYSLOG (1 << SANDBOX_SESSION | 1 << SANDBOX_BROKER)
+#define HEARS (1 << SANDBOX_GATE | 1 << SANDBOX_BROKER)
 
 /* A bit that the kernel does not look at, where a number has one: on a 64-bit machine. */
 #define BEYOND (sizeof(long) > 4 ? (long)(1ULL << 32) : 0)
@@ -45,7 +49,9 @@ static int trace(void) { return (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL); }
 static int listen_there(void) { return listen(0, 1); }
 static int accept_there(void) { return accept(0, NULL, NULL); }
 static int mount_there(void) { return unshare(CLONE_NEWNS); }
-static int kill_parent(void) { return kill(getppid(), 0); }
+static int look_for_parent(void) { return kill(getppid(), 0); }
+static int stop_parent(void) { return kill(getppid(), SIGCONT); }
+static int stop_parent_in_disguise(void) { return (int)syscall(SYS_kill, getppid(), 1L << 32 | SIGCONT); }
 static int code(void) { return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; }
 static int answer_it(void) { return signal(SIGSYS, SIG_IGN) == SIG_ERR; }
 /* What the kernel takes of a number is its lower 32 bits. */
@@ -70,18 +76,17 @@ static int pass_to_client(void) { return pass_over(0, MSG_NOSIGNAL); }
 static int pass_to_client_in_disguise(void) { return (int)syscall(SYS_sendmsg, BEYOND, NULL, MSG_NOSIGNAL); }
 static int pass_fast(void) { return pass_over(63, MSG_FASTOPEN | MSG_NOSIGNAL); }
 static int pass_to_monitor(void) { return pass_over(63, MSG_NOSIGNAL); }
-static int lead_elsewhere(void)
-{
-	const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
-
-	return connect(0, &nowhere, sizeof(nowhere));
-}
-static int lead_elsewhere_in_disguise(void)
-{
-	const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
-
-	return (int)syscall(SYS_connect, BEYOND, &nowhere, sizeof(nowhere));
-}
+static int set_filter(void) { return setsockopt(0, SOL_SOCKET, SO_ATTACH_FILTER, "", 1); }
+static int set_buffer(void) { return setsockopt(0, SOL_SOCKET, SO_SNDBUF, "", 1); }
+static int set_unsent(void) { return setsockopt(0, IPPROTO_TCP, TCP_NOTSENT_LOWAT, "", 1); }
+static int get_option(void) { int n; socklen_t size = sizeof(n); return getsockopt(0, SOL_SOCKET, SO_TYPE, &n, &size); }
+static int take_descriptors(void) { struct msghdr message = { .msg_iovlen = 0 }; return (int)recvmsg(63, &message, MSG_DONTWAIT); }
+static int find_peer(void) { return getpeername(63, NULL, NULL); }
+static int find_self(void) { return getsockname(63, NULL, NULL); }
+static int set_name(void) { return prctl(PR_SET_NAME, "other"); }
+static int keep_capabilities(void) { return prctl(PR_SET_KEEPCAPS, 1); }
+static int end_with_parent(void) { return prctl(PR_SET_PDEATHSIG, SIGKILL); }
+static int look_around(void) { struct stat st; return stat("/", &st); }
 static int change_root(void) { return chroot("/"); }
 static int make_node(void) { return mkfifo("/no/such/place", 0600); }
 static int become(void) { return setresuid(getuid(), getuid(), getuid()); }
@@ -105,7 +110,20 @@ static const struct {
 	{ "listen", listen_there, ALL },
 	{ NULL, accept_there, ALL },
 	{ "unshare", mount_there, ALL },
-	{ "kill", kill_parent, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
+	{ "kill", look_for_parent, BUT(SANDBOX_BROKER) },
+	{ "kill", stop_parent, ALL },
+	{ "kill", stop_parent_in_disguise, ALL },
+	{ "setsockopt", set_filter, ALL },
+	{ "setsockopt", set_buffer, BUT(SANDBOX_GATE) },
+	{ "setsockopt", set_unsent, ALL & ~PUMPS },
+	{ "getsockopt", get_option, ALL },
+	{ "recvmsg", take_descriptors, ALL & ~HEARS },
+	{ "getpeername", find_peer, BUT(SANDBOX_GATE) },
+	{ "getsockname", find_self, ALL },
+	{ "prctl", set_name, ALL },
+	{ "prctl", keep_capabilities, ALL },
+	{ "prctl", end_with_parent, BUT(SANDBOX_BROKER) },
+	{ NULL, look_around, 1 << SANDBOX_REFUSAL },
 	{ "mmap", code, ALL },
 	{ "rt_sigaction", answer_it, ALL },
 	{ "rt_sigaction", answer_it_in_disguise, ALL },
@@ -116,8 +134,6 @@ static const struct {
 	{ "sendmsg", pass_to_client_in_disguise, ALL },
 	{ "sendmsg", pass_fast, ALL },
 	{ "sendmsg", pass_to_monitor, BUT(SANDBOX_SESSION) },
-	{ "connect", lead_elsewhere, TO_SYSLOG },
-	{ "connect", lead_elsewhere_in_disguise, TO_SYSLOG },
 	{ "chroot", change_root, ALL },
 	{ NULL, make_node, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
 	{ "setresuid", become, BUT(SANDBOX_BROKER) },
@@ -130,22 +146,19 @@ static const struct {
 	{ NULL, link_there, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
 };
 
-/* The log, where the call is named. */
-/* Shared with the processes that are tried: the broker's own line counts, too. */
-#define LOGGED 200
-static char *logged;
+/* The call for which a process was ended, plus one; shared with the processes that are tried. */
+static int *offence;
+
+void
+log_forbidden(int call)
+{
+	*offence = call + 1;
+}
 
 void
 log_event(int priority, const char *event, const char *format, ...)
 {
-	va_list ap;
-
-	(void)priority, (void)event;
-	va_start(ap, format);
-	/* Whose end, and for which call. */
-	if (va_arg(ap, const char *) != NULL)
-		strlcpy(logged, va_arg(ap, const char *), LOGGED);
-	va_end(ap);
+	(void)priority, (void)event, (void)format;
 }
 
 void
@@ -178,46 +191,26 @@ forbids(void)
 			bool is_forbidden = (forbidden[i].whom >> which & 1) != 0;
 
 			CHECK(ends((enum sandbox)which, forbidden[i].try) == is_forbidden);
-			sandbox_log_offence("who");
-			CHECK((logged[0] != '\0') == is_forbidden);
+			CHECK((*offence != 0) == is_forbidden);
 			if (is_forbidden && forbidden[i].name != NULL)
-				CHECK(strcmp(logged, forbidden[i].name) == 0);
-			logged[0] = '\0';
+				CHECK(strcmp(sandbox_call_name(*offence - 1), forbidden[i].name) == 0);
+			*offence = 0;
 		}
 }
 
-/* Sockets but for syslog's are an error and no end: libraries try them. */
+/* A socket is an error and no end: libraries try them. */
 static int
 talk(void)
 {
+	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/no/such/place" };
+
 	CHECK(socket(AF_UNIX, SOCK_STREAM, 0) == -1 && errno == EACCES);
 	CHECK(socket(AF_INET, SOCK_STREAM, 0) == -1 && errno == EACCES);
 	CHECK(socket(AF_INET6, SOCK_DGRAM, 0) == -1 && errno == EACCES);
 	CHECK(socket(AF_NETLINK, SOCK_RAW, 0) == -1 && errno == EACCES);
-	return 0;
-}
-
-/* syslog's, where the name can be seen. */
-static int
-reach_syslog(void)
-{
-	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/no/such/place" };
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	CHECK(fd > 2 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == -1 && errno == ENOENT);
-	for (int high = 3; high < 64; high++)
-		CHECK(connect(high, (struct sockaddr *)&to, sizeof(to)) == -1);
-	return 0;
-}
-
-static int
-reach_nobody(void)
-{
-	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/no/such/place" };
-
 	CHECK(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) == -1 && errno == EACCES);
 	for (int fd = 0; fd < 64; fd++)
-		CHECK(connect(fd, (struct sockaddr *)&to, sizeof(to)) == -1 && errno == EACCES);
+		CHECK(connect(fd, (const struct sockaddr *)&to, sizeof(to)) == -1 && errno == EACCES);
 	return 0;
 }
 
@@ -226,17 +219,25 @@ static int
 live(void)
 {
 	struct timespec now;
-	struct stat st;
 	char *p = malloc(4 << 20);
 
 	CHECK(p != NULL && (p = realloc(p, 8 << 20)) != NULL);
 	memset(p, 1, 8 << 20);
 	free(p);
 	CHECK(clock_gettime(CLOCK_MONOTONIC, &now) == 0 && time(NULL) != -1);
-	CHECK(stat("/", &st) == 0 && access("/no/such/place", F_OK) == -1 && errno == ENOENT);
-	CHECK(open("/no/such/place", O_RDONLY) == -1 && errno == ENOENT);
 	/* A tracer that keeps a call from being made has it be this one. */
 	CHECK(syscall(-1) == -1 && errno == ENOSYS);
+	return 0;
+}
+
+/* What libraries do where there are files. */
+static int
+look(void)
+{
+	struct stat st;
+
+	CHECK(stat("/", &st) == 0 && access("/no/such/place", F_OK) == -1 && errno == ENOENT);
+	CHECK(open("/no/such/place", O_RDONLY) == -1 && errno == ENOENT);
 	return 0;
 }
 
@@ -249,7 +250,7 @@ descend(void)
 
 	if (pid == 0) {
 		sandbox_enter(SANDBOX_SESSION);
-		_exit(live());
+		_exit(live() + look());
 	}
 	CHECK(pid != -1 && waitpid(pid, &status, 0) == pid);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
@@ -300,6 +301,28 @@ stay_inside(void)
 	_exit(0);
 }
 
+/* Abstract sockets of others, and signals to them, where the kernel can keep them away: without a filter. */
+static int
+stay_alone(void)
+{
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "\0kpopd-test-sandbox" };
+	int theirs = socket(AF_UNIX, SOCK_DGRAM, 0), ours = socket(AF_UNIX, SOCK_DGRAM, 0);
+	bool can = abi >= 6;
+	pid_t pid;
+	int status;
+
+	CHECK(theirs != -1 && ours != -1 && bind(theirs, (const struct sockaddr *)&to, sizeof(to)) == 0);
+	if ((pid = fork()) == 0) {
+		sandbox_shut_files(NULL, 0);
+		CHECK((connect(ours, (const struct sockaddr *)&to, sizeof(to)) == -1 && errno == EPERM) == can);
+		CHECK((kill(getppid(), 0) == -1 && errno == EPERM) == can);
+		_exit(0);
+	}
+	CHECK(pid != -1 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
 /* Runs work in a process of its own, which has to end well. */
 static void
 apart(enum sandbox which, bool enter, int (*work)(void))
@@ -313,9 +336,8 @@ apart(enum sandbox which, bool enter, int (*work)(void))
 		_exit(work());
 	}
 	CHECK(pid != -1 && waitpid(pid, &status, 0) == pid);
-	sandbox_log_offence("who");
-	if (logged[0] != '\0')
-		fprintf(stderr, "ended for %s\n", logged);
+	if (*offence != 0)
+		fprintf(stderr, "ended for %s\n", sandbox_call_name(*offence - 1));
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
@@ -329,16 +351,17 @@ main(void)
 		printf("built for sanitizers, without a sandbox\n");
 		return 77;
 	}
-	logged = mmap(NULL, LOGGED, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(logged != MAP_FAILED);
-	sandbox_prepare();
+	offence = mmap(NULL, sizeof(*offence), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(offence != MAP_FAILED);
 	forbids();
 	for (int which = 0; which < SANDBOXES; which++) {
 		apart((enum sandbox)which, true, live);
 		apart((enum sandbox)which, true, talk);
-		apart((enum sandbox)which, true, (TO_SYSLOG >> which & 1) != 0 ? reach_syslog : reach_nobody);
+		if (which != SANDBOX_REFUSAL)
+			apart((enum sandbox)which, true, look);
 	}
 	apart(SANDBOX_BROKER, true, descend);
+	apart(SANDBOX_SESSION, false, stay_alone);
 	CHECK(mkdtemp(directory) != NULL && chdir(directory) == 0);
 	for (size_t i = 0; i < 4; i++)
 		CHECK(mkdir(directories[i], 0700) == 0);
