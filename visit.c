@@ -276,6 +276,36 @@ ask(struct visit *v, struct watch *w)
 	v->place = -1;
 }
 
+/* The login that a lookup is for. */
+static const struct report *looked_up;
+
+static void
+end_lookup(int signal_number)
+{
+	(void)signal_number;
+	/* The log may wait for what was interrupted. */
+	signal(SIGALRM, SIG_DFL);
+	alarm(1);
+	log_refusal(looked_up, "login deadline, the account database does not answer");
+	_exit(1);
+}
+
+/* As account_find; at the deadline this process ends, because the C library's lookups cannot be interrupted. */
+static const char *
+look_up(struct visit *v)
+{
+	int64_t left = (v->deadline - io_now()) / 1000 + 1;
+	const char *refusal;
+
+	looked_up = v->report;
+	signal(SIGALRM, end_lookup);
+	alarm(left > 0 ? (unsigned)left : 1);
+	refusal = account_find(v->report->user, v->o->least_uid, &v->user);
+	alarm(0);
+	signal(SIGALRM, SIG_DFL);
+	return refusal;
+}
+
 void
 visit_admit(const struct options *o, const struct account *gate, struct auth *auth, struct report *r,
     int64_t deadline, struct watch *w)
@@ -292,7 +322,7 @@ visit_admit(const struct options *o, const struct account *gate, struct auth *au
 	lock_signals(SIG_BLOCK);
 	watch_limit(w, ROLE_TLS, 0);
 	watch_limit(w, ROLE_RELAY, 0);
-	refusal = account_find(r->user, o->least_uid, &v.user);
+	refusal = look_up(&v);
 	if (refusal == NULL && (v.path = mailboxes_path(&o->mailboxes, v.user.name, v.user.home)) == NULL)
 		refusal = "the mailbox' name is too long";
 	if (refusal == NULL && !take_place(&v))
