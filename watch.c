@@ -337,7 +337,7 @@ await_change(const struct watch *w)
 		left = 0;
 	sigprocmask(SIG_BLOCK, NULL, &mask);
 	sigdelset(&mask, SIGCHLD);
-	if (ppoll(p, n, until == 0 ? NULL : &(struct timespec){ .tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000 },
+	if (ppoll(p, n, until == 0 ? NULL : &(struct timespec){ .tv_sec = left / 1000, .tv_nsec = (long)(left % 1000 * 1000000) },
 		&mask) == -1 && errno != EINTR)
 		fatal("ppoll");
 }

@@ -34,6 +34,7 @@ bob_is_served() {
 # tries COUNT [SECONDS]: so many logins of alice (or $user) at the same time, in the background.
 tries() {
 	local n
+	rm -f "$WORLD"/try.*
 	for n in $(seq "$1"); do
 		timeout "${2-30}" "$BASH" -c 'printf "%s\r\n" "USER $1" "PASS x" QUIT | "$0" mail.kpopd.test' "$KPOPD_BUILD/kpopc" "${user-alice}" \
 		    >"$WORLD/try.$n" 2>&1 3>&- &

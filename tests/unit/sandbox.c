@@ -51,7 +51,7 @@ static int accept_there(void) { return accept(0, NULL, NULL); }
 static int mount_there(void) { return unshare(CLONE_NEWNS); }
 static int look_for_parent(void) { return kill(getppid(), 0); }
 static int stop_parent(void) { return kill(getppid(), SIGCONT); }
-static int stop_parent_in_disguise(void) { return (int)syscall(SYS_kill, getppid(), 1L << 32 | SIGCONT); }
+static int stop_parent_in_disguise(void) { return (int)syscall(SYS_kill, getppid(), BEYOND | SIGCONT); }
 static int code(void) { return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; }
 static int answer_it(void) { return signal(SIGSYS, SIG_IGN) == SIG_ERR; }
 /* What the kernel takes of a number is its lower 32 bits. */
