@@ -140,7 +140,7 @@ static const struct {
 	{ "ioctl", count_output, BUT(SANDBOX_SESSION) & ~PUMPS },
 	{ "ioctl", count_input, ALL & ~PUMPS },
 	{ "ioctl", type_in, ALL },
-	{ "ioctl", ask_in_disguise, ALL },
+	{ "ioctl", ask_in_disguise, BEYOND != 0 ? ALL : BUT(SANDBOX_SESSION) & ~PUMPS },
 	{ "ioctl", ask_for_signals, ALL },
 	{ "epoll_create1", watch_many, ALL & ~PUMPS },
 	{ NULL, link_there, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
@@ -183,6 +183,13 @@ ends(enum sandbox which, int (*try)(void))
 	return WEXITSTATUS(status) == 1;
 }
 
+/* Returns true if the log's name is that of the call; 32-bit machines make the calls of sockets by one that has them all. */
+static bool
+is_named(const char *logged, const char *name)
+{
+	return strcmp(logged, name) == 0 || (sizeof(long) == 4 && strcmp(logged, "socketcall") == 0);
+}
+
 static void
 forbids(void)
 {
@@ -193,7 +200,7 @@ forbids(void)
 			CHECK(ends((enum sandbox)which, forbidden[i].try) == is_forbidden);
 			CHECK((*offence != 0) == is_forbidden);
 			if (is_forbidden && forbidden[i].name != NULL)
-				CHECK(strcmp(sandbox_call_name(*offence - 1), forbidden[i].name) == 0);
+				CHECK(is_named(sandbox_call_name(*offence - 1), forbidden[i].name));
 			*offence = 0;
 		}
 }
