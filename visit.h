@@ -23,6 +23,7 @@ struct visit {
 	const char *path;
 	gid_t group;                 /* the broker's */
 	const char *obstacle;        /* why there may be no dotlock, or NULL */
+	int place;     /* that the session has until it has the session lock; -1: none */
 	int directory; /* STATE/users/UID, which root has opened; -1: not yet */
 	int state;     /* the state directory of the mailbox; -1: not known, or not yet */
 	int locks_of[2]; /* broker's and worker's end of the channel for locks; -1: none, the mailbox is not locked */
