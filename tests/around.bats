@@ -8,6 +8,7 @@ teardown_file() { :; }
 
 setup() {
 	begin_test
+	[ -z "${SANITIZER-}" ] || skip "four minutes of deadlines, which are the same in a build with sanitizers"
 	mbox one two | store alice
 	mbox bobs | store bob
 	realm_login alice
@@ -23,12 +24,12 @@ teardown() {
 	return $status
 }
 
-# bob_is_served: within two seconds, whatever happens to alice.
+# bob_is_served: soon, whatever happens to alice.
 bob_is_served() {
 	local begin=$EPOCHREALTIME answer
 	answer=$(KRB5CCNAME=FILE:$WORLD/bob.ccache timeout 10 "$BASH" -c 'printf "%s\r\n" "USER bob" "PASS x" QUIT | "$0" mail.kpopd.test' "$KPOPD_BUILD/kpopc")
 	[[ $answer == *"+OK bye, 1 messages left"* ]] || { echo "bob: $answer"; log_lines; return 1; }
-	awk "BEGIN { exit !($EPOCHREALTIME - $begin < 2) }" || { echo "bob waited"; return 1; }
+	awk "BEGIN { exit !($EPOCHREALTIME - $begin < 5) }" || { echo "bob waited"; return 1; }
 }
 
 # tries COUNT [SECONDS]: so many logins of alice (or $user) at the same time, in the background.
