@@ -167,6 +167,16 @@ drop_waiting(struct listener *l, int index, enum trouble t)
 	turn_away(l, w.fd, t, w.address);
 }
 
+/* Returns how many ms it takes until the first waiting connection, of at least one, may have a process. */
+static int64_t
+until_turn(struct listener *l)
+{
+	int64_t now = io_now(), wait = crowd_wait(l->table, now);
+	int64_t due = l->queue->at[queue_next(l->queue)].place.due - now;
+
+	return due > wait ? due : wait;
+}
+
 /* Gives the waiting connection whose turn it is a process. */
 static void
 begin_session(struct listener *l)
@@ -334,7 +344,7 @@ patience(struct listener *l)
 	int64_t now = io_now(), left = -1;
 
 	if (l->queue->count > 0)
-		left = crowd_wait(l->table, now);
+		left = until_turn(l);
 	if (now < l->rest && (left == -1 || l->rest - now < left))
 		left = l->rest - now;
 	if (left == -1 && l->table->count == 0 && l->plan->idle > 0) {
@@ -432,9 +442,9 @@ handle_events(struct listener *l, int left)
 		accept_batch(l);
 	if (l->queue->count == 0 || l->is_over)
 		return;
-	if (crowd_wait(l->table, io_now()) == 0)
+	if (until_turn(l) == 0)
 		begin_session(l);
-	else
+	else if (crowd_wait(l->table, io_now()) > 0)
 		tell(l, TROUBLE_RATE, "none");
 }
 

@@ -75,9 +75,9 @@ crowd_is_full(const struct crowd *t)
 enum crowd_verdict
 crowd_enter(struct crowd *t, const struct address_net *net, int64_t now, struct crowd_place *place)
 {
-	int64_t missing;
+	int64_t missing, over;
 
-	*place = (struct crowd_place){ .source = 0, .rank = now };
+	*place = (struct crowd_place){ .source = 0, .rank = now, .due = now };
 	if (crowd_is_full(t))
 		return CROWD_ALL;
 	if (net == NULL)
@@ -89,6 +89,9 @@ crowd_enter(struct crowd *t, const struct address_net *net, int64_t now, struct 
 	if ((missing = sources_take(t->sources, place->source, now)) == -1)
 		return CROWD_EACH_RATE;
 	place->rank = now + missing / t->most.each_rate;
+	over = missing - ((int64_t)t->sources->burst - 1) * WHOLE;
+	if (over > 0)
+		place->due = now + (over + t->most.each_rate - 1) / t->most.each_rate;
 	sources_hold(t->sources, place->source);
 	return CROWD_FINE;
 }

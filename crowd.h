@@ -26,6 +26,7 @@ struct crowd_limits {
 struct crowd_place {
 	int source;   /* in sources; 0: an address that is not limited by itself */
 	int64_t rank; /* ms at which its address's token bucket is full without it; the earlier is served first */
+	int64_t due;  /* ms at which the bucket has a token for it; not before. The earliest rank is due first */
 };
 
 /* The sessions there are. Of a fixed size, in the caller's memory. */

@@ -125,7 +125,7 @@ sources_take(struct sources *s, int index, int64_t now)
 	if (a->credit > most)
 		a->credit = most;
 	a->since = now;
-	if (a->credit < SOURCES_WHOLE)
+	if (a->credit + (int64_t)s->rate * SOURCES_WAIT_MS < SOURCES_WHOLE)
 		return -1;
 	missing = most - a->credit;
 	a->credit -= SOURCES_WHOLE;

@@ -9,6 +9,7 @@
 #include "address.h"
 
 #define SOURCES_WHOLE 1000 /* thousandths in one connection, and ms in a second */
+#define SOURCES_WAIT_MS 1000 /* a connection waits for its address at most so long */
 
 /* What is counted per address: its sessions and waiting connections, and a token bucket. */
 struct source {
@@ -43,9 +44,9 @@ void sources_init(struct sources *s, int room, int rate, int burst, const uint64
 int sources_get(struct sources *s, const struct address_net *net, int64_t now);
 
 /*
- * Takes one connection from the address's token bucket. Returns how many
- * thousandths were missing from the full bucket before that, or -1 if the
- * bucket is empty.
+ * Takes one connection from the address's token bucket, which may owe as many
+ * as SOURCES_WAIT_MS bring. Returns how many thousandths were missing from the
+ * full bucket before that, or -1 if it owes too many.
  */
 int64_t sources_take(struct sources *s, int index, int64_t now);
 

@@ -197,10 +197,12 @@ krb_error() {
 	realm_login alice
 	pop_login alice
 	# What the server has not read when it dies makes the kernel send a reset.
-	kill -STOP "$(child_pid)"
+	session=$(child_pid) monitor=$(monitor_pid)
+	blind_monitor
+	kill -STOP "$session"
 	pop_say NOOP
 	await 5 'ss -Htn sport = 1109 | awk "\$2 > 0 { found = 1 } END { exit !found }"'
-	kill -KILL "$(monitor_pid)" "$(child_pid)"
+	kill -KILL "$monitor" "$session"
 	wait "$pop_pid" || status=$?
 	[ "$status" -eq 3 ]
 	grep -q '^kpopc: the connection broke: Connection reset' "$WORLD/kpopc.err"

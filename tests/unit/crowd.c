@@ -230,23 +230,23 @@ each_rates(void)
 	struct address_net a = net_of("192.0.2.1");
 	int64_t now;
 
-	/* As many at once as it may have sessions, then two a second. */
-	CHECK(burst(t, "192.0.2.1", 1000, 1000) == 4);
+	/* As many at once as it may have sessions, then two a second, who may wait for a second. */
+	CHECK(burst(t, "192.0.2.1", 1000, 1000) == 4 + 2);
 	CHECK(begin(t, 1, &a, 1499) == CROWD_EACH_RATE);
 	CHECK(burst(t, "192.0.2.1", 1000, 1500) == 1);
 	CHECK(burst(t, "::ffff:192.0.2.1", 1000, 2000) == 1);
-	CHECK(burst(t, "192.0.2.2", 1000, 2000) == 4);
+	CHECK(burst(t, "192.0.2.2", 1000, 2000) == 4 + 2);
 	for (now = 2000; now < 12000; now++)
 		CHECK(burst(t, "192.0.2.1", 1, now) == (now % 500 == 0 && now > 2000));
 	/* A /64 is one. */
-	CHECK(burst(t, "2001:db8::1", 2, now) == 2 && burst(t, "2001:db8::2", 1000, now) == 2);
-	CHECK(burst(t, "2001:db8:0:1::1", 1000, now) == 4);
+	CHECK(burst(t, "2001:db8::1", 2, now) == 2 && burst(t, "2001:db8::2", 1000, now) == 2 + 2);
+	CHECK(burst(t, "2001:db8:0:1::1", 1000, now) == 4 + 2);
 	/* Quiet is saved up until as many may come at once, and no longer, however long it was. */
-	CHECK(burst(t, "192.0.2.1", 1000, now + 1000000000000) == 4);
+	CHECK(burst(t, "192.0.2.1", 1000, now + 1000000000000) == 4 + 2);
 	free(t);
 	/* The rate is what comes at once where it is more. */
 	t = crowd(100, 4, 100000, 7);
-	CHECK(burst(t, "192.0.2.1", 1000, 1000) == 7);
+	CHECK(burst(t, "192.0.2.1", 1000, 1000) == 7 + 7);
 	free(t);
 }
 
@@ -269,11 +269,11 @@ many_addresses(void)
 	int longest = 0;
 
 	CHECK(begin(t, 10, &a, 1000) == CROWD_FINE);
-	CHECK(begin(t, 11, &b, 1000) == CROWD_FINE && crowd_remove(t, 11));
-	CHECK(begin(t, 11, &b, 1000) == CROWD_EACH_RATE);
+	CHECK(burst(t, "192.0.2.2", 3, 1000) == 2);
 	/* Until so many others have come it is remembered. */
 	for (uint64_t n = 0; n < CROWD_SEEN; n++) {
 		other = numbered(0x20010db800000000 + n);
+		CHECK(begin(t, 11, &other, 1000) == CROWD_FINE && crowd_remove(t, 11));
 		CHECK(begin(t, 11, &other, 1000) == CROWD_FINE && crowd_remove(t, 11));
 		CHECK(begin(t, 11, &other, 1000) == CROWD_EACH_RATE);
 	}
@@ -387,6 +387,31 @@ turns(void)
 	free(t);
 }
 
+/* What is above the rate of its address is due when that allows it, and the earliest rank is due first. */
+static void
+waits(void)
+{
+	struct crowd *t = crowd(100, 4, 100000, 2);
+	struct address_net a = net_of("192.0.2.1"), b = net_of("192.0.2.2");
+	static const int64_t due[] = { 1000, 1000, 1000, 1000, 1500, 2000 };
+	struct crowd_place place, first = { .source = 0 }, other;
+
+	for (int i = 0; i < 6; i++) {
+		CHECK(crowd_enter(t, &a, 1000, &place) == CROWD_FINE && place.due == due[i]);
+		first = i == 4 ? place : first;
+		crowd_leave(t, &place);
+	}
+	CHECK(crowd_enter(t, &a, 1000, &place) == CROWD_EACH_RATE);
+	CHECK(crowd_enter(t, &b, 1499, &other) == CROWD_FINE && other.due == 1499 && other.rank < first.rank);
+	crowd_leave(t, &other);
+	CHECK(crowd_enter(t, NULL, 1499, &other) == CROWD_FINE && other.due == 1499);
+	/* In a second it has what it owed, and no more. */
+	CHECK(crowd_enter(t, &a, 2500, &place) == CROWD_FINE && place.due == 2500);
+	crowd_leave(t, &place);
+	CHECK(crowd_enter(t, &a, 2500, &place) == CROWD_FINE && place.due == 3000);
+	free(t);
+}
+
 /* An address that has been there before is not overtaken for ever by new addresses, however many come. */
 static void
 no_starvation(void)
@@ -427,6 +452,7 @@ main(void)
 	model();
 	queues();
 	turns();
+	waits();
 	no_starvation();
 	return 0;
 }
