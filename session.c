@@ -87,29 +87,29 @@ refuse_mailbox(struct io *io, enum drop_error error)
 /*
  * Takes the lock that makes the session the user's only one, then confines
  * itself. A Maildir may be made while it waits, and no byte of the client is
- * read before. Returns false if it has no lock; the client has the answer then.
+ * read before. Without the lock it does not look at the user's files, which may
+ * not answer. Returns false if it has no lock; the client has the answer then.
  */
 static bool
 enter_mailbox(const struct visit *v, int channel, int state, struct lock_session *lock, struct io *io)
 {
-	bool is_alone = lock_session(state, v->report->peer.principal, lock) == 0;
-	int error = errno;
-	enum drop_error claim = DROP_OK;
+	enum drop_error claim;
+	int error;
 
-	if (is_alone)
-		claim = maildrop_claim(v->mailboxes, v->path, v->directory, state, lock);
-	visit_confine(v, state);
-	errno = error;
-	if (!is_alone)
+	if (lock_session(state, v->report->peer.principal, lock) == -1) {
+		error = errno;
+		visit_confine_outside(state);
+		errno = error;
 		explain_lock(lock, io);
-	else if (claim != DROP_OK)
-		refuse_mailbox(io, claim);
-	else {
-		visit_say(channel, VISIT_LOCKED, "");
-		if (v->place != -1)
-			close(v->place);
+		return false;
 	}
-	return is_alone && claim == DROP_OK;
+	claim = maildrop_claim(v->mailboxes, v->path, v->directory, state, lock);
+	visit_confine(v, state);
+	if (claim != DROP_OK)
+		refuse_mailbox(io, claim);
+	else
+		visit_say(channel, VISIT_LOCKED, "");
+	return claim == DROP_OK;
 }
 
 /* Opens the maildrop and serves POP3 over it. */
@@ -122,8 +122,12 @@ serve(const struct visit *v, int channel, struct lock_plan *locks, struct io *io
 	int idle = v->o->idle, state = -1;
 
 	io_limits(io, (int64_t)idle * 1000, (int64_t)session_stall(v->o) * 1000);
-	if ((error = maildrop_state(v->mailboxes, v->path, v->directory, &state)) != DROP_OK) {
-		visit_confine(v, v->directory);
+	error = maildrop_state(v->mailboxes, v->path, v->directory, &state);
+	/* From here on one session of a mailbox alone looks at the user's files. The others wait for it, or end. */
+	if (v->place != -1)
+		close(v->place);
+	if (error != DROP_OK) {
+		visit_confine_outside(v->directory);
 		refuse_mailbox(io, error);
 		return;
 	}

@@ -87,6 +87,15 @@ visit_confine(const struct visit *v, int state)
 }
 
 void
+visit_confine_outside(int state)
+{
+	const struct sandbox_path within = { state, SANDBOX_OWN };
+
+	sandbox_shut_files(&within, 1);
+	sandbox_enter(SANDBOX_SESSION);
+}
+
+void
 visit_prepare(struct visit *v)
 {
 	static char path[PATH_MAX];

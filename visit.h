@@ -23,7 +23,7 @@ struct visit {
 	const char *path;
 	gid_t group;                 /* the broker's */
 	const char *obstacle;        /* why there may be no dotlock, or NULL */
-	int place;     /* that the session has until it has the session lock; -1: none */
+	int place;     /* that the session has until it waits for the session lock; -1: none */
 	int directory; /* STATE/users/UID, which root has opened; -1: not yet */
 	int state;     /* the state directory of the mailbox; -1: not known, or not yet */
 	int locks_of[2]; /* broker's and worker's end of the channel for locks; -1: none, the mailbox is not locked */
@@ -78,5 +78,8 @@ void visit_admit(const struct options *o, const struct account *gate, struct aut
 
 /* As the user: from now on there is nothing but the state directory and the mailbox. */
 void visit_confine(const struct visit *v, int state);
+
+/* The same without the mailbox, at which it does not look. */
+void visit_confine_outside(int state);
 
 #endif

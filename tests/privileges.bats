@@ -179,8 +179,8 @@ traced() {
 	mbox one two | store alice
 	traced
 	cd "$WORLD/trace"
-	# Four processes: who opened the keytab, who served, the broker and the monitor.
-	[ "$(ls | wc -l)" -eq 4 ]
+	# Five processes: who opened the keytab, who asked whether the account has expired, who served, the broker and the monitor.
+	[ "$(ls | wc -l)" -eq 5 ]
 	opened=$(grep -l 'server.keytab' t.* | xargs grep -l 'openat.*server.keytab')
 	monitor=$(grep -l '^execve' t.*)
 	session=$(grep -l 'O_NOATIME' t.*)
