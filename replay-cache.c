@@ -31,8 +31,14 @@
 
 #define MAGIC "kpopd replay 1\n"
 #define TAG 16 /* bytes */
-/* The least time for which a record is kept; a service with a shorter skew may share the file with others. */
+/*
+ * Services that share the file keep records by the longest of their skews;
+ * otherwise one would forget what another still accepts. It stands in the
+ * file's size, because that is what the pre-auth process cannot change: as many
+ * bytes beyond REPLAY_SIZE as it has seconds more than the least.
+ */
 #define LEAST_SKEW 300
+#define MOST_SKEW (1 << 20)
 /* Between two tries of the lock, which its holder has for some microseconds. */
 #define PAUSE_NS 300000
 
@@ -147,21 +153,27 @@ static int
 read_head(struct replay *r)
 {
 	struct stat st;
+	int64_t longest;
 
 	if (fstat(r->fd, &st) == -1)
 		return -1;
 	memset(&r->head, 0, sizeof(r->head));
 	if (st.st_size >= (off_t)sizeof(r->head) && get_bytes(r, &r->head, sizeof(r->head), 0) == -1)
 		return -1;
-	return st.st_size == REPLAY_SIZE && memcmp(r->head.magic, MAGIC, sizeof(MAGIC)) == 0 &&
-	    r->head.born <= time(NULL);
+	longest = st.st_size - REPLAY_SIZE + LEAST_SKEW;
+	if (longest < r->keep || (longest > r->keep && longest > MOST_SKEW) ||
+	    memcmp(r->head.magic, MAGIC, sizeof(MAGIC)) != 0 || r->head.born > time(NULL))
+		return 0;
+	r->keep = longest;
+	return 1;
 }
 
 /* Gives the file its size, all of its space, and a head. Returns 0 or -1. */
 static int
 write_anew(struct replay *r)
 {
-	if ((errno = posix_fallocate(r->fd, 0, REPLAY_SIZE)) != 0 || ftruncate(r->fd, REPLAY_SIZE) == -1)
+	if ((errno = posix_fallocate(r->fd, 0, REPLAY_SIZE)) != 0 ||
+	    ftruncate(r->fd, REPLAY_SIZE + r->keep - LEAST_SKEW) == -1)
 		return -1;
 	if (memcmp(r->head.magic, MAGIC, sizeof(MAGIC)) != 0) {
 		memcpy(r->head.magic, MAGIC, sizeof(MAGIC));

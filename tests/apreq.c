@@ -1,9 +1,10 @@
 /*
  * Writes one AP-REQ from the default ccache to standard output, for tests that put octets on the wire themselves.
  *
- *	apreq [-gm] [-n COUNT] [-o SECONDS] [-t TIME] [-w SECONDS] PRINCIPAL
+ *	apreq [-gm] [-a TYPE:FILE] [-c HEX] [-n COUNT] [-o SECONDS] [-t TIME] [-w SECONDS] PRINCIPAL
  *
- * -g makes it as GSSAPI does; -m asks for mutual authentication; -o makes the AP-REQ by a clock that is
+ * -g makes it as GSSAPI does, -c with these bytes as its checksum; -a puts what
+ * the file has into the authenticator as authorization data of this type; -m asks for mutual authentication; -o makes the AP-REQ by a clock that is
  * so much fast (negative: slow); -w waits between the ticket and the AP-REQ;
  * -t makes it by a clock that stands;
  * -n writes so many, each after its length, as sendauth does.
@@ -33,6 +34,34 @@ must(krb5_error_code problem, const char *what)
 	_exit(1);
 }
 
+/* Turns digits into bytes, at most size of them. Returns how many. */
+static unsigned
+read_hex(const char *digits, char *bytes, size_t size)
+{
+	unsigned n = 0, byte;
+
+	for (; n < size && sscanf(digits + 2 * n, "%2x", &byte) == 1; n++)
+		bytes[n] = (char)byte;
+	return n;
+}
+
+/* Reads "TYPE:FILE". */
+static krb5_authdata *
+read_authdata(char *text)
+{
+	static krb5_octet bytes[65536];
+	static krb5_authdata a = { .magic = KV5M_AUTHDATA, .contents = bytes };
+	FILE *f;
+	char *end;
+
+	a.ad_type = (krb5_authdatatype)strtol(text, &end, 10);
+	if (*end != ':' || (f = fopen(end + 1, "r")) == NULL)
+		_exit(2);
+	a.length = (unsigned)fread(bytes, 1, sizeof(bytes), f);
+	fclose(f);
+	return &a;
+}
+
 /* One AP-REQ, after its length if framed. */
 static void
 write_request(const krb5_data *request, bool framed)
@@ -51,8 +80,9 @@ main(int argc, char **argv)
 	krb5_ccache cache;
 	krb5_creds want = { 0 }, *creds;
 	/* RFC 4121 section 4.1.1: the length of the channel bindings, none of them, no flags. */
-	char bindings[24] = { 16 };
-	krb5_data request, checksum = { .data = bindings, .length = sizeof(bindings) };
+	char bindings[4096] = { 16 };
+	krb5_data request, checksum = { .data = bindings, .length = 24 };
+	krb5_authdata *authdata[2] = { NULL };
 	bool for_gssapi = false;
 	krb5_flags flags = 0;
 	unsigned wait = 0, count = 0, i = 0;
@@ -60,9 +90,13 @@ main(int argc, char **argv)
 	long fast = 0, stands = 0;
 	int c;
 
-	while ((c = getopt(argc, argv, "gmn:o:t:w:")) != -1) {
+	while ((c = getopt(argc, argv, "a:c:gmn:o:t:w:")) != -1) {
 		if (c == 'g')
 			for_gssapi = true;
+		else if (c == 'a')
+			authdata[0] = read_authdata(optarg);
+		else if (c == 'c')
+			checksum.length = read_hex(optarg, bindings, sizeof(bindings));
 		else if (c == 'm')
 			flags = AP_OPTS_MUTUAL_REQUIRED;
 		else if (c == 'n')
@@ -83,6 +117,8 @@ main(int argc, char **argv)
 	must(krb5_cc_get_principal(context, cache, &want.client), "client");
 	must(krb5_parse_name(context, argv[optind], &want.server), "service");
 	must(krb5_get_credentials(context, 0, cache, &want, &creds), "ticket");
+	if (authdata[0] != NULL)
+		creds->authdata = authdata;
 	sleep(wait);
 	if (fast != 0) {
 		/* With the microseconds; otherwise two AP-REQs of different clocks could be the same. */

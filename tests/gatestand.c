@@ -125,6 +125,19 @@ send_lines(int channel, const char *event, const char *text, int count)
 	return n;
 }
 
+/* Asks for a layer, and gives the relay for a context what is none. */
+static ssize_t
+mislead_relay(int channel, struct report *r, const void *data, size_t n)
+{
+	char verdict;
+	int handoff;
+
+	r->kind = REPORT_LAYER;
+	if (report_send(channel, r) == -1 || packet_await(channel, &verdict, 1, &handoff, 1) == -1)
+		return -1;
+	return send(handoff, data, n, MSG_NOSIGNAL);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -147,7 +160,9 @@ main(int argc, char **argv)
 	else if (strcmp(kind, "layer") == 0) {
 		r.kind = REPORT_LAYER;
 		n = send(channel, &r, sizeof(r), MSG_NOSIGNAL);
-	} else if (strcmp(kind, "peer") == 0) {
+	} else if (strcmp(kind, "relay") == 0)
+		n = mislead_relay(channel, &r, large, (size_t)random() % 70000 + 1);
+	else if (strcmp(kind, "peer") == 0) {
 		r.kind = REPORT_PEER;
 		strlcpy(r.address, "192.0.2.66:1", sizeof(r.address));
 		n = send(channel, &r, sizeof(r), MSG_NOSIGNAL);

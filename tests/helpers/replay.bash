@@ -4,8 +4,15 @@ cache=$state/replay
 
 # cache_is_old: as when it was made long ago; a new one refuses what is older than it is.
 cache_is_old() {
-	[ -e "$cache" ] || wire </dev/null >/dev/null
+	cache_is_whole || wire </dev/null >/dev/null
+	# The process that makes it may still be at it.
+	await 5 cache_is_whole
 	perl -e 'open my $f, "+<", $ARGV[0] or die; print $f pack "q", 0' "$cache"
+}
+
+# cache_is_whole: it has its head, which is written last.
+cache_is_whole() {
+	[ -e "$cache" ] && head -c 24 "$cache" | grep -aq 'kpopd replay 1'
 }
 
 # cache_fill BYTE [FROM]: all its bytes, or those from there on.

@@ -287,7 +287,7 @@ bounds_a_principal(void)
 static void
 puts_right(void)
 {
-	static char rubbish[REPLAY_SIZE + 1];
+	static char rubbish[REPLAY_SIZE + (1 << 21)];
 	struct replay *r = anew(SKEW), *again;
 	struct stat before, now;
 	int fd;
@@ -450,6 +450,38 @@ waits_no_longer_than_the_deadline(void)
 	CHECK(replay_show(r, &a) == REPLAY_NEW && replay_show(r, &a) == REPLAY_SHOWN);
 }
 
+/* Services with different skews share a file: the longer skew counts for all, or the other would forget what this one still accepts. */
+static void
+keeps_by_the_longest_skew(void)
+{
+	enum { LONG = 3 * SKEW };
+	struct replay *longer, *shorter = anew(SKEW);
+	unsigned accepted = 0;
+	struct stat st;
+
+	wall = START - 1000000;
+	CHECK((longer = replay_open(state, LONG, soon())) != NULL && (shorter = replay_open(state, SKEW, soon())) != NULL);
+	wall = START;
+	/* By turns, whose epochs shall be the same. */
+	for (uint64_t n = 0; n < 2 * REPLAY_MOST; n++)
+		accepted += show(n % 2 == 0 ? longer : shorter, "mallory", n, START, START, BOOT) == REPLAY_NEW;
+	CHECK(accepted == REPLAY_MOST);
+	/* A full table, in which one record is old by the shorter skew. */
+	shorter = anew(SKEW);
+	wall = START - 1000000;
+	CHECK((longer = replay_open(state, LONG, soon())) != NULL && (shorter = replay_open(state, SKEW, soon())) != NULL);
+	wall = START;
+	CHECK(show(longer, "alice", 1, START + LONG, START, BOOT) == REPLAY_NEW);
+	fill(START + 1300, BOOT + 1300);
+	crowd(shorter, 10, 10 * REPLAY_BUCKETS, START + 1300, BOOT + 1300);
+	CHECK(show(longer, "alice", 1, START + LONG, START + 1700, BOOT + 1700) == REPLAY_SHOWN);
+	/* Where the skew grows, what was forgotten by the shorter one is refused. */
+	shorter = anew(SKEW);
+	CHECK((longer = replay_open(state, LONG, soon())) != NULL);
+	CHECK(show(longer, "alice", 2, START - 1, START, BOOT) == REPLAY_EARLIER);
+	CHECK(stat(file(), &st) == 0 && st.st_size == REPLAY_SIZE + LONG - SKEW && st.st_blocks * 512 < REPLAY_SIZE + (1 << 20));
+}
+
 int
 main(void)
 {
@@ -457,6 +489,7 @@ main(void)
 	is_accepted_once();
 	is_kept_in_a_full_table();
 	knows_its_skew();
+	keeps_by_the_longest_skew();
 	survives_jumps();
 	survives_a_step_back();
 	survives_a_boot();
