@@ -88,3 +88,142 @@ through() {
 		server_stop
 	done
 }
+
+@test "before the handshake: whatever comes in place of it is refused at once, or at the deadline if it never ends" {
+	server_start -T immediate -t 3 $(tls_options)
+	sound=$(openssl s_client -connect 127.0.0.1:1109 </dev/null 2>&1 | grep -c 'BEGIN CERTIFICATE')
+	[ "$sound" -ge 1 ]
+	local -A hellos=(
+		[sslv2]='"\x80\x2e\1\0\2\0\x15\0\0\0\x10" . "x" x 100'
+		[record_too_large]='"\x16\3\1\xff\xff" . "x" x 65535'
+		[hello_of_16_MB]='"\x16\3\1\x40\0\1\xff\xff\xff" . "x" x 16380 . ("\x16\3\1\x40\0" . "x" x 16384) x 20'
+		[hello_of_128_KB_by_bytes]='join "", map "\x16\3\1\0\1$_", "\1", "\0", "\xff", "\xff", ("x") x 5000, "\x16\3\1\xff\xff" . "y" x 65535'
+		[data]='"\x17\3\3\0\5hello" x 10'
+		[alerts]='"\x15\3\3\0\2\1\x5a" x 20000'
+		[alert_fatal]='"\x15\3\3\0\2\2\x28"'
+		[close_notify]='"\x15\3\3\0\2\1\0"'
+		[empty]='"\x16\3\1\0\0" x 50000'
+		[ccs]='"\x14\3\3\0\1\1" x 50000'
+		[key_update]='"\x16\3\3\0\5\x18\0\0\1\1" x 10'
+		[finished]='"\x16\3\3\0\x24\x14\0\0\x20" . "x" x 32'
+		[server_hello]='"\x16\3\3\0\x26\2\0\0\x22\3\3" . "x" x 32'
+		[heartbeat]='"\x18\3\3\0\3\1\xff\xff" x 100'
+		[type_255]='"\xff\3\3\0\2xx" x 100'
+		[version_9]='"\x16\x09\x09\0\2xx" x 100'
+	)
+	# Each is a line of perl.
+	for name in "${!hellos[@]}"; do
+		log_mark
+		begin=$(date +%s%N)
+		run wire 8 < <(perl -e "print ${hellos[$name]}" 2>/dev/null)
+		spent=$((($(date +%s%N) - begin) / 1000000))
+		[ "$spent" -lt 7000 ] || { echo "$name: $spent ms"; return 1; }
+		[[ $output != *+OK* && $output != *-ERR* ]] || { echo "$name: $output"; return 1; }
+		log_has 'refused .*reason=' || { echo "$name"; return 1; }
+		log_lacks 'sandbox|ended by signal|forbidden'
+		echo "$name $spent"
+	done
+	await 5 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
+}
+
+@test "key updates without end, asked for and not, cost kpopd-tls no memory, and the session goes on" {
+	server_start -p -T immediate $(tls_options)
+	: >"$WORLD/heard"
+	exec {keys}> >(timeout 30 openssl s_client -tls1_3 -CAfile "$WORLD/tls/ca.pem" -connect mail.kpopd.test:1109 >"$WORLD/heard" 2>&1)
+	await 5 'grep -aq "+OK kpopd" "$WORLD/heard"'
+	tls=$(jailed_in tls)
+	before=$(field "$tls" VmRSS | tr -dc 0-9)
+	for _ in 1 2 3 4 5 6 7 8; do
+		for _ in $(seq 50); do
+			echo K >&"$keys"
+			# s_client takes one command a read.
+			echo k >&"$keys"
+		done
+		printf 'NOOP\r\n' >&"$keys"
+	done
+	printf 'CAPA\r\n' >&"$keys"
+	await 10 'grep -aq "^SASL" "$WORLD/heard"'
+	echo "$(grep -ac KEYUPDATE "$WORLD/heard") updates, $before KB, then $(field "$tls" VmRSS)"
+	[ "$(field "$tls" VmRSS | tr -dc 0-9)" -lt $((before + 1024)) ]
+	exec {keys}>&-
+}
+
+# chained: a session of kpopc behind kpopd-tls and the relay, in which message 1 is marked; what it says is in $WORLD/heard.
+# Sets $chain, $tls and $relay to the processes.
+chained() {
+	in_the_middle 2110
+	: >"$WORLD/heard"
+	exec {chain_in}> >(exec "$KPOPD_BUILD/kpopc" -p mail.kpopd.test 2110 >"$WORLD/heard" 2>"$WORLD/errors")
+	printf '%s\r\n' "USER alice" "PASS x" "DELE 1" NOOP >&"$chain_in"
+	await 10 '[ "$(grep -c "^+OK" "$WORLD/heard")" -eq 5 ]'
+	tls=$(jailed_in tls)
+	relay=$(jailed_in relay)
+	[ -n "$tls" ] && [ -n "$relay" ]
+}
+
+# unchained: nothing of it is left, and nothing was removed.
+unchained() {
+	exec {chain_in}>&-
+	kill "$middle"
+	await 15 '! pgrep -x "kpop.*" >/dev/null'
+	await 5 '! ss -Hltn sport = 2110 | grep -q .'
+	spool_untouched
+}
+
+# channel_of PID: its descriptor for the monitor, a SEQPACKET socket.
+channel_of() {
+	local fd
+	for fd in "/proc/$1/fd"/*; do
+		ss -Hxp | awk '$1 == "u_seq"' | grep -q "pid=$1,fd=${fd##*/})" && echo "${fd##*/}" && return
+	done
+}
+
+@test "a compromised kpopd-tls or relay logs nothing that its role does not, has no files, sockets or other processes, and removes no mail" {
+	[ -z "${SANITIZER-}" ] || skip "built for sanitizers, without a sandbox"
+	server_start -p $(tls_options)
+	spool_keep
+	for who in tls relay; do
+		chained
+		channel=$(channel_of "${!who}")
+		[ -n "$channel" ]
+		log_mark
+		# Priority 8 is no less than an emergency, which syslogd shows every user.
+		captive "${!who}" "sendto $channel l"$'\x08'"failed 30 64 0 0" "sendto $channel l"$'\x06'"login 30 64 0 0" \
+		    "sendto $channel l"$'\x06'"logout 30 64 0 0" "sendto $channel l"$'\x05'"../refused 30 64 0 0" "socket 1 2 0" "socket 2 1 0" \
+		    "openat -100 /etc/passwd 0" "openat -100 /../../etc/passwd 0" "openat -100 /new 65 384" "connect 0 x 2"
+		[ "$(tr '\n' ' ' <<<"$returned")" = "30 30 30 30 -13 -13 $(sed -n 7,9p <<<"$returned" | tr '\n' ' ')-13 " ]
+		[ "$(sed -n 7,9p <<<"$returned" | grep -c '^-')" -eq 3 ]
+		log_has 'failed peer='
+		log_lacks 'mail\.emerg'
+		log_lacks ' (login|logout) peer='
+		log_has 'fatal .*logged what it may not: login'
+		log_has 'fatal .*logged what it may not: logout'
+		log_has 'fatal .*logged what it may not: \.\./refused'
+		# A packet that is for nobody.
+		captive "${!who}" "sendto $channel Login 6 64 0 0" || :
+		log_has 'fatal .*sent a malformed message, and was killed'
+		unchained
+		for call in "kill 1 9" "ptrace 16 1 0 0" "io_uring_setup 8 x" "prctl 22 0 0 0 0"; do
+			chained
+			log_mark
+			captive "${!who}" "$call"
+			log_has "fatal .*was ended for the system call ${call%% *}\"\$"
+			unchained
+		done
+	done
+}
+
+@test "kpopd-tls or the relay killed in the middle of a session: it ends, and nothing is removed" {
+	server_start -p $(tls_options)
+	spool_keep
+	for who in tls relay; do
+		for signal in KILL SEGV TERM; do
+			chained
+			log_mark
+			kill -$signal "${!who}"
+			unchained
+			log_has "logout .*deleted=0"
+			log_has 'fatal .*ended by signal'
+		done
+	done
+}
