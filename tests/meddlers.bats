@@ -227,3 +227,23 @@ channel_of() {
 		done
 	done
 }
+
+@test "good tokens by the thousand: after the end, of a byte each, empty, byte by byte, as large as may be: obeyed up to the end" {
+	server_start -p
+	for layer in 2 4; do
+		for how in after tiny nothing pieces full; do
+			mbox one two three | store alice
+			log_mark
+			run timeout 20 "$KPOPD_BUILD/tests/gsstalk" $layer 65536 $how
+			case $how in
+			# What came after QUIT is nobody's.
+			after) [[ $output == *"+OK bye"* && $output != *"two line 3"* ]] && spool_is alice two three ;;
+			*) [[ $status -eq 0 && $output == *"two line 3"* ]] && spool_is alice one two three ;;
+			esac || { echo "$layer $how: $status ${output: -600}"; return 1; }
+			[ $how != tiny ] || [ "$(grep -c '^+OK' <<<"$output")" -ge 200 ] || { echo "$output" | grep -c '^+OK'; return 1; }
+			await 15 '! pgrep -x kpopd >/dev/null'
+			log_has 'logout '
+			log_lacks 'fatal|sandbox'
+		done
+	done
+}
