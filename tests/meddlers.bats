@@ -13,6 +13,7 @@ setup() {
 
 teardown() {
 	for pid in ${middle-} ${fake-}; do kill "$pid" 2>/dev/null || true; done
+	umount "$KPOPD_BUILD/kpopd-tls" 2>/dev/null || true
 	server_stop
 	end_test
 }
@@ -245,5 +246,53 @@ channel_of() {
 			log_has 'logout '
 			log_lacks 'fatal|sandbox'
 		done
+	done
+}
+
+# In place of kpopd-tls a program that does this in perl, with the monitor's channel on descriptor 3.
+false_tls() {
+	{ printf '#!/usr/bin/perl\nuse IO::Handle; exit 0 if @ARGV == 3; my $m = IO::Handle->new_from_fd(3, "r+"); my $ready = chr(32) . "h" x 32;\n'
+	  printf '%s\n' "$1"; } >"$WORLD/false-tls"
+	chmod 755 "$WORLD/false-tls"
+}
+
+@test "a kpopd-tls that lies when it is ready, dies, closes or floods its channel, or asks what the gate asks: no login, the end, and others are served" {
+	mbox one | store bob
+	: >"$WORLD/false-tls"
+	mount --bind "$WORLD/false-tls" "$KPOPD_BUILD/kpopd-tls"
+	local -A lies=(
+		[size_255]='syswrite STDOUT, "\xff" . "h" x 255; sleep 60'
+		[size_65]='syswrite STDOUT, "\x41" . "h" x 65; sleep 60'
+		[half]='syswrite STDOUT, "\x20hhhhh"; sleep 60'
+		[dies]='exit 0'
+		[killed]='syswrite STDOUT, $ready; kill 9, $$'
+		[channel]='close $m; syswrite STDOUT, $ready; sleep 60'
+		[question]='send $m, "\1" . "\0" x 3000, 0; syswrite STDOUT, $ready; sleep 60'
+		[large]='send $m, "l" x 60000, 0; syswrite STDOUT, $ready; sleep 60'
+		[empty]='send $m, "", 0; syswrite STDOUT, $ready; sleep 60'
+		[flood]='my $line = "l\6failed" . "\0" x 16 . "x" x 3000; for (1 .. 3000) { send $m, $line, 0 } syswrite STDOUT, $ready; sleep 60'
+		[commands]='syswrite STDOUT, $ready . "USER alice\r\nPASS x\r\nSTAT\r\n"; sleep 60'
+	)
+	for name in "${!lies[@]}"; do
+		# The file that is mounted stays the same one.
+		false_tls "${lies[$name]}"
+		server_start -p -t 2:20 $(tls_options)
+		log_mark
+		wire 10 < <(printf 'STLS\r\n'; sleep 8) >"$WORLD/heard" 2>&1 3>&- &
+		stls=$!
+		KRB5CCNAME=FILE:$WORLD/ccache.bob realm_login bob
+		begin=$(date +%s%N)
+		run bash -c "printf 'USER bob\r\nPASS x\r\nQUIT\r\n' | KRB5CCNAME=FILE:$WORLD/ccache.bob '$KPOPD_BUILD/kpopc' -p mail.kpopd.test 1109"
+		spent=$((($(date +%s%N) - begin) / 1000000))
+		[[ $output == *"+OK bye, 1 "* && $spent -lt 3000 ]] || { echo "$name: $spent ms: $output"; return 1; }
+		await 9 '! pgrep -x "kpop.*|false.*" >/dev/null' || { echo "$name"; log_lines; return 1; }
+		kill "$stls" || :
+		[ "$(log_lines | grep -c ' login ')" -eq 1 ]
+		[ "$(log_lines | wc -l)" -lt 120 ]
+		case $name in
+		flood) log_has 'withheld .*process="kpopd-tls" lines=(2900|289.)' ;;
+		large | question) log_has 'fatal .*kpopd-tls sent a malformed message, and was killed' ;;
+		esac
+		server_stop
 	done
 }
