@@ -89,6 +89,15 @@ address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16])
 	return true;
 }
 
+/* Returns true for an IPv4 address behind NAT64's well-known prefix (RFC 6052 §2.1). All of them are in one /64. */
+static bool
+is_translated(const struct in6_addr *a)
+{
+	static const unsigned char prefix[12] = { 0x00, 0x64, 0xff, 0x9b };
+
+	return memcmp(a->s6_addr, prefix, sizeof(prefix)) == 0;
+}
+
 bool
 address_net(const struct sockaddr_storage *a, struct address_net *net)
 {
@@ -97,6 +106,8 @@ address_net(const struct sockaddr_storage *a, struct address_net *net)
 	*net = (struct address_net){ .octets = { 0xff, 0xff } };
 	if (p.room.ss_family == AF_INET)
 		memcpy(net->octets + 4, &p.four.sin_addr, 4);
+	else if (p.room.ss_family == AF_INET6 && is_translated(&p.six.sin6_addr))
+		memcpy(net->octets + 4, p.six.sin6_addr.s6_addr + 12, 4);
 	else if (p.room.ss_family == AF_INET6)
 		memcpy(net->octets, p.six.sin6_addr.s6_addr, 8);
 	else

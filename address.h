@@ -9,7 +9,7 @@
 
 #define ADDRESS_TEXT 80 /* "[address]:port" and a NUL */
 
-/* Whose connections are counted together: an IPv4 address, or the /64 of an IPv6 address. */
+/* Whose connections are counted together: an IPv4 address, also within NAT64's prefix, or the /64 of an IPv6 address. */
 struct address_net {
 	unsigned char octets[8]; /* IPv4: four octets behind ff ff 00 00, as no /64 in use begins */
 };

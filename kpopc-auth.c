@@ -185,6 +185,8 @@ run_layer(const void *what, int fd, int plain)
 	if (pump(fd, plain, plain, PUMP_CLIENT, &wrap_codec, &w, NULL, 0) == -1)
 		errx(EXIT_BROKEN, "the security layer: %s",
 		    w.problem != NULL ? w.problem : "the connection broke");
+	if (w.have > 0)
+		errx(EXIT_BROKEN, "the security layer: the connection was cut off");
 	_exit(EXIT_DONE);
 }
 

@@ -9,6 +9,7 @@
  */
 #include "config.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -295,6 +296,24 @@ limit_time(void)
 	alarm(EXCHANGE_SECONDS);
 }
 
+/*
+ * Limits the memory of this process, because libkrb5 allocates as much as the
+ * length of a message says, up to 2 GiB, before the server has proven anything.
+ */
+static void
+limit_memory(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_DATA, &limit) == -1)
+		err(EXIT_REFUSED, "getrlimit");
+	if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < GATE_MEMORY)
+		return;
+	limit.rlim_cur = GATE_MEMORY;
+	if (setrlimit(RLIMIT_DATA, &limit) == -1)
+		err(EXIT_REFUSED, "setrlimit");
+}
+
 /* The whole of sendauth. */
 static void
 exchange(int fd, krb5_creds *creds)
@@ -305,6 +324,7 @@ exchange(int fd, krb5_creds *creds)
 	krb5_error_code problem;
 	char version[] = "KPOPV1.0";
 
+	limit_memory();
 	problem = krb5_sendauth(context, &session, &fd, version, creds->client,
 	    creds->server, AP_OPTS_MUTUAL_REQUIRED, NULL, creds, NULL, &refusal,
 	    &proof, NULL);

@@ -47,6 +47,7 @@ struct pump {
 	int client, plain_in, plain_out;
 	bool client_done, plain_done; /* have said all */
 	bool told;                    /* plain_out knows that the client has */
+	bool is_ended;                /* the client, which is the server on kpopc's side, knows that plain_in has */
 	bool gone;                    /* the session's process has ended; some of what it said may be unread */
 	enum pump_side side;
 	/* Server's side only. */
@@ -279,6 +280,20 @@ hear_session(struct pump *p, const struct pollfd *event, const struct pump_codec
 	return from_session(p, codec, state);
 }
 
+/*
+ * On kpopc's side, passes the end of input on once all before it is sent.
+ * Otherwise the server would wait for commands, and keep the mailbox locked,
+ * since a layer of GSSAPI has no sign for the end.
+ */
+static void
+pass_end(struct pump *p)
+{
+	if (p->side != PUMP_CLIENT || p->is_ended || !p->plain_done || !is_empty(&p->sealed))
+		return;
+	p->is_ended = true;
+	shutdown(p->client, SHUT_WR);
+}
+
 /* One round of the loop. Returns 0 or -1. */
 static int
 turn(struct pump *p, struct pollfd fds[3], const struct pump_codec *codec, void *state)
@@ -295,6 +310,7 @@ turn(struct pump *p, struct pollfd fds[3], const struct pump_codec *codec, void 
 		return -1;
 	if ((fds[0].revents & ~POLLOUT) != 0 && from_client(p, codec, state) == -1)
 		return -1;
+	pass_end(p);
 	if (p->client_done && !p->told && is_empty(&p->plain)) {
 		p->told = true;
 		if (shutdown(p->plain_out, SHUT_WR) == -1 && errno == ENOTSOCK)

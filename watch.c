@@ -182,7 +182,11 @@ log_line(enum role role, struct log_packet *p, size_t n)
 {
 	struct log_text event;
 	size_t size = n - offsetof(struct log_packet, text);
+	int priority = LOG_PRI(p->priority);
 
+	/* The highest that kpopd uses. An emergency would go to every user's terminal. */
+	if (priority < LOG_ALERT)
+		priority = LOG_ALERT;
 	p->event[LOG_EVENT - 1] = '\0';
 	if (!is_event_of(role, p->event)) {
 		log_event(LOG_ALERT, "fatal", "error=\"%s logged what it may not: %s\"", roles[role].name,
@@ -193,7 +197,7 @@ log_line(enum role role, struct log_packet *p, size_t n)
 	for (size_t i = 0; i < size; i++)
 		if (p->text[i] < ' ' || p->text[i] > '~')
 			p->text[i] = '?';
-	log_event(LOG_PRI(p->priority), p->event, "%.*s", (int)size, p->text);
+	log_event(priority, p->event, "%.*s", (int)size, p->text);
 }
 
 /* Takes a packet for the log. Returns false if it is not for the log. */

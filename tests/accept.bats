@@ -729,3 +729,92 @@ flood() {
 		[[ $output == *"standard input is no connection"* ]]
 	done
 }
+
+# many_nets COUNT: connections from so many /64 networks of IPv6, each closed by a reset at once.
+many_nets() {
+	perl -MIO::Socket::IP -MSocket=:all -e 'for my $i (1 .. shift) {
+	    my $s = IO::Socket::IP->new(LocalHost => sprintf("2001:db8:0:%x::1", $i), PeerHost => "2001:db8:ffff::1", PeerPort => 1109) or die "$i: $@";
+	    setsockopt($s, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0)) if $i % 2; close $s }' "$1"
+}
+
+@test "one attacker who has many /64 networks costs the listener no memory and no descriptor, and delays nobody" {
+	ip -6 route add local 2001:db8::/32 dev lo
+	echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind
+	server_stop
+	listen_by 'IO::Socket::IP->new(LocalHost => "::", LocalPort => 1109, Listen => 5, ReuseAddr => 1)' \
+	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab"
+	await 5 'ss -Hltn sport = 1109 | grep -q .'
+	many_nets 200
+	await 5 'no_sessions'
+	before=$(fds "$by") memory=$(field "$by" VmSize)
+	many_nets "${MANY-2500}" 3>&- &
+	nets=$!
+	begin=$(date +%s%N)
+	run pop alice QUIT
+	spent=$((($(date +%s%N) - begin) / 1000000))
+	wait "$nets"
+	[[ $output == *"+OK bye"* && $spent -lt 3000 ]] || { echo "$spent ms: $output"; return 1; }
+	await 5 'no_sessions'
+	[ "$(fds "$by")" = "$before" ]
+	[ -n "${SANITIZER-}" ] || [ "$(field "$by" VmSize)" = "$memory" ]
+	# One line a minute for each sort of those that were not served.
+	log_has 'closed before it was served'
+	[ "$(log_lines | grep -c 'closed before it was served')" -le 2 ]
+	kill -TERM "$by"
+	wait "$by" || true
+	ip -6 route del local 2001:db8::/32 dev lo
+	listener_start
+}
+
+@test "odd ends of connections: urgent data alone, a byte and a reset, half-closed with and without data: nothing of them stays" {
+	awake
+	listener=$(listener_pid)
+	before=$(fds "$listener")
+	perl -MIO::Socket::IP -MSocket=:all -e 'for my $i (1 .. 20) { for my $how (0 .. 5) {
+	    my $s = IO::Socket::IP->new(PeerHost => "127.0.0.1", PeerPort => 1109) or die;
+	    send($s, "u", MSG_OOB) if $how < 2;
+	    syswrite $s, "x" x (1 << 3 * $how) if $how > 1;
+	    shutdown $s, 1 if $how % 2;
+	    setsockopt($s, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0)) if $how != 3;
+	    close $s } }'
+	run pop alice QUIT
+	[[ $output == *"+OK bye"* ]] || { echo "$output"; return 1; }
+	await 5 'no_sessions'
+	[ "$(listener_pid)" = "$listener" ]
+	[ "$(fds "$listener")" = "$before" ]
+	log_lacks 'fatal|failed'
+}
+
+@test "signals to the listener by the hundred, all its monitors killed at once, a stop: it serves on with the memory it had" {
+	awake
+	listener=$(listener_pid)
+	kill -HUP "$listener"
+	run pop alice QUIT
+	before=$(fds "$listener") memory=$(field "$listener" VmRSS | tr -dc 0-9)
+	for _ in $(seq "${MANY-300}"); do
+		kill -HUP "$listener"
+		kill -ALRM "$listener"
+		kill -CHLD "$listener"
+	done
+	for _ in $(seq 8); do exec {held}<>/dev/tcp/127.0.0.1/1109; helds+=($held); done
+	await 5 '[ "$(pgrep -x kpopd -P "$listener" | wc -l)" -eq 8 ]'
+	kill -KILL $(pgrep -x kpopd -P "$listener")
+	for held in "${helds[@]}"; do exec {held}>&-; done
+	await 10 'no_sessions'
+	[ -z "$(pgrep -r Z -P "$listener")" ]
+	kill -STOP "$listener"
+	pop alice QUIT >"$WORLD/heard" 3>&- &
+	waiting=$!
+	await 5 '[ "$(ss -Hltn sport = 1109 | awk "{ print \$2 }")" -ge 1 ]'
+	kill -TERM "$waiting" || :
+	kill -CONT "$listener"
+	run pop alice QUIT
+	[[ $output == *"+OK bye"* ]] || { echo "$output"; return 1; }
+	wait "$waiting" || :
+	await 5 'no_sessions'
+	[ "$(listener_pid)" = "$listener" ]
+	fds "$listener"
+	[ "$(fds "$listener")" = "$before" ]
+	[ -n "${SANITIZER-}" ] || [ "$(field "$listener" VmRSS | tr -dc 0-9)" -lt $((memory + 1024)) ] || { field "$listener" VmRSS; echo "$memory"; return 1; }
+	log_lacks 'fatal peer=none'
+}

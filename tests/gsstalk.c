@@ -9,7 +9,9 @@
  * authentication), or
  * what is done to the token of a second command behind a good DELE 1: flip,
  * short, zero, huge, large, clear, skip, none; or "replay": that one comes
- * twice, with a QUIT behind it. Prints what the server
+ * twice, with a QUIT behind it; or of many good tokens: "after" (the session's
+ * end), "tiny" (a byte of NOOPs in each), "nothing" (no byte in them), "pieces" (each
+ * byte sent by itself), "full" (as large as may be). Prints what the server
  * says, and the size of its largest token; exit status 0 when it was
  * authenticated and the connection came to its end.
  */
@@ -34,6 +36,7 @@ static int fd;
 static gss_ctx_id_t context;
 static unsigned layer;
 static size_t largest;
+static int is_after; /* the server may have closed */
 static struct gss_channel_bindings_struct bindings; /* BINDING, as it is */
 
 _Noreturn static void
@@ -46,7 +49,7 @@ stop(const char *why)
 static void
 put(const void *p, size_t n)
 {
-	if (send(fd, p, n, MSG_NOSIGNAL) != (ssize_t)n)
+	if (send(fd, p, n, MSG_NOSIGNAL) != (ssize_t)n && !is_after)
 		stop("cannot send");
 }
 
@@ -224,6 +227,40 @@ hear(void)
 	return 1;
 }
 
+/* Many tokens with nothing wrong in them but their number, size or time. Returns false if how is none of these. */
+static int
+abound(const char *how)
+{
+	static char noops[6 * 10900 + 1];
+	gss_buffer_desc token;
+
+	if (strcmp(how, "after") == 0) {
+		say("QUIT\r\n");
+		is_after = 1;
+		for (int i = 0; i < 1000; i++)
+			say("DELE 2\r\nQUIT\r\n");
+	} else if (strcmp(how, "tiny") == 0) {
+		for (int i = 0; i < 1200; i++)
+			say(&"N\0O\0O\0P\0\r\0\n"[2 * (i % 6)]);
+	} else if (strcmp(how, "nothing") == 0) {
+		for (int i = 0; i < 3000; i++)
+			say("");
+	} else if (strcmp(how, "pieces") == 0) {
+		token = wrapped("NOOP\r\n", layer == 4);
+		put_length((uint32_t)token.length);
+		for (size_t i = 0; i < token.length; i++)
+			put((char *)token.value + i, 1);
+	} else if (strcmp(how, "full") == 0) {
+		for (size_t i = 0; i + 6 < sizeof(noops); i += 6)
+			memcpy(noops + i, "NOOP\r\n", 6);
+		say(noops);
+	} else
+		return 0;
+	say("RETR 2\r\n");
+	shutdown(fd, SHUT_WR);
+	return 1;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -258,7 +295,7 @@ main(int argc, char **argv)
 	else if (strcmp(argv[3], "replay") == 0) {
 		put_token(&token);
 		say("QUIT\r\n");
-	} else
+	} else if (!abound(argv[3]))
 		misbehave(argv[3], "QUIT\r\n");
 	while (hear())
 		;

@@ -141,6 +141,22 @@ krb_error() {
 	[[ $output != *hello* ]]
 }
 
+@test "a message as long as a false server likes costs kpopc no memory" {
+	[ -z "${SANITIZER-}" ] || skip "a sanitizer's memory has no limit"
+	realm_login alice
+	# In place of a KRB-ERROR, and of the AP-REP.
+	for before in '' 'pack("N", 0),'; do
+		for size in 0x08000000 0x7fffffff 0xffffffff; do
+			echo '$| = 1; sysread STDIN, my $versions, 36; print "\0"; sysread STDIN, my $request, 65536;
+			    print '"$before"' pack("N", '$size'); for (1 .. 100) { print "x" x 1048576 or exit }' >"$WORLD/liar"
+			fake_server "perl $WORLD/liar"
+			fails 1 'the exchange failed: Cannot allocate memory' mail.kpopd.test 2000
+			kill "$fake"
+			await 5 '! ss -Hltn sport = 2000 | grep -q .'
+		done
+	done
+}
+
 @test "it is a tunnel: 20 MB come out as they went in, and the end of input is passed on" {
 	{ from_line; printf 'Subject: large\n\n'; head -c 15000000 /dev/urandom | base64; echo; } | store alice
 	realm_login alice
