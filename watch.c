@@ -188,7 +188,8 @@ log_line(enum role role, struct log_packet *p, size_t n)
 	for (size_t i = 0; i < size; i++)
 		if (p->text[i] < ' ' || p->text[i] > '~')
 			p->text[i] = '?';
-	log_event(LOG_PRI(p->priority), p->event, "%.*s", (int)size, p->text);
+	/* What is an emergency goes to everybody's terminal. */
+	log_event(LOG_PRI(p->priority) > LOG_ALERT ? LOG_PRI(p->priority) : LOG_ALERT, p->event, "%.*s", (int)size, p->text);
 }
 
 /* Takes a packet for the log. Returns false if it is not for the log. */
@@ -220,8 +221,8 @@ hear(struct watch *w, enum role role, struct watch_event *e)
 		watch_kill(w, role, WATCH_WRONG);
 		return false;
 	}
-	/* A process that a broker has made may hold the other end when the broker has ended. */
-	if (n == PACKET_END || (n == PACKET_NONE && c->has_ended)) {
+	/* A process that a broker has made may hold the other end when the broker has ended, and talk on and on. */
+	if (n == PACKET_END || (c->has_ended && (n == PACKET_NONE || io_now() >= c->ended + ENDING_MS))) {
 		close_channel(c);
 		if (c->deadline == 0 || c->deadline > io_now() + ENDING_MS)
 			c->deadline = io_now() + ENDING_MS;
@@ -250,6 +251,7 @@ reap(struct watch *w)
 			continue;
 		}
 		c->has_ended = true;
+		c->ended = io_now();
 		c->status = status;
 	}
 }

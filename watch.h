@@ -34,6 +34,7 @@ struct watch {
 		unsigned withheld; /* lines that were too many */
 		enum watch_reason reason;
 		bool has_ended;
+		int64_t ended; /* when */
 		int status;
 	} children[ROLES];
 	char packet[sizeof(struct report) > sizeof(struct log_packet) ? sizeof(struct report) : sizeof(struct log_packet)];

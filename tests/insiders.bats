@@ -1,0 +1,76 @@
+#!/usr/bin/env bats
+# Attacks from within a login: by a captured session or broker, by the mailbox's owner, and by one user on another.
+
+load helpers/all
+
+setup() {
+	begin_test
+	realm_login alice
+}
+
+teardown() {
+	[ -z "${flood-}" ] || kill -KILL "$flood" || :
+	pkill -KILL -x strace || :
+	end_test
+	rm -rf /home/alice/.k5login
+} 2>/dev/null
+
+gone() {
+	await "$1" '! pgrep -x kpopd >/dev/null'
+}
+
+as_alice() {
+	su alice -s /bin/sh -c "$*"
+}
+
+says() {
+	"$KPOPD_BUILD/tests/gatestand" "$@"
+}
+
+# floods PID …: lines without end come over the channel of this process; a process that it has made could send them.
+floods() {
+	says "$1" flood failed "what=flood" 3>&- &
+	flood=$!
+	log_has 'failed .*what=flood'
+}
+
+@test "a child of a captured broker that talks on and on keeps no slot when the broker has ended" {
+	[ -z "${SANITIZER-}" ] || skip "LeakSanitizer and strace do not go together"
+	mbox one | store alice
+	pop_login alice
+	broker=$(broker_pid) monitor=$(monitor_pid)
+	# So the monitor never finds the channel empty, whoever is faster on this machine.
+	attach "$monitor" -o /dev/null -e trace=recvmsg -e inject=recvmsg:delay_exit=20000
+	floods "$broker"
+	pop_ask QUIT
+	pop_hear_end
+	await 5 "! kill -0 $monitor 2>/dev/null"
+}
+
+@test "a captured gate or session that talks on and on is killed at its deadline" {
+	server_stop
+	server_start -t 2
+	pop_open
+	pop_hear '^\+OK'
+	monitor=$(monitor_pid)
+	kill -STOP "$(child_pid)"
+	floods "$(child_pid)"
+	await 6 "! kill -0 $monitor 2>/dev/null"
+	log_has 'refused .*reason="login deadline, gate killed"$'
+	pop_close
+	kill -KILL "$flood" || :
+	server_stop
+	server_start
+}
+
+@test "a captured session raises no alarm that kpopd does not raise for it" {
+	mbox one | store alice
+	pop_login alice
+	for priority in 0 1 2 8 184 255; do
+		says "$(child_pid)" line failed "what=priority-$priority" 1 $priority
+		log_has "what=priority-$priority\$"
+	done
+	log_lacks 'emerg .*what='
+	pop_ask QUIT
+	pop_hear_end
+}
