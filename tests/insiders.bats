@@ -63,6 +63,35 @@ floods() {
 	server_start
 }
 
+@test "a captured broker cannot say more than once that it finishes a removal" {
+	mbox one | store alice
+	pop_login alice
+	broker=$(broker_pid)
+	says "$broker" visit F ""
+	pop_ask NOOP
+	says "$broker" visit F ""
+	log_has 'fatal .*error="the broker sent a malformed message, and was killed"$'
+	pop_ask QUIT
+	pop_hear_end
+	gone 5
+}
+
+@test "what a captured session or broker says out of its turn ends it, and lets nobody in" {
+	mbox one | store alice
+	spool_keep
+	for case in "session Y again" "session N again" "session F x" "session P x" "broker Y x" "broker N x" "broker K x" \
+	    "session K two=words" "broker F bad\"text"; do
+		read -r who kind text <<<"$case"
+		log_mark
+		pop_login alice
+		if [ "$who" = session ]; then says "$(child_pid)" visit "$kind" "$text"; else says "$(broker_pid)" visit "$kind" "$text"; fi
+		log_has "fatal .*error=\"the $who sent a malformed message, and was killed\"\$"
+		pop_close
+		gone 5
+		log_count 1 ' login '
+	done
+}
+
 @test "a captured session raises no alarm that kpopd does not raise for it" {
 	mbox one | store alice
 	pop_login alice
