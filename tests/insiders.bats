@@ -103,3 +103,19 @@ floods() {
 	pop_ask QUIT
 	pop_hear_end
 }
+
+@test "a user's signals cannot have the log say that a session made a forbidden call" {
+	mbox one two | store alice
+	spool_keep
+	pop_login alice
+	pop_ask "DELE 1"
+	for pid in "$(child_pid)" "$(broker_pid)"; do
+		# rt_sigqueueinfo: the value stands where the kernel puts the call's number; 101 is ptrace's.
+		as_alice "perl -e 'require \"syscall.ph\" if 0; \$i = pack \"i i i i i i q x96\", 31, 0, -1, 0, \$\$, \$>, 101;
+		    syscall 129, $pid, 31, \$i; kill 31, $pid'"
+	done
+	sleep 0.2
+	log_lacks 'system call'
+	pop_close
+	gone 5
+}
