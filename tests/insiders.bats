@@ -119,3 +119,18 @@ floods() {
 	pop_close
 	gone 5
 }
+
+@test "neither a captured session nor a captured broker makes a file that gives its user's or group's rights away" {
+	for who in session broker; do
+		for call in "fchmod 5 04755" "fchmod 5 02755" "chmod /etc/x 04755" "fchmodat -100 x 06755 0" "fchown 5 -1 8"; do
+			mbox one | store alice
+			log_mark
+			pop_login alice
+			if [ $who = session ]; then pid=$(child_pid); else pid=$(broker_pid); fi
+			captive "$pid" "$call"
+			log_has "fatal .*the $who was ended for the system call ${call%% *}\"\$"
+			pop_close
+			gone 5
+		done
+	done
+}
