@@ -95,6 +95,8 @@ watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 		fatal("socketpair");
 	if ((pid = fork()) == -1)
 		fatal("fork");
+	/* A group of its own: no filter lets a process leave it, so what it makes can be killed with it. */
+	setpgid(pid, pid);
 	if (pid == 0) {
 		leave(w);
 		close(ends[0]);
@@ -135,7 +137,7 @@ watch_kill(struct watch *w, enum role role, enum watch_reason reason)
 	if (c->pid == 0)
 		return;
 	if (!c->has_ended)
-		kill(c->pid, SIGKILL);
+		kill(-c->pid, SIGKILL);
 	if (c->reason == WATCH_ALIVE)
 		c->reason = reason;
 	c->deadline = 0;
@@ -235,6 +237,16 @@ hear(struct watch *w, enum role role, struct watch_event *e)
 	return true;
 }
 
+/* Kills what a child has made and left when it ended. Its process group is its own until it has been waited for. */
+static void
+kill_rest(pid_t pid)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid)
+		kill(-pid, SIGKILL);
+}
+
 /* Notes the children that have ended, and kills those that were stopped. */
 static void
 reap(struct watch *w)
@@ -243,7 +255,10 @@ reap(struct watch *w)
 		struct watch_child *c = &w->children[i];
 		int status;
 
-		if (c->pid == 0 || c->has_ended || waitpid(c->pid, &status, WNOHANG | WUNTRACED) != c->pid)
+		if (c->pid == 0 || c->has_ended)
+			continue;
+		kill_rest(c->pid);
+		if (waitpid(c->pid, &status, WNOHANG | WUNTRACED) != c->pid)
 			continue;
 		if (WIFSTOPPED(status)) {
 			if (roles[i].is_users)

@@ -134,3 +134,16 @@ floods() {
 		done
 	done
 }
+
+@test "a child of a captured broker ends with it, whatever it does" {
+	mbox one | store alice
+	pop_login alice
+	broker=$(broker_pid)
+	# 17 is SIGCHLD: a fork.
+	captive "$broker" "clone 17 0 0 0 0" "clone 17 0 0 0 0"
+	[ "$(wc -w <<<"$returned")" -eq 2 ]
+	for pid in $returned; do kill -STOP "$pid"; done
+	pop_ask QUIT
+	pop_hear_end
+	gone 5
+}
