@@ -147,3 +147,189 @@ floods() {
 	pop_hear_end
 	gone 5
 }
+
+@test "a broker that says that it finishes a removal before its session has ended keeps its hour" {
+	[ -z "${SANITIZER-}" ] || skip "LeakSanitizer and strace do not go together"
+	mbox one | store alice
+	pop_login alice
+	session=$(child_pid) broker=$(broker_pid)
+	attach "$broker" -o /dev/null -e trace=recvmsg -e inject=recvmsg:delay_exit=2000000
+	attach "$(monitor_pid)" -o "$WORLD/waits" -e trace=ppoll
+	says "$broker" visit F ""
+	await 5 'grep -Eq "tv_sec=(3600|359[0-9])" "$WORLD/waits"'
+	: >"$WORLD/waits"
+	kill -KILL "$session"
+	log_has 'fatal .*the session was ended by signal 9'
+	await 5 'grep -Eq "tv_sec=(3600|359[0-9])" "$WORLD/waits"'
+	! grep -Eq "tv_sec=[56][0-9]," "$WORLD/waits" || false
+	pop_close
+	gone 8
+}
+
+@test "each signal that a user sends to session and broker takes nothing but this user's session" {
+	for signal in $(seq 1 31) 34 50 64; do
+		mbox one two | store alice
+		pop_login alice
+		pop_ask "DELE 1"
+		for pid in "$(child_pid)" "$(broker_pid)"; do as_alice "kill -$signal $pid" || :; done
+		(pop_say QUIT) || :
+		pop_close
+		gone 5
+		# All or nothing.
+		run pop alice QUIT
+		[[ $output == *"+OK 1 messages"* || $output == *"+OK 2 messages"* ]] || { echo "$signal: $output"; false; }
+		gone 5
+	done 2>/dev/null
+	log_lacks 'system call|malformed'
+}
+
+@test "limits that a user sets on the user's own session, before and in a removal, lose no mail" {
+	for limit in fsize=0 fsize=100 nofile=3 nofile=0 as=0 data=0 stack=0 memlock=0 cpu=0 cpu=1 nproc=0 locks=0 sigpending=0; do
+		mbox one two three | store alice
+		pop_login alice
+		pop_ask "DELE 2"
+		as_alice "prlimit --pid $(child_pid) --$limit" || :
+		(pop_say QUIT) || :
+		heard=
+		IFS= read -r -t 10 heard <&"$pop_in" || :
+		pop_close
+		gone 10
+		run pop alice QUIT
+		case $heard in
+		"+OK bye"*) [[ $output == *"+OK 2 messages"* ]] ;;
+		-ERR*"nothing removed"*) [[ $output == *"+OK 3 messages"* ]] ;;
+		*) [[ $output == *"+OK 2 messages"* || $output == *"+OK 3 messages"* ]] ;;
+		esac || { echo "$limit: $heard; $output"; false; }
+		[[ $output != *"+OK 3 messages"* ]] || spool_is alice one two three
+		[[ $output != *"+OK 2 messages"* ]] || spool_is alice one three
+	done
+}
+
+@test "a .k5login of any sort lets nobody in whom its user did not name, and nobody else waits" {
+	mbox one | store alice
+	mbox one | store bob
+	spool_keep
+	server_stop
+	server_start -t 2
+	printf 'bob@KPOPD.TEST\n' >/home/bobs
+	chown bob /home/bobs
+	chmod 644 /home/bobs
+	realm_logout
+	realm_login bob
+	x=/home/alice/.k5login
+	while read -r make; do
+		rm -rf $x
+		eval "$make"
+		# What root made for her is hers; what a name leads to is not.
+		[[ $make == ln* || $make == mknod* ]] || chown alice $x
+		run pop alice QUIT
+		[[ $output != *messages* ]] || { echo "$make: $output"; false; }
+		run pop bob QUIT
+		[[ $output == *"+OK 1 messages"* ]] || { echo "after $make: $output"; false; }
+	done <<-'END'
+		mkdir $x
+		ln -s $x $x
+		ln -s /dev/zero $x
+		ln -s /dev/full $x
+		ln -s /proc/self/mem $x
+		ln -s /proc/self/fd/0 $x
+		ln -s /proc/self/fd/3 $x
+		ln -s /proc/self/environ $x
+		ln -s /home/bobs $x
+		ln /home/bobs $x
+		ln -s /etc/shadow $x
+		mknod $x c 1 5
+		truncate -s 1T $x
+		printf 'bob@KPOPD.TEST ' >$x
+		printf ' bob@KPOPD.TEST\n' >$x
+		printf 'bob@KPOPD.TEST\r\n' >$x
+		printf '*@KPOPD.TEST\n*\n' >$x
+		printf '#bob@KPOPD.TEST\nbob\nBOB@KPOPD.TEST\nbob@kpopd.test\n' >$x
+		perl -MSocket -e 'socket S, 1, 1, 0; bind S, sockaddr_un($ARGV[0]) or die' $x
+	END
+	rm -rf $x /home/bobs
+	server_stop
+	server_start
+	log_lacks ' login .*user=alice'
+}
+
+@test "a user reaches no process of another user's session, by no signal, limit, priority or file of /proc" {
+	mbox one | store bob
+	realm_logout
+	realm_login bob
+	pop_login bob
+	for pid in "$(child_pid)" "$(broker_pid)" "$(monitor_pid)"; do
+		for attack in "kill -0 $pid" "kill -STOP $pid" "kill -KILL -$pid" "prlimit --pid $pid --cpu=1" "renice -n 5 -p $pid" \
+		    "taskset -p 1 $pid" "ionice -c 3 -p $pid" "chrt -b -p 0 $pid" "cat /proc/$pid/mem" "cat /proc/$pid/environ" \
+		    "cat /proc/$pid/maps" "ls /proc/$pid/fd/" "cat /proc/$pid/syscall" "cat /proc/$pid/stack" "readlink /proc/$pid/root" \
+		    "readlink /proc/$pid/cwd" "echo 1000 >/proc/$pid/oom_score_adj" "echo 1 >/proc/$pid/clear_refs" "strace -p $pid -o /dev/null"; do
+			! as_alice "$attack" >"$WORLD/reached" 2>&1 || { echo "$attack: $(cat "$WORLD/reached")"; false; }
+		done
+	done
+	pop_ask NOOP
+	pop_ask QUIT
+	pop_hear_end
+	log_lacks 'fatal'
+}
+
+@test "nor does a user reach more of the user's own session than signals and limits" {
+	mbox one | store alice
+	pop_login alice
+	for pid in "$(child_pid)" "$(broker_pid)"; do
+		for attack in "cat /proc/$pid/mem" "cat /proc/$pid/environ" "ls /proc/$pid/fd/" "cat /proc/$pid/syscall" \
+		    "readlink /proc/$pid/root" "echo 1000 >/proc/$pid/oom_score_adj" "echo 1 >/proc/$pid/clear_refs" \
+		    "strace -p $pid -o /dev/null" "perl -e 'exit !(syscall(438, syscall(434, $pid, 0), 0, 0) >= 0)'"; do
+			! as_alice "$attack" >"$WORLD/reached" 2>&1 || { echo "$attack: $(cat "$WORLD/reached")"; false; }
+		done
+	done
+	pop_ask QUIT
+	pop_hear_end
+	log_lacks 'fatal'
+}
+
+@test "a captured session and a captured broker make none of these calls" {
+	mbox one | store alice
+	spool_keep
+	while read -r who call; do
+		log_mark
+		pop_login alice
+		if [ "$who" = session ]; then pid=$(child_pid); else pid=$(broker_pid); fi
+		captive "$pid" "$call"
+		log_has "fatal .*the $who was ended for the system call ${call%% *}\"\$"
+		pop_close
+		gone 5
+	done <<-END
+		session clone 17 0 0 0 0
+		session setpgid 0 0
+		session prlimit64 0 7 0 0
+		session kill 1 0
+		session process_vm_readv 1 0 0 0 0 0
+		session pidfd_getfd 3 0 0
+		session io_uring_setup 1 0
+		session memfd_create x 0
+		session userfaultfd 0
+		session keyctl 0 0 0
+		session unshare 0x10000000
+		session mount x /tmp x 0 0
+		session setsockopt 0 1 13 0 0
+		session recvmsg 3 0 0
+		session fcntl 0 8 1
+		session fcntl 0 0 9
+		session sendmsg 0 0 0x4000
+		session mmap 0 4096 4 34 -1 0
+		session dup2 3 0
+		broker setpgid 0 0
+		broker setsid
+		broker kill 1 9
+		broker execveat 3 x 0 0 0
+		broker pidfd_send_signal 3 9 0 0
+		broker prctl 36 1 0 0 0
+		broker fchmod 3 0666
+		broker setgroups 0 0
+		broker ptrace 16 1 0 0
+		broker setns 3 0
+		broker process_vm_writev 1 0 0 0 0 0
+		broker mprotect 4096 4096 4
+		broker symlinkat /etc/shadow -100 x
+	END
+}
