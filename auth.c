@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <krb5.h>
 #include <limits.h>
 #include <profile.h>
@@ -541,7 +542,9 @@ can_look(const char *path)
 static bool
 is_named(krb5_context context, const char *path, krb5_const_principal who)
 {
-	FILE *file = fopen(path, "re");
+	/* A FIFO gave its only line to libkrb5; this process must not wait for another. */
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	FILE *file = fd != -1 ? fdopen(fd, "r") : NULL;
 	char line[BUFSIZ], *text = NULL;
 	struct stat st;
 	bool found = false, is_rest = false;

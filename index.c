@@ -130,12 +130,12 @@ index_free(struct index *x)
 static bool
 is_sound(const struct header *h, const char *kind, off_t size)
 {
-	size_t blocks = (size_t)size / BLOCK;
+	uint64_t blocks = (uint64_t)size / BLOCK;
 
 	return h->magic == MAGIC && h->hash == hash_header(h) &&
 	    memcmp(h->kind, kind, sizeof(h->kind)) == 0 && blocks > 0 &&
 	    h->record > 0 && h->record <= INDEX_RECORD_MOST &&
-	    h->count <= (blocks - 1) * (USABLE / h->record);
+	    h->count <= (blocks - 1) * (USABLE / h->record) && h->count <= SIZE_MAX / INDEX_RECORD_MOST;
 }
 
 struct index *
@@ -153,7 +153,7 @@ index_load(int state, const char *kind)
 		close(fd);
 		return NULL;
 	}
-	x = make(state, kind, h.record);
+	x = make(state, kind, (size_t)h.record);
 	x->h = h;
 	x->fd = fd;
 	return x;
@@ -162,13 +162,13 @@ index_load(int state, const char *kind)
 size_t
 index_count(const struct index *x)
 {
-	return x->h.count;
+	return (size_t)x->h.count;
 }
 
 size_t
 index_record_size(const struct index *x)
 {
-	return x->h.record;
+	return (size_t)x->h.record;
 }
 
 const void *
@@ -203,11 +203,18 @@ is_whole(const unsigned char *block, size_t number)
 	return hash == hash_block(block, number);
 }
 
+/* Returns where this block is in the file; a size_t of 32 bits could not say. */
+static off_t
+place_of(size_t number)
+{
+	return ((off_t)number + 1) * (off_t)BLOCK;
+}
+
 /* Reads a block of the file. Returns whether it is there and whole. */
 static bool
 read_block(const struct index *x, size_t number, unsigned char block[BLOCK])
 {
-	return pread(x->fd, block, BLOCK, (off_t)((number + 1) * BLOCK)) == (ssize_t)BLOCK &&
+	return pread(x->fd, block, BLOCK, place_of(number)) == (ssize_t)BLOCK &&
 	    is_whole(block, number);
 }
 
@@ -223,7 +230,7 @@ show(struct index *x, size_t number)
 	make_room(x, WINDOW);
 	x->first = first;
 	x->held = 0;
-	n = pread(x->fd, x->blocks, WINDOW * BLOCK, (off_t)((first + 1) * BLOCK));
+	n = pread(x->fd, x->blocks, WINDOW * BLOCK, place_of(first));
 	while (n >= (ssize_t)((x->held + 1) * BLOCK) &&
 	    is_whole(x->blocks + x->held * BLOCK, first + x->held))
 		x->held++;
@@ -267,8 +274,8 @@ leave_file(struct index *x)
 	unshow(x);
 	x->fd = -1;
 	x->first = 0;
-	make_room(x, blocks_for(x, x->h.count));
-	for (size_t b = 0; b < blocks_for(x, x->h.count); b++)
+	make_room(x, blocks_for(x, index_count(x)));
+	for (size_t b = 0; b < blocks_for(x, index_count(x)); b++)
 		if (!read_block(&old, b, x->blocks + b * BLOCK))
 			memset(x->blocks + b * BLOCK, 0xff, BLOCK);
 	close(old.fd);
@@ -281,7 +288,6 @@ put_in_file(struct index *x, size_t i, const void *record)
 	unsigned char block[BLOCK];
 	size_t number = i / x->in_block;
 	unsigned char *place = block + i % x->in_block * x->h.record;
-	off_t at = (off_t)((number + 1) * BLOCK);
 	uint64_t hash;
 
 	if (!read_block(x, number, block)) {
@@ -289,14 +295,14 @@ put_in_file(struct index *x, size_t i, const void *record)
 			return -1;
 		memset(block, 0, sizeof(block));
 	}
-	if (memcmp(place, record, x->h.record) == 0)
+	if (memcmp(place, record, index_record_size(x)) == 0)
 		return 0;
 	for (size_t k = 0; k < x->h.record && !x->replaced; k++)
 		x->replaced = place[k] != 0;
-	memcpy(place, record, x->h.record);
+	memcpy(place, record, index_record_size(x));
 	hash = hash_block(block, number);
 	memcpy(block + USABLE, &hash, sizeof(hash));
-	return pwrite(x->fd, block, BLOCK, at) == (ssize_t)BLOCK ? 0 : -1;
+	return pwrite(x->fd, block, BLOCK, place_of(number)) == (ssize_t)BLOCK ? 0 : -1;
 }
 
 void
@@ -307,8 +313,8 @@ index_put(struct index *x, size_t i, const void *record)
 		leave_file(x);
 	if (x->fd == -1) {
 		make_room(x, i / x->in_block + 1);
-		memcpy(x->blocks + i / x->in_block * BLOCK + i % x->in_block * x->h.record,
-		    record, x->h.record);
+		memcpy(x->blocks + i / x->in_block * BLOCK + i % x->in_block * index_record_size(x),
+		    record, index_record_size(x));
 	}
 	if (i == x->h.count)
 		x->h.count++;
@@ -333,7 +339,7 @@ write_header(int fd, const struct header *h)
 static int
 move_to_file(struct index *x)
 {
-	size_t n = blocks_for(x, x->h.count);
+	size_t n = blocks_for(x, index_count(x));
 	int fd;
 
 	for (size_t b = 0; b < n; b++) {

@@ -421,7 +421,7 @@ apply(const struct journal_box *b, const struct journal *j)
 	const struct head *h = &j->h;
 
 	if (copy(j->fd, HEAD, b->fd, (off_t)h->from, (off_t)h->kept) == -1 ||
-	    file_write(b->fd, h->marker, h->marker_size, new_size(h)) == -1)
+	    file_write(b->fd, h->marker, (size_t)h->marker_size, new_size(h)) == -1)
 		return complain("writing the mailbox");
 	if (sync_mailbox(b->fd) == -1)
 		return -1;
@@ -536,7 +536,7 @@ match_cut(const struct journal_box *b, const struct head *h, const struct stat *
 		return MATCH_NONE;
 	if (st->st_size < h->size)
 		return MATCH_DONE;
-	if (file_read(b->fd, there, h->marker_size, new_size(h)) == -1)
+	if (file_read(b->fd, there, (size_t)h->marker_size, new_size(h)) == -1)
 		return (enum match)complain("reading the mailbox");
 	for (size_t i = 0; i < h->marker_size; i++)
 		if (there[i] != h->marker[i] && there[i] != 0)

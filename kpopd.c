@@ -249,7 +249,7 @@ serve(struct server *s)
 	watch_line(&s->o);
 	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
 	/* Before the client can end the connection; its address would be gone then. */
-	s->is_proxied = s->o.proxies.count > 0 && proxies_include(&s->o.proxies, 0);
+	s->is_proxied = s->o.proxies.count > 0 && proxies_include_peer(&s->o.proxies, 0);
 	watch_begin(&w);
 	if (watch_fork(&w, ROLE_GATE, deadline + GRACE_MS, &channel))
 		gate(&s->o, &s->gate, s->auth, deadline, channel);

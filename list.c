@@ -348,9 +348,9 @@ seems_grown(struct list *l, const struct stamp *now)
 	if (now->size <= list_small || now->device != then.device || now->inode != then.inode)
 		return false;
 	if (then.settled != 1 && count > l->note.base)
-		count = l->note.base;
+		count = (size_t)l->note.base;
 	if (count > l->note.open)
-		count = l->note.open;
+		count = (size_t)l->note.open;
 	return count > 0 && is_sample_in_place(l, count, now->size) && !has_given(l, count) && shorten(l, count);
 }
 
@@ -485,7 +485,7 @@ static const struct list_spent *
 find_spent(const struct list *l, const unsigned char *id)
 {
 	const struct list_spent *last = &l->note.spent[LIST_SPENT - 1];
-	size_t used = (last->id | last->body) != 0 ? LIST_SPENT : l->note.next_spent;
+	size_t used = (last->id | last->body) != 0 ? LIST_SPENT : (size_t)l->note.next_spent;
 	uint32_t part;
 
 	memcpy(&part, id, sizeof(part));
@@ -770,7 +770,7 @@ number_all(struct list *l, bool is_unchanged, struct list *before)
 	struct numbering n = { .list = l, .before = before, .is_unchanged = is_unchanged };
 
 	filter_spent(&n);
-	n.ids = ids_from(l, l->note.numbered, false);
+	n.ids = ids_from(l, (size_t)l->note.numbered, false);
 	if (before != NULL)
 		n.before_ids = list_ids(before);
 	find_numbered(&n);

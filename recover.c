@@ -32,6 +32,8 @@
 #define ENTER_MS 30000
 #define END_MS 60000
 #define RECOVERY_MS 3600000
+/* By hand: for looking a user up. */
+#define LOOKUP_SECONDS 30
 
 /* How the recovery of a mailbox ended; an exit status. */
 enum recovery { FINISHED = 0, NOT_REACHABLE = 1, SET_ASIDE = 3, NOTHING_TO_DO = 4 };
@@ -242,7 +244,8 @@ recover_and_wait(struct visit *v)
 			watch_kill(&w, e.role, WATCH_WRONG);
 		else if (e.role == ROLE_RECOVERY) {
 			result = WIFEXITED(e.status) ? WEXITSTATUS(e.status) : NOT_REACHABLE;
-			watch_limit(&w, ROLE_BROKER, io_now() + END_MS);
+			/* What the one that was killed waits for, the broker may wait for, too. */
+			watch_limit(&w, ROLE_BROKER, io_now() + (e.reason == WATCH_ALIVE ? END_MS : 0));
 		}
 	}
 	return result;
@@ -306,37 +309,63 @@ report_rest(struct recovery_by_hand *r)
 	r->is_told = false;
 }
 
-/* Root, by hand: recovers one mailbox and says how that ended. */
-static void
-recover_one(void *self, const struct state_mailbox *m)
+/* Root, by hand: recovers one mailbox, and says how that ended unless there is nothing to say. Returns an enum recovery. */
+static int
+recover_described(const struct recovery_by_hand *r, const struct state_mailbox *m)
 {
-	struct recovery_by_hand *r = self;
-	struct visit v = { .o = r->o, .directory = m->directory, .state = -1 };
+	struct visit v = { .o = r->o, .directory = m->directory, .state = -1, .place = -1 };
 	struct mailboxes boxes;
 	struct log_text name, path;
 	const char *refusal, *box;
 	int result;
+
+	alarm(LOOKUP_SECONDS);
+	refusal = describe_mailbox(r->o, m, &boxes, &v);
+	alarm(0);
+	if (refusal != NULL && !state_unfinished(m->directory))
+		return NOTHING_TO_DO;
+	if (refusal != NULL) {
+		printf("%s%suid %u: not reachable: %s\n", m->user != NULL ? log_safe(&name, m->user) : "",
+		    m->user != NULL ? ", " : "", (unsigned)m->uid, refusal);
+		return NOT_REACHABLE;
+	}
+	/* visit_prepare resolves it. */
+	box = v.path;
+	result = state_unfinished(m->directory) ? recover_and_wait(&v) : NOTHING_TO_DO;
+	printf("%s (%s): %s\n", log_safe(&name, v.user.name), log_words(&path, box), recovery_text(result));
+	return result;
+}
+
+/*
+ * Root, by hand: recovers one mailbox in a process of its own, because a lookup
+ * in the account database, which may wait for a server, cannot be interrupted.
+ */
+static void
+recover_one(void *self, const struct state_mailbox *m)
+{
+	struct recovery_by_hand *r = self;
+	pid_t pid;
+	int status;
 
 	if (r->directory != -1 && r->uid != m->uid)
 		report_rest(r);
 	if (r->directory == -1)
 		r->directory = fcntl(m->directory, F_DUPFD_CLOEXEC, 3);
 	r->uid = m->uid;
-	refusal = describe_mailbox(r->o, m, &boxes, &v);
-	if (refusal != NULL && !state_unfinished(m->directory))
-		return;
-	if (refusal != NULL) {
-		printf("%s%suid %u: not reachable: %s\n", m->user != NULL ? log_safe(&name, m->user) : "",
-		    m->user != NULL ? ", " : "", (unsigned)m->uid, refusal);
-		r->is_good = false;
-		r->is_told = true;
-		return;
+	fflush(stdout);
+	if ((pid = fork()) == -1)
+		fatal("fork");
+	if (pid == 0) {
+		status = recover_described(r, m);
+		fflush(stdout);
+		_exit(status);
 	}
-	/* visit_prepare resolves it. */
-	box = v.path;
-	result = state_unfinished(m->directory) ? recover_and_wait(&v) : NOTHING_TO_DO;
-	printf("%s (%s): %s\n", log_safe(&name, v.user.name), log_words(&path, box), recovery_text(result));
-	if (result != FINISHED && result != NOTHING_TO_DO) {
+	while (waitpid(pid, &status, 0) == -1)
+		if (errno != EINTR)
+			fatal("waitpid");
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		printf("uid %u: not reachable: the account database does not answer\n", (unsigned)m->uid);
+	if (!WIFEXITED(status) || (WEXITSTATUS(status) != FINISHED && WEXITSTATUS(status) != NOTHING_TO_DO)) {
 		r->is_good = false;
 		r->is_told = true;
 	}

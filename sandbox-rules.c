@@ -22,6 +22,7 @@
 #include <err.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/net.h>
 #include <linux/seccomp.h>
 #include <linux/sockios.h>
 #include <seccomp.h>
@@ -129,6 +130,18 @@ static const struct {
 } numbers[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 }, { ~15ULL, 32 }, { ~15ULL, 48 } };
 
 /*
+ * Calls of sockets whose arguments are looked at. The C library of i386 makes
+ * them by socketcall(2) with this number, and has their arguments in memory,
+ * where no filter sees them: there all that can be said is which call it is.
+ */
+static void
+allow_multiplexed(scmp_filter_ctx filter, scmp_datum_t number)
+{
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketcall), 1,
+	    SCMP_CMP(0, SCMP_CMP_EQ, number, 0)), "socketcall");
+}
+
+/*
  * sendmsg(2), which passes descriptors. The address that it may name cannot be
  * seen from here: so not on the client's socket, which a flag (MSG_FASTOPEN)
  * would lead elsewhere.
@@ -140,6 +153,7 @@ allow_passing(scmp_filter_ctx filter)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 2,
 		    SCMP_CMP(0, SCMP_CMP_MASKED_EQ, numbers[i].bits, numbers[i].value),
 		    SCMP_CMP(2, SCMP_CMP_MASKED_EQ, 0xffffffff, MSG_NOSIGNAL)), "sendmsg");
+	allow_multiplexed(filter, SYS_SENDMSG);
 }
 
 /* What is allowed with some arguments only. */
@@ -178,9 +192,11 @@ allow_counts(scmp_filter_ctx filter, const unsigned counts[2])
 static void
 allow_option(scmp_filter_ctx filter, const struct option *option)
 {
-	if (option->name != 0)
-		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
-		    IS(1, option->level), IS(2, option->name)), "setsockopt");
+	if (option->name == 0)
+		return;
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
+	    IS(1, option->level), IS(2, option->name)), "setsockopt");
+	allow_multiplexed(filter, SYS_SETSOCKOPT);
 }
 
 static void

@@ -104,8 +104,11 @@ enter_mailbox(const struct visit *v, int channel, int state, struct lock_session
 		explain_lock(lock, io);
 	else if (claim != DROP_OK)
 		refuse_mailbox(io, claim);
-	else
+	else {
 		visit_say(channel, VISIT_LOCKED, "");
+		if (v->place != -1)
+			close(v->place);
+	}
 	return is_alone && claim == DROP_OK;
 }
 

@@ -8,6 +8,7 @@
  *	STATE/users/UID/FORMAT-ID  one for each mailbox, made by the session (maildrop.c)
  *	STATE/users/UID/places     the locks that several paths of one mailbox have in common
  *	STATE/users/UID.mailboxes  root's: the user's name (vis(3)) and -m, a line each
+ *	STATE/logins/UID.N         root's, empty: locked by a login that may hang on the user's files
  *
  * Because users is closed, a journal with a user's mail cannot be read by a user
  * who has the uid later, and no program of the user can change it. The session
@@ -18,6 +19,7 @@
  */
 #include "config.h"
 
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <dirent.h>
@@ -36,6 +38,8 @@
 
 #define NAME 64 /* bytes of a uid, its suffix and a NUL */
 #define MAILBOXES ".mailboxes"
+/* Logins of a uid that may hang on the user's files at the same time. */
+#define PLACES 4
 
 /* Opens STATE/users, and makes it if it is absent. Returns it, or -1 (logged). */
 static int
@@ -276,6 +280,31 @@ state_open(const char *state, const struct account *a, const char *mailboxes)
 	if (users != -1)
 		close(users);
 	return own;
+}
+
+int
+state_place(const char *state, uid_t uid)
+{
+	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
+	int logins = top != -1 ? privsep_make_directory(top, "logins", 0700, 0, 0) : -1;
+	int place = -1;
+
+	for (int i = 0; logins != -1 && place == -1 && i < PLACES; i++) {
+		char name[NAME];
+
+		snprintf(name, sizeof(name), "%u.%d", (unsigned)uid, i);
+		place = openat(logins, name, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (place == -1)
+			break;
+		if (flock(place, LOCK_EX | LOCK_NB) == -1) {
+			close(place);
+			place = -1;
+			errno = EWOULDBLOCK;
+		}
+	}
+	for (int error = errno; top != -1; top = logins, logins = -1, errno = error)
+		close(top);
+	return place;
 }
 
 /* Calls each for the lines of one uid. */

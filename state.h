@@ -17,6 +17,13 @@
  */
 int state_open(const char *state, const struct account *a, const char *mailboxes);
 
+/*
+ * Root: takes one of the few places that a uid has for logins that may still
+ * hang on the user's files. Returns a descriptor (close-on-exec), and the place is
+ * free when the last copy of it is closed; or -1, with EWOULDBLOCK if none is free.
+ */
+int state_place(const char *state, uid_t uid);
+
 /* One mailbox that a login has made known; directory is STATE/users/UID, open. */
 struct state_mailbox {
 	uid_t uid;

@@ -12,6 +12,7 @@
 
 #include <sys/socket.h>
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -33,6 +34,9 @@
 
 /* Every refusal comes so long after the question; otherwise the time would tell how long the reason took to find. */
 #define REFUSAL_MS 50
+/* A login looks this often whether there is a place, and is refused so long before its deadline. */
+#define PLACE_MS 50
+#define NO_PLACE_MS 1000
 /* From the permission to the session lock. */
 #define ENTER_MS 30000
 /* The broker ends after its session, at once unless it finishes a removal, which may be one of a hundred gigabytes. */
@@ -236,6 +240,23 @@ note_end(const struct visit *v, struct watch *w, enum verdict verdict)
 	watch_limit(w, ROLE_RELAY, stall);
 }
 
+/*
+ * Takes a place for the session. Otherwise a user whose files are on a file
+ * system that does not answer could have processes that nobody can end, as many
+ * as connections. Returns false if no place has become free in time.
+ */
+static bool
+take_place(struct visit *v)
+{
+	while ((v->place = state_place(v->o->state, v->user.uid)) == -1 && errno == EWOULDBLOCK) {
+		if (io_now() >= v->deadline - NO_PLACE_MS)
+			return false;
+		poll(NULL, 0, PLACE_MS);
+	}
+	/* A full disk, on which there cannot be one, keeps nobody out. */
+	return true;
+}
+
 /* Makes the session, which asks first. */
 static void
 ask(struct visit *v, struct watch *w)
@@ -251,6 +272,23 @@ ask(struct visit *v, struct watch *w)
 	if (v->locks_of[1] != -1)
 		close(v->locks_of[1]);
 	v->locks_of[1] = -1;
+	if (v->place != -1)
+		close(v->place);
+	v->place = -1;
+}
+
+/* The login that a lookup is for. */
+static const struct report *looked_up;
+
+static void
+end_lookup(int signal_number)
+{
+	(void)signal_number;
+	/* The log may wait for what was interrupted. */
+	signal(SIGALRM, SIG_DFL);
+	alarm(1);
+	log_refusal(looked_up, "login deadline, the account database does not answer");
+	_exit(1);
 }
 
 /* Returns the seconds until a deadline, at least 1: alarm(0) would be none. */
@@ -260,6 +298,22 @@ seconds_until(int64_t deadline)
 	int64_t left = (deadline - io_now()) / 1000 + 1;
 
 	return left > 0 ? (unsigned)left : 1;
+}
+
+/* As account_find_login, then account_closed; at the deadline this process ends, because the C library's lookups cannot be interrupted. */
+static const char *
+look_up(struct visit *v)
+{
+	const struct report *r = v->report;
+	const char *refusal;
+
+	looked_up = r;
+	signal(SIGALRM, end_lookup);
+	alarm(seconds_until(v->deadline));
+	refusal = account_find_login(r->user, r->peer.principal, &v->o->uids, &v->user);
+	alarm(0);
+	signal(SIGALRM, SIG_DFL);
+	return refusal == NULL ? account_closed(&v->user, seconds_until(v->deadline)) : refusal;
 }
 
 void
@@ -272,16 +326,17 @@ visit_admit(const struct options *o, const struct account *gate, struct auth *au
 	const char *refusal;
 
 	v = (struct visit){ .o = o, .auth = auth, .gate = gate, .report = r, .deadline = deadline,
-		.asked = io_now(), .mailboxes = &o->mailboxes, .directory = -1, .state = -1, .locks_of = { -1, -1 } };
+		.asked = io_now(), .mailboxes = &o->mailboxes, .directory = -1, .state = -1, .place = -1,
+		.locks_of = { -1, -1 } };
 	/* When the service is stopped, this process sees the others end. */
 	lock_signals(SIG_BLOCK);
 	watch_limit(w, ROLE_TLS, 0);
 	watch_limit(w, ROLE_RELAY, 0);
-	refusal = account_find_login(r->user, r->peer.principal, &o->uids, &v.user);
-	if (refusal == NULL)
-		refusal = account_closed(&v.user, seconds_until(deadline));
+	refusal = look_up(&v);
 	if (refusal == NULL && (v.path = mailboxes_path(&o->mailboxes, v.user.name, v.user.home)) == NULL)
 		refusal = "the mailbox' name is too long";
+	if (refusal == NULL && !take_place(&v))
+		refusal = "too many logins of this user wait for the user's files";
 	if (refusal == NULL)
 		ask(&v, w);
 	else {

@@ -23,6 +23,7 @@ struct visit {
 	const char *path;
 	gid_t group;                 /* the broker's */
 	const char *obstacle;        /* why there may be no dotlock, or NULL */
+	int place;     /* that the session has until it has the session lock; -1: none */
 	int directory; /* STATE/users/UID, which root has opened; -1: not yet */
 	int state;     /* the state directory of the mailbox; -1: not known, or not yet */
 	bool is_recovering; /* the broker finishes a removal; it may say so once */

@@ -32,6 +32,11 @@
 #define LINE_MS 10000
 /* A child that has closed its channel is ending. */
 #define ENDING_MS 1000
+/*
+ * A killed child ends within this time, unless it waits in the kernel for a file
+ * system that does not answer, which any user can have below the home directory.
+ */
+#define KILLED_MS 10000
 
 static const struct {
 	const char *name;
@@ -140,7 +145,7 @@ watch_kill(struct watch *w, enum role role, enum watch_reason reason)
 		kill(-c->pid, SIGKILL);
 	if (c->reason == WATCH_ALIVE)
 		c->reason = reason;
-	c->deadline = 0;
+	c->deadline = io_now() + KILLED_MS;
 	if (reason == WATCH_DISMISSED || reason == WATCH_WRONG)
 		close_channel(c);
 }
@@ -271,15 +276,28 @@ reap(struct watch *w)
 	}
 }
 
+/* Gives a killed child up. Its process stays until the file system answers, and is init's when this one has ended. */
+static void
+give_up(struct watch_child *c)
+{
+	c->is_lost = true;
+	c->status = SIGKILL;
+	close_channel(c);
+}
+
 static void
 kill_late(struct watch *w)
 {
 	int64_t now = io_now();
 
 	for (int i = 0; i < ROLES; i++) {
-		const struct watch_child *c = &w->children[i];
+		struct watch_child *c = &w->children[i];
 
-		if (c->pid != 0 && !c->has_ended && c->deadline != 0 && now >= c->deadline)
+		if (c->pid == 0 || c->has_ended || c->deadline == 0 || now < c->deadline)
+			continue;
+		if (c->reason != WATCH_ALIVE)
+			give_up(c);
+		else
 			watch_kill(w, (enum role)i, c->channel != -1 ? WATCH_LATE : WATCH_SILENT);
 	}
 }
@@ -299,6 +317,8 @@ log_end(enum role role, const struct watch_child *c)
 
 	if (c->withheld > 0)
 		log_event(LOG_WARNING, "withheld", "process=\"%s\" lines=%u", name, c->withheld);
+	if (c->is_lost)
+		log_event(LOG_ERR, "fatal", "error=\"%s was killed and does not end: it waits for a file system\"", name);
 	if (c->reason == WATCH_WRONG)
 		log_event(LOG_ALERT, "fatal", "error=\"%s %s, and was killed\"", name, reasons[c->reason]);
 	else if (signal_number == SIGKILL && c->reason == WATCH_LATE && (role == ROLE_GATE || role == ROLE_SESSION))
@@ -334,7 +354,7 @@ await_change(const struct watch *w)
 		left = 0;
 	sigprocmask(SIG_BLOCK, NULL, &mask);
 	sigdelset(&mask, SIGCHLD);
-	if (ppoll(p, n, until == 0 ? NULL : &(struct timespec){ .tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000 },
+	if (ppoll(p, n, until == 0 ? NULL : &(struct timespec){ .tv_sec = left / 1000, .tv_nsec = (long)(left % 1000 * 1000000) },
 		&mask) == -1 && errno != EINTR)
 		fatal("ppoll");
 }
@@ -366,7 +386,7 @@ watch_next(struct watch *w, struct watch_event *e)
 			is_left = true;
 			if (c->channel != -1 && hear(w, (enum role)i, e))
 				return true;
-			if (c->has_ended && c->channel == -1) {
+			if (c->is_lost || (c->has_ended && c->channel == -1)) {
 				finish(w, (enum role)i, e);
 				return true;
 			}

@@ -35,6 +35,7 @@ struct watch {
 		enum watch_reason reason;
 		bool has_ended;
 		int64_t ended; /* when */
+		bool is_lost; /* it was killed, and does not end */
 		int status;
 	} children[ROLES];
 	char packet[sizeof(struct report) > sizeof(struct log_packet) ? sizeof(struct report) : sizeof(struct log_packet)];
@@ -70,8 +71,8 @@ void watch_kill(struct watch *w, enum role role, enum watch_reason reason);
 
 /*
  * Waits for what the children say or for their ends; meanwhile writes their
- * lines to syslog, and kills those that are late or were stopped. Returns false
- * when no child is left.
+ * lines to syslog, and kills those that are late or were stopped. A killed child
+ * that does not end counts as one that has. Returns false when no child is left.
  */
 bool watch_next(struct watch *w, struct watch_event *e);
 

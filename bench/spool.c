@@ -39,7 +39,7 @@ make_lines(void)
 	static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 	for (size_t i = 0; i < LINES; i++) {
-		size_t n = 60 + draw(19);
+		size_t n = 60 + (size_t)draw(19);
 
 		for (size_t k = 0; k < n; k++)
 			lines[0][i][k] = draw(6) == 0 ? ' ' : (char)('a' + draw(26));
@@ -79,7 +79,7 @@ put_lines(FILE *f, int kind, uint64_t octets)
 	uint64_t put = 0;
 
 	while (put < octets) {
-		size_t i = draw(LINES);
+		size_t i = (size_t)draw(LINES);
 
 		fwrite_unlocked(lines[kind][i], 1, lengths[kind][i], f);
 		put += lengths[kind][i];

@@ -81,8 +81,8 @@ read_message(struct shown *s)
 	struct wire w;
 
 	HOLDS(left.bytes < 1 << 24);
-	s->text = malloc(left.bytes + 1);
-	wired = malloc(2 * left.bytes + 3);
+	s->text = malloc((size_t)left.bytes + 1);
+	wired = malloc(2 * (size_t)left.bytes + 3);
 	HOLDS(s->text != NULL && wired != NULL);
 	wire_init(&w, WIRE_ALL);
 	while ((got = maildrop_read(&left, s->text + s->size, 509)) > 0) {

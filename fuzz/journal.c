@@ -213,7 +213,7 @@ is_sound(const struct text *journal, struct head *h, struct witness *w)
 	hash(h, offsetof(struct head, sum), sum);
 	if (memcmp(sum, h->sum, 32) != 0 || h->from < 0 || h->kept != (int64_t)(journal->n - HEAD) ||
 	    h->marker_size < 1 || h->marker_size > 16 ||
-	    (__int128)h->from + h->kept + (int64_t)h->marker_size > h->size)
+	    h->from > h->size - h->kept - (int64_t)h->marker_size)
 		return false;
 	hash_end(journal->p + HEAD, 0, (size_t)h->kept, tail);
 	if (memcmp(tail, h->tail, 32) != 0)
@@ -266,7 +266,7 @@ is_for(const struct head *h, const struct witness *w, const struct text *j, cons
 		if (!is_witnessed(h, j, box, h->size - w->back_size + i, w->back[i]))
 			return false;
 	hash_end(box->p, 0, (size_t)h->from, before);
-	hash_end(box->p, (size_t)(h->from + h->kept) + h->marker_size, (size_t)h->size, behind);
+	hash_end(box->p, (size_t)(h->from + h->kept + (int64_t)h->marker_size), (size_t)h->size, behind);
 	return memcmp(before, h->before, 32) == 0 && memcmp(behind, h->behind, 32) == 0;
 }
 

@@ -148,6 +148,6 @@ __wrap_clock_gettime(clockid_t which, struct timespec *t)
 		*t = (struct timespec){ .tv_sec = 1000000 };
 		return 0;
 	}
-	*t = (struct timespec){ .tv_sec = peer.clock / 1000, .tv_nsec = peer.clock % 1000 * 1000000 };
+	*t = (struct timespec){ .tv_sec = peer.clock / 1000, .tv_nsec = (long)(peer.clock % 1000 * 1000000) };
 	return 0;
 }

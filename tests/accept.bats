@@ -201,7 +201,8 @@ listen_by() {
 	pkill -x strace
 	await 5 '! pgrep -x strace >/dev/null'
 	cd "$WORLD/traces"
-	[ "$(ls | wc -l)" -eq 5 ]
+	# The listener, monitor, gate, session, broker, and who asks whether the account has expired.
+	[ "$(ls | wc -l)" -eq 6 ]
 	opened=$(grep -l 'openat.*server.keytab' t.*)
 	[ "$(wc -w <<<"$opened")" -eq 1 ]
 	grep -q 'chroot("gate")' "$opened"
@@ -499,8 +500,8 @@ flood() {
 	[ "$(sockets "$listener")" -ge 3 ]
 	for pid in "$monitor" "$(pgrep -x kpopd -P "$monitor")"; do
 		fds "$pid"
-		[ "$(sockets "$pid")" -eq 4 ]
-		[ "$(others "$pid")" -eq 1 ]
+		[ "$(sockets "$pid")" -eq $([ "$pid" = "$monitor" ] && echo 4 || echo 3) ]
+		[ "$(fds "$pid" | grep -v " $state/replay\$" | grep -vc ' socket:')" -eq 1 ]
 	done
 	# A listener that ends says so to those who wait.
 	exec {waits}<>/dev/tcp/127.0.0.1/1109

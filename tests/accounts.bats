@@ -24,6 +24,7 @@ setup_file() {
 teardown_file() {
 	server_stop
 	rm -rf /home/site*
+	find /var/mail -uid +19999 -delete
 	cp "$WORLD/passwd" /etc/passwd
 }
 
@@ -118,7 +119,7 @@ breaks_off() {
 	pop_login "${names[$1]}"
 	pop_ask "DELE 1"
 	session=$(child_pid) monitor=$(monitor_pid)
-	hold_monitor "$monitor"
+	hold_broker
 	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
 	pop_say QUIT
 	detached

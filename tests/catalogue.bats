@@ -1,13 +1,13 @@
 #!/usr/bin/env bats
-# CATALOGUE.md and FAULTS.md keep their promises: every test that they name is there, and no number is missing.
+# CATALOGUE.md, FAULTS.md, ATTACKS.md and SECURITY.md keep their promises: every test that they name is there.
 
 # rows FILE: its lines as NUMBER, a tab, FILE, a tab, NAME.
 rows() {
 	sed -En 's/^\|([0-9]+) \|.* \|`?(tests\/)?([^|:`]+\.(bats|c)): (.*[^ `])`? ?\|$/\1\t\3\t\5/p' "$1"
 }
 
-# keeps FILE LAST: all of this is true of it; its numbers run from 1 to LAST.
-keeps() {
+# names_tests FILE: all its rows can be read, and every test that it names is there.
+names_tests() {
 	local missing=0
 	# A row that cannot be read would not be looked at.
 	[ "$(rows "$1" | wc -l)" -eq "$(grep -c '^|[0-9]' "$1")" ]
@@ -18,6 +18,11 @@ keeps() {
 		esac || { echo "$1, $number: $file has no test \"$name\""; missing=1; }
 	done < <(rows "$1")
 	[ $missing -eq 0 ]
+}
+
+# keeps FILE LAST: that, and its numbers run from 1 to LAST.
+keeps() {
+	names_tests "$1"
 	diff <(rows "$1" | cut -f1 | uniq) <(seq "$2")
 }
 
@@ -31,4 +36,14 @@ setup() {
 
 @test "each test that the list of faults names is there, and the numbers run from 1 to 20" {
 	keeps FAULTS.md 20
+}
+
+@test "each promise of SECURITY.md has tests, and each that it names is there" {
+	keeps ../SECURITY.md 8
+}
+
+@test "each test that the list of attacks names is there, under the number of a process, and ten are on the surroundings" {
+	names_tests ATTACKS.md
+	rows ATTACKS.md | cut -f1 | sort -un | grep -vx '[1-9]' && return 1 || :
+	[ "$(rows ATTACKS.md | cut -f1 | grep -cx 9)" -ge 10 ]
 }

@@ -67,10 +67,11 @@ was_injected() {
 	grep -q "^$1(.*(INJECTED)" "$WORLD/trace" || { echo "the call was not reached"; return 1; }
 }
 
-# quit_with WHO STRACE-OPTION …: a QUIT of the scene with faults in WHO, $session or $monitor.
+# quit_with WHO STRACE-OPTION …: a QUIT of the scene with faults in WHO, $session or $broker.
 quit_with() {
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}" || return
+	await 5 'broker=$(broker_pid) && [ -n "$broker" ] && [ "$broker" != "$session" ]' || return
 	faults "${!1}" "${@:2}" || return
 	pop_say QUIT
 	answer && session_ends
@@ -285,6 +286,6 @@ then_killed() {
 }
 
 @test "an error in each system call of the broker while QUIT locks and unlocks" {
-	sweep_quit mixed monitor
+	sweep_quit mixed broker
 	points_are_good "errors of the broker" 10
 }

@@ -16,7 +16,7 @@ int
 __wrap_clock_gettime(clockid_t which, struct timespec *t)
 {
 	CHECK(which == CLOCK_MONOTONIC);
-	*t = (struct timespec){ .tv_sec = now / 1000, .tv_nsec = now % 1000 * 1000000 };
+	*t = (struct timespec){ .tv_sec = now / 1000, .tv_nsec = (long)(now % 1000 * 1000000) };
 	return 0;
 }
 

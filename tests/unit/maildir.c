@@ -325,7 +325,7 @@ doubles_keep_their_ids(void)
 static void
 write_at(const char *name, off_t at, const char *text)
 {
-	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1000000000 + at } };
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1000000000 + (time_t)at } };
 	char path[400];
 	int fd;
 

@@ -64,7 +64,8 @@ struct deed {
 
 static int top, box;
 static long bad, sessions, ahead;
-static unsigned long seed, state;
+static unsigned long seed;
+static uint64_t state;
 static bool large; /* as a Maildir of which only the names are read at login */
 static char story[8000]; /* what was done in this session and just before it */
 
@@ -690,7 +691,7 @@ main(int argc, char **argv)
 	top = drop_directory();
 	make_directories();
 	for (seed = argc > 2 ? strtoul(argv[2], NULL, 10) : 1; sessions < wanted; seed++) {
-		state = 88172645463325252UL + seed * 2654435761UL;
+		state = 88172645463325252ULL + seed * 2654435761ULL;
 		large = seed % 2 == 0;
 		maildir_small = large ? 0 : small;
 		renew();

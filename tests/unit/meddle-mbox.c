@@ -76,7 +76,8 @@ struct deed {
 static int top, served; /* the file that the session has; another may have its name */
 static struct picture before_removal;
 static long bad, sessions, ahead;
-static unsigned long seed, state;
+static unsigned long seed;
+static uint64_t state;
 static bool large;     /* as a mailbox of which only the end is read after growth */
 static bool quoted;    /* -m mboxo: */
 static bool crlf;      /* all deliveries have CRLF */
@@ -1178,7 +1179,7 @@ main(int argc, char **argv)
 	top = drop_directory();
 	CHECK(mkdirat(top, "kept", 0700) == 0 && mkdirat(top, "fresh", 0700) == 0);
 	for (seed = argc > 2 ? strtoul(argv[2], NULL, 10) : 1; sessions < wanted; seed++) {
-		state = 88172645463325252UL + seed * 2654435761UL;
+		state = 88172645463325252ULL + seed * 2654435761ULL;
 		large = seed % 2 == 0;
 		quoted = seed % 8 >= 6;
 		crlf = seed % 5 == 0;

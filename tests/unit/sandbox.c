@@ -38,6 +38,9 @@
 #define PUMPS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
 #define HEARS (1 << SANDBOX_GATE | 1 << SANDBOX_BROKER)
 
+/* A bit that the kernel does not look at, where a number has one: on a 64-bit machine. */
+#define BEYOND (sizeof(long) > 4 ? (long)(1ULL << 32) : 0)
+
 static char directory[] = "/tmp/kpopd-sandbox.XXXXXX";
 
 static int exec(void) { return execl("/bin/true", "true", (char *)NULL); }
@@ -48,11 +51,11 @@ static int accept_there(void) { return accept(0, NULL, NULL); }
 static int mount_there(void) { return unshare(CLONE_NEWNS); }
 static int look_for_parent(void) { return kill(getppid(), 0); }
 static int stop_parent(void) { return kill(getppid(), SIGCONT); }
-static int stop_parent_in_disguise(void) { return (int)syscall(SYS_kill, getppid(), 1L << 32 | SIGCONT); }
+static int stop_parent_in_disguise(void) { return (int)syscall(SYS_kill, getppid(), BEYOND | SIGCONT); }
 static int code(void) { return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; }
 static int answer_it(void) { return signal(SIGSYS, SIG_IGN) == SIG_ERR; }
 /* What the kernel takes of a number is its lower 32 bits. */
-static int answer_it_in_disguise(void) { return (int)syscall(SYS_rt_sigaction, 1L << 32 | SIGSYS, NULL, NULL, 8); }
+static int answer_it_in_disguise(void) { return (int)syscall(SYS_rt_sigaction, BEYOND | SIGSYS, NULL, NULL, 8); }
 static int duplicate(void) { return dup(0); }
 static int duplicate_by_fcntl(void) { return fcntl(0, F_DUPFD, 3); }
 static int send_elsewhere(void)
@@ -70,7 +73,7 @@ static int pass_over(int fd, int flags)
 	return (int)sendmsg(fd, &message, flags);
 }
 static int pass_to_client(void) { return pass_over(0, MSG_NOSIGNAL); }
-static int pass_to_client_in_disguise(void) { return (int)syscall(SYS_sendmsg, 1L << 32, NULL, MSG_NOSIGNAL); }
+static int pass_to_client_in_disguise(void) { return (int)syscall(SYS_sendmsg, BEYOND, NULL, MSG_NOSIGNAL); }
 static int pass_fast(void) { return pass_over(63, MSG_FASTOPEN | MSG_NOSIGNAL); }
 static int pass_to_monitor(void) { return pass_over(63, MSG_NOSIGNAL); }
 static int set_filter(void) { return setsockopt(0, SOL_SOCKET, SO_ATTACH_FILTER, "", 1); }
@@ -90,7 +93,7 @@ static int become(void) { return setresuid(getuid(), getuid(), getuid()); }
 static int count_output(void) { int n; return ioctl(0, SIOCOUTQ, &n); }
 static int count_input(void) { int n; return ioctl(0, FIONREAD, &n); }
 static int type_in(void) { return ioctl(0, TIOCSTI, "x"); }
-static int ask_in_disguise(void) { int n; return (int)syscall(SYS_ioctl, 0, 1L << 32 | SIOCOUTQ, &n); }
+static int ask_in_disguise(void) { int n; return (int)syscall(SYS_ioctl, 0, BEYOND | SIOCOUTQ, &n); }
 static int ask_for_signals(void) { int n = getpid(); return ioctl(0, FIOSETOWN, &n); }
 static int watch_many(void) { return epoll_create1(EPOLL_CLOEXEC); }
 static int link_there(void) { return link("/no/such/place", "/no/such/place/2"); }
@@ -137,7 +140,7 @@ static const struct {
 	{ "ioctl", count_output, BUT(SANDBOX_SESSION) & ~PUMPS },
 	{ "ioctl", count_input, ALL & ~PUMPS },
 	{ "ioctl", type_in, ALL },
-	{ "ioctl", ask_in_disguise, ALL },
+	{ "ioctl", ask_in_disguise, BEYOND != 0 ? ALL : BUT(SANDBOX_SESSION) & ~PUMPS },
 	{ "ioctl", ask_for_signals, ALL },
 	{ "epoll_create1", watch_many, ALL & ~PUMPS },
 	{ NULL, link_there, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
@@ -180,6 +183,13 @@ ends(enum sandbox which, int (*try)(void))
 	return WEXITSTATUS(status) == 1;
 }
 
+/* Returns true if the log's name is that of the call; 32-bit machines make the calls of sockets by one that has them all. */
+static bool
+is_named(const char *logged, const char *name)
+{
+	return strcmp(logged, name) == 0 || (sizeof(long) == 4 && strcmp(logged, "socketcall") == 0);
+}
+
 static void
 forbids(void)
 {
@@ -190,7 +200,7 @@ forbids(void)
 			CHECK(ends((enum sandbox)which, forbidden[i].try) == is_forbidden);
 			CHECK((*offence != 0) == is_forbidden);
 			if (is_forbidden && forbidden[i].name != NULL)
-				CHECK(strcmp(sandbox_call_name(*offence - 1), forbidden[i].name) == 0);
+				CHECK(is_named(sandbox_call_name(*offence - 1), forbidden[i].name));
 			*offence = 0;
 		}
 }

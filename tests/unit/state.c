@@ -264,10 +264,38 @@ strange_names(void)
 	remove_all();
 }
 
+/* A uid has four places. One is free again when the last copy of its descriptor is closed; other uids have their own. */
+static void
+places(void)
+{
+	char path[200];
+	int taken[4], copy;
+
+	for (int i = 0; i < 4; i++)
+		CHECK((taken[i] = state_place(top, 5555)) != -1);
+	CHECK(state_place(top, 5555) == -1 && errno == EWOULDBLOCK);
+	CHECK((copy = state_place(top, 5556)) != -1 && close(copy) == 0);
+	CHECK((copy = dup(taken[1])) != -1 && close(taken[1]) == 0);
+	CHECK(state_place(top, 5555) == -1 && errno == EWOULDBLOCK);
+	CHECK(close(copy) == 0 && (taken[1] = state_place(top, 5555)) != -1);
+	for (int i = 0; i < 4; i++) {
+		snprintf(path, sizeof(path), "%s/logins/5555.%d", top, i);
+		CHECK(close(taken[i]) == 0 && unlink(path) == 0);
+	}
+	/* What cannot be made is another error, for which nobody waits. */
+	CHECK(mkdir(path, 0700) == 0);
+	for (int i = 0; i < 3; i++)
+		CHECK((taken[i] = state_place(top, 5555)) != -1);
+	CHECK(state_place(top, 5555) == -1 && errno != EWOULDBLOCK);
+	snprintf(path, sizeof(path), "rm -r %s/logins", top);
+	CHECK(system(path) == 0);
+}
+
 int
 main(void)
 {
 	CHECK(mkdtemp(top) != NULL);
+	places();
 	former_users();
 	half_aside();
 	half_lines();
