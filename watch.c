@@ -101,7 +101,8 @@ watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 	if ((pid = fork()) == -1)
 		fatal("fork");
 	/* A group of its own: no filter lets a process leave it, so what it makes can be killed with it. */
-	setpgid(pid, pid);
+	if (setpgid(pid, pid) == -1 && pid == 0)
+		fatal("setpgid");
 	if (pid == 0) {
 		leave(w);
 		close(ends[0]);

@@ -333,3 +333,40 @@ floods() {
 		broker symlinkat /etc/shadow -100 x
 	END
 }
+
+@test "home directories of any sort: nobody is let in by them, and nobody else waits" {
+	mbox one | store alice
+	mbox one | store bob
+	spool_keep
+	cp /etc/passwd "$WORLD/passwd"
+	realm_logout
+	realm_login bob
+	for home in / "" alice home/bob ../../home/bob /home/bob /dev/null /dev/zero /proc/self /proc/self/fd/0 /etc/passwd /root /nowhere \
+	    "$(printf '/%0200d' {1..19})"; do
+		HOME_OF=$home perl -F: -ane '$F[5] = $ENV{HOME_OF} if $F[0] eq "alice"; print join ":", @F' "$WORLD/passwd" >/etc/passwd
+		grep -q "^alice:.*:$home:" /etc/passwd
+		run pop alice QUIT
+		[[ $output != *messages* ]] || { cp "$WORLD/passwd" /etc/passwd; echo "$home: $output"; false; }
+		run pop bob QUIT
+		[[ $output == *"+OK 1 messages"* ]] || { cp "$WORLD/passwd" /etc/passwd; echo "after $home: $output"; false; }
+	done
+	cp "$WORLD/passwd" /etc/passwd
+	log_lacks ' login .*user=alice'
+}
+
+@test "a session's monitor has no descriptor but syslog and the channels, whatever a captured child sends along" {
+	mbox one | store alice
+	pop_login alice
+	monitor=$(monitor_pid)
+	fds "$monitor"
+	[ "$(others "$monitor")" -eq 3 ]
+	[ "$(fds "$monitor" | grep -c ' /dev/null$')" -eq 3 ]
+	before=$(sockets "$monitor")
+	says "$(broker_pid)" descriptors 1
+	log_has 'fatal .*error="the broker sent a malformed message, and was killed"$'
+	await 5 '[ "$(sockets "$monitor")" -eq $((before - 1)) ]'
+	[ "$(others "$monitor")" -eq 3 ]
+	says "$(child_pid)" descriptors 1
+	log_has 'fatal .*error="the session sent a malformed message, and was killed"$'
+	gone 5
+}
