@@ -52,7 +52,7 @@
 /* pump.c: what comes after bytes that stay in a socket. */
 #define PUMPING "epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 "
 #define CHANGING "ftruncate ftruncate64 fsync fdatasync sync_file_range sync_file_range2 arm_sync_file_range " \
-	"utimensat utimensat_time64 utimes futimesat utime fchmod fchown fchown32 chmod fchmodat "
+	"utimensat utimensat_time64 utimes futimesat utime "
 
 /* An option that setsockopt may set. */
 struct option {
@@ -203,6 +203,8 @@ static void
 allow_process(scmp_filter_ctx filter)
 {
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, IS(1, 0)), "kill");
+	/* The dotlock's. A setuid or setgid file would give the user's or the spool's rights to whoever runs it. */
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1, IS(1, 0644)), "fchmod");
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, IS(0, settings[i])), "prctl");
 }

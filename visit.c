@@ -228,9 +228,10 @@ obey(struct visit *v, struct watch *w, const struct watch_event *e, enum verdict
 		turn_away(v, w, true);
 	} else if (e->role == ROLE_SESSION && *verdict == PERMITTED && m.kind == VISIT_LOCKED)
 		watch_limit(w, ROLE_SESSION, 0);
-	else if (e->role == ROLE_BROKER && m.kind == VISIT_RECOVERS)
+	else if (e->role == ROLE_BROKER && m.kind == VISIT_RECOVERS && !v->is_recovering) {
+		v->is_recovering = true;
 		watch_limit(w, ROLE_BROKER, io_now() + RECOVERY_MS);
-	else
+	} else
 		return false;
 	return true;
 }
@@ -360,7 +361,8 @@ visit_admit(const struct options *o, const struct account *gate, struct auth *au
 		}
 		if (e.role == ROLE_SESSION || e.role == ROLE_REFUSAL)
 			note_end(&v, w, verdict);
-		if (e.role == ROLE_SESSION)
+		/* The broker may have seen the session end before this process did. */
+		if (e.role == ROLE_SESSION && !v.is_recovering)
 			watch_limit(w, ROLE_BROKER, io_now() + END_MS);
 	}
 }

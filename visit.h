@@ -26,6 +26,7 @@ struct visit {
 	int place;     /* that the session has until it waits for the session lock; -1: none */
 	int directory; /* STATE/users/UID, which root has opened; -1: not yet */
 	int state;     /* the state directory of the mailbox; -1: not known, or not yet */
+	bool is_recovering; /* the broker finishes a removal; it may say so once */
 	int locks_of[2]; /* broker's and worker's end of the channel for locks; -1: none, the mailbox is not locked */
 	struct lock_plan locks;
 	struct lock_kept kept; /* broker: of the mailbox' locks */

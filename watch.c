@@ -100,6 +100,9 @@ watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 		fatal("socketpair");
 	if ((pid = fork()) == -1)
 		fatal("fork");
+	/* A group of its own: no filter lets a process leave it, so what it makes can be killed with it. */
+	if (setpgid(pid, pid) == -1 && pid == 0)
+		fatal("setpgid");
 	if (pid == 0) {
 		leave(w);
 		close(ends[0]);
@@ -140,7 +143,7 @@ watch_kill(struct watch *w, enum role role, enum watch_reason reason)
 	if (c->pid == 0)
 		return;
 	if (!c->has_ended)
-		kill(c->pid, SIGKILL);
+		kill(-c->pid, SIGKILL);
 	if (c->reason == WATCH_ALIVE)
 		c->reason = reason;
 	c->deadline = io_now() + KILLED_MS;
@@ -229,8 +232,8 @@ hear(struct watch *w, enum role role, struct watch_event *e)
 		watch_kill(w, role, WATCH_WRONG);
 		return false;
 	}
-	/* A process that a broker has made may hold the other end when the broker has ended. */
-	if (n == PACKET_END || (n == PACKET_NONE && c->has_ended)) {
+	/* A process that a broker has made may hold the other end when the broker has ended, and talk on and on. */
+	if (n == PACKET_END || (c->has_ended && (n == PACKET_NONE || io_now() >= c->ended + ENDING_MS))) {
 		close_channel(c);
 		if (c->deadline == 0 || c->deadline > io_now() + ENDING_MS)
 			c->deadline = io_now() + ENDING_MS;
@@ -243,6 +246,16 @@ hear(struct watch *w, enum role role, struct watch_event *e)
 	return true;
 }
 
+/* Kills what a child has made and left when it ended. Its process group is its own until it has been waited for. */
+static void
+kill_rest(pid_t pid)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid)
+		kill(-pid, SIGKILL);
+}
+
 /* Notes the children that have ended, and kills those that were stopped. */
 static void
 reap(struct watch *w)
@@ -251,7 +264,10 @@ reap(struct watch *w)
 		struct watch_child *c = &w->children[i];
 		int status;
 
-		if (c->pid == 0 || c->has_ended || waitpid(c->pid, &status, WNOHANG | WUNTRACED) != c->pid)
+		if (c->pid == 0 || c->has_ended)
+			continue;
+		kill_rest(c->pid);
+		if (waitpid(c->pid, &status, WNOHANG | WUNTRACED) != c->pid)
 			continue;
 		if (WIFSTOPPED(status)) {
 			if (roles[i].is_users)
@@ -259,6 +275,7 @@ reap(struct watch *w)
 			continue;
 		}
 		c->has_ended = true;
+		c->ended = io_now();
 		c->status = status;
 	}
 }

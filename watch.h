@@ -34,6 +34,7 @@ struct watch {
 		unsigned withheld; /* lines that were too many */
 		enum watch_reason reason;
 		bool has_ended;
+		int64_t ended; /* when */
 		bool is_lost; /* it was killed, and does not end */
 		int status;
 	} children[ROLES];

@@ -2,7 +2,9 @@
  * Stands in for a captured child: says to the monitor what a child can say, and does not.
  *
  *	gatestand PID KIND SEED
- *	gatestand PID line EVENT TEXT [COUNT]
+ *	gatestand PID line EVENT TEXT [COUNT [PRIORITY]]
+ *	gatestand PID flood EVENT TEXT
+ *	gatestand PID visit KIND TEXT
  *
  * Takes the channel out of the process PID, a gate that the test has stopped or
  * another child, and sends packets of a kind, as many as there is room for;
@@ -23,6 +25,7 @@
 
 #include "log.h"
 #include "privsep.h"
+#include "visit.h"
 
 /* The channel: of the sockets of packets that the process has, the last; a session's first one leads to the broker. */
 static int
@@ -113,9 +116,9 @@ spoil(struct report *r, unsigned how)
 
 /* Sends lines for the log. Returns the result of the last send. */
 static ssize_t
-send_lines(int channel, const char *event, const char *text, int count)
+send_lines(int channel, const char *event, const char *text, int count, int priority)
 {
-	struct log_packet p = { .kind = LOG_LINE, .priority = LOG_NOTICE };
+	struct log_packet p = { .kind = LOG_LINE, .priority = (unsigned char)priority };
 	ssize_t n = 1;
 
 	strlcpy(p.event, event, sizeof(p.event));
@@ -138,6 +141,30 @@ mislead_relay(int channel, struct report *r, const void *data, size_t n)
 	return send(handoff, data, n, MSG_NOSIGNAL);
 }
 
+/* Sends lines until there is nobody to take them; does not sleep when there is no room. */
+static ssize_t
+flood(int channel, const char *event, const char *text)
+{
+	struct log_packet p = { .kind = LOG_LINE, .priority = LOG_NOTICE };
+
+	strlcpy(p.event, event, sizeof(p.event));
+	strlcpy(p.text, text, sizeof(p.text));
+	while (send(channel, &p, offsetof(struct log_packet, text) + strlen(p.text), MSG_NOSIGNAL | MSG_DONTWAIT) != -1 ||
+	    errno == EAGAIN)
+		;
+	return 1;
+}
+
+/* What a session, a broker or a recovery says besides its log. */
+static ssize_t
+send_message(int channel, char kind, const char *text)
+{
+	struct visit_message m = { .kind = kind };
+
+	strlcpy(m.text, text, sizeof(m.text));
+	return send(channel, &m, sizeof(m), MSG_NOSIGNAL);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -156,7 +183,11 @@ main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(large); i++)
 		large[i] = (char)random();
 	if (strcmp(kind, "line") == 0 && argc > 4)
-		n = send_lines(channel, argv[3], argv[4], argc > 5 ? atoi(argv[5]) : 1);
+		n = send_lines(channel, argv[3], argv[4], argc > 5 ? atoi(argv[5]) : 1, argc > 6 ? atoi(argv[6]) : LOG_NOTICE);
+	else if (strcmp(kind, "flood") == 0 && argc > 4)
+		n = flood(channel, argv[3], argv[4]);
+	else if (strcmp(kind, "visit") == 0 && argc > 4)
+		n = send_message(channel, argv[3][0], argv[4]);
 	else if (strcmp(kind, "layer") == 0) {
 		r.kind = REPORT_LAYER;
 		n = send(channel, &r, sizeof(r), MSG_NOSIGNAL);

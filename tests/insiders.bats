@@ -1,0 +1,372 @@
+#!/usr/bin/env bats
+# Attacks from within a login: by a captured session or broker, by the mailbox's owner, and by one user on another.
+
+load helpers/all
+
+setup() {
+	begin_test
+	realm_login alice
+}
+
+teardown() {
+	[ -z "${flood-}" ] || kill -KILL "$flood" || :
+	pkill -KILL -x strace || :
+	end_test
+	rm -rf /home/alice/.k5login
+} 2>/dev/null
+
+gone() {
+	await "$1" '! pgrep -x kpopd >/dev/null'
+}
+
+as_alice() {
+	su alice -s /bin/sh -c "$*"
+}
+
+says() {
+	"$KPOPD_BUILD/tests/gatestand" "$@"
+}
+
+# floods PID …: lines without end come over the channel of this process; a process that it has made could send them.
+floods() {
+	says "$1" flood failed "what=flood" 3>&- &
+	flood=$!
+	log_has 'failed .*what=flood'
+}
+
+@test "a child of a captured broker that talks on and on keeps no slot when the broker has ended" {
+	[ -z "${SANITIZER-}" ] || skip "LeakSanitizer and strace do not go together"
+	mbox one | store alice
+	pop_login alice
+	broker=$(broker_pid) monitor=$(monitor_pid)
+	# So the monitor never finds the channel empty, whoever is faster on this machine.
+	attach "$monitor" -o /dev/null -e trace=recvmsg -e inject=recvmsg:delay_exit=20000
+	floods "$broker"
+	pop_ask QUIT
+	pop_hear_end
+	await 5 "! kill -0 $monitor 2>/dev/null"
+}
+
+@test "a captured gate or session that talks on and on is killed at its deadline" {
+	server_stop
+	server_start -t 2
+	pop_open
+	pop_hear '^\+OK'
+	monitor=$(monitor_pid)
+	kill -STOP "$(child_pid)"
+	floods "$(child_pid)"
+	await 6 "! kill -0 $monitor 2>/dev/null"
+	log_has 'refused .*reason="login deadline, gate killed"$'
+	pop_close
+	kill -KILL "$flood" || :
+	server_stop
+	server_start
+}
+
+@test "a captured broker cannot say more than once that it finishes a removal" {
+	mbox one | store alice
+	pop_login alice
+	broker=$(broker_pid)
+	says "$broker" visit F ""
+	pop_ask NOOP
+	says "$broker" visit F ""
+	log_has 'fatal .*error="the broker sent a malformed message, and was killed"$'
+	pop_ask QUIT
+	pop_hear_end
+	gone 5
+}
+
+@test "what a captured session or broker says out of its turn ends it, and lets nobody in" {
+	mbox one | store alice
+	spool_keep
+	for case in "session Y again" "session N again" "session F x" "session P x" "broker Y x" "broker N x" "broker K x" \
+	    "session K two=words" "broker F bad\"text"; do
+		read -r who kind text <<<"$case"
+		log_mark
+		pop_login alice
+		if [ "$who" = session ]; then says "$(child_pid)" visit "$kind" "$text"; else says "$(broker_pid)" visit "$kind" "$text"; fi
+		log_has "fatal .*error=\"the $who sent a malformed message, and was killed\"\$"
+		pop_close
+		gone 5
+		log_count 1 ' login '
+	done
+}
+
+@test "a captured session raises no alarm that kpopd does not raise for it" {
+	mbox one | store alice
+	pop_login alice
+	for priority in 0 1 2 8 184 255; do
+		says "$(child_pid)" line failed "what=priority-$priority" 1 $priority
+		log_has "what=priority-$priority\$"
+	done
+	log_lacks 'emerg .*what='
+	pop_ask QUIT
+	pop_hear_end
+}
+
+@test "a user's signals cannot have the log say that a session made a forbidden call" {
+	mbox one two | store alice
+	spool_keep
+	pop_login alice
+	pop_ask "DELE 1"
+	for pid in "$(child_pid)" "$(broker_pid)"; do
+		# rt_sigqueueinfo: the value stands where the kernel puts the call's number; 101 is ptrace's.
+		as_alice "perl -e 'require \"syscall.ph\" if 0; \$i = pack \"i i i i i i q x96\", 31, 0, -1, 0, \$\$, \$>, 101;
+		    syscall 129, $pid, 31, \$i; kill 31, $pid'"
+	done
+	sleep 0.2
+	log_lacks 'system call'
+	pop_close
+	gone 5
+}
+
+@test "neither a captured session nor a captured broker makes a file that gives its user's or group's rights away" {
+	for who in session broker; do
+		for call in "fchmod 5 04755" "fchmod 5 02755" "chmod /etc/x 04755" "fchmodat -100 x 06755 0" "fchown 5 -1 8"; do
+			mbox one | store alice
+			log_mark
+			pop_login alice
+			if [ $who = session ]; then pid=$(child_pid); else pid=$(broker_pid); fi
+			captive "$pid" "$call"
+			log_has "fatal .*the $who was ended for the system call ${call%% *}\"\$"
+			pop_close
+			gone 5
+		done
+	done
+}
+
+@test "a child of a captured broker ends with it, whatever it does" {
+	mbox one | store alice
+	pop_login alice
+	broker=$(broker_pid)
+	# 17 is SIGCHLD: a fork.
+	captive "$broker" "clone 17 0 0 0 0" "clone 17 0 0 0 0"
+	[ "$(wc -w <<<"$returned")" -eq 2 ]
+	for pid in $returned; do kill -STOP "$pid"; done
+	pop_ask QUIT
+	pop_hear_end
+	gone 5
+}
+
+@test "a broker that says that it finishes a removal before its session has ended keeps its hour" {
+	[ -z "${SANITIZER-}" ] || skip "LeakSanitizer and strace do not go together"
+	mbox one | store alice
+	pop_login alice
+	session=$(child_pid) broker=$(broker_pid)
+	attach "$broker" -o /dev/null -e trace=recvmsg -e inject=recvmsg:delay_exit=2000000
+	attach "$(monitor_pid)" -o "$WORLD/waits" -e trace=ppoll
+	says "$broker" visit F ""
+	await 5 'grep -Eq "tv_sec=(3600|359[0-9])" "$WORLD/waits"'
+	: >"$WORLD/waits"
+	kill -KILL "$session"
+	log_has 'fatal .*the session was ended by signal 9'
+	await 5 'grep -Eq "tv_sec=(3600|359[0-9])" "$WORLD/waits"'
+	! grep -Eq "tv_sec=[56][0-9]," "$WORLD/waits" || false
+	pop_close
+	gone 8
+}
+
+@test "each signal that a user sends to session and broker takes nothing but this user's session" {
+	for signal in $(seq 1 31) 34 50 64; do
+		mbox one two | store alice
+		pop_login alice
+		pop_ask "DELE 1"
+		for pid in "$(child_pid)" "$(broker_pid)"; do as_alice "kill -$signal $pid" || :; done
+		(pop_say QUIT) || :
+		pop_close
+		gone 5
+		# All or nothing.
+		run pop alice QUIT
+		[[ $output == *"+OK 1 messages"* || $output == *"+OK 2 messages"* ]] || { echo "$signal: $output"; false; }
+		gone 5
+	done 2>/dev/null
+	log_lacks 'system call|malformed'
+}
+
+@test "limits that a user sets on the user's own session, before and in a removal, lose no mail" {
+	for limit in fsize=0 fsize=100 nofile=3 nofile=0 as=0 data=0 stack=0 memlock=0 cpu=0 cpu=1 nproc=0 locks=0 sigpending=0; do
+		mbox one two three | store alice
+		pop_login alice
+		pop_ask "DELE 2"
+		as_alice "prlimit --pid $(child_pid) --$limit" || :
+		(pop_say QUIT) || :
+		heard=
+		IFS= read -r -t 10 heard <&"$pop_in" || :
+		pop_close
+		gone 10
+		run pop alice QUIT
+		case $heard in
+		"+OK bye"*) [[ $output == *"+OK 2 messages"* ]] ;;
+		-ERR*"nothing removed"*) [[ $output == *"+OK 3 messages"* ]] ;;
+		*) [[ $output == *"+OK 2 messages"* || $output == *"+OK 3 messages"* ]] ;;
+		esac || { echo "$limit: $heard; $output"; false; }
+		[[ $output != *"+OK 3 messages"* ]] || spool_is alice one two three
+		[[ $output != *"+OK 2 messages"* ]] || spool_is alice one three
+	done
+}
+
+@test "a .k5login of any sort lets nobody in whom its user did not name, and nobody else waits" {
+	mbox one | store alice
+	mbox one | store bob
+	spool_keep
+	server_stop
+	server_start -t 2
+	printf 'bob@KPOPD.TEST\n' >/home/bobs
+	chown bob /home/bobs
+	chmod 644 /home/bobs
+	realm_logout
+	realm_login bob
+	x=/home/alice/.k5login
+	while read -r make; do
+		rm -rf $x
+		eval "$make"
+		# What root made for her is hers; what a name leads to is not.
+		[[ $make == ln* || $make == mknod* ]] || chown alice $x
+		run pop alice QUIT
+		[[ $output != *messages* ]] || { echo "$make: $output"; false; }
+		run pop bob QUIT
+		[[ $output == *"+OK 1 messages"* ]] || { echo "after $make: $output"; false; }
+	done <<-'END'
+		mkdir $x
+		ln -s $x $x
+		ln -s /dev/zero $x
+		ln -s /dev/full $x
+		ln -s /proc/self/mem $x
+		ln -s /proc/self/fd/0 $x
+		ln -s /proc/self/fd/3 $x
+		ln -s /proc/self/environ $x
+		ln -s /home/bobs $x
+		ln /home/bobs $x
+		ln -s /etc/shadow $x
+		mknod $x c 1 5
+		truncate -s 1T $x
+		printf 'bob@KPOPD.TEST ' >$x
+		printf ' bob@KPOPD.TEST\n' >$x
+		printf 'bob@KPOPD.TEST\r\n' >$x
+		printf '*@KPOPD.TEST\n*\n' >$x
+		printf '#bob@KPOPD.TEST\nbob\nBOB@KPOPD.TEST\nbob@kpopd.test\n' >$x
+		perl -MSocket -e 'socket S, 1, 1, 0; bind S, sockaddr_un($ARGV[0]) or die' $x
+	END
+	rm -rf $x /home/bobs
+	server_stop
+	server_start
+	log_lacks ' login .*user=alice'
+}
+
+@test "a user reaches no process of another user's session, by no signal, limit, priority or file of /proc" {
+	mbox one | store bob
+	realm_logout
+	realm_login bob
+	pop_login bob
+	for pid in "$(child_pid)" "$(broker_pid)" "$(monitor_pid)"; do
+		for attack in "kill -0 $pid" "kill -STOP $pid" "kill -KILL -$pid" "prlimit --pid $pid --cpu=1" "renice -n 5 -p $pid" \
+		    "taskset -p 1 $pid" "ionice -c 3 -p $pid" "chrt -b -p 0 $pid" "cat /proc/$pid/mem" "cat /proc/$pid/environ" \
+		    "cat /proc/$pid/maps" "ls /proc/$pid/fd/" "cat /proc/$pid/syscall" "cat /proc/$pid/stack" "readlink /proc/$pid/root" \
+		    "readlink /proc/$pid/cwd" "echo 1000 >/proc/$pid/oom_score_adj" "echo 1 >/proc/$pid/clear_refs" "strace -p $pid -o /dev/null"; do
+			! as_alice "$attack" >"$WORLD/reached" 2>&1 || { echo "$attack: $(cat "$WORLD/reached")"; false; }
+		done
+	done
+	pop_ask NOOP
+	pop_ask QUIT
+	pop_hear_end
+	log_lacks 'fatal'
+}
+
+@test "nor does a user reach more of the user's own session than signals and limits" {
+	mbox one | store alice
+	pop_login alice
+	for pid in "$(child_pid)" "$(broker_pid)"; do
+		for attack in "cat /proc/$pid/mem" "cat /proc/$pid/environ" "ls /proc/$pid/fd/" "cat /proc/$pid/syscall" \
+		    "readlink /proc/$pid/root" "echo 1000 >/proc/$pid/oom_score_adj" "echo 1 >/proc/$pid/clear_refs" \
+		    "strace -p $pid -o /dev/null" "perl -e 'exit !(syscall(438, syscall(434, $pid, 0), 0, 0) >= 0)'"; do
+			! as_alice "$attack" >"$WORLD/reached" 2>&1 || { echo "$attack: $(cat "$WORLD/reached")"; false; }
+		done
+	done
+	pop_ask QUIT
+	pop_hear_end
+	log_lacks 'fatal'
+}
+
+@test "a captured session and a captured broker make none of these calls" {
+	mbox one | store alice
+	spool_keep
+	while read -r who call; do
+		log_mark
+		pop_login alice
+		if [ "$who" = session ]; then pid=$(child_pid); else pid=$(broker_pid); fi
+		captive "$pid" "$call"
+		log_has "fatal .*the $who was ended for the system call ${call%% *}\"\$"
+		pop_close
+		gone 5
+	done <<-END
+		session clone 17 0 0 0 0
+		session setpgid 0 0
+		session prlimit64 0 7 0 0
+		session kill 1 0
+		session process_vm_readv 1 0 0 0 0 0
+		session pidfd_getfd 3 0 0
+		session io_uring_setup 1 0
+		session memfd_create x 0
+		session userfaultfd 0
+		session keyctl 0 0 0
+		session unshare 0x10000000
+		session mount x /tmp x 0 0
+		session setsockopt 0 1 13 0 0
+		session recvmsg 3 0 0
+		session fcntl 0 8 1
+		session fcntl 0 0 9
+		session sendmsg 0 0 0x4000
+		session mmap 0 4096 4 34 -1 0
+		session dup2 3 0
+		broker setpgid 0 0
+		broker setsid
+		broker kill 1 9
+		broker execveat 3 x 0 0 0
+		broker pidfd_send_signal 3 9 0 0
+		broker prctl 36 1 0 0 0
+		broker fchmod 3 0666
+		broker setgroups 0 0
+		broker ptrace 16 1 0 0
+		broker setns 3 0
+		broker process_vm_writev 1 0 0 0 0 0
+		broker mprotect 4096 4096 4
+		broker symlinkat /etc/shadow -100 x
+	END
+}
+
+@test "home directories of any sort: nobody is let in by them, and nobody else waits" {
+	mbox one | store alice
+	mbox one | store bob
+	spool_keep
+	cp /etc/passwd "$WORLD/passwd"
+	realm_logout
+	realm_login bob
+	for home in / "" alice home/bob ../../home/bob /home/bob /dev/null /dev/zero /proc/self /proc/self/fd/0 /etc/passwd /root /nowhere \
+	    "$(printf '/%0200d' {1..19})"; do
+		HOME_OF=$home perl -F: -ane '$F[5] = $ENV{HOME_OF} if $F[0] eq "alice"; print join ":", @F' "$WORLD/passwd" >/etc/passwd
+		grep -q "^alice:.*:$home:" /etc/passwd
+		run pop alice QUIT
+		[[ $output != *messages* ]] || { cp "$WORLD/passwd" /etc/passwd; echo "$home: $output"; false; }
+		run pop bob QUIT
+		[[ $output == *"+OK 1 messages"* ]] || { cp "$WORLD/passwd" /etc/passwd; echo "after $home: $output"; false; }
+	done
+	cp "$WORLD/passwd" /etc/passwd
+	log_lacks ' login .*user=alice'
+}
+
+@test "a session's monitor has no descriptor but syslog and the channels, whatever a captured child sends along" {
+	mbox one | store alice
+	pop_login alice
+	monitor=$(monitor_pid)
+	fds "$monitor"
+	[ "$(others "$monitor")" -eq 3 ]
+	[ "$(fds "$monitor" | grep -c ' /dev/null$')" -eq 3 ]
+	before=$(sockets "$monitor")
+	says "$(broker_pid)" descriptors 1
+	log_has 'fatal .*error="the broker sent a malformed message, and was killed"$'
+	await 5 '[ "$(sockets "$monitor")" -eq $((before - 1)) ]'
+	[ "$(others "$monitor")" -eq 3 ]
+	says "$(child_pid)" descriptors 1
+	log_has 'fatal .*error="the session sent a malformed message, and was killed"$'
+	gone 5
+}
