@@ -142,7 +142,10 @@ floods() {
 	# 17 is SIGCHLD: a fork.
 	captive "$broker" "clone 17 0 0 0 0" "clone 17 0 0 0 0"
 	[ "$(wc -w <<<"$returned")" -eq 2 ]
-	for pid in $returned; do kill -STOP "$pid"; done
+	# They wait for the session, which goes on.
+	for pid in $returned; do kill -0 "$pid"; done
+	kill -KILL "$broker"
+	for pid in $returned; do await 5 "! kill -0 $pid 2>/dev/null"; done
 	pop_ask QUIT
 	pop_hear_end
 	gone 5
