@@ -42,8 +42,9 @@ setup() {
 	keeps ../SECURITY.md 8
 }
 
-@test "each test that the list of attacks names is there, under the number of a process, and ten are on the surroundings" {
-	names_tests ATTACKS.md
-	rows ATTACKS.md | cut -f1 | sort -un | grep -vx '[1-9]' && return 1 || :
-	[ "$(rows ATTACKS.md | cut -f1 | grep -cx 9)" -ge 10 ]
+@test "each test that the list of attacks names is there, and each process has ten attacks" {
+	keeps ATTACKS.md 9
+	for number in 1 2 3 4 5 6 7 8 9; do
+		[ "$(rows ATTACKS.md | cut -f1 | grep -cx $number)" -ge 10 ]
+	done
 }
