@@ -51,7 +51,7 @@ int auth_skew(const struct auth *a);
 int auth_open(struct auth *a, const char *keytab, const char *service, struct replay *replay);
 
 /*
- * Gate: judges an AP-REQ (RFC 4120 §3.2) of n octets that KPOP's sendauth
+ * Gate: judges an AP-REQ (RFC 4120 §3.2) of n bytes that KPOP's sendauth
  * brought. Returns 0 with *peer filled and *answer an AP-REP when mutual
  * authentication was asked for, else empty; or -1 with *answer a KRB-ERROR for
  * the client, having logged why. It is remembered, and never accepted again.
