@@ -129,7 +129,10 @@ write_first_component(const char *principal, char *name)
 			if (*++principal == '\0' || *principal == '0')
 				return false;
 			which = strchr(letters, *principal);
-			name[n] = which != NULL ? meant[which - letters] : *principal;
+			if (which != NULL)
+				name[n] = meant[which - letters];
+			else
+				name[n] = *principal;
 		}
 		if (++n == ACCOUNT_NAME)
 			return false;

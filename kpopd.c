@@ -147,7 +147,7 @@ await_login(const struct server *s, struct watch *w, int64_t deadline, struct re
 			if (r->kind == REPORT_LOGIN)
 				return true;
 			if ((r->kind == REPORT_PEER ? take_peer(&layers, &is_proxy, r) :
-				layer_start(&s->o, &s->gate, &layers, r, w, deadline + 2 * GRACE_MS)) == 0)
+				layer_start(&s->o, &s->gate, &layers, r, w, deadline + (int64_t)2 * GRACE_MS)) == 0)
 				continue;
 		}
 		watch_kill(w, e.role, WATCH_WRONG);

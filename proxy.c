@@ -103,7 +103,7 @@ proxies_include(const struct proxies *p, const struct sockaddr_storage *a)
 bool
 proxies_include_peer(const struct proxies *p, int fd)
 {
-	struct sockaddr_storage peer;
+	struct sockaddr_storage peer = { .ss_family = AF_UNSPEC };
 	socklen_t size = sizeof(peer);
 
 	return getpeername(fd, (struct sockaddr *)&peer, &size) == 0 && proxies_include(p, &peer);

@@ -15,6 +15,7 @@
 
 /* For TLS 1.2. All suites of TLS 1.3 are of this kind. */
 #define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
+#define LIST_MOST 2048 /* bytes of a cipher list; an option has fewer (TLS_CIPHERS_MOST) */
 #define SEPARATORS ":,; "
 
 void
@@ -107,26 +108,31 @@ is_known(SSL_CTX *scratch, const char *word)
 const char *
 tls_set_ciphers(SSL_CTX *context, const char *list)
 {
-	const size_t size = strlen(list) + 2;
-	char *rest = strdup(list), *word, *suites = calloc(2, size); /* of TLS 1.2, then of 1.3 */
-	SSL_CTX *scratch = SSL_CTX_new(TLS_method());
+	/* Static, because a word of the copy is returned. */
+	static char copy[LIST_MOST], old[LIST_MOST + 1], new[LIST_MOST + 1]; /* suites of TLS 1.2, and of 1.3 */
+	char *rest = copy, *word;
+	SSL_CTX *scratch;
 
-	if (scratch == NULL || rest == NULL || suites == NULL)
+	if (strlcpy(copy, list, sizeof(copy)) >= sizeof(copy))
+		return list;
+	if ((scratch = SSL_CTX_new(TLS_method())) == NULL)
 		return "for lack of memory";
+	old[0] = new[0] = '\0';
 	while ((word = strsep(&rest, SEPARATORS)) != NULL) {
-		char *to = is_of_tls13(word) ? suites + size : suites;
+		char *to = is_of_tls13(word) ? new : old;
 
 		if (*word == '\0')
 			continue;
 		if (!is_known(scratch, word))
-			return word;
-		strlcat(to, word, size);
-		strlcat(to, ":", size);
+			break;
+		strlcat(to, word, sizeof(old));
+		strlcat(to, ":", sizeof(old));
 	}
 	SSL_CTX_free(scratch);
-	if ((*suites == '\0' && suites[size] == '\0') ||
-	    (*suites != '\0' && SSL_CTX_set_cipher_list(context, suites) != 1) ||
-	    (suites[size] != '\0' && SSL_CTX_set_ciphersuites(context, suites + size) != 1))
+	if (word != NULL)
+		return word;
+	if ((*old == '\0' && *new == '\0') || (*old != '\0' && SSL_CTX_set_cipher_list(context, old) != 1) ||
+	    (*new != '\0' && SSL_CTX_set_ciphersuites(context, new) != 1))
 		return list;
 	return NULL;
 }

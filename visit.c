@@ -132,8 +132,10 @@ log_refusal(const struct report *r, const char *reason)
 {
 	struct log_text user, principal;
 
+	/* NOLINTBEGIN(bugprone-signal-handler,cert-sig30-c): end_lookup says why */
 	log_event(LOG_NOTICE, "refused", "reason=\"%s\" user=%s principal=%s",
 	    reason, log_safe(&user, r->user), log_safe(&principal, r->peer.principal));
+	/* NOLINTEND(bugprone-signal-handler,cert-sig30-c) */
 }
 
 static void
@@ -181,7 +183,7 @@ turn_away(struct visit *v, struct watch *w, bool is_refused)
 	if (v->locks_of[0] != -1)
 		close(v->locks_of[0]);
 	v->locks_of[0] = -1;
-	if (watch_fork(w, ROLE_REFUSAL, v->deadline + 2 * REFUSAL_MS, &channel))
+	if (watch_fork(w, ROLE_REFUSAL, v->deadline + (int64_t)2 * REFUSAL_MS, &channel))
 		answer(v, is_refused);
 	visit_leave_client();
 }
@@ -293,7 +295,7 @@ static void
 end_lookup(int signal_number)
 {
 	(void)signal_number;
-	/* The log may wait for what was interrupted. */
+	/* The process ends here, and the log may wait for what was interrupted: then the alarm ends it. */
 	signal(SIGALRM, SIG_DFL);
 	alarm(1);
 	log_refusal(looked_up, "login deadline, the account database does not answer");
