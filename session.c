@@ -32,6 +32,23 @@ session_stall(const struct options *o)
 	return o->idle < STALL_SECONDS ? o->idle : STALL_SECONDS;
 }
 
+/*
+ * Returns why the account database says something else about the user than it
+ * said to the monitor, or NULL. krb5_kuserok has looked the user up by itself:
+ * with another answer it has read the .k5login of another home directory.
+ */
+static const char *
+find_contradiction(const struct visit *v)
+{
+	static struct account now;
+	const char *refusal = account_find(v->user.name, &v->o->uids, &now);
+
+	if (refusal != NULL)
+		return refusal;
+	return now.uid == v->user.uid && strcmp(now.home, v->user.home) == 0 ? NULL :
+	    "the account database contradicts itself";
+}
+
 /* Asks Kerberos whether the ticket opens this account, and tells the monitor. It may hang on what the user put in its way. */
 static bool
 is_permitted(const struct visit *v, int channel)
@@ -40,6 +57,8 @@ is_permitted(const struct visit *v, int channel)
 	const char *why = "";
 	const char *how = auth_permitted(v->auth, v->report->peer.principal, v->o->realms, a->name, a->home, &why);
 
+	if (how != NULL && (why = find_contradiction(v)) != NULL)
+		how = NULL;
 	visit_say(channel, how != NULL ? VISIT_PERMITTED : VISIT_REFUSED, how != NULL ? how : why);
 	return how != NULL;
 }

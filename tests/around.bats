@@ -409,9 +409,12 @@ slow_tries() {
 	echo "# around: $served of 12 logins served by a name service that changes its mind" >&3
 	# The mailbox's owner is 7001: nobody else read it.
 	log_lines | grep -a 'user=slow' >/dev/null
-	for _ in $(seq 12); do
-		output=$(KRB5CCNAME=FILE:$WORLD/mallory.ccache; export KRB5CCNAME; realm_login mallory; pop slow STAT QUIT) || true
-		[[ $output != *"1 messages"* ]]
+	KRB5CCNAME=FILE:$WORLD/mallory.ccache realm_login mallory
+	# One process more or less between the monitor and the session: the answers differ within one login, too.
+	for n in $(seq 12); do
+		[ $((n % 3)) -ne 0 ] || /bin/true
+		output=$(KRB5CCNAME=FILE:$WORLD/mallory.ccache pop slow STAT QUIT) || true
+		[[ $output != *"1 messages"* ]] || { log_lines; return 1; }
 	done
 }
 
