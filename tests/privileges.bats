@@ -128,9 +128,10 @@ marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
 		[ "$(sockets "$refusal")" -eq 3 ]
 		[ "$(others "$refusal")" -eq 1 ]
 		await 5 '! pgrep -u bob -x kpopd >/dev/null'
-		[ -z "${SANITIZER-}" ] || continue
-		captive "$refusal" "openat -100 / 65536"
-		[ -z "$returned" ]
+		if [ -z "${SANITIZER-}" ]; then
+			captive "$refusal" "openat -100 / 65536"
+			[ -z "$returned" ]
+		fi
 		exec {line}>&-
 		await 5 '! pgrep -x kpopd >/dev/null'
 	done
