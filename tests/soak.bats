@@ -31,7 +31,7 @@ breaks_off() {
 }
 
 is_killed() {
-	pop_login bob && pop_ask "DELE 1" && kill -KILL "$(pgrep -n -x kpopd -U bob)" && pop_hear_end && pop_close && spool_is bob one two
+	pop_login bob && pop_ask "DELE 1" && kill -KILL "$(pgrep -o -x kpopd -U bob)" && pop_hear_end && pop_close && spool_is bob one two
 }
 
 repeats_a_ticket() {

@@ -1,13 +1,14 @@
 # A real systemd as the first process of a container, on an overlay of this machine's own root; the network is the world's.
 
-# boot_skip: skips the test unless systemd can be booted here.
-boot_skip() {
-	[ -z "${SANITIZER-}" ] || skip "the sanitizer's build is not installed"
-	[ -x /lib/systemd/systemd ] || skip "there is no systemd"
+# boot_obstacle: sets $why to the reason why systemd cannot be booted here, or to nothing, with $group for its processes.
+boot_obstacle() {
+	why=
+	[ -z "${SANITIZER-}" ] || { why="the sanitizer's build is not installed"; return 0; }
+	[ -x /lib/systemd/systemd ] || { why="there is no systemd"; return 0; }
 	cgroups=/sys/fs/cgroup
 	[ ! -d /sys/fs/cgroup/unified ] || cgroups=/sys/fs/cgroup/unified
 	[ -e "$cgroups/cgroup.procs" ] && group=$(mktemp -d "$cgroups/kpopd-test.XXXXXX" 2>/dev/null) ||
-	    skip "cgroup2 cannot be written"
+	    why="cgroup2 cannot be written"
 }
 
 # boot_make: $root, with kpopd installed as a distribution would, and the world's users, realm and names.

@@ -124,10 +124,9 @@ sub judge {
 	}
 }
 
-# alice's newest process that xinetd did not start: that is the broker. Others may have sessions, too.
+# alice's newest process that has the client's socket: the session, not its broker. Others may have sessions, too.
 sub session_pid {
-	chomp(my $xinetd = slurp("$ENV{WORLD}/xinetd.pid"));
-	my @own = grep { (eval { slurp("/proc/$_/status") } // '') =~ /^PPid:\s*(\d+)/m && $1 != $xinetd } split ' ', qx(pgrep -x kpopd -U alice);
+	my @own = grep { (readlink("/proc/$_/fd/0") // '') =~ /^socket:/ } split ' ', qx(pgrep -x kpopd -U alice);
 	return $own[-1] // die "alice has no session\n";
 }
 
