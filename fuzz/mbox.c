@@ -236,21 +236,62 @@ remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at, size_t hi
 			HOLDS(maildrop_octets(&after, k) == shown[i].octets);
 }
 
-/* Whether the file's rest is what is left of messages i and later: all that are not marked, and some of the others. */
-static bool
-is_left(const uint8_t *there, size_t n, const uint8_t *p, const size_t *at, size_t i, size_t count,
-    const unsigned char *marks, size_t dropped, const char *arrived)
-{
-	size_t size = i < count ? at[i + 1] - at[i] : 0;
+/* A removal from a mailbox that another program has changed: what was there, and which messages are left. */
+struct removal {
+	const uint8_t *p;
+	const size_t *at;
+	const unsigned char *marks;
+	size_t count, dropped;
+	const char *arrived;
+	bool is_left[MOST];
+};
 
-	if (i == count)
-		return n == strlen(arrived) && memcmp(there, arrived, n) == 0;
-	if (i == dropped)
-		return is_left(there, n, p, at, i + 1, count, marks, dropped, arrived);
-	if (n >= size && memcmp(there, p + at[i], size) == 0 &&
-	    is_left(there + size, n - size, p, at, i + 1, count, marks, dropped, arrived))
+/* Returns true if messages i and j differ in nothing but their "From " lines; then one is as good as the other. */
+static bool
+are_twins(const struct removal *r, size_t i, size_t j)
+{
+	const uint8_t *p = r->p, *a = memchr(p + r->at[i], '\n', r->at[i + 1] - r->at[i]);
+	const uint8_t *b = memchr(p + r->at[j], '\n', r->at[j + 1] - r->at[j]);
+	size_t n = a != NULL ? (size_t)(p + r->at[i + 1] - a) : 0;
+
+	return i == j || (a != NULL && b != NULL && n == (size_t)(p + r->at[j + 1] - b) && memcmp(a, b, n) == 0);
+}
+
+/* Returns true if of message i and those that are as good so many are left as were to be kept. */
+static bool
+is_kept(const struct removal *r, size_t i)
+{
+	size_t wanted = 0, left = 0;
+
+	for (size_t j = 0; j < r->count; j++)
+		if (are_twins(r, i, j)) {
+			wanted += j != r->dropped && (r->marks[j / 8] >> j % 8 & 1) == 0;
+			left += r->is_left[j];
+		}
+	return left >= wanted;
+}
+
+/* Returns true if the file's rest is messages of before, then what arrived, and all that were to be kept are left. */
+static bool
+is_rest(struct removal *r, const uint8_t *there, size_t n)
+{
+	size_t kept = 0;
+
+	while (kept < r->count && is_kept(r, kept))
+		kept++;
+	if (kept == r->count && n == strlen(r->arrived) && memcmp(there, r->arrived, n) == 0)
 		return true;
-	return (marks[i / 8] >> i % 8 & 1) != 0 && is_left(there, n, p, at, i + 1, count, marks, dropped, arrived);
+	for (size_t j = 0; j < r->count; j++) {
+		size_t size = r->at[j + 1] - r->at[j];
+
+		if (r->is_left[j] || n < size || memcmp(there, r->p + r->at[j], size) != 0)
+			continue;
+		r->is_left[j] = true;
+		if (is_rest(r, there + size, n - size))
+			return true;
+		r->is_left[j] = false;
+	}
+	return false;
 }
 
 /* Another program takes a message away and delivers another, and then some are removed: never one that was not marked. */
@@ -264,6 +305,9 @@ remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32
 	struct maildrop after;
 
 	HOLDS(there != NULL);
+	/* What comes after half a line makes another line of it, and so perhaps another boundary. */
+	if (n > 0 && p[n - 1] != '\n')
+		how &= ~2U;
 	memcpy(there, p, n);
 	if (dropped < count) {
 		memmove(there + at[dropped], there + at[dropped + 1], n - at[dropped + 1]);
@@ -278,8 +322,8 @@ remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32
 	maildrop_commit(drop, &removed);
 	got = pread(spool, there, n, 0);
 	HOLDS(got >= (ssize_t)at[0] && memcmp(there, p, at[0]) == 0);
-	HOLDS(is_left(there + at[0], (size_t)got - at[0], p, at, 0, count, marks, dropped,
-		(how & 2) != 0 ? ARRIVED : ""));
+	HOLDS(is_rest(&(struct removal){ .p = p, .at = at, .marks = marks, .count = count, .dropped = dropped,
+		.arrived = (how & 2) != 0 ? ARRIVED : "" }, there + at[0], (size_t)got - at[0]));
 	HOLDS(box_open(&after, "mbox:%h/spool") == DROP_OK);
 }
 
