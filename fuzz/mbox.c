@@ -243,18 +243,36 @@ struct removal {
 	const unsigned char *marks;
 	size_t count, dropped;
 	const char *arrived;
-	bool is_left[MOST];
+	bool is_left[FEW];
+	char ids[FEW][UIDL_SIZE];
 };
 
-/* Returns true if messages i and j differ in nothing but their "From " lines; then one is as good as the other. */
+/*
+ * Returns true if messages i and j are one as good as the other: their headers
+ * have one id, without the fields of mail readers, and their bodies are equal.
+ */
 static bool
 are_twins(const struct removal *r, size_t i, size_t j)
 {
-	const uint8_t *p = r->p, *a = memchr(p + r->at[i], '\n', r->at[i + 1] - r->at[i]);
-	const uint8_t *b = memchr(p + r->at[j], '\n', r->at[j + 1] - r->at[j]);
-	size_t n = a != NULL ? (size_t)(p + r->at[i + 1] - a) : 0;
+	const uint8_t *a = memmem(r->p + r->at[i], r->at[i + 1] - r->at[i], "\n\n", 2);
+	const uint8_t *b = memmem(r->p + r->at[j], r->at[j + 1] - r->at[j], "\n\n", 2);
+	size_t n = a != NULL ? (size_t)(r->p + r->at[i + 1] - a) : 0;
 
-	return i == j || (a != NULL && b != NULL && n == (size_t)(p + r->at[j + 1] - b) && memcmp(a, b, n) == 0);
+	return i == j || (strncmp(r->ids[i], r->ids[j], UIDL_HASH_TEXT) == 0 && (a == NULL) == (b == NULL) &&
+	    (a == NULL || (n == (size_t)(r->p + r->at[j + 1] - b) && memcmp(a, b, n) == 0)));
+}
+
+/* Fills in the ids that the messages had before the other program came. */
+static void
+ask_ids(struct removal *r)
+{
+	struct maildrop before;
+
+	box_forget();
+	write_spool(r->p, r->at[r->count]);
+	HOLDS(box_open(&before, "mbox:%h/spool") == DROP_OK && before.count == r->count);
+	for (size_t i = 0; i < r->count; i++)
+		maildrop_uidl(&before, i + 1, r->ids[i]);
 }
 
 /* Returns true if of message i and those that are as good so many are left as were to be kept. */
@@ -303,6 +321,7 @@ remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32
 	uint8_t *there = malloc(n + sizeof(ARRIVED));
 	ssize_t got;
 	struct maildrop after;
+	static struct removal r;
 
 	HOLDS(there != NULL);
 	/* What comes after half a line makes another line of it, and so perhaps another boundary. */
@@ -322,9 +341,11 @@ remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32
 	maildrop_commit(drop, &removed);
 	got = pread(spool, there, n, 0);
 	HOLDS(got >= (ssize_t)at[0] && memcmp(there, p, at[0]) == 0);
-	HOLDS(is_rest(&(struct removal){ .p = p, .at = at, .marks = marks, .count = count, .dropped = dropped,
-		.arrived = (how & 2) != 0 ? ARRIVED : "" }, there + at[0], (size_t)got - at[0]));
 	HOLDS(box_open(&after, "mbox:%h/spool") == DROP_OK);
+	r = (struct removal){ .p = p, .at = at, .marks = marks, .count = count, .dropped = dropped,
+		.arrived = (how & 2) != 0 ? ARRIVED : "" };
+	ask_ids(&r);
+	HOLDS(is_rest(&r, there + at[0], (size_t)got - at[0]));
 }
 
 int
