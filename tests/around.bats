@@ -344,7 +344,8 @@ slow_tries() {
 	await 5 '[ "$(wc -l </run/nss.asked)" -ge 2 ]'
 	bob_is_served
 	await 30 '! pgrep -x kpopc >/dev/null'
-	grep -q '^+OK bye, 1 messages left' "$WORLD/try.1"
+	# One of the five; the others find the mailbox in use.
+	cat "$WORLD"/try.* | grep -q "^+OK bye, 1 messages left"
 	slow_login | grep -q '^+OK bye, 1 messages left'
 }
 

@@ -33,6 +33,7 @@ fuse_answers() {
 # fuse_sleep: no call is even taken; processes that wait can be killed, as with NFS.
 fuse_sleep() {
 	kill -STOP "$fuse_pid"
+	await 5 '[[ $(field "$fuse_pid" State) == T* ]]'
 }
 
 # fuse_end: what it had becomes DIRECTORY's own again.
