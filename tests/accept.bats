@@ -344,7 +344,7 @@ listen_by() {
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	await 5 '[ "$(pgrep -x kpopd -P "$(listener_pid)" | wc -l)" -eq 2 ]'
 	for _ in 1 2 3 4; do
-		run wire 3 < <(sleep 1)
+		run hear_only
 		[[ $output == "-ERR [SYS/TEMP] too many connections"* ]]
 	done
 	[ "$(log_lines | grep -c 'refused peer=127.0.0.1:[0-9]* reason="too many sessions" more=0')" -eq 1 ]
@@ -352,7 +352,7 @@ listen_by() {
 	exec {held}>&-
 	await 5 '[ "$(pgrep -x kpopd -P "$(listener_pid)" | wc -l)" -eq 1 ]'
 	# One has gone: there is a place again.
-	run wire 3 < <(sleep 1)
+	run hear_only
 	[[ $output != *"too many"* ]]
 	[ "$first" = "$pop_pid" ]
 	pop_ask QUIT
@@ -450,6 +450,21 @@ flood() {
 	restart
 }
 
+@test "an address that connects again and again, somewhat above its rate, waits and is not sent away" {
+	restart -a 100:10:1000:300:2
+	awake
+	begin=$(date +%s%N)
+	# Ten at once, then one each half second.
+	for _ in $(seq 13); do
+		run wire 8 < <(printf x)
+		[[ $output != *"too many connections"* ]]
+	done
+	spent=$((($(date +%s%N) - begin) / 1000000))
+	echo "$spent ms"
+	[ "$spent" -ge 1200 ]
+	restart
+}
+
 @test "one address that opens and closes without end takes no place, no process, and not another address's turn" {
 	restart -a 20:4:10:300:2
 	mbox one | store alice
@@ -526,7 +541,7 @@ flood() {
 	# From elsewhere one.
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	read -r -t 5 _ <&"$held"
-	run wire 3 < <(sleep 0.5)
+	run hear_only
 	exec {held}>&-
 	[[ $output == "-ERR [SYS/TEMP] too many connections"* ]]
 	restart
@@ -646,7 +661,7 @@ flood() {
 	await 5 '[ "$(pgrep -x kpopd -P "$(listener_pid)" | wc -l)" -eq 1 ]'
 	rsyslogd -n -f "$WORLD/rsyslog.conf" -i "$WORLD/rsyslogd.pid" 3>&- &
 	await 5 '[ -S /dev/log ]'
-	run wire 3 < <(sleep 1)
+	run hear_only
 	[[ $output == "-ERR [SYS/TEMP] too many connections"* ]]
 	exec {held}>&-
 	log_has 'refused peer=127.0.0.1:[0-9]+ reason="too many sessions"'
@@ -673,7 +688,7 @@ flood() {
 	restart -a 1:1:100 -T immediate $(tls_options)
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	await 5 '[ "$(pgrep -x kpopd -P "$(listener_pid)" | wc -l)" -eq 1 ]'
-	run wire 3 < <(sleep 1)
+	run hear_only
 	exec {held}>&-
 	[ -z "$output" ]
 	log_has 'refused .*"too many sessions"'

@@ -114,27 +114,13 @@ spool_of() {
 	rm -rf /srv/mail
 }
 
-# breaks_off I: a power failure breaks off the removal of the first message of the Ith name.
-breaks_off() {
-	pop_login "${names[$1]}"
-	pop_ask "DELE 1"
-	session=$(child_pid) monitor=$(monitor_pid)
-	hold_broker
-	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
-	pop_say QUIT
-	detached
-	kill_monitor
-	pop_close
-	await 5 '! pgrep -x kpopd >/dev/null'
-	[ -e "$state/users/$((20000 + $1))"/mbox-*/j ]
-}
-
 @test "--recover finishes the removals of users of any name, and prints nothing raw" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way of strace"
 	local i
 	for i in 0 1 2 4 5 6; do
 		spool_of "$i" one two three
-		breaks_off "$i"
+		break_off "${names[i]}" 1
+		[ -e "$state/users/$((20000 + i))"/mbox-*/j ]
 	done
 	log_mark
 	run "$KPOPD_BUILD/kpopd" --recover -d "$state"

@@ -67,20 +67,6 @@ maildir_is() {
 	    <(printf '1000000000.%s.mail\n' "$@" | sort)
 }
 
-# leave_removal USER: a removal of message 2 that is decided and not finished: session, broker and monitor were killed in QUIT.
-leave_removal() {
-	pop_login "$1"
-	pop_ask "DELE 2"
-	session=$(child_pid) monitor=$(monitor_pid)
-	hold_broker
-	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
-	pop_say QUIT
-	detached
-	kill_monitor
-	pop_close
-	nobody_is_left 10
-}
-
 @test "a home that does not answer, as NFS does not: its user's logins end at the deadline, others are served meanwhile" {
 	server_start -t 3
 	fuse_over /home/alice
@@ -284,7 +270,7 @@ on_spool() {
 	for user in alice bob; do
 		mbox one two three >"/home/$user/inbox"
 		[ $user = alice ] || export KRB5CCNAME=FILE:$WORLD/bob.ccache
-		leave_removal $user
+		break_off $user 2
 	done
 	[ "$(find "$state/users" -name j | wc -l)" -eq 2 ]
 	fuse_over /home/alice
@@ -427,7 +413,7 @@ slow_tries() {
 	for user in alice slow; do
 		[ $user = alice ] || mbox slows slow2 slow3 >/var/mail/slow
 		[ $user = alice ] || export KRB5CCNAME=FILE:$WORLD/slow.ccache
-		leave_removal $user
+		break_off $user 2
 	done
 	[ "$(find "$state/users" -name j | wc -l)" -eq 2 ]
 	nss_knows "slow 3600 found 7001 /home/slow"

@@ -171,7 +171,7 @@ realm_has_pop3() {
 	log_lacks '192\.0\.2\.66'
 	server_is -p -T immediate -x 127.0.0.1 $(tls_options)
 	printf "${header/.7/.66}QUIT\r\n" | s_client >/dev/null || true
-	run bash -c "(printf '$header'; sleep 1; printf '${header/.7/.66}') | timeout 5 socat -t 2 - TCP:127.0.0.1:1109"
+	{ printf "$header"; await 5 'pgrep -x kpopd-tls >/dev/null'; printf "${header/.7/.66}"; } | wire 5 >/dev/null || true
 	log_lacks '192\.0\.2\.66'
 }
 

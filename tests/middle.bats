@@ -55,9 +55,14 @@ sees_mail() {
 	sees_nothing
 }
 
-# pop3test PORT OPTION ...
+# pop3test PORT OPTION ...: it ends when its standard input does, so that stays open until the server has said goodbye.
 pop3test() {
-	{ printf '%s\n' STAT "RETR 1" QUIT; sleep 2; } 3>&- | timeout 20 /usr/lib/cyrus/bin/pop3test -p "$1" "${@:2}" -u alice -a alice mail.kpopd.test 2>&1 3>&-
+	: >"$WORLD/pop3test"
+	{
+		printf '%s\n' STAT "RETR 1" QUIT
+		await 15 '[ -s "$WORLD/pop3test" ]' || :
+		await 15 'grep -aq "^+OK bye" "$WORLD/pop3test" || ! pgrep -x pop3test >/dev/null' || :
+	} 3>&- | timeout 20 /usr/lib/cyrus/bin/pop3test -p "$1" "${@:2}" -u alice -a alice mail.kpopd.test 3>&- 2>&1 | tee "$WORLD/pop3test"
 }
 
 @test "pop3test, too, with the strength that it is told, and without only integrity" {

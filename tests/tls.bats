@@ -371,7 +371,7 @@ serve_with_key() {
 	done
 	# Nor when a good list was there before, or the same certificate is tried.
 	server_start -p $(tls_options) -C ECDHE+AESGCM
-	run s_client -starttls pop3 < <(printf 'QUIT\r\n'; sleep 1)
+	run s_client -starttls pop3 < <(printf 'QUIT\r\n')
 	[[ $output == *"+OK bye"* ]]
 	server_stop
 	server_start -p $(tls_options) -C ECDHE+AESGCM:NOSUCH

@@ -159,16 +159,7 @@ gone() {
 unfinished() {
 	mbox one two | store "$1"
 	KRB5CCNAME=FILE:$WORLD/cc.$1 kinit -k -t "$WORLD/keytabs/$1.keytab" "$1"
-	KRB5CCNAME=FILE:$WORLD/cc.$1 pop_login "$1"
-	pop_ask "DELE 1"
-	session=$(child_pid) monitor=$(monitor_pid)
-	hold_broker
-	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
-	pop_say QUIT
-	detached
-	kill_monitor
-	pop_close
-	gone 5
+	KRB5CCNAME=FILE:$WORLD/cc.$1 break_off "$1" 1
 }
 
 @test "--recover: a user who holds locks and stops processes keeps no other user waiting" {

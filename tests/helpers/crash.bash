@@ -122,6 +122,21 @@ killed_quit() {
 	await 5 '! pgrep -x kpopd >/dev/null'
 }
 
+# break_off USER N: a removal of USER's message N that is decided and not finished: session, broker and monitor were
+# killed in QUIT.
+break_off() {
+	pop_login "$1"
+	pop_ask "DELE $2"
+	session=$(child_pid) monitor=$(monitor_pid)
+	hold_broker
+	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
+	pop_say QUIT
+	detached
+	kill_monitor
+	pop_close
+	await 10 '! pgrep -x kpopd >/dev/null'
+}
+
 # A process that holds a POSIX lock on alice's spool whenever it is told to, as an MDA would.
 locker_start() {
 	rm -f "$WORLD"/locker.*

@@ -112,7 +112,12 @@ wire() {
 	timeout "${1:-10}" socat -t "${1:-10}" - TCP:127.0.0.1:1109
 }
 
-# wire_hex: the same, as hexadecimal digits in one line.
+# hear_only [SECONDS]: says nothing and ends nothing; what the server says until it closes.
+hear_only() {
+	timeout "${1:-10}" socat -u TCP:127.0.0.1:1109 -
+}
+
+# wire_hex: the same as wire, as hexadecimal digits in one line.
 wire_hex() {
 	wire "$@" | od -An -v -tx1 | tr -d ' \n'
 }
