@@ -242,7 +242,7 @@ on_spool() {
 	fuse_sleep
 	tries 2 10
 	await 10 '! pgrep -x kpopc >/dev/null'
-	grep messages "$WORLD"/try.* && return 1
+	! grep messages "$WORLD"/try.* || { echo "the file system is $(field "$fuse_pid" State)"; mount | grep fuse; log_lines; return 1; }
 	fuse_answers
 	nobody_is_left 10
 	for call in WRITE FSYNC RENAME UNLINK; do

@@ -89,17 +89,22 @@ deliver_three() {
 }
 
 @test "a mailbox that was polled at once after its delivery is looked into again, and then no more" {
-	mbox one two | store alice
-	settle
-	poll
-	just_before=deliver_three poll
-	[ "$heard" = "+OK 3 messages" ]
-	settle
-	poll
-	[ "$heard" = "+OK 3 messages" ]
-	[ "$(octets_read alice)" -gt 0 ]
-	poll
-	[ "$(octets_read alice)" -eq 0 ]
+	# A busy machine may not poll at once; one time of ten it does.
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		mbox one two | store alice
+		settle
+		poll
+		just_before=deliver_three poll
+		[ "$heard" = "+OK 3 messages" ]
+		settle
+		poll
+		[ "$heard" = "+OK 3 messages" ]
+		again=$(octets_read alice)
+		poll
+		[ "$(octets_read alice)" -eq 0 ]
+		[ "$again" -eq 0 ] || return 0
+	done
+	return 1
 }
 
 @test "who has the mailbox locked does not keep a poll of an unchanged one waiting" {

@@ -14,7 +14,7 @@ teardown() {
 	exec {quiet}>&- || :
 	pkill -KILL -x strace || :
 	end_test
-	rm -f /home/alice/.k5login
+	rm -f /home/alice/.k5login /home/alice/stopping
 	[ ! -e "$WORLD/other-options" ] || { rm "$WORLD/other-options"; server_stop; server_start; }
 } 2>/dev/null
 
@@ -90,7 +90,8 @@ gone() {
 
 @test "a user who stops whatever runs as the user, from the start on, keeps no slot" {
 	mbox one | store alice
-	as_alice 'trap "" TERM; while :; do pkill -STOP -u alice -x kpopd; sleep 0.01; done' 3>&- &
+	as_alice 'trap "" TERM; while :; do pkill -STOP -u alice -x kpopd; : >~/stopping; sleep 0.01; done' 3>&- &
+	await 20 '[ -e /home/alice/stopping ]'
 	for _ in 1 2 3 4 5; do
 		{ versions; apreq pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\n'; } | wire 2 >/dev/null 3>&- || :
 	done
@@ -170,7 +171,8 @@ unfinished() {
 	    fcntl F, F_SETLK, $l or die; $| = 1; print "held\n"; sleep 60' >"$WORLD/held" 3>&- &
 	keeper=$!
 	await 5 'grep -q held "$WORLD/held"'
-	as_alice 'while :; do pkill -STOP -u alice -x kpopd; sleep 0.01; done' 3>&- &
+	as_alice 'while :; do pkill -STOP -u alice -x kpopd; : >~/stopping; sleep 0.01; done' 3>&- &
+	await 20 '[ -e /home/alice/stopping ]'
 	begin=$SECONDS
 	run timeout 60 "$KPOPD_BUILD/kpopd" --recover -d "$state"
 	pkill -KILL -u alice -x sh
