@@ -303,9 +303,11 @@ describe(struct auth *a, const krb5_keyblock *key, const krb5_ticket *ticket,
 	if (problem == 0)
 		problem = name_of(a->context, ticket->enc_part2->client,
 		    peer->principal);
+	/* The ticket's type is in clear, but libkrb5 has decrypted the ticket by a key of that type. */
 	if (problem == 0)
-		problem = krb5_enctype_to_name(key->enctype, FALSE,
-		    peer->enctype, sizeof(peer->enctype));
+		problem = krb5_enctype_to_name(ticket->enc_part.enctype, FALSE, peer->ticket, sizeof(peer->ticket));
+	if (problem == 0)
+		problem = krb5_enctype_to_name(key->enctype, FALSE, peer->session, sizeof(peer->session));
 	return problem;
 }
 

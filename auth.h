@@ -13,7 +13,8 @@
 struct auth_peer {
 	char principal[AUTH_NAME];
 	char service[AUTH_NAME]; /* whose key opened the ticket */
-	char enctype[AUTH_ENCTYPE]; /* of the session key */
+	char ticket[AUTH_ENCTYPE];  /* the encryption type of the ticket, and so of the service's key */
+	char session[AUTH_ENCTYPE]; /* the one of the session key in the ticket */
 	char mutual; /* whether the client asked for our proof */
 	char layer[AUTH_LAYER]; /* what protects the connection: see kpopd(8), login */
 };

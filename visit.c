@@ -142,12 +142,12 @@ static void
 log_login(const struct visit *v, const char *how)
 {
 	const struct report *r = v->report;
-	struct log_text user, principal, service, enctype, layer;
+	struct log_text user, principal, service, ticket, session, layer;
 
-	log_event(LOG_INFO, "login", "user=%s principal=%s service=%s enctype=%s"
+	log_event(LOG_INFO, "login", "user=%s principal=%s service=%s ticket=%s session=%s"
 	    " mutual=%s layer=%s by=%s", log_safe(&user, v->user.name), log_safe(&principal, r->peer.principal),
-	    log_safe(&service, r->peer.service), log_safe(&enctype, r->peer.enctype),
-	    r->peer.mutual ? "yes" : "no", log_safe(&layer, r->peer.layer), how);
+	    log_safe(&service, r->peer.service), log_safe(&ticket, r->peer.ticket),
+	    log_safe(&session, r->peer.session), r->peer.mutual ? "yes" : "no", log_safe(&layer, r->peer.layer), how);
 }
 
 /* The refusal: shuts itself in as the gate's user and answers; is_refused: else the maildrop is not available. */
