@@ -44,7 +44,7 @@ void auth_forget(struct auth *a);
 int auth_skew(const struct auth *a);
 
 /*
- * Gate, as root: copies the keys for pop/ and pop3/ of any host, or only those
+ * Gate, as root: copies the keys for pop/ and pop3/ (or POP/ and so on) of any host, or only those
  * for service if it is not NULL, from keytab (NULL: libkrb5's default) to
  * memory. replay remembers what is accepted; if it is NULL, everything is
  * refused. Returns 0, or -1 when there is no such key, and has logged why.

@@ -349,7 +349,7 @@ broker_faulty() {
 	xinetd_run
 	run wire </dev/null
 	[[ $output == "-ERR [SYS/PERM]"* ]]
-	log_has 'failed .*no key for the service named by -s'
+	log_has 'failed .*error="no key for pop/elsewhere.test@KPOPD.TEST, the service of -s, in it"'
 	server_stop
 	server_configure -s pop/two@REALMS@HERE
 	xinetd_run

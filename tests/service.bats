@@ -73,3 +73,91 @@ other=aes128-cts-hmac-sha256-128
 		server_stop
 	done
 }
+
+@test "keys of POP/ and POP3/, in letters of either case, are keys of ours, by KPOP and by AUTH GSSAPI" {
+	local how name
+	for name in POP Pop POP3 pOp3; do issue $name/mail.kpopd.test $aes $aes; done
+	for how in '' -p; do
+		serve_keys $how
+		for name in POP Pop POP3 pOp3; do
+			run talk $name/mail.kpopd.test $how
+			[[ $output == *"+OK 2 messages"* ]] || { echo "$how $name: $output"; log_lines; return 1; }
+			log_has "login .* service=$name/mail\\.kpopd\\.test@KPOPD\\.TEST "
+		done
+		server_stop
+	done
+	# Nothing longer or shorter is.
+	for name in POPS PO IMAP POP3S HOST; do
+		rm -f "$WORLD/some.keytab"
+		issue $name/mail.kpopd.test $aes $aes
+		serve_keys
+		run wire </dev/null
+		[[ $output == "-ERR [SYS/PERM] the server has no Kerberos key"* ]] || { echo "$name: $output"; return 1; }
+		log_has 'failed .*what="reading the keytab" error="no key for pop/ or pop3/ in it"$'
+		server_stop
+	done
+}
+
+@test "-s POP/... is obeyed: of keys whose names differ in case alone it takes the one that it names" {
+	local how name
+	for name in POP pop Pop3; do issue $name/two.kpopd.test $aes $aes; done
+	for how in '' -p; do
+		for name in POP pop Pop3; do
+			serve_keys $how -s $name/two.kpopd.test
+			for other in POP pop Pop3; do
+				run talk $other/two.kpopd.test $how
+				if [ $other = $name ]; then
+					[[ $output == *"+OK 2 messages"* ]] || { echo "$how -s $name: $output"; log_lines; return 1; }
+				else
+					[[ $output != *"messages"* ]] || { echo "$how -s $name, $other: $output"; return 1; }
+				fi
+			done
+			server_stop
+		done
+	done
+}
+
+@test "stock clients ask for pop/, and the keytab has that key as POP/, as Active Directory's tools write it" {
+	# The KDC of Active Directory takes any case for the same service; here the keytab is rewritten.
+	perl -0777 -pe 's/\x00\x03pop\x00/\x00\x03POP\x00/g' "$WORLD/server.keytab" >"$WORLD/some.keytab"
+	klist -k "$WORLD/some.keytab" | grep -q ' POP/mail\.kpopd\.test@'
+	if klist -k "$WORLD/some.keytab" | grep -q ' pop/'; then return 1; fi
+	serve_keys
+	cat >"$WORLD/fetchmailrc" <<-END
+	poll mail.kpopd.test proto KPOP auth kerberos_v5 user "alice" sslproto '' keep mda "cat >>$WORLD/fetched"
+	END
+	chmod 600 "$WORLD/fetchmailrc"
+	rm -f "$WORLD/fetched"
+	run fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" -i "$WORLD/fetchids" --pidfile "$WORLD/fetchmail.pid"
+	[ "$status" -eq 0 ] || { echo "$output"; log_lines; return 1; }
+	grep -q 'two line 3' "$WORLD/fetched"
+	log_has 'login .* service=POP/mail\.kpopd\.test@KPOPD\.TEST '
+	run pop alice QUIT
+	[[ $output == *"+OK 2 messages"* ]]
+	server_stop
+	serve_keys -p -s POP/mail.kpopd.test
+	log_mark
+	run curl -sS --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: pop3://mail.kpopd.test:1109/2
+	[[ $output == *"two line 3"* ]] || { echo "$output"; log_lines; return 1; }
+	log_has 'login .* service=POP/mail\.kpopd\.test@KPOPD\.TEST '
+}
+
+@test "what the log says of -s is true: no such key, or no service of ours" {
+	local name
+	cp "$WORLD/server.keytab" "$WORLD/some.keytab"
+	for name in pop/elsewhere.test POP/mail.kpopd.test pop/mail.kpopd.test@OTHER.TEST pop3/MAIL.kpopd.test; do
+		serve_keys -s $name
+		run wire </dev/null
+		[[ $output == "-ERR [SYS/PERM] the server has no Kerberos key"* ]] || { echo "$name: $output"; return 1; }
+		log_has "failed .*what=\"reading the keytab\" error=\"no key for $name(@KPOPD.TEST)?, the service of -s, in it\"\$"
+		server_stop
+	done
+	# Some of these have keys in it.
+	for name in host/mail.kpopd.test HOST/mail.kpopd.test imap/mail.kpopd.test pop pop/mail.kpopd.test/x popx/mail.kpopd.test; do
+		serve_keys -s $name
+		run wire </dev/null
+		[[ $output == "-ERR [SYS/PERM] the server has no Kerberos key"* ]] || { echo "$name: $output"; return 1; }
+		log_has "failed .*what=\"reading the name of the service\" error=\"-s is neither pop/HOST nor pop3/HOST: $name\"\$"
+		server_stop
+	done
+}
