@@ -12,7 +12,7 @@ setup() {
 # fetch OPTIONS…: one poll; what it delivers is appended to $WORLD/got, each message behind a line "== message".
 fetch() {
 	cat >"$WORLD/fetchmailrc" <<-END
-	poll mail.kpopd.test ${how-proto KPOP auth kerberos_v5} user "alice" sslproto ''
+	poll mail.kpopd.test ${how-proto KPOP auth kerberos_v5} user "${user-alice}" sslproto ''
 	     mda "$WORLD/mda" $*
 	END
 	printf '#!/bin/sh\n{ echo == message; cat; } >>%s/got\n' "$WORLD" >"$WORLD/mda"
@@ -39,6 +39,17 @@ flags=()
 	[ ! -s /var/mail/alice ]
 	log_has 'login .*user=alice .*service=pop/mail\.kpopd\.test@KPOPD\.TEST .*mutual=yes'
 	log_has 'logout .*reason=quit .*deleted=3 left=0 '
+}
+
+@test "fetchmail with the mail address in place of the user's name" {
+	make_message one | deliver alice
+	user=alice@kpopd.test run fetch
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	got one
+	log_has 'login .*user=alice '
+	user=bob@kpopd.test run fetch
+	[ "$status" -eq 3 ]
+	log_has 'refused .*reason="not permitted to be this user" user=bob@kpopd\.test principal=alice@KPOPD\.TEST$'
 }
 
 @test "fetchmail keeps mail with keep, and picks up only what is new" {

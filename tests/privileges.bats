@@ -323,7 +323,7 @@ broker_faulty() {
 	run "$KPOPD_BUILD/kpopd" </dev/null
 	[ "$status" -eq 2 ]
 	[[ $output == *"xinetd"* ]]
-	for options in -x '-n 0' '-t 0' '-t 5:' '-m maildir' '-m mbox:relative' '-u nobody-here' extra; do
+	for options in -x '-n 0' '-t 0' '-t 5:' '-m maildir' '-m mbox:relative' '-D @' '-D a,,b' '-u nobody-here' extra; do
 		server_stop
 		server_start
 		server_stop
