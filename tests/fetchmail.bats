@@ -12,7 +12,7 @@ setup() {
 # fetch OPTIONS…: one poll; what it delivers is appended to $WORLD/got, each message behind a line "== message".
 fetch() {
 	cat >"$WORLD/fetchmailrc" <<-END
-	poll mail.kpopd.test ${how-proto KPOP auth kerberos_v5} user "${user-alice}" sslproto ''
+	poll ${host-mail.kpopd.test} ${how-proto KPOP auth kerberos_v5} user "${user-alice}" sslproto ''
 	     mda "$WORLD/mda" $*
 	END
 	printf '#!/bin/sh\n{ echo == message; cat; } >>%s/got\n' "$WORLD" >"$WORLD/mda"
@@ -95,7 +95,16 @@ flags=()
 	run fetch
 	[ "$status" -ne 0 ]
 	await 5 '! pgrep -x kpopd >/dev/null'
-	log_has 'refused .*reason="(POP3 QUIT.*|closed without a word)"'
+	log_has 'refused .*reason="POP3 QUIT, as after a ticket that the client could not get"$'
+}
+
+@test "fetchmail that gets no ticket for the service says QUIT behind the versions, and the log says so" {
+	sed -i '1i 127.0.0.2 nokey.kpopd.test' /etc/hosts
+	host=nokey.kpopd.test run fetch
+	sed -i 1d /etc/hosts
+	[ "$status" -ne 0 ]
+	log_has 'refused .*reason="POP3 QUIT, as after a ticket that the client could not get"$'
+	log_count 1 .
 }
 
 @test "fetchmail shows the server's reason when the ticket opens no such mailbox" {
