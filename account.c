@@ -71,6 +71,8 @@ take_account(const struct passwd *pw, const struct account_uids *uids, struct ac
 		return "uid above the maximum";
 	if (strlcpy(a->name, pw->pw_name, sizeof(a->name)) >= sizeof(a->name))
 		return "user name too long";
+	if (!account_name_valid(a->name))
+		return "the account's own name is no user name";
 	a->uid = pw->pw_uid;
 	a->gid = pw->pw_gid;
 	if (strlcpy(a->home, pw->pw_dir, sizeof(a->home)) >= sizeof(a->home))
@@ -79,8 +81,9 @@ take_account(const struct passwd *pw, const struct account_uids *uids, struct ac
 }
 
 /*
- * Looks name up, as account_find. *is_there: whether the database may have an
- * account of exactly this name, whoever may use it.
+ * Looks name up, as account_find, but takes the database's word for other
+ * spellings of an account: *a has the account's own name. *is_there: whether
+ * the database may have an account for this name, whoever may use it.
  */
 static const char *
 look_up(const char *name, const struct account_uids *uids, struct account *a, bool *is_there)
@@ -98,17 +101,16 @@ look_up(const char *name, const struct account_uids *uids, struct account *a, bo
 	*is_there = true;
 	if (pw == NULL)
 		return "the account database does not answer";
-	/* Databases that fold case would give two names one mailbox. */
-	*is_there = strcmp(pw->pw_name, name) == 0;
-	return *is_there ? take_account(pw, uids, a) : "user name differs from the account's";
+	return take_account(pw, uids, a);
 }
 
 const char *
 account_find(const char *name, const struct account_uids *uids, struct account *a)
 {
 	bool is_there;
+	const char *refusal = look_up(name, uids, a, &is_there);
 
-	return look_up(name, uids, a, &is_there);
+	return refusal == NULL && strcmp(a->name, name) != 0 ? "user name differs from the account's" : refusal;
 }
 
 /*
@@ -213,8 +215,8 @@ account_find_login(const char *text, const char *principal, const struct account
 	if (is_there)
 		return refusal;
 	if (*text == '\0' || is_principal(text, principal))
-		return write_first_component(principal, name) ? account_find(name, uids, a) : "not a user name";
-	return write_name(text, domains, name) ? account_find(name, uids, a) : refusal;
+		return write_first_component(principal, name) ? look_up(name, uids, a, &is_there) : "not a user name";
+	return write_name(text, domains, name) ? look_up(name, uids, a, &is_there) : refusal;
 }
 
 const char *

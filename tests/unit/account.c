@@ -264,6 +264,26 @@ logins(void)
 	entry = NULL;
 }
 
+/* What the database knows under another spelling is the account of its own name, unless that is no name. */
+static void
+other_spellings(void)
+{
+	static char own[] = "alice@a.test", nowhere[] = "../alice", home[] = "/h";
+	struct passwd pw = { .pw_name = own, .pw_uid = 1000, .pw_dir = home };
+	struct account a;
+
+	entry = &pw;
+	CHECK(account_find_login("Alice@A.TEST", "x@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
+	CHECK(account_find_login("", "Alice@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
+	CHECK(account_find_login("Alice@e.test", "x@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
+	/* A name of ours is asked for as it is. */
+	CHECK(strcmp(account_find("Alice@A.TEST", NULL, &a), "user name differs from the account's") == 0);
+	pw.pw_name = nowhere;
+	CHECK(strcmp(account_find_login("alice", "x@A.TEST", &domains, NULL, &a), "the account's own name is no user name") == 0);
+	CHECK(strcmp(account_find_uid(1000, NULL, &a), "the account's own name is no user name") == 0);
+	entry = NULL;
+}
+
 /* An account of exactly the name that may not log in, or may be there, is not passed over for the other reading. */
 static void
 no_second_reading(void)
@@ -340,6 +360,7 @@ main(void)
 	uids();
 	closed();
 	logins();
+	other_spellings();
 	no_second_reading();
 	long_principals();
 	strange_domains();
