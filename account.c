@@ -19,6 +19,7 @@
 #include <pwd.h>
 #include <shadow.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -70,6 +71,8 @@ take_account(const struct passwd *pw, const struct account_uids *uids, struct ac
 		return "uid above the maximum";
 	if (strlcpy(a->name, pw->pw_name, sizeof(a->name)) >= sizeof(a->name))
 		return "user name too long";
+	if (!account_name_valid(a->name))
+		return "the account's own name is no user name";
 	a->uid = pw->pw_uid;
 	a->gid = pw->pw_gid;
 	if (strlcpy(a->home, pw->pw_dir, sizeof(a->home)) >= sizeof(a->home))
@@ -78,8 +81,9 @@ take_account(const struct passwd *pw, const struct account_uids *uids, struct ac
 }
 
 /*
- * Looks name up, as account_find. *is_there: whether the database may have an
- * account of exactly this name, whoever may use it.
+ * Looks name up, as account_find, but takes the database's word for other
+ * spellings of an account: *a has the account's own name. *is_there: whether
+ * the database may have an account for this name, whoever may use it.
  */
 static const char *
 look_up(const char *name, const struct account_uids *uids, struct account *a, bool *is_there)
@@ -97,17 +101,16 @@ look_up(const char *name, const struct account_uids *uids, struct account *a, bo
 	*is_there = true;
 	if (pw == NULL)
 		return "the account database does not answer";
-	/* Databases that fold case would give two names one mailbox. */
-	*is_there = strcmp(pw->pw_name, name) == 0;
-	return *is_there ? take_account(pw, uids, a) : "user name differs from the account's";
+	return take_account(pw, uids, a);
 }
 
 const char *
 account_find(const char *name, const struct account_uids *uids, struct account *a)
 {
 	bool is_there;
+	const char *refusal = look_up(name, uids, a, &is_there);
 
-	return look_up(name, uids, a, &is_there);
+	return refusal == NULL && strcmp(a->name, name) != 0 ? "user name differs from the account's" : refusal;
 }
 
 /*
@@ -141,8 +144,67 @@ write_first_component(const char *principal, char *name)
 	return true;
 }
 
+/* Returns the "@" before the realm in a principal's text form, or the text's end if there is none. */
+static const char *
+find_realm(const char *principal)
+{
+	for (; *principal != '\0' && *principal != '@'; principal++)
+		if (*principal == '\\' && principal[1] != '\0')
+			principal++;
+	return principal;
+}
+
+/* Returns true if text is the principal, whose realm may be in any case. */
+static bool
+is_principal(const char *text, const char *principal)
+{
+	const char *realm = find_realm(principal);
+	size_t n = (size_t)(realm - principal);
+
+	return strncmp(text, principal, n) == 0 && strcasecmp(text + n, realm) == 0;
+}
+
+/* Returns true if the domain is the n bytes at word, in any case. */
+static bool
+is_word(const char *domain, const char *word, size_t n)
+{
+	return n > 0 && strlen(domain) == n && strncasecmp(domain, word, n) == 0;
+}
+
+/* Returns true if the domain is one of these. */
+static bool
+is_domain(const char *domain, const struct account_domains *d)
+{
+	const char *realm = find_realm(d->service), *host = d->service + strcspn(d->service, "/");
+	size_t n;
+
+	if (is_word(domain, d->host, strlen(d->host)) || (*realm == '@' && is_word(domain, realm + 1, strlen(realm + 1))) ||
+	    (host < realm && is_word(domain, host + 1, (size_t)(realm - host) - 1)))
+		return true;
+	for (const char *p = d->more; p != NULL && *p != '\0'; p += n + (p[n] == ',')) {
+		n = strcspn(p, ",");
+		if (is_word(domain, p, n))
+			return true;
+	}
+	return false;
+}
+
+/* Writes NAME of NAME@DOMAIN to name[ACCOUNT_NAME]. Returns false if the domain, after the last "@", is none of these. */
+static bool
+write_name(const char *text, const struct account_domains *domains, char *name)
+{
+	const char *at = strrchr(text, '@');
+
+	if (at == NULL || !is_domain(at + 1, domains) || (size_t)(at - text) >= ACCOUNT_NAME)
+		return false;
+	memcpy(name, text, (size_t)(at - text));
+	name[at - text] = '\0';
+	return true;
+}
+
 const char *
-account_find_login(const char *text, const char *principal, const struct account_uids *uids, struct account *a)
+account_find_login(const char *text, const char *principal, const struct account_domains *domains,
+    const struct account_uids *uids, struct account *a)
 {
 	char name[ACCOUNT_NAME];
 	const char *refusal = NULL;
@@ -150,9 +212,11 @@ account_find_login(const char *text, const char *principal, const struct account
 
 	if (*text != '\0')
 		refusal = look_up(text, uids, a, &is_there);
-	if (is_there || (*text != '\0' && strcmp(text, principal) != 0))
+	if (is_there)
 		return refusal;
-	return write_first_component(principal, name) ? account_find(name, uids, a) : "not a user name";
+	if (*text == '\0' || is_principal(text, principal))
+		return write_first_component(principal, name) ? look_up(name, uids, a, &is_there) : "not a user name";
+	return write_name(text, domains, name) ? look_up(name, uids, a, &is_there) : refusal;
 }
 
 const char *

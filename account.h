@@ -23,6 +23,13 @@ struct account_uids {
 	uid_t least, most;
 };
 
+/* The domains of which a login's text NAME@DOMAIN may mean NAME. Letters may be of either case. */
+struct account_domains {
+	const char *host;    /* this host's name */
+	const char *service; /* a principal SERVICE/HOST@REALM: its host and its realm */
+	const char *more;    /* with commas; NULL: none */
+};
+
 /* The largest uid that can be a person's: the two after it mean "none" and, to some systems, nobody. */
 #define ACCOUNT_UID_MOST (UINT32_MAX - 2)
 
@@ -33,19 +40,22 @@ struct account_uids {
 bool account_name_valid(const char *name);
 
 /*
- * Looks name up. Returns NULL and fills *a, or says why nobody may log in
- * under it: no such user, uid 0, not one of uids. uids NULL: the account of a
- * process, not of a person; any uid but 0 will do.
+ * Looks name up, which has to be the account's own. Returns NULL and fills *a,
+ * or says why nobody may log in under it: no such user, uid 0, not one of uids.
+ * uids NULL: the account of a process, not of a person; any uid but 0 will do.
  */
 const char *account_find(const char *name, const struct account_uids *uids, struct account *a);
 
 /*
- * Finds the account that a client asks for: the one of exactly the name that
- * text is. If there is none and text is the very principal of the ticket, or
- * empty, it is the account of the principal's first component. Returns as
- * account_find.
+ * Finds the account that a client asks for: the one that the database has for
+ * text. If there is none and text is empty, or the principal of the ticket with
+ * its realm in any case, it is the account of the principal's first component.
+ * If it is neither but NAME@DOMAIN with one of the domains, it is the account
+ * of NAME. Returns as account_find; *a has the account's own name, of which
+ * the text may be another spelling.
  */
-const char *account_find_login(const char *text, const char *principal, const struct account_uids *uids, struct account *a);
+const char *account_find_login(const char *text, const char *principal, const struct account_domains *domains,
+    const struct account_uids *uids, struct account *a);
 
 /* The same by uid. */
 const char *account_find_uid(uid_t uid, const struct account_uids *uids, struct account *a);

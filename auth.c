@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "auth.h"
@@ -60,7 +61,11 @@ complain(krb5_context context, krb5_error_code problem, const char *what)
 	krb5_free_error_message(context, text);
 }
 
-/* pop/HOST or pop3/HOST; Emacs' movemail asks for the latter. */
+/*
+ * Returns true if the principal is pop/HOST or pop3/HOST, for which Emacs'
+ * movemail asks. Letters may be of either case, because Active Directory has
+ * one service under all spellings, and its tools write keytabs with POP/HOST.
+ */
 static bool
 is_pop(krb5_const_principal p)
 {
@@ -68,8 +73,8 @@ is_pop(krb5_const_principal p)
 
 	if (p->length != 2)
 		return false;
-	return (first->length == 3 && memcmp(first->data, "pop", 3) == 0) ||
-	    (first->length == 4 && memcmp(first->data, "pop3", 4) == 0);
+	return (first->length == 3 && strncasecmp(first->data, "pop", 3) == 0) ||
+	    (first->length == 4 && strncasecmp(first->data, "pop3", 4) == 0);
 }
 
 /*
@@ -108,6 +113,40 @@ copy_keys(struct auth *a, krb5_keytab from, krb5_const_principal only,
 	return *problem == KRB5_KT_END ? n : -1;
 }
 
+/* Reads the name of the service that -s names into *only. Returns 0, or -1 having logged why. */
+static int
+read_service(struct auth *a, const char *service, krb5_principal *only)
+{
+	struct log_text t;
+	krb5_error_code problem = krb5_parse_name(a->context, service, only);
+
+	if (problem != 0) {
+		complain(a->context, problem, "reading the name of the service");
+		return -1;
+	}
+	if (is_pop(*only))
+		return 0;
+	log_event(LOG_ERR, "failed", "what=\"reading the name of the service\" "
+	    "error=\"-s is neither pop/HOST nor pop3/HOST: %s\"",
+	    log_words(&t, service));
+	return -1;
+}
+
+/* Logs that the keytab has no key for us, or none for the service that -s names. */
+static void
+log_no_key(struct auth *a, krb5_const_principal only)
+{
+	struct log_text t;
+	char *name = NULL;
+
+	if (only == NULL)
+		log_event(LOG_ERR, "failed", "what=\"reading the keytab\" error=\"no key for pop/ or pop3/ in it\"");
+	else
+		log_event(LOG_ERR, "failed", "what=\"reading the keytab\" error=\"no key for %s, the service of -s, in it\"",
+		    krb5_unparse_name(a->context, only, &name) == 0 ? log_words(&t, name) : "its principal");
+	krb5_free_unparsed_name(a->context, name);
+}
+
 /* Opens the keytab and takes what we may use from it. Returns 0, or -1 having logged why. */
 static int
 load_keys(struct auth *a, const char *keytab, const char *service)
@@ -117,11 +156,8 @@ load_keys(struct auth *a, const char *keytab, const char *service)
 	krb5_error_code problem;
 	int n;
 
-	if (service != NULL &&
-	    (problem = krb5_parse_name(a->context, service, &only)) != 0) {
-		complain(a->context, problem, "reading the name of the service");
+	if (service != NULL && read_service(a, service, &only) == -1)
 		return -1;
-	}
 	problem = keytab != NULL ? krb5_kt_resolve(a->context, keytab, &from) :
 				   krb5_kt_default(a->context, &from);
 	if (problem == 0)
@@ -132,13 +168,11 @@ load_keys(struct auth *a, const char *keytab, const char *service)
 	}
 	n = copy_keys(a, from, only, &problem);
 	krb5_kt_close(a->context, from);
-	krb5_free_principal(a->context, only);
 	if (n == -1)
 		complain(a->context, problem, "reading the keytab");
 	else if (n == 0)
-		log_event(LOG_ERR, "failed", "what=\"reading the keytab\" "
-		    "error=\"no key for %s in it\"",
-		    service != NULL ? "the service named by -s" : "pop/ or pop3/");
+		log_no_key(a, only);
+	krb5_free_principal(a->context, only);
 	return n > 0 ? 0 : -1;
 }
 
@@ -303,9 +337,11 @@ describe(struct auth *a, const krb5_keyblock *key, const krb5_ticket *ticket,
 	if (problem == 0)
 		problem = name_of(a->context, ticket->enc_part2->client,
 		    peer->principal);
+	/* The ticket's type is in clear, but libkrb5 has decrypted the ticket by a key of that type. */
 	if (problem == 0)
-		problem = krb5_enctype_to_name(key->enctype, FALSE,
-		    peer->enctype, sizeof(peer->enctype));
+		problem = krb5_enctype_to_name(ticket->enc_part.enctype, FALSE, peer->ticket, sizeof(peer->ticket));
+	if (problem == 0)
+		problem = krb5_enctype_to_name(key->enctype, FALSE, peer->session, sizeof(peer->session));
 	return problem;
 }
 

@@ -13,7 +13,8 @@
 struct auth_peer {
 	char principal[AUTH_NAME];
 	char service[AUTH_NAME]; /* whose key opened the ticket */
-	char enctype[AUTH_ENCTYPE]; /* of the session key */
+	char ticket[AUTH_ENCTYPE];  /* the encryption type of the ticket, and so of the service's key */
+	char session[AUTH_ENCTYPE]; /* the one of the session key in the ticket */
 	char mutual; /* whether the client asked for our proof */
 	char layer[AUTH_LAYER]; /* what protects the connection: see kpopd(8), login */
 };
@@ -43,7 +44,7 @@ void auth_forget(struct auth *a);
 int auth_skew(const struct auth *a);
 
 /*
- * Gate, as root: copies the keys for pop/ and pop3/ of any host, or only those
+ * Gate, as root: copies the keys for pop/ and pop3/ (or POP/ and so on) of any host, or only those
  * for service if it is not NULL, from keytab (NULL: libkrb5's default) to
  * memory. replay remembers what is accepted; if it is NULL, everything is
  * refused. Returns 0, or -1 when there is no such key, and has logged why.

@@ -18,6 +18,7 @@
  */
 #include "config.h"
 
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <fcntl.h>
@@ -118,12 +119,69 @@ report_ready(SSL_CTX *context)
 		fatal("telling the gate");
 }
 
+/* Returns our words for what ended a connection, or NULL if OpenSSL's have to do. None of the client's bytes are in either. */
+static const char *
+explain(int reason)
+{
+	static const struct {
+		int reason;
+		const char *words;
+	} known[] = {
+#define REFUSED "the client does not take the certificate: "
+		{ SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, REFUSED "bad_certificate" },
+		{ SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, REFUSED "unsupported_certificate" },
+		{ SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED, REFUSED "certificate_revoked" },
+		{ SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED, REFUSED "certificate_expired" },
+		{ SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, REFUSED "certificate_unknown" },
+		{ SSL_R_TLSV1_ALERT_UNKNOWN_CA, REFUSED "unknown_ca" },
+		{ SSL_R_TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE, REFUSED "bad_certificate_status_response" },
+		{ SSL_R_WRONG_VERSION_NUMBER, "cleartext, not TLS" },
+		{ SSL_R_HTTP_REQUEST, "cleartext, not TLS" },
+		{ SSL_R_HTTPS_PROXY_REQUEST, "cleartext, not TLS" },
+	};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (known[i].reason == reason)
+			return known[i].words;
+	return NULL;
+}
+
+/*
+ * Lets OpenSSL read what a client has sent before it reset the connection, for
+ * the log alone: the alert that says why is there, and the pump passes nothing
+ * on of a dead client. What else it contains is dropped.
+ */
+static void
+read_last_alert(struct tls *t)
+{
+	static struct pump_buffer plain, sealed;
+	char data[PUMP_PIECE];
+	ssize_t n;
+
+	while ((n = recv(0, data, sizeof(data), MSG_DONTWAIT)) > 0)
+		if (tls_codec.open(t, data, (size_t)n, &plain, &sealed) != 0)
+			return;
+}
+
+/* Logs what ended the connection, if that was not the end of it. */
+static void
+log_end(const struct tls *t)
+{
+	const char *words = explain(t->reason);
+	struct log_text error;
+
+	if (words != NULL)
+		log_event(LOG_NOTICE, "refused", "reason=\"%s\"", words);
+	else if (t->error[0] != '\0')
+		log_event(LOG_NOTICE, t->shaken ? "failed" : "refused", "%s error=\"%s\"",
+		    t->shaken ? "what=\"TLS\"" : "reason=\"TLS handshake\"", log_words(&error, t->error));
+}
+
 int
 main(int argc, char **argv)
 {
 	static struct account account;
 	static struct tls t;
-	struct log_text words;
 	const char *refusal;
 	SSL_CTX *context;
 
@@ -155,9 +213,8 @@ main(int argc, char **argv)
 	report_ready(context);
 	if (pump(0, 1, 1, PUMP_SERVER, &tls_codec, &t, NULL, 0) == 0)
 		return 0;
-	if (t.error[0] != '\0')
-		log_event(LOG_NOTICE, t.shaken ? "failed" : "refused", "%s error=\"%s\"",
-		    t.shaken ? "what=\"TLS\"" : "reason=\"TLS handshake\"",
-		    log_words(&words, t.error));
+	if (t.error[0] == '\0')
+		read_last_alert(&t);
+	log_end(&t);
 	return 1;
 }

@@ -25,9 +25,9 @@ options_refuse(bool by_hand, const char *why, const char *what)
 
 	if (by_hand)
 		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-p] [-a limits] [-C ciphers] [-c certificate]"
-		    " [-d state] [-K key]\n             [-k keytab] [-l locks] [-m mailboxes]"
-		    " [-n uids] [-r realms] [-s principal]\n             [-T when] [-t login[:idle]] [-U user]"
-		    " [-u user] [-x networks]\n       kpopd --recover [-d state]"
+		    " [-D domains]\n             [-d state] [-K key] [-k keytab] [-l locks] [-m mailboxes]"
+		    " [-n uids]\n             [-r realms] [-s principal] [-T when] [-t login[:idle]]"
+		    " [-U user]\n             [-u user] [-x networks]\n       kpopd --recover [-d state]"
 		    " [-l locks] [-m mailboxes] [-n uids]\n       kpopd --help | --version\n",
 		    why, what);
 	else
@@ -44,6 +44,7 @@ print_help(void)
 	       "                    from one address (default: 200:20:50:300:25)\n"
 	       "  -C ciphers        of TLS, as OpenSSL names them (default: forward secrecy and AEAD only)\n"
 	       "  -c certificate    offer TLS with this certificate, and its chain (PEM)\n"
+	       "  -D domains        with commas; USER name@domain means name (default: host and realm alone)\n"
 	       "  -d state          directory of locks, journals and the replay cache\n"
 	       "  -K key            of the certificate (default: in its file)\n"
 	       "  -k keytab         of the service (default: libkrb5's)\n"
@@ -139,6 +140,17 @@ read_ciphers(struct options *o, const char *text, bool by_hand)
 	o->tls.ciphers = text;
 }
 
+/* DOMAIN,DOMAIN,... Each has a byte; otherwise "name@" would mean "name". */
+static void
+read_domains(struct options *o, const char *text, bool by_hand)
+{
+	bool good = *text != '\0' && text[strcspn(text, "@ \t")] == '\0' && strstr(text, ",,") == NULL;
+
+	if (!good || *text == ',' || text[strlen(text) - 1] == ',')
+		options_refuse(by_hand, "-D takes domains with commas, as example.org,example.net, not ", text);
+	o->domains = text;
+}
+
 /* When TLS is used: the word of -T, or NULL. */
 static void
 read_when(struct options *o, const char *word, bool by_hand)
@@ -186,7 +198,7 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 	mailboxes_read(&o->mailboxes, "mbox:/var/mail/%u");
 
 	opterr = 0; /* it would print to the client */
-	while ((c = getopt_long(argc, argv, "a:C:c:d:K:k:l:m:n:pr:s:T:t:U:u:x:", longer, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "a:C:c:D:d:K:k:l:m:n:pr:s:T:t:U:u:x:", longer, NULL)) != -1) {
 		switch (c) {
 		case 'a':
 			read_limits(o, optarg, by_hand);
@@ -196,6 +208,9 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 			break;
 		case 'c':
 			o->tls.certificate = optarg;
+			break;
+		case 'D':
+			read_domains(o, optarg, by_hand);
 			break;
 		case 'd':
 			o->state = optarg;

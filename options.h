@@ -24,6 +24,7 @@ struct options {
 	struct mailboxes mailboxes;
 	const char *state;   /* the state directory */
 	const char *user;    /* of the gate */
+	const char *domains; /* of mail addresses that USER may have, with commas; NULL: none but the host's own */
 	const char *realms;  /* of clients, with commas; NULL: any */
 	struct account_uids uids; /* that may log in */
 	int login, idle; /* seconds */

@@ -26,6 +26,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "foreign.h"
 #include "log.h"
 #include "pop3.h"
 #include "wire.h"
@@ -52,6 +53,8 @@ struct session {
 	char *user; /* USER's argument, or whom AUTH wishes to be; belongs to the caller of pop3_login */
 	size_t user_size;
 	bool has_user, inside_tls;
+	bool has_spoken; /* a line has come since the connection, or STLS, began */
+	const char *why; /* what the client has been refused, for the log if it leaves then; NULL: nothing of note */
 	int attempts;
 	int nonsense;
 	/* TRANSACTION */
@@ -111,6 +114,14 @@ is_too_open(const struct session *s)
 	return s->gate->needs_tls && !s->inside_tls;
 }
 
+/* Refuses a login outside TLS. */
+static enum verdict
+require_tls(struct session *s)
+{
+	s->why = "login without TLS, which is required";
+	return no(s, "[AUTH] STLS comes first here");
+}
+
 static enum verdict
 capa(struct session *s, int count, char **args)
 {
@@ -154,7 +165,7 @@ user(struct session *s, int count, char **args)
 {
 	(void)count;
 	if (is_too_open(s))
-		return no(s, "[AUTH] STLS comes first here");
+		return require_tls(s);
 	s->has_user = strlcpy(s->user, args[1], s->user_size) < s->user_size;
 	if (!s->has_user)
 		return no(s, "no user has a name that long");
@@ -176,6 +187,7 @@ static enum verdict
 no_password(struct session *s, int count, char **args)
 {
 	(void)count, (void)args;
+	s->why = "login by password, and only AUTH GSSAPI is served";
 	return no(s, "[AUTH] no passwords here, only AUTH GSSAPI");
 }
 
@@ -193,6 +205,7 @@ stls(struct session *s, int count, char **args)
 	(void)count, (void)args;
 	if (s->inside_tls)
 		return no(s, "TLS has begun already");
+	s->why = can_stls(s) ? NULL : "STLS, which is not offered";
 	if (!can_stls(s))
 		return no(s, "no TLS here");
 	if (io_unread(s->io, &unread) > 0) {
@@ -210,7 +223,7 @@ stls(struct session *s, int count, char **args)
 		return LEAVE;
 	io_switch(s->io, fd);
 	s->inside_tls = true;
-	s->has_user = false;
+	s->has_user = s->has_spoken = false;
 	return GO_ON;
 }
 
@@ -290,12 +303,15 @@ auth(struct session *s, int count, char **args)
 			io_printf(s->io, "GSSAPI\r\n");
 		return end_list(s);
 	}
-	if (strcasecmp(args[1], "GSSAPI") != 0)
+	s->why = NULL;
+	if (strcasecmp(args[1], "GSSAPI") != 0) {
+		s->why = "AUTH by another mechanism than GSSAPI";
 		return no(s, "[AUTH] the only mechanism is GSSAPI");
+	}
 	if (!s->gate->has_gssapi)
 		return no(s, "[SYS/PERM] the server has no Kerberos key");
 	if (is_too_open(s))
-		return no(s, "[AUTH] STLS comes first here");
+		return require_tls(s);
 	if (count > 2 && strcmp(args[2], "=") != 0 &&
 	    (n = b64_pton(args[2], token, sizeof(token))) == -1)
 		return no(s, "this is not base64");
@@ -720,6 +736,10 @@ obey(struct session *s, const struct command *table)
 	while (verdict == GO_ON) {
 		int length = io_line(s->io, line, most);
 
+		/* Of a line without an end the beginning is there all the same. */
+		if (!s->has_spoken && s->why == NULL)
+			s->why = foreign_protocol(line);
+		s->has_spoken |= length != IO_LINE_ERROR;
 		if (length == IO_LINE_ERROR)
 			return LEAVE;
 		if (length >= LINE && strncasecmp(line, "AUTH ", 5) != 0)
@@ -747,6 +767,20 @@ why_ended(enum io_error error)
 	}
 }
 
+/* Logs why there is no login: what the client was refused before it left, or how it ended. */
+static void
+log_no_login(const struct session *s)
+{
+	enum io_error error = s->io->error;
+
+	if (s->why != NULL)
+		log_event(LOG_NOTICE, "refused", "reason=\"%s\"", s->why);
+	else if (s->inside_tls && !s->gate->inside_tls && !s->has_spoken && error == IO_CLOSED)
+		log_event(LOG_NOTICE, "refused", "reason=\"closed when TLS began, as by a client that does not take the certificate\"");
+	else
+		log_event(LOG_NOTICE, "refused", "reason=\"no login: %s\"", error == IO_OK ? "left" : why_ended(error));
+}
+
 int
 pop3_login(struct io *io, const struct pop3_gate *gate, char *user_name, size_t size)
 {
@@ -758,8 +792,7 @@ pop3_login(struct io *io, const struct pop3_gate *gate, char *user_name, size_t 
 	if (obey(&s, gate->principal != NULL ? with_ticket : without_ticket) == LOGIN &&
 	    io_flush(io) == 0)
 		return 0;
-	log_event(LOG_NOTICE, "refused", "reason=\"no login: %s\"",
-	    io->error == IO_OK ? "left" : why_ended(io->error));
+	log_no_login(&s);
 	return -1;
 }
 

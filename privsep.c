@@ -308,7 +308,8 @@ report_valid(const struct report *r)
 	    ends(r->user, sizeof(r->user)) &&
 	    ends(r->peer.principal, sizeof(r->peer.principal)) &&
 	    ends(r->peer.service, sizeof(r->peer.service)) &&
-	    ends(r->peer.enctype, sizeof(r->peer.enctype)) &&
+	    ends(r->peer.ticket, sizeof(r->peer.ticket)) &&
+	    ends(r->peer.session, sizeof(r->peer.session)) &&
 	    ends(r->peer.layer, sizeof(r->peer.layer)) &&
 	    r->unread_size <= sizeof(r->unread);
 }

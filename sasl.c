@@ -312,30 +312,6 @@ name_of(gss_name_t name, char *to)
 	return fits ? 0 : -1;
 }
 
-/* The encryption type of the session key: the last arc of an object identifier that comes with it. */
-static void
-name_enctype(const struct sasl *s, char name[AUTH_ENCTYPE])
-{
-	gss_buffer_set_t set = GSS_C_NO_BUFFER_SET;
-	krb5_enctype type = 0;
-	OM_uint32 minor;
-
-	if (GSS_ERROR(gss_inquire_sec_context_by_oid(&minor, s->context,
-		(gss_OID)GSS_C_INQ_SSPI_SESSION_KEY, &set)))
-		return;
-	for (size_t i = 0; set->count == 2 && i < set->elements[1].length; i++) {
-		unsigned char octet = ((const unsigned char *)set->elements[1].value)[i];
-
-		type = (type & 0x1ffff) << 7 | (octet & 0x7f);
-		/* Above 0x7f an arc goes on; this one's end is the last of all. */
-		if ((octet & 0x80) == 0 && i + 1 < set->elements[1].length)
-			type = 0;
-	}
-	gss_release_buffer_set(&minor, &set);
-	if (krb5_enctype_to_name(type, FALSE, name, AUTH_ENCTYPE) != 0)
-		strlcpy(name, "unknown", AUTH_ENCTYPE);
-}
-
 /* Returns what protects the connection, for the log. */
 static const char *
 name_layer(const struct sasl *s)
@@ -353,25 +329,19 @@ name_layer(const struct sasl *s)
 int
 sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 {
-	gss_name_t service = GSS_C_NO_NAME;
-	OM_uint32 minor;
-	int result;
+	char name[AUTH_NAME];
 
-	memset(peer, 0, sizeof(*peer));
-	name_enctype(s, peer->enctype);
+	/* What auth has found in the AP-REQ, the bytes that GSSAPI has judged after it. */
+	*peer = s->screened;
 	peer->mutual = (s->flags & GSS_C_MUTUAL_FLAG) != 0 ? 1 : 0;
 	strlcpy(peer->layer, name_layer(s), sizeof(peer->layer));
 	memcpy(authzid, s->authzid, SASL_AUTHZID);
-	gss_inquire_context(&minor, s->context, NULL, &service, NULL, NULL, NULL, NULL, NULL);
-	result = name_of(service, peer->service) == 0 &&
-	    name_of(s->client, peer->principal) == 0 &&
-	    strcmp(peer->principal, s->screened.principal) == 0 &&
+	if (name_of(s->client, name) == 0 && strcmp(name, peer->principal) == 0 &&
 	    /* Somebody without a name is nobody. */
-	    (s->flags & GSS_C_ANON_FLAG) == 0 ? 0 : -1;
-	gss_release_name(&minor, &service);
-	if (result == -1)
-		refuse("no name");
-	return result;
+	    (s->flags & GSS_C_ANON_FLAG) == 0)
+		return 0;
+	refuse("no name");
+	return -1;
 }
 
 bool

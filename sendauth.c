@@ -18,8 +18,11 @@
 
 #include <ctype.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
+#include "foreign.h"
 #include "log.h"
 #include "sendauth.h"
 
@@ -67,25 +70,69 @@ cut_off(struct io *io, bool silent)
 	return -1;
 }
 
-/* What does not begin like sendauth: say who it was, and what it can read. */
+/* Returns true if these four bytes are the beginning of a POP3 command. */
+static bool
+is_pop3(const unsigned char *first)
+{
+	static const char commands[][5] = { "APOP", "AUTH", "CAPA", "DELE", "LANG", "LIST", "NOOP", "PASS", "RETR",
+		"RSET", "STAT", "STLS", "TOP ", "UIDL", "USER", "UTF8", "XTND" };
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strncasecmp((const char *)first, commands[i], 4) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Returns the name of what begins with these four bytes in place of a length,
+ * or NULL. "AUTH" alone is two protocols' beginning: the next byte decides.
+ */
+static const char *
+name_stranger(struct io *io, const unsigned char *first)
+{
+	char next = '\0';
+
+	if (memcmp(first, "AUTH", 4) == 0 && io_exact(io, &next, 1) == -1)
+		return NULL;
+	if (next == 'V')
+		return "Kerberos 4 client";
+	if (strncasecmp((const char *)first, "QUIT", 4) == 0)
+		return "POP3 QUIT, as after a ticket that the client could not get";
+	return is_pop3(first) ? "POP3 client without KPOP" : foreign_protocol(first);
+}
+
+/* Answers what does not begin like sendauth with a line that a client of text can show. */
 static int
 refuse_stranger(struct io *io, const unsigned char *first)
 {
-	if (memcmp(first, "AUTH", 4) == 0 || isdigit(first[0]))
-		return refuse_line(io, "Kerberos 4 client",
-		    "-ERR Kerberos 4 is not served here, only Kerberos 5\r\n");
-	if (first[0] == 0x16 && first[1] == 0x03)
-		return refuse_line(io, "TLS client", "");
-	if (memcmp(first, "QUIT", 4) == 0)
-		return refuse_line(io, "POP3 QUIT, as after a ticket that the client could not get",
-		    "-ERR this is KPOP: it begins with a Kerberos ticket\r\n");
-	if (isalpha(first[0]))
-		return refuse_line(io, "plain POP3 client",
-		    "-ERR this is KPOP: it begins with a Kerberos ticket\r\n");
-	return refuse_line(io, "unknown protocol", "");
+	static const char kerberos4[] = "-ERR Kerberos 4 is not served here, only Kerberos 5\r\n";
+	static const char kpop[] = "-ERR this is KPOP: it begins with a Kerberos ticket\r\n";
+	const char *name = isdigit(first[0]) ? "Kerberos 4 client" : name_stranger(io, first);
+
+	if (io->error != IO_OK)
+		return cut_off(io, false);
+	if (name == NULL)
+		name = "unknown protocol";
+	if (strcmp(name, "Kerberos 4 client") == 0)
+		return refuse_line(io, name, kerberos4);
+	return refuse_line(io, name, isalpha(first[0]) ? kpop : "");
 }
 
-/* The two versions, and the octet that answers them. Returns 0 or -1. */
+/*
+ * Refuses what stands in place of a later length, as the text of a client that
+ * has given up. reason is what the log has if nothing is known of it.
+ */
+static int
+refuse_length(struct io *io, const unsigned char *length, const char *reason, const void *words, size_t n)
+{
+	const char *name = length[0] != 0 ? name_stranger(io, length) : NULL;
+
+	if (io->error != IO_OK)
+		return cut_off(io, false);
+	return refuse(io, name != NULL ? name : reason, words, n);
+}
+
+/* Agrees on the two versions, and answers them with a byte. Returns 0 or -1. */
 static int
 agree(struct io *io)
 {
@@ -107,7 +154,7 @@ agree(struct io *io)
 	if (io_exact(io, length, 4) == -1)
 		return cut_off(io, false);
 	if (number(length) != sizeof(kpop_version))
-		return refuse(io, "application version", "\2", 1);
+		return refuse_length(io, length, "application version", "\2", 1);
 	if (io_exact(io, text, sizeof(kpop_version)) == -1)
 		return cut_off(io, false);
 	if (memcmp(text, kpop_version, sizeof(kpop_version)) != 0)
@@ -135,6 +182,7 @@ sendauth_serve(struct io *io, struct auth *a, struct auth_peer *peer)
 {
 	static char ap_req[AP_REQ_MOST];
 	unsigned char length[4];
+	char reason[64];
 	struct auth_answer answer;
 	size_t n;
 
@@ -144,7 +192,8 @@ sendauth_serve(struct io *io, struct auth *a, struct auth_peer *peer)
 		return cut_off(io, false);
 	n = number(length);
 	if (n == 0 || n > sizeof(ap_req)) {
-		log_event(LOG_NOTICE, "refused", "reason=\"AP-REQ of %zu octets\"", n);
+		snprintf(reason, sizeof(reason), "AP-REQ of %zu octets", n);
+		refuse_length(io, length, reason, "", 0);
 		auth_refuse(a, &answer);
 		put_message(io, &answer);
 		return -1;

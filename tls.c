@@ -23,6 +23,8 @@ tls_remember_error(struct tls *t)
 {
 	unsigned long error = ERR_peek_last_error();
 
+	if (error != 0 && ERR_GET_LIB(error) == ERR_LIB_SSL)
+		t->reason = ERR_GET_REASON(error);
 	if (error != 0)
 		ERR_error_string_n(error, t->error, sizeof(t->error));
 	else if (t->error[0] == '\0')

@@ -12,6 +12,7 @@ struct tls {
 	bool shaken;          /* the handshake is over */
 	bool closed;          /* the peer has said close_notify */
 	char error[256];      /* OpenSSL's words, once something has failed */
+	int reason;           /* its number for that (SSL_R_...), or 0 */
 	void (*greet)(struct tls *t); /* when the handshake is over; may be NULL */
 };
 

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -142,12 +143,12 @@ static void
 log_login(const struct visit *v, const char *how)
 {
 	const struct report *r = v->report;
-	struct log_text user, principal, service, enctype, layer;
+	struct log_text user, principal, service, ticket, session, layer;
 
-	log_event(LOG_INFO, "login", "user=%s principal=%s service=%s enctype=%s"
+	log_event(LOG_INFO, "login", "user=%s principal=%s service=%s ticket=%s session=%s"
 	    " mutual=%s layer=%s by=%s", log_safe(&user, v->user.name), log_safe(&principal, r->peer.principal),
-	    log_safe(&service, r->peer.service), log_safe(&enctype, r->peer.enctype),
-	    r->peer.mutual ? "yes" : "no", log_safe(&layer, r->peer.layer), how);
+	    log_safe(&service, r->peer.service), log_safe(&ticket, r->peer.ticket),
+	    log_safe(&session, r->peer.session), r->peer.mutual ? "yes" : "no", log_safe(&layer, r->peer.layer), how);
 }
 
 /* The refusal: shuts itself in as the gate's user and answers; is_refused: else the maildrop is not available. */
@@ -316,12 +317,18 @@ static const char *
 look_up(struct visit *v)
 {
 	const struct report *r = v->report;
+	char host[HOST_NAME_MAX + 1];
+	const struct account_domains domains = { .host = host, .service = r->peer.service, .more = v->o->domains };
 	const char *refusal;
 
+	/* The kernel may leave a name that fills the array without its NUL. */
+	if (gethostname(host, sizeof(host)) == -1)
+		host[0] = '\0';
+	host[sizeof(host) - 1] = '\0';
 	looked_up = r;
 	signal(SIGALRM, end_lookup);
 	alarm(seconds_until(v->deadline));
-	refusal = account_find_login(r->user, r->peer.principal, &v->o->uids, &v->user);
+	refusal = account_find_login(r->user, r->peer.principal, &domains, &v->o->uids, &v->user);
 	alarm(0);
 	signal(SIGALRM, SIG_DFL);
 	return refusal == NULL ? account_closed(&v->user, seconds_until(v->deadline)) : refusal;

@@ -46,7 +46,8 @@ is_good(const struct report *r)
 	return (r->kind == 'R' || r->kind == 'T' || r->kind == 'L' || r->kind == 'P') &&
 	    is_among(r->address, sizeof(r->address), hex) && ends(r->user, sizeof(r->user)) &&
 	    ends(r->peer.principal, sizeof(r->peer.principal)) && ends(r->peer.service, sizeof(r->peer.service)) &&
-	    ends(r->peer.enctype, sizeof(r->peer.enctype)) && ends(r->peer.layer, sizeof(r->peer.layer)) &&
+	    ends(r->peer.ticket, sizeof(r->peer.ticket)) &&
+	    ends(r->peer.session, sizeof(r->peer.session)) && ends(r->peer.layer, sizeof(r->peer.layer)) &&
 	    r->unread_size <= sizeof(r->unread);
 }
 
@@ -56,7 +57,7 @@ change(struct report *r, struct input *in)
 {
 	*r = (struct report){ .kind = 'R', .address = "192.0.2.1:1", .user = "alice",
 		.unread_size = 6, .unread = "STAT\r\n",
-		.peer = { .principal = "alice@R", .service = "pop/h@R", .enctype = "e", .layer = "none" } };
+		.peer = { .principal = "alice@R", .service = "pop/h@R", .ticket = "t", .session = "s", .layer = "none" } };
 	while (in->left > 0) {
 		size_t at = input_below(in, sizeof(*r)), n = input_octet(in);
 		const uint8_t *from = input_take(in, &n);

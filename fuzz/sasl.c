@@ -71,7 +71,7 @@ check_peer(struct sasl *server, struct auth_peer *peer, char authzid[SASL_AUTHZI
 	HOLDS(sasl_peer(server, peer, authzid) == 0);
 	HOLDS(strcmp(peer->principal, TICKET_CLIENT) == 0 && strcmp(peer->service, TICKET_SERVICE) == 0);
 	HOLDS(memchr(authzid, '\0', SASL_AUTHZID) != NULL);
-	HOLDS(strcmp(peer->enctype, "aes256-cts-hmac-sha1-96") == 0);
+	HOLDS(strcmp(peer->ticket, "aes256-cts-hmac-sha1-96") == 0 && strcmp(peer->session, "aes256-cts-hmac-sha1-96") == 0);
 }
 
 static void

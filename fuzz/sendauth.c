@@ -68,8 +68,9 @@ ends(const char *text, size_t size)
 static void
 check_accepted(const struct auth_peer *who)
 {
-	HOLDS(ends(who->principal, AUTH_NAME) && ends(who->enctype, AUTH_ENCTYPE));
-	HOLDS(who->enctype[0] != '\0' && who->principal[0] != '\0');
+	HOLDS(ends(who->principal, AUTH_NAME) && ends(who->ticket, AUTH_ENCTYPE) &&
+	    ends(who->session, AUTH_ENCTYPE));
+	HOLDS(who->ticket[0] != '\0' && who->session[0] != '\0' && who->principal[0] != '\0');
 	HOLDS(strcmp(who->service, TICKET_SERVICE) == 0);
 	HOLDS(peer.said_size >= 5 && memcmp(peer.said, "\0\0\0\0\0", 5) == 0);
 	if (who->mutual)

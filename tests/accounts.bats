@@ -197,6 +197,115 @@ hostile() {
 	! log_lines | LC_ALL=C grep -aq '[^ -~]'
 }
 
+# means MESSAGES NAME ...: USER with each of these names opens a mailbox of so many messages.
+means() {
+	local name
+	for name in "${@:2}"; do
+		run pop "$name" QUIT
+		[[ $output == *"+OK $1 messages"* ]] || { echo "$name: $output"; log_lines; return 1; }
+	done
+}
+
+@test "USER name@domain means name, if the domain is the host's, the realm in any case, or one of -D" {
+	mbox one | store alice
+	mbox one two | store bob
+	spool_keep
+	means 1 alice@mail.kpopd.test alice@MAIL.Kpopd.Test alice@KPOPD.TEST alice@kpopd.test alice@Kpopd.Test
+	log_names login alice
+	# The name of the ticket's service is the host's, too, whatever the host calls itself.
+	hostname mx7
+	means 1 alice@mail.kpopd.test alice@MX7
+	hostname mail.kpopd.test
+	hostile alice@mx7 alice@mx7
+	# The principal decides, and the log has what was sent.
+	hostile bob@kpopd.test bob@kpopd.test
+	log_has 'refused .*reason="not permitted to be this user" user=bob@kpopd\.test principal=alice@KPOPD\.TEST$'
+	hostile bob@Mail.Kpopd.Test bob@Mail.Kpopd.Test
+	log_has 'refused .*reason="not permitted to be this user" '
+	hostile root@kpopd.test root@kpopd.test
+	log_has 'refused .*reason="uid 0" user=root@kpopd\.test '
+	hostile daemon@kpopd.test daemon@kpopd.test
+	log_has 'refused .*reason="uid below the minimum" user=daemon@kpopd\.test '
+	# The first letter's case is the name's, and nothing else is a domain.
+	for name in Alice@kpopd.test ALICE@KPOPD.TEST alice@ @kpopd.test @ alice@@kpopd.test alice@kpopd.test. alice@.kpopd.test \
+	    alice@kpopd alice@test alice@kpopd.test@ alice@kpopd.test@kpopd.test alice@kpopd.test@elsewhere.test \
+	    alice@elsewhere.test alice@example.net alice@kpopd.testx alice@xkpopd.test alice@mail alice@localhost \
+	    'alice\@kpopd.test' '"alice"@kpopd.test' 'alice%kpopd.test' alice/admin@kpopd.test ../alice@kpopd.test -alice@kpopd.test \
+	    alice@pop/mail.kpopd.test 'alice@kpopd.test '@x; do
+		log_mark
+		run pop "$name" STAT QUIT
+		[ "${lines[-1]}" = "$refused" ] || { echo "$name: $output"; return 1; }
+		log_has 'refused .*reason="(unknown user|not a user name)" user=[!-~]+ principal=alice@KPOPD\.TEST$'
+		log_count 1 .
+	done
+	log_lacks ' login '
+}
+
+@test "-D names further domains, with commas and in any case; an account of exactly the name goes before them" {
+	local bad
+	mbox one | store alice
+	spool_of 0 one two three
+	server_stop
+	server_start -D Example.ORG,example.net
+	means 1 alice@example.net alice@EXAMPLE.net alice@kpopd.test alice
+	means 3 alice@example.org
+	# alice@example.org is an account, alice@EXAMPLE.ORG is none.
+	means 1 alice@EXAMPLE.ORG
+	log_names login alice@example.org
+	# The last @ is the domain's.
+	means 3 alice@example.org@example.net alice@example.org@kpopd.test
+	# An account of exactly the name that may not log in is not passed over.
+	cp /etc/passwd "$WORLD/passwd.before"
+	echo "alice@example.net:x:100:100::/nonexistent:/bin/sh" >>/etc/passwd
+	hostile alice@example.net alice@example.net
+	bad=$?
+	log_has 'refused .*reason="uid below the minimum" user=alice@example\.net ' || bad=1
+	cp "$WORLD/passwd.before" /etc/passwd
+	[ $bad -eq 0 ]
+	hostile alice@example.com alice@example.com
+	hostile bob@example.net bob@example.net
+	log_has 'refused .*reason="not permitted to be this user" user=bob@example\.net '
+	server_stop
+	server_start
+	hostile alice@example.net alice@example.net
+}
+
+@test "-D takes domains with commas, and nothing else" {
+	local domains
+	for domains in '' , a, ,a a,,b @a a@b 'a b' $'a\tb'; do
+		run "$KPOPD_BUILD/kpopd" --recover -d "$WORLD/none" -D "$domains"
+		[ "$status" -eq 2 ] && [[ $output == *"-D takes domains"* ]] || { echo "$domains: $output"; return 1; }
+	done
+	run "$KPOPD_BUILD/kpopd" --recover -d "$WORLD/none" -D example.org,x
+	[ "$status" -eq 0 ]
+	run "$KPOPD_BUILD/kpopd" --help
+	[[ $output == *"  -D domains  "* ]]
+}
+
+@test "the principal may be named with its realm in any case, also if it is another realm's" {
+	mbox one | store alice
+	realm_other_start
+	echo eve@OTHER.TEST >/home/alice/.k5login
+	chown alice /home/alice/.k5login
+	kinit -k -t "$WORLD/keytabs/eve@OTHER.TEST.keytab" eve@OTHER.TEST
+	means 1 alice alice@kpopd.test
+	# She has no account of her own name, and alice is none of that realm's.
+	for name in eve@OTHER.TEST eve@other.test; do
+		hostile "$name" "$name"
+		log_has 'refused .*reason="unknown user" '
+	done
+	hostile alice@OTHER.TEST alice@OTHER.TEST
+	cp /etc/passwd "$WORLD/passwd.before"
+	echo "eve:x:20100:20100::/home/site100:/bin/sh" >>/etc/passwd
+	mkdir -p /home/site100
+	echo eve@OTHER.TEST >/home/site100/.k5login
+	chown -R 20100 /home/site100
+	run means 0 eve@OTHER.TEST eve@other.test eve@Other.Test eve@kpopd.test
+	cp "$WORLD/passwd.before" /etc/passwd
+	rm -rf /home/alice/.k5login
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+}
+
 @test "a name that no path or log may have is refused, and is in the log all the same, escaped" {
 	mbox one | store alice
 	spool_keep
@@ -243,13 +352,22 @@ hostile() {
 @test "AUTH GSSAPI names users by the same rule" {
 	local i
 	server_stop
-	server_start -p
+	server_start -p -D example.net
 	for i in "${!names[@]}"; do
 		spool_of "$i" one
 		log_mark
 		run "$KPOPD_BUILD/tests/gsstalk" 1 65536 well "${names[i]}"
 		log_names login "${logged[i]}"
 	done
+	mbox one | store alice
+	for name in alice@mail.kpopd.test alice@kpopd.test alice@KPOPD.TEST alice@Example.NET; do
+		log_mark
+		run "$KPOPD_BUILD/tests/gsstalk" 1 65536 well "$name"
+		log_names login alice
+	done
+	log_mark
+	run "$KPOPD_BUILD/tests/gsstalk" 1 65536 well bob@kpopd.test
+	log_has ' refused .*reason="not permitted to be this user" user=bob@kpopd\.test principal=alice@KPOPD\.TEST$'
 	for name in ../alice $'a\nb' $'\x1b[2J' -x; do
 		log_mark
 		run "$KPOPD_BUILD/tests/gsstalk" 1 65536 well "$name"

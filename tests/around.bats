@@ -358,6 +358,50 @@ slow_tries() {
 	slow_login | grep -q '^+OK bye, 1 messages left'
 }
 
+@test "a name service that takes other spellings for an account: the mailbox, the state and the log are those of its own name" {
+	nss_start
+	nss_knows 'KPOPD\folds 0 found 7003 /home/folds' 'folds@example.org 0 found 7004 /home/folds.org'
+	for uid in 7003 7004; do
+		home=/home/folds$([ $uid = 7003 ] || echo .org)
+		mkdir -p $home
+		echo slow@KPOPD.TEST >$home/.k5login
+		chown -R $uid:$uid $home
+	done
+	mbox one two >'/var/mail/KPOPD\folds'
+	mbox one two three >/var/mail/folds@example.org
+	chown 7003:mail '/var/mail/KPOPD\folds'
+	chown 7004:mail /var/mail/folds@example.org
+	chmod 660 /var/mail/*folds*
+	export KRB5CCNAME=FILE:$WORLD/slow.ccache
+	server_start -D example.org
+	run pop 'kpopd\FOLDS' QUIT
+	[[ $output != *messages* ]]
+	log_has 'refused .*reason="unknown user" '
+	: >/run/nss.folds
+	for name in 'KPOPD\folds' 'kpopd\FOLDS' 'Kpopd\Folds'; do
+		log_mark
+		run pop "$name" QUIT
+		[[ $output == *"+OK 2 messages"* ]] || { echo "$name: $output"; log_lines; rm /run/nss.folds; return 1; }
+		log_has 'login .*user=KPOPD\\134folds '
+	done
+	# It is the database that decides about the whole text first.
+	for name in folds@example.org folds@EXAMPLE.ORG Folds@Example.Org; do
+		log_mark
+		run pop "$name" QUIT
+		[[ $output == *"+OK 3 messages"* ]] || { echo "$name: $output"; log_lines; rm /run/nss.folds; return 1; }
+		log_has 'login .*user=folds@example\.org '
+	done
+	[ "$(cat "$state/users/7003.mailboxes" "$state/users/7004.mailboxes" | grep -c .)" -eq 2 ]
+	# Two spellings at once are one mailbox in use.
+	pop_login 'kpopd\folds'
+	run pop 'KPOPD\FOLDS' QUIT
+	pop_close
+	rm /run/nss.folds
+	[[ $output == *"[IN-USE]"* ]] || { echo "$output"; return 1; }
+	find "$state/users" -name '*former*' | grep . && return 1 || :
+	[ "$(ls /var/mail | grep -ic folds)" -eq 2 ]
+}
+
 @test "a name service that hangs in the session's question only: the deadline ends it" {
 	nss_start
 	nss_knows "slow 3600 for-root 7001 /home/slow"

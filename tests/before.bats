@@ -163,7 +163,7 @@ realm_has_pop3() {
 	[[ $output == *"messages left"* ]] || { echo "$output"; log_has nothing; return 1; }
 	log_has 'login peer=192\.0\.2\.7:4711 user=alice'
 	is_out "$( { printf "$header$header"; versions; framed <"$WORLD/request"; } | wire | tr -d '\0\r')"
-	log_has 'refused peer=192\.0\.2\.7:4711 reason="plain POP3 client"'
+	log_has 'refused peer=192\.0\.2\.7:4711 reason="PROXY header where none is taken"'
 	apreq $service >"$WORLD/request"
 	{ printf "$header"; versions; framed <"$WORLD/request"; printf "${header/.7/.66}QUIT\r\n"; } | wire >/dev/null
 	# LOCAL with an address that it may not have.

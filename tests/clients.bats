@@ -65,6 +65,32 @@ fetchmail_rc() {
 	done
 }
 
+@test "fetchmail, mpop, curl and mutt with the mail address in place of the user's name" {
+	fetchmail_rc 'poll mail.kpopd.test proto POP3 service 1109 auth gssapi' "user alice@kpopd.test sslproto ''"
+	got "$WORLD/got"
+	log_has 'login .*user=alice '
+	mbox one two | store alice
+	rm "$WORLD/got"
+	log_mark
+	timeout 20 mpop --host=mail.kpopd.test --port=1109 --auth=gssapi --user=alice@mail.kpopd.test --tls=off \
+	    --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got" --received-header=off
+	got "$WORLD/got"
+	log_has 'login .*user=alice '
+	mbox one two | store alice
+	rm "$WORLD/got"
+	log_mark
+	for n in 1 2; do
+		timeout 20 curl -sS --login-options AUTH=GSSAPI -u alice@Mail.Kpopd.Test: "pop3://mail.kpopd.test:1109/$n" >>"$WORLD/got"
+	done
+	got "$WORLD/got"
+	log_has 'login .*user=alice '
+	rm "$WORLD/got"
+	log_mark
+	user=alice%40kpopd.test save_all mutt ssl_starttls=no ssl_force_tls=no
+	got "$WORLD/got" || { cat "$WORLD/screen"; return 1; }
+	log_has 'login .*user=alice '
+}
+
 # save_all PROGRAM VARIABLE ...: mutt or neomutt opens the POP mailbox, copies all messages to a file and leaves.
 save_all() {
 	local program=$1
@@ -78,7 +104,7 @@ save_all() {
 		echo "push '<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>$WORLD/got<enter><exit>'"
 	} >"$WORLD/muttrc"
 	: >"$WORLD/screen"
-	TERM=xterm timeout 20 script -qefc "$program -n -F $WORLD/muttrc -f pop://alice@mail.kpopd.test:$port" /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
+	TERM=xterm timeout 20 script -qefc "$program -n -F $WORLD/muttrc -f pop://${user-alice}@mail.kpopd.test:$port" /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
 }
 
 @test "mutt with pop_authenticators=gssapi and neomutt without, in TLS and in the clear" {

@@ -355,7 +355,7 @@ refuses_numbers() {
 	pop_hear_end
 	pop_close
 	log_has 'nonsense .*lines=20$'
-	log_has 'refused .*reason="no login: left"$'
+	log_has 'refused .*reason="HTTP client"$'
 	log_count 2 .
 	log_mark
 	pop_login alice

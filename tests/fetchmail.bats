@@ -12,7 +12,7 @@ setup() {
 # fetch OPTIONS…: one poll; what it delivers is appended to $WORLD/got, each message behind a line "== message".
 fetch() {
 	cat >"$WORLD/fetchmailrc" <<-END
-	poll mail.kpopd.test ${how-proto KPOP auth kerberos_v5} user "alice" sslproto ''
+	poll ${host-mail.kpopd.test} ${how-proto KPOP auth kerberos_v5} user "${user-alice}" sslproto ''
 	     mda "$WORLD/mda" $*
 	END
 	printf '#!/bin/sh\n{ echo == message; cat; } >>%s/got\n' "$WORLD" >"$WORLD/mda"
@@ -39,6 +39,17 @@ flags=()
 	[ ! -s /var/mail/alice ]
 	log_has 'login .*user=alice .*service=pop/mail\.kpopd\.test@KPOPD\.TEST .*mutual=yes'
 	log_has 'logout .*reason=quit .*deleted=3 left=0 '
+}
+
+@test "fetchmail with the mail address in place of the user's name" {
+	make_message one | deliver alice
+	user=alice@kpopd.test run fetch
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	got one
+	log_has 'login .*user=alice '
+	user=bob@kpopd.test run fetch
+	[ "$status" -eq 3 ]
+	log_has 'refused .*reason="not permitted to be this user" user=bob@kpopd\.test principal=alice@KPOPD\.TEST$'
 }
 
 @test "fetchmail keeps mail with keep, and picks up only what is new" {
@@ -84,7 +95,16 @@ flags=()
 	run fetch
 	[ "$status" -ne 0 ]
 	await 5 '! pgrep -x kpopd >/dev/null'
-	log_has 'refused .*reason="(POP3 QUIT.*|closed without a word)"'
+	log_has 'refused .*reason="POP3 QUIT, as after a ticket that the client could not get"$'
+}
+
+@test "fetchmail that gets no ticket for the service says QUIT behind the versions, and the log says so" {
+	sed -i '1i 127.0.0.2 nokey.kpopd.test' /etc/hosts
+	host=nokey.kpopd.test run fetch
+	sed -i 1d /etc/hosts
+	[ "$status" -ne 0 ]
+	log_has 'refused .*reason="POP3 QUIT, as after a ticket that the client could not get"$'
+	log_count 1 .
 }
 
 @test "fetchmail shows the server's reason when the ticket opens no such mailbox" {

@@ -23,7 +23,7 @@ pop3test() {
 		mbox one two | store alice
 		run pop3test "$1" "$2" alice
 		[[ $output == *"+OK 2 messages"*"+OK 2 410"*"two line 3"*"+OK message 1 deleted"* ]] || { echo "$output"; return 1; }
-		log_has "login .*principal=alice@KPOPD.TEST .*enctype=aes256-cts-hmac-sha1-96 mutual=yes layer=$3 "
+		log_has "login .*principal=alice@KPOPD.TEST .*ticket=aes256-cts-hmac-sha1-96 session=aes256-cts-hmac-sha1-96 mutual=yes layer=$3 "
 		await 5 '! pgrep -x kpopd >/dev/null'
 		spool_is alice two
 	done
@@ -211,6 +211,49 @@ gsstalk() {
 	run wire 3 < <(printf '%s\r\n' CAPA "USER alice" "PASS x" "APOP alice x" QUIT)
 	[[ $output == *"SASL GSSAPI"*"-ERR [AUTH]"*"-ERR [AUTH]"*"-ERR [AUTH]"*"+OK bye"* ]]
 	[[ $output != *$'\nUSER'* ]]
+	log_has 'refused .*reason="login by password, and only AUTH GSSAPI is served"$'
+	log_mark
+	run wire 3 < <(printf '%s\r\n' "AUTH PLAIN" QUIT)
+	log_has 'refused .*reason="AUTH by another mechanism than GSSAPI"$'
+	log_count 1 .
+	# What a client did after all counts no more.
+	log_mark
+	printf '%s\r\n' "USER alice" "AUTH GSSAPI" '*' NOOP QUIT | wire 3 >/dev/null
+	log_has 'refused .*reason="no login: left"$'
+}
+
+@test "the log names what speaks in place of POP3" {
+	local reason text
+	while IFS="|" read -r reason text; do
+		log_mark
+		{ printf "$text"; sleep 0.2; } | wire 3 >"$WORLD/answer"
+		log_has "refused peer=127\\.0\\.0\\.1:[0-9]+ reason=\"$reason\"\$"
+		log_count 1 .
+	done <<-'END'
+		TLS client|\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03
+		TLS client|\x16\x03\x01\x00\n\x01\x00\x01\xfc\n\x03
+		KPOP client|\x00\x00\x00\x13KRB5_SENDAUTH_V1.0\x00\x00\x00\x00\x09KPOPV1.0\x00
+		KPOP client|\x00\x00\x00\x13KRB5_SENDAUTH_V1.0\x00\x00\x00\x00\x09KPOPV1.0\x00QUIT\r\n
+		HTTP client|GET / HTTP/1.1\r\nHost: x\r\n\r\n
+		SMTP client|EHLO x\r\nQUIT\r\n
+		SSH client|SSH-2.0-x\r\n
+		PROXY header where none is taken|PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\nCAPA\r\nQUIT\r\n
+		no login: lost|NOOP\r\nGET / HTTP/1.1\r\n
+		no login: left|QUIT\r\n
+		no login: lost|\x16\x02\n
+	END
+}
+
+@test "a KPOP client on the port of POP3 is told of in the log: fetchmail, kpopc" {
+	run kpopc mail.kpopd.test 1109 </dev/null
+	[ "$status" -ne 0 ]
+	log_has 'refused .*reason="KPOP client"$'
+	log_mark
+	printf 'poll mail.kpopd.test proto KPOP auth kerberos_v5 user alice sslproto "" mda cat\n' >"$WORLD/fetchmailrc"
+	chmod 600 "$WORLD/fetchmailrc"
+	run timeout 20 fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" --pidfile "$WORLD/fetchmail.pid"
+	[ "$status" -ne 0 ]
+	log_has 'refused .*reason="KPOP client"$'
 }
 
 @test "an initial response saves a round; without a key AUTH is neither listed nor obeyed" {

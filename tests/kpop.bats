@@ -380,11 +380,69 @@ all_points() {
 @test "a POP3 client that speaks first is told what this is; fetchmail's QUIT after a failed exchange, too" {
 	run wire < <(printf 'CAPA\r\n')
 	[[ $output == "-ERR this is KPOP"* ]]
-	log_has 'refused .*reason="plain POP3 client"'
+	log_has 'refused .*reason="POP3 client without KPOP"$'
 	run wire < <(printf 'QUIT\r\n')
 	[[ $output == "-ERR this is KPOP"* ]]
 	log_has 'refused .*reason="POP3 QUIT'
 	log_count 2 .
+}
+
+quit="POP3 QUIT, as after a ticket that the client could not get"
+pop3="POP3 client without KPOP"
+
+@test "the log names what spoke in place of KPOP, before the versions, between them and in place of the AP-REQ" {
+	local reason text kind
+	while IFS=: read -r reason text; do
+		for kind in before between after; do
+			log_mark
+			# Not a word of it is in the log.
+			run wire_hex < <(case $kind in
+			    between) printf 'KRB5_SENDAUTH_V1.0\0' | framed ;;
+			    after) versions ;;
+			    esac; printf "$text")
+			log_has "refused peer=127\\.0\\.0\\.1:[0-9]+ reason=\"$reason\"\$"
+			log_count 1 .
+			case $kind in
+			between) [ "$output" = 02 ] ;;
+			after) [[ $output == 00*7e* && ${output:10:2} == 7e ]] ;;
+			*) [[ -z $output || $output == 2d4552522074686973206973204b504f50* || $output == 2d455252204b65726265726f732034* ]] ;;
+			esac || { echo "$text, $kind: $output"; return 1; }
+		done
+	done <<-END
+		$quit:QUIT\r\n
+		$quit:quit\r\n
+		$pop3:USER alice\r\n
+		$pop3:user alice\r\nPASS secret\r\n
+		$pop3:CAPA\r\n
+		$pop3:AUTH\r\n
+		$pop3:AUTH GSSAPI YIIC\r\n
+		$pop3:auth plain\r\n
+		$pop3:STLS\r\n
+		$pop3:APOP alice 0\r\n
+		$pop3:NOOP\n
+		$pop3:UTF8\r\n
+		Kerberos 4 client:AUTHV0.1KPOPV0.1
+		TLS client:\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03
+		HTTP client:GET / HTTP/1.1\r\nHost\x3a x\r\n\r\n
+		HTTP client:HEAD /\r\n
+		HTTP client:CONNECT x\x3a25 HTTP/1.0\r\n
+		SSH client:SSH-2.0-x\r\n
+		SMTP client:EHLO x\r\n
+		PROXY header where none is taken:PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n
+		PROXY header where none is taken:\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c
+	END
+}
+
+@test "AUTH by itself is no Kerberos 4 client, however it is cut" {
+	run wire < <(printf AUTH; sleep 0.3; printf '\r\n')
+	[[ $output == "-ERR this is KPOP"* ]]
+	run wire < <(printf AUTH; sleep 0.3; printf 'V0.1')
+	[[ $output == "-ERR Kerberos 4"* ]]
+	run wire < <(printf AUTH)
+	log_count 1 'refused .*reason="POP3 client without KPOP"$'
+	log_count 1 'refused .*reason="Kerberos 4 client"$'
+	log_count 1 'refused .*reason="closed during the exchange"$'
+	log_count 3 .
 }
 
 @test "a TLS hello is answered by the end" {

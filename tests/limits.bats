@@ -90,7 +90,9 @@ octets() {
 	# The other realm's ticket has to be one already.
 	KRB5CCNAME=FILE:$WORLD/ccache.eve pop bob QUIT >/dev/null || true
 	clients refusals 30 0.049 2 "unknown user:$WORLD/ccache:nobody-of-that-name" "refused principal:$WORLD/ccache:bob" \
-	    "other realm:$WORLD/ccache.eve:bob" "system user:$WORLD/ccache:daemon" "no name:$WORLD/ccache:../bob" >&3
+	    "other realm:$WORLD/ccache.eve:bob" "system user:$WORLD/ccache:daemon" "no name:$WORLD/ccache:../bob" \
+	    "our domain, unknown:$WORLD/ccache:nobody-of-that-name@kpopd.test" "our domain, refused:$WORLD/ccache:bob@kpopd.test" \
+	    "other domain:$WORLD/ccache:bob@elsewhere.test" >&3
 	for reason in 'unknown user' 'not permitted to be this user' 'uid below the minimum'; do
 		log_has "refused .*reason=\"$reason\""
 	done

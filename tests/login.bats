@@ -21,7 +21,7 @@ refuses() {
 	run pop alice STAT QUIT
 	[ "$status" -eq 0 ]
 	[[ ${lines[2]} = "+OK 1 messages" && ${lines[3]} =~ ^"+OK 1 "[0-9]+$ && ${lines[4]} = "+OK bye, 1 messages left" ]]
-	log_has 'mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST service=pop/mail\.kpopd\.test@KPOPD\.TEST enctype=aes256-cts-hmac-sha1-96 mutual=yes layer=none by=localname$'
+	log_has 'mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST service=pop/mail\.kpopd\.test@KPOPD\.TEST ticket=aes256-cts-hmac-sha1-96 session=aes256-cts-hmac-sha1-96 mutual=yes layer=none by=localname$'
 	log_has 'mail\.info kpopd\[[0-9]+\]: logout peer=[^ ]+:[0-9]+ reason=quit retrieved=0 octets=0 topped=0 deleted=0 left=1 seconds=[0-9]+$'
 }
 

@@ -9,7 +9,8 @@
  * "found", "absent" (nobody has that name), or "down" (try again). "for-root" is
  * "found", and takes no time if root asks. Of two lines of one name the first is
  * for processes with an even pid, the second for those with an odd one.
- * /run/nss.asked gets a line of each question.
+ * /run/nss.asked gets a line of each question. Where /run/nss.folds is, letters of
+ * either case are one in a name.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +30,12 @@ struct line {
 	char name[64], answer[16], home[256];
 	unsigned seconds, uid;
 };
+
+static int
+is_name(const char *name, const char *known)
+{
+	return access("/run/nss.folds", F_OK) == 0 ? strcasecmp(name, known) == 0 : strcmp(name, known) == 0;
+}
 
 /* Finds the line of this name, or if it is NULL of this uid. Returns 1 if there is one. */
 static int
@@ -40,7 +48,7 @@ find(const char *name, unsigned uid, struct line *found)
 	if (file == NULL)
 		return 0;
 	while (n <= wanted && fscanf(file, "%63s %u %15s %u %255s", one.name, &one.seconds, one.answer, &one.uid, one.home) == 5)
-		if (name != NULL ? strcmp(one.name, name) == 0 : one.uid == uid) {
+		if (name != NULL ? is_name(name, one.name) : one.uid == uid) {
 			*found = one;
 			n++;
 		}

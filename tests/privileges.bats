@@ -323,7 +323,7 @@ broker_faulty() {
 	run "$KPOPD_BUILD/kpopd" </dev/null
 	[ "$status" -eq 2 ]
 	[[ $output == *"xinetd"* ]]
-	for options in -x '-n 0' '-t 0' '-t 5:' '-m maildir' '-m mbox:relative' '-u nobody-here' extra; do
+	for options in -x '-n 0' '-t 0' '-t 5:' '-m maildir' '-m mbox:relative' '-D @' '-D a,,b' '-u nobody-here' extra; do
 		server_stop
 		server_start
 		server_stop
@@ -349,7 +349,7 @@ broker_faulty() {
 	xinetd_run
 	run wire </dev/null
 	[[ $output == "-ERR [SYS/PERM]"* ]]
-	log_has 'failed .*no key for the service named by -s'
+	log_has 'failed .*error="no key for pop/elsewhere.test@KPOPD.TEST, the service of -s, in it"'
 	server_stop
 	server_configure -s pop/two@REALMS@HERE
 	xinetd_run

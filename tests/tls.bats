@@ -114,6 +114,92 @@ recorded() {
 	[[ $output == *RENEGOTIATING* && $output != *"+OK bye"* ]]
 }
 
+@test "what a client says against the certificate is in the log in words of our own" {
+	local alert name
+	# A client's hello, of TLS 1.2, in which alerts are in the clear here.
+	socat -u TCP-LISTEN:2112,reuseaddr "OPEN:$WORLD/hello,creat,trunc" 3>&- &
+	await 5 'ss -Hltn sport = 2112 | grep -q .'
+	timeout 5 openssl s_client -tls1_2 -connect 127.0.0.1:2112 </dev/null >/dev/null 2>&1 3>&- &
+	await 5 '[ -s "$WORLD/hello" ]'
+	kill %1 %2 2>/dev/null || true
+	server_start -p -T immediate $(tls_options)
+	# The words of OpenSSL stay for what is not about the certificate.
+	while read -r alert name; do
+		log_mark
+		{ cat "$WORLD/hello"; printf "\\x15\\x03\\x03\\x00\\x02\\x02\\x$(printf %x "$alert")"; } | wire 3 >/dev/null
+		log_has "kpopd\\[[0-9]+\\]: refused peer=127\\.0\\.0\\.1:[0-9]+ reason=\"$name\"" || { echo "$alert $name"; return 1; }
+		log_lacks 'refused .*certificate.*error='
+	done <<-'END'
+		42 the client does not take the certificate: bad_certificate
+		43 the client does not take the certificate: unsupported_certificate
+		44 the client does not take the certificate: certificate_revoked
+		45 the client does not take the certificate: certificate_expired
+		46 the client does not take the certificate: certificate_unknown
+		48 the client does not take the certificate: unknown_ca
+		113 the client does not take the certificate: bad_certificate_status_response
+		40 TLS handshake
+		70 TLS handshake
+		255 TLS handshake
+	END
+	# The reset that follows is there before the alert is read.
+	log_mark
+	exec {peer}<>/dev/tcp/127.0.0.1/1109
+	cat "$WORLD/hello" >&"$peer"
+	head -c 5 <&"$peer" >/dev/null
+	tls=$(jailed_in tls)
+	kill -STOP $tls
+	printf '\x15\x03\x03\x00\x02\x02\x30' >&"$peer"
+	# What was not read of the server's flight makes it one.
+	exec {peer}>&-
+	kill -CONT $tls
+	log_has 'refused .*reason="the client does not take the certificate: unknown_ca"$'
+	printf 'CAPA\r\nQUIT\r\n' | wire 3 >/dev/null
+	log_has 'refused .*reason="cleartext, not TLS"$'
+	log_mark
+	printf 'GET / HTTP/1.1\r\n\r\n' | wire 3 >/dev/null
+	log_has 'refused .*reason="cleartext, not TLS"$'
+}
+
+# authority NAME: another one, which has signed nothing here.
+authority() {
+	openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=$1" -keyout "$WORLD/tls/$1.key" -out "$WORLD/tls/$1.pem" 2>/dev/null
+}
+
+@test "real clients that give up at the certificate are in the log as such: an unknown authority, an expired one, another name" {
+	authority other-ca
+	openssl req -new -key "$WORLD/tls/server.key" -subj /CN=mail.kpopd.test -out "$WORLD/tls/old.csr" 2>/dev/null
+	openssl x509 -req -in "$WORLD/tls/old.csr" -CA "$WORLD/tls/ca.pem" -CAkey "$WORLD/tls/ca.key" -CAcreateserial -days -1 \
+	    -extfile "$WORLD/tls/server.ext" -out "$WORLD/tls/old.pem" 2>/dev/null
+	gives_up() {
+		log_mark
+		run timeout 20 "${@:2}" </dev/null
+		[ "$status" -ne 0 ] || { echo "$*: $output"; return 1; }
+		log_has "refused .*reason=\"$1" || { echo "$*: $output"; return 1; }
+		log_lacks ' login '
+	}
+	unknown='the client does not take the certificate: unknown_ca"$'
+	expired='the client does not take the certificate: certificate_expired"$'
+	closed='closed when TLS began, as by a client that does not take the certificate"$'
+	printf 'poll mail.kpopd.test proto KPOP auth kerberos_v5 user alice sslcertck sslcertfile %s mda cat\n' "$WORLD/tls/other-ca.pem" >"$WORLD/fetchmailrc"
+	chmod 600 "$WORLD/fetchmailrc"
+	server_start $(tls_options)
+	gives_up "$unknown" fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" --pidfile "$WORLD/fetchmail.pid"
+	gives_up "$unknown" env SSL_CERT_FILE="$WORLD/tls/other-ca.pem" "$KPOPD_BUILD/kpopc" --tls mail.kpopd.test
+	server_stop
+	server_start -p $(tls_options)
+	gives_up "$unknown" curl -sS --ssl-reqd --cacert "$WORLD/tls/other-ca.pem" --login-options AUTH=GSSAPI -u alice: pop3://mail.kpopd.test:1109/1
+	gives_up "$unknown" openssl s_client -quiet -starttls pop3 -verify_return_error -CAfile "$WORLD/tls/other-ca.pem" -connect mail.kpopd.test:1109
+	# It looks at the certificate when the handshake is over, and says nothing of it.
+	gives_up "$closed" mpop --host=mail.kpopd.test --port=1109 --auth=gssapi --user=alice --tls=on --tls-starttls=on \
+	    --tls-trust-file="$WORLD/tls/other-ca.pem" --keep=on --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got"
+	server_stop
+	server_start -p -c "$WORLD/tls/old.pem" -K "$WORLD/tls/server.key"
+	gives_up "$expired" curl -sS --ssl-reqd --cacert "$WORLD/tls/ca.pem" --login-options AUTH=GSSAPI -u alice: pop3://mail.kpopd.test:1109/1
+	server_stop
+	server_start -p -T immediate $(tls_options)
+	gives_up "$unknown" curl -sS --cacert "$WORLD/tls/other-ca.pem" --login-options AUTH=GSSAPI -u alice: pop3s://mail.kpopd.test:1109/1
+}
+
 @test "what came before the handshake is never a command after it" {
 	server_start -p $(tls_options)
 	run wire 3 < <(printf 'STLS\r\nCAPA\r\nQUIT\r\n')
@@ -122,20 +208,47 @@ recorded() {
 	# A moment later, when TLS is awaited already.
 	run wire 3 < <(printf 'STLS\r\n'; sleep 0.5; printf 'CAPA\r\nQUIT\r\n')
 	[[ $output == *"+OK begin TLS"* && $output != *"capabilities"* && $output != *"bye"* ]]
-	log_has 'refused .*reason="TLS handshake"'
+	log_has 'refused .*reason="cleartext, not TLS"$'
 }
 
 @test "with -T require nobody comes in without TLS" {
 	server_start -T require $(tls_options)
 	run pop alice STAT QUIT
 	[[ $output == *"-ERR [AUTH] STLS comes first"* && $output != *"+OK 2"* ]]
+	log_has 'refused .*reason="login without TLS, which is required"$'
 	server_stop
 	server_start -p -T require $(tls_options)
 	run wire 3 < <(printf '%s\r\n' CAPA "AUTH GSSAPI" QUIT)
 	[[ $output == *STLS*"-ERR [AUTH] STLS comes first"* && $output != *SASL* ]]
+	log_count 1 'refused .*reason="login without TLS, which is required"$'
 	run fetch "poll mail.kpopd.test proto POP3 service 1109 auth gssapi"
 	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
 	[ "$(grep -c '^Subject' "$WORLD/got")" -eq 2 ]
+}
+
+@test "STLS that is not offered is a reason of its own, if the client leaves then" {
+	local how
+	for how in -p ''; do
+		server_start $how
+		pop_say_stls() {
+			if [ -n "$how" ]; then printf "$@" | wire 3; else { versions; apreq pop/mail.kpopd.test | framed; printf "$@"; } | wire 3; fi
+		}
+		for rest in 'QUIT\r\n' '' 'CAPA\r\nQUIT\r\n'; do
+			log_mark
+			run pop_say_stls "CAPA\r\nSTLS\r\n$rest"
+			[[ $output == *"-ERR no TLS here"* ]]
+			log_has 'refused .*reason="STLS, which is not offered"$'
+			log_count 1 .
+		done
+		server_stop
+	done
+	# A client that goes on is let in, and no line is about STLS.
+	server_start
+	log_mark
+	run pop alice STLS QUIT
+	run bash -c "printf '%s\r\n' STLS 'USER alice' 'PASS x' QUIT | '$KPOPD_BUILD/kpopc' mail.kpopd.test"
+	[[ $output == *"-ERR no TLS here"*"+OK 2 messages"* ]]
+	log_lacks 'refused|STLS'
 }
 
 @test "a certificate that does not work is logged, and TLS is not offered; once it is mended, it is" {

@@ -14,6 +14,7 @@
 #include "account.h"
 #include "tests/unit/check.h"
 
+static const struct account_domains domains = { .host = "mx", .service = "pop/mail.h.test@H.TEST", .more = "e.test,E2.test" };
 static struct passwd *entry; /* what the database has for every name and uid; NULL: the machine's own */
 
 static const struct account_uids people = { 1000, ACCOUNT_UID_MOST };
@@ -193,7 +194,11 @@ logins(void)
 		{ "alice@A.TEST", "alice@A.TEST", "alice@A.TEST", "alice@A.TEST" },
 		{ "alice@A.TEST", "bob@A.TEST", "alice@A.TEST", "alice@A.TEST" },
 		{ "alice@A.TEST", "bob@A.TEST", "alice", NULL },
-		{ "alice@a.test", "alice@A.TEST", "alice", NULL },
+		/* A realm is no name, and may be in any case. */
+		{ "alice@a.test", "alice@A.TEST", "alice", "alice" },
+		{ "Alice@A.TEST", "alice@A.TEST", "alice", NULL },
+		{ "alice@a.test", "alice\\@a.test@A.TEST", "alice", NULL },
+		{ "alice\\@a.test@a.test", "alice\\@a.test@A.TEST", "alice@a.test", "alice@a.test" },
 		{ "alice@A", "alice@A.TEST", "alice", NULL },
 		{ "alice/admin@A.TEST", "alice/admin@A.TEST", "alice", "alice" },
 		{ "alice/admin", "alice/admin@A.TEST", "alice", NULL },
@@ -218,6 +223,28 @@ logins(void)
 		{ "", "alice\\/bob@A.TEST", "alice/bob", NULL },
 		{ "", "..\\/alice@A.TEST", "../alice", NULL },
 		{ "", "alice\\", "alice", NULL },
+		/* Domains. */
+		{ "alice@H.TEST", "bob@A.TEST", "alice", "alice" },
+		{ "alice@h.test", "bob@A.TEST", "alice", "alice" },
+		{ "alice@mail.H.test", "bob@A.TEST", "alice", "alice" },
+		{ "alice@MX", "bob@A.TEST", "alice", "alice" },
+		{ "alice@E.test", "bob@A.TEST", "alice", "alice" },
+		{ "alice@e2.TEST", "bob@A.TEST", "alice", "alice" },
+		{ "alice@h.test", "bob@A.TEST", "alice@h.test", "alice@h.test" },
+		{ "alice@h.test@e.test", "bob@A.TEST", "alice@h.test", "alice@h.test" },
+		{ "alice@h.test@e.test", "bob@A.TEST", "alice", NULL },
+		{ "alice@@h.test", "bob@A.TEST", "alice", NULL },
+		{ "@h.test", "bob@A.TEST", "alice", NULL },
+		{ "@h.test", "alice@A.TEST", "alice", NULL },
+		{ "alice@", "alice@A.TEST", "alice", NULL },
+		{ "alice@e.test,E2.test", "bob@A.TEST", "alice", NULL },
+		{ "alice@e.tes", "bob@A.TEST", "alice", NULL },
+		{ "alice@.test", "bob@A.TEST", "alice", NULL },
+		{ "alice@,", "bob@A.TEST", "alice", NULL },
+		{ "alice@pop", "bob@A.TEST", "alice", NULL },
+		{ "alice@mail.h.test@H.TEST", "bob@A.TEST", "alice", NULL },
+		{ "Alice@h.test", "bob@A.TEST", "alice", NULL },
+		{ "../alice@h.test", "bob@A.TEST", "../alice", NULL },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -229,11 +256,31 @@ logins(void)
 		strlcpy(there, cases[i].there, sizeof(there));
 		only = there;
 		entry = &pw;
-		refusal = account_find_login(cases[i].text, cases[i].principal, NULL, &a);
+		refusal = account_find_login(cases[i].text, cases[i].principal, &domains, NULL, &a);
 		CHECK((refusal == NULL) == (cases[i].found != NULL));
 		CHECK(refusal != NULL || strcmp(a.name, cases[i].found) == 0);
 	}
 	only = NULL;
+	entry = NULL;
+}
+
+/* What the database knows under another spelling is the account of its own name, unless that is no name. */
+static void
+other_spellings(void)
+{
+	static char own[] = "alice@a.test", nowhere[] = "../alice", home[] = "/h";
+	struct passwd pw = { .pw_name = own, .pw_uid = 1000, .pw_dir = home };
+	struct account a;
+
+	entry = &pw;
+	CHECK(account_find_login("Alice@A.TEST", "x@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
+	CHECK(account_find_login("", "Alice@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
+	CHECK(account_find_login("Alice@e.test", "x@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
+	/* A name of ours is asked for as it is. */
+	CHECK(strcmp(account_find("Alice@A.TEST", NULL, &a), "user name differs from the account's") == 0);
+	pw.pw_name = nowhere;
+	CHECK(strcmp(account_find_login("alice", "x@A.TEST", &domains, NULL, &a), "the account's own name is no user name") == 0);
+	CHECK(strcmp(account_find_uid(1000, NULL, &a), "the account's own name is no user name") == 0);
 	entry = NULL;
 }
 
@@ -248,14 +295,38 @@ no_second_reading(void)
 
 	only = exact;
 	entry = &pw;
-	CHECK(strcmp(account_find_login(exact, exact, &people, &a), "uid below the minimum") == 0);
+	CHECK(strcmp(account_find_login(exact, exact, &domains, &people, &a), "uid below the minimum") == 0);
 	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
 		away = failures[i];
-		CHECK(strcmp(account_find_login(exact, exact, NULL, &a), "the account database does not answer") == 0);
+		CHECK(strcmp(account_find_login(exact, exact, &domains, NULL, &a), "the account database does not answer") == 0);
 	}
 	away = ENOENT;
-	CHECK(strcmp(account_find_login(exact, exact, NULL, &a), "unknown user") == 0);
+	CHECK(strcmp(account_find_login(exact, exact, &domains, NULL, &a), "unknown user") == 0);
 	away = 0;
+	only = NULL;
+	entry = NULL;
+}
+
+/* Names of services that are none, which a gate could report, and no further domains: then the host's name alone counts. */
+static void
+strange_domains(void)
+{
+	static const char *const services[] = { "", "pop", "pop/", "@", "pop/@", "pop@a/b", "\\", "pop/h\\", "pop/h\\@x", "/@" };
+	static char name[] = "alice", home[] = "/h";
+	struct passwd pw = { .pw_name = name, .pw_uid = 1000, .pw_dir = home };
+	struct account a;
+
+	only = name;
+	entry = &pw;
+	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
+		const struct account_domains strange = { .host = "mx", .service = services[i] };
+		const struct account_domains none = { .host = "", .service = services[i], .more = "" };
+
+		CHECK(account_find_login("alice@Mx", "x@A.TEST", &strange, NULL, &a) == NULL);
+		CHECK(account_find_login("alice@", "x@A.TEST", &strange, NULL, &a) != NULL);
+		CHECK(account_find_login("alice@", "x@A.TEST", &none, NULL, &a) != NULL);
+		CHECK(account_find_login("alice@mx", "x@A.TEST", &none, NULL, &a) != NULL);
+	}
 	only = NULL;
 	entry = NULL;
 }
@@ -273,9 +344,9 @@ long_principals(void)
 	only = name;
 	entry = &pw;
 	snprintf(principal, sizeof(principal), "%s@A.TEST", name);
-	CHECK(account_find_login("", principal, NULL, &a) == NULL && strcmp(a.name, name) == 0);
+	CHECK(account_find_login("", principal, &domains, NULL, &a) == NULL && strcmp(a.name, name) == 0);
 	snprintf(principal, sizeof(principal), "%sa@A.TEST", name);
-	CHECK(strcmp(account_find_login("", principal, NULL, &a), "not a user name") == 0);
+	CHECK(strcmp(account_find_login("", principal, &domains, NULL, &a), "not a user name") == 0);
 	only = NULL;
 	entry = NULL;
 }
@@ -289,7 +360,9 @@ main(void)
 	uids();
 	closed();
 	logins();
+	other_spellings();
 	no_second_reading();
 	long_principals();
+	strange_domains();
 	return 0;
 }

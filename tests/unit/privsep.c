@@ -86,7 +86,10 @@ reports(void)
 	memset(bad.peer.service, 'a', sizeof(bad.peer.service));
 	CHECK(!taken(&bad, sizeof(bad), &r));
 	bad = good;
-	memset(bad.peer.enctype, 'a', sizeof(bad.peer.enctype));
+	memset(bad.peer.ticket, 'a', sizeof(bad.peer.ticket));
+	CHECK(!taken(&bad, sizeof(bad), &r));
+	bad = good;
+	memset(bad.peer.session, 'a', sizeof(bad.peer.session));
 	CHECK(!taken(&bad, sizeof(bad), &r));
 	srandom(1);
 	for (int i = 0; i < 1000; i++) {
