@@ -18,7 +18,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <krb5.h>
-#include <limits.h>
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
@@ -254,17 +253,23 @@ print_refusal(const krb5_error *e)
 
 /* What sendauth's errors mean here. */
 _Noreturn static void
-explain(krb5_error_code problem)
+explain(krb5_error_code problem, int fd)
 {
+	const char *words;
+
 	switch (problem) {
 	case KRB5_SENDAUTH_BADAUTHVERS:
 	case KRB5_SENDAUTH_BADAPPLVERS:
 		errx(EXIT_REFUSED, "the server speaks another version of KPOP");
 	case KRB5_SENDAUTH_BADRESPONSE:
+		if ((words = line_hear_refusal(fd)) != NULL)
+			line_give_up(words);
 		errx(EXIT_REFUSED, "the server does not speak Kerberos 5 KPOP");
 	case ECONNABORTED:
 	case ECONNRESET:
 	case EPIPE:
+		if ((words = line_hear_refusal(fd)) != NULL)
+			line_give_up(words);
 		errx(EXIT_REFUSED, "the server closed the connection during the"
 		    " exchange (does it speak Kerberos 5 KPOP?)");
 	default:
@@ -333,123 +338,9 @@ exchange(int fd, krb5_creds *creds)
 		exit(EXIT_REFUSED);
 	}
 	if (problem != 0)
-		explain(problem);
+		explain(problem, fd);
 	if (proof == NULL)
 		errx(EXIT_REFUSED, "the server did not prove who it is");
-}
-
-/* Octets on their way in one direction. */
-struct way {
-	int from, to;
-	size_t at, end;
-	bool open; /* more may come */
-	char data[65536];
-};
-
-/* Whether poll found the way's descriptor ready, or an error that the next call will tell. */
-static bool
-ready(const struct pollfd *p)
-{
-	return (p->revents & (POLLIN | POLLOUT | POLLHUP | POLLERR | POLLNVAL)) != 0;
-}
-
-static void
-wait_for(struct pollfd *p, const struct way *w)
-{
-	if (w->at < w->end)
-		*p = (struct pollfd){ .fd = w->to, .events = POLLOUT };
-	else
-		*p = (struct pollfd){ .fd = w->open ? w->from : -1, .events = POLLIN };
-}
-
-/*
- * Reads when the buffer is empty, else writes. Returns 0, or -1 with errno.
- *
- * Never more than PIPE_BUF octets at once: so many a pipe takes without blocking
- * once poll has said so. A client may write all its commands before it reads,
- * and waits for ever if we wait for it in write.
- */
-static int
-move(struct way *w)
-{
-	size_t left = w->end - w->at;
-	ssize_t n;
-
-	if (left > 0) {
-		n = write(w->to, w->data + w->at, left < PIPE_BUF ? left : PIPE_BUF);
-		if (n > 0)
-			w->at += (size_t)n;
-		return n == -1 && errno != EINTR && errno != EAGAIN ? -1 : 0;
-	}
-	n = read(w->from, w->data, sizeof(w->data));
-	if (n == -1)
-		return errno == EINTR || errno == EAGAIN ? 0 : -1;
-	w->open = n > 0;
-	w->at = 0;
-	w->end = (size_t)n;
-	return 0;
-}
-
-/* Says which end of the way failed: while there is something to write, the one written to. */
-_Noreturn static void
-break_off(const struct way *w)
-{
-	int fd = w->at < w->end ? w->to : w->from;
-
-	err(EXIT_BROKEN, "%s", fd == STDIN_FILENO ? "standard input" :
-	    fd == STDOUT_FILENO ? "standard output" : "the connection broke");
-}
-
-/*
- * The server takes no more. What it has already said is still read, and its
- * end then looks orderly, so this keeps why: EPIPE alone means that it had
- * closed. Returns 0 for that, else errno.
- */
-static int
-give_up_sending(struct way *up)
-{
-	int why = errno;
-
-	if (up->at == up->end)
-		break_off(up);
-	up->open = false;
-	up->at = up->end = 0;
-	return why == EPIPE ? 0 : why;
-}
-
-/* Copies both ways until the server has closed and all it said is out. Returns the exit status. */
-static int
-tunnel(int fd)
-{
-	static struct way up, down;
-	struct pollfd p[2];
-	bool said_end = false;
-	int lost = 0;
-
-	up = (struct way){ .from = STDIN_FILENO, .to = fd, .open = true };
-	down = (struct way){ .from = fd, .to = STDOUT_FILENO, .open = true };
-	while (down.open || down.at < down.end) {
-		if (!up.open && up.at == up.end && !said_end) {
-			shutdown(fd, SHUT_WR);
-			said_end = true;
-		}
-		wait_for(&p[0], &up);
-		wait_for(&p[1], &down);
-		if (poll(p, 2, -1) == -1) {
-			if (errno == EINTR)
-				continue;
-			err(EXIT_BROKEN, "poll");
-		}
-		if (ready(&p[1]) && move(&down) == -1)
-			break_off(&down);
-		if (ready(&p[0]) && move(&up) == -1)
-			lost = give_up_sending(&up);
-	}
-	if (lost != 0) {
-		errno = lost;
-		err(EXIT_BROKEN, "the connection broke");
-	}
-	return EXIT_DONE;
 }
 
 /* Were 0, 1 or 2 closed, the connection would become standard input or output. */
@@ -542,6 +433,6 @@ main(int argc, char **argv)
 	alarm(0);
 	if (o.pop3 && !line_login(&line, &o))
 		return line_end(&line, EXIT_DONE);
-	status = tunnel(line.fd);
+	status = tunnel(line.fd, o.pop3 || o.tls, o.pop3);
 	return line_end(&line, status);
 }
