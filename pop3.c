@@ -282,6 +282,9 @@ read_token(struct session *s, unsigned char *token)
 		refuse_auth(s, "cancelled by the client", "cancelled");
 		return -1;
 	}
+	/* An empty token is an empty line. Clients that write it as AUTH's empty argument are understood. */
+	if (strcmp(line, "=") == 0)
+		return 0;
 	return decode_token(s, strlen(line) == (size_t)n ? line : "!", token);
 }
 
