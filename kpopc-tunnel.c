@@ -82,19 +82,22 @@ watch(struct lines *l, const char *data, size_t n)
 			l->text[l->n++] = data[i];
 }
 
-/* Returns true, having said why, if the server let nobody in that wanted to. */
+bool
+tunnel_is_unanswered(void)
+{
+	return !login.done && login.pass != 0;
+}
+
+/* Prints the server's refusal, if the login came to nothing by one. Returns true if it did. */
 static bool
-is_refused(void)
+say_refusal(void)
 {
 	/* The last line may lack its end. */
 	if (!login.done && answers.n > 0)
 		end_line(&answers);
-	if (login.done || (login.refusal[0] == '\0' && login.pass == 0))
+	if (login.done || login.refusal[0] == '\0')
 		return false;
-	if (login.refusal[0] != '\0')
-		warnx("the server says: %s", printable(login.refusal, sizeof(login.refusal)));
-	else
-		warnx("the server closed the connection before it answered PASS");
+	warnx("the server says: %s", printable(login.refusal, sizeof(login.refusal)));
 	return true;
 }
 
@@ -158,7 +161,7 @@ break_off(const struct way *w)
 {
 	int fd = w->at < w->end ? w->to : w->from, error = errno;
 
-	if (fd != STDIN_FILENO && fd != STDOUT_FILENO && is_refused())
+	if (fd != STDIN_FILENO && fd != STDOUT_FILENO && say_refusal())
 		exit(EXIT_REFUSED);
 	errno = error;
 	err(EXIT_BROKEN, "%s", fd == STDIN_FILENO ? "standard input" :
@@ -211,7 +214,7 @@ tunnel(int fd, bool has_greeted, bool is_in)
 		if (ready(&p[0]) && move(&up) == -1)
 			lost = give_up_sending(&up);
 	}
-	if (is_refused())
+	if (say_refusal())
 		return EXIT_REFUSED;
 	if (lost != 0) {
 		errno = lost;

@@ -433,6 +433,9 @@ main(int argc, char **argv)
 	alarm(0);
 	if (o.pop3 && !line_login(&line, &o))
 		return line_end(&line, EXIT_DONE);
-	status = tunnel(line.fd, o.pop3 || o.tls, o.pop3);
-	return line_end(&line, status);
+	status = line_end(&line, tunnel(line.fd, o.pop3 || o.tls, o.pop3));
+	/* A layer that broke has said so. */
+	if (status == EXIT_DONE && tunnel_is_unanswered())
+		errx(EXIT_REFUSED, "the server closed the connection before it answered PASS");
+	return status;
 }

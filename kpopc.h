@@ -106,6 +106,9 @@ void line_authenticate(struct line *l, const struct options *o, const char *user
  */
 int tunnel(int fd, bool has_greeted, bool is_in);
 
+/* Returns true if the tunnel ended before the server had answered PASS. */
+bool tunnel_is_unanswered(void);
+
 /* Waits for the layers' processes. Returns status, or EXIT_BROKEN if one of them found the end not in order. */
 int line_end(struct line *l, int status);
 
