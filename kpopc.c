@@ -106,6 +106,20 @@ first_principal(krb5_keytab keytab, const char *name)
 	return first;
 }
 
+/* Returns the server's principal. */
+static krb5_principal
+service_of(const struct options *o)
+{
+	krb5_principal service;
+	krb5_error_code problem;
+
+	problem = o->service != NULL ? krb5_parse_name(context, o->service, &service) :
+	    krb5_sname_to_principal(context, o->host, "pop", KRB5_NT_SRV_HST, &service);
+	if (problem != 0)
+		give_up(problem, o->service != NULL ? o->service : o->host, "");
+	return service;
+}
+
 /* A ccache in memory with a ticket-granting ticket got by the keytab's key. */
 static krb5_ccache
 tickets_of_keytab(const struct options *o)
@@ -133,16 +147,33 @@ tickets_of_keytab(const struct options *o)
 	return cache;
 }
 
+/*
+ * Returns the ccache to use for the service: of several in a collection the one
+ * of the principal that .k5identity(5) names, or one of the service's realm, as
+ * GSSAPI chooses; otherwise the primary one.
+ */
 static krb5_ccache
-tickets(const struct options *o, krb5_principal *who)
+choose_cache(krb5_principal service)
 {
-	krb5_ccache cache;
+	krb5_ccache cache = NULL;
+	krb5_principal chosen = NULL;
+	krb5_error_code problem = krb5_cc_select(context, service, &cache, &chosen);
+
+	/* With a principal it means that this one, which was chosen, has no tickets. */
+	if (problem == KRB5_CC_NOTFOUND && chosen == NULL)
+		problem = krb5_cc_default(context, &cache);
+	if (problem != 0)
+		give_up(problem, "no tickets", hint_for(problem));
+	return cache;
+}
+
+/* Returns the ccache to use, and in *who whose tickets are in it. */
+static krb5_ccache
+tickets(const struct options *o, krb5_principal service, krb5_principal *who)
+{
+	krb5_ccache cache = o->keytab != NULL ? tickets_of_keytab(o) : choose_cache(service);
 	krb5_error_code problem;
 
-	if (o->keytab != NULL)
-		cache = tickets_of_keytab(o);
-	else if ((problem = krb5_cc_default(context, &cache)) != 0)
-		give_up(problem, "no tickets", "");
 	if ((problem = krb5_cc_get_principal(context, cache, who)) != 0)
 		give_up(problem, "no tickets", hint_for(problem));
 	return cache;
@@ -150,18 +181,12 @@ tickets(const struct options *o, krb5_principal *who)
 
 /* The service's ticket, got before anything is said to the server, so that what fails here is clear. */
 static krb5_creds *
-ticket(const struct options *o, krb5_ccache cache, krb5_principal who)
+ticket(krb5_principal service, krb5_ccache cache, krb5_principal who)
 {
-	krb5_creds want = { .client = who }, *got;
+	krb5_creds want = { .client = who, .server = service }, *got;
 	krb5_error_code problem;
 	char *name, *what;
 
-	problem = o->service != NULL ?
-	    krb5_parse_name(context, o->service, &want.server) :
-	    krb5_sname_to_principal(context, o->host, "pop", KRB5_NT_SRV_HST,
-		&want.server);
-	if (problem != 0)
-		give_up(problem, o->service != NULL ? o->service : o->host, "");
 	problem = krb5_get_credentials(context, 0, cache, &want, &got);
 	if (problem == 0)
 		return got;
@@ -409,8 +434,8 @@ main(int argc, char **argv)
 	struct options o = { .keytab = NULL };
 	struct line line = { .fd = -1 };
 	krb5_error_code problem;
-	krb5_creds *creds = NULL;
-	krb5_principal who;
+	krb5_creds *creds;
+	krb5_principal service, who;
 	krb5_ccache cache;
 	int status;
 
@@ -419,14 +444,14 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if ((problem = krb5_init_context(&context)) != 0)
 		give_up(problem, "Kerberos", "");
-	cache = tickets(&o, &who);
-	if (!o.pop3)
-		creds = ticket(&o, cache, who);
-	else if ((problem = krb5_cc_get_full_name(context, cache, &o.cache)) != 0)
+	service = service_of(&o);
+	cache = tickets(&o, service, &who);
+	creds = ticket(service, cache, who);
+	if (o.pop3 && (problem = krb5_cc_get_full_name(context, cache, &o.cache)) != 0)
 		give_up(problem, "the name of the ticket cache", "");
 	line.fd = connect_to(&o);
 	limit_time();
-	if (creds != NULL)
+	if (!o.pop3)
 		exchange(line.fd, creds);
 	if (o.pop3 || o.tls)
 		line_greet(&line, &o);

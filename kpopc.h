@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define EXCHANGE_SECONDS 30 /* as the server's own limit */
+#define EXCHANGE_SECONDS 35 /* more than the server's own limit, at which it may say why */
 #define TEXT_MAX 500        /* octets of others' words in one message */
 #define LINE_MOST 100000    /* a server's SASL token of 64 KiB in base64, and more */
 #define LINE_USER 255       /* bytes of a user's name */
