@@ -30,6 +30,9 @@ const char *printable(const char *text, size_t n);
 /* Ends the process unless alarm(0) is called within EXCHANGE_SECONDS; a trickle of bytes does not extend that. */
 void limit_time(void);
 
+/* Returns a socket that is connected to the host. What fails ends the process. */
+int connect_to(const struct options *o);
+
 /* The connection, whatever layers it has. */
 struct line {
 	int fd;          /* of the plain text */
