@@ -22,6 +22,8 @@
 
 #include "kpopc.h"
 
+#define QUIT_SECONDS 10
+
 /* The beginnings of the lines of one direction. */
 struct lines {
 	void (*heard)(const char *line);
@@ -37,9 +39,13 @@ static struct {
 	char refusal[TEXT_MAX];  /* the last "-ERR"; "": none */
 } login;
 
+/* QUIT was the last line of the program's. */
+static bool quits;
+
 static void
 hear_command(const char *line)
 {
+	quits = strcasecmp(line, "QUIT") == 0;
 	login.asked++;
 	if (login.pass == 0 && (strncasecmp(line, "PASS", 4) == 0 || strncasecmp(line, "APOP", 4) == 0))
 		login.pass = login.asked;
@@ -71,11 +77,11 @@ end_line(struct lines *l)
 	l->heard(l->text);
 }
 
-/* Reads along: n bytes more. */
+/* Reads along: n bytes more. The answers of a session are not read, because messages are in them. */
 static void
 watch(struct lines *l, const char *data, size_t n)
 {
-	for (size_t i = 0; i < n && !login.done; i++)
+	for (size_t i = 0; i < n && !(login.done && l == &answers); i++)
 		if (data[i] == '\n')
 			end_line(l);
 		else if (l->n < sizeof(l->text) - 1)
@@ -185,12 +191,32 @@ give_up_sending(struct way *up)
 	return why == EPIPE ? 0 : why;
 }
 
+/*
+ * Waits for either way to go on. Tells the server that standard input has ended
+ * unless *is_told: at once, or after QUIT if the server is silent for
+ * QUIT_SECONDS. A server ends by itself after QUIT, and the end of the client's
+ * TLS would be the end of the whole connection for some (RFC 5246 section
+ * 7.2.1), with the answers that are still to come. Returns what poll returns.
+ */
+static int
+await(int fd, struct pollfd p[2], bool has_ended, bool *is_told)
+{
+	const bool tells = has_ended && !*is_told;
+	int n = tells && !quits ? 0 : poll(p, 2, tells ? QUIT_SECONDS * 1000 : -1);
+
+	if (n != 0 || !tells)
+		return n;
+	shutdown(fd, SHUT_WR);
+	*is_told = true;
+	return poll(p, 2, -1);
+}
+
 int
 tunnel(int fd, bool has_greeted, bool is_in)
 {
 	static struct way up, down;
 	struct pollfd p[2];
-	bool said_end = false;
+	bool is_told = false;
 	int lost = 0;
 
 	login.done = is_in;
@@ -198,13 +224,9 @@ tunnel(int fd, bool has_greeted, bool is_in)
 	up = (struct way){ .from = STDIN_FILENO, .to = fd, .open = true, .lines = &commands };
 	down = (struct way){ .from = fd, .to = STDOUT_FILENO, .open = true, .lines = &answers };
 	while (down.open || down.at < down.end) {
-		if (!up.open && up.at == up.end && !said_end) {
-			shutdown(fd, SHUT_WR);
-			said_end = true;
-		}
 		wait_for(&p[0], &up);
 		wait_for(&p[1], &down);
-		if (poll(p, 2, -1) == -1) {
+		if (await(fd, p, !up.open && up.at == up.end, &is_told) == -1) {
 			if (errno == EINTR)
 				continue;
 			err(EXIT_BROKEN, "poll");

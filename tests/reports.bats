@@ -12,7 +12,7 @@ setup() {
 }
 
 teardown() {
-	[ -z "${nobody-}" ] || kill "$nobody" 2>/dev/null || true
+	for pid in ${nobody-} ${dovecot-}; do kill "$pid" 2>/dev/null || true; done
 	cp "$WORLD/hosts.kept" /etc/hosts
 	cp "$WORLD/keytab.kept" "$WORLD/server.keytab"
 	hostname mail.kpopd.test
@@ -270,4 +270,68 @@ gives_mail() {
 	run mail_of mail.kpopd.test
 	serve
 	[ "$status" -eq 1 ] && [ "$output" = "kpopc: the server does not speak Kerberos 5 KPOP" ] || { echo "$output"; return 1; }
+}
+
+# dovecot_start: Dovecot's POP3 server with AUTH GSSAPI and STLS on port 2110; its pid in $dovecot.
+dovecot_start() {
+	cat >"$WORLD/dovecot.conf" <<-END
+	base_dir = /run/dovecot.reports
+	instance_name = reports
+	protocols = pop3
+	listen = 127.0.0.1
+	log_path = $WORLD/dovecot.log
+	ssl = yes
+	ssl_cert = <$WORLD/tls/server.pem
+	ssl_key = <$WORLD/tls/server.key
+	auth_mechanisms = gssapi
+	auth_krb5_keytab = $WORLD/server.keytab
+	auth_gssapi_hostname = "\$ALL"
+	first_valid_uid = 1
+	mail_location = mbox:~/mail:INBOX=/var/mail/%u
+	mail_privileged_group = mail
+	passdb {
+		driver = static
+		args = nopassword=y
+	}
+	userdb {
+		driver = passwd
+	}
+	service auth {
+		user = root
+	}
+	service pop3-login {
+		inet_listener pop3 {
+			port = 2110
+		}
+		inet_listener pop3s {
+			port = 0
+		}
+	}
+	END
+	tls_make
+	dovecot -F -c "$WORLD/dovecot.conf" 3>&- >"$WORLD/dovecot.out" 2>&1 &
+	dovecot=$!
+	await 5 'ss -Hltn sport = 2110 | grep -q .' || { cat "$WORLD/dovecot.out" "$WORLD/dovecot.log"; return 1; }
+}
+
+# With Dovecot the end of TLS's input was the end of the connection, whatever it had still to say.
+@test "kpopc -p with Dovecot as the server: all answers arrive, in TLS, too, where standard input ends behind QUIT; it refuses as it should" {
+	command -v dovecot >/dev/null && [ -e /usr/lib/dovecot/pop3 ] && [ -e /usr/lib/dovecot/modules/auth/libmech_gssapi.so ] || skip "no Dovecot with POP3 and GSSAPI"
+	dovecot_start
+	for options in --cleartext "--tls -C $WORLD/tls/ca.pem"; do
+		for _ in 1 2 3; do
+			mbox one two | store alice
+			printf '%s\r\n' "USER alice" "PASS x" STAT "RETR 1" "RETR 2" "DELE 1" QUIT |
+			    timeout 20 "$KPOPD_BUILD/kpopc" -p $options mail.kpopd.test 2110 >"$WORLD/heard"
+			[ "$(grep -c '^+OK' "$WORLD/heard")" -eq 8 ] && grep -q '^two line 3' "$WORLD/heard" || { echo "$options"; cat "$WORLD/heard"; return 1; }
+			[ "$(grep -c '^Subject: ' /var/mail/alice)" -eq 1 ]
+		done
+	done
+	run mail_of -p mail.kpopd.test 2110
+	[ "$status" -eq 1 ] && [[ $output == *"the server offers no security layer"* ]]
+	realm_login bob
+	run mail_of -p --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test 2110
+	[ "$status" -eq 1 ] && [[ $output == *"kpopc: the server says: -ERR [AUTH] Authentication failed."* ]] || { echo "$output"; return 1; }
+	kill "$dovecot"
+	await 5 '! kill -0 "$dovecot" 2>/dev/null'
 }
