@@ -369,6 +369,8 @@ main(int argc, char **argv)
 	int status;
 
 	open_standard();
+	/* Each message in one write, because the program that started kpopc may write to the same file. */
+	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	read_options(&o, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	if ((problem = krb5_init_context(&context)) != 0)

@@ -114,6 +114,13 @@ refused() {
 	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR line too long" ]
 }
 
+@test "a message is one write, because others may write to the same file" {
+	realm_login bob
+	strace -f -e trace=write -e signal=none -o "$WORLD/writes" "$KPOPD_BUILD/kpopc" mail.kpopd.test \
+	    < <(printf '%s\r\n' "USER alice" "PASS x") >/dev/null 2>&1 || [ $? -eq 1 ]
+	[ "$(grep -c 'write(2, "kpopc: the server says: -ERR' "$WORLD/writes")" -eq 1 ] && [ "$(grep -c 'write(2,' "$WORLD/writes")" -eq 1 ] || { cat "$WORLD/writes"; return 1; }
+}
+
 @test "a server that ends without an answer to PASS is status 1" {
 	edited 2110 '$_ = "" if $n > 2'
 	mbox one | store alice
