@@ -17,6 +17,7 @@ teardown() {
 	cp "$WORLD/keytab.kept" "$WORLD/server.keytab"
 	hostname mail.kpopd.test
 	ip -6 addr del fe80::5/64 dev lo 2>/dev/null || true
+	ip addr del 198.51.100.7/32 dev lo 2>/dev/null || true
 	end_test
 }
 
@@ -184,6 +185,23 @@ gives_mail() {
 		log_has 'login peer=\[fe80::5\]:[0-9]+ user=alice'
 		log_mark
 	done
+}
+
+# From users behind NAT whose tickets name the address that they had.
+@test "a ticket with addresses in it is taken from any other address" {
+	ip addr add 198.51.100.7/32 dev lo
+	sed 's/127.0.0.1:88/198.51.100.7:88/' /etc/krb5.conf >"$WORLD/far.conf"
+	local KRB5_CONFIG=$WORLD/far.conf
+	export KRB5_CONFIG
+	await 10 'realm_login alice -a 2>/dev/null'
+	klist -na | grep -q 'Addresses: 198.51.100.7'
+	gives_mail mail.kpopd.test
+	log_has 'login peer=(127\.0\.0\.1|\[::1\]):'
+	serve -p
+	log_mark
+	gives_mail -p mail.kpopd.test 1109
+	log_has 'login peer=(127\.0\.0\.1|\[::1\]):'
+	serve
 }
 
 # From clients that make the server's principal out of an alias, by each of libkrb5's rules.
