@@ -54,6 +54,7 @@ io_init(struct io *io, int fd, int64_t deadline)
 	io->patience = 0;
 	io->frugal = false;
 	io->error = IO_OK;
+	io->line_size = 0;
 	io->in_at = io->in_end = io->out_end = 0;
 }
 
@@ -282,9 +283,9 @@ int
 io_line(struct io *io, char *line, size_t size)
 {
 	int64_t until = limit(io, io->idle);
-	bool overlong = false;
 	size_t n = 0;
 
+	io->line_size = 0;
 	/* Lines that are buffered already belong to a connection that is dead. */
 	if (io->error != IO_OK)
 		return IO_LINE_ERROR;
@@ -292,22 +293,24 @@ io_line(struct io *io, char *line, size_t size)
 		char *begin = io->in + io->in_at;
 		size_t some = io->in_end - io->in_at;
 		char *lf = memchr(begin, '\n', some);
+		size_t kept;
 
 		if (lf != NULL)
 			some = (size_t)(lf + 1 - begin);
 		io->in_at += some;
-		overlong |= some > size - n;
-		if (!overlong) {
-			memcpy(line + n, begin, some);
-			n += some;
-		}
+		io->line_size += some;
+		kept = some < size - n ? some : size - n;
+		memcpy(line + n, begin, kept);
+		n += kept;
 		if (lf == NULL && fill(io, until, IO_IN) == -1)
 			return IO_LINE_ERROR;
 		if (lf == NULL)
 			continue;
-		if (overlong)
-			return IO_LINE_LONG;
 		n--;
+		if (io->line_size > size) {
+			line[n] = '\0';
+			return IO_LINE_LONG;
+		}
 		if (n > 0 && line[n - 1] == '\r')
 			n--;
 		line[n] = '\0';

@@ -22,6 +22,7 @@ struct io {
 	int64_t patience; /* ms without an octet after which a wish is granted */
 	bool frugal;      /* io_exact leaves on the socket what it was not asked for */
 	enum io_error error; /* sticky: once set, nothing more is read, handed out or written */
+	uint64_t line_size; /* bytes of the line that io_line read last, with its end */
 	size_t in_at, in_end, out_end;
 	char in[IO_IN];
 	char out[IO_OUT];
@@ -29,7 +30,7 @@ struct io {
 
 /* io_line's other answers. */
 #define IO_LINE_ERROR (-1) /* io->error says which */
-#define IO_LINE_LONG (-2)  /* too long; the whole line has been read and dropped */
+#define IO_LINE_LONG (-2)  /* too long; the whole line has been read, and line has its beginning */
 
 /* Milliseconds of the monotonic clock, for deadlines. */
 int64_t io_now(void);

@@ -71,13 +71,15 @@ prepare_dialogue(struct dialogue *d, const struct options *o)
 static const char *
 trade(const struct line *l, struct dialogue *d, const void *token, size_t n)
 {
-	static char text[LINE_MOST];
+	/* As large as the ticket wants: how large is too large is for the server to say. */
+	const size_t size = 4 * ((n + 2) / 3) + 1;
+	char *text = malloc(size);
 	const char *answer;
 
-	if (b64_ntop(token, n, text, sizeof(text)) == -1)
+	if (text == NULL || b64_ntop(token, n, text, size) == -1)
 		errx(EXIT_REFUSED, "a token too large");
-	line_say(l->fd, text);
-	answer = line_hear(l);
+	answer = line_ask(l, text);
+	free(text);
 	if (answer[0] != '+' || answer[1] != ' ')
 		return answer;
 	d->n = b64_pton(answer + 2, d->token, sizeof(d->token));
@@ -190,7 +192,7 @@ run_layer(const void *what, int fd, int plain)
 	_exit(EXIT_DONE);
 }
 
-bool
+void
 line_authenticate(struct line *l, const struct options *o, const char *user)
 {
 	static struct dialogue d;
@@ -199,8 +201,7 @@ line_authenticate(struct line *l, const struct options *o, const char *user)
 
 	memset(&d, 0, sizeof(d));
 	prepare_dialogue(&d, o);
-	line_say(l->fd, "AUTH GSSAPI");
-	answer = line_hear(l);
+	answer = line_ask(l, "AUTH GSSAPI");
 	if (strcmp(answer, "+ ") == 0 || strcmp(answer, "+") == 0) {
 		answer = negotiate(l, &d);
 		finished = answer == NULL;
@@ -208,13 +209,13 @@ line_authenticate(struct line *l, const struct options *o, const char *user)
 			answer = choose(l, o, &d, user);
 	}
 	/* "+OK" is believed after the proof only; otherwise anybody could take proof and layer away by that word. */
-	if (strncmp(answer, "-ERR", 4) != 0 && !(finished && line_is_good(answer)))
+	if (!line_is_refusal(answer) && !(finished && line_is_good(answer)))
 		errx(EXIT_REFUSED, "the server ended AUTH %s: %s",
 		    finished ? "without an answer" : "before it had proven who it is", printable(answer, TEXT_MAX));
-	line_quote(answer);
+	line_tell(printable(answer, TEXT_MAX));
+	/* The same ticket would be refused again. */
 	if (!line_is_good(answer))
-		return false;
+		line_give_up(answer);
 	if (d.layer != WRAP_NONE)
 		line_put_between(l, &d, run_layer);
-	return true;
 }

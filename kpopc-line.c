@@ -26,7 +26,7 @@
 /*
  * Reads one line into text[LINE_MOST] without its end, byte by byte, because
  * what follows it is not for us. whose names it in an error. Returns false at
- * the end of fd.
+ * the end of fd; text then has what came of a line without an end.
  */
 static bool
 read_line(int fd, char *text, const char *whose)
@@ -38,8 +38,10 @@ read_line(int fd, char *text, const char *whose)
 
 		if (got == -1 && errno == EINTR)
 			continue;
-		if (got <= 0)
+		if (got <= 0) {
+			text[n] = '\0';
 			return false;
+		}
 		if (text[n] == '\n')
 			break;
 		if (++n == LINE_MOST - 1)
@@ -51,8 +53,9 @@ read_line(int fd, char *text, const char *whose)
 	return true;
 }
 
-void
-line_write(int fd, const void *data, size_t n)
+/* Writes n bytes. Returns 0, or -1 with errno. */
+static int
+write_all(int fd, const void *data, size_t n)
 {
 	const char *p = data;
 
@@ -60,19 +63,27 @@ line_write(int fd, const void *data, size_t n)
 		ssize_t put = write(fd, p, n);
 
 		if (put == -1 && errno != EINTR)
-			err(EXIT_BROKEN, "%s", fd == STDOUT_FILENO ? "standard output" : "the connection broke");
+			return -1;
 		if (put > 0) {
 			p += put;
 			n -= (size_t)put;
 		}
 	}
+	return 0;
 }
 
 void
-line_say(int fd, const char *text)
+line_write(int fd, const void *data, size_t n)
 {
-	line_write(fd, text, strlen(text));
-	line_write(fd, "\r\n", 2);
+	if (write_all(fd, data, n) == -1)
+		err(EXIT_BROKEN, "the connection broke");
+}
+
+void
+line_tell(const char *text)
+{
+	if (write_all(STDOUT_FILENO, text, strlen(text)) == -1 || write_all(STDOUT_FILENO, "\r\n", 2) == -1)
+		err(EXIT_BROKEN, "standard output");
 }
 
 const char *
@@ -80,9 +91,19 @@ line_hear(const struct line *l)
 {
 	static char text[LINE_MOST];
 
-	if (!read_line(l->fd, text, "a line of the server's"))
+	/* Half a line is no answer, but half a refusal is one. */
+	if (!read_line(l->fd, text, "a line of the server's") && !line_is_refusal(text))
 		errx(EXIT_REFUSED, "the server closed the connection");
 	return text;
+}
+
+const char *
+line_ask(const struct line *l, const char *text)
+{
+	/* A server that has closed may have said why. line_hear finds out. */
+	if (write_all(l->fd, text, strlen(text)) == 0)
+		write_all(l->fd, "\r\n", 2);
+	return line_hear(l);
 }
 
 bool
@@ -91,10 +112,37 @@ line_is_good(const char *answer)
 	return strncmp(answer, "+OK", 3) == 0;
 }
 
-void
-line_quote(const char *answer)
+bool
+line_is_refusal(const char *answer)
 {
-	line_say(STDOUT_FILENO, printable(answer, TEXT_MAX));
+	return strncmp(answer, "-ERR", 4) == 0;
+}
+
+void
+line_give_up(const char *answer)
+{
+	errx(EXIT_REFUSED, "the server says: %s", printable(answer, TEXT_MAX));
+}
+
+const char *
+line_hear_refusal(int fd)
+{
+	static const char head[] = "-ERR";
+	static char text[TEXT_MAX] = "-";
+	size_t n = 1;
+
+	/* It may wait for us. */
+	shutdown(fd, SHUT_WR);
+	while (n < sizeof(text) - 1 && read(fd, &text[n], 1) == 1 && text[n] != '\n') {
+		if (n == 1 && text[n] == '-')
+			continue;
+		if (n < sizeof(head) - 1 && text[n] != head[n])
+			return NULL;
+		n++;
+	}
+	text[n] = '\0';
+	text[strcspn(text, "\r")] = '\0';
+	return line_is_refusal(text) ? text : NULL;
 }
 
 void
@@ -127,10 +175,10 @@ line_greet(struct line *l, const struct options *o)
 	const char *answer = line_hear(l);
 
 	if (!line_is_good(answer))
-		errx(EXIT_REFUSED, "the server says: %s", printable(answer, TEXT_MAX));
+		line_give_up(answer);
 	if (o->tls)
 		line_begin_tls(l, o);
-	line_say(STDOUT_FILENO, "+OK USER and PASS come next");
+	line_tell("+OK USER and PASS come next");
 }
 
 /* Returns the capability that a line of the server's names, in our own words, or NULL if it is of no use before the login. */
@@ -152,26 +200,24 @@ answer_capa(const struct line *l)
 	const char *answer, *capability;
 	int lines = 0;
 
-	line_say(STDOUT_FILENO, "+OK capabilities follow");
-	line_say(STDOUT_FILENO, "USER");
-	line_say(l->fd, "CAPA");
-	if (line_is_good(line_hear(l)))
+	line_tell("+OK capabilities follow");
+	line_tell("USER");
+	if (line_is_good(line_ask(l, "CAPA")))
 		while (strcmp(answer = line_hear(l), ".") != 0) {
 			if (++lines > CAPABILITIES)
 				errx(EXIT_REFUSED, "the server's capabilities do not end");
 			if ((capability = known_capability(answer)) != NULL)
-				line_say(STDOUT_FILENO, capability);
+				line_tell(capability);
 		}
-	line_say(STDOUT_FILENO, ".");
+	line_tell(".");
 }
 
 /* Tells the server that the program leaves. */
 static void
 leave(const struct line *l)
 {
-	line_say(l->fd, "QUIT");
-	line_hear(l);
-	line_say(STDOUT_FILENO, "+OK bye");
+	line_ask(l, "QUIT");
+	line_tell("+OK bye");
 }
 
 bool
@@ -187,19 +233,18 @@ line_login(struct line *l, const struct options *o)
 		limit_time();
 		if (strcasecmp(verb, "USER") == 0 && rest != NULL &&
 		    strlcpy(user, rest, sizeof(user)) < sizeof(user))
-			line_say(STDOUT_FILENO, "+OK PASS comes next, with anything");
+			line_tell("+OK PASS comes next, with anything");
 		else if (strcasecmp(verb, "PASS") == 0 && user[0] != '\0') {
-			if (line_authenticate(l, o, user)) {
-				alarm(0);
-				return true;
-			}
+			line_authenticate(l, o, user);
+			alarm(0);
+			return true;
 		} else if (strcasecmp(verb, "CAPA") == 0)
 			answer_capa(l);
 		else if (strcasecmp(verb, "QUIT") == 0) {
 			leave(l);
 			break;
 		} else
-			line_say(STDOUT_FILENO, "-ERR USER and PASS come first");
+			line_tell("-ERR USER and PASS come first");
 		alarm(0);
 	}
 	alarm(0);

@@ -68,10 +68,8 @@ void
 line_begin_tls(struct line *l, const struct options *o)
 {
 	unsigned char size = 0;
-	const char *answer;
+	const char *answer = line_ask(l, "STLS");
 
-	line_say(l->fd, "STLS");
-	answer = line_hear(l);
 	if (!line_is_good(answer))
 		errx(EXIT_REFUSED, "no TLS: %s", printable(answer, TEXT_MAX));
 	line_put_between(l, o, run_tls);

@@ -10,7 +10,6 @@
 #include "config.h"
 
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 
 #include <err.h>
@@ -18,9 +17,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <krb5.h>
-#include <limits.h>
-#include <netdb.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -30,10 +26,6 @@
 #include <vis.h>
 
 #include "kpopc.h"
-
-#define KPOP_PORT "1109"
-#define POP3_PORT "110"
-#define CONNECT_SECONDS 10  /* for each of the host's addresses */
 
 static krb5_context context;
 
@@ -107,6 +99,20 @@ first_principal(krb5_keytab keytab, const char *name)
 	return first;
 }
 
+/* Returns the server's principal. */
+static krb5_principal
+service_of(const struct options *o)
+{
+	krb5_principal service;
+	krb5_error_code problem;
+
+	problem = o->service != NULL ? krb5_parse_name(context, o->service, &service) :
+	    krb5_sname_to_principal(context, o->host, "pop", KRB5_NT_SRV_HST, &service);
+	if (problem != 0)
+		give_up(problem, o->service != NULL ? o->service : o->host, "");
+	return service;
+}
+
 /* A ccache in memory with a ticket-granting ticket got by the keytab's key. */
 static krb5_ccache
 tickets_of_keytab(const struct options *o)
@@ -134,16 +140,33 @@ tickets_of_keytab(const struct options *o)
 	return cache;
 }
 
+/*
+ * Returns the ccache to use for the service: of several in a collection the one
+ * of the principal that .k5identity(5) names, or one of the service's realm, as
+ * GSSAPI chooses; otherwise the primary one.
+ */
 static krb5_ccache
-tickets(const struct options *o, krb5_principal *who)
+choose_cache(krb5_principal service)
 {
-	krb5_ccache cache;
+	krb5_ccache cache = NULL;
+	krb5_principal chosen = NULL;
+	krb5_error_code problem = krb5_cc_select(context, service, &cache, &chosen);
+
+	/* With a principal it means that this one, which was chosen, has no tickets. */
+	if (problem == KRB5_CC_NOTFOUND && chosen == NULL)
+		problem = krb5_cc_default(context, &cache);
+	if (problem != 0)
+		give_up(problem, "no tickets", hint_for(problem));
+	return cache;
+}
+
+/* Returns the ccache to use, and in *who whose tickets are in it. */
+static krb5_ccache
+tickets(const struct options *o, krb5_principal service, krb5_principal *who)
+{
+	krb5_ccache cache = o->keytab != NULL ? tickets_of_keytab(o) : choose_cache(service);
 	krb5_error_code problem;
 
-	if (o->keytab != NULL)
-		cache = tickets_of_keytab(o);
-	else if ((problem = krb5_cc_default(context, &cache)) != 0)
-		give_up(problem, "no tickets", "");
 	if ((problem = krb5_cc_get_principal(context, cache, who)) != 0)
 		give_up(problem, "no tickets", hint_for(problem));
 	return cache;
@@ -151,18 +174,12 @@ tickets(const struct options *o, krb5_principal *who)
 
 /* The service's ticket, got before anything is said to the server, so that what fails here is clear. */
 static krb5_creds *
-ticket(const struct options *o, krb5_ccache cache, krb5_principal who)
+ticket(krb5_principal service, krb5_ccache cache, krb5_principal who)
 {
-	krb5_creds want = { .client = who }, *got;
+	krb5_creds want = { .client = who, .server = service }, *got;
 	krb5_error_code problem;
 	char *name, *what;
 
-	problem = o->service != NULL ?
-	    krb5_parse_name(context, o->service, &want.server) :
-	    krb5_sname_to_principal(context, o->host, "pop", KRB5_NT_SRV_HST,
-		&want.server);
-	if (problem != 0)
-		give_up(problem, o->service != NULL ? o->service : o->host, "");
 	problem = krb5_get_credentials(context, 0, cache, &want, &got);
 	if (problem == 0)
 		return got;
@@ -170,70 +187,6 @@ ticket(const struct options *o, krb5_ccache cache, krb5_principal who)
 	    asprintf(&what, "no ticket for %s", name) == -1)
 		what = name = (char *)(uintptr_t)"no ticket";
 	give_up(problem, what, hint_for(problem));
-}
-
-static const char *
-port_of(const struct options *o)
-{
-	if (o->port != NULL)
-		return o->port;
-	if (o->pop3)
-		return POP3_PORT;
-	return getservbyname("kpop", "tcp") != NULL ? "kpop" : KPOP_PORT;
-}
-
-/* connect with a limit. Returns 0, or -1 with errno. */
-static int
-connect_within(int fd, const struct addrinfo *a, int seconds)
-{
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
-	int flags = fcntl(fd, F_GETFL), failure = 0, n;
-	socklen_t size = sizeof(failure);
-
-	if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1)
-		return -1;
-	if (connect(fd, a->ai_addr, a->ai_addrlen) == -1) {
-		if (errno != EINPROGRESS)
-			return -1;
-		/* Being stopped and continued interrupts poll; it is no timeout. */
-		while ((n = poll(&p, 1, seconds * 1000)) == -1 && errno == EINTR)
-			;
-		if (n != 1) {
-			errno = n == 0 ? ETIMEDOUT : errno;
-			return -1;
-		}
-		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size) == -1)
-			return -1;
-		if ((errno = failure) != 0)
-			return -1;
-	}
-	return fcntl(fd, F_SETFL, flags);
-}
-
-static int
-connect_to(const struct options *o)
-{
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
-	struct addrinfo *list, *a;
-	const char *port = port_of(o);
-	int fd = -1, error = getaddrinfo(o->host, port, &hints, &list);
-
-	if (error != 0)
-		errx(EXIT_REFUSED, "%s port %s: %s", o->host, port, gai_strerror(error));
-	for (a = list; a != NULL; a = a->ai_next) {
-		fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, 0);
-		if (fd != -1 && connect_within(fd, a, CONNECT_SECONDS) == 0)
-			break;
-		error = errno;
-		if (fd != -1)
-			close(fd);
-		fd = -1;
-		errno = error;
-	}
-	if (fd == -1)
-		err(EXIT_REFUSED, "%s port %s", o->host, port);
-	freeaddrinfo(list);
-	return fd;
 }
 
 /* What the server said in its KRB-ERROR: not proven yet to be the server, so nothing raw. */
@@ -254,17 +207,23 @@ print_refusal(const krb5_error *e)
 
 /* What sendauth's errors mean here. */
 _Noreturn static void
-explain(krb5_error_code problem)
+explain(krb5_error_code problem, int fd)
 {
+	const char *words;
+
 	switch (problem) {
 	case KRB5_SENDAUTH_BADAUTHVERS:
 	case KRB5_SENDAUTH_BADAPPLVERS:
 		errx(EXIT_REFUSED, "the server speaks another version of KPOP");
 	case KRB5_SENDAUTH_BADRESPONSE:
+		if ((words = line_hear_refusal(fd)) != NULL)
+			line_give_up(words);
 		errx(EXIT_REFUSED, "the server does not speak Kerberos 5 KPOP");
 	case ECONNABORTED:
 	case ECONNRESET:
 	case EPIPE:
+		if ((words = line_hear_refusal(fd)) != NULL)
+			line_give_up(words);
 		errx(EXIT_REFUSED, "the server closed the connection during the"
 		    " exchange (does it speak Kerberos 5 KPOP?)");
 	default:
@@ -333,123 +292,9 @@ exchange(int fd, krb5_creds *creds)
 		exit(EXIT_REFUSED);
 	}
 	if (problem != 0)
-		explain(problem);
+		explain(problem, fd);
 	if (proof == NULL)
 		errx(EXIT_REFUSED, "the server did not prove who it is");
-}
-
-/* Octets on their way in one direction. */
-struct way {
-	int from, to;
-	size_t at, end;
-	bool open; /* more may come */
-	char data[65536];
-};
-
-/* Whether poll found the way's descriptor ready, or an error that the next call will tell. */
-static bool
-ready(const struct pollfd *p)
-{
-	return (p->revents & (POLLIN | POLLOUT | POLLHUP | POLLERR | POLLNVAL)) != 0;
-}
-
-static void
-wait_for(struct pollfd *p, const struct way *w)
-{
-	if (w->at < w->end)
-		*p = (struct pollfd){ .fd = w->to, .events = POLLOUT };
-	else
-		*p = (struct pollfd){ .fd = w->open ? w->from : -1, .events = POLLIN };
-}
-
-/*
- * Reads when the buffer is empty, else writes. Returns 0, or -1 with errno.
- *
- * Never more than PIPE_BUF octets at once: so many a pipe takes without blocking
- * once poll has said so. A client may write all its commands before it reads,
- * and waits for ever if we wait for it in write.
- */
-static int
-move(struct way *w)
-{
-	size_t left = w->end - w->at;
-	ssize_t n;
-
-	if (left > 0) {
-		n = write(w->to, w->data + w->at, left < PIPE_BUF ? left : PIPE_BUF);
-		if (n > 0)
-			w->at += (size_t)n;
-		return n == -1 && errno != EINTR && errno != EAGAIN ? -1 : 0;
-	}
-	n = read(w->from, w->data, sizeof(w->data));
-	if (n == -1)
-		return errno == EINTR || errno == EAGAIN ? 0 : -1;
-	w->open = n > 0;
-	w->at = 0;
-	w->end = (size_t)n;
-	return 0;
-}
-
-/* Says which end of the way failed: while there is something to write, the one written to. */
-_Noreturn static void
-break_off(const struct way *w)
-{
-	int fd = w->at < w->end ? w->to : w->from;
-
-	err(EXIT_BROKEN, "%s", fd == STDIN_FILENO ? "standard input" :
-	    fd == STDOUT_FILENO ? "standard output" : "the connection broke");
-}
-
-/*
- * The server takes no more. What it has already said is still read, and its
- * end then looks orderly, so this keeps why: EPIPE alone means that it had
- * closed. Returns 0 for that, else errno.
- */
-static int
-give_up_sending(struct way *up)
-{
-	int why = errno;
-
-	if (up->at == up->end)
-		break_off(up);
-	up->open = false;
-	up->at = up->end = 0;
-	return why == EPIPE ? 0 : why;
-}
-
-/* Copies both ways until the server has closed and all it said is out. Returns the exit status. */
-static int
-tunnel(int fd)
-{
-	static struct way up, down;
-	struct pollfd p[2];
-	bool said_end = false;
-	int lost = 0;
-
-	up = (struct way){ .from = STDIN_FILENO, .to = fd, .open = true };
-	down = (struct way){ .from = fd, .to = STDOUT_FILENO, .open = true };
-	while (down.open || down.at < down.end) {
-		if (!up.open && up.at == up.end && !said_end) {
-			shutdown(fd, SHUT_WR);
-			said_end = true;
-		}
-		wait_for(&p[0], &up);
-		wait_for(&p[1], &down);
-		if (poll(p, 2, -1) == -1) {
-			if (errno == EINTR)
-				continue;
-			err(EXIT_BROKEN, "poll");
-		}
-		if (ready(&p[1]) && move(&down) == -1)
-			break_off(&down);
-		if (ready(&p[0]) && move(&up) == -1)
-			lost = give_up_sending(&up);
-	}
-	if (lost != 0) {
-		errno = lost;
-		err(EXIT_BROKEN, "the connection broke");
-	}
-	return EXIT_DONE;
 }
 
 /* Were 0, 1 or 2 closed, the connection would become standard input or output. */
@@ -518,30 +363,35 @@ main(int argc, char **argv)
 	struct options o = { .keytab = NULL };
 	struct line line = { .fd = -1 };
 	krb5_error_code problem;
-	krb5_creds *creds = NULL;
-	krb5_principal who;
+	krb5_creds *creds;
+	krb5_principal service, who;
 	krb5_ccache cache;
 	int status;
 
 	open_standard();
+	/* Each message in one write, because the program that started kpopc may write to the same file. */
+	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	read_options(&o, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	if ((problem = krb5_init_context(&context)) != 0)
 		give_up(problem, "Kerberos", "");
-	cache = tickets(&o, &who);
-	if (!o.pop3)
-		creds = ticket(&o, cache, who);
-	else if ((problem = krb5_cc_get_full_name(context, cache, &o.cache)) != 0)
+	service = service_of(&o);
+	cache = tickets(&o, service, &who);
+	creds = ticket(service, cache, who);
+	if (o.pop3 && (problem = krb5_cc_get_full_name(context, cache, &o.cache)) != 0)
 		give_up(problem, "the name of the ticket cache", "");
 	line.fd = connect_to(&o);
 	limit_time();
-	if (creds != NULL)
+	if (!o.pop3)
 		exchange(line.fd, creds);
 	if (o.pop3 || o.tls)
 		line_greet(&line, &o);
 	alarm(0);
 	if (o.pop3 && !line_login(&line, &o))
 		return line_end(&line, EXIT_DONE);
-	status = tunnel(line.fd);
-	return line_end(&line, status);
+	status = line_end(&line, tunnel(line.fd, o.pop3 || o.tls, o.pop3));
+	/* A layer that broke has said so. */
+	if (status == EXIT_DONE && tunnel_is_unanswered())
+		errx(EXIT_REFUSED, "the server closed the connection before it answered PASS");
+	return status;
 }

@@ -34,6 +34,7 @@
 #define LINE 255 /* RFC 2449 §4: octets of a command with its CRLF */
 #define TOKEN 65536 /* octets of a SASL token */
 #define TOKEN_LINE (4 * ((TOKEN + 2) / 3) + 3) /* in base64, with CRLF or a NUL */
+#define TOKEN_ROOM (TOKEN + LINE) /* for what a line that is read whole can have, which is a little more */
 #define ATTEMPTS 3  /* of AUTH */
 #define NONSENSE 20 /* lines in a row that are no command; a client errs once, a program that is none goes on */
 #define WORDS 4  /* a command and its arguments: TOP has most; and one too many */
@@ -241,7 +242,43 @@ put_challenge(struct session *s, const void *challenge, size_t n)
 	return true;
 }
 
-/* The client's next token from a line of its own, into token[TOKEN]. Returns its size; -1: cancelled or none (answered); -2: the connection's end. */
+/* Logs why AUTH ends and answers with text. */
+static enum verdict
+refuse_auth(struct session *s, const char *reason, const char *text)
+{
+	log_event(LOG_NOTICE, "refused", "reason=\"GSSAPI: %s\"", reason);
+	return no(s, text);
+}
+
+/* Refuses a token of n bytes. The log has its size, because a ticket can grow with the number of its owner's groups. */
+static enum verdict
+refuse_token(struct session *s, uint64_t n)
+{
+	log_event(LOG_NOTICE, "refused", "reason=\"GSSAPI token of %" PRIu64 " octets\"", n);
+	return no(s, "the token is too large");
+}
+
+/* Decodes the token in text into token[TOKEN_ROOM]. Returns its size, or -1 if it is none or too large (answered). */
+static int
+decode_token(struct session *s, const char *text, unsigned char *token)
+{
+	int n = b64_pton(text, token, TOKEN_ROOM);
+
+	if (n == -1)
+		refuse_auth(s, "not base64", "this is not base64");
+	if (n > TOKEN)
+		refuse_token(s, (uint64_t)n);
+	return n <= TOKEN ? n : -1;
+}
+
+/* Returns how many bytes n bytes of base64 stand for. */
+static uint64_t
+decoded_size(uint64_t n)
+{
+	return n / 4 * 3;
+}
+
+/* Reads the client's next token from a line of its own into token[TOKEN_ROOM]. Returns its size; -1: cancelled or none (answered); -2: the connection's end. */
 static int
 read_token(struct session *s, unsigned char *token)
 {
@@ -251,17 +288,17 @@ read_token(struct session *s, unsigned char *token)
 	if (n == IO_LINE_ERROR)
 		return -2;
 	if (n == IO_LINE_LONG) {
-		no(s, "line too long");
+		refuse_token(s, decoded_size(s->io->line_size));
 		return -1;
 	}
 	if (strcmp(line, "*") == 0) {
-		no(s, "cancelled");
+		refuse_auth(s, "cancelled by the client", "cancelled");
 		return -1;
 	}
-	n = strlen(line) == (size_t)n ? b64_pton(line, token, TOKEN) : -1;
-	if (n == -1)
-		no(s, "this is not base64");
-	return n;
+	/* An empty token is an empty line. Clients that write it as AUTH's empty argument are understood. */
+	if (strcmp(line, "=") == 0)
+		return 0;
+	return decode_token(s, strlen(line) == (size_t)n ? line : "!", token);
 }
 
 /* The dialogue of AUTH; token holds n octets of the initial response (0: none). */
@@ -290,11 +327,17 @@ authenticate(struct session *s, unsigned char *token, int n)
 	return LOGIN;
 }
 
+/* Returns what becomes of the connection after an attempt that ended with verdict: too many of them end it. */
+static enum verdict
+count_attempt(struct session *s, enum verdict verdict)
+{
+	return verdict == GO_ON && ++s->attempts == ATTEMPTS ? LEAVE : verdict;
+}
+
 static enum verdict
 auth(struct session *s, int count, char **args)
 {
-	static unsigned char token[TOKEN];
-	enum verdict verdict;
+	static unsigned char token[TOKEN_ROOM];
 	int n = 0;
 
 	if (count == 1) {
@@ -313,10 +356,9 @@ auth(struct session *s, int count, char **args)
 	if (is_too_open(s))
 		return require_tls(s);
 	if (count > 2 && strcmp(args[2], "=") != 0 &&
-	    (n = b64_pton(args[2], token, sizeof(token))) == -1)
-		return no(s, "this is not base64");
-	verdict = authenticate(s, token, n);
-	return verdict == GO_ON && ++s->attempts == ATTEMPTS ? LEAVE : verdict;
+	    (n = decode_token(s, args[2], token)) == -1)
+		return count_attempt(s, GO_ON);
+	return count_attempt(s, authenticate(s, token, n));
 }
 
 static enum verdict
@@ -724,6 +766,18 @@ dispatch(struct session *s, const struct command *table, char *line, int length)
 	return not_understood(s, "no such command here");
 }
 
+/* Answers a line that is too long. One of AUTH has a token in it. */
+static enum verdict
+refuse_long_line(struct session *s, const struct command *table, const char *line)
+{
+	static const char command[] = "AUTH GSSAPI ";
+	const size_t n = sizeof(command) - 1;
+
+	if (table != without_ticket || strncasecmp(line, command, n) != 0 || !s->gate->has_gssapi || is_too_open(s))
+		return not_understood(s, "line too long");
+	return count_attempt(s, refuse_token(s, decoded_size(s->io->line_size - n)));
+}
+
 /* Obeys commands until one of them changes the state or the connection ends. */
 static enum verdict
 obey(struct session *s, const struct command *table)
@@ -744,7 +798,7 @@ obey(struct session *s, const struct command *table)
 			return LEAVE;
 		if (length >= LINE && strncasecmp(line, "AUTH ", 5) != 0)
 			length = IO_LINE_LONG;
-		verdict = length == IO_LINE_LONG ? not_understood(s, "line too long") :
+		verdict = length == IO_LINE_LONG ? refuse_long_line(s, table, line) :
 		    dispatch(s, table, line, length);
 	}
 	return verdict;

@@ -1,8 +1,9 @@
 /*
  * Writes one AP-REQ from the default ccache to standard output, for tests that put octets on the wire themselves.
  *
- *	apreq [-gm] [-a TYPE:FILE] [-c HEX] [-n COUNT] [-o SECONDS] [-t TIME] [-w SECONDS] PRINCIPAL
+ *	apreq [-gm] [-a TYPE:FILE] [-e TYPE:FILE] [-c HEX] [-n COUNT] [-o SECONDS] [-t TIME] [-w SECONDS] PRINCIPAL
  *
+ * -e has the KDC put what the file has into the ticket, which the ccache then has.
  * -g makes it as GSSAPI does, -c with these bytes as its checksum; -a puts what
  * the file has into the authenticator as authorization data of this type; -m asks for mutual authentication; -o makes the AP-REQ by a clock that is
  * so much fast (negative: slow); -w waits between the ticket and the AP-REQ;
@@ -49,7 +50,7 @@ read_hex(const char *digits, char *bytes, size_t size)
 static krb5_authdata *
 read_authdata(char *text)
 {
-	static krb5_octet bytes[65536];
+	static krb5_octet bytes[131072];
 	static krb5_authdata a = { .magic = KV5M_AUTHDATA, .contents = bytes };
 	FILE *f;
 	char *end;
@@ -82,7 +83,7 @@ main(int argc, char **argv)
 	/* RFC 4121 section 4.1.1: the length of the channel bindings, none of them, no flags. */
 	char bindings[4096] = { 16 };
 	krb5_data request, checksum = { .data = bindings, .length = 24 };
-	krb5_authdata *authdata[2] = { NULL };
+	krb5_authdata *authdata[2] = { NULL }, *in_ticket[2] = { NULL };
 	bool for_gssapi = false;
 	krb5_flags flags = 0;
 	unsigned wait = 0, count = 0, i = 0;
@@ -90,11 +91,13 @@ main(int argc, char **argv)
 	long fast = 0, stands = 0;
 	int c;
 
-	while ((c = getopt(argc, argv, "a:c:gmn:o:t:w:")) != -1) {
+	while ((c = getopt(argc, argv, "a:c:e:gmn:o:t:w:")) != -1) {
 		if (c == 'g')
 			for_gssapi = true;
 		else if (c == 'a')
 			authdata[0] = read_authdata(optarg);
+		else if (c == 'e')
+			in_ticket[0] = read_authdata(optarg);
 		else if (c == 'c')
 			checksum.length = read_hex(optarg, bindings, sizeof(bindings));
 		else if (c == 'm')
@@ -116,7 +119,14 @@ main(int argc, char **argv)
 	must(krb5_cc_default(context, &cache), "ccache");
 	must(krb5_cc_get_principal(context, cache, &want.client), "client");
 	must(krb5_parse_name(context, argv[optind], &want.server), "service");
+	if (in_ticket[0] != NULL)
+		want.authdata = in_ticket;
 	must(krb5_get_credentials(context, 0, cache, &want, &creds), "ticket");
+	if (in_ticket[0] != NULL) {
+		/* libkrb5 keeps with the ticket what was asked for, and then gives it to nobody who asks for less. */
+		creds->authdata = NULL;
+		must(krb5_cc_store_cred(context, cache, creds), "ccache");
+	}
 	if (authdata[0] != NULL)
 		creds->authdata = authdata;
 	sleep(wait);

@@ -131,6 +131,29 @@ flags=()
 	[ ! -s /var/mail/alice ]
 }
 
+@test "fetchmail with kpopc as its plugin takes a refusal for a failed login and a mailbox in use for busy, by KPOP and by AUTH GSSAPI" {
+	make_message one | deliver alice
+	for mode in "" -p; do
+		server_stop
+		server_start $mode
+		how="proto POP3 plugin \"$KPOPD_BUILD/kpopc $mode %h 1109\" auth password"
+		realm_login bob
+		run fetch "password x"
+		[ "$status" -eq 3 ] && [[ $output == *"kpopc: the server says: -ERR [AUTH] this ticket does not open that mailbox"* ]] || { echo "$mode: $status: $output"; return 1; }
+		realm_login alice
+		pop_open $mode
+		pop_hear '^\+OK'
+		pop_ask "USER alice"
+		pop_ask "PASS x"
+		run fetch "password x"
+		[ "$status" -eq 9 ] && [[ $output == *"kpopc: the server says: -ERR [IN-USE]"* ]] || { echo "$mode: $status: $output"; return 1; }
+		pop_ask QUIT
+		pop_close
+	done
+	server_stop
+	server_start
+}
+
 @test "fetchmail's default sslproto asks for STLS, which is not there yet: refused, and no mail lost" {
 	make_message one | deliver alice
 	run fetch "sslproto auto"

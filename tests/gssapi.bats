@@ -271,6 +271,54 @@ gsstalk() {
 	[[ $output != *SASL* && $output == *"-ERR [SYS/PERM] the server has no Kerberos key"* ]]
 }
 
+# long_line N: so many bytes of base64.
+long_line() {
+	head -c "$1" /dev/zero | tr '\0' A
+}
+
+@test "a token over the limit, in a line of its own or behind AUTH GSSAPI, is refused, and the log has its size and nothing of it" {
+	# The largest has 65,536 bytes. What follows it is decoded; longer lines are not.
+	for size in 87384 87388 100000 2000000; do
+		bytes=$((size / 4 * 3))
+		for how in alone behind; do
+			log_mark
+			{ printf 'AUTH GSSAPI'; [ $how = alone ] && printf '\r\n' || printf ' '; long_line $size; printf '\r\nQUIT\r\n'; } | wire 10 >"$WORLD/heard"
+			[ "$(grep -c -- "^-ERR the token is too large"$'\r' "$WORLD/heard")" -eq 1 ] || { echo "$size $how"; cat "$WORLD/heard"; return 1; }
+			tail -n 1 "$WORLD/heard" | grep -q '^+OK bye'
+			log_count 1 "refused peer=[^ ]* reason=\"GSSAPI token of $bytes octets\""
+			log_lacks AAAA
+			await 5 '! pgrep -x kpopd >/dev/null'
+		done
+	done
+	# One that just fits is GSSAPI's to refuse, and counts as an attempt, as these do.
+	{ printf 'AUTH GSSAPI '; long_line 87380; printf '\r\nAUTH GSSAPI '; long_line 90000; printf '\r\nAUTH GSSAPI '; long_line 90000; printf '\r\nQUIT\r\n'; } | wire 10 >"$WORLD/heard"
+	[ "$(grep -c '^-ERR' "$WORLD/heard")" -eq 3 ] && ! grep '+OK bye' "$WORLD/heard" || { cat "$WORLD/heard"; return 1; }
+	log_has 'refused .*reason="GSSAPI: not a first token of Kerberos"'
+}
+
+@test "what ends AUTH before its tokens do is in the log: cancelled, not base64" {
+	run wire 3 < <(printf '%s\r\n' "AUTH GSSAPI" '*' "AUTH GSSAPI" '!!!' "AUTH GSSAPI !!!" QUIT)
+	log_count 1 'refused .*reason="GSSAPI: cancelled by the client"'
+	log_count 2 'refused .*reason="GSSAPI: not base64"'
+}
+
+@test "kpopc -p with a ticket that is too large says what the server says, and stops" {
+	# As a KDC of Active Directory makes them for members of many groups.
+	for size in 60000 66000 90000; do
+		realm_login alice
+		head -c $size /dev/urandom >"$WORLD/groups"
+		"$KPOPD_BUILD/tests/apreq" -e "64:$WORLD/groups" pop/mail.kpopd.test@KPOPD.TEST | wc -c
+		log_mark
+		status=0
+		printf '%s\r\n' "USER alice" "PASS x" STAT QUIT | timeout 20 "$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+		[ $size != 60000 ] || { grep -q '^+OK 2 messages' "$WORLD/heard" || { cat "$WORLD/heard" "$WORLD/errors"; return 1; }; continue; }
+		[ $status -eq 1 ] || { echo $status; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+		[ "$(tail -n 1 "$WORLD/heard" | tr -d '\r')" = "-ERR the token is too large" ] &&
+		    [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR the token is too large" ] || { cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+		log_has 'refused .*reason="GSSAPI token of [0-9]{5,6} octets"'
+	done
+}
+
 @test "another user's mailbox stays shut" {
 	mbox three | store bob
 	run pop3test 0 0 bob
@@ -284,5 +332,5 @@ gsstalk() {
 	[[ $output == *"-ERR cancelled"*"-ERR this is not base64"*"-ERR [AUTH] not authenticated"* ]]
 	[[ $output != *"-ERR no such command"* ]]
 	run wire 3 < <(printf '%s\r\n' AUTH "AUTH PLAIN x" "AUTH GSSAPI" "$(head -c 70000 /dev/zero | base64 -w 0)" QUIT)
-	[[ $output == *"GSSAPI"*"-ERR [AUTH] the only mechanism"*"-ERR line too long"*"+OK bye"* ]]
+	[[ $output == *"GSSAPI"*"-ERR [AUTH] the only mechanism"*"-ERR the token is too large"*"+OK bye"* ]]
 }

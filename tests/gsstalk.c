@@ -6,7 +6,7 @@
  *
  * LAYER: 1, 2 or 4. MOST: the largest token it says it takes. HOW: "well",
  * "initial" (with an initial response), "oneway" (without mutual
- * authentication), or
+ * authentication), "equals" (well, with "=" for an empty token), or
  * what is done to the token of a second command behind a good DELE 1: flip,
  * short, zero, huge, large, clear, skip, none; or "replay": that one comes
  * twice, with a QUIT behind it; or of many good tokens: "after" (the session's
@@ -37,6 +37,7 @@ static gss_ctx_id_t context;
 static unsigned layer;
 static size_t largest;
 static int is_after; /* the server may have closed */
+static int says_equals; /* for an empty token */
 static struct gss_channel_bindings_struct bindings; /* BINDING, as it is */
 
 _Noreturn static void
@@ -86,6 +87,8 @@ trade(const void *token, size_t n, unsigned char *next, char *line)
 
 	if (next != NULL) {
 		b64_ntop(token, n, text, sizeof(text));
+		if (n == 0 && says_equals)
+			strcpy(text, "=");
 		strcat(text, "\r\n");
 		put(text, strlen(text));
 	}
@@ -276,6 +279,7 @@ main(int argc, char **argv)
 		server.sin_port = htons((uint16_t)atoi(argv[5]));
 	if (argc > 6)
 		bindings.application_data = (gss_buffer_desc){ strlen(argv[6]), argv[6] };
+	says_equals = strcmp(argv[3], "equals") == 0;
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (connect(fd, (struct sockaddr *)&server, sizeof(server)) == -1)
 		stop("connect");
@@ -290,7 +294,7 @@ main(int argc, char **argv)
 	}
 	token = say("DELE 1\r\n");
 	hear();
-	if (strcmp(argv[3], "well") == 0)
+	if (strcmp(argv[3], "well") == 0 || says_equals)
 		say("RETR 2\r\nQUIT\r\n");
 	else if (strcmp(argv[3], "replay") == 0) {
 		put_token(&token);

@@ -4,7 +4,7 @@
 load helpers/all
 
 teardown() {
-	[ -z "${fake-}" ] || kill "$fake" 2>/dev/null || true
+	for pid in ${fake-} ${middle-}; do kill "$pid" 2>/dev/null || true; done
 	grep -q '^kpop[[:space:]]' /etc/services || printf 'kpop 1109/tcp\n' >>/etc/services
 	end_test
 }
@@ -70,12 +70,86 @@ fake_server() {
 
 @test "a server that is not KPOP is called so" {
 	realm_login alice
-	for words in '+OK POP3 here' '-ERR go away' 'SSH-2.0-x' '* OK IMAP'; do
+	for words in '+OK POP3 here' 'SSH-2.0-x' '* OK IMAP'; do
 		fake_server "echo '$words'; cat >/dev/null"
 		fails 1 'does not speak Kerberos 5 KPOP' mail.kpopd.test 2000
 		kill "$fake"
 		await 5 '! ss -Hltn sport = 2000 | grep -q .'
 	done
+}
+
+@test "a server that refuses before the exchange is shown in its own words, escaped, also if it closes at once" {
+	realm_login alice
+	for way in 'cat >/dev/null' 'sleep 0.2' true; do
+		for words in '-ERR [SYS/TEMP] too many\e[31m\r\n' '-ERR [SYS/TEMP] too many\r\nmore\r\n' '-ERR [SYS/TEMP] too many'; do
+			printf -- "$words" >"$WORLD/words"
+			fake_server "cat $WORLD/words; $way"
+			fails 1 'the server says: -ERR \[SYS/TEMP\] too many(\\033\[31m)?$' mail.kpopd.test 2000
+			kill "$fake"
+			await 5 '! ss -Hltn sport = 2000 | grep -q .'
+		done
+	done
+}
+
+# refused STATUS LINE KPOPC_ARGUMENT …: a whole dialogue; the last line on standard output, and the only one on standard
+# error (none with status 0), has the server's line. Takes the commands from $commands.
+refused() {
+	local expected=$1 line=$2 status=0
+	shift 2
+	printf '%s\r\n' "${commands[@]}" | timeout 20 "$KPOPD_BUILD/kpopc" "$@" >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+	[ "$status" -eq "$expected" ] && [ "$(tail -n 1 "$WORLD/heard" | tr -d '\r')" = "$line" ] &&
+	    [ "$(cat "$WORLD/errors")" = "$([ "$expected" -eq 0 ] || echo "kpopc: the server says: $line")" ] ||
+	    { echo "$status, expected: $line"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+}
+
+@test "a login that the server refuses is status 1, and its line is on standard output for the program, on standard error for the reader" {
+	local status=0
+	mbox one | store alice
+	realm_login bob
+	commands=("USER alice" "PASS x" STAT QUIT)
+	refused 1 "-ERR [AUTH] this ticket does not open that mailbox" mail.kpopd.test
+	# A program that leaves after a refused USER has had no session, either.
+	commands=("USER $(printf '%0300d' 1)" QUIT)
+	printf '%s\r\n' "${commands[@]}" | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR line too long" ]
+}
+
+@test "a message is one write, because others may write to the same file" {
+	realm_login bob
+	strace -f -e trace=write -e signal=none -o "$WORLD/writes" "$KPOPD_BUILD/kpopc" mail.kpopd.test \
+	    < <(printf '%s\r\n' "USER alice" "PASS x") >/dev/null 2>&1 || [ $? -eq 1 ]
+	[ "$(grep -c 'write(2, "kpopc: the server says: -ERR' "$WORLD/writes")" -eq 1 ] && [ "$(grep -c 'write(2,' "$WORLD/writes")" -eq 1 ] || { cat "$WORLD/writes"; return 1; }
+}
+
+@test "a server that ends without an answer to PASS is status 1" {
+	edited 2110 '$_ = "" if $n > 2'
+	mbox one | store alice
+	realm_login alice
+	local status=0
+	printf '%s\r\n' "USER alice" "PASS x" QUIT | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test 2110 >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+	[ "$status" -eq 1 ] || { echo "$status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+	[ "$(cat "$WORLD/errors")" = "kpopc: the server closed the connection before it answered PASS" ]
+}
+
+@test "a greeting that refuses, after the exchange, is status 1" {
+	edited 2110 '$_ = $n == 1 ? "-ERR [SYS/TEMP] not now\r\n" : ""'
+	realm_login alice
+	commands=("USER alice" "PASS x" QUIT)
+	refused 1 "-ERR [SYS/TEMP] not now" mail.kpopd.test 2110
+}
+
+@test "errors before a good login, and in the session, are no refusal" {
+	mbox one | store alice
+	realm_login alice
+	commands=(NOOP CAPA XTND "USER bob" "USER alice" "PASS x" "RETR 9" NOOP "PASS x" QUIT)
+	refused 0 "+OK bye, 1 messages left" mail.kpopd.test
+	# What a message says is no answer.
+	{ from_line; printf 'Subject: no answer\n\n-ERR\n+OK\n-ERR [AUTH] x\n\n'; } | store alice
+	commands=("USER alice" "PASS x" "RETR 1" QUIT)
+	refused 0 "+OK bye, 1 messages left" mail.kpopd.test
+	# Nor is a client that leaves without a login, or says nothing, a refusal of the server's.
+	commands=(CAPA QUIT)
+	refused 0 "+OK bye" mail.kpopd.test
 }
 
 @test "a server that closes at once, or in the middle" {
@@ -254,10 +328,11 @@ says() {
 	realm_login alice
 	for bad in '\e]0;owned\a\e[2J' '\x90\xff\xc3\xa9' 'a\0b\e' "@{['x' x 3000]}\\\\e" '\r+OK \b' '\t\x7f'; do
 		false_server "+OK hello $bad\\r\\n" "+OK $bad\\r\\n${bad}RED\\r\\nuidl\\r\\nUIDL ${bad}\\r\\nSTLS\\r\\n.\\r\\n" "-ERR blink $bad\\r\\n"
-		says
+		says && return 1 || [ $? -eq 1 ]
 		[ "$(tr -d '\r' <"$WORLD/heard" | grep -v blink)" = "$(printf '%s\n' "+OK USER and PASS come next" "+OK capabilities follow" USER UIDL . \
-		    "+OK PASS comes next, with anything" "+OK bye")" ] || { cat -v "$WORLD/heard"; return 1; }
+		    "+OK PASS comes next, with anything")" ] || { cat -v "$WORLD/heard"; return 1; }
 		[ "$(grep -c '^-ERR blink ' "$WORLD/heard")" -eq 1 ]
+		[ "$(grep -c '^kpopc: the server says: -ERR blink ' "$WORLD/errors")" -eq 1 ]
 		true_again
 		false_server "-ERR go away $bad\\r\\n" "" ""
 		says && return 1 || [ $? -eq 1 ]

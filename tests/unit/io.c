@@ -139,8 +139,11 @@ long_lines_are_eaten_whole(void)
 	SAY("\nafter\n");
 	CHECK(io_line(&io, line, sizeof(line)) == 15);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_LONG);
+	CHECK(io.line_size == 17 && strcmp(line, "123456789012345") == 0);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_LONG);
+	CHECK(io.line_size == sizeof(endless) + 1 && strcmp(line, "xxxxxxxxxxxxxxx") == 0);
 	CHECK(io_line(&io, line, sizeof(line)) == 5 && strcmp(line, "after") == 0);
+	CHECK(io.line_size == 6);
 	disconnect();
 }
 

@@ -1,0 +1,246 @@
+/*
+ * The client's tunnel: standard input to the connection, the connection to
+ * standard output.
+ *
+ * Runs as the caller. The bytes pass as they are. Until the login the tunnel
+ * reads along: a program on standard output may not pass on what the server
+ * refuses it, and the exit status would say that there was a session.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+
+#include <err.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "kpopc.h"
+
+#define QUIT_SECONDS 10
+
+/* The beginnings of the lines of one direction. */
+struct lines {
+	void (*heard)(const char *line);
+	size_t n;
+	char text[TEXT_MAX];
+};
+
+/* What the tunnel has seen of the login. Each line of the program's has one answer that begins with "+" or "-ERR". */
+static struct {
+	bool done;               /* PASS was answered with "+OK" */
+	uint64_t asked, answered; /* lines; the greeting is the answer to the connection */
+	uint64_t pass;           /* the number of the PASS that waits for its answer; 0: none */
+	char refusal[TEXT_MAX];  /* the last "-ERR"; "": none */
+} login;
+
+/* QUIT was the last line of the program's. */
+static bool quits;
+
+static void
+hear_command(const char *line)
+{
+	quits = strcasecmp(line, "QUIT") == 0;
+	login.asked++;
+	if (login.pass == 0 && (strncasecmp(line, "PASS", 4) == 0 || strncasecmp(line, "APOP", 4) == 0))
+		login.pass = login.asked;
+}
+
+static void
+hear_answer(const char *line)
+{
+	/* Lines of an answer, such as a capability, begin in another way. */
+	if (*line != '+' && !line_is_refusal(line))
+		return;
+	login.answered++;
+	if (line_is_refusal(line))
+		strlcpy(login.refusal, line, sizeof(login.refusal));
+	if (login.answered != login.pass)
+		return;
+	login.pass = 0;
+	login.done = line_is_good(line);
+}
+
+static struct lines commands = { .heard = hear_command }, answers = { .heard = hear_answer };
+
+static void
+end_line(struct lines *l)
+{
+	l->text[l->n] = '\0';
+	l->text[strcspn(l->text, "\r")] = '\0';
+	l->n = 0;
+	l->heard(l->text);
+}
+
+/* Reads along: n bytes more. The answers of a session are not read, because messages are in them. */
+static void
+watch(struct lines *l, const char *data, size_t n)
+{
+	for (size_t i = 0; i < n && !(login.done && l == &answers); i++)
+		if (data[i] == '\n')
+			end_line(l);
+		else if (l->n < sizeof(l->text) - 1)
+			l->text[l->n++] = data[i];
+}
+
+bool
+tunnel_is_unanswered(void)
+{
+	return !login.done && login.pass != 0;
+}
+
+/* Prints the server's refusal, if the login came to nothing by one. Returns true if it did. */
+static bool
+say_refusal(void)
+{
+	/* The last line may lack its end. */
+	if (!login.done && answers.n > 0)
+		end_line(&answers);
+	if (login.done || login.refusal[0] == '\0')
+		return false;
+	warnx("the server says: %s", printable(login.refusal, sizeof(login.refusal)));
+	return true;
+}
+
+/* Octets on their way in one direction. */
+struct way {
+	int from, to;
+	size_t at, end;
+	bool open; /* more may come */
+	struct lines *lines; /* who reads along */
+	char data[65536];
+};
+
+/* Whether poll found the way's descriptor ready, or an error that the next call will tell. */
+static bool
+ready(const struct pollfd *p)
+{
+	return (p->revents & (POLLIN | POLLOUT | POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+static void
+wait_for(struct pollfd *p, const struct way *w)
+{
+	if (w->at < w->end)
+		*p = (struct pollfd){ .fd = w->to, .events = POLLOUT };
+	else
+		*p = (struct pollfd){ .fd = w->open ? w->from : -1, .events = POLLIN };
+}
+
+/*
+ * Reads when the buffer is empty, else writes. Returns 0, or -1 with errno.
+ *
+ * Never more than PIPE_BUF octets at once: so many a pipe takes without blocking
+ * once poll has said so. A client may write all its commands before it reads,
+ * and waits for ever if we wait for it in write.
+ */
+static int
+move(struct way *w)
+{
+	size_t left = w->end - w->at;
+	ssize_t n;
+
+	if (left > 0) {
+		n = write(w->to, w->data + w->at, left < PIPE_BUF ? left : PIPE_BUF);
+		if (n > 0)
+			w->at += (size_t)n;
+		return n == -1 && errno != EINTR && errno != EAGAIN ? -1 : 0;
+	}
+	n = read(w->from, w->data, sizeof(w->data));
+	if (n == -1)
+		return errno == EINTR || errno == EAGAIN ? 0 : -1;
+	w->open = n > 0;
+	w->at = 0;
+	w->end = (size_t)n;
+	watch(w->lines, w->data, w->end);
+	return 0;
+}
+
+/* Says which end of the way failed: while there is something to write, the one written to. */
+_Noreturn static void
+break_off(const struct way *w)
+{
+	int fd = w->at < w->end ? w->to : w->from, error = errno;
+
+	if (fd != STDIN_FILENO && fd != STDOUT_FILENO && say_refusal())
+		exit(EXIT_REFUSED);
+	errno = error;
+	err(EXIT_BROKEN, "%s", fd == STDIN_FILENO ? "standard input" :
+	    fd == STDOUT_FILENO ? "standard output" : "the connection broke");
+}
+
+/*
+ * The server takes no more. What it has already said is still read, and its
+ * end then looks orderly, so this keeps why: EPIPE alone means that it had
+ * closed. Returns 0 for that, else errno.
+ */
+static int
+give_up_sending(struct way *up)
+{
+	int why = errno;
+
+	if (up->at == up->end)
+		break_off(up);
+	up->open = false;
+	up->at = up->end = 0;
+	return why == EPIPE ? 0 : why;
+}
+
+/*
+ * Waits for either way to go on. Tells the server that standard input has ended
+ * unless *is_told: at once, or after QUIT if the server is silent for
+ * QUIT_SECONDS. A server ends by itself after QUIT, and the end of the client's
+ * TLS would be the end of the whole connection for some (RFC 5246 section
+ * 7.2.1), with the answers that are still to come. Returns what poll returns.
+ */
+static int
+await(int fd, struct pollfd p[2], bool has_ended, bool *is_told)
+{
+	const bool tells = has_ended && !*is_told;
+	int n = tells && !quits ? 0 : poll(p, 2, tells ? QUIT_SECONDS * 1000 : -1);
+
+	if (n != 0 || !tells)
+		return n;
+	shutdown(fd, SHUT_WR);
+	*is_told = true;
+	return poll(p, 2, -1);
+}
+
+int
+tunnel(int fd, bool has_greeted, bool is_in)
+{
+	static struct way up, down;
+	struct pollfd p[2];
+	bool is_told = false;
+	int lost = 0;
+
+	login.done = is_in;
+	login.asked = has_greeted ? 0 : 1;
+	up = (struct way){ .from = STDIN_FILENO, .to = fd, .open = true, .lines = &commands };
+	down = (struct way){ .from = fd, .to = STDOUT_FILENO, .open = true, .lines = &answers };
+	while (down.open || down.at < down.end) {
+		wait_for(&p[0], &up);
+		wait_for(&p[1], &down);
+		if (await(fd, p, !up.open && up.at == up.end, &is_told) == -1) {
+			if (errno == EINTR)
+				continue;
+			err(EXIT_BROKEN, "poll");
+		}
+		if (ready(&p[1]) && move(&down) == -1)
+			break_off(&down);
+		if (ready(&p[0]) && move(&up) == -1)
+			lost = give_up_sending(&up);
+	}
+	if (say_refusal())
+		return EXIT_REFUSED;
+	if (lost != 0) {
+		errno = lost;
+		err(EXIT_BROKEN, "the connection broke");
+	}
+	return EXIT_DONE;
+}
