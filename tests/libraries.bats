@@ -1,0 +1,165 @@
+#!/usr/bin/env bats
+# Clients that have no Kerberos of their own, or are made of a language's library: each as README's table has it.
+
+load helpers/all
+
+setup_file() { tls_make; }
+
+setup() {
+	begin_test
+	realm_login alice
+	mbox one two | store alice
+	rm -rf "$WORLD"/got* "$WORLD/getmail"
+	middle= port=1109
+}
+
+teardown() {
+	[ -z "$middle" ] || kill "$middle" 2>/dev/null || true
+	server_stop
+	end_test
+}
+
+# got FILE: both messages are in it, whole.
+got() {
+	[ "$(tr -d '\r' <"$1" | grep -c '^Subject: \(one\|two\)$')" -eq 2 ] && [ "$(tr -d '\r' <"$1" | grep -c 'line [123]$')" -eq 6 ] ||
+	    { cat "$1" >&2; return 1; }
+}
+
+# took_all LAYER: the client has fetched and removed both messages, and the log has the login with this layer.
+took_all() {
+	got "$WORLD/got"
+	[ ! -s /var/mail/alice ]
+	log_has "login .*user=alice .*layer=$1 "
+	log_has 'logout .*reason=quit .*deleted=2 left=0 '
+	mbox one two | store alice
+	rm -f "$WORLD/got"
+	log_mark
+}
+
+# client SCRIPT HOW: one of tests/clients, by the interpreter that its name says.
+client() {
+	local with=/usr/bin/python3
+	[ "${1##*.}" != pl ] || with=perl
+	timeout 30 $with "$BATS_TEST_DIRNAME/clients/$1" "$2" mail.kpopd.test $port "$WORLD/tls/ca.pem" "$KPOPD_BUILD/kpopc" >"$WORLD/got" 3>&-
+}
+
+@test "Python's poplib: KPOP by a kpopc of its own" {
+	server_start $(tls_options)
+	client fetch.py kpop
+	took_all none
+}
+
+@test "Python's poplib with python3-gssapi: AUTH GSSAPI in the clear, after STLS, and in pop3s" {
+	server_start -p $(tls_options)
+	client fetch.py gssapi
+	took_all none
+	client fetch.py stls
+	took_all tls
+	server_stop
+	server_start -p -T immediate $(tls_options)
+	client fetch.py pop3s
+	took_all tls
+}
+
+@test "Perl's Net::POP3 with Authen::SASL and GSSAPI: in the clear, after STLS, and in pop3s" {
+	server_start -p $(tls_options)
+	client fetch.pl clear
+	took_all none
+	client fetch.pl stls
+	took_all tls
+	server_stop
+	server_start -p -T immediate $(tls_options)
+	client fetch.pl pop3s
+	took_all tls
+}
+
+@test "poplib and Net::POP3 break off if STLS is removed from the server's answers, or refused" {
+	server_start -p $(tls_options)
+	for script in fetch.py fetch.pl; do
+		port=2110
+		# Net::POP3 does not look at the list, and begins TLS.
+		edited 2110 '$_ = "" if /^STLS/; s/^\+OK begin TLS/-ERR no TLS/'
+		run client $script stls
+		[ "$status" -ne 0 ]
+		kill "$middle"
+		await 5 '! ss -Hltn sport = 2110 | grep -q . && ! pgrep -x kpopd >/dev/null'
+		log_has 'refused '
+		log_lacks ' login '
+		spool_is alice one two
+		log_mark
+		port=1109
+		client $script stls
+		took_all tls
+	done
+}
+
+# alice_ticket: alice herself has her ticket, for clients that she starts.
+alice_ticket() {
+	cp "$WORLD/ccache" /home/alice/ccache
+	chown alice /home/alice/ccache
+}
+
+# getmail_poll OPTION …: alice's poll, as README has it, with these options of kpopc; removes what it has fetched.
+getmail_poll() {
+	alice_ticket
+	rm -rf /home/alice/.config
+	su - alice -c 'mkdir -p .config/getmail && >.config/getmail/got && cat >.config/getmail/getmailrc' <<-END
+	[retriever]
+	type = SimplePOP3Retriever
+	server = 127.0.0.1
+	port = 2110
+	username = alice
+	password = x
+	[destination]
+	type = Mboxrd
+	path = ~/.config/getmail/got
+	[options]
+	delete = true
+	END
+	cat >/home/alice/poll <<-END
+	socat UNIX-LISTEN:\$HOME/.kpop,mode=600,unlink-early EXEC:"$KPOPD_BUILD/kpopc $* mail.kpopd.test 1109" &
+	until [ -S ~/.kpop ]; do sleep 0.1; done
+	unshare --map-current-user --keep-caps --net sh -c '
+		ip link set lo up
+		socat TCP-LISTEN:2110,bind=127.0.0.1 UNIX-CONNECT:\$HOME/.kpop &
+		until ss -Hltn sport = 2110 | grep -q .; do sleep 0.1; done
+		getmail'
+	END
+	su - alice -c "KRB5CCNAME=FILE:/home/alice/ccache timeout 30 sh poll" 3>&-
+	mv /home/alice/.config/getmail/got "$WORLD/got"
+}
+
+@test "getmail with kpopc in a network of its own: KPOP in TLS, and AUTH GSSAPI with its layer" {
+	server_start $(tls_options)
+	getmail_poll --tls -C "$WORLD/tls/ca.pem"
+	took_all tls
+	server_stop
+	server_start -p
+	getmail_poll -p
+	took_all confidentiality
+}
+
+# fdm_fetch OPTION …: kpopc with these options is fdm's connection.
+fdm_fetch() {
+	alice_ticket
+	cat >/home/alice/fdm.conf <<-END
+	account "kpop" pop3 pipe "KRB5CCNAME=/home/alice/ccache $KPOPD_BUILD/kpopc $* mail.kpopd.test 1109" user "alice" pass "x"
+	action "got" mbox "/home/alice/got"
+	match all action "got"
+	END
+	rm -f /home/alice/got
+	chown alice /home/alice/fdm.conf
+	chmod 600 /home/alice/fdm.conf
+	su alice -c "cd; timeout 30 fdm -f fdm.conf fetch" 3>&-
+	mv /home/alice/got "$WORLD/got"
+}
+
+@test "fdm with kpopc as its pipe: KPOP in TLS, and AUTH GSSAPI with its layer" {
+	server_start $(tls_options)
+	fdm_fetch --tls -C "$WORLD/tls/ca.pem"
+	took_all tls
+	server_stop
+	server_start -p
+	fdm_fetch -p
+	took_all confidentiality
+}
