@@ -163,3 +163,27 @@ fdm_fetch() {
 	fdm_fetch -p
 	took_all confidentiality
 }
+
+@test "what Evolution, Thunderbird, pop3.el and Jakarta Mail send, write for write, fetches and removes all" {
+	local dialogue file
+	for dialogue in kpop gssapi; do
+		server_start $([ $dialogue = kpop ] || echo -p)
+		for file in "$BATS_TEST_DIRNAME/clients/dialogues"/*-$dialogue; do
+			echo "$file"
+			timeout 30 /usr/bin/python3 "$BATS_TEST_DIRNAME/clients/play.py" "$file" mail.kpopd.test 1109 \
+			    $([ $dialogue = gssapi ] || echo "$KPOPD_BUILD/kpopc") >"$WORLD/got" 3>&-
+			took_all none
+		done
+		server_stop
+	done
+}
+
+@test "a client that ends no line, as Evolution's UTF8, is left at the login deadline" {
+	server_start -t 3
+	pop_open
+	pop_hear '^\+OK'
+	printf UTF8 >&"$pop_out"
+	pop_hear_end 6
+	log_has 'refused .*reason="no login: idle"'
+	spool_is alice one two
+}
