@@ -10,11 +10,12 @@ setup() {
 	realm_login alice
 	mbox one two | store alice
 	rm -rf "$WORLD"/got* "$WORLD/getmail"
-	middle= port=1109
+	middle= lmtp= port=1109
 }
 
 teardown() {
-	[ -z "$middle" ] || kill "$middle" 2>/dev/null || true
+	for pid in $middle $lmtp; do kill "$pid" 2>/dev/null || true; done
+	rm -f "$WORLD/lmtp"
 	server_stop
 	end_test
 }
@@ -103,7 +104,7 @@ alice_ticket() {
 getmail_poll() {
 	alice_ticket
 	rm -rf /home/alice/.config
-	su - alice -c 'mkdir -p .config/getmail && >.config/getmail/got && cat >.config/getmail/getmailrc' <<-END
+	su - alice -c 'mkdir -p .config/getmail && cat >.config/getmail/getmailrc' <<-END
 	[retriever]
 	type = SimplePOP3Retriever
 	server = 127.0.0.1
@@ -111,8 +112,9 @@ getmail_poll() {
 	username = alice
 	password = x
 	[destination]
-	type = Mboxrd
-	path = ~/.config/getmail/got
+	type = MDA_lmtp
+	host = $WORLD/lmtp
+	override = alice
 	[options]
 	delete = true
 	END
@@ -126,10 +128,13 @@ getmail_poll() {
 		getmail'
 	END
 	su - alice -c "KRB5CCNAME=FILE:/home/alice/ccache timeout 30 sh poll" 3>&-
-	mv /home/alice/.config/getmail/got "$WORLD/got"
 }
 
 @test "getmail with kpopc in a network of its own: KPOP in TLS, and AUTH GSSAPI with its layer" {
+	/usr/bin/python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" "$WORLD/got" 3>&- 2>/dev/null &
+	lmtp=$!
+	await 5 '[ -S $WORLD/lmtp ]'
+	chmod 755 "$WORLD"
 	server_start $(tls_options)
 	getmail_poll --tls -C "$WORLD/tls/ca.pem"
 	took_all tls
