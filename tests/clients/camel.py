@@ -18,11 +18,11 @@ class Session(Camel.Session):
         sys.exit('the certificate is not good: %s' % errors)
 
 
-def text_of(message):
+def bytes_of(message):
     stream = Gio.MemoryOutputStream.new_resizable()
     message.write_to_output_stream_sync(stream, None)
     stream.close(None)
-    return stream.steal_as_bytes().get_data().decode()
+    return stream.steal_as_bytes().get_data()
 
 
 Camel.init(os.environ['HOME'], False)
@@ -39,7 +39,7 @@ store.connect_sync(None)
 folder = store.get_inbox_folder_sync(None)
 folder.refresh_info_sync(None)
 for uid in list(folder.get_uids()):
-    print(text_of(folder.get_message_sync(uid, None)))
+    sys.stdout.buffer.write(bytes_of(folder.get_message_sync(uid, None)))
     folder.set_message_flags(uid, Camel.MessageFlags.DELETED, Camel.MessageFlags.DELETED)
 folder.synchronize_sync(True, None)
 store.disconnect_sync(True, None)
