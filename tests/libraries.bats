@@ -94,6 +94,16 @@ client() {
 	done
 }
 
+@test "poplib and Net::POP3 take a line of 5000 bytes, 8 bits, dots and an end without a line end" {
+	server_start -p $(tls_options)
+	for script in fetch.py fetch.pl; do
+		{ from_line; printf 'Received: x\nMessage-ID: <long@kpopd.test>\n\n.\n..x\n\377\303\274\n%s\nend' "$(printf '%5000s' '' | tr ' ' y)"; } | store alice
+		client $script stls
+		tr -d '\r' <"$WORLD/got" | sed '1,/^$/d' | cmp - <(printf '.\n..x\n\377\303\274\n%s\nend\n' "$(printf '%5000s' '' | tr ' ' y)")
+		[ ! -s /var/mail/alice ]
+	done
+}
+
 # alice_ticket: alice herself has her ticket, for clients that she starts.
 alice_ticket() {
 	cp "$WORLD/ccache" /home/alice/ccache

@@ -4,6 +4,8 @@
 import poplib, socket, ssl, subprocess, sys
 from base64 import b64decode, b64encode
 
+# Mail has longer lines than the 2048 bytes that poplib takes.
+poplib._MAXLINE = 1 << 20
 how, host, port, ca = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 
 
@@ -42,6 +44,6 @@ else:
     auth_gssapi(pop, 'alice')
 for entry in pop.uidl()[1]:
     number = int(entry.split()[0])
-    print('\n'.join(line.decode('latin-1') for line in pop.retr(number)[1]))
+    sys.stdout.buffer.write(b'\n'.join(pop.retr(number)[1]) + b'\n')
     pop.dele(number)
 pop.quit()
