@@ -10,12 +10,12 @@ setup() {
 	realm_login alice
 	mbox one two | store alice
 	rm -rf "$WORLD"/got* "$WORLD/getmail"
-	middle= lmtp= port=1109
+	middle= lmtp= trusted= port=1109
 }
 
 teardown() {
 	for pid in $middle $lmtp; do kill "$pid" 2>/dev/null || true; done
-	rm -f "$WORLD/lmtp"
+	rm -f "$WORLD/lmtp" $trusted
 	server_stop
 	end_test
 }
@@ -177,6 +177,56 @@ fdm_fetch() {
 	server_start -p
 	fdm_fetch -p
 	took_all confidentiality
+}
+
+# snail_fetch OPTION: of s-nail's variable pop3-use-starttls, set or "no" before it.
+snail_fetch() {
+	printf 'set v15-compat=y tls-ca-file=%s tls-verify=strict pop3-auth=gssapi %s\n' "$WORLD/tls/ca.pem" "$1" >"$WORLD/mailrc"
+	rm -f "$WORLD/got"
+	printf 'copy * %s\ndelete *\nquit\n' "$WORLD/got" |
+	    MAILRC=$WORLD/mailrc timeout 20 s-nail -n -f pop3://alice@mail.kpopd.test:$port 3>&-
+}
+
+@test "s-nail with pop3-auth=gssapi: after STLS, and in the clear; it breaks off if STLS is refused" {
+	server_start -p $(tls_options)
+	snail_fetch pop3-use-starttls
+	took_all tls
+	snail_fetch nopop3-use-starttls
+	took_all none
+	port=2110
+	edited 2110 '$_ = "" if /^STLS/; s/^\+OK begin TLS/-ERR no TLS/'
+	run snail_fetch pop3-use-starttls
+	[ "$status" -ne 0 ]
+	kill "$middle"
+	log_has 'refused '
+	log_lacks ' login '
+	[ ! -e "$WORLD/got" ]
+	spool_is alice one two
+}
+
+# cclient_moves HOW: the library of alpine and PHP, by alice's mailutil.
+cclient_moves() {
+	alice_ticket
+	su - alice -c "KRB5CCNAME=FILE:/home/alice/ccache timeout 20 mailutil -verbose move '{mail.kpopd.test:1109/pop3/$1/user=alice}INBOX' '#driver.unix/got'" \
+	    </dev/null 3>&- || return
+	mv /home/alice/got "$WORLD/got"
+}
+
+@test "c-client (UW's mailutil): in pop3s, and in the clear; its /tls is TLS 1.0, which is refused, and the log says so" {
+	server_start -p $(tls_options)
+	cclient_moves notls
+	took_all none
+	run cclient_moves tls
+	[ "$status" -ne 0 ]
+	log_has 'refused .*reason="TLS handshake" error=".*unsupported protocol"'
+	spool_is alice one two
+	server_stop
+	server_start -p -T immediate $(tls_options)
+	# It knows the system's authorities only.
+	trusted=/etc/ssl/certs/$(openssl x509 -hash -noout -in "$WORLD/tls/ca.pem").0
+	cp "$WORLD/tls/ca.pem" "$trusted"
+	cclient_moves ssl
+	took_all tls
 }
 
 @test "what Evolution, Thunderbird, pop3.el and Jakarta Mail send, write for write, fetches and removes all" {
