@@ -251,7 +251,7 @@ static bool
 is_known(const struct command *c)
 {
 	static const char *const known[] = { "RETR", "DELE", "TOP", "LIST", "UIDL", "STAT", "NOOP", "RSET", "LAST",
-		"CAPA", "LANG", "QUIT" };
+		"CAPA", "UTF8", "QUIT" };
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (is(c, known[i], 0, INT_MAX - 1))
@@ -276,7 +276,7 @@ number(const char *word, unsigned marks)
 static bool
 has_more(const struct command *c)
 {
-	return is(c, "CAPA", 0, 0) || is(c, "LIST", 0, 0) || is(c, "UIDL", 0, 0) || is(c, "LANG", 0, 0) ||
+	return is(c, "CAPA", 0, 0) || is(c, "LIST", 0, 0) || is(c, "UIDL", 0, 0) ||
 	    is(c, "AUTH", 0, 0) || is(c, "RETR", 1, 1) || is(c, "TOP", 2, 2);
 }
 
@@ -364,7 +364,7 @@ check_login(void)
 			in_list = strcmp(line, ".") != 0;
 		else
 			HOLDS(strncmp(line, "+OK ", 4) == 0 || strncmp(line, "-ERR ", 5) == 0 || strncmp(line, "+ ", 2) == 0);
-		if (strcmp(line, "+OK one language") == 0 || strstr(line, "+OK capa") == line || strstr(line, "+OK mech") == line)
+		if (strstr(line, "+OK capa") == line || strstr(line, "+OK mech") == line)
 			in_list = true;
 	}
 	HOLDS((!in_list && !cut) || peer.patience != SIZE_MAX);

@@ -43,7 +43,7 @@ refuses_numbers() {
 }
 
 @test "CAPA lists what is true, in both states" {
-	always=(TOP UIDL PIPELINING RESP-CODES AUTH-RESP-CODE "EXPIRE NEVER" UTF8 LANG)
+	always=(TOP UIDL PIPELINING RESP-CODES AUTH-RESP-CODE "EXPIRE NEVER")
 	pop_open
 	pop_hear '^\+OK'
 	for state in before after; do
@@ -53,28 +53,32 @@ refuses_numbers() {
 			[ "${lines[0]}" = USER ]
 			lines=("${lines[@]:1}")
 		fi
-		[ "${lines[*]:0:8}" = "${always[*]}" ]
-		[[ ${lines[8]} =~ ^"IMPLEMENTATION kpopd-"[0-9.]+$ ]]
-		[ "${#lines[@]}" -eq 9 ]
+		[ "${lines[*]:0:6}" = "${always[*]}" ]
+		[[ ${lines[6]} =~ ^"IMPLEMENTATION kpopd-"[0-9.]+$ ]]
+		[ "${#lines[@]}" -eq 7 ]
 		[ $state = after ] || { pop_ask "USER alice"; pop_ask "PASS x"; }
 	done
 	pop_ask QUIT
 }
 
-@test "LANG has one language, UTF8 changes nothing" {
+@test "UTF8 is not listed, is obeyed before and after the login, and changes nothing; there is no LANG" {
+	{ from_line; printf 'Message-ID: <utf8@kpopd.test>\nSubject: gr\303\274\303\237e\n\nbody\n\n'; } | store alice
+	for say in NOOP UTF8; do
+		printf '%s\r\n' "${say/NOOP/CAPA}" "USER alice" "PASS x" $say UIDL "RETR 1" QUIT | kpopc mail.kpopd.test >"$WORLD/answer.$say"
+	done
+	grep -q '^+OK mail is served as it is' "$WORLD/answer.UTF8"
+	[ "$(grep -c '^+OK mail is served as it is' "$WORLD/answer.UTF8")" -eq 2 ]
+	grep -q "^Subject: $(printf 'gr\303\274\303\237e')" "$WORLD/answer.UTF8"
+	diff <(sed -n '/octets/,$p' "$WORLD/answer.NOOP") <(sed -n '/octets/,$p' "$WORLD/answer.UTF8")
 	pop_open
 	pop_hear '^\+OK'
-	pop_ask UTF8
 	for state in before after; do
-		pop_say LANG
-		pop_hear_lines
-		[ "${lines[*]}" = "en English" ]
-		pop_ask "LANG en" '^\+OK en '
-		pop_ask "LANG *" '^\+OK en '
-		pop_ask "LANG tlh" '^-ERR only English is spoken here$'
+		pop_ask UTF8 '^\+OK mail is served as it is$'
+		pop_ask "UTF8 USER" '^-ERR wrong number of arguments$'
+		pop_ask LANG '^-ERR no such command here$'
+		pop_ask "LANG *" '^-ERR no such command here$'
 		[ $state = after ] || { pop_ask "USER alice"; pop_ask "PASS x"; }
 	done
-	pop_ask UTF8 '^-ERR no such command here$'
 	pop_ask QUIT
 }
 

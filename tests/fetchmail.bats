@@ -154,6 +154,32 @@ flags=()
 	server_start
 }
 
+# without_name COMMAND …: services(5) does not have the name kpop meanwhile.
+without_name() {
+	cp /etc/services "$WORLD/services"
+	sed -i '/^kpop[[:space:]]/d' /etc/services
+	run "$@"
+	cp "$WORLD/services" /etc/services
+}
+
+@test "fetchmail where services lacks kpop: port and service fail after the ticket, kpopc as its plugin needs no name" {
+	make_message one | deliver alice
+	without_name fetch
+	[ "$status" -eq 2 ]
+	[[ $output == *'getaddrinfo("mail.kpopd.test","kpop")'* ]] || { echo "$output"; return 1; }
+	for way in port service; do
+		log_mark
+		how="proto KPOP $way 1109 auth kerberos_v5" without_name fetch
+		[ "$status" -eq 3 ]
+		[[ $output == *"run out of allowed authenticators"* ]] || { echo "$output"; return 1; }
+		log_has 'refused .*reason="no login: left"'
+	done
+	[ ! -e "$WORLD/got" ]
+	how="proto POP3 plugin \"$KPOPD_BUILD/kpopc %h\" auth password" without_name fetch "password x"
+	[ "$status" -eq 0 ]
+	got one
+}
+
 @test "fetchmail's default sslproto asks for STLS, which is not there yet: refused, and no mail lost" {
 	make_message one | deliver alice
 	run fetch "sslproto auto"

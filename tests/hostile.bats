@@ -58,7 +58,7 @@ memory() {
 		done
 		printf '%s %%n%%s%%n%%s\r\n' "$verb"
 		# Or it would be sent away for nonsense.
-		printf 'LANG en\r\n'
+		printf 'UTF8\r\n'
 	done >"$WORLD/verbs"
 	{ printf 'USER alice\r\nPASS x\r\n'; cat "$WORLD/verbs"; printf 'QUIT\r\n'; } | kpopc mail.kpopd.test >"$WORLD/answer"
 	[ "$(wc -l <"$WORLD/answer")" -eq $((3 + $(wc -l <"$WORLD/verbs") + 1)) ]

@@ -1,0 +1,11 @@
+;; Emacs' pop3.el as a client: $KPOPC, with its options, is the connection. It has no GSSAPI of its own.
+(require 'pop3)
+(require 'network-stream)
+(defun kpop-stream (open name buffer host service &rest parameters)
+  "Connects pop3.el to kpopc, which shows the ticket."
+  (apply open name buffer host service :type 'shell
+         :shell-command (concat (getenv "KPOPC") " %s %p") parameters))
+(advice-add 'open-network-stream :around #'kpop-stream)
+(setq pop3-mailhost "mail.kpopd.test" pop3-port 1109 pop3-maildrop "alice" pop3-password "x"
+      pop3-leave-mail-on-server nil pop3-read-timeout 0.1)
+(pop3-movemail (concat (getenv "HOME") "/got"))

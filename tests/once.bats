@@ -1,0 +1,62 @@
+#!/usr/bin/env bats
+# Clients that leave mail on the server fetch each message exactly once, whatever other programs do to the mailbox meanwhile.
+
+load helpers/all
+
+setup_file() { :; }
+
+setup() {
+	begin_test
+	realm_login alice
+	echo 'set folder=~ delete=yes quit=yes move=no wait_key=no beep=no mark_old=yes sort=mailbox-order sleep_time=0' >"$WORLD/muttrc"
+	chmod 644 "$WORLD/muttrc"
+	chmod 755 "$WORLD"
+	tunnel= lmtp=
+}
+
+teardown() {
+	for pid in $tunnel $lmtp; do kill "$pid" 2>/dev/null || true; done
+	rm -f "$WORLD/lmtp"
+	await 5 '! ss -Hltn sport = 2110 | grep -q .'
+	server_stop
+	end_test
+}
+
+# once STORE DOVECOT-LOCATION: five sequences, or $SEQUENCES; 200 in the long form. The seed is new in each run unless $SEED has it.
+once() {
+	local seed=${SEED-$((RANDOM * 1000))} count=${SEQUENCES-5} status=0
+	[ -z "${SANITIZER-}" ] || count=${SEQUENCES-2}
+	! long || count=${SEQUENCES-200}
+	cat >"$WORLD/dovecot.conf" <<-END
+	log_path = /dev/stderr
+	mail_location = $2
+	mail_privileged_group =
+	mbox_write_locks = fcntl
+	mbox_read_locks = fcntl
+	first_valid_uid = 1
+	service stats {
+	}
+	END
+	chmod 644 "$WORLD/dovecot.conf"
+	socat TCP-LISTEN:2110,bind=127.0.0.1,reuseaddr,fork EXEC:"$KPOPD_BUILD/kpopc mail.kpopd.test 1109" 3>&- 2>/dev/null &
+	tunnel=$!
+	/usr/bin/python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" "$WORLD/got.getmail" 3>&- 2>/dev/null &
+	lmtp=$!
+	await 5 'ss -Hltn sport = 2110 | grep -q . && [ -S $WORLD/lmtp ]'
+	KPOPC="$KPOPD_BUILD/kpopc" /usr/bin/python3 "$BATS_TEST_DIRNAME/clients/once.py" "$1" "$seed" "$count" >"$WORLD/points" 3>&- || status=$?
+	sed 's/^/# /' "$WORLD/points" >&3
+	return $status
+}
+
+@test "mbox: each message is fetched once by fetchmail and by getmail, while others deliver, remove and change flags" {
+	server_start
+	once mbox 'mbox:~/mail:INBOX=/var/mail/%u'
+}
+
+@test "Maildir: each message is fetched once by fetchmail and by getmail, while others deliver, remove and change flags" {
+	server_start -m maildir:~/Maildir
+	printf 'DEFAULT=$HOME/Maildir/\n' >/home/alice/.procmailrc
+	chown alice /home/alice/.procmailrc
+	once maildir 'maildir:~/Maildir'
+	rm /home/alice/.procmailrc
+}
