@@ -43,10 +43,12 @@
 #include "log.h"
 #include "store.h"
 
-#define KIND "mbox   3"
-#define KIND_QUOTED "mboxo  3"
+#define KIND "mbox   4"
+#define KIND_QUOTED "mboxo  4"
+/* The kinds of the version before, which counted other octets. Records and note have the same form. */
+#define KIND_BEFORE "mbox   3"
+#define KIND_QUOTED_BEFORE "mboxo  3"
 #define NONE UINT32_MAX
-#define HEADER_MOST ((1u << 28) - 1)
 /* Messages that are looked at before the rest of a mailbox that has grown is assumed. */
 #define SAMPLES 16
 #define SPENT_BITS 16384 /* of a filter in front of the ring */
@@ -91,7 +93,7 @@ add(void *self, const struct scan_message *one)
 {
 	struct list *l = self;
 	struct record r = { .at = (uint64_t)one->at, .octets = one->octets, .body = one->body,
-		.header = one->header < HEADER_MOST ? (uint32_t)one->header & HEADER_MOST : HEADER_MOST,
+		.header = one->header < LIST_HEADER_MOST ? (uint32_t)one->header & LIST_HEADER_MOST : LIST_HEADER_MOST,
 		/* Most of these stay as they are here: a record that is changed later has to be synced. */
 		.flags = (one->weak ? WEAK | SUFFIXED : 0u) | (one->reaches ? REACHES : 0u) };
 
@@ -163,15 +165,29 @@ kind(const struct list_source *s)
 	return s->quoted ? KIND_QUOTED : KIND;
 }
 
+/* Makes what the list has of the mailbox prove nothing. Its ids stay known. */
+static void
+doubt(struct list *l)
+{
+	l->note.stamp = (struct stamp){ .settled = 0 };
+	l->note.base = 0;
+}
+
 bool
 list_load(struct list *l, const struct list_source *s)
 {
 	struct index *x = index_load(s->state, kind(s));
+	bool is_before = x == NULL;
 
+	/* Without that list a message could get the id of one that has gone. */
+	if (is_before)
+		x = index_load(s->state, s->quoted ? KIND_QUOTED_BEFORE : KIND_BEFORE);
 	if (x == NULL)
 		return false;
 	*l = (struct list){ .source = *s, .index = x, .count = index_count(x) };
 	memcpy(&l->note, index_note(x), sizeof(l->note));
+	if (is_before)
+		doubt(l);
 	if (index_record_size(x) == sizeof(struct record) && l->count <= UINT32_MAX &&
 	    l->note.end >= 0 && l->note.base <= l->count && l->note.numbered <= l->count &&
 	    l->note.assumed <= l->count && l->note.next_spent < LIST_SPENT &&
@@ -890,8 +906,7 @@ list_without(struct list *l, const unsigned char *marks)
 void
 list_distrust(struct list *l)
 {
-	l->note.stamp = (struct stamp){ .settled = 0 };
-	l->note.base = 0;
+	doubt(l);
 	save(l);
 	l->source.state = -1;
 }

@@ -11,6 +11,7 @@
 #include "stamp.h"
 
 #define LIST_SPENT 400
+#define LIST_HEADER_MOST ((1u << 28) - 1) /* octets of a header that a list can have; it stands for all greater numbers */
 
 /*
  * Mailboxes of at most this many bytes are read as a whole whenever they have

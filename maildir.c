@@ -10,9 +10,10 @@
  * number proves nothing: overlayfs reports several in one directory, and
  * others after the next mount.
  *
- * Nothing is ever renamed or written; tmp is not looked at. A removal unlinks
+ * No message is ever renamed or written; tmp is not looked at. A removal unlinks
  * and syncs the directories: a crash in its middle leaves some of the marked
- * messages and every other one, so there is nothing to recover.
+ * messages and every other one, so there is nothing to recover. Then it tells
+ * the quota of the Maildir, if it has one (quota.c).
  *
  * What was found is kept in an index. While new and cur have the times that
  * they had, neither is read; when they have not, the names are, and a file is
@@ -45,6 +46,7 @@
 #include "lines.h"
 #include "listing.h"
 #include "log.h"
+#include "quota.h"
 #include "stamp.h"
 #include "store.h"
 
@@ -93,6 +95,7 @@ struct note {
 
 struct maildir {
 	int state;
+	int base; /* the Maildir itself, with O_PATH; -1: absent */
 	int dirs[LISTING_DIRECTORIES]; /* -1: absent, hence empty */
 	struct index *list;
 	size_t count;
@@ -788,7 +791,7 @@ open_directories(struct maildir *m, const struct store_place *place)
 		return deny("the Maildir", "it has another owner");
 	for (int i = 0; error == DROP_OK && i < LISTING_DIRECTORIES; i++)
 		error = open_directory(top, directories[i], &m->dirs[i]);
-	close(top);
+	m->base = top;
 	return error;
 }
 
@@ -851,7 +854,7 @@ maildir_open(const struct store_place *place, void **box)
 		fatal("calloc");
 	*box = m;
 	m->state = place->state;
-	m->dirs[0] = m->dirs[1] = m->fd = -1;
+	m->base = m->dirs[0] = m->dirs[1] = m->fd = -1;
 	m->patience = PATIENCE;
 	old = load(m);
 	if (old != NULL && has_vanished(&m->note, place)) {
@@ -1055,6 +1058,7 @@ maildir_recounted(void *box, size_t i)
 struct removal {
 	bool touched[LISTING_DIRECTORIES]; /* to be synced */
 	bool listed;                       /* m->now was made by it */
+	struct quota quota;
 };
 
 /*
@@ -1099,6 +1103,8 @@ unlink_message(struct maildir *m, size_t i, struct removal *removal)
 		}
 		if (unlinkat(where.dir, where.name, 0) == 0) {
 			removal->touched[where.directory] = true;
+			/* Before the names are read again. */
+			quota_note(&removal->quota, where.name, where.st.st_size);
 			if (where.st.st_nlink > 1)
 				unlink_others(m, &r, removal);
 			return 0;
@@ -1144,6 +1150,7 @@ maildir_remove(void *box, const unsigned char *marks, size_t *removed)
 	for (int i = 0; i < LISTING_DIRECTORIES; i++)
 		if (removal.touched[i] && fsync(m->dirs[i]) == -1 && error == 0)
 			error = errno;
+	quota_tell(&removal.quota, m->base);
 	return error == 0 ? DROP_OK : why_not(error, *removed);
 }
 

@@ -549,6 +549,15 @@ look_afresh(struct mbox *m, bool locked)
 	return DROP_OK;
 }
 
+/* Returns the octets of the message's body, without the empty line before it. */
+static uint64_t
+body_octets(const struct list_message *one)
+{
+	uint64_t n = one->found.octets - one->found.header;
+
+	return n > 2 ? n - 2 : 0;
+}
+
 /* Returns true if candidate, of the fresh list, is message one of the session's list. sole: no other has its header. */
 static bool
 is_same(struct mbox *m, const struct list_message *one, struct list_message *candidate, bool sole)
@@ -556,7 +565,7 @@ is_same(struct mbox *m, const struct list_message *one, struct list_message *can
 	if (!sole || needs_body(m, one))
 		return has_body(m, one, candidate->found.at, candidate->end);
 	/* What has got more text since, like half a message with another after it, is not the same. */
-	return candidate->found.octets - candidate->found.header == one->found.octets - one->found.header;
+	return body_octets(candidate) == body_octets(one);
 }
 
 /* Returns true if a removal has taken message i of the fresh list already. */
@@ -675,6 +684,18 @@ from_line(int fd, off_t at, off_t end)
 	return end - from;
 }
 
+/*
+ * Returns true if message i, which is where one says, has a body, be it an
+ * empty line. The list decides if it is sure that there is text, because
+ * reading the header a second time would cost more than the rest of mbox_fetch.
+ */
+static bool
+has_body_lines(const struct mbox *m, size_t i, const struct list_message *one)
+{
+	return (is_sure(m, i) && one->found.header < LIST_HEADER_MOST && body_octets(one) > 0) ||
+	    scan_has_body(m->fd, one->found.at, one->end);
+}
+
 static enum drop_error
 mbox_fetch(void *box, size_t i, struct span *s)
 {
@@ -692,6 +713,8 @@ mbox_fetch(void *box, size_t i, struct span *s)
 	if (line == 0 || fstat(m->fd, &now) == -1 || !scan_is_border(m->fd, one->end, now.st_size, &empty))
 		return DROP_CHANGED;
 	from = one->found.at + line;
+	if (empty > 0 && !has_body_lines(m, i, one))
+		empty = 0;
 	*s = (struct span){ .fd = m->fd, .at = from,
 		.bytes = one->end - empty > from ? (uint64_t)(one->end - empty - from) : 0,
 		.octets = one->found.octets };

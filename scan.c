@@ -7,9 +7,11 @@
  * A message begins at "From " at the beginning of the file, or at a line after
  * an empty one that separates messages (from.c), and reaches to the next one:
  * the messages partition the file. Of this, the "From " line and an empty last
- * line are the mailbox's, the rest is what POP3 shows. Line ends may be LF or
- * CRLF, also mixed. The internal message that UW-IMAP and its relatives keep at
- * the front is not told of.
+ * line are the mailbox's, the rest is what POP3 shows. The empty line that ends
+ * the header is the message's even if it is the last line, because programs
+ * write a message without a body so. Line ends may be LF or CRLF, also mixed.
+ * The internal message that UW-IMAP and its relatives keep at the front is not
+ * told of.
  *
  * A Content-Length is trusted if the body's end is where the field has it: an
  * empty line, and after it another message or the file's end. Then no message
@@ -198,6 +200,13 @@ is_internal(const struct scan *s)
 	    !s->has_received && !s->is_mail;
 }
 
+/* Returns the octets of the empty line that separates the message that ends here from the next one; 0: there is none. */
+static uint64_t
+octets_after_text(const struct scan *s)
+{
+	return s->in == BODY && s->at > s->body_at && lines_behind_empty(&s->lines) ? 2 : 0;
+}
+
 /* The message that ends here is complete. */
 static void
 finish(struct scan *s)
@@ -211,7 +220,7 @@ finish(struct scan *s)
 	if (s->in == FROM_LINE)
 		s->now.octets = s->now.header = 0;
 	else {
-		s->now.octets = octets(s) - (lines_behind_empty(&s->lines) ? 2 : 0);
+		s->now.octets = octets(s) - octets_after_text(s);
 		if (s->in == HEADER)
 			s->now.header = s->now.octets;
 	}
@@ -695,6 +704,15 @@ scan_id(int fd, off_t from, off_t to, unsigned char id[UIDL_HASH])
 		return -1;
 	memcpy(id, one.message.id, UIDL_HASH);
 	return 0;
+}
+
+bool
+scan_has_body(int fd, off_t from, off_t to)
+{
+	struct one one = { .found = false };
+	struct scan s = { .fd = fd, .at = from, .to = to, .header_only = true };
+
+	return walk_one(&s, &one) == -1 || (s.in == BODY && s.body_at < to);
 }
 
 int

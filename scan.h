@@ -44,6 +44,9 @@ enum scan_result scan_messages(int fd, off_t from, off_t to, bool quoted, scan_f
 /* The id of the message that begins at from and ends before to; its body is not read. Returns 0, or -1: there is none. */
 int scan_id(int fd, off_t from, off_t to, unsigned char id[UIDL_HASH]);
 
+/* Returns false if the message in [from, to) ends with its header, or with the empty line that ends it. True: it has a body, or cannot be read. */
+bool scan_has_body(int fd, off_t from, off_t to);
+
 /*
  * Computes the hash of the body of the message in [from, to): with LF for CRLF
  * and without the line ends at its very end, so that it does not depend on the

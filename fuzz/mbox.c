@@ -161,16 +161,28 @@ may_be_internal(const uint8_t *p, const uint8_t *end)
 	    memmem(p, n, subject, sizeof(subject) - 1) != NULL;
 }
 
-/* The message shown is what stands between both boundaries, without the "From " line and an empty last one. */
+/* Returns where the message in [begin, to), without its "From " line, has its body; to if it has none. */
+static size_t
+body_of(const uint8_t *p, size_t begin, size_t to)
+{
+	for (size_t i = begin; i < to; i++) {
+		size_t empty = i == begin || p[i - 1] == '\n' ? empty_after(p, to, i) : 0;
+
+		if (empty > 0)
+			return i + empty;
+	}
+	return to;
+}
+
+/* The message shown is what stands between both boundaries, without the "From " line and an empty last line of the body. */
 static void
 check_place(const uint8_t *p, size_t from, size_t to, const struct shown *s)
 {
 	const uint8_t *lf = memchr(p + from, '\n', to - from);
-	size_t begin = lf != NULL ? (size_t)(lf + 1 - p) : to, end = to - empty_before(p, to);
+	size_t begin = lf != NULL ? (size_t)(lf + 1 - p) : to, end = to;
 
-	/* An empty message's empty line may be its header's end and its last in one. */
-	if (end < begin)
-		end = begin;
+	if (body_of(p, begin, to) < to)
+		end -= empty_before(p, to);
 	HOLDS((size_t)s->span.at == begin || s->size == 0);
 	HOLDS(s->size == end - begin && memcmp(s->text, p + begin, s->size) == 0);
 }

@@ -8,6 +8,12 @@ setup_file() {
 	mkdir "$WORLD/borders"
 	make_spools "$WORLD/borders" <"$BATS_TEST_DIRNAME/borders"
 	chmod 755 "$WORLD"
+	cat >"$WORLD/dovecot.conf" <<-END
+	log_path = /dev/stderr
+	mail_location = mbox:~/borders:INBOX=~/inbox
+	mbox_write_locks = fcntl
+	first_valid_uid = 1
+	END
 }
 
 setup() {
@@ -73,12 +79,6 @@ agrees() {
 }
 
 @test "so does Dovecot" {
-	cat >"$WORLD/dovecot.conf" <<-END
-	log_path = /dev/stderr
-	mail_location = mbox:~/borders:INBOX=~/inbox
-	mbox_write_locks = fcntl
-	first_valid_uid = 1
-	END
 	cp -r "$WORLD/borders" /home/alice/borders
 	chown -R alice /home/alice/borders
 	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf -f tab mailbox status messages '*'" 2>"$WORLD/dovecot.err" |
@@ -111,6 +111,38 @@ agrees() {
 		echo "$file $(messages.mailutils -q "/home/alice/mailutils/$file" 2>/dev/null || echo 0)"
 	done >"$WORLD/counts"
 	agrees 4 <"$WORLD/counts"
+}
+
+# piped_by_mutt FILE: what mutt shows of the first message in alice's file, without its From_ line.
+piped_by_mutt() {
+	cat >/home/alice/muttrc <<-'END'
+	set quit=yes move=no wait_key=no beep=no pipe_decode=no folder=~
+	push "<pipe-message>cat >~/piped<enter><exit>"
+	END
+	rm -f /home/alice/{keys,piped}
+	su alice -c "cd; mkfifo keys; TERM=xterm timeout 20 script -qefc 'mutt -n -R -F muttrc -f $1' /dev/null <>keys >screen 2>&1" || return 1
+	tail -n +2 /home/alice/piped
+}
+
+@test "the empty line that ends a header is the message's: mutt and mailutils agree, Dovecot takes it for the separator" {
+	for lines in 1 2 3; do
+		{ printf 'From s@example.test Mon Nov 23 05:00:00 2026\nMessage-ID: <1@example.test>\n'
+			printf '\n%.0s' $(seq $lines)
+			mbox two; } | store alice
+		wanted=$((29 + 1 + (lines > 2 ? lines - 2 : 0)))
+		retrieve 1 | tr -d '\r' >"$WORLD/shown"
+		[ "$(wc -c <"$WORLD/shown")" -eq $wanted ]
+		cp /var/mail/alice /home/alice/box
+		chown alice /home/alice/box
+		piped_by_mutt box | diff - "$WORLD/shown"
+		# Of one empty line mailutils finds no message after it.
+		[ $lines -eq 1 ] || su alice -c 'cd; mail.mailutils -n -f box' <<<$'print 1\nexit' 2>&1 | grep -A 9 '^Message-ID' | diff - "$WORLD/shown"
+		rm -rf /home/alice/dove
+		su alice -c "cd; mkdir dove; cat /var/mail/alice >dove/box; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf \
+		    -o mail_location=mbox:~/dove:INBOX=~/none fetch size.physical mailbox box" >"$WORLD/dovecot.out" 2>"$WORLD/dovecot.err"
+		echo "$(sed -n '/^size/{s/.*: //p;q}' "$WORLD/dovecot.out") $lines"
+	done >"$WORLD/dovecot.sizes"
+	diff "$WORLD/dovecot.sizes" - <<<$'29 1\n30 2\n31 3'
 }
 
 @test "where kpopd differs from all others, the table says why" {

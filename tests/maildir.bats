@@ -69,6 +69,19 @@ has() {
 	[ "$(stat -c '%U %G %a' "$box" "$box/tmp" "$box/new" "$box/cur" | sort -u)" = "alice alice 700" ]
 }
 
+@test "a Maildir's file without a body is served as it stands, with and without the empty line after the header" {
+	fill
+	printf 'Message-ID: <1@kpopd.test>\nSubject: one\n\n' >"$box/new/1.a"
+	printf 'Message-ID: <2@kpopd.test>\nSubject: two\n' >"$box/new/2.a"
+	chown alice: "$box/new"/*
+	printf '%s\r\n' "USER alice" "PASS x" LIST "RETR 1" "TOP 1 0" "RETR 2" "TOP 2 0" QUIT | kpopc mail.kpopd.test >"$WORLD/answers"
+	one=$'Message-ID: <1@kpopd.test>\r\nSubject: one\r\n\r\n' two=$'Message-ID: <2@kpopd.test>\r\nSubject: two\r\n'
+	sed '1,4d; /^+OK bye/d; s/^+OK top.*/+OK\r/' "$WORLD/answers" | diff - <(
+		printf '1 %s\r\n2 %s\r\n.\r\n' ${#one} ${#two}
+		printf '+OK %s octets\r\n%s.\r\n+OK\r\n%s.\r\n' ${#one} "$one" "$one"
+		printf '+OK %s octets\r\n%s.\r\n+OK\r\n%s.\r\n' ${#two} "$two" "$two")
+}
+
 @test "a home directory that is missing is no empty mailbox" {
 	mv /home/alice /home/away
 	run pop alice STAT QUIT

@@ -14,13 +14,6 @@ teardown() {
 	end_test
 }
 
-# retrieve N: message N as a client sees it, line ends as they came, stuffing undone.
-retrieve() {
-	printf '%s\r\n' "USER alice" "PASS x" "RETR $1" QUIT | kpopc mail.kpopd.test |
-	    perl -0777 -ne 's/\A(?:\+OK[^\n]*\n){3}//; ($size) = /\A\+OK (\d+) octets\r\n/ or exit 1; s/\A[^\n]*\n//;
-	        s/^\.\r\n\+OK bye.*\z//ms or exit 2; s/^\.//mg; length == $size or exit 3; print'
-}
-
 @test "messages of all kinds come out octet for octet, LIST's octets are RETR's" {
 	perl -e '
 		my @bodies = ("plain\n", "no end", "", "\n", ".\n..\n.a\n", "a\rb\r\n", "nul \0 nul\n\0\0\n",
@@ -92,6 +85,48 @@ retrieve() {
 	run pop alice "DELE 1" "DELE 3" QUIT
 	[[ $output == *"+OK bye, 1 messages left" ]]
 	retrieve 1 | tr -d '\r' | diff - <(make_message two 50)
+}
+
+# without_body NAME: a header and the empty line that ends it.
+without_body() {
+	make_message "$1" 0
+}
+
+# serves_without_body NUMBER NAME: RETR and TOP give the header and the empty line after it, and LIST that many bytes.
+serves_without_body() {
+	without_body "$2" | sed 's/$/\r/' >"$WORLD/wanted"
+	printf '%s\r\n' "USER alice" "PASS x" "LIST $1" "RETR $1" "TOP $1 0" "TOP $1 9" QUIT | kpopc mail.kpopd.test >"$WORLD/answers"
+	[ "$(sed -n '4s/\r$//p' "$WORLD/answers")" = "+OK $1 $(wc -c <"$WORLD/wanted")" ]
+	sed '1,4d; /^+OK bye/d; s/^+OK top.*/+OK\r/' "$WORLD/answers" | diff - <(
+		printf '+OK %s octets\r\n' "$(wc -c <"$WORLD/wanted")"
+		cat "$WORLD/wanted"
+		printf '.\r\n'
+		for _ in 1 2; do printf '+OK\r\n'; cat "$WORLD/wanted"; printf '.\r\n'; done)
+}
+
+@test "a message without a body is served with the empty line that ends its header, whoever wrote it" {
+	without_body m1 | deliver alice
+	without_body m2 | formail >>/var/mail/alice
+	{ from_line; without_body m3; from_line; without_body m4; } >>/var/mail/alice
+	grep -c '^From ' /var/mail/alice | grep -qx 4
+	for round in new known after; do
+		for i in 1 2 3 4; do serves_without_body "$i" "m$i"; done
+		[ "$round" != new ] || pop alice UIDL QUIT >"$WORLD/ids"
+	done
+	# What is removed around them, and comes after them, changes nothing.
+	run pop alice "DELE 2" "DELE 4" QUIT
+	[[ $output == *"+OK bye, 2 messages left" ]]
+	without_body m5 | deliver alice
+	for round in known new; do
+		serves_without_body 1 m1
+		serves_without_body 2 m3
+		serves_without_body 3 m5
+		[ "$(pop alice "UIDL 2" QUIT | sed -n 's/^+OK 2 //p')" = "$(sed -n 's/^3 //p' "$WORLD/ids")" ]
+		forget_index
+	done
+	run pop alice "DELE 1" "DELE 2" "DELE 3" QUIT
+	[[ $output == *"+OK bye, 0 messages left" ]]
+	[ ! -s /var/mail/alice ]
 }
 
 @test "the internal message of other programs is neither shown nor removed" {

@@ -57,8 +57,9 @@ messages_of() {
 		$part[0] = substr($file, 0, $at[0] // length $file); $wire[0] = "";
 		for my $n (1 .. @at) {
 			my $m = $part[$n] = substr($file, $at[$n - 1], ($at[$n] // length $file) - $at[$n - 1]);
-			$m =~ s/(?<=\n)\r?\n\z//;
 			$m =~ s/\A[^\n]*\n?//;
+			# The empty line that ends the header stays, even if nothing comes after it.
+			$m =~ s/(?<=\n)\r?\n\z// if $m =~ /(?:\A|\n)\r?\n./s;
 			$m =~ s/(?<!\r)\n/\r\n/g;
 			$m .= "\r\n" unless $m eq "" || substr($m, -1) eq "\n";
 			$wire[$n] = $m;
@@ -161,6 +162,9 @@ refused() {
 	printf 'From a\nA: b\n\nc\n\r' | whole "CR at the end" 1
 	printf 'From a\nA: b\n\nc\n\nF' | whole "F at the end" 1
 	printf 'From a\nA: b\n\nc\n\n\n\n\nFrom d\nE: f\n\n\n\n' | whole "many empty lines" 2
+	printf 'From a\nA: b\n\nFrom c\nD: e\n\nFrom f\nG: h\n\n' | whole "no body, one empty line" 3
+	printf 'From a\nA: b\n\n\nFrom c\nD: e\n\n\nFrom f\nG: h\n\n\n' | whole "no body, two empty lines" 3
+	printf 'From a\r\nA: b\r\n\r\nFrom c\r\nD: e\r\n\r\n\r\n' | whole "no body, CRLF" 2
 }
 
 @test "CRLF, mixed line ends and lone CRs are served and removed alone" {

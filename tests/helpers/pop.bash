@@ -12,6 +12,13 @@ pop() {
 	return "${PIPESTATUS[1]}"
 }
 
+# retrieve N: message N as a client sees it, line ends as they came, stuffing undone.
+retrieve() {
+	printf '%s\r\n' "USER alice" "PASS x" "RETR $1" QUIT | kpopc mail.kpopd.test |
+	    perl -0777 -ne 's/\A(?:\+OK[^\n]*\n){3}//; ($size) = /\A\+OK (\d+) octets\r\n/ or exit 1; s/\A[^\n]*\n//;
+	        s/^\.\r\n\+OK bye.*\z//ms or exit 2; s/^\.//mg; length == $size or exit 3; print'
+}
+
 # A dialogue: pop_open [KPOPC-OPTION …], pop_say LINE, pop_hear [PATTERN], pop_hear_lines, pop_close.
 pop_open() {
 	coproc POP { "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 1109 2>"$WORLD/kpopc.err"; }

@@ -423,13 +423,13 @@ static void
 forge_ids(void)
 {
 	int state = openat(top, "state", O_RDONLY | O_DIRECTORY);
-	struct index *real = index_load(state, "mbox   3"), *forged;
+	struct index *real = index_load(state, "mbox   4"), *forged;
 	unsigned char record[INDEX_RECORD_MOST];
 	size_t size;
 
 	CHECK(real != NULL);
 	size = index_record_size(real);
-	forged = index_new(state, "mbox   3", size);
+	forged = index_new(state, "mbox   4", size);
 	for (size_t k = 0; k < index_count(real); k++) {
 		memcpy(record, index_get(real, k), size);
 		for (size_t i = size - UIDL_HASH; i < size; i++)
@@ -456,7 +456,7 @@ is_forged(const struct format *f)
 		int status;
 
 		look_anew(f, &found);
-		forge(f == &formats[0] ? "mbox   3" : "maildir3", i);
+		forge(f == &formats[0] ? "mbox   4" : "maildir3", i);
 		if ((pid = fork()) == 0) {
 			struct span s;
 			char octet, id[UIDL_SIZE];
@@ -489,7 +489,7 @@ is_forgotten(const struct format *f)
 		return;
 	let_it_settle();
 	look_anew(f, &p);
-	forge("mbox   3", 40);
+	forge("mbox   4", 40);
 	begin(f, &drop);
 	for (int again = 0; again < 2; again++) {
 		CHECK(maildrop_fetch(&drop, 41, &s) == DROP_OK && s.octets == p.sizes[40]);

@@ -240,7 +240,7 @@ hash_message(struct message *m, const char *bytes)
 {
 	const char *p = bytes + m->text, *end = bytes + m->end;
 	uint64_t hash = 0xcbf29ce484222325, line_ends = 0;
-	size_t empty = 0;
+	size_t empty = 0, body;
 	bool is_skipped = false;
 
 	m->weak = true;
@@ -260,6 +260,7 @@ hash_message(struct message *m, const char *bytes)
 	m->whole = mix(m->whole, '\0');
 	if (p < end)
 		p = next_line(p, end);
+	body = (size_t)(p - bytes);
 	for (; p < end; p++) {
 		if (line_end(p, end) == 2)
 			continue;
@@ -271,8 +272,8 @@ hash_message(struct message *m, const char *bytes)
 			m->whole = mix(m->whole, '\n');
 		m->whole = mix(m->whole, *p);
 	}
-	/* The empty line that separates is not the message's. */
-	if (m->end - m->text >= 1 && end[-1] == '\n') {
+	/* The empty line that separates is not the message's; the one that ends the header is. */
+	if (m->end > body && end[-1] == '\n') {
 		if (end - 2 >= bytes + m->text - 1 && end[-2] == '\n')
 			empty = 1;
 		else if (end - 3 >= bytes + m->text - 1 && end[-2] == '\r' && end[-3] == '\n')
@@ -395,6 +396,9 @@ compose_body(struct text_buffer *t, int token, bool is_exempt)
 	static const char *const lines[] = { "line\n", "line\n", "another line\n", "\n", ".\n", ">From x\n",
 		"\nFrom here on it is prose\nand so on\n", "\n\n" };
 
+	/* Some have none. */
+	if (any(8) == 0)
+		return;
 	PUT(t, "token %06d\n", token);
 	for (unsigned k = any(6); k > 0; k--)
 		PUT(t, "%s", lines[any(sizeof(lines) / sizeof(lines[0]))]);
@@ -449,6 +453,9 @@ compose(struct text_buffer *t, bool with_cr)
 		add_carriage_returns(t);
 	memcpy(t->p + t->n, body.p, body.n);
 	t->n += body.n;
+	/* Many programs take the empty line that ends such a header for the one that separates messages, too. */
+	if (body.n == 0 && any(2) == 0)
+		return;
 	memcpy(t->p + t->n, "\r\n", 2);
 	if (!with_cr)
 		t->p[t->n] = '\n';

@@ -208,6 +208,47 @@ a_length_far_from_the_end_is_not_open(void)
 	}
 }
 
+/* Whatever the body is, it and the header end where they should; without one the empty line after the header is the message's. */
+static void
+a_body_may_be_missing(void)
+{
+	static const struct {
+		const char *text;
+		bool has_body;
+		uint64_t octets, header;
+	} cases[] = {
+		{ "From a", false, 0, 0 },
+		{ "From a\n", false, 0, 0 },
+		{ "From a\n\n", false, 2, 0 },
+		{ "From a\n\n\n", true, 2, 0 },
+		{ "From a\nA: b", false, 6, 6 },
+		{ "From a\nA: b\n", false, 6, 6 },
+		{ "From a\nA: b\n\n", false, 8, 6 },
+		{ "From a\r\nA: b\r\n\r\n", false, 8, 6 },
+		{ "From a\nA: b\n\n\n", true, 8, 6 },
+		{ "From a\nA: b\r\n\n\r\n", true, 8, 6 },
+		{ "From a\nA: b\n\n\n\n", true, 10, 6 },
+		{ "From a\nA: b\n\n\r", true, 11, 6 },
+		{ "From a\nA: b\n\nx", true, 11, 6 },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (int next = 0; next < 2; next++) {
+			char text[200];
+			off_t size = (off_t)strlen(cases[i].text), empty;
+
+			snprintf(text, sizeof(text), "%s%s", cases[i].text, next != 0 ? "From b " DATE "\nC: d\n\ne\n" : "");
+			scan_text(text, false);
+			CHECK(scan_is_border(fd, size, (off_t)strlen(text), &empty) == (next == 0 || empty > 0));
+			if (next != 0 && empty == 0)
+				continue;
+			CHECK(count == (size_t)next + 1 && found[0].octets == cases[i].octets && found[0].header == cases[i].header);
+			CHECK(scan_has_body(fd, 0, size) == cases[i].has_body);
+		}
+	/* What is no message, or cannot be read, is not said to have none. */
+	CHECK(scan_has_body(fd, 1, 3));
+}
+
 static uint64_t
 hash_of(const char *message)
 {
@@ -315,6 +356,7 @@ main(void)
 	a_length_may_reach();
 	a_long_length_field_is_bad();
 	a_length_far_from_the_end_is_not_open();
+	a_body_may_be_missing();
 	a_body_has_one_hash();
 	a_long_body_has_one_hash();
 	borders_are_known();

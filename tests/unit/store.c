@@ -26,7 +26,7 @@ static const struct mail mails[MOST] = {
 	{ TEXT("A: 2\r\n\r\n.\r\n..\r\n"), TEXT("A: 2\r\n\r\n.\r\n..\r\n") },
 	{ TEXT("A: 3\n\nnul \0 and \xff\n\n\n"), TEXT("A: 3\r\n\r\nnul \0 and \xff\r\n\r\n\r\n") },
 	{ TEXT("A: 4\n\n>From inside\n"), TEXT("A: 4\r\n\r\n>From inside\r\n") },
-	{ TEXT("A: 5\n"), TEXT("A: 5\r\n") },
+	{ TEXT("A: 5\n\n"), TEXT("A: 5\r\n\r\n") },
 	{ TEXT("A: 6\n\na\rb\r\n\n"), TEXT("A: 6\r\n\r\na\rb\r\n\r\n") },
 };
 

@@ -1,0 +1,193 @@
+#!/usr/bin/env bats
+# The quota of a Maildir (Maildir++): what a removal adds to maildirsize, and what real programs that deliver make of it.
+
+load helpers/all
+
+box=/home/alice/Maildir
+spool_place=$box
+
+setup_file() { server_start -m maildir:~/Maildir; }
+
+setup() {
+	begin_test
+	rm -rf "$box" /home/alice/.mailfilter
+	realm_login alice
+}
+
+as_alice() {
+	setpriv --reuid alice --regid alice --init-groups env HOME=/home/alice "$@"
+}
+
+# quota LIMIT: an empty Maildir with this quota.
+quota() {
+	as_alice maildirmake.maildrop "$box"
+	as_alice maildirmake.maildrop -q "$1" "$box"
+}
+
+# arrives NAME: Courier's program delivers a message. It exits with 77 if the Maildir is full.
+arrives() {
+	make_message "$1" | as_alice deliverquota.maildrop "$box"
+}
+
+# is_full NAME: the same, and it has to refuse.
+is_full() {
+	run arrives "$1"
+	[ "$status" -eq 77 ]
+}
+
+# line BYTES MESSAGES: a line of maildirsize, as Courier writes it.
+line() {
+	printf '%12d %12d\n' "$1" "$2"
+}
+
+# pop_removes N …: a session that removes these messages.
+pop_removes() {
+	run pop alice "${@/#/DELE }" QUIT
+	[[ $output == *"+OK bye"* ]]
+}
+
+# held: what a program adds up in maildirsize: bytes and messages.
+held() {
+	awk 'NR > 1 { b += $1; n += $2 } END { print b + 0, n + 0 }' "$box/maildirsize"
+}
+
+@test "a full Maildir takes mail at once after a session has removed some" {
+	quota 100000S,3C
+	for name in m1 m2 m3; do arrives "$name"; done
+	# The refusal counts anew; from then on Courier believes it for 15 minutes.
+	is_full m4
+	is_full m4
+	cp "$box/maildirsize" "$WORLD/before"
+	size=$(stat -c %s "$box"/new/*,S=* | head -n 1)
+	pop_removes 1
+	diff "$box/maildirsize" <(cat "$WORLD/before"; line -"$size" -1)
+	arrives m4
+	is_full m5
+	[ "$(held | cut -d ' ' -f 2)" -eq 3 ]
+	pop_removes 1 2 3
+	[ "$(held)" = "0 0" ]
+	for name in m5 m6 m7; do arrives "$name"; done
+	is_full m8
+}
+
+@test "a quota of bytes, delivered to by maildrop with a filter" {
+	size=$({ echo "Return-Path: <x>"; make_message m1; } | wc -c)
+	quota "$((size * 2 + 50))S"
+	printf 'to "%s"\n' "$box" | as_alice sh -c 'cat >~/.mailfilter; chmod 600 ~/.mailfilter'
+	for name in m1 m2; do make_message "$name" | as_alice sh -c 'cd; maildrop .mailfilter'; done
+	for _ in 1 2; do
+		run as_alice sh -c 'cd; maildrop .mailfilter' <<<"$(make_message m3)"
+		[ "$status" -ne 0 ]
+	done
+	pop_removes 2
+	make_message m3 | as_alice sh -c 'cd; maildrop .mailfilter'
+	[ "$(held | cut -d ' ' -f 2)" -eq 2 ]
+}
+
+@test "what a session removes is one line, with the sizes that the names have" {
+	quota 100000S
+	for name in m1 m2 m3; do arrives "$name"; done
+	# A reader has moved one and set flags; another name has a size that is not the file's, and one has none.
+	one=$(ls "$box/new" | head -n 1)
+	as_alice mv "$box/new/$one" "$box/cur/$one:2,RS"
+	make_message m4 | as_alice sh -c "cat >$box/new/2000000000.a,S=12345"
+	make_message m5 | as_alice sh -c "cat >$box/new/2000000001.b"
+	make_message m6 | as_alice sh -c "cat >$box/cur/2000000002.c,S=7:2,"
+	sum=$(($(stat -c %s "$box/cur/$one:2,RS") + 12345 + $(stat -c %s "$box/new/2000000001.b")))
+	count=$(wc -l <"$box/maildirsize")
+	pop_removes 1 4 5
+	[ "$(wc -l <"$box/maildirsize")" -eq $((count + 1)) ]
+	[ "$(tail -n 1 "$box/maildirsize")" = "$(line -$sum -3)" ]
+	# Nothing is marked, nothing is written.
+	before=$(stat -c '%s %Y %Z' "$box/maildirsize")
+	pop alice "DELE 1" RSET QUIT >"$WORLD/answer"
+	pop alice "DELE 1" >"$WORLD/answer"
+	[ "$(stat -c '%s %Y %Z' "$box/maildirsize")" = "$before" ]
+}
+
+@test "a message that is marked as deleted counts for Courier no longer: the line lets it count anew" {
+	quota 100000S,2C
+	arrives m1
+	arrives m2
+	one=$(ls "$box/new" | head -n 1)
+	as_alice mv "$box/new/$one" "$box/cur/$one:2,ST"
+	arrives m3
+	is_full m4
+	pop_removes 1
+	[ "$(tail -n 1 "$box/maildirsize")" = "$(line 0 0)" ]
+	is_full m4
+	pop_removes 1
+	arrives m4
+}
+
+@test "Dovecot's quota reads the line, and needs no new count" {
+	quota 100000S
+	for name in m1 m2 m3; do arrives "$name"; done
+	# Nobody has counted this one, so who counts anew finds one more.
+	make_message m4 | as_alice sh -c "cat >$box/new/2000000000.a"
+	pop_removes 2
+	cat >"$WORLD/dovecot.conf" <<-END
+	log_path = /dev/stderr
+	mail_location = maildir:~/Maildir
+	first_valid_uid = 1
+	mail_plugins = quota
+	plugin {
+	  quota = maildir:User quota
+	  quota_rule = *:bytes=100000
+	}
+	END
+	chmod 755 "$WORLD"
+	run as_alice sh -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf -f flow quota get 2>/dev/null"
+	echo "$output"
+	[[ $output == *Type=MESSAGE\ Value=2\ * ]]
+}
+
+@test "what maildirsize is not, or may not be, does not stop a removal, and stays as it is" {
+	for what in absent symlink fifo directory another\'s unwritable full empty half; do
+		rm -rf "$box"
+		quota 100000S,3C
+		arrives m1
+		before='cat "$box/maildirsize"'
+		case $what in
+		absent) rm "$box/maildirsize"; before='! ls "$box/maildirsize" 2>/dev/null' ;;
+		symlink) mv "$box/maildirsize" "$box/other"; as_alice ln -s other "$box/maildirsize" ;;
+		fifo) rm "$box/maildirsize"; as_alice mkfifo "$box/maildirsize"; before='stat -c %F "$box/maildirsize"' ;;
+		directory) rm "$box/maildirsize"; as_alice mkdir "$box/maildirsize"; before='stat -c %F "$box/maildirsize"' ;;
+		another\'s) chown root:alice "$box/maildirsize"; chmod 666 "$box/maildirsize" ;;
+		unwritable) chmod 400 "$box/maildirsize" ;;
+		full) yes '           1            0' | head -c 5200 >>"$box/maildirsize" ;;
+		empty) : >"$box/maildirsize" ;;
+		half) printf 12 >>"$box/maildirsize" ;;
+		esac
+		eval "$before" >"$WORLD/before"
+		: >"$WORLD/syslog"
+		pop_removes 1
+		[ -z "$(ls "$box/new")" ]
+		eval "$before" | cmp - "$WORLD/before"
+		case $what in
+		absent | full | empty | half) await 5 'grep -q logout "$WORLD/syslog"'; ! grep -q failed "$WORLD/syslog" ;;
+		*) await 5 'grep -q "failed .*maildirsize.* error=" "$WORLD/syslog"' ;;
+		esac || { echo "$what:"; cat "$WORLD/syslog"; return 1; }
+	done
+}
+
+@test "a session that is killed between the removal and its line loses the line alone: mail is refused until Courier counts anew" {
+	quota 100000S,3C
+	for name in m1 m2 m3; do arrives "$name"; done
+	is_full m4
+	cp "$box/maildirsize" "$WORLD/before"
+	pop_login alice
+	pop_ask "DELE 2"
+	pid=$(child_pid)
+	strace -q -p "$pid" -o "$WORLD/strace" -e trace=fsync -e inject=fsync:signal=KILL:when=1 2>/dev/null 3>&- &
+	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$pid/status"
+	pop_say QUIT
+	await 5 "! kill -0 $pid 2>/dev/null"
+	pop_close
+	wait
+	[ "$(ls "$box/new" | wc -l)" -eq 2 ]
+	cmp "$box/maildirsize" "$WORLD/before"
+	is_full m4
+	as_alice touch -d '16 minutes ago' "$box/maildirsize"
+	arrives m4
+}
