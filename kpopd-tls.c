@@ -163,13 +163,16 @@ read_last_alert(struct tls *t)
 			return;
 }
 
-/* Logs what ended the connection, if that was not the end of it. */
+/* Logs what ended the connection, if that was not its end in order. */
 static void
-log_end(const struct tls *t)
+log_end(const struct tls *t, bool is_lost)
 {
 	const char *words = explain(t->reason);
 	struct log_text error;
 
+	/* GnuTLS' clients look at the certificate after the handshake, and send no alert. */
+	if (words == NULL && t->error[0] == '\0' && t->shaken && !t->heard && (is_lost || t->closed || t->left))
+		words = "closed after the handshake, as by a client that does not take the certificate";
 	if (words != NULL)
 		log_event(LOG_NOTICE, "refused", "reason=\"%s\"", words);
 	else if (t->error[0] != '\0')
@@ -184,6 +187,7 @@ main(int argc, char **argv)
 	static struct tls t;
 	const char *refusal;
 	SSL_CTX *context;
+	bool is_lost;
 
 	/* Started by kpopd alone: CERTIFICATE KEY CIPHERS, and unless they are only to be tried, USER STATE. */
 	if (argc != 4 && argc != 6) {
@@ -211,10 +215,9 @@ main(int argc, char **argv)
 	if (tls_start(&t, context, true) == -1)
 		fatal("memory for TLS");
 	report_ready(context);
-	if (pump(0, 1, 1, PUMP_SERVER, &tls_codec, &t, NULL, 0) == 0)
-		return 0;
-	if (t.error[0] == '\0')
+	is_lost = pump(0, 1, 1, PUMP_SERVER, &tls_codec, &t, NULL, 0) == -1;
+	if (is_lost && t.error[0] == '\0')
 		read_last_alert(&t);
-	log_end(&t);
-	return 1;
+	log_end(&t, is_lost);
+	return is_lost ? 1 : 0;
 }

@@ -819,8 +819,6 @@ log_no_login(const struct session *s)
 
 	if (s->why != NULL)
 		log_event(LOG_NOTICE, "refused", "reason=\"%s\"", s->why);
-	else if (s->inside_tls && !s->gate->inside_tls && !s->has_spoken && error == IO_CLOSED)
-		log_event(LOG_NOTICE, "refused", "reason=\"closed when TLS began, as by a client that does not take the certificate\"");
 	else
 		log_event(LOG_NOTICE, "refused", "reason=\"no login: %s\"", error == IO_OK ? "left" : why_ended(error));
 }

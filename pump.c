@@ -130,6 +130,8 @@ from_client(struct pump *p, const struct pump_codec *codec, void *state)
 		return -1;
 	if (n > 0)
 		result = codec->open(state, data, (size_t)n, &p->plain, &p->sealed);
+	if (n == 0 && codec->left != NULL)
+		codec->left(state);
 	p->client_done |= n <= 0 || result == PUMP_END;
 	return result == -1 ? -1 : 0;
 }

@@ -30,6 +30,8 @@ struct pump_codec {
 	int (*finish)(void *state, struct pump_buffer *sealed);
 	/* Whether seal may be called yet. */
 	bool (*ready)(void *state);
+	/* The client's socket has ended, before the plain side. May be NULL. */
+	void (*left)(void *state);
 };
 
 /* Which end of the connection the plain side is. */

@@ -182,8 +182,10 @@ tls_open(void *state, const char *data, size_t n, struct pump_buffer *plain,
 	    (!t->shaken && tls_shake_hands(t, sealed) == -1))
 		return -1;
 	while (failure == 0 && t->shaken &&
-	    (got = SSL_read(t->ssl, text, sizeof(text))) > 0)
+	    (got = SSL_read(t->ssl, text, sizeof(text))) > 0) {
+		t->heard = true;
 		failure = pump_put(plain, text, (size_t)got);
+	}
 	if (failure == 0 && t->shaken && is_broken(t, got))
 		failure = -1;
 	if (collect(t, sealed) == -1 || failure == -1)
@@ -220,4 +222,10 @@ tls_ready(void *state)
 	return ((const struct tls *)state)->shaken;
 }
 
-const struct pump_codec tls_codec = { tls_open, tls_seal, tls_finish, tls_ready };
+static void
+tls_left(void *state)
+{
+	((struct tls *)state)->left = true;
+}
+
+const struct pump_codec tls_codec = { tls_open, tls_seal, tls_finish, tls_ready, tls_left };

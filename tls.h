@@ -10,7 +10,9 @@ struct tls {
 	SSL *ssl;
 	BIO *in, *out;
 	bool shaken;          /* the handshake is over */
+	bool heard;           /* the peer has said something inside TLS */
 	bool closed;          /* the peer has said close_notify */
+	bool left;            /* the peer's socket has ended, with or without that */
 	char error[256];      /* OpenSSL's words, once something has failed */
 	int reason;           /* its number for that (SSL_R_...), or 0 */
 	void (*greet)(struct tls *t); /* when the handshake is over; may be NULL */

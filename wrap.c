@@ -154,4 +154,4 @@ wrap_ready(void *state)
 	return true;
 }
 
-const struct pump_codec wrap_codec = { wrap_open, wrap_seal, wrap_finish, wrap_ready };
+const struct pump_codec wrap_codec = { wrap_open, wrap_seal, wrap_finish, wrap_ready, NULL };

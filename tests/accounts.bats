@@ -62,6 +62,11 @@ spool_of() {
 		[ ! -e "/var/mail/${names[i]}.lock" ]
 		[ "$(stat -c %u "$state/users/$((20000 + i))")" -eq $((20000 + i)) ]
 		[ "$(cat "$state/users/$((20000 + i))"/mbox-*/mailbox)" = "/var/mail/${names[i]}" ]
+		# Its session lock is one of its own.
+		pop_login "${names[i]}"
+		run pop "${names[i]}" QUIT
+		pop_close
+		[[ $output == *"-ERR [IN-USE]"* ]] || { echo "${names[i]}: $output"; return 1; }
 		# The state is found again, and says nothing of another name.
 		run pop "${names[i]}" STAT QUIT
 		[[ $output == *"+OK 1 messages"* ]]
@@ -74,7 +79,7 @@ spool_of() {
 	local i pids=()
 	server_stop
 	server_start -l dotlock
-	for i in 0 1 2 4 6 15; do
+	for i in "${!names[@]}"; do
 		spool_of "$i" one two
 		echo $$ >"/var/mail/${names[i]}.lock"
 		chmod 644 "/var/mail/${names[i]}.lock"
@@ -82,7 +87,7 @@ spool_of() {
 		pids+=($!)
 	done
 	wait "${pids[@]}" || :
-	for i in 0 1 2 4 6 15; do
+	for i in "${!names[@]}"; do
 		[[ $(tail -n 1 "$WORLD/answer.$i") == "-ERR [IN-USE] another program has locked the mailbox" ]] || { cat "$WORLD/answer.$i"; return 1; }
 		[ "$(cat "/var/mail/${names[i]}.lock")" = $$ ]
 		rm "/var/mail/${names[i]}.lock"
@@ -347,6 +352,42 @@ means() {
 	hostile "$(printf 'a%.0s' {1..200})" "$(printf 'a%.0s' {1..248})"
 	run pop "$(printf 'a%.0s' {1..249})" QUIT
 	[[ $output == *"-ERR line too long"* ]] || { echo "$output"; return 1; }
+}
+
+# quoted NAME: as fetchmailrc has it.
+quoted() {
+	if [[ $1 = *'"'* ]]; then printf "'%s'" "$1"; else printf '"%s"' "${1//\\/\\\\}"; fi
+}
+
+@test "real clients name such accounts: fetchmail by KPOP, then fetchmail, curl and kpopc by AUTH GSSAPI" {
+	local i how client
+	fetch() {
+		printf '%s\n' "poll mail.kpopd.test $1 user $(quoted "${names[i]}") sslproto '' keep fetchall mda \"cat >>$WORLD/got\"" >"$WORLD/fetchmailrc"
+		chmod 600 "$WORLD/fetchmailrc"
+		timeout 20 fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" -i "$WORLD/ids" --pidfile "$WORLD/fetchmail.pid"
+	}
+	by_fetchmail_kpop() { fetch 'proto KPOP auth kerberos_v5'; }
+	by_fetchmail() { fetch 'proto POP3 service 1109 auth gssapi'; }
+	by_curl() { timeout 20 curl -sS --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: --sasl-authzid "${names[i]}" pop3://mail.kpopd.test:1109/1 >>"$WORLD/got"; }
+	by_kpopc() { printf '%s\r\n' "USER ${names[i]}" "PASS x" "RETR 1" QUIT | kpopc -p mail.kpopd.test 1109 >"$WORLD/got"; }
+	for how in '' -p; do
+		server_stop
+		server_start $how
+		for client in $([ -z "$how" ] && echo fetchmail_kpop || echo fetchmail curl kpopc); do
+			for i in "${!names[@]}"; do
+				# A name of 240 letters is too long for clients' own lines.
+				[ ${#names[i]} -lt 200 ] || continue
+				spool_of "$i" one
+				rm -f "$WORLD/got" "$WORLD/ids"
+				log_mark
+				run by_$client
+				log_names login "${logged[i]}" || { echo "$client: $output"; return 1; }
+				grep -q 'one line 3' "$WORLD/got"
+			done
+		done
+	done
+	server_stop
+	server_start
 }
 
 @test "AUTH GSSAPI names users by the same rule" {

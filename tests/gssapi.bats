@@ -224,6 +224,7 @@ gsstalk() {
 
 @test "the log names what speaks in place of POP3" {
 	local reason text
+	spool_keep
 	while IFS="|" read -r reason text; do
 		log_mark
 		{ printf "$text"; sleep 0.2; } | wire 3 >"$WORLD/answer"

@@ -179,7 +179,7 @@ authority() {
 	}
 	unknown='the client does not take the certificate: unknown_ca"$'
 	expired='the client does not take the certificate: certificate_expired"$'
-	closed='closed when TLS began, as by a client that does not take the certificate"$'
+	closed='closed after the handshake, as by a client that does not take the certificate"$'
 	printf 'poll mail.kpopd.test proto KPOP auth kerberos_v5 user alice sslcertck sslcertfile %s mda cat\n' "$WORLD/tls/other-ca.pem" >"$WORLD/fetchmailrc"
 	chmod 600 "$WORLD/fetchmailrc"
 	server_start $(tls_options)
@@ -198,6 +198,20 @@ authority() {
 	server_stop
 	server_start -p -T immediate $(tls_options)
 	gives_up "$unknown" curl -sS --cacert "$WORLD/tls/other-ca.pem" --login-options AUTH=GSSAPI -u alice: pop3s://mail.kpopd.test:1109/1
+	gives_up "$closed" curl -sS --cacert "$WORLD/tls/ca.pem" --login-options AUTH=GSSAPI -u alice: pop3s://127.0.0.1:1109/1
+	gives_up "$closed" mpop --host=mail.kpopd.test --port=1109 --auth=gssapi --user=alice --tls=on --tls-starttls=off \
+	    --tls-trust-file="$WORLD/tls/other-ca.pem" --keep=on --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got"
+}
+
+@test "a client that is silent after the handshake, says something, or never begins it, is not taken for one that gives up" {
+	server_start -p -t 2 -T immediate $(tls_options)
+	s_client < <(sleep 4) >/dev/null || true
+	log_has 'refused .*reason="no login: idle"$'
+	s_client < <(printf 'NOOP\r\nQUIT\r\n') >/dev/null || true
+	log_has 'refused .*reason="no login: left"$'
+	wire </dev/null >/dev/null
+	log_has 'refused .*reason="no login: lost"$'
+	log_lacks 'certificate'
 }
 
 @test "what came before the handshake is never a command after it" {

@@ -60,7 +60,7 @@ ready(void *state)
 	return true;
 }
 
-static const struct pump_codec codec = { open_as_is, seal_larger, finish, ready };
+static const struct pump_codec codec = { open_as_is, seal_larger, finish, ready, NULL };
 
 /* Puts a pump between the connection and the session's next socket. fd is closed here. */
 static void
