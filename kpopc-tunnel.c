@@ -66,6 +66,23 @@ hear_answer(const char *line)
 	login.done = line_is_good(line);
 }
 
+/* The first byte of the server's last line in the session, with or without its end; NUL: none came. */
+static char last_answer;
+
+/* Looks at n bytes more of the server's, of which the lines before the last do not matter. */
+static void
+note_last(const char *data, size_t n)
+{
+	static bool begins = true;
+	const char *lf = memrchr(data, '\n', n - 1);
+
+	if (lf != NULL)
+		last_answer = lf[1];
+	else if (begins)
+		last_answer = data[0];
+	begins = data[n - 1] == '\n';
+}
+
 static struct lines commands = { .heard = hear_command }, answers = { .heard = hear_answer };
 
 static void
@@ -77,21 +94,28 @@ end_line(struct lines *l)
 	l->heard(l->text);
 }
 
-/* Reads along: n bytes more. The answers of a session are not read, because messages are in them. */
+/* Reads along: n bytes more. Of the answers of a session only the last one counts, because messages are in them. */
 static void
 watch(struct lines *l, const char *data, size_t n)
 {
-	for (size_t i = 0; i < n && !(login.done && l == &answers); i++)
+	size_t i;
+
+	for (i = 0; i < n && !(login.done && l == &answers); i++)
 		if (data[i] == '\n')
 			end_line(l);
 		else if (l->n < sizeof(l->text) - 1)
 			l->text[l->n++] = data[i];
+	if (i < n)
+		note_last(data + i, n - i);
 }
 
-bool
-tunnel_is_unanswered(void)
+const char *
+tunnel_unanswered(void)
 {
-	return !login.done && login.pass != 0;
+	if (!login.done && login.pass != 0)
+		return "PASS";
+	/* The answer to QUIT is the last line, and no list or message ends like this. */
+	return login.done && quits && last_answer != '+' && last_answer != '-' ? "QUIT" : NULL;
 }
 
 /* Prints the server's refusal, if the login came to nothing by one. Returns true if it did. */

@@ -137,6 +137,21 @@ refused() {
 	[ "$(cat "$WORLD/errors")" = "kpopc: the server closed the connection before it answered PASS" ]
 }
 
+@test "a server that ends without an answer to QUIT is status 3, whatever came before" {
+	mbox one | store alice
+	realm_login alice
+	# The greeting, USER's and PASS's answers are three lines; a whole list, half a message, nothing.
+	for cut in 'STAT LIST:$_ = "" if /bye/' 'RETR:$_ = "" if $n > 8' 'STAT:$_ = "" if $n > 3'; do
+		edited 2110 "${cut#*:}"
+		local commands=("USER alice" "PASS x") status=0
+		for command in ${cut%%:*}; do commands+=("$command$([ $command != RETR ] || echo " 1")"); done
+		printf '%s\r\n' "${commands[@]}" QUIT | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test 2110 >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+		kill "$middle"
+		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+		[ "$status" -eq 3 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server closed the connection before it answered QUIT" ] || { echo "$cut: $status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+	done
+}
+
 @test "a greeting that refuses, after the exchange, is status 1" {
 	edited 2110 '$_ = $n == 1 ? "-ERR [SYS/TEMP] not now\r\n" : ""'
 	realm_login alice
