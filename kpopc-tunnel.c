@@ -33,10 +33,11 @@ struct lines {
 
 /* What the tunnel has seen of the login. Each line of the program's has one answer that begins with "+" or "-ERR". */
 static struct {
-	bool done;               /* PASS was answered with "+OK" */
+	bool done;                /* a command that ends what is watched was answered with "+OK" */
 	uint64_t asked, answered; /* lines; the greeting is the answer to the connection */
-	uint64_t pass;           /* the number of the PASS that waits for its answer; 0: none */
-	char refusal[TEXT_MAX];  /* the last "-ERR"; "": none */
+	uint64_t last;            /* the number of such a command that waits for its answer; 0: none */
+	const char *name;         /* its name */
+	char refusal[TEXT_MAX];   /* the last "-ERR"; "": none */
 } login;
 
 /* QUIT was the last line of the program's. */
@@ -45,10 +46,16 @@ static bool quits;
 static void
 hear_command(const char *line)
 {
+	/* After STLS the program's TLS hides the login. */
+	static const char *const ends[] = { "PASS", "APOP", "STLS" };
+
 	quits = strcasecmp(line, "QUIT") == 0;
 	login.asked++;
-	if (login.pass == 0 && (strncasecmp(line, "PASS", 4) == 0 || strncasecmp(line, "APOP", 4) == 0))
-		login.pass = login.asked;
+	for (size_t i = 0; login.last == 0 && i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (strncasecmp(line, ends[i], 4) == 0) {
+			login.last = login.asked;
+			login.name = ends[i];
+		}
 }
 
 static void
@@ -60,9 +67,9 @@ hear_answer(const char *line)
 	login.answered++;
 	if (line_is_refusal(line))
 		strlcpy(login.refusal, line, sizeof(login.refusal));
-	if (login.answered != login.pass)
+	if (login.answered != login.last)
 		return;
-	login.pass = 0;
+	login.last = 0;
 	login.done = line_is_good(line);
 }
 
@@ -112,8 +119,8 @@ watch(struct lines *l, const char *data, size_t n)
 const char *
 tunnel_unanswered(void)
 {
-	if (!login.done && login.pass != 0)
-		return "PASS";
+	if (!login.done && login.last != 0)
+		return login.name;
 	/* The answer to QUIT is the last line, and no list or message ends like this. */
 	return login.done && quits && last_answer != '+' && last_answer != '-' ? "QUIT" : NULL;
 }

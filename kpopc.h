@@ -110,8 +110,8 @@ void line_authenticate(struct line *l, const struct options *o, const char *user
 int tunnel(int fd, bool has_greeted, bool is_in);
 
 /*
- * Returns the command that the server had not answered when it ended, PASS or
- * QUIT, or NULL. Call it after tunnel.
+ * Returns the command of the login, or QUIT, that the server had not answered
+ * when it ended, or NULL. Call it after tunnel.
  */
 const char *tunnel_unanswered(void);
 

@@ -173,6 +173,17 @@ refused() {
 	refused 0 "+OK bye" mail.kpopd.test
 }
 
+@test "a program that begins TLS through the tunnel: what was refused before it is no refusal of the login" {
+	realm_login alice
+	tls_make
+	server_stop
+	server_start $(tls_options)
+	commands=(AUTH STLS)
+	refused 0 "+OK begin TLS" mail.kpopd.test || { server_stop; server_start; return 1; }
+	server_stop
+	server_start
+}
+
 @test "a server that closes at once, or in the middle" {
 	realm_login alice
 	fake_server "true"
