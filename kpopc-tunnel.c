@@ -33,10 +33,11 @@ struct lines {
 
 /* What the tunnel has seen of the login. Each line of the program's has one answer that begins with "+" or "-ERR". */
 static struct {
-	bool done;               /* PASS was answered with "+OK" */
+	bool done;                /* a command that ends what is watched was answered with "+OK" */
 	uint64_t asked, answered; /* lines; the greeting is the answer to the connection */
-	uint64_t pass;           /* the number of the PASS that waits for its answer; 0: none */
-	char refusal[TEXT_MAX];  /* the last "-ERR"; "": none */
+	uint64_t last;            /* the number of such a command that waits for its answer; 0: none */
+	const char *name;         /* its name */
+	char refusal[TEXT_MAX];   /* the last "-ERR"; "": none */
 } login;
 
 /* QUIT was the last line of the program's. */
@@ -45,10 +46,16 @@ static bool quits;
 static void
 hear_command(const char *line)
 {
+	/* After STLS the program's TLS hides the login. */
+	static const char *const ends[] = { "PASS", "APOP", "STLS" };
+
 	quits = strcasecmp(line, "QUIT") == 0;
 	login.asked++;
-	if (login.pass == 0 && (strncasecmp(line, "PASS", 4) == 0 || strncasecmp(line, "APOP", 4) == 0))
-		login.pass = login.asked;
+	for (size_t i = 0; login.last == 0 && i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (strncasecmp(line, ends[i], 4) == 0) {
+			login.last = login.asked;
+			login.name = ends[i];
+		}
 }
 
 static void
@@ -60,10 +67,27 @@ hear_answer(const char *line)
 	login.answered++;
 	if (line_is_refusal(line))
 		strlcpy(login.refusal, line, sizeof(login.refusal));
-	if (login.answered != login.pass)
+	if (login.answered != login.last)
 		return;
-	login.pass = 0;
+	login.last = 0;
 	login.done = line_is_good(line);
+}
+
+/* The first byte of the server's last line in the session, with or without its end; NUL: none came. */
+static char last_answer;
+
+/* Looks at n bytes more of the server's, of which the lines before the last do not matter. */
+static void
+note_last(const char *data, size_t n)
+{
+	static bool begins = true;
+	const char *lf = memrchr(data, '\n', n - 1);
+
+	if (lf != NULL)
+		last_answer = lf[1];
+	else if (begins)
+		last_answer = data[0];
+	begins = data[n - 1] == '\n';
 }
 
 static struct lines commands = { .heard = hear_command }, answers = { .heard = hear_answer };
@@ -77,21 +101,28 @@ end_line(struct lines *l)
 	l->heard(l->text);
 }
 
-/* Reads along: n bytes more. The answers of a session are not read, because messages are in them. */
+/* Reads along: n bytes more. Of the answers of a session only the last one counts, because messages are in them. */
 static void
 watch(struct lines *l, const char *data, size_t n)
 {
-	for (size_t i = 0; i < n && !(login.done && l == &answers); i++)
+	size_t i;
+
+	for (i = 0; i < n && !(login.done && l == &answers); i++)
 		if (data[i] == '\n')
 			end_line(l);
 		else if (l->n < sizeof(l->text) - 1)
 			l->text[l->n++] = data[i];
+	if (i < n)
+		note_last(data + i, n - i);
 }
 
-bool
-tunnel_is_unanswered(void)
+const char *
+tunnel_unanswered(void)
 {
-	return !login.done && login.pass != 0;
+	if (!login.done && login.last != 0)
+		return login.name;
+	/* The answer to QUIT is the last line, and no list or message ends like this. */
+	return login.done && quits && last_answer != '+' && last_answer != '-' ? "QUIT" : NULL;
 }
 
 /* Prints the server's refusal, if the login came to nothing by one. Returns true if it did. */

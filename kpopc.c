@@ -366,6 +366,7 @@ main(int argc, char **argv)
 	krb5_creds *creds;
 	krb5_principal service, who;
 	krb5_ccache cache;
+	const char *unanswered;
 	int status;
 
 	open_standard();
@@ -391,7 +392,8 @@ main(int argc, char **argv)
 		return line_end(&line, EXIT_DONE);
 	status = line_end(&line, tunnel(line.fd, o.pop3 || o.tls, o.pop3));
 	/* A layer that broke has said so. */
-	if (status == EXIT_DONE && tunnel_is_unanswered())
-		errx(EXIT_REFUSED, "the server closed the connection before it answered PASS");
+	if (status == EXIT_DONE && (unanswered = tunnel_unanswered()) != NULL)
+		errx(strcmp(unanswered, "QUIT") == 0 ? EXIT_BROKEN : EXIT_REFUSED,
+		    "the server closed the connection before it answered %s", unanswered);
 	return status;
 }

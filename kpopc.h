@@ -109,8 +109,11 @@ void line_authenticate(struct line *l, const struct options *o, const char *user
  */
 int tunnel(int fd, bool has_greeted, bool is_in);
 
-/* Returns true if the tunnel ended before the server had answered PASS. */
-bool tunnel_is_unanswered(void);
+/*
+ * Returns the command of the login, or QUIT, that the server had not answered
+ * when it ended, or NULL. Call it after tunnel.
+ */
+const char *tunnel_unanswered(void);
 
 /* Waits for the layers' processes. Returns status, or EXIT_BROKEN if one of them found the end not in order. */
 int line_end(struct line *l, int status);

@@ -81,10 +81,16 @@ fake_server() {
 @test "a server that refuses before the exchange is shown in its own words, escaped, also if it closes at once" {
 	realm_login alice
 	for way in 'cat >/dev/null' 'sleep 0.2' true; do
-		for words in '-ERR [SYS/TEMP] too many\e[31m\r\n' '-ERR [SYS/TEMP] too many\r\nmore\r\n' '-ERR [SYS/TEMP] too many'; do
-			printf -- "$words" >"$WORLD/words"
-			fake_server "cat $WORLD/words; $way"
-			fails 1 'the server says: -ERR \[SYS/TEMP\] too many(\\033\[31m)?$' mail.kpopd.test 2000
+		for words in '-ERR [SYS/TEMP] too many\033[31m\r\n' '-ERR [SYS/TEMP] too many\r\nmore\r\n' '-ERR [SYS/TEMP] too many'; do
+			# The socket itself: socat would drop the words if it cannot pass on what kpopc says.
+			printf '#!/bin/sh\nprintf -- "%s"\n%s\n' "$words" "$way" >"$WORLD/refuser"
+			chmod 755 "$WORLD/refuser"
+			socat TCP-LISTEN:2000,reuseaddr,fork EXEC:"$WORLD/refuser",nofork 3>&- 2>/dev/null &
+			fake=$!
+			await 5 'ss -Hltn sport = 2000 | grep -q .'
+			escape=
+			[[ $words != *033* ]] || escape='\\033\[31m'
+			fails 1 "the server says: -ERR \\[SYS/TEMP\\] too many$escape\$" mail.kpopd.test 2000
 			kill "$fake"
 			await 5 '! ss -Hltn sport = 2000 | grep -q .'
 		done
@@ -131,6 +137,21 @@ refused() {
 	[ "$(cat "$WORLD/errors")" = "kpopc: the server closed the connection before it answered PASS" ]
 }
 
+@test "a server that ends without an answer to QUIT is status 3, whatever came before" {
+	mbox one | store alice
+	realm_login alice
+	# The greeting, USER's and PASS's answers are three lines; a whole list, half a message, nothing.
+	for cut in 'STAT LIST:$_ = "" if /bye/' 'RETR:$_ = "" if $n > 8' 'STAT:$_ = "" if $n > 3'; do
+		edited 2110 "${cut#*:}"
+		local commands=("USER alice" "PASS x") status=0
+		for command in ${cut%%:*}; do commands+=("$command$([ $command != RETR ] || echo " 1")"); done
+		printf '%s\r\n' "${commands[@]}" QUIT | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test 2110 >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+		kill "$middle"
+		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+		[ "$status" -eq 3 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server closed the connection before it answered QUIT" ] || { echo "$cut: $status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+	done
+}
+
 @test "a greeting that refuses, after the exchange, is status 1" {
 	edited 2110 '$_ = $n == 1 ? "-ERR [SYS/TEMP] not now\r\n" : ""'
 	realm_login alice
@@ -150,6 +171,17 @@ refused() {
 	# Nor is a client that leaves without a login, or says nothing, a refusal of the server's.
 	commands=(CAPA QUIT)
 	refused 0 "+OK bye" mail.kpopd.test
+}
+
+@test "a program that begins TLS through the tunnel: what was refused before it is no refusal of the login" {
+	realm_login alice
+	tls_make
+	server_stop
+	server_start $(tls_options)
+	commands=(AUTH STLS)
+	refused 0 "+OK begin TLS" mail.kpopd.test || { server_stop; server_start; return 1; }
+	server_stop
+	server_start
 }
 
 @test "a server that closes at once, or in the middle" {
