@@ -82,8 +82,7 @@ class Box:
         self.look()
         n = self.dice.randint(1, len(self.there) or 1)
         does = self.dice.choice(('deliver', 'deliver', 'dele', 'mutt', 'doveadm', 'mutt flags', 'mutt flags', 'doveadm flags', 'doveadm flags'))
-        # Where Dovecot removes all it writes a message of its own, which kpopd lists.
-        if does == 'deliver' or not self.there or (does == 'doveadm' and len(self.there) == 1):
+        if does == 'deliver' or not self.there:
             self.deliver()
         elif does == 'mutt flags':
             keys = self.dice.choice(('<flag-message>', '<toggle-new>', '<set-flag>r', '<clear-flag>*'))
