@@ -82,8 +82,7 @@ class Box:
         self.look()
         n = self.dice.randint(1, len(self.there) or 1)
         does = self.dice.choice(('deliver', 'deliver', 'dele', 'mutt', 'doveadm', 'mutt flags', 'mutt flags', 'doveadm flags', 'doveadm flags'))
-        # Where Dovecot removes all it writes a message of its own, which kpopd lists.
-        if does == 'deliver' or not self.there or (does == 'doveadm' and len(self.there) == 1):
+        if does == 'deliver' or not self.there:
             self.deliver()
         elif does == 'mutt flags':
             keys = self.dice.choice(('<flag-message>', '<toggle-new>', '<set-flag>r', '<clear-flag>*'))
@@ -111,6 +110,7 @@ class Client:
         ends = re.findall(r'end of (token-\d+\.)', text_of(self.got))
         wanted = [token for token in box.there if token not in self.had]
         steps.append('%s fetches %s' % (self.name, ' '.join(fetched)))
+        assert text_of(self.got).count('== message\n') == len(fetched), '%s fetched what nobody has delivered' % self.name
         assert sorted(fetched) == sorted(wanted) == sorted(ends), \
             '%s fetched %s with the ends of %s, and should have fetched %s' % (self.name, fetched, ends, wanted)
         self.had.update(fetched)
@@ -118,7 +118,7 @@ class Client:
     def fetchmail(self):
         rc = self.folder + '/fetchmailrc'
         with open(rc, 'w') as f:
-            f.write('poll mail.kpopd.test proto KPOP auth kerberos_v5 user alice sslproto "" keep mda "cat >>%s"\n' % self.got)
+            f.write('poll mail.kpopd.test proto KPOP auth kerberos_v5 user alice sslproto "" keep mda "{ echo == message; cat; } >>%s"\n' % self.got)
         os.chmod(rc, 0o600)
         run('fetchmail', '--nodetach', '--nosyslog', '-f', rc, '-i', self.folder + '/ids', '--pidfile', self.folder + '/pid', good=(0, 1))
 
