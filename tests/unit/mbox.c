@@ -294,11 +294,29 @@ ids_survive_readers(void)
 		"From a\nA: b\nC: d\nX-Keywords: a\n b\n\tc\n\nbody\n\n",
 		"From a\r\nA: b\r\nC: d\r\n\r\nbody\r\n\r\n",
 		"From a\nx-mozilla-status: 1\nA: b\nC: d\n\nbody\n\nFrom b\nE: f\n\n",
+		"From a\nA: b\nC: d\nX-Label: one, two\n\nbody\n\n",
+		"From a\nx-label:\nA: b\nX-LABEL: one\n two\nC: d\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-RMAIL-ATTRIBUTES: A-------\nX-RMAIL-KEYWORDS: foo\n\nbody\n\n",
+		"From a\nA: b\nC: d\nLines: 2\nX-Gnus-Article-Number: 1   Sun, 29 Nov 2026 06:02:00 +0000\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Gnus-Newsgroup: mail:1   Sun, 29 Nov 2026 06:02:00 +0000\n\nbody\n\n",
+		"From a\nX-VM-Labels: (\"foo\")\nX-VM-v5-Data: ([t nil]\n\t[nil nil]\n\t(\"foo\"))\nA: b\nC: d\n\nbody\n\n",
+		"From a\r\nX-Mozilla-Status: 0005\r\nX-Mozilla-Status2: 00000000\r\nX-Mozilla-Keys: $label1    \r\nA: b\nC: d\n\r\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Evolution: 00000001-0018\n\nbody\n\n",
 	};
 	static const char *const different[] = {
 		"From a\nA: b\nC: e\n\nbody\n\n",
 		"From a\nA: b\nC: d\nE: f\n\nbody\n\n",
 		"From a\nA: b\nC: d\n Status: folded, not a field\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Spam-Status: No\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Bogosity: Unsure\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Account-Key: account1\n\nbody\n\n",
+		"From a\nA: b\nC: d\nReferences: <1@kpopd.test>\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Labels: one\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Label-Old: one\n\nbody\n\n",
+		"From a\nA: b\nC: d\nLabel: one\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-VMailer: one\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Content-Length: 5\n\nbody\n\n",
 	};
 
 	uidl_of_first("From a\nA: b\nC: d\n\nbody\n\n", plain);
