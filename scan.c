@@ -441,7 +441,8 @@ piece(struct scan *s, const char *p, size_t n)
 	if (s->in == PREAMBLE && from)
 		start(s);
 	if (s->in == FROM_LINE && from)
-		s->has_sender = has_prefix(p, n, SCAN_FROM "MAILER-DAEMON ");
+		/* The second is Dovecot's. */
+		s->has_sender = has_prefix(p, n, SCAN_FROM "MAILER-DAEMON ") || has_prefix(p, n, SCAN_FROM "MAILER_DAEMON ");
 	if (s->in == HEADER && blank) {
 		s->now.header = octets(s);
 		end_header(s);

@@ -312,6 +312,20 @@ marks() {
 	done
 }
 
+@test "what Dovecot keeps in a mailbox that it has emptied is no message, and stays" {
+	mbox m1 m2 | store alice
+	marks_dovecot one
+	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf expunge mailbox INBOX all" 2>"$WORLD/dovecot.err"
+	grep -q '^X-IMAP: ' /var/mail/alice
+	cp /var/mail/alice "$WORLD/internal"
+	run pop alice STAT QUIT
+	[[ $output == *$'\n+OK 0 0\n'* ]]
+	make_message m3 | deliver alice
+	run pop alice "DELE 1" QUIT
+	[[ $output == *"+OK bye, 0 messages left"* ]]
+	cmp /var/mail/alice "$WORLD/internal"
+}
+
 @test "a thread that mutt links is another message then: In-Reply-To is part of what the sender wrote" {
 	mbox m1 m2 | store alice
 	pop alice UIDL QUIT | grep '^[12] ' >"$WORLD/ids"

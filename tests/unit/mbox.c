@@ -113,7 +113,7 @@ static const struct {
 	{ "internal message of c-client", TEXT("From MAILER-DAEMON Mon Nov 23 05:00:00 2026\nDate: 23 Nov 2026 05:00:00 +0100\n"
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\n" INTERNAL_SUBJECT
 		"Message-ID: <1795406400@h>\nX-IMAP: 1795406400 0000000017 $Forwarded Junk\nStatus: RO\n\ntext\n\n"), 0, { { 0 } } },
-	{ "internal message of Dovecot", TEXT("From MAILER-DAEMON Mon Nov 23 05:00:00 2026\nDate: Mon, 23 Nov 2026 05:00:00 +0100\n"
+	{ "internal message of Dovecot", TEXT("From MAILER_DAEMON  Mon Nov 23 05:00:00 2026\nDate: Mon, 23 Nov 2026 05:00:00 +0100\n"
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\n" INTERNAL_SUBJECT
 		"Message-ID: <1795406400@h>\nX-IMAP: 1795406400 0000000017\nStatus: RO\n\ntext\n\n"), 0, { { 0 } } },
 	{ "internal message, CRLF", TEXT("From MAILER-DAEMON x\r\nFrom: \"Mail System Internal Data\" <MAILER-DAEMON@h>\r\n"
@@ -735,7 +735,7 @@ equal_messages_are_found_soon(void)
 /* What random mailboxes are made of: all that ever decided something in a parser of them. */
 static const struct text pieces[] = { TEXT("From "), TEXT("From a\n"), TEXT("\nFrom a\n"),
 	TEXT("\n\nFrom a\n"), TEXT("\r\n\r\nFrom a\r\n"), TEXT("\n\nFrom a\nA: b\n\nc\n\n"), TEXT("\n\nFrom " DATE "\n"),
-	TEXT("From \"a b\" " DATE " +0100\n\n"), TEXT("\n\nFrom a " DATE " prose\n"), TEXT("From MAILER-DAEMON \n"), TEXT("\n"),
+	TEXT("From \"a b\" " DATE " +0100\n\n"), TEXT("\n\nFrom a " DATE " prose\n"), TEXT("From MAILER-DAEMON \n"), TEXT("From MAILER_DAEMON  " DATE "\n"), TEXT("\n"),
 	TEXT("\n\n"), TEXT("\r\n"), TEXT("\r"), TEXT("\0"), TEXT(">From a\n"), TEXT("."), TEXT("\n.\n"), TEXT("F"),
 	TEXT("\nfrom a\n"), TEXT("\n From a\n"), TEXT("A: b\n"), TEXT("A: c\r\n"), TEXT("Status: RO\n"),
 	TEXT("status: O\r\n folded\n"), TEXT("\nX-IMAP: 1 2\n"), TEXT("Received: d\n"), TEXT("\xff\xfe"),
@@ -925,7 +925,8 @@ split(size_t n, size_t *at)
 static bool
 looks_internal(size_t at, size_t end)
 {
-	bool imap = false, subject = false, from = false, mail = !line_has(at, end, "From MAILER-DAEMON "), other = false;
+	bool imap = false, subject = false, from = false, other = false;
+	bool mail = !line_has(at, end, "From MAILER-DAEMON ") && !line_has(at, end, "From MAILER_DAEMON ");
 
 	for (size_t i = line_end(at, end), next; i < end; i = next) {
 		next = line_end(i, end);
