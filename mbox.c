@@ -647,9 +647,9 @@ look_for(struct mbox *m, const struct list_message *one, struct list_message *wh
 	return relocate(m, one, false, where);
 }
 
-/* Finds where message i is in a file of this size: in its place, or moved. Returns as relocate. */
+/* Finds where message i is in a file of this size: in its place, or moved. Stores in *sure if the list decided. Returns as relocate. */
 static enum drop_error
-find(struct mbox *m, size_t i, off_t size, struct list_message *where)
+find(struct mbox *m, size_t i, off_t size, struct list_message *where, bool *sure)
 {
 	struct list_message one;
 
@@ -657,8 +657,10 @@ find(struct mbox *m, size_t i, off_t size, struct list_message *where)
 	if (!list_is_sure(&m->list, i) && m->list.note.numbered != m->list.count && is_unchanged(m))
 		list_number(&m->list, true);
 	*where = one = get(m, i);
-	if (is_sure(m, i) ? has_borders(m, &one, size) : is_itself(m, &one, size))
+	*sure = is_sure(m, i);
+	if (*sure ? has_borders(m, &one, size) : is_itself(m, &one, size))
 		return DROP_OK;
+	*sure = false;
 	return look_for(m, &one, where);
 }
 
@@ -685,14 +687,14 @@ from_line(int fd, off_t at, off_t end)
 }
 
 /*
- * Returns true if message i, which is where one says, has a body, be it an
- * empty line. The list decides if it is sure that there is text, because
- * reading the header a second time would cost more than the rest of mbox_fetch.
+ * Returns true if a message has a body, be it an empty line. The list decides
+ * if it is sure that there is text, because reading the header a second time
+ * would cost more than the rest of mbox_fetch.
  */
 static bool
-has_body_lines(const struct mbox *m, size_t i, const struct list_message *one)
+has_body_lines(const struct mbox *m, const struct list_message *one, bool sure)
 {
-	return (is_sure(m, i) && one->found.header < LIST_HEADER_MOST && body_octets(one) > 0) ||
+	return (sure && one->found.header < LIST_HEADER_MOST && body_octets(one) > 0) ||
 	    scan_has_body(m->fd, one->found.at, one->end);
 }
 
@@ -704,16 +706,17 @@ mbox_fetch(void *box, size_t i, struct span *s)
 	enum drop_error error;
 	struct stat now;
 	off_t line, from, empty;
+	bool sure;
 
 	if (fstat(m->fd, &now) == -1 || stamp_take(&m->fetched_at, m->fd) == -1)
 		return DROP_FAILED;
-	if ((error = find(m, i, now.st_size, one)) != DROP_OK)
+	if ((error = find(m, i, now.st_size, one, &sure)) != DROP_OK)
 		return error;
 	line = from_line(m->fd, one->found.at, one->end);
 	if (line == 0 || fstat(m->fd, &now) == -1 || !scan_is_border(m->fd, one->end, now.st_size, &empty))
 		return DROP_CHANGED;
 	from = one->found.at + line;
-	if (empty > 0 && !has_body_lines(m, i, one))
+	if (empty > 0 && !has_body_lines(m, one, sure))
 		empty = 0;
 	*s = (struct span){ .fd = m->fd, .at = from,
 		.bytes = one->end - empty > from ? (uint64_t)(one->end - empty - from) : 0,

@@ -154,10 +154,12 @@ boundaries(const uint8_t *p, size_t n, size_t *at)
 static bool
 may_be_internal(const uint8_t *p, const uint8_t *end)
 {
-	static const char from[] = "From MAILER-DAEMON ", subject[] = "DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA";
+	static const char from[] = "From MAILER-DAEMON ", dovecot[] = "From MAILER_DAEMON ";
+	static const char subject[] = "DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA";
 	size_t n = (size_t)(end - p);
 
-	return n >= sizeof(from) && strncasecmp((const char *)p, from, sizeof(from) - 1) == 0 &&
+	return n >= sizeof(from) && (strncasecmp((const char *)p, from, sizeof(from) - 1) == 0 ||
+	    strncasecmp((const char *)p, dovecot, sizeof(dovecot) - 1) == 0) &&
 	    memmem(p, n, subject, sizeof(subject) - 1) != NULL;
 }
 

@@ -221,3 +221,117 @@ retr_or_err() {
 		holds_whole m1 m2 m3 m5
 	done
 }
+
+# in_terminal PROGRAM: alice runs it in a terminal, without keys, until it ends.
+in_terminal() {
+	rm -f "$WORLD/screen"
+	su alice -c "cd; TERM=xterm timeout 20 script -qefc 'stty rows 40 cols 100; $1' /dev/null" <>"$WORLD/keys" >"$WORLD/screen" 2>&1
+}
+
+# marks_mutt PROGRAM LABEL: flags and labels, as mutt and neomutt set them.
+marks_mutt() {
+	cat >"$WORLD/marks" <<-END
+	set quit=yes move=no wait_key=no beep=no folder=~ delete=yes sort=mailbox-order mbox_type=mbox
+	push "<first-entry><edit-label><kill-line>$2<enter><next-entry><flag-message><next-entry><toggle-new><sync-mailbox><exit>"
+	END
+	in_terminal "$1 -n -F $WORLD/marks -f /var/mail/alice"
+}
+
+# marks_alpine: it flags the first message, and numbers all of them.
+marks_alpine() {
+	printf 'inbox-path=/var/mail/alice\nfeature-list=enable-flag-cmd,quit-without-confirm\nuser-domain=kpopd.test\nlast-version-used=6.26\n' >/home/alice/.pinerc
+	chown alice /home/alice/.pinerc
+	rm -f "$WORLD/screen"
+	su alice -c "cd; mkdir -p mail; TERM=xterm script -qefc 'stty rows 40 cols 100; alpine -i' /dev/null" <"$WORLD/keys" >"$WORLD/screen" 2>&1 3>&- &
+	reader=$!
+	exec {keys}>"$WORLD/keys"
+	await 10 "grep -aq 'INBOX\" opened' '$WORLD/screen'"
+	reader_does '*'
+	await 10 "grep -aq 'Flag New' '$WORLD/screen'"
+	reader_does '*'
+	await 10 "grep -aqE 'lagged message 1|No flags changed' '$WORLD/screen'" || { tail -c 600 "$WORLD/screen"; return 1; }
+	reader_does q
+	reader_ends
+}
+
+# marks_dovecot KEYWORD
+marks_dovecot() {
+	printf 'log_path = /dev/stderr\nmail_location = mbox:~/dovecot:INBOX=/var/mail/alice\nmbox_write_locks = fcntl\nfirst_valid_uid = 1\n' >"$WORLD/dovecot.conf"
+	chmod 755 "$WORLD"
+	# shellcheck disable=SC2016
+	su alice -c "cd; export USER=alice; for what in '1 \\Seen $1' '2 \\Flagged \$Label1' '3 \\Answered $1'; do
+		set -- \$what; doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf flags add \"\$2 \$3\" mailbox INBOX \"\$1\" || exit 1; done" 2>"$WORLD/dovecot.err" ||
+	    { cat "$WORLD/dovecot.err"; return 1; }
+}
+
+# marks_recorded FIELD …: a program that is too large for this test was seen to put such fields in front of a header
+# (front), or at its end, in the same way in each message, and to replace those that it has put there before.
+marks_recorded() {
+	perl -we 'my ($front, @fields) = @ARGV; undef $/; $_ = <STDIN>;
+		for my $m (split /(?<=\n\n)(?=From )/) {
+			my ($from, $header, $body) = $m =~ /\A(.*\n)((?:.+\n)*)(\n.*)\z/s or die;
+			for my $f (@fields) { my ($name) = $f =~ /^([^:]+):/; $header =~ s/^\Q$name\E:.*\n(?:[ \t].*\n)*//mg }
+			my $new = join "", map { s/\\n\\t/\n\t/gr . "\n" } @fields;
+			print $from, $front eq "front" ? $new . $header : $header . $new, $body;
+		}' "$@" </var/mail/alice >"$WORLD/marked"
+	cat "$WORLD/marked" >/var/mail/alice
+}
+
+# marks READER N: what the reader does to each message the first (1) and the second time (2); field: what it is seen by.
+marks() {
+	case $1 in
+	mutt | neomutt) field="X-Label: $1$2"; marks_mutt "$1" "$1$2" ;;
+	bsd-mailx) field=Status:; su alice -c 'cd; bsd-mailx -n -f /var/mail/alice' <<<$'type 2\nquit' >/dev/null 2>&1 ;;
+	s-nail) field=X-Status:; su alice -c 'cd; s-nail -n -f /var/mail/alice' <<<$'flag 1\nanswered 2\ndraft 3\nquit' >/dev/null 2>&1 ;;
+	mailutils) field=X-UID:; su alice -c 'cd; mail.mailutils -n -f /var/mail/alice' <<<$'set hold\nprint 3\nquit' >/dev/null 2>&1 ;;
+	alpine) field=X-IMAPbase:; marks_alpine ;;
+	dovecot) field="X-Keywords: .*$1$2"; marks_dovecot "$1$2" ;;
+	thunderbird) field="X-Mozilla-Keys: .*foo$2"
+		marks_recorded front "X-Mozilla-Status: 000$2" 'X-Mozilla-Status2: 00000000' "X-Mozilla-Keys: \$label1 foo$2                          " ;;
+	evolution) field="X-Evolution: 00000001-001$2"; marks_recorded end "X-Evolution: 00000001-001$2" ;;
+	rmail) field=X-RMAIL-ATTRIBUTES:; marks_recorded end "X-RMAIL-ATTRIBUTES: A---$2---" "X-RMAIL-KEYWORDS: foo$2" ;;
+	gnus) field=X-Gnus-Article-Number:; marks_recorded end 'Lines: 2' "X-Gnus-Article-Number: $2   Sun, 29 Nov 2026 06:02:00 +0000" ;;
+	vm) field=X-VM-v5-Data:
+		marks_recorded front 'X-VM-Summary-Format: "%n %*%a\n"' "X-VM-Labels: (\"foo$2\")" 'X-VM-Bookmark: 2' "X-VM-v5-Data: ([t nil]\\n\\t[nil $2]\\n\\t(\"foo\"))" ;;
+	esac
+	grep -q "^$field" /var/mail/alice || { echo "$1 has not written $field"; cat /var/mail/alice; return 1; }
+}
+
+@test "flags and labels that real readers write change no UIDL, the first time and the next; no message is taken for new" {
+	mbox m1 m2 m3 | store alice
+	pop alice UIDL QUIT | grep '^[123] ' >"$WORLD/ids"
+	[ "$(wc -l <"$WORLD/ids")" -eq 3 ]
+	for name in mutt neomutt bsd-mailx s-nail mailutils alpine dovecot thunderbird evolution rmail gnus vm; do
+		for time in 1 2; do
+			marks "$name" "$time"
+			for kept in yes no; do
+				pop alice UIDL QUIT | grep '^[123] ' | diff "$WORLD/ids" - || { echo "after $name, $time"; cat /var/mail/alice; return 1; }
+				[ "$kept" = no ] || forget_index
+			done
+		done
+	done
+}
+
+@test "what Dovecot keeps in a mailbox that it has emptied is no message, and stays" {
+	mbox m1 m2 | store alice
+	marks_dovecot one
+	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf expunge mailbox INBOX all" 2>"$WORLD/dovecot.err"
+	grep -q '^X-IMAP: ' /var/mail/alice
+	cp /var/mail/alice "$WORLD/internal"
+	run pop alice STAT QUIT
+	[[ $output == *$'\n+OK 0 0\n'* ]]
+	make_message m3 | deliver alice
+	run pop alice "DELE 1" QUIT
+	[[ $output == *"+OK bye, 0 messages left"* ]]
+	cmp /var/mail/alice "$WORLD/internal"
+}
+
+@test "a thread that mutt links is another message then: In-Reply-To is part of what the sender wrote" {
+	mbox m1 m2 | store alice
+	pop alice UIDL QUIT | grep '^[12] ' >"$WORLD/ids"
+	printf 'set quit=yes move=no beep=no folder=~ sort=threads\npush "<first-entry><tag-entry><next-entry><link-threads><sync-mailbox><exit>"\n' >"$WORLD/marks"
+	in_terminal "mutt -n -F $WORLD/marks -f /var/mail/alice"
+	[ "$(grep -c '^In-Reply-To: ' /var/mail/alice)" -eq 1 ]
+	pop alice UIDL QUIT | grep '^[12] ' >"$WORLD/now"
+	[ "$(comm -12 <(sort "$WORLD/ids") <(sort "$WORLD/now") | wc -l)" -eq 1 ]
+}

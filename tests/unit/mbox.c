@@ -113,7 +113,7 @@ static const struct {
 	{ "internal message of c-client", TEXT("From MAILER-DAEMON Mon Nov 23 05:00:00 2026\nDate: 23 Nov 2026 05:00:00 +0100\n"
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\n" INTERNAL_SUBJECT
 		"Message-ID: <1795406400@h>\nX-IMAP: 1795406400 0000000017 $Forwarded Junk\nStatus: RO\n\ntext\n\n"), 0, { { 0 } } },
-	{ "internal message of Dovecot", TEXT("From MAILER-DAEMON Mon Nov 23 05:00:00 2026\nDate: Mon, 23 Nov 2026 05:00:00 +0100\n"
+	{ "internal message of Dovecot", TEXT("From MAILER_DAEMON  Mon Nov 23 05:00:00 2026\nDate: Mon, 23 Nov 2026 05:00:00 +0100\n"
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\n" INTERNAL_SUBJECT
 		"Message-ID: <1795406400@h>\nX-IMAP: 1795406400 0000000017\nStatus: RO\n\ntext\n\n"), 0, { { 0 } } },
 	{ "internal message, CRLF", TEXT("From MAILER-DAEMON x\r\nFrom: \"Mail System Internal Data\" <MAILER-DAEMON@h>\r\n"
@@ -294,11 +294,29 @@ ids_survive_readers(void)
 		"From a\nA: b\nC: d\nX-Keywords: a\n b\n\tc\n\nbody\n\n",
 		"From a\r\nA: b\r\nC: d\r\n\r\nbody\r\n\r\n",
 		"From a\nx-mozilla-status: 1\nA: b\nC: d\n\nbody\n\nFrom b\nE: f\n\n",
+		"From a\nA: b\nC: d\nX-Label: one, two\n\nbody\n\n",
+		"From a\nx-label:\nA: b\nX-LABEL: one\n two\nC: d\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-RMAIL-ATTRIBUTES: A-------\nX-RMAIL-KEYWORDS: foo\n\nbody\n\n",
+		"From a\nA: b\nC: d\nLines: 2\nX-Gnus-Article-Number: 1   Sun, 29 Nov 2026 06:02:00 +0000\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Gnus-Newsgroup: mail:1   Sun, 29 Nov 2026 06:02:00 +0000\n\nbody\n\n",
+		"From a\nX-VM-Labels: (\"foo\")\nX-VM-v5-Data: ([t nil]\n\t[nil nil]\n\t(\"foo\"))\nA: b\nC: d\n\nbody\n\n",
+		"From a\r\nX-Mozilla-Status: 0005\r\nX-Mozilla-Status2: 00000000\r\nX-Mozilla-Keys: $label1    \r\nA: b\nC: d\n\r\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Evolution: 00000001-0018\n\nbody\n\n",
 	};
 	static const char *const different[] = {
 		"From a\nA: b\nC: e\n\nbody\n\n",
 		"From a\nA: b\nC: d\nE: f\n\nbody\n\n",
 		"From a\nA: b\nC: d\n Status: folded, not a field\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Spam-Status: No\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Bogosity: Unsure\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Account-Key: account1\n\nbody\n\n",
+		"From a\nA: b\nC: d\nReferences: <1@kpopd.test>\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Labels: one\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Label-Old: one\n\nbody\n\n",
+		"From a\nA: b\nC: d\nLabel: one\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-VMailer: one\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Content-Length: 5\n\nbody\n\n",
 	};
 
 	uidl_of_first("From a\nA: b\nC: d\n\nbody\n\n", plain);
@@ -717,7 +735,7 @@ equal_messages_are_found_soon(void)
 /* What random mailboxes are made of: all that ever decided something in a parser of them. */
 static const struct text pieces[] = { TEXT("From "), TEXT("From a\n"), TEXT("\nFrom a\n"),
 	TEXT("\n\nFrom a\n"), TEXT("\r\n\r\nFrom a\r\n"), TEXT("\n\nFrom a\nA: b\n\nc\n\n"), TEXT("\n\nFrom " DATE "\n"),
-	TEXT("From \"a b\" " DATE " +0100\n\n"), TEXT("\n\nFrom a " DATE " prose\n"), TEXT("From MAILER-DAEMON \n"), TEXT("\n"),
+	TEXT("From \"a b\" " DATE " +0100\n\n"), TEXT("\n\nFrom a " DATE " prose\n"), TEXT("From MAILER-DAEMON \n"), TEXT("From MAILER_DAEMON  " DATE "\n"), TEXT("\n"),
 	TEXT("\n\n"), TEXT("\r\n"), TEXT("\r"), TEXT("\0"), TEXT(">From a\n"), TEXT("."), TEXT("\n.\n"), TEXT("F"),
 	TEXT("\nfrom a\n"), TEXT("\n From a\n"), TEXT("A: b\n"), TEXT("A: c\r\n"), TEXT("Status: RO\n"),
 	TEXT("status: O\r\n folded\n"), TEXT("\nX-IMAP: 1 2\n"), TEXT("Received: d\n"), TEXT("\xff\xfe"),
@@ -907,7 +925,8 @@ split(size_t n, size_t *at)
 static bool
 looks_internal(size_t at, size_t end)
 {
-	bool imap = false, subject = false, from = false, mail = !line_has(at, end, "From MAILER-DAEMON "), other = false;
+	bool imap = false, subject = false, from = false, other = false;
+	bool mail = !line_has(at, end, "From MAILER-DAEMON ") && !line_has(at, end, "From MAILER_DAEMON ");
 
 	for (size_t i = line_end(at, end), next; i < end; i = next) {
 		next = line_end(i, end);

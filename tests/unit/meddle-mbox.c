@@ -231,7 +231,8 @@ static bool
 is_rewritten(const char *p, const char *end)
 {
 	return has_prefix(p, end, "Status:") || has_prefix(p, end, "X-Status:") ||
-	    has_prefix(p, end, "X-Keywords:") || has_prefix(p, end, "Content-Length:");
+	    has_prefix(p, end, "X-Keywords:") || has_prefix(p, end, "X-Label:") ||
+	    has_prefix(p, end, "Content-Length:");
 }
 
 /* Hashes header and body of a message, and counts its octets. */
@@ -584,6 +585,15 @@ change_status(struct picture *p, size_t i)
 		exchange(p, i, "\nSubject:", "\nStatus: O\nSubject:");
 }
 
+/* As mutt does: a message gets a label, another one, or none any more. */
+static void
+change_label(struct picture *p, size_t i)
+{
+	if (!exchange(p, i, "\nX-Label: one\n", any(2) ? "\nX-Label: another\n" : "\n") &&
+	    !exchange(p, i, "\nX-Label: another\n", any(2) ? "\nX-Label: one\n" : "\n"))
+		exchange(p, i, "\nSubject:", "\nX-Label: one\nSubject:");
+}
+
 /* One message loses what another one gets. */
 static void
 pass_status(struct picture *p, size_t i)
@@ -706,7 +716,7 @@ meddle(void)
 {
 	static void (*const deeds[])(struct picture *, size_t) = { deliver, deliver, deliver, deliver, deliver_half,
 		deliver_swallowing, deliver_rest, deliver_rest, take_away, take_away, change_padding, change_padding,
-		change_status, pass_status, change_body, swap, move_to_end, copy, sort, replace, exchange_message };
+		change_status, change_label, pass_status, change_body, swap, move_to_end, copy, sort, replace, exchange_message };
 	static struct picture p;
 	unsigned which = any(sizeof(deeds) / sizeof(deeds[0]));
 
