@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Maildirs: other programs deliver and rename at any time, no lock, nothing but unlink.
+# Maildirs: other programs deliver and rename at any time, no lock, nothing but unlink and the line for the quota (quota.bats).
 
 load helpers/all
 

@@ -237,21 +237,18 @@ marks_mutt() {
 	in_terminal "$1 -n -F $WORLD/marks -f /var/mail/alice"
 }
 
-# marks_alpine: it flags the first message, and numbers all of them.
+# marks_alpine: it numbers all messages, and makes room for keywords.
 marks_alpine() {
-	printf 'inbox-path=/var/mail/alice\nfeature-list=enable-flag-cmd,quit-without-confirm\nuser-domain=kpopd.test\nlast-version-used=6.26\n' >/home/alice/.pinerc
+	printf 'inbox-path=/var/mail/alice\nfeature-list=quit-without-confirm\nuser-domain=kpopd.test\nlast-version-used=6.26\n' >/home/alice/.pinerc
 	chown alice /home/alice/.pinerc
 	rm -f "$WORLD/screen"
 	su alice -c "cd; mkdir -p mail; TERM=xterm script -qefc 'stty rows 40 cols 100; alpine -i' /dev/null" <"$WORLD/keys" >"$WORLD/screen" 2>&1 3>&- &
 	reader=$!
-	exec {keys}>"$WORLD/keys"
-	await 10 "grep -aq 'INBOX\" opened' '$WORLD/screen'"
-	reader_does '*'
-	await 10 "grep -aq 'Flag New' '$WORLD/screen'"
-	reader_does '*'
-	await 10 "grep -aqE 'lagged message 1|No flags changed' '$WORLD/screen'" || { tail -c 600 "$WORLD/screen"; return 1; }
-	reader_does q
-	reader_ends
+	exec {keys}<>"$WORLD/keys"
+	await 20 "grep -aq 'MESSAGE INDEX' '$WORLD/screen'" || { tail -c 600 "$WORLD/screen"; return 1; }
+	# A key that comes too early is forgotten.
+	await 20 "reader_does q; ! kill -0 $reader 2>/dev/null"
+	reader_end
 }
 
 # marks_dovecot KEYWORD
