@@ -46,6 +46,13 @@ pop_removes() {
 	[[ $output == *"+OK bye"* ]]
 }
 
+# first: the file in new of the message that a session numbers 1.
+first() {
+	local subject
+	subject=$(pop alice "TOP 1 0" QUIT | tr -d '\r' | grep '^Subject: ')
+	basename "$(grep -lx "$subject" "$box"/new/*)"
+}
+
 # held: what a program adds up in maildirsize: bytes and messages.
 held() {
 	awk 'NR > 1 { b += $1; n += $2 } END { print b + 0, n + 0 }' "$box/maildirsize"
@@ -88,7 +95,7 @@ held() {
 	quota 100000S
 	for name in m1 m2 m3; do arrives "$name"; done
 	# A reader has moved one and set flags; another name has a size that is not the file's, and one has none.
-	one=$(ls "$box/new" | head -n 1)
+	one=$(first)
 	as_alice mv "$box/new/$one" "$box/cur/$one:2,RS"
 	make_message m4 | as_alice sh -c "cat >$box/new/2000000000.a,S=12345"
 	make_message m5 | as_alice sh -c "cat >$box/new/2000000001.b"
@@ -109,7 +116,7 @@ held() {
 	quota 100000S,2C
 	arrives m1
 	arrives m2
-	one=$(ls "$box/new" | head -n 1)
+	one=$(first)
 	as_alice mv "$box/new/$one" "$box/cur/$one:2,ST"
 	arrives m3
 	is_full m4
