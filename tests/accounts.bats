@@ -206,8 +206,11 @@ hostile() {
 means() {
 	local name
 	for name in "${@:2}"; do
+		log_mark
 		run pop "$name" QUIT
 		[[ $output == *"+OK $1 messages"* ]] || { echo "$name: $output"; log_lines; return 1; }
+		# Its last line; otherwise that could come after the next mark.
+		log_has ' logout '
 	done
 }
 
@@ -254,9 +257,10 @@ means() {
 	server_start -D Example.ORG,example.net
 	means 1 alice@example.net alice@EXAMPLE.net alice@kpopd.test alice
 	means 3 alice@example.org
+	log_names login alice@example.org
 	# alice@example.org is an account, alice@EXAMPLE.ORG is none.
 	means 1 alice@EXAMPLE.ORG
-	log_names login alice@example.org
+	log_names login alice
 	# The last @ is the domain's.
 	means 3 alice@example.org@example.net alice@example.org@kpopd.test
 	# An account of exactly the name that may not log in is not passed over.
