@@ -3,7 +3,10 @@
 
 load helpers/all
 
-setup_file() { server_start -t 5; }
+setup_file() {
+	server_start -t 5
+	begin_replay_cache
+}
 
 setup() {
 	begin_test
