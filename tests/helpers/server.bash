@@ -110,14 +110,14 @@ log_lines() {
 	tail -n "+$((log_begin + 1))" "$WORLD/syslog" | grep -aE ' kpopd(-tls)?\[' || true
 }
 
-# log_has PATTERN: some line matches (extended), within two seconds.
+# log_has PATTERN: some line matches (extended), within ten seconds.
 log_has() {
-	await 2 "log_lines | grep -aEq -- '$1'" || { echo "the log has:" >&2; log_lines >&2; return 1; }
+	await 10 "log_lines | grep -aEq -- '$1'" || { echo "the log has:" >&2; log_lines >&2; return 1; }
 }
 
-# log_count NUMBER PATTERN: so many lines match (extended), within five seconds.
+# log_count NUMBER PATTERN: so many lines match (extended), within ten seconds.
 log_count() {
-	await 5 "[ \$(log_lines | grep -aEc -- '$2') -eq $1 ]" || { echo "not $1 of $2, the log has:" >&2; log_lines >&2; return 1; }
+	await 10 "[ \$(log_lines | grep -aEc -- '$2') -eq $1 ]" || { echo "not $1 of $2, the log has:" >&2; log_lines >&2; return 1; }
 }
 
 # log_only PATTERN: there are lines, and all of them match (extended).
