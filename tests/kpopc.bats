@@ -140,11 +140,14 @@ refused() {
 @test "a server that ends without an answer to QUIT is status 3, whatever came before" {
 	mbox one | store alice
 	realm_login alice
-	# The greeting, USER's and PASS's answers are three lines; a whole list, half a message, nothing.
-	for cut in 'STAT LIST:$_ = "" if /bye/' 'RETR:$_ = "" if $n > 8' 'STAT:$_ = "" if $n > 3'; do
+	# Lines of a message that look like answers.
+	{ from_line; printf 'Subject: x\n\n--border\n+1\n+OK bye\n-ERR\n+OK bye\nend\n\n'; } | store alice
+	# The greeting, USER's and PASS's answers are three lines; a whole list, a message, half a message, nothing.
+	for cut in 'STAT LIST:$_ = "" if /bye/' 'RETR:$_ = "" if $n > 12' 'RETR:$_ = "" if $n > 8' 'STAT:$_ = "" if $n > 3' \
+	    'RETR:$_ = "" if $n > 7' 'RETR:$_ = "" if $n > 9' 'RETR:$_ = "" if $n > 10' 'RETR:$_ = "" if $n > 11' 'RETR STAT:$_ = "" if $n > 14' 'STAT DELE:$_ = "" if $n > 5'; do
 		edited 2110 "${cut#*:}"
 		local commands=("USER alice" "PASS x") status=0
-		for command in ${cut%%:*}; do commands+=("$command$([ $command != RETR ] || echo " 1")"); done
+		for command in ${cut%%:*}; do commands+=("$command$([[ $command != [RD]* ]] || echo " 1")"); done
 		printf '%s\r\n' "${commands[@]}" QUIT | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test 2110 >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
 		kill "$middle"
 		await 5 '! ss -Hltn sport = 2110 | grep -q .'
@@ -168,6 +171,15 @@ refused() {
 	{ from_line; printf 'Subject: no answer\n\n-ERR\n+OK\n-ERR [AUTH] x\n\n'; } | store alice
 	commands=("USER alice" "PASS x" "RETR 1" QUIT)
 	refused 0 "+OK bye, 1 messages left" mail.kpopd.test
+	# Whatever was refused before it, or how the login is written, if all is said at once.
+	local before
+	for before in "PASS y" "APOP y" STLS "PASSWORD x" "PASS y|PASS z" "QUIT now" "$(printf 'NOOP|%.0s' {1..18})"; do
+		readarray -td '|' commands < <(printf '%s' "$before")
+		commands+=("USER alice" "PASS x" "RETR 1" QUIT)
+		refused 0 "+OK bye, 1 messages left" mail.kpopd.test || { echo "$before"; return 1; }
+		commands=("${commands[@]:0:${#commands[@]}-3}" $'\t pass\tx' "RETR 1" " quit ")
+		refused 0 "+OK bye, 1 messages left" mail.kpopd.test || { echo "$before"; return 1; }
+	done
 	# Nor is a client that leaves without a login, or says nothing, a refusal of the server's.
 	commands=(CAPA QUIT)
 	refused 0 "+OK bye" mail.kpopd.test
