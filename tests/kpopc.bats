@@ -307,6 +307,29 @@ krb_error() {
 	[[ $output == "+OK bye"* ]]
 }
 
+# in_steps KPOPC_ARGUMENT …: a session in which the program sets its end, which is kpopc's too, non-blocking, and waits for each answer.
+in_steps() {
+	timeout 20 perl -MFcntl -MSocket -e 'socketpair(my $program, my $end, AF_UNIX, SOCK_STREAM, 0); fcntl $end, F_SETFL, O_RDWR | O_NONBLOCK;
+	    if (!(my $pid = fork)) { close $program; open STDIN, "<&", $end; open STDOUT, ">&", $end; exec @ARGV }
+	    close $end; my $line = <$program>;
+	    for ("USER alice", "PASS x", "STAT", "QUIT") { syswrite $program, "$_\r\n"; $line = <$program> }
+	    wait; print $line; exit $? >> 8' "$KPOPD_BUILD/kpopc" "$@"
+}
+
+@test "standard input and output that do not block are waited for, by KPOP and with -p" {
+	local how
+	mbox one | store alice
+	realm_login alice
+	for how in '' -p; do
+		server_stop
+		server_start $how
+		run in_steps $how mail.kpopd.test 1109
+		[ "$status" -eq 0 ] && [[ $output == "+OK bye, 1 messages left"* ]] || { echo "$how: $status $output"; server_stop; server_start; return 1; }
+	done
+	server_stop
+	server_start
+}
+
 @test "closed standard input is an empty one, not the connection" {
 	realm_login alice
 	run bash -c "timeout 5 '$KPOPD_BUILD/kpopc' mail.kpopd.test <&-"
