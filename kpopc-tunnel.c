@@ -141,11 +141,17 @@ watch(struct lines *l, const char *data, size_t n)
 }
 
 const char *
-tunnel_unanswered(void)
+tunnel_unanswered(int *status)
 {
-	if (!login.done && login.ends != 0)
+	const bool is_hidden = login.done && login.name != NULL && strcmp(login.name, "STLS") == 0;
+	const bool is_missing = login.done ? login.waiting > 0 || session.in_list : login.ends != 0;
+
+	if (is_hidden || !is_missing)
+		return NULL;
+	*status = login.done ? EXIT_BROKEN : EXIT_REFUSED;
+	if (!login.done)
 		return login.name;
-	return login.done && session.quits && login.waiting > 0 ? "QUIT" : NULL;
+	return session.quits ? "QUIT" : "the last command";
 }
 
 /* Prints the server's refusal, if the login came to nothing by one. Returns true if it did. */

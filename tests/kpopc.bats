@@ -155,6 +155,21 @@ refused() {
 	done
 }
 
+@test "a server that ends in the middle of an answer is status 3 also where nobody has said QUIT; one that has answered all is not" {
+	{ from_line; printf 'Subject: x\n\n--border\n+OK\nend\n\n'; } | store alice
+	realm_login alice
+	local edit status
+	for edit in '$_ = "" if $n > 3' '$_ = "" if $n > 7' '$_ = "" if $n > 9' ''; do
+		edited 2110 "$edit"
+		status=0
+		printf '%s\r\n' "USER alice" "PASS x" "RETR 1" | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test 2110 >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+		kill "$middle"
+		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+		[ "$status" -eq "$([ -z "$edit" ] && echo 0 || echo 3)" ] &&
+		    [ "$(cat "$WORLD/errors")" = "${edit:+kpopc: the server closed the connection before it answered the last command}" ] || { echo "$edit: $status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+	done
+}
+
 @test "a greeting that refuses, after the exchange, is status 1" {
 	edited 2110 '$_ = $n == 1 ? "-ERR [SYS/TEMP] not now\r\n" : ""'
 	realm_login alice
