@@ -37,7 +37,8 @@ static struct {
 	uint64_t waiting;      /* lines without an answer; the greeting is the answer to the connection */
 	uint64_t ends;         /* of the first 64 of them a bit each, the first one's is 1: such a command */
 	const char *name;      /* the last such command's name */
-	char refusal[TEXT_MAX]; /* the last "-ERR"; "": none */
+	bool is_refused;       /* the last answer was "-ERR" */
+	char refusal[TEXT_MAX]; /* the first of the last "-ERR" in a row, which is why the others came; "": none */
 } login;
 
 /* What it has seen of the session. */
@@ -105,8 +106,9 @@ hear_answer(const char *line)
 	if (*line != '+' && !line_is_refusal(line))
 		return;
 	note_answer();
-	if (line_is_refusal(line))
+	if (line_is_refusal(line) && !login.is_refused)
 		strlcpy(login.refusal, line, sizeof(login.refusal));
+	login.is_refused = line_is_refusal(line);
 	login.done = is_end && line_is_good(line);
 }
 

@@ -120,6 +120,23 @@ refused() {
 	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR line too long" ]
 }
 
+@test "of refusals in a row the first one is shown, because it is why the others came" {
+	local status=0
+	realm_login alice
+	tls_make
+	server_stop
+	server_start -T require $(tls_options)
+	printf '%s\r\n' CAPA "USER alice" "PASS x" STAT QUIT | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+	server_stop
+	server_start
+	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR [AUTH] STLS comes first here" ] || { echo "$status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+	# One that was followed by an answer that is good is not.
+	realm_login bob
+	status=0
+	printf '%s\r\n' NOOP "USER alice" "PASS x" STAT QUIT | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR [AUTH] this ticket does not open that mailbox" ] || { echo "$status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+}
+
 @test "a message is one write, because others may write to the same file" {
 	realm_login bob
 	strace -f -e trace=write -e signal=none -o "$WORLD/writes" "$KPOPD_BUILD/kpopc" mail.kpopd.test \
