@@ -380,6 +380,23 @@ in_steps() {
 	[[ $output == "kpopc: standard output: No space left on device" ]]
 }
 
+@test "a server that has vanished is found, while kpopc waits for it, within two minutes" {
+	local how
+	mbox one | store alice
+	realm_login alice
+	tls_make
+	server_stop
+	server_start $(tls_options)
+	for how in '' "--tls -C $WORLD/tls/ca.pem"; do
+		pop_open $how
+		pop_hear '^\+OK'
+		await 5 'ss -Htno dport = 1109 | grep -Eq "timer:\(keepalive,(1min|[0-9.]+(sec|ms))"' || { ss -tno dport = 1109; server_stop; server_start; return 1; }
+		pop_close
+	done
+	server_stop
+	server_start
+}
+
 @test "a connection that is reset during the session is status 3" {
 	local status=0
 	mbox one | store alice
