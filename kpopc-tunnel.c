@@ -2,9 +2,9 @@
  * The client's tunnel: standard input to the connection, the connection to
  * standard output.
  *
- * Runs as the caller. The bytes pass as they are. Until the login the tunnel
- * reads along: a program on standard output may not pass on what the server
- * refuses it, and the exit status would say that there was a session.
+ * Runs as the caller. The bytes pass as they are, and the tunnel reads along for
+ * the exit status: a program on standard output may not pass on what the server
+ * refuses it, or that the answers ended too early.
  */
 #include "config.h"
 
@@ -33,11 +33,11 @@ struct lines {
 
 /* What the tunnel has seen of the login. Each line of the program's has one answer that begins with "+" or "-ERR". */
 static struct {
-	bool done;             /* a command that ends what is watched was answered with "+OK" */
-	uint64_t waiting;      /* lines without an answer; the greeting is the answer to the connection */
-	uint64_t ends;         /* of the first 64 of them a bit each, the first one's is 1: such a command */
-	const char *name;      /* the last such command's name */
-	bool is_refused;       /* the last answer was "-ERR" */
+	bool done;              /* a command that ends what is watched was answered with "+OK" */
+	uint64_t waiting;       /* lines without an answer; the greeting is the answer to the connection */
+	uint64_t ends;          /* of the first 64 of them a bit each, the first one's is 1: such a command */
+	const char *name;       /* the last such command's name */
+	bool is_refused;        /* the last answer was "-ERR" */
 	char refusal[TEXT_MAX]; /* the first of the last "-ERR" in a row, which is why the others came; "": none */
 } login;
 
@@ -253,24 +253,36 @@ give_up_sending(struct way *up)
 	return why == EPIPE ? 0 : why;
 }
 
+/* Returns true if QUIT was the program's last line and all of its lines have their whole answers. */
+static bool
+is_over(void)
+{
+	return session.quits && login.waiting == 0 && !session.in_list;
+}
+
 /*
  * Waits for either way to go on. Tells the server that standard input has ended
  * unless *is_told: at once, or after QUIT if the server is silent for
  * QUIT_SECONDS. A server ends by itself after QUIT, and the end of the client's
  * TLS would be the end of the whole connection for some (RFC 5246 section
- * 7.2.1), with the answers that are still to come. Returns what poll returns.
+ * 7.2.1), with the answers that are still to come. Ends the process if a server
+ * that was told, and has answered QUIT, is silent for so long once more; unless
+ * is_full, because then standard output is what is waited for. Returns what
+ * poll returns.
  */
 static int
-await(int fd, struct pollfd p[2], bool has_ended, bool *is_told)
+await(int fd, struct pollfd p[2], bool has_ended, bool is_full, bool *is_told)
 {
-	const bool tells = has_ended && !*is_told;
-	int n = tells && !session.quits ? 0 : poll(p, 2, tells ? QUIT_SECONDS * 1000 : -1);
+	const bool tells = has_ended && !*is_told, ends = *is_told && !is_full && is_over();
+	int n = tells && !session.quits ? 0 : poll(p, 2, tells || ends ? QUIT_SECONDS * 1000 : -1);
 
+	if (n == 0 && ends)
+		exit(say_refusal() ? EXIT_REFUSED : EXIT_DONE);
 	if (n != 0 || !tells)
 		return n;
 	shutdown(fd, SHUT_WR);
 	*is_told = true;
-	return poll(p, 2, -1);
+	return poll(p, 2, 0);
 }
 
 int
@@ -288,7 +300,7 @@ tunnel(int fd, bool has_greeted, bool is_in)
 	while (down.open || down.at < down.end) {
 		wait_for(&p[0], &up);
 		wait_for(&p[1], &down);
-		if (await(fd, p, !up.open && up.at == up.end, &is_told) == -1) {
+		if (await(fd, p, !up.open && up.at == up.end, down.at < down.end, &is_told) == -1) {
 			if (errno == EINTR)
 				continue;
 			err(EXIT_BROKEN, "poll");

@@ -187,6 +187,28 @@ refused() {
 	done
 }
 
+@test "a server that has answered QUIT and does not end the connection keeps nobody waiting whose input has ended" {
+	local how pids=()
+	mbox one | store alice
+	mbox one | store bob
+	realm_login alice
+	tls_make
+	server_stop
+	server_start $(tls_options)
+	edited 2110 '$raw = $holds = 1'
+	for how in alice bob; do
+		printf '%s\r\n' "USER $how" "PASS x" STAT QUIT | timeout 40 "$KPOPD_BUILD/kpopc" -k "$WORLD/keytabs/$how.keytab" $([ $how = alice ] || echo "--tls -C $WORLD/tls/ca.pem") \
+		    mail.kpopd.test 2110 >"$WORLD/heard.$how" 2>"$WORLD/errors.$how" &
+		pids+=($!)
+	done
+	for how in alice bob; do
+		wait "${pids[0]}" && grep -q '^+OK bye' "$WORLD/heard.$how" && [ ! -s "$WORLD/errors.$how" ] || { cat "$WORLD/heard.$how" "$WORLD/errors.$how"; server_stop; server_start; return 1; }
+		pids=("${pids[@]:1}")
+	done
+	server_stop
+	server_start
+}
+
 @test "a greeting that refuses, after the exchange, is status 1" {
 	edited 2110 '$_ = $n == 1 ? "-ERR [SYS/TEMP] not now\r\n" : ""'
 	realm_login alice
