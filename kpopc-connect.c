@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -60,6 +62,24 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 	return fcntl(fd, F_SETFL, flags);
 }
 
+/*
+ * Has the kernel ask a server that is silent for a minute whether it is still
+ * there, and end the connection if nothing comes for a minute more. Otherwise
+ * kpopc would wait for ever for one that vanished without a word. There is no
+ * limit on what the server takes, because a long removal may precede it. What
+ * fails here changes nothing else.
+ */
+static void
+watch_server(int fd)
+{
+	const int on = 1, first = 60, interval = 10, probes = 6;
+
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &first, sizeof(first));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
 int
 connect_to(const struct options *o)
 {
@@ -83,5 +103,6 @@ connect_to(const struct options *o)
 	if (fd == -1)
 		err(EXIT_REFUSED, "%s port %s", o->host, port);
 	freeaddrinfo(list);
+	watch_server(fd);
 	return fd;
 }

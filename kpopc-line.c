@@ -14,6 +14,7 @@
 
 #include <err.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <strings.h>
@@ -22,6 +23,18 @@
 #include "kpopc.h"
 
 #define CAPABILITIES 100 /* lines of an answer to CAPA, at most */
+
+/* Returns true if the last call can be tried again: at once, or once fd is ready, because whoever shares it may have made it non-blocking. */
+static bool
+may_retry(int fd, short events)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+
+	if (errno != EAGAIN)
+		return errno == EINTR;
+	poll(&p, 1, -1);
+	return true;
+}
 
 /*
  * Reads one line into text[LINE_MOST] without its end, byte by byte, because
@@ -36,7 +49,7 @@ read_line(int fd, char *text, const char *whose)
 	for (;;) {
 		ssize_t got = read(fd, text + n, 1);
 
-		if (got == -1 && errno == EINTR)
+		if (got == -1 && may_retry(fd, POLLIN))
 			continue;
 		if (got <= 0) {
 			text[n] = '\0';
@@ -62,7 +75,7 @@ write_all(int fd, const void *data, size_t n)
 	while (n > 0) {
 		ssize_t put = write(fd, p, n);
 
-		if (put == -1 && errno != EINTR)
+		if (put == -1 && !may_retry(fd, POLLOUT))
 			return -1;
 		if (put > 0) {
 			p += put;

@@ -2,9 +2,9 @@
  * The client's tunnel: standard input to the connection, the connection to
  * standard output.
  *
- * Runs as the caller. The bytes pass as they are. Until the login the tunnel
- * reads along: a program on standard output may not pass on what the server
- * refuses it, and the exit status would say that there was a session.
+ * Runs as the caller. The bytes pass as they are, and the tunnel reads along for
+ * the exit status: a program on standard output may not pass on what the server
+ * refuses it, or that the answers ended too early.
  */
 #include "config.h"
 
@@ -33,15 +33,29 @@ struct lines {
 
 /* What the tunnel has seen of the login. Each line of the program's has one answer that begins with "+" or "-ERR". */
 static struct {
-	bool done;                /* a command that ends what is watched was answered with "+OK" */
-	uint64_t asked, answered; /* lines; the greeting is the answer to the connection */
-	uint64_t last;            /* the number of such a command that waits for its answer; 0: none */
-	const char *name;         /* its name */
-	char refusal[TEXT_MAX];   /* the last "-ERR"; "": none */
+	bool done;              /* a command that ends what is watched was answered with "+OK" */
+	uint64_t waiting;       /* lines without an answer; the greeting is the answer to the connection */
+	uint64_t ends;          /* of the first 64 of them a bit each, the first one's is 1: such a command */
+	const char *name;       /* the last such command's name */
+	bool is_refused;        /* the last answer was "-ERR" */
+	char refusal[TEXT_MAX]; /* the first of the last "-ERR" in a row, which is why the others came; "": none */
 } login;
 
-/* QUIT was the last line of the program's. */
-static bool quits;
+/* What it has seen of the session. */
+static struct {
+	bool quits;   /* QUIT was the last line of the program's */
+	bool in_list; /* a message or list has begun, and its "." has not come */
+} session;
+
+/* Returns true if the first word of a command is this one. Servers ignore blanks before it. */
+static bool
+is_command(const char *line, const char *word)
+{
+	const size_t n = strlen(word);
+
+	line += strspn(line, " \t");
+	return strncasecmp(line, word, n) == 0 && strcspn(line, " \t") == n;
+}
 
 static void
 hear_command(const char *line)
@@ -49,45 +63,53 @@ hear_command(const char *line)
 	/* After STLS the program's TLS hides the login. */
 	static const char *const ends[] = { "PASS", "APOP", "STLS" };
 
-	quits = strcasecmp(line, "QUIT") == 0;
-	login.asked++;
-	for (size_t i = 0; login.last == 0 && i < sizeof(ends) / sizeof(ends[0]); i++)
-		if (strncasecmp(line, ends[i], 4) == 0) {
-			login.last = login.asked;
+	session.quits = is_command(line, "QUIT");
+	for (size_t i = 0; login.waiting < 64 && i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (is_command(line, ends[i])) {
+			login.ends |= UINT64_C(1) << login.waiting;
 			login.name = ends[i];
 		}
+	login.waiting++;
+}
+
+/* Counts one answer. */
+static void
+note_answer(void)
+{
+	login.waiting -= login.waiting > 0 ? 1 : 0;
+	login.ends >>= 1;
+}
+
+/*
+ * Looks at a line of the session. A message's own lines may look like answers,
+ * but its first line is a header's, and a list's is none either.
+ */
+static void
+hear_session(const char *line)
+{
+	if (!session.in_list && (line_is_good(line) || line_is_refusal(line)))
+		note_answer();
+	else
+		session.in_list = strcmp(line, ".") != 0;
 }
 
 static void
 hear_answer(const char *line)
 {
+	bool is_end = (login.ends & 1) != 0;
+
+	if (login.done) {
+		hear_session(line);
+		return;
+	}
 	/* Lines of an answer, such as a capability, begin in another way. */
 	if (*line != '+' && !line_is_refusal(line))
 		return;
-	login.answered++;
-	if (line_is_refusal(line))
+	note_answer();
+	if (line_is_refusal(line) && !login.is_refused)
 		strlcpy(login.refusal, line, sizeof(login.refusal));
-	if (login.answered != login.last)
-		return;
-	login.last = 0;
-	login.done = line_is_good(line);
-}
-
-/* The first byte of the server's last line in the session, with or without its end; NUL: none came. */
-static char last_answer;
-
-/* Looks at n bytes more of the server's, of which the lines before the last do not matter. */
-static void
-note_last(const char *data, size_t n)
-{
-	static bool begins = true;
-	const char *lf = memrchr(data, '\n', n - 1);
-
-	if (lf != NULL)
-		last_answer = lf[1];
-	else if (begins)
-		last_answer = data[0];
-	begins = data[n - 1] == '\n';
+	login.is_refused = line_is_refusal(line);
+	login.done = is_end && line_is_good(line);
 }
 
 static struct lines commands = { .heard = hear_command }, answers = { .heard = hear_answer };
@@ -95,34 +117,43 @@ static struct lines commands = { .heard = hear_command }, answers = { .heard = h
 static void
 end_line(struct lines *l)
 {
+	if (l->n > 0 && l->text[l->n - 1] == '\r')
+		l->n--;
 	l->text[l->n] = '\0';
-	l->text[strcspn(l->text, "\r")] = '\0';
 	l->n = 0;
 	l->heard(l->text);
 }
 
-/* Reads along: n bytes more. Of the answers of a session only the last one counts, because messages are in them. */
+/* Reads along: n bytes more. */
 static void
 watch(struct lines *l, const char *data, size_t n)
 {
-	size_t i;
+	while (n > 0) {
+		const char *lf = memchr(data, '\n', n);
+		size_t some = lf != NULL ? (size_t)(lf - data) : n, room = sizeof(l->text) - 1 - l->n;
 
-	for (i = 0; i < n && !(login.done && l == &answers); i++)
-		if (data[i] == '\n')
-			end_line(l);
-		else if (l->n < sizeof(l->text) - 1)
-			l->text[l->n++] = data[i];
-	if (i < n)
-		note_last(data + i, n - i);
+		memcpy(l->text + l->n, data, some < room ? some : room);
+		l->n += some < room ? some : room;
+		if (lf == NULL)
+			return;
+		end_line(l);
+		n -= some + 1;
+		data = lf + 1;
+	}
 }
 
 const char *
-tunnel_unanswered(void)
+tunnel_unanswered(int *status)
 {
-	if (!login.done && login.last != 0)
+	const bool is_hidden = login.done && login.name != NULL && strcmp(login.name, "STLS") == 0;
+	const bool is_missing = login.done ? login.waiting > 0 || session.in_list : login.ends != 0;
+
+	if (is_hidden || !is_missing)
+		return NULL;
+	*status = login.done ? EXIT_BROKEN : EXIT_REFUSED;
+	if (!login.done)
 		return login.name;
-	/* The answer to QUIT is the last line, and no list or message ends like this. */
-	return login.done && quits && last_answer != '+' && last_answer != '-' ? "QUIT" : NULL;
+	return session.quits ? "QUIT" : "the last command";
 }
 
 /* Prints the server's refusal, if the login came to nothing by one. Returns true if it did. */
@@ -130,7 +161,7 @@ static bool
 say_refusal(void)
 {
 	/* The last line may lack its end. */
-	if (!login.done && answers.n > 0)
+	if (answers.n > 0)
 		end_line(&answers);
 	if (login.done || login.refusal[0] == '\0')
 		return false;
@@ -222,24 +253,36 @@ give_up_sending(struct way *up)
 	return why == EPIPE ? 0 : why;
 }
 
+/* Returns true if QUIT was the program's last line and all of its lines have their whole answers. */
+static bool
+is_over(void)
+{
+	return session.quits && login.waiting == 0 && !session.in_list;
+}
+
 /*
  * Waits for either way to go on. Tells the server that standard input has ended
  * unless *is_told: at once, or after QUIT if the server is silent for
  * QUIT_SECONDS. A server ends by itself after QUIT, and the end of the client's
  * TLS would be the end of the whole connection for some (RFC 5246 section
- * 7.2.1), with the answers that are still to come. Returns what poll returns.
+ * 7.2.1), with the answers that are still to come. Ends the process if a server
+ * that was told, and has answered QUIT, is silent for so long once more; unless
+ * is_full, because then standard output is what is waited for. Returns what
+ * poll returns.
  */
 static int
-await(int fd, struct pollfd p[2], bool has_ended, bool *is_told)
+await(int fd, struct pollfd p[2], bool has_ended, bool is_full, bool *is_told)
 {
-	const bool tells = has_ended && !*is_told;
-	int n = tells && !quits ? 0 : poll(p, 2, tells ? QUIT_SECONDS * 1000 : -1);
+	const bool tells = has_ended && !*is_told, ends = *is_told && !is_full && is_over();
+	int n = tells && !session.quits ? 0 : poll(p, 2, tells || ends ? QUIT_SECONDS * 1000 : -1);
 
+	if (n == 0 && ends)
+		exit(say_refusal() ? EXIT_REFUSED : EXIT_DONE);
 	if (n != 0 || !tells)
 		return n;
 	shutdown(fd, SHUT_WR);
 	*is_told = true;
-	return poll(p, 2, -1);
+	return poll(p, 2, 0);
 }
 
 int
@@ -251,13 +294,13 @@ tunnel(int fd, bool has_greeted, bool is_in)
 	int lost = 0;
 
 	login.done = is_in;
-	login.asked = has_greeted ? 0 : 1;
+	login.waiting = has_greeted ? 0 : 1;
 	up = (struct way){ .from = STDIN_FILENO, .to = fd, .open = true, .lines = &commands };
 	down = (struct way){ .from = fd, .to = STDOUT_FILENO, .open = true, .lines = &answers };
 	while (down.open || down.at < down.end) {
 		wait_for(&p[0], &up);
 		wait_for(&p[1], &down);
-		if (await(fd, p, !up.open && up.at == up.end, &is_told) == -1) {
+		if (await(fd, p, !up.open && up.at == up.end, down.at < down.end, &is_told) == -1) {
 			if (errno == EINTR)
 				continue;
 			err(EXIT_BROKEN, "poll");

@@ -392,8 +392,7 @@ main(int argc, char **argv)
 		return line_end(&line, EXIT_DONE);
 	status = line_end(&line, tunnel(line.fd, o.pop3 || o.tls, o.pop3));
 	/* A layer that broke has said so. */
-	if (status == EXIT_DONE && (unanswered = tunnel_unanswered()) != NULL)
-		errx(strcmp(unanswered, "QUIT") == 0 ? EXIT_BROKEN : EXIT_REFUSED,
-		    "the server closed the connection before it answered %s", unanswered);
+	if (status == EXIT_DONE && (unanswered = tunnel_unanswered(&status)) != NULL)
+		errx(status, "the server closed the connection before it answered %s", unanswered);
 	return status;
 }

@@ -110,10 +110,10 @@ void line_authenticate(struct line *l, const struct options *o, const char *user
 int tunnel(int fd, bool has_greeted, bool is_in);
 
 /*
- * Returns the command of the login, or QUIT, that the server had not answered
- * when it ended, or NULL. Call it after tunnel.
+ * Returns the name of the command that the server had not answered, or not to
+ * its end, when it closed, and sets *status; or NULL. Call it after tunnel.
  */
-const char *tunnel_unanswered(void);
+const char *tunnel_unanswered(int *status);
 
 /* Waits for the layers' processes. Returns status, or EXIT_BROKEN if one of them found the end not in order. */
 int line_end(struct line *l, int status);

@@ -119,14 +119,19 @@ report_ready(SSL_CTX *context)
 		fatal("telling the gate");
 }
 
-/* Returns our words for what ended a connection, or NULL if OpenSSL's have to do. None of the client's bytes are in either. */
+/*
+ * Returns our words for what ended a connection, or NULL if OpenSSL's have to do. None of the client's bytes are in either.
+ *
+ * A client can send each of these alerts, and cleartext, at any time. But one that has
+ * spoken inside TLS has taken the certificate, and after the handshake there was TLS.
+ */
 static const char *
-explain(int reason)
+explain(const struct tls *t)
 {
 	static const struct {
 		int reason;
 		const char *words;
-	} known[] = {
+	} certificate[] = {
 #define REFUSED "the client does not take the certificate: "
 		{ SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, REFUSED "bad_certificate" },
 		{ SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, REFUSED "unsupported_certificate" },
@@ -135,15 +140,13 @@ explain(int reason)
 		{ SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, REFUSED "certificate_unknown" },
 		{ SSL_R_TLSV1_ALERT_UNKNOWN_CA, REFUSED "unknown_ca" },
 		{ SSL_R_TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE, REFUSED "bad_certificate_status_response" },
-		{ SSL_R_WRONG_VERSION_NUMBER, "cleartext, not TLS" },
-		{ SSL_R_HTTP_REQUEST, "cleartext, not TLS" },
-		{ SSL_R_HTTPS_PROXY_REQUEST, "cleartext, not TLS" },
 	};
 
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (known[i].reason == reason)
-			return known[i].words;
-	return NULL;
+	for (size_t i = 0; !t->heard && i < sizeof(certificate) / sizeof(certificate[0]); i++)
+		if (certificate[i].reason == t->reason)
+			return certificate[i].words;
+	return !t->shaken && (t->reason == SSL_R_WRONG_VERSION_NUMBER || t->reason == SSL_R_HTTP_REQUEST ||
+	    t->reason == SSL_R_HTTPS_PROXY_REQUEST) ? "cleartext, not TLS" : NULL;
 }
 
 /*
@@ -167,7 +170,7 @@ read_last_alert(struct tls *t)
 static void
 log_end(const struct tls *t, bool is_lost)
 {
-	const char *words = explain(t->reason);
+	const char *words = explain(t);
 	struct log_text error;
 
 	/* GnuTLS' clients look at the certificate after the handshake, and send no alert. */

@@ -740,8 +740,12 @@ dispatch(struct session *s, const struct command *table, char *line, int length)
 	char *args[WORDS];
 	int count;
 
-	if (memchr(line, '\0', (size_t)length) != NULL)
+	if (memchr(line, '\0', (size_t)length) != NULL) {
+		/* As lines, a binary PROXY header begins with two empty ones and a NUL. */
+		if (s->why == NULL && length == 1 && s->nonsense == 2)
+			s->why = foreign_protocol("\r\n\r\n");
 		return not_understood(s, "a command has no NUL in it");
+	}
 	if ((args[0] = cut_word(&line)) == NULL)
 		return not_understood(s, "an empty line is no command");
 	for (; table->name != NULL; table++) {

@@ -70,11 +70,11 @@ cut_off(struct io *io, bool silent)
 	return -1;
 }
 
-/* Returns true if these four bytes are the beginning of a POP3 command. */
+/* Returns true if these four bytes are the beginning of a POP3 command. HTTP's DELETE would look like DELE, with which no client begins. */
 static bool
 is_pop3(const unsigned char *first)
 {
-	static const char commands[][5] = { "APOP", "AUTH", "CAPA", "DELE", "LANG", "LIST", "NOOP", "PASS", "RETR",
+	static const char commands[][5] = { "APOP", "AUTH", "CAPA", "LANG", "LIST", "NOOP", "PASS", "RETR",
 		"RSET", "STAT", "STLS", "TOP ", "UIDL", "USER", "UTF8", "XTND" };
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)

@@ -229,7 +229,7 @@ gsstalk() {
 		log_mark
 		{ printf "$text"; sleep 0.2; } | wire 3 >"$WORLD/answer"
 		log_has "refused peer=127\\.0\\.0\\.1:[0-9]+ reason=\"$reason\"\$"
-		log_count 1 .
+		log_count 1 refused
 	done <<-'END'
 		TLS client|\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03
 		TLS client|\x16\x03\x01\x00\n\x01\x00\x01\xfc\n\x03
@@ -239,6 +239,9 @@ gsstalk() {
 		SMTP client|EHLO x\r\nQUIT\r\n
 		SSH client|SSH-2.0-x\r\n
 		PROXY header where none is taken|PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\nCAPA\r\nQUIT\r\n
+		PROXY header where none is taken|\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x01\x7f\x00\x00\x01\x00\x01\x00\x02CAPA\r\n
+		no login: left|\r\n\r\nQUIT\n
+		no login: lost|DELETE / HTTP/1.1\r\nHost: x\r\n\r\n
 		no login: lost|NOOP\r\nGET / HTTP/1.1\r\n
 		no login: left|QUIT\r\n
 		no login: lost|\x16\x02\n

@@ -384,7 +384,11 @@ all_points() {
 	run wire < <(printf 'QUIT\r\n')
 	[[ $output == "-ERR this is KPOP"* ]]
 	log_has 'refused .*reason="POP3 QUIT'
-	log_count 2 .
+	log_count 2 refused
+	# No POP3 client begins with DELE.
+	run wire < <(printf 'DELETE / HTTP/1.1\r\n\r\n')
+	[[ $output == "-ERR this is KPOP"* ]]
+	log_has 'refused .*reason="unknown protocol"$'
 }
 
 quit="POP3 QUIT, as after a ticket that the client could not get"

@@ -120,6 +120,23 @@ refused() {
 	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR line too long" ]
 }
 
+@test "of refusals in a row the first one is shown, because it is why the others came" {
+	local status=0
+	realm_login alice
+	tls_make
+	server_stop
+	server_start -T require $(tls_options)
+	printf '%s\r\n' CAPA "USER alice" "PASS x" STAT QUIT | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+	server_stop
+	server_start
+	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR [AUTH] STLS comes first here" ] || { echo "$status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+	# One that was followed by an answer that is good is not.
+	realm_login bob
+	status=0
+	printf '%s\r\n' NOOP "USER alice" "PASS x" STAT QUIT | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR [AUTH] this ticket does not open that mailbox" ] || { echo "$status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+}
+
 @test "a message is one write, because others may write to the same file" {
 	realm_login bob
 	strace -f -e trace=write -e signal=none -o "$WORLD/writes" "$KPOPD_BUILD/kpopc" mail.kpopd.test \
@@ -140,16 +157,56 @@ refused() {
 @test "a server that ends without an answer to QUIT is status 3, whatever came before" {
 	mbox one | store alice
 	realm_login alice
-	# The greeting, USER's and PASS's answers are three lines; a whole list, half a message, nothing.
-	for cut in 'STAT LIST:$_ = "" if /bye/' 'RETR:$_ = "" if $n > 8' 'STAT:$_ = "" if $n > 3'; do
+	# Lines of a message that look like answers.
+	{ from_line; printf 'Subject: x\n\n--border\n+1\n+OK bye\n-ERR\n+OK bye\nend\n\n'; } | store alice
+	# The greeting, USER's and PASS's answers are three lines; a whole list, a message, half a message, nothing.
+	for cut in 'STAT LIST:$_ = "" if /bye/' 'RETR:$_ = "" if $n > 12' 'RETR:$_ = "" if $n > 8' 'STAT:$_ = "" if $n > 3' \
+	    'RETR:$_ = "" if $n > 7' 'RETR:$_ = "" if $n > 9' 'RETR:$_ = "" if $n > 10' 'RETR:$_ = "" if $n > 11' 'RETR STAT:$_ = "" if $n > 14' 'STAT DELE:$_ = "" if $n > 5'; do
 		edited 2110 "${cut#*:}"
 		local commands=("USER alice" "PASS x") status=0
-		for command in ${cut%%:*}; do commands+=("$command$([ $command != RETR ] || echo " 1")"); done
+		for command in ${cut%%:*}; do commands+=("$command$([[ $command != [RD]* ]] || echo " 1")"); done
 		printf '%s\r\n' "${commands[@]}" QUIT | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test 2110 >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
 		kill "$middle"
 		await 5 '! ss -Hltn sport = 2110 | grep -q .'
 		[ "$status" -eq 3 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server closed the connection before it answered QUIT" ] || { echo "$cut: $status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
 	done
+}
+
+@test "a server that ends in the middle of an answer is status 3 also where nobody has said QUIT; one that has answered all is not" {
+	{ from_line; printf 'Subject: x\n\n--border\n+OK\nend\n\n'; } | store alice
+	realm_login alice
+	local edit status
+	for edit in '$_ = "" if $n > 3' '$_ = "" if $n > 7' '$_ = "" if $n > 9' ''; do
+		edited 2110 "$edit"
+		status=0
+		printf '%s\r\n' "USER alice" "PASS x" "RETR 1" | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test 2110 >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+		kill "$middle"
+		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+		[ "$status" -eq "$([ -z "$edit" ] && echo 0 || echo 3)" ] &&
+		    [ "$(cat "$WORLD/errors")" = "${edit:+kpopc: the server closed the connection before it answered the last command}" ] || { echo "$edit: $status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+	done
+}
+
+@test "a server that has answered QUIT and does not end the connection keeps nobody waiting whose input has ended" {
+	local how pids=()
+	mbox one | store alice
+	mbox one | store bob
+	realm_login alice
+	tls_make
+	server_stop
+	server_start $(tls_options)
+	edited 2110 '$raw = $holds = 1'
+	for how in alice bob; do
+		printf '%s\r\n' "USER $how" "PASS x" STAT QUIT | timeout 40 "$KPOPD_BUILD/kpopc" -k "$WORLD/keytabs/$how.keytab" $([ $how = alice ] || echo "--tls -C $WORLD/tls/ca.pem") \
+		    mail.kpopd.test 2110 >"$WORLD/heard.$how" 2>"$WORLD/errors.$how" &
+		pids+=($!)
+	done
+	for how in alice bob; do
+		wait "${pids[0]}" && grep -q '^+OK bye' "$WORLD/heard.$how" && [ ! -s "$WORLD/errors.$how" ] || { cat "$WORLD/heard.$how" "$WORLD/errors.$how"; server_stop; server_start; return 1; }
+		pids=("${pids[@]:1}")
+	done
+	server_stop
+	server_start
 }
 
 @test "a greeting that refuses, after the exchange, is status 1" {
@@ -168,6 +225,15 @@ refused() {
 	{ from_line; printf 'Subject: no answer\n\n-ERR\n+OK\n-ERR [AUTH] x\n\n'; } | store alice
 	commands=("USER alice" "PASS x" "RETR 1" QUIT)
 	refused 0 "+OK bye, 1 messages left" mail.kpopd.test
+	# Whatever was refused before it, or how the login is written, if all is said at once.
+	local before
+	for before in "PASS y" "APOP y" STLS "PASSWORD x" "PASS y|PASS z" "QUIT now" "$(printf 'NOOP|%.0s' {1..18})"; do
+		readarray -td '|' commands < <(printf '%s' "$before")
+		commands+=("USER alice" "PASS x" "RETR 1" QUIT)
+		refused 0 "+OK bye, 1 messages left" mail.kpopd.test || { echo "$before"; return 1; }
+		commands=("${commands[@]:0:${#commands[@]}-3}" $'\t pass\tx' "RETR 1" " quit ")
+		refused 0 "+OK bye, 1 messages left" mail.kpopd.test || { echo "$before"; return 1; }
+	done
 	# Nor is a client that leaves without a login, or says nothing, a refusal of the server's.
 	commands=(CAPA QUIT)
 	refused 0 "+OK bye" mail.kpopd.test
@@ -295,6 +361,29 @@ krb_error() {
 	[[ $output == "+OK bye"* ]]
 }
 
+# in_steps KPOPC_ARGUMENT …: a session in which the program sets its end, which is kpopc's too, non-blocking, and waits for each answer.
+in_steps() {
+	timeout 20 perl -MFcntl -MSocket -e 'socketpair(my $program, my $end, AF_UNIX, SOCK_STREAM, 0); fcntl $end, F_SETFL, O_RDWR | O_NONBLOCK;
+	    if (!(my $pid = fork)) { close $program; open STDIN, "<&", $end; open STDOUT, ">&", $end; exec @ARGV }
+	    close $end; my $line = <$program>;
+	    for ("USER alice", "PASS x", "STAT", "QUIT") { syswrite $program, "$_\r\n"; $line = <$program> }
+	    wait; print $line; exit $? >> 8' "$KPOPD_BUILD/kpopc" "$@"
+}
+
+@test "standard input and output that do not block are waited for, by KPOP and with -p" {
+	local how
+	mbox one | store alice
+	realm_login alice
+	for how in '' -p; do
+		server_stop
+		server_start $how
+		run in_steps $how mail.kpopd.test 1109
+		[ "$status" -eq 0 ] && [[ $output == "+OK bye, 1 messages left"* ]] || { echo "$how: $status $output"; server_stop; server_start; return 1; }
+	done
+	server_stop
+	server_start
+}
+
 @test "closed standard input is an empty one, not the connection" {
 	realm_login alice
 	run bash -c "timeout 5 '$KPOPD_BUILD/kpopc' mail.kpopd.test <&-"
@@ -311,6 +400,23 @@ krb_error() {
 	run bash -c "'$KPOPD_BUILD/kpopc' mail.kpopd.test </dev/null >/dev/full"
 	[ "$status" -eq 3 ]
 	[[ $output == "kpopc: standard output: No space left on device" ]]
+}
+
+@test "a server that has vanished is found, while kpopc waits for it, within two minutes" {
+	local how
+	mbox one | store alice
+	realm_login alice
+	tls_make
+	server_stop
+	server_start $(tls_options)
+	for how in '' "--tls -C $WORLD/tls/ca.pem"; do
+		pop_open $how
+		pop_hear '^\+OK'
+		await 5 'ss -Htno dport = 1109 | grep -Eq "timer:\(keepalive,(1min|[0-9.]+(sec|ms))"' || { ss -tno dport = 1109; server_stop; server_start; return 1; }
+		pop_close
+	done
+	server_stop
+	server_start
 }
 
 @test "a connection that is reset during the session is status 3" {

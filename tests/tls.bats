@@ -203,6 +203,29 @@ authority() {
 	    --tls-trust-file="$WORLD/tls/other-ca.pem" --keep=on --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got"
 }
 
+@test "what a client says against the certificate after it has spoken inside TLS is no reason of a refusal, nor is cleartext after the handshake" {
+	local how
+	server_start $(tls_options)
+	ends() {
+		{ versions; apreq pop/mail.kpopd.test | framed; } >"$WORLD/exchange"
+		log_mark
+		timeout 20 /usr/bin/python3 "$BATS_TEST_DIRNAME/clients/alert.py" "$1" "$WORLD/exchange" "${@:2}"
+		log_has ' (logout|refused) .*(reason=lost|"no login: lost")'
+	}
+	for how in 42 43 44 45 46 48 113 'USER alice' 'GET / HTTP/1.0' 'CONNECT x:1 HTTP/1.0'; do
+		ends "$how" "USER alice" "PASS x" STAT
+		log_has ' login .*layer=tls '
+		log_has 'failed peer=[^ ]* what="TLS" error="'
+		log_lacks 'refused |does not take|cleartext'
+		ends "$how" CAPA
+		log_lacks 'does not take|cleartext'
+		# Some look at the certificate after the handshake, and then say it.
+		ends "$how"
+		log_lacks 'cleartext'
+		[ ${#how} -gt 3 ] || log_has 'refused .*reason="the client does not take the certificate: '
+	done
+}
+
 @test "a client that is silent after the handshake, says something, or never begins it, is not taken for one that gives up" {
 	server_start -p -t 2 -T immediate $(tls_options)
 	s_client < <(sleep 4) >/dev/null || true

@@ -1,5 +1,5 @@
 # Somebody in the middle: perl edit.pl PORT FILE PERL. Edits the server's lines with PERL, until that sets $raw, and writes
-# what clients say to FILE.
+# what clients say to FILE. If PERL has set $holds, clients do not hear of the server's end.
 use strict;
 use warnings;
 use IO::Socket::INET;
@@ -7,13 +7,14 @@ use IO::Socket::INET;
 $SIG{CHLD} = 'IGNORE';
 my ($port, $file, $edit) = @ARGV;
 my $listener = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => $port, ReuseAddr => 1) or die "$port: $!";
-our $raw;
+our ($raw, $holds);
 my $change = eval "sub { my \$n = shift; $edit }" or die $@;
 
 sub say_all { my ($to, $text) = @_; print $to $text; $to->flush; return }
 
 while (my $client = $listener->accept) {
 	next if fork;
+	close $listener;
 	my $server = IO::Socket::INET->new('127.0.0.1:1109') or die "server: $!";
 	if (fork) {
 		my ($n, $text) = (0, '');
@@ -29,6 +30,7 @@ while (my $client = $listener->accept) {
 			say_all($client, $text);
 			$text = '';
 		}
+		sleep 60 if $holds;
 		shutdown $client, 1;
 		wait;
 	} else {

@@ -45,7 +45,7 @@ in_the_middle() {
 }
 
 # edited PORT PERL: whoever comes to this port has the server's lines edited: $_ is the line, $n its number, from 1;
-# once PERL has set $raw, what comes is passed as it is.
+# once PERL has set $raw, what comes is passed as it is; if it has set $holds, the server's end is not.
 # What the client says is in $WORLD/said. $middle is its pid.
 edited() {
 	rm -f "$WORLD/said"
