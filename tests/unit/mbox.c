@@ -1079,6 +1079,66 @@ check_random(size_t n)
 	}
 }
 
+/* Returns the octets of all messages from first on, each of which is sent whole, and copies their ids. */
+static uint64_t
+check_all_sent(struct maildrop *drop, const size_t *at, int first, int count, char ids[][UIDL_SIZE])
+{
+	uint64_t octets = 0;
+
+	CHECK(drop->count == (size_t)(count - first));
+	for (int i = first; i < count; i++) {
+		size_t n = (size_t)(i - first) + 1;
+
+		if (chance(2) == 0)
+			maildrop_uidl(drop, n, ids[i]);
+		check_sent(drop, n, at[i], at[i + 1]);
+		octets += maildrop_octets(drop, n);
+		maildrop_uidl(drop, n, ids[i]);
+	}
+	return octets;
+}
+
+/*
+ * A mailbox that was there up to some byte, and settled, has grown: it is what
+ * it would be if it were read as a whole, in that session, and in the next,
+ * which believes what was kept.
+ */
+static void
+check_grown(size_t n)
+{
+	static char ids[MANY][UIDL_SIZE], again[MANY][UIDL_SIZE];
+	static size_t at[MANY];
+	struct maildrop drop;
+	int count = split(n, at), first;
+	size_t cut = count > 0 && chance(4) > 0 ? at[chance((uint32_t)count + 1)] : chance((uint32_t)n + 1);
+
+	if (count == -1)
+		return;
+	first = count > 0 && at[0] == 0 && looks_internal(0, at[1]) ? 1 : 0;
+	unlinkat(top, "state/index", 0);
+	tick.tv_sec = 1000000000;
+	tick.tv_nsec = 1;
+	list_small = chance(4) == 0 ? (off_t)4 << 20 : 0;
+	store(file, cut);
+	if (begin(&drop) == DROP_OK)
+		for (size_t k = 1; k <= drop.count; k++)
+			if (chance(2) == 0)
+				maildrop_uidl(&drop, k, ids[0]);
+	store(file, n);
+	for (int known = 0; known < 3; known++) {
+		/* The last time nothing is known. */
+		if (known == 2)
+			unlinkat(top, "state/index", 0);
+		tick.tv_nsec += known == 0;
+		CHECK(begin(&drop) == DROP_OK);
+		CHECK(check_all_sent(&drop, at, first, count, known == 0 ? ids : again) == drop.octets);
+		for (int i = first; i < count; i++)
+			CHECK(known == 0 || strcmp(ids[i], again[i]) == 0);
+	}
+	tick.tv_sec = 0;
+	list_small = (off_t)4 << 20;
+}
+
 static void
 random_mailboxes(uint32_t small, uint32_t large)
 {
@@ -1087,6 +1147,8 @@ random_mailboxes(uint32_t small, uint32_t large)
 		seed = k;
 		state_of_chance = k * 2654435761u;
 		check_random(make_random(k > small));
+		closefrom(top + 1);
+		check_grown(make_random(k > small));
 		/* Sessions are never closed. */
 		closefrom(top + 1);
 	}
