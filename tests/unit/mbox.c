@@ -360,6 +360,26 @@ ids_of_empty_bodies_stay(void)
 		}
 }
 
+/* A header that was cut off has the id that it has when another program, which appends to the mailbox, has ended its last line. */
+static void
+a_cut_header_keeps_its_id(void)
+{
+	static const char *const headers[] = { "Message-ID: 1\nA: b", "A: b", "A:", "A: b\n c", "A: b\nStatus: O" };
+	static const char *const ends[] = { "", "\r", "\n", "\r\n", "\n\n", "\r\n\r\n", "\n\nFrom b " DATE "\nE: f\n\n" };
+	char first[UIDL_SIZE], id[UIDL_SIZE], spool[200];
+
+	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
+		for (size_t k = 0; k < sizeof(ends) / sizeof(ends[0]); k++) {
+			snprintf(spool, sizeof(spool), "From a\n%s%s", headers[i], ends[k]);
+			uidl_of_first(spool, k == 0 ? first : id);
+			CHECK(k == 0 || strcmp(id, first) == 0);
+		}
+	/* Half of the line that ends the header is no text. */
+	uidl_of_first("From a\nA: b\n", first);
+	uidl_of_first("From a\nA: b\n\r", id);
+	CHECK(strcmp(id, first) == 0);
+}
+
 /* A header line longer than the buffer, in CRLF or LF and wherever the cut falls, gives one id. */
 static void
 long_lines_are_one_line(void)
@@ -1166,6 +1186,7 @@ main(int argc, char **argv)
 	finds_and_removes();
 	ids_survive_readers();
 	ids_of_empty_bodies_stay();
+	a_cut_header_keeps_its_id();
 	a_body_that_came_or_went_is_seen();
 	an_earlier_list_gives_ids_and_no_octets();
 	long_lines_are_one_line();
