@@ -345,6 +345,23 @@ marks() {
 	cmp /var/mail/alice "$WORLD/internal"
 }
 
+@test "what Dovecot keeps in a mailbox is no message, whatever other readers write into it, and Dovecot again" {
+	mbox m1 m2 | store alice
+	marks_dovecot one
+	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf expunge mailbox INBOX all" 2>"$WORLD/dovecot.err"
+	for name in m3 m4 m5; do make_message "$name" | deliver alice; done
+	pop alice UIDL QUIT | grep '^[0-9] ' >"$WORLD/ids"
+	[ "$(wc -l <"$WORLD/ids")" -eq 3 ]
+	for name in mutt bsd-mailx s-nail mailutils; do
+		marks "$name" 1
+		for then in '' 'marks_dovecot two'; do
+			$then
+			forget_index
+			pop alice UIDL QUIT | grep '^[0-9] ' | diff "$WORLD/ids" - || { echo "after $name, $then"; cat /var/mail/alice; return 1; }
+		done
+	done
+}
+
 @test "a thread that mutt links is another message then: In-Reply-To is part of what the sender wrote" {
 	mbox m1 m2 | store alice
 	pop alice UIDL QUIT | grep '^[12] ' >"$WORLD/ids"
