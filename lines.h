@@ -28,6 +28,13 @@ lines_behind_empty(const struct lines *l)
 	return lines_at_begin(l) && ((l->lf >> 62 & 1) != 0 || ((l->cr >> 62 & 1) != 0 && (l->lf >> 61 & 1) != 0));
 }
 
+/* Returns true if a line has begun with more than a CR, which could be half of an empty line's end, and is not ended. */
+static inline bool
+lines_in_text(const struct lines *l)
+{
+	return !lines_at_begin(l) && !((l->cr >> 63) != 0 && (l->lf >> 62 & 1) != 0);
+}
+
 /* Passes one octet that is neither LF nor CR. */
 static inline void
 lines_pass(struct lines *l)

@@ -200,6 +200,26 @@ is_internal(const struct scan *s)
 	    !s->has_received && !s->is_mail;
 }
 
+/* A piece of the header into the hash, with line ends as LF. */
+static void
+hash_piece(struct scan *s, const char *p, size_t n)
+{
+	bool ends = p[n - 1] == '\n';
+
+	if (s->held_cr && !(ends && n == 1))
+		XXH3_128bits_update(&s->hash, "\r", 1);
+	s->held_cr = n > ends && p[n - ends - 1] == '\r';
+	if (!s->held_cr) {
+		XXH3_128bits_update(&s->hash, p, n);
+		return;
+	}
+	XXH3_128bits_update(&s->hash, p, n - ends - 1);
+	if (ends) {
+		XXH3_128bits_update(&s->hash, "\n", 1);
+		s->held_cr = false;
+	}
+}
+
 /* Returns the octets of the empty line that separates the message that ends here from the next one; 0: there is none. */
 static uint64_t
 octets_after_text(const struct scan *s)
@@ -215,6 +235,9 @@ finish(struct scan *s)
 
 	if (s->in == PREAMBLE)
 		return;
+	/* A header that was cut off. A program that appends to the mailbox ends its line, which shall not change the id. */
+	if (s->in == HEADER && !s->skip && lines_in_text(&s->lines))
+		hash_piece(s, "\n", 1);
 	if (s->in < BODY)
 		end_header(s);
 	if (s->in == FROM_LINE)
@@ -281,26 +304,6 @@ is_rewritten(const char *p, size_t n)
 		if ((*p | 0x20) == (*names[i] | 0x20) && has_prefix(p, n, names[i]))
 			return true;
 	return false;
-}
-
-/* A piece of the header into the hash, with line ends as LF. */
-static void
-hash_piece(struct scan *s, const char *p, size_t n)
-{
-	bool ends = p[n - 1] == '\n';
-
-	if (s->held_cr && !(ends && n == 1))
-		XXH3_128bits_update(&s->hash, "\r", 1);
-	s->held_cr = n > ends && p[n - ends - 1] == '\r';
-	if (!s->held_cr) {
-		XXH3_128bits_update(&s->hash, p, n);
-		return;
-	}
-	XXH3_128bits_update(&s->hash, p, n - ends - 1);
-	if (ends) {
-		XXH3_128bits_update(&s->hash, "\n", 1);
-		s->held_cr = false;
-	}
 }
 
 /* Skips blanks. */

@@ -178,6 +178,46 @@ held() {
 	done
 }
 
+@test "programs that deliver, two at a time, while sessions remove: the sums are what there is" {
+	quota 100000S
+	deliver_many() { for i in $(seq 30); do arrives "$1$i"; done; }
+	deliver_many a 3>&- &
+	one=$!
+	deliver_many b 3>&- &
+	other=$!
+	removed=0
+	while kill -0 "$one" 2>/dev/null || kill -0 "$other" 2>/dev/null; do
+		run pop alice "DELE 1" "DELE 3" QUIT
+		removed=$((removed + $(grep -c '^+OK message . deleted' <<<"$output" || :)))
+	done
+	wait "$one"
+	wait "$other"
+	[ "$removed" -gt 0 ]
+	[ "$(ls "$box/new" | wc -l)" -eq $((60 - removed)) ]
+	[ "$(held)" = "$(cat "$box"/new/* /dev/null | wc -c) $((60 - removed))" ]
+}
+
+@test "who holds a lease on maildirsize keeps no session waiting" {
+	quota 100000S
+	arrives m1
+	cp "$box/maildirsize" "$WORLD/before"
+	as_alice python3 -c 'import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+signal.pause()' "$box/maildirsize" >"$WORLD/lease" 3>&- &
+	holder=$!
+	await 5 'grep -q held "$WORLD/lease"'
+	begin=$SECONDS
+	pop_removes 1
+	[ $((SECONDS - begin)) -lt 5 ]
+	log_has 'failed .*maildirsize.* error="Resource temporarily unavailable"'
+	kill "$holder"
+	wait "$holder" || :
+	cmp "$box/maildirsize" "$WORLD/before"
+}
+
 @test "a session that is killed between the removal and its line loses the line alone: mail is refused until Courier counts anew" {
 	quota 100000S,3C
 	for name in m1 m2 m3; do arrives "$name"; done

@@ -251,10 +251,14 @@ marks_alpine() {
 	reader_end
 }
 
-# marks_dovecot KEYWORD
-marks_dovecot() {
+configure_dovecot() {
 	printf 'log_path = /dev/stderr\nmail_location = mbox:~/dovecot:INBOX=/var/mail/alice\nmbox_write_locks = fcntl\nfirst_valid_uid = 1\n' >"$WORLD/dovecot.conf"
 	chmod 755 "$WORLD"
+}
+
+# marks_dovecot KEYWORD
+marks_dovecot() {
+	configure_dovecot
 	# shellcheck disable=SC2016
 	su alice -c "cd; export USER=alice; for what in '1 \\Seen $1' '2 \\Flagged \$Label1' '3 \\Answered $1'; do
 		set -- \$what; doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf flags add \"\$2 \$3\" mailbox INBOX \"\$1\" || exit 1; done" 2>"$WORLD/dovecot.err" ||
@@ -309,6 +313,21 @@ marks() {
 	done
 }
 
+@test "a message whose header was cut off has the same UIDL when Dovecot has ended its line and put another one after it" {
+	configure_dovecot
+	for end in '' '\r' '\n\n'; do
+		rm -rf /home/alice/dovecot
+		{ mbox m1; from_line; printf 'Message-ID: <cut@kpopd.test>\nSubject: cut%b' "$end"; } | store alice
+		forget_index
+		pop alice UIDL QUIT | grep '^[12] ' >"$WORLD/ids"
+		make_message m3 | su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf save" 2>"$WORLD/dovecot.err" ||
+		    { cat "$WORLD/dovecot.err"; return 1; }
+		run pop alice UIDL QUIT
+		[[ $output == *"+OK 3 messages"* ]] || { echo "after '$end'"; cat "$WORLD/dovecot.err" /var/mail/alice; return 1; }
+		grep '^[12] ' <<<"$output" | diff "$WORLD/ids" -
+	done
+}
+
 @test "what Dovecot keeps in a mailbox that it has emptied is no message, and stays" {
 	mbox m1 m2 | store alice
 	marks_dovecot one
@@ -321,6 +340,23 @@ marks() {
 	run pop alice "DELE 1" QUIT
 	[[ $output == *"+OK bye, 0 messages left"* ]]
 	cmp /var/mail/alice "$WORLD/internal"
+}
+
+@test "what Dovecot keeps in a mailbox is no message, whatever other readers write into it, and Dovecot again" {
+	mbox m1 m2 | store alice
+	marks_dovecot one
+	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf expunge mailbox INBOX all" 2>"$WORLD/dovecot.err"
+	for name in m3 m4 m5; do make_message "$name" | deliver alice; done
+	pop alice UIDL QUIT | grep '^[0-9] ' >"$WORLD/ids"
+	[ "$(wc -l <"$WORLD/ids")" -eq 3 ]
+	for name in mutt bsd-mailx s-nail mailutils; do
+		marks "$name" 1
+		for then in '' 'marks_dovecot two'; do
+			$then
+			forget_index
+			pop alice UIDL QUIT | grep '^[0-9] ' | diff "$WORLD/ids" - || { echo "after $name, $then"; cat /var/mail/alice; return 1; }
+		done
+	done
 }
 
 @test "a thread that mutt links is another message then: In-Reply-To is part of what the sender wrote" {

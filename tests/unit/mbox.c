@@ -360,6 +360,26 @@ ids_of_empty_bodies_stay(void)
 		}
 }
 
+/* A header that was cut off has the id that it has when another program, which appends to the mailbox, has ended its last line. */
+static void
+a_cut_header_keeps_its_id(void)
+{
+	static const char *const headers[] = { "Message-ID: 1\nA: b", "A: b", "A:", "A: b\n c", "A: b\nStatus: O" };
+	static const char *const ends[] = { "", "\r", "\n", "\r\n", "\n\n", "\r\n\r\n", "\n\nFrom b " DATE "\nE: f\n\n" };
+	char first[UIDL_SIZE], id[UIDL_SIZE], spool[200];
+
+	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
+		for (size_t k = 0; k < sizeof(ends) / sizeof(ends[0]); k++) {
+			snprintf(spool, sizeof(spool), "From a\n%s%s", headers[i], ends[k]);
+			uidl_of_first(spool, k == 0 ? first : id);
+			CHECK(k == 0 || strcmp(id, first) == 0);
+		}
+	/* Half of the line that ends the header is no text. */
+	uidl_of_first("From a\nA: b\n", first);
+	uidl_of_first("From a\nA: b\n\r", id);
+	CHECK(strcmp(id, first) == 0);
+}
+
 /* A header line longer than the buffer, in CRLF or LF and wherever the cut falls, gives one id. */
 static void
 long_lines_are_one_line(void)
@@ -1079,6 +1099,66 @@ check_random(size_t n)
 	}
 }
 
+/* Returns the octets of all messages from first on, each of which is sent whole, and copies their ids. */
+static uint64_t
+check_all_sent(struct maildrop *drop, const size_t *at, int first, int count, char ids[][UIDL_SIZE])
+{
+	uint64_t octets = 0;
+
+	CHECK(drop->count == (size_t)(count - first));
+	for (int i = first; i < count; i++) {
+		size_t n = (size_t)(i - first) + 1;
+
+		if (chance(2) == 0)
+			maildrop_uidl(drop, n, ids[i]);
+		check_sent(drop, n, at[i], at[i + 1]);
+		octets += maildrop_octets(drop, n);
+		maildrop_uidl(drop, n, ids[i]);
+	}
+	return octets;
+}
+
+/*
+ * A mailbox that was there up to some byte, and settled, has grown: it is what
+ * it would be if it were read as a whole, in that session, and in the next,
+ * which believes what was kept.
+ */
+static void
+check_grown(size_t n)
+{
+	static char ids[MANY][UIDL_SIZE], again[MANY][UIDL_SIZE];
+	static size_t at[MANY];
+	struct maildrop drop;
+	int count = split(n, at), first;
+	size_t cut = count > 0 && chance(4) > 0 ? at[chance((uint32_t)count + 1)] : chance((uint32_t)n + 1);
+
+	if (count == -1)
+		return;
+	first = count > 0 && at[0] == 0 && looks_internal(0, at[1]) ? 1 : 0;
+	unlinkat(top, "state/index", 0);
+	tick.tv_sec = 1000000000;
+	tick.tv_nsec = 1;
+	list_small = chance(4) == 0 ? (off_t)4 << 20 : 0;
+	store(file, cut);
+	if (begin(&drop) == DROP_OK)
+		for (size_t k = 1; k <= drop.count; k++)
+			if (chance(2) == 0)
+				maildrop_uidl(&drop, k, ids[0]);
+	store(file, n);
+	for (int known = 0; known < 3; known++) {
+		/* The last time nothing is known. */
+		if (known == 2)
+			unlinkat(top, "state/index", 0);
+		tick.tv_nsec += known == 0;
+		CHECK(begin(&drop) == DROP_OK);
+		CHECK(check_all_sent(&drop, at, first, count, known == 0 ? ids : again) == drop.octets);
+		for (int i = first; i < count; i++)
+			CHECK(known == 0 || strcmp(ids[i], again[i]) == 0);
+	}
+	tick.tv_sec = 0;
+	list_small = (off_t)4 << 20;
+}
+
 static void
 random_mailboxes(uint32_t small, uint32_t large)
 {
@@ -1087,6 +1167,8 @@ random_mailboxes(uint32_t small, uint32_t large)
 		seed = k;
 		state_of_chance = k * 2654435761u;
 		check_random(make_random(k > small));
+		closefrom(top + 1);
+		check_grown(make_random(k > small));
 		/* Sessions are never closed. */
 		closefrom(top + 1);
 	}
@@ -1104,6 +1186,7 @@ main(int argc, char **argv)
 	finds_and_removes();
 	ids_survive_readers();
 	ids_of_empty_bodies_stay();
+	a_cut_header_keeps_its_id();
 	a_body_that_came_or_went_is_seen();
 	an_earlier_list_gives_ids_and_no_octets();
 	long_lines_are_one_line();
