@@ -331,6 +331,28 @@ long_line() {
 	spool_is bob three
 }
 
+@test "AUTH may name what USER cannot, line ends and blanks at its ends: nobody, and one line of the log without them" {
+	local name form
+	spool_keep
+	while IFS='|' read -r name form; do
+		log_mark
+		run gsstalk 1 65536 well "$(printf '%b.' "$name" | sed '$s/\.$//')"
+		[ "$output" = $'-ERR [AUTH] this ticket does not open that mailbox\r' ] || { echo "$name: $output"; return 1; }
+		log_count 1 refused
+		log_lines | grep -Fq -- " user=$form principal=alice@KPOPD.TEST" || { echo "$form"; log_lines; return 1; }
+	done <<-'END'
+		alice\rlogin|alice\015login
+		alice\nlogin peer=1.2.3.4:5 user=root|alice\012login\040peer=1.2.3.4:5\040user=root
+		alice\r\nSTAT|alice\015\012STAT
+		\nalice|\012alice
+		alice |alice\040
+		 alice|\040alice
+		alice@kpopd.test |alice@kpopd.test\040
+		alice@kpopd.test\x1b[2J|alice@kpopd.test\033[2J
+		bob@kpopd.test|bob@kpopd.test
+	END
+}
+
 @test "cancelled, not base64, not a token: refused, and after three times the connection ends" {
 	run wire 3 < <(printf '%s\r\n' "AUTH GSSAPI" '*' "AUTH GSSAPI" '!!!' "AUTH GSSAPI bm8gdG9rZW4=" NOOP)
 	[[ $output == *"-ERR cancelled"*"-ERR this is not base64"*"-ERR [AUTH] not authenticated"* ]]
