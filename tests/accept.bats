@@ -106,7 +106,7 @@ listen_by() {
 	await 5 'no_sessions'
 	[ "$(listener_pid)" = "$listener" ]
 	[ -z "$(pgrep -r Z -P "$listener")" ]
-	[ "$(fds "$listener")" = "$before" ]
+	await 5 '[ "$(fds "$listener")" = "$before" ]'
 	restart
 }
 
@@ -770,7 +770,7 @@ many_nets() {
 	wait "$nets"
 	[[ $output == *"+OK bye"* && $spent -lt 3000 ]] || { echo "$spent ms: $output"; return 1; }
 	await 5 'no_sessions'
-	[ "$(fds "$by")" = "$before" ]
+	await 5 '[ "$(fds "$by")" = "$before" ]'
 	[ -n "${SANITIZER-}" ] || [ "$(field "$by" VmSize)" = "$memory" ]
 	# One line a minute for each sort of those that were not served.
 	log_has 'closed before it was served'
@@ -796,7 +796,7 @@ many_nets() {
 	[[ $output == *"+OK bye"* ]] || { echo "$output"; return 1; }
 	await 5 'no_sessions'
 	[ "$(listener_pid)" = "$listener" ]
-	[ "$(fds "$listener")" = "$before" ]
+	await 5 '[ "$(fds "$listener")" = "$before" ]'
 	log_lacks 'fatal|failed'
 }
 
@@ -829,7 +829,7 @@ many_nets() {
 	await 5 'no_sessions'
 	[ "$(listener_pid)" = "$listener" ]
 	fds "$listener"
-	[ "$(fds "$listener")" = "$before" ]
+	await 5 '[ "$(fds "$listener")" = "$before" ]'
 	[ -n "${SANITIZER-}" ] || [ "$(field "$listener" VmRSS | tr -dc 0-9)" -lt $((memory + 1024)) ] || { field "$listener" VmRSS; echo "$memory"; return 1; }
 	log_lacks 'fatal peer=none'
 }
