@@ -174,7 +174,10 @@ gsstalk() {
 	holds_key "$(jailed_in gate)"
 	kill $client
 	await 5 '! pgrep -x kpopd >/dev/null'
-	{ printf '%s\n' STAT; sleep 3; } 3>&- | timeout 10 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k 57 -l 256 -p 1109 -a alice mail.kpopd.test >/dev/null 2>&1 3>&- &
+	exec {talk}<> <(:)
+	printf '%s\n' STAT >&"$talk"
+	timeout 60 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k 57 -l 256 -p 1109 -a alice mail.kpopd.test <&"$talk" >/dev/null 2>&1 3>&- &
+	client=$!
 	log_has 'login .*layer=confidentiality'
 	relay=$(jailed_in relay)
 	grep -Pq '^CapEff:\t0+$' "/proc/$relay/status"
@@ -183,7 +186,8 @@ gsstalk() {
 	for pid in $(pgrep -x kpopd); do
 		holds_none "$pid"
 	done
-	exec {quiet}>&-
+	kill "$client"
+	exec {quiet}>&- {talk}>&-
 }
 
 @test "files that crashed processes with the same pids have left in the jails keep nobody out" {
