@@ -45,6 +45,13 @@ sub stored {
 	return mda($n) eq 'procmail' && $text =~ /\n\n\z/ ? $text : "$text\n";
 }
 
+# What POP3 shows of it: without the empty line that separates. After a header alone that is none, but the header's end.
+sub shown {
+	my ($n) = @_;
+	my ($text) = stored($n);
+	return $text =~ /\n\n./s || $text =~ /\n\n\n\z/ ? substr $text, 0, -1 : $text;
+}
+
 my ($in, $out, $kpopc);
 
 sub hear { my $line = <$in> // return ''; $line =~ s/\r\n\z/\n/ or die "no CRLF: $line"; return $line }
@@ -93,7 +100,7 @@ sub look {
 		must("RETR $at");
 		my $text = join '', lines();
 		my ($n) = $text =~ /^Message-ID: <(\d+)\@/m or die "message $at is none of ours\n";
-		"$text\n" eq stored($n) or die "message $n is not as delivered\n";
+		$text eq shown($n) or die "message $n is not as delivered\n";
 		($books->{uidl}{$n} //= $uidl) eq $uidl or die "the UIDL of message $n changed\n";
 		push @now, $n;
 	}
