@@ -21,7 +21,7 @@ setup() {
 teardown() {
 	! mountpoint -q "$WORLD/away" 2>/dev/null || umount "$WORLD/away"
 	while umount -l /var/mail/below 2>/dev/null; do :; done
-	for mounted in /var/mail-mounted /srv/spool; do
+	for mounted in /srv/mail-mounted /srv/spool; do
 		! mountpoint -q $mounted || umount $mounted
 	done
 	[ ! -e "$WORLD/mounted" ] || { umount /var/mail; rm "$WORLD/mounted"; }
@@ -181,12 +181,12 @@ second_server_stop() {
 }
 
 @test "a mailbox that another mount leads to, too, has one session and one removal" {
-	mkdir -p /var/mail-mounted
-	mount --bind /var/mail /var/mail-mounted
+	mkdir -p /srv/mail-mounted
+	mount --bind /var/mail /srv/mail-mounted
 	for in in j j.cut; do
 		broken_off $in
 		# The whole directory is somewhere else when it is looked for.
-		second_server -m mbox:/var/mail-mounted/%u
+		second_server -m mbox:/srv/mail-mounted/%u
 		run second_pop
 		[[ $output == *"+OK 3 messages"* ]] || { echo "$output"; second_server_stop; false; }
 		spool_is alice two three four
@@ -201,7 +201,7 @@ second_server_stop() {
 		no_journal
 		rm -r "$state/users"
 	done
-	await 5 'umount /var/mail-mounted'
+	await 5 'umount /srv/mail-mounted'
 }
 
 @test "a state directory that cannot be looked at may have a removal: the mailbox waits, and the log says why" {
@@ -217,8 +217,8 @@ second_server_stop() {
 }
 
 @test "another mount of a mailbox is in use while a killed session's monitor has its removal to finish" {
-	mkdir -p /var/mail-mounted
-	mount --bind /var/mail /var/mail-mounted
+	mkdir -p /srv/mail-mounted
+	mount --bind /var/mail /srv/mail-mounted
 	mbox one two three four >"$WORLD/old"
 	doomed=(1)
 	marked_session
@@ -226,7 +226,7 @@ second_server_stop() {
 	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
 	pop_say QUIT
 	detached
-	second_server -m mbox:/var/mail-mounted/%u
+	second_server -m mbox:/srv/mail-mounted/%u
 	run second_pop
 	[[ $output == *"-ERR [IN-USE]"* ]]
 	kill_monitor
@@ -234,7 +234,7 @@ second_server_stop() {
 	await 5 '! pgrep -x kpopd >/dev/null'
 	run second_pop
 	second_server_stop
-	await 5 'umount /var/mail-mounted'
+	await 5 'umount /srv/mail-mounted'
 	[[ $output == *"+OK 3 messages"* ]]
 	spool_is alice two three four
 }
