@@ -261,6 +261,18 @@ struct removal {
 	char ids[FEW][UIDL_SIZE];
 };
 
+/* Returns the body of message i, and its bytes in *n: without the line ends at its very end, as kpopd compares bodies. NULL: none. */
+static const uint8_t *
+find_body(const struct removal *r, size_t i, size_t *n)
+{
+	const uint8_t *body = memmem(r->p + r->at[i], r->at[i + 1] - r->at[i], "\n\n", 2);
+
+	*n = body != NULL ? (size_t)(r->p + r->at[i + 1] - body) : 0;
+	while (*n > 0 && body[*n - 1] == '\n')
+		*n -= *n > 1 && body[*n - 2] == '\r' ? 2 : 1;
+	return body;
+}
+
 /*
  * Returns true if messages i and j are one as good as the other: their headers
  * have one id, without the fields of mail readers, and their bodies are equal.
@@ -268,12 +280,11 @@ struct removal {
 static bool
 are_twins(const struct removal *r, size_t i, size_t j)
 {
-	const uint8_t *a = memmem(r->p + r->at[i], r->at[i + 1] - r->at[i], "\n\n", 2);
-	const uint8_t *b = memmem(r->p + r->at[j], r->at[j + 1] - r->at[j], "\n\n", 2);
-	size_t n = a != NULL ? (size_t)(r->p + r->at[i + 1] - a) : 0;
+	size_t n, m;
+	const uint8_t *a = find_body(r, i, &n), *b = find_body(r, j, &m);
 
-	return i == j || (strncmp(r->ids[i], r->ids[j], UIDL_HASH_TEXT) == 0 && (a == NULL) == (b == NULL) &&
-	    (a == NULL || (n == (size_t)(r->p + r->at[j + 1] - b) && memcmp(a, b, n) == 0)));
+	return i == j || (strncmp(r->ids[i], r->ids[j], UIDL_HASH_TEXT) == 0 && (a == NULL) == (b == NULL) && n == m &&
+	    (n == 0 || memcmp(a, b, n) == 0));
 }
 
 /* Fills in the ids that the messages had before the other program came. */
