@@ -21,6 +21,8 @@ teardown() {
 	end_test || status=1
 	server_stop
 	rm -rf /home/alice/Maildir /home/alice/.k5login
+	# Other files run in the same world.
+	sed -i 's/^\(passwd:.*\) kpopd_test/\1/' /etc/nsswitch.conf
 	return $status
 }
 
