@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "crowd.h"
+#include "accept-limits.h"
 
 struct waiting {
 	int fd;

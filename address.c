@@ -103,13 +103,13 @@ address_net(const struct sockaddr_storage *a, struct address_net *net)
 {
 	union any p = plain(a);
 
-	*net = (struct address_net){ .octets = { 0xff, 0xff } };
+	*net = (struct address_net){ .bytes = { 0xff, 0xff } };
 	if (p.room.ss_family == AF_INET)
-		memcpy(net->octets + 4, &p.four.sin_addr, 4);
+		memcpy(net->bytes + 4, &p.four.sin_addr, 4);
 	else if (p.room.ss_family == AF_INET6 && is_translated(&p.six.sin6_addr))
-		memcpy(net->octets + 4, p.six.sin6_addr.s6_addr + 12, 4);
+		memcpy(net->bytes + 4, p.six.sin6_addr.s6_addr + 12, 4);
 	else if (p.room.ss_family == AF_INET6)
-		memcpy(net->octets, p.six.sin6_addr.s6_addr, 8);
+		memcpy(net->bytes, p.six.sin6_addr.s6_addr, 8);
 	else
 		return false;
 	return true;

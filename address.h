@@ -11,7 +11,7 @@
 
 /* Whose connections are counted together: an IPv4 address, also within NAT64's prefix, or the /64 of an IPv6 address. */
 struct address_net {
-	unsigned char octets[8]; /* IPv4: four octets behind ff ff 00 00, as no /64 in use begins */
+	unsigned char bytes[8]; /* IPv4: four bytes behind ff ff 00 00, as no /64 in use begins */
 };
 
 /*

@@ -2,9 +2,9 @@
  * Kerberos and nothing else: who is at the other end, and may they be this user?
  *
  * It begins as root, with krb5.conf, for all processes that come from there.
- * The first half runs as the gate: as root while it reads the keytab, then as
- * the gate's user. The second half runs in the session as the owner of the
- * mailbox, without any key. The client's octets are not trusted; libkrb5 and
+ * The first half runs as the pre-auth process: as root while it reads the keytab, then as
+ * the pre-auth user. The second half runs in the session as the owner of the
+ * mailbox, without any key. The client's bytes are not trusted; libkrb5 and
  * the keytab are.
  *
  * krb5_recvauth is not used: it allocates what the peer says (up to 2 GiB),
@@ -31,11 +31,11 @@
 #include "der.h"
 #include "log.h"
 #include "replay-cache.h"
-#include "settings.h"
+#include "auth-krb5conf.h"
 
 struct auth {
 	krb5_context context;
-	struct settings *settings; /* what the context knows of krb5.conf */
+	struct krb5conf *settings; /* what the context knows of krb5.conf */
 	char *text;               /* the same as one file */
 	krb5_keytab keys;         /* in memory: pop/ and pop3/ only */
 	krb5_principal name;      /* ours, for a KRB-ERROR */
@@ -185,15 +185,15 @@ keep_settings(struct auth *a, krb5_context read)
 
 	if (problem != 0)
 		return problem;
-	problem = (krb5_error_code)settings_read(files, &a->settings, &kept);
+	problem = (krb5_error_code)krb5conf_read(files, &a->settings, &kept);
 	profile_release(files);
 	if (problem != 0)
 		return problem;
-	a->text = settings_text(a->settings);
+	a->text = krb5conf_text(a->settings);
 	problem = a->text != NULL ? krb5_init_context_profile(kept, 0, &a->context) : ENOMEM;
 	profile_release(kept);
 	if (problem != 0)
-		settings_free(a->settings);
+		krb5conf_free(a->settings);
 	return problem;
 }
 
@@ -230,7 +230,7 @@ void
 auth_forget(struct auth *a)
 {
 	krb5_free_context(a->context);
-	settings_free(a->settings);
+	krb5conf_free(a->settings);
 	free(a->text);
 	free(a);
 }
@@ -263,7 +263,7 @@ auth_open(struct auth *a, const char *keytab, const char *service, struct replay
 bool
 auth_is_empty(const struct auth *a)
 {
-	return settings_none(a->settings);
+	return krb5conf_none(a->settings);
 }
 
 const char *

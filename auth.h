@@ -28,7 +28,7 @@ struct auth_answer {
 struct auth;
 struct replay;
 
-#define AUTH_KEYS "MEMORY:gate" /* where auth_open puts the keys: a keytab of this process */
+#define AUTH_KEYS "MEMORY:pre-auth process" /* where auth_open puts the keys: a keytab of this process */
 
 /*
  * Root: reads krb5.conf, once for all processes that are forked from here on;
@@ -44,7 +44,7 @@ void auth_forget(struct auth *a);
 int auth_skew(const struct auth *a);
 
 /*
- * Gate, as root: copies the keys for pop/ and pop3/ (or POP/ and so on) of any host, or only those
+ * Pre-auth process, as root: copies the keys for pop/ and pop3/ (or POP/ and so on) of any host, or only those
  * for service if it is not NULL, from keytab (NULL: libkrb5's default) to
  * memory. replay remembers what is accepted; if it is NULL, everything is
  * refused. Returns 0, or -1 when there is no such key, and has logged why.
@@ -52,7 +52,7 @@ int auth_skew(const struct auth *a);
 int auth_open(struct auth *a, const char *keytab, const char *service, struct replay *replay);
 
 /*
- * Gate: judges an AP-REQ (RFC 4120 §3.2) of n bytes that KPOP's sendauth
+ * Pre-auth process: judges an AP-REQ (RFC 4120 §3.2) of n bytes that KPOP's sendauth
  * brought. Returns 0 with *peer filled and *answer an AP-REP when mutual
  * authentication was asked for, else empty; or -1 with *answer a KRB-ERROR for
  * the client, having logged why. It is remembered, and never accepted again.
@@ -60,13 +60,13 @@ int auth_open(struct auth *a, const char *keytab, const char *service, struct re
 int auth_accept(struct auth *a, const void *ap_req, size_t n, struct auth_peer *peer, struct auth_answer *answer);
 
 /*
- * Gate: judges an AP-REQ that a first token of GSSAPI brought, in the same way,
+ * Pre-auth process: judges an AP-REQ that a first token of GSSAPI brought, in the same way,
  * before GSSAPI sees that token. Returns 0 with *peer filled, or -1 (logged).
  */
 int auth_screen(struct auth *a, const void *ap_req, size_t n, struct auth_peer *peer);
 
 /*
- * Gate, as root: what krb5.conf said, as one text for a file in the jail, where
+ * Pre-auth process, as root: what krb5.conf said, as one text for a file in the jail, where
  * libraries that read it anew will look; "" when there was none.
  */
 const char *auth_configuration(const struct auth *a);
@@ -74,7 +74,7 @@ const char *auth_configuration(const struct auth *a);
 /* Whether krb5.conf said nothing, or was not there. */
 bool auth_is_empty(const struct auth *a);
 
-/* Gate: a KRB-ERROR for something that is no AP-REQ at all. */
+/* Pre-auth process: a KRB-ERROR for something that is no AP-REQ at all. */
 void auth_refuse(struct auth *a, struct auth_answer *answer);
 
 /*

@@ -9,8 +9,8 @@
  *
  * The file is a header of one block and blocks of records behind it:
  *
- *	header    magic, kind, octets of a record, their count, the note, a hash
- *	block     records; in its last 8 octets a hash of the rest
+ *	header    magic, kind, bytes of a record, their count, the note, a hash
+ *	block     records; in its last 8 bytes a hash of the rest
  *
  * Each hash (XXH3, 64 bits, seeded with the block's number) is looked at
  * before the first use of what it covers: a list that lost its power half

@@ -18,7 +18,7 @@ struct index;
  */
 struct index *index_load(int state, const char *kind);
 
-/* A new empty list of records of this many octets, at most INDEX_RECORD_MOST. */
+/* A new empty list of records of this many bytes, at most INDEX_RECORD_MOST. */
 struct index *index_new(int state, const char *kind, size_t record);
 
 void index_free(struct index *x);
@@ -26,10 +26,10 @@ void index_free(struct index *x);
 /* The records there are. */
 size_t index_count(const struct index *x);
 
-/* The octets of a record. */
+/* The bytes of a record. */
 size_t index_record_size(const struct index *x);
 
-/* What was saved with the list: INDEX_NOTE octets. */
+/* What was saved with the list: INDEX_NOTE bytes. */
 const void *index_note(const struct index *x);
 
 /*
@@ -45,7 +45,7 @@ void index_put(struct index *x, size_t i, const void *record);
 /* Forgets the records from count on. */
 void index_truncate(struct index *x, size_t count);
 
-/* Keeps the list, with a note of n <= INDEX_NOTE octets, for later sessions. What cannot be kept lasts as long as the process. */
+/* Keeps the list, with a note of n <= INDEX_NOTE bytes, for later sessions. What cannot be kept lasts as long as the process. */
 void index_save(struct index *x, const void *note, size_t n);
 
 /* Removes what earlier sessions left. */

@@ -1,12 +1,12 @@
 /*
  * A buffered connection with a deadline and one place for errors.
  *
- * Runs as the gate's user, later as the owner of the mailbox. The peer is not
- * trusted: it may send or take one octet at a time, anything, or nothing.
+ * Runs as the pre-auth user, later as the owner of the mailbox. The peer is not
+ * trusted: it may send or take one byte at a time, anything, or nothing.
  *
  * Time is kept by poll and the monotonic clock, never by a signal. Until the
  * login one absolute deadline covers everything; afterwards each line of input
- * and each buffer of output has a limit of its own, which a trickle of octets
+ * and each buffer of output has a limit of its own, which a trickle of bytes
  * does not extend. The first error stays: callers may go on writing and ask
  * once. After it no line is handed out, even if it is buffered already; a dead
  * connection orders nothing. Whoever else wants the connection's end says so by another descriptor,
@@ -245,7 +245,7 @@ io_await_acknowledged(struct io *io)
 	}
 }
 
-/* Reads what has come, one to most octets, behind what is in the buffer. Returns 0 or -1. */
+/* Reads what has come, one to most bytes, behind what is in the buffer. Returns 0 or -1. */
 static int
 fill(struct io *io, int64_t until, size_t most)
 {

@@ -19,7 +19,7 @@ struct io {
 	int64_t idle;     /* ms for one line of input */
 	int64_t stall;    /* ms for one buffer of output */
 	int wish;         /* readable when somebody wants this connection's end; -1: nobody can */
-	int64_t patience; /* ms without an octet after which a wish is granted */
+	int64_t patience; /* ms without an byte after which a wish is granted */
 	bool frugal;      /* io_exact leaves on the socket what it was not asked for */
 	enum io_error error; /* sticky: once set, nothing more is read, handed out or written */
 	uint64_t line_size; /* bytes of the line that io_line read last, with its end */
@@ -47,31 +47,31 @@ void io_yield(struct io *io, int wish, int64_t patience);
 /* Goes on with another socket. What was read from the old one and not used is forgotten. */
 void io_switch(struct io *io, int fd);
 
-/* Puts n <= IO_IN octets, read earlier by another process, before what the socket will bring. */
+/* Puts n <= IO_IN bytes, read earlier by another process, before what the socket will bring. */
 void io_prime(struct io *io, const void *data, size_t n);
 
-/* The octets read but not used yet: their place, valid until the next read, and their number. */
+/* The bytes read but not used yet: their place, valid until the next read, and their number. */
 size_t io_unread(const struct io *io, const char **data);
 
 /*
  * Reads a line that ends in LF or CRLF into line[size], without its end and
- * with a NUL behind it. Returns its length (a NUL in it counts like any octet)
- * or IO_LINE_LONG when line and end need more than size octets, or
+ * with a NUL behind it. Returns its length (a NUL in it counts like any byte)
+ * or IO_LINE_LONG when line and end need more than size bytes, or
  * IO_LINE_ERROR. Sends waiting output first unless a whole line is there.
  */
 int io_line(struct io *io, char *line, size_t size);
 
-/* Reads exactly n octets. Returns 0, or -1 with io->error set. */
+/* Reads exactly n bytes. Returns 0, or -1 with io->error set. */
 int io_exact(struct io *io, void *data, size_t n);
 
 /* Appends to the output, sending whenever the buffer is full. Errors show in io->error. */
 void io_write(struct io *io, const void *data, size_t n);
 
-/* As io_write, with a format. The result must be shorter than 512 octets. */
+/* As io_write, with a format. The result must be shorter than 512 bytes. */
 void io_printf(struct io *io, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* A place for at least need octets of output (need <= IO_OUT), to be followed by io_put(n). */
+/* A place for at least need bytes of output (need <= IO_OUT), to be followed by io_put(n). */
 char *io_room(struct io *io, size_t need, size_t *room);
 void io_put(struct io *io, size_t n);
 

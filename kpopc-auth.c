@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "kpopc.h"
-#include "wrap.h"
+#include "relay-gss.h"
 
 #define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
 
@@ -41,7 +41,7 @@ struct dialogue {
 	gss_name_t service;
 	unsigned layer;
 	size_t piece;
-	unsigned char token[WRAP_TOKEN]; /* the server's last */
+	unsigned char token[RELAY_GSS_TOKEN]; /* the server's last */
 	int n;
 };
 
@@ -128,17 +128,17 @@ negotiate(const struct line *l, struct dialogue *d)
 static unsigned
 pick(const struct line *l, const struct options *o, unsigned offered)
 {
-	if (l->has_tls && (offered & WRAP_NONE) != 0)
-		return WRAP_NONE;
-	if ((offered & WRAP_CONFIDENTIALITY) != 0)
-		return WRAP_CONFIDENTIALITY;
-	if ((offered & WRAP_INTEGRITY) != 0)
-		return WRAP_INTEGRITY;
-	if ((offered & WRAP_NONE) == 0)
+	if (l->has_tls && (offered & RELAY_GSS_NONE) != 0)
+		return RELAY_GSS_NONE;
+	if ((offered & RELAY_GSS_CONFIDENTIALITY) != 0)
+		return RELAY_GSS_CONFIDENTIALITY;
+	if ((offered & RELAY_GSS_INTEGRITY) != 0)
+		return RELAY_GSS_INTEGRITY;
+	if ((offered & RELAY_GSS_NONE) == 0)
 		errx(EXIT_REFUSED, "the server offers no layer that kpopc knows");
 	if (!o->cleartext)
 		errx(EXIT_REFUSED, "the server offers no security layer (use --tls, or --cleartext if you must)");
-	return WRAP_NONE;
+	return RELAY_GSS_NONE;
 }
 
 /* Chooses a layer and names the user. Returns the answer to AUTH. */
@@ -156,12 +156,12 @@ choose(const struct line *l, const struct options *o, struct dialogue *d, const 
 		give_up_gss("the server's offer of layers", major, minor);
 	offer = text.value;
 	d->layer = pick(l, o, offer[0]);
-	d->piece = wrap_piece(d->context, d->layer,
+	d->piece = relay_gss_piece(d->context, d->layer,
 	    (size_t)offer[1] << 16 | (size_t)offer[2] << 8 | offer[3]);
-	if (d->layer != WRAP_NONE && d->piece == 0)
+	if (d->layer != RELAY_GSS_NONE && d->piece == 0)
 		errx(EXIT_REFUSED, "the server's tokens are too small");
 	choice[0] = (unsigned char)d->layer;
-	choice[1] = d->layer != WRAP_NONE ? WRAP_TOKEN >> 16 : 0;
+	choice[1] = d->layer != RELAY_GSS_NONE ? RELAY_GSS_TOKEN >> 16 : 0;
 	n = strlen(user);
 	memcpy(choice + 4, user, n);
 	text = (gss_buffer_desc){ 4 + n, choice };
@@ -178,13 +178,13 @@ choose(const struct line *l, const struct options *o, struct dialogue *d, const 
 static void
 run_layer(const void *what, int fd, int plain)
 {
-	static struct wrap w = { .output = WRAP_SEALED };
+	static struct relay_gss w = { .output = RELAY_GSS_SEALED };
 	const struct dialogue *d = what;
 
 	w.context = d->context;
-	w.conceals = d->layer == WRAP_CONFIDENTIALITY;
+	w.conceals = d->layer == RELAY_GSS_CONFIDENTIALITY;
 	w.piece = d->piece;
-	if (pump(fd, plain, plain, PUMP_CLIENT, &wrap_codec, &w, NULL, 0) == -1)
+	if (pump(fd, plain, plain, RELAY_CLIENT, &relay_gss_codec, &w, NULL, 0) == -1)
 		errx(EXIT_BROKEN, "the security layer: %s",
 		    w.problem != NULL ? w.problem : "the connection broke");
 	if (w.have > 0)
@@ -216,6 +216,6 @@ line_authenticate(struct line *l, const struct options *o, const char *user)
 	/* The same ticket would be refused again. */
 	if (!line_is_good(answer))
 		line_give_up(answer);
-	if (d.layer != WRAP_NONE)
+	if (d.layer != RELAY_GSS_NONE)
 		line_put_between(l, &d, run_layer);
 }

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "kpopc.h"
-#include "tls.h"
+#include "relay-tls.h"
 
 /* Where greet tells the parent that the certificate is good. */
 static int tls_plain;
@@ -23,7 +23,7 @@ tell_ready(struct tls *t)
 	unsigned char message[1 + EVP_MAX_MD_SIZE];
 	X509 *certificate = SSL_get1_peer_certificate(t->ssl);
 
-	message[0] = (unsigned char)tls_hash_certificate(certificate, message + 1);
+	message[0] = (unsigned char)relay_tls_hash_certificate(certificate, message + 1);
 	line_write(tls_plain, message, 1 + message[0]);
 }
 
@@ -41,23 +41,23 @@ static void
 run_tls(const void *what, int fd, int plain)
 {
 	static struct tls t = { .greet = tell_ready };
-	static struct pump_buffer hello;
+	static struct relay_buffer hello;
 	const struct options *o = what;
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
 
 	tls_plain = plain;
-	if (context == NULL || tls_restrict(context) == -1)
+	if (context == NULL || relay_tls_restrict(context) == -1)
 		errx(EXIT_REFUSED, "TLS: OpenSSL does not start");
 	if ((o->authorities != NULL ? SSL_CTX_load_verify_file(context, o->authorities) :
 				      SSL_CTX_set_default_verify_paths(context)) != 1)
 		errx(EXIT_REFUSED, "TLS: cannot read %s",
 		    o->authorities != NULL ? o->authorities : "the system's certificates");
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
-	if (tls_start(&t, context, false) == -1 || SSL_set1_host(t.ssl, o->host) != 1 ||
-	    SSL_set_tlsext_host_name(t.ssl, o->host) != 1 || tls_shake_hands(&t, &hello) == -1)
+	if (relay_tls_start(&t, context, false) == -1 || SSL_set1_host(t.ssl, o->host) != 1 ||
+	    SSL_set_tlsext_host_name(t.ssl, o->host) != 1 || relay_tls_shake_hands(&t, &hello) == -1)
 		errx(EXIT_REFUSED, "TLS: OpenSSL does not start");
 	line_write(fd, hello.data + hello.at, hello.end - hello.at);
-	if (pump(fd, plain, plain, PUMP_CLIENT, &tls_codec, &t, NULL, 0) == -1 || !t.shaken)
+	if (pump(fd, plain, plain, RELAY_CLIENT, &tls_codec, &t, NULL, 0) == -1 || !t.shaken)
 		explain_tls(&t);
 	if (!t.closed)
 		errx(EXIT_BROKEN, "TLS: the connection was cut off");

@@ -169,7 +169,7 @@ say_refusal(void)
 	return true;
 }
 
-/* Octets on their way in one direction. */
+/* Bytes on their way in one direction. */
 struct way {
 	int from, to;
 	size_t at, end;
@@ -197,7 +197,7 @@ wait_for(struct pollfd *p, const struct way *w)
 /*
  * Reads when the buffer is empty, else writes. Returns 0, or -1 with errno.
  *
- * Never more than PIPE_BUF octets at once: so many a pipe takes without blocking
+ * Never more than PIPE_BUF bytes at once: so many a pipe takes without blocking
  * once poll has said so. A client may write all its commands before it reads,
  * and waits for ever if we wait for it in write.
  */

@@ -266,9 +266,9 @@ limit_memory(void)
 
 	if (getrlimit(RLIMIT_DATA, &limit) == -1)
 		err(EXIT_REFUSED, "getrlimit");
-	if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < GATE_MEMORY)
+	if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < PREAUTH_MEMORY)
 		return;
-	limit.rlim_cur = GATE_MEMORY;
+	limit.rlim_cur = PREAUTH_MEMORY;
 	if (setrlimit(RLIMIT_DATA, &limit) == -1)
 		err(EXIT_REFUSED, "setrlimit");
 }

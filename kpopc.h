@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #define EXCHANGE_SECONDS 35 /* more than the server's own limit, at which it may say why */
-#define TEXT_MAX 500        /* octets of others' words in one message */
+#define TEXT_MAX 500        /* bytes of others' words in one message */
 #define LINE_MOST 100000    /* a server's SASL token of 64 KiB in base64, and more */
 #define LINE_USER 255       /* bytes of a user's name */
 
@@ -24,7 +24,7 @@ struct options {
 	char *cache; /* where the tickets are */
 };
 
-/* At most n octets of text that may come from the network, fit for a terminal. One at a time. */
+/* At most n bytes of text that may come from the network, fit for a terminal. One at a time. */
 const char *printable(const char *text, size_t n);
 
 /* Ends the process unless alarm(0) is called within EXCHANGE_SECONDS; a trickle of bytes does not extend that. */

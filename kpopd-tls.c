@@ -8,9 +8,9 @@
  * Being a program of its own it also keeps OpenSSL, whose start costs more
  * than a whole plain login, out of kpopd.
  *
- * When it is ready it says so on the plain side, in one octet with the size of
+ * When it is ready it says so on the plain side, in one byte with the size of
  * what follows: the hash of its certificate, for channel bindings (RFC 5929
- * §4.1). The client may speak when the gate has told it so.
+ * §4.1). The client may speak when the pre-auth process has told it so.
  *
  * TLS 1.2 and 1.3, without renegotiation, compression and resumption: a
  * process that serves one connection has nobody to resume. Cipher suites have
@@ -33,7 +33,7 @@
 #include "options.h"
 #include "privsep.h"
 #include "sandbox.h"
-#include "tls.h"
+#include "relay-tls.h"
 
 /* Logs what OpenSSL could not do. */
 static void
@@ -42,7 +42,7 @@ complain(const char *what)
 	struct tls t = { .ssl = NULL };
 	struct log_text words;
 
-	tls_remember_error(&t);
+	relay_tls_remember_error(&t);
 	log_event(LOG_ERR, "failed", "what=\"%s\" error=\"%s\"", what,
 	    log_words(&words, t.error));
 }
@@ -60,7 +60,7 @@ static void
 set_ciphers(SSL_CTX *context, const char *list)
 {
 	struct log_text words;
-	const char *wrong = tls_set_ciphers(context, list);
+	const char *wrong = relay_tls_set_ciphers(context, list);
 
 	if (wrong == NULL)
 		return;
@@ -75,7 +75,7 @@ load(const char *certificate, const char *key, const char *ciphers)
 	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
 	const char *what = NULL;
 
-	if (context == NULL || tls_restrict(context) == -1) {
+	if (context == NULL || relay_tls_restrict(context) == -1) {
 		complain("starting OpenSSL");
 		return NULL;
 	}
@@ -113,10 +113,10 @@ report_ready(SSL_CTX *context)
 {
 	unsigned char message[1 + EVP_MAX_MD_SIZE];
 
-	message[0] = (unsigned char)tls_hash_certificate(
+	message[0] = (unsigned char)relay_tls_hash_certificate(
 	    SSL_CTX_get0_certificate(context), message + 1);
 	if (write(1, message, 1 + message[0]) != 1 + message[0])
-		fatal("telling the gate");
+		fatal("telling the pre-auth process");
 }
 
 /*
@@ -157,8 +157,8 @@ explain(const struct tls *t)
 static void
 read_last_alert(struct tls *t)
 {
-	static struct pump_buffer plain, sealed;
-	char data[PUMP_PIECE];
+	static struct relay_buffer plain, sealed;
+	char data[RELAY_PIECE];
 	ssize_t n;
 
 	while ((n = recv(0, data, sizeof(data), MSG_DONTWAIT)) > 0)
@@ -215,10 +215,10 @@ main(int argc, char **argv)
 	sandbox_shut_files(NULL, 0);
 	sandbox_enter(SANDBOX_TLS);
 	t.greet = log_handshake;
-	if (tls_start(&t, context, true) == -1)
+	if (relay_tls_start(&t, context, true) == -1)
 		fatal("memory for TLS");
 	report_ready(context);
-	is_lost = pump(0, 1, 1, PUMP_SERVER, &tls_codec, &t, NULL, 0) == -1;
+	is_lost = pump(0, 1, 1, RELAY_SERVER, &tls_codec, &t, NULL, 0) == -1;
 	if (is_lost && t.error[0] == '\0')
 		read_last_alert(&t);
 	log_end(&t, is_lost);

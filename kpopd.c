@@ -1,27 +1,27 @@
 /*
- * Tells the story of a connection: a clean process, the gate, its report, the visit.
+ * Tells the story of a connection: a clean process, the pre-auth process, its report, the visit.
  *
  * Runs as root until it has become somebody else; each function says who. The
  * files that hold root's code: this one, options.c, accept.c, accept-queue.c,
- * account.c, crowd.c, sources.c, address.c, a look-up of proxy.c, settings.c,
- * watch.c, visit.c, resolve.c, state.c, layer.c, privsep.c, log.c, the
- * beginnings of gate.c, session.c, recover.c, auth.c, replay-cache.c, sasl.c,
+ * account.c, accept-limits.c, accept-sources.c, address.c, a look-up of proxy.c, auth-krb5conf.c,
+ * monitor-watch.c, visit.c, resolve.c, state.c, layer.c, privsep.c, log.c, the
+ * beginnings of preauth.c, session.c, recover.c, auth.c, replay-cache.c, sasl.c,
  * lock-dotlock.c and kpopd-tls.c, and nothing more.
  *
  *	main     options, a clean environment, krb5.conf; the connection on fd 0,
  *	 │       or, when fd 0 listens, a process for each: accept.c
  *	monitor      root: watches the others, writes the log; reads nothing of
  *	 │           the network, never opens the keytab
- *	 ├ gate      root: copies the keys; then jailed: ticket, USER, PASS
+ *	 ├ pre-auth process      root: copies the keys; then jailed: ticket, USER, PASS
  *	 │           → one report to the monitor, and its end
  *	 ├ kpopd-tls or relay, when there is TLS or a layer of GSSAPI
  *	 ├ session   the user: krb5_kuserok; if that permits, the client's socket,
  *	 │           the maildrop, POP3
  *	 ├ broker    the user with the spool's group: the dotlock, recovery
- *	 └ refusal   the gate's user, jailed: the answer if nobody comes in
+ *	 └ refusal   the pre-auth user, jailed: the answer if nobody comes in
  *
- * Key octets stay on stacks and heaps after they are freed and survive setuid;
- * only the end of a process clears them. So the gate is a process of its own,
+ * Key bytes stay on stacks and heaps after they are freed and survive setuid;
+ * only the end of a process clears them. So the pre-auth process is a process of its own,
  * and the session descends from the monitor.
  */
 #include "config.h"
@@ -43,7 +43,7 @@
 
 #include "accept.h"
 #include "address.h"
-#include "gate.h"
+#include "preauth.h"
 #include "io.h"
 #include "layer.h"
 #include "log.h"
@@ -51,15 +51,15 @@
 #include "privsep.h"
 #include "recover.h"
 #include "visit.h"
-#include "watch.h"
+#include "monitor-watch.h"
 
-/* A gate that is stuck in a library, and so cannot keep its deadline itself, is killed this much later. */
+/* A pre-auth process that is stuck in a library, and so cannot keep its deadline itself, is killed this much later. */
 #define GRACE_MS 1000
 
 /* What there is before the connection; with a listening fd 0 once for many. */
 struct server {
 	struct options o;
-	struct account gate;
+	struct account preauth;
 	struct auth *auth; /* without keys; NULL: Kerberos does not work */
 	bool is_proxied;   /* the peer of this connection is a proxy, which names the client */
 };
@@ -119,7 +119,7 @@ name_peer(char text[ADDRESS_TEXT])
 	return address_text(&peer, text);
 }
 
-/* Root: takes the client's address from the gate, once and before all else, and only if the peer is a proxy. Returns 0 or -1. */
+/* Root: takes the client's address from the pre-auth process, once and before all else, and only if the peer is a proxy. Returns 0 or -1. */
 static int
 take_peer(const struct layers *layers, bool *is_proxy, const struct report *r)
 {
@@ -130,7 +130,7 @@ take_peer(const struct layers *layers, bool *is_proxy, const struct report *r)
 	return 0;
 }
 
-/* Root: watches the gate and does what it asks for. Returns true with its report in *r if that is a login. */
+/* Root: watches the pre-auth process and does what it asks for. Returns true with its report in *r if that is a login. */
 static bool
 await_login(const struct server *s, struct watch *w, int64_t deadline, struct report *r)
 {
@@ -139,15 +139,15 @@ await_login(const struct server *s, struct watch *w, int64_t deadline, struct re
 	bool is_proxy = s->is_proxied;
 
 	while (watch_next(w, &e)) {
-		if (e.role == ROLE_GATE && e.packet == NULL)
+		if (e.role == ROLE_PREAUTH && e.packet == NULL)
 			return false;
 		if (e.packet == NULL)
 			continue;
-		if (e.role == ROLE_GATE && report_read(e.packet, e.size, r)) {
+		if (e.role == ROLE_PREAUTH && report_read(e.packet, e.size, r)) {
 			if (r->kind == REPORT_LOGIN)
 				return true;
 			if ((r->kind == REPORT_PEER ? take_peer(&layers, &is_proxy, r) :
-				layer_start(&s->o, &s->gate, &layers, r, w, deadline + (int64_t)2 * GRACE_MS)) == 0)
+				layer_start(&s->o, &s->preauth, &layers, r, w, deadline + (int64_t)2 * GRACE_MS)) == 0)
 				continue;
 		}
 		watch_kill(w, e.role, WATCH_WRONG);
@@ -155,7 +155,7 @@ await_login(const struct server *s, struct watch *w, int64_t deadline, struct re
 	return false;
 }
 
-/* Root: one connection, from the gate to the end of whatever it came to. */
+/* Root: one connection, from the pre-auth process to the end of whatever it came to. */
 static void
 monitor(const struct server *s, struct watch *w, int64_t deadline)
 {
@@ -163,8 +163,8 @@ monitor(const struct server *s, struct watch *w, int64_t deadline)
 	struct watch_event e;
 
 	if (await_login(s, w, deadline, &report)) {
-		watch_kill(w, ROLE_GATE, WATCH_DISMISSED);
-		visit_admit(&s->o, &s->gate, s->auth, &report, deadline, w);
+		watch_kill(w, ROLE_PREAUTH, WATCH_DISMISSED);
+		visit_admit(&s->o, &s->preauth, s->auth, &report, deadline, w);
 		return;
 	}
 	visit_leave_client();
@@ -205,8 +205,8 @@ prepare(struct server *s)
 		fatal("starting without root");
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
-	if ((refusal = account_find(s->o.user, NULL, &s->gate)) != NULL)
-		options_refuse(false, "the gate's user cannot be used: ", refusal);
+	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
+		options_refuse(false, "the pre-auth user cannot be used: ", refusal);
 	s->auth = auth_prepare();
 }
 
@@ -215,15 +215,15 @@ static void
 reload(void *self)
 {
 	struct server *s = self;
-	struct account gate;
-	const char *refusal = account_find(s->o.user, NULL, &gate);
+	struct account preauth;
+	const char *refusal = account_find(s->o.user, NULL, &preauth);
 	struct auth *auth = auth_prepare();
 
 	if (refusal != NULL)
-		log_event(LOG_ERR, "failed", "what=\"reading the gate's user again\" "
+		log_event(LOG_ERR, "failed", "what=\"reading the pre-auth user again\" "
 		    "error=\"%s\"", refusal);
 	else
-		s->gate = gate;
+		s->preauth = preauth;
 	/* Somebody may be saving it now. */
 	if (auth != NULL && auth_is_empty(auth) && s->auth != NULL && !auth_is_empty(s->auth)) {
 		log_event(LOG_ERR, "failed", "what=\"reading krb5.conf again\" "
@@ -251,8 +251,8 @@ serve(struct server *s)
 	/* Before the client can end the connection; its address would be gone then. */
 	s->is_proxied = s->o.proxies.count > 0 && proxies_include_peer(&s->o.proxies, 0);
 	watch_begin(&w);
-	if (watch_fork(&w, ROLE_GATE, deadline + GRACE_MS, &channel))
-		gate(&s->o, &s->gate, s->auth, deadline, channel);
+	if (watch_fork(&w, ROLE_PREAUTH, deadline + GRACE_MS, &channel))
+		preauth(&s->o, &s->preauth, s->auth, deadline, channel);
 	monitor(s, &w, deadline);
 }
 

@@ -1,8 +1,8 @@
 /*
  * What stands between the client and the session: kpopd-tls, or the relay of a GSSAPI layer.
  *
- * Runs as the monitor, root, between the gate's question and its report. Each
- * layer is a process of its own that has the client's socket; the gate, later
+ * Runs as the monitor, root, between the pre-auth process's question and its report. Each
+ * layer is a process of its own that has the client's socket; the pre-auth process, later
  * the session, has one end of a socket pair and speaks plain POP3. So neither
  * the TLS key nor the service's key is ever where the mail is, nor one where
  * the other is.
@@ -131,7 +131,7 @@ share_configuration(const char *state)
 {
 	char from[PATH_MAX], temporary[PATH_MAX], to[PATH_MAX];
 
-	snprintf(from, sizeof(from), "%s/gate/krb5.conf", state);
+	snprintf(from, sizeof(from), "%s/preauth/krb5.conf", state);
 	snprintf(to, sizeof(to), "%s/relay/krb5.conf", state);
 	snprintf(temporary, sizeof(temporary), "%s/relay/%ld", state, (long)getpid());
 	/* A process that had this pid may have been killed here. */
@@ -143,13 +143,13 @@ share_configuration(const char *state)
 }
 
 _Noreturn static void
-run_relay(const struct options *o, const struct account *gate, int plain, int handoff)
+run_relay(const struct options *o, const struct account *preauth, int plain, int handoff)
 {
 	struct sandbox_path within = { -1, SANDBOX_READ };
 
 	privsep_make_jail(o->state, "relay");
 	share_configuration(o->state);
-	privsep_jail(o->state, "relay", gate);
+	privsep_jail(o->state, "relay", preauth);
 	within.fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	sandbox_shut_files(&within, 1);
 	close(within.fd);
@@ -167,7 +167,7 @@ put_between(int plain)
 }
 
 int
-layer_start(const struct options *o, const struct account *gate, struct layers *l,
+layer_start(const struct options *o, const struct account *preauth, struct layers *l,
     const struct report *question, struct watch *w, int64_t deadline)
 {
 	bool tls = question->kind == REPORT_TLS;
@@ -187,12 +187,12 @@ layer_start(const struct options *o, const struct account *gate, struct layers *
 		close(plain[0]);
 		close(handoff[0]);
 		close(1);
-		run_relay(o, gate, plain[1], handoff[1]);
+		run_relay(o, preauth, plain[1], handoff[1]);
 	}
 	close(plain[1]);
 	put_between(plain[0]);
-	/* A gate that is gone shows in what comes next. */
-	report_answer(watch_channel(w, ROLE_GATE), tls ? 0 : handoff[0]);
+	/* A pre-auth process that is gone shows in what comes next. */
+	report_answer(watch_channel(w, ROLE_PREAUTH), tls ? 0 : handoff[0]);
 	if (!tls) {
 		close(handoff[0]);
 		close(handoff[1]);

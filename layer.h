@@ -4,7 +4,7 @@
 
 #include "options.h"
 #include "privsep.h"
-#include "watch.h"
+#include "monitor-watch.h"
 
 #define LAYER_CHANNEL 3 /* kpopd-tls's descriptor for its messages to the monitor */
 
@@ -21,12 +21,12 @@ struct layers {
 bool layer_tls_works(const struct options *o);
 
 /*
- * The monitor, root: does what the gate asks for, at most once each: TLS in a
+ * The monitor, root: does what the pre-auth process asks for, at most once each: TLS in a
  * kpopd-tls, or the relay of a GSSAPI layer; from now on fd 0 is the plain
- * side. The process is killed at deadline. Answers the gate. Returns 0, or -1
- * when the gate asked for what it may not.
+ * side. The process is killed at deadline. Answers the pre-auth process. Returns 0, or -1
+ * when the pre-auth process asked for what it may not.
  */
-int layer_start(const struct options *o, const struct account *gate, struct layers *l,
+int layer_start(const struct options *o, const struct account *preauth, struct layers *l,
     const struct report *question, struct watch *w, int64_t deadline);
 
 #endif

@@ -45,7 +45,7 @@
 /* A session that is asked to end, and may, does so at once. */
 #define SESSION_WAIT_MS 1000
 #define SESSION_STEP_MS 50
-#define HOLDER 1024 /* octets of a principal; longer ones are nobody's */
+#define HOLDER 1024 /* bytes of a principal; longer ones are nobody's */
 
 int
 lock_plan_read(struct lock_plan *plan, const char *text)

@@ -1,7 +1,7 @@
 /*
  * syslog: "event peer=address key=value …", nothing raw from outside.
  *
- * Runs as all: root, the gate's user, the owner of the mailbox. Facility mail.
+ * Runs as all: root, the pre-auth user, the owner of the mailbox. Facility mail.
  * The address stands before any text that a client chose, so that tools which
  * read the log from the left (fail2ban) cannot be misled.
  *
@@ -38,7 +38,7 @@ static int patience = PATIENCE_MS;
 void
 log_open(const char *program)
 {
-	/* syslog asks for the zone; in the gate's chroot its file is gone. */
+	/* syslog asks for the zone; in the pre-auth process's chroot its file is gone. */
 	tzset();
 	closelog();
 	/* openlog takes the lowest number, and does not say which. */

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <syslog.h>
 
-/* The first byte of a packet to the monitor (watch.c): a line, or the system call for which a process is ended. */
+/* The first byte of a packet to the monitor (monitor-watch.c): a line, or the system call for which a process is ended. */
 enum { LOG_LINE = 'l', LOG_CALL = 'c' };
 
 #define LOG_EVENT 16  /* an event's name, with its NUL */
@@ -22,7 +22,7 @@ struct log_packet {
 	char text[LOG_TEXT];
 };
 
-/* log_safe: this many octets of a text are shown, the rest is cut off. */
+/* log_safe: this many bytes of a text are shown, the rest is cut off. */
 #define LOG_SHOWN 200
 
 /* A text made fit for one value of a log line. */
@@ -35,7 +35,7 @@ void log_open(const char *program);
 
 /*
  * From now on the lines of this process go to its monitor, over channel, and it
- * has no connection to syslog. The monitor decides what is written (watch.c).
+ * has no connection to syslog. The monitor decides what is written (monitor-watch.c).
  */
 void log_through(int channel);
 
@@ -62,8 +62,8 @@ struct log_limit {
 bool log_due(struct log_limit *limit, unsigned *more);
 
 /*
- * The visible form (vis(3)) of at most LOG_SHOWN octets of a text from
- * outside: no control characters, blanks, quotes or octets above 0x7e, so it
+ * The visible form (vis(3)) of at most LOG_SHOWN bytes of a text from
+ * outside: no control characters, blanks, quotes or bytes above 0x7e, so it
  * can neither end the value nor begin another. Returns t->text.
  */
 const char *log_safe(struct log_text *t, const char *text);

@@ -13,7 +13,7 @@
  * No message is ever renamed or written; tmp is not looked at. A removal unlinks
  * and syncs the directories: a crash in its middle leaves some of the marked
  * messages and every other one, so there is nothing to recover. Then it tells
- * the quota of the Maildir, if it has one (quota.c).
+ * the quota of the Maildir, if it has one (maildir-quota.c).
  *
  * What was found is kept in an index. While new and cur have the times that
  * they had, neither is read; when they have not, the names are, and a file is
@@ -43,11 +43,11 @@
 #include <xxhash.h>
 
 #include "index.h"
-#include "lines.h"
-#include "listing.h"
+#include "mbox-lines.h"
+#include "maildir-names.h"
 #include "log.h"
-#include "quota.h"
-#include "stamp.h"
+#include "maildir-quota.h"
+#include "fingerprint.h"
 #include "store.h"
 
 #define PIECE ((size_t)256 << 10) /* read at a time */
@@ -58,10 +58,10 @@
 
 size_t maildir_small = 256;
 
-static const char *const directories[LISTING_DIRECTORIES] = { "new", "cur" };
+static const char *const directories[NAMES_DIRECTORIES] = { "new", "cur" };
 
 #define KIND "maildir3"
-/* Octets of an index' record for a name of n. */
+/* Bytes of an index' record for a name of n. */
 #define RECORD_SIZE(n) ((offsetof(struct record, name) + (n) + 8) & ~(size_t)7)
 
 /* A message in the index. No padding before the name: records are compared by their bytes. */
@@ -70,13 +70,13 @@ struct record {
 	uint64_t listed;  /* the inode as readdir reports it, another one on some file systems; 0: to be counted again */
 	int64_t size;
 	int64_t mtime, ctime; /* ns */
-	uint64_t octets;  /* as POP3 counts */
+	uint64_t wire_size;  /* as POP3 counts */
 	uint64_t time;    /* as in struct entry */
 	uint32_t ordinal; /* among equal unique names; a file keeps its own */
 	uint16_t length;  /* of the name */
 	uint16_t unique;  /* of it, before the colon */
 	uint8_t directory;
-	uint8_t settled;  /* as in struct stamp: 0 if a change at once would leave the times as they are */
+	uint8_t settled;  /* as in struct fingerprint: 0 if a change at once would leave the times as they are */
 	char name[NAME_MAX + 1];
 };
 
@@ -87,8 +87,8 @@ struct identity {
 
 /* What is kept with the index. */
 struct note {
-	struct stamp seen[LISTING_DIRECTORIES];
-	uint64_t octets; /* of all messages */
+	struct fingerprint seen[NAMES_DIRECTORIES];
+	uint64_t wire_size; /* of all messages */
 	/* Where the messages were; all zero if there was no Maildir. */
 	struct identity directory, top;
 };
@@ -96,12 +96,12 @@ struct note {
 struct maildir {
 	int state;
 	int base; /* the Maildir itself, with O_PATH; -1: absent */
-	int dirs[LISTING_DIRECTORIES]; /* -1: absent, hence empty */
+	int dirs[NAMES_DIRECTORIES]; /* -1: absent, hence empty */
 	struct index *list;
 	size_t count;
 	struct note note;
 	struct identity directory, top; /* the one that the Maildir is in, and the Maildir's; all zero if it is absent */
-	struct listing now; /* the names as they were read last, when a message was not where it was */
+	struct names now; /* the names as they were read last, when a message was not where it was */
 	int patience;       /* passes over the names that may still be spent on what is not found */
 	bool doubted;       /* the kept stamps prove nothing any more */
 	int fd;             /* of the message fetched last */
@@ -134,9 +134,9 @@ get_record(struct index *list, size_t i, struct record *r)
 	if (p == NULL || size > sizeof(*r))
 		return false;
 	memcpy(r, p, size);
-	/* No name: what a header counts that survived a power cut which its block did not. */
+	/* No name: what a header counts that survived a power failure which its block did not. */
 	return r->length > 0 && r->length < size - offsetof(struct record, name) && r->name[r->length] == '\0' &&
-	    r->unique <= r->length && r->directory < LISTING_DIRECTORIES;
+	    r->unique <= r->length && r->directory < NAMES_DIRECTORIES;
 }
 
 static struct unique
@@ -206,19 +206,19 @@ distrust(struct maildir *m, size_t i, struct record *r)
 
 /* Reads the names; what the list has is looked for before it is left out. */
 static enum drop_error
-make_listing(struct maildir *m, struct listing *l, struct index *list)
+make_listing(struct maildir *m, struct names *l, struct index *list)
 {
-	enum drop_error error = listing_read(l, m->dirs);
-	struct listing known = { 0 };
+	enum drop_error error = names_read(l, m->dirs);
+	struct names known = { 0 };
 	struct record r;
 
-	if (error != DROP_OK || listing_is_proven(l))
+	if (error != DROP_OK || names_is_proven(l))
 		return error;
 	for (size_t i = 0; list != NULL && get_record(list, i, &r); i++)
 		if (strchr(r.name, '/') == NULL)
-			listing_add(&known, r.name, (ino_t)r.listed, r.directory);
-	error = listing_insist(l, m->dirs, &known);
-	listing_free(&known);
+			names_add(&known, r.name, (ino_t)r.listed, r.directory);
+	error = names_insist(l, m->dirs, &known);
+	names_free(&known);
 	return error;
 }
 
@@ -232,7 +232,7 @@ struct search {
 static int
 read_names_once(struct maildir *m)
 {
-	if (m->now.list != NULL || listing_read(&m->now, m->dirs) == DROP_OK)
+	if (m->now.list != NULL || names_read(&m->now, m->dirs) == DROP_OK)
 		return 0;
 	errno = EIO;
 	return -1;
@@ -249,14 +249,14 @@ look_again(struct maildir *m, struct search *s, bool seen)
 	const bool patient = m->patience > 0;
 
 	s->misses = seen ? 0 : s->misses + 1;
-	if (listing_is_current(m->dirs, m->now.seen) || s->looks >= (patient ? TRIES : 1) ||
-	    s->misses >= (patient ? LISTING_MISSES : 1)) {
+	if (names_is_current(m->dirs, m->now.seen) || s->looks >= (patient ? TRIES : 1) ||
+	    s->misses >= (patient ? NAMES_MISSES : 1)) {
 		m->patience -= s->looks;
 		errno = ENOENT;
 		return false;
 	}
 	s->looks++;
-	if (listing_read(&m->now, m->dirs) == DROP_OK)
+	if (names_read(&m->now, m->dirs) == DROP_OK)
 		return true;
 	errno = EIO;
 	return false;
@@ -285,9 +285,9 @@ locate(struct maildir *m, const struct record *r, struct place *where)
 		return -1;
 	do {
 		seen = false;
-		for (const struct entry *e = listing_find(&m->now, &u); listing_has(&m->now, e, &u); e++) {
+		for (const struct entry *e = names_find(&m->now, &u); names_has(&m->now, e, &u); e++) {
 			where->dir = m->dirs[e->directory];
-			where->name = listing_name(&m->now, e);
+			where->name = names_name(&m->now, e);
 			where->directory = e->directory;
 			if (is_there(m, e->directory, where->name, r, &where->st))
 				return 0;
@@ -307,7 +307,7 @@ open_file(int dir, const char *name)
 static const struct entry *
 find_entry(const struct maildir *m, const struct unique *u, ino_t inode)
 {
-	for (const struct entry *e = listing_find(&m->now, u); listing_has(&m->now, e, u); e++)
+	for (const struct entry *e = names_find(&m->now, u); names_has(&m->now, e, u); e++)
 		if (e->inode == inode)
 			return e;
 	return NULL;
@@ -326,16 +326,16 @@ open_new(struct maildir *m, const struct unique *u, const struct entry *e)
 	do {
 		if ((e = find_entry(m, u, inode)) == NULL)
 			continue;
-		fd = open_file(m->dirs[e->directory], listing_name(&m->now, e));
+		fd = open_file(m->dirs[e->directory], names_name(&m->now, e));
 		if (fd != -1 || errno != ENOENT)
 			return fd;
 	} while (look_again(m, &search, e != NULL));
 	return -1;
 }
 
-/* Reads the open file, which has so many octets, counting. Returns 0, or -1 with errno. */
+/* Reads the open file, which has so many bytes, counting. Returns 0, or -1 with errno. */
 static int
-count_octets(int fd, off_t size, struct record *r)
+count_wire_size(int fd, off_t size, struct record *r)
 {
 	static char buffer[PIECE];
 	struct lines lines = LINES_BEGIN;
@@ -354,7 +354,7 @@ count_octets(int fd, off_t size, struct record *r)
 		bare += lines_bare(&lines, buffer, (size_t)n);
 		r->size += n;
 	}
-	r->octets = (uint64_t)r->size + bare + (lines_at_begin(&lines) ? 0 : 2);
+	r->wire_size = (uint64_t)r->size + bare + (lines_at_begin(&lines) ? 0 : 2);
 	return 0;
 }
 
@@ -362,16 +362,16 @@ count_octets(int fd, off_t size, struct record *r)
 static int
 count_file(int fd, struct record *r, struct stat *st)
 {
-	struct stamp s;
+	struct fingerprint s;
 
 	/* The times from before the reading: a change after them shows in the next comparison. */
-	if (stamp_take_stat(&s, st, fd) == -1)
+	if (fingerprint_take_stat(&s, st, fd) == -1)
 		return -1;
 	r->inode = st->st_ino;
 	r->mtime = ns(&st->st_mtim);
 	r->ctime = ns(&st->st_ctim);
 	r->settled = (uint8_t)s.settled;
-	return S_ISREG(st->st_mode) ? count_octets(fd, st->st_size, r) : 0;
+	return S_ISREG(st->st_mode) ? count_wire_size(fd, st->st_size, r) : 0;
 }
 
 /* What became of a file that was looked at. UNREAD: it is a message, but the disk cannot read it. */
@@ -383,11 +383,11 @@ enum finding { FOUND, UNREAD, GONE, NONE_OF_OURS, TROUBLE };
  * one broken file would block all others. It is counted when it is fetched.
  */
 static void
-guess_octets(struct record *r, const struct stat *st)
+guess_wire_size(struct record *r, const struct stat *st)
 {
 	r->inode = st->st_ino;
 	r->size = st->st_size;
-	r->octets = (uint64_t)st->st_size;
+	r->wire_size = (uint64_t)st->st_size;
 	r->settled = 0;
 }
 
@@ -409,7 +409,7 @@ judge_unopened(const struct entry *e, struct record *r)
 	case EBADMSG:
 		/* What the earlier list has of it is better than nothing. */
 		if (r->inode == 0)
-			guess_octets(r, &st);
+			guess_wire_size(r, &st);
 		r->listed = e->inode;
 		r->settled = 0;
 		return UNREAD;
@@ -420,9 +420,9 @@ judge_unopened(const struct entry *e, struct record *r)
 
 /* Opens and counts the file of an entry. TROUBLE and UNREAD: see errno. */
 static enum finding
-look_into(struct maildir *m, const struct listing *l, const struct entry *e, struct record *r)
+look_into(struct maildir *m, const struct names *l, const struct entry *e, struct record *r)
 {
-	const struct unique u = listing_unique(l, e);
+	const struct unique u = names_unique(l, e);
 	int error, fd = open_new(m, &u, e);
 	enum finding result = FOUND;
 	struct stat st = { .st_mode = 0 };
@@ -435,7 +435,7 @@ look_into(struct maildir *m, const struct listing *l, const struct entry *e, str
 		result = NONE_OF_OURS;
 	error = errno;
 	if (result == UNREAD)
-		guess_octets(r, &st);
+		guess_wire_size(r, &st);
 	close(fd);
 	errno = error;
 	r->listed = e->inode;
@@ -505,11 +505,11 @@ begin_list(struct maildir *m, struct index *earlier, size_t longest)
 
 /* Puts a record at the end of the list. The list is the earlier one for as long as both have the same records. */
 static void
-put_record(struct maildir *m, const struct listing *l, struct index *earlier, const struct record *r)
+put_record(struct maildir *m, const struct names *l, struct index *earlier, const struct record *r)
 {
 	const void *there;
 
-	m->note.octets += r->octets;
+	m->note.wire_size += r->wire_size;
 	if (m->list == earlier) {
 		size_t size = index_record_size(earlier);
 
@@ -538,9 +538,9 @@ get_double(struct index *list, size_t i, const struct unique *u, struct record *
 
 /* Returns true if the listing has a file with this unique name that is the record's. */
 static bool
-is_listed(const struct listing *l, const struct unique *u, const struct record *r)
+is_listed(const struct names *l, const struct unique *u, const struct record *r)
 {
-	for (const struct entry *e = listing_find(l, u); listing_has(l, e, u); e++)
+	for (const struct entry *e = names_find(l, u); names_has(l, e, u); e++)
 		if (e->inode == r->listed || e->inode == r->inode)
 			return true;
 	return false;
@@ -553,7 +553,7 @@ is_listed(const struct listing *l, const struct unique *u, const struct record *
  * client would take it for fetched.
  */
 static void
-choose_ordinal(const struct maildir *m, const struct listing *l, const struct unique *u, const struct earlier *old,
+choose_ordinal(const struct maildir *m, const struct names *l, const struct unique *u, const struct earlier *old,
     struct record *r)
 {
 	struct record other = { 0 };
@@ -582,9 +582,9 @@ choose_ordinal(const struct maildir *m, const struct listing *l, const struct un
 
 /* Adds the message of an entry, unless it is there already under another name. */
 static void
-add_message(struct maildir *m, const struct listing *l, const struct entry *e, const struct earlier *old, struct record *r)
+add_message(struct maildir *m, const struct names *l, const struct entry *e, const struct earlier *old, struct record *r)
 {
-	const struct unique u = listing_unique(l, e);
+	const struct unique u = names_unique(l, e);
 	struct record before = { 0 };
 
 	/* Equal unique names are neighbours. */
@@ -603,10 +603,10 @@ add_message(struct maildir *m, const struct listing *l, const struct entry *e, c
 
 /* Returns true if an earlier list has the entry at this very place, with all of its name. */
 static bool
-is_at(struct index *list, size_t i, const struct listing *l, const struct entry *e, struct record *r)
+is_at(struct index *list, size_t i, const struct names *l, const struct entry *e, struct record *r)
 {
 	return get_record(list, i, r) && r->listed == e->inode && r->directory == e->directory &&
-	    strcmp(r->name, listing_name(l, e)) == 0;
+	    strcmp(r->name, names_name(l, e)) == 0;
 }
 
 /*
@@ -615,22 +615,22 @@ is_at(struct index *list, size_t i, const struct listing *l, const struct entry 
  * can belong.
  */
 static size_t
-start_list(struct maildir *m, const struct listing *l, struct earlier *old)
+start_list(struct maildir *m, const struct names *l, struct earlier *old)
 {
 	const bool small = l->count <= maildir_small;
 	struct record r = { 0 };
 
 	memcpy(m->note.seen, l->seen, sizeof(l->seen));
-	m->note.octets = 0;
+	m->note.wire_size = 0;
 	m->count = 0;
 	m->list = old->list != NULL ? old->list : index_new(m->state, KIND, RECORD_SIZE(l->longest));
 	while (old->list != NULL && m->count < l->count && is_at(old->list, m->count, l, &l->list[m->count], &r) &&
 	    (!small || is_confirmed(m, r.directory, r.name, &r))) {
-		m->note.octets += r.octets;
+		m->note.wire_size += r.wire_size;
 		m->count++;
 	}
 	for (old->at = m->count; old->at > 0 && m->count < l->count; old->at--) {
-		const struct unique u = listing_unique(l, &l->list[m->count]);
+		const struct unique u = names_unique(l, &l->list[m->count]);
 		struct unique v;
 
 		if (!get_record(old->list, old->at - 1, &r))
@@ -644,9 +644,9 @@ start_list(struct maildir *m, const struct listing *l, struct earlier *old)
 
 /* Finds the record of an entry: in the earlier list if that is still true, or by opening the file. */
 static enum finding
-find_record(struct maildir *m, const struct listing *l, const struct entry *e, struct earlier *old, struct record *r)
+find_record(struct maildir *m, const struct names *l, const struct entry *e, struct earlier *old, struct record *r)
 {
-	const struct unique u = listing_unique(l, e);
+	const struct unique u = names_unique(l, e);
 	const bool small = l->count <= maildir_small;
 
 	if (is_known(old, &u, e->inode, r) && (!small || is_confirmed(m, e->directory, u.name, r)))
@@ -656,7 +656,7 @@ find_record(struct maildir *m, const struct listing *l, const struct entry *e, s
 
 /* Makes the list of the messages of a listing; opens what the earlier list does not know. */
 static enum drop_error
-find_messages(struct maildir *m, struct listing *l, struct index *earlier)
+find_messages(struct maildir *m, struct names *l, struct index *earlier)
 {
 	struct earlier old = { .list = earlier };
 	size_t unread = 0;
@@ -750,7 +750,7 @@ has_vanished(const struct note *note, const struct store_place *place)
 		return false;
 	if (fstatat(place->dir, place->name, &top, 0) == -1)
 		return errno == ENOENT && is_another(&directory, &note->directory);
-	for (int i = 0; i < LISTING_DIRECTORIES; i++) {
+	for (int i = 0; i < NAMES_DIRECTORIES; i++) {
 		snprintf(name, sizeof(name), "%s/%s", place->name, directories[i]);
 		if (fstatat(place->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
 			return false;
@@ -789,7 +789,7 @@ open_directories(struct maildir *m, const struct store_place *place)
 		return deny_by_errno("the Maildir");
 	if (st.st_uid != geteuid())
 		return deny("the Maildir", "it has another owner");
-	for (int i = 0; error == DROP_OK && i < LISTING_DIRECTORIES; i++)
+	for (int i = 0; error == DROP_OK && i < NAMES_DIRECTORIES; i++)
 		error = open_directory(top, directories[i], &m->dirs[i]);
 	m->base = top;
 	return error;
@@ -811,12 +811,12 @@ load(struct maildir *m)
 static enum drop_error
 update(struct maildir *m, struct index *old)
 {
-	struct listing l = { 0 };
+	struct names l = { 0 };
 	enum drop_error error = make_listing(m, &l, old);
 
 	if (error == DROP_OK)
 		error = find_messages(m, &l, old);
-	listing_free(&l);
+	names_free(&l);
 	m->doubted = false;
 	m->note.directory = m->directory;
 	m->note.top = m->dirs[0] != -1 || m->dirs[1] != -1 ? m->top : (struct identity){ 0 };
@@ -830,7 +830,7 @@ static bool
 is_confirmed_by_all(const struct maildir *m, struct index *list)
 {
 	struct record r = { 0 };
-	uint64_t octets = 0;
+	uint64_t wire_size = 0;
 	struct stat st;
 	size_t i;
 
@@ -838,9 +838,9 @@ is_confirmed_by_all(const struct maildir *m, struct index *list)
 		if (!get_record(list, i, &r) || !is_there(m, r.directory, r.name, &r, &st) ||
 		    !is_as_counted(&r, &st, r.directory, r.name))
 			return false;
-		octets += r.octets;
+		wire_size += r.wire_size;
 	}
-	return octets == m->note.octets;
+	return wire_size == m->note.wire_size;
 }
 
 static enum drop_error
@@ -864,7 +864,7 @@ maildir_open(const struct store_place *place, void **box)
 	}
 	if ((error = open_directories(m, place)) != DROP_OK)
 		return error;
-	if (old != NULL && listing_is_current(m->dirs, m->note.seen) &&
+	if (old != NULL && names_is_current(m->dirs, m->note.seen) &&
 	    (index_count(old) > maildir_small || is_confirmed_by_all(m, old))) {
 		m->list = old;
 		m->count = index_count(old);
@@ -886,8 +886,8 @@ mend(struct maildir *m)
 
 	log_event(LOG_NOTICE, "index", "error=\"damaged, the mailbox is read again\"");
 	index_forget(m->state);
-	if (!listing_is_current(m->dirs, was.seen) || update(m, NULL) != DROP_OK ||
-	    m->count != count || m->note.octets != was.octets) {
+	if (!names_is_current(m->dirs, was.seen) || update(m, NULL) != DROP_OK ||
+	    m->count != count || m->note.wire_size != was.wire_size) {
 		errno = EIO;
 		fatal("mending the index: the mailbox has changed");
 	}
@@ -914,16 +914,16 @@ maildir_count(const void *box)
 static uint64_t
 maildir_total(const void *box)
 {
-	return ((const struct maildir *)box)->note.octets;
+	return ((const struct maildir *)box)->note.wire_size;
 }
 
 static uint64_t
-maildir_octets(void *box, size_t i)
+maildir_wire_size(void *box, size_t i)
 {
 	struct record r;
 
 	get(box, i, &r);
-	return r.octets;
+	return r.wire_size;
 }
 
 /* Whether a unique name can be an id as it is. */
@@ -989,14 +989,14 @@ open_message(struct maildir *m, const struct record *r, struct place *where)
 static int
 recount(struct maildir *m, size_t i, struct record *r, struct place *where)
 {
-	const uint64_t octets = r->octets;
+	const uint64_t wire_size = r->wire_size;
 	const void *kept;
 
 	if (is_as_counted(r, &where->st, where->directory, where->name))
 		return 0;
 	if (count_file(m->fd, r, &where->st) == -1)
 		return -1;
-	m->note.octets += r->octets - octets;
+	m->note.wire_size += r->wire_size - wire_size;
 	kept = index_get(m->list, i);
 	if (kept == NULL || memcmp(kept, r, index_record_size(m->list)) != 0)
 		put_right(m, i, r);
@@ -1021,7 +1021,7 @@ maildir_fetch(void *box, size_t i, struct span *s)
 	if (m->fd == -1 || recount(m, i, &r, &where) == -1)
 		return DROP_FAILED;
 	m->fetched = where.st;
-	*s = (struct span){ .fd = m->fd, .bytes = (uint64_t)r.size, .octets = r.octets };
+	*s = (struct span){ .fd = m->fd, .bytes = (uint64_t)r.size, .wire_size = r.wire_size };
 	return DROP_OK;
 }
 
@@ -1056,7 +1056,7 @@ maildir_recounted(void *box, size_t i)
 
 /* A removal: what it needs of one message for the next. */
 struct removal {
-	bool touched[LISTING_DIRECTORIES]; /* to be synced */
+	bool touched[NAMES_DIRECTORIES]; /* to be synced */
 	bool listed;                       /* m->now was made by it */
 	struct quota quota;
 };
@@ -1076,9 +1076,9 @@ unlink_others(struct maildir *m, const struct record *r, struct removal *removal
 	if (!removal->listed && make_listing(m, &m->now, m->list) != DROP_OK)
 		return;
 	removal->listed = true;
-	for (const struct entry *e = listing_find(&m->now, &u); listing_has(&m->now, e, &u); e++)
-		if (is_there(m, e->directory, listing_name(&m->now, e), r, &st) && has_its_content(r, &st) &&
-		    unlinkat(m->dirs[e->directory], listing_name(&m->now, e), 0) == 0)
+	for (const struct entry *e = names_find(&m->now, &u); names_has(&m->now, e, &u); e++)
+		if (is_there(m, e->directory, names_name(&m->now, e), r, &st) && has_its_content(r, &st) &&
+		    unlinkat(m->dirs[e->directory], names_name(&m->now, e), 0) == 0)
 			removal->touched[e->directory] = true;
 }
 
@@ -1147,7 +1147,7 @@ maildir_remove(void *box, const unsigned char *marks, size_t *removed)
 		else if (error == 0)
 			error = errno;
 	}
-	for (int i = 0; i < LISTING_DIRECTORIES; i++)
+	for (int i = 0; i < NAMES_DIRECTORIES; i++)
 		if (removal.touched[i] && fsync(m->dirs[i]) == -1 && error == 0)
 			error = errno;
 	quota_tell(&removal.quota, m->base);
@@ -1158,7 +1158,7 @@ const struct store_ops maildir_store = {
 	.open = maildir_open,
 	.count = maildir_count,
 	.total = maildir_total,
-	.octets = maildir_octets,
+	.wire_size = maildir_wire_size,
 	.uidl = maildir_uidl,
 	.fetch = maildir_fetch,
 	.stands = maildir_stands,

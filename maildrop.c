@@ -354,7 +354,7 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 	m->count = m->store->count(m->box);
 	if ((m->marks = calloc(m->count / 8 + 1, 1)) == NULL)
 		fatal("marks for %zu messages", m->count);
-	m->octets = m->store->total(m->box);
+	m->wire_size = m->store->total(m->box);
 	return DROP_OK;
 }
 
@@ -419,7 +419,7 @@ maildrop_mark(struct maildrop *m, size_t n)
 {
 	m->marks[(n - 1) / 8] |= (unsigned char)(1 << (n - 1) % 8);
 	m->marked++;
-	m->marked_octets += maildrop_octets(m, n);
+	m->marked_wire_size += maildrop_wire_size(m, n);
 }
 
 void
@@ -427,13 +427,13 @@ maildrop_reset(struct maildrop *m)
 {
 	memset(m->marks, 0, m->count / 8 + 1);
 	m->marked = 0;
-	m->marked_octets = 0;
+	m->marked_wire_size = 0;
 }
 
 uint64_t
-maildrop_octets(const struct maildrop *m, size_t n)
+maildrop_wire_size(const struct maildrop *m, size_t n)
 {
-	return m->store->octets(m->box, n - 1);
+	return m->store->wire_size(m->box, n - 1);
 }
 
 void
@@ -453,8 +453,8 @@ maildrop_fetch(struct maildrop *m, size_t n, struct span *s)
 		log_event(error == DROP_CHANGED ? LOG_WARNING : LOG_ERR, "failed",
 		    "what=\"reading message %zu\" error=\"%s\" more=%u", n,
 		    error == DROP_CHANGED ? "another program changed the mailbox" : strerror(number), more);
-	/* A message may be counted again when it is fetched; then it is not marked, so the marked octets stay true. */
-	m->octets = m->store->total(m->box);
+	/* A message may be counted again when it is fetched; then it is not marked, so the marked bytes stay true. */
+	m->wire_size = m->store->total(m->box);
 	return error;
 }
 

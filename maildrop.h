@@ -21,12 +21,12 @@ enum drop_error {
 	DROP_LATER,   /* the removal is certain, but will only be finished later */
 };
 
-/* The stored octets of one message; maildrop_read takes from its front. */
+/* The stored bytes of one message; maildrop_read takes from its front. */
 struct span {
 	int fd;
 	off_t at;
 	uint64_t bytes;  /* left to read */
-	uint64_t octets; /* what LIST promised of it */
+	uint64_t wire_size; /* what LIST promised of it */
 };
 
 struct store_ops;
@@ -49,8 +49,8 @@ struct maildrop {
 	unsigned char *marks; /* one bit a message */
 	size_t count;         /* messages, marked ones included */
 	size_t marked;
-	uint64_t octets;        /* of all messages */
-	uint64_t marked_octets; /* of the marked ones */
+	uint64_t wire_size;        /* of all messages */
+	uint64_t marked_wire_size; /* of the marked ones */
 	struct log_limit unread; /* of the lines about messages that cannot be read: the client may ask a million times */
 };
 
@@ -128,8 +128,8 @@ void maildrop_mark(struct maildrop *m, size_t n);
 /* Takes all marks off. */
 void maildrop_reset(struct maildrop *m);
 
-/* The octets of message n as RFC 1939 §11 counts them. */
-uint64_t maildrop_octets(const struct maildrop *m, size_t n);
+/* The bytes of message n as RFC 1939 §11 counts them. */
+uint64_t maildrop_wire_size(const struct maildrop *m, size_t n);
 
 /* The unique id of message n: 1 to 70 characters of 0x21 … 0x7e. */
 void maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE]);
@@ -146,11 +146,11 @@ bool maildrop_stands(struct maildrop *m, size_t n);
 
 /*
  * Returns true if message n, all of which was read since it was fetched, is
- * whole although it had another number of octets than the span promised.
+ * whole although it had another number of bytes than the span promised.
  */
 bool maildrop_recounted(struct maildrop *m, size_t n);
 
-/* Reads up to size octets from the front of *s. Returns how many, 0 at its end, -1 if they are gone. */
+/* Reads up to size bytes from the front of *s. Returns how many, 0 at its end, -1 if they are gone. */
 ssize_t maildrop_read(struct span *s, void *to, size_t size);
 
 /*

@@ -2,11 +2,11 @@
  * Finds, reads and removes messages in one spool file, each after a line "From …".
  *
  * Runs as the owner of the mailbox. Nothing in the file is trusted: lines may
- * be of any length, NULs are ordinary octets, and other programs may write at
+ * be of any length, NULs are ordinary bytes, and other programs may write at
  * any time. The file is never mapped (another's truncate would be a SIGBUS),
- * never copied, and never written but to remove messages (journal.c).
+ * never copied, and never written but to remove messages (mbox-journal.c).
  *
- * Which messages there are is list.c's to know, what a message is scan.c's.
+ * Which messages there are is mbox-list.c's to know, what a message is mbox-scan.c's.
  */
 #include "config.h"
 
@@ -19,8 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "journal.h"
-#include "list.h"
+#include "mbox-journal.h"
+#include "mbox-list.h"
 #include "lock.h"
 #include "log.h"
 #include "store.h"
@@ -28,7 +28,7 @@
 /* A list of the mailbox as it is now, made when a message is not where the session's list has it. */
 struct fresh {
 	bool exists;
-	struct stamp seen;
+	struct fingerprint seen;
 	struct list list;
 	struct list_ids *ids, *bodies;
 	unsigned char *used; /* one bit for each message that a removal has taken; NULL: not in a removal */
@@ -37,14 +37,14 @@ struct fresh {
 struct mbox {
 	struct store_place place;
 	int fd;              /* -1: there is no spool, hence no mail */
-	struct stamp seen;   /* when the list was true */
+	struct fingerprint seen;   /* when the list was true */
 	bool is_removing;    /* the mailbox is locked to write */
 	struct list list;
 	struct list_ids *ids;    /* NULL: not needed yet */
 	struct list_ids *bodies; /* messages by headers and bodies; NULL: not needed yet */
 	struct fresh fresh;
 	struct list_message fetched; /* the message that was fetched last */
-	struct stamp fetched_at;     /* the mailbox then */
+	struct fingerprint fetched_at;     /* the mailbox then */
 };
 
 static enum drop_error
@@ -187,9 +187,9 @@ find_messages(struct mbox *m, bool have_list)
 {
 	const struct list_source source = source_of(m);
 	enum scan_result result = SCAN_DONE;
-	struct stamp now;
+	struct fingerprint now;
 
-	if (stamp_take(&now, m->fd) == -1)
+	if (fingerprint_take(&now, m->fd) == -1)
 		fatal("fstat of the mailbox");
 	m->list.source = source;
 	if (!have_list)
@@ -206,10 +206,10 @@ find_messages(struct mbox *m, bool have_list)
 static enum drop_error
 open_as_known(struct mbox *m, bool *known)
 {
-	struct stamp now;
+	struct fingerprint now;
 	enum drop_error error = open_spool(m);
 
-	*known = error == DROP_OK && m->fd != -1 && stamp_look(&now, m->fd) == 0 &&
+	*known = error == DROP_OK && m->fd != -1 && fingerprint_look(&now, m->fd) == 0 &&
 	    list_is_current(&m->list, &now);
 	if (*known)
 		m->list.source.fd = m->fd;
@@ -338,7 +338,7 @@ mbox_count(const void *box)
 static uint64_t
 mbox_total(const void *box)
 {
-	return ((const struct mbox *)box)->list.note.octets;
+	return ((const struct mbox *)box)->list.note.wire_size;
 }
 
 /* Makes a damaged list again, which must give the same messages, because the clients' numbers for them cannot change now. */
@@ -347,7 +347,7 @@ mend(struct mbox *m)
 {
 	struct list_source source = source_of(m);
 	struct list new;
-	struct stamp now;
+	struct fingerprint now;
 	bool same;
 
 	log_event(LOG_NOTICE, "index", "error=\"damaged, the mailbox is read again\"");
@@ -359,9 +359,9 @@ mend(struct mbox *m)
 		fatal("the index was damaged while the mailbox was locked");
 	if (lock(m, false) != DROP_OK)
 		fatal("locking the mailbox to mend its index");
-	same = stamp_take(&now, m->fd) == 0 && stamp_same(&m->seen, &now) &&
+	same = fingerprint_take(&now, m->fd) == 0 && fingerprint_same(&m->seen, &now) &&
 	    list_make(&new, &source, &now, &m->list) == SCAN_DONE &&
-	    new.count == m->list.count && new.note.octets == m->list.note.octets;
+	    new.count == m->list.count && new.note.wire_size == m->list.note.wire_size;
 	unlock(m);
 	if (!same)
 		fatal("mending the index: the mailbox has changed");
@@ -389,18 +389,18 @@ get(struct mbox *m, size_t i)
 }
 
 static uint64_t
-mbox_octets(void *box, size_t i)
+mbox_wire_size(void *box, size_t i)
 {
-	return get(box, i).found.octets;
+	return get(box, i).found.wire_size;
 }
 
 /* Returns true if the file is surely what it was when the list was made. */
 static bool
 is_unchanged(const struct mbox *m)
 {
-	struct stamp now;
+	struct fingerprint now;
 
-	return stamp_look(&now, m->fd) == 0 && stamp_proves(&m->seen, &now);
+	return fingerprint_look(&now, m->fd) == 0 && fingerprint_matches(&m->seen, &now);
 }
 
 static void
@@ -525,16 +525,16 @@ look_afresh(struct mbox *m, bool locked)
 	struct list_source source = source_of(m);
 	enum scan_result result;
 	enum drop_error error = DROP_OK;
-	struct stamp now;
+	struct fingerprint now;
 
-	if (f->exists && stamp_look(&now, m->fd) == 0 && stamp_same(&f->seen, &now))
+	if (f->exists && fingerprint_look(&now, m->fd) == 0 && fingerprint_same(&f->seen, &now))
 		return DROP_OK;
 	discard_fresh(f);
 	if (!locked && (error = lock(m, false)) != DROP_OK)
 		return error;
 	/* The session's list is not kept any more. */
 	list_distrust(&m->list);
-	if (stamp_take(&f->seen, m->fd) == -1)
+	if (fingerprint_take(&f->seen, m->fd) == -1)
 		fatal("fstat of the mailbox");
 	/* Not logged here: a client can ask for this again and again. */
 	if ((result = list_make(&f->list, &source, &f->seen, &m->list)) != SCAN_DONE)
@@ -549,11 +549,11 @@ look_afresh(struct mbox *m, bool locked)
 	return DROP_OK;
 }
 
-/* Returns the octets of the message's body, without the empty line before it. */
+/* Returns the bytes of the message's body, without the empty line before it. */
 static uint64_t
-body_octets(const struct list_message *one)
+body_wire_size(const struct list_message *one)
 {
-	uint64_t n = one->found.octets - one->found.header;
+	uint64_t n = one->found.wire_size - one->found.header;
 
 	return n > 2 ? n - 2 : 0;
 }
@@ -565,7 +565,7 @@ is_same(struct mbox *m, const struct list_message *one, struct list_message *can
 	if (!sole || needs_body(m, one))
 		return has_body(m, one, candidate->found.at, candidate->end);
 	/* What has got more text since, like half a message with another after it, is not the same. */
-	return body_octets(candidate) == body_octets(one);
+	return body_wire_size(candidate) == body_wire_size(one);
 }
 
 /* Returns true if a removal has taken message i of the fresh list already. */
@@ -664,7 +664,7 @@ find(struct mbox *m, size_t i, off_t size, struct list_message *where, bool *sur
 	return look_for(m, &one, where);
 }
 
-/* The octets of the "From " line at this place, its end included; 0: there is none. */
+/* The bytes of the "From " line at this place, its end included; 0: there is none. */
 static off_t
 from_line(int fd, off_t at, off_t end)
 {
@@ -694,7 +694,7 @@ from_line(int fd, off_t at, off_t end)
 static bool
 has_body_lines(const struct mbox *m, const struct list_message *one, bool sure)
 {
-	return (sure && one->found.header < LIST_HEADER_MOST && body_octets(one) > 0) ||
+	return (sure && one->found.header < LIST_HEADER_MOST && body_wire_size(one) > 0) ||
 	    scan_has_body(m->fd, one->found.at, one->end);
 }
 
@@ -708,7 +708,7 @@ mbox_fetch(void *box, size_t i, struct span *s)
 	off_t line, from, empty;
 	bool sure;
 
-	if (fstat(m->fd, &now) == -1 || stamp_take(&m->fetched_at, m->fd) == -1)
+	if (fstat(m->fd, &now) == -1 || fingerprint_take(&m->fetched_at, m->fd) == -1)
 		return DROP_FAILED;
 	if ((error = find(m, i, now.st_size, one, &sure)) != DROP_OK)
 		return error;
@@ -720,7 +720,7 @@ mbox_fetch(void *box, size_t i, struct span *s)
 		empty = 0;
 	*s = (struct span){ .fd = m->fd, .at = from,
 		.bytes = one->end - empty > from ? (uint64_t)(one->end - empty - from) : 0,
-		.octets = one->found.octets };
+		.wire_size = one->found.wire_size };
 	return DROP_OK;
 }
 
@@ -728,16 +728,16 @@ static bool
 mbox_stands(void *box, size_t i)
 {
 	struct mbox *m = box;
-	struct stamp now;
+	struct fingerprint now;
 
-	if (stamp_look(&now, m->fd) == -1)
+	if (fingerprint_look(&now, m->fd) == -1)
 		return false;
 	/* The list's stamp may have settled though one that is taken now has not, because the clock was set back. */
-	return stamp_proves(&m->fetched_at, &now) || is_sure(m, i) || is_itself(m, &m->fetched, (off_t)now.size);
+	return fingerprint_matches(&m->fetched_at, &now) || is_sure(m, i) || is_itself(m, &m->fetched, (off_t)now.size);
 }
 
 /*
- * The list was wrong about the octets: another program has changed the message
+ * The list was wrong about the bytes: another program has changed the message
  * in its place since it was listed. If nothing has changed while it was sent,
  * what was sent is the message.
  */
@@ -745,9 +745,9 @@ static bool
 mbox_recounted(void *box, size_t i)
 {
 	struct mbox *m = box;
-	struct stamp now;
+	struct fingerprint now;
 
-	if (stamp_look(&now, m->fd) == -1 || !stamp_same(&m->fetched_at, &now) || !mbox_stands(m, i))
+	if (fingerprint_look(&now, m->fd) == -1 || !fingerprint_same(&m->fetched_at, &now) || !mbox_stands(m, i))
 		return false;
 	list_distrust(&m->list);
 	return true;
@@ -938,7 +938,7 @@ const struct store_ops mbox_store = {
 	.unfinished = journal_pending,
 	.count = mbox_count,
 	.total = mbox_total,
-	.octets = mbox_octets,
+	.wire_size = mbox_wire_size,
 	.uidl = mbox_uidl,
 	.fetch = mbox_fetch,
 	.stands = mbox_stands,

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #include "account.h"
-#include "crowd.h"
+#include "accept-limits.h"
 #include "lock.h"
 #include "maildrop.h"
 #include "proxy.h"
@@ -23,7 +23,7 @@ struct options {
 	const char *service; /* NULL: any pop/ or pop3/ of the keytab */
 	struct mailboxes mailboxes;
 	const char *state;   /* the state directory */
-	const char *user;    /* of the gate */
+	const char *user;    /* of the pre-auth process */
 	const char *domains; /* of mail addresses that USER may have, with commas; NULL: none but the host's own */
 	const char *realms;  /* of clients, with commas; NULL: any */
 	struct account_uids uids; /* that may log in */

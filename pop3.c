@@ -1,7 +1,7 @@
 /*
  * Speaks RFC 1939 and its extensions in two tables, over an io and a maildrop.
  *
- * The first table runs as the gate's user in its jail, the second as the owner
+ * The first table runs as the pre-auth user in its jail, the second as the owner
  * of the mailbox. The client is not trusted: a line that is too long is read
  * to its end and refused once, nothing it sends decides an allocation, and
  * nothing of it stands in an answer.
@@ -31,8 +31,8 @@
 #include "pop3.h"
 #include "wire.h"
 
-#define LINE 255 /* RFC 2449 §4: octets of a command with its CRLF */
-#define TOKEN 65536 /* octets of a SASL token */
+#define LINE 255 /* RFC 2449 §4: bytes of a command with its CRLF */
+#define TOKEN 65536 /* bytes of a SASL token */
 #define TOKEN_LINE (4 * ((TOKEN + 2) / 3) + 3) /* in base64, with CRLF or a NUL */
 #define TOKEN_ROOM (TOKEN + LINE) /* for what a line that is read whole can have, which is a little more */
 #define ATTEMPTS 3  /* of AUTH */
@@ -49,7 +49,7 @@ struct session {
 	struct io *io;
 	struct maildrop *drop;
 	/* AUTHORIZATION */
-	const struct pop3_gate *gate;
+	const struct pop3_preauth *preauth;
 	const char *principal;
 	char *user; /* USER's argument, or whom AUTH wishes to be; belongs to the caller of pop3_login */
 	size_t user_size;
@@ -60,7 +60,7 @@ struct session {
 	int nonsense;
 	/* TRANSACTION */
 	size_t retrieved, topped, removed;
-	uint64_t octets; /* sent of messages */
+	uint64_t wire_size; /* sent of messages */
 	const char *end; /* how it ended, for the log */
 };
 
@@ -105,14 +105,14 @@ end_list(struct session *s)
 static bool
 can_stls(const struct session *s)
 {
-	return s->gate != NULL && s->gate->has_tls && !s->inside_tls;
+	return s->preauth != NULL && s->preauth->has_tls && !s->inside_tls;
 }
 
 /* Whether nobody is let in as it is now. */
 static bool
 is_too_open(const struct session *s)
 {
-	return s->gate->needs_tls && !s->inside_tls;
+	return s->preauth->needs_tls && !s->inside_tls;
 }
 
 /* Refuses a login outside TLS. */
@@ -128,9 +128,9 @@ capa(struct session *s, int count, char **args)
 {
 	(void)count, (void)args;
 	ok(s, "capabilities follow");
-	if (s->gate != NULL && s->gate->principal != NULL)
+	if (s->preauth != NULL && s->preauth->principal != NULL)
 		io_printf(s->io, "USER\r\n");
-	if (s->gate != NULL && s->gate->has_gssapi && !is_too_open(s))
+	if (s->preauth != NULL && s->preauth->has_gssapi && !is_too_open(s))
 		io_printf(s->io, "SASL GSSAPI\r\n");
 	if (can_stls(s))
 		io_printf(s->io, "STLS\r\n");
@@ -207,7 +207,7 @@ stls(struct session *s, int count, char **args)
 		return LEAVE;
 	}
 	/* The connection is kpopd-tls' by now, whatever became of that: nothing more can be said here. */
-	if ((fd = s->gate->prepare_tls(s->gate->self)) == -1) {
+	if ((fd = s->preauth->prepare_tls(s->preauth->self)) == -1) {
 		no(s, "[SYS/TEMP] TLS cannot be had now");
 		return LEAVE;
 	}
@@ -246,7 +246,7 @@ refuse_auth(struct session *s, const char *reason, const char *text)
 static enum verdict
 refuse_token(struct session *s, uint64_t n)
 {
-	log_event(LOG_NOTICE, "refused", "reason=\"GSSAPI token of %" PRIu64 " octets\"", n);
+	log_event(LOG_NOTICE, "refused", "reason=\"GSSAPI token of %" PRIu64 " bytes\"", n);
 	return no(s, "the token is too large");
 }
 
@@ -293,7 +293,7 @@ read_token(struct session *s, unsigned char *token)
 	return decode_token(s, strlen(line) == (size_t)n ? line : "!", token);
 }
 
-/* The dialogue of AUTH; token holds n octets of the initial response (0: none). */
+/* The dialogue of AUTH; token holds n bytes of the initial response (0: none). */
 static enum verdict
 authenticate(struct session *s, unsigned char *token, int n)
 {
@@ -301,7 +301,7 @@ authenticate(struct session *s, unsigned char *token, int n)
 	const char *wish;
 	size_t size = 0;
 	/* Without an initial response the first challenge is empty. */
-	int result = n == 0 ? 1 : s->gate->authenticate(s->gate->self, true, token, (size_t)n, &challenge, &size);
+	int result = n == 0 ? 1 : s->preauth->authenticate(s->preauth->self, true, token, (size_t)n, &challenge, &size);
 	bool first = n == 0;
 
 	while (result == 1) {
@@ -309,11 +309,11 @@ authenticate(struct session *s, unsigned char *token, int n)
 			return no(s, "[SYS/TEMP] a token too large");
 		if ((n = read_token(s, token)) < 0)
 			return n == -1 ? GO_ON : LEAVE;
-		result = s->gate->authenticate(s->gate->self, first, token, (size_t)n, &challenge, &size);
+		result = s->preauth->authenticate(s->preauth->self, first, token, (size_t)n, &challenge, &size);
 		first = false;
 	}
 	/* Half a name would be another one, and an empty one is the principal's. */
-	if (result == -1 || s->gate->who(s->gate->self, &s->principal, &wish) == -1 ||
+	if (result == -1 || s->preauth->who(s->preauth->self, &s->principal, &wish) == -1 ||
 	    strlcpy(s->user, wish, s->user_size) >= s->user_size)
 		return no(s, "[AUTH] not authenticated");
 	return LOGIN;
@@ -334,7 +334,7 @@ auth(struct session *s, int count, char **args)
 
 	if (count == 1) {
 		ok(s, "mechanisms follow");
-		if (s->gate->has_gssapi && !is_too_open(s))
+		if (s->preauth->has_gssapi && !is_too_open(s))
 			io_printf(s->io, "GSSAPI\r\n");
 		return end_list(s);
 	}
@@ -343,7 +343,7 @@ auth(struct session *s, int count, char **args)
 		s->why = "AUTH by another mechanism than GSSAPI";
 		return no(s, "[AUTH] the only mechanism is GSSAPI");
 	}
-	if (!s->gate->has_gssapi)
+	if (!s->preauth->has_gssapi)
 		return no(s, "[SYS/PERM] the server has no Kerberos key");
 	if (is_too_open(s))
 		return require_tls(s);
@@ -427,7 +427,7 @@ stat_drop(struct session *s, int count, char **args)
 	const struct maildrop *d = s->drop;
 
 	(void)count, (void)args;
-	return ok(s, "%zu %" PRIu64, d->count - d->marked, d->octets - d->marked_octets);
+	return ok(s, "%zu %" PRIu64, d->count - d->marked, d->wire_size - d->marked_wire_size);
 }
 
 /* Writes n in decimal at the end of text[NUMBER]. Returns where it begins. A mailbox has a million of them: printf would take longer than all the rest. */
@@ -460,11 +460,11 @@ put_line(struct session *s, const char *before, size_t n, const char *about)
 typedef void line_about(struct session *s, const char *before, size_t n);
 
 static void
-put_octets(struct session *s, const char *before, size_t n)
+put_size(struct session *s, const char *before, size_t n)
 {
 	char text[NUMBER];
 
-	put_line(s, before, n, decimal(maildrop_octets(s->drop, n), text));
+	put_line(s, before, n, decimal(maildrop_wire_size(s->drop, n), text));
 }
 
 static void
@@ -496,7 +496,7 @@ about_one_or_all(struct session *s, int count, char **args, line_about *put)
 static enum verdict
 list(struct session *s, int count, char **args)
 {
-	return about_one_or_all(s, count, args, put_octets);
+	return about_one_or_all(s, count, args, put_size);
 }
 
 static enum verdict
@@ -529,8 +529,8 @@ send_lines(struct session *s, size_t message, struct span *span, uint64_t body_l
 		}
 	}
 	io_put(s->io, wire_end(&w, io_room(s->io, 2, &room)));
-	s->octets += w.octets;
-	return n >= 0 && (body_lines != WIRE_ALL || w.octets == span->octets ||
+	s->wire_size += w.wire_size;
+	return n >= 0 && (body_lines != WIRE_ALL || w.wire_size == span->wire_size ||
 	    (s->io->error == IO_OK && maildrop_recounted(s->drop, message)));
 }
 
@@ -553,7 +553,7 @@ send_message(struct session *s, size_t n, uint64_t body_lines)
 		return no(s, "[SYS/TEMP] cannot read the message");
 	}
 	if (body_lines == WIRE_ALL)
-		ok(s, "%" PRIu64 " octets", span.octets);
+		ok(s, "%" PRIu64 " bytes", span.wire_size);
 	else
 		ok(s, "top of message follows");
 	if (!send_lines(s, n, &span, body_lines) || !maildrop_stands(s->drop, n)) {
@@ -767,7 +767,7 @@ refuse_long_line(struct session *s, const struct command *table, const char *lin
 	static const char command[] = "AUTH GSSAPI ";
 	const size_t n = sizeof(command) - 1;
 
-	if (table != without_ticket || strncasecmp(line, command, n) != 0 || !s->gate->has_gssapi || is_too_open(s))
+	if (table != without_ticket || strncasecmp(line, command, n) != 0 || !s->preauth->has_gssapi || is_too_open(s))
 		return not_understood(s, "line too long");
 	return count_attempt(s, refuse_token(s, decoded_size(s->io->line_size - n)));
 }
@@ -828,14 +828,14 @@ log_no_login(const struct session *s)
 }
 
 int
-pop3_login(struct io *io, const struct pop3_gate *gate, char *user_name, size_t size)
+pop3_login(struct io *io, const struct pop3_preauth *preauth, char *user_name, size_t size)
 {
-	struct session s = { .io = io, .gate = gate, .principal = gate->principal,
-		.user = user_name, .user_size = size, .inside_tls = gate->inside_tls };
+	struct session s = { .io = io, .preauth = preauth, .principal = preauth->principal,
+		.user = user_name, .user_size = size, .inside_tls = preauth->inside_tls };
 
 	ok(&s, "kpopd at your service");
 	/* What the client has not heard so far it hears now, or it is gone: the last moment to say so in the log. */
-	if (obey(&s, gate->principal != NULL ? with_ticket : without_ticket) == LOGIN &&
+	if (obey(&s, preauth->principal != NULL ? with_ticket : without_ticket) == LOGIN &&
 	    io_flush(io) == 0)
 		return 0;
 	log_no_login(&s);
@@ -880,6 +880,6 @@ pop3_serve(struct io *io, struct maildrop *drop)
 		s.end = why_ended(io->error);
 	log_event(LOG_INFO, "logout", "reason=%s retrieved=%zu octets=%" PRIu64
 	    " topped=%zu deleted=%zu left=%zu seconds=%" PRId64, s.end,
-	    s.retrieved, s.octets, s.topped, s.removed, drop->count - s.removed,
+	    s.retrieved, s.wire_size, s.topped, s.removed, drop->count - s.removed,
 	    (io_now() - begin) / 1000);
 }

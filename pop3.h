@@ -5,8 +5,8 @@
 #include "io.h"
 #include "maildrop.h"
 
-/* What the gate can do before the login, and what it has found out. */
-struct pop3_gate {
+/* What the pre-auth process can do before the login, and what it has found out. */
+struct pop3_preauth {
 	void *self; /* for the functions */
 	/* Whom the ticket names (KPOP); NULL: nobody yet, AUTH comes first (POP3 mode). */
 	const char *principal;
@@ -32,7 +32,7 @@ struct pop3_gate {
  * none), in user[size], as the client wrote it; PASS or AUTH is not answered
  * yet. Returns -1 when the client left or was too slow.
  */
-int pop3_login(struct io *io, const struct pop3_gate *gate, char *user, size_t size);
+int pop3_login(struct io *io, const struct pop3_preauth *preauth, char *user, size_t size);
 
 /* PASS's answer when the login is refused: the same for whatever reason. */
 void pop3_refuse(struct io *io);

@@ -2,8 +2,8 @@
  * Dropping for good, confinement, the one packet.
  *
  * Runs as root, and is the only file that takes root's rights away. It trusts
- * the state directory's owner; it does not trust the gate, which is the one
- * process that reads hostile octets while it holds a key: its packet is treated
+ * the state directory's owner; it does not trust the pre-auth process, which is the one
+ * process that reads hostile bytes while it holds a key: its packet is treated
  * like anything else from outside.
  *
  * A step that fails, or that only seems to have worked, ends the process.
@@ -30,10 +30,10 @@
 #include "privsep.h"
 #include "replay-cache.h"
 
-/* The gate: the keytab copy, the replay cache, the connection, the channel; and some to spare. */
-#define GATE_FILES 16
+/* The pre-auth process: the keytab copy, the replay cache, the connection, the channel; and some to spare. */
+#define PREAUTH_FILES 16
 /* Nothing is written beyond the replay cache's end. */
-#define GATE_FILE_SIZE ((rlim_t)REPLAY_SIZE)
+#define PREAUTH_FILE_SIZE ((rlim_t)REPLAY_SIZE)
 /* The session: the spool, its directory, the state directory, a journal, the channels, krb5's files. */
 #define SESSION_FILES 64
 
@@ -41,7 +41,7 @@
  * Whether a directory has still to become what it should be. Root's though it
  * should be another's, or closed to those who have to pass through it: a process
  * made it a moment ago, and will say so. Open to others though its owner is
- * right: he shall not keep everybody out by it; that a captured gate could be.
+ * right: he shall not keep everybody out by it; that a compromised pre-auth process could be.
  */
 static bool
 is_unfinished(const struct stat *st, mode_t mode, uid_t uid)
@@ -172,9 +172,9 @@ privsep_jail(const char *state, const char *name, const struct account *a)
 		fatal("chroot to %s/%s", state, name);
 	set_limit(RLIMIT_CORE, 0);
 	set_limit(RLIMIT_NPROC, 0);
-	set_limit(RLIMIT_NOFILE, GATE_FILES);
-	set_limit(RLIMIT_FSIZE, GATE_FILE_SIZE);
-	set_limit(RLIMIT_AS, GATE_MEMORY);
+	set_limit(RLIMIT_NOFILE, PREAUTH_FILES);
+	set_limit(RLIMIT_FSIZE, PREAUTH_FILE_SIZE);
+	set_limit(RLIMIT_AS, PREAUTH_MEMORY);
 	drop(a->uid, a->gid, a->gid);
 	errno = EPERM;
 	if (access("/", W_OK) == 0 || access("/..", W_OK) == 0)

@@ -15,15 +15,15 @@
 enum { REPORT_LOGIN = 'R', REPORT_TLS = 'T', REPORT_LAYER = 'L', REPORT_PEER = 'P' };
 
 /*
- * What the gate tells the monitor: packets of this very size, no pointers, no
- * length that decides an allocation. LOGIN is the last. Before it the gate may
+ * What the pre-auth process tells the monitor: packets of this very size, no pointers, no
+ * length that decides an allocation. LOGIN is the last. Before it the pre-auth process may
  * name once the PEER that a proxy has named, with the address alone filled; and
  * it may ask once for TLS and once for a LAYER.
  */
 struct report {
 	char kind;
 	char address[ADDRESS_TEXT]; /* PEER: the client's, from a PROXY header */
-	uint32_t unread_size;       /* octets used of unread */
+	uint32_t unread_size;       /* bytes used of unread */
 	char user[ACCOUNT_NAME];    /* as the client wrote it, not checked; "": the one of the principal */
 	struct auth_peer peer;
 	char unread[IO_IN];         /* what the client sent behind the login */
@@ -79,7 +79,7 @@ int packet_await(int channel, void *data, size_t n, int *fds, int k);
  */
 ssize_t packet_receive(int channel, void *data, size_t size);
 
-/* Gate: sends the report. Returns 0, or -1 when the monitor is gone. */
+/* Pre-auth process: sends the report. Returns 0, or -1 when the monitor is gone. */
 int report_send(int channel, const struct report *r);
 
 /*
@@ -89,10 +89,10 @@ int report_send(int channel, const struct report *r);
  */
 bool report_read(const void *packet, size_t n, struct report *r);
 
-/* Gate: sends a question, waits for the answer: a descriptor, or -1 when the monitor says no. */
+/* Pre-auth process: sends a question, waits for the answer: a descriptor, or -1 when the monitor says no. */
 int report_ask(int channel, const struct report *r);
 
-/* Monitor: answers with a descriptor, or no (-1). Returns 0, or -1 when the gate is gone. */
+/* Monitor: answers with a descriptor, or no (-1). Returns 0, or -1 when the pre-auth process is gone. */
 int report_answer(int channel, int fd);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * Reads one header of the PROXY protocol: whom a balancer or stunnel speaks for.
  *
- * Runs in the gate, jailed; the listener asks, as root, whether an address is a
+ * Runs in the pre-auth process, jailed; the listener asks, as root, whether an address is a
  * proxy's. A header is believed only from the networks that
- * the administrator named, is required there, and is read to the octet, since
+ * the administrator named, is required there, and is read to the byte, since
  * what follows may be for another process (TLS). Its size has a limit, its
  * time is the login's.
  *
@@ -22,12 +22,12 @@
 #include "log.h"
 #include "proxy.h"
 
-#define V1_MOST 107        /* octets of a line with its end and a NUL */
+#define V1_MOST 107        /* bytes of a line with its end and a NUL */
 #define V2_MOST 2048       /* behind the head: addresses and extensions */
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 #define SIGNATURE_SIZE 12
 
-/* One address or network, n octets of text. */
+/* One address or network, n bytes of text. */
 static int
 read_network(struct proxy_network *net, const char *text, size_t n)
 {
@@ -139,12 +139,12 @@ read_port(const char *text)
 	return problem == NULL ? port : -1;
 }
 
-/* "PROXY TCP4 source destination sourceport destinationport"; begun is its first SIGNATURE_SIZE octets. */
+/* "PROXY TCP4 source destination sourceport destinationport"; begun is its first SIGNATURE_SIZE bytes. */
 static int
 read_v1(struct io *io, const char *begun, char address[ADDRESS_TEXT])
 {
 	char line[V1_MOST + 1] = "", *words[6], *at = line;
-	unsigned char octets[16];
+	unsigned char bytes[16];
 	size_t n = SIGNATURE_SIZE;
 	int family, port;
 
@@ -167,12 +167,12 @@ read_v1(struct io *io, const char *begun, char address[ADDRESS_TEXT])
 	family = strcmp(words[1], "TCP4") == 0 ? AF_INET : AF_INET6;
 	if (at != NULL || strcmp(words[0], "PROXY") != 0 ||
 	    (family == AF_INET6 && strcmp(words[1], "TCP6") != 0) ||
-	    inet_pton(family, words[3], octets) != 1 ||
-	    inet_pton(family, words[2], octets) != 1)
+	    inet_pton(family, words[3], bytes) != 1 ||
+	    inet_pton(family, words[2], bytes) != 1)
 		return refuse(io, "not understood");
 	if ((port = read_port(words[4])) == -1 || read_port(words[5]) == -1)
 		return refuse(io, "no port");
-	return write_address(address, family, octets, (unsigned)port);
+	return write_address(address, family, bytes, (unsigned)port);
 }
 
 static int

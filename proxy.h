@@ -30,7 +30,7 @@ bool proxies_include(const struct proxies *p, const struct sockaddr_storage *a);
 bool proxies_include_peer(const struct proxies *p, int fd);
 
 /*
- * Reads one header of version 1 or 2, and not an octet more. Returns 0 with
+ * Reads one header of version 1 or 2, and not an byte more. Returns 0 with
  * the client in address, "" when the proxy speaks for itself or for an unknown
  * one; or -1, logged, when there is no good header.
  */

@@ -222,9 +222,9 @@ remove_former(const char *state)
 {
 	char path[4096];
 
-	snprintf(path, sizeof(path), "%s/gate/replay/cache", state);
+	snprintf(path, sizeof(path), "%s/preauth/replay/cache", state);
 	unlink(path);
-	snprintf(path, sizeof(path), "%s/gate/replay", state);
+	snprintf(path, sizeof(path), "%s/preauth/replay", state);
 	rmdir(path);
 }
 

@@ -49,7 +49,7 @@
 /* The dotlock and krb5.conf; where it leads is for users, modes, the jail and Landlock to say. */
 #define OPENING "open openat openat2 "
 #define NAMES "link linkat unlink unlinkat rename renameat renameat2 "
-/* pump.c: what comes after bytes that stay in a socket. */
+/* relay.c: what comes after bytes that stay in a socket. */
 #define PUMPING "epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 "
 #define CHANGING "ftruncate ftruncate64 fsync fdatasync sync_file_range sync_file_range2 arm_sync_file_range " \
 	"utimensat utimensat_time64 utimes futimesat utime "
@@ -67,7 +67,7 @@ static const struct list {
 	unsigned counts[2];  /* the requests of ioctl, which count the bytes in a socket's queues; 0: none */
 	struct option option;
 } lists[] = {
-	{ "gate", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "recvmsg getpeername ", false, false, { 0, 0 },
+	{ "preauth", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "recvmsg getpeername ", false, false, { 0, 0 },
 	    { SOL_SOCKET, SO_SNDBUF } },
 	{ "session", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
 	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat ", true, false, { SIOCOUTQ, 0 }, { 0, 0 } },

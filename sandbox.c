@@ -31,7 +31,7 @@
 #define FILTER(name) { COUNT(name##_filter), (struct sock_filter *)name##_filter }
 
 static const struct sock_fprog filters[SANDBOXES] = {
-	[SANDBOX_GATE] = FILTER(gate),
+	[SANDBOX_PREAUTH] = FILTER(preauth),
 	[SANDBOX_SESSION] = FILTER(session),
 	[SANDBOX_BROKER] = FILTER(broker),
 	[SANDBOX_RELAY] = FILTER(relay),

@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 /* The processes; their system calls are in sandbox-rules.c. */
-enum sandbox { SANDBOX_GATE, SANDBOX_SESSION, SANDBOX_BROKER, SANDBOX_RELAY, SANDBOX_TLS, SANDBOX_REFUSAL };
+enum sandbox { SANDBOX_PREAUTH, SANDBOX_SESSION, SANDBOX_BROKER, SANDBOX_RELAY, SANDBOX_TLS, SANDBOX_REFUSAL };
 #define SANDBOXES 6
 
 /*
@@ -18,7 +18,7 @@ void sandbox_enter(enum sandbox which);
 /* A file or directory, opened with O_PATH or otherwise (-1: none), that stays within reach. */
 struct sandbox_path {
 	int fd;
-	enum { SANDBOX_READ, SANDBOX_WRITE, SANDBOX_OWN } how; /* its octets; to change them; all that is below it */
+	enum { SANDBOX_READ, SANDBOX_WRITE, SANDBOX_OWN } how; /* its bytes; to change them; all that is below it */
 };
 
 /*

@@ -1,15 +1,15 @@
 /*
  * AUTH GSSAPI (RFC 4752, in POP3 by RFC 5034) and its security layers.
  *
- * Its first half runs in the gate, where the keys are. When a layer was agreed
+ * Its first half runs in the pre-auth process, where the keys are. When a layer was agreed
  * upon, the context alone is given away to the second half, which runs in a
  * jailed process of its own that descends from the monitor: it never had a
- * key. The client's octets are not trusted; the GSSAPI library is.
+ * key. The client's bytes are not trusted; the GSSAPI library is.
  *
  *	C: tokens of gss_init_sec_context    S: those of gss_accept_sec_context
- *	S: wrapped: one octet, the layers offered; three, the largest token
+ *	S: wrapped: one byte, the layers offered; three, the largest token
  *	   that we take
- *	C: wrapped: one octet, the layer chosen; three, the largest it takes;
+ *	C: wrapped: one byte, the layer chosen; three, the largest it takes;
  *	   the authorization identity
  */
 #include "config.h"
@@ -29,7 +29,7 @@
 #include "der.h"
 #include "log.h"
 #include "sasl.h"
-#include "wrap.h"
+#include "relay-gss.h"
 
 #define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
 /* MIT Kerberos 1.18 does not report that the client's channel bindings matched. Then layers are offered all the same. */
@@ -46,7 +46,7 @@ struct sasl {
 	enum { NEGOTIATE, OFFER, CHOICE, FINISHED } state;
 	OM_uint32 flags;
 	unsigned layer;
-	size_t piece; /* octets of text that make a token the client takes */
+	size_t piece; /* bytes of text that make a token the client takes */
 	gss_buffer_desc out;
 	char authzid[SASL_AUTHZID];
 	bool inside_tls;
@@ -141,14 +141,14 @@ more(struct sasl *s, const void **out, size_t *size)
 static unsigned
 offered(const struct sasl *s)
 {
-	unsigned layers = WRAP_NONE;
+	unsigned layers = RELAY_GSS_NONE;
 
 	if ((s->flags & GSS_C_CHANNEL_BOUND_FLAG) != 0 || (s->flags & GSS_C_SEQUENCE_FLAG) == 0)
 		return layers;
 	if ((s->flags & GSS_C_INTEG_FLAG) != 0)
-		layers |= WRAP_INTEGRITY;
+		layers |= RELAY_GSS_INTEGRITY;
 	if ((s->flags & GSS_C_CONF_FLAG) != 0)
-		layers |= WRAP_CONFIDENTIALITY;
+		layers |= RELAY_GSS_CONFIDENTIALITY;
 	return layers;
 }
 
@@ -159,8 +159,8 @@ offer(struct sasl *s, const void **out, size_t *size)
 	gss_buffer_desc plain = { sizeof(text), text };
 	OM_uint32 major, minor;
 
-	if (text[0] != WRAP_NONE)
-		text[1] = WRAP_TOKEN >> 16;
+	if (text[0] != RELAY_GSS_NONE)
+		text[1] = RELAY_GSS_TOKEN >> 16;
 	major = gss_wrap(&minor, s->context, 0, GSS_C_QOP_DEFAULT, &plain, NULL, &s->out);
 	if (GSS_ERROR(major)) {
 		complain(LOG_NOTICE, "refused", "GSSAPI offer", major, minor);
@@ -236,14 +236,14 @@ refuse(const char *reason)
 	return SASL_FAILED;
 }
 
-/* The client's choice: text of n octets. */
+/* The client's choice: text of n bytes. */
 static enum sasl_result
 read_choice(struct sasl *s, const unsigned char *text, size_t n)
 {
 	if (n < 4 || n - 4 >= sizeof(s->authzid))
 		return refuse("a choice of the wrong size");
 	s->layer = text[0];
-	if ((s->layer != WRAP_NONE && s->layer != WRAP_INTEGRITY && s->layer != WRAP_CONFIDENTIALITY) ||
+	if ((s->layer != RELAY_GSS_NONE && s->layer != RELAY_GSS_INTEGRITY && s->layer != RELAY_GSS_CONFIDENTIALITY) ||
 	    (s->layer & offered(s)) == 0)
 		return refuse("a layer that was not offered");
 	if (memchr(text + 4, '\0', n - 4) != NULL)
@@ -251,9 +251,9 @@ read_choice(struct sasl *s, const unsigned char *text, size_t n)
 	memcpy(s->authzid, text + 4, n - 4);
 	s->authzid[n - 4] = '\0';
 	s->state = FINISHED;
-	if (s->layer == WRAP_NONE)
+	if (s->layer == RELAY_GSS_NONE)
 		return SASL_DONE;
-	s->piece = wrap_piece(s->context, s->layer,
+	s->piece = relay_gss_piece(s->context, s->layer,
 	    (size_t)text[1] << 16 | (size_t)text[2] << 8 | text[3]);
 	return s->piece > 0 ? SASL_DONE : refuse("tokens too small for the layer");
 }
@@ -317,9 +317,9 @@ static const char *
 name_layer(const struct sasl *s)
 {
 	switch (s->layer) {
-	case WRAP_CONFIDENTIALITY:
+	case RELAY_GSS_CONFIDENTIALITY:
 		return s->inside_tls ? "tls+confidentiality" : "confidentiality";
-	case WRAP_INTEGRITY:
+	case RELAY_GSS_INTEGRITY:
 		return s->inside_tls ? "tls+integrity" : "integrity";
 	default:
 		return s->inside_tls ? "tls" : "none";
@@ -347,14 +347,14 @@ sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 bool
 sasl_has_layer(const struct sasl *s)
 {
-	return s->layer != WRAP_NONE;
+	return s->layer != RELAY_GSS_NONE;
 }
 
-/* What goes from the gate to the relay: this, the unread octets, the context. */
+/* What goes from the pre-auth process to the relay: this, the unread bytes, the context. */
 struct handover {
 	uint32_t layer, piece;
 	uint32_t unread_size;
-	char data[WRAP_TOKEN + WRAP_TOKEN]; /* a context with what a ticket brings */
+	char data[RELAY_GSS_TOKEN + RELAY_GSS_TOKEN]; /* a context with what a ticket brings */
 };
 
 int
@@ -388,18 +388,18 @@ int
 sasl_relay(int client, int plain, int handoff)
 {
 	static struct handover h;
-	static struct wrap w;
+	static struct relay_gss w;
 	const size_t head = offsetof(struct handover, data);
 	ssize_t n = recv(handoff, &h, sizeof(h), 0);
 	gss_buffer_desc token;
 	OM_uint32 major, minor;
 
-	/* Nothing: the gate ended before it could. */
+	/* Nothing: the pre-auth process ended before it could. */
 	if (n <= 0)
 		return -1;
 	if ((size_t)n < head || h.unread_size > (size_t)n - head ||
-	    h.piece < WRAP_LEAST || h.piece > WRAP_TOKEN) {
-		log_event(LOG_ALERT, "fatal", "error=\"the gate's handover is not one\"");
+	    h.piece < RELAY_GSS_LEAST || h.piece > RELAY_GSS_TOKEN) {
+		log_event(LOG_ALERT, "fatal", "error=\"the pre-auth process's handover is not one\"");
 		return -1;
 	}
 	token.value = h.data + h.unread_size;
@@ -409,10 +409,10 @@ sasl_relay(int client, int plain, int handoff)
 		complain(LOG_ERR, "failed", "taking the layer over", major, minor);
 		return -1;
 	}
-	w.conceals = h.layer == WRAP_CONFIDENTIALITY;
+	w.conceals = h.layer == RELAY_GSS_CONFIDENTIALITY;
 	w.piece = h.piece;
-	w.output = WRAP_ANSWER;
-	if (pump(client, plain, plain, PUMP_SERVER, &wrap_codec, &w,
+	w.output = RELAY_GSS_ANSWER;
+	if (pump(client, plain, plain, RELAY_SERVER, &relay_gss_codec, &w,
 		h.data, h.unread_size) == 0)
 		return 0;
 	if (w.problem != NULL)

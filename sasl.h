@@ -14,7 +14,7 @@ struct sasl;
 enum sasl_result { SASL_MORE, SASL_DONE, SASL_FAILED };
 
 /*
- * Gate, after auth_open: GSSAPI with the keys that it put in memory; auth
+ * Pre-auth process, after auth_open: GSSAPI with the keys that it put in memory; auth
  * screens each AP-REQ before GSSAPI sees it. NULL, having logged why, when
  * there is none to be had.
  */
@@ -28,7 +28,7 @@ struct sasl *sasl_open(struct auth *auth);
 int sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size);
 
 /*
- * Gate: the connection is inside TLS already, whose certificate has this hash
+ * Pre-auth process: the connection is inside TLS already, whose certificate has this hash
  * (RFC 5929 §4). If the client sends channel bindings, they must be these, and
  * no layer is offered, because TLS is known to end at the client.
  */
@@ -38,8 +38,8 @@ void sasl_inside_tls(struct sasl *s, const void *hash, size_t n);
 void sasl_begin(struct sasl *s);
 
 /*
- * Takes the client's token of n octets (RFC 4752 §3.1). MORE: *out, of *size
- * octets, goes to the client and the next token is awaited. DONE: it is
+ * Takes the client's token of n bytes (RFC 4752 §3.1). MORE: *out, of *size
+ * bytes, goes to the client and the next token is awaited. DONE: it is
  * authenticated. FAILED: it is not, and the log says why.
  */
 enum sasl_result sasl_step(struct sasl *s, const void *token, size_t n,
@@ -52,14 +52,14 @@ int sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID]
 bool sasl_has_layer(const struct sasl *s);
 
 /*
- * Gate, after DONE with a layer: gives it away to sasl_relay, which reads it
- * from the other end of the socket pair handoff, with the n octets that the
+ * Pre-auth process, after DONE with a layer: gives it away to sasl_relay, which reads it
+ * from the other end of the socket pair handoff, with the n bytes that the
  * client has sent meanwhile. Returns 0, or -1 (logged).
  */
 int sasl_hand_over(struct sasl *s, int handoff, const void *unread, size_t n);
 
 /*
- * Relay, jailed: takes the layer over and carries octets between the client's
+ * Relay, jailed: takes the layer over and carries bytes between the client's
  * socket and the plain one until both are done. The first line of the session
  * goes in the clear: it is the answer to AUTH, and only behind a "+OK" the
  * layer begins (RFC 5034 §4). Returns 0, or -1 (logged).

@@ -1,16 +1,16 @@
 /*
  * Speaks the server's half of MIT's sendauth exchange, as KPOP begins.
  *
- * Runs as the gate's user, in its jail. Every octet is the peer's and every
+ * Runs as the pre-auth user, in its jail. Every byte is the peer's and every
  * length has a limit of ours. The client speaks first:
  *
  *	C: length 19, "KRB5_SENDAUTH_V1.0" NUL, length 9, "KPOPV1.0" NUL
- *	S: one octet, without a length: 0, or 1 or 2 for the version it cannot
+ *	S: one byte, without a length: 0, or 1 or 2 for the version it cannot
  *	C: length, AP-REQ
  *	S: length 0; or length, KRB-ERROR, and the end
  *	S: length, AP-REP, but only if mutual authentication was asked for
  *
- * Lengths are four octets, most significant first, and count the NUL. Source:
+ * Lengths are four bytes, most significant first, and count the NUL. Source:
  * krb5's src/lib/krb5/krb/sendauth.c and recvauth.c; there is no RFC. Clients
  * that pipeline are served: nothing behind the AP-REQ is touched.
  */
@@ -192,7 +192,7 @@ sendauth_serve(struct io *io, struct auth *a, struct auth_peer *peer)
 		return cut_off(io, false);
 	n = number(length);
 	if (n == 0 || n > sizeof(ap_req)) {
-		snprintf(reason, sizeof(reason), "AP-REQ of %zu octets", n);
+		snprintf(reason, sizeof(reason), "AP-REQ of %zu bytes", n);
 		refuse_length(io, length, reason, "", 0);
 		auth_refuse(a, &answer);
 		put_message(io, &answer);

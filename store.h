@@ -41,7 +41,7 @@ struct store_ops {
 	/* Of all messages. */
 	uint64_t (*total)(const void *box);
 	/* As maildrop_octets, maildrop_uidl, maildrop_fetch; fetch leaves the log to maildrop.c, and errno for FAILED. */
-	uint64_t (*octets)(void *box, size_t i);
+	uint64_t (*wire_size)(void *box, size_t i);
 	void (*uidl)(void *box, size_t i, char id[UIDL_SIZE]);
 	enum drop_error (*fetch)(void *box, size_t i, struct span *s);
 	/* As maildrop_stands. NULL: always. */

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-#define UIDL_SIZE 71      /* RFC 1939 §7: at most 70 octets of 0x21 … 0x7e; and a NUL */
-#define UIDL_HASH 16      /* octets of a hash that an id is made of */
+#define UIDL_SIZE 71      /* RFC 1939 §7: at most 70 bytes of 0x21 … 0x7e; and a NUL */
+#define UIDL_HASH 16      /* bytes of a hash that an id is made of */
 #define UIDL_HASH_TEXT 22 /* characters of such an id */
 
 /* Writes a hash as base64url without padding (RFC 4648 §5), with a NUL. */

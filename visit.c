@@ -1,10 +1,10 @@
 /*
  * One user's visit, as the monitor sees it: from the report to the last process's end.
  *
- * Runs as root, with the gate's report checked. Nothing here has ever had a key.
+ * Runs as root, with the pre-auth process's report checked. Nothing here has ever had a key.
  * The user's session (session.c) asks Kerberos, as the user, whether the ticket
  * opens the account, and has nothing of the client then. If it does not, a
- * process of the gate's user answers the client, for every reason alike.
+ * process of the pre-auth user answers the client, for every reason alike.
  * Otherwise the session gets the client's socket, and the broker (recover.c) is
  * made. Whatever the user does to the user's processes, this one sees them end.
  */
@@ -151,7 +151,7 @@ log_login(const struct visit *v, const char *how)
 	    log_safe(&session, r->peer.session), r->peer.mutual ? "yes" : "no", log_safe(&layer, r->peer.layer), how);
 }
 
-/* The refusal: shuts itself in as the gate's user and answers; is_refused: else the maildrop is not available. */
+/* The refusal: shuts itself in as the pre-auth user and answers; is_refused: else the maildrop is not available. */
 _Noreturn static void
 answer(const struct visit *v, bool is_refused)
 {
@@ -160,7 +160,7 @@ answer(const struct visit *v, bool is_refused)
 
 	lock_signals(SIG_UNBLOCK);
 	privsep_make_jail(v->o->state, "refusal");
-	privsep_jail(v->o->state, "refusal", v->gate);
+	privsep_jail(v->o->state, "refusal", v->preauth);
 	sandbox_shut_files(NULL, 0);
 	sandbox_enter(SANDBOX_REFUSAL);
 	io_init(&io, 0, v->deadline);
@@ -335,7 +335,7 @@ look_up(struct visit *v)
 }
 
 void
-visit_admit(const struct options *o, const struct account *gate, struct auth *auth, struct report *r,
+visit_admit(const struct options *o, const struct account *preauth, struct auth *auth, struct report *r,
     int64_t deadline, struct watch *w)
 {
 	static struct visit v;
@@ -343,7 +343,7 @@ visit_admit(const struct options *o, const struct account *gate, struct auth *au
 	struct watch_event e;
 	const char *refusal;
 
-	v = (struct visit){ .o = o, .auth = auth, .gate = gate, .report = r, .deadline = deadline,
+	v = (struct visit){ .o = o, .auth = auth, .preauth = preauth, .report = r, .deadline = deadline,
 		.asked = io_now(), .mailboxes = &o->mailboxes, .directory = -1, .state = -1, .place = -1,
 		.locks_of = { -1, -1 } };
 	/* When the service is stopped, this process sees the others end. */

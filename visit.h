@@ -8,13 +8,13 @@
 #include "lock-dotlock.h"
 #include "options.h"
 #include "privsep.h"
-#include "watch.h"
+#include "monitor-watch.h"
 
 /* One user's visit: who it is, where the mail is, and what let them in. */
 struct visit {
 	const struct options *o;
 	struct auth *auth;           /* without keys */
-	const struct account *gate;
+	const struct account *preauth;
 	struct report *report;       /* NULL: recovery by hand */
 	int64_t deadline;            /* for the login, absolute ms of CLOCK_MONOTONIC */
 	int64_t asked;               /* when the report came */
@@ -74,7 +74,7 @@ void visit_leave_client(void);
  * last process of the connection has ended. auth: without keys. deadline: for
  * the login.
  */
-void visit_admit(const struct options *o, const struct account *gate, struct auth *auth, struct report *r,
+void visit_admit(const struct options *o, const struct account *preauth, struct auth *auth, struct report *r,
     int64_t deadline, struct watch *w);
 
 /* As the user: from now on there is nothing but the state directory and the mailbox. */

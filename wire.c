@@ -2,10 +2,10 @@
  * Turns stored lines into POP3 lines and counts them; pure computation.
  *
  * Runs as the owner of the mailbox. Nothing in the message is trusted: lines
- * may have any length and any octets. A message comes in pieces cut anywhere;
+ * may have any length and any bytes. A message comes in pieces cut anywhere;
  * the cut never shows in the result.
  *
- * LIST's count and RETR's octets are the same walk over the same octets, so
+ * LIST's count and RETR's bytes are the same walk over the same bytes, so
  * that they cannot differ. RFC 1939 §3 (stuffing) and §11 (what is counted).
  */
 #include "config.h"
@@ -57,14 +57,14 @@ wire_put(struct wire *w, const char *in, size_t n, char *out)
 			if (w->length == 0 && *in == '.')
 				at = put(out, at, ".", 1);
 			at = put(out, at, in, run);
-			w->octets += run;
+			w->wire_size += run;
 			w->length += run;
 			w->cr = in[run - 1] == '\r';
 		}
 		if (lf == NULL)
 			break;
 		at = w->cr ? put(out, at, "\n", 1) : put(out, at, "\r\n", 2);
-		w->octets += w->cr ? 1 : 2;
+		w->wire_size += w->cr ? 1 : 2;
 		line_ended(w);
 		in = lf + 1;
 	}
@@ -76,7 +76,7 @@ wire_end(struct wire *w, char *out)
 {
 	if (w->done || w->length == 0)
 		return 0;
-	w->octets += 2;
+	w->wire_size += 2;
 	line_ended(w);
 	return put(out, 0, "\r\n", 2);
 }

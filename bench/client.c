@@ -8,7 +8,7 @@
  * with DEPTH requests in flight; DELE:every N|all|first|last as in DELE:10,
  * DELE:1, DELE:first, DELE:last; MEMORY. One session prints a line for each:
  * its name, nanoseconds, nanoseconds of CPU of all processes called one of
- * -w's names (with commas), octets. MEMORY prints the private dirty KiB of the
+ * -w's names (with commas), bytes. MEMORY prints the private dirty KiB of the
  * largest of these that belongs to USER, or to anybody when USER has none. More
  * sessions than one, of all jobs together, print "sessions NANOSECONDS NUMBER";
  * each job but the first is another user, USER1 and so on. -t is the directory
@@ -154,12 +154,12 @@ stat_mailbox(void)
 	return strtoul(line_hear_good() + 4, NULL, 10);
 }
 
-/* Requests in batches, so that between half of depth and depth are in flight. Returns the octets that came. */
+/* Requests in batches, so that between half of depth and depth are in flight. Returns the bytes that came. */
 static size_t
 retrieve(const size_t *sizes, size_t count, size_t depth)
 {
 	char batch[BATCH * 24];
-	size_t asked = 0, octets = 0;
+	size_t asked = 0, bytes = 0;
 
 	for (size_t done = 0; done < count; done++) {
 		if (asked < count && asked - done <= depth / 2) {
@@ -170,12 +170,12 @@ retrieve(const size_t *sizes, size_t count, size_t depth)
 			line_send(batch, n);
 		}
 		line_hear_good();
-		octets += line_skip(sizes[done]);
+		bytes += line_skip(sizes[done]);
 	}
-	return octets;
+	return bytes;
 }
 
-/* What LIST says; no message has fewer octets when it is sent. */
+/* What LIST says; no message has fewer bytes when it is sent. */
 static size_t *
 list(size_t count)
 {
@@ -194,17 +194,17 @@ list(size_t count)
 }
 
 static void
-print_step(const char *step, int64_t begin, int64_t begin_cpu, size_t octets)
+print_step(const char *step, int64_t begin, int64_t begin_cpu, size_t bytes)
 {
 	int64_t end = now();
 
-	printf("%s %" PRId64 " %" PRId64 " %zu\n", step, end - begin, cpu() - begin_cpu, octets);
+	printf("%s %" PRId64 " %" PRId64 " %zu\n", step, end - begin, cpu() - begin_cpu, bytes);
 }
 
 static void
 retrieve_step(const char *step)
 {
-	size_t count = 0, depth = 1, all = stat_mailbox(), octets, *sizes;
+	size_t count = 0, depth = 1, all = stat_mailbox(), bytes, *sizes;
 	int64_t begin, begin_cpu;
 
 	if (sscanf(step, "RETR:%zu:%zu", &count, &depth) != 2 || depth > BATCH || depth < 1)
@@ -214,8 +214,8 @@ retrieve_step(const char *step)
 	sizes = list(all);
 	begin_cpu = cpu();
 	begin = now();
-	octets = retrieve(sizes, count, depth);
-	print_step(step, begin, begin_cpu, octets);
+	bytes = retrieve(sizes, count, depth);
+	print_step(step, begin, begin_cpu, bytes);
 	free(sizes);
 }
 
@@ -244,13 +244,13 @@ static void
 plain_step(const char *step)
 {
 	int64_t begin_cpu = cpu(), begin = now();
-	size_t octets = 0;
+	size_t bytes = 0;
 
 	line_say("%s", step);
 	line_hear_good();
 	if (strcmp(step, "UIDL") == 0 || strcmp(step, "LIST") == 0)
-		octets = line_skip(0);
-	print_step(step, begin, begin_cpu, octets);
+		bytes = line_skip(0);
+	print_step(step, begin, begin_cpu, bytes);
 }
 
 static void

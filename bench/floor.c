@@ -33,7 +33,7 @@
 
 static char piece[BEGINNING_SIZE + PIECE + 64];
 
-/* Places of messages: the first octet behind the empty line before "From ". */
+/* Places of messages: the first byte behind the empty line before "From ". */
 static off_t *places;
 static size_t count, room;
 static uint64_t line_ends;
@@ -62,7 +62,7 @@ note(off_t place)
 #ifdef __x86_64__
 #include <immintrin.h>
 
-/* Line ends in [p, p + n), and where "\nFrom " begins in it; BEGINNING_SIZE + 32 octets behind can be read. */
+/* Line ends in [p, p + n), and where "\nFrom " begins in it; BEGINNING_SIZE + 32 bytes behind can be read. */
 __attribute__((target("avx2,popcnt"))) static void
 look(const char *p, size_t n, off_t place)
 {
@@ -291,7 +291,7 @@ truncate_it(const char *path)
 	sync_or_die(fd);
 }
 
-/* from's octets by ours to to, from its beginning. */
+/* from's bytes by ours to to, from its beginning. */
 static void
 move(int from, int to)
 {

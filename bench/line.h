@@ -23,7 +23,7 @@ void line_login(const struct how *how);
 
 void line_close(void);
 
-/* Octets as they are. */
+/* Bytes as they are. */
 void line_send(const char *data, size_t n);
 
 /* A command; CRLF is added. */
@@ -35,7 +35,7 @@ const char *line_hear(void);
 /* The same, and it has to be +OK. */
 const char *line_hear_good(void);
 
-/* All of an answer of several lines behind its first, of which at least `least` octets come before the dot. Returns their number. */
+/* All of an answer of several lines behind its first, of which at least `least` bytes come before the dot. Returns their number. */
 size_t line_skip(size_t least);
 
 #endif

@@ -45,7 +45,7 @@ owner() {
 }
 
 # client SERVER MAILBOX [-OPTION …] STEP …: a session, or many; what it prints into the array $seen[STEP], CPU into
-# $seen[STEP cpu], octets into $seen[STEP octets].
+# $seen[STEP cpu], bytes into $seen[STEP bytes].
 declare -A seen=()
 client() {
 	local server=$1 user options=() output step value cpu octets
@@ -285,7 +285,7 @@ s6() {
 	done
 }
 
-# fill_maildir USER COUNT LEAST MOST: so many messages, of so many octets in their bodies.
+# fill_maildir USER COUNT LEAST MOST: so many messages, of so many bytes in their bodies.
 fill_maildir() {
 	rm -rf "/home/$1/Maildir"
 	mkdir -p "/home/$1/Maildir"/{new,cur,tmp}

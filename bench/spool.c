@@ -1,9 +1,9 @@
 /*
- * Makes mailboxes for the bench, the same octets every time: an mbox on standard output, or a Maildir's files.
+ * Makes mailboxes for the bench, the same bytes every time: an mbox on standard output, or a Maildir's files.
  *
  *	bench/spool MESSAGES LEAST MOST [LARGE-EVERY [MAILDIR]]
  *
- * A message has the header fields that mail has today and LEAST to MOST octets
+ * A message has the header fields that mail has today and LEAST to MOST bytes
  * of text in lines of 60 to 78 columns; each LARGE-EVERYth (0: none) has 1 to
  * 5 MB of base64 instead. Some lines begin with a dot, some with ">From ".
  */
@@ -74,11 +74,11 @@ put_header(FILE *f, unsigned long n)
 }
 
 static void
-put_lines(FILE *f, int kind, uint64_t octets)
+put_lines(FILE *f, int kind, uint64_t bytes)
 {
 	uint64_t put = 0;
 
-	while (put < octets) {
+	while (put < bytes) {
 		size_t i = (size_t)draw(LINES);
 
 		fwrite_unlocked(lines[kind][i], 1, lengths[kind][i], f);

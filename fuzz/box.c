@@ -70,7 +70,7 @@ stuffed(const char *text, size_t n)
 	return dots;
 }
 
-/* Its stored octets, in pieces, and what wire.c makes of them. */
+/* Its stored bytes, in pieces, and what wire.c makes of them. */
 static void
 read_message(struct shown *s)
 {
@@ -91,8 +91,8 @@ read_message(struct shown *s)
 	}
 	put += wire_end(&w, wired + put);
 	HOLDS(got == 0 && s->size == s->span.bytes);
-	HOLDS(put - stuffed(wired, put) == s->octets);
-	HOLDS(w.octets == s->octets && s->span.octets == s->octets);
+	HOLDS(put - stuffed(wired, put) == s->wire_size);
+	HOLDS(w.wire_size == s->wire_size && s->span.wire_size == s->wire_size);
 }
 
 static void
@@ -100,7 +100,7 @@ show(struct maildrop *drop, size_t n, struct shown *s)
 {
 	struct stat st;
 
-	*s = (struct shown){ .octets = maildrop_octets(drop, n) };
+	*s = (struct shown){ .wire_size = maildrop_wire_size(drop, n) };
 	HOLDS(maildrop_fetch(drop, n, &s->span) == DROP_OK && fstat(s->span.fd, &st) == 0);
 	s->inode = st.st_ino;
 	maildrop_uidl(drop, n, s->id);
@@ -121,15 +121,15 @@ box_show(struct maildrop *drop)
 {
 	struct shown *all = calloc(drop->count + 1, sizeof(*all));
 	const char **ids = calloc(drop->count + 1, sizeof(*ids));
-	uint64_t octets = 0;
+	uint64_t wire_size = 0;
 
 	HOLDS(all != NULL && ids != NULL);
 	for (size_t i = 0; i < drop->count; i++) {
 		show(drop, i + 1, &all[i]);
 		ids[i] = all[i].id;
-		octets += all[i].octets;
+		wire_size += all[i].wire_size;
 	}
-	HOLDS(octets == drop->octets);
+	HOLDS(wire_size == drop->wire_size);
 	qsort(ids, drop->count, sizeof(*ids), compare_ids);
 	for (size_t i = 1; i < drop->count; i++)
 		HOLDS(strcmp(ids[i - 1], ids[i]) != 0);

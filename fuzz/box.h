@@ -9,11 +9,11 @@
 
 /* One message as kpopd shows it. */
 struct shown {
-	uint64_t octets;
+	uint64_t wire_size;
 	struct span span;  /* before anything was read of it */
 	char id[UIDL_SIZE];
 	ino_t inode;
-	char *text; /* its stored octets */
+	char *text; /* its stored bytes */
 	size_t size;
 };
 
@@ -24,7 +24,7 @@ enum drop_error box_open(struct maildrop *drop, const char *where);
 void box_forget(void);
 
 /*
- * All messages, checked: each can be read, LIST's octets are RETR's, the ids
+ * All messages, checked: each can be read, LIST's bytes are RETR's, the ids
  * are what RFC 1939 allows and differ.
  */
 struct shown *box_show(struct maildrop *drop);

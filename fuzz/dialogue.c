@@ -1,9 +1,9 @@
 /*
  * Fuzz target: both tables of pop3.c, obeyed for whatever a client says.
  *
- * Input: one octet for the state (KPOP's login, POP3 mode's, TRANSACTION), one
- * for the manner in which the octets come, one for what the parts behind do;
- * then the client's octets. What holds: every command gets one answer, which
+ * Input: one byte for the state (KPOP's login, POP3 mode's, TRANSACTION), one
+ * for the manner in which the bytes come, one for what the parts behind do;
+ * then the client's bytes. What holds: every command gets one answer, which
  * begins with +OK, -ERR or "+ " and, where a list or a message follows, ends
  * with a dot; neither the cuts in the input nor the case of its letters show in
  * any answer, so nothing of the client's stands there but numbers; only QUIT
@@ -38,7 +38,7 @@ static struct io io;
 /* A maildrop in memory, whose store is what maildrop.c takes for mbox.c. */
 static const struct {
 	const char *text;
-	size_t missing; /* octets that are gone when it is read */
+	size_t missing; /* bytes that are gone when it is read */
 	bool changed;   /* is not there any more */
 } mail[COUNT] = {
 	{ "Subject: one\n\nbody\n.\n..\n", 0, false },
@@ -53,7 +53,7 @@ static bool removed_any;
 static unsigned what_remove_says;
 
 static uint64_t
-box_octets(void *box, size_t i)
+box_wire_size(void *box, size_t i)
 {
 	struct wire w;
 
@@ -61,7 +61,7 @@ box_octets(void *box, size_t i)
 	wire_init(&w, WIRE_ALL);
 	wire_put(&w, mail[i].text, strlen(mail[i].text), NULL);
 	wire_end(&w, NULL);
-	return w.octets;
+	return w.wire_size;
 }
 
 static uint64_t
@@ -71,7 +71,7 @@ box_total(const void *box)
 
 	(void)box;
 	for (size_t i = 0; i < COUNT; i++)
-		sum += box_octets(NULL, i);
+		sum += box_wire_size(NULL, i);
 	return sum;
 }
 
@@ -90,7 +90,7 @@ box_fetch(void *box, size_t i, struct span *s)
 	for (size_t k = 0; k < i; k++)
 		at += (off_t)strlen(mail[k].text);
 	*s = (struct span){ .fd = mail_fd, .at = at, .bytes = strlen(mail[i].text) - mail[i].missing,
-		.octets = box_octets(box, i) };
+		.wire_size = box_wire_size(box, i) };
 	return mail[i].changed ? DROP_CHANGED : DROP_OK;
 }
 
@@ -107,7 +107,7 @@ box_remove(void *box, const unsigned char *marks, size_t *removed)
 	return what_remove_says;
 }
 
-const struct store_ops mbox_store = { .total = box_total, .octets = box_octets, .uidl = box_uidl,
+const struct store_ops mbox_store = { .total = box_total, .wire_size = box_wire_size, .uidl = box_uidl,
 	.fetch = box_fetch, .remove = box_remove };
 const struct store_ops maildir_store;
 
@@ -120,7 +120,7 @@ make_mail(void)
 		HOLDS(write(mail_fd, mail[i].text, strlen(mail[i].text)) != -1);
 }
 
-/* The gate's part of AUTH, led by the token's first octet. */
+/* The pre-auth process's part of AUTH, led by the token's first byte. */
 static int
 authenticate(void *self, bool first, const void *token, size_t n, const void **challenge, size_t *size)
 {
@@ -156,7 +156,7 @@ talk(int state, unsigned manner, unsigned parts, const uint8_t *data, size_t siz
 {
 	unsigned char marks[COUNT / 8 + 1] = { 0 };
 	struct maildrop drop = { .store = &mbox_store, .marks = marks, .count = COUNT };
-	struct pop3_gate gate = { .self = &parts, .principal = state == KPOP ? "alice@KPOPD.TEST" : NULL,
+	struct pop3_preauth preauth = { .self = &parts, .principal = state == KPOP ? "alice@KPOPD.TEST" : NULL,
 		.has_gssapi = (parts & 1) != 0, .has_tls = (parts & 2) != 0, .needs_tls = (parts & 4) != 0,
 		.prepare_tls = prepare_tls, .authenticate = authenticate, .who = who };
 	char user[33];
@@ -165,13 +165,13 @@ talk(int state, unsigned manner, unsigned parts, const uint8_t *data, size_t siz
 	peer_begin(&io, data, size, manner);
 	if (state != TRANSACTION) {
 		memset(user, 'x', sizeof(user));
-		result = pop3_login(&io, &gate, user, sizeof(user));
+		result = pop3_login(&io, &preauth, user, sizeof(user));
 		HOLDS(result == -1 || memchr(user, '\0', sizeof(user)) != NULL);
 		io_flush(&io);
 		return result;
 	}
 	for (size_t i = 1; i <= COUNT; i++)
-		drop.octets += maildrop_octets(&drop, i);
+		drop.wire_size += maildrop_wire_size(&drop, i);
 	removed_any = false;
 	what_remove_says = parts % 6;
 	io_limits(&io, 600000, 60000);
@@ -392,8 +392,8 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
-	int state = input_octet(&in) % 3;
-	unsigned manner = input_octet(&in), parts = input_octet(&in);
+	int state = input_byte(&in) % 3;
+	unsigned manner = input_byte(&in), parts = input_byte(&in);
 
 	if (mail_fd == 0)
 		make_mail();

@@ -88,7 +88,7 @@ __wrap___syslog_chk(int priority, int flag, const char *format, ...)
 }
 
 uint8_t
-input_octet(struct input *in)
+input_byte(struct input *in)
 {
 	if (in->left == 0)
 		return 0;
@@ -99,9 +99,9 @@ input_octet(struct input *in)
 size_t
 input_below(struct input *in, size_t limit)
 {
-	size_t high = input_octet(in);
+	size_t high = input_byte(in);
 
-	return (high << 8 | input_octet(in)) % limit;
+	return (high << 8 | input_byte(in)) % limit;
 }
 
 const uint8_t *

@@ -35,13 +35,13 @@ struct input {
 	size_t left;
 };
 
-/* The next octet; 0 behind the end. */
-uint8_t input_octet(struct input *in);
+/* The next byte; 0 behind the end. */
+uint8_t input_byte(struct input *in);
 
-/* The next two octets, the most significant first, as a number below limit. */
+/* The next two bytes, the most significant first, as a number below limit. */
 size_t input_below(struct input *in, size_t limit);
 
-/* The next n octets, or as many as are left: their place; *n is how many. */
+/* The next n bytes, or as many as are left: their place; *n is how many. */
 const uint8_t *input_take(struct input *in, size_t *n);
 
 /* Some number that depends on *state alone and changes it: for cuts and subsets. */

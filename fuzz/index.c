@@ -1,9 +1,9 @@
 /*
  * Fuzz target: the index reader.
  *
- * Input: one octet for what is done, then either the octets of an index, or
- * places and octets that are changed in a genuine one. What holds: the session
- * shows what one without an index shows, octet for octet. Or the hashes are made
+ * Input: one byte for what is done, then either the bytes of an index, or
+ * places and bytes that are changed in a genuine one. What holds: the session
+ * shows what one without an index shows, byte for byte. Or the hashes are made
  * right again, as the user could: then the session may say anything of the
  * mailbox, or end, but it reads nothing outside, and removes whole messages or
  * nothing.
@@ -34,7 +34,7 @@
 
 /* What there is, in the words of a session that had no index. */
 static char ids[MESSAGES][UIDL_SIZE];
-static uint64_t octets[MESSAGES];
+static uint64_t wire_size[MESSAGES];
 
 static void
 look(struct maildrop *drop, bool first)
@@ -46,9 +46,9 @@ look(struct maildrop *drop, bool first)
 		maildrop_uidl(drop, i + 1, id);
 		if (first) {
 			memcpy(ids[i], id, UIDL_SIZE);
-			octets[i] = maildrop_octets(drop, i + 1);
+			wire_size[i] = maildrop_wire_size(drop, i + 1);
 		}
-		HOLDS(strcmp(ids[i], id) == 0 && maildrop_octets(drop, i + 1) == octets[i]);
+		HOLDS(strcmp(ids[i], id) == 0 && maildrop_wire_size(drop, i + 1) == wire_size[i]);
 	}
 }
 
@@ -85,7 +85,7 @@ replace_index(const struct input *in)
 	HOLDS(fd != -1 && write(fd, in->at, in->left) == (ssize_t)in->left);
 }
 
-/* Changes octets of a genuine one; what was written there stays out of its hash. */
+/* Changes bytes of a genuine one; what was written there stays out of its hash. */
 static void
 damage_index(struct input *in)
 {
@@ -94,7 +94,7 @@ damage_index(struct input *in)
 	HOLDS(fd != -1);
 	while (in->left >= 3) {
 		off_t at = (off_t)input_below(in, 3 * 4096);
-		uint8_t change = input_octet(in), old = 0;
+		uint8_t change = input_byte(in), old = 0;
 
 		HOLDS(pread(fd, &old, 1, at) != -1);
 		old ^= change;
@@ -102,7 +102,7 @@ damage_index(struct input *in)
 	}
 }
 
-/* Changes octets, and then the hashes of what they are in. */
+/* Changes bytes, and then the hashes of what they are in. */
 static void
 forge_index(struct input *in)
 {
@@ -114,7 +114,7 @@ forge_index(struct input *in)
 	while (in->left >= 3) {
 		size_t at = input_below(in, sizeof(all));
 
-		all[at] ^= input_octet(in);
+		all[at] ^= input_byte(in);
 	}
 	hash = XXH3_64bits(all, HEADER);
 	memcpy(all + HEADER, &hash, HASH);
@@ -159,7 +159,7 @@ use_forged(uint32_t random)
 	size_t n = read_mailbox(was), removed;
 	struct maildrop drop;
 	struct span s;
-	char octet;
+	char byte;
 	jmp_buf end;
 
 	fuzz_end = &end;
@@ -169,7 +169,7 @@ use_forged(uint32_t random)
 				continue;
 			if (maildrop_fetch(&drop, i, &s) == DROP_OK) {
 				HOLDS(s.at >= 0 && (uint64_t)s.at <= n && s.bytes <= n - (size_t)s.at);
-				HOLDS(s.bytes == 0 || maildrop_read(&s, &octet, 1) == 1);
+				HOLDS(s.bytes == 0 || maildrop_read(&s, &byte, 1) == 1);
 			}
 			if (fuzz_random(&random) % 8 == 0)
 				maildrop_mark(&drop, i);
@@ -184,7 +184,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
-	unsigned how = input_octet(&in);
+	unsigned how = input_byte(&in);
 	struct maildrop drop;
 
 	tidy_begin();

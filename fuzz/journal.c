@@ -1,15 +1,15 @@
 /*
- * Fuzz target: journal.c's reader and recovery, and removals broken off anywhere.
+ * Fuzz target: mbox-journal.c's reader and recovery, and removals broken off anywhere.
  *
- * Input: one octet for one of two stories. Forged: journals that say anything,
+ * Input: one byte for one of two stories. Forged: journals that say anything,
  * with some of their sums and hashes made right, beside any mailbox; then the
- * mailbox loses octets only where a journal that is sound and made for it says
+ * mailbox loses bytes only where a journal that is sound and made for it says
  * so: what recovery leaves is what an independent reading of the files
  * predicts, and a journal that is not obeyed is still there as rescue.*.
  * Broken off: a genuine removal that ends or fails at some call, maybe in
  * the middle of what it writes, then recoveries that do as well, with mail arriving in
  * between; then in the end either all is removed or nothing, and every kept
- * and every new octet is there once.
+ * and every new byte is there once.
  */
 #include "config.h"
 
@@ -27,11 +27,11 @@
 
 #include "fuzz/fuzz.h"
 #include "fuzz/tidy.h"
-#include "journal.h"
+#include "mbox-journal.h"
 
 #define HEAD 4096
 #define WINDOW 65536
-#define MOST 5000 /* octets of a forged journal's D, and of the mailbox beside it */
+#define MOST 5000 /* bytes of a forged journal's D, and of the mailbox beside it */
 
 static int state = -1, spool = -1;
 static struct journal_box where;
@@ -111,7 +111,7 @@ begin(void)
 	HOLDS(ftruncate(spool, 0) == 0);
 }
 
-/* A file's octets. */
+/* A file's bytes. */
 struct text {
 	uint8_t *p;
 	size_t n;
@@ -191,7 +191,7 @@ hash(const void *p, size_t n, uint8_t digest[32])
 	SHA256Final(digest, &c);
 }
 
-/* Of the last octets, 64 Ki at most, of [from, to). */
+/* Of the last bytes, 64 Ki at most, of [from, to). */
 static void
 hash_end(const uint8_t *p, size_t from, size_t to, uint8_t digest[32])
 {
@@ -378,12 +378,12 @@ take_witness(const struct head *h, const struct text *box, struct witness *w)
 static struct text
 forge(struct input *in, struct text *box)
 {
-	unsigned how = input_octet(in);
+	unsigned how = input_byte(in);
 	struct text t;
 	struct head h = { .marker = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 } };
 	struct witness w;
 	const uint8_t *p;
-	uint8_t octet;
+	uint8_t byte;
 	size_t n;
 
 	if ((how & RAW) != 0) {
@@ -395,8 +395,8 @@ forge(struct input *in, struct text *box)
 	}
 	h.from = (int64_t)input_below(in, MOST);
 	h.size = h.from + (int64_t)input_below(in, MOST);
-	octet = (uint8_t)input_octet(in);
-	h.marker_size = octet % 18;
+	byte = (uint8_t)input_byte(in);
+	h.marker_size = byte % 18;
 	n = input_below(in, MOST);
 	p = input_take(in, &n);
 	h.kept = (int64_t)n;
@@ -412,14 +412,14 @@ forge(struct input *in, struct text *box)
 		memcpy(box->p + h.from + n, h.marker, 16);
 	}
 	/* Every second one is of version 2. */
-	memcpy(h.magic, octet < 128 ? "kpopd j1" : "kpopd j2", 8);
+	memcpy(h.magic, byte < 128 ? "kpopd j1" : "kpopd j2", 8);
 	make_right(&h, how, box, p, n);
 	take_witness(&h, box, &w);
 	t = text_new(HEAD + n);
 	append(&t, &h, sizeof(h));
 	if ((how & PADDED) != 0) {
 		memset(t.p + t.n, 0, HEAD - t.n);
-		if (octet >= 128)
+		if (byte >= 128)
 			memcpy(t.p + 512, &w, sizeof(w));
 		t.n = HEAD;
 	}
@@ -462,7 +462,7 @@ empty_state(void)
 static void
 forged(struct input in)
 {
-	unsigned which = input_octet(&in);
+	unsigned which = input_byte(&in);
 	size_t n = input_below(&in, MOST);
 	const uint8_t *p = input_take(&in, &n);
 	struct text box = text_new(n), j = { .there = false }, cut = j, there, want;
@@ -507,15 +507,15 @@ make_message(struct text *t, unsigned i, size_t n)
 static size_t
 make_mailbox(struct input *in, struct journal_range *ranges)
 {
-	unsigned removed = input_octet(in), count = 1 + input_octet(in) % MESSAGES;
-	size_t times = input_octet(in) == 255 ? 400 : 1, n = 0;
+	unsigned removed = input_byte(in), count = 1 + input_byte(in) % MESSAGES;
+	size_t times = input_byte(in) == 255 ? 400 : 1, n = 0;
 
 	whole = text_new(MESSAGES * (times * 255 + 40) + 4 * 100);
 	kept = text_new(MESSAGES * (times * 255 + 40) + 4 * 100);
 	for (unsigned i = 0; i < count; i++) {
 		size_t from = whole.n;
 
-		make_message(&whole, i, times * (input_octet(in)));
+		make_message(&whole, i, times * (input_byte(in)));
 		if ((removed >> i & 1) == 0)
 			append(&kept, whole.p + from, whole.n - from);
 		else
@@ -548,9 +548,9 @@ act(struct input *in, const struct journal_range *ranges, size_t n)
 	volatile enum story result = UNKNOWN;
 
 	calls = 0;
-	stop_at = input_octet(in);
-	fail_at = input_octet(in);
-	fail_with = errors[input_octet(in) % 4];
+	stop_at = input_byte(in);
+	fail_at = input_byte(in);
+	fail_with = errors[input_byte(in) % 4];
 	armed = true;
 	if (setjmp(stopped) == 0) {
 		if (ranges == NULL)
@@ -570,12 +570,12 @@ broken_off(struct input in)
 {
 	struct journal_range ranges[MESSAGES];
 	size_t n = make_mailbox(&in, ranges);
-	unsigned rounds = input_octet(&in) % 4;
+	unsigned rounds = input_byte(&in) % 4;
 	enum story end = act(&in, ranges, n);
 	struct text there;
 
 	for (unsigned i = 0; i < rounds; i++) {
-		if ((input_octet(&in) & 1) != 0)
+		if ((input_byte(&in) & 1) != 0)
 			arrive(i);
 		act(&in, NULL, 0);
 	}
@@ -592,7 +592,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	tidy_begin();
 	begin();
-	if ((input_octet(&in) & 1) == 0)
+	if ((input_byte(&in) & 1) == 0)
 		forged(in);
 	else
 		broken_off(in);

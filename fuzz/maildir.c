@@ -1,7 +1,7 @@
 /*
  * Fuzz target: maildir.c over any names and kinds of files.
  *
- * Input: one octet for what is removed, then files: one octet for the kind, the
+ * Input: one byte for what is removed, then files: one byte for the kind, the
  * name, a NUL. A file's text is made of its name. What holds: what is shown is
  * what an independent reading of the rules says, each file once; LIST is RETR;
  * ids are unique and as they should be; a second session sees the same, also
@@ -26,7 +26,7 @@
 #define MOST 24 /* files */
 #define WHERE "maildir:%h/Maildir"
 
-/* Of the kind's octet. */
+/* Of the kind's byte. */
 enum { CUR = 1, DOTTED = 2 };
 enum kind { FILES, LINKED, FIFO, SYMLINK, SUBDIRECTORY, ALIKE };
 
@@ -120,15 +120,15 @@ make(const struct file *f, enum kind kind)
 static void
 next_file(struct input *in)
 {
-	unsigned octet = input_octet(in);
-	enum kind kind = (octet >> 2 & 7) % 6;
+	unsigned byte = input_byte(in);
+	enum kind kind = (byte >> 2 & 7) % 6;
 	const uint8_t *end = memchr(in->at, '\0', in->left);
 	size_t n = end != NULL ? (size_t)(end + 1 - in->at) : in->left;
 	struct file *f = &files[count];
 	const uint8_t *name = input_take(in, &n);
 	struct stat st;
 
-	*f = (struct file){ .directory = octet & CUR };
+	*f = (struct file){ .directory = byte & CUR };
 	/* The unique name before, with other flags or none. */
 	if (kind == ALIKE && count > 0)
 		memcpy(f->name, f[-1].name, unique_size(f[-1].name));
@@ -267,7 +267,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
-	uint32_t random = input_octet(&in);
+	uint32_t random = input_byte(&in);
 	struct maildrop drop, again;
 	struct shown *shown, *later;
 

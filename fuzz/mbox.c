@@ -1,11 +1,11 @@
 /*
  * Fuzz target: mbox.c over any file.
  *
- * Input: one octet for what is removed, one for what another program does in
+ * Input: one byte for what is removed, one for what another program does in
  * the meantime, then the mailbox. What holds: an independent reading of the
  * file finds the same messages; they partition it; LIST is RETR; ids are
  * unique and as they should be; a second session sees the same; a removal
- * leaves exactly the octets of the others, and never takes what was not marked.
+ * leaves exactly the bytes of the others, and never takes what was not marked.
  */
 #include "config.h"
 
@@ -15,7 +15,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "from.h"
+#include "mbox-from.h"
 #include "fuzz/box.h"
 #include "fuzz/tidy.h"
 
@@ -46,7 +46,7 @@ check_spool(const uint8_t *want, size_t n)
 	HOLDS(memcmp(there, want, n) == 0);
 }
 
-/* The octets of an empty line that ends at this place; 0: there is none. */
+/* The bytes of an empty line that ends at this place; 0: there is none. */
 static size_t
 empty_before(const uint8_t *p, size_t at)
 {
@@ -127,7 +127,7 @@ trusted_end(const uint8_t *p, size_t n, size_t from)
 	return 0;
 }
 
-/* Where messages begin: at the first "From ", and where from.c has it outside of what a Content-Length covers; and the end. Returns how many, or -1: it is no mailbox. */
+/* Where messages begin: at the first "From ", and where mbox-from.c has it outside of what a Content-Length covers; and the end. Returns how many, or -1: it is no mailbox. */
 static int
 boundaries(const uint8_t *p, size_t n, size_t *at)
 {
@@ -213,7 +213,7 @@ check_second(const struct shown *first, size_t count)
 	HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_OK && drop.count == count);
 	for (size_t i = 0; i < count; i++) {
 		maildrop_uidl(&drop, i + 1, id);
-		HOLDS(strcmp(id, first[i].id) == 0 && maildrop_octets(&drop, i + 1) == first[i].octets);
+		HOLDS(strcmp(id, first[i].id) == 0 && maildrop_wire_size(&drop, i + 1) == first[i].wire_size);
 	}
 }
 
@@ -247,7 +247,7 @@ remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at, size_t hi
 	HOLDS(after.count == kept || (after.count + 1 == kept && at[0] == 0 && may_be_internal(want, want + n)));
 	for (size_t i = 0, k = after.count - kept; i < count; i++)
 		if ((marks[i / 8] >> i % 8 & 1) == 0 && k++ < after.count)
-			HOLDS(maildrop_octets(&after, k) == shown[i].octets);
+			HOLDS(maildrop_wire_size(&after, k) == shown[i].wire_size);
 }
 
 /* A removal from a mailbox that another program has changed: what was there, and which messages are left. */
@@ -378,8 +378,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static size_t at[MOST + 1];
 	struct input in = { data, size };
-	uint32_t random = input_octet(&in);
-	unsigned how = input_octet(&in);
+	uint32_t random = input_byte(&in);
+	unsigned how = input_byte(&in);
 	struct maildrop drop;
 	struct shown *shown;
 	size_t hidden;

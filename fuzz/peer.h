@@ -11,7 +11,7 @@ struct peer {
 	size_t piece;    /* at most so much at a time */
 	bool hesitates;  /* before each piece there is nothing for a moment */
 	enum { PEER_CLOSES, PEER_WAITS, PEER_RESETS } end;
-	size_t patience; /* takes so many octets, and no more */
+	size_t patience; /* takes so many bytes, and no more */
 	char *said;      /* what it has been told */
 	size_t said_size, room;
 	int64_t clock;   /* monotonic, ms: only poll lets time pass */
@@ -19,10 +19,10 @@ struct peer {
 
 extern struct peer peer;
 
-/* Begins a connection on which data comes in a manner that one octet describes. */
+/* Begins a connection on which data comes in a manner that one byte describes. */
 void peer_begin(struct io *io, const uint8_t *data, size_t size, unsigned manner);
 
-/* Octets of data that the program has used. */
+/* Bytes of data that the program has used. */
 size_t peer_used(const struct io *io);
 
 #endif

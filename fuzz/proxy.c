@@ -1,8 +1,8 @@
 /*
  * Fuzz target: proxy_read over any beginning of a connection.
  *
- * Input: one octet for the manner in which it comes, then the octets. What
- * holds: of a header that is taken not an octet behind its end is read, and
+ * Input: one byte for the manner in which it comes, then the bytes. What
+ * holds: of a header that is taken not an byte behind its end is read, and
  * the address is the header's, in the letters that the monitor takes.
  */
 #include "config.h"
@@ -18,7 +18,7 @@
 #include "log.h"
 #include "proxy.h"
 
-/* Octets of the header that data begins with, by its own words; 0: it is not all there. */
+/* Bytes of the header that data begins with, by its own words; 0: it is not all there. */
 static size_t
 header_size(const uint8_t *data, size_t n)
 {
@@ -37,7 +37,7 @@ header_size(const uint8_t *data, size_t n)
 static void
 check_form(const char *address)
 {
-	unsigned char octets[16];
+	unsigned char bytes[16];
 	char copy[ADDRESS_TEXT], *port;
 	bool six = address[0] == '[';
 
@@ -51,7 +51,7 @@ check_form(const char *address)
 		HOLDS(port[-2] == ']');
 		port[-2] = '\0';
 	}
-	HOLDS(inet_pton(six ? AF_INET6 : AF_INET, copy, octets) == 1);
+	HOLDS(inet_pton(six ? AF_INET6 : AF_INET, copy, bytes) == 1);
 }
 
 /* Writes the address as the log shall have it, by a way of its own: IPv4 in IPv6 is IPv4. */
@@ -74,7 +74,7 @@ static void
 check_v1(const uint8_t *data, size_t n, const char *address)
 {
 	char line[128], family[8], from[64], to[64], want[128];
-	unsigned char octets[16];
+	unsigned char bytes[16];
 	unsigned port, other;
 
 	HOLDS(n <= 107);
@@ -85,8 +85,8 @@ check_v1(const uint8_t *data, size_t n, const char *address)
 		return;
 	}
 	HOLDS(sscanf(line, "PROXY %7s %63s %63s %u %u", family, from, to, &port, &other) == 5);
-	HOLDS(inet_pton(family[3] == '4' ? AF_INET : AF_INET6, from, octets) == 1);
-	expect(want, sizeof(want), family[3] == '4' ? AF_INET : AF_INET6, octets, port);
+	HOLDS(inet_pton(family[3] == '4' ? AF_INET : AF_INET6, from, bytes) == 1);
+	expect(want, sizeof(want), family[3] == '4' ? AF_INET : AF_INET6, bytes, port);
 	HOLDS(strcmp(want, address) == 0);
 }
 
@@ -113,7 +113,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct io io;
 	struct input in = { data, size };
-	unsigned manner = input_octet(&in);
+	unsigned manner = input_byte(&in);
 	char address[ADDRESS_TEXT];
 	size_t header = header_size(in.at, in.left);
 	int result;

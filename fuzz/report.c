@@ -1,8 +1,8 @@
 /*
- * Fuzz target: report_read over any packet that a captured gate could send.
+ * Fuzz target: report_read over any packet that a compromised pre-auth process could send.
  *
- * Input: one octet how, then a packet, or changes to a good one: place, length,
- * octets. What holds: a packet is taken exactly when all that privsep.h says of
+ * Input: one byte how, then a packet, or changes to a good one: place, length,
+ * bytes. What holds: a packet is taken exactly when all that privsep.h says of
  * it is so, and no descriptor comes with it.
  */
 #include "config.h"
@@ -59,7 +59,7 @@ change(struct report *r, struct input *in)
 		.unread_size = 6, .unread = "STAT\r\n",
 		.peer = { .principal = "alice@R", .service = "pop/h@R", .ticket = "t", .session = "s", .layer = "none" } };
 	while (in->left > 0) {
-		size_t at = input_below(in, sizeof(*r)), n = input_octet(in);
+		size_t at = input_below(in, sizeof(*r)), n = input_byte(in);
 		const uint8_t *from = input_take(in, &n);
 
 		if (n > sizeof(*r) - at)
@@ -99,7 +99,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static char space[sizeof(struct report)];
 	struct report got, *sent = &packet[0];
 	struct input in = { data, size };
-	unsigned how = input_octet(&in);
+	unsigned how = input_byte(&in);
 	size_t n = sizeof(*sent);
 	ssize_t received;
 	bool good;

@@ -1,16 +1,16 @@
 /*
- * Fuzz target: sasl.c over any tokens, and the layer that they lead to (wrap.c).
+ * Fuzz target: sasl.c over any tokens, and the layer that they lead to (relay-gss.c).
  *
- * Input: one octet for what it is. Tokens as they are, each with its size in
- * two octets; or a sealed authenticator, as the first token; or a dialogue
- * with a genuine client in this process: one octet for its wishes, one for
+ * Input: one byte for what it is. Tokens as they are, each with its size in
+ * two bytes; or a sealed authenticator, as the first token; or a dialogue
+ * with a genuine client in this process: one byte for its wishes, one for
  * which token is altered, two for the place, one for how, one for whether its
  * choice is concealed, the choice's size in two and its plain text; then what
- * the client says in the layer: one octet how, one for the size, the text.
+ * the client says in the layer: one byte how, one for the size, the text.
  * What holds: whoever is let in is who has the ticket, for our service; who
  * plays by the rules is let in with the layer and the name he chose, and nobody
  * else; the session gets what the client has sealed, in this order and once, up
- * to the first octet that is not as it should be; and the client its answers.
+ * to the first byte that is not as it should be; and the client its answers.
  */
 #include "config.h"
 
@@ -25,10 +25,10 @@
 #include "fuzz/fuzz.h"
 #include "fuzz/ticket.h"
 #include "sasl.h"
-#include "wrap.h"
+#include "relay-gss.h"
 
 enum { RAW, SEALED, GENUINE, KINDS };
-enum { INSIDE_TLS = 4 }; /* of the first octet */
+enum { INSIDE_TLS = 4 }; /* of the first byte */
 enum { MUTUAL = 1, INTEGRITY = 2, SECRECY = 4, SEQUENCE = 8, BINDING = 16, OTHER_BINDING = 32 }; /* wishes */
 
 #define STEPS 8
@@ -50,7 +50,7 @@ start(void)
 	HOLDS(!GSS_ERROR(gss_import_name(&minor, &name, (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME, &service)));
 }
 
-/* The gate ends where it has given a context away; here what that took is freed. */
+/* The pre-auth process ends where it has given a context away; here what that took is freed. */
 OM_uint32 __real_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *, gss_buffer_t);
 OM_uint32 __wrap_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *, gss_buffer_t);
 OM_uint32
@@ -99,7 +99,7 @@ sealed(struct sasl *server, struct input in)
 	static const uint8_t head[] = "\x60\x82\0\0\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01";
 	static uint8_t token[sizeof(head) + TICKET_MOST];
 	uint8_t part[512];
-	unsigned how = input_octet(&in);
+	unsigned how = input_byte(&in);
 	size_t part_size = ticket_part(part), size, n;
 	const void *out;
 	enum sasl_result result;
@@ -195,20 +195,20 @@ is_good(const struct client *c, const uint8_t *choice, size_t n)
 	if (n < 4 || n - 4 >= SASL_AUTHZID || memchr(choice + 4, '\0', n - 4) != NULL)
 		return false;
 	most = (size_t)choice[1] << 16 | (size_t)choice[2] << 8 | choice[3];
-	if (choice[0] == WRAP_NONE)
+	if (choice[0] == RELAY_GSS_NONE)
 		return true;
-	if ((choice[0] != WRAP_INTEGRITY && choice[0] != WRAP_CONFIDENTIALITY) || (c->offered & choice[0]) == 0)
+	if ((choice[0] != RELAY_GSS_INTEGRITY && choice[0] != RELAY_GSS_CONFIDENTIALITY) || (c->offered & choice[0]) == 0)
 		return false;
-	return wrap_piece(c->context, choice[0], most) > 0;
+	return relay_gss_piece(c->context, choice[0], most) > 0;
 }
 
-/* What the gate gives away to the relay, taken. */
+/* What the pre-auth process gives away to the relay, taken. */
 static void
-take_over(struct sasl *server, struct wrap *w)
+take_over(struct sasl *server, struct relay_gss *w)
 {
 	static struct {
 		uint32_t layer, piece, unread_size;
-		char data[2 * WRAP_TOKEN];
+		char data[2 * RELAY_GSS_TOKEN];
 	} h;
 	int pair[2];
 	gss_buffer_desc token;
@@ -220,25 +220,25 @@ take_over(struct sasl *server, struct wrap *w)
 	n = recv(pair[1], &h, sizeof(h), 0);
 	HOLDS(n > 12 + 6 && h.unread_size == 6 && memcmp(h.data, "unread", 6) == 0);
 	token = (gss_buffer_desc){ (size_t)n - 12 - 6, h.data + 6 };
-	memset(w, 0, offsetof(struct wrap, in));
+	memset(w, 0, offsetof(struct relay_gss, in));
 	HOLDS(gss_import_sec_context(&minor, &token, &w->context) == GSS_S_COMPLETE);
-	w->conceals = h.layer == WRAP_CONFIDENTIALITY;
+	w->conceals = h.layer == RELAY_GSS_CONFIDENTIALITY;
 	w->piece = h.piece;
 	close(pair[0]);
 	close(pair[1]);
 }
 
 static void
-put_text(struct pump_buffer *b, const void *p, size_t n)
+put_text(struct relay_buffer *b, const void *p, size_t n)
 {
-	HOLDS(n <= PUMP_ROOM - b->end);
+	HOLDS(n <= RELAY_ROOM - b->end);
 	memcpy(b->data + b->end, p, n);
 	b->end += n;
 }
 
 /* Text as a token behind its length. */
 static void
-seal(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n, struct pump_buffer *sealed)
+seal(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n, struct relay_buffer *sealed)
 {
 	gss_buffer_desc text = { n, (void *)(uintptr_t)p }, token;
 	OM_uint32 minor;
@@ -254,14 +254,14 @@ seal(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n, struct pump
 
 /* What the client says, by the input: sealed what goes over the line, plain what is meant. Returns whether all is as it should be. */
 static bool
-say_in_layer(const struct client *c, const struct wrap *w, struct input *in, struct pump_buffer *sealed, struct pump_buffer *plain)
+say_in_layer(const struct client *c, const struct relay_gss *w, struct input *in, struct relay_buffer *sealed, struct relay_buffer *plain)
 {
 	size_t last = 0;
 	bool good = true, altered = false;
 
 	for (int i = 0; i < STEPS && in->left > 0; i++) {
-		unsigned how = input_octet(in) % 8;
-		size_t n = input_octet(in), end = sealed->end;
+		unsigned how = input_byte(in) % 8;
+		size_t n = input_byte(in), end = sealed->end;
 		const uint8_t *p = input_take(in, &n);
 
 		if (how == 0) /* once more */
@@ -285,16 +285,16 @@ say_in_layer(const struct client *c, const struct wrap *w, struct input *in, str
 
 /* What the session says reaches the client. */
 static void
-check_answers(const struct client *c, struct wrap *w)
+check_answers(const struct client *c, struct relay_gss *w)
 {
 	static const char answer[] = "+OK in the clear\r\n", more[] = "+OK this is sealed in tokens that the client takes\r\n.\r\n";
-	static struct pump_buffer out;
+	static struct relay_buffer out;
 	char got[sizeof(more)];
 	size_t n = 0;
 	OM_uint32 minor;
 
 	out.at = out.end = 0;
-	HOLDS(wrap_codec.seal(w, answer, sizeof(answer) - 1, &out) == 0 && wrap_codec.seal(w, more, sizeof(more) - 1, &out) == 0);
+	HOLDS(relay_gss_codec.seal(w, answer, sizeof(answer) - 1, &out) == 0 && relay_gss_codec.seal(w, more, sizeof(more) - 1, &out) == 0);
 	HOLDS(out.end >= sizeof(answer) - 1 && memcmp(out.data, answer, sizeof(answer) - 1) == 0);
 	for (size_t at = sizeof(answer) - 1; at < out.end;) {
 		const unsigned char *p = (const unsigned char *)out.data + at;
@@ -315,8 +315,8 @@ check_answers(const struct client *c, struct wrap *w)
 static void
 check_layer(struct client *c, struct sasl *server, struct input *in, size_t piece)
 {
-	static struct wrap w;
-	static struct pump_buffer sealed, plain, got, unused;
+	static struct relay_gss w;
+	static struct relay_buffer sealed, plain, got, unused;
 	OM_uint32 minor;
 	bool good;
 	int result = 0;
@@ -325,7 +325,7 @@ check_layer(struct client *c, struct sasl *server, struct input *in, size_t piec
 	sealed.end = plain.end = got.at = got.end = 0;
 	good = say_in_layer(c, &w, in, &sealed, &plain);
 	for (size_t at = 0; at < sealed.end && result == 0; at += piece)
-		result = wrap_codec.open(&w, sealed.data + at, sealed.end - at < piece ? sealed.end - at : piece, &got, &unused);
+		result = relay_gss_codec.open(&w, sealed.data + at, sealed.end - at < piece ? sealed.end - at : piece, &got, &unused);
 	HOLDS(!good || (result == 0 && got.end == plain.end));
 	HOLDS(got.end <= plain.end && memcmp(got.data, plain.data, got.end) == 0 && unused.end == 0);
 	if (result == 0 && good)
@@ -357,10 +357,10 @@ choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n, b
 	HOLDS(is_good(c, choice, n));
 	check_peer(server, &peer, authzid);
 	HOLDS(strlen(authzid) == n - 4 && memcmp(authzid, choice + 4, n - 4) == 0);
-	HOLDS(sasl_has_layer(server) == (choice[0] != WRAP_NONE));
+	HOLDS(sasl_has_layer(server) == (choice[0] != RELAY_GSS_NONE));
 	HOLDS(strcmp(peer.layer, names[server == servers[1]][choice[0]]) == 0);
 	HOLDS((peer.mutual != 0) == ((c->wishes & MUTUAL) != 0));
-	return choice[0] != WRAP_NONE;
+	return choice[0] != RELAY_GSS_NONE;
 }
 
 /* Checks that no layer is missing, inside TLS or outside of it, unless the client has bound the channel. */
@@ -368,18 +368,18 @@ static void
 check_offer(const struct client *c, const struct sasl *server)
 {
 	bool bound = server == servers[1] && (c->wishes & (BINDING | OTHER_BINDING)) == BINDING;
-	unsigned expected = WRAP_NONE;
+	unsigned expected = RELAY_GSS_NONE;
 
 	/* libgssapi's client asks for integrity and confidentiality by itself. */
 	if (!bound && (c->wishes & SEQUENCE) != 0)
-		expected |= WRAP_INTEGRITY | WRAP_CONFIDENTIALITY;
+		expected |= RELAY_GSS_INTEGRITY | RELAY_GSS_CONFIDENTIALITY;
 	HOLDS(c->offered == expected);
 }
 
 static void
 genuine(struct sasl *server, struct input in)
 {
-	struct client c = { .wishes = input_octet(&in), .altered = input_octet(&in) % 4 };
+	struct client c = { .wishes = input_byte(&in), .altered = input_byte(&in) % 4 };
 	gss_buffer_desc offer = GSS_C_EMPTY_BUFFER, text;
 	OM_uint32 minor;
 	const uint8_t *choice;
@@ -387,8 +387,8 @@ genuine(struct sasl *server, struct input in)
 	bool conceal, foreign = (c.wishes & OTHER_BINDING) != 0 && server == servers[1];
 
 	c.place = input_below(&in, 4096);
-	c.how = input_octet(&in);
-	conceal = (input_octet(&in) & 1) != 0;
+	c.how = input_byte(&in);
+	conceal = (input_byte(&in) & 1) != 0;
 	/* Other channel bindings than this TLS has are another connection's. */
 	if (!negotiate(&c, server, &offer) || foreign)
 		HOLDS(c.has_altered || (foreign && offer.length == 0));
@@ -410,7 +410,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
-	unsigned first = input_octet(&in);
+	unsigned first = input_byte(&in);
 	struct sasl *server;
 
 	if (service == NULL)

@@ -1,11 +1,11 @@
 /*
  * Fuzz target: sendauth.c and auth.c over the beginning of a KPOP connection.
  *
- * Input: one octet for the manner in which it comes, one for what it is: octets
+ * Input: one byte for the manner in which it comes, one for what it is: bytes
  * as they are; or, framed and sealed with the right keys or wrong ones, the
- * plain texts of a ticket (its size in two octets; or a good one) and of
+ * plain texts of a ticket (its size in two bytes; or a good one) and of
  * an authenticator. What holds: with a wrong key nobody gets in; nobody gets in
- * twice with the same octets; what was proven is for our service; nothing behind
+ * twice with the same bytes; what was proven is for our service; nothing behind
  * the AP-REQ is used up, and the answer is one of those that clients know.
  */
 #include "config.h"
@@ -26,7 +26,7 @@ static const uint8_t behind[] = "USER alice\r\n";
 static struct auth *a;
 static struct io io;
 
-/* The octets of the whole exchange, made of what the input says. */
+/* The bytes of the whole exchange, made of what the input says. */
 static size_t
 make(struct input *in, unsigned how, uint8_t *out)
 {
@@ -110,8 +110,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t made[TICKET_MOST + 256];
 	struct input in = { data, size };
-	unsigned manner = input_octet(&in), how = input_octet(&in);
-	const uint8_t *octets = in.at;
+	unsigned manner = input_byte(&in), how = input_byte(&in);
+	const uint8_t *bytes = in.at;
 	size_t n = in.left, used = 0;
 	struct auth_peer who;
 
@@ -120,11 +120,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if ((how & RAW) == 0) {
 		used = make(&in, how, made);
 		memcpy(made + used, behind, sizeof(behind));
-		octets = made;
+		bytes = made;
 		n = used + sizeof(behind);
 	}
 	ticket_forget_replays();
-	if (serve(octets, n, manner, &who) == -1) {
+	if (serve(bytes, n, manner, &who) == -1) {
 		check_refused();
 		return 0;
 	}
@@ -133,7 +133,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if ((how & RAW) == 0)
 		HOLDS(peer_used(&io) == used && (how & (TICKET_WRONG_KEY | TICKET_WRONG_SESSION)) == 0 &&
 		    who.mutual == ((how & TICKET_MUTUAL) != 0));
-	HOLDS(serve(octets, n, manner, &who) == -1);
+	HOLDS(serve(bytes, n, manner, &who) == -1);
 	check_refused();
 	return 0;
 }

@@ -3,7 +3,7 @@
  *
  * The keys are constants of no worth, so whoever knows them, as a fuzzer does,
  * can seal any plain text: what comes behind the decryption is reached, and an
- * altered octet is not just a wrong checksum. The clock stands, also for the
+ * altered byte is not just a wrong checksum. The clock stands, also for the
  * libraries, whose gettimeofday and time are the ones below: a recorded AP-REQ
  * is as good as new for ever.
  */
@@ -46,7 +46,7 @@ fuzz_time(time_t *t)
 }
 
 static krb5_context context;
-static uint8_t octets[3][KEY_SIZE];
+static uint8_t bytes[3][KEY_SIZE];
 static krb5_keyblock service_key, host_key, session_key;
 
 static krb5_keyblock
@@ -96,9 +96,9 @@ ticket_realm(void)
 	krb5_keytab keytab;
 
 	configure();
-	service_key = key_of(octets[0], 's');
-	host_key = key_of(octets[1], 'h');
-	session_key = key_of(octets[2], 'e');
+	service_key = key_of(bytes[0], 's');
+	host_key = key_of(bytes[1], 'h');
+	session_key = key_of(bytes[2], 'e');
 	must(krb5_init_context(&context));
 	must(krb5_kt_resolve(context, "MEMORY:realm", &keytab));
 	add_key(keytab, "host/mail.kpopd.test@KPOPD.TEST", &host_key);
@@ -164,7 +164,7 @@ put_tagged(struct der *d, uint8_t tag, uint8_t type, const void *p, size_t n)
 
 #define INTEGER 0x02
 #define BITS 0x03
-#define OCTETS 0x04
+#define BYTES 0x04
 #define TIME 0x18
 #define STRING 0x1b
 #define SEQUENCE 0x30
@@ -183,7 +183,7 @@ put_sealed(struct der *d, uint8_t tag, const krb5_keyblock *key, int usage, cons
 	sealed.ciphertext = (krb5_data){ .length = (unsigned)size, .data = malloc(size) };
 	HOLDS(sealed.ciphertext.data != NULL);
 	must(krb5_c_encrypt(context, key, usage, NULL, &plain, &sealed));
-	put_tagged(d, 0xa2, OCTETS, sealed.ciphertext.data, size);
+	put_tagged(d, 0xa2, BYTES, sealed.ciphertext.data, size);
 	put_tagged(d, 0xa1, INTEGER, "\1", 1);
 	put_tagged(d, 0xa0, INTEGER, &type, 1);
 	wrap(d, SEQUENCE, end);
@@ -214,7 +214,7 @@ put_name(struct der *d, uint8_t tag, const char *first, const char *second)
 	wrap(d, tag, end);
 }
 
-/* The Ticket, whose octets end at d's place. */
+/* The Ticket, whose bytes end at d's place. */
 static void
 put_ticket(struct der *d, unsigned how, const uint8_t *part, size_t n)
 {
@@ -289,14 +289,14 @@ ticket_part(uint8_t *out)
 	put_tagged(&d, 0xa7, TIME, "20370101000000Z", 15);
 	put_tagged(&d, 0xa5, TIME, "20260101000000Z", 15);
 	key = d.at;
-	put_tagged(&d, 0xa1, OCTETS, "", 0);
+	put_tagged(&d, 0xa1, BYTES, "", 0);
 	put_tagged(&d, 0xa0, INTEGER, "\1", 1);
 	wrap(&d, SEQUENCE, key);
 	wrap(&d, 0xa4, key);
 	put_name(&d, 0xa3, NULL, "alice");
 	put_tagged(&d, 0xa2, STRING, "KPOPD.TEST", 10);
 	key = d.at;
-	put_tagged(&d, 0xa1, OCTETS, session_key.contents, session_key.length);
+	put_tagged(&d, 0xa1, BYTES, session_key.contents, session_key.length);
 	put_tagged(&d, 0xa0, INTEGER, &type, 1);
 	wrap(&d, SEQUENCE, key);
 	wrap(&d, 0xa1, key);

@@ -1,8 +1,8 @@
 /*
  * Fuzz target: wire.c over any message, cut anywhere.
  *
- * Input: two octets for the cuts, one for TOP's lines, the message. What holds:
- * the cuts do not show; LIST's count is RETR's octets; undone, the result is
+ * Input: two bytes for the cuts, one for TOP's lines, the message. What holds:
+ * the cuts do not show; LIST's count is RETR's bytes; undone, the result is
  * the message with its line ends as CRLF; the final dot cannot be forged; TOP
  * is RETR's beginning, the header and as many lines as were asked for.
  */
@@ -14,7 +14,7 @@
 #include "fuzz/fuzz.h"
 #include "wire.h"
 
-/* The message n octets at a time, or in random pieces (0). Returns the octets of out. */
+/* The message n bytes at a time, or in random pieces (0). Returns the bytes of out. */
 static size_t
 convert(struct wire *w, const char *text, size_t size, size_t n, uint32_t random, char *out)
 {
@@ -71,7 +71,7 @@ unstuffed(char *text, size_t size)
 	return m;
 }
 
-/* Where TOP ends in RETR's n octets. */
+/* Where TOP ends in RETR's n bytes. */
 static size_t
 top_end(const char *text, size_t n, size_t lines)
 {
@@ -97,7 +97,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
 	uint32_t cuts = (uint32_t)input_below(&in, 65536);
-	size_t lines = input_octet(&in) % 8, n = in.left, whole, m, top;
+	size_t lines = input_byte(&in) % 8, n = in.left, whole, m, top;
 	const char *text = (const char *)in.at;
 	char *out = malloc(6 * n + 6), *other = malloc(3 * n + 6), *plain = other;
 	struct wire w;
@@ -111,9 +111,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		wire_init(&again, WIRE_ALL);
 		HOLDS(convert(&again, text, n, piece, cuts, other) == whole);
-		HOLDS(memcmp(out, other, whole) == 0 && again.octets == w.octets);
+		HOLDS(memcmp(out, other, whole) == 0 && again.wire_size == w.wire_size);
 		wire_init(&again, WIRE_ALL);
-		HOLDS(convert(&again, text, n, piece, cuts, NULL) == whole && again.octets == w.octets);
+		HOLDS(convert(&again, text, n, piece, cuts, NULL) == whole && again.wire_size == w.wire_size);
 	}
 	wire_init(&w, lines);
 	top = convert(&w, text, n, 0, cuts, other);
@@ -121,7 +121,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	wire_init(&w, WIRE_ALL);
 	convert(&w, text, n, 7, 0, NULL);
 	m = unstuffed(out, whole);
-	HOLDS(m == w.octets && m == with_crlf(text, n, plain) && memcmp(out, plain, m) == 0);
+	HOLDS(m == w.wire_size && m == with_crlf(text, n, plain) && memcmp(out, plain, m) == 0);
 	free(out);
 	free(other);
 	return 0;

@@ -122,18 +122,18 @@ listen_by() {
 	[[ $signals == *signalfd* ]]
 	[ "$(sockets "$listener")" -eq 2 ]
 	[ "$(others "$listener")" -eq 3 ]
-	gate=$(child_pid)
-	holds_key "$gate"
+	preauth=$(child_pid)
+	holds_key "$preauth"
 	holds_none "$listener"
 	holds_none "$(monitor_pid)"
-	# The connection twice, /dev/null, the channel, and in the monitor syslog: as when inetd starts them. The gate has the replay cache as well.
-	for pid in "$gate" "$(monitor_pid)"; do
+	# The connection twice, /dev/null, the channel, and in the monitor syslog: as when inetd starts them. The pre-auth process has the replay cache as well.
+	for pid in "$preauth" "$(monitor_pid)"; do
 		fds "$pid"
-		[ "$(sockets "$pid")" -eq $([ "$pid" = "$gate" ] && echo 3 || echo 4) ]
+		[ "$(sockets "$pid")" -eq $([ "$pid" = "$preauth" ] && echo 3 || echo 4) ]
 		[ "$(fds "$pid" | grep -v " $state/replay\$" | grep -vc ' socket:')" -eq 1 ]
 		[ "$(readlink "/proc/$pid/fd/2")" = /dev/null ]
 	done
-	fds "$gate" | grep -q " $state/replay\$"
+	fds "$preauth" | grep -q " $state/replay\$"
 	[ "$(others "$(monitor_pid)")" -eq 1 ]
 	# Without this the next check would not see it.
 	fds "$listener" | grep -qF "$listening"
@@ -144,11 +144,11 @@ listen_by() {
 	table=$(awk '/^[0-9a-f]+-/ { place = $1 } /^VmFlags:.* dc/ { print place }' "/proc/$listener/smaps")
 	[ "$(wc -w <<<"$table")" -eq 1 ]
 	grep -q "^$table rw-p" "/proc/$listener/maps"
-	grep "^$table rw-p" "/proc/$gate/maps" "/proc/$(monitor_pid)/maps" && return 1 || :
+	grep "^$table rw-p" "/proc/$preauth/maps" "/proc/$(monitor_pid)/maps" && return 1 || :
 	pop_ask "USER alice"
 	pop_ask "PASS x"
 	session=$(child_pid)
-	[ "$session" != "$gate" ]
+	[ "$session" != "$preauth" ]
 	holds_none "$session"
 	holds_none "$(monitor_pid)"
 	holds_none "$listener"
@@ -162,15 +162,15 @@ listen_by() {
 	pop_ask QUIT
 }
 
-@test "gate, session and broker are confined as ever" {
+@test "pre-auth process, session and broker are confined as ever" {
 	mbox one | store alice
 	pop_open
 	pop_hear '^\+OK'
-	gate=$(child_pid)
-	has_nothing "$gate" "$(id -u kpopd)" "$(id -g kpopd)"
-	[ "$(readlink "/proc/$gate/root")" = "$state/gate" ]
-	grep -Eq 'Max open files +16 +16' "/proc/$gate/limits"
-	[ -n "${SANITIZER-}" ] || grep -Eq 'Max address space +67108864 +67108864' "/proc/$gate/limits"
+	preauth=$(child_pid)
+	has_nothing "$preauth" "$(id -u kpopd)" "$(id -g kpopd)"
+	[ "$(readlink "/proc/$preauth/root")" = "$state/preauth" ]
+	grep -Eq 'Max open files +16 +16' "/proc/$preauth/limits"
+	[ -n "${SANITIZER-}" ] || grep -Eq 'Max address space +67108864 +67108864' "/proc/$preauth/limits"
 	pop_ask "USER alice"
 	pop_ask "PASS x"
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
@@ -201,11 +201,11 @@ listen_by() {
 	pkill -x strace
 	await 5 '! pgrep -x strace >/dev/null'
 	cd "$WORLD/traces"
-	# The listener, monitor, gate, session, broker, and who asks whether the account has expired.
+	# The listener, monitor, pre-auth process, session, broker, and who asks whether the account has expired.
 	[ "$(ls | wc -l)" -eq 6 ]
 	opened=$(grep -l 'openat.*server.keytab' t.*)
 	[ "$(wc -w <<<"$opened")" -eq 1 ]
-	grep -q 'chroot("gate")' "$opened"
+	grep -q 'chroot("preauth")' "$opened"
 	listener=t.$(listener_pid)
 	[ "$listener" != "$opened" ]
 	grep -q accept4 "$listener"
@@ -214,7 +214,7 @@ listen_by() {
 	grep -l 'open.*krb5.conf' t.* && return 1 || :
 }
 
-@test "a gate or a session that is killed takes nobody with it" {
+@test "a pre-auth process or a session that is killed takes nobody with it" {
 	mbox one | store alice
 	pop_open
 	pop_hear '^\+OK'
@@ -436,7 +436,7 @@ flood() {
 	awake
 	listener=$(listener_pid)
 	log_mark
-	# As many at once as it may have, each with its gate; the others are told.
+	# As many at once as it may have, each with its pre-auth process; the others are told.
 	flood 127.0.0.66 40 byte >"$WORLD/heard"
 	[ "$(grep -c 'SYS/TEMP. too many connections' "$WORLD/heard")" -ge 34 ]
 	[ "$(grep -c 'SYS/TEMP. too many connections' "$WORLD/heard")" -le 36 ]
@@ -646,7 +646,7 @@ flood() {
 	rm -f "$WORLD/rsyslogd.pid"
 	rsyslogd -n -f "$WORLD/rsyslog.conf" -i "$WORLD/rsyslogd.pid" 3>&- &
 	await 5 '[ -S /dev/log ]'
-	# The gate is in its jail when it says this.
+	# The pre-auth process is in its jail when it says this.
 	log_mark
 	run wire < <(printf 'CAPA\r\n')
 	log_has 'refused peer=127.0.0.1:[0-9]+ reason='

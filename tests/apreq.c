@@ -1,5 +1,5 @@
 /*
- * Writes one AP-REQ from the default ccache to standard output, for tests that put octets on the wire themselves.
+ * Writes one AP-REQ from the default ccache to standard output, for tests that put bytes on the wire themselves.
  *
  *	apreq [-gm] [-a TYPE:FILE] [-e TYPE:FILE] [-c HEX] [-n COUNT] [-o SECONDS] [-t TIME] [-w SECONDS] PRINCIPAL
  *

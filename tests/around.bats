@@ -508,8 +508,8 @@ still_protected() {
 	pop_close
 	pop_open
 	pop_hear '^\+OK'
-	# The gate: jailed, a user of its own, few files, little memory.
-	[ "$(readlink "/proc/$(child_pid)/root")" = "$state/gate" ]
+	# The pre-auth process: jailed, a user of its own, few files, little memory.
+	[ "$(readlink "/proc/$(child_pid)/root")" = "$state/preauth" ]
 	[ "$(field "$(child_pid)" Uid)" = "$(id -u kpopd) $(id -u kpopd) $(id -u kpopd) $(id -u kpopd)" ]
 	grep -Eq 'Max open files +16 +16' "/proc/$(child_pid)/limits"
 	grep -Eq 'Max processes +0 +0' "/proc/$(child_pid)/limits"

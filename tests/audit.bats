@@ -8,12 +8,12 @@ setup() {
 	realm_login alice
 }
 
-# gate_logs EVENT TEXT [COUNT]: a gate that was captured sends its monitor these lines.
-gate_logs() {
+# preauth_logs EVENT TEXT [COUNT]: a pre-auth process that was compromised sends its monitor these lines.
+preauth_logs() {
 	log_mark
 	pop_open
 	pop_hear '^\+OK'
-	"$KPOPD_BUILD/tests/gatestand" "$(child_pid)" line "$@"
+	"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" line "$@"
 }
 
 @test "no process but the monitor has a socket to syslog" {
@@ -42,50 +42,50 @@ gate_logs() {
 	server_start
 }
 
-@test "a gate that says somebody has logged in is not believed, and the log says so" {
-	gate_logs login "user=root principal=root@KPOPD.TEST"
-	log_has 'mail\.alert kpopd\[[0-9]+\]: fatal peer=[^ ]+ error="the gate logged what it may not: login"$'
+@test "a pre-auth process that says somebody has logged in is not believed, and the log says so" {
+	preauth_logs login "user=root principal=root@KPOPD.TEST"
+	log_has 'mail\.alert kpopd\[[0-9]+\]: fatal peer=[^ ]+ error="the pre-auth process logged what it may not: login"$'
 	log_lacks ' login |root'
 	pop_close
 }
 
 @test "an event that is none, and one with blanks or a line's end in it, are not logged" {
 	for event in "" "failed fatal" " failed" $'failed\n' "LOGIN" "logout"; do
-		gate_logs "$event" "what=forged"
-		log_has 'alert .*fatal peer=[^ ]+ error="the gate logged what it may not: '
+		preauth_logs "$event" "what=forged"
+		log_has 'alert .*fatal peer=[^ ]+ error="the pre-auth process logged what it may not: '
 		log_lacks 'forged'
 		pop_close
 	done
 }
 
-@test "a text of a captured gate is one line of visible characters, and stands behind the true address" {
-	gate_logs failed $'what="x\n<86>sshd[1]: Accepted password for root\x1b[2J\x7f\xff"'
+@test "a text of a compromised pre-auth process is one line of visible characters, and stands behind the true address" {
+	preauth_logs failed $'what="x\n<86>sshd[1]: Accepted password for root\x1b[2J\x7f\xff"'
 	log_has 'kpopd\[[0-9]+\]: failed peer=(\[::1\]|127\.0\.0\.1):[0-9]+ what="x\?<86>sshd\[1\]: Accepted password for root\?\[2J\?\?"$'
 	! grep -aq ' sshd\[' "$WORLD/syslog"
 	log_lacks '[^ -~]'
 	pop_close
 }
 
-@test "a captured gate names no other address than its own" {
+@test "a compromised pre-auth process names no other address than its own" {
 	pop_open
 	pop_hear '^\+OK'
-	"$KPOPD_BUILD/tests/gatestand" "$(child_pid)" peer 1
+	"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" peer 1
 	pop_hear_end
-	log_has 'alert .*fatal .*error="the gate sent a malformed message, and was killed"$'
+	log_has 'alert .*fatal .*error="the pre-auth process sent a malformed message, and was killed"$'
 	log_lacks '192\.0\.2\.66'
 	pop_close
 }
 
-@test "a captured gate or session fills no log: a hundred lines, then the number of those left out" {
-	gate_logs failed what=flood 1000
+@test "a compromised pre-auth process or session fills no log: a hundred lines, then the number of those left out" {
+	preauth_logs failed what=flood 1000
 	await 5 '[ "$(log_lines | grep -c what=flood)" -ge 100 ]'
 	pop_close
-	log_count 1 'warning kpopd\[[0-9]+\]: withheld peer=[^ ]+ process="the gate" lines=(8[0-9][0-9]|90[01])$'
+	log_count 1 'warning kpopd\[[0-9]+\]: withheld peer=[^ ]+ process="the pre-auth process" lines=(8[0-9][0-9]|90[01])$'
 	[ "$(log_lines | grep -c what=flood)" -le 110 ]
 	mbox one | store alice
 	log_mark
 	pop_login alice
-	"$KPOPD_BUILD/tests/gatestand" "$(child_pid)" line failed what=flood 1000
+	"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" line failed what=flood 1000
 	pop_ask QUIT
 	pop_hear_end
 	# What it does behind that is not lost with it: the monitor's own lines are not counted.
@@ -97,9 +97,9 @@ gate_logs() {
 @test "a session cannot log a login, nor a broker a logout" {
 	mbox one | store alice
 	pop_login alice
-	"$KPOPD_BUILD/tests/gatestand" "$(child_pid)" line login user=root
+	"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" line login user=root
 	log_has 'alert .*fatal .*error="the session logged what it may not: login"$'
-	"$KPOPD_BUILD/tests/gatestand" "$(broker_pid)" line logout reason=quit
+	"$KPOPD_BUILD/tests/preauth-standin" "$(broker_pid)" line logout reason=quit
 	log_has 'alert .*fatal .*error="the broker logged what it may not: logout"$'
 	pop_ask QUIT
 	log_count 1 ' login '

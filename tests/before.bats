@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What somebody on the network, or in a captured gate, can try before a login: see ATTACKS.md, number 1.
+# What somebody on the network, or in a compromised pre-auth process, can try before a login: see ATTACKS.md, number 1.
 
 load helpers/all
 load helpers/replay
@@ -84,7 +84,7 @@ pop_login_gssapi() {
 	done
 	realm_login alice -f
 	pop_login_gssapi
-	[ -z "$(find "$state/gate" /tmp -name 'krb5cc*' -newer "$WORLD/token")" ]
+	[ -z "$(find "$state/preauth" /tmp -name 'krb5cc*' -newer "$WORLD/token")" ]
 }
 
 @test "authorization data in the authenticator: nested a thousand times, a PAC that is none, of types that say more: nothing more is opened" {
@@ -175,43 +175,43 @@ realm_has_pop3() {
 	log_lacks '192\.0\.2\.66'
 }
 
-@test "a captured gate tells the relay nonsense: it ends, and nobody else is harmed" {
+@test "a compromised pre-auth process tells the relay nonsense: it ends, and nobody else is harmed" {
 	server_is -p
 	for seed in 1 2 3 4 5 6 7 8 9 10; do
 		pop_open -p
 		pop_hear '^\+OK'
-		"$KPOPD_BUILD/tests/gatestand" "$(child_pid)" relay $seed
+		"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" relay $seed
 		pop_close
 	done
 	log_lacks ' login |ended by signal'
-	log_has 'fatal .*the gate.s handover is not one'
+	log_has 'fatal .*the pre-auth process.s handover is not one'
 	pop_login_gssapi
 }
 
-@test "a captured gate that floods the monitor ends at the deadline; others are served meanwhile" {
+@test "a compromised pre-auth process that floods the monitor ends at the deadline; others are served meanwhile" {
 	server_is -t 4
 	pop_open
 	pop_hear '^\+OK'
-	gate=$(child_pid)
-	timeout 20 "$KPOPD_BUILD/tests/gatestand" "$gate" line failed "what=flood" 100000000 3>&- 2>/dev/null &
+	preauth=$(child_pid)
+	timeout 20 "$KPOPD_BUILD/tests/preauth-standin" "$preauth" line failed "what=flood" 100000000 3>&- 2>/dev/null &
 	flood=$!
 	run pop alice QUIT
 	[[ $output == *"messages left"* ]]
-	await 8 "! kill -0 $gate 2>/dev/null"
+	await 8 "! kill -0 $preauth 2>/dev/null"
 	kill $flood 2>/dev/null || true
 	[ "$(log_lines | grep -c 'what=flood')" -le 102 ]
 }
 
-@test "a captured gate can make the cache no larger, not even by appending, and so no skew longer" {
+@test "a compromised pre-auth process can make the cache no larger, not even by appending, and so no skew longer" {
 	[ -z "${SANITIZER-}" ] || skip "there is no filter in a build with sanitizers"
 	cache_is_old
 	size=$(stat -c %s "$cache")
 	pop_open
 	pop_hear '^\+OK'
-	gate=$(child_pid)
-	fd=$(fds "$gate" | sed -n "s,^\([0-9]*\) $cache\$,\1,p")
+	preauth=$(child_pid)
+	fd=$(fds "$preauth" | sed -n "s,^\([0-9]*\) $cache\$,\1,p")
 	# O_APPEND | O_RDWR: a write goes to the end, wherever it was to go; F_SETLEASE is not on the list.
-	captive "$gate" "fcntl $fd 4 1026" "pwrite64 $fd x 1 0"
+	captive "$preauth" "fcntl $fd 4 1026" "pwrite64 $fd x 1 0"
 	[ "$(echo "$returned" | sed -n 2p)" -eq -27 ] || { echo "$returned"; return 1; }
 	[ "$(stat -c %s "$cache")" -eq "$size" ]
 	run pop alice QUIT
@@ -224,7 +224,7 @@ realm_has_pop3() {
 		pop_hear '^\+OK'
 		log_mark
 		captive "$(child_pid)" "$call"
-		log_has "fatal .*the gate was ended for the system call ${call%% *}" || { echo "$call"; return 1; }
+		log_has "fatal .*the pre-auth process was ended for the system call ${call%% *}" || { echo "$call"; return 1; }
 	done
 }
 

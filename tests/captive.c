@@ -1,5 +1,5 @@
 /*
- * Makes system calls in another process, as whoever had captured it would.
+ * Makes system calls in another process, as whoever had compromised it would.
  *
  *	captive PID "CALL WORD …" …
  *
@@ -31,7 +31,7 @@
 
 #define WORDS 7
 #define RED_ZONE 128
-#define INSTRUCTION 2 /* octets of "syscall" */
+#define INSTRUCTION 2 /* bytes of "syscall" */
 
 static pid_t pid;
 static struct user_regs_struct before;

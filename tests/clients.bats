@@ -122,7 +122,7 @@ save_all() {
 	got "$WORLD/got"
 }
 
-# get_through PORT: curl from 127.0.0.5 through what listens there, TLS from the first octet, the certificate verified.
+# get_through PORT: curl from 127.0.0.5 through what listens there, TLS from the first byte, the certificate verified.
 get_through() {
 	for n in 1 2; do
 		timeout 20 curl -sS --interface 127.0.0.5 --connect-to "mail.kpopd.test:995:127.0.0.1:$1" --cacert "$WORLD/tls/ca.pem" \

@@ -15,8 +15,8 @@ harmless() {
 	log_only ' login | logout .* deleted=0 left=3 '
 }
 
-# octets NAME [LINES]: what LIST says of make_message's message.
-octets() {
+# bytes NAME [LINES]: what LIST says of make_message's message.
+bytes() {
 	make_message "$@" | sed 's/$/\r/' | wc -c
 }
 
@@ -107,13 +107,13 @@ refuses_numbers() {
 @test "commands may be in any case, with blanks behind, and end in a bare LF" {
 	spool_keep
 	printf 'uSeR alice  \nPaSs x\nstat \t \r\nLiSt 1   \nqUIT\r\n' | kpopc mail.kpopd.test | tr -d '\r' >"$WORLD/answer"
-	sed -n 4p "$WORLD/answer" | grep -qx "+OK 3 $((2 * $(octets one) + $(octets three)))"
-	sed -n 5p "$WORLD/answer" | grep -qx "+OK 1 $(octets one)"
+	sed -n 4p "$WORLD/answer" | grep -qx "+OK 3 $((2 * $(bytes one) + $(bytes three)))"
+	sed -n 5p "$WORLD/answer" | grep -qx "+OK 1 $(bytes one)"
 	tail -n 1 "$WORLD/answer" | grep -q '^+OK bye'
 	harmless
 }
 
-@test "a line of 255 octets is taken, a longer one is refused once, whatever its length" {
+@test "a line of 255 bytes is taken, a longer one is refused once, whatever its length" {
 	spool_keep
 	pop_login alice
 	long() { printf "%*s" "$1" '' | tr ' ' "${2:-x}"; }
@@ -158,9 +158,9 @@ refuses_numbers() {
 
 @test "STAT counts what is not deleted" {
 	pop_login alice
-	pop_ask STAT "^\+OK 3 $((2 * $(octets one) + $(octets three)))\$"
+	pop_ask STAT "^\+OK 3 $((2 * $(bytes one) + $(bytes three)))\$"
 	pop_ask "DELE 3"
-	pop_ask STAT "^\+OK 2 $((2 * $(octets one)))\$"
+	pop_ask STAT "^\+OK 2 $((2 * $(bytes one)))\$"
 	pop_ask "DELE 1"
 	pop_ask "DELE 2"
 	pop_ask STAT '^\+OK 0 0$'
@@ -174,20 +174,20 @@ refuses_numbers() {
 	pop_login alice
 	pop_say LIST
 	pop_hear_lines
-	[ "${lines[*]}" = "1 $(octets one) 2 $(octets two) 3 $(octets three)" ]
-	pop_ask "LIST 3" "^\+OK 3 $(octets three)\$"
+	[ "${lines[*]}" = "1 $(bytes one) 2 $(bytes two) 3 $(bytes three)" ]
+	pop_ask "LIST 3" "^\+OK 3 $(bytes three)\$"
 	pop_ask "LIST 03" "^\+OK 3 "
 	refuses_numbers LIST
 	pop_ask "DELE 2"
 	pop_say LIST
 	pop_hear_lines
-	[ "${lines[*]}" = "1 $(octets one) 3 $(octets three)" ]
+	[ "${lines[*]}" = "1 $(bytes one) 3 $(bytes three)" ]
 	pop_ask RSET
 	pop_ask QUIT
 	harmless
 }
 
-@test "RETR gives the message octet for octet" {
+@test "RETR gives the message byte for byte" {
 	spool_keep
 	pop_login alice
 	for n in 1:one 2:two 3:three; do
@@ -197,7 +197,7 @@ refuses_numbers() {
 	done
 	refuses_numbers RETR
 	pop_ask QUIT
-	log_has 'logout .*reason=quit retrieved=3 octets='"$((2 * $(octets one) + $(octets three)))"' topped=0 deleted=0 left=3 '
+	log_has 'logout .*reason=quit retrieved=3 octets='"$((2 * $(bytes one) + $(bytes three)))"' topped=0 deleted=0 left=3 '
 	harmless
 }
 
@@ -284,12 +284,12 @@ refuses_numbers() {
 	for _ in $(seq 334); do commands+=("LIST 1" NOOP "LIST 3"); done
 	pop alice "${commands[@]}" QUIT >"$WORLD/answer"
 	[ "$(wc -l <"$WORLD/answer")" -eq 1006 ]
-	[ "$(grep -c "^+OK 1 $(octets one)\$" "$WORLD/answer")" -eq 334 ]
-	[ "$(grep -c "^+OK 3 $(octets three)\$" "$WORLD/answer")" -eq 334 ]
+	[ "$(grep -c "^+OK 1 $(bytes one)\$" "$WORLD/answer")" -eq 334 ]
+	[ "$(grep -c "^+OK 3 $(bytes three)\$" "$WORLD/answer")" -eq 334 ]
 	harmless
 }
 
-@test "pipelined commands over the login are not lost: PASS with up to 1000 octets behind it" {
+@test "pipelined commands over the login are not lost: PASS with up to 1000 bytes behind it" {
 	commands=(DELE\ 1)
 	for _ in $(seq 150); do commands+=(NOOP); done
 	{ versions; apreq pop/mail.kpopd.test | framed
@@ -307,7 +307,7 @@ refuses_numbers() {
 	pop_ask "DELE 1"
 	pop_hear_end 4
 	log_has 'logout .*reason=idle .*deleted=0 left=3 '
-	# Octets that trickle in are no command.
+	# Bytes that trickle in are no command.
 	log_mark
 	{ printf 'USER alice\r\nPASS x\r\n'; printf NOOPNOOPNOOPNOOP | trickle 0.25; } | kpopc mail.kpopd.test >"$WORLD/answer" || true
 	log_has 'logout .*reason=idle '
@@ -373,7 +373,7 @@ refuses_numbers() {
 	log_has 'logout .*reason=nonsense .*deleted=0 left=1 '
 }
 
-@test "a client that goes at any octet of any answer is nobody's loss" {
+@test "a client that goes at any byte of any answer is nobody's loss" {
 	# Each command is said when the answer before it is there; so a cut has a place in the dialogue, not in a buffer.
 	spool_keep
 	talk() {

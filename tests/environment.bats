@@ -225,7 +225,7 @@ ends_in_time() {
 	pop_hear_end
 	uid=$(id -u alice)
 	own=users/$uid/$(basename "$(kept)")
-	[ "$(cd "$state" && stat -c '%n %U %a' users "users/$uid.mailboxes" "users/$uid" "users/$uid"/* "$own"/* gate replay | sort)" = "$(sort <<-END
+	[ "$(cd "$state" && stat -c '%n %U %a' users "users/$uid.mailboxes" "users/$uid" "users/$uid"/* "$own"/* preauth replay | sort)" = "$(sort <<-END
 	users root 700
 	users/$uid.mailboxes root 600
 	users/$uid alice 700
@@ -235,7 +235,7 @@ ends_in_time() {
 	$own/index alice 600
 	$own/session alice 600
 	$own/yield alice 600
-	gate root 711
+	preauth root 711
 	replay root 600
 	END
 	)" ]
@@ -280,7 +280,7 @@ by_limit='ulimit $(cat "$WORLD/limit") && exec "$@"'
 	done
 }
 
-@test "files may have no octet, or few: nobody is let in without the whole replay cache; with it, as ever" {
+@test "files may have no byte, or few: nobody is let in without the whole replay cache; with it, as ever" {
 	server_under "WORLD=$WORLD; $by_limit"
 	whole=$(($(stat -c %s "$state/replay") / 1024))
 	# In KiB: it is neither made nor written in part.

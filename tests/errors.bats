@@ -19,7 +19,7 @@ teardown() {
 	end_test
 }
 
-# errors_of CALL: how this call is to fail. Not a short read or write: an injected count is a lie about octets that
+# errors_of CALL: how this call is to fail. Not a short read or write: an injected count is a lie about bytes that
 # nobody moved. Short writes come from a file size limit (full.bats); "nothing copied" is no lie.
 errors_of() {
 	case $1 in

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What is not to be relied upon: memory, the clock, the gate, the session itself, and the services around.
+# What is not to be relied upon: memory, the clock, the pre-auth process, the session itself, and the services around.
 
 load helpers/all
 load helpers/points
@@ -97,42 +97,42 @@ in_ms() {
 	spool_is alice one two three
 }
 
-# gate_says KIND SEED: a gate that was captured says this; nobody gets in, the monitor ends.
-gate_says() {
-	local gate
+# preauth_says KIND SEED: a pre-auth process that was compromised says this; nobody gets in, the monitor ends.
+preauth_says() {
+	local preauth
 	log_mark
 	pop_open
 	pop_hear '^\+OK' || return
-	gate=$(child_pid)
-	kill -STOP "$gate"
-	"$KPOPD_BUILD/tests/gatestand" "$gate" "$1" "$2" || return
+	preauth=$(child_pid)
+	kill -STOP "$preauth"
+	"$KPOPD_BUILD/tests/preauth-standin" "$preauth" "$1" "$2" || return
 	pop_hear_end || return
 	pop_close
 	soon 5 '! pgrep -x kpopd >/dev/null' || return
-	log_lines | grep -aEq "fatal .*(the gate (sent a malformed message|closed its channel), and was killed)" || { log_lines; return 1; }
+	log_lines | grep -aEq "fatal .*(the pre-auth process (sent a malformed message|closed its channel), and was killed)" || { log_lines; return 1; }
 	if log_lines | grep -aE ' login |injected'; then return 1; fi
 }
 
-@test "a gate that says whatever it likes starts no session, and its monitor ends" {
-	# First that it is listened to: a captured gate can name whom it likes, which is the price of one key (DESIGN).
+@test "a pre-auth process that says whatever it likes starts no session, and its monitor ends" {
+	# First that it is listened to: a compromised pre-auth process can name whom it likes, which is the price of one key (DESIGN).
 	pop_open
 	pop_hear '^\+OK'
 	kill -STOP "$(child_pid)"
-	"$KPOPD_BUILD/tests/gatestand" "$(child_pid)" login 1
+	"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" login 1
 	pop_hear '^\+OK 3 messages'
 	log_has ' login .*user=alice '
 	pop_close
 	for kind in empty short descriptors questions; do
-		count_point gate_says $kind 1
+		count_point preauth_says $kind 1
 	done
 	for kind in spoiled random size; do
-		for seed in $(seq $(long && echo 200 || echo 8)); do count_point gate_says $kind "$seed"; done
+		for seed in $(seq $(long && echo 200 || echo 8)); do count_point preauth_says $kind "$seed"; done
 	done
-	points_are_good "a captured gate" 28
+	points_are_good "a compromised pre-auth process" 28
 	spool_is alice one two three
 }
 
-@test "a captured session opens nobody else's mail, no other file, and no socket" {
+@test "a compromised session opens nobody else's mail, no other file, and no socket" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	# Where alice may write files that exist, in the spool's directory, their modes decide.
 	chmod 660 /var/mail/bob
@@ -157,7 +157,7 @@ gate_says() {
 	[ -z "$(ls -A /var/mail | grep -v '^alice$\|^bob$')" ]
 }
 
-@test "a captured session that forks, execs, traces, mounts or wants other rights is ended, and the log names the call" {
+@test "a compromised session that forks, execs, traces, mounts or wants other rights is ended, and the log names the call" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	for call in 'clone 17 0 0 0 0' 'execve /bin/sh 0 0' 'ptrace 16 1 0 0' 'mount none /mnt tmpfs 0 0' 'setresuid 0 0 0' \
 	    'chroot /' 'unshare 0x10000000' 'process_vm_readv 1 0 0 0 0 0' 'io_uring_setup 1 0' 'bpf 0 0 0' 'mprotect 0 4096 4' \

@@ -66,7 +66,7 @@ flags=()
 	[[ $output == *"+OK 2 messages"* ]]
 }
 
-@test "fetchmail with fetchall and keep picks up everything by RETR, octet for octet" {
+@test "fetchmail with fetchall and keep picks up everything by RETR, byte for byte" {
 	{ from_line; printf 'Received: x\nSubject: strange\n\n.\n..\n\n%s\n\n' "$(head -c 5000 /dev/zero | tr '\0' y)"; } | store alice
 	run fetch fetchall keep
 	[ "$status" -eq 0 ]

@@ -240,7 +240,7 @@ sweep() {
 	spool_is alice one
 }
 
-@test "no space for the gate: a clear answer, nothing lost" {
+@test "no space for the pre-auth process: a clear answer, nothing lost" {
 	mbox one | store alice
 	server_stop
 	disk tmpfs
@@ -283,7 +283,7 @@ grant() {
 	points_are_good "quota" 16
 }
 
-# writes_fail ERROR: no octet can be written into any file.
+# writes_fail ERROR: no byte can be written into any file.
 writes_fail() {
 	faults "$session" -e "inject=pwrite64:error=$1"
 }
@@ -310,7 +310,7 @@ writes_fail() {
 	points_are_good "quota of a subvolume" 4
 }
 
-@test "no octet can be written, for want of space, quota or a disk that works: nothing is removed, but all can be" {
+@test "no byte can be written, for want of space, quota or a disk that works: nothing is removed, but all can be" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	on_it nothing
 	for error in ENOSPC EDQUOT EIO; do
@@ -322,7 +322,7 @@ writes_fail() {
 	points_are_good "no octet written" 12
 }
 
-# limit N: the session's files may have so many octets, and no more: what goes further is a short write, then EFBIG.
+# limit N: the session's files may have so many bytes, and no more: what goes further is a short write, then EFBIG.
 limit() {
 	# As the user: root need not have CAP_SYS_RESOURCE.
 	setpriv --reuid=alice --regid=alice --clear-groups prlimit --pid "$session" --fsize="$1"

@@ -60,7 +60,7 @@ dialogue() {
 	server_stop
 	server_env="KRB5_CONFIG=/etc/krb5.conf:$WORLD/strict.conf" server_start -p
 	run dialogue
-	copy=$(cat "$state/gate/krb5.conf")
+	copy=$(cat "$state/preauth/krb5.conf")
 	log_has 'refused .*reason="GSSAPI" error=".*enctype aes256-cts'
 	server_stop
 	server_start -p
@@ -70,7 +70,7 @@ dialogue() {
 	[[ $output == *"+OK 2 messages"* ]]
 }
 
-@test "a large message goes through every layer octet for octet" {
+@test "a large message goes through every layer byte for byte" {
 	{ from_line; printf 'Subject: large\n\n'; seq 300000; echo; } | store alice
 	printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT | kpopc -p mail.kpopd.test 1109 | tr -d '\r' | sed '1,6d' | head -n -2 | cmp - <(seq 300000)
 	for layer in "0 0" "1 56" "57 256"; do
@@ -125,10 +125,10 @@ gsstalk() {
 	done
 }
 
-@test "the copy of krb5.conf in the jails is the gate's alone to read, and follows changes" {
+@test "the copy of krb5.conf in the jails is the pre-auth process's alone to read, and follows changes" {
 	gsstalk 1 0 well
 	gsstalk 4 65536 well
-	for jail in gate relay; do
+	for jail in preauth relay; do
 		[ "$(stat -c '%U %G %a' "$state/$jail/krb5.conf")" = "root kpopd 640" ]
 	done
 	cp /etc/krb5.conf "$WORLD/krb5.conf.kept"
@@ -136,19 +136,19 @@ gsstalk() {
 	run gsstalk 4 65536 well
 	cp "$WORLD/krb5.conf.kept" /etc/krb5.conf
 	[[ $output == *"+OK bye"* ]] || { echo "$output"; return 1; }
-	grep -q 'clockskew = "299"' "$state/gate/krb5.conf"
+	grep -q 'clockskew = "299"' "$state/preauth/krb5.conf"
 	grep -q 'clockskew = "299"' "$state/relay/krb5.conf"
 }
 
 @test "without the copy in the jail nobody gets in, and the log says why" {
 	gsstalk 4 65536 well
-	rm -f "$state/gate/krb5.conf"
-	mkdir "$state/gate/krb5.conf"
+	rm -f "$state/preauth/krb5.conf"
+	mkdir "$state/preauth/krb5.conf"
 	run wire 5 < <(printf 'AUTH GSSAPI\r\nQUIT\r\n')
-	rmdir "$state/gate/krb5.conf"
+	rmdir "$state/preauth/krb5.conf"
 	[[ $output == *"-ERR [SYS/PERM] the server has no Kerberos key"* ]] || { echo "$output"; return 1; }
 	log_has 'failed .*what="copying krb5.conf into the jail"'
-	[ -z "$(find "$state/gate" -name "krb5.conf*")" ]
+	[ -z "$(find "$state/preauth" -name "krb5.conf*")" ]
 	mbox one two | store alice
 	run gsstalk 4 65536 well
 	[[ $output == *"+OK bye"* ]]
@@ -165,13 +165,13 @@ gsstalk() {
 	log_has 'refused .*reason="GSSAPI" error="Request is a replay"'
 }
 
-@test "the service's key is in the gate, and not in the relay, the session, the broker or the monitor" {
+@test "the service's key is in the pre-auth process, and not in the relay, the session, the broker or the monitor" {
 	exec {quiet}<> <(:)
 	"$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 <&"$quiet" >/dev/null 2>&1 3>&- &
 	client=$!
-	await 5 '[ -n "$(jailed_in gate)" ]'
+	await 5 '[ -n "$(jailed_in preauth)" ]'
 	sleep 0.2
-	holds_key "$(jailed_in gate)"
+	holds_key "$(jailed_in preauth)"
 	kill $client
 	await 5 '! pgrep -x kpopd >/dev/null'
 	exec {talk}<> <(:)
@@ -195,10 +195,10 @@ gsstalk() {
 	dialogue >/dev/null
 	# The processes of the next connections have these pids.
 	next=$(sh -c 'echo $$')
-	rm -f "$state/gate/krb5.conf"
+	rm -f "$state/preauth/krb5.conf"
 	for ((pid = next; pid < next + 400; pid++)); do
 		: >"$state/relay/$pid"
-		: >"$state/gate/krb5.conf.$pid"
+		: >"$state/preauth/krb5.conf.$pid"
 	done
 	log_mark
 	run dialogue
@@ -207,8 +207,8 @@ gsstalk() {
 	log_lacks 'fatal|failed'
 	# Such a file was in the way, and is gone.
 	[ "$(ls "$state/relay" | grep -vxc run)" -eq 400 ]
-	[ "$(ls "$state/gate" | grep -c krb5.conf)" -eq 400 ]
-	find "$state/relay" "$state/gate" -maxdepth 1 -size 0 -name '*[0-9]' -delete
+	[ "$(ls "$state/preauth" | grep -c krb5.conf)" -eq 400 ]
+	find "$state/relay" "$state/preauth" -maxdepth 1 -size 0 -name '*[0-9]' -delete
 }
 
 @test "passwords are refused, and CAPA says what there is" {
@@ -293,7 +293,7 @@ long_line() {
 			{ printf 'AUTH GSSAPI'; [ $how = alone ] && printf '\r\n' || printf ' '; long_line $size; printf '\r\nQUIT\r\n'; } | wire 10 >"$WORLD/heard"
 			[ "$(grep -c -- "^-ERR the token is too large"$'\r' "$WORLD/heard")" -eq 1 ] || { echo "$size $how"; cat "$WORLD/heard"; return 1; }
 			tail -n 1 "$WORLD/heard" | grep -q '^+OK bye'
-			log_count 1 "refused peer=[^ ]* reason=\"GSSAPI token of $bytes octets\""
+			log_count 1 "refused peer=[^ ]* reason=\"GSSAPI token of $bytes bytes\""
 			log_lacks AAAA
 			await 5 '! pgrep -x kpopd >/dev/null'
 		done
@@ -323,7 +323,7 @@ long_line() {
 		[ $status -eq 1 ] || { echo $status; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
 		[ "$(tail -n 1 "$WORLD/heard" | tr -d '\r')" = "-ERR the token is too large" ] &&
 		    [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR the token is too large" ] || { cat "$WORLD/heard" "$WORLD/errors"; return 1; }
-		log_has 'refused .*reason="GSSAPI token of [0-9]{5,6} octets"'
+		log_has 'refused .*reason="GSSAPI token of [0-9]{5,6} bytes"'
 	done
 }
 

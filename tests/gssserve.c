@@ -70,12 +70,12 @@ hear_token(void)
 static unsigned
 authenticate(unsigned offer)
 {
-	unsigned char octets[4] = { (unsigned char)offer, 1, 0, 0 };
+	unsigned char bytes[4] = { (unsigned char)offer, 1, 0, 0 };
 	gss_ctx_id_t context = GSS_C_NO_CONTEXT;
-	gss_buffer_desc in, out, text = { sizeof(octets), octets };
+	gss_buffer_desc in, out, text = { sizeof(bytes), bytes };
 	OM_uint32 major, minor;
 
-	challenge(&(gss_buffer_desc){ 0, octets });
+	challenge(&(gss_buffer_desc){ 0, bytes });
 	do {
 		in = hear_token();
 		major = gss_accept_sec_context(&minor, &context, GSS_C_NO_CREDENTIAL, &in,

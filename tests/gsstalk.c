@@ -180,11 +180,11 @@ static void
 misbehave(const char *how, const char *command)
 {
 	gss_buffer_desc token = wrapped(command, layer == 4 && strcmp(how, "clear") != 0);
-	char *octets = token.value;
+	char *bytes = token.value;
 	static char zeros[70000];
 
 	if (strcmp(how, "flip") == 0)
-		octets[token.length / 2] ^= 1;
+		bytes[token.length / 2] ^= 1;
 	if (strcmp(how, "skip") == 0)
 		token = wrapped(command, layer == 4);
 	if (strcmp(how, "zero") == 0)
@@ -270,7 +270,7 @@ main(int argc, char **argv)
 	struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons(1109),
 		.sin_addr = { htonl(INADDR_LOOPBACK) } };
 	gss_buffer_desc token;
-	char octet;
+	char byte;
 
 	if (argc < 4)
 		stop("usage: gsstalk LAYER MOST HOW [USER]");
@@ -288,7 +288,7 @@ main(int argc, char **argv)
 	if (layer == 1) {
 		/* Nothing more to see without a layer. */
 		put("QUIT\r\n", 6);
-		while (read(fd, &octet, 1) == 1)
+		while (read(fd, &byte, 1) == 1)
 			;
 		return 0;
 	}

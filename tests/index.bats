@@ -39,8 +39,8 @@ touched() {
 	    }' "$WORLD/trace"
 }
 
-# octets_read NAME: of that file, in the last poll.
-octets_read() {
+# bytes_read NAME: of that file, in the last poll.
+bytes_read() {
 	touched "$1" | awk '/^(read|pread64|readv|preadv2?|copy_file_range|sendfile)\(/ { n += $NF } END { print n + 0 }'
 }
 
@@ -50,12 +50,12 @@ octets_read() {
 	poll
 	[ "$heard" = "+OK 3 messages" ]
 	# That the trace shows such things.
-	[ "$(octets_read alice)" -eq "$(stat -c %s "$mailbox")" ]
+	[ "$(bytes_read alice)" -eq "$(stat -c %s "$mailbox")" ]
 	touched alice | grep -q '^fcntl(.*F_OFD_SETLK'
 	poll
 	[ "$heard" = "+OK 3 messages" ]
 	touched alice | grep -q '^openat('
-	[ "$(octets_read alice)" -eq 0 ]
+	[ "$(bytes_read alice)" -eq 0 ]
 	touched alice | grep -E '^(fcntl|flock|mmap)\(.*(LCK|LOCK|PROT_READ)' && return 1 || :
 	grep -q 'alice\.lock' "$WORLD/trace" && return 1 || :
 }
@@ -72,10 +72,10 @@ octets_read() {
 	poll
 	[ "$heard" = "+OK 5 messages" ]
 	# Some headers besides, 16 KiB for each, and the borders.
-	[ "$(octets_read alice)" -ge "$new" ]
-	[ "$(octets_read alice)" -lt $((new + 16 * 20000)) ]
+	[ "$(bytes_read alice)" -ge "$new" ]
+	[ "$(bytes_read alice)" -lt $((new + 16 * 20000)) ]
 	poll
-	[ "$(octets_read alice)" -eq 0 ]
+	[ "$(bytes_read alice)" -eq 0 ]
 	run pop alice UIDL "RETR 5" QUIT
 	with=$(grep -E '^[0-9]+ ' <<<"$output")
 	[[ $output == *"Subject: two"* ]]
@@ -99,9 +99,9 @@ deliver_three() {
 		settle
 		poll
 		[ "$heard" = "+OK 3 messages" ]
-		again=$(octets_read alice)
+		again=$(bytes_read alice)
 		poll
-		[ "$(octets_read alice)" -eq 0 ]
+		[ "$(bytes_read alice)" -eq 0 ]
 		[ "$again" -eq 0 ] || return 0
 	done
 	return 1
@@ -132,7 +132,7 @@ deliver_three() {
 	pop alice "DELE 3" QUIT
 	poll
 	[ "$heard" = "+OK 4 messages" ]
-	[ "$(octets_read alice)" -eq 0 ]
+	[ "$(bytes_read alice)" -eq 0 ]
 	run pop alice UIDL "RETR 1" "RETR 2" "RETR 3" "RETR 4" QUIT
 	known=$output
 	forget_index

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Attacks from within a login: by a captured session or broker, by the mailbox's owner, and by one user on another.
+# Attacks from within a login: by a compromised session or broker, by the mailbox's owner, and by one user on another.
 
 load helpers/all
 
@@ -24,7 +24,7 @@ as_alice() {
 }
 
 says() {
-	"$KPOPD_BUILD/tests/gatestand" "$@"
+	"$KPOPD_BUILD/tests/preauth-standin" "$@"
 }
 
 # floods PID …: lines without end come over the channel of this process; a process that it has made could send them.
@@ -34,7 +34,7 @@ floods() {
 	log_has 'failed .*what=flood'
 }
 
-@test "a child of a captured broker that talks on and on keeps no slot when the broker has ended" {
+@test "a child of a compromised broker that talks on and on keeps no slot when the broker has ended" {
 	[ -z "${SANITIZER-}" ] || skip "LeakSanitizer and strace do not go together"
 	mbox one | store alice
 	pop_login alice
@@ -47,7 +47,7 @@ floods() {
 	await 5 "! kill -0 $monitor 2>/dev/null"
 }
 
-@test "a captured gate or session that talks on and on is killed at its deadline" {
+@test "a compromised pre-auth process or session that talks on and on is killed at its deadline" {
 	server_stop
 	server_start -t 2
 	pop_open
@@ -56,14 +56,14 @@ floods() {
 	kill -STOP "$(child_pid)"
 	floods "$(child_pid)"
 	await 6 "! kill -0 $monitor 2>/dev/null"
-	log_has 'refused .*reason="login deadline, gate killed"$'
+	log_has 'refused .*reason="login deadline, pre-auth process killed"$'
 	pop_close
 	kill -KILL "$flood" || :
 	server_stop
 	server_start
 }
 
-@test "a captured broker cannot say more than once that it finishes a removal" {
+@test "a compromised broker cannot say more than once that it finishes a removal" {
 	mbox one | store alice
 	pop_login alice
 	broker=$(broker_pid)
@@ -76,7 +76,7 @@ floods() {
 	gone 5
 }
 
-@test "what a captured session or broker says out of its turn ends it, and lets nobody in" {
+@test "what a compromised session or broker says out of its turn ends it, and lets nobody in" {
 	mbox one | store alice
 	spool_keep
 	for case in "session Y again" "session N again" "session F x" "session P x" "broker Y x" "broker N x" "broker K x" \
@@ -92,7 +92,7 @@ floods() {
 	done
 }
 
-@test "a captured session raises no alarm that kpopd does not raise for it" {
+@test "a compromised session raises no alarm that kpopd does not raise for it" {
 	mbox one | store alice
 	pop_login alice
 	for priority in 0 1 2 8 184 255; do
@@ -121,7 +121,7 @@ floods() {
 	log_lacks 'system call'
 }
 
-@test "neither a captured session nor a captured broker makes a file that gives its user's or group's rights away" {
+@test "neither a compromised session nor a compromised broker makes a file that gives its user's or group's rights away" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	for who in session broker; do
 		for call in "fchmod 5 04755" "fchmod 5 02755" "chmod /etc/x 04755" "fchmodat -100 x 06755 0" "fchown 5 -1 8"; do
@@ -137,7 +137,7 @@ floods() {
 	done
 }
 
-@test "a child of a captured broker ends with it, whatever it does" {
+@test "a child of a compromised broker ends with it, whatever it does" {
 	mbox one | store alice
 	pop_login alice
 	broker=$(broker_pid)
@@ -293,7 +293,7 @@ floods() {
 	log_lacks 'fatal'
 }
 
-@test "a captured session and a captured broker make none of these calls" {
+@test "a compromised session and a compromised broker make none of these calls" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	mbox one | store alice
 	spool_keep
@@ -361,7 +361,7 @@ floods() {
 	log_lacks ' login .*user=alice'
 }
 
-@test "a session's monitor has no descriptor but syslog and the channels, whatever a captured child sends along" {
+@test "a session's monitor has no descriptor but syslog and the channels, whatever a compromised child sends along" {
 	mbox one | store alice
 	pop_login alice
 	monitor=$(monitor_pid)

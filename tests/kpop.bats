@@ -16,8 +16,8 @@ setup() {
 service=pop/mail.kpopd.test
 greeting='2b4f4b20' # "+OK "
 
-# refuses_octets FILE [ERROR]: this AP-REQ hears a KRB-ERROR and the end; the log has the one refusal, with this in libkrb5's words.
-refuses_octets() {
+# refuses_bytes FILE [ERROR]: this AP-REQ hears a KRB-ERROR and the end; the log has the one refusal, with this in libkrb5's words.
+refuses_bytes() {
 	log_mark
 	run wire_hex < <(versions; framed <"$1"; printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n')
 	[[ $output == 00*7e* && ${output:10:2} == 7e && $output != *"$greeting"* ]] || { echo "heard $output"; return 1; }
@@ -28,7 +28,7 @@ refuses_octets() {
 # refuses_ticket SERVICE [ERROR [APREQ-OPTION ...]]: the same for the ccache's ticket.
 refuses_ticket() {
 	apreq "${@:3}" "$1" >"$WORLD/refused"
-	refuses_octets "$WORLD/refused" "${2-}"
+	refuses_bytes "$WORLD/refused" "${2-}"
 }
 
 # takes_ticket SERVICE [APREQ-OPTION ...]: it does not.
@@ -54,7 +54,7 @@ takes_ticket() {
 	log_has 'login .*service=pop3/mail.kpopd.test@KPOPD.TEST'
 }
 
-@test "without the mutual flag there is no AP-REP, only four zero octets" {
+@test "without the mutual flag there is no AP-REP, only four zero bytes" {
 	realm_login alice
 	run bash -c "{ $(declare -f versions framed u32 apreq); KPOPD_BUILD=$KPOPD_BUILD; versions; apreq $service | framed; printf 'QUIT\r\n'; } | socat -t5 - TCP:127.0.0.1:1109 | od -An -v -tx1 | tr -d ' \n'"
 	echo "$output"
@@ -72,7 +72,7 @@ takes_ticket() {
 	log_only ' log(in|out) '
 }
 
-@test "every octet may come by itself" {
+@test "every byte may come by itself" {
 	realm_login alice
 	{ versions; apreq $service | framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n'; } >"$WORLD/all"
 	trickle 0.001 <"$WORLD/all" | wire | tail -n 1 | grep -aq '^+OK bye, 2 '
@@ -251,7 +251,7 @@ with_server() {
 		# The first EncryptedData is the ticket's: [0] INTEGER 18.
 		type=$type perl -0777 -pe 's/\xa0\x03\x02\x01\x12\xa1/"\xa0\x03\x02\x01" . chr($ENV{type}) . "\xa1"/es' "$WORLD/good" >"$WORLD/bad"
 		[ "$(cmp -l "$WORLD/good" "$WORLD/bad" | wc -l)" -eq 1 ]
-		refuses_octets "$WORLD/bad"
+		refuses_bytes "$WORLD/bad"
 	done
 }
 
@@ -298,7 +298,7 @@ with_server() {
 		log_mark
 		run wire_hex < <(versions; u32 "$n"; head -c 100000 /dev/zero)
 		[[ $output == 00*7e* && ${output:10:2} == 7e && $output != *"$greeting"* ]]
-		log_has "refused .*reason=\"AP-REQ of $n octets\"\$"
+		log_has "refused .*reason=\"AP-REQ of $n bytes\"\$"
 		log_count 1 .
 	done
 	for n in 2147483647 2147483648 4294967295; do
@@ -314,23 +314,23 @@ with_server() {
 @test "garbage of all sizes in place of the AP-REQ is refused" {
 	for n in 1 2 10 1000 65536; do
 		head -c "$n" /dev/urandom >"$WORLD/garbage"
-		refuses_octets "$WORLD/garbage"
+		refuses_bytes "$WORLD/garbage"
 	done
 }
 
-# all_points SIZE: from none to all but one of so many octets: each in the versions and behind them in the long form, else some.
+# all_points SIZE: from none to all but one of so many bytes: each in the versions and behind them in the long form, else some.
 all_points() {
 	seq 0 45
 	seq 46 "$(if long; then echo 1; else echo 13; fi)" $(($1 - 2))
 	echo $(($1 - 1))
 }
 
-@test "a connection cut off after any octet of the exchange ends in silence" {
+@test "a connection cut off after any byte of the exchange ends in silence" {
 	realm_login alice
 	{ versions; apreq $service | framed; } >"$WORLD/whole"
 	all_points "$(stat -c %s "$WORLD/whole")" >"$WORLD/points"
 	peers end "$WORLD/whole" $(cat "$WORLD/points") >"$WORLD/heard"
-	# The versions, 36 octets, have their answer; nothing else has.
+	# The versions, 36 bytes, have their answer; nothing else has.
 	awk '$1 < 36 ? $2 != "" : $2 != "00" { print; bad = 1 } END { exit bad }' "$WORLD/heard"
 	log_count 1 'refused .*reason="closed without a word"$'
 	log_count $(($(wc -l <"$WORLD/points") - 1)) 'refused .*reason="closed during the exchange"$'
@@ -339,7 +339,7 @@ all_points() {
 	points_are_good "cuts of the exchange" 60
 }
 
-@test "a connection reset after any octet of the exchange leaves a line in the log and no process" {
+@test "a connection reset after any byte of the exchange leaves a line in the log and no process" {
 	realm_login alice
 	{ versions; apreq $service | framed; } >"$WORLD/whole"
 	all_points "$(stat -c %s "$WORLD/whole")" >"$WORLD/points"
@@ -357,7 +357,7 @@ all_points() {
 	versions >"$WORLD/part.1"
 	{ versions; apreq $service | framed; } >"$WORLD/part.2"
 	{ versions; apreq $service | framed; printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'; } >"$WORLD/part.3"
-	# On a socket pair the first octet of the answer cannot be written: where krb5_recvauth says that all is well.
+	# On a socket pair the first byte of the answer cannot be written: where krb5_recvauth says that all is well.
 	for n in 1 2 3; do
 		env ${SANITIZER-} perl -MSocket -e 'socketpair(C, S, AF_UNIX, SOCK_STREAM, 0) or die; open F, "<", shift; undef $/; syswrite C, <F>;
 		    shutdown(C, 0); unless (fork) { open STDIN, "<&S"; open STDOUT, ">&S"; open STDERR, ">&S"; close C; exec @ARGV } close S; wait' \
@@ -462,7 +462,7 @@ pop3="POP3 client without KPOP"
 	log_count 1 .
 }
 
-@test "octets that trickle in do not extend the deadline, before or after the ticket" {
+@test "bytes that trickle in do not extend the deadline, before or after the ticket" {
 	realm_login alice
 	begin=$(date +%s%N)
 	[ -z "$(versions | trickle 0.3 | wire_hex 2>/dev/null)" ]
@@ -491,28 +491,28 @@ pop3="POP3 client without KPOP"
 	[[ ${output:10:2} == 7e ]]
 }
 
-@test "a gate that hangs is killed by the monitor, a second after the deadline" {
+@test "a pre-auth process that hangs is killed by the monitor, a second after the deadline" {
 	realm_login alice
 	pop_open
 	pop_hear '^\+OK'
 	kill -STOP "$(child_pid)"
 	pop_hear_end 5
-	log_has 'refused .*reason="login deadline, gate killed"'
+	log_has 'refused .*reason="login deadline, pre-auth process killed"'
 	await 2 '! pgrep -x kpopd >/dev/null'
 }
 
-@test "a gate that dies leads to no session" {
+@test "a pre-auth process that dies leads to no session" {
 	realm_login alice
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
 	kill -SEGV "$(child_pid)"
 	pop_hear_end 3
-	log_has 'fatal .*gate was ended by signal 11'
+	log_has 'fatal .*pre-auth process was ended by signal 11'
 	log_lacks ' login '
 }
 
-@test "no refusal before the login is longer than 77 octets or has % or < in it" {
+@test "no refusal before the login is longer than 77 bytes or has % or < in it" {
 	for words in 'AUTHV0.1xxxxxxxx' 'CAPA' 'QUIT' '12 x'; do
 		run wire < <(printf '%s\r\n' "$words")
 		[[ $output == "-ERR "* ]]

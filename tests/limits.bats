@@ -34,7 +34,7 @@ sampled() {
 	[ "$largest" -gt 0 ] && [ "$largest" -le "$most" ]
 }
 
-octets() {
+bytes() {
 	perl -e 'print pack("H*", shift) x shift' "$1" "${2-1}"
 }
 
@@ -43,8 +43,8 @@ octets() {
 	hostile "a length of 4 GiB" '\x00' < <(u32 4294967295)
 	hostile "a length of 2 GiB - 1" '\xff' < <(u32 2147483647)
 	hostile "versions, then 4 GiB" '\x00' < <(versions; u32 4294967295)
-	hostile "versions, then 64 KiB" '\x6e\x80\x30\x80' < <(versions; u32 65536; octets 30 65536)
-	hostile "versions, then 64 KiB - 1" '\x00' < <(versions; u32 65535; octets 6e82 32767; octets 00)
+	hostile "versions, then 64 KiB" '\x6e\x80\x30\x80' < <(versions; u32 65536; bytes 30 65536)
+	hostile "versions, then 64 KiB - 1" '\x00' < <(versions; u32 65535; bytes 6e82 32767; bytes 00)
 	hostile "an application of 4 GiB" 'KPOPV1.0' < <(printf 'KRB5_SENDAUTH_V1.0\0' | framed; u32 4294967295)
 	hostile "a ticket, an endless line" 'x' < <(versions; apreq pop/mail.kpopd.test | framed)
 	hostile "a ticket, endless commands" 'CAPA\r\n' < <(versions; apreq pop/mail.kpopd.test | framed)
@@ -62,17 +62,17 @@ octets() {
 	hostile "endless AUTH" 'AUTH GSSAPI\r\n' </dev/null
 	hostile "an endless token" 'AAAA' < <(printf 'AUTH GSSAPI\r\n')
 	hostile "an endless first token" 'YIIB' < <(printf 'AUTH GSSAPI ')
-	hostile "a token of 64 KiB" 'AAAA\r\n' < <(printf 'AUTH GSSAPI\r\n'; octets 6082ffff300000 9362 | base64 -w 0; printf '\r\n')
-	hostile "TLS: a record of 16 KiB" '\x00' < <(printf 'STLS\r\n'; sleep 0.3; octets 1603014000)
-	hostile "TLS: a hello of 16 MiB" '\x16\x03\x01\x40\x00\x01\xff\xff\xff' < <(printf 'STLS\r\n'; sleep 0.3; octets 160301400001ffffff)
+	hostile "a token of 64 KiB" 'AAAA\r\n' < <(printf 'AUTH GSSAPI\r\n'; bytes 6082ffff300000 9362 | base64 -w 0; printf '\r\n')
+	hostile "TLS: a record of 16 KiB" '\x00' < <(printf 'STLS\r\n'; sleep 0.3; bytes 1603014000)
+	hostile "TLS: a hello of 16 MiB" '\x16\x03\x01\x40\x00\x01\xff\xff\xff' < <(printf 'STLS\r\n'; sleep 0.3; bytes 160301400001ffffff)
 }
 
-@test "TLS from the first octet: no more than 16 MiB before and behind the handshake" {
+@test "TLS from the first byte: no more than 16 MiB before and behind the handshake" {
 	tls_make
 	server_start -p -T immediate -t 3 $(tls_options)
 	s_client </dev/null >/dev/null || true
-	hostile "a record of 16 KiB" '\x00' < <(octets 1603014000)
-	hostile "a hello of 16 MiB" '\x16\x03\x01\x40\x00\x01\xff\xff\xff' < <(octets 160301400001ffffff)
+	hostile "a record of 16 KiB" '\x00' < <(bytes 1603014000)
+	hostile "a hello of 16 MiB" '\x16\x03\x01\x40\x00\x01\xff\xff\xff' < <(bytes 160301400001ffffff)
 	# Behind the handshake the pipe is openssl's, and what is read from it is not read.
 	timeout 4 socat "SYSTEM:tr '\\\\0' x </dev/zero" \
 	    "OPENSSL:127.0.0.1:1109,verify=0" >/dev/null 2>&1 3>&- &

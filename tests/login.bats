@@ -210,7 +210,7 @@ refuses() {
 	[[ $output == *"+OK bye"* ]]
 }
 
-@test "no answer to a refused login has lock or wait or % in it, or is longer than 77 octets" {
+@test "no answer to a refused login has lock or wait or % in it, or is longer than 77 bytes" {
 	[ ${#refused} -lt 78 ]
 	[[ $refused != *lock* && $refused != *wait* && $refused != *%* ]]
 	realm_login alice

@@ -35,7 +35,7 @@ fill() {
 	chown -R alice: "$box"
 }
 
-# has NAME ...: new and cur hold exactly these messages, octet for octet.
+# has NAME ...: new and cur hold exactly these messages, byte for byte.
 has() {
 	local name
 	[ "$(find "$box/new" "$box/cur" -type f | wc -l)" -eq $# ] || { find "$box" >&2; return 1; }
@@ -209,7 +209,7 @@ change_in_place() {
 	seq 10 | as_alice sh -c 'cat >>"$1"' sh "$box"/*/*."$1"*
 }
 
-# gets_changed NUMBER: RETR announces as many octets as it sends, all of the changed message, and the dot.
+# gets_changed NUMBER: RETR announces as many bytes as it sends, all of the changed message, and the dot.
 gets_changed() {
 	pop_ask "RETR $1" "^\+OK $(sed 's/$/\r/' "$WORLD/changed" | wc -c) octets"
 	lines=()
@@ -263,7 +263,7 @@ gets_changed() {
 	pop_login alice
 	pop_ask "RETR 1"
 	for n in $(seq 10); do pop_hear ''; done
-	# In as many octets, so that only the file's time tells.
+	# In as many bytes, so that only the file's time tells.
 	as_alice perl -e 'open F, "+<", shift or die; seek F, 50000000, 0; print F "b"' "$box/new/1.big"
 	timeout 20 cat <&"$pop_in" | tail -c 100 >"$WORLD/rest"
 	[ -s "$WORLD/rest" ]

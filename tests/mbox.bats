@@ -14,7 +14,7 @@ teardown() {
 	end_test
 }
 
-@test "messages of all kinds come out octet for octet, LIST's octets are RETR's" {
+@test "messages of all kinds come out byte for byte, LIST's bytes are RETR's" {
 	perl -e '
 		my @bodies = ("plain\n", "no end", "", "\n", ".\n..\n.a\n", "a\rb\r\n", "nul \0 nul\n\0\0\n",
 		    join("", map(chr, 128 .. 255)) . "\n", ">From quoted\n", "a\nFrom inside\n", "\n\n\n",
@@ -26,7 +26,7 @@ teardown() {
 	pop alice LIST QUIT >"$WORLD/list"
 	for n in $(seq "$count"); do
 		retrieve "$n" >"$WORLD/out"
-		# The same as the spool's octets between the separators, with CRLF for LF.
+		# The same as the spool's bytes between the separators, with CRLF for LF.
 		perl -0777 -ne 'BEGIN { $n = shift } @m = split /(?:\A|(?<=\n\n)|(?<=\n\r\n))From a\n/; $_ = $m[$n]; s/\r?\n\z//; s/(?<!\r)\n/\r\n/g; print' \
 		    "$n" "$WORLD/all.mbox" | cmp - "$WORLD/out"
 		grep -qx "$n $(stat -c %s "$WORLD/out")" "$WORLD/list"

@@ -258,7 +258,7 @@ false_tls() {
 	chmod 755 "$WORLD/false-tls"
 }
 
-@test "a kpopd-tls that lies when it is ready, dies, closes or floods its channel, or asks what the gate asks: no login, the end, and others are served" {
+@test "a kpopd-tls that lies when it is ready, dies, closes or floods its channel, or asks what the pre-auth process asks: no login, the end, and others are served" {
 	mbox one | store bob
 	: >"$WORLD/false-tls"
 	mount --bind "$WORLD/false-tls" "$KPOPD_BUILD/kpopd-tls"

@@ -4,16 +4,16 @@
 load helpers/all
 load helpers/points
 
-@test "the gate is kpopd, alone, in an empty jail whose root it cannot write" {
+@test "the pre-auth process is kpopd, alone, in an empty jail whose root it cannot write" {
 	realm_login alice
 	pop_open
 	pop_hear '^\+OK'
 	pid=$(child_pid)
 	has_nothing "$pid" "$(id -u kpopd)" "$(id -g kpopd)"
-	[ "$(readlink "/proc/$pid/root")" = "$state/gate" ]
-	[ "$(readlink "/proc/$pid/cwd")" = "$state/gate" ]
-	[ "$(stat -c '%U %a' "$state/gate")" = "root 711" ]
-	[ -z "$(ls "$state/gate" | grep -Evx 'krb5.conf|run')" ]
+	[ "$(readlink "/proc/$pid/root")" = "$state/preauth" ]
+	[ "$(readlink "/proc/$pid/cwd")" = "$state/preauth" ]
+	[ "$(stat -c '%U %a' "$state/preauth")" = "root 711" ]
+	[ -z "$(ls "$state/preauth" | grep -Evx 'krb5.conf|run')" ]
 	[ "$(stat -c '%U %a' "$state/replay")" = "root 600" ]
 	[ -n "${SANITIZER-}" ] || grep -Eq 'Max address space +67108864 +67108864' "/proc/$pid/limits"
 	grep -Eq 'Max open files +16 +16' "/proc/$pid/limits"
@@ -31,15 +31,15 @@ load helpers/points
 	mbox one | store alice
 	realm_login alice
 	run pop alice QUIT
-	for made in gate users .; do
+	for made in preauth users .; do
 		chmod 700 "$state/$made"
 		run pop alice QUIT
 		[[ $output == *"+OK bye, 1 messages left" ]] || { echo "$made: $output"; return 1; }
 	done
-	[ "$(stat -c '%a' "$state" "$state/gate" "$state/users" | tr '\n' ' ')" = "755 711 700 " ]
+	[ "$(stat -c '%a' "$state" "$state/preauth" "$state/users" | tr '\n' ' ')" = "755 711 700 " ]
 }
 
-@test "the monitor of a gate has nothing open but the connection, the channel and syslog" {
+@test "the monitor of a pre-auth process has nothing open but the connection, the channel and syslog" {
 	realm_login alice
 	pop_open
 	pop_hear '^\+OK'
@@ -113,7 +113,7 @@ marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
 	rm -f /home/alice/.k5login
 }
 
-@test "who is refused is answered by the gate's user, jailed and confined, for whatever reason; nothing is made for the user named" {
+@test "who is refused is answered by the pre-auth user, jailed and confined, for whatever reason; nothing is made for the user named" {
 	mbox one | store bob
 	rm -rf "$state/users"
 	realm_login alice
@@ -138,7 +138,7 @@ marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
 	[ ! -e "$state/users" ]
 }
 
-@test "the keys are in the gate's memory, and in no other process that handles the connection" {
+@test "the keys are in the pre-auth process's memory, and in no other process that handles the connection" {
 	[ "$(key_bytes | wc -l)" -ge 2 ]
 	realm_login alice
 	pop_open
@@ -197,9 +197,9 @@ traced() {
 	uid=$(id -u alice)
 	awk -v uid="$uid" '/setresuid\(/ { dropped = 1 } /\/home\/|\/var\/mail|users\// && !dropped { exit 1 }' "$session"
 	grep -q "setresuid($uid, $uid, $uid)" "$session"
-	# In the gate, it comes before the first octet of the client is read.
+	# In the pre-auth process, it comes before the first byte of the client is read.
 	awk '/setresuid\(/ { dropped = 1 } /recvfrom\(0/ && !dropped { exit 1 }' "$opened"
-	grep -q 'chroot("gate")' "$opened"
+	grep -q 'chroot("preauth")' "$opened"
 }
 
 @test "a step of dropping that fails, or lies, ends the connection before any mail" {
@@ -301,7 +301,7 @@ broker_faulty() {
 	realm_login alice
 	pop alice QUIT
 	uid=$(id -u alice)
-	for strange in "daemon 755 $state" "root 777 $state" "daemon 711 $state/gate" "root 733 $state/gate" "daemon 711 $state/users" \
+	for strange in "daemon 755 $state" "root 777 $state" "daemon 711 $state/preauth" "root 733 $state/preauth" "daemon 711 $state/users" \
 	    "root 713 $state/users" "daemon 700 $state/users/$uid"; do
 		set -- $strange
 		was=$(stat -c '%U:%G %a' "$3")

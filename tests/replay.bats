@@ -244,12 +244,12 @@ as_gssapi() {
 
 @test "what the version before has left is taken away" {
 	rm -f "$cache"
-	mkdir -p -m 700 "$state/gate/replay"
-	: >"$state/gate/replay/cache"
-	chown -R kpopd: "$state/gate/replay"
+	mkdir -p -m 700 "$state/preauth/replay"
+	: >"$state/preauth/replay/cache"
+	chown -R kpopd: "$state/preauth/replay"
 	run pop alice QUIT
 	[[ $output == *"messages left"* ]]
-	[ ! -e "$state/gate/replay" ]
+	[ ! -e "$state/preauth/replay" ]
 }
 
 # at_limit NAME: a login of NAME's; then as if it had shown as many as it may.
@@ -286,11 +286,11 @@ next_gets_in() {
 	server_start -t 4
 	pop_open
 	pop_hear '^\+OK'
-	gate=$(child_pid)
-	fd=$(fds "$gate" | sed -n "s,^\([0-9]*\) $cache\$,\1,p")
+	preauth=$(child_pid)
+	fd=$(fds "$preauth" | sed -n "s,^\([0-9]*\) $cache\$,\1,p")
 	[ -n "$fd" ]
 	# Opening is permitted by the filter, and by nothing else.
-	captive "$gate" "openat -100 /replay 2" "openat -100 /replay/cache 65 384" "openat -100 /../replay 2" "pwrite64 $fd x 1 $(stat -c %s "$cache")"
+	captive "$preauth" "openat -100 /replay 2" "openat -100 /replay/cache 65 384" "openat -100 /../replay 2" "pwrite64 $fd x 1 $(stat -c %s "$cache")"
 	for n in $returned; do [ "$n" -lt 0 ]; done
 	[ "$(stat -c '%U %a' "$cache")" = "root 600" ]
 	# Each of these ends it.
@@ -300,7 +300,7 @@ next_gets_in() {
 		pop_hear '^\+OK'
 		log_mark
 		captive "$(child_pid)" "$call"
-		log_has "fatal .*the gate was ended for the system call ${call%% *}" || { echo "$call"; return 1; }
+		log_has "fatal .*the pre-auth process was ended for the system call ${call%% *}" || { echo "$call"; return 1; }
 		[ "$(stat -c '%U %a %s' "$cache")" = "root 600 $(stat -c %s "$cache")" ]
 		next_gets_in
 	done

@@ -27,7 +27,7 @@ xinetd_with() {
 	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(cat "$WORLD/xinetd.pid")/status"
 }
 
-@test "gate, session and broker have a filter each; the monitor has none" {
+@test "pre-auth process, session and broker have a filter each; the monitor has none" {
 	mbox one | store alice
 	pop_open
 	pop_hear '^\+OK'

@@ -110,6 +110,6 @@ bats_require_minimum_version 1.5.0
 	no_journal
 	spool_is carol hers
 	for user in dave erin frank; do spool_is $user $(seq -f 'kept%.0f' 30); done
-	log_lacks 'the gate.s report|system call'
+	log_lacks 'the pre-auth process.s report|system call'
 	points_are_good soak $((seconds / 2))
 }

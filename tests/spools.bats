@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Strange mailboxes and strange things in a mailbox' place: what is served is what stands there, what is kept stays octet for octet.
+# Strange mailboxes and strange things in a mailbox' place: what is served is what stands there, what is kept stays byte for byte.
 
 load helpers/all
 
@@ -67,7 +67,7 @@ messages_of() {
 		eval $code; die $@ if $@' "$@"
 }
 
-# serves FILE: STAT, LIST, UIDL and all RETRs of alice's mailbox give what messages_of finds in FILE; octet by octet.
+# serves FILE: STAT, LIST, UIDL and all RETRs of alice's mailbox give what messages_of finds in FILE; byte by byte.
 serves() {
 	local count
 	count=$(messages_of "$1" 'print $#part')
@@ -101,7 +101,7 @@ serves() {
 		good() =~ /^\+OK bye/ or die;' "$WORLD/answers"
 }
 
-# removes N …: these messages of alice's mailbox go, all else stays octet for octet, and the file's owner and mode with it.
+# removes N …: these messages of alice's mailbox go, all else stays byte for byte, and the file's owner and mode with it.
 removes() {
 	local file
 	file=$(spool_file)
@@ -176,7 +176,7 @@ refused() {
 	printf 'From a\nA: b\rC: d\r\rFrom e\rF: g\n\n\rFrom h\n\nFrom i\nJ: k\n\n' | whole "lone CRs" 2
 }
 
-@test "NULs and all other octets are served and removed alone" {
+@test "NULs and all other bytes are served and removed alone" {
 	perl -e 'print "From a\nA: \0b\n\0\n\n\0\n\0\0\n\nFrom \0 Mon Nov 23 05:00:00 2026\n\0: \0\n\n\n"' | whole "NULs" 2
 	perl -e 'print map "From a\nA: b\n\n" . join("", map chr, 0 .. 255) . "\n\n", 1 .. 3' | whole "all octets" 3
 }
@@ -212,7 +212,7 @@ refused() {
 	for n in 1 2 3 4 5; do printf 'From a\nSame: yes\n\n%s\n\n' $n; done | whole "equal headers" 5
 }
 
-@test "the internal message stays octet for octet when all others go" {
+@test "the internal message stays byte for byte when all others go" {
 	internal() { printf 'From MAILER-DAEMON Mon\nDate: now\nFrom: Mail System Internal Data <MAILER-DAEMON@mail>\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\nStatus: RO\n\ninternal\n\nlines\n\n'; }
 	{ internal; mbox one two; } | store alice
 	file=$(spool_file)
@@ -581,7 +581,7 @@ large_message() {
 	done
 }
 
-@test "a mailbox whose octets move in the middle of RETR: what is of two places ends without its dot" {
+@test "a mailbox whose bytes move in the middle of RETR: what is of two places ends without its dot" {
 	local field
 	# As long as a line of it, so that there is as much of everything as was promised.
 	field="X-Keywords: $(large_message 1 | sed -n '4s/./k/gp' | cut -c 13-)"
@@ -923,7 +923,7 @@ with_journal() {
 		with_journal $name "$WORLD/part"
 		spool_is alice alice-one alice-two alice-three
 	done
-	# An octet of the head is another one.
+	# An byte of the head is another one.
 	for at in 0 8 16 24 32 40 60 100 150 191; do
 		perl -0777 -pe 'BEGIN { $at = shift } substr($_, $at, 1) ^= "\x01"' "$at" "$WORLD/alice.j" >"$WORLD/part"
 		with_journal j "$WORLD/part"

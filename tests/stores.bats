@@ -46,7 +46,7 @@ deliver_all() {
 	done
 }
 
-# holds NAME ...: the next session finds exactly these messages, octet for octet.
+# holds NAME ...: the next session finds exactly these messages, byte for byte.
 holds() {
 	local name n=0
 	pop alice STAT QUIT | grep -q "^+OK $# " || { pop alice STAT QUIT >&2; return 1; }
@@ -69,7 +69,7 @@ delivered_is_served() {
 	holds
 }
 
-@test "what procmail delivers is served octet for octet, and goes when it is deleted" {
+@test "what procmail delivers is served byte for byte, and goes when it is deleted" {
 	each_format delivered_is_served
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# A storm of MDAs against QUITs with deletions: delivered = kept + deleted, exactly, octet for octet.
+# A storm of MDAs against QUITs with deletions: delivered = kept + deleted, exactly, byte for byte.
 
 load helpers/all
 load helpers/storm

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# TLS: by STLS after the ticket and before AUTH, and from the first octet.
+# TLS: by STLS after the ticket and before AUTH, and from the first byte.
 
 load helpers/all
 
@@ -65,7 +65,7 @@ recorded() {
 	log_has 'login .*layer=tls '
 }
 
-@test "TLS from the first octet: curl's pop3s" {
+@test "TLS from the first byte: curl's pop3s" {
 	server_start -p -T immediate $(tls_options)
 	run timeout 10 curl -sS --cacert "$WORLD/tls/ca.pem" --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: pop3s://mail.kpopd.test:1109/1
 	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
@@ -319,7 +319,7 @@ authority() {
 	log_has 'refused '
 }
 
-@test "one octet at a time, and messages larger than many records, arrive whole" {
+@test "one byte at a time, and messages larger than many records, arrive whole" {
 	{ from_line; printf 'Subject: large\n\n'; seq 200000; echo; } | store alice
 	server_start -p -T immediate $(tls_options)
 	timeout 20 curl -sS --cacert "$WORLD/tls/ca.pem" --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: pop3s://mail.kpopd.test:1109/1 |
@@ -328,16 +328,16 @@ authority() {
 	[[ $output == *"SASL GSSAPI"*"+OK bye"* ]]
 }
 
-@test "the TLS key is in kpopd-tls, the service's in the gate; neither has the other's, and the session has none" {
+@test "the TLS key is in kpopd-tls, the service's in the pre-auth process; neither has the other's, and the session has none" {
 	server_start $(tls_options)
 	"$KPOPD_BUILD/kpopc" --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test < <(sleep 6; printf "%s\r\n" "USER alice" "PASS x"; sleep 30) >/dev/null 2>&1 3>&- &
 	await 5 '[ -n "$(jailed_in tls)" ]'
 	sleep 0.3
-	tls=$(jailed_in tls) gate=$(jailed_in gate)
+	tls=$(jailed_in tls) preauth=$(jailed_in preauth)
 	holds_key "$tls" tls_key_bytes
 	holds_none "$tls"
-	holds_key "$gate"
-	holds_none "$gate" tls_key_bytes
+	holds_key "$preauth"
+	holds_none "$preauth" tls_key_bytes
 	await 15 "log_lines | grep -q 'login .*layer=tls'"
 	for pid in $(pgrep -x kpopd); do
 		holds_none "$pid"
@@ -361,7 +361,7 @@ authority() {
 	run wire < <(versions; apreq pop/mail.kpopd.test | framed; printf 'STLS\r\n'; sleep 1; printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
 	[[ $output == *"-ERR [SYS/TEMP] TLS cannot be had now"* && $output != *"PASS comes"* ]] || { echo "$output"; return 1; }
 	log_lacks ' login '
-	# From the first octet on there are no words for it.
+	# From the first byte on there are no words for it.
 	server_stop
 	server_start -T immediate $(tls_options) -U nobody-by-this-name
 	run openssl s_client -connect 127.0.0.1:1109 -CAfile "$WORLD/tls/ca.pem" </dev/null
@@ -370,14 +370,14 @@ authority() {
 	log_lacks ' login '
 }
 
-# inside_tls PORT: what comes to this port goes on to the server inside TLS from its first octet.
+# inside_tls PORT: what comes to this port goes on to the server inside TLS from its first byte.
 inside_tls() {
 	socat TCP-LISTEN:"$1",reuseaddr,fork OPENSSL:127.0.0.1:1109,cafile="$WORLD/tls/ca.pem",commonname=mail.kpopd.test 3>&- 2>/dev/null &
 	relay=$!
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }
 
-@test "KPOP inside TLS from the first octet" {
+@test "KPOP inside TLS from the first byte" {
 	server_start -T immediate $(tls_options)
 	inside_tls 2114
 	run kpopc -s pop/mail.kpopd.test@KPOPD.TEST localhost 2114 < <(printf '%s\r\n' "USER alice" "PASS x" CAPA "RETR 1" QUIT)

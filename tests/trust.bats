@@ -21,7 +21,7 @@ teardown() {
 	end_test
 }
 
-# filler: a message that makes a mailbox too large to be read as a whole after each delivery (list.c).
+# filler: a message that makes a mailbox too large to be read as a whole after each delivery (mbox-list.c).
 filler() {
 	from_line
 	make_message filler

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The monitor watches: no process that belongs to the user, or has been captured, keeps a connection's slot or another user waiting.
+# The monitor watches: no process that belongs to the user, or has been compromised, keeps a connection's slot or another user waiting.
 
 load helpers/all
 load helpers/points
@@ -113,9 +113,9 @@ gone() {
 	restart -p -t 2
 	exec {quiet}<>/dev/tcp/127.0.0.1/1109
 	read -r -t 5 _ <&"$quiet"
-	gate=$(child_pid)
-	kill -STOP "$gate"
-	"$KPOPD_BUILD/tests/gatestand" "$gate" layer 1
+	preauth=$(child_pid)
+	kill -STOP "$preauth"
+	"$KPOPD_BUILD/tests/preauth-standin" "$preauth" layer 1
 	await 5 'jailed_in relay | grep -q .'
 	kill -STOP "$(jailed_in relay)"
 	gone 8

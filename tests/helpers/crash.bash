@@ -108,7 +108,7 @@ marked_session() {
 }
 
 # killed_quit HOW CALL N: QUIT of a marked session, killed at its Nth CALL: alone, so that its broker goes on, or
-# together with broker and monitor, as by a power cut. Sets $said to what the client has heard: QUIT's answer, or "".
+# together with broker and monitor, as by a power failure. Sets $said to what the client has heard: QUIT's answer, or "".
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session
@@ -161,7 +161,7 @@ locker_stop() {
 	locker=
 }
 
-# Everybody who works for alice's connection is killed at once, as by a power cut.
+# Everybody who works for alice's connection is killed at once, as by a power failure.
 kill_connection() {
 	pkill -KILL -x kpopd || true
 	await 5 '! pgrep -x kpopd >/dev/null'

@@ -1,7 +1,7 @@
 # What a test of strange input shows: what the client hears, what the log says, and that what stands in the spool is as it was.
 
 # spool_now [DIRECTORY]: what stands there, a line each: type, inode, owner, mode, links, size, times but the access', and
-# the octets' hash. Nothing is opened but regular files, and of these none of GiBs: their tests look by themselves.
+# the bytes' hash. Nothing is opened but regular files, and of these none of GiBs: their tests look by themselves.
 spool_now() {
 	(
 		cd "${1:-${spool_place:-/var/mail}}" || exit

@@ -1,4 +1,4 @@
-# POP3 dialogues: through kpopc, or octet by octet.
+# POP3 dialogues: through kpopc, or byte by byte.
 
 kpopc() {
 	"$KPOPD_BUILD/kpopc" "$@"
@@ -90,7 +90,7 @@ pop_cut() {
 	pop_close
 }
 
-# u32 N: four octets, most significant first.
+# u32 N: four bytes, most significant first.
 u32() {
 	printf "\\x$(printf %02x $(($1 >> 24 & 255)))\\x$(printf %02x $(($1 >> 16 & 255)))\\x$(printf %02x $(($1 >> 8 & 255)))\\x$(printf %02x $(($1 & 255)))"
 }
@@ -129,7 +129,7 @@ wire_hex() {
 	wire "$@" | od -An -v -tx1 | tr -d ' \n'
 }
 
-# peers HOW FILE N ...: many clients at once, each sends the first N octets of FILE and then ends its side (end) or
+# peers HOW FILE N ...: many clients at once, each sends the first N bytes of FILE and then ends its side (end) or
 # resets the connection (reset). Prints N and, as hexadecimal digits, what each has heard.
 peers() {
 	perl -MSocket -e '$SIG{ALRM} = sub { die "peers: no end" }; my $how = shift; open F, "<:raw", shift or die; undef $/; my $text = <F>;
@@ -153,7 +153,7 @@ peers() {
 	    }' "$@"
 }
 
-# trickle SECONDS: standard input octet by octet, with so much time between them.
+# trickle SECONDS: standard input byte by byte, with so much time between them.
 trickle() {
 	perl -e '$| = 1; undef $/; $SIG{PIPE} = "IGNORE";
 	    for (split //, <STDIN>) { print or exit; select undef, undef, undef, $ARGV[0] }' "$1"

@@ -51,7 +51,7 @@ server_under() {
 xinetd_run() {
 	if [ -n "${SANITIZER-}" ]; then
 		# Reports are written inside the jails.
-		for jail in gate tls relay; do
+		for jail in preauth tls relay; do
 			mkdir -p "$state/$jail/run/sanitizer"
 			chmod 711 "$state" "$state/$jail"
 			chmod 1777 "$state/$jail/run/sanitizer"
@@ -78,12 +78,12 @@ server_stop() {
 	rm -f "$WORLD/xinetd.pid"
 }
 
-# The newest connection's processes. xinetd starts the monitor; its children are the gate, then session and broker.
+# The newest connection's processes. xinetd starts the monitor; its children are the pre-auth process, then session and broker.
 monitor_pid() {
 	pgrep -n -x kpopd -P "$(cat "$WORLD/xinetd.pid")"
 }
 
-# The child that has the client, or may get it: the gate, then the session.
+# The child that has the client, or may get it: the pre-auth process, then the session.
 child_pid() {
 	local pid with= without=
 	for pid in $(pgrep -x kpopd -P "$(monitor_pid)"); do
@@ -149,7 +149,7 @@ end_test() {
 	return $status
 }
 
-# What ASan and UBSan found, outside the gate's jail and in it, fails the test that did it.
+# What ASan and UBSan found, outside the pre-auth process's jail and in it, fails the test that did it.
 no_reports() {
 	local reports
 	reports=$(ls /run/sanitizer/* "$state"/*/run/sanitizer/* 2>/dev/null) || true

@@ -307,7 +307,7 @@ no_second_reading(void)
 	entry = NULL;
 }
 
-/* Names of services that are none, which a gate could report, and no further domains: then the host's name alone counts. */
+/* Names of services that are none, which a pre-auth process could report, and no further domains: then the host's name alone counts. */
 static void
 strange_domains(void)
 {

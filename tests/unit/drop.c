@@ -55,7 +55,7 @@ drop_check_message(struct maildrop *drop, size_t n, const struct text *want)
 		m += wire_put(&w, stored, (size_t)got, sent + m);
 	CHECK(got == 0);
 	m += wire_end(&w, sent + m);
-	CHECK(w.octets == maildrop_octets(drop, n) && w.octets == want->n);
+	CHECK(w.wire_size == maildrop_wire_size(drop, n) && w.wire_size == want->n);
 	for (size_t i = 0, k = 0; i < m; i++, k++) {
 		if (sent[i] == '.' && (i == 0 || sent[i - 1] == '\n'))
 			i++;

@@ -18,7 +18,7 @@ int drop_directory(void);
 /* Opens the mailbox that -m describes, as a session does. */
 enum drop_error drop_begin(struct maildrop *drop, const char *where);
 
-/* Message n is exactly this, as a client gets it, stuffing undone; LIST has promised its octets. */
+/* Message n is exactly this, as a client gets it, stuffing undone; LIST has promised its bytes. */
 void drop_check_message(struct maildrop *drop, size_t n, const struct text *want);
 
 /* All ids are what RFC 1939 allows, and differ. */

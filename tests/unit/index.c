@@ -2,7 +2,7 @@
  * Unit tests of the index behind maildrop.c, on an mbox and on a Maildir: what
  * an earlier session left is believed when it is true, and an index that is
  * damaged, cut, foreign, stale, forged or cannot be written costs no message,
- * no octet and no id. Runs as anybody.
+ * no byte and no id. Runs as anybody.
  */
 #include "config.h"
 
@@ -20,9 +20,9 @@
 #include <unistd.h>
 
 #include "index.h"
-#include "list.h"
+#include "mbox-list.h"
 #include "maildrop.h"
-#include "stamp.h"
+#include "fingerprint.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 
@@ -76,7 +76,7 @@ __wrap_pread(int fd, void *to, size_t size, off_t at)
 /* What a session says of a mailbox. */
 struct picture {
 	size_t count;
-	uint64_t octets;
+	uint64_t wire_size;
 	uint64_t sizes[MOST_MESSAGES];
 	char ids[MOST_MESSAGES][UIDL_SIZE];
 };
@@ -136,9 +136,9 @@ look(const struct format *f, struct picture *p)
 	begin(f, &drop);
 	CHECK(drop.count <= MOST_MESSAGES);
 	p->count = drop.count;
-	p->octets = drop.octets;
+	p->wire_size = drop.wire_size;
 	for (size_t n = 1; n <= drop.count; n++) {
-		p->sizes[n - 1] = maildrop_octets(&drop, n);
+		p->sizes[n - 1] = maildrop_wire_size(&drop, n);
 		maildrop_uidl(&drop, n, p->ids[n - 1]);
 	}
 }
@@ -146,7 +146,7 @@ look(const struct format *f, struct picture *p)
 static bool
 is_same(const struct picture *a, const struct picture *b)
 {
-	if (a->count != b->count || a->octets != b->octets)
+	if (a->count != b->count || a->wire_size != b->wire_size)
 		return false;
 	for (size_t i = 0; i < a->count; i++)
 		if (a->sizes[i] != b->sizes[i] || strcmp(a->ids[i], b->ids[i]) != 0)
@@ -222,7 +222,7 @@ grows(const struct format *f, struct picture *p)
 	CHECK(is_same(&grown, &anew));
 }
 
-/* Each octet of the index changed in turn, in steps: the answers stay the same. */
+/* Each byte of the index changed in turn, in steps: the answers stay the same. */
 static void
 is_damaged(const struct format *f, const struct picture *p)
 {
@@ -234,13 +234,13 @@ is_damaged(const struct format *f, const struct picture *p)
 	look(f, &found);
 	CHECK((fd = open_index()) != -1 && fstat(fd, &st) == 0 && close(fd) == 0);
 	for (off_t at = 0; at < st.st_size; at += at < 480 ? 7 : 777) {
-		unsigned char octet;
+		unsigned char byte;
 
 		look(f, &found);
 		CHECK((fd = open_index()) != -1);
-		CHECK(pread(fd, &octet, 1, at) == 1);
-		octet ^= 0x41;
-		CHECK(pwrite(fd, &octet, 1, at) == 1 && close(fd) == 0);
+		CHECK(pread(fd, &byte, 1, at) == 1);
+		byte ^= 0x41;
+		CHECK(pwrite(fd, &byte, 1, at) == 1 && close(fd) == 0);
 		look(f, &found);
 		CHECK(is_same(p, &found));
 	}
@@ -327,7 +327,7 @@ lost_its_block(const struct format *f, struct picture *p)
 		begin(f, &drop);
 		/* At its place or not at all, but never what would take all in front of it along. */
 		CHECK(drop.count == p->count && maildrop_fetch(&drop, drop.count, &s) == DROP_OK);
-		CHECK(s.octets == p->sizes[drop.count - 1] && s.bytes < 200);
+		CHECK(s.wire_size == p->sizes[drop.count - 1] && s.bytes < 200);
 		look(f, &found);
 		CHECK(is_same(p, &found));
 	}
@@ -442,7 +442,7 @@ forge_ids(void)
 	close(state);
 }
 
-/* Whatever it says, no octet comes from outside the mailbox, and the session lives or ends in order. */
+/* Whatever it says, no byte comes from outside the mailbox, and the session lives or ends in order. */
 static void
 is_forged(const struct format *f)
 {
@@ -459,13 +459,13 @@ is_forged(const struct format *f)
 		forge(f == &formats[0] ? "mbox   4" : "maildir3", i);
 		if ((pid = fork()) == 0) {
 			struct span s;
-			char octet, id[UIDL_SIZE];
+			char byte, id[UIDL_SIZE];
 
 			begin(f, &drop);
 			for (size_t k = 1; k <= drop.count; k++) {
 				maildrop_uidl(&drop, k, id);
 				if (maildrop_fetch(&drop, k, &s) == DROP_OK && s.bytes > 0)
-					CHECK(maildrop_read(&s, &octet, 1) == 1);
+					CHECK(maildrop_read(&s, &byte, 1) == 1);
 			}
 			_exit(0);
 		}
@@ -492,7 +492,7 @@ is_forgotten(const struct format *f)
 	forge("mbox   4", 40);
 	begin(f, &drop);
 	for (int again = 0; again < 2; again++) {
-		CHECK(maildrop_fetch(&drop, 41, &s) == DROP_OK && s.octets == p.sizes[40]);
+		CHECK(maildrop_fetch(&drop, 41, &s) == DROP_OK && s.wire_size == p.sizes[40]);
 		begin(f, &drop);
 	}
 	look(f, &found);
@@ -528,20 +528,20 @@ shrinks(const struct format *f)
 static void
 stamps_settle(void)
 {
-	struct stamp a, b;
+	struct fingerprint a, b;
 	int fd = openat(top, "file", O_RDWR | O_CREAT, 0600);
 
 	CHECK(fd != -1 && write(fd, "x", 1) == 1);
-	CHECK(stamp_take(&a, fd) == 0 && a.settled == 0);
-	CHECK(stamp_take(&b, fd) == 0 && stamp_same(&a, &b) && !stamp_proves(&a, &b));
+	CHECK(fingerprint_take(&a, fd) == 0 && a.settled == 0);
+	CHECK(fingerprint_take(&b, fd) == 0 && fingerprint_same(&a, &b) && !fingerprint_matches(&a, &b));
 	let_it_settle();
-	CHECK(stamp_take(&a, fd) == 0 && a.settled == 1);
-	CHECK(stamp_take(&b, fd) == 0 && stamp_proves(&a, &b));
+	CHECK(fingerprint_take(&a, fd) == 0 && a.settled == 1);
+	CHECK(fingerprint_take(&b, fd) == 0 && fingerprint_matches(&a, &b));
 	for (int i = 0; i < 200; i++) {
 		CHECK(pwrite(fd, "y", 1, 0) == 1);
-		CHECK(stamp_put(&a, fd) == 0 && a.settled == 1);
+		CHECK(fingerprint_put(&a, fd) == 0 && a.settled == 1);
 		CHECK(pwrite(fd, "z", 1, 0) == 1);
-		CHECK(stamp_look(&b, fd) == 0 && !stamp_proves(&a, &b));
+		CHECK(fingerprint_look(&b, fd) == 0 && !fingerprint_matches(&a, &b));
 	}
 	close(fd);
 }

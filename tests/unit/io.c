@@ -133,7 +133,7 @@ long_lines_are_eaten_whole(void)
 
 	memset(endless, 'x', sizeof(endless));
 	connect_pair(2000);
-	SAY("123456789012345\n");  /* 16 octets with its end: fits */
+	SAY("123456789012345\n");  /* 16 bytes with its end: fits */
 	SAY("1234567890123456\n"); /* 17: does not */
 	say(endless, sizeof(endless));
 	SAY("\nafter\n");
@@ -148,7 +148,7 @@ long_lines_are_eaten_whole(void)
 }
 
 static void
-a_line_may_come_in_single_octets(void)
+a_line_may_come_in_single_bytes(void)
 {
 	static const char text[] = "USER alice\r\nPASS x\r\n";
 	char line[32];
@@ -215,7 +215,7 @@ a_trickle_does_not_extend_the_deadline(void)
 	disconnect();
 }
 
-/* Octets that never stop leave poll nothing to wait for; the deadline holds all the same. */
+/* Bytes that never stop leave poll nothing to wait for; the deadline holds all the same. */
 static void
 a_flood_does_not_extend_the_deadline(void)
 {
@@ -539,7 +539,7 @@ main(void)
 	wishes_are_granted_when_idle();
 	lines_end_in_lf_or_crlf();
 	long_lines_are_eaten_whole();
-	a_line_may_come_in_single_octets();
+	a_line_may_come_in_single_bytes();
 	exact_reads_leave_the_rest();
 	a_trickle_does_not_extend_the_deadline();
 	a_flood_does_not_extend_the_deadline();

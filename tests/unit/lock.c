@@ -243,7 +243,7 @@ brokers(void)
 	CHECK(say(channel, 'L') == 0 && stat(dotlock, &st) == 0);
 	end_broker(channel, pid);
 	CHECK(stat(dotlock, &st) == -1);
-	/* Two octets are no verb, but the end. */
+	/* Two bytes are no verb, but the end. */
 	channel = start_broker(spool, -1, &pid);
 	CHECK(say(channel, 'L') == 0 && send(channel, "LU", 2, MSG_NOSIGNAL) == 2);
 	CHECK(recv(channel, too_long, 1, 0) == 0);

@@ -338,12 +338,12 @@ write_at(const char *name, off_t at, const char *text)
 
 /* Returns the sum of all sizes that LIST has, which STAT must have. */
 static uint64_t
-sum_of_octets(const struct maildrop *drop)
+sum_of_wire_size(const struct maildrop *drop)
 {
 	uint64_t sum = 0;
 
 	for (size_t n = 1; n <= drop->count; n++)
-		sum += maildrop_octets(drop, n);
+		sum += maildrop_wire_size(drop, n);
 	return sum;
 }
 
@@ -378,7 +378,7 @@ changed_files_are_listed_as_they_are(void)
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 		write_at("cur/1.a:2,S", changes[i].at, changes[i].text);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
-		CHECK(maildrop_octets(&drop, 1) == strlen(changes[i].whole) && drop.octets == sum_of_octets(&drop));
+		CHECK(maildrop_wire_size(&drop, 1) == strlen(changes[i].whole) && drop.wire_size == sum_of_wire_size(&drop));
 		check_text(&drop, 1, changes[i].whole);
 		maildrop_mark(&drop, 1);
 		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
@@ -403,13 +403,13 @@ changed_files_are_counted_when_fetched(void)
 		for (int k = 0; k < 2; k++) {
 			write_at("cur/1.a:2,S", changes[i].at, changes[i].text);
 			CHECK(k == 0 || drop_begin(&drop, WHERE) == DROP_OK);
-			CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && s.octets == strlen(changes[i].whole));
+			CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && s.wire_size == strlen(changes[i].whole));
 			check_text(&drop, 1, changes[i].whole);
-			CHECK(maildrop_stands(&drop, 1) && drop.octets == sum_of_octets(&drop));
-			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.octets == sum_of_octets(&drop));
-			CHECK(maildrop_octets(&drop, 1) == strlen(changes[i].whole));
+			CHECK(maildrop_stands(&drop, 1) && drop.wire_size == sum_of_wire_size(&drop));
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.wire_size == sum_of_wire_size(&drop));
+			CHECK(maildrop_wire_size(&drop, 1) == strlen(changes[i].whole));
 			file("cur/1.a:2,S");
-			CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && drop.octets == sum_of_octets(&drop));
+			CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && drop.wire_size == sum_of_wire_size(&drop));
 		}
 	}
 	maildir_small = 256;
@@ -417,7 +417,7 @@ changed_files_are_counted_when_fetched(void)
 
 /* STAT after DELE is what LIST adds up to, also if the marked message was counted again before. */
 static void
-marked_octets_stay_true(void)
+marked_sizes_stay_true(void)
 {
 	struct maildrop drop;
 	struct span s;
@@ -429,9 +429,9 @@ marked_octets_stay_true(void)
 	write_at("cur/1.a:2,S", 11, "\nmore\n");
 	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK);
 	maildrop_mark(&drop, 1);
-	CHECK(drop.octets - drop.marked_octets == maildrop_octets(&drop, 2));
+	CHECK(drop.wire_size - drop.marked_wire_size == maildrop_wire_size(&drop, 2));
 	maildrop_reset(&drop);
-	CHECK(drop.octets == sum_of_octets(&drop) && drop.marked_octets == 0);
+	CHECK(drop.wire_size == sum_of_wire_size(&drop) && drop.marked_wire_size == 0);
 }
 
 /* What changes between RETR and its last byte does not get its dot; flags may change. */
@@ -475,7 +475,7 @@ messages_changed_since_they_were_read_stay(void)
 		CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 1);
 		CHECK(is_there("cur/1.a:2,S") && !is_there("cur/2.b:2,S") && is_there("backup"));
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 1);
-		CHECK(maildrop_octets(&drop, 1) == 14 && drop.octets == 14);
+		CHECK(maildrop_wire_size(&drop, 1) == 14 && drop.wire_size == 14);
 		maildrop_mark(&drop, 1);
 		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1 && !is_there("cur/1.a:2,S"));
 	}
@@ -561,7 +561,7 @@ hidden_changes_are_counted_once(void)
 		CHECK(limit == 0 || drop_begin(&drop, WHERE) == DROP_OK);
 		CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK);
 		/* What was sent is not what was listed, and is whole. */
-		CHECK(s.octets + 1 == changed.n && maildrop_recounted(&drop, 1));
+		CHECK(s.wire_size + 1 == changed.n && maildrop_recounted(&drop, 1));
 		drop_check_message(&drop, 1, &changed);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK);
 		drop_check_message(&drop, 1, &changed);
@@ -623,19 +623,19 @@ a_broken_file_blocks_no_other(void)
 		for (int logins = 0; logins < 2; logins++) {
 			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
 			maildrop_uidl(&drop, 2, id);
-			CHECK(strcmp(id, "2.b") == 0 && maildrop_octets(&drop, 2) == (uint64_t)st.st_size);
+			CHECK(strcmp(id, "2.b") == 0 && maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size);
 			CHECK(maildrop_fetch(&drop, 2, &s) == DROP_FAILED);
 			check_body(&drop, 1, "new/1.a");
 			check_body(&drop, 3, "new/3.c");
 		}
 		unreadable = 0;
-		CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK && s.octets == (uint64_t)st.st_size + 1);
+		CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK && s.wire_size == (uint64_t)st.st_size + 1);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3 &&
-		    maildrop_octets(&drop, 2) == (uint64_t)st.st_size + 1);
+		    maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size + 1);
 		/* What is known of it is still so. */
 		unopenable = "2.b";
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
-		CHECK(maildrop_octets(&drop, 2) == (uint64_t)st.st_size + 1);
+		CHECK(maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size + 1);
 		file("new/4.d");
 		unopenable = "4.d";
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 4);
@@ -745,7 +745,7 @@ main(void)
 	changed_files_are_listed_as_they_are();
 	changed_files_are_counted_when_fetched();
 	hidden_changes_are_counted_once();
-	marked_octets_stay_true();
+	marked_sizes_stay_true();
 	messages_that_change_under_way_do_not_stand();
 	messages_changed_since_they_were_read_stay();
 	both_names_are_removed();

@@ -1,7 +1,7 @@
 /*
  * Unit tests of mbox.c behind maildrop.c: what the messages of a spool are,
  * that the count is what is read, that ids are stable and differ, and that a
- * removal leaves every other octet; also of random mailboxes. Runs as anybody.
+ * removal leaves every other byte; also of random mailboxes. Runs as anybody.
  */
 #include "config.h"
 
@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "index.h"
-#include "list.h"
+#include "mbox-list.h"
 #include "lock.h"
 #include "log.h"
 #include "maildrop.h"
@@ -179,7 +179,7 @@ begin(struct maildrop *drop)
 	return drop_begin(drop, "mbox:%h/spool");
 }
 
-/* Every subset of the messages removed: the rest is served as before, and putting the removed ones' octets back gives the file. */
+/* Every subset of the messages removed: the rest is served as before, and putting the removed ones' bytes back gives the file. */
 static void
 check_removals(const struct text *spool, int count, const struct text *want)
 {
@@ -253,7 +253,7 @@ finds_and_removes(void)
 {
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct maildrop drop;
-		uint64_t octets = 0;
+		uint64_t wire_size = 0;
 
 		store(cases[i].spool.p, cases[i].spool.n);
 		if (cases[i].count == -1) {
@@ -266,9 +266,9 @@ finds_and_removes(void)
 		CHECK(drop.count == (size_t)cases[i].count);
 		for (size_t n = 1; n <= drop.count; n++) {
 			drop_check_message(&drop, n, &cases[i].messages[n - 1]);
-			octets += maildrop_octets(&drop, n);
+			wire_size += maildrop_wire_size(&drop, n);
 		}
-		CHECK(octets == drop.octets);
+		CHECK(wire_size == drop.wire_size);
 		drop_check_ids(&drop);
 		check_removals(&cases[i].spool, cases[i].count, cases[i].messages);
 	}
@@ -401,7 +401,7 @@ long_lines_are_one_line(void)
 	}
 }
 
-/* A mailbox that ends in its header, one octet behind a CR: wherever the pieces end that it is read in, that is one header. */
+/* A mailbox that ends in its header, one byte behind a CR: wherever the pieces end that it is read in, that is one header. */
 static void
 an_end_behind_a_cr_is_no_line_end(void)
 {
@@ -449,7 +449,7 @@ a_body_that_came_or_went_is_seen(void)
 }
 
 /*
- * Makes the kept list one of this kind, in which the octets of each message
+ * Makes the kept list one of this kind, in which the bytes of each message
  * without a body are wrong. Returns true if its stamp proves them.
  */
 static bool
@@ -466,7 +466,7 @@ age_list(const char *kind)
 
 		CHECK(p != NULL);
 		memcpy(record, p, index_record_size(now));
-		/* A record's second field is its octets. Two of them are the header and the line that ends it. */
+		/* A record's second field is its bytes. Two of them are the header and the line that ends it. */
 		if (record[1] == 16 + 2)
 			record[1] -= 2;
 		index_put(old, i, record);
@@ -477,12 +477,12 @@ age_list(const char *kind)
 }
 
 /*
- * The list that the version before has kept proves no octets, because that
+ * The list that the version before has kept proves no bytes, because that
  * version counted others. It says which ids were given: of two messages with
  * one header the second must not get the id of the first, which has gone.
  */
 static void
-an_earlier_list_gives_ids_and_no_octets(void)
+an_earlier_list_gives_ids_and_no_sizes(void)
 {
 	static const char three[] = "From a\nMessage-ID: 1\n\n1\n\nFrom b\nMessage-ID: 1\n\n2\n\nFrom c\nMessage-ID: 33\n\n";
 	static const struct text last = TEXT("Message-ID: 33\r\n\r\n");
@@ -507,7 +507,7 @@ an_earlier_list_gives_ids_and_no_octets(void)
 		/* Of a large mailbox that has grown a list of this version would be continued. */
 		if (large != 0)
 			append("From d\nMessage-ID: 4\n\n");
-		CHECK(begin(&drop) == DROP_OK && drop.octets == 15 + 2 + 3 + last.n + (large != 0 ? 15 + 2 : 0));
+		CHECK(begin(&drop) == DROP_OK && drop.wire_size == 15 + 2 + 3 + last.n + (large != 0 ? 15 + 2 : 0));
 		maildrop_uidl(&drop, 1, id);
 		CHECK(strcmp(id, second) == 0);
 		drop_check_message(&drop, 2, &last);
@@ -565,7 +565,7 @@ foreign_changes_are_noticed(void)
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 2);
 	store(first_gone, sizeof(first_gone) - 1);
-	CHECK(maildrop_fetch(&drop, 3, &s) == DROP_OK && s.at == 16 + 7 && s.octets == 11);
+	CHECK(maildrop_fetch(&drop, 3, &s) == DROP_OK && s.at == 16 + 7 && s.wire_size == 11);
 	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_CHANGED);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	CHECK(load(after, sizeof(after)) == 16 && memcmp(after, "From c\nN: 3\n\n3\n\n", 16) == 0);
@@ -593,7 +593,7 @@ foreign_changes_are_noticed(void)
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 3);
 	append("From d\nN: 4\n\n4\n\n");
-	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && s.octets == 11);
+	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && s.wire_size == 11);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	CHECK(load(after, sizeof(after)) == 48);
 	CHECK(memcmp(after + 32, "From d\nN: 4\n\n4\n\n", 16) == 0);
@@ -972,7 +972,7 @@ looks_internal(size_t at, size_t end)
  * last one if that is empty and does not end the header, dots stuffed, to want.
  */
 static size_t
-as_sent(size_t at, size_t end, size_t *octets)
+as_sent(size_t at, size_t end, size_t *wire_size)
 {
 	size_t i = line_end(at, end), m = 0, last = i, stuffed = 0;
 	bool is_body = false;
@@ -1000,7 +1000,7 @@ as_sent(size_t at, size_t end, size_t *octets)
 		memcpy(want + m, "\r\n", 2);
 		m += 2;
 	}
-	*octets = m - stuffed;
+	*wire_size = m - stuffed;
 	return m;
 }
 
@@ -1009,13 +1009,13 @@ static void
 check_sent(struct maildrop *drop, size_t n, size_t at, size_t end)
 {
 	static char stored[70000];
-	size_t octets, length = as_sent(at, end, &octets), m = 0;
+	size_t wire_size, length = as_sent(at, end, &wire_size), m = 0;
 	struct span s;
 	struct wire w;
 	ssize_t got;
 
-	CHECK(maildrop_octets(drop, n) == octets);
-	CHECK(maildrop_fetch(drop, n, &s) == DROP_OK && s.octets == octets);
+	CHECK(maildrop_wire_size(drop, n) == wire_size);
+	CHECK(maildrop_fetch(drop, n, &s) == DROP_OK && s.wire_size == wire_size);
 	wire_init(&w, WIRE_ALL);
 	while ((got = maildrop_read(&s, stored, 1 + chance(sizeof(stored) - 1))) > 0)
 		m += wire_put(&w, stored, (size_t)got, sent + m);
@@ -1036,7 +1036,7 @@ check_random(size_t n)
 	static char ids[MANY][UIDL_SIZE];
 	static size_t at[MANY], now[MANY], end[MANY];
 	struct maildrop drop;
-	uint64_t octets = 0;
+	uint64_t wire_size = 0;
 	size_t removed, kept = 0, marked = 0, left = 0;
 	int count = split(n, at), first, hidden = -1;
 	bool gone[MANY] = { false };
@@ -1051,12 +1051,12 @@ check_random(size_t n)
 	CHECK(drop.count == (size_t)(count - first));
 	for (int i = first; i < count; i++) {
 		check_sent(&drop, (size_t)(i - first) + 1, at[i], at[i + 1]);
-		octets += maildrop_octets(&drop, (size_t)(i - first) + 1);
+		wire_size += maildrop_wire_size(&drop, (size_t)(i - first) + 1);
 		maildrop_uidl(&drop, (size_t)(i - first) + 1, ids[i]);
 		for (int k = first; k < i; k++)
 			CHECK(strcmp(ids[k], ids[i]) != 0);
 	}
-	CHECK(drop.octets == octets);
+	CHECK(drop.wire_size == wire_size);
 	/* What stays, in one piece. */
 	memcpy(after, file, kept = count > 0 ? at[0] : n);
 	for (int i = 0; i < count; i++) {
@@ -1099,11 +1099,11 @@ check_random(size_t n)
 	}
 }
 
-/* Returns the octets of all messages from first on, each of which is sent whole, and copies their ids. */
+/* Returns the bytes of all messages from first on, each of which is sent whole, and copies their ids. */
 static uint64_t
 check_all_sent(struct maildrop *drop, const size_t *at, int first, int count, char ids[][UIDL_SIZE])
 {
-	uint64_t octets = 0;
+	uint64_t wire_size = 0;
 
 	CHECK(drop->count == (size_t)(count - first));
 	for (int i = first; i < count; i++) {
@@ -1112,10 +1112,10 @@ check_all_sent(struct maildrop *drop, const size_t *at, int first, int count, ch
 		if (chance(2) == 0)
 			maildrop_uidl(drop, n, ids[i]);
 		check_sent(drop, n, at[i], at[i + 1]);
-		octets += maildrop_octets(drop, n);
+		wire_size += maildrop_wire_size(drop, n);
 		maildrop_uidl(drop, n, ids[i]);
 	}
-	return octets;
+	return wire_size;
 }
 
 /*
@@ -1151,7 +1151,7 @@ check_grown(size_t n)
 			unlinkat(top, "state/index", 0);
 		tick.tv_nsec += known == 0;
 		CHECK(begin(&drop) == DROP_OK);
-		CHECK(check_all_sent(&drop, at, first, count, known == 0 ? ids : again) == drop.octets);
+		CHECK(check_all_sent(&drop, at, first, count, known == 0 ? ids : again) == drop.wire_size);
 		for (int i = first; i < count; i++)
 			CHECK(known == 0 || strcmp(ids[i], again[i]) == 0);
 	}
@@ -1188,7 +1188,7 @@ main(int argc, char **argv)
 	ids_of_empty_bodies_stay();
 	a_cut_header_keeps_its_id();
 	a_body_that_came_or_went_is_seen();
-	an_earlier_list_gives_ids_and_no_octets();
+	an_earlier_list_gives_ids_and_no_sizes();
 	long_lines_are_one_line();
 	an_end_behind_a_cr_is_no_line_end();
 	foreign_changes_are_noticed();

@@ -44,7 +44,7 @@ struct file {
 	struct stat st;
 	bool readable;
 	char text[TEXT_SIZE];
-	uint64_t octets; /* as POP3 counts */
+	uint64_t wire_size; /* as POP3 counts */
 };
 
 /* All files at one moment, in the order of the messages. */
@@ -102,14 +102,14 @@ complain(const char *what)
 }
 
 static uint64_t
-count_octets(const char *text)
+count_wire_size(const char *text)
 {
 	size_t n = strlen(text);
-	uint64_t octets = n;
+	uint64_t wire_size = n;
 
 	for (const char *p = text; *p != '\0'; p++)
-		octets += *p == '\n';
-	return octets + (n > 0 && text[n - 1] == '\n' ? 0 : 2);
+		wire_size += *p == '\n';
+	return wire_size + (n > 0 && text[n - 1] == '\n' ? 0 : 2);
 }
 
 static void
@@ -128,7 +128,7 @@ look_at(struct file *f)
 	CHECK((fd = openat(box, f->name, O_RDONLY)) != -1);
 	CHECK((n = read(fd, f->text, sizeof(f->text) - 1)) == f->st.st_size && close(fd) == 0);
 	f->text[n] = '\0';
-	f->octets = count_octets(f->text);
+	f->wire_size = count_wire_size(f->text);
 }
 
 static int
@@ -404,8 +404,8 @@ stat_is_list(const struct maildrop *drop)
 	uint64_t sum = 0;
 
 	for (size_t n = 1; n <= drop->count; n++)
-		sum += maildrop_octets(drop, n);
-	return sum == drop->octets;
+		sum += maildrop_wire_size(drop, n);
+	return sum == drop->wire_size;
 }
 
 /* What a session noticed at its end: a file that was then so must be listed with its right size by the next. */
@@ -495,9 +495,9 @@ check_list(struct maildrop *drop, const struct picture *model)
 		maildrop_uidl(&fresh, n, id);
 		if (second ? id[0] != ':' : strcmp(id, f->unique) != 0)
 			complain("UIDL is wrong without an index");
-		if (maildrop_octets(&fresh, n) != f->octets)
+		if (maildrop_wire_size(&fresh, n) != f->wire_size)
 			complain("LIST is wrong without an index");
-		if (maildrop_octets(drop, n) != f->octets && (!large || was_noticed(f)))
+		if (maildrop_wire_size(drop, n) != f->wire_size && (!large || was_noticed(f)))
 			complain("LIST is wrong");
 	}
 	check_ids(drop, model);
@@ -511,7 +511,7 @@ static bool
 read_it(struct maildrop *drop, size_t n, struct span *s, char text[TEXT_SIZE], bool disturb)
 {
 	static char sent[3 * TEXT_SIZE];
-	const uint64_t octets = s->octets;
+	const uint64_t wire_size = s->wire_size;
 	size_t k = 0;
 	ssize_t got;
 	struct wire w;
@@ -527,7 +527,7 @@ read_it(struct maildrop *drop, size_t n, struct span *s, char text[TEXT_SIZE], b
 	}
 	wire_end(&w, sent);
 	text[k] = '\0';
-	return got == 0 && w.octets == octets && maildrop_stands(drop, n);
+	return got == 0 && w.wire_size == wire_size && maildrop_stands(drop, n);
 }
 
 /* RETR of a message of which this is known. */
@@ -552,8 +552,8 @@ fetch(struct maildrop *drop, size_t n, struct deed *deed)
 		complain("RETR of what is not there");
 		return;
 	}
-	if (s.octets != f->octets || maildrop_octets(drop, n) != s.octets || !stat_is_list(drop))
-		complain("RETR has other octets than LIST or STAT afterwards");
+	if (s.wire_size != f->wire_size || maildrop_wire_size(drop, n) != s.wire_size || !stat_is_list(drop))
+		complain("RETR has other bytes than LIST or STAT afterwards");
 	notice(f);
 	if (!read_it(drop, n, &s, deed->text, disturb)) {
 		if (!disturb)

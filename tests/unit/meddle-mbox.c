@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "list.h"
+#include "mbox-list.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 #include "wire.h"
@@ -45,7 +45,7 @@
 struct message {
 	size_t at, text, end; /* text: after the "From " line */
 	size_t stored;        /* bytes from text that are sent */
-	uint64_t octets;      /* as POP3 counts */
+	uint64_t wire_size;      /* as POP3 counts */
 	uint64_t header;      /* hash of what makes the id */
 	uint64_t whole;       /* hash of that and the body without the line ends at its end */
 	bool weak;            /* neither Message-ID nor Received */
@@ -235,7 +235,7 @@ is_rewritten(const char *p, const char *end)
 	    has_prefix(p, end, "Content-Length:");
 }
 
-/* Hashes header and body of a message, and counts its octets. */
+/* Hashes header and body of a message, and counts its bytes. */
 static void
 hash_message(struct message *m, const char *bytes)
 {
@@ -281,14 +281,14 @@ hash_message(struct message *m, const char *bytes)
 			empty = 2;
 	}
 	m->stored = m->end - m->text > empty ? m->end - m->text - empty : 0;
-	m->octets = m->stored;
+	m->wire_size = m->stored;
 	for (size_t i = 0; i < m->stored; i++) {
 		const char *c = bytes + m->text + i;
 
-		m->octets += *c == '\n' && (i == 0 || c[-1] != '\r');
+		m->wire_size += *c == '\n' && (i == 0 || c[-1] != '\r');
 	}
 	if (m->stored > 0 && bytes[m->text + m->stored - 1] != '\n')
-		m->octets += 2;
+		m->wire_size += 2;
 }
 
 /* Finds the messages. */
@@ -805,11 +805,11 @@ is_list_right(struct maildrop *drop, const struct picture *model)
 	if (drop->count != model->count)
 		return false;
 	for (size_t n = 1; n <= model->count; n++) {
-		if (maildrop_octets(drop, n) != model->messages[n - 1].octets)
+		if (maildrop_wire_size(drop, n) != model->messages[n - 1].wire_size)
 			return false;
-		sum += model->messages[n - 1].octets;
+		sum += model->messages[n - 1].wire_size;
 	}
-	return sum == drop->octets;
+	return sum == drop->wire_size;
 }
 
 /* Reads what a client would get, as it stands in the file. Returns false if it would not get its dot. */
@@ -820,7 +820,7 @@ read_it(struct maildrop *drop, size_t n, struct span *s, char text[2 * TEXT_SIZE
 	size_t k = 0;
 	ssize_t got = 0;
 	struct wire w;
-	const uint64_t octets = s->octets;
+	const uint64_t wire_size = s->wire_size;
 
 	wire_init(&w, WIRE_ALL);
 	while (k + 64 < 2 * TEXT_SIZE && (got = maildrop_read(s, text + k, 61)) > 0) {
@@ -835,7 +835,7 @@ read_it(struct maildrop *drop, size_t n, struct span *s, char text[2 * TEXT_SIZE
 	*size = k;
 	if (got != 0)
 		return false;
-	return (w.octets == octets || maildrop_recounted(drop, n)) && maildrop_stands(drop, n);
+	return (w.wire_size == wire_size || maildrop_recounted(drop, n)) && maildrop_stands(drop, n);
 }
 
 static bool
@@ -885,7 +885,7 @@ fetch(struct maildrop *drop, size_t n, struct deed *d, const struct picture *lis
 	static struct picture before, after;
 	static char text[2 * TEXT_SIZE];
 	const bool disturb = any(10) == 0, was_meddled = meddled;
-	const uint64_t listed = maildrop_octets(drop, n);
+	const uint64_t listed = maildrop_wire_size(drop, n);
 	const struct message *m;
 	enum drop_error error;
 	struct span s;
@@ -925,7 +925,7 @@ fetch(struct maildrop *drop, size_t n, struct deed *d, const struct picture *lis
 		complain("RETR sent another message than UIDL named");
 	if (d->id[0] != '\0' && !d->is_known)
 		name(d->id, m->header, m->whole, false);
-	if (!disturb && is_now && (m->octets != listed || (size_t)(m - before.messages) != n - 1))
+	if (!disturb && is_now && (m->wire_size != listed || (size_t)(m - before.messages) != n - 1))
 		must_be_right = true;
 	d->is_known = true;
 	d->header = m->header;

@@ -1,11 +1,11 @@
 /*
- * The power fails while journal.c removes messages, and again while it
+ * The power fails while mbox-journal.c removes messages, and again while it
  * recovers: its system calls act on a disk in memory, of which a crash keeps
  * what was synced and, of the rest, whatever chance keeps.
  *
  *	power [points]
  *
- * Runs as anybody. The disk is unkind: files lose or keep each 8 octets and
+ * Runs as anybody. The disk is unkind: files lose or keep each 8 bytes and
  * their size by themselves since their last fsync, the directory each change
  * by itself or a first part of them. Mail arrives after each crash. In the end
  * the mailbox must be the old one or the new one, the new one if the removal
@@ -26,7 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "journal.h"
+#include "mbox-journal.h"
 #include "tests/unit/check.h"
 
 #define SECTOR 8
@@ -95,7 +95,7 @@ file_of(int fd)
 	return &files[fd - FIRST];
 }
 
-/* The system calls, as journal.c uses them. */
+/* The system calls, as mbox-journal.c uses them. */
 int __wrap_openat(int, const char *, int, ...);
 int __wrap_close(int);
 int __wrap_fstat(int, struct stat *);
@@ -256,7 +256,7 @@ cleared(off_t size)
 
 /* What is left of a file. */
 static void
-lose_octets(struct file *f)
+lose_bytes(struct file *f)
 {
 	struct content kept = { .size = chance() ? f->now.size : f->disk.size };
 	bool all = random() % 4 == 0, none = random() % 4 == 0;
@@ -298,7 +298,7 @@ static void
 power_fails(void)
 {
 	for (int i = 0; i < made; i++)
-		lose_octets(&files[i]);
+		lose_bytes(&files[i]);
 	lose_changes();
 }
 

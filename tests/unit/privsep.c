@@ -98,7 +98,7 @@ reports(void)
 		CHECK(!taken(noise, sizeof(noise), &r));
 	}
 
-	/* The gate ends: with nothing said, and with descriptors sent along. */
+	/* The pre-auth process ends: with nothing said, and with descriptors sent along. */
 	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) == 0);
 	CHECK(packet_receive(fds[0], &r, sizeof(r)) == PACKET_NONE);
 	close(fds[1]);

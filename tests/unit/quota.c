@@ -1,4 +1,4 @@
-/* Unit tests of quota.c: which line it appends to which maildirsize, and to what it appends none. Runs as anybody. */
+/* Unit tests of maildir-quota.c: which line it appends to which maildirsize, and to what it appends none. Runs as anybody. */
 #include "config.h"
 
 #include <sys/stat.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "quota.h"
+#include "maildir-quota.h"
 #include "tests/unit/check.h"
 
 #define FIRST "1000S,5C\n"

@@ -36,7 +36,7 @@
 #define ALL ((1 << SANDBOXES) - 1)
 #define BUT(which) (ALL & ~(1 << (which)))
 #define PUMPS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
-#define HEARS (1 << SANDBOX_GATE | 1 << SANDBOX_BROKER)
+#define HEARS (1 << SANDBOX_PREAUTH | 1 << SANDBOX_BROKER)
 
 /* A bit that the kernel does not look at, where a number has one: on a 64-bit machine. */
 #define BEYOND (sizeof(long) > 4 ? (long)(1ULL << 32) : 0)
@@ -114,11 +114,11 @@ static const struct {
 	{ "kill", stop_parent, ALL },
 	{ "kill", stop_parent_in_disguise, ALL },
 	{ "setsockopt", set_filter, ALL },
-	{ "setsockopt", set_buffer, BUT(SANDBOX_GATE) },
+	{ "setsockopt", set_buffer, BUT(SANDBOX_PREAUTH) },
 	{ "setsockopt", set_unsent, ALL & ~PUMPS },
 	{ "getsockopt", get_option, ALL },
 	{ "recvmsg", take_descriptors, ALL & ~HEARS },
-	{ "getpeername", find_peer, BUT(SANDBOX_GATE) },
+	{ "getpeername", find_peer, BUT(SANDBOX_PREAUTH) },
 	{ "getsockname", find_self, ALL },
 	{ "prctl", set_name, ALL },
 	{ "prctl", keep_capabilities, ALL },

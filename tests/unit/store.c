@@ -145,7 +145,7 @@ static void
 check(const struct model *m)
 {
 	struct maildrop drop;
-	uint64_t octets = 0;
+	uint64_t wire_size = 0;
 	size_t n = 0;
 
 	begin(&drop);
@@ -154,11 +154,11 @@ check(const struct model *m)
 			continue;
 		n++;
 		CHECK(n <= drop.count);
-		octets += maildrop_octets(&drop, n);
+		wire_size += maildrop_wire_size(&drop, n);
 		if (!m->seen[i] || format->show == show_maildir)
 			drop_check_message(&drop, n, &mails[i].sent);
 	}
-	CHECK(drop.count == n && drop.octets == octets);
+	CHECK(drop.count == n && drop.wire_size == wire_size);
 	drop_check_ids(&drop);
 }
 
@@ -316,7 +316,7 @@ absent_is_empty(void)
 	struct maildrop drop;
 
 	CHECK(drop_begin(&drop, format == formats ? "mbox:%h/none" : "maildir:%h/none") == DROP_OK);
-	CHECK(drop.count == 0 && drop.octets == 0);
+	CHECK(drop.count == 0 && drop.wire_size == 0);
 	CHECK(faccessat(top, "none", F_OK, 0) == -1);
 	CHECK(drop_begin(&drop, format == formats ? "mbox:%h/no/where" : "maildir:%h/no/where") == DROP_FAILED);
 }

@@ -16,7 +16,7 @@ struct text {
 /* What is stored, what goes over the wire, and what LIST says of it. */
 static const struct {
 	struct text stored, sent;
-	uint64_t octets;
+	uint64_t wire_size;
 } messages[] = {
 	{ TEXT(""), TEXT(""), 0 },
 	{ TEXT("\n"), TEXT("\r\n"), 2 },
@@ -38,7 +38,7 @@ static const struct {
 	{ TEXT("\xff\x80\n"), TEXT("\xff\x80\r\n"), 4 },
 };
 
-/* Converts p in pieces of at most step octets. Returns the number of octets, which stand in out. */
+/* Converts p in pieces of at most step bytes. Returns the number of bytes, which stand in out. */
 static size_t
 convert(struct wire *w, struct text t, size_t step, char *out)
 {
@@ -66,13 +66,13 @@ converts_and_counts(void)
 			n = convert(&w, messages[i].stored, step, out);
 			CHECK(n == messages[i].sent.n);
 			CHECK(memcmp(out, messages[i].sent.p, n) == 0);
-			CHECK(w.octets == messages[i].octets);
+			CHECK(w.wire_size == messages[i].wire_size);
 
 			wire_init(&counting, WIRE_ALL);
 			counted = wire_put(&counting, messages[i].stored.p,
 			    messages[i].stored.n, NULL);
 			counted += wire_end(&counting, NULL);
-			CHECK(counting.octets == w.octets && counted == n);
+			CHECK(counting.wire_size == w.wire_size && counted == n);
 		}
 	}
 }
@@ -134,7 +134,7 @@ random_messages_come_back(void)
 				back[to++] = out[++i];
 			begins = out[i] == '\n';
 		}
-		CHECK(w.octets == to);
+		CHECK(w.wire_size == to);
 		CHECK(m == 0 || (out[m - 2] == '\r' && out[m - 1] == '\n'));
 		for (size_t i = 0; i < n; i++) {
 			if (stored[i] == '\n' && (i == 0 || stored[i - 1] != '\r'))

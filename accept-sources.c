@@ -1,0 +1,147 @@
+/*
+ * Counts connections per address, in a table of fixed size.
+ *
+ * Runs in the listener, as root. Pure computation: the clock, the memory and
+ * the key are the caller's.
+ *
+ * An address in use keeps its place. Of the others the one seen least recently
+ * loses its place when a new address needs one, and then has a full token
+ * bucket again. So an attacker with more addresses than places can get more
+ * than the rate of one address from each, but cannot make another address
+ * appear to be over its rate. Every operation looks at one chain, which is
+ * short because the key of the hash is secret.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "accept-sources.h"
+
+/* Returns the smallest power of two that is not below room. */
+static uint32_t
+count_chains(int room)
+{
+	uint32_t n = 1;
+
+	while (n < (uint32_t)room)
+		n *= 2;
+	return n;
+}
+
+size_t
+sources_size(int room)
+{
+	return sizeof(struct sources) + ((size_t)room + 1) * sizeof(struct source) +
+	    count_chains(room) * sizeof(int);
+}
+
+void
+sources_init(struct sources *s, int room, int rate, int burst, const uint64_t key[3])
+{
+	*s = (struct sources){ .rate = rate, .burst = burst, .room = room,
+		.chains = count_chains(room) };
+	memcpy(s->key, key, sizeof(s->key));
+}
+
+/* Returns the head of the address's chain. */
+static int *
+find_chain(struct sources *s, const struct address_net *net)
+{
+	int *heads = (int *)(void *)&s->at[s->room + 1];
+	uint64_t h;
+
+	memcpy(&h, net->bytes, sizeof(h));
+	h = (h ^ s->key[0]) * (s->key[1] | 1);
+	h = (h ^ h >> 32) * (s->key[2] | 1);
+	return &heads[(h >> 32) & (s->chains - 1)];
+}
+
+static void
+list_append(struct sources *s, int i)
+{
+	s->at[i].older = s->newest;
+	s->at[i].newer = 0;
+	if (s->newest != 0)
+		s->at[s->newest].newer = i;
+	else
+		s->oldest = i;
+	s->newest = i;
+}
+
+static void
+list_remove(struct sources *s, int i)
+{
+	struct source *a = &s->at[i];
+
+	*(a->older != 0 ? &s->at[a->older].newer : &s->oldest) = a->newer;
+	*(a->newer != 0 ? &s->at[a->newer].older : &s->newest) = a->older;
+}
+
+/* Takes the place of the address seen least recently. Returns its index. */
+static int
+evict_oldest(struct sources *s)
+{
+	int i = s->oldest, *at = find_chain(s, &s->at[i].net);
+
+	while (*at != i)
+		at = &s->at[*at].chained;
+	*at = s->at[i].chained;
+	list_remove(s, i);
+	return i;
+}
+
+int
+sources_get(struct sources *s, const struct address_net *net, int64_t now)
+{
+	int *head = find_chain(s, net), i = *head;
+
+	while (i != 0 && memcmp(&s->at[i].net, net, sizeof(*net)) != 0)
+		i = s->at[i].chained;
+	if (i != 0) {
+		if (s->at[i].in_use == 0) {
+			list_remove(s, i);
+			list_append(s, i);
+		}
+		return i;
+	}
+	i = s->used < s->room ? ++s->used : evict_oldest(s);
+	s->at[i] = (struct source){ .net = *net, .since = now,
+		.credit = (int64_t)s->burst * SOURCES_WHOLE, .chained = *head };
+	*head = i;
+	list_append(s, i);
+	return i;
+}
+
+int64_t
+sources_take(struct sources *s, int index, int64_t now)
+{
+	struct source *a = &s->at[index];
+	int64_t most = (int64_t)s->burst * SOURCES_WHOLE, gone = now - a->since, missing;
+
+	/* After so long the bucket is full; more would overflow the product. */
+	if (gone > most)
+		gone = most;
+	a->credit += gone * s->rate;
+	if (a->credit > most)
+		a->credit = most;
+	a->since = now;
+	if (a->credit + (int64_t)s->rate * SOURCES_WAIT_MS < SOURCES_WHOLE)
+		return -1;
+	missing = most - a->credit;
+	a->credit -= SOURCES_WHOLE;
+	return missing;
+}
+
+void
+sources_hold(struct sources *s, int index)
+{
+	if (s->at[index].in_use++ == 0)
+		list_remove(s, index);
+}
+
+void
+sources_release(struct sources *s, int index)
+{
+	if (--s->at[index].in_use == 0)
+		list_append(s, index);
+}

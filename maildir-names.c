@@ -1,0 +1,359 @@
+/*
+ * Lists the names in a Maildir, in the order of its messages.
+ *
+ * Runs as the owner of the mailbox. Names that begin with a dot are not
+ * messages. Files that are not regular or have a control character in their
+ * name are left out and counted. Nothing is locked: what a name stands for may
+ * have gone a moment later, and comes back under another one (maildir.c).
+ *
+ * readdir may return a file that is renamed meanwhile under both names, or not
+ * at all. One pass over the directories is the truth only if they have not
+ * changed since long before it (fingerprint.c). Otherwise the directories are read
+ * again, and all passes are compared with each other and with what an earlier
+ * session has seen.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "maildir-names.h"
+#include "log.h"
+
+/*
+ * The bounds of names_insist. What the passes lack at the end of these
+ * bounds stays in the listing, because a message that vanishes from one
+ * listing is fetched a second time by clients that keep mail.
+ */
+#define PASSES 50
+#define PATIENCE_NS INT64_C(1000000000)
+/* How long the directories' times must stay the same before fewer misses are enough: four ticks, as in fingerprint.c. */
+#define QUIET_NS INT64_C(40000000)
+#define MISSES_IF_QUIET 3
+/* The fewest passes: with something known to compare them with, and without. */
+#define PASSES_IF_KNOWN 2
+#define PASSES_IF_NEW 4
+
+const char *
+names_name(const struct names *l, const struct entry *e)
+{
+	return l->names + e->name;
+}
+
+struct unique
+names_unique(const struct names *l, const struct entry *e)
+{
+	return (struct unique){ e->time, names_name(l, e), e->unique };
+}
+
+static uint64_t
+time_of(const char *name)
+{
+	return strtoull(name, NULL, 10);
+}
+
+int
+unique_compare(const struct unique *x, const struct unique *y)
+{
+	int order;
+
+	if (x->time != y->time)
+		return x->time < y->time ? -1 : 1;
+	order = memcmp(x->name, y->name, x->n < y->n ? x->n : y->n);
+	return order != 0 ? order : (x->n > y->n) - (x->n < y->n);
+}
+
+/*
+ * Compares two files by unique name, then by inode. The full name must not
+ * decide, because it contains the flags: a flag change could swap the ordinals,
+ * and so the UIDLs, of two messages with the same unique name.
+ */
+static int
+compare_files(const struct names *l, const struct entry *e, const struct names *k, const struct entry *f)
+{
+	struct unique x, y;
+	int order;
+
+	if (e->time != f->time)
+		return e->time < f->time ? -1 : 1;
+	x = names_unique(l, e);
+	y = names_unique(k, f);
+	if ((order = unique_compare(&x, &y)) != 0)
+		return order;
+	return (e->inode > f->inode) - (e->inode < f->inode);
+}
+
+static int
+compare_entries(const void *a, const void *b, void *listing)
+{
+	const struct entry *e = a, *f = b;
+	int order = compare_files(listing, e, listing, f);
+
+	return order != 0 ? order : strcmp(names_name(listing, e), names_name(listing, f));
+}
+
+static void
+sort(struct names *l)
+{
+	if (l->count > 0)
+		qsort_r(l->list, l->count, sizeof(*l->list), compare_entries, l);
+}
+
+static bool
+has_control(const char *name)
+{
+	for (; *name != '\0'; name++)
+		if ((unsigned char)*name < ' ' || *name == 0x7f)
+			return true;
+	return false;
+}
+
+/* Room for one more entry with a name of n bytes. */
+static void
+make_room(struct names *l, size_t n)
+{
+	if (l->count == l->list_room) {
+		l->list_room = l->list_room == 0 ? 64 : l->list_room * 2;
+		l->list = reallocarray(l->list, l->list_room, sizeof(*l->list));
+	}
+	if (l->used + n > l->room) {
+		l->room = (l->room + n) * 2;
+		l->names = realloc(l->names, l->room);
+	}
+	if (l->list == NULL || l->names == NULL)
+		fatal("list of %zu messages", l->list_room);
+}
+
+void
+names_add(struct names *l, const char *name, ino_t inode, int directory)
+{
+	size_t n = strlen(name);
+
+	make_room(l, n + 1);
+	memcpy(l->names + l->used, name, n + 1);
+	l->list[l->count++] = (struct entry){ .time = time_of(name), .inode = inode,
+		.name = l->used, .unique = (size_t)(strchrnul(name, ':') - name), .directory = directory };
+	l->used += n + 1;
+	if (n > l->longest)
+		l->longest = n;
+}
+
+/*
+ * Returns true if a directory entry can be a message. An entry of unknown type
+ * that fstatat cannot find is one, because it was renamed just now.
+ */
+static bool
+is_message(struct names *l, int directory, const struct dirent *d)
+{
+	struct stat st;
+	bool regular = d->d_type == DT_REG;
+
+	if (d->d_name[0] == '.')
+		return false;
+	if (d->d_type == DT_UNKNOWN)
+		regular = fstatat(directory, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1 || S_ISREG(st.st_mode);
+	if (regular && !has_control(d->d_name))
+		return true;
+	l->skipped++;
+	return false;
+}
+
+/* Adds the names of one directory. Returns 0, or -1 with errno. */
+static int
+list_directory(struct names *l, int fd, int directory)
+{
+	const struct dirent *d;
+	int error, copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = copy != -1 ? fdopendir(copy) : NULL;
+
+	if (stream == NULL) {
+		error = errno;
+		if (copy != -1)
+			close(copy);
+		errno = error;
+		return -1;
+	}
+	while (errno = 0, (d = readdir(stream)) != NULL)
+		if (is_message(l, copy, d))
+			names_add(l, d->d_name, d->d_ino, directory);
+	error = errno;
+	closedir(stream);
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
+/* What new and cur are now. */
+static void
+look(const int dirs[NAMES_DIRECTORIES], struct fingerprint seen[NAMES_DIRECTORIES])
+{
+	for (int i = 0; i < NAMES_DIRECTORIES; i++) {
+		seen[i] = (struct fingerprint){ .settled = 1 };
+		if (dirs[i] != -1 && fingerprint_take(&seen[i], dirs[i]) == -1)
+			fatal("fstat of the Maildir");
+	}
+}
+
+bool
+names_is_current(const int dirs[NAMES_DIRECTORIES], const struct fingerprint seen[NAMES_DIRECTORIES])
+{
+	struct fingerprint now[NAMES_DIRECTORIES];
+
+	look(dirs, now);
+	return fingerprint_matches(&seen[0], &now[0]) && fingerprint_matches(&seen[1], &now[1]);
+}
+
+bool
+names_is_proven(const struct names *l)
+{
+	return l->seen[0].settled == 1 && l->seen[1].settled == 1;
+}
+
+enum drop_error
+names_read(struct names *l, const int dirs[NAMES_DIRECTORIES])
+{
+	struct fingerprint now[NAMES_DIRECTORIES];
+
+	make_room(l, 1);
+	look(dirs, l->seen);
+	l->count = l->used = l->skipped = l->longest = 0;
+	for (int i = 0; i < NAMES_DIRECTORIES; i++) {
+		if (dirs[i] == -1 || list_directory(l, dirs[i], i) == 0)
+			continue;
+		log_event(LOG_ERR, "failed", "what=\"reading the Maildir\" "
+		    "error=\"%s\"", strerror(errno));
+		return DROP_FAILED;
+	}
+	look(dirs, now);
+	if (!fingerprint_matches(&l->seen[0], &now[0]) || !fingerprint_matches(&l->seen[1], &now[1]))
+		l->seen[0].settled = 0;
+	sort(l);
+	return DROP_OK;
+}
+
+static int64_t
+monotonic_ns(void)
+{
+	struct timespec t;
+
+	if (clock_gettime(CLOCK_MONOTONIC, &t) == -1)
+		fatal("clock_gettime");
+	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static bool
+look_same(const struct fingerprint a[NAMES_DIRECTORIES], const struct fingerprint b[NAMES_DIRECTORIES])
+{
+	return fingerprint_same(&a[0], &b[0]) && fingerprint_same(&a[1], &b[1]);
+}
+
+/* Adds the files of a pass to what is known, and counts for each known file the passes that lack it. */
+static void
+merge(struct names *known, const struct names *l)
+{
+	size_t i = 0, n = known->count;
+
+	for (size_t k = 0; k < n; k++)
+		known->list[k].missed++;
+	for (size_t k = 0; k < l->count; k++) {
+		const struct entry *e = &l->list[k];
+
+		while (i < n && compare_files(known, &known->list[i], l, e) < 0)
+			i++;
+		if (i < n && compare_files(known, &known->list[i], l, e) == 0)
+			known->list[i].missed = 0;
+		else if (k == 0 || compare_files(l, e - 1, l, e) != 0)
+			names_add(known, names_name(l, e), e->inode, e->directory);
+	}
+	if (known->count > n)
+		sort(known);
+}
+
+/* Returns how many known files the last pass lacks that cannot be taken for gone yet; adds them to l if it is not NULL. */
+static size_t
+find_missing(const struct names *known, unsigned misses, struct names *l)
+{
+	size_t missing = 0;
+
+	for (size_t i = 0; i < known->count; i++) {
+		const struct entry *e = &known->list[i];
+
+		if (e->missed == 0 || e->missed >= misses)
+			continue;
+		missing++;
+		if (l != NULL)
+			names_add(l, names_name(known, e), e->inode, e->directory);
+	}
+	return missing;
+}
+
+enum drop_error
+names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES], struct names *known)
+{
+	const int least = known->count > 0 ? PASSES_IF_KNOWN : PASSES_IF_NEW;
+	const int64_t begin = monotonic_ns();
+	int64_t now = begin, quiet_since = begin;
+
+	sort(known);
+	for (int passes = 1;; passes++) {
+		unsigned misses = now - quiet_since > QUIET_NS ? MISSES_IF_QUIET : NAMES_MISSES;
+		struct fingerprint before[NAMES_DIRECTORIES];
+		enum drop_error error;
+
+		merge(known, l);
+		if (names_is_proven(l) || (passes >= least && find_missing(known, misses, NULL) == 0))
+			return DROP_OK;
+		if (passes >= PASSES || (passes >= least && now - begin > PATIENCE_NS)) {
+			find_missing(known, misses, l);
+			sort(l);
+			return DROP_OK;
+		}
+		memcpy(before, l->seen, sizeof(before));
+		if ((error = names_read(l, dirs)) != DROP_OK)
+			return error;
+		now = monotonic_ns();
+		if (!look_same(before, l->seen))
+			quiet_since = now;
+	}
+}
+
+const struct entry *
+names_find(const struct names *l, const struct unique *u)
+{
+	size_t low = 0, high = l->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct unique there = names_unique(l, &l->list[middle]);
+
+		if (unique_compare(&there, u) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return l->list + low;
+}
+
+bool
+names_has(const struct names *l, const struct entry *e, const struct unique *u)
+{
+	struct unique there;
+
+	if (e >= l->list + l->count)
+		return false;
+	there = names_unique(l, e);
+	return unique_compare(&there, u) == 0;
+}
+
+void
+names_free(struct names *l)
+{
+	free(l->names);
+	free(l->list);
+}

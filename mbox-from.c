@@ -1,0 +1,268 @@
+/*
+ * Decides which lines separate messages in an mbox file; pure computation.
+ *
+ * Runs as the owner of the mailbox. Text also begins with "From ", and some
+ * programs do not quote such a line when they write a message with a
+ * Content-Length. So the word alone does not separate. Either the line ends in
+ * a date, or the next line is one that a message begins with:
+ *
+ *	From anything [weekday] Month day time [zone] year [zone]
+ *	From anything [weekday,] day Month year time [zone]
+ *	From anything
+ *	Name: ...
+ *	From anything
+ *	>From anything
+ *
+ * The sender may be missing, quoted, contain blanks, or be "-" or "???@???", so
+ * nothing is asked of it. UUCP's "remote from X" may follow the date. Other
+ * words after it make the line a sentence.
+ */
+#include "config.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "mbox-from.h"
+
+#define MONTHS "JanFebMarAprMayJunJulAugSepOctNovDec"
+#define ZONES 2 /* such as "+0100 (CET)" and "MET DST" */
+
+/* What remains of a line. The functions that take something from it return false if it is not there. */
+struct text {
+	const char *p, *end;
+};
+
+static bool
+is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+static bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool
+is_upper(char c)
+{
+	return c >= 'A' && c <= 'Z';
+}
+
+/* Returns true if a word ends here. */
+static bool
+ends_word(const struct text *t)
+{
+	return t->p == t->end || is_blank(*t->p);
+}
+
+static bool
+take_blanks(struct text *t)
+{
+	const char *begin = t->p;
+
+	while (t->p < t->end && is_blank(*t->p))
+		t->p++;
+	return t->p > begin;
+}
+
+static bool
+take_char(struct text *t, char c)
+{
+	if (t->p == t->end || *t->p != c)
+		return false;
+	t->p++;
+	return true;
+}
+
+/* Takes a number of at least and at most so many digits. */
+static bool
+take_number(struct text *t, int least, int digits, int greatest)
+{
+	int n = 0, value = 0;
+
+	for (; t->p < t->end && is_digit(*t->p) && n < digits; n++)
+		value = 10 * value + (*t->p++ - '0');
+	return n >= least && value <= greatest && (t->p == t->end || !is_digit(*t->p));
+}
+
+static bool
+take_word(struct text *t, const char *word)
+{
+	size_t n = strlen(word);
+
+	if ((size_t)(t->end - t->p) < n || memcmp(t->p, word, n) != 0)
+		return false;
+	t->p += n;
+	return ends_word(t);
+}
+
+static bool
+take_month(struct text *t)
+{
+	if (t->end - t->p < 3)
+		return false;
+	for (const char *month = MONTHS; *month != '\0'; month += 3)
+		if (strncasecmp(t->p, month, 3) == 0) {
+			t->p += 3;
+			return ends_word(t);
+		}
+	return false;
+}
+
+static bool
+take_day(struct text *t)
+{
+	return take_number(t, 1, 2, 31) && ends_word(t);
+}
+
+static bool
+take_year(struct text *t)
+{
+	return take_number(t, 4, 4, 9999) && ends_word(t);
+}
+
+static bool
+take_time(struct text *t)
+{
+	if (!take_number(t, 1, 2, 23) || !take_char(t, ':') || !take_number(t, 2, 2, 59))
+		return false;
+	return ends_word(t) || (take_char(t, ':') && take_number(t, 2, 2, 60) && ends_word(t));
+}
+
+/* Takes digits with their sign, such as +0100, -05:00 and +1. */
+static bool
+take_offset(struct text *t)
+{
+	if (!take_char(t, '+') && !take_char(t, '-'))
+		return false;
+	if (!take_number(t, 1, 4, 9999))
+		return false;
+	return ends_word(t) || (take_char(t, ':') && take_number(t, 2, 2, 59) && ends_word(t));
+}
+
+/* Takes a zone: an offset, or a name in capitals, which an offset may follow, or anything in parentheses. */
+static bool
+take_zone(struct text *t)
+{
+	const char *begin = t->p;
+
+	if (take_char(t, '(')) {
+		while (t->p < t->end && *t->p != ')')
+			t->p++;
+		return take_char(t, ')') && ends_word(t);
+	}
+	while (t->p < t->end && is_upper(*t->p))
+		t->p++;
+	if (t->p - begin > 6)
+		return false;
+	return (t->p > begin && ends_word(t)) || take_offset(t);
+}
+
+/* Takes the blanks and zones that come now, at most so many zones. Returns how many remain to be taken. */
+static int
+take_zones(struct text *t, int most)
+{
+	for (; most > 0; most--) {
+		struct text zone = *t;
+
+		if (!take_blanks(&zone) || !take_zone(&zone))
+			break;
+		*t = zone;
+	}
+	return most;
+}
+
+/* Month day time [zone] year [zone] */
+static bool
+take_ctime(struct text *t)
+{
+	int most;
+
+	if (!take_month(t) || !take_blanks(t) || !take_day(t) || !take_blanks(t) || !take_time(t))
+		return false;
+	most = take_zones(t, ZONES);
+	if (!take_blanks(t) || !take_year(t))
+		return false;
+	take_zones(t, most);
+	return true;
+}
+
+/* day Month year time [zone] */
+static bool
+take_mail_date(struct text *t)
+{
+	if (!take_day(t) || !take_blanks(t) || !take_month(t) || !take_blanks(t) ||
+	    !take_year(t) || !take_blanks(t) || !take_time(t))
+		return false;
+	take_zones(t, ZONES);
+	return true;
+}
+
+/* Returns true if nothing remains but blanks, or "remote from" and one word. */
+static bool
+is_over(struct text t)
+{
+	take_blanks(&t);
+	if (t.p == t.end)
+		return true;
+	if (!take_word(&t, "remote") || !take_blanks(&t) || !take_word(&t, "from") || !take_blanks(&t))
+		return false;
+	while (!ends_word(&t))
+		t.p++;
+	take_blanks(&t);
+	return t.p == t.end;
+}
+
+/* Returns true if the line's end is a date, without its weekday, which begins at t or after. */
+static bool
+ends_in_date(struct text t)
+{
+	if (t.p < t.end && t.end[-1] == '\r')
+		t.end--;
+	while (t.p < t.end) {
+		struct text ctime = t, mail = t;
+
+		if ((take_ctime(&ctime) && is_over(ctime)) || (take_mail_date(&mail) && is_over(mail)))
+			return true;
+		while (!ends_word(&t))
+			t.p++;
+		take_blanks(&t);
+	}
+	return false;
+}
+
+/* Returns true if a header field begins here, or another From_ line, quoted: UUCP wrote several. */
+static bool
+begins_header(struct text t)
+{
+	static const char quoted[] = ">" FROM_WORD;
+	const char *begin = t.p;
+	size_t n = (size_t)(t.end - t.p);
+
+	if (n >= sizeof(quoted) - 1 && memcmp(t.p, quoted, sizeof(quoted) - 1) == 0)
+		return true;
+	while (t.p < t.end && *t.p > ' ' && *t.p <= '~' && *t.p != ':')
+		t.p++;
+	/* A name with a digit first is a time in a sentence; with "//" next it is an address. */
+	if (t.p == begin || !(is_upper((char)(*begin & ~0x20))) || !take_char(&t, ':'))
+		return false;
+	return t.end - t.p < 2 || memcmp(t.p, "//", 2) != 0;
+}
+
+bool
+from_separates(const char *p, size_t n)
+{
+	size_t look = n < FROM_LOOK ? n : FROM_LOOK;
+	const char *end = p + look, *lf;
+
+	if (look < FROM_SIZE || memcmp(p, FROM_WORD, FROM_SIZE) != 0)
+		return false;
+	lf = memchr(p, '\n', look);
+	if (lf == NULL)
+		return look < FROM_LOOK && ends_in_date((struct text){ p + FROM_SIZE, end });
+	/* The next line first, because it usually decides, and at less cost. */
+	return begins_header((struct text){ lf + 1, end }) ||
+	    ends_in_date((struct text){ p + FROM_SIZE, lf });
+}

@@ -1,0 +1,402 @@
+/*
+ * Watches the processes of a connection until the last has ended, and writes their lines to syslog.
+ *
+ * Runs as the monitor, root, to the connection's end: the session and the broker
+ * belong to their user, who can stop them, so the process that watches them must
+ * not. It reads nothing of the network, but a packet of bounded size at a time
+ * from each child, whose bytes lead to a line of the log or to the caller.
+ *
+ * Each child has a channel of its own, so the descriptor tells the role; a
+ * compromised child cannot close, fill or speak on another's. roles[] has the
+ * events that each role may log.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io.h"
+#include "sandbox.h"
+#include "monitor-watch.h"
+
+/* A child may log so many lines at once, and one more each time so many ms have passed. */
+#define LINES_AT_ONCE 100
+#define LINE_MS 10000
+/* A child that has closed its channel is ending. */
+#define ENDING_MS 1000
+/*
+ * A killed child ends within this time, unless it waits in the kernel for a file
+ * system that does not answer, which any user can have below the home directory.
+ */
+#define KILLED_MS 10000
+
+static const struct {
+	const char *name;
+	const char *events; /* between blanks */
+	bool is_users;      /* its user may send it signals */
+} roles[ROLES] = {
+	[ROLE_PREAUTH] = { "the pre-auth process", " failed fatal nonsense refused replay sandbox ", false },
+	[ROLE_TLS] = { "kpopd-tls", " failed fatal refused sandbox tls ", false },
+	[ROLE_RELAY] = { "the relay", " failed fatal sandbox ", false },
+	[ROLE_SESSION] = { "the session", " failed fatal index logout nonsense recovery rescue sandbox skipped ", true },
+	[ROLE_BROKER] = { "the broker", " failed fatal recovery rescue sandbox ", true },
+	[ROLE_REFUSAL] = { "the refusal", " failed fatal sandbox ", false },
+	[ROLE_RECOVERY] = { "the recovery", " failed fatal recovery rescue sandbox ", true },
+};
+
+/* Interrupts ppoll. */
+static void
+note(int signal_number)
+{
+	(void)signal_number;
+}
+
+void
+watch_begin(struct watch *w)
+{
+	const struct sigaction action = { .sa_handler = note };
+	sigset_t child;
+
+	*w = (struct watch){ .children = { { .pid = 0 } } };
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	/* Also for stops: no SA_NOCLDSTOP. */
+	if (sigprocmask(SIG_BLOCK, &child, NULL) == -1 || sigaction(SIGCHLD, &action, NULL) == -1)
+		fatal("preparing for signals");
+}
+
+/* In the child: leaves what is the monitor's: the other channels, and what the client's bytes were in last. */
+static void
+leave(struct watch *w)
+{
+	sigset_t child;
+
+	explicit_bzero(w->packet, sizeof(w->packet));
+	for (int i = 0; i < ROLES; i++)
+		if (w->children[i].pid != 0 && w->children[i].channel != -1)
+			close(w->children[i].channel);
+	signal(SIGCHLD, SIG_DFL);
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_UNBLOCK, &child, NULL);
+}
+
+bool
+watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
+{
+	struct watch_child *c = &w->children[role];
+	int ends[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
+		fatal("socketpair");
+	if ((pid = fork()) == -1)
+		fatal("fork");
+	/* A group of its own: no filter lets a process leave it, so what it makes can be killed with it. */
+	if (setpgid(pid, pid) == -1 && pid == 0)
+		fatal("setpgid");
+	if (pid == 0) {
+		leave(w);
+		close(ends[0]);
+		*channel = ends[1];
+		log_through(ends[1]);
+		return true;
+	}
+	close(ends[1]);
+	*c = (struct watch_child){ .pid = pid, .channel = ends[0], .deadline = deadline };
+	return false;
+}
+
+int
+watch_channel(const struct watch *w, enum role role)
+{
+	return w->children[role].pid != 0 ? w->children[role].channel : -1;
+}
+
+void
+watch_limit(struct watch *w, enum role role, int64_t deadline)
+{
+	w->children[role].deadline = deadline;
+}
+
+static void
+close_channel(struct watch_child *c)
+{
+	if (c->channel != -1)
+		close(c->channel);
+	c->channel = -1;
+}
+
+void
+watch_kill(struct watch *w, enum role role, enum watch_reason reason)
+{
+	struct watch_child *c = &w->children[role];
+
+	if (c->pid == 0)
+		return;
+	if (!c->has_ended)
+		kill(-c->pid, SIGKILL);
+	if (c->reason == WATCH_ALIVE)
+		c->reason = reason;
+	c->deadline = io_now() + KILLED_MS;
+	if (reason == WATCH_DISMISSED || reason == WATCH_WRONG)
+		close_channel(c);
+}
+
+/* Returns true if the child may log one more line now. */
+static bool
+may_log(struct watch_child *c)
+{
+	int64_t now = io_now();
+
+	if (c->paid < now)
+		c->paid = now;
+	if (c->paid + LINE_MS > now + (int64_t)LINES_AT_ONCE * LINE_MS) {
+		c->withheld++;
+		return false;
+	}
+	c->paid += LINE_MS;
+	return true;
+}
+
+/* Returns true if this role may log the event, whose name is text with a NUL in it. */
+static bool
+is_event_of(enum role role, const char *event)
+{
+	char word[LOG_EVENT + 2];
+
+	if (event[0] == '\0' || event[strspn(event, "abcdefghijklmnopqrstuvwxyz")] != '\0')
+		return false;
+	snprintf(word, sizeof(word), " %s ", event);
+	return strstr(roles[role].events, word) != NULL;
+}
+
+/* Writes the line that a child has sent, if it may; n bytes of the packet are there. */
+static void
+log_line(enum role role, struct log_packet *p, size_t n)
+{
+	struct log_text event;
+	size_t size = n - offsetof(struct log_packet, text);
+	int priority = LOG_PRI(p->priority);
+
+	/* The highest that kpopd uses. An emergency would go to every user's terminal. */
+	if (priority < LOG_ALERT)
+		priority = LOG_ALERT;
+	p->event[LOG_EVENT - 1] = '\0';
+	if (!is_event_of(role, p->event)) {
+		log_event(LOG_ALERT, "fatal", "error=\"%s logged what it may not: %s\"", roles[role].name,
+		    log_safe(&event, p->event));
+		return;
+	}
+	/* It was made visible in the child, which may be compromised. */
+	for (size_t i = 0; i < size; i++)
+		if (p->text[i] < ' ' || p->text[i] > '~')
+			p->text[i] = '?';
+	log_event(priority, p->event, "%.*s", (int)size, p->text);
+}
+
+/* Takes a packet for the log. Returns false if it is not for the log. */
+static bool
+take_log(enum role role, struct watch_child *c, char *packet, size_t n)
+{
+	struct log_packet *p = (struct log_packet *)(void *)packet;
+
+	if (n < offsetof(struct log_packet, text) || n > sizeof(*p) || (p->kind != LOG_LINE && p->kind != LOG_CALL))
+		return false;
+	if (!may_log(c))
+		return true;
+	if (p->kind == LOG_LINE)
+		log_line(role, p, n);
+	else
+		log_event(LOG_ALERT, "fatal", "error=\"%s was ended for the system call %s\"", roles[role].name,
+		    sandbox_call_name(p->call));
+	return true;
+}
+
+/* Takes what a child has said, one packet. Returns true with *e filled if it is for the caller. */
+static bool
+hear(struct watch *w, enum role role, struct watch_event *e)
+{
+	struct watch_child *c = &w->children[role];
+	ssize_t n = packet_receive(c->channel, w->packet, sizeof(w->packet));
+
+	if (n == PACKET_BAD) {
+		watch_kill(w, role, WATCH_WRONG);
+		return false;
+	}
+	/* A process that a broker has made may hold the other end when the broker has ended, and talk on and on. */
+	if (n == PACKET_END || (c->has_ended && (n == PACKET_NONE || io_now() >= c->ended + ENDING_MS))) {
+		close_channel(c);
+		if (c->deadline == 0 || c->deadline > io_now() + ENDING_MS)
+			c->deadline = io_now() + ENDING_MS;
+		return false;
+	}
+	/* What it said before it was killed is logged, and not obeyed any more. */
+	if (n == PACKET_NONE || take_log(role, c, w->packet, (size_t)n) || c->reason != WATCH_ALIVE)
+		return false;
+	*e = (struct watch_event){ .role = role, .packet = w->packet, .size = (size_t)n };
+	return true;
+}
+
+/* Kills what a child has made and left when it ended. Its process group is its own until it has been waited for. */
+static void
+kill_rest(pid_t pid)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid)
+		kill(-pid, SIGKILL);
+}
+
+/* Notes the children that have ended, and kills those that were stopped. */
+static void
+reap(struct watch *w)
+{
+	for (int i = 0; i < ROLES; i++) {
+		struct watch_child *c = &w->children[i];
+		int status;
+
+		if (c->pid == 0 || c->has_ended)
+			continue;
+		kill_rest(c->pid);
+		if (waitpid(c->pid, &status, WNOHANG | WUNTRACED) != c->pid)
+			continue;
+		if (WIFSTOPPED(status)) {
+			if (roles[i].is_users)
+				watch_kill(w, (enum role)i, WATCH_STOPPED);
+			continue;
+		}
+		c->has_ended = true;
+		c->ended = io_now();
+		c->status = status;
+	}
+}
+
+/* Gives a killed child up. Its process stays until the file system answers, and is init's when this one has ended. */
+static void
+give_up(struct watch_child *c)
+{
+	c->is_lost = true;
+	c->status = SIGKILL;
+	close_channel(c);
+}
+
+static void
+kill_late(struct watch *w)
+{
+	int64_t now = io_now();
+
+	for (int i = 0; i < ROLES; i++) {
+		struct watch_child *c = &w->children[i];
+
+		if (c->pid == 0 || c->has_ended || c->deadline == 0 || now < c->deadline)
+			continue;
+		if (c->reason != WATCH_ALIVE)
+			give_up(c);
+		else
+			watch_kill(w, (enum role)i, c->channel != -1 ? WATCH_LATE : WATCH_SILENT);
+	}
+}
+
+/* Logs an end that is not the child's own, with what the log lacks of its lines. */
+static void
+log_end(enum role role, const struct watch_child *c)
+{
+	static const char *const reasons[] = {
+		[WATCH_LATE] = "did not end in time",
+		[WATCH_STOPPED] = "was stopped",
+		[WATCH_SILENT] = "closed its channel",
+		[WATCH_WRONG] = "sent a malformed message",
+	};
+	const char *name = roles[role].name;
+	int signal_number = WIFSIGNALED(c->status) ? WTERMSIG(c->status) : 0;
+
+	if (c->withheld > 0)
+		log_event(LOG_WARNING, "withheld", "process=\"%s\" lines=%u", name, c->withheld);
+	if (c->is_lost)
+		log_event(LOG_ERR, "fatal", "error=\"%s was killed and does not end: it waits for a file system\"", name);
+	if (c->reason == WATCH_WRONG)
+		log_event(LOG_ALERT, "fatal", "error=\"%s %s, and was killed\"", name, reasons[c->reason]);
+	else if (signal_number == SIGKILL && c->reason == WATCH_LATE && (role == ROLE_PREAUTH || role == ROLE_SESSION))
+		log_event(LOG_NOTICE, "refused", "reason=\"login deadline, %s killed\"", name + strlen("the "));
+	else if (signal_number == SIGKILL && c->reason > WATCH_DISMISSED)
+		log_event(LOG_ERR, "fatal", "error=\"%s %s, and was killed\"", name, reasons[c->reason]);
+	else if (signal_number != 0 && c->reason != WATCH_DISMISSED)
+		log_event(LOG_ERR, "fatal", "error=\"%s was ended by signal %d (%s)\"", name, signal_number,
+		    strsignal(signal_number));
+}
+
+/* Waits until a child has said something, has changed, or is late. */
+static void
+await_change(const struct watch *w)
+{
+	struct pollfd p[ROLES];
+	sigset_t mask;
+	int64_t until = 0, left;
+	nfds_t n = 0;
+
+	for (int i = 0; i < ROLES; i++) {
+		const struct watch_child *c = &w->children[i];
+
+		if (c->pid == 0)
+			continue;
+		if (c->channel != -1)
+			p[n++] = (struct pollfd){ .fd = c->channel, .events = POLLIN };
+		if (!c->has_ended && c->deadline != 0 && (until == 0 || c->deadline < until))
+			until = c->deadline;
+	}
+	left = until != 0 ? until - io_now() : 0;
+	if (left < 0)
+		left = 0;
+	sigprocmask(SIG_BLOCK, NULL, &mask);
+	sigdelset(&mask, SIGCHLD);
+	if (ppoll(p, n, until == 0 ? NULL : &(struct timespec){ .tv_sec = left / 1000, .tv_nsec = (long)(left % 1000 * 1000000) },
+		&mask) == -1 && errno != EINTR)
+		fatal("ppoll");
+}
+
+/* Takes a child that has ended and has said all out of the table. */
+static void
+finish(struct watch *w, enum role role, struct watch_event *e)
+{
+	struct watch_child *c = &w->children[role];
+
+	log_end(role, c);
+	*e = (struct watch_event){ .role = role, .status = c->status, .reason = c->reason };
+	*c = (struct watch_child){ .pid = 0 };
+}
+
+bool
+watch_next(struct watch *w, struct watch_event *e)
+{
+	for (;;) {
+		bool is_left = false;
+
+		reap(w);
+		kill_late(w);
+		for (int i = 0; i < ROLES; i++) {
+			struct watch_child *c = &w->children[i];
+
+			if (c->pid == 0)
+				continue;
+			is_left = true;
+			if (c->channel != -1 && hear(w, (enum role)i, e))
+				return true;
+			if (c->is_lost || (c->has_ended && c->channel == -1)) {
+				finish(w, (enum role)i, e);
+				return true;
+			}
+		}
+		if (!is_left)
+			return false;
+		await_change(w);
+	}
+}

@@ -1,0 +1,527 @@
+/*
+ * Unit tests of mbox-journal.c: a removal stopped before each of its writing system
+ * calls, recovered, stopped again while recovering; with mail that arrives in
+ * between, and with each call failing once. Runs as anybody.
+ *
+ * The linker puts the __wrap_ functions below in the place of the system calls
+ * (--wrap), so that "stopped" is the process' end right before the call.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sha2.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mbox-journal.h"
+#include "tests/unit/check.h"
+
+/* Large enough that the windows of 64 KiB do not cover everything. */
+#define MESSAGE 30000
+#define COUNT 9
+#define STOPPED 77
+#define ASIDE 2 /* a recovery that has set a journal aside */
+
+/* What happens at the call whose turn it is; calls count from 1. */
+enum { NEVER = -1 };
+static int calls, stop_at = NEVER, fail_at = NEVER, meddle_at = NEVER, fail_with;
+static int state, spool;
+static struct journal_box box = { -1, -1, -1 };
+int __real_ftruncate(int, off_t);
+
+static bool
+turn(void)
+{
+	calls++;
+	if (calls == stop_at)
+		_exit(STOPPED);
+	/* Another program that takes no lock. */
+	if (calls == meddle_at)
+		__real_ftruncate(spool, MESSAGE / 2);
+	if (calls != fail_at)
+		return false;
+	errno = fail_with;
+	return true;
+}
+
+#define WRAP(type, name, parameters, arguments)        \
+	type __real_##name parameters;                 \
+	type __wrap_##name parameters;                 \
+	type __wrap_##name parameters                  \
+	{                                              \
+		return turn() ? -1 : __real_##name arguments; \
+	}
+WRAP(int, fsync, (int fd), (fd))
+WRAP(int, fdatasync, (int fd), (fd))
+WRAP(int, ftruncate, (int fd, off_t n), (fd, n))
+WRAP(int, renameat, (int a, const char *b, int c, const char *d), (a, b, c, d))
+WRAP(int, unlinkat, (int a, const char *b, int c), (a, b, c))
+
+/* In pieces, so that a stop between them is seen as well. */
+ssize_t __real_pwrite(int, const void *, size_t, off_t);
+ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
+ssize_t
+__wrap_pwrite(int fd, const void *p, size_t n, off_t at)
+{
+	return turn() ? -1 : __real_pwrite(fd, p, n > 8192 ? n / 2 : n, at);
+}
+
+static char directory[] = "/tmp/kpopd-journal.XXXXXX";
+
+/* What is in the mailbox, as it should be. */
+static char expected[(COUNT + 4) * MESSAGE];
+static size_t expected_size;
+
+static void
+make_message(int i, char *text)
+{
+	int n = snprintf(text, MESSAGE, "From sender%d\nSubject: %d\n\n", i, i);
+
+	memset(text + n, 'a' + i, (size_t)(MESSAGE - n - 2));
+	memcpy(text + MESSAGE - 2, "\n\n", 2);
+}
+
+static void
+append(int i)
+{
+	char text[MESSAGE];
+	struct stat st;
+
+	make_message(i, text);
+	CHECK(fstat(spool, &st) == 0);
+	CHECK(__real_pwrite(spool, text, MESSAGE, st.st_size) == MESSAGE);
+}
+
+static void
+expect(int i)
+{
+	make_message(i, expected + expected_size);
+	expected_size += MESSAGE;
+}
+
+/* A fresh mailbox, and an empty state directory. Kept messages become the expectation. */
+static void
+begin(unsigned removed)
+{
+	static const char *const names[] = { "j", "j.tmp", "j.cut" };
+
+	for (size_t i = 0; i < 3; i++)
+		__real_unlinkat(state, names[i], 0);
+	CHECK(__real_ftruncate(spool, 0) == 0);
+	expected_size = 0;
+	for (int i = 0; i < COUNT; i++) {
+		append(i);
+		if ((removed >> i & 1) == 0)
+			expect(i);
+	}
+}
+
+static size_t
+ranges_of(unsigned removed, struct journal_range *ranges)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < COUNT; i++)
+		if ((removed >> i & 1) != 0)
+			ranges[n++] = (struct journal_range){ (off_t)i * MESSAGE,
+				(off_t)(i + 1) * MESSAGE };
+	return n;
+}
+
+static bool
+is(const char *text, size_t n)
+{
+	static char there[sizeof(expected) + 1];
+
+	return pread(spool, there, sizeof(there), 0) == (ssize_t)n &&
+	    memcmp(there, text, n) == 0;
+}
+
+/* Runs the removal or the recovery in a child that stops before call number at. Returns its exit status. */
+static int
+run(bool recover, unsigned removed, int at)
+{
+	int status;
+	pid_t pid = fork();
+
+	CHECK(pid != -1);
+	if (pid == 0) {
+		struct journal_range ranges[COUNT];
+
+		calls = 0;
+		stop_at = at;
+		if (recover)
+			_exit((int[]){ 1, 0, ASIDE }[journal_recover(&box) + 1]);
+		_exit(journal_remove(&box, ranges,
+		    ranges_of(removed, ranges)) == JOURNAL_DONE ? 0 : 1);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+/* Whether the mailbox is as before the removal, with so many messages more. */
+static bool
+is_whole(int arrived)
+{
+	static char whole[sizeof(expected)];
+
+	for (int i = 0; i < COUNT + arrived; i++)
+		make_message(i, whole + i * MESSAGE);
+	return is(whole, (size_t)(COUNT + arrived) * MESSAGE);
+}
+
+/* After recovery: either nothing has happened or all of it, and mail that arrived is there once. */
+static void
+check_outcome(int arrived)
+{
+	CHECK(run(true, 0, NEVER) == 0);
+	CHECK(!journal_pending(state));
+	for (int i = COUNT; i < COUNT + arrived; i++)
+		expect(i);
+	CHECK(is(expected, expected_size) || is_whole(arrived));
+}
+
+static unsigned points;
+
+/* Stops the removal at each call; and for each, the recovery at each call, with mail arriving before and after. */
+static void
+stops_everywhere(unsigned removed)
+{
+	for (int at = 1;; at++) {
+		int result;
+
+		begin(removed);
+		result = run(false, removed, at);
+		CHECK(result == 0 || result == STOPPED);
+		if (result == 0)
+			break;
+		check_outcome(0);
+		points++;
+		for (int again = 1;; again++) {
+			begin(removed);
+			CHECK(run(false, removed, at) == STOPPED);
+			append(COUNT);
+			result = run(true, 0, again);
+			CHECK(result == 0 || result == STOPPED);
+			append(COUNT + 1);
+			check_outcome(2);
+			points++;
+			if (result == 0)
+				break;
+		}
+	}
+	begin(removed);
+	CHECK(run(false, removed, NEVER) == 0);
+	CHECK(is(expected, expected_size) && !journal_pending(state));
+}
+
+/* Each call fails once, with each error: an honest answer, and the old or the new mailbox after the next login. */
+static void
+fails_everywhere(unsigned removed)
+{
+	static const int errors[] = { EIO, ENOSPC, EDQUOT, EROFS };
+	struct journal_range ranges[COUNT];
+	size_t n = ranges_of(removed, ranges);
+
+	for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
+		for (int at = 1;; at++) {
+			enum journal_result result;
+			bool reached;
+
+			begin(removed);
+			calls = 0;
+			fail_at = at;
+			fail_with = errors[e];
+			result = journal_remove(&box, ranges, n);
+			reached = calls >= at;
+			fail_at = NEVER;
+			if (result == JOURNAL_DONE)
+				CHECK(is(expected, expected_size));
+			if (result == JOURNAL_NOTHING)
+				CHECK(!journal_pending(state) && is_whole(0));
+			CHECK(run(true, 0, NEVER) == 0);
+			CHECK(!journal_pending(state));
+			CHECK(result == JOURNAL_NOTHING ? is_whole(0) :
+				is(expected, expected_size));
+			points++;
+			if (!reached)
+				break;
+		}
+	}
+}
+
+/* A journal for another mailbox, a forged and a cut one are set aside, and the mailbox stays as it is. */
+static void
+strange_journals_are_set_aside(void)
+{
+	char text[MESSAGE];
+	int fd;
+
+	begin(2);
+	for (int at = 1; !journal_pending(state) || faccessat(state, "j", F_OK, 0) == -1; at++)
+		CHECK(run(false, 2, at) == STOPPED || at > 50);
+	/* Another program rewrites the first message. */
+	memset(text, 'z', sizeof(text));
+	CHECK(__real_pwrite(spool, text, 100, 500) == 100);
+	CHECK(run(true, 0, NEVER) == ASIDE && !journal_pending(state));
+	CHECK(pread(spool, text, 100, 500) == 100 && text[0] == 'z' && text[99] == 'z');
+
+	begin(0);
+	CHECK((fd = openat(state, "j", O_WRONLY | O_CREAT, 0600)) != -1);
+	CHECK(write(fd, text, sizeof(text)) == sizeof(text) && close(fd) == 0);
+	CHECK(mkfifoat(state, "j.cut", 0600) == 0);
+	CHECK(run(true, 0, NEVER) == ASIDE && !journal_pending(state));
+	CHECK(is(expected, expected_size));
+	CHECK(symlinkat("/etc/passwd", state, "j") == 0);
+	CHECK(run(true, 0, NEVER) == ASIDE && !journal_pending(state));
+	CHECK(is(expected, expected_size));
+}
+
+/* Where a damaged one cannot be set aside either, nothing is done, and the next login does it. */
+static void
+setting_aside_fails_everywhere(void)
+{
+	bool reached = true;
+	unsigned failed = 0;
+
+	for (int at = 1; reached; at++) {
+		int fd, result;
+
+		begin(0);
+		CHECK((fd = openat(state, "j", O_WRONLY | O_CREAT, 0600)) != -1);
+		CHECK(write(fd, "damaged", 7) == 7 && close(fd) == 0);
+		calls = 0;
+		fail_at = at;
+		fail_with = EIO;
+		result = journal_recover(&box);
+		reached = calls >= at;
+		fail_at = NEVER;
+		CHECK(result == (reached ? -1 : 1) && is(expected, expected_size));
+		failed += reached;
+		result = run(true, 0, NEVER);
+		CHECK((result == 0 || result == ASIDE) && !journal_pending(state) && is(expected, expected_size));
+	}
+	CHECK(failed > 0);
+}
+
+/* Stops a removal of this subset at each call after which a journal is pending, and calls look for each. */
+static void
+at_each_pending(unsigned removed, void (*look)(void))
+{
+	unsigned seen = 0;
+
+	for (int at = 1;; at++) {
+		int result;
+
+		begin(removed);
+		result = run(false, removed, at);
+		CHECK(result == 0 || result == STOPPED);
+		if (result == 0)
+			break;
+		if (faccessat(state, "j", F_OK, 0) == -1 && faccessat(state, "j.cut", F_OK, 0) == -1)
+			continue;
+		look();
+		seen++;
+		points++;
+	}
+	CHECK(seen > 0);
+}
+
+/* An absent mailbox says nothing: the journal waits, and finishes once the mailbox is back. */
+static void
+look_while_absent(void)
+{
+	box.fd = -1;
+	CHECK(run(true, 0, NEVER) == 1 && journal_pending(state));
+	box.fd = spool;
+	CHECK(run(true, 0, NEVER) == 0 && !journal_pending(state) && is(expected, expected_size));
+}
+
+/* A mailbox in another directory, that of a file system which is not mounted, is not the journal's. */
+static void
+look_while_unmounted(void)
+{
+	int other;
+	char text[100] = "From somebody\nSubject: came while the spool was not mounted\n\n";
+
+	CHECK(mkdirat(state, "below", 0700) == 0);
+	CHECK((box.dir = openat(state, "below", O_RDONLY | O_DIRECTORY)) != -1);
+	CHECK((other = openat(box.dir, "spool", O_RDWR | O_CREAT, 0600)) != -1);
+	CHECK(write(other, text, sizeof(text)) == sizeof(text));
+	box.fd = other;
+	CHECK(run(true, 0, NEVER) == 1 && journal_pending(state));
+	box.fd = spool;
+	close(box.dir);
+	box.dir = state;
+	CHECK(run(true, 0, NEVER) == 0 && !journal_pending(state) && is(expected, expected_size));
+	CHECK(__real_unlinkat(state, "below/spool", 0) == 0 && __real_unlinkat(state, "below", AT_REMOVEDIR) == 0);
+	close(other);
+}
+
+/* The same bytes in another inode and another directory, as after a move to another disk, are the journal's mailbox. */
+static void
+look_after_move(void)
+{
+	static char whole[sizeof(expected)];
+	ssize_t n = pread(spool, whole, sizeof(whole), 0);
+	int moved, old = spool;
+
+	CHECK(n > 0 && mkdirat(state, "moved", 0700) == 0);
+	CHECK((box.dir = openat(state, "moved", O_RDONLY | O_DIRECTORY)) != -1);
+	CHECK((moved = openat(box.dir, "spool", O_RDWR | O_CREAT, 0600)) != -1);
+	CHECK(__real_pwrite(moved, whole, (size_t)n, 0) == n);
+	box.fd = spool = moved;
+	CHECK(run(true, 0, NEVER) == 0 && !journal_pending(state) && is(expected, expected_size));
+	close(box.dir);
+	box = (struct journal_box){ state, spool = old, state };
+	CHECK(__real_unlinkat(state, "moved/spool", 0) == 0 && __real_unlinkat(state, "moved", AT_REMOVEDIR) == 0);
+	close(moved);
+}
+
+/* Whatever is not what the removal left, in any of the first and last bytes that it writes, another program has written. */
+static void
+small_removals_are_recognized(void)
+{
+	static const char old[] = "From a\nA: 1\n\none\n\nFrom x\n\nFrom b\nB: 2\n\ntwo\n\n";
+	const struct journal_range tiny = { 20, 28 };
+	char there[sizeof(old)];
+	unsigned seen = 0;
+
+	for (size_t from = 0; from <= 20; from += 20)
+		for (size_t meddle = from; meddle < sizeof(old) - 1; meddle++) {
+			struct journal_range range = from == 0 ? (struct journal_range){ 0, 20 } : tiny;
+			unsigned char byte, marker[16];
+			int fd, status;
+			pid_t pid;
+
+			begin(0x1ff);
+			CHECK(__real_ftruncate(spool, 0) == 0 && __real_pwrite(spool, old, sizeof(old) - 1, 0) == sizeof(old) - 1);
+			/* Up to the first call with which it is decided; nothing of the mailbox is written yet. */
+			for (int at = 1; faccessat(state, "j", F_OK, 0) == -1; at++) {
+				if ((pid = fork()) == 0) {
+					calls = 0;
+					stop_at = at;
+					_exit(journal_remove(&box, &range, 1) == JOURNAL_DONE ? 0 : 1);
+				}
+				CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == STOPPED);
+			}
+			/* A byte that is neither in the messages nor in the marker. */
+			CHECK((fd = openat(state, "j", O_RDONLY)) != -1 && pread(fd, marker, 16, 40) == 16 && close(fd) == 0);
+			for (byte = 0x80; memchr(marker, byte, 16) != NULL; byte++)
+				;
+			CHECK(__real_pwrite(spool, &byte, 1, (off_t)meddle) == 1);
+			CHECK(run(true, 0, NEVER) == ASIDE && pread(spool, there, sizeof(there), 0) == sizeof(old) - 1);
+			CHECK((unsigned char)there[meddle] == byte && memcmp(there, old, meddle) == 0 &&
+			    memcmp(there + meddle + 1, old + meddle + 1, sizeof(old) - 2 - meddle) == 0);
+			seen++;
+		}
+	CHECK(seen > 40);
+}
+
+/* A journal of the version before, which has no witness, is obeyed for its own inode alone. */
+static void
+journals_of_version_1_are_obeyed(void)
+{
+	struct {
+		char magic[8];
+		uint64_t inode;
+		int64_t from, kept, size;
+		uint8_t marker[16];
+		uint64_t marker_size;
+		uint8_t hashes[3][32], sum[32];
+	} h;
+	SHA2_CTX c;
+	int fd;
+
+	for (int same = 0; same < 2; same++) {
+		begin(0x002);
+		for (int at = 1; faccessat(state, "j", F_OK, 0) == -1; at++)
+			CHECK(run(false, 0x002, at) == STOPPED);
+		CHECK((fd = openat(state, "j", O_RDWR)) != -1 && pread(fd, &h, sizeof(h), 0) == sizeof(h));
+		memcpy(h.magic, "kpopd j1", 8);
+		h.inode += !same;
+		SHA256Init(&c);
+		SHA256Update(&c, (uint8_t *)&h, offsetof(__typeof__(h), sum));
+		SHA256Final(h.sum, &c);
+		CHECK(__real_pwrite(fd, &h, sizeof(h), 0) == sizeof(h) && close(fd) == 0);
+		CHECK(run(true, 0, NEVER) == (same ? 0 : ASIDE) && !journal_pending(state));
+		CHECK(same ? is(expected, expected_size) : is_whole(0));
+	}
+}
+
+static bool
+has_rescue(void)
+{
+	char command[200];
+
+	snprintf(command, sizeof(command), "ls %s/rescue.* >%s/rescued 2>/dev/null", directory, directory);
+	return system(command) == 0;
+}
+
+/* A program that takes no lock cuts the mailbox short before each call: a removal whose journal is set aside is not said to be done. */
+static void
+what_was_set_aside_is_not_done(void)
+{
+	char command[200];
+	struct journal_range ranges[COUNT];
+	size_t n = ranges_of(2, ranges);
+	unsigned aside = 0;
+
+	snprintf(command, sizeof(command), "rm -f %s/rescue*", directory);
+	for (meddle_at = 1;; meddle_at++) {
+		enum journal_result result;
+
+		begin(2);
+		CHECK(system(command) == 0);
+		calls = 0;
+		result = journal_remove(&box, ranges, n);
+		if (calls < meddle_at)
+			break;
+		if (!has_rescue())
+			continue;
+		CHECK(result != JOURNAL_DONE);
+		aside++;
+	}
+	meddle_at = NEVER;
+	CHECK(aside > 0 && system(command) == 0);
+}
+
+int
+main(void)
+{
+	char command[200];
+
+	CHECK(mkdtemp(directory) != NULL);
+	state = open(directory, O_RDONLY | O_DIRECTORY);
+	spool = openat(state, "spool", O_RDWR | O_CREAT, 0600);
+	CHECK(state != -1 && spool != -1);
+	box = (struct journal_box){ state, spool, state };
+	stops_everywhere(0x001); /* the first */
+	stops_everywhere(0x0aa); /* every second */
+	stops_everywhere(0x0fe); /* all but the first and last */
+	stops_everywhere(0x180); /* the last two */
+	stops_everywhere(0x1ff); /* all */
+	fails_everywhere(0x0aa);
+	fails_everywhere(0x180);
+	strange_journals_are_set_aside();
+	setting_aside_fails_everywhere();
+	what_was_set_aside_is_not_done();
+	at_each_pending(0x002, look_while_absent);
+	at_each_pending(0x180, look_while_absent);
+	at_each_pending(0x0aa, look_while_unmounted);
+	at_each_pending(0x180, look_while_unmounted);
+	at_each_pending(0x0ab, look_after_move);
+	at_each_pending(0x180, look_after_move);
+	small_removals_are_recognized();
+	journals_of_version_1_are_obeyed();
+	printf("%u points\n", points);
+	snprintf(command, sizeof(command), "rm -r %s", directory);
+	return system(command);
+}
