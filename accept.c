@@ -34,6 +34,7 @@
 
 #include "accept-queue.h"
 #include "accept.h"
+#include "clock.h"
 #include "io.h"
 #include "log.h"
 
@@ -171,7 +172,7 @@ drop_waiting(struct listener *l, int index, enum trouble t)
 static int64_t
 until_turn(struct listener *l)
 {
-	int64_t now = io_now(), wait = crowd_wait(l->table, now);
+	int64_t now = clock_ms(), wait = crowd_wait(l->table, now);
 	int64_t due = l->queue->at[queue_next(l->queue)].place.due - now;
 
 	return due > wait ? due : wait;
@@ -200,7 +201,7 @@ begin_session(struct listener *l)
 	}
 	if (pid == 0)
 		become_session(l, w.fd);
-	crowd_add(l->table, pid, &w.place, io_now());
+	crowd_add(l->table, pid, &w.place, clock_ms());
 	close(w.fd);
 	queue_remove(l->queue, next);
 }
@@ -225,7 +226,7 @@ enqueue(struct listener *l, int fd, const struct sockaddr_storage *from)
 		turn_away(l, fd, TROUBLE_GONE, w.address);
 		return;
 	}
-	verdict = crowd_enter(l->table, has_net ? &net : NULL, io_now(), &w.place);
+	verdict = crowd_enter(l->table, has_net ? &net : NULL, clock_ms(), &w.place);
 	if (verdict != CROWD_FINE) {
 		turn_away(l, fd, troubles[verdict], w.address);
 		return;
@@ -272,7 +273,7 @@ accept_one(struct listener *l)
 	struct sockaddr_storage from;
 	int fd = take(&from);
 
-	l->since = io_now();
+	l->since = clock_ms();
 	if (fd != -1) {
 		enqueue(l, fd, &from);
 		return true;
@@ -289,7 +290,7 @@ accept_one(struct listener *l)
 	default:
 		/* Too few of something; or the network's, which accept(2) has return from here. */
 		tell(l, TROUBLE_ACCEPT, "none");
-		l->rest = io_now() + REST_MS;
+		l->rest = clock_ms() + REST_MS;
 		return false;
 	}
 }
@@ -319,7 +320,7 @@ reap(struct listener *l)
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		if (crowd_remove(l->table, pid))
-			l->since = io_now();
+			l->since = clock_ms();
 }
 
 static void
@@ -341,7 +342,7 @@ hear_signals(struct listener *l)
 static int
 patience(struct listener *l)
 {
-	int64_t now = io_now(), left = -1;
+	int64_t now = clock_ms(), left = -1;
 
 	if (l->queue->count > 0)
 		left = until_turn(l);
@@ -392,7 +393,7 @@ make_tables(struct listener *l)
 	if (getrlimit(RLIMIT_NOFILE, &fds) == 0 && fds.rlim_cur < CROWD_WAITING + OTHER_FDS)
 		l->queue->most = fds.rlim_cur > OTHER_FDS ? (int)fds.rlim_cur - OTHER_FDS : 1;
 	arc4random_buf(key, sizeof(key));
-	crowd_init(l->table, l->plan->limits, io_now(), key);
+	crowd_init(l->table, l->plan->limits, clock_ms(), key);
 }
 
 /* Sets up what to poll: signals, the socket, and the ends of the waiting connections. Returns how many. */
@@ -402,7 +403,7 @@ fill_polls(const struct listener *l, struct pollfd p[])
 	const struct accept_queue *q = l->queue;
 
 	p[0] = (struct pollfd){ .fd = l->signals, .events = POLLIN };
-	p[1] = (struct pollfd){ .fd = io_now() < l->rest ? -1 : 0, .events = POLLIN };
+	p[1] = (struct pollfd){ .fd = clock_ms() < l->rest ? -1 : 0, .events = POLLIN };
 	for (int i = 0; i < q->count; i++)
 		p[2 + i] = (struct pollfd){ .fd = q->at[i].fd,
 			.events = q->at[i].has_ended ? 0 : POLLRDHUP };
@@ -444,14 +445,14 @@ handle_events(struct listener *l, int left)
 		return;
 	if (until_turn(l) == 0)
 		begin_session(l);
-	else if (crowd_wait(l->table, io_now()) > 0)
+	else if (crowd_wait(l->table, clock_ms()) > 0)
 		tell(l, TROUBLE_RATE, "none");
 }
 
 int
 accept_connections(const struct accept_plan *plan)
 {
-	struct listener l = { .plan = plan, .since = io_now() };
+	struct listener l = { .plan = plan, .since = clock_ms() };
 
 	make_tables(&l);
 	l.signals = hold_signals();

@@ -29,20 +29,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "io.h"
 
 #define LINGER_MS 2000
 /* The kernel reports no event for an acknowledgement, so it is asked again after steps that grow to this. */
 #define STEP_MS 50
-
-int64_t
-io_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 void
 io_init(struct io *io, int fd, int64_t deadline)
@@ -107,7 +99,7 @@ failed(struct io *io, enum io_error error)
 static int64_t
 limit(const struct io *io, int64_t span)
 {
-	return io->deadline != 0 ? io->deadline : io_now() + span;
+	return io->deadline != 0 ? io->deadline : clock_ms() + span;
 }
 
 /* Whether there was a wish for this connection's end. They are repeated, so those that come too early are forgotten. */
@@ -133,16 +125,16 @@ watch(struct io *io, short events, int64_t begin, int64_t until)
 	for (;;) {
 		struct pollfd p[2] = { { .fd = io->fd, .events = events },
 			{ .fd = io->wish, .events = POLLIN } };
-		int64_t left = until - io_now();
+		int64_t left = until - clock_ms();
 		int n = poll(p, 2, left > INT_MAX ? INT_MAX : left > 0 ? (int)left : 0);
 
 		if (n < 0 && errno != EINTR)
 			return failed(io, IO_FAILED);
 		if (n > 0 && p[0].revents != 0)
 			return 1;
-		if (n > 0 && p[1].revents != 0 && hear_wishes(io) && io_now() - begin >= io->patience)
+		if (n > 0 && p[1].revents != 0 && hear_wishes(io) && clock_ms() - begin >= io->patience)
 			return failed(io, IO_YIELDED);
-		if (n <= 0 && io_now() >= until)
+		if (n <= 0 && clock_ms() >= until)
 			return 0;
 	}
 }
@@ -151,7 +143,7 @@ watch(struct io *io, short events, int64_t begin, int64_t until)
 static int
 await(struct io *io, short events, int64_t until, enum io_error late)
 {
-	int64_t now = io_now();
+	int64_t now = clock_ms();
 
 	if (now >= until)
 		return failed(io, late);
@@ -222,7 +214,7 @@ io_await_acknowledged(struct io *io)
 		return -1;
 	for (;;) {
 		int left = outstanding(io), result;
-		int64_t now = io_now();
+		int64_t now = clock_ms();
 
 		if (left < least) {
 			least = left;
@@ -262,7 +254,7 @@ fill(struct io *io, int64_t until, size_t most)
 		ssize_t n;
 
 		/* A peer that has always sent more leaves poll nothing to wait for. */
-		if (io_now() >= until)
+		if (clock_ms() >= until)
 			return failed(io, IO_TIMEOUT);
 		n = recv(io->fd, io->in + io->in_end, most, MSG_DONTWAIT);
 		if (n > 0) {
@@ -408,7 +400,7 @@ io_last_words(struct io *io, const void *data, size_t n)
 void
 io_linger(struct io *io)
 {
-	int64_t until = io_now() + LINGER_MS;
+	int64_t until = clock_ms() + LINGER_MS;
 
 	if (io_flush(io) == -1 || shutdown(io->fd, SHUT_WR) == -1)
 		return;

@@ -32,9 +32,6 @@ struct io {
 #define IO_LINE_ERROR (-1) /* io->error says which */
 #define IO_LINE_LONG (-2)  /* too long; the whole line has been read, and line has its beginning */
 
-/* Milliseconds of the monotonic clock, for deadlines. */
-int64_t io_now(void);
-
 /* Begins on the connected socket fd, all of it to end at deadline (absolute ms). */
 void io_init(struct io *io, int fd, int64_t deadline);
 

@@ -43,6 +43,7 @@
 
 #include "accept.h"
 #include "address.h"
+#include "clock.h"
 #include "preauth.h"
 #include "io.h"
 #include "layer.h"
@@ -243,7 +244,7 @@ static void
 serve(struct server *s)
 {
 	static struct watch w;
-	int64_t deadline = io_now() + (int64_t)s->o.login * 1000;
+	int64_t deadline = clock_ms() + (int64_t)s->o.login * 1000;
 	int channel;
 
 	watch_line(&s->o);

@@ -23,6 +23,7 @@
 #include <vis.h>
 
 #include "address.h"
+#include "clock.h"
 #include "log.h"
 
 /* How long a syslogd that is there and takes nothing holds up a process, once. */
@@ -107,6 +108,40 @@ log_event(int priority, const char *event, const char *format, ...)
 	va_end(ap);
 }
 
+static void write_failed(int, const char *, const char *, va_list)
+    __attribute__((format(printf, 3, 0)));
+
+static void
+write_failed(int priority, const char *why, const char *format, va_list ap)
+{
+	int error = errno;
+	char what[LOG_TEXT];
+
+	vsnprintf(what, sizeof(what), format, ap);
+	log_event(priority, "failed", "what=\"%s\" error=\"%s\"", what, why != NULL ? why : strerror(error));
+	errno = error;
+}
+
+void
+log_failed(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	write_failed(LOG_ERR, NULL, format, ap);
+	va_end(ap);
+}
+
+void
+log_failed_at(int priority, const char *why, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	write_failed(priority, why, format, ap);
+	va_end(ap);
+}
+
 void
 log_forbidden(int call)
 {
@@ -119,11 +154,8 @@ log_forbidden(int call)
 bool
 log_due(struct log_limit *limit, unsigned *more)
 {
-	struct timespec t;
-	int64_t now;
+	int64_t now = clock_ms();
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	now = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 	if (now < limit->until) {
 		limit->hidden++;
 		return false;

@@ -52,6 +52,15 @@ void log_peer(const char *peer);
 void log_event(int priority, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/*
+ * Logs that a step failed: the event "failed", what="…" by the format, and error="…": why, or errno's text if why is
+ * NULL. A %s that holds anything from outside goes through log_safe. Keeps errno. log_failed: at LOG_ERR, with errno's text.
+ */
+void log_failed(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+void log_failed_at(int priority, const char *why, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* What is logged at most once a minute, because somebody outside decides how often it happens. Begins as all zeros. */
 struct log_limit {
 	int64_t until;   /* no line before this moment, in ms of the monotonic clock */

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "io.h"
 #include "sandbox.h"
 #include "monitor-watch.h"
@@ -146,7 +147,7 @@ watch_kill(struct watch *w, enum role role, enum watch_reason reason)
 		kill(-c->pid, SIGKILL);
 	if (c->reason == WATCH_ALIVE)
 		c->reason = reason;
-	c->deadline = io_now() + KILLED_MS;
+	c->deadline = clock_ms() + KILLED_MS;
 	if (reason == WATCH_DISMISSED || reason == WATCH_WRONG)
 		close_channel(c);
 }
@@ -155,7 +156,7 @@ watch_kill(struct watch *w, enum role role, enum watch_reason reason)
 static bool
 may_log(struct watch_child *c)
 {
-	int64_t now = io_now();
+	int64_t now = clock_ms();
 
 	if (c->paid < now)
 		c->paid = now;
@@ -233,10 +234,10 @@ hear(struct watch *w, enum role role, struct watch_event *e)
 		return false;
 	}
 	/* A process that a broker has made may hold the other end when the broker has ended, and talk on and on. */
-	if (n == PACKET_END || (c->has_ended && (n == PACKET_NONE || io_now() >= c->ended + ENDING_MS))) {
+	if (n == PACKET_END || (c->has_ended && (n == PACKET_NONE || clock_ms() >= c->ended + ENDING_MS))) {
 		close_channel(c);
-		if (c->deadline == 0 || c->deadline > io_now() + ENDING_MS)
-			c->deadline = io_now() + ENDING_MS;
+		if (c->deadline == 0 || c->deadline > clock_ms() + ENDING_MS)
+			c->deadline = clock_ms() + ENDING_MS;
 		return false;
 	}
 	/* What it said before it was killed is logged, and not obeyed any more. */
@@ -275,7 +276,7 @@ reap(struct watch *w)
 			continue;
 		}
 		c->has_ended = true;
-		c->ended = io_now();
+		c->ended = clock_ms();
 		c->status = status;
 	}
 }
@@ -292,7 +293,7 @@ give_up(struct watch_child *c)
 static void
 kill_late(struct watch *w)
 {
-	int64_t now = io_now();
+	int64_t now = clock_ms();
 
 	for (int i = 0; i < ROLES; i++) {
 		struct watch_child *c = &w->children[i];
@@ -353,7 +354,7 @@ await_change(const struct watch *w)
 		if (!c->has_ended && c->deadline != 0 && (until == 0 || c->deadline < until))
 			until = c->deadline;
 	}
-	left = until != 0 ? until - io_now() : 0;
+	left = until != 0 ? until - clock_ms() : 0;
 	if (left < 0)
 		left = 0;
 	sigprocmask(SIG_BLOCK, NULL, &mask);

@@ -26,6 +26,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "clock.h"
 #include "foreign.h"
 #include "log.h"
 #include "pop3.h"
@@ -872,7 +873,7 @@ void
 pop3_serve(struct io *io, struct maildrop *drop)
 {
 	struct session s = { .io = io, .drop = drop };
-	int64_t begin = io_now();
+	int64_t begin = clock_ms();
 
 	ok(&s, "%zu messages", drop->count);
 	obey(&s, transaction);
@@ -881,5 +882,5 @@ pop3_serve(struct io *io, struct maildrop *drop)
 	log_event(LOG_INFO, "logout", "reason=%s retrieved=%zu octets=%" PRIu64
 	    " topped=%zu deleted=%zu left=%zu seconds=%" PRId64, s.end,
 	    s.retrieved, s.wire_size, s.topped, s.removed, drop->count - s.removed,
-	    (io_now() - begin) / 1000);
+	    (clock_ms() - begin) / 1000);
 }

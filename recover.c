@@ -20,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "io.h"
 #include "lock.h"
 #include "log.h"
@@ -229,7 +230,7 @@ recover_and_wait(struct visit *v)
 	fflush(stdout);
 	visit_prepare(v);
 	watch_begin(&w);
-	if (watch_fork(&w, ROLE_RECOVERY, io_now() + ENTER_MS, &channel)) {
+	if (watch_fork(&w, ROLE_RECOVERY, clock_ms() + ENTER_MS, &channel)) {
 		if (v->locks_of[0] != -1)
 			close(v->locks_of[0]);
 		recover_by_hand(v, channel);
@@ -239,13 +240,13 @@ recover_and_wait(struct visit *v)
 	visit_start_broker(v, &w);
 	while (watch_next(&w, &e)) {
 		if (e.packet != NULL && e.role == ROLE_RECOVERY && visit_read(e.packet, e.size, &m) && m.kind == VISIT_LOCKED)
-			watch_limit(&w, ROLE_RECOVERY, io_now() + RECOVERY_MS);
+			watch_limit(&w, ROLE_RECOVERY, clock_ms() + RECOVERY_MS);
 		else if (e.packet != NULL)
 			watch_kill(&w, e.role, WATCH_WRONG);
 		else if (e.role == ROLE_RECOVERY) {
 			result = WIFEXITED(e.status) ? WEXITSTATUS(e.status) : NOT_REACHABLE;
 			/* What the one that was killed waits for, the broker may wait for, too. */
-			watch_limit(&w, ROLE_BROKER, io_now() + (e.reason == WATCH_ALIVE ? END_MS : 0));
+			watch_limit(&w, ROLE_BROKER, clock_ms() + (e.reason == WATCH_ALIVE ? END_MS : 0));
 		}
 	}
 	return result;

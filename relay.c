@@ -28,6 +28,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "io.h"
 #include "relay.h"
 
@@ -198,7 +199,7 @@ from_session(struct relay *p, const struct relay_codec *codec, void *state)
 		return 0;
 	p->plain_done = true;
 	if (p->side == RELAY_SERVER)
-		p->until = io_now() + LAST_MS;
+		p->until = clock_ms() + LAST_MS;
 	return codec->finish(state, &p->sealed);
 }
 
@@ -234,7 +235,7 @@ client_events(const struct relay *p)
 static bool
 await(struct relay *p, struct pollfd fds[3], bool ready)
 {
-	int64_t left = p->until == 0 ? -1 : p->until - io_now();
+	int64_t left = p->until == 0 ? -1 : p->until - clock_ms();
 
 	if (p->until != 0 && left <= 0)
 		return false;
@@ -253,13 +254,13 @@ await(struct relay *p, struct pollfd fds[3], bool ready)
 static void
 linger(int client)
 {
-	int64_t until = io_now() + LINGER_MS;
+	int64_t until = clock_ms() + LINGER_MS;
 	struct pollfd p = { .fd = client, .events = POLLIN };
 	char data[RELAY_PIECE];
 	int64_t left;
 
 	shutdown(client, SHUT_WR);
-	while ((left = until - io_now()) > 0 && poll(&p, 1, (int)left) > 0 &&
+	while ((left = until - clock_ms()) > 0 && poll(&p, 1, (int)left) > 0 &&
 	    take(client, data) > 0)
 		;
 }
@@ -276,7 +277,7 @@ hear_session(struct relay *p, const struct pollfd *event, const struct relay_cod
 	if (event->events == 0 && !is_empty(&p->sealed)) {
 		p->gone = true;
 		if (p->side == RELAY_SERVER)
-			p->until = io_now() + LAST_MS;
+			p->until = clock_ms() + LAST_MS;
 		return 0;
 	}
 	return from_session(p, codec, state);

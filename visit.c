@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "auth.h"
+#include "clock.h"
 #include "io.h"
 #include "lock.h"
 #include "log.h"
@@ -164,7 +165,7 @@ answer(const struct visit *v, bool is_refused)
 	sandbox_shut_files(NULL, 0);
 	sandbox_enter(SANDBOX_REFUSAL);
 	io_init(&io, 0, v->deadline);
-	if (is_refused && (left = v->asked + REFUSAL_MS - io_now()) > 0)
+	if (is_refused && (left = v->asked + REFUSAL_MS - clock_ms()) > 0)
 		poll(NULL, 0, (int)left);
 	if (is_refused)
 		pop3_refuse(&io);
@@ -194,7 +195,7 @@ static void
 let_in(struct visit *v, struct watch *w, const char *how)
 {
 	struct visit_entry entry = { .unread_size = v->report->unread_size };
-	int64_t soon = io_now() + ENTER_MS;
+	int64_t soon = clock_ms() + ENTER_MS;
 	int fds[2] = { 0 };
 
 	log_login(v, how);
@@ -233,7 +234,7 @@ obey(struct visit *v, struct watch *w, const struct watch_event *e, enum verdict
 		watch_limit(w, ROLE_SESSION, 0);
 	else if (e->role == ROLE_BROKER && m.kind == VISIT_RECOVERS && !v->is_recovering) {
 		v->is_recovering = true;
-		watch_limit(w, ROLE_BROKER, io_now() + RECOVERY_MS);
+		watch_limit(w, ROLE_BROKER, clock_ms() + RECOVERY_MS);
 	} else
 		return false;
 	return true;
@@ -243,7 +244,7 @@ obey(struct visit *v, struct watch *w, const struct watch_event *e, enum verdict
 static void
 note_end(const struct visit *v, struct watch *w, enum verdict verdict)
 {
-	int64_t now = io_now();
+	int64_t now = clock_ms();
 	int64_t stall = now + (int64_t)session_stall(v->o) * 1000;
 
 	if (verdict == ASKING)
@@ -261,7 +262,7 @@ static bool
 take_place(struct visit *v)
 {
 	while ((v->place = state_place(v->o->state, v->user.uid)) == -1 && errno == EWOULDBLOCK) {
-		if (io_now() >= v->deadline - NO_PLACE_MS)
+		if (clock_ms() >= v->deadline - NO_PLACE_MS)
 			return false;
 		poll(NULL, 0, PLACE_MS);
 	}
@@ -307,7 +308,7 @@ end_lookup(int signal_number)
 static unsigned
 seconds_until(int64_t deadline)
 {
-	int64_t left = (deadline - io_now()) / 1000 + 1;
+	int64_t left = (deadline - clock_ms()) / 1000 + 1;
 
 	return left > 0 ? (unsigned)left : 1;
 }
@@ -344,7 +345,7 @@ visit_admit(const struct options *o, const struct account *preauth, struct auth 
 	const char *refusal;
 
 	v = (struct visit){ .o = o, .auth = auth, .preauth = preauth, .report = r, .deadline = deadline,
-		.asked = io_now(), .mailboxes = &o->mailboxes, .directory = -1, .state = -1, .place = -1,
+		.asked = clock_ms(), .mailboxes = &o->mailboxes, .directory = -1, .state = -1, .place = -1,
 		.locks_of = { -1, -1 } };
 	/* When the service is stopped, this process sees the others end. */
 	lock_signals(SIG_BLOCK);
@@ -372,6 +373,6 @@ visit_admit(const struct options *o, const struct account *preauth, struct auth 
 			note_end(&v, w, verdict);
 		/* The broker may have seen the session end before this process did. */
 		if (e.role == ROLE_SESSION && !v.is_recovering)
-			watch_limit(w, ROLE_BROKER, io_now() + END_MS);
+			watch_limit(w, ROLE_BROKER, clock_ms() + END_MS);
 	}
 }

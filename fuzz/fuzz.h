@@ -26,7 +26,7 @@ _Noreturn void fuzz_fail(const char *file, int line, const char *what);
 /* Where a session that has to end may end: NULL, and no input may lead to fatal(). */
 extern jmp_buf *fuzz_end;
 
-/* How many inputs were let in, counted by those targets that could refuse all and still hold: tests/corpus looks. */
+/* How many inputs were let in, counted by those targets that could refuse all and still hold: tests/tools/corpus looks. */
 extern unsigned fuzz_let_in;
 
 /* The part of an input that is not used yet. */

@@ -401,21 +401,21 @@ quoted() {
 	for i in "${!names[@]}"; do
 		spool_of "$i" one
 		log_mark
-		run "$KPOPD_BUILD/tests/gsstalk" 1 65536 well "${names[i]}"
+		run "$KPOPD_BUILD/tests/programs/gsstalk" 1 65536 well "${names[i]}"
 		log_names login "${logged[i]}"
 	done
 	mbox one | store alice
 	for name in alice@mail.kpopd.test alice@kpopd.test alice@KPOPD.TEST alice@Example.NET; do
 		log_mark
-		run "$KPOPD_BUILD/tests/gsstalk" 1 65536 well "$name"
+		run "$KPOPD_BUILD/tests/programs/gsstalk" 1 65536 well "$name"
 		log_names login alice
 	done
 	log_mark
-	run "$KPOPD_BUILD/tests/gsstalk" 1 65536 well bob@kpopd.test
+	run "$KPOPD_BUILD/tests/programs/gsstalk" 1 65536 well bob@kpopd.test
 	log_has ' refused .*reason="not permitted to be this user" user=bob@kpopd\.test principal=alice@KPOPD\.TEST$'
 	for name in ../alice $'a\nb' $'\x1b[2J' -x; do
 		log_mark
-		run "$KPOPD_BUILD/tests/gsstalk" 1 65536 well "$name"
+		run "$KPOPD_BUILD/tests/programs/gsstalk" 1 65536 well "$name"
 		log_has ' refused .*reason="not a user name" user=[^ ]+ principal=alice@KPOPD\.TEST$'
 		if log_lines | LC_ALL=C grep -aq '[^ -~]'; then return 1; fi
 	done
@@ -560,7 +560,7 @@ rules_are() {
 	rules="$*"
 	sed "s/default_realm = KPOPD.TEST/&\n\t$1/" "$WORLD/krb5.conf.before" >/etc/krb5.conf
 	sed -i '/^\[realms\]/,/kdc = 127.0.0.1:88$/s|kdc = 127.0.0.1:88$|&\n\t\t\tauth_to_local = RULE:[1:$1](carol)s/carol/alice/\n\t\t\tauth_to_local = DEFAULT|' /etc/krb5.conf
-	printf '[plugins]\n\tlocalauth = {\n\t\tmodule = test:%s/tests/localauth.so\n%s\n\t}\n' "$KPOPD_BUILD" "${2-}" >>/etc/krb5.conf
+	printf '[plugins]\n\tlocalauth = {\n\t\tmodule = test:%s/tests/programs/localauth.so\n%s\n\t}\n' "$KPOPD_BUILD" "${2-}" >>/etc/krb5.conf
 }
 
 @test "by= names the rule that let in, whatever else is there" {

@@ -301,7 +301,7 @@ on_spool() {
 nss_start() {
 	[ -z "${SANITIZER-}" ] || skip "the name service is made without sanitizers"
 	mkdir -p "$WORLD/nss" /home/slow
-	cp "$KPOPD_BUILD/tests/libnss_kpopd_test.so.2" "$WORLD/nss"
+	cp "$KPOPD_BUILD/tests/programs/libnss_kpopd_test.so.2" "$WORLD/nss"
 	# ldconfig keeps what it knows of files outside of the world.
 	[ ! -d /var/cache/ldconfig ] || mountpoint -q /var/cache/ldconfig || mount -t tmpfs kpopd /var/cache/ldconfig
 	echo "$WORLD/nss" >/etc/ld.so.conf.d/kpopd-test.conf
@@ -486,7 +486,7 @@ slow_tries() {
 # poorer_by CALL …: kpopd's kernel has none of these system calls (poor.c).
 poorer_by() {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
-	server_under "exec $KPOPD_BUILD/tests/poor $* -- \"\$@\""
+	server_under "exec $KPOPD_BUILD/tests/programs/poor $* -- \"\$@\""
 }
 
 landlock="landlock_create_ruleset landlock_add_rule landlock_restrict_self"
@@ -543,7 +543,7 @@ still_protected() {
 	for client in "--tls -C $WORLD/tls/ca.pem" -p; do
 		mbox one two | store alice
 		[ "$client" = -p ] && options=-p || options=$(tls_options)
-		server_under "exec $KPOPD_BUILD/tests/poor $landlock seccomp -- \"\$@\"" $options
+		server_under "exec $KPOPD_BUILD/tests/programs/poor $landlock seccomp -- \"\$@\"" $options
 		pop_open $client
 		pop_hear '^\+OK'
 		pop_ask "USER alice"
@@ -559,7 +559,7 @@ still_protected() {
 
 @test "the same where kpopd accepts: each connection is served" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
-	printf '#!/bin/bash\nexec %s %s -- %s "$@"\n' "$KPOPD_BUILD/tests/poor" "$landlock seccomp" "$KPOPD_BUILD/kpopd" >"$WORLD/under"
+	printf '#!/bin/bash\nexec %s %s -- %s "$@"\n' "$KPOPD_BUILD/tests/programs/poor" "$landlock seccomp" "$KPOPD_BUILD/kpopd" >"$WORLD/under"
 	chmod 755 "$WORLD/under"
 	server_configure
 	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' -e '/per_source\|instances\|flags/d' -e "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/under," "$WORLD/xinetd.conf"
@@ -606,7 +606,7 @@ served_as_ever() {
 	years=$((30 * 365 * 86400))
 	shift_clock() { perl -e 'open my $f, "+<", $ARGV[0] or open $f, ">", $ARGV[0] or die; print $f pack "q4", $ARGV[1], 0, 0, 0' "$WORLD/preload" "$1"; chmod 666 "$WORLD/preload"; }
 	shift_clock 0
-	server_env="LD_PRELOAD=$KPOPD_BUILD/tests/preload.so PRELOAD=$WORLD/preload" server_start
+	server_env="LD_PRELOAD=$KPOPD_BUILD/tests/programs/preload.so PRELOAD=$WORLD/preload" server_start
 	for years in $years -$years; do
 		mbox one two | store alice
 		shift_clock 0

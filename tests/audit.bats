@@ -13,7 +13,7 @@ preauth_logs() {
 	log_mark
 	pop_open
 	pop_hear '^\+OK'
-	"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" line "$@"
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line "$@"
 }
 
 @test "no process but the monitor has a socket to syslog" {
@@ -69,7 +69,7 @@ preauth_logs() {
 @test "a compromised pre-auth process names no other address than its own" {
 	pop_open
 	pop_hear '^\+OK'
-	"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" peer 1
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" peer 1
 	pop_hear_end
 	log_has 'alert .*fatal .*error="the pre-auth process sent a malformed message, and was killed"$'
 	log_lacks '192\.0\.2\.66'
@@ -85,7 +85,7 @@ preauth_logs() {
 	mbox one | store alice
 	log_mark
 	pop_login alice
-	"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" line failed what=flood 1000
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line failed what=flood 1000
 	pop_ask QUIT
 	pop_hear_end
 	# What it does behind that is not lost with it: the monitor's own lines are not counted.
@@ -97,9 +97,9 @@ preauth_logs() {
 @test "a session cannot log a login, nor a broker a logout" {
 	mbox one | store alice
 	pop_login alice
-	"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" line login user=root
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line login user=root
 	log_has 'alert .*fatal .*error="the session logged what it may not: login"$'
-	"$KPOPD_BUILD/tests/preauth-standin" "$(broker_pid)" line logout reason=quit
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(broker_pid)" line logout reason=quit
 	log_has 'alert .*fatal .*error="the broker logged what it may not: logout"$'
 	pop_ask QUIT
 	log_count 1 ' login '

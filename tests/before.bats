@@ -180,7 +180,7 @@ realm_has_pop3() {
 	for seed in 1 2 3 4 5 6 7 8 9 10; do
 		pop_open -p
 		pop_hear '^\+OK'
-		"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" relay $seed
+		"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" relay $seed
 		pop_close
 	done
 	log_lacks ' login |ended by signal'
@@ -193,7 +193,7 @@ realm_has_pop3() {
 	pop_open
 	pop_hear '^\+OK'
 	preauth=$(child_pid)
-	timeout 20 "$KPOPD_BUILD/tests/preauth-standin" "$preauth" line failed "what=flood" 100000000 3>&- 2>/dev/null &
+	timeout 20 "$KPOPD_BUILD/tests/programs/preauth-standin" "$preauth" line failed "what=flood" 100000000 3>&- 2>/dev/null &
 	flood=$!
 	run pop alice QUIT
 	[[ $output == *"messages left"* ]]

@@ -105,7 +105,7 @@ preauth_says() {
 	pop_hear '^\+OK' || return
 	preauth=$(child_pid)
 	kill -STOP "$preauth"
-	"$KPOPD_BUILD/tests/preauth-standin" "$preauth" "$1" "$2" || return
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$preauth" "$1" "$2" || return
 	pop_hear_end || return
 	pop_close
 	soon 5 '! pgrep -x kpopd >/dev/null' || return
@@ -118,7 +118,7 @@ preauth_says() {
 	pop_open
 	pop_hear '^\+OK'
 	kill -STOP "$(child_pid)"
-	"$KPOPD_BUILD/tests/preauth-standin" "$(child_pid)" login 1
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" login 1
 	pop_hear '^\+OK 3 messages'
 	log_has ' login .*user=alice '
 	pop_close

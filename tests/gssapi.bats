@@ -82,7 +82,7 @@ dialogue() {
 }
 
 gsstalk() {
-	timeout 20 "$KPOPD_BUILD/tests/gsstalk" "$@"
+	timeout 20 "$KPOPD_BUILD/tests/programs/gsstalk" "$@"
 }
 
 @test "tokens that are broken, repeated, left out, too long or in the clear end the session, and nothing is removed" {
@@ -315,7 +315,7 @@ long_line() {
 	for size in 60000 66000 90000; do
 		realm_login alice
 		head -c $size /dev/urandom >"$WORLD/groups"
-		"$KPOPD_BUILD/tests/apreq" -e "64:$WORLD/groups" pop/mail.kpopd.test@KPOPD.TEST | wc -c
+		"$KPOPD_BUILD/tests/programs/apreq" -e "64:$WORLD/groups" pop/mail.kpopd.test@KPOPD.TEST | wc -c
 		log_mark
 		status=0
 		printf '%s\r\n' "USER alice" "PASS x" STAT QUIT | timeout 20 "$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 >"$WORLD/heard" 2>"$WORLD/errors" || status=$?

@@ -24,7 +24,7 @@ as_alice() {
 }
 
 says() {
-	"$KPOPD_BUILD/tests/preauth-standin" "$@"
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$@"
 }
 
 # floods PID …: lines without end come over the channel of this process; a process that it has made could send them.

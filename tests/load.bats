@@ -64,7 +64,7 @@ people() {
 
 # connections ADDRESS …: sessions.pl's, into $ready; it holds them.
 connections() {
-	coproc MANY { exec perl "$top/tests/helpers/sessions.pl" "$@" 2>"$WORLD/sessions.err"; }
+	coproc MANY { exec perl "$top/tests/programs/sessions.pl" "$@" 2>"$WORLD/sessions.err"; }
 	holder=$MANY_PID
 	exec {many}<&"${MANY[0]}" {many_in}>&"${MANY[1]}"
 	read -r -t 60 _ ready <&"$many" || { cat "$WORLD/sessions.err" >&2; return 1; }

@@ -20,7 +20,7 @@ teardown() {
 
 # meddled PORT ARGUMENT …: starts meddle.pl there; $middle is its pid.
 meddled() {
-	perl "$BATS_TEST_DIRNAME/helpers/meddle.pl" "$@" 3>&- 2>"$WORLD/middle.err" &
+	perl "$BATS_TEST_DIRNAME/programs/meddle.pl" "$@" 3>&- 2>"$WORLD/middle.err" &
 	middle=$!
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }
@@ -237,7 +237,7 @@ channel_of() {
 		for how in after tiny nothing pieces full; do
 			mbox one two three | store alice
 			log_mark
-			run timeout 20 "$KPOPD_BUILD/tests/gsstalk" $layer 65536 $how
+			run timeout 20 "$KPOPD_BUILD/tests/programs/gsstalk" $layer 65536 $how
 			case $how in
 			# What came after QUIT is nobody's.
 			after) [[ $output == *"+OK bye"* && $output != *"two line 3"* ]] && spool_is alice two three ;;

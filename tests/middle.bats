@@ -183,7 +183,7 @@ tried() {
 
 # serve_offer OFFER: a server with the key on port 2110 that offers these layers.
 serve_offer() {
-	KRB5_KTNAME=$WORLD/server.keytab socat TCP-LISTEN:2110,reuseaddr,fork EXEC:"$KPOPD_BUILD/tests/gssserve $1" 3>&- 2>/dev/null &
+	KRB5_KTNAME=$WORLD/server.keytab socat TCP-LISTEN:2110,reuseaddr,fork EXEC:"$KPOPD_BUILD/tests/programs/gssserve $1" 3>&- 2>/dev/null &
 	middle=$!
 	await 5 'ss -Hltn sport = 2110 | grep -q .'
 }

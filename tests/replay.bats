@@ -129,7 +129,7 @@ as_gssapi() {
 		rm -f "$WORLD/recorded"
 		socat -r "$WORLD/recorded" TCP-LISTEN:2113,reuseaddr TCP:127.0.0.1:1109 3>&- 2>/dev/null &
 		await 5 'ss -Hltn sport = 2113 | grep -q .'
-		run env LD_PRELOAD="$preload" PRELOAD="$WORLD/client.clock" "$KPOPD_BUILD/tests/gsstalk" 1 0 oneway alice 2113
+		run env LD_PRELOAD="$preload" PRELOAD="$WORLD/client.clock" "$KPOPD_BUILD/tests/programs/gsstalk" 1 0 oneway alice 2113
 		[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 		log_has 'login .*mutual=no layer=none '
 		for later in 0 200 301 400 590; do
@@ -148,7 +148,7 @@ as_gssapi() {
 	changed=yes
 	server_stop
 	server_start -p
-	run "$KPOPD_BUILD/tests/gsstalk" 1 0 oneway
+	run "$KPOPD_BUILD/tests/programs/gsstalk" 1 0 oneway
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 }
 

@@ -44,7 +44,7 @@ gives_mail() {
 	serve -p
 	for layer in 1 2 4; do
 		mbox one two | store alice
-		run timeout 20 "$KPOPD_BUILD/tests/gsstalk" $layer 65536 equals
+		run timeout 20 "$KPOPD_BUILD/tests/programs/gsstalk" $layer 65536 equals
 		[ "$status" -eq 0 ] && [[ $output == "+OK 2 messages"* ]] || { echo "$layer: $output"; return 1; }
 	done
 	run wire 5 < <(printf '%s\r\n' "AUTH GSSAPI =" = QUIT)
@@ -76,7 +76,7 @@ gives_mail() {
 	serve -p
 	for layer in 1 2 4; do
 		mbox one two | store alice
-		run timeout 20 "$KPOPD_BUILD/tests/gsstalk" $layer 16777215 well
+		run timeout 20 "$KPOPD_BUILD/tests/programs/gsstalk" $layer 16777215 well
 		[ "$status" -eq 0 ] && [[ $output == "+OK 2 messages"* ]] || { echo "$layer: $output"; serve; return 1; }
 	done
 	serve

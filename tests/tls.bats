@@ -397,19 +397,19 @@ inside_tls() {
 	END
 	# A hash with a NUL in it would be cut off on the command line, one with a final LF by the shell.
 	[[ ! $hash =~ ^(..)*00 && $hash != *0a ]] || skip "this certificate's hash cannot be an argument"
-	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/gsstalk" "$hash"
+	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/programs/gsstalk" "$hash"
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
-	run timeout 10 "$KPOPD_BUILD/tests/gsstalk" 1 0 well alice 2115
+	run timeout 10 "$KPOPD_BUILD/tests/programs/gsstalk" 1 0 well alice 2115
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	log_lacks 'layer=tls\+'
 	# A client that has bound the channel needs no layer and gets none; the other may be on this end of somebody's TLS.
-	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/gsstalk" "$hash" 4
+	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/programs/gsstalk" "$hash" 4
 	[[ $output == *"-ERR [AUTH] not authenticated"* ]] || { echo "$output"; return 1; }
 	log_has 'refused .*reason="GSSAPI: a layer that was not offered"'
-	run timeout 10 "$KPOPD_BUILD/tests/gsstalk" 4 65536 well alice 2115
+	run timeout 10 "$KPOPD_BUILD/tests/programs/gsstalk" 4 65536 well alice 2115
 	[[ $output == *"+OK 2 messages"*"+OK bye"* ]] || { echo "$output"; return 1; }
 	log_has 'login .*layer=tls\+confidentiality '
-	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/gsstalk" "$(printf other | sha256sum | cut -d' ' -f1)"
+	run timeout 10 bash "$WORLD/bind" "$KPOPD_BUILD/tests/programs/gsstalk" "$(printf other | sha256sum | cut -d' ' -f1)"
 	kill $relay
 	[[ $output == *"-ERR [AUTH] not authenticated"* ]] || { echo "$output"; return 1; }
 	log_has 'refused .*reason="GSSAPI" error="Incorrect channel bindings were supplied"'

@@ -115,7 +115,7 @@ gone() {
 	read -r -t 5 _ <&"$quiet"
 	preauth=$(child_pid)
 	kill -STOP "$preauth"
-	"$KPOPD_BUILD/tests/preauth-standin" "$preauth" layer 1
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$preauth" layer 1
 	await 5 'jailed_in relay | grep -q .'
 	kill -STOP "$(jailed_in relay)"
 	gone 8

@@ -6,7 +6,7 @@ fuse_over() {
 	rm -rf "$WORLD/fuse" "$WORLD/fuse.hang" "$WORLD/fuse.log"
 	cp -a "$1" "$WORLD/fuse"
 	: >"$WORLD/fuse.log"
-	perl "$BATS_TEST_DIRNAME/helpers/fuse.pl" "$WORLD/fuse" "$1" "$WORLD/fuse.hang" "$WORLD/fuse.log" 3>&- &
+	perl "$BATS_TEST_DIRNAME/programs/fuse.pl" "$WORLD/fuse" "$1" "$WORLD/fuse.hang" "$WORLD/fuse.log" 3>&- &
 	fuse_pid=$!
 	await 5 "mountpoint -q '$1' || ! kill -0 $fuse_pid" || return
 	mountpoint -q "$1" || skip "this kernel has no FUSE"

@@ -111,7 +111,7 @@ versions() {
 }
 
 apreq() {
-	"$KPOPD_BUILD/tests/apreq" "$@"
+	"$KPOPD_BUILD/tests/programs/apreq" "$@"
 }
 
 # wire [SECONDS]: standard input to the server as it is; prints what comes back until it closes, at most SECONDS.
@@ -161,5 +161,5 @@ trickle() {
 
 # clients COMMAND …: see clients.pl.
 clients() {
-	KPOPD_BUILD=$KPOPD_BUILD timeout "${clients_patience:-600}" perl "$BATS_TEST_DIRNAME/helpers/clients.pl" "$@"
+	KPOPD_BUILD=$KPOPD_BUILD timeout "${clients_patience:-600}" perl "$BATS_TEST_DIRNAME/programs/clients.pl" "$@"
 }

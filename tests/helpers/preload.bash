@@ -1,7 +1,7 @@
-# The shim between kpopd and its library (tests/preload.c): a clock that jumps, allocations that fail.
+# The shim between kpopd and its library (tests/programs/preload.c): a clock that jumps, allocations that fail.
 
 shared=$WORLD/preload
-preload=$KPOPD_BUILD/tests/preload.so
+preload=$KPOPD_BUILD/tests/programs/preload.so
 
 # preloaded [OPTION …]: a server with the shim between it and its library.
 preloaded() {

@@ -51,10 +51,10 @@ left_behind() {
 	find /var/mail "$state" -printf '%p %y\n' | sort
 }
 
-# captive PID "CALL WORD …" …: the process makes these system calls (tests/captive.c); what they returned is $returned, one a line.
+# captive PID "CALL WORD …" …: the process makes these system calls (tests/programs/captive.c); what they returned is $returned, one a line.
 captive() {
 	local status=0
-	returned=$("$KPOPD_BUILD/tests/captive" "$@" 2>&1) || status=$?
+	returned=$("$KPOPD_BUILD/tests/programs/captive" "$@" 2>&1) || status=$?
 	[ $status -ne 77 ] || skip "$returned"
 	[ $status -eq 0 ] || { echo "$returned" >&2; return 1; }
 }

@@ -42,7 +42,7 @@ exim_configure() {
 }
 
 storm() {
-	timeout 120 perl "$BATS_TEST_DIRNAME/helpers/storm.pl" "$@"
+	timeout 120 perl "$BATS_TEST_DIRNAME/programs/storm.pl" "$@"
 }
 
 by_procmail() {
@@ -55,7 +55,7 @@ by_exim() {
 }
 
 by_postfix() {
-	setpriv --reuid alice --regid mail --clear-groups perl "$BATS_TEST_DIRNAME/helpers/locker.pl" /var/mail/alice
+	setpriv --reuid alice --regid mail --clear-groups perl "$BATS_TEST_DIRNAME/programs/locker.pl" /var/mail/alice
 }
 
 # worker MDA FIRST STEP LAST GAP: delivers every STEPth message, one in GAP seconds as long as it can keep up.

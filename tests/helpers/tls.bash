@@ -49,7 +49,7 @@ in_the_middle() {
 # What the client says is in $WORLD/said. $middle is its pid.
 edited() {
 	rm -f "$WORLD/said"
-	perl "$BATS_TEST_DIRNAME/helpers/edit.pl" "$1" "$WORLD/said" "$2" 3>&- &
+	perl "$BATS_TEST_DIRNAME/programs/edit.pl" "$1" "$WORLD/said" "$2" 3>&- &
 	middle=$!
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }

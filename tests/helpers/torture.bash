@@ -19,7 +19,7 @@ count_point() {
 	printf '# bad point %d: %s\n%s\n' "$points" "$*" "$output" | sed 's/^[^#]/# &/' >&3
 }
 
-# points_are_good WHAT LEAST: the line that tests/torture adds up; fails with any bad point, or with fewer points than LEAST.
+# points_are_good WHAT LEAST: the line that tests/tools/torture adds up; fails with any bad point, or with fewer points than LEAST.
 points_are_good() {
 	echo "# $1: ${points-0} points, ${bad-0} bad" >&3
 	[ "${bad-0}" -eq 0 ] && [ "${points-0}" -ge "$2" ]

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "io.h"
 #include "tests/unit/check.h"
 
@@ -39,7 +40,7 @@ connect_pair(int64_t milliseconds)
 	int fds[2];
 
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
-	io_init(&io, fds[0], io_now() + milliseconds);
+	io_init(&io, fds[0], clock_ms() + milliseconds);
 	client = fds[1];
 }
 
@@ -63,7 +64,7 @@ wishes_are_granted_when_idle(void)
 {
 	static char much[1 << 22];
 	char line[16];
-	int64_t begin = io_now();
+	int64_t begin = clock_ms();
 	int wish[2];
 
 	CHECK(pipe(wish) == 0);
@@ -83,7 +84,7 @@ wishes_are_granted_when_idle(void)
 	}
 	CHECK(io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "two") == 0);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR && io.error == IO_YIELDED);
-	CHECK(io_now() - begin >= 1200 && io_now() - begin < 10000);
+	CHECK(clock_ms() - begin >= 1200 && clock_ms() - begin < 10000);
 	wait(NULL);
 	disconnect();
 
@@ -187,7 +188,7 @@ static void
 a_trickle_does_not_extend_the_deadline(void)
 {
 	char line[200];
-	int64_t begin = io_now();
+	int64_t begin = clock_ms();
 	pid_t pid;
 
 	connect_pair(300);
@@ -199,7 +200,7 @@ a_trickle_does_not_extend_the_deadline(void)
 		}
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
 	CHECK(io.error == IO_TIMEOUT);
-	CHECK(io_now() - begin >= 290 && io_now() - begin < 2000);
+	CHECK(clock_ms() - begin >= 290 && clock_ms() - begin < 2000);
 	/* The first error stays, whatever comes. */
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
 	CHECK(io_flush(&io) == -1 && io.error == IO_TIMEOUT);
@@ -209,9 +210,9 @@ a_trickle_does_not_extend_the_deadline(void)
 
 	connect_pair(0);
 	io_limits(&io, 300, 300);
-	begin = io_now();
+	begin = clock_ms();
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
-	CHECK(io.error == IO_TIMEOUT && io_now() - begin >= 290);
+	CHECK(io.error == IO_TIMEOUT && clock_ms() - begin >= 290);
 	disconnect();
 }
 
@@ -220,7 +221,7 @@ static void
 a_flood_does_not_extend_the_deadline(void)
 {
 	char line[200];
-	int64_t begin = io_now();
+	int64_t begin = clock_ms();
 
 	connect_pair(300);
 	flooding = true;
@@ -229,7 +230,7 @@ a_flood_does_not_extend_the_deadline(void)
 	alarm(0);
 	flooding = false;
 	CHECK(io.error == IO_TIMEOUT);
-	CHECK(io_now() - begin >= 290 && io_now() - begin < 2000);
+	CHECK(clock_ms() - begin >= 290 && clock_ms() - begin < 2000);
 	disconnect();
 }
 
@@ -241,11 +242,11 @@ a_peer_that_takes_nothing_stalls(void)
 
 	connect_pair(0);
 	io_limits(&io, 60000, 300);
-	begin = io_now();
+	begin = clock_ms();
 	for (int i = 0; i < 100 && io.error == IO_OK; i++)
 		io_write(&io, much, sizeof(much));
 	CHECK(io.error == IO_STALLED);
-	CHECK(io_now() - begin >= 290 && io_now() - begin < 5000);
+	CHECK(clock_ms() - begin >= 290 && clock_ms() - begin < 5000);
 	io_write(&io, much, sizeof(much));
 	CHECK(io.error == IO_STALLED && io_flush(&io) == -1);
 	disconnect();
@@ -408,9 +409,9 @@ what_was_taken_needs_no_wait(void)
 		send_much(1000);
 		read_all(1000, 0);
 		shutdown(client, SHUT_WR);
-		begin = io_now();
+		begin = clock_ms();
 		CHECK(io_await_acknowledged(&io) == 0 && io.error == IO_OK);
-		CHECK(io_now() - begin < 200);
+		CHECK(clock_ms() - begin < 200);
 		disconnect();
 	}
 	/* TCP acknowledges for a program that does not read. */
@@ -428,9 +429,9 @@ what_nobody_takes_stalls(void)
 
 		connections[i]();
 		send_much(MUCH / 2);
-		begin = io_now();
+		begin = clock_ms();
 		CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_STALLED);
-		CHECK(io_now() - begin >= 390 && io_now() - begin < 5000);
+		CHECK(clock_ms() - begin >= 390 && clock_ms() - begin < 5000);
 		disconnect();
 	}
 }
@@ -440,7 +441,7 @@ static void
 a_slow_client_is_waited_for(void)
 {
 	for (size_t i = 0; i < 2; i++) {
-		int64_t begin = io_now();
+		int64_t begin = clock_ms();
 		size_t n = MUCH / 2;
 
 		connections[i]();
@@ -458,7 +459,7 @@ a_slow_client_is_waited_for(void)
 			CHECK(io_flush(&io) == 0);
 		}
 		CHECK(io_await_acknowledged(&io) == 0 && io.error == IO_OK);
-		CHECK(io_now() - begin > 1000);
+		CHECK(clock_ms() - begin > 1000);
 		wait(NULL);
 		close(io.fd);
 	}
@@ -488,9 +489,9 @@ a_dead_client_acknowledges_nothing(void)
 				close(client);
 				_exit(0);
 			}
-			begin = io_now();
+			begin = clock_ms();
 			CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_CLOSED);
-			CHECK(io_now() - begin < 5000);
+			CHECK(clock_ms() - begin < 5000);
 			if (when == 2)
 				wait(NULL);
 			close(io.fd);

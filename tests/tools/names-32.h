@@ -1,6 +1,6 @@
 /*
  * What the linker's --wrap has to be told on a 32-bit machine: there a file's
- * offset and the time have 64 bits in calls with other names. tests/check-32
+ * offset and the time have 64 bits in calls with other names. tests/tools/check-32
  * has this file in front of each source, and changes the names in Makefile.am.
  */
 #define __wrap_open __wrap_open64
