@@ -119,9 +119,9 @@ read_uids(struct options *o, const char *text, bool by_hand)
 static void
 read_limits(struct options *o, const char *text, bool by_hand)
 {
-	const struct number limits[] = { { &o->limits.all, 1, CROWD_MOST },
-		{ &o->limits.each, 1, CROWD_MOST }, { &o->limits.rate, 1, CROWD_MOST },
-		{ &o->linger, 0, 86400 }, { &o->limits.each_rate, 1, CROWD_MOST } };
+	const struct number limits[] = { { &o->limits.all, 1, LIMITS_MAX },
+		{ &o->limits.each, 1, LIMITS_MAX }, { &o->limits.rate, 1, LIMITS_MAX },
+		{ &o->linger, 0, 86400 }, { &o->limits.each_rate, 1, LIMITS_MAX } };
 
 	if (read_numbers(text, limits, 5) == -1)
 		options_refuse(by_hand, "-a takes sessions, those from one address, those new in a "

@@ -10,7 +10,7 @@
 #include "accept-limits.h"
 #include "lock.h"
 #include "maildrop.h"
-#include "proxy.h"
+#include "proxies.h"
 
 #define TLS_CIPHERS_MOST 1000 /* bytes of -C with its NUL */
 #define TLS_BAD_CIPHERS 2     /* kpopd-tls's exit status if OpenSSL does not have them */
@@ -28,7 +28,7 @@ struct options {
 	const char *realms;  /* of clients, with commas; NULL: any */
 	struct account_uids uids; /* that may log in */
 	int login, idle; /* seconds */
-	struct crowd_limits limits; /* where fd 0 listens */
+	struct limits_config limits; /* where fd 0 listens */
 	int linger;           /* seconds that a listener stays without anybody; 0: for ever */
 	bool pop3;       /* AUTH GSSAPI in place of the ticket in front */
 	struct {
