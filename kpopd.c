@@ -195,7 +195,7 @@ prepare(struct server *s)
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
 	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
-		options_refuse(false, "the pre-auth user cannot be used: ", refusal);
+		options_log_refusal("the pre-auth user cannot be used: ", refusal);
 	s->auth = auth_prepare();
 }
 
@@ -302,7 +302,7 @@ main(int argc, char **argv)
 	log_open("kpopd");
 	options_read(&s.o, argc, argv, by_hand);
 	if (s.o.recover && geteuid() != 0)
-		options_refuse(by_hand, "--recover needs root", "");
+		options_refuse(&s.o, "--recover needs root", "");
 	if (s.o.recover)
 		return recover_all(&s.o);
 	if (!by_hand && accept_is_listening())
@@ -313,7 +313,7 @@ main(int argc, char **argv)
 			log_event(LOG_NOTICE, "refused", "reason=\"closed without a word\"");
 			return 0;
 		}
-		options_refuse(by_hand, "standard input is no connection; "
+		options_refuse(&s.o, "standard input is no connection; "
 		    "xinetd, inetd or systemd starts kpopd", "");
 	}
 	log_peer(peer.text);
