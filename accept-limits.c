@@ -16,12 +16,17 @@
 static size_t
 sessions_size(const struct limits_config *most)
 {
-	size_t size = sizeof(struct limits_state) + (size_t)most->all * sizeof(struct limits_session);
+	size_t align = _Alignof(struct sources);
+	size_t size = sizeof(struct limits_state) +
+	    (size_t)most->all * sizeof(struct limits_session);
 
-	return (size + _Alignof(struct sources) - 1) / _Alignof(struct sources) * _Alignof(struct sources);
+	return (size + align - 1) / align * align;
 }
 
-/* Returns the number of addresses that the table holds: all in use, one more, and those seen last. */
+/*
+ * Returns the number of addresses that the table holds: all in use, one more,
+ * and those seen last.
+ */
 static int
 count_sources(const struct limits_config *most)
 {
@@ -35,14 +40,17 @@ limits_size(const struct limits_config *most)
 }
 
 void
-limits_init(struct limits_state *t, const struct limits_config *most, int64_t now, const uint64_t key[3])
+limits_init(struct limits_state *t, const struct limits_config *most,
+    int64_t now, const uint64_t key[3])
 {
 	int burst = most->each > most->each_rate ? most->each : most->each_rate;
+	char *sources = (char *)t + sessions_size(most);
 
-	*t = (struct limits_state){ .most = *most, .credit = (int64_t)most->rate * WHOLE,
-		.since = now,
-		.sources = (struct sources *)(void *)((char *)t + sessions_size(most)) };
-	sources_init(t->sources, count_sources(most), most->each_rate, burst, key);
+	*t = (struct limits_state){ .most = *most,
+		.credit = (int64_t)most->rate * WHOLE, .since = now,
+		.sources = (struct sources *)(void *)sources };
+	sources_init(t->sources, count_sources(most), most->each_rate, burst,
+	    key);
 }
 
 /*
@@ -76,7 +84,8 @@ limits_is_full(const struct limits_state *t)
 }
 
 enum limits_verdict
-limits_take_slot(struct limits_state *t, const struct address_net *net, int64_t now, struct limits_slot *slot)
+limits_take_slot(struct limits_state *t, const struct address_net *net,
+    int64_t now, struct limits_slot *slot)
 {
 	int64_t missing, over;
 
@@ -86,7 +95,10 @@ limits_take_slot(struct limits_state *t, const struct address_net *net, int64_t 
 	if (net == NULL)
 		return LIMITS_OK;
 	slot->source = sources_get(t->sources, net, now);
-	/* A connection rejected here costs no token; otherwise an address with many users would lose its rate as well. */
+	/*
+	 * A connection rejected here costs no token; otherwise an address with
+	 * many users would lose its rate as well.
+	 */
 	if (t->sources->at[slot->source].in_use >= t->most.each)
 		return LIMITS_EACH;
 	if ((missing = sources_take(t->sources, slot->source, now)) == -1)
@@ -94,7 +106,8 @@ limits_take_slot(struct limits_state *t, const struct address_net *net, int64_t 
 	slot->rank = now + missing / t->most.each_rate;
 	over = missing - ((int64_t)t->sources->burst - 1) * WHOLE;
 	if (over > 0)
-		slot->due = now + (over + t->most.each_rate - 1) / t->most.each_rate;
+		slot->due = now +
+		    (over + t->most.each_rate - 1) / t->most.each_rate;
 	sources_hold(t->sources, slot->source);
 	return LIMITS_OK;
 }
@@ -107,9 +120,11 @@ limits_return_slot(struct limits_state *t, const struct limits_slot *slot)
 }
 
 void
-limits_begin_session(struct limits_state *t, pid_t pid, const struct limits_slot *slot, int64_t now)
+limits_begin_session(struct limits_state *t, pid_t pid,
+    const struct limits_slot *slot, int64_t now)
 {
-	t->sessions[t->count++] = (struct limits_session){ .pid = pid, .source = slot->source };
+	t->sessions[t->count++] = (struct limits_session){ .pid = pid,
+		.source = slot->source };
 	add_credit(t, now);
 	t->credit -= WHOLE;
 }
@@ -120,7 +135,8 @@ limits_end_session(struct limits_state *t, pid_t pid)
 	for (int i = 0; i < t->count; i++)
 		if (t->sessions[i].pid == pid) {
 			if (t->sessions[i].source != 0)
-				sources_release(t->sources, t->sessions[i].source);
+				sources_release(t->sources,
+				    t->sessions[i].source);
 			t->sessions[i] = t->sessions[--t->count];
 			return true;
 		}

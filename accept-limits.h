@@ -11,30 +11,44 @@
 #include "accept-sources.h"
 #include "address.h"
 
-#define LIMITS_MAX 100000  /* the largest value of each limit; a table of so many sessions has 8 MiB */
-#define LIMITS_WAITING 512 /* connections that wait for their turn */
-#define LIMITS_SEEN 8192   /* addresses that are kept besides those in use */
+/* The largest value of each limit; a table of so many sessions has 8 MiB. */
+#define LIMITS_MAX 100000
+/* Connections that wait for their turn. */
+#define LIMITS_WAITING 512
+/* Addresses that are kept besides those in use. */
+#define LIMITS_SEEN 8192
 
 /* The limits, as -a specifies them. */
 struct limits_config {
 	int all;       /* sessions */
 	int each;      /* sessions from one address, or one /64 of IPv6 */
-	int rate;      /* new sessions per second; after a second without any, as many at once */
-	int each_rate; /* new sessions per second from one address; at once as many as it may have */
+	int rate;      /* new sessions per second; also the most at once */
+	int each_rate; /* new sessions per second from one address */
 };
 
-/* What one connection takes of the limits, from limits_take_slot until limits_return_slot or limits_end_session. */
+/*
+ * What one connection takes of the limits, from limits_take_slot until
+ * limits_return_slot or limits_end_session.
+ */
 struct limits_slot {
-	int source;   /* index in sources; 0: the address has no limits of its own */
-	int64_t rank; /* ms at which its address's token bucket is full without it; the lowest is served first */
-	int64_t due;  /* ms at which the bucket has a token for it, not before; the lowest rank is due first */
+	int source; /* index; 0: the address has no limits of its own */
+	/* ms at which the token bucket of its address would be full without
+	   it; the connection with the lowest rank is served first. */
+	int64_t rank;
+	/* ms at which the bucket has a token for it; it is not served before.
+	   The connection with the lowest rank is also due first. */
+	int64_t due;
 };
 
-/* The sessions that run now, and the rates. It has a fixed size, in the caller's memory. */
+/*
+ * The sessions that run now, and the rates. It has a fixed size, in the
+ * caller's memory.
+ */
 struct limits_state {
 	struct limits_config most;
-	int count;     /* sessions */
-	int64_t credit, since; /* thousandths of a session that may begin; ms of the clock at that time */
+	int count;      /* sessions */
+	int64_t credit; /* thousandths of a session that may begin */
+	int64_t since;  /* ms at which credit was computed */
 	struct sources *sources;
 	struct limits_session {
 		pid_t pid;
@@ -52,9 +66,13 @@ size_t limits_size(const struct limits_config *most);
  * Makes an empty state in limits_size(most) zeroed bytes. now: ms of a clock
  * that never goes back. The key must be random and secret.
  */
-void limits_init(struct limits_state *t, const struct limits_config *most, int64_t now, const uint64_t key[3]);
+void limits_init(struct limits_state *t, const struct limits_config *most,
+    int64_t now, const uint64_t key[3]);
 
-/* Returns the ms from now until the rate permits one more session; 0 if it does now. */
+/*
+ * Returns the ms from now until the rate permits one more session; 0 if it does
+ * now.
+ */
 int limits_wait_ms(struct limits_state *t, int64_t now);
 
 /*
@@ -63,8 +81,8 @@ int limits_wait_ms(struct limits_state *t, int64_t now);
  * limits of its own. Fills *slot if it returns LIMITS_OK. At most
  * LIMITS_WAITING slots may be without a session at a time.
  */
-enum limits_verdict limits_take_slot(struct limits_state *t, const struct address_net *net, int64_t now,
-    struct limits_slot *slot);
+enum limits_verdict limits_take_slot(struct limits_state *t,
+    const struct address_net *net, int64_t now, struct limits_slot *slot);
 
 /* Returns the slot of a connection that got no session. */
 void limits_return_slot(struct limits_state *t, const struct limits_slot *slot);
@@ -72,10 +90,17 @@ void limits_return_slot(struct limits_state *t, const struct limits_slot *slot);
 /* Returns true if no further session may begin. */
 bool limits_is_full(const struct limits_state *t);
 
-/* Makes the slot that of the session of process pid. The state must not be full. */
-void limits_begin_session(struct limits_state *t, pid_t pid, const struct limits_slot *slot, int64_t now);
+/*
+ * Makes the slot that of the session of process pid. The state must not be
+ * full.
+ */
+void limits_begin_session(struct limits_state *t, pid_t pid,
+    const struct limits_slot *slot, int64_t now);
 
-/* Removes the session of process pid, which has ended, with its slot. Returns false if pid had no session. */
+/*
+ * Removes the session of process pid, which has ended, with its slot. Returns
+ * false if pid had no session.
+ */
 bool limits_end_session(struct limits_state *t, pid_t pid);
 
 #endif

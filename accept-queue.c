@@ -54,6 +54,7 @@ queue_remove(struct accept_queue *q, int index)
 	struct waiting w = q->at[index];
 
 	q->count--;
-	memmove(&q->at[index], &q->at[index + 1], (size_t)(q->count - index) * sizeof(w));
+	memmove(&q->at[index], &q->at[index + 1],
+	    (size_t)(q->count - index) * sizeof(w));
 	return w;
 }

@@ -9,7 +9,7 @@
 
 struct waiting {
 	int fd;
-	bool has_ended; /* the client has ended its side, after some bytes; it may still read */
+	bool has_ended; /* the client ended its side after some bytes */
 	struct limits_slot slot;
 	struct address_text address;
 };
@@ -24,9 +24,13 @@ struct accept_queue {
  * Appends a connection. If the queue is full, moves the connection whose turn
  * is last to *lost, which may be the new one, and returns true.
  */
-bool queue_add(struct accept_queue *q, const struct waiting *w, struct waiting *lost);
+bool queue_add(struct accept_queue *q, const struct waiting *w,
+    struct waiting *lost);
 
-/* Returns the index of the connection to serve next. The queue must not be empty. */
+/*
+ * Returns the index of the connection to serve next. The queue must not be
+ * empty.
+ */
 int queue_next(const struct accept_queue *q);
 
 /* Removes and returns a connection; the later ones move up. */

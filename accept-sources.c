@@ -31,12 +31,14 @@ count_chains(int room)
 size_t
 sources_size(int room)
 {
-	return sizeof(struct sources) + ((size_t)room + 1) * sizeof(struct source) +
+	return sizeof(struct sources) +
+	    ((size_t)room + 1) * sizeof(struct source) +
 	    count_chains(room) * sizeof(int);
 }
 
 void
-sources_init(struct sources *s, int room, int rate, int burst, const uint64_t key[3])
+sources_init(struct sources *s, int room, int rate, int burst,
+    const uint64_t key[3])
 {
 	*s = (struct sources){ .rate = rate, .burst = burst, .room = room,
 		.chains = count_chains(room) };
@@ -79,7 +81,10 @@ unused_remove(struct sources *s, int i)
 	*(a->newer != 0 ? &s->at[a->newer].older : &s->newest) = a->older;
 }
 
-/* Removes the address seen least recently of those not in use. Returns the index of its entry. */
+/*
+ * Removes the address seen least recently of those not in use. Returns the
+ * index of its entry.
+ */
 static int
 evict_oldest(struct sources *s)
 {
@@ -118,9 +123,13 @@ int64_t
 sources_take(struct sources *s, int index, int64_t now)
 {
 	struct source *a = &s->at[index];
-	int64_t most = (int64_t)s->burst * SOURCES_WHOLE, gone = now - a->since, missing;
+	int64_t most = (int64_t)s->burst * SOURCES_WHOLE;
+	int64_t gone = now - a->since, missing;
 
-	/* The bucket is full after that many ms; a longer time would overflow the product. */
+	/*
+	 * The bucket is full after that many ms; a longer time would overflow
+	 * the product.
+	 */
 	if (gone > most)
 		gone = most;
 	a->credit += gone * s->rate;

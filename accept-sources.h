@@ -8,25 +8,31 @@
 
 #include "address.h"
 
-#define SOURCES_WHOLE 1000   /* thousandths of one connection, and ms of a second */
-#define SOURCES_WAIT_MS 1000 /* the longest wait of a connection for the rate of its address */
+/* Thousandths of one connection, and ms of a second. */
+#define SOURCES_WHOLE 1000
+/* The longest wait of a connection for the rate of its address. */
+#define SOURCES_WAIT_MS 1000
 
 /* One address: how many connections it has, and its token bucket. */
 struct source {
 	struct address_net net;
-	int in_use;            /* sessions and waiting connections */
-	int64_t credit, since; /* thousandths of a connection that may come; ms of the clock at that time */
-	int chained;           /* index of the next address with the same hash; 0: none */
-	int older, newer;      /* indexes in the list of addresses not in use; 0: none */
+	int in_use;       /* sessions and waiting connections */
+	int64_t credit;   /* thousandths of a connection that may come */
+	int64_t since;    /* ms at which credit was computed */
+	int chained;      /* the next one with the same hash; 0: none */
+	int older, newer; /* in the list of those not in use; 0: none */
 };
 
-/* The table. It has a fixed size, in the caller's memory. at[0] is unused, so that index 0 means none. */
+/*
+ * The table. It has a fixed size, in the caller's memory. at[0] is unused, so
+ * that index 0 means none.
+ */
 struct sources {
 	uint64_t key[3];
-	int rate, burst;    /* of each token bucket: connections per second, and at once */
+	int rate, burst;    /* of each bucket: connections a second, at once */
 	int room, used;     /* addresses */
-	int oldest, newest; /* indexes in the list of addresses not in use */
-	uint32_t chains;    /* a power of two; the heads of the chains follow at[] */
+	int oldest, newest; /* of the addresses not in use */
+	uint32_t chains;    /* a power of two; their heads follow at[] */
 	struct source at[];
 };
 
@@ -34,7 +40,8 @@ struct sources {
 size_t sources_size(int room);
 
 /* Makes an empty table in zeroed memory. The key must be random and secret. */
-void sources_init(struct sources *s, int room, int rate, int burst, const uint64_t key[3]);
+void sources_init(struct sources *s, int room, int rate, int burst,
+    const uint64_t key[3]);
 
 /*
  * Finds the address. If it is not in the table, gives it an unused entry, or

@@ -43,7 +43,9 @@
 #define ACCEPT_US 50000
 /* The most connections accepted before the listener handles other events. */
 #define BATCH 64
-/* Descriptors of the listener besides the waiting connections, and of libraries. */
+/*
+ * Descriptors besides the waiting connections: the listener's and libraries'.
+ */
 #define OTHER_FDS 32
 /* The tables begin at multiples of this. */
 #define CACHE_LINE 64
@@ -68,7 +70,7 @@ struct listener {
 	struct accept_queue *queue;
 	int signals;        /* a signalfd */
 	int64_t resume;     /* ms; nothing is accepted before */
-	int64_t last_event; /* ms at which a connection came or a session ended */
+	int64_t last_event; /* ms; a connection came or a session ended */
 	bool is_over;
 	struct log_limit troubles[TROUBLES];
 };
@@ -79,7 +81,8 @@ accept_is_listening(void)
 	int listens = 0;
 	socklen_t size = sizeof(listens);
 
-	return getsockopt(0, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens;
+	return getsockopt(0, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
+	    listens;
 }
 
 /*
@@ -92,7 +95,8 @@ log_trouble(struct listener *l, enum trouble t, const char *address)
 	static const char *const texts[TROUBLES] = {
 		[TROUBLE_ALL] = "too many sessions",
 		[TROUBLE_EACH] = "too many sessions from this address",
-		[TROUBLE_EACH_RATE] = "too many connections in a second from this address",
+		[TROUBLE_EACH_RATE] =
+		    "too many connections in a second from this address",
 		[TROUBLE_RATE] = "too many connections in a second, they wait",
 		[TROUBLE_QUEUE] = "too many connections wait",
 		[TROUBLE_GONE] = "closed before it was served",
@@ -110,17 +114,23 @@ log_trouble(struct listener *l, enum trouble t, const char *address)
 		log_event(LOG_ERR, "failed", "what=\"%s\" error=\"%s\" more=%u",
 		    texts[t], strerror(error), more);
 	else
-		log_event(LOG_NOTICE, "refused", "reason=\"%s\" more=%u", texts[t], more);
+		log_event(LOG_NOTICE, "refused", "reason=\"%s\" more=%u",
+		    texts[t], more);
 	log_peer("none");
 }
 
-/* Closes a connection that gets no session; sends one line to the client if the socket takes it at once. */
+/*
+ * Closes a connection that gets no session; sends one line to the client if the
+ * socket takes it at once.
+ */
 static void
-reject(struct listener *l, int fd, enum trouble t, const struct address_text *address)
+reject(struct listener *l, int fd, enum trouble t,
+    const struct address_text *address)
 {
 	log_trouble(l, t, address->text);
 	if (!l->plan->quiet && t != TROUBLE_GONE)
-		send(fd, REJECTION, sizeof(REJECTION) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		send(fd, REJECTION, sizeof(REJECTION) - 1,
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
 	close(fd);
 }
 
@@ -171,7 +181,10 @@ reject_waiting(struct listener *l, int index, enum trouble t)
 	reject(l, w.fd, t, &w.address);
 }
 
-/* Returns the ms until the next waiting connection may have a session. The queue must not be empty. */
+/*
+ * Returns the ms until the next waiting connection may have a session. The
+ * queue must not be empty.
+ */
 static int64_t
 next_turn_ms(struct listener *l)
 {
@@ -209,27 +222,38 @@ begin_session(struct listener *l)
 	queue_remove(l->queue, next);
 }
 
-/* Appends an accepted connection to the queue, or rejects it if it is above a limit. */
+/*
+ * Appends an accepted connection to the queue, or rejects it if it is above a
+ * limit.
+ */
 static void
 enqueue(struct listener *l, int fd, const struct sockaddr_storage *from)
 {
-	static const enum trouble troubles[] = { [LIMITS_ALL] = TROUBLE_ALL,
-		[LIMITS_EACH] = TROUBLE_EACH, [LIMITS_EACH_RATE] = TROUBLE_EACH_RATE };
+	static const enum trouble troubles[] = {
+		[LIMITS_ALL] = TROUBLE_ALL,
+		[LIMITS_EACH] = TROUBLE_EACH,
+		[LIMITS_EACH_RATE] = TROUBLE_EACH_RATE,
+	};
 	struct waiting w = { .fd = fd }, lost;
 	struct address_net net;
-	bool has_net = !l->plan->is_proxy(l->plan->self, from) && address_net(from, &net);
+	bool has_net = !l->plan->is_proxy(l->plan->self, from) &&
+	    address_net(from, &net);
 	enum limits_verdict verdict;
 
 	if (address_write(from, &w.address) == -1) {
 		close(fd);
 		return;
 	}
-	/* Takes no token of its address: the client may only test whether the port is open. */
+	/*
+	 * Takes no token of its address: the client may only test whether the
+	 * port is open.
+	 */
 	if (is_gone(fd)) {
 		reject(l, fd, TROUBLE_GONE, &w.address);
 		return;
 	}
-	verdict = limits_take_slot(l->limits, has_net ? &net : NULL, clock_ms(), &w.slot);
+	verdict = limits_take_slot(l->limits, has_net ? &net : NULL, clock_ms(),
+	    &w.slot);
 	if (verdict != LIMITS_OK) {
 		reject(l, fd, troubles[verdict], &w.address);
 		return;
@@ -251,13 +275,14 @@ interrupt_accept(int signal_number)
  * Accepts a connection. Returns its descriptor, or -1 with errno. After poll
  * has reported a connection another process with the same socket may accept it.
  * Then accept would block, unless the socket is non-blocking; all processes
- * share that flag, so it is not changed here. A timer interrupts accept instead.
- * It repeats, because its first signal could come before accept begins.
+ * share that flag, so it is not changed here. A timer interrupts accept
+ * instead. It repeats, because its first signal may come before accept begins.
  */
 static int
 accept_within_limit(struct sockaddr_storage *from)
 {
-	const struct itimerval soon = { { 0, ACCEPT_US }, { 0, ACCEPT_US } }, never = { { 0, 0 }, { 0, 0 } };
+	const struct itimerval soon = { { 0, ACCEPT_US }, { 0, ACCEPT_US } };
+	const struct itimerval never = { { 0, 0 }, { 0, 0 } };
 	socklen_t size = sizeof(*from);
 	int fd, error;
 
@@ -292,7 +317,10 @@ accept_one(struct listener *l)
 	case ENOTSOCK:
 		fatal("accept");
 	default:
-		/* A resource is exhausted; or a network error of the connection, which accept(2) returns as well. */
+		/*
+		 * A resource is exhausted; or a network error of the
+		 * connection, which accept(2) returns as well.
+		 */
 		log_trouble(l, TROUBLE_ACCEPT, "none");
 		l->resume = clock_ms() + BACKOFF_MS;
 		return false;
@@ -344,7 +372,10 @@ read_signals(struct listener *l)
 	reap_sessions(l);
 }
 
-/* Returns the ms after which poll must end without an event; -1: never. Sets is_over if the listener was idle for too long. */
+/*
+ * Returns the ms after which poll must end without an event; -1: never. Sets
+ * is_over if the listener was idle for too long.
+ */
 static int
 set_timeout(struct listener *l)
 {
@@ -361,7 +392,10 @@ set_timeout(struct listener *l)
 	return left < INT_MAX ? (int)left : INT_MAX;
 }
 
-/* Blocks the signals that the listener reads between connections. Returns their signalfd. Only SIGALRM has a handler. */
+/*
+ * Blocks the signals that the listener reads between connections. Returns their
+ * signalfd. Only SIGALRM has a handler.
+ */
 static int
 open_signals(void)
 {
@@ -373,7 +407,8 @@ open_signals(void)
 	sigaddset(&blocked, SIGCHLD);
 	sigaddset(&blocked, SIGHUP);
 	sigaddset(&blocked, SIGTERM);
-	if (sigprocmask(SIG_BLOCK, &blocked, NULL) == -1 || sigaction(SIGALRM, &alarm, NULL) == -1 ||
+	if (sigprocmask(SIG_BLOCK, &blocked, NULL) == -1 ||
+	    sigaction(SIGALRM, &alarm, NULL) == -1 ||
 	    (fd = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK)) == -1)
 		fatal("preparing for signals");
 	return fd;
@@ -386,41 +421,55 @@ open_signals(void)
 static void
 make_tables(struct listener *l)
 {
-	size_t queue = (sizeof(*l->queue) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+	size_t queue = (sizeof(*l->queue) + CACHE_LINE - 1) /
+	    CACHE_LINE * CACHE_LINE;
 	size_t size = queue + limits_size(l->plan->limits);
 	struct rlimit fds = { 0, 0 };
 	uint64_t key[3];
-	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED || madvise(memory, size, MADV_DONTFORK) == -1)
 		fatal("making the table of sessions");
 	l->queue = (struct accept_queue *)(void *)memory;
 	l->limits = (struct limits_state *)(void *)(memory + queue);
 	l->queue->most = LIMITS_WAITING;
-	if (getrlimit(RLIMIT_NOFILE, &fds) == 0 && fds.rlim_cur < LIMITS_WAITING + OTHER_FDS)
-		l->queue->most = fds.rlim_cur > OTHER_FDS ? (int)fds.rlim_cur - OTHER_FDS : 1;
+	if (getrlimit(RLIMIT_NOFILE, &fds) == 0 &&
+	    fds.rlim_cur < LIMITS_WAITING + OTHER_FDS)
+		l->queue->most = fds.rlim_cur > OTHER_FDS ?
+		    (int)fds.rlim_cur - OTHER_FDS : 1;
 	arc4random_buf(key, sizeof(key));
 	limits_init(l->limits, l->plan->limits, clock_ms(), key);
 }
 
-/* The entries of the array for poll: signals, the socket, and the waiting connections from here on. */
+/*
+ * The entries of the array for poll: signals, the socket, and the waiting
+ * connections from here on.
+ */
 enum { POLL_SIGNALS, POLL_SOCKET, POLL_WAITING };
 
-/* Fills the array for poll; of the waiting connections it reports only their ends. Returns the number of entries. */
+/*
+ * Fills the array for poll; of the waiting connections it reports only their
+ * ends. Returns the number of entries.
+ */
 static nfds_t
 fill_polls(const struct listener *l, struct pollfd p[])
 {
 	const struct accept_queue *q = l->queue;
 
 	p[POLL_SIGNALS] = (struct pollfd){ .fd = l->signals, .events = POLLIN };
-	p[POLL_SOCKET] = (struct pollfd){ .fd = clock_ms() < l->resume ? -1 : 0, .events = POLLIN };
+	p[POLL_SOCKET] = (struct pollfd){
+		.fd = clock_ms() < l->resume ? -1 : 0, .events = POLLIN };
 	for (int i = 0; i < q->count; i++)
 		p[POLL_WAITING + i] = (struct pollfd){ .fd = q->at[i].fd,
 			.events = q->at[i].has_ended ? 0 : POLLRDHUP };
 	return POLL_WAITING + (nfds_t)q->count;
 }
 
-/* Rejects the waiting connections that are gone; p: poll's results, in the queue's order. */
+/*
+ * Rejects the waiting connections that are gone; p: poll's results, in the
+ * queue's order.
+ */
 static void
 reject_gone(struct listener *l, const struct pollfd p[])
 {
@@ -434,7 +483,10 @@ reject_gone(struct listener *l, const struct pollfd p[])
 	}
 }
 
-/* Waits at most timeout ms for an event, handles the pending events, and begins at most one session. */
+/*
+ * Waits at most timeout ms for an event, handles the pending events, and begins
+ * at most one session.
+ */
 static void
 handle_events(struct listener *l, int timeout)
 {

@@ -10,11 +10,13 @@
 
 struct accept_plan {
 	const struct limits_config *limits;
-	int idle;   /* seconds without a session or connection after which the
-	               listener ends; 0: never */
-	bool quiet; /* sends nothing to a rejected connection: it is not TLS */
+	/* Seconds without a session or connection after which the listener
+	   ends; 0: never. */
+	int idle;
+	/* A rejected connection is sent nothing, because it begins with TLS. */
+	bool quiet;
 	void *self; /* the first argument of these functions: */
-	/* Returns true if the address is a proxy's; it has no limits of its own. */
+	/* Returns true for a proxy's address: it has no limits of its own. */
 	bool (*is_proxy)(void *self, const struct sockaddr_storage *from);
 	/* Serves one connection, on fds 0 and 1, in a child. */
 	void (*serve)(void *self);

@@ -1,5 +1,6 @@
 /*
- * Formats the address of a peer for the log, and reduces it to the net that limits count.
+ * Formats the address of a peer for the log, and finds the net that it counts
+ * for.
  *
  * Runs in every process. Keeps no state; only address_of_peer asks the kernel.
  * An IPv6 address counts as its /64, because a site has at least a /64 and can
@@ -24,13 +25,18 @@ union address {
 	struct sockaddr_in6 six;
 };
 
-/* Returns the address; an IPv4 address in IPv6, as an IPv6 socket reports it, becomes IPv4. */
+/*
+ * Returns the address; an IPv4 address in IPv6, as an IPv6 socket reports it,
+ * becomes IPv4.
+ */
 static union address
 unmap(const struct sockaddr_storage *a)
 {
-	union address from = { .room = *a }, to = { .room = { .ss_family = AF_INET } };
+	union address from = { .room = *a };
+	union address to = { .room = { .ss_family = AF_INET } };
 
-	if (a->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&from.six.sin6_addr))
+	if (a->ss_family != AF_INET6 ||
+	    !IN6_IS_ADDR_V4MAPPED(&from.six.sin6_addr))
 		return from;
 	to.four.sin_port = from.six.sin6_port;
 	memcpy(&to.four.sin_addr, from.six.sin6_addr.s6_addr + IPV4_OFFSET, 4);
@@ -48,14 +54,18 @@ address_write(const struct sockaddr_storage *a, struct address_text *t)
 		strlcpy(t->text, "local", sizeof(t->text));
 		return 0;
 	case AF_INET:
-		if (inet_ntop(AF_INET, &p.four.sin_addr, host, sizeof(host)) == NULL)
+		if (inet_ntop(AF_INET, &p.four.sin_addr, host,
+			sizeof(host)) == NULL)
 			return -1;
-		snprintf(t->text, sizeof(t->text), "%s:%u", host, ntohs(p.four.sin_port));
+		snprintf(t->text, sizeof(t->text), "%s:%u", host,
+		    ntohs(p.four.sin_port));
 		return 0;
 	case AF_INET6:
-		if (inet_ntop(AF_INET6, &p.six.sin6_addr, host, sizeof(host)) == NULL)
+		if (inet_ntop(AF_INET6, &p.six.sin6_addr, host,
+			sizeof(host)) == NULL)
 			return -1;
-		snprintf(t->text, sizeof(t->text), "[%s]:%u", host, ntohs(p.six.sin6_port));
+		snprintf(t->text, sizeof(t->text), "[%s]:%u", host,
+		    ntohs(p.six.sin6_port));
 		return 0;
 	default:
 		return -1;
@@ -97,7 +107,8 @@ address_make(int family, const void *bytes, unsigned port)
 bool
 address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16])
 {
-	static const unsigned char mapped[IPV4_OFFSET] = { [10] = 0xff, [11] = 0xff };
+	static const unsigned char mapped[IPV4_OFFSET] = { [10] = 0xff,
+		[11] = 0xff };
 	union address p = unmap(a);
 
 	if (p.room.ss_family == AF_INET) {
@@ -111,13 +122,15 @@ address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16])
 }
 
 /*
- * Returns true if the address is an IPv4 address after NAT64's well-known prefix
- * (RFC 6052 §2.1). All of these are in one /64, so they must not be counted by it.
+ * Returns true if the address is an IPv4 address after NAT64's well-known
+ * prefix (RFC 6052 §2.1). All of these are in one /64, so the /64 must not be
+ * what counts.
  */
 static bool
 is_translated(const struct in6_addr *a)
 {
-	static const unsigned char prefix[IPV4_OFFSET] = { 0x00, 0x64, 0xff, 0x9b };
+	static const unsigned char prefix[IPV4_OFFSET] = { 0x00, 0x64, 0xff,
+		0x9b };
 
 	return memcmp(a->s6_addr, prefix, sizeof(prefix)) == 0;
 }
@@ -130,8 +143,10 @@ address_net(const struct sockaddr_storage *a, struct address_net *net)
 	*net = (struct address_net){ .bytes = { 0xff, 0xff } };
 	if (p.room.ss_family == AF_INET)
 		memcpy(net->bytes + 4, &p.four.sin_addr, 4);
-	else if (p.room.ss_family == AF_INET6 && is_translated(&p.six.sin6_addr))
-		memcpy(net->bytes + 4, p.six.sin6_addr.s6_addr + IPV4_OFFSET, 4);
+	else if (p.room.ss_family == AF_INET6 &&
+	    is_translated(&p.six.sin6_addr))
+		memcpy(net->bytes + 4,
+		    p.six.sin6_addr.s6_addr + IPV4_OFFSET, 4);
 	else if (p.room.ss_family == AF_INET6)
 		memcpy(net->bytes, p.six.sin6_addr.s6_addr, 8);
 	else

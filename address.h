@@ -6,7 +6,10 @@
 
 #include <stdbool.h>
 
-/* An address in the only form that the log has: "192.0.2.1:4711", "[2001:db8::1]:4711", or "local" for a Unix socket. */
+/*
+ * An address in the only form that the log has: "192.0.2.1:4711",
+ * "[2001:db8::1]:4711", or "local" for a Unix socket.
+ */
 struct address_text {
 	char text[80]; /* with its NUL */
 };
@@ -16,7 +19,9 @@ struct address_text {
  * if NAT64 translated it (RFC 6052 §2.1), or the /64 of an IPv6 address.
  */
 struct address_net {
-	unsigned char bytes[8]; /* the /64; or ff ff 00 00, with which no /64 in use begins, and the IPv4 address */
+	/* The /64; or the IPv4 address after ff ff 00 00, with which no /64 in
+	   use begins. */
+	unsigned char bytes[8];
 };
 
 /*
@@ -26,22 +31,34 @@ struct address_net {
  */
 int address_write(const struct sockaddr_storage *a, struct address_text *t);
 
-/* Gets the address of the peer of the socket fd. Returns 0, or -1 with errno. */
+/*
+ * Gets the address of the peer of the socket fd. Returns 0, or -1 with errno.
+ */
 int address_of_peer(int fd, struct sockaddr_storage *a);
 
-/* Writes the address of the peer of the socket fd as text. Returns 0; or -1, with errno if there is no peer. */
+/*
+ * Writes the address of the peer of the socket fd as text. Returns 0; or -1,
+ * with errno if there is no peer.
+ */
 int address_write_peer(int fd, struct address_text *t);
 
-/* Sets *net to the net that *a counts for. Returns false if *a is not an IPv4 or IPv6 address. */
+/*
+ * Sets *net to the net that *a counts for. Returns false if *a is not an IPv4
+ * or IPv6 address.
+ */
 bool address_net(const struct sockaddr_storage *a, struct address_net *net);
 
 /*
  * Makes an address of 4 (AF_INET) or 16 (AF_INET6) bytes in network order and a
  * port, for addresses that do not come from the kernel.
  */
-struct sockaddr_storage address_make(int family, const void *bytes, unsigned port);
+struct sockaddr_storage address_make(int family, const void *bytes,
+    unsigned port);
 
-/* Writes the 16 bytes of the address in IPv6; IPv4 becomes ::ffff:a.b.c.d. Returns false if *a is neither. */
+/*
+ * Writes the 16 bytes of the address in IPv6; IPv4 becomes ::ffff:a.b.c.d.
+ * Returns false if *a is neither.
+ */
 bool address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16]);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Reads where the mailboxes are and of which format, and finds a user's mailbox.
+ * Reads the place and format of the mailboxes, and finds a user's mailbox.
  *
  * Runs in every process that has the options: as root, and in session and
  * broker as the user. Pure computation; the path is not looked at.
@@ -33,7 +33,8 @@ static const struct {
  * or too long, or another letter follows a %.
  */
 static int
-expand_template(const char *template, const char *user, const char *home, char *path)
+expand_template(const char *template, const char *user, const char *home,
+    char *path)
 {
 	size_t at = 0, n;
 
@@ -76,9 +77,14 @@ mailboxes_read(struct mailboxes *b, const char *text)
 
 		if (strncmp(text, formats[i].prefix, n) != 0)
 			continue;
-		*b = (struct mailboxes){ .store = formats[i].store,
-			.text = text, .format = formats[i].format, .template = text + n,
-			.create = formats[i].create, .quoted = formats[i].quoted };
+		*b = (struct mailboxes){
+			.store = formats[i].store,
+			.text = text,
+			.format = formats[i].format,
+			.template = text + n,
+			.create = formats[i].create,
+			.quoted = formats[i].quoted,
+		};
 		return expand_template(b->template, "u", "/h", path);
 	}
 	return -1;
@@ -89,7 +95,9 @@ mailboxes_path(const struct mailboxes *b, const char *user, const char *home)
 {
 	static char path[PATH_MAX];
 
-	return expand_template(b->template, user, home, path) == 0 ? path : NULL;
+	if (expand_template(b->template, user, home, path) == -1)
+		return NULL;
+	return path;
 }
 
 const struct store_ops *

@@ -1,4 +1,6 @@
-/* The place and format of the mailboxes, as -m specifies them: see mailboxes.c. */
+/*
+ * The place and format of the mailboxes, as -m specifies them: see mailboxes.c.
+ */
 #ifndef MAILBOXES_H
 #define MAILBOXES_H
 
@@ -10,8 +12,10 @@ struct store_ops;
 struct mailboxes {
 	const struct store_ops *store;
 	const char *text;     /* the whole argument of -m */
-	const char *format;   /* the first word of the mailbox's state directory */
-	const char *template; /* a path, absolute after %u (user), %h or a leading ~ (home) are replaced */
+	const char *format;   /* begins the name of the state directory */
+	/* A path, absolute once %u (user), %h or a leading ~ (home) are
+	   replaced. */
+	const char *template;
 	bool create;          /* absent mailboxes are made */
 	bool quoted;          /* no Content-Length is trusted */
 };
@@ -26,12 +30,19 @@ int mailboxes_read(struct mailboxes *b, const char *text);
  * Returns the path of this user's mailbox, valid until the next call; or NULL
  * if it is too long or not absolute.
  */
-const char *mailboxes_path(const struct mailboxes *b, const char *user, const char *home);
+const char *mailboxes_path(const struct mailboxes *b, const char *user,
+    const char *home);
 
-/* Returns the store of the i-th format, counted from 0; NULL after the last. Two formats may have the same store. */
+/*
+ * Returns the store of the i-th format, counted from 0; NULL after the last.
+ * Two formats may have the same store.
+ */
 const struct store_ops *mailboxes_store(size_t i);
 
-/* Returns true if other programs lock such a mailbox; so must the session, with the broker's help. */
+/*
+ * Returns true if other programs lock such a mailbox; so must the session, with
+ * the broker's help.
+ */
 bool mailboxes_are_locked(const struct mailboxes *b);
 
 /*

@@ -1,13 +1,13 @@
 /*
- * Reads the command line by one table, from which usage and --help come as well.
+ * Reads the command line by one table, which also makes the usage and --help.
  *
  * Runs as root, before the process reads anything from the client. There is no
  * configuration file; the few options fit in inetd's. A mistake is printed if
  * kpopd was started by hand. Under inetd fd 2 would be the client, so a mistake
  * is logged.
  *
- * A new option needs a row here, a function that reads its argument, an entry in
- * kpopd.8 (tests/tools/manuals compares the two), and a test.
+ * A new option needs a row here, a function that reads its argument, an entry
+ * in kpopd.8 (tests/tools/manuals compares the two), and a test.
  */
 #include "config.h"
 
@@ -51,7 +51,8 @@ read_numbers(const char *text, const struct number *numbers, int n)
 	if (strlcpy(copy, text, sizeof(copy)) >= sizeof(copy))
 		return -1;
 	for (int i = 0; rest != NULL; i++) {
-		const char *word = strsep(&rest, ":"), *problem = "one too many";
+		const char *word = strsep(&rest, ":");
+		const char *problem = "one too many";
 
 		if (i < n)
 			*numbers[i].to = (int)strtonum(word, numbers[i].least,
@@ -215,10 +216,10 @@ struct row {
 	const char *name;     /* the long name */
 	const char *argument; /* NULL: takes none */
 	int usage;            /* WITH_... */
-	/* Reads the argument, or NULL for an option without one. Returns 0 or -1. */
+	/* Reads the argument (NULL if it takes none). Returns 0 or -1. */
 	int (*read)(struct options *o, const char *text);
-	size_t field;         /* if read is NULL: offset of the field that takes any text */
-	const char *takes;    /* reports a wrong argument: "-t takes ..." */
+	size_t field;         /* if read is NULL: where any text is stored */
+	const char *takes;    /* after a wrong argument: "-t takes ..." */
 	const char *help;     /* lines of at most WIDTH - HELP_INDENT bytes */
 };
 
@@ -405,7 +406,10 @@ read_row(struct options *o, const struct row *r, const char *text)
 	options_refuse(o, why, text);
 }
 
-/* Reads the options by getopt_long, which numbers those with a long name from LONG_OPTION. */
+/*
+ * Reads the options by getopt_long, which numbers those with a long name from
+ * LONG_OPTION.
+ */
 static void
 read_rows(struct options *o, int argc, char **argv)
 {
@@ -432,8 +436,8 @@ read_rows(struct options *o, int argc, char **argv)
 		const struct row *r = rows;
 
 		if (c == '?')
-			options_refuse(o, "unknown option, or its argument is missing: ",
-			    argv[optind - 1]);
+			options_refuse(o, "unknown option, or its argument is "
+			    "missing: ", argv[optind - 1]);
 		if (c >= LONG_OPTION)
 			r = &rows[c - LONG_OPTION];
 		else

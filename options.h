@@ -24,7 +24,7 @@ enum tls_when { TLS_NO, TLS_OFFER, TLS_REQUIRE, TLS_IMMEDIATE, TLS_UNSET };
  * those of argv or constants.
  */
 struct options {
-	bool by_hand;        /* fd 0 is not a connection: mistakes are printed */
+	bool by_hand;        /* mistakes are printed, not logged */
 	const char *keytab;  /* NULL: libkrb5's default */
 	const char *service; /* NULL: every pop/ and pop3/ of the keytab */
 	struct mailboxes mailboxes;
@@ -42,7 +42,7 @@ struct options {
 	struct {
 		const char *certificate, *key; /* paths; NULL: no TLS */
 		const char *user;    /* of kpopd-tls */
-		const char *ciphers; /* OpenSSL's cipher list; "": kpopd-tls's own */
+		const char *ciphers; /* OpenSSL's list; "": kpopd-tls's own */
 		enum tls_when when;
 		bool works;          /* set by main */
 	} tls;

@@ -18,7 +18,9 @@
 #define IPV4_BITS 32
 #define IPV6_BITS 128
 
-/* Reads one address, network or "local", of n bytes of text. Returns 0 or -1. */
+/*
+ * Reads one address, network or "local", of n bytes of text. Returns 0 or -1.
+ */
 static int
 read_network(struct proxy_network *net, const char *text, size_t n)
 {
@@ -56,7 +58,8 @@ proxies_read(struct proxies *p, const char *text)
 	for (;;) {
 		size_t n = strcspn(text, ",");
 
-		if (p->count == PROXIES_MAX || read_network(&p->networks[p->count++], text, n) == -1)
+		if (p->count == PROXIES_MAX ||
+		    read_network(&p->networks[p->count++], text, n) == -1)
 			return -1;
 		if (text[n] == '\0')
 			return 0;
@@ -71,7 +74,8 @@ is_in_network(const struct proxy_network *net, const unsigned char address[16])
 	int whole = net->bits / 8, rest = net->bits % 8;
 
 	return memcmp(net->address, address, (size_t)whole) == 0 &&
-	    (rest == 0 || ((net->address[whole] ^ address[whole]) >> (8 - rest)) == 0);
+	    (rest == 0 ||
+		((net->address[whole] ^ address[whole]) >> (8 - rest)) == 0);
 }
 
 bool
@@ -85,7 +89,8 @@ proxies_include(const struct proxies *p, const struct sockaddr_storage *a)
 	for (int i = 0; i < p->count; i++) {
 		const struct proxy_network *net = &p->networks[i];
 
-		if (is_local ? net->local : !net->local && is_in_network(net, address))
+		if (is_local ? net->local :
+		    !net->local && is_in_network(net, address))
 			return true;
 	}
 	return false;

@@ -21,7 +21,7 @@
 #include "log.h"
 #include "proxy.h"
 
-/* Both versions begin with so many bytes at least; in version 2 they are its signature. */
+/* The first bytes of either version; in version 2 they are the signature. */
 #define BEGINNING 12
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 
@@ -29,12 +29,12 @@
 #define V1_MAX 107
 #define V1_UNKNOWN "PROXY UNKNOWN"
 
-/* Version 2: the longest accepted rest after the head, which is addresses and extensions. */
+/* Version 2: the most bytes of addresses and extensions that are accepted. */
 #define V2_MAX 2048
 /* The first byte of the head: version and command. */
 #define V2_LOCAL 0x20
 #define V2_PROXY 0x21
-/* The second byte: the family of addresses and the transport protocol; and the size of the addresses in bytes. */
+/* The second byte: address family and transport; bytes of the addresses. */
 #define V2_UNSPECIFIED 0x00
 #define V2_TCP4 0x11
 #define V2_TCP4_SIZE 12
@@ -45,32 +45,43 @@
 #define V2_UNIX 0x31
 #define V2_UNIX_SIZE 216
 
-/* Logs why the header is refused: the connection's error if it has one, else reason. Returns -1. */
+/*
+ * Logs why the header is refused: the connection's error if it has one, else
+ * reason. Returns -1.
+ */
 static int
 refuse_header(const struct io *io, const char *reason)
 {
-	log_event(LOG_NOTICE, "refused", "reason=\"PROXY header: %s\"",
-	    io->error == IO_TIMEOUT ? "too late" : io->error != IO_OK ? "connection closed" : reason);
+	if (io->error == IO_TIMEOUT)
+		reason = "too late";
+	else if (io->error != IO_OK)
+		reason = "connection closed";
+	log_event(LOG_NOTICE, "refused", "reason=\"PROXY header: %s\"", reason);
 	return -1;
 }
 
 /* Writes the address that a header contains as text. Returns 0 or -1. */
 static int
-write_client(struct address_text *client, int family, const void *bytes, unsigned port)
+write_client(struct address_text *client, int family, const void *bytes,
+    unsigned port)
 {
 	struct sockaddr_storage a = address_make(family, bytes, port);
 
 	return address_write(&a, client);
 }
 
-/* Reads a port of version 1: decimal digits without leading zeros. Returns the port or -1. */
+/*
+ * Reads a port of version 1: decimal digits without leading zeros. Returns the
+ * port or -1.
+ */
 static int
 read_port(const char *text)
 {
 	const char *problem = NULL;
 	int port;
 
-	if (text[strspn(text, "0123456789")] != '\0' || (text[0] == '0' && text[1] != '\0'))
+	if (text[strspn(text, "0123456789")] != '\0' ||
+	    (text[0] == '0' && text[1] != '\0'))
 		return -1;
 	port = (int)strtonum(text, 0, 65535, &problem);
 	return problem == NULL ? port : -1;
@@ -100,7 +111,8 @@ read_v1(struct io *io, const char *begun, struct address_text *client)
 		return refuse_header(io, "not a line that ends in CRLF");
 	line[n - 2] = '\0';
 	end = line[sizeof(V1_UNKNOWN) - 1];
-	if (strncmp(line, V1_UNKNOWN, sizeof(V1_UNKNOWN) - 1) == 0 && (end == '\0' || end == ' '))
+	if (strncmp(line, V1_UNKNOWN, sizeof(V1_UNKNOWN) - 1) == 0 &&
+	    (end == '\0' || end == ' '))
 		return 0;
 	for (int i = 0; i < 6; i++)
 		if ((words[i] = strsep(&at, " ")) == NULL)
@@ -116,7 +128,10 @@ read_v1(struct io *io, const char *begun, struct address_text *client)
 	return write_client(client, family, bytes, (unsigned)port);
 }
 
-/* Reads a header of version 2 after its signature. Returns 0 or -1, as proxy_read. */
+/*
+ * Reads a header of version 2 after its signature. Returns 0 or -1, as
+ * proxy_read.
+ */
 static int
 read_v2(struct io *io, struct address_text *client)
 {
@@ -130,16 +145,20 @@ read_v2(struct io *io, struct address_text *client)
 		return refuse_header(io, "too long");
 	if (io_exact(io, body, n) == -1)
 		return refuse_header(io, "");
-	if (head[0] == V2_LOCAL) /* the proxy tests whether the server is alive */
+	/* The proxy only tests whether the server is alive. */
+	if (head[0] == V2_LOCAL)
 		return 0;
 	if (head[0] != V2_PROXY)
 		return refuse_header(io, "unknown version or command");
 	if (head[1] == V2_TCP4 && n >= V2_TCP4_SIZE)
-		return write_client(client, AF_INET, body, be16dec(body + V2_TCP4_PORT));
+		return write_client(client, AF_INET, body,
+		    be16dec(body + V2_TCP4_PORT));
 	if (head[1] == V2_TCP6 && n >= V2_TCP6_SIZE)
-		return write_client(client, AF_INET6, body, be16dec(body + V2_TCP6_PORT));
+		return write_client(client, AF_INET6, body,
+		    be16dec(body + V2_TCP6_PORT));
 	/* These contain no address that the log could show. */
-	if (head[1] == V2_UNSPECIFIED || (head[1] == V2_UNIX && n >= V2_UNIX_SIZE))
+	if (head[1] == V2_UNSPECIFIED ||
+	    (head[1] == V2_UNIX && n >= V2_UNIX_SIZE))
 		return 0;
 	return refuse_header(io, "unknown protocol");
 }

@@ -1,8 +1,8 @@
 /*
  * Fuzzes proxy_read with any beginning of a connection.
  *
- * Input: a byte that selects how the bytes arrive (fuzz/peer.c), then the bytes.
- * Checks that proxy_read uses not a byte after an accepted header, and that the
+ * Input: a byte that selects how the bytes arrive (fuzz/peer.c), then the
+ * bytes. Checks that proxy_read uses not a byte after an accepted header, and that the
  * address is the header's, in the characters that the monitor accepts.
  */
 #include "config.h"
@@ -18,7 +18,10 @@
 #include "log.h"
 #include "proxy.h"
 
-/* Returns the size of the header at the beginning of data, as the header specifies it; 0 if it is incomplete. */
+/*
+ * Returns the size of the header at the beginning of data, as the header
+ * specifies it; 0 if it is incomplete.
+ */
 static size_t
 header_size(const uint8_t *data, size_t n)
 {
@@ -33,7 +36,10 @@ header_size(const uint8_t *data, size_t n)
 	return lf != NULL ? (size_t)(lf + 1 - data) : 0;
 }
 
-/* Checks that the address is IPv4 or IPv6, with a port, in the only form of each. */
+/*
+ * Checks that the address is IPv4 or IPv6, with a port, in the only form of
+ * each.
+ */
 static void
 check_form(const char *address)
 {
@@ -54,7 +60,10 @@ check_form(const char *address)
 	HOLDS(inet_pton(six ? AF_INET6 : AF_INET, copy, bytes) == 1);
 }
 
-/* Writes the address as the log must show it, without address.c. IPv4 in IPv6 becomes IPv4. */
+/*
+ * Writes the address as the log must show it, without address.c. IPv4 in IPv6
+ * becomes IPv4.
+ */
 static void
 expect(char *want, size_t room, int family, const unsigned char *bytes, unsigned port)
 {
@@ -69,7 +78,10 @@ expect(char *want, size_t room, int family, const unsigned char *bytes, unsigned
 	snprintf(want, room, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
 }
 
-/* Checks the address against version 1: the third word, and the fifth for the port. */
+/*
+ * Checks the address against version 1: the third word, and the fifth for the
+ * port.
+ */
 static void
 check_v1(const uint8_t *data, size_t n, const char *address)
 {
@@ -90,7 +102,10 @@ check_v1(const uint8_t *data, size_t n, const char *address)
 	HOLDS(strcmp(want, address) == 0);
 }
 
-/* Checks the address against version 2: after the head two addresses, then two ports. */
+/*
+ * Checks the address against version 2: after the head two addresses, then two
+ * ports.
+ */
 static void
 check_v2(const uint8_t *data, size_t n, const char *address)
 {

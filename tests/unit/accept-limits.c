@@ -74,7 +74,10 @@ slots(void)
 	CHECK(limits_end_session(t, 11) && !limits_end_session(t, 11));
 	CHECK(begin(t, 15, &a, 1000) == LIMITS_EACH);
 	CHECK(limits_end_session(t, 10));
-	/* A waiting connection counts for its address until its slot is returned. */
+	/*
+	 * A waiting connection counts for its address until its slot is
+	 * returned.
+	 */
 	CHECK(limits_take_slot(t, &a, 1000, &slot) == LIMITS_OK);
 	CHECK(begin(t, 15, &a, 1000) == LIMITS_EACH);
 	CHECK(begin(t, 15, &b, 1000) == LIMITS_OK);
@@ -85,7 +88,10 @@ slots(void)
 	free(t);
 }
 
-/* Begins each session as early as the rate permits. Returns how many began from start until before end. */
+/*
+ * Begins each session as early as the rate permits. Returns how many began from
+ * start until before end.
+ */
 static int
 begin_all(struct limits_state *t, int64_t start, int64_t end)
 {
@@ -114,7 +120,10 @@ rates(void)
 	CHECK(limits_wait_ms(t, 1001) == 19);
 	CHECK(begin_all(t, 1001, 2001) == 50);
 	CHECK(begin_all(t, 2001, 3001) == 50);
-	/* Idle time earns the credit of one second at most; the next session is charged for. */
+	/*
+	 * Idle time earns the credit of one second at most; the next session is
+	 * charged for.
+	 */
 	CHECK(begin_all(t, 1000000, 1000001) == 50);
 	limits_wait_ms(t, 2000000);
 	CHECK(begin(t, 1, NULL, 3000000) == LIMITS_OK);
@@ -129,7 +138,10 @@ rates(void)
 	free(t);
 }
 
-/* Begins and ends up to n sessions from the address at one time. Returns how many the limits permit. */
+/*
+ * Begins and ends up to n sessions from the address at one time. Returns how
+ * many the limits permit.
+ */
 static int
 burst(struct limits_state *t, const char *address, int n, int64_t now)
 {
@@ -152,7 +164,10 @@ each_rates(void)
 	struct address_net a = net_of("192.0.2.1");
 	int64_t now;
 
-	/* At once as many as it may have sessions, and two that wait up to a second; then two a second. */
+	/*
+	 * At once as many as it may have sessions, and two that wait up to a
+	 * second; then two a second.
+	 */
 	CHECK(burst(t, "192.0.2.1", 1000, 1000) == 4 + 2);
 	CHECK(begin(t, 1, &a, 1499) == LIMITS_EACH_RATE);
 	CHECK(burst(t, "192.0.2.1", 1000, 1500) == 1);
@@ -166,7 +181,10 @@ each_rates(void)
 	/* Idle time fills the bucket, and a very long one does not overflow. */
 	CHECK(burst(t, "192.0.2.1", 1000, now + 1000000000000) == 4 + 2);
 	free(t);
-	/* If the rate is larger than the number of sessions, it is the size of the bucket. */
+	/*
+	 * If the rate is larger than the number of sessions, it is the size of
+	 * the bucket.
+	 */
 	t = new_limits(100, 4, 100000, 7);
 	CHECK(burst(t, "192.0.2.1", 1000, 1000) == 7 + 7);
 	free(t);
@@ -183,7 +201,10 @@ numbered(uint64_t n)
 	return net;
 }
 
-/* Any number of addresses leaves those in use counted, rejects no new address, and keeps the chains short. */
+/*
+ * Any number of addresses leaves those in use counted, rejects no new address,
+ * and keeps the chains short.
+ */
 static void
 many_addresses(void)
 {
@@ -276,7 +297,10 @@ queues(void)
 		w = waiting(come[i].fd, come[i].rank);
 		CHECK(!queue_add(&q, &w, &lost));
 	}
-	/* A connection whose turn is not before the last one's is lost; otherwise the last one is. */
+	/*
+	 * A connection whose turn is not before the last one's is lost;
+	 * otherwise the last one is.
+	 */
 	w = waiting(5, 2000);
 	CHECK(queue_add(&q, &w, &lost) && lost.fd == 5 && q.count == 4);
 	w = waiting(6, 1000);
@@ -311,7 +335,10 @@ turns(void)
 	free(t);
 }
 
-/* A connection above the rate of its address is due when the rate permits it; the lowest rank is due first. */
+/*
+ * A connection above the rate of its address is due when the rate permits it;
+ * the lowest rank is due first.
+ */
 static void
 waits(void)
 {
@@ -350,7 +377,10 @@ no_starvation(void)
 	CHECK(begin(t, 1, &b, now) == LIMITS_OK);
 	CHECK(limits_take_slot(t, &b, now, &w.slot) == LIMITS_OK);
 	CHECK(!queue_add(&q, &w, &lost));
-	/* Each ms one connection comes and one is served; b's second one must be served after its 40 ms. */
+	/*
+	 * Each ms one connection comes and one is served; b's second one must
+	 * be served after its 40 ms.
+	 */
 	do {
 		now++;
 		other = numbered((uint64_t)now << 20);

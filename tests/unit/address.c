@@ -118,7 +118,9 @@ nets(void)
 	CHECK(!is_same_net("::", "0.0.0.0"));
 }
 
-/* Checks an address made of bytes against inet_pton's, as text and as 16 bytes. */
+/*
+ * Checks an address made of bytes against inet_pton's, as text and as 16 bytes.
+ */
 static void
 check_made(int family, const char *text)
 {
@@ -128,7 +130,8 @@ check_made(int family, const char *text)
 
 	CHECK(inet_pton(family, text, bytes) == 1);
 	made = address_make(family, bytes, PORT);
-	CHECK(address_write(&a, &one) == 0 && address_write(&made, &other) == 0);
+	CHECK(address_write(&a, &one) == 0);
+	CHECK(address_write(&made, &other) == 0);
 	CHECK(strcmp(one.text, other.text) == 0);
 	CHECK(address_bytes(&a, want) && address_bytes(&made, got));
 	CHECK(memcmp(want, got, 16) == 0);
@@ -173,9 +176,13 @@ check_header(const void *header, size_t n, const char *expected)
 
 /* Checks both versions of a header with this client. */
 static void
-check_headers(int family, const char *client, unsigned port, const char *expected)
+check_headers(int family, const char *client, unsigned port,
+    const char *expected)
 {
-	/* Version 2's signature, PROXY, family and size; then two addresses and two ports. */
+	/*
+	 * Version 2's signature, PROXY, family and size; then two addresses and
+	 * two ports.
+	 */
 	unsigned char v2[16 + 36] = "\r\n\r\n\0\r\nQUIT\n\x21";
 	size_t size = family == AF_INET ? 4 : 16;
 	char v1[107];
@@ -195,24 +202,27 @@ check_headers(int family, const char *client, unsigned port, const char *expecte
 /*
  * Connects from address to a listening socket that takes IPv4 and IPv6. Checks
  * that accept, the peer of the accepted socket, and PROXY headers with the same
- * client give the same text, whose host is this. header: the address as IPv6, or
- * NULL if it is IPv6 already.
+ * client give the same text, whose host is this. header: the address as IPv6,
+ * or NULL if it is IPv6 already.
  */
 static void
 check_connection(const char *address, const char *header, const char *host)
 {
 	union any to = { .room = { .ss_family = AF_INET6 } };
-	union any from = { .room = parse(address) }, accepted = { .room = { .ss_family = AF_UNSPEC } };
+	union any from = { .room = parse(address) };
+	union any accepted = { .room = { .ss_family = AF_UNSPEC } };
 	bool is_four = from.room.ss_family == AF_INET;
 	int listener = socket(AF_INET6, SOCK_STREAM, 0);
 	int client = socket(from.room.ss_family, SOCK_STREAM, 0);
-	socklen_t size = sizeof(to.six), from_size = is_four ? sizeof(from.four) : sizeof(from.six);
+	socklen_t size = sizeof(to.six);
+	socklen_t from_size = is_four ? sizeof(from.four) : sizeof(from.six);
 	struct address_text t;
 	char expected[128];
 	unsigned port;
 	int fd, off = 0;
 
-	CHECK(setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) == 0);
+	CHECK(setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &off,
+		  sizeof(off)) == 0);
 	CHECK(bind(listener, (struct sockaddr *)&to.six, sizeof(to.six)) == 0);
 	CHECK(listen(listener, 1) == 0);
 	CHECK(getsockname(listener, (struct sockaddr *)&to.six, &size) == 0);
@@ -222,7 +232,8 @@ check_connection(const char *address, const char *header, const char *host)
 		from.six.sin6_port = to.six.sin6_port;
 	CHECK(connect(client, (struct sockaddr *)&from.room, from_size) == 0);
 	size = sizeof(accepted);
-	CHECK((fd = accept(listener, (struct sockaddr *)&accepted.room, &size)) != -1);
+	fd = accept(listener, (struct sockaddr *)&accepted.room, &size);
+	CHECK(fd != -1);
 	/* The listener takes IPv4 as IPv6. */
 	CHECK(accepted.room.ss_family == AF_INET6);
 	port = ntohs(accepted.six.sin6_port);
@@ -247,7 +258,8 @@ has_ipv6(void)
 	bool has;
 
 	a.six.sin6_port = 0;
-	has = fd != -1 && bind(fd, (struct sockaddr *)&a.six, sizeof(a.six)) == 0;
+	has = fd != -1 &&
+	    bind(fd, (struct sockaddr *)&a.six, sizeof(a.six)) == 0;
 	if (fd != -1)
 		close(fd);
 	return has;
@@ -265,7 +277,8 @@ one_form(void)
 	} else
 		fprintf(stderr, "no IPv6 here: connections are not tested\n");
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
-	CHECK(address_write_peer(ends[0], &t) == 0 && strcmp(t.text, "local") == 0);
+	CHECK(address_write_peer(ends[0], &t) == 0);
+	CHECK(strcmp(t.text, "local") == 0);
 	CHECK(pipe(ends) == 0 && address_write_peer(ends[0], &t) == -1);
 }
 
