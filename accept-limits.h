@@ -32,11 +32,15 @@ struct limits_config {
  */
 struct limits_slot {
 	int source; /* index; 0: the address has no limits of its own */
-	/* ms at which the token bucket of its address would be full without
-	   it; the connection with the lowest rank is served first. */
+	/*
+	 * ms at which the token bucket of its address would be full without
+	 * it; the connection with the lowest rank is served first.
+	 */
 	int64_t rank;
-	/* ms at which the bucket has a token for it; it is not served before.
-	   The connection with the lowest rank is also due first. */
+	/*
+	 * ms at which the bucket has a token for it; it is not served before.
+	 * The connection with the lowest rank is also due first.
+	 */
 	int64_t due;
 };
 

@@ -10,8 +10,10 @@
 
 struct accept_plan {
 	const struct limits_config *limits;
-	/* Seconds without a session or connection after which the listener
-	   ends; 0: never. */
+	/*
+	 * Seconds without a session or connection after which the listener
+	 * ends; 0: never.
+	 */
 	int idle;
 	/* A rejected connection is sent nothing, because it begins with TLS. */
 	bool quiet;

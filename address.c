@@ -123,8 +123,8 @@ address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16])
 
 /*
  * Returns true if the address is an IPv4 address after NAT64's well-known
- * prefix (RFC 6052 §2.1). All of these are in one /64, so the /64 must not be
- * what counts.
+ * prefix (RFC 6052 §2.1). All of these are in one /64, so they must not count
+ * by it.
  */
 static bool
 is_translated(const struct in6_addr *a)

@@ -19,8 +19,10 @@ struct address_text {
  * if NAT64 translated it (RFC 6052 §2.1), or the /64 of an IPv6 address.
  */
 struct address_net {
-	/* The /64; or the IPv4 address after ff ff 00 00, with which no /64 in
-	   use begins. */
+	/*
+	 * The /64; or the IPv4 address after ff ff 00 00, with which no /64 in
+	 * use begins.
+	 */
 	unsigned char bytes[8];
 };
 

@@ -113,7 +113,7 @@ mailboxes_are_locked(const struct mailboxes *b)
 }
 
 bool
-mailboxes_are_roots(const struct mailboxes *b)
+mailboxes_are_outside_home(const struct mailboxes *b)
 {
 	return b->template[0] != '~' &&
 	    strstr(b->template, "%h") == NULL;

@@ -1,6 +1,4 @@
-/*
- * The place and format of the mailboxes, as -m specifies them: see mailboxes.c.
- */
+/* The place and format of the mailboxes: see mailboxes.c. */
 #ifndef MAILBOXES_H
 #define MAILBOXES_H
 
@@ -13,8 +11,10 @@ struct mailboxes {
 	const struct store_ops *store;
 	const char *text;     /* the whole argument of -m */
 	const char *format;   /* begins the name of the state directory */
-	/* A path, absolute once %u (user), %h or a leading ~ (home) are
-	   replaced. */
+	/*
+	 * A path, absolute once %u (user), %h or a leading ~ (home) are
+	 * replaced.
+	 */
 	const char *template;
 	bool create;          /* absent mailboxes are made */
 	bool quoted;          /* no Content-Length is trusted */
@@ -50,6 +50,6 @@ bool mailboxes_are_locked(const struct mailboxes *b);
  * user can place symlinks. Only then may root look at the path, or the broker
  * with rights that the user does not have.
  */
-bool mailboxes_are_roots(const struct mailboxes *b);
+bool mailboxes_are_outside_home(const struct mailboxes *b);
 
 #endif

@@ -30,8 +30,10 @@ struct options {
 	struct mailboxes mailboxes;
 	const char *state;   /* the state directory */
 	const char *user;    /* of the pre-auth process */
-	/* Domains of mail addresses in USER, with commas; NULL: only the host
-	   and the realm. */
+	/*
+	 * Domains of mail addresses in USER, with commas; NULL: only the host
+	 * and the realm.
+	 */
 	const char *domains;
 	const char *realms;  /* of clients, with commas; NULL: any */
 	struct account_uids uids; /* that may log in */
