@@ -1,5 +1,6 @@
 /*
- * Reads and writes n bytes of a file, also if a signal interrupts or the kernel transfers fewer.
+ * Reads and writes n bytes of a file, also if a signal interrupts or the kernel
+ * transfers fewer.
  *
  * Runs in the session and in the recovery, as the owner of the mailbox.
  */

@@ -7,10 +7,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Reads n bytes of fd from the offset at on. Returns 0, or -1 with errno: ENODATA, the file ends before. */
+/*
+ * Reads n bytes of fd from the offset at on. Returns 0, or -1 with errno:
+ * ENODATA, the file ends before.
+ */
 int file_read(int fd, void *to, size_t n, off_t at);
 
-/* Writes n bytes to fd from the offset at on. Returns 0, or -1 with errno; some bytes may have been written then. */
+/*
+ * Writes n bytes to fd from the offset at on. Returns 0, or -1 with errno; some
+ * bytes may have been written then.
+ */
 int file_write(int fd, const void *from, size_t n, off_t at);
 
 /* Returns true if both descriptors are of the same file. */

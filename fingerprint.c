@@ -1,5 +1,6 @@
 /*
- * Takes fingerprints of files: inode, size and times, which prove later that a file has not changed.
+ * Takes fingerprints of files: inode, size and times, which prove later that a
+ * file has not changed.
  *
  * Runs in the session, as the owner of the mailbox. A file system takes its
  * times from a clock that advances in ticks. Of two changes in one tick, the
@@ -19,12 +20,21 @@
 #include "fingerprint.h"
 
 #define NS_PER_S INT64_C(1000000000)
-/* Four ticks of the slowest kernel (100 Hz): file systems here take their times from the clock of this machine. */
+/*
+ * Four ticks of the slowest kernel (100 Hz): file systems here take their times
+ * from the clock of this machine.
+ */
 #define TICKS_NS (4 * NS_PER_S / 100)
-/* Other file systems, whose clock or granularity is unknown: FAT counts by two seconds, a server's clock may be wrong. */
+/*
+ * Other file systems, whose clock or granularity is unknown: FAT counts by two
+ * seconds, a server's clock may be wrong.
+ */
 #define UNKNOWN_NS (60 * NS_PER_S)
 
-/* Asks which file system fd is on. Returns how old the last change must be, in ns, for a fingerprint to be stable. */
+/*
+ * Asks which file system fd is on. Returns how old the last change must be, in
+ * ns, for a fingerprint to be stable.
+ */
 static int64_t
 ask_stable_age(int fd)
 {
@@ -44,7 +54,10 @@ ask_stable_age(int fd)
 	}
 }
 
-/* Returns the same, but asks once for each device, because a session takes thousands of fingerprints on one. */
+/*
+ * Returns the same, but asks once for each device, because a session takes
+ * thousands of fingerprints on one.
+ */
 static int64_t
 stable_age(int fd, uint64_t device)
 {
@@ -58,7 +71,7 @@ stable_age(int fd, uint64_t device)
 	return answer;
 }
 
-/* Copies what fstat reports; stable is 0. */
+/* Copies the result of fstat; stable is 0. */
 static void
 copy_status(struct fingerprint *s, const struct stat *st)
 {
@@ -91,7 +104,10 @@ fingerprint_take_stat(struct fingerprint *s, struct stat *st, int fd)
 	if (changed < s->ctime * NS_PER_S + s->ctime_ns)
 		changed = s->ctime * NS_PER_S + s->ctime_ns;
 	needed = stable_age(fd, s->device);
-	/* Times in whole seconds: an ext4 with small inodes, or a file system that counts seconds. */
+	/*
+	 * Times in whole seconds: an ext4 with small inodes, or a file system
+	 * that counts seconds.
+	 */
 	if (s->mtime_ns == 0 && s->ctime_ns == 0)
 		needed = UNKNOWN_NS;
 	s->stable = fingerprint_ns(&now) - changed > needed;
@@ -118,7 +134,10 @@ fingerprint_put(struct fingerprint *s, int fd)
 	if (futimens(fd, times) == -1 || fstat(fd, &st) == -1)
 		return -1;
 	copy_status(s, &st);
-	/* No tick begins at a time of the finer clock, unless the file system has truncated the time. */
+	/*
+	 * No tick begins at a time of the finer clock, unless the file system
+	 * has truncated the time.
+	 */
 	s->stable = fingerprint_ns(&st.st_mtim) == fingerprint_ns(&times[1]) &&
 	    fingerprint_ns(&st.st_mtim) != fingerprint_ns(&st.st_ctim);
 	return 0;

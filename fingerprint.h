@@ -1,4 +1,7 @@
-/* What a file was, to prove later that it has not changed: see fingerprint.c. */
+/*
+ * The status of a file, which proves later that it has not changed: see
+ * fingerprint.c.
+ */
 #ifndef FINGERPRINT_H
 #define FINGERPRINT_H
 
@@ -6,7 +9,9 @@
 #include <stdint.h>
 #include <time.h>
 
-/* A file's status. All fields have 64 bits, because it is also stored on disk. */
+/*
+ * A file's status. All fields have 64 bits, because it is also stored on disk.
+ */
 struct fingerprint {
 	uint64_t device, inode;
 	int64_t size;
@@ -19,10 +24,13 @@ int fingerprint_take(struct fingerprint *s, int fd);
 
 struct stat;
 
-/* Does the same, and stores in *st all that fstat reports. */
+/* Does the same, and stores the result of fstat in *st. */
 int fingerprint_take_stat(struct fingerprint *s, struct stat *st, int fd);
 
-/* Takes the fingerprint of fd for a comparison only: stable is 0. Returns 0, or -1 with errno. */
+/*
+ * Takes the fingerprint of fd for a comparison only: stable is 0. Returns 0, or
+ * -1 with errno.
+ */
 int fingerprint_look(struct fingerprint *s, int fd);
 
 /*
@@ -32,10 +40,16 @@ int fingerprint_look(struct fingerprint *s, int fd);
  */
 int fingerprint_put(struct fingerprint *s, int fd);
 
-/* Returns true if both are equal but for stable. It follows that the file has not changed only if the older one is stable. */
+/*
+ * Returns true if both are equal but for stable. It follows that the file has
+ * not changed only if the older one is stable.
+ */
 bool fingerprint_same(const struct fingerprint *a, const struct fingerprint *b);
 
-/* Returns true if then proves that the file has not changed between then and now. */
+/*
+ * Returns true if then proves that the file has not changed between then and
+ * now.
+ */
 bool fingerprint_matches(const struct fingerprint *then, const struct fingerprint *now);
 
 /* Returns a file's time in nanoseconds since 1970. */

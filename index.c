@@ -12,23 +12,24 @@
  *	header    magic, kind, bytes of a record, their count, the note, a hash
  *	block     records; in its last 8 bytes a hash of the rest
  *
- * Each hash (XXH3, 64 bits, seeded with the number of the block) is checked
- * before the first use of what it covers. So a list that was half written in a
- * power failure is detected where it is damaged, and the file is not synced.
+ * The hashes are XXH3 of 64 bits, seeded with the number of the block. Each is
+ * checked before the first use of the bytes that it covers. So a list that was
+ * half written in a power failure is detected where it is damaged, and the file
+ * is not synced.
  *
- * A new list is written under another name and renamed. Records are added to the
- * last block, and to new blocks, before the header counts them. Then
+ * A new list is written under another name and renamed. Records are added to
+ * the last block, and to new blocks, before the header counts them. Then
  *
  *	- a header that does not count the new records is still true;
  *	- if the header is on the disk and the block is not, the record is all
  *	  zeros, which no format takes for a record;
- *	- a record that replaces another one would look valid in both versions. So
- *	  the blocks are synced before the header is written in that case.
+ *	- a record that replaces another one would look valid in both versions,
+ *	  so the blocks are synced before the header is written.
  *
  * A few blocks are read at a time. The file is not mapped. The user could
- * truncate a mapped file during the session, which would be a SIGBUS; and mapped
- * pages that are not on the disk yet count as the session's own memory. A list
- * that is new, or that cannot be written, is in memory in the same form.
+ * truncate a mapped file during the session, which would be a SIGBUS; and
+ * mapped pages that are not on the disk yet count as the session's own memory.
+ * A list that is new, or that cannot be written, is in memory in the same form.
  */
 #include "config.h"
 
@@ -73,7 +74,10 @@ struct index {
 	size_t room;           /* blocks that fit into blocks */
 	size_t first, held;    /* the window: its first block, and the number of its blocks */
 	bool replaced;         /* a record in the file was replaced since the last save */
-	/* The block used last, with the records from to before to. It saves a division for each of a million records. */
+	/*
+	 * The block used last, with the records from to before to. It saves a
+	 * division for each of a million records.
+	 */
 	const unsigned char *block;
 	size_t from, to;
 };
@@ -124,7 +128,10 @@ index_free(struct index *x)
 	free(x);
 }
 
-/* Returns true if a header is whole, is of this kind and fits a file of this size. */
+/*
+ * Returns true if a header is whole, is of this kind and fits a file of this
+ * size.
+ */
 static bool
 is_valid_header(const struct header *h, const char *kind, off_t size)
 {
@@ -201,7 +208,10 @@ is_whole(const unsigned char *block, size_t number)
 	return hash == hash_block(block, number);
 }
 
-/* Returns the offset of a block in the file. A size_t of 32 bits would be too small. */
+/*
+ * Returns the offset of a block in the file. A size_t of 32 bits would be too
+ * small.
+ */
 static off_t
 offset_of(size_t number)
 {
@@ -216,7 +226,10 @@ read_block(const struct index *x, size_t number, unsigned char block[BLOCK])
 	    is_whole(block, number);
 }
 
-/* Moves the window so that it contains this block. Returns true if the block exists and is whole. */
+/*
+ * Moves the window so that it contains this block. Returns true if the block
+ * exists and is whole.
+ */
 static bool
 move_window(struct index *x, size_t number)
 {
@@ -262,7 +275,10 @@ empty_window(struct index *x)
 	x->from = x->to = 0;
 }
 
-/* Removes the file, which is half changed now, and continues with its records in memory. A damaged block becomes 0xff in all bytes, which is no record. */
+/*
+ * Removes the file, which is half changed now, and continues with its records
+ * in memory. All bytes of a damaged block become 0xff, which is not a record.
+ */
 static void
 leave_file(struct index *x)
 {
@@ -279,7 +295,9 @@ leave_file(struct index *x)
 	close(old.fd);
 }
 
-/* Writes the block with this record and its hash to the file. Returns 0 or -1. */
+/*
+ * Writes the block with this record and its hash to the file. Returns 0 or -1.
+ */
 static int
 put_in_file(struct index *x, size_t i, const void *record)
 {
@@ -334,7 +352,10 @@ write_header(int fd, const struct header *h)
 	return file_write(fd, block, BLOCK, 0);
 }
 
-/* Writes the list from memory to a new file, and continues in the file. Returns 0, or -1 if it stays in memory. */
+/*
+ * Writes the list from memory to a new file, and continues in the file. Returns
+ * 0, or -1 if it stays in memory.
+ */
 static int
 move_to_file(struct index *x)
 {

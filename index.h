@@ -18,7 +18,9 @@ struct index;
  */
 struct index *index_load(int state, const char *kind);
 
-/* Makes an empty list of records of this many bytes, at most INDEX_RECORD_MOST. */
+/*
+ * Makes an empty list of records of this many bytes, at most INDEX_RECORD_MOST.
+ */
 struct index *index_new(int state, const char *kind, size_t record);
 
 /* Frees a list, also NULL. The saved file stays. */
@@ -47,8 +49,8 @@ void index_put(struct index *x, size_t i, const void *record);
 void index_truncate(struct index *x, size_t count);
 
 /*
- * Saves the list for later sessions, with a note of n <= INDEX_NOTE bytes. If it
- * cannot be saved the list lasts as long as the process.
+ * Saves the list for later sessions, with a note of n <= INDEX_NOTE bytes. If
+ * it cannot be saved the list lasts as long as the process.
  */
 void index_save(struct index *x, const void *note, size_t n);
 

@@ -1,9 +1,10 @@
 /*
- * Serves the verbs of a session: makes the dotlock, and keeps the locks that outlive the session.
+ * Serves the verbs of a session: makes the dotlock, and keeps the locks that
+ * outlive the session.
  *
  * Runs in the broker, as the owner of the mailbox, with the spool's group if
  * only that group may write the directory. On Debian the directory is root:mail
- * 2775 and mailboxes are often 0660 user:mail, so a session with the group could
+ * 2775, and mailboxes are often 0660 user:mail. A session with that group could
  * read the mail of all users. The broker has the group but gets no byte of the
  * client: it knows the path of one mailbox, and its session sends verbs of one
  * byte.
@@ -29,7 +30,10 @@ lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan, const cha
 	dotlock_prepare(&k->dotlock, plan, path, reason);
 }
 
-/* Returns true if fd is a regular file of the user. A session may have the broker keep no other files. */
+/*
+ * Returns true if fd is a regular file of the user. A session may have the
+ * broker keep no other files.
+ */
 static bool
 is_users_file(int fd)
 {
@@ -38,7 +42,10 @@ is_users_file(int fd)
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
 }
 
-/* Closes the kept files, which unlocks them if the session and its recovery have ended. */
+/*
+ * Closes the kept files, which unlocks them if the session and its recovery
+ * have ended.
+ */
 static void
 close_kept(struct lock_kept *k)
 {
@@ -49,7 +56,10 @@ close_kept(struct lock_kept *k)
 	k->spool = k->session = -1;
 }
 
-/* Keeps these open files in place of those kept before: the spool and the session lock. Returns 0, or EINVAL and keeps the earlier ones. */
+/*
+ * Keeps these open files in place of those kept before: the spool and the
+ * session lock. Returns 0, or EINVAL and keeps the earlier ones.
+ */
 static unsigned char
 keep_files(struct lock_kept *k, const int *fds, int n)
 {
@@ -61,7 +71,10 @@ keep_files(struct lock_kept *k, const int *fds, int n)
 	return 0;
 }
 
-/* Does what a verb asks for; closes the descriptors unless it keeps them. Returns the answer: 0 or an errno. */
+/*
+ * Obeys a verb; closes the descriptors unless it keeps them. Returns the
+ * answer: 0 or an errno.
+ */
 static unsigned char
 serve_verb(struct lock_kept *k, char verb, const int *fds, int n)
 {
@@ -80,7 +93,10 @@ serve_verb(struct lock_kept *k, char verb, const int *fds, int n)
 	return answer;
 }
 
-/* Receives a verb and at most two descriptors. Returns the number of descriptors, or -1 if the packet is not a verb. */
+/*
+ * Receives a verb and at most two descriptors. Returns the number of
+ * descriptors, or -1 if the packet is not a verb.
+ */
 static int
 receive_verb(int channel, char *verb, int fds[2])
 {
@@ -101,7 +117,10 @@ receive_verb(int channel, char *verb, int fds[2])
 		memcpy(fds, CMSG_DATA(c), (size_t)n * sizeof(int));
 	}
 	*verb = text[0];
-	/* Truncated control data: more than two descriptors were sent, and the kernel has closed the others. */
+	/*
+	 * Truncated control data: more than two descriptors were sent, and the
+	 * kernel has closed the others.
+	 */
 	if (size == 1 && (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) == 0)
 		return n;
 	while (n > 0)
@@ -125,7 +144,10 @@ lock_broker(struct lock_kept *k, int channel)
 			dotlock_touch(&k->dotlock);
 		if (ready == 0 || (ready == -1 && errno == EINTR))
 			continue;
-		/* The caller closes the channel then; otherwise the session would wait for an answer forever. */
+		/*
+		 * The caller closes the channel then; otherwise the session
+		 * would wait for an answer forever.
+		 */
 		if ((n = receive_verb(channel, &verb, fds)) == -1)
 			return;
 		answer = serve_verb(k, verb, fds, n);

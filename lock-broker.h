@@ -1,10 +1,10 @@
-/* What the broker does for a session: see lock-broker.c. */
+/* The verbs and the locks of the broker: see lock-broker.c. */
 #ifndef LOCK_BROKER_H
 #define LOCK_BROKER_H
 
 #include "lock-dotlock.h"
 
-/* What the broker holds of one mailbox. */
+/* The locks that the broker holds on one mailbox. */
 struct lock_kept {
 	struct dotlock dotlock;
 	int spool;   /* the open file that has the session's locks on the spool; -1: none */
@@ -19,7 +19,7 @@ struct lock_kept {
 void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan, const char *path, const char *reason);
 
 /*
- * Broker: does what the other end of the channel asks for, and touches the
+ * Broker: obeys the verbs from the other end of the channel, and touches the
  * dotlock every minute. Returns when the other end is closed or sends a packet
  * that is not a verb; *k still has its locks then.
  */

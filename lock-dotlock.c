@@ -1,14 +1,15 @@
 /*
- * Makes, refreshes and removes the dotlock of one mailbox, and removes stale ones.
+ * Makes, refreshes and removes the dotlock of one mailbox, and removes stale
+ * ones.
  *
  * Runs in the broker, as the owner of the mailbox, with the spool's group if
  * only that group may write the directory (lock-broker.c).
  *
  * The file at a dotlock's name is not always a lock: a user named alice.lock
- * has a mailbox there. So a file is removed only if it is small, contains what
- * programs write into locks, belongs to root, the user or a system account, and
- * is stale. liblockfile checks only the last of these conditions. So kpopd makes
- * the lock itself, with O_EXCL, which NFS supports since version 3.
+ * has a mailbox there. So a file is removed only if it is small and stale,
+ * contains a text as programs write it into locks, and belongs to root, the
+ * user or a system account. liblockfile checks only whether it is stale. So
+ * kpopd makes the lock itself, with O_EXCL, which NFS supports since version 3.
  *
  * A pid means nothing on another host or in another PID namespace. So the
  * second line of a lock of kpopd names host, boot and namespace; other programs
@@ -40,7 +41,10 @@
 #define LOCK_LINES 4
 /* Programs take a lock for stale that was not touched for five minutes. */
 #define STALE_SECONDS 300
-/* A living holder touches its lock at least this often: twice the broker's interval. */
+/*
+ * A living holder touches its lock at least this often: twice the broker's
+ * interval.
+ */
 #define TOUCHED_SECONDS 120
 #define BOOT_ID 36 /* characters of a UUID */
 
@@ -53,7 +57,10 @@ struct origin {
 
 static struct origin here; /* of this process; host "": unknown */
 
-/* Fills here, unless the host name contains blanks: it could not be one word of the line then. */
+/*
+ * Fills here, unless the host name contains blanks: it could not be one word of
+ * the line then.
+ */
 static void
 find_origin(void)
 {
@@ -73,7 +80,10 @@ find_origin(void)
 	here = o;
 }
 
-/* Reads the second line of a lock of kpopd. Returns false if the lock has no such line. */
+/*
+ * Reads the second line of a lock of kpopd. Returns false if the lock has no
+ * such line.
+ */
 static bool
 read_origin(const char *text, struct origin *o)
 {
@@ -128,7 +138,10 @@ dotlock_prepare(struct dotlock *d, const struct lock_plan *plan, const char *pat
 	find_origin();
 }
 
-/* Returns true if a program may write such a text into a lock: an empty text, a pid, a host. A mailbox begins with "From ". */
+/*
+ * Returns true if a program may write such a text into a lock: an empty text, a
+ * pid, a host. A mailbox begins with "From ".
+ */
 static bool
 is_lock_text(const char *text)
 {
@@ -189,7 +202,10 @@ why_no_lock(const struct stat *st, const char *text)
 		return "it is not a regular file";
 	if (st->st_size > LOCK_TEXT)
 		return "it is larger than a lock";
-	/* A text that contains a NUL, or could not be read, is shorter than the file. */
+	/*
+	 * A text that contains a NUL, or could not be read, is shorter than the
+	 * file.
+	 */
 	if ((off_t)strlen(text) != st->st_size || !is_lock_text(text))
 		return "it does not contain what programs write into a lock";
 	return NULL;
@@ -233,7 +249,10 @@ is_stale(const struct stat *st, const char *text, bool held)
 	return strcmp(from.space, here.space) == 0 ? is_dead || (is_old && !held) : is_old;
 }
 
-/* Returns true if a lock of this owner may be removed. An empty file of another ordinary user may be a mailbox. */
+/*
+ * Returns true if a lock of this owner may be removed. An empty file of another
+ * ordinary user may be a mailbox.
+ */
 static bool
 is_trusted_owner(const struct dotlock *d, uid_t owner)
 {
@@ -277,7 +296,10 @@ remove_stale(struct dotlock *d, const char *name)
 		errno = stale ? EEXIST : EAGAIN;
 		return -1;
 	}
-	/* Meanwhile another program may have removed this lock and made its own. */
+	/*
+	 * Meanwhile another program may have removed this lock and made its
+	 * own.
+	 */
 	if (lstat(name, &now) == -1 || now.st_dev != st.st_dev || now.st_ino != st.st_ino)
 		return 0;
 	if (unlink(name) == 0 || errno == ENOENT)
@@ -287,8 +309,9 @@ remove_stale(struct dotlock *d, const char *name)
 }
 
 /*
- * Makes the dotlock. On a full disk the dotlock stays empty, otherwise a mailbox
- * on that disk could not be emptied. Returns its descriptor, or -1 with errno.
+ * Makes the dotlock. On a full disk the dotlock stays empty, otherwise a
+ * mailbox on that disk could not be emptied. Returns its descriptor, or -1 with
+ * errno.
  */
 static int
 make_dotlock(const char *name)
@@ -301,7 +324,10 @@ make_dotlock(const char *name)
 	if (fd == -1)
 		return -1;
 	n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-	/* The second line promises a kernel lock, so the kernel lock comes first. A line that does not fit is left out. */
+	/*
+	 * The second line promises a kernel lock, so the kernel lock comes
+	 * first. A line that does not fit is left out.
+	 */
 	if (fcntl(fd, F_OFD_SETLK, &lock) == 0 && here.host[0] != '\0') {
 		int more = snprintf(text + n, sizeof(text) - (size_t)n, "%s %s %s\n", here.host, here.boot, here.space);
 

@@ -23,16 +23,22 @@ struct dotlock {
 void dotlock_prepare(struct dotlock *d, const struct lock_plan *plan, const char *path, const char *reason);
 
 /*
- * Makes the dotlock unless d already holds it, and removes a stale one for that.
- * Returns 0, or -1 with errno: EAGAIN, another program holds the lock; EEXIST,
- * only an administrator can remove the obstacle, which is logged.
+ * Makes the dotlock unless d already holds it, and removes a stale one for
+ * that. Returns 0, or -1 with errno: EAGAIN, another program holds the lock;
+ * EEXIST, only an administrator can remove the obstacle, which is logged.
  */
 int dotlock_take(struct dotlock *d);
 
-/* Removes the dotlock, which d holds, unless another program has made its own at that name. */
+/*
+ * Removes the dotlock, which d holds, unless another program has made its own
+ * at that name.
+ */
 void dotlock_give(struct dotlock *d);
 
-/* Sets the dotlock's time to now, otherwise other programs would take it for stale. */
+/*
+ * Sets the dotlock's time to now, otherwise other programs would take it for
+ * stale.
+ */
 void dotlock_touch(const struct dotlock *d);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * Takes the lock that makes a session the only one of its mailbox, and asks an earlier session to end.
+ * Takes the lock that makes a session the only one of its mailbox, and asks an
+ * earlier session to end.
  *
  * Runs in the session and in the recovery, as the owner of the mailbox. The
  * owner can also take these locks in other programs, so every wait is bounded.
@@ -32,7 +33,10 @@
 #define SESSION_STEP_MS 50
 #define PRINCIPAL_MOST 1024 /* bytes; with a longer principal no session is asked to end */
 
-/* Opens the FIFO of takeover requests, and makes it if it is absent. Returns its descriptor, or -1. */
+/*
+ * Opens the FIFO of takeover requests, and makes it if it is absent. Returns
+ * its descriptor, or -1.
+ */
 static int
 open_yield(int state, int flags)
 {
@@ -49,7 +53,10 @@ open_yield(int state, int flags)
 	return fd;
 }
 
-/* Returns true if the session that has the lock on fd is a session of this principal. */
+/*
+ * Returns true if the session that has the lock on fd is a session of this
+ * principal.
+ */
 static bool
 is_session_of(int fd, const char *principal)
 {
@@ -73,7 +80,10 @@ request_takeover(int state)
 		close(fd);
 }
 
-/* Writes the principal into the file of the session lock; the file's mtime is the begin of the session. A failure is logged and is not an error. */
+/*
+ * Writes the principal into the file of the session lock; the file's mtime is
+ * the begin of the session. A failure is logged and is not an error.
+ */
 static void
 sign(int fd, const char *principal)
 {
@@ -108,7 +118,10 @@ lock_session(int state, const char *principal, struct lock_session *l)
 		nanosleep(&step, NULL);
 	}
 	sign(fd, principal != NULL ? principal : "");
-	/* Open for writing, too; otherwise the FIFO would be at its end whenever a requesting process closes it. */
+	/*
+	 * Open for writing, too; otherwise the FIFO would be at its end
+	 * whenever a requesting process closes it.
+	 */
 	l->yield = open_yield(state, O_RDWR);
 	l->fd = fd;
 	l->identity = -1;
@@ -147,7 +160,10 @@ lock_session_kept(int state, int fd)
 void
 lock_session_release(struct lock_session *l)
 {
-	/* A close alone does not unlock, because the broker may have the same open file. */
+	/*
+	 * A close alone does not unlock, because the broker may have the same
+	 * open file.
+	 */
 	lock_fcntl(l->fd, F_UNLCK);
 	close(l->fd);
 	if (l->identity != -1)

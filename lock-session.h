@@ -1,4 +1,7 @@
-/* The lock that makes a session the only one of its mailbox: see lock-session.c. */
+/*
+ * The lock that makes a session the only one of its mailbox: see
+ * lock-session.c.
+ */
 #ifndef LOCK_SESSION_H
 #define LOCK_SESSION_H
 
@@ -9,15 +12,15 @@
 struct lock_session {
 	int fd;       /* has the session lock of the mailbox's state directory */
 	int identity; /* has the lock of lock_session_identity; -1: none */
-	int yield;    /* becomes readable when a new login of the same principal asks this session to end; -1: nobody can ask */
+	int yield;    /* becomes readable when a new login of the same principal asks this session to end; -1: no login can ask */
 	int64_t age;  /* if another session has the lock: since how many seconds */
 };
 
 /*
  * Takes the session lock in the state directory. If a session of the same
- * principal has it, that session is asked to end, and this function waits up to
- * a second for its end. principal: NULL asks nobody. Returns 0, or -1 with
- * errno: EAGAIN, another session has the lock, and l->age is set.
+ * principal has it, asks that session to end, and waits up to a second.
+ * principal: NULL asks no session. Returns 0, or -1 with errno: EAGAIN, another
+ * session has the lock, and l->age is set.
  */
 int lock_session(int state, const char *principal, struct lock_session *l);
 
@@ -30,12 +33,15 @@ int lock_session_identity(int user, uint64_t id, struct lock_session *l);
 
 /*
  * Recovery: takes over the session lock that the broker kept open as fd (-1:
- * none). Returns false if fd is not the session lock of this state directory, or
- * if another session has the lock.
+ * none). Returns false if fd is not the session lock of this state directory,
+ * or if another session has the lock.
  */
 bool lock_session_kept(int state, int fd);
 
-/* Gives the session's locks back, also if the broker keeps them open. So the next session need not wait for the broker. */
+/*
+ * Gives the session's locks back, also if the broker keeps them open. So the
+ * next session need not wait for the broker.
+ */
 void lock_session_release(struct lock_session *l);
 
 #endif

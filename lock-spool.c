@@ -1,5 +1,6 @@
 /*
- * Locks the spool against other programs: kernel locks and dotlock, in the order configured.
+ * Locks the spool against other programs: kernel locks and dotlock, in the
+ * order configured.
  *
  * Runs in the session and in the recovery, as the owner of the mailbox. The
  * owner can also take these locks in other programs, so every wait is bounded.
@@ -11,8 +12,8 @@
  *
  * If a session is killed while it removes messages, no other program may read
  * the mailbox before the removal is finished. So before it locks to write, the
- * session passes the descriptors that hold its locks to the broker. The recovery
- * inherits them.
+ * session passes the descriptors that hold its locks to the broker. The
+ * recovery inherits them.
  */
 #include "config.h"
 
@@ -32,7 +33,10 @@
 
 /* An MDA holds the lock for one delivery: procmail for about a second. */
 #define WAIT_MS 10000
-/* Between two tries, and up to as much again at random: two programs do not keep the same pace then. */
+/*
+ * Between two tries, and up to as much again at random: two programs do not
+ * keep the same pace then.
+ */
 #define STEP_LEAST_MS 50
 
 /* Receives the broker's answer. Returns 0, or -1 with the errno in it. */
@@ -60,7 +64,10 @@ ask_broker(int channel, enum lock_verb verb)
 	return send(channel, &byte, 1, MSG_NOSIGNAL) == 1 ? receive_answer(channel) : -1;
 }
 
-/* Passes the spool and the session lock to the broker, so that their locks outlive this process. Returns 0, or -1 with errno. */
+/*
+ * Passes the spool and the session lock to the broker, so that their locks
+ * outlive this process. Returns 0, or -1 with errno.
+ */
 static int
 ask_to_keep(const struct lock_plan *plan, int spool)
 {
@@ -159,7 +166,10 @@ lock_spool(const struct lock_plan *plan, int fd, bool to_write)
 		int step = STEP_LEAST_MS + (int)arc4random_uniform(STEP_LEAST_MS);
 		struct timespec t = { .tv_nsec = step * 1000000L };
 
-		/* Otherwise a service that is stopped would leave half a removal, which other programs would read. */
+		/*
+		 * Otherwise a service that is stopped would leave half a
+		 * removal, which other programs would read.
+		 */
 		if (to_write)
 			lock_signals(SIG_BLOCK);
 		if (take_all(plan, fd, to_write) == 0)

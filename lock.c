@@ -1,9 +1,10 @@
 /*
- * Reads the plan of a mailbox's locks, and has what all kinds of locks share.
+ * Reads the plan of a mailbox's locks; the kernel lock and the signals that the
+ * other lock files share.
  *
- * Runs in every process: options are read as root, lock_needs_group runs in the
- * monitor as root, the rest in the session, the broker and the recovery as the
- * owner of the mailbox.
+ * Runs in every process. lock_plan_read and lock_needs_group run as root; the
+ * rest runs in the session, the broker and the recovery, as the owner of the
+ * mailbox.
  *
  * fcntl locks are open-file-description locks (fcntl(2)). They exclude the
  * POSIX locks of MDAs. A POSIX lock of our own would be lost as soon as any

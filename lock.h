@@ -9,7 +9,10 @@
 enum lock_kind { LOCK_FCNTL, LOCK_FLOCK, LOCK_DOTLOCK };
 #define LOCK_KINDS 3
 
-/* The locks of a mailbox in the order in which they are taken, and the descriptors that this process needs for them. */
+/*
+ * The locks of a mailbox in the order in which they are taken, and the
+ * descriptors that this process needs for them.
+ */
 struct lock_plan {
 	enum lock_kind kinds[LOCK_KINDS];
 	int count;
@@ -20,8 +23,8 @@ struct lock_plan {
 };
 
 /*
- * What a session asks of the broker: a packet of one byte. The broker's answer
- * is a packet of one byte, 0 or an errno.
+ * The requests of a session to the broker: a packet of one byte. The broker's
+ * answer is a packet of one byte, 0 or an errno.
  */
 enum lock_verb {
 	LOCK_TAKE = 'L', /* make the dotlock, unless the broker holds it already */
@@ -29,7 +32,10 @@ enum lock_verb {
 	LOCK_KEEP = 'K', /* with two descriptors, of the spool and of the session lock: keep them open */
 };
 
-/* Reads a list of kinds, for example "fcntl,dotlock", with each kind at most once. Returns 0 or -1. */
+/*
+ * Reads a list of kinds, for example "fcntl,dotlock", with each kind at most
+ * once. Returns 0 or -1.
+ */
 int lock_plan_read(struct lock_plan *plan, const char *text);
 
 /* Returns true if the dotlock is one of the plan's locks. */
@@ -43,7 +49,10 @@ bool lock_wants_dotlock(const struct lock_plan *plan);
  */
 bool lock_needs_group(const struct lock_plan *plan, const char *path, gid_t *group);
 
-/* Locks all of the open file fd as F_RDLCK or F_WRLCK, or unlocks it (F_UNLCK). Does not wait. Returns 0, or -1 with errno: EAGAIN, it is locked by others. */
+/*
+ * Locks all of the open file fd as F_RDLCK or F_WRLCK, or unlocks it (F_UNLCK).
+ * Does not wait. Returns 0, or -1 with errno: EAGAIN, it is locked by others.
+ */
 int lock_fcntl(int fd, short type);
 
 /*

@@ -18,7 +18,10 @@
 
 static const char *const directory_names[NAMES_DIRECTORIES] = { "new", "cur" };
 
-/* Logs why a directory cannot be used; part is its name in the Maildir, "" for the Maildir. Returns DROP_DENIED. */
+/*
+ * Logs why a directory cannot be used; part is its name in the Maildir, "" for
+ * the Maildir. Returns DROP_DENIED.
+ */
 static enum drop_error
 deny_directory(const struct store_place *place, const char *part, const char *why)
 {
@@ -72,7 +75,10 @@ make_directories(const struct store_place *place)
 	return DROP_OK;
 }
 
-/* Returns true if the directory is not the one that was there when the list was made. */
+/*
+ * Returns true if the directory is not the one that was there when the list was
+ * made.
+ */
 static bool
 is_another(const struct stat *st, const struct identity *then)
 {
@@ -97,7 +103,10 @@ directories_have_vanished(const struct note *note, const struct store_place *pla
 	return is_another(&directory, &note->directory) || is_another(&top, &note->top);
 }
 
-/* Stores which directory contains the Maildir, and which one the Maildir is. Returns 0, or -1 with errno. */
+/*
+ * Stores which directory contains the Maildir, and which one the Maildir is.
+ * Returns 0, or -1 with errno.
+ */
 static int
 identify(struct maildir *m, int directory, int top)
 {

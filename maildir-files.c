@@ -106,14 +106,20 @@ files_locate(struct maildir *m, const struct record *r, struct location *where)
 	return -1;
 }
 
-/* Opens a file for reading; follows no symlink and waits for no FIFO. Returns its descriptor, or -1 with errno. */
+/*
+ * Opens a file for reading; follows no symlink and waits for no FIFO. Returns
+ * its descriptor, or -1 with errno.
+ */
 static int
 open_name(int dir, const char *name)
 {
 	return openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
-/* Finds the entry of m->now with this unique name and inode. Returns NULL if there is none. */
+/*
+ * Finds the entry of m->now with this unique name and inode. Returns NULL if
+ * there is none.
+ */
 static const struct entry *
 find_entry(const struct maildir *m, const struct unique *u, ino_t inode)
 {
@@ -123,7 +129,10 @@ find_entry(const struct maildir *m, const struct unique *u, ino_t inode)
 	return NULL;
 }
 
-/* Opens the file of an entry, under its new name if it was renamed meanwhile. Returns its descriptor, or -1 with errno. */
+/*
+ * Opens the file of an entry, under its new name if it was renamed meanwhile.
+ * Returns its descriptor, or -1 with errno.
+ */
 static int
 open_entry(struct maildir *m, const struct unique *u, const struct entry *e)
 {
@@ -162,7 +171,10 @@ files_open(struct maildir *m, const struct record *r, struct location *where)
 	return -1;
 }
 
-/* Reads at most size bytes of the open file, and stores in *r how many there were and their wire size. Returns 0, or -1 with errno. */
+/*
+ * Reads at most size bytes of the open file, and stores in *r how many there
+ * were and their wire size. Returns 0, or -1 with errno.
+ */
 static int
 count_wire_size(int fd, off_t size, struct record *r)
 {
@@ -192,7 +204,10 @@ files_count(int fd, struct record *r, struct stat *st)
 {
 	struct fingerprint s;
 
-	/* The times are taken before the reading, so a change during the reading shows in the next comparison. */
+	/*
+	 * The times are taken before the reading, so a change during the
+	 * reading shows in the next comparison.
+	 */
 	if (fingerprint_take_stat(&s, st, fd) == -1)
 		return -1;
 	r->inode = st->st_ino;
@@ -217,7 +232,10 @@ guess_wire_size(struct record *r, const struct stat *st)
 	r->stable = 0;
 }
 
-/* Returns by errno what a file is that could not be opened; fills *r for a message. */
+/*
+ * Decides by errno about a file that could not be opened. Fills *r if it is a
+ * message.
+ */
 static enum files_finding
 judge_unopened(const struct entry *e, struct record *r)
 {
@@ -233,7 +251,10 @@ judge_unopened(const struct entry *e, struct record *r)
 	case EIO:
 	case EUCLEAN:
 	case EBADMSG:
-		/* If the earlier list has a record of it, that record is better. */
+		/*
+		 * If the earlier list has a record of it, that record is
+		 * better.
+		 */
 		if (r->inode == 0)
 			guess_wire_size(r, &st);
 		r->listed = e->inode;

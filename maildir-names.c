@@ -1,10 +1,10 @@
 /*
  * Lists the names of the files in a Maildir, in the order of its messages.
  *
- * Runs in the session, as the owner of the mailbox. Files whose names begin with
- * a dot are not messages. Files that are not regular, or have a control character
- * in their name, are left out and counted. Nothing is locked: a moment later a
- * file may have another name (maildir-files.c).
+ * Runs in the session, as the owner of the mailbox. Files whose names begin
+ * with a dot are not messages. Files that are not regular, or have a control
+ * character in their name, are left out and counted. Nothing is locked: a
+ * moment later a file may have another name (maildir-files.c).
  *
  * readdir may return a file that is renamed meanwhile under both names, or not
  * at all. One pass over the directories lacks no file only if they have not
@@ -28,16 +28,21 @@
 #include "log.h"
 
 /*
- * The bounds of names_insist. Files that are missing at these bounds stay in the
- * list, because clients that keep mail fetch a message again that has been
- * absent from one list.
+ * The bounds of names_insist. Files that are missing at these bounds stay in
+ * the list. Otherwise clients that keep mail would fetch such a message again.
  */
 #define PASSES 50
 #define PASSES_NS INT64_C(1000000000)
-/* If the times of the directories have not changed for this long, fewer misses are enough: four ticks, as in fingerprint.c. */
+/*
+ * If the times of the directories have not changed for this long, fewer misses
+ * are enough: four ticks, as in fingerprint.c.
+ */
 #define QUIET_NS INT64_C(40000000)
 #define MISSES_IF_QUIET 3
-/* The fewest passes: with an earlier list to compare them with, and without one. */
+/*
+ * The fewest passes: with an earlier list to compare them with, and without
+ * one.
+ */
 #define PASSES_IF_KNOWN 2
 #define PASSES_IF_NEW 4
 
@@ -91,7 +96,10 @@ compare_files(const struct names *l, const struct entry *e, const struct names *
 	return (e->inode > f->inode) - (e->inode < f->inode);
 }
 
-/* Compares two entries of a list, as qsort_r wants it: as compare_files, then by full name. */
+/*
+ * Compares two entries of a list, as qsort_r wants it: as compare_files, then
+ * by full name.
+ */
 static int
 compare_entries(const void *a, const void *b, void *listing)
 {
@@ -150,8 +158,9 @@ names_add(struct names *l, const char *name, ino_t inode, int directory)
 }
 
 /*
- * Returns true if a directory entry that is not hidden can be a message. An entry
- * of unknown type that fstatat cannot find counts, because it was just renamed.
+ * Returns true if a directory entry that is not hidden can be a message. An
+ * entry of unknown type that fstatat cannot find counts, because it was just
+ * renamed.
  */
 static bool
 is_message(int directory, const struct dirent *d)
@@ -193,7 +202,10 @@ list_directory(struct names *l, int fd, int directory)
 	return error == 0 ? 0 : -1;
 }
 
-/* Takes the fingerprints of new and cur. An absent directory has an empty one that is stable. */
+/*
+ * Takes the fingerprints of new and cur. An absent directory has an empty one
+ * that is stable.
+ */
 static void
 take_fingerprints(const int dirs[NAMES_DIRECTORIES], struct fingerprint seen[NAMES_DIRECTORIES])
 {
@@ -258,7 +270,10 @@ have_same_times(const struct fingerprint a[NAMES_DIRECTORIES], const struct fing
 	return fingerprint_same(&a[0], &b[0]) && fingerprint_same(&a[1], &b[1]);
 }
 
-/* Adds the files of a pass to the known files, and counts for each known file the passes in a row without it. */
+/*
+ * Adds the files of a pass to the known files, and counts for each known file
+ * the passes in a row without it.
+ */
 static void
 merge_pass(struct names *known, const struct names *l)
 {
@@ -280,7 +295,10 @@ merge_pass(struct names *known, const struct names *l)
 		sort_entries(known);
 }
 
-/* Returns true if the last pass lacks this known file, and the file cannot be taken for removed yet. */
+/*
+ * Returns true if the last pass lacks this known file, and the file cannot be
+ * taken for removed yet.
+ */
 static bool
 is_missing(const struct entry *e, unsigned misses)
 {

@@ -11,7 +11,10 @@
 #include "maildrop.h"
 #include "fingerprint.h"
 
-/* new and cur, in this order, because files go from new to cur: one that is moved during a pass is not missed. */
+/*
+ * new and cur, in this order, because files go from new to cur: one that is
+ * moved during a pass is not missed.
+ */
 #define NAMES_DIRECTORIES 2
 
 /* One file. */
@@ -24,7 +27,10 @@ struct entry {
 	unsigned missed; /* passes in a row without this file: see names_insist */
 };
 
-/* The names in new and cur, in the order of the messages. All zero: not read yet. */
+/*
+ * The names in new and cur, in the order of the messages. All zero: not read
+ * yet.
+ */
 struct names {
 	char *names;
 	size_t used, room;
@@ -35,7 +41,10 @@ struct names {
 	struct fingerprint seen[NAMES_DIRECTORIES]; /* of new and cur before the pass */
 };
 
-/* A unique name: the n bytes before the colon, and the time of delivery, with which they begin. */
+/*
+ * A unique name: the n bytes before the colon, and the time of delivery, with
+ * which they begin.
+ */
 struct unique {
 	uint64_t time;
 	const char *name;
@@ -43,16 +52,22 @@ struct unique {
 };
 
 /*
- * Makes one pass: reads all names in dirs, new and cur (-1: absent, hence empty).
- * A pass may lack a file that another program renames meanwhile, or contain it
- * twice. Returns DROP_OK or DROP_FAILED (logged).
+ * Makes one pass: reads all names in dirs, new and cur (-1: absent, hence
+ * empty). A pass may lack a file that another program renames meanwhile, or
+ * contain it twice. Returns DROP_OK or DROP_FAILED (logged).
  */
 enum drop_error names_read(struct names *l, const int dirs[NAMES_DIRECTORIES]);
 
-/* Returns true if no change can have happened during the pass, so that it lacks no file. */
+/*
+ * Returns true if no change can have happened during the pass, so that it lacks
+ * no file.
+ */
 bool names_is_proven(const struct names *l);
 
-/* Adds a name that is known from an earlier list; names_insist sorts the names afterwards. */
+/*
+ * Adds a name that is known from an earlier list; names_insist sorts the names
+ * afterwards.
+ */
 void names_add(struct names *l, const char *name, ino_t inode, int directory);
 
 /*
@@ -64,7 +79,10 @@ enum drop_error names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES],
 /* A file is taken for removed after this many passes in a row without it. */
 #define NAMES_MISSES 12
 
-/* Returns true if the fingerprints prove that new and cur have not changed since. */
+/*
+ * Returns true if the fingerprints prove that new and cur have not changed
+ * since.
+ */
 bool names_is_current(const int dirs[NAMES_DIRECTORIES], const struct fingerprint seen[NAMES_DIRECTORIES]);
 
 /* Frees the memory of *l. */
@@ -76,10 +94,16 @@ const char *names_name(const struct names *l, const struct entry *e);
 /* Returns the unique name of an entry, valid until the names are read again. */
 struct unique names_unique(const struct names *l, const struct entry *e);
 
-/* Compares in the order of the messages: the time of delivery, then the unique name. Returns a number less than, equal to or greater than 0. */
+/*
+ * Compares in the order of the messages: the time of delivery, then the unique
+ * name. Returns a number less than, equal to or greater than 0.
+ */
 int unique_compare(const struct unique *x, const struct unique *y);
 
-/* Returns the first entry with this unique name, or the entry after it if there is none, which may be the end of the list. */
+/*
+ * Returns the first entry with this unique name, or the entry after it if there
+ * is none, which may be the end of the list.
+ */
 const struct entry *names_find(const struct names *l, const struct unique *u);
 
 /* Returns true if e is an entry and has this unique name. */

@@ -1,19 +1,21 @@
 /*
- * Updates the quota of a Maildir after a removal: appends one line to its maildirsize.
+ * Updates the quota of a Maildir after a removal: appends one line to its
+ * maildirsize.
  *
- * Runs in the session, as the owner of the mailbox. Maildir++ (README.maildirquota
- * of Courier) keeps the quota in the first line of maildirsize. Each line after
- * it contains two numbers, bytes and messages; their sums are the contents of
- * the mailbox. After a delivering program has counted a full mailbox it refuses
- * mail for 15 minutes, unless another program has added a line meanwhile.
+ * Runs in the session, as the owner of the mailbox. Maildir++
+ * (README.maildirquota of Courier) keeps the quota in the first line of
+ * maildirsize. Each line after it contains two numbers, bytes and messages;
+ * their sums are the contents of the mailbox. After a delivering program has
+ * counted a full mailbox it refuses mail for 15 minutes, unless another program
+ * has added a line meanwhile.
  *
  * All removals of a session become one line in one write, because the file is
  * not locked. The line is written after the removal. If the session dies in
- * between, the sums are too high until the next program counts again; no mail is
- * lost by that.
+ * between, the sums are too high until the next program counts again; no mail
+ * is lost by that.
  *
- * The file is the user's and may be anything. It is never made, never truncated,
- * and only appended to if other programs would use it.
+ * The file is the user's and may be anything. It is never made, never
+ * truncated, and only appended to if other programs would use it.
  */
 #include "config.h"
 
@@ -54,7 +56,10 @@ counted_size(const char *name, off_t size)
 	return errno == 0 && value <= INT64_MAX ? value : (uint64_t)size;
 }
 
-/* Returns true if the name has the flag T of deleted messages. Courier does not count these messages, Dovecot does. */
+/*
+ * Returns true if the name has the flag T of deleted messages. Courier does not
+ * count these messages, Dovecot does.
+ */
 static bool
 is_trashed(const char *name)
 {
@@ -75,7 +80,10 @@ quota_note(struct quota *q, const char *name, off_t size)
 		q->bytes = INT64_MAX;
 }
 
-/* Opens the file. Returns its descriptor, or -1 if it is absent or, which is logged, must not be written to. */
+/*
+ * Opens the file. Returns its descriptor, or -1 if it is absent or, which is
+ * logged, must not be written to.
+ */
 static int
 open_sizes(int dir)
 {
@@ -127,7 +135,11 @@ quota_update(const struct quota *q, int dir)
 	if ((q->messages == 0 && !q->is_uncertain) || (fd = open_sizes(dir)) == -1)
 		return;
 	if (can_append(fd)) {
-		/* As wide as Courier's lines. If it is uncertain which messages were counted, a line of zeros makes other programs count again. */
+		/*
+		 * As wide as Courier's lines. If it is uncertain which messages
+		 * were counted, a line of zeros makes other programs count
+		 * again.
+		 */
 		n = snprintf(line, sizeof(line), "%12jd %12jd\n", -(intmax_t)q->bytes, -(intmax_t)q->messages);
 		put = write(fd, line, (size_t)n);
 		if (put != n)

@@ -17,9 +17,10 @@ struct quota {
 void quota_note(struct quota *q, const char *name, off_t size);
 
 /*
- * Appends the noted messages to the file maildirsize of the Maildir that is open
- * as dir (O_PATH suffices). Writes nothing if there is no such file. A failure is
- * logged and is not an error, because other programs count again at times.
+ * Appends the noted messages to the file maildirsize of the Maildir that is
+ * open as dir (O_PATH suffices). Writes nothing if there is no such file. A
+ * failure is logged and is not an error, because other programs count again at
+ * times.
  */
 void quota_update(const struct quota *q, int dir);
 

@@ -1,15 +1,16 @@
 /*
- * Keeps the list of the messages in a Maildir: an index from session to session.
+ * Keeps the list of the messages in a Maildir: an index from session to
+ * session.
  *
  * Runs in the session, as the owner of the mailbox.
  *
  * The index contains a record for each message, in the order of the messages.
  * Its note contains the fingerprints of new and cur.
  *
- *	new and cur are unchanged   the list is current; no name is read
- *	otherwise                   the names are read, and merged with the list:
- *	                            a file is opened only if the list has no record
- *	                            with its unique name and inode
+ *	new and cur are unchanged   the list is current, no name is read
+ *	otherwise                   the names are read; a file is opened only
+ *	                            if the list has no record with its unique
+ *	                            name and inode
  *
  * A file that is changed in place leaves the times of new and cur as they are.
  * In a small Maildir each login looks at the status of every file. In a larger
@@ -33,7 +34,10 @@ size_t maildir_small = 256;
 /* Returns the bytes of a record for a name of n bytes. */
 #define RECORD_SIZE(n) ((offsetof(struct record, name) + (n) + 8) & ~(size_t)7)
 
-/* Copies record i of a list. Returns false if the list has no valid record there. */
+/*
+ * Copies record i of a list. Returns false if the list has no valid record
+ * there.
+ */
 static bool
 get_record(struct index *list, size_t i, struct record *r)
 {
@@ -43,7 +47,10 @@ get_record(struct index *list, size_t i, struct record *r)
 	if (p == NULL || size > sizeof(*r))
 		return false;
 	memcpy(r, p, size);
-	/* A record without a name: in a power failure the header was written, and the block was not. */
+	/*
+	 * A record without a name: in a power failure the header was written,
+	 * and the block was not.
+	 */
 	return r->length > 0 && r->length < size - offsetof(struct record, name) && r->name[r->length] == '\0' &&
 	    r->unique <= r->length && r->directory < NAMES_DIRECTORIES;
 }
@@ -99,7 +106,10 @@ records_read_names(struct maildir *m, struct names *l, struct index *list)
 	return error;
 }
 
-/* The list of an earlier session, walked through in step with the new names. Both are in the same order. */
+/*
+ * The list of an earlier session, walked through in step with the new names.
+ * Both are in the same order.
+ */
 struct earlier {
 	struct index *list; /* NULL: there is none */
 	size_t at;          /* the cursor: all records before it belong to earlier unique names */
@@ -119,7 +129,10 @@ move_to(struct earlier *old, const struct unique *u)
 	}
 }
 
-/* Finds the record with this unique name and inode from the cursor on. Returns true if there is one, and stores it in *r. */
+/*
+ * Finds the record with this unique name and inode from the cursor on. Returns
+ * true if there is one, and stores it in *r.
+ */
 static bool
 find_earlier(const struct earlier *old, const struct unique *u, ino_t inode, struct record *r)
 {
@@ -139,8 +152,8 @@ find_earlier(const struct earlier *old, const struct unique *u, ino_t inode, str
 }
 
 /*
- * Confirms a record by the status of the file with this name, and takes over its
- * ctime. Returns true if the file is as the record describes it. Also if it
+ * Confirms a record by the status of the file with this name, and takes over
+ * its ctime. Returns true if the file is as the record describes it. Also if it
  * cannot be found, because it was renamed: the next login looks at it then.
  */
 static bool
@@ -156,7 +169,10 @@ confirm(const struct maildir *m, int directory, const char *name, struct record 
 	return true;
 }
 
-/* Makes a new list for names of this length, and copies the first m->count records of the earlier one. */
+/*
+ * Makes a new list for names of this length, and copies the first m->count
+ * records of the earlier one.
+ */
 static void
 begin_list(struct maildir *m, struct index *earlier, size_t longest)
 {
@@ -167,7 +183,10 @@ begin_list(struct maildir *m, struct index *earlier, size_t longest)
 		index_put(m->list, i, &r);
 }
 
-/* Puts a record at the end of the list. The list is the earlier one as long as both have the same records. */
+/*
+ * Puts a record at the end of the list. The list is the earlier one as long as
+ * both have the same records.
+ */
 static void
 put_record(struct maildir *m, const struct names *l, struct index *earlier, const struct record *r)
 {
@@ -188,7 +207,10 @@ put_record(struct maildir *m, const struct names *l, struct index *earlier, cons
 	index_put(m->list, m->count++, r);
 }
 
-/* Copies record i of a list. Returns true if there is one and it has this unique name. */
+/*
+ * Copies record i of a list. Returns true if there is one and it has this
+ * unique name.
+ */
 static bool
 get_same_unique(struct index *list, size_t i, const struct unique *u, struct record *r)
 {
@@ -200,7 +222,10 @@ get_same_unique(struct index *list, size_t i, const struct unique *u, struct rec
 	return unique_compare(&v, u) == 0;
 }
 
-/* Returns true if the file of the record is among the names, under this unique name. */
+/*
+ * Returns true if the file of the record is among the names, under this unique
+ * name.
+ */
 static bool
 is_file_listed(const struct names *l, const struct unique *u, const struct record *r)
 {
@@ -211,10 +236,10 @@ is_file_listed(const struct names *l, const struct unique *u, const struct recor
 }
 
 /*
- * Gives a message the ordinal that the earlier list has for its file. A new file
- * gets 0 if no file of its unique name has 0, otherwise an ordinal that no such
- * message has had. If the order of the inodes decided, a new file could get the
- * UIDL of another message, and a client would take it for fetched.
+ * Gives a message the ordinal that the earlier list has for its file. A new
+ * file gets 0 if no file of its unique name has 0, otherwise an ordinal that no
+ * such message has had. If the order of the inodes decided, a new file could
+ * get the UIDL of another message, and a client would take it for fetched.
  */
 static void
 choose_ordinal(const struct maildir *m, const struct names *l, const struct unique *u, const struct earlier *old,
@@ -244,7 +269,10 @@ choose_ordinal(const struct maildir *m, const struct names *l, const struct uniq
 		r->ordinal = next;
 }
 
-/* Adds the message of an entry, unless its file is in the list already under another name. */
+/*
+ * Adds the message of an entry, unless its file is in the list already under
+ * another name.
+ */
 static void
 add_message(struct maildir *m, const struct names *l, const struct entry *e, const struct earlier *old, struct record *r)
 {
@@ -265,7 +293,10 @@ add_message(struct maildir *m, const struct names *l, const struct entry *e, con
 	put_record(m, l, old->list, r);
 }
 
-/* Returns true if record i of the earlier list is that of the entry, with the same full name. Stores it in *r. */
+/*
+ * Returns true if record i of the earlier list is that of the entry, with the
+ * same full name. Stores it in *r.
+ */
 static bool
 is_record_of(struct index *list, size_t i, const struct names *l, const struct entry *e, struct record *r)
 {
@@ -274,9 +305,9 @@ is_record_of(struct index *list, size_t i, const struct names *l, const struct e
 }
 
 /*
- * Starts the list with those records of the earlier one that are the first names
- * without any change. Returns their number, and sets the cursor to the first
- * record that can belong to a later name.
+ * Starts the list with those records of the earlier one that are the first
+ * names without any change. Returns their number, and sets the cursor to the
+ * first record that can belong to a later name.
  */
 static size_t
 start_list(struct maildir *m, const struct names *l, struct earlier *old)
@@ -306,7 +337,10 @@ start_list(struct maildir *m, const struct names *l, struct earlier *old)
 	return m->count;
 }
 
-/* Finds the record of an entry: in the earlier list if that record is still true, otherwise by opening the file. */
+/*
+ * Finds the record of an entry: in the earlier list if that record is still
+ * true, otherwise by opening the file.
+ */
 static enum files_finding
 find_record(struct maildir *m, const struct names *l, const struct entry *e, struct earlier *old, struct record *r)
 {
@@ -321,7 +355,10 @@ find_record(struct maildir *m, const struct names *l, const struct entry *e, str
 	return files_examine(m, l, e, r);
 }
 
-/* Makes the list of the messages from the names; opens the files that the earlier list has no record of. */
+/*
+ * Makes the list of the messages from the names; opens the files that the
+ * earlier list has no record of.
+ */
 static enum drop_error
 list_messages(struct maildir *m, struct names *l, struct index *earlier)
 {
@@ -345,7 +382,10 @@ list_messages(struct maildir *m, struct names *l, struct index *earlier)
 		if (found == FILES_FOUND || found == FILES_UNREADABLE)
 			add_message(m, l, e, &old, &r);
 		else if (found == FILES_NOT_A_MESSAGE) {
-			/* The times of new and cur do not change when it becomes readable. So the next login tries again. */
+			/*
+			 * The times of new and cur do not change when it
+			 * becomes readable. So the next login tries again.
+			 */
 			l->skipped++;
 			m->note.seen[0].stable = 0;
 		}
@@ -415,8 +455,8 @@ records_are_current(const struct maildir *m, struct index *list)
 }
 
 /*
- * Makes a damaged list again. Ends the process if the messages are not the same,
- * because the numbers that the client has got for them cannot change.
+ * Makes a damaged list again. Ends the process if the messages are not the
+ * same, because the numbers that the client has got for them cannot change.
  */
 static void
 remake_list(struct maildir *m)

@@ -3,8 +3,8 @@
  *
  * Runs in the session, as the owner of the mailbox. A removal unlinks the files
  * and syncs the directories. A crash in between leaves some of the marked
- * messages and all others, so there is nothing to recover. Then the quota of the
- * Maildir is updated, if it has one (maildir-quota.c).
+ * messages and all others, so there is nothing to recover. Then the quota of
+ * the Maildir is updated, if it has one (maildir-quota.c).
  */
 #include "config.h"
 
@@ -28,8 +28,8 @@ struct removal {
 /*
  * Removes the other names of a message that has just been unlinked. A mail
  * reader that links a file to a new name and unlinks the old one may have
- * stopped in between. The names are read once for all messages, because a backup
- * program may have given each file a second link elsewhere.
+ * stopped in between. The names are read once for all messages, because a
+ * backup program may have given each file a second link elsewhere.
  */
 static void
 unlink_others(struct maildir *m, const struct record *r, struct removal *removal)
@@ -47,9 +47,9 @@ unlink_others(struct maildir *m, const struct record *r, struct removal *removal
 }
 
 /*
- * Removes a message. Returns 0, or -1 with errno: ENOENT, the message is gone or
- * has changed since it was listed or fetched. The ctime does not count here: a
- * new link or new flags are not a reason to keep a message that the client
+ * Removes a message. Returns 0, or -1 with errno: ENOENT, the message is gone
+ * or has changed since it was listed or fetched. The ctime does not count here:
+ * a new link or new flags are not a reason to keep a message that the client
  * deleted.
  */
 static int
@@ -68,7 +68,10 @@ unlink_message(struct maildir *m, size_t i, struct removal *removal)
 		}
 		if (unlinkat(where.dir, where.name, 0) == 0) {
 			removal->touched[where.directory] = true;
-			/* First, because unlink_others reads the names again, and where.name is one of them. */
+			/*
+			 * First, because unlink_others reads the names again,
+			 * and where.name is one of them.
+			 */
 			quota_note(&removal->quota, where.name, where.st.st_size);
 			if (where.st.st_nlink > 1)
 				unlink_others(m, &r, removal);
@@ -84,7 +87,10 @@ unlink_message(struct maildir *m, size_t i, struct removal *removal)
 	return -1;
 }
 
-/* Logs the first error of a removal in which not all messages could be unlinked. Returns the result of the removal. */
+/*
+ * Logs the first error of a removal in which not all messages could be
+ * unlinked. Returns the result of the removal.
+ */
 static enum drop_error
 report_failure(int error, size_t removed)
 {

@@ -12,9 +12,9 @@
  *	maildir-records.c       makes the list of the messages, with an index
  *	maildir-remove.c        removes messages, and updates the quota
  *
- * Files whose names begin with a dot are not messages. Files that are not
- * regular, that cannot be read or that have a control character in their name
- * are skipped, and the log has their number.
+ * Files whose names begin with a dot are not messages. A file is skipped if it
+ * is not regular, cannot be read or has a control character in its name. The
+ * log has the number of skipped files.
  */
 #include "config.h"
 
@@ -33,7 +33,10 @@
 #include "maildir-records.h"
 #include "maildir-remove.h"
 
-/* The passes over the names that a session spends on messages that it does not find. Later each search has one pass. */
+/*
+ * The passes over the names that a session spends on messages that it does not
+ * find. Later each search has one pass.
+ */
 #define PASSES_LEFT 500
 
 static enum drop_error
@@ -121,7 +124,10 @@ maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 	if (r.ordinal != 0)
 		n += (size_t)snprintf(name + n, sizeof(name) - n, ":%ju", (uintmax_t)r.ordinal + 1);
 	XXH128_canonicalFromHash(&digest, XXH3_128bits(name, n));
-	/* No unique name contains a colon. Without it a file's unique name could be the hash of another message. */
+	/*
+	 * No unique name contains a colon. Without it a file's unique name
+	 * could be the hash of another message.
+	 */
 	id[0] = ':';
 	uidl_write(digest.digest, id + 1);
 }
@@ -167,7 +173,10 @@ maildir_fetch(void *box, size_t i, struct span *s)
 	return DROP_OK;
 }
 
-/* Returns true if the message fetched last has not changed since. A rename, which changes only the ctime, does not count. */
+/*
+ * Returns true if the message fetched last has not changed since. A rename,
+ * which changes only the ctime, does not count.
+ */
 static bool
 maildir_is_unchanged(void *box, size_t i)
 {
@@ -181,9 +190,9 @@ maildir_is_unchanged(void *box, size_t i)
 
 /*
  * The file contains other bytes than were counted, although its size and mtime
- * are the same. If it did not change while it was sent, the bytes that were sent
- * are the message. It is counted again when it is fetched next, and at the next
- * login.
+ * are the same. If it did not change while it was sent, the bytes that were
+ * sent are the message. It is counted again when it is fetched next, and at the
+ * next login.
  */
 static bool
 maildir_accept_other_size(void *box, size_t i)

@@ -1,5 +1,5 @@
 /*
- * What maildir*.c share: an open Maildir and the record of a message in its index.
+ * An open Maildir and the record of a message in its index, for maildir*.c.
  *
  * No other file includes this header; the format's face is store.h.
  */
@@ -18,10 +18,16 @@
 #include "maildir-names.h"
 #include "store.h"
 
-/* How often a message is searched again that another program renames during the search. */
+/*
+ * How often a message is searched again that another program renames during the
+ * search.
+ */
 #define MAILDIR_TRIES 200
 
-/* A message in the index, as it is on disk. No padding before the name, because records are compared byte by byte. */
+/*
+ * A message in the index, as it is on disk. No padding before the name, because
+ * records are compared byte by byte.
+ */
 struct record {
 	uint64_t inode;  /* as fstat reports it */
 	uint64_t listed; /* the inode as readdir reports it, which differs on some file systems; 0: the file must be counted again */
@@ -42,11 +48,14 @@ struct identity {
 	uint64_t device, inode;
 };
 
-/* The note of the index: what proves that the list is current. */
+/* The note of the index, which proves that the list is current. */
 struct note {
 	struct fingerprint seen[NAMES_DIRECTORIES];
 	uint64_t wire_size; /* of all messages */
-	/* The directory that contained the Maildir, and the Maildir; all zero if there were no messages' directories. */
+	/*
+	 * The directory that contained the Maildir, and the Maildir; all zero
+	 * if there were no messages' directories.
+	 */
 	struct identity directory, top;
 };
 

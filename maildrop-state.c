@@ -1,9 +1,10 @@
 /*
- * Finds a mailbox's directory and its state directory, and makes the session the only one of the mailbox.
+ * Finds a mailbox's directory and its state directory, and makes the session
+ * the only one of the mailbox.
  *
  * Runs in the session, in the recovery and in the broker, as the owner of the
- * mailbox. The user can change all that is below the state directory; nothing
- * in it is trusted beyond what the user may do anyway.
+ * mailbox. The user can change all files below the state directory, so a forged
+ * one must not do more than the user may do anyway.
  */
 #include "config.h"
 
@@ -51,13 +52,19 @@ maildrop_state_place(struct store_place *place, const char *path)
 	return DROP_OK;
 }
 
-/* Asks the kernel for the path of an open directory. The current directory is the root afterwards. Returns 0, or -1 with errno. */
+/*
+ * Asks the kernel for the path of an open directory. The current directory is
+ * the root afterwards. Returns 0, or -1 with errno.
+ */
 static int
 get_path(int dir, char path[PATH_MAX])
 {
 	int result = fchdir(dir) == 0 && getcwd(path, PATH_MAX) != NULL ? 0 : -1, error = errno;
 
-	/* Otherwise this process would keep the mailbox's file system from being unmounted. */
+	/*
+	 * Otherwise this process would keep the mailbox's file system from
+	 * being unmounted.
+	 */
 	if (chdir("/") == -1)
 		fatal("chdir");
 	errno = error;
@@ -126,7 +133,10 @@ maildrop_state_open(const struct mailboxes *b, const char *path, int user, int *
 	return error;
 }
 
-/* Returns true if a removal of any format is unfinished in this state directory. */
+/*
+ * Returns true if a removal of any format is unfinished in this state
+ * directory.
+ */
 static bool
 is_any_unfinished(int state)
 {
@@ -165,7 +175,10 @@ adopt_shared_state(const struct mailboxes *b, const struct store_place *place, i
 		unlinkat(user, remains[i], 0);
 	if (b->store->adopt != NULL)
 		error = b->store->adopt(place, user);
-	/* A journal that is left belongs to another mailbox, maybe of another format, which takes it over at its own login. */
+	/*
+	 * A journal that is left belongs to another mailbox, maybe of another
+	 * format, which takes it over at its own login.
+	 */
 	if (error == DROP_OK && !is_any_unfinished(user))
 		unlinkat(user, "session", 0);
 	lock_session_release(&lock);
@@ -180,7 +193,10 @@ fail_to_follow(void)
 	return DROP_FAILED;
 }
 
-/* Takes over what is unfinished in the state directory of this name, unless that is the mailbox's own. */
+/*
+ * Takes over removals from the state directory of this name, unless that
+ * directory is the mailbox's own.
+ */
 static enum drop_error
 follow_other(const struct mailboxes *b, const struct store_place *place, int user, const char *name)
 {
@@ -199,7 +215,7 @@ follow_other(const struct mailboxes *b, const struct store_place *place, int use
 }
 
 /*
- * Takes over what is unfinished of this mailbox under another path, because its
+ * Takes over unfinished removals of this mailbox under another path: its
  * directory was moved or is mounted elsewhere. Otherwise the mailbox would be
  * read and changed while a removal in it is half done.
  */
@@ -221,7 +237,10 @@ follow_all(const struct mailboxes *b, const struct store_place *place, int user)
 	return error;
 }
 
-/* Takes the lock that all paths of one mailbox have in common: it depends on the inode of its directory and on its name. */
+/*
+ * Takes the lock that all paths of one mailbox have in common: it depends on
+ * the inode of its directory and on its name.
+ */
 static enum drop_error
 lock_identity(const struct store_place *place, int user, struct lock_session *lock)
 {

@@ -7,9 +7,9 @@
 struct store_place;
 
 /*
- * As the user: opens the state directory of the mailbox at path, and makes it if
- * it is absent. It is below user, the user's own state directory; its name is
- * the same for all spellings of the path. Returns DROP_OK and stores it in
+ * As the user: opens the state directory of the mailbox at path, and makes it
+ * if it is absent. It is below user, the user's own state directory; its name
+ * is the same for all spellings of the path. Returns DROP_OK and stores it in
  * *state; DENIED or FAILED (logged). The current directory is the root
  * afterwards.
  */

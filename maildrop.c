@@ -1,10 +1,11 @@
 /*
- * Holds the messages of one mailbox and the deletion marks, over one of the formats.
+ * Holds the messages of one mailbox and the deletion marks, over one of the
+ * formats.
  *
- * Runs in the session, the recovery and the broker, as the owner of the mailbox;
- * the functions on struct mailboxes run in every process. Contains no protocol
- * and no mailbox format: message numbers of clients end here, the formats begin
- * behind store.h.
+ * Runs in the session, the recovery and the broker, as the owner of the
+ * mailbox; the functions on struct mailboxes run in every process. Contains no
+ * protocol and no mailbox format: clients number messages from 1, formats
+ * (store.h) from 0.
  */
 #include "config.h"
 
@@ -131,7 +132,10 @@ maildrop_recover(const struct mailboxes *b, const char *path, int state,
 	return error == DROP_OK ? b->store->recover(&place) : error;
 }
 
-/* Opens a directory that stays within reach with this access. Without access *reach stays as it is. */
+/*
+ * Opens a directory that stays within reach with this access. Without access
+ * *reach stays as it is.
+ */
 static void
 open_reach(struct sandbox_path *reach, const char *path, enum store_access access)
 {
@@ -212,7 +216,10 @@ maildrop_begin(struct maildrop *m, size_t n, struct span *s)
 		log_event(error == DROP_CHANGED ? LOG_WARNING : LOG_ERR, "failed",
 		    "what=\"reading message %zu\" error=\"%s\" more=%u", n,
 		    error == DROP_CHANGED ? "another program changed the mailbox" : strerror(number), more);
-	/* The format may have counted the message again. A marked message is not fetched, so the marked sizes stay true. */
+	/*
+	 * The format may have counted the message again. A marked message is
+	 * not fetched, so the marked sizes stay true.
+	 */
 	m->wire_size = m->store->total(m->box);
 	return error;
 }
@@ -238,7 +245,10 @@ maildrop_read(struct span *s, void *to, size_t size)
 	return n;
 }
 
-/* Returns true if message n, of which the client has got sent bytes, is complete by that number. */
+/*
+ * Returns true if message n, of which the client has got sent bytes, is
+ * complete by that number.
+ */
 static bool
 is_complete(struct maildrop *m, size_t n, const struct span *s, uint64_t sent)
 {

@@ -92,13 +92,16 @@ struct sandbox_path;
 /*
  * Opens the directories that a confined session needs for the mailbox at path,
  * with the rights that its format specifies: in *mailbox the mailbox, in
- * *directory the directory that contains it. Leaves *mailbox or *directory as it
- * is if the format needs no right to it; stores fd = -1 if it is absent.
+ * *directory the directory that contains it. Leaves *mailbox or *directory as
+ * it is if the format needs no right to it; stores fd = -1 if it is absent.
  */
 void maildrop_reach(const struct mailboxes *b, const char *path, struct sandbox_path *mailbox,
     struct sandbox_path *directory);
 
-/* Opens the directory that contains the mailbox at path, with all rights below it. */
+/*
+ * Opens the directory that contains the mailbox at path, with all rights below
+ * it.
+ */
 void maildrop_reach_directory(const char *path, struct sandbox_path *directory);
 
 /* Returns true if a removal is unfinished in this state directory. */
@@ -113,10 +116,16 @@ void maildrop_mark(struct maildrop *m, size_t n);
 /* Removes all marks. */
 void maildrop_reset(struct maildrop *m);
 
-/* Returns the size of message n in bytes as RFC 1939 §11 counts them, each line end as CRLF. */
+/*
+ * Returns the size of message n in bytes as RFC 1939 §11 counts them, each line
+ * end as CRLF.
+ */
 uint64_t maildrop_wire_size(const struct maildrop *m, size_t n);
 
-/* Stores the unique id of message n: 1 to 70 characters of 0x21 … 0x7e (RFC 1939 §7). */
+/*
+ * Stores the unique id of message n: 1 to 70 characters of 0x21 … 0x7e (RFC
+ * 1939 §7).
+ */
 void maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE]);
 
 /*
@@ -127,7 +136,10 @@ void maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE]);
  */
 enum drop_error maildrop_begin(struct maildrop *m, size_t n, struct span *s);
 
-/* Reads up to size bytes from the front of *s. Returns their number, 0 at the end, or -1 if they cannot be read. */
+/*
+ * Reads up to size bytes from the front of *s. Returns their number, 0 at the
+ * end, or -1 if they cannot be read.
+ */
 ssize_t maildrop_read(struct span *s, void *to, size_t size);
 
 /* As sent of maildrop_end: only the first lines of the message were wanted. */

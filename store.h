@@ -1,5 +1,5 @@
 /*
- * What a mailbox format implements, and the table of the formats: see store.c.
+ * The functions of a mailbox format, and the table of the formats: see store.c.
  *
  * maildrop*.c alone call a format's functions. Messages are numbered from 0
  * here; maildrop.c converts. A session's process ends after its session, so the
@@ -13,7 +13,10 @@
 #include "lock.h"
 #include "maildrop.h"
 
-/* Where the mailbox and the state of one user are, and how the mailbox is locked. The strings last as long as the process. */
+/*
+ * Where the mailbox and the state of one user are, and how the mailbox is
+ * locked. The strings last as long as the process.
+ */
 struct store_place {
 	const char *path;
 	int dir;          /* the directory that contains the mailbox, opened with O_PATH */
@@ -24,7 +27,7 @@ struct store_place {
 	const struct lock_plan *locks;
 };
 
-/* What a confined session may do below a directory. */
+/* The rights of a confined session below a directory. */
 enum store_access {
 	STORE_NO_ACCESS = 0,
 	STORE_WRITE, /* read and change the files that exist */
@@ -34,30 +37,43 @@ enum store_access {
 struct store_ops {
 	const char *name; /* of the format; names of state directories begin with it */
 	/*
-	 * What the session may do to the mailbox, if that is a directory, and to
-	 * the directory that contains the mailbox. A format that does not specify
-	 * a right does not have it.
+	 * The session's rights to the mailbox, if that is a directory, and to
+	 * the directory that contains the mailbox. A format that does not
+	 * specify a right does not have it.
 	 */
 	enum store_access mailbox_access, directory_access;
 	enum store_access create_access; /* to the directory, instead, if the mailbox is to be made */
-	/* True if other programs lock a mailbox of this format: the session takes the locks of the plan, with a broker. */
+	/*
+	 * True if other programs lock a mailbox of this format: the session
+	 * takes the locks of the plan, with a broker.
+	 */
 	bool is_locked;
 
-	/* Opens the mailbox; stores in *box what the functions below get. */
+	/*
+	 * Opens the mailbox; stores in *box the value that the functions below
+	 * get.
+	 */
 	enum drop_error (*open)(const struct store_place *place, void **box);
-	/* As maildrop_recover; open does the same before it returns. NULL: a crash leaves nothing to finish. */
+	/*
+	 * As maildrop_recover; open does the same before it returns. NULL: a
+	 * crash leaves nothing to finish.
+	 */
 	enum drop_error (*recover)(const struct store_place *place);
 	/*
-	 * Takes over what is unfinished in shared, the directory that all mailboxes
-	 * of a user had in common in an earlier version. NULL: as above.
+	 * Takes over unfinished removals from shared, the directory that all
+	 * mailboxes of a user had in common in an earlier version. NULL: as
+	 * above.
 	 */
 	enum drop_error (*adopt)(const struct store_place *place, int shared);
 	/*
-	 * Takes over what is unfinished in other, the state directory of another
-	 * path, if that path led to the same mailbox. NULL: as above.
+	 * Takes over unfinished removals from other, the state directory of
+	 * another path, if that path led to the same mailbox. NULL: as above.
 	 */
 	enum drop_error (*follow)(const struct store_place *place, int other);
-	/* Returns true if a removal is unfinished in this state directory. NULL: as above. */
+	/*
+	 * Returns true if a removal is unfinished in this state directory.
+	 * NULL: as above.
+	 */
 	bool (*unfinished)(int state);
 	/* Returns the number of messages. */
 	size_t (*count)(const void *box);
@@ -67,21 +83,28 @@ struct store_ops {
 	uint64_t (*wire_size)(void *box, size_t i);
 	/* Stores the unique id of message i, as maildrop_uidl. */
 	void (*uidl)(void *box, size_t i, char id[UIDL_SIZE]);
-	/* Finds the bytes of message i, as maildrop_begin. Logs nothing; DROP_FAILED: with errno. */
+	/*
+	 * Finds the bytes of message i, as maildrop_begin. Logs nothing;
+	 * DROP_FAILED: with errno.
+	 */
 	enum drop_error (*fetch)(void *box, size_t i, struct span *s);
 	/*
-	 * Returns true if message i, the one fetched last, has not changed since. If
-	 * it has, the bytes that were read may be another message's. NULL: no message
-	 * ever changes.
+	 * Returns true if message i, the one fetched last, has not changed
+	 * since. If it has, the bytes that were read may be another message's.
+	 * NULL: no message ever changes.
 	 */
 	bool (*is_unchanged)(void *box, size_t i);
 	/*
 	 * Is called if all of message i was read since it was fetched, and had
-	 * another wire size than its span. Lets later logins count it again. Returns
-	 * true if the bytes that were read are the message all the same. NULL: never.
+	 * another wire size than its span. Lets later logins count it again.
+	 * Returns true if the bytes that were read are the message all the
+	 * same. NULL: never.
 	 */
 	bool (*accept_other_size)(void *box, size_t i);
-	/* Removes the marked messages, as maildrop_commit. Bit i of marks, from the lowest of marks[0] on, is message i. */
+	/*
+	 * Removes the marked messages, as maildrop_commit. Bit i of marks, from
+	 * the lowest of marks[0] on, is message i.
+	 */
 	enum drop_error (*remove)(void *box, const unsigned char *marks, size_t *removed);
 };
 
@@ -96,9 +119,9 @@ extern const struct store_format store_formats[];
 extern const size_t store_formats_count;
 
 /*
- * Returns the error for an errno of opening a file: DROP_DENIED if only a person
- * can remove the cause, otherwise DROP_FAILED. An absent, stale or unreachable
- * file may be on a file system that is mounted later.
+ * Returns the error for an errno of opening a file: DROP_DENIED if only a
+ * person can remove the cause, otherwise DROP_FAILED. An absent, stale or
+ * unreachable file may be on a file system that is mounted later.
  */
 static inline enum drop_error
 store_error(int error)

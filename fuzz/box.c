@@ -1,8 +1,8 @@
 /*
- * Opens maildrops on files in memory, and checks what must hold for each message.
+ * Opens maildrops on files in memory, and checks each message.
  *
  * Runs in fuzz targets. Each call opens a new maildrop, as a session does;
- * tidy.c frees what the session leaves.
+ * tidy.c frees the memory and the descriptors afterwards.
  */
 #include "config.h"
 
@@ -43,7 +43,10 @@ box_open(struct maildrop *drop, const char *where)
 	if (state == -1) {
 		int fd;
 
-		/* Without a dotlock, which would take more time than all the rest. */
+		/*
+		 * Without a dotlock, which would take more time than all the
+		 * rest.
+		 */
 		HOLDS(lock_plan_read(&locks, "fcntl,flock") == 0 && mkdirat(top, "state", 0700) == 0);
 		HOLDS((fd = openat(top, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) != -1);
 		/* The copy stays open, because tidy.c does not see fcntl. */
@@ -70,7 +73,9 @@ stuffed(const char *text, size_t n)
 	return dots;
 }
 
-/* Reads the stored bytes in pieces, and checks the output of wire.c for them. */
+/*
+ * Reads the stored bytes in pieces, and checks the output of wire.c for them.
+ */
 static void
 read_message(struct shown *s)
 {

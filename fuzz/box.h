@@ -1,4 +1,4 @@
-/* Maildrops on files in memory, and what must hold for each message: see box.c. */
+/* Maildrops on files in memory, and checks of each message: see box.c. */
 #ifndef BOX_H
 #define BOX_H
 
@@ -17,10 +17,16 @@ struct shown {
 	size_t size;
 };
 
-/* Opens the maildrop that where describes as -m does, for the home directory fuzz_directory(). Returns as maildrop_open. */
+/*
+ * Opens the maildrop that where describes as -m does, for the home directory
+ * fuzz_directory(). Returns as maildrop_open.
+ */
 enum drop_error box_open(struct maildrop *drop, const char *where);
 
-/* Removes the index of earlier inputs: with a clock that was ahead its fingerprints prove nothing. */
+/*
+ * Removes the index of earlier inputs: with a clock that was ahead its
+ * fingerprints prove nothing.
+ */
 void box_discard_index(void);
 
 /*
@@ -29,10 +35,16 @@ void box_discard_index(void);
  */
 struct shown *box_show(struct maildrop *drop);
 
-/* Marks some messages at random, and stores the marks as bits from the lowest of marks[0] on. */
+/*
+ * Marks some messages at random, and stores the marks as bits from the lowest
+ * of marks[0] on.
+ */
 void box_mark(struct maildrop *drop, uint32_t random, unsigned char *marks);
 
-/* The seconds by which the clocks of kpopd are ahead. If they are, fingerprints of new files are stable. */
+/*
+ * The seconds by which the clocks of kpopd are ahead. If they are, fingerprints
+ * of new files are stable.
+ */
 extern int box_ahead;
 
 #endif

@@ -2,10 +2,10 @@
  * Fuzz target: reads an index that is damaged or forged.
  *
  * Input: one byte for the kind of change, then either the bytes of an index, or
- * offsets and bytes to change in a genuine one. With a damaged index the session
- * must report what a session without an index reports, byte for byte. With a
- * forged one, whose hashes are right as the user could make them, the session may
- * report anything of the mailbox, or end. But it must not read outside the
+ * offsets and bytes to change in a genuine one. With a damaged index the
+ * session must report the same as one without an index, byte for byte. With a
+ * forged one, whose hashes are right as the user could make them, the session
+ * may report anything of the mailbox, or end. But it must not read outside the
  * mailbox, and must remove whole messages or none.
  */
 #include "config.h"
@@ -36,7 +36,7 @@
 static char ids[MESSAGES][UIDL_SIZE];
 static uint64_t wire_size[MESSAGES];
 
-/* Opens a session; first: stores what it reports, otherwise compares. */
+/* Opens a session; first: stores its report, otherwise compares it. */
 static void
 look(struct maildrop *drop, bool first)
 {
@@ -139,7 +139,10 @@ read_mailbox(char *to)
 	return (size_t)n;
 }
 
-/* Checks that the mailbox consists of whole messages of the earlier one, in their order. No two messages are equal. */
+/*
+ * Checks that the mailbox consists of whole messages of the earlier one, in
+ * their order. No two messages are equal.
+ */
 static void
 check_rest(const char *was, size_t n, const char *is, size_t left)
 {

@@ -3,10 +3,10 @@
  *
  * Input: one byte that selects the removal, then files: one byte for the kind,
  * the name, a NUL. A file contains its name. The messages must be those of an
- * independent implementation of the rules, each once. RETR must have the size of
- * LIST. The ids must be unique and valid. A second session must report the same,
- * also if another program has changed all flags meanwhile. A removal must remove
- * the marked messages and nothing else.
+ * independent implementation of the rules, each once. RETR must have the size
+ * of LIST. The ids must be unique and valid. A second session must report the
+ * same, also if another program has changed all flags meanwhile. A removal must
+ * remove the marked messages and nothing else.
  */
 #include "config.h"
 
@@ -71,7 +71,10 @@ same_unique(const struct file *a, const struct file *b)
 	return unique_size(a->name) == unique_size(b->name) && memcmp(a->name, b->name, unique_size(a->name)) == 0;
 }
 
-/* Returns true by the rules: not hidden, regular, no control characters. One file under two names with one unique name is one message. */
+/*
+ * Returns true by the rules: not hidden, regular, no control characters. One
+ * file under two names with one unique name is one message.
+ */
 static bool
 is_message(const struct file *f, enum kind kind)
 {
@@ -86,7 +89,10 @@ is_message(const struct file *f, enum kind kind)
 	return true;
 }
 
-/* Makes a regular file that contains its name. Returns false if it cannot be made. */
+/*
+ * Makes a regular file that contains its name. Returns false if it cannot be
+ * made.
+ */
 static bool
 make_regular(const struct file *f)
 {
@@ -98,7 +104,10 @@ make_regular(const struct file *f)
 	return true;
 }
 
-/* Makes a file of this kind; a link leads to the file before. Returns false if it cannot be made. */
+/*
+ * Makes a file of this kind; a link leads to the file before. Returns false if
+ * it cannot be made.
+ */
 static bool
 make(const struct file *f, enum kind kind)
 {
@@ -159,7 +168,10 @@ messages(void)
 	return n;
 }
 
-/* Finds the file of a message, which must not have been found before. Returns false if there is none. */
+/*
+ * Finds the file of a message, which must not have been found before. Returns
+ * false if there is none.
+ */
 static bool
 see(const struct shown *s, bool *seen)
 {
@@ -183,7 +195,10 @@ is_id(const struct file *f)
 	return n >= 1 && n <= 70;
 }
 
-/* Checks that each message is listed once, and that each valid unique name is the id of some message. */
+/*
+ * Checks that each message is listed once, and that each valid unique name is
+ * the id of some message.
+ */
 static void
 check_messages(const struct shown *shown, size_t n)
 {
@@ -204,7 +219,10 @@ check_messages(const struct shown *shown, size_t n)
 	}
 }
 
-/* Renames all messages, as a program that marks them as seen. Skips names that exist or are too long. */
+/*
+ * Renames all messages, as a program that marks them as seen. Skips names that
+ * exist or are too long.
+ */
 static void
 change_flags(void)
 {
@@ -253,7 +271,10 @@ check_removal(struct maildrop *drop, const struct shown *shown, uint32_t random)
 		bool there = is_there(&files[i]);
 
 		HOLDS(there || is_marked(shown, drop->count, marks, &files[i]));
-		/* A second name of a message is removed with it, and is not a message. */
+		/*
+		 * A second name of a message is removed with it, and is not a
+		 * message.
+		 */
 		gone += !there && files[i].message;
 	}
 	HOLDS(gone == removed);
@@ -282,7 +303,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	open_directories();
 	while (in.left > 0 && count < MOST)
 		next_file(&in);
-	/* With stable fingerprints another program's changes show in the times; otherwise the names are read again. */
+	/*
+	 * With stable fingerprints another program's changes show in the times;
+	 * otherwise the names are read again.
+	 */
 	box_ahead = (random & 0x40) != 0 ? 10 : 0;
 	HOLDS(box_open(&drop, WHERE) == DROP_OK);
 	shown = box_show(&drop);

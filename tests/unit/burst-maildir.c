@@ -1,5 +1,6 @@
 /*
- * Opens, reads and empties a Maildir in which another program renames files without a pause: burst-maildir [LOGINS].
+ * Opens, reads and empties a Maildir in which another program renames files
+ * without a pause: burst-maildir [LOGINS].
  *
  * Runs as any user. No message may be missing, be listed twice or be refused.
  */
@@ -29,7 +30,9 @@
 static const char *const flags[] = { "", "S", "RS", "FS" };
 static int top;
 
-/* Writes the name of message i below Maildir after this number of flag changes. */
+/*
+ * Writes the name of message i below Maildir after this number of flag changes.
+ */
 static void
 name_of(int i, unsigned changes, char name[64])
 {
@@ -54,7 +57,10 @@ fill(int n)
 	}
 }
 
-/* Starts a process that changes the flags of one random message after the other. Returns its pid. */
+/*
+ * Starts a process that changes the flags of one random message after the
+ * other. Returns its pid.
+ */
 static pid_t
 start_renaming(int n)
 {
@@ -77,7 +83,10 @@ start_renaming(int n)
 	}
 }
 
-/* Returns true if message i is the file number i * step by its id and, if read_it, by its text. */
+/*
+ * Returns true if message i is the file number i * step by its id and, if
+ * read_it, by its text.
+ */
 static bool
 is_right(struct maildrop *drop, int i, int step, bool read_it)
 {
@@ -98,7 +107,10 @@ is_right(struct maildrop *drop, int i, int step, bool read_it)
 	return atoi(text + strlen("Subject: ")) == k && maildrop_end(drop, (size_t)i + 1, &s, MAILDROP_PART);
 }
 
-/* Opens a session, which must find count messages, and reads some of them. Returns true if all are right. */
+/*
+ * Opens a session, which must find count messages, and reads some of them.
+ * Returns true if all are right.
+ */
 static bool
 login(int count, int step, unsigned number)
 {
@@ -116,7 +128,9 @@ login(int count, int step, unsigned number)
 	return true;
 }
 
-/* Deletes each second of n messages. Returns true if all of them are removed. */
+/*
+ * Deletes each second of n messages. Returns true if all of them are removed.
+ */
 static bool
 remove_half(int n)
 {
@@ -130,7 +144,10 @@ remove_half(int n)
 	return maildrop_commit(&drop, &removed) == DROP_OK && removed == (size_t)n / 2;
 }
 
-/* Runs a session in a process of its own; step 0: one that removes. Returns 1 if all was right, else 0. */
+/*
+ * Runs a session in a process of its own; step 0: one that removes. Returns 1
+ * if all was right, else 0.
+ */
 static int
 run_session(int n, int step, unsigned number)
 {

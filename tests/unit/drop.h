@@ -12,13 +12,21 @@ struct text {
 };
 #define TEXT(s) { s, sizeof(s) - 1 }
 
-/* Makes an empty directory, the home of the user of all tests. Returns its descriptor. */
+/*
+ * Makes an empty directory, the home of the user of all tests. Returns its
+ * descriptor.
+ */
 int drop_directory(void);
 
-/* Opens the mailbox that where describes as -m does. Returns as maildrop_open. */
+/*
+ * Opens the mailbox that where describes as -m does. Returns as maildrop_open.
+ */
 enum drop_error drop_begin(struct maildrop *drop, const char *where);
 
-/* Checks that a client gets message n as want, after it has removed the stuffing, and that LIST has its size. */
+/*
+ * Checks that a client gets message n as want, after it has removed the
+ * stuffing, and that LIST has its size.
+ */
 void drop_check_message(struct maildrop *drop, size_t n, const struct text *want);
 
 /* Checks that all ids are valid (RFC 1939 §7) and different. */

@@ -1,5 +1,6 @@
 /*
- * Leads the calls that _FORTIFY_SOURCE renames to the functions with which a test replaces them.
+ * Leads the calls that _FORTIFY_SOURCE renames to the functions with which a
+ * test replaces them.
  *
  * Runs in unit tests. libkpopd.a is compiled as kpopd is, so its objects may
  * call __pread_chk in place of pread. The linker's --wrap leads such a call to

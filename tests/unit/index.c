@@ -1,5 +1,5 @@
 /*
- * Tests the index behind maildrop.c, on an mbox and on a Maildir.
+ * Tests the index through maildrop.c, on an mbox and on a Maildir.
  *
  * Runs as any user. An index is used if it is true. An index that is damaged,
  * truncated, foreign, stale, forged or not writable costs no message, no byte
@@ -57,7 +57,10 @@ __wrap_clock_gettime(clockid_t which, struct timespec *t)
 	return result;
 }
 
-/* And this in place of pread. Before call number change_at it overwrites the index with changed. */
+/*
+ * And this in place of pread. Before call number change_at it overwrites the
+ * index with changed.
+ */
 static int reads, change_at;
 static char changed[1 << 20];
 static size_t changed_size;
@@ -74,7 +77,7 @@ __wrap_pread(int fd, void *to, size_t size, off_t at)
 	return __real_pread(fd, to, size, at);
 }
 
-/* What a session reports about a mailbox. */
+/* The report of a session about a mailbox. */
 struct picture {
 	size_t count;
 	uint64_t wire_size;
@@ -122,7 +125,10 @@ wait_until_stable(void)
 	CHECK(nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL) == 0);
 }
 
-/* Opens a session. Closes the descriptors of the session before, which would end with its process. */
+/*
+ * Opens a session. Closes the descriptors of the session before, which would
+ * end with its process.
+ */
 static void
 begin(const struct format *f, struct maildrop *drop)
 {
@@ -130,7 +136,7 @@ begin(const struct format *f, struct maildrop *drop)
 	CHECK(drop_begin(drop, f->where) == DROP_OK);
 }
 
-/* Opens a session and stores what it reports. */
+/* Opens a session and stores its report. */
 static void
 look(const struct format *f, struct picture *p)
 {
@@ -165,7 +171,10 @@ open_index(void)
 	return openat(top, "state/index", O_RDWR);
 }
 
-/* Returns the inode of the index, 0 if there is none. It differs if a new index was made. */
+/*
+ * Returns the inode of the index, 0 if there is none. It differs if a new index
+ * was made.
+ */
 static ino_t
 which_index(void)
 {
@@ -182,7 +191,10 @@ look_anew(const struct format *f, struct picture *p)
 	look(f, p);
 }
 
-/* Opens a session that reads the whole mailbox. An mbox keeps its index, which has the ids of equal headers. */
+/*
+ * Opens a session that reads the whole mailbox. An mbox keeps its index, which
+ * has the ids of equal headers.
+ */
 static void
 look_through(const struct format *f, struct picture *p)
 {
@@ -193,7 +205,10 @@ look_through(const struct format *f, struct picture *p)
 	look(f, p);
 }
 
-/* The next session uses the index, and reports what a session without an index does. */
+/*
+ * The next session uses the index, and reports the same as a session without an
+ * index.
+ */
 static void
 is_trusted(const struct format *f, struct picture *p)
 {
@@ -210,7 +225,10 @@ is_trusted(const struct format *f, struct picture *p)
 	CHECK(is_same(p, &again));
 }
 
-/* New messages are found, and have the ids that a session without an index gives them. */
+/*
+ * New messages are found, and have the ids that a session without an index
+ * gives them.
+ */
 static void
 grows(const struct format *f, struct picture *p)
 {
@@ -228,7 +246,10 @@ grows(const struct format *f, struct picture *p)
 	CHECK(is_same(&grown, &anew));
 }
 
-/* Bytes of the index are changed one at a time, in steps: sessions report the same. */
+/*
+ * Bytes of the index are changed one at a time, in steps: sessions report the
+ * same.
+ */
 static void
 is_damaged(const struct format *f, const struct picture *p)
 {
@@ -310,7 +331,10 @@ read_index(char *to, size_t size)
 	return (size_t)n;
 }
 
-/* A power failure: the header is on the disk, and the block that was written before it is not. */
+/*
+ * A power failure: the header is on the disk, and the block that was written
+ * before it is not.
+ */
 static void
 loses_a_block(const struct format *f, struct picture *p)
 {
@@ -333,7 +357,10 @@ loses_a_block(const struct format *f, struct picture *p)
 		CHECK(read_index(after, sizeof(after)) == n);
 		CHECK((fd = open_index()) != -1 && pwrite(fd, before + 4096, n - 4096, 4096) == (ssize_t)n - 4096 && close(fd) == 0);
 		begin(f, &drop);
-		/* The message itself, and not one that begins with the messages before it. */
+		/*
+		 * The message itself, and not one that begins with the messages
+		 * before it.
+		 */
 		CHECK(drop.count == p->count && maildrop_begin(&drop, drop.count, &s) == DROP_OK);
 		CHECK(s.wire_size == p->sizes[drop.count - 1] && s.bytes < 200);
 		look(f, &found);
@@ -343,7 +370,10 @@ loses_a_block(const struct format *f, struct picture *p)
 	CHECK(is_same(p, &anew));
 }
 
-/* Records that replace others are on the disk before the header that counts them. */
+/*
+ * Records that replace others are on the disk before the header that counts
+ * them.
+ */
 static void
 replaces_in_order(const struct format *f)
 {
@@ -397,7 +427,10 @@ is_unwritable(const struct format *f, const struct picture *p)
 	CHECK(setrlimit(RLIMIT_FSIZE, &all) == 0);
 }
 
-/* Replaces the index by a copy with valid hashes, in which change number i was made. */
+/*
+ * Replaces the index by a copy with valid hashes, in which change number i was
+ * made.
+ */
 static void
 forge(const char *kind, int i)
 {
@@ -450,7 +483,10 @@ forge_ids(void)
 	close(state);
 }
 
-/* With a forged index no byte comes from outside the mailbox, and the session continues or ends by fatal(). */
+/*
+ * With a forged index no byte comes from outside the mailbox, and the session
+ * continues or ends by fatal().
+ */
 static void
 is_forged(const struct format *f)
 {
@@ -485,7 +521,10 @@ is_forged(const struct format *f)
 	CHECK(is_same(&p, &found));
 }
 
-/* A list with the right fingerprint and a wrong boundary is detected: the message is found at its offset, and the list is made again. */
+/*
+ * A list with the right fingerprint and a wrong boundary is detected: the
+ * message is found at its offset, and the list is made again.
+ */
 static void
 is_discarded(const struct format *f)
 {
@@ -507,7 +546,9 @@ is_discarded(const struct format *f)
 	CHECK(is_same(&p, &found));
 }
 
-/* After a removal the list is the same as that of a session without an index. */
+/*
+ * After a removal the list is the same as that of a session without an index.
+ */
 static void
 shrinks(const struct format *f)
 {
@@ -532,7 +573,10 @@ shrinks(const struct format *f)
 	}
 }
 
-/* A fingerprint that is not stable proves nothing; that of fingerprint_put is stable at once. */
+/*
+ * A fingerprint that is not stable proves nothing; that of fingerprint_put is
+ * stable at once.
+ */
 static void
 fingerprints_become_stable(void)
 {
@@ -554,7 +598,10 @@ fingerprints_become_stable(void)
 	close(fd);
 }
 
-/* A mailbox that was replaced or rewritten with the same size and mtime is read again. */
+/*
+ * A mailbox that was replaced or rewritten with the same size and mtime is read
+ * again.
+ */
 static void
 is_replaced(void)
 {
@@ -603,14 +650,20 @@ put_spool(const char *text)
 
 #define EQUAL(body) "From a\nMessage-ID: <1@h>\n\n" body "\n\n"
 
-/* If several messages have the same header, the id stays with the message that had it first, and is not given to another one. */
+/*
+ * If several messages have the same header, the id stays with the message that
+ * had it first, and is not given to another one.
+ */
 static void
 ids_are_kept(void)
 {
 	const struct format *f = &formats[0];
 	struct picture p, found;
 
-	/* A list without a stable fingerprint is not continued, but its ids were given to clients. */
+	/*
+	 * A list without a stable fingerprint is not continued, but its ids
+	 * were given to clients.
+	 */
 	put_spool(EQUAL("one") EQUAL("two"));
 	look_anew(f, &p);
 	put_spool(EQUAL("two"));
@@ -629,7 +682,10 @@ ids_are_kept(void)
 	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[0]) != 0);
 }
 
-/* Ids that a client requests after the bodies have gone, which they are computed from, are not given to other messages later. */
+/*
+ * Ids that a client requests after the bodies have gone, which they are
+ * computed from, are not given to other messages later.
+ */
 static void
 late_ids_are_not_given_again(void)
 {
@@ -655,7 +711,10 @@ late_ids_are_not_given_again(void)
 	CHECK(strcmp(ids[0][1], ids[1][1]) != 0);
 }
 
-/* If the clock is set back, RETR of a message whose header other messages have, too, is complete all the same. */
+/*
+ * If the clock is set back, RETR of a message whose header other messages have,
+ * too, is complete all the same.
+ */
 static void
 clock_is_set_back(void)
 {
@@ -677,7 +736,10 @@ clock_is_set_back(void)
 	ahead = 0;
 }
 
-/* The user writes to the index while it is read: no byte comes from outside the mailbox, and the session continues or ends by fatal(). */
+/*
+ * The user writes to the index while it is read: no byte comes from outside the
+ * mailbox, and the session continues or ends by fatal().
+ */
 static void
 changes_while_read(void)
 {
@@ -697,7 +759,10 @@ changes_while_read(void)
 	}
 	wait_until_stable();
 	for (int of_other = 1; of_other >= 0; of_other--) {
-		/* The same list, first with other ids: the note of the session in memory does not change. */
+		/*
+		 * The same list, first with other ids: the note of the session
+		 * in memory does not change.
+		 */
 		unlinkat(top, "state/index", 0);
 		begin(f, &drop);
 		if (of_other)

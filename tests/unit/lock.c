@@ -2,9 +2,9 @@
  * Tests lock.c, lock-session.c, lock-broker.c, lock-dotlock.c and resolve.c.
  *
  * Runs as any user; the cases that only root can make are skipped otherwise.
- * Tested are the syntax of plans, the spool's group, stale locks, the broker's
- * answers, the locks that it keeps, a dotlock that is touched, a dotlock on a full
- * disk, and the symlinks that root follows. poll waits 20 ms in place of a
+ * Tested are the syntax of plans, the spool's group and stale locks. Of the
+ * broker: its answers, the locks that it keeps, touching, and a full disk. Of
+ * resolve.c: the symlinks that root follows. poll waits 20 ms in place of a
  * minute; write finds no space on the disk if is_full.
  */
 #include "config.h"
@@ -133,7 +133,10 @@ group_is_needed_for_roots_directories(void)
 
 	CHECK(lock_plan_read(&with, "fcntl,dotlock") == 0 && lock_plan_read(&without, "fcntl,flock") == 0);
 	CHECK(!lock_needs_group(&without, spool, &group));
-	/* A directory that only root can write; one that all can write; one of another user; none. */
+	/*
+	 * A directory that only root can write; one that all can write; one of
+	 * another user; none.
+	 */
 	CHECK(!lock_needs_group(&with, "/alice", &group));
 	CHECK(!lock_needs_group(&with, "/tmp/alice", &group));
 	CHECK(!lock_needs_group(&with, spool, &group));
@@ -156,7 +159,10 @@ ask(int channel, char verb)
 	return answer;
 }
 
-/* Sends a verb with n descriptors. Returns the answer, or -1 if the broker has closed the channel. */
+/*
+ * Sends a verb with n descriptors. Returns the answer, or -1 if the broker has
+ * closed the channel.
+ */
 static int
 pass(int channel, char verb, const int *fds, size_t n)
 {
@@ -246,7 +252,10 @@ brokers(void)
 	CHECK(ask(channel, 'L') == 0 && stat(dotlock, &st) == 0 && st.st_size > 0 && (st.st_mode & 0777) == 0644);
 	/* A recovery asks for the dotlock that the broker still holds. */
 	CHECK(ask(channel, 'L') == 0);
-	/* The broker touches it while it holds it; otherwise other programs could remove it after five minutes. */
+	/*
+	 * The broker touches it while it holds it; otherwise other programs
+	 * could remove it after five minutes.
+	 */
 	CHECK(utimensat(AT_FDCWD, dotlock, long_ago, 0) == 0);
 	for (int tries = 0; stat(dotlock, &st) == 0 && st.st_mtime == 1000 && tries < 500; tries++)
 		__real_poll(NULL, 0, 10);
@@ -270,7 +279,10 @@ brokers(void)
 	end_broker(channel, pid);
 	CHECK(stat(dotlock, &st) == -1);
 
-	/* The directory can be written, so the broker tries to make the dotlock. */
+	/*
+	 * The directory can be written, so the broker tries to make the
+	 * dotlock.
+	 */
 	memset(too_long, 'x', sizeof(too_long) - 2);
 	memcpy(too_long, spool, (size_t)(strrchr(spool, '/') + 1 - spool));
 	channel = start_broker(too_long, -1, &pid);
@@ -297,7 +309,10 @@ open_file(const char *name)
 	return fd;
 }
 
-/* The broker keeps two regular files of the user and no others. Their locks and the dotlock outlive the session. */
+/*
+ * The broker keeps two regular files of the user and no others. Their locks and
+ * the dotlock outlive the session.
+ */
 static void
 kept_locks(void)
 {
@@ -334,7 +349,9 @@ kept_locks(void)
 	CHECK(pass(next[0], 'K', fds, 3) == -1);
 	end_broker(next[0], pid);
 	CHECK(take_lock(fds[0], F_WRLCK) == 0 && take_lock(fds[1], F_WRLCK) == 0 && stat(dotlock, &st) == -1);
-	/* A lock that the session gives back is not held by the broker either. */
+	/*
+	 * A lock that the session gives back is not held by the broker either.
+	 */
 	channel = start_broker(spool, -1, &pid);
 	CHECK(pass(channel, 'K', fds, 2) == 0 && take_lock(fds[0], F_UNLCK) == 0);
 	other = open_file(spool);
@@ -343,7 +360,10 @@ kept_locks(void)
 	CHECK(unlink(name) == 0 && unlink(spool) == 0);
 }
 
-/* The session lock that a recovery takes over is the one of its state directory, and no other file. */
+/*
+ * The session lock that a recovery takes over is the one of its state
+ * directory, and no other file.
+ */
 static void
 take_over(void)
 {
@@ -355,7 +375,9 @@ take_over(void)
 	CHECK(lock_session(state, NULL, &l) == 0);
 	CHECK((copy = fcntl(l.fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	CHECK(!lock_session_kept(state, -1) && !lock_session_kept(state, other) && lock_session_kept(state, copy));
-	/* The lock can be given back although a copy of the descriptor is open. */
+	/*
+	 * The lock can be given back although a copy of the descriptor is open.
+	 */
 	lock_session_release(&l);
 	CHECK(lock_session(state, NULL, &l) == 0 && !lock_session_kept(state, copy));
 	snprintf(name, sizeof(name), "%s/yield", directory);
@@ -364,7 +386,10 @@ take_over(void)
 	CHECK(unlink(name) == 0 && unlink(spool) == 0);
 }
 
-/* The lock of an identity excludes sessions of the same identity, until its session gives it back. */
+/*
+ * The lock of an identity excludes sessions of the same identity, until its
+ * session gives it back.
+ */
 static void
 identities(void)
 {
@@ -401,7 +426,10 @@ put_dotlock(const char *text, size_t n, int age)
 	CHECK(futimens(fd, times) == 0 && close(fd) == 0);
 }
 
-/* Returns true if the broker removes this dotlock and makes its own. Otherwise checks that it is unchanged, and that the answer is this errno. */
+/*
+ * Returns true if the broker removes this dotlock and makes its own. Otherwise
+ * checks that it is unchanged, and that the answer is this errno.
+ */
 static bool
 is_removed(const char *text, size_t n, int age, int answer)
 {
@@ -423,7 +451,7 @@ is_removed(const char *text, size_t n, int age, int answer)
 
 /*
  * Returns true if this dotlock stays while its file is locked, as by a broker,
- * and is removed afterwards, because its pid is another process's then.
+ * and is removed afterwards: its pid is another process's then.
  */
 static bool
 is_held_while_locked(const char *text, size_t n, int age)
@@ -501,16 +529,25 @@ stale_locks(void)
 	CHECK(n <= 128 && is_removed(text, n, 0, 0));
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
 	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_held_while_locked(text, n, old));
-	/* Another namespace or host: the age alone decides, because the process is not visible here. */
+	/*
+	 * Another namespace or host: the age alone decides, because the process
+	 * is not visible here.
+	 */
 	n = (size_t)snprintf(text, sizeof(text), "%s%.*s1\n", dead, (int)strlen(ours) - 1, ours);
 	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_removed(text, n, old, 0));
 	n = (size_t)snprintf(text, sizeof(text), "%sx%s", dead, ours);
 	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_removed(text, n, old, 0));
-	/* An earlier boot: the lock is stale at once, unless it was touched after this boot. */
+	/*
+	 * An earlier boot: the lock is stale at once, unless it was touched
+	 * after this boot.
+	 */
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
 	memcpy(strchr(strchr(text, '\n'), ' ') + 1, "00000000", 8);
 	CHECK(!is_removed(text, n, 0, EAGAIN) && is_removed(text, n, before_boot, 0));
-	/* Another host may have the same name; its living lock may be a minute old just after this machine started. */
+	/*
+	 * Another host may have the same name; its living lock may be a minute
+	 * old just after this machine started.
+	 */
 	up = 10;
 	CHECK(!is_removed(text, n, 61, EAGAIN) && is_removed(text, n, 150, 0));
 	up = 140;
@@ -548,7 +585,10 @@ owners(void)
 	*lines = 0;
 }
 
-/* A FIFO or a directory is an obstacle, and the broker does not wait for it; a symlink is not followed. */
+/*
+ * A FIFO or a directory is an obstacle, and the broker does not wait for it; a
+ * symlink is not followed.
+ */
 static void
 obstacles(void)
 {
@@ -583,7 +623,10 @@ full_disks(void)
 	end_broker(channel, pid);
 }
 
-/* Returns true if the path is resolved to the path to; NULL: if it is not resolved. */
+/*
+ * Returns true if the path is resolved to the path to; NULL: if it is not
+ * resolved.
+ */
 static bool
 leads_to(const char *path, const char *to)
 {

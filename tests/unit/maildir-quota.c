@@ -1,5 +1,6 @@
 /*
- * Tests maildir-quota.c: which line it appends, and to which files it appends none.
+ * Tests maildir-quota.c: which line it appends, and to which files it appends
+ * none.
  *
  * Runs as any user.
  */

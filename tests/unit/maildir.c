@@ -1,5 +1,6 @@
 /*
- * Tests the Maildir format behind maildrop.c: names, flags, links, and the kinds of files that a Maildir may contain.
+ * Tests the Maildir format through maildrop.c: names, flags, links, and the
+ * kinds of files that a Maildir may contain.
  *
  * Runs as any user.
  */
@@ -25,7 +26,10 @@
 
 static int top;
 
-/* The linker puts these in place of openat and fdopendir (--wrap). They count their calls. */
+/*
+ * The linker puts these in place of openat and fdopendir (--wrap). They count
+ * their calls.
+ */
 static int opens, reads;
 static const char *unopenable; /* the file of this name cannot be opened, as if the disk could not read its inode */
 int __real_openat(int, const char *, int, ...);
@@ -57,7 +61,10 @@ __wrap_fdopendir(int fd)
 	return __real_fdopendir(fd);
 }
 
-/* The linker puts this in place of read (--wrap). The file with this inode cannot be read, as if the disk were broken. */
+/*
+ * The linker puts this in place of read (--wrap). The file with this inode
+ * cannot be read, as if the disk were broken.
+ */
 static ino_t unreadable;
 ssize_t __real_read(int, void *, size_t);
 ssize_t __wrap_read(int, void *, size_t);
@@ -235,7 +242,10 @@ number_of(struct maildrop *drop, const char *name)
 	exit(1);
 }
 
-/* Two files with one unique name are two messages; two names of one file are one message. */
+/*
+ * Two files with one unique name are two messages; two names of one file are
+ * one message.
+ */
 static void
 equal_unique_names_are_told_apart(void)
 {
@@ -261,7 +271,10 @@ equal_unique_names_are_told_apart(void)
 	move("new/1.a", "cur/1.a:2,RS");
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	CHECK(exists("cur/1.a:2,S") && !exists("cur/1.a:2,RS"));
-	/* Each keeps its id when flags change, otherwise a client would fetch it again. */
+	/*
+	 * Each keeps its id when flags change, otherwise a client would fetch
+	 * it again.
+	 */
 	renew();
 	file("cur/1.a:2,");
 	file("cur/1.a:2,S");
@@ -277,7 +290,10 @@ equal_unique_names_are_told_apart(void)
 	CHECK(strcmp(id, other) == 0);
 }
 
-/* Opens a session, which must find count messages. Stores the id of the message whose file has this name. */
+/*
+ * Opens a session, which must find count messages. Stores the id of the message
+ * whose file has this name.
+ */
 static void
 id_of(const char *name, size_t count, char id[UIDL_SIZE])
 {
@@ -288,7 +304,10 @@ id_of(const char *name, size_t count, char id[UIDL_SIZE])
 	maildrop_uidl(&drop, number_of(&drop, name), id);
 }
 
-/* A message keeps its id if another message of its unique name comes or goes, with a smaller or a larger inode. */
+/*
+ * A message keeps its id if another message of its unique name comes or goes,
+ * with a smaller or a larger inode.
+ */
 static void
 equal_unique_names_keep_their_ids(void)
 {
@@ -312,7 +331,10 @@ equal_unique_names_keep_their_ids(void)
 		CHECK(unlinkat(top, "Maildir/cur/1.a:2,", 0) == 0);
 		id_of("cur/1.a:2,S", 2, id);
 		CHECK(strcmp(second, id) == 0);
-		/* A file that replaces another one, as after a restore, gets its id. */
+		/*
+		 * A file that replaces another one, as after a restore, gets
+		 * its id.
+		 */
 		file("tmp/restored");
 		move("tmp/restored", "cur/2.b:2,");
 		id_of("cur/2.b:2,", 2, id);
@@ -326,7 +348,10 @@ equal_unique_names_keep_their_ids(void)
 	maildir_small = 256;
 }
 
-/* Writes text into a file of the Maildir from this offset on, as a program that ignores the format does. */
+/*
+ * Writes text into a file of the Maildir from this offset on, as a program that
+ * ignores the format does.
+ */
 static void
 write_at(const char *name, off_t at, const char *text)
 {
@@ -337,7 +362,10 @@ write_at(const char *name, off_t at, const char *text)
 	snprintf(path, sizeof(path), "Maildir/%s", name);
 	CHECK((fd = openat(top, path, O_WRONLY)) != -1);
 	CHECK(pwrite(fd, text, strlen(text), at) == (ssize_t)strlen(text));
-	/* Sets an mtime of its own, because the kernel's clock may not have advanced since the file was counted. */
+	/*
+	 * Sets an mtime of its own, because the kernel's clock may not have
+	 * advanced since the file was counted.
+	 */
 	CHECK(futimens(fd, times) == 0 && close(fd) == 0);
 }
 
@@ -352,7 +380,10 @@ sum_of_wire_size(const struct maildrop *drop)
 	return sum;
 }
 
-/* Changes in place: the first makes the file longer, the second changes the number of lines, and not the size. */
+/*
+ * Changes in place: the first makes the file longer, the second changes the
+ * number of lines, and not the size.
+ */
 static const struct text_at {
 	off_t at;
 	const char *text, *whole;
@@ -370,7 +401,10 @@ check_text(struct maildrop *drop, size_t n, const char *text)
 	drop_check_message(drop, n, &want);
 }
 
-/* In a small Maildir each login looks at all files, so STAT and LIST are right at once. */
+/*
+ * In a small Maildir each login looks at all files, so STAT and LIST are right
+ * at once.
+ */
 static void
 changed_files_are_listed_as_they_are(void)
 {
@@ -392,7 +426,10 @@ changed_files_are_listed_as_they_are(void)
 	}
 }
 
-/* In a larger Maildir RETR finds the change: it sends the whole message, and STAT, LIST and the next session are right. */
+/*
+ * In a larger Maildir RETR finds the change: it sends the whole message, and
+ * STAT, LIST and the next session are right.
+ */
 static void
 changed_files_are_counted_when_fetched(void)
 {
@@ -421,7 +458,10 @@ changed_files_are_counted_when_fetched(void)
 	maildir_small = 256;
 }
 
-/* STAT after DELE is the sum of LIST, also if the marked message was counted again before. */
+/*
+ * STAT after DELE is the sum of LIST, also if the marked message was counted
+ * again before.
+ */
 static void
 marked_sizes_stay_true(void)
 {
@@ -440,7 +480,10 @@ marked_sizes_stay_true(void)
 	CHECK(drop.wire_size == sum_of_wire_size(&drop) && drop.marked_wire_size == 0);
 }
 
-/* If a message changes during RETR, maildrop_end reports it; a change of flags is not a change. */
+/*
+ * If a message changes during RETR, maildrop_end reports it; a change of flags
+ * is not a change.
+ */
 static void
 messages_that_change_during_retr_are_not_whole(void)
 {
@@ -460,7 +503,10 @@ messages_that_change_during_retr_are_not_whole(void)
 	CHECK(!maildrop_end(&drop, 1, &s, MAILDROP_PART));
 }
 
-/* The client deletes what it has read: a file that has changed since stays for one more session. A link is not a change. */
+/*
+ * The client deletes what it has read: a file that has changed since stays for
+ * one more session. A link is not a change.
+ */
 static void
 messages_changed_since_they_were_read_stay(void)
 {
@@ -488,7 +534,10 @@ messages_changed_since_they_were_read_stay(void)
 	maildir_small = 256;
 }
 
-/* A mail reader that links the new name and unlinks the old one may stop in between: both names are removed. */
+/*
+ * A mail reader that links the new name and unlinks the old one may stop in
+ * between: both names are removed.
+ */
 static void
 both_names_are_removed(void)
 {
@@ -511,7 +560,10 @@ both_names_are_removed(void)
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 }
 
-/* The names are not read again for each file with a second link elsewhere, which would take minutes. */
+/*
+ * The names are not read again for each file with a second link elsewhere,
+ * which would take minutes.
+ */
 static void
 many_linked_messages_are_removed_soon(void)
 {
@@ -537,7 +589,10 @@ many_linked_messages_are_removed_soon(void)
 	CHECK(reads < 100);
 }
 
-/* A change with its old mtime and a new name is noticed when the message is sent, and the message is counted again once. */
+/*
+ * A change with its old mtime and a new name is noticed when the message is
+ * sent, and the message is counted again once.
+ */
 static void
 hidden_changes_are_counted_once(void)
 {
@@ -563,12 +618,18 @@ hidden_changes_are_counted_once(void)
 			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 		}
 		write_at("cur/1.a:2,S", 3, "\n");
-		/* In a large Maildir a new name explains the new ctime only if the file got it in the session. */
+		/*
+		 * In a large Maildir a new name explains the new ctime only if
+		 * the file got it in the session.
+		 */
 		CHECK(limit != 0 || drop_begin(&drop, WHERE) == DROP_OK);
 		move("cur/1.a:2,S", "cur/1.a:2,RS");
 		CHECK(limit == 0 || drop_begin(&drop, WHERE) == DROP_OK);
 		CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK);
-		/* The sent bytes are not as many as listed, and are the whole message. */
+		/*
+		 * The sent bytes are not as many as listed, and are the whole
+		 * message.
+		 */
 		while ((n = maildrop_read(&s, text, sizeof(text))) > 0)
 			continue;
 		CHECK(n == 0 && s.wire_size + 1 == changed.n && maildrop_end(&drop, 1, &s, changed.n));
@@ -579,13 +640,19 @@ hidden_changes_are_counted_once(void)
 	maildir_small = 256;
 }
 
-/* No time of new or cur changes if a file becomes readable. The next login tries it again, and opens no other file. */
+/*
+ * No time of new or cur changes if a file becomes readable. The next login
+ * tries it again, and opens no other file.
+ */
 static void
 unreadable_files_are_tried_again(void)
 {
 	struct maildrop drop;
 
-	/* The superuser can read all files, so the test continues as another user. */
+	/*
+	 * The superuser can read all files, so the test continues as another
+	 * user.
+	 */
 	if (geteuid() == 0) {
 		renameat(top, "state", top, "root's state");
 		CHECK(fchown(top, 12345, 12345) == 0 && seteuid(12345) == 0);
@@ -597,7 +664,10 @@ unreadable_files_are_tried_again(void)
 		file("new/2.b");
 		file("new/3.c");
 		CHECK(fchmodat(top, "Maildir/new/2.b", 0, 0) == 0);
-		/* Until the times of all files are stable; then no other file is opened. */
+		/*
+		 * Until the times of all files are stable; then no other file
+		 * is opened.
+		 */
 		for (int i = 0, tries = 0; tries < 2 || i != 1; i = opens) {
 			CHECK(tries++ < 100 && nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL) == 0);
 			opens = 0;
@@ -611,7 +681,10 @@ unreadable_files_are_tried_again(void)
 	CHECK(seteuid(getuid()) == 0);
 }
 
-/* A file that the disk cannot read hides no other message, and is listed, because otherwise a client would forget it. */
+/*
+ * A file that the disk cannot read hides no other message, and is listed,
+ * because otherwise a client would forget it.
+ */
 static void
 a_broken_file_blocks_no_other(void)
 {
@@ -662,7 +735,9 @@ a_broken_file_blocks_no_other(void)
 	maildir_small = 256;
 }
 
-/* Flags change between any two steps: the message is found under its new name. */
+/*
+ * Flags change between any two steps: the message is found under its new name.
+ */
 static void
 renamed_messages_are_followed(void)
 {

@@ -1,17 +1,17 @@
 /*
- * Changes a Maildir at random in and between sessions, and compares each session
- * with a model that reads the files itself, and with a session that has no
- * index: meddle-maildir [SESSIONS [SEED]].
+ * Changes a Maildir at random in and between sessions: meddle-maildir [SESSIONS
+ * [SEED]]. Compares each session with a model that reads the files itself, and
+ * with a session that has no index.
  *
  * Runs as any user. As other programs it renames, replaces, links, removes and
- * delivers files, also a second file under the same unique name. It changes files
- * in place, with and without a new mtime, and makes files readable.
+ * delivers files, also a second file under the same unique name. It changes
+ * files in place, with and without a new mtime, and makes files readable.
  *
- * LIST, UIDL and STAT must report what the model contains. RETR must send the
- * bytes of the file. DELE must remove what the client has read, and nothing else.
- * A file must keep its UIDL. Half of the sessions treat the Maildir as a large
- * one. There LIST may be wrong, but not in the session after the one that
- * fetched the message or could not remove it.
+ * LIST, UIDL and STAT must agree with the model. RETR must send the bytes of
+ * the file. DELE must remove the messages that the client has read, and no
+ * other files. A file must keep its UIDL. Half of the sessions treat the
+ * Maildir as a large one. There LIST may be wrong, but not in the session after
+ * the one that fetched the message or could not remove it.
  */
 #include "config.h"
 
@@ -55,7 +55,7 @@ struct picture {
 	size_t count;
 };
 
-/* What a session did with one message. */
+/* The deeds of a session on one message. */
 struct deed {
 	bool fetched, marked;
 	ino_t inode;
@@ -72,7 +72,10 @@ static uint64_t state;
 static bool large; /* the session treats the Maildir as a large one */
 static char story[8000]; /* all that happened in this session and since the one before */
 
-/* The linker puts this in place of clock_gettime (--wrap). With a clock that is ahead, all fingerprints are stable. */
+/*
+ * The linker puts this in place of clock_gettime (--wrap). With a clock that is
+ * ahead, all fingerprints are stable.
+ */
 int __real_clock_gettime(clockid_t, struct timespec *);
 int __wrap_clock_gettime(clockid_t, struct timespec *);
 int
@@ -185,7 +188,10 @@ is_same_message(const struct file *f, const char *unique, ino_t inode)
 	return f->st.st_ino == inode && strcmp(f->unique, unique) == 0;
 }
 
-/* Removes from *p what is not a message: unreadable files, and second names of one file. */
+/*
+ * Removes the other files from *p: unreadable ones, and second names of one
+ * file.
+ */
 static void
 keep_messages(struct picture *p)
 {
@@ -232,7 +238,10 @@ give_times(void)
 	give_time("cur");
 }
 
-/* Writes a message with some lines. Returns false if the file cannot be opened with these flags. */
+/*
+ * Writes a message with some lines. Returns false if the file cannot be opened
+ * with these flags.
+ */
 static bool
 put(const char *name, int flags)
 {
@@ -333,8 +342,9 @@ rewrite_openly(const struct file *f)
 }
 
 /*
- * Rewrites a file and restores its mtime. Only the ctime shows such a change, and
- * a rename explains a new ctime. So nothing else may happen between two logins.
+ * Rewrites a file and restores its mtime. Only the ctime shows such a change,
+ * and a rename explains a new ctime. So nothing else may happen between two
+ * logins.
  */
 static bool is_last;
 static int since_login;
@@ -421,7 +431,10 @@ stat_is_list(const struct maildrop *drop)
 	return sum == drop->wire_size;
 }
 
-/* Files as a session has noticed them. If a file is still the same the next session must list it with its right size. */
+/*
+ * Files as a session has noticed them. If a file is still the same the next
+ * session must list it with its right size.
+ */
 static struct picture noticed;
 
 static void
@@ -453,7 +466,10 @@ static struct {
 } known[MOST_FILES];
 static size_t known_count;
 
-/* Returns true if message n of the model has the id that it had before. A new one without others of its unique name must have that name. */
+/*
+ * Returns true if message n of the model has the id that it had before. A new
+ * one without others of its unique name must have that name.
+ */
 static bool
 is_right_id(const struct picture *model, size_t n, const char *id)
 {
@@ -467,7 +483,10 @@ is_right_id(const struct picture *model, size_t n, const char *id)
 	return strcmp(id, f->unique) == 0 || (has_double && id[0] == ':');
 }
 
-/* Compares the ids of a session with those of the session before, and keeps them for the next one. */
+/*
+ * Compares the ids of a session with those of the session before, and keeps
+ * them for the next one.
+ */
 static void
 check_ids(struct maildrop *drop, const struct picture *model)
 {
@@ -488,7 +507,10 @@ check_ids(struct maildrop *drop, const struct picture *model)
 	}
 }
 
-/* Compares the list of a session with the model, and with a session without an index. Returns false if the numbers of messages differ. */
+/*
+ * Compares the list of a session with the model, and with a session without an
+ * index. Returns false if the numbers of messages differ.
+ */
 static bool
 check_list(struct maildrop *drop, const struct picture *model)
 {
@@ -520,7 +542,10 @@ check_list(struct maildrop *drop, const struct picture *model)
 	return true;
 }
 
-/* Reads the message as RETR does; disturb: changes the Maildir meanwhile. Returns false if the client would not get the final dot. */
+/*
+ * Reads the message as RETR does; disturb: changes the Maildir meanwhile.
+ * Returns false if the client would not get the final dot.
+ */
 static bool
 read_it(struct maildrop *drop, size_t n, struct span *s, char text[TEXT_SIZE], bool disturb)
 {
@@ -582,7 +607,10 @@ fetch(struct maildrop *drop, size_t n, struct deed *deed)
 	deed->mtime = f->st.st_mtim.tv_sec;
 }
 
-/* Checks a removal: all marked messages are gone that the client has read, no other file is, and the result agrees. */
+/*
+ * Checks a removal: all marked messages are gone that the client has read, no
+ * other file is, and the result agrees.
+ */
 static void
 check_removal(struct maildrop *drop, const struct picture *before, const struct deed *deeds, enum drop_error error,
     size_t removed)

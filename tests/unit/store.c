@@ -1,9 +1,9 @@
 /*
- * Tests every mailbox format behind maildrop.c with one set of tests.
+ * Tests every mailbox format through maildrop.c with one set of tests.
  *
- * Runs as any user. The model of a mailbox is a list of messages; another program
- * may read, remove or add messages at any time. For each format a function
- * writes the mailbox as that program would, to agree with the model.
+ * Runs as any user. The model of a mailbox is a list of messages; another
+ * program may read, remove or add messages at any time. For each format a
+ * function writes the mailbox as that program would, to agree with the model.
  */
 #include "config.h"
 
@@ -92,7 +92,10 @@ write_maildir(const struct model *m)
 		bool is_new, is_cur;
 		int fd;
 
-		/* The first time has fewer digits than the others; the other names differ only after the time. */
+		/*
+		 * The first time has fewer digits than the others; the other
+		 * names differ only after the time.
+		 */
 		snprintf(new, sizeof(new), "Maildir/new/%s.M%d.host", i < 1 ? "999999999" : "1000000000", i);
 		snprintf(cur, sizeof(cur), "Maildir/cur/%s:2,S", strrchr(new, '/') + 1);
 		is_new = faccessat(top, new, F_OK, 0) == 0;
@@ -131,7 +134,11 @@ begin(struct maildrop *drop)
 	CHECK(drop_begin(drop, format->where) == DROP_OK);
 }
 
-/* Writes a mailbox of the first count messages, none of them seen. Closes the descriptors of earlier sessions, which a session leaves to the end of its process. */
+/*
+ * Writes a mailbox of the first count messages, none of them seen. Closes the
+ * descriptors of earlier sessions, which a session leaves to the end of its
+ * process.
+ */
 static struct model
 fresh(int count)
 {
@@ -145,7 +152,10 @@ fresh(int count)
 	return m;
 }
 
-/* Checks that a new session finds the messages of the model. A message to which a mail reader has added a Status line is not compared. */
+/*
+ * Checks that a new session finds the messages of the model. A message to which
+ * a mail reader has added a Status line is not compared.
+ */
 static void
 check(const struct model *m)
 {
@@ -225,7 +235,10 @@ mail_that_arrives_stays(void)
 	}
 }
 
-/* A mail reader removes messages during the session: the marked ones that are left are removed, no others, and the result reports that. */
+/*
+ * A mail reader removes messages during the session: the marked ones that are
+ * left are removed, no others, and the result reports that.
+ */
 static void
 others_may_remove_meanwhile(void)
 {
@@ -326,7 +339,10 @@ absent_is_empty(void)
 	CHECK(drop_begin(&drop, format == formats ? "mbox:%h/no/where" : "maildir:%h/no/where") == DROP_FAILED);
 }
 
-/* A state directory is synced; otherwise a power failure could remove it, with the journal of a removal. */
+/*
+ * A state directory is synced; otherwise a power failure could remove it, with
+ * the journal of a removal.
+ */
 static void
 state_is_on_the_disk(void)
 {
@@ -340,7 +356,10 @@ state_is_on_the_disk(void)
 	CHECK(mailboxes_read(&boxes, "mbox:%h/spool") == 0);
 	is_failing = true;
 	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_FAILED);
-	/* The next session finds the directory, but cannot know that it is on the disk, so it syncs, too. */
+	/*
+	 * The next session finds the directory, but cannot know that it is on
+	 * the disk, so it syncs, too.
+	 */
 	syncs = 0;
 	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_FAILED && syncs == 1);
 	is_failing = false;
