@@ -140,12 +140,11 @@ maildrop_state_open(const struct mailboxes *b, const char *path, int user, int *
 static bool
 is_any_unfinished(int state)
 {
-	for (size_t i = 0; i < store_formats_count; i++) {
-		const struct store_ops *store = store_formats[i].store;
+	const struct store_ops *store;
 
+	for (size_t i = 0; (store = mailboxes_store(i)) != NULL; i++)
 		if (store->unfinished != NULL && store->unfinished(state))
 			return true;
-	}
 	return false;
 }
 

@@ -23,6 +23,20 @@
 #include "sandbox.h"
 #include "store.h"
 
+/* The formats, as -m names them. */
+static const struct {
+	const char *prefix;
+	const struct store_ops *store;
+	bool create, quoted;
+} formats[] = {
+	{ "mbox:", &mbox_store, false, false },
+	{ "mboxo:", &mbox_store, false, true },
+	{ "maildir:", &maildir_store, false, false },
+	{ "maildir+create:", &maildir_store, true, false },
+};
+
+#define FORMATS (sizeof(formats) / sizeof(formats[0]))
+
 /* Writes template with %u, %h and a leading ~ replaced, without slashes at its end, into path[PATH_MAX]. Returns 0 or -1. */
 static int
 expand(const char *template, const char *user, const char *home, char *path)
@@ -63,14 +77,14 @@ mailboxes_read(struct mailboxes *b, const char *text)
 	for (const char *p = text; *p != '\0'; p++)
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			return -1;
-	for (size_t i = 0; i < store_formats_count; i++) {
-		size_t n = strlen(store_formats[i].prefix);
+	for (size_t i = 0; i < FORMATS; i++) {
+		size_t n = strlen(formats[i].prefix);
 
-		if (strncmp(text, store_formats[i].prefix, n) != 0)
+		if (strncmp(text, formats[i].prefix, n) != 0)
 			continue;
-		*b = (struct mailboxes){ .store = store_formats[i].store,
-			.text = text, .format = store_formats[i].store->name, .template = text + n,
-			.create = store_formats[i].create, .quoted = store_formats[i].quoted };
+		*b = (struct mailboxes){ .store = formats[i].store,
+			.text = text, .format = formats[i].store->name, .template = text + n,
+			.create = formats[i].create, .quoted = formats[i].quoted };
 		return expand(b->template, "u", "/h", path);
 	}
 	return -1;
@@ -82,6 +96,12 @@ mailboxes_path(const struct mailboxes *b, const char *user, const char *home)
 	static char path[PATH_MAX];
 
 	return expand(b->template, user, home, path) == 0 ? path : NULL;
+}
+
+const struct store_ops *
+mailboxes_store(size_t i)
+{
+	return i < FORMATS ? formats[i].store : NULL;
 }
 
 bool
@@ -246,25 +266,27 @@ maildrop_read(struct span *s, void *to, size_t size)
 }
 
 /*
- * Returns true if message n, of which the client has got sent bytes, is
- * complete by that number.
+ * Returns true if the client has got all of message n although its wire size is
+ * not the one in *s.
  */
 static bool
-is_complete(struct maildrop *m, size_t n, const struct span *s, uint64_t sent)
+accept_other_size(struct maildrop *m, size_t n, const struct span *s)
 {
 	const struct store_ops *store = m->store;
 
-	if (sent == MAILDROP_PART || sent == s->wire_size)
-		return true;
-	return s->bytes == 0 && store->accept_other_size != NULL && store->accept_other_size(m->box, n - 1);
+	return s->bytes == 0 && store->accept_other_size != NULL &&
+	    store->accept_other_size(m->box, n - 1);
 }
 
 bool
 maildrop_end(struct maildrop *m, size_t n, const struct span *s, uint64_t sent)
 {
-	if (s->failed || !is_complete(m, n, s, sent))
+	const struct store_ops *store = m->store;
+
+	if (s->failed || (sent != s->wire_size && !accept_other_size(m, n, s)))
 		return false;
-	return m->store->is_unchanged == NULL || m->store->is_unchanged(m->box, n - 1);
+	return store->is_unchanged == NULL ||
+	    store->is_unchanged(m->box, n - 1);
 }
 
 enum drop_error

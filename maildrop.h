@@ -61,6 +61,12 @@ int mailboxes_read(struct mailboxes *b, const char *text);
 /* The mailbox' path for this user, or NULL when there is none (too long). Valid until the next call. */
 const char *mailboxes_path(const struct mailboxes *b, const char *user, const char *home);
 
+/*
+ * Returns the store of the i-th format, counted from 0; NULL after the last.
+ * Two formats may have the same store.
+ */
+const struct store_ops *mailboxes_store(size_t i);
+
 /* Returns true if other programs lock such a mailbox, and so does the session, with the broker's help. */
 bool mailboxes_are_locked(const struct mailboxes *b);
 
@@ -142,15 +148,13 @@ enum drop_error maildrop_begin(struct maildrop *m, size_t n, struct span *s);
  */
 ssize_t maildrop_read(struct span *s, void *to, size_t size);
 
-/* As sent of maildrop_end: only the first lines of the message were wanted. */
-#define MAILDROP_PART UINT64_MAX
-
 /*
- * Ends the reading of message n. sent is the wire size of all that was read, or
- * MAILDROP_PART. Returns true if the client has got the message, or the wanted
- * part: no read failed, nothing is missing, and the message has not changed
- * since maildrop_begin. Otherwise the bytes that were read may be those of
- * another message, and the client must not take them for this one.
+ * Ends the reading of message n. sent is the wire size of all that was read; if
+ * only the first lines were wanted it is s->wire_size. Returns true if the
+ * client has got the message, or the wanted lines: no read failed, nothing is
+ * missing, and the message has not changed since maildrop_begin. Otherwise the
+ * bytes that were read may be those of another message, and the client must not
+ * take them for this one.
  */
 bool maildrop_end(struct maildrop *m, size_t n, const struct span *s, uint64_t sent);
 

@@ -531,7 +531,8 @@ send_lines(struct session *s, struct span *span, uint64_t body_lines)
 	}
 	io_put(s->io, wire_end(&w, io_room(s->io, 2, &room)));
 	s->wire_size += w.wire_size;
-	return body_lines == WIRE_ALL ? w.wire_size : MAILDROP_PART;
+	/* TOP's answer does not announce a size. */
+	return body_lines == WIRE_ALL ? w.wire_size : span->wire_size;
 }
 
 /*

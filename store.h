@@ -1,5 +1,5 @@
 /*
- * The functions of a mailbox format, and the table of the formats: see store.c.
+ * The functions of a mailbox format, which mbox.c and maildir.c define.
  *
  * maildrop*.c alone call a format's functions. Messages are numbered from 0
  * here; maildrop.c converts. A session's process ends after its session, so the
@@ -107,16 +107,6 @@ struct store_ops {
 	 */
 	enum drop_error (*remove)(void *box, const unsigned char *marks, size_t *removed);
 };
-
-/* A prefix of -m and the format that it selects. */
-struct store_format {
-	const char *prefix;
-	const struct store_ops *store;
-	bool create, quoted; /* as in struct store_place */
-};
-
-extern const struct store_format store_formats[];
-extern const size_t store_formats_count;
 
 /*
  * Returns the error for an errno of opening a file: DROP_DENIED if only a

@@ -104,7 +104,7 @@ is_right(struct maildrop *drop, int i, int step, bool read_it)
 	if (maildrop_begin(drop, (size_t)i + 1, &s) != DROP_OK || (got = maildrop_read(&s, text, sizeof(text) - 1)) <= 0)
 		return false;
 	text[got] = '\0';
-	return atoi(text + strlen("Subject: ")) == k && maildrop_end(drop, (size_t)i + 1, &s, MAILDROP_PART);
+	return atoi(text + strlen("Subject: ")) == k && maildrop_end(drop, (size_t)i + 1, &s, s.wire_size);
 }
 
 /*

@@ -732,7 +732,7 @@ clock_is_set_back(void)
 	CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK);
 	while (s.bytes > 0)
 		CHECK(maildrop_read(&s, text, sizeof(text)) > 0);
-	CHECK(maildrop_end(&drop, 2, &s, MAILDROP_PART));
+	CHECK(maildrop_end(&drop, 2, &s, s.wire_size));
 	ahead = 0;
 }
 

@@ -448,7 +448,7 @@ changed_files_are_counted_when_fetched(void)
 			CHECK(k == 0 || drop_begin(&drop, WHERE) == DROP_OK);
 			CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && s.wire_size == strlen(changes[i].whole));
 			check_text(&drop, 1, changes[i].whole);
-			CHECK(maildrop_end(&drop, 1, &s, MAILDROP_PART) && drop.wire_size == sum_of_wire_size(&drop));
+			CHECK(maildrop_end(&drop, 1, &s, s.wire_size) && drop.wire_size == sum_of_wire_size(&drop));
 			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.wire_size == sum_of_wire_size(&drop));
 			CHECK(maildrop_wire_size(&drop, 1) == strlen(changes[i].whole));
 			file("cur/1.a:2,S");
@@ -493,14 +493,14 @@ messages_that_change_during_retr_are_not_whole(void)
 	renew();
 	file("cur/1.a:2,S");
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_begin(&drop, 1, &s) == DROP_OK);
-	CHECK(maildrop_end(&drop, 1, &s, MAILDROP_PART));
+	CHECK(maildrop_end(&drop, 1, &s, s.wire_size));
 	move("cur/1.a:2,S", "cur/1.a:2,RS");
-	CHECK(maildrop_end(&drop, 1, &s, MAILDROP_PART));
+	CHECK(maildrop_end(&drop, 1, &s, s.wire_size));
 	write_at("cur/1.a:2,RS", 3, "\n");
-	CHECK(!maildrop_end(&drop, 1, &s, MAILDROP_PART));
-	CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && maildrop_end(&drop, 1, &s, MAILDROP_PART));
+	CHECK(!maildrop_end(&drop, 1, &s, s.wire_size));
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && maildrop_end(&drop, 1, &s, s.wire_size));
 	write_at("cur/1.a:2,RS", 30, "x");
-	CHECK(!maildrop_end(&drop, 1, &s, MAILDROP_PART));
+	CHECK(!maildrop_end(&drop, 1, &s, s.wire_size));
 }
 
 /*
