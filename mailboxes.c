@@ -15,14 +15,13 @@
 /* The formats, as -m names them. */
 static const struct {
 	const char *prefix;
-	const char *format;
 	const struct store_ops *store;
 	bool create, quoted;
 } formats[] = {
-	{ "mbox:", "mbox", &mbox_store, false, false },
-	{ "mboxo:", "mbox", &mbox_store, false, true },
-	{ "maildir:", "maildir", &maildir_store, false, false },
-	{ "maildir+create:", "maildir", &maildir_store, true, false },
+	{ "mbox:", &mbox_store, false, false },
+	{ "mboxo:", &mbox_store, false, true },
+	{ "maildir:", &maildir_store, false, false },
+	{ "maildir+create:", &maildir_store, true, false },
 };
 
 #define FORMATS (sizeof(formats) / sizeof(formats[0]))
@@ -80,7 +79,7 @@ mailboxes_read(struct mailboxes *b, const char *text)
 		*b = (struct mailboxes){
 			.store = formats[i].store,
 			.text = text,
-			.format = formats[i].format,
+			.format = formats[i].store->name,
 			.template = text + n,
 			.create = formats[i].create,
 			.quoted = formats[i].quoted,
@@ -109,7 +108,7 @@ mailboxes_store(size_t i)
 bool
 mailboxes_are_locked(const struct mailboxes *b)
 {
-	return b->store == &mbox_store;
+	return b->store->is_locked;
 }
 
 bool

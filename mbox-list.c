@@ -169,7 +169,7 @@ kind(const struct list_source *s)
 static void
 doubt(struct list *l)
 {
-	l->note.stamp = (struct fingerprint){ .settled = 0 };
+	l->note.stamp = (struct fingerprint){ .stable = 0 };
 	l->note.base = 0;
 }
 
@@ -191,7 +191,7 @@ list_load(struct list *l, const struct list_source *s)
 	if (index_record_size(x) == sizeof(struct record) && l->count <= UINT32_MAX &&
 	    l->note.end >= 0 && l->note.base <= l->count && l->note.numbered <= l->count &&
 	    l->note.assumed <= l->count && l->note.next_spent < LIST_SPENT &&
-	    (l->note.end <= l->note.stamp.size || l->note.stamp.settled == 0))
+	    (l->note.end <= l->note.stamp.size || l->note.stamp.stable == 0))
 		return true;
 	index_free(x);
 	return false;
@@ -238,7 +238,7 @@ static void
 settle(struct list *l, const struct fingerprint *now)
 {
 	l->note.stamp = *now;
-	if (now->settled == 1)
+	if (now->stable == 1)
 		l->note.base = l->count;
 }
 
@@ -257,7 +257,7 @@ scan(struct list *l, const struct fingerprint *now, struct list *before)
 	settle(l, now);
 	/* A change in the same tick would not show, so bodies that ids need are read while the mailbox is locked. A
 	 * small mailbox costs nothing, and records that are put in their final form need no sync. */
-	if (now->settled != 1 || now->size <= list_small || before != NULL)
+	if (now->stable != 1 || now->size <= list_small || before != NULL)
 		number_all(l, true, before);
 	save(l);
 	return result;
@@ -363,7 +363,7 @@ seems_grown(struct list *l, const struct fingerprint *now)
 
 	if (now->size <= list_small || now->device != then.device || now->inode != then.inode)
 		return false;
-	if (then.settled != 1 && count > l->note.base)
+	if (then.stable != 1 && count > l->note.base)
 		count = (size_t)l->note.base;
 	if (count > l->note.open)
 		count = (size_t)l->note.open;
@@ -898,7 +898,7 @@ list_without(struct list *l, const unsigned char *marks)
 	}
 	/* Where a message ends may depend on what has been removed. */
 	if (kept.note.reaching > 0 || kept.note.open != UINT64_MAX || l->note.open != UINT64_MAX)
-		now = (struct fingerprint){ .settled = 0 };
+		now = (struct fingerprint){ .stable = 0 };
 	settle(&kept, &now);
 	save(&kept);
 }

@@ -21,7 +21,8 @@
 
 #include "mbox-journal.h"
 #include "mbox-list.h"
-#include "lock.h"
+#include "lock-session.h"
+#include "lock-spool.h"
 #include "log.h"
 #include "store.h"
 
@@ -109,7 +110,7 @@ static void
 unlock(const struct mbox *m)
 {
 	if (m->fd != -1)
-		unlock_spool(m->place.locks, m->fd);
+		lock_spool_release(m->place.locks, m->fd);
 }
 
 /*
@@ -324,7 +325,7 @@ mbox_follow(const struct store_place *place, int other)
 		return error;
 	}
 	result = journal_follow(other, &(struct journal_box){ place->state, m.fd, place->dir });
-	unlock_session(&lock);
+	lock_session_release(&lock);
 	close(m.fd);
 	return result == 0 ? DROP_OK : DROP_FAILED;
 }
@@ -641,7 +642,7 @@ look_for(struct mbox *m, const struct list_message *one, struct list_message *wh
 {
 	enum drop_error error = relocate(m, one, false, where);
 
-	if (error != DROP_OK || m->fresh.seen.settled == 1 || is_itself(m, where, m->fresh.seen.size))
+	if (error != DROP_OK || m->fresh.seen.stable == 1 || is_itself(m, where, m->fresh.seen.size))
 		return error;
 	discard_fresh(&m->fresh);
 	return relocate(m, one, false, where);
@@ -827,7 +828,7 @@ find_moved(struct mbox *m, const unsigned char *marks, struct journal_range *ran
 	size_t n = 0;
 
 	/* The mailbox may have been changed once more in the same tick of the clock as before. */
-	if (f->seen.settled != 1)
+	if (f->seen.stable != 1)
 		discard_fresh(f);
 	if ((*error = look_afresh(m, true)) != DROP_OK)
 		return 0;
@@ -931,6 +932,10 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 }
 
 const struct store_ops mbox_store = {
+	.name = "mbox",
+	/* The directory and not the spool, because the spool may be made or replaced while the session waits for a lock. */
+	.directory_access = STORE_WRITE,
+	.is_locked = true,
 	.open = mbox_open,
 	.recover = mbox_recover,
 	.adopt = mbox_adopt,
@@ -941,7 +946,7 @@ const struct store_ops mbox_store = {
 	.wire_size = mbox_wire_size,
 	.uidl = mbox_uidl,
 	.fetch = mbox_fetch,
-	.stands = mbox_stands,
-	.recounted = mbox_recounted,
+	.is_unchanged = mbox_stands,
+	.accept_other_size = mbox_recounted,
 	.remove = mbox_remove,
 };

@@ -293,7 +293,7 @@ ask_ids(struct removal *r)
 {
 	struct maildrop before;
 
-	box_forget();
+	box_discard_index();
 	write_spool(r->p, r->at[r->count]);
 	HOLDS(box_open(&before, "mbox:%h/spool") == DROP_OK && before.count == r->count);
 	for (size_t i = 0; i < r->count; i++)
@@ -386,7 +386,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int count = boundaries(in.at, in.left, at);
 
 	tidy_begin();
-	box_forget();
+	box_discard_index();
 	write_spool(in.at, in.left);
 	/* Settled or not: without a proof of each message or with one, which asks for all its twins. */
 	box_ahead = (how & 7) == 1 || (count > FEW && count <= TWINS) ? 10 : 0;
