@@ -27,7 +27,8 @@
 
 #include "fuzz/fuzz.h"
 #include "fuzz/tidy.h"
-#include "mbox-journal.h"
+#include "mbox-ranges.h"
+#include "mbox-redo.h"
 
 #define HEAD 4096
 #define WINDOW 65536
@@ -483,7 +484,7 @@ forged(struct input in)
 	want = after_j(&box, &j, &obeyed);
 	if (!obeyed)
 		want = after_cut(&want, &cut, &rescued);
-	HOLDS(journal_recover(&where) == ((j.there && !obeyed) || rescued) && !journal_pending(state));
+	HOLDS(redo_recover(&where) == ((j.there && !obeyed) || rescued) && !redo_is_pending(state));
 	there = text_read(fuzz_directory(), "spool");
 	HOLDS(same(&there, &want));
 	HOLDS(!j.there || obeyed || is_rescued(&j));
@@ -505,7 +506,7 @@ make_message(struct text *t, unsigned i, size_t n)
 
 /* A mailbox of up to eight messages; what is to be removed of it. Returns how many ranges. */
 static size_t
-make_mailbox(struct input *in, struct journal_range *ranges)
+make_mailbox(struct input *in, struct range *ranges)
 {
 	unsigned removed = input_byte(in), count = 1 + input_byte(in) % MESSAGES;
 	size_t times = input_byte(in) == 255 ? 400 : 1, n = 0;
@@ -519,7 +520,7 @@ make_mailbox(struct input *in, struct journal_range *ranges)
 		if ((removed >> i & 1) == 0)
 			append(&kept, whole.p + from, whole.n - from);
 		else
-			ranges[n++] = (struct journal_range){ (off_t)from, (off_t)whole.n };
+			ranges[n++] = (struct range){ (off_t)from, (off_t)whole.n };
 	}
 	HOLDS(pwrite(spool, whole.p, whole.n, 0) == (ssize_t)whole.n);
 	return n;
@@ -542,7 +543,7 @@ enum story { UNKNOWN, DONE, NOTHING };
 
 /* A removal or a recovery that is stopped or fails somewhere. Returns what is certain of the end then. */
 static enum story
-act(struct input *in, const struct journal_range *ranges, size_t n)
+act(struct input *in, const struct range *ranges, size_t n)
 {
 	static const int errors[] = { EIO, ENOSPC, EINTR, EROFS };
 	volatile enum story result = UNKNOWN;
@@ -554,11 +555,11 @@ act(struct input *in, const struct journal_range *ranges, size_t n)
 	armed = true;
 	if (setjmp(stopped) == 0) {
 		if (ranges == NULL)
-			journal_recover(&where);
+			redo_recover(&where);
 		else {
-			enum journal_result said = journal_remove(&where, ranges, n);
+			enum ranges_result said = ranges_remove(&where, ranges, n);
 
-			result = said == JOURNAL_NOTHING ? NOTHING : DONE;
+			result = said == RANGES_KEPT ? NOTHING : DONE;
 		}
 	}
 	armed = false;
@@ -568,7 +569,7 @@ act(struct input *in, const struct journal_range *ranges, size_t n)
 static void
 broken_off(struct input in)
 {
-	struct journal_range ranges[MESSAGES];
+	struct range ranges[MESSAGES];
 	size_t n = make_mailbox(&in, ranges);
 	unsigned rounds = input_byte(&in) % 4;
 	enum story end = act(&in, ranges, n);
@@ -580,7 +581,7 @@ broken_off(struct input in)
 		act(&in, NULL, 0);
 	}
 	arrive(rounds);
-	HOLDS(journal_recover(&where) == 0 && !journal_pending(state));
+	HOLDS(redo_recover(&where) == 0 && !redo_is_pending(state));
 	there = text_read(fuzz_directory(), "spool");
 	HOLDS((end != NOTHING && same(&there, &kept)) || (end != DONE && same(&there, &whole)));
 }

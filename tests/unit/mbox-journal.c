@@ -20,7 +20,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "mbox-journal.h"
+#include "mbox-ranges.h"
+#include "mbox-redo.h"
 #include "tests/unit/check.h"
 
 /* Large enough that the windows of 64 KiB do not cover everything. */
@@ -124,13 +125,13 @@ begin(unsigned removed)
 }
 
 static size_t
-ranges_of(unsigned removed, struct journal_range *ranges)
+ranges_of(unsigned removed, struct range *ranges)
 {
 	size_t n = 0;
 
 	for (int i = 0; i < COUNT; i++)
 		if ((removed >> i & 1) != 0)
-			ranges[n++] = (struct journal_range){ (off_t)i * MESSAGE,
+			ranges[n++] = (struct range){ (off_t)i * MESSAGE,
 				(off_t)(i + 1) * MESSAGE };
 	return n;
 }
@@ -153,14 +154,14 @@ run(bool recover, unsigned removed, int at)
 
 	CHECK(pid != -1);
 	if (pid == 0) {
-		struct journal_range ranges[COUNT];
+		struct range ranges[COUNT];
 
 		calls = 0;
 		stop_at = at;
 		if (recover)
-			_exit((int[]){ 1, 0, ASIDE }[journal_recover(&box) + 1]);
-		_exit(journal_remove(&box, ranges,
-		    ranges_of(removed, ranges)) == JOURNAL_DONE ? 0 : 1);
+			_exit((int[]){ 1, 0, ASIDE }[redo_recover(&box) + 1]);
+		_exit(ranges_remove(&box, ranges,
+		    ranges_of(removed, ranges)) == RANGES_REMOVED ? 0 : 1);
 	}
 	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
 	return WEXITSTATUS(status);
@@ -182,7 +183,7 @@ static void
 check_outcome(int arrived)
 {
 	CHECK(run(true, 0, NEVER) == 0);
-	CHECK(!journal_pending(state));
+	CHECK(!redo_is_pending(state));
 	for (int i = COUNT; i < COUNT + arrived; i++)
 		expect(i);
 	CHECK(is(expected, expected_size) || is_whole(arrived));
@@ -219,7 +220,7 @@ stops_everywhere(unsigned removed)
 	}
 	begin(removed);
 	CHECK(run(false, removed, NEVER) == 0);
-	CHECK(is(expected, expected_size) && !journal_pending(state));
+	CHECK(is(expected, expected_size) && !redo_is_pending(state));
 }
 
 /* Each call fails once, with each error: an honest answer, and the old or the new mailbox after the next login. */
@@ -227,28 +228,28 @@ static void
 fails_everywhere(unsigned removed)
 {
 	static const int errors[] = { EIO, ENOSPC, EDQUOT, EROFS };
-	struct journal_range ranges[COUNT];
+	struct range ranges[COUNT];
 	size_t n = ranges_of(removed, ranges);
 
 	for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
 		for (int at = 1;; at++) {
-			enum journal_result result;
+			enum ranges_result result;
 			bool reached;
 
 			begin(removed);
 			calls = 0;
 			fail_at = at;
 			fail_with = errors[e];
-			result = journal_remove(&box, ranges, n);
+			result = ranges_remove(&box, ranges, n);
 			reached = calls >= at;
 			fail_at = NEVER;
-			if (result == JOURNAL_DONE)
+			if (result == RANGES_REMOVED)
 				CHECK(is(expected, expected_size));
-			if (result == JOURNAL_NOTHING)
-				CHECK(!journal_pending(state) && is_whole(0));
+			if (result == RANGES_KEPT)
+				CHECK(!redo_is_pending(state) && is_whole(0));
 			CHECK(run(true, 0, NEVER) == 0);
-			CHECK(!journal_pending(state));
-			CHECK(result == JOURNAL_NOTHING ? is_whole(0) :
+			CHECK(!redo_is_pending(state));
+			CHECK(result == RANGES_KEPT ? is_whole(0) :
 				is(expected, expected_size));
 			points++;
 			if (!reached)
@@ -265,22 +266,22 @@ strange_journals_are_set_aside(void)
 	int fd;
 
 	begin(2);
-	for (int at = 1; !journal_pending(state) || faccessat(state, "j", F_OK, 0) == -1; at++)
+	for (int at = 1; !redo_is_pending(state) || faccessat(state, "j", F_OK, 0) == -1; at++)
 		CHECK(run(false, 2, at) == STOPPED || at > 50);
 	/* Another program rewrites the first message. */
 	memset(text, 'z', sizeof(text));
 	CHECK(__real_pwrite(spool, text, 100, 500) == 100);
-	CHECK(run(true, 0, NEVER) == ASIDE && !journal_pending(state));
+	CHECK(run(true, 0, NEVER) == ASIDE && !redo_is_pending(state));
 	CHECK(pread(spool, text, 100, 500) == 100 && text[0] == 'z' && text[99] == 'z');
 
 	begin(0);
 	CHECK((fd = openat(state, "j", O_WRONLY | O_CREAT, 0600)) != -1);
 	CHECK(write(fd, text, sizeof(text)) == sizeof(text) && close(fd) == 0);
 	CHECK(mkfifoat(state, "j.cut", 0600) == 0);
-	CHECK(run(true, 0, NEVER) == ASIDE && !journal_pending(state));
+	CHECK(run(true, 0, NEVER) == ASIDE && !redo_is_pending(state));
 	CHECK(is(expected, expected_size));
 	CHECK(symlinkat("/etc/passwd", state, "j") == 0);
-	CHECK(run(true, 0, NEVER) == ASIDE && !journal_pending(state));
+	CHECK(run(true, 0, NEVER) == ASIDE && !redo_is_pending(state));
 	CHECK(is(expected, expected_size));
 }
 
@@ -300,13 +301,13 @@ setting_aside_fails_everywhere(void)
 		calls = 0;
 		fail_at = at;
 		fail_with = EIO;
-		result = journal_recover(&box);
+		result = redo_recover(&box);
 		reached = calls >= at;
 		fail_at = NEVER;
 		CHECK(result == (reached ? -1 : 1) && is(expected, expected_size));
 		failed += reached;
 		result = run(true, 0, NEVER);
-		CHECK((result == 0 || result == ASIDE) && !journal_pending(state) && is(expected, expected_size));
+		CHECK((result == 0 || result == ASIDE) && !redo_is_pending(state) && is(expected, expected_size));
 	}
 	CHECK(failed > 0);
 }
@@ -339,9 +340,9 @@ static void
 look_while_absent(void)
 {
 	box.fd = -1;
-	CHECK(run(true, 0, NEVER) == 1 && journal_pending(state));
+	CHECK(run(true, 0, NEVER) == 1 && redo_is_pending(state));
 	box.fd = spool;
-	CHECK(run(true, 0, NEVER) == 0 && !journal_pending(state) && is(expected, expected_size));
+	CHECK(run(true, 0, NEVER) == 0 && !redo_is_pending(state) && is(expected, expected_size));
 }
 
 /* A mailbox in another directory, that of a file system which is not mounted, is not the journal's. */
@@ -356,11 +357,11 @@ look_while_unmounted(void)
 	CHECK((other = openat(box.dir, "spool", O_RDWR | O_CREAT, 0600)) != -1);
 	CHECK(write(other, text, sizeof(text)) == sizeof(text));
 	box.fd = other;
-	CHECK(run(true, 0, NEVER) == 1 && journal_pending(state));
+	CHECK(run(true, 0, NEVER) == 1 && redo_is_pending(state));
 	box.fd = spool;
 	close(box.dir);
 	box.dir = state;
-	CHECK(run(true, 0, NEVER) == 0 && !journal_pending(state) && is(expected, expected_size));
+	CHECK(run(true, 0, NEVER) == 0 && !redo_is_pending(state) && is(expected, expected_size));
 	CHECK(__real_unlinkat(state, "below/spool", 0) == 0 && __real_unlinkat(state, "below", AT_REMOVEDIR) == 0);
 	close(other);
 }
@@ -378,7 +379,7 @@ look_after_move(void)
 	CHECK((moved = openat(box.dir, "spool", O_RDWR | O_CREAT, 0600)) != -1);
 	CHECK(__real_pwrite(moved, whole, (size_t)n, 0) == n);
 	box.fd = spool = moved;
-	CHECK(run(true, 0, NEVER) == 0 && !journal_pending(state) && is(expected, expected_size));
+	CHECK(run(true, 0, NEVER) == 0 && !redo_is_pending(state) && is(expected, expected_size));
 	close(box.dir);
 	box = (struct journal_box){ state, spool = old, state };
 	CHECK(__real_unlinkat(state, "moved/spool", 0) == 0 && __real_unlinkat(state, "moved", AT_REMOVEDIR) == 0);
@@ -390,13 +391,13 @@ static void
 small_removals_are_recognized(void)
 {
 	static const char old[] = "From a\nA: 1\n\none\n\nFrom x\n\nFrom b\nB: 2\n\ntwo\n\n";
-	const struct journal_range tiny = { 20, 28 };
+	const struct range tiny = { 20, 28 };
 	char there[sizeof(old)];
 	unsigned seen = 0;
 
 	for (size_t from = 0; from <= 20; from += 20)
 		for (size_t meddle = from; meddle < sizeof(old) - 1; meddle++) {
-			struct journal_range range = from == 0 ? (struct journal_range){ 0, 20 } : tiny;
+			struct range range = from == 0 ? (struct range){ 0, 20 } : tiny;
 			unsigned char byte, marker[16];
 			int fd, status;
 			pid_t pid;
@@ -408,7 +409,7 @@ small_removals_are_recognized(void)
 				if ((pid = fork()) == 0) {
 					calls = 0;
 					stop_at = at;
-					_exit(journal_remove(&box, &range, 1) == JOURNAL_DONE ? 0 : 1);
+					_exit(ranges_remove(&box, &range, 1) == RANGES_REMOVED ? 0 : 1);
 				}
 				CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == STOPPED);
 			}
@@ -451,7 +452,7 @@ journals_of_version_1_are_obeyed(void)
 		SHA256Update(&c, (uint8_t *)&h, offsetof(__typeof__(h), sum));
 		SHA256Final(h.sum, &c);
 		CHECK(__real_pwrite(fd, &h, sizeof(h), 0) == sizeof(h) && close(fd) == 0);
-		CHECK(run(true, 0, NEVER) == (same ? 0 : ASIDE) && !journal_pending(state));
+		CHECK(run(true, 0, NEVER) == (same ? 0 : ASIDE) && !redo_is_pending(state));
 		CHECK(same ? is(expected, expected_size) : is_whole(0));
 	}
 }
@@ -470,23 +471,23 @@ static void
 what_was_set_aside_is_not_done(void)
 {
 	char command[200];
-	struct journal_range ranges[COUNT];
+	struct range ranges[COUNT];
 	size_t n = ranges_of(2, ranges);
 	unsigned aside = 0;
 
 	snprintf(command, sizeof(command), "rm -f %s/rescue*", directory);
 	for (meddle_at = 1;; meddle_at++) {
-		enum journal_result result;
+		enum ranges_result result;
 
 		begin(2);
 		CHECK(system(command) == 0);
 		calls = 0;
-		result = journal_remove(&box, ranges, n);
+		result = ranges_remove(&box, ranges, n);
 		if (calls < meddle_at)
 			break;
 		if (!has_rescue())
 			continue;
-		CHECK(result != JOURNAL_DONE);
+		CHECK(result != RANGES_REMOVED);
 		aside++;
 	}
 	meddle_at = NEVER;

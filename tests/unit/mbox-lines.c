@@ -61,7 +61,7 @@ compare(walk *fast, const char *text, size_t n, bool to_from)
 		CHECK(fast(&l, text + at, some, &bare) == did);
 		CHECK(bare == want);
 		CHECK(lines_at_begin(&l) == (seen[count - 1] == '\n'));
-		CHECK(lines_behind_empty(&l) == is_behind_empty());
+		CHECK(lines_after_empty(&l) == is_behind_empty());
 		at += did;
 		if (did == some)
 			continue;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mbox-boundary.h"
 #include "mbox-scan.h"
 #include "tests/unit/check.h"
 
@@ -106,12 +107,12 @@ the_end_of_a_piece_hides_nothing(void)
 			memcpy(with + m, text + body, n + strlen(cases[i].border) - body);
 			store(with, m + n + strlen(cases[i].border) - body);
 			size = scan(false);
-			CHECK(count == 2 && !found[0].open && body_of(0, size) == hash);
+			CHECK(count == 2 && !found[0].right_if_grown && body_of(0, size) == hash);
 			memcpy(with + PIECE - 1000, "\n\nFrom b\nN: 3\n\n", 15);
 			store(with, m + n + strlen(cases[i].border) - body);
 			size = scan(false);
 			if (PIECE - 1000 + 15 < m + n - body) {
-				CHECK(count == 2 && !found[0].open && body_of(0, size) != hash);
+				CHECK(count == 2 && !found[0].right_if_grown && body_of(0, size) != hash);
 				scan(true);
 				CHECK(count == 3);
 			}
@@ -123,7 +124,7 @@ what_identifies_is_known(void)
 {
 	static const struct {
 		const char *text;
-		bool weak, open, reaches;
+		bool weak, right_if_grown, right_if_shrunk;
 	} cases[] = {
 		{ "From a\nmessage-id: 1\n\nx\n", false, false, false },
 		{ "From a\nReceived: 1\n\nx\n", false, false, false },
@@ -143,11 +144,11 @@ what_identifies_is_known(void)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		scan_text(cases[i].text, false);
-		CHECK(count == 1 && found[0].weak == cases[i].weak && found[0].open == cases[i].open);
+		CHECK(count == 1 && found[0].weak == cases[i].weak && found[0].right_if_grown == cases[i].right_if_grown);
 		body_of(0, (off_t)strlen(cases[i].text));
-		CHECK(found[0].reaches == cases[i].reaches);
+		CHECK(found[0].right_if_shrunk == cases[i].right_if_shrunk);
 		scan_text(cases[i].text, true);
-		CHECK(count == 1 && found[0].weak == cases[i].weak && !found[0].open && !found[0].reaches);
+		CHECK(count == 1 && found[0].weak == cases[i].weak && !found[0].right_if_grown && !found[0].right_if_shrunk);
 	}
 }
 
@@ -166,11 +167,11 @@ a_length_may_reach(void)
 		store(text, (size_t)all);
 		scan(false);
 		if (length == all - body - 1) {
-			CHECK(count == 1 && !found[0].open && !found[0].reaches);
+			CHECK(count == 1 && !found[0].right_if_grown && !found[0].right_if_shrunk);
 			continue;
 		}
-		CHECK(found[0].reaches == (length > found[1].at - body));
-		CHECK(!found[1].reaches && !found[1].open);
+		CHECK(found[0].right_if_shrunk == (length > found[1].at - body));
+		CHECK(!found[1].right_if_shrunk && !found[1].right_if_grown);
 	}
 }
 
@@ -204,7 +205,7 @@ a_length_far_from_the_end_is_not_open(void)
 		memset(text + n, 'x', more);
 		store(text, n + more);
 		scan(false);
-		CHECK(count == 1 && found[0].open == (more - 1 < 2 + FROM_LOOK));
+		CHECK(count == 1 && found[0].right_if_grown == (more - 1 < 2 + FROM_LOOK));
 	}
 }
 
@@ -239,7 +240,7 @@ a_body_may_be_missing(void)
 
 			snprintf(text, sizeof(text), "%s%s", cases[i].text, next != 0 ? "From b " DATE "\nC: d\n\ne\n" : "");
 			scan_text(text, false);
-			CHECK(scan_is_border(fd, size, (off_t)strlen(text), &empty) == (next == 0 || empty > 0));
+			CHECK(boundary_is_at(fd, size, (off_t)strlen(text), &empty) == (next == 0 || empty > 0));
 			if (next != 0 && empty == 0)
 				continue;
 			CHECK(count == (size_t)next + 1 && found[0].wire_size == cases[i].wire_size && found[0].header == cases[i].header);
@@ -333,18 +334,18 @@ borders_are_known(void)
 	for (off_t at = 0; at <= size; at++) {
 		bool is = at == 3 || strncmp(text + at, "From b", 6) == 0 || strncmp(text + at, "From d", 6) == 0 || at == size;
 
-		CHECK(scan_is_border(fd, at, size, &empty) == is);
+		CHECK(boundary_is_at(fd, at, size, &empty) == is);
 		if (is)
 			CHECK(empty == (at == size ? 0 : text[at - 2] == '\r' ? 2 : 1));
 	}
-	CHECK(!scan_is_border(fd, size + 1, size, &empty) && !scan_is_border(fd, size + 1, size + 1, &empty));
+	CHECK(!boundary_is_at(fd, size + 1, size, &empty) && !boundary_is_at(fd, size + 1, size + 1, &empty));
 	/* A file that ends before "z" ends after an empty line. */
-	CHECK(scan_is_border(fd, size - 2, size - 2, &empty) && empty == 0);
-	CHECK(scan_is_border(fd, size - 1, size - 1, &empty) && empty == 1);
+	CHECK(boundary_is_at(fd, size - 2, size - 2, &empty) && empty == 0);
+	CHECK(boundary_is_at(fd, size - 1, size - 1, &empty) && empty == 1);
 	scan(false);
 	CHECK(count == 3 && found[0].at == 3);
 	for (size_t i = 0; i < count; i++)
-		CHECK(scan_is_border(fd, found[i].at, size, &empty));
+		CHECK(boundary_is_at(fd, found[i].at, size, &empty));
 }
 
 int

@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #include "index.h"
-#include "mbox-list.h"
+#include "mbox-cache.h"
+#include "mbox-table.h"
 #include "lock.h"
 #include "log.h"
 #include "maildrop.h"
@@ -473,7 +474,7 @@ age_list(const char *kind)
 	}
 	index_save(old, index_note(now), INDEX_NOTE);
 	CHECK(close(state) == 0);
-	return ((const struct list_note *)index_note(now))->stamp.settled == 1;
+	return ((const struct list_note *)index_note(now))->mailbox.settled == 1;
 }
 
 /*
@@ -491,7 +492,7 @@ an_earlier_list_gives_ids_and_no_sizes(void)
 	size_t removed;
 
 	for (int large = 0; large < 2; large++) {
-		list_small = large != 0 ? 0 : (off_t)4 << 20;
+		cache_small = large != 0 ? 0 : (off_t)4 << 20;
 		unlinkat(top, "state/index", 0);
 		store(three, sizeof(three) - 1);
 		CHECK(begin(&drop) == DROP_OK && drop.count == 3);
@@ -517,7 +518,7 @@ an_earlier_list_gives_ids_and_no_sizes(void)
 		maildrop_uidl(&drop, 1, id);
 		CHECK(strcmp(id, first) == 0);
 	}
-	list_small = (off_t)4 << 20;
+	cache_small = (off_t)4 << 20;
 }
 
 /* Of messages that are equal in header and body, as many stay as are not marked, wherever they are. */
@@ -714,15 +715,15 @@ two_changes_in_a_tick_are_two(void)
 	}
 }
 
-/* The linker puts this in the place of list_next (--wrap): it counts the messages that a search passes. */
+/* The linker puts this in the place of table_next (--wrap): it counts the messages that a search passes. */
 static size_t passed;
-size_t __real_list_next(const struct list_ids *, size_t);
-size_t __wrap_list_next(const struct list_ids *, size_t);
+size_t __real_table_next(const struct table *, size_t);
+size_t __wrap_table_next(const struct table *, size_t);
 size_t
-__wrap_list_next(const struct list_ids *ids, size_t i)
+__wrap_table_next(const struct table *ids, size_t i)
 {
 	passed++;
-	return __real_list_next(ids, i);
+	return __real_table_next(ids, i);
 }
 
 /* Some of very many equal messages are in their places, and others have moved: none is searched for past all that are taken. */
@@ -1138,7 +1139,7 @@ check_grown(size_t n)
 	unlinkat(top, "state/index", 0);
 	tick.tv_sec = 1000000000;
 	tick.tv_nsec = 1;
-	list_small = chance(4) == 0 ? (off_t)4 << 20 : 0;
+	cache_small = chance(4) == 0 ? (off_t)4 << 20 : 0;
 	store(file, cut);
 	if (begin(&drop) == DROP_OK)
 		for (size_t k = 1; k <= drop.count; k++)
@@ -1156,7 +1157,7 @@ check_grown(size_t n)
 			CHECK(known == 0 || strcmp(ids[i], again[i]) == 0);
 	}
 	tick.tv_sec = 0;
-	list_small = (off_t)4 << 20;
+	cache_small = (off_t)4 << 20;
 }
 
 static void

@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "mbox-list.h"
+#include "mbox-cache.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 #include "wire.h"
@@ -1191,7 +1191,7 @@ int
 main(int argc, char **argv)
 {
 	const long wanted = argc > 1 ? atol(argv[1]) : SESSIONS;
-	const off_t small = list_small;
+	const off_t small = cache_small;
 
 	top = drop_directory();
 	CHECK(mkdirat(top, "kept", 0700) == 0 && mkdirat(top, "fresh", 0700) == 0);
@@ -1200,7 +1200,7 @@ main(int argc, char **argv)
 		large = seed % 2 == 0;
 		quoted = seed % 8 >= 6;
 		crlf = seed % 5 == 0;
-		list_small = large ? 0 : small;
+		cache_small = large ? 0 : small;
 		renew();
 		for (int i = 0; i < ROUNDS; i++) {
 			for (unsigned k = any(5); k > 0; k--)

@@ -26,7 +26,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "mbox-journal.h"
+#include "mbox-ranges.h"
+#include "mbox-redo.h"
 #include "tests/unit/check.h"
 
 #define SECTOR 8
@@ -333,7 +334,7 @@ deliver(int i)
 
 /* A new disk with a mailbox, of which this subset is to go. Returns the number of ranges. */
 static size_t
-begin(unsigned removed, struct journal_range *ranges)
+begin(unsigned removed, struct range *ranges)
 {
 	size_t n = 0;
 
@@ -349,7 +350,7 @@ begin(unsigned removed, struct journal_range *ranges)
 
 		append(&old, i);
 		if ((removed >> i & 1) != 0)
-			ranges[n++] = (struct journal_range){ from, old.size };
+			ranges[n++] = (struct range){ from, old.size };
 		else
 			append(&new, i);
 	}
@@ -380,7 +381,7 @@ process_ends(void)
 static bool
 point(unsigned removed, int at, bool *reached)
 {
-	struct journal_range ranges[MESSAGES];
+	struct range ranges[MESSAGES];
 	size_t n = begin(removed, ranges);
 	static volatile bool done;
 	static volatile int crashes;
@@ -390,7 +391,7 @@ point(unsigned removed, int at, bool *reached)
 	crash_at = at;
 	*reached = true;
 	if (setjmp(crash) == 0) {
-		done = journal_remove(&box, ranges, n) == JOURNAL_DONE;
+		done = ranges_remove(&box, ranges, n) == RANGES_REMOVED;
 		*reached = false;
 	}
 	process_ends();
@@ -399,14 +400,14 @@ point(unsigned removed, int at, bool *reached)
 			deliver(MESSAGES + crashes);
 		calls = 0;
 		crash_at = 1 + (int)(random() % 40);
-		if (setjmp(crash) == 0 && journal_recover(&box) == -1)
+		if (setjmp(crash) == 0 && redo_recover(&box) == -1)
 			return false;
 		process_ends();
 	}
 	if (chance())
 		deliver(MESSAGES + 2);
 	crash_at = 0;
-	return journal_recover(&box) == 0 && !journal_pending(STATE) &&
+	return redo_recover(&box) == 0 && !redo_is_pending(STATE) &&
 	    now[3] == -1 && (is(&new) || (!done && is(&old)));
 }
 
@@ -438,7 +439,7 @@ sweep_unsynced(unsigned points)
 	static volatile unsigned bad, seen; /* longjmp takes what is in registers */
 
 	for (bad = seen = 0; seen < points; seen++) {
-		struct journal_range ranges[MESSAGES];
+		struct range ranges[MESSAGES];
 		static char last[SIZE];
 		off_t synced;
 		size_t n = begin(1 + (unsigned)random() % ((1u << (MESSAGES - 1)) - 1), ranges);
@@ -449,10 +450,10 @@ sweep_unsynced(unsigned points)
 		calls = 0;
 		crash_at = 1 + (int)(random() % 30);
 		if (setjmp(crash) == 0)
-			journal_remove(&box, ranges, n);
+			ranges_remove(&box, ranges, n);
 		power_fails();
 		crash_at = 0;
-		bad += journal_recover(&box) != 0 || now[3] != -1 ||
+		bad += redo_recover(&box) != 0 || now[3] != -1 ||
 		    (!is(&new) && (files[0].now.size < synced || memcmp(files[0].now.data, old.data, (size_t)synced) != 0));
 	}
 	return bad;
