@@ -5,8 +5,8 @@
  *
  * Four things depend on the fields: whether a field is a part of the unique id,
  * whether the header identifies the message (Message-ID, Received), how long
- * the body is (Content-Length), and whether the message is the internal one that
- * UW-IMAP, Dovecot and their relatives keep at the front of a mailbox.
+ * the body is (Content-Length), and whether the message is the internal one
+ * that UW-IMAP, Dovecot and their relatives keep at the front of a mailbox.
  */
 #include "config.h"
 
@@ -74,8 +74,8 @@ is_end_of_line(const char *p, const char *end)
 }
 
 /*
- * Reads the number at *p and moves *p past it. Returns -1 if no number is there,
- * or one that is greater than any file.
+ * Reads the number at *p and moves *p past it. Returns -1 if no number is
+ * there, or one that is greater than any file.
  */
 static off_t
 read_number(const char **p, const char *end)

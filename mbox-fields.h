@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define FIELDS_LOOK 64 /* bytes of a line's beginning that must come together */
+#define FIELDS_LOOK 64 /* bytes of a line that decide */
 
 #define FIELDS_NO_LENGTH ((off_t)-1)  /* the header has no Content-Length */
 #define FIELDS_BAD_LENGTH ((off_t)-2) /* not a number, or two that differ */
@@ -26,13 +26,13 @@ struct fields {
 /* Begins a message. */
 void fields_begin(struct fields *f, bool at_front);
 
-/* Reads the "From " line, or its first FIELDS_LOOK bytes or more. */
+/* Reads the "From " line, or at least its first FIELDS_LOOK bytes. */
 void fields_read_from_line(struct fields *f, const char *p, size_t n);
 
-/* Reads the line that begins a field, or its first FIELDS_LOOK bytes or more. */
+/* Reads the first line of a field, or at least its first FIELDS_LOOK bytes. */
 void fields_read(struct fields *f, const char *p, size_t n);
 
-/* Notes that the current field goes on: a folded line, or more of a long one. */
+/* Notes that the field goes on: a folded line, or more of a long line. */
 void fields_continue(struct fields *f);
 
 /*

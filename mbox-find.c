@@ -3,16 +3,16 @@
  *
  * Runs as the owner of the mailbox. Other programs may have changed the mailbox
  * since it was listed, and the list may be forged, or older than a power
- * failure. A message is sent or removed only if it is proven to be the one whose
- * unique id the client has. One of these proves it:
+ * failure. A message is sent or removed only if it is proven to be the one
+ * whose unique id the client has. One of these proves it:
  *
  *	1  The file has the fingerprint that it had when this message was read
  *	   (find_is_certain), and the message begins and ends at boundaries.
  *	2  Where the list has the message is a message with the same header,
  *	   which begins and ends at boundaries. If other messages could have
  *	   that header, the body is the same, too (find_is_in_place).
- *	3  Elsewhere in the file is such a message (find_moved). It is looked for
- *	   in a new list of the file, the fresh list, which later sessions use.
+ *	3  Elsewhere in the file is such a message (find_moved). It is found in
+ *	   a new list of the file, the fresh list, which later sessions use.
  *
  * Of messages with equal headers and bodies any proves the other. So a removal
  * takes each message of the file for at most one message of the list.
@@ -32,30 +32,42 @@
 #include "mbox-number.h"
 #include "mbox-spool.h"
 
-/* Makes the damaged list again; the same messages must result. */
+/*
+ * Makes the list of the locked mailbox again. Returns false if the mailbox is
+ * not what was listed, or if other messages result.
+ */
+static bool
+list_again(struct mbox *m, struct list *new)
+{
+	struct list_source source = spool_source(m);
+	struct fingerprint now;
+
+	source.state = -1;
+	if (fingerprint_take(&now, m->fd) == -1 ||
+	    !fingerprint_same(&m->listed, &now) ||
+	    cache_make(new, &source, &now, &m->list) != SCAN_DONE)
+		return false;
+	return new->count == m->list.count &&
+	    new->note.wire_size == m->list.note.wire_size;
+}
+
+/* Replaces the damaged list by a new one with the same messages. */
 static void
 repair_list(struct mbox *m)
 {
-	struct list_source source = spool_source(m);
 	struct list new;
-	struct fingerprint now;
 	bool same;
 
 	log_event(LOG_NOTICE, "index",
 	    "error=\"damaged, the mailbox is read again\"");
 	cache_distrust(&m->list);
-	source.state = -1;
 	errno = EIO;
 	/* To lock and unlock again would end the lock of the removal. */
 	if (m->is_removing)
 		fatal("the index was damaged while the mailbox was locked");
 	if (spool_lock(m, false) != DROP_OK)
 		fatal("locking the mailbox to repair its index");
-	same = fingerprint_take(&now, m->fd) == 0 &&
-	    fingerprint_same(&m->listed, &now) &&
-	    cache_make(&new, &source, &now, &m->list) == SCAN_DONE &&
-	    new.count == m->list.count &&
-	    new.note.wire_size == m->list.note.wire_size;
+	same = list_again(m, &new);
 	spool_unlock(m);
 	if (!same)
 		fatal("repairing the index: the mailbox has changed");

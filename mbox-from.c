@@ -57,6 +57,13 @@ is_upper(char c)
 	return c >= 'A' && c <= 'Z';
 }
 
+/* Returns true if a field's name may contain c (RFC 5322 section 2.2). */
+static bool
+is_name_char(char c)
+{
+	return c > ' ' && c <= '~' && c != ':';
+}
+
 /* Returns true if a word ends at t->p. */
 static bool
 ends_word(const struct text *t)
@@ -170,7 +177,10 @@ take_zone(struct text *t)
 	return (t->p > begin && ends_word(t)) || take_offset(t);
 }
 
-/* Takes at most most zones, each after blanks. Returns most less their number. */
+/*
+ * Takes zones, each after blanks; at most so many. Returns how many more may be
+ * taken.
+ */
 static int
 take_zones(struct text *t, int most)
 {
@@ -256,7 +266,7 @@ begins_header(struct text t)
 
 	if (n >= sizeof(quoted) - 1 && memcmp(t.p, quoted, sizeof(quoted) - 1) == 0)
 		return true;
-	while (t.p < t.end && *t.p > ' ' && *t.p <= '~' && *t.p != ':')
+	while (t.p < t.end && is_name_char(*t.p))
 		t.p++;
 	/* A digit first: a time in a sentence. "//" next: a URL. */
 	if (t.p == begin || !(is_upper((char)(*begin & ~0x20))) || !take_char(&t, ':'))

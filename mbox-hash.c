@@ -1,5 +1,6 @@
 /*
- * Hashes headers and bodies so that LF and CRLF give the same; pure computation.
+ * Hashes headers and bodies so that LF and CRLF give the same; pure
+ * computation.
  *
  * Runs as the owner of the mailbox, on bytes that anybody may have sent.
  *
@@ -141,7 +142,7 @@ hash_body_end(struct hash_body *h)
 {
 	uint64_t hash;
 
-	/* Hashes the held CR: no LF follows. The CR that is held then is not. */
+	/* No LF follows the held CR, so hash it. The new one stays held. */
 	if (h->held_cr)
 		hash_text(h, "\r", 1);
 	hash = XXH3_64bits_digest(&h->state);

@@ -2,9 +2,9 @@
  * Writes, reads and checks the journal file of a removal.
  *
  * Runs as the owner of the mailbox: in the session, and in the recovery after a
- * crash. The mailbox is locked for writing and the session's lock is held, so no
- * other session uses the state directory. The user can forge a journal; a forged
- * journal can change only the user's own mailbox.
+ * crash. The mailbox is locked for writing and the session's lock is held, so
+ * no other session uses the state directory. The user can forge a journal; a
+ * forged journal can change only the user's own mailbox.
  *
  * The removal
  *
@@ -19,7 +19,7 @@
  *	1  write j.tmp: head, witness and D;      nothing has happened
  *	   fsync it
  *	2  rename j.tmp to j; fsync the           decided: will be finished,
- *	   directory                              however often the machine stops
+ *	   directory                              however often it is stopped
  *	3  write D at P and a marker after it;    the same
  *	   fsync the mailbox
  *	4  rename j to j.cut; fsync the           D is in its place and on the
@@ -44,9 +44,9 @@
  *	       the marker because a file system that loses half of a truncate
  *	       may clear the rest of a block and keep the size.
  *
- * If mail has arrived after S, a new journal is made before anything is written.
- * In the state j its D is the old D and that mail; in the state j.cut, where the
- * old D is in its place, its D is that mail alone.
+ * If mail has arrived after S, a new journal is made before anything is
+ * written. In the state j its D is the old D and that mail; in the state j.cut,
+ * where the old D is in its place, its D is that mail alone.
  *
  * The proof that a mailbox is the journal's
  *
@@ -56,17 +56,17 @@
  *	  the last 64 KiB before S that are after the marker;
  *	- the witness: up to 1 KiB that was at P, up to 2 KiB that was before S.
  *
- * Only the removal writes to [P,S) while the mailbox is locked. So after a crash
- * each byte of the witness is what it was or what the removal puts there; a
- * program that has rewritten the mailbox has changed another byte. If all of
+ * Only the removal writes to [P,S) while the mailbox is locked. So after a
+ * crash each byte of the witness is what it was or what the removal puts there;
+ * a program that has rewritten the mailbox has changed another byte. If all of
  * that fits, the mailbox is the journal's. Its inode and device may differ,
  * because it may have been restored or moved to another disk.
  *
- * If the mailbox does not fit, or is absent, the journal waits if the file system
- * of the spool may not be mounted: if there is no mailbox, or if the mailbox's
- * directory is another one than it was. Otherwise another program has rewritten
- * the mailbox: the journal is kept as rescue.TIME for a person to look at, and the
- * mailbox is served as it is.
+ * If the mailbox does not fit, or is absent, the journal waits if the file
+ * system of the spool may not be mounted: if there is no mailbox, or if the
+ * mailbox's directory is another one than it was. Otherwise another program has
+ * rewritten the mailbox: the journal is kept as rescue.TIME for a person to
+ * look at, and the mailbox is served as it is.
  *
  * A failed fsync is final, because the page cache no longer shows what the disk
  * has. The process stops, the journal stays, and the next recovery writes
@@ -116,9 +116,9 @@ journal_failed(const char *what)
 }
 
 /*
- * The disk is given a piece while the next one is copied, so that fsync has less
- * to wait for. copy_file_range is slower, because D is at another offset within
- * its blocks than before.
+ * The disk is given a piece while the next one is copied, so that fsync has
+ * less to wait for. copy_file_range is slower, because D is at another offset
+ * within its blocks than before.
  */
 int
 journal_copy(int from, off_t from_at, int to, off_t to_at, off_t n)

@@ -70,7 +70,7 @@ enum journal_match {
 	MATCH_DONE,       /* the mailbox is the journal's; truncated */
 };
 
-/* Returns the offset where D ends in the mailbox: its size after the removal. */
+/* Returns the mailbox size after the removal: where D ends. */
 off_t journal_new_size(const struct journal_head *h);
 
 /*

@@ -1,6 +1,6 @@
 /*
- * Gives each message of an mbox its unique id, so that no two are equal and no id
- * is given to another message later.
+ * Gives each message of an mbox its unique id, so that no two are equal and no
+ * id is given to another message later.
  *
  * Runs as the owner of the mailbox. Senders choose headers and bodies; they can
  * send any number of messages that are equal, or whose hashes are.

@@ -1,11 +1,11 @@
 /*
- * Removes ranges of bytes from a mailbox, so that a crash at any moment loses no
- * byte that is kept.
+ * Removes ranges of bytes from a mailbox, so that a crash at any moment loses
+ * no byte that is kept.
  *
  * Runs as the owner of the mailbox, which is locked for writing. Makes the
  * journal that decides the removal (steps 0 to 2 at the head of mbox-journal.c)
- * and has mbox-redo.c do the rest. Before the journal is decided, the mailbox is
- * not touched.
+ * and has mbox-redo.c do the rest. Before the journal is decided, the mailbox
+ * is not touched.
  *
  * If nothing at all is kept, the file is truncated without a journal. So is it
  * if only the end of the file is removed and there is no space for the journal:
@@ -54,7 +54,7 @@ copy_kept(int fd, int jfd, const struct range *ranges, size_t n,
 	return 0;
 }
 
-/* Ends the process unless the ranges ascend, do not overlap and fit the file. */
+/* Ends the process unless the ranges ascend and fit a file of this size. */
 static void
 check_ranges(const struct range *ranges, size_t n, off_t size)
 {

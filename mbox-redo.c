@@ -2,9 +2,9 @@
  * Finishes a removal that its journal decides, at once or after a crash.
  *
  * Runs as the owner of the mailbox: in the session, which has just made the
- * journal, and in the recovery that a login, the broker or kpopd --recover runs.
- * The steps, the states and the proof are at the head of mbox-journal.c. Nothing
- * is written to a mailbox before the journal is proven to be its own.
+ * journal, and in the recovery that a login, the broker or kpopd --recover
+ * runs. The steps, the states and the proof are at the head of mbox-journal.c.
+ * Nothing is written to a mailbox before the journal is proven to be its own.
  */
 #include "config.h"
 
@@ -78,10 +78,10 @@ write_d(const struct journal_box *b, const struct journal *j)
 }
 
 /*
- * Replaces the journal by one that also contains the mail that has arrived after
- * S; the mailbox has now this size. The new D is the D of jfd, or nothing if jfd
- * is -1, and then the mailbox from S on. Changes from, kept and size of the head
- * accordingly. Returns 0, or -1 (logged).
+ * Replaces the journal by one that also contains the mail that has arrived
+ * after S; the mailbox has now this size. The new D is the D of jfd, or nothing
+ * if jfd is -1, and then the mailbox from S on. Changes from, kept and size of
+ * the head accordingly. Returns 0, or -1 (logged).
  */
 static int
 extend_journal(
@@ -160,8 +160,9 @@ set_damaged_aside(const struct journal_box *b, const char *name, int result)
 }
 
 /*
- * Goes on in the state "j": the mailbox has not been truncated. Returns 0 if the
- * removal is one step further, 1 if the journal was set aside, or -1 (logged).
+ * Goes on in the state "j": the mailbox has not been truncated. Returns 0 if
+ * the removal is one step further, 1 if the journal was set aside, or -1
+ * (logged).
  */
 static int
 finish_decided(const struct journal_box *b)
@@ -194,9 +195,9 @@ finish_decided(const struct journal_box *b)
 }
 
 /*
- * Ends the state "j.cut" if the mailbox has been truncated. The mailbox is synced
- * first, because the process that truncated it may have been killed before its
- * fsync, or that fsync failed. Returns 0 or -1 (logged).
+ * Ends the state "j.cut" if the mailbox has been truncated. The mailbox is
+ * synced first, because the process that truncated it may have been killed
+ * before its fsync, or that fsync failed. Returns 0 or -1 (logged).
  */
 static int
 unlink_written(const struct journal_box *b)
@@ -209,8 +210,8 @@ unlink_written(const struct journal_box *b)
 }
 
 /*
- * Goes on in the state "j.cut": D is in its place, and the mailbox may have been
- * truncated or not. Returns as finish_decided.
+ * Goes on in the state "j.cut": D is in its place, and the mailbox may have
+ * been truncated or not. Returns as finish_decided.
  */
 static int
 finish_written(const struct journal_box *b)
@@ -241,8 +242,8 @@ finish_written(const struct journal_box *b)
 }
 
 /*
- * This ends, because a mailbox that is locked grows only by programs that ignore
- * locks.
+ * This ends, because a mailbox that is locked grows only by programs that
+ * ignore locks.
  */
 int
 redo_finish(const struct journal_box *b)
@@ -372,9 +373,9 @@ redo_is_of(int from, ino_t inode)
 }
 
 /*
- * Moves the journal with this name if its inode and its bytes are the mailbox's.
- * The inode must be equal, because a copy of the mailbox has the same bytes.
- * Returns 0, or -1 (logged).
+ * Moves the journal with this name if its inode and its bytes are the
+ * mailbox's. The inode must be equal, because a copy of the mailbox has the
+ * same bytes. Returns 0, or -1 (logged).
  */
 static int
 follow_one(int from, const struct journal_box *b, const char *name)

@@ -15,9 +15,9 @@
 int redo_finish(const struct journal_box *b);
 
 /*
- * Recovers the mailbox after a crash: finishes the removal, or discards it if it
- * was not decided. Returns 0 if the mailbox is whole, or 1 if a journal did not
- * fit and was kept as rescue.* (logged); the mailbox may be used then, too.
+ * Recovers the mailbox after a crash: finishes the removal, or discards it if
+ * it was not decided. Returns 0 if the mailbox is whole, or 1 if a journal did
+ * not fit and was kept as rescue.* (logged); the mailbox may be used then, too.
  * Returns -1 (logged) if the mailbox may not be used yet: it is absent, it may
  * not be mounted, or an error occurred.
  */
@@ -31,8 +31,8 @@ bool redo_is_pending(int state);
 
 /*
  * Moves journals that an earlier version left in the directory from, where all
- * mailboxes of a uid had theirs, to this mailbox's state directory, if they were
- * made for its inode or are damaged. Returns 0, or -1 (logged).
+ * mailboxes of a uid had theirs, to this mailbox's state directory, if they
+ * were made for its inode or are damaged. Returns 0, or -1 (logged).
  */
 int redo_adopt(int from, int state, ino_t inode);
 

@@ -1,6 +1,6 @@
 /*
- * Removes the marked messages from an mbox: finds their bytes in the file as it is
- * now, and gives these ranges to the journal.
+ * Removes the marked messages from an mbox: finds their bytes in the file as it
+ * is now, and gives these ranges to the journal.
  *
  * Runs as the owner of the mailbox. Only a message that is proven (mbox-find.c)
  * is removed. A message that cannot be proven stays, and the client gets an
@@ -85,7 +85,7 @@ find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
 			return NOT_IN_PLACE;
 		ranges[n++] = (struct range){ one.found.at, one.end };
 	}
-	/* A list that is forged, or older than a power failure, does not fit. */
+	/* A forged list, or one older than a power failure, does not fit. */
 	return are_at_boundaries(m, ranges, n, size) ? n : NOT_IN_PLACE;
 }
 

@@ -1,5 +1,6 @@
 /*
- * Finds the messages in an mbox file, in one pass from its beginning to its end.
+ * Finds the messages in an mbox file, in one pass from its beginning to its
+ * end.
  *
  * Runs as the owner of the mailbox. Nothing in the file is trusted: lines may
  * be of any length, NULs are ordinary bytes, and another program may write to
@@ -92,7 +93,7 @@ wire_size_so_far(const struct scan *s)
 	    (lines_at_begin(&s->lines) ? 0 : 2);
 }
 
-/* Returns the wire size of the empty line that separates messages here, or 0. */
+/* Returns the wire size of the empty line that separates here, or 0. */
 static uint64_t
 wire_size_of_separator(const struct scan *s)
 {
@@ -111,7 +112,7 @@ begin_message(struct scan *s)
 	hash_header_begin(&s->header_hash);
 }
 
-/* Ends the header. All that identifies its message without its body is known. */
+/* Ends the header, and decides what is to be done with the body. */
 static void
 end_header(struct scan *s)
 {

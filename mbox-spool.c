@@ -4,7 +4,8 @@
  * Runs as the owner of the mailbox. The user may have put anything at the
  * spool's name: so symlinks, FIFOs, devices, other users' files and files with
  * a second link are refused, and no open waits. Another program may replace the
- * file at any time: the name is compared with the file after the locks are taken.
+ * file at any time: the name is compared with the file after the locks are
+ * taken.
  */
 #include "config.h"
 

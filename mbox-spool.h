@@ -8,8 +8,8 @@
 
 /*
  * Opens the spool, which must be a regular file of the user with one link, as
- * m->fd. Returns DROP_OK, with m->fd = -1 if there is no spool; DENIED or FAILED
- * (logged).
+ * m->fd. Returns DROP_OK, with m->fd = -1 if there is no spool; DENIED or
+ * FAILED (logged).
  */
 enum drop_error spool_open(struct mbox *m);
 
@@ -19,7 +19,9 @@ enum drop_error spool_open(struct mbox *m);
  */
 enum drop_error spool_open_locked(struct mbox *m, bool to_write);
 
-/* Takes the locks of the open spool. Returns DROP_OK, BUSY or FAILED (logged). */
+/*
+ * Takes the locks of the open spool. Returns DROP_OK; BUSY or FAILED (logged).
+ */
 enum drop_error spool_lock(const struct mbox *m, bool to_write);
 
 /* Gives the locks back, if there is a spool. */

@@ -1,10 +1,11 @@
 /*
  * Serves the messages in one mbox spool file.
  *
- * Runs as the owner of the mailbox. Nothing in the file is trusted: lines may be
- * of any length, NULs are ordinary bytes, and other programs may write at any
- * time. The file is never mapped, because a truncate by another program would
- * be a SIGBUS. It is never copied, and is written only to remove messages.
+ * Runs as the owner of the mailbox. Nothing in the file is trusted: lines may
+ * be of any length, NULs are ordinary bytes, and other programs may write at
+ * any time. The file is never mapped, because a truncate by another program
+ * would be a SIGBUS. It is never copied, and is written only to remove
+ * messages.
  *
  * These files share the work; each calls only files below it:
  *

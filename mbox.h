@@ -1,4 +1,4 @@
-/* An open mbox, as mbox.c, mbox-spool.c, mbox-find.c and mbox-remove.c share it. */
+/* An open mbox, as mbox.c and its parts share it: see mbox.c. */
 #ifndef MBOX_H
 #define MBOX_H
 
@@ -10,8 +10,8 @@
 #include "store.h"
 
 /*
- * A list of the mailbox as it is now. It is made when a message is not where the
- * session's list has it. Belongs to mbox-find.c.
+ * A list of the mailbox as it is now. It is made when a message is not where
+ * the session's list has it. Belongs to mbox-find.c.
  */
 struct fresh {
 	bool exists;
@@ -26,7 +26,7 @@ struct fresh {
 struct mbox {
 	struct store_place place;
 	int fd; /* -1: there is no spool, hence no mail */
-	struct list list; /* the session's: a client's numbers are its indexes */
+	struct list list; /* the session's: a client's n is its n - 1 */
 	struct fingerprint listed; /* the mailbox when the list was true */
 	bool is_removing; /* the mailbox is locked for a removal */
 	struct table *by_header, *by_body; /* of list; NULL: not needed yet */

@@ -1,10 +1,11 @@
 /*
- * Unit tests of mbox-journal.c: a removal stopped before each of its writing system
- * calls, recovered, stopped again while recovering; with mail that arrives in
- * between, and with each call failing once. Runs as anybody.
+ * Unit tests of mbox-journal.c, mbox-ranges.c and mbox-redo.c: a removal is
+ * stopped before each of its writing system calls; the recovery is stopped
+ * before each of its own; mail arrives in between; each call fails once. Runs
+ * as any user.
  *
- * The linker puts the __wrap_ functions below in the place of the system calls
- * (--wrap), so that "stopped" is the process' end right before the call.
+ * The linker replaces the system calls by the __wrap_ functions below (--wrap).
+ * To stop is to end the process right before the call.
  */
 #include "config.h"
 
@@ -28,22 +29,23 @@
 #define MESSAGE 30000
 #define COUNT 9
 #define STOPPED 77
-#define ASIDE 2 /* a recovery that has set a journal aside */
+#define ASIDE 2 /* exit status: the recovery has set a journal aside */
 
-/* What happens at the call whose turn it is; calls count from 1. */
+/* The calls at which something happens; calls are counted from 1. */
 enum { NEVER = -1 };
 static int calls, stop_at = NEVER, fail_at = NEVER, meddle_at = NEVER, fail_with;
 static int state, spool;
 static struct journal_box box = { -1, -1, -1 };
 int __real_ftruncate(int, off_t);
 
+/* Counts a call, and does what is to happen at it. Returns true if it fails. */
 static bool
 turn(void)
 {
 	calls++;
 	if (calls == stop_at)
 		_exit(STOPPED);
-	/* Another program that takes no lock. */
+	/* Another program, which takes no lock, truncates the mailbox. */
 	if (calls == meddle_at)
 		__real_ftruncate(spool, MESSAGE / 2);
 	if (calls != fail_at)
@@ -65,7 +67,7 @@ WRAP(int, ftruncate, (int fd, off_t n), (fd, n))
 WRAP(int, renameat, (int a, const char *b, int c, const char *d), (a, b, c, d))
 WRAP(int, unlinkat, (int a, const char *b, int c), (a, b, c))
 
-/* In pieces, so that a stop between them is seen as well. */
+/* Writes in pieces, so that a stop between them is tested, too. */
 ssize_t __real_pwrite(int, const void *, size_t, off_t);
 ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
 ssize_t
@@ -76,7 +78,7 @@ __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
 
 static char directory[] = "/tmp/kpopd-journal.XXXXXX";
 
-/* What is in the mailbox, as it should be. */
+/* The bytes that the mailbox should have. */
 static char expected[(COUNT + 4) * MESSAGE];
 static size_t expected_size;
 
@@ -107,7 +109,7 @@ expect(int i)
 	expected_size += MESSAGE;
 }
 
-/* A fresh mailbox, and an empty state directory. Kept messages become the expectation. */
+/* Makes a new mailbox and an empty state directory; expects the kept messages. */
 static void
 begin(unsigned removed)
 {
@@ -145,7 +147,10 @@ is(const char *text, size_t n)
 	    memcmp(there, text, n) == 0;
 }
 
-/* Runs the removal or the recovery in a child that stops before call number at. Returns its exit status. */
+/*
+ * Runs the removal or the recovery in a child process that stops before call
+ * at. Returns its exit status.
+ */
 static int
 run(bool recover, unsigned removed, int at)
 {
@@ -167,7 +172,10 @@ run(bool recover, unsigned removed, int at)
 	return WEXITSTATUS(status);
 }
 
-/* Whether the mailbox is as before the removal, with so many messages more. */
+/*
+ * Returns true if the mailbox is as before the removal, with so many more
+ * messages that have arrived.
+ */
 static bool
 is_whole(int arrived)
 {
@@ -178,7 +186,10 @@ is_whole(int arrived)
 	return is(whole, (size_t)(COUNT + arrived) * MESSAGE);
 }
 
-/* After recovery: either nothing has happened or all of it, and mail that arrived is there once. */
+/*
+ * Recovers, and checks that nothing is removed or all, and that mail that has
+ * arrived is there once.
+ */
 static void
 check_outcome(int arrived)
 {
@@ -191,7 +202,10 @@ check_outcome(int arrived)
 
 static unsigned points;
 
-/* Stops the removal at each call; and for each, the recovery at each call, with mail arriving before and after. */
+/*
+ * Stops the removal at each call, and for each of these the recovery at each
+ * call; mail arrives before the recovery and after it.
+ */
 static void
 stops_everywhere(unsigned removed)
 {
@@ -223,7 +237,10 @@ stops_everywhere(unsigned removed)
 	CHECK(is(expected, expected_size) && !redo_is_pending(state));
 }
 
-/* Each call fails once, with each error: an honest answer, and the old or the new mailbox after the next login. */
+/*
+ * Lets each call fail once, with each error. The result must be true, and the
+ * next login must find the old mailbox or the new one.
+ */
 static void
 fails_everywhere(unsigned removed)
 {
@@ -258,7 +275,10 @@ fails_everywhere(unsigned removed)
 	}
 }
 
-/* A journal for another mailbox, a forged and a cut one are set aside, and the mailbox stays as it is. */
+/*
+ * A journal of another mailbox, a forged one and files that are not journals
+ * are set aside, and the mailbox stays as it is.
+ */
 static void
 strange_journals_are_set_aside(void)
 {
@@ -285,7 +305,10 @@ strange_journals_are_set_aside(void)
 	CHECK(is(expected, expected_size));
 }
 
-/* Where a damaged one cannot be set aside either, nothing is done, and the next login does it. */
+/*
+ * If a damaged journal cannot be set aside, nothing else happens, and the next
+ * login sets it aside.
+ */
 static void
 setting_aside_fails_everywhere(void)
 {
@@ -312,7 +335,10 @@ setting_aside_fails_everywhere(void)
 	CHECK(failed > 0);
 }
 
-/* Stops a removal of this subset at each call after which a journal is pending, and calls look for each. */
+/*
+ * Stops a removal of this subset at each call after which the removal is
+ * decided, and calls look each time.
+ */
 static void
 at_each_pending(unsigned removed, void (*look)(void))
 {
@@ -335,7 +361,10 @@ at_each_pending(unsigned removed, void (*look)(void))
 	CHECK(seen > 0);
 }
 
-/* An absent mailbox says nothing: the journal waits, and finishes once the mailbox is back. */
+/*
+ * If the mailbox is absent, the journal waits. The removal is finished once the
+ * mailbox is back.
+ */
 static void
 look_while_absent(void)
 {
@@ -345,7 +374,10 @@ look_while_absent(void)
 	CHECK(run(true, 0, NEVER) == 0 && !redo_is_pending(state) && is(expected, expected_size));
 }
 
-/* A mailbox in another directory, that of a file system which is not mounted, is not the journal's. */
+/*
+ * A mailbox in another directory, where a file system is not mounted, is not
+ * the journal's: the journal waits.
+ */
 static void
 look_while_unmounted(void)
 {
@@ -366,7 +398,10 @@ look_while_unmounted(void)
 	close(other);
 }
 
-/* The same bytes in another inode and another directory, as after a move to another disk, are the journal's mailbox. */
+/*
+ * The same bytes in another inode and another directory, as after a move to
+ * another disk, are the journal's mailbox.
+ */
 static void
 look_after_move(void)
 {
@@ -386,7 +421,10 @@ look_after_move(void)
 	close(moved);
 }
 
-/* Whatever is not what the removal left, in any of the first and last bytes that it writes, another program has written. */
+/*
+ * Changes one byte, each in turn, of the mailbox of a small removal. The byte
+ * is not one that the removal writes. So the journal must be set aside.
+ */
 static void
 small_removals_are_recognized(void)
 {
@@ -404,7 +442,8 @@ small_removals_are_recognized(void)
 
 			begin(0x1ff);
 			CHECK(__real_ftruncate(spool, 0) == 0 && __real_pwrite(spool, old, sizeof(old) - 1, 0) == sizeof(old) - 1);
-			/* Up to the first call with which it is decided; nothing of the mailbox is written yet. */
+			/* Stop as soon as it is decided: nothing has been
+			 * written to the mailbox. */
 			for (int at = 1; faccessat(state, "j", F_OK, 0) == -1; at++) {
 				if ((pid = fork()) == 0) {
 					calls = 0;
@@ -413,7 +452,7 @@ small_removals_are_recognized(void)
 				}
 				CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == STOPPED);
 			}
-			/* A byte that is neither in the messages nor in the marker. */
+			/* A byte that neither messages nor marker have. */
 			CHECK((fd = openat(state, "j", O_RDONLY)) != -1 && pread(fd, marker, 16, 40) == 16 && close(fd) == 0);
 			for (byte = 0x80; memchr(marker, byte, 16) != NULL; byte++)
 				;
@@ -426,7 +465,10 @@ small_removals_are_recognized(void)
 	CHECK(seen > 40);
 }
 
-/* A journal of the version before, which has no witness, is obeyed for its own inode alone. */
+/*
+ * A journal of version 1, which has no witness, is obeyed only for the mailbox
+ * with its inode.
+ */
 static void
 journals_of_version_1_are_obeyed(void)
 {
@@ -466,9 +508,12 @@ has_rescue(void)
 	return system(command) == 0;
 }
 
-/* A program that takes no lock cuts the mailbox short before each call: a removal whose journal is set aside is not said to be done. */
+/*
+ * A program that takes no lock truncates the mailbox before each call. If the
+ * journal is set aside, the result must not be RANGES_REMOVED.
+ */
 static void
-what_was_set_aside_is_not_done(void)
+a_journal_set_aside_is_not_a_removal(void)
 {
 	char command[200];
 	struct range ranges[COUNT];
@@ -513,7 +558,7 @@ main(void)
 	fails_everywhere(0x180);
 	strange_journals_are_set_aside();
 	setting_aside_fails_everywhere();
-	what_was_set_aside_is_not_done();
+	a_journal_set_aside_is_not_a_removal();
 	at_each_pending(0x002, look_while_absent);
 	at_each_pending(0x180, look_while_absent);
 	at_each_pending(0x0aa, look_while_unmounted);
