@@ -89,12 +89,11 @@ cache_load(struct list *l, const struct list_source *s)
 	bool is_before = x == NULL;
 
 	if (is_before)
-		x = index_load(s->state,
-		    s->quoted ? KIND_QUOTED_BEFORE : KIND_BEFORE);
+		x = index_load(
+		    s->state, s->quoted ? KIND_QUOTED_BEFORE : KIND_BEFORE);
 	if (x == NULL)
 		return false;
-	*l = (struct list){ .source = *s, .index = x,
-		.count = index_count(x) };
+	*l = (struct list){ .source = *s, .index = x, .count = index_count(x) };
 	memcpy(&l->note, index_note(x), sizeof(l->note));
 	if (is_before)
 		discard_proof(l);
@@ -179,16 +178,16 @@ enum scan_result
 cache_make(struct list *l, const struct list_source *s,
     const struct fingerprint *now, struct list *before)
 {
-	struct list new = { .source = *s, .note.first_if_grown = LIST_NEVER };
+	struct list made = { .source = *s, .note.first_if_grown = LIST_NEVER };
 
-	new.index =
+	made.index =
 	    index_new(s->state, kind_of(s), sizeof(struct list_record));
 	if (before != NULL) {
-		memcpy(new.note.retired, before->note.retired,
-		    sizeof(new.note.retired));
-		new.note.next_retired = before->note.next_retired;
+		memcpy(made.note.retired, before->note.retired,
+		    sizeof(made.note.retired));
+		made.note.next_retired = before->note.next_retired;
 	}
-	*l = new;
+	*l = made;
 	return read_on(l, now, before);
 }
 
@@ -303,8 +302,8 @@ copy_unmarked(
 	struct list_record r;
 
 	*kept = *l;
-	kept->index = index_new(l->source.state, kind_of(&l->source),
-	    sizeof(struct list_record));
+	kept->index = index_new(
+	    l->source.state, kind_of(&l->source), sizeof(struct list_record));
 	kept->count = 0;
 	for (size_t i = 0; i < l->count; i++) {
 		struct list_message m;
@@ -343,8 +342,10 @@ cache_remove(struct list *l, const unsigned char *marks)
 		if (store_marked(marks, i) && list_record(l, i, &r))
 			number_retire(l, &r);
 	kept = *l;
-	is_good = is_tail_marked(l, marks, &first) ?
-	    list_truncate(&kept, first) : copy_unmarked(l, marks, &kept);
+	if (is_tail_marked(l, marks, &first))
+		is_good = list_truncate(&kept, first);
+	else
+		is_good = copy_unmarked(l, marks, &kept);
 	if (!is_good || fingerprint_put(&now, l->source.fd) == -1 ||
 	    now.size != kept.note.end) {
 		cache_distrust(l);

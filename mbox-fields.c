@@ -19,8 +19,8 @@
 void
 fields_begin(struct fields *f, bool at_front)
 {
-	*f = (struct fields){ .at_front = at_front,
-		.length = FIELDS_NO_LENGTH };
+	*f =
+	    (struct fields){ .at_front = at_front, .length = FIELDS_NO_LENGTH };
 }
 
 /* Returns true if the n bytes at p begin with prefix, in any case. */
@@ -40,19 +40,26 @@ has_prefix(const char *p, size_t n, const char *prefix)
 static bool
 is_rewritten_field(const char *p, size_t n)
 {
-	static const char *const fields[] = { "Status:", "Content-Length:", "Lines:" };
+	static const char *const fields[] = {
+		"Status:", "Content-Length:", "Lines:"
+	};
 	/* The rest after "X-". All fields of VM begin with the last one. */
-	static const char *const extensions[] = { "Status:", "UID:", "UIDL:", "IMAP:", "IMAPbase:", "Keywords:", "Label:",
-		"Mozilla-Status:", "Mozilla-Status2:", "Mozilla-Keys:", "Evolution:", "RMAIL-Attributes:",
-		"RMAIL-Keywords:", "Gnus-Newsgroup:", "Gnus-Article-Number:", "VM-" };
+	static const char *const extensions[] = { "Status:", "UID:", "UIDL:",
+		"IMAP:", "IMAPbase:", "Keywords:", "Label:", "Mozilla-Status:",
+		"Mozilla-Status2:", "Mozilla-Keys:", "Evolution:",
+		"RMAIL-Attributes:", "RMAIL-Keywords:", "Gnus-Newsgroup:",
+		"Gnus-Article-Number:", "VM-" };
 	const bool is_extension = n > 2 && (*p | 0x20) == 'x' && p[1] == '-';
 	const char *const *names = is_extension ? extensions : fields;
-	size_t count = is_extension ? sizeof(extensions) / sizeof(extensions[0]) : sizeof(fields) / sizeof(fields[0]);
+	size_t count = is_extension ?
+	    sizeof(extensions) / sizeof(extensions[0]) :
+	    sizeof(fields) / sizeof(fields[0]);
 
 	p += is_extension ? 2 : 0;
 	n -= is_extension ? 2 : 0;
 	for (size_t i = 0; i < count; i++)
-		if ((*p | 0x20) == (*names[i] | 0x20) && has_prefix(p, n, names[i]))
+		if ((*p | 0x20) == (*names[i] | 0x20) &&
+		    has_prefix(p, n, names[i]))
 			return true;
 	return false;
 }
@@ -70,7 +77,8 @@ after_blanks(const char *p, const char *end)
 static bool
 is_end_of_line(const char *p, const char *end)
 {
-	return p < end && (*p == '\n' || (*p == '\r' && end - p == 2 && p[1] == '\n'));
+	return p < end &&
+	    (*p == '\n' || (*p == '\r' && end - p == 2 && p[1] == '\n'));
 }
 
 /*

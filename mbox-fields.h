@@ -13,9 +13,9 @@
 #define FIELDS_BAD_LENGTH ((off_t)-2) /* not a number, or two that differ */
 
 struct fields {
-	bool at_front;    /* the message begins at offset 0 of the file */
+	bool at_front;     /* the message begins at offset 0 of the file */
 	bool is_rewritten; /* the current field is not a part of the id */
-	off_t length;     /* of the body, as Content-Length specifies it */
+	off_t length;      /* of the body, as Content-Length specifies it */
 	bool has_id, has_received;
 	/* The rest belongs to mbox-fields.c. */
 	enum { FIELDS_OTHER, FIELDS_LENGTH, FIELDS_SUBJECT } current;

@@ -37,7 +37,7 @@
  * not what was listed, or if other messages result.
  */
 static bool
-list_again(struct mbox *m, struct list *new)
+list_again(struct mbox *m, struct list *again)
 {
 	struct list_source source = spool_source(m);
 	struct fingerprint now;
@@ -45,17 +45,17 @@ list_again(struct mbox *m, struct list *new)
 	source.state = -1;
 	if (fingerprint_take(&now, m->fd) == -1 ||
 	    !fingerprint_same(&m->listed, &now) ||
-	    cache_make(new, &source, &now, &m->list) != SCAN_DONE)
+	    cache_make(again, &source, &now, &m->list) != SCAN_DONE)
 		return false;
-	return new->count == m->list.count &&
-	    new->note.wire_size == m->list.note.wire_size;
+	return again->count == m->list.count &&
+	    again->note.wire_size == m->list.note.wire_size;
 }
 
 /* Replaces the damaged list by a new one with the same messages. */
 static void
 repair_list(struct mbox *m)
 {
-	struct list new;
+	struct list again;
 	bool same;
 
 	log_event(LOG_NOTICE, "index",
@@ -67,12 +67,12 @@ repair_list(struct mbox *m)
 		fatal("the index was damaged while the mailbox was locked");
 	if (spool_lock(m, false) != DROP_OK)
 		fatal("locking the mailbox to repair its index");
-	same = list_again(m, &new);
+	same = list_again(m, &again);
 	spool_unlock(m);
 	if (!same)
 		fatal("repairing the index: the mailbox has changed");
 	list_free(&m->list);
-	m->list = new;
+	m->list = again;
 	table_free(m->by_header);
 	table_free(m->by_body);
 	m->by_header = m->by_body = NULL;
@@ -140,8 +140,8 @@ has_same_body(
 {
 	uint64_t body;
 
-	return one->found.body != 0 &&
-	    scan_body(m->fd, from, to, &body) == 0 && body == one->found.body;
+	return one->found.body != 0 && scan_body(m->fd, from, to, &body) == 0 &&
+	    body == one->found.body;
 }
 
 bool
@@ -183,7 +183,8 @@ has_boundaries(const struct mbox *m, const struct list_message *one, off_t size)
 	off_t empty;
 
 	return pread(m->fd, from, sizeof(from), one->found.at) ==
-	    (ssize_t)sizeof(from) && from_begins(from, sizeof(from)) &&
+	    (ssize_t)sizeof(from) &&
+	    from_begins(from, sizeof(from)) &&
 	    boundary_is_at(m->fd, one->end, size, &empty);
 }
 
@@ -326,8 +327,7 @@ find_in_fresh(
 {
 	struct fresh *f = &m->fresh;
 	size_t i = table_first(f->by_header, one->found.id), at;
-	bool is_only =
-	    i != SIZE_MAX && table_next(f->by_header, i) == SIZE_MAX;
+	bool is_only = i != SIZE_MAX && table_next(f->by_header, i) == SIZE_MAX;
 
 	if (!is_only)
 		i = first_not_taken(f, one);

@@ -54,8 +54,8 @@ enum drop_error find_begin_removal(struct mbox *m);
  * Finds message one, which is not where the list has it, in the mailbox as it
  * is now. In a removal takes the found message. Returns as find_message.
  */
-enum drop_error find_moved(struct mbox *m, const struct list_message *one,
-    struct list_message *where);
+enum drop_error find_moved(
+    struct mbox *m, const struct list_message *one, struct list_message *where);
 
 /* Ends what find_begin_removal has begun. */
 void find_end_removal(struct mbox *m);

@@ -28,7 +28,7 @@
 #include "mbox-from.h"
 
 #define MONTHS "JanFebMarAprMayJunJulAugSepOctNovDec"
-#define ZONES 2 /* "+0100 (CET)" and "MET DST" are two zones each */
+#define ZONES 2     /* "+0100 (CET)" and "MET DST" are two zones each */
 #define ZONE_NAME 6 /* letters of a zone's name, at most */
 
 /*
@@ -98,7 +98,8 @@ take_number(struct text *t, int least, int most, int greatest)
 
 	for (; t->p < t->end && is_digit(*t->p) && n < most; n++)
 		value = 10 * value + (*t->p++ - '0');
-	return n >= least && value <= greatest && (t->p == t->end || !is_digit(*t->p));
+	return n >= least && value <= greatest &&
+	    (t->p == t->end || !is_digit(*t->p));
 }
 
 static bool
@@ -140,9 +141,11 @@ take_year(struct text *t)
 static bool
 take_time(struct text *t)
 {
-	if (!take_number(t, 1, 2, 23) || !take_char(t, ':') || !take_number(t, 2, 2, 59))
+	if (!take_number(t, 1, 2, 23) || !take_char(t, ':') ||
+	    !take_number(t, 2, 2, 59))
 		return false;
-	return ends_word(t) || (take_char(t, ':') && take_number(t, 2, 2, 60) && ends_word(t));
+	return ends_word(t) ||
+	    (take_char(t, ':') && take_number(t, 2, 2, 60) && ends_word(t));
 }
 
 /* Takes an offset from UTC, with its sign: +0100, -05:00, +1. */
@@ -153,7 +156,8 @@ take_offset(struct text *t)
 		return false;
 	if (!take_number(t, 1, 4, 9999))
 		return false;
-	return ends_word(t) || (take_char(t, ':') && take_number(t, 2, 2, 59) && ends_word(t));
+	return ends_word(t) ||
+	    (take_char(t, ':') && take_number(t, 2, 2, 59) && ends_word(t));
 }
 
 /*
@@ -200,7 +204,8 @@ take_ctime(struct text *t)
 {
 	int most;
 
-	if (!take_month(t) || !take_blanks(t) || !take_day(t) || !take_blanks(t) || !take_time(t))
+	if (!take_month(t) || !take_blanks(t) || !take_day(t) ||
+	    !take_blanks(t) || !take_time(t))
 		return false;
 	most = take_zones(t, ZONES);
 	if (!take_blanks(t) || !take_year(t))
@@ -213,8 +218,9 @@ take_ctime(struct text *t)
 static bool
 take_mail_date(struct text *t)
 {
-	if (!take_day(t) || !take_blanks(t) || !take_month(t) || !take_blanks(t) ||
-	    !take_year(t) || !take_blanks(t) || !take_time(t))
+	if (!take_day(t) || !take_blanks(t) || !take_month(t) ||
+	    !take_blanks(t) || !take_year(t) || !take_blanks(t) ||
+	    !take_time(t))
 		return false;
 	take_zones(t, ZONES);
 	return true;
@@ -227,7 +233,8 @@ is_nothing_more(struct text t)
 	take_blanks(&t);
 	if (t.p == t.end)
 		return true;
-	if (!take_word(&t, "remote") || !take_blanks(&t) || !take_word(&t, "from") || !take_blanks(&t))
+	if (!take_word(&t, "remote") || !take_blanks(&t) ||
+	    !take_word(&t, "from") || !take_blanks(&t))
 		return false;
 	while (!ends_word(&t))
 		t.p++;
@@ -244,7 +251,8 @@ ends_in_date(struct text t)
 	while (t.p < t.end) {
 		struct text ctime = t, mail = t;
 
-		if ((take_ctime(&ctime) && is_nothing_more(ctime)) || (take_mail_date(&mail) && is_nothing_more(mail)))
+		if ((take_ctime(&ctime) && is_nothing_more(ctime)) ||
+		    (take_mail_date(&mail) && is_nothing_more(mail)))
 			return true;
 		while (!ends_word(&t))
 			t.p++;
@@ -264,12 +272,14 @@ begins_header(struct text t)
 	const char *begin = t.p;
 	size_t n = (size_t)(t.end - t.p);
 
-	if (n >= sizeof(quoted) - 1 && memcmp(t.p, quoted, sizeof(quoted) - 1) == 0)
+	if (n >= sizeof(quoted) - 1 &&
+	    memcmp(t.p, quoted, sizeof(quoted) - 1) == 0)
 		return true;
 	while (t.p < t.end && is_name_char(*t.p))
 		t.p++;
 	/* A digit first: a time in a sentence. "//" next: a URL. */
-	if (t.p == begin || !(is_upper((char)(*begin & ~0x20))) || !take_char(&t, ':'))
+	if (t.p == begin || !(is_upper((char)(*begin & ~0x20))) ||
+	    !take_char(&t, ':'))
 		return false;
 	return t.end - t.p < 2 || memcmp(t.p, "//", 2) != 0;
 }
@@ -284,7 +294,8 @@ from_separates(const char *p, size_t n)
 		return false;
 	lf = memchr(p, '\n', look);
 	if (lf == NULL)
-		return look < FROM_LOOK && ends_in_date((struct text){ p + FROM_SIZE, end });
+		return look < FROM_LOOK &&
+		    ends_in_date((struct text){ p + FROM_SIZE, end });
 	/* Look at the next line first: it is cheap, and usually decides. */
 	return begins_header((struct text){ lf + 1, end }) ||
 	    ends_in_date((struct text){ p + FROM_SIZE, lf });

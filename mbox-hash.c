@@ -127,8 +127,7 @@ hash_body_add(struct hash_body *h, const char *p, size_t n)
 		hash_without_cr(h, p, n);
 		return;
 	}
-	while (p < end &&
-	    (lf = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+	while (p < end && (lf = memchr(p, '\n', (size_t)(end - p))) != NULL) {
 		hash_text(h, p, (size_t)(lf - p));
 		h->held_cr = false;
 		h->held_lf++;

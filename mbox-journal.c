@@ -85,11 +85,11 @@
 #include "mbox-journal.h"
 
 #define MAGIC "kpopd j2"
-#define MAGIC_1 "kpopd j1" /* version 1: without a witness */
+#define MAGIC_1 "kpopd j1"       /* version 1: without a witness */
 #define WINDOW ((off_t)64 << 10) /* bytes that a hash covers, at most */
-#define WITNESS_AT 512 /* offset of the witness in the journal */
+#define WITNESS_AT 512           /* offset of the witness in the journal */
 #define COPY ((size_t)256 << 10) /* bytes copied at a time */
-#define FLUSH ((off_t)8 << 20) /* bytes that the disk is given at a time */
+#define FLUSH ((off_t)8 << 20)   /* bytes that the disk is given at a time */
 
 _Static_assert(sizeof(struct journal_head) <= WITNESS_AT &&
 	WITNESS_AT + sizeof(struct journal_witness) <= JOURNAL_D,
@@ -136,8 +136,8 @@ journal_copy(int from, off_t from_at, int to, off_t to_at, off_t n)
 		to_at += (off_t)some;
 		n -= (off_t)some;
 		if (to_at - given >= FLUSH) {
-			sync_file_range(to, given, to_at - given,
-			    SYNC_FILE_RANGE_WRITE);
+			sync_file_range(
+			    to, given, to_at - given, SYNC_FILE_RANGE_WRITE);
 			given = to_at;
 		}
 	}
@@ -168,8 +168,8 @@ hash_window(int fd, off_t from, off_t to, uint8_t digest[SHA256_DIGEST_LENGTH])
 
 /* Hashes the last bytes before P, which are never written. */
 static int
-hash_before(int fd, const struct journal_head *h,
-    uint8_t digest[SHA256_DIGEST_LENGTH])
+hash_before(
+    int fd, const struct journal_head *h, uint8_t digest[SHA256_DIGEST_LENGTH])
 {
 	off_t from = h->from > WINDOW ? (off_t)h->from - WINDOW : 0;
 
@@ -178,8 +178,8 @@ hash_before(int fd, const struct journal_head *h,
 
 /* Hashes the last bytes before S, as far as they are after the marker. */
 static int
-hash_after(int fd, const struct journal_head *h,
-    uint8_t digest[SHA256_DIGEST_LENGTH])
+hash_after(
+    int fd, const struct journal_head *h, uint8_t digest[SHA256_DIGEST_LENGTH])
 {
 	off_t from = (off_t)h->size - WINDOW;
 
@@ -265,8 +265,7 @@ take_witness(const struct journal_box *b, const struct journal_head *h,
 	    file_read(b->fd, w->back, w->back_size,
 		(off_t)h->size - w->back_size) == -1)
 		return -1;
-	hash_bytes(
-	    w, offsetof(struct journal_witness, checksum), w->checksum);
+	hash_bytes(w, offsetof(struct journal_witness, checksum), w->checksum);
 	return 0;
 }
 
@@ -285,8 +284,7 @@ write_head(const struct journal_box *b, int jfd, struct journal_head *h)
 		return -1;
 	memcpy(h->magic, MAGIC, sizeof(h->magic));
 	h->inode = (uint64_t)st.st_ino;
-	h->marker_size =
-	    gap < JOURNAL_MARKER ? (uint64_t)gap : JOURNAL_MARKER;
+	h->marker_size = gap < JOURNAL_MARKER ? (uint64_t)gap : JOURNAL_MARKER;
 	arc4random_buf(h->marker, sizeof(h->marker));
 	h->marker[0] = '\0';
 	if (hash_before(b->fd, h, h->before) == -1 ||
@@ -298,8 +296,9 @@ write_head(const struct journal_box *b, int jfd, struct journal_head *h)
 	/* If D is empty, the file would end before JOURNAL_D. */
 	if (h->kept == 0 && ftruncate(jfd, JOURNAL_D) == -1)
 		return -1;
-	return file_write(jfd, &w, sizeof(w), WITNESS_AT) == -1 ||
-	    file_write(jfd, h, sizeof(*h), 0) == -1 ? -1 : 0;
+	if (file_write(jfd, &w, sizeof(w), WITNESS_AT) == -1)
+		return -1;
+	return file_write(jfd, h, sizeof(*h), 0);
 }
 
 int
@@ -328,9 +327,8 @@ is_sound_head(const struct journal_head *h, off_t file_size)
 	hash_bytes(h, offsetof(struct journal_head, checksum), digest);
 	return (memcmp(h->magic, MAGIC, sizeof(h->magic)) == 0 ||
 		   memcmp(h->magic, MAGIC_1, sizeof(h->magic)) == 0) &&
-	    memcmp(digest, h->checksum, sizeof(digest)) == 0 &&
-	    h->from >= 0 && h->kept >= 0 &&
-	    h->kept == file_size - JOURNAL_D &&
+	    memcmp(digest, h->checksum, sizeof(digest)) == 0 && h->from >= 0 &&
+	    h->kept >= 0 && h->kept == file_size - JOURNAL_D &&
 	    h->marker_size > 0 && h->marker_size <= JOURNAL_MARKER &&
 	    h->size <= INT64_MAX - h->kept - JOURNAL_MARKER &&
 	    h->from <= h->size - h->kept - (int64_t)h->marker_size;
@@ -338,8 +336,7 @@ is_sound_head(const struct journal_head *h, off_t file_size)
 
 /* Returns true if the witness belongs to this head. */
 static bool
-is_sound_witness(
-    const struct journal_witness *w, const struct journal_head *h)
+is_sound_witness(const struct journal_witness *w, const struct journal_head *h)
 {
 	uint8_t digest[SHA256_DIGEST_LENGTH];
 
@@ -356,8 +353,8 @@ journal_open(int state, const char *name, struct journal *j)
 	uint8_t tail[SHA256_DIGEST_LENGTH];
 	struct stat st;
 
-	j->fd = openat(state, name,
-	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	j->fd =
+	    openat(state, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (j->fd == -1 && (errno == ELOOP || errno == ENXIO))
 		return JOURNAL_DAMAGED;
 	if (j->fd == -1 || fstat(j->fd, &st) == -1)
@@ -422,20 +419,20 @@ compare_witness(
 	else if (in_d > (off_t)n)
 		in_d = (off_t)n;
 	if (file_read(fd, there, n, at) == -1 ||
-	    file_read(j->fd, d, (size_t)in_d,
-		JOURNAL_D + at - (off_t)h->from) == -1)
+	    file_read(
+		j->fd, d, (size_t)in_d, JOURNAL_D + at - (off_t)h->from) == -1)
 		return -1;
 	memset(d + in_d, 0, n - (size_t)in_d);
 	for (size_t i = 0; i < n; i++)
-		if (there[i] != old[i] && (unsigned char)there[i] !=
-		    new_byte(h, at + (off_t)i, d[i]))
+		if (there[i] != old[i] &&
+		    (unsigned char)there[i] != new_byte(h, at + (off_t)i, d[i]))
 			return 0;
 	return 1;
 }
 
 enum journal_match
-journal_match_decided(const struct journal_box *b, const struct journal *j,
-    const struct stat *st)
+journal_match_decided(
+    const struct journal_box *b, const struct journal *j, const struct stat *st)
 {
 	const struct journal_head *h = &j->head;
 	const struct journal_witness *w = &j->witness;
@@ -449,21 +446,22 @@ journal_match_decided(const struct journal_box *b, const struct journal *j,
 		return MATCH_NONE;
 	if (hash_before(b->fd, h, before) == -1 ||
 	    hash_after(b->fd, h, after) == -1 ||
-	    (front = compare_witness(b->fd, j, w->front, w->front_size,
-		 (off_t)h->from)) == -1 ||
+	    (front = compare_witness(
+		 b->fd, j, w->front, w->front_size, (off_t)h->from)) == -1 ||
 	    (back = compare_witness(b->fd, j, w->back, w->back_size,
 		 (off_t)h->size - w->back_size)) == -1)
 		return (enum journal_match)journal_failed(
 		    "reading the mailbox");
-	return front == 1 && back == 1 &&
-	    memcmp(before, h->before, sizeof(before)) == 0 &&
-	    memcmp(after, h->after, sizeof(after)) == 0 ?
-	    MATCH_HERE : MATCH_NONE;
+	if (front != 1 || back != 1 ||
+	    memcmp(before, h->before, sizeof(before)) != 0 ||
+	    memcmp(after, h->after, sizeof(after)) != 0)
+		return MATCH_NONE;
+	return MATCH_HERE;
 }
 
 enum journal_match
-journal_match_written(const struct journal_box *b,
-    const struct journal_head *h, const struct stat *st)
+journal_match_written(const struct journal_box *b, const struct journal_head *h,
+    const struct stat *st)
 {
 	uint8_t before[SHA256_DIGEST_LENGTH], tail[SHA256_DIGEST_LENGTH];
 	uint8_t there[JOURNAL_MARKER];

@@ -50,8 +50,8 @@ struct journal_head {
 struct journal_witness {
 	uint64_t directory; /* inode of the mailbox's directory; 0: unknown */
 	uint32_t front_size, back_size;
-	char front[JOURNAL_FRONT]; /* at P */
-	char back[JOURNAL_BACK];   /* before S */
+	char front[JOURNAL_FRONT];              /* at P */
+	char back[JOURNAL_BACK];                /* before S */
 	uint8_t checksum[SHA256_DIGEST_LENGTH]; /* of all above */
 };
 

@@ -68,7 +68,8 @@ advance(struct lines *l, uint64_t lf, uint64_t cr, size_t n)
  * Always inlined, so that each caller has a copy with its mask_of built in.
  */
 static inline __attribute__((always_inline)) size_t
-pass_words(struct lines *l, const char *p, size_t n, uint64_t *bare, bool to_from, mask_function *mask_of)
+pass_words(struct lines *l, const char *p, size_t n, uint64_t *bare,
+    bool to_from, mask_function *mask_of)
 {
 	struct lines now = *l;
 	char last[WORD] = { 0 };
@@ -77,13 +78,18 @@ pass_words(struct lines *l, const char *p, size_t n, uint64_t *bare, bool to_fro
 
 	while (at < n) {
 		size_t some = n - at < WORD ? n - at : WORD;
-		const char *word = some == WORD ? p + at : memcpy(last, p + at, some);
-		uint64_t lf = mask_of(word, '\n'), cr = mask_of(word, '\r'), from = 0;
+		const char *word =
+		    some == WORD ? p + at : memcpy(last, p + at, some);
+		uint64_t lf = mask_of(word, '\n'), cr = mask_of(word, '\r'),
+			 from = 0;
 		uint64_t before = lf << 1 | now.lf >> 63; /* after an LF */
 		uint64_t ends = lf & ~(cr << 1 | now.cr >> 63);
 
 		if (to_from) {
-			uint64_t empty = lf & (before | ((cr << 1 | now.cr >> 63) & (lf << 2 | now.lf >> 62)));
+			uint64_t empty = lf &
+			    (before |
+				((cr << 1 | now.cr >> 63) &
+				    (lf << 2 | now.lf >> 62)));
 
 			from = empty << 1 | lines_after_empty(&now);
 			if (from != 0)
@@ -105,7 +111,8 @@ pass_words(struct lines *l, const char *p, size_t n, uint64_t *bare, bool to_fro
 }
 
 size_t
-lines_until_from_portable(struct lines *l, const char *p, size_t n, uint64_t *bare)
+lines_until_from_portable(
+    struct lines *l, const char *p, size_t n, uint64_t *bare)
 {
 	return pass_words(l, p, n, bare, true, mask_portably);
 }
@@ -119,14 +126,17 @@ mask_fast(const char *p, char c)
 	__m256i want = _mm256_set1_epi8(c);
 	__m256i low = _mm256_loadu_si256((const __m256i_u *)p);
 	__m256i high = _mm256_loadu_si256((const __m256i_u *)(p + WORD / 2));
-	uint32_t a = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(low, want));
-	uint32_t b = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(high, want));
+	uint32_t a =
+	    (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(low, want));
+	uint32_t b =
+	    (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(high, want));
 
 	return (uint64_t)b << 32 | a;
 }
 
 static FAST size_t
-pass_words_fast(struct lines *l, const char *p, size_t n, uint64_t *bare, bool to_from)
+pass_words_fast(
+    struct lines *l, const char *p, size_t n, uint64_t *bare, bool to_from)
 {
 	return to_from ? pass_words(l, p, n, bare, true, mask_fast) :
 			 pass_words(l, p, n, bare, false, mask_fast);
@@ -136,11 +146,12 @@ pass_words_fast(struct lines *l, const char *p, size_t n, uint64_t *bare, bool t
 static bool
 has_fast(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
-	    __builtin_cpu_supports("bmi");
+	return __builtin_cpu_supports("avx2") &&
+	    __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi");
 }
 #else
-#define pass_words_fast(l, p, n, bare, to_from) pass_words(l, p, n, bare, to_from, mask_portably)
+#define pass_words_fast(l, p, n, bare, to_from)                                \
+	pass_words(l, p, n, bare, to_from, mask_portably)
 #define has_fast() false
 #endif
 
@@ -148,7 +159,7 @@ size_t
 lines_until_from(struct lines *l, const char *p, size_t n, uint64_t *bare)
 {
 	return has_fast() ? pass_words_fast(l, p, n, bare, true) :
-			   lines_until_from_portable(l, p, n, bare);
+			    lines_until_from_portable(l, p, n, bare);
 }
 
 uint64_t

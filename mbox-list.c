@@ -59,18 +59,16 @@ list_get(const struct list *l, size_t i, struct list_message *m)
 	    (i + 1 < l->count && !list_record(l, i + 1, &next)) ||
 	    r.at >= next.at || next.at > (uint64_t)l->note.end)
 		return false;
-	*m = (struct list_message){
-		.found = { .at = (off_t)r.at,
-		    .wire_size = r.wire_size,
-		    .header = r.header,
-		    .body = r.body,
-		    .weak = (r.flags & LIST_WEAK) != 0,
-		    .right_if_shrunk = (r.flags & LIST_IF_SHRUNK) != 0 },
-		.end = (off_t)next.at,
+	*m = (struct list_message){ .end = (off_t)next.at,
 		.ordinal = r.ordinal,
 		.is_header_shared = (r.flags & LIST_SHARED) != 0,
-		.is_suffixed = (r.flags & LIST_SUFFIXED) != 0
-	};
+		.is_suffixed = (r.flags & LIST_SUFFIXED) != 0 };
+	m->found = (struct scan_message){ .at = (off_t)r.at,
+		.wire_size = r.wire_size,
+		.header = r.header,
+		.body = r.body,
+		.weak = (r.flags & LIST_WEAK) != 0,
+		.right_if_shrunk = (r.flags & LIST_IF_SHRUNK) != 0 };
 	memcpy(m->found.id, r.id, UIDL_HASH);
 	return true;
 }

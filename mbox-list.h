@@ -61,10 +61,10 @@ struct list {
 
 /* The flags of a record. */
 enum {
-	LIST_WEAK = 1,     /* the header does not identify the message */
+	LIST_WEAK = 1,      /* the header does not identify the message */
 	LIST_IF_SHRUNK = 2, /* right_if_shrunk */
-	LIST_SHARED = 4,   /* as is_header_shared below */
-	LIST_SUFFIXED = 8, /* as is_suffixed below */
+	LIST_SHARED = 4,    /* as is_header_shared below */
+	LIST_SUFFIXED = 8,  /* as is_suffixed below */
 };
 
 /* A message in the index. */
@@ -85,7 +85,7 @@ struct list_message {
 	/* Valid once mbox-number.c has numbered the message: */
 	bool is_header_shared; /* others have, or had, an equal header */
 	bool is_suffixed;      /* its id has the body's hash and the ordinal */
-	uint32_t ordinal; /* among those with the same header and body */
+	uint32_t ordinal;      /* among those with the same header and body */
 };
 
 /*

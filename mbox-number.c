@@ -55,15 +55,15 @@ struct chain {
 /* The state of numbering a list. */
 struct numbering {
 	struct list *list;
-	size_t first;          /* the first message that is not numbered */
-	struct table *new;     /* the messages from first on, by header */
-	struct list *before;   /* the list that this one replaces, or NULL */
-	struct table *old;     /* the messages of before, by header */
-	struct chain *chains;  /* at the first message of each chain of new */
+	size_t first;         /* the first message that is not numbered */
+	struct table *table;  /* the messages from first on, by header */
+	struct list *before;  /* the list that this one replaces, or NULL */
+	struct table *old;    /* the messages of before, by header */
+	struct chain *chains; /* at the first message of each chain of table */
 	uint64_t filter[FILTER_BITS / 64]; /* of the retired ids */
 	bool can_read;
-	bool has_suffixes;     /* a message has got an id with B */
-	bool has_unknown;      /* a body's hash is a random number */
+	bool has_suffixes; /* a message has got an id with B */
+	bool has_unknown;  /* a body's hash is a random number */
 };
 
 bool
@@ -79,10 +79,12 @@ find_retired(const struct list *l, const unsigned char *id)
 {
 	const struct list_retired *all = l->note.retired;
 	const struct list_retired *last = &all[LIST_RETIRED - 1];
-	size_t used = (last->id | last->body) != 0 ?
-	    LIST_RETIRED : (size_t)l->note.next_retired;
+	size_t used = LIST_RETIRED;
 	uint32_t part;
 
+	/* The ring has not been filled yet. */
+	if ((last->id | last->body) == 0)
+		used = (size_t)l->note.next_retired;
 	memcpy(&part, id, sizeof(part));
 	for (size_t i = 0; i < used; i++)
 		if (all[i].id == part && (all[i].id | all[i].body) != 0)
@@ -151,7 +153,7 @@ find_numbered(struct numbering *n)
 		size_t chain = SIZE_MAX;
 
 		if (list_record(n->list, i, &r))
-			chain = table_first(n->new, r.id);
+			chain = table_first(n->table, r.id);
 		if (chain == SIZE_MAX)
 			continue;
 		n->chains[chain - first].is_shared = true;
@@ -214,7 +216,7 @@ find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
 	if (n->before == NULL)
 		return false;
 	for (size_t i = table_first(n->old, id); i != SIZE_MAX;
-	    i = table_next(n->old, i))
+	     i = table_next(n->old, i))
 		if (list_record(n->before, i, &r) && number_owns_id(&r)) {
 			*body = (uint32_t)r.body;
 			return true;
@@ -229,7 +231,7 @@ find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
 static struct chain *
 chain_of(const struct numbering *n, size_t i, const struct list_record *r)
 {
-	size_t first = table_first(n->new, r->id);
+	size_t first = table_first(n->table, r->id);
 	struct chain *c;
 
 	/* The user can write to the index while it is read. */
@@ -237,7 +239,7 @@ chain_of(const struct numbering *n, size_t i, const struct list_record *r)
 		fatal("the index has changed while it was read");
 	c = &n->chains[first - n->first];
 	if (i == first) {
-		c->is_shared |= table_next(n->new, first) != SIZE_MAX;
+		c->is_shared |= table_next(n->table, first) != SIZE_MAX;
 		c->has_owner = (r->flags & LIST_WEAK) == 0 &&
 		    find_owner(n, r->id, &c->owner);
 	}
@@ -314,8 +316,9 @@ collect_suffixed(struct list *l, struct suffixed **all)
 			if (*all == NULL)
 				fatal("ids of %zu messages", l->count);
 		}
-		(*all)[count] = (struct suffixed){ .body = r.body,
-			.i = (uint32_t)i, .ordinal = r.ordinal };
+		(*all)[count] = (struct suffixed){
+			.body = r.body, .i = (uint32_t)i, .ordinal = r.ordinal
+		};
 		memcpy((*all)[count++].id, r.id, UIDL_HASH);
 	}
 	if (count > 0)
@@ -336,8 +339,9 @@ give_ordinals(struct list *l, size_t first)
 	struct list_record r;
 
 	for (size_t k = 0; k < count; k++) {
-		if (k > 0 && (all[k].body != all[k - 1].body ||
-		    memcmp(all[k].id, all[k - 1].id, UIDL_HASH) != 0))
+		if (k > 0 &&
+		    (all[k].body != all[k - 1].body ||
+			memcmp(all[k].id, all[k - 1].id, UIDL_HASH) != 0))
 			next = 0;
 		if (all[k].i < first) {
 			if (next <= all[k].ordinal)
@@ -363,7 +367,7 @@ retire_gone(const struct numbering *n)
 
 		if (!list_record(n->before, i, &r) || !number_owns_id(&r))
 			continue;
-		first = table_first(n->new, r.id);
+		first = table_first(n->table, r.id);
 		if (first == SIZE_MAX ||
 		    n->chains[first - n->first].plain == NONE)
 			number_retire(n->list, &r);
@@ -377,7 +381,7 @@ number_messages(struct numbering *n)
 	struct list *l = n->list;
 
 	fill_filter(n);
-	n->new = table_by_header(l, n->first);
+	n->table = table_by_header(l, n->first);
 	if (n->before != NULL)
 		n->old = table_by_header(n->before, 0);
 	find_numbered(n);
@@ -388,7 +392,7 @@ number_messages(struct numbering *n)
 	if (n->before != NULL)
 		retire_gone(n);
 	free(n->chains);
-	table_free(n->new);
+	table_free(n->table);
 	table_free(n->old);
 	l->note.numbered = l->count;
 	/* Ids with random numbers are for this session only. */
@@ -399,7 +403,8 @@ number_messages(struct numbering *n)
 void
 number_new(struct list *l, bool can_read)
 {
-	struct numbering n = { .list = l, .first = (size_t)l->note.numbered,
+	struct numbering n = { .list = l,
+		.first = (size_t)l->note.numbered,
 		.can_read = can_read };
 
 	number_messages(&n);

@@ -88,32 +88,33 @@ extend_journal(
     const struct journal_box *b, int jfd, struct journal_head *h, off_t size)
 {
 	off_t more = size - (off_t)h->size;
-	int new;
+	int jnew;
 
 	if (journal_sync_deliveries(b->fd) == -1 ||
-	    (new = journal_create(b->state)) == -1)
+	    (jnew = journal_create(b->state)) == -1)
 		return -1;
 	if (jfd == -1) {
 		h->from += h->kept;
 		h->kept = 0;
 	}
-	if ((jfd != -1 && journal_copy(jfd, JOURNAL_D, new, JOURNAL_D,
-			      (off_t)h->kept) == -1) ||
-	    journal_copy(b->fd, (off_t)h->size, new,
+	if ((jfd != -1 &&
+		journal_copy(jfd, JOURNAL_D, jnew, JOURNAL_D, (off_t)h->kept) ==
+		    -1) ||
+	    journal_copy(b->fd, (off_t)h->size, jnew,
 		JOURNAL_D + (off_t)h->kept, more) == -1) {
 		journal_failed("writing the journal");
 		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
-		close(new);
+		close(jnew);
 		return -1;
 	}
 	h->kept += more;
 	h->size = size;
-	if (journal_decide(b, new, h) == -1 ||
+	if (journal_decide(b, jnew, h) == -1 ||
 	    journal_sync_state(b->state) == -1) {
-		close(new);
+		close(jnew);
 		return -1;
 	}
-	close(new);
+	close(jnew);
 	log_event(LOG_NOTICE, "recovery", "new_mail=%lld", (long long)more);
 	return 0;
 }
@@ -275,14 +276,15 @@ redo_recover(const struct journal_box *b)
 {
 	bool begun = journal_may_exist(b->state, JOURNAL_DECIDED) ||
 	    journal_may_exist(b->state, JOURNAL_WRITTEN);
+	const char *name = JOURNAL_WRITTEN;
 
 	if (unlinkat(b->state, JOURNAL_TEMPORARY, 0) == -1 && errno != ENOENT)
 		return journal_failed("unlinking an old j.tmp");
 	if (!begun)
 		return 0;
-	log_event(LOG_NOTICE, "recovery", "state=%s",
-	    journal_may_exist(b->state, JOURNAL_DECIDED) ? JOURNAL_DECIDED :
-							   JOURNAL_WRITTEN);
+	if (journal_may_exist(b->state, JOURNAL_DECIDED))
+		name = JOURNAL_DECIDED;
+	log_event(LOG_NOTICE, "recovery", "state=%s", name);
 	if (b->fd == -1) {
 		log_failed_at(LOG_ERR,
 		    "there is no mailbox: is its file system mounted?",
@@ -312,8 +314,9 @@ move_journal(int from, int state, const char *name)
 {
 	if (renameat(from, name, state, name) == -1)
 		return journal_failed("taking over a journal");
-	return journal_sync_state(state) == -1 ||
-	    journal_sync_state(from) == -1 ? -1 : 0;
+	if (journal_sync_state(state) == -1)
+		return -1;
+	return journal_sync_state(from);
 }
 
 /* Reads a journal of the directory from. Returns as journal_open; closes it. */
@@ -350,8 +353,9 @@ adopt_one(int from, int state, ino_t inode, const char *name)
 int
 redo_adopt(int from, int state, ino_t inode)
 {
-	return adopt_one(from, state, inode, JOURNAL_DECIDED) == -1 ||
-	    adopt_one(from, state, inode, JOURNAL_WRITTEN) == -1 ? -1 : 0;
+	if (adopt_one(from, state, inode, JOURNAL_DECIDED) == -1)
+		return -1;
+	return adopt_one(from, state, inode, JOURNAL_WRITTEN);
 }
 
 /* Returns true if the journal with this name was made for this inode. */
@@ -372,6 +376,16 @@ redo_is_of(int from, ino_t inode)
 	    is_one_of(from, JOURNAL_WRITTEN, inode);
 }
 
+/* Compares the mailbox with an open journal in the state of this name. */
+static enum journal_match
+match_journal(const struct journal_box *b, const char *name,
+    const struct journal *j, const struct stat *st)
+{
+	if (strcmp(name, JOURNAL_WRITTEN) == 0)
+		return journal_match_written(b, &j->head, st);
+	return journal_match_decided(b, j, st);
+}
+
 /*
  * Moves the journal with this name if its inode and its bytes are the
  * mailbox's. The inode must be equal, because a copy of the mailbox has the
@@ -385,16 +399,13 @@ follow_one(int from, const struct journal_box *b, const char *name)
 	struct stat st;
 	int result;
 
-	if (!journal_may_exist(from, name) ||
-	    journal_may_exist(b->state, name))
+	if (!journal_may_exist(from, name) || journal_may_exist(b->state, name))
 		return 0;
 	if (fstat(b->fd, &st) == -1)
 		return journal_failed("fstat of the mailbox");
 	result = journal_open(from, name, &j);
 	if (result == 0 && j.head.inode == (uint64_t)st.st_ino)
-		match = strcmp(name, JOURNAL_WRITTEN) == 0 ?
-		    journal_match_written(b, &j.head, &st) :
-		    journal_match_decided(b, &j, &st);
+		match = match_journal(b, name, &j, &st);
 	if (j.fd != -1)
 		close(j.fd);
 	if (result == -1 || match == MATCH_ERROR)
@@ -405,6 +416,7 @@ follow_one(int from, const struct journal_box *b, const char *name)
 int
 redo_follow(int from, const struct journal_box *b)
 {
-	return follow_one(from, b, JOURNAL_DECIDED) == -1 ||
-	    follow_one(from, b, JOURNAL_WRITTEN) == -1 ? -1 : 0;
+	if (follow_one(from, b, JOURNAL_DECIDED) == -1)
+		return -1;
+	return follow_one(from, b, JOURNAL_WRITTEN);
 }

@@ -127,8 +127,8 @@ find_anywhere(struct mbox *m, const unsigned char *marks, struct range *ranges,
 			continue;
 		one = find_listed(m, i);
 		if (find_moved(m, &one, &where) == DROP_OK)
-			ranges[n++] = (struct range){ where.found.at,
-				where.end };
+			ranges[n++] =
+			    (struct range){ where.found.at, where.end };
 		else
 			*error = DROP_CHANGED;
 	}

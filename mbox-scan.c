@@ -52,7 +52,7 @@
 #include "mbox-lines.h"
 #include "mbox-scan.h"
 
-#define PIECE ((size_t)256 << 10) /* read at a time: more is no faster */
+#define PIECE ((size_t)256 << 10)       /* read at a time: more is no faster */
 #define HEADER_PIECE ((size_t)16 << 10) /* the same if only a header is read */
 
 /* A pass through a file, or through one message of it. */
@@ -68,18 +68,18 @@ struct scan {
 	bool quoted;      /* no Content-Length is trusted */
 	bool at_end;      /* no bytes follow those that are in the buffer */
 	bool stopped;
-	bool failed;      /* a read failed */
+	bool failed; /* a read failed */
 	struct lines lines;
 	/* The current message: */
 	struct scan_message now;
 	struct fields fields;
 	struct hash_header header_hash;
 	struct hash_body body_hash; /* if now.weak */
-	off_t text;        /* offset of its header */
-	off_t body_at;     /* offset of its body */
-	bool is_undecided; /* whether its Content-Length is trusted */
-	off_t until;       /* no message begins before this offset */
-	uint64_t bare;     /* LFs without a CR, after the "From " line */
+	off_t text;                 /* offset of its header */
+	off_t body_at;              /* offset of its body */
+	bool is_undecided;          /* whether its Content-Length is trusted */
+	off_t until;                /* no message begins before this offset */
+	uint64_t bare; /* LFs without a CR, after the "From " line */
 };
 
 /*
@@ -97,8 +97,9 @@ wire_size_so_far(const struct scan *s)
 static uint64_t
 wire_size_of_separator(const struct scan *s)
 {
-	return s->in == BODY && s->at > s->body_at &&
-	    lines_after_empty(&s->lines) ? 2 : 0;
+	if (s->in != BODY || s->at == s->body_at)
+		return 0;
+	return lines_after_empty(&s->lines) ? 2 : 0;
 }
 
 static void
@@ -143,8 +144,8 @@ end_message(struct scan *s)
 	if (s->in == FROM_LINE)
 		s->now.wire_size = s->now.header = 0;
 	else {
-		s->now.wire_size = wire_size_so_far(s) -
-		    wire_size_of_separator(s);
+		s->now.wire_size =
+		    wire_size_so_far(s) - wire_size_of_separator(s);
 		if (s->in == HEADER)
 			s->now.header = s->now.wire_size;
 	}
@@ -366,8 +367,13 @@ enum scan_result
 scan_messages(int fd, off_t from, off_t to, bool quoted, scan_found *found,
     void *self, off_t *end)
 {
-	struct scan s = { .fd = fd, .found = found, .self = self, .at = from,
-		.to = to, .quoted = quoted, .lines = LINES_BEGIN };
+	struct scan s = { .fd = fd,
+		.found = found,
+		.self = self,
+		.at = from,
+		.to = to,
+		.quoted = quoted,
+		.lines = LINES_BEGIN };
 	enum scan_result result = scan_file(&s);
 
 	*end = s.at;

@@ -121,6 +121,8 @@ spool_is_unchanged(const struct mbox *m)
 struct list_source
 spool_source(const struct mbox *m)
 {
-	return (struct list_source){ .fd = m->fd, .state = m->place.state,
-		.dir = m->place.dir, .quoted = m->place.quoted };
+	return (struct list_source){ .fd = m->fd,
+		.state = m->place.state,
+		.dir = m->place.dir,
+		.quoted = m->place.quoted };
 }

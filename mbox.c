@@ -59,8 +59,8 @@ open_recovered(struct mbox *m, const struct store_place *place, bool *aside)
 	if ((error = spool_open_locked(m, pending)) != DROP_OK)
 		return error;
 	if (pending)
-		result = redo_recover(&(struct journal_box){
-		    place->state, m->fd, place->dir });
+		result = redo_recover(
+		    &(struct journal_box){ place->state, m->fd, place->dir });
 	*aside = result == 1;
 	if (result != -1)
 		return DROP_OK;
@@ -140,9 +140,8 @@ accept_absence(struct mbox *m, bool have_list)
 		m->list.source.dir = -1;
 		cache_distrust(&m->list);
 	}
-	m->list = (struct list){
-		.source = { .fd = -1, .state = -1, .dir = -1 }
-	};
+	m->list =
+	    (struct list){ .source = { .fd = -1, .state = -1, .dir = -1 } };
 	return DROP_OK;
 }
 
@@ -319,7 +318,8 @@ from_line_size(int fd, off_t at, off_t end)
  * header a second time would cost more than the rest of mbox_fetch.
  */
 static bool
-has_body_lines(const struct mbox *m, const struct list_message *one, bool certain)
+has_body_lines(
+    const struct mbox *m, const struct list_message *one, bool certain)
 {
 	return (certain && one->found.header < LIST_HEADER_MOST &&
 		   list_body_wire_size(one) > 0) ||
@@ -350,11 +350,11 @@ mbox_fetch(void *box, size_t i, struct span *s)
 	/* The empty line that ends the header belongs to the message. */
 	if (empty > 0 && !has_body_lines(m, one, certain))
 		empty = 0;
-	*s = (struct span){ .fd = m->fd,
-		.at = from,
-		.bytes = one->end - empty > from ?
-		    (uint64_t)(one->end - empty - from) : 0,
-		.wire_size = one->found.wire_size };
+	*s = (struct span){
+		.fd = m->fd, .at = from, .wire_size = one->found.wire_size
+	};
+	if (one->end - empty > from)
+		s->bytes = (uint64_t)(one->end - empty - from);
 	return DROP_OK;
 }
 

@@ -25,10 +25,10 @@ struct fresh {
 
 struct mbox {
 	struct store_place place;
-	int fd; /* -1: there is no spool, hence no mail */
+	int fd;           /* -1: there is no spool, hence no mail */
 	struct list list; /* the session's: a client's n is its n - 1 */
 	struct fingerprint listed; /* the mailbox when the list was true */
-	bool is_removing; /* the mailbox is locked for a removal */
+	bool is_removing;          /* the mailbox is locked for a removal */
 	struct table *by_header, *by_body; /* of list; NULL: not needed yet */
 	struct fresh fresh;
 	struct list_message fetched; /* the message that was fetched last */
