@@ -1,7 +1,7 @@
 /*
  * Reads the header fields of one message; pure computation.
  *
- * Runs as the owner of the mailbox, on bytes that anybody may have sent.
+ * Runs as the owner of the mailbox, on bytes from any sender.
  *
  * Four things depend on the fields: whether a field is a part of the unique id,
  * whether the header identifies the message (Message-ID, Received), how long

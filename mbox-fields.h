@@ -1,4 +1,4 @@
-/* What the header fields of one message tell: see mbox-fields.c. */
+/* Reads the header fields of one message: see mbox-fields.c. */
 #ifndef MBOX_FIELDS_H
 #define MBOX_FIELDS_H
 

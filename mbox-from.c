@@ -1,7 +1,7 @@
 /*
  * Decides which lines separate the messages of an mbox file; pure computation.
  *
- * Runs as the owner of the mailbox, on bytes that anybody may have sent.
+ * Runs as the owner of the mailbox, on bytes from any sender.
  *
  * The text of a message may contain lines that begin with "From ", and some
  * programs do not quote such a line if the message has a Content-Length. So the

@@ -2,7 +2,7 @@
  * Hashes headers and bodies so that LF and CRLF give the same; pure
  * computation.
  *
- * Runs as the owner of the mailbox, on bytes that anybody may have sent.
+ * Runs as the owner of the mailbox, on bytes from any sender.
  *
  * The hash of a body also leaves out the line ends at its very end. So it does
  * not depend on the empty line that separates the message from the next one,

@@ -31,7 +31,7 @@
  * The marker is up to 16 random bytes, of which the first is a NUL. It shows
  * whether step 5 has happened.
  *
- * What a crash leaves, and what the recovery does
+ * The states after a crash, and the recovery
  *
  *	j.tmp  Nothing has happened. The file is unlinked.
  *	j      [0,P) and everything from S on are as they were; [P,S) may
@@ -50,17 +50,20 @@
  *
  * The proof that a mailbox is the journal's
  *
- * Before the recovery writes, it compares the mailbox with
+ * Before the recovery writes, it compares the mailbox with the journal:
  *
- *	- hashes of the last 64 KiB before P, of the last 64 KiB of D, and of
- *	  the last 64 KiB before S that are after the marker;
- *	- the witness: up to 1 KiB that was at P, up to 2 KiB that was before S.
+ *	j      hashes of the last 64 KiB before P, and of the last 64 KiB before
+ *	       S that are after the marker; and the witness: up to 1 KiB that
+ *	       was at P, and up to 2 KiB that was before S
+ *	j.cut  hashes of the last 64 KiB before P, and of the last 64 KiB of D,
+ *	       which must be in its place
  *
  * Only the removal writes to [P,S) while the mailbox is locked. So after a
  * crash each byte of the witness is what it was or what the removal puts there;
  * a program that has rewritten the mailbox has changed another byte. If all of
  * that fits, the mailbox is the journal's. Its inode and device may differ,
- * because it may have been restored or moved to another disk.
+ * because it may have been restored or moved to another disk. Only a journal of
+ * version 1, which has no witness, must have the mailbox's inode.
  *
  * If the mailbox does not fit, or is absent, the journal waits if the file
  * system of the spool may not be mounted: if there is no mailbox, or if the

@@ -1,7 +1,7 @@
 /*
  * Finds line ends and empty lines, 64 bytes at a time; pure computation.
  *
- * Runs as the owner of the mailbox, on bytes that anybody may have sent.
+ * Runs as the owner of the mailbox, on bytes from any sender.
  *
  * A search for one LF after the other costs most for short lines. So each 64
  * bytes become three words with one bit for each byte: one word has the LFs,

@@ -12,7 +12,7 @@
 #include "mbox-scan.h"
 
 #define LIST_RETIRED 400
-/* Bytes of a header that a record can have; also stands for all greater. */
+/* Bytes of a header in a record, at most; longer headers have it, too. */
 #define LIST_HEADER_MOST ((1u << 28) - 1)
 #define LIST_NEVER UINT64_MAX
 
@@ -24,7 +24,7 @@ struct list_retired {
 	uint32_t id, body;
 };
 
-/* What the index keeps with the list, in this form. */
+/* The part of a list that the index keeps as its note, in this form. */
 struct list_note {
 	struct fingerprint mailbox; /* of the file that is listed */
 	uint64_t directory_device, directory_inode; /* it was in; 0: unknown */
@@ -139,7 +139,7 @@ bool list_is_in_place(
  */
 bool list_truncate(struct list *l, size_t count);
 
-/* Frees the list's memory. What is kept on disk stays. */
+/* Frees the list's memory. The kept file stays. */
 void list_free(struct list *l);
 
 #endif

@@ -1,6 +1,5 @@
 /*
- * Gives each message of an mbox its unique id, so that no two are equal and no
- * id is given to another message later.
+ * Gives each message of an mbox its unique id.
  *
  * Runs as the owner of the mailbox. Senders choose headers and bodies; they can
  * send any number of messages that are equal, or whose hashes are.
@@ -21,7 +20,9 @@
  * Bodies are read only for the ids of 2 and 3. The ordinals of 4 are in the
  * order of the file. A message keeps its ordinal as long as the list continues.
  *
- * Once two messages with the header H have been listed, the id H belongs to one
+ * An id with B never names another header or body. An id H names one header; as
+ * long as one message at a time has that header, its body is not known. Once
+ * two messages with the header H have been listed, the id H belongs to one
  * body. It is not given to a message with another body, even after its message
  * has gone, because clients that keep mail on the server would take the message
  * for one that they have fetched. Therefore
@@ -225,8 +226,8 @@ find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
 }
 
 /*
- * Returns the chain of message i. What is known of a chain is found once, at
- * its first message, because a chain may be long.
+ * Returns the chain of message i. Fills it in only at its first message, because
+ * a chain may be long.
  */
 static struct chain *
 chain_of(const struct numbering *n, size_t i, const struct list_record *r)

@@ -9,7 +9,7 @@
 #include "mbox-journal.h"
 
 /*
- * Does the steps of the removal that are left, until there is no journal.
+ * Does the remaining steps of the removal, until there is no journal.
  * Returns 0; 1 if a journal was set aside; or -1 (logged).
  */
 int redo_finish(const struct journal_box *b);

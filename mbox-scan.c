@@ -19,7 +19,7 @@
  *	another message or the file's end follows. Then no message begins before
  *	that end, because programs that write the field need not quote text.
  *
- * What POP3 shows of a message
+ * The part that POP3 shows
  *
  *	All but its "From " line and an empty last line, which belong to the
  *	mailbox. But the empty line that ends a header belongs to the message,
@@ -28,7 +28,7 @@
  *	mixed. The internal message that UW-IMAP and its relatives keep at the
  *	front is not reported.
  *
- * What identifies a message
+ * The id of a message
  *
  *	The hash of its header alone, without the fields that mail readers
  *	rewrite. So the id needs no state: it survives the loss of the state

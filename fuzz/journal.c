@@ -338,13 +338,13 @@ after_j(const struct text *box, const struct text *j, bool *obeyed)
  * whether j.cut is damaged or does not fit.
  */
 static struct text
-after_j_cut(const struct text *box, const struct text *cut, bool *rescued)
+after_j_cut(const struct text *box, const struct text *jcut, bool *rescued)
 {
 	struct witness w;
 	struct head h;
-	enum written is = is_sound(cut, &h, &w) ? compare_written(&h, box) : OTHER;
+	enum written is = is_sound(jcut, &h, &w) ? compare_written(&h, box) : OTHER;
 
-	*rescued = cut->there && is == OTHER;
+	*rescued = jcut->there && is == OTHER;
 	return is == WHOLE ? without(box, (size_t)(h.from + h.kept), (size_t)h.size) : *box;
 }
 
@@ -479,29 +479,29 @@ forged(struct input in)
 	unsigned which = input_byte(&in);
 	size_t n = input_below(&in, MOST);
 	const uint8_t *p = input_take(&in, &n);
-	struct text box = text_new(n), j = { .there = false }, cut = j, there, want;
+	struct text box = text_new(n), j = { .there = false }, jcut = j, there, want;
 	bool obeyed, rescued = false;
 
 	append(&box, p, n);
 	if ((which & 1) != 0)
 		j = forge(&in, &box);
 	if ((which & 2) != 0)
-		cut = forge(&in, &box);
+		jcut = forge(&in, &box);
 	HOLDS(pwrite(spool, box.p, box.n, 0) == (ssize_t)box.n);
 	if (j.there)
 		text_write(state, "j", &j);
-	if (cut.there)
-		text_write(state, "j.cut", &cut);
+	if (jcut.there)
+		text_write(state, "j.cut", &jcut);
 	if ((which & 4) != 0)
 		text_write(state, "j.tmp", &box);
 	want = after_j(&box, &j, &obeyed);
 	if (!obeyed)
-		want = after_j_cut(&want, &cut, &rescued);
+		want = after_j_cut(&want, &jcut, &rescued);
 	HOLDS(redo_recover(&where) == ((j.there && !obeyed) || rescued) && !redo_is_pending(state));
 	there = text_read(fuzz_directory(), "spool");
 	HOLDS(same(&there, &want));
 	HOLDS(!j.there || obeyed || is_rescued(&j));
-	HOLDS(!rescued || is_rescued(&cut));
+	HOLDS(!rescued || is_rescued(&jcut));
 }
 
 /* The messages of an interrupted removal: before it, and after it. */

@@ -87,7 +87,7 @@ separates(const char *line, const char *end, const char *next)
 	char *exact = malloc((size_t)n + 1);
 	bool does;
 
-	/* In memory of its own, so that a sanitizer finds reads after its end. */
+	/* In memory of its own: a sanitizer finds reads after its end. */
 	CHECK(exact != NULL);
 	memcpy(exact, all, (size_t)n);
 	does = from_separates(exact, (size_t)n);

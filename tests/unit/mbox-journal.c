@@ -109,7 +109,10 @@ expect(int i)
 	expected_size += MESSAGE;
 }
 
-/* Makes a new mailbox and an empty state directory; expects the kept messages. */
+/*
+ * Makes a new mailbox and an empty state directory. The kept messages become
+ * those that are expected.
+ */
 static void
 begin(unsigned removed)
 {
@@ -382,7 +385,7 @@ static void
 look_while_unmounted(void)
 {
 	int other;
-	char text[100] = "From somebody\nSubject: came while the spool was not mounted\n\n";
+	char text[100] = "From a user\nSubject: came while the spool was not mounted\n\n";
 
 	CHECK(mkdirat(state, "below", 0700) == 0);
 	CHECK((box.dir = openat(state, "below", O_RDONLY | O_DIRECTORY)) != -1);

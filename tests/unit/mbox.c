@@ -123,7 +123,7 @@ static const struct {
 	{ "what looks internal but came by mail", NEARLY("From MAILER-DAEMON x\n", "Received: b\n" LOOKS_INTERNAL,
 		"Received: b\r\nFrom: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
 		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAP: 1 2\r\n") },
-	{ "what looks internal but somebody sent", NEARLY("From a\n", LOOKS_INTERNAL,
+	{ "what looks internal but a user sent", NEARLY("From a\n", LOOKS_INTERNAL,
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
 		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAP: 1 2\r\n") },
 	{ "an internal subject that goes on", NEARLY("From MAILER-DAEMON x\n",
@@ -134,7 +134,7 @@ static const struct {
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
 		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAP: 1 2\r\n"
 		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\n it says\r\n") },
-	{ "an internal message from somebody", NEARLY("From MAILER-DAEMON x\n", INTERNAL_SUBJECT "From: root\nX-IMAP: 1 2\n",
+	{ "an internal message from a user", NEARLY("From MAILER-DAEMON x\n", INTERNAL_SUBJECT "From: root\nX-IMAP: 1 2\n",
 		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nFrom: root\r\nX-IMAP: 1 2\r\n") },
 	{ "an internal message without its numbers", NEARLY("From MAILER-DAEMON x\n", INTERNAL_FROM INTERNAL_SUBJECT "X-IMAP: 1\n",
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
@@ -1155,8 +1155,8 @@ check_random(size_t n)
 			at[i] = now[k];
 			end[i] = now[++k];
 		}
-	/* The next session finds the same messages with the same ids, except for
-	 * the ordinals of equal ones. */
+	/* The next session finds the same messages with the same ids, but
+	 * equal ones may have other ordinals. */
 	CHECK(begin(&drop) == DROP_OK && drop.count == (size_t)(count - first) - marked - (hidden != -1));
 	for (int i = first; i < count; i++) {
 		char id[UIDL_SIZE];

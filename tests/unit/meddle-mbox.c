@@ -533,7 +533,7 @@ deliver_half(struct picture *p, size_t i)
 
 	(void)i;
 	compose(&t, crlf);
-	/* An empty file needs the whole "From ", otherwise it is not an mbox. */
+	/* A file that begins with less than "From " is not an mbox. */
 	n = (p->size == 0 ? 5 : 1) + any((unsigned)t.n - 6);
 	TELL(" +half(%zu)", n);
 	append(t.p, n);
