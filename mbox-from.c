@@ -1,10 +1,13 @@
 /*
- * Decides which lines separate messages in an mbox file; pure computation.
+ * Decides which lines separate the messages of an mbox file; pure computation.
  *
- * Runs as the owner of the mailbox. Text also begins with "From ", and some
- * programs do not quote such a line when they write a message with a
- * Content-Length. So the word alone does not separate. Either the line ends in
- * a date, or the next line is one that a message begins with:
+ * Runs as the owner of the mailbox, on bytes from any sender.
+ *
+ * The text of a message may contain lines that begin with "From ", and some
+ * programs do not quote such a line if the message has a Content-Length. So the
+ * word alone does not separate messages. A line that begins with "From "
+ * separates if its end is a date, or if the next line can be the first one of
+ * a header:
  *
  *	From anything [weekday] Month day time [zone] year [zone]
  *	From anything [weekday,] day Month year time [zone]
@@ -13,9 +16,9 @@
  *	From anything
  *	>From anything
  *
- * The sender may be missing, quoted, contain blanks, or be "-" or "???@???", so
- * nothing is asked of it. UUCP's "remote from X" may follow the date. Other
- * words after it make the line a sentence.
+ * The sender may be missing or quoted, may contain blanks, or may be "-" or
+ * "???@???"; so any sender is accepted. UUCP's "remote from X" may follow the
+ * date. If any other word follows the date, the line is text.
  */
 #include "config.h"
 
@@ -25,9 +28,13 @@
 #include "mbox-from.h"
 
 #define MONTHS "JanFebMarAprMayJunJulAugSepOctNovDec"
-#define ZONES 2 /* such as "+0100 (CET)" and "MET DST" */
+#define ZONES 2     /* "+0100 (CET)" and "MET DST" are two zones each */
+#define ZONE_NAME 6 /* letters of a zone's name, at most */
 
-/* What remains of a line. The functions that take something from it return false if it is not there. */
+/*
+ * The rest of a line. The take_ functions move p past the thing that they take.
+ * They return false if it is not there; p may have moved then.
+ */
 struct text {
 	const char *p, *end;
 };
@@ -50,7 +57,14 @@ is_upper(char c)
 	return c >= 'A' && c <= 'Z';
 }
 
-/* Returns true if a word ends here. */
+/* Returns true if a field's name may contain c (RFC 5322 section 2.2). */
+static bool
+is_name_char(char c)
+{
+	return c > ' ' && c <= '~' && c != ':';
+}
+
+/* Returns true if a word ends at t->p. */
 static bool
 ends_word(const struct text *t)
 {
@@ -76,15 +90,16 @@ take_char(struct text *t, char c)
 	return true;
 }
 
-/* Takes a number of at least and at most so many digits. */
+/* Takes a number of least to most digits that is not above greatest. */
 static bool
-take_number(struct text *t, int least, int digits, int greatest)
+take_number(struct text *t, int least, int most, int greatest)
 {
 	int n = 0, value = 0;
 
-	for (; t->p < t->end && is_digit(*t->p) && n < digits; n++)
+	for (; t->p < t->end && is_digit(*t->p) && n < most; n++)
 		value = 10 * value + (*t->p++ - '0');
-	return n >= least && value <= greatest && (t->p == t->end || !is_digit(*t->p));
+	return n >= least && value <= greatest &&
+	    (t->p == t->end || !is_digit(*t->p));
 }
 
 static bool
@@ -126,12 +141,14 @@ take_year(struct text *t)
 static bool
 take_time(struct text *t)
 {
-	if (!take_number(t, 1, 2, 23) || !take_char(t, ':') || !take_number(t, 2, 2, 59))
+	if (!take_number(t, 1, 2, 23) || !take_char(t, ':') ||
+	    !take_number(t, 2, 2, 59))
 		return false;
-	return ends_word(t) || (take_char(t, ':') && take_number(t, 2, 2, 60) && ends_word(t));
+	return ends_word(t) ||
+	    (take_char(t, ':') && take_number(t, 2, 2, 60) && ends_word(t));
 }
 
-/* Takes digits with their sign, such as +0100, -05:00 and +1. */
+/* Takes an offset from UTC, with its sign: +0100, -05:00, +1. */
 static bool
 take_offset(struct text *t)
 {
@@ -139,10 +156,14 @@ take_offset(struct text *t)
 		return false;
 	if (!take_number(t, 1, 4, 9999))
 		return false;
-	return ends_word(t) || (take_char(t, ':') && take_number(t, 2, 2, 59) && ends_word(t));
+	return ends_word(t) ||
+	    (take_char(t, ':') && take_number(t, 2, 2, 59) && ends_word(t));
 }
 
-/* Takes a zone: an offset, or a name in capitals, which an offset may follow, or anything in parentheses. */
+/*
+ * Takes a zone: an offset; a name in capital letters, which an offset may
+ * follow; or anything in parentheses.
+ */
 static bool
 take_zone(struct text *t)
 {
@@ -155,12 +176,15 @@ take_zone(struct text *t)
 	}
 	while (t->p < t->end && is_upper(*t->p))
 		t->p++;
-	if (t->p - begin > 6)
+	if (t->p - begin > ZONE_NAME)
 		return false;
 	return (t->p > begin && ends_word(t)) || take_offset(t);
 }
 
-/* Takes the blanks and zones that come now, at most so many zones. Returns how many remain to be taken. */
+/*
+ * Takes zones, each after blanks; at most so many. Returns how many more may be
+ * taken.
+ */
 static int
 take_zones(struct text *t, int most)
 {
@@ -174,13 +198,14 @@ take_zones(struct text *t, int most)
 	return most;
 }
 
-/* Month day time [zone] year [zone] */
+/* Takes "Month day time [zone] year [zone]". */
 static bool
 take_ctime(struct text *t)
 {
 	int most;
 
-	if (!take_month(t) || !take_blanks(t) || !take_day(t) || !take_blanks(t) || !take_time(t))
+	if (!take_month(t) || !take_blanks(t) || !take_day(t) ||
+	    !take_blanks(t) || !take_time(t))
 		return false;
 	most = take_zones(t, ZONES);
 	if (!take_blanks(t) || !take_year(t))
@@ -189,25 +214,27 @@ take_ctime(struct text *t)
 	return true;
 }
 
-/* day Month year time [zone] */
+/* Takes "day Month year time [zone]". */
 static bool
 take_mail_date(struct text *t)
 {
-	if (!take_day(t) || !take_blanks(t) || !take_month(t) || !take_blanks(t) ||
-	    !take_year(t) || !take_blanks(t) || !take_time(t))
+	if (!take_day(t) || !take_blanks(t) || !take_month(t) ||
+	    !take_blanks(t) || !take_year(t) || !take_blanks(t) ||
+	    !take_time(t))
 		return false;
 	take_zones(t, ZONES);
 	return true;
 }
 
-/* Returns true if nothing remains but blanks, or "remote from" and one word. */
+/* Returns true if the rest is blank, or "remote from" and one word. */
 static bool
-is_over(struct text t)
+is_nothing_more(struct text t)
 {
 	take_blanks(&t);
 	if (t.p == t.end)
 		return true;
-	if (!take_word(&t, "remote") || !take_blanks(&t) || !take_word(&t, "from") || !take_blanks(&t))
+	if (!take_word(&t, "remote") || !take_blanks(&t) ||
+	    !take_word(&t, "from") || !take_blanks(&t))
 		return false;
 	while (!ends_word(&t))
 		t.p++;
@@ -215,7 +242,7 @@ is_over(struct text t)
 	return t.p == t.end;
 }
 
-/* Returns true if the line's end is a date, without its weekday, which begins at t or after. */
+/* Returns true if a date that begins at t or after ends the line. */
 static bool
 ends_in_date(struct text t)
 {
@@ -224,7 +251,8 @@ ends_in_date(struct text t)
 	while (t.p < t.end) {
 		struct text ctime = t, mail = t;
 
-		if ((take_ctime(&ctime) && is_over(ctime)) || (take_mail_date(&mail) && is_over(mail)))
+		if ((take_ctime(&ctime) && is_nothing_more(ctime)) ||
+		    (take_mail_date(&mail) && is_nothing_more(mail)))
 			return true;
 		while (!ends_word(&t))
 			t.p++;
@@ -233,7 +261,10 @@ ends_in_date(struct text t)
 	return false;
 }
 
-/* Returns true if a header field begins here, or another From_ line, quoted: UUCP wrote several. */
+/*
+ * Returns true if a line that can begin a header is at t: a field's name and a
+ * colon, or a quoted From_ line, because UUCP wrote several of them.
+ */
 static bool
 begins_header(struct text t)
 {
@@ -241,12 +272,14 @@ begins_header(struct text t)
 	const char *begin = t.p;
 	size_t n = (size_t)(t.end - t.p);
 
-	if (n >= sizeof(quoted) - 1 && memcmp(t.p, quoted, sizeof(quoted) - 1) == 0)
+	if (n >= sizeof(quoted) - 1 &&
+	    memcmp(t.p, quoted, sizeof(quoted) - 1) == 0)
 		return true;
-	while (t.p < t.end && *t.p > ' ' && *t.p <= '~' && *t.p != ':')
+	while (t.p < t.end && is_name_char(*t.p))
 		t.p++;
-	/* A name with a digit first is a time in a sentence; with "//" next it is an address. */
-	if (t.p == begin || !(is_upper((char)(*begin & ~0x20))) || !take_char(&t, ':'))
+	/* A digit first: a time in a sentence. "//" next: a URL. */
+	if (t.p == begin || !(is_upper((char)(*begin & ~0x20))) ||
+	    !take_char(&t, ':'))
 		return false;
 	return t.end - t.p < 2 || memcmp(t.p, "//", 2) != 0;
 }
@@ -257,12 +290,13 @@ from_separates(const char *p, size_t n)
 	size_t look = n < FROM_LOOK ? n : FROM_LOOK;
 	const char *end = p + look, *lf;
 
-	if (look < FROM_SIZE || memcmp(p, FROM_WORD, FROM_SIZE) != 0)
+	if (!from_begins(p, look))
 		return false;
 	lf = memchr(p, '\n', look);
 	if (lf == NULL)
-		return look < FROM_LOOK && ends_in_date((struct text){ p + FROM_SIZE, end });
-	/* The next line first, because it usually decides, and at less cost. */
+		return look < FROM_LOOK &&
+		    ends_in_date((struct text){ p + FROM_SIZE, end });
+	/* Look at the next line first: it is cheap, and usually decides. */
 	return begins_header((struct text){ lf + 1, end }) ||
 	    ends_in_date((struct text){ p + FROM_SIZE, lf });
 }

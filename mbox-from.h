@@ -4,15 +4,23 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #define FROM_WORD "From "
 #define FROM_SIZE (sizeof(FROM_WORD) - 1)
 #define FROM_LOOK 1024 /* bytes that decide whether a line separates */
 
+/* Returns true if the n bytes at p begin with FROM_WORD. */
+static inline bool
+from_begins(const char *p, size_t n)
+{
+	return n >= FROM_SIZE && memcmp(p, FROM_WORD, FROM_SIZE) == 0;
+}
+
 /*
- * Returns true if the line that begins at p, after an empty one, separates two
- * messages. n: the bytes at p up to the file's end, or at least FROM_LOOK; no
- * byte after FROM_LOOK is looked at.
+ * Returns true if the line that begins at p, after an empty line, separates
+ * two messages. n: the bytes at p up to the file's end, or at least FROM_LOOK.
+ * Does not read any byte after the first FROM_LOOK.
  */
 bool from_separates(const char *p, size_t n);
 

@@ -1,64 +1,135 @@
-/* The removal that survives any crash: see mbox-journal.c. */
+/* The journal file of a removal: see mbox-journal.c. */
 #ifndef MBOX_JOURNAL_H
 #define MBOX_JOURNAL_H
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
+#include <sha2.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-/* Bytes [from, to) of the mailbox. */
-struct journal_range {
-	off_t from, to;
-};
+/* The names of a journal in the state directory: its state. */
+#define JOURNAL_TEMPORARY "j.tmp" /* not decided */
+#define JOURNAL_DECIDED "j"       /* decided; not truncated */
+#define JOURNAL_WRITTEN "j.cut"   /* D is in its place; truncated or not */
 
-/* The mailbox and the place of its journal. */
+#define JOURNAL_DAMAGED (-2)
+#define JOURNAL_D 4096 /* offset of D in the journal: blocks stay aligned */
+#define JOURNAL_MARKER 16
+#define JOURNAL_FRONT 1024 /* bytes of the witness at P, at most */
+#define JOURNAL_BACK 2048  /* bytes of the witness before S, at most */
+
+/* A mailbox and the place of its journal. */
 struct journal_box {
 	int state; /* the state directory of this mailbox alone */
 	int fd;    /* the mailbox, locked for writing; -1: there is none */
 	int dir;   /* the directory that the mailbox is in; -1: not compared */
 };
 
-enum journal_result {
-	JOURNAL_DONE,    /* removed, and on the disk */
-	JOURNAL_NOTHING, /* nothing is removed */
-	JOURNAL_LATER,   /* decided; the next journal_recover finishes it */
+/*
+ * The head of a journal file, in the byte order of this machine, because a
+ * journal never leaves it. For P, S and D see mbox-journal.c.
+ */
+struct journal_head {
+	char magic[8];
+	uint64_t inode; /* of the mailbox */
+	int64_t from;   /* P */
+	int64_t kept;   /* size of D */
+	int64_t size;   /* S */
+	uint8_t marker[JOURNAL_MARKER];
+	uint64_t marker_size;
+	uint8_t before[SHA256_DIGEST_LENGTH];   /* bytes before P */
+	uint8_t after[SHA256_DIGEST_LENGTH];    /* bytes before S */
+	uint8_t tail[SHA256_DIGEST_LENGTH];     /* last bytes of D */
+	uint8_t checksum[SHA256_DIGEST_LENGTH]; /* of all above */
 };
 
+/* Bytes of the mailbox where the removal writes, as they were before. */
+struct journal_witness {
+	uint64_t directory; /* inode of the mailbox's directory; 0: unknown */
+	uint32_t front_size, back_size;
+	char front[JOURNAL_FRONT];              /* at P */
+	char back[JOURNAL_BACK];                /* before S */
+	uint8_t checksum[SHA256_DIGEST_LENGTH]; /* of all above */
+};
+
+/* An open journal. */
+struct journal {
+	int fd;
+	struct journal_head head;
+	struct journal_witness witness; /* all zero in version 1 */
+};
+
+/* How a journal and a mailbox fit. */
+enum journal_match {
+	MATCH_ERROR = -1, /* the mailbox cannot be read (logged) */
+	MATCH_NONE,       /* the mailbox is not the journal's */
+	MATCH_HERE,       /* the mailbox is the journal's; not truncated */
+	MATCH_DONE,       /* the mailbox is the journal's; truncated */
+};
+
+/* Returns the mailbox size after the removal: where D ends. */
+off_t journal_new_size(const struct journal_head *h);
+
 /*
- * Removes n ranges, ascending and apart, from the mailbox. Needs as much free
- * space in the state directory as is kept after the first range. Errors are
- * logged.
+ * Creates an empty journal, JOURNAL_TEMPORARY. Returns its descriptor, or -1
+ * (logged).
  */
-enum journal_result journal_remove(const struct journal_box *b,
-    const struct journal_range *ranges, size_t n);
-
-/* Returns true if a removal was broken off, so that the mailbox must be locked for writing and recovered. */
-bool journal_pending(int state);
+int journal_create(int state);
 
 /*
- * Moves journals that an earlier version left in the directory from, where all
- * mailboxes of a uid had theirs, to this mailbox's state directory, if they
- * were made for its inode or are damaged. Returns 0, or -1 (logged).
+ * Copies n bytes between a mailbox and a journal. Returns 0, or -1 with errno;
+ * some may have been written.
  */
-int journal_adopt(int from, int state, ino_t inode);
-
-/* Returns true if a journal in the directory from was made for this inode. */
-bool journal_is_of(int from, ino_t inode);
+int journal_copy(int from, off_t from_at, int to, off_t to_at, off_t n);
 
 /*
- * Moves journals that were made for the file of this mailbox under another path
- * from that path's state directory, if they fit the file. Returns 0, or -1 (logged).
+ * Does steps 1 and 2, except the copy of D before and the sync of the directory
+ * after: writes head and witness of the journal jfd, which has D already, syncs
+ * it and renames it. h->from, kept and size are set; the rest is filled in.
+ * Returns 0, or -1 (logged): nothing is decided, and the file is unlinked.
  */
-int journal_follow(int from, const struct journal_box *b);
+int journal_decide(
+    const struct journal_box *b, int jfd, struct journal_head *h);
 
 /*
- * Finishes or forgets what was broken off. Returns 0 if the mailbox is whole,
- * 1 if a journal did not fit the mailbox and was kept as rescue.* (logged);
- * the mailbox may be used then, too. Returns -1 if the mailbox may not be used
- * yet (logged): it is absent while a removal waits, it may not be mounted, or
- * an error occurred.
+ * Opens a journal and reads its head and witness. Returns 0; JOURNAL_DAMAGED if
+ * it is not a whole journal of this user; or -1 (logged). The caller closes
+ * j->fd, unless that is -1.
  */
-int journal_recover(const struct journal_box *b);
+int journal_open(int state, const char *name, struct journal *j);
+
+/*
+ * Compares the mailbox, of which st is the status, with a journal in the state
+ * JOURNAL_DECIDED. Returns MATCH_HERE, MATCH_NONE or MATCH_ERROR.
+ */
+enum journal_match journal_match_decided(const struct journal_box *b,
+    const struct journal *j, const struct stat *st);
+
+/*
+ * Compares the mailbox, of which st is the status, with a journal in the state
+ * JOURNAL_WRITTEN.
+ */
+enum journal_match journal_match_written(const struct journal_box *b,
+    const struct journal_head *h, const struct stat *st);
+
+/* Returns true unless the file is certainly absent from the state directory. */
+bool journal_may_exist(int state, const char *name);
+
+/* These sync as their names tell. Each returns 0, or -1 (logged). */
+int journal_sync_state(int state);
+int journal_sync_mailbox(int fd);
+
+/*
+ * Syncs what other programs have delivered, because they do so without a sync,
+ * and a journal must not describe bytes that the disk does not have. Returns 0,
+ * or -1 (logged).
+ */
+int journal_sync_deliveries(int fd);
+
+/* Logs that a step failed, with errno's text. Returns -1. */
+int journal_failed(const char *what);
 
 #endif

@@ -1,14 +1,17 @@
 /*
- * Looks at line ends, 64 bytes at a time; pure computation.
+ * Finds line ends and empty lines, 64 bytes at a time; pure computation.
  *
- * Runs as the owner of the mailbox. Each 64 bytes become words with a bit for
- * every LF, CR and, where it matters, F; shifted against each other they say where a CR
- * stands before an LF and where an F stands behind an empty line. What passes
- * over the edge of a word is kept in struct lines, so that it does not matter
- * where the bytes are cut.
+ * Runs as the owner of the mailbox, on bytes from any sender.
  *
- * On x86-64 with AVX2, asked for when the program runs, a word costs
- * four instructions; elsewhere it is made of eight words of eight bytes.
+ * A search for one LF after the other costs most for short lines. So each 64
+ * bytes become three words with one bit for each byte: one word has the LFs,
+ * one the CRs, and one, where it is needed, the Fs. The words are shifted
+ * against each other: an LF that a CR precedes is LF & CR << 1, and an F that
+ * begins a line is F & LF << 1. The bits that such a shift needs from the bytes
+ * before are kept in struct lines. So the caller may split the text anywhere.
+ *
+ * If the machine has AVX2, which is asked at run time, a word takes four
+ * instructions. Otherwise it is made of eight words of eight bytes.
  */
 #include "config.h"
 
@@ -22,10 +25,10 @@
 
 #define WORD 64 /* bytes looked at together */
 
-/* Which of 64 bytes are a given one: bit 0 is the first byte. */
-typedef uint64_t look(const char *, char);
+/* Returns which of the WORD bytes at p are c. Bit 0 is the first byte. */
+typedef uint64_t mask_function(const char *p, char c);
 
-/* The bytes of x that are c, as the lowest bits. */
+/* Returns which of the bytes of x are c, as its lowest 8 bits. */
 static inline uint64_t
 equal_bytes(uint64_t x, unsigned char c)
 {
@@ -38,7 +41,7 @@ equal_bytes(uint64_t x, unsigned char c)
 }
 
 static inline uint64_t
-look_portably(const char *p, char c)
+mask_portably(const char *p, char c)
 {
 	uint64_t mask = 0, x;
 
@@ -49,6 +52,7 @@ look_portably(const char *p, char c)
 	return mask;
 }
 
+/* Passes n bytes, which are the lowest n bits of lf and cr. */
 static inline void
 advance(struct lines *l, uint64_t lf, uint64_t cr, size_t n)
 {
@@ -59,9 +63,13 @@ advance(struct lines *l, uint64_t lf, uint64_t cr, size_t n)
 			.cr = l->cr >> n | cr << (WORD - n) };
 }
 
-/* The walk; each of its copies below has the look that it is given built in. */
+/*
+ * Passes [p, p + n), or if to_from only up to an F, as lines_until_from does.
+ * Always inlined, so that each caller has a copy with its mask_of built in.
+ */
 static inline __attribute__((always_inline)) size_t
-walk(struct lines *l, const char *p, size_t n, uint64_t *bare, bool to_from, look *mask_of)
+pass_words(struct lines *l, const char *p, size_t n, uint64_t *bare,
+    bool to_from, mask_function *mask_of)
 {
 	struct lines now = *l;
 	char last[WORD] = { 0 };
@@ -70,15 +78,20 @@ walk(struct lines *l, const char *p, size_t n, uint64_t *bare, bool to_from, loo
 
 	while (at < n) {
 		size_t some = n - at < WORD ? n - at : WORD;
-		const char *word = some == WORD ? p + at : memcpy(last, p + at, some);
-		uint64_t lf = mask_of(word, '\n'), cr = mask_of(word, '\r'), from = 0;
-		uint64_t before = lf << 1 | now.lf >> 63; /* behind an LF */
+		const char *word =
+		    some == WORD ? p + at : memcpy(last, p + at, some);
+		uint64_t lf = mask_of(word, '\n'), cr = mask_of(word, '\r'),
+			 from = 0;
+		uint64_t before = lf << 1 | now.lf >> 63; /* after an LF */
 		uint64_t ends = lf & ~(cr << 1 | now.cr >> 63);
 
 		if (to_from) {
-			uint64_t empty = lf & (before | ((cr << 1 | now.cr >> 63) & (lf << 2 | now.lf >> 62)));
+			uint64_t empty = lf &
+			    (before |
+				((cr << 1 | now.cr >> 63) &
+				    (lf << 2 | now.lf >> 62)));
 
-			from = empty << 1 | lines_behind_empty(&now);
+			from = empty << 1 | lines_after_empty(&now);
 			if (from != 0)
 				from &= mask_of(word, 'F');
 			if (from != 0)
@@ -98,49 +111,55 @@ walk(struct lines *l, const char *p, size_t n, uint64_t *bare, bool to_from, loo
 }
 
 size_t
-lines_until_from_portable(struct lines *l, const char *p, size_t n, uint64_t *bare)
+lines_until_from_portable(
+    struct lines *l, const char *p, size_t n, uint64_t *bare)
 {
-	return walk(l, p, n, bare, true, look_portably);
+	return pass_words(l, p, n, bare, true, mask_portably);
 }
 
 #ifdef __x86_64__
 #define FAST __attribute__((target("avx2,popcnt,bmi")))
 
 static inline FAST uint64_t
-look_fast(const char *p, char c)
+mask_fast(const char *p, char c)
 {
 	__m256i want = _mm256_set1_epi8(c);
 	__m256i low = _mm256_loadu_si256((const __m256i_u *)p);
 	__m256i high = _mm256_loadu_si256((const __m256i_u *)(p + WORD / 2));
-	uint32_t a = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(low, want));
-	uint32_t b = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(high, want));
+	uint32_t a =
+	    (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(low, want));
+	uint32_t b =
+	    (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(high, want));
 
 	return (uint64_t)b << 32 | a;
 }
 
 static FAST size_t
-walk_fast(struct lines *l, const char *p, size_t n, uint64_t *bare, bool to_from)
+pass_words_fast(
+    struct lines *l, const char *p, size_t n, uint64_t *bare, bool to_from)
 {
-	return to_from ? walk(l, p, n, bare, true, look_fast) :
-			 walk(l, p, n, bare, false, look_fast);
+	return to_from ? pass_words(l, p, n, bare, true, mask_fast) :
+			 pass_words(l, p, n, bare, false, mask_fast);
 }
 
+/* Returns true if this machine has the instructions of pass_words_fast. */
 static bool
-is_fast(void)
+has_fast(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
-	    __builtin_cpu_supports("bmi");
+	return __builtin_cpu_supports("avx2") &&
+	    __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi");
 }
 #else
-#define walk_fast(l, p, n, bare, to_from) walk(l, p, n, bare, to_from, look_portably)
-#define is_fast() false
+#define pass_words_fast(l, p, n, bare, to_from)                                \
+	pass_words(l, p, n, bare, to_from, mask_portably)
+#define has_fast() false
 #endif
 
 size_t
 lines_until_from(struct lines *l, const char *p, size_t n, uint64_t *bare)
 {
-	return is_fast() ? walk_fast(l, p, n, bare, true) :
-			   lines_until_from_portable(l, p, n, bare);
+	return has_fast() ? pass_words_fast(l, p, n, bare, true) :
+			    lines_until_from_portable(l, p, n, bare);
 }
 
 uint64_t
@@ -148,9 +167,9 @@ lines_bare(struct lines *l, const char *p, size_t n)
 {
 	uint64_t bare = 0;
 
-	if (is_fast())
-		walk_fast(l, p, n, &bare, false);
+	if (has_fast())
+		pass_words_fast(l, p, n, &bare, false);
 	else
-		walk(l, p, n, &bare, false, look_portably);
+		pass_words(l, p, n, &bare, false, mask_portably);
 	return bare;
 }

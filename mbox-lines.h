@@ -1,4 +1,4 @@
-/* Line ends in bytes, 64 at a time: see mbox-lines.c. */
+/* Finds line ends, 64 bytes at a time: see mbox-lines.c. */
 #ifndef MBOX_LINES_H
 #define MBOX_LINES_H
 
@@ -6,33 +6,42 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The last 64 bytes seen, the last of all in bit 63: which were LF, which CR. */
+/*
+ * The last 64 bytes that were passed, one bit for each: lf has a 1 for each LF,
+ * cr for each CR. Bit 63 is the last byte, bit 62 the byte before it.
+ */
 struct lines {
 	uint64_t lf, cr;
 };
 
-/* Before the first byte: a line begins, and an empty one might have ended (LF LF). */
+/* Before the first byte, as after LF LF: an empty line has just ended. */
 #define LINES_BEGIN ((struct lines){ .lf = (uint64_t)3 << 62 })
 
-/* Whether a line begins with the next byte. */
+/* Returns true if the next byte begins a line. */
 static inline bool
 lines_at_begin(const struct lines *l)
 {
 	return l->lf >> 63 != 0;
 }
 
-/* Whether an empty line (LF or CRLF) has just ended. */
+/* Returns true if an empty line (LF or CRLF) has just ended. */
 static inline bool
-lines_behind_empty(const struct lines *l)
+lines_after_empty(const struct lines *l)
 {
-	return lines_at_begin(l) && ((l->lf >> 62 & 1) != 0 || ((l->cr >> 62 & 1) != 0 && (l->lf >> 61 & 1) != 0));
+	return lines_at_begin(l) &&
+	    ((l->lf >> 62 & 1) != 0 ||
+		((l->cr >> 62 & 1) != 0 && (l->lf >> 61 & 1) != 0));
 }
 
-/* Returns true if a line has begun with more than a CR, which could be half of an empty line's end, and is not ended. */
+/*
+ * Returns true if the current line has bytes and has not ended. A CR alone does
+ * not count, because it may be the first half of an empty line.
+ */
 static inline bool
 lines_in_text(const struct lines *l)
 {
-	return !lines_at_begin(l) && !((l->cr >> 63) != 0 && (l->lf >> 62 & 1) != 0);
+	return !lines_at_begin(l) &&
+	    !((l->cr >> 63) != 0 && (l->lf >> 62 & 1) != 0);
 }
 
 /* Passes one byte that is neither LF nor CR. */
@@ -44,16 +53,24 @@ lines_pass(struct lines *l)
 }
 
 /*
- * Passes [p, p + n) up to the next 'F' that begins a line behind an empty
- * line. Returns how many bytes were passed: the place of that F, or n. *bare
- * grows by the LFs among them that no CR stands before.
+ * Passes [p, p + n) up to the next 'F' that begins a line after an empty line.
+ * Returns the number of bytes passed: the offset of that F, or n. Adds to
+ * *bare the number of passed LFs that have no CR before them.
  */
-size_t lines_until_from(struct lines *l, const char *p, size_t n, uint64_t *bare);
+size_t lines_until_from(
+    struct lines *l, const char *p, size_t n, uint64_t *bare);
 
-/* As lines_until_from on any machine; the same byte by byte. For comparison. */
-size_t lines_until_from_portable(struct lines *l, const char *p, size_t n, uint64_t *bare);
+/*
+ * Does what lines_until_from does, without the instructions that only some
+ * machines have. For the tests, which compare both.
+ */
+size_t lines_until_from_portable(
+    struct lines *l, const char *p, size_t n, uint64_t *bare);
 
-/* Passes all of [p, p + n) and returns how many LFs among them no CR stands before. */
+/*
+ * Passes all of [p, p + n). Returns the number of LFs in it that have no CR
+ * before them.
+ */
 uint64_t lines_bare(struct lines *l, const char *p, size_t n);
 
 #endif

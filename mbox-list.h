@@ -5,46 +5,51 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
+#include "fingerprint.h"
 #include "index.h"
 #include "mbox-scan.h"
-#include "fingerprint.h"
 
-#define LIST_SPENT 400
-#define LIST_HEADER_MOST ((1u << 28) - 1) /* bytes of a header that a list can have; it stands for all greater numbers */
+#define LIST_RETIRED 400
+/* Bytes of a header in a record, at most; longer headers have it, too. */
+#define LIST_HEADER_MOST ((1u << 28) - 1)
+#define LIST_NEVER UINT64_MAX
 
 /*
- * Mailboxes of at most this many bytes are read as a whole whenever they have
- * changed, because that costs less than a login. Only tests change it.
+ * A message that has gone, and whose id was the hash of its header alone. Both
+ * are parts of hashes. All zero: none.
  */
-extern off_t list_small;
-
-/* A message that has gone, and had an id made of its header alone; both are parts of hashes. All zero: none. */
-struct list_spent {
+struct list_retired {
 	uint32_t id, body;
 };
 
-/* What is kept with the list. */
+/* The part of a list that the index keeps as its note, in this form. */
 struct list_note {
-	struct fingerprint stamp;
-	uint64_t directory_device, directory_inode; /* of the mailbox's directory; 0: unknown */
-	int64_t end;       /* of the last message */
-	uint64_t wire_size;   /* of all messages */
-	uint64_t numbered; /* messages whose ids are known to differ from those before */
-	uint64_t base;     /* messages that were there when the stamp was settled last */
-	uint64_t assumed;  /* messages that were not read since the mailbox changed: each is proven where it is used */
-	uint64_t open;     /* messages before the first one whose Content-Length may become right by growth */
-	uint64_t reaching; /* messages whose Content-Length may become right by a removal */
-	uint64_t next_spent;
-	struct list_spent spent[LIST_SPENT]; /* a ring */
+	struct fingerprint mailbox; /* of the file that is listed */
+	uint64_t directory_device, directory_inode; /* it was in; 0: unknown */
+	int64_t end;        /* offset where the last message ends */
+	uint64_t wire_size; /* of all messages */
+	uint64_t numbered;  /* the first so many messages have unique ids */
+	uint64_t base;      /* messages at the last stable fingerprint */
+	/*
+	 * The first so many messages were not read since the mailbox changed.
+	 * Each of them is verified where it is used.
+	 */
+	uint64_t unverified;
+	/* Index of the first one that is right_if_grown, or LIST_NEVER. */
+	uint64_t first_if_grown;
+	uint64_t count_if_shrunk; /* messages that are right_if_shrunk */
+	uint64_t next_retired;
+	struct list_retired retired[LIST_RETIRED]; /* a ring */
 };
 
-/* The mailbox that is listed, locked while it is read. */
+/* The mailbox that is listed. It is locked while it is read. */
 struct list_source {
 	int fd;
-	int state;   /* where the list is kept; -1: it is not */
+	int state;   /* directory where the list is kept; -1: it is not kept */
 	int dir;     /* the directory that the mailbox is in; -1: unknown */
-	bool quoted; /* as scan_messages has it */
+	bool quoted; /* no Content-Length is trusted */
 };
 
 struct list {
@@ -54,99 +59,87 @@ struct list {
 	struct list_note note;
 };
 
-/* One message. */
-struct list_message {
-	struct scan_message found; /* its body's hash is 0 unless it has been needed */
-	off_t end;
-	/* Valid once list_number has been called: */
-	bool is_twin;     /* others have, or had, an equal header */
-	bool is_suffixed; /* its id is that of its header, its body and the ordinal */
-	uint32_t ordinal; /* among those with equal headers and bodies */
+/* The flags of a record. */
+enum {
+	LIST_WEAK = 1,      /* the header does not identify the message */
+	LIST_IF_SHRUNK = 2, /* right_if_shrunk */
+	LIST_SHARED = 4,    /* as is_header_shared below */
+	LIST_SUFFIXED = 8,  /* as is_suffixed below */
 };
 
-/* Messages by the hashes of their headers. */
-struct list_ids;
+/* A message in the index. */
+struct list_record {
+	uint64_t at;
+	uint64_t wire_size;
+	uint64_t body;        /* the body's hash; 0: not computed yet */
+	uint32_t header : 28; /* bytes, at most LIST_HEADER_MOST */
+	uint32_t flags : 4;
+	uint32_t ordinal;
+	unsigned char id[UIDL_HASH];
+};
 
-/* Loads the list that an earlier session kept. Returns true if there is one. */
-bool list_load(struct list *l, const struct list_source *s);
-
-/* Returns true if the list is surely that of the mailbox that has this stamp now, but for what is assumed. */
-bool list_is_current(const struct list *l, const struct fingerprint *now);
-
-/* Returns true if message i was read when the mailbox had the list's stamp. */
-bool list_is_sure(const struct list *l, size_t i);
-
-/* Returns true if the mailbox was in another directory when the list was kept. */
-bool list_is_elsewhere(const struct list *l);
+/* A message as the other files see it. */
+struct list_message {
+	struct scan_message found; /* body is 0 unless it has been needed */
+	off_t end;                 /* offset where it ends */
+	/* Valid once mbox-number.c has numbered the message: */
+	bool is_header_shared; /* others have, or had, an equal header */
+	bool is_suffixed;      /* its id has the body's hash and the ordinal */
+	uint32_t ordinal;      /* among those with the same header and body */
+};
 
 /*
- * Brings the list up to date with its locked mailbox, which has this stamp: a
- * large one that has grown is read from the last message on, any other as a
- * whole.
+ * Copies record i. Returns false if the list is damaged. Only the first message
+ * can begin at offset 0: after a power failure a block of records may be all
+ * zeros, although the index's header counts them.
  */
-enum scan_result list_update(struct list *l, const struct fingerprint *now);
+static inline bool
+list_record(const struct list *l, size_t i, struct list_record *r)
+{
+	const void *p = index_get(l->index, i);
+
+	if (p == NULL)
+		return false;
+	memcpy(r, p, sizeof(*r));
+	return r->at > 0 || i == 0;
+}
+
+/* Replaces record i. */
+void list_put(struct list *l, size_t i, const struct list_record *r);
+
+/* Appends a message. list is a struct list; this is a scan_found. */
+void list_add(void *list, const struct scan_message *m);
 
 /*
- * Makes the list of a locked mailbox, which has this stamp, and reads all of
- * it. Ids that messages of the list before had are not given to others;
- * before: NULL, there is none.
- */
-enum scan_result list_make(struct list *l, const struct list_source *s, const struct fingerprint *now,
-    struct list *before);
-
-/*
- * Finds message i. Returns false if the list is damaged. Its place is inside
- * the mailbox, all else is for the mailbox to prove.
+ * Stores message i in *m. Returns false if the list is damaged. The message
+ * lies within the listed file; all else must be verified in the mailbox,
+ * because the index is the user's and may be forged.
  */
 bool list_get(const struct list *l, size_t i, struct list_message *m);
 
-/* Returns the message that begins at this offset, or SIZE_MAX. */
+/* Returns the index of the message that begins at this offset, or SIZE_MAX. */
 size_t list_at(const struct list *l, off_t at);
 
-/*
- * Returns true if a message with the header of m stands where m was in the
- * mailbox, which has this size, and ends where m ended. Its body is not read.
- */
-bool list_is_in_place(const struct list *l, const struct list_message *m, off_t size);
+/* Returns true if message i was read when the mailbox had its fingerprint. */
+bool list_is_verified(const struct list *l, size_t i);
+
+/* Returns the wire size of the body, without the empty line before it. */
+uint64_t list_body_wire_size(const struct list_message *m);
 
 /*
- * Makes sure that all ids differ, and that those made of a header alone are
- * not given twice. is_unchanged: the mailbox is what was listed; otherwise
- * bodies that are not known yet stay unknown, and the list is not kept.
+ * Returns true if a message with the header of m is where m was, in a mailbox
+ * of this size, and ends where m ended. Reads the header, but not the body.
  */
-void list_number(struct list *l, bool is_unchanged);
-
-/* Writes the id of a message. */
-void list_uidl(const struct list_message *m, char id[UIDL_SIZE]);
-
-/* Keeps the list without the marked messages, which have just been removed from the mailbox. */
-void list_without(struct list *l, const unsigned char *marks);
-
-/* Lets the next session read all of the mailbox. Only the ids that were given are remembered. */
-void list_distrust(struct list *l);
-
-/* Makes the table of all messages. Never fails. */
-struct list_ids *list_ids(struct list *l);
+bool list_is_in_place(
+    const struct list *l, const struct list_message *m, off_t size);
 
 /*
- * Makes the table of all messages by header and body, as the list has their
- * bodies. Those of messages with equal headers are known once list_number has
- * been called. Never fails.
+ * Removes the last messages until count are left. Returns false if the list is
+ * damaged; it may not be used then.
  */
-struct list_ids *list_bodies(struct list *l);
+bool list_truncate(struct list *l, size_t count);
 
-/* Returns the first message with these hashes of its header and body, or SIZE_MAX. */
-size_t list_first_body(const struct list_ids *bodies, const unsigned char id[UIDL_HASH], uint64_t body);
-
-/* Lets the next message, if there is one, be the first one of its chain in place of i, which is the first one. */
-void list_take(struct list_ids *ids, size_t i);
-
-/* Returns the first message with this hash of its header, or SIZE_MAX. */
-size_t list_first(const struct list_ids *ids, const unsigned char id[UIDL_HASH]);
-
-/* Returns the next message with the same hash as i, or SIZE_MAX. */
-size_t list_next(const struct list_ids *ids, size_t i);
-
-void list_ids_free(struct list_ids *ids);
+/* Frees the list's memory. The kept file stays. */
+void list_free(struct list *l);
 
 #endif

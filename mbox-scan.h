@@ -1,4 +1,4 @@
-/* The messages in an mbox file: see mbox-scan.c. */
+/* Finds the messages in an mbox file: see mbox-scan.c. */
 #ifndef MBOX_SCAN_H
 #define MBOX_SCAN_H
 
@@ -7,59 +7,58 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "mbox-from.h"
 #include "uidl.h"
 
-#define SCAN_FROM FROM_WORD
-#define SCAN_FROM_SIZE FROM_SIZE
-
+/* One message. */
 struct scan_message {
-	off_t at;        /* of its "From " */
-	uint64_t wire_size; /* as POP3 counts */
-	uint64_t header; /* of these, before the empty line behind the header */
-	uint64_t body;   /* hash of the body as scan_body computes it; 0 unless weak */
-	bool weak;       /* the header does not identify it: no Message-ID, no Received */
-	bool open;       /* its Content-Length, not trusted now, may become right when the file grows */
-	bool reaches;    /* the same, when messages after it are removed, because it ends after the message */
-	unsigned char id[UIDL_HASH];
+	off_t at;           /* offset of its "From " line in the file */
+	uint64_t wire_size; /* its bytes in POP3 (RFC 1939 section 11) */
+	uint64_t header;    /* of these, the header's, without its empty line */
+	uint64_t body;      /* the body's hash, or 0 if it is not computed */
+	bool weak; /* has neither Message-ID nor Received: body is computed */
+	/*
+	 * Its Content-Length is not trusted, but may become right when the file
+	 * grows, or when messages after this one are removed.
+	 */
+	bool right_if_grown, right_if_shrunk;
+	unsigned char id[UIDL_HASH]; /* the header's hash */
 };
 
-typedef void scan_found(void *self, const struct scan_message *one);
+typedef void scan_found(void *self, const struct scan_message *m);
 
 enum scan_result {
 	SCAN_DONE,
-	SCAN_FOREIGN, /* it does not begin with a "From " line */
-	SCAN_FAILED,  /* read's errno */
+	SCAN_FOREIGN, /* not an mbox: does not begin with a "From " line */
+	SCAN_FAILED,  /* with read's errno */
 };
 
 /*
- * Reads [from, to) of fd, or to its end when that comes first; from is where
- * a message begins, or 0. Tells found of each message in order. *end is where
- * the last one ends. quoted: all text that begins with "From " is quoted, so
- * that no Content-Length is trusted.
+ * Reads [from, to) of fd, or less if the file ends before to; from is where a
+ * message begins, or 0. Calls found for each message, in order. Stores the
+ * offset where the last message ends in *end. quoted: programs quote all text
+ * that begins with "From ", so no Content-Length is trusted.
  */
-enum scan_result scan_messages(int fd, off_t from, off_t to, bool quoted, scan_found *found,
-    void *self, off_t *end);
+enum scan_result scan_messages(int fd, off_t from, off_t to, bool quoted,
+    scan_found *found, void *self, off_t *end);
 
-/* The id of the message that begins at from and ends before to; its body is not read. Returns 0, or -1: there is none. */
+/*
+ * Reads the header of the message in [from, to) and computes its hash. Returns
+ * 0, or -1 if no message is there or the file cannot be read.
+ */
 int scan_id(int fd, off_t from, off_t to, unsigned char id[UIDL_HASH]);
 
-/* Returns false if the message in [from, to) ends with its header, or with the empty line that ends it. True: it has a body, or cannot be read. */
+/*
+ * Returns false if the message in [from, to) is only a header, with or without
+ * the empty line that ends it. Returns true if it has a body, if no message is
+ * there, or if the file cannot be read.
+ */
 bool scan_has_body(int fd, off_t from, off_t to);
 
 /*
- * Computes the hash of the body of the message in [from, to): with LF for CRLF
- * and without the line ends at its very end, so that it does not depend on the
- * empty line that separates messages. The hash is never 0. Returns 0, or -1 if
- * there is no message or not all of it can be read.
+ * Computes the hash of the body of the message in [from, to), as mbox-hash.c
+ * defines it; never 0. Returns 0, or -1 if no message is there or not all of it
+ * can be read.
  */
 int scan_body(int fd, off_t from, off_t to, uint64_t *hash);
-
-/*
- * Returns true if a message may end at this offset of a file of this size: at
- * its end, or before a line that separates messages after an empty line.
- * Stores in *empty the size of the empty line before it, 0 if there is none.
- */
-bool scan_is_border(int fd, off_t at, off_t size, off_t *empty);
 
 #endif

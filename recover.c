@@ -23,6 +23,7 @@
 #include "clock.h"
 #include "io.h"
 #include "lock.h"
+#include "lock-broker.h"
 #include "lock-session.h"
 #include "log.h"
 #include "maildrop.h"

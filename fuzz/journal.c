@@ -1,15 +1,19 @@
 /*
- * Fuzz target: mbox-journal.c's reader and recovery, and removals broken off anywhere.
+ * Fuzz target: mbox-journal.c's reader and mbox-redo.c's recovery of forged
+ * journals, and removals that are interrupted anywhere.
  *
- * Input: one byte for one of two stories. Forged: journals that say anything,
- * with some of their sums and hashes made right, beside any mailbox; then the
- * mailbox loses bytes only where a journal that is sound and made for it says
- * so: what recovery leaves is what an independent reading of the files
- * predicts, and a journal that is not obeyed is still there as rescue.*.
- * Broken off: a genuine removal that ends or fails at some call, maybe in
- * the middle of what it writes, then recoveries that do as well, with mail arriving in
- * between; then in the end either all is removed or nothing, and every kept
- * and every new byte is there once.
+ * Input: one byte selects one of two kinds.
+ *
+ *	forged        Journals with any contents, some of whose checksums and
+ *	              hashes are made right, beside any mailbox. The mailbox may
+ *	              lose bytes only by a journal that is sound and made for
+ *	              it: recovery must leave what an independent reading of the
+ *	              files predicts. A journal that is not obeyed must still be
+ *	              there as rescue.*.
+ *	interrupted   A genuine removal that ends or fails at some call, perhaps
+ *	              in the middle of a write; then recoveries that do so, too,
+ *	              while mail arrives. In the end all is removed or nothing,
+ *	              and every kept and every new byte is there once.
  */
 #include "config.h"
 
@@ -27,22 +31,23 @@
 
 #include "fuzz/fuzz.h"
 #include "fuzz/tidy.h"
-#include "mbox-journal.h"
+#include "mbox-ranges.h"
+#include "mbox-redo.h"
 
 #define HEAD 4096
 #define WINDOW 65536
-#define MOST 5000 /* bytes of a forged journal's D, and of the mailbox beside it */
+#define MOST 5000 /* bytes of a forged D, and of the mailbox beside it */
 
 static int state = -1, spool = -1;
 static struct journal_box where;
 
-/* What happens at the call whose turn it is; calls count from 1. */
+/* The calls that stop and fail; calls are counted from 1. */
 static bool armed;
 static unsigned calls, stop_at, fail_at;
 static int fail_with;
 static jmp_buf stopped;
 
-/* Whether the call fails. */
+/* Counts a call. Returns true if it has to fail. */
 static bool
 turn(void)
 {
@@ -55,7 +60,7 @@ turn(void)
 	return true;
 }
 
-/* Ends what is running, if it is this call's turn. */
+/* Ends the removal or the recovery, if it has to stop at this call. */
 static void
 stop_here(void)
 {
@@ -79,7 +84,7 @@ WRAP(int, ftruncate, (int fd, off_t n), (fd, n))
 WRAP(int, renameat, (int a, const char *b, int c, const char *d), (a, b, c, d))
 WRAP(int, unlinkat, (int a, const char *b, int c), (a, b, c))
 
-/* Stopped in their middle, these have written a part. */
+/* A write that is stopped has written a part. */
 ssize_t __real_pwrite(int, const void *, size_t, off_t);
 ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
 ssize_t
@@ -93,7 +98,7 @@ __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
 	return __real_pwrite(fd, p, n, at);
 }
 
-/* An empty state directory and an empty mailbox. */
+/* Makes an empty state directory and an empty mailbox. */
 static void
 begin(void)
 {
@@ -111,7 +116,7 @@ begin(void)
 	HOLDS(ftruncate(spool, 0) == 0);
 }
 
-/* A file's bytes. */
+/* The bytes of a file, if it exists. */
 struct text {
 	uint8_t *p;
 	size_t n;
@@ -163,17 +168,17 @@ same(const struct text *a, const struct text *b)
 	return a->n == b->n && memcmp(a->p, b->p, a->n) == 0;
 }
 
-/* The head of a journal as it stands in the file, written down again. */
+/* The head of a journal, defined a second time for an independent reading. */
 struct head {
 	char magic[8];
 	uint64_t inode;
 	int64_t from, kept, size;
 	uint8_t marker[16];
 	uint64_t marker_size;
-	uint8_t before[32], behind[32], tail[32], sum[32];
+	uint8_t before[32], after[32], tail[32], sum[32];
 };
 
-/* The witness that stands at 512 in a journal of version 2. */
+/* The witness, at offset 512 of a journal of version 2. */
 struct witness {
 	uint64_t directory;
 	uint32_t front_size, back_size;
@@ -191,7 +196,7 @@ hash(const void *p, size_t n, uint8_t digest[32])
 	SHA256Final(digest, &c);
 }
 
-/* Of the last bytes, 64 Ki at most, of [from, to). */
+/* Hashes the last bytes, 64 KiB at most, of [from, to). */
 static void
 hash_end(const uint8_t *p, size_t from, size_t to, uint8_t digest[32])
 {
@@ -200,7 +205,7 @@ hash_end(const uint8_t *p, size_t from, size_t to, uint8_t digest[32])
 	hash(p + from, to - from, digest);
 }
 
-/* Returns true if it is a journal at all; *w is all zero in version 1. */
+/* Returns true if the file is a whole journal. *w is all zero in version 1. */
 static bool
 is_sound(const struct text *journal, struct head *h, struct witness *w)
 {
@@ -237,25 +242,28 @@ inode(void)
 	return st.st_ino;
 }
 
-/* Returns true if the byte at this place of the mailbox is the old one, or what the journal puts there. */
+/*
+ * Returns true if the byte at this offset of the mailbox is the old one, or the
+ * one that the removal puts there.
+ */
 static bool
 is_witnessed(const struct head *h, const struct text *j, const struct text *box, int64_t at, char old)
 {
-	int64_t cut = h->from + h->kept;
+	int64_t end = h->from + h->kept;
 	uint8_t there = box->p[at];
 
 	if (there == (uint8_t)old)
 		return true;
-	if (at < cut)
+	if (at < end)
 		return there == j->p[HEAD + at - h->from];
-	return at < cut + (int64_t)h->marker_size && there == h->marker[at - cut];
+	return at < end + (int64_t)h->marker_size && there == h->marker[at - end];
 }
 
 /* Returns true if j was made for this mailbox. */
 static bool
 is_for(const struct head *h, const struct witness *w, const struct text *j, const struct text *box)
 {
-	uint8_t before[32], behind[32];
+	uint8_t before[32], after[32];
 
 	if (h->size > (int64_t)box->n || (w->back_size == 0 && h->inode != (uint64_t)inode()))
 		return false;
@@ -266,34 +274,34 @@ is_for(const struct head *h, const struct witness *w, const struct text *j, cons
 		if (!is_witnessed(h, j, box, h->size - w->back_size + i, w->back[i]))
 			return false;
 	hash_end(box->p, 0, (size_t)h->from, before);
-	hash_end(box->p, (size_t)(h->from + h->kept + (int64_t)h->marker_size), (size_t)h->size, behind);
-	return memcmp(before, h->before, 32) == 0 && memcmp(behind, h->behind, 32) == 0;
+	hash_end(box->p, (size_t)(h->from + h->kept + (int64_t)h->marker_size), (size_t)h->size, after);
+	return memcmp(before, h->before, 32) == 0 && memcmp(after, h->after, 32) == 0;
 }
 
-/* What j.cut and a mailbox have to do with each other. */
-enum cut { UNCUT, CUT, OTHER };
+/* How j.cut and a mailbox fit: not truncated, truncated, not at all. */
+enum written { WHOLE, TRUNCATED, OTHER };
 
-static enum cut
-compare_cut(const struct head *h, const struct text *box)
+static enum written
+compare_written(const struct head *h, const struct text *box)
 {
 	uint8_t before[32], tail[32];
-	size_t cut = (size_t)(h->from + h->kept);
+	size_t end = (size_t)(h->from + h->kept);
 
-	if (cut > box->n)
+	if (end > box->n)
 		return OTHER;
 	hash_end(box->p, 0, (size_t)h->from, before);
-	hash_end(box->p, (size_t)h->from, cut, tail);
+	hash_end(box->p, (size_t)h->from, end, tail);
 	if (memcmp(before, h->before, 32) != 0 || memcmp(tail, h->tail, 32) != 0)
 		return OTHER;
 	if (h->size > (int64_t)box->n)
-		return CUT;
+		return TRUNCATED;
 	for (size_t i = 0; i < h->marker_size; i++)
-		if (box->p[cut + i] != h->marker[i] && box->p[cut + i] != 0)
-			return CUT;
-	return UNCUT;
+		if (box->p[end + i] != h->marker[i] && box->p[end + i] != 0)
+			return TRUNCATED;
+	return WHOLE;
 }
 
-/* [0, to) of the mailbox and what stands from from on. */
+/* Returns the mailbox without its bytes [to, from). */
 static struct text
 without(const struct text *box, size_t to, size_t from)
 {
@@ -304,7 +312,10 @@ without(const struct text *box, size_t to, size_t from)
 	return t;
 }
 
-/* What recovery makes of a mailbox beside j. *obeyed: it was, so that nothing is left of j.cut. */
+/*
+ * Returns what recovery must make of a mailbox beside j. Stores whether j is
+ * obeyed in *obeyed; then no j.cut is left.
+ */
 static struct text
 after_j(const struct text *box, const struct text *j, bool *obeyed)
 {
@@ -322,34 +333,37 @@ after_j(const struct text *box, const struct text *j, bool *obeyed)
 	return t;
 }
 
-/* The same of j.cut. *rescued: it is none, or does not fit. */
+/*
+ * Returns what recovery must make of a mailbox beside j.cut. Stores in *rescued
+ * whether j.cut is damaged or does not fit.
+ */
 static struct text
-after_cut(const struct text *box, const struct text *cut, bool *rescued)
+after_j_cut(const struct text *box, const struct text *jcut, bool *rescued)
 {
 	struct witness w;
 	struct head h;
-	enum cut is = is_sound(cut, &h, &w) ? compare_cut(&h, box) : OTHER;
+	enum written is = is_sound(jcut, &h, &w) ? compare_written(&h, box) : OTHER;
 
-	*rescued = cut->there && is == OTHER;
-	return is == UNCUT ? without(box, (size_t)(h.from + h.kept), (size_t)h.size) : *box;
+	*rescued = jcut->there && is == OTHER;
+	return is == WHOLE ? without(box, (size_t)(h.from + h.kept), (size_t)h.size) : *box;
 }
 
 enum { PADDED = 1, WIDE = 2, HASHED = 4, TAILED = 8, SUMMED = 16, OURS = 32, RAW = 64, IN_PLACE = 128 };
 
-/* The sums and hashes that are to be right. */
+/* Makes those checksums and hashes right that how selects. */
 static void
 make_right(struct head *h, unsigned how, const struct text *box, const uint8_t *kept, size_t n)
 {
-	/* Also of a removal that begins before the beginning. */
+	/* h->from may be negative: a removal before the file begins. */
 	bool inside = h->from >= -MOST && h->kept >= 0 && h->kept <= MOST && h->size >= -MOST &&
 	    h->size <= (int64_t)box->n && h->marker_size <= 16 && h->from <= h->size - h->kept - (int64_t)h->marker_size;
-	int64_t behind = inside ? h->from + h->kept + (int64_t)h->marker_size : -1;
+	int64_t after = inside ? h->from + h->kept + (int64_t)h->marker_size : -1;
 
 	if ((how & OURS) != 0)
 		h->inode = inode();
-	if ((how & HASHED) != 0 && behind >= 0) {
+	if ((how & HASHED) != 0 && after >= 0) {
 		hash_end(box->p, 0, h->from > 0 ? (size_t)h->from : 0, h->before);
-		hash_end(box->p, (size_t)behind, (size_t)h->size, h->behind);
+		hash_end(box->p, (size_t)after, (size_t)h->size, h->after);
 	}
 	if ((how & TAILED) != 0)
 		hash_end(kept, 0, n, h->tail);
@@ -374,7 +388,7 @@ take_witness(const struct head *h, const struct text *box, struct witness *w)
 	hash(w, offsetof(struct witness, sum), w->sum);
 }
 
-/* A journal as the input has it. */
+/* Returns a journal as the input specifies it. */
 static struct text
 forge(struct input *in, struct text *box)
 {
@@ -406,12 +420,12 @@ forge(struct input *in, struct text *box)
 
 		memcpy(&h.from, wide, numbers);
 	}
-	/* As if it had been written already, so that a j.cut finds what it looks for. */
+	/* As after step 3, so that a j.cut may fit. */
 	if ((how & IN_PLACE) != 0 && h.from >= 0 && (size_t)h.from + n + 16 <= box->n) {
 		memcpy(box->p + h.from, p, n);
 		memcpy(box->p + h.from + n, h.marker, 16);
 	}
-	/* Every second one is of version 2. */
+	/* Half of the journals are of version 2. */
 	memcpy(h.magic, byte < 128 ? "kpopd j1" : "kpopd j2", 8);
 	make_right(&h, how, box, p, n);
 	take_witness(&h, box, &w);
@@ -427,7 +441,7 @@ forge(struct input *in, struct text *box)
 	return t;
 }
 
-/* Whether a journal that was not obeyed has been kept. */
+/* Returns true if a journal was kept as rescue.*. */
 static bool
 is_rescued(const struct text *journal)
 {
@@ -465,32 +479,32 @@ forged(struct input in)
 	unsigned which = input_byte(&in);
 	size_t n = input_below(&in, MOST);
 	const uint8_t *p = input_take(&in, &n);
-	struct text box = text_new(n), j = { .there = false }, cut = j, there, want;
+	struct text box = text_new(n), j = { .there = false }, jcut = j, there, want;
 	bool obeyed, rescued = false;
 
 	append(&box, p, n);
 	if ((which & 1) != 0)
 		j = forge(&in, &box);
 	if ((which & 2) != 0)
-		cut = forge(&in, &box);
+		jcut = forge(&in, &box);
 	HOLDS(pwrite(spool, box.p, box.n, 0) == (ssize_t)box.n);
 	if (j.there)
 		text_write(state, "j", &j);
-	if (cut.there)
-		text_write(state, "j.cut", &cut);
+	if (jcut.there)
+		text_write(state, "j.cut", &jcut);
 	if ((which & 4) != 0)
 		text_write(state, "j.tmp", &box);
 	want = after_j(&box, &j, &obeyed);
 	if (!obeyed)
-		want = after_cut(&want, &cut, &rescued);
-	HOLDS(journal_recover(&where) == ((j.there && !obeyed) || rescued) && !journal_pending(state));
+		want = after_j_cut(&want, &jcut, &rescued);
+	HOLDS(redo_recover(&where) == ((j.there && !obeyed) || rescued) && !redo_is_pending(state));
 	there = text_read(fuzz_directory(), "spool");
 	HOLDS(same(&there, &want));
 	HOLDS(!j.there || obeyed || is_rescued(&j));
-	HOLDS(!rescued || is_rescued(&cut));
+	HOLDS(!rescued || is_rescued(&jcut));
 }
 
-/* The mail of the other story. */
+/* The messages of an interrupted removal: before it, and after it. */
 #define MESSAGES 8
 static struct text whole, kept;
 
@@ -503,9 +517,12 @@ make_message(struct text *t, unsigned i, size_t n)
 	append(t, "\n\n", 2);
 }
 
-/* A mailbox of up to eight messages; what is to be removed of it. Returns how many ranges. */
+/*
+ * Makes a mailbox of up to eight messages, and the ranges that are to be
+ * removed. Returns the number of ranges.
+ */
 static size_t
-make_mailbox(struct input *in, struct journal_range *ranges)
+make_mailbox(struct input *in, struct range *ranges)
 {
 	unsigned removed = input_byte(in), count = 1 + input_byte(in) % MESSAGES;
 	size_t times = input_byte(in) == 255 ? 400 : 1, n = 0;
@@ -519,13 +536,13 @@ make_mailbox(struct input *in, struct journal_range *ranges)
 		if ((removed >> i & 1) == 0)
 			append(&kept, whole.p + from, whole.n - from);
 		else
-			ranges[n++] = (struct journal_range){ (off_t)from, (off_t)whole.n };
+			ranges[n++] = (struct range){ (off_t)from, (off_t)whole.n };
 	}
 	HOLDS(pwrite(spool, whole.p, whole.n, 0) == (ssize_t)whole.n);
 	return n;
 }
 
-/* Mail that a program delivers now. */
+/* Delivers a message. */
 static void
 arrive(unsigned i)
 {
@@ -538,14 +555,17 @@ arrive(unsigned i)
 	HOLDS(fstat(spool, &st) == 0 && pwrite(spool, t.p, t.n, st.st_size) == (ssize_t)t.n);
 }
 
-enum story { UNKNOWN, DONE, NOTHING };
+enum outcome { UNKNOWN, DONE, NOTHING };
 
-/* A removal or a recovery that is stopped or fails somewhere. Returns what is certain of the end then. */
-static enum story
-act(struct input *in, const struct journal_range *ranges, size_t n)
+/*
+ * Removes the ranges, or recovers if ranges is NULL; stops or fails somewhere.
+ * Returns what is certain of the final outcome.
+ */
+static enum outcome
+act(struct input *in, const struct range *ranges, size_t n)
 {
 	static const int errors[] = { EIO, ENOSPC, EINTR, EROFS };
-	volatile enum story result = UNKNOWN;
+	volatile enum outcome result = UNKNOWN;
 
 	calls = 0;
 	stop_at = input_byte(in);
@@ -554,11 +574,12 @@ act(struct input *in, const struct journal_range *ranges, size_t n)
 	armed = true;
 	if (setjmp(stopped) == 0) {
 		if (ranges == NULL)
-			journal_recover(&where);
+			redo_recover(&where);
 		else {
-			enum journal_result said = journal_remove(&where, ranges, n);
+			enum ranges_result removed =
+			    ranges_remove(&where, ranges, n);
 
-			result = said == JOURNAL_NOTHING ? NOTHING : DONE;
+			result = removed == RANGES_KEPT ? NOTHING : DONE;
 		}
 	}
 	armed = false;
@@ -566,12 +587,12 @@ act(struct input *in, const struct journal_range *ranges, size_t n)
 }
 
 static void
-broken_off(struct input in)
+interrupted(struct input in)
 {
-	struct journal_range ranges[MESSAGES];
+	struct range ranges[MESSAGES];
 	size_t n = make_mailbox(&in, ranges);
 	unsigned rounds = input_byte(&in) % 4;
-	enum story end = act(&in, ranges, n);
+	enum outcome end = act(&in, ranges, n);
 	struct text there;
 
 	for (unsigned i = 0; i < rounds; i++) {
@@ -580,7 +601,7 @@ broken_off(struct input in)
 		act(&in, NULL, 0);
 	}
 	arrive(rounds);
-	HOLDS(journal_recover(&where) == 0 && !journal_pending(state));
+	HOLDS(redo_recover(&where) == 0 && !redo_is_pending(state));
 	there = text_read(fuzz_directory(), "spool");
 	HOLDS((end != NOTHING && same(&there, &kept)) || (end != DONE && same(&there, &whole)));
 }
@@ -595,7 +616,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if ((input_byte(&in) & 1) == 0)
 		forged(in);
 	else
-		broken_off(in);
+		interrupted(in);
 	empty_state();
 	tidy_end();
 	return 0;

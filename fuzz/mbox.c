@@ -1,11 +1,16 @@
 /*
  * Fuzz target: mbox.c over any file.
  *
- * Input: one byte for what is removed, one for what another program does in
- * the meantime, then the mailbox. What holds: an independent reading of the
- * file finds the same messages; they partition it; LIST is RETR; ids are
- * unique and as they should be; a second session sees the same; a removal
- * leaves exactly the bytes of the others, and never takes what was not marked.
+ * Input: one byte selects the messages that are removed, one what another
+ * program does meanwhile; the rest is the mailbox. The target checks that
+ *
+ *	- an independent reading of the file finds the same messages, and these
+ *	  partition the file;
+ *	- RETR sends as many bytes as LIST reports;
+ *	- ids are unique and have the form that they should have;
+ *	- a second session sees the same;
+ *	- a removal leaves exactly the bytes of the other messages, and removes
+ *	  no message that was not marked.
  */
 #include "config.h"
 
@@ -19,10 +24,10 @@
 #include "fuzz/box.h"
 #include "fuzz/tidy.h"
 
-#define MOST 1024 /* messages that are looked at */
+#define MOST 1024 /* messages of a mailbox that is checked */
 #define ARRIVED "From new\nSubject: new\n\n\n"
-#define FEW 16    /* where the square of their number costs nothing */
-#define TWINS 100 /* more with equal headers are not told apart */
+#define FEW 16 /* messages whose pairs may all be compared */
+#define SHARED_MOST 100 /* messages with the same header, at most */
 
 static int spool;
 
@@ -46,7 +51,7 @@ check_spool(const uint8_t *want, size_t n)
 	HOLDS(memcmp(there, want, n) == 0);
 }
 
-/* The bytes of an empty line that ends at this place; 0: there is none. */
+/* Returns the size of the empty line that ends at this offset, or 0. */
 static size_t
 empty_before(const uint8_t *p, size_t at)
 {
@@ -57,7 +62,7 @@ empty_before(const uint8_t *p, size_t at)
 	return p[at - 2] == '\r' && (at == 2 || p[at - 3] == '\n') ? 2 : 0;
 }
 
-/* The bytes of the empty line that begins at this place; 0: there is none. */
+/* Returns the size of the empty line that begins at this offset, or 0. */
 static size_t
 empty_after(const uint8_t *p, size_t n, size_t at)
 {
@@ -72,7 +77,10 @@ separates(const uint8_t *p, size_t n, size_t at)
 	return empty_before(p, at) > 0 && from_separates((const char *)p + at, n - at);
 }
 
-/* Returns what the Content-Length field in [p, end) says after its name: -1 if that is not a number. */
+/*
+ * Returns the number in [p, end), a Content-Length field after its name, or -1
+ * if it is not a number.
+ */
 static long long
 length_in(const uint8_t *p, const uint8_t *end)
 {
@@ -90,13 +98,16 @@ length_in(const uint8_t *p, const uint8_t *end)
 	return any && end - p == 1 && *p == '\n' ? value : -1;
 }
 
-/* Where the body of the message at from ends if a Content-Length is right, else 0. */
+/*
+ * Returns where the body of the message at from ends by its Content-Length, or
+ * 0 if it has none that is right.
+ */
 static size_t
 trusted_end(const uint8_t *p, size_t n, size_t from)
 {
 	static const char name[] = "Content-Length:";
 	const size_t size = sizeof(name) - 1;
-	long long length = -2; /* none yet; -1: a bad one */
+	long long length = -2; /* no field yet; -1: a bad one */
 	bool is_length = false;
 
 	for (size_t i = from, next; i < n; i = next) {
@@ -127,9 +138,13 @@ trusted_end(const uint8_t *p, size_t n, size_t from)
 	return 0;
 }
 
-/* Where messages begin: at the first "From ", and where mbox-from.c has it outside of what a Content-Length covers; and the end. Returns how many, or -1: it is no mailbox. */
+/*
+ * Stores where messages begin, and the end of the file: at the first "From ",
+ * and where mbox-from.c finds a separator, unless a Content-Length covers it.
+ * Returns the number of messages, or -1 if the file is not a mailbox.
+ */
 static int
-boundaries(const uint8_t *p, size_t n, size_t *at)
+find_boundaries(const uint8_t *p, size_t n, size_t *at)
 {
 	size_t until = 0;
 	int count = 0;
@@ -143,14 +158,17 @@ boundaries(const uint8_t *p, size_t n, size_t *at)
 		until = trusted_end(p, n, i);
 	}
 	at[count] = n;
-	/* Before the first there may be empty lines. */
+	/* Only empty lines may be before the first message. */
 	for (size_t i = 0; i < at[0]; i++)
 		if (p[i] != '\n' && !(p[i] == '\r' && i + 1 < at[0] && p[i + 1] == '\n'))
 			return -1;
 	return count;
 }
 
-/* Whether the message in [p, end) has what other programs' own message must have; kpopd may ask for more. */
+/*
+ * Returns true if the message in [p, end) may be the internal message of other
+ * programs; kpopd may require more of it.
+ */
 static bool
 may_be_internal(const uint8_t *p, const uint8_t *end)
 {
@@ -163,7 +181,10 @@ may_be_internal(const uint8_t *p, const uint8_t *end)
 	    memmem(p, n, subject, sizeof(subject) - 1) != NULL;
 }
 
-/* Returns where the message in [begin, to), without its "From " line, has its body; to if it has none. */
+/*
+ * Returns where the body begins of the message in [begin, to), which is without
+ * its "From " line; or to if there is no body.
+ */
 static size_t
 body_of(const uint8_t *p, size_t begin, size_t to)
 {
@@ -176,9 +197,12 @@ body_of(const uint8_t *p, size_t begin, size_t to)
 	return to;
 }
 
-/* The message shown is what stands between both boundaries, without the "From " line and an empty last line of the body. */
+/*
+ * Checks that the shown message is the bytes between both boundaries, without
+ * the "From " line and without an empty last line of the body.
+ */
 static void
-check_place(const uint8_t *p, size_t from, size_t to, const struct shown *s)
+check_bytes(const uint8_t *p, size_t from, size_t to, const struct shown *s)
 {
 	const uint8_t *lf = memchr(p + from, '\n', to - from);
 	size_t begin = lf != NULL ? (size_t)(lf + 1 - p) : to, end = to;
@@ -189,21 +213,24 @@ check_place(const uint8_t *p, size_t from, size_t to, const struct shown *s)
 	HOLDS(s->size == end - begin && memcmp(s->text, p + begin, s->size) == 0);
 }
 
-/* Whether an id is one of too many equal ones, by its ordinal. */
+/*
+ * Returns true if more than SHARED_MOST messages have the same header and body,
+ * by the ordinals in their ids.
+ */
 static bool
-too_many_twins(struct maildrop *drop)
+too_many_equal(struct maildrop *drop)
 {
 	char id[UIDL_SIZE];
 
 	for (size_t i = 1; i <= drop->count; i++) {
 		maildrop_uidl(drop, i, id);
-		if (id[UIDL_HASH_TEXT] == '.' && atoi(id + UIDL_HASH_TEXT + 1) > TWINS)
+		if (id[UIDL_HASH_TEXT] == '.' && atoi(id + UIDL_HASH_TEXT + 1) > SHARED_MOST)
 			return true;
 	}
 	return false;
 }
 
-/* Another session sees the same. */
+/* Checks that another session sees the same. */
 static void
 check_second(const struct shown *first, size_t count)
 {
@@ -217,7 +244,10 @@ check_second(const struct shown *first, size_t count)
 	}
 }
 
-/* Removes some; what stays is what was there without them. at: the first shown message's boundary and the next ones. */
+/*
+ * Removes some messages, and checks that exactly their bytes are gone. at:
+ * where the first shown message begins, and the boundaries after it.
+ */
 static void
 remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at, size_t hidden, uint32_t random, const struct shown *shown)
 {
@@ -240,17 +270,20 @@ remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at, size_t hi
 	HOLDS(maildrop_commit(drop, &removed) == DROP_OK && removed == count - kept);
 	check_spool(want, n);
 	HOLDS(box_open(&after, "mbox:%h/spool") == DROP_OK);
-	/* What is between a message and the place that its Content-Length names has gone: it may be right now. */
-	if (after.count != kept && boundaries(want, n, now) < (int)(kept + hidden))
+	/* A Content-Length that ended in a removed message may be right now. */
+	if (after.count != kept && find_boundaries(want, n, now) < (int)(kept + hidden))
 		return;
-	/* What has become the first may look like the internal message now. */
+	/* The message that is first now may look like the internal one. */
 	HOLDS(after.count == kept || (after.count + 1 == kept && at[0] == 0 && may_be_internal(want, want + n)));
 	for (size_t i = 0, k = after.count - kept; i < count; i++)
 		if ((marks[i / 8] >> i % 8 & 1) == 0 && k++ < after.count)
 			HOLDS(maildrop_wire_size(&after, k) == shown[i].wire_size);
 }
 
-/* A removal from a mailbox that another program has changed: what was there, and which messages are left. */
+/*
+ * A removal from a mailbox that another program has changed: the messages
+ * before it, and which of them are left.
+ */
 struct removal {
 	const uint8_t *p;
 	const size_t *at;
@@ -261,7 +294,10 @@ struct removal {
 	char ids[FEW][UIDL_SIZE];
 };
 
-/* Returns the body of message i, and its bytes in *n: without the line ends at its very end, as kpopd compares bodies. NULL: none. */
+/*
+ * Returns the body of message i, or NULL if there is none. Stores its size in
+ * *n, without the line ends at its very end, as kpopd compares bodies.
+ */
 static const uint8_t *
 find_body(const struct removal *r, size_t i, size_t *n)
 {
@@ -274,11 +310,11 @@ find_body(const struct removal *r, size_t i, size_t *n)
 }
 
 /*
- * Returns true if messages i and j are one as good as the other: their headers
- * have one id, without the fields of mail readers, and their bodies are equal.
+ * Returns true if messages i and j are equal: their headers have the same id,
+ * which leaves out the fields of mail readers, and their bodies are equal.
  */
 static bool
-are_twins(const struct removal *r, size_t i, size_t j)
+are_equal(const struct removal *r, size_t i, size_t j)
 {
 	size_t n, m;
 	const uint8_t *a = find_body(r, i, &n), *b = find_body(r, j, &m);
@@ -287,7 +323,7 @@ are_twins(const struct removal *r, size_t i, size_t j)
 	    (n == 0 || memcmp(a, b, n) == 0));
 }
 
-/* Fills in the ids that the messages had before the other program came. */
+/* Stores the ids that the messages had before the other program came. */
 static void
 ask_ids(struct removal *r)
 {
@@ -300,21 +336,27 @@ ask_ids(struct removal *r)
 		maildrop_uidl(&before, i + 1, r->ids[i]);
 }
 
-/* Returns true if of message i and those that are as good so many are left as were to be kept. */
+/*
+ * Returns true if enough are left of message i and the messages equal to it: as
+ * many as were to be kept.
+ */
 static bool
 is_kept(const struct removal *r, size_t i)
 {
 	size_t wanted = 0, left = 0;
 
 	for (size_t j = 0; j < r->count; j++)
-		if (are_twins(r, i, j)) {
+		if (are_equal(r, i, j)) {
 			wanted += j != r->dropped && (r->marks[j / 8] >> j % 8 & 1) == 0;
 			left += r->is_left[j];
 		}
 	return left >= wanted;
 }
 
-/* Returns true if the file's rest is messages of before, then what arrived, and all that were to be kept are left. */
+/*
+ * Returns true if the n bytes at there, the rest of the file, are old messages
+ * and then the arrived one, and all messages that were to be kept are left.
+ */
 static bool
 is_rest(struct removal *r, const uint8_t *there, size_t n)
 {
@@ -337,7 +379,10 @@ is_rest(struct removal *r, const uint8_t *there, size_t n)
 	return false;
 }
 
-/* Another program takes a message away and delivers another, and then some are removed: never one that was not marked. */
+/*
+ * Lets another program remove a message and deliver one, then removes some.
+ * Checks that no message is gone that was not marked.
+ */
 static void
 remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32_t random, unsigned how)
 {
@@ -349,7 +394,7 @@ remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32
 	static struct removal r;
 
 	HOLDS(there != NULL);
-	/* What comes after half a line makes another line of it, and so perhaps another boundary. */
+	/* Bytes after half a line change that line, and may make a boundary. */
 	if (n > 0 && p[n - 1] != '\n')
 		how &= ~2U;
 	memcpy(there, p, n);
@@ -383,13 +428,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct maildrop drop;
 	struct shown *shown;
 	size_t hidden;
-	int count = boundaries(in.at, in.left, at);
+	int count = find_boundaries(in.at, in.left, at);
 
 	tidy_begin();
 	box_discard_index();
 	write_spool(in.at, in.left);
-	/* Settled or not: without a proof of each message or with one, which asks for all its twins. */
-	box_ahead = (how & 7) == 1 || (count > FEW && count <= TWINS) ? 10 : 0;
+	/* Stable or not. If not, each message must be proven, which takes the
+	 * square of the number of equal ones. */
+	box_ahead = (how & 7) == 1 || (count > FEW && count <= SHARED_MOST) ? 10 : 0;
 	if (count == -1 || count == MOST) {
 		HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_DENIED || count == MOST);
 		check_spool(in.at, in.left);
@@ -401,10 +447,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	HOLDS(hidden == 0 || (hidden == 1 && at[0] == 0 && may_be_internal(in.at, in.at + at[1])));
 	if ((how & 6) != 0 && drop.count > 0 && drop.count <= FEW)
 		remove_changed(&drop, in.at, at + hidden, random, how);
-	else if (!too_many_twins(&drop)) {
+	else if (!too_many_equal(&drop)) {
 		shown = box_show(&drop);
 		for (size_t i = 0; i < drop.count; i++)
-			check_place(in.at, at[hidden + i], at[hidden + i + 1], &shown[i]);
+			check_bytes(in.at, at[hidden + i], at[hidden + i + 1], &shown[i]);
 		check_spool(in.at, in.left);
 		check_second(shown, drop.count);
 		remove_some(&drop, in.at, at + hidden, hidden, random, shown);

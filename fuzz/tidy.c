@@ -1,8 +1,9 @@
 /*
- * What the end of a process clears: kpopd frees and closes nothing just to be tidy, a fuzz target runs a million times.
+ * Frees the memory and closes the files that kpopd leaves to the end of its
+ * process, because a fuzz target runs its code a million times in one process.
  *
- * The linker puts the __wrap_ functions in the place of the calls in kpopd's
- * objects (--wrap); libraries have theirs.
+ * The linker replaces the calls in kpopd's objects by the __wrap_ functions
+ * (--wrap). Calls within libraries stay as they are.
  */
 #include "config.h"
 
@@ -48,7 +49,7 @@ keep(void *p)
 }
 
 static void
-forget(const void *p)
+discard(const void *p)
 {
 	for (size_t i = memories; p != NULL && i-- > 0;)
 		if (memory[i] == p) {
@@ -72,7 +73,7 @@ __wrap_calloc(size_t n, size_t size)
 void *
 __wrap_realloc(void *p, size_t n)
 {
-	forget(p);
+	discard(p);
 	return keep(__real_realloc(p, n));
 }
 
@@ -92,7 +93,7 @@ __wrap_strdup(const char *text)
 void
 __wrap_free(void *p)
 {
-	forget(p);
+	discard(p);
 	__real_free(p);
 }
 
@@ -139,7 +140,7 @@ tidy_end(void)
 	recording = false;
 	while (memories > 0)
 		__real_free(memory[--memories]);
-	/* Some are closed already. */
+	/* Some of them are already closed. */
 	while (file_count > 0)
 		close(files[--file_count]);
 }

@@ -1,11 +1,11 @@
-/* What the end of a process clears, for those that go on: see tidy.c. */
+/* Frees what kpopd leaves to the end of its process: see tidy.c. */
 #ifndef TIDY_H
 #define TIDY_H
 
-/* From here on it is known what is allocated and opened. */
+/* Begins to record the memory that is allocated and the files opened. */
 void tidy_begin(void);
 
-/* Frees and closes what is left of that. */
+/* Frees and closes all that was recorded and is left. */
 void tidy_end(void);
 
 #endif

@@ -71,7 +71,7 @@ bytes_read() {
 	settle
 	poll
 	[ "$heard" = "+OK 5 messages" ]
-	# Some headers besides, 16 KiB for each, and the borders.
+	# Some headers besides, 16 KiB for each, and the boundaries.
 	[ "$(bytes_read alice)" -ge "$new" ]
 	[ "$(bytes_read alice)" -lt $((new + 16 * 20000)) ]
 	poll

@@ -665,7 +665,7 @@ large_message() {
 		pop_ask QUIT '^-ERR \[SYS/TEMP\] nothing removed'
 		pop_hear_end
 		spool_kept
-		log_has 'failed .*what="cutting the mailbox" error="Operation not permitted"'
+		log_has 'failed .*what="truncating the mailbox" error="Operation not permitted"'
 		chattr -$attribute "$disk/alice"
 		cmp "$disk/alice" <(mbox one two three)
 		# Some of it: decided, and so said.

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "index.h"
-#include "mbox-list.h"
+#include "mbox-cache.h"
 #include "maildrop.h"
 #include "fingerprint.h"
 #include "tests/unit/check.h"
@@ -383,7 +383,7 @@ replaces_in_order(const struct format *f)
 	int before;
 
 	/* A list that is written as a new file needs no order. */
-	if (f != &formats[0] || list_small > 0)
+	if (f != &formats[0] || cache_small > 0)
 		return;
 	wait_until_stable();
 	look_anew(f, &found);
@@ -830,7 +830,7 @@ main(void)
 	fingerprints_become_stable();
 	/* First as if all mailboxes were large. */
 	for (int large = 1; large >= 0; large--) {
-		list_small = large ? 0 : 4 << 20;
+		cache_small = large ? 0 : 4 << 20;
 		CHECK(mkdirat(top, "Maildir", 0700) == 0 && mkdirat(top, "Maildir/new", 0700) == 0 &&
 		    mkdirat(top, "Maildir/cur", 0700) == 0 && mkdirat(top, "Maildir/tmp", 0700) == 0);
 		all_formats();

@@ -1,6 +1,6 @@
 /*
- * Unit tests of mbox-from.c: lines that separate messages, lines that do not, and
- * that what is after the bytes that decide changes nothing. Runs as anybody.
+ * Unit tests of mbox-from.c: which lines separate messages and which do not;
+ * that bytes after the first FROM_LOOK change nothing. Runs as any user.
  */
 #include "config.h"
 
@@ -9,7 +9,7 @@
 #include "mbox-from.h"
 #include "tests/unit/check.h"
 
-/* Lines with a date; an empty line is next. */
+/* Lines that end in a date. */
 static const char *const dates[] = {
 	"From a@b.test Mon Nov 23 05:00:00 2026",
 	"From a@b.test  Mon Nov 23 05:00:00 2026",
@@ -41,7 +41,7 @@ static const char *const dates[] = {
 	"From b Mon Nov 23 05:00:00 GMT 2026 remote from c.test ",
 };
 
-/* Lines without one. */
+/* Lines that do not end in a date. */
 static const char *const text[] = {
 	"From ",
 	"From a",
@@ -74,7 +74,7 @@ static const char *const text[] = {
 	"From Montag, 23. November 2026, 05:00 Uhr",
 };
 
-/* Lines that make a message of the line before, and such as do not. */
+/* Next lines that make a "From " line a separator, and others that do not. */
 static const char *const headers[] = { "Name: x", "name:", "Return-Path: <>", "X-1_2!: x", "N:", ">From b x", ">From " };
 static const char *const others[] = { "", "Name", "Name :", " Name: x", "\tName: x", "http://x.test/", "12:30 is too late",
 	": x", ">Name: x", ">From", "From b", "Na me: x", "N\xc3\xa4me: x", "-- ", "Name\1: x" };
@@ -87,7 +87,7 @@ separates(const char *line, const char *end, const char *next)
 	char *exact = malloc((size_t)n + 1);
 	bool does;
 
-	/* In memory of its own, so that a sanitizer sees what is read after its end. */
+	/* In memory of its own: a sanitizer finds reads after its end. */
 	CHECK(exact != NULL);
 	memcpy(exact, all, (size_t)n);
 	does = from_separates(exact, (size_t)n);
@@ -100,7 +100,7 @@ check_line(const char *line, bool date)
 {
 	static const char *const ends[] = { "\n", "\r\n", "\n\n", "\r\n\r\ntext\r\n", "\ntext\n" };
 
-	/* At the file's end, the line whole or not. */
+	/* At the file's end, with its line end and without. */
 	if (separates(line, "", "") != date)
 		fprintf(stderr, "%s\n", line);
 	CHECK(separates(line, "", "") == date);
@@ -115,9 +115,9 @@ check_line(const char *line, bool date)
 		CHECK(separates(line, "\n", others[i]) == date);
 }
 
-/* No byte after the first FROM_LOOK matters, and at most these are looked at. */
+/* Checks that no byte after the first FROM_LOOK is read. */
 static void
-only_so_much_is_looked_at(void)
+only_the_first_bytes_decide(void)
 {
 	static const char *const tails[] = { " Mon Nov 23 05:00:00 2026\n", "\nName: x\n", "\n>From x\n" };
 	static char line[FROM_LOOK + 100];
@@ -132,7 +132,8 @@ only_so_much_is_looked_at(void)
 			with_all = from_separates(line, sizeof(line));
 			with_look = from_separates(line, FROM_LOOK);
 			CHECK(with_all == with_look);
-			/* The date needs its line end; the name its colon, and two bytes that are not "//". */
+			/* Decide needs: the line end after the date; the
+			 * colon after the name, and two bytes. */
 			CHECK(with_all == (at + (i == 0 ? strlen(tails[i]) : i == 1 ? 6 : 7) <= FROM_LOOK));
 		}
 }
@@ -144,6 +145,6 @@ main(void)
 		check_line(dates[i], true);
 	for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++)
 		check_line(text[i], false);
-	only_so_much_is_looked_at();
+	only_the_first_bytes_decide();
 	return 0;
 }

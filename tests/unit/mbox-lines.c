@@ -1,6 +1,7 @@
 /*
- * Unit tests of mbox-lines.c: the fast walk and the portable one say what a walk by
- * single bytes says, on random and on nasty bytes, cut anywhere. Runs as anybody.
+ * Unit tests of mbox-lines.c: the fast functions and the portable ones give the
+ * same as a loop over single bytes, for random bytes and for difficult ones, in
+ * pieces of any size. Runs as any user.
  */
 #include "config.h"
 
@@ -12,33 +13,33 @@
 
 #define MOST 700
 
-/* What has been seen, the simplest way; before it: an empty line. */
+/* All bytes that were passed, after an empty line. */
 static char seen[MOST + 2] = "\n\n";
 static size_t count = 2;
 
 static bool
-is_behind_empty(void)
+is_after_empty(void)
 {
 	return seen[count - 1] == '\n' && (seen[count - 2] == '\n' ||
 	    (count > 2 && seen[count - 2] == '\r' && seen[count - 3] == '\n'));
 }
 
-/* As lines_until_from, by bytes. */
+/* Does what lines_until_from does, byte by byte. */
 static size_t
-plain_walk(const char *p, size_t n, uint64_t *bare, bool to_from)
+pass_bytes(const char *p, size_t n, uint64_t *bare, bool to_from)
 {
 	size_t i = 0;
 
-	for (; i < n && !(to_from && p[i] == 'F' && is_behind_empty()); i++) {
+	for (; i < n && !(to_from && p[i] == 'F' && is_after_empty()); i++) {
 		*bare += p[i] == '\n' && seen[count - 1] != '\r';
 		seen[count++] = p[i];
 	}
 	return i;
 }
 
-typedef size_t walk(struct lines *, const char *, size_t, uint64_t *);
+typedef size_t pass(struct lines *, const char *, size_t, uint64_t *);
 
-/* As lines_until_from, by lines_bare. */
+/* Has the type of lines_until_from, and passes all bytes. */
 static size_t
 count_all(struct lines *l, const char *p, size_t n, uint64_t *bare)
 {
@@ -46,9 +47,9 @@ count_all(struct lines *l, const char *p, size_t n, uint64_t *bare)
 	return n;
 }
 
-/* Passes text in random pieces, stopping at each place that is found. */
+/* Passes text in random pieces, and stops at each F that is found. */
 static void
-compare(walk *fast, const char *text, size_t n, bool to_from)
+compare(pass *fast, const char *text, size_t n, bool to_from)
 {
 	struct lines l = LINES_BEGIN;
 	uint64_t bare = 0, want = 0;
@@ -57,11 +58,11 @@ compare(walk *fast, const char *text, size_t n, bool to_from)
 	for (size_t at = 0; at < n;) {
 		size_t some = 1 + (size_t)random() % (n - at), did;
 
-		did = plain_walk(text + at, some, &want, to_from);
+		did = pass_bytes(text + at, some, &want, to_from);
 		CHECK(fast(&l, text + at, some, &bare) == did);
 		CHECK(bare == want);
 		CHECK(lines_at_begin(&l) == (seen[count - 1] == '\n'));
-		CHECK(lines_behind_empty(&l) == is_behind_empty());
+		CHECK(lines_after_empty(&l) == is_after_empty());
 		at += did;
 		if (did == some)
 			continue;
@@ -74,7 +75,7 @@ compare(walk *fast, const char *text, size_t n, bool to_from)
 static void
 compare_all(const char *text, size_t n)
 {
-	for (int cuts = 0; cuts < 4; cuts++) {
+	for (int times = 0; times < 4; times++) {
 		compare(lines_until_from, text, n, true);
 		compare(lines_until_from_portable, text, n, true);
 		compare(count_all, text, n, false);
@@ -95,7 +96,7 @@ main(void)
 			text[k] = alphabet[(size_t)random() % letters];
 		compare_all(text, n);
 	}
-	/* Each small text at each place of a word. */
+	/* Each combination at each offset of a word. */
 	for (size_t at = 0; at < 70; at++) {
 		memset(text, 'x', sizeof(text));
 		memcpy(text + at, "\n\nF\n\r\nF\r\n\r\nF\r\rF\n\nf", 19);

@@ -1,7 +1,8 @@
 /*
- * Unit tests of mbox-scan.c: wherever the pieces end that the file is read in, the
- * messages are the same; what is said of a message besides its place; the hash
- * of its body; where a message may end. Runs as anybody.
+ * Unit tests of mbox-scan.c, with mbox-boundary.c, mbox-fields.c and
+ * mbox-hash.c: the messages do not depend on where the pieces end that are
+ * read; what is reported of a message; the hash of its body; where a message
+ * may end. Runs as any user.
  */
 #include "config.h"
 
@@ -10,11 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mbox-boundary.h"
 #include "mbox-scan.h"
 #include "tests/unit/check.h"
 
 #define MOST 8
-#define PIECE 262144 /* what mbox-scan.c reads at a time */
+#define PIECE 262144 /* bytes that mbox-scan.c reads at a time */
 #define DATE "Mon Nov 23 05:00:00 2026"
 
 static int fd;
@@ -53,7 +55,10 @@ scan_text(const char *text, bool quoted)
 	scan(quoted);
 }
 
-/* Returns the hash that scan_body has of message i, which is the scan's if it has one. */
+/*
+ * Returns the hash that scan_body computes for message i. Checks that the scan
+ * has reported the same, if it has reported one.
+ */
 static uint64_t
 body_of(size_t i, off_t size)
 {
@@ -65,12 +70,15 @@ body_of(size_t i, off_t size)
 	return hash;
 }
 
-/* A border, of each kind, at each offset around the end of a piece; also one that is none, and a Content-Length's end. */
+/*
+ * Puts each kind of boundary, lines that are no boundaries, and the end of a
+ * Content-Length at each offset around the end of a piece.
+ */
 static void
 the_end_of_a_piece_hides_nothing(void)
 {
 	static const struct {
-		const char *border;
+		const char *boundary;
 		size_t count;
 	} cases[] = {
 		{ "\n\nFrom b " DATE "\nN: 2\n\n", 2 },
@@ -93,25 +101,26 @@ the_end_of_a_piece_hides_nothing(void)
 
 			memset(text + n, 'x', sizeof(text) - n);
 			n = (size_t)(PIECE + shift);
-			strcpy(text + n, cases[i].border);
-			store(text, n + strlen(cases[i].border));
+			strcpy(text + n, cases[i].boundary);
+			store(text, n + strlen(cases[i].boundary));
 			size = scan(false);
 			CHECK(count == cases[i].count);
-			CHECK(count == 1 || (size_t)found[1].at == n + 2 + (*cases[i].border == '\r') * 2);
+			CHECK(count == 1 || (size_t)found[1].at == n + 2 + (*cases[i].boundary == '\r') * 2);
 			hash = body_of(0, size);
 			if (cases[i].count == 1)
 				continue;
-			/* The same with a Content-Length to there, and a border before that. */
-			m = (size_t)sprintf(with, "From a\nMessage-ID: 1\nContent-Length: %zu\n\n", n + 1 + (*cases[i].border == '\r') - body);
-			memcpy(with + m, text + body, n + strlen(cases[i].border) - body);
-			store(with, m + n + strlen(cases[i].border) - body);
+			/* The same with a Content-Length that ends there,
+			 * and with a boundary before its end. */
+			m = (size_t)sprintf(with, "From a\nMessage-ID: 1\nContent-Length: %zu\n\n", n + 1 + (*cases[i].boundary == '\r') - body);
+			memcpy(with + m, text + body, n + strlen(cases[i].boundary) - body);
+			store(with, m + n + strlen(cases[i].boundary) - body);
 			size = scan(false);
-			CHECK(count == 2 && !found[0].open && body_of(0, size) == hash);
+			CHECK(count == 2 && !found[0].right_if_grown && body_of(0, size) == hash);
 			memcpy(with + PIECE - 1000, "\n\nFrom b\nN: 3\n\n", 15);
-			store(with, m + n + strlen(cases[i].border) - body);
+			store(with, m + n + strlen(cases[i].boundary) - body);
 			size = scan(false);
 			if (PIECE - 1000 + 15 < m + n - body) {
-				CHECK(count == 2 && !found[0].open && body_of(0, size) != hash);
+				CHECK(count == 2 && !found[0].right_if_grown && body_of(0, size) != hash);
 				scan(true);
 				CHECK(count == 3);
 			}
@@ -123,7 +132,7 @@ what_identifies_is_known(void)
 {
 	static const struct {
 		const char *text;
-		bool weak, open, reaches;
+		bool weak, right_if_grown, right_if_shrunk;
 	} cases[] = {
 		{ "From a\nmessage-id: 1\n\nx\n", false, false, false },
 		{ "From a\nReceived: 1\n\nx\n", false, false, false },
@@ -143,18 +152,17 @@ what_identifies_is_known(void)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		scan_text(cases[i].text, false);
-		CHECK(count == 1 && found[0].weak == cases[i].weak && found[0].open == cases[i].open);
+		CHECK(count == 1 && found[0].weak == cases[i].weak && found[0].right_if_grown == cases[i].right_if_grown);
 		body_of(0, (off_t)strlen(cases[i].text));
-		CHECK(found[0].reaches == cases[i].reaches);
+		CHECK(found[0].right_if_shrunk == cases[i].right_if_shrunk);
 		scan_text(cases[i].text, true);
-		CHECK(count == 1 && found[0].weak == cases[i].weak && !found[0].open && !found[0].reaches);
+		CHECK(count == 1 && found[0].weak == cases[i].weak && !found[0].right_if_grown && !found[0].right_if_shrunk);
 	}
 }
 
-/* A Content-Length of which more bytes decide than the file has is open; with them it is not. */
-/* A length that ends inside another message: what is removed between them may make it right. */
+/* A length that ends in another message may become right by a removal. */
 static void
-a_length_may_reach(void)
+a_length_may_become_right_by_a_removal(void)
 {
 	for (int length = 0; length < 60; length++) {
 		char text[200];
@@ -166,15 +174,15 @@ a_length_may_reach(void)
 		store(text, (size_t)all);
 		scan(false);
 		if (length == all - body - 1) {
-			CHECK(count == 1 && !found[0].open && !found[0].reaches);
+			CHECK(count == 1 && !found[0].right_if_grown && !found[0].right_if_shrunk);
 			continue;
 		}
-		CHECK(found[0].reaches == (length > found[1].at - body));
-		CHECK(!found[1].reaches && !found[1].open);
+		CHECK(found[0].right_if_shrunk == (length > found[1].at - body));
+		CHECK(!found[1].right_if_shrunk && !found[1].right_if_grown);
 	}
 }
 
-/* Whether a field is in one piece or in two changes nothing. */
+/* The same for a field in one piece and in two. */
 static void
 a_long_length_field_is_bad(void)
 {
@@ -189,13 +197,18 @@ a_long_length_field_is_bad(void)
 			n += (size_t)sprintf(text + n, "\nContent-Length:%*s13\n\nx\n\nFrom b\nA:\n\nFrom c\nA: c\n\n", blanks, "");
 			store(text, n);
 			scan(false);
-			/* The name, the blanks, two digits and the line's end are 64 bytes at most. */
+			/* It is good if name, blanks, digits and line end
+			 * are 64 bytes at most. */
 			CHECK(count == (15 + blanks + 3 <= 64 ? 2 : 3));
 		}
 }
 
+/*
+ * A length may become right by growth only if the bytes after it are fewer than
+ * those that decide.
+ */
 static void
-a_length_far_from_the_end_is_not_open(void)
+a_length_far_from_the_end_cannot_become_right(void)
 {
 	char text[3000];
 	size_t n = (size_t)sprintf(text, "From a\nContent-Length: 3\n\nx\n");
@@ -204,11 +217,14 @@ a_length_far_from_the_end_is_not_open(void)
 		memset(text + n, 'x', more);
 		store(text, n + more);
 		scan(false);
-		CHECK(count == 1 && found[0].open == (more - 1 < 2 + FROM_LOOK));
+		CHECK(count == 1 && found[0].right_if_grown == (more - 1 < 2 + FROM_LOOK));
 	}
 }
 
-/* Whatever the body is, it and the header end where they should; without one the empty line after the header is the message's. */
+/*
+ * Header and body end where they should, for each kind of body. If there is
+ * none, the empty line after the header belongs to the message.
+ */
 static void
 a_body_may_be_missing(void)
 {
@@ -239,13 +255,13 @@ a_body_may_be_missing(void)
 
 			snprintf(text, sizeof(text), "%s%s", cases[i].text, next != 0 ? "From b " DATE "\nC: d\n\ne\n" : "");
 			scan_text(text, false);
-			CHECK(scan_is_border(fd, size, (off_t)strlen(text), &empty) == (next == 0 || empty > 0));
+			CHECK(boundary_is_at(fd, size, (off_t)strlen(text), &empty) == (next == 0 || empty > 0));
 			if (next != 0 && empty == 0)
 				continue;
 			CHECK(count == (size_t)next + 1 && found[0].wire_size == cases[i].wire_size && found[0].header == cases[i].header);
 			CHECK(scan_has_body(fd, 0, size) == cases[i].has_body);
 		}
-	/* What is no message, or cannot be read, is not said to have none. */
+	/* True also if no message is there. */
 	CHECK(scan_has_body(fd, 1, 3));
 }
 
@@ -282,12 +298,12 @@ a_body_has_one_hash(void)
 	}
 	for (size_t i = 0; i < sizeof(empty) / sizeof(empty[0]); i++)
 		CHECK(hash_of(empty[i]) == hash_of(empty[0]));
-	/* Only one CR is a part of the line's end. */
+	/* Only one CR is a part of the line end. */
 	CHECK(hash_of("From a\n\n\r\r\n") == hash_of("From a\n\n\r"));
 	CHECK(scan_body(fd, 0, 1000, &hash) == -1 && scan_body(fd, 1, 3, &hash) == -1);
 }
 
-/* Line ends in great number, and CRs, wherever a piece ends. */
+/* Many line ends, and CRs, at the ends of pieces. */
 static void
 a_long_body_has_one_hash(void)
 {
@@ -304,7 +320,7 @@ a_long_body_has_one_hash(void)
 			lf[n++] = '\n';
 	}
 	lf[n++] = 'x';
-	/* A CR before an LF would be a part of the line's end. */
+	/* A CR before an LF would be a part of the line end. */
 	for (size_t i = 1; i < n; i++)
 		if (lf[i] == '\n' && lf[i - 1] == '\r')
 			lf[i - 1] = 'y';
@@ -324,7 +340,7 @@ a_long_body_has_one_hash(void)
 }
 
 static void
-borders_are_known(void)
+boundaries_are_known(void)
 {
 	static const char text[] = "\n\r\nFrom a\n\nx\n\nFrom here on\n\nFrom b\nA: b\n\ny\nFrom c " DATE "\n\r\nFrom d " DATE "\n\nz";
 	off_t size = (off_t)sizeof(text) - 1, empty;
@@ -333,18 +349,18 @@ borders_are_known(void)
 	for (off_t at = 0; at <= size; at++) {
 		bool is = at == 3 || strncmp(text + at, "From b", 6) == 0 || strncmp(text + at, "From d", 6) == 0 || at == size;
 
-		CHECK(scan_is_border(fd, at, size, &empty) == is);
+		CHECK(boundary_is_at(fd, at, size, &empty) == is);
 		if (is)
 			CHECK(empty == (at == size ? 0 : text[at - 2] == '\r' ? 2 : 1));
 	}
-	CHECK(!scan_is_border(fd, size + 1, size, &empty) && !scan_is_border(fd, size + 1, size + 1, &empty));
+	CHECK(!boundary_is_at(fd, size + 1, size, &empty) && !boundary_is_at(fd, size + 1, size + 1, &empty));
 	/* A file that ends before "z" ends after an empty line. */
-	CHECK(scan_is_border(fd, size - 2, size - 2, &empty) && empty == 0);
-	CHECK(scan_is_border(fd, size - 1, size - 1, &empty) && empty == 1);
+	CHECK(boundary_is_at(fd, size - 2, size - 2, &empty) && empty == 0);
+	CHECK(boundary_is_at(fd, size - 1, size - 1, &empty) && empty == 1);
 	scan(false);
 	CHECK(count == 3 && found[0].at == 3);
 	for (size_t i = 0; i < count; i++)
-		CHECK(scan_is_border(fd, found[i].at, size, &empty));
+		CHECK(boundary_is_at(fd, found[i].at, size, &empty));
 }
 
 int
@@ -353,12 +369,12 @@ main(void)
 	CHECK((fd = memfd_create("spool", MFD_CLOEXEC)) != -1);
 	the_end_of_a_piece_hides_nothing();
 	what_identifies_is_known();
-	a_length_may_reach();
+	a_length_may_become_right_by_a_removal();
 	a_long_length_field_is_bad();
-	a_length_far_from_the_end_is_not_open();
+	a_length_far_from_the_end_cannot_become_right();
 	a_body_may_be_missing();
 	a_body_has_one_hash();
 	a_long_body_has_one_hash();
-	borders_are_known();
+	boundaries_are_known();
 	return 0;
 }

@@ -1,7 +1,8 @@
 /*
- * Unit tests of mbox.c behind maildrop.c: what the messages of a spool are,
- * that the count is what is read, that ids are stable and differ, and that a
- * removal leaves every other byte; also of random mailboxes. Runs as anybody.
+ * Unit tests of mbox.c through maildrop.c, with fixed and random mailboxes:
+ * which messages a spool has; that the reported sizes are the sizes that are
+ * read; that ids differ and stay; that a removal leaves every other byte. Runs
+ * as any user.
  */
 #include "config.h"
 
@@ -16,7 +17,8 @@
 #include <unistd.h>
 
 #include "index.h"
-#include "mbox-list.h"
+#include "mbox-cache.h"
+#include "mbox-table.h"
 #include "lock.h"
 #include "log.h"
 #include "maildrop.h"
@@ -29,14 +31,14 @@
 #define DATE "Mon Nov 23 05:00:00 2026"
 #define LOOKS_INTERNAL INTERNAL_FROM INTERNAL_SUBJECT "X-IMAP: 1 2\n"
 #define INTERNAL "From MAILER-DAEMON " DATE "\n" LOOKS_INTERNAL "\nThis text is internal.\n\n"
-/* A message that is not the internal one, and as it is shown. */
+/* A message that is nearly the internal one, and the same as it is shown. */
 #define NEARLY(from, header, crlf) TEXT(from header "\n"), 1, { TEXT(crlf "\r\n") }
 
-/* Spools, and the messages in them as a client gets them, stuffing undone. */
+/* Spools, and their messages as a client gets them, without dot-stuffing. */
 static const struct {
 	const char *what;
 	struct text spool;
-	int count; /* -1: refused */
+	int count; /* -1: the spool is refused */
 	struct text messages[MOST];
 } cases[] = {
 	{ "empty", TEXT(""), 0, { { 0 } } },
@@ -121,7 +123,7 @@ static const struct {
 	{ "what looks internal but came by mail", NEARLY("From MAILER-DAEMON x\n", "Received: b\n" LOOKS_INTERNAL,
 		"Received: b\r\nFrom: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
 		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAP: 1 2\r\n") },
-	{ "what looks internal but somebody sent", NEARLY("From a\n", LOOKS_INTERNAL,
+	{ "what looks internal but a user sent", NEARLY("From a\n", LOOKS_INTERNAL,
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
 		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAP: 1 2\r\n") },
 	{ "an internal subject that goes on", NEARLY("From MAILER-DAEMON x\n",
@@ -132,7 +134,7 @@ static const struct {
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
 		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAP: 1 2\r\n"
 		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\n it says\r\n") },
-	{ "an internal message from somebody", NEARLY("From MAILER-DAEMON x\n", INTERNAL_SUBJECT "From: root\nX-IMAP: 1 2\n",
+	{ "an internal message from a user", NEARLY("From MAILER-DAEMON x\n", INTERNAL_SUBJECT "From: root\nX-IMAP: 1 2\n",
 		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nFrom: root\r\nX-IMAP: 1 2\r\n") },
 	{ "an internal message without its numbers", NEARLY("From MAILER-DAEMON x\n", INTERNAL_FROM INTERNAL_SUBJECT "X-IMAP: 1\n",
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
@@ -174,12 +176,15 @@ load(char *p, size_t size)
 static enum drop_error
 begin(struct maildrop *drop)
 {
-	/* A session's descriptors end with its process. */
+	/* A session closes nothing, because its process ends. */
 	closefrom(top + 1);
 	return drop_begin(drop, "mbox:%h/spool");
 }
 
-/* Every subset of the messages removed: the rest is served as before, and putting the removed ones' bytes back gives the file. */
+/*
+ * Removes every subset of the messages. The kept messages must be served as
+ * before, and the file must have lost only bytes.
+ */
 static void
 check_removals(const struct text *spool, int count, const struct text *want)
 {
@@ -198,7 +203,8 @@ check_removals(const struct text *spool, int count, const struct text *want)
 		CHECK(removed == (size_t)__builtin_popcount(subset));
 		n = load(after, sizeof(after));
 		CHECK(n < spool->n);
-		/* What stays is a subsequence; removed parts are whole messages, as the next session sees. */
+		/* The rest is a subsequence of the file. The next session
+		 * shows that whole messages were removed. */
 		for (size_t i = 0; i < spool->n && k < n; i++)
 			k += spool->p[i] == after[k];
 		CHECK(k == n);
@@ -211,7 +217,10 @@ check_removals(const struct text *spool, int count, const struct text *want)
 	}
 }
 
-/* The linker puts this in the place of fstat (--wrap): while it is set, files have been changed at this time, as in one tick. */
+/*
+ * The linker replaces fstat by this function (--wrap). While tick is set, all
+ * files have it as the time of their last change, as if changed in one tick.
+ */
 static struct timespec tick;
 int __real_fstat(int, struct stat *);
 int __wrap_fstat(int, struct stat *);
@@ -225,9 +234,12 @@ __wrap_fstat(int fd, struct stat *st)
 	return result;
 }
 
-/* What the list alone proves, because the mailbox was last changed long ago, is what the file has. */
+/*
+ * If the mailbox was last changed long ago, the list alone proves the messages.
+ * They must be those of the file.
+ */
 static void
-finds_in_settled_mailboxes(void)
+finds_in_stable_mailboxes(void)
 {
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct maildrop drop;
@@ -320,10 +332,10 @@ ids_survive_readers(void)
 	};
 
 	uidl_of_first("From a\nA: b\nC: d\n\nbody\n\n", plain);
-	/* With another version's id clients would fetch all mail again. */
+	/* If a version changed this id, clients would fetch all mail again. */
 	uidl_of_first("From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nbody\n\n", other);
 	CHECK(strcmp(other, "u8qgfnhpdQGMoo7Ys21HeQ") == 0);
-	/* A header that has it identifies the message; one without it does not. */
+	/* A header with a Message-ID identifies its message, others do not. */
 	uidl_of_first("From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nother body\n\n", other);
 	CHECK(strcmp(other, "u8qgfnhpdQGMoo7Ys21HeQ") == 0);
 	uidl_of_first("From a\nA: b\nC: d\n\nother body\n\n", other);
@@ -338,7 +350,10 @@ ids_survive_readers(void)
 	}
 }
 
-/* The ids of messages without a body are those that earlier versions gave, which did not count the empty line after the header. */
+/*
+ * The ids of messages without a body are those that earlier versions gave,
+ * which did not count the empty line after the header.
+ */
 static void
 ids_of_empty_bodies_stay(void)
 {
@@ -360,9 +375,12 @@ ids_of_empty_bodies_stay(void)
 		}
 }
 
-/* A header that was cut off has the id that it has when another program, which appends to the mailbox, has ended its last line. */
+/*
+ * A truncated header has the same id after another program, which appends to
+ * the mailbox, has ended its last line.
+ */
 static void
-a_cut_header_keeps_its_id(void)
+a_truncated_header_keeps_its_id(void)
 {
 	static const char *const headers[] = { "Message-ID: 1\nA: b", "A: b", "A:", "A: b\n c", "A: b\nStatus: O" };
 	static const char *const ends[] = { "", "\r", "\n", "\r\n", "\n\n", "\r\n\r\n", "\n\nFrom b " DATE "\nE: f\n\n" };
@@ -374,13 +392,16 @@ a_cut_header_keeps_its_id(void)
 			uidl_of_first(spool, k == 0 ? first : id);
 			CHECK(k == 0 || strcmp(id, first) == 0);
 		}
-	/* Half of the line that ends the header is no text. */
+	/* Half of the line that ends the header is not text. */
 	uidl_of_first("From a\nA: b\n", first);
 	uidl_of_first("From a\nA: b\n\r", id);
 	CHECK(strcmp(id, first) == 0);
 }
 
-/* A header line longer than the buffer, in CRLF or LF and wherever the cut falls, gives one id. */
+/*
+ * A header line that is longer than the buffer gives the same id in CRLF and
+ * LF, wherever it is split.
+ */
 static void
 long_lines_are_one_line(void)
 {
@@ -391,7 +412,7 @@ long_lines_are_one_line(void)
 	for (int shift = 0; shift < 8; shift++) {
 		size_t n = (size_t)sprintf(spool, "From %.*s\nA: ", shift, "12345678");
 
-		/* A CR at the very place where a piece of 256 KiB may end. */
+		/* A CR where a piece of 256 KiB may end. */
 		memset(spool + n, 'x', LONG);
 		spool[n + 262144 - 12] = '\r';
 		strcpy(spool + n + LONG, shift % 2 == 0 ? "\n\nbody\n\n" : "\r\n\r\nbody\r\n\r\n");
@@ -401,9 +422,12 @@ long_lines_are_one_line(void)
 	}
 }
 
-/* A mailbox that ends in its header, one byte behind a CR: wherever the pieces end that it is read in, that is one header. */
+/*
+ * A mailbox that ends within a header, one byte after a CR, has one header,
+ * wherever the pieces end that are read.
+ */
 static void
-an_end_behind_a_cr_is_no_line_end(void)
+an_end_after_a_cr_is_not_a_line_end(void)
 {
 	static char spool[262144 + 10];
 	struct maildrop drop;
@@ -416,12 +440,16 @@ an_end_behind_a_cr_is_no_line_end(void)
 		spool[cr] = '\r';
 		store(spool, cr + 2);
 		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
-		/* Its time has not settled: it is proven by reading it from where it begins. */
+		/* The fingerprint is not stable, so the message is proven by
+		 * reading it again. */
 		CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK);
 	}
 }
 
-/* Sends message 1 after another program has written what it is now, in place and as long, and compares. */
+/*
+ * Lets another program replace message 1 in place by one of the same size, then
+ * sends the message and compares.
+ */
 static void
 check_rewritten(const char *before, const char *now, const char *wanted)
 {
@@ -437,7 +465,10 @@ check_rewritten(const char *before, const char *now, const char *wanted)
 	CHECK(maildrop_read(&s, text, sizeof(text)) == (ssize_t)strlen(wanted) && memcmp(text, wanted, strlen(wanted)) == 0);
 }
 
-/* The list's header ends where that of the file does not, as it may if readers rewrite their fields: the file decides. */
+/*
+ * If readers rewrite fields, the header may end elsewhere in the file than in
+ * the list. The file decides whether there is a body.
+ */
 static void
 a_body_that_came_or_went_is_seen(void)
 {
@@ -449,8 +480,8 @@ a_body_that_came_or_went_is_seen(void)
 }
 
 /*
- * Makes the kept list one of this kind, in which the bytes of each message
- * without a body are wrong. Returns true if its stamp proves them.
+ * Turns the kept list into one of this kind, in which the sizes of all messages
+ * without a body are wrong. Returns true if its fingerprint is stable.
  */
 static bool
 age_list(const char *kind)
@@ -466,20 +497,21 @@ age_list(const char *kind)
 
 		CHECK(p != NULL);
 		memcpy(record, p, index_record_size(now));
-		/* A record's second field is its bytes. Two of them are the header and the line that ends it. */
+		/* The second field is the wire size: here that of a header of
+		 * 16 bytes and the empty line. */
 		if (record[1] == 16 + 2)
 			record[1] -= 2;
 		index_put(old, i, record);
 	}
 	index_save(old, index_note(now), INDEX_NOTE);
 	CHECK(close(state) == 0);
-	return ((const struct list_note *)index_note(now))->stamp.stable == 1;
+	return ((const struct list_note *)index_note(now))->mailbox.stable == 1;
 }
 
 /*
- * The list that the version before has kept proves no bytes, because that
- * version counted others. It says which ids were given: of two messages with
- * one header the second must not get the id of the first, which has gone.
+ * A list of the version before proves no sizes, because that version counted
+ * other bytes. Its ids are still used: of two messages with the same header the
+ * second must not get the id of the first, which has gone.
  */
 static void
 an_earlier_list_gives_ids_and_no_sizes(void)
@@ -491,7 +523,7 @@ an_earlier_list_gives_ids_and_no_sizes(void)
 	size_t removed;
 
 	for (int large = 0; large < 2; large++) {
-		list_small = large != 0 ? 0 : (off_t)4 << 20;
+		cache_small = large != 0 ? 0 : (off_t)4 << 20;
 		unlinkat(top, "state/index", 0);
 		store(three, sizeof(three) - 1);
 		CHECK(begin(&drop) == DROP_OK && drop.count == 3);
@@ -500,27 +532,31 @@ an_earlier_list_gives_ids_and_no_sizes(void)
 		CHECK(strcmp(first, second) != 0);
 		maildrop_mark(&drop, 1);
 		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
-		/* The mailbox settles. */
+		/* Until the fingerprint is stable. */
 		CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL) == 0);
 		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
 		CHECK(age_list("mbox   3"));
-		/* Of a large mailbox that has grown a list of this version would be continued. */
+		/* If a large mailbox has grown, a list of this version would
+		 * be continued. */
 		if (large != 0)
 			append("From d\nMessage-ID: 4\n\n");
 		CHECK(begin(&drop) == DROP_OK && drop.wire_size == 15 + 2 + 3 + last.n + (large != 0 ? 15 + 2 : 0));
 		maildrop_uidl(&drop, 1, id);
 		CHECK(strcmp(id, second) == 0);
 		drop_check_message(&drop, 2, &last);
-		/* A list of a kind that nobody has heard of is none. */
+		/* A list of an unknown kind is not used at all. */
 		age_list("mbox   0");
 		CHECK(begin(&drop) == DROP_OK);
 		maildrop_uidl(&drop, 1, id);
 		CHECK(strcmp(id, first) == 0);
 	}
-	list_small = (off_t)4 << 20;
+	cache_small = (off_t)4 << 20;
 }
 
-/* Of messages that are equal in header and body, as many stay as are not marked, wherever they are. */
+/*
+ * Of messages with the same header and body, as many stay as are not marked,
+ * wherever they are now.
+ */
 static void
 equal_messages_keep_their_number(void)
 {
@@ -530,7 +566,8 @@ equal_messages_keep_their_number(void)
 	size_t removed;
 
 	for (int marked = 2; marked <= 3; marked++) {
-		/* Another program removes one of them, and what was before them: all are somewhere else. */
+		/* Another program removes one of them and the message before
+		 * them, so all have moved. */
 		snprintf(spool, sizeof(spool), "%s%s%s", other, equal, equal);
 		store(spool, strlen(spool));
 		CHECK(begin(&drop) == DROP_OK && drop.count == 3);
@@ -538,7 +575,8 @@ equal_messages_keep_their_number(void)
 		store(equal, strlen(equal));
 		CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
 		CHECK(load(after, sizeof(after)) == strlen(equal) && memcmp(after, equal, strlen(equal)) == 0);
-		/* It removes only what was before them: one goes, one stays. */
+		/* It removes only the message before them: one equal message
+		 * is removed, one stays. */
 		store(spool, strlen(spool));
 		CHECK(begin(&drop) == DROP_OK);
 		maildrop_mark(&drop, (size_t)marked);
@@ -553,14 +591,15 @@ static void
 foreign_changes_are_noticed(void)
 {
 	static const char three[] = "From a\nN: 1\n\n1\n\nFrom b\nN: 2\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
-	static const char twins[] = "From a\nN: 1\n\n1\n\nFrom a\nN: 1\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
+	static const char equal[] = "From a\nN: 1\n\n1\n\nFrom a\nN: 1\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
 	static const char first_gone[] = "From b\nN: 2\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
 	char after[200];
 	struct maildrop drop;
 	struct span s;
 	size_t removed;
 
-	/* Another program removes the first message in place: the second is found where it went. */
+	/* Another program removes the first message in place: the second is
+	 * found where it is now. */
 	store(three, sizeof(three) - 1);
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 2);
@@ -570,7 +609,7 @@ foreign_changes_are_noticed(void)
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	CHECK(load(after, sizeof(after)) == 16 && memcmp(after, "From c\nN: 3\n\n3\n\n", 16) == 0);
 
-	/* It removes the marked one itself: the others stay. */
+	/* Another program removes the marked message: the others stay. */
 	store(three, sizeof(three) - 1);
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 1);
@@ -579,7 +618,7 @@ foreign_changes_are_noticed(void)
 	CHECK(load(after, sizeof(after)) == sizeof(first_gone) - 1 &&
 	    memcmp(after, first_gone, sizeof(first_gone) - 1) == 0);
 
-	/* It replaces the file: nothing is removed from either. */
+	/* Another program replaces the file: both files stay as they are. */
 	store(three, sizeof(three) - 1);
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 1);
@@ -588,7 +627,7 @@ foreign_changes_are_noticed(void)
 	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
 	CHECK(load(after, sizeof(after)) == sizeof(three) - 1);
 
-	/* Mail arrives: it stays, and so does a message that was not marked. */
+	/* Mail arrives: it stays, as do the messages that are not marked. */
 	store(three, sizeof(three) - 1);
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 3);
@@ -598,23 +637,25 @@ foreign_changes_are_noticed(void)
 	CHECK(load(after, sizeof(after)) == 48);
 	CHECK(memcmp(after + 32, "From d\nN: 4\n\n4\n\n", 16) == 0);
 
-	/* Of two with equal headers it removes the marked one; the other, as long, is in its place then, but is not it. */
-	store(twins, sizeof(twins) - 1);
+	/* Another program removes the marked one of two messages with the same
+	 * header and size. The other one is in its place then, and stays. */
+	store(equal, sizeof(equal) - 1);
 	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
 	maildrop_mark(&drop, 1);
-	store(twins + 16, sizeof(twins) - 1 - 16);
+	store(equal + 16, sizeof(equal) - 1 - 16);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
-	CHECK(load(after, sizeof(after)) == sizeof(twins) - 1 - 16);
-	/* While both are there, either can go. */
-	store(twins, sizeof(twins) - 1);
+	CHECK(load(after, sizeof(after)) == sizeof(equal) - 1 - 16);
+	/* While both are there, either can be removed. */
+	store(equal, sizeof(equal) - 1);
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 2);
 	append("From d\nN: 4\n\n4\n\n");
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
-	CHECK(load(after, sizeof(after)) == sizeof(twins) - 1 && memcmp(after, twins, 16) == 0 &&
-	    memcmp(after + 16, twins + 32, 16) == 0);
+	CHECK(load(after, sizeof(after)) == sizeof(equal) - 1 && memcmp(after, equal, 16) == 0 &&
+	    memcmp(after + 16, equal + 32, 16) == 0);
 
-	/* A marked message without its end gets one, and more: what nobody has seen is not removed with it. */
+	/* A half delivered, marked message is completed, and another follows:
+	 * bytes that the client has not seen are not removed. */
 	store(three, sizeof(three) - 2);
 	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
 	maildrop_mark(&drop, 3);
@@ -622,7 +663,7 @@ foreign_changes_are_noticed(void)
 	CHECK(maildrop_begin(&drop, 3, &s) == DROP_CHANGED);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
 	CHECK(load(after, sizeof(after)) == sizeof(three) - 2 + 18);
-	/* Nor if it has moved, too. */
+	/* The same if it has moved, too. */
 	store(three, sizeof(three) - 2);
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 3);
@@ -632,7 +673,10 @@ foreign_changes_are_noticed(void)
 	CHECK(load(after, sizeof(after)) == sizeof(first_gone) - 2 + 18);
 }
 
-/* The linker puts this in the place of fdatasync (--wrap). A removal syncs the mailbox first; by then it has to be locked. */
+/*
+ * The linker replaces fdatasync by this function (--wrap). A removal begins
+ * with it, and the mailbox must be locked then.
+ */
 static int synced, synced_unlocked;
 int __real_fdatasync(int);
 int __wrap_fdatasync(int);
@@ -648,7 +692,7 @@ __wrap_fdatasync(int fd)
 	return __real_fdatasync(fd);
 }
 
-/* Writes over one block of the kept list. */
+/* Overwrites a part of one block of the kept list. */
 static void
 damage_index(off_t block)
 {
@@ -658,9 +702,9 @@ damage_index(off_t block)
 }
 
 /*
- * A removal looks at all messages if the mailbox may have changed. A list that
- * is damaged where none is marked is made again before the mailbox is locked;
- * otherwise that would end the lock.
+ * A removal needs all records if the mailbox may have changed. A list that is
+ * damaged, even where no message is marked, is made again before the mailbox is
+ * locked for the removal. Later that would end the lock.
  */
 static void
 a_damaged_list_ends_no_lock(void)
@@ -682,7 +726,10 @@ a_damaged_list_ends_no_lock(void)
 	CHECK(begin(&drop) == DROP_OK && drop.count == COUNT - 1);
 }
 
-/* Two changes in one tick look like one. What a session saw between them proves nothing after the second. */
+/*
+ * Two changes in one tick look like one. A fingerprint that was taken between
+ * them proves nothing after the second.
+ */
 static void
 two_changes_in_a_tick_are_two(void)
 {
@@ -703,7 +750,7 @@ two_changes_in_a_tick_are_two(void)
 		store(second, sizeof(second) - 1);
 		CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK);
 		store(third, sizeof(third) - 1);
-		/* The tick is long ago. */
+		/* Wait until the tick is long ago. */
 		CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL) == 0);
 		if (fetched != 0)
 			drop_check_message(&drop, 1, &one);
@@ -714,18 +761,24 @@ two_changes_in_a_tick_are_two(void)
 	}
 }
 
-/* The linker puts this in the place of list_next (--wrap): it counts the messages that a search passes. */
+/*
+ * The linker replaces table_next by this function (--wrap). It counts the
+ * messages that searches pass.
+ */
 static size_t passed;
-size_t __real_list_next(const struct list_ids *, size_t);
-size_t __wrap_list_next(const struct list_ids *, size_t);
+size_t __real_table_next(const struct table *, size_t);
+size_t __wrap_table_next(const struct table *, size_t);
 size_t
-__wrap_list_next(const struct list_ids *ids, size_t i)
+__wrap_table_next(const struct table *ids, size_t i)
 {
 	passed++;
-	return __real_list_next(ids, i);
+	return __real_table_next(ids, i);
 }
 
-/* Some of very many equal messages are in their places, and others have moved: none is searched for past all that are taken. */
+/*
+ * Of very many equal messages some are in their places and others have moved.
+ * No search may pass all those that are already taken.
+ */
 static void
 equal_messages_are_found_soon(void)
 {
@@ -752,7 +805,7 @@ equal_messages_are_found_soon(void)
 	CHECK(begin(&drop) == DROP_OK && drop.count == 2 * HALF + 1 - HALF / 2);
 }
 
-/* What random mailboxes are made of: all that ever decided something in a parser of them. */
+/* The pieces of random mailboxes: all that matters to a parser. */
 static const struct text pieces[] = { TEXT("From "), TEXT("From a\n"), TEXT("\nFrom a\n"),
 	TEXT("\n\nFrom a\n"), TEXT("\r\n\r\nFrom a\r\n"), TEXT("\n\nFrom a\nA: b\n\nc\n\n"), TEXT("\n\nFrom " DATE "\n"),
 	TEXT("From \"a b\" " DATE " +0100\n\n"), TEXT("\n\nFrom a " DATE " prose\n"), TEXT("From MAILER-DAEMON \n"), TEXT("From MAILER_DAEMON  " DATE "\n"), TEXT("\n"),
@@ -769,14 +822,15 @@ static const struct text pieces[] = { TEXT("From "), TEXT("From a\n"), TEXT("\nF
 static uint32_t seed, state_of_chance;
 static char file[LARGEST], after[LARGEST], want[2 * LARGEST], sent[3 * LARGEST];
 
+/* Prints the seed of the mailbox at which a check has failed. */
 static void
-say_seed(void)
+print_seed(void)
 {
 	if (seed != 0)
 		fprintf(stderr, "with seed %u\n", seed);
 }
 
-/* The same numbers on every machine. */
+/* Returns a random number below this one; the same on every machine. */
 static uint32_t
 chance(uint32_t below)
 {
@@ -793,7 +847,10 @@ put_piece(size_t n, const struct text *piece)
 	return n + piece->n;
 }
 
-/* A mailbox into file; large ones have lines around the 256 KiB that are read at a time. */
+/*
+ * Makes a random mailbox in file. A large one has lines whose ends are near the
+ * multiples of 256 KiB that are read at a time. Returns its size.
+ */
 static size_t
 make_random(bool large)
 {
@@ -834,7 +891,7 @@ line_has(size_t at, size_t end, const char *prefix)
 	return end - at >= strlen(prefix) && strncasecmp(file + at, prefix, strlen(prefix)) == 0;
 }
 
-/* Whether the line ends as separators of messages do, by a regular expression. */
+/* Returns true if a date ends the line, by a regular expression. */
 static bool
 has_date(const char *p, const char *end)
 {
@@ -853,7 +910,7 @@ has_date(const char *p, const char *end)
 	return regexec(&date, line, 0, NULL, 0) == 0;
 }
 
-/* Whether a message begins with the line at i, if an empty one is before it. */
+/* Returns true if the line at i, after an empty one, separates messages. */
 static bool
 separates(size_t i, size_t n)
 {
@@ -871,7 +928,10 @@ separates(size_t i, size_t n)
 	    !(end - k >= 3 && file[k + 1] == '/' && file[k + 2] == '/');
 }
 
-/* The end of the body that begins at i if its header's Content-Length says it; else i. */
+/*
+ * Returns the end of the body that begins at i, by its Content-Length, or i if
+ * that is not right.
+ */
 static size_t
 end_of_body(size_t i, long long length, size_t n)
 {
@@ -885,7 +945,10 @@ end_of_body(size_t i, long long length, size_t n)
 	return file[end - 1] == '\n' && empty > end && (empty == n || separates(empty, n)) ? end : i;
 }
 
-/* The header field at i if it is Content-Length, with what was known before; -1: unknown, -2: bad. */
+/*
+ * Returns the number of a Content-Length field at i, if it is one, otherwise
+ * length, the one before. -1: none yet; -2: a bad one, or two that differ.
+ */
 static long long
 length_field(size_t i, size_t next, long long length)
 {
@@ -900,7 +963,10 @@ length_field(size_t i, size_t next, long long length)
 	return *end == '\n' && isdigit((unsigned char)end[-1 - (end[-1] == '\r')]) && (length == -1 || length == now) ? now : -2;
 }
 
-/* By lines and nothing else: where messages begin, and the end behind the last one. Returns how many, -1 when it is no mailbox. */
+/*
+ * Reads file line by line, and stores where messages begin, and the end after
+ * the last one. Returns the number of messages, or -1 if it is not a mailbox.
+ */
 static int
 split(size_t n, size_t *at)
 {
@@ -930,7 +996,7 @@ split(size_t n, size_t *at)
 			size_t end = end_of_body(next, length, n);
 
 			header = false;
-			/* What is at the end may follow an empty line, of the header or the body. */
+			/* An empty line may be before the end of the body. */
 			if (end > next) {
 				blank = file[end - 1] == '\n' && (file[end - 2] == '\n' || (file[end - 2] == '\r' && file[end - 3] == '\n'));
 				next = end;
@@ -941,7 +1007,10 @@ split(size_t n, size_t *at)
 	return count;
 }
 
-/* Whether the message in [at, end), at the front, is one that other programs keep for themselves. */
+/*
+ * Returns true if the message in [at, end), at the front, is the internal
+ * message of other programs.
+ */
 static bool
 looks_internal(size_t at, size_t end)
 {
@@ -968,8 +1037,10 @@ looks_internal(size_t at, size_t end)
 }
 
 /*
- * [at, end) of file as POP3 sends it, without its first line, and without its
- * last one if that is empty and does not end the header, dots stuffed, to want.
+ * Writes the message in [at, end) of file to want as POP3 sends it: without its
+ * first line, without its last one if that is empty and does not end the
+ * header, dot-stuffed. Returns the number of bytes, and in *wire_size that
+ * without stuffing.
  */
 static size_t
 as_sent(size_t at, size_t end, size_t *wire_size)
@@ -994,7 +1065,7 @@ as_sent(size_t at, size_t end, size_t *wire_size)
 		}
 		memcpy(want + m, file + i, length);
 		m += length;
-		/* A CR before the LF is part of the line's end; before nothing it is not. */
+		/* A CR is a part of the line end only before an LF. */
 		if (file[next - 1] == '\n' && length > 0 && file[i + length - 1] == '\r')
 			m--;
 		memcpy(want + m, "\r\n", 2);
@@ -1004,7 +1075,7 @@ as_sent(size_t at, size_t end, size_t *wire_size)
 	return m;
 }
 
-/* Message n is what stands in [at, end) of file. */
+/* Checks that message n is sent as the bytes [at, end) of file. */
 static void
 check_sent(struct maildrop *drop, size_t n, size_t at, size_t end)
 {
@@ -1023,7 +1094,7 @@ check_sent(struct maildrop *drop, size_t n, size_t at, size_t end)
 	CHECK(got == 0 && m == length && memcmp(sent, want, m) == 0);
 }
 
-/* Without the ordinal of equal ones. */
+/* Returns true if both ids are of the same header. */
 static bool
 same_header(const char *a, const char *b)
 {
@@ -1057,7 +1128,7 @@ check_random(size_t n)
 			CHECK(strcmp(ids[k], ids[i]) != 0);
 	}
 	CHECK(drop.wire_size == wire_size);
-	/* What stays, in one piece. */
+	/* The bytes that must stay. */
 	memcpy(after, file, kept = count > 0 ? at[0] : n);
 	for (int i = 0; i < count; i++) {
 		if (i >= first && chance(2) == 0) {
@@ -1066,7 +1137,7 @@ check_random(size_t n)
 			marked++;
 			continue;
 		}
-		/* What only looked internal is so when it comes to the front. */
+		/* A message that looks internal is so when it is the first. */
 		if (i >= first && kept == 0 && looks_internal(at[i], at[i + 1]))
 			hidden = i;
 		memcpy(after + kept, file + at[i], at[i + 1] - at[i]);
@@ -1074,7 +1145,8 @@ check_random(size_t n)
 	}
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == marked);
 	CHECK(load(sent, sizeof(sent)) == kept && memcmp(sent, after, kept) == 0);
-	/* Without what was between them, a Content-Length may end at another message's end, and is trusted from then on. */
+	/* After the removal a Content-Length may end at the end of another
+	 * message, and is trusted then. */
 	memcpy(file, after, kept);
 	if (split(kept, now) != count - (int)marked)
 		return;
@@ -1083,23 +1155,27 @@ check_random(size_t n)
 			at[i] = now[k];
 			end[i] = now[++k];
 		}
-	/* The next session finds the same messages under the same names, but for the ordinals of equal ones. */
+	/* The next session finds the same messages with the same ids, but
+	 * equal ones may have other ordinals. */
 	CHECK(begin(&drop) == DROP_OK && drop.count == (size_t)(count - first) - marked - (hidden != -1));
 	for (int i = first; i < count; i++) {
 		char id[UIDL_SIZE];
-		bool twin = false;
+		bool is_shared = false;
 
 		if (gone[i] || i == hidden)
 			continue;
 		for (int k = first; k < count; k++)
-			twin |= k != i && same_header(ids[k], ids[i]);
+			is_shared |= k != i && same_header(ids[k], ids[i]);
 		maildrop_uidl(&drop, ++left, id);
-		CHECK(twin ? same_header(id, ids[i]) : strcmp(id, ids[i]) == 0);
+		CHECK(is_shared ? same_header(id, ids[i]) : strcmp(id, ids[i]) == 0);
 		check_sent(&drop, left, at[i], end[i]);
 	}
 }
 
-/* Returns the bytes of all messages from first on, each of which is sent whole, and copies their ids. */
+/*
+ * Checks that all messages from first on are sent whole, and copies their ids.
+ * Returns the sum of their wire sizes.
+ */
 static uint64_t
 check_all_sent(struct maildrop *drop, const size_t *at, int first, int count, char ids[][UIDL_SIZE])
 {
@@ -1119,9 +1195,9 @@ check_all_sent(struct maildrop *drop, const size_t *at, int first, int count, ch
 }
 
 /*
- * A mailbox that was there up to some byte, and settled, has grown: it is what
- * it would be if it were read as a whole, in that session, and in the next,
- * which believes what was kept.
+ * Lets a mailbox that ended at some byte, and had a stable fingerprint, grow.
+ * That session and the next one, which trusts the kept list, must find the same
+ * as one that reads the whole mailbox.
  */
 static void
 check_grown(size_t n)
@@ -1130,7 +1206,7 @@ check_grown(size_t n)
 	static size_t at[MANY];
 	struct maildrop drop;
 	int count = split(n, at), first;
-	size_t cut = count > 0 && chance(4) > 0 ? at[chance((uint32_t)count + 1)] : chance((uint32_t)n + 1);
+	size_t half = count > 0 && chance(4) > 0 ? at[chance((uint32_t)count + 1)] : chance((uint32_t)n + 1);
 
 	if (count == -1)
 		return;
@@ -1138,15 +1214,15 @@ check_grown(size_t n)
 	unlinkat(top, "state/index", 0);
 	tick.tv_sec = 1000000000;
 	tick.tv_nsec = 1;
-	list_small = chance(4) == 0 ? (off_t)4 << 20 : 0;
-	store(file, cut);
+	cache_small = chance(4) == 0 ? (off_t)4 << 20 : 0;
+	store(file, half);
 	if (begin(&drop) == DROP_OK)
 		for (size_t k = 1; k <= drop.count; k++)
 			if (chance(2) == 0)
 				maildrop_uidl(&drop, k, ids[0]);
 	store(file, n);
 	for (int known = 0; known < 3; known++) {
-		/* The last time nothing is known. */
+		/* The last time without a list. */
 		if (known == 2)
 			unlinkat(top, "state/index", 0);
 		tick.tv_nsec += known == 0;
@@ -1156,13 +1232,13 @@ check_grown(size_t n)
 			CHECK(known == 0 || strcmp(ids[i], again[i]) == 0);
 	}
 	tick.tv_sec = 0;
-	list_small = (off_t)4 << 20;
+	cache_small = (off_t)4 << 20;
 }
 
 static void
 random_mailboxes(uint32_t small, uint32_t large)
 {
-	atexit(say_seed);
+	atexit(print_seed);
 	for (uint32_t k = 1; k <= small + large; k++) {
 		seed = k;
 		state_of_chance = k * 2654435761u;
@@ -1175,22 +1251,22 @@ random_mailboxes(uint32_t small, uint32_t large)
 	seed = 0;
 }
 
-/* Its argument: how many random mailboxes instead of a few. */
+/* The argument is the number of random mailboxes. */
 int
 main(int argc, char **argv)
 {
 	uint32_t many = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 200;
 
 	top = drop_directory();
-	finds_in_settled_mailboxes();
+	finds_in_stable_mailboxes();
 	finds_and_removes();
 	ids_survive_readers();
 	ids_of_empty_bodies_stay();
-	a_cut_header_keeps_its_id();
+	a_truncated_header_keeps_its_id();
 	a_body_that_came_or_went_is_seen();
 	an_earlier_list_gives_ids_and_no_sizes();
 	long_lines_are_one_line();
-	an_end_behind_a_cr_is_no_line_end();
+	an_end_after_a_cr_is_not_a_line_end();
 	foreign_changes_are_noticed();
 	equal_messages_keep_their_number();
 	a_damaged_list_ends_no_lock();

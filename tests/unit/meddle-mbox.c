@@ -1,21 +1,27 @@
 /*
- * Meddles with an mbox in and between sessions, by chance, and compares each
- * session with a model that splits the file itself, and with a session that
- * has no index: meddle-mbox [SESSIONS [SEED]]. Runs as anybody.
+ * Changes an mbox at random in and between sessions, as other programs do, and
+ * compares each session with a model that splits the file itself, and with a
+ * session that has no index. Runs as any user.
  *
- * Other programs deliver whole and half messages, remove, swap, copy and
- * replace, and rewrite flags and bodies with and without another length. What
- * must hold: LIST, STAT and UIDL are those of the file at login; RETR sends
- * the message that UIDL names, with its dot if nobody meddles; DELE removes
- * that message and no other byte. Half of the mailboxes are treated as large
- * ones. There LIST may be out of date, but not in the session after the one
- * that noticed it.
+ *	meddle-mbox [SESSIONS [SEED]]
  *
- * What an id names. An id with a suffix names one header with one body for
- * ever. An id of a header alone names that header; once two messages with the
- * header were listed together by a session that was asked for ids, it names
- * the body of the one that had it, too. A message keeps its id as long as it
- * is there, unless it has an equal header with others.
+ * The other programs deliver whole and half messages, remove, swap, copy and
+ * replace messages, and rewrite flags and bodies with and without another
+ * length. The test checks that
+ *
+ *	- LIST, STAT and UIDL are those of the file at login;
+ *	- RETR sends the message that UIDL names, and ends with its dot if no
+ *	  program changes the mailbox meanwhile;
+ *	- DELE removes that message and no other byte.
+ *
+ * Half of the mailboxes are treated as large ones. In these LIST may be out of
+ * date, but not in the session after the one that has noticed it.
+ *
+ * An id with a suffix names one header with one body for ever. An id of a
+ * header alone names that header. Once a session that was asked for ids has
+ * listed two messages with that header, the id also names the body of the
+ * message that had it. A message keeps its id as long as it is there, unless
+ * other messages have the same header.
  */
 #include "config.h"
 
@@ -29,7 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "mbox-list.h"
+#include "mbox-cache.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 #include "wire.h"
@@ -41,13 +47,14 @@
 #define FILE_SIZE ((size_t)400000)
 #define NAMES 4000       /* ids on one mailbox */
 
-/* A message as the model sees it: bytes [at, end) of the file. */
+/* A message of the model: bytes [at, end) of the file. */
 struct message {
 	size_t at, text, end; /* text: after the "From " line */
 	size_t stored;        /* bytes from text that are sent */
 	uint64_t wire_size;      /* as POP3 counts */
-	uint64_t header;      /* hash of what makes the id */
-	uint64_t whole;       /* hash of that and the body without the line ends at its end */
+	uint64_t header;      /* hash of the header, as far as the id has it */
+	/* Hash of that and the body, without the line ends at its end. */
+	uint64_t whole;
 	bool weak;            /* neither Message-ID nor Received */
 };
 
@@ -59,31 +66,36 @@ struct picture {
 	size_t count;
 };
 
-/* What an id has named so far. */
+/* The message that an id has named so far. */
 struct name {
 	char id[UIDL_SIZE];
 	uint64_t header, whole;
 	bool is_firm; /* it names a body */
 };
 
-/* What a session knows of one message. */
+/* The knowledge of a session about one message. */
 struct deed {
 	bool is_known, marked, is_firm;
-	char id[UIDL_SIZE]; /* empty: not asked for */
+	char id[UIDL_SIZE]; /* empty: UIDL was not asked */
 	uint64_t header, whole;
 };
 
-static int top, served; /* the file that the session has; another may have its name */
+/* served: the file that the session has opened; another may have its name. */
+static int top, served;
 static struct picture before_removal;
 static long bad, sessions, ahead;
 static unsigned long seed;
 static uint64_t state;
-static bool large;     /* as a mailbox of which only the end is read after growth */
+static bool large;     /* after growth only the end is read */
 static bool quoted;    /* -m mboxo: */
 static bool crlf;      /* all deliveries have CRLF */
 static bool meddled;   /* in this session */
-static bool must_be_right; /* the last session noticed that its list was not, and nothing has changed since */
-static char story[20000];  /* what was done on this mailbox */
+/*
+ * The last session has noticed that its list was wrong, and no program has
+ * changed the mailbox since.
+ */
+static bool must_be_right;
+static char story[20000];  /* all that was done to this mailbox */
 static struct name names[NAMES];
 static size_t name_count;
 static struct {
@@ -92,11 +104,14 @@ static struct {
 	char p[TEXT_SIZE * 2];
 } texts[NAMES]; /* of messages that sessions have listed */
 static size_t text_count;
-static char rest[TEXT_SIZE]; /* of a message that is half delivered */
+static char rest[TEXT_SIZE]; /* the rest of a half delivered message */
 static size_t half, rest_size;
-static int serial; /* of the last message that was delivered on this mailbox */
+static int serial; /* of the last message delivered to this mailbox */
 
-/* The linker puts this in the place of clock_gettime (--wrap): changes are old enough to be told from later ones, or not. */
+/*
+ * The linker replaces clock_gettime by this function (--wrap). By ahead a
+ * session's fingerprints are stable or not.
+ */
 int __real_clock_gettime(clockid_t, struct timespec *);
 int __wrap_clock_gettime(clockid_t, struct timespec *);
 int
@@ -135,7 +150,7 @@ mix(uint64_t hash, char c)
 	return (hash ^ (unsigned char)c) * 0x100000001b3;
 }
 
-/* Returns the size of the line end at p, 0 if there is none. */
+/* Returns the size of the line end at p, or 0 if there is none. */
 static size_t
 line_end(const char *p, const char *end)
 {
@@ -160,7 +175,10 @@ next_line(const char *p, const char *end)
 	return lf != NULL ? lf + 1 : end;
 }
 
-/* Returns true if p is a "From " line of this test: others have no date, and no header field after them. */
+/*
+ * Returns true if p is a "From " line that this test makes. Other lines that
+ * begin with the word have neither a date nor a header field after them.
+ */
 static bool
 is_from(const char *p, const char *end)
 {
@@ -186,7 +204,7 @@ is_body_end(const char *body, const char *p, const char *end)
 	    (p + empty == end || is_from(p + empty, end));
 }
 
-/* Returns where the body at p has to reach at least, by its header's Content-Length. */
+/* Returns the first possible end of the body, by its Content-Length. */
 static const char *
 least_end(const char *header, const char *body, const char *end)
 {
@@ -217,7 +235,7 @@ find_end(const char *p, const char *end)
 		return end;
 	body = next_line(body, end);
 	least = least_end(header, body, end);
-	/* An empty header's end is an empty line, too. */
+	/* An empty header is an empty line, too. */
 	for (p = body; p < end; p = next_line(p, end)) {
 		bool is_after_empty = p[-1] == '\n' && (p[-2] == '\n' || (p[-2] == '\r' && p[-3] == '\n'));
 
@@ -235,7 +253,7 @@ is_rewritten(const char *p, const char *end)
 	    has_prefix(p, end, "Content-Length:");
 }
 
-/* Hashes header and body of a message, and counts its bytes. */
+/* Hashes the header and the body of a message, and computes its sizes. */
 static void
 hash_message(struct message *m, const char *bytes)
 {
@@ -253,7 +271,7 @@ hash_message(struct message *m, const char *bytes)
 		if (*p != ' ')
 			is_skipped = is_rewritten(p, end);
 		for (p = is_skipped ? next : p; p < next; p++)
-			/* A CR at the very end may be half a line end. */
+			/* A CR at the very end may be half of a line end. */
 			if (line_end(p, end) != 2 && (*p != '\r' || p + 1 < end))
 				hash = mix(hash, *p);
 	}
@@ -273,7 +291,8 @@ hash_message(struct message *m, const char *bytes)
 			m->whole = mix(m->whole, '\n');
 		m->whole = mix(m->whole, *p);
 	}
-	/* The empty line that separates is not the message's; the one that ends the header is. */
+	/* The empty line that separates does not belong to the message; the
+	 * one that ends the header does. */
 	if (m->end > body && end[-1] == '\n') {
 		if (end - 2 >= bytes + m->text - 1 && end[-2] == '\n')
 			empty = 1;
@@ -291,7 +310,7 @@ hash_message(struct message *m, const char *bytes)
 		m->wire_size += 2;
 }
 
-/* Finds the messages. */
+/* Finds the messages of a picture. */
 static void
 split(struct picture *p)
 {
@@ -308,7 +327,7 @@ split(struct picture *p)
 	}
 }
 
-/* Looks at an open file; -1: at none. */
+/* Reads an open file, or an empty one if fd is -1. */
 static void
 draw_file(struct picture *p, int fd)
 {
@@ -330,7 +349,7 @@ draw(struct picture *p)
 		CHECK(close(fd) == 0);
 }
 
-/* Returns how many messages of a picture have this header. */
+/* Returns the number of messages in a picture with this header. */
 static size_t
 count_header(const struct picture *p, uint64_t header)
 {
@@ -351,7 +370,10 @@ count_whole(const struct picture *p, uint64_t whole)
 	return n;
 }
 
-/* Gives the spool an mtime that it has not had, because two changes may come within one tick of the kernel's clock. */
+/*
+ * Gives the spool a new mtime, because two changes may come within one tick of
+ * the kernel's clock.
+ */
 static void
 give_time(void)
 {
@@ -383,7 +405,7 @@ append(const char *bytes, size_t n)
 	give_time();
 }
 
-/* A text that grows. */
+/* A text that PUT appends to. */
 struct text_buffer {
 	char p[TEXT_SIZE];
 	size_t n;
@@ -397,13 +419,13 @@ compose_body(struct text_buffer *t, int token, bool is_exempt)
 	static const char *const lines[] = { "line\n", "line\n", "another line\n", "\n", ".\n", ">From x\n",
 		"\nFrom here on it is prose\nand so on\n", "\n\n" };
 
-	/* Some have none. */
+	/* Some messages have no body. */
 	if (any(8) == 0)
 		return;
 	PUT(t, "token %06d\n", token);
 	for (unsigned k = any(6); k > 0; k--)
 		PUT(t, "%s", lines[any(sizeof(lines) / sizeof(lines[0]))]);
-	/* Such a line is text only if there is a right Content-Length. */
+	/* This line is text only if the Content-Length is right. */
 	if (is_exempt && any(2) == 0)
 		PUT(t, "\nFrom c%d@d Mon Nov 23 05:00:00 2026\nSubject: planted %d\n\nx\n", token, token);
 }
@@ -423,7 +445,10 @@ add_carriage_returns(struct text_buffer *t)
 	t->n = n;
 }
 
-/* Writes a message that none of the others is, but whose header or body may be equal to another's. */
+/*
+ * Composes a new message. Its header or its body may be equal to another
+ * message's.
+ */
 static void
 compose(struct text_buffer *t, bool with_cr)
 {
@@ -454,7 +479,8 @@ compose(struct text_buffer *t, bool with_cr)
 		add_carriage_returns(t);
 	memcpy(t->p + t->n, body.p, body.n);
 	t->n += body.n;
-	/* Many programs take the empty line that ends such a header for the one that separates messages, too. */
+	/* Many programs write only one empty line after a header without a
+	 * body. */
 	if (body.n == 0 && any(2) == 0)
 		return;
 	memcpy(t->p + t->n, "\r\n", 2);
@@ -463,7 +489,7 @@ compose(struct text_buffer *t, bool with_cr)
 	t->n += with_cr ? 2 : 1;
 }
 
-/* What other programs do with the picture's message i. */
+/* The changes that other programs make, each to message i of the picture. */
 
 static void
 deliver(struct picture *p, size_t i)
@@ -477,7 +503,10 @@ deliver(struct picture *p, size_t i)
 	append(t.p, t.n);
 }
 
-/* A message whose Content-Length takes the next one in, if that is delivered as it was foreseen. */
+/*
+ * Delivers a message whose Content-Length covers the next message, which
+ * deliver_rest may deliver.
+ */
 static void
 deliver_swallowing(struct picture *p, size_t i)
 {
@@ -504,7 +533,7 @@ deliver_half(struct picture *p, size_t i)
 
 	(void)i;
 	compose(&t, crlf);
-	/* Less than the word would make no mbox of an empty file. */
+	/* A file that begins with less than "From " is not an mbox. */
 	n = (p->size == 0 ? 5 : 1) + any((unsigned)t.n - 6);
 	TELL(" +half(%zu)", n);
 	append(t.p, n);
@@ -513,7 +542,7 @@ deliver_half(struct picture *p, size_t i)
 	half = p->size + n;
 }
 
-/* Delivers what is missing of a message, if it is the last one still. */
+/* Delivers the rest of a half delivered message, if it is still the last. */
 static void
 deliver_rest(struct picture *p, size_t i)
 {
@@ -525,7 +554,7 @@ deliver_rest(struct picture *p, size_t i)
 	rest_size = 0;
 }
 
-/* Replaces message i by this text; NULL: what removes it. */
+/* Replaces message i by this text; no text removes the message. */
 static void
 put_instead(struct picture *p, size_t i, const char *text, size_t n)
 {
@@ -546,7 +575,10 @@ take_away(struct picture *p, size_t i)
 	put_instead(p, i, NULL, 0);
 }
 
-/* Replaces the first text that is found in the header of message i by another one. Returns false if there is none. */
+/*
+ * Replaces the first occurrence of a text in the header of message i. Returns
+ * false if it does not occur.
+ */
 static bool
 exchange(struct picture *p, size_t i, const char *from, const char *to)
 {
@@ -569,7 +601,10 @@ exchange(struct picture *p, size_t i, const char *from, const char *to)
 	return true;
 }
 
-/* As Dovecot does: padding becomes a flag and back. Another number of lines, as many bytes. */
+/*
+ * Turns padding into a flag or back, as Dovecot does: another number of lines
+ * in as many bytes.
+ */
 static void
 change_padding(struct picture *p, size_t i)
 {
@@ -585,7 +620,7 @@ change_status(struct picture *p, size_t i)
 		exchange(p, i, "\nSubject:", "\nStatus: O\nSubject:");
 }
 
-/* As mutt does: a message gets a label, another one, or none any more. */
+/* Adds, changes or removes a label, as mutt does. */
 static void
 change_label(struct picture *p, size_t i)
 {
@@ -594,7 +629,7 @@ change_label(struct picture *p, size_t i)
 		exchange(p, i, "\nSubject:", "\nX-Label: one\nSubject:");
 }
 
-/* One message loses what another one gets. */
+/* Moves a flag from one message to another. */
 static void
 pass_status(struct picture *p, size_t i)
 {
@@ -607,7 +642,7 @@ pass_status(struct picture *p, size_t i)
 		exchange(p, j, "\nSubject:", "\nStatus: O\nSubject:");
 }
 
-/* As many bytes, another body; sometimes another number of lines. */
+/* Changes a body, but not its size; sometimes its number of lines. */
 static void
 change_body(struct picture *p, size_t i)
 {
@@ -700,7 +735,7 @@ replace(struct picture *p, size_t i)
 	write_all(p->bytes, p->size, true);
 }
 
-/* A new message in the place of another one. */
+/* Replaces a message by a new one. */
 static void
 exchange_message(struct picture *p, size_t i)
 {
@@ -711,6 +746,7 @@ exchange_message(struct picture *p, size_t i)
 	put_instead(p, i, t.p, t.n);
 }
 
+/* Makes one random change, as another program. */
 static void
 meddle(void)
 {
@@ -721,7 +757,7 @@ meddle(void)
 	unsigned which = any(sizeof(deeds) / sizeof(deeds[0]));
 
 	meddled = true;
-	/* What is changed now may make the list wrong again. */
+	/* The change may make the list wrong again. */
 	must_be_right = false;
 	draw(&p);
 	if (p.count > MOST_MESSAGES - 5)
@@ -749,8 +785,8 @@ find_name(const char *id)
 }
 
 /*
- * Notes that an id names a message, and compares that with what it has named
- * before. is_firm: now or before it was told from another one with its header.
+ * Notes that an id names a message, and compares that message with the one that
+ * it named before. is_firm: the id names the body, too.
  */
 static void
 name(const char *id, uint64_t header, uint64_t whole, bool is_firm)
@@ -772,7 +808,7 @@ name(const char *id, uint64_t header, uint64_t whole, bool is_firm)
 	n->is_firm |= is_firm;
 }
 
-/* Ids and sizes of the kept list, which is that of the model. */
+/* Checks the ids of a session whose list is that of the model. */
 static void
 check_names(struct maildrop *drop, struct maildrop *fresh, const struct picture *model)
 {
@@ -789,7 +825,8 @@ check_names(struct maildrop *drop, struct maildrop *fresh, const struct picture 
 				complain("two messages have one id");
 		if (strncmp(id, other, UIDL_HASH_TEXT) != 0)
 			complain("UIDL has another header than without an index");
-		/* What does not depend on what was there before; equal messages are counted in the order in which they came. */
+		/* All but the ordinal does not depend on earlier messages.
+		 * Ordinals are given in the order of arrival. */
 		if (m->weak && strncmp(id, other, UIDL_HASH_TEXT + strlen(".0123456789abcdef")) != 0)
 			complain("UIDL of a body is another one than without an index");
 		name(id, m->header, m->whole, count_header(model, m->header) > 1);
@@ -812,7 +849,10 @@ is_list_right(struct maildrop *drop, const struct picture *model)
 	return sum == drop->wire_size;
 }
 
-/* Reads what a client would get, as it stands in the file. Returns false if it would not get its dot. */
+/*
+ * Reads a message as RETR does, as it is stored. disturb: the mailbox may be
+ * changed meanwhile. Returns false if the client would not get the dot.
+ */
 static bool
 read_it(struct maildrop *drop, size_t n, struct span *s, char text[2 * TEXT_SIZE], size_t *size, bool disturb)
 {
@@ -843,7 +883,10 @@ has_text(const struct picture *p, size_t i, const char *text, size_t n)
 	return i < p->count && p->messages[i].stored == n && memcmp(p->bytes + p->messages[i].text, text, n) == 0;
 }
 
-/* Finds the message with these bytes after its "From " line in the picture, message i if it has them, too. */
+/*
+ * Finds the message with these bytes after its "From " line. If several have
+ * them, message i is preferred.
+ */
 static const struct message *
 find_text(const struct picture *p, size_t i, const char *text, size_t n)
 {
@@ -855,7 +898,10 @@ find_text(const struct picture *p, size_t i, const char *text, size_t n)
 	return NULL;
 }
 
-/* Finds a message that is this text but for its flags, which may have changed while it was sent. */
+/*
+ * Finds the message that is this text except for its flags, which may have
+ * changed while it was sent.
+ */
 static const struct message *
 find_but_for_flags(const struct picture *p, const char *text, size_t n)
 {
@@ -870,14 +916,20 @@ find_but_for_flags(const struct picture *p, const char *text, size_t n)
 	return NULL;
 }
 
-/* Returns true if the message that an id names is in the picture once, and no other has its header. */
+/*
+ * Returns true if the message of d is in the picture once, and no other message
+ * has its header.
+ */
 static bool
 is_there(const struct picture *p, const struct deed *d)
 {
 	return count_header(p, d->header) == 1 && count_whole(p, d->whole) == 1;
 }
 
-/* RETR of message n, of which this is known. list: the model at login. */
+/*
+ * Does RETR of message n and checks the message that was sent. d: what the
+ * session knows of it. list: the model at login.
+ */
 static void
 fetch(struct maildrop *drop, size_t n, struct deed *d, const struct picture *list)
 {
@@ -895,9 +947,9 @@ fetch(struct maildrop *drop, size_t n, struct deed *d, const struct picture *lis
 	TELL(" RETR %zu", n);
 	if ((error = maildrop_begin(drop, n, &s)) != DROP_OK) {
 		if (!was_meddled && !large)
-			complain("RETR is refused, and nobody has changed anything");
+			complain("RETR is refused, although no program has changed anything");
 		else if (d->is_known && is_there(&before, d) && is_there(list, d))
-			complain("RETR is refused, and the message is there");
+			complain("RETR is refused, although the message is there");
 		must_be_right = true;
 		return;
 	}
@@ -912,12 +964,13 @@ fetch(struct maildrop *drop, size_t n, struct deed *d, const struct picture *lis
 		m = find_text(&after, n - 1, text, size);
 	}
 	is_now = m != NULL;
-	/* A Content-Length may have become right, or wrong, since the session listed its message, which is what was listed. */
+	/* A Content-Length may have become right or wrong since the login. The
+	 * message must then be the one that was listed. */
 	if (!is_now && memmem(before.bytes, before.size, text, size) != NULL)
 		m = find_but_for_flags(list, text, size);
 	if (m == NULL) {
 		if (!disturb || (find_but_for_flags(&before, text, size) == NULL && find_but_for_flags(&after, text, size) == NULL))
-			complain("RETR sent what is no message");
+			complain("RETR sent bytes that are not a message");
 		return;
 	}
 	if (d->is_known && (m->header != d->header || (d->is_firm && m->whole != d->whole)))
@@ -933,8 +986,8 @@ fetch(struct maildrop *drop, size_t n, struct deed *d, const struct picture *lis
 
 /*
  * Finds which messages of before are gone, from message i on, after the first
- * at bytes of after. Returns false if after is not what the others make. More
- * than one way is tried, because a message may begin like the one before it.
+ * at bytes of after. Returns false if after is not the other messages. Tries
+ * more than one way, because a message may begin like the one before it.
  */
 static bool
 find_gone(const struct picture *before, size_t i, const struct picture *after, size_t at, bool gone[])
@@ -953,7 +1006,10 @@ find_gone(const struct picture *before, size_t i, const struct picture *after, s
 	return find_gone(before, i + 1, after, at, gone);
 }
 
-/* Returns the marked message that message m is, of those that are not used yet, by its body if possible; listed: none. */
+/*
+ * Returns the marked message that message m is, of those that are not used yet,
+ * by its body if that is known; or listed if there is none.
+ */
 static size_t
 find_marked(const struct deed *deeds, size_t listed, const struct message *m, const bool used[])
 {
@@ -970,13 +1026,14 @@ find_marked(const struct deed *deeds, size_t listed, const struct message *m, co
 	return found;
 }
 
-/* Returns true if all that is gone was marked, each message once. */
+/* Returns true if each message that is gone was marked, each mark used once. */
 static bool
 is_marked(const struct deed *deeds, size_t listed, const struct picture *before, const bool gone[])
 {
 	bool used[MOST_MESSAGES * 2] = { false }, is_found[MOST_MESSAGES * 2] = { false };
 
-	/* Those with a body that is known first, otherwise another one could take their mark. */
+	/* First the messages whose body is known; otherwise another message
+	 * could take their mark. */
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < before->count; i++) {
 			const struct message *m = &before->messages[i];
@@ -992,7 +1049,10 @@ is_marked(const struct deed *deeds, size_t listed, const struct picture *before,
 	return true;
 }
 
-/* Returns true if a part is a marked message, or its body is in the text of one. Flags may have changed. */
+/*
+ * Returns true if a part of a message is a marked message, or if its body is in
+ * the text of one. Flags may have changed.
+ */
 static bool
 is_part(const struct deed *deeds, size_t listed, const struct picture *p, const struct message *m)
 {
@@ -1010,7 +1070,10 @@ is_part(const struct deed *deeds, size_t listed, const struct picture *p, const 
 	return false;
 }
 
-/* The same where the messages are not any more what was listed, because a Content-Length has become right or wrong. */
+/*
+ * Does what is_marked does if the messages have changed since they were listed,
+ * because a Content-Length has become right or wrong.
+ */
 static bool
 are_parts_marked(const struct deed *deeds, size_t listed, const struct picture *after)
 {
@@ -1030,7 +1093,7 @@ are_parts_marked(const struct deed *deeds, size_t listed, const struct picture *
 	return true;
 }
 
-/* Compares what QUIT has done with what was marked. */
+/* Compares the mailbox after QUIT with the marks. */
 static void
 check_removal(const struct maildrop *drop, struct deed *deeds, enum drop_error error, size_t removed)
 {
@@ -1045,18 +1108,18 @@ check_removal(const struct maildrop *drop, struct deed *deeds, enum drop_error e
 		if (count != removed)
 			complain("another number of messages is gone than QUIT claims");
 	} else if (!are_parts_marked(deeds, drop->count, &after))
-		complain("bytes are gone that are none of the deleted messages");
+		complain("bytes are gone that belong to no deleted message");
 	if (error == DROP_OK && removed != drop->marked)
 		complain("+OK, and a deleted message is still there");
 	if (error != DROP_OK && error != DROP_CHANGED)
 		complain("QUIT failed");
 	if (error != DROP_OK && !meddled && !large)
-		complain("QUIT has not removed all, and nobody has changed anything");
+		complain("QUIT has not removed all, although no program has changed anything");
 	if (error != DROP_OK)
 		must_be_right = true;
 }
 
-/* Fills in what UIDL says of each message. */
+/* Asks for the id of each message, and stores what it is known to name. */
 static void
 ask_ids(struct maildrop *drop, struct deed *deeds)
 {
@@ -1075,7 +1138,7 @@ ask_ids(struct maildrop *drop, struct deed *deeds)
 	}
 }
 
-/* Keeps the texts of the messages. */
+/* Keeps the texts of all messages for is_part. */
 static void
 keep_texts(const struct picture *p)
 {
@@ -1095,7 +1158,7 @@ keep_texts(const struct picture *p)
 	}
 }
 
-/* What a session lists, compared. Returns false if it goes no further. */
+/* Checks the list of a session. Returns false if the session has to end. */
 static bool
 check_list(struct maildrop *drop, struct deed *deeds, const struct picture *model)
 {
@@ -1139,7 +1202,7 @@ session(void)
 	size_t removed;
 
 	ahead = any(4) > 0 ? 3600 : 0;
-	TELL(" |%s", ahead > 0 ? "" : " unsettled");
+	TELL(" |%s", ahead > 0 ? "" : " unstable");
 	closefrom(top + 1);
 	meddled = false;
 	draw(&model);
@@ -1173,7 +1236,7 @@ session(void)
 	check_removal(&drop, deeds, error, removed);
 }
 
-/* An empty mailbox and nothing known of it. */
+/* Begins with an empty mailbox, of which nothing is known. */
 static void
 renew(void)
 {
@@ -1190,7 +1253,7 @@ int
 main(int argc, char **argv)
 {
 	const long wanted = argc > 1 ? atol(argv[1]) : SESSIONS;
-	const off_t small = list_small;
+	const off_t small = cache_small;
 
 	top = drop_directory();
 	CHECK(mkdirat(top, "kept", 0700) == 0 && mkdirat(top, "fresh", 0700) == 0);
@@ -1199,7 +1262,7 @@ main(int argc, char **argv)
 		large = seed % 2 == 0;
 		quoted = seed % 8 >= 6;
 		crlf = seed % 5 == 0;
-		list_small = large ? 0 : small;
+		cache_small = large ? 0 : small;
 		renew();
 		for (int i = 0; i < ROUNDS; i++) {
 			for (unsigned k = any(5); k > 0; k--)

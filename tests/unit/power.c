@@ -1,17 +1,19 @@
 /*
  * The power fails while mbox-journal.c removes messages, and again while it
- * recovers: its system calls act on a disk in memory, of which a crash keeps
- * what was synced and, of the rest, whatever chance keeps.
+ * recovers (mbox-ranges.c, mbox-redo.c). Runs as any user.
  *
  *	power [points]
  *
- * Runs as anybody. The disk is unkind: files lose or keep each 8 bytes and
- * their size by themselves since their last fsync, the directory each change
- * by itself or a first part of them. Mail arrives after each crash. In the end
- * the mailbox must be the old one or the new one, the new one if the removal
- * had been reported done, with the mail that arrived, and nothing set aside.
+ * The system calls act on a disk in memory. A crash keeps what was synced, and
+ * a random part of the rest: of a file it keeps or loses each 8 bytes, and the
+ * size, independently; of the directory it keeps or loses each change
+ * independently, or keeps only the first changes.
  *
- * And the test has teeth: with any one fsync left out it must find a loss.
+ * Mail arrives after each crash. In the end the mailbox must be the old one or
+ * the new one, with the mail that has arrived. It must be the new one if the
+ * removal was reported as done. No journal may be set aside.
+ *
+ * The test checks itself: if any one fsync is left out, it must find a loss.
  */
 #include "config.h"
 
@@ -26,18 +28,19 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "mbox-journal.h"
+#include "mbox-ranges.h"
+#include "mbox-redo.h"
 #include "tests/unit/check.h"
 
 #define SECTOR 8
-#define BLOCK 64   /* a cut clears the rest of its block */
-#define SIZE 16384 /* of a file at most */
-#define FILES 64   /* that there ever were, in one run */
+#define BLOCK 64   /* a truncate clears the rest of its block */
+#define SIZE 16384 /* of a file, at most */
+#define FILES 64   /* created in one run, at most */
 #define NAMES 4
 #define CHANGES 32
 #define MESSAGES 6
-#define STATE 100 /* descriptors: the directory, and files from 200 on */
-#define FIRST 200
+#define STATE 100 /* the descriptor of the directory */
+#define FIRST 200 /* the descriptor of file 0 */
 
 struct content {
 	char data[SIZE];
@@ -46,22 +49,22 @@ struct content {
 struct file {
 	struct content now, disk;
 };
-/* A name of the directory gets a file, or (-1) none. */
+/* A change of the directory: a name gets a file, or none (-1). */
 struct change {
 	int name, file;
 };
 
 static const char *const names[NAMES] = { "j.tmp", "j", "j.cut", "rescue" };
 static struct file files[FILES];
-static int made;                      /* files so far; file 0 is the mailbox */
-static int now[NAMES], disk[NAMES];   /* the directory */
-static struct change pending[CHANGES]; /* of it, since its last fsync */
+static int made; /* files that exist; file 0 is the mailbox */
+static int now[NAMES], disk[NAMES]; /* the file of each name, or -1 */
+static struct change pending[CHANGES]; /* since the last fsync */
 static int changes;
 
 static const struct journal_box box = { STATE, FIRST, -1 };
 static jmp_buf crash;
 static int calls, crash_at; /* the power fails before this call */
-static int syncs, without;  /* this fsync is left out; 0: none */
+static int syncs, without;  /* the fsync that is left out; 0: none */
 
 static void
 turn(void)
@@ -95,7 +98,7 @@ file_of(int fd)
 	return &files[fd - FIRST];
 }
 
-/* The system calls, as mbox-journal.c uses them. */
+/* The system calls, as far as the code that is tested uses them. */
 int __wrap_openat(int, const char *, int, ...);
 int __wrap_close(int);
 int __wrap_fstat(int, struct stat *);
@@ -176,7 +179,7 @@ __wrap_ftruncate(int fd, off_t size)
 {
 	struct content *c;
 
-	/* What counts the lines that are reached is linked in, too, and has a file of its own. */
+	/* The code that counts reached lines has a real file. */
 	if (fd < FIRST)
 		return __real_ftruncate(fd, size);
 	c = &file_of(fd)->now;
@@ -194,7 +197,7 @@ __wrap_renameat(int a, const char *from, int b, const char *to)
 
 	CHECK(a == STATE && b == STATE && file != -1);
 	turn();
-	/* One change in two: a rename is lost or kept as a whole. */
+	/* One change for both names: a rename is kept or lost as a whole. */
 	change(name_of(to), file);
 	now[name_of(from)] = -1;
 	return 0;
@@ -225,7 +228,7 @@ __wrap_pread(int fd, void *to, size_t n, off_t at)
 	return (ssize_t)n;
 }
 
-/* Half of what is left at a time, so that a crash falls in between, too. */
+/* Writes half of the bytes, so that a crash can happen in between. */
 ssize_t
 __wrap_pwrite(int fd, const void *from, size_t n, off_t at)
 {
@@ -247,14 +250,14 @@ chance(void)
 	return random() % 2 == 0;
 }
 
-/* Where the zeros end that a cut leaves in its last block. */
+/* Returns where the zeros end that a truncate leaves in its last block. */
 static off_t
 cleared(off_t size)
 {
 	return (size + BLOCK - 1) / BLOCK * BLOCK;
 }
 
-/* What is left of a file. */
+/* Loses a random part of what a file has not synced. */
 static void
 lose_bytes(struct file *f)
 {
@@ -265,14 +268,14 @@ lose_bytes(struct file *f)
 		bool newer = all || (!none && chance());
 		const struct content *c = newer && at < cleared(f->now.size) ? &f->now : &f->disk;
 
-		/* What was not written yet is zeros. */
+		/* A part that was never written is zeros. */
 		for (off_t i = at; i < at + SECTOR && i < kept.size; i++)
 			kept.data[i] = i < c->size || c == &f->now ? c->data[i] : '\0';
 	}
 	f->now = f->disk = kept;
 }
 
-/* What is left of the directory: some of the changes, or the first of them. */
+/* Keeps some changes of the directory, or the first ones. */
 static void
 lose_changes(void)
 {
@@ -302,7 +305,7 @@ power_fails(void)
 	lose_changes();
 }
 
-/* The mailbox as it was, as it shall be, and as mail arrives. */
+/* The mailbox without the removal and after it, with the mail that arrives. */
 static struct content old, new;
 
 static int
@@ -321,7 +324,7 @@ append(struct content *c, int i)
 	c->size += message(c->data + c->size, i);
 }
 
-/* Mail arrives and is on the disk. */
+/* Delivers a message, which is on the disk at once. */
 static void
 deliver(int i)
 {
@@ -331,9 +334,12 @@ deliver(int i)
 	append(&new, i);
 }
 
-/* A new disk with a mailbox, of which this subset is to go. Returns the number of ranges. */
+/*
+ * Makes a new disk with a mailbox, and the ranges of the messages of this
+ * subset, which are to be removed. Returns the number of ranges.
+ */
 static size_t
-begin(unsigned removed, struct journal_range *ranges)
+begin(unsigned removed, struct range *ranges)
 {
 	size_t n = 0;
 
@@ -349,7 +355,7 @@ begin(unsigned removed, struct journal_range *ranges)
 
 		append(&old, i);
 		if ((removed >> i & 1) != 0)
-			ranges[n++] = (struct journal_range){ from, old.size };
+			ranges[n++] = (struct range){ from, old.size };
 		else
 			append(&new, i);
 	}
@@ -364,7 +370,7 @@ is(const struct content *c)
 	    memcmp(files[0].now.data, c->data, (size_t)c->size) == 0;
 }
 
-/* What ends a process: the power; or somebody kills it, and what it wrote stays where it was. */
+/* Ends a process: the power fails, or it is killed and all it wrote stays. */
 static void
 process_ends(void)
 {
@@ -373,14 +379,14 @@ process_ends(void)
 }
 
 /*
- * One removal that ends before call number at, and up to two recoveries that
- * end somewhere, by the power or by being killed. Returns whether all is well;
- * *reached: whether there was such a call.
+ * Runs one removal that ends before call at, and up to two recoveries that end
+ * anywhere. Returns true if the final mailbox is right. Stores whether the
+ * removal has made call at in *reached.
  */
 static bool
 point(unsigned removed, int at, bool *reached)
 {
-	struct journal_range ranges[MESSAGES];
+	struct range ranges[MESSAGES];
 	size_t n = begin(removed, ranges);
 	static volatile bool done;
 	static volatile int crashes;
@@ -390,7 +396,7 @@ point(unsigned removed, int at, bool *reached)
 	crash_at = at;
 	*reached = true;
 	if (setjmp(crash) == 0) {
-		done = journal_remove(&box, ranges, n) == JOURNAL_DONE;
+		done = ranges_remove(&box, ranges, n) == RANGES_REMOVED;
 		*reached = false;
 	}
 	process_ends();
@@ -399,18 +405,21 @@ point(unsigned removed, int at, bool *reached)
 			deliver(MESSAGES + crashes);
 		calls = 0;
 		crash_at = 1 + (int)(random() % 40);
-		if (setjmp(crash) == 0 && journal_recover(&box) == -1)
+		if (setjmp(crash) == 0 && redo_recover(&box) == -1)
 			return false;
 		process_ends();
 	}
 	if (chance())
 		deliver(MESSAGES + 2);
 	crash_at = 0;
-	return journal_recover(&box) == 0 && !journal_pending(STATE) &&
+	return redo_recover(&box) == 0 && !redo_is_pending(STATE) &&
 	    now[3] == -1 && (is(&new) || (!done && is(&old)));
 }
 
-/* Goes through all subsets and calls until so many points were seen. Returns how many were bad. */
+/*
+ * Tests all subsets of messages and all calls, until there were so many points.
+ * Returns the number of bad ones.
+ */
 static unsigned
 sweep(unsigned points)
 {
@@ -427,18 +436,18 @@ sweep(unsigned points)
 }
 
 /*
- * The same when the program that delivered the last message has not synced it:
- * the power may take that message, which is none of our doing, but not another
- * one, and nothing of it once the removal is decided. The removal alone, with
- * one recovery. Returns how many points were bad.
+ * Does what sweep does, if the program that has delivered the last message has
+ * not synced it. The power failure may take that message, but no other one;
+ * once the removal is decided, it may take nothing. One recovery. Returns the
+ * number of bad points.
  */
 static unsigned
 sweep_unsynced(unsigned points)
 {
-	static volatile unsigned bad, seen; /* longjmp takes what is in registers */
+	static volatile unsigned bad, seen; /* longjmp loses registers */
 
 	for (bad = seen = 0; seen < points; seen++) {
-		struct journal_range ranges[MESSAGES];
+		struct range ranges[MESSAGES];
 		static char last[SIZE];
 		off_t synced;
 		size_t n = begin(1 + (unsigned)random() % ((1u << (MESSAGES - 1)) - 1), ranges);
@@ -449,10 +458,10 @@ sweep_unsynced(unsigned points)
 		calls = 0;
 		crash_at = 1 + (int)(random() % 30);
 		if (setjmp(crash) == 0)
-			journal_remove(&box, ranges, n);
+			ranges_remove(&box, ranges, n);
 		power_fails();
 		crash_at = 0;
-		bad += journal_recover(&box) != 0 || now[3] != -1 ||
+		bad += redo_recover(&box) != 0 || now[3] != -1 ||
 		    (!is(&new) && (files[0].now.size < synced || memcmp(files[0].now.data, old.data, (size_t)synced) != 0));
 	}
 	return bad;
@@ -472,7 +481,7 @@ main(int argc, char **argv)
 	printf("power loss after a delivery that was not synced: %u points, %u bad\n", points, bad);
 	CHECK(bad == 0);
 	for (without = 1; without <= 6; without++) {
-		/* The first is that of the mailbox before its journal. */
+		/* The first fsync is that of the mailbox (step 0). */
 		bad = without == 1 ? sweep_unsynced(points / 4) : sweep(points / 4);
 		printf("without fsync %d: %u of %u bad\n", without, bad, points / 4);
 		CHECK(bad > 0);

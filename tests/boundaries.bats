@@ -1,16 +1,16 @@
 #!/usr/bin/env bats
-# Where messages begin: what kpopd, Dovecot, mutt and mailutils find in the spools of tests/borders.
+# Where messages begin: what kpopd, Dovecot, mutt and mailutils find in the spools of tests/boundaries.
 
 load helpers/all
 
 setup_file() {
 	server_start
-	mkdir "$WORLD/borders"
-	make_spools "$WORLD/borders" <"$BATS_TEST_DIRNAME/borders"
+	mkdir "$WORLD/boundaries"
+	make_spools "$WORLD/boundaries" <"$BATS_TEST_DIRNAME/boundaries"
 	chmod 755 "$WORLD"
 	cat >"$WORLD/dovecot.conf" <<-END
 	log_path = /dev/stderr
-	mail_location = mbox:~/borders:INBOX=~/inbox
+	mail_location = mbox:~/boundaries:INBOX=~/inbox
 	mbox_write_locks = fcntl
 	first_valid_uid = 1
 	END
@@ -60,18 +60,18 @@ make_spools() {
 
 # expected COLUMN: prints "NNN COUNT NAME" of each case.
 expected() {
-	awk -v c="$(($1 + 1))" '{ printf "%s %s", $1, $c; for (i = 7; i <= NF; i++) printf " %s", $i; print "" }' "$WORLD/borders.list"
+	awk -v c="$(($1 + 1))" '{ printf "%s %s", $1, $c; for (i = 7; i <= NF; i++) printf " %s", $i; print "" }' "$WORLD/boundaries.list"
 }
 
 # agrees COLUMN: succeeds if standard input, "NNN COUNT" of each case, has that column's counts.
 agrees() {
-	join - <(awk '{ printf "%s", $1; for (i = 7; i <= NF; i++) printf " %s", $i; print "" }' "$WORLD/borders.list") >"$WORLD/found.$1"
+	join - <(awk '{ printf "%s", $1; for (i = 7; i <= NF; i++) printf " %s", $i; print "" }' "$WORLD/boundaries.list") >"$WORLD/found.$1"
 	diff <(expected "$1") "$WORLD/found.$1"
 }
 
 @test "kpopd finds as many messages in each spool as the table has" {
-	for file in $(cut -d ' ' -f 1 "$WORLD/borders.list"); do
-		store alice <"$WORLD/borders/$file"
+	for file in $(cut -d ' ' -f 1 "$WORLD/boundaries.list"); do
+		store alice <"$WORLD/boundaries/$file"
 		forget_index
 		echo "$file $(pop alice STAT QUIT | sed -n 's/^+OK \([0-9]*\) [0-9]*\r\?$/\1/p')"
 	done >"$WORLD/counts"
@@ -79,8 +79,8 @@ agrees() {
 }
 
 @test "so does Dovecot" {
-	cp -r "$WORLD/borders" /home/alice/borders
-	chown -R alice /home/alice/borders
+	cp -r "$WORLD/boundaries" /home/alice/boundaries
+	chown -R alice /home/alice/boundaries
 	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf -f tab mailbox status messages '*'" 2>"$WORLD/dovecot.err" |
 	    sed -n 's/^\([0-9]\{3\}\)\t\([0-9]*\)$/\1 \2/p' | sort >"$WORLD/counts"
 	agrees 2 <"$WORLD/counts" || { cat "$WORLD/dovecot.err" >&2; return 1; }
@@ -88,7 +88,7 @@ agrees() {
 
 @test "so does mutt" {
 	# Each message is piped to a program of its own, which leaves a line.
-	cp -r "$WORLD/borders" /home/alice/mutt
+	cp -r "$WORLD/boundaries" /home/alice/mutt
 	chown -R alice /home/alice/mutt
 	cat >"$WORLD/count" <<-'END'
 	cd || exit
@@ -100,13 +100,13 @@ agrees() {
 	echo "$1 $(wc -l <"$1.count")"
 	END
 	su alice -c 'cd; mkfifo keys'
-	cut -d ' ' -f 1 "$WORLD/borders.list" | su alice -c "xargs -P 4 -n 1 sh $WORLD/count" | sort >"$WORLD/counts"
+	cut -d ' ' -f 1 "$WORLD/boundaries.list" | su alice -c "xargs -P 4 -n 1 sh $WORLD/count" | sort >"$WORLD/counts"
 	agrees 3 <"$WORLD/counts"
 }
 
 @test "so do mailutils" {
-	cp -r "$WORLD/borders" /home/alice/mailutils
-	for file in $(cut -d ' ' -f 1 "$WORLD/borders.list"); do
+	cp -r "$WORLD/boundaries" /home/alice/mailutils
+	for file in $(cut -d ' ' -f 1 "$WORLD/boundaries.list"); do
 		# One that it does not open has no messages.
 		echo "$file $(messages.mailutils -q "/home/alice/mailutils/$file" 2>/dev/null || echo 0)"
 	done >"$WORLD/counts"
@@ -146,10 +146,10 @@ piped_by_mutt() {
 }
 
 @test "where kpopd differs from all others, the table says why" {
-	[ "$(wc -l <"$WORLD/borders.list")" -ge 40 ]
-	run awk '$3 == $4 && $4 == $5 && $2 != $3 && $6 == 0' "$WORLD/borders.list"
+	[ "$(wc -l <"$WORLD/boundaries.list")" -ge 40 ]
+	run awk '$3 == $4 && $4 == $5 && $2 != $3 && $6 == 0' "$WORLD/boundaries.list"
 	[ -z "$output" ] || { echo "$output"; return 1; }
 	# It never hides a message that all others find.
-	run awk '$2 < $3 && $2 < $4 && $2 < $5' "$WORLD/borders.list"
+	run awk '$2 < $3 && $2 < $4 && $2 < $5' "$WORLD/boundaries.list"
 	[ -z "$output" ] || { echo "$output"; return 1; }
 }

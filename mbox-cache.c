@@ -1,0 +1,369 @@
+/*
+ * Keeps the list of an mbox between sessions, and decides what of it is true.
+ *
+ * Runs as the owner of the mailbox. Other programs change the mailbox between
+ * sessions and during one: they append, remove and sort messages, and rewrite
+ * flags in place. So a list that was kept is compared with the file:
+ *
+ *	what is found                           what is read
+ *
+ *	1  the mailbox has the fingerprint      nothing; no lock is needed
+ *	   of the list, and that one was stable
+ *	2  it is larger than cache_small, has   what was appended
+ *	   grown, and the last message and 15
+ *	   others, chosen at random, are where
+ *	   the list has them
+ *	3  anything else                        the whole mailbox
+ *
+ * Case 2 does not prove that the older messages are unchanged. So these are
+ * unverified (note.unverified): each of them is compared with the file before
+ * it is sent or removed (mbox-find.c).
+ *
+ * A fingerprint that was not stable (fingerprint.c) proves nothing, because the
+ * file may have changed once more within the same tick of the clock. In case 2
+ * reading then begins after the messages that were there at the last stable
+ * fingerprint (note.base). It also begins at the first message whose
+ * Content-Length may have become right by the growth (note.first_if_grown).
+ *
+ * A small mailbox is always read as a whole: that takes about a millisecond.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mbox-cache.h"
+#include "mbox-number.h"
+#include "store.h"
+
+#define KIND "mbox   4"
+#define KIND_QUOTED "mboxo  4"
+/*
+ * The kinds of the version before, which counted other bytes. Its records and
+ * its note have the same form.
+ */
+#define KIND_BEFORE "mbox   3"
+#define KIND_QUOTED_BEFORE "mboxo  3"
+#define SAMPLES 16 /* messages compared in case 2 */
+
+off_t cache_small = (off_t)4 << 20;
+
+/* Returns the kind of the index. Each quoting rule gives another list. */
+static const char *
+kind_of(const struct list_source *s)
+{
+	return s->quoted ? KIND_QUOTED : KIND;
+}
+
+/*
+ * Makes the list prove nothing about the mailbox. Its ids are still known,
+ * otherwise a message could get the id of one that has gone.
+ */
+static void
+discard_proof(struct list *l)
+{
+	l->note.mailbox = (struct fingerprint){ .stable = 0 };
+	l->note.base = 0;
+}
+
+/* Returns true if the loaded list has the form that this program writes. */
+static bool
+is_well_formed(const struct list *l)
+{
+	const struct list_note *note = &l->note;
+
+	return index_record_size(l->index) == sizeof(struct list_record) &&
+	    l->count <= UINT32_MAX && note->end >= 0 &&
+	    note->base <= l->count && note->numbered <= l->count &&
+	    note->unverified <= l->count && note->next_retired < LIST_RETIRED &&
+	    (note->end <= note->mailbox.size || note->mailbox.stable == 0);
+}
+
+bool
+cache_load(struct list *l, const struct list_source *s)
+{
+	struct index *x = index_load(s->state, kind_of(s));
+	bool is_before = x == NULL;
+
+	if (is_before)
+		x = index_load(
+		    s->state, s->quoted ? KIND_QUOTED_BEFORE : KIND_BEFORE);
+	if (x == NULL)
+		return false;
+	*l = (struct list){ .source = *s, .index = x, .count = index_count(x) };
+	memcpy(&l->note, index_note(x), sizeof(l->note));
+	if (is_before)
+		discard_proof(l);
+	if (is_well_formed(l))
+		return true;
+	list_free(l);
+	return false;
+}
+
+bool
+cache_is_current(const struct list *l, const struct fingerprint *now)
+{
+	return fingerprint_matches(&l->note.mailbox, now);
+}
+
+bool
+cache_is_elsewhere(const struct list *l)
+{
+	struct stat st;
+
+	return l->note.directory_inode != 0 && l->source.dir != -1 &&
+	    fstat(l->source.dir, &st) == 0 &&
+	    (st.st_ino != l->note.directory_inode ||
+		st.st_dev != l->note.directory_device);
+}
+
+/* Writes the list to the state directory, unless it is not to be kept. */
+static void
+save_list(struct list *l)
+{
+	struct stat st;
+
+	if (l->source.state == -1)
+		return;
+	l->note.directory_inode = 0;
+	if (l->source.dir != -1 && fstat(l->source.dir, &st) == 0) {
+		l->note.directory_inode = st.st_ino;
+		l->note.directory_device = st.st_dev;
+	}
+	index_save(l->index, &l->note, sizeof(l->note));
+}
+
+/* Notes that the list is that of the mailbox with this fingerprint. */
+static void
+set_fingerprint(struct list *l, const struct fingerprint *now)
+{
+	l->note.mailbox = *now;
+	if (now->stable == 1)
+		l->note.base = l->count;
+}
+
+/*
+ * Reads the mailbox from the end of the list on, numbers the new messages, and
+ * keeps the list. before: as in cache_make.
+ *
+ * Bodies that ids need are read now, while the mailbox is locked, if the
+ * fingerprint is not stable: a change in the same tick of the clock would not
+ * be seen later. They are also read if the mailbox is small, because that costs
+ * nothing, and records that are added in their final form need no sync.
+ */
+static enum scan_result
+read_on(struct list *l, const struct fingerprint *now, struct list *before)
+{
+	enum scan_result result;
+	off_t end;
+
+	result = scan_messages(l->source.fd, l->note.end, now->size,
+	    l->source.quoted, list_add, l, &end);
+	l->note.end = end;
+	if (result != SCAN_DONE)
+		return result;
+	set_fingerprint(l, now);
+	if (before != NULL)
+		number_all(l, before);
+	else if (now->stable != 1 || now->size <= cache_small)
+		number_new(l, true);
+	save_list(l);
+	return result;
+}
+
+enum scan_result
+cache_make(struct list *l, const struct list_source *s,
+    const struct fingerprint *now, struct list *before)
+{
+	struct list made = { .source = *s, .note.first_if_grown = LIST_NEVER };
+
+	made.index =
+	    index_new(s->state, kind_of(s), sizeof(struct list_record));
+	if (before != NULL) {
+		memcpy(made.note.retired, before->note.retired,
+		    sizeof(made.note.retired));
+		made.note.next_retired = before->note.next_retired;
+	}
+	*l = made;
+	return read_on(l, now, before);
+}
+
+/*
+ * Returns true if the last of the first count messages, which must not be the
+ * end of the file, and some others are where the list has them.
+ */
+static bool
+is_sample_in_place(const struct list *l, size_t count, off_t size)
+{
+	struct list_message m;
+
+	for (int k = 0; k < SAMPLES; k++) {
+		size_t i = count - 1;
+
+		if (k > 0)
+			i = arc4random_uniform((uint32_t)count);
+		if (!list_get(l, i, &m) || (k == 0 && m.end >= size) ||
+		    !list_is_in_place(l, &m, size))
+			return false;
+	}
+	return true;
+}
+
+/* Returns true if a message from first on owns the id of its header alone. */
+static bool
+has_owner_from(const struct list *l, size_t first)
+{
+	struct list_record r;
+
+	for (size_t i = first; i < l->count; i++)
+		if (list_record(l, i, &r) && number_owns_id(&r))
+			return true;
+	return false;
+}
+
+/*
+ * Returns true if the mailbox seems to be what is listed, with more after it
+ * (case 2). Stores the number of messages after which reading must go on in
+ * *count. Returns false if an id would be lost that has to be remembered.
+ */
+static bool
+has_grown(const struct list *l, const struct fingerprint *now, size_t *count)
+{
+	const struct fingerprint *then = &l->note.mailbox;
+
+	if (now->size <= cache_small || now->device != then->device ||
+	    now->inode != then->inode)
+		return false;
+	*count = l->count;
+	if (then->stable != 1 && *count > l->note.base)
+		*count = (size_t)l->note.base;
+	if (*count > l->note.first_if_grown)
+		*count = (size_t)l->note.first_if_grown;
+	return *count > 0 && is_sample_in_place(l, *count, now->size) &&
+	    !has_owner_from(l, *count);
+}
+
+enum scan_result
+cache_update(struct list *l, const struct fingerprint *now)
+{
+	struct list before;
+	enum scan_result result;
+	size_t count;
+
+	if (has_grown(l, now, &count) && list_truncate(l, count)) {
+		l->note.unverified = l->count;
+		return read_on(l, now, NULL);
+	}
+	before = *l;
+	result = cache_make(l, &before.source, now, &before);
+	list_free(&before);
+	return result;
+}
+
+void
+cache_number(struct list *l, bool can_read)
+{
+	if (l->note.numbered == l->count)
+		return;
+	number_new(l, can_read);
+	save_list(l);
+}
+
+/*
+ * Returns true if the marked messages are the last ones. Stores the index of
+ * the first of them in *first.
+ */
+static bool
+is_tail_marked(const struct list *l, const unsigned char *marks, size_t *first)
+{
+	size_t i = 0;
+
+	while (i < l->count && !store_marked(marks, i))
+		i++;
+	*first = i;
+	while (i < l->count && store_marked(marks, i))
+		i++;
+	return i == l->count;
+}
+
+/*
+ * Makes a new list of the messages that are not marked, at their new offsets.
+ * Returns false if the old one is damaged.
+ */
+static bool
+copy_unmarked(
+    const struct list *l, const unsigned char *marks, struct list *kept)
+{
+	size_t numbered = 0, unverified = 0;
+	uint64_t gone = 0;
+	struct list_record r;
+
+	*kept = *l;
+	kept->index = index_new(
+	    l->source.state, kind_of(&l->source), sizeof(struct list_record));
+	kept->count = 0;
+	for (size_t i = 0; i < l->count; i++) {
+		struct list_message m;
+
+		if (!list_get(l, i, &m) || !list_record(l, i, &r))
+			return false;
+		if (store_marked(marks, i)) {
+			gone += (uint64_t)(m.end - m.found.at);
+			kept->note.wire_size -= r.wire_size;
+			kept->note.count_if_shrunk -= m.found.right_if_shrunk;
+			continue;
+		}
+		r.at -= gone;
+		list_put(kept, kept->count++, &r);
+		numbered += i < l->note.numbered;
+		unverified += i < l->note.unverified;
+	}
+	kept->note.numbered = numbered;
+	kept->note.unverified = unverified;
+	kept->note.base = 0;
+	kept->note.first_if_grown = LIST_NEVER;
+	kept->note.end = l->note.end - (int64_t)gone;
+	return true;
+}
+
+void
+cache_remove(struct list *l, const unsigned char *marks)
+{
+	struct list kept;
+	struct list_record r;
+	struct fingerprint now;
+	size_t first;
+	bool is_good;
+
+	for (size_t i = 0; i < l->count; i++)
+		if (store_marked(marks, i) && list_record(l, i, &r))
+			number_retire(l, &r);
+	kept = *l;
+	if (is_tail_marked(l, marks, &first))
+		is_good = list_truncate(&kept, first);
+	else
+		is_good = copy_unmarked(l, marks, &kept);
+	if (!is_good || fingerprint_put(&now, l->source.fd) == -1 ||
+	    now.size != kept.note.end) {
+		cache_distrust(l);
+		return;
+	}
+	/* A message may end elsewhere now that the others have gone. */
+	if (kept.note.count_if_shrunk > 0 ||
+	    kept.note.first_if_grown != LIST_NEVER ||
+	    l->note.first_if_grown != LIST_NEVER)
+		now = (struct fingerprint){ .stable = 0 };
+	set_fingerprint(&kept, &now);
+	save_list(&kept);
+}
+
+void
+cache_distrust(struct list *l)
+{
+	discard_proof(l);
+	save_list(l);
+	l->source.state = -1;
+}

@@ -1,0 +1,218 @@
+/*
+ * Reads the header fields of one message; pure computation.
+ *
+ * Runs as the owner of the mailbox, on bytes from any sender.
+ *
+ * Four things depend on the fields: whether a field is a part of the unique id,
+ * whether the header identifies the message (Message-ID, Received), how long
+ * the body is (Content-Length), and whether the message is the internal one
+ * that UW-IMAP, Dovecot and their relatives keep at the front of a mailbox.
+ */
+#include "config.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "mbox-fields.h"
+#include "mbox-from.h"
+
+void
+fields_begin(struct fields *f, bool at_front)
+{
+	*f =
+	    (struct fields){ .at_front = at_front, .length = FIELDS_NO_LENGTH };
+}
+
+/* Returns true if the n bytes at p begin with prefix, in any case. */
+static bool
+has_prefix(const char *p, size_t n, const char *prefix)
+{
+	size_t k = strlen(prefix);
+
+	return n >= k && strncasecmp(p, prefix, k) == 0;
+}
+
+/*
+ * Returns true if p begins a header field that mail readers add, change or
+ * remove. DESIGN has a table of the programs that do. A further field here
+ * changes the ids of all messages that have that field.
+ */
+static bool
+is_rewritten_field(const char *p, size_t n)
+{
+	static const char *const fields[] = {
+		"Status:", "Content-Length:", "Lines:"
+	};
+	/* The rest after "X-". All fields of VM begin with the last one. */
+	static const char *const extensions[] = { "Status:", "UID:", "UIDL:",
+		"IMAP:", "IMAPbase:", "Keywords:", "Label:", "Mozilla-Status:",
+		"Mozilla-Status2:", "Mozilla-Keys:", "Evolution:",
+		"RMAIL-Attributes:", "RMAIL-Keywords:", "Gnus-Newsgroup:",
+		"Gnus-Article-Number:", "VM-" };
+	const bool is_extension = n > 2 && (*p | 0x20) == 'x' && p[1] == '-';
+	const char *const *names = is_extension ? extensions : fields;
+	size_t count = is_extension ?
+	    sizeof(extensions) / sizeof(extensions[0]) :
+	    sizeof(fields) / sizeof(fields[0]);
+
+	p += is_extension ? 2 : 0;
+	n -= is_extension ? 2 : 0;
+	for (size_t i = 0; i < count; i++)
+		if ((*p | 0x20) == (*names[i] | 0x20) &&
+		    has_prefix(p, n, names[i]))
+			return true;
+	return false;
+}
+
+/* Returns the first byte at p or after that is not a blank, or end. */
+static const char *
+after_blanks(const char *p, const char *end)
+{
+	while (p < end && (*p == ' ' || *p == '\t'))
+		p++;
+	return p;
+}
+
+/* Returns true if the line ends at p. */
+static bool
+is_end_of_line(const char *p, const char *end)
+{
+	return p < end &&
+	    (*p == '\n' || (*p == '\r' && end - p == 2 && p[1] == '\n'));
+}
+
+/*
+ * Reads the number at *p and moves *p past it. Returns -1 if no number is
+ * there, or one that is greater than any file.
+ */
+static off_t
+read_number(const char **p, const char *end)
+{
+	off_t value = 0;
+	const char *begin = *p;
+
+	for (; *p < end && **p >= '0' && **p <= '9'; (*p)++)
+		if (__builtin_mul_overflow(value, 10, &value) ||
+		    __builtin_add_overflow(value, **p - '0', &value))
+			return -1;
+	return *p > begin ? value : -1;
+}
+
+/* Reads a Content-Length field after its colon. */
+static void
+read_length(struct fields *f, const char *p, const char *end)
+{
+	off_t length;
+
+	p = after_blanks(p, end);
+	length = read_number(&p, end);
+	if (length == -1 || !is_end_of_line(after_blanks(p, end), end) ||
+	    (f->length != FIELDS_NO_LENGTH && f->length != length))
+		length = FIELDS_BAD_LENGTH;
+	f->length = length;
+	f->current = FIELDS_LENGTH;
+}
+
+/*
+ * Returns true if the From field, after its colon, is the one of the internal
+ * message.
+ */
+static bool
+is_internal_name(const char *p, const char *end)
+{
+	static const char name[] = "Mail System Internal Data";
+	static const char address[] = "<MAILER-DAEMON@";
+
+	p = after_blanks(p, end);
+	p += p < end && *p == '"';
+	if (!has_prefix(p, (size_t)(end - p), name))
+		return false;
+	p += sizeof(name) - 1;
+	p += p < end && *p == '"';
+	p = after_blanks(p, end);
+	return has_prefix(p, (size_t)(end - p), address);
+}
+
+/*
+ * Returns true if an X-IMAP or X-IMAPbase field, after its colon, has its two
+ * numbers. Keywords may follow them.
+ */
+static bool
+is_imap_base(const char *p, const char *end)
+{
+	for (int i = 0; i < 2; i++) {
+		const char *begin = p;
+
+		p = after_blanks(p, end);
+		if (p == begin || read_number(&p, end) == -1)
+			return false;
+	}
+	return is_end_of_line(p, end) || (p < end && *p == ' ');
+}
+
+/* Looks for the fields of the internal message. */
+static void
+read_internal_field(struct fields *f, const char *p, size_t n)
+{
+	static const char subject[] = "Subject: DON'T DELETE THIS MESSAGE"
+				      " -- FOLDER INTERNAL DATA";
+	const char *end = p + n;
+
+	if (has_prefix(p, n, "Subject:")) {
+		f->has_subject = has_prefix(p, n, subject) &&
+		    is_end_of_line(p + sizeof(subject) - 1, end);
+		f->is_mail |= !f->has_subject;
+		f->current = FIELDS_SUBJECT;
+	} else if (has_prefix(p, n, "From:")) {
+		f->has_name = is_internal_name(p + strlen("From:"), end);
+		f->is_mail |= !f->has_name;
+	} else if (has_prefix(p, n, "X-IMAP:"))
+		f->has_imap |= is_imap_base(p + strlen("X-IMAP:"), end);
+	else if (has_prefix(p, n, "X-IMAPbase:"))
+		f->has_imap |= is_imap_base(p + strlen("X-IMAPbase:"), end);
+}
+
+void
+fields_read_from_line(struct fields *f, const char *p, size_t n)
+{
+	/* The first is c-client's, the second Dovecot's. */
+	f->has_sender = has_prefix(p, n, FROM_WORD "MAILER-DAEMON ") ||
+	    has_prefix(p, n, FROM_WORD "MAILER_DAEMON ");
+}
+
+void
+fields_read(struct fields *f, const char *p, size_t n)
+{
+	f->is_rewritten = is_rewritten_field(p, n);
+	f->current = FIELDS_OTHER;
+	if (f->is_rewritten && has_prefix(p, n, "Content-Length:"))
+		/* A longer line may come in parts. So a number that does not
+		 * end within FIELDS_LOOK is bad wherever the parts end. */
+		read_length(f, p + strlen("Content-Length:"),
+		    p + (n < FIELDS_LOOK ? n : FIELDS_LOOK));
+	else if ((*p | 0x20) == 'm')
+		f->has_id |= has_prefix(p, n, "Message-ID:");
+	else if ((*p | 0x20) == 'r')
+		f->has_received |= has_prefix(p, n, "Received:");
+	if (f->at_front)
+		read_internal_field(f, p, n);
+}
+
+void
+fields_continue(struct fields *f)
+{
+	if (f->current == FIELDS_LENGTH)
+		f->length = FIELDS_BAD_LENGTH;
+	f->is_mail |= f->current == FIELDS_SUBJECT;
+}
+
+/*
+ * A message that came by mail has a Received field; otherwise a sender could
+ * hide a message by these fields.
+ */
+bool
+fields_are_internal(const struct fields *f)
+{
+	return f->at_front && f->has_sender && f->has_name && f->has_subject &&
+	    f->has_imap && !f->has_received && !f->is_mail;
+}

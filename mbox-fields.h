@@ -1,0 +1,45 @@
+/* Reads the header fields of one message: see mbox-fields.c. */
+#ifndef MBOX_FIELDS_H
+#define MBOX_FIELDS_H
+
+#include <sys/types.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define FIELDS_LOOK 64 /* bytes of a line that decide */
+
+#define FIELDS_NO_LENGTH ((off_t)-1)  /* the header has no Content-Length */
+#define FIELDS_BAD_LENGTH ((off_t)-2) /* not a number, or two that differ */
+
+struct fields {
+	bool at_front;     /* the message begins at offset 0 of the file */
+	bool is_rewritten; /* the current field is not a part of the id */
+	off_t length;      /* of the body, as Content-Length specifies it */
+	bool has_id, has_received;
+	/* The rest belongs to mbox-fields.c. */
+	enum { FIELDS_OTHER, FIELDS_LENGTH, FIELDS_SUBJECT } current;
+	bool has_sender, has_name, has_imap, has_subject; /* of internal data */
+	bool is_mail; /* a field that the internal message does not have */
+};
+
+/* Begins a message. */
+void fields_begin(struct fields *f, bool at_front);
+
+/* Reads the "From " line, or at least its first FIELDS_LOOK bytes. */
+void fields_read_from_line(struct fields *f, const char *p, size_t n);
+
+/* Reads the first line of a field, or at least its first FIELDS_LOOK bytes. */
+void fields_read(struct fields *f, const char *p, size_t n);
+
+/* Notes that the field goes on: a folded line, or more of a long line. */
+void fields_continue(struct fields *f);
+
+/*
+ * Returns true if the message is the one in which other programs keep what
+ * they know of the mailbox. If in doubt it is mail, because showing the
+ * internal message loses nothing, and hiding a message loses it.
+ */
+bool fields_are_internal(const struct fields *f);
+
+#endif

@@ -1,0 +1,419 @@
+/*
+ * Finds a listed message in the mailbox as it is now.
+ *
+ * Runs as the owner of the mailbox. Other programs may have changed the mailbox
+ * since it was listed, and the list may be forged, or older than a power
+ * failure. A message is sent or removed only if it is proven to be the one
+ * whose unique id the client has. One of these proves it:
+ *
+ *	1  The file has the fingerprint that it had when this message was read
+ *	   (find_is_certain), and the message begins and ends at boundaries.
+ *	2  Where the list has the message is a message with the same header,
+ *	   which begins and ends at boundaries. If other messages could have
+ *	   that header, the body is the same, too (find_is_in_place).
+ *	3  Elsewhere in the file is such a message (find_moved). It is found in
+ *	   a new list of the file, the fresh list, which later sessions use.
+ *
+ * Of messages with equal headers and bodies any proves the other. So a removal
+ * takes each message of the file for at most one message of the list.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "mbox-boundary.h"
+#include "mbox-cache.h"
+#include "mbox-find.h"
+#include "mbox-from.h"
+#include "mbox-number.h"
+#include "mbox-spool.h"
+
+/*
+ * Makes the list of the locked mailbox again. Returns false if the mailbox is
+ * not what was listed, or if other messages result.
+ */
+static bool
+list_again(struct mbox *m, struct list *again)
+{
+	struct list_source source = spool_source(m);
+	struct fingerprint now;
+
+	source.state = -1;
+	if (fingerprint_take(&now, m->fd) == -1 ||
+	    !fingerprint_same(&m->listed, &now) ||
+	    cache_make(again, &source, &now, &m->list) != SCAN_DONE)
+		return false;
+	return again->count == m->list.count &&
+	    again->note.wire_size == m->list.note.wire_size;
+}
+
+/* Replaces the damaged list by a new one with the same messages. */
+static void
+repair_list(struct mbox *m)
+{
+	struct list again;
+	bool same;
+
+	log_event(LOG_NOTICE, "index",
+	    "error=\"damaged, the mailbox is read again\"");
+	cache_distrust(&m->list);
+	errno = EIO;
+	/* To lock and unlock again would end the lock of the removal. */
+	if (m->is_removing)
+		fatal("the index was damaged while the mailbox was locked");
+	if (spool_lock(m, false) != DROP_OK)
+		fatal("locking the mailbox to repair its index");
+	same = list_again(m, &again);
+	spool_unlock(m);
+	if (!same)
+		fatal("repairing the index: the mailbox has changed");
+	list_free(&m->list);
+	m->list = again;
+	table_free(m->by_header);
+	table_free(m->by_body);
+	m->by_header = m->by_body = NULL;
+}
+
+struct list_message
+find_listed(struct mbox *m, size_t i)
+{
+	struct list_message one;
+
+	if (!list_get(&m->list, i, &one)) {
+		repair_list(m);
+		if (!list_get(&m->list, i, &one))
+			fatal("the index cannot be repaired");
+	}
+	return one;
+}
+
+/* Returns the session's messages by header, and makes that table once. */
+static const struct table *
+table_of_headers(struct mbox *m)
+{
+	if (m->by_header == NULL)
+		m->by_header = table_by_header(&m->list, 0);
+	return m->by_header;
+}
+
+/* Returns the session's messages by body, and makes that table once. */
+static const struct table *
+table_of_bodies(struct mbox *m)
+{
+	if (m->by_body == NULL)
+		m->by_body = table_by_body(&m->list);
+	return m->by_body;
+}
+
+/* Returns true if other messages of the list have the header of message one. */
+static bool
+has_shared_header(struct mbox *m, const struct list_message *one)
+{
+	const struct table *t;
+	size_t first;
+
+	if (m->list.note.numbered == m->list.count)
+		return one->is_header_shared;
+	t = table_of_headers(m);
+	first = table_first(t, one->found.id);
+	return first != SIZE_MAX && table_next(t, first) != SIZE_MAX;
+}
+
+/* Returns true if the header of message one does not identify it. */
+static bool
+needs_body(struct mbox *m, const struct list_message *one)
+{
+	return one->found.weak || has_shared_header(m, one);
+}
+
+/*
+ * Returns true if the message in [from, to) of the file has the body that is
+ * listed for message one. Returns false if no body is listed.
+ */
+static bool
+has_same_body(
+    const struct mbox *m, const struct list_message *one, off_t from, off_t to)
+{
+	uint64_t body;
+
+	return one->found.body != 0 && scan_body(m->fd, from, to, &body) == 0 &&
+	    body == one->found.body;
+}
+
+bool
+find_has_equal(struct mbox *m, const struct list_message *one)
+{
+	const struct table *t;
+	size_t first;
+
+	if (one->found.body == 0 || !needs_body(m, one))
+		return false;
+	t = table_of_bodies(m);
+	first = table_first_with_body(t, one->found.id, one->found.body);
+	return first != SIZE_MAX && table_next(t, first) != SIZE_MAX;
+}
+
+bool
+find_is_in_place(struct mbox *m, const struct list_message *one, off_t size)
+{
+	return list_is_in_place(&m->list, one, size) &&
+	    (!needs_body(m, one) ||
+		has_same_body(m, one, one->found.at, one->end));
+}
+
+bool
+find_is_certain(const struct mbox *m, size_t i)
+{
+	return list_is_verified(&m->list, i) && spool_is_unchanged(m);
+}
+
+/*
+ * Returns true if message one begins and ends at boundaries of the file. Needed
+ * even if the fingerprint matches: a list that is forged, or older than a power
+ * failure, does not pass.
+ */
+static bool
+has_boundaries(const struct mbox *m, const struct list_message *one, off_t size)
+{
+	char from[FROM_SIZE];
+	off_t empty;
+
+	return pread(m->fd, from, sizeof(from), one->found.at) ==
+	    (ssize_t)sizeof(from) &&
+	    from_begins(from, sizeof(from)) &&
+	    boundary_is_at(m->fd, one->end, size, &empty);
+}
+
+/* Discards the fresh list, if there is one. */
+static void
+discard_fresh(struct fresh *f)
+{
+	if (!f->exists)
+		return;
+	list_free(&f->list);
+	table_free(f->by_header);
+	table_free(f->by_body);
+	f->exists = false;
+}
+
+/* Makes the fresh list of the locked mailbox. Returns as find_message. */
+static enum drop_error
+list_locked(struct mbox *m)
+{
+	struct fresh *f = &m->fresh;
+	struct list_source source = spool_source(m);
+
+	/* The fresh list is kept in place of the session's list. */
+	cache_distrust(&m->list);
+	if (fingerprint_take(&f->mailbox, m->fd) == -1)
+		fatal("fstat of the mailbox");
+	/* Not logged: a client can cause this again and again. */
+	switch (cache_make(&f->list, &source, &f->mailbox, &m->list)) {
+	case SCAN_DONE:
+		return DROP_OK;
+	case SCAN_FOREIGN:
+		return DROP_CHANGED;
+	default:
+		return DROP_FAILED;
+	}
+}
+
+/*
+ * Makes a fresh list, unless there is one of the file as it is now. Locks the
+ * mailbox for it, unless a removal has locked it. Returns as find_message.
+ */
+static enum drop_error
+list_afresh(struct mbox *m)
+{
+	struct fresh *f = &m->fresh;
+	enum drop_error error = DROP_OK;
+	struct fingerprint now;
+
+	if (f->exists && fingerprint_look(&now, m->fd) == 0 &&
+	    fingerprint_same(&f->mailbox, &now))
+		return DROP_OK;
+	discard_fresh(f);
+	if (!m->is_removing && (error = spool_lock(m, false)) != DROP_OK)
+		return error;
+	error = list_locked(m);
+	if (!m->is_removing)
+		spool_unlock(m);
+	if (error != DROP_OK)
+		return error;
+	f->by_header = table_by_header(&f->list, 0);
+	f->by_body = table_by_body(&f->list);
+	f->exists = true;
+	return DROP_OK;
+}
+
+/*
+ * Returns true if candidate, of the fresh list, is message one of the session's
+ * list. The headers are equal. is_only: no other message has that header now.
+ */
+static bool
+is_same_message(struct mbox *m, const struct list_message *one,
+    const struct list_message *candidate, bool is_only)
+{
+	if (!is_only || needs_body(m, one))
+		return has_same_body(
+		    m, one, candidate->found.at, candidate->end);
+	/* Half a message to which another one was appended is not the same. */
+	return list_body_wire_size(candidate) == list_body_wire_size(one);
+}
+
+/* Returns true if a removal has already taken message i of the fresh list. */
+static bool
+is_taken(const struct fresh *f, size_t i)
+{
+	return f->taken != NULL && store_marked(f->taken, i);
+}
+
+/* Takes message i of the fresh list, if this is a removal. */
+static void
+take_message(struct fresh *f, size_t i)
+{
+	if (f->taken == NULL)
+		return;
+	f->taken[i / 8] |= (unsigned char)(1 << i % 8);
+	table_drop_first(f->by_body, i);
+}
+
+/*
+ * Returns the first message of the fresh list with this header and body that is
+ * not taken, or the last one. Removes the taken messages before it from the
+ * table; otherwise each search would pass all of them again.
+ */
+static size_t
+first_not_taken(struct fresh *f, const struct list_message *one)
+{
+	size_t next, i;
+
+	i = table_first_with_body(f->by_body, one->found.id, one->found.body);
+	while (i != SIZE_MAX && is_taken(f, i) &&
+	    (next = table_next(f->by_body, i)) != SIZE_MAX) {
+		table_drop_first(f->by_body, i);
+		i = next;
+	}
+	return i;
+}
+
+/*
+ * Returns true if message i of the fresh list is message one and is not taken,
+ * and stores that message in *where. is_only: as in is_same_message.
+ */
+static bool
+matches(struct mbox *m, const struct list_message *one, size_t i,
+    struct list_message *where, bool is_only)
+{
+	return i != SIZE_MAX && !is_taken(&m->fresh, i) &&
+	    list_get(&m->fresh.list, i, where) &&
+	    memcmp(where->found.id, one->found.id, UIDL_HASH) == 0 &&
+	    is_same_message(m, one, where, is_only);
+}
+
+/*
+ * Finds message one in the fresh list. Returns its index there, or SIZE_MAX,
+ * and stores the message in *where. A million messages may have its header, so
+ * only those with its body are compared. Of equal messages it is the one at the
+ * old offset.
+ */
+static size_t
+find_in_fresh(
+    struct mbox *m, const struct list_message *one, struct list_message *where)
+{
+	struct fresh *f = &m->fresh;
+	size_t i = table_first(f->by_header, one->found.id), at;
+	bool is_only = i != SIZE_MAX && table_next(f->by_header, i) == SIZE_MAX;
+
+	if (!is_only)
+		i = first_not_taken(f, one);
+	at = list_at(&f->list, one->found.at);
+	if (matches(m, one, at, where, is_only))
+		i = at;
+	while (i != SIZE_MAX && !matches(m, one, i, where, is_only))
+		i = is_only ? SIZE_MAX : table_next(f->by_body, i);
+	return i;
+}
+
+enum drop_error
+find_moved(
+    struct mbox *m, const struct list_message *one, struct list_message *where)
+{
+	enum drop_error error = list_afresh(m);
+	size_t i;
+
+	if (error != DROP_OK)
+		return error;
+	i = find_in_fresh(m, one, where);
+	if (i == SIZE_MAX)
+		return DROP_CHANGED;
+	take_message(&m->fresh, i);
+	return DROP_OK;
+}
+
+/*
+ * Finds message one, which is not where the list has it, to send it. Compares
+ * the message that was found with the file, too, because an unstable fresh list
+ * may be older than a change in the same tick of the clock.
+ */
+static enum drop_error
+find_to_send(
+    struct mbox *m, const struct list_message *one, struct list_message *where)
+{
+	enum drop_error error = find_moved(m, one, where);
+
+	if (error != DROP_OK || m->fresh.mailbox.stable == 1 ||
+	    find_is_in_place(m, where, m->fresh.mailbox.size))
+		return error;
+	discard_fresh(&m->fresh);
+	return find_moved(m, one, where);
+}
+
+enum drop_error
+find_message(struct mbox *m, size_t i, off_t size, struct list_message *where,
+    bool *certain)
+{
+	struct list_message one;
+
+	/* If the mailbox has grown, only its new messages must be numbered. A
+	 * table of all messages would take longer. */
+	if (!list_is_verified(&m->list, i) &&
+	    m->list.note.numbered != m->list.count && spool_is_unchanged(m))
+		cache_number(&m->list, true);
+	*where = one = find_listed(m, i);
+	*certain = find_is_certain(m, i);
+	if (*certain ? has_boundaries(m, &one, size) :
+		       find_is_in_place(m, &one, size))
+		return DROP_OK;
+	*certain = false;
+	return find_to_send(m, &one, where);
+}
+
+enum drop_error
+find_begin_removal(struct mbox *m)
+{
+	struct fresh *f = &m->fresh;
+	enum drop_error error;
+
+	/* Another program may have changed the mailbox once more, in the same
+	 * tick of the clock. */
+	if (f->mailbox.stable != 1)
+		discard_fresh(f);
+	if ((error = list_afresh(m)) != DROP_OK)
+		return error;
+	f->taken = calloc(f->list.count / 8 + 1, 1);
+	if (f->taken == NULL)
+		fatal("marks for %zu messages", f->list.count);
+	return DROP_OK;
+}
+
+void
+find_end_removal(struct mbox *m)
+{
+	free(m->fresh.taken);
+	m->fresh.taken = NULL;
+}

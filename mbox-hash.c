@@ -1,0 +1,130 @@
+/*
+ * Hashes headers and bodies so that LF and CRLF give the same; pure
+ * computation.
+ *
+ * Runs as the owner of the mailbox, on bytes from any sender.
+ *
+ * The hash of a body also leaves out the line ends at its very end. So it does
+ * not depend on the empty line that separates the message from the next one,
+ * nor on a program that ends the last line of a message when it appends.
+ *
+ * The hashes are XXH3. A cryptographic hash would take longer than all the rest
+ * of a scan. A sender who knows XXH3 can make two messages with the same hash.
+ * These are treated as any other messages with the same header: their ids
+ * differ by their order, and neither is removed in place of the other.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "mbox-hash.h"
+
+/* Any constant; never changed, because indexes keep what is hashed with it. */
+#define BODY_SEED 0x6b706f70642d6d62
+
+void
+hash_header_begin(struct hash_header *h)
+{
+	h->held_cr = false;
+	XXH3_128bits_reset(&h->state);
+}
+
+void
+hash_header_end(const struct hash_header *h, unsigned char id[UIDL_HASH])
+{
+	XXH128_canonical_t digest;
+
+	XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(&h->state));
+	memcpy(id, digest.digest, UIDL_HASH);
+}
+
+void
+hash_body_begin(struct hash_body *h)
+{
+	h->held_cr = false;
+	h->held_lf = 0;
+	XXH3_64bits_reset_withSeed(&h->state, BODY_SEED);
+}
+
+/* Hashes the line ends that were held back, because text follows them. */
+static void
+hash_held_line_ends(struct hash_body *h)
+{
+	static const char lf[] = "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n";
+
+	while (h->held_lf > 0) {
+		size_t n = sizeof(lf) - 1;
+
+		if (h->held_lf < n)
+			n = (size_t)h->held_lf;
+		XXH3_64bits_update(&h->state, lf, n);
+		h->held_lf -= n;
+	}
+}
+
+/*
+ * Hashes a part of a line, without its LF. Holds back a CR at its end, because
+ * an LF may follow.
+ */
+static void
+hash_text(struct hash_body *h, const char *p, size_t n)
+{
+	bool cr = n > 0 && p[n - 1] == '\r';
+
+	if (n == 0)
+		return;
+	if (h->held_cr || n > 1 || !cr)
+		hash_held_line_ends(h);
+	if (h->held_cr)
+		XXH3_64bits_update(&h->state, "\r", 1);
+	XXH3_64bits_update(&h->state, p, n - cr);
+	h->held_cr = cr;
+}
+
+/*
+ * Hashes a part of the body that has no CR in it or before it, in one piece.
+ * Holds back the line ends at its end.
+ */
+static void
+hash_without_cr(struct hash_body *h, const char *p, size_t n)
+{
+	size_t lf = 0;
+
+	while (lf < n && p[n - lf - 1] == '\n')
+		lf++;
+	if (lf < n) {
+		hash_held_line_ends(h);
+		XXH3_64bits_update(&h->state, p, n - lf);
+	}
+	h->held_lf += lf;
+}
+
+void
+hash_body_add(struct hash_body *h, const char *p, size_t n)
+{
+	const char *end = p + n, *lf;
+
+	if (!h->held_cr && memchr(p, '\r', n) == NULL) {
+		hash_without_cr(h, p, n);
+		return;
+	}
+	while (p < end && (lf = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+		hash_text(h, p, (size_t)(lf - p));
+		h->held_cr = false;
+		h->held_lf++;
+		p = lf + 1;
+	}
+	hash_text(h, p, (size_t)(end - p));
+}
+
+uint64_t
+hash_body_end(struct hash_body *h)
+{
+	uint64_t hash;
+
+	/* No LF follows the held CR, so hash it. The new one stays held. */
+	if (h->held_cr)
+		hash_text(h, "\r", 1);
+	hash = XXH3_64bits_digest(&h->state);
+	return hash != 0 ? hash : 1;
+}

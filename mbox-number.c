@@ -1,0 +1,436 @@
+/*
+ * Gives each message of an mbox its unique id.
+ *
+ * Runs as the owner of the mailbox. Senders choose headers and bodies; they can
+ * send any number of messages that are equal, or whose hashes are.
+ *
+ * Let H be the hash of a message's header and B the hash of its body.
+ *
+ *	the message                                      its id
+ *
+ *	1  no other message has, or had, this header     H
+ *	2  several messages have this header:
+ *	   the first one                                 H
+ *	   each other one                                H.B
+ *	3  the header has neither Message-ID nor
+ *	   Received, so it does not identify the message H.B
+ *	4  the id by 2 or 3 would be H.B, and others     H.B.2
+ *	   have the same H.B                             H.B.3 and so on
+ *
+ * Bodies are read only for the ids of 2 and 3. The ordinals of 4 are in the
+ * order of the file. A message keeps its ordinal as long as the list continues.
+ *
+ * An id with B never names another header or body. An id H names one header; as
+ * long as one message at a time has that header, its body is not known. Once
+ * two messages with the header H have been listed, the id H belongs to one
+ * body. It is not given to a message with another body, even after its message
+ * has gone, because clients that keep mail on the server would take the message
+ * for one that they have fetched. Therefore
+ *
+ *	- a list is made with the one before at hand (number_all), and
+ *	- the note of the list remembers the last LIST_RETIRED messages that had
+ *	  such an id and have gone.
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "mbox-number.h"
+#include "mbox-table.h"
+
+#define NONE UINT32_MAX
+#define FILTER_BITS 16384
+
+/* The messages with one header. */
+struct chain {
+	uint32_t plain; /* index of the message with the id H; or NONE */
+	uint32_t owner; /* if has_owner: part of the body that H belongs to */
+	bool has_owner;
+	bool is_shared; /* more than one message has this header */
+};
+
+/* The state of numbering a list. */
+struct numbering {
+	struct list *list;
+	size_t first;         /* the first message that is not numbered */
+	struct table *table;  /* the messages from first on, by header */
+	struct list *before;  /* the list that this one replaces, or NULL */
+	struct table *old;    /* the messages of before, by header */
+	struct chain *chains; /* at the first message of each chain of table */
+	uint64_t filter[FILTER_BITS / 64]; /* of the retired ids */
+	bool can_read;
+	bool has_suffixes; /* a message has got an id with B */
+	bool has_unknown;  /* a body's hash is a random number */
+};
+
+bool
+number_owns_id(const struct list_record *r)
+{
+	return (r->flags & LIST_SHARED) != 0 &&
+	    (r->flags & LIST_SUFFIXED) == 0 && r->body != 0;
+}
+
+/* Returns the entry of this id in the ring of retired ids, or NULL. */
+static const struct list_retired *
+find_retired(const struct list *l, const unsigned char *id)
+{
+	const struct list_retired *all = l->note.retired;
+	const struct list_retired *last = &all[LIST_RETIRED - 1];
+	size_t used = LIST_RETIRED;
+	uint32_t part;
+
+	/* The ring has not been filled yet. */
+	if ((last->id | last->body) == 0)
+		used = (size_t)l->note.next_retired;
+	memcpy(&part, id, sizeof(part));
+	for (size_t i = 0; i < used; i++)
+		if (all[i].id == part && (all[i].id | all[i].body) != 0)
+			return &all[i];
+	return NULL;
+}
+
+void
+number_retire(struct list *l, const struct list_record *r)
+{
+	struct list_retired *entry = &l->note.retired[l->note.next_retired];
+
+	if (!number_owns_id(r) || find_retired(l, r->id) != NULL)
+		return;
+	memcpy(&entry->id, r->id, sizeof(entry->id));
+	entry->body = (uint32_t)r->body;
+	l->note.next_retired = (l->note.next_retired + 1) % LIST_RETIRED;
+}
+
+/* Returns the bit of the filter for this part of an id. */
+static size_t
+filter_bit(uint32_t part)
+{
+	return part % FILTER_BITS;
+}
+
+/*
+ * Fills the filter of the retired ids. To search the ring for each of a million
+ * messages would take longer than all the rest.
+ */
+static void
+fill_filter(struct numbering *n)
+{
+	for (size_t i = 0; i < LIST_RETIRED; i++) {
+		size_t bit = filter_bit(n->list->note.retired[i].id);
+
+		n->filter[bit / 64] |= (uint64_t)1 << bit % 64;
+	}
+}
+
+/* Returns false if this id is certainly not retired. */
+static bool
+may_be_retired(const struct numbering *n, const unsigned char *id)
+{
+	uint32_t part;
+	size_t bit;
+
+	memcpy(&part, id, sizeof(part));
+	bit = filter_bit(part);
+	return (n->filter[bit / 64] >> bit % 64 & 1) != 0;
+}
+
+/* Finds the numbered messages that have the header of a new message. */
+static void
+find_numbered(struct numbering *n)
+{
+	size_t first = n->first;
+	struct list_record r;
+
+	n->chains = calloc(n->list->count - first + 1, sizeof(*n->chains));
+	if (n->chains == NULL)
+		fatal("ids of %zu messages", n->list->count);
+	for (size_t i = first; i < n->list->count; i++)
+		n->chains[i - first].plain = NONE;
+	for (size_t i = 0; i < first; i++) {
+		size_t chain = SIZE_MAX;
+
+		if (list_record(n->list, i, &r))
+			chain = table_first(n->table, r.id);
+		if (chain == SIZE_MAX)
+			continue;
+		n->chains[chain - first].is_shared = true;
+		if ((r.flags & LIST_SUFFIXED) == 0)
+			n->chains[chain - first].plain = (uint32_t)i;
+	}
+}
+
+/*
+ * Reads the body of message i if its hash is not known. Returns true if r->body
+ * is the hash of the body. If the body cannot be read any more, r->body becomes
+ * a random number; otherwise another session could give the same id to another
+ * message.
+ */
+static bool
+learn_body(struct numbering *n, size_t i, struct list_record *r)
+{
+	struct list_message m;
+
+	if (r->body != 0 ||
+	    (n->can_read && list_get(n->list, i, &m) &&
+		scan_body(n->list->source.fd, m.found.at, m.end, &r->body) ==
+		    0))
+		return true;
+	arc4random_buf(&r->body, sizeof(r->body));
+	r->body |= 1;
+	n->has_unknown = true;
+	return false;
+}
+
+/* Notes that another message has got the header of message i, too. */
+static void
+mark_shared(struct numbering *n, size_t i)
+{
+	struct list_record r;
+
+	if (!list_record(n->list, i, &r) || (r.flags & LIST_SHARED) != 0)
+		return;
+	learn_body(n, i, &r);
+	r.flags |= LIST_SHARED;
+	list_put(n->list, i, &r);
+}
+
+/*
+ * Finds the body that the id of this header alone belongs to, of a message that
+ * has gone or is in the list before. Returns false if none is known.
+ */
+static bool
+find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
+{
+	const struct list_retired *retired = NULL;
+	struct list_record r;
+
+	if (may_be_retired(n, id))
+		retired = find_retired(n->list, id);
+	if (retired != NULL) {
+		*body = retired->body;
+		return true;
+	}
+	if (n->before == NULL)
+		return false;
+	for (size_t i = table_first(n->old, id); i != SIZE_MAX;
+	     i = table_next(n->old, i))
+		if (list_record(n->before, i, &r) && number_owns_id(&r)) {
+			*body = (uint32_t)r.body;
+			return true;
+		}
+	return false;
+}
+
+/*
+ * Returns the chain of message i. Fills it in only at its first message, because
+ * a chain may be long.
+ */
+static struct chain *
+chain_of(const struct numbering *n, size_t i, const struct list_record *r)
+{
+	size_t first = table_first(n->table, r->id);
+	struct chain *c;
+
+	/* The user can write to the index while it is read. */
+	if (first == SIZE_MAX)
+		fatal("the index has changed while it was read");
+	c = &n->chains[first - n->first];
+	if (i == first) {
+		c->is_shared |= table_next(n->table, first) != SIZE_MAX;
+		c->has_owner = (r->flags & LIST_WEAK) == 0 &&
+		    find_owner(n, r->id, &c->owner);
+	}
+	return c;
+}
+
+/* Decides whether the id of message i is H or has its body in it. */
+static void
+number_message(struct numbering *n, size_t i)
+{
+	struct list_record r;
+	struct chain *c;
+	bool is_plain;
+
+	if (!list_record(n->list, i, &r))
+		return;
+	c = chain_of(n, i, &r);
+	if (!c->is_shared && !c->has_owner && (r.flags & LIST_WEAK) == 0)
+		return;
+	is_plain = learn_body(n, i, &r) && (r.flags & LIST_WEAK) == 0 &&
+	    c->plain == NONE && (!c->has_owner || c->owner == (uint32_t)r.body);
+	if (is_plain)
+		c->plain = (uint32_t)i;
+	else if (c->plain != NONE)
+		mark_shared(n, c->plain);
+	r.ordinal = 0;
+	r.flags &= LIST_WEAK | LIST_IF_SHRUNK;
+	/* LIST_SHARED stays when the other messages go, because by it the
+	 * message is remembered when it goes, too. */
+	r.flags |= (c->is_shared || c->has_owner ? LIST_SHARED : 0u) |
+	    (is_plain ? 0u : LIST_SUFFIXED);
+	n->has_suffixes |= !is_plain;
+	list_put(n->list, i, &r);
+}
+
+/* A message whose id has a suffix. */
+struct suffixed {
+	unsigned char id[UIDL_HASH];
+	uint64_t body;
+	uint32_t i, ordinal;
+};
+
+/* Compares header, body and position, for qsort. */
+static int
+compare_suffixed(const void *a, const void *b)
+{
+	const struct suffixed *x = a, *y = b;
+	int order = memcmp(x->id, y->id, UIDL_HASH);
+
+	if (order != 0)
+		return order;
+	if (x->body != y->body)
+		return x->body < y->body ? -1 : 1;
+	return (x->i > y->i) - (x->i < y->i);
+}
+
+/*
+ * Stores all messages whose ids have a suffix in *all, sorted by header, body
+ * and position. Returns their number. The caller frees *all.
+ */
+static size_t
+collect_suffixed(struct list *l, struct suffixed **all)
+{
+	size_t count = 0, room = 0;
+	struct list_record r;
+
+	*all = NULL;
+	for (size_t i = 0; i < l->count; i++) {
+		if (!list_record(l, i, &r) || (r.flags & LIST_SUFFIXED) == 0)
+			continue;
+		if (count == room) {
+			room = room == 0 ? 64 : room * 2;
+			*all = reallocarray(*all, room, sizeof(**all));
+			if (*all == NULL)
+				fatal("ids of %zu messages", l->count);
+		}
+		(*all)[count] = (struct suffixed){
+			.body = r.body, .i = (uint32_t)i, .ordinal = r.ordinal
+		};
+		memcpy((*all)[count++].id, r.id, UIDL_HASH);
+	}
+	if (count > 0)
+		qsort(*all, count, sizeof(**all), compare_suffixed);
+	return count;
+}
+
+/*
+ * Gives the messages from first on that have equal headers and bodies their
+ * ordinals. The messages before keep theirs.
+ */
+static void
+give_ordinals(struct list *l, size_t first)
+{
+	struct suffixed *all;
+	size_t count = collect_suffixed(l, &all);
+	uint32_t next = 0;
+	struct list_record r;
+
+	for (size_t k = 0; k < count; k++) {
+		if (k > 0 &&
+		    (all[k].body != all[k - 1].body ||
+			memcmp(all[k].id, all[k - 1].id, UIDL_HASH) != 0))
+			next = 0;
+		if (all[k].i < first) {
+			if (next <= all[k].ordinal)
+				next = all[k].ordinal + 1;
+			continue;
+		}
+		if (list_record(l, all[k].i, &r)) {
+			r.ordinal = next++;
+			list_put(l, all[k].i, &r);
+		}
+	}
+	free(all);
+}
+
+/* Remembers the messages of the list before that have gone. */
+static void
+retire_gone(const struct numbering *n)
+{
+	struct list_record r;
+
+	for (size_t i = 0; i < n->before->count; i++) {
+		size_t first;
+
+		if (!list_record(n->before, i, &r) || !number_owns_id(&r))
+			continue;
+		first = table_first(n->table, r.id);
+		if (first == SIZE_MAX ||
+		    n->chains[first - n->first].plain == NONE)
+			number_retire(n->list, &r);
+	}
+}
+
+/* Numbers the messages of n->list from n->first on. */
+static void
+number_messages(struct numbering *n)
+{
+	struct list *l = n->list;
+
+	fill_filter(n);
+	n->table = table_by_header(l, n->first);
+	if (n->before != NULL)
+		n->old = table_by_header(n->before, 0);
+	find_numbered(n);
+	for (size_t i = n->first; i < l->count; i++)
+		number_message(n, i);
+	if (n->has_suffixes)
+		give_ordinals(l, n->first);
+	if (n->before != NULL)
+		retire_gone(n);
+	free(n->chains);
+	table_free(n->table);
+	table_free(n->old);
+	l->note.numbered = l->count;
+	/* Ids with random numbers are for this session only. */
+	if (n->has_unknown)
+		l->source.state = -1;
+}
+
+void
+number_new(struct list *l, bool can_read)
+{
+	struct numbering n = { .list = l,
+		.first = (size_t)l->note.numbered,
+		.can_read = can_read };
+
+	number_messages(&n);
+}
+
+void
+number_all(struct list *l, struct list *before)
+{
+	struct numbering n = { .list = l, .before = before, .can_read = true };
+
+	number_messages(&n);
+}
+
+void
+number_uidl(const struct list_message *m, char id[UIDL_SIZE])
+{
+	char *suffix = id + UIDL_HASH_TEXT;
+	size_t room = UIDL_SIZE - UIDL_HASH_TEXT;
+	uintmax_t body = m->found.body, n = (uintmax_t)m->ordinal + 1;
+
+	uidl_write(m->found.id, id);
+	if (!m->is_suffixed)
+		return;
+	if (n == 1)
+		snprintf(suffix, room, ".%016jx", body);
+	else
+		snprintf(suffix, room, ".%016jx.%ju", body, n);
+}

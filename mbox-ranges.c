@@ -1,0 +1,134 @@
+/*
+ * Removes ranges of bytes from a mailbox, so that a crash at any moment loses
+ * no byte that is kept.
+ *
+ * Runs as the owner of the mailbox, which is locked for writing. Makes the
+ * journal that decides the removal (steps 0 to 2 at the head of mbox-journal.c)
+ * and has mbox-redo.c do the rest. Before the journal is decided, the mailbox
+ * is not touched.
+ *
+ * If nothing at all is kept, the file is truncated without a journal. So is it
+ * if only the end of the file is removed and there is no space for the journal:
+ * a power failure at that very moment may leave remains of removed messages
+ * after the last one, but a mailbox on a full disk that cannot be emptied would
+ * be worse.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "mbox-ranges.h"
+#include "mbox-redo.h"
+
+static enum ranges_result
+truncate_without_journal(int fd, off_t size)
+{
+	if (ftruncate(fd, size) == -1) {
+		journal_failed("truncating the mailbox");
+		return RANGES_KEPT;
+	}
+	return journal_sync_mailbox(fd) == 0 ? RANGES_REMOVED : RANGES_DECIDED;
+}
+
+/*
+ * Copies D, the bytes after the first range that are kept, to the journal jfd
+ * and adds their number to h->kept. Returns 0, or -1 with errno.
+ */
+static int
+copy_kept(int fd, int jfd, const struct range *ranges, size_t n,
+    struct journal_head *h)
+{
+	for (size_t i = 0; i < n; i++) {
+		off_t from = ranges[i].to;
+		off_t to = i + 1 < n ? ranges[i + 1].from : (off_t)h->size;
+
+		if (journal_copy(fd, from, jfd, JOURNAL_D + (off_t)h->kept,
+			to - from) == -1)
+			return -1;
+		h->kept += to - from;
+	}
+	return 0;
+}
+
+/* Ends the process unless the ranges ascend and fit a file of this size. */
+static void
+check_ranges(const struct range *ranges, size_t n, off_t size)
+{
+	off_t at = 0;
+
+	errno = EINVAL;
+	for (size_t i = 0; i < n; i++) {
+		if (ranges[i].from < at || ranges[i].to <= ranges[i].from ||
+		    ranges[i].to > size)
+			fatal("ranges to remove");
+		at = ranges[i].to;
+	}
+}
+
+/*
+ * Does steps 0 to 2. Returns RANGES_REMOVED if the removal is decided on the
+ * disk, RANGES_DECIDED if it may be, or RANGES_KEPT.
+ */
+static enum ranges_result
+decide_removal(const struct journal_box *b, const struct range *ranges,
+    size_t n, off_t size)
+{
+	struct journal_head h = { .from = ranges[0].from, .size = size };
+	int jfd;
+
+	if (journal_sync_deliveries(b->fd) == -1 ||
+	    (jfd = journal_create(b->state)) == -1)
+		return RANGES_KEPT;
+	if (copy_kept(b->fd, jfd, ranges, n, &h) == -1) {
+		journal_failed("writing the journal");
+		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
+		close(jfd);
+		return RANGES_KEPT;
+	}
+	if (journal_decide(b, jfd, &h) == -1) {
+		close(jfd);
+		return RANGES_KEPT;
+	}
+	/* jfd stays open until the process ends. Otherwise the client would
+	 * wait at the unlink until the file's space is given back. */
+	if (journal_sync_state(b->state) == -1)
+		return RANGES_DECIDED;
+	return RANGES_REMOVED;
+}
+
+enum ranges_result
+ranges_remove(const struct journal_box *b, const struct range *ranges, size_t n)
+{
+	enum ranges_result result;
+	struct stat st;
+	off_t removed = 0;
+
+	if (n == 0)
+		return RANGES_REMOVED;
+	if (fstat(b->fd, &st) == -1) {
+		journal_failed("fstat of the mailbox");
+		return RANGES_KEPT;
+	}
+	check_ranges(ranges, n, st.st_size);
+	for (size_t i = 0; i < n; i++)
+		removed += ranges[i].to - ranges[i].from;
+	if (removed == st.st_size)
+		return truncate_without_journal(b->fd, 0);
+	result = decide_removal(b, ranges, n, st.st_size);
+	if (result == RANGES_KEPT && ranges[0].from + removed == st.st_size)
+		return truncate_without_journal(b->fd, ranges[0].from);
+	if (result != RANGES_REMOVED)
+		return result;
+	switch (redo_finish(b)) {
+	case 0:
+		return RANGES_REMOVED;
+	case 1:
+		return RANGES_KEPT;
+	default:
+		return RANGES_DECIDED;
+	}
+}

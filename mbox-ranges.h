@@ -1,0 +1,30 @@
+/* Removes ranges of bytes from a mailbox: see mbox-ranges.c. */
+#ifndef MBOX_RANGES_H
+#define MBOX_RANGES_H
+
+#include <sys/types.h>
+
+#include <stddef.h>
+
+#include "mbox-journal.h"
+
+/* Bytes [from, to) of the mailbox. */
+struct range {
+	off_t from, to;
+};
+
+enum ranges_result {
+	RANGES_REMOVED, /* and the disk has it */
+	RANGES_KEPT,    /* nothing is removed */
+	RANGES_DECIDED, /* the next redo_recover finishes the removal */
+};
+
+/*
+ * Removes n ranges, which ascend and do not overlap, from the mailbox. Needs as
+ * much free space in the state directory as is kept after the first range.
+ * Errors are logged.
+ */
+enum ranges_result ranges_remove(
+    const struct journal_box *b, const struct range *ranges, size_t n);
+
+#endif

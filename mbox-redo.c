@@ -1,0 +1,422 @@
+/*
+ * Finishes a removal that its journal decides, at once or after a crash.
+ *
+ * Runs as the owner of the mailbox: in the session, which has just made the
+ * journal, and in the recovery that a login, the broker or kpopd --recover
+ * runs. The steps, the states and the proof are at the head of mbox-journal.c.
+ * Nothing is written to a mailbox before the journal is proven to be its own.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "log.h"
+#include "mbox-redo.h"
+
+#define STEPS 16 /* more only if the mailbox grows while it is locked */
+
+/*
+ * Keeps a journal that cannot be used, for a person to look at. Returns 1, as
+ * finish_decided does, or -1 (logged).
+ */
+static int
+set_journal_aside(int state, const char *name, const char *why)
+{
+	char rescue[64];
+
+	/* The new name contains the old one; otherwise the second of two in one
+	 * second would replace the first. */
+	snprintf(rescue, sizeof(rescue), "rescue.%lld.%ld.%s",
+	    (long long)time(NULL), (long)getpid(), name);
+	if (renameat(state, name, state, rescue) == -1)
+		return journal_failed("setting the journal aside");
+	log_event(LOG_ERR, "rescue", "file=%s reason=\"%s\"", rescue, why);
+	return journal_sync_state(state) == 0 ? 1 : -1;
+}
+
+/*
+ * Does steps 5 and 6. The mailbox has not grown. The unlink needs no fsync: if
+ * j.cut comes back, the recovery finds no marker and unlinks it again.
+ */
+static int
+truncate_after_d(const struct journal_box *b, const struct journal_head *h)
+{
+	if (ftruncate(b->fd, journal_new_size(h)) == -1)
+		return journal_failed("truncating the mailbox");
+	if (journal_sync_mailbox(b->fd) == -1)
+		return -1;
+	if (unlinkat(b->state, JOURNAL_WRITTEN, 0) == -1)
+		return journal_failed("unlinking the journal");
+	return 0;
+}
+
+/* Does steps 3 and 4. */
+static int
+write_d(const struct journal_box *b, const struct journal *j)
+{
+	const struct journal_head *h = &j->head;
+
+	if (journal_copy(j->fd, JOURNAL_D, b->fd, (off_t)h->from,
+		(off_t)h->kept) == -1 ||
+	    file_write(b->fd, h->marker, (size_t)h->marker_size,
+		journal_new_size(h)) == -1)
+		return journal_failed("writing the mailbox");
+	if (journal_sync_mailbox(b->fd) == -1)
+		return -1;
+	if (renameat(b->state, JOURNAL_DECIDED, b->state, JOURNAL_WRITTEN) ==
+	    -1)
+		return journal_failed("renaming the journal");
+	return journal_sync_state(b->state);
+}
+
+/*
+ * Replaces the journal by one that also contains the mail that has arrived
+ * after S; the mailbox has now this size. The new D is the D of jfd, or nothing
+ * if jfd is -1, and then the mailbox from S on. Changes from, kept and size of
+ * the head accordingly. Returns 0, or -1 (logged).
+ */
+static int
+extend_journal(
+    const struct journal_box *b, int jfd, struct journal_head *h, off_t size)
+{
+	off_t more = size - (off_t)h->size;
+	int jnew;
+
+	if (journal_sync_deliveries(b->fd) == -1 ||
+	    (jnew = journal_create(b->state)) == -1)
+		return -1;
+	if (jfd == -1) {
+		h->from += h->kept;
+		h->kept = 0;
+	}
+	if ((jfd != -1 &&
+		journal_copy(jfd, JOURNAL_D, jnew, JOURNAL_D, (off_t)h->kept) ==
+		    -1) ||
+	    journal_copy(b->fd, (off_t)h->size, jnew,
+		JOURNAL_D + (off_t)h->kept, more) == -1) {
+		journal_failed("writing the journal");
+		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
+		close(jnew);
+		return -1;
+	}
+	h->kept += more;
+	h->size = size;
+	if (journal_decide(b, jnew, h) == -1 ||
+	    journal_sync_state(b->state) == -1) {
+		close(jnew);
+		return -1;
+	}
+	close(jnew);
+	log_event(LOG_NOTICE, "recovery", "new_mail=%lld", (long long)more);
+	return 0;
+}
+
+/*
+ * Decides what happens to a journal that does not fit the mailbox. If the
+ * mailbox is in another directory than it was, the file system of the spool may
+ * not be mounted: the journal stays. Otherwise it is set aside. Returns as
+ * finish_decided.
+ */
+static int
+reject_journal(
+    const struct journal_box *b, const char *name, const struct journal *j)
+{
+	struct stat st;
+
+	if (j->witness.directory != 0 && b->dir != -1) {
+		if (fstat(b->dir, &st) == -1)
+			return journal_failed(
+			    "fstat of the mailbox's directory");
+		if ((uint64_t)st.st_ino != j->witness.directory) {
+			log_failed_at(LOG_ERR,
+			    "the journal is not of this mailbox, and the "
+			    "mailbox is in another directory: is the file "
+			    "system mounted?",
+			    "finishing a removal");
+			return -1;
+		}
+	}
+	return set_journal_aside(
+	    b->state, name, "another program rewrote the mailbox");
+}
+
+/*
+ * Sets a journal aside that journal_open has found damaged; result is its
+ * result. Returns as finish_decided.
+ */
+static int
+set_damaged_aside(const struct journal_box *b, const char *name, int result)
+{
+	if (result != JOURNAL_DAMAGED)
+		return -1;
+	return set_journal_aside(b->state, name, "damaged journal");
+}
+
+/*
+ * Goes on in the state "j": the mailbox has not been truncated. Returns 0 if
+ * the removal is one step further, 1 if the journal was set aside, or -1
+ * (logged).
+ */
+static int
+finish_decided(const struct journal_box *b)
+{
+	struct journal j;
+	struct stat st;
+	int result = journal_open(b->state, JOURNAL_DECIDED, &j);
+
+	if (result != 0) {
+		result = set_damaged_aside(b, JOURNAL_DECIDED, result);
+	} else if (fstat(b->fd, &st) == -1) {
+		result = journal_failed("fstat of the mailbox");
+	} else
+		switch (journal_match_decided(b, &j, &st)) {
+		case MATCH_HERE:
+			if (st.st_size > j.head.size)
+				result = extend_journal(
+				    b, j.fd, &j.head, st.st_size);
+			else
+				result = write_d(b, &j);
+			break;
+		case MATCH_NONE:
+			result = reject_journal(b, JOURNAL_DECIDED, &j);
+			break;
+		default:
+			result = -1;
+		}
+	close(j.fd);
+	return result;
+}
+
+/*
+ * Ends the state "j.cut" if the mailbox has been truncated. The mailbox is
+ * synced first, because the process that truncated it may have been killed
+ * before its fsync, or that fsync failed. Returns 0 or -1 (logged).
+ */
+static int
+unlink_written(const struct journal_box *b)
+{
+	if (journal_sync_mailbox(b->fd) == -1)
+		return -1;
+	if (unlinkat(b->state, JOURNAL_WRITTEN, 0) == 0)
+		return 0;
+	return journal_failed("unlinking the journal");
+}
+
+/*
+ * Goes on in the state "j.cut": D is in its place, and the mailbox may have
+ * been truncated or not. Returns as finish_decided.
+ */
+static int
+finish_written(const struct journal_box *b)
+{
+	struct journal j;
+	struct stat st;
+	int result = journal_open(b->state, JOURNAL_WRITTEN, &j);
+
+	close(j.fd);
+	if (result != 0)
+		return set_damaged_aside(b, JOURNAL_WRITTEN, result);
+	if (fstat(b->fd, &st) == -1)
+		return journal_failed("fstat of the mailbox");
+	switch (journal_match_written(b, &j.head, &st)) {
+	case MATCH_HERE:
+		/* The new j exists beside the old j.cut until step 4 replaces
+		 * that; redo_finish takes j first. */
+		if (st.st_size > j.head.size)
+			return extend_journal(b, -1, &j.head, st.st_size);
+		return truncate_after_d(b, &j.head);
+	case MATCH_DONE:
+		return unlink_written(b);
+	case MATCH_NONE:
+		return reject_journal(b, JOURNAL_WRITTEN, &j);
+	default:
+		return -1;
+	}
+}
+
+/*
+ * This ends, because a mailbox that is locked grows only by programs that
+ * ignore locks.
+ */
+int
+redo_finish(const struct journal_box *b)
+{
+	int aside = 0;
+
+	for (int steps = 0; steps < STEPS; steps++) {
+		int step;
+
+		if (journal_may_exist(b->state, JOURNAL_DECIDED))
+			step = finish_decided(b);
+		else if (journal_may_exist(b->state, JOURNAL_WRITTEN))
+			step = finish_written(b);
+		else
+			return aside;
+		if (step == -1)
+			return -1;
+		aside |= step;
+	}
+	log_failed_at(LOG_ERR,
+	    "the mailbox grows while it is locked: which program ignores the "
+	    "locks?",
+	    "removing messages");
+	return -1;
+}
+
+int
+redo_recover(const struct journal_box *b)
+{
+	bool begun = journal_may_exist(b->state, JOURNAL_DECIDED) ||
+	    journal_may_exist(b->state, JOURNAL_WRITTEN);
+	const char *name = JOURNAL_WRITTEN;
+
+	if (unlinkat(b->state, JOURNAL_TEMPORARY, 0) == -1 && errno != ENOENT)
+		return journal_failed("unlinking an old j.tmp");
+	if (!begun)
+		return 0;
+	if (journal_may_exist(b->state, JOURNAL_DECIDED))
+		name = JOURNAL_DECIDED;
+	log_event(LOG_NOTICE, "recovery", "state=%s", name);
+	if (b->fd == -1) {
+		log_failed_at(LOG_ERR,
+		    "there is no mailbox: is its file system mounted?",
+		    "finishing a removal");
+		return -1;
+	}
+	/* The process that renamed the journal may have died before it synced
+	 * the directory. The disk could then still have the old name, under
+	 * which recovery discards the journal. So sync before writing to the
+	 * mailbox. */
+	if (journal_sync_state(b->state) == -1)
+		return -1;
+	return redo_finish(b);
+}
+
+bool
+redo_is_pending(int state)
+{
+	return journal_may_exist(state, JOURNAL_DECIDED) ||
+	    journal_may_exist(state, JOURNAL_WRITTEN) ||
+	    journal_may_exist(state, JOURNAL_TEMPORARY);
+}
+
+/* Moves one journal between state directories. Returns 0, or -1 (logged). */
+static int
+move_journal(int from, int state, const char *name)
+{
+	if (renameat(from, name, state, name) == -1)
+		return journal_failed("taking over a journal");
+	if (journal_sync_state(state) == -1)
+		return -1;
+	return journal_sync_state(from);
+}
+
+/* Reads a journal of the directory from. Returns as journal_open; closes it. */
+static int
+read_journal(int from, const char *name, struct journal *j)
+{
+	int result = journal_open(from, name, j);
+
+	if (j->fd != -1)
+		close(j->fd);
+	return result;
+}
+
+/*
+ * Moves the journal of an earlier version with this name, if redo_adopt is to
+ * move it. Returns 0, or -1 (logged).
+ */
+static int
+adopt_one(int from, int state, ino_t inode, const char *name)
+{
+	struct journal j;
+	int result;
+
+	if (!journal_may_exist(from, name) || journal_may_exist(state, name))
+		return 0;
+	result = read_journal(from, name, &j);
+	if (result == -1)
+		return -1;
+	if (result == 0 && j.head.inode != (uint64_t)inode)
+		return 0;
+	return move_journal(from, state, name);
+}
+
+int
+redo_adopt(int from, int state, ino_t inode)
+{
+	if (adopt_one(from, state, inode, JOURNAL_DECIDED) == -1)
+		return -1;
+	return adopt_one(from, state, inode, JOURNAL_WRITTEN);
+}
+
+/* Returns true if the journal with this name was made for this inode. */
+static bool
+is_one_of(int from, const char *name, ino_t inode)
+{
+	struct journal j;
+
+	return journal_may_exist(from, name) &&
+	    read_journal(from, name, &j) == 0 &&
+	    j.head.inode == (uint64_t)inode;
+}
+
+bool
+redo_is_of(int from, ino_t inode)
+{
+	return is_one_of(from, JOURNAL_DECIDED, inode) ||
+	    is_one_of(from, JOURNAL_WRITTEN, inode);
+}
+
+/* Compares the mailbox with an open journal in the state of this name. */
+static enum journal_match
+match_journal(const struct journal_box *b, const char *name,
+    const struct journal *j, const struct stat *st)
+{
+	if (strcmp(name, JOURNAL_WRITTEN) == 0)
+		return journal_match_written(b, &j->head, st);
+	return journal_match_decided(b, j, st);
+}
+
+/*
+ * Moves the journal with this name if its inode and its bytes are the
+ * mailbox's. The inode must be equal, because a copy of the mailbox has the
+ * same bytes. Returns 0, or -1 (logged).
+ */
+static int
+follow_one(int from, const struct journal_box *b, const char *name)
+{
+	enum journal_match match = MATCH_NONE;
+	struct journal j;
+	struct stat st;
+	int result;
+
+	if (!journal_may_exist(from, name) || journal_may_exist(b->state, name))
+		return 0;
+	if (fstat(b->fd, &st) == -1)
+		return journal_failed("fstat of the mailbox");
+	result = journal_open(from, name, &j);
+	if (result == 0 && j.head.inode == (uint64_t)st.st_ino)
+		match = match_journal(b, name, &j, &st);
+	if (j.fd != -1)
+		close(j.fd);
+	if (result == -1 || match == MATCH_ERROR)
+		return -1;
+	return match != MATCH_NONE ? move_journal(from, b->state, name) : 0;
+}
+
+int
+redo_follow(int from, const struct journal_box *b)
+{
+	if (follow_one(from, b, JOURNAL_DECIDED) == -1)
+		return -1;
+	return follow_one(from, b, JOURNAL_WRITTEN);
+}

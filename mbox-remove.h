@@ -1,0 +1,16 @@
+/* Removes the marked messages from an mbox: see mbox-remove.c. */
+#ifndef MBOX_REMOVE_H
+#define MBOX_REMOVE_H
+
+#include "mbox.h"
+
+/*
+ * Removes the messages whose bits are set in marks. Stores how many are removed
+ * in *removed. Returns DROP_OK; CHANGED if some could not be proven; BUSY or
+ * FAILED if none is removed; LATER if the removal is decided and the mailbox
+ * stays locked for the recovery. Errors are logged.
+ */
+enum drop_error remove_marked(
+    struct mbox *m, const unsigned char *marks, size_t *removed);
+
+#endif

@@ -1,0 +1,129 @@
+/*
+ * Opens and locks the spool file of an mbox.
+ *
+ * Runs as the owner of the mailbox. The user may have put anything at the
+ * spool's name: so symlinks, FIFOs, devices, other users' files and files with
+ * a second link are refused, and no open waits. Another program may replace the
+ * file at any time: the name is compared with the file after the locks are
+ * taken.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "lock.h"
+#include "lock-spool.h"
+#include "log.h"
+#include "mbox-spool.h"
+
+#define TRIES 5 /* to open a spool that other programs replace */
+
+static enum drop_error
+refuse_spool(const char *why)
+{
+	log_failed_at(LOG_ERR, why, "opening the mailbox");
+	return DROP_DENIED;
+}
+
+static enum drop_error
+refuse_by_errno(void)
+{
+	log_failed("opening the mailbox");
+	return store_error(errno);
+}
+
+enum drop_error
+spool_open(struct mbox *m)
+{
+	struct stat st;
+
+	m->fd = openat(m->place.dir, m->place.name,
+	    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC |
+		O_NOATIME);
+	if (m->fd == -1)
+		return errno == ENOENT ? DROP_OK : refuse_by_errno();
+	if (fstat(m->fd, &st) == -1)
+		return refuse_by_errno();
+	if (!S_ISREG(st.st_mode))
+		return refuse_spool("it is not a regular file");
+	if (st.st_uid != geteuid())
+		return refuse_spool("it has another owner");
+	if (st.st_nlink > 1)
+		return refuse_spool("it has more than one link");
+	return DROP_OK;
+}
+
+bool
+spool_is_same_file(const struct mbox *m)
+{
+	struct stat named, opened;
+
+	return fstatat(m->place.dir, m->place.name, &named,
+		   AT_SYMLINK_NOFOLLOW) == 0 &&
+	    fstat(m->fd, &opened) == 0 && named.st_dev == opened.st_dev &&
+	    named.st_ino == opened.st_ino;
+}
+
+enum drop_error
+spool_lock(const struct mbox *m, bool to_write)
+{
+	if (lock_spool(m->place.locks, m->fd, to_write) == 0)
+		return DROP_OK;
+	log_failed_at(errno == EAGAIN ? LOG_NOTICE : LOG_ERR, NULL,
+	    "locking the mailbox");
+	return errno == EAGAIN ? DROP_BUSY : DROP_FAILED;
+}
+
+void
+spool_unlock(const struct mbox *m)
+{
+	if (m->fd != -1)
+		lock_spool_release(m->place.locks, m->fd);
+}
+
+void
+spool_leave_locked(const struct mbox *m)
+{
+	if (m->place.locks->session == -1)
+		spool_unlock(m);
+}
+
+enum drop_error
+spool_open_locked(struct mbox *m, bool to_write)
+{
+	enum drop_error error;
+
+	for (int tries = 0; tries < TRIES; tries++) {
+		if ((error = spool_open(m)) != DROP_OK || m->fd == -1 ||
+		    (error = spool_lock(m, to_write)) != DROP_OK ||
+		    spool_is_same_file(m))
+			return error;
+		spool_unlock(m);
+		close(m->fd);
+	}
+	log_failed_at(LOG_ERR, "other programs replace it again and again",
+	    "opening the mailbox");
+	return DROP_FAILED;
+}
+
+bool
+spool_is_unchanged(const struct mbox *m)
+{
+	struct fingerprint now;
+
+	return fingerprint_look(&now, m->fd) == 0 &&
+	    fingerprint_matches(&m->listed, &now);
+}
+
+struct list_source
+spool_source(const struct mbox *m)
+{
+	return (struct list_source){ .fd = m->fd,
+		.state = m->place.state,
+		.dir = m->place.dir,
+		.quoted = m->place.quoted };
+}

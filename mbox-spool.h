@@ -1,0 +1,49 @@
+/* Opens and locks the spool file of an mbox: see mbox-spool.c. */
+#ifndef MBOX_SPOOL_H
+#define MBOX_SPOOL_H
+
+#include <stdbool.h>
+
+#include "mbox.h"
+
+/*
+ * Opens the spool, which must be a regular file of the user with one link, as
+ * m->fd. Returns DROP_OK, with m->fd = -1 if there is no spool; DENIED or
+ * FAILED (logged).
+ */
+enum drop_error spool_open(struct mbox *m);
+
+/*
+ * Opens the spool and takes its locks, to_write or to read. Returns as
+ * spool_open, or BUSY (logged).
+ */
+enum drop_error spool_open_locked(struct mbox *m, bool to_write);
+
+/*
+ * Takes the locks of the open spool. Returns DROP_OK; BUSY or FAILED (logged).
+ */
+enum drop_error spool_lock(const struct mbox *m, bool to_write);
+
+/* Gives the locks back, if there is a spool. */
+void spool_unlock(const struct mbox *m);
+
+/*
+ * Leaves the locks to the monitor and the recovery that it starts, because no
+ * other program may read the spool before. Gives them back if this process has
+ * no monitor.
+ */
+void spool_leave_locked(const struct mbox *m);
+
+/* Returns true if the spool's name still leads to the file that is open. */
+bool spool_is_same_file(const struct mbox *m);
+
+/*
+ * Returns true if the file is certainly what it was when the session's list was
+ * made.
+ */
+bool spool_is_unchanged(const struct mbox *m);
+
+/* Returns the spool as the source of a list. */
+struct list_source spool_source(const struct mbox *m);
+
+#endif

@@ -1,0 +1,46 @@
+/* Finds messages of a list by their hashes: see mbox-table.c. */
+#ifndef MBOX_TABLE_H
+#define MBOX_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mbox-list.h"
+
+/*
+ * A table of the messages of a list by the hash of their headers, or of headers
+ * and bodies. Messages with equal hashes are a chain, in the order of the list.
+ * All functions return the index of a message in the list, or SIZE_MAX.
+ */
+struct table;
+
+/* Makes a table by header of the messages from first on. Never fails. */
+struct table *table_by_header(const struct list *l, size_t first);
+
+/*
+ * Makes a table by header and body of all messages. The bodies of messages
+ * with equal headers are known once mbox-number.c has numbered them, others may
+ * be 0. Never fails.
+ */
+struct table *table_by_body(const struct list *l);
+
+/* Returns the first message with this header. For a table by header. */
+size_t table_first(const struct table *t, const unsigned char id[UIDL_HASH]);
+
+/* Returns the first message with this header and body. For a table by body. */
+size_t table_first_with_body(
+    const struct table *t, const unsigned char id[UIDL_HASH], uint64_t body);
+
+/* Returns the message after message i in its chain. */
+size_t table_next(const struct table *t, size_t i);
+
+/*
+ * Removes message i from its chain, if i is the first message of the chain and
+ * not the only one.
+ */
+void table_drop_first(struct table *t, size_t i);
+
+/* Frees t; NULL is allowed. */
+void table_free(struct table *t);
+
+#endif

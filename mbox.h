@@ -1,0 +1,38 @@
+/* An open mbox, as mbox.c and its parts share it: see mbox.c. */
+#ifndef MBOX_H
+#define MBOX_H
+
+#include <stdbool.h>
+
+#include "fingerprint.h"
+#include "mbox-list.h"
+#include "mbox-table.h"
+#include "store.h"
+
+/*
+ * A list of the mailbox as it is now. It is made when a message is not where
+ * the session's list has it. Belongs to mbox-find.c.
+ */
+struct fresh {
+	bool exists;
+	struct fingerprint mailbox; /* when the list was made */
+	struct list list;
+	struct table *by_header, *by_body;
+	/* One bit for each message that a removal has taken, or NULL if none
+	 * is in progress. */
+	unsigned char *taken;
+};
+
+struct mbox {
+	struct store_place place;
+	int fd;           /* -1: there is no spool, hence no mail */
+	struct list list; /* the session's: a client's n is its n - 1 */
+	struct fingerprint listed; /* the mailbox when the list was true */
+	bool is_removing;          /* the mailbox is locked for a removal */
+	struct table *by_header, *by_body; /* of list; NULL: not needed yet */
+	struct fresh fresh;
+	struct list_message fetched; /* the message that was fetched last */
+	struct fingerprint at_fetch; /* the mailbox then */
+};
+
+#endif
