@@ -1,6 +1,8 @@
 /*
  * Unit tests of account.c: names and accounts.
- * Runs as anybody, with an account database that can be strange.
+ *
+ * Runs as any user. The account database is the test's own where it sets entry,
+ * away or expires.
  */
 #include "config.h"
 
@@ -15,15 +17,15 @@
 #include "tests/unit/check.h"
 
 static const struct account_domains domains = { .host = "mx", .service = "pop/mail.h.test@H.TEST", .more = "e.test,E2.test" };
-static struct passwd *entry; /* what the database has for every name and uid; NULL: the machine's own */
+static struct passwd *entry; /* the database's entry for every name and uid; NULL: the machine's database */
 
 static const struct account_uids people = { 1000, ACCOUNT_UID_MOST };
-static long expires; /* what the shadow database has of everybody; NONE: nothing */
-static int shadow_fails; /* what it answers then; HANGS: nothing */
+static long expires; /* the expiry of every account in the shadow database; NONE: no entry */
+static int shadow_fails; /* the error of the shadow database; HANGS: it does not answer */
 #define NONE -2
 #define HANGS -1
-static int away; /* what the database answers; 0: it is there */
-static const char *only; /* the one name that entry has; NULL: every name */
+static int away; /* the error of the account database; 0: it answers */
+static const char *only; /* the only name for which there is an entry; NULL: every name */
 
 int __real_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
 int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
@@ -58,7 +60,7 @@ __wrap_getspnam_r(const char *name, struct spwd *to, char *room, size_t size, st
 	return shadow_fails;
 }
 
-/* Which uids are people's. */
+/* Uids that may log in, and uids that may not. */
 static void
 uids(void)
 {
@@ -90,9 +92,9 @@ uids(void)
 	entry = NULL;
 }
 
-/* The shadow database closes an account from the day on that it names, and only by its answer. */
+/* An account is closed from the day of its expiry on, or if the shadow database fails. */
 static void
-closed(void)
+expiry(void)
 {
 	static const int absent[] = { 0, ENOENT, ESRCH }, failures[] = { EACCES, EIO, EPERM, ENOMEM, EMFILE, ECONNREFUSED };
 	const struct account a = { .name = "alice" };
@@ -100,25 +102,25 @@ closed(void)
 
 	for (long day = -1; day < 3; day++) {
 		expires = day;
-		CHECK((account_closed(&a, 10) == NULL) == (day == -1));
+		CHECK((account_find_closure(&a, 10) == NULL) == (day == -1));
 	}
 	expires = today - 1;
-	CHECK(strcmp(account_closed(&a, 10), "account expired") == 0);
+	CHECK(strcmp(account_find_closure(&a, 10), "account expired") == 0);
 	expires = today;
-	CHECK(strcmp(account_closed(&a, 10), "account expired") == 0);
+	CHECK(strcmp(account_find_closure(&a, 10), "account expired") == 0);
 	expires = today + 2;
-	CHECK(account_closed(&a, 10) == NULL);
+	CHECK(account_find_closure(&a, 10) == NULL);
 	expires = NONE;
 	for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
 		shadow_fails = absent[i];
-		CHECK(account_closed(&a, 10) == NULL);
+		CHECK(account_find_closure(&a, 10) == NULL);
 	}
 	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
 		shadow_fails = failures[i];
-		CHECK(strcmp(account_closed(&a, 10), "the expiry of the account cannot be read") == 0);
+		CHECK(strcmp(account_find_closure(&a, 10), "the expiry of the account cannot be read") == 0);
 	}
 	shadow_fails = HANGS;
-	CHECK(strcmp(account_closed(&a, 1), "the expiry of the account cannot be read") == 0);
+	CHECK(strcmp(account_find_closure(&a, 1), "the expiry of the account cannot be read") == 0);
 	shadow_fails = 0;
 	expires = -1;
 }
@@ -158,7 +160,7 @@ accounts(void)
 	CHECK(strcmp(account_find_uid(4000000000, NULL, &a), "unknown user") == 0);
 }
 
-/* Databases that fold case, and entries that are longer than Unix has them. */
+/* Databases that ignore case, and entries that are longer than a struct account. */
 static void
 strange_accounts(void)
 {
@@ -175,11 +177,11 @@ strange_accounts(void)
 	CHECK(strcmp(account_find_uid(1000, NULL, &a), "user name too long") == 0);
 	strange.pw_name = name;
 	memset(home, '/', sizeof(home) - 1);
-	CHECK(strcmp(account_find("alice", NULL, &a), "home directory name too long") == 0);
+	CHECK(strcmp(account_find("alice", NULL, &a), "the path of the home directory is too long") == 0);
 	entry = NULL;
 }
 
-/* What a client's text means beside the principal of its ticket. */
+/* The account that a client's text selects, with the principal of its ticket. */
 static void
 logins(void)
 {
@@ -189,12 +191,12 @@ logins(void)
 		{ "alice", "alice@A.TEST", "alice", "alice" },
 		{ "alice", "bob@A.TEST", "alice", "alice" }, /* krb5_kuserok decides */
 		{ "alice", "alice@A.TEST", "bob", NULL },
-		/* The very principal, and an account of that name. */
+		/* The principal itself, and an account of that name. */
 		{ "alice@A.TEST", "alice@A.TEST", "alice", "alice" },
 		{ "alice@A.TEST", "alice@A.TEST", "alice@A.TEST", "alice@A.TEST" },
 		{ "alice@A.TEST", "bob@A.TEST", "alice@A.TEST", "alice@A.TEST" },
 		{ "alice@A.TEST", "bob@A.TEST", "alice", NULL },
-		/* A realm is no name, and may be in any case. */
+		/* The realm is compared without case. */
 		{ "alice@a.test", "alice@A.TEST", "alice", "alice" },
 		{ "Alice@A.TEST", "alice@A.TEST", "alice", NULL },
 		{ "alice@a.test", "alice\\@a.test@A.TEST", "alice", NULL },
@@ -264,7 +266,7 @@ logins(void)
 	entry = NULL;
 }
 
-/* What the database knows under another spelling is the account of its own name, unless that is no name. */
+/* If the database accepts another spelling, the account has its own name, unless that is not a user name. */
 static void
 other_spellings(void)
 {
@@ -276,15 +278,15 @@ other_spellings(void)
 	CHECK(account_find_login("Alice@A.TEST", "x@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
 	CHECK(account_find_login("", "Alice@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
 	CHECK(account_find_login("Alice@e.test", "x@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
-	/* A name of ours is asked for as it is. */
+	/* account_find accepts no other spelling. */
 	CHECK(strcmp(account_find("Alice@A.TEST", NULL, &a), "user name differs from the account's") == 0);
 	pw.pw_name = nowhere;
-	CHECK(strcmp(account_find_login("alice", "x@A.TEST", &domains, NULL, &a), "the account's own name is no user name") == 0);
-	CHECK(strcmp(account_find_uid(1000, NULL, &a), "the account's own name is no user name") == 0);
+	CHECK(strcmp(account_find_login("alice", "x@A.TEST", &domains, NULL, &a), "the account's own name is not a user name") == 0);
+	CHECK(strcmp(account_find_uid(1000, NULL, &a), "the account's own name is not a user name") == 0);
 	entry = NULL;
 }
 
-/* An account of exactly the name that may not log in, or may be there, is not passed over for the other reading. */
+/* If an account of exactly this name exists, or may exist, the text is not read in another way. */
 static void
 no_second_reading(void)
 {
@@ -307,7 +309,7 @@ no_second_reading(void)
 	entry = NULL;
 }
 
-/* Names of services that are none, which a pre-auth process could report, and no further domains: then the host's name alone counts. */
+/* Service names without host or realm, which a compromised pre-auth process could send: then only the host's name is a domain. */
 static void
 strange_domains(void)
 {
@@ -358,7 +360,7 @@ main(void)
 	accounts();
 	strange_accounts();
 	uids();
-	closed();
+	expiry();
 	logins();
 	other_spellings();
 	no_second_reading();

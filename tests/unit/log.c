@@ -1,4 +1,7 @@
-/* Unit tests of log.c: nothing from outside reaches syslog raw, nor more often than once a minute. Runs as anybody. */
+/*
+ * Unit tests of log.c: the encoding of texts from outside, and the log interval.
+ * Runs as any user.
+ */
 #include "config.h"
 
 #include <errno.h>
@@ -8,7 +11,7 @@
 #include "log.h"
 #include "tests/unit/check.h"
 
-/* The monotonic clock, in ms. */
+/* The monotonic clock of the test, in ms. */
 static int64_t now = 1000;
 
 int __wrap_clock_gettime(clockid_t, struct timespec *);
@@ -20,7 +23,7 @@ __wrap_clock_gettime(clockid_t which, struct timespec *t)
 	return 0;
 }
 
-/* The first line comes at once, the next a minute later with the number of those between. Another limit counts by itself. */
+/* The first line is due at once, the next a minute later with the number of those left out. Each limit counts by itself. */
 static void
 one_line_a_minute(void)
 {

@@ -1,6 +1,7 @@
 /*
- * Unit tests of sandbox.c: what each kind of process may not do is not done,
- * ends it, and is named; what it needs works. Runs as anybody.
+ * Unit tests of sandbox.c: a call that a kind of process must not make is not
+ * made, ends the process, and is named; what the process needs works.
+ * Runs as any user.
  */
 #include "config.h"
 
@@ -35,10 +36,10 @@
 
 #define ALL ((1 << SANDBOXES) - 1)
 #define BUT(which) (ALL & ~(1 << (which)))
-#define PUMPS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
-#define HEARS (1 << SANDBOX_PREAUTH | 1 << SANDBOX_BROKER)
+#define RELAYS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
+#define RECEIVE (1 << SANDBOX_PREAUTH | 1 << SANDBOX_BROKER)
 
-/* A bit that the kernel does not look at, where a number has one: on a 64-bit machine. */
+/* A bit that the kernel ignores in an int argument, on a 64-bit machine. */
 #define BEYOND (sizeof(long) > 4 ? (long)(1ULL << 32) : 0)
 
 static char directory[] = "/tmp/kpopd-sandbox.XXXXXX";
@@ -54,7 +55,7 @@ static int stop_parent(void) { return kill(getppid(), SIGCONT); }
 static int stop_parent_in_disguise(void) { return (int)syscall(SYS_kill, getppid(), BEYOND | SIGCONT); }
 static int code(void) { return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; }
 static int answer_it(void) { return signal(SIGSYS, SIG_IGN) == SIG_ERR; }
-/* What the kernel takes of a number is its lower 32 bits. */
+/* The kernel uses only the lower 32 bits of the number. */
 static int answer_it_in_disguise(void) { return (int)syscall(SYS_rt_sigaction, BEYOND | SIGSYS, NULL, NULL, 8); }
 static int duplicate(void) { return dup(0); }
 static int duplicate_by_fcntl(void) { return fcntl(0, F_DUPFD, 3); }
@@ -64,7 +65,7 @@ static int send_elsewhere(void)
 
 	return (int)sendto(0, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to));
 }
-/* Only a session passes descriptors, not over the client's socket, and with no flag that would lead a socket elsewhere. */
+/* Only a session passes descriptors; not over the client's socket, and not with a flag that would connect a socket. */
 static int pass_over(int fd, int flags)
 {
 	struct iovec space = { .iov_base = (char[]){ 'x' }, .iov_len = 1 };
@@ -98,9 +99,9 @@ static int ask_for_signals(void) { int n = getpid(); return ioctl(0, FIOSETOWN, 
 static int watch_many(void) { return epoll_create1(EPOLL_CLOEXEC); }
 static int link_there(void) { return link("/no/such/place", "/no/such/place/2"); }
 
-/* What ends whom. */
+/* The calls, and the processes that they end. */
 static const struct {
-	const char *name; /* as the log says it; NULL: it depends on the C library */
+	const char *name; /* in the log; NULL: it depends on the C library */
 	int (*try)(void);
 	int whom;
 } forbidden[] = {
@@ -115,9 +116,9 @@ static const struct {
 	{ "kill", stop_parent_in_disguise, ALL },
 	{ "setsockopt", set_filter, ALL },
 	{ "setsockopt", set_buffer, BUT(SANDBOX_PREAUTH) },
-	{ "setsockopt", set_unsent, ALL & ~PUMPS },
+	{ "setsockopt", set_unsent, ALL & ~RELAYS },
 	{ "getsockopt", get_option, ALL },
-	{ "recvmsg", take_descriptors, ALL & ~HEARS },
+	{ "recvmsg", take_descriptors, ALL & ~RECEIVE },
 	{ "getpeername", find_peer, BUT(SANDBOX_PREAUTH) },
 	{ "getsockname", find_self, ALL },
 	{ "prctl", set_name, ALL },
@@ -137,16 +138,16 @@ static const struct {
 	{ "chroot", change_root, ALL },
 	{ NULL, make_node, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
 	{ "setresuid", become, BUT(SANDBOX_BROKER) },
-	{ "ioctl", count_output, BUT(SANDBOX_SESSION) & ~PUMPS },
-	{ "ioctl", count_input, ALL & ~PUMPS },
+	{ "ioctl", count_output, BUT(SANDBOX_SESSION) & ~RELAYS },
+	{ "ioctl", count_input, ALL & ~RELAYS },
 	{ "ioctl", type_in, ALL },
-	{ "ioctl", ask_in_disguise, BEYOND != 0 ? ALL : BUT(SANDBOX_SESSION) & ~PUMPS },
+	{ "ioctl", ask_in_disguise, BEYOND != 0 ? ALL : BUT(SANDBOX_SESSION) & ~RELAYS },
 	{ "ioctl", ask_for_signals, ALL },
-	{ "epoll_create1", watch_many, ALL & ~PUMPS },
+	{ "epoll_create1", watch_many, ALL & ~RELAYS },
 	{ NULL, link_there, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
 };
 
-/* The call for which a process was ended, plus one; shared with the processes that are tried. */
+/* The number of the call that ended a process, plus one; 0: none. Shared with the children. */
 static int *offence;
 
 void
@@ -183,7 +184,7 @@ ends(enum sandbox which, int (*try)(void))
 	return WEXITSTATUS(status) == 1;
 }
 
-/* Returns true if the log's name is that of the call; 32-bit machines make the calls of sockets by one that has them all. */
+/* Returns true if the log has the call's name. On 32-bit machines one call makes all calls for sockets. */
 static bool
 is_named(const char *logged, const char *name)
 {
@@ -205,7 +206,7 @@ forbids(void)
 		}
 }
 
-/* A socket is an error and no end: libraries try them. */
+/* Making a socket fails and does not end the process, because libraries try sockets. */
 static int
 talk(void)
 {
@@ -221,7 +222,7 @@ talk(void)
 	return 0;
 }
 
-/* What libraries do at any moment. */
+/* Does what libraries may do at any moment. */
 static int
 live(void)
 {
@@ -232,12 +233,12 @@ live(void)
 	memset(p, 1, 8 << 20);
 	free(p);
 	CHECK(clock_gettime(CLOCK_MONOTONIC, &now) == 0 && time(NULL) != -1);
-	/* A tracer that keeps a call from being made has it be this one. */
+	/* A tracer that suppresses a call changes it to this one. */
 	CHECK(syscall(-1) == -1 && errno == ENOSYS);
 	return 0;
 }
 
-/* What libraries do where there are files. */
+/* Does what libraries do with files. */
 static int
 look(void)
 {
@@ -248,7 +249,7 @@ look(void)
 	return 0;
 }
 
-/* The broker's child, which finishes a removal, is a session's kind behind the broker's. */
+/* The broker's child, which finishes a removal, has a session's filter in addition to the broker's. */
 static int
 descend(void)
 {
@@ -271,7 +272,7 @@ make_file(const char *name)
 	CHECK(fd != -1 && write(fd, "x", 1) == 1 && close(fd) == 0);
 }
 
-/* Files: what is within reach, and no more. */
+/* Files: only those at or below the given paths can be opened. */
 static int
 stay_inside(void)
 {
@@ -291,7 +292,7 @@ stay_inside(void)
 	CHECK(rename("own/new", "own/newer") == 0 && unlink("own/newer") == 0);
 	CHECK(mkfifo("own/fifo", 0600) == 0 && unlink("own/fifo") == 0);
 	CHECK((fd = open("shared/mine", O_RDWR)) != -1 && write(fd, "y", 1) == 1 && ftruncate(fd, 0) == 0);
-	/* In a spool's directory, files that exist. */
+	/* In the spool's directory only files that exist can be opened. */
 	CHECK((fd = open("spool/alice", O_RDWR)) != -1 && write(fd, "y", 1) == 1 && ftruncate(fd, 0) == 0);
 	CHECK(open("spool/alice.lock", O_RDWR | O_CREAT, 0600) == -1 && errno == EACCES);
 	CHECK(unlink("spool/alice") == -1 && errno == EACCES && open("spool", O_RDONLY | O_DIRECTORY) == -1);
@@ -308,7 +309,7 @@ stay_inside(void)
 	_exit(0);
 }
 
-/* Abstract sockets of others, and signals to them, where the kernel can keep them away: without a filter. */
+/* Abstract sockets of other processes, and signals to them, are denied by a kernel that can; without a filter. */
 static int
 stay_alone(void)
 {
@@ -330,7 +331,7 @@ stay_alone(void)
 	return WEXITSTATUS(status);
 }
 
-/* Runs work in a process of its own, which has to end well. */
+/* Runs work in a child. Fails unless that returns 0. */
 static void
 apart(enum sandbox which, bool enter, int (*work)(void))
 {
@@ -353,7 +354,7 @@ main(void)
 {
 	static const char *const directories[] = { "own", "shared", "read", "spool" };
 
-	/* A sanitizer's calls are not ours, so nothing is forbidden there. */
+	/* A build for sanitizers has no filters, because sanitizers make other calls. */
 	if (!SANDBOXED) {
 		printf("built for sanitizers, without a sandbox\n");
 		return 77;

@@ -1,0 +1,87 @@
+/*
+ * Prepares what a session and its broker need, and starts the broker.
+ *
+ * Runs as root: in the monitor, and in --recover's process for one mailbox. It
+ * opens nothing in a directory that the user can change.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "broker.h"
+#include "lock.h"
+#include "log.h"
+#include "maildrop.h"
+#include "privsep.h"
+#include "process.h"
+#include "resolve.h"
+#include "session-setup.h"
+
+#define WRITE_SECONDS 120 /* the write timeout, unless the idle limit is shorter */
+
+struct session
+setup_begin(const struct options *o)
+{
+	return (struct session){ .o = o, .slot = -1, .directory = -1, .state = -1,
+		.write_timeout = o->idle < WRITE_SECONDS ? o->idle : WRITE_SECONDS,
+		.locks_to_session = -1, .locks_to_broker = -1,
+		.kept = { .dotlock = -1, .spool = -1, .session = -1 } };
+}
+
+void
+setup_prepare(struct session *s)
+{
+	static char path[PATH_MAX];
+	bool is_locked = mailboxes_are_locked(s->mailboxes);
+	bool is_roots = is_locked && mailboxes_are_roots(s->mailboxes);
+	int ends[2];
+
+	s->locks = s->o->locks;
+	s->locks.least_uid = s->o->uids.least;
+	if (is_roots && (s->obstacle = resolve_directory(s->path, path)) == NULL)
+		s->path = path;
+	if (!is_roots || !lock_needs_group(&s->locks, s->path, &s->group))
+		s->group = s->user.gid;
+	if (!is_locked)
+		return;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
+		fatal("socketpair");
+	s->locks_to_session = ends[0];
+	s->locks_to_broker = ends[1];
+}
+
+void
+setup_close_end(int *locks_end)
+{
+	if (*locks_end != -1)
+		close(*locks_end);
+	*locks_end = -1;
+}
+
+void
+setup_start_broker(struct session *s, struct watch *w)
+{
+	int channel;
+
+	if (s->locks_to_session == -1)
+		return;
+	if (watch_fork(w, ROLE_BROKER, 0, &channel)) {
+		if (s->login != NULL)
+			explicit_bzero(s->login, sizeof(*s->login));
+		else
+			process_leave_terminal();
+		/*
+		 * The session ends when the service is stopped; the broker keeps
+		 * its locks until then.
+		 */
+		lock_signals(SIG_BLOCK);
+		privsep_become_broker(&s->user, s->group);
+		broker_run(s, channel);
+	}
+	setup_close_end(&s->locks_to_session);
+}
