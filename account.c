@@ -6,11 +6,11 @@
  * there, which the client has sent.
  *
  * A user name is what the account database accepts: sssd and winbind have names
- * like alice@example.org and KPOPD\alice, and useradd --badname makes others. So
- * a name is not checked against an alphabet, but against its other uses. It is a
- * component of a path (-m, the dotlock, k5login_directory), and a word of the log
- * and of the lines of state.c, both of which encode it. Bytes above 0x7f may be
- * UTF-8 or not, because the database has compared them.
+ * like alice@example.org and KPOPD\alice, and useradd --badname makes others.
+ * So a name is not checked against an alphabet, but against its other uses. It
+ * is a component of a path (-m, the dotlock, k5login_directory), and a word of
+ * the log and of the lines of state.c, both of which encode it. Bytes above
+ * 0x7f may be UTF-8 or not, because the database has compared them.
  */
 #include "config.h"
 
@@ -32,21 +32,30 @@ account_name_valid(const char *name)
 {
 	size_t n = strlen(name);
 
-	if (n == 0 || n >= ACCOUNT_NAME || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+	if (n == 0 || n >= ACCOUNT_NAME || strcmp(name, ".") == 0 ||
+	    strcmp(name, "..") == 0)
 		return false;
-	/* Otherwise programs that get the name as an argument would take it for an option. */
+	/*
+	 * Otherwise programs that get the name as an argument would take it
+	 * for an option.
+	 */
 	if (*name == '-')
 		return false;
-	while (*name != '\0' && *name != '/' && *name != 0x7f && (unsigned char)*name >= ' ')
+	while (*name != '\0' && *name != '/' && *name != 0x7f &&
+	    (unsigned char)*name >= ' ')
 		name++;
 	return *name == '\0';
 }
 
-/* Returns true if getpwnam_r(3) may return this error for an account that does not exist. */
+/*
+ * Returns true if getpwnam_r(3) may return this error for an account that does
+ * not exist.
+ */
 static bool
 is_absent(int error)
 {
-	return error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
+	return error == 0 || error == ENOENT || error == ESRCH ||
+	    error == EBADF || error == EPERM;
 }
 
 /*
@@ -59,9 +68,13 @@ is_nobody(uid_t uid)
 	return uid == 65534 || uid == 65535 || uid > ACCOUNT_UID_MOST;
 }
 
-/* Copies an entry of the account database to *a. Returns as account_find, but does not compare the name. */
+/*
+ * Copies an entry of the account database to *a. Returns as account_find, but
+ * does not compare the name.
+ */
 static const char *
-copy_account(const struct passwd *pw, const struct account_uids *uids, struct account *a)
+copy_account(
+    const struct passwd *pw, const struct account_uids *uids, struct account *a)
 {
 	if (pw->pw_uid == 0)
 		return "uid 0";
@@ -83,12 +96,13 @@ copy_account(const struct passwd *pw, const struct account_uids *uids, struct ac
 }
 
 /*
- * Does what account_find does, but accepts another spelling of the account's own
- * name if the database does; *a has the account's own name. Sets *is_there to
- * false if the database has no account for this name.
+ * Does what account_find does, but accepts another spelling of the account's
+ * own name if the database does; *a has the account's own name. Sets *is_there
+ * to false if the database has no account for this name.
  */
 static const char *
-find_spelling(const char *name, const struct account_uids *uids, struct account *a, bool *is_there)
+find_spelling(const char *name, const struct account_uids *uids,
+    struct account *a, bool *is_there)
 {
 	static char room[65536];
 	struct passwd entry, *pw;
@@ -107,12 +121,15 @@ find_spelling(const char *name, const struct account_uids *uids, struct account 
 }
 
 const char *
-account_find(const char *name, const struct account_uids *uids, struct account *a)
+account_find(
+    const char *name, const struct account_uids *uids, struct account *a)
 {
 	bool is_there;
 	const char *refusal = find_spelling(name, uids, a, &is_there);
 
-	return refusal == NULL && strcmp(a->name, name) != 0 ? "user name differs from the account's" : refusal;
+	return refusal == NULL && strcmp(a->name, name) != 0 ?
+	    "user name differs from the account's" :
+	    refusal;
 }
 
 /*
@@ -122,11 +139,15 @@ account_find(const char *name, const struct account_uids *uids, struct account *
 static bool
 write_first_component(const char *principal, char *name)
 {
-	/* krb5_unparse_name(3) writes these as a backslash and a letter, and others as a backslash and themselves. */
+	/*
+	 * krb5_unparse_name(3) writes these as a backslash and a letter, and
+	 * others as a backslash and themselves.
+	 */
 	static const char letters[] = "ntb", meant[] = "\n\t\b";
 	size_t n = 0;
 
-	for (; *principal != '\0' && *principal != '/' && *principal != '@'; principal++) {
+	for (; *principal != '\0' && *principal != '/' && *principal != '@';
+	     principal++) {
 		const char *which;
 
 		name[n] = *principal;
@@ -146,7 +167,10 @@ write_first_component(const char *principal, char *name)
 	return true;
 }
 
-/* Returns a pointer to the "@" before the realm in a principal's text form, or to its end if it has no realm. */
+/*
+ * Returns a pointer to the "@" before the realm in a principal's text form, or
+ * to its end if it has no realm.
+ */
 static const char *
 find_realm(const char *principal)
 {
@@ -163,27 +187,37 @@ is_principal(const char *text, const char *principal)
 	const char *realm = find_realm(principal);
 	size_t n = (size_t)(realm - principal);
 
-	return strncmp(text, principal, n) == 0 && strcasecmp(text + n, realm) == 0;
+	return strncmp(text, principal, n) == 0 &&
+	    strcasecmp(text + n, realm) == 0;
 }
 
-/* Returns true if the domain equals the n bytes at word; they are compared without case. */
+/*
+ * Returns true if the domain equals the n bytes at word; they are compared
+ * without case.
+ */
 static bool
 equals_domain(const char *domain, const char *word, size_t n)
 {
-	return n > 0 && strlen(domain) == n && strncasecmp(domain, word, n) == 0;
+	return n > 0 && strlen(domain) == n &&
+	    strncasecmp(domain, word, n) == 0;
 }
 
 /* Returns true if the domain is one of *d. */
 static bool
 is_domain(const char *domain, const struct account_domains *d)
 {
-	const char *realm = find_realm(d->service), *host = d->service + strcspn(d->service, "/");
+	const char *realm = find_realm(d->service),
+		   *host = d->service + strcspn(d->service, "/");
 	size_t n;
 
-	if (equals_domain(domain, d->host, strlen(d->host)) || (*realm == '@' && equals_domain(domain, realm + 1, strlen(realm + 1))) ||
-	    (host < realm && equals_domain(domain, host + 1, (size_t)(realm - host) - 1)))
+	if (equals_domain(domain, d->host, strlen(d->host)) ||
+	    (*realm == '@' &&
+		equals_domain(domain, realm + 1, strlen(realm + 1))) ||
+	    (host < realm &&
+		equals_domain(domain, host + 1, (size_t)(realm - host) - 1)))
 		return true;
-	for (const char *p = d->more; p != NULL && *p != '\0'; p += n + (p[n] == ',')) {
+	for (const char *p = d->more; p != NULL && *p != '\0';
+	     p += n + (p[n] == ',')) {
 		n = strcspn(p, ",");
 		if (equals_domain(domain, p, n))
 			return true;
@@ -192,15 +226,17 @@ is_domain(const char *domain, const struct account_domains *d)
 }
 
 /*
- * Writes NAME of NAME@DOMAIN to name[ACCOUNT_NAME]. Returns false if DOMAIN, which
- * follows the last "@", is not one of *domains, or if NAME is too long.
+ * Writes NAME of NAME@DOMAIN to name[ACCOUNT_NAME]. Returns false if DOMAIN,
+ * which follows the last "@", is not one of *domains, or if NAME is too long.
  */
 static bool
-write_local_part(const char *text, const struct account_domains *domains, char *name)
+write_local_part(
+    const char *text, const struct account_domains *domains, char *name)
 {
 	const char *at = strrchr(text, '@');
 
-	if (at == NULL || !is_domain(at + 1, domains) || (size_t)(at - text) >= ACCOUNT_NAME)
+	if (at == NULL || !is_domain(at + 1, domains) ||
+	    (size_t)(at - text) >= ACCOUNT_NAME)
 		return false;
 	memcpy(name, text, (size_t)(at - text));
 	name[at - text] = '\0';
@@ -208,8 +244,9 @@ write_local_part(const char *text, const struct account_domains *domains, char *
 }
 
 const char *
-account_find_login(const char *text, const char *principal, const struct account_domains *domains,
-    const struct account_uids *uids, struct account *a)
+account_find_login(const char *text, const char *principal,
+    const struct account_domains *domains, const struct account_uids *uids,
+    struct account *a)
 {
 	char name[ACCOUNT_NAME];
 	const char *refusal = NULL;
@@ -220,8 +257,12 @@ account_find_login(const char *text, const char *principal, const struct account
 	if (is_there)
 		return refusal;
 	if (*text == '\0' || is_principal(text, principal))
-		return write_first_component(principal, name) ? find_spelling(name, uids, a, &is_there) : "not a user name";
-	return write_local_part(text, domains, name) ? find_spelling(name, uids, a, &is_there) : refusal;
+		return write_first_component(principal, name) ?
+		    find_spelling(name, uids, a, &is_there) :
+		    "not a user name";
+	return write_local_part(text, domains, name) ?
+	    find_spelling(name, uids, a, &is_there) :
+	    refusal;
 }
 
 const char *
@@ -248,9 +289,16 @@ ask_shadow(const char *name)
 
 	/* Accounts of directory services have no entry there. */
 	if (sp == NULL)
-		return error == 0 || error == ENOENT || error == ESRCH ? ANSWER_OPEN : ANSWER_UNKNOWN;
-	/* The account is closed from that day on, as in pam_unix(8); "chage -E 0" closes it, too. */
-	return sp->sp_expire >= 0 && time(NULL) / 86400 >= sp->sp_expire ? ANSWER_EXPIRED : ANSWER_OPEN;
+		return error == 0 || error == ENOENT || error == ESRCH ?
+		    ANSWER_OPEN :
+		    ANSWER_UNKNOWN;
+	/*
+	 * The account is closed from that day on, as in pam_unix(8); "chage -E
+	 * 0" closes it, too.
+	 */
+	return sp->sp_expire >= 0 && time(NULL) / 86400 >= sp->sp_expire ?
+	    ANSWER_EXPIRED :
+	    ANSWER_OPEN;
 }
 
 const char *
@@ -264,7 +312,8 @@ account_find_closure(const struct account *a, unsigned seconds)
 		alarm(seconds);
 		_exit(ask_shadow(a->name));
 	}
-	has_answer = pid != -1 && process_wait(pid, &status, 0) == 0 && WIFEXITED(status);
+	has_answer = pid != -1 && process_wait(pid, &status, 0) == 0 &&
+	    WIFEXITED(status);
 	if (has_answer && WEXITSTATUS(status) == ANSWER_OPEN)
 		return NULL;
 	if (has_answer && WEXITSTATUS(status) == ANSWER_EXPIRED)

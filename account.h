@@ -8,7 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Bytes of a user name with its NUL. useradd(8) without --badname makes names of at most 32 bytes. */
+/*
+ * Bytes of a user name with its NUL. useradd(8) without --badname makes names
+ * of at most 32 bytes.
+ */
 #define ACCOUNT_NAME LOGIN_NAME_MAX
 
 struct account {
@@ -18,24 +21,38 @@ struct account {
 	char home[PATH_MAX];
 };
 
-/* The range of uids that may log in, without 0 and those of nobody (65534, 65535). */
+/*
+ * The range of uids that may log in, without 0 and those of nobody (65534,
+ * 65535).
+ */
 struct account_uids {
 	uid_t least, most;
 };
 
-/* The domains in which a login NAME@DOMAIN may mean the account NAME; letters match in either case. */
+/*
+ * The domains in which a login NAME@DOMAIN may mean the account NAME; letters
+ * match in either case.
+ */
 struct account_domains {
-	const char *host;    /* this host's name */
-	const char *service; /* the service's principal, SERVICE/HOST@REALM: HOST and REALM are domains */
-	const char *more;    /* further ones, with commas; NULL: none */
+	const char *host; /* this host's name */
+	/*
+	 * the service's principal, SERVICE/HOST@REALM: HOST and REALM are
+	 * domains
+	 */
+	const char *service;
+	const char *more; /* further ones, with commas; NULL: none */
 };
 
-/* The largest uid of a person. Of the two above it one means "none", and the other nobody on some systems. */
+/*
+ * The largest uid of a person. Of the two above it one means "none", and the
+ * other nobody on some systems.
+ */
 #define ACCOUNT_UID_MOST (UINT32_MAX - 2)
 
 /*
- * Returns true if the name may be looked up in the account database: it can be a
- * component of a path, has no control character, and does not begin with "-".
+ * Returns true if the name may be looked up in the account database: it can be
+ * a component of a path, has no control character, and does not begin with
+ * "-".
  */
 bool account_name_valid(const char *name);
 
@@ -44,7 +61,8 @@ bool account_name_valid(const char *name);
  * why it may not log in: there is no such account, its uid is 0, or its uid is
  * not in *uids. uids NULL: the account of a process, with any uid but 0.
  */
-const char *account_find(const char *name, const struct account_uids *uids, struct account *a);
+const char *account_find(
+    const char *name, const struct account_uids *uids, struct account *a);
 
 /*
  * Finds the account that a client asks for with text, and returns as
@@ -57,17 +75,19 @@ const char *account_find(const char *name, const struct account_uids *uids, stru
  *
  * *a has the account's own name; text may be another spelling of it.
  */
-const char *account_find_login(const char *text, const char *principal, const struct account_domains *domains,
-    const struct account_uids *uids, struct account *a);
+const char *account_find_login(const char *text, const char *principal,
+    const struct account_domains *domains, const struct account_uids *uids,
+    struct account *a);
 
 /* Finds the account of a uid, and returns as account_find. */
-const char *account_find_uid(uid_t uid, const struct account_uids *uids, struct account *a);
+const char *account_find_uid(
+    uid_t uid, const struct account_uids *uids, struct account *a);
 
 /*
  * Root: asks the shadow database whether the account has expired. Returns NULL,
- * or why the account is closed today. Waits for at most so many seconds. Asks in
- * a child, because this process becomes the user's, and the password hash would
- * stay in its memory.
+ * or why the account is closed today. Waits for at most so many seconds. Asks
+ * in a child, because this process becomes the user's, and the password hash
+ * would stay in its memory.
  */
 const char *account_find_closure(const struct account *a, unsigned seconds);
 

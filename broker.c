@@ -2,10 +2,10 @@
  * Makes the dotlock for a session, keeps the session's locks, and has a removal
  * finished that the session left.
  *
- * Runs as the user with the spool's group as effective group; root's rights have
- * been dropped before. A recovery runs in a child, as the user alone. With the
- * group this process could change other users' mailboxes, so it runs nothing
- * that depends on mail or on the client.
+ * Runs as the user with the spool's group as effective group; root's rights
+ * have been dropped before. A recovery runs in a child, as the user alone.
+ * With the group this process could change other users' mailboxes, so it runs
+ * nothing that depends on mail or on the client.
  */
 #include "config.h"
 
@@ -43,7 +43,10 @@ become_recovery(const struct session *s, pid_t broker_pid)
 /* The broker's end of the channel for locks to the recovery. */
 static int to_recovery;
 
-/* Signal handler: ends the channel if the recovery was stopped, so that the broker does not wait for it. */
+/*
+ * Signal handler: ends the channel if the recovery was stopped, so that the
+ * broker does not wait for it.
+ */
 static void
 note_stop(int number, siginfo_t *info, void *context)
 {
@@ -61,25 +64,31 @@ await_recovery(pid_t pid)
 {
 	int status;
 
-	/* A child that its user has stopped is killed when this process ends. */
+	/*
+	 * A child that its user has stopped is killed when this process ends.
+	 */
 	if (process_wait(pid, &status, WUNTRACED) == -1)
 		fatal("waitpid");
 	if (WIFSTOPPED(status))
-		log_event(LOG_ERR, "fatal", "error=\"the recovery was stopped, and was killed\"");
+		log_event(LOG_ERR, "fatal",
+		    "error=\"the recovery was stopped, and was killed\"");
 	else if (WIFSIGNALED(status))
-		log_event(LOG_ERR, "fatal", "error=\"the recovery was ended by signal %d (%s)\"", WTERMSIG(status),
-		    strsignal(WTERMSIG(status)));
+		log_event(LOG_ERR, "fatal",
+		    "error=\"the recovery was ended by signal %d (%s)\"",
+		    WTERMSIG(status), strsignal(WTERMSIG(status)));
 }
 
 /* Has a child finish the removal, and makes the dotlock for it. */
 static void
 recover_in_child(struct session *s)
 {
-	const struct sigaction action = { .sa_sigaction = note_stop, .sa_flags = SA_SIGINFO | SA_RESTART };
+	const struct sigaction action = { .sa_sigaction = note_stop,
+		.sa_flags = SA_SIGINFO | SA_RESTART };
 	pid_t self = getpid(), pid;
 	int channel[2];
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) == -1)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) ==
+	    -1)
 		fatal("socketpair");
 	to_recovery = channel[0];
 	if (sigaction(SIGCHLD, &action, NULL) == -1)
@@ -104,11 +113,16 @@ broker_run(struct session *s, int channel)
 	bool is_after_session = s->login != NULL;
 
 	lock_broker_prepare(&s->kept, &s->locks, s->path, s->obstacle);
-	if (is_after_session && maildrop_state(s->mailboxes, s->path, s->directory, &s->state) != DROP_OK)
+	if (is_after_session &&
+	    maildrop_state(s->mailboxes, s->path, s->directory, &s->state) !=
+		DROP_OK)
 		s->state = -1;
 	confine_broker(s);
 	lock_broker(&s->kept, s->locks_to_session);
-	/* A session that sent no verb, and waits for an answer, must see the end. */
+	/*
+	 * A session that sent no verb, and waits for an answer, must see the
+	 * end.
+	 */
 	shutdown(s->locks_to_session, SHUT_RDWR);
 	if (s->state != -1 && maildrop_unfinished(s->mailboxes, s->state)) {
 		message_send_session(channel, MESSAGE_RECOVERS, "");

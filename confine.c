@@ -16,7 +16,8 @@
 void
 confine_session(const struct session *s, int state)
 {
-	struct sandbox_path within[] = { { state, SANDBOX_OWN }, { -1, SANDBOX_OWN }, { -1, SANDBOX_OWN } };
+	struct sandbox_path within[] = { { state, SANDBOX_OWN },
+		{ -1, SANDBOX_OWN }, { -1, SANDBOX_OWN } };
 
 	maildrop_reach(s->mailboxes, s->path, &within[1], &within[2]);
 	sandbox_shut_files(within, 3);
@@ -35,11 +36,15 @@ confine_outside(int state)
 	sandbox_enter(SANDBOX_SESSION);
 }
 
-/* A child of the broker inherits the confinement, and needs the mailbox for its recovery. */
+/*
+ * A child of the broker inherits the confinement, and needs the mailbox for
+ * its recovery.
+ */
 void
 confine_broker(const struct session *s)
 {
-	struct sandbox_path within[] = { { s->directory, SANDBOX_OWN }, { -1, SANDBOX_OWN } };
+	struct sandbox_path within[] = { { s->directory, SANDBOX_OWN },
+		{ -1, SANDBOX_OWN } };
 
 	maildrop_reach_directory(s->path, &within[1]);
 	sandbox_shut_files(within, 2);

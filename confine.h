@@ -6,7 +6,8 @@
 
 /*
  * As the user: from now on this process reaches no file but the mailbox and
- * state, the mailbox's state directory, and makes no system call but a session's.
+ * state, the mailbox's state directory, and makes no system call but a
+ * session's.
  */
 void confine_session(const struct session *s, int state);
 

@@ -1,6 +1,6 @@
 /*
- * Starts kpopd: cleans the process, reads the options, and serves the connection
- * on descriptor 0, or listens there.
+ * Starts kpopd: cleans the process, reads the options, and serves the
+ * connection on descriptor 0, or listens there.
  *
  * Runs as root. A connection is served by these processes:
  *
@@ -64,7 +64,8 @@
 struct server {
 	struct options o;
 	struct account preauth; /* the account of the pre-auth process */
-	struct auth *auth; /* the krb5.conf snapshot, without keys; NULL: Kerberos does not work */
+	/* the krb5.conf snapshot, without keys; NULL: Kerberos does not work */
+	struct auth *auth;
 };
 
 /*
@@ -100,24 +101,30 @@ clean_process(void)
 static void
 clean_environment(void)
 {
-	static const char *const kept[] = { "KRB5_CONFIG", "KRB5_KTNAME", "TZ" SANITIZER_VARIABLES };
+	static const char *const kept[] = { "KRB5_CONFIG", "KRB5_KTNAME",
+		"TZ" SANITIZER_VARIABLES };
 	enum { KEPT = sizeof(kept) / sizeof(kept[0]) };
 	char *values[KEPT];
 
 	for (size_t i = 0; i < KEPT; i++) {
 		values[i] = getenv(kept[i]);
-		if (values[i] != NULL && (values[i] = strdup(values[i])) == NULL)
+		if (values[i] != NULL &&
+		    (values[i] = strdup(values[i])) == NULL)
 			fatal("strdup");
 	}
 	clearenv();
 	for (size_t i = 0; i < KEPT; i++)
 		if (values[i] != NULL && setenv(kept[i], values[i], 1) == -1)
 			fatal("setenv");
-	if (setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1) == -1) /* NOLINT(clang-analyzer-unix.Malloc): the copies are kept */
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the copies are kept */
+	if (setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1) == -1)
 		fatal("setenv");
 }
 
-/* Writes the address of the client on descriptor 0. Returns 0, or -1 if descriptor 0 is not a connection. */
+/*
+ * Writes the address of the client on descriptor 0. Returns 0, or -1 if
+ * descriptor 0 is not a connection.
+ */
 static int
 write_peer(char text[ADDRESS_TEXT])
 {
@@ -153,7 +160,10 @@ set_socket(const struct options *o)
 	setsockopt(0, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
-/* Checks what must be true before the first connection, and reads what is read once. */
+/*
+ * Checks what must be true before the first connection, and reads what is read
+ * once.
+ */
 static void
 prepare_server(struct server *s)
 {
@@ -165,18 +175,26 @@ prepare_server(struct server *s)
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
 	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
-		options_refuse(false, "the pre-auth user cannot be used: ", refusal);
+		options_refuse(
+		    false, "the pre-auth user cannot be used: ", refusal);
 	s->auth = auth_prepare();
 }
 
-/* Returns true if krb5.conf has become empty; an editor may be writing it at this moment. */
+/*
+ * Returns true if krb5.conf has become empty; an editor may be writing it at
+ * this moment.
+ */
 static bool
 is_emptied(const struct auth *now, const struct auth *before)
 {
-	return now != NULL && auth_is_empty(now) && before != NULL && !auth_is_empty(before);
+	return now != NULL && auth_is_empty(now) && before != NULL &&
+	    !auth_is_empty(before);
 }
 
-/* Listener, at SIGHUP: reads again what is read once. Keeps what it has if reading fails. */
+/*
+ * Listener, at SIGHUP: reads again what is read once. Keeps what it has if
+ * reading fails.
+ */
 static void
 reload_server(void *self)
 {
@@ -186,11 +204,13 @@ reload_server(void *self)
 	struct auth *auth = auth_prepare();
 
 	if (refusal != NULL)
-		log_failed_at(LOG_ERR, refusal, "looking up the pre-auth user %s again", s->o.user);
+		log_failed_at(LOG_ERR, refusal,
+		    "looking up the pre-auth user %s again", s->o.user);
 	else
 		s->preauth = preauth;
 	if (is_emptied(auth, s->auth)) {
-		log_failed_at(LOG_ERR, "it is empty now", "reading krb5.conf again");
+		log_failed_at(
+		    LOG_ERR, "it is empty now", "reading krb5.conf again");
 		auth_forget(auth);
 		return;
 	}
@@ -201,17 +221,26 @@ reload_server(void *self)
 	s->auth = auth;
 }
 
-/* Becomes the monitor of the connection on descriptors 0 and 1; descriptor 2 is /dev/null. */
+/*
+ * Becomes the monitor of the connection on descriptors 0 and 1; descriptor 2
+ * is /dev/null.
+ */
 static void
 serve_connection(struct server *s)
 {
-	struct monitor m = { .o = &s->o, .preauth = &s->preauth, .auth = s->auth };
+	struct monitor m = {
+		.o = &s->o, .preauth = &s->preauth, .auth = s->auth
+	};
 
 	m.deadline = clock_ms() + (int64_t)s->o.login * 1000;
 	set_socket(&s->o);
 	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
-	/* Now, because the client's address is gone when the client has ended the connection. */
-	m.is_proxied = s->o.proxies.count > 0 && proxies_include_peer(&s->o.proxies, 0);
+	/*
+	 * Now, because the client's address is gone when the client has ended
+	 * the connection.
+	 */
+	m.is_proxied =
+	    s->o.proxies.count > 0 && proxies_include_peer(&s->o.proxies, 0);
 	monitor_run(&m);
 }
 
@@ -249,9 +278,13 @@ is_proxy(void *self, const struct sockaddr_storage *from)
 static int
 listen_for_clients(struct server *s)
 {
-	const struct accept_plan plan = { .limits = &s->o.limits, .idle = s->o.linger,
-		.quiet = s->o.tls.when == TLS_IMMEDIATE, .self = s,
-		.is_proxy = is_proxy, .serve = serve_accepted, .reload = reload_server };
+	const struct accept_plan plan = { .limits = &s->o.limits,
+		.idle = s->o.linger,
+		.quiet = s->o.tls.when == TLS_IMMEDIATE,
+		.self = s,
+		.is_proxy = is_proxy,
+		.serve = serve_accepted,
+		.reload = reload_server };
 
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
@@ -274,7 +307,8 @@ main(int argc, char **argv)
 	 * If descriptor 0 was closed, descriptor 2 may still be the client's
 	 * socket; so this counts as a connection, and nothing is printed.
 	 */
-	by_hand = clean_process() && (fstat(0, &st) == -1 || !S_ISSOCK(st.st_mode));
+	by_hand =
+	    clean_process() && (fstat(0, &st) == -1 || !S_ISSOCK(st.st_mode));
 	if (!by_hand && dup2(open("/dev/null", O_RDWR | O_CLOEXEC), 2) == -1)
 		return 1;
 	closefrom(3);
@@ -288,13 +322,19 @@ main(int argc, char **argv)
 	if (!by_hand && accept_is_due())
 		return listen_for_clients(&s);
 	if (by_hand || write_peer(peer) == -1) {
-		/* The client reset the connection before kpopd started; this is not an error. */
+		/*
+		 * The client reset the connection before kpopd started; this
+		 * is not an error.
+		 */
 		if (!by_hand && errno == ENOTCONN) {
-			log_event(LOG_NOTICE, "refused", "reason=\"closed without a word\"");
+			log_event(LOG_NOTICE, "refused",
+			    "reason=\"closed without a word\"");
 			return 0;
 		}
-		options_refuse(by_hand, "standard input is not a connection; "
-		    "xinetd, inetd or systemd must start kpopd", "");
+		options_refuse(by_hand,
+		    "standard input is not a connection; "
+		    "xinetd, inetd or systemd must start kpopd",
+		    "");
 	}
 	log_peer(peer);
 	prepare_server(&s);

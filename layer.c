@@ -31,7 +31,8 @@
 #include "sasl.h"
 
 #define KPOPD_TLS LIBEXEC_DIRECTORY "/kpopd-tls"
-#define FINGERPRINT (512 + TLS_CIPHERS_MOST) /* bytes of describe_files' text with its NUL */
+/* bytes of describe_files' text with its NUL */
+#define FINGERPRINT (512 + TLS_CIPHERS_MOST)
 
 /*
  * In the child: makes client and cleartext the descriptors 0 and 1, and channel
@@ -40,7 +41,8 @@
 static void
 set_descriptors(int client, int cleartext, int channel)
 {
-	if (dup2(client, 0) == -1 || dup2(cleartext, 1) == -1 || dup2(channel, LAYER_CHANNEL) == -1 ||
+	if (dup2(client, 0) == -1 || dup2(cleartext, 1) == -1 ||
+	    dup2(channel, LAYER_CHANNEL) == -1 ||
 	    fcntl(LAYER_CHANNEL, F_SETFD, 0) == -1)
 		fatal("dup2");
 	log_through(LAYER_CHANNEL);
@@ -62,11 +64,13 @@ describe_files(const struct options *o, char text[FINGERPRINT])
 		struct stat st;
 
 		if (stat(files[i], &st) == -1) {
-			log_failed("looking for %s", log_words(&path, files[i]));
+			log_failed(
+			    "looking for %s", log_words(&path, files[i]));
 			return false;
 		}
-		at += (size_t)snprintf(text + at, FINGERPRINT - at, "%ju %ju %jd %jd.%09ld %jd.%09ld\n",
-		    (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (intmax_t)st.st_size,
+		at += (size_t)snprintf(text + at, FINGERPRINT - at,
+		    "%ju %ju %jd %jd.%09ld %jd.%09ld\n", (uintmax_t)st.st_dev,
+		    (uintmax_t)st.st_ino, (intmax_t)st.st_size,
 		    (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
 		    (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
 	}
@@ -74,7 +78,10 @@ describe_files(const struct options *o, char text[FINGERPRINT])
 	return true;
 }
 
-/* Has kpopd-tls try certificate, key and cipher suites. Returns true if they work; kpopd-tls logs why they do not. */
+/*
+ * Has kpopd-tls try certificate, key and cipher suites. Returns true if they
+ * work; kpopd-tls logs why they do not.
+ */
 static bool
 try_certificate(const struct options *o)
 {
@@ -84,13 +91,16 @@ try_certificate(const struct options *o)
 	if (pid == -1)
 		fatal("fork");
 	if (pid == 0) {
-		execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, o->tls.ciphers, (char *)NULL);
+		execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key,
+		    o->tls.ciphers, (char *)NULL);
 		fatal("starting " KPOPD_TLS);
 	}
 	if (process_wait(pid, &status, 0) == -1)
 		fatal("waitpid");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == TLS_BAD_CIPHERS)
-		options_refuse(false, "-C takes cipher suites that OpenSSL has, not ", o->tls.ciphers);
+		options_refuse(false,
+		    "-C takes cipher suites that OpenSSL has, not ",
+		    o->tls.ciphers);
 	return status == 0;
 }
 
@@ -114,21 +124,26 @@ layer_tls_works(const struct options *o)
 	if (!try_certificate(o))
 		return false;
 	privsep_make_jail(o->state, "tls");
-	/* Two processes may write at the same time: they write the same. A part of a text leads to another trial. */
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	/*
+	 * Two processes may write at the same time: they write the same. A
+	 * part of a text leads to another trial.
+	 */
+	fd = open(
+	    path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd == -1 || write(fd, now, strlen(now)) == -1)
-		log_failed_at(LOG_WARNING, NULL, "writing %s", log_words(&t, path));
+		log_failed_at(
+		    LOG_WARNING, NULL, "writing %s", log_words(&t, path));
 	if (fd != -1)
 		close(fd);
 	return true;
 }
 
 _Noreturn static void
-run_tls(const struct options *o, int cleartext, int channel)
+exec_tls(const struct options *o, int cleartext, int channel)
 {
 	set_descriptors(0, cleartext, channel);
-	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, o->tls.ciphers,
-	    o->tls.user, o->state, (char *)NULL);
+	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key,
+	    o->tls.ciphers, o->tls.user, o->state, (char *)NULL);
 	fatal("starting " KPOPD_TLS);
 }
 
@@ -144,8 +159,11 @@ share_configuration(const char *state)
 
 	snprintf(from, sizeof(from), "%s/preauth/krb5.conf", state);
 	snprintf(to, sizeof(to), "%s/relay/krb5.conf", state);
-	snprintf(temporary, sizeof(temporary), "%s/relay/%ld", state, (long)getpid());
-	/* A process that had this pid may have been killed before its rename. */
+	snprintf(temporary, sizeof(temporary), "%s/relay/%ld", state,
+	    (long)getpid());
+	/*
+	 * A process that had this pid may have been killed before its rename.
+	 */
 	unlink(temporary);
 	if (link(from, temporary) == -1 || rename(temporary, to) == -1)
 		fatal("sharing krb5.conf with the relay");
@@ -154,7 +172,8 @@ share_configuration(const char *state)
 }
 
 _Noreturn static void
-run_relay(const struct options *o, const struct account *preauth, int cleartext, int handoff)
+become_relay(const struct options *o, const struct account *preauth,
+    int cleartext, int handoff)
 {
 	struct sandbox_path within = { -1, SANDBOX_READ };
 
@@ -175,7 +194,10 @@ make_pair(int type, int ends[2])
 		fatal("socketpair");
 }
 
-/* Replaces the client's socket in this process by the cleartext side, whose other end the layer's process has. */
+/*
+ * Replaces the client's socket in this process by the cleartext side, whose
+ * other end the layer's process has.
+ */
 static void
 take_cleartext_side(const int cleartext[2])
 {
@@ -187,7 +209,8 @@ take_cleartext_side(const int cleartext[2])
 
 /* A GSSAPI layer may come inside TLS, but not TLS inside a GSSAPI layer. */
 int
-layer_start_tls(const struct options *o, struct layers *l, struct watch *w, int64_t deadline)
+layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
+    int64_t deadline)
 {
 	int cleartext[2], channel;
 
@@ -196,7 +219,7 @@ layer_start_tls(const struct options *o, struct layers *l, struct watch *w, int6
 	l->tls = true;
 	make_pair(SOCK_STREAM, cleartext);
 	if (watch_fork(w, ROLE_TLS, deadline, &channel))
-		run_tls(o, cleartext[1], channel);
+		exec_tls(o, cleartext[1], channel);
 	take_cleartext_side(cleartext);
 	/* If the pre-auth process has ended, the next event is its end. */
 	message_answer(watch_channel(w, ROLE_PREAUTH), 0);
@@ -204,8 +227,8 @@ layer_start_tls(const struct options *o, struct layers *l, struct watch *w, int6
 }
 
 int
-layer_start_gssapi(const struct options *o, const struct account *preauth, struct layers *l,
-    struct watch *w, int64_t deadline)
+layer_start_gssapi(const struct options *o, const struct account *preauth,
+    struct layers *l, struct watch *w, int64_t deadline)
 {
 	int cleartext[2], handoff[2], channel;
 
@@ -215,11 +238,14 @@ layer_start_gssapi(const struct options *o, const struct account *preauth, struc
 	make_pair(SOCK_STREAM, cleartext);
 	make_pair(SOCK_SEQPACKET, handoff);
 	if (watch_fork(w, ROLE_RELAY, deadline, &channel)) {
-		/* Otherwise the relay would not see the other ends being closed. */
+		/*
+		 * Otherwise the relay would not see the other ends being
+		 * closed.
+		 */
 		close(cleartext[0]);
 		close(handoff[0]);
 		close(1);
-		run_relay(o, preauth, cleartext[1], handoff[1]);
+		become_relay(o, preauth, cleartext[1], handoff[1]);
 	}
 	take_cleartext_side(cleartext);
 	message_answer(watch_channel(w, ROLE_PREAUTH), handoff[0]);

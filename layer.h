@@ -8,7 +8,8 @@
 #include "monitor-watch.h"
 #include "options.h"
 
-#define LAYER_CHANNEL 3 /* kpopd-tls's descriptor for its messages to the monitor */
+/* kpopd-tls's descriptor for its messages to the monitor */
+#define LAYER_CHANNEL 3
 
 /* What the monitor has started for a connection so far. */
 struct layers {
@@ -29,8 +30,9 @@ bool layer_tls_works(const struct options *o);
  * the deadline (absolute, ms of CLOCK_MONOTONIC). Returns 0, or -1 if the
  * pre-auth process must not ask for this now.
  */
-int layer_start_tls(const struct options *o, struct layers *l, struct watch *w, int64_t deadline);
-int layer_start_gssapi(const struct options *o, const struct account *preauth, struct layers *l,
-    struct watch *w, int64_t deadline);
+int layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
+    int64_t deadline);
+int layer_start_gssapi(const struct options *o, const struct account *preauth,
+    struct layers *l, struct watch *w, int64_t deadline);
 
 #endif

@@ -28,23 +28,35 @@
 #include "clock.h"
 #include "log.h"
 
-/* How long a process waits, once, for a syslogd or a monitor that takes no line. */
+/*
+ * How long a process waits, once, for a syslogd or a monitor that takes no
+ * line.
+ */
 #define WAIT_MS 1000
 /* The log interval of log_due. */
 #define INTERVAL_MS 60000
 
 static char peer[ADDRESS_TEXT] = "none";
-static int syslog_fd = -1; /* probably the connection to syslogd; -1: syslog(3) will open one */
-static int channel = -1;   /* to the monitor, which writes the lines; -1: this process writes them itself */
+/* probably the connection to syslogd; -1: syslog(3) will open one */
+static int syslog_fd = -1;
+/*
+ * to the monitor, which writes the lines; -1: this process writes them itself
+ */
+static int channel = -1;
 static int wait_ms = WAIT_MS;
 
 void
 log_open(const char *program)
 {
-	/* Now, because syslog(3) needs the time zone, whose file a jail does not have. */
+	/*
+	 * Now, because syslog(3) needs the time zone, whose file a jail does
+	 * not have.
+	 */
 	tzset();
 	closelog();
-	/* openlog(3) opens the lowest free descriptor, and does not return it. */
+	/*
+	 * openlog(3) opens the lowest free descriptor, and does not return it.
+	 */
 	if ((syslog_fd = dup(0)) != -1)
 		close(syslog_fd);
 	openlog(program, LOG_PID | LOG_NDELAY, LOG_MAIL);
@@ -59,15 +71,16 @@ log_through(int to)
 }
 
 /*
- * Waits until syslogd or the monitor can take a line; the first time for at most
- * WAIT_MS, then not at all. Returns false if it cannot; syslog(3) would block
- * forever. If syslogd was restarted, the descriptor may now be another file; that
- * one is writable, and syslog(3) reconnects.
+ * Waits until syslogd or the monitor can take a line; the first time for at
+ * most WAIT_MS, then not at all. Returns false if it cannot; syslog(3) would
+ * block forever. If syslogd was restarted, the descriptor may now be another
+ * file; that one is writable, and syslog(3) reconnects.
  */
 static bool
 await_room(void)
 {
-	struct pollfd p = { .fd = channel != -1 ? channel : syslog_fd, .events = POLLOUT };
+	struct pollfd p = { .fd = channel != -1 ? channel : syslog_fd,
+		.events = POLLOUT };
 
 	if (p.fd == -1 || poll(&p, 1, wait_ms) != 0)
 		return true;
@@ -87,7 +100,8 @@ static void write_event(int, const char *, const char *, va_list)
 static void
 write_event(int priority, const char *event, const char *format, va_list ap)
 {
-	struct log_packet packet = { .kind = LOG_LINE, .priority = (unsigned char)priority };
+	struct log_packet packet = { .kind = LOG_LINE,
+		.priority = (unsigned char)priority };
 
 	vsnprintf(packet.text, sizeof(packet.text), format, ap);
 	if (!await_room())
@@ -97,8 +111,12 @@ write_event(int priority, const char *event, const char *format, va_list ap)
 		return;
 	}
 	strlcpy(packet.event, event, sizeof(packet.event));
-	/* If the monitor was killed, the line is lost and the process goes on. */
-	send(channel, &packet, offsetof(struct log_packet, text) + strlen(packet.text), MSG_DONTWAIT | MSG_NOSIGNAL);
+	/*
+	 * If the monitor was killed, the line is lost and the process goes on.
+	 */
+	send(channel, &packet,
+	    offsetof(struct log_packet, text) + strlen(packet.text),
+	    MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void
@@ -121,7 +139,8 @@ write_failed(int priority, const char *why, const char *format, va_list ap)
 	char what[LOG_TEXT];
 
 	vsnprintf(what, sizeof(what), format, ap);
-	log_event(priority, "failed", "what=\"%s\" error=\"%s\"", what, why != NULL ? why : strerror(error));
+	log_event(priority, "failed", "what=\"%s\" error=\"%s\"", what,
+	    why != NULL ? why : strerror(error));
 	errno = error;
 }
 
@@ -151,7 +170,8 @@ log_forbidden(int call)
 	const struct log_packet packet = { .kind = LOG_CALL, .call = call };
 
 	if (channel != -1)
-		send(channel, &packet, offsetof(struct log_packet, text), MSG_DONTWAIT | MSG_NOSIGNAL);
+		send(channel, &packet, offsetof(struct log_packet, text),
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 bool
@@ -168,13 +188,16 @@ log_due(struct log_limit *limit, unsigned *more)
 	return true;
 }
 
-/* Encodes what vis(3) encodes by these flags, and all that could end a value. */
+/*
+ * Encodes what vis(3) encodes by these flags, and all that could end a value.
+ */
 static const char *
 encode(struct log_text *t, const char *text, int flags)
 {
 	size_t n = strnlen(text, LOG_SHOWN);
 
-	strvisx(t->text, text, n, flags | VIS_OCTAL | VIS_TAB | VIS_NL | VIS_DQ);
+	strvisx(
+	    t->text, text, n, flags | VIS_OCTAL | VIS_TAB | VIS_NL | VIS_DQ);
 	return t->text;
 }
 

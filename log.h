@@ -28,26 +28,37 @@ struct log_packet {
 	char text[LOG_TEXT];
 };
 
-#define LOG_SHOWN 200 /* bytes of a text that log_safe shows; the rest is left out */
+/* Bytes of a text that log_safe shows; the rest is left out. */
+#define LOG_SHOWN 200
 
 /* A text that is encoded for a value of a log line. */
 struct log_text {
 	char text[4 * LOG_SHOWN + 1];
 };
 
-/* Connects to syslog, again if it was connected. To be called before a chroot that hides syslog's socket. */
+/*
+ * Connects to syslog, again if it was connected. To be called before a chroot
+ * that hides syslog's socket.
+ */
 void log_open(const char *program);
 
 /*
  * Sends the later lines of this process over channel to its monitor, which
- * decides what is written (monitor-watch.c), and closes the connection to syslog.
+ * decides what is written (monitor-watch.c), and closes the connection to
+ * syslog.
  */
 void log_through(int channel);
 
-/* Signal handler: reports to the monitor that this process ends because of a forbidden system call. */
+/*
+ * Signal handler: reports to the monitor that this process ends because of a
+ * forbidden system call.
+ */
 void log_forbidden(int call);
 
-/* Sets peer=, an address that kpopd has formatted, in every later line of this process and its children. */
+/*
+ * Sets peer=, an address that kpopd has formatted, in every later line of this
+ * process and its children.
+ */
 void log_peer(const char *peer);
 
 /*
@@ -58,19 +69,22 @@ void log_event(int priority, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /*
- * Logs that a step failed: the event "failed" with what="..." by the format, and
- * error="...". The error is `why`, or errno's text if why is NULL. A %s from
- * outside must be encoded by log_safe or log_words. log_failed logs at LOG_ERR
- * with errno's text. Both keep errno.
+ * Logs that a step failed: the event "failed" with what="..." by the format,
+ * and error="...". The error is `why`, or errno's text if why is NULL. A %s
+ * from outside must be encoded by log_safe or log_words. log_failed logs at
+ * LOG_ERR with errno's text. Both keep errno.
  */
-void log_failed(const char *format, ...)
-    __attribute__((format(printf, 1, 2)));
+void log_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_failed_at(int priority, const char *why, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Limits a line whose cause a client or a user can repeat to one a minute. All zeros at first. */
+/*
+ * Limits a line whose cause a client or a user can repeat to one a minute. All
+ * zeros at first.
+ */
 struct log_limit {
-	int64_t until;   /* no line before this moment, absolute ms of CLOCK_MONOTONIC */
+	/* no line before this moment, absolute ms of CLOCK_MONOTONIC */
+	int64_t until;
 	unsigned hidden; /* lines left out since the last one */
 };
 

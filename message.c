@@ -15,9 +15,11 @@
 #include "packet.h"
 
 #define DIGITS "0123456789"
-#define FIELD(name, characters) \
-	{ offsetof(struct preauth_message, name), \
-	    sizeof(((struct preauth_message *)NULL)->name), characters }
+#define FIELD(name, characters)                                                \
+	{                                                                      \
+		offsetof(struct preauth_message, name),                        \
+		    sizeof(((struct preauth_message *)NULL)->name), characters \
+	}
 
 const struct message_field message_fields[MESSAGE_FIELDS] = {
 	/* The address is logged without encoding. */
@@ -30,7 +32,10 @@ const struct message_field message_fields[MESSAGE_FIELDS] = {
 	FIELD(peer.layer, NULL),
 };
 
-/* Returns true if a string of at most size bytes ends and has no other characters (NULL: any). */
+/*
+ * Returns true if a string of at most size bytes ends and has no other
+ * characters (NULL: any).
+ */
 static bool
 is_text(const char *text, size_t size, const char *characters)
 {
@@ -53,7 +58,8 @@ message_read_preauth(const void *packet, size_t n, struct preauth_message *m)
 	for (size_t i = 0; i < MESSAGE_FIELDS; i++) {
 		const struct message_field *f = &message_fields[i];
 
-		if (!is_text((const char *)m + f->offset, f->size, f->characters))
+		if (!is_text(
+			(const char *)m + f->offset, f->size, f->characters))
 			return false;
 	}
 	return (m->kind == MESSAGE_LOGIN || m->kind == MESSAGE_TLS ||
@@ -68,7 +74,9 @@ message_ask(int channel, const struct preauth_message *request)
 	int fd;
 
 	return message_send_preauth(channel, request) == 0 &&
-		packet_await(channel, &verdict, 1, &fd, 1) == 0 ? fd : -1;
+		packet_await(channel, &verdict, 1, &fd, 1) == 0 ?
+	    fd :
+	    -1;
 }
 
 int
@@ -93,7 +101,10 @@ message_read_session(const void *packet, size_t n, struct session_message *m)
 	if (n != sizeof(*m))
 		return false;
 	memcpy(m, packet, sizeof(*m));
-	/* No quote and no "=", because the text becomes a value of a log line. */
-	return is_text(m->text, sizeof(m->text), DIGITS "abcdefghijklmnopqrstuvwxyz"
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ .,:_-");
+	/*
+	 * No quote and no "=", because the text becomes a value of a log line.
+	 */
+	return is_text(m->text, sizeof(m->text),
+	    DIGITS "abcdefghijklmnopqrstuvwxyz"
+		   "ABCDEFGHIJKLMNOPQRSTUVWXYZ .,:_-");
 }

@@ -18,20 +18,21 @@ enum preauth_kind {
 	MESSAGE_LOGIN = 'R', /* a login; it is the last message */
 	MESSAGE_TLS = 'T',   /* a request, at most one: start kpopd-tls */
 	MESSAGE_LAYER = 'L', /* a request, at most one: start the relay */
-	MESSAGE_PEER = 'P',  /* the client's address, from a PROXY header; the first message */
+	MESSAGE_PEER = 'P',  /* the client's address, from a PROXY header */
 };
 
 /*
  * A message of the pre-auth process. It has a fixed size, no pointer, and no
  * length that decides an allocation. Fields that a kind does not use are zero.
+ * A PEER comes before all others, and only if the client's peer is a proxy.
  */
 struct preauth_message {
 	char kind;                  /* an enum preauth_kind */
 	char address[ADDRESS_TEXT]; /* PEER: the client's address and port */
 	uint32_t unread_size;       /* LOGIN: bytes used of unread */
-	char user[ACCOUNT_NAME];    /* LOGIN: as the client wrote it; "": the principal's account */
-	struct auth_peer peer;      /* LOGIN */
-	char unread[IO_IN];         /* LOGIN: what the client sent after its login */
+	char user[ACCOUNT_NAME];    /* LOGIN: as the client wrote it, or "" */
+	struct auth_peer peer;      /* LOGIN: from the ticket */
+	char unread[IO_IN];         /* LOGIN: what the client sent after it */
 };
 
 /* A string field of struct preauth_message. */
@@ -43,7 +44,10 @@ struct message_field {
 #define MESSAGE_FIELDS 7
 extern const struct message_field message_fields[MESSAGE_FIELDS];
 
-/* Pre-auth process: sends the message. Returns 0, or -1 if the monitor has ended. */
+/*
+ * Pre-auth process: sends the message. Returns 0, or -1 if the monitor has
+ * ended.
+ */
 int message_send_preauth(int channel, const struct preauth_message *m);
 
 /*
@@ -52,7 +56,8 @@ int message_send_preauth(int channel, const struct preauth_message *m);
  * and no forbidden character, and unread_size fits. Otherwise *m must not be
  * used. The user name and the principal may still be any text.
  */
-bool message_read_preauth(const void *packet, size_t n, struct preauth_message *m);
+bool message_read_preauth(
+    const void *packet, size_t n, struct preauth_message *m);
 
 /*
  * Pre-auth process: sends a request and waits for the answer. Returns the
@@ -60,15 +65,18 @@ bool message_read_preauth(const void *packet, size_t n, struct preauth_message *
  */
 int message_ask(int channel, const struct preauth_message *request);
 
-/* Monitor: answers a request with a descriptor. Returns 0, or -1 if the pre-auth process has ended. */
+/*
+ * Monitor: answers a request with a descriptor. Returns 0, or -1 if the
+ * pre-auth process has ended.
+ */
 int message_answer(int channel, int fd);
 
 /* What a session or a broker sends its monitor besides its log. */
 enum session_kind {
-	MESSAGE_PERMITTED = 'Y', /* session: the ticket opens the account; text is the rule */
-	MESSAGE_REFUSED = 'N',   /* session: it does not; text is the reason */
-	MESSAGE_LOCKED = 'K',    /* session, --recover's recovery: it has the session lock */
-	MESSAGE_RECOVERS = 'F',  /* broker: it finishes a removal */
+	MESSAGE_PERMITTED = 'Y', /* session: may log in; text: by which rule */
+	MESSAGE_REFUSED = 'N',   /* session: may not; text: the reason */
+	MESSAGE_LOCKED = 'K',    /* session, recovery: has the session lock */
+	MESSAGE_RECOVERS = 'F',  /* broker: finishes a removal */
 };
 
 struct session_message {
@@ -85,14 +93,18 @@ struct session_entry {
 	char unread[IO_IN];   /* what the client sent after its login */
 };
 
-/* Session, broker, recovery: sends a message. Fatal if the monitor has ended. */
-void message_send_session(int channel, enum session_kind kind, const char *text);
+/*
+ * Session, broker, recovery: sends a message. Fatal if the monitor has ended.
+ */
+void message_send_session(
+    int channel, enum session_kind kind, const char *text);
 
 /*
  * Monitor: copies a packet of n bytes to *m. Returns true if its size is right
  * and its text ends and contains only letters, digits, blanks and " .,:_-".
  * Otherwise *m must not be used. The kind is the caller's to check.
  */
-bool message_read_session(const void *packet, size_t n, struct session_message *m);
+bool message_read_session(
+    const void *packet, size_t n, struct session_message *m);
 
 #endif

@@ -3,10 +3,10 @@
  * their lines to syslog.
  *
  * Runs as root: in the monitor, and in --recover. The session and the broker
- * belong to their user, who can stop them; so the process that watches them must
- * not. It reads nothing of the network, but one packet of bounded size at a time
- * from each child. The bytes of a packet become a line of the log, or go to the
- * caller.
+ * belong to their user, who can stop them; so the process that watches them
+ * must not. It reads nothing of the network, but one packet of bounded size at
+ * a time from each child. The bytes of a packet become a line of the log, or
+ * go to the caller.
  *
  * Each child has a channel of its own, so the descriptor identifies the role. A
  * compromised child cannot close, fill or use the channel of another. roles[]
@@ -36,9 +36,9 @@
 /* A child that has closed its channel must end within this time. */
 #define ENDING_MS 1000
 /*
- * A killed child ends within this time, unless it waits in the kernel for a file
- * system that does not answer. Any user can have such a file system below the
- * home directory.
+ * A killed child ends within this time, unless it waits in the kernel for a
+ * file system that does not answer. Any user can have such a file system below
+ * the home directory.
  */
 #define KILLED_MS 10000
 
@@ -47,13 +47,20 @@ static const struct {
 	const char *events; /* that it may log, each between blanks */
 	bool is_users;      /* its user can send it signals */
 } roles[ROLES] = {
-	[ROLE_PREAUTH] = { "the pre-auth process", " failed fatal nonsense refused replay sandbox ", false },
-	[ROLE_TLS] = { "kpopd-tls", " failed fatal refused sandbox tls ", false },
+	[ROLE_PREAUTH] = { "the pre-auth process",
+	    " failed fatal nonsense refused replay sandbox ", false },
+	[ROLE_TLS] = { "kpopd-tls", " failed fatal refused sandbox tls ",
+	    false },
 	[ROLE_RELAY] = { "the relay", " failed fatal sandbox ", false },
-	[ROLE_SESSION] = { "the session", " failed fatal index logout nonsense recovery rescue sandbox skipped ", true },
-	[ROLE_BROKER] = { "the broker", " failed fatal recovery rescue sandbox ", true },
+	[ROLE_SESSION] = { "the session",
+	    " failed fatal index logout nonsense recovery rescue sandbox "
+	    "skipped ",
+	    true },
+	[ROLE_BROKER] = { "the broker",
+	    " failed fatal recovery rescue sandbox ", true },
 	[ROLE_REFUSAL] = { "the refusal", " failed fatal sandbox ", false },
-	[ROLE_RECOVERY] = { "the recovery", " failed fatal recovery rescue sandbox ", true },
+	[ROLE_RECOVERY] = { "the recovery",
+	    " failed fatal recovery rescue sandbox ", true },
 };
 
 /* Signal handler: does nothing but interrupt ppoll. */
@@ -73,7 +80,8 @@ watch_begin(struct watch *w)
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	/* Also for stops: no SA_NOCLDSTOP. */
-	if (sigprocmask(SIG_BLOCK, &child, NULL) == -1 || sigaction(SIGCHLD, &action, NULL) == -1)
+	if (sigprocmask(SIG_BLOCK, &child, NULL) == -1 ||
+	    sigaction(SIGCHLD, &action, NULL) == -1)
 		fatal("preparing for signals");
 }
 
@@ -121,7 +129,9 @@ watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 		return true;
 	}
 	close(ends[1]);
-	*c = (struct watch_child){ .pid = pid, .channel = ends[0], .deadline = deadline };
+	*c = (struct watch_child){
+		.pid = pid, .channel = ends[0], .deadline = deadline
+	};
 	return false;
 }
 
@@ -161,7 +171,10 @@ watch_kill(struct watch *w, enum role role, enum watch_reason reason)
 		close_channel(c);
 }
 
-/* Charges the child for one more line. Returns false if it has logged too much; counts the line as withheld. */
+/*
+ * Charges the child for one more line. Returns false if it has logged too
+ * much; counts the line as withheld.
+ */
 static bool
 charge_line(struct watch_child *c)
 {
@@ -183,13 +196,17 @@ is_event_of(enum role role, const char *event)
 {
 	char word[LOG_EVENT + 2];
 
-	if (event[0] == '\0' || event[strspn(event, "abcdefghijklmnopqrstuvwxyz")] != '\0')
+	if (event[0] == '\0' ||
+	    event[strspn(event, "abcdefghijklmnopqrstuvwxyz")] != '\0')
 		return false;
 	snprintf(word, sizeof(word), " %s ", event);
 	return strstr(roles[role].events, word) != NULL;
 }
 
-/* Writes the line that a child has sent in a packet of n bytes, if its role may log this event. */
+/*
+ * Writes the line that a child has sent in a packet of n bytes, if its role
+ * may log this event.
+ */
 static void
 log_line(enum role role, struct log_packet *p, size_t n)
 {
@@ -197,13 +214,17 @@ log_line(enum role role, struct log_packet *p, size_t n)
 	size_t size = n - offsetof(struct log_packet, text);
 	int priority = LOG_PRI(p->priority);
 
-	/* An alert is the highest that kpopd uses. An emergency would go to every user's terminal. */
+	/*
+	 * An alert is the highest that kpopd uses. An emergency would go to
+	 * every user's terminal.
+	 */
 	if (priority < LOG_ALERT)
 		priority = LOG_ALERT;
 	p->event[LOG_EVENT - 1] = '\0';
 	if (!is_event_of(role, p->event)) {
-		log_event(LOG_ALERT, "fatal", "error=\"%s logged a forbidden event: %s\"", roles[role].name,
-		    log_safe(&event, p->event));
+		log_event(LOG_ALERT, "fatal",
+		    "error=\"%s logged a forbidden event: %s\"",
+		    roles[role].name, log_safe(&event, p->event));
 		return;
 	}
 	/* The child has encoded the text, but it may be compromised. */
@@ -213,25 +234,33 @@ log_line(enum role role, struct log_packet *p, size_t n)
 	log_event(priority, p->event, "%.*s", (int)size, p->text);
 }
 
-/* Logs what a packet contains for the log. Returns false if the packet is not for the log. */
+/*
+ * Logs what a packet contains for the log. Returns false if the packet is not
+ * for the log.
+ */
 static bool
 log_packet(enum role role, struct watch_child *c, char *packet, size_t n)
 {
 	struct log_packet *p = (struct log_packet *)(void *)packet;
 
-	if (n < offsetof(struct log_packet, text) || n > sizeof(*p) || (p->kind != LOG_LINE && p->kind != LOG_CALL))
+	if (n < offsetof(struct log_packet, text) || n > sizeof(*p) ||
+	    (p->kind != LOG_LINE && p->kind != LOG_CALL))
 		return false;
 	if (!charge_line(c))
 		return true;
 	if (p->kind == LOG_LINE)
 		log_line(role, p, n);
 	else
-		log_event(LOG_ALERT, "fatal", "error=\"%s was ended for the system call %s\"", roles[role].name,
-		    sandbox_call_name(p->call));
+		log_event(LOG_ALERT, "fatal",
+		    "error=\"%s was ended for the system call %s\"",
+		    roles[role].name, sandbox_call_name(p->call));
 	return true;
 }
 
-/* Takes one packet of a child. Returns true with *e filled if the packet is for the caller. */
+/*
+ * Takes one packet of a child. Returns true with *e filled if the packet is
+ * for the caller.
+ */
 static bool
 take_packet(struct watch *w, enum role role, struct watch_event *e)
 {
@@ -246,33 +275,45 @@ take_packet(struct watch *w, enum role role, struct watch_event *e)
 	 * A process that a compromised broker has made may keep the other end
 	 * after the broker's end, and send without end.
 	 */
-	if (n == PACKET_END || (c->has_ended && (n == PACKET_NONE || clock_ms() >= c->ended + ENDING_MS))) {
+	if (n == PACKET_END ||
+	    (c->has_ended &&
+		(n == PACKET_NONE || clock_ms() >= c->ended + ENDING_MS))) {
 		close_channel(c);
 		if (c->deadline == 0 || c->deadline > clock_ms() + ENDING_MS)
 			c->deadline = clock_ms() + ENDING_MS;
 		return false;
 	}
-	/* Of a child that was killed, earlier lines are logged, but messages are not obeyed. */
-	if (n == PACKET_NONE || log_packet(role, c, w->packet, (size_t)n) || c->reason != WATCH_ALIVE)
+	/*
+	 * Of a child that was killed, earlier lines are logged, but messages
+	 * are not obeyed.
+	 */
+	if (n == PACKET_NONE || log_packet(role, c, w->packet, (size_t)n) ||
+	    c->reason != WATCH_ALIVE)
 		return false;
-	*e = (struct watch_event){ .role = role, .packet = w->packet, .size = (size_t)n };
+	*e = (struct watch_event){
+		.role = role, .packet = w->packet, .size = (size_t)n
+	};
 	return true;
 }
 
 /*
- * Kills the processes that a child has made, if the child has ended. Its process
- * group cannot be another's before the child has been waited for.
+ * Kills the processes that a child has made, if the child has ended. Its
+ * process group cannot be another's before the child has been waited for.
  */
 static void
 kill_group(pid_t pid)
 {
 	siginfo_t info = { .si_pid = 0 };
 
-	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid)
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	    info.si_pid == pid)
 		kill(-pid, SIGKILL);
 }
 
-/* Notes the children that have ended, and kills those that their user has stopped. */
+/*
+ * Notes the children that have ended, and kills those that their user has
+ * stopped.
+ */
 static void
 reap_children(struct watch *w)
 {
@@ -301,14 +342,17 @@ reap_children(struct watch *w)
  * answers, and becomes a child of init when this process ends.
  */
 static void
-give_up(struct watch_child *c)
+count_as_ended(struct watch_child *c)
 {
 	c->is_lost = true;
 	c->status = SIGKILL;
 	close_channel(c);
 }
 
-/* Kills the children whose deadline has passed, and gives up those that were killed before. */
+/*
+ * Kills the children whose deadline has passed, and gives up those that were
+ * killed before.
+ */
 static void
 kill_late(struct watch *w)
 {
@@ -317,18 +361,23 @@ kill_late(struct watch *w)
 	for (int i = 0; i < ROLES; i++) {
 		struct watch_child *c = &w->children[i];
 
-		if (c->pid == 0 || c->has_ended || c->deadline == 0 || now < c->deadline)
+		if (c->pid == 0 || c->has_ended || c->deadline == 0 ||
+		    now < c->deadline)
 			continue;
 		if (c->reason != WATCH_ALIVE)
-			give_up(c);
+			count_as_ended(c);
 		else
-			watch_kill(w, (enum role)i, c->channel != -1 ? WATCH_LATE : WATCH_SILENT);
+			watch_kill(w, (enum role)i,
+			    c->channel != -1 ? WATCH_LATE : WATCH_SILENT);
 	}
 }
 
-/* Logs the end of a child that was killed or ended by a signal, and how many of its lines were withheld. */
+/*
+ * Logs the end of a child that was killed or ended by a signal, and how many
+ * of its lines were withheld.
+ */
 static void
-log_end(enum role role, const struct watch_child *c)
+log_killed(enum role role, const struct watch_child *c)
 {
 	static const char *const reasons[] = {
 		[WATCH_LATE] = "did not end in time",
@@ -340,21 +389,33 @@ log_end(enum role role, const struct watch_child *c)
 	int signal_number = WIFSIGNALED(c->status) ? WTERMSIG(c->status) : 0;
 
 	if (c->withheld > 0)
-		log_event(LOG_WARNING, "withheld", "process=\"%s\" lines=%u", name, c->withheld);
+		log_event(LOG_WARNING, "withheld", "process=\"%s\" lines=%u",
+		    name, c->withheld);
 	if (c->is_lost)
-		log_event(LOG_ERR, "fatal", "error=\"%s was killed and does not end: it waits for a file system\"", name);
+		log_event(LOG_ERR, "fatal",
+		    "error=\"%s was killed and does not end: it waits for a "
+		    "file system\"",
+		    name);
 	if (c->reason == WATCH_WRONG)
-		log_event(LOG_ALERT, "fatal", "error=\"%s %s, and was killed\"", name, reasons[c->reason]);
-	else if (signal_number == SIGKILL && c->reason == WATCH_LATE && (role == ROLE_PREAUTH || role == ROLE_SESSION))
-		log_event(LOG_NOTICE, "refused", "reason=\"login deadline, %s killed\"", name + strlen("the "));
+		log_event(LOG_ALERT, "fatal", "error=\"%s %s, and was killed\"",
+		    name, reasons[c->reason]);
+	else if (signal_number == SIGKILL && c->reason == WATCH_LATE &&
+	    (role == ROLE_PREAUTH || role == ROLE_SESSION))
+		log_event(LOG_NOTICE, "refused",
+		    "reason=\"login deadline, %s killed\"",
+		    name + strlen("the "));
 	else if (signal_number == SIGKILL && c->reason > WATCH_DISMISSED)
-		log_event(LOG_ERR, "fatal", "error=\"%s %s, and was killed\"", name, reasons[c->reason]);
+		log_event(LOG_ERR, "fatal", "error=\"%s %s, and was killed\"",
+		    name, reasons[c->reason]);
 	else if (signal_number != 0 && c->reason != WATCH_DISMISSED)
-		log_event(LOG_ERR, "fatal", "error=\"%s was ended by signal %d (%s)\"", name, signal_number,
-		    strsignal(signal_number));
+		log_event(LOG_ERR, "fatal",
+		    "error=\"%s was ended by signal %d (%s)\"", name,
+		    signal_number, strsignal(signal_number));
 }
 
-/* Waits until a child has sent a packet, has ended or was stopped, or is late. */
+/*
+ * Waits until a child has sent a packet, has ended or was stopped, or is late.
+ */
 static void
 await_change(const struct watch *w)
 {
@@ -369,8 +430,10 @@ await_change(const struct watch *w)
 		if (c->pid == 0)
 			continue;
 		if (c->channel != -1)
-			p[n++] = (struct pollfd){ .fd = c->channel, .events = POLLIN };
-		if (!c->has_ended && c->deadline != 0 && (until == 0 || c->deadline < until))
+			p[n++] = (struct pollfd){ .fd = c->channel,
+				.events = POLLIN };
+		if (!c->has_ended && c->deadline != 0 &&
+		    (until == 0 || c->deadline < until))
 			until = c->deadline;
 	}
 	left = until != 0 ? until - clock_ms() : 0;
@@ -378,19 +441,28 @@ await_change(const struct watch *w)
 		left = 0;
 	sigprocmask(SIG_BLOCK, NULL, &mask);
 	sigdelset(&mask, SIGCHLD);
-	if (ppoll(p, n, until == 0 ? NULL : &(struct timespec){ .tv_sec = left / 1000, .tv_nsec = (long)(left % 1000 * 1000000) },
-		&mask) == -1 && errno != EINTR)
+	if (ppoll(p, n,
+		until == 0 ? NULL :
+			     &(struct timespec){ .tv_sec = left / 1000,
+				 .tv_nsec = (long)(left % 1000 * 1000000) },
+		&mask) == -1 &&
+	    errno != EINTR)
 		fatal("ppoll");
 }
 
-/* Removes a child that has ended, and whose packets have been taken, from the table. Fills *e. */
+/*
+ * Removes a child that has ended, and whose packets have been taken, from the
+ * table. Fills *e.
+ */
 static void
 remove_child(struct watch *w, enum role role, struct watch_event *e)
 {
 	struct watch_child *c = &w->children[role];
 
-	log_end(role, c);
-	*e = (struct watch_event){ .role = role, .status = c->status, .reason = c->reason };
+	log_killed(role, c);
+	*e = (struct watch_event){
+		.role = role, .status = c->status, .reason = c->reason
+	};
 	*c = (struct watch_child){ .pid = 0 };
 }
 

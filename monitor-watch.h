@@ -12,7 +12,15 @@
 #include "message.h"
 
 /* The children of the monitor and of --recover; at most one of each. */
-enum role { ROLE_PREAUTH, ROLE_TLS, ROLE_RELAY, ROLE_SESSION, ROLE_BROKER, ROLE_REFUSAL, ROLE_RECOVERY };
+enum role {
+	ROLE_PREAUTH,
+	ROLE_TLS,
+	ROLE_RELAY,
+	ROLE_SESSION,
+	ROLE_BROKER,
+	ROLE_REFUSAL,
+	ROLE_RECOVERY
+};
 #define ROLES 7
 
 /* Why the monitor has killed a child. */
@@ -22,35 +30,41 @@ enum watch_reason {
 	WATCH_LATE,      /* its deadline has passed */
 	WATCH_STOPPED,   /* its user stopped it */
 	WATCH_SILENT,    /* it closed its channel and did not end */
-	WATCH_WRONG,     /* it sent a malformed message, or one that it may not send now */
+	WATCH_WRONG,     /* it sent a message that it must not send */
 };
 
 struct watch {
 	struct watch_child {
-		pid_t pid;        /* 0: there is no such child */
-		int channel;      /* to the child; -1: closed */
-		int64_t deadline; /* as watch_fork's */
-		int64_t paid;     /* its lines have used up its rate until this moment, absolute ms */
-		unsigned withheld; /* lines above the rate, which were not written */
+		pid_t pid;         /* 0: there is no such child */
+		int channel;       /* to the child; -1: closed */
+		int64_t deadline;  /* as watch_fork's */
+		int64_t paid;      /* its lines use its rate until then; ms */
+		unsigned withheld; /* lines above its rate, not written */
 		enum watch_reason reason;
 		bool has_ended;
 		int64_t ended; /* when, absolute ms */
 		bool is_lost;  /* it was killed and does not end */
 		int status;    /* as of waitpid(2) */
 	} children[ROLES];
-	char packet[sizeof(struct preauth_message) > sizeof(struct log_packet) ? sizeof(struct preauth_message) : sizeof(struct log_packet)];
+	char packet[sizeof(struct preauth_message) > sizeof(struct log_packet) ?
+		sizeof(struct preauth_message) :
+		sizeof(struct log_packet)];
 };
 
 /* An event: a packet of a child that is not for the log, or the child's end. */
 struct watch_event {
 	enum role role;
-	const void *packet; /* valid until the next call; NULL: the child has ended, and this is logged */
+	const void *packet; /* valid until the next call; NULL: the child has
+			     * ended, and its end is logged */
 	size_t size;        /* of the packet, in bytes */
 	int status;         /* of the end, as of waitpid(2) */
 	enum watch_reason reason; /* of the end */
 };
 
-/* Root: prepares to watch. There are no children yet. SIGCHLD is blocked from now on. */
+/*
+ * Root: prepares to watch. There are no children yet. SIGCHLD is blocked from
+ * now on.
+ */
 void watch_begin(struct watch *w);
 
 /*
@@ -59,9 +73,12 @@ void watch_begin(struct watch *w);
  * CLOCK_MONOTONIC; 0: never). Returns true in the child, with its end of the
  * channel in *channel and the channels to other children closed.
  */
-bool watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel);
+bool watch_fork(
+    struct watch *w, enum role role, int64_t deadline, int *channel);
 
-/* Returns the channel to the child, or -1 if there is no child or no channel. */
+/*
+ * Returns the channel to the child, or -1 if there is no child or no channel.
+ */
 int watch_channel(const struct watch *w, enum role role);
 
 /* Changes the child's deadline (0: none), if there is such a child. */
@@ -71,9 +88,9 @@ void watch_limit(struct watch *w, enum role role, int64_t deadline);
 void watch_kill(struct watch *w, enum role role, enum watch_reason reason);
 
 /*
- * Waits for the next event. Meanwhile writes the children's lines to syslog, and
- * kills the children that are late or were stopped. A killed child that does not
- * end counts as ended. Returns false if no child is left.
+ * Waits for the next event. Meanwhile writes the children's lines to syslog,
+ * and kills the children that are late or were stopped. A killed child that
+ * does not end counts as ended. Returns false if no child is left.
  */
 bool watch_next(struct watch *w, struct watch_event *e);
 

@@ -2,16 +2,17 @@
  * Decides what the processes of one connection may do: the monitor.
  *
  * Runs as root, from the start of the pre-auth process to the end of the last
- * process of the connection. It reads nothing of the network and never opens the
- * keytab; all that it gets from outside are checked messages of its children.
- * OpenSSH's monitor is the model.
+ * process of the connection. It reads nothing of the network and never opens
+ * the keytab; all that it gets from outside are checked messages of its
+ * children. OpenSSH's monitor is the model.
  *
- * The pre-auth process sends a login. The monitor looks the account up and starts
- * the session (session.c), which asks Kerberos, as the user, whether the ticket
- * opens the account, and has nothing of the client then. If the ticket does not,
- * a process of the pre-auth user (refusal.c) answers the client. Otherwise the
- * session gets the client's socket, and the broker (broker.c) is started.
- * Children become another user here, before their own code runs.
+ * The pre-auth process sends a login. The monitor looks the account up and
+ * starts the session (session.c), which asks Kerberos, as the user, whether
+ * the ticket opens the account, and has nothing of the client then. If the
+ * ticket does not, a process of the pre-auth user (refusal.c) answers the
+ * client. Otherwise the session gets the client's socket, and the broker
+ * (broker.c) is started. Children become another user here, before their own
+ * code runs.
  */
 #include "config.h"
 
@@ -52,7 +53,10 @@
  * otherwise the time would show how long the reason took to find.
  */
 #define REFUSAL_MS 50
-/* How often a login looks for a free slot, and how long before its deadline it is refused. */
+/*
+ * How often a login looks for a free slot, and how long before its deadline it
+ * is refused.
+ */
 #define SLOT_MS 50
 #define NO_SLOT_MS 1000
 /* How long a permitted session has at least until it has the session lock. */
@@ -71,7 +75,8 @@ struct admission {
 	struct watch *w;
 	int64_t asked; /* when the login came */
 	enum { ASKING, PERMITTED, REFUSED } verdict;
-	bool is_recovering; /* the broker finishes a removal; it may report this once */
+	/* the broker finishes a removal; it may report this once */
+	bool is_recovering;
 };
 
 /*
@@ -80,7 +85,8 @@ struct admission {
  * first message.
  */
 static int
-take_peer(const struct layers *layers, bool *is_proxy, const struct preauth_message *message)
+take_peer(const struct layers *layers, bool *is_proxy,
+    const struct preauth_message *message)
 {
 	if (!*is_proxy || layers->tls || layers->gssapi)
 		return -1;
@@ -94,7 +100,8 @@ take_peer(const struct layers *layers, bool *is_proxy, const struct preauth_mess
  * message in *message if the client has logged in.
  */
 static bool
-await_login(const struct monitor *m, struct watch *w, struct preauth_message *message)
+await_login(
+    const struct monitor *m, struct watch *w, struct preauth_message *message)
 {
 	struct layers layers = { .tls = false };
 	int64_t layer_deadline = m->deadline + (int64_t)2 * GRACE_MS;
@@ -108,15 +115,18 @@ await_login(const struct monitor *m, struct watch *w, struct preauth_message *me
 			return false;
 		if (e.packet == NULL)
 			continue;
-		if (e.role == ROLE_PREAUTH && message_read_preauth(e.packet, e.size, message)) {
+		if (e.role == ROLE_PREAUTH &&
+		    message_read_preauth(e.packet, e.size, message)) {
 			if (message->kind == MESSAGE_LOGIN)
 				return true;
 			if (message->kind == MESSAGE_PEER)
 				result = take_peer(&layers, &is_proxy, message);
 			else if (message->kind == MESSAGE_TLS)
-				result = layer_start_tls(m->o, &layers, w, layer_deadline);
+				result = layer_start_tls(
+				    m->o, &layers, w, layer_deadline);
 			else
-				result = layer_start_gssapi(m->o, m->preauth, &layers, w, layer_deadline);
+				result = layer_start_gssapi(m->o, m->preauth,
+				    &layers, w, layer_deadline);
 		}
 		if (result == -1)
 			watch_kill(w, e.role, WATCH_WRONG);
@@ -131,7 +141,8 @@ log_refusal(const struct preauth_message *login, const char *reason)
 
 	/* NOLINTBEGIN(bugprone-signal-handler,cert-sig30-c): end_lookup says why */
 	log_event(LOG_NOTICE, "refused", "reason=\"%s\" user=%s principal=%s",
-	    reason, log_safe(&user, login->user), log_safe(&principal, login->peer.principal));
+	    reason, log_safe(&user, login->user),
+	    log_safe(&principal, login->peer.principal));
 	/* NOLINTEND(bugprone-signal-handler,cert-sig30-c) */
 }
 
@@ -141,15 +152,19 @@ log_login(const struct session *s, const char *rule)
 	const struct auth_peer *peer = &s->login->peer;
 	struct log_text user, principal, service, ticket, session, layer;
 
-	log_event(LOG_INFO, "login", "user=%s principal=%s service=%s ticket=%s session=%s"
-	    " mutual=%s layer=%s by=%s", log_safe(&user, s->user.name), log_safe(&principal, peer->principal),
+	log_event(LOG_INFO, "login",
+	    "user=%s principal=%s service=%s ticket=%s session=%s"
+	    " mutual=%s layer=%s by=%s",
+	    log_safe(&user, s->user.name),
+	    log_safe(&principal, peer->principal),
 	    log_safe(&service, peer->service), log_safe(&ticket, peer->ticket),
-	    log_safe(&session, peer->session), peer->mutual ? "yes" : "no", log_safe(&layer, peer->layer), rule);
+	    log_safe(&session, peer->session), peer->mutual ? "yes" : "no",
+	    log_safe(&layer, peer->layer), rule);
 }
 
 /*
- * Starts the process that answers the client in place of a session. Returns true
- * in that process, which is jailed as the pre-auth user.
+ * Starts the process that answers the client in place of a session. Returns
+ * true in that process, which is jailed as the pre-auth user.
  */
 static bool
 fork_refusal(struct admission *a)
@@ -159,7 +174,8 @@ fork_refusal(struct admission *a)
 
 	watch_kill(a->w, ROLE_SESSION, WATCH_DISMISSED);
 	setup_close_end(&s->locks_to_session);
-	if (watch_fork(a->w, ROLE_REFUSAL, s->deadline + (int64_t)2 * REFUSAL_MS, &channel)) {
+	if (watch_fork(a->w, ROLE_REFUSAL,
+		s->deadline + (int64_t)2 * REFUSAL_MS, &channel)) {
 		lock_signals(SIG_UNBLOCK);
 		privsep_make_jail(s->o->state, "refusal");
 		privsep_jail(s->o->state, "refusal", a->preauth);
@@ -179,7 +195,10 @@ refuse_login(struct admission *a, const char *reason)
 		refusal_deny(a->s.deadline, a->asked + REFUSAL_MS);
 }
 
-/* Logs the permitted login, gives the session the client, and starts the broker. */
+/*
+ * Logs the permitted login, gives the session the client, and starts the
+ * broker.
+ */
 static void
 permit_login(struct admission *a, const char *rule)
 {
@@ -190,16 +209,22 @@ permit_login(struct admission *a, const char *rule)
 
 	a->verdict = PERMITTED;
 	log_login(s, rule);
-	/* Not earlier, because only users who may log in get a state directory. */
-	if ((fds[1] = state_open(s->o->state, &s->user, s->o->mailboxes.text)) == -1) {
+	/*
+	 * Not earlier, because only users who may log in get a state
+	 * directory.
+	 */
+	if ((fds[1] = state_open(
+		 s->o->state, &s->user, s->o->mailboxes.text)) == -1) {
 		if (fork_refusal(a))
 			refusal_unavailable(s->deadline);
 		return;
 	}
 	memcpy(entry.unread, s->login->unread, sizeof(entry.unread));
-	watch_limit(a->w, ROLE_SESSION, s->deadline > soon ? s->deadline : soon);
+	watch_limit(
+	    a->w, ROLE_SESSION, s->deadline > soon ? s->deadline : soon);
 	/* If the session has ended, the next event is its end. */
-	packet_send(watch_channel(a->w, ROLE_SESSION), &entry, sizeof(entry), fds, 2);
+	packet_send(
+	    watch_channel(a->w, ROLE_SESSION), &entry, sizeof(entry), fds, 2);
 	explicit_bzero(&entry, sizeof(entry));
 	process_leave_client();
 	s->directory = fds[1];
@@ -207,7 +232,10 @@ permit_login(struct admission *a, const char *rule)
 	close(s->directory);
 }
 
-/* Does what the session's message asks for. Returns false if it may not ask for this now. */
+/*
+ * Does what the session's message asks for. Returns false if it may not ask
+ * for this now.
+ */
 static bool
 obey_session(struct admission *a, const struct session_message *m)
 {
@@ -222,7 +250,10 @@ obey_session(struct admission *a, const struct session_message *m)
 	return true;
 }
 
-/* Gives the broker time for a removal. Returns false if its message asks for anything else, or again. */
+/*
+ * Gives the broker time for a removal. Returns false if its message asks for
+ * anything else, or again.
+ */
 static bool
 obey_broker(struct admission *a, const struct session_message *m)
 {
@@ -233,7 +264,10 @@ obey_broker(struct admission *a, const struct session_message *m)
 	return true;
 }
 
-/* Does what a child's packet asks for. Returns false if it is malformed, or may not be sent now. */
+/*
+ * Does what a child's packet asks for. Returns false if it is malformed, or
+ * may not be sent now.
+ */
 static bool
 obey_child(struct admission *a, const struct watch_event *e)
 {
@@ -250,7 +284,8 @@ obey_child(struct admission *a, const struct watch_event *e)
 static void
 note_end(struct admission *a, enum role role)
 {
-	int64_t now = clock_ms(), written = now + (int64_t)a->s.write_timeout * 1000;
+	int64_t now = clock_ms(),
+		written = now + (int64_t)a->s.write_timeout * 1000;
 
 	if (role == ROLE_SESSION || role == ROLE_REFUSAL) {
 		if (a->verdict == ASKING)
@@ -264,19 +299,23 @@ note_end(struct admission *a, enum role role)
 }
 
 /*
- * Takes one of the user's slots for the session. Without slots a user whose file
- * system does not answer could have as many processes that cannot be killed as
- * connections. Returns false if no slot has become free in time.
+ * Takes one of the user's slots for the session. Without slots a user whose
+ * file system does not answer could have as many processes that cannot be
+ * killed as connections. Returns false if no slot has become free in time.
  */
 static bool
 take_slot(struct session *s)
 {
-	while ((s->slot = state_take_slot(s->o->state, s->user.uid)) == -1 && errno == EWOULDBLOCK) {
+	while ((s->slot = state_take_slot(s->o->state, s->user.uid)) == -1 &&
+	    errno == EWOULDBLOCK) {
 		if (clock_ms() >= s->deadline - NO_SLOT_MS)
 			return false;
 		poll(NULL, 0, SLOT_MS);
 	}
-	/* On any other error, a full disk for one, the login goes on without a slot. */
+	/*
+	 * On any other error, a full disk for one, the login goes on without a
+	 * slot.
+	 */
 	return true;
 }
 
@@ -305,19 +344,29 @@ start_session(struct admission *a)
 /* The login that a lookup is for. */
 static const struct preauth_message *looked_up;
 
-/* Signal handler: refuses the login and ends the process, because a lookup of the C library cannot be interrupted. */
+/*
+ * Signal handler: refuses the login and ends the process, because a lookup of
+ * the C library cannot be interrupted.
+ */
 static void
 end_lookup(int signal_number)
 {
 	(void)signal_number;
-	/* The log may wait for a lock that the interrupted code holds; the alarm then ends the process. */
+	/*
+	 * The log may wait for a lock that the interrupted code holds; the
+	 * alarm then ends the process.
+	 */
 	signal(SIGALRM, SIG_DFL);
 	alarm(1);
-	log_refusal(looked_up, "login deadline, the account database does not answer");
+	log_refusal(
+	    looked_up, "login deadline, the account database does not answer");
 	_exit(1);
 }
 
-/* Returns the seconds until a deadline, at least 1, because alarm(0) sets no alarm. */
+/*
+ * Returns the seconds until a deadline, at least 1, because alarm(0) sets no
+ * alarm.
+ */
 static unsigned
 seconds_until(int64_t deadline)
 {
@@ -328,15 +377,17 @@ seconds_until(int64_t deadline)
 
 /*
  * Fills s->user with the account that the client asks for. Returns NULL, or why
- * the login is refused. Ends the process if the account database does not answer
- * before the deadline.
+ * the login is refused. Ends the process if the account database does not
+ * answer before the deadline.
  */
 static const char *
 find_user(struct session *s)
 {
 	const struct preauth_message *login = s->login;
 	char host[HOST_NAME_MAX + 1];
-	const struct account_domains domains = { .host = host, .service = login->peer.service, .more = s->o->domains };
+	const struct account_domains domains = { .host = host,
+		.service = login->peer.service,
+		.more = s->o->domains };
 	const char *refusal;
 
 	/* The kernel may leave a name that fills the array without its NUL. */
@@ -346,10 +397,13 @@ find_user(struct session *s)
 	looked_up = login;
 	signal(SIGALRM, end_lookup);
 	alarm(seconds_until(s->deadline));
-	refusal = account_find_login(login->user, login->peer.principal, &domains, &s->o->uids, &s->user);
+	refusal = account_find_login(login->user, login->peer.principal,
+	    &domains, &s->o->uids, &s->user);
 	alarm(0);
 	signal(SIGALRM, SIG_DFL);
-	return refusal == NULL ? account_find_closure(&s->user, seconds_until(s->deadline)) : refusal;
+	return refusal == NULL ?
+	    account_find_closure(&s->user, seconds_until(s->deadline)) :
+	    refusal;
 }
 
 /* Finds what the session needs. Returns NULL, or why the login is refused. */
@@ -361,20 +415,30 @@ find_mailbox(struct session *s)
 	if (refusal != NULL)
 		return refusal;
 	s->mailboxes = &s->o->mailboxes;
-	if ((s->path = mailboxes_path(s->mailboxes, s->user.name, s->user.home)) == NULL)
+	if ((s->path = mailboxes_path(
+		 s->mailboxes, s->user.name, s->user.home)) == NULL)
 		return "the path of the mailbox is too long";
-	return take_slot(s) ? NULL : "too many logins of this user wait for the user's files";
+	return take_slot(s) ?
+	    NULL :
+	    "too many logins of this user wait for the user's files";
 }
 
-/* Lets the user of the login in, or refuses, and watches until the last process has ended. */
+/*
+ * Lets the user of the login in, or refuses, and watches until the last
+ * process has ended.
+ */
 static void
-admit_login(const struct monitor *m, struct watch *w, struct preauth_message *login)
+admit_login(
+    const struct monitor *m, struct watch *w, struct preauth_message *login)
 {
 	static struct admission a;
 	struct watch_event e;
 	const char *refusal;
 
-	a = (struct admission){ .s = setup_begin(m->o), .preauth = m->preauth, .w = w, .asked = clock_ms() };
+	a = (struct admission){ .s = setup_begin(m->o),
+		.preauth = m->preauth,
+		.w = w,
+		.asked = clock_ms() };
 	a.s.auth = m->auth;
 	a.s.login = login;
 	a.s.deadline = m->deadline;

@@ -19,7 +19,8 @@
 int
 packet_send(int channel, const void *data, size_t n, const int *fds, int k)
 {
-	struct iovec part = { .iov_base = (void *)(uintptr_t)data, .iov_len = n };
+	struct iovec part = { .iov_base = (void *)(uintptr_t)data,
+		.iov_len = n };
 	union {
 		char bytes[CMSG_SPACE(PACKET_FILES * sizeof(int))];
 		struct cmsghdr align;
@@ -54,8 +55,10 @@ packet_await(int channel, void *data, size_t n, int *fds, int k)
 		char bytes[CMSG_SPACE(PACKET_FILES * sizeof(int))];
 		struct cmsghdr align;
 	} control;
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = sizeof(control) };
+	struct msghdr message = { .msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control) };
 	const struct cmsghdr *c;
 	ssize_t got;
 

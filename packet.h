@@ -1,4 +1,7 @@
-/* Packets with descriptors between the processes of a connection: see packet.c. */
+/*
+ * Packets with descriptors between the processes of a connection: see
+ * packet.c.
+ */
 #ifndef PACKET_H
 #define PACKET_H
 
@@ -22,9 +25,11 @@ int packet_send(int channel, const void *data, size_t n, const int *fds, int k);
 int packet_await(int channel, void *data, size_t n, int *fds, int k);
 
 /* What packet_receive returns in place of a size. */
-#define PACKET_END 0     /* the other end is closed; an empty packet counts as the end */
+/* the other end is closed; an empty packet counts as the end */
+#define PACKET_END 0
 #define PACKET_NONE (-1) /* no packet has come yet */
-#define PACKET_BAD (-2)  /* the packet was larger than size, or carried descriptors; none is opened */
+/* the packet was larger than size, or carried descriptors; none is opened */
+#define PACKET_BAD (-2)
 
 /*
  * Takes the next packet, of at most size bytes, without waiting. Returns its

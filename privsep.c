@@ -25,11 +25,15 @@
 #include "replay-cache.h"
 
 /*
- * Descriptors in a jail. The pre-auth process needs most: the keytab, the replay
- * cache, the connection, the channel to the monitor; with some to spare.
+ * Descriptors in a jail. The pre-auth process needs most: the keytab, the
+ * replay cache, the connection, the channel to the monitor; with some to
+ * spare.
  */
 #define JAIL_FILES 16
-/* The size to which a process in a jail may write a file: the replay cache has its size already. */
+/*
+ * The size to which a process in a jail may write a file: the replay cache has
+ * its size already.
+ */
 #define JAIL_FILE_SIZE ((rlim_t)REPLAY_SIZE)
 /*
  * Descriptors of a session or a broker: the spool, its directory, the state
@@ -50,11 +54,14 @@ is_unfinished_directory(const struct stat *st, mode_t mode, uid_t uid)
 	mode_t passing = mode & 0111;
 
 	return (st->st_uid == 0 && uid != 0) ||
-	    (st->st_uid == uid && ((st->st_mode & passing) != passing || (uid != 0 && (st->st_mode & 022) != 0)));
+	    (st->st_uid == uid &&
+		((st->st_mode & passing) != passing ||
+		    (uid != 0 && (st->st_mode & 022) != 0)));
 }
 
 int
-privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
+privsep_make_directory(
+    int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
 {
 	struct stat st;
 	bool made = mkdirat(at, name, mode) == 0;
@@ -73,7 +80,8 @@ privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t g
 		fatal("cannot give away directory %s", name);
 	errno = EPERM;
 	if (st.st_uid != uid || (st.st_mode & 022) != 0)
-		fatal("directory %s has another owner or is writable by others", name);
+		fatal("directory %s has another owner or is writable by others",
+		    name);
 	return fd;
 }
 
@@ -81,7 +89,8 @@ void
 privsep_make_jail(const char *state, const char *name)
 {
 	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int jail = top != -1 ? privsep_make_directory(top, name, 0711, 0, 0) : -1;
+	int jail =
+	    top != -1 ? privsep_make_directory(top, name, 0711, 0, 0) : -1;
 
 	if (jail == -1)
 		exit(1);
@@ -89,7 +98,10 @@ privsep_make_jail(const char *state, const char *name)
 	close(top);
 }
 
-/* Sets a resource limit for good, but leaves a lower one, which inetd may have set. */
+/*
+ * Sets a resource limit for good, but leaves a lower one, which inetd may have
+ * set.
+ */
 static void
 set_limit(int what, rlim_t most)
 {
@@ -104,11 +116,15 @@ set_limit(int what, rlim_t most)
 		fatal("setrlimit");
 }
 
-/* Empties all sets of capabilities, and asks the kernel whether they are empty. */
+/*
+ * Empties all sets of capabilities, and asks the kernel whether they are
+ * empty.
+ */
 static void
 drop_capabilities(void)
 {
-	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3,
+		0 };
 	struct __user_cap_data_struct none[2] = { 0 }, now[2];
 
 	if (syscall(SYS_capset, &head, none) == -1)
@@ -120,7 +136,10 @@ drop_capabilities(void)
 		fatal("capabilities remain");
 }
 
-/* Ends the process unless its ids are these, it has no other group, and it cannot regain root's. */
+/*
+ * Ends the process unless its ids are these, it has no other group, and it
+ * cannot regain root's.
+ */
 static void
 verify_identity(uid_t uid, gid_t gid, gid_t effective)
 {
@@ -162,7 +181,10 @@ drop_root(uid_t uid, gid_t gid, gid_t effective)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
 	    prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
 		fatal("no_new_privs");
-	/* Otherwise another process of the same uid could read or trace this one. */
+	/*
+	 * Otherwise another process of the same uid could read or trace this
+	 * one.
+	 */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 ||
 	    prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0)
 		fatal("the process is still dumpable");

@@ -13,14 +13,18 @@
  * otherwise ends the process. Returns a descriptor (read-only, close-on-exec),
  * or -1 if the directory could not be made (logged).
  */
-int privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid);
+int privsep_make_directory(
+    int at, const char *name, mode_t mode, uid_t uid, gid_t gid);
 
-/* Root: makes STATE/NAME, the root directory of a jail, which belongs to root. Fatal on failure. */
+/*
+ * Root: makes STATE/NAME, the root directory of a jail, which belongs to root.
+ * Fatal on failure.
+ */
 void privsep_make_jail(const char *state, const char *name);
 
 /*
- * Root: changes the root directory to STATE/NAME and becomes the user, for good,
- * with limits of memory, files and descriptors. Fatal on failure.
+ * Root: changes the root directory to STATE/NAME and becomes the user, for
+ * good, with limits of memory, files and descriptors. Fatal on failure.
  */
 void privsep_jail(const char *state, const char *name, const struct account *a);
 
@@ -36,7 +40,10 @@ void privsep_become(const struct account *a);
  */
 void privsep_become_broker(const struct account *a, gid_t group);
 
-/* Child of a broker: becomes the user alone, as privsep_become does. Fatal on failure. */
+/*
+ * Child of a broker: becomes the user alone, as privsep_become does. Fatal on
+ * failure.
+ */
 void privsep_leave_broker(const struct account *a);
 
 #endif

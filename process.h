@@ -6,7 +6,8 @@
 
 /*
  * Waits for the child pid as waitpid(2) does, also if a signal interrupts it.
- * options: waitpid's. Returns 0 with what waitpid stores in *status, or -1 with errno.
+ * options: waitpid's. Returns 0 with what waitpid stores in *status, or -1
+ * with errno.
  */
 int process_wait(pid_t pid, int *status, int options);
 

@@ -66,7 +66,8 @@ recovery_of(int status)
 
 /*
  * Has a child look, as the directory's user, for an unfinished removal in
- * STATE/users/UID. Returns true if there is one, or if the child could not look.
+ * STATE/users/UID. Returns true if there is one, or if the child could not
+ * look.
  */
 static bool
 find_unfinished(int directory, uid_t uid)
@@ -96,7 +97,10 @@ find_unfinished(int directory, uid_t uid)
 	return result != RECOVERY_NOTHING;
 }
 
-/* Waits for the recovery and its broker, and kills those that take too long. Returns an enum recovery. */
+/*
+ * Waits for the recovery and its broker, and kills those that take too long.
+ * Returns an enum recovery.
+ */
 static int
 await_end(struct watch *w)
 {
@@ -105,21 +109,30 @@ await_end(struct watch *w)
 	int result = RECOVERY_UNREACHABLE;
 
 	while (watch_next(w, &e)) {
-		if (e.packet != NULL && e.role == ROLE_RECOVERY && message_read_session(e.packet, e.size, &m) &&
+		if (e.packet != NULL && e.role == ROLE_RECOVERY &&
+		    message_read_session(e.packet, e.size, &m) &&
 		    m.kind == MESSAGE_LOCKED)
 			watch_limit(w, ROLE_RECOVERY, clock_ms() + RECOVERY_MS);
 		else if (e.packet != NULL)
 			watch_kill(w, e.role, WATCH_WRONG);
 		else if (e.role == ROLE_RECOVERY) {
 			result = recovery_of(e.status);
-			/* If it was killed because a file system does not answer, the broker may wait for the same. */
-			watch_limit(w, ROLE_BROKER, clock_ms() + (e.reason == WATCH_ALIVE ? END_MS : 0));
+			/*
+			 * If it was killed because a file system does not
+			 * answer, the broker may wait for the same.
+			 */
+			watch_limit(w, ROLE_BROKER,
+			    clock_ms() +
+				(e.reason == WATCH_ALIVE ? END_MS : 0));
 		}
 	}
 	return result;
 }
 
-/* Has one mailbox recovered, by a child as the user and a broker. Returns an enum recovery. */
+/*
+ * Has one mailbox recovered, by a child as the user and a broker. Returns an
+ * enum recovery.
+ */
 static int
 recover_mailbox(struct session *s)
 {
@@ -147,7 +160,8 @@ recovery_text(int result)
 	case RECOVERY_FINISHED:
 		return "removal finished";
 	case RECOVERY_SET_ASIDE:
-		return "set aside: the removal does not fit the mailbox, see rescue.* in its state directory";
+		return "set aside: the removal does not fit the mailbox, see "
+		       "rescue.* in its state directory";
 	case RECOVERY_NOTHING:
 		return "nothing to do";
 	default:
@@ -160,11 +174,13 @@ recovery_text(int result)
  * cannot be recovered. *boxes must last as long as *s.
  */
 static const char *
-describe_mailbox(const struct state_mailbox *m, struct mailboxes *boxes, struct session *s)
+describe_mailbox(
+    const struct state_mailbox *m, struct mailboxes *boxes, struct session *s)
 {
 	const struct options *o = s->o;
-	const char *refusal = m->user != NULL ? account_find(m->user, &o->uids, &s->user) :
-						account_find_uid(m->uid, &o->uids, &s->user);
+	const char *refusal = m->user != NULL ?
+	    account_find(m->user, &o->uids, &s->user) :
+	    account_find_uid(m->uid, &o->uids, &s->user);
 
 	if (refusal != NULL)
 		return refusal;
@@ -178,14 +194,18 @@ describe_mailbox(const struct state_mailbox *m, struct mailboxes *boxes, struct 
 	return s->path != NULL ? NULL : "the path of the mailbox is too long";
 }
 
-/* Prints that a removal is left which belongs to no mailbox of the uid before. */
+/*
+ * Prints that a removal is left which belongs to no mailbox of the uid before.
+ */
 static void
 print_rest(struct recovery_round *r)
 {
 	if (r->directory == -1)
 		return;
 	if (!r->is_printed && find_unfinished(r->directory, r->uid)) {
-		printf("uid %u: not reachable: a removal in a mailbox that is not known or not there\n", (unsigned)r->uid);
+		printf("uid %u: not reachable: a removal in a mailbox that is "
+		       "not known or not there\n",
+		    (unsigned)r->uid);
 		r->is_good = false;
 	}
 	close(r->directory);
@@ -195,15 +215,19 @@ print_rest(struct recovery_round *r)
 
 /* Prints that the mailbox cannot be recovered, and why. */
 static void
-print_refusal(const struct state_mailbox *m, const char *refusal)
+print_unreachable(const struct state_mailbox *m, const char *refusal)
 {
 	struct log_text name;
 
-	printf("%s%suid %u: not reachable: %s\n", m->user != NULL ? log_safe(&name, m->user) : "",
+	printf("%s%suid %u: not reachable: %s\n",
+	    m->user != NULL ? log_safe(&name, m->user) : "",
 	    m->user != NULL ? ", " : "", (unsigned)m->uid, refusal);
 }
 
-/* Recovers one mailbox, and prints how that ended, if there is something to print. Returns an enum recovery. */
+/*
+ * Recovers one mailbox, and prints how that ended, if there is something to
+ * print. Returns an enum recovery.
+ */
 static int
 recover_described(const struct recovery_round *r, const struct state_mailbox *m)
 {
@@ -222,13 +246,14 @@ recover_described(const struct recovery_round *r, const struct state_mailbox *m)
 	if (refusal != NULL && !is_unfinished)
 		return RECOVERY_NOTHING;
 	if (refusal != NULL) {
-		print_refusal(m, refusal);
+		print_unreachable(m, refusal);
 		return RECOVERY_UNREACHABLE;
 	}
 	/* As the administrator knows it; setup_prepare may change s.path. */
 	box = s.path;
 	result = is_unfinished ? recover_mailbox(&s) : RECOVERY_NOTHING;
-	printf("%s (%s): %s\n", log_safe(&name, s.user.name), log_words(&path, box), recovery_text(result));
+	printf("%s (%s): %s\n", log_safe(&name, s.user.name),
+	    log_words(&path, box), recovery_text(result));
 	return result;
 }
 
@@ -259,8 +284,11 @@ recover_one(void *self, const struct state_mailbox *m)
 	if (process_wait(pid, &status, 0) == -1)
 		fatal("waitpid");
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-		printf("uid %u: not reachable: the account database does not answer\n", (unsigned)m->uid);
-	if (recovery_of(status) != RECOVERY_FINISHED && recovery_of(status) != RECOVERY_NOTHING) {
+		printf("uid %u: not reachable: the account database does not "
+		       "answer\n",
+		    (unsigned)m->uid);
+	if (recovery_of(status) != RECOVERY_FINISHED &&
+	    recovery_of(status) != RECOVERY_NOTHING) {
 		r->is_good = false;
 		r->is_printed = true;
 	}

@@ -18,7 +18,10 @@
 #include "maildrop.h"
 #include "recover.h"
 
-/* Finishes a removal in the mailbox of state, whose session lock this process has. */
+/*
+ * Finishes a removal in the mailbox of state, whose session lock this process
+ * has.
+ */
 _Noreturn static void
 finish_removal(const struct session *s, int state, struct lock_plan *locks)
 {
@@ -37,7 +40,8 @@ log_recovery(const struct session *s)
 {
 	struct log_text user;
 
-	log_event(LOG_NOTICE, "recovery", "user=%s", log_safe(&user, s->user.name));
+	log_event(
+	    LOG_NOTICE, "recovery", "user=%s", log_safe(&user, s->user.name));
 }
 
 void
@@ -45,7 +49,8 @@ recover_after_session(const struct session *s, int locks_channel)
 {
 	struct lock_plan locks = s->locks;
 	struct lock_session lock;
-	bool is_alone = lock_session_kept(s->state, s->kept.session) || lock_session(s->state, NULL, &lock) == 0;
+	bool is_alone = lock_session_kept(s->state, s->kept.session) ||
+	    lock_session(s->state, NULL, &lock) == 0;
 
 	if (!maildrop_unfinished(s->mailboxes, s->state))
 		_exit(RECOVERY_NOTHING);
@@ -66,10 +71,13 @@ recover_by_hand(const struct session *s, int channel)
 	int state;
 	bool is_alone;
 
-	if (maildrop_state(s->mailboxes, s->path, s->directory, &state) != DROP_OK)
+	if (maildrop_state(s->mailboxes, s->path, s->directory, &state) !=
+	    DROP_OK)
 		_exit(RECOVERY_UNREACHABLE);
 	is_alone = lock_session(state, NULL, &lock) == 0;
-	if (is_alone && maildrop_claim(s->mailboxes, s->path, s->directory, state, &lock) != DROP_OK)
+	if (is_alone &&
+	    maildrop_claim(s->mailboxes, s->path, s->directory, state, &lock) !=
+		DROP_OK)
 		_exit(RECOVERY_UNREACHABLE);
 	if (!maildrop_unfinished(s->mailboxes, state))
 		_exit(RECOVERY_NOTHING);
@@ -86,21 +94,29 @@ recover_by_hand(const struct session *s, int channel)
 static bool
 may_exist(int directory, const char *name)
 {
-	return faccessat(directory, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+	return faccessat(directory, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	    errno != ENOENT;
 }
 
-/* Returns true if a state directory may have a journal, at either step of a removal (mbox-journal.c). */
+/*
+ * Returns true if a state directory may have a journal, at either step of a
+ * removal (mbox-journal.c).
+ */
 static bool
 has_journal(int directory)
 {
 	return may_exist(directory, "j") || may_exist(directory, "j.cut");
 }
 
-/* Returns true if the entry of STATE/users/UID is a mailbox's state with a journal, or cannot be read. */
+/*
+ * Returns true if the entry of STATE/users/UID is a mailbox's state with a
+ * journal, or cannot be read.
+ */
 static bool
 is_unfinished(int directory, const char *name)
 {
-	int state = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int state = openat(directory, name,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	bool result;
 
 	if (state == -1)
@@ -120,6 +136,7 @@ recover_look(int directory)
 	bool found = all == NULL || has_journal(directory);
 
 	while (!found && (entry = readdir(all)) != NULL)
-		found = entry->d_name[0] != '.' && is_unfinished(directory, entry->d_name);
+		found = entry->d_name[0] != '.' &&
+		    is_unfinished(directory, entry->d_name);
 	_exit(found ? RECOVERY_UNFINISHED : RECOVERY_NOTHING);
 }

@@ -26,8 +26,9 @@
 
 /* A walk from the root. */
 struct walk {
-	int at;              /* the directory that it has reached */
-	char done[PATH_MAX]; /* its path, without a slash at the end; "" is the root */
+	int at; /* the directory that it has reached */
+	/* its path, without a slash at the end; "" is the root */
+	char done[PATH_MAX];
 	char rest[PATH_MAX]; /* the path from there to the end */
 	int links;           /* followed so far */
 };
@@ -38,10 +39,14 @@ is_only_roots(int directory)
 {
 	struct stat st;
 
-	return fstat(directory, &st) == 0 && st.st_uid == 0 && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+	return fstat(directory, &st) == 0 && st.st_uid == 0 &&
+	    (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
-/* Moves the first component of w->rest to name. Returns false if there is none. */
+/*
+ * Moves the first component of w->rest to name. Returns false if there is
+ * none.
+ */
 static bool
 take_component(struct walk *w, char name[NAME_MAX + 1])
 {
@@ -56,7 +61,10 @@ take_component(struct walk *w, char name[NAME_MAX + 1])
 	return true;
 }
 
-/* Puts the symlink's target before w->rest. Returns NULL, or why the symlink cannot be followed. */
+/*
+ * Puts the symlink's target before w->rest. Returns NULL, or why the symlink
+ * cannot be followed.
+ */
 static const char *
 follow_symlink(struct walk *w, int link)
 {
@@ -68,7 +76,8 @@ follow_symlink(struct walk *w, int link)
 	target[n] = '\0';
 	if (++w->links > LINKS_MOST)
 		return "the path has too many symlinks";
-	if (snprintf(rest, sizeof(rest), "%s/%s", target, w->rest) >= (int)sizeof(rest))
+	if (snprintf(rest, sizeof(rest), "%s/%s", target, w->rest) >=
+	    (int)sizeof(rest))
 		return "the path is too long";
 	strlcpy(w->rest, rest, sizeof(w->rest));
 	if (target[0] != '/')
@@ -79,7 +88,10 @@ follow_symlink(struct walk *w, int link)
 	return NULL;
 }
 
-/* Makes next, the directory `name` in w->at, the current one. Returns NULL, or why the path is too long. */
+/*
+ * Makes next, the directory `name` in w->at, the current one. Returns NULL, or
+ * why the path is too long.
+ */
 static const char *
 enter_directory(struct walk *w, const char *name, int next)
 {
@@ -92,7 +104,8 @@ enter_directory(struct walk *w, const char *name, int next)
 			*slash = '\0';
 		return NULL;
 	}
-	if (strlcat(w->done, "/", PATH_MAX) >= PATH_MAX || strlcat(w->done, name, PATH_MAX) >= PATH_MAX)
+	if (strlcat(w->done, "/", PATH_MAX) >= PATH_MAX ||
+	    strlcat(w->done, name, PATH_MAX) >= PATH_MAX)
 		return "the path is too long";
 	return NULL;
 }
@@ -106,13 +119,15 @@ walk_component(struct walk *w, const char *name)
 	int next;
 
 	if (!is_only_roots(w->at))
-		return "a directory in the path is writable by others than root";
+		return "a directory in the path is writable by others than "
+		       "root";
 	next = openat(w->at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (next == -1 || fstat(next, &st) == -1)
 		return strerror(errno);
 	if (S_ISDIR(st.st_mode))
 		return enter_directory(w, name, next);
-	reason = S_ISLNK(st.st_mode) ? follow_symlink(w, next) : strerror(ENOTDIR);
+	reason =
+	    S_ISLNK(st.st_mode) ? follow_symlink(w, next) : strerror(ENOTDIR);
 	close(next);
 	return reason;
 }
@@ -132,7 +147,8 @@ resolve_directory(const char *path, char *resolved)
 		close(w.at);
 	if (reason == NULL && w.rest[strspn(w.rest, "/")] != '\0')
 		reason = strerror(ENAMETOOLONG);
-	if (reason == NULL && snprintf(resolved, PATH_MAX, "%s%s", w.done, last) >= PATH_MAX)
+	if (reason == NULL &&
+	    snprintf(resolved, PATH_MAX, "%s%s", w.done, last) >= PATH_MAX)
 		reason = "the path is too long";
 	return reason;
 }

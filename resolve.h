@@ -4,9 +4,9 @@
 
 /*
  * Root: writes path, an absolute one, to resolved[PATH_MAX], with all symlinks
- * before its last component replaced. Each directory in which a name is looked up
- * must belong to root and be writable only by root. Returns NULL, or why the path
- * cannot be resolved; then resolved must not be used.
+ * before its last component replaced. Each directory in which a name is looked
+ * up must belong to root and be writable only by root. Returns NULL, or why
+ * the path cannot be resolved; then resolved must not be used.
  */
 const char *resolve_directory(const char *path, char *resolved);
 

@@ -33,24 +33,43 @@
 #include <unistd.h>
 
 /* What any library may do at any moment: memory, time, the end. */
-#define ALWAYS "brk munmap mremap madvise futex futex_time64 getrandom exit exit_group rt_sigreturn " \
-	"sigreturn restart_syscall clock_gettime clock_gettime64 clock_getres clock_getres_time64 gettimeofday time " \
-	"getpid getppid gettid sysinfo  getuid getuid32 geteuid geteuid32 getgid getgid32 getegid getegid32 " \
-	"rt_sigprocmask sigprocmask uname sched_yield membarrier rseq set_robust_list "
-/* Use of open descriptors. No call that copies one to another number: 0 to 2 are the client's. */
-#define DESCRIPTORS "read readv pread64 write writev pwrite64 close close_range lseek _llseek " \
+#define ALWAYS                                                                 \
+	"brk munmap mremap madvise futex futex_time64 getrandom exit "         \
+	"exit_group rt_sigreturn "                                             \
+	"sigreturn restart_syscall clock_gettime clock_gettime64 "             \
+	"clock_getres clock_getres_time64 gettimeofday time "                  \
+	"getpid getppid gettid sysinfo  getuid getuid32 geteuid geteuid32 "    \
+	"getgid getgid32 getegid getegid32 "                                   \
+	"rt_sigprocmask sigprocmask uname sched_yield membarrier rseq "        \
+	"set_robust_list "
+/*
+ * Use of open descriptors. No call that copies one to another number: 0 to 2
+ * are the client's.
+ */
+#define DESCRIPTORS                                                            \
+	"read readv pread64 write writev pwrite64 close close_range lseek "    \
+	"_llseek "                                                             \
 	"fstat fstat64 "
-#define LOOKING "stat stat64 lstat lstat64 newfstatat fstatat64 statx access faccessat faccessat2 " \
+#define LOOKING                                                                \
+	"stat stat64 lstat lstat64 newfstatat fstatat64 statx access "         \
+	"faccessat faccessat2 "                                                \
 	"readlink readlinkat getcwd "
-#define WAITING "poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 nanosleep " \
+#define WAITING                                                                \
+	"poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 "  \
+	"nanosleep "                                                           \
 	"clock_nanosleep clock_nanosleep_time64 "
 #define TALKING "recv recvfrom shutdown "
-/* For the dotlock and krb5.conf. The process's user, the jail and Landlock decide which files it can open. */
+/*
+ * For the dotlock and krb5.conf. The process's user, the jail and Landlock
+ * decide which files it can open.
+ */
 #define OPENING "open openat openat2 "
 #define NAMES "link linkat unlink unlinkat rename renameat renameat2 "
 /* relay.c: waits for what follows bytes that it leaves in a socket. */
 #define RELAYING "epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 "
-#define CHANGING "ftruncate ftruncate64 fsync fdatasync sync_file_range sync_file_range2 arm_sync_file_range " \
+#define CHANGING                                                               \
+	"ftruncate ftruncate64 fsync fdatasync sync_file_range "               \
+	"sync_file_range2 arm_sync_file_range "                                \
 	"utimensat utimensat_time64 utimes futimesat utime "
 
 /* An option that setsockopt may set. */
@@ -61,36 +80,62 @@ struct option {
 static const struct list {
 	const char *name;
 	const char *calls;
-	bool passes_files;   /* it passes descriptors over a socket, to the broker */
-	bool makes_process;  /* it makes a child, which confines itself further, and tests whether a process exists */
-	unsigned counts[2];  /* its requests of ioctl, which count the bytes in a socket's queues; 0: none */
+	/* it passes descriptors over a socket, to the broker */
+	bool passes_files;
+	/*
+	 * it makes a child, which confines itself further, and tests whether a
+	 * process exists
+	 */
+	bool makes_process;
+	/*
+	 * its requests of ioctl, which count the bytes in a socket's queues;
+	 * 0: none
+	 */
+	unsigned counts[2];
 	struct option option;
 } lists[] = {
-	{ "preauth", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "recvmsg getpeername ", false, false, { 0, 0 },
-	    { SOL_SOCKET, SO_SNDBUF } },
-	{ "session", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat ", true, false, { SIOCOUTQ, 0 }, { 0, 0 } },
-	{ "broker", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
+	{ "preauth",
+	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING
+	    "recvmsg getpeername ",
+	    false, false, { 0, 0 }, { SOL_SOCKET, SO_SNDBUF } },
+	{ "session",
+	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
+	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod "
+	    "mknodat ",
+	    true, false, { SIOCOUTQ, 0 }, { 0, 0 } },
+	{ "broker",
+	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
 	    "recvmsg wait4 waitpid waitid socketpair clone clone3 fork vfork "
-	    "setresgid setresgid32 setresuid setresuid32 setuid setuid32 setgid setgid32 setreuid setreuid32 "
+	    "setresgid setresgid32 setresuid setresuid32 setuid setuid32 "
+	    "setgid setgid32 setreuid setreuid32 "
 	    "getresuid getresuid32 getresgid getresgid32 getgroups getgroups32 "
-	    "getrlimit ugetrlimit setrlimit prlimit64 seccomp landlock_create_ruleset landlock_add_rule "
-	    "landlock_restrict_self chdir getdents getdents64 fstatfs fstatfs64 flock mkdir mkdirat mknod mknodat ",
+	    "getrlimit ugetrlimit setrlimit prlimit64 seccomp "
+	    "landlock_create_ruleset landlock_add_rule "
+	    "landlock_restrict_self chdir getdents getdents64 fstatfs "
+	    "fstatfs64 flock mkdir mkdirat mknod mknodat ",
 	    false, true, { 0, 0 }, { 0, 0 } },
-	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING, false, false, { SIOCOUTQ, FIONREAD },
+	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,
+	    false, false, { SIOCOUTQ, FIONREAD },
 	    { IPPROTO_TCP, TCP_NOTSENT_LOWAT } },
-	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING, false, false, { SIOCOUTQ, FIONREAD },
+	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,
+	    false, false, { SIOCOUTQ, FIONREAD },
 	    { IPPROTO_TCP, TCP_NOTSENT_LOWAT } },
-	{ "refusal", ALWAYS DESCRIPTORS WAITING TALKING, false, false, { 0, 0 }, { 0, 0 } },
+	{ "refusal", ALWAYS DESCRIPTORS WAITING TALKING, false, false, { 0, 0 },
+	    { 0, 0 } },
 };
 
 /* The operations of prctl in a process that makes a child. */
-static const int settings[] = { PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE, PR_SET_PDEATHSIG, PR_GET_SECCOMP };
+static const int settings[] = { PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE,
+	PR_SET_PDEATHSIG, PR_GET_SECCOMP };
 
-/* The operations of fcntl: flags and locks, but no new descriptor. The last three are locks on 32-bit machines. */
-static const int controls[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW,
-	36, 37, 38, /* F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, which need _GNU_SOURCE */
-	12, 13, 14 };
+/*
+ * The operations of fcntl: flags and locks, but no new descriptor. The last
+ * three are locks on 32-bit machines.
+ */
+static const int controls[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK,
+	F_SETLK, F_SETLKW,
+	/* F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, which need _GNU_SOURCE */
+	36, 37, 38, 12, 13, 14 };
 
 static void
 check(int result, const char *what)
@@ -117,31 +162,39 @@ static void
 allow_sockets(scmp_filter_ctx filter)
 {
 	/* Only to the other end: without an address. */
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(send), 0), "send");
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1, SCMP_CMP(4, SCMP_CMP_EQ, 0, 0)), "sendto");
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 0), "socket");
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(connect), 0), "connect");
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(send), 0),
+	    "send");
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1,
+		  SCMP_CMP(4, SCMP_CMP_EQ, 0, 0)),
+	    "sendto");
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 0),
+	    "socket");
+	check(
+	    seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(connect), 0),
+	    "connect");
 }
 
 /*
  * The descriptors from 3 to 63, the limit of files. They are compared by their
- * lower 32 bits, because a comparison is one of 64 bits, and the kernel uses only
- * the lower 32 bits of a descriptor.
+ * lower 32 bits, because a comparison is one of 64 bits, and the kernel uses
+ * only the lower 32 bits of a descriptor.
  */
 static const struct {
 	scmp_datum_t bits, value;
-} descriptors[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 }, { ~15ULL, 32 }, { ~15ULL, 48 } };
+} descriptors[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 },
+	{ ~15ULL, 32 }, { ~15ULL, 48 } };
 
 /*
  * Permits a call for sockets on i386, whose C library makes it by socketcall(2)
- * with this number. The arguments are then in memory, where no filter sees them;
- * so the filter can only compare the number of the call.
+ * with this number. The arguments are then in memory, where no filter sees
+ * them; so the filter can only compare the number of the call.
  */
 static void
 allow_multiplexed(scmp_filter_ctx filter, scmp_datum_t number)
 {
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketcall), 1,
-	    SCMP_CMP(0, SCMP_CMP_EQ, number, 0)), "socketcall");
+		  SCMP_CMP(0, SCMP_CMP_EQ, number, 0)),
+	    "socketcall");
 }
 
 /*
@@ -152,10 +205,15 @@ allow_multiplexed(scmp_filter_ctx filter, scmp_datum_t number)
 static void
 allow_passing(scmp_filter_ctx filter)
 {
-	for (size_t i = 0; i < sizeof(descriptors) / sizeof(descriptors[0]); i++)
-		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 2,
-		    SCMP_CMP(0, SCMP_CMP_MASKED_EQ, descriptors[i].bits, descriptors[i].value),
-		    SCMP_CMP(2, SCMP_CMP_MASKED_EQ, 0xffffffff, MSG_NOSIGNAL)), "sendmsg");
+	for (size_t i = 0; i < sizeof(descriptors) / sizeof(descriptors[0]);
+	     i++)
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW,
+			  SCMP_SYS(sendmsg), 2,
+			  SCMP_CMP(0, SCMP_CMP_MASKED_EQ, descriptors[i].bits,
+			      descriptors[i].value),
+			  SCMP_CMP(
+			      2, SCMP_CMP_MASKED_EQ, 0xffffffff, MSG_NOSIGNAL)),
+		    "sendmsg");
 	allow_multiplexed(filter, SYS_SENDMSG);
 }
 
@@ -164,36 +222,50 @@ static void
 allow_partly(scmp_filter_ctx filter)
 {
 	/* No memory becomes executable. */
-	static const int maps[] = { SCMP_SYS(mmap), SCMP_SYS(mmap2), SCMP_SYS(mprotect) };
-	static const int actions[] = { SCMP_SYS(rt_sigaction), SCMP_SYS(sigaction) };
+	static const int maps[] = { SCMP_SYS(mmap), SCMP_SYS(mmap2),
+		SCMP_SYS(mprotect) };
+	static const int actions[] = { SCMP_SYS(rt_sigaction),
+		SCMP_SYS(sigaction) };
 	static const int calls[] = { SCMP_SYS(fcntl), SCMP_SYS(fcntl64) };
 
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, maps[i], 1,
-		    SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)), "mmap");
+			  SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)),
+		    "mmap");
 	/*
 	 * The handler of SIGSYS cannot be changed. "Less than", not "unequal",
 	 * because the kernel uses only the lower 32 bits of the number.
 	 */
 	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, actions[i], 1,
-		    SCMP_CMP(0, SCMP_CMP_LT, SIGSYS, 0)), "sigaction");
+			  SCMP_CMP(0, SCMP_CMP_LT, SIGSYS, 0)),
+		    "sigaction");
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-		for (size_t k = 0; k < sizeof(controls) / sizeof(controls[0]); k++)
-			check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 1,
-			    SCMP_CMP(1, SCMP_CMP_EQ, (scmp_datum_t)controls[k], 0)), "fcntl");
+		for (size_t k = 0; k < sizeof(controls) / sizeof(controls[0]);
+		     k++)
+			check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i],
+				  1,
+				  SCMP_CMP(1, SCMP_CMP_EQ,
+				      (scmp_datum_t)controls[k], 0)),
+			    "fcntl");
 }
 
 static void
 allow_counts(scmp_filter_ctx filter, const unsigned counts[2])
 {
 	for (size_t i = 0; i < 2 && counts[i] != 0; i++)
-		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-		    SCMP_CMP(1, SCMP_CMP_EQ, counts[i], 0)), "ioctl");
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl),
+			  1, SCMP_CMP(1, SCMP_CMP_EQ, counts[i], 0)),
+		    "ioctl");
 }
 
-/* Compares the lower 32 bits of an argument, because the kernel uses only these of an int. */
-#define IS(argument, value) SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, 0xffffffff, (scmp_datum_t)(value))
+/*
+ * Compares the lower 32 bits of an argument, because the kernel uses only
+ * these of an int.
+ */
+#define IS(argument, value)                                                    \
+	SCMP_CMP(                                                              \
+	    argument, SCMP_CMP_MASKED_EQ, 0xffffffff, (scmp_datum_t)(value))
 
 static void
 allow_option(scmp_filter_ctx filter, const struct option *option)
@@ -201,7 +273,8 @@ allow_option(scmp_filter_ctx filter, const struct option *option)
 	if (option->name == 0)
 		return;
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
-	    IS(1, option->level), IS(2, option->name)), "setsockopt");
+		  IS(1, option->level), IS(2, option->name)),
+	    "setsockopt");
 	allow_multiplexed(filter, SYS_SETSOCKOPT);
 }
 
@@ -209,23 +282,34 @@ allow_option(scmp_filter_ctx filter, const struct option *option)
 static void
 allow_process(scmp_filter_ctx filter)
 {
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, IS(1, 0)), "kill");
-	/* Only the dotlock's mode, because a setuid or setgid file would give away the rights of the user or the spool's group. */
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1, IS(1, 0644)), "fchmod");
+	check(seccomp_rule_add(
+		  filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, IS(1, 0)),
+	    "kill");
+	/*
+	 * Only the dotlock's mode, because a setuid or setgid file would give
+	 * away the rights of the user or the spool's group.
+	 */
+	check(seccomp_rule_add(
+		  filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1, IS(1, 0644)),
+	    "fchmod");
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, IS(0, settings[i])), "prctl");
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl),
+			  1, IS(0, settings[i])),
+		    "prctl");
 }
 
 static void
 write_step(const struct sock_filter *step)
 {
-	printf("\t{ 0x%04x, %u, %u, 0x%08x },\n", step->code, step->jt, step->jf, step->k);
+	printf("\t{ 0x%04x, %u, %u, 0x%08x },\n", step->code, step->jt,
+	    step->jf, step->k);
 }
 
 /*
- * Writes the filter in the kernel's form. libseccomp writes that only to a file.
- * First the number -1 is permitted, which does nothing: a tracer that suppresses
- * a call (strace injects faults in the tests) changes its number to -1.
+ * Writes the filter in the kernel's form. libseccomp writes that only to a
+ * file. First the number -1 is permitted, which does nothing: a tracer that
+ * suppresses a call (strace injects faults in the tests) changes its number to
+ * -1.
  */
 static void
 write_program(scmp_filter_ctx filter, const char *name)
@@ -259,10 +343,14 @@ write_filter(const struct list *list)
 
 	if (filter == NULL || copy == NULL)
 		errx(1, "memory");
-	check(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS), "architecture");
+	check(seccomp_attr_set(
+		  filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS),
+	    "architecture");
 	/* 2: a binary tree, in place of comparisons one after the other. */
-	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2), "optimization");
-	for (const char *call = strtok_r(copy, " ", &rest); call != NULL; call = strtok_r(NULL, " ", &rest))
+	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2),
+	    "optimization");
+	for (const char *call = strtok_r(copy, " ", &rest); call != NULL;
+	     call = strtok_r(NULL, " ", &rest))
 		allow(filter, call);
 	allow_partly(filter);
 	allow_sockets(filter);
@@ -283,7 +371,8 @@ write_names(void)
 {
 	printf("static const char *const call_names[] = {\n");
 	for (int i = 0; i < 600; i++) {
-		char *name = seccomp_syscall_resolve_num_arch(seccomp_arch_native(), i);
+		char *name =
+		    seccomp_syscall_resolve_num_arch(seccomp_arch_native(), i);
 
 		if (name != NULL)
 			printf("\t[%d] = \"%s\",\n", i, name);

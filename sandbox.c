@@ -2,8 +2,9 @@
  * Limits what a process can ask of the kernel: its system calls and its files.
  *
  * Runs in each process that has dropped root's rights (privsep.c); the monitor
- * uses the names of the system calls. A process that makes a forbidden call ends
- * before the call: it sends the call's number to the monitor, which logs its name.
+ * uses the names of the system calls. A process that makes a forbidden call
+ * ends before the call: it sends the call's number to the monitor, which logs
+ * its name.
  *
  * The filters are made by sandbox-rules when kpopd is built.
  */
@@ -27,14 +28,20 @@
 #include "sandbox.h"
 #include "sandbox-filters.h"
 
-/* Landlock's later rights to files, which older headers do not define (landlock(7)). */
+/*
+ * Landlock's later rights to files, which older headers do not define
+ * (landlock(7)).
+ */
 #define ALL_OF_ABI_1 ((UINT64_C(1) << 13) - 1)
-#define RIGHT_REFER (UINT64_C(1) << 13)    /* from ABI 2 */
-#define RIGHT_TRUNCATE (UINT64_C(1) << 14) /* from ABI 3 */
+#define RIGHT_REFER (UINT64_C(1) << 13)        /* from ABI 2 */
+#define RIGHT_TRUNCATE (UINT64_C(1) << 14)     /* from ABI 3 */
 #define RIGHT_IOCTL_DEVICE (UINT64_C(1) << 15) /* from ABI 5 */
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define FILTER(name) { COUNT(name##_filter), (struct sock_filter *)name##_filter }
+#define FILTER(name)                                                           \
+	{                                                                      \
+		COUNT(name##_filter), (struct sock_filter *)name##_filter      \
+	}
 
 static const struct sock_fprog filters[SANDBOXES] = {
 	[SANDBOX_PREAUTH] = FILTER(preauth),
@@ -45,12 +52,18 @@ static const struct sock_fprog filters[SANDBOXES] = {
 	[SANDBOX_REFUSAL] = FILTER(refusal),
 };
 
-/* Signal handler: the kernel has stopped a forbidden call. Reports it and ends the process. */
+/*
+ * Signal handler: the kernel has stopped a forbidden call. Reports it and ends
+ * the process.
+ */
 static void
 end_forbidden(int signal, siginfo_t *info, void *context)
 {
 	(void)signal, (void)context;
-	/* Only the kernel's codes are positive. A signal of the user could name any call. */
+	/*
+	 * Only the kernel's codes are positive. A signal of the user could
+	 * name any call.
+	 */
 	if (info->si_code <= 0)
 		return;
 	log_forbidden(info->si_syscall);
@@ -60,8 +73,12 @@ end_forbidden(int signal, siginfo_t *info, void *context)
 void
 sandbox_enter(enum sandbox which)
 {
-	const struct sigaction action = { .sa_sigaction = end_forbidden, .sa_flags = SA_SIGINFO | SA_NODEFER };
-	/* Set by a parent, too; then the parent's filter is in force and forbids sigaction. */
+	const struct sigaction action = { .sa_sigaction = end_forbidden,
+		.sa_flags = SA_SIGINFO | SA_NODEFER };
+	/*
+	 * Set by a parent, too; then the parent's filter is in force and
+	 * forbids sigaction.
+	 */
 	static bool has_handler;
 
 	if (!SANDBOXED)
@@ -71,7 +88,8 @@ sandbox_enter(enum sandbox which)
 	has_handler = true;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
 		fatal("no_new_privs");
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[which]) == 0) {
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[which]) ==
+	    0) {
 		/* Every filter makes this call fail. */
 		if (socket(AF_INET, SOCK_STREAM, 0) != -1 || errno != EACCES)
 			fatal("seccomp does not work");
@@ -82,13 +100,17 @@ sandbox_enter(enum sandbox which)
 		fatal("seccomp");
 	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != -1)
 		fatal("seccomp");
-	log_event(LOG_NOTICE, "sandbox", "error=\"this kernel has no seccomp\"");
+	log_event(
+	    LOG_NOTICE, "sandbox", "error=\"this kernel has no seccomp\"");
 }
 
 const char *
 sandbox_call_name(int number)
 {
-	return number >= 0 && (size_t)number < COUNT(call_names) && call_names[number] != NULL ? call_names[number] : "unknown";
+	return number >= 0 && (size_t)number < COUNT(call_names) &&
+		call_names[number] != NULL ?
+	    call_names[number] :
+	    "unknown";
 }
 
 /* Returns the rights to files that a kernel of this ABI knows (landlock(7)). */
@@ -103,24 +125,39 @@ known_rights(long abi)
 	return rights;
 }
 
+/* Returns the rights below a path, of those that the kernel knows. */
 static uint64_t
 rights_for(const struct sandbox_path *path, uint64_t known)
 {
 	const uint64_t read = LANDLOCK_ACCESS_FS_READ_FILE;
-	const uint64_t write = read | LANDLOCK_ACCESS_FS_WRITE_FILE | RIGHT_TRUNCATE;
-	const uint64_t own = write | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
-	    LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_DIR |
+	const uint64_t write =
+	    read | LANDLOCK_ACCESS_FS_WRITE_FILE | RIGHT_TRUNCATE;
+	const uint64_t own = write | LANDLOCK_ACCESS_FS_READ_DIR |
+	    LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
+	    LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_DIR |
 	    RIGHT_REFER |
 	    /*
 	     * These are needed to rename whatever has the name of a journal.
-	     * The filters still permit no call that makes a symlink or a socket.
+	     * The filters still permit no call that makes a symlink or a
+	     * socket.
 	     */
-	    LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_REMOVE_DIR;
+	    LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+	    LANDLOCK_ACCESS_FS_REMOVE_DIR;
 
-	return known & (path->how == SANDBOX_READ ? read : path->how == SANDBOX_WRITE ? write : own);
+	switch (path->how) {
+	case SANDBOX_READ:
+		return known & read;
+	case SANDBOX_WRITE:
+		return known & write;
+	default:
+		return known & own;
+	}
 }
 
-/* The kernel's struct landlock_ruleset_attr; older headers lack the last two fields. */
+/*
+ * The kernel's struct landlock_ruleset_attr; older headers lack the last two
+ * fields.
+ */
 struct ruleset {
 	uint64_t files, network, scoped;
 };
@@ -135,7 +172,8 @@ known_rules(long abi)
 {
 	const uint64_t bind_and_connect = 3, sockets_and_signals = 3;
 
-	return (struct ruleset){ .files = known_rights(abi), .network = abi >= 4 ? bind_and_connect : 0,
+	return (struct ruleset){ .files = known_rights(abi),
+		.network = abi >= 4 ? bind_and_connect : 0,
 		.scoped = abi >= 6 ? sockets_and_signals : 0 };
 }
 
@@ -143,31 +181,38 @@ void
 sandbox_shut_files(const struct sandbox_path *paths, size_t n)
 {
 	struct ruleset all;
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0,
+	    LANDLOCK_CREATE_RULESET_VERSION);
 	int rules;
 
 	if (!SANDBOXED)
 		return;
 	if (abi == -1 && (errno == ENOSYS || errno == EOPNOTSUPP)) {
-		log_event(LOG_NOTICE, "sandbox", "error=\"this kernel has no Landlock\"");
+		log_event(LOG_NOTICE, "sandbox",
+		    "error=\"this kernel has no Landlock\"");
 		return;
 	}
 	all = known_rules(abi);
-	rules = abi == -1 ? -1 : (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
+	rules = abi == -1 ?
+	    -1 :
+	    (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
 	if (rules == -1)
 		fatal("landlock_create_ruleset");
 	for (size_t i = 0; i < n; i++) {
-		struct landlock_path_beneath_attr rule = { .parent_fd = paths[i].fd,
-			.allowed_access = rights_for(&paths[i], all.files) };
+		struct landlock_path_beneath_attr rule = { 0 };
 
+		rule.parent_fd = paths[i].fd;
+		rule.allowed_access = rights_for(&paths[i], all.files);
 		if (rule.parent_fd != -1 &&
-		    syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == -1)
+		    syscall(SYS_landlock_add_rule, rules,
+			LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == -1)
 			fatal("landlock_add_rule");
 	}
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
 	    syscall(SYS_landlock_restrict_self, rules, 0) == -1)
 		fatal("landlock_restrict_self");
 	close(rules);
-	if (open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC) != -1 || errno != EACCES)
+	if (open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC) != -1 ||
+	    errno != EACCES)
 		fatal("Landlock does not work");
 }

@@ -5,13 +5,20 @@
 #include <stddef.h>
 
 /* The processes; sandbox-rules.c has the system calls of each. */
-enum sandbox { SANDBOX_PREAUTH, SANDBOX_SESSION, SANDBOX_BROKER, SANDBOX_RELAY, SANDBOX_TLS, SANDBOX_REFUSAL };
+enum sandbox {
+	SANDBOX_PREAUTH,
+	SANDBOX_SESSION,
+	SANDBOX_BROKER,
+	SANDBOX_RELAY,
+	SANDBOX_TLS,
+	SANDBOX_REFUSAL
+};
 #define SANDBOXES 6
 
 /*
- * From now on ends this process and its children if they make a system call that
- * this kind of process may not make. If the kernel has no filters, logs this.
- * Fatal if the kernel has filters and does not accept this one.
+ * From now on ends this process and its children if they make a system call
+ * that this kind of process may not make. If the kernel has no filters, logs
+ * this. Fatal if the kernel has filters and does not accept this one.
  */
 void sandbox_enter(enum sandbox which);
 
@@ -21,14 +28,14 @@ struct sandbox_path {
 	enum {
 		SANDBOX_READ,  /* to read files */
 		SANDBOX_WRITE, /* to read and write files that exist */
-		SANDBOX_OWN,   /* to do all this, and make, rename and remove files */
+		SANDBOX_OWN,   /* and to make, rename and remove files */
 	} how;
 };
 
 /*
- * From now on this process can open, make and remove files only at or below these
- * n paths; open descriptors stay usable. If the kernel has no Landlock, logs this.
- * Fatal if the kernel has Landlock and it does not work.
+ * From now on this process can open, make and remove files only at or below
+ * these n paths; open descriptors stay usable. If the kernel has no Landlock,
+ * logs this. Fatal if the kernel has Landlock and it does not work.
  */
 void sandbox_shut_files(const struct sandbox_path *paths, size_t n);
 

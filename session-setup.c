@@ -22,14 +22,20 @@
 #include "resolve.h"
 #include "session-setup.h"
 
-#define WRITE_SECONDS 120 /* the write timeout, unless the idle limit is shorter */
+/* the write timeout, unless the idle limit is shorter */
+#define WRITE_SECONDS 120
 
 struct session
 setup_begin(const struct options *o)
 {
-	return (struct session){ .o = o, .slot = -1, .directory = -1, .state = -1,
-		.write_timeout = o->idle < WRITE_SECONDS ? o->idle : WRITE_SECONDS,
-		.locks_to_session = -1, .locks_to_broker = -1,
+	return (struct session){ .o = o,
+		.slot = -1,
+		.directory = -1,
+		.state = -1,
+		.write_timeout =
+		    o->idle < WRITE_SECONDS ? o->idle : WRITE_SECONDS,
+		.locks_to_session = -1,
+		.locks_to_broker = -1,
 		.kept = { .dotlock = -1, .spool = -1, .session = -1 } };
 }
 
@@ -43,7 +49,8 @@ setup_prepare(struct session *s)
 
 	s->locks = s->o->locks;
 	s->locks.least_uid = s->o->uids.least;
-	if (is_roots && (s->obstacle = resolve_directory(s->path, path)) == NULL)
+	if (is_roots &&
+	    (s->obstacle = resolve_directory(s->path, path)) == NULL)
 		s->path = path;
 	if (!is_roots || !lock_needs_group(&s->locks, s->path, &s->group))
 		s->group = s->user.gid;
@@ -76,8 +83,8 @@ setup_start_broker(struct session *s, struct watch *w)
 		else
 			process_leave_terminal();
 		/*
-		 * The session ends when the service is stopped; the broker keeps
-		 * its locks until then.
+		 * The session ends when the service is stopped; the broker
+		 * keeps its locks until then.
 		 */
 		lock_signals(SIG_BLOCK);
 		privsep_become_broker(&s->user, s->group);

@@ -5,7 +5,9 @@
 #include "monitor-watch.h"
 #include "session.h"
 
-/* Returns a session with these options, for no user yet, without a descriptor. */
+/*
+ * Returns a session with these options, for no user yet, without a descriptor.
+ */
 struct session setup_begin(const struct options *o);
 
 /*

@@ -44,7 +44,8 @@ find_contradiction(const struct session *s)
 
 	if (refusal != NULL)
 		return refusal;
-	return now.uid == s->user.uid && strcmp(now.home, s->user.home) == 0 ? NULL :
+	return now.uid == s->user.uid && strcmp(now.home, s->user.home) == 0 ?
+	    NULL :
 	    "the account database contradicts itself";
 }
 
@@ -70,14 +71,20 @@ ask_permission(const struct session *s, int channel)
 	return rule != NULL;
 }
 
-/* Takes the client's socket, STATE/users/UID and the client's unread input from the monitor. */
+/*
+ * Takes the client's socket, STATE/users/UID and the client's unread input
+ * from the monitor.
+ */
 static void
 take_client(struct session *s, int channel, struct io *io)
 {
 	struct session_entry entry;
 	int fds[2];
 
-	/* Without a state directory, or if it was killed, the monitor sends none. */
+	/*
+	 * Without a state directory, or if it was killed, the monitor sends
+	 * none.
+	 */
 	if (packet_await(channel, &entry, sizeof(entry), fds, 2) == -1)
 		_exit(1);
 	if (dup2(fds[0], 0) == -1 || dup2(fds[0], 1) == -1)
@@ -88,12 +95,16 @@ take_client(struct session *s, int channel, struct io *io)
 	io_prime(io, entry.unread, entry.unread_size);
 }
 
-/* Answers the client that the session lock cannot be taken; errno has the reason. */
+/*
+ * Answers the client that the session lock cannot be taken; errno has the
+ * reason.
+ */
 static void
 answer_unlocked(const struct lock_session *lock, struct io *io)
 {
 	if (errno == EAGAIN) {
-		log_event(LOG_NOTICE, "logout", "reason=in-use age=%" PRId64, lock->age);
+		log_event(LOG_NOTICE, "logout", "reason=in-use age=%" PRId64,
+		    lock->age);
 		pop3_occupied(io, lock->age);
 	} else {
 		log_failed("taking the session lock");
@@ -105,7 +116,8 @@ answer_unlocked(const struct lock_session *lock, struct io *io)
 static void
 answer_unavailable(struct io *io, enum drop_error error)
 {
-	log_event(LOG_NOTICE, "logout", "reason=%s", error == DROP_BUSY ? "in-use" : "unavailable");
+	log_event(LOG_NOTICE, "logout", "reason=%s",
+	    error == DROP_BUSY ? "in-use" : "unavailable");
 	pop3_unavailable(io, error);
 }
 
@@ -117,7 +129,8 @@ answer_unavailable(struct io *io, enum drop_error error)
  * Returns false if there is no lock; then the client has been answered.
  */
 static bool
-enter_mailbox(const struct session *s, int channel, int state, struct lock_session *lock, struct io *io)
+enter_mailbox(const struct session *s, int channel, int state,
+    struct lock_session *lock, struct io *io)
 {
 	enum drop_error claim;
 	int error;
@@ -129,7 +142,8 @@ enter_mailbox(const struct session *s, int channel, int state, struct lock_sessi
 		answer_unlocked(lock, io);
 		return false;
 	}
-	claim = maildrop_claim(s->mailboxes, s->path, s->directory, state, lock);
+	claim =
+	    maildrop_claim(s->mailboxes, s->path, s->directory, state, lock);
 	confine_session(s, state);
 	if (claim != DROP_OK)
 		answer_unavailable(io, claim);
@@ -140,7 +154,8 @@ enter_mailbox(const struct session *s, int channel, int state, struct lock_sessi
 
 /* Opens the mailbox and serves POP3 until the client has gone. */
 static void
-serve_mailbox(const struct session *s, int channel, struct lock_plan *locks, struct io *io)
+serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
+    struct io *io)
 {
 	struct maildrop drop;
 	struct lock_session lock;

@@ -14,21 +14,24 @@
 #include "message.h"
 #include "options.h"
 
-/* One user's session: what session-setup.c has prepared, for its processes to inherit. */
+/*
+ * One user's session: what session-setup.c has prepared, for its processes to
+ * inherit.
+ */
 struct session {
 	const struct options *o;
-	struct auth *auth;             /* the krb5.conf snapshot, without keys */
+	struct auth *auth; /* the krb5.conf snapshot, without keys */
 	struct preauth_message *login; /* NULL: a recovery by --recover */
-	int64_t deadline;              /* for the login, absolute ms of CLOCK_MONOTONIC */
-	int write_timeout; /* in seconds: a client that takes no output for so long is disconnected */
+	int64_t deadline; /* of the login, absolute ms of CLOCK_MONOTONIC */
+	int write_timeout; /* in s, until a client that takes no output is gone */
 	struct account user;
 	const struct mailboxes *mailboxes;
 	const char *path;     /* of the mailbox */
 	gid_t group;          /* the broker's */
-	const char *obstacle; /* why the broker cannot make a dotlock, or NULL */
-	int slot;             /* held until the session waits for the session lock; -1: none */
-	int directory;        /* STATE/users/UID, which root has opened; -1: not yet */
-	int state;            /* the state directory of the mailbox; -1: not known, or not yet */
+	const char *obstacle; /* why there can be no dotlock, or NULL */
+	int slot;      /* until the session waits for its lock; -1: none */
+	int directory; /* STATE/users/UID, which root opened; -1: not yet */
+	int state;     /* the mailbox's state directory; -1: not yet, or none */
 	/*
 	 * The channel for locks: the broker's end and the session's end. -1:
 	 * closed in this process, or the mailbox is not locked.

@@ -1,5 +1,6 @@
 /*
- * Keeps a state directory for each user, and a list of the mailboxes with state.
+ * Keeps a state directory for each user, and a list of the mailboxes with
+ * state.
  *
  * Runs as root. It opens STATE/users/UID, but nothing below it.
  *
@@ -38,19 +39,28 @@
 
 #define STATE_NAME 64 /* bytes of a name in users or logins with its NUL */
 #define MAILBOXES ".mailboxes"
-/* The slots of a uid: logins that may hang on the user's files at the same time. */
+/*
+ * The slots of a uid: logins that may hang on the user's files at the same
+ * time.
+ */
 #define SLOTS 4
 
-/* Opens STATE/users, and creates it if it is absent. Returns a descriptor, or -1 (logged). */
+/*
+ * Opens STATE/users, and creates it if it is absent. Returns a descriptor, or
+ * -1 (logged).
+ */
 static int
 open_users(const char *state)
 {
 	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int users = top != -1 ? privsep_make_directory(top, "users", 0700, 0, 0) : -1;
+	int users =
+	    top != -1 ? privsep_make_directory(top, "users", 0700, 0, 0) : -1;
 	struct stat st;
 
 	/* An earlier version made it searchable for users. */
-	if (users != -1 && (fstat(users, &st) == -1 || ((st.st_mode & 077) != 0 && fchmod(users, 0700) == -1)))
+	if (users != -1 &&
+	    (fstat(users, &st) == -1 ||
+		((st.st_mode & 077) != 0 && fchmod(users, 0700) == -1)))
 		fatal("setting the mode of %s/users to 0700", state);
 	if (top != -1)
 		close(top);
@@ -63,7 +73,9 @@ open_users(const char *state)
  * contain blanks.
  */
 static bool
-find_line(FILE *file, bool (*line)(void *self, const char *name, const char *mailboxes), void *self)
+find_line(FILE *file,
+    bool (*line)(void *self, const char *name, const char *mailboxes),
+    void *self)
 {
 	char *text = NULL;
 	size_t room = 0;
@@ -85,7 +97,10 @@ find_line(FILE *file, bool (*line)(void *self, const char *name, const char *mai
 	return found;
 }
 
-/* Opens the list of the uid's mailboxes. Returns NULL with errno if that fails. */
+/*
+ * Opens the list of the uid's mailboxes. Returns NULL with errno if that
+ * fails.
+ */
 static FILE *
 open_lines(int users, uid_t uid)
 {
@@ -101,8 +116,10 @@ open_lines(int users, uid_t uid)
 struct search {
 	const struct account *account;
 	const char *mailboxes;
-	char former[ACCOUNT_NAME]; /* found: a name that no longer has this uid */
-	bool is_unsure;            /* the account database did not answer for a name (logged) */
+	/* found: a name that no longer has this uid */
+	char former[ACCOUNT_NAME];
+	/* the account database did not answer for a name (logged) */
+	bool is_unsure;
 };
 
 static bool
@@ -110,15 +127,16 @@ is_line_of(void *self, const char *name, const char *mailboxes)
 {
 	const struct search *w = self;
 
-	return strcmp(name, w->account->name) == 0 && strcmp(mailboxes, w->mailboxes) == 0;
+	return strcmp(name, w->account->name) == 0 &&
+	    strcmp(mailboxes, w->mailboxes) == 0;
 }
 
 /*
  * Asks the account database whether the line's user still has this uid; two
- * names may share one uid. Returns true, which ends the search, if the user does
- * not, with the name in w->former, or if the database does not answer. Otherwise
- * every user would seem to be a former one while a directory service is away,
- * and an unfinished removal would be moved aside.
+ * names may share one uid. Returns true, which ends the search, if the user
+ * does not, with the name in w->former, or if the database does not answer.
+ * Otherwise every user would seem to be a former one while a directory service
+ * is away, and an unfinished removal would be moved aside.
  */
 static bool
 check_former(void *self, const char *name, const char *mailboxes)
@@ -132,20 +150,27 @@ check_former(void *self, const char *name, const char *mailboxes)
 	(void)mailboxes;
 	if (strcmp(name, w->account->name) == 0)
 		return false;
-	/* Not getpwnam, because with its errno a failure looks like an absent name. */
+	/*
+	 * Not getpwnam, because with its errno a failure looks like an absent
+	 * name.
+	 */
 	error = getpwnam_r(name, &entry, room, sizeof(room), &pw);
 	if (error == 0 && pw != NULL && pw->pw_uid == w->account->uid)
 		return false;
 	w->is_unsure = error != 0;
 	if (error != 0)
-		log_failed_at(LOG_ERR, strerror(error), "looking up %s, who had uid %u",
-		    log_safe(&t, name), (unsigned)w->account->uid);
+		log_failed_at(LOG_ERR, strerror(error),
+		    "looking up %s, who had uid %u", log_safe(&t, name),
+		    (unsigned)w->account->uid);
 	else
 		strlcpy(w->former, name, sizeof(w->former));
 	return true;
 }
 
-/* Renames STATE/users/from, if it exists, and gives it to root. Returns 0, or -1 with errno. */
+/*
+ * Renames STATE/users/from, if it exists, and gives it to root. Returns 0, or
+ * -1 with errno.
+ */
 static int
 rename_to_root(int users, const char *from, const char *to)
 {
@@ -156,30 +181,38 @@ rename_to_root(int users, const char *from, const char *to)
 
 /*
  * Moves the directory and the lines of a former user of this uid to names that
- * kpopd does not use. Moves the lines last, because as long as they are left the
- * next login tries again. Returns 0, or -1 (logged).
+ * kpopd does not use. Moves the lines last, because as long as they are left
+ * the next login tries again. Returns 0, or -1 (logged).
  */
 static int
 move_former(int users, const struct account *a, const char *former)
 {
-	char from[STATE_NAME], to[STATE_NAME], from_lines[STATE_NAME], to_lines[STATE_NAME];
+	char from[STATE_NAME], to[STATE_NAME], from_lines[STATE_NAME],
+	    to_lines[STATE_NAME];
 	struct log_text t;
 	long long now = (long long)time(NULL);
 
 	snprintf(from, sizeof(from), "%u", (unsigned)a->uid);
 	snprintf(to, sizeof(to), "%u.former.%lld", (unsigned)a->uid, now);
-	snprintf(from_lines, sizeof(from_lines), "%u" MAILBOXES, (unsigned)a->uid);
-	snprintf(to_lines, sizeof(to_lines), "%u.former.%lld" MAILBOXES, (unsigned)a->uid, now);
-	if (rename_to_root(users, from, to) == -1 || rename_to_root(users, from_lines, to_lines) == -1) {
-		log_failed("moving the state of former user %s aside", log_safe(&t, former));
+	snprintf(
+	    from_lines, sizeof(from_lines), "%u" MAILBOXES, (unsigned)a->uid);
+	snprintf(to_lines, sizeof(to_lines), "%u.former.%lld" MAILBOXES,
+	    (unsigned)a->uid, now);
+	if (rename_to_root(users, from, to) == -1 ||
+	    rename_to_root(users, from_lines, to_lines) == -1) {
+		log_failed("moving the state of former user %s aside",
+		    log_safe(&t, former));
 		return -1;
 	}
-	log_event(LOG_WARNING, "former-user", "uid=%u user=%s directory=%s", (unsigned)a->uid,
-	    log_safe(&t, former), to);
+	log_event(LOG_WARNING, "former-user", "uid=%u user=%s directory=%s",
+	    (unsigned)a->uid, log_safe(&t, former), to);
 	return 0;
 }
 
-/* Writes the line by one write, because another login of the user may write at the same time. Returns 0, or -1 with errno. */
+/*
+ * Writes the line by one write, because another login of the user may write at
+ * the same time. Returns 0, or -1 with errno.
+ */
 static int
 write_line(int fd, const struct account *a, const char *mailboxes)
 {
@@ -187,7 +220,9 @@ write_line(int fd, const struct account *a, const char *mailboxes)
 	int n, result;
 
 	strvis(name, a->name, VIS_OCTAL | VIS_WHITE);
-	/* The first line end ends a line of which a power failure left a part. */
+	/*
+	 * The first line end ends a line of which a power failure left a part.
+	 */
 	n = asprintf(&line, "\n%s %s\n", name, mailboxes);
 	if (n == -1)
 		fatal("asprintf");
@@ -197,11 +232,15 @@ write_line(int fd, const struct account *a, const char *mailboxes)
 	return result;
 }
 
-/* Syncs users and the state directory, in which another login may have just made users. Returns 0, or -1 with errno. */
+/*
+ * Syncs users and the state directory, in which another login may have just
+ * made users. Returns 0, or -1 with errno.
+ */
 static int
 sync_users(int users)
 {
-	int top = openat(users, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC), result;
+	int top = openat(users, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+	    result;
 
 	if (top == -1)
 		return -1;
@@ -211,8 +250,8 @@ sync_users(int users)
 }
 
 /*
- * Adds the line, and syncs it. Otherwise the disk could have a journal without a
- * line, and --recover would miss that journal. Returns 0, or -1 (logged).
+ * Adds the line, and syncs it. Otherwise the disk could have a journal without
+ * a line, and --recover would miss that journal. Returns 0, or -1 (logged).
  */
 static int
 add_line(int users, const struct account *a, const char *mailboxes)
@@ -221,8 +260,10 @@ add_line(int users, const struct account *a, const char *mailboxes)
 	int fd;
 
 	snprintf(name, sizeof(name), "%u" MAILBOXES, (unsigned)a->uid);
-	fd = openat(users, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd == -1 || write_line(fd, a, mailboxes) == -1 || sync_users(users) == -1) {
+	fd = openat(users, name,
+	    O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd == -1 || write_line(fd, a, mailboxes) == -1 ||
+	    sync_users(users) == -1) {
 		log_failed("writing users/%s in the state directory", name);
 		if (fd != -1)
 			close(fd);
@@ -233,8 +274,8 @@ add_line(int users, const struct account *a, const char *mailboxes)
 }
 
 /*
- * Looks for the line, and if it is absent for a former user. Returns 1 if the line
- * is there, 0 if it is not, or -1 (logged) if the search failed.
+ * Looks for the line, and if it is absent for a former user. Returns 1 if the
+ * line is there, 0 if it is not, or -1 (logged) if the search failed.
  */
 static int
 search_lines(FILE *file, struct search *w)
@@ -246,7 +287,9 @@ search_lines(FILE *file, struct search *w)
 		find_line(file, check_former, w);
 	}
 	if (ferror(file))
-		log_failed("reading users/%u" MAILBOXES " in the state directory", (unsigned)w->account->uid);
+		log_failed("reading users/%u" MAILBOXES
+			   " in the state directory",
+		    (unsigned)w->account->uid);
 	return ferror(file) || w->is_unsure ? -1 : known;
 }
 
@@ -264,12 +307,16 @@ look_for_line(int users, const struct account *a, const char *mailboxes)
 	if (file == NULL && errno == ENOENT)
 		return 0;
 	if (file == NULL) {
-		log_failed("opening users/%u" MAILBOXES " in the state directory", (unsigned)a->uid);
+		log_failed("opening users/%u" MAILBOXES
+			   " in the state directory",
+		    (unsigned)a->uid);
 		return -1;
 	}
 	known = search_lines(file, &w);
 	fclose(file);
-	return w.former[0] != '\0' && move_former(users, a, w.former) == -1 ? -1 : known;
+	return w.former[0] != '\0' && move_former(users, a, w.former) == -1 ?
+	    -1 :
+	    known;
 }
 
 int
@@ -294,14 +341,16 @@ int
 state_take_slot(const char *state, uid_t uid)
 {
 	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int logins = top != -1 ? privsep_make_directory(top, "logins", 0700, 0, 0) : -1;
+	int logins =
+	    top != -1 ? privsep_make_directory(top, "logins", 0700, 0, 0) : -1;
 	int slot = -1;
 
 	for (int i = 0; logins != -1 && slot == -1 && i < SLOTS; i++) {
 		char name[STATE_NAME];
 
 		snprintf(name, sizeof(name), "%u.%d", (unsigned)uid, i);
-		slot = openat(logins, name, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		slot = openat(logins, name,
+		    O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (slot == -1)
 			break;
 		if (flock(slot, LOCK_EX | LOCK_NB) == -1) {
@@ -310,7 +359,8 @@ state_take_slot(const char *state, uid_t uid)
 			errno = EWOULDBLOCK;
 		}
 	}
-	for (int error = errno; top != -1; top = logins, logins = -1, errno = error)
+	for (int error = errno; top != -1;
+	     top = logins, logins = -1, errno = error)
 		close(top);
 	return slot;
 }
@@ -335,10 +385,14 @@ call_each(void *self, const char *name, const char *mailboxes)
 }
 
 int
-state_each(const char *state, void (*each)(void *self, const struct state_mailbox *m), void *self)
+state_each(const char *state,
+    void (*each)(void *self, const struct state_mailbox *m), void *self)
 {
 	int top = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int users = top != -1 ? openat(top, "users", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	int users = top != -1 ?
+	    openat(
+		top, "users", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) :
+	    -1;
 	const struct dirent *entry;
 	DIR *all;
 
@@ -353,10 +407,12 @@ state_each(const char *state, void (*each)(void *self, const struct state_mailbo
 		const char *problem;
 		FILE *file;
 
-		c.m.uid = (uid_t)strtonum(entry->d_name, 1, UINT32_MAX - 1, &problem);
+		c.m.uid =
+		    (uid_t)strtonum(entry->d_name, 1, UINT32_MAX - 1, &problem);
 		if (problem != NULL)
 			continue;
-		c.m.directory = openat(users, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		c.m.directory = openat(users, entry->d_name,
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (c.m.directory == -1)
 			continue;
 		if ((file = open_lines(users, c.m.uid)) != NULL) {

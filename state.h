@@ -9,11 +9,12 @@
 /*
  * Root: opens STATE/users/UID, the user's (0700), and creates it and the
  * directories above it if they are absent. First moves aside the directory of a
- * former user of the uid. Records that this user has a mailbox which -m describes
- * as mailboxes, for state_each. Returns the directory (read-only,
+ * former user of the uid. Records that this user has a mailbox which -m
+ * describes as mailboxes, for state_each. Returns the directory (read-only,
  * close-on-exec), or -1 (logged).
  */
-int state_open(const char *state, const struct account *a, const char *mailboxes);
+int state_open(
+    const char *state, const struct account *a, const char *mailboxes);
 
 /*
  * Root: takes one of the few slots that a uid has for logins which may still
@@ -26,12 +27,14 @@ int state_take_slot(const char *state, uid_t uid);
 /* A mailbox that a login has recorded. */
 struct state_mailbox {
 	uid_t uid;
-	const char *user;      /* NULL: an earlier version recorded only the uid */
+	/* NULL: an earlier version recorded only the uid */
+	const char *user;
 	const char *mailboxes; /* as -m described it; NULL: as user */
 	int directory;         /* STATE/users/UID, open */
 };
 
 /* Root: calls each for every recorded mailbox. Returns 0, or -1 with errno. */
-int state_each(const char *state, void (*each)(void *self, const struct state_mailbox *m), void *self);
+int state_each(const char *state,
+    void (*each)(void *self, const struct state_mailbox *m), void *self);
 
 #endif

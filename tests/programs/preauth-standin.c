@@ -1,6 +1,6 @@
 /*
- * Stands in for a compromised child: sends the monitor what a child can send and
- * kpopd's children do not.
+ * Stands in for a compromised child: sends the monitor what a child can send
+ * and kpopd's children do not.
  *
  *	preauth-standin PID KIND SEED
  *	preauth-standin PID line EVENT TEXT [COUNT [PRIORITY]]
@@ -8,8 +8,8 @@
  *	preauth-standin PID message KIND TEXT
  *
  * Takes the channel of the process PID, a pre-auth process that the test has
- * stopped or another child, and sends packets of a kind; random ones by the seed.
- * Runs as root, from tests.
+ * stopped or another child, and sends packets of a kind; random ones by the
+ * seed. Runs as root, from tests.
  */
 #include "config.h"
 
@@ -29,8 +29,8 @@
 #include "packet.h"
 
 /*
- * Returns a copy of the channel to the monitor: the last of the process's packet
- * sockets, because a session's first one leads to the broker.
+ * Returns a copy of the channel to the monitor: the last of the process's
+ * packet sockets, because a session's first one leads to the broker.
  */
 static int
 take_channel(pid_t pid)
@@ -45,7 +45,8 @@ take_channel(pid_t pid)
 
 		if (fd == -1)
 			continue;
-		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET)
+		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+		    type == SOCK_SEQPACKET)
 			channel = fd;
 	}
 	if (channel == -1)
@@ -73,7 +74,9 @@ send_descriptors(int channel, const void *data, size_t n)
 		char space[CMSG_SPACE(32 * sizeof(int))];
 		struct cmsghdr align;
 	} control = { .space = { 0 } };
-	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr message = { .msg_iov = &space,
+		.msg_iovlen = 1,
+		.msg_control = &control,
 		.msg_controllen = sizeof(control) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 	int fds[32];
@@ -120,32 +123,43 @@ spoil(struct preauth_message *r, unsigned how)
 
 /* Sends lines for the log. Returns the result of the last send. */
 static ssize_t
-send_lines(int channel, const char *event, const char *text, int count, int priority)
+send_lines(
+    int channel, const char *event, const char *text, int count, int priority)
 {
-	struct log_packet p = { .kind = LOG_LINE, .priority = (unsigned char)priority };
+	struct log_packet p = { .kind = LOG_LINE,
+		.priority = (unsigned char)priority };
 	ssize_t n = 1;
 
 	strlcpy(p.event, event, sizeof(p.event));
 	strlcpy(p.text, text, sizeof(p.text));
 	while (count-- > 0 && n != -1)
-		n = send(channel, &p, offsetof(struct log_packet, text) + strlen(p.text), MSG_NOSIGNAL);
+		n = send(channel, &p,
+		    offsetof(struct log_packet, text) + strlen(p.text),
+		    MSG_NOSIGNAL);
 	return n;
 }
 
-/* Asks for a layer, and sends the relay n bytes that are not a GSSAPI context. */
+/*
+ * Asks for a layer, and sends the relay n bytes that are not a GSSAPI context.
+ */
 static ssize_t
-mislead_relay(int channel, struct preauth_message *r, const void *data, size_t n)
+mislead_relay(
+    int channel, struct preauth_message *r, const void *data, size_t n)
 {
 	char verdict;
 	int handoff;
 
 	r->kind = MESSAGE_LAYER;
-	if (message_send_preauth(channel, r) == -1 || packet_await(channel, &verdict, 1, &handoff, 1) == -1)
+	if (message_send_preauth(channel, r) == -1 ||
+	    packet_await(channel, &verdict, 1, &handoff, 1) == -1)
 		return -1;
 	return send(handoff, data, n, MSG_NOSIGNAL);
 }
 
-/* Sends lines until the other end is closed; does not sleep when there is no room. */
+/*
+ * Sends lines until the other end is closed; does not sleep when there is no
+ * room.
+ */
 static ssize_t
 flood(int channel, const char *event, const char *text)
 {
@@ -153,7 +167,9 @@ flood(int channel, const char *event, const char *text)
 
 	strlcpy(p.event, event, sizeof(p.event));
 	strlcpy(p.text, text, sizeof(p.text));
-	while (send(channel, &p, offsetof(struct log_packet, text) + strlen(p.text), MSG_NOSIGNAL | MSG_DONTWAIT) != -1 ||
+	while (send(channel, &p,
+		   offsetof(struct log_packet, text) + strlen(p.text),
+		   MSG_NOSIGNAL | MSG_DONTWAIT) != -1 ||
 	    errno == EAGAIN)
 		;
 	return 1;
@@ -187,7 +203,9 @@ main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(large); i++)
 		large[i] = (char)random();
 	if (strcmp(kind, "line") == 0 && argc > 4)
-		n = send_lines(channel, argv[3], argv[4], argc > 5 ? atoi(argv[5]) : 1, argc > 6 ? atoi(argv[6]) : LOG_NOTICE);
+		n = send_lines(channel, argv[3], argv[4],
+		    argc > 5 ? atoi(argv[5]) : 1,
+		    argc > 6 ? atoi(argv[6]) : LOG_NOTICE);
 	else if (strcmp(kind, "flood") == 0 && argc > 4)
 		n = flood(channel, argv[3], argv[4]);
 	else if (strcmp(kind, "message") == 0 && argc > 4)
@@ -196,7 +214,8 @@ main(int argc, char **argv)
 		r.kind = MESSAGE_LAYER;
 		n = send(channel, &r, sizeof(r), MSG_NOSIGNAL);
 	} else if (strcmp(kind, "relay") == 0)
-		n = mislead_relay(channel, &r, large, (size_t)random() % 70000 + 1);
+		n = mislead_relay(
+		    channel, &r, large, (size_t)random() % 70000 + 1);
 	else if (strcmp(kind, "peer") == 0) {
 		r.kind = MESSAGE_PEER;
 		strlcpy(r.address, "192.0.2.66:1", sizeof(r.address));
@@ -206,7 +225,8 @@ main(int argc, char **argv)
 	else if (strcmp(kind, "empty") == 0)
 		n = send(channel, "", 0, MSG_NOSIGNAL);
 	else if (strcmp(kind, "size") == 0)
-		n = send(channel, large, (size_t)random() % sizeof(large), MSG_NOSIGNAL);
+		n = send(channel, large, (size_t)random() % sizeof(large),
+		    MSG_NOSIGNAL);
 	else if (strcmp(kind, "short") == 0)
 		n = send(channel, &r, sizeof(r) - 1, MSG_NOSIGNAL);
 	else if (strcmp(kind, "random") == 0)
@@ -220,7 +240,8 @@ main(int argc, char **argv)
 		/* Of each request only the first is permitted. */
 		for (int i = 0; i < 1000; i++) {
 			r.kind = i % 2 == 0 ? MESSAGE_TLS : MESSAGE_LAYER;
-			if (send(channel, &r, sizeof(r), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+			if (send(channel, &r, sizeof(r),
+				MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
 				n = 1;
 		}
 	} else

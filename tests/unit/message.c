@@ -35,7 +35,9 @@ is_accepted(const void *packet, size_t n, struct preauth_message *r)
 static struct preauth_message
 valid_message(void)
 {
-	struct preauth_message r = { .unread_size = 6, .user = "alice", .unread = "STAT\r\n" };
+	struct preauth_message r = {
+		.unread_size = 6, .user = "alice", .unread = "STAT\r\n"
+	};
 
 	r.kind = MESSAGE_LOGIN;
 	strlcpy(r.address, "[2001:db8::1]:4711", sizeof(r.address));
@@ -43,7 +45,10 @@ valid_message(void)
 	return r;
 }
 
-/* Each field of the table: without a NUL and, if it has a set of characters, with others. */
+/*
+ * Each field of the table: without a NUL and, if it has a set of characters,
+ * with others.
+ */
 static void
 fields(void)
 {
@@ -61,7 +66,8 @@ fields(void)
 		for (int c = 1; c < 256; c++) {
 			text[0] = (char)c;
 			CHECK(is_accepted(&changed, sizeof(changed), &m) ==
-			    (f->characters == NULL || strchr(f->characters, (char)c) != NULL));
+			    (f->characters == NULL ||
+				strchr(f->characters, (char)c) != NULL));
 		}
 	}
 }
@@ -85,7 +91,8 @@ messages(void)
 	bad.kind = 'X';
 	CHECK(!is_accepted(&bad, sizeof(bad), &r));
 	bad = valid;
-	strlcpy(bad.address, "192.0.2.1:1\nlogin user=root", sizeof(bad.address));
+	strlcpy(
+	    bad.address, "192.0.2.1:1\nlogin user=root", sizeof(bad.address));
 	CHECK(!is_accepted(&bad, sizeof(bad), &r));
 	bad = valid;
 	bad.unread_size = IO_IN + 1;
@@ -120,8 +127,10 @@ descriptors_are_refused(void)
 		char room[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control = { .room = { 0 } };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1,
-		.msg_control = control.room, .msg_controllen = sizeof(control.room) };
+	struct msghdr message = { .msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control.room,
+		.msg_controllen = sizeof(control.room) };
 	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
 
 	head->cmsg_level = SOL_SOCKET;

@@ -22,7 +22,7 @@
 
 static char top[] = "/tmp/kpopd-state.XXXXXX";
 static uid_t daves_uid; /* 0: there is no dave */
-static bool is_shared; /* every name has uid 5555 */
+static bool is_shared;  /* every name has uid 5555 */
 static int away;        /* the database's error; 0: it answers */
 static int failures;    /* events "failed" in the log */
 static bool is_full;    /* write writes half of its bytes */
@@ -30,7 +30,8 @@ static bool is_synced;  /* the state directory was synced */
 static char heard[400]; /* the mailboxes that state_each has passed */
 
 struct passwd *__wrap_getpwnam(const char *);
-int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
+int __wrap_getpwnam_r(
+    const char *, struct passwd *, char *, size_t, struct passwd **);
 int __wrap_fchownat(int, const char *, uid_t, gid_t, int);
 int __real_fsync(int);
 int __wrap_fsync(int);
@@ -48,11 +49,15 @@ __wrap_getpwnam(const char *name)
 }
 
 int
-__wrap_getpwnam_r(const char *name, struct passwd *entry, char *room, size_t size, struct passwd **pw)
+__wrap_getpwnam_r(const char *name, struct passwd *entry, char *room,
+    size_t size, struct passwd **pw)
 {
 	(void)room, (void)size;
 	*entry = (struct passwd){ .pw_uid = is_shared ? 5555 : daves_uid };
-	*pw = away == 0 && (is_shared || (daves_uid != 0 && strcmp(name, "dave") == 0)) ? entry : NULL;
+	*pw = away == 0 &&
+		(is_shared || (daves_uid != 0 && strcmp(name, "dave") == 0)) ?
+	    entry :
+	    NULL;
 	return away;
 }
 
@@ -83,7 +88,8 @@ __wrap_write(int fd, const void *from, size_t size)
 }
 
 int
-privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
+privsep_make_directory(
+    int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
 {
 	(void)uid, (void)gid;
 	CHECK(mkdirat(at, name, mode) == 0 || errno == EEXIST);
@@ -124,7 +130,10 @@ fatal(const char *format, ...)
 	abort();
 }
 
-/* Logs in. Returns true if state_open returns a directory. Fails unless it has logged otherwise, and only then. */
+/*
+ * Logs in. Returns true if state_open returns a directory. Fails unless it has
+ * logged otherwise, and only then.
+ */
 static bool
 logs_in(const char *name, const char *mailboxes)
 {
@@ -170,8 +179,11 @@ remove_all(void)
 static void
 former_users(void)
 {
-	/* While the database does not answer, no user counts as a former one. */
-	static const int errors[] = { EAGAIN, EIO, ENOENT, ERANGE, ECONNREFUSED, EMFILE };
+	/*
+	 * While the database does not answer, no user counts as a former one.
+	 */
+	static const int errors[] = { EAGAIN, EIO, ENOENT, ERANGE, ECONNREFUSED,
+		EMFILE };
 
 	daves_uid = 5555;
 	CHECK(logs_in("dave", "mbox:/m/%u") && is_synced);
@@ -184,7 +196,8 @@ former_users(void)
 	}
 	away = 0;
 	/* Two names of one uid. */
-	CHECK(logs_in("info", "mbox:/m/%u") && logs_in("dave", "mbox:/m/%u") && has("5555/j"));
+	CHECK(logs_in("info", "mbox:/m/%u") && logs_in("dave", "mbox:/m/%u") &&
+	    has("5555/j"));
 	remove_all();
 	/* A former user, who has another uid now or does not exist. */
 	for (uid_t now = 0; now <= 5556; now += 5556) {
@@ -192,7 +205,8 @@ former_users(void)
 		CHECK(logs_in("dave", "mbox:/m/%u"));
 		leave("j");
 		daves_uid = now;
-		CHECK(logs_in("eve", "mbox:/m/%u") && !has("5555/j") && has("5555"));
+		CHECK(logs_in("eve", "mbox:/m/%u") && !has("5555/j") &&
+		    has("5555"));
 		leave("j");
 		/* Once. */
 		CHECK(logs_in("eve", "maildir:/m/%u") && has("5555/j"));
@@ -200,7 +214,10 @@ former_users(void)
 	}
 }
 
-/* If the lines could not be moved with their directory, the next user's directory is still not moved. */
+/*
+ * If the lines could not be moved with their directory, the next user's
+ * directory is still not moved.
+ */
 static void
 half_aside(void)
 {
@@ -211,12 +228,16 @@ half_aside(void)
 	daves_uid = 0;
 	/* For ten seconds there is a directory where the lines would go. */
 	for (long long second = 0; second < 10; second++) {
-		snprintf(blocked, sizeof(blocked), "%s/users/5555.former.%lld.mailboxes", top, (long long)time(NULL) + second);
+		snprintf(blocked, sizeof(blocked),
+		    "%s/users/5555.former.%lld.mailboxes", top,
+		    (long long)time(NULL) + second);
 		CHECK(mkdir(blocked, 0700) == 0);
 	}
 	CHECK(!logs_in("eve", "mbox:/m/%u") && !has("5555"));
 	for (long long second = -10; second < 10; second++) {
-		snprintf(blocked, sizeof(blocked), "%s/users/5555.former.%lld.mailboxes", top, (long long)time(NULL) + second);
+		snprintf(blocked, sizeof(blocked),
+		    "%s/users/5555.former.%lld.mailboxes", top,
+		    (long long)time(NULL) + second);
 		rmdir(blocked);
 	}
 	CHECK(logs_in("eve", "mbox:/m/%u"));
@@ -236,10 +257,13 @@ hear(void *self, const struct state_mailbox *m)
 {
 	(void)self;
 	CHECK(m->uid == 5555);
-	snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "%s=%s;", m->user, m->mailboxes);
+	snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "%s=%s;",
+	    m->user, m->mailboxes);
 }
 
-/* If only half a line can be written, the login fails; later lines are whole. */
+/*
+ * If only half a line can be written, the login fails; later lines are whole.
+ */
 static void
 half_lines(void)
 {
@@ -247,18 +271,24 @@ half_lines(void)
 	is_full = true;
 	CHECK(!logs_in("dave", "mbox:/m/%u"));
 	is_full = false;
-	CHECK(logs_in("dave", "maildir:/m/%u") && logs_in("dave", "mbox:/m/%u"));
+	CHECK(
+	    logs_in("dave", "maildir:/m/%u") && logs_in("dave", "mbox:/m/%u"));
 	CHECK(state_each(top, hear, NULL) == 0);
 	/* The half line describes no mailbox. */
-	CHECK(strcmp(heard, "dave=mb;dave=maildir:/m/%u;dave=mbox:/m/%u;") == 0);
+	CHECK(
+	    strcmp(heard, "dave=mb;dave=maildir:/m/%u;dave=mbox:/m/%u;") == 0);
 	remove_all();
 }
 
-/* Names with separators of lines and words, or with characters of the encoding, are read as they were written. */
+/*
+ * Names with separators of lines and words, or with characters of the
+ * encoding, are read as they were written.
+ */
 static void
 strange_names(void)
 {
-	static const char *const names[] = { "a", "a b", "a\\040b", "KPOPD\\alice", "jos\xc3\xa9", "\xff", " ", "\\", "%s#*[~" };
+	static const char *const names[] = { "a", "a b", "a\\040b",
+		"KPOPD\\alice", "jos\xc3\xa9", "\xff", " ", "\\", "%s#*[~" };
 	char wanted[sizeof(heard)] = "";
 
 	is_shared = true;
@@ -266,7 +296,9 @@ strange_names(void)
 		for (int twice = 0; twice < 2; twice++)
 			CHECK(logs_in(names[i], "b mbox:/m/%u"));
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		snprintf(wanted + strlen(wanted), sizeof(wanted) - strlen(wanted), "%s=b mbox:/m/%%u;", names[i]);
+		snprintf(wanted + strlen(wanted),
+		    sizeof(wanted) - strlen(wanted), "%s=b mbox:/m/%%u;",
+		    names[i]);
 	heard[0] = '\0';
 	CHECK(state_each(top, hear, NULL) == 0);
 	CHECK(strcmp(heard, wanted) == 0);
@@ -280,7 +312,10 @@ strange_names(void)
 	remove_all();
 }
 
-/* A uid has four slots. A slot is free again when the last copy of its descriptor is closed; other uids have their own. */
+/*
+ * A uid has four slots. A slot is free again when the last copy of its
+ * descriptor is closed; other uids have their own.
+ */
 static void
 slots(void)
 {
@@ -293,7 +328,8 @@ slots(void)
 	CHECK((copy = state_take_slot(top, 5556)) != -1 && close(copy) == 0);
 	CHECK((copy = dup(taken[1])) != -1 && close(taken[1]) == 0);
 	CHECK(state_take_slot(top, 5555) == -1 && errno == EWOULDBLOCK);
-	CHECK(close(copy) == 0 && (taken[1] = state_take_slot(top, 5555)) != -1);
+	CHECK(
+	    close(copy) == 0 && (taken[1] = state_take_slot(top, 5555)) != -1);
 	for (int i = 0; i < 4; i++) {
 		snprintf(path, sizeof(path), "%s/logins/5555.%d", top, i);
 		CHECK(close(taken[i]) == 0 && unlink(path) == 0);
