@@ -69,8 +69,8 @@ const char *account_find(
  * account_find. It is the first of these:
  *
  *	the account that the database has for text;
- *	if text is empty, or the ticket's principal (its realm in either case),
- *	the account of the principal's first component;
+ *	if text is empty, or the ticket's principal (its realm in either
+ *	case), the account of the principal's first component;
  *	if text is NAME@DOMAIN with one of the domains, the account of NAME.
  *
  * *a has the account's own name; text may be another spelling of it.

@@ -4,17 +4,17 @@
  *
  * Runs as root. A connection is served by these processes:
  *
- *	main          options, environment, krb5.conf; the connection on
- *	 │            descriptor 0, or, if that listens, a child for each: accept.c
- *	monitor       root: watches the others, decides, writes the log; reads
- *	 │            nothing of the network, never opens the keytab: monitor.c
- *	 ├ pre-auth   root: copies the keys; then jailed: ticket, USER, PASS; sends
- *	 │            one login to the monitor, and ends: preauth.c
- *	 ├ kpopd-tls, relay  if there is TLS or a GSSAPI layer: layer.c
- *	 ├ session    the user: krb5_kuserok; if that permits the login, the
- *	 │            client's socket, the mailbox, POP3: session.c
- *	 ├ broker     the user with the spool's group: the dotlock, recovery: broker.c
- *	 └ refusal    the pre-auth user, jailed: answers in place of a session: refusal.c
+ *	main         root: options, environment, krb5.conf; if descriptor 0
+ *	 │           listens, a child for each connection (accept.c)
+ *	monitor      root: watches the others, decides, writes the log; reads
+ *	 │           nothing of the network, never opens the keytab
+ *	 ├ pre-auth  root: copies the keys; then jailed: ticket, USER, PASS;
+ *	 │           sends one login to the monitor, and ends
+ *	 ├ kpopd-tls, relay  jailed: if there is TLS or a GSSAPI layer
+ *	 ├ session   the user: krb5_kuserok; if that permits the login, the
+ *	 │           client's socket, the mailbox, POP3
+ *	 ├ broker    the user with the spool's group: the dotlock, recovery
+ *	 └ refusal   the pre-auth user, jailed: answers in place of a session
  *
  * Copies of key bytes stay in memory after they are freed, and setuid does not
  * clear them; only the end of a process does. So the keys are read in the

@@ -139,7 +139,7 @@ log_refusal(const struct preauth_message *login, const char *reason)
 {
 	struct log_text user, principal;
 
-	/* NOLINTBEGIN(bugprone-signal-handler,cert-sig30-c): end_lookup says why */
+	/* NOLINTBEGIN(bugprone-signal-handler,cert-sig30-c): see end_lookup */
 	log_event(LOG_NOTICE, "refused", "reason=\"%s\" user=%s principal=%s",
 	    reason, log_safe(&user, login->user),
 	    log_safe(&principal, login->peer.principal));

@@ -23,7 +23,7 @@ struct session {
 	struct auth *auth; /* the krb5.conf snapshot, without keys */
 	struct preauth_message *login; /* NULL: a recovery by --recover */
 	int64_t deadline; /* of the login, absolute ms of CLOCK_MONOTONIC */
-	int write_timeout; /* in s, until a client that takes no output is gone */
+	int write_timeout; /* in s, for a client that takes no output */
 	struct account user;
 	const struct mailboxes *mailboxes;
 	const char *path;     /* of the mailbox */

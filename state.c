@@ -4,12 +4,15 @@
  *
  * Runs as root. It opens STATE/users/UID, but nothing below it.
  *
- *	STATE/users                root's, 0700, so no user can open a path in it
+ *	STATE/users                root's, 0700: no user can open a path in it
  *	STATE/users/UID            the user's, 0700; processes inherit it open
- *	STATE/users/UID/FORMAT-ID  one for each mailbox, made by the session (maildrop.c)
- *	STATE/users/UID/places     the locks that several paths of one mailbox have in common
- *	STATE/users/UID.mailboxes  root's: the user's name (vis(3)) and -m, a line each
- *	STATE/logins/UID.N         root's, empty: a slot, locked by a login that may hang
+ *	STATE/users/UID/FORMAT-ID  of one mailbox, made by the session
+ *	STATE/users/UID/places     the locks that several paths of one mailbox
+ *	                           have in common
+ *	STATE/users/UID.mailboxes  root's: a line for each mailbox: the user's
+ *	                           name (vis(3)) and -m
+ *	STATE/logins/UID.N         root's, empty: a slot, locked by a login
+ *	                           that may hang on the user's files
  *
  * Because users is closed, no program of the user can change a journal, and a
  * later user with the same uid cannot read it.
