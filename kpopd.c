@@ -60,7 +60,7 @@
 #include "options.h"
 #include "recover-all.h"
 
-/* What is read once, before the first connection. */
+/* What all connections share; read before the first. */
 struct server {
 	struct options o;
 	struct account preauth; /* the account of the pre-auth process */
@@ -161,8 +161,8 @@ set_socket(const struct options *o)
 }
 
 /*
- * Checks what must be true before the first connection, and reads what is read
- * once.
+ * Checks the conditions for serving, and reads the pre-auth user's account and
+ * krb5.conf, which serve all connections.
  */
 static void
 prepare_server(struct server *s)
@@ -192,8 +192,8 @@ is_emptied(const struct auth *now, const struct auth *before)
 }
 
 /*
- * Listener, at SIGHUP: reads again what is read once. Keeps what it has if
- * reading fails.
+ * Listener, at SIGHUP: reads the account and krb5.conf again. Keeps the earlier
+ * one if reading fails.
  */
 static void
 reload_server(void *self)

@@ -68,7 +68,7 @@
 #define END_MS 60000
 #define RECOVERY_MS 3600000
 
-/* What the monitor knows of a login. */
+/* The monitor's state of one login. */
 struct admission {
 	struct session s;
 	const struct account *preauth;

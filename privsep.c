@@ -43,10 +43,10 @@
 
 /*
  * Returns true if the directory's owner or mode must still be set. Either it is
- * still root's, or its mode does not let those pass who must: another process
- * has just created it, and is about to set both. Or its owner has made it
- * writable by others: that must not lock all users out, because a compromised
- * pre-auth process could do it.
+ * still root's, or its mode lacks a search permission: another process has
+ * just created it, and is about to set both. Or its owner has made it writable
+ * by others: this must not lock all users out, because a compromised pre-auth
+ * process could do it.
  */
 static bool
 is_unfinished_directory(const struct stat *st, mode_t mode, uid_t uid)

@@ -1,14 +1,14 @@
 /*
  * Writes the filters of sandbox.c: which system calls each process may make.
  *
- * Runs when kpopd is built, as the user who builds it. libseccomp knows the
+ * Runs when kpopd is built, as the user who builds it. libseccomp has the
  * numbers of this architecture's system calls, and makes the program that the
  * kernel runs for each call. kpopd has the programs as tables and does not link
  * libseccomp, which would cost each connection a millisecond.
  *
  * A C library may make another call of a group of equal calls than this
  * machine's: so the lists name all of a group (open, openat, openat2). Names
- * that libseccomp does not know are too new for this machine, and are skipped.
+ * that libseccomp does not have are too new for this machine, and are skipped.
  */
 #include <sys/ioctl.h>
 #include <sys/mman.h>

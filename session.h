@@ -22,7 +22,7 @@ struct session {
 	const struct options *o;
 	struct auth *auth; /* the krb5.conf snapshot, without keys */
 	struct preauth_message *login; /* NULL: a recovery by --recover */
-	int64_t deadline; /* of the login, absolute ms of CLOCK_MONOTONIC */
+	int64_t deadline;  /* of the login, absolute ms of CLOCK_MONOTONIC */
 	int write_timeout; /* in s, for a client that takes no output */
 	struct account user;
 	const struct mailboxes *mailboxes;

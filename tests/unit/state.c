@@ -27,7 +27,7 @@ static int away;        /* the database's error; 0: it answers */
 static int failures;    /* events "failed" in the log */
 static bool is_full;    /* write writes half of its bytes */
 static bool is_synced;  /* the state directory was synced */
-static char heard[400]; /* the mailboxes that state_each has passed */
+static char seen[400];  /* the mailboxes that state_each has passed */
 
 struct passwd *__wrap_getpwnam(const char *);
 int __wrap_getpwnam_r(
@@ -253,11 +253,11 @@ half_aside(void)
 }
 
 static void
-hear(void *self, const struct state_mailbox *m)
+note_mailbox(void *self, const struct state_mailbox *m)
 {
 	(void)self;
 	CHECK(m->uid == 5555);
-	snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "%s=%s;",
+	snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), "%s=%s;",
 	    m->user, m->mailboxes);
 }
 
@@ -273,10 +273,9 @@ half_lines(void)
 	is_full = false;
 	CHECK(
 	    logs_in("dave", "maildir:/m/%u") && logs_in("dave", "mbox:/m/%u"));
-	CHECK(state_each(top, hear, NULL) == 0);
+	CHECK(state_each(top, note_mailbox, NULL) == 0);
 	/* The half line describes no mailbox. */
-	CHECK(
-	    strcmp(heard, "dave=mb;dave=maildir:/m/%u;dave=mbox:/m/%u;") == 0);
+	CHECK(strcmp(seen, "dave=mb;dave=maildir:/m/%u;dave=mbox:/m/%u;") == 0);
 	remove_all();
 }
 
@@ -289,7 +288,7 @@ strange_names(void)
 {
 	static const char *const names[] = { "a", "a b", "a\\040b",
 		"KPOPD\\alice", "jos\xc3\xa9", "\xff", " ", "\\", "%s#*[~" };
-	char wanted[sizeof(heard)] = "";
+	char wanted[sizeof(seen)] = "";
 
 	is_shared = true;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -299,9 +298,9 @@ strange_names(void)
 		snprintf(wanted + strlen(wanted),
 		    sizeof(wanted) - strlen(wanted), "%s=b mbox:/m/%%u;",
 		    names[i]);
-	heard[0] = '\0';
-	CHECK(state_each(top, hear, NULL) == 0);
-	CHECK(strcmp(heard, wanted) == 0);
+	seen[0] = '\0';
+	CHECK(state_each(top, note_mailbox, NULL) == 0);
+	CHECK(strcmp(seen, wanted) == 0);
 	remove_all();
 	is_shared = false;
 	/* A line of "dave b" is not one of "dave". */
