@@ -23,6 +23,7 @@
 #include "lock-dotlock.h"
 #include "log.h"
 #include "maildrop.h"
+#include "packet.h"
 #include "privsep.h"
 #include "process.h"
 #include "recover.h"
@@ -87,9 +88,7 @@ recover_in_child(struct session *s)
 	pid_t self = getpid(), pid;
 	int channel[2];
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) ==
-	    -1)
-		fatal("socketpair");
+	packet_make_channel(channel);
 	to_recovery = channel[0];
 	if (sigaction(SIGCHLD, &action, NULL) == -1)
 		fatal("sigaction");

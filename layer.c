@@ -25,6 +25,7 @@
 #include "layer.h"
 #include "log.h"
 #include "message.h"
+#include "packet.h"
 #include "privsep.h"
 #include "process.h"
 #include "sandbox.h"
@@ -187,10 +188,11 @@ become_relay(const struct options *o, const struct account *preauth,
 	_exit(sasl_relay(0, cleartext, handoff) == 0 ? 0 : 1);
 }
 
+/* Makes the two ends of the cleartext side. */
 static void
-make_pair(int type, int ends[2])
+make_cleartext_pair(int ends[2])
 {
-	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) == -1)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1)
 		fatal("socketpair");
 }
 
@@ -217,7 +219,7 @@ layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
 	if (l->gssapi || l->tls || !o->tls.works)
 		return -1;
 	l->tls = true;
-	make_pair(SOCK_STREAM, cleartext);
+	make_cleartext_pair(cleartext);
 	if (watch_fork(w, ROLE_TLS, deadline, &channel))
 		exec_tls(o, cleartext[1], channel);
 	take_cleartext_side(cleartext);
@@ -235,8 +237,8 @@ layer_start_gssapi(const struct options *o, const struct account *preauth,
 	if (l->gssapi || !o->pop3)
 		return -1;
 	l->gssapi = true;
-	make_pair(SOCK_STREAM, cleartext);
-	make_pair(SOCK_SEQPACKET, handoff);
+	make_cleartext_pair(cleartext);
+	packet_make_channel(handoff);
 	if (watch_fork(w, ROLE_RELAY, deadline, &channel)) {
 		/*
 		 * Otherwise the relay would not see the other ends being

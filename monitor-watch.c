@@ -14,7 +14,6 @@
  */
 #include "config.h"
 
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <errno.h>
@@ -111,8 +110,7 @@ watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 	int ends[2];
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
-		fatal("socketpair");
+	packet_make_channel(ends);
 	if ((pid = fork()) == -1)
 		fatal("fork");
 	/*

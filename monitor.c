@@ -435,10 +435,10 @@ admit_login(
 	struct watch_event e;
 	const char *refusal;
 
-	a = (struct admission){ .s = setup_begin(m->o),
-		.preauth = m->preauth,
-		.w = w,
-		.asked = clock_ms() };
+	setup_begin(&a.s, m->o);
+	a.preauth = m->preauth;
+	a.w = w;
+	a.asked = clock_ms();
 	a.s.auth = m->auth;
 	a.s.login = login;
 	a.s.deadline = m->deadline;

@@ -14,7 +14,15 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "log.h"
 #include "packet.h"
+
+void
+packet_make_channel(int ends[2])
+{
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
+		fatal("socketpair");
+}
 
 int
 packet_send(int channel, const void *data, size_t n, const int *fds, int k)

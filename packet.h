@@ -9,6 +9,12 @@
 
 #include <stddef.h>
 
+/*
+ * Makes a channel for packets: two connected sockets, close-on-exec. Fatal on
+ * failure.
+ */
+void packet_make_channel(int ends[2]);
+
 #define PACKET_FILES 2 /* the most descriptors that a packet carries */
 
 /*

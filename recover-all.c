@@ -231,13 +231,14 @@ print_unreachable(const struct state_mailbox *m, const char *refusal)
 static int
 recover_described(const struct recovery_round *r, const struct state_mailbox *m)
 {
-	struct session s = setup_begin(r->o);
+	struct session s;
 	struct mailboxes boxes;
 	struct log_text name, path;
 	const char *refusal, *box;
 	bool is_unfinished;
 	int result;
 
+	setup_begin(&s, r->o);
 	s.directory = m->directory;
 	alarm(LOOKUP_SECONDS);
 	refusal = describe_mailbox(m, &boxes, &s);

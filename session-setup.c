@@ -6,8 +6,6 @@
  */
 #include "config.h"
 
-#include <sys/socket.h>
-
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
@@ -17,6 +15,7 @@
 #include "lock.h"
 #include "log.h"
 #include "maildrop.h"
+#include "packet.h"
 #include "privsep.h"
 #include "process.h"
 #include "resolve.h"
@@ -25,18 +24,15 @@
 /* the write timeout, unless the idle limit is shorter */
 #define WRITE_SECONDS 120
 
-struct session
-setup_begin(const struct options *o)
+void
+setup_begin(struct session *s, const struct options *o)
 {
-	return (struct session){ .o = o,
-		.slot = -1,
-		.directory = -1,
-		.state = -1,
-		.write_timeout =
-		    o->idle < WRITE_SECONDS ? o->idle : WRITE_SECONDS,
-		.locks_to_session = -1,
-		.locks_to_broker = -1,
-		.kept = { .dotlock = -1, .spool = -1, .session = -1 } };
+	memset(s, 0, sizeof(*s));
+	s->o = o;
+	s->write_timeout = o->idle < WRITE_SECONDS ? o->idle : WRITE_SECONDS;
+	s->slot = s->directory = s->state = -1;
+	s->locks_to_session = s->locks_to_broker = -1;
+	s->kept.dotlock = s->kept.spool = s->kept.session = -1;
 }
 
 void
@@ -56,8 +52,7 @@ setup_prepare(struct session *s)
 		s->group = s->user.gid;
 	if (!is_locked)
 		return;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
-		fatal("socketpair");
+	packet_make_channel(ends);
 	s->locks_to_session = ends[0];
 	s->locks_to_broker = ends[1];
 }

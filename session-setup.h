@@ -6,9 +6,10 @@
 #include "session.h"
 
 /*
- * Returns a session with these options, for no user yet, without a descriptor.
+ * Sets *s to a session with these options, for no user yet, without a
+ * descriptor.
  */
-struct session setup_begin(const struct options *o);
+void setup_begin(struct session *s, const struct options *o);
 
 /*
  * Root: fills the rest of *s from s->user, s->mailboxes and s->path. Replaces
