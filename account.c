@@ -1,15 +1,16 @@
 /*
- * Accounts: who may log in.
+ * Finds accounts, and decides whether they may log in.
  *
- * Runs as root, and in kpopd-tls. Trusts the account database, but not the name
- * that it looks up there, which the client has sent.
+ * Runs as root, in kpopd-tls before it drops root's rights, and in the session
+ * as the user. Trusts the account database, but not the name that it looks up
+ * there, which the client has sent.
  *
- * What the database knows may log in: sssd and winbind have names such as
- * alice@example.org and KPOPD\alice, and useradd --badname has others. So a
- * name is not checked by an alphabet, but by what it could do elsewhere: it is
- * a part of a path (-m, the dotlock, k5login_directory), and a word of the log
- * and of the state's lines, where log.c and state.c encode it. Bytes above 0x7f
- * may be UTF-8 or not, because the database has compared them.
+ * A user name is what the account database accepts: sssd and winbind have names
+ * like alice@example.org and KPOPD\alice, and useradd --badname makes others.
+ * So a name is not checked against an alphabet, but against its other uses. It
+ * is a component of a path (-m, the dotlock, k5login_directory), and a word of
+ * the log and of the lines of state.c, both of which encode it. Bytes above
+ * 0x7f may be UTF-8 or not, because the database has compared them.
  */
 #include "config.h"
 
@@ -24,32 +25,42 @@
 #include <unistd.h>
 
 #include "account.h"
+#include "process.h"
 
 bool
 account_name_valid(const char *name)
 {
 	size_t n = strlen(name);
 
-	if (n == 0 || n >= ACCOUNT_NAME || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+	if (n == 0 || n >= ACCOUNT_NAME || strcmp(name, ".") == 0 ||
+	    strcmp(name, "..") == 0)
 		return false;
-	/* Programs that the name is handed to would take it for an option. */
+	/*
+	 * Otherwise programs that get the name as an argument would take it
+	 * for an option.
+	 */
 	if (*name == '-')
 		return false;
-	while (*name != '\0' && *name != '/' && *name != 0x7f && (unsigned char)*name >= ' ')
+	while (*name != '\0' && *name != '/' && *name != 0x7f &&
+	    (unsigned char)*name >= ' ')
 		name++;
 	return *name == '\0';
 }
 
-/* Returns true if this error of getpwnam_r(3) may mean that the database has no such account. */
+/*
+ * Returns true if getpwnam_r(3) may return this error for an account that does
+ * not exist.
+ */
 static bool
 is_absent(int error)
 {
-	return error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
+	return error == 0 || error == ENOENT || error == ESRCH ||
+	    error == EBADF || error == EPERM;
 }
 
 /*
- * Returns true if the uid is one that the kernel and NFS put in the place of
- * an unknown user: 65534, -2, and the two that mean "none".
+ * Returns true if the kernel or NFS use the uid for an unknown user: 65534, -2,
+ * and the two that mean "none".
  */
 static bool
 is_nobody(uid_t uid)
@@ -57,9 +68,13 @@ is_nobody(uid_t uid)
 	return uid == 65534 || uid == 65535 || uid > ACCOUNT_UID_MOST;
 }
 
-/* Whether this entry of the account database may log in, as account_find says; then *a is filled. */
+/*
+ * Copies an entry of the account database to *a. Returns as account_find, but
+ * does not compare the name.
+ */
 static const char *
-take_account(const struct passwd *pw, const struct account_uids *uids, struct account *a)
+copy_account(
+    const struct passwd *pw, const struct account_uids *uids, struct account *a)
 {
 	if (pw->pw_uid == 0)
 		return "uid 0";
@@ -72,21 +87,22 @@ take_account(const struct passwd *pw, const struct account_uids *uids, struct ac
 	if (strlcpy(a->name, pw->pw_name, sizeof(a->name)) >= sizeof(a->name))
 		return "user name too long";
 	if (!account_name_valid(a->name))
-		return "the account's own name is no user name";
+		return "the account's own name is not a user name";
 	a->uid = pw->pw_uid;
 	a->gid = pw->pw_gid;
 	if (strlcpy(a->home, pw->pw_dir, sizeof(a->home)) >= sizeof(a->home))
-		return "home directory name too long";
+		return "the path of the home directory is too long";
 	return NULL;
 }
 
 /*
- * Looks name up, as account_find, but takes the database's word for other
- * spellings of an account: *a has the account's own name. *is_there: whether
- * the database may have an account for this name, whoever may use it.
+ * Does what account_find does, but accepts another spelling of the account's
+ * own name if the database does; *a has the account's own name. Sets *is_there
+ * to false if the database has no account for this name.
  */
 static const char *
-look_up(const char *name, const struct account_uids *uids, struct account *a, bool *is_there)
+find_spelling(const char *name, const struct account_uids *uids,
+    struct account *a, bool *is_there)
 {
 	static char room[65536];
 	struct passwd entry, *pw;
@@ -101,16 +117,19 @@ look_up(const char *name, const struct account_uids *uids, struct account *a, bo
 	*is_there = true;
 	if (pw == NULL)
 		return "the account database does not answer";
-	return take_account(pw, uids, a);
+	return copy_account(pw, uids, a);
 }
 
 const char *
-account_find(const char *name, const struct account_uids *uids, struct account *a)
+account_find(
+    const char *name, const struct account_uids *uids, struct account *a)
 {
 	bool is_there;
-	const char *refusal = look_up(name, uids, a, &is_there);
+	const char *refusal = find_spelling(name, uids, a, &is_there);
 
-	return refusal == NULL && strcmp(a->name, name) != 0 ? "user name differs from the account's" : refusal;
+	return refusal == NULL && strcmp(a->name, name) != 0 ?
+	    "user name differs from the account's" :
+	    refusal;
 }
 
 /*
@@ -120,11 +139,15 @@ account_find(const char *name, const struct account_uids *uids, struct account *
 static bool
 write_first_component(const char *principal, char *name)
 {
-	/* What krb5_unparse_name(3) writes as a letter. Any other character stands for itself after a backslash. */
+	/*
+	 * krb5_unparse_name(3) writes these as a backslash and a letter, and
+	 * others as a backslash and themselves.
+	 */
 	static const char letters[] = "ntb", meant[] = "\n\t\b";
 	size_t n = 0;
 
-	for (; *principal != '\0' && *principal != '/' && *principal != '@'; principal++) {
+	for (; *principal != '\0' && *principal != '/' && *principal != '@';
+	     principal++) {
 		const char *which;
 
 		name[n] = *principal;
@@ -144,7 +167,10 @@ write_first_component(const char *principal, char *name)
 	return true;
 }
 
-/* Returns the "@" before the realm in a principal's text form, or the text's end if there is none. */
+/*
+ * Returns a pointer to the "@" before the realm in a principal's text form, or
+ * to its end if it has no realm.
+ */
 static const char *
 find_realm(const char *principal)
 {
@@ -154,48 +180,63 @@ find_realm(const char *principal)
 	return principal;
 }
 
-/* Returns true if text is the principal, whose realm may be in any case. */
+/* Returns true if text is the principal; the realm is compared without case. */
 static bool
 is_principal(const char *text, const char *principal)
 {
 	const char *realm = find_realm(principal);
 	size_t n = (size_t)(realm - principal);
 
-	return strncmp(text, principal, n) == 0 && strcasecmp(text + n, realm) == 0;
+	return strncmp(text, principal, n) == 0 &&
+	    strcasecmp(text + n, realm) == 0;
 }
 
-/* Returns true if the domain is the n bytes at word, in any case. */
+/*
+ * Returns true if the domain equals the n bytes at word; they are compared
+ * without case.
+ */
 static bool
-is_word(const char *domain, const char *word, size_t n)
+equals_domain(const char *domain, const char *word, size_t n)
 {
-	return n > 0 && strlen(domain) == n && strncasecmp(domain, word, n) == 0;
+	return n > 0 && strlen(domain) == n &&
+	    strncasecmp(domain, word, n) == 0;
 }
 
-/* Returns true if the domain is one of these. */
+/* Returns true if the domain is one of *d. */
 static bool
 is_domain(const char *domain, const struct account_domains *d)
 {
-	const char *realm = find_realm(d->service), *host = d->service + strcspn(d->service, "/");
+	const char *realm = find_realm(d->service),
+		   *host = d->service + strcspn(d->service, "/");
 	size_t n;
 
-	if (is_word(domain, d->host, strlen(d->host)) || (*realm == '@' && is_word(domain, realm + 1, strlen(realm + 1))) ||
-	    (host < realm && is_word(domain, host + 1, (size_t)(realm - host) - 1)))
+	if (equals_domain(domain, d->host, strlen(d->host)) ||
+	    (*realm == '@' &&
+		equals_domain(domain, realm + 1, strlen(realm + 1))) ||
+	    (host < realm &&
+		equals_domain(domain, host + 1, (size_t)(realm - host) - 1)))
 		return true;
-	for (const char *p = d->more; p != NULL && *p != '\0'; p += n + (p[n] == ',')) {
+	for (const char *p = d->more; p != NULL && *p != '\0';
+	     p += n + (p[n] == ',')) {
 		n = strcspn(p, ",");
-		if (is_word(domain, p, n))
+		if (equals_domain(domain, p, n))
 			return true;
 	}
 	return false;
 }
 
-/* Writes NAME of NAME@DOMAIN to name[ACCOUNT_NAME]. Returns false if the domain, after the last "@", is none of these. */
+/*
+ * Writes NAME of NAME@DOMAIN to name[ACCOUNT_NAME]. Returns false if DOMAIN,
+ * which follows the last "@", is not one of *domains, or if NAME is too long.
+ */
 static bool
-write_name(const char *text, const struct account_domains *domains, char *name)
+write_local_part(
+    const char *text, const struct account_domains *domains, char *name)
 {
 	const char *at = strrchr(text, '@');
 
-	if (at == NULL || !is_domain(at + 1, domains) || (size_t)(at - text) >= ACCOUNT_NAME)
+	if (at == NULL || !is_domain(at + 1, domains) ||
+	    (size_t)(at - text) >= ACCOUNT_NAME)
 		return false;
 	memcpy(name, text, (size_t)(at - text));
 	name[at - text] = '\0';
@@ -203,20 +244,25 @@ write_name(const char *text, const struct account_domains *domains, char *name)
 }
 
 const char *
-account_find_login(const char *text, const char *principal, const struct account_domains *domains,
-    const struct account_uids *uids, struct account *a)
+account_find_login(const char *text, const char *principal,
+    const struct account_domains *domains, const struct account_uids *uids,
+    struct account *a)
 {
 	char name[ACCOUNT_NAME];
 	const char *refusal = NULL;
 	bool is_there = false;
 
 	if (*text != '\0')
-		refusal = look_up(text, uids, a, &is_there);
+		refusal = find_spelling(text, uids, a, &is_there);
 	if (is_there)
 		return refusal;
 	if (*text == '\0' || is_principal(text, principal))
-		return write_first_component(principal, name) ? look_up(name, uids, a, &is_there) : "not a user name";
-	return write_name(text, domains, name) ? look_up(name, uids, a, &is_there) : refusal;
+		return write_first_component(principal, name) ?
+		    find_spelling(name, uids, a, &is_there) :
+		    "not a user name";
+	return write_local_part(text, domains, name) ?
+	    find_spelling(name, uids, a, &is_there) :
+	    refusal;
 }
 
 const char *
@@ -224,15 +270,15 @@ account_find_uid(uid_t uid, const struct account_uids *uids, struct account *a)
 {
 	const struct passwd *pw = getpwuid(uid);
 
-	return pw != NULL ? take_account(pw, uids, a) : "unknown user";
+	return pw != NULL ? copy_account(pw, uids, a) : "unknown user";
 }
 
-/* The exit statuses of the process that asks the shadow database. */
+/* The exit status of the child that asks the shadow database. */
 enum answer { ANSWER_OPEN, ANSWER_EXPIRED, ANSWER_UNKNOWN };
 
 /*
- * Asks the shadow database about the account. Only its expiry counts: the
- * password is not asked for here, so it may be locked or too old.
+ * Asks the shadow database whether the account has expired. The password may be
+ * locked or expired, because Kerberos logins do not use it.
  */
 static enum answer
 ask_shadow(const char *name)
@@ -241,28 +287,36 @@ ask_shadow(const char *name)
 	struct spwd entry, *sp;
 	int error = getspnam_r(name, &entry, room, sizeof(room), &sp);
 
-	/* Directory services have no entries there. */
+	/* Accounts of directory services have no entry there. */
 	if (sp == NULL)
-		return error == 0 || error == ENOENT || error == ESRCH ? ANSWER_OPEN : ANSWER_UNKNOWN;
-	/* Closed from that day on; "chage -E 0" closes as well. So does pam_unix(8). */
-	return sp->sp_expire >= 0 && time(NULL) / 86400 >= sp->sp_expire ? ANSWER_EXPIRED : ANSWER_OPEN;
+		return error == 0 || error == ENOENT || error == ESRCH ?
+		    ANSWER_OPEN :
+		    ANSWER_UNKNOWN;
+	/*
+	 * The account is closed from that day on, as in pam_unix(8); "chage -E
+	 * 0" closes it, too.
+	 */
+	return sp->sp_expire >= 0 && time(NULL) / 86400 >= sp->sp_expire ?
+	    ANSWER_EXPIRED :
+	    ANSWER_OPEN;
 }
 
 const char *
-account_closed(const struct account *a, unsigned seconds)
+account_find_closure(const struct account *a, unsigned seconds)
 {
-	int status = -1;
+	int status;
+	bool has_answer;
 	pid_t pid = fork();
 
 	if (pid == 0) {
 		alarm(seconds);
 		_exit(ask_shadow(a->name));
 	}
-	while (pid != -1 && waitpid(pid, &status, 0) == -1 && errno == EINTR)
-		;
-	if (pid != -1 && WIFEXITED(status) && WEXITSTATUS(status) == ANSWER_OPEN)
+	has_answer = pid != -1 && process_wait(pid, &status, 0) == 0 &&
+	    WIFEXITED(status);
+	if (has_answer && WEXITSTATUS(status) == ANSWER_OPEN)
 		return NULL;
-	if (pid != -1 && WIFEXITED(status) && WEXITSTATUS(status) == ANSWER_EXPIRED)
+	if (has_answer && WEXITSTATUS(status) == ANSWER_EXPIRED)
 		return "account expired";
 	return "the expiry of the account cannot be read";
 }

@@ -1,4 +1,4 @@
-/* Accounts: who may log in: see account.c. */
+/* Finds accounts, and decides whether they may log in: see account.c. */
 #ifndef ACCOUNT_H
 #define ACCOUNT_H
 
@@ -8,7 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Bytes of a user name with its NUL: as many as Unix has; useradd(8) stops at 32 without --badname. */
+/*
+ * Bytes of a user name with its NUL. useradd(8) without --badname makes names
+ * of at most 32 bytes.
+ */
 #define ACCOUNT_NAME LOGIN_NAME_MAX
 
 struct account {
@@ -18,53 +21,74 @@ struct account {
 	char home[PATH_MAX];
 };
 
-/* The uids that may log in; 0 and those of nobody never do. */
+/*
+ * The range of uids that may log in, without 0 and those of nobody (65534,
+ * 65535).
+ */
 struct account_uids {
 	uid_t least, most;
 };
 
-/* The domains of which a login's text NAME@DOMAIN may mean NAME. Letters may be of either case. */
+/*
+ * The domains in which a login NAME@DOMAIN may mean the account NAME; letters
+ * match in either case.
+ */
 struct account_domains {
-	const char *host;    /* this host's name */
-	const char *service; /* a principal SERVICE/HOST@REALM: its host and its realm */
-	const char *more;    /* with commas; NULL: none */
+	const char *host; /* this host's name */
+	/*
+	 * the service's principal, SERVICE/HOST@REALM: HOST and REALM are
+	 * domains
+	 */
+	const char *service;
+	const char *more; /* further ones, with commas; NULL: none */
 };
 
-/* The largest uid that can be a person's: the two after it mean "none" and, to some systems, nobody. */
+/*
+ * The largest uid of a person. Of the two above it one means "none", and the
+ * other nobody on some systems.
+ */
 #define ACCOUNT_UID_MOST (UINT32_MAX - 2)
 
 /*
- * Returns true if name may be looked up in the account database: it is one
- * component of a path, has no control character, and does not begin with "-".
+ * Returns true if the name may be looked up in the account database: it can be
+ * a component of a path, has no control character, and does not begin with
+ * "-".
  */
 bool account_name_valid(const char *name);
 
 /*
- * Looks name up, which has to be the account's own. Returns NULL and fills *a,
- * or says why nobody may log in under it: no such user, uid 0, not one of uids.
- * uids NULL: the account of a process, not of a person; any uid but 0 will do.
+ * Looks up the account whose own name is name. Returns NULL with *a filled, or
+ * why it may not log in: there is no such account, its uid is 0, or its uid is
+ * not in *uids. uids NULL: the account of a process, with any uid but 0.
  */
-const char *account_find(const char *name, const struct account_uids *uids, struct account *a);
+const char *account_find(
+    const char *name, const struct account_uids *uids, struct account *a);
 
 /*
- * Finds the account that a client asks for: the one that the database has for
- * text. If there is none and text is empty, or the principal of the ticket with
- * its realm in any case, it is the account of the principal's first component.
- * If it is neither but NAME@DOMAIN with one of the domains, it is the account
- * of NAME. Returns as account_find; *a has the account's own name, of which
- * the text may be another spelling.
+ * Finds the account that a client asks for with text, and returns as
+ * account_find. It is the first of these:
+ *
+ *	the account that the database has for text;
+ *	if text is empty, or the ticket's principal (its realm in either
+ *	case), the account of the principal's first component;
+ *	if text is NAME@DOMAIN with one of the domains, the account of NAME.
+ *
+ * *a has the account's own name; text may be another spelling of it.
  */
-const char *account_find_login(const char *text, const char *principal, const struct account_domains *domains,
-    const struct account_uids *uids, struct account *a);
+const char *account_find_login(const char *text, const char *principal,
+    const struct account_domains *domains, const struct account_uids *uids,
+    struct account *a);
 
-/* The same by uid. */
-const char *account_find_uid(uid_t uid, const struct account_uids *uids, struct account *a);
+/* Finds the account of a uid, and returns as account_find. */
+const char *account_find_uid(
+    uid_t uid, const struct account_uids *uids, struct account *a);
 
 /*
- * Root: asks the shadow database, in a process of its own, because a password
- * hash would stay in memory and this process becomes the user's. Returns why
- * the account is closed today, or NULL. Waits for at most so many seconds.
+ * Root: asks the shadow database whether the account has expired. Returns NULL,
+ * or why the account is closed today. Waits for at most so many seconds. Asks
+ * in a child, because this process becomes the user's, and the password hash
+ * would stay in its memory.
  */
-const char *account_closed(const struct account *a, unsigned seconds);
+const char *account_find_closure(const struct account *a, unsigned seconds);
 
 #endif

@@ -4,7 +4,10 @@
 
 #include <stdint.h>
 
-/* Returns the milliseconds of CLOCK_MONOTONIC, which no change of the wall clock moves. Keeps errno. */
+/*
+ * Returns the milliseconds of CLOCK_MONOTONIC, which no change of the wall
+ * clock moves. Keeps errno.
+ */
 int64_t clock_ms(void);
 
 #endif

@@ -1,28 +1,36 @@
 /*
- * Tells the story of a connection: a clean process, the pre-auth process, its report, the visit.
+ * Starts kpopd: cleans the process, reads the options, and serves the
+ * connection on descriptor 0, or listens there.
  *
- * Runs as root until it has become somebody else; each function says who. The
- * files that hold root's code: this one, options.c, accept.c, accept-queue.c,
- * account.c, accept-limits.c, accept-sources.c, address.c, proxies.c, mailboxes.c, auth-krb5conf.c,
- * monitor-watch.c, visit.c, resolve.c, state.c, layer.c, privsep.c, log.c, the
- * beginnings of preauth.c, session.c, recover.c, auth.c, replay-cache.c, sasl.c,
- * lock-dotlock.c and kpopd-tls.c, and nothing more.
+ * Runs as root. A connection is served by these processes:
  *
- *	main     options, a clean environment, krb5.conf; the connection on fd 0,
- *	 │       or, when fd 0 listens, a process for each: accept.c
- *	monitor      root: watches the others, writes the log; reads nothing of
- *	 │           the network, never opens the keytab
- *	 ├ pre-auth process      root: copies the keys; then jailed: ticket, USER, PASS
- *	 │           → one report to the monitor, and its end
- *	 ├ kpopd-tls or relay, when there is TLS or a layer of GSSAPI
- *	 ├ session   the user: krb5_kuserok; if that permits, the client's socket,
- *	 │           the maildrop, POP3
+ *	main         root: options, environment, krb5.conf; if descriptor 0
+ *	 │           listens, a child for each connection (accept.c)
+ *	monitor      root: watches the others, decides, writes the log; reads
+ *	 │           nothing of the network, never opens the keytab
+ *	 ├ pre-auth  root: copies the keys; then jailed: ticket, USER, PASS;
+ *	 │           sends one login to the monitor, and ends
+ *	 ├ kpopd-tls, relay  jailed: if there is TLS or a GSSAPI layer
+ *	 ├ session   the user: krb5_kuserok; if that permits the login, the
+ *	 │           client's socket, the mailbox, POP3
  *	 ├ broker    the user with the spool's group: the dotlock, recovery
- *	 └ refusal   the pre-auth user, jailed: the answer if nobody comes in
+ *	 └ refusal   the pre-auth user, jailed: answers in place of a session
  *
- * Key bytes stay on stacks and heaps after they are freed and survive setuid;
- * only the end of a process clears them. So the pre-auth process is a process of its own,
- * and the session descends from the monitor.
+ * Copies of key bytes stay in memory after they are freed, and setuid does not
+ * clear them; only the end of a process does. So the keys are read in the
+ * pre-auth process, and the session is a child of the monitor, which never had
+ * them.
+ *
+ * Files with code that root runs; tests/tools/walls computes the list anew from
+ * the objects and compares:
+ *
+ *	accept-limits.c accept-queue.c accept-sources.c accept.c
+ *	account.c address.c auth-krb5conf.c auth.c clock.c kpopd-tls.c
+ *	kpopd.c layer.c lock-dotlock.c lock.c log.c maildrop.c
+ *	message.c monitor-watch.c monitor.c options.c packet.c
+ *	preauth.c privsep.c process.c proxy.c recover-all.c
+ *	relay-tls.c replay-cache.c resolve.c sandbox.c sasl.c
+ *	session-setup.c state.c
  */
 #include "config.h"
 
@@ -42,30 +50,29 @@
 #include <unistd.h>
 
 #include "accept.h"
+#include "account.h"
 #include "address.h"
+#include "auth.h"
 #include "clock.h"
-#include "preauth.h"
-#include "io.h"
 #include "layer.h"
 #include "log.h"
+#include "monitor.h"
 #include "options.h"
-#include "privsep.h"
-#include "recover.h"
-#include "visit.h"
-#include "monitor-watch.h"
+#include "recover-all.h"
 
-/* A pre-auth process that is stuck in a library, and so cannot keep its deadline itself, is killed this much later. */
-#define GRACE_MS 1000
-
-/* What there is before the connection; with a listening fd 0 once for many. */
+/* What all connections share; read before the first. */
 struct server {
 	struct options o;
-	struct account preauth;
-	struct auth *auth; /* without keys; NULL: Kerberos does not work */
-	bool is_proxied;   /* the peer of this connection is a proxy, which names the client */
+	struct account preauth; /* the account of the pre-auth process */
+	/* the krb5.conf snapshot, without keys; NULL: Kerberos does not work */
+	struct auth *auth;
 };
 
-/* fds 0 to 2 are open, none above; whatever the parent left blocked or ignored is not. Returns whether fd 0 was open. */
+/*
+ * Opens descriptors 0 to 2 if they are closed, closes all others, and resets
+ * what the parent process has set of signals and umask. Returns true if
+ * descriptor 0 was open.
+ */
 static bool
 clean_process(void)
 {
@@ -87,87 +94,42 @@ clean_process(void)
 	return had_input;
 }
 
-/* Keeps what the admin's inetd may say, drops everything else: libkrb5 would obey much of it. */
+/*
+ * Keeps the variables that the administrator's inetd may set, and removes all
+ * others, because libkrb5 would use many of them.
+ */
 static void
 clean_environment(void)
 {
-	static const char *const kept[] = { "KRB5_CONFIG", "KRB5_KTNAME", "TZ" SANITIZER_VARIABLES };
+	static const char *const kept[] = { "KRB5_CONFIG", "KRB5_KTNAME",
+		"TZ" SANITIZER_VARIABLES };
 	enum { KEPT = sizeof(kept) / sizeof(kept[0]) };
 	char *values[KEPT];
 
 	for (size_t i = 0; i < KEPT; i++) {
 		values[i] = getenv(kept[i]);
-		if (values[i] != NULL && (values[i] = strdup(values[i])) == NULL)
+		if (values[i] != NULL &&
+		    (values[i] = strdup(values[i])) == NULL)
 			fatal("strdup");
 	}
 	clearenv();
 	for (size_t i = 0; i < KEPT; i++)
 		if (values[i] != NULL && setenv(kept[i], values[i], 1) == -1)
 			fatal("setenv");
-	if (setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1) == -1) /* NOLINT(clang-analyzer-unix.Malloc): the copies are kept */
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the copies are kept */
+	if (setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1) == -1)
 		fatal("setenv");
 }
 
-/* Root: takes the client's address from the pre-auth process, once and before all else, and only if the peer is a proxy. Returns 0 or -1. */
-static int
-take_peer(const struct layers *layers, bool *is_proxy, const struct report *r)
-{
-	if (!*is_proxy || layers->tls || layers->gssapi)
-		return -1;
-	*is_proxy = false;
-	log_peer(r->address.text);
-	return 0;
-}
-
-/* Root: watches the pre-auth process and does what it asks for. Returns true with its report in *r if that is a login. */
-static bool
-await_login(const struct server *s, struct watch *w, int64_t deadline, struct report *r)
-{
-	struct layers layers = { .tls = false };
-	struct watch_event e;
-	bool is_proxy = s->is_proxied;
-
-	while (watch_next(w, &e)) {
-		if (e.role == ROLE_PREAUTH && e.packet == NULL)
-			return false;
-		if (e.packet == NULL)
-			continue;
-		if (e.role == ROLE_PREAUTH && report_read(e.packet, e.size, r)) {
-			if (r->kind == REPORT_LOGIN)
-				return true;
-			if ((r->kind == REPORT_PEER ? take_peer(&layers, &is_proxy, r) :
-				layer_start(&s->o, &s->preauth, &layers, r, w, deadline + (int64_t)2 * GRACE_MS)) == 0)
-				continue;
-		}
-		watch_kill(w, e.role, WATCH_WRONG);
-	}
-	return false;
-}
-
-/* Root: one connection, from the pre-auth process to the end of whatever it came to. */
-static void
-monitor(const struct server *s, struct watch *w, int64_t deadline)
-{
-	static struct report report;
-	struct watch_event e;
-
-	if (await_login(s, w, deadline, &report)) {
-		watch_kill(w, ROLE_PREAUTH, WATCH_DISMISSED);
-		visit_admit(&s->o, &s->preauth, s->auth, &report, deadline, w);
-		return;
-	}
-	visit_leave_client();
-	while (watch_next(w, &e))
-		;
-}
-
 /*
- * A line that is cut gives no sign: the kernel has to ask. Found dead after a
- * fifth of the idle limit, at most two minutes, whether the client was to
- * speak (keepalive) or to listen (user timeout; tcp(7)).
+ * Sets the options of the client's socket. Without keepalive the kernel would
+ * not notice that a client has gone without closing the connection. With it a
+ * lost connection ends after a fifth of the idle limit, at most two minutes,
+ * whether the client was to send (keepalive) or to receive (user timeout;
+ * tcp(7)).
  */
 static void
-watch_line(const struct options *o)
+set_socket(const struct options *o)
 {
 	int on = 1, probes = 4;
 	int first = o->idle < 600 ? (o->idle + 9) / 10 : 60;
@@ -179,29 +141,47 @@ watch_line(const struct options *o)
 	setsockopt(0, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
 	setsockopt(0, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 	setsockopt(0, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead, sizeof(dead));
-	/* An answer shall not wait for the client's delayed ACK. */
+	/* Otherwise an answer would wait for the client's delayed ACK. */
 	setsockopt(0, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
-/* What must be true of the machine before anybody is served, and what is read once. */
+/*
+ * Checks the conditions for serving, and reads the pre-auth user's account and
+ * krb5.conf, which serve all connections.
+ */
 static void
-prepare(struct server *s)
+prepare_server(struct server *s)
 {
 	const struct rlimit no_core = { 0, 0 };
 	const char *refusal;
 
 	if (geteuid() != 0)
-		fatal("starting without root");
+		fatal("kpopd must be started as root");
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
 	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
-		options_log_refusal("the pre-auth user cannot be used: ", refusal);
+		options_log_refusal(
+		    "the pre-auth user cannot be used: ", refusal);
 	s->auth = auth_prepare();
 }
 
-/* Reads it anew. What is wrong now does not end what worked so far. */
+/*
+ * Returns true if krb5.conf has become empty; an editor may be writing it at
+ * this moment.
+ */
+static bool
+is_emptied(const struct auth *now, const struct auth *before)
+{
+	return now != NULL && auth_is_empty(now) && before != NULL &&
+	    !auth_is_empty(before);
+}
+
+/*
+ * Listener, at SIGHUP: reads the account and krb5.conf again. Keeps the earlier
+ * one if reading fails.
+ */
 static void
-reload(void *self)
+reload_server(void *self)
 {
 	struct server *s = self;
 	struct account preauth;
@@ -209,14 +189,13 @@ reload(void *self)
 	struct auth *auth = auth_prepare();
 
 	if (refusal != NULL)
-		log_event(LOG_ERR, "failed", "what=\"reading the pre-auth user again\" "
-		    "error=\"%s\"", refusal);
+		log_failed_at(LOG_ERR, refusal,
+		    "looking up the pre-auth user %s again", s->o.user);
 	else
 		s->preauth = preauth;
-	/* Somebody may be saving it now. */
-	if (auth != NULL && auth_is_empty(auth) && s->auth != NULL && !auth_is_empty(s->auth)) {
-		log_event(LOG_ERR, "failed", "what=\"reading krb5.conf again\" "
-		    "error=\"there is nothing in it\"");
+	if (is_emptied(auth, s->auth)) {
+		log_failed_at(
+		    LOG_ERR, "it is empty now", "reading krb5.conf again");
 		auth_forget(auth);
 		return;
 	}
@@ -227,36 +206,45 @@ reload(void *self)
 	s->auth = auth;
 }
 
-/* Root: one connection, on fds 0 and 1, with fd 2 on /dev/null and syslog behind it. */
+/*
+ * Becomes the monitor of the connection on descriptors 0 and 1; descriptor 2
+ * is /dev/null.
+ */
 static void
-serve(struct server *s)
+serve_connection(struct server *s)
 {
-	static struct watch w;
-	int64_t deadline = clock_ms() + (int64_t)s->o.login * 1000;
-	int channel;
+	struct monitor m = {
+		.o = &s->o, .preauth = &s->preauth, .auth = s->auth
+	};
 
-	watch_line(&s->o);
+	m.deadline = clock_ms() + (int64_t)s->o.login * 1000;
+	set_socket(&s->o);
 	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
-	/* Before the client can end the connection; its address would be gone then. */
-	s->is_proxied = s->o.proxies.count > 0 && proxies_include_peer(&s->o.proxies, 0);
-	watch_begin(&w);
-	if (watch_fork(&w, ROLE_PREAUTH, deadline + GRACE_MS, &channel))
-		preauth(&s->o, &s->preauth, s->auth, deadline, channel);
-	monitor(s, &w, deadline);
+	/*
+	 * Now, because the client's address is gone when the client has ended
+	 * the connection.
+	 */
+	m.is_proxied =
+	    s->o.proxies.count > 0 && proxies_include_peer(&s->o.proxies, 0);
+	monitor_run(&m);
 }
 
-/* A child of the listener. It has a line to syslog of its own: the listener's may be older than syslogd. */
+/*
+ * Child of the listener: serves the accepted connection. It opens its own
+ * connection to syslog, because syslogd may have been restarted since the
+ * listener opened one.
+ */
 static void
 serve_accepted(void *self)
 {
 	struct address_text peer;
 
 	log_open("kpopd");
-	/* Reset while it waited. */
+	/* The client may have reset the connection while it waited. */
 	if (address_write_peer(0, &peer) == -1)
 		return;
 	log_peer(peer.text);
-	serve(self);
+	serve_connection(self);
 }
 
 /* Returns true if connections from the address begin with a PROXY header. */
@@ -268,18 +256,25 @@ is_proxy(void *self, const struct sockaddr_storage *from)
 	return proxies_include(&s->o.proxies, from);
 }
 
-/* The listener. It holds what the sessions' processes would hold of it: syslog, and /dev/null for the rest. */
+/*
+ * Becomes the listener. It holds only descriptors that its children would hold
+ * too: syslog's, and /dev/null.
+ */
 static int
-listen_on(struct server *s)
+listen_for_clients(struct server *s)
 {
-	const struct accept_plan plan = { .limits = &s->o.limits, .idle = s->o.linger,
-		.quiet = s->o.tls.when == TLS_IMMEDIATE, .self = s,
-		.is_proxy = is_proxy, .serve = serve_accepted, .reload = reload };
+	const struct accept_plan plan = { .limits = &s->o.limits,
+		.idle = s->o.linger,
+		.quiet = s->o.tls.when == TLS_IMMEDIATE,
+		.self = s,
+		.is_proxy = is_proxy,
+		.serve = serve_accepted,
+		.reload = reload_server };
 
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
-	prepare(s);
-	/* What is wrong with certificate and cipher suites is said at the start. */
+	prepare_server(s);
+	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)
 		layer_tls_works(&s->o);
 	return accept_connections(&plan);
@@ -293,8 +288,12 @@ main(int argc, char **argv)
 	struct address_text peer;
 	bool by_hand;
 
-	/* Without fd 0 the client may all the same be on fd 2, where who starts it by hand would read. */
-	by_hand = clean_process() && (fstat(0, &st) == -1 || !S_ISSOCK(st.st_mode));
+	/*
+	 * If descriptor 0 was closed, descriptor 2 may still be the client's
+	 * socket; so this counts as a connection, and nothing is printed.
+	 */
+	by_hand =
+	    clean_process() && (fstat(0, &st) == -1 || !S_ISSOCK(st.st_mode));
 	if (!by_hand && dup2(open("/dev/null", O_RDWR | O_CLOEXEC), 2) == -1)
 		return 1;
 	closefrom(3);
@@ -306,18 +305,24 @@ main(int argc, char **argv)
 	if (s.o.recover)
 		return recover_all(&s.o);
 	if (!by_hand && accept_is_listening())
-		return listen_on(&s);
+		return listen_for_clients(&s);
 	if (by_hand || address_write_peer(0, &peer) == -1) {
-		/* Reset before we were started: nothing is wrong here. */
+		/*
+		 * The client reset the connection before kpopd started; this
+		 * is not an error.
+		 */
 		if (!by_hand && errno == ENOTCONN) {
-			log_event(LOG_NOTICE, "refused", "reason=\"closed without a word\"");
+			log_event(LOG_NOTICE, "refused",
+			    "reason=\"closed without a word\"");
 			return 0;
 		}
-		options_refuse(&s.o, "standard input is no connection; "
-		    "xinetd, inetd or systemd starts kpopd", "");
+		options_refuse(&s.o,
+		    "standard input is not a connection; "
+		    "xinetd, inetd or systemd must start kpopd",
+		    "");
 	}
 	log_peer(peer.text);
-	prepare(&s);
-	serve(&s);
+	prepare_server(&s);
+	serve_connection(&s);
 	return 0;
 }

@@ -1,11 +1,12 @@
 /*
- * What stands between the client and the session: kpopd-tls, or the relay of a GSSAPI layer.
+ * Starts the processes between the client and the session: kpopd-tls, and the
+ * relay of a GSSAPI layer.
  *
- * Runs as the monitor, root, between the pre-auth process's question and its report. Each
- * layer is a process of its own that has the client's socket; the pre-auth process, later
- * the session, has one end of a socket pair and speaks plain POP3. So neither
- * the TLS key nor the service's key is ever where the mail is, nor one where
- * the other is.
+ * Runs as root: in the monitor, between the pre-auth process's request and its
+ * login, and in the new process until that drops root's rights. Each layer is a
+ * process of its own that has the client's socket. The pre-auth process, later
+ * the session, has one end of a socket pair and speaks cleartext POP3. So the
+ * TLS key, the service's key and the mail are in three processes.
  */
 #include "config.h"
 
@@ -13,9 +14,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,49 +24,65 @@
 
 #include "layer.h"
 #include "log.h"
+#include "message.h"
+#include "packet.h"
+#include "privsep.h"
+#include "process.h"
 #include "sandbox.h"
 #include "sasl.h"
 
 #define KPOPD_TLS LIBEXEC_DIRECTORY "/kpopd-tls"
-#define STAMP (512 + TLS_CIPHERS_MOST)
+/* bytes of describe_files' text with its NUL */
+#define FINGERPRINT (512 + TLS_CIPHERS_MOST)
 
-/* In the child: nothing is open but 0 and 1, which are these, 2, and the channel to the monitor as LAYER_CHANNEL. */
+/*
+ * In the child: makes client and cleartext the descriptors 0 and 1, and channel
+ * LAYER_CHANNEL. 2 stays, all others are closed.
+ */
 static void
-set_descriptors(int client, int plain, int channel)
+set_descriptors(int client, int cleartext, int channel)
 {
-	if (dup2(client, 0) == -1 || dup2(plain, 1) == -1 || dup2(channel, LAYER_CHANNEL) == -1 ||
+	if (dup2(client, 0) == -1 || dup2(cleartext, 1) == -1 ||
+	    dup2(channel, LAYER_CHANNEL) == -1 ||
 	    fcntl(LAYER_CHANNEL, F_SETFD, 0) == -1)
 		fatal("dup2");
 	log_through(LAYER_CHANNEL);
 	closefrom(LAYER_CHANNEL + 1);
 }
 
-/* What would change with the certificate, its key, or the cipher suites. */
-static void
-describe(const struct options *o, char stamp[STAMP])
+/*
+ * Writes a text that changes if the certificate, its key or the cipher suites
+ * change. Returns false, having logged why, if a file is missing.
+ */
+static bool
+describe_files(const struct options *o, char text[FINGERPRINT])
 {
 	const char *files[] = { o->tls.certificate, o->tls.key };
+	struct log_text path;
 	size_t at = 0;
 
-	stamp[0] = '\0';
 	for (int i = 0; i < 2; i++) {
 		struct stat st;
 
 		if (stat(files[i], &st) == -1) {
-			log_event(LOG_ERR, "failed", "what=\"the certificate or its key\" error=\"%s\"",
-			    strerror(errno));
-			stamp[0] = '\0';
-			return;
+			log_failed(
+			    "looking for %s", log_words(&path, files[i]));
+			return false;
 		}
-		at += (size_t)snprintf(stamp + at, STAMP - at, "%ju %ju %jd %jd.%09ld %jd.%09ld\n",
-		    (uintmax_t)st.st_dev, (uintmax_t)st.st_ino, (intmax_t)st.st_size,
+		at += (size_t)snprintf(text + at, FINGERPRINT - at,
+		    "%ju %ju %jd %jd.%09ld %jd.%09ld\n", (uintmax_t)st.st_dev,
+		    (uintmax_t)st.st_ino, (intmax_t)st.st_size,
 		    (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
 		    (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
 	}
-	strlcat(stamp, o->tls.ciphers, STAMP);
+	strlcat(text, o->tls.ciphers, FINGERPRINT);
+	return true;
 }
 
-/* Lets kpopd-tls try certificate, key and cipher suites; it logs what is wrong. */
+/*
+ * Has kpopd-tls try certificate, key and cipher suites. Returns true if they
+ * work; kpopd-tls logs why they do not.
+ */
 static bool
 try_certificate(const struct options *o)
 {
@@ -75,57 +92,67 @@ try_certificate(const struct options *o)
 	if (pid == -1)
 		fatal("fork");
 	if (pid == 0) {
-		execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, o->tls.ciphers, (char *)NULL);
+		execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key,
+		    o->tls.ciphers, (char *)NULL);
 		fatal("starting " KPOPD_TLS);
 	}
-	while (waitpid(pid, &status, 0) == -1)
-		if (errno != EINTR)
-			fatal("waitpid");
+	if (process_wait(pid, &status, 0) == -1)
+		fatal("waitpid");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == TLS_BAD_CIPHERS)
-		options_log_refusal("-C takes cipher suites that OpenSSL has, not ", o->tls.ciphers);
+		options_log_refusal(
+		    "-C takes cipher suites that OpenSSL has, not ",
+		    o->tls.ciphers);
 	return status == 0;
 }
 
 bool
 layer_tls_works(const struct options *o)
 {
-	char path[PATH_MAX], stamp[STAMP], known[STAMP];
+	char path[PATH_MAX], now[FINGERPRINT], known[FINGERPRINT];
+	struct log_text t;
 	ssize_t n;
 	int fd;
 
-	describe(o, stamp);
-	if (stamp[0] == '\0')
+	if (!describe_files(o, now))
 		return false;
 	snprintf(path, sizeof(path), "%s/tls.works", o->state);
 	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	n = fd != -1 ? read(fd, known, sizeof(known)) : -1;
 	if (fd != -1)
 		close(fd);
-	if (n == (ssize_t)strlen(stamp) && memcmp(stamp, known, (size_t)n) == 0)
+	if (n == (ssize_t)strlen(now) && memcmp(now, known, (size_t)n) == 0)
 		return true;
 	if (!try_certificate(o))
 		return false;
 	privsep_make_jail(o->state, "tls");
-	/* Two at once write the same; a torn one is tried again. */
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd == -1 || write(fd, stamp, strlen(stamp)) == -1)
-		log_event(LOG_WARNING, "failed", "what=\"remembering the certificate\" "
-		    "error=\"%s\"", strerror(errno));
+	/*
+	 * Two processes may write at the same time: they write the same. A
+	 * part of a text leads to another trial.
+	 */
+	fd = open(
+	    path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd == -1 || write(fd, now, strlen(now)) == -1)
+		log_failed_at(
+		    LOG_WARNING, NULL, "writing %s", log_words(&t, path));
 	if (fd != -1)
 		close(fd);
 	return true;
 }
 
 _Noreturn static void
-run_tls(const struct options *o, int plain, int channel)
+exec_tls(const struct options *o, int cleartext, int channel)
 {
-	set_descriptors(0, plain, channel);
-	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key, o->tls.ciphers,
-	    o->tls.user, o->state, (char *)NULL);
+	set_descriptors(0, cleartext, channel);
+	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key,
+	    o->tls.ciphers, o->tls.user, o->state, (char *)NULL);
 	fatal("starting " KPOPD_TLS);
 }
 
-/* An exported context names the krb5.conf that it was made with, and is not taken where that file is not. */
+/*
+ * Links the pre-auth process's krb5.conf into the relay's jail. An exported
+ * GSSAPI context names the krb5.conf with which it was made, and libgssapi does
+ * not import the context without that file.
+ */
 static void
 share_configuration(const char *state)
 {
@@ -133,17 +160,21 @@ share_configuration(const char *state)
 
 	snprintf(from, sizeof(from), "%s/preauth/krb5.conf", state);
 	snprintf(to, sizeof(to), "%s/relay/krb5.conf", state);
-	snprintf(temporary, sizeof(temporary), "%s/relay/%ld", state, (long)getpid());
-	/* A process that had this pid may have been killed here. */
+	snprintf(temporary, sizeof(temporary), "%s/relay/%ld", state,
+	    (long)getpid());
+	/*
+	 * A process that had this pid may have been killed before its rename.
+	 */
 	unlink(temporary);
 	if (link(from, temporary) == -1 || rename(temporary, to) == -1)
 		fatal("sharing krb5.conf with the relay");
-	/* It stays when both names were one file already. */
+	/* rename does nothing if both names already were the same file. */
 	unlink(temporary);
 }
 
 _Noreturn static void
-run_relay(const struct options *o, const struct account *preauth, int plain, int handoff)
+become_relay(const struct options *o, const struct account *preauth,
+    int cleartext, int handoff)
 {
 	struct sandbox_path within = { -1, SANDBOX_READ };
 
@@ -154,48 +185,73 @@ run_relay(const struct options *o, const struct account *preauth, int plain, int
 	sandbox_shut_files(&within, 1);
 	close(within.fd);
 	sandbox_enter(SANDBOX_RELAY);
-	_exit(sasl_relay(0, plain, handoff) == 0 ? 0 : 1);
+	_exit(sasl_relay(0, cleartext, handoff) == 0 ? 0 : 1);
 }
 
-/* Makes plain the client's socket of this process. */
+/* Makes the two ends of the cleartext side. */
 static void
-put_between(int plain)
+make_cleartext_pair(int ends[2])
 {
-	if (dup2(plain, 0) == -1 || dup2(plain, 1) == -1)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1)
+		fatal("socketpair");
+}
+
+/*
+ * Replaces the client's socket in this process by the cleartext side, whose
+ * other end the layer's process has.
+ */
+static void
+take_cleartext_side(const int cleartext[2])
+{
+	close(cleartext[1]);
+	if (dup2(cleartext[0], 0) == -1 || dup2(cleartext[0], 1) == -1)
 		fatal("dup2");
-	close(plain);
+	close(cleartext[0]);
+}
+
+/* A GSSAPI layer may come inside TLS, but not TLS inside a GSSAPI layer. */
+int
+layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
+    int64_t deadline)
+{
+	int cleartext[2], channel;
+
+	if (l->gssapi || l->tls || !o->tls.works)
+		return -1;
+	l->tls = true;
+	make_cleartext_pair(cleartext);
+	if (watch_fork(w, ROLE_TLS, deadline, &channel))
+		exec_tls(o, cleartext[1], channel);
+	take_cleartext_side(cleartext);
+	/* If the pre-auth process has ended, the next event is its end. */
+	message_answer(watch_channel(w, ROLE_PREAUTH), 0);
+	return 0;
 }
 
 int
-layer_start(const struct options *o, const struct account *preauth, struct layers *l,
-    const struct report *question, struct watch *w, int64_t deadline)
+layer_start_gssapi(const struct options *o, const struct account *preauth,
+    struct layers *l, struct watch *w, int64_t deadline)
 {
-	bool tls = question->kind == REPORT_TLS;
-	int plain[2], handoff[2] = { -1, -1 }, channel;
+	int cleartext[2], handoff[2], channel;
 
-	/* A layer of GSSAPI may come inside TLS, not the other way round. */
-	if (l->gssapi || (tls ? l->tls || !o->tls.works : !o->pop3))
+	if (l->gssapi || !o->pop3)
 		return -1;
-	*(tls ? &l->tls : &l->gssapi) = true;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, plain) == -1 ||
-	    (!tls && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, handoff) == -1))
-		fatal("socketpair");
-	if (watch_fork(w, tls ? ROLE_TLS : ROLE_RELAY, deadline, &channel)) {
-		if (tls)
-			run_tls(o, plain[1], channel);
-		/* Otherwise this process would not see the end of those that have the other ends. */
-		close(plain[0]);
+	l->gssapi = true;
+	make_cleartext_pair(cleartext);
+	packet_make_channel(handoff);
+	if (watch_fork(w, ROLE_RELAY, deadline, &channel)) {
+		/*
+		 * Otherwise the relay would not see the other ends being
+		 * closed.
+		 */
+		close(cleartext[0]);
 		close(handoff[0]);
 		close(1);
-		run_relay(o, preauth, plain[1], handoff[1]);
+		become_relay(o, preauth, cleartext[1], handoff[1]);
 	}
-	close(plain[1]);
-	put_between(plain[0]);
-	/* A pre-auth process that is gone shows in what comes next. */
-	report_answer(watch_channel(w, ROLE_PREAUTH), tls ? 0 : handoff[0]);
-	if (!tls) {
-		close(handoff[0]);
-		close(handoff[1]);
-	}
+	take_cleartext_side(cleartext);
+	message_answer(watch_channel(w, ROLE_PREAUTH), handoff[0]);
+	close(handoff[0]);
+	close(handoff[1]);
 	return 0;
 }

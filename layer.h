@@ -1,12 +1,15 @@
-/* What stands between the client and the session: see layer.c. */
+/* The processes between the client and the session: see layer.c. */
 #ifndef LAYER_H
 #define LAYER_H
 
-#include "options.h"
-#include "privsep.h"
-#include "monitor-watch.h"
+#include <stdbool.h>
+#include <stdint.h>
 
-#define LAYER_CHANNEL 3 /* kpopd-tls's descriptor for its messages to the monitor */
+#include "monitor-watch.h"
+#include "options.h"
+
+/* kpopd-tls's descriptor for its messages to the monitor */
+#define LAYER_CHANNEL 3
 
 /* What the monitor has started for a connection so far. */
 struct layers {
@@ -14,19 +17,22 @@ struct layers {
 };
 
 /*
- * Root: returns true if the certificate works. Known from last time while the
- * files and the cipher suites are the same, else tried. Cipher suites that
- * OpenSSL does not have are fatal.
+ * Root: returns true if kpopd-tls can use the certificate, its key and the
+ * cipher suites. Has kpopd-tls try them, unless they are those of the last
+ * successful trial. If OpenSSL does not have a cipher suite, ends the process.
  */
 bool layer_tls_works(const struct options *o);
 
 /*
- * The monitor, root: does what the pre-auth process asks for, at most once each: TLS in a
- * kpopd-tls, or the relay of a GSSAPI layer; from now on fd 0 is the plain
- * side. The process is killed at deadline. Answers the pre-auth process. Returns 0, or -1
- * when the pre-auth process asked for what it may not.
+ * Monitor, root: does what the pre-auth process asks for: starts kpopd-tls, or
+ * the relay of a GSSAPI layer, and answers the pre-auth process. From now on
+ * descriptors 0 and 1 are the cleartext side. The layer's process is killed at
+ * the deadline (absolute, ms of CLOCK_MONOTONIC). Returns 0, or -1 if the
+ * pre-auth process must not ask for this now.
  */
-int layer_start(const struct options *o, const struct account *preauth, struct layers *l,
-    const struct report *question, struct watch *w, int64_t deadline);
+int layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
+    int64_t deadline);
+int layer_start_gssapi(const struct options *o, const struct account *preauth,
+    struct layers *l, struct watch *w, int64_t deadline);
 
 #endif

@@ -1,12 +1,14 @@
 /*
- * syslog: "event peer=address key=value …", nothing raw from outside.
+ * Writes the log: lines "event peer=address key=value ..." to syslog, facility
+ * mail.
  *
- * Runs as all: root, the pre-auth user, the owner of the mailbox. Facility mail.
- * The address stands before any text that a client chose, so that tools which
- * read the log from the left (fail2ban) cannot be misled.
+ * Runs in every process. Nothing from outside reaches syslog without encoding.
+ * The address comes before any text that a client chose, so that tools which
+ * read a line from the left (fail2ban) cannot be misled.
  *
- * A process that reads what clients send has no connection to syslog, over which
- * it could write any line as any program. It sends its lines to its monitor.
+ * A process that reads what clients send has no connection to syslog, because
+ * with one it could write any line as any program. It sends its lines to its
+ * monitor.
  */
 #include "config.h"
 
@@ -26,25 +28,37 @@
 #include "clock.h"
 #include "log.h"
 
-/* How long a syslogd that is there and takes nothing holds up a process, once. */
-#define PATIENCE_MS 1000
-/* log_due: one line in so many ms. */
+/*
+ * How long a process waits, once, for a syslogd or a monitor that takes no
+ * line.
+ */
+#define WAIT_MS 1000
+/* The log interval of log_due. */
 #define INTERVAL_MS 60000
 
 static struct address_text peer = { "none" };
-static int line = -1;         /* to syslogd, as far as we know; -1: syslog(3) will open one */
-static int channel = -1;      /* to the monitor, which writes our lines; -1: this process writes them itself */
-static int patience = PATIENCE_MS;
+/* probably the connection to syslogd; -1: syslog(3) will open one */
+static int syslog_fd = -1;
+/*
+ * to the monitor, which writes the lines; -1: this process writes them itself
+ */
+static int channel = -1;
+static int wait_ms = WAIT_MS;
 
 void
 log_open(const char *program)
 {
-	/* syslog asks for the zone; in the pre-auth process's chroot its file is gone. */
+	/*
+	 * Now, because syslog(3) needs the time zone, whose file a jail does
+	 * not have.
+	 */
 	tzset();
 	closelog();
-	/* openlog takes the lowest number, and does not say which. */
-	if ((line = dup(0)) != -1)
-		close(line);
+	/*
+	 * openlog(3) opens the lowest free descriptor, and does not return it.
+	 */
+	if ((syslog_fd = dup(0)) != -1)
+		close(syslog_fd);
 	openlog(program, LOG_PID | LOG_NDELAY, LOG_MAIL);
 }
 
@@ -52,24 +66,26 @@ void
 log_through(int to)
 {
 	closelog();
-	line = -1;
+	syslog_fd = -1;
 	channel = to;
 }
 
 /*
- * Returns true if syslogd or the monitor has room for a line; syslog(3) would
- * wait for it forever. If syslogd was restarted, the descriptor may now be
- * another file; that one is writable, and syslog(3) reconnects.
+ * Waits until syslogd or the monitor can take a line; the first time for at
+ * most WAIT_MS, then not at all. Returns false if it cannot; syslog(3) would
+ * block forever. If syslogd was restarted, the descriptor may now be another
+ * file; that one is writable, and syslog(3) reconnects.
  */
-static int
-has_room(void)
+static bool
+await_room(void)
 {
-	struct pollfd p = { .fd = channel != -1 ? channel : line, .events = POLLOUT };
+	struct pollfd p = { .fd = channel != -1 ? channel : syslog_fd,
+		.events = POLLOUT };
 
-	if (p.fd == -1 || poll(&p, 1, patience) != 0)
-		return 1;
-	patience = 0;
-	return 0;
+	if (p.fd == -1 || poll(&p, 1, wait_ms) != 0)
+		return true;
+	wait_ms = 0;
+	return false;
 }
 
 void
@@ -78,24 +94,29 @@ log_peer(const char *address)
 	strlcpy(peer.text, address, sizeof(peer.text));
 }
 
-static void write_line(int, const char *, const char *, va_list)
+static void write_event(int, const char *, const char *, va_list)
     __attribute__((format(printf, 3, 0)));
 
 static void
-write_line(int priority, const char *event, const char *format, va_list ap)
+write_event(int priority, const char *event, const char *format, va_list ap)
 {
-	struct log_packet packet = { .kind = LOG_LINE, .priority = (unsigned char)priority };
+	struct log_packet packet = { .kind = LOG_LINE,
+		.priority = (unsigned char)priority };
 
 	vsnprintf(packet.text, sizeof(packet.text), format, ap);
-	if (!has_room())
+	if (!await_room())
 		return;
 	if (channel == -1) {
 		syslog(priority, "%s peer=%s %s", event, peer.text, packet.text);
 		return;
 	}
 	strlcpy(packet.event, event, sizeof(packet.event));
-	/* A monitor that was killed leaves its processes to end as they would. */
-	send(channel, &packet, offsetof(struct log_packet, text) + strlen(packet.text), MSG_DONTWAIT | MSG_NOSIGNAL);
+	/*
+	 * If the monitor was killed, the line is lost and the process goes on.
+	 */
+	send(channel, &packet,
+	    offsetof(struct log_packet, text) + strlen(packet.text),
+	    MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void
@@ -104,7 +125,7 @@ log_event(int priority, const char *event, const char *format, ...)
 	va_list ap;
 
 	va_start(ap, format);
-	write_line(priority, event, format, ap);
+	write_event(priority, event, format, ap);
 	va_end(ap);
 }
 
@@ -118,7 +139,8 @@ write_failed(int priority, const char *why, const char *format, va_list ap)
 	char what[LOG_TEXT];
 
 	vsnprintf(what, sizeof(what), format, ap);
-	log_event(priority, "failed", "what=\"%s\" error=\"%s\"", what, why != NULL ? why : strerror(error));
+	log_event(priority, "failed", "what=\"%s\" error=\"%s\"", what,
+	    why != NULL ? why : strerror(error));
 	errno = error;
 }
 
@@ -148,7 +170,8 @@ log_forbidden(int call)
 	const struct log_packet packet = { .kind = LOG_CALL, .call = call };
 
 	if (channel != -1)
-		send(channel, &packet, offsetof(struct log_packet, text), MSG_DONTWAIT | MSG_NOSIGNAL);
+		send(channel, &packet, offsetof(struct log_packet, text),
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 bool
@@ -165,25 +188,29 @@ log_due(struct log_limit *limit, unsigned *more)
 	return true;
 }
 
+/*
+ * Encodes what vis(3) encodes by these flags, and all that could end a value.
+ */
 static const char *
-visible(struct log_text *t, const char *text, int flags)
+encode(struct log_text *t, const char *text, int flags)
 {
 	size_t n = strnlen(text, LOG_SHOWN);
 
-	strvisx(t->text, text, n, flags | VIS_OCTAL | VIS_TAB | VIS_NL | VIS_DQ);
+	strvisx(
+	    t->text, text, n, flags | VIS_OCTAL | VIS_TAB | VIS_NL | VIS_DQ);
 	return t->text;
 }
 
 const char *
 log_safe(struct log_text *t, const char *text)
 {
-	return visible(t, text, VIS_SP);
+	return encode(t, text, VIS_SP);
 }
 
 const char *
 log_words(struct log_text *t, const char *text)
 {
-	return visible(t, text, 0);
+	return encode(t, text, 0);
 }
 
 void

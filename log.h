@@ -1,4 +1,4 @@
-/* The audit log: see log.c. */
+/* The log: see log.c. */
 #ifndef LOG_H
 #define LOG_H
 
@@ -7,80 +7,104 @@
 #include <stdint.h>
 #include <syslog.h>
 
-/* The first byte of a packet to the monitor (monitor-watch.c): a line, or the system call for which a process is ended. */
+/*
+ * The first byte of a packet to the monitor (monitor-watch.c): a line of the
+ * log, or the system call for which the process ends.
+ */
 enum { LOG_LINE = 'l', LOG_CALL = 'c' };
 
-#define LOG_EVENT 16  /* an event's name, with its NUL */
-#define LOG_TEXT 4096 /* the rest of a line */
+#define LOG_EVENT 16  /* bytes of an event's name with its NUL */
+#define LOG_TEXT 4096 /* bytes of the rest of a line with its NUL */
 
-/* What a process that may not write to syslog itself sends its monitor. A line's text is as long as the packet. */
+/*
+ * What a process without a connection to syslog sends its monitor. The packet
+ * ends with the last byte of the text, without a NUL.
+ */
 struct log_packet {
 	char kind;
 	unsigned char priority;
 	char event[LOG_EVENT];
-	int call; /* LOG_CALL: its number */
+	int call; /* LOG_CALL: the number of the system call */
 	char text[LOG_TEXT];
 };
 
-/* log_safe: this many bytes of a text are shown, the rest is cut off. */
+/* Bytes of a text that log_safe shows; the rest is left out. */
 #define LOG_SHOWN 200
 
-/* A text made fit for one value of a log line. */
+/* A text that is encoded for a value of a log line. */
 struct log_text {
 	char text[4 * LOG_SHOWN + 1];
 };
 
-/* Connects to syslog before a chroot could hide it; anew, if it was before. */
+/*
+ * Connects to syslog, again if it was connected. To be called before a chroot
+ * that hides syslog's socket.
+ */
 void log_open(const char *program);
 
 /*
- * From now on the lines of this process go to its monitor, over channel, and it
- * has no connection to syslog. The monitor decides what is written (monitor-watch.c).
+ * Sends the later lines of this process over channel to its monitor, which
+ * decides what is written (monitor-watch.c), and closes the connection to
+ * syslog.
  */
 void log_through(int channel);
 
-/* In a signal handler: tells the monitor that this process ends because of a forbidden system call. */
+/*
+ * Signal handler: reports to the monitor that this process ends because of a
+ * forbidden system call.
+ */
 void log_forbidden(int call);
 
-/* Every later line of this process and its children carries peer (an address that we formatted). */
+/*
+ * Sets peer=, an address that kpopd has formatted, in every later line of this
+ * process and its children.
+ */
 void log_peer(const char *peer);
 
 /*
- * Writes one line "event peer=… key=value …" at a syslog priority. The format
- * is ours; a %s that holds anything from outside goes through log_safe.
+ * Writes one line "event peer=... key=value ..." with a syslog priority. In
+ * format, a %s from outside the process must be encoded by log_safe.
  */
 void log_event(int priority, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /*
- * Logs that a step failed: the event "failed", what="…" by the format, and error="…": why, or errno's text if why is
- * NULL. A %s that holds anything from outside goes through log_safe. Keeps errno. log_failed: at LOG_ERR, with errno's text.
+ * Logs that a step failed: the event "failed" with what="..." by the format,
+ * and error="...". The error is `why`, or errno's text if why is NULL. A %s
+ * from outside must be encoded by log_safe or log_words. log_failed logs at
+ * LOG_ERR with errno's text. Both keep errno.
  */
-void log_failed(const char *format, ...)
-    __attribute__((format(printf, 1, 2)));
+void log_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_failed_at(int priority, const char *why, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* What is logged at most once a minute, because somebody outside decides how often it happens. Begins as all zeros. */
+/*
+ * Limits a line whose cause a client or a user can repeat to one a minute. All
+ * zeros at first.
+ */
 struct log_limit {
-	int64_t until;   /* no line before this moment, in ms of the monotonic clock */
+	/* no line before this moment, absolute ms of CLOCK_MONOTONIC */
+	int64_t until;
 	unsigned hidden; /* lines left out since the last one */
 };
 
-/* Returns true if a line is due, with *more how many were left out before it; otherwise counts one more. Keeps errno. */
+/*
+ * Returns true if a line is due, with *more the number of lines left out before
+ * it. Otherwise counts one more that is left out. Keeps errno.
+ */
 bool log_due(struct log_limit *limit, unsigned *more);
 
 /*
- * The visible form (vis(3)) of at most LOG_SHOWN bytes of a text from
- * outside: no control characters, blanks, quotes or bytes above 0x7e, so it
- * can neither end the value nor begin another. Returns t->text.
+ * Encodes at most LOG_SHOWN bytes of a text from outside by vis(3). The result
+ * has no control character, blank, quote, or byte above 0x7e, so it can neither
+ * end a value nor begin another. Returns t->text.
  */
 const char *log_safe(struct log_text *t, const char *text);
 
-/* As log_safe, but blanks stay, for error texts of libraries between our quotes. */
+/* Does the same, but keeps blanks, for texts between quotes. */
 const char *log_words(struct log_text *t, const char *text);
 
-/* Logs what failed, with errno's text, and ends the process: the clean-up is the end. */
+/* Logs what failed, with errno's text, and ends the process. */
 _Noreturn void fatal(const char *format, ...)
     __attribute__((format(printf, 1, 2)));
 

@@ -1,18 +1,19 @@
 /*
- * Watches the processes of a connection until the last has ended, and writes their lines to syslog.
+ * Watches the processes of a connection until the last has ended, and writes
+ * their lines to syslog.
  *
- * Runs as the monitor, root, to the connection's end: the session and the broker
- * belong to their user, who can stop them, so the process that watches them must
- * not. It reads nothing of the network, but a packet of bounded size at a time
- * from each child, whose bytes lead to a line of the log or to the caller.
+ * Runs as root: in the monitor, and in --recover. The session and the broker
+ * belong to their user, who can stop them; so the process that watches them
+ * must not. It reads nothing of the network, but one packet of bounded size at
+ * a time from each child. The bytes of a packet become a line of the log, or
+ * go to the caller.
  *
- * Each child has a channel of its own, so the descriptor tells the role; a
- * compromised child cannot close, fill or speak on another's. roles[] has the
- * events that each role may log.
+ * Each child has a channel of its own, so the descriptor identifies the role. A
+ * compromised child cannot close, fill or use the channel of another. roles[]
+ * has the events that each role may log.
  */
 #include "config.h"
 
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <errno.h>
@@ -24,38 +25,46 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "io.h"
-#include "sandbox.h"
 #include "monitor-watch.h"
+#include "packet.h"
+#include "sandbox.h"
 
-/* A child may log so many lines at once, and one more each time so many ms have passed. */
+/* A child may log LINES_AT_ONCE lines at once, and one more every LINE_MS. */
 #define LINES_AT_ONCE 100
 #define LINE_MS 10000
-/* A child that has closed its channel is ending. */
+/* A child that has closed its channel must end within this time. */
 #define ENDING_MS 1000
 /*
- * A killed child ends within this time, unless it waits in the kernel for a file
- * system that does not answer, which any user can have below the home directory.
+ * A killed child ends within this time, unless it waits in the kernel for a
+ * file system that does not answer. Any user can have such a file system below
+ * the home directory.
  */
 #define KILLED_MS 10000
 
 static const struct {
 	const char *name;
-	const char *events; /* between blanks */
-	bool is_users;      /* its user may send it signals */
+	const char *events; /* that it may log, each between blanks */
+	bool is_users;      /* its user can send it signals */
 } roles[ROLES] = {
-	[ROLE_PREAUTH] = { "the pre-auth process", " failed fatal nonsense refused replay sandbox ", false },
-	[ROLE_TLS] = { "kpopd-tls", " failed fatal refused sandbox tls ", false },
+	[ROLE_PREAUTH] = { "the pre-auth process",
+	    " failed fatal nonsense refused replay sandbox ", false },
+	[ROLE_TLS] = { "kpopd-tls", " failed fatal refused sandbox tls ",
+	    false },
 	[ROLE_RELAY] = { "the relay", " failed fatal sandbox ", false },
-	[ROLE_SESSION] = { "the session", " failed fatal index logout nonsense recovery rescue sandbox skipped ", true },
-	[ROLE_BROKER] = { "the broker", " failed fatal recovery rescue sandbox ", true },
+	[ROLE_SESSION] = { "the session",
+	    " failed fatal index logout nonsense recovery rescue sandbox "
+	    "skipped ",
+	    true },
+	[ROLE_BROKER] = { "the broker",
+	    " failed fatal recovery rescue sandbox ", true },
 	[ROLE_REFUSAL] = { "the refusal", " failed fatal sandbox ", false },
-	[ROLE_RECOVERY] = { "the recovery", " failed fatal recovery rescue sandbox ", true },
+	[ROLE_RECOVERY] = { "the recovery",
+	    " failed fatal recovery rescue sandbox ", true },
 };
 
-/* Interrupts ppoll. */
+/* Signal handler: does nothing but interrupt ppoll. */
 static void
-note(int signal_number)
+interrupt_wait(int signal_number)
 {
 	(void)signal_number;
 }
@@ -63,20 +72,24 @@ note(int signal_number)
 void
 watch_begin(struct watch *w)
 {
-	const struct sigaction action = { .sa_handler = note };
+	const struct sigaction action = { .sa_handler = interrupt_wait };
 	sigset_t child;
 
 	*w = (struct watch){ .children = { { .pid = 0 } } };
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	/* Also for stops: no SA_NOCLDSTOP. */
-	if (sigprocmask(SIG_BLOCK, &child, NULL) == -1 || sigaction(SIGCHLD, &action, NULL) == -1)
+	if (sigprocmask(SIG_BLOCK, &child, NULL) == -1 ||
+	    sigaction(SIGCHLD, &action, NULL) == -1)
 		fatal("preparing for signals");
 }
 
-/* In the child: leaves what is the monitor's: the other channels, and what the client's bytes were in last. */
+/*
+ * In a new child: closes the channels to the other children, clears the last
+ * packet, which may contain bytes of the client, and resets the signals.
+ */
 static void
-leave(struct watch *w)
+leave_monitor(struct watch *w)
 {
 	sigset_t child;
 
@@ -97,22 +110,26 @@ watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 	int ends[2];
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
-		fatal("socketpair");
+	packet_make_channel(ends);
 	if ((pid = fork()) == -1)
 		fatal("fork");
-	/* A group of its own: no filter lets a process leave it, so what it makes can be killed with it. */
+	/*
+	 * No filter lets a process leave its group, so all processes that a
+	 * compromised child makes can be killed with it.
+	 */
 	if (setpgid(pid, pid) == -1 && pid == 0)
 		fatal("setpgid");
 	if (pid == 0) {
-		leave(w);
+		leave_monitor(w);
 		close(ends[0]);
 		*channel = ends[1];
 		log_through(ends[1]);
 		return true;
 	}
 	close(ends[1]);
-	*c = (struct watch_child){ .pid = pid, .channel = ends[0], .deadline = deadline };
+	*c = (struct watch_child){
+		.pid = pid, .channel = ends[0], .deadline = deadline
+	};
 	return false;
 }
 
@@ -152,9 +169,12 @@ watch_kill(struct watch *w, enum role role, enum watch_reason reason)
 		close_channel(c);
 }
 
-/* Returns true if the child may log one more line now. */
+/*
+ * Charges the child for one more line. Returns false if it has logged too
+ * much; counts the line as withheld.
+ */
 static bool
-may_log(struct watch_child *c)
+charge_line(struct watch_child *c)
 {
 	int64_t now = clock_ms();
 
@@ -168,19 +188,23 @@ may_log(struct watch_child *c)
 	return true;
 }
 
-/* Returns true if this role may log the event, whose name is text with a NUL in it. */
+/* Returns true if this role may log the event. */
 static bool
 is_event_of(enum role role, const char *event)
 {
 	char word[LOG_EVENT + 2];
 
-	if (event[0] == '\0' || event[strspn(event, "abcdefghijklmnopqrstuvwxyz")] != '\0')
+	if (event[0] == '\0' ||
+	    event[strspn(event, "abcdefghijklmnopqrstuvwxyz")] != '\0')
 		return false;
 	snprintf(word, sizeof(word), " %s ", event);
 	return strstr(roles[role].events, word) != NULL;
 }
 
-/* Writes the line that a child has sent, if it may; n bytes of the packet are there. */
+/*
+ * Writes the line that a child has sent in a packet of n bytes, if its role
+ * may log this event.
+ */
 static void
 log_line(enum role role, struct log_packet *p, size_t n)
 {
@@ -188,43 +212,55 @@ log_line(enum role role, struct log_packet *p, size_t n)
 	size_t size = n - offsetof(struct log_packet, text);
 	int priority = LOG_PRI(p->priority);
 
-	/* The highest that kpopd uses. An emergency would go to every user's terminal. */
+	/*
+	 * An alert is the highest that kpopd uses. An emergency would go to
+	 * every user's terminal.
+	 */
 	if (priority < LOG_ALERT)
 		priority = LOG_ALERT;
 	p->event[LOG_EVENT - 1] = '\0';
 	if (!is_event_of(role, p->event)) {
-		log_event(LOG_ALERT, "fatal", "error=\"%s logged what it may not: %s\"", roles[role].name,
-		    log_safe(&event, p->event));
+		log_event(LOG_ALERT, "fatal",
+		    "error=\"%s logged a forbidden event: %s\"",
+		    roles[role].name, log_safe(&event, p->event));
 		return;
 	}
-	/* It was made visible in the child, which may be compromised. */
+	/* The child has encoded the text, but it may be compromised. */
 	for (size_t i = 0; i < size; i++)
 		if (p->text[i] < ' ' || p->text[i] > '~')
 			p->text[i] = '?';
 	log_event(priority, p->event, "%.*s", (int)size, p->text);
 }
 
-/* Takes a packet for the log. Returns false if it is not for the log. */
+/*
+ * Logs what a packet contains for the log. Returns false if the packet is not
+ * for the log.
+ */
 static bool
-take_log(enum role role, struct watch_child *c, char *packet, size_t n)
+log_packet(enum role role, struct watch_child *c, char *packet, size_t n)
 {
 	struct log_packet *p = (struct log_packet *)(void *)packet;
 
-	if (n < offsetof(struct log_packet, text) || n > sizeof(*p) || (p->kind != LOG_LINE && p->kind != LOG_CALL))
+	if (n < offsetof(struct log_packet, text) || n > sizeof(*p) ||
+	    (p->kind != LOG_LINE && p->kind != LOG_CALL))
 		return false;
-	if (!may_log(c))
+	if (!charge_line(c))
 		return true;
 	if (p->kind == LOG_LINE)
 		log_line(role, p, n);
 	else
-		log_event(LOG_ALERT, "fatal", "error=\"%s was ended for the system call %s\"", roles[role].name,
-		    sandbox_call_name(p->call));
+		log_event(LOG_ALERT, "fatal",
+		    "error=\"%s was ended for the system call %s\"",
+		    roles[role].name, sandbox_call_name(p->call));
 	return true;
 }
 
-/* Takes what a child has said, one packet. Returns true with *e filled if it is for the caller. */
+/*
+ * Takes one packet of a child. Returns true with *e filled if the packet is
+ * for the caller.
+ */
 static bool
-hear(struct watch *w, enum role role, struct watch_event *e)
+take_packet(struct watch *w, enum role role, struct watch_event *e)
 {
 	struct watch_child *c = &w->children[role];
 	ssize_t n = packet_receive(c->channel, w->packet, sizeof(w->packet));
@@ -233,33 +269,51 @@ hear(struct watch *w, enum role role, struct watch_event *e)
 		watch_kill(w, role, WATCH_WRONG);
 		return false;
 	}
-	/* A process that a broker has made may hold the other end when the broker has ended, and talk on and on. */
-	if (n == PACKET_END || (c->has_ended && (n == PACKET_NONE || clock_ms() >= c->ended + ENDING_MS))) {
+	/*
+	 * A process that a compromised broker has made may keep the other end
+	 * after the broker's end, and send without end.
+	 */
+	if (n == PACKET_END ||
+	    (c->has_ended &&
+		(n == PACKET_NONE || clock_ms() >= c->ended + ENDING_MS))) {
 		close_channel(c);
 		if (c->deadline == 0 || c->deadline > clock_ms() + ENDING_MS)
 			c->deadline = clock_ms() + ENDING_MS;
 		return false;
 	}
-	/* What it said before it was killed is logged, and not obeyed any more. */
-	if (n == PACKET_NONE || take_log(role, c, w->packet, (size_t)n) || c->reason != WATCH_ALIVE)
+	/*
+	 * Of a child that was killed, earlier lines are logged, but messages
+	 * are not obeyed.
+	 */
+	if (n == PACKET_NONE || log_packet(role, c, w->packet, (size_t)n) ||
+	    c->reason != WATCH_ALIVE)
 		return false;
-	*e = (struct watch_event){ .role = role, .packet = w->packet, .size = (size_t)n };
+	*e = (struct watch_event){
+		.role = role, .packet = w->packet, .size = (size_t)n
+	};
 	return true;
 }
 
-/* Kills what a child has made and left when it ended. Its process group is its own until it has been waited for. */
+/*
+ * Kills the processes that a child has made, if the child has ended. Its
+ * process group cannot be another's before the child has been waited for.
+ */
 static void
-kill_rest(pid_t pid)
+kill_group(pid_t pid)
 {
 	siginfo_t info = { .si_pid = 0 };
 
-	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid)
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	    info.si_pid == pid)
 		kill(-pid, SIGKILL);
 }
 
-/* Notes the children that have ended, and kills those that were stopped. */
+/*
+ * Notes the children that have ended, and kills those that their user has
+ * stopped.
+ */
 static void
-reap(struct watch *w)
+reap_children(struct watch *w)
 {
 	for (int i = 0; i < ROLES; i++) {
 		struct watch_child *c = &w->children[i];
@@ -267,7 +321,7 @@ reap(struct watch *w)
 
 		if (c->pid == 0 || c->has_ended)
 			continue;
-		kill_rest(c->pid);
+		kill_group(c->pid);
 		if (waitpid(c->pid, &status, WNOHANG | WUNTRACED) != c->pid)
 			continue;
 		if (WIFSTOPPED(status)) {
@@ -281,15 +335,22 @@ reap(struct watch *w)
 	}
 }
 
-/* Gives a killed child up. Its process stays until the file system answers, and is init's when this one has ended. */
+/*
+ * Counts a killed child as ended. Its process remains until the file system
+ * answers, and becomes a child of init when this process ends.
+ */
 static void
-give_up(struct watch_child *c)
+count_as_ended(struct watch_child *c)
 {
 	c->is_lost = true;
 	c->status = SIGKILL;
 	close_channel(c);
 }
 
+/*
+ * Kills the children whose deadline has passed, and gives up those that were
+ * killed before.
+ */
 static void
 kill_late(struct watch *w)
 {
@@ -298,18 +359,23 @@ kill_late(struct watch *w)
 	for (int i = 0; i < ROLES; i++) {
 		struct watch_child *c = &w->children[i];
 
-		if (c->pid == 0 || c->has_ended || c->deadline == 0 || now < c->deadline)
+		if (c->pid == 0 || c->has_ended || c->deadline == 0 ||
+		    now < c->deadline)
 			continue;
 		if (c->reason != WATCH_ALIVE)
-			give_up(c);
+			count_as_ended(c);
 		else
-			watch_kill(w, (enum role)i, c->channel != -1 ? WATCH_LATE : WATCH_SILENT);
+			watch_kill(w, (enum role)i,
+			    c->channel != -1 ? WATCH_LATE : WATCH_SILENT);
 	}
 }
 
-/* Logs an end that is not the child's own, with what the log lacks of its lines. */
+/*
+ * Logs the end of a child that was killed or ended by a signal, and how many
+ * of its lines were withheld.
+ */
 static void
-log_end(enum role role, const struct watch_child *c)
+log_killed(enum role role, const struct watch_child *c)
 {
 	static const char *const reasons[] = {
 		[WATCH_LATE] = "did not end in time",
@@ -321,21 +387,33 @@ log_end(enum role role, const struct watch_child *c)
 	int signal_number = WIFSIGNALED(c->status) ? WTERMSIG(c->status) : 0;
 
 	if (c->withheld > 0)
-		log_event(LOG_WARNING, "withheld", "process=\"%s\" lines=%u", name, c->withheld);
+		log_event(LOG_WARNING, "withheld", "process=\"%s\" lines=%u",
+		    name, c->withheld);
 	if (c->is_lost)
-		log_event(LOG_ERR, "fatal", "error=\"%s was killed and does not end: it waits for a file system\"", name);
+		log_event(LOG_ERR, "fatal",
+		    "error=\"%s was killed and does not end: it waits for a "
+		    "file system\"",
+		    name);
 	if (c->reason == WATCH_WRONG)
-		log_event(LOG_ALERT, "fatal", "error=\"%s %s, and was killed\"", name, reasons[c->reason]);
-	else if (signal_number == SIGKILL && c->reason == WATCH_LATE && (role == ROLE_PREAUTH || role == ROLE_SESSION))
-		log_event(LOG_NOTICE, "refused", "reason=\"login deadline, %s killed\"", name + strlen("the "));
+		log_event(LOG_ALERT, "fatal", "error=\"%s %s, and was killed\"",
+		    name, reasons[c->reason]);
+	else if (signal_number == SIGKILL && c->reason == WATCH_LATE &&
+	    (role == ROLE_PREAUTH || role == ROLE_SESSION))
+		log_event(LOG_NOTICE, "refused",
+		    "reason=\"login deadline, %s killed\"",
+		    name + strlen("the "));
 	else if (signal_number == SIGKILL && c->reason > WATCH_DISMISSED)
-		log_event(LOG_ERR, "fatal", "error=\"%s %s, and was killed\"", name, reasons[c->reason]);
+		log_event(LOG_ERR, "fatal", "error=\"%s %s, and was killed\"",
+		    name, reasons[c->reason]);
 	else if (signal_number != 0 && c->reason != WATCH_DISMISSED)
-		log_event(LOG_ERR, "fatal", "error=\"%s was ended by signal %d (%s)\"", name, signal_number,
-		    strsignal(signal_number));
+		log_event(LOG_ERR, "fatal",
+		    "error=\"%s was ended by signal %d (%s)\"", name,
+		    signal_number, strsignal(signal_number));
 }
 
-/* Waits until a child has said something, has changed, or is late. */
+/*
+ * Waits until a child has sent a packet, has ended or was stopped, or is late.
+ */
 static void
 await_change(const struct watch *w)
 {
@@ -350,8 +428,10 @@ await_change(const struct watch *w)
 		if (c->pid == 0)
 			continue;
 		if (c->channel != -1)
-			p[n++] = (struct pollfd){ .fd = c->channel, .events = POLLIN };
-		if (!c->has_ended && c->deadline != 0 && (until == 0 || c->deadline < until))
+			p[n++] = (struct pollfd){ .fd = c->channel,
+				.events = POLLIN };
+		if (!c->has_ended && c->deadline != 0 &&
+		    (until == 0 || c->deadline < until))
 			until = c->deadline;
 	}
 	left = until != 0 ? until - clock_ms() : 0;
@@ -359,19 +439,28 @@ await_change(const struct watch *w)
 		left = 0;
 	sigprocmask(SIG_BLOCK, NULL, &mask);
 	sigdelset(&mask, SIGCHLD);
-	if (ppoll(p, n, until == 0 ? NULL : &(struct timespec){ .tv_sec = left / 1000, .tv_nsec = (long)(left % 1000 * 1000000) },
-		&mask) == -1 && errno != EINTR)
+	if (ppoll(p, n,
+		until == 0 ? NULL :
+			     &(struct timespec){ .tv_sec = left / 1000,
+				 .tv_nsec = (long)(left % 1000 * 1000000) },
+		&mask) == -1 &&
+	    errno != EINTR)
 		fatal("ppoll");
 }
 
-/* Takes a child that has ended and has said all out of the table. */
+/*
+ * Removes a child that has ended, and whose packets have been taken, from the
+ * table. Fills *e.
+ */
 static void
-finish(struct watch *w, enum role role, struct watch_event *e)
+remove_child(struct watch *w, enum role role, struct watch_event *e)
 {
 	struct watch_child *c = &w->children[role];
 
-	log_end(role, c);
-	*e = (struct watch_event){ .role = role, .status = c->status, .reason = c->reason };
+	log_killed(role, c);
+	*e = (struct watch_event){
+		.role = role, .status = c->status, .reason = c->reason
+	};
 	*c = (struct watch_child){ .pid = 0 };
 }
 
@@ -381,7 +470,7 @@ watch_next(struct watch *w, struct watch_event *e)
 	for (;;) {
 		bool is_left = false;
 
-		reap(w);
+		reap_children(w);
 		kill_late(w);
 		for (int i = 0; i < ROLES; i++) {
 			struct watch_child *c = &w->children[i];
@@ -389,10 +478,10 @@ watch_next(struct watch *w, struct watch_event *e)
 			if (c->pid == 0)
 				continue;
 			is_left = true;
-			if (c->channel != -1 && hear(w, (enum role)i, e))
+			if (c->channel != -1 && take_packet(w, (enum role)i, e))
 				return true;
 			if (c->is_lost || (c->has_ended && c->channel == -1)) {
-				finish(w, (enum role)i, e);
+				remove_child(w, (enum role)i, e);
 				return true;
 			}
 		}

@@ -1,4 +1,4 @@
-/* The processes of a connection, seen from the monitor: see monitor-watch.c. */
+/* Watches the processes of a connection: see monitor-watch.c. */
 #ifndef MONITOR_WATCH_H
 #define MONITOR_WATCH_H
 
@@ -9,70 +9,88 @@
 #include <stdint.h>
 
 #include "log.h"
-#include "privsep.h"
+#include "message.h"
 
-/* The monitor's children. There is one of each at most. */
-enum role { ROLE_PREAUTH, ROLE_TLS, ROLE_RELAY, ROLE_SESSION, ROLE_BROKER, ROLE_REFUSAL, ROLE_RECOVERY };
+/* The children of the monitor and of --recover; at most one of each. */
+enum role {
+	ROLE_PREAUTH,
+	ROLE_TLS,
+	ROLE_RELAY,
+	ROLE_SESSION,
+	ROLE_BROKER,
+	ROLE_REFUSAL,
+	ROLE_RECOVERY
+};
 #define ROLES 7
 
 /* Why the monitor has killed a child. */
 enum watch_reason {
-	WATCH_ALIVE,     /* it has not */
-	WATCH_DISMISSED, /* it was of no more use */
+	WATCH_ALIVE,     /* it was not killed */
+	WATCH_DISMISSED, /* it was not needed any more */
 	WATCH_LATE,      /* its deadline has passed */
 	WATCH_STOPPED,   /* its user stopped it */
-	WATCH_SILENT,    /* it closed its channel and went on */
-	WATCH_WRONG,     /* it sent what it may not */
+	WATCH_SILENT,    /* it closed its channel and did not end */
+	WATCH_WRONG,     /* it sent a message that it must not send */
 };
 
 struct watch {
 	struct watch_child {
-		pid_t pid;        /* 0: there is none */
-		int channel;      /* to the child; -1: closed */
-		int64_t deadline; /* absolute, ms of CLOCK_MONOTONIC; 0: none */
-		int64_t paid;     /* until this moment its lines have used what it may write */
-		unsigned withheld; /* lines that were too many */
+		pid_t pid;         /* 0: there is no such child */
+		int channel;       /* to the child; -1: closed */
+		int64_t deadline;  /* as watch_fork's */
+		int64_t paid;      /* its lines use its rate until then; ms */
+		unsigned withheld; /* lines above its rate, not written */
 		enum watch_reason reason;
 		bool has_ended;
-		int64_t ended; /* when */
-		bool is_lost; /* it was killed, and does not end */
-		int status;
+		int64_t ended; /* when, absolute ms */
+		bool is_lost;  /* it was killed and does not end */
+		int status;    /* as of waitpid(2) */
 	} children[ROLES];
-	char packet[sizeof(struct report) > sizeof(struct log_packet) ? sizeof(struct report) : sizeof(struct log_packet)];
+	char packet[sizeof(struct preauth_message) > sizeof(struct log_packet) ?
+		sizeof(struct preauth_message) :
+		sizeof(struct log_packet)];
 };
 
-/* What watch_next has seen: a packet of a child that is no line of the log, or its end. */
+/* An event: a packet of a child that is not for the log, or the child's end. */
 struct watch_event {
 	enum role role;
-	const void *packet; /* NULL: the child has ended, and is logged */
-	size_t size;
-	int status; /* of its end */
-	enum watch_reason reason;
+	const void *packet; /* valid until the next call; NULL: the child has
+			     * ended, and its end is logged */
+	size_t size;        /* of the packet, in bytes */
+	int status;         /* of the end, as of waitpid(2) */
+	enum watch_reason reason; /* of the end */
 };
 
-/* Root: begins to watch; there are no children yet. */
+/*
+ * Root: prepares to watch. There are no children yet. SIGCHLD is blocked from
+ * now on.
+ */
 void watch_begin(struct watch *w);
 
 /*
- * Root: makes the child of a role, with a channel to this process over which it
- * logs from now on. It is killed at deadline (0: never). Returns true in the
- * child, which has none of the others' channels, and its own in *channel.
+ * Root: starts the child of a role, with a channel to this process, over which
+ * its log goes. The child is killed at the deadline (absolute ms of
+ * CLOCK_MONOTONIC; 0: never). Returns true in the child, with its end of the
+ * channel in *channel and the channels to other children closed.
  */
-bool watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel);
+bool watch_fork(
+    struct watch *w, enum role role, int64_t deadline, int *channel);
 
-/* Returns the channel to the child; -1: it has none, or there is no child. */
+/*
+ * Returns the channel to the child, or -1 if there is no child or no channel.
+ */
 int watch_channel(const struct watch *w, enum role role);
 
 /* Changes the child's deadline (0: none), if there is such a child. */
 void watch_limit(struct watch *w, enum role role, int64_t deadline);
 
-/* Kills the child, if there is one. Nothing more is taken from it. */
+/* Kills the child, if there is one. Its later packets are not obeyed. */
 void watch_kill(struct watch *w, enum role role, enum watch_reason reason);
 
 /*
- * Waits for what the children say or for their ends; meanwhile writes their
- * lines to syslog, and kills those that are late or were stopped. A killed child
- * that does not end counts as one that has. Returns false when no child is left.
+ * Waits for the next event. Meanwhile writes the children's lines to syslog,
+ * and kills the children that are late or were stopped. A killed child that
+ * does not end counts as ended. Returns false if no child is left.
  */
 bool watch_next(struct watch *w, struct watch_event *e);
 

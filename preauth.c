@@ -4,7 +4,7 @@
  * Runs as root while it copies the keys, then as the pre-auth user in its jail.
  * It reads what nobody has answered for yet, and holds the service's key: it
  * can write in one file that root has opened, the replay cache, and open none,
- * and all it can bring about is said in the packets of privsep.h.
+ * and all it can bring about is said in the messages of message.h.
  */
 #include "config.h"
 
@@ -18,6 +18,7 @@
 #include "auth.h"
 #include "preauth.h"
 #include "log.h"
+#include "message.h"
 #include "pop3.h"
 #include "proxy.h"
 #include "replay-cache.h"
@@ -41,16 +42,16 @@ struct preauth {
 	bool has_tls;
 	unsigned char hash[64]; /* of the certificate, once there is TLS */
 	size_t hash_size;
-	struct report report;
+	struct preauth_message report;
 };
 
 /* Asks the monitor for TLS or a LAYER. Returns a descriptor or -1. */
 static int
 ask(struct preauth *g, char kind)
 {
-	struct report question = { .kind = kind };
+	struct preauth_message question = { .kind = kind };
 
-	return report_ask(g->channel, &question);
+	return message_ask(g->channel, &question);
 }
 
 /* kpopd-tls' first words on the plain side: it is ready, and its certificate's hash. Returns 0 or -1. */
@@ -76,7 +77,7 @@ static int
 prepare_tls(void *self)
 {
 	struct preauth *g = self;
-	int fd = ask(g, REPORT_TLS);
+	int fd = ask(g, MESSAGE_TLS);
 
 	/* The monitor answers once: what failed is not tried again. */
 	g->door.has_tls = false;
@@ -206,18 +207,18 @@ prepare(struct preauth *g, const struct account *account, struct auth *auth)
 static int
 read_header(struct preauth *g)
 {
-	struct report peer = { .kind = REPORT_PEER };
+	struct preauth_message peer = { .kind = MESSAGE_PEER };
 
 	if (proxy_read(&g->io, &peer.address) == -1)
 		return -1;
-	return peer.address.text[0] == '\0' ? 0 : report_send(g->channel, &peer);
+	return peer.address.text[0] == '\0' ? 0 : message_send_preauth(g->channel, &peer);
 }
 
 /* Everything up to the login. Returns 0 with the user in the report, or -1. */
 static int
 let_in(struct preauth *g)
 {
-	struct report *r = &g->report;
+	struct preauth_message *r = &g->report;
 	int fd;
 
 	if (g->o->proxies.count > 0 && proxies_include_peer(&g->o->proxies, 0) &&
@@ -247,7 +248,7 @@ hand_over(struct preauth *g)
 {
 	const char *unread;
 	size_t n = io_unread(&g->io, &unread);
-	int handoff = ask(g, REPORT_LAYER);
+	int handoff = ask(g, MESSAGE_LAYER);
 
 	if (handoff == -1 || sasl_hand_over(g->sasl, handoff, unread, n) == -1)
 		_exit(1);
@@ -263,7 +264,7 @@ preauth(const struct options *o, const struct account *account, struct auth *aut
 	g.o = o;
 	g.channel = channel;
 	g.deadline = deadline;
-	g.report.kind = REPORT_LOGIN;
+	g.report.kind = MESSAGE_LOGIN;
 	prepare(&g, account, auth);
 	if (let_in(&g) == -1) {
 		io_linger(&g.io);
@@ -278,7 +279,7 @@ preauth(const struct options *o, const struct account *account, struct auth *aut
 		g.report.unread_size = (uint32_t)io_unread(&g.io, &unread);
 		memcpy(g.report.unread, unread, g.report.unread_size);
 	}
-	if (report_send(channel, &g.report) == -1)
+	if (message_send_preauth(channel, &g.report) == -1)
 		fatal("report");
 	_exit(0);
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "options.h"
+#include "auth.h"
 #include "privsep.h"
 
 /*

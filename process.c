@@ -1,14 +1,17 @@
 /*
- * Waits for child processes.
+ * Waits for child processes, and replaces standard descriptors by /dev/null.
  *
- * Runs in every process that has children.
+ * Runs in every process.
  */
 #include "config.h"
 
 #include <sys/wait.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 
+#include "log.h"
 #include "process.h"
 
 int
@@ -20,4 +23,22 @@ process_wait(pid_t pid, int *status, int options)
 		ended = waitpid(pid, status, options);
 	while (ended == -1 && errno == EINTR);
 	return ended == -1 ? -1 : 0;
+}
+
+void
+process_leave_client(void)
+{
+	if (dup2(2, 0) == -1 || dup2(2, 1) == -1)
+		fatal("dup2");
+}
+
+void
+process_leave_terminal(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null == -1 || dup2(null, 0) == -1 || dup2(null, 1) == -1 ||
+	    dup2(null, 2) == -1)
+		fatal("/dev/null");
+	close(null);
 }

@@ -1,18 +1,38 @@
-/* The broker, and what finishes removals: see recover.c. */
+/* Finishes removals: see recover.c. */
 #ifndef RECOVER_H
 #define RECOVER_H
 
-#include "options.h"
-#include "visit.h"
+#include "session.h"
+
+/* How a recovery ended: the exit status of its process. */
+enum recovery {
+	RECOVERY_FINISHED = 0,
+	RECOVERY_UNREACHABLE = 1, /* logged; also the status of fatal() */
+	RECOVERY_SET_ASIDE = 3,   /* the journal does not fit the mailbox */
+	RECOVERY_NOTHING = 4,     /* no removal was unfinished */
+	RECOVERY_UNFINISHED = 5,  /* recover_look: a removal is unfinished */
+};
 
 /*
- * The broker, a child of the monitor's, root at first: serves the worker at the
- * other end of v->locks_of[0], and if that one left a removal unfinished, has
- * it finished at once, before an MDA or another program looks.
+ * Child of the broker, as the user: finishes the removal that the session left,
+ * with the locks that the broker kept. If another session has the session lock,
+ * that session finishes the removal. locks_channel: to the broker.
  */
-_Noreturn void broker(struct visit *v, int channel);
+_Noreturn void recover_after_session(
+    const struct session *s, int locks_channel);
 
-/* Root, by hand: finishes every user's unfinished removal, and prints whose. Returns 0, or 1 when some are left. */
-int recover_all(const struct options *o);
+/*
+ * --recover, as the user: finishes a removal of the mailbox. channel: to the
+ * process that watches.
+ */
+_Noreturn void recover_by_hand(const struct session *s, int channel);
+
+/*
+ * --recover, as the user: looks for removals in STATE/users/UID, which is open
+ * as directory. Exits with RECOVERY_UNFINISHED if one of the user's mailboxes
+ * has an unfinished removal, if an earlier version left one, or if a mailbox's
+ * state cannot be read; else with RECOVERY_NOTHING.
+ */
+_Noreturn void recover_look(int directory);
 
 #endif

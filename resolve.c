@@ -1,10 +1,12 @@
 /*
- * Replaces the symlinks that lead to the mailbox's directory: /var/spool/mail is one to ../mail on Debian.
+ * Replaces the symlinks that lead to a mailbox's directory. On Debian
+ * /var/spool/mail is a symlink to ../mail.
  *
- * Runs as root, which follows a symlink only out of a directory that is root's
- * and that neither group nor others may write; otherwise they could lead root,
- * and the broker with the spool's group, into another directory. The last
- * directory, the spool's own, may be anybody's: no name is looked up in it.
+ * Runs as root, which follows a symlink only out of a directory that belongs to
+ * root and that neither group nor others may write. Otherwise a symlink could
+ * lead root, and the broker with the spool's group, into another directory. The
+ * last directory, the spool's own, may belong to any user, because no name is
+ * looked up in it.
  */
 #include "config.h"
 
@@ -20,28 +22,33 @@
 
 #include "resolve.h"
 
-#define LINKS 16 /* at most; more are a loop */
+#define LINKS_MOST 16 /* symlinks in a path; more count as a loop */
 
 /* A walk from the root. */
 struct walk {
-	int at;              /* the directory that it has reached */
-	char done[PATH_MAX]; /* its path, without a slash at the end; "" is the root */
-	char rest[PATH_MAX]; /* what is still to be walked */
+	int at; /* the directory that it has reached */
+	/* its path, without a slash at the end; "" is the root */
+	char done[PATH_MAX];
+	char rest[PATH_MAX]; /* the path from there to the end */
 	int links;           /* followed so far */
 };
 
-/* Returns true if names in this directory are root's alone to change. */
+/* Returns true if only root can change names in this directory. */
 static bool
-is_roots(int directory)
+is_only_roots(int directory)
 {
 	struct stat st;
 
-	return fstat(directory, &st) == 0 && st.st_uid == 0 && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+	return fstat(directory, &st) == 0 && st.st_uid == 0 &&
+	    (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
-/* Takes the first component of w->rest into name. Returns false if there is none. */
+/*
+ * Moves the first component of w->rest to name. Returns false if there is
+ * none.
+ */
 static bool
-next_name(struct walk *w, char name[NAME_MAX + 1])
+take_component(struct walk *w, char name[NAME_MAX + 1])
 {
 	const char *from = w->rest + strspn(w->rest, "/");
 	size_t n = strcspn(from, "/");
@@ -54,9 +61,12 @@ next_name(struct walk *w, char name[NAME_MAX + 1])
 	return true;
 }
 
-/* Puts the symlink's target in front of w->rest. Returns NULL, or why it cannot be followed. */
+/*
+ * Puts the symlink's target before w->rest. Returns NULL, or why the symlink
+ * cannot be followed.
+ */
 static const char *
-follow(struct walk *w, int link)
+follow_symlink(struct walk *w, int link)
 {
 	char target[PATH_MAX], rest[PATH_MAX];
 	ssize_t n = readlinkat(link, "", target, sizeof(target) - 1);
@@ -64,9 +74,10 @@ follow(struct walk *w, int link)
 	if (n == -1)
 		return strerror(errno);
 	target[n] = '\0';
-	if (++w->links > LINKS)
-		return "too many symlinks lead there";
-	if (snprintf(rest, sizeof(rest), "%s/%s", target, w->rest) >= (int)sizeof(rest))
+	if (++w->links > LINKS_MOST)
+		return "the path has too many symlinks";
+	if (snprintf(rest, sizeof(rest), "%s/%s", target, w->rest) >=
+	    (int)sizeof(rest))
 		return "the path is too long";
 	strlcpy(w->rest, rest, sizeof(w->rest));
 	if (target[0] != '/')
@@ -77,9 +88,12 @@ follow(struct walk *w, int link)
 	return NULL;
 }
 
-/* Goes into the directory that is open as next. Returns NULL, or why it cannot. */
+/*
+ * Makes next, the directory `name` in w->at, the current one. Returns NULL, or
+ * why the path is too long.
+ */
 static const char *
-enter(struct walk *w, const char *name, int next)
+enter_directory(struct walk *w, const char *name, int next)
 {
 	close(w->at);
 	w->at = next;
@@ -90,27 +104,30 @@ enter(struct walk *w, const char *name, int next)
 			*slash = '\0';
 		return NULL;
 	}
-	if (strlcat(w->done, "/", PATH_MAX) >= PATH_MAX || strlcat(w->done, name, PATH_MAX) >= PATH_MAX)
+	if (strlcat(w->done, "/", PATH_MAX) >= PATH_MAX ||
+	    strlcat(w->done, name, PATH_MAX) >= PATH_MAX)
 		return "the path is too long";
 	return NULL;
 }
 
-/* Walks one component. Returns NULL, or why it cannot. */
+/* Walks one component. Returns NULL, or why the path cannot be resolved. */
 static const char *
-step(struct walk *w, const char *name)
+walk_component(struct walk *w, const char *name)
 {
 	const char *reason;
 	struct stat st;
 	int next;
 
-	if (!is_roots(w->at))
-		return "others than root can write a directory on the way";
+	if (!is_only_roots(w->at))
+		return "a directory in the path is writable by others than "
+		       "root";
 	next = openat(w->at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (next == -1 || fstat(next, &st) == -1)
 		return strerror(errno);
 	if (S_ISDIR(st.st_mode))
-		return enter(w, name, next);
-	reason = S_ISLNK(st.st_mode) ? follow(w, next) : strerror(ENOTDIR);
+		return enter_directory(w, name, next);
+	reason =
+	    S_ISLNK(st.st_mode) ? follow_symlink(w, next) : strerror(ENOTDIR);
 	close(next);
 	return reason;
 }
@@ -123,14 +140,15 @@ resolve_directory(const char *path, char *resolved)
 	const char *last = strrchr(path, '/'), *reason = NULL;
 
 	snprintf(w.rest, sizeof(w.rest), "%.*s", (int)(last - path), path);
-	while (reason == NULL && next_name(&w, name))
+	while (reason == NULL && take_component(&w, name))
 		if (strcmp(name, ".") != 0)
-			reason = step(&w, name);
+			reason = walk_component(&w, name);
 	if (w.at != -1)
 		close(w.at);
 	if (reason == NULL && w.rest[strspn(w.rest, "/")] != '\0')
 		reason = strerror(ENAMETOOLONG);
-	if (reason == NULL && snprintf(resolved, PATH_MAX, "%s%s", w.done, last) >= PATH_MAX)
+	if (reason == NULL &&
+	    snprintf(resolved, PATH_MAX, "%s%s", w.done, last) >= PATH_MAX)
 		reason = "the path is too long";
 	return reason;
 }

@@ -1,15 +1,14 @@
 /*
  * Writes the filters of sandbox.c: which system calls each process may make.
  *
- * Runs when kpopd is built, by nobody in particular. libseccomp knows the
- * numbers of this architecture and makes the program that the kernel runs for
- * each call; kpopd has it as a table and does not link the library, which
- * would cost each connection a millisecond.
+ * Runs when kpopd is built, as the user who builds it. libseccomp has the
+ * numbers of this architecture's system calls, and makes the program that the
+ * kernel runs for each call. kpopd has the programs as tables and does not link
+ * libseccomp, which would cost each connection a millisecond.
  *
- * A C library may change which of several equal calls it makes: so the lists
- * name all of a group (open, openat, openat2), also such as this machine's
- * library does not use. Names that libseccomp does not know are too new for
- * this machine, and skipped.
+ * A C library may make another call of a group of equal calls than this
+ * machine's: so the lists name all of a group (open, openat, openat2). Names
+ * that libseccomp does not have are too new for this machine, and are skipped.
  */
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -33,25 +32,44 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Memory, time, the end: what any library may do at any moment. */
-#define ALWAYS "brk munmap mremap madvise futex futex_time64 getrandom exit exit_group rt_sigreturn " \
-	"sigreturn restart_syscall clock_gettime clock_gettime64 clock_getres clock_getres_time64 gettimeofday time " \
-	"getpid getppid gettid sysinfo  getuid getuid32 geteuid geteuid32 getgid getgid32 getegid getegid32 " \
-	"rt_sigprocmask sigprocmask uname sched_yield membarrier rseq set_robust_list "
-/* An open descriptor. None becomes another's number: fds 0 to 2 are those of the network. */
-#define DESCRIPTORS "read readv pread64 write writev pwrite64 close close_range lseek _llseek " \
+/* What any library may do at any moment: memory, time, the end. */
+#define ALWAYS                                                                 \
+	"brk munmap mremap madvise futex futex_time64 getrandom exit "         \
+	"exit_group rt_sigreturn "                                             \
+	"sigreturn restart_syscall clock_gettime clock_gettime64 "             \
+	"clock_getres clock_getres_time64 gettimeofday time "                  \
+	"getpid getppid gettid sysinfo  getuid getuid32 geteuid geteuid32 "    \
+	"getgid getgid32 getegid getegid32 "                                   \
+	"rt_sigprocmask sigprocmask uname sched_yield membarrier rseq "        \
+	"set_robust_list "
+/*
+ * Use of open descriptors. No call that copies one to another number: 0 to 2
+ * are the client's.
+ */
+#define DESCRIPTORS                                                            \
+	"read readv pread64 write writev pwrite64 close close_range lseek "    \
+	"_llseek "                                                             \
 	"fstat fstat64 "
-#define LOOKING "stat stat64 lstat lstat64 newfstatat fstatat64 statx access faccessat faccessat2 " \
+#define LOOKING                                                                \
+	"stat stat64 lstat lstat64 newfstatat fstatat64 statx access "         \
+	"faccessat faccessat2 "                                                \
 	"readlink readlinkat getcwd "
-#define WAITING "poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 nanosleep " \
+#define WAITING                                                                \
+	"poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 "  \
+	"nanosleep "                                                           \
 	"clock_nanosleep clock_nanosleep_time64 "
 #define TALKING "recv recvfrom shutdown "
-/* The dotlock and krb5.conf; where it leads is for users, modes, the jail and Landlock to say. */
+/*
+ * For the dotlock and krb5.conf. The process's user, the jail and Landlock
+ * decide which files it can open.
+ */
 #define OPENING "open openat openat2 "
 #define NAMES "link linkat unlink unlinkat rename renameat renameat2 "
-/* relay.c: what comes after bytes that stay in a socket. */
-#define PUMPING "epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 "
-#define CHANGING "ftruncate ftruncate64 fsync fdatasync sync_file_range sync_file_range2 arm_sync_file_range " \
+/* relay.c: waits for what follows bytes that it leaves in a socket. */
+#define RELAYING "epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 "
+#define CHANGING                                                               \
+	"ftruncate ftruncate64 fsync fdatasync sync_file_range "               \
+	"sync_file_range2 arm_sync_file_range "                                \
 	"utimensat utimensat_time64 utimes futimesat utime "
 
 /* An option that setsockopt may set. */
@@ -62,36 +80,62 @@ struct option {
 static const struct list {
 	const char *name;
 	const char *calls;
-	bool passes_files;   /* over a socket, to the broker */
-	bool makes_process;  /* which confines itself further; and asks whether a process lives */
-	unsigned counts[2];  /* the requests of ioctl, which count the bytes in a socket's queues; 0: none */
+	/* it passes descriptors over a socket, to the broker */
+	bool passes_files;
+	/*
+	 * it makes a child, which confines itself further, and tests whether a
+	 * process exists
+	 */
+	bool makes_process;
+	/*
+	 * its requests of ioctl, which count the bytes in a socket's queues;
+	 * 0: none
+	 */
+	unsigned counts[2];
 	struct option option;
 } lists[] = {
-	{ "preauth", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING "recvmsg getpeername ", false, false, { 0, 0 },
-	    { SOL_SOCKET, SO_SNDBUF } },
-	{ "session", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod mknodat ", true, false, { SIOCOUTQ, 0 }, { 0, 0 } },
-	{ "broker", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
+	{ "preauth",
+	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING
+	    "recvmsg getpeername ",
+	    false, false, { 0, 0 }, { SOL_SOCKET, SO_SNDBUF } },
+	{ "session",
+	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
+	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod "
+	    "mknodat ",
+	    true, false, { SIOCOUTQ, 0 }, { 0, 0 } },
+	{ "broker",
+	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
 	    "recvmsg wait4 waitpid waitid socketpair clone clone3 fork vfork "
-	    "setresgid setresgid32 setresuid setresuid32 setuid setuid32 setgid setgid32 setreuid setreuid32 "
+	    "setresgid setresgid32 setresuid setresuid32 setuid setuid32 "
+	    "setgid setgid32 setreuid setreuid32 "
 	    "getresuid getresuid32 getresgid getresgid32 getgroups getgroups32 "
-	    "getrlimit ugetrlimit setrlimit prlimit64 seccomp landlock_create_ruleset landlock_add_rule "
-	    "landlock_restrict_self chdir getdents getdents64 fstatfs fstatfs64 flock mkdir mkdirat mknod mknodat ",
+	    "getrlimit ugetrlimit setrlimit prlimit64 seccomp "
+	    "landlock_create_ruleset landlock_add_rule "
+	    "landlock_restrict_self chdir getdents getdents64 fstatfs "
+	    "fstatfs64 flock mkdir mkdirat mknod mknodat ",
 	    false, true, { 0, 0 }, { 0, 0 } },
-	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, false, { SIOCOUTQ, FIONREAD },
+	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,
+	    false, false, { SIOCOUTQ, FIONREAD },
 	    { IPPROTO_TCP, TCP_NOTSENT_LOWAT } },
-	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING PUMPING, false, false, { SIOCOUTQ, FIONREAD },
+	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,
+	    false, false, { SIOCOUTQ, FIONREAD },
 	    { IPPROTO_TCP, TCP_NOTSENT_LOWAT } },
-	{ "refusal", ALWAYS DESCRIPTORS WAITING TALKING, false, false, { 0, 0 }, { 0, 0 } },
+	{ "refusal", ALWAYS DESCRIPTORS WAITING TALKING, false, false, { 0, 0 },
+	    { 0, 0 } },
 };
 
-/* What prctl may do in a process that makes another one. */
-static const int settings[] = { PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE, PR_SET_PDEATHSIG, PR_GET_SECCOMP };
+/* The operations of prctl in a process that makes a child. */
+static const int settings[] = { PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE,
+	PR_SET_PDEATHSIG, PR_GET_SECCOMP };
 
-/* What fcntl may do: flags and locks, but no new descriptor. The last three are 32-bit machines' locks. */
-static const int controls[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW,
-	36, 37, 38, /* F_OFD_GETLK and so on, which want _GNU_SOURCE */
-	12, 13, 14 };
+/*
+ * The operations of fcntl: flags and locks, but no new descriptor. The last
+ * three are locks on 32-bit machines.
+ */
+static const int controls[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK,
+	F_SETLK, F_SETLKW,
+	/* F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, which need _GNU_SOURCE */
+	36, 37, 38, 12, 13, 14 };
 
 static void
 check(int result, const char *what)
@@ -110,84 +154,118 @@ allow(scmp_filter_ctx filter, const char *call)
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0), call);
 }
 
-/* No socket is made, and none leads elsewhere. The caller gets an error and lives, because libraries try what they do not need. */
+/*
+ * Lets no socket be made or connected. These calls fail and do not end the
+ * process, because libraries try sockets that they do not need.
+ */
 static void
 allow_sockets(scmp_filter_ctx filter)
 {
-	/* To the other end alone. */
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(send), 0), "send");
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1, SCMP_CMP(4, SCMP_CMP_EQ, 0, 0)), "sendto");
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 0), "socket");
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(connect), 0), "connect");
+	/* Only to the other end: without an address. */
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(send), 0),
+	    "send");
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1,
+		  SCMP_CMP(4, SCMP_CMP_EQ, 0, 0)),
+	    "sendto");
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 0),
+	    "socket");
+	check(
+	    seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(connect), 0),
+	    "connect");
 }
 
 /*
- * The numbers above 2, and below the limit of files, go by their bits, because
- * a comparison is one of 64 bits and the kernel takes the lower 32 of them.
+ * The descriptors from 3 to 63, the limit of files. They are compared by their
+ * lower 32 bits, because a comparison is one of 64 bits, and the kernel uses
+ * only the lower 32 bits of a descriptor.
  */
 static const struct {
 	scmp_datum_t bits, value;
-} numbers[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 }, { ~15ULL, 32 }, { ~15ULL, 48 } };
+} descriptors[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 },
+	{ ~15ULL, 32 }, { ~15ULL, 48 } };
 
 /*
- * Calls of sockets whose arguments are looked at. The C library of i386 makes
- * them by socketcall(2) with this number, and has their arguments in memory,
- * where no filter sees them: there all that can be said is which call it is.
+ * Permits a call for sockets on i386, whose C library makes it by socketcall(2)
+ * with this number. The arguments are then in memory, where no filter sees
+ * them; so the filter can only compare the number of the call.
  */
 static void
 allow_multiplexed(scmp_filter_ctx filter, scmp_datum_t number)
 {
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketcall), 1,
-	    SCMP_CMP(0, SCMP_CMP_EQ, number, 0)), "socketcall");
+		  SCMP_CMP(0, SCMP_CMP_EQ, number, 0)),
+	    "socketcall");
 }
 
 /*
- * sendmsg(2), which passes descriptors. The address that it may name cannot be
- * seen from here: so not on the client's socket, which a flag (MSG_FASTOPEN)
- * would lead elsewhere.
+ * Permits sendmsg(2), which passes descriptors. A filter cannot see the address
+ * that it may contain; so not on the client's socket, and not with the flag
+ * MSG_FASTOPEN, which would connect a socket to that address.
  */
 static void
 allow_passing(scmp_filter_ctx filter)
 {
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 2,
-		    SCMP_CMP(0, SCMP_CMP_MASKED_EQ, numbers[i].bits, numbers[i].value),
-		    SCMP_CMP(2, SCMP_CMP_MASKED_EQ, 0xffffffff, MSG_NOSIGNAL)), "sendmsg");
+	for (size_t i = 0; i < sizeof(descriptors) / sizeof(descriptors[0]);
+	     i++)
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW,
+			  SCMP_SYS(sendmsg), 2,
+			  SCMP_CMP(0, SCMP_CMP_MASKED_EQ, descriptors[i].bits,
+			      descriptors[i].value),
+			  SCMP_CMP(
+			      2, SCMP_CMP_MASKED_EQ, 0xffffffff, MSG_NOSIGNAL)),
+		    "sendmsg");
 	allow_multiplexed(filter, SYS_SENDMSG);
 }
 
-/* What is allowed with some arguments only. */
+/* Permits calls that every process may make with some arguments only. */
 static void
 allow_partly(scmp_filter_ctx filter)
 {
-	/* No memory becomes code. */
-	static const int maps[] = { SCMP_SYS(mmap), SCMP_SYS(mmap2), SCMP_SYS(mprotect) };
-	static const int actions[] = { SCMP_SYS(rt_sigaction), SCMP_SYS(sigaction) };
+	/* No memory becomes executable. */
+	static const int maps[] = { SCMP_SYS(mmap), SCMP_SYS(mmap2),
+		SCMP_SYS(mprotect) };
+	static const int actions[] = { SCMP_SYS(rt_sigaction),
+		SCMP_SYS(sigaction) };
 	static const int calls[] = { SCMP_SYS(fcntl), SCMP_SYS(fcntl64) };
 
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, maps[i], 1,
-		    SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)), "mmap");
-	/* Who answers a forbidden call stays the same. Below, not unequal: the kernel takes the lower 32 bits of what is compared here. */
+			  SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)),
+		    "mmap");
+	/*
+	 * The handler of SIGSYS cannot be changed. "Less than", not "unequal",
+	 * because the kernel uses only the lower 32 bits of the number.
+	 */
 	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, actions[i], 1,
-		    SCMP_CMP(0, SCMP_CMP_LT, SIGSYS, 0)), "sigaction");
+			  SCMP_CMP(0, SCMP_CMP_LT, SIGSYS, 0)),
+		    "sigaction");
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-		for (size_t k = 0; k < sizeof(controls) / sizeof(controls[0]); k++)
-			check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 1,
-			    SCMP_CMP(1, SCMP_CMP_EQ, (scmp_datum_t)controls[k], 0)), "fcntl");
+		for (size_t k = 0; k < sizeof(controls) / sizeof(controls[0]);
+		     k++)
+			check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i],
+				  1,
+				  SCMP_CMP(1, SCMP_CMP_EQ,
+				      (scmp_datum_t)controls[k], 0)),
+			    "fcntl");
 }
 
 static void
 allow_counts(scmp_filter_ctx filter, const unsigned counts[2])
 {
 	for (size_t i = 0; i < 2 && counts[i] != 0; i++)
-		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-		    SCMP_CMP(1, SCMP_CMP_EQ, counts[i], 0)), "ioctl");
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl),
+			  1, SCMP_CMP(1, SCMP_CMP_EQ, counts[i], 0)),
+		    "ioctl");
 }
 
-/* The lower 32 bits of an argument, which are what the kernel takes of an int. */
-#define IS(argument, value) SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, 0xffffffff, (scmp_datum_t)(value))
+/*
+ * Compares the lower 32 bits of an argument, because the kernel uses only
+ * these of an int.
+ */
+#define IS(argument, value)                                                    \
+	SCMP_CMP(                                                              \
+	    argument, SCMP_CMP_MASKED_EQ, 0xffffffff, (scmp_datum_t)(value))
 
 static void
 allow_option(scmp_filter_ctx filter, const struct option *option)
@@ -195,30 +273,43 @@ allow_option(scmp_filter_ctx filter, const struct option *option)
 	if (option->name == 0)
 		return;
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
-	    IS(1, option->level), IS(2, option->name)), "setsockopt");
+		  IS(1, option->level), IS(2, option->name)),
+	    "setsockopt");
 	allow_multiplexed(filter, SYS_SETSOCKOPT);
 }
 
+/* Permits what the broker needs for its child and its dotlock. */
 static void
 allow_process(scmp_filter_ctx filter)
 {
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, IS(1, 0)), "kill");
-	/* The dotlock's. A setuid or setgid file would give the user's or the spool's rights to whoever runs it. */
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1, IS(1, 0644)), "fchmod");
+	check(seccomp_rule_add(
+		  filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, IS(1, 0)),
+	    "kill");
+	/*
+	 * Only the dotlock's mode, because a setuid or setgid file would give
+	 * away the rights of the user or the spool's group.
+	 */
+	check(seccomp_rule_add(
+		  filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1, IS(1, 0644)),
+	    "fchmod");
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, IS(0, settings[i])), "prctl");
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl),
+			  1, IS(0, settings[i])),
+		    "prctl");
 }
 
 static void
 write_step(const struct sock_filter *step)
 {
-	printf("\t{ 0x%04x, %u, %u, 0x%08x },\n", step->code, step->jt, step->jf, step->k);
+	printf("\t{ 0x%04x, %u, %u, 0x%08x },\n", step->code, step->jt,
+	    step->jf, step->k);
 }
 
 /*
- * The filter as the kernel takes it, by way of a file. Before it: a tracer that
- * keeps a call from being made (strace's faults in our tests) turns its number
- * into -1, which does nothing.
+ * Writes the filter in the kernel's form. libseccomp writes that only to a
+ * file. First the number -1 is permitted, which does nothing: a tracer that
+ * suppresses a call (strace injects faults in the tests) changes its number to
+ * -1.
  */
 static void
 write_program(scmp_filter_ctx filter, const char *name)
@@ -252,10 +343,14 @@ write_filter(const struct list *list)
 
 	if (filter == NULL || copy == NULL)
 		errx(1, "memory");
-	check(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS), "architecture");
-	/* A search by halves, not by one after the other. */
-	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2), "optimization");
-	for (const char *call = strtok_r(copy, " ", &rest); call != NULL; call = strtok_r(NULL, " ", &rest))
+	check(seccomp_attr_set(
+		  filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS),
+	    "architecture");
+	/* 2: a binary tree, in place of comparisons one after the other. */
+	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2),
+	    "optimization");
+	for (const char *call = strtok_r(copy, " ", &rest); call != NULL;
+	     call = strtok_r(NULL, " ", &rest))
 		allow(filter, call);
 	allow_partly(filter);
 	allow_sockets(filter);
@@ -270,13 +365,14 @@ write_filter(const struct list *list)
 	free(copy);
 }
 
-/* The names of all calls by their numbers, for the log. */
+/* Writes the names of all calls by their numbers, for the log. */
 static void
 write_names(void)
 {
 	printf("static const char *const call_names[] = {\n");
 	for (int i = 0; i < 600; i++) {
-		char *name = seccomp_syscall_resolve_num_arch(seccomp_arch_native(), i);
+		char *name =
+		    seccomp_syscall_resolve_num_arch(seccomp_arch_native(), i);
 
 		if (name != NULL)
 			printf("\t[%d] = \"%s\",\n", i, name);

@@ -1,9 +1,10 @@
 /*
- * What a process may ask of the kernel from now on: system calls and files.
+ * Limits what a process can ask of the kernel: its system calls and its files.
  *
- * Runs as whoever has given up everything else (privsep.c). What is forbidden
- * is not done, and the process that asked for it ends: it sends the call's
- * number to the monitor, which logs its name.
+ * Runs in each process that has dropped root's rights (privsep.c); the monitor
+ * uses the names of the system calls. A process that makes a forbidden call
+ * ends before the call: it sends the call's number to the monitor, which logs
+ * its name.
  *
  * The filters are made by sandbox-rules when kpopd is built.
  */
@@ -27,8 +28,20 @@
 #include "sandbox.h"
 #include "sandbox-filters.h"
 
+/*
+ * Landlock's later rights to files, which older headers do not define
+ * (landlock(7)).
+ */
+#define ALL_OF_ABI_1 ((UINT64_C(1) << 13) - 1)
+#define RIGHT_REFER (UINT64_C(1) << 13)        /* from ABI 2 */
+#define RIGHT_TRUNCATE (UINT64_C(1) << 14)     /* from ABI 3 */
+#define RIGHT_IOCTL_DEVICE (UINT64_C(1) << 15) /* from ABI 5 */
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define FILTER(name) { COUNT(name##_filter), (struct sock_filter *)name##_filter }
+#define FILTER(name)                                                           \
+	{                                                                      \
+		COUNT(name##_filter), (struct sock_filter *)name##_filter      \
+	}
 
 static const struct sock_fprog filters[SANDBOXES] = {
 	[SANDBOX_PREAUTH] = FILTER(preauth),
@@ -39,11 +52,18 @@ static const struct sock_fprog filters[SANDBOXES] = {
 	[SANDBOX_REFUSAL] = FILTER(refusal),
 };
 
+/*
+ * Signal handler: the kernel has stopped a forbidden call. Reports it and ends
+ * the process.
+ */
 static void
-forbidden(int signal, siginfo_t *info, void *context)
+end_forbidden(int signal, siginfo_t *info, void *context)
 {
 	(void)signal, (void)context;
-	/* Only the kernel's codes are positive. A signal that the user has sent names a call of the user's choice. */
+	/*
+	 * Only the kernel's codes are positive. A signal of the user could
+	 * name any call.
+	 */
 	if (info->si_code <= 0)
 		return;
 	log_forbidden(info->si_syscall);
@@ -53,81 +73,107 @@ forbidden(int signal, siginfo_t *info, void *context)
 void
 sandbox_enter(enum sandbox which)
 {
-	const struct sigaction action = { .sa_sigaction = forbidden, .sa_flags = SA_SIGINFO | SA_NODEFER };
-
-	static bool answers; /* of this process or the one that made it, whose filter holds here, too */
+	const struct sigaction action = { .sa_sigaction = end_forbidden,
+		.sa_flags = SA_SIGINFO | SA_NODEFER };
+	/*
+	 * Set by a parent, too; then the parent's filter is in force and
+	 * forbids sigaction.
+	 */
+	static bool has_handler;
 
 	if (!SANDBOXED)
 		return;
-	if (!answers && sigaction(SIGSYS, &action, NULL) == -1)
+	if (!has_handler && sigaction(SIGSYS, &action, NULL) == -1)
 		fatal("sigaction");
-	answers = true;
+	has_handler = true;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
 		fatal("no_new_privs");
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[which]) == 0) {
-		/* All of them have this answered with an error. */
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[which]) ==
+	    0) {
+		/* Every filter makes this call fail. */
 		if (socket(AF_INET, SOCK_STREAM, 0) != -1 || errno != EACCES)
 			fatal("seccomp does not work");
 		return;
 	}
-	/* A kernel without filters is the admin's choice. */
+	/* The administrator may run a kernel without filters. */
 	if (errno != ENOSYS && errno != EINVAL)
 		fatal("seccomp");
 	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != -1)
 		fatal("seccomp");
-	log_event(LOG_NOTICE, "sandbox", "error=\"this kernel has no seccomp\"");
+	log_event(
+	    LOG_NOTICE, "sandbox", "error=\"this kernel has no seccomp\"");
 }
 
 const char *
 sandbox_call_name(int number)
 {
-	return number >= 0 && (size_t)number < COUNT(call_names) && call_names[number] != NULL ? call_names[number] : "unknown";
+	return number >= 0 && (size_t)number < COUNT(call_names) &&
+		call_names[number] != NULL ?
+	    call_names[number] :
+	    "unknown";
 }
 
-/* Rights that a kernel of this ABI knows (landlock(7)). */
+/* Returns the rights to files that a kernel of this ABI knows (landlock(7)). */
 static uint64_t
 known_rights(long abi)
 {
-	/* Headers older than the kernel lack the names. */
-	const uint64_t refer = 1 << 13, truncate = 1 << 14, ioctl_device = 1 << 15;
-	uint64_t rights = (1 << 13) - 1;
+	uint64_t rights = ALL_OF_ABI_1;
 
-	rights |= abi >= 2 ? refer : 0;
-	rights |= abi >= 3 ? truncate : 0;
-	rights |= abi >= 5 ? ioctl_device : 0;
+	rights |= abi >= 2 ? RIGHT_REFER : 0;
+	rights |= abi >= 3 ? RIGHT_TRUNCATE : 0;
+	rights |= abi >= 5 ? RIGHT_IOCTL_DEVICE : 0;
 	return rights;
 }
 
+/* Returns the rights below a path, of those that the kernel knows. */
 static uint64_t
 rights_for(const struct sandbox_path *path, uint64_t known)
 {
 	const uint64_t read = LANDLOCK_ACCESS_FS_READ_FILE;
-	const uint64_t write = read | LANDLOCK_ACCESS_FS_WRITE_FILE | (1 << 14);
-	const uint64_t own = write | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
-	    LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_DIR |
-	    (1 << 13) |
-	    /* To rename what stands in a journal's place, whatever it is; no filter lets a symlink or a socket be made. */
-	    LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_REMOVE_DIR;
+	const uint64_t write =
+	    read | LANDLOCK_ACCESS_FS_WRITE_FILE | RIGHT_TRUNCATE;
+	const uint64_t own = write | LANDLOCK_ACCESS_FS_READ_DIR |
+	    LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
+	    LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_DIR |
+	    RIGHT_REFER |
+	    /*
+	     * These are needed to rename whatever has the name of a journal.
+	     * The filters still permit no call that makes a symlink or a
+	     * socket.
+	     */
+	    LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+	    LANDLOCK_ACCESS_FS_REMOVE_DIR;
 
-	return known & (path->how == SANDBOX_READ ? read : path->how == SANDBOX_WRITE ? write : own);
+	switch (path->how) {
+	case SANDBOX_READ:
+		return known & read;
+	case SANDBOX_WRITE:
+		return known & write;
+	default:
+		return known & own;
+	}
 }
 
-/* What a ruleset handles. Headers older than the kernel lack the last two. */
+/*
+ * The kernel's struct landlock_ruleset_attr; older headers lack the last two
+ * fields.
+ */
 struct ruleset {
 	uint64_t files, network, scoped;
 };
 
 /*
- * All that a kernel of this ABI can keep from a process: files, TCP, the
- * abstract sockets of others, and signals to them. A kernel takes a structure
- * larger than its own if the rest is zero.
+ * Returns all that a kernel of this ABI can deny a process: files, TCP, the
+ * abstract sockets of other processes, and signals to them. A kernel accepts a
+ * structure larger than its own if the rest is zero.
  */
 static struct ruleset
 known_rules(long abi)
 {
 	const uint64_t bind_and_connect = 3, sockets_and_signals = 3;
 
-	return (struct ruleset){ .files = known_rights(abi), .network = abi >= 4 ? bind_and_connect : 0,
+	return (struct ruleset){ .files = known_rights(abi),
+		.network = abi >= 4 ? bind_and_connect : 0,
 		.scoped = abi >= 6 ? sockets_and_signals : 0 };
 }
 
@@ -135,31 +181,38 @@ void
 sandbox_shut_files(const struct sandbox_path *paths, size_t n)
 {
 	struct ruleset all;
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0,
+	    LANDLOCK_CREATE_RULESET_VERSION);
 	int rules;
 
 	if (!SANDBOXED)
 		return;
 	if (abi == -1 && (errno == ENOSYS || errno == EOPNOTSUPP)) {
-		log_event(LOG_NOTICE, "sandbox", "error=\"this kernel has no Landlock\"");
+		log_event(LOG_NOTICE, "sandbox",
+		    "error=\"this kernel has no Landlock\"");
 		return;
 	}
 	all = known_rules(abi);
-	rules = abi == -1 ? -1 : (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
+	rules = abi == -1 ?
+	    -1 :
+	    (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
 	if (rules == -1)
 		fatal("landlock_create_ruleset");
 	for (size_t i = 0; i < n; i++) {
-		struct landlock_path_beneath_attr rule = { .parent_fd = paths[i].fd,
-			.allowed_access = rights_for(&paths[i], all.files) };
+		struct landlock_path_beneath_attr rule = { 0 };
 
+		rule.parent_fd = paths[i].fd;
+		rule.allowed_access = rights_for(&paths[i], all.files);
 		if (rule.parent_fd != -1 &&
-		    syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == -1)
+		    syscall(SYS_landlock_add_rule, rules,
+			LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == -1)
 			fatal("landlock_add_rule");
 	}
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
 	    syscall(SYS_landlock_restrict_self, rules, 0) == -1)
 		fatal("landlock_restrict_self");
 	close(rules);
-	if (open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC) != -1 || errno != EACCES)
+	if (open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC) != -1 ||
+	    errno != EACCES)
 		fatal("Landlock does not work");
 }

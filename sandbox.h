@@ -1,34 +1,45 @@
-/* What a process may ask of the kernel: see sandbox.c. */
+/* Limits the system calls and files of a process: see sandbox.c. */
 #ifndef SANDBOX_H
 #define SANDBOX_H
 
 #include <stddef.h>
 
-/* The processes; their system calls are in sandbox-rules.c. */
-enum sandbox { SANDBOX_PREAUTH, SANDBOX_SESSION, SANDBOX_BROKER, SANDBOX_RELAY, SANDBOX_TLS, SANDBOX_REFUSAL };
+/* The processes; sandbox-rules.c has the system calls of each. */
+enum sandbox {
+	SANDBOX_PREAUTH,
+	SANDBOX_SESSION,
+	SANDBOX_BROKER,
+	SANDBOX_RELAY,
+	SANDBOX_TLS,
+	SANDBOX_REFUSAL
+};
 #define SANDBOXES 6
 
 /*
- * From now on this process and its children make no system call but those of
- * its kind; another one ends it. Fatal when the kernel offers filters and takes
- * none of ours.
+ * From now on ends this process and its children if they make a system call
+ * that this kind of process may not make. If the kernel has no filters, logs
+ * this. Fatal if the kernel has filters and does not accept this one.
  */
 void sandbox_enter(enum sandbox which);
 
-/* A file or directory, opened with O_PATH or otherwise (-1: none), that stays within reach. */
+/* A file or directory that a process may still open. */
 struct sandbox_path {
-	int fd;
-	enum { SANDBOX_READ, SANDBOX_WRITE, SANDBOX_OWN } how; /* its bytes; to change them; all that is below it */
+	int fd; /* opened with O_PATH or otherwise; -1: none */
+	enum {
+		SANDBOX_READ,  /* to read files */
+		SANDBOX_WRITE, /* to read and write files that exist */
+		SANDBOX_OWN,   /* and to make, rename and remove files */
+	} how;
 };
 
 /*
- * From now on this process opens, makes and removes nothing outside these n
- * paths; descriptors that are open stay. Where the kernel has no Landlock
- * the log says so. Fatal when it has and does not do it.
+ * From now on this process can open, make and remove files only at or below
+ * these n paths; open descriptors stay usable. If the kernel has no Landlock,
+ * logs this. Fatal if the kernel has Landlock and it does not work.
  */
 void sandbox_shut_files(const struct sandbox_path *paths, size_t n);
 
-/* Returns the name of the system call with this number, "unknown" if it has none. */
+/* Returns the name of the system call with this number, or "unknown". */
 const char *sandbox_call_name(int number);
 
 #endif

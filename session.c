@@ -1,190 +1,212 @@
 /*
- * The session: asks whether the ticket opens the account, then serves the mailbox.
+ * Serves one user's mailbox: asks whether the ticket opens the account, then
+ * serves POP3.
  *
- * Begins as root, then is the user for good. Until the monitor has its verdict
- * it has neither the client's socket nor a byte of the client's: a process that
- * a client could take over would be the user whom the client has merely named.
- * Before it reads a byte it is confined to the mailbox and the state directory.
+ * Runs as the user; the monitor's child has dropped root's rights before. Until
+ * the monitor has the answer, the session has neither the client's socket nor a
+ * byte of the client: otherwise a client that took this process over would have
+ * the rights of a user whom it has only named. Before the session reads a byte
+ * it is confined to the mailbox and the state directory.
  */
 #include "config.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "auth.h"
+#include "confine.h"
 #include "io.h"
 #include "lock.h"
+#include "maildrop-state.h"
 #include "lock-session.h"
 #include "log.h"
 #include "maildrop.h"
-#include "maildrop-state.h"
+#include "packet.h"
 #include "pop3.h"
 #include "session.h"
 
-#define STALL_SECONDS 120
-/* The part of the idle limit after which a session ends when the same principal comes back. */
-#define YIELD_PART 20
-
-int
-session_stall(const struct options *o)
-{
-	return o->idle < STALL_SECONDS ? o->idle : STALL_SECONDS;
-}
+/*
+ * A session that has been idle for this part of the idle limit ends if the same
+ * principal logs in again.
+ */
+#define TAKEOVER_PART 20
 
 /*
- * Returns why the account database says something else about the user than it
- * said to the monitor, or NULL. krb5_kuserok has looked the user up by itself:
- * with another answer it has read the .k5login of another home directory.
+ * Asks the account database again. Returns NULL, or why its answer differs from
+ * the monitor's. krb5_kuserok looks the user up by itself: if it got another
+ * answer, it has read the .k5login of another home directory.
  */
 static const char *
-find_contradiction(const struct visit *v)
+find_contradiction(const struct session *s)
 {
 	static struct account now;
-	const char *refusal = account_find(v->user.name, &v->o->uids, &now);
+	const char *refusal = account_find(s->user.name, &s->o->uids, &now);
 
 	if (refusal != NULL)
 		return refusal;
-	return now.uid == v->user.uid && strcmp(now.home, v->user.home) == 0 ? NULL :
+	return now.uid == s->user.uid && strcmp(now.home, s->user.home) == 0 ?
+	    NULL :
 	    "the account database contradicts itself";
 }
 
-/* Asks Kerberos whether the ticket opens this account, and tells the monitor. It may hang on what the user put in its way. */
+/*
+ * Asks Kerberos whether the ticket opens this account, and sends the answer to
+ * the monitor. Returns true if it does. A file that the user has put in place
+ * of .k5login may block this process; the monitor then kills it.
+ */
 static bool
-is_permitted(const struct visit *v, int channel)
+ask_permission(const struct session *s, int channel)
 {
-	const struct account *a = &v->user;
-	const char *why = "";
-	const char *how = auth_permitted(v->auth, v->report->peer.principal, v->o->realms, a->name, a->home, &why);
+	const struct account *a = &s->user;
+	const char *reason = "";
+	const char *rule = auth_permitted(s->auth, s->login->peer.principal,
+	    s->o->realms, a->name, a->home, &reason);
 
-	if (how != NULL && (why = find_contradiction(v)) != NULL)
-		how = NULL;
-	visit_say(channel, how != NULL ? VISIT_PERMITTED : VISIT_REFUSED, how != NULL ? how : why);
-	return how != NULL;
+	if (rule != NULL && (reason = find_contradiction(s)) != NULL)
+		rule = NULL;
+	if (rule != NULL)
+		message_send_session(channel, MESSAGE_PERMITTED, rule);
+	else
+		message_send_session(channel, MESSAGE_REFUSED, reason);
+	return rule != NULL;
 }
 
-/* Takes the client, the user's state directory and what the client has sent already. */
+/*
+ * Takes the client's socket, STATE/users/UID and the client's unread input
+ * from the monitor.
+ */
 static void
-take_client(struct visit *v, int channel, struct io *io)
+take_client(struct session *s, int channel, struct io *io)
 {
-	struct visit_entry entry;
+	struct session_entry entry;
 	int fds[2];
 
-	/* Nothing: there is no state directory, or the monitor was killed. */
+	/*
+	 * Without a state directory, or if it was killed, the monitor sends
+	 * none.
+	 */
 	if (packet_await(channel, &entry, sizeof(entry), fds, 2) == -1)
 		_exit(1);
 	if (dup2(fds[0], 0) == -1 || dup2(fds[0], 1) == -1)
 		fatal("dup2");
 	close(fds[0]);
-	v->directory = fds[1];
-	io_init(io, 0, v->deadline);
+	s->directory = fds[1];
+	io_init(io, 0, s->deadline);
 	io_prime(io, entry.unread, entry.unread_size);
 }
 
-/* Answers that the session lock cannot be had, by errno. */
+/*
+ * Answers the client that the session lock cannot be taken; errno has the
+ * reason.
+ */
 static void
-explain_lock(const struct lock_session *lock, struct io *io)
+answer_unlocked(const struct lock_session *lock, struct io *io)
 {
 	if (errno == EAGAIN) {
-		log_event(LOG_NOTICE, "logout", "reason=in-use age=%" PRId64, lock->age);
+		log_event(LOG_NOTICE, "logout", "reason=in-use age=%" PRId64,
+		    lock->age);
 		pop3_occupied(io, lock->age);
 	} else {
-		log_event(LOG_ERR, "failed", "what=\"the session's lock\" "
-		    "error=\"%s\"", strerror(errno));
+		log_failed("taking the session lock");
 		pop3_unavailable(io, DROP_FAILED);
 	}
 }
 
-/* Answers that there is no maildrop. */
+/* Answers the client that the mailbox is not available. */
 static void
-refuse_mailbox(struct io *io, enum drop_error error)
+answer_unavailable(struct io *io, enum drop_error error)
 {
-	log_event(LOG_NOTICE, "logout", "reason=%s", error == DROP_BUSY ? "in-use" : "unavailable");
+	log_event(LOG_NOTICE, "logout", "reason=%s",
+	    error == DROP_BUSY ? "in-use" : "unavailable");
 	pop3_unavailable(io, error);
 }
 
 /*
- * Takes the lock that makes the session the user's only one, then confines
- * itself. A Maildir may be made while it waits, and no byte of the client is
- * read before. Without the lock it does not look at the user's files, which may
- * not answer. Returns false if it has no lock; the client has the answer then.
+ * Takes the session lock, which makes this the mailbox's only session, and then
+ * confines the process. Not earlier, because a Maildir may be created while it
+ * waits for the lock, and it reads no byte of the client before. Without the
+ * lock it does not look at the user's files, whose file system may not answer.
+ * Returns false if there is no lock; then the client has been answered.
  */
 static bool
-enter_mailbox(const struct visit *v, int channel, int state, struct lock_session *lock, struct io *io)
+enter_mailbox(const struct session *s, int channel, int state,
+    struct lock_session *lock, struct io *io)
 {
 	enum drop_error claim;
 	int error;
 
-	if (lock_session(state, v->report->peer.principal, lock) == -1) {
+	if (lock_session(state, s->login->peer.principal, lock) == -1) {
 		error = errno;
-		visit_confine_outside(state);
+		confine_outside(state);
 		errno = error;
-		explain_lock(lock, io);
+		answer_unlocked(lock, io);
 		return false;
 	}
-	claim = maildrop_state_claim(v->mailboxes, v->path, v->directory, state, lock);
-	visit_confine(v, state);
+	claim =
+	    maildrop_state_claim(s->mailboxes, s->path, s->directory, state, lock);
+	confine_session(s, state);
 	if (claim != DROP_OK)
-		refuse_mailbox(io, claim);
+		answer_unavailable(io, claim);
 	else
-		visit_say(channel, VISIT_LOCKED, "");
+		message_send_session(channel, MESSAGE_LOCKED, "");
 	return claim == DROP_OK;
 }
 
-/* Opens the maildrop and serves POP3 over it. */
+/* Opens the mailbox and serves POP3 until the client has gone. */
 static void
-serve(const struct visit *v, int channel, struct lock_plan *locks, struct io *io)
+serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
+    struct io *io)
 {
 	struct maildrop drop;
 	struct lock_session lock;
 	enum drop_error error;
-	int idle = v->o->idle, state = -1;
+	int idle = s->o->idle, state = -1;
 
-	io_limits(io, (int64_t)idle * 1000, (int64_t)session_stall(v->o) * 1000);
-	error = maildrop_state_open(v->mailboxes, v->path, v->directory, &state);
-	/* From here on one session of a mailbox alone looks at the user's files. The others wait for it, or end. */
-	if (v->place != -1)
-		close(v->place);
+	io_limits(io, (int64_t)idle * 1000, (int64_t)s->write_timeout * 1000);
+	error = maildrop_state_open(s->mailboxes, s->path, s->directory, &state);
+	/*
+	 * From here on only the session that has the mailbox's session lock
+	 * looks at the user's files. The others wait for the lock, or end.
+	 */
+	if (s->slot != -1)
+		close(s->slot);
 	if (error != DROP_OK) {
-		visit_confine_outside(v->directory);
-		refuse_mailbox(io, error);
+		confine_outside(s->directory);
+		answer_unavailable(io, error);
 		return;
 	}
-	if (!enter_mailbox(v, channel, state, &lock, io))
+	if (!enter_mailbox(s, channel, state, &lock, io))
 		return;
-	close(v->directory);
+	close(s->directory);
 	locks->session = lock.fd;
-	error = maildrop_open(&drop, v->mailboxes, v->path, state, locks);
-	io_yield(io, lock.yield, (int64_t)idle * 1000 / YIELD_PART);
+	error = maildrop_open(&drop, s->mailboxes, s->path, state, locks);
+	io_yield(io, lock.yield, (int64_t)idle * 1000 / TAKEOVER_PART);
 	if (error == DROP_OK)
 		pop3_serve(io, &drop);
 	else
-		refuse_mailbox(io, error);
+		answer_unavailable(io, error);
 	/*
-	 * The client may be back before this process has ended: that takes seconds where the journal of gigabytes is
-	 * given back. But a removal that is left unfinished is the broker's, which keeps this lock for it.
+	 * Unlock now, because the client may be back before this process has
+	 * ended: freeing a journal of gigabytes takes seconds. If a removal is
+	 * unfinished, the broker keeps this lock and finishes the removal.
 	 */
-	if (!maildrop_unfinished(v->mailboxes, state))
+	if (!maildrop_unfinished(s->mailboxes, state))
 		lock_session_release(&lock);
 }
 
 void
-session(struct visit *v, int channel)
+session_run(struct session *s, int channel)
 {
 	static struct io io;
-	struct lock_plan locks = v->locks;
+	struct lock_plan locks = s->locks;
 
-	visit_leave_client();
-	explicit_bzero(v->report->unread, sizeof(v->report->unread));
-	lock_signals(SIG_UNBLOCK);
-	privsep_become(&v->user);
-	if (!is_permitted(v, channel))
+	if (!ask_permission(s, channel))
 		_exit(0);
-	take_client(v, channel, &io);
-	locks.broker = v->locks_of[1];
-	serve(v, channel, &locks, &io);
+	take_client(s, channel, &io);
+	locks.broker = s->locks_to_broker;
+	serve_mailbox(s, channel, &locks, &io);
 	io_linger(&io);
 	_exit(0);
 }

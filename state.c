@@ -1,20 +1,23 @@
 /*
- * Keeps a state directory for each user, and knows which mailboxes have state there.
+ * Keeps a state directory for each user, and a list of the mailboxes with
+ * state.
  *
- * Runs as root.
+ * Runs as root. It opens STATE/users/UID, but nothing below it.
  *
- *	STATE/users                root's, 0700: no user gets in by name
- *	STATE/users/UID            the user's, 0700; inherited as a descriptor
- *	STATE/users/UID/FORMAT-ID  one for each mailbox, made by the session (maildrop.c)
- *	STATE/users/UID/places     the locks that several paths of one mailbox have in common
- *	STATE/users/UID.mailboxes  root's: the user's name (vis(3)) and -m, a line each
- *	STATE/logins/UID.N         root's, empty: locked by a login that may hang on the user's files
+ *	STATE/users                root's, 0700: no user can open a path in it
+ *	STATE/users/UID            the user's, 0700; processes inherit it open
+ *	STATE/users/UID/FORMAT-ID  of one mailbox, made by the session
+ *	STATE/users/UID/places     the locks that several paths of one mailbox
+ *	                           have in common
+ *	STATE/users/UID.mailboxes  root's: a line for each mailbox: the user's
+ *	                           name (vis(3)) and -m
+ *	STATE/logins/UID.N         root's, empty: a slot, locked by a login
+ *	                           that may hang on the user's files
  *
- * Because users is closed, a journal with a user's mail cannot be read by a user
- * who has the uid later, and no program of the user can change it. The session
- * inherits the directory from the process that opened it as root.
+ * Because users is closed, no program of the user can change a journal, and a
+ * later user with the same uid cannot read it.
  *
- * The lines are written here and not by the session, because --recover obeys
+ * The lines are written here and not by the session, because --recover trusts
  * them as root.
  */
 #include "config.h"
@@ -34,35 +37,48 @@
 #include <vis.h>
 
 #include "log.h"
+#include "privsep.h"
 #include "state.h"
 
-#define NAME 64 /* bytes of a uid, its suffix and a NUL */
+#define STATE_NAME 64 /* bytes of a name in users or logins with its NUL */
 #define MAILBOXES ".mailboxes"
-/* Logins of a uid that may hang on the user's files at the same time. */
-#define PLACES 4
+/*
+ * The slots of a uid: logins that may hang on the user's files at the same
+ * time.
+ */
+#define SLOTS 4
 
-/* Opens STATE/users, and makes it if it is absent. Returns it, or -1 (logged). */
+/*
+ * Opens STATE/users, and creates it if it is absent. Returns a descriptor, or
+ * -1 (logged).
+ */
 static int
 open_users(const char *state)
 {
 	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int users = top != -1 ? privsep_make_directory(top, "users", 0700, 0, 0) : -1;
+	int users =
+	    top != -1 ? privsep_make_directory(top, "users", 0700, 0, 0) : -1;
 	struct stat st;
 
-	/* An earlier version let users in. */
-	if (users != -1 && (fstat(users, &st) == -1 || ((st.st_mode & 077) != 0 && fchmod(users, 0700) == -1)))
-		fatal("closing %s/users to users", state);
+	/* An earlier version made it searchable for users. */
+	if (users != -1 &&
+	    (fstat(users, &st) == -1 ||
+		((st.st_mode & 077) != 0 && fchmod(users, 0700) == -1)))
+		fatal("setting the mode of %s/users to 0700", state);
 	if (top != -1)
 		close(top);
 	return users;
 }
 
 /*
- * Calls line for each line of a file of lines "name mailboxes" until it returns
- * true. Returns true if it did. The name is encoded, because it may have blanks.
+ * Calls line for each line "name mailboxes" of the file until it returns true.
+ * Returns true if it did. In the file the name is encoded, because it may
+ * contain blanks.
  */
 static bool
-find_line(FILE *file, bool (*line)(void *self, const char *name, const char *mailboxes), void *self)
+find_line(FILE *file,
+    bool (*line)(void *self, const char *name, const char *mailboxes),
+    void *self)
 {
 	char *text = NULL;
 	size_t room = 0;
@@ -84,10 +100,14 @@ find_line(FILE *file, bool (*line)(void *self, const char *name, const char *mai
 	return found;
 }
 
+/*
+ * Opens the list of the uid's mailboxes. Returns NULL with errno if that
+ * fails.
+ */
 static FILE *
 open_lines(int users, uid_t uid)
 {
-	char name[NAME];
+	char name[STATE_NAME];
 	int fd;
 
 	snprintf(name, sizeof(name), "%u" MAILBOXES, (unsigned)uid);
@@ -95,33 +115,37 @@ open_lines(int users, uid_t uid)
 	return fd != -1 ? fdopen(fd, "r") : NULL;
 }
 
-/* Whom and what is looked for in the lines. */
-struct wanted {
+/* A search in the lines of a uid. */
+struct search {
 	const struct account *account;
 	const char *mailboxes;
-	char former[ACCOUNT_NAME]; /* a name that no longer has this uid */
-	bool is_unsure;         /* the account database could not be asked about a name (logged) */
+	/* found: a name that no longer has this uid */
+	char former[ACCOUNT_NAME];
+	/* the account database did not answer for a name (logged) */
+	bool is_unsure;
 };
 
 static bool
-is_wanted(void *self, const char *name, const char *mailboxes)
+is_line_of(void *self, const char *name, const char *mailboxes)
 {
-	const struct wanted *w = self;
+	const struct search *w = self;
 
-	return strcmp(name, w->account->name) == 0 && strcmp(mailboxes, w->mailboxes) == 0;
+	return strcmp(name, w->account->name) == 0 &&
+	    strcmp(mailboxes, w->mailboxes) == 0;
 }
 
 /*
- * Looks whether the line's user has lost this uid; two names may share one.
- * Returns true if that is known, or if the account database cannot be asked
- * now: otherwise a user would be taken for a former one while a directory
- * service is away, and an unfinished removal would be set aside.
+ * Asks the account database whether the line's user still has this uid; two
+ * names may share one uid. Returns true, which ends the search, if the user
+ * does not, with the name in w->former, or if the database does not answer.
+ * Otherwise every user would seem to be a former one while a directory service
+ * is away, and an unfinished removal would be moved aside.
  */
 static bool
-is_former(void *self, const char *name, const char *mailboxes)
+check_former(void *self, const char *name, const char *mailboxes)
 {
 	static char room[65536];
-	struct wanted *w = self;
+	struct search *w = self;
 	struct passwd entry, *pw;
 	struct log_text t;
 	int error;
@@ -129,22 +153,29 @@ is_former(void *self, const char *name, const char *mailboxes)
 	(void)mailboxes;
 	if (strcmp(name, w->account->name) == 0)
 		return false;
-	/* Not getpwnam, because its errno does not tell a failure from an absent name. */
+	/*
+	 * Not getpwnam, because with its errno a failure looks like an absent
+	 * name.
+	 */
 	error = getpwnam_r(name, &entry, room, sizeof(room), &pw);
 	if (error == 0 && pw != NULL && pw->pw_uid == w->account->uid)
 		return false;
 	w->is_unsure = error != 0;
 	if (error != 0)
-		log_event(LOG_ERR, "failed", "what=\"looking up %s, who had uid %u\" error=\"%s\"",
-		    log_safe(&t, name), (unsigned)w->account->uid, strerror(error));
+		log_failed_at(LOG_ERR, strerror(error),
+		    "looking up %s, who had uid %u", log_safe(&t, name),
+		    (unsigned)w->account->uid);
 	else
 		strlcpy(w->former, name, sizeof(w->former));
 	return true;
 }
 
-/* Renames STATE/users/from, if it is there, and makes it root's. Returns 0, or -1 with errno. */
+/*
+ * Renames STATE/users/from, if it exists, and gives it to root. Returns 0, or
+ * -1 with errno.
+ */
 static int
-move_aside(int users, const char *from, const char *to)
+rename_to_root(int users, const char *from, const char *to)
 {
 	if (renameat(users, from, users, to) == -1)
 		return errno == ENOENT ? 0 : -1;
@@ -152,32 +183,39 @@ move_aside(int users, const char *from, const char *to)
 }
 
 /*
- * Moves what a former user of this uid has left to names that nothing here
- * looks at. The lines go last: if they stayed alone, the next login would come
- * here again. Returns 0 or -1 (logged).
+ * Moves the directory and the lines of a former user of this uid to names that
+ * kpopd does not use. Moves the lines last, because as long as they are left
+ * the next login tries again. Returns 0, or -1 (logged).
  */
 static int
-set_aside(int users, const struct account *a, const char *former)
+move_former(int users, const struct account *a, const char *former)
 {
-	char from[NAME], to[NAME], from_lines[NAME], to_lines[NAME];
+	char from[STATE_NAME], to[STATE_NAME], from_lines[STATE_NAME],
+	    to_lines[STATE_NAME];
 	struct log_text t;
 	long long now = (long long)time(NULL);
 
 	snprintf(from, sizeof(from), "%u", (unsigned)a->uid);
 	snprintf(to, sizeof(to), "%u.former.%lld", (unsigned)a->uid, now);
-	snprintf(from_lines, sizeof(from_lines), "%u" MAILBOXES, (unsigned)a->uid);
-	snprintf(to_lines, sizeof(to_lines), "%u.former.%lld" MAILBOXES, (unsigned)a->uid, now);
-	if (move_aside(users, from, to) == -1 || move_aside(users, from_lines, to_lines) == -1) {
-		log_event(LOG_ERR, "failed", "what=\"setting the state of former user %s aside\" error=\"%s\"",
-		    log_safe(&t, former), strerror(errno));
+	snprintf(
+	    from_lines, sizeof(from_lines), "%u" MAILBOXES, (unsigned)a->uid);
+	snprintf(to_lines, sizeof(to_lines), "%u.former.%lld" MAILBOXES,
+	    (unsigned)a->uid, now);
+	if (rename_to_root(users, from, to) == -1 ||
+	    rename_to_root(users, from_lines, to_lines) == -1) {
+		log_failed("moving the state of former user %s aside",
+		    log_safe(&t, former));
 		return -1;
 	}
-	log_event(LOG_WARNING, "former-user", "uid=%u user=%s directory=%s", (unsigned)a->uid,
-	    log_safe(&t, former), to);
+	log_event(LOG_WARNING, "former-user", "uid=%u user=%s directory=%s",
+	    (unsigned)a->uid, log_safe(&t, former), to);
 	return 0;
 }
 
-/* Writes the line at once, because another login of the user may write the same now. Returns 0, or -1 with errno. */
+/*
+ * Writes the line by one write, because another login of the user may write at
+ * the same time. Returns 0, or -1 with errno.
+ */
 static int
 write_line(int fd, const struct account *a, const char *mailboxes)
 {
@@ -185,7 +223,9 @@ write_line(int fd, const struct account *a, const char *mailboxes)
 	int n, result;
 
 	strvis(name, a->name, VIS_OCTAL | VIS_WHITE);
-	/* A line in front that is not whole ends here. */
+	/*
+	 * The first line end ends a line of which a power failure left a part.
+	 */
 	n = asprintf(&line, "\n%s %s\n", name, mailboxes);
 	if (n == -1)
 		fatal("asprintf");
@@ -195,11 +235,15 @@ write_line(int fd, const struct account *a, const char *mailboxes)
 	return result;
 }
 
-/* Syncs users, and what contains users: another login may have made that a moment ago. Returns 0, or -1 with errno. */
+/*
+ * Syncs users and the state directory, in which another login may have just
+ * made users. Returns 0, or -1 with errno.
+ */
 static int
 sync_users(int users)
 {
-	int top = openat(users, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC), result;
+	int top = openat(users, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+	    result;
 
 	if (top == -1)
 		return -1;
@@ -208,17 +252,22 @@ sync_users(int users)
 	return result;
 }
 
-/* Adds the line. The disk has it before any journal: otherwise --recover could miss one. Returns 0 or -1 (logged). */
+/*
+ * Adds the line, and syncs it. Otherwise the disk could have a journal without
+ * a line, and --recover would miss that journal. Returns 0, or -1 (logged).
+ */
 static int
 add_line(int users, const struct account *a, const char *mailboxes)
 {
-	char name[NAME];
+	char name[STATE_NAME];
 	int fd;
 
 	snprintf(name, sizeof(name), "%u" MAILBOXES, (unsigned)a->uid);
-	fd = openat(users, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd == -1 || write_line(fd, a, mailboxes) == -1 || sync_users(users) == -1) {
-		log_event(LOG_ERR, "failed", "what=\"remembering the mailbox\" error=\"%s\"", strerror(errno));
+	fd = openat(users, name,
+	    O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd == -1 || write_line(fd, a, mailboxes) == -1 ||
+	    sync_users(users) == -1) {
+		log_failed("writing users/%s in the state directory", name);
 		if (fd != -1)
 			close(fd);
 		return -1;
@@ -227,51 +276,60 @@ add_line(int users, const struct account *a, const char *mailboxes)
 	return 0;
 }
 
-/* Looks for the line. Returns 1 if it is there, 0 if it is not, or -1 (logged) if that is not known. */
+/*
+ * Looks for the line, and if it is absent for a former user. Returns 1 if the
+ * line is there, 0 if it is not, or -1 (logged) if the search failed.
+ */
 static int
-search_lines(FILE *file, struct wanted *w)
+search_lines(FILE *file, struct search *w)
 {
-	bool known = find_line(file, is_wanted, w);
+	bool known = find_line(file, is_line_of, w);
 
 	if (!known && !ferror(file)) {
 		rewind(file);
-		find_line(file, is_former, w);
+		find_line(file, check_former, w);
 	}
 	if (ferror(file))
-		log_event(LOG_ERR, "failed", "what=\"reading the list of mailboxes\" error=\"%s\"", strerror(errno));
+		log_failed("reading users/%u" MAILBOXES
+			   " in the state directory",
+		    (unsigned)w->account->uid);
 	return ferror(file) || w->is_unsure ? -1 : known;
 }
 
 /*
- * Looks for the line, and sets aside what a former user of this uid has left.
+ * Looks for the line, and moves the state of a former user of this uid aside.
  * Returns 1 if the line is there, 0 if it is not, or -1 (logged).
  */
 static int
-look_up(int users, const struct account *a, const char *mailboxes)
+look_for_line(int users, const struct account *a, const char *mailboxes)
 {
-	struct wanted w = { .account = a, .mailboxes = mailboxes };
+	struct search w = { .account = a, .mailboxes = mailboxes };
 	FILE *file = open_lines(users, a->uid);
 	int known;
 
 	if (file == NULL && errno == ENOENT)
 		return 0;
 	if (file == NULL) {
-		log_event(LOG_ERR, "failed", "what=\"opening the list of mailboxes\" error=\"%s\"", strerror(errno));
+		log_failed("opening users/%u" MAILBOXES
+			   " in the state directory",
+		    (unsigned)a->uid);
 		return -1;
 	}
 	known = search_lines(file, &w);
 	fclose(file);
-	return w.former[0] != '\0' && set_aside(users, a, w.former) == -1 ? -1 : known;
+	return w.former[0] != '\0' && move_former(users, a, w.former) == -1 ?
+	    -1 :
+	    known;
 }
 
 int
 state_open(const char *state, const struct account *a, const char *mailboxes)
 {
-	char uid[NAME];
+	char uid[STATE_NAME];
 	int users = open_users(state), own = -1, known = -1;
 
 	snprintf(uid, sizeof(uid), "%u", (unsigned)a->uid);
-	if (users != -1 && (known = look_up(users, a, mailboxes)) != -1)
+	if (users != -1 && (known = look_for_line(users, a, mailboxes)) != -1)
 		own = privsep_make_directory(users, uid, 0700, a->uid, a->gid);
 	if (own != -1 && known == 0 && add_line(users, a, mailboxes) == -1) {
 		close(own);
@@ -283,39 +341,43 @@ state_open(const char *state, const struct account *a, const char *mailboxes)
 }
 
 int
-state_place(const char *state, uid_t uid)
+state_take_slot(const char *state, uid_t uid)
 {
 	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int logins = top != -1 ? privsep_make_directory(top, "logins", 0700, 0, 0) : -1;
-	int place = -1;
+	int logins =
+	    top != -1 ? privsep_make_directory(top, "logins", 0700, 0, 0) : -1;
+	int slot = -1;
 
-	for (int i = 0; logins != -1 && place == -1 && i < PLACES; i++) {
-		char name[NAME];
+	for (int i = 0; logins != -1 && slot == -1 && i < SLOTS; i++) {
+		char name[STATE_NAME];
 
 		snprintf(name, sizeof(name), "%u.%d", (unsigned)uid, i);
-		place = openat(logins, name, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (place == -1)
+		slot = openat(logins, name,
+		    O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (slot == -1)
 			break;
-		if (flock(place, LOCK_EX | LOCK_NB) == -1) {
-			close(place);
-			place = -1;
+		if (flock(slot, LOCK_EX | LOCK_NB) == -1) {
+			close(slot);
+			slot = -1;
 			errno = EWOULDBLOCK;
 		}
 	}
-	for (int error = errno; top != -1; top = logins, logins = -1, errno = error)
+	for (int error = errno; top != -1;
+	     top = logins, logins = -1, errno = error)
 		close(top);
-	return place;
+	return slot;
 }
 
-/* Calls each for the lines of one uid. */
+/* A call of state_each's function for the lines of one uid. */
 struct caller {
 	void (*each)(void *self, const struct state_mailbox *m);
 	void *self;
 	struct state_mailbox m;
 };
 
+/* Calls the function for a line. Returns false, because the search goes on. */
 static bool
-call(void *self, const char *name, const char *mailboxes)
+call_each(void *self, const char *name, const char *mailboxes)
 {
 	struct caller *c = self;
 
@@ -326,10 +388,14 @@ call(void *self, const char *name, const char *mailboxes)
 }
 
 int
-state_each(const char *state, void (*each)(void *self, const struct state_mailbox *m), void *self)
+state_each(const char *state,
+    void (*each)(void *self, const struct state_mailbox *m), void *self)
 {
 	int top = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int users = top != -1 ? openat(top, "users", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	int users = top != -1 ?
+	    openat(
+		top, "users", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) :
+	    -1;
 	const struct dirent *entry;
 	DIR *all;
 
@@ -344,14 +410,16 @@ state_each(const char *state, void (*each)(void *self, const struct state_mailbo
 		const char *problem;
 		FILE *file;
 
-		c.m.uid = (uid_t)strtonum(entry->d_name, 1, UINT32_MAX - 1, &problem);
+		c.m.uid =
+		    (uid_t)strtonum(entry->d_name, 1, UINT32_MAX - 1, &problem);
 		if (problem != NULL)
 			continue;
-		c.m.directory = openat(users, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		c.m.directory = openat(users, entry->d_name,
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (c.m.directory == -1)
 			continue;
 		if ((file = open_lines(users, c.m.uid)) != NULL) {
-			find_line(file, call, &c);
+			find_line(file, call_each, &c);
 			fclose(file);
 		} else
 			each(self, &c.m);
@@ -359,43 +427,4 @@ state_each(const char *state, void (*each)(void *self, const struct state_mailbo
 	}
 	closedir(all);
 	return 0;
-}
-
-/* Returns false if there is surely no such file. */
-static bool
-may_exist(int directory, const char *name)
-{
-	return faccessat(directory, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
-}
-
-static bool
-has_journal(int directory)
-{
-	return may_exist(directory, "j") || may_exist(directory, "j.cut");
-}
-
-bool
-state_unfinished(int directory)
-{
-	int copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *all = copy != -1 ? fdopendir(copy) : NULL;
-	const struct dirent *entry;
-	bool unfinished = all == NULL || has_journal(directory);
-
-	while (!unfinished && (entry = readdir(all)) != NULL) {
-		int mailbox;
-
-		if (entry->d_name[0] == '.')
-			continue;
-		mailbox = openat(directory, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-		if (mailbox == -1) {
-			unfinished = errno != ENOTDIR && errno != ENOENT && errno != ELOOP;
-			continue;
-		}
-		unfinished = has_journal(mailbox);
-		close(mailbox);
-	}
-	if (all != NULL)
-		closedir(all);
-	return unfinished;
 }

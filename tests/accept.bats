@@ -329,7 +329,7 @@ listen_by() {
 		log_mark
 		eval "$gone \"\$WORLD/server.conf\""
 		kill -HUP "$listener"
-		log_has 'failed .*what="reading krb5.conf again" error="there is nothing in it"'
+		log_has 'failed .*what="reading krb5.conf again" error="it is empty now"'
 		run pop carol QUIT
 		[[ $output == *"+OK 0 messages"* ]]
 	done
@@ -741,7 +741,7 @@ flood() {
 	done
 	for limits in 1:1:1:0 1:1:1:0:1; do
 		run "$KPOPD_BUILD/kpopd" -a $limits </dev/null
-		[[ $output == *"standard input is no connection"* ]]
+		[[ $output == *"standard input is not a connection"* ]]
 	done
 }
 

@@ -44,7 +44,7 @@ preauth_logs() {
 
 @test "a pre-auth process that says somebody has logged in is not believed, and the log says so" {
 	preauth_logs login "user=root principal=root@KPOPD.TEST"
-	log_has 'mail\.alert kpopd\[[0-9]+\]: fatal peer=[^ ]+ error="the pre-auth process logged what it may not: login"$'
+	log_has 'mail\.alert kpopd\[[0-9]+\]: fatal peer=[^ ]+ error="the pre-auth process logged a forbidden event: login"$'
 	log_lacks ' login |root'
 	pop_close
 }
@@ -52,7 +52,7 @@ preauth_logs() {
 @test "an event that is none, and one with blanks or a line's end in it, are not logged" {
 	for event in "" "failed fatal" " failed" $'failed\n' "LOGIN" "logout"; do
 		preauth_logs "$event" "what=forged"
-		log_has 'alert .*fatal peer=[^ ]+ error="the pre-auth process logged what it may not: '
+		log_has 'alert .*fatal peer=[^ ]+ error="the pre-auth process logged a forbidden event: '
 		log_lacks 'forged'
 		pop_close
 	done
@@ -98,9 +98,9 @@ preauth_logs() {
 	mbox one | store alice
 	pop_login alice
 	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line login user=root
-	log_has 'alert .*fatal .*error="the session logged what it may not: login"$'
+	log_has 'alert .*fatal .*error="the session logged a forbidden event: login"$'
 	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(broker_pid)" line logout reason=quit
-	log_has 'alert .*fatal .*error="the broker logged what it may not: logout"$'
+	log_has 'alert .*fatal .*error="the broker logged a forbidden event: logout"$'
 	pop_ask QUIT
 	log_count 1 ' login '
 	log_count 1 ' logout '

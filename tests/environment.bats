@@ -146,7 +146,7 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 			log_mark
 			run wire </dev/null
 			[ -z "$output" ] || { echo "with $closed: $output"; return 1; }
-			log_has 'fatal .*error="standard input is no connection'
+			log_has 'fatal .*error="standard input is not a connection'
 			spool_kept
 			;;
 		*) as_ever || { echo "with $closed"; return 1; } ;;

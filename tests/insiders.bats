@@ -67,9 +67,9 @@ floods() {
 	mbox one | store alice
 	pop_login alice
 	broker=$(broker_pid)
-	says "$broker" visit F ""
+	says "$broker" message F ""
 	pop_ask NOOP
-	says "$broker" visit F ""
+	says "$broker" message F ""
 	log_has 'fatal .*error="the broker sent a malformed message, and was killed"$'
 	pop_ask QUIT
 	pop_hear_end
@@ -84,7 +84,7 @@ floods() {
 		read -r who kind text <<<"$case"
 		log_mark
 		pop_login alice
-		if [ "$who" = session ]; then says "$(child_pid)" visit "$kind" "$text"; else says "$(broker_pid)" visit "$kind" "$text"; fi
+		if [ "$who" = session ]; then says "$(child_pid)" message "$kind" "$text"; else says "$(broker_pid)" message "$kind" "$text"; fi
 		log_has "fatal .*error=\"the $who sent a malformed message, and was killed\"\$"
 		pop_close
 		gone 5
@@ -160,7 +160,7 @@ floods() {
 	session=$(child_pid) broker=$(broker_pid)
 	attach "$broker" -o /dev/null -e trace=recvmsg -e inject=recvmsg:delay_exit=2000000
 	attach "$(monitor_pid)" -o "$WORLD/waits" -e trace=ppoll
-	says "$broker" visit F ""
+	says "$broker" message F ""
 	await 5 'grep -Eq "tv_sec=(3600|359[0-9])" "$WORLD/waits"'
 	: >"$WORLD/waits"
 	kill -KILL "$session"

@@ -349,7 +349,7 @@ has_dotlock() {
 		log_mark
 		run pop alice "DELE 9" QUIT
 		[[ $output == *"+OK bye, 3 messages left"* ]]
-		log_count 1 'failed .*what="making the dotlock" path=/run/spool/mail/alice.lock error="others than root can write a directory on the way"'
+		log_count 1 'failed .*what="making the dotlock" path=/run/spool/mail/alice.lock error="a directory in the path is writable by others than root"'
 	done
 	pop_login alice
 	gid=$(id -g alice)

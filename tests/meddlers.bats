@@ -198,9 +198,9 @@ channel_of() {
 		log_has 'failed peer='
 		log_lacks 'mail\.emerg'
 		log_lacks ' (login|logout) peer='
-		log_has 'fatal .*logged what it may not: login'
-		log_has 'fatal .*logged what it may not: logout'
-		log_has 'fatal .*logged what it may not: \.\./refused'
+		log_has 'fatal .*logged a forbidden event: login'
+		log_has 'fatal .*logged a forbidden event: logout'
+		log_has 'fatal .*logged a forbidden event: \.\./refused'
 		# A packet that is for nobody.
 		captive "${!who}" "sendto $channel Login 6 64 0 0" || :
 		log_has 'fatal .*sent a malformed message, and was killed'

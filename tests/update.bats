@@ -307,6 +307,39 @@ killed_at() {
 	[[ $output == *"uid 54321: not reachable: unknown user"* ]]
 }
 
+# looks_below WHO DIRECTORY: the calls of --recover's processes that name a file below the directory. Of root: all before
+# a process has become a user; of the user: all after that.
+looks_below() {
+	local trace
+	for trace in "$WORLD"/trace.*; do
+		awk -v who="$1" -v below="$2/" -v at="<$2>, " '
+			/^setresuid\(/ { is_user = 1; next }
+			(who == "user") == (is_user == 1) && (index($0, below) || index($0, at) && !index($0, ", \"\", "))' "$trace"
+	done
+}
+
+@test "kpopd --recover looks below a user's directory, and for a mailbox, only as the user" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	no_broker
+	killed_at fsync 3
+	[ -e "$(kept)/j" ]
+	# One that no mailbox knows, of a user who does not exist.
+	mkdir -p "$state/users/54321/mbox-1"
+	touch "$state/users/54321/mbox-1/j"
+	run strace -ff -y -s 4096 -e trace=%file,getdents64,setresuid -o "$WORLD/trace" \
+	    "$KPOPD_BUILD/kpopd" --recover -d "$state"
+	[ "$status" -eq 1 ]
+	[[ $output == *"alice (/var/mail/alice): removal finished"* ]]
+	[[ $output == *"uid 54321: not reachable: unknown user"* ]]
+	for directory in "$state/users/$uid" "$state/users/54321" "$(realpath /var/mail)"; do
+		[ -z "$(looks_below root "$directory")" ] || { looks_below root "$directory"; return 1; }
+		[ -n "$(looks_below user "$directory")" ]
+	done
+	# Root opens the directory itself.
+	grep -h "openat(.*\"$uid\".* = [0-9]*<$state/users/$uid>" "$WORLD"/trace.*
+	rm -r "$state/users/54321"
+}
+
 @test "a journal of another mailbox, or half of one, changes nothing: it is set aside" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	server_stop

@@ -1,14 +1,15 @@
 /*
- * Stands in for a compromised child: says to the monitor what a child can say, and does not.
+ * Stands in for a compromised child: sends the monitor what a child can send
+ * and kpopd's children do not.
  *
  *	preauth-standin PID KIND SEED
  *	preauth-standin PID line EVENT TEXT [COUNT [PRIORITY]]
  *	preauth-standin PID flood EVENT TEXT
- *	preauth-standin PID visit KIND TEXT
+ *	preauth-standin PID message KIND TEXT
  *
- * Takes the channel out of the process PID, a pre-auth process that the test has stopped or
- * another child, and sends packets of a kind, as many as there is room for;
- * random ones by the seed. Runs as root, from tests.
+ * Takes the channel of the process PID, a pre-auth process that the test has
+ * stopped or another child, and sends packets of a kind; random ones by the
+ * seed. Runs as root, from tests.
  */
 #include "config.h"
 
@@ -24,10 +25,13 @@
 #include <unistd.h>
 
 #include "log.h"
-#include "privsep.h"
-#include "visit.h"
+#include "message.h"
+#include "packet.h"
 
-/* The channel: of the sockets of packets that the process has, the last; a session's first one leads to the broker. */
+/*
+ * Returns a copy of the channel to the monitor: the last of the process's
+ * packet sockets, because a session's first one leads to the broker.
+ */
 static int
 take_channel(pid_t pid)
 {
@@ -41,7 +45,8 @@ take_channel(pid_t pid)
 
 		if (fd == -1)
 			continue;
-		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET)
+		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+		    type == SOCK_SEQPACKET)
 			channel = fd;
 	}
 	if (channel == -1)
@@ -49,10 +54,10 @@ take_channel(pid_t pid)
 	return channel;
 }
 
-static struct report
+static struct preauth_message
 good(char kind)
 {
-	struct report r = { .kind = kind };
+	struct preauth_message r = { .kind = kind };
 
 	strlcpy(r.user, "alice", sizeof(r.user));
 	strlcpy(r.peer.principal, "alice@KPOPD.TEST", sizeof(r.peer.principal));
@@ -60,7 +65,7 @@ good(char kind)
 	return r;
 }
 
-/* A packet with descriptors behind it. */
+/* Sends a packet with 32 descriptors. */
 static ssize_t
 send_descriptors(int channel, const void *data, size_t n)
 {
@@ -69,7 +74,9 @@ send_descriptors(int channel, const void *data, size_t n)
 		char space[CMSG_SPACE(32 * sizeof(int))];
 		struct cmsghdr align;
 	} control = { .space = { 0 } };
-	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr message = { .msg_iov = &space,
+		.msg_iovlen = 1,
+		.msg_control = &control,
 		.msg_controllen = sizeof(control) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 	int fds[32];
@@ -83,9 +90,9 @@ send_descriptors(int channel, const void *data, size_t n)
 	return sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* One of the ways in which a report can be none. */
+/* Makes the message invalid, in one of several ways. */
 static void
-spoil(struct report *r, unsigned how)
+spoil(struct preauth_message *r, unsigned how)
 {
 	switch (how % 8) {
 	case 0:
@@ -116,32 +123,43 @@ spoil(struct report *r, unsigned how)
 
 /* Sends lines for the log. Returns the result of the last send. */
 static ssize_t
-send_lines(int channel, const char *event, const char *text, int count, int priority)
+send_lines(
+    int channel, const char *event, const char *text, int count, int priority)
 {
-	struct log_packet p = { .kind = LOG_LINE, .priority = (unsigned char)priority };
+	struct log_packet p = { .kind = LOG_LINE,
+		.priority = (unsigned char)priority };
 	ssize_t n = 1;
 
 	strlcpy(p.event, event, sizeof(p.event));
 	strlcpy(p.text, text, sizeof(p.text));
 	while (count-- > 0 && n != -1)
-		n = send(channel, &p, offsetof(struct log_packet, text) + strlen(p.text), MSG_NOSIGNAL);
+		n = send(channel, &p,
+		    offsetof(struct log_packet, text) + strlen(p.text),
+		    MSG_NOSIGNAL);
 	return n;
 }
 
-/* Asks for a layer, and gives the relay for a context what is none. */
+/*
+ * Asks for a layer, and sends the relay n bytes that are not a GSSAPI context.
+ */
 static ssize_t
-mislead_relay(int channel, struct report *r, const void *data, size_t n)
+mislead_relay(
+    int channel, struct preauth_message *r, const void *data, size_t n)
 {
 	char verdict;
 	int handoff;
 
-	r->kind = REPORT_LAYER;
-	if (report_send(channel, r) == -1 || packet_await(channel, &verdict, 1, &handoff, 1) == -1)
+	r->kind = MESSAGE_LAYER;
+	if (message_send_preauth(channel, r) == -1 ||
+	    packet_await(channel, &verdict, 1, &handoff, 1) == -1)
 		return -1;
 	return send(handoff, data, n, MSG_NOSIGNAL);
 }
 
-/* Sends lines until there is nobody to take them; does not sleep when there is no room. */
+/*
+ * Sends lines until the other end is closed; does not sleep when there is no
+ * room.
+ */
 static ssize_t
 flood(int channel, const char *event, const char *text)
 {
@@ -149,17 +167,19 @@ flood(int channel, const char *event, const char *text)
 
 	strlcpy(p.event, event, sizeof(p.event));
 	strlcpy(p.text, text, sizeof(p.text));
-	while (send(channel, &p, offsetof(struct log_packet, text) + strlen(p.text), MSG_NOSIGNAL | MSG_DONTWAIT) != -1 ||
+	while (send(channel, &p,
+		   offsetof(struct log_packet, text) + strlen(p.text),
+		   MSG_NOSIGNAL | MSG_DONTWAIT) != -1 ||
 	    errno == EAGAIN)
 		;
 	return 1;
 }
 
-/* What a session, a broker or a recovery says besides its log. */
+/* Sends a message of a session, a broker or a recovery. */
 static ssize_t
 send_message(int channel, char kind, const char *text)
 {
-	struct visit_message m = { .kind = kind };
+	struct session_message m = { .kind = kind };
 
 	strlcpy(m.text, text, sizeof(m.text));
 	return send(channel, &m, sizeof(m), MSG_NOSIGNAL);
@@ -170,7 +190,7 @@ main(int argc, char **argv)
 {
 	static char large[200000];
 	const char *kind;
-	struct report r;
+	struct preauth_message r;
 	int channel;
 	ssize_t n = -1;
 
@@ -179,30 +199,34 @@ main(int argc, char **argv)
 	kind = argv[2];
 	srandom((unsigned)atoi(argv[3]));
 	channel = take_channel(atoi(argv[1]));
-	r = good(REPORT_LOGIN);
+	r = good(MESSAGE_LOGIN);
 	for (size_t i = 0; i < sizeof(large); i++)
 		large[i] = (char)random();
 	if (strcmp(kind, "line") == 0 && argc > 4)
-		n = send_lines(channel, argv[3], argv[4], argc > 5 ? atoi(argv[5]) : 1, argc > 6 ? atoi(argv[6]) : LOG_NOTICE);
+		n = send_lines(channel, argv[3], argv[4],
+		    argc > 5 ? atoi(argv[5]) : 1,
+		    argc > 6 ? atoi(argv[6]) : LOG_NOTICE);
 	else if (strcmp(kind, "flood") == 0 && argc > 4)
 		n = flood(channel, argv[3], argv[4]);
-	else if (strcmp(kind, "visit") == 0 && argc > 4)
+	else if (strcmp(kind, "message") == 0 && argc > 4)
 		n = send_message(channel, argv[3][0], argv[4]);
 	else if (strcmp(kind, "layer") == 0) {
-		r.kind = REPORT_LAYER;
+		r.kind = MESSAGE_LAYER;
 		n = send(channel, &r, sizeof(r), MSG_NOSIGNAL);
 	} else if (strcmp(kind, "relay") == 0)
-		n = mislead_relay(channel, &r, large, (size_t)random() % 70000 + 1);
+		n = mislead_relay(
+		    channel, &r, large, (size_t)random() % 70000 + 1);
 	else if (strcmp(kind, "peer") == 0) {
-		r.kind = REPORT_PEER;
+		r.kind = MESSAGE_PEER;
 		strlcpy(r.address.text, "192.0.2.66:1", sizeof(r.address.text));
 		n = send(channel, &r, sizeof(r), MSG_NOSIGNAL);
 	} else if (strcmp(kind, "login") == 0)
-		n = report_send(channel, &r) == 0 ? 1 : -1;
+		n = message_send_preauth(channel, &r) == 0 ? 1 : -1;
 	else if (strcmp(kind, "empty") == 0)
 		n = send(channel, "", 0, MSG_NOSIGNAL);
 	else if (strcmp(kind, "size") == 0)
-		n = send(channel, large, (size_t)random() % sizeof(large), MSG_NOSIGNAL);
+		n = send(channel, large, (size_t)random() % sizeof(large),
+		    MSG_NOSIGNAL);
 	else if (strcmp(kind, "short") == 0)
 		n = send(channel, &r, sizeof(r) - 1, MSG_NOSIGNAL);
 	else if (strcmp(kind, "random") == 0)
@@ -213,10 +237,11 @@ main(int argc, char **argv)
 	} else if (strcmp(kind, "descriptors") == 0)
 		n = send_descriptors(channel, &r, sizeof(r));
 	else if (strcmp(kind, "questions") == 0) {
-		/* More than one of each is none. */
+		/* Of each request only the first is permitted. */
 		for (int i = 0; i < 1000; i++) {
-			r.kind = i % 2 == 0 ? REPORT_TLS : REPORT_LAYER;
-			if (send(channel, &r, sizeof(r), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+			r.kind = i % 2 == 0 ? MESSAGE_TLS : MESSAGE_LAYER;
+			if (send(channel, &r, sizeof(r),
+				MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
 				n = 1;
 		}
 	} else

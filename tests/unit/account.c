@@ -1,6 +1,8 @@
 /*
  * Unit tests of account.c: names and accounts.
- * Runs as anybody, with an account database that can be strange.
+ *
+ * Runs as any user. The account database is the test's own where it sets entry,
+ * away or expires.
  */
 #include "config.h"
 
@@ -14,28 +16,38 @@
 #include "account.h"
 #include "tests/unit/check.h"
 
-static const struct account_domains domains = { .host = "mx", .service = "pop/mail.h.test@H.TEST", .more = "e.test,E2.test" };
-static struct passwd *entry; /* what the database has for every name and uid; NULL: the machine's own */
+static const struct account_domains domains = { .host = "mx",
+	.service = "pop/mail.h.test@H.TEST",
+	.more = "e.test,E2.test" };
+/* the database's entry for every name and uid; NULL: the machine's database */
+static struct passwd *entry;
 
 static const struct account_uids people = { 1000, ACCOUNT_UID_MOST };
-static long expires; /* what the shadow database has of everybody; NONE: nothing */
-static int shadow_fails; /* what it answers then; HANGS: nothing */
+/* the expiry of every account in the shadow database; NONE: no entry */
+static long expires;
+/* the error of the shadow database; HANGS: it does not answer */
+static int shadow_fails;
 #define NONE -2
 #define HANGS -1
-static int away; /* what the database answers; 0: it is there */
-static const char *only; /* the one name that entry has; NULL: every name */
+static int away; /* the error of the account database; 0: it answers */
+/* the only name for which there is an entry; NULL: every name */
+static const char *only;
 
-int __real_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
-int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
+int __real_getpwnam_r(
+    const char *, struct passwd *, char *, size_t, struct passwd **);
+int __wrap_getpwnam_r(
+    const char *, struct passwd *, char *, size_t, struct passwd **);
 struct passwd *__real_getpwuid(uid_t);
 struct passwd *__wrap_getpwuid(uid_t);
 
 int
-__wrap_getpwnam_r(const char *name, struct passwd *to, char *room, size_t size, struct passwd **pw)
+__wrap_getpwnam_r(const char *name, struct passwd *to, char *room, size_t size,
+    struct passwd **pw)
 {
 	if (entry == NULL && away == 0)
 		return __real_getpwnam_r(name, to, room, size, pw);
-	*pw = away == 0 && (only == NULL || strcmp(name, only) == 0) ? entry : NULL;
+	*pw = away == 0 && (only == NULL || strcmp(name, only) == 0) ? entry :
+								       NULL;
 	return away;
 }
 
@@ -45,10 +57,12 @@ __wrap_getpwuid(uid_t uid)
 	return entry != NULL ? entry : __real_getpwuid(uid);
 }
 
-int __wrap_getspnam_r(const char *, struct spwd *, char *, size_t, struct spwd **);
+int __wrap_getspnam_r(
+    const char *, struct spwd *, char *, size_t, struct spwd **);
 
 int
-__wrap_getspnam_r(const char *name, struct spwd *to, char *room, size_t size, struct spwd **sp)
+__wrap_getspnam_r(const char *name, struct spwd *to, char *room, size_t size,
+    struct spwd **sp)
 {
 	(void)name, (void)room, (void)size;
 	while (shadow_fails == HANGS)
@@ -58,13 +72,15 @@ __wrap_getspnam_r(const char *name, struct spwd *to, char *room, size_t size, st
 	return shadow_fails;
 }
 
-/* Which uids are people's. */
+/* Uids that may log in, and uids that may not. */
 static void
 uids(void)
 {
-	static const uid_t good[] = { 1000, 1001, 60000, 61184, 65519, 65533, 65536, 524288, 1879048192, 4294967293 };
+	static const uid_t good[] = { 1000, 1001, 60000, 61184, 65519, 65533,
+		65536, 524288, 1879048192, 4294967293 };
 	static const uid_t never[] = { 65534, 65535, (uid_t)-2, (uid_t)-1 };
-	const struct account_uids few = { 2000, 3000 }, all = { 1, ACCOUNT_UID_MOST };
+	const struct account_uids few = { 2000, 3000 },
+				  all = { 1, ACCOUNT_UID_MOST };
 	static char name[] = "alice", home[] = "/h";
 	struct passwd pw = { .pw_name = name, .pw_dir = home };
 	struct account a;
@@ -72,12 +88,15 @@ uids(void)
 	entry = &pw;
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		pw.pw_uid = good[i];
-		CHECK(account_find("alice", &people, &a) == NULL && a.uid == good[i]);
+		CHECK(account_find("alice", &people, &a) == NULL &&
+		    a.uid == good[i]);
 	}
 	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++) {
 		pw.pw_uid = never[i];
-		CHECK(strcmp(account_find("alice", &all, &a), "uid of nobody") == 0);
-		CHECK(strcmp(account_find_uid(never[i], &all, &a), "uid of nobody") == 0);
+		CHECK(strcmp(account_find("alice", &all, &a),
+			  "uid of nobody") == 0);
+		CHECK(strcmp(account_find_uid(never[i], &all, &a),
+			  "uid of nobody") == 0);
 	}
 	for (uid_t uid = 1998; uid < 3003; uid++) {
 		const char *refusal;
@@ -85,40 +104,48 @@ uids(void)
 		pw.pw_uid = uid;
 		refusal = account_find("alice", &few, &a);
 		CHECK((refusal == NULL) == (uid >= 2000 && uid <= 3000));
-		CHECK(uid <= 3000 || strcmp(refusal, "uid above the maximum") == 0);
+		CHECK(uid <= 3000 ||
+		    strcmp(refusal, "uid above the maximum") == 0);
 	}
 	entry = NULL;
 }
 
-/* The shadow database closes an account from the day on that it names, and only by its answer. */
+/*
+ * An account is closed from the day of its expiry on, or if the shadow
+ * database fails.
+ */
 static void
-closed(void)
+expiry(void)
 {
-	static const int absent[] = { 0, ENOENT, ESRCH }, failures[] = { EACCES, EIO, EPERM, ENOMEM, EMFILE, ECONNREFUSED };
+	static const int absent[] = { 0, ENOENT, ESRCH },
+			 failures[] = { EACCES, EIO, EPERM, ENOMEM, EMFILE,
+				 ECONNREFUSED };
 	const struct account a = { .name = "alice" };
 	long today = time(NULL) / 86400;
 
 	for (long day = -1; day < 3; day++) {
 		expires = day;
-		CHECK((account_closed(&a, 10) == NULL) == (day == -1));
+		CHECK((account_find_closure(&a, 10) == NULL) == (day == -1));
 	}
 	expires = today - 1;
-	CHECK(strcmp(account_closed(&a, 10), "account expired") == 0);
+	CHECK(strcmp(account_find_closure(&a, 10), "account expired") == 0);
 	expires = today;
-	CHECK(strcmp(account_closed(&a, 10), "account expired") == 0);
+	CHECK(strcmp(account_find_closure(&a, 10), "account expired") == 0);
 	expires = today + 2;
-	CHECK(account_closed(&a, 10) == NULL);
+	CHECK(account_find_closure(&a, 10) == NULL);
 	expires = NONE;
 	for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
 		shadow_fails = absent[i];
-		CHECK(account_closed(&a, 10) == NULL);
+		CHECK(account_find_closure(&a, 10) == NULL);
 	}
 	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
 		shadow_fails = failures[i];
-		CHECK(strcmp(account_closed(&a, 10), "the expiry of the account cannot be read") == 0);
+		CHECK(strcmp(account_find_closure(&a, 10),
+			  "the expiry of the account cannot be read") == 0);
 	}
 	shadow_fails = HANGS;
-	CHECK(strcmp(account_closed(&a, 1), "the expiry of the account cannot be read") == 0);
+	CHECK(strcmp(account_find_closure(&a, 1),
+		  "the expiry of the account cannot be read") == 0);
 	shadow_fails = 0;
 	expires = -1;
 }
@@ -126,11 +153,14 @@ closed(void)
 static void
 names(void)
 {
-	static const char *const good[] = { "alice", "a", "_x", "A.b-c_d", "9lives", "alice@example.org",
-		"KPOPD\\alice", "alice$", "alice+lists", "+alice", "jos\xc3\xa9", "jos\xe9", "a b", " ", "~", "*", "%s%n",
-		"\"", "a;id", ".alice", "..alice", "...", "alice.lock", "\xff\xfe", "\x80" };
-	static const char *const bad[] = { "", ".", "..", "-", "-a", "/", "a/b", "../a", "a/../b", "a\n", "\r", "a\t",
-		"\x1b[2Ja", "\x01", "a\x7f", "\x1f" };
+	static const char *const good[] = { "alice", "a", "_x", "A.b-c_d",
+		"9lives", "alice@example.org", "KPOPD\\alice", "alice$",
+		"alice+lists", "+alice", "jos\xc3\xa9", "jos\xe9", "a b", " ",
+		"~", "*", "%s%n", "\"", "a;id", ".alice", "..alice", "...",
+		"alice.lock", "\xff\xfe", "\x80" };
+	static const char *const bad[] = { "", ".", "..", "-", "-a", "/", "a/b",
+		"../a", "a/../b", "a\n", "\r", "a\t", "\x1b[2Ja", "\x01",
+		"a\x7f", "\x1f" };
 	char longest[ACCOUNT_NAME + 1] = "";
 
 	memset(longest, 'a', ACCOUNT_NAME - 1);
@@ -149,58 +179,80 @@ accounts(void)
 	struct account a;
 
 	CHECK(strcmp(account_find("root", NULL, &a), "uid 0") == 0);
-	CHECK(strcmp(account_find("daemon", &people, &a), "uid below the minimum") == 0);
-	CHECK(strcmp(account_find("no-such-user-here", NULL, &a), "unknown user") == 0);
+	CHECK(strcmp(account_find("daemon", &people, &a),
+		  "uid below the minimum") == 0);
+	CHECK(strcmp(account_find("no-such-user-here", NULL, &a),
+		  "unknown user") == 0);
 	CHECK(strcmp(account_find("ro/ot", NULL, &a), "not a user name") == 0);
 	CHECK(account_find("daemon", NULL, &a) == NULL && a.uid == 1);
-	CHECK(account_find_uid(1, NULL, &a) == NULL && strcmp(a.name, "daemon") == 0);
+	CHECK(account_find_uid(1, NULL, &a) == NULL &&
+	    strcmp(a.name, "daemon") == 0);
 	CHECK(strcmp(account_find_uid(0, NULL, &a), "uid 0") == 0);
-	CHECK(strcmp(account_find_uid(4000000000, NULL, &a), "unknown user") == 0);
+	CHECK(strcmp(account_find_uid(4000000000, NULL, &a), "unknown user") ==
+	    0);
 }
 
-/* Databases that fold case, and entries that are longer than Unix has them. */
+/*
+ * Databases that ignore case, and entries that are longer than a struct
+ * account.
+ */
 static void
 strange_accounts(void)
 {
-	static char name[] = "alice", other[] = "Alice", home[5000], long_name[ACCOUNT_NAME + 1];
-	struct passwd strange = { .pw_name = name, .pw_uid = 1000, .pw_gid = 1000, .pw_dir = home };
+	static char name[] = "alice", other[] = "Alice", home[5000],
+		    long_name[ACCOUNT_NAME + 1];
+	struct passwd strange = {
+		.pw_name = name, .pw_uid = 1000, .pw_gid = 1000, .pw_dir = home
+	};
 	struct account a;
 
 	memset(long_name, 'a', sizeof(long_name) - 1);
 	entry = &strange;
-	CHECK(account_find("alice", NULL, &a) == NULL && a.gid == 1000 && a.home[0] == '\0');
+	CHECK(account_find("alice", NULL, &a) == NULL && a.gid == 1000 &&
+	    a.home[0] == '\0');
 	strange.pw_name = other;
-	CHECK(strcmp(account_find("alice", NULL, &a), "user name differs from the account's") == 0);
+	CHECK(strcmp(account_find("alice", NULL, &a),
+		  "user name differs from the account's") == 0);
 	strange.pw_name = long_name;
-	CHECK(strcmp(account_find_uid(1000, NULL, &a), "user name too long") == 0);
+	CHECK(strcmp(account_find_uid(1000, NULL, &a), "user name too long") ==
+	    0);
 	strange.pw_name = name;
 	memset(home, '/', sizeof(home) - 1);
-	CHECK(strcmp(account_find("alice", NULL, &a), "home directory name too long") == 0);
+	CHECK(strcmp(account_find("alice", NULL, &a),
+		  "the path of the home directory is too long") == 0);
 	entry = NULL;
 }
 
-/* What a client's text means beside the principal of its ticket. */
+/*
+ * The account that a client's text selects, with the principal of its ticket.
+ */
 static void
 logins(void)
 {
 	static const struct {
-		const char *text, *principal, *there, *found; /* found NULL: refused */
+		/* found NULL: refused */
+		const char *text, *principal, *there, *found;
 	} cases[] = {
 		{ "alice", "alice@A.TEST", "alice", "alice" },
-		{ "alice", "bob@A.TEST", "alice", "alice" }, /* krb5_kuserok decides */
+		/* krb5_kuserok decides */
+		{ "alice", "bob@A.TEST", "alice", "alice" },
 		{ "alice", "alice@A.TEST", "bob", NULL },
-		/* The very principal, and an account of that name. */
+		/* The principal itself, and an account of that name. */
 		{ "alice@A.TEST", "alice@A.TEST", "alice", "alice" },
-		{ "alice@A.TEST", "alice@A.TEST", "alice@A.TEST", "alice@A.TEST" },
-		{ "alice@A.TEST", "bob@A.TEST", "alice@A.TEST", "alice@A.TEST" },
+		{ "alice@A.TEST", "alice@A.TEST", "alice@A.TEST",
+		    "alice@A.TEST" },
+		{ "alice@A.TEST", "bob@A.TEST", "alice@A.TEST",
+		    "alice@A.TEST" },
 		{ "alice@A.TEST", "bob@A.TEST", "alice", NULL },
-		/* A realm is no name, and may be in any case. */
+		/* The realm is compared without case. */
 		{ "alice@a.test", "alice@A.TEST", "alice", "alice" },
 		{ "Alice@A.TEST", "alice@A.TEST", "alice", NULL },
 		{ "alice@a.test", "alice\\@a.test@A.TEST", "alice", NULL },
-		{ "alice\\@a.test@a.test", "alice\\@a.test@A.TEST", "alice@a.test", "alice@a.test" },
+		{ "alice\\@a.test@a.test", "alice\\@a.test@A.TEST",
+		    "alice@a.test", "alice@a.test" },
 		{ "alice@A", "alice@A.TEST", "alice", NULL },
-		{ "alice/admin@A.TEST", "alice/admin@A.TEST", "alice", "alice" },
+		{ "alice/admin@A.TEST", "alice/admin@A.TEST", "alice",
+		    "alice" },
 		{ "alice/admin", "alice/admin@A.TEST", "alice", NULL },
 		/* AUTH without an authorization identity. */
 		{ "", "alice@A.TEST", "alice", "alice" },
@@ -209,8 +261,10 @@ logins(void)
 		{ "", "@A.TEST", "alice", NULL },
 		{ "", "", "alice", NULL },
 		/* What krb5_unparse_name quotes. */
-		{ "", "alice\\@example.org@A.TEST", "alice@example.org", "alice@example.org" },
-		{ "alice@example.org", "alice\\@example.org@A.TEST", "alice@example.org", "alice@example.org" },
+		{ "", "alice\\@example.org@A.TEST", "alice@example.org",
+		    "alice@example.org" },
+		{ "alice@example.org", "alice\\@example.org@A.TEST",
+		    "alice@example.org", "alice@example.org" },
 		{ "", "KPOPD\\\\alice@A.TEST", "KPOPD\\alice", "KPOPD\\alice" },
 		{ "", "KPOPD\\\\alice@A.TEST", "KPOPD\\\\alice", NULL },
 		{ "", "a\\ b@A.TEST", "a b", "a b" },
@@ -230,8 +284,10 @@ logins(void)
 		{ "alice@MX", "bob@A.TEST", "alice", "alice" },
 		{ "alice@E.test", "bob@A.TEST", "alice", "alice" },
 		{ "alice@e2.TEST", "bob@A.TEST", "alice", "alice" },
-		{ "alice@h.test", "bob@A.TEST", "alice@h.test", "alice@h.test" },
-		{ "alice@h.test@e.test", "bob@A.TEST", "alice@h.test", "alice@h.test" },
+		{ "alice@h.test", "bob@A.TEST", "alice@h.test",
+		    "alice@h.test" },
+		{ "alice@h.test@e.test", "bob@A.TEST", "alice@h.test",
+		    "alice@h.test" },
 		{ "alice@h.test@e.test", "bob@A.TEST", "alice", NULL },
 		{ "alice@@h.test", "bob@A.TEST", "alice", NULL },
 		{ "@h.test", "bob@A.TEST", "alice", NULL },
@@ -249,14 +305,17 @@ logins(void)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		char there[64], home[] = "/h";
-		struct passwd pw = { .pw_name = there, .pw_uid = 1000, .pw_dir = home };
+		struct passwd pw = {
+			.pw_name = there, .pw_uid = 1000, .pw_dir = home
+		};
 		struct account a;
 		const char *refusal;
 
 		strlcpy(there, cases[i].there, sizeof(there));
 		only = there;
 		entry = &pw;
-		refusal = account_find_login(cases[i].text, cases[i].principal, &domains, NULL, &a);
+		refusal = account_find_login(
+		    cases[i].text, cases[i].principal, &domains, NULL, &a);
 		CHECK((refusal == NULL) == (cases[i].found != NULL));
 		CHECK(refusal != NULL || strcmp(a.name, cases[i].found) == 0);
 	}
@@ -264,27 +323,44 @@ logins(void)
 	entry = NULL;
 }
 
-/* What the database knows under another spelling is the account of its own name, unless that is no name. */
+/*
+ * If the database accepts another spelling, the account has its own name,
+ * unless that is not a user name.
+ */
 static void
 other_spellings(void)
 {
-	static char own[] = "alice@a.test", nowhere[] = "../alice", home[] = "/h";
+	static char own[] = "alice@a.test", nowhere[] = "../alice",
+		    home[] = "/h";
 	struct passwd pw = { .pw_name = own, .pw_uid = 1000, .pw_dir = home };
 	struct account a;
 
 	entry = &pw;
-	CHECK(account_find_login("Alice@A.TEST", "x@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
-	CHECK(account_find_login("", "Alice@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
-	CHECK(account_find_login("Alice@e.test", "x@A.TEST", &domains, NULL, &a) == NULL && strcmp(a.name, own) == 0);
-	/* A name of ours is asked for as it is. */
-	CHECK(strcmp(account_find("Alice@A.TEST", NULL, &a), "user name differs from the account's") == 0);
+	CHECK(account_find_login(
+		  "Alice@A.TEST", "x@A.TEST", &domains, NULL, &a) == NULL &&
+	    strcmp(a.name, own) == 0);
+	CHECK(account_find_login("", "Alice@A.TEST", &domains, NULL, &a) ==
+		NULL &&
+	    strcmp(a.name, own) == 0);
+	CHECK(account_find_login(
+		  "Alice@e.test", "x@A.TEST", &domains, NULL, &a) == NULL &&
+	    strcmp(a.name, own) == 0);
+	/* account_find accepts no other spelling. */
+	CHECK(strcmp(account_find("Alice@A.TEST", NULL, &a),
+		  "user name differs from the account's") == 0);
 	pw.pw_name = nowhere;
-	CHECK(strcmp(account_find_login("alice", "x@A.TEST", &domains, NULL, &a), "the account's own name is no user name") == 0);
-	CHECK(strcmp(account_find_uid(1000, NULL, &a), "the account's own name is no user name") == 0);
+	CHECK(
+	    strcmp(account_find_login("alice", "x@A.TEST", &domains, NULL, &a),
+		"the account's own name is not a user name") == 0);
+	CHECK(strcmp(account_find_uid(1000, NULL, &a),
+		  "the account's own name is not a user name") == 0);
 	entry = NULL;
 }
 
-/* An account of exactly the name that may not log in, or may be there, is not passed over for the other reading. */
+/*
+ * If an account of exactly this name exists, or may exist, the text is not
+ * read in another way.
+ */
 static void
 no_second_reading(void)
 {
@@ -295,23 +371,31 @@ no_second_reading(void)
 
 	only = exact;
 	entry = &pw;
-	CHECK(strcmp(account_find_login(exact, exact, &domains, &people, &a), "uid below the minimum") == 0);
+	CHECK(strcmp(account_find_login(exact, exact, &domains, &people, &a),
+		  "uid below the minimum") == 0);
 	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
 		away = failures[i];
-		CHECK(strcmp(account_find_login(exact, exact, &domains, NULL, &a), "the account database does not answer") == 0);
+		CHECK(
+		    strcmp(account_find_login(exact, exact, &domains, NULL, &a),
+			"the account database does not answer") == 0);
 	}
 	away = ENOENT;
-	CHECK(strcmp(account_find_login(exact, exact, &domains, NULL, &a), "unknown user") == 0);
+	CHECK(strcmp(account_find_login(exact, exact, &domains, NULL, &a),
+		  "unknown user") == 0);
 	away = 0;
 	only = NULL;
 	entry = NULL;
 }
 
-/* Names of services that are none, which a pre-auth process could report, and no further domains: then the host's name alone counts. */
+/*
+ * Service names without host or realm, which a compromised pre-auth process
+ * could send: then only the host's name is a domain.
+ */
 static void
 strange_domains(void)
 {
-	static const char *const services[] = { "", "pop", "pop/", "@", "pop/@", "pop@a/b", "\\", "pop/h\\", "pop/h\\@x", "/@" };
+	static const char *const services[] = { "", "pop", "pop/", "@", "pop/@",
+		"pop@a/b", "\\", "pop/h\\", "pop/h\\@x", "/@" };
 	static char name[] = "alice", home[] = "/h";
 	struct passwd pw = { .pw_name = name, .pw_uid = 1000, .pw_dir = home };
 	struct account a;
@@ -319,13 +403,20 @@ strange_domains(void)
 	only = name;
 	entry = &pw;
 	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
-		const struct account_domains strange = { .host = "mx", .service = services[i] };
-		const struct account_domains none = { .host = "", .service = services[i], .more = "" };
+		const struct account_domains strange = { .host = "mx",
+			.service = services[i] };
+		const struct account_domains none = {
+			.host = "", .service = services[i], .more = ""
+		};
 
-		CHECK(account_find_login("alice@Mx", "x@A.TEST", &strange, NULL, &a) == NULL);
-		CHECK(account_find_login("alice@", "x@A.TEST", &strange, NULL, &a) != NULL);
-		CHECK(account_find_login("alice@", "x@A.TEST", &none, NULL, &a) != NULL);
-		CHECK(account_find_login("alice@mx", "x@A.TEST", &none, NULL, &a) != NULL);
+		CHECK(account_find_login(
+			  "alice@Mx", "x@A.TEST", &strange, NULL, &a) == NULL);
+		CHECK(account_find_login(
+			  "alice@", "x@A.TEST", &strange, NULL, &a) != NULL);
+		CHECK(account_find_login(
+			  "alice@", "x@A.TEST", &none, NULL, &a) != NULL);
+		CHECK(account_find_login(
+			  "alice@mx", "x@A.TEST", &none, NULL, &a) != NULL);
 	}
 	only = NULL;
 	entry = NULL;
@@ -344,9 +435,11 @@ long_principals(void)
 	only = name;
 	entry = &pw;
 	snprintf(principal, sizeof(principal), "%s@A.TEST", name);
-	CHECK(account_find_login("", principal, &domains, NULL, &a) == NULL && strcmp(a.name, name) == 0);
+	CHECK(account_find_login("", principal, &domains, NULL, &a) == NULL &&
+	    strcmp(a.name, name) == 0);
 	snprintf(principal, sizeof(principal), "%sa@A.TEST", name);
-	CHECK(strcmp(account_find_login("", principal, &domains, NULL, &a), "not a user name") == 0);
+	CHECK(strcmp(account_find_login("", principal, &domains, NULL, &a),
+		  "not a user name") == 0);
 	only = NULL;
 	entry = NULL;
 }
@@ -358,7 +451,7 @@ main(void)
 	accounts();
 	strange_accounts();
 	uids();
-	closed();
+	expiry();
 	logins();
 	other_spellings();
 	no_second_reading();

@@ -1,4 +1,7 @@
-/* Unit tests of log.c: nothing from outside reaches syslog raw, nor more often than once a minute. Runs as anybody. */
+/*
+ * Unit tests of log.c: the encoding of texts from outside, and the log
+ * interval. Runs as any user.
+ */
 #include "config.h"
 
 #include <errno.h>
@@ -8,7 +11,7 @@
 #include "log.h"
 #include "tests/unit/check.h"
 
-/* The monotonic clock, in ms. */
+/* The monotonic clock of the test, in ms. */
 static int64_t now = 1000;
 
 int __wrap_clock_gettime(clockid_t, struct timespec *);
@@ -16,11 +19,15 @@ int
 __wrap_clock_gettime(clockid_t which, struct timespec *t)
 {
 	CHECK(which == CLOCK_MONOTONIC);
-	*t = (struct timespec){ .tv_sec = now / 1000, .tv_nsec = (long)(now % 1000 * 1000000) };
+	*t = (struct timespec){ .tv_sec = now / 1000,
+		.tv_nsec = (long)(now % 1000 * 1000000) };
 	return 0;
 }
 
-/* The first line comes at once, the next a minute later with the number of those between. Another limit counts by itself. */
+/*
+ * The first line is due at once, the next a minute later with the number of
+ * those left out. Each limit counts by itself.
+ */
 static void
 one_line_a_minute(void)
 {
@@ -51,13 +58,17 @@ main(void)
 	for (int i = 0; i < 255; i++)
 		all[i] = (char)(i + 1);
 	all[255] = '\0';
-	for (const char *p = all; *p != '\0'; p += strlen(p) < LOG_SHOWN ? strlen(p) : LOG_SHOWN)
+	for (const char *p = all; *p != '\0';
+	     p += strlen(p) < LOG_SHOWN ? strlen(p) : LOG_SHOWN)
 		for (const char *q = log_safe(&t, p); *q != '\0'; q++)
 			CHECK(*q > ' ' && *q < 0x7f && *q != '"');
-	CHECK(strcmp(log_safe(&t, "alice@EXAMPLE.COM"), "alice@EXAMPLE.COM") == 0);
-	CHECK(strcmp(log_safe(&t, "a b\n\"\\"), "a\\040b\\012\\042\\134") == 0 ||
+	CHECK(strcmp(log_safe(&t, "alice@EXAMPLE.COM"), "alice@EXAMPLE.COM") ==
+	    0);
+	CHECK(
+	    strcmp(log_safe(&t, "a b\n\"\\"), "a\\040b\\012\\042\\134") == 0 ||
 	    strcmp(log_safe(&t, "a b\n\"\\"), "a\\040b\\012\\042\\\\") == 0);
-	CHECK(strcmp(log_words(&t, "No key \"x\"\r"), "No key \\042x\\042\\015") == 0);
+	CHECK(strcmp(log_words(&t, "No key \"x\"\r"),
+		  "No key \\042x\\042\\015") == 0);
 
 	memset(long_one, 'x', sizeof(long_one) - 1);
 	long_one[sizeof(long_one) - 1] = '\0';

@@ -1,6 +1,7 @@
 /*
- * Unit tests of sandbox.c: what each kind of process may not do is not done,
- * ends it, and is named; what it needs works. Runs as anybody.
+ * Unit tests of sandbox.c: a call that a kind of process must not make is not
+ * made, ends the process, and is named; what the process needs works.
+ * Runs as any user.
  */
 #include "config.h"
 
@@ -35,72 +36,244 @@
 
 #define ALL ((1 << SANDBOXES) - 1)
 #define BUT(which) (ALL & ~(1 << (which)))
-#define PUMPS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
-#define HEARS (1 << SANDBOX_PREAUTH | 1 << SANDBOX_BROKER)
+#define RELAYS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
+#define RECEIVE (1 << SANDBOX_PREAUTH | 1 << SANDBOX_BROKER)
 
-/* A bit that the kernel does not look at, where a number has one: on a 64-bit machine. */
+/* A bit that the kernel ignores in an int argument, on a 64-bit machine. */
 #define BEYOND (sizeof(long) > 4 ? (long)(1ULL << 32) : 0)
 
 static char directory[] = "/tmp/kpopd-sandbox.XXXXXX";
 
-static int exec(void) { return execl("/bin/true", "true", (char *)NULL); }
-static int make_process(void) { return fork() == 0 ? (_exit(0), 0) : 0; }
-static int trace(void) { return (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL); }
-static int listen_there(void) { return listen(0, 1); }
-static int accept_there(void) { return accept(0, NULL, NULL); }
-static int mount_there(void) { return unshare(CLONE_NEWNS); }
-static int look_for_parent(void) { return kill(getppid(), 0); }
-static int stop_parent(void) { return kill(getppid(), SIGCONT); }
-static int stop_parent_in_disguise(void) { return (int)syscall(SYS_kill, getppid(), BEYOND | SIGCONT); }
-static int code(void) { return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; }
-static int answer_it(void) { return signal(SIGSYS, SIG_IGN) == SIG_ERR; }
-/* What the kernel takes of a number is its lower 32 bits. */
-static int answer_it_in_disguise(void) { return (int)syscall(SYS_rt_sigaction, BEYOND | SIGSYS, NULL, NULL, 8); }
-static int duplicate(void) { return dup(0); }
-static int duplicate_by_fcntl(void) { return fcntl(0, F_DUPFD, 3); }
-static int send_elsewhere(void)
+static int
+exec(void)
 {
-	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "\0abstract" };
-
-	return (int)sendto(0, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to));
+	return execl("/bin/true", "true", (char *)NULL);
 }
-/* Only a session passes descriptors, not over the client's socket, and with no flag that would lead a socket elsewhere. */
-static int pass_over(int fd, int flags)
+static int
+make_process(void)
+{
+	return fork() == 0 ? (_exit(0), 0) : 0;
+}
+static int
+trace(void)
+{
+	return (int)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+}
+static int
+listen_there(void)
+{
+	return listen(0, 1);
+}
+static int
+accept_there(void)
+{
+	return accept(0, NULL, NULL);
+}
+static int
+mount_there(void)
+{
+	return unshare(CLONE_NEWNS);
+}
+static int
+look_for_parent(void)
+{
+	return kill(getppid(), 0);
+}
+static int
+stop_parent(void)
+{
+	return kill(getppid(), SIGCONT);
+}
+static int
+stop_parent_in_disguise(void)
+{
+	return (int)syscall(SYS_kill, getppid(), BEYOND | SIGCONT);
+}
+static int
+code(void)
+{
+	return mmap(NULL, 4096, PROT_READ | PROT_EXEC,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED;
+}
+static int
+answer_it(void)
+{
+	return signal(SIGSYS, SIG_IGN) == SIG_ERR;
+}
+/* The kernel uses only the lower 32 bits of the number. */
+static int
+answer_it_in_disguise(void)
+{
+	return (int)syscall(SYS_rt_sigaction, BEYOND | SIGSYS, NULL, NULL, 8);
+}
+static int
+duplicate(void)
+{
+	return dup(0);
+}
+static int
+duplicate_by_fcntl(void)
+{
+	return fcntl(0, F_DUPFD, 3);
+}
+static int
+send_elsewhere(void)
+{
+	const struct sockaddr_un to = { .sun_family = AF_UNIX,
+		.sun_path = "\0abstract" };
+
+	return (int)sendto(
+	    0, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to));
+}
+/*
+ * Only a session passes descriptors; not over the client's socket, and not
+ * with a flag that would connect a socket.
+ */
+static int
+pass_over(int fd, int flags)
 {
 	struct iovec space = { .iov_base = (char[]){ 'x' }, .iov_len = 1 };
 	const struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1 };
 
 	return (int)sendmsg(fd, &message, flags);
 }
-static int pass_to_client(void) { return pass_over(0, MSG_NOSIGNAL); }
-static int pass_to_client_in_disguise(void) { return (int)syscall(SYS_sendmsg, BEYOND, NULL, MSG_NOSIGNAL); }
-static int pass_fast(void) { return pass_over(63, MSG_FASTOPEN | MSG_NOSIGNAL); }
-static int pass_to_monitor(void) { return pass_over(63, MSG_NOSIGNAL); }
-static int set_filter(void) { return setsockopt(0, SOL_SOCKET, SO_ATTACH_FILTER, "", 1); }
-static int set_buffer(void) { return setsockopt(0, SOL_SOCKET, SO_SNDBUF, "", 1); }
-static int set_unsent(void) { return setsockopt(0, IPPROTO_TCP, TCP_NOTSENT_LOWAT, "", 1); }
-static int get_option(void) { int n; socklen_t size = sizeof(n); return getsockopt(0, SOL_SOCKET, SO_TYPE, &n, &size); }
-static int take_descriptors(void) { struct msghdr message = { .msg_iovlen = 0 }; return (int)recvmsg(63, &message, MSG_DONTWAIT); }
-static int find_peer(void) { return getpeername(63, NULL, NULL); }
-static int find_self(void) { return getsockname(63, NULL, NULL); }
-static int set_name(void) { return prctl(PR_SET_NAME, "other"); }
-static int keep_capabilities(void) { return prctl(PR_SET_KEEPCAPS, 1); }
-static int end_with_parent(void) { return prctl(PR_SET_PDEATHSIG, SIGKILL); }
-static int look_around(void) { struct stat st; return stat("/", &st); }
-static int change_root(void) { return chroot("/"); }
-static int make_node(void) { return mkfifo("/no/such/place", 0600); }
-static int become(void) { return setresuid(getuid(), getuid(), getuid()); }
-static int count_output(void) { int n; return ioctl(0, SIOCOUTQ, &n); }
-static int count_input(void) { int n; return ioctl(0, FIONREAD, &n); }
-static int type_in(void) { return ioctl(0, TIOCSTI, "x"); }
-static int ask_in_disguise(void) { int n; return (int)syscall(SYS_ioctl, 0, BEYOND | SIOCOUTQ, &n); }
-static int ask_for_signals(void) { int n = getpid(); return ioctl(0, FIOSETOWN, &n); }
-static int watch_many(void) { return epoll_create1(EPOLL_CLOEXEC); }
-static int link_there(void) { return link("/no/such/place", "/no/such/place/2"); }
+static int
+pass_to_client(void)
+{
+	return pass_over(0, MSG_NOSIGNAL);
+}
+static int
+pass_to_client_in_disguise(void)
+{
+	return (int)syscall(SYS_sendmsg, BEYOND, NULL, MSG_NOSIGNAL);
+}
+static int
+pass_fast(void)
+{
+	return pass_over(63, MSG_FASTOPEN | MSG_NOSIGNAL);
+}
+static int
+pass_to_monitor(void)
+{
+	return pass_over(63, MSG_NOSIGNAL);
+}
+static int
+set_filter(void)
+{
+	return setsockopt(0, SOL_SOCKET, SO_ATTACH_FILTER, "", 1);
+}
+static int
+set_buffer(void)
+{
+	return setsockopt(0, SOL_SOCKET, SO_SNDBUF, "", 1);
+}
+static int
+set_unsent(void)
+{
+	return setsockopt(0, IPPROTO_TCP, TCP_NOTSENT_LOWAT, "", 1);
+}
+static int
+get_option(void)
+{
+	int n;
+	socklen_t size = sizeof(n);
+	return getsockopt(0, SOL_SOCKET, SO_TYPE, &n, &size);
+}
+static int
+take_descriptors(void)
+{
+	struct msghdr message = { .msg_iovlen = 0 };
+	return (int)recvmsg(63, &message, MSG_DONTWAIT);
+}
+static int
+find_peer(void)
+{
+	return getpeername(63, NULL, NULL);
+}
+static int
+find_self(void)
+{
+	return getsockname(63, NULL, NULL);
+}
+static int
+set_name(void)
+{
+	return prctl(PR_SET_NAME, "other");
+}
+static int
+keep_capabilities(void)
+{
+	return prctl(PR_SET_KEEPCAPS, 1);
+}
+static int
+end_with_parent(void)
+{
+	return prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+static int
+look_around(void)
+{
+	struct stat st;
+	return stat("/", &st);
+}
+static int
+change_root(void)
+{
+	return chroot("/");
+}
+static int
+make_node(void)
+{
+	return mkfifo("/no/such/place", 0600);
+}
+static int
+become(void)
+{
+	return setresuid(getuid(), getuid(), getuid());
+}
+static int
+count_output(void)
+{
+	int n;
+	return ioctl(0, SIOCOUTQ, &n);
+}
+static int
+count_input(void)
+{
+	int n;
+	return ioctl(0, FIONREAD, &n);
+}
+static int
+type_in(void)
+{
+	return ioctl(0, TIOCSTI, "x");
+}
+static int
+ask_in_disguise(void)
+{
+	int n;
+	return (int)syscall(SYS_ioctl, 0, BEYOND | SIOCOUTQ, &n);
+}
+static int
+ask_for_signals(void)
+{
+	int n = getpid();
+	return ioctl(0, FIOSETOWN, &n);
+}
+static int
+watch_many(void)
+{
+	return epoll_create1(EPOLL_CLOEXEC);
+}
+static int
+link_there(void)
+{
+	return link("/no/such/place", "/no/such/place/2");
+}
 
-/* What ends whom. */
+/* The calls, and the processes that they end. */
 static const struct {
-	const char *name; /* as the log says it; NULL: it depends on the C library */
+	const char *name; /* in the log; NULL: it depends on the C library */
 	int (*try)(void);
 	int whom;
 } forbidden[] = {
@@ -115,9 +288,9 @@ static const struct {
 	{ "kill", stop_parent_in_disguise, ALL },
 	{ "setsockopt", set_filter, ALL },
 	{ "setsockopt", set_buffer, BUT(SANDBOX_PREAUTH) },
-	{ "setsockopt", set_unsent, ALL & ~PUMPS },
+	{ "setsockopt", set_unsent, ALL & ~RELAYS },
 	{ "getsockopt", get_option, ALL },
-	{ "recvmsg", take_descriptors, ALL & ~HEARS },
+	{ "recvmsg", take_descriptors, ALL & ~RECEIVE },
 	{ "getpeername", find_peer, BUT(SANDBOX_PREAUTH) },
 	{ "getsockname", find_self, ALL },
 	{ "prctl", set_name, ALL },
@@ -137,16 +310,20 @@ static const struct {
 	{ "chroot", change_root, ALL },
 	{ NULL, make_node, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
 	{ "setresuid", become, BUT(SANDBOX_BROKER) },
-	{ "ioctl", count_output, BUT(SANDBOX_SESSION) & ~PUMPS },
-	{ "ioctl", count_input, ALL & ~PUMPS },
+	{ "ioctl", count_output, BUT(SANDBOX_SESSION) & ~RELAYS },
+	{ "ioctl", count_input, ALL & ~RELAYS },
 	{ "ioctl", type_in, ALL },
-	{ "ioctl", ask_in_disguise, BEYOND != 0 ? ALL : BUT(SANDBOX_SESSION) & ~PUMPS },
+	{ "ioctl", ask_in_disguise,
+	    BEYOND != 0 ? ALL : BUT(SANDBOX_SESSION) & ~RELAYS },
 	{ "ioctl", ask_for_signals, ALL },
-	{ "epoll_create1", watch_many, ALL & ~PUMPS },
+	{ "epoll_create1", watch_many, ALL & ~RELAYS },
 	{ NULL, link_there, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
 };
 
-/* The call for which a process was ended, plus one; shared with the processes that are tried. */
+/*
+ * The number of the call that ended a process, plus one; 0: none. Shared with
+ * the children.
+ */
 static int *offence;
 
 void
@@ -179,15 +356,20 @@ ends(enum sandbox which, int (*try)(void))
 		try();
 		_exit(0);
 	}
-	CHECK(pid != -1 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	CHECK(
+	    pid != -1 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
 	return WEXITSTATUS(status) == 1;
 }
 
-/* Returns true if the log's name is that of the call; 32-bit machines make the calls of sockets by one that has them all. */
+/*
+ * Returns true if the log has the call's name. On 32-bit machines one call
+ * makes all calls for sockets.
+ */
 static bool
 is_named(const char *logged, const char *name)
 {
-	return strcmp(logged, name) == 0 || (sizeof(long) == 4 && strcmp(logged, "socketcall") == 0);
+	return strcmp(logged, name) == 0 ||
+	    (sizeof(long) == 4 && strcmp(logged, "socketcall") == 0);
 }
 
 static void
@@ -195,33 +377,43 @@ forbids(void)
 {
 	for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
 		for (int which = 0; which < SANDBOXES; which++) {
-			bool is_forbidden = (forbidden[i].whom >> which & 1) != 0;
+			bool is_forbidden =
+			    (forbidden[i].whom >> which & 1) != 0;
 
-			CHECK(ends((enum sandbox)which, forbidden[i].try) == is_forbidden);
+			CHECK(ends((enum sandbox)which, forbidden[i].try) ==
+			    is_forbidden);
 			CHECK((*offence != 0) == is_forbidden);
 			if (is_forbidden && forbidden[i].name != NULL)
-				CHECK(is_named(sandbox_call_name(*offence - 1), forbidden[i].name));
+				CHECK(is_named(sandbox_call_name(*offence - 1),
+				    forbidden[i].name));
 			*offence = 0;
 		}
 }
 
-/* A socket is an error and no end: libraries try them. */
+/*
+ * Making a socket fails and does not end the process, because libraries try
+ * sockets.
+ */
 static int
 talk(void)
 {
-	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/no/such/place" };
+	const struct sockaddr_un to = { .sun_family = AF_UNIX,
+		.sun_path = "/no/such/place" };
 
 	CHECK(socket(AF_UNIX, SOCK_STREAM, 0) == -1 && errno == EACCES);
 	CHECK(socket(AF_INET, SOCK_STREAM, 0) == -1 && errno == EACCES);
 	CHECK(socket(AF_INET6, SOCK_DGRAM, 0) == -1 && errno == EACCES);
 	CHECK(socket(AF_NETLINK, SOCK_RAW, 0) == -1 && errno == EACCES);
-	CHECK(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) == -1 && errno == EACCES);
+	CHECK(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) == -1 &&
+	    errno == EACCES);
 	for (int fd = 0; fd < 64; fd++)
-		CHECK(connect(fd, (const struct sockaddr *)&to, sizeof(to)) == -1 && errno == EACCES);
+		CHECK(connect(fd, (const struct sockaddr *)&to, sizeof(to)) ==
+			-1 &&
+		    errno == EACCES);
 	return 0;
 }
 
-/* What libraries do at any moment. */
+/* Does what libraries may do at any moment. */
 static int
 live(void)
 {
@@ -232,23 +424,27 @@ live(void)
 	memset(p, 1, 8 << 20);
 	free(p);
 	CHECK(clock_gettime(CLOCK_MONOTONIC, &now) == 0 && time(NULL) != -1);
-	/* A tracer that keeps a call from being made has it be this one. */
+	/* A tracer that suppresses a call changes it to this one. */
 	CHECK(syscall(-1) == -1 && errno == ENOSYS);
 	return 0;
 }
 
-/* What libraries do where there are files. */
+/* Does what libraries do with files. */
 static int
 look(void)
 {
 	struct stat st;
 
-	CHECK(stat("/", &st) == 0 && access("/no/such/place", F_OK) == -1 && errno == ENOENT);
+	CHECK(stat("/", &st) == 0 && access("/no/such/place", F_OK) == -1 &&
+	    errno == ENOENT);
 	CHECK(open("/no/such/place", O_RDONLY) == -1 && errno == ENOENT);
 	return 0;
 }
 
-/* The broker's child, which finishes a removal, is a session's kind behind the broker's. */
+/*
+ * The broker's child, which finishes a removal, has a session's filter in
+ * addition to the broker's.
+ */
 static int
 descend(void)
 {
@@ -271,7 +467,7 @@ make_file(const char *name)
 	CHECK(fd != -1 && write(fd, "x", 1) == 1 && close(fd) == 0);
 }
 
-/* Files: what is within reach, and no more. */
+/* Files: only those at or below the given paths can be opened. */
 static int
 stay_inside(void)
 {
@@ -287,50 +483,68 @@ stay_inside(void)
 	make_file("spool/alice");
 	sandbox_shut_files(within, sizeof(within) / sizeof(within[0]));
 	sandbox_enter(SANDBOX_SESSION);
-	CHECK((fd = open("own/new", O_RDWR | O_CREAT | O_EXCL, 0600)) != -1 && ftruncate(fd, 10) == 0);
+	CHECK((fd = open("own/new", O_RDWR | O_CREAT | O_EXCL, 0600)) != -1 &&
+	    ftruncate(fd, 10) == 0);
 	CHECK(rename("own/new", "own/newer") == 0 && unlink("own/newer") == 0);
 	CHECK(mkfifo("own/fifo", 0600) == 0 && unlink("own/fifo") == 0);
-	CHECK((fd = open("shared/mine", O_RDWR)) != -1 && write(fd, "y", 1) == 1 && ftruncate(fd, 0) == 0);
-	/* In a spool's directory, files that exist. */
-	CHECK((fd = open("spool/alice", O_RDWR)) != -1 && write(fd, "y", 1) == 1 && ftruncate(fd, 0) == 0);
-	CHECK(open("spool/alice.lock", O_RDWR | O_CREAT, 0600) == -1 && errno == EACCES);
-	CHECK(unlink("spool/alice") == -1 && errno == EACCES && open("spool", O_RDONLY | O_DIRECTORY) == -1);
+	CHECK((fd = open("shared/mine", O_RDWR)) != -1 &&
+	    write(fd, "y", 1) == 1 && ftruncate(fd, 0) == 0);
+	/* In the spool's directory only files that exist can be opened. */
+	CHECK((fd = open("spool/alice", O_RDWR)) != -1 &&
+	    write(fd, "y", 1) == 1 && ftruncate(fd, 0) == 0);
+	CHECK(open("spool/alice.lock", O_RDWR | O_CREAT, 0600) == -1 &&
+	    errno == EACCES);
+	CHECK(unlink("spool/alice") == -1 && errno == EACCES &&
+	    open("spool", O_RDONLY | O_DIRECTORY) == -1);
 	CHECK(rename("spool/alice", "spool/bob") == -1 && errno == EACCES);
 	CHECK(open("read/file", O_RDONLY) != -1);
 	CHECK(open("read/file", O_RDWR) == -1 && errno == EACCES);
 	CHECK(open("read", O_RDONLY | O_DIRECTORY) == -1 && errno == EACCES);
 	CHECK(open("shared/other", O_RDONLY) == -1 && errno == EACCES);
-	CHECK(open("shared/new", O_RDWR | O_CREAT, 0600) == -1 && errno == EACCES);
+	CHECK(open("shared/new", O_RDWR | O_CREAT, 0600) == -1 &&
+	    errno == EACCES);
 	CHECK(unlink("shared/mine") == -1 && errno == EACCES);
-	CHECK(rename("shared/other", "own/other") == -1 && (errno == EACCES || errno == EXDEV));
-	CHECK(link("shared/other", "own/other") == -1 && (errno == EACCES || errno == EXDEV));
+	CHECK(rename("shared/other", "own/other") == -1 &&
+	    (errno == EACCES || errno == EXDEV));
+	CHECK(link("shared/other", "own/other") == -1 &&
+	    (errno == EACCES || errno == EXDEV));
 	CHECK(open("/etc/passwd", O_RDONLY) == -1 && errno == EACCES);
 	_exit(0);
 }
 
-/* Abstract sockets of others, and signals to them, where the kernel can keep them away: without a filter. */
+/*
+ * Abstract sockets of other processes, and signals to them, are denied by a
+ * kernel that can; without a filter.
+ */
 static int
 stay_alone(void)
 {
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-	const struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "\0kpopd-test-sandbox" };
-	int theirs = socket(AF_UNIX, SOCK_DGRAM, 0), ours = socket(AF_UNIX, SOCK_DGRAM, 0);
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0,
+	    LANDLOCK_CREATE_RULESET_VERSION);
+	const struct sockaddr_un to = { .sun_family = AF_UNIX,
+		.sun_path = "\0kpopd-test-sandbox" };
+	int theirs = socket(AF_UNIX, SOCK_DGRAM, 0),
+	    ours = socket(AF_UNIX, SOCK_DGRAM, 0);
 	bool can = abi >= 6;
 	pid_t pid;
 	int status;
 
-	CHECK(theirs != -1 && ours != -1 && bind(theirs, (const struct sockaddr *)&to, sizeof(to)) == 0);
+	CHECK(theirs != -1 && ours != -1 &&
+	    bind(theirs, (const struct sockaddr *)&to, sizeof(to)) == 0);
 	if ((pid = fork()) == 0) {
 		sandbox_shut_files(NULL, 0);
-		CHECK((connect(ours, (const struct sockaddr *)&to, sizeof(to)) == -1 && errno == EPERM) == can);
+		CHECK((connect(ours, (const struct sockaddr *)&to,
+			   sizeof(to)) == -1 &&
+			  errno == EPERM) == can);
 		CHECK((kill(getppid(), 0) == -1 && errno == EPERM) == can);
 		_exit(0);
 	}
-	CHECK(pid != -1 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	CHECK(
+	    pid != -1 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
 	return WEXITSTATUS(status);
 }
 
-/* Runs work in a process of its own, which has to end well. */
+/* Runs work in a child. Fails unless that returns 0. */
 static void
 apart(enum sandbox which, bool enter, int (*work)(void))
 {
@@ -344,21 +558,27 @@ apart(enum sandbox which, bool enter, int (*work)(void))
 	}
 	CHECK(pid != -1 && waitpid(pid, &status, 0) == pid);
 	if (*offence != 0)
-		fprintf(stderr, "ended for %s\n", sandbox_call_name(*offence - 1));
+		fprintf(
+		    stderr, "ended for %s\n", sandbox_call_name(*offence - 1));
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 int
 main(void)
 {
-	static const char *const directories[] = { "own", "shared", "read", "spool" };
+	static const char *const directories[] = { "own", "shared", "read",
+		"spool" };
 
-	/* A sanitizer's calls are not ours, so nothing is forbidden there. */
+	/*
+	 * A build for sanitizers has no filters, because sanitizers make other
+	 * calls.
+	 */
 	if (!SANDBOXED) {
 		printf("built for sanitizers, without a sandbox\n");
 		return 77;
 	}
-	offence = mmap(NULL, sizeof(*offence), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	offence = mmap(NULL, sizeof(*offence), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(offence != MAP_FAILED);
 	forbids();
 	for (int which = 0; which < SANDBOXES; which++) {
@@ -376,8 +596,8 @@ main(void)
 	make_file("shared/other");
 	make_file("read/file");
 	apart(SANDBOX_SESSION, false, stay_inside);
-	CHECK(unlink("shared/mine") == 0 && unlink("shared/other") == 0 && unlink("read/file") == 0 &&
-	    unlink("spool/alice") == 0);
+	CHECK(unlink("shared/mine") == 0 && unlink("shared/other") == 0 &&
+	    unlink("read/file") == 0 && unlink("spool/alice") == 0);
 	for (size_t i = 0; i < 4; i++)
 		CHECK(rmdir(directories[i]) == 0);
 	return rmdir(directory);

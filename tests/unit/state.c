@@ -1,6 +1,8 @@
 /*
- * Unit test of state.c: whose state is set aside and whose is not, and lines that are not whole.
- * Runs as anybody, with an account database of its own that may be away.
+ * Unit test of state.c: whose state is moved aside, lines of which only a part
+ * was written, and slots.
+ *
+ * Runs as any user, with an account database of its own.
  */
 #include "config.h"
 
@@ -14,20 +16,22 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "privsep.h"
 #include "state.h"
 #include "tests/unit/check.h"
 
 static char top[] = "/tmp/kpopd-state.XXXXXX";
 static uid_t daves_uid; /* 0: there is no dave */
-static bool is_shared; /* every name has uid 5555 */
-static int away;        /* what the database answers then; 0: it is there */
-static int failures;    /* logged */
-static bool is_full;    /* write takes half of it */
-static bool is_synced;   /* the state directory */
-static char heard[400]; /* by state_each */
+static bool is_shared;  /* every name has uid 5555 */
+static int away;        /* the database's error; 0: it answers */
+static int failures;    /* events "failed" in the log */
+static bool is_full;    /* write writes half of its bytes */
+static bool is_synced;  /* the state directory was synced */
+static char seen[400];  /* the mailboxes that state_each has passed */
 
 struct passwd *__wrap_getpwnam(const char *);
-int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
+int __wrap_getpwnam_r(
+    const char *, struct passwd *, char *, size_t, struct passwd **);
 int __wrap_fchownat(int, const char *, uid_t, gid_t, int);
 int __real_fsync(int);
 int __wrap_fsync(int);
@@ -45,11 +49,15 @@ __wrap_getpwnam(const char *name)
 }
 
 int
-__wrap_getpwnam_r(const char *name, struct passwd *entry, char *room, size_t size, struct passwd **pw)
+__wrap_getpwnam_r(const char *name, struct passwd *entry, char *room,
+    size_t size, struct passwd **pw)
 {
 	(void)room, (void)size;
 	*entry = (struct passwd){ .pw_uid = is_shared ? 5555 : daves_uid };
-	*pw = away == 0 && (is_shared || (daves_uid != 0 && strcmp(name, "dave") == 0)) ? entry : NULL;
+	*pw = away == 0 &&
+		(is_shared || (daves_uid != 0 && strcmp(name, "dave") == 0)) ?
+	    entry :
+	    NULL;
 	return away;
 }
 
@@ -80,7 +88,8 @@ __wrap_write(int fd, const void *from, size_t size)
 }
 
 int
-privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
+privsep_make_directory(
+    int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
 {
 	(void)uid, (void)gid;
 	CHECK(mkdirat(at, name, mode) == 0 || errno == EEXIST);
@@ -88,10 +97,23 @@ privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid, gid_t g
 }
 
 void
+log_failed(const char *format, ...)
+{
+	(void)format;
+	failures++;
+}
+
+void
+log_failed_at(int priority, const char *why, const char *format, ...)
+{
+	(void)priority, (void)why, (void)format;
+	failures++;
+}
+
+void
 log_event(int priority, const char *event, const char *format, ...)
 {
-	(void)priority, (void)format;
-	failures += strcmp(event, "failed") == 0;
+	(void)priority, (void)event, (void)format;
 }
 
 const char *
@@ -108,7 +130,10 @@ fatal(const char *format, ...)
 	abort();
 }
 
-/* Logs in. Returns true if there is a state directory then; a failure is logged, and only then. */
+/*
+ * Logs in. Returns true if state_open returns a directory. Fails unless it has
+ * logged otherwise, and only then.
+ */
 static bool
 logs_in(const char *name, const char *mailboxes)
 {
@@ -123,7 +148,7 @@ logs_in(const char *name, const char *mailboxes)
 	return directory != -1;
 }
 
-/* A file in the state directory of uid 5555. */
+/* Makes a file in the state directory of uid 5555. */
 static void
 leave(const char *name)
 {
@@ -154,8 +179,11 @@ remove_all(void)
 static void
 former_users(void)
 {
-	/* While the database is away nobody is a former user; when it is back this is decided. */
-	static const int errors[] = { EAGAIN, EIO, ENOENT, ERANGE, ECONNREFUSED, EMFILE };
+	/*
+	 * While the database does not answer, no user counts as a former one.
+	 */
+	static const int errors[] = { EAGAIN, EIO, ENOENT, ERANGE, ECONNREFUSED,
+		EMFILE };
 
 	daves_uid = 5555;
 	CHECK(logs_in("dave", "mbox:/m/%u") && is_synced);
@@ -163,20 +191,22 @@ former_users(void)
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		away = errors[i];
 		CHECK(!logs_in("info", "mbox:/m/%u") && has("5555/j"));
-		/* Who is known is asked about nobody. */
+		/* For a recorded user the database is not asked. */
 		CHECK(logs_in("dave", "mbox:/m/%u") && has("5555/j"));
 	}
 	away = 0;
 	/* Two names of one uid. */
-	CHECK(logs_in("info", "mbox:/m/%u") && logs_in("dave", "mbox:/m/%u") && has("5555/j"));
+	CHECK(logs_in("info", "mbox:/m/%u") && logs_in("dave", "mbox:/m/%u") &&
+	    has("5555/j"));
 	remove_all();
-	/* A former user, whose uid is another one or who is gone. */
+	/* A former user, who has another uid now or does not exist. */
 	for (uid_t now = 0; now <= 5556; now += 5556) {
 		daves_uid = 5555;
 		CHECK(logs_in("dave", "mbox:/m/%u"));
 		leave("j");
 		daves_uid = now;
-		CHECK(logs_in("eve", "mbox:/m/%u") && !has("5555/j") && has("5555"));
+		CHECK(logs_in("eve", "mbox:/m/%u") && !has("5555/j") &&
+		    has("5555"));
 		leave("j");
 		/* Once. */
 		CHECK(logs_in("eve", "maildir:/m/%u") && has("5555/j"));
@@ -184,7 +214,10 @@ former_users(void)
 	}
 }
 
-/* Lines that stay although their directory was set aside do not have the next user's set aside. */
+/*
+ * If the lines could not be moved with their directory, the next user's
+ * directory is still not moved.
+ */
 static void
 half_aside(void)
 {
@@ -195,18 +228,22 @@ half_aside(void)
 	daves_uid = 0;
 	/* For ten seconds there is a directory where the lines would go. */
 	for (long long second = 0; second < 10; second++) {
-		snprintf(blocked, sizeof(blocked), "%s/users/5555.former.%lld.mailboxes", top, (long long)time(NULL) + second);
+		snprintf(blocked, sizeof(blocked),
+		    "%s/users/5555.former.%lld.mailboxes", top,
+		    (long long)time(NULL) + second);
 		CHECK(mkdir(blocked, 0700) == 0);
 	}
 	CHECK(!logs_in("eve", "mbox:/m/%u") && !has("5555"));
 	for (long long second = -10; second < 10; second++) {
-		snprintf(blocked, sizeof(blocked), "%s/users/5555.former.%lld.mailboxes", top, (long long)time(NULL) + second);
+		snprintf(blocked, sizeof(blocked),
+		    "%s/users/5555.former.%lld.mailboxes", top,
+		    (long long)time(NULL) + second);
 		rmdir(blocked);
 	}
 	CHECK(logs_in("eve", "mbox:/m/%u"));
 	leave("j");
 	CHECK(logs_in("eve", "maildir:/m/%u") && has("5555/j"));
-	/* A list that cannot be read is not an absent one. */
+	/* A list that cannot be read does not count as absent. */
 	snprintf(path, sizeof(path), "%s/users/5555.mailboxes", top);
 	CHECK(unlink(path) == 0 && symlink("/dev/null", path) == 0);
 	CHECK(!logs_in("eve", "mbox:/m/%u") && has("5555/j"));
@@ -216,14 +253,17 @@ half_aside(void)
 }
 
 static void
-hear(void *self, const struct state_mailbox *m)
+note_mailbox(void *self, const struct state_mailbox *m)
 {
 	(void)self;
 	CHECK(m->uid == 5555);
-	snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "%s=%s;", m->user, m->mailboxes);
+	snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), "%s=%s;",
+	    m->user, m->mailboxes);
 }
 
-/* A disk that takes half a line lets nobody in; the lines after it are whole. */
+/*
+ * If only half a line can be written, the login fails; later lines are whole.
+ */
 static void
 half_lines(void)
 {
@@ -231,32 +271,39 @@ half_lines(void)
 	is_full = true;
 	CHECK(!logs_in("dave", "mbox:/m/%u"));
 	is_full = false;
-	CHECK(logs_in("dave", "maildir:/m/%u") && logs_in("dave", "mbox:/m/%u"));
-	CHECK(state_each(top, hear, NULL) == 0);
-	/* What is left of the half describes no mailbox. */
-	CHECK(strcmp(heard, "dave=mb;dave=maildir:/m/%u;dave=mbox:/m/%u;") == 0);
+	CHECK(
+	    logs_in("dave", "maildir:/m/%u") && logs_in("dave", "mbox:/m/%u"));
+	CHECK(state_each(top, note_mailbox, NULL) == 0);
+	/* The half line describes no mailbox. */
+	CHECK(strcmp(seen, "dave=mb;dave=maildir:/m/%u;dave=mbox:/m/%u;") == 0);
 	remove_all();
 }
 
-/* Names with what separates the lines and their words, and what their encoding uses, come back as they were. */
+/*
+ * Names with separators of lines and words, or with characters of the
+ * encoding, are read as they were written.
+ */
 static void
 strange_names(void)
 {
-	static const char *const names[] = { "a", "a b", "a\\040b", "KPOPD\\alice", "jos\xc3\xa9", "\xff", " ", "\\", "%s#*[~" };
-	char wanted[sizeof(heard)] = "";
+	static const char *const names[] = { "a", "a b", "a\\040b",
+		"KPOPD\\alice", "jos\xc3\xa9", "\xff", " ", "\\", "%s#*[~" };
+	char wanted[sizeof(seen)] = "";
 
 	is_shared = true;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		for (int twice = 0; twice < 2; twice++)
 			CHECK(logs_in(names[i], "b mbox:/m/%u"));
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		snprintf(wanted + strlen(wanted), sizeof(wanted) - strlen(wanted), "%s=b mbox:/m/%%u;", names[i]);
-	heard[0] = '\0';
-	CHECK(state_each(top, hear, NULL) == 0);
-	CHECK(strcmp(heard, wanted) == 0);
+		snprintf(wanted + strlen(wanted),
+		    sizeof(wanted) - strlen(wanted), "%s=b mbox:/m/%%u;",
+		    names[i]);
+	seen[0] = '\0';
+	CHECK(state_each(top, note_mailbox, NULL) == 0);
+	CHECK(strcmp(seen, wanted) == 0);
 	remove_all();
 	is_shared = false;
-	/* "dave" has not been here because "dave b" has. */
+	/* A line of "dave b" is not one of "dave". */
 	daves_uid = 5555;
 	CHECK(logs_in("dave b", "mbox:/m/%u"));
 	leave("j");
@@ -264,29 +311,33 @@ strange_names(void)
 	remove_all();
 }
 
-/* A uid has four places. One is free again when the last copy of its descriptor is closed; other uids have their own. */
+/*
+ * A uid has four slots. A slot is free again when the last copy of its
+ * descriptor is closed; other uids have their own.
+ */
 static void
-places(void)
+slots(void)
 {
 	char path[200];
 	int taken[4], copy;
 
 	for (int i = 0; i < 4; i++)
-		CHECK((taken[i] = state_place(top, 5555)) != -1);
-	CHECK(state_place(top, 5555) == -1 && errno == EWOULDBLOCK);
-	CHECK((copy = state_place(top, 5556)) != -1 && close(copy) == 0);
+		CHECK((taken[i] = state_take_slot(top, 5555)) != -1);
+	CHECK(state_take_slot(top, 5555) == -1 && errno == EWOULDBLOCK);
+	CHECK((copy = state_take_slot(top, 5556)) != -1 && close(copy) == 0);
 	CHECK((copy = dup(taken[1])) != -1 && close(taken[1]) == 0);
-	CHECK(state_place(top, 5555) == -1 && errno == EWOULDBLOCK);
-	CHECK(close(copy) == 0 && (taken[1] = state_place(top, 5555)) != -1);
+	CHECK(state_take_slot(top, 5555) == -1 && errno == EWOULDBLOCK);
+	CHECK(
+	    close(copy) == 0 && (taken[1] = state_take_slot(top, 5555)) != -1);
 	for (int i = 0; i < 4; i++) {
 		snprintf(path, sizeof(path), "%s/logins/5555.%d", top, i);
 		CHECK(close(taken[i]) == 0 && unlink(path) == 0);
 	}
-	/* What cannot be made is another error, for which nobody waits. */
+	/* A slot that cannot be made is another error. */
 	CHECK(mkdir(path, 0700) == 0);
 	for (int i = 0; i < 3; i++)
-		CHECK((taken[i] = state_place(top, 5555)) != -1);
-	CHECK(state_place(top, 5555) == -1 && errno != EWOULDBLOCK);
+		CHECK((taken[i] = state_take_slot(top, 5555)) != -1);
+	CHECK(state_take_slot(top, 5555) == -1 && errno != EWOULDBLOCK);
 	snprintf(path, sizeof(path), "rm -r %s/logins", top);
 	CHECK(system(path) == 0);
 }
@@ -295,7 +346,7 @@ int
 main(void)
 {
 	CHECK(mkdtemp(top) != NULL);
-	places();
+	slots();
 	former_users();
 	half_aside();
 	half_lines();

@@ -1,0 +1,134 @@
+/*
+ * Makes the dotlock for a session, keeps the session's locks, and has a removal
+ * finished that the session left.
+ *
+ * Runs as the user with the spool's group as effective group; root's rights
+ * have been dropped before. A recovery runs in a child, as the user alone.
+ * With the group this process could change other users' mailboxes, so it runs
+ * nothing that depends on mail or on the client.
+ */
+#include "config.h"
+
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "broker.h"
+#include "confine.h"
+#include "lock-dotlock.h"
+#include "lock-broker.h"
+#include "maildrop-state.h"
+#include "log.h"
+#include "maildrop.h"
+#include "packet.h"
+#include "privsep.h"
+#include "process.h"
+#include "recover.h"
+
+/* Child: becomes the user alone, and ends if the broker is killed. */
+static void
+become_recovery(const struct session *s, pid_t broker_pid)
+{
+	privsep_leave_broker(&s->user);
+	/* Now, because a change of ids clears it. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1)
+		fatal("prctl");
+	/* The broker may have been killed before. */
+	if (getppid() != broker_pid)
+		_exit(RECOVERY_UNREACHABLE);
+}
+
+/* The broker's end of the channel for locks to the recovery. */
+static int to_recovery;
+
+/*
+ * Signal handler: ends the channel if the recovery was stopped, so that the
+ * broker does not wait for it.
+ */
+static void
+note_stop(int number, siginfo_t *info, void *context)
+{
+	int error = errno;
+
+	(void)number, (void)context;
+	if (info->si_code == CLD_STOPPED)
+		shutdown(to_recovery, SHUT_RDWR);
+	errno = error;
+}
+
+/* Waits for the recovery, and logs an end that is not its own. */
+static void
+await_recovery(pid_t pid)
+{
+	int status;
+
+	/*
+	 * A child that its user has stopped is killed when this process ends.
+	 */
+	if (process_wait(pid, &status, WUNTRACED) == -1)
+		fatal("waitpid");
+	if (WIFSTOPPED(status))
+		log_event(LOG_ERR, "fatal",
+		    "error=\"the recovery was stopped, and was killed\"");
+	else if (WIFSIGNALED(status))
+		log_event(LOG_ERR, "fatal",
+		    "error=\"the recovery was ended by signal %d (%s)\"",
+		    WTERMSIG(status), strsignal(WTERMSIG(status)));
+}
+
+/* Has a child finish the removal, and makes the dotlock for it. */
+static void
+recover_in_child(struct session *s)
+{
+	const struct sigaction action = { .sa_sigaction = note_stop,
+		.sa_flags = SA_SIGINFO | SA_RESTART };
+	pid_t self = getpid(), pid;
+	int channel[2];
+
+	packet_make_channel(channel);
+	to_recovery = channel[0];
+	if (sigaction(SIGCHLD, &action, NULL) == -1)
+		fatal("sigaction");
+	if ((pid = fork()) == -1)
+		fatal("fork");
+	if (pid == 0) {
+		signal(SIGCHLD, SIG_DFL);
+		close(channel[0]);
+		become_recovery(s, self);
+		recover_after_session(s, channel[1]);
+	}
+	close(channel[1]);
+	lock_broker(&s->kept, channel[0]);
+	close(channel[0]);
+	await_recovery(pid);
+}
+
+void
+broker_run(struct session *s, int channel)
+{
+	bool is_after_session = s->login != NULL;
+
+	lock_broker_prepare(&s->kept, &s->locks, s->path, s->obstacle);
+	if (is_after_session &&
+	    maildrop_state_open(s->mailboxes, s->path, s->directory, &s->state) !=
+		DROP_OK)
+		s->state = -1;
+	confine_broker(s);
+	lock_broker(&s->kept, s->locks_to_session);
+	/*
+	 * A session that sent no verb, and waits for an answer, must see the
+	 * end.
+	 */
+	shutdown(s->locks_to_session, SHUT_RDWR);
+	if (s->state != -1 && maildrop_unfinished(s->mailboxes, s->state)) {
+		message_send_session(channel, MESSAGE_RECOVERS, "");
+		recover_in_child(s);
+	}
+	lock_broker_end(&s->kept);
+	_exit(0);
+}

@@ -1,0 +1,15 @@
+/* The broker of a session's locks: see broker.c. */
+#ifndef BROKER_H
+#define BROKER_H
+
+#include "session.h"
+
+/*
+ * Broker, already as the user with the spool's group: does what the session at
+ * the other end of s->locks_to_session asks for, until the session ends. If the
+ * session left a removal unfinished, has a child finish it at once, before the
+ * mail server or another program reads the mailbox. channel: to the monitor.
+ */
+_Noreturn void broker_run(struct session *s, int channel);
+
+#endif

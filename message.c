@@ -1,0 +1,110 @@
+/*
+ * Writes and checks what the processes of a connection send to each other.
+ *
+ * Runs in the monitor (root), and in its children, which send. The pre-auth
+ * process reads hostile bytes while it holds a key, and the session and the
+ * broker belong to their user: any of them may be compromised. So the monitor
+ * uses nothing of a message before it has checked all of it.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "log.h"
+#include "message.h"
+#include "packet.h"
+
+#define DIGITS "0123456789"
+#define FIELD(name, characters)                                                \
+	{                                                                      \
+		offsetof(struct preauth_message, name),                        \
+		    sizeof(((struct preauth_message *)NULL)->name), characters \
+	}
+
+const struct message_field message_fields[MESSAGE_FIELDS] = {
+	/* The address is logged without encoding. */
+	FIELD(address.text, DIGITS "abcdefABCDEF.:[]"),
+	FIELD(user, NULL),
+	FIELD(peer.principal, NULL),
+	FIELD(peer.service, NULL),
+	FIELD(peer.ticket, NULL),
+	FIELD(peer.session, NULL),
+	FIELD(peer.layer, NULL),
+};
+
+/*
+ * Returns true if a string of at most size bytes ends and has no other
+ * characters (NULL: any).
+ */
+static bool
+is_text(const char *text, size_t size, const char *characters)
+{
+	return memchr(text, '\0', size) != NULL &&
+	    (characters == NULL || text[strspn(text, characters)] == '\0');
+}
+
+int
+message_send_preauth(int channel, const struct preauth_message *m)
+{
+	return packet_send(channel, m, sizeof(*m), NULL, 0);
+}
+
+bool
+message_read_preauth(const void *packet, size_t n, struct preauth_message *m)
+{
+	if (n != sizeof(*m))
+		return false;
+	memcpy(m, packet, sizeof(*m));
+	for (size_t i = 0; i < MESSAGE_FIELDS; i++) {
+		const struct message_field *f = &message_fields[i];
+
+		if (!is_text(
+			(const char *)m + f->offset, f->size, f->characters))
+			return false;
+	}
+	return (m->kind == MESSAGE_LOGIN || m->kind == MESSAGE_TLS ||
+		   m->kind == MESSAGE_LAYER || m->kind == MESSAGE_PEER) &&
+	    m->unread_size <= sizeof(m->unread);
+}
+
+int
+message_ask(int channel, const struct preauth_message *request)
+{
+	char verdict;
+	int fd;
+
+	return message_send_preauth(channel, request) == 0 &&
+		packet_await(channel, &verdict, 1, &fd, 1) == 0 ?
+	    fd :
+	    -1;
+}
+
+int
+message_answer(int channel, int fd)
+{
+	return packet_send(channel, "y", 1, &fd, 1);
+}
+
+void
+message_send_session(int channel, enum session_kind kind, const char *text)
+{
+	struct session_message m = { .kind = (char)kind };
+
+	strlcpy(m.text, text, sizeof(m.text));
+	if (packet_send(channel, &m, sizeof(m), NULL, 0) == -1)
+		fatal("the monitor has ended");
+}
+
+bool
+message_read_session(const void *packet, size_t n, struct session_message *m)
+{
+	if (n != sizeof(*m))
+		return false;
+	memcpy(m, packet, sizeof(*m));
+	/*
+	 * No quote and no "=", because the text becomes a value of a log line.
+	 */
+	return is_text(m->text, sizeof(m->text),
+	    DIGITS "abcdefghijklmnopqrstuvwxyz"
+		   "ABCDEFGHIJKLMNOPQRSTUVWXYZ .,:_-");
+}

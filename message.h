@@ -1,0 +1,110 @@
+/* What the processes of a connection send to each other: see message.c. */
+#ifndef MESSAGE_H
+#define MESSAGE_H
+
+#include <sys/types.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "account.h"
+#include "address.h"
+#include "auth.h"
+#include "io.h"
+
+/* What the pre-auth process sends the monitor. */
+enum preauth_kind {
+	MESSAGE_LOGIN = 'R', /* a login; it is the last message */
+	MESSAGE_TLS = 'T',   /* a request, at most one: start kpopd-tls */
+	MESSAGE_LAYER = 'L', /* a request, at most one: start the relay */
+	MESSAGE_PEER = 'P',  /* the client's address, from a PROXY header */
+};
+
+/*
+ * A message of the pre-auth process. It has a fixed size, no pointer, and no
+ * length that decides an allocation. Fields that a kind does not use are zero.
+ * A PEER comes before all others, and only if the client's peer is a proxy.
+ */
+struct preauth_message {
+	char kind;                  /* an enum preauth_kind */
+	struct address_text address; /* PEER: the client's address and port */
+	uint32_t unread_size;       /* LOGIN: bytes used of unread */
+	char user[ACCOUNT_NAME];    /* LOGIN: as the client wrote it, or "" */
+	struct auth_peer peer;      /* LOGIN: from the ticket */
+	char unread[IO_IN];         /* LOGIN: what the client sent after it */
+};
+
+/* A string field of struct preauth_message. */
+struct message_field {
+	size_t offset, size;    /* in bytes; the size includes the NUL */
+	const char *characters; /* those that it may contain; NULL: any */
+};
+
+#define MESSAGE_FIELDS 7
+extern const struct message_field message_fields[MESSAGE_FIELDS];
+
+/*
+ * Pre-auth process: sends the message. Returns 0, or -1 if the monitor has
+ * ended.
+ */
+int message_send_preauth(int channel, const struct preauth_message *m);
+
+/*
+ * Monitor: copies a packet of n bytes to *m. Returns true if it is a valid
+ * message: its size and kind are right, each field of message_fields has a NUL
+ * and no forbidden character, and unread_size fits. Otherwise *m must not be
+ * used. The user name and the principal may still be any text.
+ */
+bool message_read_preauth(
+    const void *packet, size_t n, struct preauth_message *m);
+
+/*
+ * Pre-auth process: sends a request and waits for the answer. Returns the
+ * descriptor that the monitor sent, or -1 if the monitor refuses.
+ */
+int message_ask(int channel, const struct preauth_message *request);
+
+/*
+ * Monitor: answers a request with a descriptor. Returns 0, or -1 if the
+ * pre-auth process has ended.
+ */
+int message_answer(int channel, int fd);
+
+/* What a session or a broker sends its monitor besides its log. */
+enum session_kind {
+	MESSAGE_PERMITTED = 'Y', /* session: may log in; text: by which rule */
+	MESSAGE_REFUSED = 'N',   /* session: may not; text: the reason */
+	MESSAGE_LOCKED = 'K',    /* session, recovery: has the session lock */
+	MESSAGE_RECOVERS = 'F',  /* broker: finishes a removal */
+};
+
+struct session_message {
+	char kind; /* an enum session_kind */
+	char text[64];
+};
+
+/*
+ * What the monitor sends a permitted session, with two descriptors: the
+ * client's socket and STATE/users/UID.
+ */
+struct session_entry {
+	uint32_t unread_size; /* bytes used of unread */
+	char unread[IO_IN];   /* what the client sent after its login */
+};
+
+/*
+ * Session, broker, recovery: sends a message. Fatal if the monitor has ended.
+ */
+void message_send_session(
+    int channel, enum session_kind kind, const char *text);
+
+/*
+ * Monitor: copies a packet of n bytes to *m. Returns true if its size is right
+ * and its text ends and contains only letters, digits, blanks and " .,:_-".
+ * Otherwise *m must not be used. The kind is the caller's to check.
+ */
+bool message_read_session(
+    const void *packet, size_t n, struct session_message *m);
+
+#endif

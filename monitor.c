@@ -1,0 +1,480 @@
+/*
+ * Decides what the processes of one connection may do: the monitor.
+ *
+ * Runs as root, from the start of the pre-auth process to the end of the last
+ * process of the connection. It reads nothing of the network and never opens
+ * the keytab; all that it gets from outside are checked messages of its
+ * children. OpenSSH's monitor is the model.
+ *
+ * The pre-auth process sends a login. The monitor looks the account up and
+ * starts the session (session.c), which asks Kerberos, as the user, whether
+ * the ticket opens the account, and has nothing of the client then. If the
+ * ticket does not, a process of the pre-auth user (refusal.c) answers the
+ * client. Otherwise the session gets the client's socket, and the broker
+ * (broker.c) is started. Children become another user here, before their own
+ * code runs.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "layer.h"
+#include "lock.h"
+#include "log.h"
+#include "maildrop.h"
+#include "message.h"
+#include "monitor.h"
+#include "monitor-watch.h"
+#include "packet.h"
+#include "preauth.h"
+#include "privsep.h"
+#include "process.h"
+#include "refusal.h"
+#include "session.h"
+#include "session-setup.h"
+#include "state.h"
+
+/*
+ * The pre-auth process keeps its deadline itself. If it hangs in a library, it
+ * is killed this much later.
+ */
+#define GRACE_MS 1000
+/*
+ * A refusal is answered this long after the login, whatever the reason;
+ * otherwise the time would show how long the reason took to find.
+ */
+#define REFUSAL_MS 50
+/*
+ * How often a login looks for a free slot, and how long before its deadline it
+ * is refused.
+ */
+#define SLOT_MS 50
+#define NO_SLOT_MS 1000
+/* How long a permitted session has at least until it has the session lock. */
+#define ENTER_MS 30000
+/*
+ * How long the broker may run after its session; longer if it finishes a
+ * removal, which may be in a mailbox of a hundred gigabytes.
+ */
+#define END_MS 60000
+#define RECOVERY_MS 3600000
+
+/* The monitor's state of one login. */
+struct admission {
+	struct session s;
+	const struct account *preauth;
+	struct watch *w;
+	int64_t asked; /* when the login came */
+	enum { ASKING, PERMITTED, REFUSED } verdict;
+	/* the broker finishes a removal; it may report this once */
+	bool is_recovering;
+};
+
+/*
+ * Logs the client's address, which the pre-auth process has from a proxy, from
+ * now on. Returns 0, or -1 if the peer is not a proxy, or if this is not the
+ * first message.
+ */
+static int
+take_peer(const struct layers *layers, bool *is_proxy,
+    const struct preauth_message *message)
+{
+	if (!*is_proxy || layers->tls || layers->gssapi)
+		return -1;
+	*is_proxy = false;
+	log_peer(message->address.text);
+	return 0;
+}
+
+/*
+ * Watches the pre-auth process and does what it asks for. Returns true with its
+ * message in *message if the client has logged in.
+ */
+static bool
+await_login(
+    const struct monitor *m, struct watch *w, struct preauth_message *message)
+{
+	struct layers layers = { .tls = false };
+	int64_t layer_deadline = m->deadline + (int64_t)2 * GRACE_MS;
+	struct watch_event e;
+	bool is_proxy = m->is_proxied;
+
+	while (watch_next(w, &e)) {
+		int result = -1;
+
+		if (e.role == ROLE_PREAUTH && e.packet == NULL)
+			return false;
+		if (e.packet == NULL)
+			continue;
+		if (e.role == ROLE_PREAUTH &&
+		    message_read_preauth(e.packet, e.size, message)) {
+			if (message->kind == MESSAGE_LOGIN)
+				return true;
+			if (message->kind == MESSAGE_PEER)
+				result = take_peer(&layers, &is_proxy, message);
+			else if (message->kind == MESSAGE_TLS)
+				result = layer_start_tls(
+				    m->o, &layers, w, layer_deadline);
+			else
+				result = layer_start_gssapi(m->o, m->preauth,
+				    &layers, w, layer_deadline);
+		}
+		if (result == -1)
+			watch_kill(w, e.role, WATCH_WRONG);
+	}
+	return false;
+}
+
+static void
+log_refusal(const struct preauth_message *login, const char *reason)
+{
+	struct log_text user, principal;
+
+	/* NOLINTBEGIN(bugprone-signal-handler,cert-sig30-c): see end_lookup */
+	log_event(LOG_NOTICE, "refused", "reason=\"%s\" user=%s principal=%s",
+	    reason, log_safe(&user, login->user),
+	    log_safe(&principal, login->peer.principal));
+	/* NOLINTEND(bugprone-signal-handler,cert-sig30-c) */
+}
+
+static void
+log_login(const struct session *s, const char *rule)
+{
+	const struct auth_peer *peer = &s->login->peer;
+	struct log_text user, principal, service, ticket, session, layer;
+
+	log_event(LOG_INFO, "login",
+	    "user=%s principal=%s service=%s ticket=%s session=%s"
+	    " mutual=%s layer=%s by=%s",
+	    log_safe(&user, s->user.name),
+	    log_safe(&principal, peer->principal),
+	    log_safe(&service, peer->service), log_safe(&ticket, peer->ticket),
+	    log_safe(&session, peer->session), peer->mutual ? "yes" : "no",
+	    log_safe(&layer, peer->layer), rule);
+}
+
+/*
+ * Starts the process that answers the client in place of a session. Returns
+ * true in that process, which is jailed as the pre-auth user.
+ */
+static bool
+fork_refusal(struct admission *a)
+{
+	struct session *s = &a->s;
+	int channel;
+
+	watch_kill(a->w, ROLE_SESSION, WATCH_DISMISSED);
+	setup_close_end(&s->locks_to_session);
+	if (watch_fork(a->w, ROLE_REFUSAL,
+		s->deadline + (int64_t)2 * REFUSAL_MS, &channel)) {
+		lock_signals(SIG_UNBLOCK);
+		privsep_make_jail(s->o->state, "refusal");
+		privsep_jail(s->o->state, "refusal", a->preauth);
+		return true;
+	}
+	process_leave_client();
+	return false;
+}
+
+/* Refuses the login: logs the reason, and has the client answered. */
+static void
+refuse_login(struct admission *a, const char *reason)
+{
+	a->verdict = REFUSED;
+	log_refusal(a->s.login, reason);
+	if (fork_refusal(a))
+		refusal_deny(a->s.deadline, a->asked + REFUSAL_MS);
+}
+
+/*
+ * Logs the permitted login, gives the session the client, and starts the
+ * broker.
+ */
+static void
+permit_login(struct admission *a, const char *rule)
+{
+	struct session *s = &a->s;
+	struct session_entry entry = { .unread_size = s->login->unread_size };
+	int64_t soon = clock_ms() + ENTER_MS;
+	int fds[2] = { 0 };
+
+	a->verdict = PERMITTED;
+	log_login(s, rule);
+	/*
+	 * Not earlier, because only users who may log in get a state
+	 * directory.
+	 */
+	if ((fds[1] = state_open(
+		 s->o->state, &s->user, s->o->mailboxes.text)) == -1) {
+		if (fork_refusal(a))
+			refusal_unavailable(s->deadline);
+		return;
+	}
+	memcpy(entry.unread, s->login->unread, sizeof(entry.unread));
+	watch_limit(
+	    a->w, ROLE_SESSION, s->deadline > soon ? s->deadline : soon);
+	/* If the session has ended, the next event is its end. */
+	packet_send(
+	    watch_channel(a->w, ROLE_SESSION), &entry, sizeof(entry), fds, 2);
+	explicit_bzero(&entry, sizeof(entry));
+	process_leave_client();
+	s->directory = fds[1];
+	setup_start_broker(s, a->w);
+	close(s->directory);
+}
+
+/*
+ * Does what the session's message asks for. Returns false if it may not ask
+ * for this now.
+ */
+static bool
+obey_session(struct admission *a, const struct session_message *m)
+{
+	if (a->verdict == ASKING && m->kind == MESSAGE_PERMITTED)
+		permit_login(a, m->text);
+	else if (a->verdict == ASKING && m->kind == MESSAGE_REFUSED)
+		refuse_login(a, m->text);
+	else if (a->verdict == PERMITTED && m->kind == MESSAGE_LOCKED)
+		watch_limit(a->w, ROLE_SESSION, 0);
+	else
+		return false;
+	return true;
+}
+
+/*
+ * Gives the broker time for a removal. Returns false if its message asks for
+ * anything else, or again.
+ */
+static bool
+obey_broker(struct admission *a, const struct session_message *m)
+{
+	if (m->kind != MESSAGE_RECOVERS || a->is_recovering)
+		return false;
+	a->is_recovering = true;
+	watch_limit(a->w, ROLE_BROKER, clock_ms() + RECOVERY_MS);
+	return true;
+}
+
+/*
+ * Does what a child's packet asks for. Returns false if it is malformed, or
+ * may not be sent now.
+ */
+static bool
+obey_child(struct admission *a, const struct watch_event *e)
+{
+	struct session_message m;
+
+	if (!message_read_session(e->packet, e->size, &m))
+		return false;
+	if (e->role == ROLE_SESSION)
+		return obey_session(a, &m);
+	return e->role == ROLE_BROKER && obey_broker(a, &m);
+}
+
+/* Bounds the time of the processes that are left when a child has ended. */
+static void
+note_end(struct admission *a, enum role role)
+{
+	int64_t now = clock_ms(),
+		written = now + (int64_t)a->s.write_timeout * 1000;
+
+	if (role == ROLE_SESSION || role == ROLE_REFUSAL) {
+		if (a->verdict == ASKING)
+			process_leave_client();
+		watch_limit(a->w, ROLE_TLS, written);
+		watch_limit(a->w, ROLE_RELAY, written);
+	}
+	/* The broker may have seen the session end before this process did. */
+	if (role == ROLE_SESSION && !a->is_recovering)
+		watch_limit(a->w, ROLE_BROKER, now + END_MS);
+}
+
+/*
+ * Takes one of the user's slots for the session. Without slots a user whose
+ * file system does not answer could have as many processes that cannot be
+ * killed as connections. Returns false if no slot has become free in time.
+ */
+static bool
+take_slot(struct session *s)
+{
+	while ((s->slot = state_take_slot(s->o->state, s->user.uid)) == -1 &&
+	    errno == EWOULDBLOCK) {
+		if (clock_ms() >= s->deadline - NO_SLOT_MS)
+			return false;
+		poll(NULL, 0, SLOT_MS);
+	}
+	/*
+	 * On any other error, a full disk for one, the login goes on without a
+	 * slot.
+	 */
+	return true;
+}
+
+/* Starts the session, which first asks whether the ticket opens the account. */
+static void
+start_session(struct admission *a)
+{
+	struct session *s = &a->s;
+	int channel;
+
+	setup_prepare(s);
+	if (watch_fork(a->w, ROLE_SESSION, s->deadline, &channel)) {
+		setup_close_end(&s->locks_to_session);
+		process_leave_client();
+		explicit_bzero(s->login->unread, sizeof(s->login->unread));
+		lock_signals(SIG_UNBLOCK);
+		privsep_become(&s->user);
+		session_run(s, channel);
+	}
+	setup_close_end(&s->locks_to_broker);
+	if (s->slot != -1)
+		close(s->slot);
+	s->slot = -1;
+}
+
+/* The login that a lookup is for. */
+static const struct preauth_message *looked_up;
+
+/*
+ * Signal handler: refuses the login and ends the process, because a lookup of
+ * the C library cannot be interrupted.
+ */
+static void
+end_lookup(int signal_number)
+{
+	(void)signal_number;
+	/*
+	 * The log may wait for a lock that the interrupted code holds; the
+	 * alarm then ends the process.
+	 */
+	signal(SIGALRM, SIG_DFL);
+	alarm(1);
+	log_refusal(
+	    looked_up, "login deadline, the account database does not answer");
+	_exit(1);
+}
+
+/*
+ * Returns the seconds until a deadline, at least 1, because alarm(0) sets no
+ * alarm.
+ */
+static unsigned
+seconds_until(int64_t deadline)
+{
+	int64_t left = (deadline - clock_ms()) / 1000 + 1;
+
+	return left > 0 ? (unsigned)left : 1;
+}
+
+/*
+ * Fills s->user with the account that the client asks for. Returns NULL, or why
+ * the login is refused. Ends the process if the account database does not
+ * answer before the deadline.
+ */
+static const char *
+find_user(struct session *s)
+{
+	const struct preauth_message *login = s->login;
+	char host[HOST_NAME_MAX + 1];
+	const struct account_domains domains = { .host = host,
+		.service = login->peer.service,
+		.more = s->o->domains };
+	const char *refusal;
+
+	/* The kernel may leave a name that fills the array without its NUL. */
+	if (gethostname(host, sizeof(host)) == -1)
+		host[0] = '\0';
+	host[sizeof(host) - 1] = '\0';
+	looked_up = login;
+	signal(SIGALRM, end_lookup);
+	alarm(seconds_until(s->deadline));
+	refusal = account_find_login(login->user, login->peer.principal,
+	    &domains, &s->o->uids, &s->user);
+	alarm(0);
+	signal(SIGALRM, SIG_DFL);
+	return refusal == NULL ?
+	    account_find_closure(&s->user, seconds_until(s->deadline)) :
+	    refusal;
+}
+
+/* Finds what the session needs. Returns NULL, or why the login is refused. */
+static const char *
+find_mailbox(struct session *s)
+{
+	const char *refusal = find_user(s);
+
+	if (refusal != NULL)
+		return refusal;
+	s->mailboxes = &s->o->mailboxes;
+	if ((s->path = mailboxes_path(
+		 s->mailboxes, s->user.name, s->user.home)) == NULL)
+		return "the path of the mailbox is too long";
+	return take_slot(s) ?
+	    NULL :
+	    "too many logins of this user wait for the user's files";
+}
+
+/*
+ * Lets the user of the login in, or refuses, and watches until the last
+ * process has ended.
+ */
+static void
+admit_login(
+    const struct monitor *m, struct watch *w, struct preauth_message *login)
+{
+	static struct admission a;
+	struct watch_event e;
+	const char *refusal;
+
+	setup_begin(&a.s, m->o);
+	a.preauth = m->preauth;
+	a.w = w;
+	a.asked = clock_ms();
+	a.s.auth = m->auth;
+	a.s.login = login;
+	a.s.deadline = m->deadline;
+	/* When the service is stopped, this process sees the others end. */
+	lock_signals(SIG_BLOCK);
+	watch_limit(w, ROLE_TLS, 0);
+	watch_limit(w, ROLE_RELAY, 0);
+	if ((refusal = find_mailbox(&a.s)) == NULL)
+		start_session(&a);
+	else
+		refuse_login(&a, refusal);
+	while (watch_next(w, &e)) {
+		if (e.packet == NULL)
+			note_end(&a, e.role);
+		else if (!obey_child(&a, &e))
+			watch_kill(w, e.role, WATCH_WRONG);
+	}
+}
+
+void
+monitor_run(const struct monitor *m)
+{
+	static struct watch w;
+	static struct preauth_message message;
+	struct watch_event e;
+	int channel;
+
+	watch_begin(&w);
+	if (watch_fork(&w, ROLE_PREAUTH, m->deadline + GRACE_MS, &channel))
+		preauth(m->o, m->preauth, m->auth, m->deadline, channel);
+	if (await_login(m, &w, &message)) {
+		watch_kill(&w, ROLE_PREAUTH, WATCH_DISMISSED);
+		admit_login(m, &w, &message);
+		return;
+	}
+	process_leave_client();
+	while (watch_next(&w, &e))
+		;
+}

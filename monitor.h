@@ -1,0 +1,28 @@
+/* The monitor of a connection: see monitor.c. */
+#ifndef MONITOR_H
+#define MONITOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "account.h"
+#include "auth.h"
+#include "options.h"
+
+/* What the monitor of a connection begins with. */
+struct monitor {
+	const struct options *o;
+	const struct account *preauth; /* the account of the pre-auth process */
+	/* the krb5.conf snapshot, without keys; NULL: Kerberos does not work */
+	struct auth *auth;
+	bool is_proxied;  /* the peer is a proxy, which names the client */
+	int64_t deadline; /* for the login, absolute ms of CLOCK_MONOTONIC */
+};
+
+/*
+ * Root: serves the connection on descriptors 0 and 1. Starts its processes, and
+ * returns in the monitor when the last of them has ended.
+ */
+void monitor_run(const struct monitor *m);
+
+#endif

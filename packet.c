@@ -1,0 +1,98 @@
+/*
+ * Sends and receives packets, with descriptors, over the socket pairs between
+ * the processes of a connection.
+ *
+ * Runs in every process. A received packet comes from a process that may be
+ * compromised: its bytes are not looked at here, and a receiver opens no
+ * descriptor that it has not asked for.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "log.h"
+#include "packet.h"
+
+void
+packet_make_channel(int ends[2])
+{
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
+		fatal("socketpair");
+}
+
+int
+packet_send(int channel, const void *data, size_t n, const int *fds, int k)
+{
+	struct iovec part = { .iov_base = (void *)(uintptr_t)data,
+		.iov_len = n };
+	union {
+		char bytes[CMSG_SPACE(PACKET_FILES * sizeof(int))];
+		struct cmsghdr align;
+	} control = { .bytes = { 0 } };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+	ssize_t sent;
+
+	if (k > 0) {
+		struct cmsghdr *c;
+
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE((size_t)k * sizeof(int));
+		c = CMSG_FIRSTHDR(&message);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN((size_t)k * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, (size_t)k * sizeof(int));
+	}
+	/* send without descriptors, because most filters permit no sendmsg. */
+	do
+		sent = k > 0 ? sendmsg(channel, &message, MSG_NOSIGNAL) :
+			       send(channel, data, n, MSG_NOSIGNAL);
+	while (sent == -1 && errno == EINTR);
+	return sent == (ssize_t)n ? 0 : -1;
+}
+
+int
+packet_await(int channel, void *data, size_t n, int *fds, int k)
+{
+	struct iovec part = { .iov_base = data, .iov_len = n };
+	union {
+		char bytes[CMSG_SPACE(PACKET_FILES * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr message = { .msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control) };
+	const struct cmsghdr *c;
+	ssize_t got;
+
+	do
+		got = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
+	while (got == -1 && errno == EINTR);
+	c = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	if (got != (ssize_t)n || c == NULL || c->cmsg_level != SOL_SOCKET ||
+	    c->cmsg_type != SCM_RIGHTS ||
+	    c->cmsg_len != CMSG_LEN((size_t)k * sizeof(int)))
+		return -1;
+	memcpy(fds, CMSG_DATA(c), (size_t)k * sizeof(int));
+	return 0;
+}
+
+ssize_t
+packet_receive(int channel, void *data, size_t size)
+{
+	struct iovec part = { .iov_base = data, .iov_len = size };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+	ssize_t n = recvmsg(channel, &message, MSG_DONTWAIT);
+
+	if (n == -1)
+		return errno == EAGAIN || errno == EINTR ? PACKET_NONE :
+							   PACKET_END;
+	/* Without room for descriptors the kernel opens none. */
+	return (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 ? n :
+								     PACKET_BAD;
+}

@@ -1,0 +1,46 @@
+/*
+ * Packets with descriptors between the processes of a connection: see
+ * packet.c.
+ */
+#ifndef PACKET_H
+#define PACKET_H
+
+#include <sys/types.h>
+
+#include <stddef.h>
+
+/*
+ * Makes a channel for packets: two connected sockets, close-on-exec. Fatal on
+ * failure.
+ */
+void packet_make_channel(int ends[2]);
+
+#define PACKET_FILES 2 /* the most descriptors that a packet carries */
+
+/*
+ * Sends n bytes and k descriptors (at most PACKET_FILES) as one packet; the
+ * descriptors stay open here. Returns 0, or -1 if the other end is closed.
+ */
+int packet_send(int channel, const void *data, size_t n, const int *fds, int k);
+
+/*
+ * Waits for a packet of exactly n bytes with exactly k descriptors. Returns 0
+ * with the descriptors, which belong to the caller and are close-on-exec, in
+ * fds[k]; or -1 if another packet or the end of the channel came.
+ */
+int packet_await(int channel, void *data, size_t n, int *fds, int k);
+
+/* What packet_receive returns in place of a size. */
+/* the other end is closed; an empty packet counts as the end */
+#define PACKET_END 0
+#define PACKET_NONE (-1) /* no packet has come yet */
+/* the packet was larger than size, or carried descriptors; none is opened */
+#define PACKET_BAD (-2)
+
+/*
+ * Takes the next packet, of at most size bytes, without waiting. Returns its
+ * size in bytes, or PACKET_END, PACKET_NONE or PACKET_BAD.
+ */
+ssize_t packet_receive(int channel, void *data, size_t size);
+
+#endif

@@ -1,0 +1,307 @@
+/*
+ * Finishes the removals of all users: kpopd --recover.
+ *
+ * Runs as root. It looks users up and watches its children, but opens nothing
+ * below STATE/users/UID or in a mailbox's directory: each look there is made by
+ * a child that has become the user (recover.c), because the user can put a
+ * symlink or a FIFO in the place of any file.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <err.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "lock.h"
+#include "log.h"
+#include "maildrop.h"
+#include "monitor-watch.h"
+#include "privsep.h"
+#include "process.h"
+#include "recover.h"
+#include "recover-all.h"
+#include "session-setup.h"
+#include "state.h"
+
+/*
+ * How long one mailbox may delay the others: until it is locked, until its
+ * broker has ended, and in all.
+ */
+#define ENTER_MS 30000
+#define END_MS 60000
+#define RECOVERY_MS 3600000
+/* How long the account database may take to find one user. */
+#define LOOKUP_SECONDS 30
+
+/* What --recover has seen so far. */
+struct recovery_round {
+	const struct options *o;
+	bool is_good;    /* no removal is left */
+	uid_t uid;       /* of the last mailbox */
+	int directory;   /* a copy of its STATE/users/UID; -1: none yet */
+	bool is_printed; /* that a removal of this uid is left */
+};
+
+/* Child: gives up root's rights and the terminal. */
+static void
+become_user(const struct account *a)
+{
+	process_leave_terminal();
+	lock_signals(SIG_UNBLOCK);
+	privsep_become(a);
+}
+
+/* Returns the exit status of a child as an enum recovery. */
+static int
+recovery_of(int status)
+{
+	return WIFEXITED(status) ? WEXITSTATUS(status) : RECOVERY_UNREACHABLE;
+}
+
+/*
+ * Has a child look, as the directory's user, for an unfinished removal in
+ * STATE/users/UID. Returns true if there is one, or if the child could not
+ * look.
+ */
+static bool
+find_unfinished(int directory, uid_t uid)
+{
+	static struct watch w;
+	struct account user = { .uid = uid };
+	struct watch_event e;
+	struct stat st;
+	int channel, result = RECOVERY_UNREACHABLE;
+
+	/* The account database may not have this user any more. */
+	if (fstat(directory, &st) == -1)
+		fatal("STATE/users/%u", (unsigned)uid);
+	user.gid = st.st_gid;
+	fflush(stdout);
+	watch_begin(&w);
+	if (watch_fork(&w, ROLE_RECOVERY, clock_ms() + ENTER_MS, &channel)) {
+		become_user(&user);
+		recover_look(directory);
+	}
+	while (watch_next(&w, &e)) {
+		if (e.packet != NULL)
+			watch_kill(&w, e.role, WATCH_WRONG);
+		else
+			result = recovery_of(e.status);
+	}
+	return result != RECOVERY_NOTHING;
+}
+
+/*
+ * Waits for the recovery and its broker, and kills those that take too long.
+ * Returns an enum recovery.
+ */
+static int
+await_end(struct watch *w)
+{
+	struct watch_event e;
+	struct session_message m;
+	int result = RECOVERY_UNREACHABLE;
+
+	while (watch_next(w, &e)) {
+		if (e.packet != NULL && e.role == ROLE_RECOVERY &&
+		    message_read_session(e.packet, e.size, &m) &&
+		    m.kind == MESSAGE_LOCKED)
+			watch_limit(w, ROLE_RECOVERY, clock_ms() + RECOVERY_MS);
+		else if (e.packet != NULL)
+			watch_kill(w, e.role, WATCH_WRONG);
+		else if (e.role == ROLE_RECOVERY) {
+			result = recovery_of(e.status);
+			/*
+			 * If it was killed because a file system does not
+			 * answer, the broker may wait for the same.
+			 */
+			watch_limit(w, ROLE_BROKER,
+			    clock_ms() +
+				(e.reason == WATCH_ALIVE ? END_MS : 0));
+		}
+	}
+	return result;
+}
+
+/*
+ * Has one mailbox recovered, by a child as the user and a broker. Returns an
+ * enum recovery.
+ */
+static int
+recover_mailbox(struct session *s)
+{
+	static struct watch w;
+	int channel;
+
+	fflush(stdout);
+	setup_prepare(s);
+	watch_begin(&w);
+	if (watch_fork(&w, ROLE_RECOVERY, clock_ms() + ENTER_MS, &channel)) {
+		setup_close_end(&s->locks_to_session);
+		become_user(&s->user);
+		recover_by_hand(s, channel);
+	}
+	setup_close_end(&s->locks_to_broker);
+	setup_start_broker(s, &w);
+	return await_end(&w);
+}
+
+/* Returns what --recover prints of a recovery's end. */
+static const char *
+recovery_text(int result)
+{
+	switch (result) {
+	case RECOVERY_FINISHED:
+		return "removal finished";
+	case RECOVERY_SET_ASIDE:
+		return "set aside: the removal does not fit the mailbox, see "
+		       "rescue.* in its state directory";
+	case RECOVERY_NOTHING:
+		return "nothing to do";
+	default:
+		return "not reachable, see syslog";
+	}
+}
+
+/*
+ * Fills s->user, s->mailboxes and s->path. Returns NULL, or why this mailbox
+ * cannot be recovered. *boxes must last as long as *s.
+ */
+static const char *
+describe_mailbox(
+    const struct state_mailbox *m, struct mailboxes *boxes, struct session *s)
+{
+	const struct options *o = s->o;
+	const char *refusal = m->user != NULL ?
+	    account_find(m->user, &o->uids, &s->user) :
+	    account_find_uid(m->uid, &o->uids, &s->user);
+
+	if (refusal != NULL)
+		return refusal;
+	if (s->user.uid != m->uid)
+		return "the user has another uid now";
+	*boxes = o->mailboxes;
+	if (m->mailboxes != NULL && mailboxes_read(boxes, m->mailboxes) == -1)
+		return "not a mailbox that -m can describe";
+	s->mailboxes = boxes;
+	s->path = mailboxes_path(boxes, s->user.name, s->user.home);
+	return s->path != NULL ? NULL : "the path of the mailbox is too long";
+}
+
+/*
+ * Prints that a removal is left which belongs to no mailbox of the uid before.
+ */
+static void
+print_rest(struct recovery_round *r)
+{
+	if (r->directory == -1)
+		return;
+	if (!r->is_printed && find_unfinished(r->directory, r->uid)) {
+		printf("uid %u: not reachable: a removal in a mailbox that is "
+		       "not known or not there\n",
+		    (unsigned)r->uid);
+		r->is_good = false;
+	}
+	close(r->directory);
+	r->directory = -1;
+	r->is_printed = false;
+}
+
+/* Prints that the mailbox cannot be recovered, and why. */
+static void
+print_unreachable(const struct state_mailbox *m, const char *refusal)
+{
+	struct log_text name;
+
+	printf("%s%suid %u: not reachable: %s\n",
+	    m->user != NULL ? log_safe(&name, m->user) : "",
+	    m->user != NULL ? ", " : "", (unsigned)m->uid, refusal);
+}
+
+/*
+ * Recovers one mailbox, and prints how that ended, if there is something to
+ * print. Returns an enum recovery.
+ */
+static int
+recover_described(const struct recovery_round *r, const struct state_mailbox *m)
+{
+	struct session s;
+	struct mailboxes boxes;
+	struct log_text name, path;
+	const char *refusal, *box;
+	bool is_unfinished;
+	int result;
+
+	setup_begin(&s, r->o);
+	s.directory = m->directory;
+	alarm(LOOKUP_SECONDS);
+	refusal = describe_mailbox(m, &boxes, &s);
+	alarm(0);
+	is_unfinished = find_unfinished(m->directory, m->uid);
+	if (refusal != NULL && !is_unfinished)
+		return RECOVERY_NOTHING;
+	if (refusal != NULL) {
+		print_unreachable(m, refusal);
+		return RECOVERY_UNREACHABLE;
+	}
+	/* As the administrator knows it; setup_prepare may change s.path. */
+	box = s.path;
+	result = is_unfinished ? recover_mailbox(&s) : RECOVERY_NOTHING;
+	printf("%s (%s): %s\n", log_safe(&name, s.user.name),
+	    log_words(&path, box), recovery_text(result));
+	return result;
+}
+
+/*
+ * Recovers one mailbox in a process of its own, because a lookup in the account
+ * database may wait for a server and cannot be interrupted.
+ */
+static void
+recover_one(void *self, const struct state_mailbox *m)
+{
+	struct recovery_round *r = self;
+	pid_t pid;
+	int status;
+
+	if (r->directory != -1 && r->uid != m->uid)
+		print_rest(r);
+	if (r->directory == -1)
+		r->directory = fcntl(m->directory, F_DUPFD_CLOEXEC, 3);
+	r->uid = m->uid;
+	fflush(stdout);
+	if ((pid = fork()) == -1)
+		fatal("fork");
+	if (pid == 0) {
+		status = recover_described(r, m);
+		fflush(stdout);
+		_exit(status);
+	}
+	if (process_wait(pid, &status, 0) == -1)
+		fatal("waitpid");
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		printf("uid %u: not reachable: the account database does not "
+		       "answer\n",
+		    (unsigned)m->uid);
+	if (recovery_of(status) != RECOVERY_FINISHED &&
+	    recovery_of(status) != RECOVERY_NOTHING) {
+		r->is_good = false;
+		r->is_printed = true;
+	}
+}
+
+int
+recover_all(const struct options *o)
+{
+	struct recovery_round r = { .o = o, .is_good = true, .directory = -1 };
+
+	if (state_each(o->state, recover_one, &r) == -1)
+		err(1, "%s/users", o->state);
+	print_rest(&r);
+	return r.is_good ? 0 : 1;
+}

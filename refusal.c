@@ -1,0 +1,50 @@
+/*
+ * Answers a client that is not served.
+ *
+ * Runs as the pre-auth user, in a jail without files; the monitor's child has
+ * dropped root's rights before. The answer is the same for every reason, so a
+ * client cannot learn which accounts exist.
+ */
+#include "config.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "io.h"
+#include "pop3.h"
+#include "refusal.h"
+#include "sandbox.h"
+
+static struct io client;
+
+/* Gives up what the answer does not need. */
+static void
+prepare_client(int64_t deadline)
+{
+	sandbox_shut_files(NULL, 0);
+	sandbox_enter(SANDBOX_REFUSAL);
+	io_init(&client, 0, deadline);
+}
+
+void
+refusal_deny(int64_t deadline, int64_t earliest)
+{
+	int64_t left;
+
+	prepare_client(deadline);
+	if ((left = earliest - clock_ms()) > 0)
+		poll(NULL, 0, (int)left);
+	pop3_refuse(&client);
+	io_linger(&client);
+	_exit(0);
+}
+
+void
+refusal_unavailable(int64_t deadline)
+{
+	prepare_client(deadline);
+	pop3_unavailable(&client, DROP_FAILED);
+	io_linger(&client);
+	_exit(0);
+}
