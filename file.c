@@ -1,9 +1,12 @@
 /*
- * Reads and writes all of a piece of a file, past interruptions and short counts.
+ * Reads and writes n bytes of a file, also if a signal interrupts or the kernel
+ * transfers fewer.
  *
- * Runs in the session, as the mailbox's owner.
+ * Runs in the session and in the recovery, as the owner of the mailbox.
  */
 #include "config.h"
+
+#include <sys/stat.h>
 
 #include <errno.h>
 #include <unistd.h>
@@ -46,4 +49,13 @@ file_write(int fd, const void *from, size_t n, off_t at)
 		n -= (size_t)put;
 	}
 	return 0;
+}
+
+bool
+file_is_same(int a, int b)
+{
+	struct stat one, other;
+
+	return fstat(a, &one) == 0 && fstat(b, &other) == 0 &&
+	    one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }

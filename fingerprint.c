@@ -1,12 +1,13 @@
 /*
- * Says whether a file is surely what it was: its size and times, and when they were looked at.
+ * Takes fingerprints of files: inode, size and times, which prove later that a
+ * file has not changed.
  *
- * Runs as the owner of the mailbox. A file system takes its times from a clock
- * that stands still between two ticks: of two changes in one tick the second
- * shows only if it changes the size. So a stamp proves something later only if
- * the tick of the last change was over when it was taken. Nobody has to sleep
- * for that: a stamp that is not settled says so, and whoever relied on it
- * looks again next time.
+ * Runs in the session, as the owner of the mailbox. A file system takes its
+ * times from a clock that advances in ticks. Of two changes in one tick, the
+ * second one shows only if it changes the size. So a fingerprint proves
+ * something only if the tick of the last change was over when it was taken.
+ * No process has to sleep for that: such a fingerprint is marked as stable, and
+ * with another one the next login reads the file again.
  */
 #include "config.h"
 
@@ -19,19 +20,28 @@
 #include "fingerprint.h"
 
 #define NS_PER_S INT64_C(1000000000)
-/* Four ticks of the slowest kernel (100 Hz): file systems here take their times from the clock of this machine. */
+/*
+ * Four ticks of the slowest kernel (100 Hz): file systems here take their times
+ * from the clock of this machine.
+ */
 #define TICKS_NS (4 * NS_PER_S / 100)
-/* For others, whose clock or granularity is unknown: FAT counts by two seconds, a server's clock may be wrong. */
-#define STRANGER_NS (60 * NS_PER_S)
+/*
+ * Other file systems, whose clock or granularity is unknown: FAT counts by two
+ * seconds, a server's clock may be wrong.
+ */
+#define UNKNOWN_NS (60 * NS_PER_S)
 
-/* Asks the file system of fd how long ago the last change must be before a later one shows for certain, in ns. */
+/*
+ * Asks which file system fd is on. Returns how old the last change must be, in
+ * ns, for a fingerprint to be stable.
+ */
 static int64_t
-ask_settling_time(int fd)
+ask_stable_age(int fd)
 {
 	struct statfs fs;
 
 	if (fstatfs(fd, &fs) == -1)
-		return STRANGER_NS;
+		return UNKNOWN_NS;
 	switch ((unsigned long)fs.f_type) {
 	case EXT4_SUPER_MAGIC:
 	case XFS_SUPER_MAGIC:
@@ -40,32 +50,30 @@ ask_settling_time(int fd)
 	case TMPFS_MAGIC:
 		return TICKS_NS;
 	default:
-		return STRANGER_NS;
+		return UNKNOWN_NS;
 	}
 }
 
-/* Returns what ask_settling_time does. A session stamps thousands of files on one device, so it asks only once. */
+/*
+ * Returns the same, but asks once for each device, because a session takes
+ * thousands of fingerprints on one.
+ */
 static int64_t
-settling_time(int fd, uint64_t device)
+stable_age(int fd, uint64_t device)
 {
 	static uint64_t asked;
 	static int64_t answer = -1;
 
 	if (answer == -1 || device != asked) {
-		answer = ask_settling_time(fd);
+		answer = ask_stable_age(fd);
 		asked = device;
 	}
 	return answer;
 }
 
-static int64_t
-ns(const struct timespec *t)
-{
-	return t->tv_sec * NS_PER_S + t->tv_nsec;
-}
-
+/* Copies the result of fstat; stable is 0. */
 static void
-copy(struct fingerprint *s, const struct stat *st)
+copy_status(struct fingerprint *s, const struct stat *st)
 {
 	*s = (struct fingerprint){ .device = st->st_dev, .inode = st->st_ino, .size = st->st_size,
 		.mtime = st->st_mtim.tv_sec, .mtime_ns = st->st_mtim.tv_nsec,
@@ -79,7 +87,7 @@ fingerprint_look(struct fingerprint *s, int fd)
 
 	if (fstat(fd, &st) == -1)
 		return -1;
-	copy(s, &st);
+	copy_status(s, &st);
 	return 0;
 }
 
@@ -91,15 +99,18 @@ fingerprint_take_stat(struct fingerprint *s, struct stat *st, int fd)
 
 	if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == -1 || fstat(fd, st) == -1)
 		return -1;
-	copy(s, st);
+	copy_status(s, st);
 	changed = s->mtime * NS_PER_S + s->mtime_ns;
 	if (changed < s->ctime * NS_PER_S + s->ctime_ns)
 		changed = s->ctime * NS_PER_S + s->ctime_ns;
-	needed = settling_time(fd, s->device);
-	/* Times in whole seconds: an ext4 with small inodes, or one of those that count so. */
+	needed = stable_age(fd, s->device);
+	/*
+	 * Times in whole seconds: an ext4 with small inodes, or a file system
+	 * that counts seconds.
+	 */
 	if (s->mtime_ns == 0 && s->ctime_ns == 0)
-		needed = STRANGER_NS;
-	s->settled = ns(&now) - changed > needed;
+		needed = UNKNOWN_NS;
+	s->stable = fingerprint_ns(&now) - changed > needed;
 	return 0;
 }
 
@@ -122,9 +133,13 @@ fingerprint_put(struct fingerprint *s, int fd)
 	times[1].tv_nsec |= 1;
 	if (futimens(fd, times) == -1 || fstat(fd, &st) == -1)
 		return -1;
-	copy(s, &st);
-	/* The finer clock's time, unless the file system cut it off: no tick begins there. */
-	s->settled = ns(&st.st_mtim) == ns(&times[1]) && ns(&st.st_mtim) != ns(&st.st_ctim);
+	copy_status(s, &st);
+	/*
+	 * No tick begins at a time of the finer clock, unless the file system
+	 * has truncated the time.
+	 */
+	s->stable = fingerprint_ns(&st.st_mtim) == fingerprint_ns(&times[1]) &&
+	    fingerprint_ns(&st.st_mtim) != fingerprint_ns(&st.st_ctim);
 	return 0;
 }
 
@@ -139,5 +154,5 @@ fingerprint_same(const struct fingerprint *a, const struct fingerprint *b)
 bool
 fingerprint_matches(const struct fingerprint *then, const struct fingerprint *now)
 {
-	return then->settled == 1 && fingerprint_same(then, now);
+	return then->stable == 1 && fingerprint_same(then, now);
 }

@@ -1,36 +1,62 @@
-/* Whether a file is surely what it was: see fingerprint.c. */
+/*
+ * The status of a file, which proves later that it has not changed: see
+ * fingerprint.c.
+ */
 #ifndef FINGERPRINT_H
 #define FINGERPRINT_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
-/* All fields have 64 bits, so that a stamp can be kept on disk. */
+/*
+ * A file's status. All fields have 64 bits, because it is also stored on disk.
+ */
 struct fingerprint {
 	uint64_t device, inode;
 	int64_t size;
 	int64_t mtime, mtime_ns, ctime, ctime_ns;
-	uint64_t settled; /* 1: every later change will show in the times; 0: one that comes at once may not */
+	uint64_t stable; /* 1: every later change shows in the times; 0: a change that follows at once may not */
 };
 
-/* What fd is now. Returns 0, or -1 with errno. */
+/* Takes the fingerprint of fd. Returns 0, or -1 with errno. */
 int fingerprint_take(struct fingerprint *s, int fd);
 
 struct stat;
 
-/* Does what fingerprint_take does, and stores in *st all that fstat reports. */
+/* Does the same, and stores the result of fstat in *st. */
 int fingerprint_take_stat(struct fingerprint *s, struct stat *st, int fd);
 
-/* As fingerprint_take, but only to be compared: settled is 0. */
+/*
+ * Takes the fingerprint of fd for a comparison only: stable is 0. Returns 0, or
+ * -1 with errno.
+ */
 int fingerprint_look(struct fingerprint *s, int fd);
 
-/* As fingerprint_take, where this process has just changed fd, a file, and nobody else can have: makes its mtime unlike any that a change could give it. */
+/*
+ * Takes the fingerprint of a file that this process has just changed, while no
+ * other process can change it. Sets an mtime that no later change can give the
+ * file. Returns 0, or -1 with errno.
+ */
 int fingerprint_put(struct fingerprint *s, int fd);
 
-/* Whether both look the same; that nothing has changed follows only when the older one is settled. */
+/*
+ * Returns true if both are equal but for stable. It follows that the file has
+ * not changed only if the older one is stable.
+ */
 bool fingerprint_same(const struct fingerprint *a, const struct fingerprint *b);
 
-/* Whether what now is of is surely what it was at then. */
+/*
+ * Returns true if then proves that the file has not changed between then and
+ * now.
+ */
 bool fingerprint_matches(const struct fingerprint *then, const struct fingerprint *now);
+
+/* Returns a file's time in nanoseconds since 1970. */
+static inline int64_t
+fingerprint_ns(const struct timespec *t)
+{
+	return t->tv_sec * INT64_C(1000000000) + t->tv_nsec;
+}
 
 #endif

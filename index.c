@@ -1,31 +1,35 @@
 /*
- * Remembers what was found last time: a list of records in the state directory.
+ * Keeps a list of records in the state directory from one session to the next.
  *
- * Runs as the owner of the mailbox, with the session's lock held, so that
- * nobody else writes here but the user himself, whose forgeries can only hurt
- * the user. The list is a cache: that it cannot be read or written costs time
- * and is no error. Whether it still describes the mailbox is for the store to
- * prove, by the note that it keeps with it.
+ * Runs in the session, as the owner of the mailbox, with the session lock held.
+ * So only the user can write to the file besides, and a forged list harms only
+ * that user. The list is a cache: if it cannot be read or written that costs
+ * time and is not an error. The mailbox format proves by its note in the list
+ * that the list still describes the mailbox.
  *
- * The file is a header of one block and blocks of records behind it:
+ * The file is a header of one block, and blocks of records after it:
  *
  *	header    magic, kind, bytes of a record, their count, the note, a hash
  *	block     records; in its last 8 bytes a hash of the rest
  *
- * Each hash (XXH3, 64 bits, seeded with the block's number) is looked at
- * before the first use of what it covers: a list that lost its power half
- * written is found out where it is damaged. It is not synced for the same
- * reason. A new list is written to another name and renamed. Records are
- * added to the last block and behind it before the header counts them: a
- * header that does not know them is still true, and where a header is on the
- * disk and the block behind it is not, the record is all zeros, which no store
- * takes for one. Only a record in another's place would leave one that looks
- * true: then the blocks are synced before the header is written.
+ * The hashes are XXH3 of 64 bits, seeded with the number of the block. Each is
+ * checked before the first use of the bytes that it covers. So a list that was
+ * half written in a power failure is detected where it is damaged, and the file
+ * is not synced.
  *
- * A few blocks are read at a time. The file is not mapped: the user could cut
- * it short under the session, which would be a SIGBUS, and what is mapped and
- * not on the disk yet counts as the session's own memory. A list that is being
- * made, or could not be written, is in memory in the same form.
+ * A new list is written under another name and renamed. Records are added to
+ * the last block, and to new blocks, before the header counts them. Then
+ *
+ *	- a header that does not count the new records is still true;
+ *	- if the header is on the disk and the block is not, the record is all
+ *	  zeros, which no format takes for a record;
+ *	- a record that replaces another one would look valid in both versions,
+ *	  so the blocks are synced before the header is written.
+ *
+ * A few blocks are read at a time. The file is not mapped. The user could
+ * truncate a mapped file during the session, which would be a SIGBUS; and
+ * mapped pages that are not on the disk yet count as the session's own memory.
+ * A list that is new, or that cannot be written, is in memory in the same form.
  */
 #include "config.h"
 
@@ -47,9 +51,9 @@
 
 #define NAME "index"
 #define TEMPORARY "index.tmp"
-#define MAGIC UINT64_C(0x31786469646f706b) /* also tells one byte order from the other */
+#define MAGIC UINT64_C(0x31786469646f706b) /* another number in the other byte order */
 #define BLOCK ((size_t)4096)
-#define USABLE (BLOCK - sizeof(uint64_t)) /* of a block, for records */
+#define USABLE (BLOCK - sizeof(uint64_t)) /* bytes of a block for records */
 #define WINDOW 4 /* blocks */
 
 struct header {
@@ -63,18 +67,22 @@ struct header {
 
 struct index {
 	int state;
-	int fd;             /* -1: the list is in memory */
+	int fd;                /* -1: the list is in memory */
 	struct header h;
-	size_t in_block;    /* records */
-	unsigned char *blocks; /* in memory: all; of the file: a window of it */
-	size_t room;        /* blocks that fit there */
-	size_t first, held; /* the window: its first block, and how many it holds */
-	bool replaced;      /* the file has a record in another's place */
-	/* The block asked for last: its records, from one to before another. Dividing for each of a million costs. */
+	size_t in_block;       /* records of a block */
+	unsigned char *blocks; /* of a list in memory all blocks; of a file a window of it */
+	size_t room;           /* blocks that fit into blocks */
+	size_t first, held;    /* the window: its first block, and the number of its blocks */
+	bool replaced;         /* a record in the file was replaced since the last save */
+	/*
+	 * The block used last, with the records from to before to. It saves a
+	 * division for each of a million records.
+	 */
 	const unsigned char *block;
 	size_t from, to;
 };
 
+/* Returns the number of blocks that count records need. */
 static size_t
 blocks_for(const struct index *x, size_t count)
 {
@@ -93,8 +101,8 @@ hash_header(const struct header *h)
 	return XXH3_64bits(h, offsetof(struct header, hash));
 }
 
-static struct index *
-make(int state, const char *kind, size_t record)
+struct index *
+index_new(int state, const char *kind, size_t record)
 {
 	struct index *x = calloc(1, sizeof(*x));
 
@@ -109,12 +117,6 @@ make(int state, const char *kind, size_t record)
 	return x;
 }
 
-struct index *
-index_new(int state, const char *kind, size_t record)
-{
-	return make(state, kind, record);
-}
-
 void
 index_free(struct index *x)
 {
@@ -126,9 +128,12 @@ index_free(struct index *x)
 	free(x);
 }
 
-/* Whether a header that was read belongs to a file of this size, and is of this kind. */
+/*
+ * Returns true if a header is whole, is of this kind and fits a file of this
+ * size.
+ */
 static bool
-is_sound(const struct header *h, const char *kind, off_t size)
+is_valid_header(const struct header *h, const char *kind, off_t size)
 {
 	uint64_t blocks = (uint64_t)size / BLOCK;
 
@@ -149,11 +154,11 @@ index_load(int state, const char *kind)
 	if (fd == -1)
 		return NULL;
 	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
-	    pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) || !is_sound(&h, kind, st.st_size)) {
+	    pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) || !is_valid_header(&h, kind, st.st_size)) {
 		close(fd);
 		return NULL;
 	}
-	x = make(state, kind, (size_t)h.record);
+	x = index_new(state, kind, (size_t)h.record);
 	x->h = h;
 	x->fd = fd;
 	return x;
@@ -177,9 +182,9 @@ index_note(const struct index *x)
 	return x->h.note;
 }
 
-/* Room for this many blocks in memory. */
+/* Makes room for this many blocks in memory, filled with zeros. */
 static void
-make_room(struct index *x, size_t blocks)
+reserve_blocks(struct index *x, size_t blocks)
 {
 	size_t room = x->room == 0 ? WINDOW : x->room;
 
@@ -193,7 +198,7 @@ make_room(struct index *x, size_t blocks)
 	x->room = room;
 }
 
-/* Whether a block says what was written to it. */
+/* Returns true if a block is as it was written. */
 static bool
 is_whole(const unsigned char *block, size_t number)
 {
@@ -203,34 +208,40 @@ is_whole(const unsigned char *block, size_t number)
 	return hash == hash_block(block, number);
 }
 
-/* Returns where this block is in the file; a size_t of 32 bits could not say. */
+/*
+ * Returns the offset of a block in the file. A size_t of 32 bits would be too
+ * small.
+ */
 static off_t
-place_of(size_t number)
+offset_of(size_t number)
 {
 	return ((off_t)number + 1) * (off_t)BLOCK;
 }
 
-/* Reads a block of the file. Returns whether it is there and whole. */
+/* Reads a block of the file. Returns true if the block exists and is whole. */
 static bool
 read_block(const struct index *x, size_t number, unsigned char block[BLOCK])
 {
-	return pread(x->fd, block, BLOCK, place_of(number)) == (ssize_t)BLOCK &&
+	return pread(x->fd, block, BLOCK, offset_of(number)) == (ssize_t)BLOCK &&
 	    is_whole(block, number);
 }
 
-/* Moves the window to this block. Returns whether it is there and whole. */
+/*
+ * Moves the window so that it contains this block. Returns true if the block
+ * exists and is whole.
+ */
 static bool
-show(struct index *x, size_t number)
+move_window(struct index *x, size_t number)
 {
 	size_t first = number / WINDOW * WINDOW;
 	ssize_t n;
 
 	if (number >= x->first && number < x->first + x->held)
 		return true;
-	make_room(x, WINDOW);
+	reserve_blocks(x, WINDOW);
 	x->first = first;
 	x->held = 0;
-	n = pread(x->fd, x->blocks, WINDOW * BLOCK, place_of(first));
+	n = pread(x->fd, x->blocks, WINDOW * BLOCK, offset_of(first));
 	while (n >= (ssize_t)((x->held + 1) * BLOCK) &&
 	    is_whole(x->blocks + x->held * BLOCK, first + x->held))
 		x->held++;
@@ -247,7 +258,7 @@ index_get(struct index *x, size_t i)
 	if (i < x->from || i >= x->to) {
 		number = i / x->in_block;
 		x->from = x->to = 0;
-		if (x->fd != -1 && !show(x, number))
+		if (x->fd != -1 && !move_window(x, number))
 			return NULL;
 		x->block = x->blocks + (number - x->first) * BLOCK;
 		x->from = number * x->in_block;
@@ -256,38 +267,43 @@ index_get(struct index *x, size_t i)
 	return x->block + (i - x->from) * x->h.record;
 }
 
-/* What was read from the blocks is old. */
+/* Empties the window, because its blocks may have changed. */
 static void
-unshow(struct index *x)
+empty_window(struct index *x)
 {
 	x->held = 0;
 	x->from = x->to = 0;
 }
 
-/* Goes on in memory, with what the file has; the file, now half changed, goes. Damaged records are nonsense then. */
+/*
+ * Removes the file, which is half changed now, and continues with its records
+ * in memory. All bytes of a damaged block become 0xff, which is not a record.
+ */
 static void
 leave_file(struct index *x)
 {
 	struct index old = *x;
 
-	index_forget(x->state);
-	unshow(x);
+	index_discard(x->state);
+	empty_window(x);
 	x->fd = -1;
 	x->first = 0;
-	make_room(x, blocks_for(x, index_count(x)));
+	reserve_blocks(x, blocks_for(x, index_count(x)));
 	for (size_t b = 0; b < blocks_for(x, index_count(x)); b++)
 		if (!read_block(&old, b, x->blocks + b * BLOCK))
 			memset(x->blocks + b * BLOCK, 0xff, BLOCK);
 	close(old.fd);
 }
 
-/* Changes the file: the block with this record, hash and all. Returns 0 or -1. */
+/*
+ * Writes the block with this record and its hash to the file. Returns 0 or -1.
+ */
 static int
 put_in_file(struct index *x, size_t i, const void *record)
 {
 	unsigned char block[BLOCK];
 	size_t number = i / x->in_block;
-	unsigned char *place = block + i % x->in_block * x->h.record;
+	unsigned char *there = block + i % x->in_block * x->h.record;
 	uint64_t hash;
 
 	if (!read_block(x, number, block)) {
@@ -295,24 +311,24 @@ put_in_file(struct index *x, size_t i, const void *record)
 			return -1;
 		memset(block, 0, sizeof(block));
 	}
-	if (memcmp(place, record, index_record_size(x)) == 0)
+	if (memcmp(there, record, index_record_size(x)) == 0)
 		return 0;
 	for (size_t k = 0; k < x->h.record && !x->replaced; k++)
-		x->replaced = place[k] != 0;
-	memcpy(place, record, index_record_size(x));
+		x->replaced = there[k] != 0;
+	memcpy(there, record, index_record_size(x));
 	hash = hash_block(block, number);
 	memcpy(block + USABLE, &hash, sizeof(hash));
-	return pwrite(x->fd, block, BLOCK, place_of(number)) == (ssize_t)BLOCK ? 0 : -1;
+	return pwrite(x->fd, block, BLOCK, offset_of(number)) == (ssize_t)BLOCK ? 0 : -1;
 }
 
 void
 index_put(struct index *x, size_t i, const void *record)
 {
-	unshow(x);
+	empty_window(x);
 	if (x->fd != -1 && put_in_file(x, i, record) == -1)
 		leave_file(x);
 	if (x->fd == -1) {
-		make_room(x, i / x->in_block + 1);
+		reserve_blocks(x, i / x->in_block + 1);
 		memcpy(x->blocks + i / x->in_block * BLOCK + i % x->in_block * index_record_size(x),
 		    record, index_record_size(x));
 	}
@@ -326,6 +342,7 @@ index_truncate(struct index *x, size_t count)
 	x->h.count = count;
 }
 
+/* Writes the header's block. Returns 0, or -1 with errno. */
 static int
 write_header(int fd, const struct header *h)
 {
@@ -335,7 +352,10 @@ write_header(int fd, const struct header *h)
 	return file_write(fd, block, BLOCK, 0);
 }
 
-/* Writes the list from memory to a new file and goes on there. Returns 0, or -1: it stays in memory. */
+/*
+ * Writes the list from memory to a new file, and continues in the file. Returns
+ * 0, or -1 if it stays in memory.
+ */
 static int
 move_to_file(struct index *x)
 {
@@ -360,7 +380,7 @@ move_to_file(struct index *x)
 	free(x->blocks);
 	x->blocks = NULL;
 	x->room = 0;
-	unshow(x);
+	empty_window(x);
 	x->fd = fd;
 	return 0;
 }
@@ -373,7 +393,7 @@ index_save(struct index *x, const void *note, size_t n)
 	x->h.hash = hash_header(&x->h);
 	if (x->fd == -1) {
 		if (move_to_file(x) == -1)
-			index_forget(x->state);
+			index_discard(x->state);
 		return;
 	}
 	if ((x->replaced && fdatasync(x->fd) == -1) || write_header(x->fd, &x->h) == -1)
@@ -382,7 +402,7 @@ index_save(struct index *x, const void *note, size_t n)
 }
 
 void
-index_forget(int state)
+index_discard(int state)
 {
 	unlinkat(state, NAME, 0);
 }

@@ -1,4 +1,4 @@
-/* The broker's part of the locks, the dotlock above all: see lock-dotlock.c. */
+/* The dotlock of one mailbox, the file PATH.lock: see lock-dotlock.c. */
 #ifndef LOCK_DOTLOCK_H
 #define LOCK_DOTLOCK_H
 
@@ -8,38 +8,37 @@
 
 #include "lock.h"
 
-/* What the broker holds of one mailbox. */
-struct lock_kept {
-	const struct lock_plan *plan;
-	const char *path; /* of the mailbox */
-	bool can_dotlock; /* one is wanted, and its directory can be written */
-	bool is_logged;   /* what stands in the dotlock's way */
-	int dotlock;      /* the dotlock that this process made; -1: none */
-	int spool;        /* the open file that has the session's locks on the spool; -1: none */
-	int session;      /* the open file that has the session lock; -1: none */
+struct dotlock {
+	int fd;           /* the dotlock that this process made; -1: none */
+	const char *path; /* of the mailbox; lasts as long as the process */
+	uid_t least_uid;  /* as in struct lock_plan */
+	bool is_possible; /* the plan has a dotlock, and the directory can be written */
+	bool is_logged;   /* the obstacle at its name has been logged */
 };
 
 /*
- * Root: returns true if PATH.lock is wanted and its directory is root's and
- * writable by a group besides, but not by others. Returns that group in *group.
- * No part of path may be the user's to change: the group's rights would follow.
+ * Fills *d. If the plan has a dotlock and none can be made, logs the reason, or
+ * errno's text if reason is NULL. Runs before the process is confined.
  */
-bool lock_needs_group(const struct lock_plan *plan, const char *path, gid_t *group);
+void dotlock_prepare(struct dotlock *d, const struct lock_plan *plan, const char *path, const char *reason);
 
 /*
- * Monitor, as the user, with the spool's group if it needs it, before it is
- * confined: fills *k. Logs if a dotlock is wanted and none can be made; reason
- * (NULL: errno's) is why then.
+ * Makes the dotlock unless d already holds it, and removes a stale one for
+ * that. Returns 0, or -1 with errno: EAGAIN, another program holds the lock;
+ * EEXIST, only an administrator can remove the obstacle, which is logged.
  */
-void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan, const char *path, const char *reason);
+int dotlock_take(struct dotlock *d);
 
 /*
- * Monitor: does what the channel's other end asks for, and keeps the dotlock
- * fresh. Returns when the other end is gone; then *k still has its locks.
+ * Removes the dotlock, which d holds, unless another program has made its own
+ * at that name.
  */
-void lock_broker(struct lock_kept *k, int channel);
+void dotlock_give(struct dotlock *d);
 
-/* Monitor: gives all locks back. */
-void lock_broker_end(struct lock_kept *k);
+/*
+ * Sets the dotlock's time to now, otherwise other programs would take it for
+ * stale.
+ */
+void dotlock_touch(const struct dotlock *d);
 
 #endif

@@ -1,16 +1,16 @@
 /*
- * Lists the names in a Maildir, in the order of its messages.
+ * Lists the names of the files in a Maildir, in the order of its messages.
  *
- * Runs as the owner of the mailbox. Names that begin with a dot are not
- * messages. Files that are not regular or have a control character in their
- * name are left out and counted. Nothing is locked: what a name stands for may
- * have gone a moment later, and comes back under another one (maildir.c).
+ * Runs in the session, as the owner of the mailbox. Files whose names begin
+ * with a dot are not messages. Files that are not regular, or have a control
+ * character in their name, are left out and counted. Nothing is locked: a
+ * moment later a file may have another name (maildir-files.c).
  *
  * readdir may return a file that is renamed meanwhile under both names, or not
- * at all. One pass over the directories is the truth only if they have not
- * changed since long before it (fingerprint.c). Otherwise the directories are read
- * again, and all passes are compared with each other and with what an earlier
- * session has seen.
+ * at all. One pass over the directories lacks no file only if they have not
+ * changed since long before it (fingerprint.c). Otherwise the directories are
+ * read again, and all passes are compared with each other and with the list of
+ * an earlier session.
  */
 #include "config.h"
 
@@ -28,16 +28,21 @@
 #include "log.h"
 
 /*
- * The bounds of names_insist. What the passes lack at the end of these
- * bounds stays in the listing, because a message that vanishes from one
- * listing is fetched a second time by clients that keep mail.
+ * The bounds of names_insist. Files that are missing at these bounds stay in
+ * the list. Otherwise clients that keep mail would fetch such a message again.
  */
 #define PASSES 50
-#define PATIENCE_NS INT64_C(1000000000)
-/* How long the directories' times must stay the same before fewer misses are enough: four ticks, as in fingerprint.c. */
+#define PASSES_NS INT64_C(1000000000)
+/*
+ * If the times of the directories have not changed for this long, fewer misses
+ * are enough: four ticks, as in fingerprint.c.
+ */
 #define QUIET_NS INT64_C(40000000)
 #define MISSES_IF_QUIET 3
-/* The fewest passes: with something known to compare them with, and without. */
+/*
+ * The fewest passes: with an earlier list to compare them with, and without
+ * one.
+ */
 #define PASSES_IF_KNOWN 2
 #define PASSES_IF_NEW 4
 
@@ -53,6 +58,7 @@ names_unique(const struct names *l, const struct entry *e)
 	return (struct unique){ e->time, names_name(l, e), e->unique };
 }
 
+/* Returns the number with which a name begins, 0 if it begins with none. */
 static uint64_t
 time_of(const char *name)
 {
@@ -90,6 +96,10 @@ compare_files(const struct names *l, const struct entry *e, const struct names *
 	return (e->inode > f->inode) - (e->inode < f->inode);
 }
 
+/*
+ * Compares two entries of a list, as qsort_r wants it: as compare_files, then
+ * by full name.
+ */
 static int
 compare_entries(const void *a, const void *b, void *listing)
 {
@@ -99,13 +109,15 @@ compare_entries(const void *a, const void *b, void *listing)
 	return order != 0 ? order : strcmp(names_name(listing, e), names_name(listing, f));
 }
 
+/* Sorts the entries into the order of the messages. */
 static void
-sort(struct names *l)
+sort_entries(struct names *l)
 {
 	if (l->count > 0)
 		qsort_r(l->list, l->count, sizeof(*l->list), compare_entries, l);
 }
 
+/* Returns true if a name contains a control character. */
 static bool
 has_control(const char *name)
 {
@@ -115,9 +127,9 @@ has_control(const char *name)
 	return false;
 }
 
-/* Room for one more entry with a name of n bytes. */
+/* Makes room for one more entry with a name of n bytes. */
 static void
-make_room(struct names *l, size_t n)
+reserve_entry(struct names *l, size_t n)
 {
 	if (l->count == l->list_room) {
 		l->list_room = l->list_room == 0 ? 64 : l->list_room * 2;
@@ -136,7 +148,7 @@ names_add(struct names *l, const char *name, ino_t inode, int directory)
 {
 	size_t n = strlen(name);
 
-	make_room(l, n + 1);
+	reserve_entry(l, n + 1);
 	memcpy(l->names + l->used, name, n + 1);
 	l->list[l->count++] = (struct entry){ .time = time_of(name), .inode = inode,
 		.name = l->used, .unique = (size_t)(strchrnul(name, ':') - name), .directory = directory };
@@ -146,23 +158,19 @@ names_add(struct names *l, const char *name, ino_t inode, int directory)
 }
 
 /*
- * Returns true if a directory entry can be a message. An entry of unknown type
- * that fstatat cannot find is one, because it was renamed just now.
+ * Returns true if a directory entry that is not hidden can be a message. An
+ * entry of unknown type that fstatat cannot find counts, because it was just
+ * renamed.
  */
 static bool
-is_message(struct names *l, int directory, const struct dirent *d)
+is_message(int directory, const struct dirent *d)
 {
 	struct stat st;
 	bool regular = d->d_type == DT_REG;
 
-	if (d->d_name[0] == '.')
-		return false;
 	if (d->d_type == DT_UNKNOWN)
 		regular = fstatat(directory, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1 || S_ISREG(st.st_mode);
-	if (regular && !has_control(d->d_name))
-		return true;
-	l->skipped++;
-	return false;
+	return regular && !has_control(d->d_name);
 }
 
 /* Adds the names of one directory. Returns 0, or -1 with errno. */
@@ -180,21 +188,29 @@ list_directory(struct names *l, int fd, int directory)
 		errno = error;
 		return -1;
 	}
-	while (errno = 0, (d = readdir(stream)) != NULL)
-		if (is_message(l, copy, d))
+	while (errno = 0, (d = readdir(stream)) != NULL) {
+		if (d->d_name[0] == '.')
+			continue;
+		if (is_message(copy, d))
 			names_add(l, d->d_name, d->d_ino, directory);
+		else
+			l->skipped++;
+	}
 	error = errno;
 	closedir(stream);
 	errno = error;
 	return error == 0 ? 0 : -1;
 }
 
-/* What new and cur are now. */
+/*
+ * Takes the fingerprints of new and cur. An absent directory has an empty one
+ * that is stable.
+ */
 static void
-look(const int dirs[NAMES_DIRECTORIES], struct fingerprint seen[NAMES_DIRECTORIES])
+take_fingerprints(const int dirs[NAMES_DIRECTORIES], struct fingerprint seen[NAMES_DIRECTORIES])
 {
 	for (int i = 0; i < NAMES_DIRECTORIES; i++) {
-		seen[i] = (struct fingerprint){ .settled = 1 };
+		seen[i] = (struct fingerprint){ .stable = 1 };
 		if (dirs[i] != -1 && fingerprint_take(&seen[i], dirs[i]) == -1)
 			fatal("fstat of the Maildir");
 	}
@@ -205,14 +221,14 @@ names_is_current(const int dirs[NAMES_DIRECTORIES], const struct fingerprint see
 {
 	struct fingerprint now[NAMES_DIRECTORIES];
 
-	look(dirs, now);
+	take_fingerprints(dirs, now);
 	return fingerprint_matches(&seen[0], &now[0]) && fingerprint_matches(&seen[1], &now[1]);
 }
 
 bool
 names_is_proven(const struct names *l)
 {
-	return l->seen[0].settled == 1 && l->seen[1].settled == 1;
+	return l->seen[0].stable == 1 && l->seen[1].stable == 1;
 }
 
 enum drop_error
@@ -220,23 +236,23 @@ names_read(struct names *l, const int dirs[NAMES_DIRECTORIES])
 {
 	struct fingerprint now[NAMES_DIRECTORIES];
 
-	make_room(l, 1);
-	look(dirs, l->seen);
+	reserve_entry(l, 1);
+	take_fingerprints(dirs, l->seen);
 	l->count = l->used = l->skipped = l->longest = 0;
 	for (int i = 0; i < NAMES_DIRECTORIES; i++) {
 		if (dirs[i] == -1 || list_directory(l, dirs[i], i) == 0)
 			continue;
-		log_event(LOG_ERR, "failed", "what=\"reading the Maildir\" "
-		    "error=\"%s\"", strerror(errno));
+		log_failed("reading the Maildir");
 		return DROP_FAILED;
 	}
-	look(dirs, now);
+	take_fingerprints(dirs, now);
 	if (!fingerprint_matches(&l->seen[0], &now[0]) || !fingerprint_matches(&l->seen[1], &now[1]))
-		l->seen[0].settled = 0;
-	sort(l);
+		l->seen[0].stable = 0;
+	sort_entries(l);
 	return DROP_OK;
 }
 
+/* Returns the monotonic clock in ns. */
 static int64_t
 monotonic_ns(void)
 {
@@ -247,15 +263,19 @@ monotonic_ns(void)
 	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
+/* Returns true if new and cur have the same times in both. */
 static bool
-look_same(const struct fingerprint a[NAMES_DIRECTORIES], const struct fingerprint b[NAMES_DIRECTORIES])
+have_same_times(const struct fingerprint a[NAMES_DIRECTORIES], const struct fingerprint b[NAMES_DIRECTORIES])
 {
 	return fingerprint_same(&a[0], &b[0]) && fingerprint_same(&a[1], &b[1]);
 }
 
-/* Adds the files of a pass to what is known, and counts for each known file the passes that lack it. */
+/*
+ * Adds the files of a pass to the known files, and counts for each known file
+ * the passes in a row without it.
+ */
 static void
-merge(struct names *known, const struct names *l)
+merge_pass(struct names *known, const struct names *l)
 {
 	size_t i = 0, n = known->count;
 
@@ -272,25 +292,39 @@ merge(struct names *known, const struct names *l)
 			names_add(known, names_name(l, e), e->inode, e->directory);
 	}
 	if (known->count > n)
-		sort(known);
+		sort_entries(known);
 }
 
-/* Returns how many known files the last pass lacks that cannot be taken for gone yet; adds them to l if it is not NULL. */
-static size_t
-find_missing(const struct names *known, unsigned misses, struct names *l)
+/*
+ * Returns true if the last pass lacks this known file, and the file cannot be
+ * taken for removed yet.
+ */
+static bool
+is_missing(const struct entry *e, unsigned misses)
 {
-	size_t missing = 0;
+	return e->missed > 0 && e->missed < misses;
+}
 
+/* Returns true if any known file is missing. */
+static bool
+is_any_missing(const struct names *known, unsigned misses)
+{
+	for (size_t i = 0; i < known->count; i++)
+		if (is_missing(&known->list[i], misses))
+			return true;
+	return false;
+}
+
+/* Adds the known files that are missing to the last pass. */
+static void
+add_missing(const struct names *known, unsigned misses, struct names *l)
+{
 	for (size_t i = 0; i < known->count; i++) {
 		const struct entry *e = &known->list[i];
 
-		if (e->missed == 0 || e->missed >= misses)
-			continue;
-		missing++;
-		if (l != NULL)
+		if (is_missing(e, misses))
 			names_add(l, names_name(known, e), e->inode, e->directory);
 	}
-	return missing;
 }
 
 enum drop_error
@@ -300,25 +334,25 @@ names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES], struct names *k
 	const int64_t begin = monotonic_ns();
 	int64_t now = begin, quiet_since = begin;
 
-	sort(known);
+	sort_entries(known);
 	for (int passes = 1;; passes++) {
 		unsigned misses = now - quiet_since > QUIET_NS ? MISSES_IF_QUIET : NAMES_MISSES;
 		struct fingerprint before[NAMES_DIRECTORIES];
 		enum drop_error error;
 
-		merge(known, l);
-		if (names_is_proven(l) || (passes >= least && find_missing(known, misses, NULL) == 0))
+		merge_pass(known, l);
+		if (names_is_proven(l) || (passes >= least && !is_any_missing(known, misses)))
 			return DROP_OK;
-		if (passes >= PASSES || (passes >= least && now - begin > PATIENCE_NS)) {
-			find_missing(known, misses, l);
-			sort(l);
+		if (passes >= PASSES || (passes >= least && now - begin > PASSES_NS)) {
+			add_missing(known, misses, l);
+			sort_entries(l);
 			return DROP_OK;
 		}
 		memcpy(before, l->seen, sizeof(before));
 		if ((error = names_read(l, dirs)) != DROP_OK)
 			return error;
 		now = monotonic_ns();
-		if (!look_same(before, l->seen))
+		if (!have_same_times(before, l->seen))
 			quiet_since = now;
 	}
 }

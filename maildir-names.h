@@ -1,6 +1,6 @@
-/* The names in a Maildir at one moment: see maildir-names.c. */
-#ifndef NAMES_H
-#define NAMES_H
+/* The names of the files in a Maildir: see maildir-names.c. */
+#ifndef MAILDIR_NAMES_H
+#define MAILDIR_NAMES_H
 
 #include <sys/types.h>
 
@@ -11,31 +11,40 @@
 #include "maildrop.h"
 #include "fingerprint.h"
 
-/* new and cur, in this order: a file that goes from the first to the second meanwhile is not missed. */
+/*
+ * new and cur, in this order, because files go from new to cur: one that is
+ * moved during a pass is not missed.
+ */
 #define NAMES_DIRECTORIES 2
 
 /* One file. */
 struct entry {
-	uint64_t time; /* of delivery, with which the name begins */
-	ino_t inode;
-	size_t name;   /* where it begins in the listing's names */
-	size_t unique; /* bytes of it before the colon */
-	int directory;
-	unsigned missed; /* passes in a row that did not see it: see names_insist */
+	uint64_t time; /* of delivery: the number with which the name begins */
+	ino_t inode;   /* as readdir reports it */
+	size_t name;   /* offset of the name in names[] of struct names */
+	size_t unique; /* bytes of the name before the colon */
+	int directory; /* 0: new, 1: cur */
+	unsigned missed; /* passes in a row without this file: see names_insist */
 };
 
-/* The names in new and cur, in the order of the messages. All zero: not made yet. */
+/*
+ * The names in new and cur, in the order of the messages. All zero: not read
+ * yet.
+ */
 struct names {
 	char *names;
 	size_t used, room;
 	struct entry *list;
 	size_t count, list_room;
-	size_t skipped; /* what could be taken for a message and is none */
-	size_t longest; /* bytes of a name */
-	struct fingerprint seen[NAMES_DIRECTORIES];
+	size_t skipped; /* files that are not hidden, and are not messages */
+	size_t longest; /* bytes of the longest name */
+	struct fingerprint seen[NAMES_DIRECTORIES]; /* of new and cur before the pass */
 };
 
-/* A unique name, n bytes: what stands before the colon, and the time of delivery, with which it begins. */
+/*
+ * A unique name: the n bytes before the colon, and the time of delivery, with
+ * which they begin.
+ */
 struct unique {
 	uint64_t time;
 	const char *name;
@@ -43,45 +52,61 @@ struct unique {
 };
 
 /*
- * Reads all names once, as one pass; dirs: new and cur, -1 for one that is
- * absent, hence empty. A pass may lack a file that another program renames
- * meanwhile, or have it twice. Returns DROP_OK, or DROP_FAILED after logging why.
+ * Makes one pass: reads all names in dirs, new and cur (-1: absent, hence
+ * empty). A pass may lack a file that another program renames meanwhile, or
+ * contain it twice. Returns DROP_OK or DROP_FAILED (logged).
  */
 enum drop_error names_read(struct names *l, const int dirs[NAMES_DIRECTORIES]);
 
-/* Returns true if nothing can have changed while the names were read, so that the pass is the truth. */
+/*
+ * Returns true if no change can have happened during the pass, so that it lacks
+ * no file.
+ */
 bool names_is_proven(const struct names *l);
 
-/* Adds a name to a listing of what is known from elsewhere; names_insist puts it in order. */
+/*
+ * Adds a name that is known from an earlier list; names_insist sorts the names
+ * afterwards.
+ */
 void names_add(struct names *l, const char *name, ino_t inode, int directory);
 
 /*
- * Reads the names again after a pass that is not proven, until no file is
- * missing that an earlier pass or *known has. Changes *known.
+ * Makes more passes after one that is not proven, until no file is missing that
+ * an earlier pass or *known contains. Changes *known. Returns as names_read.
  */
 enum drop_error names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES], struct names *known);
 
-/* How many passes in a row must lack a file before it is taken for gone. */
+/* A file is taken for removed after this many passes in a row without it. */
 #define NAMES_MISSES 12
 
-/* Whether nothing can have changed since new and cur were like this. */
+/*
+ * Returns true if the fingerprints prove that new and cur have not changed
+ * since.
+ */
 bool names_is_current(const int dirs[NAMES_DIRECTORIES], const struct fingerprint seen[NAMES_DIRECTORIES]);
 
+/* Frees the memory of *l. */
 void names_free(struct names *l);
 
-/* The name of an entry, valid until the listing is made again. */
+/* Returns the name of an entry, valid until the names are read again. */
 const char *names_name(const struct names *l, const struct entry *e);
 
-/* Its unique name, valid as long. */
+/* Returns the unique name of an entry, valid until the names are read again. */
 struct unique names_unique(const struct names *l, const struct entry *e);
 
-/* The order of the messages: by the time of delivery, then by the name. Less than, equal to or greater than 0. */
+/*
+ * Compares in the order of the messages: the time of delivery, then the unique
+ * name. Returns a number less than, equal to or greater than 0.
+ */
 int unique_compare(const struct unique *x, const struct unique *y);
 
-/* The first entry with this unique name, or the one that would stand behind it: the end of the listing, maybe. */
+/*
+ * Returns the first entry with this unique name, or the entry after it if there
+ * is none, which may be the end of the list.
+ */
 const struct entry *names_find(const struct names *l, const struct unique *u);
 
-/* Whether e is an entry, with this unique name. */
+/* Returns true if e is an entry and has this unique name. */
 bool names_has(const struct names *l, const struct entry *e, const struct unique *u);
 
 #endif

@@ -1,19 +1,21 @@
 /*
- * Tells the quota of a Maildir what was removed: one line in its maildirsize.
+ * Updates the quota of a Maildir after a removal: appends one line to its
+ * maildirsize.
  *
- * Runs as the owner of the mailbox. Maildir++ (README.maildirquota of Courier)
- * keeps the quota in the first line of maildirsize, and after it lines of two
- * numbers, bytes and messages, whose sums are what the mailbox contains. A
- * program that delivers refuses mail for 15 minutes after it has counted a full
- * mailbox, unless another program has added a line meanwhile.
+ * Runs in the session, as the owner of the mailbox. Maildir++
+ * (README.maildirquota of Courier) keeps the quota in the first line of
+ * maildirsize. Each line after it contains two numbers, bytes and messages;
+ * their sums are the contents of the mailbox. After a delivering program has
+ * counted a full mailbox it refuses mail for 15 minutes, unless another program
+ * has added a line meanwhile.
  *
- * All that a session removes becomes one line in one write, because the file is
- * not locked. The line comes after the removal. If the session dies between
- * them, the sums are too high until the next program counts again; no mail is
- * lost by that.
+ * All removals of a session become one line in one write, because the file is
+ * not locked. The line is written after the removal. If the session dies in
+ * between, the sums are too high until the next program counts again; no mail
+ * is lost by that.
  *
  * The file is the user's and may be anything. It is never made, never
- * truncated, and only appended to if it is what other programs would use.
+ * truncated, and only appended to if other programs would use it.
  */
 #include "config.h"
 
@@ -31,12 +33,12 @@
 #include "maildir-quota.h"
 
 #define NAME "maildirsize"
-#define MOST 5120 /* bytes: a file of this size or more is counted again before anybody uses it */
-#define WHAT "what=\"updating the Maildir's " NAME "\""
+#define SIZE_MOST 5120 /* bytes: other programs count again before they use a file of this size or more */
+#define WHAT "updating the Maildir's " NAME
 
 /*
- * Returns the size by which a message was counted: the number after the last
- * ",S=" before the flags of its name, or else the file's.
+ * Returns the size with which a message was counted: the number after the last
+ * ",S=" before the flags of its name, or the size of the file if there is none.
  */
 static uint64_t
 counted_size(const char *name, off_t size)
@@ -54,7 +56,10 @@ counted_size(const char *name, off_t size)
 	return errno == 0 && value <= INT64_MAX ? value : (uint64_t)size;
 }
 
-/* Returns true if the name has the flag of deleted messages, which Courier does not count and Dovecot does. */
+/*
+ * Returns true if the name has the flag T of deleted messages. Courier does not
+ * count these messages, Dovecot does.
+ */
 static bool
 is_trashed(const char *name)
 {
@@ -75,7 +80,10 @@ quota_note(struct quota *q, const char *name, off_t size)
 		q->bytes = INT64_MAX;
 }
 
-/* Opens the file. Returns -1 if there is none, or it is not one to write to, which is logged. */
+/*
+ * Opens the file. Returns its descriptor, or -1 if it is absent or, which is
+ * logged, must not be written to.
+ */
 static int
 open_sizes(int dir)
 {
@@ -93,32 +101,32 @@ open_sizes(int dir)
 		why = "it has another owner";
 	if (why == NULL)
 		return fd;
-	log_event(LOG_WARNING, "failed", WHAT " error=\"%s\"", why);
+	log_failed_at(LOG_WARNING, why, WHAT);
 	if (fd != -1)
 		close(fd);
 	return -1;
 }
 
 /*
- * Returns true if a line may be appended. A file without its first line would
- * take ours for the quota, and half a line would become another number with it.
- * To a file that is counted again before its next use nothing is appended;
- * otherwise it could grow forever.
+ * Returns true if a line may be appended. In a file without its first line the
+ * new line would be the quota. After half a line it would change the number in
+ * that line. A file of SIZE_MOST bytes gets no line, because it would grow
+ * forever and is counted again before its next use.
  */
 static bool
-takes_line(int fd)
+can_append(int fd)
 {
-	char text[MOST];
+	char text[SIZE_MOST];
 	ssize_t n;
 
 	do
 		n = pread(fd, text, sizeof(text), 0);
 	while (n == -1 && errno == EINTR);
-	return n > 0 && n < MOST && text[n - 1] == '\n';
+	return n > 0 && n < SIZE_MOST && text[n - 1] == '\n';
 }
 
 void
-quota_tell(const struct quota *q, int dir)
+quota_update(const struct quota *q, int dir)
 {
 	char line[64];
 	ssize_t put;
@@ -126,12 +134,16 @@ quota_tell(const struct quota *q, int dir)
 
 	if ((q->messages == 0 && !q->is_uncertain) || (fd = open_sizes(dir)) == -1)
 		return;
-	if (takes_line(fd)) {
-		/* As wide as Courier's lines. A line of zeros, if nobody knows what was counted, makes other programs count again. */
+	if (can_append(fd)) {
+		/*
+		 * As wide as Courier's lines. If it is uncertain which messages
+		 * were counted, a line of zeros makes other programs count
+		 * again.
+		 */
 		n = snprintf(line, sizeof(line), "%12jd %12jd\n", -(intmax_t)q->bytes, -(intmax_t)q->messages);
 		put = write(fd, line, (size_t)n);
 		if (put != n)
-			log_event(LOG_WARNING, "failed", WHAT " error=\"%s\"", put == -1 ? strerror(errno) : "it was cut off");
+			log_failed_at(LOG_WARNING, put == -1 ? NULL : "only a part of the line was written", WHAT);
 	}
 	close(fd);
 }

@@ -1,4 +1,4 @@
-/* What a removal tells the quota of a Maildir: see maildir-quota.c. */
+/* The quota of a Maildir, which a removal updates: see maildir-quota.c. */
 #ifndef MAILDIR_QUOTA_H
 #define MAILDIR_QUOTA_H
 
@@ -10,17 +10,18 @@
 /* The messages that a session has removed. Begins as all zeros. */
 struct quota {
 	uint64_t bytes, messages;
-	bool is_uncertain; /* some of them may not have been counted */
+	bool is_uncertain; /* the quota may not have counted some of them */
 };
 
-/* Notes that a message has been removed, a file of this size and of this name. */
+/* Notes that a message has been removed, whose file had this name and size. */
 void quota_note(struct quota *q, const char *name, off_t size);
 
 /*
- * Appends what was noted to the file maildirsize of the Maildir that is open as
- * dir, which may be O_PATH. If there is no such file, nothing is written. A
- * failure is logged and is no error: other programs count again at times.
+ * Appends the noted messages to the file maildirsize of the Maildir that is
+ * open as dir (O_PATH suffices). Writes nothing if there is no such file. A
+ * failure is logged and is not an error, because other programs count again at
+ * times.
  */
-void quota_tell(const struct quota *q, int dir);
+void quota_update(const struct quota *q, int dir);
 
 #endif

@@ -1,43 +1,41 @@
 /*
- * Holds the list of messages and the deletion marks over one of the stores.
+ * Holds the messages of one mailbox and the deletion marks, over one of the
+ * formats.
  *
- * Runs as the owner of the mailbox. Knows no protocol and no mailbox format:
- * the numbers that clients use end here, the formats begin behind store.h.
+ * Runs in the session, the recovery and the broker, as the owner of the
+ * mailbox; the functions on struct mailboxes run in every process. Contains no
+ * protocol and no mailbox format: clients number messages from 1, formats
+ * (store.h) from 0.
  */
 #include "config.h"
 
-#include <sys/stat.h>
-
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-#include "lock.h"
 #include "log.h"
 #include "maildrop.h"
+#include "maildrop-state.h"
+#include "path.h"
 #include "sandbox.h"
 #include "store.h"
 
 /* The formats, as -m names them. */
 static const struct {
 	const char *prefix;
-	const char *format;
 	const struct store_ops *store;
 	bool create, quoted;
 } formats[] = {
-	{ "mbox:", "mbox", &mbox_store, false, false },
-	{ "mboxo:", "mbox", &mbox_store, false, true },
-	{ "maildir:", "maildir", &maildir_store, false, false },
-	{ "maildir+create:", "maildir", &maildir_store, true, false },
+	{ "mbox:", &mbox_store, false, false },
+	{ "mboxo:", &mbox_store, false, true },
+	{ "maildir:", &maildir_store, false, false },
+	{ "maildir+create:", &maildir_store, true, false },
 };
+
+#define FORMATS (sizeof(formats) / sizeof(formats[0]))
 
 /* Writes template with %u, %h and a leading ~ replaced, without slashes at its end, into path[PATH_MAX]. Returns 0 or -1. */
 static int
@@ -79,13 +77,13 @@ mailboxes_read(struct mailboxes *b, const char *text)
 	for (const char *p = text; *p != '\0'; p++)
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			return -1;
-	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+	for (size_t i = 0; i < FORMATS; i++) {
 		size_t n = strlen(formats[i].prefix);
 
 		if (strncmp(text, formats[i].prefix, n) != 0)
 			continue;
 		*b = (struct mailboxes){ .store = formats[i].store,
-			.text = text, .format = formats[i].format, .template = text + n,
+			.text = text, .format = formats[i].store->name, .template = text + n,
 			.create = formats[i].create, .quoted = formats[i].quoted };
 		return expand(b->template, "u", "/h", path);
 	}
@@ -100,10 +98,16 @@ mailboxes_path(const struct mailboxes *b, const char *user, const char *home)
 	return expand(b->template, user, home, path) == 0 ? path : NULL;
 }
 
+const struct store_ops *
+mailboxes_store(size_t i)
+{
+	return i < FORMATS ? formats[i].store : NULL;
+}
+
 bool
 mailboxes_are_locked(const struct mailboxes *b)
 {
-	return b->store == &mbox_store;
+	return b->store->is_locked;
 }
 
 bool
@@ -111,229 +115,6 @@ mailboxes_are_roots(const struct mailboxes *b)
 {
 	return b->template[0] != '~' &&
 	    strstr(b->template, "%h") == NULL;
-}
-
-/* Opens the directory that the mailbox is in; names what is in it. path has to last as long as *place. */
-static enum drop_error
-find_place(struct store_place *place, const char *path)
-{
-	char directory[PATH_MAX], *slash;
-	struct stat st;
-
-	strlcpy(directory, path, sizeof(directory));
-	slash = strrchr(directory, '/');
-	place->path = path;
-	place->name = path + (slash + 1 - directory);
-	slash[slash == directory] = '\0';
-	place->dir = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (place->dir == -1 || fstat(place->dir, &st) == -1) {
-		int error = errno;
-
-		log_event(LOG_ERR, "failed", "what=\"opening the directory of the mailbox\" "
-		    "error=\"%s\"", strerror(error));
-		return store_error(error);
-	}
-	if ((st.st_uid != 0 && st.st_uid != geteuid()) ||
-	    ((st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0)) {
-		log_event(LOG_ERR, "failed", "what=\"opening the directory of the mailbox\" "
-		    "error=\"it is neither root's nor the user's, or anybody can rename files in it\"");
-		return DROP_DENIED;
-	}
-	return DROP_OK;
-}
-
-/* The path of an open directory, as the kernel has it. Returns 0, or -1 with errno. */
-static int
-path_of(int dir, char path[PATH_MAX])
-{
-	int result = fchdir(dir) == 0 && getcwd(path, PATH_MAX) != NULL ? 0 : -1, error = errno;
-
-	/* The mailbox's file system is not kept from being unmounted. */
-	if (chdir("/") == -1)
-		fatal("chdir");
-	errno = error;
-	return result;
-}
-
-/*
- * Opens the directory FORMAT-ID below the user's own, and makes it if it is absent. The id is
- * made of the mailbox's path without symlinks, so that two services that spell
- * it otherwise find each other's journals and locks. A new one is on the disk
- * before anything is written to it. Returns 0, or -1 with errno.
- */
-static int
-open_own_state(const struct mailboxes *b, const struct store_place *place, int user, int *state)
-{
-	char path[PATH_MAX], name[16 + UIDL_HASH_TEXT + 1];
-	XXH128_canonical_t id;
-	XXH3_state_t hash;
-	int fd;
-
-	if (path_of(place->dir, path) == -1)
-		return -1;
-	XXH3_128bits_reset(&hash);
-	XXH3_128bits_update(&hash, path, strlen(path) + 1);
-	XXH3_128bits_update(&hash, place->name, strlen(place->name));
-	XXH128_canonicalFromHash(&id, XXH3_128bits_digest(&hash));
-	uidl_write(id.digest, stpcpy(stpcpy(name, b->format), "-"));
-	if (mkdirat(user, name, 0700) == -1 && errno != EEXIST)
-		return -1;
-	*state = openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (*state == -1)
-		return -1;
-	if (faccessat(*state, "mailbox", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return 0;
-	/* The process that made the directory may have been killed before its fsync, so the file comes last. */
-	if (fsync(user) == -1)
-		return -1;
-	/* For the administrator. */
-	fd = openat(*state, "mailbox", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd != -1) {
-		dprintf(fd, "%s/%s\n", path, place->name);
-		close(fd);
-	}
-	return 0;
-}
-
-enum drop_error
-maildrop_state(const struct mailboxes *b, const char *path, int user, int *state)
-{
-	struct store_place place = { .state = -1 };
-	enum drop_error error = find_place(&place, path);
-
-	if (error != DROP_OK)
-		return error;
-	if (open_own_state(b, &place, user, &place.state) == -1) {
-		log_event(LOG_ERR, "failed", "what=\"opening the state directory of the mailbox\" "
-		    "error=\"%s\"", strerror(errno));
-		error = DROP_FAILED;
-	}
-	close(place.dir);
-	*state = place.state;
-	return error;
-}
-
-/* Returns true if a removal of any format is unfinished in this state directory. */
-static bool
-is_any_unfinished(int state)
-{
-	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
-		if (formats[i].store->unfinished != NULL && formats[i].store->unfinished(state))
-			return true;
-	return false;
-}
-
-/* Takes over what an earlier version has left in the directory that all mailboxes of the user share. */
-static enum drop_error
-take_over(const struct mailboxes *b, const struct store_place *place, int user)
-{
-	static const char *const remains[] = { "index", "index.tmp", "yield", "j.tmp" };
-	struct lock_session lock;
-	enum drop_error error = DROP_OK;
-
-	if (faccessat(user, "session", F_OK, AT_SYMLINK_NOFOLLOW) == -1 && errno == ENOENT)
-		return DROP_OK;
-	/* A session of the earlier version may still be there. */
-	if (lock_session(user, NULL, &lock) == -1) {
-		log_event(LOG_ERR, "failed", "what=\"taking over an earlier version's state\" error=\"%s\"",
-		    errno == EAGAIN ? "one of its sessions is still there" : strerror(errno));
-		return errno == EAGAIN ? DROP_BUSY : DROP_FAILED;
-	}
-	for (size_t i = 0; i < sizeof(remains) / sizeof(remains[0]); i++)
-		unlinkat(user, remains[i], 0);
-	if (b->store->adopt != NULL)
-		error = b->store->adopt(place, user);
-	/* While a journal is left its mailbox may still come, and it may be of another format than this one. */
-	if (error == DROP_OK && !is_any_unfinished(user))
-		unlinkat(user, "session", 0);
-	unlock_session(&lock);
-	return error;
-}
-
-static enum drop_error
-fail_to_follow(void)
-{
-	log_event(LOG_ERR, "failed", "what=\"looking for removals in other state directories of the user\" "
-	    "error=\"%s\"", strerror(errno));
-	return DROP_FAILED;
-}
-
-/* Looks at the state directory that has this name, if it is one and not the mailbox's own. */
-static enum drop_error
-follow(const struct mailboxes *b, const struct store_place *place, int user, const char *name)
-{
-	struct stat own, st;
-	enum drop_error error = DROP_OK;
-	int other = openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	if (other == -1)
-		return errno == ENOTDIR || errno == ENOENT || errno == ELOOP ? DROP_OK : fail_to_follow();
-	if (fstat(place->state, &own) == -1 || fstat(other, &st) == -1)
-		error = fail_to_follow();
-	else if (own.st_ino != st.st_ino || own.st_dev != st.st_dev)
-		error = b->store->follow(place, other);
-	close(other);
-	return error;
-}
-
-/*
- * Takes over what is unfinished of this mailbox under another path: its
- * directory was moved, or is mounted elsewhere. Otherwise the mailbox would be
- * read and changed while a removal in it is half done.
- */
-static enum drop_error
-follow_all(const struct mailboxes *b, const struct store_place *place, int user)
-{
-	size_t n = strlen(b->format);
-	enum drop_error error = DROP_OK;
-	const struct dirent *entry;
-	int copy = openat(user, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *all = copy != -1 ? fdopendir(copy) : NULL;
-
-	if (all == NULL)
-		return fail_to_follow();
-	while (error == DROP_OK && (entry = readdir(all)) != NULL)
-		if (strncmp(entry->d_name, b->format, n) == 0 && entry->d_name[n] == '-')
-			error = follow(b, place, user, entry->d_name);
-	closedir(all);
-	return error;
-}
-
-/* Takes the lock that two paths of one mailbox have in common. */
-static enum drop_error
-lock_identity(const struct store_place *place, int user, struct lock_session *lock)
-{
-	struct stat st;
-	XXH3_state_t hash;
-
-	if (fstat(place->dir, &st) == -1)
-		fatal("fstat of the mailbox's directory");
-	XXH3_64bits_reset(&hash);
-	XXH3_64bits_update(&hash, &st.st_dev, sizeof(st.st_dev));
-	XXH3_64bits_update(&hash, &st.st_ino, sizeof(st.st_ino));
-	XXH3_64bits_update(&hash, place->name, strlen(place->name));
-	if (lock_place(user, XXH3_64bits_digest(&hash), lock) == 0)
-		return DROP_OK;
-	if (errno == EAGAIN)
-		return DROP_BUSY;
-	log_event(LOG_ERR, "failed", "what=\"locking the mailbox under all its paths\" error=\"%s\"", strerror(errno));
-	return DROP_FAILED;
-}
-
-enum drop_error
-maildrop_claim(const struct mailboxes *b, const char *path, int user, int state, struct lock_session *lock)
-{
-	struct store_place place = { .state = state };
-	enum drop_error error;
-
-	if ((error = find_place(&place, path)) != DROP_OK)
-		return error;
-	if ((error = lock_identity(&place, user, lock)) == DROP_OK)
-		error = take_over(b, &place, user);
-	if (error == DROP_OK && b->store->follow != NULL)
-		error = follow_all(b, &place, user);
-	close(place.dir);
-	return error;
 }
 
 enum drop_error
@@ -344,13 +125,13 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 		.locks = locks };
 	enum drop_error error;
 
-	/* The store keeps it. */
+	/* The format keeps the path and the name in it. */
 	if ((path = strdup(path)) == NULL)
 		fatal("strdup");
 	*m = (struct maildrop){ .store = b->store };
-	if ((error = find_place(&place, path)) != DROP_OK ||
+	if ((error = maildrop_state_place(&place, path)) != DROP_OK ||
 	    (error = m->store->open(&place, &m->box)) != DROP_OK)
-		return error; /* NOLINT(clang-analyzer-unix.Malloc): the place's name goes with the process */
+		return error; /* NOLINT(clang-analyzer-unix.Malloc): the path lasts as long as the process */
 	m->count = m->store->count(m->box);
 	if ((m->marks = calloc(m->count / 8 + 1, 1)) == NULL)
 		fatal("marks for %zu messages", m->count);
@@ -367,39 +148,41 @@ maildrop_recover(const struct mailboxes *b, const char *path, int state,
 
 	if (b->store->recover == NULL)
 		return DROP_OK;
-	error = find_place(&place, path);
+	error = maildrop_state_place(&place, path);
 	return error == DROP_OK ? b->store->recover(&place) : error;
+}
+
+/*
+ * Opens a directory that stays within reach with this access. Without access
+ * *reach stays as it is.
+ */
+static void
+open_reach(struct sandbox_path *reach, const char *path, enum store_access access)
+{
+	if (access != STORE_NO_ACCESS)
+		*reach = (struct sandbox_path){ open(path, O_PATH | O_DIRECTORY | O_CLOEXEC),
+			access == STORE_WRITE ? SANDBOX_WRITE : SANDBOX_OWN };
 }
 
 void
 maildrop_reach_directory(const char *path, struct sandbox_path *directory)
 {
-	char *copy = strdup(path), *slash;
+	char name[PATH_MAX];
 
-	if (copy == NULL)
-		fatal("strdup");
-	slash = strrchr(copy, '/');
-	slash[slash == copy] = '\0';
-	*directory = (struct sandbox_path){ open(copy, O_PATH | O_DIRECTORY | O_CLOEXEC), SANDBOX_OWN };
-	free(copy);
+	path_split(path, name);
+	open_reach(directory, name, STORE_OWN);
 }
 
-/*
- * The spool's directory and not the spool, because the file may be made, or
- * replaced by another, while the session waits for a lock.
- */
 void
 maildrop_reach(const struct mailboxes *b, const char *path, struct sandbox_path *mailbox,
     struct sandbox_path *directory)
 {
-	if (mailboxes_are_locked(b)) {
-		maildrop_reach_directory(path, directory);
-		directory->how = SANDBOX_WRITE;
-		return;
-	}
-	*mailbox = (struct sandbox_path){ open(path, O_PATH | O_CLOEXEC | O_DIRECTORY), SANDBOX_OWN };
-	if (b->create)
-		maildrop_reach_directory(path, directory);
+	const struct store_ops *store = b->store;
+	char name[PATH_MAX];
+
+	path_split(path, name);
+	open_reach(mailbox, path, store->mailbox_access);
+	open_reach(directory, name, b->create ? store->create_access : store->directory_access);
 }
 
 bool
@@ -443,7 +226,7 @@ maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE])
 }
 
 enum drop_error
-maildrop_fetch(struct maildrop *m, size_t n, struct span *s)
+maildrop_begin(struct maildrop *m, size_t n, struct span *s)
 {
 	enum drop_error error = m->store->fetch(m->box, n - 1, s);
 	int number = errno;
@@ -453,21 +236,12 @@ maildrop_fetch(struct maildrop *m, size_t n, struct span *s)
 		log_event(error == DROP_CHANGED ? LOG_WARNING : LOG_ERR, "failed",
 		    "what=\"reading message %zu\" error=\"%s\" more=%u", n,
 		    error == DROP_CHANGED ? "another program changed the mailbox" : strerror(number), more);
-	/* A message may be counted again when it is fetched; then it is not marked, so the marked bytes stay true. */
+	/*
+	 * The format may have counted the message again. A marked message is
+	 * not fetched, so the marked sizes stay true.
+	 */
 	m->wire_size = m->store->total(m->box);
 	return error;
-}
-
-bool
-maildrop_stands(struct maildrop *m, size_t n)
-{
-	return m->store->stands == NULL || m->store->stands(m->box, n - 1);
-}
-
-bool
-maildrop_recounted(struct maildrop *m, size_t n)
-{
-	return m->store->recounted != NULL && m->store->recounted(m->box, n - 1);
 }
 
 ssize_t
@@ -482,11 +256,37 @@ maildrop_read(struct span *s, void *to, size_t size)
 	do
 		n = pread(s->fd, to, size, s->at);
 	while (n == -1 && errno == EINTR);
-	if (n <= 0)
+	if (n <= 0) {
+		s->failed = true;
 		return -1;
+	}
 	s->at += n;
 	s->bytes -= (uint64_t)n;
 	return n;
+}
+
+/*
+ * Returns true if the client has got all of message n although its wire size is
+ * not the one in *s.
+ */
+static bool
+accept_other_size(struct maildrop *m, size_t n, const struct span *s)
+{
+	const struct store_ops *store = m->store;
+
+	return s->bytes == 0 && store->accept_other_size != NULL &&
+	    store->accept_other_size(m->box, n - 1);
+}
+
+bool
+maildrop_end(struct maildrop *m, size_t n, const struct span *s, uint64_t sent)
+{
+	const struct store_ops *store = m->store;
+
+	if (s->failed || (sent != s->wire_size && !accept_other_size(m, n, s)))
+		return false;
+	return store->is_unchanged == NULL ||
+	    store->is_unchanged(m->box, n - 1);
 }
 
 enum drop_error

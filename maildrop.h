@@ -1,4 +1,4 @@
-/* The messages of one user and the deletion marks: see maildrop.c. */
+/* The messages of one mailbox and the deletion marks: see maildrop.c. */
 #ifndef MAILDROP_H
 #define MAILDROP_H
 
@@ -11,22 +11,23 @@
 #include "log.h"
 #include "uidl.h"
 
-/* How the mailbox answers. What was seen of errno is in the log. */
+/* The result of an operation on a mailbox. The log has its errno. */
 enum drop_error {
 	DROP_OK,
-	DROP_BUSY,    /* another program holds it */
-	DROP_CHANGED, /* another program changed it: not all could be done */
-	DROP_DENIED,  /* will not work until somebody mends it */
-	DROP_FAILED,  /* may work later; nothing is lost */
-	DROP_LATER,   /* the removal is certain, but will only be finished later */
+	DROP_BUSY,    /* another program holds a lock */
+	DROP_CHANGED, /* another program changed the mailbox: not all could be done */
+	DROP_DENIED,  /* fails until a person removes the cause */
+	DROP_FAILED,  /* may succeed later; nothing is lost */
+	DROP_LATER,   /* the removal is decided, but will be finished later */
 };
 
-/* The stored bytes of one message; maildrop_read takes from its front. */
+/* The stored bytes of one message that are still to be read. */
 struct span {
 	int fd;
 	off_t at;
-	uint64_t bytes;  /* left to read */
-	uint64_t wire_size; /* what LIST promised of it */
+	uint64_t bytes;
+	uint64_t wire_size; /* of the whole message */
+	bool failed;        /* maildrop_read has returned -1 */
 };
 
 struct store_ops;
@@ -45,13 +46,13 @@ struct mailboxes {
 
 struct maildrop {
 	const struct store_ops *store;
-	void *box;
-	unsigned char *marks; /* one bit a message */
-	size_t count;         /* messages, marked ones included */
+	void *box;            /* the store's */
+	unsigned char *marks; /* one bit for each message */
+	size_t count;         /* messages, with the marked ones */
 	size_t marked;
 	uint64_t wire_size;        /* of all messages */
 	uint64_t marked_wire_size; /* of the marked ones */
-	struct log_limit unread; /* of the lines about messages that cannot be read: the client may ask a million times */
+	struct log_limit unread; /* of the lines about messages that cannot be read; the client can request one a million times */
 };
 
 /* Reads "mbox:PATH", "mboxo:PATH", "maildir:PATH" or "maildir+create:PATH"; text is kept. Returns 0 or -1. */
@@ -59,6 +60,12 @@ int mailboxes_read(struct mailboxes *b, const char *text);
 
 /* The mailbox' path for this user, or NULL when there is none (too long). Valid until the next call. */
 const char *mailboxes_path(const struct mailboxes *b, const char *user, const char *home);
+
+/*
+ * Returns the store of the i-th format, counted from 0; NULL after the last.
+ * Two formats may have the same store.
+ */
+const struct store_ops *mailboxes_store(size_t i);
 
 /* Returns true if other programs lock such a mailbox, and so does the session, with the broker's help. */
 bool mailboxes_are_locked(const struct mailboxes *b);
@@ -71,34 +78,17 @@ bool mailboxes_are_locked(const struct mailboxes *b);
 bool mailboxes_are_roots(const struct mailboxes *b);
 
 /*
- * As the user: opens the state directory of the mailbox at path, in the user's
- * own state directory, and makes it if it is absent. It has the same name
- * however the path is spelled. Returns DROP_OK and sets *state; DENIED or FAILED
- * (logged). The current directory is the root then.
- */
-enum drop_error maildrop_state(const struct mailboxes *b, const char *path, int user, int *state);
-
-/*
- * As the user, with the session lock of state: makes that lock the only one of
- * the mailbox, whatever other paths lead to it. Then takes over what is
- * unfinished of it: under another path, or in the user's own directory, which
- * all mailboxes of the uid shared in an earlier version. Returns DROP_OK, BUSY,
- * DENIED or FAILED (logged).
- */
-enum drop_error maildrop_claim(const struct mailboxes *b, const char *path, int user, int state, struct lock_session *lock);
-
-/*
- * Session, as the user: finds the messages of the mailbox at path. state is
- * its state directory, in which the session's lock is held. Messages are
- * numbered from 1, as on the wire.
+ * Session, as the user: opens the mailbox at path and finds its messages. state
+ * is its state directory, whose session lock this process holds. Messages are
+ * numbered from 1, as in POP3.
  */
 enum drop_error maildrop_open(struct maildrop *m, const struct mailboxes *b,
     const char *path, int state, const struct lock_plan *locks);
 
 /*
- * As the user, with the session's lock: finishes a removal that was broken off,
- * if there is one. Returns CHANGED if its journal was set aside because it does
- * not fit the mailbox.
+ * As the user, with the session lock: finishes a removal that was interrupted,
+ * if there is one. Returns CHANGED if its journal does not fit the mailbox and
+ * was set aside.
  */
 enum drop_error maildrop_recover(const struct mailboxes *b, const char *path,
     int state, const struct lock_plan *locks);
@@ -106,56 +96,72 @@ enum drop_error maildrop_recover(const struct mailboxes *b, const char *path,
 struct sandbox_path;
 
 /*
- * Opens what the session needs of the file system for the mailbox at path: the
- * Maildir in *mailbox; in *directory the one that the spool is in, to write to
- * files that exist. What is not there, or not needed, is left as it is.
+ * Opens the directories that a confined session needs for the mailbox at path,
+ * with the rights that its format specifies: in *mailbox the mailbox, in
+ * *directory the directory that contains it. Leaves *mailbox or *directory as
+ * it is if the format needs no right to it; stores fd = -1 if it is absent.
  */
 void maildrop_reach(const struct mailboxes *b, const char *path, struct sandbox_path *mailbox,
     struct sandbox_path *directory);
 
-/* The directory that the mailbox is in. */
+/*
+ * Opens the directory that contains the mailbox at path, with all rights below
+ * it.
+ */
 void maildrop_reach_directory(const char *path, struct sandbox_path *directory);
 
-/* Whether there is one in this state directory. */
+/* Returns true if a removal is unfinished in this state directory. */
 bool maildrop_unfinished(const struct mailboxes *b, int state);
 
-/* Whether message n (1 … m->count) is marked. */
+/* Returns true if message n (1 … m->count) is marked. */
 bool maildrop_marked(const struct maildrop *m, size_t n);
 
 /* Marks message n, which is not marked yet. */
 void maildrop_mark(struct maildrop *m, size_t n);
 
-/* Takes all marks off. */
+/* Removes all marks. */
 void maildrop_reset(struct maildrop *m);
 
-/* The bytes of message n as RFC 1939 §11 counts them. */
+/*
+ * Returns the size of message n in bytes as RFC 1939 §11 counts them, each line
+ * end as CRLF.
+ */
 uint64_t maildrop_wire_size(const struct maildrop *m, size_t n);
 
-/* The unique id of message n: 1 to 70 characters of 0x21 … 0x7e. */
+/*
+ * Stores the unique id of message n: 1 to 70 characters of 0x21 … 0x7e (RFC
+ * 1939 §7).
+ */
 void maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE]);
 
-/* Where message n can be read. CHANGED: it is not there any more. Logs an error, at most once a minute. */
-enum drop_error maildrop_fetch(struct maildrop *m, size_t n, struct span *s);
+/*
+ * Begins to read message n: finds its stored bytes, to be read with
+ * maildrop_read. After them comes maildrop_end; one message is read at a time.
+ * Returns DROP_OK; CHANGED, the message has gone; or FAILED. Logs an error at
+ * most once a minute.
+ */
+enum drop_error maildrop_begin(struct maildrop *m, size_t n, struct span *s);
 
 /*
- * Returns true if message n, which was fetched, is still where it was. If not,
- * what was read of it since may be another message's, although there was
- * enough of it.
+ * Reads up to size bytes from the front of *s. Returns their number, 0 at the
+ * end, or -1 if they cannot be read.
  */
-bool maildrop_stands(struct maildrop *m, size_t n);
-
-/*
- * Returns true if message n, all of which was read since it was fetched, is
- * whole although it had another number of bytes than the span promised.
- */
-bool maildrop_recounted(struct maildrop *m, size_t n);
-
-/* Reads up to size bytes from the front of *s. Returns how many, 0 at its end, -1 if they are gone. */
 ssize_t maildrop_read(struct span *s, void *to, size_t size);
 
 /*
- * Removes the marked messages, all or (CHANGED) those that could be proven.
- * *removed is how many. BUSY, DENIED, FAILED: none is removed.
+ * Ends the reading of message n. sent is the wire size of all that was read; if
+ * only the first lines were wanted it is s->wire_size. Returns true if the
+ * client has got the message, or the wanted lines: no read failed, nothing is
+ * missing, and the message has not changed since maildrop_begin. Otherwise the
+ * bytes that were read may be those of another message, and the client must not
+ * take them for this one.
+ */
+bool maildrop_end(struct maildrop *m, size_t n, const struct span *s, uint64_t sent);
+
+/*
+ * Removes the marked messages: all (OK), or those that could be identified
+ * (CHANGED). Stores their number in *removed. BUSY, DENIED or FAILED: none is
+ * removed.
  */
 enum drop_error maildrop_commit(struct maildrop *m, size_t *removed);
 

@@ -65,7 +65,7 @@ kind_of(const struct list_source *s)
 static void
 discard_proof(struct list *l)
 {
-	l->note.mailbox = (struct fingerprint){ .settled = 0 };
+	l->note.mailbox = (struct fingerprint){ .stable = 0 };
 	l->note.base = 0;
 }
 
@@ -79,7 +79,7 @@ is_well_formed(const struct list *l)
 	    l->count <= UINT32_MAX && note->end >= 0 &&
 	    note->base <= l->count && note->numbered <= l->count &&
 	    note->unverified <= l->count && note->next_retired < LIST_RETIRED &&
-	    (note->end <= note->mailbox.size || note->mailbox.settled == 0);
+	    (note->end <= note->mailbox.size || note->mailbox.stable == 0);
 }
 
 bool
@@ -141,7 +141,7 @@ static void
 set_fingerprint(struct list *l, const struct fingerprint *now)
 {
 	l->note.mailbox = *now;
-	if (now->settled == 1)
+	if (now->stable == 1)
 		l->note.base = l->count;
 }
 
@@ -168,7 +168,7 @@ read_on(struct list *l, const struct fingerprint *now, struct list *before)
 	set_fingerprint(l, now);
 	if (before != NULL)
 		number_all(l, before);
-	else if (now->settled != 1 || now->size <= cache_small)
+	else if (now->stable != 1 || now->size <= cache_small)
 		number_new(l, true);
 	save_list(l);
 	return result;
@@ -238,7 +238,7 @@ has_grown(const struct list *l, const struct fingerprint *now, size_t *count)
 	    now->inode != then->inode)
 		return false;
 	*count = l->count;
-	if (then->settled != 1 && *count > l->note.base)
+	if (then->stable != 1 && *count > l->note.base)
 		*count = (size_t)l->note.base;
 	if (*count > l->note.first_if_grown)
 		*count = (size_t)l->note.first_if_grown;
@@ -355,7 +355,7 @@ cache_remove(struct list *l, const unsigned char *marks)
 	if (kept.note.count_if_shrunk > 0 ||
 	    kept.note.first_if_grown != LIST_NEVER ||
 	    l->note.first_if_grown != LIST_NEVER)
-		now = (struct fingerprint){ .settled = 0 };
+		now = (struct fingerprint){ .stable = 0 };
 	set_fingerprint(&kept, &now);
 	save_list(&kept);
 }

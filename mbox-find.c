@@ -366,7 +366,7 @@ find_to_send(
 {
 	enum drop_error error = find_moved(m, one, where);
 
-	if (error != DROP_OK || m->fresh.mailbox.settled == 1 ||
+	if (error != DROP_OK || m->fresh.mailbox.stable == 1 ||
 	    find_is_in_place(m, where, m->fresh.mailbox.size))
 		return error;
 	discard_fresh(&m->fresh);
@@ -401,7 +401,7 @@ find_begin_removal(struct mbox *m)
 
 	/* Another program may have changed the mailbox once more, in the same
 	 * tick of the clock. */
-	if (f->mailbox.settled != 1)
+	if (f->mailbox.stable != 1)
 		discard_fresh(f);
 	if ((error = list_afresh(m)) != DROP_OK)
 		return error;

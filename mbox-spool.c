@@ -15,7 +15,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "lock.h"
+#include "lock-spool.h"
 #include "log.h"
 #include "mbox-spool.h"
 
@@ -81,7 +81,7 @@ void
 spool_unlock(const struct mbox *m)
 {
 	if (m->fd != -1)
-		unlock_spool(m->place.locks, m->fd);
+		lock_spool_release(m->place.locks, m->fd);
 }
 
 void

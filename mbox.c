@@ -31,7 +31,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lock.h"
+#include "lock-session.h"
 #include "log.h"
 #include "mbox-boundary.h"
 #include "mbox-cache.h"
@@ -229,7 +229,7 @@ follow_locked(struct mbox *m, int other)
 		return error;
 	}
 	result = redo_follow(other, &box);
-	unlock_session(&lock);
+	lock_session_release(&lock);
 	return result == 0 ? DROP_OK : DROP_FAILED;
 }
 
@@ -363,7 +363,7 @@ mbox_fetch(void *box, size_t i, struct span *s)
  * because the clock was set back.
  */
 static bool
-mbox_stands(void *box, size_t i)
+mbox_is_unchanged(void *box, size_t i)
 {
 	struct mbox *m = box;
 	struct fingerprint now;
@@ -381,13 +381,13 @@ mbox_stands(void *box, size_t i)
  * the sent bytes are the message.
  */
 static bool
-mbox_recounted(void *box, size_t i)
+mbox_accept_other_size(void *box, size_t i)
 {
 	struct mbox *m = box;
 	struct fingerprint now;
 
 	if (fingerprint_look(&now, m->fd) == -1 ||
-	    !fingerprint_same(&m->at_fetch, &now) || !mbox_stands(m, i))
+	    !fingerprint_same(&m->at_fetch, &now) || !mbox_is_unchanged(m, i))
 		return false;
 	cache_distrust(&m->list);
 	return true;
@@ -400,6 +400,10 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 }
 
 const struct store_ops mbox_store = {
+	.name = "mbox",
+	/* The directory and not the spool, because the spool may be made or replaced while the session waits for a lock. */
+	.directory_access = STORE_WRITE,
+	.is_locked = true,
 	.open = mbox_open,
 	.recover = mbox_recover,
 	.adopt = mbox_adopt,
@@ -410,7 +414,7 @@ const struct store_ops mbox_store = {
 	.wire_size = mbox_wire_size,
 	.uidl = mbox_uidl,
 	.fetch = mbox_fetch,
-	.stands = mbox_stands,
-	.recounted = mbox_recounted,
+	.is_unchanged = mbox_is_unchanged,
+	.accept_other_size = mbox_accept_other_size,
 	.remove = mbox_remove,
 };

@@ -506,9 +506,9 @@ uidl(struct session *s, int count, char **args)
 	return about_one_or_all(s, count, args, put_uidl);
 }
 
-/* Converts message n at its place into the output. Returns true if it was all there. */
-static bool
-send_lines(struct session *s, size_t message, struct span *span, uint64_t body_lines)
+/* Converts the message of span into the output. Returns its wire size, for maildrop_end. */
+static uint64_t
+send_lines(struct session *s, struct span *span, uint64_t body_lines)
 {
 	static char stored[IO_OUT / 2];
 	struct wire w;
@@ -531,8 +531,8 @@ send_lines(struct session *s, size_t message, struct span *span, uint64_t body_l
 	}
 	io_put(s->io, wire_end(&w, io_room(s->io, 2, &room)));
 	s->wire_size += w.wire_size;
-	return n >= 0 && (body_lines != WIRE_ALL || w.wire_size == span->wire_size ||
-	    (s->io->error == IO_OK && maildrop_recounted(s->drop, message)));
+	/* TOP's answer does not announce a size. */
+	return body_lines == WIRE_ALL ? w.wire_size : span->wire_size;
 }
 
 /*
@@ -544,8 +544,9 @@ static enum verdict
 send_message(struct session *s, size_t n, uint64_t body_lines)
 {
 	struct span span;
+	uint64_t sent;
 
-	switch (maildrop_fetch(s->drop, n, &span)) {
+	switch (maildrop_begin(s->drop, n, &span)) {
 	case DROP_OK:
 		break;
 	case DROP_CHANGED:
@@ -557,7 +558,8 @@ send_message(struct session *s, size_t n, uint64_t body_lines)
 		ok(s, "%" PRIu64 " bytes", span.wire_size);
 	else
 		ok(s, "top of message follows");
-	if (!send_lines(s, n, &span, body_lines) || !maildrop_stands(s->drop, n)) {
+	sent = send_lines(s, &span, body_lines);
+	if (!maildrop_end(s->drop, n, &span, sent)) {
 		if (s->io->error == IO_OK)
 			s->end = "changed";
 		return LEAVE;

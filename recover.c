@@ -23,8 +23,10 @@
 #include "clock.h"
 #include "io.h"
 #include "lock.h"
+#include "lock-session.h"
 #include "log.h"
 #include "maildrop.h"
+#include "maildrop-state.h"
 #include "recover.h"
 #include "sandbox.h"
 #include "state.h"
@@ -175,7 +177,7 @@ broker(struct visit *v, int channel)
 	lock_signals(SIG_BLOCK);
 	privsep_become_broker(&v->user, v->group);
 	lock_broker_prepare(&v->kept, &v->locks, v->path, v->obstacle);
-	if (is_after_session && maildrop_state(v->mailboxes, v->path, v->directory, &v->state) != DROP_OK)
+	if (is_after_session && maildrop_state_open(v->mailboxes, v->path, v->directory, &v->state) != DROP_OK)
 		v->state = -1;
 	confine_broker(v);
 	lock_broker(&v->kept, v->locks_of[0]);
@@ -202,10 +204,10 @@ recover_by_hand(struct visit *v, int channel)
 	leave_terminal();
 	lock_signals(SIG_UNBLOCK);
 	privsep_become(&v->user);
-	if (maildrop_state(v->mailboxes, v->path, v->directory, &state) != DROP_OK)
+	if (maildrop_state_open(v->mailboxes, v->path, v->directory, &state) != DROP_OK)
 		_exit(NOT_REACHABLE);
 	is_alone = lock_session(state, NULL, &lock) == 0;
-	if (is_alone && maildrop_claim(v->mailboxes, v->path, v->directory, state, &lock) != DROP_OK)
+	if (is_alone && maildrop_state_claim(v->mailboxes, v->path, v->directory, state, &lock) != DROP_OK)
 		_exit(NOT_REACHABLE);
 	if (!maildrop_unfinished(v->mailboxes, state))
 		_exit(NOTHING_TO_DO);

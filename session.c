@@ -17,8 +17,10 @@
 #include "auth.h"
 #include "io.h"
 #include "lock.h"
+#include "lock-session.h"
 #include "log.h"
 #include "maildrop.h"
+#include "maildrop-state.h"
 #include "pop3.h"
 #include "session.h"
 
@@ -122,7 +124,7 @@ enter_mailbox(const struct visit *v, int channel, int state, struct lock_session
 		explain_lock(lock, io);
 		return false;
 	}
-	claim = maildrop_claim(v->mailboxes, v->path, v->directory, state, lock);
+	claim = maildrop_state_claim(v->mailboxes, v->path, v->directory, state, lock);
 	visit_confine(v, state);
 	if (claim != DROP_OK)
 		refuse_mailbox(io, claim);
@@ -141,7 +143,7 @@ serve(const struct visit *v, int channel, struct lock_plan *locks, struct io *io
 	int idle = v->o->idle, state = -1;
 
 	io_limits(io, (int64_t)idle * 1000, (int64_t)session_stall(v->o) * 1000);
-	error = maildrop_state(v->mailboxes, v->path, v->directory, &state);
+	error = maildrop_state_open(v->mailboxes, v->path, v->directory, &state);
 	/* From here on one session of a mailbox alone looks at the user's files. The others wait for it, or end. */
 	if (v->place != -1)
 		close(v->place);
@@ -165,7 +167,7 @@ serve(const struct visit *v, int channel, struct lock_plan *locks, struct io *io
 	 * given back. But a removal that is left unfinished is the broker's, which keeps this lock for it.
 	 */
 	if (!maildrop_unfinished(v->mailboxes, state))
-		unlock_session(&lock);
+		lock_session_release(&lock);
 }
 
 void

@@ -1,8 +1,9 @@
 /*
- * What a mailbox format implements: mbox.c and maildir.c do, maildrop.c alone uses it.
+ * The functions of a mailbox format, which mbox.c and maildir.c define.
  *
- * Messages are numbered from 0 here; maildrop.c converts. Nothing is freed
- * just to be tidy: the process serves one session and ends.
+ * maildrop*.c alone call a format's functions. Messages are numbered from 0
+ * here; maildrop.c converts. A session's process ends after its session, so the
+ * memory of an open mailbox is not freed.
  */
 #ifndef STORE_H
 #define STORE_H
@@ -12,50 +13,105 @@
 #include "lock.h"
 #include "maildrop.h"
 
-/* Where one user's mail and its state are, and how it is locked. Its strings last as long as the process. */
+/*
+ * Where the mailbox and the state of one user are, and how the mailbox is
+ * locked. The strings last as long as the process.
+ */
 struct store_place {
 	const char *path;
-	int dir;          /* the directory that the mailbox is in, opened with O_PATH */
-	const char *name; /* the mailbox' there */
-	bool create;      /* when it is absent */
-	bool quoted;      /* no Content-Length is trusted in it */
-	int state;        /* the user's state directory */
+	int dir;          /* the directory that contains the mailbox, opened with O_PATH */
+	const char *name; /* the mailbox's name in dir */
+	bool create;      /* make the mailbox if it is absent */
+	bool quoted;      /* trust no Content-Length in the mailbox */
+	int state;        /* the mailbox's state directory */
 	const struct lock_plan *locks;
 };
 
+/* The rights of a confined session below a directory. */
+enum store_access {
+	STORE_NO_ACCESS = 0,
+	STORE_WRITE, /* read and change the files that exist */
+	STORE_OWN,   /* read, change, make, rename and remove */
+};
+
 struct store_ops {
-	/* Opens the mailbox at this place; *box is passed to the others. */
+	const char *name; /* of the format; names of state directories begin with it */
+	/*
+	 * The session's rights to the mailbox, if that is a directory, and to
+	 * the directory that contains the mailbox. A format that does not
+	 * specify a right does not have it.
+	 */
+	enum store_access mailbox_access, directory_access;
+	enum store_access create_access; /* to the directory, instead, if the mailbox is to be made */
+	/*
+	 * True if other programs lock a mailbox of this format: the session
+	 * takes the locks of the plan, with a broker.
+	 */
+	bool is_locked;
+
+	/*
+	 * Opens the mailbox; stores in *box the value that the functions below
+	 * get.
+	 */
 	enum drop_error (*open)(const struct store_place *place, void **box);
-	/* Finishes what a crash left of a removal, as maildrop_recover; open does so, too. NULL: a crash leaves nothing to finish. */
+	/*
+	 * As maildrop_recover; open does the same before it returns. NULL: a
+	 * crash leaves nothing to finish.
+	 */
 	enum drop_error (*recover)(const struct store_place *place);
-	/* Takes over what an earlier version left unfinished in a directory that all mailboxes shared. NULL, as above. */
+	/*
+	 * Takes over unfinished removals from shared, the directory that all
+	 * mailboxes of a user had in common in an earlier version. NULL: as
+	 * above.
+	 */
 	enum drop_error (*adopt)(const struct store_place *place, int shared);
 	/*
-	 * Takes over what is unfinished in the state directory of another path, if that path led to the same mailbox.
-	 * NULL, as above.
+	 * Takes over unfinished removals from other, the state directory of
+	 * another path, if that path led to the same mailbox. NULL: as above.
 	 */
 	enum drop_error (*follow)(const struct store_place *place, int other);
-	/* Whether there is something to finish, by the state directory. NULL, as above. */
+	/*
+	 * Returns true if a removal is unfinished in this state directory.
+	 * NULL: as above.
+	 */
 	bool (*unfinished)(int state);
+	/* Returns the number of messages. */
 	size_t (*count)(const void *box);
-	/* Of all messages. */
+	/* Returns the wire size of all messages. */
 	uint64_t (*total)(const void *box);
-	/* As maildrop_octets, maildrop_uidl, maildrop_fetch; fetch leaves the log to maildrop.c, and errno for FAILED. */
+	/* Returns the wire size of message i, as maildrop_wire_size. */
 	uint64_t (*wire_size)(void *box, size_t i);
+	/* Stores the unique id of message i, as maildrop_uidl. */
 	void (*uidl)(void *box, size_t i, char id[UIDL_SIZE]);
+	/*
+	 * Finds the bytes of message i, as maildrop_begin. Logs nothing;
+	 * DROP_FAILED: with errno.
+	 */
 	enum drop_error (*fetch)(void *box, size_t i, struct span *s);
-	/* As maildrop_stands. NULL: always. */
-	bool (*stands)(void *box, size_t i);
-	/* As maildrop_recounted. NULL: never. */
-	bool (*recounted)(void *box, size_t i);
-	/* As maildrop_commit; bit i of marks (from the lowest of marks[0]) is message i. */
+	/*
+	 * Returns true if message i, the one fetched last, has not changed
+	 * since. If it has, the bytes that were read may be another message's.
+	 * NULL: no message ever changes.
+	 */
+	bool (*is_unchanged)(void *box, size_t i);
+	/*
+	 * Is called if all of message i was read since it was fetched, and had
+	 * another wire size than its span. Lets later logins count it again.
+	 * Returns true if the bytes that were read are the message all the
+	 * same. NULL: never.
+	 */
+	bool (*accept_other_size)(void *box, size_t i);
+	/*
+	 * Removes the marked messages, as maildrop_commit. Bit i of marks, from
+	 * the lowest of marks[0] on, is message i.
+	 */
 	enum drop_error (*remove)(void *box, const unsigned char *marks, size_t *removed);
 };
 
 /*
- * Returns what an errno of opening something means: DENIED if a person has to
- * mend it, otherwise FAILED: what is absent, stale or not answering may be on a
- * file system that is mounted later.
+ * Returns the error for an errno of opening a file: DROP_DENIED if only a
+ * person can remove the cause, otherwise DROP_FAILED. An absent, stale or
+ * unreachable file may be on a file system that is mounted later.
  */
 static inline enum drop_error
 store_error(int error)
@@ -75,6 +131,7 @@ store_error(int error)
 	}
 }
 
+/* Returns true if message i is marked. */
 static inline bool
 store_marked(const unsigned char *marks, size_t i)
 {
@@ -83,8 +140,5 @@ store_marked(const unsigned char *marks, size_t i)
 
 extern const struct store_ops mbox_store;
 extern const struct store_ops maildir_store;
-
-/* In a Maildir of at most so many messages each login looks at all files. Only tests change it. */
-extern size_t maildir_small;
 
 #endif

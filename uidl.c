@@ -1,7 +1,8 @@
 /*
- * Writes a hash as a unique id; pure computation.
+ * Writes a hash as a unique id.
  *
- * Runs as the owner of the mailbox.
+ * Runs in the session, in the recovery and in the broker, as the owner of the
+ * mailbox; pure computation.
  */
 #include "config.h"
 

@@ -1,12 +1,12 @@
-/* A hash as a unique id: see uidl.c. */
+/* Unique ids that are made of a hash: see uidl.c. */
 #ifndef UIDL_H
 #define UIDL_H
 
 #include <stdint.h>
 
-#define UIDL_SIZE 71      /* RFC 1939 §7: at most 70 bytes of 0x21 … 0x7e; and a NUL */
-#define UIDL_HASH 16      /* bytes of a hash that an id is made of */
-#define UIDL_HASH_TEXT 22 /* characters of such an id */
+#define UIDL_SIZE 71      /* RFC 1939 §7: at most 70 characters of 0x21 … 0x7e; and a NUL */
+#define UIDL_HASH 16      /* bytes of the hash */
+#define UIDL_HASH_TEXT 22 /* characters of the id */
 
 /* Writes a hash as base64url without padding (RFC 4648 §5), with a NUL. */
 void uidl_write(const unsigned char hash[UIDL_HASH], char id[UIDL_HASH_TEXT + 1]);

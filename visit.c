@@ -106,7 +106,7 @@ visit_prepare(struct visit *v)
 
 	v->locks = v->o->locks;
 	v->locks.least_uid = v->o->uids.least;
-	v->kept = (struct lock_kept){ .dotlock = -1, .spool = -1, .session = -1 };
+	v->kept = (struct lock_kept){ .dotlock.fd = -1, .spool = -1, .session = -1 };
 	v->locks_of[0] = v->locks_of[1] = -1;
 	if (is_roots && (v->obstacle = resolve_directory(v->path, path)) == NULL)
 		v->path = path;

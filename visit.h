@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "lock-dotlock.h"
+#include "lock-broker.h"
 #include "options.h"
 #include "privsep.h"
 #include "monitor-watch.h"

@@ -1,8 +1,8 @@
 /*
- * A maildrop on files in memory, and what holds for each of its messages.
+ * Opens maildrops on files in memory, and checks each message.
  *
- * A new maildrop is opened each time, as a session does; what it leaves is
- * cleared by tidy.c.
+ * Runs in fuzz targets. Each call opens a new maildrop, as a session does;
+ * tidy.c frees the memory and the descriptors afterwards.
  */
 #include "config.h"
 
@@ -43,10 +43,13 @@ box_open(struct maildrop *drop, const char *where)
 	if (state == -1) {
 		int fd;
 
-		/* No dotlock: it costs more than all the rest. */
+		/*
+		 * Without a dotlock, which would take more time than all the
+		 * rest.
+		 */
 		HOLDS(lock_plan_read(&locks, "fcntl,flock") == 0 && mkdirat(top, "state", 0700) == 0);
 		HOLDS((fd = openat(top, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) != -1);
-		/* This one stays: tidy.c knows nothing of it. */
+		/* The copy stays open, because tidy.c does not see fcntl. */
 		HOLDS((state = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	}
 	HOLDS(mailboxes_read(&boxes, where) == 0);
@@ -54,12 +57,12 @@ box_open(struct maildrop *drop, const char *where)
 }
 
 void
-box_forget(void)
+box_discard_index(void)
 {
 	unlinkat(fuzz_directory(), "state/index", 0);
 }
 
-/* The dots that a client takes away again. */
+/* Returns the number of dots that a client removes again. */
 static size_t
 stuffed(const char *text, size_t n)
 {
@@ -70,7 +73,9 @@ stuffed(const char *text, size_t n)
 	return dots;
 }
 
-/* Its stored bytes, in pieces, and what wire.c makes of them. */
+/*
+ * Reads the stored bytes in pieces, and checks the output of wire.c for them.
+ */
 static void
 read_message(struct shown *s)
 {
@@ -95,13 +100,14 @@ read_message(struct shown *s)
 	HOLDS(w.wire_size == s->wire_size && s->span.wire_size == s->wire_size);
 }
 
+/* Fills *s with message n, and checks it. */
 static void
 show(struct maildrop *drop, size_t n, struct shown *s)
 {
 	struct stat st;
 
 	*s = (struct shown){ .wire_size = maildrop_wire_size(drop, n) };
-	HOLDS(maildrop_fetch(drop, n, &s->span) == DROP_OK && fstat(s->span.fd, &st) == 0);
+	HOLDS(maildrop_begin(drop, n, &s->span) == DROP_OK && fstat(s->span.fd, &st) == 0);
 	s->inode = st.st_ino;
 	maildrop_uidl(drop, n, s->id);
 	HOLDS(memchr(s->id, '\0', sizeof(s->id)) != NULL && s->id[0] != '\0');
@@ -139,7 +145,7 @@ box_show(struct maildrop *drop)
 void
 box_mark(struct maildrop *drop, uint32_t random, unsigned char *marks)
 {
-	/* None, all, one of two, or one of eight. */
+	/* None, all, each second or each eighth message at random. */
 	static const unsigned out_of[] = { 0, 1, 2, 8 };
 	unsigned sparse = out_of[random & 3];
 

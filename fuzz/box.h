@@ -1,38 +1,50 @@
-/* A maildrop on files in memory, and what holds for each of its messages: see box.c. */
+/* Maildrops on files in memory, and checks of each message: see box.c. */
 #ifndef BOX_H
 #define BOX_H
 
 #include "fuzz/fuzz.h"
 #include "maildrop.h"
 
-/* Between tidy_begin and tidy_end. */
+/* All functions are called between tidy_begin and tidy_end. */
 
-/* One message as kpopd shows it. */
+/* One message as kpopd reports it. */
 struct shown {
 	uint64_t wire_size;
-	struct span span;  /* before anything was read of it */
+	struct span span;  /* before the first read */
 	char id[UIDL_SIZE];
 	ino_t inode;
 	char *text; /* its stored bytes */
 	size_t size;
 };
 
-/* Opens the maildrop that -m describes, for the home directory fuzz_directory(). */
+/*
+ * Opens the maildrop that where describes as -m does, for the home directory
+ * fuzz_directory(). Returns as maildrop_open.
+ */
 enum drop_error box_open(struct maildrop *drop, const char *where);
 
-/* Forgets what earlier inputs left: with a clock that was ahead its stamps prove nothing. */
-void box_forget(void);
+/*
+ * Removes the index of earlier inputs: with a clock that was ahead its
+ * fingerprints prove nothing.
+ */
+void box_discard_index(void);
 
 /*
- * All messages, checked: each can be read, LIST's bytes are RETR's, the ids
- * are what RFC 1939 allows and differ.
+ * Returns all messages, and checks them: each can be read, RETR has the size of
+ * LIST, the ids are valid (RFC 1939 §7) and different.
  */
 struct shown *box_show(struct maildrop *drop);
 
-/* Marks some messages. The marks are bits from the lowest of marks[0] on. */
+/*
+ * Marks some messages at random, and stores the marks as bits from the lowest
+ * of marks[0] on.
+ */
 void box_mark(struct maildrop *drop, uint32_t random, unsigned char *marks);
 
-/* The wall clock that kpopd sees goes ahead so many seconds: what was written a moment ago has settled then. */
+/*
+ * The seconds by which the clocks of kpopd are ahead. If they are, fingerprints
+ * of new files are stable.
+ */
 extern int box_ahead;
 
 #endif

@@ -1,12 +1,12 @@
 /*
- * Fuzz target: the index reader.
+ * Fuzz target: reads an index that is damaged or forged.
  *
- * Input: one byte for what is done, then either the bytes of an index, or
- * places and bytes that are changed in a genuine one. What holds: the session
- * shows what one without an index shows, byte for byte. Or the hashes are made
- * right again, as the user could: then the session may say anything of the
- * mailbox, or end, but it reads nothing outside, and removes whole messages or
- * nothing.
+ * Input: one byte for the kind of change, then either the bytes of an index, or
+ * offsets and bytes to change in a genuine one. With a damaged index the
+ * session must report the same as one without an index, byte for byte. With a
+ * forged one, whose hashes are right as the user could make them, the session
+ * may report anything of the mailbox, or end. But it must not read outside the
+ * mailbox, and must remove whole messages or none.
  */
 #include "config.h"
 
@@ -29,13 +29,14 @@
 #define BLOCK 4096
 #define BLOCKS 3
 #define HASH sizeof(uint64_t)
-#define HEADER (4 * sizeof(uint64_t) + INDEX_NOTE) /* in front of its hash */
-#define LARGEST 65536 /* than which the mailbox is smaller */
+#define HEADER (4 * sizeof(uint64_t) + INDEX_NOTE) /* bytes of the header before its hash */
+#define LARGEST 65536 /* the mailbox is smaller */
 
-/* What there is, in the words of a session that had no index. */
+/* The messages as a session without an index reports them. */
 static char ids[MESSAGES][UIDL_SIZE];
 static uint64_t wire_size[MESSAGES];
 
+/* Opens a session; first: stores its report, otherwise compares it. */
 static void
 look(struct maildrop *drop, bool first)
 {
@@ -52,6 +53,7 @@ look(struct maildrop *drop, bool first)
 	}
 }
 
+/* Makes the mailbox, and reads it without an index. */
 static void
 make_mailbox(void)
 {
@@ -60,14 +62,14 @@ make_mailbox(void)
 
 	HOLDS(fd != -1);
 	for (int i = 0; i < MESSAGES; i++)
-		/* Some with equal headers. */
+		/* Three messages each have the same header. */
 		HOLDS(dprintf(fd, "From a\nSubject: %d\n\n%*s\n\n", i / 3, i, "x") > 0);
 	HOLDS(close(fd) == 0);
-	box_forget();
+	box_discard_index();
 	look(&drop, true);
 }
 
-/* Another session on the index as it is now. */
+/* Opens a session on the index as it is, and compares all messages. */
 static void
 check(void)
 {
@@ -77,6 +79,7 @@ check(void)
 	free(box_show(&drop));
 }
 
+/* Replaces the index by the rest of the input. */
 static void
 replace_index(const struct input *in)
 {
@@ -85,7 +88,7 @@ replace_index(const struct input *in)
 	HOLDS(fd != -1 && write(fd, in->at, in->left) == (ssize_t)in->left);
 }
 
-/* Changes bytes of a genuine one; what was written there stays out of its hash. */
+/* Changes bytes of a genuine index, and leaves the hashes as they are. */
 static void
 damage_index(struct input *in)
 {
@@ -102,7 +105,7 @@ damage_index(struct input *in)
 	}
 }
 
-/* Changes bytes, and then the hashes of what they are in. */
+/* Changes bytes of a genuine index, and makes the hashes right again. */
 static void
 forge_index(struct input *in)
 {
@@ -125,6 +128,7 @@ forge_index(struct input *in)
 	HOLDS(pwrite(fd, all, sizeof(all), 0) == (ssize_t)sizeof(all));
 }
 
+/* Reads the mailbox. Returns its size. */
 static size_t
 read_mailbox(char *to)
 {
@@ -135,7 +139,10 @@ read_mailbox(char *to)
 	return (size_t)n;
 }
 
-/* Whether what is left is some of what was there: whole messages in their order. No two of them are equal. */
+/*
+ * Checks that the mailbox consists of whole messages of the earlier one, in
+ * their order. No two messages are equal.
+ */
 static void
 check_rest(const char *was, size_t n, const char *is, size_t left)
 {
@@ -151,7 +158,7 @@ check_rest(const char *was, size_t n, const char *is, size_t left)
 	HOLDS(at == left);
 }
 
-/* A session that believes a forged list: it reads some messages, and removes some. */
+/* Opens a session on a forged index, reads some messages and removes some. */
 static void
 use_forged(uint32_t random)
 {
@@ -167,7 +174,7 @@ use_forged(uint32_t random)
 		for (size_t i = 1; i <= drop.count && i <= 2 * MESSAGES; i++) {
 			if (fuzz_random(&random) % 4 != 0)
 				continue;
-			if (maildrop_fetch(&drop, i, &s) == DROP_OK) {
+			if (maildrop_begin(&drop, i, &s) == DROP_OK) {
 				HOLDS(s.at >= 0 && (uint64_t)s.at <= n && s.bytes <= n - (size_t)s.at);
 				HOLDS(s.bytes == 0 || maildrop_read(&s, &byte, 1) == 1);
 			}
@@ -188,7 +195,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct maildrop drop;
 
 	tidy_begin();
-	/* What was written a moment ago has settled. */
+	/* The fingerprints of new files are stable. */
 	box_ahead = 10;
 	make_mailbox();
 	look(&drop, false);

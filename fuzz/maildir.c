@@ -1,12 +1,12 @@
 /*
- * Fuzz target: maildir.c over any names and kinds of files.
+ * Fuzz target: opens Maildirs with any names and kinds of files.
  *
- * Input: one byte for what is removed, then files: one byte for the kind, the
- * name, a NUL. A file's text is made of its name. What holds: what is shown is
- * what an independent reading of the rules says, each file once; LIST is RETR;
- * ids are unique and as they should be; a second session sees the same, also
- * when another program has changed all flags meanwhile; a removal takes what
- * was marked and nothing else.
+ * Input: one byte that selects the removal, then files: one byte for the kind,
+ * the name, a NUL. A file contains its name. The messages must be those of an
+ * independent implementation of the rules, each once. RETR must have the size
+ * of LIST. The ids must be unique and valid. A second session must report the
+ * same, also if another program has changed all flags meanwhile. A removal must
+ * remove the marked messages and nothing else.
  */
 #include "config.h"
 
@@ -26,7 +26,7 @@
 #define MOST 24 /* files */
 #define WHERE "maildir:%h/Maildir"
 
-/* Of the kind's byte. */
+/* Bits of the byte for the kind. */
 enum { CUR = 1, DOTTED = 2 };
 enum kind { FILES, LINKED, FIFO, SYMLINK, SUBDIRECTORY, ALIKE };
 
@@ -34,7 +34,7 @@ struct file {
 	char name[NAME_MAX + 1];
 	int directory;
 	ino_t inode;
-	bool message; /* is to be shown */
+	bool message; /* must be listed */
 	bool there;   /* could be made */
 };
 
@@ -42,6 +42,7 @@ static int dirs[2] = { -1, -1 };
 static struct file files[MOST];
 static size_t count;
 
+/* Makes and opens new and cur, once. */
 static void
 open_directories(void)
 {
@@ -57,6 +58,7 @@ open_directories(void)
 	}
 }
 
+/* Returns the bytes of a name before the colon. */
 static size_t
 unique_size(const char *name)
 {
@@ -69,7 +71,10 @@ same_unique(const struct file *a, const struct file *b)
 	return unique_size(a->name) == unique_size(b->name) && memcmp(a->name, b->name, unique_size(a->name)) == 0;
 }
 
-/* The rules: not hidden, regular, no control characters; one file under two names with one unique name is one message. */
+/*
+ * Returns true by the rules: not hidden, regular, no control characters. One
+ * file under two names with one unique name is one message.
+ */
 static bool
 is_message(const struct file *f, enum kind kind)
 {
@@ -84,6 +89,10 @@ is_message(const struct file *f, enum kind kind)
 	return true;
 }
 
+/*
+ * Makes a regular file that contains its name. Returns false if it cannot be
+ * made.
+ */
 static bool
 make_regular(const struct file *f)
 {
@@ -95,7 +104,10 @@ make_regular(const struct file *f)
 	return true;
 }
 
-/* A file of this kind; those that link to another take the one before. */
+/*
+ * Makes a file of this kind; a link leads to the file before. Returns false if
+ * it cannot be made.
+ */
 static bool
 make(const struct file *f, enum kind kind)
 {
@@ -116,7 +128,7 @@ make(const struct file *f, enum kind kind)
 	}
 }
 
-/* The next file of the input. */
+/* Makes the next file of the input. */
 static void
 next_file(struct input *in)
 {
@@ -129,7 +141,7 @@ next_file(struct input *in)
 	struct stat st;
 
 	*f = (struct file){ .directory = byte & CUR };
-	/* The unique name before, with other flags or none. */
+	/* It begins with the unique name of the file before. */
 	if (kind == ALIKE && count > 0)
 		memcpy(f->name, f[-1].name, unique_size(f[-1].name));
 	for (size_t i = 0, k = strlen(f->name); i < n && k < NAME_MAX; i++)
@@ -139,12 +151,13 @@ next_file(struct input *in)
 		return;
 	HOLDS(fstatat(dirs[f->directory], f->name, &st, AT_SYMLINK_NOFOLLOW) == 0);
 	f->inode = st.st_ino;
-	/* A link to what is no regular file is none either. */
+	/* A link to a FIFO is not a regular file. */
 	f->message = S_ISREG(st.st_mode) && is_message(f, kind);
 	f->there = true;
 	count++;
 }
 
+/* Returns the number of files that must be listed. */
 static size_t
 messages(void)
 {
@@ -155,7 +168,10 @@ messages(void)
 	return n;
 }
 
-/* A file that a shown message is, and that was not seen yet. */
+/*
+ * Finds the file of a message, which must not have been found before. Returns
+ * false if there is none.
+ */
 static bool
 see(const struct shown *s, bool *seen)
 {
@@ -167,7 +183,7 @@ see(const struct shown *s, bool *seen)
 	return false;
 }
 
-/* Whether the file's unique name can be an id as it is. */
+/* Returns true if the file's unique name can be an id as it is. */
 static bool
 is_id(const struct file *f)
 {
@@ -179,7 +195,10 @@ is_id(const struct file *f)
 	return n >= 1 && n <= 70;
 }
 
-/* Each message is shown once, and some message has its unique name as the id. */
+/*
+ * Checks that each message is listed once, and that each valid unique name is
+ * the id of some message.
+ */
 static void
 check_messages(const struct shown *shown, size_t n)
 {
@@ -200,7 +219,10 @@ check_messages(const struct shown *shown, size_t n)
 	}
 }
 
-/* Another program marks all as seen. Only names that are free, and as long as names may be. */
+/*
+ * Renames all messages, as a program that marks them as seen. Skips names that
+ * exist or are too long.
+ */
 static void
 change_flags(void)
 {
@@ -217,7 +239,7 @@ change_flags(void)
 	}
 }
 
-/* Whether the file is still there. */
+/* Returns true if the file still exists. */
 static bool
 is_there(const struct file *f)
 {
@@ -226,7 +248,7 @@ is_there(const struct file *f)
 	return fstatat(dirs[f->directory], f->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == f->inode;
 }
 
-/* Whether a file has been marked under some name. */
+/* Returns true if a file has been marked under any of its names. */
 static bool
 is_marked(const struct shown *shown, size_t n, const unsigned char *marks, const struct file *f)
 {
@@ -236,6 +258,7 @@ is_marked(const struct shown *shown, size_t n, const unsigned char *marks, const
 	return false;
 }
 
+/* Marks and removes messages, and checks which files are gone. */
 static void
 check_removal(struct maildrop *drop, const struct shown *shown, uint32_t random)
 {
@@ -248,12 +271,16 @@ check_removal(struct maildrop *drop, const struct shown *shown, uint32_t random)
 		bool there = is_there(&files[i]);
 
 		HOLDS(there || is_marked(shown, drop->count, marks, &files[i]));
-		/* A second name of a message goes with it, and is no message. */
+		/*
+		 * A second name of a message is removed with it, and is not a
+		 * message.
+		 */
 		gone += !there && files[i].message;
 	}
 	HOLDS(gone == removed);
 }
 
+/* Removes all files. */
 static void
 clear(void)
 {
@@ -272,11 +299,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct shown *shown, *later;
 
 	tidy_begin();
-	box_forget();
+	box_discard_index();
 	open_directories();
 	while (in.left > 0 && count < MOST)
 		next_file(&in);
-	/* Settled or not: another program's changes show in the times or have to be looked for. */
+	/*
+	 * With stable fingerprints another program's changes show in the times;
+	 * otherwise the names are read again.
+	 */
 	box_ahead = (random & 0x40) != 0 ? 10 : 0;
 	HOLDS(box_open(&drop, WHERE) == DROP_OK);
 	shown = box_show(&drop);

@@ -329,7 +329,7 @@ ask_ids(struct removal *r)
 {
 	struct maildrop before;
 
-	box_forget();
+	box_discard_index();
 	write_spool(r->p, r->at[r->count]);
 	HOLDS(box_open(&before, "mbox:%h/spool") == DROP_OK && before.count == r->count);
 	for (size_t i = 0; i < r->count; i++)
@@ -431,7 +431,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int count = find_boundaries(in.at, in.left, at);
 
 	tidy_begin();
-	box_forget();
+	box_discard_index();
 	write_spool(in.at, in.left);
 	/* Stable or not. If not, each message must be proven, which takes the
 	 * square of the number of equal ones. */

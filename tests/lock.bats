@@ -283,7 +283,7 @@ in_the_way() {
 	for text in '' '0' 'From '; do
 		printf %s "$text" >/var/mail/alice.lock
 		touch -d '-1 hour' /var/mail/alice.lock
-		[ "$text" = 'From ' ] && reason="it does not hold what programs write into a lock" || reason="it is another user.s file"
+		[ "$text" = 'From ' ] && reason="it does not contain what programs write into a lock" || reason="it belongs to another user"
 		in_the_way "$reason"
 	done
 	# Nor is a mailbox that is alice's own, or root's.
@@ -303,7 +303,7 @@ in_the_way() {
 	su bob -c 'sleep 60 >/dev/null 3>&- & echo $! >/var/mail/alice.lock; echo $!' >"$WORLD/bob"
 	log_mark
 	stops_us
-	log_count 1 'failed .*what="making the dotlock" path=/var/mail/alice.lock error="it is another user.s file"'
+	log_count 1 'failed .*what="making the dotlock" path=/var/mail/alice.lock error="it belongs to another user"'
 	kill "$(cat "$WORLD/bob")"
 	rm /var/mail/alice.lock
 	lets_us

@@ -1,7 +1,8 @@
 /*
- * Opens, reads and empties a Maildir in which another program renames without
- * a pause: burst-maildir [LOGINS]. No message is missing, none is there twice,
- * none is refused. Runs as anybody.
+ * Opens, reads and empties a Maildir in which another program renames files
+ * without a pause: burst-maildir [LOGINS].
+ *
+ * Runs as any user. No message may be missing, be listed twice or be refused.
  */
 #include "config.h"
 
@@ -18,24 +19,27 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "store.h"
+#include "maildir.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 
 #define WHERE "maildir:~/Maildir"
-#define LOGINS 60 /* for each size */
+#define LOGINS 60 /* with each size of the Maildir */
 #define MOST_MESSAGES 2000
 
 static const char *const flags[] = { "", "S", "RS", "FS" };
 static int top;
 
-/* The name of message i below Maildir, with the flags that it has had so many changes of. */
+/*
+ * Writes the name of message i below Maildir after this number of flag changes.
+ */
 static void
 name_of(int i, unsigned changes, char name[64])
 {
 	snprintf(name, 64, "cur/%d.M%d.host:2,%s", 1000000000 + i, i * 7919 % 100000, flags[changes % 4]);
 }
 
+/* Makes a Maildir of n messages; it becomes the current directory. */
 static void
 fill(int n)
 {
@@ -53,7 +57,10 @@ fill(int n)
 	}
 }
 
-/* Changes the flags of some message, and of some message, and so on. Returns the process. */
+/*
+ * Starts a process that changes the flags of one random message after the
+ * other. Returns its pid.
+ */
 static pid_t
 start_renaming(int n)
 {
@@ -71,12 +78,15 @@ start_renaming(int n)
 
 		name_of(i, changes[i], from);
 		name_of(i, ++changes[i], to);
-		/* Removed messages are gone. */
+		/* ENOENT: the message was removed. */
 		CHECK(rename(from, to) == 0 || errno == ENOENT);
 	}
 }
 
-/* Whether message i of what is left is the one that it should be, and can be read. step: each one, or each second. */
+/*
+ * Returns true if message i is the file number i * step by its id and, if
+ * read_it, by its text.
+ */
 static bool
 is_right(struct maildrop *drop, int i, int step, bool read_it)
 {
@@ -91,13 +101,16 @@ is_right(struct maildrop *drop, int i, int step, bool read_it)
 		return false;
 	if (!read_it)
 		return true;
-	if (maildrop_fetch(drop, (size_t)i + 1, &s) != DROP_OK || (got = maildrop_read(&s, text, sizeof(text) - 1)) <= 0)
+	if (maildrop_begin(drop, (size_t)i + 1, &s) != DROP_OK || (got = maildrop_read(&s, text, sizeof(text) - 1)) <= 0)
 		return false;
 	text[got] = '\0';
-	return atoi(text + strlen("Subject: ")) == k && maildrop_stands(drop, (size_t)i + 1);
+	return atoi(text + strlen("Subject: ")) == k && maildrop_end(drop, (size_t)i + 1, &s, s.wire_size);
 }
 
-/* A login that finds count messages, and reads some. Returns whether all is right. */
+/*
+ * Opens a session, which must find count messages, and reads some of them.
+ * Returns true if all are right.
+ */
 static bool
 login(int count, int step, unsigned number)
 {
@@ -115,7 +128,9 @@ login(int count, int step, unsigned number)
 	return true;
 }
 
-/* Deletes each second message. */
+/*
+ * Deletes each second of n messages. Returns true if all of them are removed.
+ */
 static bool
 remove_half(int n)
 {
@@ -129,9 +144,12 @@ remove_half(int n)
 	return maildrop_commit(&drop, &removed) == DROP_OK && removed == (size_t)n / 2;
 }
 
-/* Runs a session in a process of its own, as they are: what it leaves ends with it. Returns 1 if all was right, else 0. */
+/*
+ * Runs a session in a process of its own; step 0: one that removes. Returns 1
+ * if all was right, else 0.
+ */
 static int
-in_a_process(int n, int step, unsigned number)
+run_session(int n, int step, unsigned number)
 {
 	int status;
 	pid_t pid = fork();
@@ -162,9 +180,9 @@ main(int argc, char **argv)
 		fill(n);
 		pid = start_renaming(n);
 		for (unsigned i = 0; i < logins; i++, points++)
-			right += in_a_process(n, 1, i);
-		right += in_a_process(n, 0, 0);
-		right += in_a_process(n - n / 2, 2, 0);
+			right += run_session(n, 1, i);
+		right += run_session(n, 0, 0);
+		right += run_session(n - n / 2, 2, 0);
 		points += 2;
 		CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
 		snprintf(away, sizeof(away), "Maildir%d", n);

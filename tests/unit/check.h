@@ -1,4 +1,7 @@
-/* What the unit tests share: a check that says where and what, in builds with and without NDEBUG. */
+/*
+ * A check for the unit tests that prints its place and its condition, in builds
+ * with and without NDEBUG.
+ */
 #ifndef CHECK_H
 #define CHECK_H
 

@@ -1,4 +1,9 @@
-/* Sessions on a maildrop, for the unit tests of the stores. Runs as anybody. */
+/*
+ * Opens sessions on a maildrop, and checks messages and ids, for the unit tests
+ * of the formats.
+ *
+ * Runs in unit tests, as any user.
+ */
 #include "config.h"
 
 #include <sys/stat.h>
@@ -49,11 +54,11 @@ drop_check_message(struct maildrop *drop, size_t n, const struct text *want)
 	size_t m = 0;
 	ssize_t got;
 
-	CHECK(maildrop_fetch(drop, n, &s) == DROP_OK);
+	CHECK(maildrop_begin(drop, n, &s) == DROP_OK);
 	wire_init(&w, WIRE_ALL);
 	while ((got = maildrop_read(&s, stored, 3)) > 0)
 		m += wire_put(&w, stored, (size_t)got, sent + m);
-	CHECK(got == 0);
+	CHECK(got == 0 && maildrop_end(drop, n, &s, want->n));
 	m += wire_end(&w, sent + m);
 	CHECK(w.wire_size == maildrop_wire_size(drop, n) && w.wire_size == want->n);
 	for (size_t i = 0, k = 0; i < m; i++, k++) {

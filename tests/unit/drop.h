@@ -1,4 +1,4 @@
-/* Sessions on a maildrop, for the unit tests of the stores: see drop.c. */
+/* Sessions on a maildrop, for the unit tests of the formats: see drop.c. */
 #ifndef DROP_H
 #define DROP_H
 
@@ -12,19 +12,27 @@ struct text {
 };
 #define TEXT(s) { s, sizeof(s) - 1 }
 
-/* A new empty directory, which is the home of the one user, opened. */
+/*
+ * Makes an empty directory, the home of the user of all tests. Returns its
+ * descriptor.
+ */
 int drop_directory(void);
 
-/* Opens the mailbox that -m describes, as a session does. */
+/*
+ * Opens the mailbox that where describes as -m does. Returns as maildrop_open.
+ */
 enum drop_error drop_begin(struct maildrop *drop, const char *where);
 
-/* Message n is exactly this, as a client gets it, stuffing undone; LIST has promised its bytes. */
+/*
+ * Checks that a client gets message n as want, after it has removed the
+ * stuffing, and that LIST has its size.
+ */
 void drop_check_message(struct maildrop *drop, size_t n, const struct text *want);
 
-/* All ids are what RFC 1939 allows, and differ. */
+/* Checks that all ids are valid (RFC 1939 §7) and different. */
 void drop_check_ids(struct maildrop *drop);
 
-/* Takes the directory away. Returns main's status. */
+/* Removes the directory. Returns main's status. */
 int drop_clean_up(void);
 
 #endif

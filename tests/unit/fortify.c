@@ -1,9 +1,10 @@
 /*
- * The names that _FORTIFY_SOURCE gives to calls: a test that replaces a call replaces these, too.
+ * Leads the calls that _FORTIFY_SOURCE renames to the functions with which a
+ * test replaces them.
  *
  * Runs in unit tests. libkpopd.a is compiled as kpopd is, so its objects may
- * call __pread_chk for pread. The linker's --wrap leads such a call here, and
- * from here to the test's own __wrap_pread.
+ * call __pread_chk in place of pread. The linker's --wrap leads such a call to
+ * this file, which calls the test's __wrap_pread.
  */
 #include "config.h"
 

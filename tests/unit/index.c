@@ -1,8 +1,9 @@
 /*
- * Unit tests of the index behind maildrop.c, on an mbox and on a Maildir: what
- * an earlier session left is believed when it is true, and an index that is
- * damaged, cut, foreign, stale, forged or cannot be written costs no message,
- * no byte and no id. Runs as anybody.
+ * Tests the index through maildrop.c, on an mbox and on a Maildir.
+ *
+ * Runs as any user. An index is used if it is true. An index that is damaged,
+ * truncated, foreign, stale, forged or not writable costs no message, no byte
+ * and no id.
  */
 #include "config.h"
 
@@ -31,7 +32,7 @@
 
 static int top;
 
-/* The linker puts this in the place of fdatasync (--wrap). */
+/* The linker puts this in place of fdatasync (--wrap). */
 static int syncs;
 int __real_fdatasync(int);
 int __wrap_fdatasync(int);
@@ -42,8 +43,8 @@ __wrap_fdatasync(int fd)
 	return __real_fdatasync(fd);
 }
 
-/* And this in the place of clock_gettime. */
-static long ahead;
+/* And this in place of clock_gettime. */
+static long ahead; /* seconds */
 int __real_clock_gettime(clockid_t, struct timespec *);
 int __wrap_clock_gettime(clockid_t, struct timespec *);
 int
@@ -56,7 +57,10 @@ __wrap_clock_gettime(clockid_t which, struct timespec *t)
 	return result;
 }
 
-/* And this in the place of pread: before one of the calls the index becomes another one. */
+/*
+ * And this in place of pread. Before call number change_at it overwrites the
+ * index with changed.
+ */
 static int reads, change_at;
 static char changed[1 << 20];
 static size_t changed_size;
@@ -73,7 +77,7 @@ __wrap_pread(int fd, void *to, size_t size, off_t at)
 	return __real_pread(fd, to, size, at);
 }
 
-/* What a session says of a mailbox. */
+/* The report of a session about a mailbox. */
 struct picture {
 	size_t count;
 	uint64_t wire_size;
@@ -81,12 +85,13 @@ struct picture {
 	char ids[MOST_MESSAGES][UIDL_SIZE];
 };
 
-/* The formats, and how a message gets into each. */
+/* For each format a function delivers message i. */
+
 static void
 add_to_mbox(int i)
 {
 	char text[200];
-	/* Every fiftieth has the header of the one before. */
+	/* Each fiftieth message has the header of the message before. */
 	int n = snprintf(text, sizeof(text), "From a\nSubject: %d\n\n%*s\n\n", i - (i % 50 == 49), i % 90, "x");
 	int fd = openat(top, "spool", O_WRONLY | O_CREAT | O_APPEND, 0600);
 
@@ -113,14 +118,17 @@ static const struct format {
 	{ "maildir:%h/Maildir", add_to_maildir },
 };
 
-/* Until the last change would be told from a later one. */
+/* Waits until a fingerprint of the last change is stable. */
 static void
-let_it_settle(void)
+wait_until_stable(void)
 {
 	CHECK(nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL) == 0);
 }
 
-/* A session's descriptors end with its process; here its end is the next one's begin. */
+/*
+ * Opens a session. Closes the descriptors of the session before, which would
+ * end with its process.
+ */
 static void
 begin(const struct format *f, struct maildrop *drop)
 {
@@ -128,6 +136,7 @@ begin(const struct format *f, struct maildrop *drop)
 	CHECK(drop_begin(drop, f->where) == DROP_OK);
 }
 
+/* Opens a session and stores its report. */
 static void
 look(const struct format *f, struct picture *p)
 {
@@ -143,6 +152,7 @@ look(const struct format *f, struct picture *p)
 	}
 }
 
+/* Returns true if both sessions report the same. */
 static bool
 is_same(const struct picture *a, const struct picture *b)
 {
@@ -154,13 +164,17 @@ is_same(const struct picture *a, const struct picture *b)
 	return true;
 }
 
+/* Opens the file of the index. Returns its descriptor, or -1. */
 static int
 open_index(void)
 {
 	return openat(top, "state/index", O_RDWR);
 }
 
-/* The inode of the index: another one was made if it changes. */
+/*
+ * Returns the inode of the index, 0 if there is none. It differs if a new index
+ * was made.
+ */
 static ino_t
 which_index(void)
 {
@@ -169,7 +183,7 @@ which_index(void)
 	return fstatat(top, "state/index", &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_ino : 0;
 }
 
-/* Without an index. */
+/* Opens a session that finds no index. */
 static void
 look_anew(const struct format *f, struct picture *p)
 {
@@ -177,7 +191,10 @@ look_anew(const struct format *f, struct picture *p)
 	look(f, p);
 }
 
-/* All of it is read, but ids that were given are remembered. */
+/*
+ * Opens a session that reads the whole mailbox. An mbox keeps its index, which
+ * has the ids of equal headers.
+ */
 static void
 look_through(const struct format *f, struct picture *p)
 {
@@ -188,13 +205,17 @@ look_through(const struct format *f, struct picture *p)
 	look(f, p);
 }
 
+/*
+ * The next session uses the index, and reports the same as a session without an
+ * index.
+ */
 static void
-is_believed(const struct format *f, struct picture *p)
+is_trusted(const struct format *f, struct picture *p)
 {
 	struct picture again;
 	ino_t which;
 
-	let_it_settle();
+	wait_until_stable();
 	look(f, p);
 	which = which_index();
 	CHECK(which != 0);
@@ -204,7 +225,10 @@ is_believed(const struct format *f, struct picture *p)
 	CHECK(is_same(p, &again));
 }
 
-/* What was appended is found, and the ids are those of a mailbox that is read anew. */
+/*
+ * New messages are found, and have the ids that a session without an index
+ * gives them.
+ */
 static void
 grows(const struct format *f, struct picture *p)
 {
@@ -213,7 +237,7 @@ grows(const struct format *f, struct picture *p)
 	for (int i = 0; i < 20; i++) {
 		f->add(MESSAGES + i);
 		if (i % 2 == 0)
-			let_it_settle();
+			wait_until_stable();
 		look(f, &grown);
 		CHECK(grown.count == p->count + 1);
 		*p = grown;
@@ -222,7 +246,10 @@ grows(const struct format *f, struct picture *p)
 	CHECK(is_same(&grown, &anew));
 }
 
-/* Each byte of the index changed in turn, in steps: the answers stay the same. */
+/*
+ * Bytes of the index are changed one at a time, in steps: sessions report the
+ * same.
+ */
 static void
 is_damaged(const struct format *f, const struct picture *p)
 {
@@ -230,7 +257,7 @@ is_damaged(const struct format *f, const struct picture *p)
 	struct stat st;
 	int fd;
 
-	let_it_settle();
+	wait_until_stable();
 	look(f, &found);
 	CHECK((fd = open_index()) != -1 && fstat(fd, &st) == 0 && close(fd) == 0);
 	for (off_t at = 0; at < st.st_size; at += at < 480 ? 7 : 777) {
@@ -246,8 +273,9 @@ is_damaged(const struct format *f, const struct picture *p)
 	}
 }
 
+/* The file is truncated, or made longer, in steps. */
 static void
-is_cut(const struct format *f, const struct picture *p)
+is_truncated(const struct format *f, const struct picture *p)
 {
 	struct picture found;
 	struct stat st;
@@ -263,7 +291,7 @@ is_cut(const struct format *f, const struct picture *p)
 	}
 }
 
-/* Something that is no index has its name. */
+/* A FIFO, a symlink, a directory or an index of another kind has its name. */
 static void
 is_foreign(const struct format *f, const struct picture *p)
 {
@@ -283,7 +311,7 @@ is_foreign(const struct format *f, const struct picture *p)
 	look(f, &found);
 	CHECK(is_same(p, &found));
 	CHECK(unlinkat(top, "state/index", AT_REMOVEDIR) == 0);
-	/* Another version's. */
+	/* An index of another version. */
 	other = index_new(openat(top, "state", O_RDONLY | O_DIRECTORY), "mbox   0", 40);
 	index_put(other, 0, "0123456789012345678901234567890123456789");
 	index_save(other, "", 0);
@@ -292,6 +320,7 @@ is_foreign(const struct format *f, const struct picture *p)
 	CHECK(is_same(p, &found));
 }
 
+/* Reads the file of the index, which is smaller than size. Returns its size. */
 static size_t
 read_index(char *to, size_t size)
 {
@@ -302,9 +331,12 @@ read_index(char *to, size_t size)
 	return (size_t)n;
 }
 
-/* The power failed when the header was on the disk, and the block before it was not. */
+/*
+ * A power failure: the header is on the disk, and the block that was written
+ * before it is not.
+ */
 static void
-lost_its_block(const struct format *f, struct picture *p)
+loses_a_block(const struct format *f, struct picture *p)
 {
 	static char before[1 << 20], after[1 << 20];
 	struct picture found, anew;
@@ -315,18 +347,21 @@ lost_its_block(const struct format *f, struct picture *p)
 		struct maildrop drop;
 		struct span s;
 
-		let_it_settle();
+		wait_until_stable();
 		look_anew(f, &found);
 		n = read_index(before, sizeof(before));
 		f->add(MESSAGES + 31 + i);
-		let_it_settle();
+		wait_until_stable();
 		look(f, p);
 		CHECK(p->count == found.count + 1);
 		CHECK(read_index(after, sizeof(after)) == n);
 		CHECK((fd = open_index()) != -1 && pwrite(fd, before + 4096, n - 4096, 4096) == (ssize_t)n - 4096 && close(fd) == 0);
 		begin(f, &drop);
-		/* At its place or not at all, but never what would take all in front of it along. */
-		CHECK(drop.count == p->count && maildrop_fetch(&drop, drop.count, &s) == DROP_OK);
+		/*
+		 * The message itself, and not one that begins with the messages
+		 * before it.
+		 */
+		CHECK(drop.count == p->count && maildrop_begin(&drop, drop.count, &s) == DROP_OK);
 		CHECK(s.wire_size == p->sizes[drop.count - 1] && s.bytes < 200);
 		look(f, &found);
 		CHECK(is_same(p, &found));
@@ -335,7 +370,10 @@ lost_its_block(const struct format *f, struct picture *p)
 	CHECK(is_same(p, &anew));
 }
 
-/* Where records take the place of others, they are on the disk before the header that counts them. */
+/*
+ * Records that replace others are on the disk before the header that counts
+ * them.
+ */
 static void
 replaces_in_order(const struct format *f)
 {
@@ -344,13 +382,13 @@ replaces_in_order(const struct format *f)
 	size_t removed;
 	int before;
 
-	/* A list that is made anew needs no order. */
+	/* A list that is written as a new file needs no order. */
 	if (f != &formats[0] || cache_small > 0)
 		return;
-	let_it_settle();
+	wait_until_stable();
 	look_anew(f, &found);
 	f->add(MESSAGES + 36);
-	let_it_settle();
+	wait_until_stable();
 	before = syncs;
 	look(f, &found);
 	CHECK(syncs == before);
@@ -358,13 +396,13 @@ replaces_in_order(const struct format *f)
 	maildrop_mark(&drop, drop.count);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	f->add(MESSAGES + 37);
-	let_it_settle();
+	wait_until_stable();
 	before = syncs;
 	look(f, &found);
 	CHECK(syncs == before + 1);
 }
 
-/* Nothing can be written: as good, only slower. */
+/* If the index cannot be written, sessions report the same, and are slower. */
 static void
 is_unwritable(const struct format *f, const struct picture *p)
 {
@@ -381,7 +419,7 @@ is_unwritable(const struct format *f, const struct picture *p)
 	CHECK(setrlimit(RLIMIT_FSIZE, &all) == 0);
 	look(f, &found);
 	CHECK(is_same(p, &found) && which_index() != 0);
-	/* Nor can what there is be changed. */
+	/* An existing index cannot be changed either. */
 	f->add(MESSAGES + 30);
 	CHECK(setrlimit(RLIMIT_FSIZE, &none) == 0);
 	look(f, &found);
@@ -389,7 +427,10 @@ is_unwritable(const struct format *f, const struct picture *p)
 	CHECK(setrlimit(RLIMIT_FSIZE, &all) == 0);
 }
 
-/* A copy of the index with valid hashes and some nonsense in it. */
+/*
+ * Replaces the index by a copy with valid hashes, in which change number i was
+ * made.
+ */
 static void
 forge(const char *kind, int i)
 {
@@ -418,7 +459,7 @@ forge(const char *kind, int i)
 	close(state);
 }
 
-/* The same index with other ids. */
+/* Replaces the index by a copy with other ids. */
 static void
 forge_ids(void)
 {
@@ -442,14 +483,17 @@ forge_ids(void)
 	close(state);
 }
 
-/* Whatever it says, no byte comes from outside the mailbox, and the session lives or ends in order. */
+/*
+ * With a forged index no byte comes from outside the mailbox, and the session
+ * continues or ends by fatal().
+ */
 static void
 is_forged(const struct format *f)
 {
 	struct picture p, found;
 	struct maildrop drop;
 
-	let_it_settle();
+	wait_until_stable();
 	look_anew(f, &p);
 	for (int i = 0; i < 300; i++) {
 		pid_t pid;
@@ -464,7 +508,7 @@ is_forged(const struct format *f)
 			begin(f, &drop);
 			for (size_t k = 1; k <= drop.count; k++) {
 				maildrop_uidl(&drop, k, id);
-				if (maildrop_fetch(&drop, k, &s) == DROP_OK && s.bytes > 0)
+				if (maildrop_begin(&drop, k, &s) == DROP_OK && s.bytes > 0)
 					CHECK(maildrop_read(&s, &byte, 1) == 1);
 			}
 			_exit(0);
@@ -477,9 +521,12 @@ is_forged(const struct format *f)
 	CHECK(is_same(&p, &found));
 }
 
-/* A list that has the stamp of the mailbox and a wrong border all the same is found out: the message is found where it is, and the list is made anew. */
+/*
+ * A list with the right fingerprint and a wrong boundary is detected: the
+ * message is found at its offset, and the list is made again.
+ */
 static void
-is_forgotten(const struct format *f)
+is_discarded(const struct format *f)
 {
 	struct picture p, found;
 	struct maildrop drop;
@@ -487,32 +534,34 @@ is_forgotten(const struct format *f)
 
 	if (f != &formats[0])
 		return;
-	let_it_settle();
+	wait_until_stable();
 	look_anew(f, &p);
 	forge("mbox   4", 40);
 	begin(f, &drop);
 	for (int again = 0; again < 2; again++) {
-		CHECK(maildrop_fetch(&drop, 41, &s) == DROP_OK && s.wire_size == p.sizes[40]);
+		CHECK(maildrop_begin(&drop, 41, &s) == DROP_OK && s.wire_size == p.sizes[40]);
 		begin(f, &drop);
 	}
 	look(f, &found);
 	CHECK(is_same(&p, &found));
 }
 
-/* Messages removed: the list that is kept is the one of a mailbox that is read anew. */
+/*
+ * After a removal the list is the same as that of a session without an index.
+ */
 static void
 shrinks(const struct format *f)
 {
 	struct picture p, kept, anew;
 	int step[] = { 7, 2, 3 };
 
-	let_it_settle();
+	wait_until_stable();
 	look_anew(f, &p);
 	for (int i = 0; i < 3; i++) {
 		struct maildrop drop;
 		size_t removed;
 
-		let_it_settle();
+		wait_until_stable();
 		begin(f, &drop);
 		for (size_t n = 1; n <= drop.count; n++)
 			if (i == 2 ? n > drop.count / 2 : n % (size_t)step[i] == 1)
@@ -524,29 +573,35 @@ shrinks(const struct format *f)
 	}
 }
 
-/* A stamp that is not settled proves nothing; one that this process has put is settled at once. */
+/*
+ * A fingerprint that is not stable proves nothing; that of fingerprint_put is
+ * stable at once.
+ */
 static void
-stamps_settle(void)
+fingerprints_become_stable(void)
 {
 	struct fingerprint a, b;
 	int fd = openat(top, "file", O_RDWR | O_CREAT, 0600);
 
 	CHECK(fd != -1 && write(fd, "x", 1) == 1);
-	CHECK(fingerprint_take(&a, fd) == 0 && a.settled == 0);
+	CHECK(fingerprint_take(&a, fd) == 0 && a.stable == 0);
 	CHECK(fingerprint_take(&b, fd) == 0 && fingerprint_same(&a, &b) && !fingerprint_matches(&a, &b));
-	let_it_settle();
-	CHECK(fingerprint_take(&a, fd) == 0 && a.settled == 1);
+	wait_until_stable();
+	CHECK(fingerprint_take(&a, fd) == 0 && a.stable == 1);
 	CHECK(fingerprint_take(&b, fd) == 0 && fingerprint_matches(&a, &b));
 	for (int i = 0; i < 200; i++) {
 		CHECK(pwrite(fd, "y", 1, 0) == 1);
-		CHECK(fingerprint_put(&a, fd) == 0 && a.settled == 1);
+		CHECK(fingerprint_put(&a, fd) == 0 && a.stable == 1);
 		CHECK(pwrite(fd, "z", 1, 0) == 1);
 		CHECK(fingerprint_look(&b, fd) == 0 && !fingerprint_matches(&a, &b));
 	}
 	close(fd);
 }
 
-/* Equal size, equal mtime: the mailbox was replaced or rewritten all the same. */
+/*
+ * A mailbox that was replaced or rewritten with the same size and mtime is read
+ * again.
+ */
 static void
 is_replaced(void)
 {
@@ -556,7 +611,7 @@ is_replaced(void)
 	struct stat st;
 	int fd;
 
-	let_it_settle();
+	wait_until_stable();
 	look_anew(f, &p);
 	for (int i = 0; i < 2; i++) {
 		CHECK((fd = openat(top, "spool", O_RDWR)) != -1 && fstat(fd, &st) == 0);
@@ -584,6 +639,7 @@ is_replaced(void)
 	}
 }
 
+/* Overwrites the spool. */
 static void
 put_spool(const char *text)
 {
@@ -594,25 +650,31 @@ put_spool(const char *text)
 
 #define EQUAL(body) "From a\nMessage-ID: <1@h>\n\n" body "\n\n"
 
-/* The id of a header that several messages have stays with the message that had it, and goes with it. */
+/*
+ * If several messages have the same header, the id stays with the message that
+ * had it first, and is not given to another one.
+ */
 static void
-ids_are_remembered(void)
+ids_are_kept(void)
 {
 	const struct format *f = &formats[0];
 	struct picture p, found;
 
-	/* A list whose stamp has not settled is not continued, but its ids were given. */
+	/*
+	 * A list without a stable fingerprint is not continued, but its ids
+	 * were given to clients.
+	 */
 	put_spool(EQUAL("one") EQUAL("two"));
 	look_anew(f, &p);
 	put_spool(EQUAL("two"));
 	look(f, &found);
 	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[1]) == 0);
-	/* It is remembered also after a list with one message of that header. */
+	/* The id is kept also after a list with one message of that header. */
 	put_spool(EQUAL("one") EQUAL("two"));
-	let_it_settle();
+	wait_until_stable();
 	look_anew(f, &p);
 	put_spool(EQUAL("one"));
-	let_it_settle();
+	wait_until_stable();
 	look(f, &found);
 	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[0]) == 0);
 	put_spool(EQUAL("three"));
@@ -620,7 +682,10 @@ ids_are_remembered(void)
 	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[0]) != 0);
 }
 
-/* Ids that are asked for when the bodies that they need have gone are no ids of other messages later. */
+/*
+ * Ids that a client requests after the bodies have gone, which they are
+ * computed from, are not given to other messages later.
+ */
 static void
 late_ids_are_not_given_again(void)
 {
@@ -633,7 +698,7 @@ late_ids_are_not_given_again(void)
 		struct maildrop drop;
 
 		put_spool(before[i]);
-		let_it_settle();
+		wait_until_stable();
 		unlinkat(top, "state/index", 0);
 		begin(f, &drop);
 		put_spool(after[i]);
@@ -646,7 +711,10 @@ late_ids_are_not_given_again(void)
 	CHECK(strcmp(ids[0][1], ids[1][1]) != 0);
 }
 
-/* A clock that was set back does not end RETR of a message whose header others have, too, without its dot. */
+/*
+ * If the clock is set back, RETR of a message whose header other messages have,
+ * too, is complete all the same.
+ */
 static void
 clock_is_set_back(void)
 {
@@ -661,14 +729,17 @@ clock_is_set_back(void)
 	begin(f, &drop);
 	ahead = -3600;
 	begin(f, &drop);
-	CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK);
+	CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK);
 	while (s.bytes > 0)
 		CHECK(maildrop_read(&s, text, sizeof(text)) > 0);
-	CHECK(maildrop_stands(&drop, 2));
+	CHECK(maildrop_end(&drop, 2, &s, s.wire_size));
 	ahead = 0;
 }
 
-/* The user writes to the index while it is read: no message comes from outside the mailbox, and the session lives or ends in order. */
+/*
+ * The user writes to the index while it is read: no byte comes from outside the
+ * mailbox, and the session continues or ends by fatal().
+ */
 static void
 changes_while_read(void)
 {
@@ -686,9 +757,12 @@ changes_while_read(void)
 		CHECK((fd = openat(top, "spool", O_WRONLY | O_APPEND)) != -1);
 		CHECK(write(fd, text, (size_t)size) == size && close(fd) == 0);
 	}
-	let_it_settle();
+	wait_until_stable();
 	for (int of_other = 1; of_other >= 0; of_other--) {
-		/* The same list with other ids, because the note of the mailbox in memory does not change. */
+		/*
+		 * The same list, first with other ids: the note of the session
+		 * in memory does not change.
+		 */
 		unlinkat(top, "state/index", 0);
 		begin(f, &drop);
 		if (of_other)
@@ -716,7 +790,7 @@ changes_while_read(void)
 	change_at = 0;
 }
 
-/* All of it for both formats. */
+/* Runs all tests for both formats. */
 static void
 all_formats(void)
 {
@@ -727,22 +801,22 @@ all_formats(void)
 
 		for (int k = 0; k < MESSAGES; k++)
 			f->add(k);
-		is_believed(f, &p);
+		is_trusted(f, &p);
 		CHECK(p.count == MESSAGES);
 		grows(f, &p);
 		is_damaged(f, &p);
-		is_cut(f, &p);
+		is_truncated(f, &p);
 		is_foreign(f, &p);
-		lost_its_block(f, &p);
+		loses_a_block(f, &p);
 		replaces_in_order(f);
 		look_anew(f, &p);
 		is_unwritable(f, &p);
 		is_forged(f);
-		is_forgotten(f);
+		is_discarded(f);
 		shrinks(f);
 	}
 	is_replaced();
-	ids_are_remembered();
+	ids_are_kept();
 	late_ids_are_not_given_again();
 	clock_is_set_back();
 	changes_while_read();
@@ -753,8 +827,8 @@ main(void)
 {
 	top = drop_directory();
 	CHECK(mkdirat(top, "state", 0700) == 0);
-	stamps_settle();
-	/* As if all mailboxes were large, and as they are. */
+	fingerprints_become_stable();
+	/* First as if all mailboxes were large. */
 	for (int large = 1; large >= 0; large--) {
 		cache_small = large ? 0 : 4 << 20;
 		CHECK(mkdirat(top, "Maildir", 0700) == 0 && mkdirat(top, "Maildir/new", 0700) == 0 &&

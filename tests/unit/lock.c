@@ -1,9 +1,11 @@
 /*
- * Unit tests of lock.c, lock-dotlock.c and resolve.c: what a plan may say, who
- * needs the spool's group, which files are stale locks, what the broker
- * answers and keeps, a dotlock that is kept fresh, one on a full disk, which
- * symlinks root follows. Runs as anybody; what only root can make, as root.
- * In place of a minute it waits 20 ms (poll); write finds no space if is_full.
+ * Tests lock.c, lock-session.c, lock-broker.c, lock-dotlock.c and resolve.c.
+ *
+ * Runs as any user; the cases that only root can make are skipped otherwise.
+ * Tested are the syntax of plans, the spool's group and stale locks. Of the
+ * broker: its answers, the locks that it keeps, touching, and a full disk. Of
+ * resolve.c: the symlinks that root follows. poll waits 20 ms in place of a
+ * minute; write finds no space on the disk if is_full.
  */
 #include "config.h"
 
@@ -22,15 +24,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lock-dotlock.h"
 #include "lock.h"
+#include "lock-broker.h"
+#include "lock-session.h"
 #include "log.h"
 #include "resolve.h"
 #include "tests/unit/check.h"
 
 static bool is_full;
-static time_t up; /* how long the machine has been running; 0: as it is */
-static volatile int *lines; /* how many were logged, in brokers, too */
+static time_t up; /* seconds since the machine started; 0: the true number */
+static volatile int *lines; /* number of lines logged in this process and in brokers */
 static char directory[] = "/tmp/kpopd-lock.XXXXXX";
 static char spool[64], dotlock[70];
 
@@ -75,6 +78,20 @@ log_event(int priority, const char *event, const char *format, ...)
 	++*lines;
 }
 
+void
+log_failed(const char *format, ...)
+{
+	(void)format;
+	++*lines;
+}
+
+void
+log_failed_at(int priority, const char *why, const char *format, ...)
+{
+	(void)priority, (void)why, (void)format;
+	++*lines;
+}
+
 const char *
 log_safe(struct log_text *t, const char *text)
 {
@@ -109,19 +126,22 @@ plans(void)
 }
 
 static void
-who_needs_the_group(void)
+group_is_needed_for_roots_directories(void)
 {
 	struct lock_plan with, without;
 	gid_t group;
 
 	CHECK(lock_plan_read(&with, "fcntl,dotlock") == 0 && lock_plan_read(&without, "fcntl,flock") == 0);
 	CHECK(!lock_needs_group(&without, spool, &group));
-	/* Root's alone; of somebody else, or for all to write; none. */
+	/*
+	 * A directory that only root can write; one that all can write; one of
+	 * another user; none.
+	 */
 	CHECK(!lock_needs_group(&with, "/alice", &group));
 	CHECK(!lock_needs_group(&with, "/tmp/alice", &group));
 	CHECK(!lock_needs_group(&with, spool, &group));
 	CHECK(!lock_needs_group(&with, "/nowhere/at/all/alice", &group));
-	/* Only root can make one such. */
+	/* Only root can make such a directory. */
 	if (geteuid() == 0) {
 		CHECK(chown(directory, 0, 8) == 0 && chmod(directory, 02775) == 0);
 		CHECK(lock_needs_group(&with, spool, &group) && group == 8);
@@ -129,9 +149,9 @@ who_needs_the_group(void)
 	}
 }
 
-/* The answer to a verb: 0 or an errno. */
+/* Sends a verb. Returns the answer: 0 or an errno. */
 static int
-say(int channel, char verb)
+ask(int channel, char verb)
 {
 	unsigned char answer;
 
@@ -139,7 +159,10 @@ say(int channel, char verb)
 	return answer;
 }
 
-/* The answer to LOCK_KEEP, or another verb, with n descriptors. */
+/*
+ * Sends a verb with n descriptors. Returns the answer, or -1 if the broker has
+ * closed the channel.
+ */
 static int
 pass(int channel, char verb, const int *fds, size_t n)
 {
@@ -163,6 +186,7 @@ pass(int channel, char verb, const int *fds, size_t n)
 	return got == 0 ? -1 : answer;
 }
 
+/* Returns the number of open descriptors below 256. */
 static int
 count_descriptors(void)
 {
@@ -174,8 +198,9 @@ count_descriptors(void)
 }
 
 /*
- * A broker for path, in a process of its own. When the channel ends it serves
- * another one that has been passed to it, as a recovery's, if there is one.
+ * Starts a broker for path. After the end of its channel it serves the channel
+ * next, as that of a recovery (-1: none). Stores its pid in *pid. Returns the
+ * channel to it.
  */
 static int
 start_broker(const char *path, int next, pid_t *pid)
@@ -197,13 +222,14 @@ start_broker(const char *path, int next, pid_t *pid)
 		if (next != -1)
 			lock_broker(&kept, next);
 		lock_broker_end(&kept);
-		/* What it was passed it has closed. */
+		/* It must have closed all descriptors that it got. */
 		_exit(count_descriptors() == before ? 0 : 1);
 	}
 	close(channel[1]);
 	return channel[0];
 }
 
+/* Closes the channel, and checks that the broker ends without an error. */
 static void
 end_broker(int channel, pid_t pid)
 {
@@ -222,42 +248,49 @@ brokers(void)
 	pid_t pid;
 	int channel = start_broker(spool, -1, &pid);
 
-	CHECK(say(channel, 'U') == EINVAL && say(channel, 'X') == EINVAL && say(channel, '\0') == EINVAL);
-	CHECK(say(channel, 'L') == 0 && stat(dotlock, &st) == 0 && st.st_size > 0 && (st.st_mode & 0777) == 0644);
-	/* The recovery asks for what its monitor still has. */
-	CHECK(say(channel, 'L') == 0);
-	/* It is touched while it is held, or after five minutes anybody may take it away. */
+	CHECK(ask(channel, 'U') == EINVAL && ask(channel, 'X') == EINVAL && ask(channel, '\0') == EINVAL);
+	CHECK(ask(channel, 'L') == 0 && stat(dotlock, &st) == 0 && st.st_size > 0 && (st.st_mode & 0777) == 0644);
+	/* A recovery asks for the dotlock that the broker still holds. */
+	CHECK(ask(channel, 'L') == 0);
+	/*
+	 * The broker touches it while it holds it; otherwise other programs
+	 * could remove it after five minutes.
+	 */
 	CHECK(utimensat(AT_FDCWD, dotlock, long_ago, 0) == 0);
 	for (int tries = 0; stat(dotlock, &st) == 0 && st.st_mtime == 1000 && tries < 500; tries++)
 		__real_poll(NULL, 0, 10);
 	CHECK(st.st_mtime > 1000 && *lines == 0);
-	/* Where somebody has taken it away it goes on, and the log has it. */
+	/* If another program removes it the broker continues, and logs that. */
 	CHECK(unlink(dotlock) == 0);
 	for (int tries = 0; *lines == 0 && tries < 500; tries++)
 		__real_poll(NULL, 0, 10);
 	CHECK(*lines > 0);
-	/* What another program has made in its place is not removed. */
+	/* A lock that another program has made in its place is not removed. */
 	CHECK(close(open(dotlock, O_WRONLY | O_CREAT, 0600)) == 0);
-	CHECK(say(channel, 'U') == 0 && stat(dotlock, &st) == 0 && unlink(dotlock) == 0);
-	/* Whose other end goes gives its lock back. */
-	CHECK(say(channel, 'L') == 0 && stat(dotlock, &st) == 0);
+	CHECK(ask(channel, 'U') == 0 && stat(dotlock, &st) == 0 && unlink(dotlock) == 0);
+	/* The broker removes the dotlock when the other end is closed. */
+	CHECK(ask(channel, 'L') == 0 && stat(dotlock, &st) == 0);
 	end_broker(channel, pid);
 	CHECK(stat(dotlock, &st) == -1);
-	/* Two bytes are no verb, but the end. */
+	/* A packet of two bytes is not a verb, and ends the broker. */
 	channel = start_broker(spool, -1, &pid);
-	CHECK(say(channel, 'L') == 0 && send(channel, "LU", 2, MSG_NOSIGNAL) == 2);
+	CHECK(ask(channel, 'L') == 0 && send(channel, "LU", 2, MSG_NOSIGNAL) == 2);
 	CHECK(recv(channel, too_long, 1, 0) == 0);
 	end_broker(channel, pid);
 	CHECK(stat(dotlock, &st) == -1);
 
-	/* In a directory that can be written, so that a dotlock is asked for. */
+	/*
+	 * The directory can be written, so the broker tries to make the
+	 * dotlock.
+	 */
 	memset(too_long, 'x', sizeof(too_long) - 2);
 	memcpy(too_long, spool, (size_t)(strrchr(spool, '/') + 1 - spool));
 	channel = start_broker(too_long, -1, &pid);
-	CHECK(say(channel, 'L') != 0);
+	CHECK(ask(channel, 'L') != 0);
 	end_broker(channel, pid);
 }
 
+/* Locks or unlocks all of a file. Returns 0, or -1 with errno. */
 static int
 take_lock(int fd, short type)
 {
@@ -266,6 +299,7 @@ take_lock(int fd, short type)
 	return fcntl(fd, F_OFD_SETLK, &f);
 }
 
+/* Opens a file, and makes it if it is absent. Returns its descriptor. */
 static int
 open_file(const char *name)
 {
@@ -275,9 +309,12 @@ open_file(const char *name)
 	return fd;
 }
 
-/* What the monitor keeps: these two files of the user and nothing else; their locks, and the dotlock, outlive the session. */
+/*
+ * The broker keeps two regular files of the user and no others. Their locks and
+ * the dotlock outlive the session.
+ */
 static void
-keepers(void)
+kept_locks(void)
 {
 	char name[80];
 	int ends[2], next[2], fds[3], channel, other;
@@ -293,26 +330,28 @@ keepers(void)
 	close(next[1]);
 	CHECK(pass(channel, 'K', fds, 1) == EINVAL && pass(channel, 'L', fds, 2) == EINVAL && pass(channel, 'X', fds, 2) == EINVAL);
 	CHECK(pass(channel, 'K', (const int[]){ fds[0], ends[0] }, 2) == EINVAL);
-	CHECK(pass(channel, 'K', (const int[]){ fds[0], channel }, 2) == EINVAL && say(channel, 'K') == EINVAL);
+	CHECK(pass(channel, 'K', (const int[]){ fds[0], channel }, 2) == EINVAL && ask(channel, 'K') == EINVAL);
 	CHECK(pass(channel, 'K', (const int[]){ open("/dev/null", O_RDWR | O_CLOEXEC), fds[1] }, 2) == EINVAL);
 	if (geteuid() != 0)
 		CHECK(pass(channel, 'K', (const int[]){ open("/etc/passwd", O_RDONLY | O_CLOEXEC), fds[1] }, 2) == EINVAL);
-	CHECK(pass(channel, 'K', fds, 2) == 0 && pass(channel, 'K', fds, 2) == 0 && say(channel, 'L') == 0);
+	CHECK(pass(channel, 'K', fds, 2) == 0 && pass(channel, 'K', fds, 2) == 0 && ask(channel, 'L') == 0);
 	CHECK(take_lock(fds[0], F_WRLCK) == 0 && take_lock(fds[1], F_WRLCK) == 0);
 	/* The session is killed. */
 	close(fds[0]);
 	close(fds[1]);
 	close(channel);
-	/* Now the monitor serves the recovery. */
-	CHECK(say(next[0], 'L') == 0);
+	/* Now the broker serves the recovery. */
+	CHECK(ask(next[0], 'L') == 0);
 	fds[0] = open_file(spool);
 	fds[1] = open_file(name);
 	CHECK(take_lock(fds[0], F_RDLCK) == -1 && take_lock(fds[1], F_WRLCK) == -1 && stat(dotlock, &st) == 0);
-	/* More than two at once are not taken, and end it. */
+	/* A packet with more than two descriptors ends the broker. */
 	CHECK(pass(next[0], 'K', fds, 3) == -1);
 	end_broker(next[0], pid);
 	CHECK(take_lock(fds[0], F_WRLCK) == 0 && take_lock(fds[1], F_WRLCK) == 0 && stat(dotlock, &st) == -1);
-	/* An unlocked open file is unlocked in the monitor, too. */
+	/*
+	 * A lock that the session gives back is not held by the broker either.
+	 */
 	channel = start_broker(spool, -1, &pid);
 	CHECK(pass(channel, 'K', fds, 2) == 0 && take_lock(fds[0], F_UNLCK) == 0);
 	other = open_file(spool);
@@ -321,7 +360,10 @@ keepers(void)
 	CHECK(unlink(name) == 0 && unlink(spool) == 0);
 }
 
-/* The session lock that a recovery takes over is the one of its state directory, and no other file. */
+/*
+ * The session lock that a recovery takes over is the one of its state
+ * directory, and no other file.
+ */
 static void
 take_over(void)
 {
@@ -333,8 +375,10 @@ take_over(void)
 	CHECK(lock_session(state, NULL, &l) == 0);
 	CHECK((copy = fcntl(l.fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	CHECK(!lock_session_kept(state, -1) && !lock_session_kept(state, other) && lock_session_kept(state, copy));
-	/* A copy does not keep it from being given back. */
-	unlock_session(&l);
+	/*
+	 * The lock can be given back although a copy of the descriptor is open.
+	 */
+	lock_session_release(&l);
 	CHECK(lock_session(state, NULL, &l) == 0 && !lock_session_kept(state, copy));
 	snprintf(name, sizeof(name), "%s/yield", directory);
 	CHECK(unlink(name) == 0);
@@ -342,32 +386,35 @@ take_over(void)
 	CHECK(unlink(name) == 0 && unlink(spool) == 0);
 }
 
-/* The lock of a place excludes the same place alone, until its session gives it back. */
+/*
+ * The lock of an identity excludes sessions of the same identity, until its
+ * session gives it back.
+ */
 static void
-places(void)
+identities(void)
 {
-	struct lock_session one = { .fd = -1, .place = -1 }, two = { .fd = -1, .place = -1 };
+	struct lock_session one = { .fd = -1, .identity = -1 }, two = { .fd = -1, .identity = -1 };
 	char name[80];
 	int state = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	CHECK(lock_session(state, NULL, &one) == 0 && one.place == -1);
-	CHECK(lock_place(state, UINT64_MAX, &one) == 0);
-	CHECK(lock_place(state, UINT64_MAX, &two) == -1 && errno == EAGAIN && two.place == -1);
-	CHECK(lock_place(state, 0, &two) == 0 && close(two.place) == 0);
-	unlock_session(&one);
-	CHECK(one.place == -1 && lock_place(state, UINT64_MAX, &two) == 0 && close(two.place) == 0);
+	CHECK(lock_session(state, NULL, &one) == 0 && one.identity == -1);
+	CHECK(lock_session_identity(state, UINT64_MAX, &one) == 0);
+	CHECK(lock_session_identity(state, UINT64_MAX, &two) == -1 && errno == EAGAIN && two.identity == -1);
+	CHECK(lock_session_identity(state, 0, &two) == 0 && close(two.identity) == 0);
+	lock_session_release(&one);
+	CHECK(one.identity == -1 && lock_session_identity(state, UINT64_MAX, &two) == 0 && close(two.identity) == 0);
 	snprintf(name, sizeof(name), "%s/places", directory);
 	CHECK(unlink(name) == 0 && symlink("/dev/null", name) == 0);
-	CHECK(lock_place(state, 0, &two) == -1 && errno == ELOOP && unlink(name) == 0);
+	CHECK(lock_session_identity(state, 0, &two) == -1 && errno == ELOOP && unlink(name) == 0);
 	snprintf(name, sizeof(name), "%s/yield", directory);
 	CHECK(unlink(name) == 0);
 	snprintf(name, sizeof(name), "%s/session", directory);
 	CHECK(unlink(name) == 0 && close(state) == 0);
 }
 
-/* Writes a dotlock of n bytes that was touched so many seconds ago. */
+/* Writes a dotlock of n bytes that was touched age seconds ago. */
 static void
-stand(const char *text, size_t n, int age)
+put_dotlock(const char *text, size_t n, int age)
 {
 	struct timespec times[2];
 	int fd;
@@ -379,29 +426,32 @@ stand(const char *text, size_t n, int age)
 	CHECK(futimens(fd, times) == 0 && close(fd) == 0);
 }
 
-/* Returns true if this dotlock is removed for ours; else it is as it was, and the answer is this errno. */
+/*
+ * Returns true if the broker removes this dotlock and makes its own. Otherwise
+ * checks that it is unchanged, and that the answer is this errno.
+ */
 static bool
 is_removed(const char *text, size_t n, int age, int answer)
 {
 	char now[300];
 	pid_t pid;
-	int channel, heard, fd;
+	int channel, answered, fd;
 
-	stand(text, n, age);
+	put_dotlock(text, n, age);
 	channel = start_broker(spool, -1, &pid);
-	heard = say(channel, 'L');
-	if (heard != 0) {
-		CHECK(heard == answer && (fd = open(dotlock, O_RDONLY | O_CLOEXEC)) != -1);
+	answered = ask(channel, 'L');
+	if (answered != 0) {
+		CHECK(answered == answer && (fd = open(dotlock, O_RDONLY | O_CLOEXEC)) != -1);
 		CHECK(read(fd, now, sizeof(now)) == (ssize_t)n && memcmp(now, text, n) == 0 && close(fd) == 0);
 	}
 	end_broker(channel, pid);
-	CHECK((unlink(dotlock) == 0) == (heard != 0));
-	return heard == 0;
+	CHECK((unlink(dotlock) == 0) == (answered != 0));
+	return answered == 0;
 }
 
 /*
- * Returns true if this dotlock stays while its file is locked, as a monitor has
- * it, and is removed later: then its process id is another process's now.
+ * Returns true if this dotlock stays while its file is locked, as by a broker,
+ * and is removed afterwards: its pid is another process's then.
  */
 static bool
 is_held_while_locked(const char *text, size_t n, int age)
@@ -409,13 +459,13 @@ is_held_while_locked(const char *text, size_t n, int age)
 	pid_t pid;
 	int channel, fd, held, free;
 
-	stand(text, n, age);
+	put_dotlock(text, n, age);
 	CHECK((fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 && take_lock(fd, F_WRLCK) == 0);
 	channel = start_broker(spool, -1, &pid);
-	held = say(channel, 'L');
+	held = ask(channel, 'L');
 	CHECK(take_lock(fd, F_UNLCK) == 0);
-	free = say(channel, 'L');
-	/* What a broker makes is locked. */
+	free = ask(channel, 'L');
+	/* The broker locks the file that it makes. */
 	if (free == 0)
 		CHECK(close(fd) == 0 && (fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 && take_lock(fd, F_WRLCK) == -1);
 	close(fd);
@@ -423,7 +473,7 @@ is_held_while_locked(const char *text, size_t n, int age)
 	return held == EAGAIN && free == 0;
 }
 
-/* Reads what our own locks say behind the process id: host, boot and namespace. */
+/* Reads the second line of a dotlock of kpopd: host, boot and namespace. */
 static void
 find_line(char *line, size_t size)
 {
@@ -432,7 +482,7 @@ find_line(char *line, size_t size)
 	int channel = start_broker(spool, -1, &pid), fd;
 	ssize_t n;
 
-	CHECK(say(channel, 'L') == 0 && (fd = open(dotlock, O_RDONLY | O_CLOEXEC)) != -1);
+	CHECK(ask(channel, 'L') == 0 && (fd = open(dotlock, O_RDONLY | O_CLOEXEC)) != -1);
 	CHECK((n = read(fd, text, sizeof(text) - 1)) > 0 && close(fd) == 0);
 	text[n] = '\0';
 	CHECK(atoi(text) == pid && strchr(text, '\n') != NULL);
@@ -440,6 +490,7 @@ find_line(char *line, size_t size)
 	end_broker(channel, pid);
 }
 
+/* Returns the pid of a process that has ended. */
 static pid_t
 dead_process(void)
 {
@@ -451,7 +502,7 @@ dead_process(void)
 	return pid;
 }
 
-/* Other people's locks: what is not stale, and what is no lock, stays. */
+/* Stale locks are removed. Other locks, and files that are not locks, stay. */
 static void
 stale_locks(void)
 {
@@ -462,12 +513,12 @@ stale_locks(void)
 
 	snprintf(dead, sizeof(dead), "%d\n", dead_process());
 	snprintf(living, sizeof(living), "%d\n", getpid());
-	/* Without our line a process id counts here only together with the age. */
+	/* Without the second line a pid decides only together with the age. */
 	CHECK(!is_removed(dead, strlen(dead), fresh, EAGAIN) && is_removed(dead, strlen(dead), old, 0));
 	CHECK(!is_removed(living, strlen(living), old, EAGAIN) && !is_removed(dead, strlen(dead), -3600, EAGAIN));
 	CHECK(!is_removed("", 0, fresh, EAGAIN) && is_removed("", 0, old, 0));
 	CHECK(is_removed("0", 1, old, 0) && !is_removed("0", 1, fresh, EAGAIN) && is_removed("4000000:host\n", 13, old, 0));
-	/* No locks, however old. */
+	/* These are not locks, at any age. */
 	CHECK(!is_removed(mail, sizeof(mail) - 1, old, EEXIST) && !is_removed("From ", 5, old, EEXIST));
 	CHECK(!is_removed("1\0", 2, old, EEXIST) && !is_removed("1\n\n\n\n\n", 6, old, EEXIST) && !is_removed("\xc3\xa4", 2, old, EEXIST));
 	memset(text, '1', sizeof(text));
@@ -478,16 +529,25 @@ stale_locks(void)
 	CHECK(n <= 128 && is_removed(text, n, 0, 0));
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
 	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_held_while_locked(text, n, old));
-	/* Another namespace, another host: the age alone, since nobody here knows the process. */
+	/*
+	 * Another namespace or host: the age alone decides, because the process
+	 * is not visible here.
+	 */
 	n = (size_t)snprintf(text, sizeof(text), "%s%.*s1\n", dead, (int)strlen(ours) - 1, ours);
 	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_removed(text, n, old, 0));
 	n = (size_t)snprintf(text, sizeof(text), "%sx%s", dead, ours);
 	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_removed(text, n, old, 0));
-	/* An earlier boot: at once, unless it was touched since this one. */
+	/*
+	 * An earlier boot: the lock is stale at once, unless it was touched
+	 * after this boot.
+	 */
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
 	memcpy(strchr(strchr(text, '\n'), ' ') + 1, "00000000", 8);
 	CHECK(!is_removed(text, n, 0, EAGAIN) && is_removed(text, n, before_boot, 0));
-	/* Another host may have our name; its living lock may be a minute old when we have just started. */
+	/*
+	 * Another host may have the same name; its living lock may be a minute
+	 * old just after this machine started.
+	 */
 	up = 10;
 	CHECK(!is_removed(text, n, 61, EAGAIN) && is_removed(text, n, 150, 0));
 	up = 140;
@@ -511,13 +571,13 @@ owners(void)
 		pid_t pid;
 		int channel;
 
-		stand("", 0, 3600);
+		put_dotlock("", 0, 3600);
 		CHECK(chown(dotlock, owners[i].uid, 8) == 0);
 		*lines = 0;
 		channel = start_broker(spool, -1, &pid);
-		CHECK(say(channel, 'L') == (owners[i].stays ? EEXIST : 0));
-		/* The log has it once. */
-		CHECK(!owners[i].stays || (say(channel, 'L') == EEXIST && *lines == 1));
+		CHECK(ask(channel, 'L') == (owners[i].stays ? EEXIST : 0));
+		/* It is logged once. */
+		CHECK(!owners[i].stays || (ask(channel, 'L') == EEXIST && *lines == 1));
 		end_broker(channel, pid);
 		CHECK((stat(dotlock, &st) == 0) == owners[i].stays);
 		unlink(dotlock);
@@ -525,17 +585,20 @@ owners(void)
 	*lines = 0;
 }
 
-/* What is no file is in the way, and nobody waits for it; a symlink is not followed. */
+/*
+ * A FIFO or a directory is an obstacle, and the broker does not wait for it; a
+ * symlink is not followed.
+ */
 static void
 obstacles(void)
 {
 	pid_t pid;
 	int channel = start_broker(spool, -1, &pid);
 
-	CHECK(mkfifo(dotlock, 0666) == 0 && say(channel, 'L') == EEXIST && unlink(dotlock) == 0);
-	CHECK(mkdir(dotlock, 0700) == 0 && say(channel, 'L') == EEXIST && rmdir(dotlock) == 0);
-	CHECK(symlink("/no/such/place", dotlock) == 0 && say(channel, 'L') == EEXIST && unlink(dotlock) == 0);
-	CHECK(say(channel, 'L') == 0);
+	CHECK(mkfifo(dotlock, 0666) == 0 && ask(channel, 'L') == EEXIST && unlink(dotlock) == 0);
+	CHECK(mkdir(dotlock, 0700) == 0 && ask(channel, 'L') == EEXIST && rmdir(dotlock) == 0);
+	CHECK(symlink("/no/such/place", dotlock) == 0 && ask(channel, 'L') == EEXIST && unlink(dotlock) == 0);
+	CHECK(ask(channel, 'L') == 0);
 	end_broker(channel, pid);
 }
 
@@ -549,18 +612,21 @@ full_disks(void)
 
 	is_full = true;
 	channel = start_broker(spool, -1, &pid);
-	CHECK(say(channel, 'L') == 0 && stat(dotlock, &st) == 0 && st.st_size == 0);
-	CHECK(say(channel, 'U') == 0 && stat(dotlock, &st) == -1);
+	CHECK(ask(channel, 'L') == 0 && stat(dotlock, &st) == 0 && st.st_size == 0);
+	CHECK(ask(channel, 'U') == 0 && stat(dotlock, &st) == -1);
 	end_broker(channel, pid);
 	is_full = false;
-	/* With ".lock" behind it the name is too long. */
+	/* With ".lock" after it the name is too long. */
 	snprintf(name, sizeof(name), "%s/%0252d", directory, 0);
 	channel = start_broker(name, -1, &pid);
-	CHECK(say(channel, 'L') == ENAMETOOLONG);
+	CHECK(ask(channel, 'L') == ENAMETOOLONG);
 	end_broker(channel, pid);
 }
 
-/* Returns true if the path is resolved to this one; NULL: to none. */
+/*
+ * Returns true if the path is resolved to the path to; NULL: if it is not
+ * resolved.
+ */
 static bool
 leads_to(const char *path, const char *to)
 {
@@ -570,7 +636,7 @@ leads_to(const char *path, const char *to)
 	return to == NULL ? reason != NULL && reason[0] != '\0' : reason == NULL && strcmp(resolved, to) == 0;
 }
 
-/* Symlinks on the way to a spool, in a directory of root's below the root. */
+/* Symlinks on the way to a spool, in a directory that belongs to root. */
 static void
 symlinks(void)
 {
@@ -579,7 +645,7 @@ symlinks(void)
 
 	CHECK(leads_to("/alice", "/alice") && leads_to("//usr/./bin/../bin//alice", "/usr/bin/alice"));
 	CHECK(leads_to("/no/such/place/alice", NULL) && leads_to("/etc/passwd/alice", NULL));
-	/* Anybody may write there. */
+	/* All users can write there. */
 	CHECK(leads_to("/tmp/alice", "/tmp/alice") && leads_to("/tmp/x/alice", NULL));
 	if (geteuid() != 0)
 		return;
@@ -596,7 +662,7 @@ symlinks(void)
 	CHECK(leads_to(path, real));
 	snprintf(path, sizeof(path), "%s/loop/alice", top);
 	CHECK(leads_to(path, NULL));
-	/* Others can change where it leads. */
+	/* Other users can change where the path leads. */
 	snprintf(path, sizeof(path), "%s/spool/mail/alice", top);
 	CHECK(chmod("spool", 0775) == 0 && leads_to(path, NULL));
 	CHECK(chmod("spool", 0757) == 0 && leads_to(path, NULL));
@@ -614,11 +680,11 @@ main(void)
 	snprintf(spool, sizeof(spool), "%s/alice", directory);
 	snprintf(dotlock, sizeof(dotlock), "%s.lock", spool);
 	plans();
-	who_needs_the_group();
+	group_is_needed_for_roots_directories();
 	brokers();
-	keepers();
+	kept_locks();
 	take_over();
-	places();
+	identities();
 	stale_locks();
 	owners();
 	obstacles();

@@ -1,4 +1,9 @@
-/* Unit tests of maildir-quota.c: which line it appends to which maildirsize, and to what it appends none. Runs as anybody. */
+/*
+ * Tests maildir-quota.c: which line it appends, and to which files it appends
+ * none.
+ *
+ * Runs as any user.
+ */
 #include "config.h"
 
 #include <sys/stat.h>
@@ -12,7 +17,7 @@
 #include "tests/unit/check.h"
 
 #define FIRST "1000S,5C\n"
-#define MOST 5120
+#define SIZE_MOST 5120 /* as in maildir-quota.c */
 
 static int top;
 
@@ -24,11 +29,11 @@ store(const char *text, size_t n)
 	CHECK(fd != -1 && write(fd, text, n) == (ssize_t)n && close(fd) == 0);
 }
 
-/* The file is this text, and then a line that is as wide as Courier's; ours: NULL, none. */
+/* Checks that the file is this text and after it the line ours (NULL: none). */
 static void
 check_file(const char *text, size_t n, const char *ours)
 {
-	static char there[2 * MOST];
+	static char there[2 * SIZE_MOST];
 	int fd = openat(top, "maildirsize", O_RDONLY);
 	size_t more = ours != NULL ? strlen(ours) : 0;
 
@@ -66,7 +71,7 @@ one_line_for_all_that_was_removed(void)
 		store(FIRST, sizeof(FIRST) - 1);
 		for (size_t k = 0; k < 4 && cases[i].names[k] != NULL; k++)
 			quota_note(&q, cases[i].names[k], 70);
-		quota_tell(&q, top);
+		quota_update(&q, top);
 		check_file(FIRST, sizeof(FIRST) - 1, cases[i].line);
 	}
 }
@@ -75,39 +80,39 @@ static void
 a_line_only_where_one_may_come(void)
 {
 	static const char line[] = "         -70           -1\n";
-	static char full[MOST];
+	static char full[SIZE_MOST];
 	struct quota q = { 0 };
 	struct stat st;
 
 	quota_note(&q, "1.a", 70);
-	/* No file: none is made. */
+	/* An absent file is not made. */
 	CHECK(unlinkat(top, "maildirsize", 0) == 0);
-	quota_tell(&q, top);
+	quota_update(&q, top);
 	CHECK(fstatat(top, "maildirsize", &st, 0) == -1);
-	/* Ours would be the quota. */
+	/* The new line would be the quota. */
 	store("", 0);
-	quota_tell(&q, top);
+	quota_update(&q, top);
 	check_file("", 0, NULL);
 	/* Half a line would become another number. */
 	store(FIRST "12", sizeof(FIRST) + 1);
-	quota_tell(&q, top);
+	quota_update(&q, top);
 	check_file(FIRST "12", sizeof(FIRST) + 1, NULL);
 	memset(full, '\n', sizeof(full));
-	store(full, MOST);
-	quota_tell(&q, top);
-	check_file(full, MOST, NULL);
-	store(full, MOST - 1);
-	quota_tell(&q, top);
-	check_file(full, MOST - 1, line);
-	/* What is in the file's place and no file stays as it is. */
+	store(full, SIZE_MOST);
+	quota_update(&q, top);
+	check_file(full, SIZE_MOST, NULL);
+	store(full, SIZE_MOST - 1);
+	quota_update(&q, top);
+	check_file(full, SIZE_MOST - 1, line);
+	/* A directory, a FIFO or a symlink at that name stays as it is. */
 	CHECK(unlinkat(top, "maildirsize", 0) == 0 && mkdirat(top, "maildirsize", 0700) == 0);
-	quota_tell(&q, top);
+	quota_update(&q, top);
 	CHECK(unlinkat(top, "maildirsize", AT_REMOVEDIR) == 0 && mkfifoat(top, "maildirsize", 0600) == 0);
-	quota_tell(&q, top);
+	quota_update(&q, top);
 	CHECK(unlinkat(top, "maildirsize", 0) == 0);
 	store(FIRST, sizeof(FIRST) - 1);
 	CHECK(renameat(top, "maildirsize", top, "other") == 0 && symlinkat("other", top, "maildirsize") == 0);
-	quota_tell(&q, top);
+	quota_update(&q, top);
 	check_file(FIRST, sizeof(FIRST) - 1, NULL);
 	CHECK(unlinkat(top, "maildirsize", 0) == 0 && unlinkat(top, "other", 0) == 0);
 }

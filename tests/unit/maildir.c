@@ -1,6 +1,8 @@
 /*
- * Unit tests of maildir.c behind maildrop.c: what only a Maildir has, and
- * what can stand in one. Runs as anybody.
+ * Tests the Maildir format through maildrop.c: names, flags, links, and the
+ * kinds of files that a Maildir may contain.
+ *
+ * Runs as any user.
  */
 #include "config.h"
 
@@ -16,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "store.h"
+#include "maildir.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 
@@ -24,9 +26,12 @@
 
 static int top;
 
-/* The linker puts these in the places of openat and fdopendir (--wrap); they count. */
+/*
+ * The linker puts these in place of openat and fdopendir (--wrap). They count
+ * their calls.
+ */
 static int opens, reads;
-static const char *unopenable; /* the disk cannot read this file's inode */
+static const char *unopenable; /* the file of this name cannot be opened, as if the disk could not read its inode */
 int __real_openat(int, const char *, int, ...);
 int __wrap_openat(int, const char *, int, ...);
 int
@@ -38,7 +43,7 @@ __wrap_openat(int dir, const char *name, int flags, ...)
 	va_start(list, flags);
 	mode = (flags & O_CREAT) != 0 ? va_arg(list, mode_t) : 0;
 	va_end(list);
-	/* Of messages: their names begin with the time. */
+	/* Only messages count: their names begin with a digit. */
 	opens += name[0] >= '0' && name[0] <= '9';
 	if (unopenable != NULL && strcmp(name, unopenable) == 0) {
 		errno = EUCLEAN;
@@ -56,7 +61,10 @@ __wrap_fdopendir(int fd)
 	return __real_fdopendir(fd);
 }
 
-/* The linker puts this in the place of read (--wrap): the disk cannot read the file with this inode. */
+/*
+ * The linker puts this in place of read (--wrap). The file with this inode
+ * cannot be read, as if the disk were broken.
+ */
 static ino_t unreadable;
 ssize_t __real_read(int, void *, size_t);
 ssize_t __wrap_read(int, void *, size_t);
@@ -71,13 +79,14 @@ __wrap_read(int fd, void *to, size_t size)
 	return -1;
 }
 
+/* Makes a directory. */
 static void
 directory(const char *name)
 {
 	CHECK(mkdirat(top, name, 0700) == 0);
 }
 
-/* A file with this name below Maildir, and its own name as what it holds. */
+/* Makes a file with this name below Maildir, which contains its own name. */
 static void
 file(const char *name)
 {
@@ -89,6 +98,7 @@ file(const char *name)
 	CHECK(write(fd, name, strlen(name)) == (ssize_t)strlen(name) && close(fd) == 0);
 }
 
+/* Renames a file below Maildir. */
 static void
 move(const char *from, const char *to)
 {
@@ -99,8 +109,9 @@ move(const char *from, const char *to)
 	CHECK(renameat(top, a, top, b) == 0);
 }
 
+/* Returns true if there is a file with this name below Maildir. */
 static bool
-is_there(const char *name)
+exists(const char *name)
 {
 	char path[400];
 
@@ -108,7 +119,7 @@ is_there(const char *name)
 	return faccessat(top, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* An empty Maildir. */
+/* Begins with an empty Maildir. */
 static void
 renew(void)
 {
@@ -123,6 +134,7 @@ renew(void)
 	directory("Maildir/cur");
 }
 
+/* Checks that message n is the file that file() made with this name. */
 static void
 check_body(struct maildrop *drop, size_t n, const char *name)
 {
@@ -143,14 +155,14 @@ messages_come_in_the_order_of_their_delivery(void)
 	for (int i = 5; i >= 0; i--)
 		file(names[i]);
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 6);
-	check_body(&drop, 1, "new/letters"); /* no number is 0 */
+	check_body(&drop, 1, "new/letters"); /* a name without a number has the time 0 */
 	for (size_t i = 0; i < 4; i++)
 		check_body(&drop, i + 2, names[i]);
 	check_body(&drop, 6, names[5]);
 }
 
 static void
-what_is_no_message_is_left_alone(void)
+other_files_are_left_alone(void)
 {
 	struct maildrop drop;
 	size_t removed;
@@ -171,10 +183,10 @@ what_is_no_message_is_left_alone(void)
 	check_body(&drop, 1, "new/1.good");
 	maildrop_mark(&drop, 1);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
-	CHECK(is_there("tmp/2.half") && is_there("3.outside") && is_there("new/.4.hidden") &&
-	    is_there("new/5.new\nline") && is_there("cur/6.\x01:2,S") && is_there("cur/7.\x7f") &&
-	    is_there("new/8.directory") && is_there("cur/9.link") &&
-	    is_there("cur/10.dangling") && is_there("new/11.fifo"));
+	CHECK(exists("tmp/2.half") && exists("3.outside") && exists("new/.4.hidden") &&
+	    exists("new/5.new\nline") && exists("cur/6.\x01:2,S") && exists("cur/7.\x7f") &&
+	    exists("new/8.directory") && exists("cur/9.link") &&
+	    exists("cur/10.dangling") && exists("new/11.fifo"));
 }
 
 static void
@@ -213,7 +225,7 @@ ids_are_unique_names_or_hashes(void)
 	CHECK(strcmp(id, other) == 0);
 }
 
-/* The number of the message that is this file. */
+/* Returns the number of the message whose file has this name now. */
 static size_t
 number_of(struct maildrop *drop, const char *name)
 {
@@ -224,15 +236,18 @@ number_of(struct maildrop *drop, const char *name)
 	snprintf(path, sizeof(path), "Maildir/%s", name);
 	CHECK(fstatat(top, path, &st, AT_SYMLINK_NOFOLLOW) == 0);
 	for (size_t n = 1; n <= drop->count; n++)
-		if (maildrop_fetch(drop, n, &s) == DROP_OK && fstat(s.fd, &found) == 0 && found.st_ino == st.st_ino)
+		if (maildrop_begin(drop, n, &s) == DROP_OK && fstat(s.fd, &found) == 0 && found.st_ino == st.st_ino)
 			return n;
 	fprintf(stderr, "no message: %s\n", name);
 	exit(1);
 }
 
-/* Two files with one unique name are two messages; two names of one file are one. */
+/*
+ * Two files with one unique name are two messages; two names of one file are
+ * one message.
+ */
 static void
-doubles_are_told_apart(void)
+equal_unique_names_are_told_apart(void)
 {
 	struct maildrop drop;
 	char id[UIDL_SIZE], other[UIDL_SIZE];
@@ -255,8 +270,11 @@ doubles_are_told_apart(void)
 	maildrop_mark(&drop, n);
 	move("new/1.a", "cur/1.a:2,RS");
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
-	CHECK(is_there("cur/1.a:2,S") && !is_there("cur/1.a:2,RS"));
-	/* Whatever becomes of their flags, each keeps its id: by it a client knows what it has. */
+	CHECK(exists("cur/1.a:2,S") && !exists("cur/1.a:2,RS"));
+	/*
+	 * Each keeps its id when flags change, otherwise a client would fetch
+	 * it again.
+	 */
 	renew();
 	file("cur/1.a:2,");
 	file("cur/1.a:2,S");
@@ -272,7 +290,10 @@ doubles_are_told_apart(void)
 	CHECK(strcmp(id, other) == 0);
 }
 
-/* Copies the id of the message that is this file, of so many messages. */
+/*
+ * Opens a session, which must find count messages. Stores the id of the message
+ * whose file has this name.
+ */
 static void
 id_of(const char *name, size_t count, char id[UIDL_SIZE])
 {
@@ -283,9 +304,12 @@ id_of(const char *name, size_t count, char id[UIDL_SIZE])
 	maildrop_uidl(&drop, number_of(&drop, name), id);
 }
 
-/* A message keeps its id when another one comes or goes that has its unique name, whichever inode is the smaller one. */
+/*
+ * A message keeps its id if another message of its unique name comes or goes,
+ * with a smaller or a larger inode.
+ */
 static void
-doubles_keep_their_ids(void)
+equal_unique_names_keep_their_ids(void)
 {
 	char id[UIDL_SIZE], first[UIDL_SIZE], second[UIDL_SIZE];
 
@@ -307,7 +331,10 @@ doubles_keep_their_ids(void)
 		CHECK(unlinkat(top, "Maildir/cur/1.a:2,", 0) == 0);
 		id_of("cur/1.a:2,S", 2, id);
 		CHECK(strcmp(second, id) == 0);
-		/* A file in another's place, as after a restore, has its id. */
+		/*
+		 * A file that replaces another one, as after a restore, gets
+		 * its id.
+		 */
 		file("tmp/restored");
 		move("tmp/restored", "cur/2.b:2,");
 		id_of("cur/2.b:2,", 2, id);
@@ -321,7 +348,10 @@ doubles_keep_their_ids(void)
 	maildir_small = 256;
 }
 
-/* Overwrites a file of the Maildir from this offset on, in place, as a program that ignores the format does. */
+/*
+ * Writes text into a file of the Maildir from this offset on, as a program that
+ * ignores the format does.
+ */
 static void
 write_at(const char *name, off_t at, const char *text)
 {
@@ -332,11 +362,14 @@ write_at(const char *name, off_t at, const char *text)
 	snprintf(path, sizeof(path), "Maildir/%s", name);
 	CHECK((fd = openat(top, path, O_WRONLY)) != -1);
 	CHECK(pwrite(fd, text, strlen(text), at) == (ssize_t)strlen(text));
-	/* A time of its own, since the kernel's clock may not have gone on since the file was counted. */
+	/*
+	 * Sets an mtime of its own, because the kernel's clock may not have
+	 * advanced since the file was counted.
+	 */
 	CHECK(futimens(fd, times) == 0 && close(fd) == 0);
 }
 
-/* Returns the sum of all sizes that LIST has, which STAT must have. */
+/* Returns the sum of the sizes in LIST, which STAT must report. */
 static uint64_t
 sum_of_wire_size(const struct maildrop *drop)
 {
@@ -347,7 +380,10 @@ sum_of_wire_size(const struct maildrop *drop)
 	return sum;
 }
 
-/* A change in place: the first text is longer than the file, the second has another number of lines in as many bytes. */
+/*
+ * Changes in place: the first makes the file longer, the second changes the
+ * number of lines, and not the size.
+ */
 static const struct text_at {
 	off_t at;
 	const char *text, *whole;
@@ -356,6 +392,7 @@ static const struct text_at {
 	{ 3, "\n\n", "cur\r\n\r\n.a:2,S\r\n" },
 };
 
+/* Checks that message n is this text. */
 static void
 check_text(struct maildrop *drop, size_t n, const char *text)
 {
@@ -364,7 +401,10 @@ check_text(struct maildrop *drop, size_t n, const char *text)
 	drop_check_message(drop, n, &want);
 }
 
-/* A small Maildir is looked at whole, so that STAT and LIST are right at once. */
+/*
+ * In a small Maildir each login looks at all files, so STAT and LIST are right
+ * at once.
+ */
 static void
 changed_files_are_listed_as_they_are(void)
 {
@@ -382,11 +422,14 @@ changed_files_are_listed_as_they_are(void)
 		check_text(&drop, 1, changes[i].whole);
 		maildrop_mark(&drop, 1);
 		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
-		CHECK(!is_there("cur/1.a:2,S") && is_there("cur/2.b:2,S"));
+		CHECK(!exists("cur/1.a:2,S") && exists("cur/2.b:2,S"));
 	}
 }
 
-/* In a larger Maildir the change is found by RETR: it sends the whole message, and STAT, LIST and the next session are right. */
+/*
+ * In a larger Maildir RETR finds the change: it sends the whole message, and
+ * STAT, LIST and the next session are right.
+ */
 static void
 changed_files_are_counted_when_fetched(void)
 {
@@ -403,19 +446,22 @@ changed_files_are_counted_when_fetched(void)
 		for (int k = 0; k < 2; k++) {
 			write_at("cur/1.a:2,S", changes[i].at, changes[i].text);
 			CHECK(k == 0 || drop_begin(&drop, WHERE) == DROP_OK);
-			CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && s.wire_size == strlen(changes[i].whole));
+			CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && s.wire_size == strlen(changes[i].whole));
 			check_text(&drop, 1, changes[i].whole);
-			CHECK(maildrop_stands(&drop, 1) && drop.wire_size == sum_of_wire_size(&drop));
+			CHECK(maildrop_end(&drop, 1, &s, s.wire_size) && drop.wire_size == sum_of_wire_size(&drop));
 			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.wire_size == sum_of_wire_size(&drop));
 			CHECK(maildrop_wire_size(&drop, 1) == strlen(changes[i].whole));
 			file("cur/1.a:2,S");
-			CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && drop.wire_size == sum_of_wire_size(&drop));
+			CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && drop.wire_size == sum_of_wire_size(&drop));
 		}
 	}
 	maildir_small = 256;
 }
 
-/* STAT after DELE is what LIST adds up to, also if the marked message was counted again before. */
+/*
+ * STAT after DELE is the sum of LIST, also if the marked message was counted
+ * again before.
+ */
 static void
 marked_sizes_stay_true(void)
 {
@@ -427,34 +473,40 @@ marked_sizes_stay_true(void)
 	file("cur/2.b:2,S");
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK);
 	write_at("cur/1.a:2,S", 11, "\nmore\n");
-	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK);
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK);
 	maildrop_mark(&drop, 1);
 	CHECK(drop.wire_size - drop.marked_wire_size == maildrop_wire_size(&drop, 2));
 	maildrop_reset(&drop);
 	CHECK(drop.wire_size == sum_of_wire_size(&drop) && drop.marked_wire_size == 0);
 }
 
-/* What changes between RETR and its last byte does not get its dot; flags may change. */
+/*
+ * If a message changes during RETR, maildrop_end reports it; a change of flags
+ * is not a change.
+ */
 static void
-messages_that_change_under_way_do_not_stand(void)
+messages_that_change_during_retr_are_not_whole(void)
 {
 	struct maildrop drop;
 	struct span s;
 
 	renew();
 	file("cur/1.a:2,S");
-	CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_fetch(&drop, 1, &s) == DROP_OK);
-	CHECK(maildrop_stands(&drop, 1));
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_begin(&drop, 1, &s) == DROP_OK);
+	CHECK(maildrop_end(&drop, 1, &s, s.wire_size));
 	move("cur/1.a:2,S", "cur/1.a:2,RS");
-	CHECK(maildrop_stands(&drop, 1));
+	CHECK(maildrop_end(&drop, 1, &s, s.wire_size));
 	write_at("cur/1.a:2,RS", 3, "\n");
-	CHECK(!maildrop_stands(&drop, 1));
-	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && maildrop_stands(&drop, 1));
+	CHECK(!maildrop_end(&drop, 1, &s, s.wire_size));
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && maildrop_end(&drop, 1, &s, s.wire_size));
 	write_at("cur/1.a:2,RS", 30, "x");
-	CHECK(!maildrop_stands(&drop, 1));
+	CHECK(!maildrop_end(&drop, 1, &s, s.wire_size));
 }
 
-/* The client deletes what it has seen: a file that was changed since stays, once. A link or a rename is no change. */
+/*
+ * The client deletes what it has read: a file that has changed since stays for
+ * one more session. A link is not a change.
+ */
 static void
 messages_changed_since_they_were_read_stay(void)
 {
@@ -467,22 +519,25 @@ messages_changed_since_they_were_read_stay(void)
 		renew();
 		file("cur/1.a:2,S");
 		file("cur/2.b:2,S");
-		CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_fetch(&drop, 1, &s) == DROP_OK);
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_begin(&drop, 1, &s) == DROP_OK);
 		maildrop_mark(&drop, 1);
 		maildrop_mark(&drop, 2);
 		write_at("cur/1.a:2,S", 3, "\n");
 		CHECK(linkat(top, "Maildir/cur/2.b:2,S", top, "Maildir/backup", 0) == 0);
 		CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 1);
-		CHECK(is_there("cur/1.a:2,S") && !is_there("cur/2.b:2,S") && is_there("backup"));
+		CHECK(exists("cur/1.a:2,S") && !exists("cur/2.b:2,S") && exists("backup"));
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 1);
 		CHECK(maildrop_wire_size(&drop, 1) == 14 && drop.wire_size == 14);
 		maildrop_mark(&drop, 1);
-		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1 && !is_there("cur/1.a:2,S"));
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1 && !exists("cur/1.a:2,S"));
 	}
 	maildir_small = 256;
 }
 
-/* A mail reader that links the new name and unlinks the old one may stop in between: the message goes with both names. */
+/*
+ * A mail reader that links the new name and unlinks the old one may stop in
+ * between: both names are removed.
+ */
 static void
 both_names_are_removed(void)
 {
@@ -500,12 +555,15 @@ both_names_are_removed(void)
 	maildrop_mark(&drop, 1);
 	maildrop_mark(&drop, number_of(&drop, "new/2.b"));
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 2);
-	CHECK(!is_there("new/1.a") && !is_there("cur/1.a:2,S") && is_there("cur/3.other:2,S"));
-	CHECK(!is_there("new/2.b") && is_there("cur/2.b:2,T") && is_there("backup"));
+	CHECK(!exists("new/1.a") && !exists("cur/1.a:2,S") && exists("cur/3.other:2,S"));
+	CHECK(!exists("new/2.b") && exists("cur/2.b:2,T") && exists("backup"));
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 }
 
-/* Files with a second link elsewhere cost no listing each: this would take minutes. */
+/*
+ * The names are not read again for each file with a second link elsewhere,
+ * which would take minutes.
+ */
 static void
 many_linked_messages_are_removed_soon(void)
 {
@@ -531,14 +589,19 @@ many_linked_messages_are_removed_soon(void)
 	CHECK(reads < 100);
 }
 
-/* A change that hides, by its old mtime and a new name, is noticed when the message is sent, and once. */
+/*
+ * A change with its old mtime and a new name is noticed when the message is
+ * sent, and the message is counted again once.
+ */
 static void
 hidden_changes_are_counted_once(void)
 {
 	static const struct text changed = TEXT("cur\r\n1.a:2,S\r\n");
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1000000003 } };
 	struct maildrop drop;
+	char text[100];
 	struct span s;
+	ssize_t n;
 
 	for (size_t limit = 0; limit < 512; limit += 256) {
 		maildir_small = limit;
@@ -546,22 +609,30 @@ hidden_changes_are_counted_once(void)
 		file("cur/1.a:2,S");
 		file("cur/2.b:2,S");
 		CHECK(utimensat(top, "Maildir/cur/1.a:2,S", times, 0) == 0);
-		/* Until the times prove the file. */
+		/* Until the times of the file are stable. */
 		for (int i = 0, tries = 0; tries < 2 || i != 0; i = opens) {
 			CHECK(tries++ < 100 && nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL) == 0);
 			opens = 0;
-			CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_fetch(&drop, 1, &s) == DROP_OK);
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_begin(&drop, 1, &s) == DROP_OK);
 			opens--;
 			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 		}
 		write_at("cur/1.a:2,S", 3, "\n");
-		/* Among many messages a new name explains the new ctime only if it was given in the session. */
+		/*
+		 * In a large Maildir a new name explains the new ctime only if
+		 * the file got it in the session.
+		 */
 		CHECK(limit != 0 || drop_begin(&drop, WHERE) == DROP_OK);
 		move("cur/1.a:2,S", "cur/1.a:2,RS");
 		CHECK(limit == 0 || drop_begin(&drop, WHERE) == DROP_OK);
-		CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK);
-		/* What was sent is not what was listed, and is whole. */
-		CHECK(s.wire_size + 1 == changed.n && maildrop_recounted(&drop, 1));
+		CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK);
+		/*
+		 * The sent bytes are not as many as listed, and are the whole
+		 * message.
+		 */
+		while ((n = maildrop_read(&s, text, sizeof(text))) > 0)
+			continue;
+		CHECK(n == 0 && s.wire_size + 1 == changed.n && maildrop_end(&drop, 1, &s, changed.n));
 		drop_check_message(&drop, 1, &changed);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK);
 		drop_check_message(&drop, 1, &changed);
@@ -569,13 +640,19 @@ hidden_changes_are_counted_once(void)
 	maildir_small = 256;
 }
 
-/* Being readable again changes no time of new or cur; what is known is not read again for it. */
+/*
+ * No time of new or cur changes if a file becomes readable. The next login
+ * tries it again, and opens no other file.
+ */
 static void
 unreadable_files_are_tried_again(void)
 {
 	struct maildrop drop;
 
-	/* The superuser can read anything, so the test runs as somebody else. */
+	/*
+	 * The superuser can read all files, so the test continues as another
+	 * user.
+	 */
 	if (geteuid() == 0) {
 		renameat(top, "state", top, "root's state");
 		CHECK(fchown(top, 12345, 12345) == 0 && seteuid(12345) == 0);
@@ -587,7 +664,10 @@ unreadable_files_are_tried_again(void)
 		file("new/2.b");
 		file("new/3.c");
 		CHECK(fchmodat(top, "Maildir/new/2.b", 0, 0) == 0);
-		/* Until all are so old that their times prove them; then nothing else is opened. */
+		/*
+		 * Until the times of all files are stable; then no other file
+		 * is opened.
+		 */
 		for (int i = 0, tries = 0; tries < 2 || i != 1; i = opens) {
 			CHECK(tries++ < 100 && nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL) == 0);
 			opens = 0;
@@ -601,7 +681,10 @@ unreadable_files_are_tried_again(void)
 	CHECK(seteuid(getuid()) == 0);
 }
 
-/* A file that the disk cannot read costs no other message, and keeps its place, because a client would forget it otherwise. */
+/*
+ * A file that the disk cannot read hides no other message, and is listed,
+ * because otherwise a client would forget it.
+ */
 static void
 a_broken_file_blocks_no_other(void)
 {
@@ -624,15 +707,15 @@ a_broken_file_blocks_no_other(void)
 			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
 			maildrop_uidl(&drop, 2, id);
 			CHECK(strcmp(id, "2.b") == 0 && maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size);
-			CHECK(maildrop_fetch(&drop, 2, &s) == DROP_FAILED);
+			CHECK(maildrop_begin(&drop, 2, &s) == DROP_FAILED);
 			check_body(&drop, 1, "new/1.a");
 			check_body(&drop, 3, "new/3.c");
 		}
 		unreadable = 0;
-		CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK && s.wire_size == (uint64_t)st.st_size + 1);
+		CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK && s.wire_size == (uint64_t)st.st_size + 1);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3 &&
 		    maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size + 1);
-		/* What is known of it is still so. */
+		/* Its record in the index still holds. */
 		unopenable = "2.b";
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
 		CHECK(maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size + 1);
@@ -640,19 +723,21 @@ a_broken_file_blocks_no_other(void)
 		unopenable = "4.d";
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 4);
 		check_body(&drop, 3, "new/3.c");
-		CHECK(maildrop_fetch(&drop, 4, &s) == DROP_FAILED);
+		CHECK(maildrop_begin(&drop, 4, &s) == DROP_FAILED);
 		unopenable = NULL;
-		CHECK(maildrop_fetch(&drop, 4, &s) == DROP_OK);
+		CHECK(maildrop_begin(&drop, 4, &s) == DROP_OK);
 		check_body(&drop, 4, "new/4.d");
 		unreadable = st.st_ino;
 		maildrop_mark(&drop, 2);
-		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1 && !is_there("new/2.b"));
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1 && !exists("new/2.b"));
 		unreadable = 0;
 	}
 	maildir_small = 256;
 }
 
-/* Flags change between any two steps: a message is followed from name to name. */
+/*
+ * Flags change between any two steps: the message is found under its new name.
+ */
 static void
 renamed_messages_are_followed(void)
 {
@@ -672,10 +757,10 @@ renamed_messages_are_followed(void)
 	maildrop_mark(&drop, 2);
 	move("cur/2.b:2,F", "cur/2.b:2,FS");
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
-	CHECK(is_there("cur/1.a:2,S") && !is_there("cur/2.b:2,FS"));
+	CHECK(exists("cur/1.a:2,S") && !exists("cur/2.b:2,FS"));
 }
 
-/* What bears the name of a marked message but is another file stays. */
+/* Another file with the name of a marked message stays. */
 static void
 replaced_messages_stay(void)
 {
@@ -689,15 +774,15 @@ replaced_messages_stay(void)
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 	file("tmp/other");
 	move("tmp/other", "new/1.a");
-	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_CHANGED);
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_CHANGED);
 	maildrop_mark(&drop, 1);
 	maildrop_mark(&drop, 2);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 1);
-	CHECK(is_there("new/1.a") && !is_there("new/2.b"));
+	CHECK(exists("new/1.a") && !exists("new/2.b"));
 }
 
 static void
-one_is_made_only_when_asked(void)
+a_maildir_is_made_only_on_request(void)
 {
 	struct maildrop drop;
 	struct stat st;
@@ -728,7 +813,7 @@ strange_directories_are_refused(void)
 	CHECK(drop_begin(&drop, WHERE) == DROP_DENIED);
 	CHECK((fd = openat(top, "file", O_WRONLY | O_CREAT, 0600)) != -1 && close(fd) == 0);
 	CHECK(drop_begin(&drop, "maildir:~/file") == DROP_DENIED);
-	/* The Maildir itself may be elsewhere. */
+	/* The Maildir itself may be a symlink. */
 	CHECK(symlinkat("made", top, "link") == 0);
 	CHECK(drop_begin(&drop, "maildir:~/link") == DROP_OK && drop.count == 0);
 }
@@ -738,22 +823,22 @@ main(void)
 {
 	top = drop_directory();
 	messages_come_in_the_order_of_their_delivery();
-	what_is_no_message_is_left_alone();
+	other_files_are_left_alone();
 	ids_are_unique_names_or_hashes();
-	doubles_are_told_apart();
-	doubles_keep_their_ids();
+	equal_unique_names_are_told_apart();
+	equal_unique_names_keep_their_ids();
 	changed_files_are_listed_as_they_are();
 	changed_files_are_counted_when_fetched();
 	hidden_changes_are_counted_once();
 	marked_sizes_stay_true();
-	messages_that_change_under_way_do_not_stand();
+	messages_that_change_during_retr_are_not_whole();
 	messages_changed_since_they_were_read_stay();
 	both_names_are_removed();
 	many_linked_messages_are_removed_soon();
 	a_broken_file_blocks_no_other();
 	renamed_messages_are_followed();
 	replaced_messages_stay();
-	one_is_made_only_when_asked();
+	a_maildir_is_made_only_on_request();
 	strange_directories_are_refused();
 	unreadable_files_are_tried_again();
 	return drop_clean_up();

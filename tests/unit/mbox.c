@@ -442,7 +442,7 @@ an_end_after_a_cr_is_not_a_line_end(void)
 		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
 		/* The fingerprint is not stable, so the message is proven by
 		 * reading it again. */
-		CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK);
+		CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK);
 	}
 }
 
@@ -461,7 +461,7 @@ check_rewritten(const char *before, const char *now, const char *wanted)
 	store(before, strlen(before));
 	CHECK(begin(&drop) == DROP_OK && drop.count == 2);
 	store(now, strlen(now));
-	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && s.bytes == strlen(wanted));
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && s.bytes == strlen(wanted));
 	CHECK(maildrop_read(&s, text, sizeof(text)) == (ssize_t)strlen(wanted) && memcmp(text, wanted, strlen(wanted)) == 0);
 }
 
@@ -505,7 +505,7 @@ age_list(const char *kind)
 	}
 	index_save(old, index_note(now), INDEX_NOTE);
 	CHECK(close(state) == 0);
-	return ((const struct list_note *)index_note(now))->mailbox.settled == 1;
+	return ((const struct list_note *)index_note(now))->mailbox.stable == 1;
 }
 
 /*
@@ -604,8 +604,8 @@ foreign_changes_are_noticed(void)
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 2);
 	store(first_gone, sizeof(first_gone) - 1);
-	CHECK(maildrop_fetch(&drop, 3, &s) == DROP_OK && s.at == 16 + 7 && s.wire_size == 11);
-	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_CHANGED);
+	CHECK(maildrop_begin(&drop, 3, &s) == DROP_OK && s.at == 16 + 7 && s.wire_size == 11);
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_CHANGED);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	CHECK(load(after, sizeof(after)) == 16 && memcmp(after, "From c\nN: 3\n\n3\n\n", 16) == 0);
 
@@ -632,7 +632,7 @@ foreign_changes_are_noticed(void)
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 3);
 	append("From d\nN: 4\n\n4\n\n");
-	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_OK && s.wire_size == 11);
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && s.wire_size == 11);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	CHECK(load(after, sizeof(after)) == 48);
 	CHECK(memcmp(after + 32, "From d\nN: 4\n\n4\n\n", 16) == 0);
@@ -660,7 +660,7 @@ foreign_changes_are_noticed(void)
 	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
 	maildrop_mark(&drop, 3);
 	append("4\nFrom d\nN: 4\n\n4\n\n");
-	CHECK(maildrop_fetch(&drop, 3, &s) == DROP_CHANGED);
+	CHECK(maildrop_begin(&drop, 3, &s) == DROP_CHANGED);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
 	CHECK(load(after, sizeof(after)) == sizeof(three) - 2 + 18);
 	/* The same if it has moved, too. */
@@ -748,7 +748,7 @@ two_changes_in_a_tick_are_two(void)
 		CHECK(begin(&drop) == DROP_OK && drop.count == 3);
 		CHECK(clock_gettime(CLOCK_REALTIME, &tick) == 0);
 		store(second, sizeof(second) - 1);
-		CHECK(maildrop_fetch(&drop, 2, &s) == DROP_OK);
+		CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK);
 		store(third, sizeof(third) - 1);
 		/* Wait until the tick is long ago. */
 		CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL) == 0);
@@ -1086,7 +1086,7 @@ check_sent(struct maildrop *drop, size_t n, size_t at, size_t end)
 	ssize_t got;
 
 	CHECK(maildrop_wire_size(drop, n) == wire_size);
-	CHECK(maildrop_fetch(drop, n, &s) == DROP_OK && s.wire_size == wire_size);
+	CHECK(maildrop_begin(drop, n, &s) == DROP_OK && s.wire_size == wire_size);
 	wire_init(&w, WIRE_ALL);
 	while ((got = maildrop_read(&s, stored, 1 + chance(sizeof(stored) - 1))) > 0)
 		m += wire_put(&w, stored, (size_t)got, sent + m);

@@ -1,15 +1,17 @@
 /*
- * Meddles with a Maildir in and between sessions, by chance, and compares each
- * session with a model that looks at the files itself, and with a session that
- * has no index: meddle-maildir [SESSIONS [SEED]]. Runs as anybody.
+ * Changes a Maildir at random in and between sessions: meddle-maildir [SESSIONS
+ * [SEED]]. Compares each session with a model that reads the files itself, and
+ * with a session that has no index.
  *
- * Other programs rename, replace, link, remove and deliver, also a second file
- * under the same unique name; they change files in place, with and without a
- * new mtime, and files become readable. What holds: LIST, UIDL and STAT are
- * what the model says, RETR sends what stands there, DELE removes what the
- * client has seen and nothing else; a file keeps its UIDL. Half of the sessions treat the Maildir as
- * a large one: there LIST may be wrong, but not in the session after the one
- * that fetched the message or was to remove it.
+ * Runs as any user. As other programs it renames, replaces, links, removes and
+ * delivers files, also a second file under the same unique name. It changes
+ * files in place, with and without a new mtime, and makes files readable.
+ *
+ * LIST, UIDL and STAT must agree with the model. RETR must send the bytes of
+ * the file. DELE must remove the messages that the client has read, and no
+ * other files. A file must keep its UIDL. Half of the sessions treat the
+ * Maildir as a large one. There LIST may be wrong, but not in the session after
+ * the one that fetched the message or could not remove it.
  */
 #include "config.h"
 
@@ -25,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "store.h"
+#include "maildir.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 #include "wire.h"
@@ -37,14 +39,14 @@
 #define NAME_SIZE 120
 #define TEXT_SIZE 1000
 
-/* A file as the model sees it. */
+/* A file in the model. */
 struct file {
 	char name[NAME_SIZE]; /* below Maildir */
 	char unique[NAME_SIZE];
 	struct stat st;
 	bool readable;
 	char text[TEXT_SIZE];
-	uint64_t wire_size; /* as POP3 counts */
+	uint64_t wire_size;
 };
 
 /* All files at one moment, in the order of the messages. */
@@ -53,23 +55,27 @@ struct picture {
 	size_t count;
 };
 
-/* What a session did with one message. */
+/* The deeds of a session on one message. */
 struct deed {
 	bool fetched, marked;
 	ino_t inode;
 	char unique[NAME_SIZE];
-	char text[TEXT_SIZE]; /* what the client has of it */
-	time_t mtime;         /* what the file had then; give_time gives each second once */
+	char text[TEXT_SIZE]; /* that the client has got */
+	time_t mtime;         /* of the file at RETR; give_time gives each second once */
 };
 
 static int top, box;
-static long bad, sessions, ahead;
+static long bad, sessions;
+static long ahead; /* seconds by which the coarse clock is ahead */
 static unsigned long seed;
 static uint64_t state;
-static bool large; /* as a Maildir of which only the names are read at login */
-static char story[8000]; /* what was done in this session and just before it */
+static bool large; /* the session treats the Maildir as a large one */
+static char story[8000]; /* all that happened in this session and since the one before */
 
-/* The linker puts this in the place of clock_gettime (--wrap): changes are old enough to be told from later ones, or not. */
+/*
+ * The linker puts this in place of clock_gettime (--wrap). With a clock that is
+ * ahead, all fingerprints are stable.
+ */
 int __real_clock_gettime(clockid_t, struct timespec *);
 int __wrap_clock_gettime(clockid_t, struct timespec *);
 int
@@ -82,7 +88,7 @@ __wrap_clock_gettime(clockid_t which, struct timespec *t)
 	return result;
 }
 
-/* Returns a number below n. */
+/* Returns a random number below n. */
 static unsigned
 any(unsigned n)
 {
@@ -94,6 +100,7 @@ any(unsigned n)
 
 #define TELL(...) snprintf(story + strlen(story), sizeof(story) - strlen(story), __VA_ARGS__)
 
+/* Counts a failure, and prints the first few with their story. */
 static void
 complain(const char *what)
 {
@@ -101,6 +108,7 @@ complain(const char *what)
 		fprintf(stderr, "%s (seed %lu, %s):%s\n", what, seed, large ? "large" : "small", story);
 }
 
+/* Returns the wire size of a text. */
 static uint64_t
 count_wire_size(const char *text)
 {
@@ -112,6 +120,7 @@ count_wire_size(const char *text)
 	return wire_size + (n > 0 && text[n - 1] == '\n' ? 0 : 2);
 }
 
+/* Fills f from the file with its name. */
 static void
 look_at(struct file *f)
 {
@@ -131,8 +140,9 @@ look_at(struct file *f)
 	f->wire_size = count_wire_size(f->text);
 }
 
+/* Compares two files in the order of the messages. */
 static int
-in_order(const void *a, const void *b)
+compare_files(const void *a, const void *b)
 {
 	const struct file *x = a, *y = b;
 	long t = atol(x->unique), u = atol(y->unique);
@@ -145,6 +155,7 @@ in_order(const void *a, const void *b)
 	return (x->st.st_ino > y->st.st_ino) - (x->st.st_ino < y->st.st_ino);
 }
 
+/* Stores all files as they are now. */
 static void
 draw(struct picture *p)
 {
@@ -167,16 +178,20 @@ draw(struct picture *p)
 		closedir(d);
 	}
 	if (p->count > 0)
-		qsort(p->files, p->count, sizeof(p->files[0]), in_order);
+		qsort(p->files, p->count, sizeof(p->files[0]), compare_files);
 }
 
+/* Returns true if a file has this unique name and inode. */
 static bool
 is_same_message(const struct file *f, const char *unique, ino_t inode)
 {
 	return f->st.st_ino == inode && strcmp(f->unique, unique) == 0;
 }
 
-/* Takes out what is no message: unreadable files, and second names of one file. */
+/*
+ * Removes the other files from *p: unreadable ones, and second names of one
+ * file.
+ */
 static void
 keep_messages(struct picture *p)
 {
@@ -191,6 +206,7 @@ keep_messages(struct picture *p)
 	p->count = n;
 }
 
+/* Returns the file with this unique name and inode, or NULL. */
 static const struct file *
 find(const struct picture *p, const char *unique, ino_t inode)
 {
@@ -201,9 +217,8 @@ find(const struct picture *p, const char *unique, ino_t inode)
 }
 
 /*
- * Gives a file or directory an mtime that nothing here has had: two changes
- * may come within one tick of the kernel's clock, and what cannot be told then
- * is not looked for here.
+ * Gives a file or directory an mtime that none has had before. Two changes may
+ * come within one tick of the kernel's clock, and this test is not about those.
  */
 static void
 give_time(const char *name)
@@ -215,6 +230,7 @@ give_time(const char *name)
 	CHECK(utimensat(box, name, times, AT_SYMLINK_NOFOLLOW) == 0);
 }
 
+/* Does so for new and cur. */
 static void
 give_times(void)
 {
@@ -222,7 +238,10 @@ give_times(void)
 	give_time("cur");
 }
 
-/* Writes a message with some lines. Returns false if there is such a file. */
+/*
+ * Writes a message with some lines. Returns false if the file cannot be opened
+ * with these flags.
+ */
 static bool
 put(const char *name, int flags)
 {
@@ -240,7 +259,7 @@ put(const char *name, int flags)
 	return true;
 }
 
-/* The unique name of f in cur, with any flags. */
+/* Writes the unique name of f in cur with random flags. */
 static void
 flag(const struct file *f, char name[NAME_SIZE])
 {
@@ -249,7 +268,7 @@ flag(const struct file *f, char name[NAME_SIZE])
 	snprintf(name, NAME_SIZE, "cur/%.100s:2,%s", f->unique, flags[any(5)]);
 }
 
-/* What other programs do. f: any of the files, NULL if there are none. */
+/* The deeds of other programs. f: a random file, NULL if there are none. */
 
 static void
 deliver(const struct file *f)
@@ -298,7 +317,7 @@ grow(const struct file *f)
 	give_time(f->name);
 }
 
-/* As many bytes, another number of lines; back: with the mtime that it had. */
+/* Changes the number of lines, and not the size; back: restores the mtime. */
 static void
 rewrite(const struct file *f, bool back)
 {
@@ -323,8 +342,9 @@ rewrite_openly(const struct file *f)
 }
 
 /*
- * Only the ctime tells of a change that sets the mtime back, and a rename
- * explains a new ctime: so this has to be all that happens between two logins.
+ * Rewrites a file and restores its mtime. Only the ctime shows such a change,
+ * and a rename explains a new ctime. So nothing else may happen between two
+ * logins.
  */
 static bool is_last;
 static int since_login;
@@ -355,7 +375,7 @@ link_it(const struct file *f)
 	give_times();
 }
 
-/* A second file with a unique name that is there. */
+/* Delivers a second file under an existing unique name. */
 static void
 double_it(const struct file *f)
 {
@@ -367,6 +387,7 @@ double_it(const struct file *f)
 	give_times();
 }
 
+/* Makes a file readable. */
 static void
 open_it(const struct file *f)
 {
@@ -374,6 +395,7 @@ open_it(const struct file *f)
 	CHECK(fchmodat(box, f->name, 0600, 0) == 0);
 }
 
+/* Does one random deed of another program. */
 static void
 meddle(void)
 {
@@ -398,6 +420,7 @@ begin(struct maildrop *drop, const char *from)
 	CHECK(renameat(top, "state", top, from) == 0);
 }
 
+/* Returns true if STAT reports the sum of the sizes in LIST. */
 static bool
 stat_is_list(const struct maildrop *drop)
 {
@@ -408,7 +431,10 @@ stat_is_list(const struct maildrop *drop)
 	return sum == drop->wire_size;
 }
 
-/* What a session noticed at its end: a file that was then so must be listed with its right size by the next. */
+/*
+ * Files as a session has noticed them. If a file is still the same the next
+ * session must list it with its right size.
+ */
 static struct picture noticed;
 
 static void
@@ -418,6 +444,7 @@ notice(const struct file *f)
 		noticed.files[noticed.count++] = *f;
 }
 
+/* Returns true if the session before has noticed the file as it is. */
 static bool
 was_noticed(const struct file *f)
 {
@@ -432,14 +459,17 @@ was_noticed(const struct file *f)
 	return false;
 }
 
-/* The ids that the session before has listed. */
+/* The ids in the session before. */
 static struct {
 	char unique[NAME_SIZE], id[UIDL_SIZE];
 	ino_t inode;
 } known[MOST_FILES];
 static size_t known_count;
 
-/* Returns true if message n of the model has the id that it had, or if it is new and alone, that of its name. */
+/*
+ * Returns true if message n of the model has the id that it had before. A new
+ * one without others of its unique name must have that name.
+ */
 static bool
 is_right_id(const struct picture *model, size_t n, const char *id)
 {
@@ -453,7 +483,10 @@ is_right_id(const struct picture *model, size_t n, const char *id)
 	return strcmp(id, f->unique) == 0 || (has_double && id[0] == ':');
 }
 
-/* Compares the ids of a session with those of the session before; they become the known ones. */
+/*
+ * Compares the ids of a session with those of the session before, and keeps
+ * them for the next one.
+ */
 static void
 check_ids(struct maildrop *drop, const struct picture *model)
 {
@@ -474,7 +507,10 @@ check_ids(struct maildrop *drop, const struct picture *model)
 	}
 }
 
-/* Compares what a session lists with the model, and with a session that starts without an index. */
+/*
+ * Compares the list of a session with the model, and with a session without an
+ * index. Returns false if the numbers of messages differ.
+ */
 static bool
 check_list(struct maildrop *drop, const struct picture *model)
 {
@@ -506,7 +542,10 @@ check_list(struct maildrop *drop, const struct picture *model)
 	return true;
 }
 
-/* Reads what a client would get, as it stands in the file. Returns false if it would not get its dot. */
+/*
+ * Reads the message as RETR does; disturb: changes the Maildir meanwhile.
+ * Returns false if the client would not get the final dot.
+ */
 static bool
 read_it(struct maildrop *drop, size_t n, struct span *s, char text[TEXT_SIZE], bool disturb)
 {
@@ -527,10 +566,10 @@ read_it(struct maildrop *drop, size_t n, struct span *s, char text[TEXT_SIZE], b
 	}
 	wire_end(&w, sent);
 	text[k] = '\0';
-	return got == 0 && w.wire_size == wire_size && maildrop_stands(drop, n);
+	return got == 0 && w.wire_size == wire_size && maildrop_end(drop, n, s, wire_size);
 }
 
-/* RETR of a message of which this is known. */
+/* Does RETR of message n, and compares it with the file. */
 static void
 fetch(struct maildrop *drop, size_t n, struct deed *deed)
 {
@@ -543,13 +582,13 @@ fetch(struct maildrop *drop, size_t n, struct deed *deed)
 	draw(&before);
 	f = find(&before, deed->unique, deed->inode);
 	TELL(" RETR %zu", n);
-	if ((error = maildrop_fetch(drop, n, &s)) != DROP_OK) {
+	if ((error = maildrop_begin(drop, n, &s)) != DROP_OK) {
 		if (f != NULL && f->readable)
 			complain("RETR is refused");
 		return;
 	}
 	if (f == NULL || !f->readable) {
-		complain("RETR of what is not there");
+		complain("RETR of a message that is not there");
 		return;
 	}
 	if (s.wire_size != f->wire_size || maildrop_wire_size(drop, n) != s.wire_size || !stat_is_list(drop))
@@ -563,12 +602,15 @@ fetch(struct maildrop *drop, size_t n, struct deed *deed)
 	draw(&after);
 	g = find(&after, deed->unique, deed->inode);
 	if (strcmp(deed->text, g != NULL && g->readable ? g->text : f->text) != 0)
-		complain("RETR sent what does not stand there");
+		complain("RETR sent other bytes than the file contains");
 	deed->fetched = true;
 	deed->mtime = f->st.st_mtim.tv_sec;
 }
 
-/* How many of the marked messages are still there, under any name. Each that was not to be removed has to be. */
+/*
+ * Checks a removal: all marked messages are gone that the client has read, no
+ * other file is, and the result agrees.
+ */
 static void
 check_removal(struct maildrop *drop, const struct picture *before, const struct deed *deeds, enum drop_error error,
     size_t removed)
@@ -613,6 +655,7 @@ check_removal(struct maildrop *drop, const struct picture *before, const struct 
 		complain("QUIT failed");
 }
 
+/* Runs one session, with changes before, during and after each step. */
 static void
 session(void)
 {
@@ -656,7 +699,7 @@ session(void)
 	check_removal(&drop, &before, deeds, error, removed);
 }
 
-/* An empty Maildir and nothing known of it. */
+/* Begins with an empty Maildir without an index. */
 static void
 renew(void)
 {
@@ -670,10 +713,11 @@ renew(void)
 	noticed.count = known_count = 0;
 }
 
+/* Makes the Maildir and the state directories, and becomes an ordinary user. */
 static void
 make_directories(void)
 {
-	/* The superuser can read anything, so another user does this. */
+	/* The superuser could read all files. */
 	if (geteuid() == 0)
 		CHECK(fchown(top, 12345, 12345) == 0 && seteuid(12345) == 0);
 	CHECK(mkdirat(top, "Maildir", 0700) == 0 && mkdirat(top, "Maildir/new", 0700) == 0 &&

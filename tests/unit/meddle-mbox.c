@@ -860,7 +860,6 @@ read_it(struct maildrop *drop, size_t n, struct span *s, char text[2 * TEXT_SIZE
 	size_t k = 0;
 	ssize_t got = 0;
 	struct wire w;
-	const uint64_t wire_size = s->wire_size;
 
 	wire_init(&w, WIRE_ALL);
 	while (k + 64 < 2 * TEXT_SIZE && (got = maildrop_read(s, text + k, 61)) > 0) {
@@ -875,7 +874,7 @@ read_it(struct maildrop *drop, size_t n, struct span *s, char text[2 * TEXT_SIZE
 	*size = k;
 	if (got != 0)
 		return false;
-	return (w.wire_size == wire_size || maildrop_recounted(drop, n)) && maildrop_stands(drop, n);
+	return maildrop_end(drop, n, s, w.wire_size);
 }
 
 static bool
@@ -946,7 +945,7 @@ fetch(struct maildrop *drop, size_t n, struct deed *d, const struct picture *lis
 
 	draw_file(&before, served);
 	TELL(" RETR %zu", n);
-	if ((error = maildrop_fetch(drop, n, &s)) != DROP_OK) {
+	if ((error = maildrop_begin(drop, n, &s)) != DROP_OK) {
 		if (!was_meddled && !large)
 			complain("RETR is refused, although no program has changed anything");
 		else if (d->is_known && is_there(&before, d) && is_there(list, d))

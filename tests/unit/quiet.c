@@ -1,8 +1,8 @@
 /*
- * A log.c that writes nothing.
+ * Replaces log.c by functions that write nothing.
  *
- * Runs in unit tests: thousands of simulated crashes need no line each in the
- * machine's syslog.
+ * Runs in unit tests. Otherwise thousands of simulated crashes would each write
+ * a line to the machine's syslog.
  */
 #include "config.h"
 

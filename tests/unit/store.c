@@ -1,8 +1,9 @@
 /*
- * What every mailbox format has to do, in one set of tests for all of them:
- * the model of a mailbox is a list of messages that another program may read,
- * take away or add to at any time; each format has a way to show the model as
- * that program would. Runs as anybody.
+ * Tests every mailbox format through maildrop.c with one set of tests.
+ *
+ * Runs as any user. The model of a mailbox is a list of messages; another
+ * program may read, remove or add messages at any time. For each format a
+ * function writes the mailbox as that program would, to agree with the model.
  */
 #include "config.h"
 
@@ -13,10 +14,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "maildrop-state.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 
-/* A message as it is stored, in a form that an MDA might deliver to either format, and as a client gets it. */
+/* A message as an MDA delivers it to either format, and as a client gets it. */
 struct mail {
 	struct text stored, sent;
 };
@@ -30,14 +32,15 @@ static const struct mail mails[MOST] = {
 	{ TEXT("A: 6\n\na\rb\r\n\n"), TEXT("A: 6\r\n\r\na\rb\r\n\r\n") },
 };
 
-/* Whether each message is there, and whether a reader has seen it. */
+/* For each message: is it in the mailbox, and has a mail reader seen it. */
 struct model {
 	bool there[MOST], seen[MOST];
 };
 
 static int top;
 
-static bool failing; /* fsync */
+/* The linker puts __wrap_fsync in place of fsync (--wrap). */
+static bool is_failing;
 static int syncs;
 
 int __real_fsync(int);
@@ -48,7 +51,7 @@ __wrap_fsync(int fd)
 {
 	syncs++;
 	errno = EIO;
-	return failing ? -1 : __real_fsync(fd);
+	return is_failing ? -1 : __real_fsync(fd);
 }
 
 static void
@@ -57,9 +60,9 @@ put(int fd, const char *p, size_t n)
 	CHECK(write(fd, p, n) == (ssize_t)n);
 }
 
-/* The file is rewritten in place, as mail readers do. */
+/* Rewrites the file in place, as mail readers do. */
 static void
-show_mbox(const struct model *m)
+write_mbox(const struct model *m)
 {
 	int fd = openat(top, "spool", O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
@@ -76,8 +79,9 @@ show_mbox(const struct model *m)
 	CHECK(close(fd) == 0);
 }
 
+/* Makes, removes and renames files until they agree with the model. */
 static void
-show_maildir(const struct model *m)
+write_maildir(const struct model *m)
 {
 	const char *const parts[] = { "Maildir", "Maildir/tmp", "Maildir/new", "Maildir/cur" };
 
@@ -88,7 +92,10 @@ show_maildir(const struct model *m)
 		bool is_new, is_cur;
 		int fd;
 
-		/* Two differ in the time's number of digits, others in its rest alone. */
+		/*
+		 * The first time has fewer digits than the others; the other
+		 * names differ only after the time.
+		 */
 		snprintf(new, sizeof(new), "Maildir/new/%s.M%d.host", i < 1 ? "999999999" : "1000000000", i);
 		snprintf(cur, sizeof(cur), "Maildir/cur/%s:2,S", strrchr(new, '/') + 1);
 		is_new = faccessat(top, new, F_OK, 0) == 0;
@@ -113,20 +120,25 @@ show_maildir(const struct model *m)
 
 static const struct format {
 	const char *where;
-	void (*show)(const struct model *m);
+	void (*write)(const struct model *m);
 } formats[] = {
-	{ "mbox:%h/spool", show_mbox },
-	{ "maildir:%h/Maildir", show_maildir },
+	{ "mbox:%h/spool", write_mbox },
+	{ "maildir:%h/Maildir", write_maildir },
 };
 static const struct format *format;
 
+/* Opens a session on the mailbox of the current format. */
 static void
 begin(struct maildrop *drop)
 {
 	CHECK(drop_begin(drop, format->where) == DROP_OK);
 }
 
-/* The first count messages, none of them seen. Earlier sessions are over: a process that serves one closes nothing. */
+/*
+ * Writes a mailbox of the first count messages, none of them seen. Closes the
+ * descriptors of earlier sessions, which a session leaves to the end of its
+ * process.
+ */
 static struct model
 fresh(int count)
 {
@@ -135,12 +147,15 @@ fresh(int count)
 	closefrom(top + 1);
 	for (int i = 0; i < count; i++)
 		m.there[i] = true;
-	format->show(&(struct model){ .seen = { false } });
-	format->show(&m);
+	format->write(&(struct model){ .seen = { false } });
+	format->write(&m);
 	return m;
 }
 
-/* A new session finds what the model says; what a reader wrote into the mbox is his. */
+/*
+ * Checks that a new session finds the messages of the model. A message to which
+ * a mail reader has added a Status line is not compared.
+ */
 static void
 check(const struct model *m)
 {
@@ -155,7 +170,7 @@ check(const struct model *m)
 		n++;
 		CHECK(n <= drop.count);
 		wire_size += maildrop_wire_size(&drop, n);
-		if (!m->seen[i] || format->show == show_maildir)
+		if (!m->seen[i] || format->write == write_maildir)
 			drop_check_message(&drop, n, &mails[i].sent);
 	}
 	CHECK(drop.count == n && drop.wire_size == wire_size);
@@ -207,7 +222,7 @@ mail_that_arrives_stays(void)
 
 		begin(&drop);
 		m.there[3] = m.there[4] = true;
-		format->show(&m);
+		format->write(&m);
 		CHECK(drop.count == 3);
 		drop_check_message(&drop, 2, &mails[1].sent);
 		for (int i = 0; i < 3; i++)
@@ -220,7 +235,10 @@ mail_that_arrives_stays(void)
 	}
 }
 
-/* Whatever a reader takes away meanwhile: what is marked and still there goes, nothing else does, and the answer says so. */
+/*
+ * A mail reader removes messages during the session: the marked ones that are
+ * left are removed, no others, and the result reports that.
+ */
 static void
 others_may_remove_meanwhile(void)
 {
@@ -237,7 +255,7 @@ others_may_remove_meanwhile(void)
 					maildrop_mark(&drop, (size_t)i + 1);
 				m.there[i] = (theirs >> i & 1) == 0;
 			}
-			format->show(&m);
+			format->write(&m);
 			error = maildrop_commit(&drop, &removed);
 			CHECK(error == ((ours & theirs) == 0 ? DROP_OK : DROP_CHANGED));
 			CHECK(removed == (size_t)__builtin_popcount(ours & ~theirs));
@@ -248,7 +266,7 @@ others_may_remove_meanwhile(void)
 }
 
 static void
-what_is_gone_is_not_read(void)
+removed_messages_are_not_read(void)
 {
 	struct model m = fresh(3);
 	struct maildrop drop;
@@ -256,8 +274,8 @@ what_is_gone_is_not_read(void)
 
 	begin(&drop);
 	m.there[0] = false;
-	format->show(&m);
-	CHECK(maildrop_fetch(&drop, 1, &s) == DROP_CHANGED);
+	format->write(&m);
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_CHANGED);
 	check(&m);
 }
 
@@ -272,7 +290,7 @@ seen_messages_can_be_removed(void)
 		begin(&drop);
 		for (int i = 0; i < 3; i++)
 			m.seen[i] = (subset >> i & 1) != 0;
-		format->show(&m);
+		format->write(&m);
 		maildrop_mark(&drop, 1);
 		maildrop_mark(&drop, 3);
 		m.there[0] = m.there[2] = false;
@@ -298,7 +316,7 @@ ids_stay(void)
 			m.there[i] = (subset >> i & 1) != 0;
 			m.seen[i] = (subset >> (i + 1) % MOST & 1) != 0;
 		}
-		format->show(&m);
+		format->write(&m);
 		begin(&drop);
 		for (int i = 0; i < MOST; i++) {
 			if (!m.there[i])
@@ -321,7 +339,10 @@ absent_is_empty(void)
 	CHECK(drop_begin(&drop, format == formats ? "mbox:%h/no/where" : "maildir:%h/no/where") == DROP_FAILED);
 }
 
-/* Without its fsync a state directory may be gone after a power failure, and a removal's journal with it. */
+/*
+ * A state directory is synced; otherwise a power failure could remove it, with
+ * the journal of a removal.
+ */
 static void
 state_is_on_the_disk(void)
 {
@@ -333,15 +354,18 @@ state_is_on_the_disk(void)
 	snprintf(here, sizeof(here), "/proc/self/fd/%d", top);
 	CHECK(readlink(here, path, sizeof(path) - 1) > 0);
 	CHECK(mailboxes_read(&boxes, "mbox:%h/spool") == 0);
-	failing = true;
-	CHECK(maildrop_state(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_FAILED);
-	/* Whoever comes second finds it, but does not know that it is on the disk. */
+	is_failing = true;
+	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_FAILED);
+	/*
+	 * The next session finds the directory, but cannot know that it is on
+	 * the disk, so it syncs, too.
+	 */
 	syncs = 0;
-	CHECK(maildrop_state(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_FAILED && syncs == 1);
-	failing = false;
-	CHECK(maildrop_state(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_OK && syncs == 2);
+	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_FAILED && syncs == 1);
+	is_failing = false;
+	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_OK && syncs == 2);
 	CHECK(faccessat(state, "mailbox", F_OK, 0) == 0);
-	CHECK(maildrop_state(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_OK && syncs == 2);
+	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_OK && syncs == 2);
 }
 
 int
@@ -354,7 +378,7 @@ main(void)
 		marks_alone_remove_nothing();
 		mail_that_arrives_stays();
 		others_may_remove_meanwhile();
-		what_is_gone_is_not_read();
+		removed_messages_are_not_read();
 		seen_messages_can_be_removed();
 		ids_stay();
 		absent_is_empty();

@@ -1,0 +1,168 @@
+/*
+ * Serves the verbs of a session: makes the dotlock, and keeps the locks that
+ * outlive the session.
+ *
+ * Runs in the broker, as the owner of the mailbox, with the spool's group if
+ * only that group may write the directory. On Debian the directory is root:mail
+ * 2775, and mailboxes are often 0660 user:mail. A session with that group could
+ * read the mail of all users. The broker has the group but gets no byte of the
+ * client: it knows the path of one mailbox, and its session sends verbs of one
+ * byte.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lock-broker.h"
+
+#define TOUCH_MS 60000 /* between two touches of the dotlock; see TOUCHED_SECONDS of lock-dotlock.c */
+
+void
+lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan, const char *path, const char *reason)
+{
+	*k = (struct lock_kept){ .spool = -1, .session = -1 };
+	dotlock_prepare(&k->dotlock, plan, path, reason);
+}
+
+/*
+ * Returns true if fd is a regular file of the user. A session may have the
+ * broker keep no other files.
+ */
+static bool
+is_users_file(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
+}
+
+/*
+ * Closes the kept files, which unlocks them if the session and its recovery
+ * have ended.
+ */
+static void
+close_kept(struct lock_kept *k)
+{
+	if (k->spool != -1)
+		close(k->spool);
+	if (k->session != -1)
+		close(k->session);
+	k->spool = k->session = -1;
+}
+
+/*
+ * Keeps these open files in place of those kept before: the spool and the
+ * session lock. Returns 0, or EINVAL and keeps the earlier ones.
+ */
+static unsigned char
+keep_files(struct lock_kept *k, const int *fds, int n)
+{
+	if (n != 2 || !is_users_file(fds[0]) || !is_users_file(fds[1]))
+		return EINVAL;
+	close_kept(k);
+	k->spool = fds[0];
+	k->session = fds[1];
+	return 0;
+}
+
+/*
+ * Obeys a verb; closes the descriptors unless it keeps them. Returns the
+ * answer: 0 or an errno.
+ */
+static unsigned char
+serve_verb(struct lock_kept *k, char verb, const int *fds, int n)
+{
+	unsigned char answer = EINVAL;
+
+	if (verb == LOCK_KEEP)
+		answer = keep_files(k, fds, n);
+	else if (n == 0 && verb == LOCK_TAKE)
+		answer = !k->dotlock.is_possible || dotlock_take(&k->dotlock) == 0 ? 0 : (unsigned char)errno;
+	else if (n == 0 && verb == LOCK_GIVE && k->dotlock.fd != -1) {
+		dotlock_give(&k->dotlock);
+		answer = 0;
+	}
+	while (answer != 0 && n > 0)
+		close(fds[--n]);
+	return answer;
+}
+
+/*
+ * Receives a verb and at most two descriptors. Returns the number of
+ * descriptors, or -1 if the packet is not a verb.
+ */
+static int
+receive_verb(int channel, char *verb, int fds[2])
+{
+	char text[2] = "";
+	struct iovec space = { .iov_base = text, .iov_len = sizeof(text) };
+	union {
+		char space[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control) };
+	ssize_t size = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *c = size > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	int n = 0;
+
+	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+		n = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fds, CMSG_DATA(c), (size_t)n * sizeof(int));
+	}
+	*verb = text[0];
+	/*
+	 * Truncated control data: more than two descriptors were sent, and the
+	 * kernel has closed the others.
+	 */
+	if (size == 1 && (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) == 0)
+		return n;
+	while (n > 0)
+		close(fds[--n]);
+	return -1;
+}
+
+void
+lock_broker(struct lock_kept *k, int channel)
+{
+	struct pollfd p = { .fd = channel, .events = POLLIN };
+
+	for (;;) {
+		int ready = poll(&p, 1, k->dotlock.fd != -1 ? TOUCH_MS : -1);
+		unsigned char answer;
+		int fds[2], n;
+		char verb;
+		ssize_t sent;
+
+		if (ready == 0)
+			dotlock_touch(&k->dotlock);
+		if (ready == 0 || (ready == -1 && errno == EINTR))
+			continue;
+		/*
+		 * The caller closes the channel then; otherwise the session
+		 * would wait for an answer forever.
+		 */
+		if ((n = receive_verb(channel, &verb, fds)) == -1)
+			return;
+		answer = serve_verb(k, verb, fds, n);
+		do
+			sent = send(channel, &answer, 1, MSG_NOSIGNAL);
+		while (sent == -1 && errno == EINTR);
+		if (sent != 1)
+			return;
+	}
+}
+
+void
+lock_broker_end(struct lock_kept *k)
+{
+	if (k->dotlock.fd != -1)
+		dotlock_give(&k->dotlock);
+	close_kept(k);
+}

@@ -1,0 +1,31 @@
+/* The verbs and the locks of the broker: see lock-broker.c. */
+#ifndef LOCK_BROKER_H
+#define LOCK_BROKER_H
+
+#include "lock-dotlock.h"
+
+/* The locks that the broker holds on one mailbox. */
+struct lock_kept {
+	struct dotlock dotlock;
+	int spool;   /* the open file that has the session's locks on the spool; -1: none */
+	int session; /* the open file that has the session lock; -1: none */
+};
+
+/*
+ * Broker, as the user, with the spool's group if it needs that, before it is
+ * confined: fills *k. Logs if the plan has a dotlock and none can be made, with
+ * the reason, or errno's text if reason is NULL.
+ */
+void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan, const char *path, const char *reason);
+
+/*
+ * Broker: obeys the verbs from the other end of the channel, and touches the
+ * dotlock every minute. Returns when the other end is closed or sends a packet
+ * that is not a verb; *k still has its locks then.
+ */
+void lock_broker(struct lock_kept *k, int channel);
+
+/* Broker: gives all locks back. */
+void lock_broker_end(struct lock_kept *k);
+
+#endif

@@ -1,0 +1,172 @@
+/*
+ * Takes the lock that makes a session the only one of its mailbox, and asks an
+ * earlier session to end.
+ *
+ * Runs in the session and in the recovery, as the owner of the mailbox. The
+ * owner can also take these locks in other programs, so every wait is bounded.
+ *
+ * The file of the session lock contains the principal of its session. After a
+ * broken connection the same principal can so have the mailbox again: its new
+ * login writes a takeover request to a FIFO in the same directory, and the
+ * earlier session decides whether it is idle.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "lock.h"
+#include "lock-session.h"
+#include "log.h"
+
+#define LOCK_FILE "session"
+#define YIELD_FIFO "yield"
+#define IDENTITY_FILE "places" /* the name that earlier versions gave it */
+/* An earlier session that is asked to end, and may, does so at once. */
+#define SESSION_WAIT_MS 1000
+#define SESSION_STEP_MS 50
+#define PRINCIPAL_MOST 1024 /* bytes; with a longer principal no session is asked to end */
+
+/*
+ * Opens the FIFO of takeover requests, and makes it if it is absent. Returns
+ * its descriptor, or -1.
+ */
+static int
+open_yield(int state, int flags)
+{
+	struct stat st;
+	int fd;
+
+	if (mkfifoat(state, YIELD_FIFO, 0600) == -1 && errno != EEXIST)
+		return -1;
+	fd = openat(state, YIELD_FIFO, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd != -1 && (fstat(fd, &st) == -1 || !S_ISFIFO(st.st_mode))) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/*
+ * Returns true if the session that has the lock on fd is a session of this
+ * principal.
+ */
+static bool
+is_session_of(int fd, const char *principal)
+{
+	char holder[PRINCIPAL_MOST];
+	size_t n = strlen(principal);
+
+	return pread(fd, holder, sizeof(holder), 0) == (ssize_t)n &&
+	    memcmp(holder, principal, n) == 0;
+}
+
+/* Writes a takeover request for the session that has the lock. */
+static void
+request_takeover(int state)
+{
+	int fd = open_yield(state, O_WRONLY);
+
+	/* A full FIFO contains requests enough. */
+	if (fd != -1 && write(fd, "", 1) == -1 && errno != EAGAIN)
+		log_failed_at(LOG_WARNING, NULL, "asking another session to end");
+	if (fd != -1)
+		close(fd);
+}
+
+/*
+ * Writes the principal into the file of the session lock; the file's mtime is
+ * the begin of the session. A failure is logged and is not an error.
+ */
+static void
+sign(int fd, const char *principal)
+{
+	size_t n = strlen(principal);
+
+	if (pwrite(fd, principal, n, 0) != (ssize_t)n)
+		n = 0;
+	if (ftruncate(fd, (off_t)n) == -1 || futimens(fd, NULL) == -1)
+		log_failed_at(LOG_WARNING, NULL, "writing the principal into the session lock");
+}
+
+int
+lock_session(int state, const char *principal, struct lock_session *l)
+{
+	struct timespec step = { .tv_nsec = SESSION_STEP_MS * 1000000L };
+	struct stat st;
+	int fd = openat(state, LOCK_FILE,
+	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+
+	if (fd == -1)
+		return -1;
+	for (int waited = 0; lock_fcntl(fd, F_WRLCK) == -1; waited += SESSION_STEP_MS) {
+		if (errno != EAGAIN)
+			return -1;
+		if (waited >= SESSION_WAIT_MS || principal == NULL ||
+		    !is_session_of(fd, principal)) {
+			l->age = fstat(fd, &st) == 0 ? time(NULL) - st.st_mtime : 0;
+			errno = EAGAIN;
+			return -1;
+		}
+		request_takeover(state);
+		nanosleep(&step, NULL);
+	}
+	sign(fd, principal != NULL ? principal : "");
+	/*
+	 * Open for writing, too; otherwise the FIFO would be at its end
+	 * whenever a requesting process closes it.
+	 */
+	l->yield = open_yield(state, O_RDWR);
+	l->fd = fd;
+	l->identity = -1;
+	return 0;
+}
+
+int
+lock_session_identity(int user, uint64_t id, struct lock_session *l)
+{
+	struct flock f = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)(id >> 2), .l_len = 1 };
+	int error;
+
+	l->identity = openat(user, IDENTITY_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	if (l->identity == -1)
+		return -1;
+	if (fcntl(l->identity, F_OFD_SETLK, &f) == 0)
+		return 0;
+	error = errno == EACCES ? EAGAIN : errno;
+	close(l->identity);
+	l->identity = -1;
+	errno = error;
+	return -1;
+}
+
+bool
+lock_session_kept(int state, int fd)
+{
+	int named = openat(state, LOCK_FILE, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	bool is_session_lock = fd != -1 && named != -1 && file_is_same(fd, named);
+
+	if (named != -1)
+		close(named);
+	return is_session_lock && lock_fcntl(fd, F_WRLCK) == 0;
+}
+
+void
+lock_session_release(struct lock_session *l)
+{
+	/*
+	 * A close alone does not unlock, because the broker may have the same
+	 * open file.
+	 */
+	lock_fcntl(l->fd, F_UNLCK);
+	close(l->fd);
+	if (l->identity != -1)
+		close(l->identity);
+	l->fd = l->identity = -1;
+}

@@ -1,0 +1,47 @@
+/*
+ * The lock that makes a session the only one of its mailbox: see
+ * lock-session.c.
+ */
+#ifndef LOCK_SESSION_H
+#define LOCK_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The locks that a session has until its process ends. */
+struct lock_session {
+	int fd;       /* has the session lock of the mailbox's state directory */
+	int identity; /* has the lock of lock_session_identity; -1: none */
+	int yield;    /* becomes readable when a new login of the same principal asks this session to end; -1: no login can ask */
+	int64_t age;  /* if another session has the lock: since how many seconds */
+};
+
+/*
+ * Takes the session lock in the state directory. If a session of the same
+ * principal has it, asks that session to end, and waits up to a second.
+ * principal: NULL asks no session. Returns 0, or -1 with errno: EAGAIN, another
+ * session has the lock, and l->age is set.
+ */
+int lock_session(int state, const char *principal, struct lock_session *l);
+
+/*
+ * Takes one more lock for the session: the lock of the number id in user, the
+ * directory that all mailboxes of the user share. Returns 0, or -1 with errno:
+ * EAGAIN, another session has it.
+ */
+int lock_session_identity(int user, uint64_t id, struct lock_session *l);
+
+/*
+ * Recovery: takes over the session lock that the broker kept open as fd (-1:
+ * none). Returns false if fd is not the session lock of this state directory,
+ * or if another session has the lock.
+ */
+bool lock_session_kept(int state, int fd);
+
+/*
+ * Gives the session's locks back, also if the broker keeps them open. So the
+ * next session need not wait for the broker.
+ */
+void lock_session_release(struct lock_session *l);
+
+#endif

@@ -1,0 +1,20 @@
+/* The locks of the spool against other programs: see lock-spool.c. */
+#ifndef LOCK_SPOOL_H
+#define LOCK_SPOOL_H
+
+#include <stdbool.h>
+
+#include "lock.h"
+
+/*
+ * Takes all locks of the plan on the spool, which is open as fd, to read it or
+ * to write it. Waits at most ten seconds. Before it locks to write, the broker
+ * gets the open file, so that the locks outlive this process. Returns 0, or -1
+ * with errno: EAGAIN, another program held a lock all that time.
+ */
+int lock_spool(const struct lock_plan *plan, int fd, bool to_write);
+
+/* Gives all locks of the plan back. */
+void lock_spool_release(const struct lock_plan *plan, int fd);
+
+#endif

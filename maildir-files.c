@@ -1,0 +1,289 @@
+/*
+ * Finds, opens and counts the files of the messages in a Maildir.
+ *
+ * Runs in the session, as the owner of the mailbox. Other programs rename files
+ * at any time, to change the flags after the colon. So a message is followed by
+ * its unique name, the part before the colon. The inode proves that it is the
+ * same file; size and times prove that the file still contains the bytes that
+ * were counted. The device number proves nothing: overlayfs reports several in
+ * one directory, and different ones after the next mount.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "maildir-files.h"
+#include "mbox-lines.h"
+
+#define PIECE ((size_t)256 << 10) /* bytes read at a time */
+
+bool
+files_has(const struct maildir *m, int directory, const char *name, const struct record *r, struct stat *st)
+{
+	return strchr(name, '/') == NULL && fstatat(m->dirs[directory], name, st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISREG(st->st_mode) && st->st_ino == r->inode;
+}
+
+bool
+files_has_content(const struct record *r, const struct stat *st)
+{
+	return st->st_ino == r->inode && st->st_size == r->size && fingerprint_ns(&st->st_mtim) == r->mtime;
+}
+
+bool
+files_is_as_counted(const struct record *r, const struct stat *st, int directory, const char *name)
+{
+	return files_has_content(r, st) && r->stable == 1 && (fingerprint_ns(&st->st_ctim) == r->ctime ||
+	    directory != r->directory || strcmp(name, r->name) != 0);
+}
+
+/* A search for one file in the names, pass after pass. */
+struct search {
+	int looks;  /* passes made for it */
+	int misses; /* passes in a row that did not find it */
+};
+
+/* Reads the names if none were read yet. Returns 0 or -1, with errno. */
+static int
+read_names_once(struct maildir *m)
+{
+	if (m->now.list != NULL || names_read(&m->now, m->dirs) == DROP_OK)
+		return 0;
+	errno = EIO;
+	return -1;
+}
+
+/*
+ * Reads the names again for a file that none of them led to. seen: one of the
+ * names was the file's, so another program has renamed the file since. Returns
+ * false, with errno, if the search is over: ENOENT if the file is gone.
+ */
+static bool
+look_again(struct maildir *m, struct search *s, bool seen)
+{
+	const bool patient = m->passes_left > 0;
+
+	s->misses = seen ? 0 : s->misses + 1;
+	if (names_is_current(m->dirs, m->now.seen) || s->looks >= (patient ? MAILDIR_TRIES : 1) ||
+	    s->misses >= (patient ? NAMES_MISSES : 1)) {
+		m->passes_left -= s->looks;
+		errno = ENOENT;
+		return false;
+	}
+	s->looks++;
+	if (names_read(&m->now, m->dirs) == DROP_OK)
+		return true;
+	errno = EIO;
+	return false;
+}
+
+int
+files_locate(struct maildir *m, const struct record *r, struct location *where)
+{
+	const struct unique u = record_unique(r);
+	struct search search = { 0 };
+	bool seen;
+
+	*where = (struct location){ .dir = m->dirs[r->directory], .name = r->name, .directory = r->directory };
+	if (files_has(m, r->directory, r->name, r, &where->st))
+		return 0;
+	if (read_names_once(m) == -1)
+		return -1;
+	do {
+		seen = false;
+		for (const struct entry *e = names_find(&m->now, &u); names_has(&m->now, e, &u); e++) {
+			where->dir = m->dirs[e->directory];
+			where->name = names_name(&m->now, e);
+			where->directory = e->directory;
+			if (files_has(m, e->directory, where->name, r, &where->st))
+				return 0;
+			seen |= e->inode == r->listed;
+		}
+	} while (look_again(m, &search, seen));
+	return -1;
+}
+
+/*
+ * Opens a file for reading; follows no symlink and waits for no FIFO. Returns
+ * its descriptor, or -1 with errno.
+ */
+static int
+open_name(int dir, const char *name)
+{
+	return openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+/*
+ * Finds the entry of m->now with this unique name and inode. Returns NULL if
+ * there is none.
+ */
+static const struct entry *
+find_entry(const struct maildir *m, const struct unique *u, ino_t inode)
+{
+	for (const struct entry *e = names_find(&m->now, u); names_has(&m->now, e, u); e++)
+		if (e->inode == inode)
+			return e;
+	return NULL;
+}
+
+/*
+ * Opens the file of an entry, under its new name if it was renamed meanwhile.
+ * Returns its descriptor, or -1 with errno.
+ */
+static int
+open_entry(struct maildir *m, const struct unique *u, const struct entry *e)
+{
+	int fd = open_name(m->dirs[e->directory], u->name);
+	struct search search = { 0 };
+	const ino_t inode = e->inode;
+
+	if (fd != -1 || errno != ENOENT || read_names_once(m) == -1)
+		return fd;
+	do {
+		if ((e = find_entry(m, u, inode)) == NULL)
+			continue;
+		fd = open_name(m->dirs[e->directory], names_name(&m->now, e));
+		if (fd != -1 || errno != ENOENT)
+			return fd;
+	} while (look_again(m, &search, e != NULL));
+	return -1;
+}
+
+int
+files_open(struct maildir *m, const struct record *r, struct location *where)
+{
+	for (int tries = 0; tries < MAILDIR_TRIES; tries++) {
+		int fd;
+
+		if (files_locate(m, r, where) == -1)
+			return -1;
+		if ((fd = open_name(where->dir, where->name)) == -1 && errno != ENOENT)
+			return -1;
+		if (fd != -1 && fstat(fd, &where->st) == 0 && where->st.st_ino == r->inode)
+			return fd;
+		if (fd != -1)
+			close(fd);
+	}
+	errno = ENOENT;
+	return -1;
+}
+
+/*
+ * Reads at most size bytes of the open file, and stores in *r how many there
+ * were and their wire size. Returns 0, or -1 with errno.
+ */
+static int
+count_wire_size(int fd, off_t size, struct record *r)
+{
+	static char buffer[PIECE];
+	struct lines lines = LINES_BEGIN;
+	uint64_t bare = 0;
+	ssize_t n;
+
+	r->size = 0;
+	while (r->size < size) {
+		n = read(fd, buffer, sizeof(buffer));
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1)
+			return -1;
+		if (n == 0)
+			break;
+		bare += lines_bare(&lines, buffer, (size_t)n);
+		r->size += n;
+	}
+	r->wire_size = (uint64_t)r->size + bare + (lines_at_begin(&lines) ? 0 : 2);
+	return 0;
+}
+
+int
+files_count(int fd, struct record *r, struct stat *st)
+{
+	struct fingerprint s;
+
+	/*
+	 * The times are taken before the reading, so a change during the
+	 * reading shows in the next comparison.
+	 */
+	if (fingerprint_take_stat(&s, st, fd) == -1)
+		return -1;
+	r->inode = st->st_ino;
+	r->mtime = fingerprint_ns(&st->st_mtim);
+	r->ctime = fingerprint_ns(&st->st_ctim);
+	r->stable = (uint8_t)s.stable;
+	return S_ISREG(st->st_mode) ? count_wire_size(fd, st->st_size, r) : 0;
+}
+
+/*
+ * Fills the record of a message that cannot be read with the size of its file.
+ * Such a message is listed all the same. If it were left out, clients that keep
+ * mail would forget that they have it. If the login failed, one broken file
+ * would block all other messages. It is counted when it is fetched.
+ */
+static void
+guess_wire_size(struct record *r, const struct stat *st)
+{
+	r->inode = st->st_ino;
+	r->size = st->st_size;
+	r->wire_size = (uint64_t)st->st_size;
+	r->stable = 0;
+}
+
+/*
+ * Decides by errno about a file that could not be opened. Fills *r if it is a
+ * message.
+ */
+static enum files_finding
+judge_unopened(const struct entry *e, struct record *r)
+{
+	const struct stat st = { .st_ino = e->inode };
+
+	switch (errno) {
+	case ENOENT:
+		return FILES_GONE;
+	case EACCES:
+	case EPERM:
+	case ELOOP:
+		return FILES_NOT_A_MESSAGE;
+	case EIO:
+	case EUCLEAN:
+	case EBADMSG:
+		/*
+		 * If the earlier list has a record of it, that record is
+		 * better.
+		 */
+		if (r->inode == 0)
+			guess_wire_size(r, &st);
+		r->listed = e->inode;
+		r->stable = 0;
+		return FILES_UNREADABLE;
+	default:
+		return FILES_TROUBLE;
+	}
+}
+
+enum files_finding
+files_examine(struct maildir *m, const struct names *l, const struct entry *e, struct record *r)
+{
+	const struct unique u = names_unique(l, e);
+	int error, fd = open_entry(m, &u, e);
+	enum files_finding result = FILES_FOUND;
+	struct stat st = { .st_mode = 0 };
+
+	if (fd == -1)
+		return judge_unopened(e, r);
+	if (files_count(fd, r, &st) == -1)
+		result = S_ISREG(st.st_mode) ? FILES_UNREADABLE : FILES_TROUBLE;
+	else if (!S_ISREG(st.st_mode))
+		result = FILES_NOT_A_MESSAGE;
+	error = errno;
+	if (result == FILES_UNREADABLE)
+		guess_wire_size(r, &st);
+	close(fd);
+	errno = error;
+	r->listed = e->inode;
+	return result;
+}

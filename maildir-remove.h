@@ -1,0 +1,10 @@
+/* The removal of messages from a Maildir: see maildir-remove.c. */
+#ifndef MAILDIR_REMOVE_H
+#define MAILDIR_REMOVE_H
+
+#include "store.h"
+
+/* Removes the marked messages; remove of struct store_ops. */
+enum drop_error maildir_remove(void *box, const unsigned char *marks, size_t *removed);
+
+#endif

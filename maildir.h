@@ -1,0 +1,90 @@
+/*
+ * An open Maildir and the record of a message in its index, for maildir*.c.
+ *
+ * No other file includes this header; the format's face is store.h.
+ */
+#ifndef MAILDIR_H
+#define MAILDIR_H
+
+#include <sys/stat.h>
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fingerprint.h"
+#include "index.h"
+#include "maildir-names.h"
+#include "store.h"
+
+/*
+ * How often a message is searched again that another program renames during the
+ * search.
+ */
+#define MAILDIR_TRIES 200
+
+/*
+ * A message in the index, as it is on disk. No padding before the name, because
+ * records are compared byte by byte.
+ */
+struct record {
+	uint64_t inode;  /* as fstat reports it */
+	uint64_t listed; /* the inode as readdir reports it, which differs on some file systems; 0: the file must be counted again */
+	int64_t size;
+	int64_t mtime, ctime; /* ns since 1970 */
+	uint64_t wire_size;
+	uint64_t time;    /* as in struct entry */
+	uint32_t ordinal; /* among files with the same unique name; a file keeps its own */
+	uint16_t length;  /* bytes of the name */
+	uint16_t unique;  /* bytes of the name before the colon */
+	uint8_t directory;
+	uint8_t stable; /* as in struct fingerprint */
+	char name[NAME_MAX + 1];
+};
+
+/* Identifies a directory. */
+struct identity {
+	uint64_t device, inode;
+};
+
+/* The note of the index, which proves that the list is current. */
+struct note {
+	struct fingerprint seen[NAMES_DIRECTORIES];
+	uint64_t wire_size; /* of all messages */
+	/*
+	 * The directory that contained the Maildir, and the Maildir; all zero
+	 * if there were no messages' directories.
+	 */
+	struct identity directory, top;
+};
+
+struct maildir {
+	int state;
+	int base;                    /* the Maildir itself, opened with O_PATH; -1: absent */
+	int dirs[NAMES_DIRECTORIES]; /* new and cur; -1: absent, hence empty */
+	struct index *list;
+	size_t count;
+	struct note note;
+	struct identity directory, top; /* as in struct note, but of now */
+	struct names now;    /* the names as they were read last, because a message was not at its name */
+	int passes_left;     /* passes over the names that this session still spends on messages that it does not find */
+	bool is_distrusted;  /* the fingerprints in the index are withdrawn */
+	int fd;              /* of the message fetched last; -1: none */
+	struct stat fetched; /* of fd when it was fetched */
+};
+
+/* Returns the unique name of a record, valid as long as the record. */
+static inline struct unique
+record_unique(const struct record *r)
+{
+	return (struct unique){ r->time, r->name, r->unique };
+}
+
+/*
+ * In a Maildir with at most this many messages each login looks at all files.
+ * Only tests change it.
+ */
+extern size_t maildir_small;
+
+#endif
