@@ -30,25 +30,6 @@ hash_header_begin(struct hash_header *h)
 }
 
 void
-hash_header_add(struct hash_header *h, const char *p, size_t n)
-{
-	bool ends = p[n - 1] == '\n';
-
-	if (h->held_cr && !(ends && n == 1))
-		XXH3_128bits_update(&h->state, "\r", 1);
-	h->held_cr = n > ends && p[n - ends - 1] == '\r';
-	if (!h->held_cr) {
-		XXH3_128bits_update(&h->state, p, n);
-		return;
-	}
-	XXH3_128bits_update(&h->state, p, n - ends - 1);
-	if (ends) {
-		XXH3_128bits_update(&h->state, "\n", 1);
-		h->held_cr = false;
-	}
-}
-
-void
 hash_header_end(const struct hash_header *h, unsigned char id[UIDL_HASH])
 {
 	XXH128_canonical_t digest;

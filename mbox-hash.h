@@ -19,8 +19,28 @@ struct hash_header {
 
 void hash_header_begin(struct hash_header *h);
 
-/* Adds a line, or a part of a line, with its LF if it has one. n > 0. */
-void hash_header_add(struct hash_header *h, const char *p, size_t n);
+/*
+ * Adds a line, or a part of a line, with its LF if it has one. n > 0. Inline,
+ * because it is called for each line of each header.
+ */
+static inline void
+hash_header_add(struct hash_header *h, const char *p, size_t n)
+{
+	bool ends = p[n - 1] == '\n';
+
+	if (h->held_cr && !(ends && n == 1))
+		XXH3_128bits_update(&h->state, "\r", 1);
+	h->held_cr = n > ends && p[n - ends - 1] == '\r';
+	if (!h->held_cr) {
+		XXH3_128bits_update(&h->state, p, n);
+		return;
+	}
+	XXH3_128bits_update(&h->state, p, n - ends - 1);
+	if (ends) {
+		XXH3_128bits_update(&h->state, "\n", 1);
+		h->held_cr = false;
+	}
+}
 
 void hash_header_end(const struct hash_header *h, unsigned char id[UIDL_HASH]);
 
