@@ -1,8 +1,8 @@
 /*
- * Who may come in while others are there: a table of the sessions, and a rate.
+ * Limits the sessions: how many run at a time, and how many begin in a second.
  *
- * Runs in the listener, as root. Pure computation: the clock, the processes and
- * the memory are the caller's.
+ * Runs as root, in the listener. Pure computation: the caller has the clock,
+ * the processes and the memory.
  */
 #include "config.h"
 
@@ -12,42 +12,53 @@
 
 #define WHOLE SOURCES_WHOLE
 
-/* Returns the bytes before the table of addresses. */
+/* Returns the offset of the table of addresses. */
 static size_t
-sessions_size(const struct crowd_limits *most)
+sessions_size(const struct limits_config *most)
 {
-	size_t size = sizeof(struct crowd) + (size_t)most->all * sizeof(struct crowd_session);
+	size_t align = _Alignof(struct sources);
+	size_t size = sizeof(struct limits_state) +
+	    (size_t)most->all * sizeof(struct limits_session);
 
-	return (size + _Alignof(struct sources) - 1) / _Alignof(struct sources) * _Alignof(struct sources);
+	return (size + align - 1) / align * align;
 }
 
-/* Returns for how many addresses there is room: all in use, one more, and those seen lately. */
+/*
+ * Returns the number of addresses that the table holds: all in use, one more,
+ * and those seen last.
+ */
 static int
-count_sources(const struct crowd_limits *most)
+count_sources(const struct limits_config *most)
 {
-	return most->all + CROWD_WAITING + 1 + CROWD_SEEN;
+	return most->all + LIMITS_WAITING + 1 + LIMITS_SEEN;
 }
 
 size_t
-crowd_size(const struct crowd_limits *most)
+limits_size(const struct limits_config *most)
 {
 	return sessions_size(most) + sources_size(count_sources(most));
 }
 
 void
-crowd_init(struct crowd *t, const struct crowd_limits *most, int64_t now, const uint64_t key[3])
+limits_init(struct limits_state *t, const struct limits_config *most,
+    int64_t now, const uint64_t key[3])
 {
 	int burst = most->each > most->each_rate ? most->each : most->each_rate;
+	char *sources = (char *)t + sessions_size(most);
 
-	*t = (struct crowd){ .most = *most, .credit = (int64_t)most->rate * WHOLE,
-		.since = now,
-		.sources = (struct sources *)(void *)((char *)t + sessions_size(most)) };
-	sources_init(t->sources, count_sources(most), most->each_rate, burst, key);
+	*t = (struct limits_state){ .most = *most,
+		.credit = (int64_t)most->rate * WHOLE, .since = now,
+		.sources = (struct sources *)(void *)sources };
+	sources_init(t->sources, count_sources(most), most->each_rate, burst,
+	    key);
 }
 
-/* What the time since the last look has brought. Before anything is taken away: or a long quiet would pay it back. */
+/*
+ * Adds the credit earned since the last call. Call it before charging a
+ * session; otherwise the idle time before that session would pay for it.
+ */
 static void
-refill(struct crowd *t, int64_t now)
+add_credit(struct limits_state *t, int64_t now)
 {
 	int64_t most = (int64_t)t->most.rate * WHOLE, gone = now - t->since;
 
@@ -58,66 +69,74 @@ refill(struct crowd *t, int64_t now)
 }
 
 int
-crowd_wait(struct crowd *t, int64_t now)
+limits_wait_ms(struct limits_state *t, int64_t now)
 {
-	refill(t, now);
+	add_credit(t, now);
 	if (t->credit >= WHOLE)
 		return 0;
 	return (int)((WHOLE - t->credit + t->most.rate - 1) / t->most.rate);
 }
 
 bool
-crowd_is_full(const struct crowd *t)
+limits_is_full(const struct limits_state *t)
 {
 	return t->count >= t->most.all;
 }
 
-enum crowd_verdict
-crowd_enter(struct crowd *t, const struct address_net *net, int64_t now, struct crowd_place *place)
+enum limits_verdict
+limits_take_slot(struct limits_state *t, const struct address_net *net,
+    int64_t now, struct limits_slot *slot)
 {
 	int64_t missing, over;
 
-	*place = (struct crowd_place){ .source = 0, .rank = now, .due = now };
-	if (crowd_is_full(t))
-		return CROWD_ALL;
+	*slot = (struct limits_slot){ .source = 0, .rank = now, .due = now };
+	if (limits_is_full(t))
+		return LIMITS_ALL;
 	if (net == NULL)
-		return CROWD_FINE;
-	place->source = sources_get(t->sources, net, now);
-	/* Refused by this limit it uses nothing of its rate, or an address with many users would lose both. */
-	if (t->sources->at[place->source].in_use >= t->most.each)
-		return CROWD_EACH;
-	if ((missing = sources_take(t->sources, place->source, now)) == -1)
-		return CROWD_EACH_RATE;
-	place->rank = now + missing / t->most.each_rate;
+		return LIMITS_OK;
+	slot->source = sources_get(t->sources, net, now);
+	/*
+	 * A connection rejected here costs no token; otherwise an address with
+	 * many users would lose its rate as well.
+	 */
+	if (t->sources->at[slot->source].in_use >= t->most.each)
+		return LIMITS_EACH;
+	if ((missing = sources_take(t->sources, slot->source, now)) == -1)
+		return LIMITS_EACH_RATE;
+	slot->rank = now + missing / t->most.each_rate;
 	over = missing - ((int64_t)t->sources->burst - 1) * WHOLE;
 	if (over > 0)
-		place->due = now + (over + t->most.each_rate - 1) / t->most.each_rate;
-	sources_hold(t->sources, place->source);
-	return CROWD_FINE;
+		slot->due = now +
+		    (over + t->most.each_rate - 1) / t->most.each_rate;
+	sources_hold(t->sources, slot->source);
+	return LIMITS_OK;
 }
 
 void
-crowd_leave(struct crowd *t, const struct crowd_place *place)
+limits_return_slot(struct limits_state *t, const struct limits_slot *slot)
 {
-	if (place->source != 0)
-		sources_release(t->sources, place->source);
+	if (slot->source != 0)
+		sources_release(t->sources, slot->source);
 }
 
 void
-crowd_add(struct crowd *t, pid_t pid, const struct crowd_place *place, int64_t now)
+limits_begin_session(struct limits_state *t, pid_t pid,
+    const struct limits_slot *slot, int64_t now)
 {
-	t->sessions[t->count++] = (struct crowd_session){ .pid = pid, .source = place->source };
-	refill(t, now);
+	t->sessions[t->count++] = (struct limits_session){ .pid = pid,
+		.source = slot->source };
+	add_credit(t, now);
 	t->credit -= WHOLE;
 }
 
 bool
-crowd_remove(struct crowd *t, pid_t pid)
+limits_end_session(struct limits_state *t, pid_t pid)
 {
 	for (int i = 0; i < t->count; i++)
 		if (t->sessions[i].pid == pid) {
 			if (t->sessions[i].source != 0)
-				sources_release(t->sources, t->sessions[i].source);
+				sources_release(t->sources,
+				    t->sessions[i].source);
 			t->sessions[i] = t->sessions[--t->count];
 			return true;
 		}

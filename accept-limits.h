@@ -1,4 +1,4 @@
-/* Who may come in while others are there: see accept-limits.c. */
+/* Limits on the sessions of the listener: see accept-limits.c. */
 #ifndef ACCEPT_LIMITS_H
 #define ACCEPT_LIMITS_H
 
@@ -8,72 +8,103 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "address.h"
 #include "accept-sources.h"
+#include "address.h"
 
-#define CROWD_MOST 100000   /* of each; a table of so many sessions has 8 MiB */
-#define CROWD_WAITING 512   /* connections that wait for the rate */
-#define CROWD_SEEN 8192     /* addresses that are remembered besides those in use */
+/* The largest value of each limit; a table of so many sessions has 8 MiB. */
+#define LIMITS_MAX 100000
+/* Connections that wait for their turn. */
+#define LIMITS_WAITING 512
+/* Addresses that are kept besides those in use. */
+#define LIMITS_SEEN 8192
 
-struct crowd_limits {
+/* The limits, as -a specifies them. */
+struct limits_config {
 	int all;       /* sessions */
 	int each;      /* sessions from one address, or one /64 of IPv6 */
-	int rate;      /* new sessions per second; as many at once after a quiet second */
-	int each_rate; /* new sessions per second from one address; at once as many as it may have */
+	int rate;      /* new sessions per second; also the most at once */
+	int each_rate; /* new sessions per second from one address */
 };
 
-/* One connection's part in the limits, from crowd_enter until crowd_leave or crowd_remove. */
-struct crowd_place {
-	int source;   /* in sources; 0: an address that is not limited by itself */
-	int64_t rank; /* ms at which its address's token bucket is full without it; the earlier is served first */
-	int64_t due;  /* ms at which the bucket has a token for it; not before. The earliest rank is due first */
+/*
+ * What one connection takes of the limits, from limits_take_slot until
+ * limits_return_slot or limits_end_session.
+ */
+struct limits_slot {
+	int source; /* index; 0: the address has no limits of its own */
+	/*
+	 * ms at which the token bucket of its address would be full without
+	 * it; the connection with the lowest rank is served first.
+	 */
+	int64_t rank;
+	/*
+	 * ms at which the bucket has a token for it; it is not served before.
+	 * The connection with the lowest rank is also due first.
+	 */
+	int64_t due;
 };
 
-/* The sessions there are. Of a fixed size, in the caller's memory. */
-struct crowd {
-	struct crowd_limits most;
-	int count;
-	int64_t credit, since; /* thousandths of a session that may come; ms when that was so */
+/*
+ * The sessions that run now, and the rates. It has a fixed size, in the
+ * caller's memory.
+ */
+struct limits_state {
+	struct limits_config most;
+	int count;      /* sessions */
+	int64_t credit; /* thousandths of a session that may begin */
+	int64_t since;  /* ms at which credit was computed */
 	struct sources *sources;
-	struct crowd_session {
+	struct limits_session {
 		pid_t pid;
 		int source;
 	} sessions[];
 };
 
-enum crowd_verdict { CROWD_FINE, CROWD_ALL, CROWD_EACH, CROWD_EACH_RATE };
+/* The limit that rejects a connection. */
+enum limits_verdict { LIMITS_OK, LIMITS_ALL, LIMITS_EACH, LIMITS_EACH_RATE };
 
-/* Returns how many bytes a table needs. */
-size_t crowd_size(const struct crowd_limits *most);
-
-/*
- * Makes an empty table of so many zeroed bytes. now: ms of any clock that does
- * not go back. The key must be random and secret.
- */
-void crowd_init(struct crowd *t, const struct crowd_limits *most, int64_t now, const uint64_t key[3]);
-
-/* Ms from now until the rate allows one more session; 0 when it does. */
-int crowd_wait(struct crowd *t, int64_t now);
+/* Returns the number of bytes of a state with these limits. */
+size_t limits_size(const struct limits_config *most);
 
 /*
- * Decides whether a connection may begin a session, at once or after waiting
- * for the rate of all. net: what it counts for, or NULL if no address is
- * limited. With CROWD_FINE the connection has a place; at most CROWD_WAITING
- * places may be without a session at a time.
+ * Makes an empty state in limits_size(most) zeroed bytes. now: ms of a clock
+ * that never goes back. The key must be random and secret.
  */
-enum crowd_verdict crowd_enter(struct crowd *t, const struct address_net *net, int64_t now,
-    struct crowd_place *place);
+void limits_init(struct limits_state *t, const struct limits_config *most,
+    int64_t now, const uint64_t key[3]);
 
-/* Gives the place back: no session came of it. */
-void crowd_leave(struct crowd *t, const struct crowd_place *place);
+/*
+ * Returns the ms from now until the rate permits one more session; 0 if it does
+ * now.
+ */
+int limits_wait_ms(struct limits_state *t, int64_t now);
 
-/* Returns true if there are as many sessions as there may be. */
-bool crowd_is_full(const struct crowd *t);
+/*
+ * Decides whether a connection may begin a session, now or after a wait. net:
+ * the address that the connection counts for, or NULL if that address has no
+ * limits of its own. Fills *slot if it returns LIMITS_OK. At most
+ * LIMITS_WAITING slots may be without a session at a time.
+ */
+enum limits_verdict limits_take_slot(struct limits_state *t,
+    const struct address_net *net, int64_t now, struct limits_slot *slot);
 
-/* Makes the place a session's, while the table is not full. */
-void crowd_add(struct crowd *t, pid_t pid, const struct crowd_place *place, int64_t now);
+/* Returns the slot of a connection that got no session. */
+void limits_return_slot(struct limits_state *t, const struct limits_slot *slot);
 
-/* Removes the session of a process that has ended. Returns false if it was none. */
-bool crowd_remove(struct crowd *t, pid_t pid);
+/* Returns true if no further session may begin. */
+bool limits_is_full(const struct limits_state *t);
+
+/*
+ * Makes the slot that of the session of process pid. The state must not be
+ * full.
+ */
+void limits_begin_session(struct limits_state *t, pid_t pid,
+    const struct limits_slot *slot, int64_t now);
+
+/*
+ * Removes the session of process pid, which has ended, with its slot. Returns
+ * false if pid had no session.
+ */
+bool limits_end_session(struct limits_state *t, pid_t pid);
 
 #endif

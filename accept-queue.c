@@ -1,12 +1,14 @@
 /*
- * Orders the accepted connections that wait for the rate of all.
+ * Orders the accepted connections that wait for their turn.
  *
- * Runs in the listener, as root. Pure computation. Each connection has the
- * moment at which its address would have made up for the earlier ones by its
- * own rate. The earliest of these is served first: of connections that come
- * together the first one of an address goes before the second of any other, and
- * no connection waits for all that come later. Among equals the oldest is first.
- * If there is no room, the last in this order must go.
+ * Runs as root, in the listener. Pure computation.
+ *
+ * A connection's rank is the time at which the token bucket of its address
+ * would be full without it (accept-limits.h). The lowest rank is served first,
+ * and of equal ranks the oldest. So if several connections come together, the
+ * first one of each address is served before the second one of any other. No
+ * connection waits for all that come after it, because their ranks are higher.
+ * If the queue is full, the connection that would be served last is rejected.
  */
 #include "config.h"
 
@@ -24,9 +26,9 @@ queue_add(struct accept_queue *q, const struct waiting *w, struct waiting *lost)
 		return false;
 	}
 	for (int i = 1; i < q->count; i++)
-		if (q->at[i].place.rank >= q->at[last].place.rank)
+		if (q->at[i].slot.rank >= q->at[last].slot.rank)
 			last = i;
-	if (w->place.rank >= q->at[last].place.rank) {
+	if (w->slot.rank >= q->at[last].slot.rank) {
 		*lost = *w;
 		return true;
 	}
@@ -41,7 +43,7 @@ queue_next(const struct accept_queue *q)
 	int first = 0;
 
 	for (int i = 1; i < q->count; i++)
-		if (q->at[i].place.rank < q->at[first].place.rank)
+		if (q->at[i].slot.rank < q->at[first].slot.rank)
 			first = i;
 	return first;
 }
@@ -52,6 +54,7 @@ queue_remove(struct accept_queue *q, int index)
 	struct waiting w = q->at[index];
 
 	q->count--;
-	memmove(&q->at[index], &q->at[index + 1], (size_t)(q->count - index) * sizeof(w));
+	memmove(&q->at[index], &q->at[index + 1],
+	    (size_t)(q->count - index) * sizeof(w));
 	return w;
 }

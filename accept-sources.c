@@ -1,15 +1,15 @@
 /*
  * Counts connections per address, in a table of fixed size.
  *
- * Runs in the listener, as root. Pure computation: the clock, the memory and
- * the key are the caller's.
+ * Runs as root, in the listener. Pure computation: the caller has the clock,
+ * the memory and the key.
  *
- * An address in use keeps its place. Of the others the one seen least recently
- * loses its place when a new address needs one, and then has a full token
- * bucket again. So an attacker with more addresses than places can get more
- * than the rate of one address from each, but cannot make another address
- * appear to be over its rate. Every operation looks at one chain, which is
- * short because the key of the hash is secret.
+ * An address in use keeps its entry. A new address may take the entry of the
+ * address not in use that was seen least recently; that one has a full token
+ * bucket if it returns. So an attacker with more addresses than entries can
+ * exceed the rate of each address. But the attacker cannot make another address
+ * appear to be over its rate. Every operation looks at one chain; chains are
+ * short, because the key of the hash is secret.
  */
 #include "config.h"
 
@@ -17,7 +17,7 @@
 
 #include "accept-sources.h"
 
-/* Returns the smallest power of two that is not below room. */
+/* Returns the smallest power of two that is at least room. */
 static uint32_t
 count_chains(int room)
 {
@@ -31,19 +31,21 @@ count_chains(int room)
 size_t
 sources_size(int room)
 {
-	return sizeof(struct sources) + ((size_t)room + 1) * sizeof(struct source) +
+	return sizeof(struct sources) +
+	    ((size_t)room + 1) * sizeof(struct source) +
 	    count_chains(room) * sizeof(int);
 }
 
 void
-sources_init(struct sources *s, int room, int rate, int burst, const uint64_t key[3])
+sources_init(struct sources *s, int room, int rate, int burst,
+    const uint64_t key[3])
 {
 	*s = (struct sources){ .rate = rate, .burst = burst, .room = room,
 		.chains = count_chains(room) };
 	memcpy(s->key, key, sizeof(s->key));
 }
 
-/* Returns the head of the address's chain. */
+/* Returns where the head of the chain with this address is. */
 static int *
 find_chain(struct sources *s, const struct address_net *net)
 {
@@ -56,8 +58,9 @@ find_chain(struct sources *s, const struct address_net *net)
 	return &heads[(h >> 32) & (s->chains - 1)];
 }
 
+/* Appends an address to the list of those not in use, as the newest. */
 static void
-list_append(struct sources *s, int i)
+unused_append(struct sources *s, int i)
 {
 	s->at[i].older = s->newest;
 	s->at[i].newer = 0;
@@ -68,8 +71,9 @@ list_append(struct sources *s, int i)
 	s->newest = i;
 }
 
+/* Removes an address from the list of those not in use. */
 static void
-list_remove(struct sources *s, int i)
+unused_remove(struct sources *s, int i)
 {
 	struct source *a = &s->at[i];
 
@@ -77,7 +81,10 @@ list_remove(struct sources *s, int i)
 	*(a->newer != 0 ? &s->at[a->newer].older : &s->newest) = a->older;
 }
 
-/* Takes the place of the address seen least recently. Returns its index. */
+/*
+ * Removes the address seen least recently of those not in use. Returns the
+ * index of its entry.
+ */
 static int
 evict_oldest(struct sources *s)
 {
@@ -86,7 +93,7 @@ evict_oldest(struct sources *s)
 	while (*at != i)
 		at = &s->at[*at].chained;
 	*at = s->at[i].chained;
-	list_remove(s, i);
+	unused_remove(s, i);
 	return i;
 }
 
@@ -99,8 +106,8 @@ sources_get(struct sources *s, const struct address_net *net, int64_t now)
 		i = s->at[i].chained;
 	if (i != 0) {
 		if (s->at[i].in_use == 0) {
-			list_remove(s, i);
-			list_append(s, i);
+			unused_remove(s, i);
+			unused_append(s, i);
 		}
 		return i;
 	}
@@ -108,7 +115,7 @@ sources_get(struct sources *s, const struct address_net *net, int64_t now)
 	s->at[i] = (struct source){ .net = *net, .since = now,
 		.credit = (int64_t)s->burst * SOURCES_WHOLE, .chained = *head };
 	*head = i;
-	list_append(s, i);
+	unused_append(s, i);
 	return i;
 }
 
@@ -116,9 +123,13 @@ int64_t
 sources_take(struct sources *s, int index, int64_t now)
 {
 	struct source *a = &s->at[index];
-	int64_t most = (int64_t)s->burst * SOURCES_WHOLE, gone = now - a->since, missing;
+	int64_t most = (int64_t)s->burst * SOURCES_WHOLE;
+	int64_t gone = now - a->since, missing;
 
-	/* After so long the bucket is full; more would overflow the product. */
+	/*
+	 * The bucket is full after that many ms; a longer time would overflow
+	 * the product.
+	 */
 	if (gone > most)
 		gone = most;
 	a->credit += gone * s->rate;
@@ -136,12 +147,12 @@ void
 sources_hold(struct sources *s, int index)
 {
 	if (s->at[index].in_use++ == 0)
-		list_remove(s, index);
+		unused_remove(s, index);
 }
 
 void
 sources_release(struct sources *s, int index)
 {
 	if (--s->at[index].in_use == 0)
-		list_append(s, index);
+		unused_append(s, index);
 }

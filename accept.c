@@ -1,18 +1,17 @@
 /*
- * Accepts connections on a listening fd 0, and makes a process of each.
+ * Accepts connections on a listening fd 0, and makes a process for each.
  *
  * Runs as root: the listener, which inetd or systemd starts once for many
- * connections. It looks at addresses, counts and forks; of what clients send it
- * reads nothing, and it never has a key. A session's processes are those that
- * inetd would have started: the child is the monitor, and only the exec is
- * saved.
+ * connections. It looks at addresses, counts and forks. It never reads what
+ * clients send, and it never has a key. A child becomes the monitor that inetd
+ * would have started; only the exec is saved.
  *
- * inetd has the same socket and listens again when this process has ended; so
- * whatever waits in the kernel's queue is served, by this process or the next.
+ * inetd has the same socket and listens again after the listener has ended. So
+ * a connection in the kernel's queue is served by this listener or the next.
  *
  * The kernel's queue is first come, first served: the connections of one
- * address could keep all others waiting. So the listener accepts all that come,
- * closes what is over its address's limits, and orders the rest by itself.
+ * address could delay all others. So the listener accepts every connection,
+ * rejects those above the limits of their address, and orders the rest itself.
  */
 #include "config.h"
 
@@ -35,20 +34,23 @@
 #include "accept-queue.h"
 #include "accept.h"
 #include "clock.h"
-#include "io.h"
 #include "log.h"
 
-#define NO_PLACE "-ERR [SYS/TEMP] too many connections, try again later\r\n"
-/* After an error that is not the connection's own, such as no more descriptors. */
-#define REST_MS 500
-/* An accept that has nothing to take any more is given up. */
-#define TAKE_US 50000
-
-/* So many are accepted before signals and the waiting connections are looked at again. */
+#define REJECTION "-ERR [SYS/TEMP] too many connections, try again later\r\n"
+/* The listener accepts nothing for so long after an accept failed. */
+#define BACKOFF_MS 500
+/* accept is interrupted if it has waited so long for a connection. */
+#define ACCEPT_US 50000
+/* The most connections accepted before the listener handles other events. */
 #define BATCH 64
-/* The descriptors that the listener has besides the waiting connections, and some that libraries may need. */
+/*
+ * Descriptors besides the waiting connections: the listener's and libraries'.
+ */
 #define OTHER_FDS 32
+/* The tables begin at multiples of this. */
+#define CACHE_LINE 64
 
+/* What an event is logged for. */
 enum trouble {
 	TROUBLE_ALL,
 	TROUBLE_EACH,
@@ -64,32 +66,37 @@ enum trouble {
 
 struct listener {
 	const struct accept_plan *plan;
-	struct crowd *table;
+	struct limits_state *limits;
 	struct accept_queue *queue;
-	int signals;
-	int64_t rest;  /* until then nothing is accepted */
-	int64_t since; /* when somebody came or went last */
+	int signals;        /* a signalfd */
+	int64_t resume;     /* ms; nothing is accepted before */
+	int64_t last_event; /* ms; a connection came or a session ended */
 	bool is_over;
 	struct log_limit troubles[TROUBLES];
 };
 
 bool
-accept_is_due(void)
+accept_is_listening(void)
 {
 	int listens = 0;
 	socklen_t size = sizeof(listens);
 
-	return getsockopt(0, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens;
+	return getsockopt(0, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
+	    listens;
 }
 
-/* One line a minute for each sort, however often it happens: whoever can connect could flood syslog. */
+/*
+ * Logs a trouble, at most once a minute each: any client could flood syslog
+ * otherwise. address: the client's, or "none".
+ */
 static void
-tell(struct listener *l, enum trouble t, const char *address)
+log_trouble(struct listener *l, enum trouble t, const char *address)
 {
 	static const char *const texts[TROUBLES] = {
 		[TROUBLE_ALL] = "too many sessions",
 		[TROUBLE_EACH] = "too many sessions from this address",
-		[TROUBLE_EACH_RATE] = "too many connections in a second from this address",
+		[TROUBLE_EACH_RATE] =
+		    "too many connections in a second from this address",
 		[TROUBLE_RATE] = "too many connections in a second, they wait",
 		[TROUBLE_QUEUE] = "too many connections wait",
 		[TROUBLE_GONE] = "closed before it was served",
@@ -107,24 +114,30 @@ tell(struct listener *l, enum trouble t, const char *address)
 		log_event(LOG_ERR, "failed", "what=\"%s\" error=\"%s\" more=%u",
 		    texts[t], strerror(error), more);
 	else
-		log_event(LOG_NOTICE, "refused", "reason=\"%s\" more=%u", texts[t], more);
+		log_event(LOG_NOTICE, "refused", "reason=\"%s\" more=%u",
+		    texts[t], more);
 	log_peer("none");
 }
 
-/* Closes a connection that is not served, with one line to the client if that costs no waiting. */
+/*
+ * Closes a connection that gets no session; sends one line to the client if the
+ * socket takes it at once.
+ */
 static void
-turn_away(struct listener *l, int fd, enum trouble t, const char *address)
+reject(struct listener *l, int fd, enum trouble t,
+    const struct address_text *address)
 {
-	tell(l, t, address);
+	log_trouble(l, t, address->text);
 	if (!l->plan->quiet && t != TROUBLE_GONE)
-		send(fd, NO_PLACE, sizeof(NO_PLACE) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+		send(fd, REJECTION, sizeof(REJECTION) - 1,
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
 	close(fd);
 }
 
 /*
- * Returns true if nothing can come of the connection: it was reset, or the
- * client's side has ended without a byte. With some bytes before the end it may
- * be a client that writes everything and then reads.
+ * Returns true if the connection needs no session: it was reset, or the client
+ * has ended its side without sending a byte. A client that sent some bytes
+ * before may be one that writes everything and then reads.
  */
 static bool
 is_gone(int fd)
@@ -140,8 +153,8 @@ is_gone(int fd)
 }
 
 /*
- * Becomes what inetd would have started: a process with the connection and
- * nothing of the listener's, least of all the connections that wait.
+ * Becomes the process that inetd would have started: with the connection, and
+ * without any descriptor of the listener, above all those of other clients.
  */
 _Noreturn static void
 become_session(struct listener *l, int fd)
@@ -158,27 +171,30 @@ become_session(struct listener *l, int fd)
 	_exit(0);
 }
 
-/* Ends the wait of a connection, and the connection, without a session. */
+/* Removes a waiting connection from the queue and closes it. */
 static void
-drop_waiting(struct listener *l, int index, enum trouble t)
+reject_waiting(struct listener *l, int index, enum trouble t)
 {
 	struct waiting w = queue_remove(l->queue, index);
 
-	crowd_leave(l->table, &w.place);
-	turn_away(l, w.fd, t, w.address);
+	limits_return_slot(l->limits, &w.slot);
+	reject(l, w.fd, t, &w.address);
 }
 
-/* Returns how many ms it takes until the first waiting connection, of at least one, may have a process. */
+/*
+ * Returns the ms until the next waiting connection may have a session. The
+ * queue must not be empty.
+ */
 static int64_t
-until_turn(struct listener *l)
+next_turn_ms(struct listener *l)
 {
-	int64_t now = clock_ms(), wait = crowd_wait(l->table, now);
-	int64_t due = l->queue->at[queue_next(l->queue)].place.due - now;
+	int64_t now = clock_ms(), wait = limits_wait_ms(l->limits, now);
+	int64_t due = l->queue->at[queue_next(l->queue)].slot.due - now;
 
 	return due > wait ? due : wait;
 }
 
-/* Gives the waiting connection whose turn it is a process. */
+/* Makes a process for the next waiting connection. */
 static void
 begin_session(struct listener *l)
 {
@@ -188,72 +204,85 @@ begin_session(struct listener *l)
 	pid_t pid;
 
 	if (is_gone(w.fd)) {
-		drop_waiting(l, next, TROUBLE_GONE);
+		reject_waiting(l, next, TROUBLE_GONE);
 		return;
 	}
-	if (crowd_is_full(l->table)) {
-		drop_waiting(l, next, TROUBLE_ALL);
+	if (limits_is_full(l->limits)) {
+		reject_waiting(l, next, TROUBLE_ALL);
 		return;
 	}
 	if ((pid = fork()) == -1) {
-		drop_waiting(l, next, TROUBLE_FORK);
+		reject_waiting(l, next, TROUBLE_FORK);
 		return;
 	}
 	if (pid == 0)
 		become_session(l, w.fd);
-	crowd_add(l->table, pid, &w.place, clock_ms());
+	limits_begin_session(l->limits, pid, &w.slot, clock_ms());
 	close(w.fd);
 	queue_remove(l->queue, next);
 }
 
-/* Appends an accepted connection to those that wait, if its address's limits let it in. */
+/*
+ * Appends an accepted connection to the queue, or rejects it if it is above a
+ * limit.
+ */
 static void
 enqueue(struct listener *l, int fd, const struct sockaddr_storage *from)
 {
-	static const enum trouble troubles[] = { [CROWD_ALL] = TROUBLE_ALL,
-		[CROWD_EACH] = TROUBLE_EACH, [CROWD_EACH_RATE] = TROUBLE_EACH_RATE };
+	static const enum trouble troubles[] = {
+		[LIMITS_ALL] = TROUBLE_ALL,
+		[LIMITS_EACH] = TROUBLE_EACH,
+		[LIMITS_EACH_RATE] = TROUBLE_EACH_RATE,
+	};
 	struct waiting w = { .fd = fd }, lost;
 	struct address_net net;
-	bool has_net = !l->plan->is_proxy(l->plan->self, from) && address_net(from, &net);
-	enum crowd_verdict verdict;
+	bool has_net = !l->plan->is_proxy(l->plan->self, from) &&
+	    address_net(from, &net);
+	enum limits_verdict verdict;
 
-	if (address_text(from, w.address) == -1) {
+	if (address_write(from, &w.address) == -1) {
 		close(fd);
 		return;
 	}
-	/* Costs its address nothing, because a program may look whether the port is open. */
+	/*
+	 * Takes no token of its address: the client may only test whether the
+	 * port is open.
+	 */
 	if (is_gone(fd)) {
-		turn_away(l, fd, TROUBLE_GONE, w.address);
+		reject(l, fd, TROUBLE_GONE, &w.address);
 		return;
 	}
-	verdict = crowd_enter(l->table, has_net ? &net : NULL, clock_ms(), &w.place);
-	if (verdict != CROWD_FINE) {
-		turn_away(l, fd, troubles[verdict], w.address);
+	verdict = limits_take_slot(l->limits, has_net ? &net : NULL, clock_ms(),
+	    &w.slot);
+	if (verdict != LIMITS_OK) {
+		reject(l, fd, troubles[verdict], &w.address);
 		return;
 	}
 	if (queue_add(l->queue, &w, &lost)) {
-		crowd_leave(l->table, &lost.place);
-		turn_away(l, lost.fd, TROUBLE_QUEUE, lost.address);
+		limits_return_slot(l->limits, &lost.slot);
+		reject(l, lost.fd, TROUBLE_QUEUE, &lost.address);
 	}
 }
 
-/* Interrupts an accept. */
+/* Handles SIGALRM, which only has to interrupt accept. */
 static void
-ring(int signal_number)
+interrupt_accept(int signal_number)
 {
 	(void)signal_number;
 }
 
 /*
- * A connection, or -1. That there was one a moment ago does not say that there
- * is one still: others may have the socket, and whether it blocks is theirs to
- * say as well. So a timer ends the wait, again and again, in case it rings
- * before accept begins.
+ * Accepts a connection. Returns its descriptor, or -1 with errno. After poll
+ * has reported a connection another process with the same socket may accept it.
+ * Then accept would block, unless the socket is non-blocking; all processes
+ * share that flag, so it is not changed here. A timer interrupts accept
+ * instead. It repeats, because its first signal may come before accept begins.
  */
 static int
-take(struct sockaddr_storage *from)
+accept_within_limit(struct sockaddr_storage *from)
 {
-	const struct itimerval soon = { { 0, TAKE_US }, { 0, TAKE_US } }, never = { { 0, 0 }, { 0, 0 } };
+	const struct itimerval soon = { { 0, ACCEPT_US }, { 0, ACCEPT_US } };
+	const struct itimerval never = { { 0, 0 }, { 0, 0 } };
 	socklen_t size = sizeof(*from);
 	int fd, error;
 
@@ -266,14 +295,14 @@ take(struct sockaddr_storage *from)
 	return fd;
 }
 
-/* Accepts one connection. Returns false if there was none. */
+/* Accepts one connection and queues it. Returns false if there was none. */
 static bool
 accept_one(struct listener *l)
 {
 	struct sockaddr_storage from;
-	int fd = take(&from);
+	int fd = accept_within_limit(&from);
 
-	l->since = clock_ms();
+	l->last_event = clock_ms();
 	if (fd != -1) {
 		enqueue(l, fd, &from);
 		return true;
@@ -288,43 +317,48 @@ accept_one(struct listener *l)
 	case ENOTSOCK:
 		fatal("accept");
 	default:
-		/* Too few of something; or the network's, which accept(2) has return from here. */
-		tell(l, TROUBLE_ACCEPT, "none");
-		l->rest = clock_ms() + REST_MS;
+		/*
+		 * A resource is exhausted; or a network error of the
+		 * connection, which accept(2) returns as well.
+		 */
+		log_trouble(l, TROUBLE_ACCEPT, "none");
+		l->resume = clock_ms() + BACKOFF_MS;
 		return false;
 	}
 }
 
-/* Returns true if a connection waits in the kernel's queue. */
+/* Returns true if a connection is in the kernel's queue. */
 static bool
-is_wanted(void)
+has_connection(void)
 {
 	struct pollfd p = { .fd = 0, .events = POLLIN };
 
 	return poll(&p, 1, 0) > 0;
 }
 
-/* Accepts the connections that have come, a batch at most. */
+/* Accepts the connections in the kernel's queue, at most BATCH. */
 static void
 accept_batch(struct listener *l)
 {
-	for (int n = 0; n < BATCH && accept_one(l) && is_wanted();)
+	for (int n = 0; n < BATCH && accept_one(l) && has_connection();)
 		n++;
 }
 
+/* Removes the sessions whose processes have ended. */
 static void
-reap(struct listener *l)
+reap_sessions(struct listener *l)
 {
 	pid_t pid;
 	int status;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (crowd_remove(l->table, pid))
-			l->since = clock_ms();
+		if (limits_end_session(l->limits, pid))
+			l->last_event = clock_ms();
 }
 
+/* Reads and obeys the pending signals. */
 static void
-hear_signals(struct listener *l)
+read_signals(struct listener *l)
 {
 	struct signalfd_siginfo s;
 
@@ -334,140 +368,174 @@ hear_signals(struct listener *l)
 		if (s.ssi_signo == SIGHUP)
 			l->plan->reload(l->plan->self);
 	}
-	/* Several ends may be one signal. */
-	reap(l);
+	/* The kernel merges several SIGCHLD into one. */
+	reap_sessions(l);
 }
 
-/* Returns how many ms the listener may wait for a connection or a signal; -1: for ever. */
+/*
+ * Returns the ms after which poll must end without an event; -1: never. Sets
+ * is_over if the listener was idle for too long.
+ */
 static int
-patience(struct listener *l)
+set_timeout(struct listener *l)
 {
 	int64_t now = clock_ms(), left = -1;
 
 	if (l->queue->count > 0)
-		left = until_turn(l);
-	if (now < l->rest && (left == -1 || l->rest - now < left))
-		left = l->rest - now;
-	if (left == -1 && l->table->count == 0 && l->plan->idle > 0) {
-		left = l->since + (int64_t)l->plan->idle * 1000 - now;
+		left = next_turn_ms(l);
+	if (now < l->resume && (left == -1 || l->resume - now < left))
+		left = l->resume - now;
+	if (left == -1 && l->limits->count == 0 && l->plan->idle > 0) {
+		left = l->last_event + (int64_t)l->plan->idle * 1000 - now;
 		l->is_over = l->is_over || left <= 0;
 	}
 	return left < INT_MAX ? (int)left : INT_MAX;
 }
 
-/* Signals are heard between connections and nowhere else; they have no handlers, but for the timer's. */
+/*
+ * Blocks the signals that the listener reads between connections. Returns their
+ * signalfd. Only SIGALRM has a handler.
+ */
 static int
-hold_signals(void)
+open_signals(void)
 {
-	const struct sigaction bell = { .sa_handler = ring };
-	sigset_t heard;
+	const struct sigaction alarm = { .sa_handler = interrupt_accept };
+	sigset_t blocked;
 	int fd;
 
-	sigemptyset(&heard);
-	sigaddset(&heard, SIGCHLD);
-	sigaddset(&heard, SIGHUP);
-	sigaddset(&heard, SIGTERM);
-	if (sigprocmask(SIG_BLOCK, &heard, NULL) == -1 || sigaction(SIGALRM, &bell, NULL) == -1 ||
-	    (fd = signalfd(-1, &heard, SFD_CLOEXEC | SFD_NONBLOCK)) == -1)
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGCHLD);
+	sigaddset(&blocked, SIGHUP);
+	sigaddset(&blocked, SIGTERM);
+	if (sigprocmask(SIG_BLOCK, &blocked, NULL) == -1 ||
+	    sigaction(SIGALRM, &alarm, NULL) == -1 ||
+	    (fd = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK)) == -1)
 		fatal("preparing for signals");
 	return fd;
 }
 
 /*
- * Makes the tables of who is connected and who waits. Children do not have this
- * memory, because it is no business of the sessions.
+ * Makes the tables of sessions and of waiting connections, in memory that a
+ * fork does not copy: no session may read the addresses of other clients.
  */
 static void
 make_tables(struct listener *l)
 {
-	size_t queue = (sizeof(*l->queue) + 63) / 64 * 64, size = queue + crowd_size(l->plan->limits);
+	size_t queue = (sizeof(*l->queue) + CACHE_LINE - 1) /
+	    CACHE_LINE * CACHE_LINE;
+	size_t size = queue + limits_size(l->plan->limits);
 	struct rlimit fds = { 0, 0 };
 	uint64_t key[3];
-	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED || madvise(memory, size, MADV_DONTFORK) == -1)
 		fatal("making the table of sessions");
 	l->queue = (struct accept_queue *)(void *)memory;
-	l->table = (struct crowd *)(void *)(memory + queue);
-	l->queue->most = CROWD_WAITING;
-	if (getrlimit(RLIMIT_NOFILE, &fds) == 0 && fds.rlim_cur < CROWD_WAITING + OTHER_FDS)
-		l->queue->most = fds.rlim_cur > OTHER_FDS ? (int)fds.rlim_cur - OTHER_FDS : 1;
+	l->limits = (struct limits_state *)(void *)(memory + queue);
+	l->queue->most = LIMITS_WAITING;
+	if (getrlimit(RLIMIT_NOFILE, &fds) == 0 &&
+	    fds.rlim_cur < LIMITS_WAITING + OTHER_FDS)
+		l->queue->most = fds.rlim_cur > OTHER_FDS ?
+		    (int)fds.rlim_cur - OTHER_FDS : 1;
 	arc4random_buf(key, sizeof(key));
-	crowd_init(l->table, l->plan->limits, clock_ms(), key);
+	limits_init(l->limits, l->plan->limits, clock_ms(), key);
 }
 
-/* Sets up what to poll: signals, the socket, and the ends of the waiting connections. Returns how many. */
+/*
+ * The entries of the array for poll: signals, the socket, and the waiting
+ * connections from here on.
+ */
+enum { POLL_SIGNALS, POLL_SOCKET, POLL_WAITING };
+
+/*
+ * Fills the array for poll; of the waiting connections it reports only their
+ * ends. Returns the number of entries.
+ */
 static nfds_t
 fill_polls(const struct listener *l, struct pollfd p[])
 {
 	const struct accept_queue *q = l->queue;
 
-	p[0] = (struct pollfd){ .fd = l->signals, .events = POLLIN };
-	p[1] = (struct pollfd){ .fd = clock_ms() < l->rest ? -1 : 0, .events = POLLIN };
+	p[POLL_SIGNALS] = (struct pollfd){ .fd = l->signals, .events = POLLIN };
+	p[POLL_SOCKET] = (struct pollfd){
+		.fd = clock_ms() < l->resume ? -1 : 0, .events = POLLIN };
 	for (int i = 0; i < q->count; i++)
-		p[2 + i] = (struct pollfd){ .fd = q->at[i].fd,
+		p[POLL_WAITING + i] = (struct pollfd){ .fd = q->at[i].fd,
 			.events = q->at[i].has_ended ? 0 : POLLRDHUP };
-	return 2 + (nfds_t)q->count;
+	return POLL_WAITING + (nfds_t)q->count;
 }
 
-/* Drops the waiting connections that are gone; p has what poll says of each. */
+/*
+ * Rejects the waiting connections that are gone; p: poll's results, in the
+ * queue's order.
+ */
 static void
-drop_gone(struct listener *l, const struct pollfd p[])
+reject_gone(struct listener *l, const struct pollfd p[])
 {
 	for (int i = l->queue->count - 1; i >= 0; i--) {
 		if (p[i].revents == 0)
 			continue;
 		if (is_gone(l->queue->at[i].fd))
-			drop_waiting(l, i, TROUBLE_GONE);
+			reject_waiting(l, i, TROUBLE_GONE);
 		else
 			l->queue->at[i].has_ended = true;
 	}
 }
 
-/* Waits for one event and handles what there is; one session at most begins. */
+/*
+ * Waits at most timeout ms for an event, handles the pending events, and begins
+ * at most one session.
+ */
 static void
-handle_events(struct listener *l, int left)
+handle_events(struct listener *l, int timeout)
 {
-	struct pollfd p[2 + CROWD_WAITING];
+	struct pollfd p[POLL_WAITING + LIMITS_WAITING];
 	nfds_t n = fill_polls(l, p);
 
-	if (poll(p, n, left) == -1) {
+	if (poll(p, n, timeout) == -1) {
 		if (errno != EINTR)
 			fatal("poll");
 		return;
 	}
-	if (p[0].revents != 0)
-		hear_signals(l);
-	drop_gone(l, p + 2);
-	if (p[1].revents != 0 && !l->is_over)
+	if (p[POLL_SIGNALS].revents != 0)
+		read_signals(l);
+	reject_gone(l, p + POLL_WAITING);
+	if (p[POLL_SOCKET].revents != 0 && !l->is_over)
 		accept_batch(l);
 	if (l->queue->count == 0 || l->is_over)
 		return;
-	if (until_turn(l) == 0)
+	if (next_turn_ms(l) == 0)
 		begin_session(l);
-	else if (crowd_wait(l->table, clock_ms()) > 0)
-		tell(l, TROUBLE_RATE, "none");
+	else if (limits_wait_ms(l->limits, clock_ms()) > 0)
+		log_trouble(l, TROUBLE_RATE, "none");
 }
 
 int
 accept_connections(const struct accept_plan *plan)
 {
-	struct listener l = { .plan = plan, .since = clock_ms() };
+	struct listener l = { .plan = plan, .last_event = clock_ms() };
 
 	make_tables(&l);
-	l.signals = hold_signals();
-	/* All that the kernel has room for may wait, not inetd's few: who finds no place tries again only after a second. */
+	l.signals = open_signals();
+	/*
+	 * inetd's queue is short. If it is full, the kernel drops the SYN, and
+	 * the client repeats it only after a second.
+	 */
 	listen(0, SOMAXCONN);
-	/* What syslog has for a line to syslogd, without one yet, would be taken for the signals' number. */
+	/*
+	 * Again, because log_open notes the descriptor that syslog(3) takes, or
+	 * would take once syslogd runs. That may be the signalfd's by now.
+	 */
 	log_open("kpopd");
 	for (;;) {
-		int left = patience(&l);
+		int timeout = set_timeout(&l);
 
 		if (l.is_over)
 			break;
-		handle_events(&l, left);
+		handle_events(&l, timeout);
 	}
 	while (l.queue->count > 0)
-		drop_waiting(&l, 0, TROUBLE_END);
+		reject_waiting(&l, 0, TROUBLE_END);
 	return 0;
 }

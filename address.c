@@ -1,8 +1,10 @@
 /*
- * A peer's address: as text for the log, and as what limits count together.
+ * Formats the address of a peer for the log, and finds the net that it counts
+ * for.
  *
- * Pure computation, in every process. A site of IPv6 has a /64 at least, in
- * which each connection can come from another address.
+ * Runs in every process. Keeps no state; only address_of_peer asks the kernel.
+ * An IPv6 address counts as its /64, because a site has at least a /64 and can
+ * use another address of it for each connection.
  */
 #include "config.h"
 
@@ -14,54 +16,83 @@
 
 #include "address.h"
 
-union any {
+/* Where the IPv4 address is in ::ffff:a.b.c.d and in 64:ff9b::a.b.c.d. */
+#define IPV4_OFFSET 12
+
+union address {
 	struct sockaddr_storage room;
 	struct sockaddr_in four;
 	struct sockaddr_in6 six;
 };
 
-/* IPv4 that came in by an IPv6 socket is IPv4. */
-static union any
-plain(const struct sockaddr_storage *a)
+/*
+ * Returns the address; an IPv4 address in IPv6, as an IPv6 socket reports it,
+ * becomes IPv4.
+ */
+static union address
+unmap(const struct sockaddr_storage *a)
 {
-	union any from = { .room = *a }, to = { .room = { .ss_family = AF_INET } };
+	union address from = { .room = *a };
+	union address to = { .room = { .ss_family = AF_INET } };
 
-	if (a->ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&from.six.sin6_addr))
+	if (a->ss_family != AF_INET6 ||
+	    !IN6_IS_ADDR_V4MAPPED(&from.six.sin6_addr))
 		return from;
 	to.four.sin_port = from.six.sin6_port;
-	memcpy(&to.four.sin_addr, from.six.sin6_addr.s6_addr + 12, 4);
+	memcpy(&to.four.sin_addr, from.six.sin6_addr.s6_addr + IPV4_OFFSET, 4);
 	return to;
 }
 
 int
-address_text(const struct sockaddr_storage *a, char text[ADDRESS_TEXT])
+address_write(const struct sockaddr_storage *a, struct address_text *t)
 {
-	union any p = plain(a);
+	union address p = unmap(a);
 	char host[INET6_ADDRSTRLEN];
 
 	switch (p.room.ss_family) {
 	case AF_UNIX:
-		strlcpy(text, "local", ADDRESS_TEXT);
+		strlcpy(t->text, "local", sizeof(t->text));
 		return 0;
 	case AF_INET:
-		if (inet_ntop(AF_INET, &p.four.sin_addr, host, sizeof(host)) == NULL)
+		if (inet_ntop(AF_INET, &p.four.sin_addr, host,
+			sizeof(host)) == NULL)
 			return -1;
-		snprintf(text, ADDRESS_TEXT, "%s:%u", host, ntohs(p.four.sin_port));
+		snprintf(t->text, sizeof(t->text), "%s:%u", host,
+		    ntohs(p.four.sin_port));
 		return 0;
 	case AF_INET6:
-		if (inet_ntop(AF_INET6, &p.six.sin6_addr, host, sizeof(host)) == NULL)
+		if (inet_ntop(AF_INET6, &p.six.sin6_addr, host,
+			sizeof(host)) == NULL)
 			return -1;
-		snprintf(text, ADDRESS_TEXT, "[%s]:%u", host, ntohs(p.six.sin6_port));
+		snprintf(t->text, sizeof(t->text), "[%s]:%u", host,
+		    ntohs(p.six.sin6_port));
 		return 0;
 	default:
 		return -1;
 	}
 }
 
+int
+address_of_peer(int fd, struct sockaddr_storage *a)
+{
+	socklen_t size = sizeof(*a);
+
+	*a = (struct sockaddr_storage){ .ss_family = AF_UNSPEC };
+	return getpeername(fd, (struct sockaddr *)a, &size);
+}
+
+int
+address_write_peer(int fd, struct address_text *t)
+{
+	struct sockaddr_storage a;
+
+	return address_of_peer(fd, &a) == 0 ? address_write(&a, t) : -1;
+}
+
 struct sockaddr_storage
 address_make(int family, const void *bytes, unsigned port)
 {
-	union any a = { .room = { .ss_family = (sa_family_t)family } };
+	union address a = { .room = { .ss_family = (sa_family_t)family } };
 
 	if (family == AF_INET) {
 		a.four.sin_port = htons((uint16_t)port);
@@ -76,8 +107,9 @@ address_make(int family, const void *bytes, unsigned port)
 bool
 address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16])
 {
-	static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
-	union any p = plain(a);
+	static const unsigned char mapped[IPV4_OFFSET] = { [10] = 0xff,
+		[11] = 0xff };
+	union address p = unmap(a);
 
 	if (p.room.ss_family == AF_INET) {
 		memcpy(bytes, mapped, sizeof(mapped));
@@ -89,11 +121,16 @@ address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16])
 	return true;
 }
 
-/* Returns true for an IPv4 address behind NAT64's well-known prefix (RFC 6052 §2.1). All of them are in one /64. */
+/*
+ * Returns true if the address is an IPv4 address after NAT64's well-known
+ * prefix (RFC 6052 §2.1). All of these are in one /64, so they must not count
+ * by it.
+ */
 static bool
 is_translated(const struct in6_addr *a)
 {
-	static const unsigned char prefix[12] = { 0x00, 0x64, 0xff, 0x9b };
+	static const unsigned char prefix[IPV4_OFFSET] = { 0x00, 0x64, 0xff,
+		0x9b };
 
 	return memcmp(a->s6_addr, prefix, sizeof(prefix)) == 0;
 }
@@ -101,13 +138,15 @@ is_translated(const struct in6_addr *a)
 bool
 address_net(const struct sockaddr_storage *a, struct address_net *net)
 {
-	union any p = plain(a);
+	union address p = unmap(a);
 
 	*net = (struct address_net){ .bytes = { 0xff, 0xff } };
 	if (p.room.ss_family == AF_INET)
 		memcpy(net->bytes + 4, &p.four.sin_addr, 4);
-	else if (p.room.ss_family == AF_INET6 && is_translated(&p.six.sin6_addr))
-		memcpy(net->bytes + 4, p.six.sin6_addr.s6_addr + 12, 4);
+	else if (p.room.ss_family == AF_INET6 &&
+	    is_translated(&p.six.sin6_addr))
+		memcpy(net->bytes + 4,
+		    p.six.sin6_addr.s6_addr + IPV4_OFFSET, 4);
 	else if (p.room.ss_family == AF_INET6)
 		memcpy(net->bytes, p.six.sin6_addr.s6_addr, 8);
 	else

@@ -1,40 +1,65 @@
-/* A peer's address as text, and as what limits count: see address.c. */
+/* The address of a peer: see address.c. */
 #ifndef ADDRESS_H
 #define ADDRESS_H
 
 #include <sys/socket.h>
 
 #include <stdbool.h>
-#include <stddef.h>
 
-#define ADDRESS_TEXT 80 /* "[address]:port" and a NUL */
-
-/* Whose connections are counted together: an IPv4 address, also within NAT64's prefix, or the /64 of an IPv6 address. */
-struct address_net {
-	unsigned char bytes[8]; /* IPv4: four bytes behind ff ff 00 00, as no /64 in use begins */
+/*
+ * An address in the only form that the log has: "192.0.2.1:4711",
+ * "[2001:db8::1]:4711", or "local" for a Unix socket.
+ */
+struct address_text {
+	char text[80]; /* with its NUL */
 };
 
 /*
- * Writes "192.0.2.1:4711", "[2001:db8::1]:4711", or "local" for a Unix socket.
- * IPv4 in IPv6 is IPv4. Returns 0, or -1 for an address of another sort.
+ * The addresses whose connections are counted together: one IPv4 address, also
+ * if NAT64 translated it (RFC 6052 §2.1), or the /64 of an IPv6 address.
  */
-int address_text(const struct sockaddr_storage *a, char text[ADDRESS_TEXT]);
+struct address_net {
+	/*
+	 * The /64; or the IPv4 address after ff ff 00 00, with which no /64 in
+	 * use begins.
+	 */
+	unsigned char bytes[8];
+};
 
 /*
- * Sets *net to the net that *a counts for. Returns false if the address belongs
- * to no net, as a Unix socket's.
+ * Writes the address as text. IPv4 in IPv6 becomes IPv4; the zone of a
+ * link-local address is left out. Returns 0, or -1 if the address is not an
+ * IPv4, IPv6 or Unix address.
+ */
+int address_write(const struct sockaddr_storage *a, struct address_text *t);
+
+/*
+ * Gets the address of the peer of the socket fd. Returns 0, or -1 with errno.
+ */
+int address_of_peer(int fd, struct sockaddr_storage *a);
+
+/*
+ * Writes the address of the peer of the socket fd as text. Returns 0; or -1,
+ * with errno if there is no peer.
+ */
+int address_write_peer(int fd, struct address_text *t);
+
+/*
+ * Sets *net to the net that *a counts for. Returns false if *a is not an IPv4
+ * or IPv6 address.
  */
 bool address_net(const struct sockaddr_storage *a, struct address_net *net);
 
 /*
- * Makes an address from 4 (AF_INET) or 16 (AF_INET6) bytes in network order and
- * a port, for an address that did not come from the kernel.
+ * Makes an address of 4 (AF_INET) or 16 (AF_INET6) bytes in network order and a
+ * port, for addresses that do not come from the kernel.
  */
-struct sockaddr_storage address_make(int family, const void *bytes, unsigned port);
+struct sockaddr_storage address_make(int family, const void *bytes,
+    unsigned port);
 
 /*
- * Writes the 16 bytes of the address as IPv6; IPv4 becomes ::ffff:a.b.c.d.
- * Returns false if it is neither IPv4 nor IPv6.
+ * Writes the 16 bytes of the address in IPv6; IPv4 becomes ::ffff:a.b.c.d.
+ * Returns false if *a is neither.
  */
 bool address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16]);
 

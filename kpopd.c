@@ -3,7 +3,7 @@
  *
  * Runs as root until it has become somebody else; each function says who. The
  * files that hold root's code: this one, options.c, accept.c, accept-queue.c,
- * account.c, accept-limits.c, accept-sources.c, address.c, a look-up of proxy.c, auth-krb5conf.c,
+ * account.c, accept-limits.c, accept-sources.c, address.c, proxies.c, mailboxes.c, auth-krb5conf.c,
  * monitor-watch.c, visit.c, resolve.c, state.c, layer.c, privsep.c, log.c, the
  * beginnings of preauth.c, session.c, recover.c, auth.c, replay-cache.c, sasl.c,
  * lock-dotlock.c and kpopd-tls.c, and nothing more.
@@ -108,18 +108,6 @@ clean_environment(void)
 		fatal("setenv");
 }
 
-/* The name of the other end of fd 0. Returns 0, or -1: no connection. */
-static int
-name_peer(char text[ADDRESS_TEXT])
-{
-	struct sockaddr_storage peer;
-	socklen_t length = sizeof(peer);
-
-	if (getpeername(0, (struct sockaddr *)&peer, &length) == -1)
-		return -1;
-	return address_text(&peer, text);
-}
-
 /* Root: takes the client's address from the pre-auth process, once and before all else, and only if the peer is a proxy. Returns 0 or -1. */
 static int
 take_peer(const struct layers *layers, bool *is_proxy, const struct report *r)
@@ -127,7 +115,7 @@ take_peer(const struct layers *layers, bool *is_proxy, const struct report *r)
 	if (!*is_proxy || layers->tls || layers->gssapi)
 		return -1;
 	*is_proxy = false;
-	log_peer(r->address);
+	log_peer(r->address.text);
 	return 0;
 }
 
@@ -207,7 +195,7 @@ prepare(struct server *s)
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
 	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
-		options_refuse(false, "the pre-auth user cannot be used: ", refusal);
+		options_log_refusal("the pre-auth user cannot be used: ", refusal);
 	s->auth = auth_prepare();
 }
 
@@ -261,13 +249,13 @@ serve(struct server *s)
 static void
 serve_accepted(void *self)
 {
-	char peer[ADDRESS_TEXT];
+	struct address_text peer;
 
 	log_open("kpopd");
 	/* Reset while it waited. */
-	if (name_peer(peer) == -1)
+	if (address_write_peer(0, &peer) == -1)
 		return;
-	log_peer(peer);
+	log_peer(peer.text);
 	serve(self);
 }
 
@@ -302,7 +290,7 @@ main(int argc, char **argv)
 {
 	static struct server s;
 	struct stat st;
-	char peer[ADDRESS_TEXT];
+	struct address_text peer;
 	bool by_hand;
 
 	/* Without fd 0 the client may all the same be on fd 2, where who starts it by hand would read. */
@@ -314,21 +302,21 @@ main(int argc, char **argv)
 	log_open("kpopd");
 	options_read(&s.o, argc, argv, by_hand);
 	if (s.o.recover && geteuid() != 0)
-		options_refuse(by_hand, "--recover needs root", "");
+		options_refuse(&s.o, "--recover needs root", "");
 	if (s.o.recover)
 		return recover_all(&s.o);
-	if (!by_hand && accept_is_due())
+	if (!by_hand && accept_is_listening())
 		return listen_on(&s);
-	if (by_hand || name_peer(peer) == -1) {
+	if (by_hand || address_write_peer(0, &peer) == -1) {
 		/* Reset before we were started: nothing is wrong here. */
 		if (!by_hand && errno == ENOTCONN) {
 			log_event(LOG_NOTICE, "refused", "reason=\"closed without a word\"");
 			return 0;
 		}
-		options_refuse(by_hand, "standard input is no connection; "
+		options_refuse(&s.o, "standard input is no connection; "
 		    "xinetd, inetd or systemd starts kpopd", "");
 	}
-	log_peer(peer);
+	log_peer(peer.text);
 	prepare(&s);
 	serve(&s);
 	return 0;

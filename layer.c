@@ -82,7 +82,7 @@ try_certificate(const struct options *o)
 		if (errno != EINTR)
 			fatal("waitpid");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == TLS_BAD_CIPHERS)
-		options_refuse(false, "-C takes cipher suites that OpenSSL has, not ", o->tls.ciphers);
+		options_log_refusal("-C takes cipher suites that OpenSSL has, not ", o->tls.ciphers);
 	return status == 0;
 }
 

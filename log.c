@@ -31,7 +31,7 @@
 /* log_due: one line in so many ms. */
 #define INTERVAL_MS 60000
 
-static char peer[ADDRESS_TEXT] = "none";
+static struct address_text peer = { "none" };
 static int line = -1;         /* to syslogd, as far as we know; -1: syslog(3) will open one */
 static int channel = -1;      /* to the monitor, which writes our lines; -1: this process writes them itself */
 static int patience = PATIENCE_MS;
@@ -75,7 +75,7 @@ has_room(void)
 void
 log_peer(const char *address)
 {
-	strlcpy(peer, address, sizeof(peer));
+	strlcpy(peer.text, address, sizeof(peer.text));
 }
 
 static void write_line(int, const char *, const char *, va_list)
@@ -90,7 +90,7 @@ write_line(int priority, const char *event, const char *format, va_list ap)
 	if (!has_room())
 		return;
 	if (channel == -1) {
-		syslog(priority, "%s peer=%s %s", event, peer, packet.text);
+		syslog(priority, "%s peer=%s %s", event, peer.text, packet.text);
 		return;
 	}
 	strlcpy(packet.event, event, sizeof(packet.event));

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "log.h"
+#include "mailboxes.h"
 #include "uidl.h"
 
 /* The result of an operation on a mailbox. The log has its errno. */
@@ -34,16 +35,6 @@ struct store_ops;
 struct lock_plan;
 struct lock_session;
 
-/* Where the users' mailboxes are and of which format: what -m says. */
-struct mailboxes {
-	const struct store_ops *store;
-	const char *text;     /* all of it, as -m has it */
-	const char *format;   /* the word before the colon that names the mailbox's state */
-	const char *template; /* absolute once %u (user), %h or a leading ~ (home) are replaced */
-	bool create;          /* those that are absent */
-	bool quoted;          /* no Content-Length is trusted in them */
-};
-
 struct maildrop {
 	const struct store_ops *store;
 	void *box;            /* the store's */
@@ -54,28 +45,6 @@ struct maildrop {
 	uint64_t marked_wire_size; /* of the marked ones */
 	struct log_limit unread; /* of the lines about messages that cannot be read; the client can request one a million times */
 };
-
-/* Reads "mbox:PATH", "mboxo:PATH", "maildir:PATH" or "maildir+create:PATH"; text is kept. Returns 0 or -1. */
-int mailboxes_read(struct mailboxes *b, const char *text);
-
-/* The mailbox' path for this user, or NULL when there is none (too long). Valid until the next call. */
-const char *mailboxes_path(const struct mailboxes *b, const char *user, const char *home);
-
-/*
- * Returns the store of the i-th format, counted from 0; NULL after the last.
- * Two formats may have the same store.
- */
-const struct store_ops *mailboxes_store(size_t i);
-
-/* Returns true if other programs lock such a mailbox, and so does the session, with the broker's help. */
-bool mailboxes_are_locked(const struct mailboxes *b);
-
-/*
- * Returns true if the path does not lead through the home directory, in which
- * the user can put symlinks in the way: so it may be looked at as root, and
- * with rights that the user does not have.
- */
-bool mailboxes_are_roots(const struct mailboxes *b);
 
 /*
  * Session, as the user: opens the mailbox at path and finds its messages. state

@@ -1,74 +1,48 @@
 /*
- * Reads the command line.
+ * Reads the command line by one table, which also makes the usage and --help.
  *
- * Runs as root, before anything of the client is read. There is no
- * configuration file: inetd's has room for these few options. By hand a
- * mistake is said on the terminal; under inetd fd 2 is the client, and syslog
- * is told.
+ * Runs as root, before the process reads anything from the client. There is no
+ * configuration file; the few options fit in inetd's. A mistake is printed if
+ * kpopd was started by hand. Under inetd fd 2 would be the client, so a mistake
+ * is logged.
+ *
+ * A new option needs a row here, a function that reads its argument, an entry
+ * in kpopd.8 (tests/tools/manuals compares the two), and a test.
  */
 #include "config.h"
 
 #include <getopt.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
-#include "maildrop.h"
 #include "options.h"
 
-void
-options_refuse(bool by_hand, const char *why, const char *what)
-{
-	struct log_text t;
+#define EXIT_USAGE 2
+#define SECONDS_MAX 86400 /* a day */
+#define LOGIN_MAX 3600
+#define DEFAULT_LOCKS "fcntl,dotlock"
+#define DEFAULT_MAILBOXES "mbox:/var/mail/%u"
+#define DEFAULT_TLS_USER "kpopd-tls"
+#define DEFAULT_USER "kpopd"
+/* Columns of usage and --help. */
+#define WIDTH 79
+#define USAGE_INDENT 13
+#define HELP_INDENT 20
 
-	if (by_hand)
-		fprintf(stderr, "kpopd: %s%s\nusage: kpopd [-p] [-a limits] [-C ciphers] [-c certificate]"
-		    " [-D domains]\n             [-d state] [-K key] [-k keytab] [-l locks] [-m mailboxes]"
-		    " [-n uids]\n             [-r realms] [-s principal] [-T when] [-t login[:idle]]"
-		    " [-U user]\n             [-u user] [-x networks]\n       kpopd --recover [-d state]"
-		    " [-l locks] [-m mailboxes] [-n uids]\n       kpopd --help | --version\n",
-		    why, what);
-	else
-		log_event(LOG_ERR, "fatal", "error=\"%s%s\"", why, log_words(&t, what));
-	exit(2);
-}
+#define TEXT(x) #x
+#define TEXT_OF(macro) TEXT(macro)
 
-static void
-print_help(void)
-{
-	printf("kpopd: Kerberized POP3 (KPOP), started by xinetd for each connection, or once to accept them.\n"
-	       "  -a limits         where standard input listens: sessions, those from one address, those new\n"
-	       "                    in a second, seconds without any until the end, and those new in a second\n"
-	       "                    from one address (default: 200:20:50:300:25)\n"
-	       "  -C ciphers        of TLS, as OpenSSL names them (default: forward secrecy and AEAD only)\n"
-	       "  -c certificate    offer TLS with this certificate, and its chain (PEM)\n"
-	       "  -D domains        with commas; USER name@domain means name (default: host and realm alone)\n"
-	       "  -d state          directory of locks, journals and the replay cache\n"
-	       "  -K key            of the certificate (default: in its file)\n"
-	       "  -k keytab         of the service (default: libkrb5's)\n"
-	       "  -l locks          of mailboxes, in this order: fcntl, flock, dotlock (default: fcntl,dotlock)\n"
-	       "  -m mailboxes      mbox:path, mboxo:path, maildir:path or maildir+create:path,\n"
-	       "                    with %%u user, %%h or ~ home (default: mbox:/var/mail/%%u)\n"
-	       "  -n uids           that may log in, the least or least:most (default: %d)\n"
-	       "  -p                POP3 with AUTH GSSAPI, not KPOP\n"
-	       "  -r realms         of clients that are let in, with commas (default: any that krb5.conf maps)\n"
-	       "  -s principal      the only service to be (default: all pop/ and pop3/ in the keytab)\n"
-	       "  -T when           TLS is no, offer, require or immediate (default: offer with -c)\n"
-	       "  -t login[:idle]   limits in seconds (default: 30:600)\n"
-	       "  -U user           of the process that does TLS (default: kpopd-tls)\n"
-	       "  -u user           of the process that reads tickets (default: kpopd)\n"
-	       "  -x networks       of proxies, which send a PROXY header: 192.0.2.0/24,2001:db8::1,local\n"
-	       "  --recover         finish the removals that a crash broke off, at boot, before mail is delivered\n"
-	       "See kpopd(8).\n", UID_MIN);
-}
-
+/* One number of a list, and its limits. */
 struct number {
 	int *to, least, most;
 };
 
-/* One to n numbers with colons between them; what is left out stays as it is. Returns 0 or -1. */
+/*
+ * Reads one to n numbers with colons between them; a number that is left out
+ * keeps its value. Returns 0 or -1.
+ */
 static int
 read_numbers(const char *text, const struct number *numbers, int n)
 {
@@ -77,96 +51,415 @@ read_numbers(const char *text, const struct number *numbers, int n)
 	if (strlcpy(copy, text, sizeof(copy)) >= sizeof(copy))
 		return -1;
 	for (int i = 0; rest != NULL; i++) {
-		const char *word = strsep(&rest, ":"), *problem = "one too many";
+		const char *word = strsep(&rest, ":");
+		const char *problem = "one too many";
 
 		if (i < n)
-			*numbers[i].to = (int)strtonum(word, numbers[i].least, numbers[i].most, &problem);
+			*numbers[i].to = (int)strtonum(word, numbers[i].least,
+			    numbers[i].most, &problem);
 		if (problem != NULL)
 			return -1;
 	}
 	return 0;
 }
 
-/* LOGIN or LOGIN:IDLE, in seconds. */
-static void
-read_times(struct options *o, const char *text, bool by_hand)
+/* Reads -a: ALL:EACH:RATE:LINGER:EACHRATE. */
+static int
+read_limits(struct options *o, const char *text)
 {
-	const struct number times[] = { { &o->login, 1, 3600 }, { &o->idle, 1, 86400 } };
+	const struct number limits[] = {
+		{ &o->limits.all, 1, LIMITS_MAX },
+		{ &o->limits.each, 1, LIMITS_MAX },
+		{ &o->limits.rate, 1, LIMITS_MAX },
+		{ &o->linger, 0, SECONDS_MAX },
+		{ &o->limits.each_rate, 1, LIMITS_MAX },
+	};
 
-	if (read_numbers(text, times, 2) == -1)
-		options_refuse(by_hand, "-t takes seconds, as 30:600, not ", text);
+	return read_numbers(text, limits, 5);
 }
 
-/* LEAST or LEAST:MOST. */
-static void
-read_uids(struct options *o, const char *text, bool by_hand)
+/*
+ * Reads -C. Only kpopd-tls can find out whether OpenSSL has these ciphers. Here
+ * the text must fit a certificate's fingerprint (layer.c) and the log.
+ */
+static int
+read_ciphers(struct options *o, const char *text)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	    "abcdefghijklmnopqrstuvwxyz0123456789_.=@!+-:,; ";
+
+	if (*text == '\0' || strlen(text) >= TLS_CIPHERS_MOST ||
+	    text[strspn(text, letters)] != '\0')
+		return -1;
+	o->tls.ciphers = text;
+	return 0;
+}
+
+/*
+ * Reads -D: DOMAIN,DOMAIN,... No domain may be empty; otherwise "name@" would
+ * mean "name".
+ */
+static int
+read_domains(struct options *o, const char *text)
+{
+	if (*text == '\0' || text[strcspn(text, "@ \t")] != '\0' ||
+	    strstr(text, ",,") != NULL || *text == ',' ||
+	    text[strlen(text) - 1] == ',')
+		return -1;
+	o->domains = text;
+	return 0;
+}
+
+/* Reads -l. */
+static int
+read_locks(struct options *o, const char *text)
+{
+	return lock_plan_read(&o->locks, text);
+}
+
+/* Reads -m. */
+static int
+read_mailboxes(struct options *o, const char *text)
+{
+	return mailboxes_read(&o->mailboxes, text);
+}
+
+/* Reads -n: LEAST or LEAST:MOST. */
+static int
+read_uids(struct options *o, const char *text)
 {
 	char copy[64], *most = copy;
 	const char *least, *problem = "too long";
 
 	if (strlcpy(copy, text, sizeof(copy)) < sizeof(copy)) {
 		least = strsep(&most, ":");
-		o->uids.least = (uid_t)strtonum(least, 1, ACCOUNT_UID_MOST, &problem);
+		o->uids.least = (uid_t)strtonum(least, 1, ACCOUNT_UID_MOST,
+		    &problem);
 	}
 	o->uids.most = ACCOUNT_UID_MOST;
 	if (problem == NULL && most != NULL)
-		o->uids.most = (uid_t)strtonum(most, o->uids.least, ACCOUNT_UID_MOST, &problem);
-	if (problem != NULL)
-		options_refuse(by_hand, "-n takes one uid above 0 or two, as 1000:60000, not ", text);
+		o->uids.most = (uid_t)strtonum(most, o->uids.least,
+		    ACCOUNT_UID_MOST, &problem);
+	return problem == NULL ? 0 : -1;
 }
 
-/* ALL:EACH:RATE:LINGER:EACHRATE, the last ones optional. */
-static void
-read_limits(struct options *o, const char *text, bool by_hand)
+/* Reads -p. */
+static int
+read_pop3(struct options *o, const char *text)
 {
-	const struct number limits[] = { { &o->limits.all, 1, CROWD_MOST },
-		{ &o->limits.each, 1, CROWD_MOST }, { &o->limits.rate, 1, CROWD_MOST },
-		{ &o->linger, 0, 86400 }, { &o->limits.each_rate, 1, CROWD_MOST } };
-
-	if (read_numbers(text, limits, 5) == -1)
-		options_refuse(by_hand, "-a takes sessions, those from one address, those new in a "
-		    "second, seconds, and those new in a second from one address, as "
-		    "200:20:50:300:25, not ", text);
+	(void)text;
+	o->pop3 = true;
+	return 0;
 }
 
-/* Reads OpenSSL's cipher list. kpopd-tls knows whether OpenSSL has these; here it is text that fits a stamp and the log. */
-static void
-read_ciphers(struct options *o, const char *text, bool by_hand)
+/* Reads -T. */
+static int
+read_when(struct options *o, const char *text)
 {
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.=@!+-:,; ";
+	static const char *const words[] = { [TLS_NO] = "no",
+		[TLS_OFFER] = "offer", [TLS_REQUIRE] = "require",
+		[TLS_IMMEDIATE] = "immediate" };
 
-	if (*text == '\0' || strlen(text) >= TLS_CIPHERS_MOST || text[strspn(text, letters)] != '\0')
-		options_refuse(by_hand, "-C takes OpenSSL's cipher list, as ECDHE+AESGCM:TLS_AES_256_GCM_SHA384, not ", text);
-	o->tls.ciphers = text;
+	for (int i = 0; i < TLS_UNSET; i++)
+		if (strcmp(text, words[i]) == 0) {
+			o->tls.when = (enum tls_when)i;
+			return 0;
+		}
+	return -1;
 }
 
-/* DOMAIN,DOMAIN,... Each has a byte; otherwise "name@" would mean "name". */
-static void
-read_domains(struct options *o, const char *text, bool by_hand)
+/* Reads -t: LOGIN or LOGIN:IDLE. */
+static int
+read_times(struct options *o, const char *text)
 {
-	bool good = *text != '\0' && text[strcspn(text, "@ \t")] == '\0' && strstr(text, ",,") == NULL;
+	const struct number times[] = {
+		{ &o->login, 1, LOGIN_MAX },
+		{ &o->idle, 1, SECONDS_MAX },
+	};
 
-	if (!good || *text == ',' || text[strlen(text) - 1] == ',')
-		options_refuse(by_hand, "-D takes domains with commas, as example.org,example.net, not ", text);
-	o->domains = text;
+	return read_numbers(text, times, 2);
 }
 
-/* When TLS is used: the word of -T, or NULL. */
-static void
-read_when(struct options *o, const char *word, bool by_hand)
+/* Reads -x. */
+static int
+read_proxies(struct options *o, const char *text)
 {
-	static const char *const words[] = { "no", "offer", "require", "immediate" };
-	int when = 0;
+	return proxies_read(&o->proxies, text);
+}
 
-	if (word == NULL)
-		word = o->tls.certificate != NULL ? "offer" : "no";
-	while (when < 4 && strcmp(word, words[when]) != 0)
-		when++;
-	if (when == 4)
-		options_refuse(by_hand, "-T takes no, offer, require or immediate, not ", word);
-	if ((when != TLS_NO || *o->tls.ciphers != '\0') && o->tls.certificate == NULL)
-		options_refuse(by_hand, "TLS needs a certificate: -c", "");
-	o->tls.when = (enum tls_when)when;
+/* Reads --recover. */
+static int
+read_recover(struct options *o, const char *text)
+{
+	(void)text;
+	o->recover = true;
+	return 0;
+}
+
+static int print_help(struct options *, const char *);
+
+/* Prints the version for --version and ends the process. */
+static int
+print_version(struct options *o, const char *text)
+{
+	(void)o;
+	(void)text;
+	printf("kpopd %s\n", PACKAGE_VERSION);
+	exit(0);
+}
+
+/* The lines of the usage that an option is in. */
+enum { WITH_NONE = 0, WITH_SERVER = 1, WITH_RECOVER = 2, WITH_BOTH = 3 };
+
+struct row {
+	char letter;          /* '\0': the option has a long name */
+	const char *name;     /* the long name */
+	const char *argument; /* NULL: takes none */
+	int usage;            /* WITH_... */
+	/* Reads the argument (NULL if it takes none). Returns 0 or -1. */
+	int (*read)(struct options *o, const char *text);
+	size_t field;         /* if read is NULL: where any text is stored */
+	const char *takes;    /* after a wrong argument: "-t takes ..." */
+	const char *help;     /* lines of at most WIDTH - HELP_INDENT bytes */
+};
+
+#define ANY_TEXT(field) NULL, offsetof(struct options, field), NULL
+
+static const struct row rows[] = {
+	{ 'a', NULL, "limits", WITH_SERVER, read_limits, 0,
+	    "up to five numbers, as 200:20:50:300:25",
+	    "limits of the listener, with colons: sessions, sessions from\n"
+	    "one address, new sessions in a second, idle seconds before\n"
+	    "it ends, new sessions in a second from one address\n"
+	    "(default: 200:20:50:300:25)" },
+	{ 'C', NULL, "ciphers", WITH_SERVER, read_ciphers, 0,
+	    "OpenSSL's cipher list, as ECDHE+AESGCM:TLS_AES_256_GCM_SHA384",
+	    "cipher suites of TLS, in OpenSSL's syntax\n"
+	    "(default: those with forward secrecy and AEAD)" },
+	{ 'c', NULL, "certificate", WITH_SERVER, ANY_TEXT(tls.certificate),
+	    "offer TLS with this certificate and its chain (PEM)" },
+	{ 'D', NULL, "domains", WITH_SERVER, read_domains, 0,
+	    "domains with commas, as example.org,example.net",
+	    "mail domains, with commas: USER name@domain means name\n"
+	    "(default: this host and the realm)" },
+	{ 'd', NULL, "state", WITH_BOTH, ANY_TEXT(state),
+	    "directory of locks, journals and the replay cache\n"
+	    "(default: " STATE_DIRECTORY ")" },
+	{ 'K', NULL, "key", WITH_SERVER, ANY_TEXT(tls.key),
+	    "private key of the certificate (default: in its file)" },
+	{ 'k', NULL, "keytab", WITH_SERVER, ANY_TEXT(keytab),
+	    "keytab of the service (default: libkrb5's)" },
+	{ 'l', NULL, "locks", WITH_BOTH, read_locks, 0,
+	    "fcntl, flock and dotlock with commas",
+	    "locks taken on a mailbox, in this order, with commas:\n"
+	    "fcntl, flock, dotlock (default: " DEFAULT_LOCKS ")" },
+	{ 'm', NULL, "mailboxes", WITH_BOTH, read_mailboxes, 0,
+	    "mbox:/path or maildir:/path with %u and %h",
+	    "mbox:path, mboxo:path, maildir:path or maildir+create:path,\n"
+	    "with %u for the user, %h or ~ for the home directory\n"
+	    "(default: " DEFAULT_MAILBOXES ")" },
+	{ 'n', NULL, "uids", WITH_BOTH, read_uids, 0,
+	    "one uid above 0 or two, as 1000:60000",
+	    "smallest[:largest] uid that may log in (default: "
+	    TEXT_OF(UID_MIN) ")" },
+	{ 'p', NULL, NULL, WITH_SERVER, read_pop3, 0, NULL,
+	    "speak POP3 with AUTH GSSAPI, not KPOP" },
+	{ 'r', NULL, "realms", WITH_SERVER, ANY_TEXT(realms),
+	    "realms of clients that may log in, with commas\n"
+	    "(default: all that krb5.conf or .k5login permits)" },
+	{ 's', NULL, "principal", WITH_SERVER, ANY_TEXT(service),
+	    "the only service principal whose key is used\n"
+	    "(default: all pop/ and pop3/ in the keytab)" },
+	{ 'T', NULL, "when", WITH_SERVER, read_when, 0,
+	    "no, offer, require or immediate",
+	    "use of TLS: no, offer, require or immediate\n"
+	    "(default: offer with -c, else no)" },
+	{ 't', NULL, "login[:idle]", WITH_SERVER, read_times, 0,
+	    "seconds, as 30:600",
+	    "time limits in seconds (default: 30:600)" },
+	{ 'U', NULL, "user", WITH_SERVER, ANY_TEXT(tls.user),
+	    "user of the process that does TLS (default: "
+	     DEFAULT_TLS_USER ")" },
+	{ 'u', NULL, "user", WITH_SERVER, ANY_TEXT(user),
+	    "user of the process that reads tickets (default: "
+	     DEFAULT_USER ")" },
+	{ 'x', NULL, "networks", WITH_SERVER, read_proxies, 0,
+	    "addresses, networks and local, with commas",
+	    "networks of proxies, which send a PROXY header, with commas:\n"
+	    "192.0.2.0/24,2001:db8::1,local" },
+	{ '\0', "recover", NULL, WITH_NONE, read_recover, 0, NULL,
+	    "finish interrupted removals, at boot, before any delivery" },
+	{ '\0', "help", NULL, WITH_NONE, print_help, 0, NULL,
+	    "print this text" },
+	{ '\0', "version", NULL, WITH_NONE, print_version, 0, NULL,
+	    "print the version" },
+};
+
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+/* Writes an option as the manual writes it: "-a limits" or "--recover". */
+static void
+name_option(const struct row *r, char *name, size_t size)
+{
+	if (r->letter == '\0')
+		snprintf(name, size, "--%s", r->name);
+	else
+		snprintf(name, size, "-%c%s%s", r->letter,
+		    r->argument != NULL ? " " : "",
+		    r->argument != NULL ? r->argument : "");
+}
+
+/* Prints the text for --help and ends the process. */
+static int
+print_help(struct options *o, const char *text)
+{
+	char name[64];
+
+	(void)o;
+	(void)text;
+	printf("kpopd: Kerberized POP3 (KPOP). xinetd starts it for each "
+	    "connection, or once\nto accept connections.\n");
+	for (const struct row *r = rows; r < rows + ROWS; r++) {
+		const char *line = r->help;
+		size_t n;
+
+		name_option(r, name, sizeof(name));
+		printf("  %-*s", HELP_INDENT - 2, name);
+		while (line[n = strcspn(line, "\n")] != '\0') {
+			printf("%.*s\n%*s", (int)n, line, HELP_INDENT, "");
+			line += n + 1;
+		}
+		printf("%s\n", line);
+	}
+	printf("See kpopd(8).\n");
+	exit(0);
+}
+
+/* Prints the options of one line of the usage, after column characters. */
+static void
+print_options(int usage, int column)
+{
+	char name[64];
+
+	for (const struct row *r = rows; r < rows + ROWS; r++) {
+		int n;
+
+		if ((r->usage & usage) == 0)
+			continue;
+		name_option(r, name, sizeof(name));
+		n = (int)strlen(name) + 3;
+		if (column + n > WIDTH) {
+			fprintf(stderr, "\n%*s", USAGE_INDENT - 1, "");
+			column = USAGE_INDENT - 1;
+		}
+		column += n;
+		fprintf(stderr, " [%s]", name);
+	}
+	fprintf(stderr, "\n");
+}
+
+/* Prints a mistake and the usage, and ends the process. */
+_Noreturn static void
+print_usage_error(const char *why, const char *what)
+{
+	int column;
+
+	fprintf(stderr, "kpopd: %s%s\n", why, what);
+	column = fprintf(stderr, "usage: kpopd");
+	print_options(WITH_SERVER, column);
+	column = fprintf(stderr, "       kpopd --recover");
+	print_options(WITH_RECOVER, column);
+	fprintf(stderr, "       kpopd --help | --version\n");
+	exit(EXIT_USAGE);
+}
+
+void
+options_log_refusal(const char *why, const char *what)
+{
+	struct log_text t;
+
+	log_event(LOG_ERR, "fatal", "error=\"%s%s\"", why, log_words(&t, what));
+	exit(EXIT_USAGE);
+}
+
+void
+options_refuse(const struct options *o, const char *why, const char *what)
+{
+	if (o->by_hand)
+		print_usage_error(why, what);
+	options_log_refusal(why, what);
+}
+
+/* Reads the option of one row. */
+static void
+read_row(struct options *o, const struct row *r, const char *text)
+{
+	char why[128];
+
+	if (r->read == NULL) {
+		memcpy((char *)o + r->field, &text, sizeof(text));
+		return;
+	}
+	if (r->read(o, text) == 0)
+		return;
+	snprintf(why, sizeof(why), "-%c takes %s, not ", r->letter, r->takes);
+	options_refuse(o, why, text);
+}
+
+/*
+ * Reads the options by getopt_long, which numbers those with a long name from
+ * LONG_OPTION.
+ */
+static void
+read_rows(struct options *o, int argc, char **argv)
+{
+	enum { LONG_OPTION = 256 };
+	struct option names[ROWS + 1] = { { NULL, 0, NULL, 0 } }, *name = names;
+	char letters[2 * ROWS + 1], *letter = letters;
+	int c;
+
+	for (size_t i = 0; i < ROWS; i++) {
+		const struct row *r = &rows[i];
+
+		if (r->letter == '\0') {
+			*name++ = (struct option){ r->name, no_argument, NULL,
+				LONG_OPTION + (int)i };
+			continue;
+		}
+		*letter++ = r->letter;
+		if (r->argument != NULL)
+			*letter++ = ':';
+	}
+	*letter = '\0';
+	opterr = 0; /* getopt would print to the client */
+	while ((c = getopt_long(argc, argv, letters, names, NULL)) != -1) {
+		const struct row *r = rows;
+
+		if (c == '?')
+			options_refuse(o, "unknown option, or its argument is "
+			    "missing: ", argv[optind - 1]);
+		if (c >= LONG_OPTION)
+			r = &rows[c - LONG_OPTION];
+		else
+			while (r->letter != c)
+				r++;
+		read_row(o, r, optarg);
+	}
+	if (optind < argc)
+		options_refuse(o, "unexpected argument: ", argv[optind]);
+}
+
+/* Sets the defaults that depend on other options. */
+static void
+set_dependent(struct options *o)
+{
+	if (o->limits.each_rate == 0)
+		o->limits.each_rate = (o->limits.rate + 1) / 2;
+	if (o->tls.when == TLS_UNSET)
+		o->tls.when = o->tls.certificate != NULL ? TLS_OFFER : TLS_NO;
+	if ((o->tls.when != TLS_NO || *o->tls.ciphers != '\0') &&
+	    o->tls.certificate == NULL)
+		options_refuse(o, "TLS needs a certificate: -c", "");
 	if (o->tls.key == NULL)
 		o->tls.key = o->tls.certificate;
 }
@@ -174,105 +467,21 @@ read_when(struct options *o, const char *word, bool by_hand)
 void
 options_read(struct options *o, int argc, char **argv, bool by_hand)
 {
-	static const struct option longer[] = {
-		{ "help", no_argument, NULL, 'h' },
-		{ "recover", no_argument, NULL, 'R' },
-		{ "version", no_argument, NULL, 'V' },
-		{ NULL, 0, NULL, 0 },
-	};
-	const char *when = NULL;
-	int c;
-
 	*o = (struct options){
+		.by_hand = by_hand,
 		.state = STATE_DIRECTORY,
-		.user = "kpopd",
+		.user = DEFAULT_USER,
 		.uids = { .least = UID_MIN, .most = ACCOUNT_UID_MOST },
 		.login = 30,
 		.idle = 600,
 		.limits = { .all = 200, .each = 20, .rate = 50 },
 		.linger = 300,
-		.tls.user = "kpopd-tls",
+		.tls.user = DEFAULT_TLS_USER,
 		.tls.ciphers = "",
+		.tls.when = TLS_UNSET,
 	};
-	lock_plan_read(&o->locks, "fcntl,dotlock");
-	mailboxes_read(&o->mailboxes, "mbox:/var/mail/%u");
-
-	opterr = 0; /* it would print to the client */
-	while ((c = getopt_long(argc, argv, "a:C:c:D:d:K:k:l:m:n:pr:s:T:t:U:u:x:", longer, NULL)) != -1) {
-		switch (c) {
-		case 'a':
-			read_limits(o, optarg, by_hand);
-			break;
-		case 'C':
-			read_ciphers(o, optarg, by_hand);
-			break;
-		case 'c':
-			o->tls.certificate = optarg;
-			break;
-		case 'D':
-			read_domains(o, optarg, by_hand);
-			break;
-		case 'd':
-			o->state = optarg;
-			break;
-		case 'K':
-			o->tls.key = optarg;
-			break;
-		case 'k':
-			o->keytab = optarg;
-			break;
-		case 'l':
-			if (lock_plan_read(&o->locks, optarg) == -1)
-				options_refuse(by_hand, "-l takes fcntl, flock and dotlock with commas, not ", optarg);
-			break;
-		case 'm':
-			if (mailboxes_read(&o->mailboxes, optarg) == -1)
-				options_refuse(by_hand, "-m takes mbox:/path or maildir:/path with %u and %h, not ", optarg);
-			break;
-		case 'n':
-			read_uids(o, optarg, by_hand);
-			break;
-		case 'p':
-			o->pop3 = true;
-			break;
-		case 'r':
-			o->realms = optarg;
-			break;
-		case 's':
-			o->service = optarg;
-			break;
-		case 'T':
-			when = optarg;
-			break;
-		case 't':
-			read_times(o, optarg, by_hand);
-			break;
-		case 'U':
-			o->tls.user = optarg;
-			break;
-		case 'u':
-			o->user = optarg;
-			break;
-		case 'x':
-			if (proxies_read(&o->proxies, optarg) == -1)
-				options_refuse(by_hand, "-x takes addresses, networks and local, with commas, not ", optarg);
-			break;
-		case 'R':
-			o->recover = true;
-			break;
-		case 'h':
-			print_help();
-			exit(0);
-		case 'V':
-			printf("kpopd %s\n", PACKAGE_VERSION);
-			exit(0);
-		default:
-			options_refuse(by_hand, "wrong option or missing argument: ", argv[optind - 1]);
-		}
-	}
-	if (optind < argc)
-		options_refuse(by_hand, "options only, not ", argv[optind]);
-	if (o->limits.each_rate == 0)
-		o->limits.each_rate = (o->limits.rate + 1) / 2;
-	read_when(o, when, by_hand);
+	read_locks(o, DEFAULT_LOCKS);
+	read_mailboxes(o, DEFAULT_MAILBOXES);
+	read_rows(o, argc, argv);
+	set_dependent(o);
 }

@@ -6,50 +6,67 @@
 
 #include <stdbool.h>
 
-#include "account.h"
 #include "accept-limits.h"
+#include "account.h"
 #include "lock.h"
-#include "maildrop.h"
-#include "proxy.h"
+#include "mailboxes.h"
+#include "proxies.h"
 
 #define TLS_CIPHERS_MOST 1000 /* bytes of -C with its NUL */
-#define TLS_BAD_CIPHERS 2     /* kpopd-tls's exit status if OpenSSL does not have them */
+/* kpopd-tls's exit status if OpenSSL does not have them. */
+#define TLS_BAD_CIPHERS 2
 
-enum tls_when { TLS_NO, TLS_OFFER, TLS_REQUIRE, TLS_IMMEDIATE };
+/* When TLS is used. TLS_UNSET: only while the options are read. */
+enum tls_when { TLS_NO, TLS_OFFER, TLS_REQUIRE, TLS_IMMEDIATE, TLS_UNSET };
 
-/* What the administrator asked for. Every field has its default once options_read has returned. */
+/*
+ * The options. Every field has its default after options_read. Its strings are
+ * those of argv or constants.
+ */
 struct options {
+	bool by_hand;        /* mistakes are printed, not logged */
 	const char *keytab;  /* NULL: libkrb5's default */
-	const char *service; /* NULL: any pop/ or pop3/ of the keytab */
+	const char *service; /* NULL: every pop/ and pop3/ of the keytab */
 	struct mailboxes mailboxes;
 	const char *state;   /* the state directory */
 	const char *user;    /* of the pre-auth process */
-	const char *domains; /* of mail addresses that USER may have, with commas; NULL: none but the host's own */
+	/*
+	 * Domains of mail addresses in USER, with commas; NULL: only the host
+	 * and the realm.
+	 */
+	const char *domains;
 	const char *realms;  /* of clients, with commas; NULL: any */
 	struct account_uids uids; /* that may log in */
-	int login, idle; /* seconds */
-	struct crowd_limits limits; /* where fd 0 listens */
-	int linger;           /* seconds that a listener stays without anybody; 0: for ever */
-	bool pop3;       /* AUTH GSSAPI in place of the ticket in front */
+	int login, idle;     /* seconds */
+	struct limits_config limits; /* of the listener */
+	int linger;          /* seconds until an idle listener ends; 0: never */
+	bool pop3;           /* POP3 with AUTH GSSAPI, not KPOP */
 	struct {
-		const char *certificate, *key; /* files; NULL: no TLS */
-		const char *user;              /* of kpopd-tls */
-		const char *ciphers;           /* OpenSSL's cipher list; "": kpopd-tls's own */
+		const char *certificate, *key; /* paths; NULL: no TLS */
+		const char *user;    /* of kpopd-tls */
+		const char *ciphers; /* OpenSSL's list; "": kpopd-tls's own */
 		enum tls_when when;
-		bool works; /* for main to find out */
+		bool works;          /* set by main */
 	} tls;
 	struct proxies proxies;
 	struct lock_plan locks;
-	bool recover; /* by hand: finish what crashes left, serve nobody */
+	bool recover; /* finish interrupted removals, serve no client */
 };
 
 /*
- * Reads the command line. What is wrong with it ends the process, as does
- * --help or --version. by_hand: standard input is no connection.
+ * Reads the command line. by_hand: fd 0 is not a connection. A mistake ends the
+ * process (options_refuse), as do --help and --version.
  */
 void options_read(struct options *o, int argc, char **argv, bool by_hand);
 
-/* Says why and what, on the terminal or in syslog, and ends the process with status 2. */
-_Noreturn void options_refuse(bool by_hand, const char *why, const char *what);
+/*
+ * Reports why kpopd cannot start, followed by what: by hand on standard error,
+ * with the usage; otherwise in the log. Ends the process with status 2.
+ */
+_Noreturn void options_refuse(const struct options *o, const char *why,
+    const char *what);
+
+/* As options_refuse, always in the log. */
+_Noreturn void options_log_refusal(const char *why, const char *what);
 
 #endif

@@ -208,9 +208,9 @@ read_header(struct preauth *g)
 {
 	struct report peer = { .kind = REPORT_PEER };
 
-	if (proxy_read(&g->io, peer.address) == -1)
+	if (proxy_read(&g->io, &peer.address) == -1)
 		return -1;
-	return peer.address[0] == '\0' ? 0 : report_send(g->channel, &peer);
+	return peer.address.text[0] == '\0' ? 0 : report_send(g->channel, &peer);
 }
 
 /* Everything up to the login. Returns 0 with the user in the report, or -1. */

@@ -304,7 +304,7 @@ static bool
 report_valid(const struct report *r)
 {
 	return (r->kind == REPORT_LOGIN || r->kind == REPORT_TLS || r->kind == REPORT_LAYER || r->kind == REPORT_PEER) &&
-	    ends(r->address, sizeof(r->address)) && address_valid(r->address) &&
+	    ends(r->address.text, sizeof(r->address.text)) && address_valid(r->address.text) &&
 	    ends(r->user, sizeof(r->user)) &&
 	    ends(r->peer.principal, sizeof(r->peer.principal)) &&
 	    ends(r->peer.service, sizeof(r->peer.service)) &&

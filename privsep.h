@@ -22,7 +22,7 @@ enum { REPORT_LOGIN = 'R', REPORT_TLS = 'T', REPORT_LAYER = 'L', REPORT_PEER = '
  */
 struct report {
 	char kind;
-	char address[ADDRESS_TEXT]; /* PEER: the client's, from a PROXY header */
+	struct address_text address; /* PEER: the client's, from a PROXY header */
 	uint32_t unread_size;       /* bytes used of unread */
 	char user[ACCOUNT_NAME];    /* as the client wrote it, not checked; "": the one of the principal */
 	struct auth_peer peer;

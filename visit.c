@@ -102,7 +102,7 @@ visit_prepare(struct visit *v)
 {
 	static char path[PATH_MAX];
 	bool is_locked = mailboxes_are_locked(v->mailboxes);
-	bool is_roots = is_locked && mailboxes_are_roots(v->mailboxes);
+	bool is_roots = is_locked && mailboxes_are_outside_home(v->mailboxes);
 
 	v->locks = v->o->locks;
 	v->locks.least_uid = v->o->uids.least;

@@ -1,9 +1,9 @@
 /*
- * Fuzz target: proxy_read over any beginning of a connection.
+ * Fuzzes proxy_read with any beginning of a connection.
  *
- * Input: one byte for the manner in which it comes, then the bytes. What
- * holds: of a header that is taken not an byte behind its end is read, and
- * the address is the header's, in the letters that the monitor takes.
+ * Input: a byte that selects how the bytes arrive (fuzz/peer.c), then the
+ * bytes. Checks that proxy_read uses not a byte after an accepted header, and that the
+ * address is the header's, in the characters that the monitor accepts.
  */
 #include "config.h"
 
@@ -18,7 +18,10 @@
 #include "log.h"
 #include "proxy.h"
 
-/* Bytes of the header that data begins with, by its own words; 0: it is not all there. */
+/*
+ * Returns the size of the header at the beginning of data, as the header
+ * specifies it; 0 if it is incomplete.
+ */
 static size_t
 header_size(const uint8_t *data, size_t n)
 {
@@ -33,15 +36,18 @@ header_size(const uint8_t *data, size_t n)
 	return lf != NULL ? (size_t)(lf + 1 - data) : 0;
 }
 
-/* The address is in one of both forms, of an address and a port. */
+/*
+ * Checks that the address is IPv4 or IPv6, with a port, in the only form of
+ * each.
+ */
 static void
 check_form(const char *address)
 {
 	unsigned char bytes[16];
-	char copy[ADDRESS_TEXT], *port;
+	char copy[sizeof(struct address_text)], *port;
 	bool six = address[0] == '[';
 
-	HOLDS(strlen(address) < ADDRESS_TEXT);
+	HOLDS(strlen(address) < sizeof(struct address_text));
 	HOLDS(strspn(address, "0123456789abcdef.:[]") == strlen(address));
 	strcpy(copy, address + six);
 	HOLDS((port = strrchr(copy, ':')) != NULL);
@@ -54,7 +60,10 @@ check_form(const char *address)
 	HOLDS(inet_pton(six ? AF_INET6 : AF_INET, copy, bytes) == 1);
 }
 
-/* Writes the address as the log shall have it, by a way of its own: IPv4 in IPv6 is IPv4. */
+/*
+ * Writes the address as the log must show it, without address.c. IPv4 in IPv6
+ * becomes IPv4.
+ */
 static void
 expect(char *want, size_t room, int family, const unsigned char *bytes, unsigned port)
 {
@@ -69,7 +78,10 @@ expect(char *want, size_t room, int family, const unsigned char *bytes, unsigned
 	snprintf(want, room, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
 }
 
-/* The address of version 1 is its third word, and its fifth the port. */
+/*
+ * Checks the address against version 1: the third word, and the fifth for the
+ * port.
+ */
 static void
 check_v1(const uint8_t *data, size_t n, const char *address)
 {
@@ -90,7 +102,10 @@ check_v1(const uint8_t *data, size_t n, const char *address)
 	HOLDS(strcmp(want, address) == 0);
 }
 
-/* The address of version 2 stands behind the head, then the other's; then the ports, as far as there is room for both. */
+/*
+ * Checks the address against version 2: after the head two addresses, then two
+ * ports.
+ */
 static void
 check_v2(const uint8_t *data, size_t n, const char *address)
 {
@@ -114,13 +129,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct io io;
 	struct input in = { data, size };
 	unsigned manner = input_byte(&in);
-	char address[ADDRESS_TEXT];
+	struct address_text client;
 	size_t header = header_size(in.at, in.left);
 	int result;
 
 	peer_begin(&io, in.at, in.left, manner);
-	memset(address, 'x', sizeof(address));
-	result = proxy_read(&io, address);
+	memset(&client, 'x', sizeof(client));
+	result = proxy_read(&io, &client);
 	HOLDS(peer.said_size == 0);
 	if (result == -1) {
 		HOLDS(peer.at <= 16 + 2048);
@@ -128,8 +143,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	fuzz_let_in++;
 	HOLDS(result == 0 && header > 0 && peer.at == header && peer_used(&io) == header);
-	if (address[0] != '\0')
-		check_form(address);
-	(in.at[0] == 'P' ? check_v1 : check_v2)(in.at, header, address);
+	if (client.text[0] != '\0')
+		check_form(client.text);
+	(in.at[0] == 'P' ? check_v1 : check_v2)(in.at, header, client.text);
 	return 0;
 }

@@ -44,7 +44,7 @@ is_good(const struct report *r)
 	static const char hex[] = "0123456789abcdefABCDEF.:[]";
 
 	return (r->kind == 'R' || r->kind == 'T' || r->kind == 'L' || r->kind == 'P') &&
-	    is_among(r->address, sizeof(r->address), hex) && ends(r->user, sizeof(r->user)) &&
+	    is_among(r->address.text, sizeof(r->address.text), hex) && ends(r->user, sizeof(r->user)) &&
 	    ends(r->peer.principal, sizeof(r->peer.principal)) && ends(r->peer.service, sizeof(r->peer.service)) &&
 	    ends(r->peer.ticket, sizeof(r->peer.ticket)) &&
 	    ends(r->peer.session, sizeof(r->peer.session)) && ends(r->peer.layer, sizeof(r->peer.layer)) &&
@@ -55,7 +55,7 @@ is_good(const struct report *r)
 static void
 change(struct report *r, struct input *in)
 {
-	*r = (struct report){ .kind = 'R', .address = "192.0.2.1:1", .user = "alice",
+	*r = (struct report){ .kind = 'R', .address = { "192.0.2.1:1" }, .user = "alice",
 		.unread_size = 6, .unread = "STAT\r\n",
 		.peer = { .principal = "alice@R", .service = "pop/h@R", .ticket = "t", .session = "s", .layer = "none" } };
 	while (in->left > 0) {

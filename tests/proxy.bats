@@ -63,7 +63,7 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 		run says "$header"
 		[ -z "$output" ] || { echo "$header: $output"; return 1; }
 	done
-	log_has 'refused peer=127.0.0.1:[0-9]+ reason="PROXY header: there is none"'
+	log_has 'refused peer=127.0.0.1:[0-9]+ reason="PROXY header: missing"'
 	log_has 'reason="PROXY header: too long"'
 }
 

@@ -107,7 +107,7 @@ spoil(struct report *r, unsigned how)
 		r->kind = (char)(r->kind ^ 0x55);
 		break;
 	case 6:
-		strlcpy(r->address, "1.2.3.4:5\ninjected", sizeof(r->address));
+		strlcpy(r->address.text, "1.2.3.4:5\ninjected", sizeof(r->address.text));
 		break;
 	default:
 		memset(r->peer.layer, 'l', sizeof(r->peer.layer));
@@ -195,7 +195,7 @@ main(int argc, char **argv)
 		n = mislead_relay(channel, &r, large, (size_t)random() % 70000 + 1);
 	else if (strcmp(kind, "peer") == 0) {
 		r.kind = REPORT_PEER;
-		strlcpy(r.address, "192.0.2.66:1", sizeof(r.address));
+		strlcpy(r.address.text, "192.0.2.66:1", sizeof(r.address.text));
 		n = send(channel, &r, sizeof(r), MSG_NOSIGNAL);
 	} else if (strcmp(kind, "login") == 0)
 		n = report_send(channel, &r) == 0 ? 1 : -1;

@@ -36,7 +36,7 @@ good_report(void)
 	struct report r = { .unread_size = 6, .user = "alice", .unread = "STAT\r\n" };
 
 	r.kind = REPORT_LOGIN;
-	strlcpy(r.address, "[2001:db8::1]:4711", sizeof(r.address));
+	strlcpy(r.address.text, "[2001:db8::1]:4711", sizeof(r.address.text));
 	strlcpy(r.peer.principal, "alice@KPOPD.TEST", sizeof(r.peer.principal));
 	return r;
 }
@@ -60,9 +60,9 @@ reports(void)
 	bad.kind = 'X';
 	CHECK(!taken(&bad, sizeof(bad), &r));
 	bad = good;
-	strlcpy(bad.address, "192.0.2.1:1\nlogin user=root", sizeof(bad.address));
+	strlcpy(bad.address.text, "192.0.2.1:1\nlogin user=root", sizeof(bad.address.text));
 	CHECK(!taken(&bad, sizeof(bad), &r));
-	memset(bad.address, '1', sizeof(bad.address));
+	memset(bad.address.text, '1', sizeof(bad.address.text));
 	CHECK(!taken(&bad, sizeof(bad), &r));
 	bad = good;
 	memset(bad.peer.layer, 'a', sizeof(bad.peer.layer));

@@ -1,0 +1,55 @@
+/* The place and format of the mailboxes: see mailboxes.c. */
+#ifndef MAILBOXES_H
+#define MAILBOXES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct store_ops;
+
+struct mailboxes {
+	const struct store_ops *store;
+	const char *text;     /* the whole argument of -m */
+	const char *format;   /* begins the name of the state directory */
+	/*
+	 * A path, absolute once %u (user), %h or a leading ~ (home) are
+	 * replaced.
+	 */
+	const char *template;
+	bool create;          /* absent mailboxes are made */
+	bool quoted;          /* no Content-Length is trusted */
+};
+
+/*
+ * Reads "mbox:PATH", "mboxo:PATH", "maildir:PATH" or "maildir+create:PATH".
+ * Keeps a pointer to text. Returns 0 or -1.
+ */
+int mailboxes_read(struct mailboxes *b, const char *text);
+
+/*
+ * Returns the path of this user's mailbox, valid until the next call; or NULL
+ * if it is too long or not absolute.
+ */
+const char *mailboxes_path(const struct mailboxes *b, const char *user,
+    const char *home);
+
+/*
+ * Returns the store of the i-th format, counted from 0; NULL after the last.
+ * Two formats may have the same store.
+ */
+const struct store_ops *mailboxes_store(size_t i);
+
+/*
+ * Returns true if other programs lock such a mailbox; so must the session, with
+ * the broker's help.
+ */
+bool mailboxes_are_locked(const struct mailboxes *b);
+
+/*
+ * Returns true if the path does not lead through the home directory, where the
+ * user can place symlinks. Only then may root look at the path, or the broker
+ * with rights that the user does not have.
+ */
+bool mailboxes_are_outside_home(const struct mailboxes *b);
+
+#endif

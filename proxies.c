@@ -1,0 +1,105 @@
+/*
+ * Reads the networks of the proxies, and finds whether an address is in one.
+ *
+ * Runs as root in the listener and the monitor, and in the pre-auth process. A
+ * PROXY header is trusted only from these networks, which the administrator
+ * lists with -x.
+ */
+#include "config.h"
+
+#include <netinet/in.h>
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxies.h"
+
+#define IPV4_BITS 32
+#define IPV6_BITS 128
+
+/*
+ * Reads one address, network or "local", of n bytes of text. Returns 0 or -1.
+ */
+static int
+read_network(struct proxy_network *net, const char *text, size_t n)
+{
+	char copy[64], *slash;
+	const char *problem = NULL;
+	int most = IPV6_BITS;
+	struct in_addr four;
+
+	if (n >= sizeof(copy))
+		return -1;
+	memcpy(copy, text, n);
+	copy[n] = '\0';
+	*net = (struct proxy_network){ .local = strcmp(copy, "local") == 0 };
+	if (net->local)
+		return 0;
+	if ((slash = strchr(copy, '/')) != NULL)
+		*slash++ = '\0';
+	if (inet_pton(AF_INET, copy, &four) == 1) {
+		struct sockaddr_storage a = address_make(AF_INET, &four, 0);
+
+		address_bytes(&a, net->address);
+		most = IPV4_BITS;
+	} else if (inet_pton(AF_INET6, copy, net->address) != 1)
+		return -1;
+	net->bits = IPV6_BITS;
+	if (slash != NULL)
+		net->bits += (int)strtonum(slash, 0, most, &problem) - most;
+	return problem == NULL ? 0 : -1;
+}
+
+int
+proxies_read(struct proxies *p, const char *text)
+{
+	p->count = 0;
+	for (;;) {
+		size_t n = strcspn(text, ",");
+
+		if (p->count == PROXIES_MAX ||
+		    read_network(&p->networks[p->count++], text, n) == -1)
+			return -1;
+		if (text[n] == '\0')
+			return 0;
+		text += n + 1;
+	}
+}
+
+/* Returns true if the first bits of the address are the network's. */
+static bool
+is_in_network(const struct proxy_network *net, const unsigned char address[16])
+{
+	int whole = net->bits / 8, rest = net->bits % 8;
+
+	return memcmp(net->address, address, (size_t)whole) == 0 &&
+	    (rest == 0 ||
+		((net->address[whole] ^ address[whole]) >> (8 - rest)) == 0);
+}
+
+bool
+proxies_include(const struct proxies *p, const struct sockaddr_storage *a)
+{
+	unsigned char address[16] = { 0 };
+	bool is_local = a->ss_family == AF_UNIX;
+
+	if (!is_local && !address_bytes(a, address))
+		return false;
+	for (int i = 0; i < p->count; i++) {
+		const struct proxy_network *net = &p->networks[i];
+
+		if (is_local ? net->local :
+		    !net->local && is_in_network(net, address))
+			return true;
+	}
+	return false;
+}
+
+bool
+proxies_include_peer(const struct proxies *p, int fd)
+{
+	struct sockaddr_storage peer;
+
+	return address_of_peer(fd, &peer) == 0 && proxies_include(p, &peer);
+}
