@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "lock.h"
 #include "lock-spool.h"
 #include "log.h"
 #include "mbox-spool.h"

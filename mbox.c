@@ -31,7 +31,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lock.h"
 #include "lock-session.h"
 #include "log.h"
 #include "mbox-boundary.h"
@@ -402,7 +401,7 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 
 const struct store_ops mbox_store = {
 	.name = "mbox",
-	/* The directory and not the spool: the spool may be replaced meanwhile. */
+	/* The directory and not the spool, because the spool may be made or replaced while the session waits for a lock. */
 	.directory_access = STORE_WRITE,
 	.is_locked = true,
 	.open = mbox_open,

@@ -677,7 +677,7 @@ large_message() {
 		pop_ask QUIT '^-ERR \[SYS/TEMP\] the next login will finish the removal'
 		pop_hear_end
 		await 5 '! pgrep -x kpopd >/dev/null'
-		log_has 'failed .*what="(writing|cutting) the mailbox" error="Operation not permitted"'
+		log_has 'failed .*what="(writing|truncating) the mailbox" error="Operation not permitted"'
 		opens_not SYS/PERM 'not permitted'
 		chattr -$attribute "$disk/alice"
 		run pop alice QUIT
