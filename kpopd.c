@@ -43,6 +43,7 @@
 
 #include "accept.h"
 #include "address.h"
+#include "auth-start.h"
 #include "clock.h"
 #include "preauth.h"
 #include "io.h"
@@ -226,16 +227,16 @@ reload(void *self)
 	else
 		s->preauth = preauth;
 	/* Somebody may be saving it now. */
-	if (auth != NULL && auth_is_empty(auth) && s->auth != NULL && !auth_is_empty(s->auth)) {
+	if (auth != NULL && auth_is_unconfigured(auth) && s->auth != NULL && !auth_is_unconfigured(s->auth)) {
 		log_event(LOG_ERR, "failed", "what=\"reading krb5.conf again\" "
 		    "error=\"there is nothing in it\"");
-		auth_forget(auth);
+		auth_free(auth);
 		return;
 	}
 	if (auth == NULL)
 		return;
 	if (s->auth != NULL)
-		auth_forget(s->auth);
+		auth_free(s->auth);
 	s->auth = auth;
 }
 

@@ -23,8 +23,8 @@
 
 #include "layer.h"
 #include "log.h"
+#include "relay-sasl.h"
 #include "sandbox.h"
-#include "sasl.h"
 
 #define KPOPD_TLS LIBEXEC_DIRECTORY "/kpopd-tls"
 #define STAMP (512 + TLS_CIPHERS_MOST)
@@ -154,7 +154,7 @@ run_relay(const struct options *o, const struct account *preauth, int plain, int
 	sandbox_shut_files(&within, 1);
 	close(within.fd);
 	sandbox_enter(SANDBOX_RELAY);
-	_exit(sasl_relay(0, plain, handoff) == 0 ? 0 : 1);
+	_exit(relay_sasl_run(0, plain, handoff) == 0 ? 0 : 1);
 }
 
 /* Makes plain the client's socket of this process. */

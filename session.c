@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "auth.h"
+#include "auth-permit.h"
 #include "io.h"
 #include "lock.h"
 #include "log.h"
@@ -55,7 +55,7 @@ is_permitted(const struct visit *v, int channel)
 {
 	const struct account *a = &v->user;
 	const char *why = "";
-	const char *how = auth_permitted(v->auth, v->report->peer.principal, v->o->realms, a->name, a->home, &why);
+	const char *how = permit_find_rule(v->auth, v->report->peer.principal, v->o->realms, a->name, a->home, &why);
 
 	if (how != NULL && (why = find_contradiction(v)) != NULL)
 		how = NULL;

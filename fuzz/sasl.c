@@ -25,6 +25,7 @@
 #include "fuzz/fuzz.h"
 #include "fuzz/ticket.h"
 #include "sasl.h"
+#include "sasl-handover.h"
 #include "relay-gss.h"
 
 enum { RAW, SEALED, GENUINE, KINDS };
@@ -46,7 +47,7 @@ start(void)
 
 	ticket_cache();
 	HOLDS((servers[0] = sasl_open(auth)) != NULL && (servers[1] = sasl_open(auth)) != NULL);
-	sasl_inside_tls(servers[1], "hash", 4);
+	sasl_enter_tls(servers[1], "hash", 4);
 	HOLDS(!GSS_ERROR(gss_import_name(&minor, &name, (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME, &service)));
 }
 
@@ -199,17 +200,14 @@ is_good(const struct client *c, const uint8_t *choice, size_t n)
 		return true;
 	if ((choice[0] != RELAY_GSS_INTEGRITY && choice[0] != RELAY_GSS_CONFIDENTIALITY) || (c->offered & choice[0]) == 0)
 		return false;
-	return relay_gss_piece(c->context, choice[0], most) > 0;
+	return relay_gss_text_size(c->context, choice[0], most) > 0;
 }
 
 /* What the pre-auth process gives away to the relay, taken. */
 static void
 take_over(struct sasl *server, struct relay_gss *w)
 {
-	static struct {
-		uint32_t layer, piece, unread_size;
-		char data[2 * RELAY_GSS_TOKEN];
-	} h;
+	static struct sasl_handover h;
 	int pair[2];
 	gss_buffer_desc token;
 	OM_uint32 minor;
@@ -222,8 +220,8 @@ take_over(struct sasl *server, struct relay_gss *w)
 	token = (gss_buffer_desc){ (size_t)n - 12 - 6, h.data + 6 };
 	memset(w, 0, offsetof(struct relay_gss, in));
 	HOLDS(gss_import_sec_context(&minor, &token, &w->context) == GSS_S_COMPLETE);
-	w->conceals = h.layer == RELAY_GSS_CONFIDENTIALITY;
-	w->piece = h.piece;
+	w->is_confidential = h.layer == RELAY_GSS_CONFIDENTIALITY;
+	w->text_size = h.text_size;
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -269,14 +267,14 @@ say_in_layer(const struct client *c, const struct relay_gss *w, struct input *in
 		else if (how == 1)
 			put_text(sealed, p, n);
 		else {
-			seal(c->context, w->conceals != (how == 2), p, n, sealed);
+			seal(c->context, w->is_confidential != (how == 2), p, n, sealed);
 			last = end;
 		}
 		/* One that can be opened all the same, since not all of its head is sealed, says what was meant. */
 		if (how == 3 && n > 0)
 			sealed->data[end + n % (sealed->end - end)] ^= p[0];
 		altered |= how == 3;
-		good &= how >= 3 || (how == 2 && !w->conceals) || (how < 2 && end == sealed->end);
+		good &= how >= 3 || (how == 2 && !w->is_confidential) || (how < 2 && end == sealed->end);
 		if (good && how >= 2)
 			put_text(plain, p, n);
 	}
@@ -294,7 +292,7 @@ check_answers(const struct client *c, struct relay_gss *w)
 	OM_uint32 minor;
 
 	out.at = out.end = 0;
-	HOLDS(relay_gss_codec.seal(w, answer, sizeof(answer) - 1, &out) == 0 && relay_gss_codec.seal(w, more, sizeof(more) - 1, &out) == 0);
+	HOLDS(relay_gss_codec.wrap(w, answer, sizeof(answer) - 1, &out) == 0 && relay_gss_codec.wrap(w, more, sizeof(more) - 1, &out) == 0);
 	HOLDS(out.end >= sizeof(answer) - 1 && memcmp(out.data, answer, sizeof(answer) - 1) == 0);
 	for (size_t at = sizeof(answer) - 1; at < out.end;) {
 		const unsigned char *p = (const unsigned char *)out.data + at;
@@ -303,7 +301,7 @@ check_answers(const struct client *c, struct relay_gss *w)
 
 		HOLDS(p[0] == 0 && p[1] == 0 && token.length <= out.end - at - 4);
 		HOLDS(gss_unwrap(&minor, c->context, &token, &text, &conceals, NULL) == GSS_S_COMPLETE);
-		HOLDS(conceals == w->conceals && n + text.length < sizeof(more));
+		HOLDS(conceals == w->is_confidential && n + text.length < sizeof(more));
 		memcpy(got + n, text.value, text.length);
 		n += text.length;
 		at += 4 + token.length;
@@ -325,7 +323,7 @@ check_layer(struct client *c, struct sasl *server, struct input *in, size_t piec
 	sealed.end = plain.end = got.at = got.end = 0;
 	good = say_in_layer(c, &w, in, &sealed, &plain);
 	for (size_t at = 0; at < sealed.end && result == 0; at += piece)
-		result = relay_gss_codec.open(&w, sealed.data + at, sealed.end - at < piece ? sealed.end - at : piece, &got, &unused);
+		result = relay_gss_codec.unwrap(&w, sealed.data + at, sealed.end - at < piece ? sealed.end - at : piece, &got, &unused);
 	HOLDS(!good || (result == 0 && got.end == plain.end));
 	HOLDS(got.end <= plain.end && memcmp(got.data, plain.data, got.end) == 0 && unused.end == 0);
 	if (result == 0 && good)

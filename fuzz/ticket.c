@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "auth-keytab.h"
+#include "auth-start.h"
 #include "fuzz/ticket.h"
 #include "replay-cache.h"
 
@@ -104,7 +106,8 @@ ticket_realm(void)
 	add_key(keytab, "host/mail.kpopd.test@KPOPD.TEST", &host_key);
 	add_key(keytab, TICKET_SERVICE, &service_key);
 	HOLDS((replay = replay_open(fuzz_directory_name(), 300, INT64_MAX)) != NULL);
-	HOLDS((a = auth_prepare()) != NULL && auth_open(a, "MEMORY:realm", NULL, replay) == 0);
+	HOLDS((a = auth_prepare()) != NULL && keytab_load(a, "MEMORY:realm", NULL) == 0);
+	auth_use_replay_cache(a, replay);
 	return a;
 }
 

@@ -158,7 +158,7 @@ refuses() {
 	server_start -r OTHER.TEST,THIRD.TEST
 	realm_login alice
 	refuses alice
-	log_has 'refused .*reason="the realm is not accepted" user=alice'
+	log_has "refused .*reason=\"the principal's realm is not one of -r\" user=alice"
 	realm_login eve@OTHER.TEST
 	run pop alice QUIT
 	[[ $output == *"+OK bye"* ]]

@@ -13,7 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "auth.h"
+#include "auth-permit.h"
+#include "auth-start.h"
 #include "tests/unit/check.h"
 
 static char home[] = "/tmp/kpopd-auth.XXXXXX";
@@ -38,13 +39,13 @@ reads_itself(void)
 	put("krb5.conf", "[libdefaults]\n\tdefault_realm = A.TEST\n[other]\n\tplain = x y\n\tsub = {\n"
 	    "\t\tdeep = {\n\t\t\tk = \"  \\\"q\\\" \\\\ \\n\\t\\b \"\n\t\t\tk = \"\"\n\t\t}\n\t}\n"
 	    "\tsub = {\n\t\tmore = =}{[;#\n\t}\n");
-	CHECK((a = auth_prepare()) != NULL && (text = auth_configuration(a)) != NULL);
+	CHECK((a = auth_prepare()) != NULL && (text = auth_krb5conf(a)) != NULL);
 	CHECK(strstr(text, "k = \"  \\\"q\\\" \\\\ \\n\\t\\b \"\n") != NULL && strstr(text, "k = \"\"\n") != NULL);
 	CHECK(strstr(text, "plain = \"x y\"\n") != NULL && strstr(text, "more = \"=}{[;#\"\n") != NULL);
 	put("krb5.conf", text);
-	CHECK((again = auth_prepare()) != NULL && strcmp(auth_configuration(again), text) == 0);
-	auth_forget(a);
-	auth_forget(again);
+	CHECK((again = auth_prepare()) != NULL && strcmp(auth_krb5conf(again), text) == 0);
+	auth_free(a);
+	auth_free(again);
 }
 
 /* The clock skew is what krb5.conf permits; what is no number of seconds is libkrb5's default. */
@@ -64,11 +65,11 @@ knows_the_skew(void)
 		put("krb5.conf", text);
 		CHECK((a = auth_prepare()) != NULL);
 		CHECK(auth_skew(a) == skews[i].skew);
-		auth_forget(a);
+		auth_free(a);
 	}
 	put("krb5.conf", "[libdefaults]\n\tdefault_realm = A.TEST\n");
 	CHECK((a = auth_prepare()) != NULL && auth_skew(a) == 300);
-	auth_forget(a);
+	auth_free(a);
 }
 
 int
@@ -86,7 +87,7 @@ main(void)
 	put("krb5.conf", configuration);
 	CHECK(setenv("KRB5_CONFIG", path, 1) == 0);
 	CHECK((a = auth_prepare()) != NULL);
-#define PERMITTED(who, realms) auth_permitted(a, who, realms, me->pw_name, home, &why)
+#define PERMITTED(who, realms) permit_find_rule(a, who, realms, me->pw_name, home, &why)
 	/* Without .k5login it is the name that counts, all of it. */
 	snprintf(name, sizeof(name), "%s@A.TEST", me->pw_name);
 	CHECK(PERMITTED(name, NULL) != NULL);
@@ -101,12 +102,12 @@ main(void)
 	CHECK(PERMITTED("one@A.TEST", NULL) != NULL && PERMITTED("two@B.TEST", NULL) != NULL);
 	CHECK(PERMITTED("WELLKNOWN/OTHER@A.TEST", NULL) != NULL);
 	CHECK(PERMITTED("three@A.TEST", NULL) == NULL && strcmp(why, "not permitted to be this user") == 0);
-	CHECK(PERMITTED("WELLKNOWN/ANONYMOUS@A.TEST", NULL) == NULL && strcmp(why, "anonymous") == 0);
-	CHECK(PERMITTED("WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS", NULL) == NULL && strcmp(why, "anonymous") == 0);
+	CHECK(PERMITTED("WELLKNOWN/ANONYMOUS@A.TEST", NULL) == NULL && strcmp(why, "the principal is anonymous") == 0);
+	CHECK(PERMITTED("WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS", NULL) == NULL && strcmp(why, "the principal is anonymous") == 0);
 	CHECK(PERMITTED("one@A.TEST", "A.TEST") != NULL && PERMITTED("one@A.TEST", "B.TEST,A.TEST") != NULL);
-	CHECK(PERMITTED("two@B.TEST", "A.TEST") == NULL && strcmp(why, "the realm is not accepted") == 0);
+	CHECK(PERMITTED("two@B.TEST", "A.TEST") == NULL && strcmp(why, "the principal's realm is not one of -r") == 0);
 	CHECK(PERMITTED("one@A.TEST", "") == NULL && PERMITTED("one@A.TEST", "A.TES,.TEST,A,A.TEST2") == NULL);
-	CHECK(PERMITTED("one@A@B", NULL) == NULL && strcmp(why, "no principal") == 0);
+	CHECK(PERMITTED("one@A@B", NULL) == NULL && strcmp(why, "malformed principal") == 0);
 	CHECK(PERMITTED("", "A.TEST") == NULL);
 	reads_itself();
 	knows_the_skew();

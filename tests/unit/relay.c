@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "io.h"
 #include "relay.h"
 #include "tests/unit/check.h"
 
@@ -78,7 +77,7 @@ put_between(int i, int fd, bool listens, int factor)
 			close(fd);
 		close(client);
 		close(plain[0]);
-		_exit(pump(served, plain[1], plain[1], RELAY_SERVER, &codec, &factor, NULL, 0) == 0 ? 0 : 1);
+		_exit(relay_run(served, plain[1], plain[1], RELAY_SERVER, &codec, &factor, NULL, 0) == 0 ? 0 : 1);
 	}
 	close(fd);
 	close(plain[1]);

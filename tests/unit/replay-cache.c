@@ -97,7 +97,7 @@ show(struct replay *r, const char *who, uint64_t n, int64_t ctime, int64_t at, i
 		.pieces = &piece, .count = 1 };
 	const struct replay_clock now = { at, boot };
 
-	return replay_show_at(r, &a, &now);
+	return replay_record_at(r, &a, &now);
 }
 
 /* So many logins, each of another principal, by clients whose clocks are right. Returns how many were refused. */
@@ -144,7 +144,7 @@ is_accepted_once(void)
 		for (int64_t t = 0; t <= 3 * SKEW; t++) {
 			enum replay_result result = show(r, "alice", 1, made, START + t, BOOT + t);
 
-			CHECK(result == (fast - t < -SKEW ? REPLAY_SKEW : REPLAY_SHOWN));
+			CHECK(result == (fast - t < -SKEW ? REPLAY_SKEW : REPLAY_REPEATED));
 			/* Others come meanwhile. */
 			if (t % 50 == 0)
 				CHECK(crowd(r, 1000000 + (uint64_t)t * 1000, 50, START + t, BOOT + t) == 0);
@@ -163,7 +163,7 @@ is_kept_in_a_full_table(void)
 	fill(START + SKEW, BOOT);
 	for (int64_t t = 0; t < 2 * SKEW; t += 50, n += 20000) {
 		CHECK(crowd(r, n, 20000, START + t, BOOT + t) == 20000);
-		CHECK(show(r, "alice", 1, START + SKEW - 1, START + t, BOOT + t) == REPLAY_SHOWN);
+		CHECK(show(r, "alice", 1, START + SKEW - 1, START + t, BOOT + t) == REPLAY_REPEATED);
 	}
 	/* Then there is room again, in each bucket. */
 	CHECK(crowd(r, n, 100000, START + 2 * SKEW + 1, BOOT + 2 * SKEW + 1) == 0);
@@ -188,7 +188,7 @@ knows_its_skew(void)
 		int64_t then = (INT64_C(1) << 31) + t;
 
 		CHECK(show(r, "alice", (uint64_t)then, then + 299, then, BOOT) == REPLAY_NEW);
-		CHECK(show(r, "alice", (uint64_t)then, then + 299, then + 400, BOOT + 400) == REPLAY_SHOWN);
+		CHECK(show(r, "alice", (uint64_t)then, then + 299, then + 400, BOOT + 400) == REPLAY_REPEATED);
 	}
 }
 
@@ -206,7 +206,7 @@ survives_jumps(void)
 			fill(START + 1, BOOT);
 		/* Others, whose clocks have jumped, too. */
 		crowd(r, 10, 40000, START + jumps[i / 2], BOOT + 30);
-		CHECK(show(r, "alice", 1, START, START + 60, BOOT + 60) == REPLAY_SHOWN);
+		CHECK(show(r, "alice", 1, START, START + 60, BOOT + 60) == REPLAY_REPEATED);
 	}
 }
 
@@ -221,7 +221,7 @@ survives_a_step_back(void)
 		CHECK(crowd(r, 10 + (uint64_t)t * 50, 2000, START + t, BOOT + t) == 0);
 	for (int64_t t = 6400; t < 10000; t += 200)
 		for (uint64_t n = 0; n < 2000; n += 50)
-			CHECK(show(r, "any", 10 + (uint64_t)t * 50 + n, START + t, START + t, BOOT + 10000) == REPLAY_SHOWN);
+			CHECK(show(r, "any", 10 + (uint64_t)t * 50 + n, START + t, START + t, BOOT + 10000) == REPLAY_REPEATED);
 }
 
 /* After a boot what was made before it is refused by its time, and what is younger by its record. */
@@ -238,7 +238,7 @@ survives_a_boot(void)
 	CHECK(show(r, "alice", 4, START + 61, START + 70, 10) == REPLAY_NEW);
 	fill(START + 201, BOOT);
 	CHECK(crowd(r, 10, 40000, START + 70, 10) == 40000);
-	CHECK(show(r, "alice", 2, START + 200, START + 80, 20) == REPLAY_SHOWN);
+	CHECK(show(r, "alice", 2, START + 200, START + 80, 20) == REPLAY_REPEATED);
 	/* And what the boot before has left does not stay for ever. */
 	CHECK(crowd(r, 1000000, 20000, START + 2000, 1940) == 0);
 }
@@ -255,7 +255,7 @@ takes_what_is_promised(void)
 		refused += crowd(r, 10 + i * 500, 500, START + i, BOOT + i);
 	CHECK(refused == 0);
 	for (unsigned i = 0; i < 500; i += 7)
-		CHECK(show(r, "any", 10 + i * 500, START + i, START + i, BOOT + 500) == REPLAY_SHOWN);
+		CHECK(show(r, "any", 10 + i * 500, START + i, START + i, BOOT + 500) == REPLAY_REPEATED);
 }
 
 /* One principal is refused at its bound, for twice the skew; nobody else is. */
@@ -296,7 +296,7 @@ puts_right(void)
 	CHECK(before.st_blocks * 512 >= REPLAY_SIZE);
 	CHECK(show(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
 	CHECK((again = replay_open(state, SKEW, soon())) != NULL);
-	CHECK(show(again, "alice", 1, START, START, BOOT) == REPLAY_SHOWN);
+	CHECK(show(again, "alice", 1, START, START, BOOT) == REPLAY_REPEATED);
 	for (size_t i = 0; i < sizeof(rubbish); i++)
 		rubbish[i] = (char)(i * i >> 7);
 	for (int fill = 0; fill < 4; fill++) {
@@ -310,8 +310,8 @@ puts_right(void)
 		CHECK((again = replay_open(state, SKEW, soon())) != NULL);
 		CHECK(stat(file(), &now) == 0 && now.st_size == REPLAY_SIZE && now.st_ino == before.st_ino);
 		CHECK(crowd(again, 100, 2000, START, BOOT) == 0);
-		CHECK(show(again, "alice", 1, START, START, BOOT) == (fill == 0 ? REPLAY_SHOWN : REPLAY_NEW));
-		CHECK(show(again, "alice", 1, START, START, BOOT) == REPLAY_SHOWN);
+		CHECK(show(again, "alice", 1, START, START, BOOT) == (fill == 0 ? REPLAY_REPEATED : REPLAY_NEW));
+		CHECK(show(again, "alice", 1, START, START, BOOT) == REPLAY_REPEATED);
 		/* What was remembered is lost; so what was made before that is refused. */
 		CHECK(show(again, "alice", 9, START - 1, START, BOOT) == REPLAY_EARLIER);
 	}
@@ -386,7 +386,7 @@ refuses_half_a_file(void)
 	for (uint64_t n = 0; n < 1000; n++) {
 		enum replay_result result = show(r, "alice", n, START, START, BOOT);
 
-		CHECK(result == REPLAY_FAILED || (result == REPLAY_NEW && show(r, "alice", n, START, START, BOOT) == REPLAY_SHOWN));
+		CHECK(result == REPLAY_FAILED || (result == REPLAY_NEW && show(r, "alice", n, START, START, BOOT) == REPLAY_REPEATED));
 	}
 }
 
@@ -411,7 +411,7 @@ is_shared(void)
 				close(go[1]);
 				CHECK(read(go[0], &c, 1) == 0);
 				r = replay_open(state, SKEW, INT64_MAX);
-				_exit(r == NULL ? 2 : replay_show(r, &a) == REPLAY_NEW ? 1 : 0);
+				_exit(r == NULL ? 2 : replay_record(r, &a) == REPLAY_NEW ? 1 : 0);
 			}
 		close(go[0]);
 		close(go[1]);
@@ -444,10 +444,10 @@ waits_no_longer_than_the_deadline(void)
 		_exit(0);
 	}
 	CHECK(read(locked[0], &c, 1) == 1 && (r = replay_open(state, SKEW, soon())) != NULL);
-	CHECK(replay_show(r, &a) == REPLAY_FAILED && errno == ETIMEDOUT);
+	CHECK(replay_record(r, &a) == REPLAY_FAILED && errno == ETIMEDOUT);
 	kill(pid, SIGKILL);
 	CHECK(waitpid(pid, NULL, 0) == pid);
-	CHECK(replay_show(r, &a) == REPLAY_NEW && replay_show(r, &a) == REPLAY_SHOWN);
+	CHECK(replay_record(r, &a) == REPLAY_NEW && replay_record(r, &a) == REPLAY_REPEATED);
 }
 
 /* Services with different skews share a file: the longer skew counts for all, or the other would forget what this one still accepts. */
@@ -474,7 +474,7 @@ keeps_by_the_longest_skew(void)
 	CHECK(show(longer, "alice", 1, START + LONG, START, BOOT) == REPLAY_NEW);
 	fill(START + 1300, BOOT + 1300);
 	crowd(shorter, 10, 10 * REPLAY_BUCKETS, START + 1300, BOOT + 1300);
-	CHECK(show(longer, "alice", 1, START + LONG, START + 1700, BOOT + 1700) == REPLAY_SHOWN);
+	CHECK(show(longer, "alice", 1, START + LONG, START + 1700, BOOT + 1700) == REPLAY_REPEATED);
 	/* Where the skew grows, what was forgotten by the shorter one is refused. */
 	shorter = anew(SKEW);
 	CHECK((longer = replay_open(state, LONG, soon())) != NULL);
