@@ -308,7 +308,7 @@ verify_decrypted(struct auth *a, krb5_auth_context session,
 
 /* Logs why an AP-REQ is refused. */
 static void
-log_refusal(struct auth *a, krb5_error_code problem, enum purpose purpose)
+log_refused_ap_req(struct auth *a, krb5_error_code problem, enum purpose purpose)
 {
 	struct log_text t;
 	const char *text = krb5_get_error_message(a->context, problem);
@@ -344,7 +344,7 @@ verify(struct auth *a, const void *ap_req, size_t n, enum purpose purpose,
 		problem = verify_decrypted(a, session, &request, ticket, purpose,
 		    peer);
 	if (problem != 0)
-		log_refusal(a, problem, purpose);
+		log_refused_ap_req(a, problem, purpose);
 	krb5_free_ticket(a->context, ticket);
 	krb5_auth_con_free(a->context, session);
 	return problem;

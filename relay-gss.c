@@ -49,11 +49,14 @@ unwrap_token(struct relay_gss *w, size_t n, struct relay_buffer *cleartext)
 	OM_uint32 minor, major;
 	int is_confidential, result;
 
-	/* Other bits than COMPLETE report a replay or a gap in the sequence. */
 	major = gss_unwrap(&minor, w->context, &token, &text, &is_confidential,
 	    NULL);
+	if (GSS_ERROR(major))
+		return fail_gss(w, "a token that cannot be unwrapped", major,
+		    minor);
+	/* The bits that remain report a replay or a gap in the sequence. */
 	if (major != GSS_S_COMPLETE)
-		return fail_gss(w, "unwrapping a token", major, minor);
+		return fail_gss(w, "a token repeated or out of sequence", 0, 0);
 	result = w->is_confidential && !is_confidential ?
 	    fail_gss(w, "a token without confidentiality", 0, 0) :
 	    relay_put(cleartext, text.value, text.length);

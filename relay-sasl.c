@@ -17,14 +17,15 @@
 #include "sasl-handover.h"
 #include "sasl-status.h"
 
-/* Logs that a step of GSSAPI failed. */
+/* Logs that a step of GSSAPI failed, or broke a rule of the layer (major 0). */
 static void
 log_gss_failed(int priority, const char *step, OM_uint32 major,
     OM_uint32 minor)
 {
 	struct log_text t;
 
-	log_failed_at(priority, sasl_status(&t, major, minor), "%s", step);
+	log_failed_at(priority, major != 0 ? sasl_status(&t, major, minor) :
+		"the security layer does not allow it", "%s", step);
 }
 
 /* Returns true if the n bytes of *h are a handover. */

@@ -356,7 +356,7 @@ pass_end(struct relay *p)
 
 /* Handles the events of one round. Returns 0 or -1. */
 static int
-handle_events(struct relay *p, const struct pollfd fds[3])
+relay_events(struct relay *p, const struct pollfd fds[3])
 {
 	/*
 	 * Commands of a client that is dead are not passed on. The session sees
@@ -430,7 +430,7 @@ relay_run(int client, int cleartext_in, int cleartext_out,
 	    codec->unwrap(state, unread, n, &p.cleartext, &p.wrapped) == -1)
 		return -1;
 	while (!is_done(&p))
-		if (!await_events(&p, fds) || handle_events(&p, fds) == -1) {
+		if (!await_events(&p, fds) || relay_events(&p, fds) == -1) {
 			/* An alert in it may give the client the reason. */
 			drain(client, &p.wrapped);
 			return -1;

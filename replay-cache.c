@@ -174,7 +174,7 @@ read_head(struct replay *r)
  * a sound seed and all records.
  */
 static int
-write_head(struct replay *r)
+write_cache_head(struct replay *r)
 {
 	if ((errno = posix_fallocate(r->fd, 0, REPLAY_SIZE)) != 0 ||
 	    ftruncate(r->fd, REPLAY_SIZE + r->keep - LEAST_SKEW) == -1)
@@ -199,7 +199,7 @@ repair_cache(struct replay *r, const char *path)
 	if (lock_cache(r) == -1)
 		return -1;
 	if ((result = read_head(r)) == 0) {
-		result = write_head(r);
+		result = write_cache_head(r);
 		if (result == 0)
 			log_event(LOG_NOTICE, "replay",
 			    "what=\"%s is begun anew\"", path);

@@ -321,7 +321,7 @@ sasl_step(struct sasl *s, const void *token, size_t n, const void **out,
 
 /* Writes the text form of a name to to[AUTH_NAME]. Returns 0 or -1. */
 static int
-write_name(gss_name_t name, char *to)
+display_name(gss_name_t name, char *to)
 {
 	gss_buffer_desc text;
 	OM_uint32 minor;
@@ -364,7 +364,7 @@ sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 	peer->mutual = (s->flags & GSS_C_MUTUAL_FLAG) != 0 ? 1 : 0;
 	strlcpy(peer->layer, name_layer(s), sizeof(peer->layer));
 	memcpy(authzid, s->authzid, SASL_AUTHZID);
-	if (write_name(s->client, name) == 0 &&
+	if (display_name(s->client, name) == 0 &&
 	    strcmp(name, peer->principal) == 0 &&
 	    (s->flags & GSS_C_ANON_FLAG) == 0)
 		return 0;

@@ -346,7 +346,7 @@ all_points() {
 	peers reset "$WORLD/whole" $(cat "$WORLD/points") >"$WORLD/heard"
 	awk '$1 < 36 ? $2 != "" : $2 != "00" { print; bad = 1 } END { exit bad }' "$WORLD/heard"
 	await 5 '! pgrep -x kpopd >/dev/null'
-	log_count "$(wc -l <"$WORLD/points")" 'refused .*reason="closed (without a word|during the exchange)"$'
+	log_count "$(wc -l <"$WORLD/points")" 'refused .*reason="closed (before the first byte|during the exchange)"$'
 	log_only ' refused '
 	points=$(wc -l <"$WORLD/points")
 	points_are_good "resets of the exchange" 60
