@@ -155,7 +155,8 @@ find_layers(const struct sasl *s)
 {
 	unsigned layers = RELAY_GSS_NONE;
 
-	if ((s->flags & GSS_C_CHANNEL_BOUND_FLAG) != 0 || (s->flags & GSS_C_SEQUENCE_FLAG) == 0)
+	if ((s->flags & GSS_C_CHANNEL_BOUND_FLAG) != 0 ||
+	    (s->flags & GSS_C_SEQUENCE_FLAG) == 0)
 		return layers;
 	if ((s->flags & GSS_C_INTEG_FLAG) != 0)
 		layers |= RELAY_GSS_INTEGRITY;
