@@ -90,7 +90,7 @@ make_cache(int skew)
 
 /* Uses authenticator number n of a principal, made at ctime, at these times. */
 static enum replay_result
-show(struct replay *r, const char *who, uint64_t n, int64_t ctime, int64_t at, int64_t boot)
+record(struct replay *r, const char *who, uint64_t n, int64_t ctime, int64_t at, int64_t boot)
 {
 	const struct replay_piece piece = { &n, sizeof(n) };
 	const struct replay_authenticator a = { .principal = { who, strlen(who) }, .ctime = (uint32_t)ctime,
@@ -112,7 +112,7 @@ log_in_many(struct replay *r, uint64_t from, uint64_t count, int64_t at, int64_t
 
 	for (uint64_t n = from; n < from + count; n++) {
 		snprintf(name, sizeof(name), "user%lu", (unsigned long)n);
-		refused += show(r, name, n, at, at, boot) != REPLAY_NEW;
+		refused += record(r, name, n, at, at, boot) != REPLAY_NEW;
 	}
 	return refused;
 }
@@ -146,9 +146,9 @@ an_authenticator_is_accepted_once(void)
 		struct replay *r = make_cache(SKEW);
 		int64_t made = START + fast;
 
-		CHECK(show(r, "alice", 1, made, START, BOOT) == REPLAY_NEW);
+		CHECK(record(r, "alice", 1, made, START, BOOT) == REPLAY_NEW);
 		for (int64_t t = 0; t <= 3 * SKEW; t++) {
-			enum replay_result result = show(r, "alice", 1, made, START + t, BOOT + t);
+			enum replay_result result = record(r, "alice", 1, made, START + t, BOOT + t);
 
 			CHECK(result == (fast - t < -SKEW ? REPLAY_SKEW : REPLAY_REPEATED));
 			/* Others log in meanwhile. */
@@ -168,15 +168,15 @@ a_full_table_keeps_it(void)
 	struct replay *r = make_cache(SKEW);
 	uint64_t n = 10;
 
-	CHECK(show(r, "alice", 1, START + SKEW - 1, START, BOOT) == REPLAY_NEW);
+	CHECK(record(r, "alice", 1, START + SKEW - 1, START, BOOT) == REPLAY_NEW);
 	fill(START + SKEW, BOOT);
 	for (int64_t t = 0; t < 2 * SKEW; t += 50, n += 20000) {
 		CHECK(log_in_many(r, n, 20000, START + t, BOOT + t) == 20000);
-		CHECK(show(r, "alice", 1, START + SKEW - 1, START + t, BOOT + t) == REPLAY_REPEATED);
+		CHECK(record(r, "alice", 1, START + SKEW - 1, START + t, BOOT + t) == REPLAY_REPEATED);
 	}
 	/* Then each bucket has room again. */
 	CHECK(log_in_many(r, n, 100000, START + 2 * SKEW + 1, BOOT + 2 * SKEW + 1) == 0);
-	CHECK(show(r, "alice", 1, START + SKEW - 1, START + 2 * SKEW + 1, BOOT + 2 * SKEW + 1) == REPLAY_SKEW);
+	CHECK(record(r, "alice", 1, START + SKEW - 1, START + 2 * SKEW + 1, BOOT + 2 * SKEW + 1) == REPLAY_SKEW);
 }
 
 /* An authenticator outside the clock skew is refused, one at its end is not. */
@@ -185,20 +185,20 @@ the_skew_is_exact(void)
 {
 	struct replay *r = make_cache(SKEW);
 
-	CHECK(show(r, "alice", 1, START + SKEW + 1, START, BOOT) == REPLAY_SKEW);
-	CHECK(show(r, "alice", 1, START - SKEW - 1, START, BOOT) == REPLAY_SKEW);
-	CHECK(show(r, "alice", 1, START + SKEW, START, BOOT) == REPLAY_NEW);
-	CHECK(show(r, "alice", 2, START - SKEW, START, BOOT) == REPLAY_NEW);
+	CHECK(record(r, "alice", 1, START + SKEW + 1, START, BOOT) == REPLAY_SKEW);
+	CHECK(record(r, "alice", 1, START - SKEW - 1, START, BOOT) == REPLAY_SKEW);
+	CHECK(record(r, "alice", 1, START + SKEW, START, BOOT) == REPLAY_NEW);
+	CHECK(record(r, "alice", 2, START - SKEW, START, BOOT) == REPLAY_NEW);
 	r = make_cache(1);
-	CHECK(show(r, "alice", 1, START + 2, START, BOOT) == REPLAY_SKEW);
-	CHECK(show(r, "alice", 1, START + 1, START, BOOT) == REPLAY_NEW);
+	CHECK(record(r, "alice", 1, START + 2, START, BOOT) == REPLAY_SKEW);
+	CHECK(record(r, "alice", 1, START + 1, START, BOOT) == REPLAY_NEW);
 	/* Seconds from 2^31 on are in the future, not before 1970. */
 	r = make_cache(SKEW);
 	for (int64_t t = -300; t < 300; t += 50) {
 		int64_t then = (INT64_C(1) << 31) + t;
 
-		CHECK(show(r, "alice", (uint64_t)then, then + 299, then, BOOT) == REPLAY_NEW);
-		CHECK(show(r, "alice", (uint64_t)then, then + 299, then + 400, BOOT + 400) == REPLAY_REPEATED);
+		CHECK(record(r, "alice", (uint64_t)then, then + 299, then, BOOT) == REPLAY_NEW);
+		CHECK(record(r, "alice", (uint64_t)then, then + 299, then + 400, BOOT + 400) == REPLAY_REPEATED);
 	}
 }
 
@@ -214,12 +214,12 @@ jumps_discard_nothing(void)
 	for (size_t i = 0; i < 2 * sizeof(jumps) / sizeof(jumps[0]); i++) {
 		struct replay *r = make_cache(SKEW);
 
-		CHECK(show(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
+		CHECK(record(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
 		if (i % 2 == 0)
 			fill(START + 1, BOOT);
 		/* Others, whose clocks have also jumped. */
 		log_in_many(r, 10, 40000, START + jumps[i / 2], BOOT + 30);
-		CHECK(show(r, "alice", 1, START, START + 60, BOOT + 60) == REPLAY_REPEATED);
+		CHECK(record(r, "alice", 1, START, START + 60, BOOT + 60) == REPLAY_REPEATED);
 	}
 }
 
@@ -237,7 +237,7 @@ a_step_back_discards_nothing(void)
 		CHECK(log_in_many(r, 10 + (uint64_t)t * 50, 2000, START + t, BOOT + t) == 0);
 	for (int64_t t = 6400; t < 10000; t += 200)
 		for (uint64_t n = 0; n < 2000; n += 50)
-			CHECK(show(r, "any", 10 + (uint64_t)t * 50 + n, START + t, START + t, BOOT + 10000) == REPLAY_REPEATED);
+			CHECK(record(r, "any", 10 + (uint64_t)t * 50 + n, START + t, START + t, BOOT + 10000) == REPLAY_REPEATED);
 }
 
 /*
@@ -249,15 +249,15 @@ a_boot_accepts_nothing_again(void)
 {
 	struct replay *r = make_cache(SKEW);
 
-	CHECK(show(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
-	CHECK(show(r, "alice", 2, START + 200, START, BOOT) == REPLAY_NEW);
+	CHECK(record(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
+	CHECK(record(r, "alice", 2, START + 200, START, BOOT) == REPLAY_NEW);
 	/* The boot was at START + 60; the table's times since the boot are void. */
-	CHECK(show(r, "alice", 1, START, START + 70, 10) == REPLAY_EARLIER);
-	CHECK(show(r, "alice", 3, START + 59, START + 70, 10) == REPLAY_EARLIER);
-	CHECK(show(r, "alice", 4, START + 61, START + 70, 10) == REPLAY_NEW);
+	CHECK(record(r, "alice", 1, START, START + 70, 10) == REPLAY_EARLIER);
+	CHECK(record(r, "alice", 3, START + 59, START + 70, 10) == REPLAY_EARLIER);
+	CHECK(record(r, "alice", 4, START + 61, START + 70, 10) == REPLAY_NEW);
 	fill(START + 201, BOOT);
 	CHECK(log_in_many(r, 10, 40000, START + 70, 10) == 40000);
-	CHECK(show(r, "alice", 2, START + 200, START + 80, 20) == REPLAY_REPEATED);
+	CHECK(record(r, "alice", 2, START + 200, START + 80, 20) == REPLAY_REPEATED);
 	/* And the records of the boot before do not stay forever. */
 	CHECK(log_in_many(r, 1000000, 20000, START + 2000, 1940) == 0);
 }
@@ -274,7 +274,7 @@ the_table_is_large_enough(void)
 		refused += log_in_many(r, 10 + i * 500, 500, START + i, BOOT + i);
 	CHECK(refused == 0);
 	for (unsigned i = 0; i < 500; i += 7)
-		CHECK(show(r, "any", 10 + i * 500, START + i, START + i, BOOT + 500) == REPLAY_REPEATED);
+		CHECK(record(r, "any", 10 + i * 500, START + i, START + i, BOOT + 500) == REPLAY_REPEATED);
 }
 
 /*
@@ -288,20 +288,20 @@ a_principal_has_a_limit(void)
 
 	for (int64_t t = 0; t < 2400; t += 10)
 		for (int i = 0; i < 400; i++, n++)
-			if (show(r, "mallory", n, START + t, START + t, BOOT + t) == REPLAY_NEW)
+			if (record(r, "mallory", n, START + t, START + t, BOOT + t) == REPLAY_NEW)
 				taken++;
 	CHECK(taken >= 2 * REPLAY_MOST && taken <= 3 * REPLAY_MOST);
-	for (; show(r, "mallory", n, START + 2400, START + 2400, BOOT + 2400) == REPLAY_NEW; n++)
+	for (; record(r, "mallory", n, START + 2400, START + 2400, BOOT + 2400) == REPLAY_NEW; n++)
 		;
-	CHECK(show(r, "mallory", n, START + 2400, START + 2400, BOOT + 2400) == REPLAY_TOO_MANY);
+	CHECK(record(r, "mallory", n, START + 2400, START + 2400, BOOT + 2400) == REPLAY_TOO_MANY);
 	/* Others are accepted. */
 	CHECK(log_in_many(r, 10000000, 20000, START + 2400, BOOT + 2400) == 0);
-	CHECK(show(r, "mallory", n, START + 3700, START + 3700, BOOT + 3700) == REPLAY_NEW);
+	CHECK(record(r, "mallory", n, START + 3700, START + 3700, BOOT + 3700) == REPLAY_NEW);
 	/* Counters of the boot before, or forged ones from the future, are 0. */
 	r = make_cache(SKEW);
-	for (n = 0; show(r, "mallory", n, START, START, BOOT) == REPLAY_NEW; n++)
+	for (n = 0; record(r, "mallory", n, START, START, BOOT) == REPLAY_NEW; n++)
 		;
-	CHECK(n == REPLAY_MOST && show(r, "mallory", n, START + 100, START + 100, 50) == REPLAY_NEW);
+	CHECK(n == REPLAY_MOST && record(r, "mallory", n, START + 100, START + 100, 50) == REPLAY_NEW);
 }
 
 /*
@@ -318,9 +318,9 @@ a_damaged_file_is_repaired(void)
 
 	CHECK(stat(file(), &before) == 0 && before.st_size == REPLAY_SIZE && (before.st_mode & 07777) == 0600);
 	CHECK(before.st_blocks * 512 >= REPLAY_SIZE);
-	CHECK(show(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
+	CHECK(record(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
 	CHECK((again = replay_open(state, SKEW, soon())) != NULL);
-	CHECK(show(again, "alice", 1, START, START, BOOT) == REPLAY_REPEATED);
+	CHECK(record(again, "alice", 1, START, START, BOOT) == REPLAY_REPEATED);
 	for (size_t i = 0; i < sizeof(random_bytes); i++)
 		random_bytes[i] = (char)(i * i >> 7);
 	for (int fill = 0; fill < 4; fill++) {
@@ -334,15 +334,15 @@ a_damaged_file_is_repaired(void)
 		CHECK((again = replay_open(state, SKEW, soon())) != NULL);
 		CHECK(stat(file(), &now) == 0 && now.st_size == REPLAY_SIZE && now.st_ino == before.st_ino);
 		CHECK(log_in_many(again, 100, 2000, START, BOOT) == 0);
-		CHECK(show(again, "alice", 1, START, START, BOOT) == (fill == 0 ? REPLAY_REPEATED : REPLAY_NEW));
-		CHECK(show(again, "alice", 1, START, START, BOOT) == REPLAY_REPEATED);
+		CHECK(record(again, "alice", 1, START, START, BOOT) == (fill == 0 ? REPLAY_REPEATED : REPLAY_NEW));
+		CHECK(record(again, "alice", 1, START, START, BOOT) == REPLAY_REPEATED);
 		/* Records are lost, so authenticators from before are refused. */
-		CHECK(show(again, "alice", 9, START - 1, START, BOOT) == REPLAY_EARLIER);
+		CHECK(record(again, "alice", 9, START - 1, START, BOOT) == REPLAY_EARLIER);
 	}
 	/* A head from the future. */
 	wall = START - 100;
 	CHECK((again = replay_open(state, SKEW, soon())) != NULL);
-	CHECK(show(again, "alice", 10, START - 100, START - 100, BOOT) == REPLAY_NEW);
+	CHECK(record(again, "alice", 10, START - 100, START - 100, BOOT) == REPLAY_NEW);
 	wall = START;
 }
 
@@ -363,7 +363,7 @@ forged_records_do_not_last(void)
 
 		fill(forged[i].ctime, forged[i].stored);
 		if (forged[i].free_after > 0)
-			CHECK(show(r, "alice", 1, START, START, BOOT) == REPLAY_FULL);
+			CHECK(record(r, "alice", 1, START, START, BOOT) == REPLAY_FULL);
 		CHECK(log_in_many(r, 10, 2000, START + forged[i].free_after, BOOT + forged[i].free_after) == 0);
 		CHECK(log_in_many(r, 10, 2000, START + forged[i].free_after, BOOT + forged[i].free_after) == 2000);
 	}
@@ -396,10 +396,10 @@ a_failed_write_refuses(void)
 
 	for (fail_at = 1; fail_at <= 4; fail_at++) {
 		written = 0;
-		CHECK(show(r, "alice", fail_at, START, START, BOOT) == REPLAY_FAILED && errno == ENOSPC);
+		CHECK(record(r, "alice", fail_at, START, START, BOOT) == REPLAY_FAILED && errno == ENOSPC);
 	}
 	written = 0;
-	CHECK(show(r, "alice", fail_at, START, START, BOOT) == REPLAY_NEW && written == 4);
+	CHECK(record(r, "alice", fail_at, START, START, BOOT) == REPLAY_NEW && written == 4);
 	fail_at = 0;
 }
 
@@ -411,9 +411,9 @@ half_a_file_accepts_nothing_twice(void)
 
 	CHECK(truncate(file(), REPLAY_SIZE / 2) == 0);
 	for (uint64_t n = 0; n < 1000; n++) {
-		enum replay_result result = show(r, "alice", n, START, START, BOOT);
+		enum replay_result result = record(r, "alice", n, START, START, BOOT);
 
-		CHECK(result == REPLAY_FAILED || (result == REPLAY_NEW && show(r, "alice", n, START, START, BOOT) == REPLAY_REPEATED));
+		CHECK(result == REPLAY_FAILED || (result == REPLAY_NEW && record(r, "alice", n, START, START, BOOT) == REPLAY_REPEATED));
 	}
 }
 
@@ -480,40 +480,61 @@ a_lock_delays_until_the_deadline(void)
 	CHECK(replay_record(r, &a) == REPLAY_NEW && replay_record(r, &a) == REPLAY_REPEATED);
 }
 
+enum { LONG_SKEW = 3 * SKEW };
+
+/* Opens one file for two services with different skews. */
+static void
+open_both(struct replay **longer, struct replay **shorter)
+{
+	make_cache(SKEW);
+	wall = START - 1000000;
+	CHECK((*longer = replay_open(state, LONG_SKEW, soon())) != NULL);
+	CHECK((*shorter = replay_open(state, SKEW, soon())) != NULL);
+	wall = START;
+}
+
+/* Services with different skews count a principal's logins by the same epochs. */
+static void
+services_share_the_counters(void)
+{
+	struct replay *longer, *shorter;
+	unsigned accepted = 0;
+
+	open_both(&longer, &shorter);
+	for (uint64_t n = 0; n < 2 * REPLAY_MOST; n++)
+		accepted += record(n % 2 == 0 ? longer : shorter, "mallory", n, START, START, BOOT) == REPLAY_NEW;
+	CHECK(accepted == REPLAY_MOST);
+}
+
 /*
- * Services with different skews share a file: records are kept for the longest;
- * otherwise one service would discard a record while another still accepts the
- * authenticator.
+ * Services with different skews keep records for the longest; otherwise one would
+ * discard a record while another still accepts the authenticator.
  */
 static void
-the_longest_skew_decides(void)
+the_longest_skew_keeps_records(void)
 {
-	enum { LONG = 3 * SKEW };
-	struct replay *longer, *shorter = make_cache(SKEW);
-	unsigned accepted = 0;
-	struct stat st;
+	struct replay *longer, *shorter;
 
-	wall = START - 1000000;
-	CHECK((longer = replay_open(state, LONG, soon())) != NULL && (shorter = replay_open(state, SKEW, soon())) != NULL);
-	wall = START;
-	/* By turns, so that both must have the same epochs. */
-	for (uint64_t n = 0; n < 2 * REPLAY_MOST; n++)
-		accepted += show(n % 2 == 0 ? longer : shorter, "mallory", n, START, START, BOOT) == REPLAY_NEW;
-	CHECK(accepted == REPLAY_MOST);
+	open_both(&longer, &shorter);
 	/* A full table, in which one record is too old by the shorter skew. */
-	shorter = make_cache(SKEW);
-	wall = START - 1000000;
-	CHECK((longer = replay_open(state, LONG, soon())) != NULL && (shorter = replay_open(state, SKEW, soon())) != NULL);
-	wall = START;
-	CHECK(show(longer, "alice", 1, START + LONG, START, BOOT) == REPLAY_NEW);
+	CHECK(record(longer, "alice", 1, START + LONG_SKEW, START, BOOT) == REPLAY_NEW);
 	fill(START + 1300, BOOT + 1300);
 	log_in_many(shorter, 10, 10 * REPLAY_BUCKETS, START + 1300, BOOT + 1300);
-	CHECK(show(longer, "alice", 1, START + LONG, START + 1700, BOOT + 1700) == REPLAY_REPEATED);
-	/* When the skew grows, what the shorter one has discarded is refused. */
-	shorter = make_cache(SKEW);
-	CHECK((longer = replay_open(state, LONG, soon())) != NULL);
-	CHECK(show(longer, "alice", 2, START - 1, START, BOOT) == REPLAY_EARLIER);
-	CHECK(stat(file(), &st) == 0 && st.st_size == REPLAY_SIZE + LONG - SKEW && st.st_blocks * 512 < REPLAY_SIZE + (1 << 20));
+	CHECK(record(longer, "alice", 1, START + LONG_SKEW, START + 1700, BOOT + 1700) == REPLAY_REPEATED);
+}
+
+/* When the skew grows, authenticators are refused that may have been discarded. */
+static void
+a_longer_skew_begins_anew(void)
+{
+	struct replay *longer;
+	struct stat st;
+
+	make_cache(SKEW);
+	CHECK((longer = replay_open(state, LONG_SKEW, soon())) != NULL);
+	CHECK(record(longer, "alice", 2, START - 1, START, BOOT) == REPLAY_EARLIER);
+	CHECK(stat(file(), &st) == 0 && st.st_size == REPLAY_SIZE + LONG_SKEW - SKEW);
+	CHECK(st.st_blocks * 512 < REPLAY_SIZE + (1 << 20));
 }
 
 int
@@ -523,7 +544,9 @@ main(void)
 	an_authenticator_is_accepted_once();
 	a_full_table_keeps_it();
 	the_skew_is_exact();
-	the_longest_skew_decides();
+	services_share_the_counters();
+	the_longest_skew_keeps_records();
+	a_longer_skew_begins_anew();
 	jumps_discard_nothing();
 	a_step_back_discards_nothing();
 	a_boot_accepts_nothing_again();
