@@ -197,7 +197,7 @@ find_flaw(krb5_context context, krb5_const_principal who, const char *realms)
 	if (has_nul(who))
 		return "a NUL in the principal";
 	if (realms != NULL && !is_of_realm(who, realms))
-		return "the principal's realm is not one of -r";
+		return "the realm is not one of -r";
 	return NULL;
 }
 

@@ -10,7 +10,8 @@ struct auth;
  * the realms (separated by commas; NULL: of any). home is the user's home
  * directory. Returns "k5login" (the file names the principal), "localname"
  * (auth_to_local or the default rule) or "plugin"; or NULL with the reason for
- * the log in *why.
+ * the log in *why. The monitor accepts it only in letters, digits, blanks and
+ * ".,:_-" (visit_read).
  */
 const char *permit_find_rule(struct auth *a, const char *principal,
     const char *realms, const char *user, const char *home, const char **why);

@@ -146,7 +146,7 @@ an_anonymous_principal_is_refused(void)
 static void
 other_realms_are_refused(void)
 {
-	static const char reason[] = "the principal's realm is not one of -r";
+	static const char reason[] = "the realm is not one of -r";
 
 	CHECK(find_rule("one@A.TEST", "A.TEST") != NULL && find_rule("one@A.TEST", "B.TEST,A.TEST") != NULL);
 	CHECK(is_refused("two@B.TEST", "A.TEST", reason));
