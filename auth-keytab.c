@@ -15,7 +15,7 @@
 #include "auth-keytab.h"
 #include "log.h"
 
-#define KEYTAB_NAME 1024 /* bytes of a keytab's name that are logged, at most */
+#define KEYTAB_NAME 1024 /* bytes of a keytab's name for the log, at most */
 
 /*
  * Emacs' movemail asks for pop3/HOST. Active Directory has one service under

@@ -5,7 +5,7 @@
  * libkrb5's own profile stats its files at each lookup. If it cannot read them
  * it continues as if they were empty. In the pre-auth process's jail,
  * permitted_enctypes would be lost. In a session, while an editor saves
- * krb5.conf, auth_to_local would be lost, and a wider rule would take its place.
+ * krb5.conf, auth_to_local would be lost, and a wider rule would replace it.
  *
  * The snapshot has each relation with its values, as libprofile has merged
  * them from all files. No function here opens a file; tests/tools/walls checks
@@ -64,8 +64,8 @@ free_list(char **list)
 }
 
 /*
- * Copies a list that ends with NULL to *to, which the caller frees by free_list.
- * Returns 0 or ENOMEM.
+ * Copies a list that ends with NULL to *to, which the caller frees by
+ * free_list. Returns 0 or ENOMEM.
  */
 static long
 copy_list(char *const *from, char ***to)

@@ -82,7 +82,7 @@ is_named(krb5_context context, const char *path, krb5_const_principal who)
 	if (file != NULL && fstat(fileno(file), &st) == 0 &&
 	    (st.st_uid == 0 || st.st_uid == geteuid()) &&
 	    krb5_unparse_name(context, who, &text) == 0)
-		/* The user may have made one line of a TiB: it is read in parts. */
+		/* A line may be a TiB long, so it is read in parts. */
 		while (!found && fgets(line, sizeof(line), file) != NULL) {
 			size_t n = strcspn(line, "\n");
 			bool ends = line[n] == '\n';
@@ -134,7 +134,7 @@ uses_module(krb5_context context, const char *module)
 	return used;
 }
 
-/* Returns the name of the rule by which krb5_kuserok has permitted the login. */
+/* Returns the name of the rule by which krb5_kuserok has let the user in. */
 static const char *
 name_rule(krb5_context context, const char *path, krb5_const_principal who,
     const char *user)

@@ -189,7 +189,7 @@ convert_result(struct auth *a, enum replay_result result,
 		return KRB5KRB_AP_ERR_SKEW;
 	case REPLAY_EARLIER:
 		krb5_set_error_message(a->context, KRB5KRB_AP_ERR_SKEW,
-		    "Made before the last boot or before the replay cache was made");
+		    "Made before the last boot or the replay cache");
 		return KRB5KRB_AP_ERR_SKEW;
 	case REPLAY_TOO_MANY:
 		snprintf(text, sizeof(text), "too many logins of principal %s",
@@ -204,9 +204,9 @@ convert_result(struct auth *a, enum replay_result result,
 }
 
 /*
- * Finds the encrypted authenticator in an AP-REQ (RFC 4120 §5.5.1), with *cipher
- * its cipher text. Returns false if the AP-REQ is not strict DER, although
- * libkrb5 accepts it.
+ * Finds the encrypted authenticator in an AP-REQ (RFC 4120 §5.5.1), with
+ * *cipher its cipher text. Returns false if the AP-REQ is not strict DER,
+ * although libkrb5 accepts it.
  */
 static bool
 find_authenticator(const krb5_data *ap_req, struct der *cipher)

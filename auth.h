@@ -12,11 +12,11 @@
 /* The client, as its ticket proves. */
 struct auth_peer {
 	char principal[AUTH_NAME];
-	char service[AUTH_NAME];    /* the principal whose key decrypted the ticket */
+	char service[AUTH_NAME];    /* whose key has decrypted the ticket */
 	char ticket[AUTH_ENCTYPE];  /* the encryption type of that key */
 	char session[AUTH_ENCTYPE]; /* of the session key in the ticket */
-	char mutual;                /* 1 if the client asks for the server's proof */
-	char layer[AUTH_LAYER];     /* what protects the connection: kpopd(8), login */
+	char mutual;            /* 1 if the client wants the server's proof */
+	char layer[AUTH_LAYER]; /* the protection: kpopd(8), login */
 };
 
 /*

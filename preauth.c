@@ -2,11 +2,11 @@
  * Leads a connection until the login: PROXY header, TLS, ticket, USER and PASS
  * or AUTH.
  *
- * Runs in the pre-auth process: as root until enter_preauth_jail has ended, then as the
- * pre-auth user in its jail. It reads the bytes of clients that have not logged
- * in, and holds the service's key. So it can open no file but krb5.conf, can
- * write to no file but the replay cache, which root has opened, and affects
- * other processes only by the messages of privsep.h.
+ * Runs in the pre-auth process: as root until enter_preauth_jail has ended,
+ * then as the pre-auth user in its jail. It reads the bytes of clients that
+ * have not logged in, and holds the service's key. So it can open no file but
+ * krb5.conf, can write to no file but the replay cache, which root has opened,
+ * and affects other processes only by the messages of privsep.h.
  */
 #include "config.h"
 
@@ -165,7 +165,7 @@ replace_file(const char *path, const char *text, size_t n, gid_t gid)
 	if (snprintf(temporary, sizeof(temporary), "%s.%ld", path,
 		(long)getpid()) >= PATH_MAX)
 		fatal("the path of the state directory is too long");
-	/* A process that had this pid may have been killed before its rename. */
+	/* A killed process that had this pid may have left the file. */
 	unlink(temporary);
 	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW |
 		O_CLOEXEC, 0640);
@@ -294,7 +294,7 @@ serve_kpop(struct preauth *g)
 	return 0;
 }
 
-/* Serves the client until its login. Returns 0 with the report filled, or -1. */
+/* Serves the client until its login. Returns 0 with g->report filled, or -1. */
 static int
 serve_client(struct preauth *g)
 {

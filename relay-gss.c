@@ -123,8 +123,8 @@ wrap_token(struct relay_gss *w, const char *data, size_t n,
 }
 
 /*
- * Passes the server's answer to AUTH on in cleartext, up to the end of its line.
- * Returns how many of the n bytes were the answer's.
+ * Passes the server's answer to AUTH on in cleartext, up to the end of its
+ * line. Returns how many of the n bytes were the answer's.
  */
 static size_t
 pass_answer(struct relay_gss *w, const char *data, size_t n,

@@ -29,7 +29,7 @@ enum relay_gss_output {
 struct relay_gss {
 	gss_ctx_id_t context;
 	bool is_confidential; /* the layer has confidentiality */
-	size_t text_size;     /* bytes of text in a token that the peer accepts */
+	size_t text_size;     /* bytes of text in a token for the peer */
 	enum relay_gss_output output;
 	char line[3]; /* how the answer to AUTH begins */
 	size_t line_at;

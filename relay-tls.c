@@ -138,7 +138,7 @@ relay_tls_set_ciphers(SSL_CTX *context, const char *list)
 {
 	/* Static, because a word of the copy is returned. */
 	static char copy[LIST_MOST];
-	static char tls12[LIST_MOST + 1], tls13[LIST_MOST + 1]; /* their words */
+	static char tls12[LIST_MOST + 1], tls13[LIST_MOST + 1];
 	char *rest = copy, *word;
 	SSL_CTX *scratch;
 

@@ -56,7 +56,7 @@ struct relay {
 	enum relay_side side;
 	bool client_ended, cleartext_ended; /* their input has ended */
 	bool end_passed;    /* cleartext_out has the client's end */
-	bool end_sent;      /* the client has cleartext_in's end (RELAY_CLIENT) */
+	bool end_sent;      /* RELAY_CLIENT: the server has our input's end */
 	bool session_ended; /* its process; some of its bytes may be unread */
 	int64_t until;      /* ms of CLOCK_MONOTONIC; 0: no limit yet */
 	struct relay_buffer cleartext, wrapped;
@@ -95,7 +95,7 @@ drain(int fd, struct relay_buffer *b)
 	ssize_t n = send(fd, b->data + b->at, b->end - b->at,
 	    MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	/* A pipe that is writable takes PIPE_BUF bytes without blocking (pipe(7)). */
+	/* A writable pipe takes PIPE_BUF bytes without blocking (pipe(7)). */
 	if (n == -1 && errno == ENOTSOCK)
 		n = write(fd, b->data + b->at,
 		    b->end - b->at < PIPE_BUF ? b->end - b->at : PIPE_BUF);
@@ -138,8 +138,8 @@ read_client(struct relay *p)
 	if (n == -1 && is_temporary())
 		return 0;
 	/*
-	 * A reset is not an end of input: the session executes the commands that
-	 * came before an end, but none that came before a reset.
+	 * A reset is not an end of input: the session executes the commands
+	 * that came before an end, but none that came before a reset.
 	 */
 	if (n == -1 && p->side == RELAY_SERVER)
 		return -1;
@@ -178,8 +178,8 @@ read_and_hold(struct relay *p, char *data)
 	ssize_t n = 0;
 
 	/*
-	 * The edge is cleared before the count; otherwise bytes that come between
-	 * the two would raise none.
+	 * The edge is cleared before the count; otherwise bytes that come
+	 * between the two would raise none.
 	 */
 	epoll_wait(p->edge, &event, 1, 0);
 	p->no_hold |= (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
@@ -371,8 +371,8 @@ relay_events(struct relay *p, const struct pollfd fds[3])
 	if (fds[2].revents != 0 && drain(p->cleartext_out, &p->cleartext) == -1)
 		return -1;
 	/*
-	 * The session's side comes before the client's next command, so a session
-	 * that has the command sees that its answers were acknowledged.
+	 * The session's side comes before the client's next command, so a
+	 * session that has the command sees that its answers were acknowledged.
 	 */
 	if (serve_session(p, &fds[1]) == -1)
 		return -1;

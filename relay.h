@@ -26,8 +26,8 @@ int relay_put(struct relay_buffer *b, const void *data, size_t n);
  */
 struct relay_codec {
 	/*
-	 * Unwraps n bytes from the client into cleartext; the codec's own answers
-	 * go to wrapped. May return RELAY_END.
+	 * Unwraps n bytes from the client into cleartext; the codec's own
+	 * answers go to wrapped. May return RELAY_END.
 	 */
 	int (*unwrap)(void *state, const char *data, size_t n,
 	    struct relay_buffer *cleartext, struct relay_buffer *wrapped);
@@ -39,8 +39,8 @@ struct relay_codec {
 	/* Returns true if wrap may be called. */
 	bool (*is_ready)(void *state);
 	/*
-	 * Notes that the client's socket has ended before the cleartext side. May
-	 * be NULL.
+	 * Notes that the client's socket has ended before the cleartext side.
+	 * May be NULL.
 	 */
 	void (*note_client_end)(void *state);
 };

@@ -3,8 +3,9 @@
  *
  * Runs in the pre-auth process: as root in replay_open, which makes or repairs
  * the file, then as the pre-auth user with the descriptor. A compromised
- * pre-auth process can alter the file's bytes, but not its size, mode or name. So
- * no content can do more than refuse clients, and none refuses them for long.
+ * pre-auth process can alter the file's bytes, but not its size, mode or name.
+ * So no content can do more than refuse clients, and none refuses them for
+ * long.
  *
  * libkrb5's own replay cache is not used. It forgets an authenticator 300
  * seconds after its use, but libkrb5 accepts it for up to twice as long if the
@@ -37,9 +38,9 @@
 /*
  * Services that share the file keep records for the longest of their skews;
  * otherwise one would discard a record while another still accepts the
- * authenticator. The file's size contains the longest skew, because the pre-auth
- * process cannot change the size: REPLAY_SIZE, and a byte for each second above
- * LEAST_SKEW.
+ * authenticator. The file's size contains the longest skew, because the
+ * pre-auth process cannot change the size: REPLAY_SIZE, and a byte for each
+ * second above LEAST_SKEW.
  */
 #define LEAST_SKEW 300      /* seconds */
 #define MOST_SKEW (1 << 20) /* seconds */
@@ -78,7 +79,7 @@ _Static_assert(REPLAY_MOST <= UINT16_MAX, "a counter can reach the limit");
 struct replay {
 	int fd;
 	int64_t skew; /* seconds that an authenticator's time may differ */
-	int64_t keep; /* the longest skew of all services: records are kept twice that */
+	int64_t keep; /* the longest skew of all services */
 	int64_t deadline; /* for the lock: ms of CLOCK_MONOTONIC */
 	struct head head;
 };
@@ -327,7 +328,7 @@ is_needed(const struct replay *r, const struct slot *s,
 
 	if (ctime == 0)
 		return false;
-	/* The wall clock may have jumped, and may jump back; this one cannot. */
+	/* The wall clock may jump, and jump back; this clock cannot. */
 	if (stored <= now->boot && now->boot <= stored + 2 * r->keep)
 		return true;
 	return now->wall <= ctime + r->keep && ctime <= now->wall + 2 * r->keep;
@@ -486,8 +487,8 @@ replay_record(struct replay *r, const struct replay_authenticator *a)
 	if (lock_cache(r) == -1)
 		return REPLAY_FAILED;
 	/*
-	 * The time is read under the lock; otherwise another process could reuse
-	 * the authenticator's slot after this one has checked its time.
+	 * The time is read under the lock; otherwise another process could
+	 * reuse the authenticator's slot after this one has checked its time.
 	 */
 	now.wall = time(NULL);
 	clock_gettime(CLOCK_BOOTTIME, &boot);

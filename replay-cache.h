@@ -36,7 +36,7 @@ struct replay_piece {
 
 /* An authenticator, as a client presents it. */
 struct replay_authenticator {
-	struct replay_piece principal; /* the client's, as text with the realm */
+	struct replay_piece principal; /* as text with the realm */
 	uint32_t ctime; /* when the client made it, in seconds since 1970 */
 	const struct replay_piece *pieces; /* all that identifies it */
 	size_t count;
@@ -46,10 +46,10 @@ enum replay_result {
 	REPLAY_NEW,      /* it is recorded now, and was not before */
 	REPLAY_REPEATED, /* it was recorded before */
 	REPLAY_SKEW,     /* its time differs by more than the clock skew */
-	REPLAY_EARLIER,  /* it is older than the cache or the machine's last boot */
+	REPLAY_EARLIER,  /* it is older than the cache or the last boot */
 	REPLAY_TOO_MANY, /* its principal has used REPLAY_MOST */
 	REPLAY_FULL,     /* no slot may be reused yet */
-	REPLAY_FAILED,   /* the file cannot be locked, read or written: see errno */
+	REPLAY_FAILED,   /* the file cannot be locked or used: see errno */
 };
 
 /* The time, in seconds. */
@@ -59,8 +59,8 @@ struct replay_clock {
 };
 
 /*
- * Root: opens STATE/replay. If it is absent or damaged, makes or repairs it, with
- * all its space. skew: the clock skew that Kerberos permits, in seconds.
+ * Root: opens STATE/replay. If it is absent or damaged, makes or repairs it,
+ * with all its space. skew: the clock skew that Kerberos permits, in seconds.
  * deadline: absolute, ms of CLOCK_MONOTONIC, for all waiting for the lock.
  * Returns NULL (logged) if the file cannot be relied upon.
  */

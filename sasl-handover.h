@@ -1,4 +1,4 @@
-/* The packet that hands a security layer over: sasl.c sends, relay-sasl.c reads. */
+/* The packet that hands a security layer over, from sasl.c to relay-sasl.c. */
 #ifndef SASL_HANDOVER_H
 #define SASL_HANDOVER_H
 
@@ -7,10 +7,10 @@
 #include "relay-gss.h"
 
 struct sasl_handover {
-	uint32_t layer;       /* RELAY_GSS_INTEGRITY or RELAY_GSS_CONFIDENTIALITY */
-	uint32_t text_size;   /* bytes of text in a token that the client accepts */
+	uint32_t layer;     /* RELAY_GSS_INTEGRITY or _CONFIDENTIALITY */
+	uint32_t text_size; /* bytes of text in a token for the client */
 	uint32_t unread_size; /* bytes that the client has sent after AUTH */
-	/* Those bytes, then the exported context, which contains the ticket's data. */
+	/* Those bytes; then the exported context, which has the ticket's data. */
 	char data[RELAY_GSS_TOKEN + RELAY_GSS_TOKEN];
 };
 

@@ -9,8 +9,8 @@
  *	C: tokens of gss_init_sec_context    S: those of gss_accept_sec_context
  *	S: wrapped: one byte, the layers offered; three, the largest token
  *	   that the server accepts
- *	C: wrapped: one byte, the layer chosen; three, the largest token that the
- *	   client accepts; the authorization identity
+ *	C: wrapped: one byte, the layer chosen; three, the largest token that
+ *	   the client accepts; the authorization identity
  */
 #include "config.h"
 
@@ -31,7 +31,7 @@
 #include "sasl-handover.h"
 #include "sasl-status.h"
 
-#define CHOICE_HEAD 4 /* bytes of an offer, and of a choice before the authzid */
+#define CHOICE_HEAD 4 /* bytes of an offer, and of a choice without authzid */
 #define TAG_TOKEN 0x60 /* of a first token (RFC 2743 §3.1) */
 #define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
 /*
@@ -44,7 +44,7 @@
 
 struct sasl {
 	struct auth *auth;
-	struct auth_peer screened; /* the client of the AP-REQ that auth has verified */
+	struct auth_peer screened; /* the client, as auth has verified it */
 	gss_cred_id_t cred;
 	gss_ctx_id_t context;
 	gss_name_t client;

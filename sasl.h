@@ -7,8 +7,8 @@
 
 #include "auth.h"
 
-#define SASL_AUTHZID 256   /* bytes of an authorization identity, with its NUL */
-#define SASL_HASH 64       /* bytes of a certificate's hash, at most */
+#define SASL_AUTHZID 256 /* bytes of an authorization identity, with NUL */
+#define SASL_HASH 64     /* bytes of a certificate's hash, at most */
 
 struct sasl;
 
