@@ -323,7 +323,7 @@ main(int argc, char **argv)
 	if (by_hand || name_peer(peer) == -1) {
 		/* Reset before we were started: nothing is wrong here. */
 		if (!by_hand && errno == ENOTCONN) {
-			log_event(LOG_NOTICE, "refused", "reason=\"closed without a word\"");
+			log_event(LOG_NOTICE, "refused", "reason=\"closed before the first byte\"");
 			return 0;
 		}
 		options_refuse(by_hand, "standard input is no connection; "
