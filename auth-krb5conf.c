@@ -1,12 +1,15 @@
 /*
- * krb5.conf as it was when it was read: a profile that no file changes any more.
+ * Keeps a snapshot of krb5.conf, which libkrb5 then uses in place of the files.
  *
- * Read as root, before anybody else is served; used by all. libkrb5's own
- * profile looks at its files again whenever it is asked, and goes on as if
- * they were empty when it cannot see them: in the pre-auth process's jail
- * permitted_enctypes would be gone, and in the session, while somebody saves
- * krb5.conf, auth_to_local, for which a wider rule holds. This one has each
- * relation with its values, as libprofile put them together from all files.
+ * Runs as root when the snapshot is made; its lookups run in every process.
+ * libkrb5's own profile stats its files at each lookup. If it cannot read them
+ * it continues as if they were empty. In the pre-auth process's jail,
+ * permitted_enctypes would be lost. In a session, while an editor saves
+ * krb5.conf, auth_to_local would be lost, and a wider rule would replace it.
+ *
+ * The snapshot has each relation with its values, as libprofile has merged
+ * them from all files. No function here opens a file; tests/tools/walls checks
+ * that.
  */
 #include "config.h"
 
@@ -18,11 +21,12 @@
 
 #include "auth-krb5conf.h"
 
-/* Sections in sections; krb5.conf(5) has at most three. */
+/* The most levels of sections; krb5.conf(5) has at most three. */
 #define DEPTH 8
+#define FIRST_ROOM 16 /* relations */
 
 struct relation {
-	char *names[DEPTH + 1]; /* from the outermost section; NULL ends them */
+	char *names[DEPTH + 1]; /* from the outermost section to NULL */
 	char **values;
 };
 
@@ -31,23 +35,26 @@ struct krb5conf {
 	struct relation *relations;
 };
 
+/* Returns true if both lists have the same names. */
 static bool
-is_same(char *const *a, const char *const *b)
+has_names(char *const *a, const char *const *b)
 {
 	while (*a != NULL && *b != NULL && strcmp(*a, *b) == 0)
 		a++, b++;
 	return *a == NULL && *b == NULL;
 }
 
+/* Finds the relation with these names. Returns it, or NULL. */
 static struct relation *
-find(const struct krb5conf *s, const char *const *names)
+find_relation(const struct krb5conf *c, const char *const *names)
 {
-	for (size_t i = 0; i < s->count; i++)
-		if (is_same(s->relations[i].names, names))
-			return &s->relations[i];
+	for (size_t i = 0; i < c->count; i++)
+		if (has_names(c->relations[i].names, names))
+			return &c->relations[i];
 	return NULL;
 }
 
+/* Frees a list that ends with NULL, which may be NULL itself. */
 static void
 free_list(char **list)
 {
@@ -56,6 +63,10 @@ free_list(char **list)
 	free(list);
 }
 
+/*
+ * Copies a list that ends with NULL to *to, which the caller frees by
+ * free_list. Returns 0 or ENOMEM.
+ */
 static long
 copy_list(char *const *from, char ***to)
 {
@@ -73,24 +84,27 @@ copy_list(char *const *from, char ***to)
 	return 0;
 }
 
-/* One relation with all its values. A section that is written twice brings it twice. */
+/*
+ * Adds a relation with all its values, unless it was added already: a section
+ * that krb5.conf has twice lists it twice. Returns 0 or an error.
+ */
 static long
-add(struct krb5conf *s, profile_t profile, const char **names)
+add_relation(struct krb5conf *c, profile_t profile, const char **names)
 {
 	struct relation r = { .values = NULL };
 	char **values;
 	long problem;
 
-	if (find(s, names) != NULL)
+	if (find_relation(c, names) != NULL)
 		return 0;
-	if (s->count == s->room) {
-		size_t room = s->room * 2 + 16;
-		struct relation *more = reallocarray(s->relations, room, sizeof(*more));
+	if (c->count == c->room) {
+		size_t room = c->room * 2 + FIRST_ROOM;
+		struct relation *more = reallocarray(c->relations, room, sizeof(*more));
 
 		if (more == NULL)
 			return ENOMEM;
-		s->relations = more;
-		s->room = room;
+		c->relations = more;
+		c->room = room;
 	}
 	if ((problem = profile_get_values(profile, names, &values)) != 0)
 		return problem == PROF_NO_RELATION ? 0 : problem;
@@ -99,13 +113,16 @@ add(struct krb5conf *s, profile_t profile, const char **names)
 	for (int i = 0; problem == 0 && names[i] != NULL; i++)
 		if ((r.names[i] = strdup(names[i])) == NULL)
 			problem = ENOMEM;
-	s->relations[s->count++] = r;
+	c->relations[c->count++] = r;
 	return problem;
 }
 
-/* All that is in a section, names[depth - 1] being the innermost. */
+/*
+ * Adds all relations of the section names[0] to names[depth - 1] and of its
+ * subsections. Returns 0 or an error.
+ */
 static long
-read_section(struct krb5conf *s, profile_t profile, const char **names, int depth)
+read_section(struct krb5conf *c, profile_t profile, const char **names, int depth)
 {
 	char **relations = NULL, **sections = NULL;
 	long problem;
@@ -119,25 +136,27 @@ read_section(struct krb5conf *s, profile_t profile, const char **names, int dept
 	names[depth + 1] = NULL;
 	for (char **p = relations; problem == 0 && *p != NULL; p++) {
 		names[depth] = *p;
-		problem = add(s, profile, names);
+		problem = add_relation(c, profile, names);
 	}
 	for (char **p = sections; problem == 0 && *p != NULL; p++) {
 		names[depth] = *p;
-		problem = read_section(s, profile, names, depth + 1);
+		problem = read_section(c, profile, names, depth + 1);
 	}
 	profile_free_list(relations);
 	profile_free_list(sections);
 	return problem;
 }
 
+/* Copies the values of a relation, for libprofile. Returns 0 or its error. */
 static long
 get_values(void *self, const char *const *names, char ***values)
 {
-	const struct relation *r = find(self, names);
+	const struct relation *r = find_relation(self, names);
 
 	return r != NULL ? copy_list(r->values, values) : PROF_NO_RELATION;
 }
 
+/* Frees what get_values has copied. */
 static void
 free_values(void *self, char **values)
 {
@@ -146,28 +165,28 @@ free_values(void *self, char **values)
 }
 
 bool
-krb5conf_none(const struct krb5conf *s)
+krb5conf_is_empty(const struct krb5conf *c)
 {
-	return s->count == 0;
+	return c->count == 0;
 }
 
-/* In quotation marks, as libprofile reads them. */
+/* Writes a value in quotation marks, with the escapes that libprofile reads. */
 static void
 write_value(FILE *to, const char *value)
 {
-	static const char plain[] = "\n\t\b\"\\", letters[] = "ntb\"\\";
+	static const char special[] = "\n\t\b\"\\", letters[] = "ntb\"\\";
 	const char *which;
 
 	putc('"', to);
 	for (; *value != '\0'; value++)
-		if ((which = strchr(plain, *value)) != NULL)
-			fprintf(to, "\\%c", letters[which - plain]);
+		if ((which = strchr(special, *value)) != NULL)
+			fprintf(to, "\\%c", letters[which - special]);
 		else
 			putc(*value, to);
 	putc('"', to);
 }
 
-/* One value in its sections, which libprofile joins with those of the same names. */
+/* Writes one value in its sections. libprofile merges sections of one name. */
 static void
 write_relation(FILE *to, char *const *names, const char *value)
 {
@@ -184,7 +203,7 @@ write_relation(FILE *to, char *const *names, const char *value)
 }
 
 char *
-krb5conf_text(const struct krb5conf *s)
+krb5conf_text(const struct krb5conf *c)
 {
 	char *text;
 	size_t size;
@@ -193,9 +212,9 @@ krb5conf_text(const struct krb5conf *s)
 
 	if (to == NULL)
 		return NULL;
-	for (size_t i = 0; i < s->count; i++)
-		for (char **value = s->relations[i].values; *value != NULL; value++)
-			write_relation(to, s->relations[i].names, *value);
+	for (size_t i = 0; i < c->count; i++)
+		for (char **value = c->relations[i].values; *value != NULL; value++)
+			write_relation(to, c->relations[i].names, *value);
 	failed = ferror(to) != 0;
 	if (fclose(to) == 0 && !failed)
 		return text;
@@ -204,31 +223,31 @@ krb5conf_text(const struct krb5conf *s)
 }
 
 void
-krb5conf_free(struct krb5conf *s)
+krb5conf_free(struct krb5conf *c)
 {
-	for (size_t i = 0; i < s->count; i++) {
-		for (char **p = s->relations[i].names; *p != NULL; p++)
+	for (size_t i = 0; i < c->count; i++) {
+		for (char **p = c->relations[i].names; *p != NULL; p++)
 			free(*p);
-		free_list(s->relations[i].values);
+		free_list(c->relations[i].values);
 	}
-	free(s->relations);
-	free(s);
+	free(c->relations);
+	free(c);
 }
 
 long
-krb5conf_read(profile_t profile, struct krb5conf **s, profile_t *kept)
+krb5conf_read(profile_t profile, struct krb5conf **c, profile_t *snapshot)
 {
 	static struct profile_vtable table = { .minor_ver = 1,
 		.get_values = get_values, .free_values = free_values };
 	const char *names[DEPTH + 1];
 	long problem;
 
-	if ((*s = calloc(1, sizeof(**s))) == NULL)
+	if ((*c = calloc(1, sizeof(**c))) == NULL)
 		return ENOMEM;
-	problem = read_section(*s, profile, names, 0);
+	problem = read_section(*c, profile, names, 0);
 	if (problem == 0)
-		problem = profile_init_vtable(&table, *s, kept);
+		problem = profile_init_vtable(&table, *c, snapshot);
 	if (problem != 0)
-		krb5conf_free(*s);
+		krb5conf_free(*c);
 	return problem;
 }

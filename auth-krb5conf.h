@@ -1,4 +1,4 @@
-/* What krb5.conf says, kept: see auth-krb5conf.c. */
+/* A snapshot of krb5.conf: see auth-krb5conf.c. */
 #ifndef KRB5CONF_H
 #define KRB5CONF_H
 
@@ -8,21 +8,22 @@
 struct krb5conf;
 
 /*
- * Reads all that a profile says, once. Returns 0 with the copy in *s, to be
- * freed by krb5conf_free, and a profile over it in *kept, to be released
- * before that; or an error of libprofile's.
+ * Copies all relations of a profile. Returns 0 with the copy in *c, which the
+ * caller frees by krb5conf_free, and a profile over the copy in *snapshot,
+ * which the caller releases first; or an error of libprofile's.
  */
-long krb5conf_read(profile_t profile, struct krb5conf **s, profile_t *kept);
+long krb5conf_read(profile_t profile, struct krb5conf **c, profile_t *snapshot);
 
-/* Whether the profile said nothing at all, as one without a file does. */
-bool krb5conf_none(const struct krb5conf *s);
+/* Returns true if it has no relation, as when there is no file. */
+bool krb5conf_is_empty(const struct krb5conf *c);
 
 /*
- * All of it as one file of krb5.conf's form, for a libkrb5 that reads a file.
- * Returns the text, to be freed, or NULL without memory.
+ * Writes the snapshot in the form of krb5.conf(5), for a libkrb5 that reads a
+ * file. Returns the text, which the caller frees, or NULL without memory.
  */
-char *krb5conf_text(const struct krb5conf *s);
+char *krb5conf_text(const struct krb5conf *c);
 
-void krb5conf_free(struct krb5conf *s);
+/* Frees it. */
+void krb5conf_free(struct krb5conf *c);
 
 #endif

@@ -1,12 +1,16 @@
 /*
- * Reads what was written in DER (X.690 section 10), and no other encoding.
+ * Reads elements in DER (X.690 §10), and in no other encoding.
  *
- * Pure computation, over the client's bytes. A message that two parsers read
- * could mean something else to each; of DER there is one form only.
+ * Runs in the pre-auth process; pure computation, over the client's bytes.
+ * libkrb5 parses the same bytes. DER has one form for each message, so both
+ * parsers must find the same elements.
  */
 #include "config.h"
 
 #include "der.h"
+
+/* Bytes of a length in the long form, at most: they express 16 MiB. */
+#define LENGTH_MOST 3
 
 bool
 der_take(struct der *from, unsigned char tag, struct der *content)
@@ -20,12 +24,12 @@ der_take(struct der *from, unsigned char tag, struct der *content)
 	if (n >= 0x80) {
 		size_t bytes = n - 0x80;
 
-		/* The shortest form; three bytes are 16 MiB. */
-		if (bytes == 0 || bytes > 3 || bytes > from->left - head)
+		if (bytes == 0 || bytes > LENGTH_MOST || bytes > from->left - head)
 			return false;
 		n = 0;
 		for (size_t i = 0; i < bytes; i++)
 			n = n << 8 | p[head++];
+		/* DER allows only the shortest form. */
 		if (n < 0x80 || n >> 8 * (bytes - 1) == 0)
 			return false;
 	}

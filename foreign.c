@@ -1,8 +1,8 @@
 /*
- * Names a protocol that is not spoken here by the first bytes of a client.
+ * Names a protocol that kpopd does not serve by a client's first bytes.
  *
- * Pure computation, over the client's bytes. The log gets these words and none
- * of the bytes.
+ * Runs in the pre-auth process; pure computation, over the client's bytes. The
+ * log gets only these names, none of the bytes.
  */
 #include "config.h"
 

@@ -1,10 +1,13 @@
-/* What speaks here that is no POP3 client: see foreign.c. */
+/* Protocols that kpopd does not serve: see foreign.c. */
 #ifndef FOREIGN_H
 #define FOREIGN_H
 
-#define FOREIGN_BYTES 4
+#define FOREIGN_BYTES 4 /* that a client must have sent */
 
-/* Returns the name of a protocol that begins with these FOREIGN_BYTES bytes, for the log, or NULL. */
+/*
+ * Returns the name, for the log, of the protocol that begins with these
+ * FOREIGN_BYTES bytes, or NULL.
+ */
 const char *foreign_protocol(const void *first);
 
 #endif

@@ -156,7 +156,7 @@ choose(const struct line *l, const struct options *o, struct dialogue *d, const 
 		give_up_gss("the server's offer of layers", major, minor);
 	offer = text.value;
 	d->layer = pick(l, o, offer[0]);
-	d->piece = relay_gss_piece(d->context, d->layer,
+	d->piece = relay_gss_text_size(d->context, d->layer,
 	    (size_t)offer[1] << 16 | (size_t)offer[2] << 8 | offer[3]);
 	if (d->layer != RELAY_GSS_NONE && d->piece == 0)
 		errx(EXIT_REFUSED, "the server's tokens are too small");
@@ -178,13 +178,13 @@ choose(const struct line *l, const struct options *o, struct dialogue *d, const 
 static void
 run_layer(const void *what, int fd, int plain)
 {
-	static struct relay_gss w = { .output = RELAY_GSS_SEALED };
+	static struct relay_gss w = { .output = RELAY_GSS_WRAPPED };
 	const struct dialogue *d = what;
 
 	w.context = d->context;
-	w.conceals = d->layer == RELAY_GSS_CONFIDENTIALITY;
-	w.piece = d->piece;
-	if (pump(fd, plain, plain, RELAY_CLIENT, &relay_gss_codec, &w, NULL, 0) == -1)
+	w.is_confidential = d->layer == RELAY_GSS_CONFIDENTIALITY;
+	w.text_size = d->piece;
+	if (relay_run(fd, plain, plain, RELAY_CLIENT, &relay_gss_codec, &w, NULL, 0) == -1)
 		errx(EXIT_BROKEN, "the security layer: %s",
 		    w.problem != NULL ? w.problem : "the connection broke");
 	if (w.have > 0)

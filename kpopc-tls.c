@@ -18,7 +18,7 @@
 static int tls_plain;
 
 static void
-tell_ready(struct tls *t)
+tell_ready(struct relay_tls *t)
 {
 	unsigned char message[1 + EVP_MAX_MD_SIZE];
 	X509 *certificate = SSL_get1_peer_certificate(t->ssl);
@@ -28,7 +28,7 @@ tell_ready(struct tls *t)
 }
 
 _Noreturn static void
-explain_tls(struct tls *t)
+explain_tls(struct relay_tls *t)
 {
 	long verdict = SSL_get_verify_result(t->ssl);
 
@@ -40,7 +40,7 @@ explain_tls(struct tls *t)
 static void
 run_tls(const void *what, int fd, int plain)
 {
-	static struct tls t = { .greet = tell_ready };
+	static struct relay_tls t = { .on_established = tell_ready };
 	static struct relay_buffer hello;
 	const struct options *o = what;
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
@@ -57,9 +57,9 @@ run_tls(const void *what, int fd, int plain)
 	    SSL_set_tlsext_host_name(t.ssl, o->host) != 1 || relay_tls_shake_hands(&t, &hello) == -1)
 		errx(EXIT_REFUSED, "TLS: OpenSSL does not start");
 	line_write(fd, hello.data + hello.at, hello.end - hello.at);
-	if (pump(fd, plain, plain, RELAY_CLIENT, &tls_codec, &t, NULL, 0) == -1 || !t.shaken)
+	if (relay_run(fd, plain, plain, RELAY_CLIENT, &relay_tls_codec, &t, NULL, 0) == -1 || !t.is_established)
 		explain_tls(&t);
-	if (!t.closed)
+	if (!t.is_closed)
 		errx(EXIT_BROKEN, "TLS: the connection was cut off");
 	_exit(EXIT_DONE);
 }

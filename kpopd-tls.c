@@ -1,20 +1,21 @@
 /*
- * TLS on one side, plain text on the other: a program of its own, one process for each TLS connection.
+ * Serves one connection by TLS: the client on one side, cleartext on the other.
  *
- * Started by the monitor as root with the client on fd 0, the plain side on
- * fd 1 and the channel to the monitor on LAYER_CHANNEL; reads certificate and key, then shuts itself into an empty directory
- * as a user of its own, and only then looks at the client. It has the TLS key
- * and this connection's plain text, and neither the service's key nor a file.
- * Being a program of its own it also keeps OpenSSL, whose start costs more
- * than a whole plain login, out of kpopd.
+ * Runs as root while it reads the certificate and the key, then as a user of
+ * its own in an empty jail, and only then looks at the client. It has the TLS
+ * key and this connection's cleartext, but neither the service's key nor a
+ * file. The monitor starts it with the client on fd 0, the cleartext side on
+ * fd 1 and the channel to the monitor on LAYER_CHANNEL. OpenSSL takes longer to
+ * start than a whole login without TLS; in a program of its own it costs the
+ * other processes nothing.
  *
- * When it is ready it says so on the plain side, in one byte with the size of
- * what follows: the hash of its certificate, for channel bindings (RFC 5929
- * §4.1). The client may speak when the pre-auth process has told it so.
+ * Once it is ready it sends on the cleartext side one byte, the size of the
+ * hash that follows: its certificate's, for channel bindings (RFC 5929 §4.1).
+ * The pre-auth process invites the client only after that.
  *
- * TLS 1.2 and 1.3, without renegotiation, compression and resumption: a
- * process that serves one connection has nobody to resume. Cipher suites have
- * forward secrecy and AEAD unless -C says otherwise.
+ * TLS 1.2 and 1.3, without renegotiation and compression, and without
+ * resumption, because the process serves one connection. Cipher suites have
+ * forward secrecy and AEAD unless -C specifies others.
  */
 #include "config.h"
 
@@ -32,30 +33,32 @@
 #include "log.h"
 #include "options.h"
 #include "privsep.h"
-#include "sandbox.h"
 #include "relay-tls.h"
+#include "sandbox.h"
 
-/* Logs what OpenSSL could not do. */
+/* Logs that a step of OpenSSL failed. */
 static void
-complain(const char *what)
+log_openssl_failed(const char *step)
 {
-	struct tls t = { .ssl = NULL };
+	struct relay_tls t = { .ssl = NULL };
 	struct log_text words;
 
-	relay_tls_remember_error(&t);
-	log_event(LOG_ERR, "failed", "what=\"%s\" error=\"%s\"", what,
-	    log_words(&words, t.error));
+	relay_tls_keep_error(&t);
+	log_failed_at(LOG_ERR, log_words(&words, t.error), "%s", step);
 }
 
-/* A key that asks for a passphrase has nobody to ask. */
+/* Refuses to give a passphrase: a server has no terminal to ask for it. */
 static int
-no_passphrase(char *to, int size, int writing, void *unused)
+refuse_passphrase(char *to, int size, int writing, void *unused)
 {
 	(void)to, (void)size, (void)writing, (void)unused;
 	return -1;
 }
 
-/* Allows the cipher suites that -C names. A bad list is fatal, because any other one would not be what the administrator wants. */
+/*
+ * Allows the cipher suites of -C. A wrong list is fatal, because any other list
+ * would not be the administrator's choice.
+ */
 static void
 set_ciphers(SSL_CTX *context, const char *list)
 {
@@ -64,135 +67,210 @@ set_ciphers(SSL_CTX *context, const char *list)
 
 	if (wrong == NULL)
 		return;
-	log_event(LOG_ERR, "fatal", "error=\"-C: OpenSSL has no cipher suites %s\"", log_words(&words, wrong));
+	log_event(LOG_ERR, "fatal",
+	    "error=\"-C: OpenSSL has no cipher suites %s\"",
+	    log_words(&words, wrong));
 	exit(TLS_BAD_CIPHERS);
 }
 
-/* Loads certificate, chain and key. Returns NULL, and has logged why, when they do not work. */
+/* Makes a context without the certificate. Returns it, or NULL (logged). */
 static SSL_CTX *
-load(const char *certificate, const char *key, const char *ciphers)
+make_tls_context(const char *ciphers)
 {
 	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-	const char *what = NULL;
 
 	if (context == NULL || relay_tls_restrict(context) == -1) {
-		complain("starting OpenSSL");
+		log_openssl_failed("initializing OpenSSL");
 		return NULL;
 	}
 	if (*ciphers != '\0')
 		set_ciphers(context, ciphers);
-	SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_options(context,
+	    SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
 	/* For suites with DHE, which -C may name. */
 	SSL_CTX_set_dh_auto(context, 1);
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(context, 0);
-	SSL_CTX_set_default_passwd_cb(context, no_passphrase);
+	SSL_CTX_set_default_passwd_cb(context, refuse_passphrase);
+	return context;
+}
+
+/*
+ * Makes a context with the certificate, its chain and its key, from two files.
+ * Returns it, or NULL (logged) if they cannot be used.
+ */
+static SSL_CTX *
+load_certificate(const char *certificate, const char *key, const char *ciphers)
+{
+	SSL_CTX *context = make_tls_context(ciphers);
+	struct log_text c, k;
+	char step[2 * sizeof(struct log_text) + 64] = "";
+
+	if (context == NULL)
+		return NULL;
+	log_words(&c, certificate);
+	log_words(&k, key);
 	if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
-		what = "reading the certificate";
-	else if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1)
-		what = "reading the certificate's key";
+		snprintf(step, sizeof(step), "reading the certificate %s",
+		    c.text);
+	else if (SSL_CTX_use_PrivateKey_file(context, key,
+		     SSL_FILETYPE_PEM) != 1)
+		snprintf(step, sizeof(step), "reading the key %s", k.text);
 	else if (SSL_CTX_check_private_key(context) != 1)
-		what = "the key is not the certificate's";
-	if (what == NULL)
+		snprintf(step, sizeof(step),
+		    "comparing the key %s with the certificate %s", k.text,
+		    c.text);
+	if (step[0] == '\0')
 		return context;
-	complain(what);
+	log_openssl_failed(step);
 	SSL_CTX_free(context);
 	return NULL;
 }
 
+/* Logs the version and the cipher suite of the handshake. */
 static void
-log_handshake(struct tls *t)
+log_handshake(struct relay_tls *t)
 {
 	log_event(LOG_INFO, "tls", "version=%s cipher=%s",
 	    SSL_get_version(t->ssl), SSL_get_cipher_name(t->ssl));
 }
 
-/* Says that all is well, and the certificate's hash. */
+/* Sends the pre-auth process the certificate's hash: TLS is ready. */
 static void
-report_ready(SSL_CTX *context)
+send_ready(SSL_CTX *context)
 {
 	unsigned char message[1 + EVP_MAX_MD_SIZE];
 
 	message[0] = (unsigned char)relay_tls_hash_certificate(
 	    SSL_CTX_get0_certificate(context), message + 1);
 	if (write(1, message, 1 + message[0]) != 1 + message[0])
-		fatal("telling the pre-auth process");
+		fatal("sending the certificate's hash to the pre-auth process");
+}
+
+/* Returns true if the client has sent cleartext in place of the handshake. */
+static bool
+got_cleartext(const struct relay_tls *t)
+{
+	return !t->is_established &&
+	    (t->reason == SSL_R_WRONG_VERSION_NUMBER ||
+		t->reason == SSL_R_HTTP_REQUEST ||
+		t->reason == SSL_R_HTTPS_PROXY_REQUEST);
 }
 
 /*
- * Returns our words for what ended a connection, or NULL if OpenSSL's have to do. None of the client's bytes are in either.
+ * Returns the reason for the end of the connection in plain words, or NULL if
+ * only OpenSSL's text fits. No byte of the client's is in either.
  *
- * A client can send each of these alerts, and cleartext, at any time. But one that has
- * spoken inside TLS has taken the certificate, and after the handshake there was TLS.
+ * A client can send each of these alerts, or cleartext, at any time. But a
+ * client that has sent data inside TLS has accepted the certificate, and after
+ * the handshake an error is not cleartext.
  */
 static const char *
-explain(const struct tls *t)
+explain_tls_error(const struct relay_tls *t)
 {
 	static const struct {
 		int reason;
 		const char *words;
-	} certificate[] = {
+	} alerts[] = {
 #define REFUSED "the client does not take the certificate: "
-		{ SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, REFUSED "bad_certificate" },
-		{ SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, REFUSED "unsupported_certificate" },
-		{ SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED, REFUSED "certificate_revoked" },
-		{ SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED, REFUSED "certificate_expired" },
-		{ SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, REFUSED "certificate_unknown" },
+		{ SSL_R_SSLV3_ALERT_BAD_CERTIFICATE,
+		    REFUSED "bad_certificate" },
+		{ SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE,
+		    REFUSED "unsupported_certificate" },
+		{ SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED,
+		    REFUSED "certificate_revoked" },
+		{ SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED,
+		    REFUSED "certificate_expired" },
+		{ SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN,
+		    REFUSED "certificate_unknown" },
 		{ SSL_R_TLSV1_ALERT_UNKNOWN_CA, REFUSED "unknown_ca" },
-		{ SSL_R_TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE, REFUSED "bad_certificate_status_response" },
+		{ SSL_R_TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE,
+		    REFUSED "bad_certificate_status_response" },
 	};
 
-	for (size_t i = 0; !t->heard && i < sizeof(certificate) / sizeof(certificate[0]); i++)
-		if (certificate[i].reason == t->reason)
-			return certificate[i].words;
-	return !t->shaken && (t->reason == SSL_R_WRONG_VERSION_NUMBER || t->reason == SSL_R_HTTP_REQUEST ||
-	    t->reason == SSL_R_HTTPS_PROXY_REQUEST) ? "cleartext, not TLS" : NULL;
+	for (size_t i = 0;
+	    !t->has_data && i < sizeof(alerts) / sizeof(alerts[0]); i++)
+		if (alerts[i].reason == t->reason)
+			return alerts[i].words;
+	return got_cleartext(t) ? "cleartext, not TLS" : NULL;
 }
 
 /*
- * Lets OpenSSL read what a client has sent before it reset the connection, for
- * the log alone: the alert that says why is there, and the pump passes nothing
- * on of a dead client. What else it contains is dropped.
+ * Lets OpenSSL read what the client had sent before it reset the connection:
+ * relay_run passes nothing on from a dead client, but the log should have the
+ * alert. Data is dropped.
  */
 static void
-read_last_alert(struct tls *t)
+read_last_alert(struct relay_tls *t)
 {
-	static struct relay_buffer plain, sealed;
+	static struct relay_buffer cleartext, wrapped;
 	char data[RELAY_PIECE];
 	ssize_t n;
 
 	while ((n = recv(0, data, sizeof(data), MSG_DONTWAIT)) > 0)
-		if (tls_codec.open(t, data, (size_t)n, &plain, &sealed) != 0)
+		if (relay_tls_codec.unwrap(t, data, (size_t)n, &cleartext,
+			&wrapped) != 0)
 			return;
 }
 
-/* Logs what ended the connection, if that was not its end in order. */
+/* Logs why the connection has ended, unless it has ended in order. */
 static void
-log_end(const struct tls *t, bool is_lost)
+log_tls_end(const struct relay_tls *t, bool is_lost)
 {
-	const char *words = explain(t);
+	const char *words = explain_tls_error(t);
 	struct log_text error;
 
-	/* GnuTLS' clients look at the certificate after the handshake, and send no alert. */
-	if (words == NULL && t->error[0] == '\0' && t->shaken && !t->heard && (is_lost || t->closed || t->left))
-		words = "closed after the handshake, as by a client that does not take the certificate";
+	/*
+	 * Clients with GnuTLS verify the certificate after the handshake, and
+	 * send no alert.
+	 */
+	if (words == NULL && t->error[0] == '\0' && t->is_established &&
+	    !t->has_data && (is_lost || t->is_closed || t->client_ended))
+		words = "closed after the handshake, as by a client that does "
+			"not take the certificate";
 	if (words != NULL)
 		log_event(LOG_NOTICE, "refused", "reason=\"%s\"", words);
-	else if (t->error[0] != '\0')
-		log_event(LOG_NOTICE, t->shaken ? "failed" : "refused", "%s error=\"%s\"",
-		    t->shaken ? "what=\"TLS\"" : "reason=\"TLS handshake\"", log_words(&error, t->error));
+	else if (t->error[0] == '\0')
+		return;
+	else if (t->is_established)
+		log_failed_at(LOG_NOTICE, log_words(&error, t->error), "TLS");
+	else
+		log_event(LOG_NOTICE, "refused",
+		    "reason=\"TLS handshake\" error=\"%s\"",
+		    log_words(&error, t->error));
 }
 
+/* As root: enters the jail as this user. Returns 0, or -1 (logged). */
+static int
+enter_jail(const char *user, const char *state)
+{
+	static struct account account;
+	const char *refusal = account_find(user, NULL, &account);
+
+	if (refusal != NULL) {
+		log_event(LOG_ERR, "fatal",
+		    "error=\"the user %s of kpopd-tls cannot be used: %s\"",
+		    user, refusal);
+		return -1;
+	}
+	privsep_make_jail(state, "tls");
+	privsep_jail(state, "tls", &account);
+	sandbox_shut_files(NULL, 0);
+	sandbox_enter(SANDBOX_TLS);
+	return 0;
+}
+
+/*
+ * The arguments are CERTIFICATE KEY CIPHERS; and USER STATE, unless the monitor
+ * only wants to know whether the certificate works.
+ */
 int
 main(int argc, char **argv)
 {
-	static struct account account;
-	static struct tls t;
-	const char *refusal;
+	static struct relay_tls t;
 	SSL_CTX *context;
 	bool is_lost;
 
-	/* Started by kpopd alone: CERTIFICATE KEY CIPHERS, and unless they are only to be tried, USER STATE. */
 	if (argc != 4 && argc != 6) {
 		fprintf(stderr, "kpopd-tls: started by kpopd(8)\n");
 		return 1;
@@ -202,25 +280,20 @@ main(int argc, char **argv)
 	else
 		log_through(LAYER_CHANNEL);
 	signal(SIGPIPE, SIG_IGN);
-	if ((context = load(argv[1], argv[2], argv[3])) == NULL)
+	if ((context = load_certificate(argv[1], argv[2], argv[3])) == NULL)
 		return 1;
 	if (argc == 4)
 		return 0;
-	if ((refusal = account_find(argv[4], NULL, &account)) != NULL) {
-		log_event(LOG_ERR, "fatal", "error=\"kpopd-tls's user cannot be used: %s\"", refusal);
+	if (enter_jail(argv[4], argv[5]) == -1)
 		return 1;
-	}
-	privsep_make_jail(argv[5], "tls");
-	privsep_jail(argv[5], "tls", &account);
-	sandbox_shut_files(NULL, 0);
-	sandbox_enter(SANDBOX_TLS);
-	t.greet = log_handshake;
+	t.on_established = log_handshake;
 	if (relay_tls_start(&t, context, true) == -1)
-		fatal("memory for TLS");
-	report_ready(context);
-	is_lost = pump(0, 1, 1, RELAY_SERVER, &tls_codec, &t, NULL, 0) == -1;
+		fatal("allocating memory for TLS");
+	send_ready(context);
+	is_lost = relay_run(0, 1, 1, RELAY_SERVER, &relay_tls_codec, &t, NULL,
+	    0) == -1;
 	if (is_lost && t.error[0] == '\0')
 		read_last_alert(&t);
-	log_end(&t, is_lost);
+	log_tls_end(&t, is_lost);
 	return is_lost ? 1 : 0;
 }

@@ -52,7 +52,7 @@
 #include "accept.h"
 #include "account.h"
 #include "address.h"
-#include "auth.h"
+#include "auth-start.h"
 #include "clock.h"
 #include "layer.h"
 #include "log.h"
@@ -172,8 +172,8 @@ prepare_server(struct server *s)
 static bool
 is_emptied(const struct auth *now, const struct auth *before)
 {
-	return now != NULL && auth_is_empty(now) && before != NULL &&
-	    !auth_is_empty(before);
+	return now != NULL && auth_is_unconfigured(now) && before != NULL &&
+	    !auth_is_unconfigured(before);
 }
 
 /*
@@ -196,13 +196,13 @@ reload_server(void *self)
 	if (is_emptied(auth, s->auth)) {
 		log_failed_at(
 		    LOG_ERR, "it is empty now", "reading krb5.conf again");
-		auth_forget(auth);
+		auth_free(auth);
 		return;
 	}
 	if (auth == NULL)
 		return;
 	if (s->auth != NULL)
-		auth_forget(s->auth);
+		auth_free(s->auth);
 	s->auth = auth;
 }
 
@@ -313,7 +313,7 @@ main(int argc, char **argv)
 		 */
 		if (!by_hand && errno == ENOTCONN) {
 			log_event(LOG_NOTICE, "refused",
-			    "reason=\"closed without a word\"");
+			    "reason=\"closed before the first byte\"");
 			return 0;
 		}
 		options_refuse(&s.o,

@@ -28,8 +28,8 @@
 #include "packet.h"
 #include "privsep.h"
 #include "process.h"
+#include "relay-sasl.h"
 #include "sandbox.h"
-#include "sasl.h"
 
 #define KPOPD_TLS LIBEXEC_DIRECTORY "/kpopd-tls"
 /* bytes of describe_files' text with its NUL */
@@ -185,7 +185,7 @@ become_relay(const struct options *o, const struct account *preauth,
 	sandbox_shut_files(&within, 1);
 	close(within.fd);
 	sandbox_enter(SANDBOX_RELAY);
-	_exit(sasl_relay(0, cleartext, handoff) == 0 ? 0 : 1);
+	_exit(relay_sasl_run(0, cleartext, handoff) == 0 ? 0 : 1);
 }
 
 /* Makes the two ends of the cleartext side. */

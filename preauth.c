@@ -1,10 +1,12 @@
 /*
- * What happens before the login: proxy header, TLS, ticket, USER and PASS or AUTH.
+ * Leads a connection until the login: PROXY header, TLS, ticket, USER and PASS
+ * or AUTH.
  *
- * Runs as root while it copies the keys, then as the pre-auth user in its jail.
- * It reads what nobody has answered for yet, and holds the service's key: it
- * can write in one file that root has opened, the replay cache, and open none,
- * and all it can bring about is said in the messages of message.h.
+ * Runs in the pre-auth process: as root until enter_preauth_jail has ended,
+ * then as the pre-auth user in its jail. It reads the bytes of clients that
+ * have not logged in, and holds the service's key. So it can open no file but
+ * krb5.conf, can write to no file but the replay cache, which root has opened,
+ * and affects other processes only by the messages of message.h.
  */
 #include "config.h"
 
@@ -16,45 +18,53 @@
 #include <unistd.h>
 
 #include "auth.h"
-#include "preauth.h"
+#include "auth-keytab.h"
+#include "auth-start.h"
 #include "log.h"
 #include "message.h"
 #include "pop3.h"
+#include "preauth.h"
 #include "proxy.h"
 #include "replay-cache.h"
 #include "sandbox.h"
 #include "sasl.h"
 #include "sendauth.h"
 
-/* Where libraries that read krb5.conf again find what it said. */
-#define CONFIGURATION "krb5.conf"
-#define CONFIGURATION_MOST (1 << 20)
+/* The file in the jail that GSSAPI reads in place of krb5.conf. */
+#define KRB5_CONF "krb5.conf"
+#define KRB5_CONF_MOST (1 << 20) /* bytes of it that are compared, at most */
 
 struct preauth {
 	const struct options *o;
-	int channel;
+	int channel; /* to the monitor */
 	int64_t deadline;
 	struct io io;
-	struct auth *auth;
-	struct sasl *sasl;
-	char wish[SASL_AUTHZID];
+	struct auth *auth; /* NULL: there is no key */
+	struct sasl *sasl; /* NULL: AUTH GSSAPI is not offered */
+	char authzid[SASL_AUTHZID];
 	struct pop3_preauth door;
 	bool has_tls;
-	unsigned char hash[64]; /* of the certificate, once there is TLS */
+	unsigned char hash[SASL_HASH]; /* the certificate's, inside TLS */
 	size_t hash_size;
-	struct preauth_message report;
+	struct preauth_message message;
 };
 
-/* Asks the monitor for TLS or a LAYER. Returns a descriptor or -1. */
+/*
+ * Asks the monitor for MESSAGE_TLS or MESSAGE_LAYER. Returns the descriptor that
+ * it sends, or -1.
+ */
 static int
-ask(struct preauth *g, char kind)
+ask_monitor(struct preauth *g, char kind)
 {
-	struct preauth_message question = { .kind = kind };
+	struct preauth_message request = { .kind = kind };
 
-	return message_ask(g->channel, &question);
+	return message_ask(g->channel, &request);
 }
 
-/* kpopd-tls' first words on the plain side: it is ready, and its certificate's hash. Returns 0 or -1. */
+/*
+ * Waits until kpopd-tls is ready: it sends its certificate's hash on the
+ * cleartext side, fd. Returns 0 or -1.
+ */
 static int
 await_tls(struct preauth *g, int fd)
 {
@@ -73,24 +83,26 @@ await_tls(struct preauth *g, int fd)
 	return result;
 }
 
+/* Starts TLS. Returns the socket of the cleartext side, or -1. */
 static int
-prepare_tls(void *self)
+start_tls(void *self)
 {
 	struct preauth *g = self;
-	int fd = ask(g, MESSAGE_TLS);
+	int fd = ask_monitor(g, MESSAGE_TLS);
 
-	/* The monitor answers once: what failed is not tried again. */
+	/* The monitor grants one request, so a second attempt would fail. */
 	g->door.has_tls = false;
 	if (fd == -1 || await_tls(g, fd) == -1)
 		return -1;
 	if (g->sasl != NULL)
-		sasl_inside_tls(g->sasl, g->hash, g->hash_size);
+		sasl_enter_tls(g->sasl, g->hash, g->hash_size);
 	g->has_tls = true;
 	return fd;
 }
 
+/* Takes a step of AUTH GSSAPI: pop3_preauth's authenticate. */
 static int
-authenticate(void *self, bool first, const void *token, size_t n,
+step_gssapi(void *self, bool first, const void *token, size_t n,
     const void **challenge, size_t *size)
 {
 	struct preauth *g = self;
@@ -107,103 +119,157 @@ authenticate(void *self, bool first, const void *token, size_t n,
 	}
 }
 
+/*
+ * After AUTH GSSAPI, gives the principal and the authorization identity.
+ * Returns 0 or -1.
+ */
 static int
-who(void *self, const char **principal, const char **wish)
+describe_gssapi(void *self, const char **principal, const char **authzid)
 {
 	struct preauth *g = self;
 
-	*principal = g->report.peer.principal;
-	*wish = g->wish;
-	return sasl_peer(g->sasl, &g->report.peer, g->wish);
+	*principal = g->message.peer.principal;
+	*authzid = g->authzid;
+	return sasl_peer(g->sasl, &g->message.peer, g->authzid);
 }
 
 /*
- * Puts what krb5.conf says into the jail, unless it is there: GSSAPI reads it
- * anew with every call. As root; nobody but the pre-auth process's group may read it, since
- * krb5.conf itself may be closed to others. Returns whether it is there: without
- * it, or with an older one, libkrb5 would know other rules than the admin's.
+ * Returns true if the file at path has exactly this text of n bytes. A file
+ * that is larger than KRB5_CONF_MOST never has.
  */
 static bool
-keep_configuration(const struct preauth *g, const struct account *account)
+has_text(const char *path, const char *text, size_t n)
 {
-	char path[PATH_MAX], temporary[PATH_MAX];
-	static char old[CONFIGURATION_MOST];
-	const char *text = auth_configuration(g->auth);
-	ssize_t n = (ssize_t)strlen(text);
-	bool whole = true;
+	static char old[KRB5_CONF_MOST];
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	bool same = fd != -1 && n <= sizeof(old) &&
+	    read(fd, old, sizeof(old)) == (ssize_t)n &&
+	    memcmp(old, text, n) == 0;
+
+	if (fd != -1)
+		close(fd);
+	return same;
+}
+
+/*
+ * As root, replaces the file at path, with this text of n bytes. Only the
+ * pre-auth process's group may read it, because krb5.conf itself may not be
+ * readable by others. Returns false (logged) if that failed.
+ */
+static bool
+replace_file(const char *path, const char *text, size_t n, gid_t gid)
+{
+	char temporary[PATH_MAX];
+	bool done;
 	int fd;
 
-	if (snprintf(path, sizeof(path), "%s/preauth/" CONFIGURATION, g->o->state) >= PATH_MAX ||
-	    snprintf(temporary, sizeof(temporary), "%s.%ld", path, (long)getpid()) >= PATH_MAX)
-		fatal("the state directory's name is too long");
-	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd == -1 || n > CONFIGURATION_MOST || read(fd, old, sizeof(old)) != n ||
-	    memcmp(old, text, (size_t)n) != 0) {
-		int new;
-
-		/* A process that had this pid may have been killed here. */
+	if (snprintf(temporary, sizeof(temporary), "%s.%ld", path,
+		(long)getpid()) >= PATH_MAX)
+		fatal("the path of the state directory is too long");
+	/* A killed process that had this pid may have left the file. */
+	unlink(temporary);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW |
+		O_CLOEXEC, 0640);
+	done = fd != -1 && fchown(fd, 0, gid) == 0 && fchmod(fd, 0640) == 0 &&
+	    write(fd, text, n) == (ssize_t)n && rename(temporary, path) == 0;
+	if (!done) {
+		log_failed("copying krb5.conf to %s", path);
 		unlink(temporary);
-		new = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
-
-		whole = new != -1 && fchown(new, 0, account->gid) == 0 && fchmod(new, 0640) == 0 &&
-		    write(new, text, (size_t)n) == n && rename(temporary, path) == 0;
-		if (!whole) {
-			log_event(LOG_ERR, "failed", "what=\"copying krb5.conf into the jail\"");
-			unlink(temporary);
-		}
-		if (new != -1)
-			close(new);
 	}
 	if (fd != -1)
 		close(fd);
-	if (setenv("KRB5_CONFIG", "/" CONFIGURATION, 1) == -1)
-		fatal("setenv");
-	return whole;
+	return done;
 }
 
-/* In the jail: krb5.conf may be read, and no other file opened. */
-static void
-confine(void)
+/*
+ * As root, puts the krb5.conf snapshot into the jail, where GSSAPI reads it in
+ * each call. Returns false (logged) if it is not there: without it, or with an
+ * older one, libkrb5 would apply other rules than the administrator's.
+ */
+static bool
+provide_krb5_conf(const struct preauth *g, const struct account *account)
 {
-	const struct sandbox_path within = { open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), SANDBOX_READ };
+	char path[PATH_MAX];
+	const char *text = auth_krb5conf(g->auth);
+	size_t n = strlen(text);
+	bool done;
 
-	sandbox_shut_files(&within, 1);
-	close(within.fd);
+	if (snprintf(path, sizeof(path), "%s/preauth/" KRB5_CONF,
+		g->o->state) >= PATH_MAX)
+		fatal("the path of the state directory is too long");
+	done = has_text(path, text, n) ||
+	    replace_file(path, text, n, account->gid);
+	if (setenv("KRB5_CONFIG", "/" KRB5_CONF, 1) == -1)
+		fatal("setenv");
+	return done;
+}
+
+/* In the jail, allows reading krb5.conf, and the pre-auth process's calls. */
+static void
+confine_preauth(void)
+{
+	const struct sandbox_path jail = {
+		open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), SANDBOX_READ };
+
+	sandbox_shut_files(&jail, 1);
+	close(jail.fd);
 	sandbox_enter(SANDBOX_PREAUTH);
 }
 
-/* As root: opens the replay cache, and reads the keys. Without the cache everybody is refused, and the log has the reason. */
+/*
+ * As root, opens the replay cache and copies the keys; without keys g->auth
+ * stays NULL. Without the cache every login is refused, for which the log has
+ * the reason.
+ */
 static void
 open_keys(struct preauth *g, struct auth *auth)
 {
 	const struct options *o = g->o;
-	struct replay *replay = replay_open(o->state, auth_skew(auth), g->deadline);
 
-	if (auth_open(auth, o->keytab, o->service, replay) == 0)
+	auth_use_replay_cache(auth,
+	    replay_open(o->state, auth_skew(auth), g->deadline));
+	if (keytab_load(auth, o->keytab, o->service) == 0)
 		g->auth = auth;
 }
 
-/* As root: keys, then the jail. */
+/*
+ * As root, opens the keys if Kerberos works; then enters the jail, as the
+ * pre-auth user.
+ */
 static void
-prepare(struct preauth *g, const struct account *account, struct auth *auth)
+enter_preauth_jail(struct preauth *g, const struct account *account,
+    struct auth *auth)
 {
 	const struct options *o = g->o;
 
 	privsep_make_jail(o->state, "preauth");
 	if (auth != NULL)
 		open_keys(g, auth);
-	if (g->auth != NULL && o->pop3 && keep_configuration(g, account))
+	if (g->auth != NULL && o->pop3 && provide_krb5_conf(g, account))
 		g->sasl = sasl_open(g->auth);
 	privsep_jail(o->state, "preauth", account);
-	confine();
-	io_init(&g->io, 0, g->deadline);
-	g->door = (struct pop3_preauth){ .self = g, .has_gssapi = g->sasl != NULL,
-		.has_tls = o->tls.works && o->tls.when != TLS_IMMEDIATE,
-		.needs_tls = o->tls.when == TLS_REQUIRE,
-		.prepare_tls = prepare_tls, .authenticate = authenticate, .who = who };
+	confine_preauth();
 }
 
-/* Reads the header of a proxy, and tells the monitor who is behind the proxy. Returns 0 or -1. */
+/* Prepares what the client is served with. */
+static void
+prepare_service(struct preauth *g)
+{
+	const struct options *o = g->o;
+
+	io_init(&g->io, 0, g->deadline);
+	g->door = (struct pop3_preauth){ .self = g,
+		.has_gssapi = g->sasl != NULL,
+		.has_tls = o->tls.works && o->tls.when != TLS_IMMEDIATE,
+		.needs_tls = o->tls.when == TLS_REQUIRE,
+		.prepare_tls = start_tls, .authenticate = step_gssapi,
+		.who = describe_gssapi };
+}
+
+/*
+ * Reads a proxy's header, and sends the monitor the client's address that it
+ * contains. Returns 0 or -1.
+ */
 static int
 read_header(struct preauth *g)
 {
@@ -214,72 +280,92 @@ read_header(struct preauth *g)
 	return peer.address.text[0] == '\0' ? 0 : message_send_preauth(g->channel, &peer);
 }
 
-/* Everything up to the login. Returns 0 with the user in the report, or -1. */
+/* Leads the sendauth exchange, for KPOP. Returns 0 or -1. */
 static int
-let_in(struct preauth *g)
+serve_kpop(struct preauth *g)
 {
-	struct preauth_message *r = &g->report;
+	if (g->auth == NULL) {
+		io_printf(&g->io,
+		    "-ERR [SYS/PERM] the server has no Kerberos key\r\n");
+		return -1;
+	}
+	if (sendauth_serve(&g->io, g->auth, &g->message.peer) == -1)
+		return -1;
+	g->door.principal = g->message.peer.principal;
+	return 0;
+}
+
+/* Serves the client until its login. Returns 0 with g->message filled, or -1. */
+static int
+serve_client(struct preauth *g)
+{
+	const struct options *o = g->o;
 	int fd;
 
-	if (g->o->proxies.count > 0 && proxies_include_peer(&g->o->proxies, 0) &&
+	if (o->proxies.count > 0 && proxies_include_peer(&o->proxies, 0) &&
 	    read_header(g) == -1)
 		return -1;
-	if (g->o->tls.when == TLS_IMMEDIATE) {
-		if (!g->o->tls.works || (fd = prepare_tls(g)) == -1)
+	if (o->tls.when == TLS_IMMEDIATE) {
+		if (!o->tls.works || (fd = start_tls(g)) == -1)
 			return -1;
 		io_switch(&g->io, fd);
 		g->door.inside_tls = true;
 	}
-	if (!g->o->pop3) {
-		if (g->auth == NULL) {
-			io_printf(&g->io, "-ERR [SYS/PERM] the server has no Kerberos key\r\n");
-			return -1;
-		}
-		if (sendauth_serve(&g->io, g->auth, &r->peer) == -1)
-			return -1;
-		g->door.principal = r->peer.principal;
-	}
-	return pop3_login(&g->io, &g->door, r->user, sizeof(r->user));
+	if (!o->pop3 && serve_kpop(g) == -1)
+		return -1;
+	return pop3_login(&g->io, &g->door, g->message.user,
+	    sizeof(g->message.user));
 }
 
-/* With a layer of GSSAPI what the client sends from now on is the relay's. */
+/*
+ * Hands the GSSAPI layer over to the relay, with the bytes that the client has
+ * sent after the login: they are in the layer.
+ */
 static void
-hand_over(struct preauth *g)
+hand_over_layer(struct preauth *g)
 {
 	const char *unread;
 	size_t n = io_unread(&g->io, &unread);
-	int handoff = ask(g, MESSAGE_LAYER);
+	int handoff = ask_monitor(g, MESSAGE_LAYER);
 
 	if (handoff == -1 || sasl_hand_over(g->sasl, handoff, unread, n) == -1)
 		_exit(1);
 }
 
+/* Hands the bytes that the client has sent after the login to the session. */
+static void
+keep_unread(struct preauth *g)
+{
+	const char *unread;
+
+	g->message.unread_size = (uint32_t)io_unread(&g->io, &unread);
+	memcpy(g->message.unread, unread, g->message.unread_size);
+}
+
 void
-preauth(const struct options *o, const struct account *account, struct auth *auth,
-    int64_t deadline, int channel)
+preauth(const struct options *o, const struct account *account,
+    struct auth *auth, int64_t deadline, int channel)
 {
 	static struct preauth g;
-	const char *unread;
 
 	g.o = o;
 	g.channel = channel;
 	g.deadline = deadline;
-	g.report.kind = MESSAGE_LOGIN;
-	prepare(&g, account, auth);
-	if (let_in(&g) == -1) {
+	g.message.kind = MESSAGE_LOGIN;
+	enter_preauth_jail(&g, account, auth);
+	prepare_service(&g);
+	if (serve_client(&g) == -1) {
 		io_linger(&g.io);
 		_exit(0);
 	}
-	if (g.report.peer.layer[0] == '\0')
-		strlcpy(g.report.peer.layer, g.has_tls ? "tls" : "none",
-		    sizeof(g.report.peer.layer));
+	if (g.message.peer.layer[0] == '\0')
+		strlcpy(g.message.peer.layer, g.has_tls ? "tls" : "none",
+		    sizeof(g.message.peer.layer));
 	if (g.sasl != NULL && sasl_has_layer(g.sasl))
-		hand_over(&g);
-	else {
-		g.report.unread_size = (uint32_t)io_unread(&g.io, &unread);
-		memcpy(g.report.unread, unread, g.report.unread_size);
-	}
-	if (message_send_preauth(channel, &g.report) == -1)
-		fatal("report");
+		hand_over_layer(&g);
+	else
+		keep_unread(&g);
+	if (message_send_preauth(channel, &g.message) == -1)
+		fatal("sending the login to the monitor");
 	_exit(0);
 }

@@ -1,4 +1,4 @@
-/* What happens before the login: see preauth.c. */
+/* The pre-auth process: see preauth.c. */
 #ifndef PREAUTH_H
 #define PREAUTH_H
 
@@ -9,10 +9,12 @@
 #include "privsep.h"
 
 /*
- * The pre-auth process, a child of the monitor's. Root until the keys are copied, then
- * jailed as its own user. Ends with a report on the channel, or without one
- * when nobody is to be let in. auth: without keys yet; NULL when Kerberos does
- * not work. deadline: absolute, ms of CLOCK_MONOTONIC.
+ * Leads a connection until the login, in a child of the monitor; ends the
+ * process. Runs as root until the keys are copied, then as account, the
+ * pre-auth user, in its jail. If a client is authenticated the last message on
+ * the channel is REPORT_LOGIN; else the channel ends without one. auth: without
+ * keys; NULL if Kerberos does not work. deadline: absolute, ms of
+ * CLOCK_MONOTONIC.
  */
 _Noreturn void preauth(const struct options *o, const struct account *account,
     struct auth *auth, int64_t deadline, int channel);

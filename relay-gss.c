@@ -1,19 +1,25 @@
 /*
- * A security layer of GSSAPI as a codec for relay.c: each token behind its length in four bytes.
+ * Wraps and unwraps a security layer of GSSAPI: each token after its length.
  *
- * Runs in the relay, jailed, and in kpopc. The peer is not trusted: a token has
- * a limit, and only one that is whole, in order and new is opened.
+ * Runs in the relay, as the pre-auth user in a jail, and in kpopc, as the
+ * caller. It makes no system call. The peer is not trusted: a token's size has
+ * a limit, and only a whole token that is in sequence and not a replay is
+ * unwrapped.
  *
  * Source: RFC 4422 §3.7, RFC 4752 §3.
  */
 #include "config.h"
 
+#include <sys/endian.h>
+
 #include <string.h>
 
 #include "relay-gss.h"
 
+/* Keeps what has failed for the log. Returns -1. */
 static int
-failed(struct relay_gss *w, const char *problem, OM_uint32 major, OM_uint32 minor)
+fail_gss(struct relay_gss *w, const char *problem, OM_uint32 major,
+    OM_uint32 minor)
 {
 	w->problem = problem;
 	w->major = major;
@@ -22,64 +28,72 @@ failed(struct relay_gss *w, const char *problem, OM_uint32 major, OM_uint32 mino
 }
 
 size_t
-relay_gss_piece(gss_ctx_id_t context, unsigned layer, size_t most)
+relay_gss_text_size(gss_ctx_id_t context, unsigned layer, size_t token_size)
 {
-	OM_uint32 piece, minor;
-	size_t token = most > RELAY_GSS_TOKEN ? RELAY_GSS_TOKEN : most;
+	OM_uint32 text_size, minor;
+	size_t limit = token_size > RELAY_GSS_TOKEN ? RELAY_GSS_TOKEN : token_size;
 
-	if (GSS_ERROR(gss_wrap_size_limit(&minor, context, layer == RELAY_GSS_CONFIDENTIALITY,
-		GSS_C_QOP_DEFAULT, (OM_uint32)token, &piece)) ||
-	    piece < RELAY_GSS_LEAST || piece > token)
+	if (GSS_ERROR(gss_wrap_size_limit(&minor, context,
+		layer == RELAY_GSS_CONFIDENTIALITY, GSS_C_QOP_DEFAULT,
+		(OM_uint32)limit, &text_size)) ||
+	    text_size < RELAY_GSS_LEAST || text_size > limit)
 		return 0;
-	return piece;
+	return text_size;
 }
 
-/* One whole token: n bytes behind the length. */
+/* Unwraps the whole token of n bytes in w->in. Returns 0 or -1. */
 static int
-open_token(struct relay_gss *w, size_t n, struct relay_buffer *plain)
+unwrap_token(struct relay_gss *w, size_t n, struct relay_buffer *cleartext)
 {
-	gss_buffer_desc token = { n, w->in + 4 }, text;
+	gss_buffer_desc token = { n, w->in + RELAY_GSS_LENGTH }, text;
 	OM_uint32 minor, major;
-	int conceals, result;
+	int is_confidential, result;
 
-	/* COMPLETE alone will do: what was replayed or is out of order says so in other bits. */
-	major = gss_unwrap(&minor, w->context, &token, &text, &conceals, NULL);
+	major = gss_unwrap(&minor, w->context, &token, &text, &is_confidential,
+	    NULL);
+	if (GSS_ERROR(major))
+		return fail_gss(w, "a token that cannot be unwrapped", major,
+		    minor);
+	/* The bits that remain report a replay or a gap in the sequence. */
 	if (major != GSS_S_COMPLETE)
-		return failed(w, "a token that cannot be opened", major, minor);
-	result = w->conceals && !conceals ? failed(w, "a token in the clear", 0, 0) :
-					    relay_put(plain, text.value, text.length);
+		return fail_gss(w, "a token repeated or out of sequence", 0, 0);
+	result = w->is_confidential && !is_confidential ?
+	    fail_gss(w, "a token without confidentiality", 0, 0) :
+	    relay_put(cleartext, text.value, text.length);
 	gss_release_buffer(&minor, &text);
 	return result;
 }
 
-/* The bytes of the token whose length stands at the beginning of in. */
+/* Returns the size of the token whose length is at the beginning of w->in. */
 static size_t
 token_size(const struct relay_gss *w)
 {
-	const unsigned char *p = (const unsigned char *)w->in;
-
-	return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+	return be32dec(w->in);
 }
 
 static int
-relay_gss_open(void *state, const char *data, size_t n, struct relay_buffer *plain,
-    struct relay_buffer *sealed)
+relay_gss_unwrap(void *state, const char *data, size_t n,
+    struct relay_buffer *cleartext, struct relay_buffer *wrapped)
 {
 	struct relay_gss *w = state;
 
-	(void)sealed;
+	(void)wrapped;
 	while (n > 0) {
-		size_t want = w->have < 4 ? 4 : 4 + token_size(w);
+		size_t want = w->have < RELAY_GSS_LENGTH ? RELAY_GSS_LENGTH :
+		    RELAY_GSS_LENGTH + token_size(w);
 		size_t some = want - w->have < n ? want - w->have : n;
 
 		memcpy(w->in + w->have, data, some);
 		w->have += some;
 		data += some;
 		n -= some;
-		if (w->have == 4 && (token_size(w) == 0 || token_size(w) > RELAY_GSS_TOKEN))
-			return failed(w, "a token of no possible size", 0, 0);
-		if (w->have > 4 && w->have == want) {
-			if (open_token(w, want - 4, plain) == -1)
+		if (w->have == RELAY_GSS_LENGTH &&
+		    (token_size(w) == 0 || token_size(w) > RELAY_GSS_TOKEN))
+			return fail_gss(w, "a token of 0 or of too many bytes",
+			    0, 0);
+		if (w->have > RELAY_GSS_LENGTH && w->have == want) {
+			if (unwrap_token(w, want - RELAY_GSS_LENGTH,
+				cleartext) == -1)
 				return -1;
 			w->have = 0;
 		}
@@ -87,29 +101,34 @@ relay_gss_open(void *state, const char *data, size_t n, struct relay_buffer *pla
 	return 0;
 }
 
+/* Wraps n bytes into one token. Returns 0 or -1. */
 static int
-seal_piece(struct relay_gss *w, const char *data, size_t n, struct relay_buffer *sealed)
+wrap_token(struct relay_gss *w, const char *data, size_t n,
+    struct relay_buffer *wrapped)
 {
 	gss_buffer_desc text = { n, (void *)(uintptr_t)data }, token;
 	OM_uint32 minor, major;
-	unsigned char length[4];
-	int result, conceals;
+	unsigned char length[RELAY_GSS_LENGTH];
+	int result, is_confidential;
 
-	major = gss_wrap(&minor, w->context, w->conceals, GSS_C_QOP_DEFAULT, &text,
-	    &conceals, &token);
-	if (major != GSS_S_COMPLETE || (w->conceals && !conceals))
-		return failed(w, "making a token", major, minor);
-	for (int i = 0; i < 4; i++)
-		length[i] = (unsigned char)(token.length >> (24 - 8 * i));
-	result = relay_put(sealed, length, 4) == -1 ||
-	    relay_put(sealed, token.value, token.length) == -1 ? -1 : 0;
+	major = gss_wrap(&minor, w->context, w->is_confidential,
+	    GSS_C_QOP_DEFAULT, &text, &is_confidential, &token);
+	if (major != GSS_S_COMPLETE || (w->is_confidential && !is_confidential))
+		return fail_gss(w, "wrapping a token", major, minor);
+	be32enc(length, (uint32_t)token.length);
+	result = relay_put(wrapped, length, sizeof(length)) == -1 ||
+	    relay_put(wrapped, token.value, token.length) == -1 ? -1 : 0;
 	gss_release_buffer(&minor, &token);
 	return result;
 }
 
-/* The answer to AUTH, up to its end, goes as it is. Returns how many bytes of data it was. */
+/*
+ * Passes the server's answer to AUTH on in cleartext, up to the end of its
+ * line. Returns how many of the n bytes were the answer's.
+ */
 static size_t
-pass_answer(struct relay_gss *w, const char *data, size_t n, struct relay_buffer *sealed)
+pass_answer(struct relay_gss *w, const char *data, size_t n,
+    struct relay_buffer *wrapped)
 {
 	size_t i = 0;
 
@@ -117,41 +136,47 @@ pass_answer(struct relay_gss *w, const char *data, size_t n, struct relay_buffer
 		if (w->line_at < sizeof(w->line))
 			w->line[w->line_at++] = data[i];
 		if (data[i++] == '\n')
-			w->output = memcmp(w->line, "+OK", 3) == 0 ? RELAY_GSS_SEALED : RELAY_GSS_PLAIN;
+			w->output = memcmp(w->line, "+OK", 3) == 0 ?
+			    RELAY_GSS_WRAPPED : RELAY_GSS_CLEARTEXT;
 	}
-	return relay_put(sealed, data, i) == 0 ? i : n;
+	return relay_put(wrapped, data, i) == 0 ? i : n;
 }
 
 static int
-relay_gss_seal(void *state, const char *data, size_t n, struct relay_buffer *sealed)
+relay_gss_wrap(void *state, const char *data, size_t n,
+    struct relay_buffer *wrapped)
 {
 	struct relay_gss *w = state;
-	size_t at = w->output == RELAY_GSS_ANSWER ? pass_answer(w, data, n, sealed) : 0;
+	size_t at = w->output == RELAY_GSS_ANSWER ?
+	    pass_answer(w, data, n, wrapped) : 0;
 
-	if (w->output == RELAY_GSS_PLAIN)
-		return relay_put(sealed, data + at, n - at);
+	if (w->output == RELAY_GSS_CLEARTEXT)
+		return relay_put(wrapped, data + at, n - at);
 	while (at < n) {
-		size_t some = n - at < w->piece ? n - at : w->piece;
+		size_t some = n - at < w->text_size ? n - at : w->text_size;
 
-		if (seal_piece(w, data + at, some, sealed) == -1)
+		if (wrap_token(w, data + at, some, wrapped) == -1)
 			return -1;
 		at += some;
 	}
 	return 0;
 }
 
+/* A layer of GSSAPI has no token for the end. */
 static int
-relay_gss_finish(void *state, struct relay_buffer *sealed)
+relay_gss_finish(void *state, struct relay_buffer *wrapped)
 {
-	(void)state, (void)sealed;
+	(void)state, (void)wrapped;
 	return 0;
 }
 
 static bool
-relay_gss_ready(void *state)
+relay_gss_is_ready(void *state)
 {
 	(void)state;
 	return true;
 }
 
-const struct relay_codec relay_gss_codec = { relay_gss_open, relay_gss_seal, relay_gss_finish, relay_gss_ready, NULL };
+const struct relay_codec relay_gss_codec = { .unwrap = relay_gss_unwrap,
+	.wrap = relay_gss_wrap, .finish = relay_gss_finish,
+	.is_ready = relay_gss_is_ready };

@@ -6,33 +6,46 @@
 
 #include "relay.h"
 
-#define RELAY_GSS_TOKEN 65536 /* bytes of a token, at most; RFC 4752 §3.1 allows more */
-/* Less room for text in a token of the peer's is no use. */
+/* Bytes of a token, at most; RFC 4752 §3.1 allows more. */
+#define RELAY_GSS_TOKEN 65536
+/* Bytes of text in a token, at least; smaller tokens are refused. */
 #define RELAY_GSS_LEAST 16
+#define RELAY_GSS_LENGTH 4 /* bytes of the length before a token */
 
-/* The layers as they stand on the wire (RFC 4752 §3.3). */
-enum { RELAY_GSS_NONE = 1, RELAY_GSS_INTEGRITY = 2, RELAY_GSS_CONFIDENTIALITY = 4 };
+/* The layers, as flags on the wire (RFC 4752 §3.3). */
+enum {
+	RELAY_GSS_NONE = 1,
+	RELAY_GSS_INTEGRITY = 2,
+	RELAY_GSS_CONFIDENTIALITY = 4,
+};
+
+/* How output is sent. */
+enum relay_gss_output {
+	RELAY_GSS_ANSWER,    /* a server's answer to AUTH: in cleartext */
+	RELAY_GSS_CLEARTEXT, /* in cleartext until the end */
+	RELAY_GSS_WRAPPED,   /* in tokens */
+};
 
 struct relay_gss {
 	gss_ctx_id_t context;
-	bool conceals;
-	size_t piece; /* bytes of text that make a token the peer takes */
-	/* What is said next: a server's answer to AUTH in the clear; all, in the clear; all, in tokens. */
-	enum { RELAY_GSS_ANSWER, RELAY_GSS_PLAIN, RELAY_GSS_SEALED } output;
-	char line[3]; /* how the answer begins */
+	bool is_confidential; /* the layer has confidentiality */
+	size_t text_size;     /* bytes of text in a token for the peer */
+	enum relay_gss_output output;
+	char line[3]; /* how the answer to AUTH begins */
 	size_t line_at;
-	const char *problem; /* once something has failed */
-	OM_uint32 major, minor;
-	size_t have; /* bytes of in */
-	char in[4 + RELAY_GSS_TOKEN];
+	const char *problem; /* the step that failed; NULL: none */
+	OM_uint32 major, minor; /* its error; 0: not GSSAPI's */
+	size_t have;            /* bytes of in */
+	char in[RELAY_GSS_LENGTH + RELAY_GSS_TOKEN];
 };
 
-extern const struct relay_codec relay_gss_codec; /* its state is a struct relay_gss */
+extern const struct relay_codec relay_gss_codec; /* state: a struct relay_gss */
 
 /*
- * How much text fits into a token of most bytes for the peer, with this
- * layer. Returns 0 when too little does.
+ * Returns how many bytes of text fit into a token of token_size bytes with this
+ * layer, or 0 if they are fewer than RELAY_GSS_LEAST.
  */
-size_t relay_gss_piece(gss_ctx_id_t context, unsigned layer, size_t most);
+size_t relay_gss_text_size(gss_ctx_id_t context, unsigned layer,
+    size_t token_size);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * TLS as a codec for relay.c.
+ * Encrypts and decrypts a connection by TLS.
  *
- * Runs in kpopd-tls, jailed, and in kpopc. The bytes of the network go through
- * OpenSSL's memory: the sockets are the pump's. The peer is not trusted;
- * OpenSSL is.
+ * Runs in kpopd-tls, as the user of kpopd-tls in a jail, and in kpopc, as the
+ * caller; kpopd-tls prepares the context as root. OpenSSL gets the network's
+ * bytes in memory and has no socket. The peer is not trusted; OpenSSL is.
  */
 #include "config.h"
 
@@ -13,13 +13,17 @@
 
 #include "relay-tls.h"
 
-/* For TLS 1.2. All suites of TLS 1.3 are of this kind. */
+/*
+ * Suites of TLS 1.2 with forward secrecy and AEAD. Those of TLS 1.3 all have
+ * both.
+ */
 #define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
-#define LIST_MOST 2048 /* bytes of a cipher list; an option has fewer (TLS_CIPHERS_MOST) */
-#define SEPARATORS ":,; "
+/* Bytes of a cipher list; an option has fewer (TLS_CIPHERS_MOST). */
+#define LIST_MOST 2048
+#define SEPARATORS ":,; " /* of a cipher list, as OpenSSL has them */
 
 void
-relay_tls_remember_error(struct tls *t)
+relay_tls_keep_error(struct relay_tls *t)
 {
 	unsigned long error = ERR_peek_last_error();
 
@@ -32,41 +36,51 @@ relay_tls_remember_error(struct tls *t)
 	ERR_clear_error();
 }
 
-/* What OpenSSL wants to send. */
+/* Appends the bytes that OpenSSL wants to send. Returns 0 or -1. */
 static int
-collect(struct tls *t, struct relay_buffer *sealed)
+collect_output(struct relay_tls *t, struct relay_buffer *wrapped)
 {
 	char data[RELAY_PIECE];
 	int n;
 
 	while ((n = BIO_read(t->out, data, sizeof(data))) > 0)
-		if (relay_put(sealed, data, (size_t)n) == -1)
+		if (relay_put(wrapped, data, (size_t)n) == -1)
 			return -1;
 	return 0;
 }
 
-/* Whether the last call's result is an error, and no mere wish for more bytes. */
+/*
+ * Keeps what OpenSSL reports about the result of its last call: close_notify or
+ * an error. Returns true if it is an error; false also if OpenSSL waits for
+ * more bytes.
+ */
 static bool
-is_broken(struct tls *t, int result)
+note_failure(struct relay_tls *t, int result)
 {
 	int error = SSL_get_error(t->ssl, result);
 
-	t->closed |= error == SSL_ERROR_ZERO_RETURN;
-	if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE || t->closed)
+	t->is_closed |= error == SSL_ERROR_ZERO_RETURN;
+	if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ||
+	    t->is_closed)
 		return false;
-	relay_tls_remember_error(t);
+	relay_tls_keep_error(t);
 	return true;
 }
 
 unsigned
-relay_tls_hash_certificate(const X509 *certificate, unsigned char hash[EVP_MAX_MD_SIZE])
+relay_tls_hash_certificate(const X509 *certificate,
+    unsigned char hash[EVP_MAX_MD_SIZE])
 {
-	/* That of the certificate's signature, but SHA-256 in place of what is weaker. */
+	/*
+	 * RFC 5929 specifies the hash function of the certificate's signature,
+	 * but SHA-256 in place of MD5 and SHA-1.
+	 */
 	const EVP_MD *digest = EVP_sha256();
 	int nid = NID_undef;
 	unsigned n = 0;
 
-	if (OBJ_find_sigid_algs(X509_get_signature_nid(certificate), &nid, NULL) == 1 &&
+	if (OBJ_find_sigid_algs(X509_get_signature_nid(certificate), &nid,
+		NULL) == 1 &&
 	    nid != NID_undef && nid != NID_md5 && nid != NID_sha1 &&
 	    EVP_get_digestbynid(nid) != NULL)
 		digest = EVP_get_digestbynid(nid);
@@ -81,37 +95,50 @@ relay_tls_restrict(SSL_CTX *context)
 	    SSL_CTX_set_cipher_list(context, CIPHERS) == 1 ? 0 : -1;
 }
 
+/* Returns true if a word of a cipher list is about TLS 1.3. */
 static bool
 is_of_tls13(const char *word)
 {
 	return strncmp(word, "TLS_", 4) == 0;
 }
 
-/* Returns true if a suite of TLS 1.3 or a word of a cipher list is known. OpenSSL itself ignores what it does not know. */
+/* Returns true if OpenSSL has this suite of TLS 1.3. */
 static bool
-is_known(SSL_CTX *scratch, const char *word)
+has_suite(SSL_CTX *scratch, const char *word)
 {
 	const STACK_OF(SSL_CIPHER) *suites;
 
-	if (!is_of_tls13(word)) {
-		word += strspn(word, "!-+");
-		/* Commands are checked with the whole list. */
-		return *word == '@' || SSL_CTX_set_cipher_list(scratch, word) == 1;
-	}
 	if (SSL_CTX_set_ciphersuites(scratch, word) != 1)
 		return false;
+	/* OpenSSL ignores a suite that it does not have. */
 	suites = SSL_CTX_get_ciphers(scratch);
 	for (int i = 0; i < sk_SSL_CIPHER_num(suites); i++)
-		if (strcmp(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(suites, i)), word) == 0)
+		if (strcmp(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(suites, i)),
+			word) == 0)
 			return true;
 	return false;
+}
+
+/*
+ * Returns true if OpenSSL has this word of a cipher list. In a whole list
+ * OpenSSL ignores words that it does not have.
+ */
+static bool
+has_word(SSL_CTX *scratch, const char *word)
+{
+	if (is_of_tls13(word))
+		return has_suite(scratch, word);
+	word += strspn(word, "!-+");
+	/* A command, as @SECLEVEL, is checked with the whole list. */
+	return *word == '@' || SSL_CTX_set_cipher_list(scratch, word) == 1;
 }
 
 const char *
 relay_tls_set_ciphers(SSL_CTX *context, const char *list)
 {
 	/* Static, because a word of the copy is returned. */
-	static char copy[LIST_MOST], old[LIST_MOST + 1], new[LIST_MOST + 1]; /* suites of TLS 1.2, and of 1.3 */
+	static char copy[LIST_MOST];
+	static char tls12[LIST_MOST + 1], tls13[LIST_MOST + 1];
 	char *rest = copy, *word;
 	SSL_CTX *scratch;
 
@@ -119,28 +146,31 @@ relay_tls_set_ciphers(SSL_CTX *context, const char *list)
 		return list;
 	if ((scratch = SSL_CTX_new(TLS_method())) == NULL)
 		return "for lack of memory";
-	old[0] = new[0] = '\0';
+	tls12[0] = tls13[0] = '\0';
 	while ((word = strsep(&rest, SEPARATORS)) != NULL) {
-		char *to = is_of_tls13(word) ? new : old;
+		char *to = is_of_tls13(word) ? tls13 : tls12;
 
 		if (*word == '\0')
 			continue;
-		if (!is_known(scratch, word))
+		if (!has_word(scratch, word))
 			break;
-		strlcat(to, word, sizeof(old));
-		strlcat(to, ":", sizeof(old));
+		strlcat(to, word, sizeof(tls12));
+		strlcat(to, ":", sizeof(tls12));
 	}
 	SSL_CTX_free(scratch);
 	if (word != NULL)
 		return word;
-	if ((*old == '\0' && *new == '\0') || (*old != '\0' && SSL_CTX_set_cipher_list(context, old) != 1) ||
-	    (*new != '\0' && SSL_CTX_set_ciphersuites(context, new) != 1))
+	if ((*tls12 == '\0' && *tls13 == '\0') ||
+	    (*tls12 != '\0' &&
+		SSL_CTX_set_cipher_list(context, tls12) != 1) ||
+	    (*tls13 != '\0' &&
+		SSL_CTX_set_ciphersuites(context, tls13) != 1))
 		return list;
 	return NULL;
 }
 
 int
-relay_tls_start(struct tls *t, SSL_CTX *context, bool server)
+relay_tls_start(struct relay_tls *t, SSL_CTX *context, bool server)
 {
 	t->ssl = SSL_new(context);
 	t->in = BIO_new(BIO_s_mem());
@@ -156,76 +186,81 @@ relay_tls_start(struct tls *t, SSL_CTX *context, bool server)
 }
 
 int
-relay_tls_shake_hands(struct tls *t, struct relay_buffer *sealed)
+relay_tls_shake_hands(struct relay_tls *t, struct relay_buffer *wrapped)
 {
 	int result = SSL_do_handshake(t->ssl);
-	int failure = result != 1 && is_broken(t, result) ? -1 : 0;
+	int failure = result != 1 && note_failure(t, result) ? -1 : 0;
 
 	if (result == 1) {
-		t->shaken = true;
-		if (t->greet != NULL)
-			t->greet(t);
+		t->is_established = true;
+		if (t->on_established != NULL)
+			t->on_established(t);
 	}
-	/* An alert that says why is for the peer, too. */
-	return collect(t, sealed) == -1 ? -1 : failure;
+	/* The bytes may be an alert with the reason, for the peer. */
+	return collect_output(t, wrapped) == -1 ? -1 : failure;
 }
 
 static int
-tls_open(void *state, const char *data, size_t n, struct relay_buffer *plain,
-    struct relay_buffer *sealed)
+tls_decrypt(void *state, const char *data, size_t n, struct relay_buffer *cleartext,
+    struct relay_buffer *wrapped)
 {
-	struct tls *t = state;
+	struct relay_tls *t = state;
 	char text[RELAY_PIECE];
 	int got = 0, failure = 0;
 
 	if (BIO_write(t->in, data, (int)n) != (int)n ||
-	    (!t->shaken && relay_tls_shake_hands(t, sealed) == -1))
+	    (!t->is_established && relay_tls_shake_hands(t, wrapped) == -1))
 		return -1;
-	while (failure == 0 && t->shaken &&
+	while (failure == 0 && t->is_established &&
 	    (got = SSL_read(t->ssl, text, sizeof(text))) > 0) {
-		t->heard = true;
-		failure = relay_put(plain, text, (size_t)got);
+		t->has_data = true;
+		failure = relay_put(cleartext, text, (size_t)got);
 	}
-	if (failure == 0 && t->shaken && is_broken(t, got))
+	if (failure == 0 && t->is_established && note_failure(t, got))
 		failure = -1;
-	if (collect(t, sealed) == -1 || failure == -1)
+	if (collect_output(t, wrapped) == -1 || failure == -1)
 		return -1;
-	return t->closed ? RELAY_END : 0;
+	return t->is_closed ? RELAY_END : 0;
 }
 
 static int
-tls_seal(void *state, const char *data, size_t n, struct relay_buffer *sealed)
+tls_encrypt(void *state, const char *data, size_t n, struct relay_buffer *wrapped)
 {
-	struct tls *t = state;
+	struct relay_tls *t = state;
 
-	if (!t->shaken || SSL_write(t->ssl, data, (int)n) != (int)n) {
-		relay_tls_remember_error(t);
+	if (!t->is_established || SSL_write(t->ssl, data, (int)n) != (int)n) {
+		relay_tls_keep_error(t);
 		return -1;
 	}
-	return collect(t, sealed);
+	return collect_output(t, wrapped);
 }
 
-/* close_notify, so that the peer knows that nothing was cut off. */
+/*
+ * Sends close_notify; otherwise the peer could not distinguish the end from a
+ * truncation by an attacker.
+ */
 static int
-tls_finish(void *state, struct relay_buffer *sealed)
+tls_finish(void *state, struct relay_buffer *wrapped)
 {
-	struct tls *t = state;
+	struct relay_tls *t = state;
 
-	if (t->shaken)
+	if (t->is_established)
 		SSL_shutdown(t->ssl);
-	return collect(t, sealed);
+	return collect_output(t, wrapped);
 }
 
 static bool
-tls_ready(void *state)
+tls_is_ready(void *state)
 {
-	return ((const struct tls *)state)->shaken;
+	return ((const struct relay_tls *)state)->is_established;
 }
 
 static void
-tls_left(void *state)
+tls_note_client_end(void *state)
 {
-	((struct tls *)state)->left = true;
+	((struct relay_tls *)state)->client_ended = true;
 }
 
-const struct relay_codec tls_codec = { tls_open, tls_seal, tls_finish, tls_ready, tls_left };
+const struct relay_codec relay_tls_codec = { .unwrap = tls_decrypt,
+	.wrap = tls_encrypt, .finish = tls_finish, .is_ready = tls_is_ready,
+	.note_client_end = tls_note_client_end };

@@ -1,16 +1,18 @@
 /*
- * Carries bytes between a client and a session through a codec: TLS or a security layer of GSSAPI.
+ * Carries bytes between a client and a session through a codec: TLS or a
+ * security layer of GSSAPI.
  *
- * Runs in processes of their own, jailed, one for each connection; also in
- * kpopc. Neither side can make it hold more than two buffers of fixed size: it
- * reads from one side only what the other has taken. It knows no time limits
- * but the last one: while the session lives, the session's count.
+ * Runs in the relay and in kpopd-tls, jailed, as a user without rights; and in
+ * kpopc, as the caller. Neither side is trusted. Each can make it hold at most
+ * one buffer of fixed size: it reads from a side only after the other has
+ * taken what was read before. It has no time limit until the session ends,
+ * because the session has its own.
  *
- * On the server's side the session's socket is as true as the client's own: its
- * end is the end of the connection, and what is sent on it is acknowledged only
- * when the client has acknowledged it. So the last byte of what the session has
- * sent is passed on and stays in its socket until then. The session counts it
- * there (io_await_acknowledged).
+ * On the server's side the session's socket must behave like the client's: it
+ * ends when the connection ends, and bytes count as acknowledged when the
+ * client has acknowledged them. So the last byte from the session is passed on,
+ * but it stays in the session's socket until then, where the session counts it
+ * (io_await_acknowledged).
  */
 #include "config.h"
 
@@ -29,41 +31,46 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "io.h"
 #include "relay.h"
 
-/* When the session has ended: to take the last answer, and to close the line. */
+/* After the session's end: how long the client may take for the last bytes. */
 #define LAST_MS 10000
+/* How long input is dropped before the connection is closed. */
 #define LINGER_MS 2000
-/* The kernel reports no event for an acknowledgement, so it is asked again after steps that grow to this. */
+/*
+ * The kernel reports no event for an acknowledgement. So it is asked again
+ * after a time that doubles up to this.
+ */
 #define STEP_MS 50
 /*
- * What may wait unsent in the client's socket. Otherwise it could be megabytes,
- * and the session would see no progress until all of it is acknowledged: a slow
- * client would look like a dead one.
+ * How many bytes may be unsent in the client's socket. By default it could be
+ * megabytes. The session would see no progress until all of them are
+ * acknowledged, and take a slow client for a dead one.
  */
 #define UNSENT 65536
 
 struct relay {
-	int client, plain_in, plain_out;
-	bool client_done, plain_done; /* have said all */
-	bool told;                    /* plain_out knows that the client has */
-	bool is_ended;                /* the client, which is the server on kpopc's side, knows that plain_in has */
-	bool gone;                    /* the session's process has ended; some of what it said may be unread */
+	const struct relay_codec *codec;
+	void *state; /* the codec's */
+	int client, cleartext_in, cleartext_out;
 	enum relay_side side;
-	/* Server's side only. */
-	size_t held; /* 1 if the first byte in plain_in was passed on already, else 0 */
-	bool over;   /* the session has ended its side, so nothing is held any more */
-	int edge;    /* epoll: readable when something has come into plain_in since the last look */
-	int step;    /* ms until the client's acknowledgement is asked for again */
-	int64_t until;                /* 0: no limit yet */
-	struct relay_buffer plain, sealed;
+	bool client_ended, cleartext_ended; /* their input has ended */
+	bool end_passed;    /* cleartext_out has the client's end */
+	bool end_sent;      /* RELAY_CLIENT: the server has our input's end */
+	bool session_ended; /* its process; some of its bytes may be unread */
+	int64_t until;      /* ms of CLOCK_MONOTONIC; 0: no limit yet */
+	struct relay_buffer cleartext, wrapped;
+	/* RELAY_SERVER only. */
+	size_t held; /* 1 if cleartext_in's first byte was passed on, else 0 */
+	bool no_hold; /* the session has shut down its side: hold no byte */
+	int edge;     /* epoll: readable if cleartext_in has new bytes */
+	int step;     /* ms until acknowledgements are counted again */
 };
 
 int
 relay_put(struct relay_buffer *b, const void *data, size_t n)
 {
-	/* Nothing may come from nowhere: an empty token's text has no place. */
+	/* data may be NULL then, as the text of an empty token. */
 	if (n == 0)
 		return 0;
 	if (b->at > 0) {
@@ -78,13 +85,17 @@ relay_put(struct relay_buffer *b, const void *data, size_t n)
 	return 0;
 }
 
-/* Writes what goes without blocking. Returns 0, or -1 when nobody takes it any more. */
+/*
+ * Writes as much of the buffer as does not block. Returns 0, or -1 if the
+ * other end is gone.
+ */
 static int
 drain(int fd, struct relay_buffer *b)
 {
-	ssize_t n = send(fd, b->data + b->at, b->end - b->at, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t n = send(fd, b->data + b->at, b->end - b->at,
+	    MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	/* A pipe that is ready takes so much without blocking (pipe(7)). */
+	/* A writable pipe takes PIPE_BUF bytes without blocking (pipe(7)). */
 	if (n == -1 && errno == ENOTSOCK)
 		n = write(fd, b->data + b->at,
 		    b->end - b->at < PIPE_BUF ? b->end - b->at : PIPE_BUF);
@@ -98,159 +109,189 @@ drain(int fd, struct relay_buffer *b)
 
 /* Reads a piece. Returns its size, 0 at the end, or -1 with errno. */
 static ssize_t
-take(int fd, char *data)
+read_piece(int fd, char *data)
 {
 	return read(fd, data, RELAY_PIECE);
 }
 
-/* Returns true if the last call failed only because there is nothing now. */
+/* Returns true if the last call failed only because nothing has come yet. */
 static bool
-is_nothing_now(void)
+is_temporary(void)
 {
 	return errno == EAGAIN || errno == EINTR;
 }
 
 static bool
-is_empty(const struct relay_buffer *b)
+is_drained(const struct relay_buffer *b)
 {
 	return b->at == b->end;
 }
 
-/* The client says something, or that it has said all. */
+/* Reads a piece from the client and unwraps it. Returns 0 or -1. */
 static int
-from_client(struct relay *p, const struct relay_codec *codec, void *state)
+read_client(struct relay *p)
 {
 	char data[RELAY_PIECE];
-	ssize_t n = take(p->client, data);
+	ssize_t n = read_piece(p->client, data);
 	int result = 0;
 
-	if (n == -1 && is_nothing_now())
+	if (n == -1 && is_temporary())
 		return 0;
-	/* A reset is not an end of input. The session must not take it for one, because it obeys what came before an end. */
+	/*
+	 * A reset is not an end of input: the session executes the commands
+	 * that came before an end, but none that came before a reset.
+	 */
 	if (n == -1 && p->side == RELAY_SERVER)
 		return -1;
 	if (n > 0)
-		result = codec->open(state, data, (size_t)n, &p->plain, &p->sealed);
-	if (n == 0 && codec->left != NULL)
-		codec->left(state);
-	p->client_done |= n <= 0 || result == RELAY_END;
+		result = p->codec->unwrap(p->state, data, (size_t)n,
+		    &p->cleartext, &p->wrapped);
+	if (n == 0 && p->codec->note_client_end != NULL)
+		p->codec->note_client_end(p->state);
+	p->client_ended |= n <= 0 || result == RELAY_END;
 	return result == -1 ? -1 : 0;
 }
 
-/* Returns true if the client has acknowledged all that was sent, or if the kernel cannot tell. */
+/*
+ * Returns true if the client has acknowledged all bytes, or if the kernel does
+ * not report how many it has not.
+ */
 static bool
 is_acknowledged(const struct relay *p)
 {
 	int n;
 
-	return is_empty(&p->sealed) && (ioctl(p->client, SIOCOUTQ, &n) == -1 || n <= 0);
+	return is_drained(&p->wrapped) &&
+	    (ioctl(p->client, SIOCOUTQ, &n) == -1 || n <= 0);
 }
 
 /*
- * Reads a piece of what the session says, as take. p->held of its bytes were
- * passed on before. The last byte for now is read, too, but stays in the socket.
+ * Reads a piece from the session, as read_piece does. The first p->held of its
+ * bytes were passed on before. The last byte that has come is also read, but
+ * stays in the socket.
  */
 static ssize_t
-take_or_hold(struct relay *p, char *data)
+read_and_hold(struct relay *p, char *data)
 {
 	struct epoll_event event = { .events = 0 };
 	int waiting = 0;
 	ssize_t n = 0;
 
-	/* The edge is cleared before the count; otherwise what comes after the count could raise none. */
+	/*
+	 * The edge is cleared before the count; otherwise bytes that come
+	 * between the two would raise none.
+	 */
 	epoll_wait(p->edge, &event, 1, 0);
-	p->over |= (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
-	if (ioctl(p->plain_in, FIONREAD, &waiting) == -1 || waiting == 0 || waiting > (int)RELAY_PIECE || p->over) {
+	p->no_hold |= (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+	if (ioctl(p->cleartext_in, FIONREAD, &waiting) == -1 || waiting == 0 ||
+	    waiting > (int)RELAY_PIECE || p->no_hold) {
 		p->held = 0;
-		return recv(p->plain_in, data, RELAY_PIECE, MSG_DONTWAIT);
+		return recv(p->cleartext_in, data, RELAY_PIECE, MSG_DONTWAIT);
 	}
 	if (waiting > 1)
-		n = recv(p->plain_in, data, (size_t)waiting - 1, MSG_DONTWAIT);
+		n = recv(p->cleartext_in, data, (size_t)waiting - 1,
+		    MSG_DONTWAIT);
 	if (n < waiting - 1) {
 		p->held = 0;
 		return n;
 	}
-	p->held = recv(p->plain_in, data + n, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+	p->held = recv(p->cleartext_in, data + n, 1,
+	    MSG_PEEK | MSG_DONTWAIT) == 1;
 	p->step = 1;
 	return n + (ssize_t)p->held;
 }
 
-/* Consumes the held byte if the client has acknowledged it. */
+/* Removes the held byte from its socket if the client has acknowledged it. */
 static void
-release(struct relay *p)
+release_held(struct relay *p)
 {
 	char byte;
 
-	if (p->held > 0 && is_acknowledged(p) && recv(p->plain_in, &byte, 1, MSG_DONTWAIT) == 1)
+	if (p->held > 0 && is_acknowledged(p) &&
+	    recv(p->cleartext_in, &byte, 1, MSG_DONTWAIT) == 1)
 		p->held = 0;
 }
 
-/* The session says something, or has ended. */
+/*
+ * Reads a piece from the session and wraps it, or ends the stream to the client
+ * if the session has ended. Returns 0 or -1.
+ */
 static int
-from_session(struct relay *p, const struct relay_codec *codec, void *state)
+read_session(struct relay *p)
 {
 	char data[RELAY_PIECE];
 	size_t passed = p->held;
-	ssize_t n = p->side == RELAY_SERVER ? take_or_hold(p, data) : take(p->plain_in, data);
+	ssize_t n = p->side == RELAY_SERVER ? read_and_hold(p, data) :
+	    read_piece(p->cleartext_in, data);
 
 	if (n > 0)
-		return (size_t)n > passed ? codec->seal(state, data + passed, (size_t)n - passed, &p->sealed) : 0;
-	if (n == -1 && is_nothing_now())
+		return (size_t)n > passed ? p->codec->wrap(p->state,
+		    data + passed, (size_t)n - passed, &p->wrapped) : 0;
+	if (n == -1 && is_temporary())
 		return 0;
-	p->plain_done = true;
+	p->cleartext_ended = true;
 	if (p->side == RELAY_SERVER)
 		p->until = clock_ms() + LAST_MS;
-	return codec->finish(state, &p->sealed);
+	return p->codec->finish(p->state, &p->wrapped);
 }
 
-/* Which events of the session's side are waited for. */
+/* Returns which events of the session's side to wait for. */
 static struct pollfd
-session_events(const struct relay *p, bool ready)
+session_events(const struct relay *p)
 {
-	bool takes = is_empty(&p->sealed) && ready;
+	bool takes = is_drained(&p->wrapped) && p->codec->is_ready(p->state);
 
-	if (p->plain_done || (p->gone && !takes))
+	if (p->cleartext_ended || (p->session_ended && !takes))
 		return (struct pollfd){ .fd = -1 };
 	if (!takes)
-		return (struct pollfd){ .fd = p->plain_in };
-	return (struct pollfd){ .fd = p->held > 0 ? p->edge : p->plain_in, .events = POLLIN };
+		return (struct pollfd){ .fd = p->cleartext_in };
+	return (struct pollfd){ .fd = p->held > 0 ? p->edge : p->cleartext_in,
+		.events = POLLIN };
 }
 
-/* Which events of the client are waited for. Its death is one at all times on the server's side. */
+/*
+ * Returns which events of the client to wait for. On the server's side its
+ * death is always one.
+ */
 static struct pollfd
 client_events(const struct relay *p)
 {
 	struct pollfd client = { .fd = p->client };
 
-	if (!p->client_done && is_empty(&p->plain) && is_empty(&p->sealed))
+	if (!p->client_ended && is_drained(&p->cleartext) &&
+	    is_drained(&p->wrapped))
 		client.events |= POLLIN;
-	if (!is_empty(&p->sealed))
+	if (!is_drained(&p->wrapped))
 		client.events |= POLLOUT;
 	if (client.events == 0 && p->side == RELAY_CLIENT)
 		client.fd = -1;
 	return client;
 }
 
-/* Waits until something can be done. Returns false when the last time limit is over. */
+/* Waits for events. Returns false if the time limit is over. */
 static bool
-await(struct relay *p, struct pollfd fds[3], bool ready)
+await_events(struct relay *p, struct pollfd fds[3])
 {
 	int64_t left = p->until == 0 ? -1 : p->until - clock_ms();
 
 	if (p->until != 0 && left <= 0)
 		return false;
-	if (p->held > 0 && is_empty(&p->sealed)) {
+	if (p->held > 0 && is_drained(&p->wrapped)) {
 		left = left == -1 || left > p->step ? p->step : left;
 		p->step = 2 * p->step < STEP_MS ? 2 * p->step : STEP_MS;
 	}
 	fds[0] = client_events(p);
-	fds[1] = session_events(p, ready);
-	fds[2] = (struct pollfd){ .fd = is_empty(&p->plain) ? -1 : p->plain_out,
+	fds[1] = session_events(p);
+	fds[2] = (struct pollfd){
+		.fd = is_drained(&p->cleartext) ? -1 : p->cleartext_out,
 		.events = POLLOUT };
 	return poll(fds, 3, (int)left) >= 0 || errno == EINTR;
 }
 
-/* Once the session has ended and all is sent: our end too, and what the client still says is dropped. */
+/*
+ * Ends the connection after everything was sent, and drops what the client
+ * still sends: closing a socket with unread input would reset it.
+ */
 static void
 linger(int client)
 {
@@ -261,100 +302,137 @@ linger(int client)
 
 	shutdown(client, SHUT_WR);
 	while ((left = until - clock_ms()) > 0 && poll(&p, 1, (int)left) > 0 &&
-	    take(client, data) > 0)
+	    read_piece(client, data) > 0)
 		;
 }
 
-/* What the session's side shows. Returns 0 or -1. */
+/* Handles the events of the session's side. Returns 0 or -1. */
 static int
-hear_session(struct relay *p, const struct pollfd *event, const struct relay_codec *codec, void *state)
+serve_session(struct relay *p, const struct pollfd *event)
 {
 	if (event->revents == 0) {
-		release(p);
+		release_held(p);
 		return 0;
 	}
-	/* Its process has ended, and the client has to take something before the rest can be read: no longer than the last answer may take. */
-	if (event->events == 0 && !is_empty(&p->sealed)) {
-		p->gone = true;
+	/*
+	 * The session's process has ended, but the client must take something
+	 * before the rest can be read. The client has as much time for that as
+	 * for the last bytes.
+	 */
+	if (event->events == 0 && !is_drained(&p->wrapped)) {
+		p->session_ended = true;
 		if (p->side == RELAY_SERVER)
 			p->until = clock_ms() + LAST_MS;
 		return 0;
 	}
-	return from_session(p, codec, state);
+	return read_session(p);
 }
 
 /*
- * On kpopc's side, passes the end of input on once all before it is sent.
- * Otherwise the server would wait for commands, and keep the mailbox locked,
- * since a layer of GSSAPI has no sign for the end.
+ * In kpopc, sends the end of the program's input to the server after all before
+ * it was sent. Otherwise the server would wait for commands, and keep the
+ * mailbox locked: a layer of GSSAPI has no token for the end.
  */
 static void
-pass_end(struct relay *p)
+send_end(struct relay *p)
 {
-	if (p->side != RELAY_CLIENT || p->is_ended || !p->plain_done || !is_empty(&p->sealed))
+	if (p->side != RELAY_CLIENT || p->end_sent || !p->cleartext_ended ||
+	    !is_drained(&p->wrapped))
 		return;
-	p->is_ended = true;
+	p->end_sent = true;
 	shutdown(p->client, SHUT_WR);
 }
 
-/* One round of the loop. Returns 0 or -1. */
-static int
-turn(struct relay *p, struct pollfd fds[3], const struct relay_codec *codec, void *state)
+/* Passes the client's end on to the cleartext side after all before it. */
+static void
+pass_end(struct relay *p)
 {
-	/* A dead client orders nothing: what it said is not passed on, and the session sees the end of its socket. */
-	if (p->side == RELAY_SERVER && (fds[0].revents & (POLLERR | POLLHUP)) != 0)
+	if (!p->client_ended || p->end_passed || !is_drained(&p->cleartext))
+		return;
+	p->end_passed = true;
+	if (shutdown(p->cleartext_out, SHUT_WR) == -1 && errno == ENOTSOCK)
+		close(p->cleartext_out);
+}
+
+/* Handles the events of one round. Returns 0 or -1. */
+static int
+relay_events(struct relay *p, const struct pollfd fds[3])
+{
+	/*
+	 * Commands of a client that is dead are not passed on. The session sees
+	 * the end of its socket.
+	 */
+	if (p->side == RELAY_SERVER &&
+	    (fds[0].revents & (POLLERR | POLLHUP)) != 0)
 		return -1;
-	if ((fds[0].revents & POLLOUT) != 0 && drain(p->client, &p->sealed) == -1)
+	if ((fds[0].revents & POLLOUT) != 0 &&
+	    drain(p->client, &p->wrapped) == -1)
 		return -1;
-	if (fds[2].revents != 0 && drain(p->plain_out, &p->plain) == -1)
+	if (fds[2].revents != 0 && drain(p->cleartext_out, &p->cleartext) == -1)
 		return -1;
-	/* Before the client's next command: a session that has it sees that the answers were acknowledged. */
-	if (hear_session(p, &fds[1], codec, state) == -1)
+	/*
+	 * The session's side comes before the client's next command, so a
+	 * session that has the command sees that its answers were acknowledged.
+	 */
+	if (serve_session(p, &fds[1]) == -1)
 		return -1;
-	if ((fds[0].revents & ~POLLOUT) != 0 && from_client(p, codec, state) == -1)
+	if ((fds[0].revents & ~POLLOUT) != 0 && read_client(p) == -1)
 		return -1;
+	send_end(p);
 	pass_end(p);
-	if (p->client_done && !p->told && is_empty(&p->plain)) {
-		p->told = true;
-		if (shutdown(p->plain_out, SHUT_WR) == -1 && errno == ENOTSOCK)
-			close(p->plain_out);
-	}
 	return 0;
 }
 
-/* Prepares for holding what is not acknowledged. Returns 0 or -1. */
+/* Returns true if both sides have ended, and everything was sent. */
+static bool
+is_done(const struct relay *p)
+{
+	if (!p->cleartext_ended || !is_drained(&p->wrapped))
+		return false;
+	return p->side == RELAY_SERVER ||
+	    (p->client_ended && is_drained(&p->cleartext));
+}
+
+/*
+ * Prepares the sockets for holding a byte that is not acknowledged. Returns 0
+ * or -1.
+ */
 static int
 prepare_to_hold(struct relay *p)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET };
 	int unsent = UNSENT;
 
-	setsockopt(p->client, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+	setsockopt(p->client, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent,
+	    sizeof(unsent));
 	p->edge = epoll_create1(EPOLL_CLOEXEC);
-	return p->edge == -1 ? -1 : epoll_ctl(p->edge, EPOLL_CTL_ADD, p->plain_in, &event);
+	return p->edge == -1 ? -1 :
+	    epoll_ctl(p->edge, EPOLL_CTL_ADD, p->cleartext_in, &event);
 }
 
 int
-pump(int client, int plain_in, int plain_out, enum relay_side side,
-    const struct relay_codec *codec, void *state, const char *unread, size_t n)
+relay_run(int client, int cleartext_in, int cleartext_out,
+    enum relay_side side, const struct relay_codec *codec, void *state,
+    const char *unread, size_t n)
 {
 	static struct relay p;
 	struct pollfd fds[3];
 
+	p.codec = codec;
+	p.state = state;
 	p.client = client;
-	p.plain_in = plain_in;
-	p.plain_out = plain_out;
+	p.cleartext_in = cleartext_in;
+	p.cleartext_out = cleartext_out;
 	p.side = side;
 	if (side == RELAY_SERVER && prepare_to_hold(&p) == -1)
 		return -1;
-	if (n > 0 && codec->open(state, unread, n, &p.plain, &p.sealed) == -1)
+	if (n > 0 &&
+	    codec->unwrap(state, unread, n, &p.cleartext, &p.wrapped) == -1)
 		return -1;
-	while (!p.plain_done || !is_empty(&p.sealed) ||
-	    (side == RELAY_CLIENT && (!p.client_done || !is_empty(&p.plain))))
-		if (!await(&p, fds, codec->ready(state)) ||
-		    turn(&p, fds, codec, state) == -1) {
-			/* An alert may tell the client why. */
-			drain(client, &p.sealed);
+	while (!is_done(&p))
+		if (!await_events(&p, fds) || relay_events(&p, fds) == -1) {
+			/* An alert in it may give the client the reason. */
+			drain(client, &p.wrapped);
 			return -1;
 		}
 	linger(client);

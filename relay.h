@@ -5,50 +5,64 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RELAY_PIECE ((size_t)16 << 10)  /* given to a codec at once, at most */
-#define RELAY_ROOM ((size_t)256 << 10)  /* what a codec may make of it */
+#define RELAY_PIECE ((size_t)16 << 10) /* bytes for a codec at once, at most */
+#define RELAY_ROOM ((size_t)256 << 10) /* bytes that a codec may make of them */
 
-/* Bytes on their way out. */
+/* Bytes that are still to be sent: data from at to end. */
 struct relay_buffer {
 	size_t at, end;
 	char data[RELAY_ROOM];
 };
 
-/* Appends. Returns 0, or -1 when there is no room. */
+/* Appends n bytes. Returns 0, or -1 if there is no room for all of them. */
 int relay_put(struct relay_buffer *b, const void *data, size_t n);
 
-#define RELAY_END 1 /* open's answer when the client has said all */
+#define RELAY_END 1 /* unwrap's result if the client has ended its stream */
 
-/* What is done to the bytes. All return 0, or -1 to end the connection. */
+/*
+ * What converts the bytes: "cleartext" is the session's form, "wrapped" the
+ * client's. Except is_ready the functions that return an int return 0, or -1 to
+ * end the connection. state is relay_run's.
+ */
 struct relay_codec {
-	/* n bytes from the client; what they mean goes to plain, an answer to them to sealed. */
-	int (*open)(void *state, const char *data, size_t n,
-	    struct relay_buffer *plain, struct relay_buffer *sealed);
-	/* n bytes for the client. */
-	int (*seal)(void *state, const char *data, size_t n, struct relay_buffer *sealed);
-	/* Nothing more comes for the client. */
-	int (*finish)(void *state, struct relay_buffer *sealed);
-	/* Whether seal may be called yet. */
-	bool (*ready)(void *state);
-	/* The client's socket has ended, before the plain side. May be NULL. */
-	void (*left)(void *state);
+	/*
+	 * Unwraps n bytes from the client into cleartext; the codec's own
+	 * answers go to wrapped. May return RELAY_END.
+	 */
+	int (*unwrap)(void *state, const char *data, size_t n,
+	    struct relay_buffer *cleartext, struct relay_buffer *wrapped);
+	/* Wraps n bytes for the client. */
+	int (*wrap)(void *state, const char *data, size_t n,
+	    struct relay_buffer *wrapped);
+	/* Ends the stream to the client. */
+	int (*finish)(void *state, struct relay_buffer *wrapped);
+	/* Returns true if wrap may be called. */
+	bool (*is_ready)(void *state);
+	/*
+	 * Notes that the client's socket has ended before the cleartext side.
+	 * May be NULL.
+	 */
+	void (*note_client_end)(void *state);
 };
 
-/* Which end of the connection the plain side is. */
+/* Which end of the connection the cleartext side is. */
 enum relay_side {
-	RELAY_SERVER, /* a session; its end is the connection's end */
-	RELAY_CLIENT, /* a program or its user; the other end is heard to the last */
+	RELAY_SERVER, /* a session; its end ends the connection */
+	RELAY_CLIENT, /* a program; all that the server sends is passed on */
 };
 
 /*
- * Pumps between the client's socket and the plain side, which is read from
- * plain_in and written to plain_out (one socket may be both), until both have
- * said all. On the server's side plain_in is a socket. Its last byte stays in
- * it until the client has acknowledged it or others have come after it.
- * unread: n bytes, at most RELAY_PIECE, that the client has said already.
- * Returns 0 when both ended well, else -1.
+ * Carries bytes between the client's socket and the cleartext side, which is
+ * read from cleartext_in and written to cleartext_out (both may be one socket),
+ * until both have ended. unread: n bytes, at most RELAY_PIECE, that the client
+ * has sent already. Returns 0 if both ended in order, else -1.
+ *
+ * On the server's side cleartext_in is a socket. The last byte that was read
+ * from it stays in it until the client has acknowledged it or more bytes have
+ * come.
  */
-int pump(int client, int plain_in, int plain_out, enum relay_side side,
-    const struct relay_codec *codec, void *state, const char *unread, size_t n);
+int relay_run(int client, int cleartext_in, int cleartext_out,
+    enum relay_side side, const struct relay_codec *codec, void *state,
+    const char *unread, size_t n);
 
 #endif

@@ -1,19 +1,22 @@
 /*
- * Remembers which authenticators were shown, and how many each principal has shown.
+ * Records which authenticators were used, and how many each principal has used.
  *
- * Opened by root, which makes the file and puts it right; used by the pre-auth
- * process, which inherits the descriptor. That process can alter the bytes,
- * but not the size, mode or name. So nothing in the file is trusted with more
- * than to refuse, and nothing in it refuses for long.
+ * Runs in the pre-auth process: as root in replay_open, which makes or repairs
+ * the file, then as the pre-auth user with the descriptor. A compromised
+ * pre-auth process can alter the file's bytes, but not its size, mode or name.
+ * So no content can do more than refuse clients, and none refuses them for
+ * long.
  *
- * libkrb5's own cache is not used, because it forgets an authenticator 300
- * seconds after it was shown, while libkrb5 still accepts it up to twice that
- * time if its client's clock is fast.
+ * libkrb5's own replay cache is not used. It forgets an authenticator 300
+ * seconds after its use, but libkrb5 accepts it for up to twice as long if the
+ * client's clock is fast.
  *
- * The seed is secret, so that no client can choose the bucket of what it shows.
+ * The seed is secret; otherwise a client could choose the bucket of its
+ * authenticator.
  */
 #include "config.h"
 
+#include <sys/endian.h>
 #include <sys/stat.h>
 
 #include <errno.h>
@@ -26,71 +29,65 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "replay-cache.h"
 
 #define MAGIC "kpopd replay 1\n"
 #define TAG 16 /* bytes */
 /*
- * Services that share the file keep records by the longest of their skews;
- * otherwise one would forget what another still accepts. It stands in the
- * file's size, because that is what the pre-auth process cannot change: as many
- * bytes beyond REPLAY_SIZE as it has seconds more than the least.
+ * Services that share the file keep records for the longest of their skews;
+ * otherwise one would discard a record while another still accepts the
+ * authenticator. The file's size contains the longest skew, because the
+ * pre-auth process cannot change the size: REPLAY_SIZE, and a byte for each
+ * second above LEAST_SKEW.
  */
-#define LEAST_SKEW 300
-#define MOST_SKEW (1 << 20)
-/* Between two tries of the lock, which its holder has for some microseconds. */
+#define LEAST_SKEW 300      /* seconds */
+#define MOST_SKEW (1 << 20) /* seconds */
+/* Between two attempts to lock; a process holds the lock for microseconds. */
 #define PAUSE_NS 300000
+#define PATH_SIZE 4096 /* bytes of a path */
 
 #define COUNTERS_AT REPLAY_HEAD
 #define BUCKETS_AT (COUNTERS_AT + REPLAY_ROWS * REPLAY_COLUMNS * REPLAY_COUNTER)
 
 struct head {
-	int64_t born; /* since when the table is complete; seconds since 1970 */
+	int64_t born; /* the table is complete since then; seconds since 1970 */
 	char magic[sizeof(MAGIC)];
 	uint8_t seed[32];
 };
 
-/* One authenticator; all zeros: none. */
+/* A record of one authenticator; all zeros: none. */
 struct slot {
 	uint8_t tag[TAG];
-	uint32_t ctime;  /* the client's, since 1970 */
-	uint32_t stored; /* since the machine was started */
+	uint32_t ctime;  /* when the client made it: seconds since 1970 */
+	uint32_t stored; /* when it was recorded: seconds since the boot */
 };
 
-/* How many authenticators the principals of this cell have shown. */
+/* How many authenticators the principals of this cell have used. */
 struct counter {
-	uint32_t epoch; /* to which "now" belongs */
-	uint16_t now;
+	uint32_t epoch;
+	uint16_t now;    /* in the epoch */
 	uint16_t before; /* in the epoch before */
 };
 
-_Static_assert(sizeof(struct head) <= REPLAY_HEAD, "the head's place");
+_Static_assert(sizeof(struct head) <= REPLAY_HEAD, "the head fits");
 _Static_assert(sizeof(struct slot) == REPLAY_SLOT, "a slot's size");
 _Static_assert(sizeof(struct counter) == REPLAY_COUNTER, "a counter's size");
-_Static_assert(REPLAY_MOST <= UINT16_MAX, "a counter holds what is permitted");
+_Static_assert(REPLAY_MOST <= UINT16_MAX, "a counter can reach the limit");
 
 struct replay {
 	int fd;
-	int64_t skew;
-	int64_t keep; /* the skew by which records are kept */
-	int64_t deadline;
+	int64_t skew; /* seconds that an authenticator's time may differ */
+	int64_t keep; /* the longest skew of all services */
+	int64_t deadline; /* for the lock: ms of CLOCK_MONOTONIC */
 	struct head head;
 };
 
-static bool
-is_late(const struct replay *r)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 >= r->deadline;
-}
-
 /*
- * Locks the file against other processes. Tries again and again, because a
- * compromised process could hold the lock until its end; waiting for the lock
- * in the kernel would have no deadline. Returns 0 or -1.
+ * Locks the file against other processes, until the deadline at most. Returns 0
+ * or -1. It polls, because a wait in the kernel would have no deadline, and a
+ * compromised process could hold the lock until its end.
  */
 static int
 lock_cache(const struct replay *r)
@@ -101,7 +98,7 @@ lock_cache(const struct replay *r)
 	while (fcntl(r->fd, F_SETLK, &whole) == -1) {
 		if (errno != EAGAIN && errno != EACCES && errno != EINTR)
 			return -1;
-		if (is_late(r)) {
+		if (clock_ms() >= r->deadline) {
 			errno = ETIMEDOUT;
 			return -1;
 		}
@@ -110,6 +107,7 @@ lock_cache(const struct replay *r)
 	return 0;
 }
 
+/* Unlocks the file. Keeps errno. */
 static void
 unlock_cache(const struct replay *r)
 {
@@ -122,7 +120,7 @@ unlock_cache(const struct replay *r)
 
 /* Reads n bytes. Returns 0 or -1. */
 static int
-get_bytes(const struct replay *r, void *p, size_t n, off_t at)
+read_bytes(const struct replay *r, void *p, size_t n, off_t at)
 {
 	ssize_t got = pread(r->fd, p, n, at);
 
@@ -133,8 +131,9 @@ get_bytes(const struct replay *r, void *p, size_t n, off_t at)
 	return -1;
 }
 
+/* Writes n bytes. Returns 0 or -1. */
 static int
-put_bytes(const struct replay *r, const void *p, size_t n, off_t at)
+write_bytes(const struct replay *r, const void *p, size_t n, off_t at)
 {
 	ssize_t put = pwrite(r->fd, p, n, at);
 
@@ -146,8 +145,9 @@ put_bytes(const struct replay *r, const void *p, size_t n, off_t at)
 }
 
 /*
- * Reads the head. Returns 1 if the file is as it should be, 0 if it must be
- * put right, or -1. A head from the future would refuse everybody until then.
+ * Reads the head. Returns 1 if the file is sound, 0 if it must be repaired, or
+ * -1. A head from the future is not sound: every client would be refused until
+ * then.
  */
 static int
 read_head(struct replay *r)
@@ -158,19 +158,24 @@ read_head(struct replay *r)
 	if (fstat(r->fd, &st) == -1)
 		return -1;
 	memset(&r->head, 0, sizeof(r->head));
-	if (st.st_size >= (off_t)sizeof(r->head) && get_bytes(r, &r->head, sizeof(r->head), 0) == -1)
+	if (st.st_size >= (off_t)sizeof(r->head) &&
+	    read_bytes(r, &r->head, sizeof(r->head), 0) == -1)
 		return -1;
 	longest = st.st_size - REPLAY_SIZE + LEAST_SKEW;
 	if (longest < r->keep || (longest > r->keep && longest > MOST_SKEW) ||
-	    memcmp(r->head.magic, MAGIC, sizeof(MAGIC)) != 0 || r->head.born > time(NULL))
+	    memcmp(r->head.magic, MAGIC, sizeof(MAGIC)) != 0 ||
+	    r->head.born > time(NULL))
 		return 0;
 	r->keep = longest;
 	return 1;
 }
 
-/* Gives the file its size, all of its space, and a head. Returns 0 or -1. */
+/*
+ * Gives the file its size, all of its space, and a head. Returns 0 or -1. Keeps
+ * a sound seed and all records.
+ */
 static int
-write_anew(struct replay *r)
+write_cache_head(struct replay *r)
 {
 	if ((errno = posix_fallocate(r->fd, 0, REPLAY_SIZE)) != 0 ||
 	    ftruncate(r->fd, REPLAY_SIZE + r->keep - LEAST_SKEW) == -1)
@@ -180,47 +185,61 @@ write_anew(struct replay *r)
 		arc4random_buf(r->head.seed, sizeof(r->head.seed));
 	}
 	r->head.born = time(NULL);
-	return put_bytes(r, &r->head, sizeof(r->head), 0);
+	return write_bytes(r, &r->head, sizeof(r->head), 0);
 }
 
-/* Puts the file right, unless another process has done so meanwhile. Returns 0 or -1. */
+/*
+ * Repairs the file (logged), unless another process has just done so. Returns 0
+ * or -1.
+ */
 static int
-put_right(struct replay *r, const char *path)
+repair_cache(struct replay *r, const char *path)
 {
 	int result;
 
 	if (lock_cache(r) == -1)
 		return -1;
 	if ((result = read_head(r)) == 0) {
-		result = write_anew(r);
+		result = write_cache_head(r);
 		if (result == 0)
-			log_event(LOG_NOTICE, "replay", "what=\"%s is begun anew\"", path);
+			log_event(LOG_NOTICE, "replay",
+			    "what=\"%s is begun anew\"", path);
 	}
 	unlock_cache(r);
 	return result == -1 ? -1 : 0;
 }
 
-/* Opens the file, which only root can have made. Returns 0, or -1 with *why. */
+/*
+ * Opens the file, or makes it. Returns 0, or -1 with the reason in *why. Only
+ * root may have made it.
+ */
 static int
-open_file(struct replay *r, const char *path, const char **why)
+open_cache(struct replay *r, const char *path, const char **why)
 {
 	struct stat st;
 
-	r->fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	r->fd = open(path,
+	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	if (r->fd == -1 || fstat(r->fd, &st) == -1) {
 		*why = strerror(errno);
 		return -1;
 	}
-	*why = !S_ISREG(st.st_mode) || st.st_nlink != 1 ? "it is not a file with one name" :
-	    st.st_uid != geteuid() || (st.st_mode & 077) != 0 ? "it is not root's alone" : NULL;
+	*why = NULL;
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+		*why = "it is not a regular file with one name";
+	else if (st.st_uid != geteuid() || (st.st_mode & 077) != 0)
+		*why = "others than root may own, read or write it";
 	return *why == NULL ? 0 : -1;
 }
 
-/* Removes libkrb5's cache, which versions before used; nothing in the jail shall belong to the pre-auth process. */
+/*
+ * Removes libkrb5's cache, which earlier versions used: the pre-auth user must
+ * not own anything in its jail.
+ */
 static void
-remove_former(const char *state)
+remove_old_cache(const char *state)
 {
-	char path[4096];
+	char path[PATH_SIZE];
 
 	snprintf(path, sizeof(path), "%s/preauth/replay/cache", state);
 	unlink(path);
@@ -228,47 +247,64 @@ remove_former(const char *state)
 	rmdir(path);
 }
 
+/*
+ * Makes the open file sound. Returns 0, or -1 with the reason in *why.
+ */
+static int
+make_sound(struct replay *r, const char *state, const char *path,
+    const char **why)
+{
+	int sound = read_head(r);
+
+	if (sound == 0) {
+		remove_old_cache(state);
+		sound = repair_cache(r, path) == 0 ? 1 : -1;
+	}
+	if (sound == 1)
+		return 0;
+	*why = strerror(errno);
+	return -1;
+}
+
 struct replay *
 replay_open(const char *state, int skew, int64_t deadline)
 {
 	struct replay *r = calloc(1, sizeof(*r));
 	const char *why;
-	char path[4096];
-	int is_right;
+	char path[PATH_SIZE];
 
 	if (r == NULL)
 		fatal("calloc");
-	if (snprintf(path, sizeof(path), "%s/replay", state) >= (int)sizeof(path))
-		fatal("the state directory's name is too long");
+	if (snprintf(path, sizeof(path), "%s/replay", state) >=
+	    (int)sizeof(path))
+		fatal("the path of the state directory is too long");
 	r->skew = skew;
 	r->keep = skew > LEAST_SKEW ? skew : LEAST_SKEW;
 	r->deadline = deadline;
-	if (open_file(r, path, &why) == 0) {
-		if ((is_right = read_head(r)) == 0) {
-			remove_former(state);
-			is_right = put_right(r, path) == 0 ? 1 : -1;
-		}
-		if (is_right == 1)
-			return r;
-		why = strerror(errno);
-	}
-	log_event(LOG_ERR, "failed", "what=\"opening the replay cache %s\" error=\"%s\"", path, why);
+	if (open_cache(r, path, &why) == 0 &&
+	    make_sound(r, state, path, &why) == 0)
+		return r;
+	log_failed_at(LOG_ERR, why, "opening the replay cache %s", path);
 	if (r->fd != -1)
 		close(r->fd);
 	free(r);
 	return NULL;
 }
 
-/* Hashes pieces with the seed; what: which of the two hashes it is. */
+/* What a hash is for. */
+enum { OF_PRINCIPAL = 'p', OF_AUTHENTICATOR = 'a' };
+
+/* Hashes the seed, the purpose and the pieces, each after its size. */
 static void
-hash_pieces(const struct replay *r, char what, const struct replay_piece *pieces, size_t count,
+hash_pieces(const struct replay *r, char purpose,
+    const struct replay_piece *pieces, size_t count,
     uint8_t digest[SHA256_DIGEST_LENGTH])
 {
 	SHA2_CTX hash;
 
 	SHA256Init(&hash);
 	SHA256Update(&hash, r->head.seed, sizeof(r->head.seed));
-	SHA256Update(&hash, (const uint8_t *)&what, 1);
+	SHA256Update(&hash, (const uint8_t *)&purpose, 1);
 	for (size_t i = 0; i < count; i++) {
 		uint64_t size = pieces[i].size;
 
@@ -280,38 +316,41 @@ hash_pieces(const struct replay *r, char what, const struct replay_piece *pieces
 }
 
 /*
- * Returns true if a slot must not be used again. A time that is further in the
- * future than any that is accepted is forged, or the wall clock was put back.
+ * Returns true if a slot must not be reused. Its time is not heeded if it is
+ * further in the future than any that is accepted: then it was forged, or the
+ * wall clock was set back.
  */
 static bool
-is_needed(const struct replay *r, const struct slot *s, const struct replay_clock *now)
+is_needed(const struct replay *r, const struct slot *s,
+    const struct replay_clock *now)
 {
 	int64_t ctime = s->ctime, stored = s->stored;
 
 	if (ctime == 0)
 		return false;
-	/* The wall clock may have jumped, and may jump back. */
+	/* The wall clock may jump, and jump back; this clock cannot. */
 	if (stored <= now->boot && now->boot <= stored + 2 * r->keep)
 		return true;
 	return now->wall <= ctime + r->keep && ctime <= now->wall + 2 * r->keep;
 }
 
 /*
- * Looks for a tag in a bucket. Returns REPLAY_SHOWN; or REPLAY_NEW with the
- * slot to use, which has the oldest record of those that are not needed, or
- * none; or REPLAY_FULL. The oldest, because a clock may be put back by more
- * than the time for which records are needed.
+ * Looks for a tag in a bucket. Returns REPLAY_REPEATED; REPLAY_NEW with *slot
+ * the slot to use; or REPLAY_FULL. Of the slots that are not needed it chooses
+ * an empty one or the oldest: a clock may be set back by more than the time
+ * for which records are needed, so the younger ones could be needed again.
  */
 static enum replay_result
-look_up(const struct replay *r, const struct slot bucket[REPLAY_SLOTS], const uint8_t tag[TAG],
-    const struct replay_clock *now, size_t *slot)
+find_slot(const struct replay *r, const struct slot bucket[REPLAY_SLOTS],
+    const uint8_t tag[TAG], const struct replay_clock *now, size_t *slot)
 {
 	const struct slot *oldest = NULL;
 
 	for (const struct slot *s = bucket; s < bucket + REPLAY_SLOTS; s++) {
 		if (s->ctime != 0 && memcmp(s->tag, tag, TAG) == 0)
-			return REPLAY_SHOWN;
-		if (!is_needed(r, s, now) && (oldest == NULL || s->ctime < oldest->ctime))
+			return REPLAY_REPEATED;
+		if (!is_needed(r, s, now) &&
+		    (oldest == NULL || s->ctime < oldest->ctime))
 			oldest = s;
 	}
 	if (oldest == NULL)
@@ -320,9 +359,12 @@ look_up(const struct replay *r, const struct slot bucket[REPLAY_SLOTS], const ui
 	return REPLAY_NEW;
 }
 
-/* Makes a counter one of this epoch. One from the future is forged or another boot's, and counts nothing. */
+/*
+ * Moves a counter to this epoch. A counter from the future was forged, or is
+ * from before the last boot: it becomes 0.
+ */
 static void
-age_counter(struct counter *c, uint32_t epoch)
+move_counter(struct counter *c, uint32_t epoch)
 {
 	if (c->epoch == epoch)
 		return;
@@ -339,26 +381,29 @@ struct counters {
 
 /*
  * Reads the counters of a principal. Returns how many authenticators it has
- * shown in this epoch and the one before, or more if it shares cells in all
- * rows; or -1.
+ * used in this epoch and the one before, or -1. If it shares its cells in all
+ * rows the result is too large.
  */
 static long
-read_counters(const struct replay *r, const struct replay_piece *principal, const struct replay_clock *now,
-    struct counters *c)
+read_counters(const struct replay *r, const struct replay_piece *principal,
+    const struct replay_clock *now, struct counters *c)
 {
 	uint8_t digest[SHA256_DIGEST_LENGTH];
 	uint32_t epoch = (uint32_t)(now->boot / (2 * r->keep)) + 1;
 	long least = UINT16_MAX * 2;
 
-	hash_pieces(r, 'p', principal, 1, digest);
+	hash_pieces(r, OF_PRINCIPAL, principal, 1, digest);
 	for (size_t i = 0; i < REPLAY_ROWS; i++) {
-		size_t column = ((size_t)digest[2 * i] << 8 | digest[2 * i + 1]) % REPLAY_COLUMNS;
+		size_t column = (size_t)be16dec(digest + 2 * i) %
+		    REPLAY_COLUMNS;
 		long sum;
 
-		c->at[i] = (off_t)(COUNTERS_AT + (i * REPLAY_COLUMNS + column) * REPLAY_COUNTER);
-		if (get_bytes(r, &c->cell[i], sizeof(c->cell[i]), c->at[i]) == -1)
+		c->at[i] = (off_t)(COUNTERS_AT +
+		    (i * REPLAY_COLUMNS + column) * REPLAY_COUNTER);
+		if (read_bytes(r, &c->cell[i], sizeof(c->cell[i]),
+			c->at[i]) == -1)
 			return -1;
-		age_counter(&c->cell[i], epoch);
+		move_counter(&c->cell[i], epoch);
 		sum = (long)c->cell[i].now + c->cell[i].before;
 		if (sum < least)
 			least = sum;
@@ -366,62 +411,74 @@ read_counters(const struct replay *r, const struct replay_piece *principal, cons
 	return least;
 }
 
+/* Counts one more authenticator, and writes the counters. Returns 0 or -1. */
 static int
 write_counters(const struct replay *r, struct counters *c)
 {
 	for (size_t i = 0; i < REPLAY_ROWS; i++) {
 		if (c->cell[i].now < UINT16_MAX)
 			c->cell[i].now++;
-		if (put_bytes(r, &c->cell[i], sizeof(c->cell[i]), c->at[i]) == -1)
+		if (write_bytes(r, &c->cell[i], sizeof(c->cell[i]),
+			c->at[i]) == -1)
 			return -1;
 	}
 	return 0;
 }
 
-/* Returns REPLAY_NEW unless the time alone refuses it. */
+/*
+ * Returns REPLAY_NEW, or the reason to refuse an authenticator of this time
+ * alone.
+ */
 static enum replay_result
-look_at_time(const struct replay *r, uint32_t ctime, const struct replay_clock *now)
+check_time(const struct replay *r, uint32_t ctime,
+    const struct replay_clock *now)
 {
 	int64_t made = ctime, started = now->wall - now->boot;
 
 	if (made > now->wall + r->skew || made < now->wall - r->skew)
 		return REPLAY_SKEW;
-	/* Power may have failed before the disk had what was remembered last. */
+	/* A power failure may have lost the last records before the boot. */
 	return made < started || made < r->head.born ? REPLAY_EARLIER : REPLAY_NEW;
 }
 
 enum replay_result
-replay_show_at(struct replay *r, const struct replay_authenticator *a, const struct replay_clock *now)
+replay_record_at(struct replay *r, const struct replay_authenticator *a,
+    const struct replay_clock *now)
 {
-	struct slot bucket[REPLAY_SLOTS], new = { .ctime = a->ctime, .stored = (uint32_t)now->boot };
+	struct slot bucket[REPLAY_SLOTS];
+	struct slot new = { .ctime = a->ctime, .stored = (uint32_t)now->boot };
 	struct counters counters;
 	uint8_t digest[SHA256_DIGEST_LENGTH];
-	enum replay_result result = look_at_time(r, a->ctime, now);
+	enum replay_result result = check_time(r, a->ctime, now);
 	size_t slot = 0;
 	off_t at;
 	long many;
 
 	if (result != REPLAY_NEW)
 		return result;
-	hash_pieces(r, 'a', a->pieces, a->count, digest);
+	hash_pieces(r, OF_AUTHENTICATOR, a->pieces, a->count, digest);
 	memcpy(new.tag, digest, TAG);
-	at = (off_t)(BUCKETS_AT + ((size_t)digest[TAG] << 8 | digest[TAG + 1]) % REPLAY_BUCKETS * sizeof(bucket));
-	if (get_bytes(r, bucket, sizeof(bucket), at) == -1)
+	at = (off_t)(BUCKETS_AT + (size_t)be16dec(digest + TAG) %
+		REPLAY_BUCKETS * sizeof(bucket));
+	if (read_bytes(r, bucket, sizeof(bucket), at) == -1)
 		return REPLAY_FAILED;
-	if ((result = look_up(r, bucket, new.tag, now, &slot)) != REPLAY_NEW)
+	result = find_slot(r, bucket, new.tag, now, &slot);
+	if (result != REPLAY_NEW)
 		return result;
-	if ((many = read_counters(r, &a->principal, now, &counters)) == -1)
+	many = read_counters(r, &a->principal, now, &counters);
+	if (many == -1)
 		return REPLAY_FAILED;
 	if (many >= REPLAY_MOST)
 		return REPLAY_TOO_MANY;
-	if (put_bytes(r, &new, sizeof(new), at + (off_t)(slot * sizeof(new))) == -1 ||
+	if (write_bytes(r, &new, sizeof(new),
+		at + (off_t)(slot * sizeof(new))) == -1 ||
 	    write_counters(r, &counters) == -1)
 		return REPLAY_FAILED;
 	return REPLAY_NEW;
 }
 
 enum replay_result
-replay_show(struct replay *r, const struct replay_authenticator *a)
+replay_record(struct replay *r, const struct replay_authenticator *a)
 {
 	struct replay_clock now;
 	struct timespec boot;
@@ -429,11 +486,14 @@ replay_show(struct replay *r, const struct replay_authenticator *a)
 
 	if (lock_cache(r) == -1)
 		return REPLAY_FAILED;
-	/* With the lock; otherwise another process could forget the record after this one has looked at the time. */
+	/*
+	 * The time is read under the lock; otherwise another process could
+	 * reuse the authenticator's slot after this one has checked its time.
+	 */
 	now.wall = time(NULL);
 	clock_gettime(CLOCK_BOOTTIME, &boot);
 	now.boot = boot.tv_sec;
-	result = replay_show_at(r, a, &now);
+	result = replay_record_at(r, a, &now);
 	unlock_cache(r);
 	return result;
 }

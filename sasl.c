@@ -1,78 +1,90 @@
 /*
- * AUTH GSSAPI (RFC 4752, in POP3 by RFC 5034) and its security layers.
+ * Leads AUTH GSSAPI (RFC 4752, in POP3 by RFC 5034) until the login.
  *
- * Its first half runs in the pre-auth process, where the keys are. When a layer was agreed
- * upon, the context alone is given away to the second half, which runs in a
- * jailed process of its own that descends from the monitor: it never had a
- * key. The client's bytes are not trusted; the GSSAPI library is.
+ * Runs in the pre-auth process, where the keys are: as root in sasl_open, then
+ * as the pre-auth user in its jail. The client's bytes are not trusted; the
+ * GSSAPI library is. If a security layer was negotiated, only the context is
+ * handed over to the relay (relay-sasl.c), which never had a key.
  *
  *	C: tokens of gss_init_sec_context    S: those of gss_accept_sec_context
  *	S: wrapped: one byte, the layers offered; three, the largest token
- *	   that we take
- *	C: wrapped: one byte, the layer chosen; three, the largest it takes;
- *	   the authorization identity
+ *	   that the server accepts
+ *	C: wrapped: one byte, the layer chosen; three, the largest token that
+ *	   the client accepts; the authorization identity
  */
 #include "config.h"
 
 #include <sys/socket.h>
 
-#include <errno.h>
 #include <gssapi/gssapi.h>
 #include <gssapi/gssapi_ext.h>
 #include <gssapi/gssapi_krb5.h>
-#include <krb5.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth-keytab.h"
 #include "der.h"
 #include "log.h"
-#include "sasl.h"
 #include "relay-gss.h"
+#include "sasl.h"
+#include "sasl-handover.h"
+#include "sasl-status.h"
 
+#define CHOICE_HEAD 4 /* bytes of an offer, and of a choice without authzid */
+#define TAG_TOKEN 0x60 /* of a first token (RFC 2743 §3.1) */
 #define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
-/* MIT Kerberos 1.18 does not report that the client's channel bindings matched. Then layers are offered all the same. */
+/*
+ * MIT Kerberos 1.18 does not report that the client's channel bindings matched.
+ * Layers are then offered in any case.
+ */
 #ifndef GSS_C_CHANNEL_BOUND_FLAG
 #define GSS_C_CHANNEL_BOUND_FLAG 0
 #endif
 
 struct sasl {
 	struct auth *auth;
-	struct auth_peer screened; /* whom auth has found in the AP-REQ */
+	struct auth_peer screened; /* the client, as auth has verified it */
 	gss_cred_id_t cred;
 	gss_ctx_id_t context;
 	gss_name_t client;
-	enum { NEGOTIATE, OFFER, CHOICE, FINISHED } state;
+	enum { NEGOTIATE, OFFER, CHOICE, FINISHED } state; /* the next step */
 	OM_uint32 flags;
 	unsigned layer;
-	size_t piece; /* bytes of text that make a token the client takes */
+	size_t text_size; /* bytes of text in a token that the client accepts */
 	gss_buffer_desc out;
 	char authzid[SASL_AUTHZID];
 	bool inside_tls;
 	size_t binding_size;
-	char binding[sizeof(BINDING_PREFIX) + 64];
+	char binding[sizeof(BINDING_PREFIX) + SASL_HASH];
 };
 
-/* Logs what failed, in the mechanism's words. */
+/* Logs that a step of GSSAPI failed, in the server. */
 static void
-complain(int priority, const char *event, const char *what, OM_uint32 major, OM_uint32 minor)
+log_failed_step(const char *step, OM_uint32 major, OM_uint32 minor)
 {
 	struct log_text t;
-	char text[256] = "";
-	OM_uint32 unused, more = 0;
-	gss_buffer_desc words;
-	/* The mechanism has no words for wrong channel bindings. */
-	bool of_mechanism = minor != 0 && GSS_ROUTINE_ERROR(major) != GSS_S_BAD_BINDINGS;
 
-	if (gss_display_status(&unused, of_mechanism ? minor : major,
-		of_mechanism ? GSS_C_MECH_CODE : GSS_C_GSS_CODE,
-		(gss_OID)gss_mech_krb5, &more, &words) == GSS_S_COMPLETE) {
-		snprintf(text, sizeof(text), "%.*s", (int)words.length, (char *)words.value);
-		gss_release_buffer(&unused, &words);
-	}
-	log_event(priority, event, "%s=\"%s\" error=\"%s\"",
-	    strcmp(event, "refused") == 0 ? "reason" : "what", what, log_words(&t, text));
+	log_failed_at(LOG_ERR, sasl_status(&t, major, minor), "%s", step);
+}
+
+/* Logs GSSAPI's error, and that the client is refused. Returns SASL_FAILED. */
+static enum sasl_result
+refuse_by_gss(const char *reason, OM_uint32 major, OM_uint32 minor)
+{
+	struct log_text t;
+
+	log_event(LOG_NOTICE, "refused", "reason=\"%s\" error=\"%s\"", reason,
+	    sasl_status(&t, major, minor));
+	return SASL_FAILED;
+}
+
+/* Logs that the client is refused. Returns SASL_FAILED. */
+static enum sasl_result
+refuse_sasl(const char *reason)
+{
+	log_event(LOG_NOTICE, "refused", "reason=\"GSSAPI: %s\"", reason);
+	return SASL_FAILED;
 }
 
 struct sasl *
@@ -80,7 +92,7 @@ sasl_open(struct auth *auth)
 {
 	struct sasl *s = calloc(1, sizeof(*s));
 	gss_OID_set_desc krb5 = { 1, (gss_OID)gss_mech_krb5 };
-	gss_key_value_element_desc keytab = { "keytab", AUTH_KEYS };
+	gss_key_value_element_desc keytab = { "keytab", KEYTAB_IN_MEMORY };
 	gss_key_value_set_desc store = { 1, &keytab };
 	OM_uint32 major, minor;
 
@@ -90,7 +102,8 @@ sasl_open(struct auth *auth)
 	major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
 	    &krb5, GSS_C_ACCEPT, &store, &s->cred, NULL, NULL);
 	if (GSS_ERROR(major)) {
-		complain(LOG_ERR, "failed", "opening the keys for GSSAPI", major, minor);
+		log_failed_step("acquiring GSSAPI credentials from the keytab",
+		    major, minor);
 		free(s);
 		return NULL;
 	}
@@ -98,10 +111,10 @@ sasl_open(struct auth *auth)
 }
 
 void
-sasl_inside_tls(struct sasl *s, const void *hash, size_t n)
+sasl_enter_tls(struct sasl *s, const void *hash, size_t n)
 {
 	s->inside_tls = true;
-	if (n == 0 || n > 64)
+	if (n == 0 || n > SASL_HASH)
 		return;
 	memcpy(s->binding, BINDING_PREFIX, sizeof(BINDING_PREFIX) - 1);
 	memcpy(s->binding + sizeof(BINDING_PREFIX) - 1, hash, n);
@@ -118,9 +131,9 @@ sasl_begin(struct sasl *s)
 	s->state = NEGOTIATE;
 }
 
-/* Hands out what the mechanism made. */
+/* Returns SASL_MORE with the token that the mechanism has made. */
 static enum sasl_result
-more(struct sasl *s, const void **out, size_t *size)
+send_token(struct sasl *s, const void **out, size_t *size)
 {
 	*out = s->out.value;
 	*size = s->out.length;
@@ -128,22 +141,22 @@ more(struct sasl *s, const void **out, size_t *size)
 }
 
 /*
- * Returns the layers that the client may choose from.
+ * Returns the layers that the client may choose from, as RELAY_GSS_ flags.
  *
- * Being inside TLS is no reason to offer less: somebody in the middle may have
- * begun TLS, and the client may know of none. Only a client that has bound the
- * channel knows that it shares this TLS with the server.
+ * TLS alone does not exclude a layer: an attacker in the middle may have begun
+ * TLS without the client. Only a client that has bound the channel has proven
+ * that this TLS is its own.
  *
- * A client that has not asked for the order of tokens to be kept, as it must
- * (RFC 4752 §3.1), gets no layer, because a token sent again would be opened
- * again.
+ * RFC 4752 §3.1 demands that the client ask for sequencing. If it has not, it
+ * gets no layer, because a replayed token would be unwrapped again.
  */
 static unsigned
-offered(const struct sasl *s)
+find_layers(const struct sasl *s)
 {
 	unsigned layers = RELAY_GSS_NONE;
 
-	if ((s->flags & GSS_C_CHANNEL_BOUND_FLAG) != 0 || (s->flags & GSS_C_SEQUENCE_FLAG) == 0)
+	if ((s->flags & GSS_C_CHANNEL_BOUND_FLAG) != 0 ||
+	    (s->flags & GSS_C_SEQUENCE_FLAG) == 0)
 		return layers;
 	if ((s->flags & GSS_C_INTEG_FLAG) != 0)
 		layers |= RELAY_GSS_INTEGRITY;
@@ -152,34 +165,37 @@ offered(const struct sasl *s)
 	return layers;
 }
 
+/* Makes the offer of layers. Returns SASL_MORE with it, or SASL_FAILED. */
 static enum sasl_result
-offer(struct sasl *s, const void **out, size_t *size)
+make_offer(struct sasl *s, const void **out, size_t *size)
 {
-	unsigned char text[4] = { (unsigned char)offered(s), 0, 0, 0 };
-	gss_buffer_desc plain = { sizeof(text), text };
+	unsigned char bytes[CHOICE_HEAD] = { (unsigned char)find_layers(s) };
+	gss_buffer_desc text = { sizeof(bytes), bytes };
 	OM_uint32 major, minor;
 
-	if (text[0] != RELAY_GSS_NONE)
-		text[1] = RELAY_GSS_TOKEN >> 16;
-	major = gss_wrap(&minor, s->context, 0, GSS_C_QOP_DEFAULT, &plain, NULL, &s->out);
-	if (GSS_ERROR(major)) {
-		complain(LOG_NOTICE, "refused", "GSSAPI offer", major, minor);
-		return SASL_FAILED;
-	}
+	if (bytes[0] != RELAY_GSS_NONE)
+		bytes[1] = RELAY_GSS_TOKEN >> 16;
+	major = gss_wrap(&minor, s->context, 0, GSS_C_QOP_DEFAULT, &text, NULL,
+	    &s->out);
+	if (GSS_ERROR(major))
+		return refuse_by_gss("GSSAPI: cannot wrap the offer of layers",
+		    major, minor);
 	s->state = CHOICE;
-	return more(s, out, size);
+	return send_token(s, out, size);
 }
-
-static enum sasl_result refuse(const char *reason);
 
 int
 sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size)
 {
-	/* The mechanism's object identifier, and the token's kind, whose second byte is the string's NUL. */
-	static const unsigned char head[] = "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01";
+	/*
+	 * The mechanism's object identifier, and the token's type, whose second
+	 * byte is the string's NUL.
+	 */
+	static const unsigned char head[] =
+	    "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01";
 	struct der all = { token, n }, in;
 
-	if (!der_take(&all, 0x60, &in) || all.left > 0 ||
+	if (!der_take(&all, TAG_TOKEN, &in) || all.left > 0 ||
 	    in.left <= sizeof(head) || memcmp(in.at, head, sizeof(head)) != 0)
 		return -1;
 	*ap_req = in.at + sizeof(head);
@@ -188,94 +204,103 @@ sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size)
 }
 
 /*
- * Has the AP-REQ in a first token judged and remembered. Without mutual
- * authentication a recorded exchange is good as a whole, and GSSAPI's own
- * memory is as short as libkrb5's. Returns 0, or -1 (logged).
+ * Has auth verify and record the AP-REQ in a first token. Returns 0, or -1
+ * (logged). Without mutual authentication a whole exchange can be replayed, and
+ * GSSAPI's own replay cache forgets as early as libkrb5's.
  */
 static int
-screen(struct sasl *s, gss_buffer_t token)
+screen_token(struct sasl *s, gss_buffer_t token)
 {
 	const void *ap_req;
 	size_t size;
 
 	if (sasl_ap_req(token->value, token->length, &ap_req, &size) == 0)
 		return auth_screen(s->auth, ap_req, size, &s->screened);
-	refuse("not a first token of Kerberos");
+	refuse_sasl("not a first token of Kerberos");
 	return -1;
 }
 
+/*
+ * Passes a token to the mechanism. Returns SASL_MORE with its token, or with
+ * the offer of layers; or SASL_FAILED.
+ */
 static enum sasl_result
-negotiate(struct sasl *s, gss_buffer_t token, const void **out, size_t *size)
+accept_token(struct sasl *s, gss_buffer_t token, const void **out, size_t *size)
 {
 	struct gss_channel_bindings_struct bindings = { .application_data = {
 	    s->binding_size, s->binding } };
 	OM_uint32 major, minor;
 
-	if (s->context == GSS_C_NO_CONTEXT && screen(s, token) == -1)
+	if (s->context == GSS_C_NO_CONTEXT && screen_token(s, token) == -1)
 		return SASL_FAILED;
 	major = gss_accept_sec_context(&minor, &s->context, s->cred, token,
 	    s->binding_size > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
 	    &s->client, NULL, &s->out, &s->flags, NULL, NULL);
-	if (GSS_ERROR(major)) {
-		complain(LOG_NOTICE, "refused", "GSSAPI", major, minor);
-		return SASL_FAILED;
-	}
+	if (GSS_ERROR(major))
+		return refuse_by_gss("GSSAPI", major, minor);
 	if ((major & GSS_S_CONTINUE_NEEDED) != 0)
-		return more(s, out, size);
-	/* The client without mutual authentication awaits no token of ours. */
+		return send_token(s, out, size);
+	/* Without mutual authentication the mechanism has no token to send. */
 	if (s->out.length == 0)
-		return offer(s, out, size);
+		return make_offer(s, out, size);
 	s->state = OFFER;
-	return more(s, out, size);
+	return send_token(s, out, size);
 }
 
-static enum sasl_result
-refuse(const char *reason)
+/* Returns true if the client's choice of a layer was offered to it. */
+static bool
+is_offered(const struct sasl *s, unsigned layer)
 {
-	log_event(LOG_NOTICE, "refused", "reason=\"GSSAPI: %s\"", reason);
-	return SASL_FAILED;
+	return (layer == RELAY_GSS_NONE || layer == RELAY_GSS_INTEGRITY ||
+	    layer == RELAY_GSS_CONFIDENTIALITY) &&
+	    (layer & find_layers(s)) != 0;
 }
 
-/* The client's choice: text of n bytes. */
+/*
+ * Reads the client's choice, text of n bytes. Returns SASL_DONE or
+ * SASL_FAILED.
+ */
 static enum sasl_result
 read_choice(struct sasl *s, const unsigned char *text, size_t n)
 {
-	if (n < 4 || n - 4 >= sizeof(s->authzid))
-		return refuse("a choice of the wrong size");
+	if (n < CHOICE_HEAD || n - CHOICE_HEAD >= sizeof(s->authzid))
+		return refuse_sasl("the choice of a layer has a wrong size");
 	s->layer = text[0];
-	if ((s->layer != RELAY_GSS_NONE && s->layer != RELAY_GSS_INTEGRITY && s->layer != RELAY_GSS_CONFIDENTIALITY) ||
-	    (s->layer & offered(s)) == 0)
-		return refuse("a layer that was not offered");
-	if (memchr(text + 4, '\0', n - 4) != NULL)
-		return refuse("an authorization identity with a NUL");
-	memcpy(s->authzid, text + 4, n - 4);
-	s->authzid[n - 4] = '\0';
+	if (!is_offered(s, s->layer))
+		return refuse_sasl("a layer that was not offered");
+	if (memchr(text + CHOICE_HEAD, '\0', n - CHOICE_HEAD) != NULL)
+		return refuse_sasl("an authorization identity with a NUL");
+	memcpy(s->authzid, text + CHOICE_HEAD, n - CHOICE_HEAD);
+	s->authzid[n - CHOICE_HEAD] = '\0';
 	s->state = FINISHED;
 	if (s->layer == RELAY_GSS_NONE)
 		return SASL_DONE;
-	s->piece = relay_gss_piece(s->context, s->layer,
+	s->text_size = relay_gss_text_size(s->context, s->layer,
 	    (size_t)text[1] << 16 | (size_t)text[2] << 8 | text[3]);
-	return s->piece > 0 ? SASL_DONE : refuse("tokens too small for the layer");
+	return s->text_size > 0 ? SASL_DONE :
+	    refuse_sasl("the client accepts only tokens too small for a layer");
 }
 
+/* Unwraps and reads the client's choice. Returns SASL_DONE or SASL_FAILED. */
 static enum sasl_result
-choose(struct sasl *s, gss_buffer_t token)
+accept_choice(struct sasl *s, gss_buffer_t token)
 {
 	gss_buffer_desc text;
-	OM_uint32 minor, major = gss_unwrap(&minor, s->context, token, &text, NULL, NULL);
+	OM_uint32 minor, major = gss_unwrap(&minor, s->context, token, &text,
+	    NULL, NULL);
 	enum sasl_result result;
 
-	if (major != GSS_S_COMPLETE) {
-		complain(LOG_NOTICE, "refused", "GSSAPI choice", major, minor);
-		return SASL_FAILED;
-	}
+	if (major != GSS_S_COMPLETE)
+		return refuse_by_gss(
+		    "GSSAPI: cannot unwrap the choice of a layer", major, minor);
 	result = read_choice(s, text.value, text.length);
 	gss_release_buffer(&minor, &text);
 	return result;
 }
 
 enum sasl_result
-sasl_step(struct sasl *s, const void *token, size_t n, const void **out, size_t *size)
+sasl_step(struct sasl *s, const void *token, size_t n, const void **out,
+    size_t *size)
 {
 	gss_buffer_desc in = { n, (void *)(uintptr_t)token };
 	OM_uint32 minor;
@@ -283,27 +308,31 @@ sasl_step(struct sasl *s, const void *token, size_t n, const void **out, size_t 
 	gss_release_buffer(&minor, &s->out);
 	switch (s->state) {
 	case NEGOTIATE:
-		return negotiate(s, &in, out, size);
+		return accept_token(s, &in, out, size);
 	case OFFER:
-		return n == 0 ? offer(s, out, size) : refuse("a token too many");
+		return n == 0 ? make_offer(s, out, size) :
+		    refuse_sasl("a token in place of the empty line before "
+				"the offer of layers");
 	case CHOICE:
-		return choose(s, &in);
+		return accept_choice(s, &in);
 	default:
 		return SASL_FAILED;
 	}
 }
 
-/* A name's text form into to[AUTH_NAME]. Returns 0 or -1. */
+/* Writes the text form of a name to to[AUTH_NAME]. Returns 0 or -1. */
 static int
-name_of(gss_name_t name, char *to)
+display_name(gss_name_t name, char *to)
 {
 	gss_buffer_desc text;
 	OM_uint32 minor;
 	bool fits;
 
-	if (name == GSS_C_NO_NAME || GSS_ERROR(gss_display_name(&minor, name, &text, NULL)))
+	if (name == GSS_C_NO_NAME ||
+	    GSS_ERROR(gss_display_name(&minor, name, &text, NULL)))
 		return -1;
-	fits = text.length < AUTH_NAME && memchr(text.value, '\0', text.length) == NULL;
+	fits = text.length < AUTH_NAME &&
+	    memchr(text.value, '\0', text.length) == NULL;
 	if (fits) {
 		memcpy(to, text.value, text.length);
 		to[text.length] = '\0';
@@ -312,7 +341,7 @@ name_of(gss_name_t name, char *to)
 	return fits ? 0 : -1;
 }
 
-/* Returns what protects the connection, for the log. */
+/* Returns the name of the connection's protection, for the log. */
 static const char *
 name_layer(const struct sasl *s)
 {
@@ -331,16 +360,16 @@ sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 {
 	char name[AUTH_NAME];
 
-	/* What auth has found in the AP-REQ, the bytes that GSSAPI has judged after it. */
+	/* auth has verified the same bytes before GSSAPI has. */
 	*peer = s->screened;
 	peer->mutual = (s->flags & GSS_C_MUTUAL_FLAG) != 0 ? 1 : 0;
 	strlcpy(peer->layer, name_layer(s), sizeof(peer->layer));
 	memcpy(authzid, s->authzid, SASL_AUTHZID);
-	if (name_of(s->client, name) == 0 && strcmp(name, peer->principal) == 0 &&
-	    /* Somebody without a name is nobody. */
+	if (display_name(s->client, name) == 0 &&
+	    strcmp(name, peer->principal) == 0 &&
 	    (s->flags & GSS_C_ANON_FLAG) == 0)
 		return 0;
-	refuse("no name");
+	refuse_sasl("the client has no name, or not the ticket's");
 	return -1;
 }
 
@@ -350,28 +379,23 @@ sasl_has_layer(const struct sasl *s)
 	return s->layer != RELAY_GSS_NONE;
 }
 
-/* What goes from the pre-auth process to the relay: this, the unread bytes, the context. */
-struct handover {
-	uint32_t layer, piece;
-	uint32_t unread_size;
-	char data[RELAY_GSS_TOKEN + RELAY_GSS_TOKEN]; /* a context with what a ticket brings */
-};
-
 int
 sasl_hand_over(struct sasl *s, int handoff, const void *unread, size_t n)
 {
-	static struct handover h;
+	static const char step[] = "handing the security layer to the relay";
+	static struct sasl_handover h;
 	gss_buffer_desc token;
-	OM_uint32 minor, major = gss_export_sec_context(&minor, &s->context, &token);
-	size_t size = offsetof(struct handover, data) + n;
+	OM_uint32 minor, major = gss_export_sec_context(&minor, &s->context,
+	    &token);
+	size_t size = offsetof(struct sasl_handover, data) + n;
 	int room = 2 * (int)sizeof(h);
 
 	if (GSS_ERROR(major) || token.length > sizeof(h.data) - n) {
-		complain(LOG_ERR, "failed", "giving the layer away", major, minor);
+		log_failed_step(step, major, minor);
 		return -1;
 	}
 	h.layer = s->layer;
-	h.piece = (uint32_t)s->piece;
+	h.text_size = (uint32_t)s->text_size;
 	h.unread_size = (uint32_t)n;
 	memcpy(h.data, unread, n);
 	memcpy(h.data + n, token.value, token.length);
@@ -379,43 +403,6 @@ sasl_hand_over(struct sasl *s, int handoff, const void *unread, size_t n)
 	setsockopt(handoff, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	if (send(handoff, &h, size, MSG_NOSIGNAL) == (ssize_t)size)
 		return 0;
-	log_event(LOG_ERR, "failed", "what=\"giving the layer away\" error=\"%s\"",
-	    strerror(errno));
-	return -1;
-}
-
-int
-sasl_relay(int client, int plain, int handoff)
-{
-	static struct handover h;
-	static struct relay_gss w;
-	const size_t head = offsetof(struct handover, data);
-	ssize_t n = recv(handoff, &h, sizeof(h), 0);
-	gss_buffer_desc token;
-	OM_uint32 major, minor;
-
-	/* Nothing: the pre-auth process ended before it could. */
-	if (n <= 0)
-		return -1;
-	if ((size_t)n < head || h.unread_size > (size_t)n - head ||
-	    h.piece < RELAY_GSS_LEAST || h.piece > RELAY_GSS_TOKEN) {
-		log_event(LOG_ALERT, "fatal", "error=\"the pre-auth process's handover is not one\"");
-		return -1;
-	}
-	token.value = h.data + h.unread_size;
-	token.length = (size_t)n - head - h.unread_size;
-	major = gss_import_sec_context(&minor, &token, &w.context);
-	if (GSS_ERROR(major)) {
-		complain(LOG_ERR, "failed", "taking the layer over", major, minor);
-		return -1;
-	}
-	w.conceals = h.layer == RELAY_GSS_CONFIDENTIALITY;
-	w.piece = h.piece;
-	w.output = RELAY_GSS_ANSWER;
-	if (pump(client, plain, plain, RELAY_SERVER, &relay_gss_codec, &w,
-		h.data, h.unread_size) == 0)
-		return 0;
-	if (w.problem != NULL)
-		complain(LOG_NOTICE, "failed", w.problem, w.major, w.minor);
+	log_failed("%s", step);
 	return -1;
 }

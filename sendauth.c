@@ -1,22 +1,26 @@
 /*
- * Speaks the server's half of MIT's sendauth exchange, as KPOP begins.
+ * Leads the server's half of MIT's sendauth exchange, with which KPOP begins.
  *
- * Runs as the pre-auth user, in its jail. Every byte is the peer's and every
- * length has a limit of ours. The client speaks first:
+ * Runs in the pre-auth process, as the pre-auth user in its jail. No byte of
+ * the client's is trusted, and every length has a limit. The client begins:
  *
  *	C: length 19, "KRB5_SENDAUTH_V1.0" NUL, length 9, "KPOPV1.0" NUL
- *	S: one byte, without a length: 0, or 1 or 2 for the version it cannot
+ *	S: one byte, without a length: 0; or 1 or 2 if it does not support
+ *	   the first or the second version
  *	C: length, AP-REQ
  *	S: length 0; or length, KRB-ERROR, and the end
- *	S: length, AP-REP, but only if mutual authentication was asked for
+ *	S: length, AP-REP, but only if the client asks for mutual authentication
  *
- * Lengths are four bytes, most significant first, and count the NUL. Source:
- * krb5's src/lib/krb5/krb/sendauth.c and recvauth.c; there is no RFC. Clients
- * that pipeline are served: nothing behind the AP-REQ is touched.
+ * Lengths are four bytes, most significant first, and include the NUL. Source:
+ * krb5's src/lib/krb5/krb/sendauth.c and recvauth.c; there is no RFC. A client
+ * may pipeline: the bytes after the AP-REQ stay unread.
  */
 #include "config.h"
 
+#include <sys/endian.h>
+
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,56 +30,79 @@
 #include "log.h"
 #include "sendauth.h"
 
-/* Tickets with a PAC reach tens of KiB. */
+/* Bytes of an AP-REQ, at most. Tickets with a PAC reach tens of KiB. */
 #define AP_REQ_MOST 65536
+#define LENGTH 4 /* bytes of a length */
+
+/* The answers to the versions. */
+static const char ok[] = "\0";
+static const char wrong_sendauth[] = "\1";
+static const char wrong_application[] = "\2";
+/* For a client that expects text. */
+static const char kpop_line[] =
+    "-ERR this is KPOP: it begins with a Kerberos ticket\r\n";
 
 static const char sendauth_version[] = "KRB5_SENDAUTH_V1.0";
 static const char kpop_version[] = "KPOPV1.0";
 
-static uint32_t
-number(const unsigned char *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
-	    (uint32_t)p[2] << 8 | p[3];
-}
-
-/* The reason in the log, our last words on the line. Returns -1. */
+/* Logs the reason, and writes an answer of n bytes. Returns -1. */
 static int
-refuse(struct io *io, const char *reason, const void *words, size_t n)
+refuse_exchange(struct io *io, const char *reason, const void *answer, size_t n)
 {
 	log_event(LOG_NOTICE, "refused", "reason=\"%s\"", reason);
-	io_write(io, words, n);
+	io_write(io, answer, n);
 	return -1;
 }
 
+/* Logs the reason, and writes a line of POP3. Returns -1. */
 static int
 refuse_line(struct io *io, const char *reason, const char *line)
 {
-	return refuse(io, reason, line, strlen(line));
+	return refuse_exchange(io, reason, line, strlen(line));
 }
 
-/* The peer went away or was too slow; silence gets the line that a waiting POP3 client understands. */
+/*
+ * Logs that the client has closed the connection, or was too slow, before it
+ * has sent a byte. A client that is too slow gets a line, because a POP3 client
+ * is waiting for a greeting. Returns -1.
+ */
 static int
-cut_off(struct io *io, bool silent)
+refuse_silence(struct io *io)
 {
-	static const char late[] = "-ERR this is KPOP: it begins with a Kerberos ticket\r\n";
-
-	if (io->error != IO_TIMEOUT) {
-		log_event(LOG_NOTICE, "refused", "reason=\"%s\"",
-		    silent ? "closed without a word" : "closed during the exchange");
-		return -1;
-	}
-	log_event(LOG_NOTICE, "refused", "reason=\"%s\"", silent ? "silence" : "slow exchange");
-	io_last_words(io, late, silent ? sizeof(late) - 1 : 0);
+	if (io->error != IO_TIMEOUT)
+		return refuse_line(io, "closed before the first byte", "");
+	log_event(LOG_NOTICE, "refused",
+	    "reason=\"no byte before the login deadline\"");
+	io_last_words(io, kpop_line, sizeof(kpop_line) - 1);
 	return -1;
 }
 
-/* Returns true if these four bytes are the beginning of a POP3 command. HTTP's DELETE would look like DELE, with which no client begins. */
+/*
+ * Logs that the client has closed the connection, or was too slow, in the
+ * exchange. Returns -1.
+ */
+static int
+refuse_unfinished(struct io *io)
+{
+	if (io->error != IO_TIMEOUT)
+		return refuse_line(io, "closed during the exchange", "");
+	log_event(LOG_NOTICE, "refused",
+	    "reason=\"exchange not complete at the login deadline\"");
+	io_last_words(io, "", 0);
+	return -1;
+}
+
+/*
+ * Returns true if these four bytes begin a POP3 command. DELE is missing,
+ * because HTTP's DELETE begins in the same way, and no POP3 client begins with
+ * it.
+ */
 static bool
 is_pop3(const unsigned char *first)
 {
-	static const char commands[][5] = { "APOP", "AUTH", "CAPA", "LANG", "LIST", "NOOP", "PASS", "RETR",
-		"RSET", "STAT", "STLS", "TOP ", "UIDL", "USER", "UTF8", "XTND" };
+	static const char commands[][5] = { "APOP", "AUTH", "CAPA", "LANG",
+		"LIST", "NOOP", "PASS", "RETR", "RSET", "STAT", "STLS", "TOP ",
+		"UIDL", "USER", "UTF8", "XTND" };
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (strncasecmp((const char *)first, commands[i], 4) == 0)
@@ -84,11 +111,12 @@ is_pop3(const unsigned char *first)
 }
 
 /*
- * Returns the name of what begins with these four bytes in place of a length,
- * or NULL. "AUTH" alone is two protocols' beginning: the next byte decides.
+ * Names the protocol that these four bytes, in place of a length, begin.
+ * Returns NULL if it is unknown, or with io->error set. After "AUTH" it reads
+ * one more byte: Kerberos 4 begins with "AUTHV".
  */
 static const char *
-name_stranger(struct io *io, const unsigned char *first)
+name_protocol(struct io *io, const unsigned char *first)
 {
 	char next = '\0';
 
@@ -97,115 +125,142 @@ name_stranger(struct io *io, const unsigned char *first)
 	if (next == 'V')
 		return "Kerberos 4 client";
 	if (strncasecmp((const char *)first, "QUIT", 4) == 0)
-		return "POP3 QUIT, as after a ticket that the client could not get";
-	return is_pop3(first) ? "POP3 client without KPOP" : foreign_protocol(first);
+		return "POP3 QUIT, as after a ticket that the client could "
+		       "not get";
+	return is_pop3(first) ? "POP3 client without KPOP" :
+	    foreign_protocol(first);
 }
 
-/* Answers what does not begin like sendauth with a line that a client of text can show. */
+/*
+ * Refuses a client of another protocol, with a line if it may be able to show
+ * one. Returns -1.
+ */
 static int
-refuse_stranger(struct io *io, const unsigned char *first)
+refuse_protocol(struct io *io, const unsigned char *first)
 {
-	static const char kerberos4[] = "-ERR Kerberos 4 is not served here, only Kerberos 5\r\n";
-	static const char kpop[] = "-ERR this is KPOP: it begins with a Kerberos ticket\r\n";
-	const char *name = isdigit(first[0]) ? "Kerberos 4 client" : name_stranger(io, first);
+	static const char kerberos4[] =
+	    "-ERR Kerberos 4 is not served here, only Kerberos 5\r\n";
+	const char *name = isdigit(first[0]) ? "Kerberos 4 client" :
+	    name_protocol(io, first);
 
 	if (io->error != IO_OK)
-		return cut_off(io, false);
+		return refuse_unfinished(io);
 	if (name == NULL)
 		name = "unknown protocol";
 	if (strcmp(name, "Kerberos 4 client") == 0)
 		return refuse_line(io, name, kerberos4);
-	return refuse_line(io, name, isalpha(first[0]) ? kpop : "");
+	return refuse_line(io, name, isalpha(first[0]) ? kpop_line : "");
 }
 
 /*
- * Refuses what stands in place of a later length, as the text of a client that
- * has given up. reason is what the log has if nothing is known of it.
+ * Refuses the bytes in place of a later length with an answer of n bytes. They
+ * may be the command of a client that has no ticket; else the log has reason.
+ * Returns -1.
  */
 static int
-refuse_length(struct io *io, const unsigned char *length, const char *reason, const void *words, size_t n)
+refuse_length(struct io *io, const unsigned char *length, const char *reason,
+    const void *answer, size_t n)
 {
-	const char *name = length[0] != 0 ? name_stranger(io, length) : NULL;
+	const char *name = length[0] != 0 ? name_protocol(io, length) : NULL;
 
 	if (io->error != IO_OK)
-		return cut_off(io, false);
-	return refuse(io, name != NULL ? name : reason, words, n);
+		return refuse_unfinished(io);
+	return refuse_exchange(io, name != NULL ? name : reason, answer, n);
 }
 
-/* Agrees on the two versions, and answers them with a byte. Returns 0 or -1. */
+/* Reads the first length, if it is one. Returns 0 or -1. */
 static int
-agree(struct io *io)
+read_first_length(struct io *io, unsigned char length[LENGTH])
 {
-	unsigned char length[4];
+	if (io_exact(io, length, 1) == -1)
+		return refuse_silence(io);
+	if (io_exact(io, length + 1, LENGTH - 1) == -1)
+		return refuse_unfinished(io);
+	return length[0] == 0 ? 0 : refuse_protocol(io, length);
+}
+
+/* Reads the two versions, and answers them with a byte. Returns 0 or -1. */
+static int
+agree_on_versions(struct io *io)
+{
+	static const char sendauth[] = "wrong sendauth version";
+	static const char application[] = "wrong application version";
+	unsigned char length[LENGTH];
 	char text[sizeof(sendauth_version)];
 
-	if (io_exact(io, length, 1) == -1)
-		return cut_off(io, true);
-	if (io_exact(io, length + 1, 3) == -1)
-		return cut_off(io, false);
-	if (length[0] != 0)
-		return refuse_stranger(io, length);
-	if (number(length) != sizeof(sendauth_version))
-		return refuse(io, "sendauth version", "\1", 1);
+	if (read_first_length(io, length) == -1)
+		return -1;
+	if (be32dec(length) != sizeof(sendauth_version))
+		return refuse_exchange(io, sendauth, wrong_sendauth, 1);
 	if (io_exact(io, text, sizeof(sendauth_version)) == -1)
-		return cut_off(io, false);
+		return refuse_unfinished(io);
 	if (memcmp(text, sendauth_version, sizeof(sendauth_version)) != 0)
-		return refuse(io, "sendauth version", "\1", 1);
-	if (io_exact(io, length, 4) == -1)
-		return cut_off(io, false);
-	if (number(length) != sizeof(kpop_version))
-		return refuse_length(io, length, "application version", "\2", 1);
+		return refuse_exchange(io, sendauth, wrong_sendauth, 1);
+	if (io_exact(io, length, sizeof(length)) == -1)
+		return refuse_unfinished(io);
+	if (be32dec(length) != sizeof(kpop_version))
+		return refuse_length(io, length, application,
+		    wrong_application, 1);
 	if (io_exact(io, text, sizeof(kpop_version)) == -1)
-		return cut_off(io, false);
+		return refuse_unfinished(io);
 	if (memcmp(text, kpop_version, sizeof(kpop_version)) != 0)
-		return refuse(io, "application version", "\2", 1);
-	io_write(io, "", 1);
+		return refuse_exchange(io, application, wrong_application, 1);
+	io_write(io, ok, 1);
 	return 0;
 }
 
+/* Writes a length and an answer of auth.c's. */
 static void
-put_message(struct io *io, const struct auth_answer *answer)
+write_message(struct io *io, const struct auth_answer *answer)
 {
-	unsigned char length[4] = {
-		(unsigned char)(answer->size >> 24),
-		(unsigned char)(answer->size >> 16),
-		(unsigned char)(answer->size >> 8),
-		(unsigned char)answer->size,
-	};
+	unsigned char length[LENGTH];
 
+	be32enc(length, (uint32_t)answer->size);
 	io_write(io, length, sizeof(length));
 	io_write(io, answer->data, answer->size);
+}
+
+/* Reads an AP-REQ into ap_req. Returns its size or -1. */
+static int
+read_ap_req(struct io *io, struct auth *a, char ap_req[AP_REQ_MOST])
+{
+	unsigned char length[LENGTH];
+	struct auth_answer answer;
+	char reason[64];
+	uint32_t n;
+
+	if (io_exact(io, length, sizeof(length)) == -1)
+		return refuse_unfinished(io);
+	n = be32dec(length);
+	if (n == 0 || n > AP_REQ_MOST) {
+		snprintf(reason, sizeof(reason),
+		    "AP-REQ of %" PRIu32 " bytes, not of 1 to %d", n,
+		    AP_REQ_MOST);
+		refuse_length(io, length, reason, "", 0);
+		auth_refuse(a, &answer);
+		write_message(io, &answer);
+		return -1;
+	}
+	return io_exact(io, ap_req, n) == 0 ? (int)n : refuse_unfinished(io);
 }
 
 int
 sendauth_serve(struct io *io, struct auth *a, struct auth_peer *peer)
 {
 	static char ap_req[AP_REQ_MOST];
-	unsigned char length[4];
-	char reason[64];
+	static const struct auth_answer nothing = { .size = 0 };
 	struct auth_answer answer;
-	size_t n;
+	int n;
 
-	if (agree(io) == -1)
+	if (agree_on_versions(io) == -1 ||
+	    (n = read_ap_req(io, a, ap_req)) == -1)
 		return -1;
-	if (io_exact(io, length, sizeof(length)) == -1)
-		return cut_off(io, false);
-	n = number(length);
-	if (n == 0 || n > sizeof(ap_req)) {
-		snprintf(reason, sizeof(reason), "AP-REQ of %zu bytes", n);
-		refuse_length(io, length, reason, "", 0);
-		auth_refuse(a, &answer);
-		put_message(io, &answer);
+	if (auth_accept(a, ap_req, (size_t)n, peer, &answer) == -1) {
+		write_message(io, &answer);
 		return -1;
 	}
-	if (io_exact(io, ap_req, n) == -1)
-		return cut_off(io, false);
-	if (auth_accept(a, ap_req, n, peer, &answer) == -1) {
-		put_message(io, &answer);
-		return -1;
-	}
-	io_write(io, "\0\0\0", 4);
+	write_message(io, &nothing);
 	if (peer->mutual)
-		put_message(io, &answer);
+		write_message(io, &answer);
 	return 0;
 }

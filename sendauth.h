@@ -7,8 +7,8 @@
 
 /*
  * Leads the exchange at the beginning of a KPOP connection. Returns 0 with
- * *peer filled, and not an byte behind the AP-REQ used up; or -1: whoever it
- * was has had the answer that fits, and the log has the reason.
+ * *peer filled, and with all bytes after the AP-REQ still unread; or -1
+ * (logged): the answer that fits the client's protocol is in the output.
  */
 int sendauth_serve(struct io *io, struct auth *a, struct auth_peer *peer);
 

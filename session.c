@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "auth.h"
+#include "auth-permit.h"
 #include "confine.h"
 #include "io.h"
 #include "lock.h"
@@ -61,7 +61,7 @@ ask_permission(const struct session *s, int channel)
 {
 	const struct account *a = &s->user;
 	const char *reason = "";
-	const char *rule = auth_permitted(s->auth, s->login->peer.principal,
+	const char *rule = permit_find_rule(s->auth, s->login->peer.principal,
 	    s->o->realms, a->name, a->home, &reason);
 
 	if (rule != NULL && (reason = find_contradiction(s)) != NULL)

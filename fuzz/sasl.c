@@ -1,19 +1,26 @@
 /*
- * Fuzz target: sasl.c over any tokens, and the layer that they lead to (relay-gss.c).
+ * Fuzz target: sasl.c over any tokens, and then the layer (relay-gss.c).
  *
- * Input: one byte for what it is. Tokens as they are, each with its size in
- * two bytes; or a sealed authenticator, as the first token; or a dialogue
- * with a genuine client in this process: one byte for its wishes, one for
- * which token is altered, two for the place, one for how, one for whether its
- * choice is concealed, the choice's size in two and its plain text; then what
- * the client says in the layer: one byte how, one for the size, the text.
- * What holds: whoever is let in is who has the ticket, for our service; who
- * plays by the rules is let in with the layer and the name he chose, and nobody
- * else; the session gets what the client has sealed, in this order and once, up
- * to the first byte that is not as it should be; and the client its answers.
+ * Input: one byte for its kind. Then, by kind:
+ *
+ *	RAW        tokens, each after its size in two bytes
+ *	ENCRYPTED  the cleartext of an authenticator, for a first token
+ *	GENUINE    a dialogue with a genuine client in this process: one byte for
+ *	           its requests, one for which token is altered, two for the offset,
+ *	           one for the change, one for whether its choice is encrypted, two
+ *	           for the choice's size, the choice's cleartext; then the client's
+ *	           tokens in the layer: one byte for the kind, one for the size, the
+ *	           text
+ *
+ * What holds: an accepted client is the ticket's, and the ticket is for the
+ * service. A client that breaks no rule is accepted with the layer and the
+ * authorization identity of its choice; every other is refused. The session
+ * gets what the client has wrapped, in order and once, up to the first wrong
+ * byte; the client gets the session's answers.
  */
 #include "config.h"
 
+#include <sys/endian.h>
 #include <sys/socket.h>
 
 #include <gssapi/gssapi.h>
@@ -25,17 +32,19 @@
 #include "fuzz/fuzz.h"
 #include "fuzz/ticket.h"
 #include "sasl.h"
+#include "sasl-handover.h"
 #include "relay-gss.h"
 
-enum { RAW, SEALED, GENUINE, KINDS };
+enum { RAW, ENCRYPTED, GENUINE, KINDS };
 enum { INSIDE_TLS = 4 }; /* of the first byte */
-enum { MUTUAL = 1, INTEGRITY = 2, SECRECY = 4, SEQUENCE = 8, BINDING = 16, OTHER_BINDING = 32 }; /* wishes */
+enum { MUTUAL = 1, INTEGRITY = 2, SECRECY = 4, SEQUENCE = 8, BINDING = 16, OTHER_BINDING = 32 }; /* requests */
 
-#define STEPS 8
+#define STEPS 8 /* tokens, at most */
 
 static struct sasl *servers[2]; /* outside and inside TLS */
 static gss_name_t service;
 
+/* Makes the realm and two servers, once. */
 static void
 start(void)
 {
@@ -46,11 +55,11 @@ start(void)
 
 	ticket_cache();
 	HOLDS((servers[0] = sasl_open(auth)) != NULL && (servers[1] = sasl_open(auth)) != NULL);
-	sasl_inside_tls(servers[1], "hash", 4);
+	sasl_enter_tls(servers[1], "hash", 4);
 	HOLDS(!GSS_ERROR(gss_import_name(&minor, &name, (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME, &service)));
 }
 
-/* The pre-auth process ends where it has given a context away; here what that took is freed. */
+/* Frees the memory of the last export, which the pre-auth process leaves. */
 OM_uint32 __real_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *, gss_buffer_t);
 OM_uint32 __wrap_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *, gss_buffer_t);
 OM_uint32
@@ -65,6 +74,7 @@ __wrap_gss_export_sec_context(OM_uint32 *minor, gss_ctx_id_t *context, gss_buffe
 	return major;
 }
 
+/* Checks the report of an accepted client. */
 static void
 check_peer(struct sasl *server, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 {
@@ -74,8 +84,9 @@ check_peer(struct sasl *server, struct auth_peer *peer, char authzid[SASL_AUTHZI
 	HOLDS(strcmp(peer->ticket, "aes256-cts-hmac-sha1-96") == 0 && strcmp(peer->session, "aes256-cts-hmac-sha1-96") == 0);
 }
 
+/* Passes the input on as tokens. */
 static void
-raw(struct sasl *server, struct input in)
+try_raw(struct sasl *server, struct input in)
 {
 	enum sasl_result result = SASL_MORE;
 	struct auth_peer peer;
@@ -93,8 +104,9 @@ raw(struct sasl *server, struct input in)
 		check_peer(server, &peer, authzid);
 }
 
+/* Encrypts the input as an authenticator, in a first token. */
 static void
-sealed(struct sasl *server, struct input in)
+try_encrypted(struct sasl *server, struct input in)
 {
 	static const uint8_t head[] = "\x60\x82\0\0\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01";
 	static uint8_t token[sizeof(head) + TICKET_MOST];
@@ -118,16 +130,16 @@ sealed(struct sasl *server, struct input in)
 /* A client in this process. */
 struct client {
 	gss_ctx_id_t context;
-	unsigned wishes, offered;
+	unsigned requests, offered; /* flags */
 	unsigned altered; /* which of its tokens; from 1 */
-	size_t place;
-	uint8_t how;
+	size_t offset;    /* of the byte that is altered */
+	uint8_t bits;     /* that are flipped in it */
 	bool has_altered;
 };
 
-/* Says a token to the server, altered when it is its turn. */
+/* Sends a token to the server, altered if it is the one to be altered. */
 static enum sasl_result
-say(struct client *c, struct sasl *server, gss_buffer_t token, const void **out, size_t *size)
+send_token(struct client *c, struct sasl *server, gss_buffer_t token, const void **out, size_t *size)
 {
 	static const uint8_t nothing[1];
 	enum sasl_result result;
@@ -136,8 +148,8 @@ say(struct client *c, struct sasl *server, gss_buffer_t token, const void **out,
 	HOLDS(copy != NULL);
 	if (token->length > 0)
 		memcpy(copy, token->value, token->length);
-	if (c->altered > 0 && --c->altered == 0 && token->length > 0 && c->how != 0) {
-		copy[c->place % token->length] ^= c->how;
+	if (c->altered > 0 && --c->altered == 0 && token->length > 0 && c->bits != 0) {
+		copy[c->offset % token->length] ^= c->bits;
 		c->has_altered = true;
 	}
 	result = sasl_step(server, token->length > 0 ? copy : nothing, token->length, out, size);
@@ -145,7 +157,7 @@ say(struct client *c, struct sasl *server, gss_buffer_t token, const void **out,
 	return result;
 }
 
-/* Up to the server's offer. Returns whether there was one. */
+/* Exchanges tokens up to the server's offer. Returns true if there is one. */
 static bool
 negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
 {
@@ -153,15 +165,15 @@ negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
 	gss_buffer_desc in = GSS_C_EMPTY_BUFFER, token;
 	OM_uint32 minor, flags = 0;
 
-	flags |= (c->wishes & MUTUAL) != 0 ? GSS_C_MUTUAL_FLAG : 0;
-	flags |= (c->wishes & INTEGRITY) != 0 ? GSS_C_INTEG_FLAG : 0;
-	flags |= (c->wishes & SECRECY) != 0 ? GSS_C_CONF_FLAG : 0;
-	flags |= (c->wishes & SEQUENCE) != 0 ? GSS_C_SEQUENCE_FLAG : 0;
-	if ((c->wishes & OTHER_BINDING) != 0)
+	flags |= (c->requests & MUTUAL) != 0 ? GSS_C_MUTUAL_FLAG : 0;
+	flags |= (c->requests & INTEGRITY) != 0 ? GSS_C_INTEG_FLAG : 0;
+	flags |= (c->requests & SECRECY) != 0 ? GSS_C_CONF_FLAG : 0;
+	flags |= (c->requests & SEQUENCE) != 0 ? GSS_C_SEQUENCE_FLAG : 0;
+	if ((c->requests & OTHER_BINDING) != 0)
 		bindings.application_data.length--;
 	for (int i = 0; i < STEPS; i++) {
 		OM_uint32 major = gss_init_sec_context(&minor, GSS_C_NO_CREDENTIAL, &c->context, service,
-		    (gss_OID)gss_mech_krb5, flags, 0, (c->wishes & (BINDING | OTHER_BINDING)) != 0 ? &bindings : NULL,
+		    (gss_OID)gss_mech_krb5, flags, 0, (c->requests & (BINDING | OTHER_BINDING)) != 0 ? &bindings : NULL,
 		    &in, NULL, &token, NULL, NULL);
 		enum sasl_result result;
 		const void *out;
@@ -170,7 +182,7 @@ negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
 		HOLDS(i > 0 || !GSS_ERROR(major));
 		if (GSS_ERROR(major))
 			return false;
-		result = say(c, server, &token, &out, &size);
+		result = send_token(c, server, &token, &out, &size);
 		gss_release_buffer(&minor, &token);
 		HOLDS(result != SASL_DONE);
 		if (result == SASL_FAILED)
@@ -180,13 +192,13 @@ negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
 			continue;
 		*offer = in;
 		/* With mutual authentication an empty token asks for the offer. */
-		if ((c->wishes & MUTUAL) == 0 || i > 0)
+		if ((c->requests & MUTUAL) == 0 || i > 0)
 			return true;
 	}
 	return false;
 }
 
-/* Whether a client that chooses so is to be let in. */
+/* Returns true if a client with this choice must be accepted. */
 static bool
 is_good(const struct client *c, const uint8_t *choice, size_t n)
 {
@@ -199,17 +211,15 @@ is_good(const struct client *c, const uint8_t *choice, size_t n)
 		return true;
 	if ((choice[0] != RELAY_GSS_INTEGRITY && choice[0] != RELAY_GSS_CONFIDENTIALITY) || (c->offered & choice[0]) == 0)
 		return false;
-	return relay_gss_piece(c->context, choice[0], most) > 0;
+	return relay_gss_text_size(c->context, choice[0], most) > 0;
 }
 
-/* What the pre-auth process gives away to the relay, taken. */
+/* Receives the layer, as the relay does. */
 static void
-take_over(struct sasl *server, struct relay_gss *w)
+import_layer(struct sasl *server, struct relay_gss *w)
 {
-	static struct {
-		uint32_t layer, piece, unread_size;
-		char data[2 * RELAY_GSS_TOKEN];
-	} h;
+	static struct sasl_handover h;
+	const ssize_t head = offsetof(struct sasl_handover, data);
 	int pair[2];
 	gss_buffer_desc token;
 	OM_uint32 minor;
@@ -218,16 +228,17 @@ take_over(struct sasl *server, struct relay_gss *w)
 	HOLDS(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
 	HOLDS(sasl_hand_over(server, pair[0], "unread", 6) == 0);
 	n = recv(pair[1], &h, sizeof(h), 0);
-	HOLDS(n > 12 + 6 && h.unread_size == 6 && memcmp(h.data, "unread", 6) == 0);
-	token = (gss_buffer_desc){ (size_t)n - 12 - 6, h.data + 6 };
+	HOLDS(n > head + 6 && h.unread_size == 6 && memcmp(h.data, "unread", 6) == 0);
+	token = (gss_buffer_desc){ (size_t)(n - head) - 6, h.data + 6 };
 	memset(w, 0, offsetof(struct relay_gss, in));
 	HOLDS(gss_import_sec_context(&minor, &token, &w->context) == GSS_S_COMPLETE);
-	w->conceals = h.layer == RELAY_GSS_CONFIDENTIALITY;
-	w->piece = h.piece;
+	w->is_confidential = h.layer == RELAY_GSS_CONFIDENTIALITY;
+	w->text_size = h.text_size;
 	close(pair[0]);
 	close(pair[1]);
 }
 
+/* Appends n bytes. */
 static void
 put_text(struct relay_buffer *b, const void *p, size_t n)
 {
@@ -236,65 +247,70 @@ put_text(struct relay_buffer *b, const void *p, size_t n)
 	b->end += n;
 }
 
-/* Text as a token behind its length. */
+/* Wraps text into a token after its length. */
 static void
-seal(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n, struct relay_buffer *sealed)
+wrap_text(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n, struct relay_buffer *wrapped)
 {
 	gss_buffer_desc text = { n, (void *)(uintptr_t)p }, token;
 	OM_uint32 minor;
-	uint8_t length[4] = { 0 };
+	uint8_t length[RELAY_GSS_LENGTH];
 
 	HOLDS(!GSS_ERROR(gss_wrap(&minor, context, conceal, GSS_C_QOP_DEFAULT, &text, NULL, &token)));
-	length[2] = (uint8_t)(token.length >> 8);
-	length[3] = (uint8_t)token.length;
-	put_text(sealed, length, 4);
-	put_text(sealed, token.value, token.length);
+	be32enc(length, (uint32_t)token.length);
+	put_text(wrapped, length, sizeof(length));
+	put_text(wrapped, token.value, token.length);
 	gss_release_buffer(&minor, &token);
 }
 
-/* What the client says, by the input: sealed what goes over the line, plain what is meant. Returns whether all is as it should be. */
+/*
+ * Makes the client's bytes in the layer from the input: wrapped as they are sent,
+ * and cleartext as the session must get it. Returns true if no rule is broken.
+ */
 static bool
-say_in_layer(const struct client *c, const struct relay_gss *w, struct input *in, struct relay_buffer *sealed, struct relay_buffer *plain)
+make_input(const struct client *c, const struct relay_gss *w, struct input *in, struct relay_buffer *wrapped, struct relay_buffer *cleartext)
 {
 	size_t last = 0;
 	bool good = true, altered = false;
 
 	for (int i = 0; i < STEPS && in->left > 0; i++) {
 		unsigned how = input_byte(in) % 8;
-		size_t n = input_byte(in), end = sealed->end;
+		size_t n = input_byte(in), end = wrapped->end;
 		const uint8_t *p = input_take(in, &n);
 
-		if (how == 0) /* once more */
-			put_text(sealed, sealed->data + last, end - last);
-		else if (how == 1)
-			put_text(sealed, p, n);
-		else {
-			seal(c->context, w->conceals != (how == 2), p, n, sealed);
+		if (how == 0) /* the last token again */
+			put_text(wrapped, wrapped->data + last, end - last);
+		else if (how == 1) /* raw bytes */
+			put_text(wrapped, p, n);
+		else { /* a token, with the wrong confidentiality if how is 2 */
+			wrap_text(c->context, w->is_confidential != (how == 2), p, n, wrapped);
 			last = end;
 		}
-		/* One that can be opened all the same, since not all of its head is sealed, says what was meant. */
+		/*
+		 * If an altered token can be unwrapped, its text is unchanged: the
+		 * alteration was in the part of its head that is not protected.
+		 */
 		if (how == 3 && n > 0)
-			sealed->data[end + n % (sealed->end - end)] ^= p[0];
+			wrapped->data[end + n % (wrapped->end - end)] ^= p[0];
 		altered |= how == 3;
-		good &= how >= 3 || (how == 2 && !w->conceals) || (how < 2 && end == sealed->end);
+		good &= how >= 3 || (how == 2 && !w->is_confidential) || (how < 2 && end == wrapped->end);
 		if (good && how >= 2)
-			put_text(plain, p, n);
+			put_text(cleartext, p, n);
 	}
 	return good && !altered;
 }
 
-/* What the session says reaches the client. */
+/* Checks that the session's answers reach the client. */
 static void
 check_answers(const struct client *c, struct relay_gss *w)
 {
-	static const char answer[] = "+OK in the clear\r\n", more[] = "+OK this is sealed in tokens that the client takes\r\n.\r\n";
+	static const char answer[] = "+OK in the clear\r\n", more[] = "+OK this is wrapped in tokens that the client takes\r\n.\r\n";
 	static struct relay_buffer out;
 	char got[sizeof(more)];
 	size_t n = 0;
 	OM_uint32 minor;
 
 	out.at = out.end = 0;
-	HOLDS(relay_gss_codec.seal(w, answer, sizeof(answer) - 1, &out) == 0 && relay_gss_codec.seal(w, more, sizeof(more) - 1, &out) == 0);
+	HOLDS(relay_gss_codec.wrap(w, answer, sizeof(answer) - 1, &out) == 0 && relay_gss_codec.wrap(w, more, sizeof(more) - 1, &out) == 0);
 	HOLDS(out.end >= sizeof(answer) - 1 && memcmp(out.data, answer, sizeof(answer) - 1) == 0);
 	for (size_t at = sizeof(answer) - 1; at < out.end;) {
 		const unsigned char *p = (const unsigned char *)out.data + at;
@@ -303,7 +319,7 @@ check_answers(const struct client *c, struct relay_gss *w)
 
 		HOLDS(p[0] == 0 && p[1] == 0 && token.length <= out.end - at - 4);
 		HOLDS(gss_unwrap(&minor, c->context, &token, &text, &conceals, NULL) == GSS_S_COMPLETE);
-		HOLDS(conceals == w->conceals && n + text.length < sizeof(more));
+		HOLDS(conceals == w->is_confidential && n + text.length < sizeof(more));
 		memcpy(got + n, text.value, text.length);
 		n += text.length;
 		at += 4 + token.length;
@@ -312,34 +328,35 @@ check_answers(const struct client *c, struct relay_gss *w)
 	HOLDS(n == sizeof(more) - 1 && memcmp(got, more, n) == 0);
 }
 
+/* Checks the layer with input of the client in pieces, and with answers. */
 static void
 check_layer(struct client *c, struct sasl *server, struct input *in, size_t piece)
 {
 	static struct relay_gss w;
-	static struct relay_buffer sealed, plain, got, unused;
+	static struct relay_buffer wrapped, cleartext, got, unused;
 	OM_uint32 minor;
 	bool good;
 	int result = 0;
 
-	take_over(server, &w);
-	sealed.end = plain.end = got.at = got.end = 0;
-	good = say_in_layer(c, &w, in, &sealed, &plain);
-	for (size_t at = 0; at < sealed.end && result == 0; at += piece)
-		result = relay_gss_codec.open(&w, sealed.data + at, sealed.end - at < piece ? sealed.end - at : piece, &got, &unused);
-	HOLDS(!good || (result == 0 && got.end == plain.end));
-	HOLDS(got.end <= plain.end && memcmp(got.data, plain.data, got.end) == 0 && unused.end == 0);
+	import_layer(server, &w);
+	wrapped.end = cleartext.end = got.at = got.end = 0;
+	good = make_input(c, &w, in, &wrapped, &cleartext);
+	for (size_t at = 0; at < wrapped.end && result == 0; at += piece)
+		result = relay_gss_codec.unwrap(&w, wrapped.data + at, wrapped.end - at < piece ? wrapped.end - at : piece, &got, &unused);
+	HOLDS(!good || (result == 0 && got.end == cleartext.end));
+	HOLDS(got.end <= cleartext.end && memcmp(got.data, cleartext.data, got.end) == 0 && unused.end == 0);
 	if (result == 0 && good)
 		check_answers(c, &w);
 	gss_delete_sec_context(&minor, &w.context, NULL);
 }
 
-/* The last token and what comes of it. Returns whether there is a layer. */
+/* Sends the client's choice, and checks the result. Returns true if it has a layer. */
 static bool
 choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n, bool conceal)
 {
 	static const char *const names[2][5] = { { "", "none", "integrity", "", "confidentiality" },
 		{ "", "tls", "tls+integrity", "", "tls+confidentiality" } };
-	gss_buffer_desc plain = { n, (void *)(uintptr_t)choice }, token;
+	gss_buffer_desc text = { n, (void *)(uintptr_t)choice }, token;
 	OM_uint32 minor;
 	enum sasl_result result;
 	struct auth_peer peer;
@@ -347,8 +364,8 @@ choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n, b
 	const void *out;
 	size_t size;
 
-	HOLDS(!GSS_ERROR(gss_wrap(&minor, c->context, conceal, GSS_C_QOP_DEFAULT, &plain, NULL, &token)));
-	result = say(c, server, &token, &out, &size);
+	HOLDS(!GSS_ERROR(gss_wrap(&minor, c->context, conceal, GSS_C_QOP_DEFAULT, &text, NULL, &token)));
+	result = send_token(c, server, &token, &out, &size);
 	gss_release_buffer(&minor, &token);
 	HOLDS(result != SASL_MORE);
 	HOLDS(c->has_altered || (result == SASL_DONE) == is_good(c, choice, n));
@@ -359,37 +376,41 @@ choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n, b
 	HOLDS(strlen(authzid) == n - 4 && memcmp(authzid, choice + 4, n - 4) == 0);
 	HOLDS(sasl_has_layer(server) == (choice[0] != RELAY_GSS_NONE));
 	HOLDS(strcmp(peer.layer, names[server == servers[1]][choice[0]]) == 0);
-	HOLDS((peer.mutual != 0) == ((c->wishes & MUTUAL) != 0));
+	HOLDS((peer.mutual != 0) == ((c->requests & MUTUAL) != 0));
 	return choice[0] != RELAY_GSS_NONE;
 }
 
-/* Checks that no layer is missing, inside TLS or outside of it, unless the client has bound the channel. */
+/*
+ * Checks that each layer is offered, inside TLS or not, unless the client has
+ * bound the channel.
+ */
 static void
 check_offer(const struct client *c, const struct sasl *server)
 {
-	bool bound = server == servers[1] && (c->wishes & (BINDING | OTHER_BINDING)) == BINDING;
+	bool bound = server == servers[1] && (c->requests & (BINDING | OTHER_BINDING)) == BINDING;
 	unsigned expected = RELAY_GSS_NONE;
 
-	/* libgssapi's client asks for integrity and confidentiality by itself. */
-	if (!bound && (c->wishes & SEQUENCE) != 0)
+	/* libgssapi's client always asks for integrity and confidentiality. */
+	if (!bound && (c->requests & SEQUENCE) != 0)
 		expected |= RELAY_GSS_INTEGRITY | RELAY_GSS_CONFIDENTIALITY;
 	HOLDS(c->offered == expected);
 }
 
+/* Leads a dialogue with a genuine client. */
 static void
-genuine(struct sasl *server, struct input in)
+try_genuine(struct sasl *server, struct input in)
 {
-	struct client c = { .wishes = input_byte(&in), .altered = input_byte(&in) % 4 };
+	struct client c = { .requests = input_byte(&in), .altered = input_byte(&in) % 4 };
 	gss_buffer_desc offer = GSS_C_EMPTY_BUFFER, text;
 	OM_uint32 minor;
 	const uint8_t *choice;
 	size_t size;
-	bool conceal, foreign = (c.wishes & OTHER_BINDING) != 0 && server == servers[1];
+	bool conceal, foreign = (c.requests & OTHER_BINDING) != 0 && server == servers[1];
 
-	c.place = input_below(&in, 4096);
-	c.how = input_byte(&in);
+	c.offset = input_below(&in, 4096);
+	c.bits = input_byte(&in);
 	conceal = (input_byte(&in) & 1) != 0;
-	/* Other channel bindings than this TLS has are another connection's. */
+	/* Wrong channel bindings belong to another TLS connection. */
 	if (!negotiate(&c, server, &offer) || foreign)
 		HOLDS(c.has_altered || (foreign && offer.length == 0));
 	else if (gss_unwrap(&minor, c.context, &offer, &text, NULL, NULL) == GSS_S_COMPLETE) {
@@ -400,7 +421,7 @@ genuine(struct sasl *server, struct input in)
 		size = input_below(&in, 512);
 		choice = input_take(&in, &size);
 		if (choose(&c, server, choice, size, conceal))
-			check_layer(&c, server, &in, 1 + c.place % 99);
+			check_layer(&c, server, &in, 1 + c.offset % 99);
 	} else
 		HOLDS(c.has_altered);
 	gss_delete_sec_context(&minor, &c.context, NULL);
@@ -420,13 +441,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sasl_begin(server);
 	switch ((first & 3) % KINDS) {
 	case RAW:
-		raw(server, in);
+		try_raw(server, in);
 		break;
-	case SEALED:
-		sealed(server, in);
+	case ENCRYPTED:
+		try_encrypted(server, in);
 		break;
 	default:
-		genuine(server, in);
+		try_genuine(server, in);
 		break;
 	}
 	return 0;

@@ -1,12 +1,14 @@
 /*
  * Fuzz target: sendauth.c and auth.c over the beginning of a KPOP connection.
  *
- * Input: one byte for the manner in which it comes, one for what it is: bytes
- * as they are; or, framed and sealed with the right keys or wrong ones, the
- * plain texts of a ticket (its size in two bytes; or a good one) and of
- * an authenticator. What holds: with a wrong key nobody gets in; nobody gets in
- * twice with the same bytes; what was proven is for our service; nothing behind
- * the AP-REQ is used up, and the answer is one of those that clients know.
+ * Input: one byte for how it arrives, one for its kind. Then either the bytes as
+ * they are; or the cleartexts of a ticket (after its size in two bytes; or a good
+ * one) and of an authenticator, which are encrypted with right or wrong keys and
+ * framed.
+ *
+ * What holds: a wrong key is refused; the same bytes are accepted only once; an
+ * accepted ticket is for the service; the bytes after the AP-REQ stay unread;
+ * and the answer is one that clients know.
  */
 #include "config.h"
 
@@ -21,14 +23,14 @@
 enum { RAW = 8, GOOD_TICKET = 16 };
 
 static const uint8_t hello[] = "\0\0\0\x13KRB5_SENDAUTH_V1.0\0\0\0\0\x09KPOPV1.0";
-static const uint8_t behind[] = "USER alice\r\n";
+static const uint8_t following[] = "USER alice\r\n";
 
 static struct auth *a;
 static struct io io;
 
-/* The bytes of the whole exchange, made of what the input says. */
+/* Makes the bytes of the whole exchange from the input. Returns their size. */
 static size_t
-make(struct input *in, unsigned how, uint8_t *out)
+make_exchange(struct input *in, unsigned how, uint8_t *out)
 {
 	uint8_t good[512];
 	const uint8_t *part = good;
@@ -49,7 +51,10 @@ make(struct input *in, unsigned how, uint8_t *out)
 	return n + size;
 }
 
-/* What is said at at is a length, and a message of that length and tag up to the end. */
+/*
+ * Checks that the output from at on is a length and a message of that length,
+ * with this tag.
+ */
 static void
 check_message(size_t at, unsigned char tag)
 {
@@ -59,12 +64,14 @@ check_message(size_t at, unsigned char tag)
 	HOLDS(peer.said_size == at + 4 + ((size_t)said[2] << 8 | said[3]) && said[4] == tag);
 }
 
+/* Returns true if a NUL ends the text. */
 static bool
 ends(const char *text, size_t size)
 {
 	return memchr(text, '\0', size) != NULL;
 }
 
+/* Checks the report and the output for an accepted client. */
 static void
 check_accepted(const struct auth_peer *who)
 {
@@ -79,6 +86,7 @@ check_accepted(const struct auth_peer *who)
 		HOLDS(peer.said_size == 5);
 }
 
+/* Checks the output for a refused client. */
 static void
 check_refused(void)
 {
@@ -93,12 +101,13 @@ check_refused(void)
 		HOLDS(n == 0 || said[0] == 0 || said[0] == 1 || said[0] == 2);
 }
 
+/* Leads the exchange with these bytes. Returns 0 or -1. */
 static int
 serve(const uint8_t *data, size_t n, unsigned manner, struct auth_peer *who)
 {
 	int result;
 
-	/* It takes all answers: half of one says nothing. */
+	/* The client reads all output, because half a message cannot be checked. */
 	peer_begin(&io, data, n, manner & 0x1f);
 	result = sendauth_serve(&io, a, who);
 	io_flush(&io);
@@ -118,10 +127,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (a == NULL)
 		a = ticket_realm();
 	if ((how & RAW) == 0) {
-		used = make(&in, how, made);
-		memcpy(made + used, behind, sizeof(behind));
+		used = make_exchange(&in, how, made);
+		memcpy(made + used, following, sizeof(following));
 		bytes = made;
-		n = used + sizeof(behind);
+		n = used + sizeof(following);
 	}
 	ticket_forget_replays();
 	if (serve(bytes, n, manner, &who) == -1) {

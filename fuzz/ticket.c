@@ -1,11 +1,10 @@
 /*
- * A realm of one service in this process, and AP-REQs for it without a KDC.
+ * Makes a realm with one service in this process, and AP-REQs without a KDC.
  *
- * The keys are constants of no worth, so whoever knows them, as a fuzzer does,
- * can seal any plain text: what comes behind the decryption is reached, and an
- * altered byte is not just a wrong checksum. The clock stands, also for the
- * libraries, whose gettimeofday and time are the ones below: a recorded AP-REQ
- * is as good as new for ever.
+ * The keys are constants without value. So a fuzzer can encrypt any cleartext,
+ * and reaches the code after the decryption; an altered byte would only be a
+ * wrong checksum. The clock stands still, also for the libraries, which get the
+ * gettimeofday and time below: a recorded AP-REQ never expires.
  */
 #include "config.h"
 
@@ -19,13 +18,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "auth-keytab.h"
+#include "auth-start.h"
 #include "fuzz/ticket.h"
 #include "replay-cache.h"
 
 #define NOW 1780000000 /* 2026-05-28 */
 #define KEY_SIZE 32
 
-/* In the libraries' place for both; under other names here, for what libc's headers make of them. */
+/*
+ * They replace the C library's. Here they have other names, because libc's
+ * headers declare those with other attributes.
+ */
 int fuzz_gettimeofday(struct timeval *t, void *zone) __asm__("gettimeofday");
 time_t fuzz_time(time_t *t) __asm__("time");
 
@@ -49,6 +53,7 @@ static krb5_context context;
 static uint8_t bytes[3][KEY_SIZE];
 static krb5_keyblock service_key, host_key, session_key;
 
+/* Fills a key with one byte. Returns it. */
 static krb5_keyblock
 key_of(uint8_t *key, int fill)
 {
@@ -56,6 +61,7 @@ key_of(uint8_t *key, int fill)
 	return (krb5_keyblock){ .enctype = ENCTYPE_AES256_CTS_HMAC_SHA1_96, .length = KEY_SIZE, .contents = key };
 }
 
+/* Fails if a step of libkrb5 failed. */
 static void
 must(krb5_error_code problem)
 {
@@ -64,6 +70,7 @@ must(krb5_error_code problem)
 	HOLDS(problem == 0);
 }
 
+/* Adds a principal's key to a keytab. */
 static void
 add_key(krb5_keytab keytab, const char *name, const krb5_keyblock *key)
 {
@@ -74,7 +81,7 @@ add_key(krb5_keytab keytab, const char *name, const krb5_keyblock *key)
 	krb5_free_principal(context, entry.principal);
 }
 
-/* Nothing of this machine's configuration counts. */
+/* Makes libkrb5 use a krb5.conf of its own, and not the machine's. */
 static void
 configure(void)
 {
@@ -104,7 +111,8 @@ ticket_realm(void)
 	add_key(keytab, "host/mail.kpopd.test@KPOPD.TEST", &host_key);
 	add_key(keytab, TICKET_SERVICE, &service_key);
 	HOLDS((replay = replay_open(fuzz_directory_name(), 300, INT64_MAX)) != NULL);
-	HOLDS((a = auth_prepare()) != NULL && auth_open(a, "MEMORY:realm", NULL, replay) == 0);
+	HOLDS((a = auth_prepare()) != NULL && keytab_load(a, "MEMORY:realm", NULL) == 0);
+	auth_use_replay_cache(a, replay);
 	return a;
 }
 
@@ -113,17 +121,18 @@ ticket_forget_replays(void)
 {
 	int fd = openat(fuzz_directory(), "replay", O_RDWR | O_CLOEXEC);
 
-	/* All but the head, which has been read. */
+	/* All but the head, which the struct replay has read. */
 	HOLDS(fd != -1 && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, REPLAY_HEAD,
 	    REPLAY_SIZE - REPLAY_HEAD) == 0);
 	close(fd);
 }
 
-/* DER, written from its end to its front. */
+/* DER that is written from its end to its beginning. */
 struct der {
 	uint8_t *begin, *at;
 };
 
+/* Writes n bytes before those that were written. */
 static void
 put(struct der *d, const void *p, size_t n)
 {
@@ -132,7 +141,7 @@ put(struct der *d, const void *p, size_t n)
 	memcpy(d->at, p, n);
 }
 
-/* A tag and a length before what was written since end. */
+/* Writes a tag and a length before the bytes that were written since end. */
 static void
 wrap(struct der *d, uint8_t tag, const uint8_t *end)
 {
@@ -151,7 +160,7 @@ wrap(struct der *d, uint8_t tag, const uint8_t *end)
 		put(d, head, 4);
 }
 
-/* Text in a type, in a context tag. */
+/* Writes n bytes as an element of this type, in a context tag. */
 static void
 put_tagged(struct der *d, uint8_t tag, uint8_t type, const void *p, size_t n)
 {
@@ -169,29 +178,29 @@ put_tagged(struct der *d, uint8_t tag, uint8_t type, const void *p, size_t n)
 #define STRING 0x1b
 #define SEQUENCE 0x30
 
-/* EncryptedData (RFC 4120 §5.2.9) of a plain text, in a context tag. */
+/* Encrypts a cleartext; writes EncryptedData (RFC 4120 §5.2.9) in a tag. */
 static void
-put_sealed(struct der *d, uint8_t tag, const krb5_keyblock *key, int usage, const uint8_t *p, size_t n)
+put_encrypted(struct der *d, uint8_t tag, const krb5_keyblock *key, int usage, const uint8_t *p, size_t n)
 {
-	krb5_data plain = { .length = (unsigned)n, .data = (char *)(uintptr_t)p };
-	krb5_enc_data sealed;
+	krb5_data cleartext = { .length = (unsigned)n, .data = (char *)(uintptr_t)p };
+	krb5_enc_data encrypted;
 	const uint8_t *end = d->at;
 	size_t size;
 	char type = ENCTYPE_AES256_CTS_HMAC_SHA1_96;
 
 	must(krb5_c_encrypt_length(context, key->enctype, n, &size));
-	sealed.ciphertext = (krb5_data){ .length = (unsigned)size, .data = malloc(size) };
-	HOLDS(sealed.ciphertext.data != NULL);
-	must(krb5_c_encrypt(context, key, usage, NULL, &plain, &sealed));
-	put_tagged(d, 0xa2, BYTES, sealed.ciphertext.data, size);
+	encrypted.ciphertext = (krb5_data){ .length = (unsigned)size, .data = malloc(size) };
+	HOLDS(encrypted.ciphertext.data != NULL);
+	must(krb5_c_encrypt(context, key, usage, NULL, &cleartext, &encrypted));
+	put_tagged(d, 0xa2, BYTES, encrypted.ciphertext.data, size);
 	put_tagged(d, 0xa1, INTEGER, "\1", 1);
 	put_tagged(d, 0xa0, INTEGER, &type, 1);
 	wrap(d, SEQUENCE, end);
 	wrap(d, tag, end);
-	free(sealed.ciphertext.data);
+	free(encrypted.ciphertext.data);
 }
 
-/* PrincipalName of one or two components. */
+/* Writes a PrincipalName of one or two components. */
 static void
 put_name(struct der *d, uint8_t tag, const char *first, const char *second)
 {
@@ -214,13 +223,13 @@ put_name(struct der *d, uint8_t tag, const char *first, const char *second)
 	wrap(d, tag, end);
 }
 
-/* The Ticket, whose bytes end at d's place. */
+/* Writes a Ticket with the cleartext part of n bytes. */
 static void
 put_ticket(struct der *d, unsigned how, const uint8_t *part, size_t n)
 {
 	const uint8_t *end = d->at;
 
-	put_sealed(d, 0xa3, (how & TICKET_WRONG_KEY) != 0 ? &host_key : &service_key,
+	put_encrypted(d, 0xa3, (how & TICKET_WRONG_KEY) != 0 ? &host_key : &service_key,
 	    KRB5_KEYUSAGE_KDC_REP_TICKET, part, n);
 	put_name(d, 0xa2, "pop", "mail.kpopd.test");
 	put_tagged(d, 0xa1, STRING, "KPOPD.TEST", 10);
@@ -229,7 +238,7 @@ put_ticket(struct der *d, unsigned how, const uint8_t *part, size_t n)
 	wrap(d, 0x61, end);
 }
 
-/* To the front of where it was written. Returns the size. */
+/* Moves the bytes to the beginning of the buffer. Returns their size. */
 static size_t
 finish(struct der *d, const uint8_t *end)
 {
@@ -246,7 +255,7 @@ ticket_request(unsigned how, const uint8_t *part, size_t part_size,
 	struct der d = { out, out + TICKET_MOST };
 	const uint8_t *end = d.at, *ticket;
 
-	put_sealed(&d, 0xa4, (how & TICKET_WRONG_SESSION) != 0 ? &host_key : &session_key,
+	put_encrypted(&d, 0xa4, (how & TICKET_WRONG_SESSION) != 0 ? &host_key : &session_key,
 	    KRB5_KEYUSAGE_AP_REQ_AUTH, authenticator, authenticator_size);
 	ticket = d.at;
 	put_ticket(&d, how, part, part_size);

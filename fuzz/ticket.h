@@ -1,4 +1,4 @@
-/* A realm of one service in this process, and AP-REQs for it without a KDC: see ticket.c. */
+/* A realm without a KDC, and AP-REQs for it: see ticket.c. */
 #ifndef TICKET_H
 #define TICKET_H
 
@@ -9,30 +9,36 @@
 #define TICKET_CLIENT "alice@KPOPD.TEST"
 #define TICKET_MOST 65536
 
-/* Opens auth.c with the realm's keytab. Once. */
+/* Makes the realm, and starts auth.c with its keytab. Call it once. */
 struct auth *ticket_realm(void);
 
-/* The replay cache forgets. */
+/* Discards the records of the replay cache. */
 void ticket_forget_replays(void);
 
-/* How an AP-REQ is made. */
+/* How an AP-REQ is made: flags. */
 enum {
-	TICKET_WRONG_KEY = 1,     /* a key of host/, which is in the keytab but not kpopd's to use */
-	TICKET_WRONG_SESSION = 2, /* the authenticator with another key than the ticket's */
+	/* Encrypt the ticket with the key of host/, which the keytab contains. */
+	TICKET_WRONG_KEY = 1,
+	/* Encrypt the authenticator with another key than the ticket's. */
+	TICKET_WRONG_SESSION = 2,
+	/* Ask for mutual authentication. */
 	TICKET_MUTUAL = 4,
 };
 
 /*
- * Makes an AP-REQ of the plain texts of an EncTicketPart and an Authenticator,
- * which may be anything. Returns its size in out[TICKET_MOST].
+ * Makes an AP-REQ from the cleartexts of an EncTicketPart and an Authenticator,
+ * which may be any bytes, in out[TICKET_MOST]. Returns its size.
  */
 size_t ticket_request(unsigned how, const uint8_t *part, size_t part_size,
     const uint8_t *authenticator, size_t authenticator_size, uint8_t *out);
 
-/* The plain text of a good ticket, for TICKET_CLIENT. Returns its size in out[512]. */
+/*
+ * Writes the cleartext of a good ticket, for TICKET_CLIENT, to out[512]. Returns
+ * its size.
+ */
 size_t ticket_part(uint8_t *out);
 
-/* Puts such a ticket into the default cache, for a client in this process. */
+/* Puts such a ticket into the default ccache, for a client in this process. */
 void ticket_cache(void);
 
 #endif

@@ -184,7 +184,7 @@ realm_has_pop3() {
 		pop_close
 	done
 	log_lacks ' login |ended by signal'
-	log_has 'fatal .*the pre-auth process.s handover is not one'
+	log_has 'fatal .*malformed handover of a security layer from the pre-auth process'
 	pop_login_gssapi
 }
 

@@ -394,7 +394,7 @@ refuses_numbers() {
 	for at in $(seq 0 "$(long && echo 1 || echo 23)" "$whole"); do
 		count_point [ "$(talk "$at")" -eq "$at" ]
 	done
-	log_count "$points" ' refused .*reason="(closed without a word|closed during the exchange|no login: lost)"$| logout .*reason=(lost|quit) .*deleted=0 left=3 '
-	log_only ' login | refused .*reason="(closed without a word|closed during the exchange|no login: lost)"$| logout .*reason=(lost|quit) .*deleted=0 left=3 '
+	log_count "$points" ' refused .*reason="(closed before the first byte|closed during the exchange|no login: lost)"$| logout .*reason=(lost|quit) .*deleted=0 left=3 '
+	log_only ' login | refused .*reason="(closed before the first byte|closed during the exchange|no login: lost)"$| logout .*reason=(lost|quit) .*deleted=0 left=3 '
 	points_are_good "clients that go" 30
 }

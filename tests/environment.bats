@@ -94,7 +94,7 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 	or_refused
 	run wire </dev/null
 	[[ $output == "-ERR [SYS/PERM] the server has no Kerberos key"* ]]
-	log_has 'failed .*what="reading the keytab" error='
+	log_has 'failed .*what="reading the keytab [^"]+" error='
 	[ "${served-0}" -eq 0 ]
 }
 
@@ -114,7 +114,7 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 		or_refused
 		run wire </dev/null
 		[[ $output == "-ERR [SYS/PERM] the server has no Kerberos key"* ]]
-		log_has 'failed .*what="krb5_init_context" error='
+		log_has 'failed .*what="initializing libkrb5 from krb5.conf" error='
 	done
 	[ "${served-0}" -eq 0 ]
 }

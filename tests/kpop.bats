@@ -283,13 +283,13 @@ with_server() {
 	# Without its NUL it is another string.
 	[ "$({ printf KRB5_SENDAUTH_V1.0 | framed; printf 'KPOPV1.0\0' | framed; } | wire_hex)" = 01 ]
 	[ "$({ printf KRB5_SENDAUTH_V1.0x | framed; printf 'KPOPV1.0\0' | framed; } | wire_hex)" = 01 ]
-	log_count 5 'refused peer=127\.0\.0\.1:[0-9]+ reason="sendauth version"$'
+	log_count 5 'refused peer=127\.0\.0\.1:[0-9]+ reason="wrong sendauth version"$'
 	[ "$(versions KRB5_SENDAUTH_V1.0 KPOPV0.1 | wire_hex)" = 02 ]
 	[ "$(versions KRB5_SENDAUTH_V1.0 '' | wire_hex)" = 02 ]
 	[ "$(versions KRB5_SENDAUTH_V1.0 "$(printf '%065535d' 0)" | wire_hex)" = 02 ]
 	[ "$({ printf 'KRB5_SENDAUTH_V1.0\0' | framed; u32 0; } | wire_hex)" = 02 ]
 	[ "$({ printf 'KRB5_SENDAUTH_V1.0\0' | framed; printf KPOPV1.0x | framed; } | wire_hex)" = 02 ]
-	log_count 5 'refused peer=127\.0\.0\.1:[0-9]+ reason="application version"$'
+	log_count 5 'refused peer=127\.0\.0\.1:[0-9]+ reason="wrong application version"$'
 	log_count 10 .
 }
 
@@ -298,7 +298,7 @@ with_server() {
 		log_mark
 		run wire_hex < <(versions; u32 "$n"; head -c 100000 /dev/zero)
 		[[ $output == 00*7e* && ${output:10:2} == 7e && $output != *"$greeting"* ]]
-		log_has "refused .*reason=\"AP-REQ of $n bytes\"\$"
+		log_has "refused .*reason=\"AP-REQ of $n bytes, not of 1 to 65536\"\$"
 		log_count 1 .
 	done
 	for n in 2147483647 2147483648 4294967295; do
@@ -306,7 +306,7 @@ with_server() {
 		[ -z "$({ u32 "$n"; } | wire_hex)" ]
 		log_has 'refused .*reason="unknown protocol"$'
 		[ "$({ printf 'KRB5_SENDAUTH_V1.0\0' | framed; u32 "$n"; } | wire_hex)" = 02 ]
-		log_has 'refused .*reason="application version"$'
+		log_has 'refused .*reason="wrong application version"$'
 		log_count 2 .
 	done
 }
@@ -332,7 +332,7 @@ all_points() {
 	peers end "$WORLD/whole" $(cat "$WORLD/points") >"$WORLD/heard"
 	# The versions, 36 bytes, have their answer; nothing else has.
 	awk '$1 < 36 ? $2 != "" : $2 != "00" { print; bad = 1 } END { exit bad }' "$WORLD/heard"
-	log_count 1 'refused .*reason="closed without a word"$'
+	log_count 1 'refused .*reason="closed before the first byte"$'
 	log_count $(($(wc -l <"$WORLD/points") - 1)) 'refused .*reason="closed during the exchange"$'
 	log_only ' refused '
 	points=$(wc -l <"$WORLD/points")
@@ -346,7 +346,7 @@ all_points() {
 	peers reset "$WORLD/whole" $(cat "$WORLD/points") >"$WORLD/heard"
 	awk '$1 < 36 ? $2 != "" : $2 != "00" { print; bad = 1 } END { exit bad }' "$WORLD/heard"
 	await 5 '! pgrep -x kpopd >/dev/null'
-	log_count "$(wc -l <"$WORLD/points")" 'refused .*reason="closed (without a word|during the exchange)"$'
+	log_count "$(wc -l <"$WORLD/points")" 'refused .*reason="closed (before the first byte|during the exchange)"$'
 	log_only ' refused '
 	points=$(wc -l <"$WORLD/points")
 	points_are_good "resets of the exchange" 60
@@ -458,7 +458,7 @@ pop3="POP3 client without KPOP"
 @test "silence, and a POP3 client that waits for a greeting, hear a line at the deadline" {
 	run wire < <(sleep 3)
 	[[ $output == "-ERR this is KPOP"* ]]
-	log_has 'refused .*reason="silence"$'
+	log_has 'refused .*reason="no byte before the login deadline"$'
 	log_count 1 .
 }
 
@@ -466,7 +466,7 @@ pop3="POP3 client without KPOP"
 	realm_login alice
 	begin=$(date +%s%N)
 	[ -z "$(versions | trickle 0.3 | wire_hex 2>/dev/null)" ]
-	log_has 'refused .*reason="slow exchange"$'
+	log_has 'refused .*reason="exchange not complete at the login deadline"$'
 	{ versions; apreq $service | framed; for _ in $(seq 50); do printf U; sleep 0.2; done; } 2>/dev/null | wire 2>/dev/null | tr -d '\0' >"$WORLD/answer"
 	[ "$(tr -d '\r' <"$WORLD/answer")" = "+OK kpopd at your service" ]
 	log_has 'refused .*reason="no login: idle"$'

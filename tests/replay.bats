@@ -201,7 +201,7 @@ as_gssapi() {
 	run pop alice QUIT
 	[[ $output != *+OK* ]]
 	log_has "failed .*what=\"opening the replay cache $cache\" error=\"No space left on device\""
-	log_has 'refused .*reason="Kerberos" error="replay cache: there is none"'
+	log_has 'refused .*reason="Kerberos" error="replay cache: it could not be opened"'
 	rm -f "$state/users/$(id -u alice)"/{big,more}
 	run pop alice QUIT
 	[[ $output == *"messages left"* ]]

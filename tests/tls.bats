@@ -366,7 +366,7 @@ authority() {
 	server_start -T immediate $(tls_options) -U nobody-by-this-name
 	run openssl s_client -connect 127.0.0.1:1109 -CAfile "$WORLD/tls/ca.pem" </dev/null
 	[[ $status -ne 0 && $output != *"BEGIN CERTIFICATE"* ]]
-	log_has 'fatal .*kpopd-tls.s user cannot be used'
+	log_has 'fatal .*the user [^ ]+ of kpopd-tls cannot be used'
 	log_lacks ' login '
 }
 

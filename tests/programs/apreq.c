@@ -1,17 +1,25 @@
 /*
- * Writes one AP-REQ from the default ccache to standard output, for tests that put bytes on the wire themselves.
+ * Writes an AP-REQ from the default ccache to standard output, for tests that
+ * send the bytes themselves.
  *
  *	apreq [-gm] [-a TYPE:FILE] [-e TYPE:FILE] [-c HEX] [-n COUNT] [-o SECONDS] [-t TIME] [-w SECONDS] PRINCIPAL
  *
- * -e has the KDC put what the file has into the ticket, which the ccache then has.
- * -g makes it as GSSAPI does, -c with these bytes as its checksum; -a puts what
- * the file has into the authenticator as authorization data of this type; -m asks for mutual authentication; -o makes the AP-REQ by a clock that is
- * so much fast (negative: slow); -w waits between the ticket and the AP-REQ;
- * -t makes it by a clock that stands;
- * -n writes so many, each after its length, as sendauth does.
+ *	-a  put the file into the authenticator, as authorization data of TYPE
+ *	-c  with -g, the bytes of the checksum
+ *	-e  ask the KDC to put the file into the ticket, as authorization data of
+ *	    TYPE; the ticket is then in the ccache
+ *	-g  make the AP-REQ as GSSAPI does
+ *	-m  ask for mutual authentication
+ *	-n  write COUNT AP-REQs, each after its length, as sendauth does
+ *	-o  make it by a clock that is SECONDS fast (negative: slow)
+ *	-t  make it by a clock that stands still at TIME
+ *	-w  wait SECONDS between the ticket and the AP-REQ
+ *
  * Runs as the caller.
  */
 #include "config.h"
+
+#include <sys/endian.h>
 
 #include <krb5.h>
 #include <stdbool.h>
@@ -20,11 +28,12 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Exported, but in no header. */
+/* libkrb5 exports it, but no header declares it. */
 krb5_error_code krb5_set_debugging_time(krb5_context, krb5_timestamp, krb5_int32);
 
 static krb5_context context;
 
+/* Ends with a message if a step of libkrb5 failed. */
 static void
 must(krb5_error_code problem, const char *what)
 {
@@ -35,7 +44,7 @@ must(krb5_error_code problem, const char *what)
 	_exit(1);
 }
 
-/* Turns digits into bytes, at most size of them. Returns how many. */
+/* Converts digits to bytes, at most size of them. Returns how many. */
 static unsigned
 read_hex(const char *digits, char *bytes, size_t size)
 {
@@ -46,7 +55,7 @@ read_hex(const char *digits, char *bytes, size_t size)
 	return n;
 }
 
-/* Reads "TYPE:FILE". */
+/* Reads the file of "TYPE:FILE". */
 static krb5_authdata *
 read_authdata(char *text)
 {
@@ -63,13 +72,14 @@ read_authdata(char *text)
 	return &a;
 }
 
-/* One AP-REQ, after its length if framed. */
+/* Writes an AP-REQ, after its length if framed. */
 static void
 write_request(const krb5_data *request, bool framed)
 {
 	const unsigned n = request->length;
-	const unsigned char length[4] = { (unsigned char)(n >> 24), (unsigned char)(n >> 16), (unsigned char)(n >> 8), (unsigned char)n };
+	unsigned char length[4];
 
+	be32enc(length, n);
 	if ((framed && fwrite(length, 1, 4, stdout) != 4) || fwrite(request->data, 1, n, stdout) != n)
 		_exit(1);
 }
@@ -80,7 +90,7 @@ main(int argc, char **argv)
 	krb5_auth_context session = NULL;
 	krb5_ccache cache;
 	krb5_creds want = { 0 }, *creds;
-	/* RFC 4121 section 4.1.1: the length of the channel bindings, none of them, no flags. */
+	/* RFC 4121 §4.1.1: the length of the bindings, no bindings, no flags. */
 	char bindings[4096] = { 16 };
 	krb5_data request, checksum = { .data = bindings, .length = 24 };
 	krb5_authdata *authdata[2] = { NULL }, *in_ticket[2] = { NULL };
@@ -123,7 +133,10 @@ main(int argc, char **argv)
 		want.authdata = in_ticket;
 	must(krb5_get_credentials(context, 0, cache, &want, &creds), "ticket");
 	if (in_ticket[0] != NULL) {
-		/* libkrb5 keeps with the ticket what was asked for, and then gives it to nobody who asks for less. */
+		/*
+		 * libkrb5 stores the requested data with the ticket, and would
+		 * not find the ticket for a request without the data.
+		 */
 		creds->authdata = NULL;
 		must(krb5_cc_store_cred(context, cache, creds), "ccache");
 	}
@@ -131,7 +144,10 @@ main(int argc, char **argv)
 		creds->authdata = authdata;
 	sleep(wait);
 	if (fast != 0) {
-		/* With the microseconds; otherwise two AP-REQs of different clocks could be the same. */
+		/*
+		 * With microseconds; otherwise AP-REQs by different clocks could
+		 * be equal.
+		 */
 		clock_gettime(CLOCK_REALTIME, &now);
 		must(krb5_set_real_time(context, (krb5_timestamp)(now.tv_sec + fast), (krb5_int32)(now.tv_nsec / 1000)), "clock");
 	}

@@ -1,15 +1,16 @@
 /*
- * Makes system calls in another process, as whoever had compromised it would.
+ * Makes system calls in another process, as an attacker could who has
+ * compromised it.
  *
  *	captive PID "CALL WORD …" …
  *
  * A word that begins with a digit or "-" is a number, any other a string. Prints
- * what each call returned, or minus its errno, and nothing for one that ended
- * the process. The process goes on where it was. Runs as root, from tests; it
- * knows the registers of x86-64 alone, and says so elsewhere with status 77.
+ * the result of each call, or minus its errno; and nothing for a call that ends
+ * the process. Otherwise the process continues where it was. Runs as root, from
+ * tests. It supports only x86-64; elsewhere it exits with 77.
  *
- * Not gdb: it also writes the processor's other registers, and where they have
- * grown since it was made that fails.
+ * gdb would not do: it also writes the other registers, and fails if the
+ * processor has more of them than gdb supports.
  */
 #include "config.h"
 
@@ -29,14 +30,18 @@
 
 #ifdef __x86_64__
 
-#define WORDS 7
-#define RED_ZONE 128
+#define WORDS 7 /* a call and its arguments */
+#define RED_ZONE 128 /* bytes below the stack pointer that the ABI reserves */
+#define SYSCALL 0x050f /* the instruction "syscall", as a number */
 #define INSTRUCTION 2 /* bytes of "syscall" */
 
 static pid_t pid;
 static struct user_regs_struct before;
 
-/* A string into its memory, below *stack, which moves down. Returns where it is. */
+/*
+ * Writes a string to the process's memory below *stack, which moves down. Returns
+ * its address.
+ */
 static unsigned long long
 lend(const char *text, unsigned long long *stack)
 {
@@ -54,7 +59,7 @@ lend(const char *text, unsigned long long *stack)
 	return *stack;
 }
 
-/* The registers for the call that text describes. */
+/* Returns the registers for the call in text. */
 static struct user_regs_struct
 prepare(char *text)
 {
@@ -66,7 +71,7 @@ prepare(char *text)
 
 	if (number < 0)
 		errx(1, "%s: no such system call", text);
-	/* It was stopped in one; that is not to be begun again. */
+	/* The process was stopped in a call, which must not be restarted. */
 	r.orig_rax = (unsigned long long)-1;
 	r.rip -= INSTRUCTION;
 	r.rax = (unsigned long long)number;
@@ -76,9 +81,9 @@ prepare(char *text)
 	return r;
 }
 
-/* Makes the call. Returns whether it came back. */
+/* Makes the call, and prints its result. Returns 0 if the process has ended. */
 static int
-make(char *text)
+make_call(char *text)
 {
 	struct user_regs_struct r = prepare(text);
 	int status;
@@ -90,13 +95,13 @@ make(char *text)
 	if (!WIFSTOPPED(status))
 		return 0;
 	if (WSTOPSIG(status) == SIGSYS) {
-		/* The step's own signal is behind it. */
+		/* The signal of the single step comes after SIGSYS. */
 		if (ptrace(PTRACE_CONT, pid, NULL, (void *)SIGSYS) == 0 && waitpid(pid, &status, 0) == pid && WIFSTOPPED(status))
 			ptrace(PTRACE_DETACH, pid, NULL, NULL);
 		return 0;
 	}
 	if (WSTOPSIG(status) != SIGTRAP || ptrace(PTRACE_GETREGS, pid, NULL, &r) == -1)
-		errx(1, "it was stopped by signal %d", WSTOPSIG(status));
+		errx(1, "the process was stopped by signal %d", WSTOPSIG(status));
 	printf("%lld\n", (long long)r.rax);
 	return 1;
 }
@@ -115,13 +120,13 @@ main(int argc, char **argv)
 		err(1, "process %s", argv[1]);
 	errno = 0;
 	code = ptrace(PTRACE_PEEKTEXT, pid, (void *)(uintptr_t)(before.rip - INSTRUCTION), NULL);
-	if (errno != 0 || (code & 0xffff) != 0x050f)
+	if (errno != 0 || (code & 0xffff) != SYSCALL)
 		errx(1, "process %s is not waiting in a system call", argv[1]);
 	for (int i = 2; i < argc; i++)
-		if (!make(argv[i]))
+		if (!make_call(argv[i]))
 			return 0;
 	if (ptrace(PTRACE_SETREGS, pid, NULL, &before) == -1 || ptrace(PTRACE_DETACH, pid, NULL, NULL) == -1)
-		err(1, "letting it go");
+		err(1, "detaching");
 	return 0;
 }
 
@@ -130,7 +135,7 @@ main(int argc, char **argv)
 int
 main(void)
 {
-	warnx("this machine's registers are unknown");
+	warnx("only x86-64 is supported");
 	return 77;
 }
 

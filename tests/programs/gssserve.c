@@ -1,11 +1,12 @@
 /*
- * A POP3 server with the service's key whose offer of layers is what it is told: as servers that know none, or others.
- * Runs as root, on a connection; the keytab is KRB5_KTNAME.
+ * Serves AUTH GSSAPI with the service's key, and with any offer of layers.
  *
  *	gssserve OFFER
  *
- * OFFER: one byte, as in RFC 4752 §3.1. Logs in whoever has a ticket, and says
- * which layer they chose; then the connection ends.
+ * OFFER: one byte, as in RFC 4752 §3.1. Accepts every client that has a ticket,
+ * and answers which layer the client has chosen; then the connection ends.
+ *
+ * Runs as root, on a connection; the keytab is KRB5_KTNAME.
  */
 #include "config.h"
 
@@ -16,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST 100000
+#define MOST 100000 /* bytes of a line */
 
 _Noreturn static void
 stop(const char *why)
@@ -25,15 +26,17 @@ stop(const char *why)
 	exit(1);
 }
 
+/* Sends a line. */
 static void
-say(const char *text)
+send_line(const char *text)
 {
 	printf("%s\r\n", text);
 	fflush(stdout);
 }
 
+/* Sends a token. */
 static void
-challenge(const gss_buffer_desc *token)
+send_token(const gss_buffer_desc *token)
 {
 	static char text[MOST];
 
@@ -43,9 +46,9 @@ challenge(const gss_buffer_desc *token)
 	fflush(stdout);
 }
 
-/* Reads a line without its end. Returns it. */
+/* Reads a line. Returns it without its end. */
 static char *
-hear(void)
+read_line(void)
 {
 	static char line[MOST];
 
@@ -55,18 +58,19 @@ hear(void)
 	return line;
 }
 
+/* Reads a token. */
 static gss_buffer_desc
-hear_token(void)
+read_token(void)
 {
 	static unsigned char token[MOST];
-	int n = b64_pton(hear(), token, sizeof(token));
+	int n = b64_pton(read_line(), token, sizeof(token));
 
 	if (n == -1)
 		stop("not base64");
 	return (gss_buffer_desc){ (size_t)n, token };
 }
 
-/* Returns the client's choice. */
+/* Leads AUTH GSSAPI. Returns the layer that the client has chosen. */
 static unsigned
 authenticate(unsigned offer)
 {
@@ -75,20 +79,20 @@ authenticate(unsigned offer)
 	gss_buffer_desc in, out, text = { sizeof(bytes), bytes };
 	OM_uint32 major, minor;
 
-	challenge(&(gss_buffer_desc){ 0, bytes });
+	send_token(&(gss_buffer_desc){ 0, bytes });
 	do {
-		in = hear_token();
+		in = read_token();
 		major = gss_accept_sec_context(&minor, &context, GSS_C_NO_CREDENTIAL, &in,
 		    GSS_C_NO_CHANNEL_BINDINGS, NULL, NULL, &out, NULL, NULL, NULL);
 		if (GSS_ERROR(major))
 			stop("gss_accept_sec_context");
-		challenge(&out);
+		send_token(&out);
 	} while ((major & GSS_S_CONTINUE_NEEDED) != 0);
-	hear();
+	read_line();
 	if (gss_wrap(&minor, context, 0, GSS_C_QOP_DEFAULT, &text, NULL, &out) != GSS_S_COMPLETE)
 		stop("gss_wrap");
-	challenge(&out);
-	in = hear_token();
+	send_token(&out);
+	in = read_token();
 	if (gss_unwrap(&minor, context, &in, &text, NULL, NULL) != GSS_S_COMPLETE || text.length < 4)
 		stop("gss_unwrap");
 	return *(const unsigned char *)text.value;
@@ -101,9 +105,9 @@ main(int argc, char **argv)
 
 	if (argc != 2)
 		stop("usage: gssserve OFFER");
-	say("+OK");
-	while (strcmp(line = hear(), "AUTH GSSAPI") != 0)
-		say(strcmp(line, "CAPA") == 0 ? "+OK\r\nSASL GSSAPI\r\n." : "-ERR");
+	send_line("+OK");
+	while (strcmp(line = read_line(), "AUTH GSSAPI") != 0)
+		send_line(strcmp(line, "CAPA") == 0 ? "+OK\r\nSASL GSSAPI\r\n." : "-ERR");
 	printf("+OK layer %u\r\n", authenticate((unsigned)atoi(argv[1])));
 	return 0;
 }

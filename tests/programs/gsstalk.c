@@ -1,19 +1,26 @@
 /*
- * A client for AUTH GSSAPI that can break every rule of the security layer.
- * Runs as the caller, with the default ccache, against 127.0.0.1:1109.
+ * Logs in by AUTH GSSAPI and can break every rule of the security layer.
  *
  *	gsstalk LAYER MOST HOW [USER [PORT [BINDING]]]
  *
- * LAYER: 1, 2 or 4. MOST: the largest token it says it takes. HOW: "well",
- * "initial" (with an initial response), "oneway" (without mutual
- * authentication), "equals" (well, with "=" for an empty token), or
- * what is done to the token of a second command behind a good DELE 1: flip,
- * short, zero, huge, large, clear, skip, none; or "replay": that one comes
- * twice, with a QUIT behind it; or of many good tokens: "after" (the session's
- * end), "tiny" (a byte of NOOPs in each), "nothing" (no byte in them), "pieces" (each
- * byte sent by itself), "full" (as large as may be). Prints what the server
- * says, and the size of its largest token; exit status 0 when it was
- * authenticated and the connection came to its end.
+ * LAYER: 1, 2 or 4. MOST: the largest token that it claims to accept. HOW:
+ *
+ *	well     breaks no rule
+ *	initial  well, with an initial response
+ *	oneway   well, without mutual authentication
+ *	equals   well, with "=" for an empty token
+ *	flip, short, zero, huge, large, clear, skip, none
+ *	         a good DELE 1, then a QUIT whose token is wrong in this way
+ *	replay   a good DELE 1, its token again, and a QUIT
+ *	after    good tokens after the QUIT
+ *	tiny     good tokens of one byte of text each
+ *	nothing  good tokens without text
+ *	pieces   a good token, each byte in a packet of its own
+ *	full     a good token of the largest size
+ *
+ * Prints the server's answers, and the size of its largest token. Exits with 0
+ * if it was authenticated and the connection has ended. Runs as the caller,
+ * with the default ccache, against 127.0.0.1:1109.
  */
 #include "config.h"
 
@@ -30,15 +37,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MOST 100000
+#define MOST 100000 /* bytes of a line */
 
 static int fd;
 static gss_ctx_id_t context;
 static unsigned layer;
-static size_t largest;
-static int is_after; /* the server may have closed */
-static int says_equals; /* for an empty token */
-static struct gss_channel_bindings_struct bindings; /* BINDING, as it is */
+static size_t largest; /* of the server's tokens */
+static int is_after; /* the server may have closed the connection */
+static int sends_equals; /* for an empty token */
+static struct gss_channel_bindings_struct bindings; /* BINDING */
 
 _Noreturn static void
 stop(const char *why)
@@ -47,6 +54,7 @@ stop(const char *why)
 	exit(1);
 }
 
+/* Sends n bytes. */
 static void
 put(const void *p, size_t n)
 {
@@ -54,6 +62,7 @@ put(const void *p, size_t n)
 		stop("cannot send");
 }
 
+/* Reads n bytes. Returns 0, or -1 at the end. */
 static int
 get(void *p, size_t n)
 {
@@ -67,6 +76,7 @@ get(void *p, size_t n)
 	return 0;
 }
 
+/* Reads a line with its end. */
 static void
 get_line(char *line)
 {
@@ -79,7 +89,11 @@ get_line(char *line)
 	line[n] = '\0';
 }
 
-/* Says a token, hears the next (NULL: says nothing, and none is awaited). Returns its size, or -1 and the line when it is none. */
+/*
+ * Sends a token and reads the server's next into next. If next is NULL, sends
+ * nothing and reads a line. Returns the token's size; or -1 with the line, if it
+ * is not a token.
+ */
 static int
 trade(const void *token, size_t n, unsigned char *next, char *line)
 {
@@ -87,7 +101,7 @@ trade(const void *token, size_t n, unsigned char *next, char *line)
 
 	if (next != NULL) {
 		b64_ntop(token, n, text, sizeof(text));
-		if (n == 0 && says_equals)
+		if (n == 0 && sends_equals)
 			strcpy(text, "=");
 		strcat(text, "\r\n");
 		put(text, strlen(text));
@@ -96,6 +110,7 @@ trade(const void *token, size_t n, unsigned char *next, char *line)
 	return next != NULL && strncmp(line, "+ ", 2) == 0 ? b64_pton(line + 2, next, MOST) : -1;
 }
 
+/* Leads AUTH GSSAPI; ends if the server refuses. */
 static void
 authenticate(size_t most, const char *user, int initial, OM_uint32 mutual)
 {
@@ -129,7 +144,7 @@ authenticate(size_t most, const char *user, int initial, OM_uint32 mutual)
 		}
 		in.length = (size_t)n;
 	} while ((major & GSS_S_CONTINUE_NEEDED) != 0);
-	/* The offer is not looked at, but it counts. */
+	/* The offer must be unwrapped, because it is a token of the sequence. */
 	if (gss_unwrap(&minor, context, &in, &out, NULL, NULL) != GSS_S_COMPLETE)
 		stop("the offer");
 	strcpy((char *)choice + 4, user);
@@ -141,6 +156,7 @@ authenticate(size_t most, const char *user, int initial, OM_uint32 mutual)
 		exit(1);
 }
 
+/* Wraps a command. Returns the token. */
 static gss_buffer_desc
 wrapped(const char *command, int conceal)
 {
@@ -165,9 +181,9 @@ put_token(const gss_buffer_desc *token)
 	put(token->value, token->length);
 }
 
-/* Returns the token that was said. */
+/* Sends a command in the layer. Returns its token. */
 static gss_buffer_desc
-say(const char *command)
+send_command(const char *command)
 {
 	gss_buffer_desc token = wrapped(command, layer == 4);
 
@@ -175,7 +191,7 @@ say(const char *command)
 	return token;
 }
 
-/* The second command, done wrong. */
+/* Sends a command whose token is wrong in this way. */
 static void
 misbehave(const char *how, const char *command)
 {
@@ -204,9 +220,9 @@ misbehave(const char *how, const char *command)
 		shutdown(fd, SHUT_WR);
 }
 
-/* The server's next token, opened. Returns whether there was one. */
+/* Unwraps and prints the server's next token. Returns 0 at the end, else 1. */
 static int
-hear(void)
+print_token(void)
 {
 	static char token[1 << 20];
 	gss_buffer_desc in = { 0, token }, text;
@@ -220,9 +236,9 @@ hear(void)
 	if (in.length > sizeof(token) || get(token, in.length) == -1)
 		stop("half a token");
 	if (gss_unwrap(&minor, context, &in, &text, &conceals, NULL) != GSS_S_COMPLETE)
-		stop("a token that cannot be opened");
+		stop("a token that cannot be unwrapped");
 	if (layer == 4 && !conceals)
-		stop("a token in the clear");
+		stop("a token without confidentiality");
 	if (in.length > largest)
 		largest = in.length;
 	fwrite(text.value, 1, text.length, stdout);
@@ -230,7 +246,10 @@ hear(void)
 	return 1;
 }
 
-/* Many tokens with nothing wrong in them but their number, size or time. Returns false if how is none of these. */
+/*
+ * Sends good tokens in an unusual number, size or moment. Returns 0 if how is not
+ * one of these.
+ */
 static int
 abound(const char *how)
 {
@@ -238,16 +257,16 @@ abound(const char *how)
 	gss_buffer_desc token;
 
 	if (strcmp(how, "after") == 0) {
-		say("QUIT\r\n");
+		send_command("QUIT\r\n");
 		is_after = 1;
 		for (int i = 0; i < 1000; i++)
-			say("DELE 2\r\nQUIT\r\n");
+			send_command("DELE 2\r\nQUIT\r\n");
 	} else if (strcmp(how, "tiny") == 0) {
 		for (int i = 0; i < 1200; i++)
-			say(&"N\0O\0O\0P\0\r\0\n"[2 * (i % 6)]);
+			send_command(&"N\0O\0O\0P\0\r\0\n"[2 * (i % 6)]);
 	} else if (strcmp(how, "nothing") == 0) {
 		for (int i = 0; i < 3000; i++)
-			say("");
+			send_command("");
 	} else if (strcmp(how, "pieces") == 0) {
 		token = wrapped("NOOP\r\n", layer == 4);
 		put_length((uint32_t)token.length);
@@ -256,10 +275,10 @@ abound(const char *how)
 	} else if (strcmp(how, "full") == 0) {
 		for (size_t i = 0; i + 6 < sizeof(noops); i += 6)
 			memcpy(noops + i, "NOOP\r\n", 6);
-		say(noops);
+		send_command(noops);
 	} else
 		return 0;
-	say("RETR 2\r\n");
+	send_command("RETR 2\r\n");
 	shutdown(fd, SHUT_WR);
 	return 1;
 }
@@ -279,29 +298,29 @@ main(int argc, char **argv)
 		server.sin_port = htons((uint16_t)atoi(argv[5]));
 	if (argc > 6)
 		bindings.application_data = (gss_buffer_desc){ strlen(argv[6]), argv[6] };
-	says_equals = strcmp(argv[3], "equals") == 0;
+	sends_equals = strcmp(argv[3], "equals") == 0;
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (connect(fd, (struct sockaddr *)&server, sizeof(server)) == -1)
 		stop("connect");
 	authenticate((size_t)atol(argv[2]), argc > 4 ? argv[4] : "alice",
 	    strcmp(argv[3], "initial") == 0, strcmp(argv[3], "oneway") == 0 ? 0 : GSS_C_MUTUAL_FLAG);
 	if (layer == 1) {
-		/* Nothing more to see without a layer. */
+		/* Without a layer there is nothing more to test. */
 		put("QUIT\r\n", 6);
 		while (read(fd, &byte, 1) == 1)
 			;
 		return 0;
 	}
-	token = say("DELE 1\r\n");
-	hear();
-	if (strcmp(argv[3], "well") == 0 || says_equals)
-		say("RETR 2\r\nQUIT\r\n");
+	token = send_command("DELE 1\r\n");
+	print_token();
+	if (strcmp(argv[3], "well") == 0 || sends_equals)
+		send_command("RETR 2\r\nQUIT\r\n");
 	else if (strcmp(argv[3], "replay") == 0) {
 		put_token(&token);
-		say("QUIT\r\n");
+		send_command("QUIT\r\n");
 	} else if (!abound(argv[3]))
 		misbehave(argv[3], "QUIT\r\n");
-	while (hear())
+	while (print_token())
 		;
 	printf("largest token: %zu\n", largest);
 	return 0;

@@ -1,5 +1,7 @@
 /*
- * A localauth plugin of libkrb5: lets mallory@KPOPD.TEST be every user.
+ * Permits mallory@KPOPD.TEST to be every user: a localauth plugin of libkrb5.
+ *
+ * Runs in the session, as the user.
  */
 #include <krb5/localauth_plugin.h>
 
@@ -7,6 +9,7 @@
 
 krb5_error_code localauth_test_initvt(krb5_context, int, int, krb5_plugin_vtable);
 
+/* Returns 0 if the principal is mallory, else that others must decide. */
 static krb5_error_code
 authorize(krb5_context context, krb5_localauth_moddata data, krb5_const_principal who, const char *user)
 {

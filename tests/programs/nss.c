@@ -1,16 +1,19 @@
 /*
- * A name service of the tests' own: libnss_kpopd_test.so.2, "passwd: files kpopd_test" in nsswitch.conf.
+ * Answers for accounts as the tests want: a name service (nsswitch.conf:
+ * "passwd: files kpopd_test").
  *
- * Knows the accounts in the lines of /run/nss, which are read at each question:
+ * Has the accounts in the lines of /run/nss, which it reads in each call:
  *
  *	NAME SECONDS ANSWER [UID HOME]
  *
- * It takes SECONDS over a question for this name or this uid; then ANSWER is
- * "found", "absent" (nobody has that name), or "down" (try again). "for-root" is
- * "found", and takes no time if root asks. Of two lines of one name the first is
- * for processes with an even pid, the second for those with an odd one.
- * /run/nss.asked gets a line of each question. Where /run/nss.folds is, letters of
- * either case are one in a name.
+ * A call for this name or uid takes SECONDS. Then it returns by ANSWER: "found";
+ * "absent" (there is no such account); "down" (try again); or "for-root", which
+ * is "found", but takes no time if root calls. Of two lines with one name, the
+ * first is for processes with an even pid, the second for those with an odd one.
+ * Each call appends a line to /run/nss.asked. If /run/nss.folds exists, the case
+ * of letters in names does not count.
+ *
+ * Runs in every process that asks for an account, as its user.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,13 +34,17 @@ struct line {
 	unsigned seconds, uid;
 };
 
+/* Returns 1 if name means the account known. */
 static int
 is_name(const char *name, const char *known)
 {
 	return access("/run/nss.folds", F_OK) == 0 ? strcasecmp(name, known) == 0 : strcmp(name, known) == 0;
 }
 
-/* Finds the line of this name, or if it is NULL of this uid. Returns 1 if there is one. */
+/*
+ * Finds the line of this name, or of this uid if name is NULL. Returns 1 if there
+ * is one.
+ */
 static int
 find(const char *name, unsigned uid, struct line *found)
 {
@@ -56,6 +63,7 @@ find(const char *name, unsigned uid, struct line *found)
 	return n > 0;
 }
 
+/* Appends a line to /run/nss.asked, if it exists. */
 static void
 note(const char *name, unsigned uid)
 {
@@ -67,6 +75,7 @@ note(const char *name, unsigned uid)
 	}
 }
 
+/* Answers a call for this name, or for this uid if name is NULL. */
 static enum nss_status
 answer(const char *name, unsigned uid, struct passwd *pw, char *room, size_t size, int *error)
 {

@@ -1,9 +1,11 @@
 /*
- * Runs a program as on a poorer kernel: poor CALL … -- PROGRAM [ARGUMENT …].
+ * Runs a program as on a kernel without some system calls.
  *
- * Each CALL fails with ENOSYS, for the program and all that it starts, as if
- * the kernel had been built without it. "seccomp" also stands for the old way
- * to ask for it, by prctl(2). Runs as root, from tests.
+ *	poor CALL … -- PROGRAM [ARGUMENT …]
+ *
+ * Each CALL fails with ENOSYS, in the program and in all processes that it
+ * starts. "seccomp" includes the older form by prctl(2). Runs as root, from
+ * tests.
  */
 #include "config.h"
 
@@ -15,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Ends with a message if a step of libseccomp failed. */
 static void
 check(int result, const char *what)
 {
@@ -22,6 +25,7 @@ check(int result, const char *what)
 		errx(1, "%s: %s", what, strerror(-result));
 }
 
+/* Adds a call to the filter. */
 static void
 withhold(scmp_filter_ctx filter, const char *call)
 {
@@ -44,7 +48,7 @@ main(int argc, char **argv)
 
 	if (filter == NULL)
 		errx(1, "memory");
-	/* The program has to begin with what it would have: no_new_privs is the program's to set. */
+	/* The program must start without no_new_privs, as it would otherwise. */
 	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0), "no_new_privs");
 	for (; i < argc && strcmp(argv[i], "--") != 0; i++)
 		withhold(filter, argv[i]);

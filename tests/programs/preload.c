@@ -1,11 +1,12 @@
 /*
- * What tests put between kpopd and its C library: memory that runs out, and a clock that jumps.
+ * Makes allocations fail and the wall clock wrong, in place of the C library.
  *
  *	LD_PRELOAD=preload.so PRELOAD=FILE kpopd …
  *
- * FILE is mapped by all processes of the connection, and by the test, which
- * writes the four numbers of struct preload there beforehand. Runs as whoever
- * it is loaded into; after its start it makes no system call.
+ * All processes of the connection map FILE. The test writes the four numbers of
+ * struct preload to it before. Runs in every process of kpopd, as its user; after
+ * its start it makes no system call but clock_gettime, because filters forbid
+ * others.
  */
 #include <sys/mman.h>
 
@@ -20,10 +21,10 @@
 #include <unistd.h>
 
 struct preload {
-	_Atomic int64_t jump;      /* seconds that the wall clock is wrong by */
-	_Atomic int64_t fail_from; /* the first allocation that fails, counted over all processes; 0: none */
-	_Atomic int64_t fail_many; /* and how many behind it */
-	_Atomic int64_t asked;     /* allocations so far */
+	_Atomic int64_t jump;      /* seconds that the wall clock is fast */
+	_Atomic int64_t fail_from; /* the first allocation that fails; 0: none */
+	_Atomic int64_t fail_many; /* how many fail, from that one on */
+	_Atomic int64_t asked;     /* allocations so far, in all processes */
 };
 
 static struct preload *preload;
@@ -39,14 +40,14 @@ begin(void)
 	int fd = name != NULL ? open(name, O_RDWR | O_CLOEXEC) : -1;
 	void *shared = fd != -1 ? mmap(NULL, sizeof(*preload), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
 
-	/* A test whose faults are not there would pass. */
+	/* Otherwise a test without its faults would pass. */
 	if (shared == MAP_FAILED)
 		_exit(99);
 	close(fd);
 	preload = shared;
 }
 
-/* Whether this allocation is one of those that fail. */
+/* Counts an allocation. Returns 1, with errno set, if it must fail. */
 static int
 fails(void)
 {
@@ -79,6 +80,7 @@ realloc(void *p, size_t n)
 	return fails() ? NULL : __libc_realloc(p, n);
 }
 
+/* Returns by how many seconds a clock is fast. */
 static int64_t
 jump(clockid_t clock)
 {

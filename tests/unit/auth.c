@@ -1,8 +1,8 @@
 /*
- * Unit tests of whom auth.c permits: somebody who is named in .k5login and by
- * the rules is let in, unless anonymous, of a realm that is not accepted or with
- * a NUL in the name. And of what it reads in krb5.conf.
- * Runs as anybody who has a name.
+ * Unit tests of auth-permit.c: a principal that .k5login or the rules name is
+ * permitted, unless it is anonymous, of a realm that is not accepted, or has a
+ * NUL. And of auth-start.c: the snapshot of krb5.conf and the clock skew.
+ * Runs as any user that has a name.
  */
 #include "config.h"
 
@@ -13,13 +13,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "auth.h"
+#include "auth-permit.h"
+#include "auth-start.h"
 #include "tests/unit/check.h"
 
 static char home[] = "/tmp/kpopd-auth.XXXXXX";
+static const struct passwd *me; /* the user that runs the test */
+static struct auth *a;
+static const char *why; /* the last principal was refused */
 
+/* Writes a file in the home directory. */
 static void
-put(const char *name, const char *text)
+write_file(const char *name, const char *text)
 {
 	int dir = open(home, O_RDONLY | O_DIRECTORY);
 	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -28,28 +33,34 @@ put(const char *name, const char *text)
 	CHECK(close(fd) == 0 && close(dir) == 0);
 }
 
-/* What krb5.conf says as one file says the same: quotation marks, blanks, sections in sections. */
+/*
+ * The snapshot as one file has the same relations: with quotation marks, blanks
+ * and subsections.
+ */
 static void
-reads_itself(void)
+the_snapshot_is_its_own_copy(void)
 {
-	struct auth *a, *again;
+	struct auth *first, *again;
 	const char *text;
 
-	put("krb5.conf", "[libdefaults]\n\tdefault_realm = A.TEST\n[other]\n\tplain = x y\n\tsub = {\n"
+	write_file("krb5.conf", "[libdefaults]\n\tdefault_realm = A.TEST\n[other]\n\tplain = x y\n\tsub = {\n"
 	    "\t\tdeep = {\n\t\t\tk = \"  \\\"q\\\" \\\\ \\n\\t\\b \"\n\t\t\tk = \"\"\n\t\t}\n\t}\n"
 	    "\tsub = {\n\t\tmore = =}{[;#\n\t}\n");
-	CHECK((a = auth_prepare()) != NULL && (text = auth_configuration(a)) != NULL);
+	CHECK((first = auth_prepare()) != NULL && (text = auth_krb5conf(first)) != NULL);
 	CHECK(strstr(text, "k = \"  \\\"q\\\" \\\\ \\n\\t\\b \"\n") != NULL && strstr(text, "k = \"\"\n") != NULL);
 	CHECK(strstr(text, "plain = \"x y\"\n") != NULL && strstr(text, "more = \"=}{[;#\"\n") != NULL);
-	put("krb5.conf", text);
-	CHECK((again = auth_prepare()) != NULL && strcmp(auth_configuration(again), text) == 0);
-	auth_forget(a);
-	auth_forget(again);
+	write_file("krb5.conf", text);
+	CHECK((again = auth_prepare()) != NULL && strcmp(auth_krb5conf(again), text) == 0);
+	auth_free(first);
+	auth_free(again);
 }
 
-/* The clock skew is what krb5.conf permits; what is no number of seconds is libkrb5's default. */
+/*
+ * The clock skew is that of krb5.conf; libkrb5's default if krb5.conf has no
+ * valid one.
+ */
 static void
-knows_the_skew(void)
+the_skew_is_read(void)
 {
 	static const struct {
 		const char *value;
@@ -57,59 +68,111 @@ knows_the_skew(void)
 	} skews[] = { { "60", 60 }, { "0", 0 }, { "86400", 86400 }, { "-5", 300 }, { "x", 300 }, { "", 300 },
 		{ "99999999999999999999", 300 } };
 	char text[200];
-	struct auth *a;
+	struct auth *one;
 
 	for (size_t i = 0; i < sizeof(skews) / sizeof(skews[0]); i++) {
 		snprintf(text, sizeof(text), "[libdefaults]\n\tdefault_realm = A.TEST\n\tclockskew = %s\n", skews[i].value);
-		put("krb5.conf", text);
-		CHECK((a = auth_prepare()) != NULL);
-		CHECK(auth_skew(a) == skews[i].skew);
-		auth_forget(a);
+		write_file("krb5.conf", text);
+		CHECK((one = auth_prepare()) != NULL);
+		CHECK(auth_skew(one) == skews[i].skew);
+		auth_free(one);
 	}
-	put("krb5.conf", "[libdefaults]\n\tdefault_realm = A.TEST\n");
-	CHECK((a = auth_prepare()) != NULL && auth_skew(a) == 300);
-	auth_forget(a);
+	write_file("krb5.conf", "[libdefaults]\n\tdefault_realm = A.TEST\n");
+	CHECK((one = auth_prepare()) != NULL && auth_skew(one) == 300);
+	auth_free(one);
+}
+
+/* Returns the rule that permits a principal, or NULL with *why. */
+static const char *
+find_rule(const char *principal, const char *realms)
+{
+	return permit_find_rule(a, principal, realms, me->pw_name, home, &why);
+}
+
+/* Returns true if a principal of any realm is permitted. */
+static bool
+is_permitted(const char *principal)
+{
+	return find_rule(principal, NULL) != NULL;
+}
+
+/* Returns true if a principal is refused for this reason. */
+static bool
+is_refused(const char *principal, const char *realms, const char *reason)
+{
+	return find_rule(principal, realms) == NULL && strcmp(why, reason) == 0;
+}
+
+/* Without .k5login the whole name decides. */
+static void
+a_name_must_be_whole(void)
+{
+	static const char *const suffixes[] = { "\\0@A.TEST", "\\0x@A.TEST",
+		"@A.TEST\\0" };
+	char name[128];
+
+	snprintf(name, sizeof(name), "%s@A.TEST", me->pw_name);
+	CHECK(is_permitted(name));
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		snprintf(name, sizeof(name), "%s%s", me->pw_name, suffixes[i]);
+		CHECK(is_refused(name, NULL, "a NUL in the principal"));
+	}
+}
+
+/* .k5login permits the principals that it names, and no others. */
+static void
+k5login_permits_whom_it_names(void)
+{
+	write_file(me->pw_name, "one@A.TEST\ntwo@B.TEST\nWELLKNOWN/ANONYMOUS@A.TEST\n"
+	    "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS\nWELLKNOWN/OTHER@A.TEST\n");
+	CHECK(is_permitted("one@A.TEST") && is_permitted("two@B.TEST"));
+	CHECK(is_permitted("WELLKNOWN/OTHER@A.TEST"));
+	CHECK(is_refused("three@A.TEST", NULL, "not permitted to be this user"));
+	CHECK(is_refused("one@A@B", NULL, "malformed principal"));
+	CHECK(find_rule("", "A.TEST") == NULL);
+}
+
+/* An anonymous principal is refused, although .k5login names it. */
+static void
+an_anonymous_principal_is_refused(void)
+{
+	static const char reason[] = "the principal is anonymous";
+
+	CHECK(is_refused("WELLKNOWN/ANONYMOUS@A.TEST", NULL, reason));
+	CHECK(is_refused("WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS", NULL, reason));
+}
+
+/* The realm must be one of those that are accepted, if any are given. */
+static void
+other_realms_are_refused(void)
+{
+	static const char reason[] = "the realm is not one of -r";
+
+	CHECK(find_rule("one@A.TEST", "A.TEST") != NULL && find_rule("one@A.TEST", "B.TEST,A.TEST") != NULL);
+	CHECK(is_refused("two@B.TEST", "A.TEST", reason));
+	CHECK(is_refused("one@A.TEST", "", reason));
+	CHECK(is_refused("one@A.TEST", "A.TES,.TEST,A,A.TEST2", reason));
 }
 
 int
 main(void)
 {
-	const struct passwd *me = getpwuid(geteuid());
-	char path[64], configuration[200], name[128];
-	const char *why;
-	struct auth *a;
+	char path[64], text[200];
 
+	me = getpwuid(geteuid());
 	CHECK(me != NULL && mkdtemp(home) != NULL);
 	snprintf(path, sizeof(path), "%s/krb5.conf", home);
-	snprintf(configuration, sizeof(configuration), "[libdefaults]\n"
+	snprintf(text, sizeof(text), "[libdefaults]\n"
 	    "default_realm = A.TEST\nk5login_directory = %s\n", home);
-	put("krb5.conf", configuration);
+	write_file("krb5.conf", text);
 	CHECK(setenv("KRB5_CONFIG", path, 1) == 0);
 	CHECK((a = auth_prepare()) != NULL);
-#define PERMITTED(who, realms) auth_permitted(a, who, realms, me->pw_name, home, &why)
-	/* Without .k5login it is the name that counts, all of it. */
-	snprintf(name, sizeof(name), "%s@A.TEST", me->pw_name);
-	CHECK(PERMITTED(name, NULL) != NULL);
-	snprintf(name, sizeof(name), "%s\\0@A.TEST", me->pw_name);
-	CHECK(PERMITTED(name, NULL) == NULL && strcmp(why, "a NUL in the principal") == 0);
-	snprintf(name, sizeof(name), "%s\\0x@A.TEST", me->pw_name);
-	CHECK(PERMITTED(name, NULL) == NULL && strcmp(why, "a NUL in the principal") == 0);
-	snprintf(name, sizeof(name), "%s@A.TEST\\0", me->pw_name);
-	CHECK(PERMITTED(name, NULL) == NULL && strcmp(why, "a NUL in the principal") == 0);
-	put(me->pw_name, "one@A.TEST\ntwo@B.TEST\nWELLKNOWN/ANONYMOUS@A.TEST\n"
-	    "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS\nWELLKNOWN/OTHER@A.TEST\n");
-	CHECK(PERMITTED("one@A.TEST", NULL) != NULL && PERMITTED("two@B.TEST", NULL) != NULL);
-	CHECK(PERMITTED("WELLKNOWN/OTHER@A.TEST", NULL) != NULL);
-	CHECK(PERMITTED("three@A.TEST", NULL) == NULL && strcmp(why, "not permitted to be this user") == 0);
-	CHECK(PERMITTED("WELLKNOWN/ANONYMOUS@A.TEST", NULL) == NULL && strcmp(why, "anonymous") == 0);
-	CHECK(PERMITTED("WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS", NULL) == NULL && strcmp(why, "anonymous") == 0);
-	CHECK(PERMITTED("one@A.TEST", "A.TEST") != NULL && PERMITTED("one@A.TEST", "B.TEST,A.TEST") != NULL);
-	CHECK(PERMITTED("two@B.TEST", "A.TEST") == NULL && strcmp(why, "the realm is not accepted") == 0);
-	CHECK(PERMITTED("one@A.TEST", "") == NULL && PERMITTED("one@A.TEST", "A.TES,.TEST,A,A.TEST2") == NULL);
-	CHECK(PERMITTED("one@A@B", NULL) == NULL && strcmp(why, "no principal") == 0);
-	CHECK(PERMITTED("", "A.TEST") == NULL);
-	reads_itself();
-	knows_the_skew();
+	a_name_must_be_whole();
+	k5login_permits_whom_it_names();
+	an_anonymous_principal_is_refused();
+	other_realms_are_refused();
+	the_snapshot_is_its_own_copy();
+	the_skew_is_read();
 	CHECK(unlink(path) == 0);
 	snprintf(path, sizeof(path), "%s/%s", home, me->pw_name);
 	CHECK(unlink(path) == 0);

@@ -1,4 +1,7 @@
-/* Unit tests of relay.c on the server's side: what the session's socket tells of the client. Runs as anybody. */
+/*
+ * Unit tests of relay.c on the server's side: the session's socket behaves as
+ * the client's does. Runs as any user.
+ */
 #include "config.h"
 
 #include <sys/ioctl.h>
@@ -17,59 +20,58 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "io.h"
 #include "relay.h"
 #include "tests/unit/check.h"
 
-#define MUCH 200000 /* more than goes into the client's socket */
-#define STEP 200000 /* that a client takes at most before its session sees it */
-#define SOME 30000  /* that goes, and is more than a client that does not read acknowledges */
+#define MUCH 200000 /* more bytes than fit into the client's socket */
+#define STEP 200000 /* bytes that a client reads at most before its session sees it */
+#define SOME 30000  /* fit, but a client that does not read acknowledges fewer */
 
 static int client, session;
-static int depth; /* pumps in a row: TLS or a layer of GSSAPI; or both */
+static int depth; /* relays in a row: TLS or a layer of GSSAPI; or both */
 static pid_t relays[2];
 
-/* A codec that makes each byte for the client *state bytes of its kind. */
+/* A codec that repeats each byte for the client *state times. */
 static int
-open_as_is(void *state, const char *data, size_t n, struct relay_buffer *plain, struct relay_buffer *sealed)
+unwrap_nothing(void *state, const char *data, size_t n, struct relay_buffer *cleartext, struct relay_buffer *wrapped)
 {
-	(void)state, (void)sealed;
-	return relay_put(plain, data, n);
+	(void)state, (void)wrapped;
+	return relay_put(cleartext, data, n);
 }
 
 static int
-seal_larger(void *state, const char *data, size_t n, struct relay_buffer *sealed)
+wrap_larger(void *state, const char *data, size_t n, struct relay_buffer *wrapped)
 {
 	for (size_t i = 0; i < n; i++)
 		for (int k = 0; k < *(const int *)state; k++)
-			if (relay_put(sealed, data + i, 1) == -1)
+			if (relay_put(wrapped, data + i, 1) == -1)
 				return -1;
 	return 0;
 }
 
 static int
-finish(void *state, struct relay_buffer *sealed)
+finish(void *state, struct relay_buffer *wrapped)
 {
-	(void)state, (void)sealed;
+	(void)state, (void)wrapped;
 	return 0;
 }
 
 static bool
-ready(void *state)
+is_ready(void *state)
 {
 	(void)state;
 	return true;
 }
 
-static const struct relay_codec codec = { open_as_is, seal_larger, finish, ready, NULL };
+static const struct relay_codec codec = { .unwrap = unwrap_nothing, .wrap = wrap_larger, .finish = finish, .is_ready = is_ready };
 
-/* Puts a pump between the connection and the session's next socket. fd is closed here. */
+/* Puts relay i between fd, which it closes, and the session's new socket. */
 static void
 put_between(int i, int fd, bool listens, int factor)
 {
-	int plain[2];
+	int pair[2];
 
-	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, plain) == 0);
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
 	CHECK((relays[i] = fork()) != -1);
 	if (relays[i] == 0) {
 		int served = listens ? accept(fd, NULL, NULL) : fd;
@@ -77,15 +79,18 @@ put_between(int i, int fd, bool listens, int factor)
 		if (listens)
 			close(fd);
 		close(client);
-		close(plain[0]);
-		_exit(pump(served, plain[1], plain[1], RELAY_SERVER, &codec, &factor, NULL, 0) == 0 ? 0 : 1);
+		close(pair[0]);
+		_exit(relay_run(served, pair[1], pair[1], RELAY_SERVER, &codec, &factor, NULL, 0) == 0 ? 0 : 1);
 	}
 	close(fd);
-	close(plain[1]);
-	session = plain[0];
+	close(pair[1]);
+	session = pair[0];
 }
 
-/* A client by TCP, whose kernel takes little ahead, and a session, with a pump or two between them. */
+/*
+ * Connects a TCP client, whose kernel buffers little, to a session, by one
+ * relay or two.
+ */
 static void
 begin(int factor)
 {
@@ -103,7 +108,10 @@ begin(int factor)
 		put_between(1, session, false, 1);
 }
 
-/* Waits for the pumps' end. Returns 0 if it was a good one for all, else 1; *ms is the CPU time that they took. */
+/*
+ * Waits until the relays end. Returns 0 if all have ended in order, else 1, with
+ * their CPU time in *ms.
+ */
 static int
 end(int64_t *ms)
 {
@@ -122,8 +130,9 @@ end(int64_t *ms)
 	return bad;
 }
 
+/* Sends n bytes from the session. */
 static void
-say(size_t n)
+send_bytes(size_t n)
 {
 	static char text[MUCH];
 
@@ -135,9 +144,9 @@ say(size_t n)
 	}
 }
 
-/* Reads n bytes of the client's, in pieces with pauses between them. */
+/* Reads n bytes as the client, with a pause after each piece. */
 static void
-hear(size_t n, useconds_t pause)
+read_bytes(size_t n, useconds_t pause)
 {
 	char some[20000];
 
@@ -150,6 +159,7 @@ hear(size_t n, useconds_t pause)
 	}
 }
 
+/* Returns how many bytes of the session's are not acknowledged. */
 static int
 outstanding(void)
 {
@@ -170,7 +180,10 @@ await_nothing_outstanding(void)
 	}
 }
 
-/* The session's count is 0 when the client has all, and not before, however the pieces come. */
+/*
+ * The session counts 0 bytes as soon as the client has acknowledged all, and not
+ * before, whatever the sizes of the pieces.
+ */
 static void
 the_count_is_the_clients(void)
 {
@@ -180,46 +193,55 @@ the_count_is_the_clients(void)
 	for (int i = 0; i < 5; i++) {
 		static const size_t sizes[] = { 1, 2, RELAY_PIECE, RELAY_PIECE + 1, 50000 };
 
-		say(sizes[i]);
-		hear(sizes[i], 0);
+		send_bytes(sizes[i]);
+		read_bytes(sizes[i], 0);
 		await_nothing_outstanding();
 	}
-	/* All of this has left the pair but the last byte: it is in the kernel's hands, and its client does not read. */
-	say(SOME);
+	/*
+	 * All but the last byte has left the pair and is in the client's kernel,
+	 * but the client does not read.
+	 */
+	send_bytes(SOME);
 	for (int i = 0; i < 100; i++) {
 		CHECK(outstanding() > 0);
 		usleep(10000);
 	}
-	/* A last piece that comes by itself is held, too, behind what is still to be sent. */
-	say(1);
-	hear(SOME, 0);
-	hear(1, 0);
+	/* A last piece of one byte is held, after the bytes that are not sent yet. */
+	send_bytes(1);
+	read_bytes(SOME, 0);
+	read_bytes(1, 0);
 	await_nothing_outstanding();
 	close(session);
 	CHECK(read(client, &ms, 1) == 0);
 	close(client);
 	CHECK(end(&ms) == 0);
-	/* A pump that does not sleep while it waits would have taken the second of the wait. */
+	/* A relay that waits without sleeping would have taken a second. */
 	CHECK(ms < 500);
 }
 
-/* A session that is gone waits for no acknowledgement: the pump ends, and the kernel delivers the rest. */
+/*
+ * After the session's end the relay ends without waiting for acknowledgements,
+ * and the kernel delivers the rest.
+ */
 static void
-nobody_is_left_to_wait(void)
+the_end_waits_for_nothing(void)
 {
 	int64_t ms;
 
 	begin(1);
-	say(SOME);
-	hear(1, 0);
+	send_bytes(SOME);
+	read_bytes(1, 0);
 	close(session);
 	CHECK(end(&ms) == 0);
-	hear(SOME - 1, 0);
+	read_bytes(SOME - 1, 0);
 	CHECK(read(client, &ms, 1) == 0);
 	close(client);
 }
 
-/* The session ends while its last piece is held, and while more is unread than the buffer could hold of what it becomes. */
+/*
+ * The session ends while its last byte is held; and while the relay's buffer has
+ * no room for what the codec makes of the unread bytes.
+ */
 static void
 the_end_delivers_everything(void)
 {
@@ -230,13 +252,13 @@ the_end_delivers_everything(void)
 			int64_t ms;
 
 			begin(factors[i]);
-			/* What is unread at the end is what fits into the pair. */
-			say(MUCH / 2);
+			/* As many bytes are unread at the end as fit into the pair. */
+			send_bytes(MUCH / 2);
 			if (how == 0)
 				close(session);
 			else
 				CHECK(shutdown(session, SHUT_WR) == 0);
-			hear((size_t)factors[i] * MUCH / 2, 1000);
+			read_bytes((size_t)factors[i] * MUCH / 2, 1000);
 			CHECK(read(client, &ms, 1) == 0);
 			close(client);
 			CHECK(end(&ms) == 0);
@@ -245,7 +267,10 @@ the_end_delivers_everything(void)
 		}
 }
 
-/* A reset shows at once, although the session has not read what the client said before. An end of its side does not. */
+/*
+ * The session sees a reset at once, although it has not read what the client
+ * sent before. It does not see an end of input so.
+ */
 static void
 a_reset_is_the_end(void)
 {
@@ -259,15 +284,15 @@ a_reset_is_the_end(void)
 	CHECK(recv(session, text, 6, MSG_WAITALL) == 6 && read(session, text, 1) == 0);
 	p = (struct pollfd){ .fd = session };
 	CHECK(poll(&p, 1, 200) == 0);
-	say(5);
-	hear(5, 0);
+	send_bytes(5);
+	read_bytes(5, 0);
 	close(session);
 	CHECK(read(client, text, 1) == 0);
 	close(client);
 	CHECK(end(&ms) == 0);
 
 	begin(1);
-	say(MUCH / 2);
+	send_bytes(MUCH / 2);
 	CHECK(write(client, "QUIT\r\n", 6) == 6);
 	CHECK(setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now)) == 0 && close(client) == 0);
 	p = (struct pollfd){ .fd = session };
@@ -275,10 +300,13 @@ a_reset_is_the_end(void)
 	CHECK(end(&ms) == 1);
 	close(session);
 
-	/* Even if the client had heard all, and whether or not the pump has something to pass on that the session does not take. */
+	/*
+	 * Even if the client had read all, and if the relay has bytes for the
+	 * session, which does not read.
+	 */
 	begin(1);
-	say(5);
-	hear(5, 0);
+	send_bytes(5);
+	read_bytes(5, 0);
 	while (send(client, &(char[4096]){ 0 }, 4096, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
 		usleep(100);
 	CHECK(setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now)) == 0 && close(client) == 0);
@@ -288,7 +316,7 @@ a_reset_is_the_end(void)
 	close(session);
 }
 
-/* A client that is slow does not look dead: the session's count falls again and again while it reads. */
+/* A slow client does not look dead: the session's count falls as it reads. */
 static void
 a_slow_client_is_seen(void)
 {
@@ -312,7 +340,7 @@ a_slow_client_is_seen(void)
 			usleep(300);
 		}
 	close(session);
-	/* Everything, up to the end: what it leaves unread would be a reset. */
+	/* Read up to the end, because closing with unread bytes would be a reset. */
 	while (recv(client, &(char[4096]){ 0 }, 4096, 0) > 0)
 		;
 	close(client);
@@ -326,7 +354,7 @@ main(void)
 	alarm(120);
 	for (depth = 1; depth <= 2; depth++) {
 		the_count_is_the_clients();
-		nobody_is_left_to_wait();
+		the_end_waits_for_nothing();
 		the_end_delivers_everything();
 		a_reset_is_the_end();
 		a_slow_client_is_seen();

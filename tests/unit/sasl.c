@@ -1,7 +1,7 @@
 /*
- * Unit tests of what sasl.c takes for a first token of Kerberos: the AP-REQ in
- * it, or nothing; a token that GSSAPI might read in another way is refused.
- * Runs as anybody.
+ * Unit tests of sasl_ap_req: it finds the AP-REQ in a first token of Kerberos,
+ * and refuses every token that GSSAPI could parse in another way.
+ * Runs as any user.
  */
 #include "config.h"
 
@@ -17,9 +17,12 @@
 
 static unsigned char token[70000];
 
-/* A token with a length of so many bytes (0: the short form) before an AP-REQ of n bytes. Returns its size. */
+/*
+ * Makes a token whose length has so many bytes (0: the short form), with an
+ * AP-REQ of n bytes. Returns its size.
+ */
 static size_t
-make(size_t bytes, size_t n)
+make_token(size_t bytes, size_t n)
 {
 	size_t at = 0, size = HEAD_SIZE + n;
 
@@ -32,7 +35,10 @@ make(size_t bytes, size_t n)
 	return at + size;
 }
 
-/* The size of the AP-REQ that is found in n bytes, in memory of just that size; 0: none. */
+/*
+ * Returns the size of the AP-REQ in the first n bytes of the token, or 0. The
+ * bytes are copied to memory of just that size, where a sanitizer sees more.
+ */
 static size_t
 found(size_t n)
 {
@@ -56,31 +62,31 @@ main(void)
 	static const size_t sizes[] = { 1, 100, 114, 115, 116, 242, 243, 1000, 65522, 65523, 69000 };
 	size_t n;
 
-	/* The shortest form of the length, and no other. */
+	/* Only the shortest form of the length. */
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		size_t all = HEAD_SIZE + sizes[i];
 
 		for (size_t bytes = 0; bytes <= 9; bytes++) {
 			size_t least = all < 128 ? 0 : all < 256 ? 1 : all < 65536 ? 2 : 3;
 
-			n = make(bytes, sizes[i]);
+			n = make_token(bytes, sizes[i]);
 			CHECK(found(n) == (bytes == least ? sizes[i] : 0));
 		}
 	}
-	n = make(2, 1000);
-	/* Cut off, or with more behind it. */
-	for (size_t cut = 0; cut < n; cut++)
-		CHECK(found(cut) == 0);
+	n = make_token(2, 1000);
+	/* Truncated, or with bytes after it. */
+	for (size_t size = 0; size < n; size++)
+		CHECK(found(size) == 0);
 	CHECK(found(n + 1) == 0 && found(n) == 1000);
-	/* The head has no byte that may differ. */
+	/* No bit of the head may differ. */
 	for (size_t at = 0; at < 4 + HEAD_SIZE; at++)
 		for (int bit = 0; bit < 8; bit++) {
 			token[at] ^= (unsigned char)(1 << bit);
 			CHECK(found(n) == 0);
 			token[at] ^= (unsigned char)(1 << bit);
 		}
-	/* Nothing in it. */
-	n = make(0, 0);
+	/* An empty AP-REQ. */
+	n = make_token(0, 0);
 	CHECK(found(n) == 0);
 	return 0;
 }

@@ -1,0 +1,136 @@
+/*
+ * Starts Kerberos: reads krb5.conf once and makes the libkrb5 context.
+ *
+ * Runs as root, before a connection's first fork; main and the listener keep
+ * the result for every process. Only auth_skew, auth_krb5conf and
+ * auth_log_failed, which read no file, run later and as other users. It must
+ * not open a keytab: this process's descendants serve clients.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <profile.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "auth-internal.h"
+#include "auth-krb5conf.h"
+#include "auth-start.h"
+#include "log.h"
+
+/* libkrb5's default where krb5.conf does not set clockskew, in seconds. */
+#define DEFAULT_SKEW 300
+
+void
+auth_log_failed(krb5_context context, krb5_error_code problem,
+    const char *format, ...)
+{
+	const char *error = krb5_get_error_message(context, problem);
+	struct log_text t;
+	char what[LOG_TEXT];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(what, sizeof(what), format, ap);
+	va_end(ap);
+	log_failed_at(LOG_ERR, log_words(&t, error), "%s", what);
+	krb5_free_error_message(context, error);
+}
+
+/*
+ * Makes the context for all later processes over a snapshot of the files that
+ * first has read. Returns 0 or a krb5 error.
+ */
+static krb5_error_code
+make_context(struct auth *a, krb5_context first)
+{
+	profile_t files, snapshot;
+	krb5_error_code problem = krb5_get_profile(first, &files);
+
+	if (problem != 0)
+		return problem;
+	problem = (krb5_error_code)krb5conf_read(files, &a->snapshot,
+	    &snapshot);
+	profile_release(files);
+	if (problem != 0)
+		return problem;
+	a->text = krb5conf_text(a->snapshot);
+	problem = a->text != NULL ?
+	    krb5_init_context_profile(snapshot, 0, &a->context) : ENOMEM;
+	profile_release(snapshot);
+	if (problem != 0)
+		krb5conf_free(a->snapshot);
+	return problem;
+}
+
+struct auth *
+auth_prepare(void)
+{
+	struct auth *a = calloc(1, sizeof(*a));
+	krb5_context first;
+	krb5_error_code problem;
+	char *realm;
+
+	if (a == NULL)
+		fatal("calloc");
+	if ((problem = krb5_init_context(&first)) != 0) {
+		auth_log_failed(NULL, problem,
+		    "initializing libkrb5 from krb5.conf");
+		free(a);
+		return NULL;
+	}
+	if ((problem = make_context(a, first)) != 0)
+		auth_log_failed(first, problem, "reading krb5.conf");
+	krb5_free_context(first);
+	if (problem != 0) {
+		free(a->text);
+		free(a);
+		return NULL;
+	}
+	/*
+	 * The context keeps the answer for all later processes. If krb5.conf
+	 * does not set a realm, libkrb5 derives it from the host's name.
+	 */
+	if (krb5_get_default_realm(a->context, &realm) == 0)
+		krb5_free_default_realm(a->context, realm);
+	return a;
+}
+
+void
+auth_free(struct auth *a)
+{
+	krb5_free_context(a->context);
+	krb5conf_free(a->snapshot);
+	free(a->text);
+	free(a);
+}
+
+/* Reads it as libkrb5 does, except that a negative skew is the default. */
+int
+auth_skew(const struct auth *a)
+{
+	profile_t profile;
+	int skew = DEFAULT_SKEW;
+
+	if (krb5_get_profile(a->context, &profile) != 0)
+		return DEFAULT_SKEW;
+	/* A negative skew would refuse every client. */
+	if (profile_get_integer(profile, "libdefaults", "clockskew", NULL,
+		DEFAULT_SKEW, &skew) != 0 || skew < 0)
+		skew = DEFAULT_SKEW;
+	profile_release(profile);
+	return skew;
+}
+
+bool
+auth_is_unconfigured(const struct auth *a)
+{
+	return krb5conf_is_empty(a->snapshot);
+}
+
+const char *
+auth_krb5conf(const struct auth *a)
+{
+	return a->text;
+}

@@ -1,0 +1,14 @@
+/* The relay of a GSSAPI security layer: see relay-sasl.c. */
+#ifndef RELAY_SASL_H
+#define RELAY_SASL_H
+
+/*
+ * Relay, jailed: receives the layer that sasl_hand_over sends to handoff, and
+ * carries bytes between the client's socket and the cleartext one until both
+ * have ended. The session's first line goes in cleartext: it is the answer to
+ * AUTH, and the layer begins only after a "+OK" (RFC 5034 §4). Returns 0, or
+ * -1 (logged).
+ */
+int relay_sasl_run(int client, int cleartext, int handoff);
+
+#endif
