@@ -25,12 +25,12 @@
  * the objects and compares:
  *
  *	accept-limits.c accept-queue.c accept-sources.c accept.c
- *	account.c address.c auth-krb5conf.c auth.c clock.c kpopd-tls.c
- *	kpopd.c layer.c lock-dotlock.c lock.c log.c maildrop.c
- *	message.c monitor-watch.c monitor.c options.c packet.c
- *	preauth.c privsep.c process.c proxy.c recover-all.c
- *	relay-tls.c replay-cache.c resolve.c sandbox.c sasl.c
- *	session-setup.c state.c
+ *	account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
+ *	auth.c clock.c kpopd-tls.c kpopd.c layer.c lock.c log.c
+ *	mailboxes.c message.c monitor-watch.c monitor.c options.c
+ *	packet.c path.c preauth.c privsep.c process.c proxies.c
+ *	recover-all.c relay-tls.c replay-cache.c resolve.c sandbox.c
+ *	sasl.c session-setup.c state.c
  */
 #include "config.h"
 
