@@ -458,6 +458,21 @@ maildrop_fetch(struct maildrop *m, size_t n, struct span *s)
 	return error;
 }
 
+enum drop_error
+maildrop_begin(struct maildrop *m, size_t n, struct span *s)
+{
+	enum drop_error error = maildrop_fetch(m, n, s);
+
+	s->failed = false;
+	return error;
+}
+
+bool
+maildrop_end(struct maildrop *m, size_t n, const struct span *s, uint64_t sent)
+{
+	return !s->failed && (sent == s->wire_size || maildrop_recounted(m, n)) && maildrop_stands(m, n);
+}
+
 bool
 maildrop_stands(struct maildrop *m, size_t n)
 {
@@ -482,8 +497,10 @@ maildrop_read(struct span *s, void *to, size_t size)
 	do
 		n = pread(s->fd, to, size, s->at);
 	while (n == -1 && errno == EINTR);
-	if (n <= 0)
+	if (n <= 0) {
+		s->failed = true;
 		return -1;
+	}
 	s->at += n;
 	s->bytes -= (uint64_t)n;
 	return n;

@@ -27,6 +27,7 @@ struct span {
 	off_t at;
 	uint64_t bytes;  /* left to read */
 	uint64_t wire_size; /* what LIST promised of it */
+	bool failed;        /* maildrop_read has failed */
 };
 
 struct store_ops;
@@ -136,6 +137,16 @@ void maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE]);
 
 /* Where message n can be read. CHANGED: it is not there any more. Logs an error, at most once a minute. */
 enum drop_error maildrop_fetch(struct maildrop *m, size_t n, struct span *s);
+
+/* Begins to read message n at *s. Returns DROP_CHANGED if the message is gone. Logs an error, at most once a minute. */
+enum drop_error maildrop_begin(struct maildrop *m, size_t n, struct span *s);
+
+/*
+ * Ends reading message n. sent: the wire size of what was read, or s->wire_size
+ * if the caller did not need all of the message. Returns true if the whole
+ * message was there and what was read is not another message's.
+ */
+bool maildrop_end(struct maildrop *m, size_t n, const struct span *s, uint64_t sent);
 
 /*
  * Returns true if message n, which was fetched, is still where it was. If not,

@@ -18,7 +18,7 @@
 #include "auth.h"
 #include "preauth.h"
 #include "log.h"
-#include "pop3.h"
+#include "pop3-auth.h"
 #include "proxy.h"
 #include "replay-cache.h"
 #include "sandbox.h"
@@ -64,7 +64,7 @@ await_tls(struct preauth *g, int fd)
 	if (io == NULL)
 		fatal("calloc");
 	io_init(io, fd, g->deadline);
-	io->frugal = true;
+	io->no_read_ahead = true;
 	result = io_exact(io, &size, 1) == 0 && size <= sizeof(g->hash) &&
 	    io_exact(io, g->hash, size) == 0 ? 0 : -1;
 	g->hash_size = size;
@@ -107,11 +107,10 @@ authenticate(void *self, bool first, const void *token, size_t n,
 }
 
 static int
-who(void *self, const char **principal, const char **wish)
+who(void *self, const char **wish)
 {
 	struct preauth *g = self;
 
-	*principal = g->report.peer.principal;
 	*wish = g->wish;
 	return sasl_peer(g->sasl, &g->report.peer, g->wish);
 }
@@ -199,7 +198,7 @@ prepare(struct preauth *g, const struct account *account, struct auth *auth)
 	g->door = (struct pop3_preauth){ .self = g, .has_gssapi = g->sasl != NULL,
 		.has_tls = o->tls.works && o->tls.when != TLS_IMMEDIATE,
 		.needs_tls = o->tls.when == TLS_REQUIRE,
-		.prepare_tls = prepare_tls, .authenticate = authenticate, .who = who };
+		.prepare_tls = prepare_tls, .authenticate = authenticate, .get_authzid = who };
 }
 
 /* Reads the header of a proxy, and tells the monitor who is behind the proxy. Returns 0 or -1. */

@@ -209,7 +209,7 @@ proxy_read(struct io *io, char address[ADDRESS_TEXT])
 	int result;
 
 	address[0] = '\0';
-	io->frugal = true;
+	io->no_read_ahead = true;
 	if (io_exact(io, begun, sizeof(begun)) == -1)
 		return refuse(io, "");
 	if (memcmp(begun, SIGNATURE, SIGNATURE_SIZE) == 0)
@@ -218,6 +218,6 @@ proxy_read(struct io *io, char address[ADDRESS_TEXT])
 		result = read_v1(io, begun, address);
 	else
 		result = refuse(io, "there is none");
-	io->frugal = false;
+	io->no_read_ahead = false;
 	return result;
 }

@@ -66,7 +66,7 @@ cut_off(struct io *io, bool silent)
 		return -1;
 	}
 	log_event(LOG_NOTICE, "refused", "reason=\"%s\"", silent ? "silence" : "slow exchange");
-	io_last_words(io, late, silent ? sizeof(late) - 1 : 0);
+	io_answer_timeout(io, late, silent ? sizeof(late) - 1 : 0);
 	return -1;
 }
 

@@ -20,6 +20,7 @@
 #include "log.h"
 #include "maildrop.h"
 #include "pop3.h"
+#include "pop3-trans.h"
 #include "session.h"
 
 #define STALL_SECONDS 120
@@ -155,7 +156,7 @@ serve(const struct visit *v, int channel, struct lock_plan *locks, struct io *io
 	close(v->directory);
 	locks->session = lock.fd;
 	error = maildrop_open(&drop, v->mailboxes, v->path, state, locks);
-	io_yield(io, lock.yield, (int64_t)idle * 1000 / YIELD_PART);
+	io_allow_takeover(io, lock.yield, (int64_t)idle * 1000 / YIELD_PART);
 	if (error == DROP_OK)
 		pop3_serve(io, &drop);
 	else
