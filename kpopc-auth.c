@@ -1,9 +1,10 @@
 /*
- * The client's AUTH GSSAPI, and the process of its security layer.
+ * Logs in with AUTH GSSAPI and runs the process of the security layer.
  *
- * Runs as the caller. The server is trusted when GSSAPI has verified its proof:
- * then its offer of layers, which the ticket's key protects, is the server's
- * own. All that comes before, and the answer to AUTH, may be anybody's.
+ * Runs as the caller, partly in a process between the connection and the rest of
+ * kpopc. The server is trusted only after GSSAPI has verified its proof. The
+ * offer of layers, which the ticket's key protects, is then the server's own.
+ * Everything before, and the answer to AUTH, may be an attacker's.
  */
 #include "config.h"
 
@@ -31,18 +32,18 @@ give_up_gss(const char *what, OM_uint32 major, OM_uint32 minor)
 	gss_display_status(&unused, minor != 0 ? minor : major,
 	    minor != 0 ? GSS_C_MECH_CODE : GSS_C_GSS_CODE, (gss_OID)gss_mech_krb5, &more, &text);
 	errx(EXIT_REFUSED, "%s: %s", what,
-	    text.length > 0 ? printable(text.value, text.length) : "unknown error");
+	    text.length > 0 ? answer_printable(text.value, text.length) : "unknown error");
 }
 
-/* A dialogue of AUTH GSSAPI. */
+/* An AUTH GSSAPI with the server. */
 struct dialogue {
 	gss_ctx_id_t context;
 	gss_cred_id_t cred;
 	gss_name_t service;
 	unsigned layer;
-	size_t piece;
-	unsigned char token[RELAY_GSS_TOKEN]; /* the server's last */
-	int n;
+	size_t piece; /* bytes of cleartext in one token */
+	unsigned char token[RELAY_GSS_TOKEN]; /* the server's last one */
+	int n;                                /* its bytes */
 };
 
 static void
@@ -67,18 +68,18 @@ prepare_dialogue(struct dialogue *d, const struct options *o)
 		give_up_gss("no tickets", major, minor);
 }
 
-/* Sends a token and reads the next into d. Returns NULL, or the answer if it is not a token. */
+/* Sends a token of n bytes and reads the next one into d. Returns NULL, or the answer if it is not a token. */
 static const char *
-trade(const struct line *l, struct dialogue *d, const void *token, size_t n)
+trade(const struct conn *c, struct dialogue *d, const void *token, size_t n)
 {
-	/* As large as the ticket wants: how large is too large is for the server to say. */
+	/* The token may have any size, because it contains the ticket; the server decides what is too large. */
 	const size_t size = 4 * ((n + 2) / 3) + 1;
 	char *text = malloc(size);
 	const char *answer;
 
 	if (text == NULL || b64_ntop(token, n, text, size) == -1)
-		errx(EXIT_REFUSED, "a token too large");
-	answer = line_ask(l, text);
+		errx(EXIT_REFUSED, "a token is too large");
+	answer = conn_ask(c, text);
 	free(text);
 	if (answer[0] != '+' || answer[1] != ' ')
 		return answer;
@@ -88,18 +89,21 @@ trade(const struct line *l, struct dialogue *d, const void *token, size_t n)
 	return NULL;
 }
 
-/* Exchanges the tokens of the context. Returns NULL once the server has proven itself and sent its offer of layers, or its refusal. */
+/*
+ * Exchanges the tokens of the context. Returns NULL after the server has proven
+ * its identity and sent its offer of layers, or the server's refusal.
+ */
 static const char *
-negotiate(const struct line *l, struct dialogue *d)
+establish_context(const struct conn *c, struct dialogue *d)
 {
-	char binding[sizeof(BINDING_PREFIX) + sizeof(l->binding)];
+	char binding[sizeof(BINDING_PREFIX) + sizeof(c->binding)];
 	struct gss_channel_bindings_struct bindings = { .application_data = {
-	    sizeof(BINDING_PREFIX) - 1 + l->binding_size, binding } };
+	    sizeof(BINDING_PREFIX) - 1 + c->binding_size, binding } };
 	OM_uint32 major, minor, flags = 0;
 	const char *refusal;
 
 	memcpy(binding, BINDING_PREFIX, sizeof(BINDING_PREFIX) - 1);
-	memcpy(binding + sizeof(BINDING_PREFIX) - 1, l->binding, l->binding_size);
+	memcpy(binding + sizeof(BINDING_PREFIX) - 1, c->binding, c->binding_size);
 	d->n = 0;
 	do {
 		gss_buffer_desc in = { (size_t)d->n, d->token }, out;
@@ -107,28 +111,28 @@ negotiate(const struct line *l, struct dialogue *d)
 		major = gss_init_sec_context(&minor, d->cred, &d->context, d->service,
 		    (gss_OID)gss_mech_krb5, GSS_C_MUTUAL_FLAG | GSS_C_INTEG_FLAG |
 			GSS_C_CONF_FLAG | GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG, 0,
-		    l->binding_size > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
+		    c->binding_size > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
 		    &in, NULL, &out, &flags, NULL);
 		if (GSS_ERROR(major))
 			give_up_gss("no ticket for the server", major, minor);
-		if ((refusal = trade(l, d, out.value, out.length)) != NULL)
+		if ((refusal = trade(c, d, out.value, out.length)) != NULL)
 			return refusal;
 		gss_release_buffer(&minor, &out);
 	} while ((major & GSS_S_CONTINUE_NEEDED) != 0);
 	if ((flags & GSS_C_MUTUAL_FLAG) == 0)
-		errx(EXIT_REFUSED, "the server did not prove who it is");
+		errx(EXIT_REFUSED, "the server did not prove its identity");
 	return NULL;
 }
 
 /*
  * Returns the layer to use of those that the server offers. Inside TLS, whose
- * certificate was verified, none is needed. Outside of it the caller must have
- * asked for cleartext.
+ * certificate was verified, none is needed. Outside of it the options must
+ * permit cleartext. Ends the process if no layer can be used.
  */
 static unsigned
-pick(const struct line *l, const struct options *o, unsigned offered)
+pick_layer(const struct conn *c, const struct options *o, unsigned offered)
 {
-	if (l->has_tls && (offered & RELAY_GSS_NONE) != 0)
+	if (c->has_tls && (offered & RELAY_GSS_NONE) != 0)
 		return RELAY_GSS_NONE;
 	if ((offered & RELAY_GSS_CONFIDENTIALITY) != 0)
 		return RELAY_GSS_CONFIDENTIALITY;
@@ -137,13 +141,13 @@ pick(const struct line *l, const struct options *o, unsigned offered)
 	if ((offered & RELAY_GSS_NONE) == 0)
 		errx(EXIT_REFUSED, "the server offers no layer that kpopc knows");
 	if (!o->cleartext)
-		errx(EXIT_REFUSED, "the server offers no security layer (use --tls, or --cleartext if you must)");
+		errx(EXIT_REFUSED, "the server offers no security layer (use --tls, or --cleartext)");
 	return RELAY_GSS_NONE;
 }
 
-/* Chooses a layer and names the user. Returns the answer to AUTH. */
+/* Sends the choice of a layer and the user's name. Returns the answer to AUTH. */
 static const char *
-choose(const struct line *l, const struct options *o, struct dialogue *d, const char *user)
+send_choice(const struct conn *c, const struct options *o, struct dialogue *d, const char *user)
 {
 	gss_buffer_desc token = { (size_t)d->n, d->token }, text, out;
 	unsigned char choice[4 + LINE_USER] = { 0 };
@@ -155,7 +159,7 @@ choose(const struct line *l, const struct options *o, struct dialogue *d, const 
 	if (major != GSS_S_COMPLETE || text.length != 4)
 		give_up_gss("the server's offer of layers", major, minor);
 	offer = text.value;
-	d->layer = pick(l, o, offer[0]);
+	d->layer = pick_layer(c, o, offer[0]);
 	d->piece = relay_gss_piece(d->context, d->layer,
 	    (size_t)offer[1] << 16 | (size_t)offer[2] << 8 | offer[3]);
 	if (d->layer != RELAY_GSS_NONE && d->piece == 0)
@@ -168,32 +172,32 @@ choose(const struct line *l, const struct options *o, struct dialogue *d, const 
 	major = gss_wrap(&minor, d->context, 0, GSS_C_QOP_DEFAULT, &text, NULL, &out);
 	if (GSS_ERROR(major))
 		give_up_gss("the choice of a layer", major, minor);
-	answer = trade(l, d, out.value, out.length);
+	answer = trade(c, d, out.value, out.length);
 	if (answer == NULL)
-		errx(EXIT_REFUSED, "the server does not come to an end of AUTH");
+		errx(EXIT_REFUSED, "the server does not end AUTH");
 	return answer;
 }
 
-/* In a process of its own: the layer. */
+/* Does the security layer, as the process between fd and cleartext. */
 static void
-run_layer(const void *what, int fd, int plain)
+run_gss_layer(const void *argument, int fd, int cleartext)
 {
 	static struct relay_gss w = { .output = RELAY_GSS_SEALED };
-	const struct dialogue *d = what;
+	const struct dialogue *d = argument;
 
 	w.context = d->context;
 	w.conceals = d->layer == RELAY_GSS_CONFIDENTIALITY;
 	w.piece = d->piece;
-	if (pump(fd, plain, plain, RELAY_CLIENT, &relay_gss_codec, &w, NULL, 0) == -1)
+	if (pump(fd, cleartext, cleartext, RELAY_CLIENT, &relay_gss_codec, &w, NULL, 0) == -1)
 		errx(EXIT_BROKEN, "the security layer: %s",
 		    w.problem != NULL ? w.problem : "the connection broke");
 	if (w.have > 0)
-		errx(EXIT_BROKEN, "the security layer: the connection was cut off");
+		errx(EXIT_BROKEN, "the security layer: the connection ended within a token");
 	_exit(EXIT_DONE);
 }
 
 void
-line_authenticate(struct line *l, const struct options *o, const char *user)
+auth_login(struct conn *c, const struct options *o, const char *user)
 {
 	static struct dialogue d;
 	const char *answer;
@@ -201,21 +205,21 @@ line_authenticate(struct line *l, const struct options *o, const char *user)
 
 	memset(&d, 0, sizeof(d));
 	prepare_dialogue(&d, o);
-	answer = line_ask(l, "AUTH GSSAPI");
+	answer = conn_ask(c, "AUTH GSSAPI");
 	if (strcmp(answer, "+ ") == 0 || strcmp(answer, "+") == 0) {
-		answer = negotiate(l, &d);
+		answer = establish_context(c, &d);
 		finished = answer == NULL;
 		if (finished)
-			answer = choose(l, o, &d, user);
+			answer = send_choice(c, o, &d, user);
 	}
-	/* "+OK" is believed after the proof only; otherwise anybody could take proof and layer away by that word. */
-	if (!line_is_refusal(answer) && !(finished && line_is_good(answer)))
+	/* "+OK" is accepted only after the proof; otherwise an attacker could skip the proof and the layer by sending it. */
+	if (!answer_is_refusal(answer) && !(finished && answer_is_good(answer)))
 		errx(EXIT_REFUSED, "the server ended AUTH %s: %s",
-		    finished ? "without an answer" : "before it had proven who it is", printable(answer, TEXT_MAX));
-	line_tell(printable(answer, TEXT_MAX));
-	/* The same ticket would be refused again. */
-	if (!line_is_good(answer))
-		line_give_up(answer);
+		    finished ? "without an answer" : "before it had proven its identity", answer_printable(answer, TEXT_MAX));
+	conn_answer_program(answer_printable(answer, TEXT_MAX));
+	/* Do not try again: the server would refuse the same ticket again. */
+	if (!answer_is_good(answer))
+		answer_give_up(answer);
 	if (d.layer != RELAY_GSS_NONE)
-		line_put_between(l, &d, run_layer);
+		conn_add_layer(c, &d, run_gss_layer);
 }

@@ -1,8 +1,7 @@
 /*
- * The client's connection.
+ * Connects to the host: tries its addresses in turn, each with a time limit.
  *
- * Runs as the caller. Tries the addresses of the host in turn, each with a limit
- * of its own.
+ * Runs as the caller.
  */
 #include "config.h"
 
@@ -23,7 +22,7 @@
 #define POP3_PORT "110"
 #define CONNECT_SECONDS 10 /* for each of the host's addresses */
 
-/* Returns the port, or its name. */
+/* Returns the port's number or name. */
 static const char *
 port_of(const struct options *o)
 {
@@ -34,7 +33,7 @@ port_of(const struct options *o)
 	return getservbyname("kpop", "tcp") != NULL ? "kpop" : KPOP_PORT;
 }
 
-/* Connects fd, with a limit. Returns 0, or -1 with errno. */
+/* Connects fd within this many seconds. Returns 0, or -1 with errno. */
 static int
 connect_within(int fd, const struct addrinfo *a, int seconds)
 {
@@ -47,7 +46,7 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 	if (connect(fd, a->ai_addr, a->ai_addrlen) == -1) {
 		if (errno != EINPROGRESS)
 			return -1;
-		/* Being stopped and continued interrupts poll; it is no timeout. */
+		/* SIGSTOP and SIGCONT interrupt poll; that is not a timeout. */
 		while ((n = poll(&p, 1, seconds * 1000)) == -1 && errno == EINTR)
 			;
 		if (n != 1) {
@@ -63,11 +62,11 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 }
 
 /*
- * Has the kernel ask a server that is silent for a minute whether it is still
- * there, and end the connection if nothing comes for a minute more. Otherwise
- * kpopc would wait for ever for one that vanished without a word. There is no
- * limit on what the server takes, because a long removal may precede it. What
- * fails here changes nothing else.
+ * Makes the kernel probe a server that has sent nothing for a minute, and end
+ * the connection if the server does not reply for another minute. Otherwise
+ * kpopc would wait forever for a server that has disappeared. There is no limit
+ * on the server's time for an answer, because a long removal may precede it. If
+ * this fails, everything else still works.
  */
 static void
 watch_server(int fd)
