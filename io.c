@@ -1,5 +1,6 @@
 /*
- * Reads and writes a connection through buffers, with a deadline and one sticky error.
+ * Reads and writes a connection through buffers, with a deadline and one sticky
+ * error.
  *
  * Runs as the pre-auth user, in kpopd's other jails, and as the owner of the
  * mailbox. The peer is not trusted: it may send or take one byte at a time, any
@@ -34,7 +35,10 @@
 #include "io.h"
 
 #define LINGER_MS 2000
-/* The kernel does not report acknowledgements as events, so we ask again, after steps that double up to this. */
+/*
+ * The kernel does not report acknowledgements as events, so we ask again, after
+ * steps that double up to this.
+ */
 #define STEP_MS 50
 
 void
@@ -97,7 +101,10 @@ set_error(struct io *io, enum io_error error)
 	return -1;
 }
 
-/* Returns the time, in ms of CLOCK_MONOTONIC, at which a wait with this timeout must end if it begins now. */
+/*
+ * Returns the time, in ms of CLOCK_MONOTONIC, at which a wait with this timeout
+ * must end if it begins now.
+ */
 static int64_t
 end_of_wait(const struct io *io, int64_t timeout)
 {
@@ -129,10 +136,13 @@ static int
 poll_until(struct io *io, short events, int64_t begin, int64_t until)
 {
 	for (;;) {
-		struct pollfd p[2] = { { .fd = io->fd, .events = events },
-			{ .fd = io->takeover, .events = POLLIN } };
+		struct pollfd p[2] = {{.fd = io->fd, .events = events},
+		    {.fd = io->takeover, .events = POLLIN}};
 		int64_t left = until - clock_ms();
-		int n = poll(p, 2, left > INT_MAX ? INT_MAX : left > 0 ? (int)left : 0);
+		int n = poll(p, 2,
+		    left > INT_MAX ? INT_MAX
+		    : left > 0	   ? (int)left
+				   : 0);
 
 		if (n < 0 && errno != EINTR)
 			return set_error(io, IO_FAILED);
@@ -146,7 +156,10 @@ poll_until(struct io *io, short events, int64_t begin, int64_t until)
 	}
 }
 
-/* Waits for events until the time until. Returns 0, or -1 with io->error set: to late if the time is over. */
+/*
+ * Waits for events until the time until. Returns 0, or -1 with io->error set:
+ * to late if the time is over.
+ */
 static int
 wait_for_events(struct io *io, short events, int64_t until, enum io_error late)
 {
@@ -202,7 +215,10 @@ io_flush(struct io *io)
 	return io->error == IO_OK ? 0 : -1;
 }
 
-/* Returns how many of the bytes sent the peer has not acknowledged, or 0 if the kernel cannot count them. */
+/*
+ * Returns how many of the bytes sent the peer has not acknowledged, or 0 if the
+ * kernel cannot count them.
+ */
 static int
 outstanding(const struct io *io)
 {
@@ -231,11 +247,15 @@ io_await_acknowledged(struct io *io)
 		if (left > 0 && now >= until)
 			return set_error(io, IO_WRITE_TIMEOUT);
 		/*
-		 * poll reports a reset and the end of a relay although no event is asked for.
-		 * Call it after counting: a relay that dies discards what it has not read, and
-		 * then the count is 0 although nothing was acknowledged.
+		 * poll reports a reset and the end of a relay although no event
+		 * is asked for. Call it after counting: a relay that dies
+		 * discards what it has not read, and then the count is 0
+		 * although nothing was acknowledged.
 		 */
-		result = poll_until(io, 0, begin, left == 0 ? now : now + step < until ? now + step : until);
+		result = poll_until(io, 0, begin,
+		    left == 0		 ? now
+		    : now + step < until ? now + step
+					 : until);
 		if (result != 0)
 			return result == 1 ? set_error(io, IO_CLOSED) : -1;
 		if (left == 0)
@@ -244,7 +264,10 @@ io_await_acknowledged(struct io *io)
 	}
 }
 
-/* Reads one to most bytes and appends them to the input buffer. Returns 0, or -1 with io->error set. */
+/*
+ * Reads one to most bytes and appends them to the input buffer. Returns 0, or
+ * -1 with io->error set.
+ */
 static int
 fill(struct io *io, int64_t until, size_t most)
 {
@@ -260,7 +283,10 @@ fill(struct io *io, int64_t until, size_t most)
 	for (;;) {
 		ssize_t n;
 
-		/* Check the time here, too: if the peer always has sent more, recv never leads to poll. */
+		/*
+		 * Check the time here, too: if the peer always has sent more,
+		 * recv never leads to poll.
+		 */
 		if (clock_ms() >= until)
 			return set_error(io, IO_TIMEOUT);
 		n = recv(io->fd, io->in + io->in_end, most, MSG_DONTWAIT);
@@ -271,7 +297,8 @@ fill(struct io *io, int64_t until, size_t most)
 		if (n == 0)
 			return set_error(io, IO_CLOSED);
 		if (errno == EAGAIN || errno == EWOULDBLOCK) {
-			if (wait_for_events(io, POLLIN, until, IO_TIMEOUT) == -1)
+			if (wait_for_events(io, POLLIN, until, IO_TIMEOUT) ==
+			    -1)
 				return -1;
 		} else if (errno != EINTR)
 			return set_error(io, error_of_errno(errno));
@@ -329,7 +356,8 @@ io_exact(struct io *io, void *data, size_t n)
 		size_t have = io->in_end - io->in_at;
 
 		if (have == 0) {
-			if (fill(io, until, io->no_read_ahead ? n : IO_IN) == -1)
+			if (fill(io, until, io->no_read_ahead ? n : IO_IN) ==
+			    -1)
 				return -1;
 			continue;
 		}

@@ -6,30 +6,54 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of input that may wait unread. What a client pipelines after the login must fit, because kpopd.c hands it on. */
+/*
+ * Bytes of input that may wait unread. What a client pipelines after the login
+ * must fit, because the session gets it in one message.
+ */
 #define IO_IN 1024
-/* Bytes of output: an answer of up to 64 KiB leaves in one write; the rest is for what is written meanwhile. */
+/*
+ * Bytes of output: an answer of up to 64 KiB leaves in one write; the rest is
+ * for what is written meanwhile.
+ */
 #define IO_OUT 131072
 
 enum io_error {
 	IO_OK,
-	IO_CLOSED,        /* the peer has closed or reset the connection */
-	IO_TIMEOUT,       /* the peer has not sent its input in time */
+	IO_CLOSED,	  /* the peer has closed or reset the connection */
+	IO_TIMEOUT,	  /* the peer has not sent its input in time */
 	IO_WRITE_TIMEOUT, /* the peer has not taken the output in time */
-	IO_TAKEN_OVER,    /* idle when a takeover request came */
-	IO_FAILED,        /* any other error */
+	IO_TAKEN_OVER,	  /* idle when a takeover request came */
+	IO_FAILED,	  /* any other error */
 };
 
 struct io {
 	int fd;
-	int64_t deadline; /* for everything, in ms of CLOCK_MONOTONIC; 0: none, the timeouts count */
-	int64_t idle;     /* timeout for one line of input, in ms */
+	/*
+	 * For everything, in ms of CLOCK_MONOTONIC; 0: none, the timeouts
+	 * count.
+	 */
+	int64_t deadline;
+	int64_t idle;	       /* timeout for one line of input, in ms */
 	int64_t write_timeout; /* for one buffer of output, in ms */
-	int takeover;          /* readable when a second login asks for the end of this connection; -1: none can ask */
-	int64_t takeover_idle; /* ms without a byte after which a takeover request ends the connection */
-	bool no_read_ahead; /* io_exact reads no more from the socket than it was asked for */
-	enum io_error error; /* the first error stays: after it nothing more is read, returned or written */
-	uint64_t line_size; /* bytes of the line that io_line read last, with its end */
+	/*
+	 * Readable when a second login asks for the end of this connection; -1:
+	 * none can ask.
+	 */
+	int takeover;
+	/*
+	 * Milliseconds without a byte after which a takeover request ends the
+	 * connection.
+	 */
+	int64_t takeover_idle;
+	/* io_exact reads no more from the socket than it was asked for */
+	bool no_read_ahead;
+	/*
+	 * The first error stays: after it nothing more is read, returned or
+	 * written.
+	 */
+	enum io_error error;
+	/* Bytes of the line that io_line read last, with its end. */
+	uint64_t line_size;
 	size_t in_at, in_end, out_end;
 	char in[IO_IN];
 	char out[IO_OUT];
@@ -37,12 +61,19 @@ struct io {
 
 /* What io_line returns besides a length. */
 #define IO_LINE_ERROR (-1) /* io->error is set */
-#define IO_LINE_LONG (-2)  /* too long; the whole line has been read, and line contains its beginning */
+/* Too long; the whole line has been read, and line contains its beginning. */
+#define IO_LINE_LONG (-2)
 
-/* Begins on the connected socket fd. Everything must end by the deadline, in ms of CLOCK_MONOTONIC. */
+/*
+ * Begins on the connected socket fd. Everything must end by the deadline, in ms
+ * of CLOCK_MONOTONIC.
+ */
 void io_init(struct io *io, int fd, int64_t deadline);
 
-/* Replaces the deadline by timeouts: idle ms for each line of input, write_timeout ms for each buffer of output. */
+/*
+ * Replaces the deadline by timeouts: idle ms for each line of input,
+ * write_timeout ms for each buffer of output.
+ */
 void io_limits(struct io *io, int64_t idle, int64_t write_timeout);
 
 /*
@@ -51,13 +82,22 @@ void io_limits(struct io *io, int64_t idle, int64_t write_timeout);
  */
 void io_allow_takeover(struct io *io, int takeover, int64_t idle);
 
-/* Continues with another socket. Input of the old socket that was not used is discarded. */
+/*
+ * Continues with another socket. Input of the old socket that was not used is
+ * discarded.
+ */
 void io_switch(struct io *io, int fd);
 
-/* Puts n <= IO_IN bytes, which another process has read, before the input of the socket. */
+/*
+ * Puts n <= IO_IN bytes, which another process has read, before the input of
+ * the socket.
+ */
 void io_prime(struct io *io, const void *data, size_t n);
 
-/* Returns the number of bytes that were read but not used, and stores their address, valid until the next read. */
+/*
+ * Returns the number of bytes that were read but not used, and stores their
+ * address, valid until the next read.
+ */
 size_t io_unread(const struct io *io, const char **data);
 
 /*
@@ -71,7 +111,10 @@ int io_line(struct io *io, char *line, size_t size);
 /* Reads exactly n bytes. Returns 0, or -1 with io->error set. */
 int io_exact(struct io *io, void *data, size_t n);
 
-/* Appends n bytes to the output and sends it whenever the buffer is full. Sets io->error if that fails. */
+/*
+ * Appends n bytes to the output and sends it whenever the buffer is full. Sets
+ * io->error if that fails.
+ */
 void io_write(struct io *io, const void *data, size_t n);
 
 /* Appends a formatted text of less than 512 bytes, as io_write does. */
@@ -107,8 +150,8 @@ void io_answer_timeout(struct io *io, const void *data, size_t n);
 
 /*
  * Sends waiting output, ends our direction of the connection and discards what
- * the peer still sends, for at most two seconds. Otherwise closing a socket with
- * unread input would reset the connection, and the answer could be lost.
+ * the peer still sends, for at most two seconds. Otherwise closing a socket
+ * with unread input would reset the connection, and the answer could be lost.
  */
 void io_linger(struct io *io);
 

@@ -37,5 +37,6 @@ answer_is_refusal(const char *answer)
 void
 answer_give_up(const char *answer)
 {
-	errx(EXIT_REFUSED, "the server answered: %s", answer_printable(answer, TEXT_MAX));
+	errx(EXIT_REFUSED, "the server answered: %s",
+	    answer_printable(answer, TEXT_MAX));
 }

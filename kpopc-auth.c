@@ -1,8 +1,8 @@
 /*
  * Logs in with AUTH GSSAPI and runs the process of the security layer.
  *
- * Runs as the caller, partly in a process between the connection and the rest of
- * kpopc. The server is trusted only after GSSAPI has verified its proof. The
+ * Runs as the caller, partly in a process between the connection and the rest
+ * of kpopc. The server is trusted only after GSSAPI has verified its proof. The
  * offer of layers, which the ticket's key protects, is then the server's own.
  * Everything before, and the answer to AUTH, may be an attacker's.
  */
@@ -27,12 +27,14 @@ _Noreturn static void
 give_up_gss(const char *what, OM_uint32 major, OM_uint32 minor)
 {
 	OM_uint32 unused, more = 0;
-	gss_buffer_desc text = { 0, NULL };
+	gss_buffer_desc text = {0, NULL};
 
 	gss_display_status(&unused, minor != 0 ? minor : major,
-	    minor != 0 ? GSS_C_MECH_CODE : GSS_C_GSS_CODE, (gss_OID)gss_mech_krb5, &more, &text);
+	    minor != 0 ? GSS_C_MECH_CODE : GSS_C_GSS_CODE,
+	    (gss_OID)gss_mech_krb5, &more, &text);
 	errx(EXIT_REFUSED, "%s: %s", what,
-	    text.length > 0 ? answer_printable(text.value, text.length) : "unknown error");
+	    text.length > 0 ? answer_printable(text.value, text.length)
+			    : "unknown error");
 }
 
 /* An AUTH GSSAPI with the server. */
@@ -43,23 +45,25 @@ struct dialogue {
 	unsigned layer;
 	size_t piece; /* bytes of cleartext in one token */
 	unsigned char token[RELAY_GSS_TOKEN]; /* the server's last one */
-	int n;                                /* its bytes */
+	int n;				      /* its bytes */
 };
 
 static void
 prepare_dialogue(struct dialogue *d, const struct options *o)
 {
-	gss_key_value_element_desc ccache = { "ccache", o->cache };
-	gss_key_value_set_desc store = { 1, &ccache };
+	gss_key_value_element_desc ccache = {"ccache", o->cache};
+	gss_key_value_set_desc store = {1, &ccache};
 	char name[TEXT_MAX];
-	gss_buffer_desc text = { 0, name };
+	gss_buffer_desc text = {0, name};
 	OM_uint32 major, minor;
 
 	snprintf(name, sizeof(name), o->service != NULL ? "%s" : "pop@%s",
 	    o->service != NULL ? o->service : o->host);
 	text.length = strlen(name);
-	major = gss_import_name(&minor, &text, o->service != NULL ?
-		(gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME : GSS_C_NT_HOSTBASED_SERVICE, &d->service);
+	major = gss_import_name(&minor, &text,
+	    o->service != NULL ? (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME
+			       : GSS_C_NT_HOSTBASED_SERVICE,
+	    &d->service);
 	if (GSS_ERROR(major))
 		give_up_gss("the service's name", major, minor);
 	major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
@@ -68,11 +72,17 @@ prepare_dialogue(struct dialogue *d, const struct options *o)
 		give_up_gss("no tickets", major, minor);
 }
 
-/* Sends a token of n bytes and reads the next one into d. Returns NULL, or the answer if it is not a token. */
+/*
+ * Sends a token of n bytes and reads the next one into d. Returns NULL, or the
+ * answer if it is not a token.
+ */
 static const char *
 trade(const struct conn *c, struct dialogue *d, const void *token, size_t n)
 {
-	/* The token may have any size, because it contains the ticket; the server decides what is too large. */
+	/*
+	 * The token may have any size, because it contains the ticket; the
+	 * server decides what is too large.
+	 */
 	const size_t size = 4 * ((n + 2) / 3) + 1;
 	char *text = malloc(size);
 	const char *answer;
@@ -97,20 +107,24 @@ static const char *
 establish_context(const struct conn *c, struct dialogue *d)
 {
 	char binding[sizeof(BINDING_PREFIX) + sizeof(c->binding)];
-	struct gss_channel_bindings_struct bindings = { .application_data = {
-	    sizeof(BINDING_PREFIX) - 1 + c->binding_size, binding } };
+	struct gss_channel_bindings_struct bindings = {
+	    .application_data = {
+		sizeof(BINDING_PREFIX) - 1 + c->binding_size, binding}};
 	OM_uint32 major, minor, flags = 0;
 	const char *refusal;
 
 	memcpy(binding, BINDING_PREFIX, sizeof(BINDING_PREFIX) - 1);
-	memcpy(binding + sizeof(BINDING_PREFIX) - 1, c->binding, c->binding_size);
+	memcpy(
+	    binding + sizeof(BINDING_PREFIX) - 1, c->binding, c->binding_size);
 	d->n = 0;
 	do {
-		gss_buffer_desc in = { (size_t)d->n, d->token }, out;
+		gss_buffer_desc in = {(size_t)d->n, d->token}, out;
 
-		major = gss_init_sec_context(&minor, d->cred, &d->context, d->service,
-		    (gss_OID)gss_mech_krb5, GSS_C_MUTUAL_FLAG | GSS_C_INTEG_FLAG |
-			GSS_C_CONF_FLAG | GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG, 0,
+		major = gss_init_sec_context(&minor, d->cred, &d->context,
+		    d->service, (gss_OID)gss_mech_krb5,
+		    GSS_C_MUTUAL_FLAG | GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG |
+			GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG,
+		    0,
 		    c->binding_size > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
 		    &in, NULL, &out, &flags, NULL);
 		if (GSS_ERROR(major))
@@ -139,20 +153,26 @@ pick_layer(const struct conn *c, const struct options *o, unsigned offered)
 	if ((offered & RELAY_GSS_INTEGRITY) != 0)
 		return RELAY_GSS_INTEGRITY;
 	if ((offered & RELAY_GSS_NONE) == 0)
-		errx(EXIT_REFUSED, "the server offers no layer that kpopc knows");
+		errx(EXIT_REFUSED,
+		    "the server offers no layer that kpopc knows");
 	if (!o->cleartext)
-		errx(EXIT_REFUSED, "the server offers no security layer (use --tls, or --cleartext)");
+		errx(EXIT_REFUSED, "the server offers no security layer (use "
+				   "--tls, or --cleartext)");
 	return RELAY_GSS_NONE;
 }
 
-/* Sends the choice of a layer and the user's name. Returns the answer to AUTH. */
+/*
+ * Sends the choice of a layer and the user's name. Returns the answer to AUTH.
+ */
 static const char *
-send_choice(const struct conn *c, const struct options *o, struct dialogue *d, const char *user)
+send_choice(const struct conn *c, const struct options *o, struct dialogue *d,
+    const char *user)
 {
-	gss_buffer_desc token = { (size_t)d->n, d->token }, text, out;
-	unsigned char choice[4 + LINE_USER] = { 0 };
+	gss_buffer_desc token = {(size_t)d->n, d->token}, text, out;
+	unsigned char choice[4 + LINE_USER] = {0};
 	const unsigned char *offer;
-	OM_uint32 minor, major = gss_unwrap(&minor, d->context, &token, &text, NULL, NULL);
+	OM_uint32 minor,
+	    major = gss_unwrap(&minor, d->context, &token, &text, NULL, NULL);
 	const char *answer;
 	size_t n;
 
@@ -168,8 +188,9 @@ send_choice(const struct conn *c, const struct options *o, struct dialogue *d, c
 	choice[1] = d->layer != RELAY_GSS_NONE ? RELAY_GSS_TOKEN >> 16 : 0;
 	n = strlen(user);
 	memcpy(choice + 4, user, n);
-	text = (gss_buffer_desc){ 4 + n, choice };
-	major = gss_wrap(&minor, d->context, 0, GSS_C_QOP_DEFAULT, &text, NULL, &out);
+	text = (gss_buffer_desc){4 + n, choice};
+	major = gss_wrap(
+	    &minor, d->context, 0, GSS_C_QOP_DEFAULT, &text, NULL, &out);
 	if (GSS_ERROR(major))
 		give_up_gss("the choice of a layer", major, minor);
 	answer = trade(c, d, out.value, out.length);
@@ -182,17 +203,19 @@ send_choice(const struct conn *c, const struct options *o, struct dialogue *d, c
 static void
 run_gss_layer(const void *argument, int fd, int cleartext)
 {
-	static struct relay_gss w = { .output = RELAY_GSS_SEALED };
+	static struct relay_gss w = {.output = RELAY_GSS_SEALED};
 	const struct dialogue *d = argument;
 
 	w.context = d->context;
 	w.conceals = d->layer == RELAY_GSS_CONFIDENTIALITY;
 	w.piece = d->piece;
-	if (pump(fd, cleartext, cleartext, RELAY_CLIENT, &relay_gss_codec, &w, NULL, 0) == -1)
+	if (pump(fd, cleartext, cleartext, RELAY_CLIENT, &relay_gss_codec, &w,
+		NULL, 0) == -1)
 		errx(EXIT_BROKEN, "the security layer: %s",
 		    w.problem != NULL ? w.problem : "the connection broke");
 	if (w.have > 0)
-		errx(EXIT_BROKEN, "the security layer: the connection ended within a token");
+		errx(EXIT_BROKEN,
+		    "the security layer: the connection ended within a token");
 	_exit(EXIT_DONE);
 }
 
@@ -212,10 +235,15 @@ auth_login(struct conn *c, const struct options *o, const char *user)
 		if (finished)
 			answer = send_choice(c, o, &d, user);
 	}
-	/* "+OK" is accepted only after the proof; otherwise an attacker could skip the proof and the layer by sending it. */
+	/*
+	 * "+OK" is accepted only after the proof; otherwise an attacker could
+	 * skip the proof and the layer by sending it.
+	 */
 	if (!answer_is_refusal(answer) && !(finished && answer_is_good(answer)))
 		errx(EXIT_REFUSED, "the server ended AUTH %s: %s",
-		    finished ? "without an answer" : "before it had proven its identity", answer_printable(answer, TEXT_MAX));
+		    finished ? "without an answer"
+			     : "before it had proven its identity",
+		    answer_printable(answer, TEXT_MAX));
 	conn_answer_program(answer_printable(answer, TEXT_MAX));
 	/* Do not try again: the server would refuse the same ticket again. */
 	if (!answer_is_good(answer))

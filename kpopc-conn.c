@@ -1,5 +1,6 @@
 /*
- * Reads and writes lines: of the server, and of the program on standard input and output.
+ * Reads and writes lines: of the server, and of the program on standard input
+ * and output.
  *
  * Runs as the caller. The server is not trusted: its lines are bounded, and the
  * exchange before the session has a time limit.
@@ -20,13 +21,17 @@
 #include "kpopc.h"
 #include "process.h"
 
-/* More than the server's own limit (30 seconds), so that the server's reason can arrive. */
+/*
+ * More than the server's own limit (30 seconds), so that the server's reason
+ * can arrive.
+ */
 #define EXCHANGE_SECONDS 35
 
 static void
 too_slow(int signal_number)
 {
-	static const char text[] = "kpopc: the server did not finish the exchange in time\n";
+	static const char text[] =
+	    "kpopc: the server did not finish the exchange in time\n";
 
 	(void)signal_number;
 	if (write(STDERR_FILENO, text, sizeof(text) - 1) == -1)
@@ -39,7 +44,10 @@ conn_limit_time(void)
 {
 	sigset_t alarms;
 
-	/* The caller of kpopc may have blocked SIGALRM; then there would be no limit. */
+	/*
+	 * The caller of kpopc may have blocked SIGALRM; then there would be no
+	 * limit.
+	 */
 	sigemptyset(&alarms);
 	sigaddset(&alarms, SIGALRM);
 	signal(SIGALRM, too_slow);
@@ -61,7 +69,7 @@ conn_unlimit_time(void)
 static bool
 wait_to_retry(int fd, short events)
 {
-	struct pollfd p = { .fd = fd, .events = events };
+	struct pollfd p = {.fd = fd, .events = events};
 
 	if (errno != EAGAIN)
 		return errno == EINTR;
@@ -129,7 +137,8 @@ conn_write(int fd, const void *data, size_t n)
 void
 conn_answer_program(const char *text)
 {
-	if (write_all(STDOUT_FILENO, text, strlen(text)) == -1 || write_all(STDOUT_FILENO, "\r\n", 2) == -1)
+	if (write_all(STDOUT_FILENO, text, strlen(text)) == -1 ||
+	    write_all(STDOUT_FILENO, "\r\n", 2) == -1)
 		err(EXIT_BROKEN, "standard output");
 }
 
@@ -144,8 +153,11 @@ conn_read_answer(const struct conn *c)
 {
 	static char text[LINE_MOST];
 
-	/* A line without an end is not a good answer, but it can be a refusal. */
-	if (!read_line(c->fd, text, "a line of the server") && !answer_is_refusal(text))
+	/*
+	 * A line without an end is not a good answer, but it can be a refusal.
+	 */
+	if (!read_line(c->fd, text, "a line of the server") &&
+	    !answer_is_refusal(text))
 		errx(EXIT_REFUSED, "the server closed the connection");
 	return text;
 }
@@ -168,7 +180,8 @@ conn_read_refusal(int fd)
 
 	/* The server may be waiting for more. */
 	shutdown(fd, SHUT_WR);
-	while (n < sizeof(text) - 1 && read(fd, &text[n], 1) == 1 && text[n] != '\n') {
+	while (n < sizeof(text) - 1 && read(fd, &text[n], 1) == 1 &&
+	       text[n] != '\n') {
 		if (n == 1 && text[n] == '-')
 			continue;
 		if (n < sizeof(head) - 1 && text[n] != head[n])
@@ -181,7 +194,8 @@ conn_read_refusal(int fd)
 }
 
 void
-conn_add_layer(struct conn *c, const void *argument, void (*work)(const void *argument, int fd, int cleartext))
+conn_add_layer(struct conn *c, const void *argument,
+    void (*work)(const void *argument, int fd, int cleartext))
 {
 	int cleartext[2];
 	pid_t pid;
@@ -191,7 +205,10 @@ conn_add_layer(struct conn *c, const void *argument, void (*work)(const void *ar
 	if ((pid = fork()) == -1)
 		err(EXIT_REFUSED, "fork");
 	if (pid == 0) {
-		/* End with kpopc; otherwise this process would stay as long as the server keeps the connection open. */
+		/*
+		 * End with kpopc; otherwise this process would stay as long as
+		 * the server keeps the connection open.
+		 */
 		if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1)
 			err(EXIT_REFUSED, "prctl");
 		close(cleartext[0]);

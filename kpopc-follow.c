@@ -3,8 +3,8 @@
  *
  * Runs as the caller. The program on standard input and output may not report
  * that the server refused it, or that the answers ended too early; kpopc does.
- * The server's bytes may be an attacker's: only the beginning of a line is kept,
- * and a refusal is printed encoded.
+ * The server's bytes may be an attacker's: only the beginning of a line is
+ * kept, and a refusal is printed encoded.
  */
 #include "config.h"
 
@@ -15,23 +15,40 @@
 
 #include "kpopc.h"
 
-#define WATCHED 64 /* commands that can wait for an answer and end the login: bits of login.ends */
+/* Commands that can wait for an answer and end the login: bits of login.ends.
+ */
+#define WATCHED 64
 
 /* One direction, line by line. Only the beginning of a long line is kept. */
 struct lines {
 	void (*follow)(const char *line); /* called at the end of each line */
-	size_t n; /* bytes of text */
+	size_t n;			  /* bytes of text */
 	char text[TEXT_MAX];
 };
 
-/* The login so far. Each line of the program has one answer that begins with "+" or "-ERR". */
+/*
+ * The login so far. Each line of the program has one answer that begins with
+ * "+" or "-ERR".
+ */
 static struct {
-	bool done;              /* a command that ends the login was answered with "+OK" */
-	uint64_t waiting;       /* lines without an answer; the greeting counts as the answer to a line */
-	uint64_t ends;          /* a bit for each of the first WATCHED of them, the lowest first: such a command */
-	const char *name;       /* of the last such command */
-	bool is_refused;        /* the last answer was "-ERR" */
-	char refusal[TEXT_MAX]; /* the first "-ERR" of the last ones in a row, because it caused the others; "": none */
+	/* A command that ends the login was answered with "+OK" */
+	bool done;
+	/*
+	 * Lines without an answer; the greeting counts as the answer to a line.
+	 */
+	uint64_t waiting;
+	/*
+	 * A bit for each of the first WATCHED of them, the lowest first: such a
+	 * command.
+	 */
+	uint64_t ends;
+	const char *name; /* of the last such command */
+	bool is_refused;  /* the last answer was "-ERR" */
+	/*
+	 * The first "-ERR" of the last ones in a row, because it caused the
+	 * others; "": none.
+	 */
+	char refusal[TEXT_MAX];
 } login;
 
 /* The session so far. */
@@ -40,7 +57,10 @@ static struct {
 	bool in_list; /* within the lines of an answer: its "." has not come */
 } session;
 
-/* Returns true if the first word of a line is this one. Servers ignore blanks before it. */
+/*
+ * Returns true if the first word of a line is this one. Servers ignore blanks
+ * before it.
+ */
 static bool
 is_command(const char *line, const char *word)
 {
@@ -55,10 +75,11 @@ static void
 follow_command(const char *line)
 {
 	/* After STLS the program's TLS hides the rest of the login. */
-	static const char *const ends[] = { "PASS", "APOP", "STLS" };
+	static const char *const ends[] = {"PASS", "APOP", "STLS"};
 
 	session.quits = is_command(line, "QUIT");
-	for (size_t i = 0; login.waiting < WATCHED && i < sizeof(ends) / sizeof(ends[0]); i++)
+	for (size_t i = 0;
+	     login.waiting < WATCHED && i < sizeof(ends) / sizeof(ends[0]); i++)
 		if (is_command(line, ends[i])) {
 			login.ends |= UINT64_C(1) << login.waiting;
 			login.name = ends[i];
@@ -81,7 +102,8 @@ count_answer(void)
 static void
 follow_session(const char *line)
 {
-	if (!session.in_list && (answer_is_good(line) || answer_is_refusal(line)))
+	if (!session.in_list &&
+	    (answer_is_good(line) || answer_is_refusal(line)))
 		count_answer();
 	else
 		session.in_list = strcmp(line, ".") != 0;
@@ -97,7 +119,10 @@ follow_answer(const char *line)
 		follow_session(line);
 		return;
 	}
-	/* Further lines of an answer, for example capabilities, do not begin like this. */
+	/*
+	 * Further lines of an answer, for example capabilities, do not begin
+	 * like this.
+	 */
 	if (*line != '+' && !answer_is_refusal(line))
 		return;
 	count_answer();
@@ -107,11 +132,12 @@ follow_answer(const char *line)
 	login.done = is_end && answer_is_good(line);
 }
 
-static struct lines commands = { .follow = follow_command }, answers = { .follow = follow_answer };
+static struct lines commands = {.follow = follow_command},
+		    answers = {.follow = follow_answer};
 
 /* Ends a line of a direction. */
 static void
-end_line(struct lines *l)
+end_followed_line(struct lines *l)
 {
 	if (l->n > 0 && l->text[l->n - 1] == '\r')
 		l->n--;
@@ -126,13 +152,14 @@ follow_bytes(struct lines *l, const char *data, size_t n)
 {
 	while (n > 0) {
 		const char *lf = memchr(data, '\n', n);
-		size_t some = lf != NULL ? (size_t)(lf - data) : n, room = sizeof(l->text) - 1 - l->n;
+		size_t some = lf != NULL ? (size_t)(lf - data) : n,
+		       room = sizeof(l->text) - 1 - l->n;
 
 		memcpy(l->text + l->n, data, some < room ? some : room);
 		l->n += some < room ? some : room;
 		if (lf == NULL)
 			return;
-		end_line(l);
+		end_followed_line(l);
 		n -= some + 1;
 		data = lf + 1;
 	}
@@ -172,8 +199,10 @@ follow_is_over(void)
 const char *
 follow_unanswered(int *status)
 {
-	const bool is_hidden = login.done && login.name != NULL && strcmp(login.name, "STLS") == 0;
-	const bool is_missing = login.done ? login.waiting > 0 || session.in_list : login.ends != 0;
+	const bool is_hidden =
+	    login.done && login.name != NULL && strcmp(login.name, "STLS") == 0;
+	const bool is_missing =
+	    login.done ? login.waiting > 0 || session.in_list : login.ends != 0;
 
 	if (is_hidden || !is_missing)
 		return NULL;
@@ -188,9 +217,10 @@ follow_print_refusal(void)
 {
 	/* The last line may have no end. */
 	if (answers.n > 0)
-		end_line(&answers);
+		end_followed_line(&answers);
 	if (login.done || login.refusal[0] == '\0')
 		return false;
-	warnx("the server answered: %s", answer_printable(login.refusal, sizeof(login.refusal)));
+	warnx("the server answered: %s",
+	    answer_printable(login.refusal, sizeof(login.refusal)));
 	return true;
 }

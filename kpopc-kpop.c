@@ -18,16 +18,21 @@
 
 #include "kpopc-ticket.h"
 
-#define PROTOCOL_CODES 127 /* the last error code of the protocol itself (RFC 4120 §7.5.9) */
+/* The last error code of the protocol itself (RFC 4120 §7.5.9) */
+#define PROTOCOL_CODES 127
 
-/* Prints the reason in a KRB-ERROR. The server is not authenticated yet, so its text is encoded. */
+/*
+ * Prints the reason in a KRB-ERROR. The server is not authenticated yet, so its
+ * text is encoded.
+ */
 static void
 print_krb_error(const struct ticket *t, const krb5_error *e)
 {
 	/* Larger codes are not defined, and the sum could overflow. */
-	krb5_error_code code = e->error <= PROTOCOL_CODES ?
-	    (krb5_error_code)(ERROR_TABLE_BASE_krb5 + (long)e->error) :
-	    (krb5_error_code)KRB5KRB_ERR_GENERIC;
+	krb5_error_code code =
+	    e->error <= PROTOCOL_CODES
+		? (krb5_error_code)(ERROR_TABLE_BASE_krb5 + (long)e->error)
+		: (krb5_error_code)KRB5KRB_ERR_GENERIC;
 	const char *text = "";
 
 	if (e->text.length > 0)
@@ -55,7 +60,8 @@ explain_sendauth(const struct ticket *t, krb5_error_code problem, int fd)
 	case EPIPE:
 		if ((refusal = conn_read_refusal(fd)) != NULL)
 			answer_give_up(refusal);
-		errx(EXIT_REFUSED, "the server closed the connection during the"
+		errx(EXIT_REFUSED,
+		    "the server closed the connection during the"
 		    " exchange (does it speak Kerberos 5 KPOP?)");
 	default:
 		ticket_give_up(t, problem, "the exchange failed");
@@ -92,9 +98,9 @@ kpop_exchange(const struct ticket *t, int fd)
 	char version[] = "KPOPV1.0";
 
 	limit_memory();
-	problem = krb5_sendauth(t->context, &session, &fd, version, creds->client,
-	    creds->server, AP_OPTS_MUTUAL_REQUIRED, NULL, creds, NULL, &refusal,
-	    &proof, NULL);
+	problem = krb5_sendauth(t->context, &session, &fd, version,
+	    creds->client, creds->server, AP_OPTS_MUTUAL_REQUIRED, NULL, creds,
+	    NULL, &refusal, &proof, NULL);
 	if (problem == KRB5_SENDAUTH_REJECTED && refusal != NULL) {
 		print_krb_error(t, refusal);
 		exit(EXIT_REFUSED);

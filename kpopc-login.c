@@ -1,5 +1,6 @@
 /*
- * Obeys the program on standard input until the login, and logs in for its USER and PASS.
+ * Obeys the program on standard input until the login, and logs in for its USER
+ * and PASS.
  *
  * Runs as the caller. Before the server has proven its identity by its
  * certificate or by Kerberos, its bytes may be an attacker's. None of them
@@ -30,11 +31,15 @@ login_greet(struct conn *c, const struct options *o)
 	conn_answer_program("+OK USER and PASS come next");
 }
 
-/* Returns the capability that a line of the server names, in kpopc's own spelling, or NULL if kpopc does not pass it on. */
+/*
+ * Returns the capability that a line of the server names, in kpopc's own
+ * spelling, or NULL if kpopc does not pass it on.
+ */
 static const char *
 known_capability(const char *line)
 {
-	static const char *const known[] = { "TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE" };
+	static const char *const known[] = {
+	    "TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE"};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (strcasecmp(line, known[i]) == 0)
@@ -42,7 +47,10 @@ known_capability(const char *line)
 	return NULL;
 }
 
-/* Answers CAPA with USER, which kpopc turns into AUTH, and the server's capabilities that kpopc knows. */
+/*
+ * Answers CAPA with USER, which kpopc turns into AUTH, and the server's
+ * capabilities that kpopc knows.
+ */
 static void
 answer_capa(const struct conn *c)
 {
@@ -54,7 +62,8 @@ answer_capa(const struct conn *c)
 	if (answer_is_good(conn_ask(c, "CAPA")))
 		while (strcmp(answer = conn_read_answer(c), ".") != 0) {
 			if (++lines > CAPABILITIES)
-				errx(EXIT_REFUSED, "the server's capabilities do not end");
+				errx(EXIT_REFUSED,
+				    "the server's capabilities do not end");
 			if ((capability = known_capability(answer)) != NULL)
 				conn_answer_program(capability);
 		}
@@ -82,7 +91,8 @@ login_serve(struct conn *c, const struct options *o)
 		conn_limit_time();
 		if (strcasecmp(verb, "USER") == 0 && rest != NULL &&
 		    strlcpy(user, rest, sizeof(user)) < sizeof(user))
-			conn_answer_program("+OK PASS comes next, with anything");
+			conn_answer_program(
+			    "+OK PASS comes next, with anything");
 		else if (strcasecmp(verb, "PASS") == 0 && user[0] != '\0') {
 			auth_login(c, o, user);
 			conn_unlimit_time();

@@ -1,4 +1,7 @@
-/* The client's Kerberos tickets and the KPOP exchange: see kpopc-ticket.c and kpopc-kpop.c. */
+/*
+ * The client's Kerberos tickets and the KPOP exchange: see kpopc-ticket.c and
+ * kpopc-kpop.c.
+ */
 #ifndef KPOPC_TICKET_H
 #define KPOPC_TICKET_H
 
@@ -15,17 +18,24 @@ struct ticket {
 /* Gets a ticket for the server into *t. Ends the process if that fails. */
 void ticket_get(struct ticket *t, const struct options *o);
 
-/* Returns the name of the ccache that the ticket is in. Ends the process if that fails. */
+/*
+ * Returns the name of the ccache that the ticket is in. Ends the process if
+ * that fails.
+ */
 char *ticket_cache_name(const struct ticket *t);
 
-/* Prints that what failed with an error of libkrb5, and what helps, if it is known. Ends the process with EXIT_REFUSED. */
-_Noreturn void ticket_give_up(const struct ticket *t, krb5_error_code problem, const char *what);
+/*
+ * Prints that what failed with an error of libkrb5, and what helps, if it is
+ * known. Ends the process with EXIT_REFUSED.
+ */
+_Noreturn void ticket_give_up(
+    const struct ticket *t, krb5_error_code problem, const char *what);
 
 /* kpopc-kpop.c */
 
 /*
- * Does the KPOP exchange: shows the ticket and verifies the server's proof. Ends
- * the process if the server refuses or does not prove its identity.
+ * Does the KPOP exchange: shows the ticket and verifies the server's proof.
+ * Ends the process if the server refuses or does not prove its identity.
  */
 void kpop_exchange(const struct ticket *t, int fd);
 

@@ -1,9 +1,9 @@
 /*
  * Begins the client's TLS by STLS and runs the process that does it.
  *
- * Runs as the caller, partly in a process between the connection and the rest of
- * kpopc. Nothing passes that process before the server's certificate has been
- * verified.
+ * Runs as the caller, partly in a process between the connection and the rest
+ * of kpopc. Nothing passes that process before the server's certificate has
+ * been verified.
  */
 #include "config.h"
 
@@ -15,7 +15,9 @@
 #include "kpopc.h"
 #include "relay-tls.h"
 
-/* The descriptor on which the process reports that the certificate is verified. */
+/*
+ * The descriptor on which the process reports that the certificate is verified.
+ */
 static int tls_cleartext;
 
 /* Writes the size of the certificate's hash, one byte, and the hash. */
@@ -25,7 +27,8 @@ report_certificate(struct tls *t)
 	unsigned char message[1 + EVP_MAX_MD_SIZE];
 	X509 *certificate = SSL_get1_peer_certificate(t->ssl);
 
-	message[0] = (unsigned char)relay_tls_hash_certificate(certificate, message + 1);
+	message[0] =
+	    (unsigned char)relay_tls_hash_certificate(certificate, message + 1);
 	conn_write(tls_cleartext, message, 1 + message[0]);
 }
 
@@ -34,15 +37,17 @@ explain_tls(struct tls *t)
 {
 	long verdict = SSL_get_verify_result(t->ssl);
 
-	errx(EXIT_REFUSED, "TLS: %s", verdict != X509_V_OK ?
-		X509_verify_cert_error_string(verdict) : answer_printable(t->error, sizeof(t->error)));
+	errx(EXIT_REFUSED, "TLS: %s",
+	    verdict != X509_V_OK
+		? X509_verify_cert_error_string(verdict)
+		: answer_printable(t->error, sizeof(t->error)));
 }
 
 /* Does TLS with a verified server, as the process between fd and cleartext. */
 static void
 run_tls_layer(const void *argument, int fd, int cleartext)
 {
-	static struct tls t = { .greet = report_certificate };
+	static struct tls t = {.greet = report_certificate};
 	static struct relay_buffer hello;
 	const struct options *o = argument;
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
@@ -50,19 +55,26 @@ run_tls_layer(const void *argument, int fd, int cleartext)
 	tls_cleartext = cleartext;
 	if (context == NULL || relay_tls_restrict(context) == -1)
 		errx(EXIT_REFUSED, "TLS: OpenSSL cannot be initialized");
-	if ((o->authorities != NULL ? SSL_CTX_load_verify_file(context, o->authorities) :
-				      SSL_CTX_set_default_verify_paths(context)) != 1)
+	if ((o->authorities != NULL
+		    ? SSL_CTX_load_verify_file(context, o->authorities)
+		    : SSL_CTX_set_default_verify_paths(context)) != 1)
 		errx(EXIT_REFUSED, "TLS: cannot read %s",
-		    o->authorities != NULL ? o->authorities : "the system's certificates");
+		    o->authorities != NULL ? o->authorities
+					   : "the system's certificates");
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
-	if (relay_tls_start(&t, context, false) == -1 || SSL_set1_host(t.ssl, o->host) != 1 ||
-	    SSL_set_tlsext_host_name(t.ssl, o->host) != 1 || relay_tls_shake_hands(&t, &hello) == -1)
+	if (relay_tls_start(&t, context, false) == -1 ||
+	    SSL_set1_host(t.ssl, o->host) != 1 ||
+	    SSL_set_tlsext_host_name(t.ssl, o->host) != 1 ||
+	    relay_tls_shake_hands(&t, &hello) == -1)
 		errx(EXIT_REFUSED, "TLS: OpenSSL cannot be initialized");
 	conn_write(fd, hello.data + hello.at, hello.end - hello.at);
-	if (pump(fd, cleartext, cleartext, RELAY_CLIENT, &tls_codec, &t, NULL, 0) == -1 || !t.shaken)
+	if (pump(fd, cleartext, cleartext, RELAY_CLIENT, &tls_codec, &t, NULL,
+		0) == -1 ||
+	    !t.shaken)
 		explain_tls(&t);
 	if (!t.closed)
-		errx(EXIT_BROKEN, "TLS: the connection ended without close_notify");
+		errx(EXIT_BROKEN,
+		    "TLS: the connection ended without close_notify");
 	_exit(EXIT_DONE);
 }
 
@@ -73,11 +85,13 @@ tls_begin(struct conn *c, const struct options *o)
 	const char *answer = conn_ask(c, "STLS");
 
 	if (!answer_is_good(answer))
-		errx(EXIT_REFUSED, "no TLS: %s", answer_printable(answer, TEXT_MAX));
+		errx(EXIT_REFUSED, "no TLS: %s",
+		    answer_printable(answer, TEXT_MAX));
 	conn_add_layer(c, o, run_tls_layer);
 	if (read(c->fd, &size, 1) != 1 || size > sizeof(c->binding) ||
 	    read(c->fd, c->binding, size) != size)
-		exit(conn_end(c, EXIT_REFUSED)); /* the process has printed the reason */
+		/* The process has printed the reason. */
+		exit(conn_end(c, EXIT_REFUSED));
 	c->binding_size = size;
 	c->has_tls = true;
 }

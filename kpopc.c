@@ -1,11 +1,12 @@
 /*
- * The client: gets a ticket, logs in, then connects the server with standard input and output.
+ * The client: gets a ticket, logs in, then connects the server with standard
+ * input and output.
  *
  * Runs as the caller, with the caller's tickets or keytab. The server is not
- * trusted before it has proven its identity (mutual authentication), and nothing
- * that came before is printed unencoded. Afterwards the client is a tunnel: the
- * server's bytes go to standard output as they are. Without TLS and without a
- * layer they may come from anyone who can change the connection.
+ * trusted before it has proven its identity (mutual authentication), and
+ * nothing that came before is printed unencoded. Afterwards the client is a
+ * tunnel: the server's bytes go to standard output as they are. Without TLS and
+ * without a layer they may come from anyone who can change the connection.
  */
 #include "config.h"
 
@@ -24,12 +25,16 @@
 static void
 usage(void)
 {
-	fprintf(stderr, "usage: kpopc [-pV] [-C authorities] [-k keytab [-u principal]]"
-			" [-s service]\n             [--cleartext] [--tls] host [port]\n");
+	fprintf(stderr,
+	    "usage: kpopc [-pV] [-C authorities] [-k keytab [-u principal]]"
+	    " [-s service]\n             [--cleartext] [--tls] host [port]\n");
 	exit(EXIT_USAGE);
 }
 
-/* Opens descriptors 0, 1 and 2 if they are closed; otherwise the connection would become standard input or output. */
+/*
+ * Opens descriptors 0, 1 and 2 if they are closed; otherwise the connection
+ * would become standard input or output.
+ */
 static void
 open_standard(void)
 {
@@ -46,9 +51,9 @@ static void
 read_options(struct options *o, int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "cleartext", no_argument, NULL, 'P' },
-		{ "tls", no_argument, NULL, 'T' },
-		{ NULL, 0, NULL, 0 },
+	    {"cleartext", no_argument, NULL, 'P'},
+	    {"tls", no_argument, NULL, 'T'},
+	    {NULL, 0, NULL, 0},
 	};
 	int c;
 
@@ -82,7 +87,8 @@ read_options(struct options *o, int argc, char **argv)
 			usage();
 		}
 	}
-	if (argc - optind < 1 || argc - optind > 2 || (o->cleartext && (!o->pop3 || o->tls)) ||
+	if (argc - optind < 1 || argc - optind > 2 ||
+	    (o->cleartext && (!o->pop3 || o->tls)) ||
 	    (o->principal != NULL && o->keytab == NULL))
 		usage();
 	o->host = argv[optind];
@@ -92,18 +98,24 @@ read_options(struct options *o, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-	struct options o = { .keytab = NULL };
-	struct conn conn = { .fd = -1 };
-	struct ticket ticket = { .context = NULL };
+	struct options o = {.keytab = NULL};
+	struct conn conn = {.fd = -1};
+	struct ticket ticket = {.context = NULL};
 	const char *unanswered;
 	int status;
 
 	open_standard();
-	/* Each message in one write, because the program that started kpopc may write to the same file. */
+	/*
+	 * Each message in one write, because the program that started kpopc may
+	 * write to the same file.
+	 */
 	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	read_options(&o, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
-	/* Before the connection, so that an error cannot be taken for the server's. */
+	/*
+	 * Before the connection, so that an error cannot be taken for the
+	 * server's.
+	 */
 	ticket_get(&ticket, &o);
 	if (o.pop3)
 		o.cache = ticket_cache_name(&ticket);
@@ -119,7 +131,10 @@ main(int argc, char **argv)
 	follow_begin(o.pop3 || o.tls, o.pop3);
 	status = conn_end(&conn, tunnel_run(conn.fd));
 	/* A layer that broke has printed the reason. */
-	if (status == EXIT_DONE && (unanswered = follow_unanswered(&status)) != NULL)
-		errx(status, "the server closed the connection before it answered %s", unanswered);
+	if (status == EXIT_DONE &&
+	    (unanswered = follow_unanswered(&status)) != NULL)
+		errx(status,
+		    "the server closed the connection before it answered %s",
+		    unanswered);
 	return status;
 }

@@ -19,8 +19,10 @@
 #include "pop3-auth.h"
 
 #define TOKEN 65536 /* bytes of a SASL token */
-#define TOKEN_LINE (4 * ((TOKEN + 2) / 3) + 3) /* bytes of a token in base64, with CRLF or a NUL */
-#define TOKEN_ROOM (TOKEN + POP3_LINE) /* bytes that the longest line can decode to, a little more than TOKEN */
+/* Bytes of a token in base64, with CRLF or a NUL. */
+#define TOKEN_LINE (4 * ((TOKEN + 2) / 3) + 3)
+/* Bytes that the longest line can decode to, a little more than TOKEN. */
+#define TOKEN_ROOM (TOKEN + POP3_LINE)
 #define ATTEMPTS 3 /* failed attempts of AUTH that end the connection */
 #define AUTH_GSSAPI "AUTH GSSAPI "
 
@@ -30,7 +32,11 @@
 
 struct authorization {
 	const struct pop3_preauth *preauth;
-	char *user; /* USER's argument or AUTH's authorization identity; belongs to the caller of pop3_login */
+	/*
+	 * USER's argument or AUTH's authorization identity; belongs to the
+	 * caller of pop3_login.
+	 */
+	char *user;
 	size_t user_size;
 	bool has_user, inside_tls;
 	int attempts; /* of AUTH, failed */
@@ -43,7 +49,10 @@ can_stls(const struct authorization *a)
 	return a->preauth->has_tls && !a->inside_tls;
 }
 
-/* Returns true if TLS is required for a login and the connection is not inside TLS. */
+/*
+ * Returns true if TLS is required for a login and the connection is not inside
+ * TLS.
+ */
 static bool
 lacks_tls(const struct authorization *a)
 {
@@ -85,7 +94,10 @@ user(struct pop3 *p, int count, char **args)
 	return pop3_ok(p, "PASS comes next, with anything");
 }
 
-/* Logs in. PASS's argument is ignored, because the ticket has already proven the principal. */
+/*
+ * Logs in. PASS's argument is ignored, because the ticket has already proven
+ * the principal.
+ */
 static enum pop3_verdict
 accept_pass(struct pop3 *p, int count, char **args)
 {
@@ -95,7 +107,10 @@ accept_pass(struct pop3 *p, int count, char **args)
 	return POP3_LOGIN;
 }
 
-/* Refuses USER, PASS and APOP in POP3 mode, because no ticket has come with the connection. */
+/*
+ * Refuses USER, PASS and APOP in POP3 mode, because no ticket has come with the
+ * connection.
+ */
 static enum pop3_verdict
 refuse_password(struct pop3 *p, int count, char **args)
 {
@@ -123,11 +138,15 @@ stls(struct pop3 *p, int count, char **args)
 	if (!can_stls(a))
 		return pop3_err(p, "no TLS here");
 	if (io_unread(p->io, &unread) > 0) {
-		log_event(LOG_NOTICE, "refused", "reason=\"cleartext commands after STLS\"");
+		log_event(LOG_NOTICE, "refused",
+		    "reason=\"cleartext commands after STLS\"");
 		pop3_err(p, "nothing may follow STLS before TLS");
 		return POP3_LEAVE;
 	}
-	/* If this fails, kpopd-tls may have the connection already, so no command can follow. */
+	/*
+	 * If this fails, kpopd-tls may have the connection already, so no
+	 * command can follow.
+	 */
 	if ((fd = a->preauth->prepare_tls(a->preauth->self)) == -1) {
 		pop3_err(p, "[SYS/TEMP] TLS cannot be had now");
 		return POP3_LEAVE;
@@ -141,7 +160,10 @@ stls(struct pop3 *p, int count, char **args)
 	return POP3_GO_ON;
 }
 
-/* Writes a SASL challenge of n bytes. Returns true, or false if it is too large. */
+/*
+ * Writes a SASL challenge of n bytes. Returns true, or false if it is too
+ * large.
+ */
 static bool
 put_challenge(struct pop3 *p, const void *challenge, size_t n)
 {
@@ -163,15 +185,22 @@ refuse_auth(struct pop3 *p, const char *reason, const char *text)
 	return pop3_err(p, text);
 }
 
-/* Refuses a token of n bytes. The size is logged, because a ticket can grow with the number of its owner's groups. */
+/*
+ * Refuses a token of n bytes. The size is logged, because a ticket can grow
+ * with the number of its owner's groups.
+ */
 static enum pop3_verdict
 refuse_token(struct pop3 *p, uint64_t n)
 {
-	log_event(LOG_NOTICE, "refused", "reason=\"GSSAPI token of %" PRIu64 " bytes\"", n);
+	log_event(LOG_NOTICE, "refused",
+	    "reason=\"GSSAPI token of %" PRIu64 " bytes\"", n);
 	return pop3_err(p, "the token is too large");
 }
 
-/* Decodes base64 into token[TOKEN_ROOM]. Returns its size, or TOKEN_REFUSED (answered) if it is too large or not base64. */
+/*
+ * Decodes base64 into token[TOKEN_ROOM]. Returns its size, or TOKEN_REFUSED
+ * (answered) if it is too large or not base64.
+ */
 static int
 decode_token(struct pop3 *p, const char *text, unsigned char *token)
 {
@@ -213,14 +242,20 @@ read_token(struct pop3 *p, unsigned char *token)
 		refuse_auth(p, "cancelled by the client", "cancelled");
 		return TOKEN_REFUSED;
 	}
-	/* An empty token is an empty line. Some clients write it as AUTH's empty argument, which is accepted. */
+	/*
+	 * An empty token is an empty line. Some clients write it as AUTH's
+	 * empty argument, which is accepted.
+	 */
 	if (strcmp(line, "=") == 0)
 		return 0;
 	/* A line with a NUL in it is not base64, and neither is "!". */
 	return decode_token(p, strlen(line) == (size_t)n ? line : "!", token);
 }
 
-/* Does AUTH's exchange of tokens. token contains the initial response of n bytes (0: none). */
+/*
+ * Does AUTH's exchange of tokens. token contains the initial response of n
+ * bytes (0: none).
+ */
 static enum pop3_verdict
 exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 {
@@ -230,7 +265,9 @@ exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 	const char *authzid;
 	size_t size = 0;
 	/* Without an initial response the first challenge is empty. */
-	int result = n == 0 ? 1 : preauth->authenticate(preauth->self, true, token, (size_t)n, &challenge, &size);
+	int result = n == 0 ? 1
+			    : preauth->authenticate(preauth->self, true, token,
+				  (size_t)n, &challenge, &size);
 	bool first = n == 0;
 
 	while (result == 1) {
@@ -238,21 +275,31 @@ exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 			return pop3_err(p, "[SYS/TEMP] a token too large");
 		if ((n = read_token(p, token)) < 0)
 			return n == TOKEN_REFUSED ? POP3_GO_ON : POP3_LEAVE;
-		result = preauth->authenticate(preauth->self, first, token, (size_t)n, &challenge, &size);
+		result = preauth->authenticate(
+		    preauth->self, first, token, (size_t)n, &challenge, &size);
 		first = false;
 	}
-	/* A truncated name would be another user's, and an empty one means the principal's own. */
-	if (result == -1 || preauth->get_authzid(preauth->self, &authzid) == -1 ||
+	/*
+	 * A truncated name would be another user's, and an empty one means the
+	 * principal's own.
+	 */
+	if (result == -1 ||
+	    preauth->get_authzid(preauth->self, &authzid) == -1 ||
 	    strlcpy(a->user, authzid, a->user_size) >= a->user_size)
 		return pop3_err(p, "[AUTH] not authenticated");
 	return POP3_LOGIN;
 }
 
-/* Counts an attempt that ended with verdict. Returns the verdict, or POP3_LEAVE after ATTEMPTS that failed. */
+/*
+ * Counts an attempt that ended with verdict. Returns the verdict, or POP3_LEAVE
+ * after ATTEMPTS that failed.
+ */
 static enum pop3_verdict
 count_attempt(struct pop3 *p, enum pop3_verdict verdict)
 {
-	return verdict == POP3_GO_ON && ++p->authorization->attempts == ATTEMPTS ? POP3_LEAVE : verdict;
+	return verdict == POP3_GO_ON && ++p->authorization->attempts == ATTEMPTS
+		   ? POP3_LEAVE
+		   : verdict;
 }
 
 static enum pop3_verdict
@@ -298,45 +345,58 @@ refuse_long_auth(struct pop3 *p, const char *line)
 	const struct authorization *a = p->authorization;
 	const size_t n = sizeof(AUTH_GSSAPI) - 1;
 
-	if (strncasecmp(line, AUTH_GSSAPI, n) != 0 || !a->preauth->has_gssapi || lacks_tls(a))
+	if (strncasecmp(line, AUTH_GSSAPI, n) != 0 || !a->preauth->has_gssapi ||
+	    lacks_tls(a))
 		return pop3_not_understood(p, "line too long");
-	return count_attempt(p, refuse_token(p, decoded_size(p->io->line_size - n)));
+	return count_attempt(
+	    p, refuse_token(p, decoded_size(p->io->line_size - n)));
 }
 
 /* KPOP: the ticket came before the greeting. */
 static const struct pop3_command kpop_commands[] = {
-	{ "CAPA", 0, 0, pop3_capa },
-	{ "STLS", 0, 0, stls },
-	{ "UTF8", 0, 0, pop3_utf8 },
-	{ "USER", 1, POP3_TEXT, user },
-	{ "PASS", 0, POP3_ANY, accept_pass },
-	{ "QUIT", 0, 0, quit_login },
-	{ NULL, 0, 0, NULL },
+    {"CAPA", 0, 0, pop3_capa},
+    {"STLS", 0, 0, stls},
+    {"UTF8", 0, 0, pop3_utf8},
+    {"USER", 1, POP3_TEXT, user},
+    {"PASS", 0, POP3_ANY, accept_pass},
+    {"QUIT", 0, 0, quit_login},
+    {NULL, 0, 0, NULL},
 };
 
 /* POP3 mode. */
 static const struct pop3_command gssapi_commands[] = {
-	{ "CAPA", 0, 0, pop3_capa },
-	{ "STLS", 0, 0, stls },
-	{ "UTF8", 0, 0, pop3_utf8 },
-	{ "AUTH", 0, 2, auth },
-	{ "USER", 0, POP3_ANY, refuse_password },
-	{ "PASS", 0, POP3_ANY, refuse_password },
-	{ "APOP", 0, POP3_ANY, refuse_password },
-	{ "QUIT", 0, 0, quit_login },
-	{ NULL, 0, 0, NULL },
+    {"CAPA", 0, 0, pop3_capa},
+    {"STLS", 0, 0, stls},
+    {"UTF8", 0, 0, pop3_utf8},
+    {"AUTH", 0, 2, auth},
+    {"USER", 0, POP3_ANY, refuse_password},
+    {"PASS", 0, POP3_ANY, refuse_password},
+    {"APOP", 0, POP3_ANY, refuse_password},
+    {"QUIT", 0, 0, quit_login},
+    {NULL, 0, 0, NULL},
 };
 
-/* RFC 5034 §4 does not permit an initial response that makes AUTH's line too long, but every Kerberos token would. */
+/*
+ * RFC 5034 §4 does not permit an initial response that makes AUTH's line too
+ * long, but every Kerberos token would.
+ */
 static char login_line[TOKEN_LINE + POP3_LINE];
 
-static const struct pop3_state kpop_state = { .commands = kpop_commands,
-	.line = login_line, .line_size = POP3_LINE, .put_capabilities = put_login_capabilities };
-static const struct pop3_state gssapi_state = { .commands = gssapi_commands,
-	.line = login_line, .line_size = sizeof(login_line), .long_command = "AUTH ",
-	.refuse_long = refuse_long_auth, .put_capabilities = put_login_capabilities };
+static const struct pop3_state kpop_state = {.commands = kpop_commands,
+    .line = login_line,
+    .line_size = POP3_LINE,
+    .put_capabilities = put_login_capabilities};
+static const struct pop3_state gssapi_state = {.commands = gssapi_commands,
+    .line = login_line,
+    .line_size = sizeof(login_line),
+    .long_command = "AUTH ",
+    .refuse_long = refuse_long_auth,
+    .put_capabilities = put_login_capabilities};
 
-/* Logs why there is no login: the last refusal before the client left, or how the connection ended. */
+/*
+ * Logs why there is no login: the last refusal before the client left, or how
+ * the connection ended.
+ */
 static void
 log_no_login(const struct pop3 *p)
 {
@@ -350,15 +410,22 @@ log_no_login(const struct pop3 *p)
 }
 
 int
-pop3_login(struct io *io, const struct pop3_preauth *preauth, char *user_name, size_t size)
+pop3_login(struct io *io, const struct pop3_preauth *preauth, char *user_name,
+    size_t size)
 {
-	struct authorization a = { .preauth = preauth, .user = user_name,
-		.user_size = size, .inside_tls = preauth->inside_tls };
-	struct pop3 p = { .io = io, .authorization = &a,
-		.state = preauth->principal != NULL ? &kpop_state : &gssapi_state };
+	struct authorization a = {.preauth = preauth,
+	    .user = user_name,
+	    .user_size = size,
+	    .inside_tls = preauth->inside_tls};
+	struct pop3 p = {.io = io,
+	    .authorization = &a,
+	    .state = preauth->principal != NULL ? &kpop_state : &gssapi_state};
 
 	pop3_ok(&p, "kpopd at your service");
-	/* The earlier answers are sent now. If the client is gone, this is the last moment to log the refusal. */
+	/*
+	 * The earlier answers are sent now. If the client is gone, this is the
+	 * last moment to log the refusal.
+	 */
 	if (pop3_obey(&p) == POP3_LOGIN && io_flush(io) == 0)
 		return 0;
 	log_no_login(&p);

@@ -3,8 +3,8 @@
  *
  * Runs as the owner of the mailbox. The client is authenticated, but not
  * trusted: its numbers are checked before they select a message. Only QUIT
- * calls maildrop_commit, and only after the client has acknowledged all answers,
- * so a lost connection, a timeout or an error removes nothing.
+ * calls maildrop_commit, and only after the client has acknowledged all
+ * answers, so a lost connection, a timeout or an error removes nothing.
  *
  * RFC 1939 §5 and §6.
  */
@@ -19,7 +19,8 @@
 #include "wire.h"
 
 #define NUMBER 21 /* the digits of a uint64_t, and a NUL */
-#define LINE_ROOM 4096 /* bytes of output that send_lines converts into, at least */
+/* Bytes of output that send_lines converts into, at least. */
+#define LINE_ROOM 4096
 
 /* The session's counters, for the log. */
 struct transaction {
@@ -28,7 +29,10 @@ struct transaction {
 	uint64_t wire_size; /* of all that was sent of messages */
 };
 
-/* Reads a word of digits and nothing else, which is not empty. Returns true with *n, or false for any other word and for numbers above UINT64_MAX. */
+/*
+ * Reads a word of digits and nothing else, which is not empty. Returns true
+ * with *n, or false for any other word and for numbers above UINT64_MAX.
+ */
 static bool
 to_number(const char *text, uint64_t *n)
 {
@@ -43,7 +47,10 @@ to_number(const char *text, uint64_t *n)
 	return *text == '\0';
 }
 
-/* Reads the number of a message that is not marked. Returns it, or 0 (answered). */
+/*
+ * Reads the number of a message that is not marked. Returns it, or 0
+ * (answered).
+ */
 static size_t
 message_number(struct pop3 *p, const char *text)
 {
@@ -71,7 +78,8 @@ stat_drop(struct pop3 *p, int count, char **args)
 	const struct maildrop *d = p->transaction->drop;
 
 	(void)count, (void)args;
-	return pop3_ok(p, "%zu %" PRIu64, d->count - d->marked, d->wire_size - d->marked_wire_size);
+	return pop3_ok(p, "%zu %" PRIu64, d->count - d->marked,
+	    d->wire_size - d->marked_wire_size);
 }
 
 /*
@@ -112,7 +120,8 @@ put_size(struct pop3 *p, const char *before, size_t n)
 {
 	char text[NUMBER];
 
-	put_line(p, before, n, decimal(maildrop_wire_size(p->transaction->drop, n), text));
+	put_line(p, before, n,
+	    decimal(maildrop_wire_size(p->transaction->drop, n), text));
 }
 
 static void
@@ -169,7 +178,7 @@ send_lines(struct pop3 *p, struct span *span, uint64_t body_lines)
 
 	wire_init(&w, body_lines);
 	while (!w.done && p->io->error == IO_OK &&
-	    (n = maildrop_read(span, stored, sizeof(stored))) > 0) {
+	       (n = maildrop_read(span, stored, sizeof(stored))) > 0) {
 		const char *from = stored;
 
 		for (size_t left = (size_t)n; left > 0 && !w.done;) {
@@ -186,7 +195,10 @@ send_lines(struct pop3 *p, struct span *span, uint64_t body_lines)
 	return w.wire_size;
 }
 
-/* Sends a message that was begun, and ends reading it. Returns true if all that was asked for was sent. */
+/*
+ * Sends a message that was begun, and ends reading it. Returns true if all that
+ * was asked for was sent.
+ */
 static bool
 send_begun(struct pop3 *p, size_t n, struct span *span, uint64_t body_lines)
 {
@@ -195,7 +207,10 @@ send_begun(struct pop3 *p, size_t n, struct span *span, uint64_t body_lines)
 	/* TOP's answer does not announce a size. */
 	if (body_lines != WIRE_ALL)
 		sent = span->wire_size;
-	/* If the connection has ended, that explains the missing part; the mailbox need not have changed. */
+	/*
+	 * If the connection has ended, that explains the missing part; the
+	 * mailbox need not have changed.
+	 */
 	if (p->io->error != IO_OK && sent != span->wire_size)
 		return false;
 	return maildrop_end(p->transaction->drop, n, span, sent);
@@ -217,7 +232,8 @@ send_message(struct pop3 *p, size_t n, uint64_t body_lines)
 	case DROP_OK:
 		break;
 	case DROP_CHANGED:
-		return pop3_err(p, "[SYS/TEMP] another program changed the mailbox");
+		return pop3_err(
+		    p, "[SYS/TEMP] another program changed the mailbox");
 	default:
 		return pop3_err(p, "[SYS/TEMP] cannot read the message");
 	}
@@ -257,7 +273,10 @@ top(struct pop3 *p, int count, char **args)
 		return POP3_GO_ON;
 	if (!to_number(args[2], &lines))
 		return pop3_err(p, "the number of lines is 0, 1, 2 and so on");
-	/* UINT64_MAX lines of TOP must not become RETR, which announces and checks the size. */
+	/*
+	 * UINT64_MAX lines of TOP must not become RETR, which announces and
+	 * checks the size.
+	 */
 	return send_message(p, n, lines == WIRE_ALL ? lines - 1 : lines);
 }
 
@@ -311,13 +330,15 @@ quit(struct pop3 *p, int count, char **args)
 	enum drop_error error;
 
 	(void)count, (void)args;
-	if (p->transaction->drop->marked > 0 && io_await_acknowledged(p->io) == -1)
+	if (p->transaction->drop->marked > 0 &&
+	    io_await_acknowledged(p->io) == -1)
 		return POP3_LEAVE;
 	error = maildrop_commit(p->transaction->drop, &p->transaction->removed);
 	p->end = "quit";
 	switch (error) {
 	case DROP_OK:
-		pop3_ok(p, "bye, %zu messages left", p->transaction->drop->count - p->transaction->removed);
+		pop3_ok(p, "bye, %zu messages left",
+		    p->transaction->drop->count - p->transaction->removed);
 		break;
 	case DROP_CHANGED:
 		pop3_err(p, "some deleted messages not removed");
@@ -329,7 +350,8 @@ quit(struct pop3 *p, int count, char **args)
 		pop3_err(p, "[SYS/PERM] nothing removed");
 		break;
 	case DROP_LATER:
-		pop3_err(p, "[SYS/TEMP] the next login will finish the removal");
+		pop3_err(
+		    p, "[SYS/TEMP] the next login will finish the removal");
 		break;
 	case DROP_FAILED:
 		pop3_err(p, "[SYS/TEMP] nothing removed");
@@ -339,39 +361,43 @@ quit(struct pop3 *p, int count, char **args)
 }
 
 const struct pop3_command pop3_trans_commands[] = {
-	{ "RETR", 1, 1, retr },
-	{ "DELE", 1, 1, dele },
-	{ "TOP", 2, 2, top },
-	{ "LIST", 0, 1, list },
-	{ "UIDL", 0, 1, uidl },
-	{ "STAT", 0, 0, stat_drop },
-	{ "NOOP", 0, 0, noop },
-	{ "RSET", 0, 0, rset },
-	{ "LAST", 0, 0, last },
-	{ "CAPA", 0, 0, pop3_capa },
-	{ "UTF8", 0, 0, pop3_utf8 },
-	{ "QUIT", 0, 0, quit },
-	{ NULL, 0, 0, NULL },
+    {"RETR", 1, 1, retr},
+    {"DELE", 1, 1, dele},
+    {"TOP", 2, 2, top},
+    {"LIST", 0, 1, list},
+    {"UIDL", 0, 1, uidl},
+    {"STAT", 0, 0, stat_drop},
+    {"NOOP", 0, 0, noop},
+    {"RSET", 0, 0, rset},
+    {"LAST", 0, 0, last},
+    {"CAPA", 0, 0, pop3_capa},
+    {"UTF8", 0, 0, pop3_utf8},
+    {"QUIT", 0, 0, quit},
+    {NULL, 0, 0, NULL},
 };
 
 static char command_line[POP3_LINE];
 
-static const struct pop3_state transaction_state = { .commands = pop3_trans_commands,
-	.line = command_line, .line_size = sizeof(command_line) };
+static const struct pop3_state transaction_state = {
+    .commands = pop3_trans_commands,
+    .line = command_line,
+    .line_size = sizeof(command_line)};
 
 void
 pop3_serve(struct io *io, struct maildrop *drop)
 {
-	struct transaction t = { .drop = drop };
-	struct pop3 p = { .io = io, .state = &transaction_state, .transaction = &t };
+	struct transaction t = {.drop = drop};
+	struct pop3 p = {
+	    .io = io, .state = &transaction_state, .transaction = &t};
 	int64_t begin = clock_ms();
 
 	pop3_ok(&p, "%zu messages", drop->count);
 	pop3_obey(&p);
 	if (p.end == NULL)
 		p.end = pop3_why_ended(io->error);
-	log_event(LOG_INFO, "logout", "reason=%s retrieved=%zu octets=%" PRIu64
-	    " topped=%zu deleted=%zu left=%zu seconds=%" PRId64, p.end,
-	    t.retrieved, t.wire_size, t.topped, t.removed, drop->count - t.removed,
-	    (clock_ms() - begin) / 1000);
+	log_event(LOG_INFO, "logout",
+	    "reason=%s retrieved=%zu octets=%" PRIu64
+	    " topped=%zu deleted=%zu left=%zu seconds=%" PRId64,
+	    p.end, t.retrieved, t.wire_size, t.topped, t.removed,
+	    drop->count - t.removed, (clock_ms() - begin) / 1000);
 }

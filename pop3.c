@@ -1,5 +1,6 @@
 /*
- * Reads POP3 commands over an io and has the table of the current state obey them.
+ * Reads POP3 commands over an io and has the table of the current state obey
+ * them.
  *
  * Runs as the pre-auth user in its jail (pop3-auth.c: AUTHORIZATION), then as
  * the owner of the mailbox (pop3-trans.c: TRANSACTION and UPDATE), and for a
@@ -26,7 +27,11 @@
 #include "log.h"
 #include "pop3.h"
 
-#define WORDS 4 /* a command with its arguments: TOP has two, and one more shows that there are too many */
+/*
+ * A command with its arguments: TOP has two, and one more shows that there are
+ * too many.
+ */
+#define WORDS 4
 
 enum pop3_verdict
 pop3_ok(struct pop3 *p, const char *format, ...)
@@ -62,9 +67,11 @@ pop3_capa(struct pop3 *p, int count, char **args)
 	pop3_ok(p, "capabilities follow");
 	if (p->state->put_capabilities != NULL)
 		p->state->put_capabilities(p);
-	io_printf(p->io, "TOP\r\nUIDL\r\nPIPELINING\r\nRESP-CODES\r\n"
-			 "AUTH-RESP-CODE\r\nEXPIRE NEVER\r\n"
-			 "IMPLEMENTATION kpopd-%s\r\n", PACKAGE_VERSION);
+	io_printf(p->io,
+	    "TOP\r\nUIDL\r\nPIPELINING\r\nRESP-CODES\r\n"
+	    "AUTH-RESP-CODE\r\nEXPIRE NEVER\r\n"
+	    "IMPLEMENTATION kpopd-%s\r\n",
+	    PACKAGE_VERSION);
 	return pop3_end_lines(p);
 }
 
@@ -81,7 +88,10 @@ pop3_utf8(struct pop3 *p, int count, char **args)
 	return pop3_ok(p, "mail is served as it is");
 }
 
-/* Ends the next word of *line with a NUL and moves *line past it. Returns the word, or NULL if there is none. */
+/*
+ * Ends the next word of *line with a NUL and moves *line past it. Returns the
+ * word, or NULL if there is none.
+ */
 static char *
 next_word(char **line)
 {
@@ -108,7 +118,10 @@ split(char *line, char **args)
 	return count;
 }
 
-/* Stores the rest of a line, without the blanks around it, as one argument in args. Returns the number of arguments: 0 or 1. */
+/*
+ * Stores the rest of a line, without the blanks around it, as one argument in
+ * args. Returns the number of arguments: 0 or 1.
+ */
 static int
 take_rest(char *line, char **args)
 {
@@ -134,7 +147,10 @@ pop3_not_understood(struct pop3 *p, const char *text)
 	return POP3_LEAVE;
 }
 
-/* Finds the command of a line of length bytes in the state's table and has it obeyed. */
+/*
+ * Finds the command of a line of length bytes in the state's table and has it
+ * obeyed.
+ */
 static enum pop3_verdict
 dispatch(struct pop3 *p, char *line, int length)
 {
@@ -143,7 +159,10 @@ dispatch(struct pop3 *p, char *line, int length)
 	int count;
 
 	if (memchr(line, '\0', (size_t)length) != NULL) {
-		/* Read as lines, a binary PROXY header begins with two empty lines and a NUL. */
+		/*
+		 * Read as lines, a binary PROXY header begins with two empty
+		 * lines and a NUL.
+		 */
 		if (p->refused == NULL && length == 1 && p->nonsense == 2)
 			p->refused = foreign_protocol("\r\n\r\n");
 		return pop3_not_understood(p, "a command has no NUL in it");
@@ -154,21 +173,27 @@ dispatch(struct pop3 *p, char *line, int length)
 		if (strcasecmp(c->name, args[0]) != 0)
 			continue;
 		p->nonsense = 0;
-		count = c->most == POP3_TEXT ? take_rest(line, args) : split(line, args);
-		if (count < c->least || (c->most != POP3_TEXT && count > c->most))
+		count = c->most == POP3_TEXT ? take_rest(line, args)
+					     : split(line, args);
+		if (count < c->least ||
+		    (c->most != POP3_TEXT && count > c->most))
 			return pop3_err(p, "wrong number of arguments");
 		return c->run(p, count + 1, args);
 	}
 	return pop3_not_understood(p, "no such command here");
 }
 
-/* Returns true if line begins with the command of the state that may have a line longer than POP3_LINE. */
+/*
+ * Returns true if line begins with the command of the state that may have a
+ * line longer than POP3_LINE.
+ */
 static bool
 may_be_long(const struct pop3_state *state, const char *line)
 {
 	const char *command = state->long_command;
 
-	return command != NULL && strncasecmp(line, command, strlen(command)) == 0;
+	return command != NULL &&
+	       strncasecmp(line, command, strlen(command)) == 0;
 }
 
 static enum pop3_verdict
@@ -188,7 +213,10 @@ pop3_obey(struct pop3 *p)
 	while (verdict == POP3_GO_ON) {
 		int length = io_line(p->io, line, p->state->line_size);
 
-		/* If the first line has no end, line nevertheless contains its beginning. */
+		/*
+		 * If the first line has no end, line nevertheless contains its
+		 * beginning.
+		 */
 		if (!p->has_spoken && p->refused == NULL)
 			p->refused = foreign_protocol(line);
 		p->has_spoken |= length != IO_LINE_ERROR;
@@ -196,8 +224,8 @@ pop3_obey(struct pop3 *p)
 			return POP3_LEAVE;
 		if (length >= POP3_LINE && !may_be_long(p->state, line))
 			length = IO_LINE_LONG;
-		verdict = length == IO_LINE_LONG ? answer_long_line(p, line) :
-		    dispatch(p, line, length);
+		verdict = length == IO_LINE_LONG ? answer_long_line(p, line)
+						 : dispatch(p, line, length);
 	}
 	return verdict;
 }
@@ -228,14 +256,16 @@ pop3_refuse(struct io *io)
 void
 pop3_occupied(struct io *io, int64_t age)
 {
-	io_printf(io, "-ERR [IN-USE] another session has had the mailbox for %"
-	    PRId64 " seconds\r\n", age);
+	io_printf(io,
+	    "-ERR [IN-USE] another session has had the mailbox for %" PRId64
+	    " seconds\r\n",
+	    age);
 }
 
 void
 pop3_unavailable(struct io *io, enum drop_error error)
 {
-	struct pop3 p = { .io = io };
+	struct pop3 p = {.io = io};
 
 	if (error == DROP_BUSY)
 		pop3_err(&p, "[IN-USE] another program has locked the mailbox");

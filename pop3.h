@@ -1,4 +1,7 @@
-/* The command loop of POP3 and the replies that all its states share: see pop3.c. */
+/*
+ * The command loop of POP3 and the replies that all its states share: see
+ * pop3.c.
+ */
 #ifndef POP3_H
 #define POP3_H
 
@@ -10,10 +13,12 @@
 #include "io.h"
 #include "maildrop.h"
 
-#define POP3_LINE 255     /* bytes of a command with its CRLF (RFC 2449 §4) */
-#define POP3_NONSENSE 20  /* so many lines in a row that are not commands end the connection */
-#define POP3_ANY INT_MAX  /* most: any number of arguments */
-#define POP3_TEXT (-1)    /* most: the rest of the line is one argument, with the blanks in it */
+#define POP3_LINE 255 /* bytes of a command with its CRLF (RFC 2449 §4) */
+/* So many lines in a row that are not commands end the connection. */
+#define POP3_NONSENSE 20
+#define POP3_ANY INT_MAX /* most: any number of arguments */
+/* most: the rest of the line is one argument, with the blanks in it */
+#define POP3_TEXT (-1)
 
 /* What the loop does after a command. */
 enum pop3_verdict { POP3_GO_ON, POP3_LOGIN, POP3_LEAVE };
@@ -24,7 +29,10 @@ struct pop3;
 struct pop3_command {
 	const char *name; /* NULL: the end of the table */
 	int least, most;  /* arguments; most: also POP3_ANY or POP3_TEXT */
-	/* Obeys the command, with one answer. args[0] is the command, args[count - 1] the last argument. */
+	/*
+	 * Obeys the command, with one answer. args[0] is the command,
+	 * args[count - 1] the last argument.
+	 */
 	enum pop3_verdict (*run)(struct pop3 *p, int count, char **args);
 };
 
@@ -38,7 +46,10 @@ struct pop3_state {
 	char *line;
 	size_t line_size;
 	const char *long_command; /* with a blank at its end; NULL: none */
-	/* Answers a line that is too long; line contains its beginning. NULL: as any line that is not a command. */
+	/*
+	 * Answers a line that is too long; line contains its beginning. NULL:
+	 * as any line that is not a command.
+	 */
 	enum pop3_verdict (*refuse_long)(struct pop3 *p, const char *line);
 	/* Writes CAPA's lines of this state alone. NULL: none. */
 	void (*put_capabilities)(struct pop3 *p);
@@ -48,12 +59,20 @@ struct pop3_state {
 struct pop3 {
 	struct io *io;
 	const struct pop3_state *state;
-	struct authorization *authorization; /* pop3-auth.c; NULL in TRANSACTION */
-	struct transaction *transaction;     /* pop3-trans.c; NULL in AUTHORIZATION */
-	bool has_spoken; /* a line has come since the connection, or STLS, began */
-	int nonsense;    /* lines in a row that were not commands */
-	const char *refused; /* why the client was refused last, for the log if it leaves then; NULL: not worth a line */
-	const char *end;     /* why the session ended, for the log; NULL: see pop3_why_ended */
+	/* pop3-auth.c; NULL in TRANSACTION */
+	struct authorization *authorization;
+	/* pop3-trans.c; NULL in AUTHORIZATION */
+	struct transaction *transaction;
+	/* A line has come since the connection, or STLS, began. */
+	bool has_spoken;
+	int nonsense; /* lines in a row that were not commands */
+	/*
+	 * Why the client was refused last, for the log if it leaves then; NULL:
+	 * not worth a line.
+	 */
+	const char *refused;
+	/* Why the session ended, for the log; NULL: see pop3_why_ended. */
+	const char *end;
 };
 
 /*
@@ -72,20 +91,30 @@ enum pop3_verdict pop3_err(struct pop3 *p, const char *text);
 /* Ends the lines of an answer with a dot. Returns POP3_GO_ON. */
 enum pop3_verdict pop3_end_lines(struct pop3 *p);
 
-/* Answers "-ERR" with text to a line that is not a command. Returns POP3_LEAVE (logged) after POP3_NONSENSE in a row. */
+/*
+ * Answers "-ERR" with text to a line that is not a command. Returns POP3_LEAVE
+ * (logged) after POP3_NONSENSE in a row.
+ */
 enum pop3_verdict pop3_not_understood(struct pop3 *p, const char *text);
 
 /* Handlers of the commands that every state has. */
 enum pop3_verdict pop3_capa(struct pop3 *p, int count, char **args);
 enum pop3_verdict pop3_utf8(struct pop3 *p, int count, char **args);
 
-/* Returns the word that the log has for the end of a connection by this error. */
+/*
+ * Returns the word that the log has for the end of a connection by this error.
+ */
 const char *pop3_why_ended(enum io_error error);
 
-/* Answers PASS or AUTH if the login is refused, with the same text for every reason. */
+/*
+ * Answers PASS or AUTH if the login is refused, with the same text for every
+ * reason.
+ */
 void pop3_refuse(struct io *io);
 
-/* Answers PASS or AUTH if another session has had the mailbox for age seconds. */
+/*
+ * Answers PASS or AUTH if another session has had the mailbox for age seconds.
+ */
 void pop3_occupied(struct io *io, int64_t age);
 
 /* Answers PASS or AUTH if the mailbox cannot be opened. */

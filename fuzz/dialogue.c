@@ -1,5 +1,6 @@
 /*
- * Fuzz target: the tables of pop3-auth.c and pop3-trans.c, with whatever a client sends.
+ * Fuzz target: the tables of pop3-auth.c and pop3-trans.c, with whatever a
+ * client sends.
  *
  * Input: one byte for the state (KPOP's login, POP3 mode's, TRANSACTION), one
  * for the pieces in which the bytes come, one for the results of the callbacks;
@@ -34,17 +35,20 @@ enum { KPOP, POP3, TRANSACTION };
 
 static struct io io;
 
-/* A maildrop in memory. Its store has the name of mbox.c's, which maildrop.c calls. */
+/*
+ * A maildrop in memory. Its store has the name of mbox.c's, which maildrop.c
+ * calls.
+ */
 static const struct {
 	const char *text;
 	size_t missing; /* bytes that are gone when the message is read */
-	bool changed;   /* the message is gone */
+	bool changed;	/* the message is gone */
 } mail[COUNT] = {
-	{ "Subject: one\n\nbody\n.\n..\n", 0, false },
-	{ "Subject: two\r\n\r\nno last end", 0, false },
-	{ "", 0, false },
-	{ "Subject: four\n\nshorter than it was\n", 9, false },
-	{ "Subject: five\n\nnot there\n", 0, true },
+    {"Subject: one\n\nbody\n.\n..\n", 0, false},
+    {"Subject: two\r\n\r\nno last end", 0, false},
+    {"", 0, false},
+    {"Subject: four\n\nshorter than it was\n", 9, false},
+    {"Subject: five\n\nnot there\n", 0, true},
 };
 static int mail_fd;
 static unsigned char removed_marks;
@@ -88,8 +92,10 @@ box_fetch(void *box, size_t i, struct span *s)
 
 	for (size_t k = 0; k < i; k++)
 		at += (off_t)strlen(mail[k].text);
-	*s = (struct span){ .fd = mail_fd, .at = at, .bytes = strlen(mail[i].text) - mail[i].missing,
-		.wire_size = box_wire_size(box, i) };
+	*s = (struct span){.fd = mail_fd,
+	    .at = at,
+	    .bytes = strlen(mail[i].text) - mail[i].missing,
+	    .wire_size = box_wire_size(box, i)};
 	return mail[i].changed ? DROP_CHANGED : DROP_OK;
 }
 
@@ -98,16 +104,24 @@ box_remove(void *box, const unsigned char *marks, size_t *removed)
 {
 	(void)box;
 	HOLDS(!removed_any);
-	/* A client that takes no more output must not cause a removal, and that shows only after all was sent. */
-	HOLDS(io.error == IO_OK && io.out_end == 0 && peer.said_size < peer.takes);
+	/*
+	 * A client that takes no more output must not cause a removal, and that
+	 * shows only after all was sent.
+	 */
+	HOLDS(io.error == IO_OK && io.out_end == 0 &&
+	      peer.said_size < peer.takes);
 	removed_any = true;
 	removed_marks = marks[0];
-	*removed = remove_result == DROP_OK ? (size_t)__builtin_popcount(marks[0]) : 0;
+	*removed =
+	    remove_result == DROP_OK ? (size_t)__builtin_popcount(marks[0]) : 0;
 	return remove_result;
 }
 
-const struct store_ops mbox_store = { .total = box_total, .wire_size = box_wire_size, .uidl = box_uidl,
-	.fetch = box_fetch, .remove = box_remove };
+const struct store_ops mbox_store = {.total = box_total,
+    .wire_size = box_wire_size,
+    .uidl = box_uidl,
+    .fetch = box_fetch,
+    .remove = box_remove};
 const struct store_ops maildir_store;
 
 static void
@@ -119,9 +133,13 @@ make_mail(void)
 		HOLDS(write(mail_fd, mail[i].text, strlen(mail[i].text)) != -1);
 }
 
-/* The pre-auth process's part of AUTH. The first byte of a token decides the size of the challenge, its last one the result. */
+/*
+ * The pre-auth process's part of AUTH. The first byte of a token decides the
+ * size of the challenge, its last one the result.
+ */
 static int
-authenticate(void *self, bool first, const void *token, size_t n, const void **challenge, size_t *size)
+authenticate(void *self, bool first, const void *token, size_t n,
+    const void **challenge, size_t *size)
 {
 	static const char words[48000];
 	const unsigned char *t = token;
@@ -148,15 +166,25 @@ prepare_tls(void *self)
 	return *(unsigned *)self & 32 ? -1 : 1;
 }
 
-/* Has one dialogue, whose answers are in peer. Returns pop3_login's result, or 0. */
+/*
+ * Has one dialogue, whose answers are in peer. Returns pop3_login's result, or
+ * 0.
+ */
 static int
-talk(int state, unsigned manner, unsigned parts, const uint8_t *data, size_t size)
+talk(int state, unsigned manner, unsigned parts, const uint8_t *data,
+    size_t size)
 {
-	unsigned char marks[COUNT / 8 + 1] = { 0 };
-	struct maildrop drop = { .store = &mbox_store, .marks = marks, .count = COUNT };
-	struct pop3_preauth preauth = { .self = &parts, .principal = state == KPOP ? "alice@KPOPD.TEST" : NULL,
-		.has_gssapi = (parts & 1) != 0, .has_tls = (parts & 2) != 0, .needs_tls = (parts & 4) != 0,
-		.prepare_tls = prepare_tls, .authenticate = authenticate, .get_authzid = get_authzid };
+	unsigned char marks[COUNT / 8 + 1] = {0};
+	struct maildrop drop = {
+	    .store = &mbox_store, .marks = marks, .count = COUNT};
+	struct pop3_preauth preauth = {.self = &parts,
+	    .principal = state == KPOP ? "alice@KPOPD.TEST" : NULL,
+	    .has_gssapi = (parts & 1) != 0,
+	    .has_tls = (parts & 2) != 0,
+	    .needs_tls = (parts & 4) != 0,
+	    .prepare_tls = prepare_tls,
+	    .authenticate = authenticate,
+	    .get_authzid = get_authzid};
 	char user[33];
 	int result;
 
@@ -184,13 +212,15 @@ struct answers {
 };
 
 /*
- * Stores the next line, which must end in CRLF, without its end in line. Returns
- * false at the end, with *is_partial if a line without an end is left.
+ * Stores the next line, which must end in CRLF, without its end in line.
+ * Returns false at the end, with *is_partial if a line without an end is left.
  */
 static bool
 next_line(struct answers *a, char *line, size_t size, bool *is_partial)
 {
-	const char *lf = a->at < a->end ? memchr(a->at, '\n', (size_t)(a->end - a->at)) : NULL;
+	const char *lf = a->at < a->end
+			     ? memchr(a->at, '\n', (size_t)(a->end - a->at))
+			     : NULL;
 	size_t n;
 
 	*is_partial = lf == NULL && a->at < a->end;
@@ -213,11 +243,15 @@ struct command {
 	bool none; /* too long or with a NUL, so not a command */
 };
 
-/* Splits the client's next whole line into words. Returns false if there is none. */
+/*
+ * Splits the client's next whole line into words. Returns false if there is
+ * none.
+ */
 static bool
 next_command(struct input *in, struct command *c)
 {
-	const uint8_t *lf = in->left > 0 ? memchr(in->at, '\n', in->left) : NULL;
+	const uint8_t *lf =
+	    in->left > 0 ? memchr(in->at, '\n', in->left) : NULL;
 	size_t n, used, k = 0;
 	bool inside = false;
 
@@ -225,7 +259,8 @@ next_command(struct input *in, struct command *c)
 		return false;
 	n = used = (size_t)(lf + 1 - in->at);
 	n -= n > 1 && lf[-1] == '\r' ? 2 : 1;
-	*c = (struct command){ .none = used > POP3_LINE || memchr(in->at, '\0', n) != NULL };
+	*c = (struct command){
+	    .none = used > POP3_LINE || memchr(in->at, '\0', n) != NULL};
 	for (size_t i = 0; i < n && !c->none; i++) {
 		bool blank = in->at[i] == ' ' || in->at[i] == '\t';
 
@@ -245,10 +280,13 @@ next_command(struct input *in, struct command *c)
 static bool
 is(const struct command *c, const char *name, int least, int most)
 {
-	return !c->none && strcasecmp(c->words[0], name) == 0 && c->count >= least + 1 && c->count <= most + 1;
+	return !c->none && strcasecmp(c->words[0], name) == 0 &&
+	       c->count >= least + 1 && c->count <= most + 1;
 }
 
-/* Returns true if TRANSACTION has such a command, with any number of arguments. */
+/*
+ * Returns true if TRANSACTION has such a command, with any number of arguments.
+ */
 static bool
 is_known(const struct command *c)
 {
@@ -259,7 +297,10 @@ is_known(const struct command *c)
 	return known->name != NULL;
 }
 
-/* Returns the number of a message that is not marked, or 0 if the word is not one. */
+/*
+ * Returns the number of a message that is not marked, or 0 if the word is not
+ * one.
+ */
 static unsigned
 number(const char *word, unsigned marks)
 {
@@ -276,8 +317,9 @@ number(const char *word, unsigned marks)
 static bool
 has_more(const struct command *c)
 {
-	return is(c, "CAPA", 0, 0) || is(c, "LIST", 0, 0) || is(c, "UIDL", 0, 0) ||
-	    is(c, "AUTH", 0, 0) || is(c, "RETR", 1, 1) || is(c, "TOP", 2, 2);
+	return is(c, "CAPA", 0, 0) || is(c, "LIST", 0, 0) ||
+	       is(c, "UIDL", 0, 0) || is(c, "AUTH", 0, 0) ||
+	       is(c, "RETR", 1, 1) || is(c, "TOP", 2, 2);
 }
 
 /* Reads up to the dot. Returns false if the answers end before it. */
@@ -308,53 +350,71 @@ marks_after(const struct command *c, unsigned marks)
 	return marks;
 }
 
-/* Checks that each command of TRANSACTION has one answer, in order, and that DELE and RSET alone decide the marks. */
+/*
+ * Checks that each command of TRANSACTION has one answer, in order, and that
+ * DELE and RSET alone decide the marks.
+ */
 static void
 check_transaction(struct input in)
 {
-	struct answers a = { peer.said, peer.said + peer.said_size };
+	struct answers a = {peer.said, peer.said + peer.said_size};
 	struct command c;
 	char line[600], deleted[40];
 	unsigned marks = 0;
 	int nonsense = 0;
 	bool is_partial, left = false, all = peer.takes == SIZE_MAX;
 
-	HOLDS(!next_line(&a, line, sizeof(line), &is_partial) ? !all : strcmp(line, "+OK 5 messages") == 0);
+	HOLDS(!next_line(&a, line, sizeof(line), &is_partial)
+		  ? !all
+		  : strcmp(line, "+OK 5 messages") == 0);
 	while (!left && nonsense < POP3_NONSENSE && next_command(&in, &c)) {
-		bool is_answered = next_line(&a, line, sizeof(line), &is_partial), good;
+		bool is_answered =
+			 next_line(&a, line, sizeof(line), &is_partial),
+		     good;
 
 		if (!is_answered) {
 			HOLDS(!all);
 			break;
 		}
 		good = strncmp(line, "+OK ", 4) == 0;
-		HOLDS((good || strncmp(line, "-ERR ", 5) == 0) && strlen(line) < 510);
+		HOLDS((good || strncmp(line, "-ERR ", 5) == 0) &&
+		      strlen(line) < 510);
 		HOLDS(!c.none || !good);
 		/* A part of a message has no dot after it. */
 		if (good && has_more(&c) && !skip_list(&a)) {
-			HOLDS(!all || (!is(&c, "LIST", 0, 1) && number(c.words[1], marks) == 4));
+			HOLDS(!all || (!is(&c, "LIST", 0, 1) &&
+					  number(c.words[1], marks) == 4));
 			break;
 		}
-		snprintf(deleted, sizeof(deleted), "+OK message %u deleted", number(c.words[1], marks));
-		HOLDS(!is(&c, "DELE", 1, 1) || good == (number(c.words[1], marks) != 0));
-		HOLDS(!is(&c, "DELE", 1, 1) || !good || strcmp(line, deleted) == 0);
+		snprintf(deleted, sizeof(deleted), "+OK message %u deleted",
+		    number(c.words[1], marks));
+		HOLDS(!is(&c, "DELE", 1, 1) ||
+		      good == (number(c.words[1], marks) != 0));
+		HOLDS(!is(&c, "DELE", 1, 1) || !good ||
+		      strcmp(line, deleted) == 0);
 		nonsense = is_known(&c) ? 0 : nonsense + 1;
 		left = is(&c, "QUIT", 0, 0);
 		if (!left)
 			marks = marks_after(&c, marks);
 	}
-	/* If the client did not take an answer to DELE, its mark may count; box_remove checks that nothing is removed then. */
+	/*
+	 * If the client did not take an answer to DELE, its mark may count;
+	 * box_remove checks that nothing is removed then.
+	 */
 	if (all) {
 		HOLDS(a.at == a.end && removed_any == (left && marks != 0));
 		HOLDS(!removed_any || removed_marks == marks);
 	}
 }
 
-/* Checks the beginnings of AUTHORIZATION's answers; no more, because after AUTH some lines of the client are tokens. */
+/*
+ * Checks the beginnings of AUTHORIZATION's answers; no more, because after AUTH
+ * some lines of the client are tokens.
+ */
 static void
 check_login(void)
 {
-	struct answers a = { peer.said, peer.said + peer.said_size };
+	struct answers a = {peer.said, peer.said + peer.said_size};
 	char line[600];
 	bool is_partial, in_list = false;
 
@@ -363,16 +423,23 @@ check_login(void)
 		if (in_list)
 			in_list = strcmp(line, ".") != 0;
 		else
-			HOLDS(strncmp(line, "+OK ", 4) == 0 || strncmp(line, "-ERR ", 5) == 0 || strncmp(line, "+ ", 2) == 0);
-		if (strstr(line, "+OK capa") == line || strstr(line, "+OK mech") == line)
+			HOLDS(strncmp(line, "+OK ", 4) == 0 ||
+			      strncmp(line, "-ERR ", 5) == 0 ||
+			      strncmp(line, "+ ", 2) == 0);
+		if (strstr(line, "+OK capa") == line ||
+		    strstr(line, "+OK mech") == line)
 			in_list = true;
 	}
 	HOLDS((!in_list && !is_partial) || peer.takes != SIZE_MAX);
 }
 
-/* Checks that the same dialogue in the other case of letters and in other pieces has the same answers. */
+/*
+ * Checks that the same dialogue in the other case of letters and in other
+ * pieces has the same answers.
+ */
 static void
-check_again(int state, unsigned manner, unsigned parts, const uint8_t *data, size_t size)
+check_again(int state, unsigned manner, unsigned parts, const uint8_t *data,
+    size_t size)
 {
 	size_t said = peer.said_size;
 	char *before = malloc(said + 1);
@@ -381,7 +448,8 @@ check_again(int state, unsigned manner, unsigned parts, const uint8_t *data, siz
 	HOLDS(before != NULL && other != NULL && peer.takes == SIZE_MAX);
 	memcpy(before, peer.said, said);
 	for (size_t i = 0; i < size; i++)
-		other[i] = (uint8_t)(islower(data[i]) ? toupper(data[i]) : tolower(data[i]));
+		other[i] = (uint8_t)(islower(data[i]) ? toupper(data[i])
+						      : tolower(data[i]));
 	talk(state, manner ^ 3, parts, other, size);
 	HOLDS(peer.said_size == said && memcmp(peer.said, before, said) == 0);
 	free(before);
@@ -391,7 +459,7 @@ check_again(int state, unsigned manner, unsigned parts, const uint8_t *data, siz
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = { data, size };
+	struct input in = {data, size};
 	int state = input_byte(&in) % 3;
 	unsigned manner = input_byte(&in), parts = input_byte(&in);
 
@@ -402,8 +470,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_transaction(in);
 	else
 		check_login();
-	/* The case of a token's letters matters, and after STLS the pieces do. */
-	if (peer.takes == SIZE_MAX && (state == TRANSACTION || (state == KPOP && (parts & 2) == 0)))
+	/*
+	 * The case of a token's letters matters, and after STLS the pieces do.
+	 */
+	if (peer.takes == SIZE_MAX &&
+	    (state == TRANSACTION || (state == KPOP && (parts & 2) == 0)))
 		check_again(state, manner, parts, in.at, in.left);
 	return 0;
 }

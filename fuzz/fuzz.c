@@ -1,5 +1,6 @@
 /*
- * Reads pieces of the input, makes a directory for files, and checks what must hold in every fuzz target.
+ * Reads pieces of the input, makes a directory for files, and checks what must
+ * hold in every fuzz target.
  *
  * The linker replaces syslog and fatal by the __wrap_ functions (--wrap). No
  * input may lead to fatal(), and log lines may contain only printable ASCII,
@@ -47,7 +48,8 @@ __wrap_fatal(const char *format, ...)
 	fuzz_fail(" fatal()", 0, "must not be reached");
 }
 
-static void check_line(const char *, va_list) __attribute__((format(printf, 1, 0)));
+static void check_line(const char *, va_list)
+    __attribute__((format(printf, 1, 0)));
 
 static void
 check_line(const char *format, va_list ap)
@@ -60,7 +62,8 @@ check_line(const char *format, va_list ap)
 		HOLDS(line[i] >= ' ' && line[i] <= '~');
 }
 
-void __wrap_syslog(int, const char *, ...) __attribute__((format(printf, 2, 3)));
+void __wrap_syslog(int, const char *, ...)
+    __attribute__((format(printf, 2, 3)));
 
 void
 __wrap_syslog(int priority, const char *format, ...)
@@ -74,7 +77,8 @@ __wrap_syslog(int priority, const char *format, ...)
 }
 
 /* With _FORTIFY_SOURCE syslog has this name. */
-void __wrap___syslog_chk(int, int, const char *, ...) __attribute__((format(printf, 3, 4)));
+void __wrap___syslog_chk(int, int, const char *, ...)
+    __attribute__((format(printf, 3, 4)));
 
 void
 __wrap___syslog_chk(int priority, int flag, const char *format, ...)
@@ -151,7 +155,8 @@ fuzz_directory(void)
 	snprintf(directory, sizeof(directory), "%s/kpopd-fuzz.XXXXXX", top);
 	HOLDS(mkdtemp(directory) != NULL && atexit(remove_all) == 0);
 	/* A copy by fcntl, which tidy.c does not count. */
-	HOLDS((fd = fcntl(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), F_DUPFD_CLOEXEC, 0)) != -1);
+	HOLDS((fd = fcntl(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+		   F_DUPFD_CLOEXEC, 0)) != -1);
 	return fd;
 }
 

@@ -12,21 +12,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Runs the target with one input. libFuzzer and replay.c (AFL++, the corpus) call it. Returns 0. */
+/*
+ * Runs the target with one input. libFuzzer and replay.c (AFL++, the corpus)
+ * call it. Returns 0.
+ */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define HOLDS(what)                                                \
-	do {                                                       \
-		if (!(what))                                       \
-			fuzz_fail(__FILE__, __LINE__, #what);      \
+#define HOLDS(what)                                                            \
+	do {                                                                   \
+		if (!(what))                                                   \
+			fuzz_fail(__FILE__, __LINE__, #what);                  \
 	} while (0)
 
 _Noreturn void fuzz_fail(const char *file, int line, const char *what);
 
-/* Where fatal() jumps to in a target whose sessions may end by it; NULL: no input may lead to fatal(). */
+/*
+ * Where fatal() jumps to in a target whose sessions may end by it; NULL: no
+ * input may lead to fatal().
+ */
 extern jmp_buf *fuzz_end;
 
-/* How many inputs logged in. Targets count them that would pass if they refused every input; tests/tools/corpus checks the count. */
+/*
+ * How many inputs logged in. Targets count them that would pass if they refused
+ * every input; tests/tools/corpus checks the count.
+ */
 extern unsigned fuzz_let_in;
 
 /* The part of an input that is not used yet. */
@@ -44,10 +53,16 @@ size_t input_below(struct input *in, size_t limit);
 /* Returns the address of the next *n bytes. If fewer are left, reduces *n. */
 const uint8_t *input_take(struct input *in, size_t *n);
 
-/* Returns a pseudo-random number below 2^24, and changes *state, which alone determines it. */
+/*
+ * Returns a pseudo-random number below 2^24, and changes *state, which alone
+ * determines it.
+ */
 uint32_t fuzz_random(uint32_t *state);
 
-/* Returns the descriptor of a directory of this process, in memory if possible. It is removed at exit. */
+/*
+ * Returns the descriptor of a directory of this process, in memory if possible.
+ * It is removed at exit.
+ */
 int fuzz_directory(void);
 
 /* Returns the path of that directory. */
