@@ -165,7 +165,7 @@ conn_read_answer(const struct conn *c)
 const char *
 conn_ask(const struct conn *c, const char *text)
 {
-	/* A server that has closed may have said why. line_hear finds out. */
+	/* If this fails, conn_read_answer reads the reason or reports the end. */
 	if (write_all(c->fd, text, strlen(text)) == 0)
 		write_all(c->fd, "\r\n", 2);
 	return conn_read_answer(c);

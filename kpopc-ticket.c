@@ -12,7 +12,7 @@
 
 #include "kpopc-ticket.h"
 
-/* Returns what helps against a common error, or "". */
+/* Returns the remedy for a common error in parentheses, or "". */
 static const char *
 hint_for(krb5_error_code problem)
 {
@@ -34,7 +34,7 @@ hint_for(krb5_error_code problem)
 	}
 }
 
-/* Prints that what failed, with hint, and ends the process. */
+/* Prints that the step named what failed, with hint, and ends the process. */
 _Noreturn static void
 give_up_with_hint(krb5_context context, krb5_error_code problem,
     const char *what, const char *hint)

@@ -25,8 +25,8 @@ void ticket_get(struct ticket *t, const struct options *o);
 char *ticket_cache_name(const struct ticket *t);
 
 /*
- * Prints that what failed with an error of libkrb5, and what helps, if it is
- * known. Ends the process with EXIT_REFUSED.
+ * Prints that the step named what failed, libkrb5's text for the error, and a
+ * remedy if one is known. Ends the process with EXIT_REFUSED.
  */
 _Noreturn void ticket_give_up(
     const struct ticket *t, krb5_error_code problem, const char *what);

@@ -6,7 +6,7 @@
  * trusted before it has proven its identity (mutual authentication), and
  * nothing that came before is printed unencoded. Afterwards the client is a
  * tunnel: the server's bytes go to standard output as they are. Without TLS and
- * without a layer they may come from anyone who can change the connection.
+ * without a layer an attacker on the network can change them.
  */
 #include "config.h"
 
