@@ -1,17 +1,19 @@
 /*
- * A buffered connection with a deadline and one place for errors.
+ * Reads and writes a connection through buffers, with a deadline and one sticky
+ * error.
  *
- * Runs as the pre-auth user, later as the owner of the mailbox. The peer is not
- * trusted: it may send or take one byte at a time, anything, or nothing.
+ * Runs as the pre-auth user, in kpopd's other jails, and as the owner of the
+ * mailbox. The peer is not trusted: it may send or take one byte at a time, any
+ * bytes, or none.
  *
  * Time is kept by poll and the monotonic clock, never by a signal. Until the
- * login one absolute deadline covers everything; afterwards each line of input
- * and each buffer of output has a limit of its own, which a trickle of bytes
- * does not extend. The first error stays: callers may go on writing and ask
- * once. After it no line is handed out, even if it is buffered already; a dead
- * connection orders nothing. Whoever else wants the connection's end says so by another descriptor,
- * and is heard while the peer is silent. Input and output are sockets, used without blocking and without
- * changing the flags that other processes on the same socket would see.
+ * login one absolute deadline covers everything. Afterwards each line of input
+ * and each buffer of output has a timeout of its own, which a trickle of bytes
+ * does not extend. The first error stays, so callers may write on and check
+ * once. After an error no line is returned, even if it is buffered already,
+ * because commands of a dead connection must not be obeyed. Input and output
+ * are sockets, used with MSG_DONTWAIT; their flags are not changed, because
+ * other processes share the sockets.
  */
 #include "config.h"
 
@@ -33,7 +35,10 @@
 #include "io.h"
 
 #define LINGER_MS 2000
-/* The kernel reports no event for an acknowledgement, so it is asked again after steps that grow to this. */
+/*
+ * The kernel does not report acknowledgements as events, so we ask again, after
+ * steps that double up to this.
+ */
 #define STEP_MS 50
 
 void
@@ -41,21 +46,21 @@ io_init(struct io *io, int fd, int64_t deadline)
 {
 	io->fd = fd;
 	io->deadline = deadline;
-	io->idle = io->stall = 0;
-	io->wish = -1;
-	io->patience = 0;
-	io->frugal = false;
+	io->idle = io->write_timeout = 0;
+	io->takeover = -1;
+	io->takeover_idle = 0;
+	io->no_read_ahead = false;
 	io->error = IO_OK;
 	io->line_size = 0;
 	io->in_at = io->in_end = io->out_end = 0;
 }
 
 void
-io_limits(struct io *io, int64_t idle, int64_t stall)
+io_limits(struct io *io, int64_t idle, int64_t write_timeout)
 {
 	io->deadline = 0;
 	io->idle = idle;
-	io->stall = stall;
+	io->write_timeout = write_timeout;
 }
 
 void
@@ -66,10 +71,10 @@ io_switch(struct io *io, int fd)
 }
 
 void
-io_yield(struct io *io, int wish, int64_t patience)
+io_allow_takeover(struct io *io, int takeover, int64_t idle)
 {
-	io->wish = wish;
-	io->patience = patience;
+	io->takeover = takeover;
+	io->takeover_idle = idle;
 }
 
 void
@@ -87,79 +92,94 @@ io_unread(const struct io *io, const char **data)
 	return io->in_end - io->in_at;
 }
 
+/* Sets the error unless there was one before. Returns -1. */
 static int
-failed(struct io *io, enum io_error error)
+set_error(struct io *io, enum io_error error)
 {
 	if (io->error == IO_OK)
 		io->error = error;
 	return -1;
 }
 
-/* The moment at which a wait that begins now has to end. */
+/*
+ * Returns the time, in ms of CLOCK_MONOTONIC, at which a wait with this timeout
+ * must end if it begins now.
+ */
 static int64_t
-limit(const struct io *io, int64_t span)
+end_of_wait(const struct io *io, int64_t timeout)
 {
-	return io->deadline != 0 ? io->deadline : clock_ms() + span;
+	return io->deadline != 0 ? io->deadline : clock_ms() + timeout;
 }
 
-/* Whether there was a wish for this connection's end. They are repeated, so those that come too early are forgotten. */
+/*
+ * Reads the takeover requests that have come. Returns true if there were any.
+ * Requests are repeated, so those that come while the peer is not idle for long
+ * enough are discarded.
+ */
 static bool
-hear_wishes(struct io *io)
+take_takeover_requests(struct io *io)
 {
-	char wishes[64];
+	char requests[64];
 
-	if (read(io->wish, wishes, sizeof(wishes)) > 0)
+	if (read(io->takeover, requests, sizeof(requests)) > 0)
 		return true;
-	io->wish = -1;
+	io->takeover = -1;
 	return false;
 }
 
 /*
- * Waits for events, an error or the peer's end until the moment given. begin:
- * since when the peer has been silent. Returns 1, 0 if the time is over, or -1
- * with io->error set.
+ * Waits for events, an error or the peer's end until the time until. begin: the
+ * time since when the peer has been idle. Returns 1, 0 if the time is over, or
+ * -1 with io->error set.
  */
 static int
-watch(struct io *io, short events, int64_t begin, int64_t until)
+poll_until(struct io *io, short events, int64_t begin, int64_t until)
 {
 	for (;;) {
-		struct pollfd p[2] = { { .fd = io->fd, .events = events },
-			{ .fd = io->wish, .events = POLLIN } };
+		struct pollfd p[2] = {{.fd = io->fd, .events = events},
+		    {.fd = io->takeover, .events = POLLIN}};
 		int64_t left = until - clock_ms();
-		int n = poll(p, 2, left > INT_MAX ? INT_MAX : left > 0 ? (int)left : 0);
+		int n = poll(p, 2,
+		    left > INT_MAX ? INT_MAX
+		    : left > 0	   ? (int)left
+				   : 0);
 
 		if (n < 0 && errno != EINTR)
-			return failed(io, IO_FAILED);
+			return set_error(io, IO_FAILED);
 		if (n > 0 && p[0].revents != 0)
 			return 1;
-		if (n > 0 && p[1].revents != 0 && hear_wishes(io) && clock_ms() - begin >= io->patience)
-			return failed(io, IO_YIELDED);
+		if (n > 0 && p[1].revents != 0 && take_takeover_requests(io) &&
+		    clock_ms() - begin >= io->takeover_idle)
+			return set_error(io, IO_TAKEN_OVER);
 		if (n <= 0 && clock_ms() >= until)
 			return 0;
 	}
 }
 
-/* Waits for events until the moment given. Returns 0 or -1. */
+/*
+ * Waits for events until the time until. Returns 0, or -1 with io->error set:
+ * to late if the time is over.
+ */
 static int
-await(struct io *io, short events, int64_t until, enum io_error late)
+wait_for_events(struct io *io, short events, int64_t until, enum io_error late)
 {
 	int64_t now = clock_ms();
 
 	if (now >= until)
-		return failed(io, late);
-	switch (watch(io, events, now, until)) {
+		return set_error(io, late);
+	switch (poll_until(io, events, now, until)) {
 	case 1:
 		return 0;
 	case 0:
-		return failed(io, late);
+		return set_error(io, late);
 	default:
 		return -1;
 	}
 }
 
-/* What an errno of send or recv says about the connection. */
+/* Returns the io_error for an errno of send or recv. */
 static enum io_error
-what_happened(int error)
+error_of_errno(int error)
 {
 	switch (error) {
 	case EPIPE:
@@ -177,7 +197,7 @@ what_happened(int error)
 int
 io_flush(struct io *io)
 {
-	int64_t until = limit(io, io->stall);
+	int64_t until = end_of_wait(io, io->write_timeout);
 	size_t at = 0;
 
 	while (io->error == IO_OK && at < io->out_end) {
@@ -187,15 +207,18 @@ io_flush(struct io *io)
 		if (n >= 0)
 			at += (size_t)n;
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
-			await(io, POLLOUT, until, IO_STALLED);
+			wait_for_events(io, POLLOUT, until, IO_WRITE_TIMEOUT);
 		else if (errno != EINTR)
-			failed(io, what_happened(errno));
+			set_error(io, error_of_errno(errno));
 	}
 	io->out_end = 0;
 	return io->error == IO_OK ? 0 : -1;
 }
 
-/* Returns how many of the bytes sent the peer has not acknowledged; 0 if the kernel cannot tell. */
+/*
+ * Returns how many of the bytes sent the peer has not acknowledged, or 0 if the
+ * kernel cannot count them.
+ */
 static int
 outstanding(const struct io *io)
 {
@@ -219,25 +242,32 @@ io_await_acknowledged(struct io *io)
 		if (left < least) {
 			least = left;
 			begin = now;
-			until = limit(io, io->stall);
+			until = end_of_wait(io, io->write_timeout);
 		}
 		if (left > 0 && now >= until)
-			return failed(io, IO_STALLED);
+			return set_error(io, IO_WRITE_TIMEOUT);
 		/*
-		 * No event is asked for: a reset and the end of a relay are reported all the
-		 * same. The look comes after the count, because a relay that dies drops what
-		 * it has not read, and the count is 0 then.
+		 * poll reports a reset and the end of a relay although no event
+		 * is asked for. Call it after counting: a relay that dies
+		 * discards what it has not read, and then the count is 0
+		 * although nothing was acknowledged.
 		 */
-		result = watch(io, 0, begin, left == 0 ? now : now + step < until ? now + step : until);
+		result = poll_until(io, 0, begin,
+		    left == 0		 ? now
+		    : now + step < until ? now + step
+					 : until);
 		if (result != 0)
-			return result == 1 ? failed(io, IO_CLOSED) : -1;
+			return result == 1 ? set_error(io, IO_CLOSED) : -1;
 		if (left == 0)
 			return 0;
 		step = 2 * step < STEP_MS ? 2 * step : STEP_MS;
 	}
 }
 
-/* Reads what has come, one to most bytes, behind what is in the buffer. Returns 0 or -1. */
+/*
+ * Reads one to most bytes and appends them to the input buffer. Returns 0, or
+ * -1 with io->error set.
+ */
 static int
 fill(struct io *io, int64_t until, size_t most)
 {
@@ -253,32 +283,36 @@ fill(struct io *io, int64_t until, size_t most)
 	for (;;) {
 		ssize_t n;
 
-		/* A peer that has always sent more leaves poll nothing to wait for. */
+		/*
+		 * Check the time here, too: if the peer always has sent more,
+		 * recv never leads to poll.
+		 */
 		if (clock_ms() >= until)
-			return failed(io, IO_TIMEOUT);
+			return set_error(io, IO_TIMEOUT);
 		n = recv(io->fd, io->in + io->in_end, most, MSG_DONTWAIT);
 		if (n > 0) {
 			io->in_end += (size_t)n;
 			return 0;
 		}
 		if (n == 0)
-			return failed(io, IO_CLOSED);
+			return set_error(io, IO_CLOSED);
 		if (errno == EAGAIN || errno == EWOULDBLOCK) {
-			if (await(io, POLLIN, until, IO_TIMEOUT) == -1)
+			if (wait_for_events(io, POLLIN, until, IO_TIMEOUT) ==
+			    -1)
 				return -1;
 		} else if (errno != EINTR)
-			return failed(io, what_happened(errno));
+			return set_error(io, error_of_errno(errno));
 	}
 }
 
 int
 io_line(struct io *io, char *line, size_t size)
 {
-	int64_t until = limit(io, io->idle);
+	int64_t until = end_of_wait(io, io->idle);
 	size_t n = 0;
 
 	io->line_size = 0;
-	/* Lines that are buffered already belong to a connection that is dead. */
+	/* After an error, buffered lines belong to a dead connection. */
 	if (io->error != IO_OK)
 		return IO_LINE_ERROR;
 	for (;;) {
@@ -313,7 +347,7 @@ io_line(struct io *io, char *line, size_t size)
 int
 io_exact(struct io *io, void *data, size_t n)
 {
-	int64_t until = limit(io, io->idle);
+	int64_t until = end_of_wait(io, io->idle);
 	char *to = data;
 
 	if (io->error != IO_OK)
@@ -322,7 +356,8 @@ io_exact(struct io *io, void *data, size_t n)
 		size_t have = io->in_end - io->in_at;
 
 		if (have == 0) {
-			if (fill(io, until, io->frugal ? n : IO_IN) == -1)
+			if (fill(io, until, io->no_read_ahead ? n : IO_IN) ==
+			    -1)
 				return -1;
 			continue;
 		}
@@ -337,7 +372,7 @@ io_exact(struct io *io, void *data, size_t n)
 }
 
 char *
-io_room(struct io *io, size_t need, size_t *room)
+io_reserve(struct io *io, size_t need, size_t *room)
 {
 	if (IO_OUT - io->out_end < need)
 		io_flush(io);
@@ -346,7 +381,7 @@ io_room(struct io *io, size_t need, size_t *room)
 }
 
 void
-io_put(struct io *io, size_t n)
+io_advance(struct io *io, size_t n)
 {
 	io->out_end += n;
 }
@@ -358,12 +393,12 @@ io_write(struct io *io, const void *data, size_t n)
 
 	while (n > 0 && io->error == IO_OK) {
 		size_t room;
-		char *to = io_room(io, 1, &room);
+		char *to = io_reserve(io, 1, &room);
 
 		if (room > n)
 			room = n;
 		memcpy(to, from, room);
-		io_put(io, room);
+		io_advance(io, room);
 		from += room;
 		n -= room;
 	}
@@ -380,13 +415,13 @@ io_printf(struct io *io, const char *format, ...)
 	n = vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
 	if (n < 0 || (size_t)n >= sizeof(text))
-		failed(io, IO_FAILED);
+		set_error(io, IO_FAILED);
 	else
 		io_write(io, text, (size_t)n);
 }
 
 void
-io_last_words(struct io *io, const void *data, size_t n)
+io_answer_timeout(struct io *io, const void *data, size_t n)
 {
 	if (io->error != IO_TIMEOUT)
 		return;

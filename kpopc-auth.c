@@ -1,9 +1,10 @@
 /*
- * The client's AUTH GSSAPI, and the process of its security layer.
+ * Logs in with AUTH GSSAPI and runs the process of the security layer.
  *
- * Runs as the caller. The server is trusted when GSSAPI has verified its proof:
- * then its offer of layers, which the ticket's key protects, is the server's
- * own. All that comes before, and the answer to AUTH, may be anybody's.
+ * Runs as the caller, partly in a process between the connection and the rest
+ * of kpopc. The server is trusted only after GSSAPI has verified its proof. The
+ * offer of layers, which the ticket's key protects, is then the server's own.
+ * Everything before, and the answer to AUTH, may be an attacker's.
  */
 #include "config.h"
 
@@ -26,39 +27,43 @@ _Noreturn static void
 give_up_gss(const char *what, OM_uint32 major, OM_uint32 minor)
 {
 	OM_uint32 unused, more = 0;
-	gss_buffer_desc text = { 0, NULL };
+	gss_buffer_desc text = {0, NULL};
 
 	gss_display_status(&unused, minor != 0 ? minor : major,
-	    minor != 0 ? GSS_C_MECH_CODE : GSS_C_GSS_CODE, (gss_OID)gss_mech_krb5, &more, &text);
+	    minor != 0 ? GSS_C_MECH_CODE : GSS_C_GSS_CODE,
+	    (gss_OID)gss_mech_krb5, &more, &text);
 	errx(EXIT_REFUSED, "%s: %s", what,
-	    text.length > 0 ? printable(text.value, text.length) : "unknown error");
+	    text.length > 0 ? answer_printable(text.value, text.length)
+			    : "unknown error");
 }
 
-/* A dialogue of AUTH GSSAPI. */
+/* An AUTH GSSAPI with the server. */
 struct dialogue {
 	gss_ctx_id_t context;
 	gss_cred_id_t cred;
 	gss_name_t service;
 	unsigned layer;
-	size_t piece;
-	unsigned char token[RELAY_GSS_TOKEN]; /* the server's last */
-	int n;
+	size_t piece; /* bytes of cleartext in one token */
+	unsigned char token[RELAY_GSS_TOKEN]; /* the server's last one */
+	int n;				      /* its bytes */
 };
 
 static void
 prepare_dialogue(struct dialogue *d, const struct options *o)
 {
-	gss_key_value_element_desc ccache = { "ccache", o->cache };
-	gss_key_value_set_desc store = { 1, &ccache };
+	gss_key_value_element_desc ccache = {"ccache", o->cache};
+	gss_key_value_set_desc store = {1, &ccache};
 	char name[TEXT_MAX];
-	gss_buffer_desc text = { 0, name };
+	gss_buffer_desc text = {0, name};
 	OM_uint32 major, minor;
 
 	snprintf(name, sizeof(name), o->service != NULL ? "%s" : "pop@%s",
 	    o->service != NULL ? o->service : o->host);
 	text.length = strlen(name);
-	major = gss_import_name(&minor, &text, o->service != NULL ?
-		(gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME : GSS_C_NT_HOSTBASED_SERVICE, &d->service);
+	major = gss_import_name(&minor, &text,
+	    o->service != NULL ? (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME
+			       : GSS_C_NT_HOSTBASED_SERVICE,
+	    &d->service);
 	if (GSS_ERROR(major))
 		give_up_gss("the service's name", major, minor);
 	major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
@@ -67,18 +72,24 @@ prepare_dialogue(struct dialogue *d, const struct options *o)
 		give_up_gss("no tickets", major, minor);
 }
 
-/* Sends a token and reads the next into d. Returns NULL, or the answer if it is not a token. */
+/*
+ * Sends a token of n bytes and reads the next one into d. Returns NULL, or the
+ * answer if it is not a token.
+ */
 static const char *
-trade(const struct line *l, struct dialogue *d, const void *token, size_t n)
+trade(const struct conn *c, struct dialogue *d, const void *token, size_t n)
 {
-	/* As large as the ticket wants: how large is too large is for the server to say. */
+	/*
+	 * The token may have any size, because it contains the ticket; the
+	 * server decides what is too large.
+	 */
 	const size_t size = 4 * ((n + 2) / 3) + 1;
 	char *text = malloc(size);
 	const char *answer;
 
 	if (text == NULL || b64_ntop(token, n, text, size) == -1)
-		errx(EXIT_REFUSED, "a token too large");
-	answer = line_ask(l, text);
+		errx(EXIT_REFUSED, "a token is too large");
+	answer = conn_ask(c, text);
 	free(text);
 	if (answer[0] != '+' || answer[1] != ' ')
 		return answer;
@@ -88,74 +99,87 @@ trade(const struct line *l, struct dialogue *d, const void *token, size_t n)
 	return NULL;
 }
 
-/* Exchanges the tokens of the context. Returns NULL once the server has proven itself and sent its offer of layers, or its refusal. */
+/*
+ * Exchanges the tokens of the context. Returns NULL after the server has proven
+ * its identity and sent its offer of layers, or the server's refusal.
+ */
 static const char *
-negotiate(const struct line *l, struct dialogue *d)
+establish_context(const struct conn *c, struct dialogue *d)
 {
-	char binding[sizeof(BINDING_PREFIX) + sizeof(l->binding)];
-	struct gss_channel_bindings_struct bindings = { .application_data = {
-	    sizeof(BINDING_PREFIX) - 1 + l->binding_size, binding } };
+	char binding[sizeof(BINDING_PREFIX) + sizeof(c->binding)];
+	struct gss_channel_bindings_struct bindings = {
+	    .application_data = {
+		sizeof(BINDING_PREFIX) - 1 + c->binding_size, binding}};
 	OM_uint32 major, minor, flags = 0;
 	const char *refusal;
 
 	memcpy(binding, BINDING_PREFIX, sizeof(BINDING_PREFIX) - 1);
-	memcpy(binding + sizeof(BINDING_PREFIX) - 1, l->binding, l->binding_size);
+	memcpy(
+	    binding + sizeof(BINDING_PREFIX) - 1, c->binding, c->binding_size);
 	d->n = 0;
 	do {
-		gss_buffer_desc in = { (size_t)d->n, d->token }, out;
+		gss_buffer_desc in = {(size_t)d->n, d->token}, out;
 
-		major = gss_init_sec_context(&minor, d->cred, &d->context, d->service,
-		    (gss_OID)gss_mech_krb5, GSS_C_MUTUAL_FLAG | GSS_C_INTEG_FLAG |
-			GSS_C_CONF_FLAG | GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG, 0,
-		    l->binding_size > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
+		major = gss_init_sec_context(&minor, d->cred, &d->context,
+		    d->service, (gss_OID)gss_mech_krb5,
+		    GSS_C_MUTUAL_FLAG | GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG |
+			GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG,
+		    0,
+		    c->binding_size > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
 		    &in, NULL, &out, &flags, NULL);
 		if (GSS_ERROR(major))
 			give_up_gss("no ticket for the server", major, minor);
-		if ((refusal = trade(l, d, out.value, out.length)) != NULL)
+		if ((refusal = trade(c, d, out.value, out.length)) != NULL)
 			return refusal;
 		gss_release_buffer(&minor, &out);
 	} while ((major & GSS_S_CONTINUE_NEEDED) != 0);
 	if ((flags & GSS_C_MUTUAL_FLAG) == 0)
-		errx(EXIT_REFUSED, "the server did not prove who it is");
+		errx(EXIT_REFUSED, "the server did not prove its identity");
 	return NULL;
 }
 
 /*
  * Returns the layer to use of those that the server offers. Inside TLS, whose
- * certificate was verified, none is needed. Outside of it the caller must have
- * asked for cleartext.
+ * certificate was verified, none is needed. Outside of it the options must
+ * permit cleartext. Ends the process if no layer can be used.
  */
 static unsigned
-pick(const struct line *l, const struct options *o, unsigned offered)
+pick_layer(const struct conn *c, const struct options *o, unsigned offered)
 {
-	if (l->has_tls && (offered & RELAY_GSS_NONE) != 0)
+	if (c->has_tls && (offered & RELAY_GSS_NONE) != 0)
 		return RELAY_GSS_NONE;
 	if ((offered & RELAY_GSS_CONFIDENTIALITY) != 0)
 		return RELAY_GSS_CONFIDENTIALITY;
 	if ((offered & RELAY_GSS_INTEGRITY) != 0)
 		return RELAY_GSS_INTEGRITY;
 	if ((offered & RELAY_GSS_NONE) == 0)
-		errx(EXIT_REFUSED, "the server offers no layer that kpopc knows");
+		errx(EXIT_REFUSED,
+		    "the server offers no layer that kpopc knows");
 	if (!o->cleartext)
-		errx(EXIT_REFUSED, "the server offers no security layer (use --tls, or --cleartext if you must)");
+		errx(EXIT_REFUSED, "the server offers no security layer (use "
+				   "--tls, or --cleartext)");
 	return RELAY_GSS_NONE;
 }
 
-/* Chooses a layer and names the user. Returns the answer to AUTH. */
+/*
+ * Sends the choice of a layer and the user's name. Returns the answer to AUTH.
+ */
 static const char *
-choose(const struct line *l, const struct options *o, struct dialogue *d, const char *user)
+send_choice(const struct conn *c, const struct options *o, struct dialogue *d,
+    const char *user)
 {
-	gss_buffer_desc token = { (size_t)d->n, d->token }, text, out;
-	unsigned char choice[4 + LINE_USER] = { 0 };
+	gss_buffer_desc token = {(size_t)d->n, d->token}, text, out;
+	unsigned char choice[4 + LINE_USER] = {0};
 	const unsigned char *offer;
-	OM_uint32 minor, major = gss_unwrap(&minor, d->context, &token, &text, NULL, NULL);
+	OM_uint32 minor,
+	    major = gss_unwrap(&minor, d->context, &token, &text, NULL, NULL);
 	const char *answer;
 	size_t n;
 
 	if (major != GSS_S_COMPLETE || text.length != 4)
 		give_up_gss("the server's offer of layers", major, minor);
 	offer = text.value;
-	d->layer = pick(l, o, offer[0]);
+	d->layer = pick_layer(c, o, offer[0]);
 	d->piece = relay_gss_text_size(d->context, d->layer,
 	    (size_t)offer[1] << 16 | (size_t)offer[2] << 8 | offer[3]);
 	if (d->layer != RELAY_GSS_NONE && d->piece == 0)
@@ -164,36 +188,39 @@ choose(const struct line *l, const struct options *o, struct dialogue *d, const 
 	choice[1] = d->layer != RELAY_GSS_NONE ? RELAY_GSS_TOKEN >> 16 : 0;
 	n = strlen(user);
 	memcpy(choice + 4, user, n);
-	text = (gss_buffer_desc){ 4 + n, choice };
-	major = gss_wrap(&minor, d->context, 0, GSS_C_QOP_DEFAULT, &text, NULL, &out);
+	text = (gss_buffer_desc){4 + n, choice};
+	major = gss_wrap(
+	    &minor, d->context, 0, GSS_C_QOP_DEFAULT, &text, NULL, &out);
 	if (GSS_ERROR(major))
 		give_up_gss("the choice of a layer", major, minor);
-	answer = trade(l, d, out.value, out.length);
+	answer = trade(c, d, out.value, out.length);
 	if (answer == NULL)
-		errx(EXIT_REFUSED, "the server does not come to an end of AUTH");
+		errx(EXIT_REFUSED, "the server does not end AUTH");
 	return answer;
 }
 
-/* In a process of its own: the layer. */
+/* Does the security layer, as the process between fd and cleartext. */
 static void
-run_layer(const void *what, int fd, int plain)
+run_gss_layer(const void *argument, int fd, int cleartext)
 {
-	static struct relay_gss w = { .output = RELAY_GSS_WRAPPED };
-	const struct dialogue *d = what;
+	static struct relay_gss w = {.output = RELAY_GSS_WRAPPED};
+	const struct dialogue *d = argument;
 
 	w.context = d->context;
 	w.is_confidential = d->layer == RELAY_GSS_CONFIDENTIALITY;
 	w.text_size = d->piece;
-	if (relay_run(fd, plain, plain, RELAY_CLIENT, &relay_gss_codec, &w, NULL, 0) == -1)
+	if (relay_run(fd, cleartext, cleartext, RELAY_CLIENT, &relay_gss_codec, &w,
+		NULL, 0) == -1)
 		errx(EXIT_BROKEN, "the security layer: %s",
 		    w.problem != NULL ? w.problem : "the connection broke");
 	if (w.have > 0)
-		errx(EXIT_BROKEN, "the security layer: the connection was cut off");
+		errx(EXIT_BROKEN,
+		    "the security layer: the connection ended within a token");
 	_exit(EXIT_DONE);
 }
 
 void
-line_authenticate(struct line *l, const struct options *o, const char *user)
+auth_login(struct conn *c, const struct options *o, const char *user)
 {
 	static struct dialogue d;
 	const char *answer;
@@ -201,21 +228,26 @@ line_authenticate(struct line *l, const struct options *o, const char *user)
 
 	memset(&d, 0, sizeof(d));
 	prepare_dialogue(&d, o);
-	answer = line_ask(l, "AUTH GSSAPI");
+	answer = conn_ask(c, "AUTH GSSAPI");
 	if (strcmp(answer, "+ ") == 0 || strcmp(answer, "+") == 0) {
-		answer = negotiate(l, &d);
+		answer = establish_context(c, &d);
 		finished = answer == NULL;
 		if (finished)
-			answer = choose(l, o, &d, user);
+			answer = send_choice(c, o, &d, user);
 	}
-	/* "+OK" is believed after the proof only; otherwise anybody could take proof and layer away by that word. */
-	if (!line_is_refusal(answer) && !(finished && line_is_good(answer)))
+	/*
+	 * "+OK" is accepted only after the proof; otherwise an attacker could
+	 * skip the proof and the layer by sending it.
+	 */
+	if (!answer_is_refusal(answer) && !(finished && answer_is_good(answer)))
 		errx(EXIT_REFUSED, "the server ended AUTH %s: %s",
-		    finished ? "without an answer" : "before it had proven who it is", printable(answer, TEXT_MAX));
-	line_tell(printable(answer, TEXT_MAX));
-	/* The same ticket would be refused again. */
-	if (!line_is_good(answer))
-		line_give_up(answer);
+		    finished ? "without an answer"
+			     : "before it had proven its identity",
+		    answer_printable(answer, TEXT_MAX));
+	conn_answer_program(answer_printable(answer, TEXT_MAX));
+	/* Do not try again: the server would refuse the same ticket again. */
+	if (!answer_is_good(answer))
+		answer_give_up(answer);
 	if (d.layer != RELAY_GSS_NONE)
-		line_put_between(l, &d, run_layer);
+		conn_add_layer(c, &d, run_gss_layer);
 }

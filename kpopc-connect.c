@@ -1,8 +1,7 @@
 /*
- * The client's connection.
+ * Connects to the host: tries its addresses in turn, each with a time limit.
  *
- * Runs as the caller. Tries the addresses of the host in turn, each with a limit
- * of its own.
+ * Runs as the caller.
  */
 #include "config.h"
 
@@ -23,7 +22,7 @@
 #define POP3_PORT "110"
 #define CONNECT_SECONDS 10 /* for each of the host's addresses */
 
-/* Returns the port, or its name. */
+/* Returns the port's number or name. */
 static const char *
 port_of(const struct options *o)
 {
@@ -34,11 +33,11 @@ port_of(const struct options *o)
 	return getservbyname("kpop", "tcp") != NULL ? "kpop" : KPOP_PORT;
 }
 
-/* Connects fd, with a limit. Returns 0, or -1 with errno. */
+/* Connects fd within this many seconds. Returns 0, or -1 with errno. */
 static int
 connect_within(int fd, const struct addrinfo *a, int seconds)
 {
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
 	int flags = fcntl(fd, F_GETFL), failure = 0, n;
 	socklen_t size = sizeof(failure);
 
@@ -47,8 +46,9 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 	if (connect(fd, a->ai_addr, a->ai_addrlen) == -1) {
 		if (errno != EINPROGRESS)
 			return -1;
-		/* Being stopped and continued interrupts poll; it is no timeout. */
-		while ((n = poll(&p, 1, seconds * 1000)) == -1 && errno == EINTR)
+		/* SIGSTOP and SIGCONT interrupt poll; that is not a timeout. */
+		while (
+		    (n = poll(&p, 1, seconds * 1000)) == -1 && errno == EINTR)
 			;
 		if (n != 1) {
 			errno = n == 0 ? ETIMEDOUT : errno;
@@ -63,11 +63,11 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 }
 
 /*
- * Has the kernel ask a server that is silent for a minute whether it is still
- * there, and end the connection if nothing comes for a minute more. Otherwise
- * kpopc would wait for ever for one that vanished without a word. There is no
- * limit on what the server takes, because a long removal may precede it. What
- * fails here changes nothing else.
+ * Makes the kernel probe a server that has sent nothing for a minute, and end
+ * the connection if the server does not reply for another minute. Otherwise
+ * kpopc would wait forever for a server that has disappeared. There is no limit
+ * on the server's time for an answer, because a long removal may precede it. If
+ * this fails, everything else still works.
  */
 static void
 watch_server(int fd)
@@ -83,13 +83,14 @@ watch_server(int fd)
 int
 connect_to(const struct options *o)
 {
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 	struct addrinfo *list, *a;
 	const char *port = port_of(o);
 	int fd = -1, error = getaddrinfo(o->host, port, &hints, &list);
 
 	if (error != 0)
-		errx(EXIT_REFUSED, "%s port %s: %s", o->host, port, gai_strerror(error));
+		errx(EXIT_REFUSED, "%s port %s: %s", o->host, port,
+		    gai_strerror(error));
 	for (a = list; a != NULL; a = a->ai_next) {
 		fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, 0);
 		if (fd != -1 && connect_within(fd, a, CONNECT_SECONDS) == 0)

@@ -1,8 +1,9 @@
 /*
- * The client's TLS: STLS, and a process between the connection and the rest.
+ * Begins the client's TLS by STLS and runs the process that does it.
  *
- * Runs as the caller. The process speaks cleartext with the rest of kpopc, and
- * nothing passes it before the server's certificate has been verified.
+ * Runs as the caller, partly in a process between the connection and the rest
+ * of kpopc. Nothing passes that process before the server's certificate has
+ * been verified.
  */
 #include "config.h"
 
@@ -14,17 +15,21 @@
 #include "kpopc.h"
 #include "relay-tls.h"
 
-/* Where greet tells the parent that the certificate is good. */
-static int tls_plain;
+/*
+ * The descriptor on which the process reports that the certificate is verified.
+ */
+static int tls_cleartext;
 
+/* Writes the size of the certificate's hash, one byte, and the hash. */
 static void
-tell_ready(struct relay_tls *t)
+report_certificate(struct relay_tls *t)
 {
 	unsigned char message[1 + EVP_MAX_MD_SIZE];
 	X509 *certificate = SSL_get1_peer_certificate(t->ssl);
 
-	message[0] = (unsigned char)relay_tls_hash_certificate(certificate, message + 1);
-	line_write(tls_plain, message, 1 + message[0]);
+	message[0] =
+	    (unsigned char)relay_tls_hash_certificate(certificate, message + 1);
+	conn_write(tls_cleartext, message, 1 + message[0]);
 }
 
 _Noreturn static void
@@ -32,50 +37,61 @@ explain_tls(struct relay_tls *t)
 {
 	long verdict = SSL_get_verify_result(t->ssl);
 
-	errx(EXIT_REFUSED, "TLS: %s", verdict != X509_V_OK ?
-		X509_verify_cert_error_string(verdict) : printable(t->error, sizeof(t->error)));
+	errx(EXIT_REFUSED, "TLS: %s",
+	    verdict != X509_V_OK
+		? X509_verify_cert_error_string(verdict)
+		: answer_printable(t->error, sizeof(t->error)));
 }
 
-/* In a process of its own: TLS with a verified server. */
+/* Does TLS with a verified server, as the process between fd and cleartext. */
 static void
-run_tls(const void *what, int fd, int plain)
+run_tls_layer(const void *argument, int fd, int cleartext)
 {
-	static struct relay_tls t = { .on_established = tell_ready };
+	static struct relay_tls t = {.on_established = report_certificate};
 	static struct relay_buffer hello;
-	const struct options *o = what;
+	const struct options *o = argument;
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
 
-	tls_plain = plain;
+	tls_cleartext = cleartext;
 	if (context == NULL || relay_tls_restrict(context) == -1)
-		errx(EXIT_REFUSED, "TLS: OpenSSL does not start");
-	if ((o->authorities != NULL ? SSL_CTX_load_verify_file(context, o->authorities) :
-				      SSL_CTX_set_default_verify_paths(context)) != 1)
+		errx(EXIT_REFUSED, "TLS: OpenSSL cannot be initialized");
+	if ((o->authorities != NULL
+		    ? SSL_CTX_load_verify_file(context, o->authorities)
+		    : SSL_CTX_set_default_verify_paths(context)) != 1)
 		errx(EXIT_REFUSED, "TLS: cannot read %s",
-		    o->authorities != NULL ? o->authorities : "the system's certificates");
+		    o->authorities != NULL ? o->authorities
+					   : "the system's certificates");
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
-	if (relay_tls_start(&t, context, false) == -1 || SSL_set1_host(t.ssl, o->host) != 1 ||
-	    SSL_set_tlsext_host_name(t.ssl, o->host) != 1 || relay_tls_shake_hands(&t, &hello) == -1)
-		errx(EXIT_REFUSED, "TLS: OpenSSL does not start");
-	line_write(fd, hello.data + hello.at, hello.end - hello.at);
-	if (relay_run(fd, plain, plain, RELAY_CLIENT, &relay_tls_codec, &t, NULL, 0) == -1 || !t.is_established)
+	if (relay_tls_start(&t, context, false) == -1 ||
+	    SSL_set1_host(t.ssl, o->host) != 1 ||
+	    SSL_set_tlsext_host_name(t.ssl, o->host) != 1 ||
+	    relay_tls_shake_hands(&t, &hello) == -1)
+		errx(EXIT_REFUSED, "TLS: OpenSSL cannot be initialized");
+	conn_write(fd, hello.data + hello.at, hello.end - hello.at);
+	if (relay_run(fd, cleartext, cleartext, RELAY_CLIENT, &relay_tls_codec, &t, NULL,
+		0) == -1 ||
+	    !t.is_established)
 		explain_tls(&t);
 	if (!t.is_closed)
-		errx(EXIT_BROKEN, "TLS: the connection was cut off");
+		errx(EXIT_BROKEN,
+		    "TLS: the connection ended without close_notify");
 	_exit(EXIT_DONE);
 }
 
 void
-line_begin_tls(struct line *l, const struct options *o)
+tls_begin(struct conn *c, const struct options *o)
 {
 	unsigned char size = 0;
-	const char *answer = line_ask(l, "STLS");
+	const char *answer = conn_ask(c, "STLS");
 
-	if (!line_is_good(answer))
-		errx(EXIT_REFUSED, "no TLS: %s", printable(answer, TEXT_MAX));
-	line_put_between(l, o, run_tls);
-	if (read(l->fd, &size, 1) != 1 || size > sizeof(l->binding) ||
-	    read(l->fd, l->binding, size) != size)
-		exit(line_end(l, EXIT_REFUSED)); /* its process has said why */
-	l->binding_size = size;
-	l->has_tls = true;
+	if (!answer_is_good(answer))
+		errx(EXIT_REFUSED, "no TLS: %s",
+		    answer_printable(answer, TEXT_MAX));
+	conn_add_layer(c, o, run_tls_layer);
+	if (read(c->fd, &size, 1) != 1 || size > sizeof(c->binding) ||
+	    read(c->fd, c->binding, size) != size)
+		/* The process has printed the reason. */
+		exit(conn_end(c, EXIT_REFUSED));
+	c->binding_size = size;
+	c->has_tls = true;
 }

@@ -1,4 +1,7 @@
-/* What the files of the client share: see kpopc.c. */
+/*
+ * The interfaces between the files of the client, in the order in which they
+ * call each other: see kpopc.c.
+ */
 #ifndef KPOPC_H
 #define KPOPC_H
 
@@ -7,115 +10,198 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define EXCHANGE_SECONDS 35 /* more than the server's own limit, at which it may say why */
-#define TEXT_MAX 500        /* bytes of others' words in one message */
-#define LINE_MOST 100000    /* a server's SASL token of 64 KiB in base64, and more */
-#define LINE_USER 255       /* bytes of a user's name */
+#define TEXT_MAX 500 /* bytes of one text from outside in a message */
+/* Bytes of a line: a SASL token of 64 KiB in base64, and more. */
+#define LINE_MOST 100000
+#define LINE_USER 255 /* bytes of a user's name */
 
-enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_BROKEN = 3 };
-
-struct options {
-	const char *keytab;      /* NULL: the default ccache */
-	const char *principal;   /* NULL: the keytab's first */
-	const char *service;     /* NULL: pop/HOST */
-	const char *authorities; /* file of certificates; NULL: the system's */
-	const char *host, *port;
-	bool pop3, tls, cleartext;
-	char *cache; /* where the tickets are */
+/* Exit statuses. */
+enum {
+	EXIT_DONE = 0,
+	EXIT_REFUSED = 1, /* no session */
+	EXIT_USAGE = 2,
+	EXIT_BROKEN = 3, /* a session that did not end in order */
 };
 
-/* At most n bytes of text that may come from the network, fit for a terminal. One at a time. */
-const char *printable(const char *text, size_t n);
+struct options {
+	const char *keytab;	 /* NULL: the default ccache */
+	const char *principal;	 /* NULL: the keytab's first */
+	const char *service;	 /* NULL: pop/HOST */
+	const char *authorities; /* file of certificates; NULL: the system's */
+	const char *host, *port; /* port NULL: the default */
+	bool pop3, tls, cleartext;
+	char *cache; /* the name of the ccache, if pop3 */
+};
 
-/* Ends the process unless alarm(0) is called within EXCHANGE_SECONDS; a trickle of bytes does not extend that. */
-void limit_time(void);
+/* kpopc-answer.c: any process of the client. */
 
-/* Returns a socket that is connected to the host. What fails ends the process. */
+/*
+ * Returns at most n bytes of text that may come from the network, with what a
+ * terminal would interpret encoded as by vis(3). Valid until the next call.
+ */
+const char *answer_printable(const char *text, size_t n);
+
+/* Returns true if the answer begins with "+OK". */
+bool answer_is_good(const char *answer);
+
+/* Returns true if the answer begins with "-ERR". */
+bool answer_is_refusal(const char *answer);
+
+/*
+ * Prints the server's refusal, encoded as by vis(3), and ends the process with
+ * EXIT_REFUSED.
+ */
+_Noreturn void answer_give_up(const char *answer);
+
+/* kpopc-connect.c */
+
+/*
+ * Returns a socket that is connected to the host. Ends the process if that
+ * fails.
+ */
 int connect_to(const struct options *o);
 
-/* The connection, whatever layers it has. */
-struct line {
-	int fd;          /* of the plain text */
-	pid_t helpers[2]; /* processes that do TLS and a layer of GSSAPI */
-	int count;
+/* kpopc-conn.c */
+
+/* The connection with its layers. */
+struct conn {
+	int fd;		 /* of the cleartext */
+	pid_t layers[2]; /* the processes that do TLS and GSSAPI's layer */
+	int count;	 /* of these processes */
 	unsigned char binding[64]; /* hash of the server's certificate */
 	size_t binding_size;
 	bool has_tls;
 };
 
-/* Writes n bytes to the connection. What fails ends the process. */
-void line_write(int fd, const void *data, size_t n);
+/*
+ * Ends the process with EXIT_REFUSED unless conn_unlimit_time is called in
+ * time: 35 seconds, which a trickle of bytes does not extend.
+ */
+void conn_limit_time(void);
+void conn_unlimit_time(void);
 
-/* Writes text and a line end to the program on standard output. What fails ends the process. */
-void line_tell(const char *text);
+/* Writes n bytes to fd. Ends the process if that fails. */
+void conn_write(int fd, const void *data, size_t n);
 
 /*
- * Returns the server's next line without its end. A closed connection, or a
- * line without an end, ends the process unless the line is a refusal.
+ * Returns the server's next line without its end, valid until the next call. A
+ * closed connection, or a line without an end, ends the process unless the line
+ * is a refusal.
  */
-const char *line_hear(const struct line *l);
-
-/* Writes text and a line end to the server and returns its answer, as line_hear does. */
-const char *line_ask(const struct line *l, const char *text);
-
-/* Returns true if the answer begins with "+OK". */
-bool line_is_good(const char *answer);
-
-/* Returns true if the answer begins with "-ERR". */
-bool line_is_refusal(const char *answer);
-
-/* Prints the server's refusal, encoded as by vis(3), and ends the process with EXIT_REFUSED. */
-_Noreturn void line_give_up(const char *answer);
+const char *conn_read_answer(const struct conn *c);
 
 /*
- * Reads the line that a server has sent in place of the exchange, whose first
- * byte may have been read already. Returns the line if it is a refusal, else
- * NULL at its first byte that is not one's.
+ * Writes text and a line end to the server. Returns its answer, as
+ * conn_read_answer does.
  */
-const char *line_hear_refusal(int fd);
-
-/* Puts a process between the connection and the rest: work gets the connection and one end of a socket pair, l the other. */
-void line_put_between(struct line *l, const void *what, void (*work)(const void *what, int fd, int plain));
+const char *conn_ask(const struct conn *c, const char *text);
 
 /*
- * Reads the server's greeting, begins TLS if it is wanted, and greets the
- * program on standard output. What fails ends the process.
+ * Reads the line that a server has sent instead of the exchange, and whose
+ * first byte may have been read already. Returns the line, valid until the next
+ * call, or NULL at the first byte that does not belong to a refusal.
  */
-void line_greet(struct line *l, const struct options *o);
+const char *conn_read_refusal(int fd);
 
 /*
- * POP3 mode: lets the program on standard input say USER and PASS, and shows
- * the server a ticket for that with AUTH GSSAPI. Returns true once it is logged
- * in, false if the program has left.
+ * Writes text and a line end to the program on standard output. Ends the
+ * process if that fails.
  */
-bool line_login(struct line *l, const struct options *o);
+void conn_answer_program(const char *text);
 
-/* Begins TLS by STLS. When this returns the certificate is verified, and its hash is in l->binding. */
-void line_begin_tls(struct line *l, const struct options *o);
+/*
+ * Reads the program's next line into text[LINE_MOST], without its end. Returns
+ * false at the end of standard input.
+ */
+bool conn_read_program(char *text);
+
+/*
+ * Starts a process for a layer, between the connection and this process. The
+ * process calls work with the connection and one end of a socket pair; the
+ * other end becomes c->fd.
+ */
+void conn_add_layer(struct conn *c, const void *argument,
+    void (*work)(const void *argument, int fd, int cleartext));
+
+/*
+ * Closes the connection and waits for the processes of its layers. Returns
+ * status, or EXIT_BROKEN if status is EXIT_DONE and a layer did not end in
+ * order.
+ */
+int conn_end(struct conn *c, int status);
+
+/* kpopc-tls.c */
+
+/*
+ * Begins TLS by STLS. When this returns, the certificate is verified and its
+ * hash is in c->binding.
+ */
+void tls_begin(struct conn *c, const struct options *o);
+
+/* kpopc-auth.c */
 
 /*
  * Logs in as user with AUTH GSSAPI, begins the security layer that was agreed
- * upon, and writes the answer to standard output. A server that refuses, or
- * does not prove itself, ends the process.
+ * upon, and writes the answer to standard output. Ends the process if the
+ * server refuses or does not prove its identity.
  */
-void line_authenticate(struct line *l, const struct options *o, const char *user);
+void auth_login(struct conn *c, const struct options *o, const char *user);
+
+/* kpopc-login.c */
 
 /*
- * Copies standard input to the connection and the connection to standard
- * output, until the server has closed and all that it said is out. Returns the
- * exit status. Unless is_in, the login is still to come, and a server that
- * refuses it makes the status EXIT_REFUSED; unless has_greeted, so is the
- * greeting.
+ * Reads the server's greeting, begins TLS if the options demand it, and greets
+ * the program on standard output. Ends the process if that fails.
  */
-int tunnel(int fd, bool has_greeted, bool is_in);
+void login_greet(struct conn *c, const struct options *o);
+
+/*
+ * POP3 mode: obeys the program on standard input until USER and PASS, for which
+ * the server gets a ticket with AUTH GSSAPI. Returns true after the login,
+ * false if the program has left.
+ */
+bool login_serve(struct conn *c, const struct options *o);
+
+/* kpopc-follow.c */
+
+/*
+ * Begins to follow the dialogue. has_greeted: the greeting has been read
+ * already; is_in: so has the answer to the login.
+ */
+void follow_begin(bool has_greeted, bool is_in);
+
+/* Reads the next n bytes of the program's or the server's direction. */
+void follow_program(const char *data, size_t n);
+void follow_server(const char *data, size_t n);
+
+/* Returns true if QUIT was the program's last line. */
+bool follow_has_quit(void);
+
+/*
+ * Returns true if, besides, all lines of the program have their whole answers.
+ */
+bool follow_is_over(void);
+
+/*
+ * Prints the server's refusal if there was no login because of it. Returns true
+ * if it did. Call it at the end.
+ */
+bool follow_print_refusal(void);
 
 /*
  * Returns the name of the command that the server had not answered, or not to
- * its end, when it closed, and sets *status; or NULL. Call it after tunnel.
+ * its end, when it closed, and sets *status; or NULL. Call it at the end.
  */
-const char *tunnel_unanswered(int *status);
+const char *follow_unanswered(int *status);
 
-/* Waits for the layers' processes. Returns status, or EXIT_BROKEN if one of them found the end not in order. */
-int line_end(struct line *l, int status);
+/* kpopc-tunnel.c */
+
+/*
+ * Copies standard input to the connection and the connection to standard output
+ * until the server has closed and all its bytes are written; kpopc-follow.c
+ * reads them, too. Returns the exit status, which is EXIT_REFUSED if the server
+ * refused the login.
+ */
+int tunnel_run(int fd);
 
 #endif

@@ -1,49 +1,123 @@
-/* RFC 1939 and its extensions: see pop3.c. */
+/*
+ * The command loop of POP3 and the replies that all its states share: see
+ * pop3.c.
+ */
 #ifndef POP3_H
 #define POP3_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "io.h"
 #include "maildrop.h"
 
-/* What the pre-auth process can do before the login, and what it has found out. */
-struct pop3_preauth {
-	void *self; /* for the functions */
-	/* Whom the ticket names (KPOP); NULL: nobody yet, AUTH comes first (POP3 mode). */
-	const char *principal;
-	bool has_gssapi;  /* POP3 mode: AUTH GSSAPI can be had */
-	bool has_tls;     /* STLS can be had */
-	bool needs_tls;   /* before anything that lets somebody in */
-	bool inside_tls;
-	/* Makes TLS ready: the socket on which its plain text will be, or -1. */
-	int (*prepare_tls)(void *self);
+#define POP3_LINE 255 /* bytes of a command with its CRLF (RFC 2449 §4) */
+/* So many lines in a row that are not commands end the connection. */
+#define POP3_NONSENSE 20
+#define POP3_ANY INT_MAX /* most: any number of arguments */
+/* most: the rest of the line is one argument, with the blanks in it */
+#define POP3_TEXT (-1)
+
+/* What the loop does after a command. */
+enum pop3_verdict { POP3_GO_ON, POP3_LOGIN, POP3_LEAVE };
+
+struct pop3;
+
+/* A row of a state's table of commands. */
+struct pop3_command {
+	const char *name; /* NULL: the end of the table */
+	int least, most;  /* arguments; most: also POP3_ANY or POP3_TEXT */
 	/*
-	 * One step of AUTH GSSAPI; first: it is a new attempt. As sasl_step: 1
-	 * and a challenge, 0 when it is done, -1 when it failed.
+	 * Obeys the command, with one answer. args[0] is the command,
+	 * args[count - 1] the last argument.
 	 */
-	int (*authenticate)(void *self, bool first, const void *token, size_t n,
-	    const void **challenge, size_t *size);
-	/* After authenticate: the principal, and whom they want to be ("": not said). -1: nobody. */
-	int (*who)(void *self, const char **principal, const char **wish);
+	enum pop3_verdict (*run)(struct pop3 *p, int count, char **args);
+};
+
+/* A state of POP3: its commands, and what else differs between the states. */
+struct pop3_state {
+	const struct pop3_command *commands;
+	/*
+	 * Buffer for the client's lines, and its size: at least POP3_LINE. A
+	 * larger buffer permits longer lines, but only of long_command.
+	 */
+	char *line;
+	size_t line_size;
+	const char *long_command; /* with a blank at its end; NULL: none */
+	/*
+	 * Answers a line that is too long; line contains its beginning. NULL:
+	 * as any line that is not a command.
+	 */
+	enum pop3_verdict (*refuse_long)(struct pop3 *p, const char *line);
+	/* Writes CAPA's lines of this state alone. NULL: none. */
+	void (*put_capabilities)(struct pop3 *p);
+};
+
+/* A connection in one of its states. */
+struct pop3 {
+	struct io *io;
+	const struct pop3_state *state;
+	/* pop3-auth.c; NULL in TRANSACTION */
+	struct authorization *authorization;
+	/* pop3-trans.c; NULL in AUTHORIZATION */
+	struct transaction *transaction;
+	/* A line has come since the connection, or STLS, began. */
+	bool has_spoken;
+	int nonsense; /* lines in a row that were not commands */
+	/*
+	 * Why the client was refused last, for the log if it leaves then; NULL:
+	 * not worth a line.
+	 */
+	const char *refused;
+	/* Why the session ended, for the log; NULL: see pop3_why_ended. */
+	const char *end;
 };
 
 /*
- * AUTHORIZATION: greets and waits for USER and PASS, or AUTH. Returns 0 with
- * what USER named, or AUTH's authorization identity ("" if the client sent
- * none), in user[size], as the client wrote it; PASS or AUTH is not answered
- * yet. Returns -1 when the client left or was too slow.
+ * Reads commands and obeys them, until one of them changes the state
+ * (POP3_LOGIN) or the connection ends (POP3_LEAVE).
  */
-int pop3_login(struct io *io, const struct pop3_preauth *preauth, char *user, size_t size);
+enum pop3_verdict pop3_obey(struct pop3 *p);
 
-/* PASS's answer when the login is refused: the same for whatever reason. */
+/* Answers "+OK" with a text of less than 256 bytes. Returns POP3_GO_ON. */
+enum pop3_verdict pop3_ok(struct pop3 *p, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Answers "-ERR" with text. Returns POP3_GO_ON. */
+enum pop3_verdict pop3_err(struct pop3 *p, const char *text);
+
+/* Ends the lines of an answer with a dot. Returns POP3_GO_ON. */
+enum pop3_verdict pop3_end_lines(struct pop3 *p);
+
+/*
+ * Answers "-ERR" with text to a line that is not a command. Returns POP3_LEAVE
+ * (logged) after POP3_NONSENSE in a row.
+ */
+enum pop3_verdict pop3_not_understood(struct pop3 *p, const char *text);
+
+/* Handlers of the commands that every state has. */
+enum pop3_verdict pop3_capa(struct pop3 *p, int count, char **args);
+enum pop3_verdict pop3_utf8(struct pop3 *p, int count, char **args);
+
+/*
+ * Returns the word that the log has for the end of a connection by this error.
+ */
+const char *pop3_why_ended(enum io_error error);
+
+/*
+ * Answers PASS or AUTH if the login is refused, with the same text for every
+ * reason.
+ */
 void pop3_refuse(struct io *io);
 
-/* PASS's answer when another session has the maildrop, for so many seconds now. */
+/*
+ * Answers PASS or AUTH if another session has had the mailbox for age seconds.
+ */
 void pop3_occupied(struct io *io, int64_t age);
 
-/* PASS's answer when the maildrop cannot be opened. */
+/* Answers PASS or AUTH if the mailbox cannot be opened. */
 void pop3_unavailable(struct io *io, enum drop_error error);
-
-/* PASS's good answer, then TRANSACTION and, behind QUIT alone, UPDATE. Logs the end. */
-void pop3_serve(struct io *io, struct maildrop *drop);
 
 #endif

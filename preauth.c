@@ -22,7 +22,7 @@
 #include "auth-start.h"
 #include "log.h"
 #include "message.h"
-#include "pop3.h"
+#include "pop3-auth.h"
 #include "preauth.h"
 #include "proxy.h"
 #include "replay-cache.h"
@@ -75,7 +75,7 @@ await_tls(struct preauth *g, int fd)
 	if (io == NULL)
 		fatal("calloc");
 	io_init(io, fd, g->deadline);
-	io->frugal = true;
+	io->no_read_ahead = true;
 	result = io_exact(io, &size, 1) == 0 && size <= sizeof(g->hash) &&
 	    io_exact(io, g->hash, size) == 0 ? 0 : -1;
 	g->hash_size = size;
@@ -119,16 +119,12 @@ step_gssapi(void *self, bool first, const void *token, size_t n,
 	}
 }
 
-/*
- * After AUTH GSSAPI, gives the principal and the authorization identity.
- * Returns 0 or -1.
- */
+/* After AUTH GSSAPI, gives the authorization identity. Returns 0 or -1. */
 static int
-describe_gssapi(void *self, const char **principal, const char **authzid)
+get_gssapi_authzid(void *self, const char **authzid)
 {
 	struct preauth *g = self;
 
-	*principal = g->message.peer.principal;
 	*authzid = g->authzid;
 	return sasl_peer(g->sasl, &g->message.peer, g->authzid);
 }
@@ -263,7 +259,7 @@ prepare_service(struct preauth *g)
 		.has_tls = o->tls.works && o->tls.when != TLS_IMMEDIATE,
 		.needs_tls = o->tls.when == TLS_REQUIRE,
 		.prepare_tls = start_tls, .authenticate = step_gssapi,
-		.who = describe_gssapi };
+		.get_authzid = get_gssapi_authzid };
 }
 
 /*

@@ -170,7 +170,7 @@ proxy_read(struct io *io, struct address_text *client)
 	int result;
 
 	client->text[0] = '\0';
-	io->frugal = true;
+	io->no_read_ahead = true;
 	if (io_exact(io, begun, sizeof(begun)) == -1)
 		return refuse_header(io, "");
 	if (memcmp(begun, SIGNATURE, sizeof(begun)) == 0)
@@ -179,6 +179,6 @@ proxy_read(struct io *io, struct address_text *client)
 		result = read_v1(io, begun, client);
 	else
 		result = refuse_header(io, "missing");
-	io->frugal = false;
+	io->no_read_ahead = false;
 	return result;
 }

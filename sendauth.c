@@ -73,7 +73,7 @@ refuse_silence(struct io *io)
 		return refuse_line(io, "closed before the first byte", "");
 	log_event(LOG_NOTICE, "refused",
 	    "reason=\"no byte before the login deadline\"");
-	io_last_words(io, kpop_line, sizeof(kpop_line) - 1);
+	io_answer_timeout(io, kpop_line, sizeof(kpop_line) - 1);
 	return -1;
 }
 
@@ -88,7 +88,7 @@ refuse_unfinished(struct io *io)
 		return refuse_line(io, "closed during the exchange", "");
 	log_event(LOG_NOTICE, "refused",
 	    "reason=\"exchange not complete at the login deadline\"");
-	io_last_words(io, "", 0);
+	io_answer_timeout(io, "", 0);
 	return -1;
 }
 

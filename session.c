@@ -25,6 +25,7 @@
 #include "maildrop.h"
 #include "packet.h"
 #include "pop3.h"
+#include "pop3-trans.h"
 #include "session.h"
 
 /*
@@ -182,7 +183,7 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 	close(s->directory);
 	locks->session = lock.fd;
 	error = maildrop_open(&drop, s->mailboxes, s->path, state, locks);
-	io_yield(io, lock.yield, (int64_t)idle * 1000 / TAKEOVER_PART);
+	io_allow_takeover(io, lock.yield, (int64_t)idle * 1000 / TAKEOVER_PART);
 	if (error == DROP_OK)
 		pop3_serve(io, &drop);
 	else

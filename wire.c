@@ -1,12 +1,12 @@
 /*
- * Turns stored lines into POP3 lines and counts them; pure computation.
+ * Converts stored lines to POP3 lines and counts their bytes; pure computation.
  *
- * Runs as the owner of the mailbox. Nothing in the message is trusted: lines
- * may have any length and any bytes. A message comes in pieces cut anywhere;
- * the cut never shows in the result.
+ * Runs as the owner of the mailbox. The message is not trusted: its lines may
+ * have any length and any bytes. It comes in pieces of any size, which do not
+ * change the result.
  *
- * LIST's count and RETR's bytes are the same walk over the same bytes, so
- * that they cannot differ. RFC 1939 §3 (stuffing) and §11 (what is counted).
+ * LIST's size and RETR's bytes come from the same function, so that they cannot
+ * differ. RFC 1939 §3 (stuffing) and §11 (the size of a message).
  */
 #include "config.h"
 
@@ -17,9 +17,13 @@
 void
 wire_init(struct wire *w, uint64_t body_lines)
 {
-	*w = (struct wire){ .lines_left = body_lines };
+	*w = (struct wire){.lines_left = body_lines};
 }
 
+/*
+ * Appends n bytes to out at offset at, unless out is NULL. Returns the offset
+ * after them.
+ */
 static size_t
 put(char *out, size_t at, const char *from, size_t n)
 {
@@ -28,9 +32,12 @@ put(char *out, size_t at, const char *from, size_t n)
 	return at + n;
 }
 
-/* What a line's end means for TOP: the first empty line ends the header, each line of the body counts. */
+/*
+ * Counts the end of a line, for TOP: the first empty line ends the header, and
+ * each line of the body counts.
+ */
 static void
-line_ended(struct wire *w)
+end_line(struct wire *w)
 {
 	bool empty = w->length == 0 || (w->length == 1 && w->cr);
 
@@ -65,7 +72,7 @@ wire_put(struct wire *w, const char *in, size_t n, char *out)
 			break;
 		at = w->cr ? put(out, at, "\n", 1) : put(out, at, "\r\n", 2);
 		w->wire_size += w->cr ? 1 : 2;
-		line_ended(w);
+		end_line(w);
 		in = lf + 1;
 	}
 	return at;
@@ -77,6 +84,6 @@ wire_end(struct wire *w, char *out)
 	if (w->done || w->length == 0)
 		return 0;
 	w->wire_size += 2;
-	line_ended(w);
+	end_line(w);
 	return put(out, 0, "\r\n", 2);
 }

@@ -1,18 +1,25 @@
 /*
  * Times POP3 sessions: the login, then each step that is named.
  *
- *	bench/client [-n sessions] [-j jobs] [-a kpop|gssapi|pass] [-l none|tls|gssapi] [-w names] [-t tickets]
- *	    HOST PORT USER STEP …
+ *	bench/client [OPTION ...] HOST PORT USER STEP ...
  *
- * Steps: STAT, LIST, UIDL, QUIT; RETR:COUNT:DEPTH, the first COUNT messages (0: all)
- * with DEPTH requests in flight; DELE:every N|all|first|last as in DELE:10,
- * DELE:1, DELE:first, DELE:last; MEMORY. One session prints a line for each:
- * its name, nanoseconds, nanoseconds of CPU of all processes called one of
- * -w's names (with commas), bytes. MEMORY prints the private dirty KiB of the
- * largest of these that belongs to USER, or to anybody when USER has none. More
- * sessions than one, of all jobs together, print "sessions NANOSECONDS NUMBER";
- * each job but the first is another user, USER1 and so on. -t is the directory
- * with the users' ccaches. Anything but +OK is an error.
+ *	-n SESSIONS, -j JOBS, -a kpop|gssapi|pass, -l none|tls|gssapi
+ *	-w NAMES      of processes whose CPU time is counted, with commas
+ *	-t DIRECTORY  of the users' ccaches
+ *
+ * Steps:
+ *
+ *	STAT, LIST, UIDL, QUIT
+ *	RETR:COUNT:DEPTH  COUNT messages (0: all), DEPTH requests in flight
+ *	DELE:N            marks every Nth message
+ *	DELE:first        marks one, as DELE:last does
+ *	MEMORY            prints the largest private dirty memory of -w's
+ *	                  processes in KiB: of USER's, or of all if none is
+ *
+ * One session prints a line for each step: its name, nanoseconds, nanoseconds
+ * of CPU of -w's processes, bytes. Several sessions, of all jobs together,
+ * print "sessions NANOSECONDS NUMBER". Each job but the first is another user:
+ * USER1 and so on. Any answer but +OK ends the process with an error.
  */
 #include "config.h"
 
@@ -38,7 +45,7 @@
 #define BATCH 64
 
 static const char *names = "", *tickets;
-static struct how how = { .password = "bench" };
+static struct how how = {.password = "bench"};
 
 static int64_t
 now(void)
@@ -49,7 +56,10 @@ now(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* The words of /proc/PID/FILE; empty when the process is gone. */
+/*
+ * Returns the text of /proc/PID/FILE, valid until the next call; empty if the
+ * process is gone.
+ */
 static const char *
 proc(const char *pid, const char *file)
 {
@@ -67,6 +77,7 @@ proc(const char *pid, const char *file)
 	return text;
 }
 
+/* Returns true if the process has one of -w's names. */
 static bool
 is_watched(const char *pid)
 {
@@ -77,25 +88,32 @@ is_watched(const char *pid)
 	strlcpy(name, proc(pid, "comm"), sizeof(name));
 	n = strcspn(name, "\n");
 	name[n] = '\0';
-	for (found = names; n > 0 && (found = strstr(found, name)) != NULL; found++)
-		if ((found == names || found[-1] == ',') && (found[n] == ',' || found[n] == '\0'))
+	for (found = names; n > 0 && (found = strstr(found, name)) != NULL;
+	     found++)
+		if ((found == names || found[-1] == ',') &&
+		    (found[n] == ',' || found[n] == '\0'))
 			return true;
 	return false;
 }
 
-/* The sum, or with most the largest, of what each watched process says. */
+/*
+ * Combines what get returns for each watched process by combine. Returns the
+ * result, which begins at 0.
+ */
 static int64_t
-ask_processes(int64_t (*ask)(const char *pid), bool most)
+over_processes(
+    int64_t (*get)(const char *pid), int64_t (*combine)(int64_t, int64_t))
 {
 	DIR *d = opendir("/proc");
 	const struct dirent *e;
 	int64_t result = 0;
 
 	while (d != NULL && (e = readdir(d)) != NULL)
-		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && is_watched(e->d_name)) {
-			int64_t value = ask(e->d_name);
+		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' &&
+		    is_watched(e->d_name)) {
+			int64_t value = get(e->d_name);
 
-			result = !most ? result + value : value > result ? value : result;
+			result = combine(result, value);
 		}
 	if (d != NULL)
 		closedir(d);
@@ -103,7 +121,20 @@ ask_processes(int64_t (*ask)(const char *pid), bool most)
 }
 
 static int64_t
-ask_cpu(const char *pid)
+sum(int64_t a, int64_t b)
+{
+	return a + b;
+}
+
+static int64_t
+larger(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Returns the process's CPU time in nanoseconds. */
+static int64_t
+get_cpu(const char *pid)
 {
 	return strtoll(proc(pid, "schedstat"), NULL, 10);
 }
@@ -116,45 +147,51 @@ uid_of(const char *pid)
 	return line != NULL ? (uid_t)strtoul(line + 5, NULL, 10) : (uid_t)-1;
 }
 
+/* Returns the process's private dirty memory in KiB. */
 static int64_t
-ask_memory(const char *pid)
+get_memory(const char *pid)
 {
-	const char *line = strstr(proc(pid, "smaps_rollup"), "\nPrivate_Dirty:");
+	const char *line =
+	    strstr(proc(pid, "smaps_rollup"), "\nPrivate_Dirty:");
 
 	return line != NULL ? strtoll(line + 15, NULL, 10) : 0;
 }
 
+/* Returns the same, or 0 if the process is not USER's. */
 static int64_t
-ask_own_memory(const char *pid)
+get_own_memory(const char *pid)
 {
 	const struct passwd *pw = getpwnam(how.user);
 
-	return pw != NULL && uid_of(pid) == pw->pw_uid ? ask_memory(pid) : 0;
+	return pw != NULL && uid_of(pid) == pw->pw_uid ? get_memory(pid) : 0;
 }
 
 static int64_t
 memory(void)
 {
-	int64_t own = ask_processes(ask_own_memory, true);
+	int64_t own = over_processes(get_own_memory, larger);
 
-	return own != 0 ? own : ask_processes(ask_memory, true);
+	return own != 0 ? own : over_processes(get_memory, larger);
 }
 
 static int64_t
 cpu(void)
 {
-	return names[0] != '\0' ? ask_processes(ask_cpu, false) : 0;
+	return names[0] != '\0' ? over_processes(get_cpu, sum) : 0;
 }
 
-/* How many messages STAT has. */
+/* Returns the number of messages by STAT. */
 static size_t
 stat_mailbox(void)
 {
-	line_say("STAT");
-	return strtoul(line_hear_good() + 4, NULL, 10);
+	line_write("STAT");
+	return strtoul(line_read_good() + 4, NULL, 10);
 }
 
-/* Requests in batches, so that between half of depth and depth are in flight. Returns the bytes that came. */
+/*
+ * Retrieves count messages, with requests in batches, so that between half of
+ * depth and depth are in flight. Returns the bytes of the answers.
+ */
 static size_t
 retrieve(const size_t *sizes, size_t count, size_t depth)
 {
@@ -166,16 +203,21 @@ retrieve(const size_t *sizes, size_t count, size_t depth)
 			size_t n = 0;
 
 			for (; asked < count && asked - done < depth; asked++)
-				n += (size_t)snprintf(batch + n, sizeof(batch) - n, "RETR %zu\r\n", asked + 1);
+				n += (size_t)snprintf(batch + n,
+				    sizeof(batch) - n, "RETR %zu\r\n",
+				    asked + 1);
 			line_send(batch, n);
 		}
-		line_hear_good();
+		line_read_good();
 		bytes += line_skip(sizes[done]);
 	}
 	return bytes;
 }
 
-/* What LIST says; no message has fewer bytes when it is sent. */
+/*
+ * Returns the sizes by LIST, which the caller frees. No message has fewer bytes
+ * when it is sent.
+ */
 static size_t *
 list(size_t count)
 {
@@ -183,12 +225,12 @@ list(size_t count)
 
 	if (sizes == NULL)
 		err(1, "calloc");
-	line_say("LIST");
-	line_hear_good();
+	line_write("LIST");
+	line_read_good();
 	for (size_t i = 0; i < count; i++)
-		if (sscanf(line_hear(), "%*u %zu", &sizes[i]) != 1)
+		if (sscanf(line_read(), "%*u %zu", &sizes[i]) != 1)
 			errx(1, "LIST ends early");
-	if (strcmp(line_hear(), ".") != 0)
+	if (strcmp(line_read(), ".") != 0)
 		errx(1, "LIST is too long");
 	return sizes;
 }
@@ -198,7 +240,8 @@ print_step(const char *step, int64_t begin, int64_t begin_cpu, size_t bytes)
 {
 	int64_t end = now();
 
-	printf("%s %" PRId64 " %" PRId64 " %zu\n", step, end - begin, cpu() - begin_cpu, bytes);
+	printf("%s %" PRId64 " %" PRId64 " %zu\n", step, end - begin,
+	    cpu() - begin_cpu, bytes);
 }
 
 static void
@@ -207,7 +250,8 @@ retrieve_step(const char *step)
 	size_t count = 0, depth = 1, all = stat_mailbox(), bytes, *sizes;
 	int64_t begin, begin_cpu;
 
-	if (sscanf(step, "RETR:%zu:%zu", &count, &depth) != 2 || depth > BATCH || depth < 1)
+	if (sscanf(step, "RETR:%zu:%zu", &count, &depth) != 2 ||
+	    depth > BATCH || depth < 1)
 		errx(2, "no step: %s", step);
 	if (count == 0 || count > all)
 		count = all;
@@ -219,25 +263,29 @@ retrieve_step(const char *step)
 	free(sizes);
 }
 
-/* Marks are no part of what is timed; they come in batches. */
+/* Marks messages, with requests in batches. Not timed. */
 static void
 delete_step(const char *which)
 {
-	size_t all = stat_mailbox(), every = strtoul(which, NULL, 10), asked = 0;
+	size_t all = stat_mailbox(), every = strtoul(which, NULL, 10),
+	       asked = 0;
 	char command[32];
 
 	if (strcmp(which, "first") == 0)
 		every = all;
 	for (size_t i = 1; i <= all; i++) {
-		if (strcmp(which, "last") == 0 ? i < all : every == 0 || (i - 1) % every != 0)
+		if (strcmp(which, "last") == 0
+			? i < all
+			: every == 0 || (i - 1) % every != 0)
 			continue;
-		line_send(command, (size_t)snprintf(command, sizeof(command), "DELE %zu\r\n", i));
+		line_send(command, (size_t)snprintf(command, sizeof(command),
+				       "DELE %zu\r\n", i));
 		if (++asked % BATCH == 0)
 			for (int k = 0; k < BATCH; k++)
-				line_hear_good();
+				line_read_good();
 	}
 	for (; asked % BATCH != 0; asked--)
-		line_hear_good();
+		line_read_good();
 }
 
 static void
@@ -246,8 +294,8 @@ plain_step(const char *step)
 	int64_t begin_cpu = cpu(), begin = now();
 	size_t bytes = 0;
 
-	line_say("%s", step);
-	line_hear_good();
+	line_write("%s", step);
+	line_read_good();
 	if (strcmp(step, "UIDL") == 0 || strcmp(step, "LIST") == 0)
 		bytes = line_skip(0);
 	print_step(step, begin, begin_cpu, bytes);
@@ -266,7 +314,10 @@ do_step(const char *step)
 		plain_step(step);
 }
 
-/* Each user's tickets are in a file of that name. */
+/*
+ * Selects the user's tickets, which are in a file of the user's name, and
+ * prepares connections.
+ */
 static void
 prepare(void)
 {
@@ -278,6 +329,7 @@ prepare(void)
 	line_prepare(&how);
 }
 
+/* Times one session. */
 static void
 session(char **steps)
 {
@@ -290,7 +342,10 @@ session(char **steps)
 	line_close();
 }
 
-/* One job: as a user of its own, who waits for the others before the first login. Nothing is printed of the steps. */
+/*
+ * Runs n sessions as a user of its own, after all jobs are ready. Does not
+ * print the steps. Ends the process.
+ */
 _Noreturn static void
 job(char **steps, long number, long n, int ready, int go)
 {
@@ -312,6 +367,7 @@ job(char **steps, long number, long n, int ready, int go)
 	exit(0);
 }
 
+/* Runs n sessions in this number of jobs and prints their time. */
 static void
 jobs(char **steps, long number, long n)
 {
@@ -329,7 +385,8 @@ jobs(char **steps, long number, long n)
 		if (pid == 0) {
 			close(ready[0]);
 			close(go[1]);
-			job(steps, i, n / number + (i < n % number), ready[1], go[0]);
+			job(steps, i, n / number + (i < n % number), ready[1],
+			    go[0]);
 		}
 	}
 	close(ready[1]);
@@ -344,7 +401,7 @@ jobs(char **steps, long number, long n)
 	printf("sessions %" PRId64 " %ld\n", now() - begin, n);
 }
 
-/* Where word stands among words. */
+/* Returns the index of word in words. Ends the process if there is none. */
 static int
 choice(const char *word, const char *const words[3])
 {
@@ -357,8 +414,8 @@ choice(const char *word, const char *const words[3])
 int
 main(int argc, char **argv)
 {
-	static const char *const logins[3] = { "kpop", "gssapi", "pass" };
-	static const char *const layers[3] = { "none", "tls", "gssapi" };
+	static const char *const logins[3] = {"kpop", "gssapi", "pass"};
+	static const char *const layers[3] = {"none", "tls", "gssapi"};
 	long n = 1, number = 1;
 	int c;
 
@@ -386,10 +443,10 @@ main(int argc, char **argv)
 			return 2;
 		}
 	}
-	/* A connection that breaks has to be said. */
+	/* A broken connection must be reported. */
 	signal(SIGPIPE, SIG_IGN);
 	if (argc - optind < 3)
-		errx(2, "usage: client [options] host port user step …");
+		errx(2, "usage: client [options] host port user step ...");
 	how.host = argv[optind];
 	how.port = atoi(argv[optind + 1]);
 	how.user = argv[optind + 2];

@@ -1,13 +1,15 @@
 /*
- * What cannot be avoided, and nothing else: the limits that kpopd's times are compared with.
+ * Does only what no server can avoid: the lower limits of kpopd's times.
  *
- *	bench/floor login KEYTAB   by xinetd: libkrb5's whole recvauth, then POP3 without mail
- *	bench/floor serve SPOOL    by xinetd: POP3 without a ticket, a lock or a doubt
- *	bench/floor scan SPOOL     reads it once and finds its messages
- *	bench/floor truncate FILE | copy FILE | overwrite FILE
- *	bench/floor readdir MAILDIR | stat MAILDIR | read MAILDIR | unlink MAILDIR
+ *	bench/floor login KEYTAB     for xinetd: libkrb5's whole recvauth,
+ *	                             then POP3 without mail
+ *	bench/floor serve SPOOL      for xinetd: POP3 without a ticket, locks
+ *	                             or checks
+ *	bench/floor scan SPOOL       reads it once and finds its messages
+ *	bench/floor truncate FILE, also copy, overwrite
+ *	bench/floor readdir MAILDIR, also stat, read, unlink
  *
- * All but the first two print the nanoseconds that it took.
+ * All but the first two print the nanoseconds that they took.
  */
 #include "config.h"
 
@@ -33,8 +35,8 @@
 
 static char piece[BEGINNING_SIZE + PIECE + 64];
 
-/* Places of messages: the first byte behind the empty line before "From ". */
-static off_t *places;
+/* Offsets of the messages' "From " lines, and the end of the file. */
+static off_t *offsets;
 static size_t count, room;
 static uint64_t line_ends;
 
@@ -49,30 +51,37 @@ open_or_die(const char *path, int flags)
 }
 
 static void
-note(off_t place)
+note_message(off_t offset)
 {
 	if (count == room) {
 		room = room != 0 ? room * 2 : 1024;
-		if ((places = reallocarray(places, room, sizeof(*places))) == NULL)
+		if ((offsets = reallocarray(offsets, room, sizeof(*offsets))) ==
+		    NULL)
 			err(1, "reallocarray");
 	}
-	places[count++] = place;
+	offsets[count++] = offset;
 }
 
 #ifdef __x86_64__
 #include <immintrin.h>
 
-/* Line ends in [p, p + n), and where "\nFrom " begins in it; BEGINNING_SIZE + 32 bytes behind can be read. */
+/*
+ * Counts the line ends in [p, p + n), which is at offset in the file, and notes
+ * where "\nFrom " begins in it. BEGINNING_SIZE + 32 bytes after it can be read.
+ */
 __attribute__((target("avx2,popcnt"))) static void
-look(const char *p, size_t n, off_t place)
+find_messages(const char *p, size_t n, off_t offset)
 {
-	const __m256i end = _mm256_set1_epi8('\n'), letter = _mm256_set1_epi8('F');
+	const __m256i end = _mm256_set1_epi8('\n'),
+		      letter = _mm256_set1_epi8('F');
 
 	for (size_t i = 0; i < n; i += 32) {
 		__m256i here = _mm256_loadu_si256((const void *)(p + i));
 		__m256i next = _mm256_loadu_si256((const void *)(p + i + 1));
-		unsigned ends = (unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(here, end));
-		unsigned found = ends & (unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(next, letter));
+		unsigned ends = (unsigned)_mm256_movemask_epi8(
+		    _mm256_cmpeq_epi8(here, end));
+		unsigned found = ends & (unsigned)_mm256_movemask_epi8(
+					    _mm256_cmpeq_epi8(next, letter));
 
 		if (n - i < 32) {
 			ends &= (1U << (n - i)) - 1;
@@ -83,46 +92,52 @@ look(const char *p, size_t n, off_t place)
 			size_t at = i + (size_t)__builtin_ctz(found);
 
 			if (memcmp(p + at, BEGINNING, BEGINNING_SIZE) == 0)
-				note(place + (off_t)at + 1);
+				note_message(offset + (off_t)at + 1);
 		}
 	}
 }
 #else
 static void
-look(const char *p, size_t n, off_t place)
+find_messages(const char *p, size_t n, off_t offset)
 {
-	for (const char *at = p; (at = memchr(at, '\n', n - (size_t)(at - p))) != NULL; at++) {
+	for (const char *at = p;
+	     (at = memchr(at, '\n', n - (size_t)(at - p))) != NULL; at++) {
 		line_ends++;
 		if (memcmp(at, BEGINNING, BEGINNING_SIZE) == 0)
-			note(place + (at - p) + 1);
+			note_message(offset + (at - p) + 1);
 	}
 }
 #endif
 
-/* The spool's messages into places, the file's size behind the last. */
+/*
+ * Stores the offsets of the spool's messages, and after them the size of the
+ * file.
+ */
 static void
 scan(int fd)
 {
 	size_t kept = 0;
-	off_t place = 0;
+	off_t offset = 0;
 	ssize_t n;
 
-	note(0);
+	note_message(0);
 	while ((n = read(fd, piece + kept, PIECE)) > 0) {
-		size_t have = kept + (size_t)n, done = have < BEGINNING_SIZE ? 0 : have - BEGINNING_SIZE + 1;
+		size_t have = kept + (size_t)n,
+		       done = have < BEGINNING_SIZE ? 0
+						    : have - BEGINNING_SIZE + 1;
 
-		look(piece, done, place);
+		find_messages(piece, done, offset);
 		kept = have - done;
 		memmove(piece, piece + done, kept);
-		place += (off_t)done;
+		offset += (off_t)done;
 	}
 	if (n == -1)
 		err(1, "read");
-	note(place + (off_t)kept);
+	note_message(offset + (off_t)kept);
 	count--;
 }
 
-/* What comes from the client, and goes to it. */
+/* Input and output of the client. */
 static char in[4096], out[65536];
 static size_t in_at, in_end, out_end;
 
@@ -149,7 +164,7 @@ put(const char *data, size_t n)
 }
 
 __attribute__((format(printf, 1, 2))) static void
-say(const char *format, ...)
+answer(const char *format, ...)
 {
 	char text[128];
 	va_list ap;
@@ -159,9 +174,12 @@ say(const char *format, ...)
 	va_end(ap);
 }
 
-/* The client's next line without its end; answers are sent only when there is none yet. Exits at the end. */
+/*
+ * Returns the client's next line without its end. If none is buffered, sends
+ * the answers first. Exits at the end of input.
+ */
 static char *
-hear(void)
+read_command(void)
 {
 	char *end, *line;
 
@@ -185,20 +203,24 @@ hear(void)
 	return line;
 }
 
-/* RETR: CRLF for LF, and a dot before a dot; without the "From " line. */
+/*
+ * Answers RETR with CRLF for LF and a doubled dot at the beginning of a line,
+ * without the "From " line.
+ */
 static void
 send_message(int fd, size_t n)
 {
-	off_t at = places[n - 1], end = places[n] - 1;
+	off_t at = offsets[n - 1], end = offsets[n] - 1;
 	bool first = true;
 
-	say("+OK %jd octets\r\n", (intmax_t)(end - at));
+	answer("+OK %jd octets\r\n", (intmax_t)(end - at));
 	while (at < end) {
 		size_t want = end - at < PIECE ? (size_t)(end - at) : PIECE;
 		ssize_t got = pread(fd, piece, want, at);
 		const char *p = piece, *line_end;
 
-		while (got > 0 && (line_end = memchr(p, '\n', (size_t)(piece + got - p))) != NULL) {
+		while (got > 0 && (line_end = memchr(p, '\n',
+				       (size_t)(piece + got - p))) != NULL) {
 			if (!first) {
 				if (*p == '.')
 					put(".", 1);
@@ -215,34 +237,40 @@ send_message(int fd, size_t n)
 	put(".\r\n", 3);
 }
 
-/* Sizes are only guessed, and low: the client skips so much before it looks for the end. */
+/*
+ * Answers LIST with sizes that are too small: the client skips that much before
+ * it looks for the end.
+ */
 static void
 list(void)
 {
-	say("+OK\r\n");
+	answer("+OK\r\n");
 	for (size_t i = 1; i <= count; i++)
-		say("%zu %jd\r\n", i, (intmax_t)(places[i] - places[i - 1] > 200 ? places[i] - places[i - 1] - 200 : 0));
+		answer("%zu %jd\r\n", i,
+		    (intmax_t)(offsets[i] - offsets[i - 1] > 200
+				   ? offsets[i] - offsets[i - 1] - 200
+				   : 0));
 	put(".\r\n", 3);
 }
 
-/* POP3 as far as the bench's client speaks it; fd: the spool, or -1. */
+/* Speaks as much POP3 as the bench's client uses. fd: the spool, or -1. */
 static void
 pop3(int fd)
 {
-	say("+OK floor\r\n");
+	answer("+OK floor\r\n");
 	for (;;) {
-		char *line = hear();
+		char *line = read_command();
 
 		if (fd != -1 && strncasecmp(line, "RETR ", 5) == 0)
 			send_message(fd, strtoul(line + 5, NULL, 10));
 		else if (fd != -1 && strcasecmp(line, "LIST") == 0)
 			list();
 		else if (strcasecmp(line, "STAT") == 0)
-			say("+OK %zu %ju\r\n", count, (uintmax_t)line_ends);
+			answer("+OK %zu %ju\r\n", count, (uintmax_t)line_ends);
 		else {
 			if (fd != -1 && strncasecmp(line, "PASS ", 5) == 0)
 				scan(fd);
-			say("+OK\r\n");
+			answer("+OK\r\n");
 		}
 		if (strcasecmp(line, "QUIT") == 0)
 			break;
@@ -259,8 +287,10 @@ login(const char *path)
 	krb5_ticket *ticket;
 	int fd = 0;
 
-	if (krb5_init_context(&context) != 0 || krb5_kt_resolve(context, path, &keytab) != 0 ||
-	    krb5_recvauth(context, &auth, &fd, "KPOPV1.0", NULL, 0, keytab, &ticket) != 0)
+	if (krb5_init_context(&context) != 0 ||
+	    krb5_kt_resolve(context, path, &keytab) != 0 ||
+	    krb5_recvauth(
+		context, &auth, &fd, "KPOPV1.0", NULL, 0, keytab, &ticket) != 0)
 		exit(1);
 	pop3(-1);
 }
@@ -291,7 +321,7 @@ truncate_it(const char *path)
 	sync_or_die(fd);
 }
 
-/* from's bytes by ours to to, from its beginning. */
+/* Copies all bytes of from to to, through this process. */
 static void
 move(int from, int to)
 {
@@ -307,7 +337,10 @@ move(int from, int to)
 		err(1, "pread");
 }
 
-/* Into FILE.copy, which is left: on some disks its removal takes longer. */
+/*
+ * Copies to FILE.copy, which is not removed, because on some disks the removal
+ * takes longer.
+ */
 static void
 copy(const char *path)
 {
@@ -363,11 +396,13 @@ visit_unlink(int dir, const char *name)
 		err(1, "%s", name);
 }
 
-/* Every message of a Maildir; its directories are synced if that is wanted. */
+/*
+ * Calls visit for every message of a Maildir. If sync, syncs its directories.
+ */
 static void
 walk(const char *path, void (*visit)(int dir, const char *name), bool sync)
 {
-	static const char *const parts[] = { "new", "cur" };
+	static const char *const parts[] = {"new", "cur"};
 
 	for (int i = 0; i < 2; i++) {
 		char name[4096];

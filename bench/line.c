@@ -1,9 +1,10 @@
 /*
- * A POP3 connection as the bench's client needs it: fast, blocking, in one process whatever its layers.
+ * Is a POP3 connection for the bench's client: fast, blocking, with its layers
+ * in the same process.
  *
- * Tickets are fetched once, before anything is timed. A client that spends
- * much by itself would hide what servers spend: so what is not looked at is
- * skipped by size, and reads are large.
+ * Runs as root. Tickets are fetched once, before anything is timed. A client
+ * that needs much time would hide the servers' time, so it skips by size what
+ * it does not examine, and its reads are large.
  */
 #include "config.h"
 
@@ -39,7 +40,7 @@ static SSL *tls;
 static gss_ctx_id_t gss = GSS_C_NO_CONTEXT;
 static gss_cred_id_t gss_cred = GSS_C_NO_CREDENTIAL;
 static gss_name_t gss_service;
-static bool sealed; /* the layer of gss is on */
+static bool has_layer; /* of gss */
 static krb5_context krb5;
 static krb5_ccache ccache;
 static krb5_creds wanted, *ticket;
@@ -63,21 +64,29 @@ prepare_kpop(const struct how *how)
 {
 	must_krb5(krb5_init_context(&krb5), "libkrb5");
 	must_krb5(krb5_cc_default(krb5, &ccache), "ccache");
-	must_krb5(krb5_cc_get_principal(krb5, ccache, &wanted.client), "no ticket");
-	must_krb5(krb5_sname_to_principal(krb5, how->host, "pop", KRB5_NT_SRV_HST, &wanted.server), how->host);
-	must_krb5(krb5_get_credentials(krb5, 0, ccache, &wanted, &ticket), "no ticket for the service");
+	must_krb5(
+	    krb5_cc_get_principal(krb5, ccache, &wanted.client), "no ticket");
+	must_krb5(krb5_sname_to_principal(
+		      krb5, how->host, "pop", KRB5_NT_SRV_HST, &wanted.server),
+	    how->host);
+	must_krb5(krb5_get_credentials(krb5, 0, ccache, &wanted, &ticket),
+	    "no ticket for the service");
 }
 
 static void
 prepare_gss(const struct how *how)
 {
 	char name[256];
-	gss_buffer_desc text = { (size_t)snprintf(name, sizeof(name), "pop@%s", how->host), name };
+	gss_buffer_desc text = {
+	    (size_t)snprintf(name, sizeof(name), "pop@%s", how->host), name};
 	OM_uint32 minor;
 
-	must_gss(gss_import_name(&minor, &text, GSS_C_NT_HOSTBASED_SERVICE, &gss_service), "name");
-	must_gss(gss_acquire_cred(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE, GSS_C_NO_OID_SET,
-	    GSS_C_INITIATE, &gss_cred, NULL, NULL), "tickets");
+	must_gss(gss_import_name(
+		     &minor, &text, GSS_C_NT_HOSTBASED_SERVICE, &gss_service),
+	    "name");
+	must_gss(gss_acquire_cred(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
+		     GSS_C_NO_OID_SET, GSS_C_INITIATE, &gss_cred, NULL, NULL),
+	    "tickets");
 }
 
 void
@@ -87,7 +96,8 @@ line_prepare(const struct how *how)
 		prepare_kpop(how);
 	if (how->login == LOGIN_GSSAPI)
 		prepare_gss(how);
-	if (how->layer == LAYER_TLS && (tls_context = SSL_CTX_new(TLS_client_method())) == NULL)
+	if (how->layer == LAYER_TLS &&
+	    (tls_context = SSL_CTX_new(TLS_client_method())) == NULL)
 		errx(1, "OpenSSL does not start");
 }
 
@@ -95,7 +105,8 @@ static void
 write_all(const char *data, size_t n)
 {
 	while (n > 0) {
-		ssize_t put = tls != NULL ? SSL_write(tls, data, (int)n) : write(fd, data, n);
+		ssize_t put = tls != NULL ? SSL_write(tls, data, (int)n)
+					  : write(fd, data, n);
 
 		if (put <= 0)
 			err(1, "the connection broke");
@@ -107,7 +118,8 @@ write_all(const char *data, size_t n)
 static size_t
 read_some(char *data, size_t n)
 {
-	ssize_t got = tls != NULL ? SSL_read(tls, data, (int)n) : read(fd, data, n);
+	ssize_t got =
+	    tls != NULL ? SSL_read(tls, data, (int)n) : read(fd, data, n);
 
 	if (got == -1)
 		err(1, "the connection broke");
@@ -127,21 +139,23 @@ read_exact(char *data, size_t n)
 	}
 }
 
-/* One token of the layer behind what there is. */
+/* Reads one token of the layer and appends its text to the input. */
 static void
-fill_sealed(void)
+fill_from_token(void)
 {
 	static char token[TOKEN + 4096];
 	unsigned char length[4];
-	gss_buffer_desc wrapped = { 0, token }, text;
+	gss_buffer_desc wrapped = {0, token}, text;
 	OM_uint32 minor;
 
 	read_exact((char *)length, sizeof(length));
-	wrapped.length = (size_t)length[0] << 24 | (size_t)length[1] << 16 | (size_t)length[2] << 8 | length[3];
+	wrapped.length = (size_t)length[0] << 24 | (size_t)length[1] << 16 |
+			 (size_t)length[2] << 8 | length[3];
 	if (wrapped.length > sizeof(token))
-		errx(1, "a token too large");
+		errx(1, "a token is too large");
 	read_exact(token, wrapped.length);
-	must_gss(gss_unwrap(&minor, gss, &wrapped, &text, NULL, NULL), "unwrap");
+	must_gss(
+	    gss_unwrap(&minor, gss, &wrapped, &text, NULL, NULL), "unwrap");
 	if (text.length > sizeof(in) - end)
 		errx(1, "no room for a token");
 	memcpy(in + end, text.value, text.length);
@@ -157,8 +171,8 @@ fill(void)
 	at = 0;
 	if (end == sizeof(in))
 		errx(1, "a line without an end");
-	if (sealed)
-		fill_sealed();
+	if (has_layer)
+		fill_from_token();
 	else
 		end += read_some(in + end, sizeof(in) - end);
 }
@@ -167,14 +181,16 @@ void
 line_send(const char *data, size_t n)
 {
 	unsigned char length[4];
-	gss_buffer_desc text = { n, (void *)data }, wrapped;
+	gss_buffer_desc text = {n, (void *)data}, wrapped;
 	OM_uint32 minor;
 
-	if (!sealed) {
+	if (!has_layer) {
 		write_all(data, n);
 		return;
 	}
-	must_gss(gss_wrap(&minor, gss, 1, GSS_C_QOP_DEFAULT, &text, NULL, &wrapped), "wrap");
+	must_gss(
+	    gss_wrap(&minor, gss, 1, GSS_C_QOP_DEFAULT, &text, NULL, &wrapped),
+	    "wrap");
 	for (int i = 0; i < 4; i++)
 		length[i] = (unsigned char)(wrapped.length >> (24 - 8 * i));
 	write_all((const char *)length, sizeof(length));
@@ -183,7 +199,7 @@ line_send(const char *data, size_t n)
 }
 
 void
-line_say(const char *format, ...)
+line_write(const char *format, ...)
 {
 	static char text[TOKEN * 2];
 	va_list ap;
@@ -197,7 +213,7 @@ line_say(const char *format, ...)
 }
 
 const char *
-line_hear(void)
+line_read(void)
 {
 	char *line, *line_end;
 
@@ -212,12 +228,12 @@ line_hear(void)
 }
 
 const char *
-line_hear_good(void)
+line_read_good(void)
 {
-	const char *line = line_hear();
+	const char *line = line_read();
 
 	if (strncmp(line, "+OK", 3) != 0)
-		errx(1, "the server says: %s", line);
+		errx(1, "the server answered: %s", line);
 	return line;
 }
 
@@ -236,7 +252,7 @@ line_skip(size_t least)
 		at = end;
 		fill();
 	}
-	/* The dot may stand right behind the first line, whose end has been taken. */
+	/* The dot may follow the first line, whose end has been read. */
 	while (end - at < 3)
 		fill();
 	if (least == 0 && memcmp(in + at, ".\r\n", 3) == 0) {
@@ -264,8 +280,8 @@ begin_tls(void)
 {
 	SSL *new = SSL_new(tls_context);
 
-	line_say("STLS");
-	line_hear_good();
+	line_write("STLS");
+	line_read_good();
 	if (new == NULL || SSL_set_fd(new, fd) != 1 || SSL_connect(new) != 1)
 		errx(1, "no TLS");
 	tls = new;
@@ -274,7 +290,7 @@ begin_tls(void)
 static void
 greet(const struct how *how)
 {
-	line_hear_good();
+	line_read_good();
 	if (how->layer == LAYER_TLS)
 		begin_tls();
 }
@@ -284,12 +300,14 @@ send_ticket(void)
 {
 	krb5_auth_context auth = NULL;
 
-	must_krb5(krb5_sendauth(krb5, &auth, &fd, (char *)"KPOPV1.0", wanted.client, wanted.server,
-	    AP_OPTS_MUTUAL_REQUIRED, NULL, ticket, ccache, NULL, NULL, NULL), "sendauth");
+	must_krb5(krb5_sendauth(krb5, &auth, &fd, (char *)"KPOPV1.0",
+		      wanted.client, wanted.server, AP_OPTS_MUTUAL_REQUIRED,
+		      NULL, ticket, ccache, NULL, NULL, NULL),
+	    "sendauth");
 	krb5_auth_con_free(krb5, auth);
 }
 
-/* A token out, the next one in. */
+/* Sends a token. Returns the server's next one. */
 static gss_buffer_desc
 trade(const gss_buffer_desc *out)
 {
@@ -299,64 +317,74 @@ trade(const gss_buffer_desc *out)
 	int n;
 
 	if (b64_ntop(out->value, out->length, text, sizeof(text)) == -1)
-		errx(1, "a token too large");
-	line_say("%s", text);
-	answer = line_hear();
+		errx(1, "a token is too large");
+	line_write("%s", text);
+	answer = line_read();
 	if (strncmp(answer, "+ ", 2) != 0)
-		errx(1, "the server says: %s", answer);
+		errx(1, "the server answered: %s", answer);
 	n = b64_pton(answer + 2, token, sizeof(token));
-	return (gss_buffer_desc){ n > 0 ? (size_t)n : 0, token };
+	return (gss_buffer_desc){n > 0 ? (size_t)n : 0, token};
 }
 
-/* The last round of RFC 4752: which layer, and whose mailbox. */
+/*
+ * Sends the choice of a layer and the mailbox's user, which ends the exchange
+ * (RFC 4752).
+ */
 static void
 choose(const struct how *how, gss_buffer_t offer)
 {
 	static char text[TOKEN];
-	unsigned char choice[4 + 256] = { how->layer == LAYER_GSSAPI ? 4 : 1 };
+	unsigned char choice[4 + 256] = {how->layer == LAYER_GSSAPI ? 4 : 1};
 	gss_buffer_desc plain, wrapped;
 	OM_uint32 minor;
 
-	must_gss(gss_unwrap(&minor, gss, offer, &plain, NULL, NULL), "the offer of layers");
+	must_gss(gss_unwrap(&minor, gss, offer, &plain, NULL, NULL),
+	    "the offer of layers");
 	gss_release_buffer(&minor, &plain);
 	if (how->layer == LAYER_GSSAPI)
 		choice[1] = TOKEN >> 16;
 	memcpy(choice + 4, how->user, strlen(how->user));
-	plain = (gss_buffer_desc){ 4 + strlen(how->user), choice };
-	must_gss(gss_wrap(&minor, gss, 0, GSS_C_QOP_DEFAULT, &plain, NULL, &wrapped), "the choice of a layer");
+	plain = (gss_buffer_desc){4 + strlen(how->user), choice};
+	must_gss(
+	    gss_wrap(&minor, gss, 0, GSS_C_QOP_DEFAULT, &plain, NULL, &wrapped),
+	    "the choice of a layer");
 	if (b64_ntop(wrapped.value, wrapped.length, text, sizeof(text)) == -1)
-		errx(1, "a token too large");
+		errx(1, "a token is too large");
 	gss_release_buffer(&minor, &wrapped);
-	line_say("%s", text);
-	line_hear_good();
-	sealed = how->layer == LAYER_GSSAPI;
+	line_write("%s", text);
+	line_read_good();
+	has_layer = how->layer == LAYER_GSSAPI;
 }
 
 static void
 authenticate(const struct how *how)
 {
-	gss_buffer_desc heard = { 0, NULL }, out;
+	gss_buffer_desc received = {0, NULL}, out;
 	OM_uint32 major, minor;
 
-	line_say("AUTH GSSAPI");
-	if (line_hear()[0] != '+')
+	line_write("AUTH GSSAPI");
+	if (line_read()[0] != '+')
 		errx(1, "no AUTH GSSAPI");
 	do {
-		major = gss_init_sec_context(&minor, gss_cred, &gss, gss_service, (gss_OID)gss_mech_krb5,
-		    GSS_C_MUTUAL_FLAG | GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG | GSS_C_SEQUENCE_FLAG, 0,
-		    GSS_C_NO_CHANNEL_BINDINGS, &heard, NULL, &out, NULL, NULL);
+		major = gss_init_sec_context(&minor, gss_cred, &gss,
+		    gss_service, (gss_OID)gss_mech_krb5,
+		    GSS_C_MUTUAL_FLAG | GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG |
+			GSS_C_SEQUENCE_FLAG,
+		    0, GSS_C_NO_CHANNEL_BINDINGS, &received, NULL, &out, NULL,
+		    NULL);
 		must_gss(major, "no ticket for the server");
-		heard = trade(&out);
+		received = trade(&out);
 		gss_release_buffer(&minor, &out);
 	} while ((major & GSS_S_CONTINUE_NEEDED) != 0);
-	choose(how, &heard);
+	choose(how, &received);
 }
 
 void
 line_login(const struct how *how)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)how->port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in address = {.sin_family = AF_INET,
+	    .sin_port = htons((uint16_t)how->port),
+	    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int on = 1;
 
 	if ((fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) == -1 ||
@@ -370,10 +398,10 @@ line_login(const struct how *how)
 		authenticate(how);
 		return;
 	}
-	line_say("USER %s", how->user);
-	line_hear_good();
-	line_say("PASS %s", how->password);
-	line_hear_good();
+	line_write("USER %s", how->user);
+	line_read_good();
+	line_write("PASS %s", how->password);
+	line_read_good();
 }
 
 void
@@ -384,7 +412,7 @@ line_close(void)
 	SSL_free(tls);
 	tls = NULL;
 	gss_delete_sec_context(&minor, &gss, GSS_C_NO_BUFFER);
-	sealed = false;
+	has_layer = false;
 	close(fd);
 	at = end = 0;
 }

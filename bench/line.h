@@ -1,4 +1,7 @@
-/* The bench client's connection and its logins: see line.c. What fails ends the process with its reason. */
+/*
+ * The connection and logins of the bench's client: see line.c. Any error ends
+ * the process with a message.
+ */
 #ifndef LINE_H
 #define LINE_H
 
@@ -10,32 +13,37 @@ enum layer { LAYER_NONE, LAYER_TLS, LAYER_GSSAPI };
 struct how {
 	enum login login;
 	enum layer layer;
-	const char *host; /* of the service principal; the address is 127.0.0.1 */
+	/* Of the service principal; the address is 127.0.0.1. */
+	const char *host;
 	int port;
 	const char *user, *password;
 };
 
-/* Gets what all connections share: tickets, OpenSSL's start. */
+/* Gets what all connections share: the tickets and OpenSSL's context. */
 void line_prepare(const struct how *how);
 
-/* Connects and logs in, up to PASS's good answer, or AUTH's. */
+/* Connects and logs in, up to the good answer to PASS or AUTH. */
 void line_login(const struct how *how);
 
+/* Closes the connection. */
 void line_close(void);
 
-/* Bytes as they are. */
+/* Sends n bytes. */
 void line_send(const char *data, size_t n);
 
-/* A command; CRLF is added. */
-__attribute__((format(printf, 1, 2))) void line_say(const char *format, ...);
+/* Sends a command, to which it adds CRLF. */
+__attribute__((format(printf, 1, 2))) void line_write(const char *format, ...);
 
-/* The next line, without CRLF; one at a time. */
-const char *line_hear(void);
+/* Returns the next line, without CRLF, valid until the next call. */
+const char *line_read(void);
 
-/* The same, and it has to be +OK. */
-const char *line_hear_good(void);
+/* Returns the same; the line must begin with +OK. */
+const char *line_read_good(void);
 
-/* All of an answer of several lines behind its first, of which at least `least` bytes come before the dot. Returns their number. */
+/*
+ * Skips the lines of an answer after its first one. At least least bytes come
+ * before the dot. Returns the number of bytes.
+ */
 size_t line_skip(size_t least);
 
 #endif

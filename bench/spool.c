@@ -1,11 +1,12 @@
 /*
- * Makes mailboxes for the bench, the same bytes every time: an mbox on standard output, or a Maildir's files.
+ * Writes mailboxes for the bench, with the same bytes every time: an mbox to
+ * standard output, or a Maildir.
  *
  *	bench/spool MESSAGES LEAST MOST [LARGE-EVERY [MAILDIR]]
  *
- * A message has the header fields that mail has today and LEAST to MOST bytes
- * of text in lines of 60 to 78 columns; each LARGE-EVERYth (0: none) has 1 to
- * 5 MB of base64 instead. Some lines begin with a dot, some with ">From ".
+ * A message has common header fields and LEAST to MOST bytes of text in lines
+ * of 60 to 78 columns. Each LARGE-EVERYth (0: none) has 1 to 5 MB of base64
+ * instead. Some lines begin with a dot, some with ">From ".
  */
 #include "config.h"
 
@@ -17,13 +18,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINES 4096 /* text is drawn from so many different lines */
+#define LINES 4096 /* different lines, of which the text is made */
 
 static uint64_t seed = 0x9e3779b97f4a7c15;
 static char lines[2][LINES][80]; /* text, base64 */
 static size_t lengths[2][LINES];
 
-/* xorshift64*: the same numbers on every machine. */
+/*
+ * Returns a pseudo-random number less than below, the same sequence on every
+ * machine (xorshift64*).
+ */
 static uint64_t
 draw(uint64_t below)
 {
@@ -36,13 +40,15 @@ draw(uint64_t below)
 static void
 make_lines(void)
 {
-	static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char base64[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 	for (size_t i = 0; i < LINES; i++) {
 		size_t n = 60 + (size_t)draw(19);
 
 		for (size_t k = 0; k < n; k++)
-			lines[0][i][k] = draw(6) == 0 ? ' ' : (char)('a' + draw(26));
+			lines[0][i][k] =
+			    draw(6) == 0 ? ' ' : (char)('a' + draw(26));
 		if (i % 512 == 1)
 			lines[0][i][0] = '.';
 		if (i % 1024 == 2)
@@ -60,12 +66,14 @@ static void
 put_header(FILE *f, unsigned long n)
 {
 	uint64_t id = draw(UINT32_MAX);
-	unsigned hour = (unsigned)(n / 3600 % 24), minute = (unsigned)(n / 60 % 60), second = (unsigned)(n % 60);
+	unsigned hour = (unsigned)(n / 3600 % 24),
+		 minute = (unsigned)(n / 60 % 60), second = (unsigned)(n % 60);
 
 	fprintf(f,
 	    "Return-Path: <sender%" PRIu64 "@example.org>\n"
 	    "Received: from mx.example.org by mail.kpopd.test\n"
-	    "\twith ESMTPS id %08" PRIx64 "; Mon, 23 Nov 2026 %02u:%02u:%02u +0000\n"
+	    "\twith ESMTPS id %08" PRIx64
+	    "; Mon, 23 Nov 2026 %02u:%02u:%02u +0000\n"
 	    "Message-ID: <%lu.%08" PRIx64 "@example.org>\n"
 	    "From: sender@example.org\n"
 	    "To: reader@kpopd.test\n"
@@ -92,7 +100,8 @@ open_file(const char *maildir, unsigned long n)
 	char path[4096];
 	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/new/%lu.M%luP1.mail", maildir, 1795413600 + n / 100, n);
+	snprintf(path, sizeof(path), "%s/new/%lu.M%luP1.mail", maildir,
+	    1795413600 + n / 100, n);
 	if ((f = fopen(path, "w")) == NULL)
 		err(1, "%s", path);
 	return f;
@@ -113,7 +122,8 @@ main(int argc, char **argv)
 	const char *maildir = argc > 5 ? argv[5] : NULL;
 
 	if (argc < 4)
-		errx(2, "usage: spool messages least most [large-every [maildir]]");
+		errx(2,
+		    "usage: spool messages least most [large-every [maildir]]");
 	count = strtoul(argv[1], NULL, 10);
 	least = strtoul(argv[2], NULL, 10);
 	most = strtoul(argv[3], NULL, 10);
@@ -124,7 +134,9 @@ main(int argc, char **argv)
 		FILE *f = maildir != NULL ? open_file(maildir, n) : stdout;
 
 		if (maildir == NULL)
-			fputs("From sender@example.org Mon Nov 23 05:00:00 2026\n", f);
+			fputs("From sender@example.org Mon Nov 23 05:00:00 "
+			      "2026\n",
+			    f);
 		put_header(f, n);
 		if (large != 0 && n % large == 0)
 			put_lines(f, 1, 1000000 + draw(4000001));

@@ -1,13 +1,14 @@
 /*
- * Fuzz target: both tables of pop3.c, obeyed for whatever a client says.
+ * Fuzz target: the tables of pop3-auth.c and pop3-trans.c, with whatever a
+ * client sends.
  *
  * Input: one byte for the state (KPOP's login, POP3 mode's, TRANSACTION), one
- * for the manner in which the bytes come, one for what the parts behind do;
- * then the client's bytes. What holds: every command gets one answer, which
- * begins with +OK, -ERR or "+ " and, where a list or a message follows, ends
- * with a dot; neither the cuts in the input nor the case of its letters show in
- * any answer, so nothing of the client's stands there but numbers; only QUIT
- * removes, and just what was marked.
+ * for the pieces in which the bytes come, one for the results of the callbacks;
+ * then the client's bytes. What must hold: Every command gets one answer, which
+ * begins with +OK, -ERR or "+ ". If a list or a message follows, it ends with a
+ * dot. Neither the pieces of the input nor the case of its letters changes an
+ * answer, so an answer contains no bytes of the client but numbers. Only QUIT
+ * removes messages, and only those that were marked.
  */
 #include "config.h"
 
@@ -23,34 +24,33 @@
 
 #include "fuzz/fuzz.h"
 #include "fuzz/peer.h"
-#include "pop3.h"
+#include "pop3-auth.h"
+#include "pop3-trans.h"
 #include "store.h"
 #include "wire.h"
 
 #define COUNT 5
-#define LINE 255 /* a longer line is no command */
-#define NONSENSE 20 /* lines in a row that are no command end a session */
 
 enum { KPOP, POP3, TRANSACTION };
 
 static struct io io;
 
-/* A maildrop in memory, whose store is what maildrop.c takes for mbox.c. */
+/* A maildrop in memory, in a store of its own. */
 static const struct {
 	const char *text;
-	size_t missing; /* bytes that are gone when it is read */
-	bool changed;   /* is not there any more */
+	size_t missing; /* bytes that are gone when the message is read */
+	bool changed;	/* the message is gone */
 } mail[COUNT] = {
-	{ "Subject: one\n\nbody\n.\n..\n", 0, false },
-	{ "Subject: two\r\n\r\nno last end", 0, false },
-	{ "", 0, false },
-	{ "Subject: four\n\nshorter than it was\n", 9, false },
-	{ "Subject: five\n\nnot there\n", 0, true },
+    {"Subject: one\n\nbody\n.\n..\n", 0, false},
+    {"Subject: two\r\n\r\nno last end", 0, false},
+    {"", 0, false},
+    {"Subject: four\n\nshorter than it was\n", 9, false},
+    {"Subject: five\n\nnot there\n", 0, true},
 };
 static int mail_fd;
 static unsigned char removed_marks;
 static bool removed_any;
-static unsigned what_remove_says;
+static unsigned remove_result;
 
 static uint64_t
 box_wire_size(void *box, size_t i)
@@ -89,8 +89,10 @@ box_fetch(void *box, size_t i, struct span *s)
 
 	for (size_t k = 0; k < i; k++)
 		at += (off_t)strlen(mail[k].text);
-	*s = (struct span){ .fd = mail_fd, .at = at, .bytes = strlen(mail[i].text) - mail[i].missing,
-		.wire_size = box_wire_size(box, i) };
+	*s = (struct span){.fd = mail_fd,
+	    .at = at,
+	    .bytes = strlen(mail[i].text) - mail[i].missing,
+	    .wire_size = box_wire_size(box, i)};
 	return mail[i].changed ? DROP_CHANGED : DROP_OK;
 }
 
@@ -99,16 +101,24 @@ box_remove(void *box, const unsigned char *marks, size_t *removed)
 {
 	(void)box;
 	HOLDS(!removed_any);
-	/* A client that takes no more orders nothing, and that is known only after all was sent. */
-	HOLDS(io.error == IO_OK && io.out_end == 0 && peer.said_size < peer.patience);
+	/*
+	 * A client that takes no more output must not cause a removal, and that
+	 * shows only after all was sent.
+	 */
+	HOLDS(io.error == IO_OK && io.out_end == 0 &&
+	      peer.said_size < peer.takes);
 	removed_any = true;
 	removed_marks = marks[0];
-	*removed = what_remove_says == DROP_OK ? (size_t)__builtin_popcount(marks[0]) : 0;
-	return what_remove_says;
+	*removed =
+	    remove_result == DROP_OK ? (size_t)__builtin_popcount(marks[0]) : 0;
+	return remove_result;
 }
 
-static const struct store_ops box_store = { .total = box_total, .wire_size = box_wire_size, .uidl = box_uidl,
-	.fetch = box_fetch, .remove = box_remove };
+static const struct store_ops box_store = {.total = box_total,
+    .wire_size = box_wire_size,
+    .uidl = box_uidl,
+    .fetch = box_fetch,
+    .remove = box_remove};
 
 /* Replaces mailboxes.c, which would need the formats. */
 const struct store_ops *
@@ -127,9 +137,13 @@ make_mail(void)
 		HOLDS(write(mail_fd, mail[i].text, strlen(mail[i].text)) != -1);
 }
 
-/* The pre-auth process's part of AUTH, led by the token's first byte. */
+/*
+ * The pre-auth process's part of AUTH. The first byte of a token decides the
+ * size of the challenge, its last one the result.
+ */
 static int
-authenticate(void *self, bool first, const void *token, size_t n, const void **challenge, size_t *size)
+authenticate(void *self, bool first, const void *token, size_t n,
+    const void **challenge, size_t *size)
 {
 	static const char words[48000];
 	const unsigned char *t = token;
@@ -144,10 +158,9 @@ authenticate(void *self, bool first, const void *token, size_t n, const void **c
 }
 
 static int
-who(void *self, const char **principal, const char **wish)
+get_authzid(void *self, const char **authzid)
 {
-	*principal = "alice/x@KPOPD.TEST";
-	*wish = *(unsigned *)self & 8 ? "bob" : "";
+	*authzid = *(unsigned *)self & 8 ? "bob" : "";
 	return *(unsigned *)self & 16 ? -1 : 0;
 }
 
@@ -157,15 +170,25 @@ prepare_tls(void *self)
 	return *(unsigned *)self & 32 ? -1 : 1;
 }
 
-/* One dialogue; what it was told is in peer. Returns pop3_login's result. */
+/*
+ * Has one dialogue, whose answers are in peer. Returns pop3_login's result, or
+ * 0.
+ */
 static int
-talk(int state, unsigned manner, unsigned parts, const uint8_t *data, size_t size)
+talk(int state, unsigned manner, unsigned parts, const uint8_t *data,
+    size_t size)
 {
-	unsigned char marks[COUNT / 8 + 1] = { 0 };
-	struct maildrop drop = { .store = &box_store, .marks = marks, .count = COUNT };
-	struct pop3_preauth preauth = { .self = &parts, .principal = state == KPOP ? "alice@KPOPD.TEST" : NULL,
-		.has_gssapi = (parts & 1) != 0, .has_tls = (parts & 2) != 0, .needs_tls = (parts & 4) != 0,
-		.prepare_tls = prepare_tls, .authenticate = authenticate, .who = who };
+	unsigned char marks[COUNT / 8 + 1] = {0};
+	struct maildrop drop = {
+	    .store = &box_store, .marks = marks, .count = COUNT};
+	struct pop3_preauth preauth = {.self = &parts,
+	    .principal = state == KPOP ? "alice@KPOPD.TEST" : NULL,
+	    .has_gssapi = (parts & 1) != 0,
+	    .has_tls = (parts & 2) != 0,
+	    .needs_tls = (parts & 4) != 0,
+	    .prepare_tls = prepare_tls,
+	    .authenticate = authenticate,
+	    .get_authzid = get_authzid};
 	char user[33];
 	int result;
 
@@ -180,26 +203,31 @@ talk(int state, unsigned manner, unsigned parts, const uint8_t *data, size_t siz
 	for (size_t i = 1; i <= COUNT; i++)
 		drop.wire_size += maildrop_wire_size(&drop, i);
 	removed_any = false;
-	what_remove_says = parts % 6;
+	remove_result = parts % 6;
 	io_limits(&io, 600000, 60000);
 	pop3_serve(&io, &drop);
 	io_flush(&io);
 	return 0;
 }
 
-/* What was said, line by line. */
+/* The answers that were not looked at yet. */
 struct answers {
 	const char *at, *end;
 };
 
-/* The next line, which has to end in CRLF, in line without it. False: the end, or a piece of a line (*cut). */
+/*
+ * Stores the next line, which must end in CRLF, without its end in line.
+ * Returns false at the end, with *is_partial if a line without an end is left.
+ */
 static bool
-next_line(struct answers *a, char *line, size_t size, bool *cut)
+next_line(struct answers *a, char *line, size_t size, bool *is_partial)
 {
-	const char *lf = a->at < a->end ? memchr(a->at, '\n', (size_t)(a->end - a->at)) : NULL;
+	const char *lf = a->at < a->end
+			     ? memchr(a->at, '\n', (size_t)(a->end - a->at))
+			     : NULL;
 	size_t n;
 
-	*cut = lf == NULL && a->at < a->end;
+	*is_partial = lf == NULL && a->at < a->end;
 	if (lf == NULL)
 		return false;
 	n = (size_t)(lf - a->at);
@@ -212,18 +240,22 @@ next_line(struct answers *a, char *line, size_t size, bool *cut)
 	return true;
 }
 
-/* A command as the client meant it. */
+/* A command, in words. */
 struct command {
-	char words[5][LINE + 1];
+	char words[5][POP3_LINE + 1];
 	int count;
-	bool none; /* too long or with a NUL: it is no command */
+	bool none; /* too long or with a NUL, so not a command */
 };
 
-/* The client's next whole line. False: there is none. */
+/*
+ * Splits the client's next whole line into words. Returns false if there is
+ * none.
+ */
 static bool
 next_command(struct input *in, struct command *c)
 {
-	const uint8_t *lf = in->left > 0 ? memchr(in->at, '\n', in->left) : NULL;
+	const uint8_t *lf =
+	    in->left > 0 ? memchr(in->at, '\n', in->left) : NULL;
 	size_t n, used, k = 0;
 	bool inside = false;
 
@@ -231,7 +263,8 @@ next_command(struct input *in, struct command *c)
 		return false;
 	n = used = (size_t)(lf + 1 - in->at);
 	n -= n > 1 && lf[-1] == '\r' ? 2 : 1;
-	*c = (struct command){ .none = used > LINE || memchr(in->at, '\0', n) != NULL };
+	*c = (struct command){
+	    .none = used > POP3_LINE || memchr(in->at, '\0', n) != NULL};
 	for (size_t i = 0; i < n && !c->none; i++) {
 		bool blank = in->at[i] == ' ' || in->at[i] == '\t';
 
@@ -247,26 +280,31 @@ next_command(struct input *in, struct command *c)
 	return true;
 }
 
+/* Returns true if the command is name with this many arguments. */
 static bool
 is(const struct command *c, const char *name, int least, int most)
 {
-	return !c->none && strcasecmp(c->words[0], name) == 0 && c->count >= least + 1 && c->count <= most + 1;
+	return !c->none && strcasecmp(c->words[0], name) == 0 &&
+	       c->count >= least + 1 && c->count <= most + 1;
 }
 
-/* Whether there is such a command, however many words are behind it. */
+/*
+ * Returns true if TRANSACTION has such a command, with any number of arguments.
+ */
 static bool
 is_known(const struct command *c)
 {
-	static const char *const known[] = { "RETR", "DELE", "TOP", "LIST", "UIDL", "STAT", "NOOP", "RSET", "LAST",
-		"CAPA", "UTF8", "QUIT" };
+	const struct pop3_command *known = pop3_trans_commands;
 
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (is(c, known[i], 0, INT_MAX - 1))
-			return true;
-	return false;
+	while (known->name != NULL && !is(c, known->name, 0, INT_MAX - 1))
+		known++;
+	return known->name != NULL;
 }
 
-/* A message number that is meant, of messages not marked; 0: none. */
+/*
+ * Returns the number of a message that is not marked, or 0 if the word is not
+ * one.
+ */
 static unsigned
 number(const char *word, unsigned marks)
 {
@@ -279,22 +317,23 @@ number(const char *word, unsigned marks)
 	return n > 0 && (marks >> (n - 1) & 1) == 0 ? n : 0;
 }
 
-/* Whether a list or message follows a good answer to it. */
+/* Returns true if lines follow a good answer to the command. */
 static bool
 has_more(const struct command *c)
 {
-	return is(c, "CAPA", 0, 0) || is(c, "LIST", 0, 0) || is(c, "UIDL", 0, 0) ||
-	    is(c, "AUTH", 0, 0) || is(c, "RETR", 1, 1) || is(c, "TOP", 2, 2);
+	return is(c, "CAPA", 0, 0) || is(c, "LIST", 0, 0) ||
+	       is(c, "UIDL", 0, 0) || is(c, "AUTH", 0, 0) ||
+	       is(c, "RETR", 1, 1) || is(c, "TOP", 2, 2);
 }
 
-/* Reads up to the dot. False: it was cut off before. */
+/* Reads up to the dot. Returns false if the answers end before it. */
 static bool
 skip_list(struct answers *a)
 {
 	char line[128];
-	bool cut;
+	bool is_partial;
 
-	while (next_line(a, line, sizeof(line), &cut)) {
+	while (next_line(a, line, sizeof(line), &is_partial)) {
 		if (strcmp(line, ".") == 0)
 			return true;
 		HOLDS(line[0] != '.' || line[1] == '.');
@@ -302,7 +341,7 @@ skip_list(struct answers *a)
 	return false;
 }
 
-/* The model of TRANSACTION: the marks behind this command. */
+/* The model of TRANSACTION: returns the marks after this command. */
 static unsigned
 marks_after(const struct command *c, unsigned marks)
 {
@@ -315,80 +354,106 @@ marks_after(const struct command *c, unsigned marks)
 	return marks;
 }
 
-/* All answers of TRANSACTION are one for each command, in order; and the marks are what DELE and RSET say. */
+/*
+ * Checks that each command of TRANSACTION has one answer, in order, and that
+ * DELE and RSET alone decide the marks.
+ */
 static void
 check_transaction(struct input in)
 {
-	struct answers a = { peer.said, peer.said + peer.said_size };
+	struct answers a = {peer.said, peer.said + peer.said_size};
 	struct command c;
 	char line[600], deleted[40];
 	unsigned marks = 0;
 	int nonsense = 0;
-	bool cut, left = false, all = peer.patience == SIZE_MAX;
+	bool is_partial, left = false, all = peer.takes == SIZE_MAX;
 
-	HOLDS(!next_line(&a, line, sizeof(line), &cut) ? !all : strcmp(line, "+OK 5 messages") == 0);
-	while (!left && nonsense < NONSENSE && next_command(&in, &c)) {
-		bool there = next_line(&a, line, sizeof(line), &cut), good;
+	HOLDS(!next_line(&a, line, sizeof(line), &is_partial)
+		  ? !all
+		  : strcmp(line, "+OK 5 messages") == 0);
+	while (!left && nonsense < POP3_NONSENSE && next_command(&in, &c)) {
+		bool is_answered =
+			 next_line(&a, line, sizeof(line), &is_partial),
+		     good;
 
-		if (!there) {
+		if (!is_answered) {
 			HOLDS(!all);
 			break;
 		}
 		good = strncmp(line, "+OK ", 4) == 0;
-		HOLDS((good || strncmp(line, "-ERR ", 5) == 0) && strlen(line) < 510);
+		HOLDS((good || strncmp(line, "-ERR ", 5) == 0) &&
+		      strlen(line) < 510);
 		HOLDS(!c.none || !good);
-		/* Half a message has no dot behind it. */
+		/* A part of a message has no dot after it. */
 		if (good && has_more(&c) && !skip_list(&a)) {
-			HOLDS(!all || (!is(&c, "LIST", 0, 1) && number(c.words[1], marks) == 4));
+			HOLDS(!all || (!is(&c, "LIST", 0, 1) &&
+					  number(c.words[1], marks) == 4));
 			break;
 		}
-		snprintf(deleted, sizeof(deleted), "+OK message %u deleted", number(c.words[1], marks));
-		HOLDS(!is(&c, "DELE", 1, 1) || good == (number(c.words[1], marks) != 0));
-		HOLDS(!is(&c, "DELE", 1, 1) || !good || strcmp(line, deleted) == 0);
+		snprintf(deleted, sizeof(deleted), "+OK message %u deleted",
+		    number(c.words[1], marks));
+		HOLDS(!is(&c, "DELE", 1, 1) ||
+		      good == (number(c.words[1], marks) != 0));
+		HOLDS(!is(&c, "DELE", 1, 1) || !good ||
+		      strcmp(line, deleted) == 0);
 		nonsense = is_known(&c) ? 0 : nonsense + 1;
 		left = is(&c, "QUIT", 0, 0);
 		if (!left)
 			marks = marks_after(&c, marks);
 	}
-	/* A mark whose answer the client did not take may count; box_remove looks that it took all before the QUIT. */
+	/*
+	 * If the client did not take an answer to DELE, its mark may count;
+	 * box_remove checks that nothing is removed then.
+	 */
 	if (all) {
 		HOLDS(a.at == a.end && removed_any == (left && marks != 0));
 		HOLDS(!removed_any || removed_marks == marks);
 	}
 }
 
-/* Of AUTHORIZATION: the beginnings of lines alone, since AUTH makes some of the client's lines tokens. */
+/*
+ * Checks the beginnings of AUTHORIZATION's answers; no more, because after AUTH
+ * some lines of the client are tokens.
+ */
 static void
 check_login(void)
 {
-	struct answers a = { peer.said, peer.said + peer.said_size };
+	struct answers a = {peer.said, peer.said + peer.said_size};
 	char line[600];
-	bool cut, in_list = false;
+	bool is_partial, in_list = false;
 
-	for (int n = 0; next_line(&a, line, sizeof(line), &cut); n++) {
+	for (int n = 0; next_line(&a, line, sizeof(line), &is_partial); n++) {
 		HOLDS(n > 0 || strcmp(line, "+OK kpopd at your service") == 0);
 		if (in_list)
 			in_list = strcmp(line, ".") != 0;
 		else
-			HOLDS(strncmp(line, "+OK ", 4) == 0 || strncmp(line, "-ERR ", 5) == 0 || strncmp(line, "+ ", 2) == 0);
-		if (strstr(line, "+OK capa") == line || strstr(line, "+OK mech") == line)
+			HOLDS(strncmp(line, "+OK ", 4) == 0 ||
+			      strncmp(line, "-ERR ", 5) == 0 ||
+			      strncmp(line, "+ ", 2) == 0);
+		if (strstr(line, "+OK capa") == line ||
+		    strstr(line, "+OK mech") == line)
 			in_list = true;
 	}
-	HOLDS((!in_list && !cut) || peer.patience != SIZE_MAX);
+	HOLDS((!in_list && !is_partial) || peer.takes != SIZE_MAX);
 }
 
-/* The same dialogue with other letters and in other pieces has the same answers. */
+/*
+ * Checks that the same dialogue in the other case of letters and in other
+ * pieces has the same answers.
+ */
 static void
-check_again(int state, unsigned manner, unsigned parts, const uint8_t *data, size_t size)
+check_again(int state, unsigned manner, unsigned parts, const uint8_t *data,
+    size_t size)
 {
 	size_t said = peer.said_size;
 	char *before = malloc(said + 1);
 	uint8_t *other = malloc(size + 1);
 
-	HOLDS(before != NULL && other != NULL && peer.patience == SIZE_MAX);
+	HOLDS(before != NULL && other != NULL && peer.takes == SIZE_MAX);
 	memcpy(before, peer.said, said);
 	for (size_t i = 0; i < size; i++)
-		other[i] = (uint8_t)(islower(data[i]) ? toupper(data[i]) : tolower(data[i]));
+		other[i] = (uint8_t)(islower(data[i]) ? toupper(data[i])
+						      : tolower(data[i]));
 	talk(state, manner ^ 3, parts, other, size);
 	HOLDS(peer.said_size == said && memcmp(peer.said, before, said) == 0);
 	free(before);
@@ -398,7 +463,7 @@ check_again(int state, unsigned manner, unsigned parts, const uint8_t *data, siz
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = { data, size };
+	struct input in = {data, size};
 	int state = input_byte(&in) % 3;
 	unsigned manner = input_byte(&in), parts = input_byte(&in);
 
@@ -409,8 +474,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_transaction(in);
 	else
 		check_login();
-	/* Tokens are what their letters are, and behind STLS the cuts count. */
-	if (peer.patience == SIZE_MAX && (state == TRANSACTION || (state == KPOP && (parts & 2) == 0)))
+	/*
+	 * The case of a token's letters matters, and after STLS the pieces do.
+	 */
+	if (peer.takes == SIZE_MAX &&
+	    (state == TRANSACTION || (state == KPOP && (parts & 2) == 0)))
 		check_again(state, manner, parts, in.at, in.left);
 	return 0;
 }

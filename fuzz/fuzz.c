@@ -1,9 +1,10 @@
 /*
- * What the fuzz targets share: the input's pieces, a place for files, and what holds for every one of them.
+ * Reads pieces of the input, makes a directory for files, and checks what must
+ * hold in every fuzz target.
  *
- * The linker puts the __wrap_ functions in the place of syslog and fatal
- * (--wrap): no input may lead to fatal(), and no log line may have anything
- * but printable ASCII in it, whatever came from outside.
+ * The linker replaces syslog and fatal by the __wrap_ functions (--wrap). No
+ * input may lead to fatal(), and log lines may contain only printable ASCII,
+ * whatever the input was.
  */
 #include "config.h"
 
@@ -44,10 +45,11 @@ __wrap_fatal(const char *format, ...)
 	va_start(ap, format);
 	vfprintf(stderr, format, ap);
 	va_end(ap);
-	fuzz_fail(" fatal()", 0, "is never reached");
+	fuzz_fail(" fatal()", 0, "must not be reached");
 }
 
-static void check_line(const char *, va_list) __attribute__((format(printf, 1, 0)));
+static void check_line(const char *, va_list)
+    __attribute__((format(printf, 1, 0)));
 
 static void
 check_line(const char *format, va_list ap)
@@ -60,7 +62,8 @@ check_line(const char *format, va_list ap)
 		HOLDS(line[i] >= ' ' && line[i] <= '~');
 }
 
-void __wrap_syslog(int, const char *, ...) __attribute__((format(printf, 2, 3)));
+void __wrap_syslog(int, const char *, ...)
+    __attribute__((format(printf, 2, 3)));
 
 void
 __wrap_syslog(int priority, const char *format, ...)
@@ -73,8 +76,9 @@ __wrap_syslog(int priority, const char *format, ...)
 	va_end(ap);
 }
 
-/* What syslog is called with _FORTIFY_SOURCE. */
-void __wrap___syslog_chk(int, int, const char *, ...) __attribute__((format(printf, 3, 4)));
+/* With _FORTIFY_SOURCE syslog has this name. */
+void __wrap___syslog_chk(int, int, const char *, ...)
+    __attribute__((format(printf, 3, 4)));
 
 void
 __wrap___syslog_chk(int priority, int flag, const char *format, ...)
@@ -150,8 +154,9 @@ fuzz_directory(void)
 		top = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 	snprintf(directory, sizeof(directory), "%s/kpopd-fuzz.XXXXXX", top);
 	HOLDS(mkdtemp(directory) != NULL && atexit(remove_all) == 0);
-	/* A copy, of which tidy.c knows nothing. */
-	HOLDS((fd = fcntl(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), F_DUPFD_CLOEXEC, 0)) != -1);
+	/* A copy by fcntl, which tidy.c does not count. */
+	HOLDS((fd = fcntl(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+		   F_DUPFD_CLOEXEC, 0)) != -1);
 	return fd;
 }
 

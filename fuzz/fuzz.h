@@ -1,8 +1,8 @@
 /*
- * What the fuzz targets share: see fuzz.c.
+ * The pieces that all fuzz targets share: see fuzz.c.
  *
- * A target is one entry function over the project's own objects. It ends by
- * abort() when something does not hold that has to hold for any input.
+ * A target is an entry function linked with the project's objects. It ends by
+ * abort() if a condition that must hold for any input does not hold.
  */
 #ifndef FUZZ_H
 #define FUZZ_H
@@ -12,21 +12,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The entry that libFuzzer, AFL++ (by replay.c) and the replay of the corpus call. */
+/*
+ * Runs the target with one input. libFuzzer and replay.c (AFL++, the corpus)
+ * call it. Returns 0.
+ */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define HOLDS(what)                                                \
-	do {                                                       \
-		if (!(what))                                       \
-			fuzz_fail(__FILE__, __LINE__, #what);      \
+#define HOLDS(what)                                                            \
+	do {                                                                   \
+		if (!(what))                                                   \
+			fuzz_fail(__FILE__, __LINE__, #what);                  \
 	} while (0)
 
 _Noreturn void fuzz_fail(const char *file, int line, const char *what);
 
-/* Where a session that has to end may end: NULL, and no input may lead to fatal(). */
+/*
+ * Where fatal() jumps to in a target whose sessions may end by it; NULL: no
+ * input may lead to fatal().
+ */
 extern jmp_buf *fuzz_end;
 
-/* How many inputs were let in, counted by those targets that could refuse all and still hold: tests/tools/corpus looks. */
+/*
+ * How many inputs logged in. Targets count them that would pass if they refused
+ * every input; tests/tools/corpus checks the count.
+ */
 extern unsigned fuzz_let_in;
 
 /* The part of an input that is not used yet. */
@@ -35,22 +44,28 @@ struct input {
 	size_t left;
 };
 
-/* The next byte; 0 behind the end. */
+/* Returns the next byte, or 0 after the end. */
 uint8_t input_byte(struct input *in);
 
-/* The next two bytes, the most significant first, as a number below limit. */
+/* Returns the next two bytes, big-endian, modulo limit. */
 size_t input_below(struct input *in, size_t limit);
 
-/* The next n bytes, or as many as are left: their place; *n is how many. */
+/* Returns the address of the next *n bytes. If fewer are left, reduces *n. */
 const uint8_t *input_take(struct input *in, size_t *n);
 
-/* Some number that depends on *state alone and changes it: for cuts and subsets. */
+/*
+ * Returns a pseudo-random number below 2^24, and changes *state, which alone
+ * determines it.
+ */
 uint32_t fuzz_random(uint32_t *state);
 
-/* A directory of this process, in memory where it can be, opened. Taken away at its end. */
+/*
+ * Returns the descriptor of a directory of this process, in memory if possible.
+ * It is removed at exit.
+ */
 int fuzz_directory(void);
 
-/* Its name. */
+/* Returns the path of that directory. */
 const char *fuzz_directory_name(void);
 
 #endif

@@ -1,9 +1,10 @@
 /*
- * A client in memory, for what speaks through an io: no system call, no waiting.
+ * Is a client in memory for the code that uses an io, without system calls and
+ * without waiting.
  *
- * The linker puts the __wrap_ functions in the place of the calls (--wrap). The
- * clock stands but while poll waits for nothing, so that time limits of minutes
- * pass at once.
+ * The linker replaces the calls by the __wrap_ functions (--wrap). The clock
+ * advances only while poll waits for an event that does not come, so timeouts
+ * of minutes pass at once.
  */
 #include "config.h"
 
@@ -25,14 +26,19 @@ static bool hesitated;
 void
 peer_begin(struct io *io, const uint8_t *data, size_t size, unsigned manner)
 {
-	static const size_t pieces[] = { 65536, 1, 3, 100 };
+	static const size_t pieces[] = {65536, 1, 3, 100};
 	char *said = peer.said;
 	size_t room = peer.room;
 
-	peer = (struct peer){ .data = data, .size = size, .piece = pieces[manner & 3],
-		.hesitates = (manner & 4) != 0, .end = (manner >> 3 & 3) % 3,
-		.patience = (manner & 0x20) != 0 ? 700 : SIZE_MAX,
-		.said = said, .room = room, .clock = 1000 };
+	peer = (struct peer){.data = data,
+	    .size = size,
+	    .piece = pieces[manner & 3],
+	    .hesitates = (manner & 4) != 0,
+	    .end = (manner >> 3 & 3) % 3,
+	    .takes = (manner & 0x20) != 0 ? 700 : SIZE_MAX,
+	    .said = said,
+	    .room = room,
+	    .clock = 1000};
 	hesitated = false;
 	io_init(io, 0, peer.clock + 30000);
 }
@@ -72,7 +78,7 @@ __wrap_recv(int fd, void *to, size_t n, int flags)
 	return (ssize_t)n;
 }
 
-/* What recv is called with _FORTIFY_SOURCE. */
+/* With _FORTIFY_SOURCE recv has this name. */
 ssize_t __wrap___recv_chk(int, void *, size_t, size_t, int);
 ssize_t
 __wrap___recv_chk(int fd, void *to, size_t n, size_t room, int flags)
@@ -87,7 +93,7 @@ __wrap_send(int fd, const void *from, size_t n, int flags)
 {
 	(void)fd;
 	HOLDS((flags & MSG_DONTWAIT) != 0 && (flags & MSG_NOSIGNAL) != 0);
-	if (peer.said_size >= peer.patience) {
+	if (peer.said_size >= peer.takes) {
 		errno = peer.end == PEER_WAITS ? EAGAIN : EPIPE;
 		return -1;
 	}
@@ -102,14 +108,16 @@ __wrap_send(int fd, const void *from, size_t n, int flags)
 	return (ssize_t)n;
 }
 
-/* How much of what was sent is not acknowledged: the end of it if the peer takes no more. */
+/*
+ * Stores how many bytes are not acknowledged: one if the peer accepts no more.
+ */
 int __wrap_ioctl(int, unsigned long, int *);
 int
 __wrap_ioctl(int fd, unsigned long request, int *n)
 {
 	(void)fd;
 	HOLDS(request == SIOCOUTQ);
-	*n = peer.said_size >= peer.patience;
+	*n = peer.said_size >= peer.takes;
 	return 0;
 }
 
@@ -117,9 +125,11 @@ int __wrap_poll(struct pollfd *, nfds_t, int);
 int
 __wrap_poll(struct pollfd *p, nfds_t n, int timeout)
 {
-	bool takes = peer.said_size < peer.patience;
-	bool ready = p->events == 0 ? !takes && peer.end != PEER_WAITS :
-	    (p->events & POLLIN) != 0 ? peer.at < peer.size || peer.end != PEER_WAITS : takes;
+	bool has_room = peer.said_size < peer.takes;
+	bool ready = p->events == 0 ? !has_room && peer.end != PEER_WAITS
+		     : (p->events & POLLIN) != 0
+			 ? peer.at < peer.size || peer.end != PEER_WAITS
+			 : has_room;
 
 	HOLDS((timeout > 0 || p->events == 0) && n >= 1);
 	for (nfds_t i = 1; i < n; i++)
@@ -143,11 +153,12 @@ int
 __wrap_clock_gettime(clockid_t which, struct timespec *t)
 {
 	HOLDS(which == CLOCK_MONOTONIC || which == CLOCK_BOOTTIME);
-	/* The machine has been up for long. */
+	/* The machine was booted long ago. */
 	if (which == CLOCK_BOOTTIME) {
-		*t = (struct timespec){ .tv_sec = 1000000 };
+		*t = (struct timespec){.tv_sec = 1000000};
 		return 0;
 	}
-	*t = (struct timespec){ .tv_sec = peer.clock / 1000, .tv_nsec = (long)(peer.clock % 1000 * 1000000) };
+	*t = (struct timespec){.tv_sec = peer.clock / 1000,
+	    .tv_nsec = (long)(peer.clock % 1000 * 1000000)};
 	return 0;
 }

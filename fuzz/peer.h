@@ -1,4 +1,4 @@
-/* A client in memory, for what speaks through an io: see peer.c. */
+/* A client in memory for the code that uses an io: see peer.c. */
 #ifndef PEER_H
 #define PEER_H
 
@@ -6,23 +6,27 @@
 #include "io.h"
 
 struct peer {
-	const uint8_t *data; /* what it sends */
+	const uint8_t *data; /* its input to the program */
 	size_t size, at;
-	size_t piece;    /* at most so much at a time */
-	bool hesitates;  /* before each piece there is nothing for a moment */
+	size_t piece;	/* bytes of one recv or send, at most */
+	bool hesitates; /* recv fails once with EAGAIN before each piece */
 	enum { PEER_CLOSES, PEER_WAITS, PEER_RESETS } end;
-	size_t patience; /* takes so many bytes, and no more */
-	char *said;      /* what it has been told */
+	size_t takes; /* bytes of output that it accepts, in all */
+	char *said;   /* the output that it has accepted */
 	size_t said_size, room;
-	int64_t clock;   /* monotonic, ms: only poll lets time pass */
+	int64_t clock; /* CLOCK_MONOTONIC in ms; only poll advances it */
 };
 
 extern struct peer peer;
 
-/* Begins a connection on which data comes in a manner that one byte describes. */
-void peer_begin(struct io *io, const uint8_t *data, size_t size, unsigned manner);
+/*
+ * Begins a connection with size bytes of input. The bits of manner decide the
+ * pieces, the end and how much output is accepted.
+ */
+void peer_begin(
+    struct io *io, const uint8_t *data, size_t size, unsigned manner);
 
-/* Bytes of data that the program has used. */
+/* Returns how many bytes of the input the program has used. */
 size_t peer_used(const struct io *io);
 
 #endif

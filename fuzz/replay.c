@@ -1,5 +1,6 @@
 /*
- * Runs a fuzz target over files and directories of files, where there is no libFuzzer: replay of the corpus, AFL++.
+ * Runs a fuzz target on files and directories of files without libFuzzer, for
+ * the corpus and for AFL++.
  *
  *	TARGET [FILE | DIRECTORY ...]
  *
@@ -26,7 +27,10 @@ die(const char *what)
 	exit(1);
 }
 
-/* One input, in memory of its very size, so that ASan sees a read behind its end. */
+/*
+ * Runs the target on one input, in memory of exactly its size, so that ASan
+ * finds reads after its end.
+ */
 static void
 run(FILE *file, const char *name)
 {
@@ -49,7 +53,10 @@ run_file(const char *name)
 
 	if (file == NULL)
 		die(name);
-	/* Should the target end the process, this is the input that did it. */
+	/*
+	 * If the target ends the process, the last name is the input that did
+	 * it.
+	 */
 	if (getenv("REPLAY_NAMES") != NULL)
 		fprintf(stderr, "%s\n", name);
 	run(file, name);
@@ -83,6 +90,7 @@ main(int argc, char **argv)
 		run(stdin, "standard input");
 	for (int i = 1; i < argc; i++)
 		run_path(argv[i]);
-	printf(fuzz_let_in > 0 ? "%u inputs, %u let in\n" : "%u inputs\n", count, fuzz_let_in);
+	printf(fuzz_let_in > 0 ? "%u inputs, %u let in\n" : "%u inputs\n",
+	    count, fuzz_let_in);
 	return count > 0 ? 0 : 1;
 }

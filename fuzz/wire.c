@@ -1,10 +1,11 @@
 /*
- * Fuzz target: wire.c over any message, cut anywhere.
+ * Fuzz target: wire.c with any message in any pieces.
  *
- * Input: two bytes for the cuts, one for TOP's lines, the message. What holds:
- * the cuts do not show; LIST's count is RETR's bytes; undone, the result is
- * the message with its line ends as CRLF; the final dot cannot be forged; TOP
- * is RETR's beginning, the header and as many lines as were asked for.
+ * Input: two bytes for the pieces, one for TOP's lines, the message. What must
+ * hold: The pieces do not change the result. LIST's size is RETR's number of
+ * bytes. Without the stuffing, the result is the message with CRLF line ends. A
+ * message cannot contain the final dot. TOP is the beginning of RETR: the
+ * header and as many lines as were asked for.
  */
 #include "config.h"
 
@@ -14,9 +15,13 @@
 #include "fuzz/fuzz.h"
 #include "wire.h"
 
-/* The message n bytes at a time, or in random pieces (0). Returns the bytes of out. */
+/*
+ * Converts the message in pieces of n bytes, or in random pieces (0). Returns
+ * the number of bytes in out.
+ */
 static size_t
-convert(struct wire *w, const char *text, size_t size, size_t n, uint32_t random, char *out)
+convert(struct wire *w, const char *text, size_t size, size_t n,
+    uint32_t random, char *out)
 {
 	size_t m = 0;
 
@@ -34,7 +39,10 @@ convert(struct wire *w, const char *text, size_t size, size_t n, uint32_t random
 	return m + wire_end(w, out == NULL ? NULL : out + m);
 }
 
-/* What a client sees of the message, written down again: line ends as CRLF, the last line with one. */
+/*
+ * Writes the message with CRLF line ends, also after the last line, to out.
+ * Returns the number of bytes.
+ */
 static size_t
 with_crlf(const char *text, size_t size, char *out)
 {
@@ -52,7 +60,10 @@ with_crlf(const char *text, size_t size, char *out)
 	return m;
 }
 
-/* Undoes the stuffing in place, as a client does, line by line. Returns what is left. */
+/*
+ * Removes the stuffing in place, as a client does. Returns the number of bytes
+ * that are left.
+ */
 static size_t
 unstuffed(char *text, size_t size)
 {
@@ -60,7 +71,7 @@ unstuffed(char *text, size_t size)
 	size_t m = 0;
 
 	for (size_t i = 0; i < size; i++) {
-		/* A dot alone would be the end. */
+		/* A line with only a dot would be the end. */
 		if (begins && text[i] == '.')
 			HOLDS(i + 1 < size && text[++i] == '.');
 		HOLDS(text[i] != '\n' || cr);
@@ -71,7 +82,7 @@ unstuffed(char *text, size_t size)
 	return m;
 }
 
-/* Where TOP ends in RETR's n bytes. */
+/* Returns where TOP of this many lines ends in RETR's n bytes. */
 static size_t
 top_end(const char *text, size_t n, size_t lines)
 {
@@ -95,11 +106,12 @@ top_end(const char *text, size_t n, size_t lines)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = { data, size };
-	uint32_t cuts = (uint32_t)input_below(&in, 65536);
+	struct input in = {data, size};
+	uint32_t pieces = (uint32_t)input_below(&in, 65536);
 	size_t lines = input_byte(&in) % 8, n = in.left, whole, m, top;
 	const char *text = (const char *)in.at;
-	char *out = malloc(6 * n + 6), *other = malloc(3 * n + 6), *plain = other;
+	char *out = malloc(6 * n + 6), *other = malloc(3 * n + 6),
+	     *plain = other;
 	struct wire w;
 
 	HOLDS(out != NULL && other != NULL);
@@ -110,18 +122,22 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct wire again;
 
 		wire_init(&again, WIRE_ALL);
-		HOLDS(convert(&again, text, n, piece, cuts, other) == whole);
-		HOLDS(memcmp(out, other, whole) == 0 && again.wire_size == w.wire_size);
+		HOLDS(convert(&again, text, n, piece, pieces, other) == whole);
+		HOLDS(memcmp(out, other, whole) == 0 &&
+		      again.wire_size == w.wire_size);
 		wire_init(&again, WIRE_ALL);
-		HOLDS(convert(&again, text, n, piece, cuts, NULL) == whole && again.wire_size == w.wire_size);
+		HOLDS(convert(&again, text, n, piece, pieces, NULL) == whole &&
+		      again.wire_size == w.wire_size);
 	}
 	wire_init(&w, lines);
-	top = convert(&w, text, n, 0, cuts, other);
-	HOLDS(top == top_end(out, whole, lines) && memcmp(out, other, top) == 0);
+	top = convert(&w, text, n, 0, pieces, other);
+	HOLDS(
+	    top == top_end(out, whole, lines) && memcmp(out, other, top) == 0);
 	wire_init(&w, WIRE_ALL);
 	convert(&w, text, n, 7, 0, NULL);
 	m = unstuffed(out, whole);
-	HOLDS(m == w.wire_size && m == with_crlf(text, n, plain) && memcmp(out, plain, m) == 0);
+	HOLDS(m == w.wire_size && m == with_crlf(text, n, plain) &&
+	      memcmp(out, plain, m) == 0);
 	free(out);
 	free(other);
 	return 0;

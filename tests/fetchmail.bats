@@ -139,14 +139,14 @@ flags=()
 		how="proto POP3 plugin \"$KPOPD_BUILD/kpopc $mode %h 1109\" auth password"
 		realm_login bob
 		run fetch "password x"
-		[ "$status" -eq 3 ] && [[ $output == *"kpopc: the server says: -ERR [AUTH] this ticket does not open that mailbox"* ]] || { echo "$mode: $status: $output"; return 1; }
+		[ "$status" -eq 3 ] && [[ $output == *"kpopc: the server answered: -ERR [AUTH] this ticket does not open that mailbox"* ]] || { echo "$mode: $status: $output"; return 1; }
 		realm_login alice
 		pop_open $mode
 		pop_hear '^\+OK'
 		pop_ask "USER alice"
 		pop_ask "PASS x"
 		run fetch "password x"
-		[ "$status" -eq 9 ] && [[ $output == *"kpopc: the server says: -ERR [IN-USE]"* ]] || { echo "$mode: $status: $output"; return 1; }
+		[ "$status" -eq 9 ] && [[ $output == *"kpopc: the server answered: -ERR [IN-USE]"* ]] || { echo "$mode: $status: $output"; return 1; }
 		pop_ask QUIT
 		pop_close
 	done

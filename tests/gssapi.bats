@@ -322,7 +322,7 @@ long_line() {
 		[ $size != 60000 ] || { grep -q '^+OK 2 messages' "$WORLD/heard" || { cat "$WORLD/heard" "$WORLD/errors"; return 1; }; continue; }
 		[ $status -eq 1 ] || { echo $status; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
 		[ "$(tail -n 1 "$WORLD/heard" | tr -d '\r')" = "-ERR the token is too large" ] &&
-		    [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR the token is too large" ] || { cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+		    [ "$(cat "$WORLD/errors")" = "kpopc: the server answered: -ERR the token is too large" ] || { cat "$WORLD/heard" "$WORLD/errors"; return 1; }
 		log_has 'refused .*reason="GSSAPI token of [0-9]{5,6} bytes"'
 	done
 }

@@ -90,7 +90,7 @@ fake_server() {
 			await 5 'ss -Hltn sport = 2000 | grep -q .'
 			escape=
 			[[ $words != *033* ]] || escape='\\033\[31m'
-			fails 1 "the server says: -ERR \\[SYS/TEMP\\] too many$escape\$" mail.kpopd.test 2000
+			fails 1 "the server answered: -ERR \\[SYS/TEMP\\] too many$escape\$" mail.kpopd.test 2000
 			kill "$fake"
 			await 5 '! ss -Hltn sport = 2000 | grep -q .'
 		done
@@ -104,7 +104,7 @@ refused() {
 	shift 2
 	printf '%s\r\n' "${commands[@]}" | timeout 20 "$KPOPD_BUILD/kpopc" "$@" >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
 	[ "$status" -eq "$expected" ] && [ "$(tail -n 1 "$WORLD/heard" | tr -d '\r')" = "$line" ] &&
-	    [ "$(cat "$WORLD/errors")" = "$([ "$expected" -eq 0 ] || echo "kpopc: the server says: $line")" ] ||
+	    [ "$(cat "$WORLD/errors")" = "$([ "$expected" -eq 0 ] || echo "kpopc: the server answered: $line")" ] ||
 	    { echo "$status, expected: $line"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
 }
 
@@ -117,7 +117,7 @@ refused() {
 	# A program that leaves after a refused USER has had no session, either.
 	commands=("USER $(printf '%0300d' 1)" QUIT)
 	printf '%s\r\n' "${commands[@]}" | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
-	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR line too long" ]
+	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server answered: -ERR line too long" ]
 }
 
 @test "of refusals in a row the first one is shown, because it is why the others came" {
@@ -129,19 +129,19 @@ refused() {
 	printf '%s\r\n' CAPA "USER alice" "PASS x" STAT QUIT | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
 	server_stop
 	server_start
-	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR [AUTH] STLS comes first here" ] || { echo "$status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server answered: -ERR [AUTH] STLS comes first here" ] || { echo "$status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
 	# One that was followed by an answer that is good is not.
 	realm_login bob
 	status=0
 	printf '%s\r\n' NOOP "USER alice" "PASS x" STAT QUIT | timeout 20 "$KPOPD_BUILD/kpopc" mail.kpopd.test >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
-	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server says: -ERR [AUTH] this ticket does not open that mailbox" ] || { echo "$status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server answered: -ERR [AUTH] this ticket does not open that mailbox" ] || { echo "$status"; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
 }
 
 @test "a message is one write, because others may write to the same file" {
 	realm_login bob
 	strace -f -e trace=write -e signal=none -o "$WORLD/writes" "$KPOPD_BUILD/kpopc" mail.kpopd.test \
 	    < <(printf '%s\r\n' "USER alice" "PASS x") >/dev/null 2>&1 || [ $? -eq 1 ]
-	[ "$(grep -c 'write(2, "kpopc: the server says: -ERR' "$WORLD/writes")" -eq 1 ] && [ "$(grep -c 'write(2,' "$WORLD/writes")" -eq 1 ] || { cat "$WORLD/writes"; return 1; }
+	[ "$(grep -c 'write(2, "kpopc: the server answered: -ERR' "$WORLD/writes")" -eq 1 ] && [ "$(grep -c 'write(2,' "$WORLD/writes")" -eq 1 ] || { cat "$WORLD/writes"; return 1; }
 }
 
 @test "a server that ends without an answer to PASS is status 1" {
@@ -470,12 +470,12 @@ says() {
 		[ "$(tr -d '\r' <"$WORLD/heard" | grep -v blink)" = "$(printf '%s\n' "+OK USER and PASS come next" "+OK capabilities follow" USER UIDL . \
 		    "+OK PASS comes next, with anything")" ] || { cat -v "$WORLD/heard"; return 1; }
 		[ "$(grep -c '^-ERR blink ' "$WORLD/heard")" -eq 1 ]
-		[ "$(grep -c '^kpopc: the server says: -ERR blink ' "$WORLD/errors")" -eq 1 ]
+		[ "$(grep -c '^kpopc: the server answered: -ERR blink ' "$WORLD/errors")" -eq 1 ]
 		true_again
 		false_server "-ERR go away $bad\\r\\n" "" ""
 		says && return 1 || [ $? -eq 1 ]
 		[ ! -s "$WORLD/heard" ]
-		grep -q '^kpopc: the server says: -ERR go away ' "$WORLD/errors"
+		grep -q '^kpopc: the server answered: -ERR go away ' "$WORLD/errors"
 		true_again
 	done
 }
@@ -484,7 +484,7 @@ says() {
 	realm_login alice
 	false_server "@{['x' x 200000]}" "" ""
 	says && return 1 || [ $? -eq 1 ]
-	grep -q "kpopc: a line of the server's is too long" "$WORLD/errors"
+	grep -q "kpopc: a line of the server is too long" "$WORLD/errors"
 	true_again
 	false_server "+OK\\r\\n" "+OK\\r\\n@{[qq|X\\r\\n| x 1000]}" ""
 	says && return 1 || [ $? -eq 1 ]
@@ -506,7 +506,7 @@ says() {
 		false_server "+OK\\r\\n" "+OK\\r\\n.\\r\\n" "$auth\\r\\n"
 		says && return 1 || [ $? -eq 1 ]
 		grep -q 'messages' "$WORLD/heard" && return 1
-		grep -q 'before it had proven who it is' "$WORLD/errors" || { cat "$WORLD/errors"; return 1; }
+		grep -q 'before it had proven its identity' "$WORLD/errors" || { cat "$WORLD/errors"; return 1; }
 		true_again
 	done
 }

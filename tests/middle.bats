@@ -105,7 +105,7 @@ tried() {
 	# Before any token, in place of the server's proof, in place of its offer.
 	for n in 2 3 4; do
 		edited 2110 '$_ = "+OK 2 messages\r\n" if $n == '$n
-		tried 1 "the server ended AUTH before it had proven who it is" -p
+		tried 1 "the server ended AUTH before it had proven its identity" -p
 		[[ $output != *messages* ]]
 		kill "$middle"
 		await 5 '! ss -Hltn sport = 2110 | grep -q .'

@@ -283,7 +283,7 @@ gives_mail() {
 @test "kpopc that is told POP3 where KPOP is, or the reverse, says so" {
 	serve -t 2
 	run mail_of -p mail.kpopd.test 1109
-	[ "$status" -eq 1 ] && [ "$output" = "kpopc: the server says: -ERR this is KPOP: it begins with a Kerberos ticket" ] || { echo "$output"; serve; return 1; }
+	[ "$status" -eq 1 ] && [ "$output" = "kpopc: the server answered: -ERR this is KPOP: it begins with a Kerberos ticket" ] || { echo "$output"; serve; return 1; }
 	serve -p
 	run mail_of mail.kpopd.test
 	serve
@@ -349,7 +349,7 @@ dovecot_start() {
 	[ "$status" -eq 1 ] && [[ $output == *"the server offers no security layer"* ]]
 	realm_login bob
 	run mail_of -p --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test 2110
-	[ "$status" -eq 1 ] && [[ $output == *"kpopc: the server says: -ERR [AUTH] Authentication failed."* ]] || { echo "$output"; return 1; }
+	[ "$status" -eq 1 ] && [[ $output == *"kpopc: the server answered: -ERR [AUTH] Authentication failed."* ]] || { echo "$output"; return 1; }
 	kill "$dovecot"
 	await 5 '! kill -0 "$dovecot" 2>/dev/null'
 }

@@ -244,7 +244,7 @@ authority() {
 	server_start -p $(tls_options)
 	run wire 3 < <(printf 'STLS\r\nCAPA\r\nQUIT\r\n')
 	[[ $output == *"-ERR nothing may follow STLS"* && $output != *"capabilities"* ]]
-	log_has 'refused .*reason="commands in the clear behind STLS"'
+	log_has 'refused .*reason="cleartext commands after STLS"'
 	# A moment later, when TLS is awaited already.
 	run wire 3 < <(printf 'STLS\r\n'; sleep 0.5; printf 'CAPA\r\nQUIT\r\n')
 	[[ $output == *"+OK begin TLS"* && $output != *"capabilities"* && $output != *"bye"* ]]

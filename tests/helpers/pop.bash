@@ -19,6 +19,20 @@ retrieve() {
 	        s/^\.\r\n\+OK bye.*\z//ms or exit 2; s/^\.//mg; length == $size or exit 3; print'
 }
 
+# pop_commands TABLE …: a line "NAME LEAST MOST" for each command in these tables of pop3-auth.c and pop3-trans.c.
+pop_commands() {
+	local table
+	for table; do
+		sed -nE "/ $table\[\] = \{/,/^\};/s/^[[:blank:]]*\{ ?\"([A-Z0-9]+)\", ([0-9]+), ([A-Z0-9_]+),.*/\1 \2 \3/p" \
+		    "$top/pop3-auth.c" "$top/pop3-trans.c" | grep . || { echo "no table $table" >&2; return 1; }
+	done
+}
+
+# pop_verbs TABLE …: the names alone, each once.
+pop_verbs() {
+	pop_commands "$@" | cut -d' ' -f1 | sort -u
+}
+
 # A dialogue: pop_open [KPOPC-OPTION …], pop_say LINE, pop_hear [PATTERN], pop_hear_lines, pop_close.
 pop_open() {
 	coproc POP { "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 1109 2>"$WORLD/kpopc.err"; }

@@ -1,4 +1,9 @@
-/* Unit tests of io.c over socket pairs and loopback TCP: lines, limits, deadlines, acknowledgements, the first error stays. Runs as anybody. */
+/*
+ * Tests io.c over socket pairs and loopback TCP: lines, timeouts, deadlines,
+ * acknowledgements, takeover requests, and that the first error stays.
+ *
+ * Runs as any user.
+ */
 #include "config.h"
 
 #include <sys/socket.h>
@@ -19,7 +24,7 @@
 static struct io io;
 static int client;
 
-/* A peer that has always sent more, however fast it is read. */
+/* While this is set, recv always finds more input. */
 static bool flooding;
 
 ssize_t __real_recv(int, void *, size_t, int);
@@ -33,7 +38,7 @@ __wrap_recv(int fd, void *to, size_t n, int flags)
 	return (ssize_t)n;
 }
 
-/* A new connection: io on one end, client the other. */
+/* Makes a connection with io on one end and client on the other. */
 static void
 connect_pair(int64_t milliseconds)
 {
@@ -52,61 +57,70 @@ disconnect(void)
 }
 
 static void
-say(const char *text, size_t n)
+send_text(const char *text, size_t n)
 {
 	CHECK(write(client, text, n) == (ssize_t)n);
 }
-#define SAY(text) say(text, sizeof(text) - 1)
+#define SEND(text) send_text(text, sizeof(text) - 1)
 
-/* A wish ends a connection that is silent, whether it was to speak or to listen, and is forgotten by one that is not. */
+/*
+ * A takeover request ends a connection whose peer is idle, whether it should
+ * send or receive. If the peer is not idle, the request is discarded.
+ */
 static void
-wishes_are_granted_when_idle(void)
+takeover_requests_end_an_idle_connection(void)
 {
 	static char much[1 << 22];
 	char line[16];
 	int64_t begin = clock_ms();
-	int wish[2];
+	int request[2];
 
-	CHECK(pipe(wish) == 0);
+	CHECK(pipe(request) == 0);
 	connect_pair(60000);
-	io_yield(&io, wish[0], 300);
-	CHECK(write(wish[1], "", 1) == 1);
-	SAY("one\r\n");
+	io_allow_takeover(&io, request[0], 300);
+	CHECK(write(request[1], "", 1) == 1);
+	SEND("one\r\n");
 	CHECK(io_line(&io, line, sizeof(line)) == 3);
-	/* The early one was not for what comes later. */
+	/* The request that came too early does not count later. */
 	if (fork() == 0) {
 		usleep(600000);
-		SAY("two\r\n");
+		SEND("two\r\n");
 		usleep(600000);
-		CHECK(write(wish[1], "", 1) == 1);
+		CHECK(write(request[1], "", 1) == 1);
 		usleep(600000);
 		_exit(0);
 	}
-	CHECK(io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "two") == 0);
-	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR && io.error == IO_YIELDED);
+	CHECK(
+	    io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "two") == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR &&
+	      io.error == IO_TAKEN_OVER);
 	CHECK(clock_ms() - begin >= 1200 && clock_ms() - begin < 10000);
 	wait(NULL);
 	disconnect();
 
 	connect_pair(60000);
-	io_yield(&io, wish[0], 100);
+	io_allow_takeover(&io, request[0], 100);
 	if (fork() == 0) {
 		usleep(300000);
-		CHECK(write(wish[1], "", 1) == 1);
+		CHECK(write(request[1], "", 1) == 1);
 		sleep(1);
 		_exit(0);
 	}
 	io_write(&io, much, sizeof(much));
-	CHECK(io_flush(&io) == -1 && io.error == IO_YIELDED);
+	CHECK(io_flush(&io) == -1 && io.error == IO_TAKEN_OVER);
 	wait(NULL);
 	disconnect();
 
-	/* Nobody left who could wish: the connection goes on. */
-	close(wish[1]);
+	/*
+	 * When the writing end is closed, no request can come, and the
+	 * connection goes on.
+	 */
+	close(request[1]);
 	connect_pair(300);
-	io_yield(&io, wish[0], 0);
-	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR && io.error == IO_TIMEOUT);
-	close(wish[0]);
+	io_allow_takeover(&io, request[0], 0);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR &&
+	      io.error == IO_TIMEOUT);
+	close(request[0]);
 	disconnect();
 }
 
@@ -116,34 +130,40 @@ lines_end_in_lf_or_crlf(void)
 	char line[16];
 
 	connect_pair(2000);
-	SAY("one\r\ntwo\n\r\n\na\rb\r\nx\0y\n");
-	CHECK(io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "one") == 0);
-	CHECK(io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "two") == 0);
+	SEND("one\r\ntwo\n\r\n\na\rb\r\nx\0y\n");
+	CHECK(
+	    io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "one") == 0);
+	CHECK(
+	    io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "two") == 0);
 	CHECK(io_line(&io, line, sizeof(line)) == 0);
 	CHECK(io_line(&io, line, sizeof(line)) == 0);
-	CHECK(io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "a\rb") == 0);
-	CHECK(io_line(&io, line, sizeof(line)) == 3 && memcmp(line, "x\0y", 4) == 0);
+	CHECK(
+	    io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "a\rb") == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == 3 &&
+	      memcmp(line, "x\0y", 4) == 0);
 	disconnect();
 }
 
 static void
-long_lines_are_eaten_whole(void)
+long_lines_are_read_to_their_end(void)
 {
 	static char endless[5000];
 	char line[16];
 
 	memset(endless, 'x', sizeof(endless));
 	connect_pair(2000);
-	SAY("123456789012345\n");  /* 16 bytes with its end: fits */
-	SAY("1234567890123456\n"); /* 17: does not */
-	say(endless, sizeof(endless));
-	SAY("\nafter\n");
+	SEND("123456789012345\n");  /* 16 bytes with its end, which fit */
+	SEND("1234567890123456\n"); /* 17 bytes, which do not */
+	send_text(endless, sizeof(endless));
+	SEND("\nafter\n");
 	CHECK(io_line(&io, line, sizeof(line)) == 15);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_LONG);
 	CHECK(io.line_size == 17 && strcmp(line, "123456789012345") == 0);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_LONG);
-	CHECK(io.line_size == sizeof(endless) + 1 && strcmp(line, "xxxxxxxxxxxxxxx") == 0);
-	CHECK(io_line(&io, line, sizeof(line)) == 5 && strcmp(line, "after") == 0);
+	CHECK(io.line_size == sizeof(endless) + 1 &&
+	      strcmp(line, "xxxxxxxxxxxxxxx") == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == 5 &&
+	      strcmp(line, "after") == 0);
 	CHECK(io.line_size == 6);
 	disconnect();
 }
@@ -159,12 +179,14 @@ a_line_may_come_in_single_bytes(void)
 	if ((pid = fork()) == 0) {
 		for (size_t i = 0; i < sizeof(text) - 1; i++) {
 			usleep(1000);
-			say(text + i, 1);
+			send_text(text + i, 1);
 		}
 		_exit(0);
 	}
-	CHECK(io_line(&io, line, sizeof(line)) == 10 && strcmp(line, "USER alice") == 0);
-	CHECK(io_line(&io, line, sizeof(line)) == 6 && strcmp(line, "PASS x") == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == 10 &&
+	      strcmp(line, "USER alice") == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == 6 &&
+	      strcmp(line, "PASS x") == 0);
 	waitpid(pid, NULL, 0);
 	disconnect();
 }
@@ -176,11 +198,12 @@ exact_reads_leave_the_rest(void)
 	char data[8];
 
 	connect_pair(2000);
-	SAY("12345678STAT\r\n");
+	SEND("12345678STAT\r\n");
 	CHECK(io_exact(&io, data, 8) == 0 && memcmp(data, "12345678", 8) == 0);
 	CHECK(io_unread(&io, &rest) == 6 && memcmp(rest, "STAT\r\n", 6) == 0);
 	io_prime(&io, "NOOP\n", 5);
-	CHECK(io_line(&io, data, sizeof(data)) == 4 && strcmp(data, "NOOP") == 0);
+	CHECK(
+	    io_line(&io, data, sizeof(data)) == 4 && strcmp(data, "NOOP") == 0);
 	disconnect();
 }
 
@@ -201,7 +224,7 @@ a_trickle_does_not_extend_the_deadline(void)
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
 	CHECK(io.error == IO_TIMEOUT);
 	CHECK(clock_ms() - begin >= 290 && clock_ms() - begin < 2000);
-	/* The first error stays, whatever comes. */
+	/* The first error stays, whatever follows. */
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
 	CHECK(io_flush(&io) == -1 && io.error == IO_TIMEOUT);
 	kill(pid, SIGKILL);
@@ -216,7 +239,10 @@ a_trickle_does_not_extend_the_deadline(void)
 	disconnect();
 }
 
-/* Bytes that never stop leave poll nothing to wait for; the deadline holds all the same. */
+/*
+ * Input that never stops gives poll nothing to wait for; the deadline holds
+ * nevertheless.
+ */
 static void
 a_flood_does_not_extend_the_deadline(void)
 {
@@ -235,7 +261,7 @@ a_flood_does_not_extend_the_deadline(void)
 }
 
 static void
-a_peer_that_takes_nothing_stalls(void)
+a_peer_that_takes_nothing_exceeds_the_write_timeout(void)
 {
 	static char much[IO_OUT];
 	int64_t begin;
@@ -245,10 +271,10 @@ a_peer_that_takes_nothing_stalls(void)
 	begin = clock_ms();
 	for (int i = 0; i < 100 && io.error == IO_OK; i++)
 		io_write(&io, much, sizeof(much));
-	CHECK(io.error == IO_STALLED);
+	CHECK(io.error == IO_WRITE_TIMEOUT);
 	CHECK(clock_ms() - begin >= 290 && clock_ms() - begin < 5000);
 	io_write(&io, much, sizeof(much));
-	CHECK(io.error == IO_STALLED && io_flush(&io) == -1);
+	CHECK(io.error == IO_WRITE_TIMEOUT && io_flush(&io) == -1);
 	disconnect();
 }
 
@@ -258,7 +284,7 @@ output_waits_until_input_is_needed(void)
 	char line[16], got[64];
 
 	connect_pair(2000);
-	SAY("a\nb\n");
+	SEND("a\nb\n");
 	CHECK(io_line(&io, line, sizeof(line)) == 1);
 	io_printf(&io, "+OK %d\r\n", 1);
 	CHECK(io_line(&io, line, sizeof(line)) == 1);
@@ -275,7 +301,7 @@ the_end_is_seen(void)
 	char line[16];
 
 	connect_pair(2000);
-	SAY("half");
+	SEND("half");
 	shutdown(client, SHUT_WR);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
 	CHECK(io.error == IO_CLOSED);
@@ -289,14 +315,14 @@ the_end_is_seen(void)
 	close(io.fd);
 }
 
-/* After an error nothing is handed out, even if it was read before the error. */
+/* After an error no input is returned, even if it was read before the error. */
 static void
 an_error_ends_the_input(void)
 {
 	char line[16], data[4];
 
 	connect_pair(2000);
-	SAY("one\ntwo\nthree\n");
+	SEND("one\ntwo\nthree\n");
 	CHECK(io_line(&io, line, sizeof(line)) == 3);
 	close(client);
 	io_write(&io, "x", 1);
@@ -307,49 +333,63 @@ an_error_ends_the_input(void)
 	close(io.fd);
 }
 
-/* A client that was too slow gets a last text, but no later line of it is read. */
+/*
+ * A client that was too slow gets one more answer, but none of its later lines
+ * is read.
+ */
 static void
-last_words_do_not_reopen_the_input(void)
+an_answer_to_a_timeout_does_not_reopen_the_input(void)
 {
 	char line[16], got[16];
 
 	connect_pair(100);
-	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR && io.error == IO_TIMEOUT);
-	SAY("late\n");
-	io_last_words(&io, "bye\n", 4);
-	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == 4 && memcmp(got, "bye\n", 4) == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR &&
+	      io.error == IO_TIMEOUT);
+	SEND("late\n");
+	io_answer_timeout(&io, "bye\n", 4);
+	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == 4 &&
+	      memcmp(got, "bye\n", 4) == 0);
 	CHECK(io.error == IO_TIMEOUT);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
-	/* And its end. */
+	/* The end of our direction follows the answer. */
 	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == 0);
 	disconnect();
 
-	/* A connection that is lost gets none. */
+	/* A lost connection gets no answer. */
 	connect_pair(2000);
 	shutdown(client, SHUT_WR);
-	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR && io.error == IO_CLOSED);
-	io_last_words(&io, "bye\n", 4);
+	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR &&
+	      io.error == IO_CLOSED);
+	io_answer_timeout(&io, "bye\n", 4);
 	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == -1);
 	disconnect();
 }
 
 #define MUCH 200000
 
-/* A new connection by TCP, whose client takes little into its kernel. */
+/*
+ * Makes a TCP connection. The kernel of the client buffers little, that of io
+ * much.
+ */
 static void
 connect_tcp(void)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in to = {
+	    .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t size = sizeof(to);
-	int little = 4096, much = 2 * MUCH, fd = socket(AF_INET, SOCK_STREAM, 0);
+	int little = 4096, much = 2 * MUCH,
+	    fd = socket(AF_INET, SOCK_STREAM, 0);
 
-	CHECK(bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0 && listen(fd, 1) == 0);
+	CHECK(bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
+	      listen(fd, 1) == 0);
 	CHECK(getsockname(fd, (struct sockaddr *)&to, &size) == 0);
 	client = socket(AF_INET, SOCK_STREAM, 0);
-	CHECK(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)) == 0);
+	CHECK(setsockopt(
+		  client, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)) == 0);
 	CHECK(connect(client, (struct sockaddr *)&to, sizeof(to)) == 0);
 	io_init(&io, accept(fd, NULL, NULL), 0);
-	CHECK(setsockopt(io.fd, SOL_SOCKET, SO_SNDBUF, &much, sizeof(much)) == 0);
+	CHECK(
+	    setsockopt(io.fd, SOL_SOCKET, SO_SNDBUF, &much, sizeof(much)) == 0);
 	close(fd);
 }
 
@@ -360,7 +400,7 @@ connect_unix(void)
 	io.deadline = 0;
 }
 
-/* Sends n bytes into the kernel, which the client has not read. */
+/* Sends n bytes, which stay in the kernel until the client reads. */
 static void
 send_much(size_t n)
 {
@@ -371,7 +411,7 @@ send_much(size_t n)
 	CHECK(io_flush(&io) == 0);
 }
 
-/* Lets a process be the client. */
+/* Forks a process that becomes the client. Returns as fork(2) does. */
 static pid_t
 begin_client(void)
 {
@@ -396,11 +436,14 @@ read_all(size_t n, useconds_t pause)
 	}
 }
 
-static void (*const connections[])(void) = { connect_tcp, connect_unix };
+static void (*const connections[])(void) = {connect_tcp, connect_unix};
 
-/* Whoever has read all was never waited for; a client that ended only its own side neither. */
+/*
+ * A client that has read everything is not waited for, even if it has ended its
+ * own direction.
+ */
 static void
-what_was_taken_needs_no_wait(void)
+what_was_read_needs_no_wait(void)
 {
 	for (size_t i = 0; i < 2; i++) {
 		int64_t begin;
@@ -422,7 +465,7 @@ what_was_taken_needs_no_wait(void)
 }
 
 static void
-what_nobody_takes_stalls(void)
+what_is_not_acknowledged_exceeds_the_write_timeout(void)
 {
 	for (size_t i = 0; i < 2; i++) {
 		int64_t begin;
@@ -430,13 +473,17 @@ what_nobody_takes_stalls(void)
 		connections[i]();
 		send_much(MUCH / 2);
 		begin = clock_ms();
-		CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_STALLED);
+		CHECK(io_await_acknowledged(&io) == -1 &&
+		      io.error == IO_WRITE_TIMEOUT);
 		CHECK(clock_ms() - begin >= 390 && clock_ms() - begin < 5000);
 		disconnect();
 	}
 }
 
-/* However long it takes altogether. Each wait is shorter than the limit, even on a slow machine. */
+/*
+ * The wait may take longer than the write timeout, because each of its parts is
+ * shorter, even on a slow machine.
+ */
 static void
 a_slow_client_is_waited_for(void)
 {
@@ -465,11 +512,14 @@ a_slow_client_is_waited_for(void)
 	}
 }
 
-/* Its end is an error at once, whether before the wait or in it, and even if it had taken everything. */
+/*
+ * The end of the client is an error at once, whether before the wait or in it,
+ * even if the client had read everything.
+ */
 static void
 a_dead_client_acknowledges_nothing(void)
 {
-	const struct linger now = { .l_onoff = 1 };
+	const struct linger now = {.l_onoff = 1};
 
 	for (size_t i = 0; i < 2; i++)
 		for (int when = 0; when < 3; when++) {
@@ -477,7 +527,8 @@ a_dead_client_acknowledges_nothing(void)
 			int64_t begin;
 
 			connections[i]();
-			setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+			setsockopt(
+			    client, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 			send_much(n);
 			io_limits(&io, 60000, 60000);
 			if (when == 0)
@@ -490,7 +541,8 @@ a_dead_client_acknowledges_nothing(void)
 				_exit(0);
 			}
 			begin = clock_ms();
-			CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_CLOSED);
+			CHECK(io_await_acknowledged(&io) == -1 &&
+			      io.error == IO_CLOSED);
 			CHECK(clock_ms() - begin < 5000);
 			if (when == 2)
 				wait(NULL);
@@ -499,27 +551,27 @@ a_dead_client_acknowledges_nothing(void)
 }
 
 static void
-a_wait_sends_first_and_yields(void)
+a_wait_sends_first_and_permits_a_takeover(void)
 {
-	int wish[2], ends[2];
+	int request[2], ends[2];
 	char got[8];
 
 	connect_unix();
 	io_limits(&io, 60000, 200);
 	io_write(&io, "+OK\r\n", 5);
-	CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_STALLED);
+	CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_WRITE_TIMEOUT);
 	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == 5);
 	disconnect();
 
-	CHECK(pipe(wish) == 0 && write(wish[1], "", 1) == 1);
+	CHECK(pipe(request) == 0 && write(request[1], "", 1) == 1);
 	connect_unix();
 	send_much(1000);
 	io_limits(&io, 60000, 60000);
-	io_yield(&io, wish[0], 0);
-	CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_YIELDED);
+	io_allow_takeover(&io, request[0], 0);
+	CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_TAKEN_OVER);
 	disconnect();
 
-	/* A kernel that cannot say holds nobody up. */
+	/* A kernel that cannot count what is outstanding is not waited for. */
 	CHECK(pipe(ends) == 0);
 	io_init(&io, ends[0], 0);
 	io_limits(&io, 60000, 60000);
@@ -531,20 +583,20 @@ main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
 	an_error_ends_the_input();
-	last_words_do_not_reopen_the_input();
-	what_was_taken_needs_no_wait();
-	what_nobody_takes_stalls();
+	an_answer_to_a_timeout_does_not_reopen_the_input();
+	what_was_read_needs_no_wait();
+	what_is_not_acknowledged_exceeds_the_write_timeout();
 	a_slow_client_is_waited_for();
 	a_dead_client_acknowledges_nothing();
-	a_wait_sends_first_and_yields();
-	wishes_are_granted_when_idle();
+	a_wait_sends_first_and_permits_a_takeover();
+	takeover_requests_end_an_idle_connection();
 	lines_end_in_lf_or_crlf();
-	long_lines_are_eaten_whole();
+	long_lines_are_read_to_their_end();
 	a_line_may_come_in_single_bytes();
 	exact_reads_leave_the_rest();
 	a_trickle_does_not_extend_the_deadline();
 	a_flood_does_not_extend_the_deadline();
-	a_peer_that_takes_nothing_stalls();
+	a_peer_that_takes_nothing_exceeds_the_write_timeout();
 	output_waits_until_input_is_needed();
 	the_end_is_seen();
 	return 0;

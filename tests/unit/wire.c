@@ -1,4 +1,9 @@
-/* Unit tests of wire.c: every message, cut anywhere, gives the same lines and the same count. Runs as anybody. */
+/*
+ * Tests wire.c: every message, in pieces of any size, gives the same lines and
+ * the same size.
+ *
+ * Runs as any user.
+ */
 #include "config.h"
 
 #include <stdbool.h>
@@ -11,34 +16,43 @@ struct text {
 	const char *p;
 	size_t n;
 };
-#define TEXT(s) { s, sizeof(s) - 1 }
+#define TEXT(s)                                                                \
+	{                                                                      \
+		s, sizeof(s) - 1                                               \
+	}
 
-/* What is stored, what goes over the wire, and what LIST says of it. */
+/*
+ * Messages as they are stored and as they are sent, and the size that LIST
+ * announces.
+ */
 static const struct {
 	struct text stored, sent;
 	uint64_t wire_size;
 } messages[] = {
-	{ TEXT(""), TEXT(""), 0 },
-	{ TEXT("\n"), TEXT("\r\n"), 2 },
-	{ TEXT("\r\n"), TEXT("\r\n"), 2 },
-	{ TEXT("a\nb\n"), TEXT("a\r\nb\r\n"), 6 },
-	{ TEXT("a\r\nb\r\n"), TEXT("a\r\nb\r\n"), 6 },
-	{ TEXT("a\r\nb\n"), TEXT("a\r\nb\r\n"), 6 },
-	{ TEXT("no end"), TEXT("no end\r\n"), 8 },
-	{ TEXT("."), TEXT("..\r\n"), 3 },
-	{ TEXT(".\n"), TEXT("..\r\n"), 3 },
-	{ TEXT("..\n.a\n"), TEXT("...\r\n..a\r\n"), 8 },
-	{ TEXT("a.\n.\n"), TEXT("a.\r\n..\r\n"), 7 },
-	{ TEXT("\n.\n"), TEXT("\r\n..\r\n"), 5 },
-	{ TEXT("a\rb\n"), TEXT("a\rb\r\n"), 5 },
-	{ TEXT("a\r\r\n"), TEXT("a\r\r\n"), 4 },
-	{ TEXT("\r"), TEXT("\r\r\n"), 3 },
-	{ TEXT("\r.\n"), TEXT("\r.\r\n"), 4 },
-	{ TEXT("a\0b\n\0\n"), TEXT("a\0b\r\n\0\r\n"), 8 },
-	{ TEXT("\xff\x80\n"), TEXT("\xff\x80\r\n"), 4 },
+    {TEXT(""), TEXT(""), 0},
+    {TEXT("\n"), TEXT("\r\n"), 2},
+    {TEXT("\r\n"), TEXT("\r\n"), 2},
+    {TEXT("a\nb\n"), TEXT("a\r\nb\r\n"), 6},
+    {TEXT("a\r\nb\r\n"), TEXT("a\r\nb\r\n"), 6},
+    {TEXT("a\r\nb\n"), TEXT("a\r\nb\r\n"), 6},
+    {TEXT("no end"), TEXT("no end\r\n"), 8},
+    {TEXT("."), TEXT("..\r\n"), 3},
+    {TEXT(".\n"), TEXT("..\r\n"), 3},
+    {TEXT("..\n.a\n"), TEXT("...\r\n..a\r\n"), 8},
+    {TEXT("a.\n.\n"), TEXT("a.\r\n..\r\n"), 7},
+    {TEXT("\n.\n"), TEXT("\r\n..\r\n"), 5},
+    {TEXT("a\rb\n"), TEXT("a\rb\r\n"), 5},
+    {TEXT("a\r\r\n"), TEXT("a\r\r\n"), 4},
+    {TEXT("\r"), TEXT("\r\r\n"), 3},
+    {TEXT("\r.\n"), TEXT("\r.\r\n"), 4},
+    {TEXT("a\0b\n\0\n"), TEXT("a\0b\r\n\0\r\n"), 8},
+    {TEXT("\xff\x80\n"), TEXT("\xff\x80\r\n"), 4},
 };
 
-/* Converts p in pieces of at most step bytes. Returns the number of bytes, which stand in out. */
+/*
+ * Converts the text in pieces of at most step bytes. Returns the number of
+ * bytes in out.
+ */
 static size_t
 convert(struct wire *w, struct text t, size_t step, char *out)
 {
@@ -72,7 +86,8 @@ converts_and_counts(void)
 			counted = wire_put(&counting, messages[i].stored.p,
 			    messages[i].stored.n, NULL);
 			counted += wire_end(&counting, NULL);
-			CHECK(counting.wire_size == w.wire_size && counted == n);
+			CHECK(
+			    counting.wire_size == w.wire_size && counted == n);
 		}
 	}
 }
@@ -85,12 +100,12 @@ top_stops_after_its_lines(void)
 		uint64_t lines;
 		struct text sent;
 	} tops[] = {
-		{ 0, TEXT("A: b\r\nC: d\r\n\r\n") },
-		{ 1, TEXT("A: b\r\nC: d\r\n\r\n1\r\n") },
-		{ 2, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n") },
-		{ 3, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n") },
-		{ 4, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n4\r\n") },
-		{ UINT64_MAX - 1, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n4\r\n") },
+	    {0, TEXT("A: b\r\nC: d\r\n\r\n")},
+	    {1, TEXT("A: b\r\nC: d\r\n\r\n1\r\n")},
+	    {2, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n")},
+	    {3, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n")},
+	    {4, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n4\r\n")},
+	    {UINT64_MAX - 1, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n4\r\n")},
 	};
 	char out[64];
 
@@ -107,7 +122,7 @@ top_stops_after_its_lines(void)
 	}
 }
 
-/* Undoes the conversion as a client does, and compares with the stored lines. */
+/* Removes the stuffing as a client does, and compares with the stored lines. */
 static void
 random_messages_come_back(void)
 {
@@ -117,13 +132,15 @@ random_messages_come_back(void)
 	srandom(1939);
 	for (int round = 0; round < 20000; round++) {
 		struct wire w;
-		size_t n = (size_t)random() % sizeof(stored), m, to = 0, from = 0;
+		size_t n = (size_t)random() % sizeof(stored), m, to = 0,
+		       from = 0;
 		bool begins = true;
 
 		for (size_t i = 0; i < n; i++)
-			stored[i] = letters[(size_t)random() % (sizeof(letters) - 1)];
+			stored[i] =
+			    letters[(size_t)random() % (sizeof(letters) - 1)];
 		wire_init(&w, WIRE_ALL);
-		m = convert(&w, (struct text){ stored, n },
+		m = convert(&w, (struct text){stored, n},
 		    1 + (size_t)random() % 50, out);
 		for (size_t i = 0; i < m; i++) {
 			if (!(begins && out[i] == '.'))
@@ -137,7 +154,8 @@ random_messages_come_back(void)
 		CHECK(w.wire_size == to);
 		CHECK(m == 0 || (out[m - 2] == '\r' && out[m - 1] == '\n'));
 		for (size_t i = 0; i < n; i++) {
-			if (stored[i] == '\n' && (i == 0 || stored[i - 1] != '\r'))
+			if (stored[i] == '\n' &&
+			    (i == 0 || stored[i - 1] != '\r'))
 				CHECK(back[from++] == '\r');
 			CHECK(back[from++] == stored[i]);
 		}

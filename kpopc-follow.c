@@ -1,0 +1,226 @@
+/*
+ * Follows the dialogue that passes the tunnel, for the exit status.
+ *
+ * Runs as the caller. The program on standard input and output may not report
+ * that the server refused it, or that the answers ended too early; kpopc does.
+ * The server's bytes may be an attacker's: only the beginning of a line is
+ * kept, and a refusal is printed encoded.
+ */
+#include "config.h"
+
+#include <err.h>
+#include <stdint.h>
+#include <string.h>
+#include <strings.h>
+
+#include "kpopc.h"
+
+/* Commands that can wait for an answer and end the login: bits of login.ends.
+ */
+#define WATCHED 64
+
+/* One direction, line by line. Only the beginning of a long line is kept. */
+struct lines {
+	void (*follow)(const char *line); /* called at the end of each line */
+	size_t n;			  /* bytes of text */
+	char text[TEXT_MAX];
+};
+
+/*
+ * The login so far. Each line of the program has one answer that begins with
+ * "+" or "-ERR".
+ */
+static struct {
+	/* A command that ends the login was answered with "+OK" */
+	bool done;
+	/*
+	 * Lines without an answer; the greeting counts as the answer to a line.
+	 */
+	uint64_t waiting;
+	/*
+	 * A bit for each of the first WATCHED of them, the lowest first: such a
+	 * command.
+	 */
+	uint64_t ends;
+	const char *name; /* of the last such command */
+	bool is_refused;  /* the last answer was "-ERR" */
+	/*
+	 * The first "-ERR" of the last ones in a row, because it caused the
+	 * others; "": none.
+	 */
+	char refusal[TEXT_MAX];
+} login;
+
+/* The session so far. */
+static struct {
+	bool quits;   /* QUIT was the program's last line */
+	bool in_list; /* within the lines of an answer: its "." has not come */
+} session;
+
+/*
+ * Returns true if the first word of a line is this one. Servers ignore blanks
+ * before it.
+ */
+static bool
+is_command(const char *line, const char *word)
+{
+	const size_t n = strlen(word);
+
+	line += strspn(line, " \t");
+	return strncasecmp(line, word, n) == 0 && strcspn(line, " \t") == n;
+}
+
+/* Follows a line of the program. */
+static void
+follow_command(const char *line)
+{
+	/* After STLS the program's TLS hides the rest of the login. */
+	static const char *const ends[] = {"PASS", "APOP", "STLS"};
+
+	session.quits = is_command(line, "QUIT");
+	for (size_t i = 0;
+	     login.waiting < WATCHED && i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (is_command(line, ends[i])) {
+			login.ends |= UINT64_C(1) << login.waiting;
+			login.name = ends[i];
+		}
+	login.waiting++;
+}
+
+/* Counts one answer. */
+static void
+count_answer(void)
+{
+	login.waiting -= login.waiting > 0 ? 1 : 0;
+	login.ends >>= 1;
+}
+
+/*
+ * Follows a line of the session. The lines of a message may look like answers,
+ * but its first line is a header field, and no line of a list looks like one.
+ */
+static void
+follow_session(const char *line)
+{
+	if (!session.in_list &&
+	    (answer_is_good(line) || answer_is_refusal(line)))
+		count_answer();
+	else
+		session.in_list = strcmp(line, ".") != 0;
+}
+
+/* Follows a line of the server. */
+static void
+follow_answer(const char *line)
+{
+	bool is_end = (login.ends & 1) != 0;
+
+	if (login.done) {
+		follow_session(line);
+		return;
+	}
+	/*
+	 * Further lines of an answer, for example capabilities, do not begin
+	 * like this.
+	 */
+	if (*line != '+' && !answer_is_refusal(line))
+		return;
+	count_answer();
+	if (answer_is_refusal(line) && !login.is_refused)
+		strlcpy(login.refusal, line, sizeof(login.refusal));
+	login.is_refused = answer_is_refusal(line);
+	login.done = is_end && answer_is_good(line);
+}
+
+static struct lines commands = {.follow = follow_command},
+		    answers = {.follow = follow_answer};
+
+/* Ends a line of a direction. */
+static void
+end_followed_line(struct lines *l)
+{
+	if (l->n > 0 && l->text[l->n - 1] == '\r')
+		l->n--;
+	l->text[l->n] = '\0';
+	l->n = 0;
+	l->follow(l->text);
+}
+
+/* Follows the next n bytes of a direction. */
+static void
+follow_bytes(struct lines *l, const char *data, size_t n)
+{
+	while (n > 0) {
+		const char *lf = memchr(data, '\n', n);
+		size_t some = lf != NULL ? (size_t)(lf - data) : n,
+		       room = sizeof(l->text) - 1 - l->n;
+
+		memcpy(l->text + l->n, data, some < room ? some : room);
+		l->n += some < room ? some : room;
+		if (lf == NULL)
+			return;
+		end_followed_line(l);
+		n -= some + 1;
+		data = lf + 1;
+	}
+}
+
+void
+follow_begin(bool has_greeted, bool is_in)
+{
+	login.done = is_in;
+	login.waiting = has_greeted ? 0 : 1;
+}
+
+void
+follow_program(const char *data, size_t n)
+{
+	follow_bytes(&commands, data, n);
+}
+
+void
+follow_server(const char *data, size_t n)
+{
+	follow_bytes(&answers, data, n);
+}
+
+bool
+follow_has_quit(void)
+{
+	return session.quits;
+}
+
+bool
+follow_is_over(void)
+{
+	return session.quits && login.waiting == 0 && !session.in_list;
+}
+
+const char *
+follow_unanswered(int *status)
+{
+	const bool is_hidden =
+	    login.done && login.name != NULL && strcmp(login.name, "STLS") == 0;
+	const bool is_missing =
+	    login.done ? login.waiting > 0 || session.in_list : login.ends != 0;
+
+	if (is_hidden || !is_missing)
+		return NULL;
+	*status = login.done ? EXIT_BROKEN : EXIT_REFUSED;
+	if (!login.done)
+		return login.name;
+	return session.quits ? "QUIT" : "the last command";
+}
+
+bool
+follow_print_refusal(void)
+{
+	/* The last line may have no end. */
+	if (answers.n > 0)
+		end_followed_line(&answers);
+	if (login.done || login.refusal[0] == '\0')
+		return false;
+	warnx("the server answered: %s",
+	    answer_printable(login.refusal, sizeof(login.refusal)));
+	return true;
+}
