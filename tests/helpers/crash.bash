@@ -1,6 +1,7 @@
 # System calls of a running session: listed, stopped at, or failing, by strace.
 
-# attach PID STRACE_OPTION ...: strace is at work on this process when this returns; $tracer is its pid.
+# attach PID STRACE_OPTION ...: strace is at work on this process when this
+# returns; $tracer is its pid.
 attach() {
 	local pid=$1 status
 	shift
@@ -21,12 +22,15 @@ detached() {
 	wait "$tracer" 2>/dev/null || true
 }
 
-# hold_broker: the broker does nothing more when its session has ended, until it is killed or released. Until then it has
-# to go on, because the session asks it to keep its locks.
+# hold_broker: the broker does nothing more when its session has ended, until it
+# is killed or released. Until then it has to go on, because the session asks it
+# to keep its locks.
 hold_broker() {
 	local tracer
-	await 5 'broker=$(broker_pid) && [ -n "$broker" ] && [ "$broker" != "$session" ]' || return
-	attach "$broker" -o /dev/null -e trace=shutdown -e inject=shutdown:delay_enter=600000000
+	await 5 \
+	    'broker=$(broker_pid) && [ -n "$broker" ] && [ "$broker" != "$session" ]' || return
+	attach "$broker" -o /dev/null -e trace=shutdown \
+	    -e inject=shutdown:delay_enter=600000000
 	held_by=$tracer
 }
 
@@ -35,13 +39,15 @@ release_broker() {
 	wait "$held_by" 2>/dev/null || true
 }
 
-# kill_monitor: with the broker that is held. Its tracer would not see its end before the time is over.
+# kill_monitor: with the broker that is held. Its tracer would not see its end
+# before the time is over.
 kill_monitor() {
 	kill -KILL "$monitor" "$broker" 2>/dev/null || true
 	release_broker
 }
 
-# blind_monitor: it does not see that its session is stopped, which would be the session's end, until monitor_sees.
+# blind_monitor: it does not see that its session is stopped, which would be the
+# session's end, until monitor_sees.
 blind_monitor() {
 	kill -STOP "$monitor"
 }
@@ -50,14 +56,17 @@ monitor_sees() {
 	kill -CONT "$monitor" 2>/dev/null || true
 }
 
-# calls_in FILE: the names of the system calls in what strace wrote, with how often each was made. The one that it
-# was attached in does not count: it is the waiting before.
+# calls_in FILE: the names of the system calls in what strace wrote, with how
+# often each was made. The one that it was attached in does not count: it is the
+# waiting before.
 calls_in() {
-	sed -n 's/^\([a-z0-9_]*\)(.*/\1/p' "$1" | grep -v '^restart_syscall$' | sort | uniq -c | awk '{ print $2, $1 }'
+	sed -n 's/^\([a-z0-9_]*\)(.*/\1/p' "$1" | grep -v '^restart_syscall$' |
+	    sort | uniq -c | awk '{ print $2, $1 }'
 }
 
-# A mailbox by a number: how many messages, how large, and which of them are to go: some, the first, the last, all
-# but one. Sets names, doomed (numbers), kept (names).
+# A mailbox by a number: how many messages, how large, and which of them are to
+# go: some, the first, the last, all but one. Sets names, doomed (numbers), kept
+# (names).
 shape() {
 	local i count kind
 	RANDOM=$1 names=() doomed=() kept=()
@@ -96,7 +105,8 @@ record_quit() {
 	calls_in "$WORLD/trace"
 }
 
-# A session on the mailbox $WORLD/old that has marked the messages $doomed: $session and $monitor are its processes.
+# A session on the mailbox $WORLD/old that has marked the messages $doomed:
+# $session and $monitor are its processes.
 marked_session() {
 	local i
 	store alice <"$WORLD/old"
@@ -107,13 +117,16 @@ marked_session() {
 	session=$(child_pid) monitor=$(monitor_pid)
 }
 
-# killed_quit HOW CALL N: QUIT of a marked session, killed at its Nth CALL: alone, so that its broker goes on, or
-# together with broker and monitor, as by a power failure. Sets $said to what the client has heard: QUIT's answer, or "".
+# killed_quit HOW CALL N: QUIT of a marked session, killed at its Nth CALL:
+# alone, so that its broker goes on, or together with broker and monitor, as by
+# a power failure. Sets $said to what the client has heard: QUIT's answer, or
+# "".
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session
 	[ "$how" = alone ] || hold_broker
-	attach "$session" -o /dev/null -e "trace=$call" -e "inject=$call:signal=KILL:when=$n"
+	attach "$session" -o /dev/null -e "trace=$call" \
+	    -e "inject=$call:signal=KILL:when=$n"
 	pop_say QUIT
 	detached
 	[ "$how" = alone ] || kill_monitor
@@ -122,14 +135,15 @@ killed_quit() {
 	await 5 '! pgrep -x kpopd >/dev/null'
 }
 
-# break_off USER N: a removal of USER's message N that is decided and not finished: session, broker and monitor were
-# killed in QUIT.
+# break_off USER N: a removal of USER's message N that is decided and not
+# finished: session, broker and monitor were killed in QUIT.
 break_off() {
 	pop_login "$1"
 	pop_ask "DELE $2"
 	session=$(child_pid) monitor=$(monitor_pid)
 	hold_broker
-	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
+	attach "$session" -o /dev/null -e trace=fsync \
+	    -e inject=fsync:signal=KILL:when=3
 	pop_say QUIT
 	detached
 	kill_monitor
@@ -137,7 +151,8 @@ break_off() {
 	await 10 '! pgrep -x kpopd >/dev/null'
 }
 
-# A process that holds a POSIX lock on alice's spool whenever it is told to, as an MDA would.
+# A process that holds a POSIX lock on alice's spool whenever it is told to, as
+# an MDA would.
 locker_start() {
 	rm -f "$WORLD"/locker.*
 	mkfifo "$WORLD/locker.in" "$WORLD/locker.out"
@@ -161,7 +176,8 @@ locker_stop() {
 	locker=
 }
 
-# Everybody who works for alice's connection is killed at once, as by a power failure.
+# Everybody who works for alice's connection is killed at once, as by a power
+# failure.
 kill_connection() {
 	pkill -KILL -x kpopd || true
 	await 5 '! pgrep -x kpopd >/dev/null'

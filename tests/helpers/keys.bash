@@ -2,19 +2,24 @@
 
 # key_bytes: the service's long-term keys, each as hexadecimal digits.
 key_bytes() {
-	klist -Kkt "$WORLD/server.keytab" | sed -n 's/.*pop.*(0x\([0-9a-f]*\)).*/\1/p'
+	klist -Kkt "$WORLD/server.keytab" |
+	    sed -n 's/.*pop.*(0x\([0-9a-f]*\)).*/\1/p'
 }
 
-# tls_key_bytes: a prime of the certificate's key, as it is written, and as OpenSSL keeps it, the last byte first.
+# tls_key_bytes: a prime of the certificate's key, as it is written, and as
+# OpenSSL keeps it, the last byte first.
 tls_key_bytes() {
 	local prime
-	prime=$(openssl rsa -in "$WORLD/tls/server.key" -noout -text | sed -n '/^prime1:/,/^prime2:/p' | grep '^ ' | tr -d ' :\n' | sed 's/^00//')
+	prime=$(openssl rsa -in "$WORLD/tls/server.key" -noout -text |
+	    sed -n '/^prime1:/,/^prime2:/p' | grep '^ ' | tr -d ' :\n' |
+	    sed 's/^00//')
 	echo "$prime"
 	fold -w 2 <<<"$prime" | tac | tr -d '\n'
 	echo
 }
 
-# holds_key PID [COMMAND]: one of the keys that COMMAND prints is in its writable memory. Each has 16 bytes or more, so no accident.
+# holds_key PID [COMMAND]: one of the keys that COMMAND prints is in its
+# writable memory. Each has 16 bytes or more, so no accident.
 holds_key() {
 	"${2-key_bytes}" | perl -e '
 		my ($pid) = @ARGV; my @keys = map { chomp; pack "H*", $_ } <STDIN>; @keys or die "no keys";
@@ -42,6 +47,7 @@ holds_none() {
 jailed_in() {
 	local pid
 	for pid in $(pgrep -x 'kpopd|kpopd-tls'); do
-		[ "$(readlink "/proc/$pid/root")" != "$state/$1" ] || echo "$pid"
+		[ "$(readlink "/proc/$pid/root")" != "$state/$1" ] ||
+		    echo "$pid"
 	done
 }

@@ -4,7 +4,8 @@ spool() {
 	echo "/var/mail/$1"
 }
 
-# make_message NAME [LINES]: a message that can be recognized, with so many lines of body.
+# make_message NAME [LINES]: a message that can be recognized, with so many
+# lines of body.
 make_message() {
 	cat <<-END
 	Received: from nowhere by mail.kpopd.test; Mon, 23 Nov 2026 05:00:00 +0000
@@ -46,26 +47,32 @@ mbox() {
 
 # spool_is USER NAME ...: the spool holds exactly these messages.
 spool_is() {
-	cmp "$(spool "$1")" <(mbox "${@:2}") || { cat "$(spool "$1")" >&2; return 1; }
+	cmp "$(spool "$1")" <(mbox "${@:2}") ||
+	    { cat "$(spool "$1")" >&2; return 1; }
 }
 
-# forget_index: the next login has to look into the mailbox, and so has to lock it.
+# forget_index: the next login has to look into the mailbox, and so has to lock
+# it.
 forget_index() {
 	rm -f "$state"/users/*/*/index
 }
 
-# kept [USER]: the state directory of the user's spool; else of the first of the user's mailboxes.
+# kept [USER]: the state directory of the user's spool; else of the first of the
+# user's mailboxes.
 kept() {
 	local all=("$state/users/$(id -u "${1-alice}")"/*-*/) own
-	own=$(grep -lx "/var/mail/${1-alice}" "${all[@]/%/mailbox}" 2>/dev/null | head -n 1) || own=
+	own=$(grep -lx "/var/mail/${1-alice}" "${all[@]/%/mailbox}" \
+	    2>/dev/null | head -n 1) || own=
 	own=${own:-${all[0]}mailbox}
 	echo "${own%/mailbox}"
 }
 
-# no_journal [USER]: nothing of a removal, finished or not, is in the user's state directory.
+# no_journal [USER]: nothing of a removal, finished or not, is in the user's
+# state directory.
 no_journal() {
 	local left
-	left=$(ls "$(kept "$@")" | grep -vx 'mailbox\|session\|yield\|index\(.tmp\)\?') || return 0
+	left=$(ls "$(kept "$@")" |
+	    grep -vx 'mailbox\|session\|yield\|index\(.tmp\)\?') || return 0
 	echo "left in the state directory: $left" >&2
 	return 1
 }

@@ -1,32 +1,41 @@
-# One point of a sweep: a session in one go, faults put into it, and whether its answer was true. Loaded by the sweeps.
+# One point of a sweep: a session in one go, faults put into it, and whether its
+# answer was true. Loaded by the sweeps.
 
-# Nothing is ever written here: reading it with a time limit is a sleep that forks nothing.
+# Nothing is ever written here: reading it with a time limit is a sleep that
+# forks nothing.
 exec {tick}<> <(:)
 
-# soon SECONDS 'COMMAND': as await, but looks every 5 ms; a sweep waits thousands of times.
+# soon SECONDS 'COMMAND': as await, but looks every 5 ms; a sweep waits
+# thousands of times.
 soon() {
 	local until=$((SECONDS + $1 + 1))
 	until eval "$2"; do
-		((SECONDS < until)) || { echo "waited $1 s in vain for: $2" >&2; return 1; }
+		((SECONDS < until)) ||
+		    { echo "waited $1 s in vain for: $2" >&2; return 1; }
 		read -r -t 0.005 -u "$tick" || :
 	done
 }
 
-# session_opens COMMAND …: alice's session up to the answers to these, all said at once. Its processes are $session and $monitor.
+# session_opens COMMAND …: alice's session up to the answers to these, all said
+# at once. Its processes are $session and $monitor.
 session_opens() {
 	local n
 	pop_open
 	printf '%s\r\n' "USER alice" "PASS x" "$@" >&"$pop_out"
 	for ((n = $# + 3; n > 0; n--)); do pop_hear '^\+OK' || return; done
 	monitor=$(monitor_pid) && session=$(child_pid) &&
-	    soon 5 'broker=$(broker_pid); [ -z "$broker" ] || ! grep -q "^Uid:[[:space:]]*0" "/proc/$broker/status"'
+	    soon 5 \
+		'broker=$(broker_pid); [ -z "$broker" ] || ! grep -q "^Uid:[[:space:]]*0" "/proc/$broker/status"'
 }
 
-# faults PID STRACE-OPTION …: strace stands on PID when this returns; what it sees goes to $WORLD/trace.
+# faults PID STRACE-OPTION …: strace stands on PID when this returns; what it
+# sees goes to $WORLD/trace.
 faults() {
 	local line
-	exec {traced}< <(exec strace -p "$1" -o "$WORLD/trace" "${@:2}" 2>&1 3>&-)
-	IFS= read -r -t 5 line <&"$traced" && [[ $line == *attached* ]] || { echo "strace says: $line" >&2; return 1; }
+	exec {traced}< <(exec strace -p "$1" -o "$WORLD/trace" "${@:2}" 2>&1 \
+	    3>&-)
+	IFS= read -r -t 5 line <&"$traced" && [[ $line == *attached* ]] ||
+	    { echo "strace says: $line" >&2; return 1; }
 }
 
 # answer: the next line into $heard, or "" when the connection ends without one.
@@ -43,8 +52,10 @@ session_ends() {
 	IFS= read -r -t 15 rest <&"$pop_in" || status=$?
 	exec {pop_in}<&- {pop_out}>&-
 	pop_pid=
-	[ "$status" -ne 0 ] || { echo "expected the end, heard: $rest" >&2; return 1; }
-	[ "$status" -lt 128 ] || { echo "the connection does not end" >&2; return 1; }
+	[ "$status" -ne 0 ] ||
+	    { echo "expected the end, heard: $rest" >&2; return 1; }
+	[ "$status" -lt 128 ] ||
+	    { echo "the connection does not end" >&2; return 1; }
 	soon 15 "! kill -0 $monitor 2>/dev/null" || return
 	if [ -n "${traced-}" ]; then
 		while IFS= read -r -t 5 line <&"$traced"; do :; done
@@ -53,7 +64,8 @@ session_ends() {
 	fi
 }
 
-# login_stands: alice's session waits for the content of her .k5login, nothing of the mailbox touched yet. $session is it.
+# login_stands: alice's session waits for the content of her .k5login, nothing
+# of the mailbox touched yet. $session is it.
 login_stands() {
 	local fifo=/home/alice/.k5login
 	[ -p $fifo ] || { su alice -c "mkfifo $fifo" || return; }
@@ -62,7 +74,8 @@ login_stands() {
 	pop_open
 	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"
 	pop_hear '^\+OK' && pop_hear '^\+OK' && monitor=$(monitor_pid) || return
-	soon 5 'session=$(pgrep -n -x kpopd -P "$monitor") && reads_fifo "$session" '$fifo
+	soon 5 \
+	    'session=$(pgrep -n -x kpopd -P "$monitor") && reads_fifo "$session" '$fifo
 }
 
 # reads_fifo PID FIFO: it has opened it and sleeps.
@@ -70,14 +83,17 @@ reads_fifo() {
 	local fd status
 	for fd in /proc/"$1"/fd/*; do
 		if [ "$fd" -ef "$2" ]; then
-			read -r _ _ status _ <"/proc/$1/stat" && [ "$status" = S ]
+			read -r _ _ status _ <"/proc/$1/stat" &&
+			    [ "$status" = S ]
 			return
 		fi
 	done 2>/dev/null
 	return 1
 }
 
-# login_with STRACE-OPTION …: a login with faults ($just_before is done before it looks at the mailbox), into $heard, and QUIT if it was let in, which is then in $bye.
+# login_with STRACE-OPTION …: a login with faults ($just_before is done before
+# it looks at the mailbox), into $heard, and QUIT if it was let in, which is
+# then in $bye.
 login_with() {
 	local n
 	bye=
@@ -96,27 +112,33 @@ login_with() {
 	rm -f /home/alice/.k5login
 }
 
-# last_login: what a session without marks is told: "N" messages, or the -ERR. It locks, so stale dotlocks go. Nothing of it is traced.
+# last_login: what a session without marks is told: "N" messages, or the -ERR.
+# It locks, so stale dotlocks go. Nothing of it is traced.
 last_login() {
 	forget_index
-	pop alice QUIT | sed -n -e 's/^+OK \([0-9]*\) messages$/\1/p' -e '/^-ERR/p'
+	pop alice QUIT |
+	    sed -n -e 's/^+OK \([0-9]*\) messages$/\1/p' -e '/^-ERR/p'
 }
 
-# refill FILE: this becomes the content of the spool, keeping the file if there is one. Waits until a later change would
-# show, or it would depend on who is faster whether a session proves each message.
+# refill FILE: this becomes the content of the spool, keeping the file if there
+# is one. Waits until a later change would show, or it would depend on who is
+# faster whether a session proves each message.
 refill() {
 	[ -e "$(spool alice)" ] || store alice </dev/null
 	cat "$1" >"$(spool alice)"
 	read -r -t 0.06 -u "$tick" || :
 }
 
-# nothing_else: of the session nothing is left but its lock file, and of the locks none.
+# nothing_else: of the session nothing is left but its lock file, and of the
+# locks none.
 nothing_else() {
 	no_journal || return 1
-	[ "$(ls -A /var/mail | grep -v '^\.lk')" = alice ] || { ls -lA /var/mail; return 1; }
+	[ "$(ls -A /var/mail | grep -v '^\.lk')" = alice ] ||
+	    { ls -lA /var/mail; return 1; }
 }
 
-# scene NAME: what is in the mailbox ($WORLD/before), what is deleted, and what stays ($WORLD/after, $left messages).
+# scene NAME: what is in the mailbox ($WORLD/before), what is deleted, and what
+# stays ($WORLD/after, $left messages).
 names=(one two three four five six)
 scene() {
 	local i
@@ -132,7 +154,8 @@ scene() {
 	deletions=("${marked[@]/#/DELE }")
 }
 
-# messages FILE NUMBER …: the mailbox without these, into FILE. Each has $body_lines lines.
+# messages FILE NUMBER …: the mailbox without these, into FILE. Each has
+# $body_lines lines.
 messages() {
 	local i
 	for i in "${!names[@]}"; do
@@ -152,18 +175,23 @@ is_part() {
 	local subset i gone
 	for ((subset = 0; subset < 1 << ${#marked[@]}; subset++)); do
 		gone=()
-		for i in "${!marked[@]}"; do ((subset >> i & 1)) && gone+=("${marked[i]}"); done
+		for i in "${!marked[@]}"; do
+			((subset >> i & 1)) && gone+=("${marked[i]}")
+		done
 		messages "$WORLD/part" "${gone[@]}"
 		! is_now "$WORLD/part" || return 0
 	done
 	return 1
 }
 
-# is_true ANSWER: what QUIT said is what is so, at once or after one login where it said so; and nothing else is left.
+# is_true ANSWER: what QUIT said is what is so, at once or after one login where
+# it said so; and nothing else is left.
 is_true() {
 	local count
 	case $1 in
-	"+OK bye, $left messages left") is_now "$WORLD/after" || { wrong "$1"; return 1; } ;;
+	"+OK bye, $left messages left")
+		is_now "$WORLD/after" || { wrong "$1"; return 1; }
+		;;
 	"-ERR [SYS/TEMP] nothing removed" | "-ERR [SYS/PERM] nothing removed" | \
 	"-ERR [IN-USE] the mailbox is locked, nothing removed")
 		is_now "$WORLD/before" || { wrong "$1"; return 1; } ;;
@@ -178,7 +206,8 @@ is_true() {
 	+OK*) is_now "$WORLD/after" ;;
 	*) is_now "$WORLD/before" ;;
 	esac || { wrong "$1, and a login"; return 1; }
-	[ "$count" = "$(grep -c '^From ' "$(spool alice)")" ] || { wrong "$count at the next login"; return 1; }
+	[ "$count" = "$(grep -c '^From ' "$(spool alice)")" ] ||
+	    { wrong "$count at the next login"; return 1; }
 	nothing_else
 }
 

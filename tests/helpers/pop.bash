@@ -4,24 +4,33 @@ kpopc() {
 	"$KPOPD_BUILD/kpopc" "$@"
 }
 
-# pop USER COMMAND ...: a whole session; the answers are printed without CRs. The exit status is kpopc's.
+# pop USER COMMAND ...: a whole session; the answers are printed without CRs.
+# The exit status is kpopc's.
 pop() {
 	local user=$1
 	shift
-	printf '%s\r\n' "USER $user" "PASS x" "$@" | kpopc mail.kpopd.test | tr -d '\r'
+	printf '%s\r\n' "USER $user" "PASS x" "$@" | kpopc mail.kpopd.test |
+	    tr -d '\r'
 	return "${PIPESTATUS[1]}"
 }
 
-# retrieve N: message N as a client sees it, line ends as they came, stuffing undone.
+# retrieve N: message N as a client sees it, line ends as they came, stuffing
+# undone.
 retrieve() {
-	printf '%s\r\n' "USER alice" "PASS x" "RETR $1" QUIT | kpopc mail.kpopd.test |
-	    perl -0777 -ne 's/\A(?:\+OK[^\n]*\n){3}//; ($size) = /\A\+OK (\d+) octets\r\n/ or exit 1; s/\A[^\n]*\n//;
+	printf '%s\r\n' "USER alice" "PASS x" "RETR $1" QUIT |
+	    kpopc mail.kpopd.test |
+	    perl \
+		-0777 -ne 's/\A(?:\+OK[^\n]*\n){3}//; ($size) = /\A\+OK (\d+) octets\r\n/ or exit 1; s/\A[^\n]*\n//;
 	        s/^\.\r\n\+OK bye.*\z//ms or exit 2; s/^\.//mg; length == $size or exit 3; print'
 }
 
-# A dialogue: pop_open [KPOPC-OPTION …], pop_say LINE, pop_hear [PATTERN], pop_hear_lines, pop_close.
+# A dialogue: pop_open [KPOPC-OPTION …], pop_say LINE, pop_hear [PATTERN],
+# pop_hear_lines, pop_close.
 pop_open() {
-	coproc POP { "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 1109 2>"$WORLD/kpopc.err"; }
+	coproc POP {
+		"$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 1109 \
+		    2>"$WORLD/kpopc.err"
+	}
 	pop_pid=$POP_PID
 	exec {pop_in}<&"${POP[0]}" {pop_out}>&"${POP[1]}"
 	eval "exec ${POP[0]}<&- ${POP[1]}>&-"
@@ -31,15 +40,19 @@ pop_say() {
 	printf '%s\r\n' "$1" >&"$pop_out"
 }
 
-# One line within five seconds into $heard; it has to match the pattern (extended).
+# One line within five seconds into $heard; it has to match the pattern
+# (extended).
 pop_hear() {
 	heard=
 	if ! IFS= read -r -t "${pop_patience:-5}" heard <&"$pop_in"; then
-		echo "heard nothing, expected: ${1-a line}; kpopc says: $(cat "$WORLD/kpopc.err")" >&2
+		echo \
+		    "heard nothing, expected: ${1-a line}; kpopc says: $(cat \
+			"$WORLD/kpopc.err")" >&2
 		return 1
 	fi
 	heard=${heard%$'\r'}
-	[[ $heard =~ ${1-.} ]] || { echo "heard: $heard, expected: $1" >&2; return 1; }
+	[[ $heard =~ ${1-.} ]] ||
+	    { echo "heard: $heard, expected: $1" >&2; return 1; }
 }
 
 # Up to the line with the dot, into the array $lines.
@@ -57,13 +70,15 @@ pop_ask() {
 	pop_hear "${2-^\\+OK}"
 }
 
-# pop_login USER: up to PASS's good answer, and until the broker, for which the session need not wait, has given up root.
+# pop_login USER: up to PASS's good answer, and until the broker, for which the
+# session need not wait, has given up root.
 pop_login() {
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER $1"
 	pop_ask "PASS x"
-	await 5 'broker=$(broker_pid); [ -z "$broker" ] || ! grep -q "^Uid:[[:space:]]*0" "/proc/$broker/status"'
+	await 5 \
+	    'broker=$(broker_pid); [ -z "$broker" ] || ! grep -q "^Uid:[[:space:]]*0" "/proc/$broker/status"'
 }
 
 # The server is to close now.
@@ -92,7 +107,9 @@ pop_cut() {
 
 # u32 N: four bytes, most significant first.
 u32() {
-	printf "\\x$(printf %02x $(($1 >> 24 & 255)))\\x$(printf %02x $(($1 >> 16 & 255)))\\x$(printf %02x $(($1 >> 8 & 255)))\\x$(printf %02x $(($1 & 255)))"
+	printf \
+	    "\\x$(printf %02x $(($1 >> 24 & 255)))\\x$(printf %02x \
+		$(($1 >> 16 & 255)))\\x$(printf %02x $(($1 >> 8 & 255)))\\x$(printf %02x $(($1 & 255)))"
 }
 
 # framed: standard input behind its length.
@@ -114,12 +131,14 @@ apreq() {
 	"$KPOPD_BUILD/tests/programs/apreq" "$@"
 }
 
-# wire [SECONDS]: standard input to the server as it is; prints what comes back until it closes, at most SECONDS.
+# wire [SECONDS]: standard input to the server as it is; prints what comes back
+# until it closes, at most SECONDS.
 wire() {
 	timeout "${1:-10}" socat -t "${1:-10}" - TCP:127.0.0.1:1109
 }
 
-# hear_only [SECONDS]: says nothing and ends nothing; what the server says until it closes.
+# hear_only [SECONDS]: says nothing and ends nothing; what the server says until
+# it closes.
 hear_only() {
 	timeout "${1:-10}" socat -u TCP:127.0.0.1:1109 -
 }
@@ -129,10 +148,12 @@ wire_hex() {
 	wire "$@" | od -An -v -tx1 | tr -d ' \n'
 }
 
-# peers HOW FILE N ...: many clients at once, each sends the first N bytes of FILE and then ends its side (end) or
-# resets the connection (reset). Prints N and, as hexadecimal digits, what each has heard.
+# peers HOW FILE N ...: many clients at once, each sends the first N bytes of
+# FILE and then ends its side (end) or resets the connection (reset). Prints N
+# and, as hexadecimal digits, what each has heard.
 peers() {
-	perl -MSocket -e '$SIG{ALRM} = sub { die "peers: no end" }; my $how = shift; open F, "<:raw", shift or die; undef $/; my $text = <F>;
+	perl \
+	    -MSocket -e '$SIG{ALRM} = sub { die "peers: no end" }; my $how = shift; open F, "<:raw", shift or die; undef $/; my $text = <F>;
 	    while (my @now = splice @ARGV, 0, 30) {
 		my %peer; alarm 30;
 		for my $n (@now) {
@@ -161,5 +182,6 @@ trickle() {
 
 # clients COMMAND …: see clients.pl.
 clients() {
-	KPOPD_BUILD=$KPOPD_BUILD timeout "${clients_patience:-600}" perl "$BATS_TEST_DIRNAME/programs/clients.pl" "$@"
+	KPOPD_BUILD=$KPOPD_BUILD timeout "${clients_patience:-600}" perl \
+	    "$BATS_TEST_DIRNAME/programs/clients.pl" "$@"
 }

@@ -1,4 +1,5 @@
-# The shim between kpopd and its library (tests/programs/preload.c): a clock that jumps, allocations that fail.
+# The shim between kpopd and its library (tests/programs/preload.c): a clock
+# that jumps, allocations that fail.
 
 shared=$WORLD/preload
 preload=$KPOPD_BUILD/tests/programs/preload.so

@@ -1,11 +1,14 @@
 # What a process is and has, seen from /proc.
 
-# field PID NAME: a line of /proc/PID/status without its name, blanks made single.
+# field PID NAME: a line of /proc/PID/status without its name, blanks made
+# single.
 field() {
-	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" | tr -s '[:space:]' ' ' | sed 's/ $//'
+	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" |
+	    tr -s '[:space:]' ' ' | sed 's/ $//'
 }
 
-# has_nothing PID UID GID: these ids and no other group, no capability, no way to new ones, no core, not dumpable.
+# has_nothing PID UID GID: these ids and no other group, no capability, no way
+# to new ones, no core, not dumpable.
 has_nothing() {
 	local name
 	[ "$(field "$1" Uid)" = "$2 $2 $2 $2" ]
@@ -30,7 +33,8 @@ fds() {
 	done
 }
 
-# sockets PID, others PID: how many of its descriptors are sockets, and how many are not.
+# sockets PID, others PID: how many of its descriptors are sockets, and how many
+# are not.
 sockets() {
 	fds "$1" | grep -c ' socket:'
 }
@@ -41,17 +45,20 @@ others() {
 
 # private PID: its own memory, in KiB.
 private() {
-	awk '/^Private_(Dirty|Hugetlb)/ { n += $2 } END { print n + 0 }' "/proc/$1/smaps_rollup"
+	awk '/^Private_(Dirty|Hugetlb)/ { n += $2 } END { print n + 0 }' \
+	    "/proc/$1/smaps_rollup"
 }
 
-# left_behind PID COUNT: whatever could have been forgotten: more than COUNT processes, descriptors of PID, locks, state.
+# left_behind PID COUNT: whatever could have been forgotten: more than COUNT
+# processes, descriptors of PID, locks, state.
 left_behind() {
 	await 10 "[ \"\$(pgrep -cx kpopd)\" -eq $2 ]" || return 1
 	echo "descriptors $(ls "/proc/$1/fd" | wc -l)"
 	find /var/mail "$state" -printf '%p %y\n' | sort
 }
 
-# captive PID "CALL WORD …" …: the process makes these system calls (tests/programs/captive.c); what they returned is $returned, one a line.
+# captive PID "CALL WORD …" …: the process makes these system calls
+# (tests/programs/captive.c); what they returned is $returned, one a line.
 captive() {
 	local status=0
 	returned=$("$KPOPD_BUILD/tests/programs/captive" "$@" 2>&1) || status=$?

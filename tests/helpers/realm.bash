@@ -13,7 +13,8 @@ realm_logout() {
 
 # admin COMMAND: one kadmin command as the realm's master.
 admin() {
-	kadmin.local "${@:2}" -q "$1" >"$WORLD/kadmin.log" 2>&1 || { cat "$WORLD/kadmin.log" >&2; return 1; }
+	kadmin.local "${@:2}" -q "$1" >"$WORLD/kadmin.log" 2>&1 ||
+	    { cat "$WORLD/kadmin.log" >&2; return 1; }
 }
 
 # realm_add NAME: one more principal with a keytab of its own.

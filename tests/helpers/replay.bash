@@ -2,12 +2,14 @@
 
 cache=$state/replay
 
-# cache_is_old: as when it was made long ago; a new one refuses what is older than it is.
+# cache_is_old: as when it was made long ago; a new one refuses what is older
+# than it is.
 cache_is_old() {
 	cache_is_whole || wire </dev/null >/dev/null
 	# The process that makes it may still be at it.
 	await 5 cache_is_whole
-	perl -e 'open my $f, "+<", $ARGV[0] or die; print $f pack "q", 0' "$cache"
+	perl -e 'open my $f, "+<", $ARGV[0] or die; print $f pack "q", 0' \
+	    "$cache"
 }
 
 # cache_is_whole: it has its head, which is written last.
@@ -21,24 +23,28 @@ cache_fill() {
 	    print $f chr($byte) x ((-s $file) - $from)' "$cache" "$1" "${2-0}"
 }
 
-# shows FILE: KPOP with this AP-REQ, and alice's session; prints what the server says as text.
+# shows FILE: KPOP with this AP-REQ, and alice's session; prints what the server
+# says as text.
 shows() {
-	{ versions; framed <"$1"; printf 'USER alice\r\nPASS x\r\nQUIT\r\n'; } | wire | tr -d '\0\r'
+	{ versions; framed <"$1"; printf 'USER alice\r\nPASS x\r\nQUIT\r\n'; } |
+	    wire | tr -d '\0\r'
 }
 
 # is_in, is_out TEXT: what shows has printed.
 is_in() {
-	[[ $1 == *"+OK kpopd"*"messages left" ]] || { echo "not let in: $1"; return 1; }
+	[[ $1 == *"+OK kpopd"*"messages left" ]] ||
+	    { echo "not let in: $1"; return 1; }
 }
 
 is_out() {
 	[[ $1 != *+OK* ]] || { echo "let in: $1"; return 1; }
 }
 
-# churn FILE [gssapi]: a login with each of the AP-REQs that stand there after their lengths, by KPOP or AUTH GSSAPI;
-# prints how many were accepted.
+# churn FILE [gssapi]: a login with each of the AP-REQs that stand there after
+# their lengths, by KPOP or AUTH GSSAPI; prints how many were accepted.
 churn() {
-	perl -MSocket -MMIME::Base64 -e 'my ($file, $how) = @ARGV; my $in = 0; open my $f, "<:raw", $file or die;
+	perl -MSocket \
+	    -MMIME::Base64 -e 'my ($file, $how) = @ARGV; my $in = 0; open my $f, "<:raw", $file or die;
 	    $SIG{ALRM} = sub { die "churn: no answer\n" };
 	    my $hello = pack("N/a*N/a*", "KRB5_SENDAUTH_V1.0\0", "KPOPV1.0\0");
 	    while (read $f, my $length, 4) {

@@ -1,13 +1,16 @@
-# The real xinetd with our own xinetd.d/kpop, the processes of a connection, and what they logged.
+# The real xinetd with our own xinetd.d/kpop, the processes of a connection, and
+# what they logged.
 
 # Tests empty /var/mail and kill by name: never on the real machine.
-[ -e "${WORLD-}/server.keytab" ] || { echo "to be run by tests/world, or ./run-tests FILE" >&2; exit 1; }
+[ -e "${WORLD-}/server.keytab" ] ||
+    { echo "to be run by tests/world, or ./run-tests FILE" >&2; exit 1; }
 
 top=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 : "${KPOPD_BUILD:=$top/build/gcc}"
 state=$WORLD/state
 
-# await SECONDS 'COMMAND': until the shell command succeeds; says so when it does not.
+# await SECONDS 'COMMAND': until the shell command succeeds; says so when it
+# does not.
 await() {
 	local tries=$(($1 * 20))
 	while ! eval "$2"; do
@@ -19,7 +22,8 @@ await() {
 	done
 }
 
-# server_configure [kpopd option ...]: what xinetd is to run; server_env are variables that it sets. SANITIZER (from run-tests) adds its environment.
+# server_configure [kpopd option ...]: what xinetd is to run; server_env are
+# variables that it sets. SANITIZER (from run-tests) adds its environment.
 server_configure() {
 	sed -e "s,/usr/sbin/kpopd,$KPOPD_BUILD/kpopd," \
 	    -e "s|^#*[[:space:]]*server_args.*|server_args = -d $state -k $WORLD/server.keytab $*|" \
@@ -37,13 +41,16 @@ server_start() {
 	xinetd_run
 }
 
-# server_under 'BASH' [kpopd option ...]: xinetd starts a shell that says this; kpopd and its options are its arguments: 'umask 0; exec "$@"'.
+# server_under 'BASH' [kpopd option ...]: xinetd starts a shell that says this;
+# kpopd and its options are its arguments: 'umask 0; exec "$@"'.
 server_under() {
-	printf '#!/bin/bash\nset -- %s "$@"\n%s\n' "$KPOPD_BUILD/kpopd" "$1" >"$WORLD/under"
+	printf '#!/bin/bash\nset -- %s "$@"\n%s\n' "$KPOPD_BUILD/kpopd" "$1" \
+	    >"$WORLD/under"
 	chmod 755 "$WORLD/under"
 	shift
 	server_configure "$@"
-	sed -i "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/under," "$WORLD/xinetd.conf"
+	sed -i "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/under," \
+	    "$WORLD/xinetd.conf"
 	xinetd_run
 }
 
@@ -57,12 +64,14 @@ xinetd_run() {
 			chmod 1777 "$state/$jail/run/sanitizer"
 		done
 	fi
-	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" 3>&- >/dev/null 2>&1 &
+	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" \
+	    3>&- >/dev/null 2>&1 &
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
 	log_mark
 }
 
-# begin_replay_cache: a first login makes it, which the log says once. A ticket that was shown before is not taken.
+# begin_replay_cache: a first login makes it, which the log says once. A ticket
+# that was shown before is not taken.
 begin_replay_cache() {
 	realm_login alice
 	pop alice QUIT
@@ -78,16 +87,22 @@ server_stop() {
 	rm -f "$WORLD/xinetd.pid"
 }
 
-# The newest connection's processes. xinetd starts the monitor; its children are the pre-auth process, then session and broker.
+# The newest connection's processes. xinetd starts the monitor; its children are
+# the pre-auth process, then session and broker.
 monitor_pid() {
 	pgrep -n -x kpopd -P "$(cat "$WORLD/xinetd.pid")"
 }
 
-# The child that has the client, or may get it: the pre-auth process, then the session.
+# The child that has the client, or may get it: the pre-auth process, then the
+# session.
 child_pid() {
 	local pid with= without=
 	for pid in $(pgrep -x kpopd -P "$(monitor_pid)"); do
-		if [ "$(readlink "/proc/$pid/fd/0")" = /dev/null ]; then without=${without:-$pid}; else with=$pid; fi
+		if [ "$(readlink "/proc/$pid/fd/0")" = /dev/null ]; then
+			without=${without:-$pid}
+		else
+			with=$pid
+		fi
 	done
 	echo "${with:-$without}"
 }
@@ -107,17 +122,20 @@ log_mark() {
 }
 
 log_lines() {
-	tail -n "+$((log_begin + 1))" "$WORLD/syslog" | grep -aE ' kpopd(-tls)?\[' || true
+	tail -n "+$((log_begin + 1))" "$WORLD/syslog" |
+	    grep -aE ' kpopd(-tls)?\[' || true
 }
 
 # log_has PATTERN: some line matches (extended), within ten seconds.
 log_has() {
-	await 10 "log_lines | grep -aEq -- '$1'" || { echo "the log has:" >&2; log_lines >&2; return 1; }
+	await 10 "log_lines | grep -aEq -- '$1'" ||
+	    { echo "the log has:" >&2; log_lines >&2; return 1; }
 }
 
 # log_count NUMBER PATTERN: so many lines match (extended), within ten seconds.
 log_count() {
-	await 10 "[ \$(log_lines | grep -aEc -- '$2') -eq $1 ]" || { echo "not $1 of $2, the log has:" >&2; log_lines >&2; return 1; }
+	await 10 "[ \$(log_lines | grep -aEc -- '$2') -eq $1 ]" ||
+	    { echo "not $1 of $2, the log has:" >&2; log_lines >&2; return 1; }
 }
 
 # log_only PATTERN: there are lines, and all of them match (extended).
@@ -128,7 +146,8 @@ log_only() {
 
 log_lacks() {
 	sleep 0.2
-	! log_lines | grep -aEq -- "$1" || { echo "the log has:" >&2; log_lines >&2; return 1; }
+	! log_lines | grep -aEq -- "$1" ||
+	    { echo "the log has:" >&2; log_lines >&2; return 1; }
 }
 
 # What every test file does around its tests.
@@ -143,16 +162,19 @@ end_test() {
 	local status=0
 	pop_close 2>/dev/null || true
 	pkill -KILL -x kpopc 2>/dev/null || true
-	await 5 '! pgrep -x kpopd >/dev/null' || { pkill -KILL -x kpopd; status=1; }
+	await 5 '! pgrep -x kpopd >/dev/null' ||
+	    { pkill -KILL -x kpopd; status=1; }
 	spool_untouched || status=1
 	no_reports || status=1
 	return $status
 }
 
-# What ASan and UBSan found, outside the pre-auth process's jail and in it, fails the test that did it.
+# What ASan and UBSan found, outside the pre-auth process's jail and in it,
+# fails the test that did it.
 no_reports() {
 	local reports
-	reports=$(ls /run/sanitizer/* "$state"/*/run/sanitizer/* 2>/dev/null) || true
+	reports=$(ls /run/sanitizer/* "$state"/*/run/sanitizer/* 2>/dev/null) ||
+	    true
 	[ -n "$reports" ] || return 0
 	cat $reports >&2
 	rm -f $reports

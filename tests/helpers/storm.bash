@@ -1,4 +1,5 @@
-# MDAs that deliver to alice at the same time, and the books of who got what (storm.pl). Loaded by the files that need it.
+# MDAs that deliver to alice at the same time, and the books of who got what
+# (storm.pl). Loaded by the files that need it.
 
 setup() {
 	begin_test
@@ -16,7 +17,8 @@ teardown() {
 	end_test
 }
 
-# A real exim that knows local mailboxes and nothing else; Received: would be another one each time.
+# A real exim that knows local mailboxes and nothing else; Received: would be
+# another one each time.
 exim_configure() {
 	cat >/etc/exim4/exim4.conf <<-END
 	primary_hostname = mail.kpopd.test
@@ -55,18 +57,22 @@ by_exim() {
 }
 
 by_postfix() {
-	setpriv --reuid alice --regid mail --clear-groups perl "$BATS_TEST_DIRNAME/programs/locker.pl" /var/mail/alice
+	setpriv --reuid alice --regid mail --clear-groups perl \
+	    "$BATS_TEST_DIRNAME/programs/locker.pl" /var/mail/alice
 }
 
-# worker MDA FIRST STEP LAST GAP: delivers every STEPth message, one in GAP seconds as long as it can keep up.
+# worker MDA FIRST STEP LAST GAP: delivers every STEPth message, one in GAP
+# seconds as long as it can keep up.
 worker() {
 	local n begin=$EPOCHREALTIME
 	for n in $(seq "$2" "$3" "$4"); do
 		until "by_$1" <"$STORM/$n"; do sleep 0.1; done
 		echo "$n" >>"$STORM/delivered"
-		sleep "$(awk "BEGIN { s = $begin + ($n - $2) / $3 * $5 - $EPOCHREALTIME; print (s > 0 ? s : 0) }")"
+		sleep \
+		    "$(awk "BEGIN { s = $begin + ($n - $2) / $3 * $5 - $EPOCHREALTIME; print (s > 0 ? s : 0) }")"
 	done
-	[ "$1" != exim ] || until [ "$(exim4 -bpc)" -eq 0 ]; do exim4 -qff; sleep 0.2; done
+	[ "$1" != exim ] ||
+	    until [ "$(exim4 -bpc)" -eq 0 ]; do exim4 -qff; sleep 0.2; done
 }
 
 # storm_of COUNT GAP: two workers of each kind.
