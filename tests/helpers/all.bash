@@ -1,5 +1,5 @@
-# What every test file loads: the helpers, and a server for the whole file
-# unless the file says otherwise.
+# Loads the helpers, and starts a server for the whole file. A test file may
+# replace each of the four functions.
 
 for helper in server realm mail pop proc crash tls keys torture evidence \
     fuse; do
