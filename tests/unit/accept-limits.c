@@ -76,6 +76,7 @@ addresses(void)
 	CHECK(!is_same("192.0.2.1", "192.0.2.2") && !is_same("::ffff:192.0.2.1", "::ffff:192.0.2.2"));
 	CHECK(is_same("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff"));
 	CHECK(!is_same("2001:db8::1", "2001:db8:0:1::1"));
+	/* attack:6-3 */
 	/* NAT64's: the whole of IPv4 is in one /64. */
 	CHECK(is_same("64:ff9b::192.0.2.1", "192.0.2.1") && !is_same("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2"));
 	CHECK(is_same("64:ff9b:0:0:1::1", "64:ff9b:0:0:2::1") && !is_same("64:ff9b:0:0:1::1", "64:ff9b::0.0.0.1"));

@@ -264,6 +264,7 @@ logins(void)
 	entry = NULL;
 }
 
+/* attack:7-17 */
 /* What the database knows under another spelling is the account of its own name, unless that is no name. */
 static void
 other_spellings(void)
@@ -307,6 +308,7 @@ no_second_reading(void)
 	entry = NULL;
 }
 
+/* attack:7-16 */
 /* Names of services that are none, which a pre-auth process could report, and no further domains: then the host's name alone counts. */
 static void
 strange_domains(void)

@@ -101,6 +101,7 @@ main(void)
 	CHECK(PERMITTED("one@A.TEST", NULL) != NULL && PERMITTED("two@B.TEST", NULL) != NULL);
 	CHECK(PERMITTED("WELLKNOWN/OTHER@A.TEST", NULL) != NULL);
 	CHECK(PERMITTED("three@A.TEST", NULL) == NULL && strcmp(why, "not permitted to be this user") == 0);
+	/* catalogue:20-3 */
 	CHECK(PERMITTED("WELLKNOWN/ANONYMOUS@A.TEST", NULL) == NULL && strcmp(why, "anonymous") == 0);
 	CHECK(PERMITTED("WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS", NULL) == NULL && strcmp(why, "anonymous") == 0);
 	CHECK(PERMITTED("one@A.TEST", "A.TEST") != NULL && PERMITTED("one@A.TEST", "B.TEST,A.TEST") != NULL);

@@ -465,6 +465,7 @@ keeps_by_the_longest_skew(void)
 	/* By turns, whose epochs shall be the same. */
 	for (uint64_t n = 0; n < 2 * REPLAY_MOST; n++)
 		accepted += show(n % 2 == 0 ? longer : shorter, "mallory", n, START, START, BOOT) == REPLAY_NEW;
+	/* attack:1-13 */
 	CHECK(accepted == REPLAY_MOST);
 	/* A full table, in which one record is old by the shorter skew. */
 	shorter = anew(SKEW);
@@ -474,10 +475,12 @@ keeps_by_the_longest_skew(void)
 	CHECK(show(longer, "alice", 1, START + LONG, START, BOOT) == REPLAY_NEW);
 	fill(START + 1300, BOOT + 1300);
 	crowd(shorter, 10, 10 * REPLAY_BUCKETS, START + 1300, BOOT + 1300);
+	/* attack:1-12 */
 	CHECK(show(longer, "alice", 1, START + LONG, START + 1700, BOOT + 1700) == REPLAY_SHOWN);
 	/* Where the skew grows, what was forgotten by the shorter one is refused. */
 	shorter = anew(SKEW);
 	CHECK((longer = replay_open(state, LONG, soon())) != NULL);
+	/* attack:1-14 */
 	CHECK(show(longer, "alice", 2, START - 1, START, BOOT) == REPLAY_EARLIER);
 	CHECK(stat(file(), &st) == 0 && st.st_size == REPLAY_SIZE + LONG - SKEW && st.st_blocks * 512 < REPLAY_SIZE + (1 << 20));
 }
