@@ -3,9 +3,9 @@
 # promises: every row has a test.
 #
 # A row of the first three begins with its number, 17 or 19-3. A test is marked
-# with the rows that it shows: "# bats test_tags=catalogue:17" above a Bats test,
-# /* catalogue:17 */ in a unit test. "bats --filter-tags catalogue:17" runs the
-# Bats tests of a row.
+# with the rows that it shows: by "# bats test_tags=catalogue:17" above a Bats
+# test, by /* catalogue:17 */ in a unit test. "bats --filter-tags catalogue:17"
+# runs the Bats tests of a row.
 
 setup() {
 	cd "$BATS_TEST_DIRNAME"
