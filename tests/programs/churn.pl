@@ -31,8 +31,9 @@ while (read $in, my $length, 4) {
 	alarm DEADLINE;
 	socket my $s, PF_INET, SOCK_STREAM, 0;
 	connect $s, sockaddr_in(1109, INADDR_LOOPBACK) or die "connect: $!\n";
-	syswrite $s, $by_gssapi ? gssapi($request)
-		: $hello . $length . $request;
+	syswrite $s, $by_gssapi
+	    ? gssapi($request)
+	    : $hello . $length . $request;
 	my $heard = '';
 	while ($heard !~ $good && $heard !~ $bad) {
 		sysread $s, $heard, 4096, length $heard or last;

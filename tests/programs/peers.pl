@@ -28,7 +28,7 @@ while (my @now = splice @lengths, 0, AT_ONCE) {
 	for my $n (@now) {
 		socket my $s, PF_INET, SOCK_STREAM, 0;
 		connect $s, sockaddr_in(1109, INADDR_LOOPBACK)
-			or die "connect: $!\n";
+		    or die "connect: $!\n";
 		syswrite $s, substr $text, 0, $n;
 		shutdown $s, 1 if $how eq 'end';
 		$peer{$n} = $s;
@@ -41,7 +41,7 @@ while (my @now = splice @lengths, 0, AT_ONCE) {
 			sysread $s, $heard, 4096 if $n >= VERSIONS;
 			select undef, undef, undef, GRACE if $n == $now[0];
 			$heard .= $some
-				if defined recv $s, $some, 4096, MSG_DONTWAIT;
+			    if defined recv $s, $some, 4096, MSG_DONTWAIT;
 			setsockopt $s, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
 			close $s;
 		}
