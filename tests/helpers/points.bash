@@ -31,6 +31,8 @@ session_opens() {
 # it is attached. The output goes to $WORLD/trace.
 faults() {
 	local line
+	# Another test file may have left a directory of this name.
+	[ ! -d "$WORLD/trace" ] || rm -r "$WORLD/trace"
 	exec {traced}< <(exec strace -p "$1" -o "$WORLD/trace" "${@:2}" 2>&1 \
 	    3>&-)
 	IFS= read -r -t 5 line <&"$traced" && [[ $line == *attached* ]] ||
