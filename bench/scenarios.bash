@@ -1,28 +1,33 @@
-# What is measured: each scenario lets the servers take turns and notes every sample. Loaded by bench/run, inside the world.
+# Contains the scenarios: each lets the servers take turns and notes every
+# sample. bench/run loads it in tests/world.
 
-: "${ROUNDS:=5}" "${LOGINS:=60}" "${BIG:=64000}" "${LARGE:=580}" "${MIL:=1000000}" "${MAILDIR:=64000}" "${ONE:=16000}"
-: "${PLOT_ROUNDS:=3}" "${PLOT_SIZES:=1 4 16 64 256 1024 4096}" "${PLOT_MESSAGES:=10 100 1000 10000 100000 1000000}"
+: "${ROUNDS:=5}" "${LOGINS:=60}" "${BIG:=64000}" "${LARGE:=580}" \
+    "${MIL:=1000000}" "${MAILDIR:=64000}" "${ONE:=16000}"
+: "${PLOT_ROUNDS:=3}" "${PLOT_SIZES:=1 4 16 64 256 1024 4096}" \
+    "${PLOT_MESSAGES:=10 100 1000 10000 100000 1000000}"
 : "${PLOT_FILES:=10 100 1000 10000 100000}"
-# Whoever took so many seconds for one sample gives no second one; at a point of a plot, no larger point.
+# A server that took this many seconds for a sample is not asked for another
+# one, nor for a larger point of a plot.
 : "${SLOW:=20}"
-# S5 takes others so long that they may have fewer rounds.
+# The rounds of the other servers in S5, which takes them long.
 : "${PEER_ROUNDS:=$ROUNDS}"
-# A step that takes so many seconds is a failure.
-: "${PATIENCE:=900}"
-# Longer than what the servers take for the granularity of times.
+# A step that takes this many seconds is a failure.
+: "${STEP_TIMEOUT:=900}"
+# Seconds; more than the granularity that the servers assume for times.
 : "${SETTLE:=2.1}"
 
+# fail TEXT: ends the run.
 fail() {
 	echo "bench/run: $*" >&2
 	exit 1
 }
 
-# sample ROW SERVER VALUE
+# sample ROW SERVER VALUE: notes a sample.
 sample() {
 	printf '%s\t%s\t%s\n' "$@" >>"$samples"
 }
 
-# taking_part SERVER …: those that are there.
+# taking_part SERVER ...: prints the servers that are there.
 taking_part() {
 	local server
 	for server in "$@"; do
@@ -30,87 +35,110 @@ taking_part() {
 	done
 }
 
+# The rows that took a server too long.
 declare -A slow=()
-# too_slow ROW SERVER: it has shown that; note_slow ROW SERVER NANOSECONDS notes whether it has.
+
+# too_slow ROW SERVER: returns true if a sample of this row took the server too
+# long.
 too_slow() {
-	[ -n "${slow[$1 $2]-}" ]
+	[ -n "${slow["$1 $2"]-}" ]
 }
 
+# note_slow ROW SERVER NANOSECONDS: notes whether the sample took too long.
 note_slow() {
-	[ "$3" -lt $((SLOW * 1000000000)) ] || slow[$1 $2]=yes
+	[ "$3" -lt $((SLOW * 1000000000)) ] || slow["$1 $2"]=yes
 }
 
+# owner SERVER: prints the server that has the mailboxes of this way to it.
 owner() {
 	echo "${1%%-*}"
 }
 
-# client SERVER MAILBOX [-OPTION …] STEP …: a session, or many; what it prints into the array $seen[STEP], CPU into
-# $seen[STEP cpu], bytes into $seen[STEP bytes].
+# client SERVER MAILBOX [-OPTION …] STEP …: a session, or many; what it prints
+# into the array $seen[STEP], CPU into $seen[STEP cpu], bytes into $seen[STEP
+# bytes].
 declare -A seen=()
+# client SERVER MAILBOX [-OPTION ...] STEP ...: has a session, or many at once.
+# Sets $seen[STEP] to the time, $seen[STEP cpu] to the processor time and
+# $seen[STEP bytes] to the bytes.
 client() {
-	local server=$1 user options=() output step value cpu octets
+	local server=$1 user options=() output step value cpu bytes
 	user=$(owner "$1")_$2
 	shift 2
 	while [[ ${1-} = -* ]]; do options+=("$1" "$2"); shift 2; done
 	# shellcheck disable=SC2086
-	output=$(timeout "$PATIENCE" "$KPOPD_BUILD/bench/client" ${speaks[$server]} -t "$WORLD/tickets" \
+	output=$(timeout "$STEP_TIMEOUT" "$KPOPD_BUILD/bench/client" \
+	    ${speaks[$server]} -t "$WORLD/tickets" \
 	    -w "${processes[$(owner "$server")]}" "${options[@]}" \
 	    "$domain" "${port[$server]}" "$user" "$@") || {
-		tail -n 5 "$WORLD/syslog" "$WORLD/$server.log" >&2 2>/dev/null || :
+		tail -n 5 "$WORLD/syslog" "$WORLD/$server.log" >&2 \
+		    2>/dev/null || :
 		fail "a session of $user at $server failed: $*"
 	}
 	seen=()
-	while read -r step value cpu octets; do
-		seen[$step]=$value seen["$step cpu"]=$cpu seen["$step octets"]=$octets
+	while read -r step value cpu bytes; do
+		seen[$step]=$value seen["$step cpu"]=$cpu \
+		    seen["$step bytes"]=$bytes
 	done <<<"$output"
 }
 
+# calculate EXPRESSION: prints its value.
 calculate() {
 	perl -e "printf '%.9g', $1"
 }
 
+# uid USER: prints the user's uid.
 uid() {
 	id -u "$1"
 }
 
-# restore USER MASTER: the mailbox is the master's again, with every page written.
+# restore USER MASTER: copies the master into the user's mailbox.
 restore() {
 	cp "$disk/$2" "/var/mail/$1"
 	chown "$1:mail" "/var/mail/$1"
 	chmod 660 "/var/mail/$1"
 }
 
-# forget USER: what servers remember of its mailbox.
+# forget USER: removes what servers keep about the user's mailbox.
 forget() {
-	rm -rf "$state/users/$(uid "$1")/index" "/home/$1/mail" "/home/$1"/Maildir/dovecot*
+	rm -rf "$state/users/$(uid "$1")/index" "/home/$1/mail" \
+	    "/home/$1"/Maildir/dovecot*
 }
 
-# Times within a clock's granularity of a change prove nothing to an index; that is no part of what is measured.
+# settle: writes all to the disk, and waits for the granularity of its times. An
+# index does not trust a time so near to a change, and that is not what is
+# measured.
 settle() {
 	sync
 	sleep "$SETTLE"
 }
 
-# warm USER: its mailbox is in memory. A kernel that takes back what lay unused for seconds (DAMON, on rented machines)
-# would have the slow ones make the next one slow.
+# warm USER: reads the user's mailbox into memory. On rented machines the kernel
+# may take back memory that was unused for seconds (DAMON), so that a slow
+# server would make the next one slow.
 warm() {
 	cat "/var/mail/$1" >/dev/null
 }
 
-# append USER: one more message, as an MDA would.
+# append USER: appends a message, as an MDA does.
 append() {
 	"$KPOPD_BUILD/bench/spool" 1 2000 2000 >>"/var/mail/$1"
 }
 
+# make_masters: makes the mailboxes, and copies of them.
 make_masters() {
 	local server
 	"$KPOPD_BUILD/bench/spool" 20 1600 20000 >"$disk/s20"
 	"$KPOPD_BUILD/bench/spool" "$BIG" 1600 20000 "$LARGE" >"$disk/big"
 	"$KPOPD_BUILD/bench/spool" "$MIL" 1 135 >"$disk/mil"
 	for server in $(taking_part $servers); do
-		for mailbox in s20 big mil; do restore "${server}_$mailbox" "$mailbox"; done
-		# One for each of eight at once.
-		for mailbox in s20{1..7}; do restore "${server}_$mailbox" s20; done
+		for mailbox in s20 big mil; do
+			restore "${server}_$mailbox" "$mailbox"
+		done
+		# One for each of the eight at once.
+		for mailbox in s20{1..7}; do
+			restore "${server}_$mailbox" s20
+		done
 	done
 	settle
 }
@@ -118,7 +146,8 @@ make_masters() {
 others="popa3d dovecot tuned"
 ways="kpopd-tls kpopd-p kpopd-p-tls kpopd-p-layer kpopd-accept"
 
-# S1: logins per second; three times as many rounds as elsewhere, but short ones: noise passes quickly.
+# S1: logins per second. It has three times as many rounds, but short ones,
+# because noise passes quickly.
 s1() {
 	local server
 	for server in $(taking_part floor kpopd $ways $others); do
@@ -127,19 +156,22 @@ s1() {
 	for _ in $(seq $((ROUNDS * 3))); do
 		for server in $(taking_part floor kpopd $ways $others); do
 			client "$server" s20 -n "$LOGINS" STAT QUIT
-			sample s1.one "$server" "$(calculate "$LOGINS * 1e9 / ${seen[sessions]}")"
+			sample s1.one "$server" \
+			    "$(calculate "$LOGINS * 1e9 / ${seen[sessions]}")"
 			client "$server" s20 -n "$LOGINS" -j 8 STAT QUIT
-			sample s1.eight "$server" "$(calculate "$LOGINS * 1e9 / ${seen[sessions]}")"
+			sample s1.eight "$server" \
+			    "$(calculate "$LOGINS * 1e9 / ${seen[sessions]}")"
 		done
 	done
 }
 
-# S2: the first open of big; the login is in it.
+# S2: the first open of big, with the login.
 s2() {
 	local server
 	for _ in $(seq "$ROUNDS"); do
-		# The same file that kpopd reads.
-		sample s2.all floor "$("$KPOPD_BUILD/bench/floor" scan /var/mail/kpopd_big)"
+		# The file that kpopd reads, too.
+		sample s2.all floor \
+		    "$("$KPOPD_BUILD/bench/floor" scan /var/mail/kpopd_big)"
 		for server in $(taking_part kpopd $others); do
 			! too_slow s2 "$server" || continue
 			forget "${server}_big"
@@ -147,27 +179,33 @@ s2() {
 			client "$server" big STAT UIDL QUIT
 			sample s2.stat "$server" $((seen[login] + seen[STAT]))
 			sample s2.uidl "$server" "${seen[UIDL]}"
-			sample s2.all "$server" $((seen[login] + seen[STAT] + seen[UIDL]))
-			note_slow s2 "$server" $((seen[login] + seen[STAT] + seen[UIDL]))
+			sample s2.all "$server" "$(open_time)"
+			note_slow s2 "$server" "$(open_time)"
 		done
 	done
 }
 
-# poll ROW SERVER MAILBOX
+# open_time: prints the time of the last session up to the answer to UIDL.
+open_time() {
+	echo $((seen[login] + seen[STAT] + seen[UIDL]))
+}
+
+# poll ROW SERVER MAILBOX: notes the samples of one poll.
 poll() {
 	warm "$2_$3"
 	client "$2" "$3" STAT UIDL QUIT
 	sample "$1.stat" "$2" $((seen[login] + seen[STAT]))
-	sample "$1.uidl" "$2" $((seen[login] + seen[STAT] + seen[UIDL]))
-	note_slow "$1" "$2" $((seen[login] + seen[STAT] + seen[UIDL]))
+	sample "$1.uidl" "$2" "$(open_time)"
+	note_slow "$1" "$2" "$(open_time)"
 }
 
-# polls WHAT: everybody's poll of every mailbox.
+# polls WHAT: lets every server poll every mailbox.
 polls() {
 	local mailbox server
 	for mailbox in s20 big mil; do
 		for server in $(taking_part kpopd $others); do
-			too_slow "s3.$mailbox.$1" "$server" || poll "s3.$mailbox.$1" "$server" "$mailbox"
+			too_slow "s3.$mailbox.$1" "$server" ||
+			    poll "s3.$mailbox.$1" "$server" "$mailbox"
 		done
 	done
 }
@@ -176,62 +214,80 @@ polls() {
 s3() {
 	local mailbox server
 	for mailbox in s20 big mil; do
-		for server in $(taking_part kpopd $others); do client "$server" "$mailbox" STAT UIDL QUIT; done
+		for server in $(taking_part kpopd $others); do
+			client "$server" "$mailbox" STAT UIDL QUIT
+		done
 	done
 	settle
 	for mailbox in s20 big mil; do
-		for server in $(taking_part kpopd $others); do client "$server" "$mailbox" STAT UIDL QUIT; done
+		for server in $(taking_part kpopd $others); do
+			client "$server" "$mailbox" STAT UIDL QUIT
+		done
 	done
 	for _ in $(seq "$ROUNDS"); do
 		polls again
 		for mailbox in s20 big mil; do
-			for server in $(taking_part kpopd $others); do append "${server}_$mailbox"; done
+			for server in $(taking_part kpopd $others); do
+				append "${server}_$mailbox"
+			done
 		done
 		settle
 		polls new
 	done
 }
 
-# retrieve ROW SERVER COUNT DEPTH
+# retrieve ROW SERVER COUNT DEPTH: fetches COUNT messages with DEPTH requests in
+# flight, and notes the rate and the processor time.
 retrieve() {
 	local step="RETR:$3:$4" to=$2
 	[ "$2" != floor ] || to=floor-big
 	warm "$(owner "$2")_big"
 	client "$to" big "$step" QUIT
-	sample "$1.rate" "$2" "$(calculate "${seen["$step octets"]} * 1e3 / ${seen[$step]}")"
-	sample "$1.cpu" "$2" "$(calculate "${seen["$step cpu"]} / ${seen["$step octets"]}")"
+	sample "$1.rate" "$2" \
+	    "$(calculate "${seen["$step bytes"]} * 1e3 / ${seen[$step]}")"
+	sample "$1.cpu" "$2" \
+	    "$(calculate "${seen["$step cpu"]} / ${seen["$step bytes"]}")"
 	note_slow "$1" "$2" "${seen[$step]}"
 }
 
-# S4: big is fetched, 16 requests in flight, and a part of it one at a time. Dovecot's first RETR writes to the spool: not timed.
+# S4: all of big is fetched with 16 requests in flight, and a part of it one
+# message at a time. Dovecot's first RETR writes to the spool, so it is not
+# timed.
 s4() {
 	local server
-	for server in $(taking_part kpopd $others); do client "$server" big RETR:10:1 QUIT; done
+	for server in $(taking_part kpopd $others); do
+		client "$server" big RETR:10:1 QUIT
+	done
 	for _ in $(seq "$ROUNDS"); do
 		for server in $(taking_part floor kpopd $ways $others); do
-			too_slow s4.many "$server" || retrieve s4.many "$server" 0 16
-			too_slow s4.one "$server" || retrieve s4.one "$server" "$ONE" 1
+			too_slow s4.many "$server" ||
+			    retrieve s4.many "$server" 0 16
+			too_slow s4.one "$server" ||
+			    retrieve s4.one "$server" "$ONE" 1
 		done
 	done
 }
 
-# deletion SERVER WHICH: QUIT alone; the mailbox is whole before, and has fewer messages afterwards.
+# deletion SERVER WHICH: notes the time of QUIT alone, on a whole mailbox, which
+# must have fewer messages afterwards.
 deletion() {
 	local file=/var/mail/${1}_big
 	restore "${1}_big" big
 	settle
 	warm "$1_big"
 	client "$1" big "DELE:$2" QUIT
-	[ "$(grep -c '^From ' "$file")" -lt "$BIG" ] || fail "$1 removed nothing: $2"
+	[ "$(grep -c '^From ' "$file")" -lt "$BIG" ] ||
+	    fail "$1 removed nothing: $2"
 	sample "s5.$2" "$1" "${seen[QUIT]}"
 	note_slow "s5.$2" "$1" "${seen[QUIT]}"
 }
 
+# floor STEP ARGUMENT ...: measures a limit of the machine.
 floor() {
 	"$KPOPD_BUILD/bench/floor" "$@"
 }
 
-# limit_of WHICH: what a deletion is compared with, just before it.
+# limit_of WHICH: measures the limit of a deletion, just before it.
 limit_of() {
 	case $1 in
 	10 | first)
@@ -248,24 +304,29 @@ limit_of() {
 	esac
 }
 
-# S5: QUIT with marks: every tenth, all, the first, the last.
+# S5: QUIT that removes every tenth message, all, the first, the last.
 s5() {
 	local server which round
 	for round in $(seq "$ROUNDS"); do
-		sample s5.overwrite floor "$(floor overwrite /var/mail/floor_big)"
+		sample s5.overwrite floor \
+		    "$(floor overwrite /var/mail/floor_big)"
 		settle
 		for which in 10 1 first last; do
 			limit_of "$which"
 			for server in $(taking_part kpopd $others); do
-				[ "$server" = kpopd ] || [ "$round" -le "$PEER_ROUNDS" ] || continue
-				too_slow "s5.$which" "$server" || deletion "$server" "$which"
+				[ "$server" = kpopd ] ||
+				    [ "$round" -le "$PEER_ROUNDS" ] || continue
+				too_slow "s5.$which" "$server" ||
+				    deletion "$server" "$which"
 			done
 		done
 	done
-	for server in $(taking_part $servers); do restore "${server}_big" big; done
+	for server in $(taking_part $servers); do
+		restore "${server}_big" big
+	done
 }
 
-# S6: private dirty memory of the session's process.
+# S6: the private dirty memory of the session's process.
 s6() {
 	local server mailbox
 	for _ in $(seq "$ROUNDS"); do
@@ -276,16 +337,20 @@ s6() {
 				! too_slow "s6.$mailbox" "$server" || continue
 				forget "${server}_$mailbox"
 				client "$server" "$mailbox" STAT MEMORY QUIT
-				sample "s6.$mailbox.first" "$server" "${seen[MEMORY]}"
-				note_slow "s6.$mailbox" "$server" "${seen[STAT]}"
+				sample "s6.$mailbox.first" "$server" \
+				    "${seen[MEMORY]}"
+				note_slow "s6.$mailbox" "$server" \
+				    "${seen[STAT]}"
 				client "$server" "$mailbox" STAT MEMORY QUIT
-				sample "s6.$mailbox.again" "$server" "${seen[MEMORY]}"
+				sample "s6.$mailbox.again" "$server" \
+				    "${seen[MEMORY]}"
 			done
 		done
 	done
 }
 
-# fill_maildir USER COUNT LEAST MOST: so many messages, of so many bytes in their bodies.
+# fill_maildir USER COUNT LEAST MOST: makes a Maildir of COUNT messages with
+# LEAST to MOST bytes in their bodies.
 fill_maildir() {
 	rm -rf "/home/$1/Maildir"
 	mkdir -p "/home/$1/Maildir"/{new,cur,tmp}
@@ -293,39 +358,58 @@ fill_maildir() {
 	chown -R "$1:$1" "/home/$1/Maildir"
 }
 
-# S9: a Maildir: opened first, again, after one more, and emptied.
+# maildir_turn TURN SERVER: opens the server's Maildir, or empties it, and notes
+# the time.
+maildir_turn() {
+	local to=$2 maildir=/home/${2}_maildir/Maildir
+	[ "$2" != kpopd ] || to=kpopd-maildir
+	if [ "$1" = delete ]; then
+		client "$to" maildir DELE:1 QUIT
+		sample s9.delete "$2" "${seen[QUIT]}"
+		[ -z "$(find "$maildir"/{new,cur} -type f)" ] ||
+		    fail "$2 left messages"
+	else
+		[ "$1" != first ] || forget "${2}_maildir"
+		client "$to" maildir STAT UIDL QUIT
+		sample "s9.$1" "$2" "$(open_time)"
+	fi
+}
+
+# S9: a Maildir is opened first, again, after one more message, and emptied.
 s9() {
-	local server turn to
+	local server turn
 	for _ in $(seq "$ROUNDS"); do
-		for server in $(taking_part floor kpopd dovecot tuned); do fill_maildir "${server}_maildir" "$MAILDIR" 1600 20000; done
+		for server in $(taking_part floor kpopd dovecot tuned); do
+			fill_maildir "${server}_maildir" "$MAILDIR" 1600 20000
+		done
 		settle
-		for what in readdir stat read; do sample "s9.$what" floor "$(floor "$what" /home/floor_maildir/Maildir)"; done
-		sample s9.delete floor "$(floor unlink /home/floor_maildir/Maildir)"
+		for what in readdir stat read; do
+			sample "s9.$what" floor \
+			    "$(floor "$what" /home/floor_maildir/Maildir)"
+		done
+		sample s9.delete floor \
+		    "$(floor unlink /home/floor_maildir/Maildir)"
 		for turn in first again new delete; do
-			if [ "$turn" = new ]; then
-				for server in $(taking_part kpopd dovecot tuned); do
-					install -o "${server}_maildir" -m 600 "$disk/s20" "/home/${server}_maildir/Maildir/new/1800000000.new"
-				done
-			fi
+			[ "$turn" != new ] || add_to_maildirs
 			settle
 			for server in $(taking_part kpopd dovecot tuned); do
-				to=$server
-				[ "$server" != kpopd ] || to=kpopd-maildir
-				if [ "$turn" = delete ]; then
-					client "$to" maildir DELE:1 QUIT
-					sample s9.delete "$server" "${seen[QUIT]}"
-					[ -z "$(find "/home/${server}_maildir/Maildir"/{new,cur} -type f)" ] || fail "$server left messages"
-				else
-					[ "$turn" != first ] || forget "${server}_maildir"
-					client "$to" maildir STAT UIDL QUIT
-					sample "s9.$turn" "$server" $((seen[login] + seen[STAT] + seen[UIDL]))
-				fi
+				maildir_turn "$turn" "$server"
 			done
 		done
 	done
 }
 
-# point AXIS X SERVER: first open, poll, memory, a fetch and the removal of one message of a mailbox that stands in $disk/plot.
+# add_to_maildirs: adds a message to the Maildir of every server.
+add_to_maildirs() {
+	local server
+	for server in $(taking_part kpopd dovecot tuned); do
+		install -o "${server}_maildir" -m 600 "$disk/s20" \
+		    "/home/${server}_maildir/Maildir/new/1800000000.new"
+	done
+}
+
+# point AXIS X SERVER: notes the first open, a poll, the memory, a fetch, and
+# the removal of one message, with the mailbox in $disk/plot.
 point() {
 	local user=${3}_plot most=0
 	restore "$user" plot
@@ -333,8 +417,9 @@ point() {
 	for _ in $(seq "$PLOT_ROUNDS"); do
 		forget "$user"
 		client "$3" plot STAT UIDL QUIT
-		sample "plot.$1.$2.open" "$3" $((seen[login] + seen[STAT] + seen[UIDL]))
-		[ $((seen[login] + seen[STAT] + seen[UIDL])) -lt $((SLOW * 1000000000)) ] || { most=1; break; }
+		sample "plot.$1.$2.open" "$3" "$(open_time)"
+		[ "$(open_time)" -lt $((SLOW * 1000000000)) ] ||
+		    { most=1; break; }
 	done
 	client "$3" plot STAT UIDL QUIT
 	for _ in $(seq "$PLOT_ROUNDS"); do
@@ -346,38 +431,48 @@ point() {
 	client "$3" plot RETR:10:1 QUIT
 	for _ in $(seq "$PLOT_ROUNDS"); do
 		client "$3" plot RETR:0:16 QUIT
-		sample "plot.$1.$2.retr" "$3" "${seen[RETR:0:16]}"
-		[ "${seen[RETR:0:16]}" -lt $((SLOW * 1000000000)) ] || { most=1; break; }
+		sample "plot.$1.$2.retr" "$3" "${seen["RETR:0:16"]}"
+		[ "${seen["RETR:0:16"]}" -lt $((SLOW * 1000000000)) ] ||
+		    { most=1; break; }
 	done
 	for _ in $(seq "$PLOT_ROUNDS"); do
 		settle
 		client "$3" plot DELE:first QUIT
 		sample "plot.$1.$2.delete" "$3" "${seen[QUIT]}"
-		[ "${seen[QUIT]}" -lt $((SLOW * 1000000000)) ] || { most=1; break; }
+		[ "${seen[QUIT]}" -lt $((SLOW * 1000000000)) ] ||
+		    { most=1; break; }
 	done
 	rm -f "/var/mail/$user"
-	[ "$most" -eq 0 ] || slow[plot.$1 $3]=yes
+	[ "$most" -eq 0 ] || slow["plot.$1 $3"]=yes
 }
 
+# points AXIS X ...: notes the points of one axis.
 points() {
 	local axis=$1 x server
 	shift
 	for x in "$@"; do
 		case $axis in
-		# Such messages as big has, on average.
-		size) "$KPOPD_BUILD/bench/spool" $((x * 92)) 1600 20000 >"$disk/plot" ;;
+		# The messages have the average size of those of big.
+		size)
+			"$KPOPD_BUILD/bench/spool" $((x * 92)) 1600 20000 \
+			    >"$disk/plot"
+			;;
 		messages) "$KPOPD_BUILD/bench/spool" "$x" 1 135 >"$disk/plot" ;;
 		esac
 		for server in $(taking_part kpopd $others); do
-			# popa3d takes no mailbox of 2 GiB or more.
-			[ "$server" != popa3d ] || [ "$(stat -c %s "$disk/plot")" -lt 2147483648 ] || continue
-			too_slow "plot.$axis" "$server" || point "$axis" "$x" "$server"
+			# popa3d refuses a mailbox of 2 GiB or more.
+			[ "$server" != popa3d ] ||
+			    [ "$(stat -c %s "$disk/plot")" -lt 2147483648 ] ||
+			    continue
+			too_slow "plot.$axis" "$server" ||
+			    point "$axis" "$x" "$server"
 		done
 		rm "$disk/plot"
 	done
 }
 
-# maildir_point X SERVER: a Maildir of so many files, opened first and again.
+# maildir_point X SERVER: notes the opening of a Maildir of X files, first and
+# again.
 maildir_point() {
 	local user=${2}_maildir to=$2 what
 	[ "$2" != kpopd ] || to=kpopd-maildir
@@ -387,13 +482,14 @@ maildir_point() {
 		for _ in $(seq "$PLOT_ROUNDS"); do
 			[ $what = again ] || forget "$user"
 			client "$to" maildir STAT UIDL QUIT
-			sample "plot.$what.$1.maildir" "$2" $((seen[login] + seen[STAT] + seen[UIDL]))
+			sample "plot.$what.$1.maildir" "$2" "$(open_time)"
 		done
 	done
 	rm -rf "/home/$user/Maildir"
 }
 
-# The cost against the mailbox's size, against its messages, and against a Maildir's files.
+# plot: the cost against the mailbox size, against the number of messages, and
+# against the number of a Maildir's files.
 plot() {
 	local files server
 	# shellcheck disable=SC2086
@@ -401,12 +497,15 @@ plot() {
 	# shellcheck disable=SC2086
 	points messages $PLOT_MESSAGES
 	for files in $PLOT_FILES; do
-		for server in $(taking_part kpopd dovecot tuned); do maildir_point "$files" "$server"; done
+		for server in $(taking_part kpopd dovecot tuned); do
+			maildir_point "$files" "$server"
+		done
 	done
 }
 
-# What encryption costs a client that fetches: kpopc. A table by itself.
+# throughput: what encryption costs a client that fetches by kpopc, as a table.
 throughput() {
-	MESSAGES=${THROUGHPUT-64} ROUNDS=$ROUNDS "$top/bench/throughput" >"$WORLD/throughput" || fail "bench/throughput failed"
+	MESSAGES=${THROUGHPUT-64} ROUNDS=$ROUNDS "$top/bench/throughput" \
+	    >"$WORLD/throughput" || fail "bench/throughput failed"
 	sed 's/^[[:space:]]*/table\t/' "$WORLD/throughput" >>"$samples"
 }

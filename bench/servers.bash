@@ -1,12 +1,15 @@
-# The servers that take turns, each with mailboxes of its own. Loaded by bench/run, inside the world.
+# Starts the servers that take turns, each with mailboxes of its own. bench/run
+# loads it in tests/world.
 
 domain=mail.kpopd.test
 
-# Everybody who has a mailbox: SERVER_MAILBOX, so that no server finds what another one has left.
+# The users are SERVER_MAILBOX, so that no server finds what another one has
+# left.
 servers="kpopd popa3d dovecot tuned floor"
 mailboxes="s20 s201 s202 s203 s204 s205 s206 s207 big mil maildir plot"
 
-# bench_users: accounts, homes, tickets. The password is "bench", in the hash that costs least.
+# bench_users: makes accounts, homes and tickets. The password is "bench", with
+# the hash that costs least.
 bench_users() {
 	local server mailbox user uid=3000 hash
 	hash=$(openssl passwd -1 -salt bench bench)
@@ -14,7 +17,8 @@ bench_users() {
 	for server in $servers; do
 		for mailbox in $mailboxes; do
 			user=${server}_$mailbox uid=$((uid + 1))
-			echo "$user:x:$uid:$uid::/home/$user:/bin/sh" >>/etc/passwd
+			echo "$user:x:$uid:$uid::/home/$user:/bin/sh" \
+			    >>/etc/passwd
 			echo "$user:$hash:19000:0:99999:7:::" >>/etc/shadow
 			echo "$user:x:$uid:" >>/etc/group
 			install -d -o "$uid" -g "$uid" -m 700 "/home/$user"
@@ -24,11 +28,13 @@ bench_users() {
 	done >"$WORLD/principals"
 	kadmin.local <"$WORLD/principals" >"$WORLD/kadmin.log" 2>&1
 	for user in $(sed -n 's/^addprinc -randkey //p' "$WORLD/principals"); do
-		kinit -c "$WORLD/tickets/$user" -k -t "$WORLD/bench.keytab" "$user"
+		kinit -c "$WORLD/tickets/$user" -k -t "$WORLD/bench.keytab" \
+		    "$user"
 	done
 }
 
-# One service of xinetd: NAME PORT SERVER ARGUMENTS [LINE [VARIABLE]].
+# xinetd_service NAME PORT SERVER ARGUMENTS [LINE [VARIABLE]]: prints the
+# configuration of a service.
 xinetd_service() {
 	cat <<-END
 	service $1
@@ -55,55 +61,92 @@ xinetd_service() {
 	END
 }
 
-# Where each way of talking to kpopd, and each other server, is heard.
+# The port of each way to kpopd and of each other server, and the options of
+# bench/client for it.
 declare -A port=(
-	[kpopd]=1109 [kpopd-tls]=1110 [kpopd-p]=1111 [kpopd-p-tls]=1112 [kpopd-p-layer]=1111 [kpopd-accept]=1113
-	[kpopd-maildir]=1114 [popa3d]=1120 [floor]=1130 [floor-big]=1131 [dovecot]=1140 [tuned]=1141)
+	[kpopd]=1109 [kpopd-tls]=1110 [kpopd-p]=1111 [kpopd-p-tls]=1112
+	[kpopd-p-layer]=1111 [kpopd-accept]=1113 [kpopd-maildir]=1114
+	[popa3d]=1120 [floor]=1130 [floor-big]=1131
+	[dovecot]=1140 [tuned]=1141)
 declare -A speaks=(
-	[kpopd]="-a kpop" [kpopd-tls]="-a kpop -l tls" [kpopd-p]="-a gssapi" [kpopd-p-tls]="-a gssapi -l tls"
-	[kpopd-p-layer]="-a gssapi -l gssapi" [kpopd-accept]="-a kpop" [kpopd-maildir]="-a kpop"
-	[popa3d]="-a pass" [floor]="-a kpop" [floor-big]="-a pass" [dovecot]="-a gssapi" [tuned]="-a gssapi")
+	[kpopd]="-a kpop" [kpopd-tls]="-a kpop -l tls"
+	[kpopd-p]="-a gssapi" [kpopd-p-tls]="-a gssapi -l tls"
+	[kpopd-p-layer]="-a gssapi -l gssapi" [kpopd-accept]="-a kpop"
+	[kpopd-maildir]="-a kpop"
+	[popa3d]="-a pass" [floor]="-a kpop" [floor-big]="-a pass"
+	[dovecot]="-a gssapi" [tuned]="-a gssapi")
 
-# The processes of a session that were not there before it, but for what Dovecot keeps.
-declare -A processes=([kpopd]=kpopd,kpopd-tls [popa3d]=popa3d [dovecot]=pop3,pop3-login [tuned]=pop3,pop3-login [floor]=floor)
+# The processes that begin with a session, and those that Dovecot keeps for the
+# next one.
+declare -A processes=([kpopd]=kpopd,kpopd-tls [popa3d]=popa3d
+    [dovecot]=pop3,pop3-login [tuned]=pop3,pop3-login [floor]=floor)
 
+# xinetd_configure: configures the services that xinetd starts.
 xinetd_configure() {
-	local kpopd="$KPOPD_BUILD/kpopd" options="-d $state -k $WORLD/server.keytab"
+	local kpopd="$KPOPD_BUILD/kpopd" \
+	    options="-d $state -k $WORLD/server.keytab"
 	{
 		xinetd_service kpopd "${port[kpopd]}" "$kpopd" "$options"
-		xinetd_service kpopd-tls "${port[kpopd-tls]}" "$kpopd" "$options $(tls_options)"
+		xinetd_service kpopd-tls "${port[kpopd-tls]}" "$kpopd" \
+		    "$options $(tls_options)"
 		xinetd_service kpopd-p "${port[kpopd-p]}" "$kpopd" "-p $options"
-		xinetd_service kpopd-p-tls "${port[kpopd-p-tls]}" "$kpopd" "-p $options $(tls_options)"
-		xinetd_service kpopd-maildir "${port[kpopd-maildir]}" "$kpopd" "-m maildir:~/Maildir $options"
-		[ -n "${lacks[kpopd-accept]-}" ] || xinetd_service kpopd-accept "${port[kpopd-accept]}" "$kpopd" \
-		    "$accept_options $options" "wait = yes" LD_BIND_NOW=1 # as kpopd(8) advises
-		xinetd_service floor "${port[floor]}" "$KPOPD_BUILD/bench/floor" "login $WORLD/server.keytab"
-		xinetd_service floor-big "${port[floor-big]}" "$KPOPD_BUILD/bench/floor" "serve /var/mail/floor_big"
-		[ -n "${lacks[popa3d]-}" ] || xinetd_service popa3d "${port[popa3d]}" "$popa3d" ""
+		xinetd_service kpopd-p-tls "${port[kpopd-p-tls]}" "$kpopd" \
+		    "-p $options $(tls_options)"
+		xinetd_service kpopd-maildir "${port[kpopd-maildir]}" "$kpopd" \
+		    "-m maildir:~/Maildir $options"
+		[ -n "${lacks[kpopd-accept]-}" ] ||
+		    xinetd_service kpopd-accept "${port[kpopd-accept]}" \
+			"$kpopd" "$accept_options $options" "wait = yes" \
+			LD_BIND_NOW=1 # as kpopd(8) advises
+		xinetd_service floor "${port[floor]}" \
+		    "$KPOPD_BUILD/bench/floor" "login $WORLD/server.keytab"
+		xinetd_service floor-big "${port[floor-big]}" \
+		    "$KPOPD_BUILD/bench/floor" "serve /var/mail/floor_big"
+		[ -n "${lacks[popa3d]-}" ] ||
+		    xinetd_service popa3d "${port[popa3d]}" "$popa3d" ""
 	} >"$WORLD/xinetd.conf"
 }
 
-# accepts: whether kpopd stays when its standard input listens.
+# accepts: returns true if kpopd goes on when its standard input listens.
 accepts() {
 	timeout 10 perl -e '
 		use IO::Socket::INET;
-		my $s = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1") or die;
-		my $pid = fork; if (!$pid) { open STDIN, "<&", $s; exec @ARGV; exit 1 }
 		use POSIX ":sys_wait_h";
-		for (1 .. 20) { select undef, undef, undef, 0.05; exit 1 if waitpid $pid, WNOHANG }
-		kill "TERM", $pid; waitpid $pid, 0' "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab"
+		my $s = IO::Socket::INET->new(Listen => 5,
+			LocalAddr => "127.0.0.1") or die;
+		my $pid = fork;
+		if (!$pid) {
+			open STDIN, "<&", $s;
+			exec @ARGV;
+			exit 1;
+		}
+		for (1 .. 20) {
+			select undef, undef, undef, 0.05;
+			exit 1 if waitpid $pid, WNOHANG;
+		}
+		kill "TERM", $pid;
+		waitpid $pid, 0' \
+	    "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab"
 }
 
-# popa3d conflicts with Dovecot's package: unpacked it runs beside it.
+# find_popa3d: sets $popa3d. Its package conflicts with Dovecot's, so it may be
+# one that is only unpacked.
 find_popa3d() {
-	popa3d=$(command -v popa3d || echo "$KPOPD_BUILD/popa3d/usr/sbin/popa3d")
-	[ -z "${WITHOUT_PEERS-}" ] && [ -x "$popa3d" ] || { lacks[popa3d]="not installed"; return 0; }
-	id popa3d >/dev/null 2>&1 || useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin popa3d
+	popa3d=$(command -v popa3d ||
+	    echo "$KPOPD_BUILD/popa3d/usr/sbin/popa3d")
+	[ -z "${WITHOUT_PEERS-}" ] && [ -x "$popa3d" ] ||
+	    { lacks[popa3d]="not installed"; return 0; }
+	id popa3d >/dev/null 2>&1 ||
+	    useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin \
+		popa3d
 	mkdir -p /var/lib/popa3d
-	[ -e /etc/pam.d/popa3d ] || printf '@include common-auth\n@include common-account\n' >/etc/pam.d/popa3d
+	[ -e /etc/pam.d/popa3d ] ||
+	    printf '@include common-auth\n@include common-account\n' \
+		>/etc/pam.d/popa3d
 }
 
-# dovecot_configure NAME: what Debian's files say, for our realm; what is on standard input changes it.
+# dovecot_configure NAME: configures Dovecot as Debian does, for this realm,
+# with the changes from standard input.
 dovecot_configure() {
 	cat - >"$WORLD/$1.changes"
 	cat >"$WORLD/$1.conf" <<-END
@@ -145,13 +188,19 @@ dovecot_configure() {
 	END
 }
 
+# find_dovecot: starts Dovecot twice, as it is and tuned.
 find_dovecot() {
-	if [ -n "${WITHOUT_PEERS-}" ] || ! command -v dovecot >/dev/null || [ ! -e /usr/lib/dovecot/pop3 ]; then
+	if [ -n "${WITHOUT_PEERS-}" ] || ! command -v dovecot >/dev/null ||
+	    [ ! -e /usr/lib/dovecot/pop3 ]; then
 		lacks[dovecot]="not installed" lacks[tuned]="not installed"
 		return 0
 	fi
-	grep -E '^[a-z0-9]+_[a-z0-9]+:' /etc/passwd | while IFS=: read -r user _ uid gid _ home _; do
-		echo "$user:{PLAIN}bench:$uid:$gid::$home::$([ "${user#*_}" != maildir ] || echo "userdb_mail=maildir:~/Maildir")"
+	grep -E '^[a-z0-9]+_[a-z0-9]+:' /etc/passwd |
+	    while IFS=: read -r user _ uid gid _ home _; do
+		mail=
+		[ "${user#*_}" != maildir ] ||
+		    mail=userdb_mail=maildir:~/Maildir
+		echo "$user:{PLAIN}bench:$uid:$gid::$home::$mail"
 	done >"$WORLD/dovecot.users"
 	dovecot_configure dovecot </dev/null
 	dovecot_configure tuned <<-END
@@ -168,24 +217,28 @@ find_dovecot() {
 	pop3_fast_size_lookups = yes
 	END
 	for name in dovecot tuned; do
-		dovecot -F -c "$WORLD/$name.conf" </dev/null >"$WORLD/$name.out" 2>&1 3>&- &
+		dovecot -F -c "$WORLD/$name.conf" </dev/null \
+		    >"$WORLD/$name.out" 2>&1 3>&- &
 	done
 }
 
-# Whom the bench cannot run, and why.
+# The servers that cannot run, and why.
 declare -A lacks=()
-# The listener's own limits are not what is measured.
+# The limits of the listener are too high to be reached.
 accept_options=
 
+# servers_start: starts all servers that are there.
 servers_start() {
 	find_popa3d
 	find_dovecot
 	accepts || lacks[kpopd-accept]="this kpopd takes no listening socket"
-	! "$KPOPD_BUILD/kpopd" --help | grep -q '^  -a limits' || accept_options="-a 10000:10000:100000:0"
+	! "$KPOPD_BUILD/kpopd" --help | grep -q '^  -a limits' ||
+	    accept_options="-a 10000:10000:100000:0"
 	xinetd_configure
 	xinetd_run
 	for server in dovecot tuned; do
-		[ -n "${lacks[$server]-}" ] || await 10 "ss -Hltn sport = ${port[$server]} | grep -q ." ||
+		[ -n "${lacks[$server]-}" ] ||
+		    await 10 "ss -Hltn sport = ${port[$server]} | grep -q ." ||
 		    { cat "$WORLD/$server".{out,log} >&2; return 1; }
 	done
 }

@@ -254,6 +254,7 @@ each_call() {
 	done 9<"$WORLD/calls"
 }
 
+# bats test_tags=fault:1-4
 @test "a removal broken off anywhere is finished, whatever has happened to its mailbox and beside it before the recovery" {
 	if long; then
 		# Some, the last, the first, all but one.
@@ -329,6 +330,7 @@ count_reader_point() {
 	bad_before=${bad-0}
 }
 
+# bats test_tags=fault:1-3
 @test "a session killed alone anywhere in QUIT: a reader that waits for the lock never sees half a removal" {
 	if long; then
 		for number in 33 2 3 1; do

@@ -752,6 +752,7 @@ many_nets() {
 	    setsockopt($s, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0)) if $i % 2; close $s }' "$1"
 }
 
+# bats test_tags=attack:6-1,attack:6-2
 @test "one attacker who has many /64 networks costs the listener no memory and no descriptor, and delays nobody" {
 	ip -6 route add local 2001:db8::/32 dev lo
 	echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind
@@ -781,6 +782,7 @@ many_nets() {
 	listener_start
 }
 
+# bats test_tags=attack:6-4,attack:6-5,attack:6-6
 @test "odd ends of connections: urgent data alone, a byte and a reset, half-closed with and without data: nothing of them stays" {
 	awake
 	listener=$(listener_pid)
@@ -800,6 +802,7 @@ many_nets() {
 	log_lacks 'fatal|failed'
 }
 
+# bats test_tags=attack:6-7,attack:6-8,attack:6-9,attack:6-10
 @test "signals to the listener by the hundred, all its monitors killed at once, a stop: it serves on with the memory it had" {
 	awake
 	listener=$(listener_pid)

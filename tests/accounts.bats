@@ -214,6 +214,7 @@ means() {
 	done
 }
 
+# bats test_tags=attack:7-13
 @test "USER name@domain means name, if the domain is the host's, the realm in any case, or one of -D" {
 	mbox one | store alice
 	mbox one two | store bob
@@ -249,6 +250,7 @@ means() {
 	log_lacks ' login '
 }
 
+# bats test_tags=attack:7-15
 @test "-D names further domains, with commas and in any case; an account of exactly the name goes before them" {
 	local bad
 	mbox one | store alice

@@ -78,6 +78,7 @@ maildir_is() {
 	    <(printf '1000000000.%s.mail\n' "$@" | sort)
 }
 
+# bats test_tags=attack:9-1
 @test "a home that does not answer, as NFS does not: its user's logins end at the deadline, others are served meanwhile" {
 	server_start -t 3
 	fuse_over /home/alice
@@ -94,6 +95,7 @@ maildir_is() {
 	spool_is alice one two
 }
 
+# bats test_tags=attack:9-2
 @test "a home whose calls cannot even be interrupted: twenty logins of its user take few places, others are served, and all end when it answers" {
 	server_start -t 3
 	fuse_over /home/alice
@@ -120,6 +122,7 @@ maildir_is() {
 	spool_is alice one two
 }
 
+# bats test_tags=attack:9-3
 @test "a Maildir that does not answer at the login: twenty logins hold one session, others are served, and it comes back whole" {
 	server_start -t 3 -m maildir:~/Maildir
 	maildir m1 m2
@@ -144,6 +147,7 @@ maildir_is() {
 	maildir_is m1 m2
 }
 
+# bats test_tags=attack:9-4
 @test "a Maildir that dies under RETR: others are served, a second login hears [IN-USE], and the message comes when it is back" {
 	server_start -m maildir:~/Maildir
 	maildir m1 m2
@@ -163,6 +167,7 @@ maildir_is() {
 	maildir_is m2
 }
 
+# bats test_tags=attack:9-5
 @test "a Maildir that dies under QUIT: nothing is lost by a process that is killed meanwhile, nor by one that goes on" {
 	server_start -m maildir:~/Maildir
 	maildir m1 m2 m3
@@ -201,6 +206,7 @@ on_spool() {
 	done
 }
 
+# bats test_tags=attack:9-6
 @test "a spool that dies in each step of QUIT: a session that waits removes just what was marked, once it answers" {
 	on_spool
 	fuse_over /srv/spool
@@ -221,6 +227,7 @@ on_spool() {
 	done
 }
 
+# bats test_tags=attack:9-7
 @test "a spool that dies in each step of QUIT, and session and monitor are killed: the next login finds all or nothing removed" {
 	on_spool
 	fuse_over /srv/spool
@@ -245,6 +252,7 @@ on_spool() {
 	done
 }
 
+# bats test_tags=attack:9-8
 @test "a state directory that does not answer: nobody is let in by it; a removal waits for it; afterwards all is as ever" {
 	mkdir -p "$state"
 	server_start -t 3
@@ -273,6 +281,7 @@ on_spool() {
 	done
 }
 
+# bats test_tags=attack:9-9
 @test "--recover goes on to the next user when the home of one does not answer" {
 	server_start -m mbox:~/inbox
 	for user in alice bob; do
@@ -332,6 +341,7 @@ slow_tries() {
 	KRB5CCNAME=FILE:$WORLD/slow.ccache user=slow tries "$@"
 }
 
+# bats test_tags=attack:9-10
 @test "a name service that takes two seconds: its user is served, and nobody else waits" {
 	nss_start
 	nss_knows "slow 2 found 7001 /home/slow"
@@ -346,6 +356,7 @@ slow_tries() {
 	slow_login | grep -q '^+OK bye, 1 messages left'
 }
 
+# bats test_tags=attack:9-11
 @test "a name service that never answers: its user's logins end at the deadline with a line in the log, and nobody else waits" {
 	nss_start
 	nss_knows "slow 3600 found 7001 /home/slow"
@@ -404,6 +415,7 @@ slow_tries() {
 	[ "$(ls /var/mail | grep -ic folds)" -eq 2 ]
 }
 
+# bats test_tags=attack:9-12
 @test "a name service that hangs in the session's question only: the deadline ends it" {
 	nss_start
 	nss_knows "slow 3600 for-root 7001 /home/slow"
@@ -416,6 +428,7 @@ slow_tries() {
 	log_has 'refused .*reason="login deadline'
 }
 
+# bats test_tags=attack:9-13
 @test "a name service that cannot answer, or knows nobody of this name: refused, and nothing is set aside" {
 	nss_start
 	nss_knows "slow 0 found 7001 /home/slow"
@@ -434,6 +447,7 @@ slow_tries() {
 	find "$state/users" -name '*former*' | grep . && return 1 || :
 }
 
+# bats test_tags=attack:9-14
 @test "a name service that says something else each time mixes no two users' mail" {
 	nss_start
 	mkdir -p /home/other
@@ -460,6 +474,7 @@ slow_tries() {
 	done
 }
 
+# bats test_tags=attack:9-15
 @test "--recover goes on to the next user while the name service hangs over one" {
 	nss_start
 	nss_knows "slow 0 found 7001 /home/slow"
@@ -517,6 +532,7 @@ still_protected() {
 	nobody_is_left 10
 }
 
+# bats test_tags=attack:9-16
 @test "a kernel without Landlock, without seccomp, without both: served, the log says what is missing, and users, jail and limits stay" {
 	for missing in landlock seccomp both; do
 		case $missing in
@@ -537,6 +553,7 @@ still_protected() {
 	done
 }
 
+# bats test_tags=attack:9-17
 @test "the same with TLS and with a layer of GSSAPI" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	tls_make
@@ -557,6 +574,7 @@ still_protected() {
 	done
 }
 
+# bats test_tags=attack:9-18
 @test "the same where kpopd accepts: each connection is served" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	printf '#!/bin/bash\nexec %s %s -- %s "$@"\n' "$KPOPD_BUILD/tests/programs/poor" "$landlock seccomp" "$KPOPD_BUILD/kpopd" >"$WORLD/under"
@@ -581,6 +599,7 @@ served_as_ever() {
 	spool_is alice two
 }
 
+# bats test_tags=attack:9-19
 @test "no /proc, a read-only root, noexec and nosuid mounts, a hidden /proc: served as ever" {
 	for how in 'mount -t tmpfs none /proc' 'mount -o remount,bind,ro / && mount -o remount,bind,ro /etc' \
 	    'mount -o remount,bind,noexec,nosuid,nodev "$WORLD" && mount -o remount,bind,noexec,nosuid /var/lib' \
@@ -593,6 +612,7 @@ served_as_ever() {
 	done
 }
 
+# bats test_tags=attack:9-20
 @test "a user namespace in which users have no ids: nobody is let in, and the log says which step failed" {
 	spool_keep
 	server_under "exec unshare --user --map-root-user \"\$@\""
@@ -601,6 +621,7 @@ served_as_ever() {
 	log_has 'fatal .*error="(setgroups|setresgid|setresuid|cannot)'
 }
 
+# bats test_tags=attack:9-21
 @test "a clock that is thirty years off: tickets are refused, a session that is in goes on, nothing is lost" {
 	[ -z "${SANITIZER-}" ] || skip "ASan has its own allocator and clock"
 	years=$((30 * 365 * 86400))

@@ -44,6 +44,7 @@ nobody_fell() {
 	printf 'CAPA\r\nQUIT\r\n' | wire >/dev/null
 }
 
+# bats test_tags=attack:1-1,attack:1-2,attack:1-3
 @test "a client with a ticket that lies inside the proven checksum of GSSAPI: lengths, flags, credentials that are none" {
 	server_is -p
 	zeros=00000000000000000000000000000000
@@ -68,6 +69,7 @@ pop_login_gssapi() {
 	[[ $output == *"messages left"* ]] || { echo "$output"; return 1; }
 }
 
+# bats test_tags=attack:1-4,attack:1-5
 @test "a client of DCE's style, and one that delegates its ticket, gets no further than others" {
 	server_is -p
 	zeros=00000000000000000000000000000000
@@ -87,6 +89,7 @@ pop_login_gssapi() {
 	[ -z "$(find "$state/preauth" /tmp -name 'krb5cc*' -newer "$WORLD/token")" ]
 }
 
+# bats test_tags=attack:1-6,attack:1-7
 @test "authorization data in the authenticator: nested a thousand times, a PAC that is none, of types that say more: nothing more is opened" {
 	cache_is_old
 	# IF-RELEVANT around IF-RELEVANT (RFC 4120 section 5.2.6.1).
@@ -112,6 +115,7 @@ pop_login_gssapi() {
 	[[ $output == *"messages left"* ]]
 }
 
+# bats test_tags=attack:1-8,attack:1-9
 @test "other Kerberos messages, and tickets for the realm itself, in place of the AP-REQ" {
 	cache_is_old
 	apreq -m $service >"$WORLD/request"
@@ -133,6 +137,7 @@ pop_login_gssapi() {
 	nobody_fell
 }
 
+# bats test_tags=attack:1-10,attack:1-11
 @test "two services with one state directory and a key each: neither takes the other's ticket, what one refused the other takes once" {
 	realm_has_pop3 || { admin "addprinc -randkey pop3/mail.kpopd.test"; admin "ktadd -k $WORLD/server.keytab pop3/mail.kpopd.test"; }
 	server_is -s pop3/mail.kpopd.test
@@ -154,6 +159,7 @@ realm_has_pop3() {
 	klist -k "$WORLD/server.keytab" | grep -q 'pop3/mail.kpopd.test'
 }
 
+# bats test_tags=attack:1-15,attack:1-16
 @test "PROXY headers where none belongs: twice, inside TLS, behind the ticket; before KPOP one is taken, and LOCAL's address is not" {
 	tls_make
 	server_is -x 127.0.0.1
@@ -175,6 +181,7 @@ realm_has_pop3() {
 	log_lacks '192\.0\.2\.66'
 }
 
+# bats test_tags=attack:1-17
 @test "a compromised pre-auth process tells the relay nonsense: it ends, and nobody else is harmed" {
 	server_is -p
 	for seed in 1 2 3 4 5 6 7 8 9 10; do
@@ -188,6 +195,7 @@ realm_has_pop3() {
 	pop_login_gssapi
 }
 
+# bats test_tags=attack:1-18
 @test "a compromised pre-auth process that floods the monitor ends at the deadline; others are served meanwhile" {
 	server_is -t 4
 	pop_open
@@ -202,6 +210,7 @@ realm_has_pop3() {
 	[ "$(log_lines | grep -c 'what=flood')" -le 102 ]
 }
 
+# bats test_tags=attack:1-19,attack:1-20
 @test "a compromised pre-auth process can make the cache no larger, not even by appending, and so no skew longer" {
 	[ -z "${SANITIZER-}" ] || skip "there is no filter in a build with sanitizers"
 	cache_is_old
@@ -228,6 +237,7 @@ realm_has_pop3() {
 	done
 }
 
+# bats test_tags=attack:1-21
 @test "somebody in the middle begins AUTH and lets the client's TLS come behind it: nothing of it counts inside" {
 	tls_make
 	server_is -p $(tls_options)

@@ -69,6 +69,7 @@ agrees() {
 	diff <(expected "$1") "$WORLD/found.$1"
 }
 
+# bats test_tags=catalogue:53-2
 @test "kpopd finds as many messages in each spool as the table has" {
 	for file in $(cut -d ' ' -f 1 "$WORLD/boundaries.list"); do
 		store alice <"$WORLD/boundaries/$file"

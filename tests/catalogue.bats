@@ -1,50 +1,81 @@
 #!/usr/bin/env bats
-# CATALOGUE.md, FAULTS.md, ATTACKS.md and SECURITY.md keep their promises: every test that they name is there.
-
-# rows FILE: its lines as NUMBER, a tab, FILE, a tab, NAME.
-rows() {
-	sed -En 's/^\|([0-9]+) \|.* \|`?(tests\/)?([^|:`]+\.(bats|c)): (.*[^ `])`? ?\|$/\1\t\3\t\5/p' "$1"
-}
-
-# names_tests FILE: all its rows can be read, and every test that it names is there.
-names_tests() {
-	local missing=0
-	# A row that cannot be read would not be looked at.
-	[ "$(rows "$1" | wc -l)" -eq "$(grep -c '^|[0-9]' "$1")" ]
-	while IFS=$'\t' read -r number file name; do
-		case $file in
-		*.bats) grep -Fxq -- "@test \"$name\" {" "$file" ;;
-		*) grep -Fq -- "$name" "$file" ;;
-		esac || { echo "$1, $number: $file has no test \"$name\""; missing=1; }
-	done < <(rows "$1")
-	[ $missing -eq 0 ]
-}
-
-# keeps FILE LAST: that, and its numbers run from 1 to LAST.
-keeps() {
-	names_tests "$1"
-	diff <(rows "$1" | cut -f1 | uniq) <(seq "$2")
-}
+# Checks that CATALOGUE.md, FAULTS.md, ATTACKS.md and SECURITY.md keep their
+# promises: every row has a test.
+#
+# A row of the first three begins with its number, 17 or 19-3. A test is marked
+# with the rows that it shows: by "# bats test_tags=catalogue:17" above a Bats
+# test, by /* catalogue:17 */ in a unit test. "bats --filter-tags catalogue:17"
+# runs the Bats tests of a row.
 
 setup() {
 	cd "$BATS_TEST_DIRNAME"
 }
 
-@test "each test that the catalogue of bad input names is there, and the numbers run from 1 to 86" {
-	keeps CATALOGUE.md 86
+# numbers FILE: prints the numbers of the rows.
+numbers() {
+	sed -En 's/^\|([0-9]+(-[0-9]+)?) \|.*/\1/p' "$1"
 }
 
-@test "each test that the list of faults names is there, and the numbers run from 1 to 20" {
-	keeps FAULTS.md 20
+# marks KIND: prints the numbers that the tests are marked with.
+marks() {
+	{
+		sed -n 's/^# bats test_tags=//p' ./*.bats
+		grep -hoE '/\* ([a-z]+:[-0-9]+,? )+\*/' unit/*.c
+	} | grep -oE "\<$1:[-0-9]+" | cut -d: -f2
+}
+
+# keeps FILE KIND LAST: returns true if each row has a test, each mark has a
+# row, no row is there twice, and the rows run from 1 to LAST.
+keeps() {
+	diff <(numbers "$1" | sort) <(marks "$2" | sort -u)
+	diff <(numbers "$1" | sed 's/-.*//' | uniq) <(seq "$3")
+	# A row without a number would not be checked.
+	[ "$(grep -c '^|' "$1")" -eq \
+	    $(($(numbers "$1" | wc -l) + 2 * $(grep -c '^|---' "$1"))) ]
+}
+
+@test "each row of the catalogue of bad input has a test, and the rows run from 1 to 86" {
+	keeps CATALOGUE.md catalogue 86
+}
+
+@test "each row of the list of faults has a test, and the rows run from 1 to 20" {
+	keeps FAULTS.md fault 20
+}
+
+@test "each row of the list of attacks has a test, and each process has ten attacks" {
+	keeps ATTACKS.md attack 9
+	for process in 1 2 3 4 5 6 7 8 9; do
+		[ "$(numbers ATTACKS.md | grep -c "^$process-")" -ge 10 ]
+	done
+}
+
+@test "each tag stands above a test, and is a number of one of the three lists" {
+	local mark='(catalogue|fault|attack):[0-9]+(-[0-9]+)?'
+	run grep -hE '^# bats (test|file)_tags=' ./*.bats
+	[ "$(grep -hcE "^# bats test_tags=$mark(,$mark)*\$" <<<"$output")" -eq \
+	    ${#lines[@]} ]
+	awk 'tag && !/^@test / { print FILENAME ": " tag; bad = 1 }
+		{ tag = /^# bats test_tags=/ ? $0 : "" }
+		END { exit bad }' ./*.bats
+}
+
+# promises: prints the rows of SECURITY.md as NUMBER, FILE and NAME, with tabs
+# between them. A test is named as "file: its title", a unit test as "file:
+# words that it contains".
+promises() {
+	local test='`?(tests\/)?([^|:`]+\.(bats|c)): (.*[^ `])`?'
+	sed -En "s/^\|([0-9]+) \|.* \|$test ?\|\$/\1\t\3\t\5/p" ../SECURITY.md
 }
 
 @test "each promise of SECURITY.md has tests, and each that it names is there" {
-	keeps ../SECURITY.md 8
-}
-
-@test "each test that the list of attacks names is there, and each process has ten attacks" {
-	keeps ATTACKS.md 9
-	for number in 1 2 3 4 5 6 7 8 9; do
-		[ "$(rows ATTACKS.md | cut -f1 | grep -cx $number)" -ge 10 ]
-	done
+	local missing=0
+	[ "$(promises | wc -l)" -eq "$(grep -c '^|[0-9]' ../SECURITY.md)" ]
+	while IFS=$'\t' read -r number file name; do
+		case $file in
+		*.bats) grep -Fxq -- "@test \"$name\" {" "$file" ;;
+		*) grep -Fq -- "$name" "$file" ;;
+		esac || { echo "$number: $file lacks \"$name\""; missing=1; }
+	done < <(promises)
+	[ $missing -eq 0 ]
+	diff <(promises | cut -f1 | uniq) <(seq 8)
 }

@@ -82,6 +82,7 @@ refuses_numbers() {
 	pop_ask QUIT
 }
 
+# bats test_tags=catalogue:21-1,catalogue:29-4
 @test "what is not for this state, or no command at all, is refused, and the session goes on" {
 	local state=before
 	spool_keep
@@ -108,6 +109,7 @@ refuses_numbers() {
 	harmless
 }
 
+# bats test_tags=catalogue:22
 @test "commands may be in any case, with blanks behind, and end in a bare LF" {
 	spool_keep
 	printf 'uSeR alice  \nPaSs x\nstat \t \r\nLiSt 1   \nqUIT\r\n' | kpopc mail.kpopd.test | tr -d '\r' >"$WORLD/answer"
@@ -117,6 +119,7 @@ refuses_numbers() {
 	harmless
 }
 
+# bats test_tags=catalogue:26-1
 @test "a line of 255 bytes is taken, a longer one is refused once, whatever its length" {
 	spool_keep
 	pop_login alice
@@ -131,6 +134,7 @@ refuses_numbers() {
 	harmless
 }
 
+# bats test_tags=catalogue:23,catalogue:24,catalogue:25
 @test "NULs, control characters and 8 bits in commands are refused and never answered back" {
 	spool_keep
 	printf 'USER alice\r\nPASS x\r\nNO\0OP\r\n\xff\xfe\r\nRETR 1\x01\r\nRETR \xc3\xa9\r\nNOOP\r\0\nSTAT\rSTAT\r\nQUIT\r\n' |
@@ -177,6 +181,7 @@ refuses_numbers() {
 	pop_ask QUIT
 }
 
+# bats test_tags=catalogue:39-2,catalogue:40-3
 @test "LIST gives all or one, without the deleted" {
 	spool_keep
 	pop_login alice
@@ -195,6 +200,7 @@ refuses_numbers() {
 	harmless
 }
 
+# bats test_tags=catalogue:39-1,catalogue:40-1
 @test "RETR gives the message byte for byte" {
 	spool_keep
 	pop_login alice
@@ -209,6 +215,7 @@ refuses_numbers() {
 	harmless
 }
 
+# bats test_tags=catalogue:39-3,catalogue:40-2,catalogue:41
 @test "TOP gives the header and so many lines of the body" {
 	spool_keep
 	pop_login alice
@@ -227,6 +234,7 @@ refuses_numbers() {
 	harmless
 }
 
+# bats test_tags=catalogue:39-4,catalogue:42
 @test "DELE marks once, RSET takes marks off, QUIT removes what is marked" {
 	pop_login alice
 	spool_mark
@@ -245,6 +253,7 @@ refuses_numbers() {
 	log_only ' log(in|out) '
 }
 
+# bats test_tags=catalogue:39-5,catalogue:40-4
 @test "UIDL gives ids that differ, stay, and are 1 to 70 characters" {
 	pop_login alice
 	pop_say UIDL
@@ -279,6 +288,7 @@ refuses_numbers() {
 	pop_ask QUIT
 }
 
+# bats test_tags=catalogue:43
 @test "after QUIT nothing is obeyed" {
 	spool_keep
 	run pop alice QUIT "DELE 1" QUIT
@@ -323,6 +333,7 @@ refuses_numbers() {
 	server_start
 }
 
+# bats test_tags=catalogue:44-5,fault:20
 @test "a client that takes nothing of an answer is left, and the mailbox is free again" {
 	server_stop
 	server_start -t 5:1
@@ -343,6 +354,7 @@ refuses_numbers() {
 	server_start
 }
 
+# bats test_tags=catalogue:44-2
 @test "a connection that breaks off after DELE removes nothing" {
 	spool_keep
 	pop_login alice
@@ -357,6 +369,7 @@ refuses_numbers() {
 	log_only ' log(in|out) '
 }
 
+# bats test_tags=catalogue:21-2
 @test "a client that sends nothing but nonsense is sent away, before the login and after; one that errs is not" {
 	mbox one | store alice
 	spool_keep
@@ -381,6 +394,7 @@ refuses_numbers() {
 	log_has 'logout .*reason=nonsense .*deleted=0 left=1 '
 }
 
+# bats test_tags=catalogue:44-1
 @test "a client that goes at any byte of any answer is nobody's loss" {
 	# Each command is said when the answer before it is there; so a cut has a place in the dialogue, not in a buffer.
 	spool_keep

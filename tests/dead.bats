@@ -106,6 +106,7 @@ gone_in() {
 	talk_no_more
 }
 
+# bats test_tags=catalogue:44-3
 @test "a client that is reset in the middle of an answer orders nothing with what it has sent already" {
 	for mode in "${modes[@]}"; do
 		gone_in "$mode" "RETR 1"
@@ -207,6 +208,7 @@ deaf_in() {
 	answer_is_stuck
 }
 
+# bats test_tags=catalogue:44-4
 @test "answers that are not acknowledged: QUIT waits, and removes nothing if they never are" {
 	go_away
 	for mode in "${modes[@]}"; do

@@ -55,6 +55,7 @@ variable() {
 
 by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 
+# bats test_tags=catalogue:81-1
 @test "each variable that libkrb5, the C library or the linker would obey changes nothing" {
 	library=$(ls /lib/*/libBrokenLocale.so.1 | head -n 1)
 	[ -n "$library" ]
@@ -73,6 +74,7 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 	done
 }
 
+# bats test_tags=catalogue:81-6
 @test "TZ may be any file: it is taken for a zone or for none, and nothing of it is said" {
 	server_under "WORLD=$WORLD; $by_variable"
 	for zone in /etc/passwd :/etc/shadow /dev/zero ../../../etc/passwd /nowhere Europe/Berlin XYZ-25 "$(printf '%01000d' 0)" ''; do
@@ -82,6 +84,7 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 	done
 }
 
+# bats test_tags=catalogue:81-3
 @test "KRB5_KTNAME is obeyed: with a file that is not there nobody is let in, and the log says so" {
 	server_under "WORLD=$WORLD; $by_variable"
 	# Without -k.
@@ -98,6 +101,7 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 	[ "${served-0}" -eq 0 ]
 }
 
+# bats test_tags=catalogue:81-4,catalogue:81-5
 @test "without a krb5.conf, or with one that is none, the log says why nobody gets in" {
 	server_under "WORLD=$WORLD; $by_variable"
 	: >"$WORLD/empty.conf"
@@ -119,6 +123,7 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 	[ "${served-0}" -eq 0 ]
 }
 
+# bats test_tags=catalogue:81-7
 @test "what is preloaded into kpopd is not preloaded into kpopd-tls, whose environment has nothing of the caller's" {
 	[ -z "${SANITIZER-}" ] || skip "the sanitizers' variables are handed on"
 	tls_make
@@ -138,6 +143,7 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 	spool_kept
 }
 
+# bats test_tags=catalogue:82-1,catalogue:82-2
 @test "descriptors 0 to 2, each closed or not: without 0 nobody is there to be served, and nothing is said to anybody but the log" {
 	for closed in '1>&-' '2>&-' '1>&- 2>&-' '0<&-' '0<&- 1>&-' '0<&- 2>&-' '0<&- 1>&- 2>&-'; do
 		server_under "exec \"\$@\" $closed"
@@ -167,6 +173,7 @@ session_is_clean() {
 	pop_close
 }
 
+# bats test_tags=catalogue:83
 @test "a thousand descriptors that were left open are closed" {
 	# As much as perl itself has, and the connection itself, which would keep it from ending.
 	for what in 'open(F, "+<", "/dev/null"); fileno F' 0; do
@@ -200,6 +207,7 @@ ends_in_time() {
 	spool_kept
 }
 
+# bats test_tags=catalogue:84-1
 @test "signals ignored, SIGCHLD, SIGPIPE and SIGALRM among them: they are not, when it matters" {
 	server_under 'exec perl -e '\''$SIG{$_} = "IGNORE" for grep !/^(NUM|ZERO|KILL|STOP|RT)/, keys %SIG; exec @ARGV'\'' "$@"' -t 2:600
 	as_ever
@@ -207,6 +215,7 @@ ends_in_time() {
 	ends_in_time
 }
 
+# bats test_tags=catalogue:84-2
 @test "signals blocked, SIGCHLD, SIGPIPE and SIGALRM among them: they are not, when it matters" {
 	server_under 'exec perl -MPOSIX -e '\''my $all = POSIX::SigSet->new; $all->fillset; sigprocmask(SIG_BLOCK, $all) or die; exec @ARGV'\'' "$@"' -t 2:600
 	as_ever
@@ -214,6 +223,7 @@ ends_in_time() {
 	ends_in_time
 }
 
+# bats test_tags=catalogue:85
 @test "a umask of 0: nothing that is made can be read or written by others" {
 	server_under 'umask 0; exec "$@"'
 	rm -rf "$state"
@@ -260,6 +270,7 @@ limited() {
 
 by_limit='ulimit $(cat "$WORLD/limit") && exec "$@"'
 
+# bats test_tags=catalogue:86-1
 @test "few descriptors: served as ever, or not at all with a word in the log; never let in for want of one" {
 	# With fewer than four no program starts that has libraries: that is the linker's to say.
 	server_under "WORLD=$WORLD; $by_limit"
@@ -280,6 +291,7 @@ by_limit='ulimit $(cat "$WORLD/limit") && exec "$@"'
 	done
 }
 
+# bats test_tags=catalogue:86-2
 @test "files may have no byte, or few: nobody is let in without the whole replay cache; with it, as ever" {
 	server_under "WORLD=$WORLD; $by_limit"
 	whole=$(($(stat -c %s "$state/replay") / 1024))
@@ -304,6 +316,7 @@ by_limit='ulimit $(cat "$WORLD/limit") && exec "$@"'
 	log_has 'refused .*reason="Kerberos" error="replay cache: File too large"'
 }
 
+# bats test_tags=catalogue:86-4
 @test "no processes: root may make its own; what a killed session leaves to the broker is left to the next login" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	server_under "WORLD=$WORLD; $by_limit"

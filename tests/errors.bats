@@ -166,6 +166,7 @@ then_killed() {
 	is_now "$WORLD/before"
 }
 
+# bats test_tags=fault:5
 @test "a later fsync fails: the session stops there, the journal stays, nothing is cut, the next login removes the rest" {
 	fcntl_only
 	for n in 2 3 4 5; do
@@ -201,6 +202,7 @@ then_killed() {
 	nothing_else
 }
 
+# bats test_tags=fault:4-2
 @test "an error in each system call of a login" {
 	scene mixed
 	count=${#names[@]}
@@ -217,6 +219,7 @@ then_killed() {
 	points_are_good "errors of a login" 20
 }
 
+# bats test_tags=fault:4-3
 @test "an error in each system call of a login that has a removal to finish" {
 	scene mixed
 	count=$left
@@ -279,6 +282,7 @@ then_killed() {
 	[[ $said == "-ERR [SYS/TEMP] cannot read the message;"*"-ERR [SYS/TEMP] another program changed the mailbox;"*"cut;"* ]] || { echo "$said"; return 1; }
 }
 
+# bats test_tags=fault:4-1
 @test "an error in each system call of QUIT" {
 	sweep_quit mixed session
 	if long; then

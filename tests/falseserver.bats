@@ -44,6 +44,7 @@ certificate() (
 	cat "$1.crt" "$5.pem" >"$1.pem"
 ) >"$WORLD/openssl.log" 2>&1
 
+# bats test_tags=attack:8-12,attack:8-13
 @test "a certificate that is another's, old, a client's, a forged authority's, or for another name by any trick: kpopc says nothing inside that TLS" {
 	local san='subjectAltName=DNS:mail.kpopd.test\n'
 	certificate sound "-days 9" /CN=x "$san" ca
@@ -79,6 +80,7 @@ certificate() (
 	done
 }
 
+# bats test_tags=attack:8-14,attack:8-15
 @test "in place of TLS: words, alerts, records of no possible size, half a hello, a hello without end: kpopc ends and shows none of it" {
 	local -A instead=(
 		[words]='"+OK 3 messages\r\n\e]0;owned\a" x 100'
@@ -101,6 +103,7 @@ certificate() (
 	done
 }
 
+# bats test_tags=attack:8-10,attack:8-11
 @test "a proof that was another session's, the client's own request in its place, a proof for nobody: no server" {
 	mbox one | store alice
 	server_start
@@ -128,6 +131,7 @@ certificate() (
 	done
 }
 
+# bats test_tags=attack:8-19,attack:8-20,attack:8-21
 @test "another user's files: a ticket cache, keytab or list of authorities that cannot be read, is a directory or nonsense is said so, and left as it was" {
 	server_start
 	mkdir -p "$WORLD/hostile"

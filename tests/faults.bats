@@ -47,6 +47,7 @@ without_memory() {
 	no_journal
 }
 
+# bats test_tags=fault:8
 @test "each allocation fails, alone or with all behind it: a true answer or none, and the next login finds everything" {
 	preloaded
 	says 0 0 0
@@ -69,6 +70,7 @@ in_ms() {
 	took=$((($(date +%s%N) - begin) / 1000000))
 }
 
+# bats test_tags=fault:14
 @test "a wall clock that jumps by a day moves no deadline: neither the login's, nor an idle session's, nor a lock's" {
 	preloaded -t 2:2
 	for day in 86400 -86400; do
@@ -113,6 +115,7 @@ preauth_says() {
 	if log_lines | grep -aE ' login |injected'; then return 1; fi
 }
 
+# bats test_tags=fault:16-1
 @test "a pre-auth process that says whatever it likes starts no session, and its monitor ends" {
 	# First that it is listened to: a compromised pre-auth process can name whom it likes, which is the price of one key (DESIGN).
 	pop_open
@@ -132,6 +135,7 @@ preauth_says() {
 	spool_is alice one two three
 }
 
+# bats test_tags=fault:18-1
 @test "a compromised session opens nobody else's mail, no other file, and no socket" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	# Where alice may write files that exist, in the spool's directory, their modes decide.
@@ -157,6 +161,7 @@ preauth_says() {
 	[ -z "$(ls -A /var/mail | grep -v '^alice$\|^bob$')" ]
 }
 
+# bats test_tags=fault:18-2
 @test "a compromised session that forks, execs, traces, mounts or wants other rights is ended, and the log names the call" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	for call in 'clone 17 0 0 0 0' 'execve /bin/sh 0 0' 'ptrace 16 1 0 0' 'mount none /mnt tmpfs 0 0' 'setresuid 0 0 0' \
@@ -174,6 +179,7 @@ preauth_says() {
 	spool_is alice one two three
 }
 
+# bats test_tags=fault:19-2
 @test "name servers that do not answer hold up nobody" {
 	kpopc mail.kpopd.test </dev/null
 	socat -u UDP-RECVFROM:53,bind=127.0.0.1,fork /dev/null 3>&- &
@@ -194,6 +200,7 @@ preauth_says() {
 	[ "$took" -lt 5000 ] || { echo "$took ms"; return 1; }
 }
 
+# bats test_tags=fault:19-3
 @test "without syslog, and with one that takes nothing, mail is served within five seconds" {
 	mv /dev/log /dev/log.away
 	in_ms pop alice QUIT >"$WORLD/answer"

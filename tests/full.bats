@@ -143,6 +143,7 @@ sweep() {
 	points_are_good "$1" 16
 }
 
+# bats test_tags=fault:6-1
 @test "the state directory on a full ext4: nothing is removed or all of it, the tail and all always can be" {
 	disk ext4
 	on_it state
@@ -289,6 +290,7 @@ writes_fail() {
 }
 
 # btrfs has quotas of its own where the kernel lacks those of users.
+# bats test_tags=fault:7
 @test "a subvolume at its quota: nothing is removed, the tail and all can be" {
 	[ -e /dev/loop-control ] || skip "no loop devices"
 	truncate -s 128M "$WORLD/image"
@@ -328,6 +330,7 @@ limit() {
 	setpriv --reuid=alice --regid=alice --clear-groups prlimit --pid "$session" --fsize="$1"
 }
 
+# bats test_tags=catalogue:86-3
 @test "a limit of the file size at any place of journal and mailbox: a true answer" {
 	on_it nothing
 	scene first

@@ -165,6 +165,7 @@ gsstalk() {
 	log_has 'refused .*reason="GSSAPI" error="Request is a replay"'
 }
 
+# bats test_tags=fault:17-3
 @test "the service's key is in the pre-auth process, and not in the relay, the session, the broker or the monitor" {
 	exec {quiet}<> <(:)
 	"$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 <&"$quiet" >/dev/null 2>&1 3>&- &
@@ -226,6 +227,7 @@ gsstalk() {
 	log_has 'refused .*reason="no login: left"$'
 }
 
+# bats test_tags=catalogue:29-3
 @test "the log names what speaks in place of POP3" {
 	local reason text
 	spool_keep
@@ -284,6 +286,7 @@ long_line() {
 	head -c "$1" /dev/zero | tr '\0' A
 }
 
+# bats test_tags=catalogue:26-2
 @test "a token over the limit, in a line of its own or behind AUTH GSSAPI, is refused, and the log has its size and nothing of it" {
 	# The largest has 65,536 bytes. What follows it is decoded; longer lines are not.
 	for size in 87384 87388 100000 2000000; do
@@ -304,6 +307,7 @@ long_line() {
 	log_has 'refused .*reason="GSSAPI: not a first token of Kerberos"'
 }
 
+# bats test_tags=catalogue:26-3
 @test "what ends AUTH before its tokens do is in the log: cancelled, not base64" {
 	run wire 3 < <(printf '%s\r\n' "AUTH GSSAPI" '*' "AUTH GSSAPI" '!!!' "AUTH GSSAPI !!!" QUIT)
 	log_count 1 'refused .*reason="GSSAPI: cancelled by the client"'
@@ -335,6 +339,7 @@ long_line() {
 	spool_is bob three
 }
 
+# bats test_tags=attack:7-14
 @test "AUTH may name what USER cannot, line ends and blanks at its ends: nobody, and one line of the log without them" {
 	local name form
 	spool_keep

@@ -20,6 +20,7 @@ memory() {
 	sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$1/status"
 }
 
+# bats test_tags=catalogue:26-4
 @test "before the login an endless line costs no memory and ends at the deadline" {
 	{ versions; apreq pop/mail.kpopd.test | framed; tr '\0' x </dev/zero; } 2>/dev/null | wire 2>/dev/null | tr -d '\0' >"$WORLD/answer" 3>&- &
 	log_begin_here=$SECONDS
@@ -33,6 +34,7 @@ memory() {
 	grep -a . "$WORLD/answer" | tr -d '\r' | cmp - <(echo "+OK kpopd at your service")
 }
 
+# bats test_tags=catalogue:26-5
 @test "after the login an endless line costs no memory, and the mailbox stays" {
 	{ printf 'USER alice\r\nPASS x\r\nDELE 1\r\n'; timeout 3 cat /dev/zero || true; printf '\r\nNOOP\r\n'; } |
 	    kpopc mail.kpopd.test >"$WORLD/answer" 3>&- &
@@ -46,6 +48,7 @@ memory() {
 	tail -n 1 "$WORLD/answer" | grep -q '^+OK nothing done'
 }
 
+# bats test_tags=catalogue:27
 @test "a million pipelined NOOPs are answered" {
 	{ printf 'USER alice\r\nPASS x\r\n'; yes $'NOOP\r' | head -n 1000000; printf 'QUIT\r\n'; } | kpopc mail.kpopd.test |
 	    grep -c '^+OK nothing done' >"$WORLD/count"
@@ -54,6 +57,7 @@ memory() {
 	log_only ' log(in|out) '
 }
 
+# bats test_tags=catalogue:38-2
 @test "every verb with arguments of all sizes and with format directives is answered by one line" {
 	verbs=($(pop_verbs kpop_commands gssapi_commands pop3_trans_commands) XTND)
 	for verb in "${verbs[@]}"; do
@@ -96,6 +100,7 @@ memory() {
 	await 9 '! pgrep -x kpopd >/dev/null'
 }
 
+# bats test_tags=catalogue:14
 @test "bits of a good AP-REQ flipped one by one let nobody in" {
 	# The options and the service's name in front are protected by nothing, and need not be: the key decides.
 	apreq pop/mail.kpopd.test >"$WORLD/good"
@@ -124,6 +129,7 @@ memory() {
 	points_are_good "flipped bits" 50
 }
 
+# bats test_tags=catalogue:15
 @test "an AP-REQ that nests a hundred thousand times is refused" {
 	run wire_hex < <(versions; perl -e 'print "\x30\x80" x 32768' | framed)
 	[[ $output == 00*7e* ]]

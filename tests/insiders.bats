@@ -34,6 +34,7 @@ floods() {
 	log_has 'failed .*what=flood'
 }
 
+# bats test_tags=attack:5-3,attack:7-1
 @test "a child of a compromised broker that talks on and on keeps no slot when the broker has ended" {
 	[ -z "${SANITIZER-}" ] || skip "LeakSanitizer and strace do not go together"
 	mbox one | store alice
@@ -47,6 +48,7 @@ floods() {
 	await 5 "! kill -0 $monitor 2>/dev/null"
 }
 
+# bats test_tags=attack:7-2
 @test "a compromised pre-auth process or session that talks on and on is killed at its deadline" {
 	server_stop
 	server_start -t 2
@@ -63,6 +65,7 @@ floods() {
 	server_start
 }
 
+# bats test_tags=attack:5-4,attack:7-3
 @test "a compromised broker cannot say more than once that it finishes a removal" {
 	mbox one | store alice
 	pop_login alice
@@ -76,6 +79,7 @@ floods() {
 	gone 5
 }
 
+# bats test_tags=attack:4-8,attack:4-9,attack:5-5,attack:7-8
 @test "what a compromised session or broker says out of its turn ends it, and lets nobody in" {
 	mbox one | store alice
 	spool_keep
@@ -92,6 +96,7 @@ floods() {
 	done
 }
 
+# bats test_tags=attack:4-10,attack:7-7
 @test "a compromised session raises no alarm that kpopd does not raise for it" {
 	mbox one | store alice
 	pop_login alice
@@ -104,6 +109,7 @@ floods() {
 	pop_hear_end
 }
 
+# bats test_tags=attack:7-6
 @test "a user's signals cannot have the log say that a session made a forbidden call" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	mbox one two | store alice
@@ -121,6 +127,7 @@ floods() {
 	log_lacks 'system call'
 }
 
+# bats test_tags=attack:4-1,attack:4-2,attack:5-1
 @test "neither a compromised session nor a compromised broker makes a file that gives its user's or group's rights away" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	for who in session broker; do
@@ -137,6 +144,7 @@ floods() {
 	done
 }
 
+# bats test_tags=attack:5-2,attack:7-5
 @test "a child of a compromised broker ends with it, whatever it does" {
 	mbox one | store alice
 	pop_login alice
@@ -153,6 +161,7 @@ floods() {
 	gone 5
 }
 
+# bats test_tags=attack:7-4
 @test "a broker that says that it finishes a removal before its session has ended keeps its hour" {
 	[ -z "${SANITIZER-}" ] || skip "LeakSanitizer and strace do not go together"
 	mbox one | store alice
@@ -171,6 +180,7 @@ floods() {
 	gone 8
 }
 
+# bats test_tags=attack:4-11,attack:5-11
 @test "each signal that a user sends to session and broker takes nothing but this user's session" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	for signal in $(seq 1 31) 34 50 64; do
@@ -189,6 +199,7 @@ floods() {
 	log_lacks 'system call|malformed'
 }
 
+# bats test_tags=attack:4-12
 @test "limits that a user sets on the user's own session, before and in a removal, lose no mail" {
 	for limit in fsize=0 fsize=100 nofile=3 nofile=0 as=0 data=0 stack=0 memlock=0 cpu=0 cpu=1 nproc=0 locks=0 sigpending=0; do
 		mbox one two three | store alice
@@ -211,6 +222,7 @@ floods() {
 	done
 }
 
+# bats test_tags=attack:4-14
 @test "a .k5login of any sort lets nobody in whom its user did not name, and nobody else waits" {
 	mbox one | store alice
 	mbox one | store bob
@@ -259,6 +271,7 @@ floods() {
 	log_lacks ' login .*user=alice'
 }
 
+# bats test_tags=attack:7-11,attack:7-12
 @test "a user reaches no process of another user's session, by no signal, limit, priority or file of /proc" {
 	mbox one | store bob
 	realm_logout
@@ -278,6 +291,7 @@ floods() {
 	log_lacks 'fatal'
 }
 
+# bats test_tags=attack:4-13,attack:5-12
 @test "nor does a user reach more of the user's own session than signals and limits" {
 	mbox one | store alice
 	pop_login alice
@@ -293,6 +307,7 @@ floods() {
 	log_lacks 'fatal'
 }
 
+# bats test_tags=attack:4-3,attack:4-4,attack:4-5,attack:4-6,attack:4-7,attack:5-6,attack:5-7,attack:5-8,attack:5-9,attack:5-10
 @test "a compromised session and a compromised broker make none of these calls" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	mbox one | store alice
@@ -341,6 +356,7 @@ floods() {
 	END
 }
 
+# bats test_tags=attack:4-15
 @test "home directories of any sort: nobody is let in by them, and nobody else waits" {
 	mbox one | store alice
 	mbox one | store bob
@@ -361,6 +377,7 @@ floods() {
 	log_lacks ' login .*user=alice'
 }
 
+# bats test_tags=attack:7-9,attack:7-10
 @test "a session's monitor has no descriptor but syslog and the channels, whatever a compromised child sends along" {
 	mbox one | store alice
 	pop_login alice

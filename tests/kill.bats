@@ -56,12 +56,14 @@ sweep() {
 	log_has 'recovery .*state=j$'
 }
 
+# bats test_tags=fault:1-1
 @test "the session killed at each system call of QUIT: its broker sees to it that all or nothing is removed" {
 	sweep alone
 	points_are_good "session killed" $(long && echo 1000 || echo 20)
 }
 
 # Without a dotlock, because the killed monitor's would be left.
+# bats test_tags=fault:1-2
 @test "session and monitor killed at each system call of QUIT: so does the next login, with mail that has arrived" {
 	server_stop
 	server_start -l fcntl
@@ -128,6 +130,7 @@ recovery_point() {
 	intact late later
 }
 
+# bats test_tags=fault:2
 @test "killed at each system call of a recovery, the next one finds all or nothing removed" {
 	server_stop
 	server_start -l fcntl

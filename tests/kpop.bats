@@ -61,6 +61,7 @@ takes_ticket() {
 	[[ $output == 0000000000"$greeting"* ]]
 }
 
+# bats test_tags=catalogue:28
 @test "everything may come in one write: versions, ticket, USER, PASS and commands" {
 	realm_login alice
 	{ versions; apreq -m $service | framed
@@ -83,6 +84,7 @@ text() {
 	wire | tr -d '\0'
 }
 
+# bats test_tags=catalogue:16-2
 @test "an AP-REQ that was made for GSSAPI is refused: what is held back of AUTH GSSAPI opens nothing here" {
 	realm_login alice
 	run text < <(versions; apreq -g pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
@@ -93,6 +95,7 @@ text() {
 	[[ $output == *"+OK bye, 2 messages left"* ]]
 }
 
+# bats test_tags=catalogue:16-1
 @test "a ticket for another service is refused with a KRB-ERROR" {
 	realm_login alice
 	for other in host/mail.kpopd.test imap/mail.kpopd.test; do
@@ -108,6 +111,7 @@ text() {
 	[[ $output == *"refused the ticket"* ]]
 }
 
+# bats test_tags=catalogue:20-4
 @test "a ticket of another, trusted realm is taken, but opens nobody's mailbox by itself" {
 	realm_other_start
 	kinit -k -t "$WORLD/keytabs/eve@OTHER.TEST.keytab" eve@OTHER.TEST
@@ -122,6 +126,7 @@ text() {
 	log_has 'login .*principal=eve@OTHER.TEST .*by=k5login'
 }
 
+# bats test_tags=catalogue:16-3
 @test "a ticket for our name in another realm, whose key is not ours, is refused" {
 	realm_other_start
 	admin "addprinc -randkey pop/mail.kpopd.test@OTHER.TEST" -r OTHER.TEST
@@ -129,6 +134,7 @@ text() {
 	refuses_ticket "$service@OTHER.TEST"
 }
 
+# bats test_tags=catalogue:19-1
 @test "an AP-REQ shown a second time is refused, also from another connection at once" {
 	realm_login alice
 	apreq $service | framed >"$WORLD/once"
@@ -145,6 +151,7 @@ text() {
 	log_has 'refused peer=127\.0\.0\.7:.* error="Request is a replay"'
 }
 
+# bats test_tags=catalogue:19-9
 @test "of many connections that show one AP-REQ at the same time, one gets in" {
 	realm_login alice
 	cache_is_old
@@ -169,6 +176,7 @@ with_server() {
 	server_start -t 2:600
 }
 
+# bats test_tags=catalogue:81-2
 @test "the replay cache cannot be turned off from outside" {
 	show_twice() {
 		{ versions; apreq $service | framed; printf 'QUIT\r\n'; } >"$WORLD/once"
@@ -184,6 +192,7 @@ with_server() {
 	[ ! -e /run/sanitizer/trace ]
 }
 
+# bats test_tags=catalogue:17-1
 @test "an expired ticket and a wrong clock are refused" {
 	show_old() {
 		# The ticket ends while apreq waits; its authenticator is fresh.
@@ -204,6 +213,7 @@ with_server() {
 	log_has 'refused .*error="Clock skew too great"'
 }
 
+# bats test_tags=catalogue:17-2
 @test "a ticket that is not valid yet, and a postdated one that nobody has validated, are refused" {
 	realm_login alice -s 1h -S $service
 	# libkrb5 would not show it before its time.
@@ -214,6 +224,7 @@ with_server() {
 	refuses_ticket $service "Ticket has invalid flag set"
 }
 
+# bats test_tags=catalogue:18
 @test "clocks may differ by five minutes and not by a second more, in both directions" {
 	realm_login alice
 	cache_is_old
@@ -226,6 +237,7 @@ with_server() {
 	refuses_ticket $service "Clock skew too great" -o -301
 }
 
+# bats test_tags=catalogue:20-1
 @test "a ticket under a key, or of a type, that the keytab does not have is refused" {
 	admin "addprinc -randkey pop/kvno.kpopd.test"
 	admin "ktadd -k $WORLD/server.keytab pop/kvno.kpopd.test"
@@ -244,6 +256,7 @@ with_server() {
 	admin "ktremove -k $WORLD/server.keytab pop/type.kpopd.test"
 }
 
+# bats test_tags=catalogue:20-2
 @test "a ticket that says it is DES, RC4 or of a type that there is not is refused" {
 	realm_login alice
 	for type in 1 2 3 16 23 99; do
@@ -255,6 +268,7 @@ with_server() {
 	done
 }
 
+# bats test_tags=catalogue:20-5
 @test "principals with odd characters, and long ones, are nobody's user and reach the log as text" {
 	odd_login() {
 		realm_logout
@@ -276,6 +290,7 @@ with_server() {
 	refuses_ticket $service "Malformed representation of principal"
 }
 
+# bats test_tags=catalogue:7,catalogue:8,catalogue:9,catalogue:10
 @test "a wrong sendauth version hears 1, a wrong application version 2, and nothing more" {
 	[ "$(versions KRB5_SENDAUTH_V0.9 | wire_hex)" = 01 ]
 	[ "$(versions KRB5_SENDAUTH_V1.00 | wire_hex)" = 01 ]
@@ -293,6 +308,7 @@ with_server() {
 	log_count 10 .
 }
 
+# bats test_tags=catalogue:4,catalogue:5,catalogue:6,catalogue:12
 @test "lengths out of range are refused, and allocate nothing" {
 	for n in 0 65537 2147483647 2147483648 4294967295; do
 		log_mark
@@ -325,6 +341,7 @@ all_points() {
 	echo $(($1 - 1))
 }
 
+# bats test_tags=catalogue:13
 @test "a connection cut off after any byte of the exchange ends in silence" {
 	realm_login alice
 	{ versions; apreq $service | framed; } >"$WORLD/whole"
@@ -339,6 +356,7 @@ all_points() {
 	points_are_good "cuts of the exchange" 60
 }
 
+# bats test_tags=catalogue:3
 @test "a connection reset after any byte of the exchange leaves a line in the log and no process" {
 	realm_login alice
 	{ versions; apreq $service | framed; } >"$WORLD/whole"
@@ -352,6 +370,7 @@ all_points() {
 	points_are_good "resets of the exchange" 60
 }
 
+# bats test_tags=catalogue:11
 @test "a peer whose reading side is shut before the answer gets nowhere" {
 	realm_login alice
 	versions >"$WORLD/part.1"
@@ -377,6 +396,7 @@ all_points() {
 	log_count 2 .
 }
 
+# bats test_tags=catalogue:29-1
 @test "a POP3 client that speaks first is told what this is; fetchmail's QUIT after a failed exchange, too" {
 	run wire < <(printf 'CAPA\r\n')
 	[[ $output == "-ERR this is KPOP"* ]]
@@ -394,6 +414,7 @@ all_points() {
 quit="POP3 QUIT, as after a ticket that the client could not get"
 pop3="POP3 client without KPOP"
 
+# bats test_tags=catalogue:29-2
 @test "the log names what spoke in place of KPOP, before the versions, between them and in place of the AP-REQ" {
 	local reason text kind
 	while IFS=: read -r reason text; do
@@ -455,6 +476,7 @@ pop3="POP3 client without KPOP"
 	log_has 'refused .*reason="TLS client"'
 }
 
+# bats test_tags=catalogue:1
 @test "silence, and a POP3 client that waits for a greeting, hear a line at the deadline" {
 	run wire < <(sleep 3)
 	[[ $output == "-ERR this is KPOP"* ]]
@@ -462,6 +484,7 @@ pop3="POP3 client without KPOP"
 	log_count 1 .
 }
 
+# bats test_tags=catalogue:2
 @test "bytes that trickle in do not extend the deadline, before or after the ticket" {
 	realm_login alice
 	begin=$(date +%s%N)
@@ -491,6 +514,7 @@ pop3="POP3 client without KPOP"
 	[[ ${output:10:2} == 7e ]]
 }
 
+# bats test_tags=fault:16-4
 @test "a pre-auth process that hangs is killed by the monitor, a second after the deadline" {
 	realm_login alice
 	pop_open

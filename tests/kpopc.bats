@@ -78,6 +78,7 @@ fake_server() {
 	done
 }
 
+# bats test_tags=attack:8-2
 @test "a server that refuses before the exchange is shown in its own words, escaped, also if it closes at once" {
 	realm_login alice
 	for way in 'cat >/dev/null' 'sleep 0.2' true; do
@@ -120,6 +121,7 @@ refused() {
 	[ "$status" -eq 1 ] && [ "$(cat "$WORLD/errors")" = "kpopc: the server answered: -ERR line too long" ]
 }
 
+# bats test_tags=attack:8-8
 @test "of refusals in a row the first one is shown, because it is why the others came" {
 	local status=0
 	realm_login alice
@@ -154,6 +156,7 @@ refused() {
 	[ "$(cat "$WORLD/errors")" = "kpopc: the server closed the connection before it answered PASS" ]
 }
 
+# bats test_tags=attack:8-3
 @test "a server that ends without an answer to QUIT is status 3, whatever came before" {
 	mbox one | store alice
 	realm_login alice
@@ -172,6 +175,7 @@ refused() {
 	done
 }
 
+# bats test_tags=attack:8-4
 @test "a server that ends in the middle of an answer is status 3 also where nobody has said QUIT; one that has answered all is not" {
 	{ from_line; printf 'Subject: x\n\n--border\n+OK\nend\n\n'; } | store alice
 	realm_login alice
@@ -187,6 +191,7 @@ refused() {
 	done
 }
 
+# bats test_tags=attack:8-6
 @test "a server that has answered QUIT and does not end the connection keeps nobody waiting whose input has ended" {
 	local how pids=()
 	mbox one | store alice
@@ -216,6 +221,7 @@ refused() {
 	refused 1 "-ERR [SYS/TEMP] not now" mail.kpopd.test 2110
 }
 
+# bats test_tags=attack:8-9
 @test "errors before a good login, and in the session, are no refusal" {
 	mbox one | store alice
 	realm_login alice
@@ -313,6 +319,7 @@ krb_error() {
 	[[ $output != *hello* ]]
 }
 
+# bats test_tags=attack:8-1
 @test "a message as long as a false server likes costs kpopc no memory" {
 	[ -z "${SANITIZER-}" ] || skip "a sanitizer's memory has no limit"
 	realm_login alice
@@ -370,6 +377,7 @@ in_steps() {
 	    wait; print $line; exit $? >> 8' "$KPOPD_BUILD/kpopc" "$@"
 }
 
+# bats test_tags=attack:8-7
 @test "standard input and output that do not block are waited for, by KPOP and with -p" {
 	local how
 	mbox one | store alice
@@ -402,6 +410,7 @@ in_steps() {
 	[[ $output == "kpopc: standard output: No space left on device" ]]
 }
 
+# bats test_tags=attack:8-5
 @test "a server that has vanished is found, while kpopc waits for it, within two minutes" {
 	local how
 	mbox one | store alice

@@ -211,6 +211,7 @@ dead_process() {
 	wait $dead
 }
 
+# bats test_tags=catalogue:66-1,catalogue:66-2
 @test "a dotlock of another program is stale when its process has ended and nobody has touched it for five minutes" {
 	dead_process
 	echo $dead >/var/mail/alice.lock
@@ -275,6 +276,7 @@ in_the_way() {
 	spool_is alice one two three
 }
 
+# bats test_tags=catalogue:66-5
 @test "the mailbox of a user named alice.lock is no stale dotlock, whatever is in it" {
 	mbox precious >/var/mail/alice.lock
 	chown 4321:mail /var/mail/alice.lock

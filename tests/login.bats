@@ -34,6 +34,7 @@ refuses() {
 	refuses alice@OTHER.TEST
 }
 
+# bats test_tags=catalogue:32
 @test "whatever PASS says is right, and is not logged" {
 	mbox one | store alice
 	spool_keep
@@ -47,6 +48,7 @@ refuses() {
 	log_lacks 'secret-word|%'
 }
 
+# bats test_tags=catalogue:33,catalogue:34,catalogue:35,catalogue:36-1,catalogue:37,catalogue:38-1
 @test "another's mailbox, an unknown user, root, system users and nonsense hear the same, the log says which" {
 	mbox one | store alice
 	mbox two | store bob
@@ -74,6 +76,7 @@ refuses() {
 	log_count 26 .
 }
 
+# bats test_tags=catalogue:36-2
 @test "blanks around a name are not part of it, blanks in it are" {
 	mbox one | store alice
 	spool_keep
@@ -89,6 +92,7 @@ refuses() {
 	log_count 4 .
 }
 
+# bats test_tags=catalogue:30,catalogue:31
 @test "USER may be said again, the last one counts; PASS needs USER" {
 	mbox one | store alice
 	mbox two two | store bob
@@ -130,6 +134,7 @@ refuses() {
 	refuses bob
 }
 
+# bats test_tags=catalogue:77-2
 @test "a .k5login of another owner, one that cannot be read, and a symlink to another's are refused" {
 	mbox one | store alice
 	spool_mark
@@ -174,6 +179,7 @@ refuses() {
 	[[ $output == *"+OK bye"* ]]
 }
 
+# bats test_tags=catalogue:77-1
 @test "a FIFO as .k5login hangs until the login deadline and no longer" {
 	server_stop
 	server_start -t 2
@@ -217,6 +223,7 @@ refuses() {
 	refuses bob
 }
 
+# bats test_tags=fault:19-1
 @test "the KDC, once the ticket is there, is not needed" {
 	realm_login alice
 	kpopc mail.kpopd.test </dev/null
@@ -241,6 +248,7 @@ refuses() {
 	server_start
 }
 
+# bats test_tags=catalogue:78-1
 @test "a home directory that is missing does not keep the spool from its user, one that cannot be searched does" {
 	realm_login alice
 	mbox one | store alice

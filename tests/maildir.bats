@@ -82,6 +82,7 @@ has() {
 		printf '+OK %s octets\r\n%s.\r\n+OK\r\n%s.\r\n' ${#two} "$two" "$two")
 }
 
+# bats test_tags=catalogue:78-3
 @test "a home directory that is missing is no empty mailbox" {
 	mv /home/alice /home/away
 	run pop alice STAT QUIT
@@ -91,6 +92,7 @@ has() {
 	log_has 'logout .* reason=unavailable$'
 }
 
+# bats test_tags=catalogue:80-1
 @test "flags that a mail reader changes meanwhile hide nothing: the messages are read and removed" {
 	fill one two three
 	pop_login alice
@@ -108,6 +110,7 @@ has() {
 	log_says_quits "1 1 2"
 }
 
+# bats test_tags=catalogue:80-2
 @test "what another program removed meanwhile cannot be read, and QUIT says so" {
 	fill one two three
 	pop_login alice
@@ -139,6 +142,7 @@ has() {
 	has one two
 }
 
+# bats test_tags=catalogue:80-4
 @test "another's Maildir, a symlinked cur and a file in its place are refused" {
 	fill one
 	chown bob "$box"
@@ -158,6 +162,7 @@ has() {
 	spool_place=/home/alice opens_not SYS/PERM 'opening the Maildir [^"]*" error="Not a directory'
 }
 
+# bats test_tags=catalogue:80-3
 @test "odd names and files are skipped, the rest is served, and the log says how many" {
 	fill one
 	as_alice sh -c "cd '$box' && echo x >new/\$(printf '2.a\\nb') && echo x >cur/\$(printf '3.\\001') &&
@@ -176,6 +181,7 @@ has() {
 	log_lacks '[^ -~]'
 }
 
+# bats test_tags=catalogue:80-7
 @test "a message under two names, in new and in cur, is one, and goes with both; a backup's link stays" {
 	fill one two
 	as_alice ln "$box/new/1700000000.M1P1.one" "$box/cur/1700000000.M1P1.one:2,S"
@@ -187,6 +193,7 @@ has() {
 	rm /home/alice/backup
 }
 
+# bats test_tags=catalogue:80-8
 @test "a message that could not be read is served as soon as it can be, though new is as it was" {
 	fill one two
 	chmod 600 "$box"/new/*.two
@@ -219,6 +226,7 @@ gets_changed() {
 	printf '%s\n' "${lines[@]}" | cmp - "$WORLD/changed"
 }
 
+# bats test_tags=catalogue:80-5
 @test "a message that is changed in place is sent whole, with its dot; STAT and LIST are right" {
 	fill one two
 	pop alice STAT QUIT
@@ -257,6 +265,7 @@ gets_changed() {
 	[[ $output == *"+OK 1001 $(cat "$box"/new/* | sed 's/$/\r/' | wc -c)"*"+OK 1001 $(sed 's/$/\r/' "$WORLD/changed" | wc -c)"* ]]
 }
 
+# bats test_tags=catalogue:80-6
 @test "a message that changes while it is sent does not get its dot" {
 	fill
 	as_alice perl -e 'chdir shift; open F, ">new/1.big" or die; print F "Subject: big\n\n", "a line of text\n" x 4000000' "$box"
@@ -271,6 +280,7 @@ gets_changed() {
 	log_has 'logout .* reason=changed '
 }
 
+# bats test_tags=catalogue:80-10
 @test "an overlay of two file systems, where files have other device numbers than their directory" {
 	mkdir -p "$WORLD/lower/tmp" "$WORLD/lower/new" "$WORLD/lower/cur" "$WORLD/upper" "$box"
 	mount -t tmpfs kpopd "$WORLD/upper"
@@ -298,6 +308,7 @@ gets_changed() {
 	[ ! -e "$box"/new/*.four ]
 }
 
+# bats test_tags=catalogue:80-11
 @test "no login misses a message while another program changes flags without a pause" {
 	fill
 	as_alice perl -e 'chdir shift; for (1 .. 1000) { open F, ">cur/$_.M1.host:2," or die; print F "Subject: $_\n\nbody\n"; close F }' "$box"

@@ -34,6 +34,7 @@ teardown() {
 	[ "$(sha256sum </var/mail/alice)" = "$sum" ]
 }
 
+# bats test_tags=catalogue:57
 @test "a line of 100 MiB is served whole, in bounded memory, and kept" {
 	{ from_line; printf 'Subject: long\n\n'; head -c 104857600 /dev/zero | tr '\0' .; printf '\n\n'; } | store alice
 	spool_mark
@@ -62,6 +63,7 @@ teardown() {
 	spool_is alice one two
 }
 
+# bats test_tags=catalogue:46
 @test "an absent and an empty spool hold no messages" {
 	run pop alice STAT LIST UIDL QUIT
 	[[ $output == *"+OK 0 messages"*"+OK 0 0"*"+OK bye, 0 messages left" ]]
@@ -104,6 +106,7 @@ serves_without_body() {
 		for _ in 1 2; do printf '+OK\r\n'; cat "$WORLD/wanted"; printf '.\r\n'; done)
 }
 
+# bats test_tags=catalogue:59-2
 @test "a message without a body is served with the empty line that ends its header, whoever wrote it" {
 	without_body m1 | deliver alice
 	without_body m2 | formail >>/var/mail/alice
@@ -137,6 +140,7 @@ serves_without_body() {
 	grep -q 'Message-ID' /var/mail/alice && return 1 || :
 }
 
+# bats test_tags=catalogue:64-2,catalogue:64-4
 @test "a message that looks like the internal one comes to the front, and is served and removed" {
 	looks() { from_line; printf 'X-IMAP: 1\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA, it said\nFrom: root\n\nwhat now?\n\n'; }
 	{ mbox one; looks; mbox two; } | store alice
@@ -158,6 +162,7 @@ planted() {
 	printf 'Received: from intranet\nMessage-ID: <boss@kpopd.test>\nSubject: pay this\n\nplease.\n\nFrom here on it is text again.\n'
 }
 
+# bats test_tags=catalogue:55-2
 @test "what a mail with a Content-Length has in its text is no message, and goes with it" {
 	planted $'Content-Length: 500\n' | deliver alice
 	make_message two | deliver alice
@@ -171,6 +176,7 @@ planted() {
 	tail -n +2 /var/mail/alice | cmp - <(make_message two; echo)
 }
 
+# bats test_tags=catalogue:55-3
 @test "with -m mboxo: no Content-Length is trusted" {
 	{ from_line; planted "Content-Length: $(planted | sed '1,/^$/d' | wc -c)"$'\n'; echo; mbox two; } | store alice
 	run pop alice STAT QUIT
@@ -213,6 +219,7 @@ planted() {
 	diff <(grep '^[0-9]' "$WORLD/before") <(grep '^[0-9]' "$WORLD/after")
 }
 
+# bats test_tags=catalogue:49
 @test "a file that is no mbox is refused and left alone" {
 	printf 'this is\nno mailbox\n' | store alice
 	opens_not SYS/PERM 'does not begin with a From line'
@@ -324,6 +331,7 @@ planted() {
 	[[ $output == *"+OK 1 messages"* ]]
 }
 
+# bats test_tags=fault:10
 @test "ten sessions at once: one gets in, the others hear [IN-USE], the mailbox is whole" {
 	mbox one two three | store alice
 	for i in $(seq 10); do
@@ -336,6 +344,7 @@ planted() {
 	spool_is alice one three
 }
 
+# bats test_tags=catalogue:60-1
 @test "a million messages work" {
 	perl -e 'print "From a\nN: $_\n\n$_\n\n" for 1 .. 1000000' | store alice
 	file=$(spool_file)

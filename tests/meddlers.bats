@@ -51,6 +51,7 @@ through() {
 	[[ $status == $expected ]] || { echo "$how: $status: $output"; cat "$WORLD/errors"; return 1; }
 }
 
+# bats test_tags=attack:2-6,attack:2-7,attack:2-8,attack:3-1,attack:3-2,attack:3-3,attack:3-4,attack:3-8
 @test "the client's tokens and records: somebody in the middle repeats, drops, changes or cuts one, and nothing is removed" {
 	for kind in tokens records; do
 		serve_for $kind
@@ -71,6 +72,7 @@ through() {
 	done
 }
 
+# bats test_tags=attack:8-16,attack:8-17,attack:8-18
 @test "the server's tokens and records: kpopc prints nothing that was not the server's, once and in order, and says that the connection broke" {
 	for kind in tokens records; do
 		serve_for $kind
@@ -90,6 +92,7 @@ through() {
 	done
 }
 
+# bats test_tags=attack:2-1,attack:2-2,attack:2-3,attack:2-4
 @test "before the handshake: whatever comes in place of it is refused at once, or at the deadline if it never ends" {
 	server_start -T immediate -t 3 $(tls_options)
 	sound=$(openssl s_client -connect 127.0.0.1:1109 </dev/null 2>&1 | grep -c 'BEGIN CERTIFICATE')
@@ -127,6 +130,7 @@ through() {
 	await 5 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
 }
 
+# bats test_tags=attack:2-5
 @test "key updates without end, asked for and not, cost kpopd-tls no memory, and the session goes on" {
 	server_start -p -T immediate $(tls_options)
 	: >"$WORLD/heard"
@@ -180,6 +184,7 @@ channel_of() {
 	done
 }
 
+# bats test_tags=attack:2-9,attack:2-10,attack:2-11,attack:3-9,attack:3-10,attack:3-11
 @test "a compromised kpopd-tls or relay logs nothing that its role does not, has no files, sockets or other processes, and removes no mail" {
 	[ -z "${SANITIZER-}" ] || skip "built for sanitizers, without a sandbox"
 	server_start -p $(tls_options)
@@ -215,6 +220,7 @@ channel_of() {
 	done
 }
 
+# bats test_tags=attack:2-15,attack:3-12
 @test "kpopd-tls or the relay killed in the middle of a session: it ends, and nothing is removed" {
 	server_start -p $(tls_options)
 	spool_keep
@@ -231,6 +237,7 @@ channel_of() {
 	done
 }
 
+# bats test_tags=attack:3-5,attack:3-6,attack:3-7
 @test "good tokens by the thousand: after the end, of a byte each, empty, byte by byte, as large as may be: obeyed up to the end" {
 	server_start -p
 	for layer in 2 4; do
@@ -258,6 +265,7 @@ false_tls() {
 	chmod 755 "$WORLD/false-tls"
 }
 
+# bats test_tags=attack:2-12,attack:2-13,attack:2-14
 @test "a kpopd-tls that lies when it is ready, dies, closes or floods its channel, or asks what the pre-auth process asks: no login, the end, and others are served" {
 	mbox one | store bob
 	: >"$WORLD/false-tls"

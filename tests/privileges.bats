@@ -49,6 +49,7 @@ load helpers/points
 	[ "$(fds "$pid" | grep -vc socket:)" -eq 1 ]
 }
 
+# bats test_tags=fault:17-4
 @test "the session is the user, with no other group and nothing of root; so is the broker, but for the spool's group" {
 	mbox one | store alice
 	usermod -aG mail,adm alice
@@ -138,6 +139,7 @@ marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
 	[ ! -e "$state/users" ]
 }
 
+# bats test_tags=fault:17-1
 @test "the keys are in the pre-auth process's memory, and in no other process that handles the connection" {
 	[ "$(key_bytes | wc -l)" -ge 2 ]
 	realm_login alice
@@ -202,6 +204,7 @@ traced() {
 	grep -q 'chroot("preauth")' "$opened"
 }
 
+# bats test_tags=fault:15-1
 @test "a step of dropping that fails, or lies, ends the connection before any mail" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	mbox one | store alice

@@ -149,6 +149,7 @@ held() {
 	[[ $output == *Type=MESSAGE\ Value=2\ * ]]
 }
 
+# bats test_tags=catalogue:80-9,attack:4-16
 @test "what maildirsize is not, or may not be, does not stop a removal, and stays as it is" {
 	for what in absent symlink fifo directory another\'s unwritable full empty half; do
 		rm -rf "$box"
@@ -197,6 +198,7 @@ held() {
 	[ "$(held)" = "$(cat "$box"/new/* /dev/null | wc -c) $((60 - removed))" ]
 }
 
+# bats test_tags=attack:4-17
 @test "who holds a lease on maildirsize keeps no session waiting" {
 	quota 100000S
 	arrives m1

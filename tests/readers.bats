@@ -120,6 +120,7 @@ retr_or_err() {
 	printf '%s\n' "${lines[@]}" | is_message "$2"
 }
 
+# bats test_tags=fault:11
 @test "a reader removes a message in mid-session: of the marked ones just those go that are still there; no other is shown" {
 	for name in "${readers[@]}"; do
 		for marks in 1 5 3 "1 5" "1 3 5" "2 3 4" "1 2 3 4 5"; do
@@ -298,6 +299,7 @@ marks() {
 	grep -q "^$field" /var/mail/alice || { echo "$1 has not written $field"; cat /var/mail/alice; return 1; }
 }
 
+# bats test_tags=catalogue:60-2
 @test "flags and labels that real readers write change no UIDL, the first time and the next; no message is taken for new" {
 	mbox m1 m2 m3 | store alice
 	pop alice UIDL QUIT | grep '^[123] ' >"$WORLD/ids"
@@ -313,6 +315,7 @@ marks() {
 	done
 }
 
+# bats test_tags=attack:4-18
 @test "a message whose header was cut off has the same UIDL when Dovecot has ended its line and put another one after it" {
 	configure_dovecot
 	for end in '' '\r' '\n\n'; do

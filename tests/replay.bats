@@ -31,6 +31,7 @@ of() {
 	KRB5CCNAME=FILE:$WORLD/cc.$1 "${@:2}"
 }
 
+# bats test_tags=catalogue:19-2
 @test "an AP-REQ is accepted once, however fast or slow its client's clock and however late it comes again" {
 	preloaded
 	of mallory apreq -n $(long && echo 6000 || echo 600) $service >"$WORLD/many"
@@ -50,6 +51,7 @@ of() {
 	log_has 'refused .*error="Clock skew too great"'
 }
 
+# bats test_tags=catalogue:19-5
 @test "a server's clock that jumps ahead or back, and returns, forgets nothing" {
 	preloaded
 	apreq $service >"$WORLD/recorded"
@@ -67,6 +69,7 @@ of() {
 	done
 }
 
+# bats test_tags=catalogue:19-3
 @test "a recorded AP-REQ that is altered where nothing protects it is the same one" {
 	apreq $service >"$WORLD/recorded"
 	is_in "$(shows "$WORLD/recorded")"
@@ -81,6 +84,7 @@ of() {
 	log_has 'refused .*error="Request is a replay"'
 }
 
+# bats test_tags=catalogue:19-4
 @test "clients of one principal at once are no replays of each other" {
 	# All but the confounder is the same.
 	now=$(date +%s)
@@ -98,6 +102,7 @@ as_gssapi() {
 	printf 'AUTH GSSAPI %s\r\n*\r\nQUIT\r\n' "$(cat "$WORLD/token")" | wire
 }
 
+# bats test_tags=catalogue:19-6
 @test "what was made for KPOP opens no AUTH GSSAPI, nor the reverse, nor either twice; both remember in one file" {
 	preloaded -p
 	apreq -o 290 $service >"$WORLD/kpop"
@@ -121,6 +126,7 @@ as_gssapi() {
 	[ "$(stat -c %h:%s "$cache")" = "1:$(stat -c %s "$cache")" ]
 }
 
+# bats test_tags=catalogue:19-7
 @test "a whole AUTH GSSAPI without mutual authentication, recorded, is good once; so it is with a fast clock, and later" {
 	preloaded -p
 	for fast in 295 0; do
@@ -180,6 +186,7 @@ as_gssapi() {
 	log_has 'refused .*error="Request is a replay"'
 }
 
+# bats test_tags=fault:6-2
 @test "a user who fills the disk of the state directory keeps nobody out; where the cache finds no space, nobody gets in" {
 	changed=yes
 	server_stop
@@ -263,6 +270,7 @@ at_limit() {
 	    $n == 3 or die "$n counters"' "$cache"
 }
 
+# bats test_tags=catalogue:19-8
 @test "a principal at its limit is refused, and the log names it; nobody else is" {
 	at_limit mallory
 	of mallory apreq -n 3 $service >"$WORLD/many"
@@ -279,6 +287,7 @@ next_gets_in() {
 	[[ $(pop alice QUIT) == *"messages left"* ]]
 }
 
+# bats test_tags=fault:16-2
 @test "a compromised pre-auth process can neither open, shorten, remove nor chmod the cache; the next login goes on" {
 	[ -z "${SANITIZER-}" ] || skip "there is no filter in a build with sanitizers"
 	changed=yes
@@ -307,6 +316,7 @@ next_gets_in() {
 	pop_close
 }
 
+# bats test_tags=fault:16-3
 @test "records and counters of all ones, as a compromised pre-auth process could leave them, keep nobody out" {
 	pop alice QUIT
 	cache_fill 255 4096

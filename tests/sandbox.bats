@@ -69,6 +69,7 @@ xinetd_with() {
 	pop_hear_end
 }
 
+# bats test_tags=fault:15-2
 @test "a filter that cannot be had, or is said to be there and is not, lets nobody in" {
 	for how in error=EFAULT error=EPERM error=EINVAL retval=0; do
 		log_mark
@@ -83,6 +84,7 @@ xinetd_with() {
 	[[ $output == *"+OK"*"messages left"* ]]
 }
 
+# bats test_tags=fault:15-3
 @test "Landlock that does not do what it says lets nobody in; a kernel without it is told of, and served" {
 	# The first landlock_create_ruleset asks for the version.
 	for call in landlock_create_ruleset:2 landlock_add_rule:1 landlock_restrict_self:1; do

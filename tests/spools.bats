@@ -141,12 +141,14 @@ refused() {
 	spool_kept
 }
 
+# bats test_tags=catalogue:45,catalogue:47
 @test "empty mailboxes and such of empty lines alone have no messages and stay as they are" {
 	for octets in '' '\n' '\n\n\n' '\r\n' '\r\n\n'; do
 		printf "$octets" | whole "$octets" 0
 	done
 }
 
+# bats test_tags=catalogue:48,catalogue:59-1
 @test "messages without their line ends, empty lines or headers are served and removed alone" {
 	printf 'From a\nA: b\n\nno final newline' | whole "no final newline" 1
 	{ mbox one; printf 'From a\nA: b\n\nno final newline'; } | whole "no final newline, two" 2
@@ -167,6 +169,7 @@ refused() {
 	printf 'From a\r\nA: b\r\n\r\nFrom c\r\nD: e\r\n\r\n\r\n' | whole "no body, CRLF" 2
 }
 
+# bats test_tags=catalogue:50,catalogue:51
 @test "CRLF, mixed line ends and lone CRs are served and removed alone" {
 	mbox one two three | sed 's/$/\r/' | whole "CRLF" 3
 	{ mbox one; mbox two | sed 's/$/\r/'; mbox three; } | whole "mixed by message" 3
@@ -176,11 +179,13 @@ refused() {
 	printf 'From a\nA: b\rC: d\r\rFrom e\rF: g\n\n\rFrom h\n\nFrom i\nJ: k\n\n' | whole "lone CRs" 2
 }
 
+# bats test_tags=catalogue:52
 @test "NULs and all other bytes are served and removed alone" {
 	perl -e 'print "From a\nA: \0b\n\0\n\n\0\n\0\0\n\nFrom \0 Mon Nov 23 05:00:00 2026\n\0: \0\n\n\n"' | whole "NULs" 2
 	perl -e 'print map "From a\nA: b\n\n" . join("", map chr, 0 .. 255) . "\n\n", 1 .. 3' | whole "all octets" 3
 }
 
+# bats test_tags=catalogue:53-1,catalogue:54
 @test "From and a date or a header after it begin a message also where a body meant it, the word alone and >From never do" {
 	printf 'From a\nA: b\n\nFrom c\n\nFrom d\nfrom e\n\nfrom f\n\n From g\n\nFrom: h\n\nFrom here on.' | whole "From in the body" 1
 	printf 'From a\nA: b\n\nFrom c\nD: e\n\n' | whole "From and a header in the body" 2
@@ -188,11 +193,13 @@ refused() {
 	printf 'From a\nA: b\n\n>From c\n\n>From d\n>>From e\n\nFrom f\nG: h\n\n>From i\n\n' | whole ">From" 2
 }
 
+# bats test_tags=catalogue:56
 @test "lines of dots, and a dot alone, are served and removed alone" {
 	printf 'From a\nA: b\n\n.\n..\n.c\n...\n\n.\n\nFrom .\nA.: .\n\n.\n\n' | whole "dots" 2
 	printf 'From a\nA: b\n\n.' | whole "a dot at the end" 1
 }
 
+# bats test_tags=catalogue:55-1
 @test "a Content-Length that is not where a message ends decides nothing" {
 	for length in 0 1 5 30 9999 99999999999999999999 -1 x; do
 		printf 'From a\nContent-Length: %s\n\nc\n\nFrom d\nContent-Length: %s\nE: f\n\ng\n\nFrom h\nI: j\n\n' $length $length |
@@ -200,6 +207,7 @@ refused() {
 	done
 }
 
+# bats test_tags=catalogue:61
 @test "equal messages have different UIDLs, and just one of them goes" {
 	mbox two two one two | whole "equal messages" 4
 	for _ in $(seq 20); do printf 'From a\nSame: yes\n\nsame\n\n'; done | store alice
@@ -212,6 +220,7 @@ refused() {
 	for n in 1 2 3 4 5; do printf 'From a\nSame: yes\n\n%s\n\n' $n; done | whole "equal headers" 5
 }
 
+# bats test_tags=catalogue:64-1,catalogue:64-3
 @test "the internal message stays byte for byte when all others go" {
 	internal() { printf 'From MAILER-DAEMON Mon\nDate: now\nFrom: Mail System Internal Data <MAILER-DAEMON@mail>\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\nStatus: RO\n\ninternal\n\nlines\n\n'; }
 	{ internal; mbox one two; } | store alice
@@ -232,6 +241,7 @@ refused() {
 	{ mbox one; internal; } | whole "not in front" 2
 }
 
+# bats test_tags=catalogue:65-1
 @test "half a message that a delivery left at the end takes nothing with it but what stands behind it" {
 	half() { from_line; printf 'Subject: half\n\nthis was to be longer, but the machine st'; }
 	{ mbox one two; half; } | whole "half a message" 3
@@ -253,6 +263,7 @@ refused() {
 	done
 }
 
+# bats test_tags=catalogue:65-2
 @test "half a message behind which another is delivered during the session stays, with that one" {
 	half() { from_line; printf 'Subject: half\n\nthis was to be longer'; }
 	{ mbox one; half; } | store alice
@@ -277,6 +288,7 @@ retrieve_sum() {
 	printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT | kpopc mail.kpopd.test | sed -e '1,4d' | head -n -2 | sha256sum
 }
 
+# bats test_tags=catalogue:58
 @test "a header of a million fields and one of 100 MiB are served whole, in bounded memory, and kept" {
 	fields() { printf 'Subject: many\n'; seq -f 'X-Field: %.0f' "$1"; }
 	field() { printf 'Subject: '; head -c 104857600 /dev/zero | tr '\0' h; printf '\n'; }
@@ -309,6 +321,7 @@ retrieve_sum() {
 	done
 }
 
+# bats test_tags=catalogue:63
 @test "a sparse mailbox of a TiB: the login takes its time, which costs nobody else anything" {
 	{ from_line; printf 'Subject: hole\n\n'; } | store alice
 	truncate -s 1T /var/mail/alice
@@ -348,6 +361,7 @@ retrieve_sum() {
 	spool_kept
 }
 
+# bats test_tags=catalogue:62
 @test "a mailbox of 5 GiB: what stands behind and before the gap is read and removed" {
 	# Holes cost nothing but the reading.
 	long && room=12 || room=1
@@ -397,6 +411,7 @@ others_are_kept() {
 	cmp "$WORLD/shadow" /etc/shadow && [ "$(spool_file /etc/shadow)" = "$shadow" ]
 }
 
+# bats test_tags=catalogue:67,catalogue:68,catalogue:69,catalogue:71,catalogue:72
 @test "what is no mailbox of alice's is refused, and what stands there or behind it is as it was" {
 	two_mailboxes
 	for target in /etc/shadow /var/mail/bob /dev/null /dev/zero /nowhere alice "$WORLD"; do
@@ -441,6 +456,7 @@ others_are_kept() {
 	others_are_kept
 }
 
+# bats test_tags=catalogue:70
 @test "devices in the mailbox' place are refused" {
 	# Null, zero, full, tty; a disk that is not there.
 	for device in 'c 1 3' 'c 1 5' 'c 1 7' 'c 5 0' 'b 99 99'; do
@@ -457,6 +473,7 @@ others_are_kept() {
 	spool_is alice one
 }
 
+# bats test_tags=catalogue:73-1,catalogue:73-2
 @test "of a mailbox' mode the owner's bits count, and they are not changed" {
 	for mode in 000 040 444 400 200; do
 		mbox one two | store alice
@@ -489,6 +506,7 @@ swapped_login() {
 	diff <(grep -a ' line ' "$WORLD/answer") <(make_message one | grep ' line '; make_message two | grep ' line ')
 }
 
+# bats test_tags=catalogue:74
 @test "a mailbox swapped for another's mail and back in a tight loop: never another's, nothing lost" {
 	two_mailboxes
 	mbox one two >"$WORLD/whole"
@@ -525,6 +543,7 @@ swapped_login() {
 	log_lacks 'fatal|signal'
 }
 
+# bats test_tags=catalogue:75-1
 @test "a swap in the middle of sessions with deletions: the removal finds its file or removes nothing" {
 	two_mailboxes
 	for swap in 'ln -sfn /var/mail/bob /var/mail/alice' 'rm /var/mail/alice' 'mv /var/mail/alice /var/mail/moved' \
@@ -561,6 +580,7 @@ large_message() {
 	echo
 }
 
+# bats test_tags=catalogue:75-3
 @test "a mailbox that shrinks in the middle of RETR: the answer ends without its dot" {
 	{ large_message 800000; mbox last; } | store alice
 	for shrink in 'truncate -s 100000 /var/mail/alice' ': >/var/mail/alice' 'mbox last >/var/mail/alice'; do
@@ -604,6 +624,7 @@ large_message() {
 	done
 }
 
+# bats test_tags=catalogue:75-4
 @test "mail that arrives in the middle of RETR, and a mailbox that is replaced then, do not touch the answer" {
 	for change in 'make_message late | deliver alice' 'mv /var/mail/alice /var/mail/moved' 'rm /var/mail/alice'; do
 		large_message 800000 | store alice
@@ -624,6 +645,7 @@ large_message() {
 	done
 }
 
+# bats test_tags=catalogue:75-5
 @test "a mailbox edited in its place, of the same size: what changed is neither served nor removed" {
 	mbox one two three | store alice
 	pop_login alice
@@ -644,6 +666,7 @@ large_message() {
 	log_has 'logout .* reason=quit retrieved=0 .* deleted=1 left=2 '
 }
 
+# bats test_tags=catalogue:76-1
 @test "an immutable mailbox is refused; one that becomes so is kept whole, and finished when it is no more" {
 	on_disk
 	mbox one two three >"$disk/alice"
@@ -689,6 +712,7 @@ large_message() {
 	done
 }
 
+# bats test_tags=catalogue:76-2
 @test "a read-only mailbox is refused; one that becomes so in a session can be read, and QUIT is honest" {
 	mbox one two three | store alice
 	mount --bind /var/mail /var/mail
@@ -713,6 +737,7 @@ large_message() {
 	removes 1
 }
 
+# bats test_tags=catalogue:66-4
 @test "a dotlock that is no file is nobody's, and nobody waits for it" {
 	mbox one two | store alice
 	for make in 'mkfifo -m 666' 'mkdir'; do
@@ -740,6 +765,7 @@ large_message() {
 	await 5 '! pgrep -x kpopd >/dev/null'
 }
 
+# bats test_tags=catalogue:66-3
 @test "a dotlock from the future is nobody's to remove, whatever process is named in it" {
 	mbox one two | store alice
 	spool_mark
@@ -792,6 +818,7 @@ k5login() {
 	chown -h alice /home/alice/.k5login
 }
 
+# bats test_tags=catalogue:77-3
 @test "a .k5login of a GiB, one that never ends, a device, a directory and a loop let nobody in" {
 	other_server -t 2
 	mbox one | store alice
@@ -824,6 +851,7 @@ k5login() {
 	log_has 'login .*by=k5login'
 }
 
+# bats test_tags=catalogue:78-2
 @test "a .k5login that cannot be looked for is not taken for an absent one" {
 	mbox one | store alice
 	k5login 'echo bob@KPOPD.TEST >/home/alice/.k5login'
@@ -905,6 +933,7 @@ with_journal() {
 	ls "$(kept)" | grep -q '^j' && return 1 || :
 }
 
+# bats test_tags=catalogue:79-2
 @test "another user's journal, one from an older mailbox and a truncated one remove nothing" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	other_server -l fcntl
@@ -950,6 +979,7 @@ with_journal() {
 	log_has 'recovery .*state=j$'
 }
 
+# bats test_tags=catalogue:79-5
 @test "FIFOs, links, directories and devices in the state directory hang nothing and lead nowhere" {
 	two_mailboxes
 	pop alice QUIT

@@ -114,6 +114,7 @@ recorded() {
 	[[ $output == *RENEGOTIATING* && $output != *"+OK bye"* ]]
 }
 
+# bats test_tags=attack:2-16
 @test "what a client says against the certificate is in the log in words of our own" {
 	local alert name
 	# A client's hello, of TLS 1.2, in which alerts are in the clear here.
@@ -203,6 +204,7 @@ authority() {
 	    --tls-trust-file="$WORLD/tls/other-ca.pem" --keep=on --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got"
 }
 
+# bats test_tags=attack:2-17
 @test "what a client says against the certificate after it has spoken inside TLS is no reason of a refusal, nor is cleartext after the handshake" {
 	local how
 	server_start $(tls_options)
@@ -328,6 +330,7 @@ authority() {
 	[[ $output == *"SASL GSSAPI"*"+OK bye"* ]]
 }
 
+# bats test_tags=fault:17-2
 @test "the TLS key is in kpopd-tls, the service's in the pre-auth process; neither has the other's, and the session has none" {
 	server_start $(tls_options)
 	"$KPOPD_BUILD/kpopc" --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test < <(sleep 6; printf "%s\r\n" "USER alice" "PASS x"; sleep 30) >/dev/null 2>&1 3>&- &

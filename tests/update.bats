@@ -104,6 +104,7 @@ teardown() {
 	grep -q '^Subject: two' /var/mail/alice && return 1 || :
 }
 
+# bats test_tags=catalogue:75-2
 @test "a spool that was replaced meanwhile is left alone" {
 	mbox one two | store alice
 	pop_login alice
@@ -120,6 +121,7 @@ teardown() {
 	log_has 'logout .* reason=quit .* deleted=0 left=2 '
 }
 
+# bats test_tags=fault:13
 @test "a lock that does not go: [IN-USE], nothing is removed" {
 	mbox one two | store alice
 	pop_login alice
@@ -170,6 +172,7 @@ killed_at() {
 	killed_quit together "$@"
 }
 
+# bats test_tags=fault:12
 @test "a mailbox rewritten by another program between the kill and the login is served as it is, the journal kept" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	no_broker
@@ -183,6 +186,7 @@ killed_at() {
 	tail -c +4097 "$(kept)"/rescue.* | cmp - <(mbox three five)
 }
 
+# bats test_tags=catalogue:79-1
 @test "forged journals are set aside: the mailbox stays as it is" {
 	mbox one two | store alice
 	pop alice QUIT
@@ -204,6 +208,7 @@ killed_at() {
 	done
 }
 
+# bats test_tags=catalogue:79-4
 @test "whatever the user puts in a journal's place is set aside, and leads nowhere" {
 	mbox one two | store alice
 	pop alice QUIT
@@ -340,6 +345,7 @@ looks_below() {
 	rm -r "$state/users/54321"
 }
 
+# bats test_tags=catalogue:79-3
 @test "a journal of another mailbox, or half of one, changes nothing: it is set aside" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	server_stop

@@ -1,6 +1,8 @@
 # A client of KPOP that ends its TLS out of turn: alert.py HOW FILE LINE ...
-# Sends what FILE has, which is the exchange, then STLS; inside TLS it says each LINE and hears an answer. HOW is the
-# number of a fatal alert, or text that is sent in the clear. GnuTLS sends any alert at any time.
+#
+# Sends FILE, which contains the exchange, then STLS. Inside TLS it sends each
+# LINE and reads an answer. HOW is the number of a fatal alert, or text that it
+# sends in cleartext. GnuTLS can send any alert at any time.
 import ctypes
 import socket
 import sys
@@ -33,7 +35,9 @@ if gnutls.gnutls_handshake(session) != 0:
     sys.exit("no handshake")
 for line in lines:
     gnutls.gnutls_record_send(session, line.encode() + b"\r\n", len(line) + 2)
-    if gnutls.gnutls_record_recv(session, answer, len(answer)) <= 0 or not answer.value.startswith(b"+OK"):
+    if gnutls.gnutls_record_recv(
+        session, answer, len(answer)
+    ) <= 0 or not answer.value.startswith(b"+OK"):
         sys.exit(line)
 if how.isdigit():
     gnutls.gnutls_alert_send(session, 2, int(how))

@@ -1,6 +1,8 @@
-# Python's poplib as a client: fetch.py kpop|gssapi|stls|pop3s HOST PORT CA [KPOPC]; prints all messages and removes them.
+# Fetches by Python's poplib: fetch.py kpop|gssapi|stls|pop3s HOST PORT CA
+# [KPOPC]. Prints all messages and removes them.
 #
-# kpop: kpopc is the connection. gssapi: AUTH GSSAPI by python3-gssapi; in the clear, after STLS, or in TLS from the first byte.
+# kpop: through kpopc. gssapi: by AUTH GSSAPI of python3-gssapi, in cleartext.
+# stls: the same after STLS. pop3s: the same in TLS from the first byte.
 import poplib, socket, ssl, subprocess, sys
 from base64 import b64decode, b64encode
 
@@ -10,10 +12,15 @@ how, host, port, ca = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 
 
 class KPOP(poplib.POP3):
-    """Speaks POP3 with a kpopc of its own, so no port is open that others could use."""
+    """Speaks POP3 with a kpopc of its own, without a port open to others."""
+
     def _create_socket(self, timeout):
         ours, theirs = socket.socketpair()
-        subprocess.Popen([sys.argv[5], self.host, str(self.port)], stdin=theirs, stdout=theirs)
+        subprocess.Popen(
+            [sys.argv[5], self.host, str(self.port)],
+            stdin=theirs,
+            stdout=theirs,
+        )
         theirs.close()
         return ours
 
@@ -21,6 +28,7 @@ class KPOP(poplib.POP3):
 def auth_gssapi(pop, user):
     """Takes no security layer, as RFC 4752 has it."""
     import gssapi
+
     name = gssapi.Name('pop@' + host, gssapi.NameType.hostbased_service)
     context = gssapi.SecurityContext(name=name, usage='initiate')
     line, token = 'AUTH GSSAPI', None
@@ -29,7 +37,11 @@ def auth_gssapi(pop, user):
         line = b64encode(context.step(challenge or None) or b'').decode()
     offer = context.unwrap(b64decode(pop._shortcmd(line)[2:])).message
     assert offer[0] & 1, 'the server requires a layer'
-    pop._shortcmd(b64encode(context.wrap(b'\1\0\0\0' + user.encode(), False).message).decode())
+    pop._shortcmd(
+        b64encode(
+            context.wrap(b'\1\0\0\0' + user.encode(), False).message
+        ).decode()
+    )
 
 
 verify = ssl.create_default_context(cafile=ca)
@@ -38,7 +50,11 @@ if how == 'kpop':
     pop.user('alice')
     pop.pass_('x')
 else:
-    pop = poplib.POP3_SSL(host, port, context=verify, timeout=20) if how == 'pop3s' else poplib.POP3(host, port, timeout=20)
+    pop = (
+        poplib.POP3_SSL(host, port, context=verify, timeout=20)
+        if how == 'pop3s'
+        else poplib.POP3(host, port, timeout=20)
+    )
     if how == 'stls':
         pop.stls(context=verify)
     auth_gssapi(pop, 'alice')

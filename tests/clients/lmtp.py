@@ -1,7 +1,10 @@
-# What getmail delivers to: lmtp.py SOCKET FILE; appends each message to FILE, after a line "== message".
+# A server of LMTP to which getmail delivers: lmtp.py SOCKET FILE. Appends each
+# message to FILE, after a line "== message".
 #
-# getmail waits up to a minute for a delivering child that has ended before it began to wait; with LMTP it has no child.
+# getmail has a child for other deliveries, and may wait for it for a minute if
+# the child ends before getmail waits. With LMTP it has no child.
 import os, socketserver, sys
+
 
 class LMTP(socketserver.StreamRequestHandler):
     def say(self, line):

@@ -1,7 +1,10 @@
-# Plays what a large client was recorded to send: play.py DIALOGUE HOST PORT [KPOPC]; prints the messages that it hears.
+# Plays what a large client has sent: play.py DIALOGUE HOST PORT [KPOPC]. Prints
+# the messages that the server sends.
 #
-# A line of DIALOGUE is one write of the client, which then waits for its answers. {token} is GSSAPI's next token; "?WORD TEXT"
-# is sent only if the server's capabilities have had this word. The last line may come after the server's end.
+# A line of DIALOGUE is one write of the client, which then waits for its
+# answers. {token} is GSSAPI's next token. "?WORD TEXT" is sent only if the
+# server's capabilities contain this word. The last line may come after the
+# server's end.
 import os, re, socket, subprocess, sys
 from base64 import b64decode, b64encode
 
@@ -13,7 +16,9 @@ def connection():
     if len(sys.argv) < 5:
         return socket.create_connection((host, port))
     ours, theirs = socket.socketpair()
-    subprocess.Popen([sys.argv[4], host, str(port)], stdin=theirs, stdout=theirs)
+    subprocess.Popen(
+        [sys.argv[4], host, str(port)], stdin=theirs, stdout=theirs
+    )
     theirs.close()
     return ours
 
@@ -21,7 +26,11 @@ def connection():
 def tokens():
     """Each challenge's token, and in the end the choice of no layer."""
     import gssapi
-    context = gssapi.SecurityContext(name=gssapi.Name('pop@' + host, gssapi.NameType.hostbased_service), usage='initiate')
+
+    context = gssapi.SecurityContext(
+        name=gssapi.Name('pop@' + host, gssapi.NameType.hostbased_service),
+        usage='initiate',
+    )
     while not context.complete:
         yield context.step(challenge or None) or b''
     context.unwrap(challenge)
@@ -36,7 +45,9 @@ def hear(command):
         sys.exit('to %r the server said %r' % (command, line))
     challenge = b64decode(line[2:]) if line.startswith(b'+ ') else b''
     name, *arguments = command.split()[:2] or [b'']
-    if name != b'RETR' and not (name in (b'CAPA', b'LIST', b'UIDL') and not arguments):
+    if name != b'RETR' and not (
+        name in (b'CAPA', b'LIST', b'UIDL') and not arguments
+    ):
         return
     for line in iter(stream.readline, b'.\r\n'):
         if not line:
@@ -44,7 +55,9 @@ def hear(command):
         if name == b'CAPA':
             lists.append(line.split()[0])
         elif name == b'RETR':
-            sys.stdout.buffer.write(line[1:] if line.startswith(b'..') else line)
+            sys.stdout.buffer.write(
+                line[1:] if line.startswith(b'..') else line
+            )
 
 
 client = connection()

@@ -1,6 +1,8 @@
-# What every test file loads: the helpers, and a server for the whole file unless the file says otherwise.
+# Loads the helpers, and starts a server for the whole file. A test file may
+# replace each of the four functions.
 
-for helper in server realm mail pop proc crash tls keys torture evidence fuse; do
+for helper in server realm mail pop proc crash tls keys torture evidence \
+    fuse; do
 	# shellcheck source=/dev/null
 	source "$BATS_TEST_DIRNAME/helpers/$helper.bash"
 done

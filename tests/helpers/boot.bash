@@ -1,31 +1,44 @@
-# A real systemd as the first process of a container, on an overlay of this machine's own root; the network is the world's.
+# Boots a real systemd as the first process of a container, on an overlay of
+# this machine's own root. Its network is the one of tests/world.
 
-# boot_obstacle: sets $why to the reason why systemd cannot be booted here, or to nothing, with $group for its processes.
+# boot_obstacle: sets $why to the reason why systemd cannot be booted here, or
+# to nothing. Sets $group to a control group for its processes.
 boot_obstacle() {
 	why=
-	[ -z "${SANITIZER-}" ] || { why="the sanitizer's build is not installed"; return 0; }
+	[ -z "${SANITIZER-}" ] ||
+	    { why="the build with sanitizers is not installed"; return 0; }
 	[ -x /lib/systemd/systemd ] || { why="there is no systemd"; return 0; }
 	cgroups=/sys/fs/cgroup
 	[ ! -d /sys/fs/cgroup/unified ] || cgroups=/sys/fs/cgroup/unified
-	[ -e "$cgroups/cgroup.procs" ] && group=$(mktemp -d "$cgroups/kpopd-test.XXXXXX" 2>/dev/null) ||
+	[ -e "$cgroups/cgroup.procs" ] &&
+	    group=$(mktemp -d "$cgroups/kpopd-test.XXXXXX" 2>/dev/null) ||
 	    why="cgroup2 cannot be written"
 }
 
-# boot_make: $root, with kpopd installed as a distribution would, and the world's users, realm and names.
+# boot_make: makes the container's root, $root, with kpopd installed as by a
+# distribution, and with the users, realm and names of tests/world.
 boot_make() {
 	root=$WORLD/machine
 	mkdir -p "$root" "$WORLD/machine.up" "$WORLD/machine.work"
-	mount -t overlay -o "lowerdir=/,upperdir=$WORLD/machine.up,workdir=$WORLD/machine.work" machine "$root"
+	mount -t overlay machine "$root" -o \
+	    "lowerdir=/,upperdir=$WORLD/machine.up,workdir=$WORLD/machine.work"
 	mkdir -p "$WORLD/machine.build"
-	# Links are found by absolute names, so the build is one of its own, with the places of a distribution.
-	(cd "$WORLD/machine.build" && "$top/configure" --prefix=/usr --sysconfdir=/etc --localstatedir=/var --libexecdir=/usr/libexec &&
-	    make -j2 && make install DESTDIR="$root") >"$WORLD/machine.log" 2>&1 || { tail "$WORLD/machine.log" >&2; return 1; }
+	# kpopd is built again, because its programs find each other by absolute
+	# names.
+	(
+		cd "$WORLD/machine.build" &&
+		    "$top/configure" --prefix=/usr --sysconfdir=/etc \
+			--localstatedir=/var --libexecdir=/usr/libexec &&
+		    make -j2 && make install DESTDIR="$root"
+	) >"$WORLD/machine.log" 2>&1 ||
+	    { tail "$WORLD/machine.log" >&2; return 1; }
 	for file in passwd group shadow krb5.conf hosts services; do
 		rm -rf "$root/etc/$file"
 		cp "/etc/$file" "$root/etc/$file"
 	done
 	mkdir -p "$root/etc/systemd/system" "$root/home" "$root/etc/kpopd"
-	rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/kpopd* "$root"/var/mail/* "$root"/home/*
+	rm -rf "$root"/etc/systemd/system/*.wants \
+	    "$root"/etc/systemd/system/kpopd* "$root"/var/mail/* "$root"/home/*
 	cp "$WORLD/server.keytab" "$root/etc/krb5.keytab"
 	for user in $users; do
 		install -d -o "$user" -g "$user" -m 700 "$root/home/$user"
@@ -39,11 +52,13 @@ boot_make() {
 	END
 }
 
-# boot_start: starts systemd, and waits until it answers.
+# boot_start: starts systemd, and waits until it answers. Sets $booter to the
+# pid of the process that started it.
 boot_start() {
 	cat >"$WORLD/init" <<-END
 	echo \$\$ >$group/cgroup.procs
-	exec unshare --cgroup --mount --pid --ipc --uts --fork --kill-child bash -ec '
+	exec unshare --cgroup --mount --pid --ipc --uts --fork \\
+	    --kill-child bash -ec '
 		cd $root
 		mount --make-rprivate /
 		mount -t proc proc proc
@@ -52,31 +67,42 @@ boot_start() {
 		mount -t tmpfs -o mode=755 tmpfs run
 		mount -t tmpfs -o mode=1777 tmpfs tmp
 		mount -t tmpfs -o mode=755 tmpfs dev
-		for d in null zero full random urandom tty; do touch dev/\$d; mount --bind /dev/\$d dev/\$d; done
+		for d in null zero full random urandom tty; do
+			touch dev/\$d
+			mount --bind /dev/\$d dev/\$d
+		done
 		mkdir dev/shm dev/pts
 		ln -s pts/ptmx dev/ptmx
 		ln -s /proc/self/fd dev/fd
 		pivot_root . mnt
 		umount -l /mnt
-		exec env -i container=kpopd-test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --unit=test.target --log-target=journal --show-status=no
+		exec env -i container=kpopd-test \\
+		    PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
+		    /lib/systemd/systemd --system --unit=test.target \\
+		    --log-target=journal --show-status=no
 	'
 	END
-	setpriv --pdeathsig KILL bash "$WORLD/init" >"$WORLD/machine.console" 2>&1 3>&- </dev/null &
+	setpriv --pdeathsig KILL bash "$WORLD/init" >"$WORLD/machine.console" \
+	    2>&1 3>&- </dev/null &
 	booter=$!
 	await 10 'machine_pid >/dev/null'
-	await 30 'inside systemctl is-active --quiet test.target' || { cat "$WORLD/machine.console" >&2; return 1; }
+	await 30 'inside systemctl is-active --quiet test.target' ||
+	    { cat "$WORLD/machine.console" >&2; return 1; }
 }
 
+# machine_pid: prints systemd's pid outside the container.
 machine_pid() {
 	local fork
-	fork=$(pgrep -P "$booter") && pgrep -P "$fork" -x systemd || pgrep -P "$booter" -x systemd
+	fork=$(pgrep -P "$booter") && pgrep -P "$fork" -x systemd ||
+	    pgrep -P "$booter" -x systemd
 }
 
-# inside COMMAND …: runs it in the container.
+# inside COMMAND ...: runs the command in the container.
 inside() {
 	nsenter -t "$(machine_pid)" -m -p -i -u -C -r -w "$@"
 }
 
+# boot_stop: kills systemd, and removes the control group.
 boot_stop() {
 	kill -KILL "$(machine_pid)" "$booter" 2>/dev/null || :
 	wait "$booter" 2>/dev/null || :

@@ -1,13 +1,15 @@
-# System calls of a running session: listed, stopped at, or failing, by strace.
+# Lists the system calls of a running session, stops it at one, lets one fail or
+# kills it there, by strace.
 
-# attach PID STRACE_OPTION ...: strace is at work on this process when this returns; $tracer is its pid.
+# attach PID STRACE-OPTION ...: attaches strace to the process. Sets $tracer to
+# strace's pid.
 attach() {
 	local pid=$1 status
 	shift
 	strace -q -p "$pid" "$@" 2>"$WORLD/strace.err" 3>&- &
 	tracer=$!
 	for _ in $(seq 1000); do
-		# One that was killed at once is none the worse for it.
+		# A process that was killed at once is no failure.
 		status=$(cat "/proc/$pid/status" 2>/dev/null) || return 0
 		[[ ! $status =~ TracerPid:[[:space:]]+[1-9] ]] || return 0
 		sleep 0.005
@@ -16,32 +18,39 @@ attach() {
 	return 1
 }
 
-# detached: strace has seen the end of its process.
+# detached: waits for the end of strace, which comes after the end of its
+# process.
 detached() {
 	wait "$tracer" 2>/dev/null || true
 }
 
-# hold_broker: the broker does nothing more when its session has ended, until it is killed or released. Until then it has
-# to go on, because the session asks it to keep its locks.
+# hold_broker: stops the broker in the last system call that it makes after the
+# end of its session, until it is killed or released. The broker cannot be
+# stopped before, because the session asks it to keep its locks.
 hold_broker() {
 	local tracer
-	await 5 'broker=$(broker_pid) && [ -n "$broker" ] && [ "$broker" != "$session" ]' || return
-	attach "$broker" -o /dev/null -e trace=shutdown -e inject=shutdown:delay_enter=600000000
+	await 5 'broker=$(broker_pid) && [ -n "$broker" ] &&
+	    [ "$broker" != "$session" ]' || return
+	attach "$broker" -o /dev/null -e trace=shutdown \
+	    -e inject=shutdown:delay_enter=600000000
 	held_by=$tracer
 }
 
+# release_broker: lets the broker go on.
 release_broker() {
 	kill -KILL "$held_by" 2>/dev/null || true
 	wait "$held_by" 2>/dev/null || true
 }
 
-# kill_monitor: with the broker that is held. Its tracer would not see its end before the time is over.
+# kill_monitor: kills the monitor and the broker that is held. strace ends only
+# after its delay, so it is killed too.
 kill_monitor() {
 	kill -KILL "$monitor" "$broker" 2>/dev/null || true
 	release_broker
 }
 
-# blind_monitor: it does not see that its session is stopped, which would be the session's end, until monitor_sees.
+# blind_monitor: stops the monitor until monitor_sees, so that it does not see
+# that its session is stopped, which would end the session.
 blind_monitor() {
 	kill -STOP "$monitor"
 }
@@ -50,14 +59,19 @@ monitor_sees() {
 	kill -CONT "$monitor" 2>/dev/null || true
 }
 
-# calls_in FILE: the names of the system calls in what strace wrote, with how often each was made. The one that it
-# was attached in does not count: it is the waiting before.
+# calls_in FILE: prints the system calls in strace's output, each with its
+# count. restart_syscall is left out: strace interrupted the process in it while
+# the process waited.
 calls_in() {
-	sed -n 's/^\([a-z0-9_]*\)(.*/\1/p' "$1" | grep -v '^restart_syscall$' | sort | uniq -c | awk '{ print $2, $1 }'
+	sed -n 's/^\([a-z0-9_]*\)(.*/\1/p' "$1" | grep -v '^restart_syscall$' |
+	    sort | uniq -c | awk '{ print $2, $1 }'
 }
 
-# A mailbox by a number: how many messages, how large, and which of them are to go: some, the first, the last, all
-# but one. Sets names, doomed (numbers), kept (names).
+# shape NUMBER: makes a mailbox that depends on the number only: how many
+# messages, how large, and which are marked: some, the first, the last two, or
+# all but the second. Sets $names, $doomed (the numbers of the marked messages)
+# and $kept (the names of the others). Writes $WORLD/old and $WORLD/new, the
+# mailbox before and after.
 shape() {
 	local i count kind
 	RANDOM=$1 names=() doomed=() kept=()
@@ -76,6 +90,7 @@ shape() {
 	shape_mbox "${kept[@]}" >"$WORLD/new"
 }
 
+# shape_mbox NAME ...: prints a mailbox with these messages.
 shape_mbox() {
 	local name
 	for name in "$@"; do
@@ -85,7 +100,8 @@ shape_mbox() {
 	done
 }
 
-# Which system calls QUIT makes with this shape, and how many of each.
+# record_quit: prints the system calls that QUIT makes with this shape, each
+# with its count.
 record_quit() {
 	marked_session
 	attach "$session" -o "$WORLD/trace"
@@ -96,7 +112,8 @@ record_quit() {
 	calls_in "$WORLD/trace"
 }
 
-# A session on the mailbox $WORLD/old that has marked the messages $doomed: $session and $monitor are its processes.
+# marked_session: begins a session on the mailbox $WORLD/old, and marks the
+# messages $doomed. Sets $session and $monitor to the pids.
 marked_session() {
 	local i
 	store alice <"$WORLD/old"
@@ -107,13 +124,15 @@ marked_session() {
 	session=$(child_pid) monitor=$(monitor_pid)
 }
 
-# killed_quit HOW CALL N: QUIT of a marked session, killed at its Nth CALL: alone, so that its broker goes on, or
-# together with broker and monitor, as by a power failure. Sets $said to what the client has heard: QUIT's answer, or "".
+# killed_quit HOW CALL N: kills a marked session in QUIT at its Nth CALL. If HOW
+# is "alone", the broker goes on; else broker and monitor are killed too, as by
+# a power failure. Sets $said to the answer that the client got, or to "".
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session
 	[ "$how" = alone ] || hold_broker
-	attach "$session" -o /dev/null -e "trace=$call" -e "inject=$call:signal=KILL:when=$n"
+	attach "$session" -o /dev/null -e "trace=$call" \
+	    -e "inject=$call:signal=KILL:when=$n"
 	pop_say QUIT
 	detached
 	[ "$how" = alone ] || kill_monitor
@@ -122,14 +141,15 @@ killed_quit() {
 	await 5 '! pgrep -x kpopd >/dev/null'
 }
 
-# break_off USER N: a removal of USER's message N that is decided and not finished: session, broker and monitor were
-# killed in QUIT.
+# break_off USER N: kills session, broker and monitor in QUIT, after the removal
+# of USER's message N has been decided and before it is finished.
 break_off() {
 	pop_login "$1"
 	pop_ask "DELE $2"
 	session=$(child_pid) monitor=$(monitor_pid)
 	hold_broker
-	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
+	attach "$session" -o /dev/null -e trace=fsync \
+	    -e inject=fsync:signal=KILL:when=3
 	pop_say QUIT
 	detached
 	kill_monitor
@@ -137,23 +157,33 @@ break_off() {
 	await 10 '! pgrep -x kpopd >/dev/null'
 }
 
-# A process that holds a POSIX lock on alice's spool whenever it is told to, as an MDA would.
+# locker_start: starts a process that takes and releases a POSIX lock on alice's
+# spool, as an MDA does.
 locker_start() {
 	rm -f "$WORLD"/locker.*
 	mkfifo "$WORLD/locker.in" "$WORLD/locker.out"
-	perl -e 'use POSIX; $| = 1; while (<STDIN>) {
-	    if (/L/) { open F, "+<", "/var/mail/alice" or die; $l = pack "s s l! l! i", F_WRLCK, 0, 0, 0, 0;
-	        fcntl F, F_SETLKW, $l or die } else { close F }
-	    print "done\n" }' <"$WORLD/locker.in" >"$WORLD/locker.out" 3>&- &
+	perl -e 'use POSIX; $| = 1;
+	    while (<STDIN>) {
+		if (/L/) {
+		    open F, "+<", "/var/mail/alice" or die;
+		    $l = pack "s s l! l! i", F_WRLCK, 0, 0, 0, 0;
+		    fcntl F, F_SETLKW, $l or die;
+		} else {
+		    close F;
+		}
+		print "done\n";
+	    }' <"$WORLD/locker.in" >"$WORLD/locker.out" 3>&- &
 	locker=$!
 	exec {locker_in}>"$WORLD/locker.in" {locker_out}<"$WORLD/locker.out"
 }
 
+# locker L, locker U: lets that process take the lock, or release it.
 locker() {
 	echo "$1" >&"$locker_in"
 	read -r -t 5 _ <&"$locker_out"
 }
 
+# locker_stop: ends that process, if there is one.
 locker_stop() {
 	[ -n "${locker-}" ] || return 0
 	kill "$locker" 2>/dev/null || true
@@ -161,7 +191,7 @@ locker_stop() {
 	locker=
 }
 
-# Everybody who works for alice's connection is killed at once, as by a power failure.
+# kill_connection: kills all processes of kpopd at once, as by a power failure.
 kill_connection() {
 	pkill -KILL -x kpopd || true
 	await 5 '! pgrep -x kpopd >/dev/null'

@@ -1,35 +1,46 @@
-# One point of a sweep: a session in one go, faults put into it, and whether its answer was true. Loaded by the sweeps.
+# Makes one point of a sweep: a session at once, with faults in it, and checks
+# whether its answer was true. The sweeps load it.
 
-# Nothing is ever written here: reading it with a time limit is a sleep that forks nothing.
+# A pipe to which nothing is ever written. To read it with a time limit is to
+# sleep without a fork.
 exec {tick}<> <(:)
 
-# soon SECONDS 'COMMAND': as await, but looks every 5 ms; a sweep waits thousands of times.
+# soon SECONDS 'COMMAND': like await, but tries every 5 ms, because a sweep
+# waits thousands of times.
 soon() {
 	local until=$((SECONDS + $1 + 1))
 	until eval "$2"; do
-		((SECONDS < until)) || { echo "waited $1 s in vain for: $2" >&2; return 1; }
+		((SECONDS < until)) ||
+		    { echo "not true within $1 s: $2" >&2; return 1; }
 		read -r -t 0.005 -u "$tick" || :
 	done
 }
 
-# session_opens COMMAND …: alice's session up to the answers to these, all said at once. Its processes are $session and $monitor.
+# session_opens COMMAND ...: begins a session of alice, sends these commands at
+# once, and reads the answers. Sets $session and $monitor to the pids.
 session_opens() {
 	local n
 	pop_open
 	printf '%s\r\n' "USER alice" "PASS x" "$@" >&"$pop_out"
 	for ((n = $# + 3; n > 0; n--)); do pop_hear '^\+OK' || return; done
 	monitor=$(monitor_pid) && session=$(child_pid) &&
-	    soon 5 'broker=$(broker_pid); [ -z "$broker" ] || ! grep -q "^Uid:[[:space:]]*0" "/proc/$broker/status"'
+	    soon 5 broker_has_dropped
 }
 
-# faults PID STRACE-OPTION …: strace stands on PID when this returns; what it sees goes to $WORLD/trace.
+# faults PID STRACE-OPTION ...: attaches strace to the process, and returns when
+# it is attached. The output goes to $WORLD/trace.
 faults() {
 	local line
-	exec {traced}< <(exec strace -p "$1" -o "$WORLD/trace" "${@:2}" 2>&1 3>&-)
-	IFS= read -r -t 5 line <&"$traced" && [[ $line == *attached* ]] || { echo "strace says: $line" >&2; return 1; }
+	# Another test file may have left a directory of this name.
+	[ ! -d "$WORLD/trace" ] || rm -r "$WORLD/trace"
+	exec {traced}< <(exec strace -p "$1" -o "$WORLD/trace" "${@:2}" 2>&1 \
+	    3>&-)
+	IFS= read -r -t 5 line <&"$traced" && [[ $line == *attached* ]] ||
+	    { echo "strace says: $line" >&2; return 1; }
 }
 
-# answer: the next line into $heard, or "" when the connection ends without one.
+# answer: reads the next line into $heard, which is "" if the connection ends
+# without one.
 answer() {
 	local status=0
 	IFS= read -r -t "${pop_patience:-15}" heard <&"$pop_in" || status=$?
@@ -37,14 +48,16 @@ answer() {
 	[ "$status" -lt 128 ] || { echo "no answer and no end" >&2; return 1; }
 }
 
-# session_ends: the connection's end comes, and that of all its processes.
+# session_ends: waits for the end of the connection and of all its processes.
 session_ends() {
 	local rest status=0 line
 	IFS= read -r -t 15 rest <&"$pop_in" || status=$?
 	exec {pop_in}<&- {pop_out}>&-
 	pop_pid=
-	[ "$status" -ne 0 ] || { echo "expected the end, heard: $rest" >&2; return 1; }
-	[ "$status" -lt 128 ] || { echo "the connection does not end" >&2; return 1; }
+	[ "$status" -ne 0 ] ||
+	    { echo "expected the end, heard: $rest" >&2; return 1; }
+	[ "$status" -lt 128 ] ||
+	    { echo "the connection does not end" >&2; return 1; }
 	soon 15 "! kill -0 $monitor 2>/dev/null" || return
 	if [ -n "${traced-}" ]; then
 		while IFS= read -r -t 5 line <&"$traced"; do :; done
@@ -53,31 +66,39 @@ session_ends() {
 	fi
 }
 
-# login_stands: alice's session waits for the content of her .k5login, nothing of the mailbox touched yet. $session is it.
+# login_stands: begins a login of alice, whose session then waits for the
+# content of her .k5login, before it touches the mailbox. Sets $session and
+# $monitor to the pids.
 login_stands() {
 	local fifo=/home/alice/.k5login
 	[ -p $fifo ] || { su alice -c "mkfifo $fifo" || return; }
-	# Open for both, or this would wait for the session.
+	# Opened for reading and writing; otherwise this would wait for the
+	# session.
 	exec {k5login}<>$fifo
 	pop_open
 	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"
 	pop_hear '^\+OK' && pop_hear '^\+OK' && monitor=$(monitor_pid) || return
-	soon 5 'session=$(pgrep -n -x kpopd -P "$monitor") && reads_fifo "$session" '$fifo
+	soon 5 'session=$(pgrep -n -x kpopd -P "$monitor") &&
+	    reads_fifo "$session" '$fifo
 }
 
-# reads_fifo PID FIFO: it has opened it and sleeps.
+# reads_fifo PID FIFO: returns true if the process has opened the FIFO and
+# sleeps.
 reads_fifo() {
 	local fd status
 	for fd in /proc/"$1"/fd/*; do
 		if [ "$fd" -ef "$2" ]; then
-			read -r _ _ status _ <"/proc/$1/stat" && [ "$status" = S ]
+			read -r _ _ status _ <"/proc/$1/stat" &&
+			    [ "$status" = S ]
 			return
 		fi
 	done 2>/dev/null
 	return 1
 }
 
-# login_with STRACE-OPTION …: a login with faults ($just_before is done before it looks at the mailbox), into $heard, and QUIT if it was let in, which is then in $bye.
+# login_with STRACE-OPTION ...: logs in with faults. Runs $just_before before
+# the session looks at the mailbox. Sets $heard to the answer and, after a
+# login, $bye to the answer to QUIT.
 login_with() {
 	local n
 	bye=
@@ -96,27 +117,35 @@ login_with() {
 	rm -f /home/alice/.k5login
 }
 
-# last_login: what a session without marks is told: "N" messages, or the -ERR. It locks, so stale dotlocks go. Nothing of it is traced.
+# last_login: logs in without marks and without strace. Prints the number of
+# messages, or the error. Makes the session lock the mailbox, which removes
+# stale dotlocks.
 last_login() {
 	forget_index
-	pop alice QUIT | sed -n -e 's/^+OK \([0-9]*\) messages$/\1/p' -e '/^-ERR/p'
+	pop alice QUIT |
+	    sed -n -e 's/^+OK \([0-9]*\) messages$/\1/p' -e '/^-ERR/p'
 }
 
-# refill FILE: this becomes the content of the spool, keeping the file if there is one. Waits until a later change would
-# show, or it would depend on who is faster whether a session proves each message.
+# refill FILE: copies the file into alice's spool, whose inode stays. Waits
+# until a later change has another time; otherwise it would depend on the
+# machine's speed whether a session reads each message again.
 refill() {
 	[ -e "$(spool alice)" ] || store alice </dev/null
 	cat "$1" >"$(spool alice)"
 	read -r -t 0.06 -u "$tick" || :
 }
 
-# nothing_else: of the session nothing is left but its lock file, and of the locks none.
+# nothing_else: returns true if nothing is left of the session but its lock
+# file, and nothing of the locks.
 nothing_else() {
 	no_journal || return 1
-	[ "$(ls -A /var/mail | grep -v '^\.lk')" = alice ] || { ls -lA /var/mail; return 1; }
+	[ "$(ls -A /var/mail | grep -v '^\.lk')" = alice ] ||
+	    { ls -lA /var/mail; return 1; }
 }
 
-# scene NAME: what is in the mailbox ($WORLD/before), what is deleted, and what stays ($WORLD/after, $left messages).
+# scene NAME: makes a mailbox of six messages, $WORLD/before, and the one after
+# the removal, $WORLD/after. Sets $marked to the numbers of the messages to
+# remove, $deletions to their commands and $left to the number that stays.
 names=(one two three four five six)
 scene() {
 	local i
@@ -132,7 +161,8 @@ scene() {
 	deletions=("${marked[@]/#/DELE }")
 }
 
-# messages FILE NUMBER …: the mailbox without these, into FILE. Each has $body_lines lines.
+# messages FILE [NUMBER ...]: writes the mailbox without the messages of these
+# numbers to the file. Each message has $body_lines lines.
 messages() {
 	local i
 	for i in "${!names[@]}"; do
@@ -143,31 +173,41 @@ messages() {
 	done >"$1"
 }
 
+# is_now FILE: returns true if alice's spool equals the file.
 is_now() {
 	cmp -s "$1" "$(spool alice)"
 }
 
-# is_part: some of the marked messages are gone, all others are there.
+# is_part: returns true if some of the marked messages are gone and all others
+# are there.
 is_part() {
 	local subset i gone
 	for ((subset = 0; subset < 1 << ${#marked[@]}; subset++)); do
 		gone=()
-		for i in "${!marked[@]}"; do ((subset >> i & 1)) && gone+=("${marked[i]}"); done
+		for i in "${!marked[@]}"; do
+			((subset >> i & 1)) && gone+=("${marked[i]}")
+		done
 		messages "$WORLD/part" "${gone[@]}"
 		! is_now "$WORLD/part" || return 0
 	done
 	return 1
 }
 
-# is_true ANSWER: what QUIT said is what is so, at once or after one login where it said so; and nothing else is left.
+# is_true ANSWER: returns true if the answer to QUIT describes the mailbox, at
+# once or after one login if the answer promises that, and if nothing else is
+# left.
 is_true() {
 	local count
 	case $1 in
-	"+OK bye, $left messages left") is_now "$WORLD/after" || { wrong "$1"; return 1; } ;;
-	"-ERR [SYS/TEMP] nothing removed" | "-ERR [SYS/PERM] nothing removed" | \
+	"+OK bye, $left messages left")
+		is_now "$WORLD/after" || { wrong "$1"; return 1; }
+		;;
+	"-ERR [SYS/TEMP] nothing removed" | \
+	"-ERR [SYS/PERM] nothing removed" | \
 	"-ERR [IN-USE] the mailbox is locked, nothing removed")
 		is_now "$WORLD/before" || { wrong "$1"; return 1; } ;;
-	"-ERR some deleted messages not removed" | "-ERR [SYS/TEMP] the next login will finish the removal" | "") ;;
+	"-ERR some deleted messages not removed" | \
+	"-ERR [SYS/TEMP] the next login will finish the removal" | "") ;;
 	*) wrong "$1"; return 1 ;;
 	esac
 	count=$(last_login)
@@ -178,17 +218,19 @@ is_true() {
 	+OK*) is_now "$WORLD/after" ;;
 	*) is_now "$WORLD/before" ;;
 	esac || { wrong "$1, and a login"; return 1; }
-	[ "$count" = "$(grep -c '^From ' "$(spool alice)")" ] || { wrong "$count at the next login"; return 1; }
+	[ "$count" = "$(grep -c '^From ' "$(spool alice)")" ] ||
+	    { wrong "$count at the next login"; return 1; }
 	nothing_else
 }
 
+# wrong WHAT: prints what was not true, and the evidence.
 wrong() {
 	echo "not so: ${1:-no answer}"
 	diff "$WORLD/before" "$(spool alice)" | head -n 20
 	log_lines | tail -n 5
 }
 
-# mop_up: after a bad point, so that the next one is not bad for its sake.
+# mop_up: cleans up after a bad point, so that it does not spoil the next one.
 mop_up() {
 	pkill -KILL -x kpopc || :
 	pkill -KILL -x strace || :

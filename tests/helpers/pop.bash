@@ -1,62 +1,83 @@
-# POP3 dialogues: through kpopc, or byte by byte.
+# Talks POP3 with the server: by kpopc, or byte by byte.
 
+# kpopc ARGUMENT ...: runs the kpopc of this build.
 kpopc() {
 	"$KPOPD_BUILD/kpopc" "$@"
 }
 
-# pop USER COMMAND ...: a whole session; the answers are printed without CRs. The exit status is kpopc's.
+# pop USER COMMAND ...: has a whole session, and prints the answers without CRs.
+# The exit status is kpopc's.
 pop() {
 	local user=$1
 	shift
-	printf '%s\r\n' "USER $user" "PASS x" "$@" | kpopc mail.kpopd.test | tr -d '\r'
+	printf '%s\r\n' "USER $user" "PASS x" "$@" | kpopc mail.kpopd.test |
+	    tr -d '\r'
 	return "${PIPESTATUS[1]}"
 }
 
-# retrieve N: message N as a client sees it, line ends as they came, stuffing undone.
+# retrieve N: prints message N as a client gets it: with the line ends of the
+# server and without dot-stuffing. Fails if its size is not the one announced.
 retrieve() {
-	printf '%s\r\n' "USER alice" "PASS x" "RETR $1" QUIT | kpopc mail.kpopd.test |
-	    perl -0777 -ne 's/\A(?:\+OK[^\n]*\n){3}//; ($size) = /\A\+OK (\d+) octets\r\n/ or exit 1; s/\A[^\n]*\n//;
-	        s/^\.\r\n\+OK bye.*\z//ms or exit 2; s/^\.//mg; length == $size or exit 3; print'
+	printf '%s\r\n' "USER alice" "PASS x" "RETR $1" QUIT |
+	    kpopc mail.kpopd.test | perl -0777 -ne '
+		s/\A(?:\+OK[^\n]*\n){3}//;
+		($size) = /\A\+OK (\d+) octets\r\n/ or exit 1;
+		s/\A[^\n]*\n//;
+		s/^\.\r\n\+OK bye.*\z//ms or exit 2;
+		s/^\.//mg;
+		length == $size or exit 3;
+		print'
 }
 
-# pop_commands TABLE …: a line "NAME LEAST MOST" for each command in these tables of pop3-auth.c and pop3-trans.c.
+# pop_commands TABLE ...: prints a line "NAME LEAST MOST" for each command in
+# these tables of pop3-auth.c and pop3-trans.c.
 pop_commands() {
 	local table
 	for table; do
 		sed -nE "/ $table\[\] = \{/,/^\};/s/^[[:blank:]]*\{ ?\"([A-Z0-9]+)\", ([0-9]+), ([A-Z0-9_]+),.*/\1 \2 \3/p" \
-		    "$top/pop3-auth.c" "$top/pop3-trans.c" | grep . || { echo "no table $table" >&2; return 1; }
+		    "$top/pop3-auth.c" "$top/pop3-trans.c" | grep . ||
+		    { echo "no table $table" >&2; return 1; }
 	done
 }
 
-# pop_verbs TABLE …: the names alone, each once.
+# pop_verbs TABLE ...: prints the names alone, each once.
 pop_verbs() {
 	pop_commands "$@" | cut -d' ' -f1 | sort -u
 }
 
-# A dialogue: pop_open [KPOPC-OPTION …], pop_say LINE, pop_hear [PATTERN], pop_hear_lines, pop_close.
+# pop_open [KPOPC-OPTION ...]: begins a dialogue, in which the functions
+# pop_... below send commands and read answers. pop_close ends it.
 pop_open() {
-	coproc POP { "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 1109 2>"$WORLD/kpopc.err"; }
+	coproc POP {
+		"$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 1109 \
+		    2>"$WORLD/kpopc.err"
+	}
 	pop_pid=$POP_PID
 	exec {pop_in}<&"${POP[0]}" {pop_out}>&"${POP[1]}"
 	eval "exec ${POP[0]}<&- ${POP[1]}>&-"
 }
 
+# pop_say LINE: sends a line.
 pop_say() {
 	printf '%s\r\n' "$1" >&"$pop_out"
 }
 
-# One line within five seconds into $heard; it has to match the pattern (extended).
+# pop_hear [PATTERN]: reads a line into $heard, within $pop_patience seconds, by
+# default five. Fails unless it matches the pattern (extended).
 pop_hear() {
 	heard=
 	if ! IFS= read -r -t "${pop_patience:-5}" heard <&"$pop_in"; then
-		echo "heard nothing, expected: ${1-a line}; kpopc says: $(cat "$WORLD/kpopc.err")" >&2
+		echo "no answer, expected: ${1-a line}; kpopc reports:" \
+		    "$(cat "$WORLD/kpopc.err")" >&2
 		return 1
 	fi
 	heard=${heard%$'\r'}
-	[[ $heard =~ ${1-.} ]] || { echo "heard: $heard, expected: $1" >&2; return 1; }
+	[[ $heard =~ ${1-.} ]] ||
+	    { echo "answer: $heard, expected: $1" >&2; return 1; }
 }
 
-# Up to the line with the dot, into the array $lines.
+# pop_hear_lines: reads an answer up to the line with the dot into the array
+# $lines.
 pop_hear_lines() {
 	pop_hear '^\+OK'
 	lines=()
@@ -65,31 +86,42 @@ pop_hear_lines() {
 	done
 }
 
-# pop_ask COMMAND [PATTERN]: says it and hears one line.
+# pop_ask COMMAND [PATTERN]: sends a command and reads a line, which has to
+# match the pattern.
 pop_ask() {
 	pop_say "$1"
 	pop_hear "${2-^\\+OK}"
 }
 
-# pop_login USER: up to PASS's good answer, and until the broker, for which the session need not wait, has given up root.
+# broker_has_dropped: returns true if the newest connection's broker has given
+# up root, or if there is no broker. Sets $broker to its pid.
+broker_has_dropped() {
+	broker=$(broker_pid)
+	[ -z "$broker" ] ||
+	    ! grep -q "^Uid:[[:space:]]*0" "/proc/$broker/status"
+}
+
+# pop_login USER: begins a dialogue and logs in. Returns when the broker has
+# given up root, because the session does not wait for that.
 pop_login() {
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER $1"
 	pop_ask "PASS x"
-	await 5 'broker=$(broker_pid); [ -z "$broker" ] || ! grep -q "^Uid:[[:space:]]*0" "/proc/$broker/status"'
+	await 5 broker_has_dropped
 }
 
-# The server is to close now.
+# pop_hear_end [SECONDS]: waits until the server closes the connection.
 pop_hear_end() {
 	local rest
 	if IFS= read -r -t "${1:-5}" rest <&"$pop_in"; then
-		echo "expected the end, heard: $rest" >&2
+		echo "expected the end, answer: $rest" >&2
 		return 1
 	fi
 	await "${1:-5}" "! kill -0 $pop_pid 2>/dev/null"
 }
 
+# pop_close: closes kpopc's input and output, and waits for its end.
 pop_close() {
 	[ -n "${pop_pid-}" ] || return 0
 	exec {pop_in}<&- {pop_out}>&-
@@ -98,18 +130,22 @@ pop_close() {
 	pop_pid=
 }
 
-# The line is cut, without QUIT.
+# pop_cut: ends the connection without QUIT.
 pop_cut() {
 	kill -KILL "$pop_pid"
 	pop_close
 }
 
-# u32 N: four bytes, most significant first.
+# u32 N: prints four bytes, the most significant first.
 u32() {
-	printf "\\x$(printf %02x $(($1 >> 24 & 255)))\\x$(printf %02x $(($1 >> 16 & 255)))\\x$(printf %02x $(($1 >> 8 & 255)))\\x$(printf %02x $(($1 & 255)))"
+	local byte shift
+	for shift in 24 16 8 0; do
+		printf -v byte '\\x%02x' $(($1 >> shift & 255))
+		printf "$byte"
+	done
 }
 
-# framed: standard input behind its length.
+# framed: prints the length of standard input, then standard input.
 framed() {
 	local file="$WORLD/framed.$BASHPID"
 	cat >"$file"
@@ -118,62 +154,52 @@ framed() {
 	rm "$file"
 }
 
-# versions [SENDAUTH [APPLICATION]]: how sendauth begins.
+# versions [SENDAUTH [APPLICATION]]: prints the two versions that begin the
+# exchange of sendauth.
 versions() {
 	printf '%s\0' "${1-KRB5_SENDAUTH_V1.0}" | framed
 	printf '%s\0' "${2-KPOPV1.0}" | framed
 }
 
+# apreq ARGUMENT ...: prints an AP-REQ (tests/programs/apreq.c).
 apreq() {
 	"$KPOPD_BUILD/tests/programs/apreq" "$@"
 }
 
-# wire [SECONDS]: standard input to the server as it is; prints what comes back until it closes, at most SECONDS.
+# wire [SECONDS]: sends standard input to the server as it is. Prints what the
+# server sends until it closes the connection, at most for SECONDS.
 wire() {
 	timeout "${1:-10}" socat -t "${1:-10}" - TCP:127.0.0.1:1109
 }
 
-# hear_only [SECONDS]: says nothing and ends nothing; what the server says until it closes.
+# hear_only [SECONDS]: connects, sends nothing and does not end its side. Prints
+# what the server sends until it closes the connection.
 hear_only() {
 	timeout "${1:-10}" socat -u TCP:127.0.0.1:1109 -
 }
 
-# wire_hex: the same as wire, as hexadecimal digits in one line.
+# wire_hex [SECONDS]: prints the same as wire, as hexadecimal digits in a line.
 wire_hex() {
 	wire "$@" | od -An -v -tx1 | tr -d ' \n'
 }
 
-# peers HOW FILE N ...: many clients at once, each sends the first N bytes of FILE and then ends its side (end) or
-# resets the connection (reset). Prints N and, as hexadecimal digits, what each has heard.
+# peers HOW FILE N ...: see tests/programs/peers.pl.
 peers() {
-	perl -MSocket -e '$SIG{ALRM} = sub { die "peers: no end" }; my $how = shift; open F, "<:raw", shift or die; undef $/; my $text = <F>;
-	    while (my @now = splice @ARGV, 0, 30) {
-		my %peer; alarm 30;
-		for my $n (@now) {
-			socket(my $s, PF_INET, SOCK_STREAM, 0); connect($s, sockaddr_in(1109, INADDR_LOOPBACK)) or die "connect: $!";
-			syswrite $s, substr($text, 0, $n); shutdown($s, 1) if $how eq "end"; $peer{$n} = $s;
-		}
-		for my $n (@now) {
-			my ($s, $heard, $some) = ($peer{$n}, "");
-			if ($how eq "end") { $heard .= $some while sysread $s, $some, 4096 }
-			else {
-				sysread $s, $heard, 4096 if $n >= 36;
-				select undef, undef, undef, 0.3 if $n == $now[0];
-				$heard .= $some if defined recv($s, $some, 4096, MSG_DONTWAIT);
-				setsockopt $s, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0); close $s;
-			}
-			print "$n ", unpack("H*", $heard), "\n";
-		}
-	    }' "$@"
+	perl "$BATS_TEST_DIRNAME/programs/peers.pl" "$@"
 }
 
-# trickle SECONDS: standard input byte by byte, with so much time between them.
+# trickle SECONDS: prints standard input byte by byte, with this time between
+# the bytes.
 trickle() {
 	perl -e '$| = 1; undef $/; $SIG{PIPE} = "IGNORE";
-	    for (split //, <STDIN>) { print or exit; select undef, undef, undef, $ARGV[0] }' "$1"
+	    for (split //, <STDIN>) {
+		print or exit;
+		select undef, undef, undef, $ARGV[0];
+	    }' "$1"
 }
 
-# clients COMMAND …: see clients.pl.
+# clients COMMAND ...: see tests/programs/clients.pl.
 clients() {
-	KPOPD_BUILD=$KPOPD_BUILD timeout "${clients_patience:-600}" perl "$BATS_TEST_DIRNAME/programs/clients.pl" "$@"
+	KPOPD_BUILD=$KPOPD_BUILD timeout "${clients_patience:-600}" \
+	    perl "$BATS_TEST_DIRNAME/programs/clients.pl" "$@"
 }

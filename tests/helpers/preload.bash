@@ -1,9 +1,10 @@
-# The shim between kpopd and its library (tests/programs/preload.c): a clock that jumps, allocations that fail.
+# A library between kpopd and its libraries (tests/programs/preload.c), which
+# lets the clock jump and allocations fail.
 
 shared=$WORLD/preload
 preload=$KPOPD_BUILD/tests/programs/preload.so
 
-# preloaded [OPTION …]: a server with the shim between it and its library.
+# preloaded [KPOPD-OPTION ...]: starts a server with the library.
 preloaded() {
 	[ -z "${SANITIZER-}" ] || skip "ASan has its own allocator and clock"
 	changed=yes
@@ -12,8 +13,11 @@ preloaded() {
 	server_env="LD_PRELOAD=$preload PRELOAD=$shared" server_start "$@"
 }
 
-# says JUMP FROM MANY: what the shim does from now on.
+# says JUMP FROM MANY: tells the library to move the clock by JUMP seconds, and
+# to fail MANY allocations from the one with the number FROM.
 says() {
-	perl -e 'my $f; open $f, "+<", $ARGV[0] or open $f, ">", $ARGV[0] or die; print $f pack "q4", @ARGV[1 .. 3], 0' "$shared" "$@"
+	perl -e 'my $f;
+	    open $f, "+<", $ARGV[0] or open $f, ">", $ARGV[0] or die;
+	    print $f pack "q4", @ARGV[1 .. 3], 0' "$shared" "$@"
 	chmod 666 "$shared"
 }

@@ -1,11 +1,15 @@
-# What a process is and has, seen from /proc.
+# Shows what a process is and has, from /proc.
 
-# field PID NAME: a line of /proc/PID/status without its name, blanks made single.
+# field PID NAME: prints the value of a line of /proc/PID/status, with single
+# blanks.
 field() {
-	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" | tr -s '[:space:]' ' ' | sed 's/ $//'
+	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" |
+	    tr -s '[:space:]' ' ' | sed 's/ $//'
 }
 
-# has_nothing PID UID GID: these ids and no other group, no capability, no way to new ones, no core, not dumpable.
+# has_nothing PID UID GID: returns true if the process has these ids and no
+# other group, no capability and no way to get one, makes no core file, and is
+# not dumpable.
 has_nothing() {
 	local name
 	[ "$(field "$1" Uid)" = "$2 $2 $2 $2" ]
@@ -17,12 +21,12 @@ has_nothing() {
 	[ "$(field "$1" NoNewPrivs)" = 1 ]
 	grep -Eq 'Max core file size +0 +0' "/proc/$1/limits"
 	grep -Eq 'Max processes +0 +0' "/proc/$1/limits"
-	# Not dumpable: its /proc files are root's.
+	# Root owns the /proc files of a process that is not dumpable.
 	[ "$(stat -c %u "/proc/$1/mem")" = 0 ]
 	[ "$(field "$1" SigBlk)" = 0000000000000000 ]
 }
 
-# fds PID: what its descriptors are, one a line.
+# fds PID: prints the process's descriptors and what they refer to, one a line.
 fds() {
 	local fd
 	for fd in /proc/"$1"/fd/*; do
@@ -30,7 +34,8 @@ fds() {
 	done
 }
 
-# sockets PID, others PID: how many of its descriptors are sockets, and how many are not.
+# sockets PID, others PID: print how many of the process's descriptors are
+# sockets, and how many are not.
 sockets() {
 	fds "$1" | grep -c ' socket:'
 }
@@ -39,19 +44,23 @@ others() {
 	fds "$1" | grep -vc ' socket:'
 }
 
-# private PID: its own memory, in KiB.
+# private PID: prints the size of the memory that the process alone has, in KiB.
 private() {
-	awk '/^Private_(Dirty|Hugetlb)/ { n += $2 } END { print n + 0 }' "/proc/$1/smaps_rollup"
+	awk '/^Private_(Dirty|Hugetlb)/ { n += $2 } END { print n + 0 }' \
+	    "/proc/$1/smaps_rollup"
 }
 
-# left_behind PID COUNT: whatever could have been forgotten: more than COUNT processes, descriptors of PID, locks, state.
+# left_behind PID COUNT: waits until COUNT processes of kpopd are left. Prints
+# what could have been forgotten: how many descriptors PID has, the locks and
+# the state.
 left_behind() {
 	await 10 "[ \"\$(pgrep -cx kpopd)\" -eq $2 ]" || return 1
 	echo "descriptors $(ls "/proc/$1/fd" | wc -l)"
 	find /var/mail "$state" -printf '%p %y\n' | sort
 }
 
-# captive PID "CALL WORD …" …: the process makes these system calls (tests/programs/captive.c); what they returned is $returned, one a line.
+# captive PID "CALL WORD ..." ...: makes the process make these system calls
+# (tests/programs/captive.c). Sets $returned to the results, one a line.
 captive() {
 	local status=0
 	returned=$("$KPOPD_BUILD/tests/programs/captive" "$@" 2>&1) || status=$?

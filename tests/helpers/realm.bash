@@ -1,28 +1,32 @@
-# Tickets from the world's realm, as its users get them.
+# Gets tickets from the realm of tests/world, as its users do.
 
-# realm_login NAME [KINIT OPTION ...]: NAME's ticket into the test's ccache.
+# realm_login NAME [KINIT-OPTION ...]: gets a ticket of NAME into the test's
+# ccache.
 realm_login() {
 	local name=$1
 	shift
 	kinit -k -t "$WORLD/keytabs/${name/\//.}.keytab" "$@" "$name"
 }
 
+# realm_logout: removes the test's tickets.
 realm_logout() {
 	kdestroy -q 2>/dev/null || true
 }
 
-# admin COMMAND: one kadmin command as the realm's master.
+# admin COMMAND [OPTION ...]: runs a command of kadmin.local.
 admin() {
-	kadmin.local "${@:2}" -q "$1" >"$WORLD/kadmin.log" 2>&1 || { cat "$WORLD/kadmin.log" >&2; return 1; }
+	kadmin.local "${@:2}" -q "$1" >"$WORLD/kadmin.log" 2>&1 ||
+	    { cat "$WORLD/kadmin.log" >&2; return 1; }
 }
 
-# realm_add NAME: one more principal with a keytab of its own.
+# realm_add NAME: makes a principal with a keytab of its own.
 realm_add() {
 	admin "addprinc -randkey $1"
 	admin "ktadd -k $WORLD/keytabs/${1/\//.}.keytab $1"
 }
 
-# A second realm that KPOPD.TEST trusts, with eve in it. Once per world.
+# realm_other_start: makes the realm OTHER.TEST, which KPOPD.TEST trusts, with
+# the principal eve. Once in a world.
 realm_other_start() {
 	local realm=OTHER.TEST
 	if [ -e "$WORLD/keytabs/eve@$realm.keytab" ]; then return; fi

@@ -1,73 +1,102 @@
-# The real xinetd with our own xinetd.d/kpop, the processes of a connection, and what they logged.
+# Starts the real xinetd with the project's xinetd.d/kpop, and finds the
+# processes of a connection and what they logged.
 
-# Tests empty /var/mail and kill by name: never on the real machine.
-[ -e "${WORLD-}/server.keytab" ] || { echo "to be run by tests/world, or ./run-tests FILE" >&2; exit 1; }
+# The tests empty /var/mail and kill processes by name, so they must not run on
+# the real machine.
+[ -e "${WORLD-}/server.keytab" ] ||
+    { echo "run this by tests/world, or by ./run-tests FILE" >&2; exit 1; }
 
 top=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 : "${KPOPD_BUILD:=$top/build/gcc}"
 state=$WORLD/state
 
-# await SECONDS 'COMMAND': until the shell command succeeds; says so when it does not.
+# await SECONDS 'COMMAND': repeats the shell command until it succeeds. Prints
+# the command and fails if it has not succeeded after SECONDS.
 await() {
 	local tries=$(($1 * 20))
 	while ! eval "$2"; do
 		if [ $((tries--)) -le 0 ]; then
-			echo "waited $1 s in vain for: $2" >&2
+			echo "not true within $1 s: $2" >&2
 			return 1
 		fi
 		sleep 0.05
 	done
 }
 
-# server_configure [kpopd option ...]: what xinetd is to run; server_env are variables that it sets. SANITIZER (from run-tests) adds its environment.
+# refute COMMAND [ARGUMENT ...]: runs the command. Prints it and fails if it
+# succeeds.
+refute() {
+	! "$@" || { echo "succeeded: $*" >&2; return 1; }
+}
+
+# server_configure [KPOPD-OPTION ...]: writes the configuration of xinetd, which
+# is to start kpopd with these options and with the variables in $server_env.
+# $SANITIZER, which run-tests sets, contains more variables.
 server_configure() {
+	local args="-d $state -k $WORLD/server.keytab $*"
+	local env="NOTHING=here ${SANITIZER-} ${server_env-}"
 	sed -e "s,/usr/sbin/kpopd,$KPOPD_BUILD/kpopd," \
-	    -e "s|^#*[[:space:]]*server_args.*|server_args = -d $state -k $WORLD/server.keytab $*|" \
+	    -e "s|^#*[[:space:]]*server_args.*|server_args = $args|" \
 	    -e 's,\(disable[[:space:]]*=\).*,\1 no,' \
 	    -e 's,\(per_source[[:space:]]*=\).*,\1 UNLIMITED,' \
 	    -e 's,\(cps[[:space:]]*=\).*,\1 1000 1,' \
-	    -e "s,^\([[:space:]]*\)passenv.*,&\n\1env = NOTHING=here ${SANITIZER-} ${server_env-}," \
+	    -e "s,^\([[:space:]]*\)passenv.*,&\n\1env = $env," \
 	    ${SANITIZER:+-e '/rlimit_as/d'} \
 	    "$top/xinetd.d/kpop" >"$WORLD/xinetd.conf"
 }
 
-# server_start [kpopd option ...]
+# server_start [KPOPD-OPTION ...]: starts xinetd, and returns when it listens.
+# end_test restores the server that begin_test found.
 server_start() {
 	server_configure "$@"
 	xinetd_run
 }
 
-# server_under 'BASH' [kpopd option ...]: xinetd starts a shell that says this; kpopd and its options are its arguments: 'umask 0; exec "$@"'.
+# server_under 'BASH' [KPOPD-OPTION ...]: starts an xinetd that starts a shell
+# with this text. The shell's arguments are kpopd and its options, for example
+# 'umask 0; exec "$@"'.
 server_under() {
-	printf '#!/bin/bash\nset -- %s "$@"\n%s\n' "$KPOPD_BUILD/kpopd" "$1" >"$WORLD/under"
+	printf '#!/bin/bash\nset -- %s "$@"\n%s\n' "$KPOPD_BUILD/kpopd" "$1" \
+	    >"$WORLD/under"
 	chmod 755 "$WORLD/under"
 	shift
 	server_configure "$@"
-	sed -i "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/under," "$WORLD/xinetd.conf"
+	sed -i "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/under," \
+	    "$WORLD/xinetd.conf"
 	xinetd_run
 }
 
-# Starts xinetd with the configuration that stands there.
+# xinetd_run: starts xinetd with $WORLD/xinetd.conf.
 xinetd_run() {
 	if [ -n "${SANITIZER-}" ]; then
-		# Reports are written inside the jails.
+		# The jailed processes write their reports inside the jails.
 		for jail in preauth tls relay; do
 			mkdir -p "$state/$jail/run/sanitizer"
 			chmod 711 "$state" "$state/$jail"
 			chmod 1777 "$state/$jail/run/sanitizer"
 		done
 	fi
-	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" 3>&- >/dev/null 2>&1 &
+	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" \
+	    3>&- >/dev/null 2>&1 &
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
 	log_mark
 }
 
-# begin_replay_cache: a first login makes it, which the log says once. A ticket that was shown before is not taken.
+# begin_replay_cache: logs in, which makes the replay cache and logs that once.
+# The cache refuses tickets that were made before it.
 begin_replay_cache() {
 	realm_login alice
 	pop alice QUIT
 }
 
+# server_runs: returns true if xinetd runs.
+server_runs() {
+	local pid
+	{ read -r pid <"$WORLD/xinetd.pid"; } 2>/dev/null &&
+	    kill -0 "$pid" 2>/dev/null
+}
+
+# server_stop: ends xinetd and every kpopd.
 server_stop() {
 	local pid
 	pid=$(cat "$WORLD/xinetd.pid" 2>/dev/null) || return 0
@@ -78,21 +107,51 @@ server_stop() {
 	rm -f "$WORLD/xinetd.pid"
 }
 
-# The newest connection's processes. xinetd starts the monitor; its children are the pre-auth process, then session and broker.
+# server_note: notes the configuration of the running server, or that none runs,
+# for server_restore.
+server_note() {
+	server_noted=
+	if server_runs; then
+		server_noted=$(<"$WORLD/xinetd.conf")
+	fi
+}
+
+# server_restore: starts the server that ran at server_note, if the test has
+# stopped it or has started another; stops the server if none ran then.
+server_restore() {
+	local now=
+	[ -n "${server_noted+set}" ] || return 0
+	! server_runs || now=$(<"$WORLD/xinetd.conf")
+	[ "$now" != "$server_noted" ] || return 0
+	server_stop
+	[ -n "$server_noted" ] || return 0
+	printf '%s\n' "$server_noted" >"$WORLD/xinetd.conf"
+	xinetd_run
+}
+
+# monitor_pid, child_pid and broker_pid print the pids of the newest
+# connection's processes. xinetd starts the monitor, whose children are the
+# pre-auth process, then the session and the broker.
 monitor_pid() {
 	pgrep -n -x kpopd -P "$(cat "$WORLD/xinetd.pid")"
 }
 
-# The child that has the client, or may get it: the pre-auth process, then the session.
+# child_pid: prints the pid of the child that has the client's connection, or
+# may get it: the pre-auth process or the session.
 child_pid() {
 	local pid with= without=
 	for pid in $(pgrep -x kpopd -P "$(monitor_pid)"); do
-		if [ "$(readlink "/proc/$pid/fd/0")" = /dev/null ]; then without=${without:-$pid}; else with=$pid; fi
+		if [ "$(readlink "/proc/$pid/fd/0")" = /dev/null ]; then
+			without=${without:-$pid}
+		else
+			with=$pid
+		fi
 	done
 	echo "${with:-$without}"
 }
 
-# The child that never has it, made after the session.
+# broker_pid: prints the pid of the newest child that does not have the client's
+# connection. The broker is made after the session and never gets it.
 broker_pid() {
 	local pid newest=
 	for pid in $(pgrep -x kpopd -P "$(monitor_pid)"); do
@@ -101,58 +160,101 @@ broker_pid() {
 	echo "$newest"
 }
 
-# Everything kpopd has logged since the test began or log_mark.
+# log_mark: makes the functions below ignore what has been logged before.
+# begin_test calls it.
 log_mark() {
 	log_begin=$(wc -l <"$WORLD/syslog")
 }
 
+# log_lines: prints the lines that kpopd and kpopd-tls have logged since
+# log_mark.
 log_lines() {
-	tail -n "+$((log_begin + 1))" "$WORLD/syslog" | grep -aE ' kpopd(-tls)?\[' || true
+	tail -n "+$((log_begin + 1))" "$WORLD/syslog" |
+	    grep -aE ' kpopd(-tls)?\[' || true
 }
 
-# log_has PATTERN: some line matches (extended), within ten seconds.
+# log_has PATTERN: waits up to ten seconds for a line that matches the pattern
+# (extended).
 log_has() {
-	await 10 "log_lines | grep -aEq -- '$1'" || { echo "the log has:" >&2; log_lines >&2; return 1; }
+	await 10 "log_lines | grep -aEq -- '$1'" ||
+	    { echo "the log has:" >&2; log_lines >&2; return 1; }
 }
 
-# log_count NUMBER PATTERN: so many lines match (extended), within ten seconds.
+# log_count NUMBER PATTERN: waits up to ten seconds until exactly this number of
+# lines match the pattern (extended).
 log_count() {
-	await 10 "[ \$(log_lines | grep -aEc -- '$2') -eq $1 ]" || { echo "not $1 of $2, the log has:" >&2; log_lines >&2; return 1; }
+	await 10 "[ \$(log_lines | grep -aEc -- '$2') -eq $1 ]" ||
+	    { echo "not $1 of $2, the log has:" >&2; log_lines >&2; return 1; }
 }
 
-# log_only PATTERN: there are lines, and all of them match (extended).
+# activity: prints the state of each server process and the number of times
+# that it has lost the processor.
+activity() {
+	local pid
+	for pid in $(pgrep -x 'xinetd|kpopd|kpopd-tls'); do
+		grep -E '^(Pid|State|.*ctxt_switches):' "/proc/$pid/status" || :
+	done 2>/dev/null
+}
+
+# is_quiet: returns true if no server process has run for 50 ms or wants to.
+is_quiet() {
+	local before
+	before=$(activity)
+	sleep 0.05
+	[[ $before != *State:$'\t'R* ]] && [ "$before" = "$(activity)" ]
+}
+
+# log_settle: waits until the server processes are quiet and syslogd has written
+# what they have logged, two seconds at most for each. Processes that never rest
+# and a stopped syslogd are the tests' own doing, so neither is a failure.
+log_settle() {
+	local mark="settled $BASHPID $RANDOM"
+	await 2 is_quiet 2>/dev/null || :
+	logger -u /dev/log -t tests "$mark" || return 0
+	await 2 "tail -n 20 '$WORLD/syslog' | grep -aq '$mark'" 2>/dev/null || :
+}
+
+# log_only PATTERN: returns true if there are lines and all of them match the
+# pattern (extended).
 log_only() {
-	sleep 0.2
+	log_settle
 	[ -n "$(log_lines)" ] && ! log_lines | grep -aEv -- "$1" >&2
 }
 
+# log_lacks PATTERN: returns true if no line matches the pattern (extended).
 log_lacks() {
-	sleep 0.2
-	! log_lines | grep -aEq -- "$1" || { echo "the log has:" >&2; log_lines >&2; return 1; }
+	log_settle
+	! log_lines | grep -aEq -- "$1" ||
+	    { echo "the log has:" >&2; log_lines >&2; return 1; }
 }
 
-# What every test file does around its tests.
+# begin_test, end_test: what each test file does before and after each test.
 begin_test() {
 	log_mark
+	server_note
 	realm_logout
 	rm -rf /var/mail/* "$state"/users "$WORLD/held" "$WORLD/spool.kept"
 }
 
-# A teardown has no errexit: what fails in it is its status or nothing.
+# A teardown has no errexit, so each step's failure is kept in the status.
 end_test() {
 	local status=0
 	pop_close 2>/dev/null || true
 	pkill -KILL -x kpopc 2>/dev/null || true
-	await 5 '! pgrep -x kpopd >/dev/null' || { pkill -KILL -x kpopd; status=1; }
+	await 5 '! pgrep -x kpopd >/dev/null' ||
+	    { pkill -KILL -x kpopd; status=1; }
+	server_restore || status=1
 	spool_untouched || status=1
 	no_reports || status=1
 	return $status
 }
 
-# What ASan and UBSan found, outside the pre-auth process's jail and in it, fails the test that did it.
+# no_reports: fails the test in which ASan or UBSan reported something, inside
+# the jails or outside, and prints the report.
 no_reports() {
 	local reports
-	reports=$(ls /run/sanitizer/* "$state"/*/run/sanitizer/* 2>/dev/null) || true
+	reports=$(ls /run/sanitizer/* "$state"/*/run/sanitizer/* 2>/dev/null) ||
+	    true
 	[ -n "$reports" ] || return 0
 	cat $reports >&2
 	rm -f $reports

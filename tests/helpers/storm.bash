@@ -1,4 +1,5 @@
-# MDAs that deliver to alice at the same time, and the books of who got what (storm.pl). Loaded by the files that need it.
+# Lets MDAs deliver to alice at the same time as clients fetch, and keeps the
+# books (tests/programs/storm.pl). The files that need it load it.
 
 setup() {
 	begin_test
@@ -16,7 +17,8 @@ teardown() {
 	end_test
 }
 
-# A real exim that knows local mailboxes and nothing else; Received: would be another one each time.
+# exim_configure: configures a real exim that knows local mailboxes only. It
+# adds no Received field, which would differ at each try.
 exim_configure() {
 	cat >/etc/exim4/exim4.conf <<-END
 	primary_hostname = mail.kpopd.test
@@ -41,35 +43,43 @@ exim_configure() {
 	END
 }
 
+# storm COMMAND ...: see tests/programs/storm.pl.
 storm() {
 	timeout 120 perl "$BATS_TEST_DIRNAME/programs/storm.pl" "$@"
 }
 
+# by_procmail, by_exim, by_postfix: deliver standard input to alice. exim queues
+# a message if the mailbox is locked for too long.
 by_procmail() {
 	deliver alice
 }
 
-# What finds the mailbox locked for too long is queued.
 by_exim() {
 	exim4 -i -odi -f sender@kpopd.test alice
 }
 
 by_postfix() {
-	setpriv --reuid alice --regid mail --clear-groups perl "$BATS_TEST_DIRNAME/programs/locker.pl" /var/mail/alice
+	setpriv --reuid alice --regid mail --clear-groups perl \
+	    "$BATS_TEST_DIRNAME/programs/locker.pl" /var/mail/alice
 }
 
-# worker MDA FIRST STEP LAST GAP: delivers every STEPth message, one in GAP seconds as long as it can keep up.
+# worker MDA FIRST STEP LAST GAP: delivers every STEPth message, one in GAP
+# seconds if it can keep up. Then waits until exim's queue is empty.
 worker() {
 	local n begin=$EPOCHREALTIME
 	for n in $(seq "$2" "$3" "$4"); do
 		until "by_$1" <"$STORM/$n"; do sleep 0.1; done
 		echo "$n" >>"$STORM/delivered"
-		sleep "$(awk "BEGIN { s = $begin + ($n - $2) / $3 * $5 - $EPOCHREALTIME; print (s > 0 ? s : 0) }")"
+		sleep "$(awk "BEGIN {
+		    rest = $begin + ($n - $2) / $3 * $5 - $EPOCHREALTIME
+		    print (rest > 0 ? rest : 0)
+		}")"
 	done
-	[ "$1" != exim ] || until [ "$(exim4 -bpc)" -eq 0 ]; do exim4 -qff; sleep 0.2; done
+	[ "$1" != exim ] ||
+	    until [ "$(exim4 -bpc)" -eq 0 ]; do exim4 -qff; sleep 0.2; done
 }
 
-# storm_of COUNT GAP: two workers of each kind.
+# storm_of COUNT GAP: starts two workers for each MDA.
 storm_of() {
 	local n mdas=(procmail exim postfix)
 	storm make "$1"
@@ -79,6 +89,7 @@ storm_of() {
 	done
 }
 
+# storm_lasts: returns true if a worker still delivers.
 storm_lasts() {
 	kill -0 "${pids[@]}" 2>/dev/null
 }

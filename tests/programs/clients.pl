@@ -1,32 +1,53 @@
-# Clients of all sorts, by the clock, and what the server's processes take for them: perl clients.pl COMMAND, see the end.
+# Runs clients of many kinds with a clock, and measures what the server's
+# processes use for them: perl clients.pl COMMAND ARGUMENT ... The commands are
+# at the end.
 use strict;
 use warnings;
 use IO::Select;
 use IO::Socket::INET;
 use IPC::Open2;
-use Socket qw(PF_INET SOCK_STREAM SOL_SOCKET SO_LINGER inet_aton pack_sockaddr_in);
+use Socket
+    qw(PF_INET SOCK_STREAM SOL_SOCKET SO_LINGER inet_aton pack_sockaddr_in);
 use Time::HiRes qw(sleep time);
 
 $| = 1;
 $SIG{PIPE} = 'IGNORE';
 my $kpopc = "$ENV{KPOPD_BUILD}/kpopc";
 
-sub slurp { my ($file) = @_; local $/; open my $f, '<', $file or return ''; return <$f> // '' }
+sub slurp {
+	my ($file) = @_;
+	local $/;
+	open my $f, '<', $file or return '';
+	return <$f> // '';
+}
 
-# Who is called kpopd or kpopd-tls.
-sub servers { return grep { slurp("/proc/$_/comm") =~ /^kpopd(-tls)?$/ } map { m,(\d+)$, } glob '/proc/[0-9]*' }
+# The pids of kpopd and kpopd-tls.
+sub servers {
+	return
+	    grep { slurp("/proc/$_/comm") =~ /^kpopd(-tls)?$/ }
+	    map { m,(\d+)$, } glob '/proc/[0-9]*';
+}
 
-# A field of smaps_rollup, KiB. A process that ends meanwhile has none.
-sub memory { my ($pid, $field) = @_; return slurp("/proc/$pid/smaps_rollup") =~ /^$field:\s+(\d+)/m ? $1 : 0 }
+# A field of smaps_rollup in KiB; 0 if the process has ended.
+sub memory {
+	my ($pid, $field) = @_;
+	return slurp("/proc/$pid/smaps_rollup") =~ /^$field:\s+(\d+)/m ? $1 : 0;
+}
 
-# What all of them have for themselves: a page that n of them share counts n times a nth part.
-sub own_memory { my $sum = 0; $sum += memory($_, 'Pss_Anon') for @_; return $sum }
+# The memory that these processes have for themselves. Of a page that n of them
+# share, each one's part is an nth.
+sub own_memory {
+	my $sum = 0;
+	$sum += memory($_, 'Pss_Anon') for @_;
+	return $sum;
+}
 
 sub hear { my ($in) = @_; return scalar(<$in>) // '' }
 
 sub ask { my ($in, $out, $line) = @_; print $out "$line\r\n"; return hear($in) }
 
-# A session as USER up to PASS's answer, in seconds of PASS alone.
+# Begins a session of USER. Returns kpopc's pid, its input and output, the
+# answer to PASS, and the seconds until that answer.
 sub login {
 	my ($user, @options) = @_;
 	my $pid = open2(my $in, my $out, $kpopc, @options, 'mail.kpopd.test');
@@ -38,9 +59,12 @@ sub login {
 	return ($pid, $in, $out, $answer, time - $begin);
 }
 
-sub median { my @a = sort { $a <=> $b } @_; return @a ? $a[@a / 2] : 0 }
+sub median {
+	my @a = sort { $a <=> $b } @_;
+	return @a ? $a[@a / 2] : 0;
+}
 
-# Seconds of a whole session, or die.
+# Has a whole session. Returns its seconds; dies if it is not good.
 sub round_trip {
 	my ($user) = @_;
 	my $begin = time;
@@ -49,16 +73,22 @@ sub round_trip {
 	close $out;
 	close $in;
 	waitpid $pid, 0;
-	die "a good login: ", $answer || "no answer", "\n" unless $answer =~ /^\+OK/ && $bye =~ /^\+OK/;
+	die "a good login: ", $answer || "no answer", "\n"
+	    unless $answer =~ /^\+OK/ && $bye =~ /^\+OK/;
 	return time - $begin;
 }
 
-# A silent peer, from 127.0.0.2, or undef where there is none to be had now.
-sub silent { return IO::Socket::INET->new(LocalAddr => '127.0.0.2', PeerAddr => '127.0.0.1', PeerPort => 1109, Timeout => 2) }
+# Opens a silent connection from 127.0.0.2. Returns undef if that fails.
+sub silent {
+	return IO::Socket::INET->new(LocalAddr => '127.0.0.2',
+		PeerAddr => '127.0.0.1', PeerPort => 1109, Timeout => 2);
+}
 
-# N silent peers come from one address while good sessions follow each other from another, and stay while more of
-# these come. None may take BOUND seconds more than usual, nor may there be more processes than HELD. With "wait"
-# the good ones begin when the silent ones are there.
+# Opens N silent connections from one address, while good sessions follow each
+# other from another address; goes on until the silent ones are there. Dies if a
+# good session takes BOUND seconds more than usual, or if there are more than
+# MOST processes. If WHEN is "wait", the good sessions begin when the silent
+# connections are there.
 sub silence {
 	my ($n, $bound, $most, $when) = @_;
 	my @usual = map { round_trip('alice') } 1 .. 10;
@@ -69,7 +99,7 @@ sub silence {
 		my @peers = map { silent() // () } 1 .. $n;
 		print {$done} scalar @peers, "\n";
 		close $done;
-		# Those who are sent away see it; the others stay.
+		# The server closes rejected connections; the others stay.
 		sleep 600;
 		exit;
 	}
@@ -81,8 +111,11 @@ sub silence {
 	sleep 1 if $when eq 'wait';
 	my $select = IO::Select->new($ready);
 	for (my $i = 0; $i < 30; $i++) {
-		push @times, eval { round_trip('alice') } // $fail->("among silent peers: $@");
-		$there = hear($ready), $i = 0 if !$there && $select->can_read(0);
+		push @times,
+		    eval { round_trip('alice') }
+		    // $fail->("among silent peers: $@");
+		$there = hear($ready), $i = 0
+		    if !$there && $select->can_read(0);
 		$i = 0 if !$there;
 	}
 	$held = () = servers();
@@ -90,14 +123,17 @@ sub silence {
 	waitpid $pid, 0;
 	my $worst = (sort { $b <=> $a } @times)[0];
 	my $delay = $worst - median(@usual);
-	printf "# load: %d silent peers, %d processes for those who were let in; %d sessions from elsewhere, medians %.0f ms before and %.0f ms now, worst delay %.0f ms\n",
-	    $there, $held, scalar @times, 1000 * median(@usual), 1000 * median(@times), 1000 * $delay;
+	printf
+	    "# load: %d silent peers, %d processes for those who were let in; %d sessions from elsewhere, medians %.0f ms before and %.0f ms now, worst delay %.0f ms\n",
+	    $there, $held, scalar @times, 1000 * median(@usual),
+	    1000 * median(@times), 1000 * $delay;
 	$delay <= $bound or die "delayed by more than $bound s\n";
 	$held <= $most or die "more than $most processes\n";
 }
 
-# Opens and closes RATE connections a second in all, from so many addresses of 127.0.0.0/8 in turn, until it is killed;
-# each is held for HOLD seconds. Counts what it opens in the file.
+# Opens and closes RATE connections a second, from this number of addresses of
+# 127.0.0.0/8 in turn, until it is killed. Each is held for HOLD seconds. Writes
+# how many it has opened to the file.
 sub open_and_close {
 	my ($addresses, $rate, $hold, $file) = @_;
 	my ($begin, $n, @held) = (time, 0);
@@ -106,9 +142,12 @@ sub open_and_close {
 	while (1) {
 		socket my $s, PF_INET, SOCK_STREAM, 0 or die "socket: $!\n";
 		$s->blocking(0);
-		bind $s, pack_sockaddr_in(0, pack 'N', 0x7f010001 + $n++ % $addresses) or die "bind: $!\n";
+		bind $s,
+		    pack_sockaddr_in(0, pack 'N',
+			0x7f010001 + $n++ % $addresses)
+		    or die "bind: $!\n";
 		connect $s, $server;
-		push @held, [ time + $hold, $s ] if $hold;
+		push @held, [time + $hold, $s] if $hold;
 		shift @held while @held && ($held[0][0] < time || @held > 900);
 		close $s if !$hold;
 		if ($n % 20 == 0) {
@@ -120,12 +159,17 @@ sub open_and_close {
 	}
 }
 
-# Seconds of processor that a process has used.
-sub used { my ($pid) = @_; my @f = split ' ', slurp("/proc/$pid/stat") =~ s/.*\)//r; return ($f[11] + $f[12]) / 100 }
+# The seconds of processor time that a process has used.
+sub used {
+	my ($pid) = @_;
+	my @f = split ' ', slurp("/proc/$pid/stat") =~ s/.*\)//r;
+	return ($f[11] + $f[12]) / 100;
+}
 
-# Good sessions follow each other for SECONDS while somebody opens and closes connections. None may take BOUND seconds
-# more than usual. Prints the delays, the share of a processor that LISTENER has, and how soon the next one is served
-# afterwards.
+# Lets good sessions follow each other for SECONDS, while a process opens and
+# closes connections. Dies if a good one takes BOUND seconds more than usual.
+# Prints the delays, the share of a processor that LISTENER uses, and the time
+# of the first session afterwards.
 sub flood {
 	my ($listener, $addresses, $rate, $hold, $seconds, $bound) = @_;
 	my @usual = map { round_trip('alice') } 1 .. 10;
@@ -139,8 +183,9 @@ sub flood {
 	sleep 0.05 until -s $file;
 	while (time < $begin + $seconds) {
 		my $took = eval { round_trip('alice') };
-		if (defined $took) { push @times, $took } else { $failed++ }
-		# The good address has a rate, too.
+		if (defined $took) { push @times, $took }
+		else { $failed++ }
+		# The rate limit holds for the good address, too.
 		sleep 0.1;
 	}
 	my $share = (used($listener) - $used) / (time - $begin);
@@ -150,14 +195,18 @@ sub flood {
 	my $after = eval { round_trip('alice') } // -1;
 	my $worst = (sort { $b <=> $a } @times)[0] // 999;
 	my $delay = $worst - median(@usual);
-	printf "# load: %d of %d connections a second from %d addresses, held %g s: %d logins from another, %d refused; medians %.0f ms before and %.0f ms now, worst delay %.0f ms; listener %.1f %% of a processor; first one after %.0f ms\n",
-	    $reached, $rate, $addresses, $hold, scalar @times, $failed // 0, 1000 * median(@usual), 1000 * median(@times), 1000 * $delay, 100 * $share, 1000 * $after;
+	printf
+	    "# load: %d of %d connections a second from %d addresses, held %g s: %d logins from another, %d refused; medians %.0f ms before and %.0f ms now, worst delay %.0f ms; listener %.1f %% of a processor; first one after %.0f ms\n",
+	    $reached, $rate, $addresses, $hold, scalar @times, $failed // 0,
+	    1000 * median(@usual), 1000 * median(@times), 1000 * $delay,
+	    100 * $share, 1000 * $after;
 	return if $bound eq 'any';
 	die "refused\n" if $failed;
 	die "delayed by more than $bound s\n" if $delay > $bound;
 }
 
-# Seconds and all that is heard from PASS on.
+# Returns the seconds until the answer to PASS, and all that is answered from
+# then on.
 sub refused {
 	my ($user) = @_;
 	my ($pid, $in, $out, $answer, $time) = login($user);
@@ -168,13 +217,16 @@ sub refused {
 	return "$time " . "$answer$rest" =~ s/\r\n/|/gr;
 }
 
-# What every refusal is told, and when: the medians are at least LEAST seconds and FACTOR from each other. CASE is NAME:CCACHE:USER.
+# Compares the answers of refusals and their times. Dies unless the answers are
+# equal and the medians are at least LEAST seconds and not further than FACTOR
+# from each other. CASE is NAME:CCACHE:USER.
 sub refusals {
 	my ($tries, $least, $factor, @cases) = @_;
 	my (%times, %answers, %from);
 	for (@cases) {
 		my ($name, $ccache, $user) = split /:/;
-		# All at the same time, so that the machine is as busy for each.
+		# All run at the same time, so that the machine is equally busy
+		# for each.
 		my $pid = open($from{$name}, '-|') // die;
 		next if $pid;
 		$ENV{KRB5CCNAME} = "FILE:$ccache";
@@ -183,28 +235,37 @@ sub refusals {
 	}
 	for my $name (keys %from) {
 		while (readline $from{$name}) {
-			my ($time, $answer) = /^(\S+) (.*)/ or die "no answer: $_\n";
+			my ($time, $answer) = /^(\S+) (.*)/
+			    or die "no answer: $_\n";
 			push @{ $times{$name} }, $time;
 			$answers{$answer}++;
 		}
-		@{ $times{$name} // [] } == $tries or die "$name: not all were answered\n";
+		@{ $times{$name} // [] } == $tries
+		    or die "$name: not all were answered\n";
 	}
 	my %median = map { $_ => median(@{ $times{$_} }) } keys %times;
-	printf "# limits: refused %d times each, ms (medians): %s\n", $tries, join ', ', map { sprintf '%s %.2f', $_, 1000 * $median{$_} } sort keys %median;
+	printf "# limits: refused %d times each, ms (medians): %s\n", $tries,
+	    join ', ',
+	    map { sprintf '%s %.2f', $_, 1000 * $median{$_} } sort keys %median;
 	print "# limits: the answer: $_\n" for keys %answers;
-	keys %answers == 1 && (keys %answers)[0] =~ /^-ERR .*\|$/ or die "the answers differ\n";
+	keys %answers == 1 && (keys %answers)[0] =~ /^-ERR .*\|$/
+	    or die "the answers differ\n";
 	my @sorted = sort { $a <=> $b } values %median;
 	$sorted[0] >= $least or die "an answer before $least s\n";
 	$sorted[-1] <= $factor * $sorted[0] or die "the times differ\n";
 }
 
-# What is on standard input, then the same line again and again for as long as it takes; nothing is read. Meanwhile the memory of all is sampled.
+# Sends standard input, then the same line again and again, and reads nothing.
+# Meanwhile samples the memory of all processes; dies if it is more than BOUND
+# KiB.
 sub hostile {
 	my ($name, $bound, $again) = @_;
-	$again =~ s/\\x(..)|\\([rn])/defined $1 ? chr hex $1 : $2 eq 'r' ? "\r" : "\n"/ge;
+	my %letters = (r => "\r", n => "\n");
+	$again =~ s/\\x(..)|\\([rn])/defined $1 ? chr hex $1 : $letters{$2}/ge;
 	my $block = '';
 	$block .= $again while length $block < 65536;
-	my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => 1109) or die "no connection\n";
+	my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => 1109)
+	    or die "no connection\n";
 	my ($most, $sent, $samples) = (0, 0, 0);
 	my $sample = sub {
 		my $now = own_memory(servers());
@@ -212,9 +273,9 @@ sub hostile {
 		$most = $now if $now > $most;
 		return $now;
 	};
-	# Some are gone with the first octets.
+	# Some connections end with the first bytes.
 	for (1 .. 200) { last if $sample->(); sleep 0.01 }
-	# As it comes: what is behind STLS may have to wait.
+	# As it comes, because what follows STLS may have to wait.
 	while (sysread STDIN, my $first, 65536) {
 		syswrite $s, $first;
 		$sample->();
@@ -226,23 +287,28 @@ sub hostile {
 		last if !$sample->();
 	}
 	close $s;
-	printf "# limits: %-28s %5d KiB at most in %d samples, %d KiB sent\n", $name, $most, $samples, $sent / 1024;
+	printf "# limits: %-28s %5d KiB at most in %d samples, %d KiB sent\n",
+	    $name, $most, $samples, $sent / 1024;
 	$most > 0 or die "$name: nobody was there\n";
 	$most <= $bound or die "$name: more than $bound KiB\n";
 }
 
-# Sessions of USER that read all there is, for SECONDS; it stays as it is. Prints how many.
+# Has sessions of USER that read all messages, for SECONDS. Prints how many.
 sub readers {
 	my ($user, $seconds) = @_;
 	my ($n, $end) = (0, time + $seconds);
 	while (time < $end) {
 		my ($pid, $in, $out, $answer) = login($user);
-		my ($messages) = $answer =~ /^\+OK (\d+) messages/ or die "PASS: $answer\n";
+		my ($messages) = $answer =~ /^\+OK (\d+) messages/
+		    or die "PASS: $answer\n";
 		for (map { "RETR $_" } 1 .. $messages) {
 			ask($in, $out, $_) =~ /^\+OK/ or die "$_\n";
-			while ((my $line = hear($in)) ne ".\r\n") { die "the end\n" if $line eq '' }
+			while ((my $line = hear($in)) ne ".\r\n") {
+				die "the end\n" if $line eq '';
+			}
 		}
-		ask($in, $out, 'QUIT') =~ /^\+OK bye, $messages/ or die "QUIT\n";
+		ask($in, $out, 'QUIT') =~ /^\+OK bye, $messages/
+		    or die "QUIT\n";
 		close $out;
 		close $in;
 		waitpid $pid, 0;
@@ -251,25 +317,32 @@ sub readers {
 	print "$n\n";
 }
 
-# What breaks: cuts, resets, nonsense; for SECONDS. Prints how many.
+# Opens connections that break, are reset or send nonsense, for SECONDS. Prints
+# how many.
 sub broken {
 	my ($seconds) = @_;
 	my ($n, $end) = (0, time + $seconds);
 	my $good = slurp("$ENV{WORLD}/opening");
 	while (time < $end) {
-		my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => 1109) or next;
+		my $s =
+		    IO::Socket::INET->new(PeerAddr => '127.0.0.1',
+			PeerPort => 1109)
+		    or next;
 		my $kind = int rand 3;
 		syswrite $s, substr($good, 0, rand length $good) if $kind < 2;
-		syswrite $s, join '', map { chr rand 256 } 1 .. 1 + rand 2000 if $kind == 2;
+		syswrite $s, join '', map { chr rand 256 } 1 .. 1 + rand 2000
+		    if $kind == 2;
 		sleep rand 0.1;
-		setsockopt $s, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0 if rand() < 0.5;
+		setsockopt $s, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0
+		    if rand() < 0.5;
 		close $s;
 		$n++;
 	}
 	print "$n\n";
 }
 
-# Sessions of USER with deletions that end in whatever but QUIT, for SECONDS: the line cut, or a process killed. Prints how many.
+# Has sessions of USER with deletions that end without QUIT, for SECONDS: the
+# connection is cut, or a process is killed. Prints how many.
 sub cut {
 	my ($user, $how, $seconds) = @_;
 	my ($n, $end) = (0, time + $seconds);
@@ -279,7 +352,8 @@ sub cut {
 			ask($in, $out, "DELE $_") for 1 .. 1 + rand 5;
 			print $out "RETR 9\r\n" if rand() < 0.5;
 			if ($how eq 'kill') {
-				my @own = split ' ', qx(pgrep -x kpopd -U $user);
+				my @own = split ' ',
+				    qx(pgrep -x kpopd -U $user);
 				kill 'KILL', $own[rand @own] if @own;
 			}
 			$n++;
@@ -293,5 +367,10 @@ sub cut {
 }
 
 my ($command, @arguments) = @ARGV;
-my %commands = (memory => sub { print own_memory(servers()), "\n" }, refusals => \&refusals, silence => \&silence, flood => \&flood, hostile => \&hostile, readers => \&readers, broken => \&broken, cut => \&cut);
-($commands{ $command // '' } // die 'one of ', join(' ', sort keys %commands), "\n")->(@arguments);
+my %commands =
+    (memory => sub { print own_memory(servers()), "\n" },
+	refusals => \&refusals, silence => \&silence, flood => \&flood,
+	hostile => \&hostile, readers => \&readers, broken => \&broken,
+	cut => \&cut);
+($commands{ $command // '' } // die 'one of ', join(' ', sort keys %commands),
+	"\n")->(@arguments);

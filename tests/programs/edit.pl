@@ -1,12 +1,18 @@
-# Somebody in the middle: perl edit.pl PORT FILE PERL. Edits the server's lines with PERL, until that sets $raw, and writes
-# what clients say to FILE. If PERL has set $holds, clients do not hear of the server's end.
+# A man in the middle who edits lines: perl edit.pl PORT FILE PERL.
+#
+# Edits the server's lines with PERL until PERL sets $raw, and writes what
+# clients send to FILE. If PERL has set $holds, the server's end of the
+# connection is not passed on.
 use strict;
 use warnings;
 use IO::Socket::INET;
 
 $SIG{CHLD} = 'IGNORE';
 my ($port, $file, $edit) = @ARGV;
-my $listener = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => $port, ReuseAddr => 1) or die "$port: $!";
+my $listener =
+    IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1',
+	LocalPort => $port, ReuseAddr => 1)
+    or die "$port: $!";
 our ($raw, $holds);
 my $change = eval "sub { my \$n = shift; $edit }" or die $@;
 
@@ -15,12 +21,15 @@ sub say_all { my ($to, $text) = @_; print $to $text; $to->flush; return }
 while (my $client = $listener->accept) {
 	next if fork;
 	close $listener;
-	my $server = IO::Socket::INET->new('127.0.0.1:1109') or die "server: $!";
+	my $server = IO::Socket::INET->new('127.0.0.1:1109')
+	    or die "server: $!";
 	if (fork) {
 		my ($n, $text) = (0, '');
 		while (sysread $server, $text, 65536, length $text) {
-			# KPOP's exchange has no lines.
-			say_all($client, $1) if $n == 0 && $text =~ s/^([^+-].*?)(?=\+OK kpopd|\z)//s;
+			# The exchange of KPOP does not consist of lines.
+			say_all($client, $1)
+			    if $n == 0
+			    && $text =~ s/^([^+-].*?)(?=\+OK kpopd|\z)//s;
 			while (!$raw && $text =~ s/^(.*?\n)//s) {
 				local $_ = $1;
 				$change->(++$n);

@@ -1,10 +1,14 @@
-# A file system that answers, or does not: perl fuse.pl SOURCE MOUNTPOINT HANG LOG.
+# A file system that answers its calls or keeps them waiting: perl fuse.pl
+# SOURCE MOUNTPOINT HANG LOG.
 #
-# Shows the directory SOURCE at MOUNTPOINT by way of /dev/fuse, without a library. While the file HANG is there, the calls
-# that match the regular expression in it ("READ /new/1", "LOOKUP /.k5login") get no answer, and LOG has a line of each.
-# Their processes cannot even be killed, because the request has left the kernel. When HANG is changed or removed, the
-# calls that no longer match are answered. To stop this process is another way to be dead: nothing is read from the kernel
-# then, and processes that wait can be killed. When it ends every call fails with ENOTCONN.
+# Shows the directory SOURCE at MOUNTPOINT by /dev/fuse, without a library. If
+# the file HANG exists, the calls that match the regular expression in it ("READ
+# /new/1", "LOOKUP /.k5login") get no answer, and LOG gets a line for each.
+# Their processes cannot be killed, because the kernel has passed the request
+# on. When HANG is changed or removed, the calls that no longer match are
+# answered. If this process is stopped, it takes no request from the kernel, and
+# processes that wait can be killed. After its end every call fails with
+# ENOTCONN.
 use strict;
 use warnings;
 use Errno qw(:POSIX);
@@ -15,31 +19,47 @@ use POSIX ();
 use Time::HiRes ();
 
 my ($source, $mountpoint, $hang, $log) = @ARGV;
-my %names = (1 => 'LOOKUP', 3 => 'GETATTR', 4 => 'SETATTR', 5 => 'READLINK', 6 => 'SYMLINK', 8 => 'MKNOD', 9 => 'MKDIR',
-	10 => 'UNLINK', 11 => 'RMDIR', 12 => 'RENAME', 13 => 'LINK', 14 => 'OPEN', 15 => 'READ', 16 => 'WRITE', 17 => 'STATFS',
-	18 => 'RELEASE', 20 => 'FSYNC', 25 => 'FLUSH', 26 => 'INIT', 27 => 'OPENDIR', 28 => 'READDIR', 29 => 'RELEASEDIR',
-	30 => 'FSYNCDIR', 34 => 'ACCESS', 35 => 'CREATE', 45 => 'RENAME2');
-# The node of a file is its inode; the root is 1, as the kernel wants it.
+my %names = (
+	1 => 'LOOKUP', 3 => 'GETATTR', 4 => 'SETATTR', 5 => 'READLINK',
+	6 => 'SYMLINK', 8 => 'MKNOD', 9 => 'MKDIR',
+	10 => 'UNLINK', 11 => 'RMDIR', 12 => 'RENAME', 13 => 'LINK',
+	14 => 'OPEN', 15 => 'READ', 16 => 'WRITE', 17 => 'STATFS',
+	18 => 'RELEASE', 20 => 'FSYNC', 25 => 'FLUSH', 26 => 'INIT',
+	27 => 'OPENDIR', 28 => 'READDIR', 29 => 'RELEASEDIR',
+	30 => 'FSYNCDIR', 34 => 'ACCESS', 35 => 'CREATE', 45 => 'RENAME2'
+);
+# A file's node is its inode; the root's is 1, which the kernel requires.
 my %paths = (1 => '');
 my (%open, %directories, @waiting);
 my $handles = 0;
 umask 0;
 
-sub node { my ($path, @st) = @_; my $n = $path eq '' ? 1 : $st[1]; $paths{$n} = $path; return $n }
+sub node {
+	my ($path, @st) = @_;
+	my $n = $path eq '' ? 1 : $st[1];
+	$paths{$n} = $path;
+	return $n;
+}
 
-# A time as seconds and nanoseconds.
-sub seconds { return map { int } @_ }
-sub nanoseconds { return map { int(($_ - int) * 1e9) } @_ }
+# The seconds and the nanoseconds of times.
+sub seconds {
+	return map { int } @_;
+}
+sub nanoseconds {
+	return map { int(($_ - int) * 1e9) } @_;
+}
 
 sub attributes {
 	my (@st) = @_;
-	return pack 'Q6 L10', $st[1], $st[7], $st[12] || 0, seconds(@st[8, 9, 10]), nanoseconds(@st[8, 9, 10]),
+	return pack 'Q6 L10', $st[1], $st[7], $st[12] || 0,
+	    seconds(@st[8, 9, 10]), nanoseconds(@st[8, 9, 10]),
 	    @st[2, 3, 4, 5], 0, 4096, 0;
 }
 
 sub look { my ($path) = @_; return Time::HiRes::lstat($source . $path) }
 
-# What each kind of call answers; undef with $! set is an error. Nothing is remembered by the kernel.
+# The functions below answer one kind of call each. They return undef and set $!
+# after an error. The kernel is told to cache nothing.
 sub entry {
 	my ($path) = @_;
 	my @st = look($path) or return;
@@ -48,44 +68,57 @@ sub entry {
 
 sub attributes_of {
 	my ($node) = @_;
-	my ($file) = map { $_->{file} } grep { $_->{node} == $node } values %open;
-	my @st = $file ? Time::HiRes::stat($file) : look($paths{$node}) or return;
+	my ($file) =
+	    map { $_->{file} } grep { $_->{node} == $node } values %open;
+	my @st = $file ? Time::HiRes::stat($file) : look($paths{$node})
+	    or return;
 	return pack('Q L2', 0, 0, 0) . attributes(@st);
 }
 
 sub opened {
 	my ($path, $flags) = @_;
 	$flags &= O_ACCMODE | O_TRUNC | O_APPEND | O_NONBLOCK;
-	# The kernel gives the offset of what is appended.
+	# The kernel passes the offset of what is appended.
 	$flags &= ~O_APPEND;
 	sysopen my $file, $source . $path, $flags or return;
 	my @st = stat $file;
-	$open{++$handles} = { file => $file, node => node($path, @st) };
+	$open{ ++$handles } = { file => $file, node => node($path, @st) };
 	return pack 'Q L2', $handles, 1, 0;
 }
 
 sub made {
 	my ($path, $uid, $gid) = @_;
-	# A directory may give its group.
+	# A directory may pass its group on.
 	my @st = lstat $source . $path;
 	my @above = stat(($source . $path) =~ s,/[^/]*$,,r);
 	$gid = $above[5] if $above[2] & S_ISGID;
-	POSIX::lchown($uid, $gid, $source . $path) or return if $st[4] != $uid || $st[5] != $gid;
+	POSIX::lchown($uid, $gid, $source . $path)
+	    or return
+	    if $st[4] != $uid || $st[5] != $gid;
 	return 1;
 }
 
 sub set_attributes {
 	my ($node, $in) = @_;
-	my ($valid, undef, $handle, $size, undef, $atime, $mtime, undef, $an, $mn, undef, $mode, undef, $uid, $gid) = unpack 'L2 Q6 L7', $in;
+	my ($valid, undef, $handle, $size, undef, $atime, $mtime, undef, $an,
+		$mn, undef, $mode, undef, $uid, $gid) = unpack 'L2 Q6 L7', $in;
 	my $path = $source . $paths{$node};
 	my $now = Time::HiRes::time();
 	chmod $mode & 07777, $path or return if $valid & 1;
-	chown $valid & 2 ? $uid : -1, $valid & 4 ? $gid : -1, $path or return if $valid & 6;
+	chown $valid & 2 ? $uid : -1, $valid & 4 ? $gid : -1, $path
+	    or return
+	    if $valid & 6;
 	truncate $path, $size or return if $valid & 8;
 	if ($valid & 0x30) {
 		my @st = look($paths{$node});
-		my $a = $valid & 0x80 ? $now : $valid & 0x10 ? $atime + $an / 1e9 : $st[8];
-		my $m = $valid & 0x100 ? $now : $valid & 0x20 ? $mtime + $mn / 1e9 : $st[9];
+		my $a =
+		      $valid & 0x80 ? $now
+		    : $valid & 0x10 ? $atime + $an / 1e9
+		    : $st[8];
+		my $m =
+		      $valid & 0x100 ? $now
+		    : $valid & 0x20 ? $mtime + $mn / 1e9
+		    : $st[9];
 		Time::HiRes::utime($a, $m, $path) or return;
 	}
 	return attributes_of($node);
@@ -103,7 +136,10 @@ sub list {
 	my $d = $directories{$handle};
 	my $out = '';
 	for (my $i = $offset; $i < @$d; $i++) {
-		my $one = pack('Q2 L2', $d->[$i][0], $i + 1, length $d->[$i][1], $d->[$i][2]) . $d->[$i][1];
+		my $one =
+		    pack('Q2 L2', $d->[$i][0], $i + 1, length $d->[$i][1],
+			$d->[$i][2])
+		    . $d->[$i][1];
 		$one .= "\0" x (-length($one) % 8);
 		last if length($out) + length($one) > $room;
 		$out .= $one;
@@ -114,8 +150,11 @@ sub list {
 sub opened_directory {
 	my ($path) = @_;
 	opendir my $d, $source . $path or return;
-	my @all = map { my @st = lstat "$source$path/$_"; @st ? [$st[1], $_, S_IFMT($st[2]) >> 12] : () } readdir $d;
-	$directories{++$handles} = \@all;
+	my @all = map {
+		my @st = lstat "$source$path/$_";
+		@st ? [$st[1], $_, S_IFMT($st[2]) >> 12] : ()
+	} readdir $d;
+	$directories{ ++$handles } = \@all;
 	return pack 'Q L2', $handles, 0, 0;
 }
 
@@ -140,7 +179,9 @@ sub answer {
 	return list(unpack 'Q2 L', $in) if $op eq 'READDIR';
 	return synced($path) if $op eq 'FSYNC' || $op eq 'FSYNCDIR';
 	return '' if $op eq 'FLUSH';
-	return pack 'Q5 L4 L6', 1 << 20, 1 << 19, 1 << 19, 1 << 20, 1 << 19, 4096, 255, 4096, 0, (0) x 6 if $op eq 'STATFS';
+	return pack 'Q5 L4 L6', 1 << 20, 1 << 19, 1 << 19, 1 << 20, 1 << 19,
+	    4096, 255, 4096, 0, (0) x 6
+	    if $op eq 'STATFS';
 	if ($op eq 'READ') {
 		my ($handle, $offset, $size) = unpack 'Q2 L', $in;
 		sysseek $open{$handle}{file}, $offset, 0;
@@ -161,24 +202,38 @@ sub answer {
 	if ($op eq 'CREATE') {
 		my ($flags, $mode) = unpack 'L2', $in;
 		my $new = "$path/" . unpack 'x16 Z*', $in;
-		sysopen my $file, $source . $new, $flags & (O_EXCL | O_TRUNC) | O_CREAT | O_RDWR, $mode & 07777 or return;
+		sysopen my $file, $source . $new,
+		    $flags & (O_EXCL | O_TRUNC) | O_CREAT | O_RDWR,
+		    $mode & 07777
+		    or return;
 		made($new, $r->{uid}, $r->{gid}) or return;
 		my $entry = entry($new) // return;
-		$open{++$handles} = { file => $file, node => unpack 'Q', $entry };
+		$open{ ++$handles } =
+		    { file => $file, node => unpack 'Q', $entry };
 		return $entry . pack 'Q L2', $handles, 1, 0;
 	}
 	if ($op eq 'MKDIR' || $op eq 'MKNOD') {
 		my $mode = unpack 'L', $in;
-		my $new = "$path/" . unpack $op eq 'MKDIR' ? 'x8 Z*' : 'x16 Z*', $in;
-		($op eq 'MKDIR' ? mkdir $source . $new, $mode & 07777 : S_ISFIFO($mode) ? POSIX::mkfifo($source . $new, $mode & 07777) :
-		    sysopen my $file, $source . $new, O_CREAT | O_EXCL | O_RDWR, $mode & 07777) or return;
+		my $new = "$path/" . unpack $op eq 'MKDIR' ? 'x8 Z*' : 'x16 Z*',
+		    $in;
+		(
+			$op eq 'MKDIR' ? mkdir $source . $new,
+			$mode & 07777
+			: S_ISFIFO($mode)
+			? POSIX::mkfifo($source . $new, $mode & 07777)
+			: sysopen my $file, $source . $new,
+			O_CREAT | O_EXCL | O_RDWR, $mode & 07777
+		) or return;
 		made($new, $r->{uid}, $r->{gid}) or return;
 		return entry($new);
 	}
-	return unlink($source . "$path/$strings[0]") ? '' : undef if $op eq 'UNLINK';
-	return rmdir($source . "$path/$strings[0]") ? '' : undef if $op eq 'RMDIR';
+	return unlink($source . "$path/$strings[0]") ? '' : undef
+	    if $op eq 'UNLINK';
+	return rmdir($source . "$path/$strings[0]") ? '' : undef
+	    if $op eq 'RMDIR';
 	if ($op eq 'RENAME' || $op eq 'RENAME2') {
-		my ($to, $from_name, $to_name) = unpack $op eq 'RENAME' ? 'Q Z* Z*' : 'Q x8 Z* Z*', $in;
+		my ($to, $from_name, $to_name) =
+		    unpack $op eq 'RENAME' ? 'Q Z* Z*' : 'Q x8 Z* Z*', $in;
 		return renamed("$path/$from_name", "$paths{$to}/$to_name");
 	}
 	if ($op eq 'LINK') {
@@ -190,14 +245,22 @@ sub answer {
 	return;
 }
 
-sub slurp { my ($file) = @_; local $/; open my $f, '<', $file or return; my $text = <$f>; return $text =~ s,\n\z,,r }
+sub slurp {
+	my ($file) = @_;
+	local $/;
+	open my $f, '<', $file or return;
+	my $text = <$f>;
+	return $text =~ s,\n\z,,r;
+}
 
-# What the request is about, as HANG names it.
+# The name of a request in HANG.
 sub subject {
 	my ($r) = @_;
 	my $path = $paths{ $r->{node} } // '?';
-	$path .= "/$1" if $r->{op} =~ /^(LOOKUP|UNLINK|RMDIR)$/ && $r->{in} =~ /^([^\0]*)/;
-	$path .= '/' . unpack 'x16 Z*', $r->{in} if $r->{op} =~ /^(CREATE|MKNOD)$/;
+	$path .= "/$1"
+	    if $r->{op} =~ /^(LOOKUP|UNLINK|RMDIR)$/ && $r->{in} =~ /^([^\0]*)/;
+	$path .= '/' . unpack 'x16 Z*', $r->{in}
+	    if $r->{op} =~ /^(CREATE|MKNOD)$/;
 	return "$r->{op} " . ($path eq '' ? '/' : $path);
 }
 
@@ -212,16 +275,28 @@ sub reply {
 	my $out = answer($r);
 	my $error = defined $out ? 0 : -$!;
 	$out //= '';
-	# ENOENT: nobody waits for it any more.
-	syswrite($fuse, pack('L l Q', 16 + length $out, $error, $r->{unique}) . $out) // $!{ENOENT} // die "answer: $!\n";
+	# ENOENT: the process that made the call no longer waits.
+	syswrite($fuse,
+		pack('L l Q', 16 + length $out, $error, $r->{unique}) . $out)
+	    // $!{ENOENT} // die "answer: $!\n";
 }
 
-sub note { my ($text) = @_; open my $f, '>>', $log or die; $f->autoflush(1); print $f "$text\n" }
+sub note {
+	my ($text) = @_;
+	open my $f, '>>', $log or die;
+	$f->autoflush(1);
+	print $f "$text\n";
+}
 
 $^F = 64;
 sysopen my $fuse, '/dev/fuse', O_RDWR or die "/dev/fuse: $!\n";
-system('mount', '-i', '-t', 'fuse', '-o', 'fd=' . fileno($fuse) . ',rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions',
-	'kpopd', $mountpoint) == 0 or exit 77;
+system(
+	'mount', '-i', '-t', 'fuse', '-o',
+	'fd='
+	    . fileno($fuse)
+	    . ',rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions',
+	'kpopd', $mountpoint
+) == 0 or exit 77;
 my $poll = IO::Poll->new;
 $poll->mask($fuse => POLLIN);
 for (;;) {
@@ -231,17 +306,20 @@ for (;;) {
 	@waiting = @still;
 	next if $due <= 0;
 	my $n = sysread $fuse, my $in, 1 << 18;
-	# ENOENT: taken back; ENODEV: no longer mounted.
+	# ENOENT: the request was withdrawn. ENODEV: it is no longer mounted.
 	next if !defined $n && ($!{ENOENT} || $!{EINTR} || $!{EAGAIN});
 	last if !defined $n;
 	my %r;
-	(undef, my $code, @r{qw(unique node uid gid pid)}) = unpack 'L2 Q2 L3', $in;
+	(undef, my $code, @r{qw(unique node uid gid pid)}) = unpack 'L2 Q2 L3',
+	    $in;
 	$r{in} = substr $in, 40;
 	# Two kinds of FORGET, and INTERRUPT, have no answer.
 	next if $code == 2 || $code == 42 || $code == 36;
 	if ($code == 26) {
-		my $init = pack 'L4 S2 L2 S2 L8', 7, 31, 1 << 17, 0, 64, 48, 1 << 17, 1, 0, 0, (0) x 8;
-		syswrite $fuse, pack('L l Q', 16 + length $init, 0, $r{unique}) . $init;
+		my $init = pack 'L4 S2 L2 S2 L8', 7, 31, 1 << 17, 0, 64, 48,
+		    1 << 17, 1, 0, 0, (0) x 8;
+		syswrite $fuse,
+		    pack('L l Q', 16 + length $init, 0, $r{unique}) . $init;
 		next;
 	}
 	$r{op} = $names{$code} // "CALL$code";

@@ -1,7 +1,9 @@
-# An MDA that locks as Postfix's local(8) does on Debian: perl locker.pl MAILBOX <message, as the user with group mail.
+# An MDA that locks as Postfix's local(8) does on Debian: perl locker.pl MAILBOX
+# <message, as the user with group mail.
 #
-# Dotlock with O_EXCL, then fcntl, both given up after too many tries with exit status 75. Only the delay between tries
-# is not Postfix's second: more tries meet more of what others do.
+# Takes a dotlock by O_EXCL, then the fcntl lock. Exits with status 75 if it has
+# tried too often. Postfix waits a second between tries; this waits less,
+# because more tries meet more of what other programs do.
 use strict;
 use warnings;
 use Fcntl;
@@ -16,12 +18,14 @@ sub retry_later { exit 75 }
 
 END { unlink $dotlock if $holds }
 
-# try SUB: until it returns true; errors that do not go with time end it.
+# Repeats SUB until it returns true. An error that does not pass ends the
+# program.
 sub try {
 	my ($once) = @_;
 	for (1 .. 200) {
 		return if $once->();
-		retry_later() unless $! == EEXIST || $! == EAGAIN || $! == EACCES;
+		retry_later()
+		    unless $! == EEXIST || $! == EAGAIN || $! == EACCES;
 		select undef, undef, undef, 0.02 + rand 0.06;
 	}
 	retry_later();
@@ -39,8 +43,10 @@ try(sub { fcntl $box, F_SETLK, $whole });
 my @opened = stat $box;
 my @named = lstat $path or retry_later();
 retry_later() if "@opened[0, 1]" ne "@named[0, 1]" || $opened[3] != 1;
-my $from = 'From sender@kpopd.test  ' . strftime('%a %b %e %H:%M:%S %Y', gmtime) . "\n";
-# In pieces, and as slow as a disk: whoever does not respect the locks meets halves.
+my $from = 'From sender@kpopd.test  '
+    . strftime('%a %b %e %H:%M:%S %Y', gmtime) . "\n";
+# In pieces, as slowly as to a disk, so that a program that ignores the locks
+# reads half a message.
 $box->autoflush(1);
 for my $piece ($from, unpack('(a1000)*', $text), "\n") {
 	select undef, undef, undef, rand 0.01;

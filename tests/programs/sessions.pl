@@ -1,8 +1,10 @@
-# Many connections at once, from an address of this machine: perl sessions.pl ADDRESS FILE …, or ADDRESS silent COUNT.
+# Holds many connections from one address of this machine: perl sessions.pl
+# ADDRESS FILE ..., or ADDRESS silent COUNT.
 #
-# Each FILE is what a client says first (a ticket, USER, PASS). Prints "ready N" once that is answered for all of them,
-# or once COUNT silent ones have been opened (N: how many were not sent away), and holds them until standard input ends;
-# then the sessions say QUIT, and "bye N" counts those that hear +OK.
+# Each FILE is what a client sends first: a ticket, USER, PASS. Prints "ready N"
+# when all have their answers, or when COUNT silent connections have been
+# opened, of which N were not rejected. Holds them until standard input ends.
+# Then the sessions send QUIT, and "bye N" counts those that get +OK.
 use strict;
 use warnings;
 use IO::Socket::INET;
@@ -12,13 +14,16 @@ $SIG{PIPE} = 'IGNORE';
 my ($address, @files) = @ARGV;
 
 sub connection {
-	my $s = IO::Socket::INET->new(LocalAddr => $address, PeerAddr => '127.0.0.1:1109', Timeout => 10)
+	my $s =
+	    IO::Socket::INET->new(LocalAddr => $address,
+		PeerAddr => '127.0.0.1:1109', Timeout => 10)
 	    or die "connect from $address: $!\n";
 	$s->autoflush(1);
 	return $s;
 }
 
-# Up to the answer to PASS: binary answers of the exchange stand before the lines.
+# Reads up to the answer to PASS. Binary answers of the exchange precede the
+# lines.
 sub logged_in {
 	my ($s) = @_;
 	my $heard = '';
@@ -28,12 +33,17 @@ sub logged_in {
 	}
 }
 
-sub slurp { my ($file) = @_; local $/; open my $f, '<', $file or die "$file: $!\n"; return <$f> }
+sub slurp {
+	my ($file) = @_;
+	local $/;
+	open my $f, '<', $file or die "$file: $!\n";
+	return <$f>;
+}
 
 my @open;
 if ($files[0] eq 'silent') {
 	@open = map { connection() } 1 .. $files[1];
-	# What is sent away is closed at once.
+	# The server closes rejected connections at once.
 	select undef, undef, undef, 0.5;
 	my $kept = 0;
 	for my $s (@open) {

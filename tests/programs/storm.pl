@@ -1,7 +1,8 @@
-# The storm's mail, its POP3 client, and its books, all in the directory $STORM: perl storm.pl COMMAND, see the end.
+# Makes the mail of a storm, is its POP3 client, and keeps its books in the
+# directory $STORM: perl storm.pl COMMAND. The commands are at the end.
 #
 #	N          a message as its MDA gets it
-#	delivered  the numbers of the messages that MDAs took
+#	delivered  the numbers of the messages that the MDAs took
 #	books      what the client has seen and removed (Storable)
 use strict;
 use warnings;
@@ -14,26 +15,41 @@ $SIG{PIPE} = 'IGNORE';
 my $storm = $ENV{STORM} or die "no \$STORM\n";
 my @mdas = qw(procmail exim postfix);
 
-sub slurp { my ($file) = @_; local $/; open my $f, '<', $file or die "$file: $!\n"; return <$f> }
+sub slurp {
+	my ($file) = @_;
+	local $/;
+	open my $f, '<', $file or die "$file: $!\n";
+	return <$f>;
+}
 
 sub mda { my ($n) = @_; return $mdas[$n % @mdas] }
 
-# Bodies have all that can be mistaken: for the next message, the answer's end, the line ends of the other side.
+# Writes message N. Its body contains what can be mistaken for the next message,
+# for the end of an answer, and for line ends.
 sub make {
 	my ($n) = @_;
-	my @odd = ("From nobody Mon Nov 23 05:00:00 2026", "From ", ">From there", ".", "..", ". dot", "", "", "x" x 900, "\xe4\xf6 \t");
+	my @odd =
+	    ("From nobody Mon Nov 23 05:00:00 2026", "From ", ">From there",
+		".", "..", ". dot", "", "", "x" x 900, "\xe4\xf6 \t");
 	srand $n;
-	my $text = "Message-ID: <$n\@kpopd.test>\nFrom: sender\@kpopd.test\nTo: alice\@kpopd.test\n" .
-	    "Date: Mon, 23 Nov 2026 05:00:00 +0000\nSubject: storm $n by " . mda($n) . "\n\n";
-	$text .= (rand() < 0.2 ? $odd[rand @odd] : "$n line $_ " . 'abc ' x rand 20) . "\n" for 1 .. int rand 101;
-	# An MTA ends the last line; procmail alone would not put an empty one behind it.
-	chomp $text if $n % 5 == 0 && mda($n) ne 'procmail' && $text !~ /\n\n\z/;
+	my $text =
+	    "Message-ID: <$n\@kpopd.test>\nFrom: sender\@kpopd.test\nTo: alice\@kpopd.test\n"
+	    . "Date: Mon, 23 Nov 2026 05:00:00 +0000\nSubject: storm $n by "
+	    . mda($n) . "\n\n";
+	$text .=
+	    (rand() < 0.2 ? $odd[rand @odd] : "$n line $_ " . 'abc ' x rand 20)
+	    . "\n"
+	    for 1 .. int rand 101;
+	# An MTA ends the last line; otherwise procmail would add no empty line
+	# after it.
+	chomp $text
+	    if $n % 5 == 0 && mda($n) ne 'procmail' && $text !~ /\n\n\z/;
 	open my $f, '>', "$storm/$n" or die;
 	print $f $text;
 	close $f or die;
 }
 
-# The octets behind message N's "From " line in the spool.
+# The bytes after the "From " line of message N in the spool.
 sub stored {
 	my ($n) = @_;
 	my ($header, $body) = split /(?<=\n\n)/, slurp("$storm/$n"), 2;
@@ -41,24 +57,36 @@ sub stored {
 	$body =~ s/^From />From /mg;
 	my $text = $header . $body;
 	$text .= "\n" unless $text =~ /\n\z/;
-	# procmail sees to one empty line, the others add theirs.
+	# procmail makes sure of one empty line; the others add theirs.
 	return mda($n) eq 'procmail' && $text =~ /\n\n\z/ ? $text : "$text\n";
 }
 
-# What POP3 shows of it: without the empty line that separates. After a header alone that is none, but the header's end.
+# Message N as POP3 shows it: without the empty line that separates it from the
+# next one. After a header without a body that line ends the header.
 sub shown {
 	my ($n) = @_;
 	my ($text) = stored($n);
-	return $text =~ /\n\n./s || $text =~ /\n\n\n\z/ ? substr $text, 0, -1 : $text;
+	return $text =~ /\n\n./s || $text =~ /\n\n\n\z/
+	    ? substr $text, 0, -1
+	    : $text;
 }
 
 my ($in, $out, $kpopc);
 
-sub hear { my $line = <$in> // return ''; $line =~ s/\r\n\z/\n/ or die "no CRLF: $line"; return $line }
+sub hear {
+	my $line = <$in> // return '';
+	$line =~ s/\r\n\z/\n/ or die "no CRLF: $line";
+	return $line;
+}
 
 sub ask { my ($line) = @_; print $out "$line\r\n"; return hear() }
 
-sub must { my ($line) = @_; my $answer = ask($line); $answer =~ /^\+OK/ or die "$line: $answer\n"; return $answer }
+sub must {
+	my ($line) = @_;
+	my $answer = ask($line);
+	$answer =~ /^\+OK/ or die "$line: $answer\n";
+	return $answer;
+}
 
 sub lines {
 	my @lines;
@@ -72,11 +100,12 @@ sub lines {
 
 sub hang_up { close $out; close $in; waitpid $kpopc, 0 }
 
-# Up to PASS's good answer, however often the mailbox is in use.
+# Logs in, again and again as long as the mailbox is in use.
 sub login {
 	my ($books) = @_;
 	for (my $end = time + 60; time < $end; sleep 0.05) {
-		$kpopc = open2($in, $out, "$ENV{KPOPD_BUILD}/kpopc", 'mail.kpopd.test');
+		$kpopc = open2($in, $out, "$ENV{KPOPD_BUILD}/kpopc",
+			'mail.kpopd.test');
 		binmode $_ for $in, $out;
 		$out->autoflush(1);
 		hear() =~ /^\+OK/ or die "no greeting\n";
@@ -90,7 +119,8 @@ sub login {
 	die "in use for a minute\n";
 }
 
-# What is there, in its order: every message whole, as delivered, under the name it always had.
+# Reads the whole mailbox. Returns the numbers of its messages in order; dies
+# unless each is as delivered and has its UIDL.
 sub look {
 	my ($books) = @_;
 	my @now;
@@ -99,31 +129,41 @@ sub look {
 		my ($at, $uidl) = /^(\d+) (\S+)$/ or die "UIDL: $_\n";
 		must("RETR $at");
 		my $text = join '', lines();
-		my ($n) = $text =~ /^Message-ID: <(\d+)\@/m or die "message $at is none of ours\n";
+		my ($n) = $text =~ /^Message-ID: <(\d+)\@/m
+		    or die "message $at is none of ours\n";
 		$text eq shown($n) or die "message $n is not as delivered\n";
-		($books->{uidl}{$n} //= $uidl) eq $uidl or die "the UIDL of message $n changed\n";
+		($books->{uidl}{$n} //= $uidl) eq $uidl
+		    or die "the UIDL of message $n changed\n";
 		push @now, $n;
 	}
 	return @now;
 }
 
-# The QUIT before this session against what is there now: $now is what was there then, without what it removed, and new mail.
+# Compares the mailbox with the QUIT before this session. It must contain the
+# messages that it had then, without those that QUIT removed, and new ones after
+# them.
 sub judge {
 	my ($books, @now) = @_;
 	my %there = map { $_ => 1 } @now;
 	my @marked = @{ $books->{marked} };
 	my @gone = grep { !$there{$_} } @marked;
 	my $answer = $books->{answer};
-	my $fine = $answer =~ /^\+OK/ ? @gone == @marked
+	my $fine =
+	      $answer =~ /^\+OK/ ? @gone == @marked
 	    : $answer =~ /^-ERR \[IN-USE\]/ ? @gone == 0
 	    : $answer =~ /^-ERR some/ ? 1
 	    : $answer eq '' && $books->{killed} ? @gone == 0 || @gone == @marked
 	    : 0;
-	die "of @marked @gone are gone, QUIT's answer was: $answer\n" unless $fine;
-	$books->{outcome}{ $answer eq '' ? (@gone ? 'killed, all gone' : 'killed, none gone') : $answer =~ s/,.*|\n//sr }++ if @marked;
+	die "of @marked @gone are gone, QUIT's answer was: $answer\n"
+	    unless $fine;
+	$books->{outcome}{ $answer eq ''
+		? (@gone ? 'killed, all gone' : 'killed, none gone')
+		: $answer =~ s/,.*|\n//sr }++
+	    if @marked;
 	$books->{deleted}{$_} = 1 for @gone;
 	my @kept = grep { !$books->{deleted}{$_} } @{ $books->{list} };
-	my %known = map { $_ => 1 } @{ $books->{list} }, keys %{ $books->{deleted} };
+	my %known = map { $_ => 1 } @{ $books->{list} },
+	    keys %{ $books->{deleted} };
 	my @begin = splice @now, 0, scalar @kept;
 	"@begin" eq "@kept" or die "kept were @kept, there are @begin\n";
 	for (@now) {
@@ -131,31 +171,42 @@ sub judge {
 	}
 }
 
-# alice's newest process that has the client's socket: the session, not its broker. Others may have sessions, too.
+# The pid of alice's newest process that has the client's connection. That is
+# the session, not its broker.
 sub session_pid {
-	my @own = grep { (readlink("/proc/$_/fd/0") // '') =~ /^socket:/ } split ' ', qx(pgrep -x kpopd -U alice);
+	my @own =
+	    grep { (readlink("/proc/$_/fd/0") // '') =~ /^socket:/ } split ' ',
+	    qx(pgrep -x kpopd -U alice);
 	return $own[-1] // die "alice has no session\n";
 }
 
-# Memory takes no time; with a disk, most of a QUIT is spent between its steps, also between a last look and the cut.
+# Slows down the session's calls for the disk. On tmpfs they take no time; on a
+# disk most of QUIT is spent in them, also between the last check and the
+# truncation.
 sub slow_down {
 	my ($session) = @_;
 	my $tracer = fork // die;
 	if ($tracer == 0) {
 		open STDERR, '>', '/dev/null';
-		exec "strace -q -o /dev/null -e trace=fsync,ftruncate -e inject=fsync,ftruncate:delay_enter=8000 -p $session";
+		exec
+		    "strace -q -o /dev/null -e trace=fsync,ftruncate -e inject=fsync,ftruncate:delay_enter=8000 -p $session";
 	}
 	for (1 .. 100) {
-		return $tracer if slurp("/proc/$session/status") =~ /^TracerPid:\s*[1-9]/m;
+		return $tracer
+		    if slurp("/proc/$session/status") =~ /^TracerPid:\s*[1-9]/m;
 		sleep 0.02;
 	}
 	die "strace does not trace\n";
 }
 
-# One session. With how = "look" it removes nothing; "kill" ends it somewhere in QUIT.
+# Has one session. If HOW is "look" it removes nothing; "kill" ends it somewhere
+# in QUIT.
 sub session {
 	my ($how) = @_;
-	my $books = -e "$storm/books" ? retrieve("$storm/books") : { list => [], marked => [], answer => '+OK' };
+	my $books =
+	    -e "$storm/books"
+	    ? retrieve("$storm/books")
+	    : { list => [], marked => [], answer => '+OK' };
 	login($books);
 	my @now = look($books);
 	judge($books, @now);
@@ -168,7 +219,7 @@ sub session {
 	$books->{killed} = $how eq 'kill';
 	my $session = session_pid();
 	my $tracer = slow_down($session);
-	# Mail comes in while we are here.
+	# Mail arrives meanwhile.
 	sleep rand 0.6;
 	print $out "QUIT\r\n";
 	if ($how eq 'kill') {
@@ -181,7 +232,8 @@ sub session {
 	store($books, "$storm/books");
 }
 
-# The end: delivered = kept + deleted, and the spool has nothing but messages as delivered.
+# Checks the end: delivered = kept + deleted, and the spool consists of messages
+# as delivered.
 sub check {
 	my $books = retrieve("$storm/books");
 	my $spool = slurp('/var/mail/alice');
@@ -189,9 +241,13 @@ sub check {
 	my ($deleted, $kept) = (scalar keys %count, 0);
 	while ((pos($spool) // 0) < length $spool) {
 		my $at = pos($spool) // 0;
-		$spool =~ /\GFrom sender\@kpopd\.test .*\n(?=Message-ID: <(\d+)\@)/gc or die "at octet $at of the spool no message begins\n";
+		$spool =~
+		    /\GFrom sender\@kpopd\.test .*\n(?=Message-ID: <(\d+)\@)/gc
+		    or die "at byte $at of the spool no message begins\n";
 		my $text = stored($1);
-		substr($spool, pos $spool, length $text) eq $text or die "message $1, at octet $at of the spool, is not as delivered\n";
+		substr($spool, pos $spool, length $text) eq $text
+		    or die
+		    "message $1, at byte $at of the spool, is not as delivered\n";
 		pos($spool) += length $text;
 		$count{$1}++;
 		$kept++;
@@ -199,13 +255,18 @@ sub check {
 	my @delivered = split ' ', slurp("$storm/delivered");
 	for (@delivered) {
 		my $times = delete $count{$_} // 0;
-		die "message $_ was delivered once and is there $times times\n" if $times != 1;
+		die "message $_ was delivered once and is there $times times\n"
+		    if $times != 1;
 	}
 	die "nobody delivered ", join(' ', keys %count), "\n" if %count;
 	my $quits = 0;
 	$quits += $_ for values %{ $books->{outcome} };
-	printf "# storm: %d delivered = %d kept + %d deleted in %d QUITs; login in use: %d; %s\n", scalar @delivered, $kept, $deleted,
-	    $quits, $books->{in_use} // 0, join '; ', map { "$_: $books->{outcome}{$_}" } sort keys %{ $books->{outcome} };
+	printf
+	    "# storm: %d delivered = %d kept + %d deleted in %d QUITs; login in use: %d; %s\n",
+	    scalar @delivered, $kept, $deleted,
+	    $quits, $books->{in_use} // 0, join '; ',
+	    map { "$_: $books->{outcome}{$_}" }
+	    sort keys %{ $books->{outcome} };
 }
 
 my ($command, $argument) = @ARGV;

@@ -323,6 +323,7 @@ logins(void)
 	entry = NULL;
 }
 
+/* attack:7-17 */
 /*
  * If the database accepts another spelling, the account has its own name,
  * unless that is not a user name.
@@ -387,6 +388,7 @@ no_second_reading(void)
 	entry = NULL;
 }
 
+/* attack:7-16 */
 /*
  * Service names without host or realm, which a compromised pre-auth process
  * could send: then only the host's name is a domain.

@@ -109,6 +109,7 @@ nets(void)
 	CHECK(!is_same_net("::ffff:192.0.2.1", "::ffff:192.0.2.2"));
 	CHECK(is_same_net("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff"));
 	CHECK(!is_same_net("2001:db8::1", "2001:db8:0:1::1"));
+	/* attack:6-3 */
 	/* NAT64's prefix has all IPv4 addresses in one /64. */
 	CHECK(is_same_net("64:ff9b::192.0.2.1", "192.0.2.1"));
 	CHECK(!is_same_net("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2"));

@@ -133,6 +133,7 @@ k5login_permits_whom_it_names(void)
 }
 
 /* An anonymous principal is refused, although .k5login names it. */
+/* catalogue:20-3 */
 static void
 an_anonymous_principal_is_refused(void)
 {

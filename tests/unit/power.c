@@ -467,6 +467,7 @@ sweep_unsynced(unsigned points)
 	return bad;
 }
 
+/* fault:3 */
 int
 main(int argc, char **argv)
 {

@@ -494,6 +494,7 @@ open_both(struct replay **longer, struct replay **shorter)
 }
 
 /* Services with different skews count a principal's logins by the same epochs. */
+/* attack:1-13 */
 static void
 services_share_the_counters(void)
 {
@@ -510,6 +511,7 @@ services_share_the_counters(void)
  * Services with different skews keep records for the longest; otherwise one would
  * discard a record while another still accepts the authenticator.
  */
+/* attack:1-12 */
 static void
 the_longest_skew_keeps_records(void)
 {
@@ -524,6 +526,7 @@ the_longest_skew_keeps_records(void)
 }
 
 /* When the skew grows, authenticators are refused that may have been discarded. */
+/* attack:1-14 */
 static void
 a_longer_skew_begins_anew(void)
 {

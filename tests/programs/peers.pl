@@ -1,0 +1,50 @@
+# Connects many clients at once, which end early: peers.pl HOW FILE N ...
+#
+# Each client sends the first N bytes of FILE, then ends its side (HOW is "end")
+# or resets the connection ("reset"). Prints a line for each: N, and what the
+# server has sent as hexadecimal digits.
+use strict;
+use warnings;
+use Socket;
+
+use constant {
+	AT_ONCE => 30,
+	DEADLINE => 30,
+	# The versions of sendauth and of KPOP have this length. The server
+	# answers a byte to them.
+	VERSIONS => 36,
+	# In which an answer that should not be there would come.
+	GRACE => 0.3,
+};
+
+my ($how, $file, @lengths) = @ARGV;
+open my $in, '<:raw', $file or die "$file: $!\n";
+my $text = do { local $/; <$in> };
+$SIG{ALRM} = sub { die "peers: a connection does not end\n" };
+
+while (my @now = splice @lengths, 0, AT_ONCE) {
+	my %peer;
+	alarm DEADLINE;
+	for my $n (@now) {
+		socket my $s, PF_INET, SOCK_STREAM, 0;
+		connect $s, sockaddr_in(1109, INADDR_LOOPBACK)
+		    or die "connect: $!\n";
+		syswrite $s, substr $text, 0, $n;
+		shutdown $s, 1 if $how eq 'end';
+		$peer{$n} = $s;
+	}
+	for my $n (@now) {
+		my ($s, $heard, $some) = ($peer{$n}, '');
+		if ($how eq 'end') {
+			$heard .= $some while sysread $s, $some, 4096;
+		} else {
+			sysread $s, $heard, 4096 if $n >= VERSIONS;
+			select undef, undef, undef, GRACE if $n == $now[0];
+			$heard .= $some
+			    if defined recv $s, $some, 4096, MSG_DONTWAIT;
+			setsockopt $s, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
+			close $s;
+		}
+		print "$n ", unpack('H*', $heard), "\n";
+	}
+}
