@@ -110,6 +110,7 @@ listen_by() {
 	restart
 }
 
+# bats test_tags=promise:3
 @test "the listener has its socket, syslog and signals, holds no key, and its sessions have nothing of it" {
 	mbox one | store alice
 	pop_open
@@ -188,6 +189,7 @@ listen_by() {
 	pop_ask QUIT
 }
 
+# bats test_tags=promise:2
 @test "listener and monitor never open the keytab, nor read what clients send" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	mbox one | store alice

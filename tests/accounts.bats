@@ -214,7 +214,7 @@ means() {
 	done
 }
 
-# bats test_tags=attack:7-13
+# bats test_tags=attack:7-13,promise:1
 @test "USER name@domain means name, if the domain is the host's, the realm in any case, or one of -D" {
 	mbox one | store alice
 	mbox one two | store bob
@@ -317,6 +317,7 @@ means() {
 	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
 }
 
+# bats test_tags=promise:5
 @test "a name that no path or log may have is refused, and is in the log all the same, escaped" {
 	mbox one | store alice
 	spool_keep
@@ -439,6 +440,7 @@ alice_is() {
 	fi
 }
 
+# bats test_tags=promise:1
 @test "an expired account is refused; a locked, old or absent password, a shell and /etc/nologin are not asked" {
 	mbox one | store alice
 	cp /etc/shadow "$WORLD/shadow"
@@ -484,6 +486,7 @@ hash_bytes() {
 	chmod 640 /etc/shadow
 }
 
+# bats test_tags=promise:1
 @test "nobody's uid never logs in; -n bounds the others on both sides" {
 	local uid i
 	cp /etc/passwd "$WORLD/passwd.before"

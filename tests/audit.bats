@@ -16,6 +16,7 @@ preauth_logs() {
 	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line "$@"
 }
 
+# bats test_tags=promise:5
 @test "no process but the monitor has a socket to syslog" {
 	mbox one | store alice
 	tls_make
@@ -42,6 +43,7 @@ preauth_logs() {
 	server_start
 }
 
+# bats test_tags=promise:5
 @test "a pre-auth process that says somebody has logged in is not believed, and the log says so" {
 	preauth_logs login "user=root principal=root@KPOPD.TEST"
 	log_has 'mail\.alert kpopd\[[0-9]+\]: fatal peer=[^ ]+ error="the pre-auth process logged a forbidden event: login"$'
@@ -58,6 +60,7 @@ preauth_logs() {
 	done
 }
 
+# bats test_tags=promise:5
 @test "a text of a compromised pre-auth process is one line of visible characters, and stands behind the true address" {
 	preauth_logs failed $'what="x\n<86>sshd[1]: Accepted password for root\x1b[2J\x7f\xff"'
 	log_has 'kpopd\[[0-9]+\]: failed peer=(\[::1\]|127\.0\.0\.1):[0-9]+ what="x\?<86>sshd\[1\]: Accepted password for root\?\[2J\?\?"$'

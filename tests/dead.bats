@@ -106,7 +106,7 @@ gone_in() {
 	talk_no_more
 }
 
-# bats test_tags=catalogue:44-3
+# bats test_tags=catalogue:44-3,promise:7
 @test "a client that is reset in the middle of an answer orders nothing with what it has sent already" {
 	for mode in "${modes[@]}"; do
 		gone_in "$mode" "RETR 1"

@@ -282,7 +282,7 @@ then_killed() {
 	[[ $said == "-ERR [SYS/TEMP] cannot read the message;"*"-ERR [SYS/TEMP] another program changed the mailbox;"*"cut;"* ]] || { echo "$said"; return 1; }
 }
 
-# bats test_tags=fault:4-1
+# bats test_tags=fault:4-1,promise:7
 @test "an error in each system call of QUIT" {
 	sweep_quit mixed session
 	if long; then

@@ -135,7 +135,7 @@ preauth_says() {
 	spool_is alice one two three
 }
 
-# bats test_tags=fault:18-1
+# bats test_tags=fault:18-1,promise:2
 @test "a compromised session opens nobody else's mail, no other file, and no socket" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	# Where alice may write files that exist, in the spool's directory, their modes decide.
@@ -161,7 +161,7 @@ preauth_says() {
 	[ -z "$(ls -A /var/mail | grep -v '^alice$\|^bob$')" ]
 }
 
-# bats test_tags=fault:18-2
+# bats test_tags=fault:18-2,promise:4
 @test "a compromised session that forks, execs, traces, mounts or wants other rights is ended, and the log names the call" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	for call in 'clone 17 0 0 0 0' 'execve /bin/sh 0 0' 'ptrace 16 1 0 0' 'mount none /mnt tmpfs 0 0' 'setresuid 0 0 0' \

@@ -143,7 +143,7 @@ sweep() {
 	points_are_good "$1" 16
 }
 
-# bats test_tags=fault:6-1
+# bats test_tags=fault:6-1,promise:7
 @test "the state directory on a full ext4: nothing is removed or all of it, the tail and all always can be" {
 	disk ext4
 	on_it state

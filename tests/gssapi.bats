@@ -85,6 +85,7 @@ gsstalk() {
 	timeout 20 "$KPOPD_BUILD/tests/programs/gsstalk" "$@"
 }
 
+# bats test_tags=promise:1
 @test "tokens that are broken, repeated, left out, too long or in the clear end the session, and nothing is removed" {
 	for layer in 2 4; do
 		for how in flip replay short zero huge large clear skip none; do
@@ -165,7 +166,7 @@ gsstalk() {
 	log_has 'refused .*reason="GSSAPI" error="Request is a replay"'
 }
 
-# bats test_tags=fault:17-3
+# bats test_tags=fault:17-3,promise:3
 @test "the service's key is in the pre-auth process, and not in the relay, the session, the broker or the monitor" {
 	exec {quiet}<> <(:)
 	"$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 <&"$quiet" >/dev/null 2>&1 3>&- &
@@ -212,6 +213,7 @@ gsstalk() {
 	find "$state/relay" "$state/preauth" -maxdepth 1 -size 0 -name '*[0-9]' -delete
 }
 
+# bats test_tags=promise:1
 @test "passwords are refused, and CAPA says what there is" {
 	run wire 3 < <(printf '%s\r\n' CAPA "USER alice" "PASS x" "APOP alice x" QUIT)
 	[[ $output == *"SASL GSSAPI"*"-ERR [AUTH]"*"-ERR [AUTH]"*"-ERR [AUTH]"*"+OK bye"* ]]
@@ -331,6 +333,7 @@ long_line() {
 	done
 }
 
+# bats test_tags=promise:1
 @test "another user's mailbox stays shut" {
 	mbox three | store bob
 	run pop3test 0 0 bob

@@ -34,7 +34,7 @@ memory() {
 	grep -a . "$WORLD/answer" | tr -d '\r' | cmp - <(echo "+OK kpopd at your service")
 }
 
-# bats test_tags=catalogue:26-5
+# bats test_tags=catalogue:26-5,promise:5
 @test "after the login an endless line costs no memory, and the mailbox stays" {
 	{ printf 'USER alice\r\nPASS x\r\nDELE 1\r\n'; timeout 3 cat /dev/zero || true; printf '\r\nNOOP\r\n'; } |
 	    kpopc mail.kpopd.test >"$WORLD/answer" 3>&- &
@@ -57,7 +57,7 @@ memory() {
 	log_only ' log(in|out) '
 }
 
-# bats test_tags=catalogue:38-2
+# bats test_tags=catalogue:38-2,promise:5
 @test "every verb with arguments of all sizes and with format directives is answered by one line" {
 	verbs=($(pop_verbs kpop_commands gssapi_commands pop3_trans_commands) XTND)
 	for verb in "${verbs[@]}"; do
@@ -78,6 +78,7 @@ memory() {
 	log_only ' login | logout .*deleted=0 left=2 | refused .*reason="no login: (left|lost)"$| nonsense '
 }
 
+# bats test_tags=promise:5
 @test "nothing a client sends reaches the log raw" {
 	admin 'addprinc -randkey "x y=z"""'
 	admin "ktadd -k $WORLD/keytabs/odd.keytab \"x y=z\"\"\""
@@ -100,7 +101,7 @@ memory() {
 	await 9 '! pgrep -x kpopd >/dev/null'
 }
 
-# bats test_tags=catalogue:14
+# bats test_tags=catalogue:14,promise:1
 @test "bits of a good AP-REQ flipped one by one let nobody in" {
 	# The options and the service's name in front are protected by nothing, and need not be: the key decides.
 	apreq pop/mail.kpopd.test >"$WORLD/good"

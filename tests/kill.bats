@@ -63,7 +63,7 @@ sweep() {
 }
 
 # Without a dotlock, because the killed monitor's would be left.
-# bats test_tags=fault:1-2
+# bats test_tags=fault:1-2,promise:7
 @test "session and monitor killed at each system call of QUIT: so does the next login, with mail that has arrived" {
 	server_stop
 	server_start -l fcntl

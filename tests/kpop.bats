@@ -95,7 +95,7 @@ text() {
 	[[ $output == *"+OK bye, 2 messages left"* ]]
 }
 
-# bats test_tags=catalogue:16-1
+# bats test_tags=catalogue:16-1,promise:1
 @test "a ticket for another service is refused with a KRB-ERROR" {
 	realm_login alice
 	for other in host/mail.kpopd.test imap/mail.kpopd.test; do
@@ -192,7 +192,7 @@ with_server() {
 	[ ! -e /run/sanitizer/trace ]
 }
 
-# bats test_tags=catalogue:17-1
+# bats test_tags=catalogue:17-1,promise:1
 @test "an expired ticket and a wrong clock are refused" {
 	show_old() {
 		# The ticket ends while apreq waits; its authenticator is fresh.
@@ -237,7 +237,7 @@ with_server() {
 	refuses_ticket $service "Clock skew too great" -o -301
 }
 
-# bats test_tags=catalogue:20-1
+# bats test_tags=catalogue:20-1,promise:1
 @test "a ticket under a key, or of a type, that the keytab does not have is refused" {
 	admin "addprinc -randkey pop/kvno.kpopd.test"
 	admin "ktadd -k $WORLD/server.keytab pop/kvno.kpopd.test"
@@ -268,7 +268,7 @@ with_server() {
 	done
 }
 
-# bats test_tags=catalogue:20-5
+# bats test_tags=catalogue:20-5,promise:1
 @test "principals with odd characters, and long ones, are nobody's user and reach the log as text" {
 	odd_login() {
 		realm_logout
@@ -308,7 +308,7 @@ with_server() {
 	log_count 10 .
 }
 
-# bats test_tags=catalogue:4,catalogue:5,catalogue:6,catalogue:12
+# bats test_tags=catalogue:4,catalogue:5,catalogue:6,catalogue:12,promise:5
 @test "lengths out of range are refused, and allocate nothing" {
 	for n in 0 65537 2147483647 2147483648 4294967295; do
 		log_mark
@@ -484,7 +484,7 @@ pop3="POP3 client without KPOP"
 	log_count 1 .
 }
 
-# bats test_tags=catalogue:2
+# bats test_tags=catalogue:2,promise:2
 @test "bytes that trickle in do not extend the deadline, before or after the ticket" {
 	realm_login alice
 	begin=$(date +%s%N)
@@ -514,7 +514,7 @@ pop3="POP3 client without KPOP"
 	[[ ${output:10:2} == 7e ]]
 }
 
-# bats test_tags=fault:16-4
+# bats test_tags=fault:16-4,promise:2
 @test "a pre-auth process that hangs is killed by the monitor, a second after the deadline" {
 	realm_login alice
 	pop_open

@@ -38,6 +38,7 @@ bytes() {
 	perl -e 'print pack("H*", shift) x shift' "$1" "${2-1}"
 }
 
+# bats test_tags=promise:5
 @test "KPOP before the login: no more than 16 MiB for all processes of a connection, whatever is sent" {
 	server_start -t 3 -x 127.0.0.9
 	hostile "a length of 4 GiB" '\x00' < <(u32 4294967295)
@@ -52,6 +53,7 @@ bytes() {
 	hostile "a ticket, endless USER" 'USER aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n' < <(versions; apreq pop/mail.kpopd.test | framed)
 }
 
+# bats test_tags=promise:5
 @test "POP3 before the login: no more than 16 MiB, also for TLS and tokens of GSSAPI" {
 	tls_make
 	server_start -p -t 3 $(tls_options)
@@ -82,6 +84,7 @@ bytes() {
 	kill $sender 2>/dev/null || true
 }
 
+# bats test_tags=promise:6
 @test "who is refused hears the same after about the same time, whatever the reason" {
 	realm_other_start
 	KRB5CCNAME=FILE:$WORLD/ccache.eve kinit -k -t "$WORLD/keytabs/eve@OTHER.TEST.keytab" eve@OTHER.TEST

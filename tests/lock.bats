@@ -483,6 +483,7 @@ death_point() {
 	rm -r /home/alice/spool
 }
 
+# bats test_tags=promise:8
 @test "a user cannot have the broker led into another directory by a symlink in the home directory" {
 	mkdir -p "$WORLD/group/sub"
 	chgrp -R mail "$WORLD/group"

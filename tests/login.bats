@@ -48,7 +48,7 @@ refuses() {
 	log_lacks 'secret-word|%'
 }
 
-# bats test_tags=catalogue:33,catalogue:34,catalogue:35,catalogue:36-1,catalogue:37,catalogue:38-1
+# bats test_tags=catalogue:33,catalogue:34,catalogue:35,catalogue:36-1,catalogue:37,catalogue:38-1,promise:1,promise:6
 @test "another's mailbox, an unknown user, root, system users and nonsense hear the same, the log says which" {
 	mbox one | store alice
 	mbox two | store bob
@@ -122,6 +122,7 @@ refuses() {
 	refuses alice/admin@KPOPD.TEST
 }
 
+# bats test_tags=promise:1
 @test ".k5login lets others in, and shuts out whom it does not name" {
 	mbox one | store bob
 	echo alice@KPOPD.TEST >/home/bob/.k5login
@@ -155,6 +156,7 @@ refuses() {
 	spool_kept
 }
 
+# bats test_tags=promise:1
 @test "-r lets in the realms that it names, whatever .k5login says" {
 	realm_other_start
 	printf '%s\n' alice@KPOPD.TEST eve@OTHER.TEST >/home/alice/.k5login
@@ -179,7 +181,7 @@ refuses() {
 	[[ $output == *"+OK bye"* ]]
 }
 
-# bats test_tags=catalogue:77-1
+# bats test_tags=catalogue:77-1,promise:8
 @test "a FIFO as .k5login hangs until the login deadline and no longer" {
 	server_stop
 	server_start -t 2

@@ -4,6 +4,7 @@
 load helpers/all
 load helpers/points
 
+# bats test_tags=promise:2
 @test "the pre-auth process is kpopd, alone, in an empty jail whose root it cannot write" {
 	realm_login alice
 	pop_open
@@ -49,7 +50,7 @@ load helpers/points
 	[ "$(fds "$pid" | grep -vc socket:)" -eq 1 ]
 }
 
-# bats test_tags=fault:17-4
+# bats test_tags=fault:17-4,promise:2
 @test "the session is the user, with no other group and nothing of root; so is the broker, but for the spool's group" {
 	mbox one | store alice
 	usermod -aG mail,adm alice
@@ -114,6 +115,7 @@ marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
 	rm -f /home/alice/.k5login
 }
 
+# bats test_tags=promise:6
 @test "who is refused is answered by the pre-auth user, jailed and confined, for whatever reason; nothing is made for the user named" {
 	mbox one | store bob
 	rm -rf "$state/users"
@@ -139,7 +141,7 @@ marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
 	[ ! -e "$state/users" ]
 }
 
-# bats test_tags=fault:17-1
+# bats test_tags=fault:17-1,promise:3
 @test "the keys are in the pre-auth process's memory, and in no other process that handles the connection" {
 	[ "$(key_bytes | wc -l)" -ge 2 ]
 	realm_login alice
@@ -204,7 +206,7 @@ traced() {
 	grep -q 'chroot("preauth")' "$opened"
 }
 
-# bats test_tags=fault:15-1
+# bats test_tags=fault:15-1,promise:2
 @test "a step of dropping that fails, or lies, ends the connection before any mail" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	mbox one | store alice

@@ -31,7 +31,7 @@ of() {
 	KRB5CCNAME=FILE:$WORLD/cc.$1 "${@:2}"
 }
 
-# bats test_tags=catalogue:19-2
+# bats test_tags=catalogue:19-2,promise:1
 @test "an AP-REQ is accepted once, however fast or slow its client's clock and however late it comes again" {
 	preloaded
 	of mallory apreq -n $(long && echo 6000 || echo 600) $service >"$WORLD/many"
@@ -51,7 +51,7 @@ of() {
 	log_has 'refused .*error="Clock skew too great"'
 }
 
-# bats test_tags=catalogue:19-5
+# bats test_tags=catalogue:19-5,promise:1
 @test "a server's clock that jumps ahead or back, and returns, forgets nothing" {
 	preloaded
 	apreq $service >"$WORLD/recorded"
@@ -69,7 +69,7 @@ of() {
 	done
 }
 
-# bats test_tags=catalogue:19-3
+# bats test_tags=catalogue:19-3,promise:1
 @test "a recorded AP-REQ that is altered where nothing protects it is the same one" {
 	apreq $service >"$WORLD/recorded"
 	is_in "$(shows "$WORLD/recorded")"
@@ -126,7 +126,7 @@ as_gssapi() {
 	[ "$(stat -c %h:%s "$cache")" = "1:$(stat -c %s "$cache")" ]
 }
 
-# bats test_tags=catalogue:19-7
+# bats test_tags=catalogue:19-7,promise:1
 @test "a whole AUTH GSSAPI without mutual authentication, recorded, is good once; so it is with a fast clock, and later" {
 	preloaded -p
 	for fast in 295 0; do
@@ -158,6 +158,7 @@ as_gssapi() {
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 }
 
+# bats test_tags=promise:1
 @test "of fifty connections that show one AP-REQ at once, one gets in, also where the cache has to be made first" {
 	for round in 1 2 3; do
 		if [ $round -gt 1 ]; then rm -f "$cache"; fi
@@ -186,7 +187,7 @@ as_gssapi() {
 	log_has 'refused .*error="Request is a replay"'
 }
 
-# bats test_tags=fault:6-2
+# bats test_tags=fault:6-2,promise:8
 @test "a user who fills the disk of the state directory keeps nobody out; where the cache finds no space, nobody gets in" {
 	changed=yes
 	server_stop

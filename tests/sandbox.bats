@@ -27,6 +27,7 @@ xinetd_with() {
 	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(cat "$WORLD/xinetd.pid")/status"
 }
 
+# bats test_tags=promise:4
 @test "pre-auth process, session and broker have a filter each; the monitor has none" {
 	mbox one | store alice
 	pop_open
@@ -42,6 +43,7 @@ xinetd_with() {
 	pop_ask QUIT
 }
 
+# bats test_tags=promise:4
 @test "kpopd-tls has a filter" {
 	tls_make
 	server_stop
@@ -54,6 +56,7 @@ xinetd_with() {
 	pop_hear_end
 }
 
+# bats test_tags=promise:4
 @test "the relay has a filter" {
 	server_stop
 	server_start -p
@@ -69,7 +72,7 @@ xinetd_with() {
 	pop_hear_end
 }
 
-# bats test_tags=fault:15-2
+# bats test_tags=fault:15-2,promise:4
 @test "a filter that cannot be had, or is said to be there and is not, lets nobody in" {
 	for how in error=EFAULT error=EPERM error=EINVAL retval=0; do
 		log_mark
@@ -84,7 +87,7 @@ xinetd_with() {
 	[[ $output == *"+OK"*"messages left"* ]]
 }
 
-# bats test_tags=fault:15-3
+# bats test_tags=fault:15-3,promise:4
 @test "Landlock that does not do what it says lets nobody in; a kernel without it is told of, and served" {
 	# The first landlock_create_ruleset asks for the version.
 	for call in landlock_create_ruleset:2 landlock_add_rule:1 landlock_restrict_self:1; do
@@ -112,6 +115,7 @@ xinetd_with() {
 	log_has 'sandbox .*no Landlock'
 }
 
+# bats test_tags=promise:4
 @test "a broker that makes a forbidden call is ended, and the log names it; nothing is removed without it" {
 	mbox one two | store alice
 	spool_keep

@@ -4,7 +4,7 @@
 load helpers/all
 load helpers/storm
 
-# bats test_tags=fault:9
+# bats test_tags=fault:9,promise:7
 @test "procmail, exim and Postfix's locks against QUIT: nothing is lost, nothing comes twice, nothing comes back" {
 	local n=0 hows=(quit kill) count=240 gap=0.45
 	! long || count=6000 gap=0.6

@@ -330,7 +330,7 @@ authority() {
 	[[ $output == *"SASL GSSAPI"*"+OK bye"* ]]
 }
 
-# bats test_tags=fault:17-2
+# bats test_tags=fault:17-2,promise:3
 @test "the TLS key is in kpopd-tls, the service's in the pre-auth process; neither has the other's, and the session has none" {
 	server_start $(tls_options)
 	"$KPOPD_BUILD/kpopc" --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test < <(sleep 6; printf "%s\r\n" "USER alice" "PASS x"; sleep 30) >/dev/null 2>&1 3>&- &
@@ -431,6 +431,7 @@ inside_tls() {
 	[[ $output == *"TLS: "* ]] || { echo "$output"; return 1; }
 }
 
+# bats test_tags=promise:2
 @test "kpopd-tls runs as its own user in an empty directory" {
 	server_start -p $(tls_options)
 	s_client -starttls pop3 < <(sleep 3) >/dev/null 3>&- &

@@ -106,6 +106,7 @@ sorted_before_growth() {
 	[ "$(grep -c '^Subject: aaa$' /var/mail/alice)" -eq 1 ]
 }
 
+# bats test_tags=promise:7
 @test "a mailbox that another program sorted before mail came: RETR and DELE hit what UIDL named" {
 	each_size sorted_before_growth
 }

@@ -208,7 +208,7 @@ killed_at() {
 	done
 }
 
-# bats test_tags=catalogue:79-4
+# bats test_tags=catalogue:79-4,promise:8
 @test "whatever the user puts in a journal's place is set aside, and leads nowhere" {
 	mbox one two | store alice
 	pop alice QUIT

@@ -88,6 +88,7 @@ gone() {
 	spool_is alice two three
 }
 
+# bats test_tags=promise:8
 @test "a user who stops whatever runs as the user, from the start on, keeps no slot" {
 	mbox one | store alice
 	as_alice 'trap "" TERM; while :; do pkill -STOP -u alice -x kpopd; : >~/stopping; sleep 0.01; done' 3>&- &
@@ -101,6 +102,7 @@ gone() {
 	[[ $output == *"+OK 1 messages"* ]]
 }
 
+# bats test_tags=promise:2
 @test "a kpopd-tls or a relay that hangs before any login is killed at the login deadline" {
 	tls_make
 	restart -T immediate -t 2 $(tls_options)
@@ -163,6 +165,7 @@ unfinished() {
 	KRB5CCNAME=FILE:$WORLD/cc.$1 break_off "$1" 1
 }
 
+# bats test_tags=promise:8
 @test "--recover: a user who holds locks and stops processes keeps no other user waiting" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	unfinished alice

@@ -1,3 +1,4 @@
+/* promise:7 */
 /*
  * The power fails while mbox-journal.c removes messages, and again while it
  * recovers (mbox-ranges.c, mbox-redo.c). Runs as any user.

@@ -272,6 +272,7 @@ link_there(void)
 }
 
 /* The calls, and the processes that they end. */
+/* promise:4 */
 static const struct {
 	const char *name; /* in the log; NULL: it depends on the C library */
 	int (*try)(void);
