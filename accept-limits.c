@@ -47,7 +47,8 @@ limits_init(struct limits_state *t, const struct limits_config *most,
 	char *sources = (char *)t + sessions_size(most);
 
 	*t = (struct limits_state){ .most = *most,
-		.credit = (int64_t)most->rate * WHOLE, .since = now,
+		.credit = (int64_t)most->rate * WHOLE,
+		.since = now,
 		.sources = (struct sources *)(void *)sources };
 	sources_init(t->sources, count_sources(most), most->each_rate, burst,
 	    key);
@@ -106,8 +107,8 @@ limits_take_slot(struct limits_state *t, const struct address_net *net,
 	slot->rank = now + missing / t->most.each_rate;
 	over = missing - ((int64_t)t->sources->burst - 1) * WHOLE;
 	if (over > 0)
-		slot->due = now +
-		    (over + t->most.each_rate - 1) / t->most.each_rate;
+		slot->due =
+		    now + (over + t->most.each_rate - 1) / t->most.each_rate;
 	sources_hold(t->sources, slot->source);
 	return LIMITS_OK;
 }
@@ -123,8 +124,8 @@ void
 limits_begin_session(struct limits_state *t, pid_t pid,
     const struct limits_slot *slot, int64_t now)
 {
-	t->sessions[t->count++] = (struct limits_session){ .pid = pid,
-		.source = slot->source };
+	t->sessions[t->count++] =
+	    (struct limits_session){ .pid = pid, .source = slot->source };
 	add_credit(t, now);
 	t->credit -= WHOLE;
 }

@@ -40,7 +40,9 @@ void
 sources_init(struct sources *s, int room, int rate, int burst,
     const uint64_t key[3])
 {
-	*s = (struct sources){ .rate = rate, .burst = burst, .room = room,
+	*s = (struct sources){ .rate = rate,
+		.burst = burst,
+		.room = room,
 		.chains = count_chains(room) };
 	memcpy(s->key, key, sizeof(s->key));
 }
@@ -112,8 +114,10 @@ sources_get(struct sources *s, const struct address_net *net, int64_t now)
 		return i;
 	}
 	i = s->used < s->room ? ++s->used : evict_oldest(s);
-	s->at[i] = (struct source){ .net = *net, .since = now,
-		.credit = (int64_t)s->burst * SOURCES_WHOLE, .chained = *head };
+	s->at[i] = (struct source){ .net = *net,
+		.since = now,
+		.credit = (int64_t)s->burst * SOURCES_WHOLE,
+		.chained = *head };
 	*head = i;
 	unused_append(s, i);
 	return i;

@@ -236,8 +236,8 @@ enqueue(struct listener *l, int fd, const struct sockaddr_storage *from)
 	};
 	struct waiting w = { .fd = fd }, lost;
 	struct address_net net;
-	bool has_net = !l->plan->is_proxy(l->plan->self, from) &&
-	    address_net(from, &net);
+	bool has_net =
+	    !l->plan->is_proxy(l->plan->self, from) && address_net(from, &net);
 	enum limits_verdict verdict;
 
 	if (address_write(from, &w.address) == -1) {
@@ -421,8 +421,8 @@ open_signals(void)
 static void
 make_tables(struct listener *l)
 {
-	size_t queue = (sizeof(*l->queue) + CACHE_LINE - 1) /
-	    CACHE_LINE * CACHE_LINE;
+	size_t queue =
+	    (sizeof(*l->queue) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 	size_t size = queue + limits_size(l->plan->limits);
 	struct rlimit fds = { 0, 0 };
 	uint64_t key[3];
@@ -437,7 +437,8 @@ make_tables(struct listener *l)
 	if (getrlimit(RLIMIT_NOFILE, &fds) == 0 &&
 	    fds.rlim_cur < LIMITS_WAITING + OTHER_FDS)
 		l->queue->most = fds.rlim_cur > OTHER_FDS ?
-		    (int)fds.rlim_cur - OTHER_FDS : 1;
+		    (int)fds.rlim_cur - OTHER_FDS :
+		    1;
 	arc4random_buf(key, sizeof(key));
 	limits_init(l->limits, l->plan->limits, clock_ms(), key);
 }
@@ -458,8 +459,8 @@ fill_polls(const struct listener *l, struct pollfd p[])
 	const struct accept_queue *q = l->queue;
 
 	p[POLL_SIGNALS] = (struct pollfd){ .fd = l->signals, .events = POLLIN };
-	p[POLL_SOCKET] = (struct pollfd){
-		.fd = clock_ms() < l->resume ? -1 : 0, .events = POLLIN };
+	p[POLL_SOCKET] = (struct pollfd){ .fd = clock_ms() < l->resume ? -1 : 0,
+		.events = POLLIN };
 	for (int i = 0; i < q->count; i++)
 		p[POLL_WAITING + i] = (struct pollfd){ .fd = q->at[i].fd,
 			.events = q->at[i].has_ended ? 0 : POLLRDHUP };

@@ -73,8 +73,8 @@ is_nobody(uid_t uid)
  * does not compare the name.
  */
 static const char *
-copy_account(
-    const struct passwd *pw, const struct account_uids *uids, struct account *a)
+copy_account(const struct passwd *pw, const struct account_uids *uids,
+    struct account *a)
 {
 	if (pw->pw_uid == 0)
 		return "uid 0";
@@ -121,8 +121,8 @@ find_spelling(const char *name, const struct account_uids *uids,
 }
 
 const char *
-account_find(
-    const char *name, const struct account_uids *uids, struct account *a)
+account_find(const char *name, const struct account_uids *uids,
+    struct account *a)
 {
 	bool is_there;
 	const char *refusal = find_spelling(name, uids, a, &is_there);
@@ -230,8 +230,8 @@ is_domain(const char *domain, const struct account_domains *d)
  * which follows the last "@", is not one of *domains, or if NAME is too long.
  */
 static bool
-write_local_part(
-    const char *text, const struct account_domains *domains, char *name)
+write_local_part(const char *text, const struct account_domains *domains,
+    char *name)
 {
 	const char *at = strrchr(text, '@');
 

@@ -61,8 +61,8 @@ bool account_name_valid(const char *name);
  * why it may not log in: there is no such account, its uid is 0, or its uid is
  * not in *uids. uids NULL: the account of a process, with any uid but 0.
  */
-const char *account_find(
-    const char *name, const struct account_uids *uids, struct account *a);
+const char *account_find(const char *name, const struct account_uids *uids,
+    struct account *a);
 
 /*
  * Finds the account that a client asks for with text, and returns as
@@ -80,8 +80,8 @@ const char *account_find_login(const char *text, const char *principal,
     struct account *a);
 
 /* Finds the account of a uid, and returns as account_find. */
-const char *account_find_uid(
-    uid_t uid, const struct account_uids *uids, struct account *a);
+const char *account_find_uid(uid_t uid, const struct account_uids *uids,
+    struct account *a);
 
 /*
  * Root: asks the shadow database whether the account has expired. Returns NULL,

@@ -54,15 +54,15 @@ address_write(const struct sockaddr_storage *a, struct address_text *t)
 		strlcpy(t->text, "local", sizeof(t->text));
 		return 0;
 	case AF_INET:
-		if (inet_ntop(AF_INET, &p.four.sin_addr, host,
-			sizeof(host)) == NULL)
+		if (inet_ntop(AF_INET, &p.four.sin_addr, host, sizeof(host)) ==
+		    NULL)
 			return -1;
 		snprintf(t->text, sizeof(t->text), "%s:%u", host,
 		    ntohs(p.four.sin_port));
 		return 0;
 	case AF_INET6:
-		if (inet_ntop(AF_INET6, &p.six.sin6_addr, host,
-			sizeof(host)) == NULL)
+		if (inet_ntop(AF_INET6, &p.six.sin6_addr, host, sizeof(host)) ==
+		    NULL)
 			return -1;
 		snprintf(t->text, sizeof(t->text), "[%s]:%u", host,
 		    ntohs(p.six.sin6_port));
@@ -107,8 +107,9 @@ address_make(int family, const void *bytes, unsigned port)
 bool
 address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16])
 {
-	static const unsigned char mapped[IPV4_OFFSET] = { [10] = 0xff,
-		[11] = 0xff };
+	static const unsigned char mapped[IPV4_OFFSET] = {
+		[10] = 0xff, [11] = 0xff
+	};
 	union address p = unmap(a);
 
 	if (p.room.ss_family == AF_INET) {
@@ -145,8 +146,8 @@ address_net(const struct sockaddr_storage *a, struct address_net *net)
 		memcpy(net->bytes + 4, &p.four.sin_addr, 4);
 	else if (p.room.ss_family == AF_INET6 &&
 	    is_translated(&p.six.sin6_addr))
-		memcpy(net->bytes + 4,
-		    p.six.sin6_addr.s6_addr + IPV4_OFFSET, 4);
+		memcpy(net->bytes + 4, p.six.sin6_addr.s6_addr + IPV4_OFFSET,
+		    4);
 	else if (p.room.ss_family == AF_INET6)
 		memcpy(net->bytes, p.six.sin6_addr.s6_addr, 8);
 	else

@@ -29,7 +29,7 @@ keytab_is_for_pop(krb5_const_principal p)
 	if (p->length != 2)
 		return false;
 	return (first->length == 3 &&
-	    strncasecmp(first->data, "pop", 3) == 0) ||
+		   strncasecmp(first->data, "pop", 3) == 0) ||
 	    (first->length == 4 && strncasecmp(first->data, "pop3", 4) == 0);
 }
 
@@ -56,8 +56,8 @@ copy_keys(struct auth *a, krb5_keytab from, krb5_const_principal only,
 			    only));
 
 		if (wanted)
-			*problem = krb5_kt_add_entry(a->context, a->keys,
-			    &entry);
+			*problem =
+			    krb5_kt_add_entry(a->context, a->keys, &entry);
 		if (wanted && a->name == NULL && *problem == 0)
 			*problem = krb5_copy_principal(a->context,
 			    entry.principal, &a->name);
@@ -107,7 +107,8 @@ log_no_key(struct auth *a, const char *keytab, krb5_const_principal only)
 		    "error=\"it has no key for %s, the principal of -s\"",
 		    keytab,
 		    krb5_unparse_name(a->context, only, &name) == 0 ?
-			log_words(&t, name) : "its principal");
+			log_words(&t, name) :
+			"its principal");
 	krb5_free_unparsed_name(a->context, name);
 }
 
@@ -143,14 +144,14 @@ keytab_load(struct auth *a, const char *keytab, const char *service)
 	if (service != NULL && parse_service(a, service, &only) == -1)
 		return -1;
 	problem = keytab != NULL ? krb5_kt_resolve(a->context, keytab, &from) :
-	    krb5_kt_default(a->context, &from);
+				   krb5_kt_default(a->context, &from);
 	if (problem == 0)
-		problem = krb5_kt_resolve(a->context, KEYTAB_IN_MEMORY,
-		    &a->keys);
+		problem =
+		    krb5_kt_resolve(a->context, KEYTAB_IN_MEMORY, &a->keys);
 	if (problem != 0) {
-		auth_log_failed(a->context, problem,
-		    "finding the keytab %s", keytab != NULL ?
-			log_words(&t, keytab) : "of libkrb5's configuration");
+		auth_log_failed(a->context, problem, "finding the keytab %s",
+		    keytab != NULL ? log_words(&t, keytab) :
+				     "of libkrb5's configuration");
 		return -1;
 	}
 	result = copy_from(a, from, only);

@@ -99,7 +99,8 @@ add_relation(struct krb5conf *c, profile_t profile, const char **names)
 		return 0;
 	if (c->count == c->room) {
 		size_t room = c->room * 2 + FIRST_ROOM;
-		struct relation *more = reallocarray(c->relations, room, sizeof(*more));
+		struct relation *more =
+		    reallocarray(c->relations, room, sizeof(*more));
 
 		if (more == NULL)
 			return ENOMEM;
@@ -122,7 +123,8 @@ add_relation(struct krb5conf *c, profile_t profile, const char **names)
  * subsections. Returns 0 or an error.
  */
 static long
-read_section(struct krb5conf *c, profile_t profile, const char **names, int depth)
+read_section(struct krb5conf *c, profile_t profile, const char **names,
+    int depth)
 {
 	char **relations = NULL, **sections = NULL;
 	long problem;
@@ -132,7 +134,8 @@ read_section(struct krb5conf *c, profile_t profile, const char **names, int dept
 	names[depth] = NULL;
 	problem = profile_get_relation_names(profile, names, &relations);
 	if (problem == 0)
-		problem = profile_get_subsection_names(profile, names, &sections);
+		problem =
+		    profile_get_subsection_names(profile, names, &sections);
 	names[depth + 1] = NULL;
 	for (char **p = relations; problem == 0 && *p != NULL; p++) {
 		names[depth] = *p;
@@ -213,7 +216,8 @@ krb5conf_text(const struct krb5conf *c)
 	if (to == NULL)
 		return NULL;
 	for (size_t i = 0; i < c->count; i++)
-		for (char **value = c->relations[i].values; *value != NULL; value++)
+		for (char **value = c->relations[i].values; *value != NULL;
+		     value++)
 			write_relation(to, c->relations[i].names, *value);
 	failed = ferror(to) != 0;
 	if (fclose(to) == 0 && !failed)
@@ -238,7 +242,8 @@ long
 krb5conf_read(profile_t profile, struct krb5conf **c, profile_t *snapshot)
 {
 	static struct profile_vtable table = { .minor_ver = 1,
-		.get_values = get_values, .free_values = free_values };
+		.get_values = get_values,
+		.free_values = free_values };
 	const char *names[DEPTH + 1];
 	long problem;
 

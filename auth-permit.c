@@ -38,7 +38,8 @@ locate_k5login(krb5_context context, const char *user, const char *home,
 	if (problem != 0)
 		return problem;
 	if (profile_get_string(profile, "libdefaults", "k5login_directory",
-		NULL, NULL, &directory) == 0 && directory != NULL)
+		NULL, NULL, &directory) == 0 &&
+	    directory != NULL)
 		n = snprintf(path, size, "%s/%s", directory, user);
 	else
 		n = snprintf(path, size, "%s/.k5login", home);
@@ -219,7 +220,7 @@ permit_find_rule(struct auth *a, const char *principal, const char *realms,
 		return NULL;
 	*why = "not permitted to be this user";
 	if ((problem = locate_k5login(context, user, home, path,
-		sizeof(path))) != 0) {
+		 sizeof(path))) != 0) {
 		auth_log_failed(context, problem,
 		    "making the path of .k5login");
 		return NULL;
@@ -229,5 +230,6 @@ permit_find_rule(struct auth *a, const char *principal, const char *realms,
 	 * which a wider rule holds.
 	 */
 	return sees_k5login(path) && krb5_kuserok(context, who, user) ?
-	    name_rule(context, path, who, user) : NULL;
+	    name_rule(context, path, who, user) :
+	    NULL;
 }

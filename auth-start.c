@@ -50,14 +50,15 @@ make_context(struct auth *a, krb5_context first)
 
 	if (problem != 0)
 		return problem;
-	problem = (krb5_error_code)krb5conf_read(files, &a->snapshot,
-	    &snapshot);
+	problem =
+	    (krb5_error_code)krb5conf_read(files, &a->snapshot, &snapshot);
 	profile_release(files);
 	if (problem != 0)
 		return problem;
 	a->text = krb5conf_text(a->snapshot);
 	problem = a->text != NULL ?
-	    krb5_init_context_profile(snapshot, 0, &a->context) : ENOMEM;
+	    krb5_init_context_profile(snapshot, 0, &a->context) :
+	    ENOMEM;
 	profile_release(snapshot);
 	if (problem != 0)
 		krb5conf_free(a->snapshot);
@@ -117,7 +118,8 @@ auth_skew(const struct auth *a)
 		return DEFAULT_SKEW;
 	/* A negative skew would refuse every client. */
 	if (profile_get_integer(profile, "libdefaults", "clockskew", NULL,
-		DEFAULT_SKEW, &skew) != 0 || skew < 0)
+		DEFAULT_SKEW, &skew) != 0 ||
+	    skew < 0)
 		skew = DEFAULT_SKEW;
 	profile_release(profile);
 	return skew;

@@ -151,11 +151,12 @@ static krb5_error_code
 check_purpose(const krb5_authenticator *authenticator, enum purpose purpose)
 {
 	const krb5_checksum *checksum = authenticator->checksum;
-	bool is_for_gssapi = checksum != NULL &&
-	    checksum->checksum_type == GSSAPI_CHECKSUM;
+	bool is_for_gssapi =
+	    checksum != NULL && checksum->checksum_type == GSSAPI_CHECKSUM;
 
 	return is_for_gssapi == (purpose == FOR_GSSAPI) ?
-	    0 : KRB5KRB_AP_ERR_INAPP_CKSUM;
+	    0 :
+	    KRB5KRB_AP_ERR_INAPP_CKSUM;
 }
 
 /*
@@ -175,8 +176,7 @@ set_unavailable(struct auth *a, const char *reason)
  * if the AP-REQ is new.
  */
 static krb5_error_code
-convert_result(struct auth *a, enum replay_result result,
-    const char *principal)
+convert_result(struct auth *a, enum replay_result result, const char *principal)
 {
 	char text[AUTH_NAME + 64];
 
@@ -260,7 +260,8 @@ record(struct auth *a, const krb5_data *ap_req,
 	const struct replay_authenticator used = { .principal = pieces[0],
 		/* libkrb5's timestamps are unsigned 32 bits, until 2106. */
 		.ctime = (uint32_t)authenticator->ctime,
-		.pieces = pieces, .count = sizeof(pieces) / sizeof(pieces[0]) };
+		.pieces = pieces,
+		.count = sizeof(pieces) / sizeof(pieces[0]) };
 
 	if (!is_found)
 		return KRB5KRB_AP_ERR_MODIFIED;
@@ -287,8 +288,8 @@ verify_decrypted(struct auth *a, krb5_auth_context session,
 
 	if (ticket == NULL || ticket->enc_part2 == NULL)
 		return KRB5KRB_AP_ERR_MODIFIED;
-	problem = krb5_auth_con_getauthenticator(a->context, session,
-	    &authenticator);
+	problem =
+	    krb5_auth_con_getauthenticator(a->context, session, &authenticator);
 	if (problem == 0)
 		problem = check_purpose(authenticator, purpose);
 	if (problem == 0)
@@ -298,8 +299,8 @@ verify_decrypted(struct auth *a, krb5_auth_context session,
 	if (problem == 0 && peer->mutual && purpose == FOR_SENDAUTH)
 		problem = krb5_mk_rep(a->context, session, &a->answer);
 	if (problem == 0)
-		problem = record(a, ap_req, authenticator, key,
-		    peer->principal);
+		problem =
+		    record(a, ap_req, authenticator, key, peer->principal);
 	krb5_free_keyblock(a->context, key);
 	if (authenticator != NULL)
 		krb5_free_authenticator(a->context, authenticator);
@@ -308,7 +309,8 @@ verify_decrypted(struct auth *a, krb5_auth_context session,
 
 /* Logs why an AP-REQ is refused. */
 static void
-log_refused_ap_req(struct auth *a, krb5_error_code problem, enum purpose purpose)
+log_refused_ap_req(struct auth *a, krb5_error_code problem,
+    enum purpose purpose)
 {
 	struct log_text t;
 	const char *text = krb5_get_error_message(a->context, problem);
@@ -341,8 +343,8 @@ verify(struct auth *a, const void *ap_req, size_t n, enum purpose purpose,
 		    a->keys, &options, &ticket);
 	peer->mutual = (options & AP_OPTS_MUTUAL_REQUIRED) != 0 ? 1 : 0;
 	if (problem == 0)
-		problem = verify_decrypted(a, session, &request, ticket, purpose,
-		    peer);
+		problem = verify_decrypted(a, session, &request, ticket,
+		    purpose, peer);
 	if (problem != 0)
 		log_refused_ap_req(a, problem, purpose);
 	krb5_free_ticket(a->context, ticket);

@@ -115,8 +115,8 @@ broker_run(struct session *s, int channel)
 
 	lock_broker_prepare(&s->kept, &s->locks, s->path, s->obstacle);
 	if (is_after_session &&
-	    maildrop_state_open(s->mailboxes, s->path, s->directory, &s->state) !=
-		DROP_OK)
+	    maildrop_state_open(s->mailboxes, s->path, s->directory,
+		&s->state) != DROP_OK)
 		s->state = -1;
 	confine_broker(s);
 	lock_broker(&s->kept, s->locks_to_session);

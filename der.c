@@ -24,7 +24,8 @@ der_take(struct der *from, unsigned char tag, struct der *content)
 	if (n >= 0x80) {
 		size_t bytes = n - 0x80;
 
-		if (bytes == 0 || bytes > LENGTH_MOST || bytes > from->left - head)
+		if (bytes == 0 || bytes > LENGTH_MOST ||
+		    bytes > from->left - head)
 			return false;
 		n = 0;
 		for (size_t i = 0; i < bytes; i++)

@@ -75,9 +75,13 @@ stable_age(int fd, uint64_t device)
 static void
 copy_status(struct fingerprint *s, const struct stat *st)
 {
-	*s = (struct fingerprint){ .device = st->st_dev, .inode = st->st_ino, .size = st->st_size,
-		.mtime = st->st_mtim.tv_sec, .mtime_ns = st->st_mtim.tv_nsec,
-		.ctime = st->st_ctim.tv_sec, .ctime_ns = st->st_ctim.tv_nsec };
+	*s = (struct fingerprint){ .device = st->st_dev,
+		.inode = st->st_ino,
+		.size = st->st_size,
+		.mtime = st->st_mtim.tv_sec,
+		.mtime_ns = st->st_mtim.tv_nsec,
+		.ctime = st->st_ctim.tv_sec,
+		.ctime_ns = st->st_ctim.tv_nsec };
 }
 
 int
@@ -97,7 +101,8 @@ fingerprint_take_stat(struct fingerprint *s, struct stat *st, int fd)
 	struct timespec now;
 	int64_t changed, needed;
 
-	if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == -1 || fstat(fd, st) == -1)
+	if (clock_gettime(CLOCK_REALTIME_COARSE, &now) == -1 ||
+	    fstat(fd, st) == -1)
 		return -1;
 	copy_status(s, st);
 	changed = s->mtime * NS_PER_S + s->mtime_ns;
@@ -146,13 +151,15 @@ fingerprint_put(struct fingerprint *s, int fd)
 bool
 fingerprint_same(const struct fingerprint *a, const struct fingerprint *b)
 {
-	return a->device == b->device && a->inode == b->inode && a->size == b->size &&
-	    a->mtime == b->mtime && a->mtime_ns == b->mtime_ns &&
-	    a->ctime == b->ctime && a->ctime_ns == b->ctime_ns;
+	return a->device == b->device && a->inode == b->inode &&
+	    a->size == b->size && a->mtime == b->mtime &&
+	    a->mtime_ns == b->mtime_ns && a->ctime == b->ctime &&
+	    a->ctime_ns == b->ctime_ns;
 }
 
 bool
-fingerprint_matches(const struct fingerprint *then, const struct fingerprint *now)
+fingerprint_matches(const struct fingerprint *then,
+    const struct fingerprint *now)
 {
 	return then->stable == 1 && fingerprint_same(then, now);
 }

@@ -16,7 +16,11 @@ struct fingerprint {
 	uint64_t device, inode;
 	int64_t size;
 	int64_t mtime, mtime_ns, ctime, ctime_ns;
-	uint64_t stable; /* 1: every later change shows in the times; 0: a change that follows at once may not */
+	/*
+	 * 1: every later change shows in the times; 0: a change that follows at
+	 * once may not
+	 */
+	uint64_t stable;
 };
 
 /* Takes the fingerprint of fd. Returns 0, or -1 with errno. */
@@ -50,7 +54,8 @@ bool fingerprint_same(const struct fingerprint *a, const struct fingerprint *b);
  * Returns true if then proves that the file has not changed between then and
  * now.
  */
-bool fingerprint_matches(const struct fingerprint *then, const struct fingerprint *now);
+bool fingerprint_matches(const struct fingerprint *then,
+    const struct fingerprint *now);
 
 /* Returns a file's time in nanoseconds since 1970. */
 static inline int64_t

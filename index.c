@@ -51,10 +51,11 @@
 
 #define NAME "index"
 #define TEMPORARY "index.tmp"
-#define MAGIC UINT64_C(0x31786469646f706b) /* another number in the other byte order */
+/* Another number in the other byte order. */
+#define MAGIC UINT64_C(0x31786469646f706b)
 #define BLOCK ((size_t)4096)
 #define USABLE (BLOCK - sizeof(uint64_t)) /* bytes of a block for records */
-#define WINDOW 4 /* blocks */
+#define WINDOW 4                          /* blocks */
 
 struct header {
 	uint64_t magic;
@@ -67,13 +68,16 @@ struct header {
 
 struct index {
 	int state;
-	int fd;                /* -1: the list is in memory */
+	int fd; /* -1: the list is in memory */
 	struct header h;
-	size_t in_block;       /* records of a block */
-	unsigned char *blocks; /* of a list in memory all blocks; of a file a window of it */
-	size_t room;           /* blocks that fit into blocks */
-	size_t first, held;    /* the window: its first block, and the number of its blocks */
-	bool replaced;         /* a record in the file was replaced since the last save */
+	size_t in_block; /* records of a block */
+	/* of a list in memory all blocks; of a file a window of it */
+	unsigned char *blocks;
+	size_t room; /* blocks that fit into blocks */
+	/* the window: its first block, and the number of its blocks */
+	size_t first, held;
+	/* a record in the file was replaced since the last save */
+	bool replaced;
 	/*
 	 * The block used last, with the records from to before to. It saves a
 	 * division for each of a million records.
@@ -140,7 +144,8 @@ is_valid_header(const struct header *h, const char *kind, off_t size)
 	return h->magic == MAGIC && h->hash == hash_header(h) &&
 	    memcmp(h->kind, kind, sizeof(h->kind)) == 0 && blocks > 0 &&
 	    h->record > 0 && h->record <= INDEX_RECORD_MOST &&
-	    h->count <= (blocks - 1) * (USABLE / h->record) && h->count <= SIZE_MAX / INDEX_RECORD_MOST;
+	    h->count <= (blocks - 1) * (USABLE / h->record) &&
+	    h->count <= SIZE_MAX / INDEX_RECORD_MOST;
 }
 
 struct index *
@@ -149,12 +154,15 @@ index_load(int state, const char *kind)
 	struct header h;
 	struct index *x;
 	struct stat st;
-	int fd = openat(state, NAME, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int fd =
+	    openat(state, NAME, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd == -1)
 		return NULL;
-	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
-	    pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) || !is_valid_header(&h, kind, st.st_size)) {
+	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode) ||
+	    st.st_uid != geteuid() ||
+	    pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) ||
+	    !is_valid_header(&h, kind, st.st_size)) {
 		close(fd);
 		return NULL;
 	}
@@ -222,7 +230,8 @@ offset_of(size_t number)
 static bool
 read_block(const struct index *x, size_t number, unsigned char block[BLOCK])
 {
-	return pread(x->fd, block, BLOCK, offset_of(number)) == (ssize_t)BLOCK &&
+	return pread(x->fd, block, BLOCK, offset_of(number)) ==
+	    (ssize_t)BLOCK &&
 	    is_whole(block, number);
 }
 
@@ -318,7 +327,10 @@ put_in_file(struct index *x, size_t i, const void *record)
 	memcpy(there, record, index_record_size(x));
 	hash = hash_block(block, number);
 	memcpy(block + USABLE, &hash, sizeof(hash));
-	return pwrite(x->fd, block, BLOCK, offset_of(number)) == (ssize_t)BLOCK ? 0 : -1;
+	return pwrite(x->fd, block, BLOCK, offset_of(number)) ==
+		(ssize_t)BLOCK ?
+	    0 :
+	    -1;
 }
 
 void
@@ -329,7 +341,8 @@ index_put(struct index *x, size_t i, const void *record)
 		leave_file(x);
 	if (x->fd == -1) {
 		reserve_blocks(x, i / x->in_block + 1);
-		memcpy(x->blocks + i / x->in_block * BLOCK + i % x->in_block * index_record_size(x),
+		memcpy(x->blocks + i / x->in_block * BLOCK +
+			i % x->in_block * index_record_size(x),
 		    record, index_record_size(x));
 	}
 	if (i == x->h.count)
@@ -368,10 +381,12 @@ move_to_file(struct index *x)
 		memcpy(x->blocks + b * BLOCK + USABLE, &hash, sizeof(hash));
 	}
 	unlinkat(x->state, TEMPORARY, 0);
-	fd = openat(x->state, TEMPORARY, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	fd = openat(x->state, TEMPORARY,
+	    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd == -1)
 		return -1;
-	if (file_write(fd, x->blocks, n * BLOCK, BLOCK) == -1 || write_header(fd, &x->h) == -1 ||
+	if (file_write(fd, x->blocks, n * BLOCK, BLOCK) == -1 ||
+	    write_header(fd, &x->h) == -1 ||
 	    renameat(x->state, TEMPORARY, x->state, NAME) == -1) {
 		unlinkat(x->state, TEMPORARY, 0);
 		close(fd);
@@ -396,7 +411,8 @@ index_save(struct index *x, const void *note, size_t n)
 			index_discard(x->state);
 		return;
 	}
-	if ((x->replaced && fdatasync(x->fd) == -1) || write_header(x->fd, &x->h) == -1)
+	if ((x->replaced && fdatasync(x->fd) == -1) ||
+	    write_header(x->fd, &x->h) == -1)
 		leave_file(x);
 	x->replaced = false;
 }

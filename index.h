@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define INDEX_NOTE 3584 /* bytes of a note */
+#define INDEX_NOTE 3584       /* bytes of a note */
 #define INDEX_RECORD_MOST 512 /* bytes */
 
 struct index;

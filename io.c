@@ -136,13 +136,13 @@ static int
 poll_until(struct io *io, short events, int64_t begin, int64_t until)
 {
 	for (;;) {
-		struct pollfd p[2] = {{.fd = io->fd, .events = events},
-		    {.fd = io->takeover, .events = POLLIN}};
+		struct pollfd p[2] = { { .fd = io->fd, .events = events },
+			{ .fd = io->takeover, .events = POLLIN } };
 		int64_t left = until - clock_ms();
 		int n = poll(p, 2,
-		    left > INT_MAX ? INT_MAX
-		    : left > 0	   ? (int)left
-				   : 0);
+		    left > INT_MAX ? INT_MAX :
+			left > 0   ? (int)left :
+				     0);
 
 		if (n < 0 && errno != EINTR)
 			return set_error(io, IO_FAILED);
@@ -253,9 +253,9 @@ io_await_acknowledged(struct io *io)
 		 * although nothing was acknowledged.
 		 */
 		result = poll_until(io, 0, begin,
-		    left == 0		 ? now
-		    : now + step < until ? now + step
-					 : until);
+		    left == 0              ? now :
+			now + step < until ? now + step :
+					     until);
 		if (result != 0)
 			return result == 1 ? set_error(io, IO_CLOSED) : -1;
 		if (left == 0)

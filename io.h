@@ -19,11 +19,11 @@
 
 enum io_error {
 	IO_OK,
-	IO_CLOSED,	  /* the peer has closed or reset the connection */
-	IO_TIMEOUT,	  /* the peer has not sent its input in time */
+	IO_CLOSED,        /* the peer has closed or reset the connection */
+	IO_TIMEOUT,       /* the peer has not sent its input in time */
 	IO_WRITE_TIMEOUT, /* the peer has not taken the output in time */
-	IO_TAKEN_OVER,	  /* idle when a takeover request came */
-	IO_FAILED,	  /* any other error */
+	IO_TAKEN_OVER,    /* idle when a takeover request came */
+	IO_FAILED,        /* any other error */
 };
 
 struct io {
@@ -33,7 +33,7 @@ struct io {
 	 * count.
 	 */
 	int64_t deadline;
-	int64_t idle;	       /* timeout for one line of input, in ms */
+	int64_t idle;          /* timeout for one line of input, in ms */
 	int64_t write_timeout; /* for one buffer of output, in ms */
 	/*
 	 * Readable when a second login asks for the end of this connection; -1:

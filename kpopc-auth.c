@@ -27,14 +27,14 @@ _Noreturn static void
 give_up_gss(const char *what, OM_uint32 major, OM_uint32 minor)
 {
 	OM_uint32 unused, more = 0;
-	gss_buffer_desc text = {0, NULL};
+	gss_buffer_desc text = { 0, NULL };
 
 	gss_display_status(&unused, minor != 0 ? minor : major,
 	    minor != 0 ? GSS_C_MECH_CODE : GSS_C_GSS_CODE,
 	    (gss_OID)gss_mech_krb5, &more, &text);
 	errx(EXIT_REFUSED, "%s: %s", what,
-	    text.length > 0 ? answer_printable(text.value, text.length)
-			    : "unknown error");
+	    text.length > 0 ? answer_printable(text.value, text.length) :
+			      "unknown error");
 }
 
 /* An AUTH GSSAPI with the server. */
@@ -45,24 +45,24 @@ struct dialogue {
 	unsigned layer;
 	size_t piece; /* bytes of cleartext in one token */
 	unsigned char token[RELAY_GSS_TOKEN]; /* the server's last one */
-	int n;				      /* its bytes */
+	int n;                                /* its bytes */
 };
 
 static void
 prepare_dialogue(struct dialogue *d, const struct options *o)
 {
-	gss_key_value_element_desc ccache = {"ccache", o->cache};
-	gss_key_value_set_desc store = {1, &ccache};
+	gss_key_value_element_desc ccache = { "ccache", o->cache };
+	gss_key_value_set_desc store = { 1, &ccache };
 	char name[TEXT_MAX];
-	gss_buffer_desc text = {0, name};
+	gss_buffer_desc text = { 0, name };
 	OM_uint32 major, minor;
 
 	snprintf(name, sizeof(name), o->service != NULL ? "%s" : "pop@%s",
 	    o->service != NULL ? o->service : o->host);
 	text.length = strlen(name);
 	major = gss_import_name(&minor, &text,
-	    o->service != NULL ? (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME
-			       : GSS_C_NT_HOSTBASED_SERVICE,
+	    o->service != NULL ? (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME :
+				 GSS_C_NT_HOSTBASED_SERVICE,
 	    &d->service);
 	if (GSS_ERROR(major))
 		give_up_gss("the service's name", major, minor);
@@ -108,17 +108,19 @@ establish_context(const struct conn *c, struct dialogue *d)
 {
 	char binding[sizeof(BINDING_PREFIX) + sizeof(c->binding)];
 	struct gss_channel_bindings_struct bindings = {
-	    .application_data = {
-		sizeof(BINDING_PREFIX) - 1 + c->binding_size, binding}};
+		.application_data = { sizeof(BINDING_PREFIX) - 1 +
+			c->binding_size,
+		    binding }
+	};
 	OM_uint32 major, minor, flags = 0;
 	const char *refusal;
 
 	memcpy(binding, BINDING_PREFIX, sizeof(BINDING_PREFIX) - 1);
-	memcpy(
-	    binding + sizeof(BINDING_PREFIX) - 1, c->binding, c->binding_size);
+	memcpy(binding + sizeof(BINDING_PREFIX) - 1, c->binding,
+	    c->binding_size);
 	d->n = 0;
 	do {
-		gss_buffer_desc in = {(size_t)d->n, d->token}, out;
+		gss_buffer_desc in = { (size_t)d->n, d->token }, out;
 
 		major = gss_init_sec_context(&minor, d->cred, &d->context,
 		    d->service, (gss_OID)gss_mech_krb5,
@@ -156,8 +158,9 @@ pick_layer(const struct conn *c, const struct options *o, unsigned offered)
 		errx(EXIT_REFUSED,
 		    "the server offers no layer that kpopc knows");
 	if (!o->cleartext)
-		errx(EXIT_REFUSED, "the server offers no security layer (use "
-				   "--tls, or --cleartext)");
+		errx(EXIT_REFUSED,
+		    "the server offers no security layer (use "
+		    "--tls, or --cleartext)");
 	return RELAY_GSS_NONE;
 }
 
@@ -168,8 +171,8 @@ static const char *
 send_choice(const struct conn *c, const struct options *o, struct dialogue *d,
     const char *user)
 {
-	gss_buffer_desc token = {(size_t)d->n, d->token}, text, out;
-	unsigned char choice[4 + LINE_USER] = {0};
+	gss_buffer_desc token = { (size_t)d->n, d->token }, text, out;
+	unsigned char choice[4 + LINE_USER] = { 0 };
 	const unsigned char *offer;
 	OM_uint32 minor,
 	    major = gss_unwrap(&minor, d->context, &token, &text, NULL, NULL);
@@ -188,9 +191,9 @@ send_choice(const struct conn *c, const struct options *o, struct dialogue *d,
 	choice[1] = d->layer != RELAY_GSS_NONE ? RELAY_GSS_TOKEN >> 16 : 0;
 	n = strlen(user);
 	memcpy(choice + 4, user, n);
-	text = (gss_buffer_desc){4 + n, choice};
-	major = gss_wrap(
-	    &minor, d->context, 0, GSS_C_QOP_DEFAULT, &text, NULL, &out);
+	text = (gss_buffer_desc){ 4 + n, choice };
+	major = gss_wrap(&minor, d->context, 0, GSS_C_QOP_DEFAULT, &text, NULL,
+	    &out);
 	if (GSS_ERROR(major))
 		give_up_gss("the choice of a layer", major, minor);
 	answer = trade(c, d, out.value, out.length);
@@ -203,14 +206,14 @@ send_choice(const struct conn *c, const struct options *o, struct dialogue *d,
 static void
 run_gss_layer(const void *argument, int fd, int cleartext)
 {
-	static struct relay_gss w = {.output = RELAY_GSS_WRAPPED};
+	static struct relay_gss w = { .output = RELAY_GSS_WRAPPED };
 	const struct dialogue *d = argument;
 
 	w.context = d->context;
 	w.is_confidential = d->layer == RELAY_GSS_CONFIDENTIALITY;
 	w.text_size = d->piece;
-	if (relay_run(fd, cleartext, cleartext, RELAY_CLIENT, &relay_gss_codec, &w,
-		NULL, 0) == -1)
+	if (relay_run(fd, cleartext, cleartext, RELAY_CLIENT, &relay_gss_codec,
+		&w, NULL, 0) == -1)
 		errx(EXIT_BROKEN, "the security layer: %s",
 		    w.problem != NULL ? w.problem : "the connection broke");
 	if (w.have > 0)
@@ -241,8 +244,8 @@ auth_login(struct conn *c, const struct options *o, const char *user)
 	 */
 	if (!answer_is_refusal(answer) && !(finished && answer_is_good(answer)))
 		errx(EXIT_REFUSED, "the server ended AUTH %s: %s",
-		    finished ? "without an answer"
-			     : "before it had proven its identity",
+		    finished ? "without an answer" :
+			       "before it had proven its identity",
 		    answer_printable(answer, TEXT_MAX));
 	conn_answer_program(answer_printable(answer, TEXT_MAX));
 	/* Do not try again: the server would refuse the same ticket again. */

@@ -69,7 +69,7 @@ conn_unlimit_time(void)
 static bool
 wait_to_retry(int fd, short events)
 {
-	struct pollfd p = {.fd = fd, .events = events};
+	struct pollfd p = { .fd = fd, .events = events };
 
 	if (errno != EAGAIN)
 		return errno == EINTR;
@@ -165,7 +165,9 @@ conn_read_answer(const struct conn *c)
 const char *
 conn_ask(const struct conn *c, const char *text)
 {
-	/* If this fails, conn_read_answer reads the reason or reports the end. */
+	/*
+	 * If this fails, conn_read_answer reads the reason or reports the end.
+	 */
 	if (write_all(c->fd, text, strlen(text)) == 0)
 		write_all(c->fd, "\r\n", 2);
 	return conn_read_answer(c);
@@ -181,7 +183,7 @@ conn_read_refusal(int fd)
 	/* The server may be waiting for more. */
 	shutdown(fd, SHUT_WR);
 	while (n < sizeof(text) - 1 && read(fd, &text[n], 1) == 1 &&
-	       text[n] != '\n') {
+	    text[n] != '\n') {
 		if (n == 1 && text[n] == '-')
 			continue;
 		if (n < sizeof(head) - 1 && text[n] != head[n])

@@ -37,7 +37,7 @@ port_of(const struct options *o)
 static int
 connect_within(int fd, const struct addrinfo *a, int seconds)
 {
-	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
 	int flags = fcntl(fd, F_GETFL), failure = 0, n;
 	socklen_t size = sizeof(failure);
 
@@ -47,8 +47,8 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 		if (errno != EINPROGRESS)
 			return -1;
 		/* SIGSTOP and SIGCONT interrupt poll; that is not a timeout. */
-		while (
-		    (n = poll(&p, 1, seconds * 1000)) == -1 && errno == EINTR)
+		while ((n = poll(&p, 1, seconds * 1000)) == -1 &&
+		    errno == EINTR)
 			;
 		if (n != 1) {
 			errno = n == 0 ? ETIMEDOUT : errno;
@@ -83,7 +83,7 @@ watch_server(int fd)
 int
 connect_to(const struct options *o)
 {
-	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
 	struct addrinfo *list, *a;
 	const char *port = port_of(o);
 	int fd = -1, error = getaddrinfo(o->host, port, &hints, &list);

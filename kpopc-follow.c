@@ -22,7 +22,7 @@
 /* One direction, line by line. Only the beginning of a long line is kept. */
 struct lines {
 	void (*follow)(const char *line); /* called at the end of each line */
-	size_t n;			  /* bytes of text */
+	size_t n;                         /* bytes of text */
 	char text[TEXT_MAX];
 };
 
@@ -75,7 +75,7 @@ static void
 follow_command(const char *line)
 {
 	/* After STLS the program's TLS hides the rest of the login. */
-	static const char *const ends[] = {"PASS", "APOP", "STLS"};
+	static const char *const ends[] = { "PASS", "APOP", "STLS" };
 
 	session.quits = is_command(line, "QUIT");
 	for (size_t i = 0;
@@ -132,8 +132,8 @@ follow_answer(const char *line)
 	login.done = is_end && answer_is_good(line);
 }
 
-static struct lines commands = {.follow = follow_command},
-		    answers = {.follow = follow_answer};
+static struct lines commands = { .follow = follow_command },
+		    answers = { .follow = follow_answer };
 
 /* Ends a line of a direction. */
 static void

@@ -29,10 +29,9 @@ static void
 print_krb_error(const struct ticket *t, const krb5_error *e)
 {
 	/* Larger codes are not defined, and the sum could overflow. */
-	krb5_error_code code =
-	    e->error <= PROTOCOL_CODES
-		? (krb5_error_code)(ERROR_TABLE_BASE_krb5 + (long)e->error)
-		: (krb5_error_code)KRB5KRB_ERR_GENERIC;
+	krb5_error_code code = e->error <= PROTOCOL_CODES ?
+	    (krb5_error_code)(ERROR_TABLE_BASE_krb5 + (long)e->error) :
+	    (krb5_error_code)KRB5KRB_ERR_GENERIC;
 	const char *text = "";
 
 	if (e->text.length > 0)

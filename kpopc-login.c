@@ -38,8 +38,8 @@ login_greet(struct conn *c, const struct options *o)
 static const char *
 known_capability(const char *line)
 {
-	static const char *const known[] = {
-	    "TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE"};
+	static const char *const known[] = { "TOP", "UIDL", "PIPELINING",
+		"RESP-CODES", "AUTH-RESP-CODE" };
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (strcasecmp(line, known[i]) == 0)

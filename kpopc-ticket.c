@@ -49,16 +49,16 @@ give_up_with_hint(krb5_context context, krb5_error_code problem,
 }
 
 void
-ticket_give_up(
-    const struct ticket *t, krb5_error_code problem, const char *what)
+ticket_give_up(const struct ticket *t, krb5_error_code problem,
+    const char *what)
 {
 	give_up_with_hint(t->context, problem, what, hint_for(problem));
 }
 
 /* Does the same without a hint, where the hints would be wrong. */
 _Noreturn static void
-give_up_plainly(
-    const struct ticket *t, krb5_error_code problem, const char *what)
+give_up_plainly(const struct ticket *t, krb5_error_code problem,
+    const char *what)
 {
 	give_up_with_hint(t->context, problem, what, "");
 }
@@ -74,10 +74,10 @@ first_principal(const struct ticket *t, krb5_keytab keytab, const char *name)
 
 	if ((problem = krb5_kt_start_seq_get(t->context, keytab, &cursor)) !=
 		0 ||
-	    (problem = krb5_kt_next_entry(
-		 t->context, keytab, &entry, &cursor)) != 0 ||
-	    (problem = krb5_copy_principal(
-		 t->context, entry.principal, &first)) != 0)
+	    (problem = krb5_kt_next_entry(t->context, keytab, &entry,
+		 &cursor)) != 0 ||
+	    (problem = krb5_copy_principal(t->context, entry.principal,
+		 &first)) != 0)
 		give_up_plainly(t, problem, name);
 	krb5_free_keytab_entry_contents(t->context, &entry);
 	krb5_kt_end_seq_get(t->context, keytab, &cursor);
@@ -91,13 +91,13 @@ service_of(const struct ticket *t, const struct options *o)
 	krb5_principal service;
 	krb5_error_code problem;
 
-	problem = o->service != NULL
-		      ? krb5_parse_name(t->context, o->service, &service)
-		      : krb5_sname_to_principal(t->context, o->host, "pop",
-			    KRB5_NT_SRV_HST, &service);
+	problem = o->service != NULL ?
+	    krb5_parse_name(t->context, o->service, &service) :
+	    krb5_sname_to_principal(t->context, o->host, "pop", KRB5_NT_SRV_HST,
+		&service);
 	if (problem != 0)
-		give_up_plainly(
-		    t, problem, o->service != NULL ? o->service : o->host);
+		give_up_plainly(t, problem,
+		    o->service != NULL ? o->service : o->host);
 	return service;
 }
 
@@ -118,19 +118,19 @@ tickets_of_keytab(const struct ticket *t, const struct options *o)
 		give_up_plainly(t, problem, o->keytab);
 	if (o->principal == NULL)
 		client = first_principal(t, keytab, o->keytab);
-	else if ((problem = krb5_parse_name(
-		      t->context, o->principal, &client)) != 0)
+	else if ((problem = krb5_parse_name(t->context, o->principal,
+		      &client)) != 0)
 		give_up_plainly(t, problem, o->principal);
-	problem = krb5_get_init_creds_keytab(
-	    t->context, &creds, client, keytab, 0, NULL, NULL);
+	problem = krb5_get_init_creds_keytab(t->context, &creds, client, keytab,
+	    0, NULL, NULL);
 	if (problem != 0)
 		ticket_give_up(t, problem, "no ticket with the keytab");
-	if ((problem = krb5_cc_new_unique(
-		 t->context, "MEMORY", NULL, &cache)) != 0 ||
+	if ((problem = krb5_cc_new_unique(t->context, "MEMORY", NULL,
+		 &cache)) != 0 ||
 	    (problem = krb5_cc_initialize(t->context, cache, client)) != 0 ||
 	    (problem = krb5_cc_store_cred(t->context, cache, &creds)) != 0)
-		give_up_plainly(
-		    t, problem, "cannot store the ticket in memory");
+		give_up_plainly(t, problem,
+		    "cannot store the ticket in memory");
 	return cache;
 }
 
@@ -166,8 +166,8 @@ static krb5_ccache
 open_cache(const struct ticket *t, const struct options *o,
     krb5_principal service, krb5_principal *client)
 {
-	krb5_ccache cache = o->keytab != NULL ? tickets_of_keytab(t, o)
-					      : choose_cache(t, service);
+	krb5_ccache cache = o->keytab != NULL ? tickets_of_keytab(t, o) :
+						choose_cache(t, service);
 	krb5_error_code problem;
 
 	if ((problem = krb5_cc_get_principal(t->context, cache, client)) != 0)
@@ -177,10 +177,10 @@ open_cache(const struct ticket *t, const struct options *o,
 
 /* Returns the client's ticket for the service. */
 static krb5_creds *
-get_credentials(
-    const struct ticket *t, krb5_principal service, krb5_principal client)
+get_credentials(const struct ticket *t, krb5_principal service,
+    krb5_principal client)
 {
-	krb5_creds want = {.client = client, .server = service}, *got;
+	krb5_creds want = { .client = client, .server = service }, *got;
 	krb5_error_code problem;
 	char *name, *what;
 

@@ -28,8 +28,8 @@ char *ticket_cache_name(const struct ticket *t);
  * Prints that the step named what failed, libkrb5's text for the error, and a
  * remedy if one is known. Ends the process with EXIT_REFUSED.
  */
-_Noreturn void ticket_give_up(
-    const struct ticket *t, krb5_error_code problem, const char *what);
+_Noreturn void ticket_give_up(const struct ticket *t, krb5_error_code problem,
+    const char *what);
 
 /* kpopc-kpop.c */
 

@@ -38,16 +38,16 @@ explain_tls(struct relay_tls *t)
 	long verdict = SSL_get_verify_result(t->ssl);
 
 	errx(EXIT_REFUSED, "TLS: %s",
-	    verdict != X509_V_OK
-		? X509_verify_cert_error_string(verdict)
-		: answer_printable(t->error, sizeof(t->error)));
+	    verdict != X509_V_OK ?
+		X509_verify_cert_error_string(verdict) :
+		answer_printable(t->error, sizeof(t->error)));
 }
 
 /* Does TLS with a verified server, as the process between fd and cleartext. */
 static void
 run_tls_layer(const void *argument, int fd, int cleartext)
 {
-	static struct relay_tls t = {.on_established = report_certificate};
+	static struct relay_tls t = { .on_established = report_certificate };
 	static struct relay_buffer hello;
 	const struct options *o = argument;
 	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
@@ -55,12 +55,12 @@ run_tls_layer(const void *argument, int fd, int cleartext)
 	tls_cleartext = cleartext;
 	if (context == NULL || relay_tls_restrict(context) == -1)
 		errx(EXIT_REFUSED, "TLS: OpenSSL cannot be initialized");
-	if ((o->authorities != NULL
-		    ? SSL_CTX_load_verify_file(context, o->authorities)
-		    : SSL_CTX_set_default_verify_paths(context)) != 1)
+	if ((o->authorities != NULL ?
+		    SSL_CTX_load_verify_file(context, o->authorities) :
+		    SSL_CTX_set_default_verify_paths(context)) != 1)
 		errx(EXIT_REFUSED, "TLS: cannot read %s",
-		    o->authorities != NULL ? o->authorities
-					   : "the system's certificates");
+		    o->authorities != NULL ? o->authorities :
+					     "the system's certificates");
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
 	if (relay_tls_start(&t, context, false) == -1 ||
 	    SSL_set1_host(t.ssl, o->host) != 1 ||
@@ -68,8 +68,8 @@ run_tls_layer(const void *argument, int fd, int cleartext)
 	    relay_tls_shake_hands(&t, &hello) == -1)
 		errx(EXIT_REFUSED, "TLS: OpenSSL cannot be initialized");
 	conn_write(fd, hello.data + hello.at, hello.end - hello.at);
-	if (relay_run(fd, cleartext, cleartext, RELAY_CLIENT, &relay_tls_codec, &t, NULL,
-		0) == -1 ||
+	if (relay_run(fd, cleartext, cleartext, RELAY_CLIENT, &relay_tls_codec,
+		&t, NULL, 0) == -1 ||
 	    !t.is_established)
 		explain_tls(&t);
 	if (!t.is_closed)

@@ -24,7 +24,7 @@
 struct way {
 	int from, to;
 	size_t at, end; /* of the bytes in data that are not written yet */
-	bool open;	/* more may come */
+	bool open;      /* more may come */
 	/* Gets all bytes that were read. */
 	void (*follow)(const char *data, size_t n);
 	char data[65536];
@@ -46,10 +46,10 @@ static void
 prepare_poll(struct pollfd *p, const struct way *w)
 {
 	if (w->at < w->end)
-		*p = (struct pollfd){.fd = w->to, .events = POLLOUT};
+		*p = (struct pollfd){ .fd = w->to, .events = POLLOUT };
 	else
-		*p = (struct pollfd){
-		    .fd = w->open ? w->from : -1, .events = POLLIN};
+		*p = (struct pollfd){ .fd = w->open ? w->from : -1,
+			.events = POLLIN };
 }
 
 /*
@@ -66,8 +66,8 @@ move(struct way *w)
 	ssize_t n;
 
 	if (left > 0) {
-		n = write(
-		    w->to, w->data + w->at, left < PIPE_BUF ? left : PIPE_BUF);
+		n = write(w->to, w->data + w->at,
+		    left < PIPE_BUF ? left : PIPE_BUF);
 		if (n > 0)
 			w->at += (size_t)n;
 		return n == -1 && errno != EINTR && errno != EAGAIN ? -1 : 0;
@@ -95,9 +95,9 @@ break_off(const struct way *w)
 		exit(EXIT_REFUSED);
 	errno = error;
 	err(EXIT_BROKEN, "%s",
-	    fd == STDIN_FILENO	  ? "standard input"
-	    : fd == STDOUT_FILENO ? "standard output"
-				  : "the connection broke");
+	    fd == STDIN_FILENO      ? "standard input" :
+		fd == STDOUT_FILENO ? "standard output" :
+				      "the connection broke");
 }
 
 /*
@@ -131,14 +131,14 @@ give_up_sending(struct way *up)
  * and the wait has no limit.
  */
 static int
-wait_for_ways(
-    int fd, struct pollfd p[2], bool has_ended, bool is_full, bool *is_shut)
+wait_for_ways(int fd, struct pollfd p[2], bool has_ended, bool is_full,
+    bool *is_shut)
 {
 	const bool shuts = has_ended && !*is_shut,
 		   ends = *is_shut && !is_full && follow_is_over();
-	int n = shuts && !follow_has_quit()
-		    ? 0
-		    : poll(p, 2, shuts || ends ? QUIT_SECONDS * 1000 : -1);
+	int n = shuts && !follow_has_quit() ?
+	    0 :
+	    poll(p, 2, shuts || ends ? QUIT_SECONDS * 1000 : -1);
 
 	if (n == 0 && ends)
 		exit(follow_print_refusal() ? EXIT_REFUSED : EXIT_DONE);
@@ -157,14 +157,14 @@ tunnel_run(int fd)
 	bool is_shut = false;
 	int lost = 0;
 
-	up = (struct way){.from = STDIN_FILENO,
-	    .to = fd,
-	    .open = true,
-	    .follow = follow_program};
-	down = (struct way){.from = fd,
-	    .to = STDOUT_FILENO,
-	    .open = true,
-	    .follow = follow_server};
+	up = (struct way){ .from = STDIN_FILENO,
+		.to = fd,
+		.open = true,
+		.follow = follow_program };
+	down = (struct way){ .from = fd,
+		.to = STDOUT_FILENO,
+		.open = true,
+		.follow = follow_server };
 	while (down.open || down.at < down.end) {
 		prepare_poll(&p[0], &up);
 		prepare_poll(&p[1], &down);

@@ -51,9 +51,9 @@ static void
 read_options(struct options *o, int argc, char **argv)
 {
 	static const struct option names[] = {
-	    {"cleartext", no_argument, NULL, 'P'},
-	    {"tls", no_argument, NULL, 'T'},
-	    {NULL, 0, NULL, 0},
+		{ "cleartext", no_argument, NULL, 'P' },
+		{ "tls", no_argument, NULL, 'T' },
+		{ NULL, 0, NULL, 0 },
 	};
 	int c;
 
@@ -98,9 +98,9 @@ read_options(struct options *o, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-	struct options o = {.keytab = NULL};
-	struct conn conn = {.fd = -1};
-	struct ticket ticket = {.context = NULL};
+	struct options o = { .keytab = NULL };
+	struct conn conn = { .fd = -1 };
+	struct ticket ticket = { .context = NULL };
 	const char *unanswered;
 	int status;
 

@@ -24,9 +24,9 @@ enum {
 };
 
 struct options {
-	const char *keytab;	 /* NULL: the default ccache */
-	const char *principal;	 /* NULL: the keytab's first */
-	const char *service;	 /* NULL: pop/HOST */
+	const char *keytab;      /* NULL: the default ccache */
+	const char *principal;   /* NULL: the keytab's first */
+	const char *service;     /* NULL: pop/HOST */
 	const char *authorities; /* file of certificates; NULL: the system's */
 	const char *host, *port; /* port NULL: the default */
 	bool pop3, tls, cleartext;
@@ -65,9 +65,9 @@ int connect_to(const struct options *o);
 
 /* The connection with its layers. */
 struct conn {
-	int fd;		 /* of the cleartext */
+	int fd;          /* of the cleartext */
 	pid_t layers[2]; /* the processes that do TLS and GSSAPI's layer */
-	int count;	 /* of these processes */
+	int count;       /* of these processes */
 	unsigned char binding[64]; /* hash of the server's certificate */
 	size_t binding_size;
 	bool has_tls;

@@ -113,8 +113,8 @@ load_certificate(const char *certificate, const char *key, const char *ciphers)
 	if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
 		snprintf(step, sizeof(step), "reading the certificate %s",
 		    c.text);
-	else if (SSL_CTX_use_PrivateKey_file(context, key,
-		     SSL_FILETYPE_PEM) != 1)
+	else if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) !=
+	    1)
 		snprintf(step, sizeof(step), "reading the key %s", k.text);
 	else if (SSL_CTX_check_private_key(context) != 1)
 		snprintf(step, sizeof(step),
@@ -141,8 +141,9 @@ send_ready(SSL_CTX *context)
 {
 	unsigned char message[1 + EVP_MAX_MD_SIZE];
 
-	message[0] = (unsigned char)relay_tls_hash_certificate(
-	    SSL_CTX_get0_certificate(context), message + 1);
+	message[0] = (unsigned char)
+	    relay_tls_hash_certificate(SSL_CTX_get0_certificate(context),
+		message + 1);
 	if (write(1, message, 1 + message[0]) != 1 + message[0])
 		fatal("sending the certificate's hash to the pre-auth process");
 }
@@ -189,7 +190,7 @@ explain_tls_error(const struct relay_tls *t)
 	};
 
 	for (size_t i = 0;
-	    !t->has_data && i < sizeof(alerts) / sizeof(alerts[0]); i++)
+	     !t->has_data && i < sizeof(alerts) / sizeof(alerts[0]); i++)
 		if (alerts[i].reason == t->reason)
 			return alerts[i].words;
 	return got_cleartext(t) ? "cleartext, not TLS" : NULL;
@@ -291,7 +292,7 @@ main(int argc, char **argv)
 		fatal("allocating memory for TLS");
 	send_ready(context);
 	is_lost = relay_run(0, 1, 1, RELAY_SERVER, &relay_tls_codec, &t, NULL,
-	    0) == -1;
+		      0) == -1;
 	if (is_lost && t.error[0] == '\0')
 		read_last_alert(&t);
 	log_tls_end(&t, is_lost);

@@ -160,8 +160,8 @@ prepare_server(struct server *s)
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
 	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
-		options_log_refusal(
-		    "the pre-auth user cannot be used: ", refusal);
+		options_log_refusal("the pre-auth user cannot be used: ",
+		    refusal);
 	s->auth = auth_prepare();
 }
 
@@ -194,8 +194,8 @@ reload_server(void *self)
 	else
 		s->preauth = preauth;
 	if (is_emptied(auth, s->auth)) {
-		log_failed_at(
-		    LOG_ERR, "it is empty now", "reading krb5.conf again");
+		log_failed_at(LOG_ERR, "it is empty now",
+		    "reading krb5.conf again");
 		auth_free(auth);
 		return;
 	}

@@ -65,8 +65,8 @@ describe_files(const struct options *o, char text[FINGERPRINT])
 		struct stat st;
 
 		if (stat(files[i], &st) == -1) {
-			log_failed(
-			    "looking for %s", log_words(&path, files[i]));
+			log_failed("looking for %s",
+			    log_words(&path, files[i]));
 			return false;
 		}
 		at += (size_t)snprintf(text + at, FINGERPRINT - at,
@@ -129,11 +129,11 @@ layer_tls_works(const struct options *o)
 	 * Two processes may write at the same time: they write the same. A
 	 * part of a text leads to another trial.
 	 */
-	fd = open(
-	    path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+	    0600);
 	if (fd == -1 || write(fd, now, strlen(now)) == -1)
-		log_failed_at(
-		    LOG_WARNING, NULL, "writing %s", log_words(&t, path));
+		log_failed_at(LOG_WARNING, NULL, "writing %s",
+		    log_words(&t, path));
 	if (fd != -1)
 		close(fd);
 	return true;

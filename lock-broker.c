@@ -21,10 +21,12 @@
 
 #include "lock-broker.h"
 
-#define TOUCH_MS 60000 /* between two touches of the dotlock; see TOUCHED_SECONDS of lock-dotlock.c */
+/* Between two touches of the dotlock; see TOUCHED_SECONDS of lock-dotlock.c */
+#define TOUCH_MS 60000
 
 void
-lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan, const char *path, const char *reason)
+lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan,
+    const char *path, const char *reason)
 {
 	*k = (struct lock_kept){ .spool = -1, .session = -1 };
 	dotlock_prepare(&k->dotlock, plan, path, reason);
@@ -39,7 +41,8 @@ is_users_file(int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    st.st_uid == geteuid();
 }
 
 /*
@@ -83,7 +86,10 @@ serve_verb(struct lock_kept *k, char verb, const int *fds, int n)
 	if (verb == LOCK_KEEP)
 		answer = keep_files(k, fds, n);
 	else if (n == 0 && verb == LOCK_TAKE)
-		answer = !k->dotlock.is_possible || dotlock_take(&k->dotlock) == 0 ? 0 : (unsigned char)errno;
+		answer =
+		    !k->dotlock.is_possible || dotlock_take(&k->dotlock) == 0 ?
+		    0 :
+		    (unsigned char)errno;
 	else if (n == 0 && verb == LOCK_GIVE && k->dotlock.fd != -1) {
 		dotlock_give(&k->dotlock);
 		answer = 0;
@@ -106,13 +112,17 @@ receive_verb(int channel, char *verb, int fds[2])
 		char space[CMSG_SPACE(2 * sizeof(int))];
 		struct cmsghdr align;
 	} control;
-	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = sizeof(control) };
-	ssize_t size = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct msghdr message = { .msg_iov = &space,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control) };
+	ssize_t size =
+	    recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	const struct cmsghdr *c = size > 0 ? CMSG_FIRSTHDR(&message) : NULL;
 	int n = 0;
 
-	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+	if (c != NULL && c->cmsg_level == SOL_SOCKET &&
+	    c->cmsg_type == SCM_RIGHTS) {
 		n = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
 		memcpy(fds, CMSG_DATA(c), (size_t)n * sizeof(int));
 	}

@@ -7,7 +7,8 @@
 /* The locks that the broker holds on one mailbox. */
 struct lock_kept {
 	struct dotlock dotlock;
-	int spool;   /* the open file that has the session's locks on the spool; -1: none */
+	/* the open file that has the session's locks on the spool; -1: none */
+	int spool;
 	int session; /* the open file that has the session lock; -1: none */
 };
 
@@ -16,7 +17,8 @@ struct lock_kept {
  * confined: fills *k. Logs if the plan has a dotlock and none can be made, with
  * the reason, or errno's text if reason is NULL.
  */
-void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan, const char *path, const char *reason);
+void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan,
+    const char *path, const char *reason);
 
 /*
  * Broker: obeys the verbs from the other end of the channel, and touches the

@@ -71,7 +71,8 @@ find_origin(void)
 
 	if (fd != -1)
 		close(fd);
-	if (n != BOOT_ID || stat("/proc/self/ns/pid", &st) == -1 || gethostname(o.host, HOST_NAME_MAX) == -1)
+	if (n != BOOT_ID || stat("/proc/self/ns/pid", &st) == -1 ||
+	    gethostname(o.host, HOST_NAME_MAX) == -1)
 		return;
 	for (const char *p = o.host; *p != '\0'; p++)
 		if (!isgraph((unsigned char)*p))
@@ -90,7 +91,9 @@ read_origin(const char *text, struct origin *o)
 	const char *line = strchr(text, '\n');
 	char more;
 
-	return line != NULL && sscanf(line, " %64s %36s %20s %c", o->host, o->boot, o->space, &more) == 3;
+	return line != NULL &&
+	    sscanf(line, " %64s %36s %20s %c", o->host, o->boot, o->space,
+		&more) == 3;
 }
 
 /* Writes PATH.lock into name[PATH_MAX]. Returns 0, or -1 with errno. */
@@ -109,7 +112,8 @@ log_obstacle(const char *name, const char *why)
 {
 	struct log_text shown, words;
 
-	log_event(LOG_WARNING, "failed", "what=\"making the dotlock\" path=%s error=\"%s\"",
+	log_event(LOG_WARNING, "failed",
+	    "what=\"making the dotlock\" path=%s error=\"%s\"",
 	    log_safe(&shown, name), log_words(&words, why));
 }
 
@@ -123,11 +127,14 @@ log_dotlock_failure(const char *doing, const char *name)
 }
 
 void
-dotlock_prepare(struct dotlock *d, const struct lock_plan *plan, const char *path, const char *reason)
+dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
+    const char *path, const char *reason)
 {
 	char directory[PATH_MAX], name[PATH_MAX];
 
-	*d = (struct dotlock){ .fd = -1, .path = path, .least_uid = plan->least_uid };
+	*d = (struct dotlock){
+		.fd = -1, .path = path, .least_uid = plan->least_uid
+	};
 	if (!lock_wants_dotlock(plan))
 		return;
 	path_split(path, directory);
@@ -176,9 +183,11 @@ is_locked(int fd)
  * Returns 0, or -1 with errno.
  */
 static int
-read_lock(const char *name, struct stat *st, char text[LOCK_TEXT + 1], bool *held)
+read_lock(const char *name, struct stat *st, char text[LOCK_TEXT + 1],
+    bool *held)
 {
-	int fd = open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int fd = open(name,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	ssize_t n = 0;
 	int result;
 
@@ -222,7 +231,8 @@ is_older_than_boot(const struct stat *st)
 	time_t age = time(NULL) - st->st_mtime;
 	struct timespec up;
 
-	return clock_gettime(CLOCK_BOOTTIME, &up) == 0 && age > up.tv_sec && age >= TOUCHED_SECONDS;
+	return clock_gettime(CLOCK_BOOTTIME, &up) == 0 && age > up.tv_sec &&
+	    age >= TOUCHED_SECONDS;
 }
 
 /*
@@ -246,7 +256,9 @@ is_stale(const struct stat *st, const char *text, bool held)
 		return is_old;
 	if (strcmp(from.boot, here.boot) != 0)
 		return is_old || is_older_than_boot(st);
-	return strcmp(from.space, here.space) == 0 ? is_dead || (is_old && !held) : is_old;
+	return strcmp(from.space, here.space) == 0 ?
+	    is_dead || (is_old && !held) :
+	    is_old;
 }
 
 /*
@@ -300,7 +312,8 @@ remove_stale(struct dotlock *d, const char *name)
 	 * Meanwhile another program may have removed this lock and made its
 	 * own.
 	 */
-	if (lstat(name, &now) == -1 || now.st_dev != st.st_dev || now.st_ino != st.st_ino)
+	if (lstat(name, &now) == -1 || now.st_dev != st.st_dev ||
+	    now.st_ino != st.st_ino)
 		return 0;
 	if (unlink(name) == 0 || errno == ENOENT)
 		return 0;
@@ -318,7 +331,8 @@ make_dotlock(const char *name)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char text[LOCK_TEXT + 1];
-	int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = open(name,
+	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int n;
 
 	if (fd == -1)
@@ -329,7 +343,8 @@ make_dotlock(const char *name)
 	 * first. A line that does not fit is left out.
 	 */
 	if (fcntl(fd, F_OFD_SETLK, &lock) == 0 && here.host[0] != '\0') {
-		int more = snprintf(text + n, sizeof(text) - (size_t)n, "%s %s %s\n", here.host, here.boot, here.space);
+		int more = snprintf(text + n, sizeof(text) - (size_t)n,
+		    "%s %s %s\n", here.host, here.boot, here.space);
 
 		n += (size_t)more < sizeof(text) - (size_t)n ? more : 0;
 	}
@@ -379,7 +394,8 @@ dotlock_give(struct dotlock *d)
 {
 	char name[PATH_MAX];
 
-	if (name_dotlock(d->path, name) == 0 && is_ours(d, name) && unlink(name) == -1)
+	if (name_dotlock(d->path, name) == 0 && is_ours(d, name) &&
+	    unlink(name) == -1)
 		log_dotlock_failure("removing", name);
 	close(d->fd);
 	d->fd = -1;
@@ -391,6 +407,7 @@ dotlock_touch(const struct dotlock *d)
 	char name[PATH_MAX] = "";
 
 	errno = ENOENT;
-	if (name_dotlock(d->path, name) == -1 || !is_ours(d, name) || futimens(d->fd, NULL) == -1)
+	if (name_dotlock(d->path, name) == -1 || !is_ours(d, name) ||
+	    futimens(d->fd, NULL) == -1)
 		log_dotlock_failure("touching", name);
 }

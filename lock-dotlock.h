@@ -12,15 +12,17 @@ struct dotlock {
 	int fd;           /* the dotlock that this process made; -1: none */
 	const char *path; /* of the mailbox; lasts as long as the process */
 	uid_t least_uid;  /* as in struct lock_plan */
-	bool is_possible; /* the plan has a dotlock, and the directory can be written */
-	bool is_logged;   /* the obstacle at its name has been logged */
+	/* the plan has a dotlock, and the directory can be written */
+	bool is_possible;
+	bool is_logged; /* the obstacle at its name has been logged */
 };
 
 /*
  * Fills *d. If the plan has a dotlock and none can be made, logs the reason, or
  * errno's text if reason is NULL. Runs before the process is confined.
  */
-void dotlock_prepare(struct dotlock *d, const struct lock_plan *plan, const char *path, const char *reason);
+void dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
+    const char *path, const char *reason);
 
 /*
  * Makes the dotlock unless d already holds it, and removes a stale one for

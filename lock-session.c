@@ -31,7 +31,8 @@
 /* An earlier session that is asked to end, and may, does so at once. */
 #define SESSION_WAIT_MS 1000
 #define SESSION_STEP_MS 50
-#define PRINCIPAL_MOST 1024 /* bytes; with a longer principal no session is asked to end */
+/* Bytes; with a longer principal no session is asked to end */
+#define PRINCIPAL_MOST 1024
 
 /*
  * Opens the FIFO of takeover requests, and makes it if it is absent. Returns
@@ -45,7 +46,8 @@ open_yield(int state, int flags)
 
 	if (mkfifoat(state, YIELD_FIFO, 0600) == -1 && errno != EEXIST)
 		return -1;
-	fd = openat(state, YIELD_FIFO, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	fd = openat(state, YIELD_FIFO,
+	    flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd != -1 && (fstat(fd, &st) == -1 || !S_ISFIFO(st.st_mode))) {
 		close(fd);
 		fd = -1;
@@ -75,7 +77,8 @@ request_takeover(int state)
 
 	/* A full FIFO contains requests enough. */
 	if (fd != -1 && write(fd, "", 1) == -1 && errno != EAGAIN)
-		log_failed_at(LOG_WARNING, NULL, "asking another session to end");
+		log_failed_at(LOG_WARNING, NULL,
+		    "asking another session to end");
 	if (fd != -1)
 		close(fd);
 }
@@ -92,7 +95,8 @@ sign(int fd, const char *principal)
 	if (pwrite(fd, principal, n, 0) != (ssize_t)n)
 		n = 0;
 	if (ftruncate(fd, (off_t)n) == -1 || futimens(fd, NULL) == -1)
-		log_failed_at(LOG_WARNING, NULL, "writing the principal into the session lock");
+		log_failed_at(LOG_WARNING, NULL,
+		    "writing the principal into the session lock");
 }
 
 int
@@ -105,12 +109,14 @@ lock_session(int state, const char *principal, struct lock_session *l)
 
 	if (fd == -1)
 		return -1;
-	for (int waited = 0; lock_fcntl(fd, F_WRLCK) == -1; waited += SESSION_STEP_MS) {
+	for (int waited = 0; lock_fcntl(fd, F_WRLCK) == -1;
+	     waited += SESSION_STEP_MS) {
 		if (errno != EAGAIN)
 			return -1;
 		if (waited >= SESSION_WAIT_MS || principal == NULL ||
 		    !is_session_of(fd, principal)) {
-			l->age = fstat(fd, &st) == 0 ? time(NULL) - st.st_mtime : 0;
+			l->age =
+			    fstat(fd, &st) == 0 ? time(NULL) - st.st_mtime : 0;
 			errno = EAGAIN;
 			return -1;
 		}
@@ -131,10 +137,14 @@ lock_session(int state, const char *principal, struct lock_session *l)
 int
 lock_session_identity(int user, uint64_t id, struct lock_session *l)
 {
-	struct flock f = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)(id >> 2), .l_len = 1 };
+	struct flock f = { .l_type = F_WRLCK,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)(id >> 2),
+		.l_len = 1 };
 	int error;
 
-	l->identity = openat(user, IDENTITY_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	l->identity = openat(user, IDENTITY_FILE,
+	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	if (l->identity == -1)
 		return -1;
 	if (fcntl(l->identity, F_OFD_SETLK, &f) == 0)
@@ -149,8 +159,10 @@ lock_session_identity(int user, uint64_t id, struct lock_session *l)
 bool
 lock_session_kept(int state, int fd)
 {
-	int named = openat(state, LOCK_FILE, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	bool is_session_lock = fd != -1 && named != -1 && file_is_same(fd, named);
+	int named = openat(state, LOCK_FILE,
+	    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	bool is_session_lock =
+	    fd != -1 && named != -1 && file_is_same(fd, named);
 
 	if (named != -1)
 		close(named);

@@ -10,10 +10,15 @@
 
 /* The locks that a session has until its process ends. */
 struct lock_session {
-	int fd;       /* has the session lock of the mailbox's state directory */
+	int fd; /* has the session lock of the mailbox's state directory */
 	int identity; /* has the lock of lock_session_identity; -1: none */
-	int yield;    /* becomes readable when a new login of the same principal asks this session to end; -1: no login can ask */
-	int64_t age;  /* if another session has the lock: since how many seconds */
+	/*
+	 * becomes readable when a new login of the same principal asks this
+	 * session to end; -1: no login can ask
+	 */
+	int yield;
+	/* if another session has the lock: since how many seconds */
+	int64_t age;
 };
 
 /*

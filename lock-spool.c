@@ -61,7 +61,9 @@ ask_broker(int channel, enum lock_verb verb)
 {
 	const char byte = (char)verb;
 
-	return send(channel, &byte, 1, MSG_NOSIGNAL) == 1 ? receive_answer(channel) : -1;
+	return send(channel, &byte, 1, MSG_NOSIGNAL) == 1 ?
+	    receive_answer(channel) :
+	    -1;
 }
 
 /*
@@ -78,8 +80,10 @@ ask_to_keep(const struct lock_plan *plan, int spool)
 		char space[CMSG_SPACE(sizeof(fds))];
 		struct cmsghdr align;
 	} control = { .space = { 0 } };
-	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = sizeof(control) };
+	struct msghdr message = { .msg_iov = &space,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 	ssize_t n;
 
@@ -95,7 +99,8 @@ ask_to_keep(const struct lock_plan *plan, int spool)
 
 /* Takes one lock without waiting. Returns 0, or -1 with errno. */
 static int
-take_one(const struct lock_plan *plan, enum lock_kind kind, int fd, bool to_write)
+take_one(const struct lock_plan *plan, enum lock_kind kind, int fd,
+    bool to_write)
 {
 	switch (kind) {
 	case LOCK_FCNTL:
@@ -151,7 +156,8 @@ take_all(const struct lock_plan *plan, int fd, bool to_write)
 static int
 locked_through(const struct lock_plan *plan, int fd)
 {
-	return plan->kept != -1 && file_is_same(plan->kept, fd) ? plan->kept : fd;
+	return plan->kept != -1 && file_is_same(plan->kept, fd) ? plan->kept :
+								  fd;
 }
 
 int
@@ -163,7 +169,8 @@ lock_spool(const struct lock_plan *plan, int fd, bool to_write)
 		return -1;
 	fd = locked_through(plan, fd);
 	for (;;) {
-		int step = STEP_LEAST_MS + (int)arc4random_uniform(STEP_LEAST_MS);
+		int step =
+		    STEP_LEAST_MS + (int)arc4random_uniform(STEP_LEAST_MS);
 		struct timespec t = { .tv_nsec = step * 1000000L };
 
 		/*

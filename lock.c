@@ -25,7 +25,8 @@
 int
 lock_plan_read(struct lock_plan *plan, const char *text)
 {
-	static const char *const names[LOCK_KINDS] = { "fcntl", "flock", "dotlock" };
+	static const char *const names[LOCK_KINDS] = { "fcntl", "flock",
+		"dotlock" };
 	bool seen[LOCK_KINDS] = { false };
 
 	*plan = (struct lock_plan){ .broker = -1, .session = -1, .kept = -1 };
@@ -33,8 +34,9 @@ lock_plan_read(struct lock_plan *plan, const char *text)
 		size_t n = strcspn(text, ",");
 		int kind = 0;
 
-		while (kind < LOCK_KINDS && (strlen(names[kind]) != n ||
-						strncmp(text, names[kind], n) != 0))
+		while (kind < LOCK_KINDS &&
+		    (strlen(names[kind]) != n ||
+			strncmp(text, names[kind], n) != 0))
 			kind++;
 		if (kind == LOCK_KINDS || seen[kind])
 			return -1;

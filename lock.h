@@ -17,9 +17,18 @@ struct lock_plan {
 	enum lock_kind kinds[LOCK_KINDS];
 	int count;
 	uid_t least_uid; /* lower uids are system accounts */
-	int broker;      /* channel to the broker, which makes the dotlock; -1: none */
-	int session;     /* the session lock, which the broker keeps during a removal; -1: the broker keeps no locks */
-	int kept;        /* recovery: the spool as the killed session opened and locked it; -1: none */
+	/* channel to the broker, which makes the dotlock; -1: none */
+	int broker;
+	/*
+	 * the session lock, which the broker keeps during a removal; -1: the
+	 * broker keeps no locks
+	 */
+	int session;
+	/*
+	 * recovery: the spool as the killed session opened and locked it; -1:
+	 * none
+	 */
+	int kept;
 };
 
 /*
@@ -27,9 +36,14 @@ struct lock_plan {
  * answer is a packet of one byte, 0 or an errno.
  */
 enum lock_verb {
-	LOCK_TAKE = 'L', /* make the dotlock, unless the broker holds it already */
+	/* make the dotlock, unless the broker holds it already */
+	LOCK_TAKE = 'L',
 	LOCK_GIVE = 'U', /* remove the dotlock */
-	LOCK_KEEP = 'K', /* with two descriptors, of the spool and of the session lock: keep them open */
+	/*
+	 * with two descriptors, of the spool and of the session lock: keep them
+	 * open
+	 */
+	LOCK_KEEP = 'K',
 };
 
 /*
@@ -47,7 +61,8 @@ bool lock_wants_dotlock(const struct lock_plan *plan);
  * *group. The user must not be able to change any component of path, because
  * the broker of that user gets the group's rights.
  */
-bool lock_needs_group(const struct lock_plan *plan, const char *path, gid_t *group);
+bool lock_needs_group(const struct lock_plan *plan, const char *path,
+    gid_t *group);
 
 /*
  * Locks all of the open file fd as F_RDLCK or F_WRLCK, or unlocks it (F_UNLCK).

@@ -107,7 +107,8 @@ write_event(int priority, const char *event, const char *format, va_list ap)
 	if (!await_room())
 		return;
 	if (channel == -1) {
-		syslog(priority, "%s peer=%s %s", event, peer.text, packet.text);
+		syslog(priority, "%s peer=%s %s", event, peer.text,
+		    packet.text);
 		return;
 	}
 	strlcpy(packet.event, event, sizeof(packet.event));
@@ -196,8 +197,8 @@ encode(struct log_text *t, const char *text, int flags)
 {
 	size_t n = strnlen(text, LOG_SHOWN);
 
-	strvisx(
-	    t->text, text, n, flags | VIS_OCTAL | VIS_TAB | VIS_NL | VIS_DQ);
+	strvisx(t->text, text, n,
+	    flags | VIS_OCTAL | VIS_TAB | VIS_NL | VIS_DQ);
 	return t->text;
 }
 

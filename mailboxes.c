@@ -114,6 +114,5 @@ mailboxes_are_locked(const struct mailboxes *b)
 bool
 mailboxes_are_outside_home(const struct mailboxes *b)
 {
-	return b->template[0] != '~' &&
-	    strstr(b->template, "%h") == NULL;
+	return b->template[0] != '~' && strstr(b->template, "%h") == NULL;
 }

@@ -9,15 +9,15 @@ struct store_ops;
 
 struct mailboxes {
 	const struct store_ops *store;
-	const char *text;     /* the whole argument of -m */
-	const char *format;   /* begins the name of the state directory */
+	const char *text;   /* the whole argument of -m */
+	const char *format; /* begins the name of the state directory */
 	/*
 	 * A path, absolute once %u (user), %h or a leading ~ (home) are
 	 * replaced.
 	 */
 	const char *template;
-	bool create;          /* absent mailboxes are made */
-	bool quoted;          /* no Content-Length is trusted */
+	bool create; /* absent mailboxes are made */
+	bool quoted; /* no Content-Length is trusted */
 };
 
 /*

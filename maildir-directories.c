@@ -23,11 +23,13 @@ static const char *const directory_names[NAMES_DIRECTORIES] = { "new", "cur" };
  * the Maildir. Returns DROP_DENIED.
  */
 static enum drop_error
-deny_directory(const struct store_place *place, const char *part, const char *why)
+deny_directory(const struct store_place *place, const char *part,
+    const char *why)
 {
 	struct log_text shown;
 
-	log_failed_at(LOG_ERR, why, "opening the Maildir %s%s%s", log_safe(&shown, place->path), part[0] != '\0' ? "/" : "", part);
+	log_failed_at(LOG_ERR, why, "opening the Maildir %s%s%s",
+	    log_safe(&shown, place->path), part[0] != '\0' ? "/" : "", part);
 	return DROP_DENIED;
 }
 
@@ -47,12 +49,16 @@ open_part(const struct store_place *place, int top, const char *name, int *fd)
 {
 	struct stat st;
 
-	*fd = openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	*fd =
+	    openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (*fd == -1)
-		return errno == ENOENT ? DROP_OK : deny_directory_by_errno(place, name);
+		return errno == ENOENT ? DROP_OK :
+					 deny_directory_by_errno(place, name);
 	if (fstat(*fd, &st) == -1)
 		return deny_directory_by_errno(place, name);
-	return st.st_uid == geteuid() ? DROP_OK : deny_directory(place, name, "it has another owner");
+	return st.st_uid == geteuid() ?
+	    DROP_OK :
+	    deny_directory(place, name, "it has another owner");
 }
 
 /* Makes the directories of the Maildir that are absent. */
@@ -68,7 +74,8 @@ make_directories(const struct store_place *place)
 		if (mkdirat(place->dir, name, 0700) == -1 && errno != EEXIST) {
 			struct log_text shown;
 
-			log_failed("making the Maildir %s", log_safe(&shown, place->path));
+			log_failed("making the Maildir %s",
+			    log_safe(&shown, place->path));
 			return DROP_FAILED;
 		}
 	}
@@ -86,7 +93,8 @@ is_another(const struct stat *st, const struct identity *then)
 }
 
 bool
-directories_have_vanished(const struct note *note, const struct store_place *place)
+directories_have_vanished(const struct note *note,
+    const struct store_place *place)
 {
 	struct stat directory, top, st;
 	char name[NAME_MAX + 8];
@@ -94,13 +102,17 @@ directories_have_vanished(const struct note *note, const struct store_place *pla
 	if (note->top.inode == 0 || fstat(place->dir, &directory) == -1)
 		return false;
 	if (fstatat(place->dir, place->name, &top, 0) == -1)
-		return errno == ENOENT && is_another(&directory, &note->directory);
+		return errno == ENOENT &&
+		    is_another(&directory, &note->directory);
 	for (int i = 0; i < NAMES_DIRECTORIES; i++) {
-		snprintf(name, sizeof(name), "%s/%s", place->name, directory_names[i]);
-		if (fstatat(place->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+		snprintf(name, sizeof(name), "%s/%s", place->name,
+		    directory_names[i]);
+		if (fstatat(place->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+		    errno != ENOENT)
 			return false;
 	}
-	return is_another(&directory, &note->directory) || is_another(&top, &note->top);
+	return is_another(&directory, &note->directory) ||
+	    is_another(&top, &note->top);
 }
 
 /*
@@ -124,7 +136,8 @@ identify(struct maildir *m, int directory, int top)
 enum drop_error
 directories_open(struct maildir *m, const struct store_place *place)
 {
-	enum drop_error error = place->create ? make_directories(place) : DROP_OK;
+	enum drop_error error =
+	    place->create ? make_directories(place) : DROP_OK;
 	struct stat st;
 	int top;
 
@@ -132,7 +145,8 @@ directories_open(struct maildir *m, const struct store_place *place)
 		return error;
 	top = openat(place->dir, place->name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (top == -1)
-		return errno == ENOENT ? DROP_OK : deny_directory_by_errno(place, "");
+		return errno == ENOENT ? DROP_OK :
+					 deny_directory_by_errno(place, "");
 	if (fstat(top, &st) == -1 || identify(m, place->dir, top) == -1)
 		return deny_directory_by_errno(place, "");
 	if (st.st_uid != geteuid())

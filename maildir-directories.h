@@ -9,13 +9,15 @@
  * now, and the directory that contained them has been replaced. Then a file
  * system may not be mounted, and the client must not get an empty mailbox.
  */
-bool directories_have_vanished(const struct note *note, const struct store_place *place);
+bool directories_have_vanished(const struct note *note,
+    const struct store_place *place);
 
 /*
  * Opens the Maildir, new and cur into *m; makes them first if the place says
  * so. An absent directory is not an error. Returns DROP_OK; DENIED or FAILED
  * (logged).
  */
-enum drop_error directories_open(struct maildir *m, const struct store_place *place);
+enum drop_error directories_open(struct maildir *m,
+    const struct store_place *place);
 
 #endif

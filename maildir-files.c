@@ -21,23 +21,28 @@
 #define PIECE ((size_t)256 << 10) /* bytes read at a time */
 
 bool
-files_has(const struct maildir *m, int directory, const char *name, const struct record *r, struct stat *st)
+files_has(const struct maildir *m, int directory, const char *name,
+    const struct record *r, struct stat *st)
 {
-	return strchr(name, '/') == NULL && fstatat(m->dirs[directory], name, st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	return strchr(name, '/') == NULL &&
+	    fstatat(m->dirs[directory], name, st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    S_ISREG(st->st_mode) && st->st_ino == r->inode;
 }
 
 bool
 files_has_content(const struct record *r, const struct stat *st)
 {
-	return st->st_ino == r->inode && st->st_size == r->size && fingerprint_ns(&st->st_mtim) == r->mtime;
+	return st->st_ino == r->inode && st->st_size == r->size &&
+	    fingerprint_ns(&st->st_mtim) == r->mtime;
 }
 
 bool
-files_is_as_counted(const struct record *r, const struct stat *st, int directory, const char *name)
+files_is_as_counted(const struct record *r, const struct stat *st,
+    int directory, const char *name)
 {
-	return files_has_content(r, st) && r->stable == 1 && (fingerprint_ns(&st->st_ctim) == r->ctime ||
-	    directory != r->directory || strcmp(name, r->name) != 0);
+	return files_has_content(r, st) && r->stable == 1 &&
+	    (fingerprint_ns(&st->st_ctim) == r->ctime ||
+		directory != r->directory || strcmp(name, r->name) != 0);
 }
 
 /* A search for one file in the names, pass after pass. */
@@ -67,7 +72,8 @@ look_again(struct maildir *m, struct search *s, bool seen)
 	const bool patient = m->passes_left > 0;
 
 	s->misses = seen ? 0 : s->misses + 1;
-	if (names_is_current(m->dirs, m->now.seen) || s->looks >= (patient ? MAILDIR_TRIES : 1) ||
+	if (names_is_current(m->dirs, m->now.seen) ||
+	    s->looks >= (patient ? MAILDIR_TRIES : 1) ||
 	    s->misses >= (patient ? NAMES_MISSES : 1)) {
 		m->passes_left -= s->looks;
 		errno = ENOENT;
@@ -87,18 +93,22 @@ files_locate(struct maildir *m, const struct record *r, struct location *where)
 	struct search search = { 0 };
 	bool seen;
 
-	*where = (struct location){ .dir = m->dirs[r->directory], .name = r->name, .directory = r->directory };
+	*where = (struct location){ .dir = m->dirs[r->directory],
+		.name = r->name,
+		.directory = r->directory };
 	if (files_has(m, r->directory, r->name, r, &where->st))
 		return 0;
 	if (read_names_once(m) == -1)
 		return -1;
 	do {
 		seen = false;
-		for (const struct entry *e = names_find(&m->now, &u); names_has(&m->now, e, &u); e++) {
+		for (const struct entry *e = names_find(&m->now, &u);
+		     names_has(&m->now, e, &u); e++) {
 			where->dir = m->dirs[e->directory];
 			where->name = names_name(&m->now, e);
 			where->directory = e->directory;
-			if (files_has(m, e->directory, where->name, r, &where->st))
+			if (files_has(m, e->directory, where->name, r,
+				&where->st))
 				return 0;
 			seen |= e->inode == r->listed;
 		}
@@ -113,7 +123,8 @@ files_locate(struct maildir *m, const struct record *r, struct location *where)
 static int
 open_name(int dir, const char *name)
 {
-	return openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return openat(dir, name,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
 /*
@@ -123,7 +134,8 @@ open_name(int dir, const char *name)
 static const struct entry *
 find_entry(const struct maildir *m, const struct unique *u, ino_t inode)
 {
-	for (const struct entry *e = names_find(&m->now, u); names_has(&m->now, e, u); e++)
+	for (const struct entry *e = names_find(&m->now, u);
+	     names_has(&m->now, e, u); e++)
 		if (e->inode == inode)
 			return e;
 	return NULL;
@@ -160,9 +172,11 @@ files_open(struct maildir *m, const struct record *r, struct location *where)
 
 		if (files_locate(m, r, where) == -1)
 			return -1;
-		if ((fd = open_name(where->dir, where->name)) == -1 && errno != ENOENT)
+		if ((fd = open_name(where->dir, where->name)) == -1 &&
+		    errno != ENOENT)
 			return -1;
-		if (fd != -1 && fstat(fd, &where->st) == 0 && where->st.st_ino == r->inode)
+		if (fd != -1 && fstat(fd, &where->st) == 0 &&
+		    where->st.st_ino == r->inode)
 			return fd;
 		if (fd != -1)
 			close(fd);
@@ -195,7 +209,8 @@ count_wire_size(int fd, off_t size, struct record *r)
 		bare += lines_bare(&lines, buffer, (size_t)n);
 		r->size += n;
 	}
-	r->wire_size = (uint64_t)r->size + bare + (lines_at_begin(&lines) ? 0 : 2);
+	r->wire_size =
+	    (uint64_t)r->size + bare + (lines_at_begin(&lines) ? 0 : 2);
 	return 0;
 }
 
@@ -266,7 +281,8 @@ judge_unopened(const struct entry *e, struct record *r)
 }
 
 enum files_finding
-files_examine(struct maildir *m, const struct names *l, const struct entry *e, struct record *r)
+files_examine(struct maildir *m, const struct names *l, const struct entry *e,
+    struct record *r)
 {
 	const struct unique u = names_unique(l, e);
 	int error, fd = open_entry(m, &u, e);

@@ -16,13 +16,20 @@ struct location {
  * The result of looking at a file. FILES_UNREADABLE: a message that the disk
  * cannot read.
  */
-enum files_finding { FILES_FOUND, FILES_UNREADABLE, FILES_GONE, FILES_NOT_A_MESSAGE, FILES_TROUBLE };
+enum files_finding {
+	FILES_FOUND,
+	FILES_UNREADABLE,
+	FILES_GONE,
+	FILES_NOT_A_MESSAGE,
+	FILES_TROUBLE
+};
 
 /*
  * Returns true if the file with this name is the file of the record, whatever
  * it contains now. Stores its status in *st.
  */
-bool files_has(const struct maildir *m, int directory, const char *name, const struct record *r, struct stat *st);
+bool files_has(const struct maildir *m, int directory, const char *name,
+    const struct record *r, struct stat *st);
 
 /*
  * Returns true if size and mtime prove that the file still contains the bytes
@@ -35,19 +42,22 @@ bool files_has_content(const struct record *r, const struct stat *st);
  * new ctime is explained by another name. Under the same name it may be the
  * trace of a change whose mtime was set back.
  */
-bool files_is_as_counted(const struct record *r, const struct stat *st, int directory, const char *name);
+bool files_is_as_counted(const struct record *r, const struct stat *st,
+    int directory, const char *name);
 
 /*
  * Finds where a message is now, in new or cur, with any flags. Returns 0, or -1
  * with errno: ENOENT, nowhere.
  */
-int files_locate(struct maildir *m, const struct record *r, struct location *where);
+int files_locate(struct maildir *m, const struct record *r,
+    struct location *where);
 
 /*
  * Opens a message where it is now. Returns its descriptor, or -1 with errno:
  * ENOENT, it is gone.
  */
-int files_open(struct maildir *m, const struct record *r, struct location *where);
+int files_open(struct maildir *m, const struct record *r,
+    struct location *where);
 
 /*
  * Reads the open file. Stores its wire size and status in *r, and the result of
@@ -59,6 +69,7 @@ int files_count(int fd, struct record *r, struct stat *st);
  * Opens and counts the file of an entry of l. FILES_TROUBLE and
  * FILES_UNREADABLE: with errno.
  */
-enum files_finding files_examine(struct maildir *m, const struct names *l, const struct entry *e, struct record *r);
+enum files_finding files_examine(struct maildir *m, const struct names *l,
+    const struct entry *e, struct record *r);
 
 #endif

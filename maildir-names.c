@@ -82,7 +82,8 @@ unique_compare(const struct unique *x, const struct unique *y)
  * and so the UIDLs, of two messages with the same unique name.
  */
 static int
-compare_files(const struct names *l, const struct entry *e, const struct names *k, const struct entry *f)
+compare_files(const struct names *l, const struct entry *e,
+    const struct names *k, const struct entry *f)
 {
 	struct unique x, y;
 	int order;
@@ -106,7 +107,9 @@ compare_entries(const void *a, const void *b, void *listing)
 	const struct entry *e = a, *f = b;
 	int order = compare_files(listing, e, listing, f);
 
-	return order != 0 ? order : strcmp(names_name(listing, e), names_name(listing, f));
+	return order != 0 ?
+	    order :
+	    strcmp(names_name(listing, e), names_name(listing, f));
 }
 
 /* Sorts the entries into the order of the messages. */
@@ -114,7 +117,8 @@ static void
 sort_entries(struct names *l)
 {
 	if (l->count > 0)
-		qsort_r(l->list, l->count, sizeof(*l->list), compare_entries, l);
+		qsort_r(l->list, l->count, sizeof(*l->list), compare_entries,
+		    l);
 }
 
 /* Returns true if a name contains a control character. */
@@ -150,8 +154,11 @@ names_add(struct names *l, const char *name, ino_t inode, int directory)
 
 	reserve_entry(l, n + 1);
 	memcpy(l->names + l->used, name, n + 1);
-	l->list[l->count++] = (struct entry){ .time = time_of(name), .inode = inode,
-		.name = l->used, .unique = (size_t)(strchrnul(name, ':') - name), .directory = directory };
+	l->list[l->count++] = (struct entry){ .time = time_of(name),
+		.inode = inode,
+		.name = l->used,
+		.unique = (size_t)(strchrnul(name, ':') - name),
+		.directory = directory };
 	l->used += n + 1;
 	if (n > l->longest)
 		l->longest = n;
@@ -169,7 +176,9 @@ is_message(int directory, const struct dirent *d)
 	bool regular = d->d_type == DT_REG;
 
 	if (d->d_type == DT_UNKNOWN)
-		regular = fstatat(directory, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == -1 || S_ISREG(st.st_mode);
+		regular = fstatat(directory, d->d_name, &st,
+			      AT_SYMLINK_NOFOLLOW) == -1 ||
+		    S_ISREG(st.st_mode);
 	return regular && !has_control(d->d_name);
 }
 
@@ -207,7 +216,8 @@ list_directory(struct names *l, int fd, int directory)
  * that is stable.
  */
 static void
-take_fingerprints(const int dirs[NAMES_DIRECTORIES], struct fingerprint seen[NAMES_DIRECTORIES])
+take_fingerprints(const int dirs[NAMES_DIRECTORIES],
+    struct fingerprint seen[NAMES_DIRECTORIES])
 {
 	for (int i = 0; i < NAMES_DIRECTORIES; i++) {
 		seen[i] = (struct fingerprint){ .stable = 1 };
@@ -217,12 +227,14 @@ take_fingerprints(const int dirs[NAMES_DIRECTORIES], struct fingerprint seen[NAM
 }
 
 bool
-names_is_current(const int dirs[NAMES_DIRECTORIES], const struct fingerprint seen[NAMES_DIRECTORIES])
+names_is_current(const int dirs[NAMES_DIRECTORIES],
+    const struct fingerprint seen[NAMES_DIRECTORIES])
 {
 	struct fingerprint now[NAMES_DIRECTORIES];
 
 	take_fingerprints(dirs, now);
-	return fingerprint_matches(&seen[0], &now[0]) && fingerprint_matches(&seen[1], &now[1]);
+	return fingerprint_matches(&seen[0], &now[0]) &&
+	    fingerprint_matches(&seen[1], &now[1]);
 }
 
 bool
@@ -246,7 +258,8 @@ names_read(struct names *l, const int dirs[NAMES_DIRECTORIES])
 		return DROP_FAILED;
 	}
 	take_fingerprints(dirs, now);
-	if (!fingerprint_matches(&l->seen[0], &now[0]) || !fingerprint_matches(&l->seen[1], &now[1]))
+	if (!fingerprint_matches(&l->seen[0], &now[0]) ||
+	    !fingerprint_matches(&l->seen[1], &now[1]))
 		l->seen[0].stable = 0;
 	sort_entries(l);
 	return DROP_OK;
@@ -265,7 +278,8 @@ monotonic_ns(void)
 
 /* Returns true if new and cur have the same times in both. */
 static bool
-have_same_times(const struct fingerprint a[NAMES_DIRECTORIES], const struct fingerprint b[NAMES_DIRECTORIES])
+have_same_times(const struct fingerprint a[NAMES_DIRECTORIES],
+    const struct fingerprint b[NAMES_DIRECTORIES])
 {
 	return fingerprint_same(&a[0], &b[0]) && fingerprint_same(&a[1], &b[1]);
 }
@@ -289,7 +303,8 @@ merge_pass(struct names *known, const struct names *l)
 		if (i < n && compare_files(known, &known->list[i], l, e) == 0)
 			known->list[i].missed = 0;
 		else if (k == 0 || compare_files(l, e - 1, l, e) != 0)
-			names_add(known, names_name(l, e), e->inode, e->directory);
+			names_add(known, names_name(l, e), e->inode,
+			    e->directory);
 	}
 	if (known->count > n)
 		sort_entries(known);
@@ -323,12 +338,14 @@ add_missing(const struct names *known, unsigned misses, struct names *l)
 		const struct entry *e = &known->list[i];
 
 		if (is_missing(e, misses))
-			names_add(l, names_name(known, e), e->inode, e->directory);
+			names_add(l, names_name(known, e), e->inode,
+			    e->directory);
 	}
 }
 
 enum drop_error
-names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES], struct names *known)
+names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES],
+    struct names *known)
 {
 	const int least = known->count > 0 ? PASSES_IF_KNOWN : PASSES_IF_NEW;
 	const int64_t begin = monotonic_ns();
@@ -336,14 +353,18 @@ names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES], struct names *k
 
 	sort_entries(known);
 	for (int passes = 1;; passes++) {
-		unsigned misses = now - quiet_since > QUIET_NS ? MISSES_IF_QUIET : NAMES_MISSES;
+		unsigned misses = now - quiet_since > QUIET_NS ?
+		    MISSES_IF_QUIET :
+		    NAMES_MISSES;
 		struct fingerprint before[NAMES_DIRECTORIES];
 		enum drop_error error;
 
 		merge_pass(known, l);
-		if (names_is_proven(l) || (passes >= least && !is_any_missing(known, misses)))
+		if (names_is_proven(l) ||
+		    (passes >= least && !is_any_missing(known, misses)))
 			return DROP_OK;
-		if (passes >= PASSES || (passes >= least && now - begin > PASSES_NS)) {
+		if (passes >= PASSES ||
+		    (passes >= least && now - begin > PASSES_NS)) {
 			add_missing(known, misses, l);
 			sort_entries(l);
 			return DROP_OK;

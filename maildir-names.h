@@ -24,7 +24,8 @@ struct entry {
 	size_t name;   /* offset of the name in names[] of struct names */
 	size_t unique; /* bytes of the name before the colon */
 	int directory; /* 0: new, 1: cur */
-	unsigned missed; /* passes in a row without this file: see names_insist */
+	/* passes in a row without this file: see names_insist */
+	unsigned missed;
 };
 
 /*
@@ -38,7 +39,8 @@ struct names {
 	size_t count, list_room;
 	size_t skipped; /* files that are not hidden, and are not messages */
 	size_t longest; /* bytes of the longest name */
-	struct fingerprint seen[NAMES_DIRECTORIES]; /* of new and cur before the pass */
+	/* of new and cur before the pass */
+	struct fingerprint seen[NAMES_DIRECTORIES];
 };
 
 /*
@@ -74,7 +76,8 @@ void names_add(struct names *l, const char *name, ino_t inode, int directory);
  * Makes more passes after one that is not proven, until no file is missing that
  * an earlier pass or *known contains. Changes *known. Returns as names_read.
  */
-enum drop_error names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES], struct names *known);
+enum drop_error names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES],
+    struct names *known);
 
 /* A file is taken for removed after this many passes in a row without it. */
 #define NAMES_MISSES 12
@@ -83,7 +86,8 @@ enum drop_error names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES],
  * Returns true if the fingerprints prove that new and cur have not changed
  * since.
  */
-bool names_is_current(const int dirs[NAMES_DIRECTORIES], const struct fingerprint seen[NAMES_DIRECTORIES]);
+bool names_is_current(const int dirs[NAMES_DIRECTORIES],
+    const struct fingerprint seen[NAMES_DIRECTORIES]);
 
 /* Frees the memory of *l. */
 void names_free(struct names *l);
@@ -107,6 +111,7 @@ int unique_compare(const struct unique *x, const struct unique *y);
 const struct entry *names_find(const struct names *l, const struct unique *u);
 
 /* Returns true if e is an entry and has this unique name. */
-bool names_has(const struct names *l, const struct entry *e, const struct unique *u);
+bool names_has(const struct names *l, const struct entry *e,
+    const struct unique *u);
 
 #endif

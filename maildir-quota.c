@@ -33,7 +33,10 @@
 #include "maildir-quota.h"
 
 #define NAME "maildirsize"
-#define SIZE_MOST 5120 /* bytes: other programs count again before they use a file of this size or more */
+/*
+ * Bytes: other programs count again before they use a file of this size or more
+ */
+#define SIZE_MOST 5120
 #define WHAT "updating the Maildir's " NAME
 
 /*
@@ -76,7 +79,9 @@ quota_note(struct quota *q, const char *name, off_t size)
 		return;
 	}
 	q->messages++;
-	if (__builtin_add_overflow(q->bytes, counted_size(name, size), &q->bytes) || q->bytes > INT64_MAX)
+	if (__builtin_add_overflow(q->bytes, counted_size(name, size),
+		&q->bytes) ||
+	    q->bytes > INT64_MAX)
 		q->bytes = INT64_MAX;
 }
 
@@ -88,7 +93,8 @@ static int
 open_sizes(int dir)
 {
 	struct stat st;
-	int fd = openat(dir, NAME, O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int fd = openat(dir, NAME,
+	    O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	const char *why = NULL;
 
 	if (fd == -1 && errno == ENOENT)
@@ -132,7 +138,8 @@ quota_update(const struct quota *q, int dir)
 	ssize_t put;
 	int fd, n;
 
-	if ((q->messages == 0 && !q->is_uncertain) || (fd = open_sizes(dir)) == -1)
+	if ((q->messages == 0 && !q->is_uncertain) ||
+	    (fd = open_sizes(dir)) == -1)
 		return;
 	if (can_append(fd)) {
 		/*
@@ -140,10 +147,14 @@ quota_update(const struct quota *q, int dir)
 		 * were counted, a line of zeros makes other programs count
 		 * again.
 		 */
-		n = snprintf(line, sizeof(line), "%12jd %12jd\n", -(intmax_t)q->bytes, -(intmax_t)q->messages);
+		n = snprintf(line, sizeof(line), "%12jd %12jd\n",
+		    -(intmax_t)q->bytes, -(intmax_t)q->messages);
 		put = write(fd, line, (size_t)n);
 		if (put != n)
-			log_failed_at(LOG_WARNING, put == -1 ? NULL : "only a part of the line was written", WHAT);
+			log_failed_at(LOG_WARNING,
+			    put == -1 ? NULL :
+					"only a part of the line was written",
+			    WHAT);
 	}
 	close(fd);
 }

@@ -51,8 +51,10 @@ get_record(struct index *list, size_t i, struct record *r)
 	 * A record without a name: in a power failure the header was written,
 	 * and the block was not.
 	 */
-	return r->length > 0 && r->length < size - offsetof(struct record, name) && r->name[r->length] == '\0' &&
-	    r->unique <= r->length && r->directory < NAMES_DIRECTORIES;
+	return r->length > 0 &&
+	    r->length < size - offsetof(struct record, name) &&
+	    r->name[r->length] == '\0' && r->unique <= r->length &&
+	    r->directory < NAMES_DIRECTORIES;
 }
 
 /*
@@ -112,7 +114,8 @@ records_read_names(struct maildir *m, struct names *l, struct index *list)
  */
 struct earlier {
 	struct index *list; /* NULL: there is none */
-	size_t at;          /* the cursor: all records before it belong to earlier unique names */
+	/* the cursor: all records before it belong to earlier unique names */
+	size_t at;
 };
 
 /* Moves the cursor to the first record whose unique name is not before u. */
@@ -134,7 +137,8 @@ move_to(struct earlier *old, const struct unique *u)
  * true if there is one, and stores it in *r.
  */
 static bool
-find_earlier(const struct earlier *old, const struct unique *u, ino_t inode, struct record *r)
+find_earlier(const struct earlier *old, const struct unique *u, ino_t inode,
+    struct record *r)
 {
 	struct record there = { 0 };
 
@@ -157,13 +161,15 @@ find_earlier(const struct earlier *old, const struct unique *u, ino_t inode, str
  * cannot be found, because it was renamed: the next login looks at it then.
  */
 static bool
-confirm(const struct maildir *m, int directory, const char *name, struct record *r)
+confirm(const struct maildir *m, int directory, const char *name,
+    struct record *r)
 {
 	struct stat st;
 
 	if (fstatat(m->dirs[directory], name, &st, AT_SYMLINK_NOFOLLOW) == -1)
 		return errno == ENOENT;
-	if (!S_ISREG(st.st_mode) || !files_is_as_counted(r, &st, directory, name))
+	if (!S_ISREG(st.st_mode) ||
+	    !files_is_as_counted(r, &st, directory, name))
 		return false;
 	r->ctime = fingerprint_ns(&st.st_ctim);
 	return true;
@@ -188,7 +194,8 @@ begin_list(struct maildir *m, struct index *earlier, size_t longest)
  * both have the same records.
  */
 static void
-put_record(struct maildir *m, const struct names *l, struct index *earlier, const struct record *r)
+put_record(struct maildir *m, const struct names *l, struct index *earlier,
+    const struct record *r)
 {
 	const void *there;
 
@@ -201,7 +208,8 @@ put_record(struct maildir *m, const struct names *l, struct index *earlier, cons
 			m->count++;
 			return;
 		}
-		if (m->count < index_count(earlier) || RECORD_SIZE(l->longest) > size)
+		if (m->count < index_count(earlier) ||
+		    RECORD_SIZE(l->longest) > size)
 			begin_list(m, earlier, l->longest);
 	}
 	index_put(m->list, m->count++, r);
@@ -212,7 +220,8 @@ put_record(struct maildir *m, const struct names *l, struct index *earlier, cons
  * unique name.
  */
 static bool
-get_same_unique(struct index *list, size_t i, const struct unique *u, struct record *r)
+get_same_unique(struct index *list, size_t i, const struct unique *u,
+    struct record *r)
 {
 	struct unique v;
 
@@ -227,7 +236,8 @@ get_same_unique(struct index *list, size_t i, const struct unique *u, struct rec
  * name.
  */
 static bool
-is_file_listed(const struct names *l, const struct unique *u, const struct record *r)
+is_file_listed(const struct names *l, const struct unique *u,
+    const struct record *r)
 {
 	for (const struct entry *e = names_find(l, u); names_has(l, e, u); e++)
 		if (e->inode == r->listed || e->inode == r->inode)
@@ -242,15 +252,16 @@ is_file_listed(const struct names *l, const struct unique *u, const struct recor
  * get the UIDL of another message, and a client would take it for fetched.
  */
 static void
-choose_ordinal(const struct maildir *m, const struct names *l, const struct unique *u, const struct earlier *old,
-    struct record *r)
+choose_ordinal(const struct maildir *m, const struct names *l,
+    const struct unique *u, const struct earlier *old, struct record *r)
 {
 	struct record other = { 0 };
 	bool is_taken = false;
 	uint32_t next = 1;
 
 	r->ordinal = 0;
-	for (size_t i = old->at; get_same_unique(old->list, i, u, &other); i++) {
+	for (size_t i = old->at; get_same_unique(old->list, i, u, &other);
+	     i++) {
 		if (other.inode == r->inode)
 			r->ordinal = other.ordinal;
 		else if (other.ordinal == 0)
@@ -260,7 +271,8 @@ choose_ordinal(const struct maildir *m, const struct names *l, const struct uniq
 	}
 	if (r->ordinal != 0)
 		is_taken = false;
-	for (size_t k = m->count; k-- > 0 && get_same_unique(m->list, k, u, &other);) {
+	for (size_t k = m->count;
+	     k-- > 0 && get_same_unique(m->list, k, u, &other);) {
 		is_taken |= other.ordinal == r->ordinal;
 		if (other.ordinal >= next)
 			next = other.ordinal + 1;
@@ -274,13 +286,15 @@ choose_ordinal(const struct maildir *m, const struct names *l, const struct uniq
  * another name.
  */
 static void
-add_message(struct maildir *m, const struct names *l, const struct entry *e, const struct earlier *old, struct record *r)
+add_message(struct maildir *m, const struct names *l, const struct entry *e,
+    const struct earlier *old, struct record *r)
 {
 	const struct unique u = names_unique(l, e);
 	struct record before = { 0 };
 
 	/* Equal unique names are neighbours. */
-	for (size_t k = m->count; k-- > 0 && get_same_unique(m->list, k, &u, &before);)
+	for (size_t k = m->count;
+	     k-- > 0 && get_same_unique(m->list, k, &u, &before);)
 		if (before.inode == r->inode)
 			return;
 	choose_ordinal(m, l, &u, old, r);
@@ -298,9 +312,11 @@ add_message(struct maildir *m, const struct names *l, const struct entry *e, con
  * same full name. Stores it in *r.
  */
 static bool
-is_record_of(struct index *list, size_t i, const struct names *l, const struct entry *e, struct record *r)
+is_record_of(struct index *list, size_t i, const struct names *l,
+    const struct entry *e, struct record *r)
 {
-	return get_record(list, i, r) && r->listed == e->inode && r->directory == e->directory &&
+	return get_record(list, i, r) && r->listed == e->inode &&
+	    r->directory == e->directory &&
 	    strcmp(r->name, names_name(l, e)) == 0;
 }
 
@@ -318,13 +334,17 @@ start_list(struct maildir *m, const struct names *l, struct earlier *old)
 	memcpy(m->note.seen, l->seen, sizeof(l->seen));
 	m->note.wire_size = 0;
 	m->count = 0;
-	m->list = old->list != NULL ? old->list : index_new(m->state, KIND, RECORD_SIZE(l->longest));
-	while (old->list != NULL && m->count < l->count && is_record_of(old->list, m->count, l, &l->list[m->count], &r) &&
+	m->list = old->list != NULL ?
+	    old->list :
+	    index_new(m->state, KIND, RECORD_SIZE(l->longest));
+	while (old->list != NULL && m->count < l->count &&
+	    is_record_of(old->list, m->count, l, &l->list[m->count], &r) &&
 	    (!small || confirm(m, r.directory, r.name, &r))) {
 		m->note.wire_size += r.wire_size;
 		m->count++;
 	}
-	for (old->at = m->count; old->at > 0 && m->count < l->count; old->at--) {
+	for (old->at = m->count; old->at > 0 && m->count < l->count;
+	     old->at--) {
 		const struct unique u = names_unique(l, &l->list[m->count]);
 		struct unique v;
 
@@ -342,14 +362,16 @@ start_list(struct maildir *m, const struct names *l, struct earlier *old)
  * true, otherwise by opening the file.
  */
 static enum files_finding
-find_record(struct maildir *m, const struct names *l, const struct entry *e, struct earlier *old, struct record *r)
+find_record(struct maildir *m, const struct names *l, const struct entry *e,
+    struct earlier *old, struct record *r)
 {
 	const struct unique u = names_unique(l, e);
 	const bool small = l->count <= maildir_small;
 
 	if (old->list != NULL) {
 		move_to(old, &u);
-		if (find_earlier(old, &u, e->inode, r) && (!small || confirm(m, e->directory, u.name, r)))
+		if (find_earlier(old, &u, e->inode, r) &&
+		    (!small || confirm(m, e->directory, u.name, r)))
 			return FILES_FOUND;
 	}
 	return files_examine(m, l, e, r);
@@ -393,11 +415,15 @@ list_messages(struct maildir *m, struct names *l, struct index *earlier)
 	if (m->count < index_count(m->list))
 		index_truncate(m->list, m->count);
 	if (unread > 0)
-		log_event(LOG_ERR, "failed", "what=\"reading messages of the Maildir\" files=%zu error=\"%s\"",
+		log_event(LOG_ERR, "failed",
+		    "what=\"reading messages of the Maildir\" files=%zu "
+		    "error=\"%s\"",
 		    unread, strerror(error));
 	if (l->skipped > 0)
-		log_event(LOG_WARNING, "skipped", "files=%zu reason=\"not a regular file, "
-		    "not readable, or a control character in the name\"", l->skipped);
+		log_event(LOG_WARNING, "skipped",
+		    "files=%zu reason=\"not a regular file, "
+		    "not readable, or a control character in the name\"",
+		    l->skipped);
 	return DROP_OK;
 }
 
@@ -406,7 +432,8 @@ records_load(struct maildir *m)
 {
 	struct index *list = index_load(m->state, KIND);
 
-	if (list == NULL || index_record_size(list) < RECORD_SIZE(1) || index_record_size(list) > sizeof(struct record))
+	if (list == NULL || index_record_size(list) < RECORD_SIZE(1) ||
+	    index_record_size(list) > sizeof(struct record))
 		return NULL;
 	memcpy(&m->note, index_note(list), sizeof(m->note));
 	return list;
@@ -423,7 +450,9 @@ records_update(struct maildir *m, struct index *old)
 	names_free(&l);
 	m->is_distrusted = false;
 	m->note.directory = m->directory;
-	m->note.top = m->dirs[0] != -1 || m->dirs[1] != -1 ? m->top : (struct identity){ 0 };
+	m->note.top = m->dirs[0] != -1 || m->dirs[1] != -1 ?
+	    m->top :
+	    (struct identity){ 0 };
 	if (error == DROP_OK)
 		index_save(m->list, &m->note, sizeof(m->note));
 	return error;
@@ -439,7 +468,8 @@ is_confirmed_by_all(const struct maildir *m, struct index *list)
 	size_t i;
 
 	for (i = 0; i < index_count(list); i++) {
-		if (!get_record(list, i, &r) || !files_has(m, r.directory, r.name, &r, &st) ||
+		if (!get_record(list, i, &r) ||
+		    !files_has(m, r.directory, r.name, &r, &st) ||
 		    !files_is_as_counted(&r, &st, r.directory, r.name))
 			return false;
 		wire_size += r.wire_size;
@@ -465,12 +495,15 @@ remake_list(struct maildir *m)
 	struct note was = m->note;
 	size_t count = m->count;
 
-	log_event(LOG_NOTICE, "index", "error=\"damaged, the mailbox is read again\"");
+	log_event(LOG_NOTICE, "index",
+	    "error=\"damaged, the mailbox is read again\"");
 	index_discard(m->state);
-	if (!names_is_current(m->dirs, was.seen) || records_update(m, NULL) != DROP_OK ||
-	    m->count != count || m->note.wire_size != was.wire_size) {
+	if (!names_is_current(m->dirs, was.seen) ||
+	    records_update(m, NULL) != DROP_OK || m->count != count ||
+	    m->note.wire_size != was.wire_size) {
 		errno = EIO;
-		fatal("making the damaged index again: the mailbox has changed");
+		fatal(
+		    "making the damaged index again: the mailbox has changed");
 	}
 	index_free(damaged);
 }

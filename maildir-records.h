@@ -39,6 +39,7 @@ void records_distrust(struct maildir *m, size_t i, struct record *r);
  * Reads the names into l. A file of the list (NULL: none) is only left out
  * after it was searched for. Returns DROP_OK or DROP_FAILED (logged).
  */
-enum drop_error records_read_names(struct maildir *m, struct names *l, struct index *list);
+enum drop_error records_read_names(struct maildir *m, struct names *l,
+    struct index *list);
 
 #endif

@@ -20,8 +20,9 @@
 
 /* The state of a removal. */
 struct removal {
-	bool touched[NAMES_DIRECTORIES]; /* a file was unlinked in it: to be synced */
-	bool listed;                     /* unlink_others has read the names into m->now */
+	bool touched
+	    [NAMES_DIRECTORIES]; /* a file was unlinked in it: to be synced */
+	bool listed; /* unlink_others has read the names into m->now */
 	struct quota quota;
 };
 
@@ -32,17 +33,23 @@ struct removal {
  * backup program may have given each file a second link elsewhere.
  */
 static void
-unlink_others(struct maildir *m, const struct record *r, struct removal *removal)
+unlink_others(struct maildir *m, const struct record *r,
+    struct removal *removal)
 {
 	const struct unique u = record_unique(r);
 	struct stat st;
 
-	if (!removal->listed && records_read_names(m, &m->now, m->list) != DROP_OK)
+	if (!removal->listed &&
+	    records_read_names(m, &m->now, m->list) != DROP_OK)
 		return;
 	removal->listed = true;
-	for (const struct entry *e = names_find(&m->now, &u); names_has(&m->now, e, &u); e++)
-		if (files_has(m, e->directory, names_name(&m->now, e), r, &st) && files_has_content(r, &st) &&
-		    unlinkat(m->dirs[e->directory], names_name(&m->now, e), 0) == 0)
+	for (const struct entry *e = names_find(&m->now, &u);
+	     names_has(&m->now, e, &u); e++)
+		if (files_has(m, e->directory, names_name(&m->now, e), r,
+			&st) &&
+		    files_has_content(r, &st) &&
+		    unlinkat(m->dirs[e->directory], names_name(&m->now, e),
+			0) == 0)
 			removal->touched[e->directory] = true;
 }
 
@@ -72,7 +79,8 @@ unlink_message(struct maildir *m, size_t i, struct removal *removal)
 			 * First, because unlink_others reads the names again,
 			 * and where.name is one of them.
 			 */
-			quota_note(&removal->quota, where.name, where.st.st_size);
+			quota_note(&removal->quota, where.name,
+			    where.st.st_size);
 			if (where.st.st_nlink > 1)
 				unlink_others(m, &r, removal);
 			return 0;
@@ -95,11 +103,14 @@ static enum drop_error
 report_failure(int error, size_t removed)
 {
 	log_failed_at(error == ENOENT ? LOG_WARNING : LOG_ERR,
-	    error == ENOENT ? "another program changed the mailbox" : strerror(error), "removing messages");
+	    error == ENOENT ? "another program changed the mailbox" :
+			      strerror(error),
+	    "removing messages");
 	if (removed > 0 || error == ENOENT)
 		return DROP_CHANGED;
 	return error == EACCES || error == EPERM || error == EROFS ?
-	    DROP_DENIED : DROP_FAILED;
+	    DROP_DENIED :
+	    DROP_FAILED;
 }
 
 enum drop_error

@@ -56,8 +56,11 @@ maildir_open(const struct store_place *place, void **box)
 	if (old != NULL && directories_have_vanished(&m->note, place)) {
 		struct log_text shown;
 
-		log_failed_at(LOG_ERR, "it is absent, and its directory is not the one of the last login: "
-		    "is the file system mounted?", "opening the Maildir %s", log_safe(&shown, place->path));
+		log_failed_at(LOG_ERR,
+		    "it is absent, and its directory is not the one of the "
+		    "last login: "
+		    "is the file system mounted?",
+		    "opening the Maildir %s", log_safe(&shown, place->path));
 		return DROP_FAILED;
 	}
 	if ((error = directories_open(m, place)) != DROP_OK)
@@ -122,7 +125,8 @@ maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 	n = r.unique;
 	memcpy(name, r.name, n);
 	if (r.ordinal != 0)
-		n += (size_t)snprintf(name + n, sizeof(name) - n, ":%ju", (uintmax_t)r.ordinal + 1);
+		n += (size_t)snprintf(name + n, sizeof(name) - n, ":%ju",
+		    (uintmax_t)r.ordinal + 1);
 	XXH128_canonicalFromHash(&digest, XXH3_128bits(name, n));
 	/*
 	 * No unique name contains a colon. Without it a file's unique name
@@ -169,7 +173,9 @@ maildir_fetch(void *box, size_t i, struct span *s)
 	if (m->fd == -1 || recount(m, i, &r, &where) == -1)
 		return DROP_FAILED;
 	m->fetched = where.st;
-	*s = (struct span){ .fd = m->fd, .bytes = (uint64_t)r.size, .wire_size = r.wire_size };
+	*s = (struct span){
+		.fd = m->fd, .bytes = (uint64_t)r.size, .wire_size = r.wire_size
+	};
 	return DROP_OK;
 }
 

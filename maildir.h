@@ -29,15 +29,20 @@
  * records are compared byte by byte.
  */
 struct record {
-	uint64_t inode;  /* as fstat reports it */
-	uint64_t listed; /* the inode as readdir reports it, which differs on some file systems; 0: the file must be counted again */
+	uint64_t inode; /* as fstat reports it */
+	/*
+	 * the inode as readdir reports it, which differs on some file systems;
+	 * 0: the file must be counted again
+	 */
+	uint64_t listed;
 	int64_t size;
 	int64_t mtime, ctime; /* ns since 1970 */
 	uint64_t wire_size;
-	uint64_t time;    /* as in struct entry */
-	uint32_t ordinal; /* among files with the same unique name; a file keeps its own */
-	uint16_t length;  /* bytes of the name */
-	uint16_t unique;  /* bytes of the name before the colon */
+	uint64_t time; /* as in struct entry */
+	/* among files with the same unique name; a file keeps its own */
+	uint32_t ordinal;
+	uint16_t length; /* bytes of the name */
+	uint16_t unique; /* bytes of the name before the colon */
 	uint8_t directory;
 	uint8_t stable; /* as in struct fingerprint */
 	char name[NAME_MAX + 1];
@@ -61,14 +66,22 @@ struct note {
 
 struct maildir {
 	int state;
-	int base;                    /* the Maildir itself, opened with O_PATH; -1: absent */
+	int base; /* the Maildir itself, opened with O_PATH; -1: absent */
 	int dirs[NAMES_DIRECTORIES]; /* new and cur; -1: absent, hence empty */
 	struct index *list;
 	size_t count;
 	struct note note;
 	struct identity directory, top; /* as in struct note, but of now */
-	struct names now;    /* the names as they were read last, because a message was not at its name */
-	int passes_left;     /* passes over the names that this session still spends on messages that it does not find */
+	/*
+	 * the names as they were read last, because a message was not at its
+	 * name
+	 */
+	struct names now;
+	/*
+	 * passes over the names that this session still spends on messages
+	 * that it does not find
+	 */
+	int passes_left;
 	bool is_distrusted;  /* the fingerprints in the index are withdrawn */
 	int fd;              /* of the message fetched last; -1: none */
 	struct stat fetched; /* of fd when it was fetched */

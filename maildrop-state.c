@@ -40,13 +40,17 @@ maildrop_state_place(struct store_place *place, const char *path)
 	if (place->dir == -1 || fstat(place->dir, &st) == -1) {
 		int error = errno;
 
-		log_failed("opening the mailbox directory %s", log_safe(&shown, directory));
+		log_failed("opening the mailbox directory %s",
+		    log_safe(&shown, directory));
 		return store_error(error);
 	}
 	if ((st.st_uid != 0 && st.st_uid != geteuid()) ||
 	    ((st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0)) {
-		log_failed_at(LOG_ERR, "it belongs to neither root nor the user, or other users can rename files in it",
-		    "opening the mailbox directory %s", log_safe(&shown, directory));
+		log_failed_at(LOG_ERR,
+		    "it belongs to neither root nor the user, or other users "
+		    "can rename files in it",
+		    "opening the mailbox directory %s",
+		    log_safe(&shown, directory));
 		return DROP_DENIED;
 	}
 	return DROP_OK;
@@ -59,7 +63,9 @@ maildrop_state_place(struct store_place *place, const char *path)
 static int
 get_path(int dir, char path[PATH_MAX])
 {
-	int result = fchdir(dir) == 0 && getcwd(path, PATH_MAX) != NULL ? 0 : -1, error = errno;
+	int result =
+		fchdir(dir) == 0 && getcwd(path, PATH_MAX) != NULL ? 0 : -1,
+	    error = errno;
 
 	/*
 	 * Otherwise this process would keep the mailbox's file system from
@@ -79,7 +85,8 @@ get_path(int dir, char path[PATH_MAX])
  * to it. Returns 0, or -1 with errno.
  */
 static int
-open_own_state(const struct mailboxes *b, const struct store_place *place, int user, int *state)
+open_own_state(const struct mailboxes *b, const struct store_place *place,
+    int user, int *state)
 {
 	char path[PATH_MAX], name[16 + UIDL_HASH_TEXT + 1];
 	XXH128_canonical_t id;
@@ -95,7 +102,8 @@ open_own_state(const struct mailboxes *b, const struct store_place *place, int u
 	uidl_write(id.digest, stpcpy(stpcpy(name, b->format), "-"));
 	if (mkdirat(user, name, 0700) == -1 && errno != EEXIST)
 		return -1;
-	*state = openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	*state =
+	    openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (*state == -1)
 		return -1;
 	if (faccessat(*state, "mailbox", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
@@ -107,7 +115,8 @@ open_own_state(const struct mailboxes *b, const struct store_place *place, int u
 	if (fsync(user) == -1)
 		return -1;
 	/* An administrator can read in it which mailbox has this directory. */
-	fd = openat(*state, "mailbox", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = openat(*state, "mailbox", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+	    0600);
 	if (fd != -1) {
 		dprintf(fd, "%s/%s\n", path, place->name);
 		close(fd);
@@ -116,7 +125,8 @@ open_own_state(const struct mailboxes *b, const struct store_place *place, int u
 }
 
 enum drop_error
-maildrop_state_open(const struct mailboxes *b, const char *path, int user, int *state)
+maildrop_state_open(const struct mailboxes *b, const char *path, int user,
+    int *state)
 {
 	struct store_place place = { .state = -1 };
 	enum drop_error error = maildrop_state_place(&place, path);
@@ -125,7 +135,8 @@ maildrop_state_open(const struct mailboxes *b, const char *path, int user, int *
 	if (error != DROP_OK)
 		return error;
 	if (open_own_state(b, &place, user, &place.state) == -1) {
-		log_failed("opening the state directory of the mailbox %s", log_safe(&shown, path));
+		log_failed("opening the state directory of the mailbox %s",
+		    log_safe(&shown, path));
 		error = DROP_FAILED;
 	}
 	close(place.dir);
@@ -154,19 +165,23 @@ is_any_unfinished(int state)
  * removed last, so its absence means that nothing is left.
  */
 static enum drop_error
-adopt_shared_state(const struct mailboxes *b, const struct store_place *place, int user)
+adopt_shared_state(const struct mailboxes *b, const struct store_place *place,
+    int user)
 {
-	static const char *const remains[] = { "index", "index.tmp", "yield", "j.tmp" };
+	static const char *const remains[] = { "index", "index.tmp", "yield",
+		"j.tmp" };
 	struct lock_session lock;
 	enum drop_error error = DROP_OK;
 
-	if (faccessat(user, "session", F_OK, AT_SYMLINK_NOFOLLOW) == -1 && errno == ENOENT)
+	if (faccessat(user, "session", F_OK, AT_SYMLINK_NOFOLLOW) == -1 &&
+	    errno == ENOENT)
 		return DROP_OK;
 	/* A session of the earlier version may still run. */
 	if (lock_session(user, NULL, &lock) == -1) {
 		bool is_busy = errno == EAGAIN;
 
-		log_failed_at(LOG_ERR, is_busy ? "a session of that version still runs" : NULL,
+		log_failed_at(LOG_ERR,
+		    is_busy ? "a session of that version still runs" : NULL,
 		    "taking over the state of an earlier version");
 		return is_busy ? DROP_BUSY : DROP_FAILED;
 	}
@@ -188,7 +203,8 @@ adopt_shared_state(const struct mailboxes *b, const struct store_place *place, i
 static enum drop_error
 fail_to_follow(void)
 {
-	log_failed("looking for removals in other state directories of the user");
+	log_failed(
+	    "looking for removals in other state directories of the user");
 	return DROP_FAILED;
 }
 
@@ -197,14 +213,18 @@ fail_to_follow(void)
  * directory is the mailbox's own.
  */
 static enum drop_error
-follow_other(const struct mailboxes *b, const struct store_place *place, int user, const char *name)
+follow_other(const struct mailboxes *b, const struct store_place *place,
+    int user, const char *name)
 {
 	struct stat own, st;
 	enum drop_error error = DROP_OK;
-	int other = openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int other =
+	    openat(user, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (other == -1)
-		return errno == ENOTDIR || errno == ENOENT || errno == ELOOP ? DROP_OK : fail_to_follow();
+		return errno == ENOTDIR || errno == ENOENT || errno == ELOOP ?
+		    DROP_OK :
+		    fail_to_follow();
 	if (fstat(place->state, &own) == -1 || fstat(other, &st) == -1)
 		error = fail_to_follow();
 	else if (own.st_ino != st.st_ino || own.st_dev != st.st_dev)
@@ -230,7 +250,8 @@ follow_all(const struct mailboxes *b, const struct store_place *place, int user)
 	if (all == NULL)
 		return fail_to_follow();
 	while (error == DROP_OK && (entry = readdir(all)) != NULL)
-		if (strncmp(entry->d_name, b->format, n) == 0 && entry->d_name[n] == '-')
+		if (strncmp(entry->d_name, b->format, n) == 0 &&
+		    entry->d_name[n] == '-')
 			error = follow_other(b, place, user, entry->d_name);
 	closedir(all);
 	return error;
@@ -241,7 +262,8 @@ follow_all(const struct mailboxes *b, const struct store_place *place, int user)
  * the inode of its directory and on its name.
  */
 static enum drop_error
-lock_identity(const struct store_place *place, int user, struct lock_session *lock)
+lock_identity(const struct store_place *place, int user,
+    struct lock_session *lock)
 {
 	struct log_text shown;
 	struct stat st;
@@ -257,12 +279,14 @@ lock_identity(const struct store_place *place, int user, struct lock_session *lo
 		return DROP_OK;
 	if (errno == EAGAIN)
 		return DROP_BUSY;
-	log_failed("locking the mailbox %s under all its paths", log_safe(&shown, place->path));
+	log_failed("locking the mailbox %s under all its paths",
+	    log_safe(&shown, place->path));
 	return DROP_FAILED;
 }
 
 enum drop_error
-maildrop_state_claim(const struct mailboxes *b, const char *path, int user, int state, struct lock_session *lock)
+maildrop_state_claim(const struct mailboxes *b, const char *path, int user,
+    int state, struct lock_session *lock)
 {
 	struct store_place place = { .state = state };
 	enum drop_error error;

@@ -13,7 +13,8 @@ struct store_place;
  * *state; DENIED or FAILED (logged). The current directory is the root
  * afterwards.
  */
-enum drop_error maildrop_state_open(const struct mailboxes *b, const char *path, int user, int *state);
+enum drop_error maildrop_state_open(const struct mailboxes *b, const char *path,
+    int user, int *state);
 
 /*
  * As the user, with the session lock of state: makes this session the only one
@@ -22,14 +23,15 @@ enum drop_error maildrop_state_open(const struct mailboxes *b, const char *path,
  * all mailboxes of the uid shared in an earlier version. Returns DROP_OK, BUSY,
  * DENIED or FAILED (logged).
  */
-enum drop_error maildrop_state_claim(const struct mailboxes *b, const char *path, int user, int state,
-    struct lock_session *lock);
+enum drop_error maildrop_state_claim(const struct mailboxes *b,
+    const char *path, int user, int state, struct lock_session *lock);
 
 /*
  * As the user: opens the directory that contains the mailbox, and fills path,
  * name and dir of *place. path must last as long as *place. Returns DROP_OK;
  * DENIED or FAILED (logged).
  */
-enum drop_error maildrop_state_place(struct store_place *place, const char *path);
+enum drop_error maildrop_state_place(struct store_place *place,
+    const char *path);
 
 #endif

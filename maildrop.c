@@ -26,7 +26,9 @@ enum drop_error
 maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
     int state, const struct lock_plan *locks)
 {
-	struct store_place place = { .create = b->create, .quoted = b->quoted, .state = state,
+	struct store_place place = { .create = b->create,
+		.quoted = b->quoted,
+		.state = state,
 		.locks = locks };
 	enum drop_error error;
 
@@ -36,7 +38,8 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 	*m = (struct maildrop){ .store = b->store };
 	if ((error = maildrop_state_place(&place, path)) != DROP_OK ||
 	    (error = m->store->open(&place, &m->box)) != DROP_OK)
-		return error; /* NOLINT(clang-analyzer-unix.Malloc): the path lasts as long as the process */
+		/* The path lasts as long as the process. */
+		return error; /* NOLINT(clang-analyzer-unix.Malloc) */
 	m->count = m->store->count(m->box);
 	if ((m->marks = calloc(m->count / 8 + 1, 1)) == NULL)
 		fatal("marks for %zu messages", m->count);
@@ -48,7 +51,9 @@ enum drop_error
 maildrop_recover(const struct mailboxes *b, const char *path, int state,
     const struct lock_plan *locks)
 {
-	struct store_place place = { .quoted = b->quoted, .state = state, .locks = locks };
+	struct store_place place = {
+		.quoted = b->quoted, .state = state, .locks = locks
+	};
 	enum drop_error error;
 
 	if (b->store->recover == NULL)
@@ -62,11 +67,14 @@ maildrop_recover(const struct mailboxes *b, const char *path, int state,
  * *reach stays as it is.
  */
 static void
-open_reach(struct sandbox_path *reach, const char *path, enum store_access access)
+open_reach(struct sandbox_path *reach, const char *path,
+    enum store_access access)
 {
 	if (access != STORE_NO_ACCESS)
-		*reach = (struct sandbox_path){ open(path, O_PATH | O_DIRECTORY | O_CLOEXEC),
-			access == STORE_WRITE ? SANDBOX_WRITE : SANDBOX_OWN };
+		*reach = (struct sandbox_path){
+			open(path, O_PATH | O_DIRECTORY | O_CLOEXEC),
+			access == STORE_WRITE ? SANDBOX_WRITE : SANDBOX_OWN
+		};
 }
 
 void
@@ -79,15 +87,16 @@ maildrop_reach_directory(const char *path, struct sandbox_path *directory)
 }
 
 void
-maildrop_reach(const struct mailboxes *b, const char *path, struct sandbox_path *mailbox,
-    struct sandbox_path *directory)
+maildrop_reach(const struct mailboxes *b, const char *path,
+    struct sandbox_path *mailbox, struct sandbox_path *directory)
 {
 	const struct store_ops *store = b->store;
 	char name[PATH_MAX];
 
 	path_split(path, name);
 	open_reach(mailbox, path, store->mailbox_access);
-	open_reach(directory, name, b->create ? store->create_access : store->directory_access);
+	open_reach(directory, name,
+	    b->create ? store->create_access : store->directory_access);
 }
 
 bool
@@ -138,9 +147,13 @@ maildrop_begin(struct maildrop *m, size_t n, struct span *s)
 	unsigned more;
 
 	if (error != DROP_OK && log_due(&m->unread, &more))
-		log_event(error == DROP_CHANGED ? LOG_WARNING : LOG_ERR, "failed",
+		log_event(error == DROP_CHANGED ? LOG_WARNING : LOG_ERR,
+		    "failed",
 		    "what=\"reading message %zu\" error=\"%s\" more=%u", n,
-		    error == DROP_CHANGED ? "another program changed the mailbox" : strerror(number), more);
+		    error == DROP_CHANGED ?
+			"another program changed the mailbox" :
+			strerror(number),
+		    more);
 	/*
 	 * The format may have counted the message again. A marked message is
 	 * not fetched, so the marked sizes stay true.

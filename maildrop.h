@@ -15,11 +15,12 @@
 /* The result of an operation on a mailbox. The log has its errno. */
 enum drop_error {
 	DROP_OK,
-	DROP_BUSY,    /* another program holds a lock */
-	DROP_CHANGED, /* another program changed the mailbox: not all could be done */
-	DROP_DENIED,  /* fails until a person removes the cause */
-	DROP_FAILED,  /* may succeed later; nothing is lost */
-	DROP_LATER,   /* the removal is decided, but will be finished later */
+	DROP_BUSY, /* another program holds a lock */
+	/* another program changed the mailbox: not all could be done */
+	DROP_CHANGED,
+	DROP_DENIED, /* fails until a person removes the cause */
+	DROP_FAILED, /* may succeed later; nothing is lost */
+	DROP_LATER,  /* the removal is decided, but will be finished later */
 };
 
 /* The stored bytes of one message that are still to be read. */
@@ -43,7 +44,11 @@ struct maildrop {
 	size_t marked;
 	uint64_t wire_size;        /* of all messages */
 	uint64_t marked_wire_size; /* of the marked ones */
-	struct log_limit unread; /* of the lines about messages that cannot be read; the client can request one a million times */
+	/*
+	 * of the lines about messages that cannot be read; the client can
+	 * request one a million times
+	 */
+	struct log_limit unread;
 };
 
 /*
@@ -70,8 +75,8 @@ struct sandbox_path;
  * *directory the directory that contains it. Leaves *mailbox or *directory as
  * it is if the format needs no right to it; stores fd = -1 if it is absent.
  */
-void maildrop_reach(const struct mailboxes *b, const char *path, struct sandbox_path *mailbox,
-    struct sandbox_path *directory);
+void maildrop_reach(const struct mailboxes *b, const char *path,
+    struct sandbox_path *mailbox, struct sandbox_path *directory);
 
 /*
  * Opens the directory that contains the mailbox at path, with all rights below
@@ -125,7 +130,8 @@ ssize_t maildrop_read(struct span *s, void *to, size_t size);
  * bytes that were read may be those of another message, and the client must not
  * take them for this one.
  */
-bool maildrop_end(struct maildrop *m, size_t n, const struct span *s, uint64_t sent);
+bool maildrop_end(struct maildrop *m, size_t n, const struct span *s,
+    uint64_t sent);
 
 /*
  * Removes the marked messages: all (OK), or those that could be identified

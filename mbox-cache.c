@@ -89,8 +89,8 @@ cache_load(struct list *l, const struct list_source *s)
 	bool is_before = x == NULL;
 
 	if (is_before)
-		x = index_load(
-		    s->state, s->quoted ? KIND_QUOTED_BEFORE : KIND_BEFORE);
+		x = index_load(s->state,
+		    s->quoted ? KIND_QUOTED_BEFORE : KIND_BEFORE);
 	if (x == NULL)
 		return false;
 	*l = (struct list){ .source = *s, .index = x, .count = index_count(x) };
@@ -294,16 +294,16 @@ is_tail_marked(const struct list *l, const unsigned char *marks, size_t *first)
  * Returns false if the old one is damaged.
  */
 static bool
-copy_unmarked(
-    const struct list *l, const unsigned char *marks, struct list *kept)
+copy_unmarked(const struct list *l, const unsigned char *marks,
+    struct list *kept)
 {
 	size_t numbered = 0, unverified = 0;
 	uint64_t gone = 0;
 	struct list_record r;
 
 	*kept = *l;
-	kept->index = index_new(
-	    l->source.state, kind_of(&l->source), sizeof(struct list_record));
+	kept->index = index_new(l->source.state, kind_of(&l->source),
+	    sizeof(struct list_record));
 	kept->count = 0;
 	for (size_t i = 0; i < l->count; i++) {
 		struct list_message m;

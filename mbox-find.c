@@ -135,8 +135,8 @@ needs_body(struct mbox *m, const struct list_message *one)
  * listed for message one. Returns false if no body is listed.
  */
 static bool
-has_same_body(
-    const struct mbox *m, const struct list_message *one, off_t from, off_t to)
+has_same_body(const struct mbox *m, const struct list_message *one, off_t from,
+    off_t to)
 {
 	uint64_t body;
 
@@ -259,8 +259,8 @@ is_same_message(struct mbox *m, const struct list_message *one,
     const struct list_message *candidate, bool is_only)
 {
 	if (!is_only || needs_body(m, one))
-		return has_same_body(
-		    m, one, candidate->found.at, candidate->end);
+		return has_same_body(m, one, candidate->found.at,
+		    candidate->end);
 	/* Half a message to which another one was appended is not the same. */
 	return list_body_wire_size(candidate) == list_body_wire_size(one);
 }
@@ -322,8 +322,8 @@ matches(struct mbox *m, const struct list_message *one, size_t i,
  * old offset.
  */
 static size_t
-find_in_fresh(
-    struct mbox *m, const struct list_message *one, struct list_message *where)
+find_in_fresh(struct mbox *m, const struct list_message *one,
+    struct list_message *where)
 {
 	struct fresh *f = &m->fresh;
 	size_t i = table_first(f->by_header, one->found.id), at;
@@ -340,8 +340,8 @@ find_in_fresh(
 }
 
 enum drop_error
-find_moved(
-    struct mbox *m, const struct list_message *one, struct list_message *where)
+find_moved(struct mbox *m, const struct list_message *one,
+    struct list_message *where)
 {
 	enum drop_error error = list_afresh(m);
 	size_t i;
@@ -361,8 +361,8 @@ find_moved(
  * may be older than a change in the same tick of the clock.
  */
 static enum drop_error
-find_to_send(
-    struct mbox *m, const struct list_message *one, struct list_message *where)
+find_to_send(struct mbox *m, const struct list_message *one,
+    struct list_message *where)
 {
 	enum drop_error error = find_moved(m, one, where);
 

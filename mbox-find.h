@@ -25,8 +25,8 @@ bool find_is_certain(const struct mbox *m, size_t i);
  * size. Reads its header and its ends; reads its body only if other messages
  * could have the same header, because a removal shall cost what it moves.
  */
-bool find_is_in_place(
-    struct mbox *m, const struct list_message *one, off_t size);
+bool find_is_in_place(struct mbox *m, const struct list_message *one,
+    off_t size);
 
 /*
  * Returns true if the list has another message with the header and body of
@@ -54,8 +54,8 @@ enum drop_error find_begin_removal(struct mbox *m);
  * Finds message one, which is not where the list has it, in the mailbox as it
  * is now. In a removal takes the found message. Returns as find_message.
  */
-enum drop_error find_moved(
-    struct mbox *m, const struct list_message *one, struct list_message *where);
+enum drop_error find_moved(struct mbox *m, const struct list_message *one,
+    struct list_message *where);
 
 /* Ends what find_begin_removal has begun. */
 void find_end_removal(struct mbox *m);

@@ -139,8 +139,8 @@ journal_copy(int from, off_t from_at, int to, off_t to_at, off_t n)
 		to_at += (off_t)some;
 		n -= (off_t)some;
 		if (to_at - given >= FLUSH) {
-			sync_file_range(
-			    to, given, to_at - given, SYNC_FILE_RANGE_WRITE);
+			sync_file_range(to, given, to_at - given,
+			    SYNC_FILE_RANGE_WRITE);
 			given = to_at;
 		}
 	}
@@ -171,8 +171,8 @@ hash_window(int fd, off_t from, off_t to, uint8_t digest[SHA256_DIGEST_LENGTH])
 
 /* Hashes the last bytes before P, which are never written. */
 static int
-hash_before(
-    int fd, const struct journal_head *h, uint8_t digest[SHA256_DIGEST_LENGTH])
+hash_before(int fd, const struct journal_head *h,
+    uint8_t digest[SHA256_DIGEST_LENGTH])
 {
 	off_t from = h->from > WINDOW ? (off_t)h->from - WINDOW : 0;
 
@@ -181,8 +181,8 @@ hash_before(
 
 /* Hashes the last bytes before S, as far as they are after the marker. */
 static int
-hash_after(
-    int fd, const struct journal_head *h, uint8_t digest[SHA256_DIGEST_LENGTH])
+hash_after(int fd, const struct journal_head *h,
+    uint8_t digest[SHA256_DIGEST_LENGTH])
 {
 	off_t from = (off_t)h->size - WINDOW;
 
@@ -410,8 +410,8 @@ new_byte(const struct journal_head *h, off_t at, char d)
  * 1 if so, 0 if not, or -1 with errno.
  */
 static int
-compare_witness(
-    int fd, const struct journal *j, const char *old, size_t n, off_t at)
+compare_witness(int fd, const struct journal *j, const char *old, size_t n,
+    off_t at)
 {
 	const struct journal_head *h = &j->head;
 	char there[JOURNAL_BACK], d[JOURNAL_BACK];
@@ -422,8 +422,8 @@ compare_witness(
 	else if (in_d > (off_t)n)
 		in_d = (off_t)n;
 	if (file_read(fd, there, n, at) == -1 ||
-	    file_read(
-		j->fd, d, (size_t)in_d, JOURNAL_D + at - (off_t)h->from) == -1)
+	    file_read(j->fd, d, (size_t)in_d,
+		JOURNAL_D + at - (off_t)h->from) == -1)
 		return -1;
 	memset(d + in_d, 0, n - (size_t)in_d);
 	for (size_t i = 0; i < n; i++)
@@ -434,8 +434,8 @@ compare_witness(
 }
 
 enum journal_match
-journal_match_decided(
-    const struct journal_box *b, const struct journal *j, const struct stat *st)
+journal_match_decided(const struct journal_box *b, const struct journal *j,
+    const struct stat *st)
 {
 	const struct journal_head *h = &j->head;
 	const struct journal_witness *w = &j->witness;
@@ -449,12 +449,12 @@ journal_match_decided(
 		return MATCH_NONE;
 	if (hash_before(b->fd, h, before) == -1 ||
 	    hash_after(b->fd, h, after) == -1 ||
-	    (front = compare_witness(
-		 b->fd, j, w->front, w->front_size, (off_t)h->from)) == -1 ||
+	    (front = compare_witness(b->fd, j, w->front, w->front_size,
+		 (off_t)h->from)) == -1 ||
 	    (back = compare_witness(b->fd, j, w->back, w->back_size,
 		 (off_t)h->size - w->back_size)) == -1)
-		return (enum journal_match)journal_failed(
-		    "reading the mailbox");
+		return (enum journal_match)
+		    journal_failed("reading the mailbox");
 	if (front != 1 || back != 1 ||
 	    memcmp(before, h->before, sizeof(before)) != 0 ||
 	    memcmp(after, h->after, sizeof(after)) != 0)
@@ -473,8 +473,8 @@ journal_match_written(const struct journal_box *b, const struct journal_head *h,
 		return MATCH_NONE;
 	if (hash_before(b->fd, h, before) == -1 ||
 	    hash_tail(b->fd, journal_new_size(h), h, tail) == -1)
-		return (enum journal_match)journal_failed(
-		    "reading the mailbox");
+		return (enum journal_match)
+		    journal_failed("reading the mailbox");
 	if (memcmp(before, h->before, sizeof(before)) != 0 ||
 	    memcmp(tail, h->tail, sizeof(tail)) != 0)
 		return MATCH_NONE;
@@ -482,8 +482,8 @@ journal_match_written(const struct journal_box *b, const struct journal_head *h,
 		return MATCH_DONE;
 	if (file_read(b->fd, there, (size_t)h->marker_size,
 		journal_new_size(h)) == -1)
-		return (enum journal_match)journal_failed(
-		    "reading the mailbox");
+		return (enum journal_match)
+		    journal_failed("reading the mailbox");
 	for (size_t i = 0; i < h->marker_size; i++)
 		if (there[i] != h->marker[i] && there[i] != 0)
 			return MATCH_DONE;

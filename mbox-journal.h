@@ -91,8 +91,8 @@ int journal_copy(int from, off_t from_at, int to, off_t to_at, off_t n);
  * it and renames it. h->from, kept and size are set; the rest is filled in.
  * Returns 0, or -1 (logged): nothing is decided, and the file is unlinked.
  */
-int journal_decide(
-    const struct journal_box *b, int jfd, struct journal_head *h);
+int journal_decide(const struct journal_box *b, int jfd,
+    struct journal_head *h);
 
 /*
  * Opens a journal and reads its head and witness. Returns 0; JOURNAL_DAMAGED if

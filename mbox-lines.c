@@ -111,8 +111,8 @@ pass_words(struct lines *l, const char *p, size_t n, uint64_t *bare,
 }
 
 size_t
-lines_until_from_portable(
-    struct lines *l, const char *p, size_t n, uint64_t *bare)
+lines_until_from_portable(struct lines *l, const char *p, size_t n,
+    uint64_t *bare)
 {
 	return pass_words(l, p, n, bare, true, mask_portably);
 }
@@ -135,8 +135,8 @@ mask_fast(const char *p, char c)
 }
 
 static FAST size_t
-pass_words_fast(
-    struct lines *l, const char *p, size_t n, uint64_t *bare, bool to_from)
+pass_words_fast(struct lines *l, const char *p, size_t n, uint64_t *bare,
+    bool to_from)
 {
 	return to_from ? pass_words(l, p, n, bare, true, mask_fast) :
 			 pass_words(l, p, n, bare, false, mask_fast);

@@ -57,15 +57,15 @@ lines_pass(struct lines *l)
  * Returns the number of bytes passed: the offset of that F, or n. Adds to
  * *bare the number of passed LFs that have no CR before them.
  */
-size_t lines_until_from(
-    struct lines *l, const char *p, size_t n, uint64_t *bare);
+size_t lines_until_from(struct lines *l, const char *p, size_t n,
+    uint64_t *bare);
 
 /*
  * Does what lines_until_from does, without the instructions that only some
  * machines have. For the tests, which compare both.
  */
-size_t lines_until_from_portable(
-    struct lines *l, const char *p, size_t n, uint64_t *bare);
+size_t lines_until_from_portable(struct lines *l, const char *p, size_t n,
+    uint64_t *bare);
 
 /*
  * Passes all of [p, p + n). Returns the number of LFs in it that have no CR

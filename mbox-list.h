@@ -130,8 +130,8 @@ uint64_t list_body_wire_size(const struct list_message *m);
  * Returns true if a message with the header of m is where m was, in a mailbox
  * of this size, and ends where m ended. Reads the header, but not the body.
  */
-bool list_is_in_place(
-    const struct list *l, const struct list_message *m, off_t size);
+bool list_is_in_place(const struct list *l, const struct list_message *m,
+    off_t size);
 
 /*
  * Removes the last messages until count are left. Returns false if the list is

@@ -226,8 +226,8 @@ find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
 }
 
 /*
- * Returns the chain of message i. Fills it in only at its first message, because
- * a chain may be long.
+ * Returns the chain of message i. Fills it in only at its first message,
+ * because a chain may be long.
  */
 static struct chain *
 chain_of(const struct numbering *n, size_t i, const struct list_record *r)

@@ -24,7 +24,7 @@ enum ranges_result {
  * much free space in the state directory as is kept after the first range.
  * Errors are logged.
  */
-enum ranges_result ranges_remove(
-    const struct journal_box *b, const struct range *ranges, size_t n);
+enum ranges_result ranges_remove(const struct journal_box *b,
+    const struct range *ranges, size_t n);
 
 #endif

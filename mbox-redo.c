@@ -84,8 +84,8 @@ write_d(const struct journal_box *b, const struct journal *j)
  * the head accordingly. Returns 0, or -1 (logged).
  */
 static int
-extend_journal(
-    const struct journal_box *b, int jfd, struct journal_head *h, off_t size)
+extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
+    off_t size)
 {
 	off_t more = size - (off_t)h->size;
 	int jnew;
@@ -126,8 +126,8 @@ extend_journal(
  * finish_decided.
  */
 static int
-reject_journal(
-    const struct journal_box *b, const char *name, const struct journal *j)
+reject_journal(const struct journal_box *b, const char *name,
+    const struct journal *j)
 {
 	struct stat st;
 
@@ -144,8 +144,8 @@ reject_journal(
 			return -1;
 		}
 	}
-	return set_journal_aside(
-	    b->state, name, "another program rewrote the mailbox");
+	return set_journal_aside(b->state, name,
+	    "another program rewrote the mailbox");
 }
 
 /*
@@ -180,8 +180,8 @@ finish_decided(const struct journal_box *b)
 		switch (journal_match_decided(b, &j, &st)) {
 		case MATCH_HERE:
 			if (st.st_size > j.head.size)
-				result = extend_journal(
-				    b, j.fd, &j.head, st.st_size);
+				result = extend_journal(b, j.fd, &j.head,
+				    st.st_size);
 			else
 				result = write_d(b, &j);
 			break;

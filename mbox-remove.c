@@ -40,8 +40,8 @@ compare_ranges(const void *a, const void *b)
  * of this size. Where one range continues another, nothing needs to be read.
  */
 static bool
-are_at_boundaries(
-    const struct mbox *m, const struct range *ranges, size_t n, off_t size)
+are_at_boundaries(const struct mbox *m, const struct range *ranges, size_t n,
+    off_t size)
 {
 	off_t empty;
 

@@ -10,7 +10,7 @@
  * FAILED if none is removed; LATER if the removal is decided and the mailbox
  * stays locked for the recovery. Errors are logged.
  */
-enum drop_error remove_marked(
-    struct mbox *m, const unsigned char *marks, size_t *removed);
+enum drop_error remove_marked(struct mbox *m, const unsigned char *marks,
+    size_t *removed);
 
 #endif

@@ -118,8 +118,8 @@ table_first(const struct table *t, const unsigned char id[UIDL_HASH])
 }
 
 size_t
-table_first_with_body(
-    const struct table *t, const unsigned char id[UIDL_HASH], uint64_t body)
+table_first_with_body(const struct table *t, const unsigned char id[UIDL_HASH],
+    uint64_t body)
 {
 	uint32_t i = find_slot(t, id, body)->head;
 

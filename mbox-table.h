@@ -28,8 +28,8 @@ struct table *table_by_body(const struct list *l);
 size_t table_first(const struct table *t, const unsigned char id[UIDL_HASH]);
 
 /* Returns the first message with this header and body. For a table by body. */
-size_t table_first_with_body(
-    const struct table *t, const unsigned char id[UIDL_HASH], uint64_t body);
+size_t table_first_with_body(const struct table *t,
+    const unsigned char id[UIDL_HASH], uint64_t body);
 
 /* Returns the message after message i in its chain. */
 size_t table_next(const struct table *t, size_t i);

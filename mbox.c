@@ -59,8 +59,8 @@ open_recovered(struct mbox *m, const struct store_place *place, bool *aside)
 	if ((error = spool_open_locked(m, pending)) != DROP_OK)
 		return error;
 	if (pending)
-		result = redo_recover(
-		    &(struct journal_box){ place->state, m->fd, place->dir });
+		result = redo_recover(&(struct journal_box){
+		    place->state, m->fd, place->dir });
 	*aside = result == 1;
 	if (result != -1)
 		return DROP_OK;
@@ -318,8 +318,8 @@ from_line_size(int fd, off_t at, off_t end)
  * header a second time would cost more than the rest of mbox_fetch.
  */
 static bool
-has_body_lines(
-    const struct mbox *m, const struct list_message *one, bool certain)
+has_body_lines(const struct mbox *m, const struct list_message *one,
+    bool certain)
 {
 	return (certain && one->found.header < LIST_HEADER_MOST &&
 		   list_body_wire_size(one) > 0) ||
@@ -401,7 +401,10 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 
 const struct store_ops mbox_store = {
 	.name = "mbox",
-	/* The directory and not the spool, because the spool may be made or replaced while the session waits for a lock. */
+	/*
+	 * The directory and not the spool, because the spool may be made or
+	 * replaced while the session waits for a lock.
+	 */
 	.directory_access = STORE_WRITE,
 	.is_locked = true,
 	.open = mbox_open,

@@ -58,8 +58,8 @@ message_read_preauth(const void *packet, size_t n, struct preauth_message *m)
 	for (size_t i = 0; i < MESSAGE_FIELDS; i++) {
 		const struct message_field *f = &message_fields[i];
 
-		if (!is_text(
-			(const char *)m + f->offset, f->size, f->characters))
+		if (!is_text((const char *)m + f->offset, f->size,
+			f->characters))
 			return false;
 	}
 	return (m->kind == MESSAGE_LOGIN || m->kind == MESSAGE_TLS ||

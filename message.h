@@ -27,12 +27,12 @@ enum preauth_kind {
  * A PEER comes before all others, and only if the client's peer is a proxy.
  */
 struct preauth_message {
-	char kind;                  /* an enum preauth_kind */
+	char kind;                   /* an enum preauth_kind */
 	struct address_text address; /* PEER: the client's address and port */
-	uint32_t unread_size;       /* LOGIN: bytes used of unread */
-	char user[ACCOUNT_NAME];    /* LOGIN: as the client wrote it, or "" */
-	struct auth_peer peer;      /* LOGIN: from the ticket */
-	char unread[IO_IN];         /* LOGIN: what the client sent after it */
+	uint32_t unread_size;        /* LOGIN: bytes used of unread */
+	char user[ACCOUNT_NAME];     /* LOGIN: as the client wrote it, or "" */
+	struct auth_peer peer;       /* LOGIN: from the ticket */
+	char unread[IO_IN];          /* LOGIN: what the client sent after it */
 };
 
 /* A string field of struct preauth_message. */
@@ -56,8 +56,8 @@ int message_send_preauth(int channel, const struct preauth_message *m);
  * and no forbidden character, and unread_size fits. Otherwise *m must not be
  * used. The user name and the principal may still be any text.
  */
-bool message_read_preauth(
-    const void *packet, size_t n, struct preauth_message *m);
+bool message_read_preauth(const void *packet, size_t n,
+    struct preauth_message *m);
 
 /*
  * Pre-auth process: sends a request and waits for the answer. Returns the
@@ -96,15 +96,15 @@ struct session_entry {
 /*
  * Session, broker, recovery: sends a message. Fatal if the monitor has ended.
  */
-void message_send_session(
-    int channel, enum session_kind kind, const char *text);
+void message_send_session(int channel, enum session_kind kind,
+    const char *text);
 
 /*
  * Monitor: copies a packet of n bytes to *m. Returns true if its size is right
  * and its text ends and contains only letters, digits, blanks and " .,:_-".
  * Otherwise *m must not be used. The kind is the caller's to check.
  */
-bool message_read_session(
-    const void *packet, size_t n, struct session_message *m);
+bool message_read_session(const void *packet, size_t n,
+    struct session_message *m);
 
 #endif

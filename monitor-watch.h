@@ -73,8 +73,8 @@ void watch_begin(struct watch *w);
  * CLOCK_MONOTONIC; 0: never). Returns true in the child, with its end of the
  * channel in *channel and the channels to other children closed.
  */
-bool watch_fork(
-    struct watch *w, enum role role, int64_t deadline, int *channel);
+bool watch_fork(struct watch *w, enum role role, int64_t deadline,
+    int *channel);
 
 /*
  * Returns the channel to the child, or -1 if there is no child or no channel.

@@ -100,8 +100,8 @@ take_peer(const struct layers *layers, bool *is_proxy,
  * message in *message if the client has logged in.
  */
 static bool
-await_login(
-    const struct monitor *m, struct watch *w, struct preauth_message *message)
+await_login(const struct monitor *m, struct watch *w,
+    struct preauth_message *message)
 {
 	struct layers layers = { .tls = false };
 	int64_t layer_deadline = m->deadline + (int64_t)2 * GRACE_MS;
@@ -122,8 +122,8 @@ await_login(
 			if (message->kind == MESSAGE_PEER)
 				result = take_peer(&layers, &is_proxy, message);
 			else if (message->kind == MESSAGE_TLS)
-				result = layer_start_tls(
-				    m->o, &layers, w, layer_deadline);
+				result = layer_start_tls(m->o, &layers, w,
+				    layer_deadline);
 			else
 				result = layer_start_gssapi(m->o, m->preauth,
 				    &layers, w, layer_deadline);
@@ -213,18 +213,18 @@ permit_login(struct admission *a, const char *rule)
 	 * Not earlier, because only users who may log in get a state
 	 * directory.
 	 */
-	if ((fds[1] = state_open(
-		 s->o->state, &s->user, s->o->mailboxes.text)) == -1) {
+	if ((fds[1] = state_open(s->o->state, &s->user,
+		 s->o->mailboxes.text)) == -1) {
 		if (fork_refusal(a))
 			refusal_unavailable(s->deadline);
 		return;
 	}
 	memcpy(entry.unread, s->login->unread, sizeof(entry.unread));
-	watch_limit(
-	    a->w, ROLE_SESSION, s->deadline > soon ? s->deadline : soon);
+	watch_limit(a->w, ROLE_SESSION,
+	    s->deadline > soon ? s->deadline : soon);
 	/* If the session has ended, the next event is its end. */
-	packet_send(
-	    watch_channel(a->w, ROLE_SESSION), &entry, sizeof(entry), fds, 2);
+	packet_send(watch_channel(a->w, ROLE_SESSION), &entry, sizeof(entry),
+	    fds, 2);
 	explicit_bzero(&entry, sizeof(entry));
 	process_leave_client();
 	s->directory = fds[1];
@@ -358,8 +358,8 @@ end_lookup(int signal_number)
 	 */
 	signal(SIGALRM, SIG_DFL);
 	alarm(1);
-	log_refusal(
-	    looked_up, "login deadline, the account database does not answer");
+	log_refusal(looked_up,
+	    "login deadline, the account database does not answer");
 	_exit(1);
 }
 
@@ -415,8 +415,8 @@ find_mailbox(struct session *s)
 	if (refusal != NULL)
 		return refusal;
 	s->mailboxes = &s->o->mailboxes;
-	if ((s->path = mailboxes_path(
-		 s->mailboxes, s->user.name, s->user.home)) == NULL)
+	if ((s->path = mailboxes_path(s->mailboxes, s->user.name,
+		 s->user.home)) == NULL)
 		return "the path of the mailbox is too long";
 	return take_slot(s) ?
 	    NULL :
@@ -428,8 +428,8 @@ find_mailbox(struct session *s)
  * process has ended.
  */
 static void
-admit_login(
-    const struct monitor *m, struct watch *w, struct preauth_message *login)
+admit_login(const struct monitor *m, struct watch *w,
+    struct preauth_message *login)
 {
 	static struct admission a;
 	struct watch_event e;

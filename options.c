@@ -85,7 +85,8 @@ read_limits(struct options *o, const char *text)
 static int
 read_ciphers(struct options *o, const char *text)
 {
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	static const char letters[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	    "abcdefghijklmnopqrstuvwxyz0123456789_.=@!+-:,; ";
 
 	if (*text == '\0' || strlen(text) >= TLS_CIPHERS_MOST ||
@@ -133,8 +134,8 @@ read_uids(struct options *o, const char *text)
 
 	if (strlcpy(copy, text, sizeof(copy)) < sizeof(copy)) {
 		least = strsep(&most, ":");
-		o->uids.least = (uid_t)strtonum(least, 1, ACCOUNT_UID_MOST,
-		    &problem);
+		o->uids.least =
+		    (uid_t)strtonum(least, 1, ACCOUNT_UID_MOST, &problem);
 	}
 	o->uids.most = ACCOUNT_UID_MOST;
 	if (problem == NULL && most != NULL)
@@ -157,7 +158,8 @@ static int
 read_when(struct options *o, const char *text)
 {
 	static const char *const words[] = { [TLS_NO] = "no",
-		[TLS_OFFER] = "offer", [TLS_REQUIRE] = "require",
+		[TLS_OFFER] = "offer",
+		[TLS_REQUIRE] = "require",
 		[TLS_IMMEDIATE] = "immediate" };
 
 	for (int i = 0; i < TLS_UNSET; i++)
@@ -218,9 +220,9 @@ struct row {
 	int usage;            /* WITH_... */
 	/* Reads the argument (NULL if it takes none). Returns 0 or -1. */
 	int (*read)(struct options *o, const char *text);
-	size_t field;         /* if read is NULL: where any text is stored */
-	const char *takes;    /* after a wrong argument: "-t takes ..." */
-	const char *help;     /* lines of at most WIDTH - HELP_INDENT bytes */
+	size_t field;      /* if read is NULL: where any text is stored */
+	const char *takes; /* after a wrong argument: "-t takes ..." */
+	const char *help;  /* lines of at most WIDTH - HELP_INDENT bytes */
 };
 
 #define ANY_TEXT(field) NULL, offsetof(struct options, field), NULL
@@ -260,8 +262,8 @@ static const struct row rows[] = {
 	    "(default: " DEFAULT_MAILBOXES ")" },
 	{ 'n', NULL, "uids", WITH_BOTH, read_uids, 0,
 	    "one uid above 0 or two, as 1000:60000",
-	    "smallest[:largest] uid that may log in (default: "
-	    TEXT_OF(UID_MIN) ")" },
+	    "smallest[:largest] uid that may log in (default: " TEXT_OF(
+		UID_MIN) ")" },
 	{ 'p', NULL, NULL, WITH_SERVER, read_pop3, 0, NULL,
 	    "speak POP3 with AUTH GSSAPI, not KPOP" },
 	{ 'r', NULL, "realms", WITH_SERVER, ANY_TEXT(realms),
@@ -275,14 +277,13 @@ static const struct row rows[] = {
 	    "use of TLS: no, offer, require or immediate\n"
 	    "(default: offer with -c, else no)" },
 	{ 't', NULL, "login[:idle]", WITH_SERVER, read_times, 0,
-	    "seconds, as 30:600",
-	    "time limits in seconds (default: 30:600)" },
+	    "seconds, as 30:600", "time limits in seconds (default: 30:600)" },
 	{ 'U', NULL, "user", WITH_SERVER, ANY_TEXT(tls.user),
-	    "user of the process that does TLS (default: "
-	     DEFAULT_TLS_USER ")" },
+	    "user of the process that does TLS (default: " DEFAULT_TLS_USER
+	    ")" },
 	{ 'u', NULL, "user", WITH_SERVER, ANY_TEXT(user),
-	    "user of the process that reads tickets (default: "
-	     DEFAULT_USER ")" },
+	    "user of the process that reads tickets (default: " DEFAULT_USER
+	    ")" },
 	{ 'x', NULL, "networks", WITH_SERVER, read_proxies, 0,
 	    "addresses, networks and local, with commas",
 	    "networks of proxies, which send a PROXY header, with commas:\n"
@@ -318,7 +319,7 @@ print_help(struct options *o, const char *text)
 	(void)o;
 	(void)text;
 	printf("kpopd: Kerberized POP3 (KPOP). xinetd starts it for each "
-	    "connection, or once\nto accept connections.\n");
+	       "connection, or once\nto accept connections.\n");
 	for (const struct row *r = rows; r < rows + ROWS; r++) {
 		const char *line = r->help;
 		size_t n;
@@ -436,8 +437,10 @@ read_rows(struct options *o, int argc, char **argv)
 		const struct row *r = rows;
 
 		if (c == '?')
-			options_refuse(o, "unknown option, or its argument is "
-			    "missing: ", argv[optind - 1]);
+			options_refuse(o,
+			    "unknown option, or its argument is "
+			    "missing: ",
+			    argv[optind - 1]);
 		if (c >= LONG_OPTION)
 			r = &rows[c - LONG_OPTION];
 		else

@@ -28,25 +28,25 @@ struct options {
 	const char *keytab;  /* NULL: libkrb5's default */
 	const char *service; /* NULL: every pop/ and pop3/ of the keytab */
 	struct mailboxes mailboxes;
-	const char *state;   /* the state directory */
-	const char *user;    /* of the pre-auth process */
+	const char *state; /* the state directory */
+	const char *user;  /* of the pre-auth process */
 	/*
 	 * Domains of mail addresses in USER, with commas; NULL: only the host
 	 * and the realm.
 	 */
 	const char *domains;
-	const char *realms;  /* of clients, with commas; NULL: any */
-	struct account_uids uids; /* that may log in */
-	int login, idle;     /* seconds */
+	const char *realms;          /* of clients, with commas; NULL: any */
+	struct account_uids uids;    /* that may log in */
+	int login, idle;             /* seconds */
 	struct limits_config limits; /* of the listener */
-	int linger;          /* seconds until an idle listener ends; 0: never */
-	bool pop3;           /* POP3 with AUTH GSSAPI, not KPOP */
+	int linger; /* seconds until an idle listener ends; 0: never */
+	bool pop3;  /* POP3 with AUTH GSSAPI, not KPOP */
 	struct {
 		const char *certificate, *key; /* paths; NULL: no TLS */
-		const char *user;    /* of kpopd-tls */
+		const char *user;              /* of kpopd-tls */
 		const char *ciphers; /* OpenSSL's list; "": kpopd-tls's own */
 		enum tls_when when;
-		bool works;          /* set by main */
+		bool works; /* set by main */
 	} tls;
 	struct proxies proxies;
 	struct lock_plan locks;

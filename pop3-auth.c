@@ -265,8 +265,8 @@ exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 	const char *authzid;
 	size_t size = 0;
 	/* Without an initial response the first challenge is empty. */
-	int result = n == 0 ? 1
-			    : preauth->authenticate(preauth->self, true, token,
+	int result = n == 0 ? 1 :
+			      preauth->authenticate(preauth->self, true, token,
 				  (size_t)n, &challenge, &size);
 	bool first = n == 0;
 
@@ -275,8 +275,8 @@ exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 			return pop3_err(p, "[SYS/TEMP] a token too large");
 		if ((n = read_token(p, token)) < 0)
 			return n == TOKEN_REFUSED ? POP3_GO_ON : POP3_LEAVE;
-		result = preauth->authenticate(
-		    preauth->self, first, token, (size_t)n, &challenge, &size);
+		result = preauth->authenticate(preauth->self, first, token,
+		    (size_t)n, &challenge, &size);
 		first = false;
 	}
 	/*
@@ -297,9 +297,10 @@ exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 static enum pop3_verdict
 count_attempt(struct pop3 *p, enum pop3_verdict verdict)
 {
-	return verdict == POP3_GO_ON && ++p->authorization->attempts == ATTEMPTS
-		   ? POP3_LEAVE
-		   : verdict;
+	return verdict == POP3_GO_ON &&
+		++p->authorization->attempts == ATTEMPTS ?
+	    POP3_LEAVE :
+	    verdict;
 }
 
 static enum pop3_verdict
@@ -348,32 +349,32 @@ refuse_long_auth(struct pop3 *p, const char *line)
 	if (strncasecmp(line, AUTH_GSSAPI, n) != 0 || !a->preauth->has_gssapi ||
 	    lacks_tls(a))
 		return pop3_not_understood(p, "line too long");
-	return count_attempt(
-	    p, refuse_token(p, decoded_size(p->io->line_size - n)));
+	return count_attempt(p,
+	    refuse_token(p, decoded_size(p->io->line_size - n)));
 }
 
 /* KPOP: the ticket came before the greeting. */
 static const struct pop3_command kpop_commands[] = {
-    {"CAPA", 0, 0, pop3_capa},
-    {"STLS", 0, 0, stls},
-    {"UTF8", 0, 0, pop3_utf8},
-    {"USER", 1, POP3_TEXT, user},
-    {"PASS", 0, POP3_ANY, accept_pass},
-    {"QUIT", 0, 0, quit_login},
-    {NULL, 0, 0, NULL},
+	{ "CAPA", 0, 0, pop3_capa },
+	{ "STLS", 0, 0, stls },
+	{ "UTF8", 0, 0, pop3_utf8 },
+	{ "USER", 1, POP3_TEXT, user },
+	{ "PASS", 0, POP3_ANY, accept_pass },
+	{ "QUIT", 0, 0, quit_login },
+	{ NULL, 0, 0, NULL },
 };
 
 /* POP3 mode. */
 static const struct pop3_command gssapi_commands[] = {
-    {"CAPA", 0, 0, pop3_capa},
-    {"STLS", 0, 0, stls},
-    {"UTF8", 0, 0, pop3_utf8},
-    {"AUTH", 0, 2, auth},
-    {"USER", 0, POP3_ANY, refuse_password},
-    {"PASS", 0, POP3_ANY, refuse_password},
-    {"APOP", 0, POP3_ANY, refuse_password},
-    {"QUIT", 0, 0, quit_login},
-    {NULL, 0, 0, NULL},
+	{ "CAPA", 0, 0, pop3_capa },
+	{ "STLS", 0, 0, stls },
+	{ "UTF8", 0, 0, pop3_utf8 },
+	{ "AUTH", 0, 2, auth },
+	{ "USER", 0, POP3_ANY, refuse_password },
+	{ "PASS", 0, POP3_ANY, refuse_password },
+	{ "APOP", 0, POP3_ANY, refuse_password },
+	{ "QUIT", 0, 0, quit_login },
+	{ NULL, 0, 0, NULL },
 };
 
 /*
@@ -382,16 +383,16 @@ static const struct pop3_command gssapi_commands[] = {
  */
 static char login_line[TOKEN_LINE + POP3_LINE];
 
-static const struct pop3_state kpop_state = {.commands = kpop_commands,
-    .line = login_line,
-    .line_size = POP3_LINE,
-    .put_capabilities = put_login_capabilities};
-static const struct pop3_state gssapi_state = {.commands = gssapi_commands,
-    .line = login_line,
-    .line_size = sizeof(login_line),
-    .long_command = "AUTH ",
-    .refuse_long = refuse_long_auth,
-    .put_capabilities = put_login_capabilities};
+static const struct pop3_state kpop_state = { .commands = kpop_commands,
+	.line = login_line,
+	.line_size = POP3_LINE,
+	.put_capabilities = put_login_capabilities };
+static const struct pop3_state gssapi_state = { .commands = gssapi_commands,
+	.line = login_line,
+	.line_size = sizeof(login_line),
+	.long_command = "AUTH ",
+	.refuse_long = refuse_long_auth,
+	.put_capabilities = put_login_capabilities };
 
 /*
  * Logs why there is no login: the last refusal before the client left, or how
@@ -413,13 +414,14 @@ int
 pop3_login(struct io *io, const struct pop3_preauth *preauth, char *user_name,
     size_t size)
 {
-	struct authorization a = {.preauth = preauth,
-	    .user = user_name,
-	    .user_size = size,
-	    .inside_tls = preauth->inside_tls};
-	struct pop3 p = {.io = io,
-	    .authorization = &a,
-	    .state = preauth->principal != NULL ? &kpop_state : &gssapi_state};
+	struct authorization a = { .preauth = preauth,
+		.user = user_name,
+		.user_size = size,
+		.inside_tls = preauth->inside_tls };
+	struct pop3 p = { .io = io,
+		.authorization = &a,
+		.state =
+		    preauth->principal != NULL ? &kpop_state : &gssapi_state };
 
 	pop3_ok(&p, "kpopd at your service");
 	/*

@@ -20,8 +20,8 @@ struct pop3_preauth {
 	 */
 	const char *principal;
 	bool has_gssapi; /* POP3 mode: AUTH GSSAPI is offered */
-	bool has_tls;	 /* STLS is offered */
-	bool needs_tls;	 /* no login is accepted outside TLS */
+	bool has_tls;    /* STLS is offered */
+	bool needs_tls;  /* no login is accepted outside TLS */
 	bool inside_tls;
 	/* Starts TLS. Returns the socket with its cleartext, or -1. */
 	int (*prepare_tls)(void *self);
@@ -47,7 +47,7 @@ struct pop3_preauth {
  * none), as the client wrote it, in user[size]; PASS or AUTH is not answered
  * yet. Returns -1 (logged) if the client has left or was too slow.
  */
-int pop3_login(
-    struct io *io, const struct pop3_preauth *preauth, char *user, size_t size);
+int pop3_login(struct io *io, const struct pop3_preauth *preauth, char *user,
+    size_t size);
 
 #endif

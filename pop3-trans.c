@@ -182,7 +182,7 @@ send_lines(struct pop3 *p, struct span *span, uint64_t body_lines)
 
 	wire_init(&w, body_lines);
 	while (!w.done && p->io->error == IO_OK &&
-	       (n = maildrop_read(span, stored, sizeof(stored))) > 0) {
+	    (n = maildrop_read(span, stored, sizeof(stored))) > 0) {
 		const char *from = stored;
 
 		for (size_t left = (size_t)n; left > 0 && !w.done;) {
@@ -236,8 +236,8 @@ send_message(struct pop3 *p, size_t n, uint64_t body_lines)
 	case DROP_OK:
 		break;
 	case DROP_CHANGED:
-		return pop3_err(
-		    p, "[SYS/TEMP] another program changed the mailbox");
+		return pop3_err(p,
+		    "[SYS/TEMP] another program changed the mailbox");
 	default:
 		return pop3_err(p, "[SYS/TEMP] cannot read the message");
 	}
@@ -354,8 +354,8 @@ quit(struct pop3 *p, int count, char **args)
 		pop3_err(p, "[SYS/PERM] nothing removed");
 		break;
 	case DROP_LATER:
-		pop3_err(
-		    p, "[SYS/TEMP] the next login will finish the removal");
+		pop3_err(p,
+		    "[SYS/TEMP] the next login will finish the removal");
 		break;
 	case DROP_FAILED:
 		pop3_err(p, "[SYS/TEMP] nothing removed");
@@ -365,34 +365,35 @@ quit(struct pop3 *p, int count, char **args)
 }
 
 const struct pop3_command pop3_trans_commands[] = {
-    {"RETR", 1, 1, retr},
-    {"DELE", 1, 1, dele},
-    {"TOP", 2, 2, top},
-    {"LIST", 0, 1, list},
-    {"UIDL", 0, 1, uidl},
-    {"STAT", 0, 0, stat_drop},
-    {"NOOP", 0, 0, noop},
-    {"RSET", 0, 0, rset},
-    {"LAST", 0, 0, last},
-    {"CAPA", 0, 0, pop3_capa},
-    {"UTF8", 0, 0, pop3_utf8},
-    {"QUIT", 0, 0, quit},
-    {NULL, 0, 0, NULL},
+	{ "RETR", 1, 1, retr },
+	{ "DELE", 1, 1, dele },
+	{ "TOP", 2, 2, top },
+	{ "LIST", 0, 1, list },
+	{ "UIDL", 0, 1, uidl },
+	{ "STAT", 0, 0, stat_drop },
+	{ "NOOP", 0, 0, noop },
+	{ "RSET", 0, 0, rset },
+	{ "LAST", 0, 0, last },
+	{ "CAPA", 0, 0, pop3_capa },
+	{ "UTF8", 0, 0, pop3_utf8 },
+	{ "QUIT", 0, 0, quit },
+	{ NULL, 0, 0, NULL },
 };
 
 static char command_line[POP3_LINE];
 
-static const struct pop3_state transaction_state = {
-    .commands = pop3_trans_commands,
-    .line = command_line,
-    .line_size = sizeof(command_line)};
+static const struct pop3_state transaction_state = { .commands =
+							 pop3_trans_commands,
+	.line = command_line,
+	.line_size = sizeof(command_line) };
 
 void
 pop3_serve(struct io *io, struct maildrop *drop)
 {
-	struct transaction t = {.drop = drop};
+	struct transaction t = { .drop = drop };
 	struct pop3 p = {
-	    .io = io, .state = &transaction_state, .transaction = &t};
+		.io = io, .state = &transaction_state, .transaction = &t
+	};
 	int64_t begin = clock_ms();
 
 	pop3_ok(&p, "%zu messages", drop->count);

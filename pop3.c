@@ -173,8 +173,8 @@ dispatch(struct pop3 *p, char *line, int length)
 		if (strcasecmp(c->name, args[0]) != 0)
 			continue;
 		p->nonsense = 0;
-		count = c->most == POP3_TEXT ? take_rest(line, args)
-					     : split(line, args);
+		count = c->most == POP3_TEXT ? take_rest(line, args) :
+					       split(line, args);
 		if (count < c->least ||
 		    (c->most != POP3_TEXT && count > c->most))
 			return pop3_err(p, "wrong number of arguments");
@@ -193,7 +193,7 @@ may_be_long(const struct pop3_state *state, const char *line)
 	const char *command = state->long_command;
 
 	return command != NULL &&
-	       strncasecmp(line, command, strlen(command)) == 0;
+	    strncasecmp(line, command, strlen(command)) == 0;
 }
 
 static enum pop3_verdict
@@ -224,8 +224,8 @@ pop3_obey(struct pop3 *p)
 			return POP3_LEAVE;
 		if (length >= POP3_LINE && !may_be_long(p->state, line))
 			length = IO_LINE_LONG;
-		verdict = length == IO_LINE_LONG ? answer_long_line(p, line)
-						 : dispatch(p, line, length);
+		verdict = length == IO_LINE_LONG ? answer_long_line(p, line) :
+						   dispatch(p, line, length);
 	}
 	return verdict;
 }
@@ -265,7 +265,7 @@ pop3_occupied(struct io *io, int64_t age)
 void
 pop3_unavailable(struct io *io, enum drop_error error)
 {
-	struct pop3 p = {.io = io};
+	struct pop3 p = { .io = io };
 
 	if (error == DROP_BUSY)
 		pop3_err(&p, "[IN-USE] another program has locked the mailbox");

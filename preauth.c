@@ -50,8 +50,8 @@ struct preauth {
 };
 
 /*
- * Asks the monitor for MESSAGE_TLS or MESSAGE_LAYER. Returns the descriptor that
- * it sends, or -1.
+ * Asks the monitor for MESSAGE_TLS or MESSAGE_LAYER. Returns the descriptor
+ * that it sends, or -1.
  */
 static int
 ask_monitor(struct preauth *g, char kind)
@@ -77,7 +77,9 @@ await_tls(struct preauth *g, int fd)
 	io_init(io, fd, g->deadline);
 	io->no_read_ahead = true;
 	result = io_exact(io, &size, 1) == 0 && size <= sizeof(g->hash) &&
-	    io_exact(io, g->hash, size) == 0 ? 0 : -1;
+		io_exact(io, g->hash, size) == 0 ?
+	    0 :
+	    -1;
 	g->hash_size = size;
 	free(io);
 	return result;
@@ -164,8 +166,8 @@ replace_file(const char *path, const char *text, size_t n, gid_t gid)
 		fatal("the path of the state directory is too long");
 	/* A killed process that had this pid may have left the file. */
 	unlink(temporary);
-	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW |
-		O_CLOEXEC, 0640);
+	fd = open(temporary,
+	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
 	done = fd != -1 && fchown(fd, 0, gid) == 0 && fchmod(fd, 0640) == 0 &&
 	    write(fd, text, n) == (ssize_t)n && rename(temporary, path) == 0;
 	if (!done) {
@@ -205,7 +207,8 @@ static void
 confine_preauth(void)
 {
 	const struct sandbox_path jail = {
-		open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), SANDBOX_READ };
+		open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), SANDBOX_READ
+	};
 
 	sandbox_shut_files(&jail, 1);
 	close(jail.fd);
@@ -258,7 +261,8 @@ prepare_service(struct preauth *g)
 		.has_gssapi = g->sasl != NULL,
 		.has_tls = o->tls.works && o->tls.when != TLS_IMMEDIATE,
 		.needs_tls = o->tls.when == TLS_REQUIRE,
-		.prepare_tls = start_tls, .authenticate = step_gssapi,
+		.prepare_tls = start_tls,
+		.authenticate = step_gssapi,
 		.get_authzid = get_gssapi_authzid };
 }
 
@@ -273,7 +277,9 @@ read_header(struct preauth *g)
 
 	if (proxy_read(&g->io, &peer.address) == -1)
 		return -1;
-	return peer.address.text[0] == '\0' ? 0 : message_send_preauth(g->channel, &peer);
+	return peer.address.text[0] == '\0' ?
+	    0 :
+	    message_send_preauth(g->channel, &peer);
 }
 
 /* Leads the sendauth exchange, for KPOP. Returns 0 or -1. */
@@ -291,7 +297,9 @@ serve_kpop(struct preauth *g)
 	return 0;
 }
 
-/* Serves the client until its login. Returns 0 with g->message filled, or -1. */
+/*
+ * Serves the client until its login. Returns 0 with g->message filled, or -1.
+ */
 static int
 serve_client(struct preauth *g)
 {

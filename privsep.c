@@ -60,8 +60,8 @@ is_unfinished_directory(const struct stat *st, mode_t mode, uid_t uid)
 }
 
 int
-privsep_make_directory(
-    int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
+privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid,
+    gid_t gid)
 {
 	struct stat st;
 	bool made = mkdirat(at, name, mode) == 0;

@@ -13,8 +13,8 @@
  * otherwise ends the process. Returns a descriptor (read-only, close-on-exec),
  * or -1 if the directory could not be made (logged).
  */
-int privsep_make_directory(
-    int at, const char *name, mode_t mode, uid_t uid, gid_t gid);
+int privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid,
+    gid_t gid);
 
 /*
  * Root: makes STATE/NAME, the root directory of a jail, which belongs to root.

@@ -90,7 +90,7 @@ proxies_include(const struct proxies *p, const struct sockaddr_storage *a)
 		const struct proxy_network *net = &p->networks[i];
 
 		if (is_local ? net->local :
-		    !net->local && is_in_network(net, address))
+			       !net->local && is_in_network(net, address))
 			return true;
 	}
 	return false;

@@ -174,8 +174,8 @@ recovery_text(int result)
  * cannot be recovered. *boxes must last as long as *s.
  */
 static const char *
-describe_mailbox(
-    const struct state_mailbox *m, struct mailboxes *boxes, struct session *s)
+describe_mailbox(const struct state_mailbox *m, struct mailboxes *boxes,
+    struct session *s)
 {
 	const struct options *o = s->o;
 	const char *refusal = m->user != NULL ?

@@ -42,8 +42,8 @@ log_recovery(const struct session *s)
 {
 	struct log_text user;
 
-	log_event(
-	    LOG_NOTICE, "recovery", "user=%s", log_safe(&user, s->user.name));
+	log_event(LOG_NOTICE, "recovery", "user=%s",
+	    log_safe(&user, s->user.name));
 }
 
 void
@@ -78,8 +78,8 @@ recover_by_hand(const struct session *s, int channel)
 		_exit(RECOVERY_UNREACHABLE);
 	is_alone = lock_session(state, NULL, &lock) == 0;
 	if (is_alone &&
-	    maildrop_state_claim(s->mailboxes, s->path, s->directory, state, &lock) !=
-		DROP_OK)
+	    maildrop_state_claim(s->mailboxes, s->path, s->directory, state,
+		&lock) != DROP_OK)
 		_exit(RECOVERY_UNREACHABLE);
 	if (!maildrop_unfinished(s->mailboxes, state))
 		_exit(RECOVERY_NOTHING);

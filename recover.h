@@ -18,8 +18,8 @@ enum recovery {
  * with the locks that the broker kept. If another session has the session lock,
  * that session finishes the removal. locks_channel: to the broker.
  */
-_Noreturn void recover_after_session(
-    const struct session *s, int locks_channel);
+_Noreturn void recover_after_session(const struct session *s,
+    int locks_channel);
 
 /*
  * --recover, as the user: finishes a removal of the mailbox. channel: to the

@@ -31,7 +31,8 @@ size_t
 relay_gss_text_size(gss_ctx_id_t context, unsigned layer, size_t token_size)
 {
 	OM_uint32 text_size, minor;
-	size_t limit = token_size > RELAY_GSS_TOKEN ? RELAY_GSS_TOKEN : token_size;
+	size_t limit =
+	    token_size > RELAY_GSS_TOKEN ? RELAY_GSS_TOKEN : token_size;
 
 	if (GSS_ERROR(gss_wrap_size_limit(&minor, context,
 		layer == RELAY_GSS_CONFIDENTIALITY, GSS_C_QOP_DEFAULT,
@@ -79,7 +80,8 @@ relay_gss_unwrap(void *state, const char *data, size_t n,
 
 	(void)wrapped;
 	while (n > 0) {
-		size_t want = w->have < RELAY_GSS_LENGTH ? RELAY_GSS_LENGTH :
+		size_t want = w->have < RELAY_GSS_LENGTH ?
+		    RELAY_GSS_LENGTH :
 		    RELAY_GSS_LENGTH + token_size(w);
 		size_t some = want - w->have < n ? want - w->have : n;
 
@@ -117,7 +119,9 @@ wrap_token(struct relay_gss *w, const char *data, size_t n,
 		return fail_gss(w, "wrapping a token", major, minor);
 	be32enc(length, (uint32_t)token.length);
 	result = relay_put(wrapped, length, sizeof(length)) == -1 ||
-	    relay_put(wrapped, token.value, token.length) == -1 ? -1 : 0;
+		relay_put(wrapped, token.value, token.length) == -1 ?
+	    -1 :
+	    0;
 	gss_release_buffer(&minor, &token);
 	return result;
 }
@@ -137,7 +141,8 @@ pass_answer(struct relay_gss *w, const char *data, size_t n,
 			w->line[w->line_at++] = data[i];
 		if (data[i++] == '\n')
 			w->output = memcmp(w->line, "+OK", 3) == 0 ?
-			    RELAY_GSS_WRAPPED : RELAY_GSS_CLEARTEXT;
+			    RELAY_GSS_WRAPPED :
+			    RELAY_GSS_CLEARTEXT;
 	}
 	return relay_put(wrapped, data, i) == 0 ? i : n;
 }
@@ -148,7 +153,8 @@ relay_gss_wrap(void *state, const char *data, size_t n,
 {
 	struct relay_gss *w = state;
 	size_t at = w->output == RELAY_GSS_ANSWER ?
-	    pass_answer(w, data, n, wrapped) : 0;
+	    pass_answer(w, data, n, wrapped) :
+	    0;
 
 	if (w->output == RELAY_GSS_CLEARTEXT)
 		return relay_put(wrapped, data + at, n - at);
@@ -178,5 +184,6 @@ relay_gss_is_ready(void *state)
 }
 
 const struct relay_codec relay_gss_codec = { .unwrap = relay_gss_unwrap,
-	.wrap = relay_gss_wrap, .finish = relay_gss_finish,
+	.wrap = relay_gss_wrap,
+	.finish = relay_gss_finish,
 	.is_ready = relay_gss_is_ready };

@@ -33,7 +33,7 @@ struct relay_gss {
 	enum relay_gss_output output;
 	char line[3]; /* how the answer to AUTH begins */
 	size_t line_at;
-	const char *problem; /* the step that failed; NULL: none */
+	const char *problem;    /* the step that failed; NULL: none */
 	OM_uint32 major, minor; /* its error; 0: not GSSAPI's */
 	size_t have;            /* bytes of in */
 	char in[RELAY_GSS_LENGTH + RELAY_GSS_TOKEN];

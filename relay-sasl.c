@@ -19,13 +19,14 @@
 
 /* Logs that a step of GSSAPI failed, or broke a rule of the layer (major 0). */
 static void
-log_gss_failed(int priority, const char *step, OM_uint32 major,
-    OM_uint32 minor)
+log_gss_failed(int priority, const char *step, OM_uint32 major, OM_uint32 minor)
 {
 	struct log_text t;
 
-	log_failed_at(priority, major != 0 ? sasl_status(&t, major, minor) :
-		"the security layer does not allow it", "%s", step);
+	log_failed_at(priority,
+	    major != 0 ? sasl_status(&t, major, minor) :
+			 "the security layer does not allow it",
+	    "%s", step);
 }
 
 /* Returns true if the n bytes of *h are a handover. */
@@ -50,7 +51,8 @@ import_layer(struct sasl_handover *h, size_t n, struct relay_gss *w)
 	OM_uint32 major, minor;
 
 	if (!is_well_formed(h, n)) {
-		log_event(LOG_ALERT, "fatal", "error=\"malformed handover of a "
+		log_event(LOG_ALERT, "fatal",
+		    "error=\"malformed handover of a "
 		    "security layer from the pre-auth process\"");
 		return -1;
 	}

@@ -90,9 +90,12 @@ relay_tls_hash_certificate(const X509 *certificate,
 int
 relay_tls_restrict(SSL_CTX *context)
 {
-	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_options(context,
+	    SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
 	return SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
-	    SSL_CTX_set_cipher_list(context, CIPHERS) == 1 ? 0 : -1;
+		SSL_CTX_set_cipher_list(context, CIPHERS) == 1 ?
+	    0 :
+	    -1;
 }
 
 /* Returns true if a word of a cipher list is about TLS 1.3. */
@@ -161,10 +164,8 @@ relay_tls_set_ciphers(SSL_CTX *context, const char *list)
 	if (word != NULL)
 		return word;
 	if ((*tls12 == '\0' && *tls13 == '\0') ||
-	    (*tls12 != '\0' &&
-		SSL_CTX_set_cipher_list(context, tls12) != 1) ||
-	    (*tls13 != '\0' &&
-		SSL_CTX_set_ciphersuites(context, tls13) != 1))
+	    (*tls12 != '\0' && SSL_CTX_set_cipher_list(context, tls12) != 1) ||
+	    (*tls13 != '\0' && SSL_CTX_set_ciphersuites(context, tls13) != 1))
 		return list;
 	return NULL;
 }
@@ -201,8 +202,8 @@ relay_tls_shake_hands(struct relay_tls *t, struct relay_buffer *wrapped)
 }
 
 static int
-tls_decrypt(void *state, const char *data, size_t n, struct relay_buffer *cleartext,
-    struct relay_buffer *wrapped)
+tls_decrypt(void *state, const char *data, size_t n,
+    struct relay_buffer *cleartext, struct relay_buffer *wrapped)
 {
 	struct relay_tls *t = state;
 	char text[RELAY_PIECE];
@@ -224,7 +225,8 @@ tls_decrypt(void *state, const char *data, size_t n, struct relay_buffer *cleart
 }
 
 static int
-tls_encrypt(void *state, const char *data, size_t n, struct relay_buffer *wrapped)
+tls_encrypt(void *state, const char *data, size_t n,
+    struct relay_buffer *wrapped)
 {
 	struct relay_tls *t = state;
 
@@ -262,5 +264,7 @@ tls_note_client_end(void *state)
 }
 
 const struct relay_codec relay_tls_codec = { .unwrap = tls_decrypt,
-	.wrap = tls_encrypt, .finish = tls_finish, .is_ready = tls_is_ready,
+	.wrap = tls_encrypt,
+	.finish = tls_finish,
+	.is_ready = tls_is_ready,
 	.note_client_end = tls_note_client_end };

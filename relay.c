@@ -61,7 +61,7 @@ struct relay {
 	int64_t until;      /* ms of CLOCK_MONOTONIC; 0: no limit yet */
 	struct relay_buffer cleartext, wrapped;
 	/* RELAY_SERVER only. */
-	size_t held; /* 1 if cleartext_in's first byte was passed on, else 0 */
+	size_t held;  /* 1 if cleartext_in's first byte was passed on, else 0 */
 	bool no_hold; /* the session has shut down its side: hold no byte */
 	int edge;     /* epoll: readable if cleartext_in has new bytes */
 	int step;     /* ms until acknowledgements are counted again */
@@ -195,8 +195,8 @@ read_and_hold(struct relay *p, char *data)
 		p->held = 0;
 		return n;
 	}
-	p->held = recv(p->cleartext_in, data + n, 1,
-	    MSG_PEEK | MSG_DONTWAIT) == 1;
+	p->held =
+	    recv(p->cleartext_in, data + n, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 	p->step = 1;
 	return n + (ssize_t)p->held;
 }
@@ -222,11 +222,13 @@ read_session(struct relay *p)
 	char data[RELAY_PIECE];
 	size_t passed = p->held;
 	ssize_t n = p->side == RELAY_SERVER ? read_and_hold(p, data) :
-	    read_piece(p->cleartext_in, data);
+					      read_piece(p->cleartext_in, data);
 
 	if (n > 0)
-		return (size_t)n > passed ? p->codec->wrap(p->state,
-		    data + passed, (size_t)n - passed, &p->wrapped) : 0;
+		return (size_t)n > passed ?
+		    p->codec->wrap(p->state, data + passed, (size_t)n - passed,
+			&p->wrapped) :
+		    0;
 	if (n == -1 && is_temporary())
 		return 0;
 	p->cleartext_ended = true;
@@ -282,9 +284,10 @@ await_events(struct relay *p, struct pollfd fds[3])
 	}
 	fds[0] = client_events(p);
 	fds[1] = session_events(p);
-	fds[2] = (struct pollfd){
-		.fd = is_drained(&p->cleartext) ? -1 : p->cleartext_out,
-		.events = POLLOUT };
+	fds[2] =
+	    (struct pollfd){ .fd = is_drained(&p->cleartext) ? -1 :
+							       p->cleartext_out,
+		    .events = POLLOUT };
 	return poll(fds, 3, (int)left) >= 0 || errno == EINTR;
 }
 
@@ -406,14 +409,14 @@ prepare_to_hold(struct relay *p)
 	setsockopt(p->client, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent,
 	    sizeof(unsent));
 	p->edge = epoll_create1(EPOLL_CLOEXEC);
-	return p->edge == -1 ? -1 :
+	return p->edge == -1 ?
+	    -1 :
 	    epoll_ctl(p->edge, EPOLL_CTL_ADD, p->cleartext_in, &event);
 }
 
 int
-relay_run(int client, int cleartext_in, int cleartext_out,
-    enum relay_side side, const struct relay_codec *codec, void *state,
-    const char *unread, size_t n)
+relay_run(int client, int cleartext_in, int cleartext_out, enum relay_side side,
+    const struct relay_codec *codec, void *state, const char *unread, size_t n)
 {
 	static struct relay p;
 	struct pollfd fds[3];

@@ -78,8 +78,8 @@ _Static_assert(REPLAY_MOST <= UINT16_MAX, "a counter can reach the limit");
 
 struct replay {
 	int fd;
-	int64_t skew; /* seconds that an authenticator's time may differ */
-	int64_t keep; /* the longest skew of all services */
+	int64_t skew;     /* seconds that an authenticator's time may differ */
+	int64_t keep;     /* the longest skew of all services */
 	int64_t deadline; /* for the lock: ms of CLOCK_MONOTONIC */
 	struct head head;
 };
@@ -394,14 +394,14 @@ read_counters(const struct replay *r, const struct replay_piece *principal,
 
 	hash_pieces(r, OF_PRINCIPAL, principal, 1, digest);
 	for (size_t i = 0; i < REPLAY_ROWS; i++) {
-		size_t column = (size_t)be16dec(digest + 2 * i) %
-		    REPLAY_COLUMNS;
+		size_t column =
+		    (size_t)be16dec(digest + 2 * i) % REPLAY_COLUMNS;
 		long sum;
 
 		c->at[i] = (off_t)(COUNTERS_AT +
 		    (i * REPLAY_COLUMNS + column) * REPLAY_COUNTER);
-		if (read_bytes(r, &c->cell[i], sizeof(c->cell[i]),
-			c->at[i]) == -1)
+		if (read_bytes(r, &c->cell[i], sizeof(c->cell[i]), c->at[i]) ==
+		    -1)
 			return -1;
 		move_counter(&c->cell[i], epoch);
 		sum = (long)c->cell[i].now + c->cell[i].before;
@@ -418,8 +418,8 @@ write_counters(const struct replay *r, struct counters *c)
 	for (size_t i = 0; i < REPLAY_ROWS; i++) {
 		if (c->cell[i].now < UINT16_MAX)
 			c->cell[i].now++;
-		if (write_bytes(r, &c->cell[i], sizeof(c->cell[i]),
-			c->at[i]) == -1)
+		if (write_bytes(r, &c->cell[i], sizeof(c->cell[i]), c->at[i]) ==
+		    -1)
 			return -1;
 	}
 	return 0;
@@ -438,7 +438,8 @@ check_time(const struct replay *r, uint32_t ctime,
 	if (made > now->wall + r->skew || made < now->wall - r->skew)
 		return REPLAY_SKEW;
 	/* A power failure may have lost the last records before the boot. */
-	return made < started || made < r->head.born ? REPLAY_EARLIER : REPLAY_NEW;
+	return made < started || made < r->head.born ? REPLAY_EARLIER :
+						       REPLAY_NEW;
 }
 
 enum replay_result
@@ -458,8 +459,8 @@ replay_record_at(struct replay *r, const struct replay_authenticator *a,
 		return result;
 	hash_pieces(r, OF_AUTHENTICATOR, a->pieces, a->count, digest);
 	memcpy(new.tag, digest, TAG);
-	at = (off_t)(BUCKETS_AT + (size_t)be16dec(digest + TAG) %
-		REPLAY_BUCKETS * sizeof(bucket));
+	at = (off_t)(BUCKETS_AT +
+	    (size_t)be16dec(digest + TAG) % REPLAY_BUCKETS * sizeof(bucket));
 	if (read_bytes(r, bucket, sizeof(bucket), at) == -1)
 		return REPLAY_FAILED;
 	result = find_slot(r, bucket, new.tag, now, &slot);

@@ -16,8 +16,8 @@
 #define REPLAY_BUCKETS 4096
 #define REPLAY_SLOTS 128 /* in a bucket */
 #define REPLAY_SLOT 24   /* bytes */
-#define REPLAY_SIZE                                               \
-	(REPLAY_HEAD + REPLAY_ROWS * REPLAY_COLUMNS * REPLAY_COUNTER + \
+#define REPLAY_SIZE                                                            \
+	(REPLAY_HEAD + REPLAY_ROWS * REPLAY_COLUMNS * REPLAY_COUNTER +         \
 	    REPLAY_BUCKETS * REPLAY_SLOTS * REPLAY_SLOT)
 
 /*

@@ -169,8 +169,8 @@ allow_sockets(scmp_filter_ctx filter)
 	    "sendto");
 	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 0),
 	    "socket");
-	check(
-	    seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(connect), 0),
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(connect),
+		  0),
 	    "connect");
 }
 
@@ -211,8 +211,8 @@ allow_passing(scmp_filter_ctx filter)
 			  SCMP_SYS(sendmsg), 2,
 			  SCMP_CMP(0, SCMP_CMP_MASKED_EQ, descriptors[i].bits,
 			      descriptors[i].value),
-			  SCMP_CMP(
-			      2, SCMP_CMP_MASKED_EQ, 0xffffffff, MSG_NOSIGNAL)),
+			  SCMP_CMP(2, SCMP_CMP_MASKED_EQ, 0xffffffff,
+			      MSG_NOSIGNAL)),
 		    "sendmsg");
 	allow_multiplexed(filter, SYS_SENDMSG);
 }
@@ -264,8 +264,8 @@ allow_counts(scmp_filter_ctx filter, const unsigned counts[2])
  * these of an int.
  */
 #define IS(argument, value)                                                    \
-	SCMP_CMP(                                                              \
-	    argument, SCMP_CMP_MASKED_EQ, 0xffffffff, (scmp_datum_t)(value))
+	SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, 0xffffffff,                     \
+	    (scmp_datum_t)(value))
 
 static void
 allow_option(scmp_filter_ctx filter, const struct option *option)
@@ -282,15 +282,15 @@ allow_option(scmp_filter_ctx filter, const struct option *option)
 static void
 allow_process(scmp_filter_ctx filter)
 {
-	check(seccomp_rule_add(
-		  filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, IS(1, 0)),
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1,
+		  IS(1, 0)),
 	    "kill");
 	/*
 	 * Only the dotlock's mode, because a setuid or setgid file would give
 	 * away the rights of the user or the spool's group.
 	 */
-	check(seccomp_rule_add(
-		  filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1, IS(1, 0644)),
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1,
+		  IS(1, 0644)),
 	    "fchmod");
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl),
@@ -343,8 +343,8 @@ write_filter(const struct list *list)
 
 	if (filter == NULL || copy == NULL)
 		errx(1, "memory");
-	check(seccomp_attr_set(
-		  filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS),
+	check(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH,
+		  SCMP_ACT_KILL_PROCESS),
 	    "architecture");
 	/* 2: a binary tree, in place of comparisons one after the other. */
 	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2),

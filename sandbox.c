@@ -100,8 +100,8 @@ sandbox_enter(enum sandbox which)
 		fatal("seccomp");
 	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != -1)
 		fatal("seccomp");
-	log_event(
-	    LOG_NOTICE, "sandbox", "error=\"this kernel has no seccomp\"");
+	log_event(LOG_NOTICE, "sandbox",
+	    "error=\"this kernel has no seccomp\"");
 }
 
 const char *

@@ -18,8 +18,8 @@ sasl_status(struct log_text *t, OM_uint32 major, OM_uint32 minor)
 	OM_uint32 unused, more = 0;
 	gss_buffer_desc words;
 	/* The mechanism has no text for wrong channel bindings. */
-	bool of_mechanism = minor != 0 &&
-	    GSS_ROUTINE_ERROR(major) != GSS_S_BAD_BINDINGS;
+	bool of_mechanism =
+	    minor != 0 && GSS_ROUTINE_ERROR(major) != GSS_S_BAD_BINDINGS;
 
 	if (gss_display_status(&unused, of_mechanism ? minor : major,
 		of_mechanism ? GSS_C_MECH_CODE : GSS_C_GSS_CODE,

@@ -31,7 +31,7 @@
 #include "sasl-handover.h"
 #include "sasl-status.h"
 
-#define CHOICE_HEAD 4 /* bytes of an offer, and of a choice without authzid */
+#define CHOICE_HEAD 4  /* bytes of an offer, and of a choice without authzid */
 #define TAG_TOKEN 0x60 /* of a first token (RFC 2743 §3.1) */
 #define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
 /*
@@ -227,8 +227,9 @@ screen_token(struct sasl *s, gss_buffer_t token)
 static enum sasl_result
 accept_token(struct sasl *s, gss_buffer_t token, const void **out, size_t *size)
 {
-	struct gss_channel_bindings_struct bindings = { .application_data = {
-	    s->binding_size, s->binding } };
+	struct gss_channel_bindings_struct bindings = {
+		.application_data = { s->binding_size, s->binding }
+	};
 	OM_uint32 major, minor;
 
 	if (s->context == GSS_C_NO_CONTEXT && screen_token(s, token) == -1)
@@ -252,7 +253,7 @@ static bool
 is_offered(const struct sasl *s, unsigned layer)
 {
 	return (layer == RELAY_GSS_NONE || layer == RELAY_GSS_INTEGRITY ||
-	    layer == RELAY_GSS_CONFIDENTIALITY) &&
+		   layer == RELAY_GSS_CONFIDENTIALITY) &&
 	    (layer & find_layers(s)) != 0;
 }
 
@@ -277,7 +278,8 @@ read_choice(struct sasl *s, const unsigned char *text, size_t n)
 		return SASL_DONE;
 	s->text_size = relay_gss_text_size(s->context, s->layer,
 	    (size_t)text[1] << 16 | (size_t)text[2] << 8 | text[3]);
-	return s->text_size > 0 ? SASL_DONE :
+	return s->text_size > 0 ?
+	    SASL_DONE :
 	    refuse_sasl("the client accepts only tokens too small for a layer");
 }
 
@@ -286,13 +288,14 @@ static enum sasl_result
 accept_choice(struct sasl *s, gss_buffer_t token)
 {
 	gss_buffer_desc text;
-	OM_uint32 minor, major = gss_unwrap(&minor, s->context, token, &text,
-	    NULL, NULL);
+	OM_uint32 minor,
+	    major = gss_unwrap(&minor, s->context, token, &text, NULL, NULL);
 	enum sasl_result result;
 
 	if (major != GSS_S_COMPLETE)
 		return refuse_by_gss(
-		    "GSSAPI: cannot unwrap the choice of a layer", major, minor);
+		    "GSSAPI: cannot unwrap the choice of a layer", major,
+		    minor);
 	result = read_choice(s, text.value, text.length);
 	gss_release_buffer(&minor, &text);
 	return result;
@@ -310,7 +313,8 @@ sasl_step(struct sasl *s, const void *token, size_t n, const void **out,
 	case NEGOTIATE:
 		return accept_token(s, &in, out, size);
 	case OFFER:
-		return n == 0 ? make_offer(s, out, size) :
+		return n == 0 ?
+		    make_offer(s, out, size) :
 		    refuse_sasl("a token in place of the empty line before "
 				"the offer of layers");
 	case CHOICE:
@@ -347,7 +351,8 @@ name_layer(const struct sasl *s)
 {
 	switch (s->layer) {
 	case RELAY_GSS_CONFIDENTIALITY:
-		return s->inside_tls ? "tls+confidentiality" : "confidentiality";
+		return s->inside_tls ? "tls+confidentiality" :
+				       "confidentiality";
 	case RELAY_GSS_INTEGRITY:
 		return s->inside_tls ? "tls+integrity" : "integrity";
 	default:
@@ -385,8 +390,8 @@ sasl_hand_over(struct sasl *s, int handoff, const void *unread, size_t n)
 	static const char step[] = "handing the security layer to the relay";
 	static struct sasl_handover h;
 	gss_buffer_desc token;
-	OM_uint32 minor, major = gss_export_sec_context(&minor, &s->context,
-	    &token);
+	OM_uint32 minor,
+	    major = gss_export_sec_context(&minor, &s->context, &token);
 	size_t size = offsetof(struct sasl_handover, data) + n;
 	int room = 2 * (int)sizeof(h);
 

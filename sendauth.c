@@ -128,7 +128,7 @@ name_protocol(struct io *io, const unsigned char *first)
 		return "POP3 QUIT, as after a ticket that the client could "
 		       "not get";
 	return is_pop3(first) ? "POP3 client without KPOP" :
-	    foreign_protocol(first);
+				foreign_protocol(first);
 }
 
 /*
@@ -140,8 +140,8 @@ refuse_protocol(struct io *io, const unsigned char *first)
 {
 	static const char kerberos4[] =
 	    "-ERR Kerberos 4 is not served here, only Kerberos 5\r\n";
-	const char *name = isdigit(first[0]) ? "Kerberos 4 client" :
-	    name_protocol(io, first);
+	const char *name =
+	    isdigit(first[0]) ? "Kerberos 4 client" : name_protocol(io, first);
 
 	if (io->error != IO_OK)
 		return refuse_unfinished(io);
@@ -199,8 +199,8 @@ agree_on_versions(struct io *io)
 	if (io_exact(io, length, sizeof(length)) == -1)
 		return refuse_unfinished(io);
 	if (be32dec(length) != sizeof(kpop_version))
-		return refuse_length(io, length, application,
-		    wrong_application, 1);
+		return refuse_length(io, length, application, wrong_application,
+		    1);
 	if (io_exact(io, text, sizeof(kpop_version)) == -1)
 		return refuse_unfinished(io);
 	if (memcmp(text, kpop_version, sizeof(kpop_version)) != 0)

@@ -145,8 +145,8 @@ enter_mailbox(const struct session *s, int channel, int state,
 		answer_unlocked(lock, io);
 		return false;
 	}
-	claim =
-	    maildrop_state_claim(s->mailboxes, s->path, s->directory, state, lock);
+	claim = maildrop_state_claim(s->mailboxes, s->path, s->directory, state,
+	    lock);
 	confine_session(s, state);
 	if (claim != DROP_OK)
 		answer_unavailable(io, claim);
@@ -166,7 +166,8 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 	int idle = s->o->idle, state = -1;
 
 	io_limits(io, (int64_t)idle * 1000, (int64_t)s->write_timeout * 1000);
-	error = maildrop_state_open(s->mailboxes, s->path, s->directory, &state);
+	error =
+	    maildrop_state_open(s->mailboxes, s->path, s->directory, &state);
 	/*
 	 * From here on only the session that has the mailbox's session lock
 	 * looks at the user's files. The others wait for the lock, or end.

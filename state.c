@@ -197,8 +197,8 @@ move_former(int users, const struct account *a, const char *former)
 
 	snprintf(from, sizeof(from), "%u", (unsigned)a->uid);
 	snprintf(to, sizeof(to), "%u.former.%lld", (unsigned)a->uid, now);
-	snprintf(
-	    from_lines, sizeof(from_lines), "%u" MAILBOXES, (unsigned)a->uid);
+	snprintf(from_lines, sizeof(from_lines), "%u" MAILBOXES,
+	    (unsigned)a->uid);
 	snprintf(to_lines, sizeof(to_lines), "%u.former.%lld" MAILBOXES,
 	    (unsigned)a->uid, now);
 	if (rename_to_root(users, from, to) == -1 ||
@@ -393,8 +393,8 @@ state_each(const char *state,
 {
 	int top = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int users = top != -1 ?
-	    openat(
-		top, "users", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) :
+	    openat(top, "users",
+		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) :
 	    -1;
 	const struct dirent *entry;
 	DIR *all;

@@ -13,8 +13,8 @@
  * describes as mailboxes, for state_each. Returns the directory (read-only,
  * close-on-exec), or -1 (logged).
  */
-int state_open(
-    const char *state, const struct account *a, const char *mailboxes);
+int state_open(const char *state, const struct account *a,
+    const char *mailboxes);
 
 /*
  * Root: takes one of the few slots that a uid has for logins which may still

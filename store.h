@@ -19,7 +19,8 @@
  */
 struct store_place {
 	const char *path;
-	int dir;          /* the directory that contains the mailbox, opened with O_PATH */
+	/* the directory that contains the mailbox, opened with O_PATH */
+	int dir;
 	const char *name; /* the mailbox's name in dir */
 	bool create;      /* make the mailbox if it is absent */
 	bool quoted;      /* trust no Content-Length in the mailbox */
@@ -35,14 +36,16 @@ enum store_access {
 };
 
 struct store_ops {
-	const char *name; /* of the format; names of state directories begin with it */
+	/* of the format; names of state directories begin with it */
+	const char *name;
 	/*
 	 * The session's rights to the mailbox, if that is a directory, and to
 	 * the directory that contains the mailbox. A format that does not
 	 * specify a right does not have it.
 	 */
 	enum store_access mailbox_access, directory_access;
-	enum store_access create_access; /* to the directory, instead, if the mailbox is to be made */
+	/* to the directory, instead, if the mailbox is to be made */
+	enum store_access create_access;
 	/*
 	 * True if other programs lock a mailbox of this format: the session
 	 * takes the locks of the plan, with a broker.
@@ -105,7 +108,8 @@ struct store_ops {
 	 * Removes the marked messages, as maildrop_commit. Bit i of marks, from
 	 * the lowest of marks[0] on, is message i.
 	 */
-	enum drop_error (*remove)(void *box, const unsigned char *marks, size_t *removed);
+	enum drop_error (*remove)(void *box, const unsigned char *marks,
+	    size_t *removed);
 };
 
 /*

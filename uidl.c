@@ -15,9 +15,12 @@ uidl_write(const unsigned char hash[UIDL_HASH], char id[UIDL_HASH_TEXT + 1])
 				     "abcdefghijklmnopqrstuvwxyz0123456789-_";
 	const unsigned char *h = hash;
 
-	_Static_assert(UIDL_HASH % 3 == 1 && UIDL_HASH_TEXT == UIDL_HASH / 3 * 4 + 2, "no other size");
+	_Static_assert(UIDL_HASH % 3 == 1 &&
+		UIDL_HASH_TEXT == UIDL_HASH / 3 * 4 + 2,
+	    "no other size");
 	for (; h + 3 <= hash + UIDL_HASH; h += 3) {
-		uint32_t bits = (uint32_t)h[0] << 16 | (uint32_t)h[1] << 8 | h[2];
+		uint32_t bits =
+		    (uint32_t)h[0] << 16 | (uint32_t)h[1] << 8 | h[2];
 
 		*id++ = digits[bits >> 18];
 		*id++ = digits[bits >> 12 & 63];

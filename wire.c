@@ -17,7 +17,7 @@
 void
 wire_init(struct wire *w, uint64_t body_lines)
 {
-	*w = (struct wire){.lines_left = body_lines};
+	*w = (struct wire){ .lines_left = body_lines };
 }
 
 /*

@@ -17,7 +17,7 @@ struct wire {
 	uint64_t wire_size;
 	uint64_t lines_left; /* of the body, still to convert */
 	uint64_t length;     /* bytes of the current line */
-	bool cr;	     /* the last byte was CR */
+	bool cr;             /* the last byte was CR */
 	bool in_body;
 	bool done; /* all lines that were asked for are converted */
 };

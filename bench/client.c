@@ -45,7 +45,7 @@
 #define BATCH 64
 
 static const char *names = "", *tickets;
-static struct how how = {.password = "bench"};
+static struct how how = { .password = "bench" };
 
 static int64_t
 now(void)
@@ -101,8 +101,8 @@ is_watched(const char *pid)
  * result, which begins at 0.
  */
 static int64_t
-over_processes(
-    int64_t (*get)(const char *pid), int64_t (*combine)(int64_t, int64_t))
+over_processes(int64_t (*get)(const char *pid),
+    int64_t (*combine)(int64_t, int64_t))
 {
 	DIR *d = opendir("/proc");
 	const struct dirent *e;
@@ -274,12 +274,13 @@ delete_step(const char *which)
 	if (strcmp(which, "first") == 0)
 		every = all;
 	for (size_t i = 1; i <= all; i++) {
-		if (strcmp(which, "last") == 0
-			? i < all
-			: every == 0 || (i - 1) % every != 0)
+		if (strcmp(which, "last") == 0 ?
+			i < all :
+			every == 0 || (i - 1) % every != 0)
 			continue;
-		line_send(command, (size_t)snprintf(command, sizeof(command),
-				       "DELE %zu\r\n", i));
+		line_send(command,
+		    (size_t)snprintf(command, sizeof(command), "DELE %zu\r\n",
+			i));
 		if (++asked % BATCH == 0)
 			for (int k = 0; k < BATCH; k++)
 				line_read_good();
@@ -414,8 +415,8 @@ choice(const char *word, const char *const words[3])
 int
 main(int argc, char **argv)
 {
-	static const char *const logins[3] = {"kpop", "gssapi", "pass"};
-	static const char *const layers[3] = {"none", "tls", "gssapi"};
+	static const char *const logins[3] = { "kpop", "gssapi", "pass" };
+	static const char *const layers[3] = { "none", "tls", "gssapi" };
 	long n = 1, number = 1;
 	int c;
 

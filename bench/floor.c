@@ -78,10 +78,12 @@ find_messages(const char *p, size_t n, off_t offset)
 	for (size_t i = 0; i < n; i += 32) {
 		__m256i here = _mm256_loadu_si256((const void *)(p + i));
 		__m256i next = _mm256_loadu_si256((const void *)(p + i + 1));
-		unsigned ends = (unsigned)_mm256_movemask_epi8(
-		    _mm256_cmpeq_epi8(here, end));
-		unsigned found = ends & (unsigned)_mm256_movemask_epi8(
-					    _mm256_cmpeq_epi8(next, letter));
+		unsigned ends =
+		    (unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(here,
+			end));
+		unsigned found = ends &
+		    (unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(next,
+			letter));
 
 		if (n - i < 32) {
 			ends &= (1U << (n - i)) - 1;
@@ -123,8 +125,8 @@ scan(int fd)
 	note_message(0);
 	while ((n = read(fd, piece + kept, PIECE)) > 0) {
 		size_t have = kept + (size_t)n,
-		       done = have < BEGINNING_SIZE ? 0
-						    : have - BEGINNING_SIZE + 1;
+		       done = have < BEGINNING_SIZE ? 0 :
+						      have - BEGINNING_SIZE + 1;
 
 		find_messages(piece, done, offset);
 		kept = have - done;
@@ -219,8 +221,9 @@ send_message(int fd, size_t n)
 		ssize_t got = pread(fd, piece, want, at);
 		const char *p = piece, *line_end;
 
-		while (got > 0 && (line_end = memchr(p, '\n',
-				       (size_t)(piece + got - p))) != NULL) {
+		while (got > 0 &&
+		    (line_end = memchr(p, '\n', (size_t)(piece + got - p))) !=
+			NULL) {
 			if (!first) {
 				if (*p == '.')
 					put(".", 1);
@@ -247,9 +250,9 @@ list(void)
 	answer("+OK\r\n");
 	for (size_t i = 1; i <= count; i++)
 		answer("%zu %jd\r\n", i,
-		    (intmax_t)(offsets[i] - offsets[i - 1] > 200
-				   ? offsets[i] - offsets[i - 1] - 200
-				   : 0));
+		    (intmax_t)(offsets[i] - offsets[i - 1] > 200 ?
+			    offsets[i] - offsets[i - 1] - 200 :
+			    0));
 	put(".\r\n", 3);
 }
 
@@ -289,8 +292,8 @@ login(const char *path)
 
 	if (krb5_init_context(&context) != 0 ||
 	    krb5_kt_resolve(context, path, &keytab) != 0 ||
-	    krb5_recvauth(
-		context, &auth, &fd, "KPOPV1.0", NULL, 0, keytab, &ticket) != 0)
+	    krb5_recvauth(context, &auth, &fd, "KPOPV1.0", NULL, 0, keytab,
+		&ticket) != 0)
 		exit(1);
 	pop3(-1);
 }
@@ -402,7 +405,7 @@ visit_unlink(int dir, const char *name)
 static void
 walk(const char *path, void (*visit)(int dir, const char *name), bool sync)
 {
-	static const char *const parts[] = {"new", "cur"};
+	static const char *const parts[] = { "new", "cur" };
 
 	for (int i = 0; i < 2; i++) {
 		char name[4096];

@@ -64,10 +64,10 @@ prepare_kpop(const struct how *how)
 {
 	must_krb5(krb5_init_context(&krb5), "libkrb5");
 	must_krb5(krb5_cc_default(krb5, &ccache), "ccache");
-	must_krb5(
-	    krb5_cc_get_principal(krb5, ccache, &wanted.client), "no ticket");
-	must_krb5(krb5_sname_to_principal(
-		      krb5, how->host, "pop", KRB5_NT_SRV_HST, &wanted.server),
+	must_krb5(krb5_cc_get_principal(krb5, ccache, &wanted.client),
+	    "no ticket");
+	must_krb5(krb5_sname_to_principal(krb5, how->host, "pop",
+		      KRB5_NT_SRV_HST, &wanted.server),
 	    how->host);
 	must_krb5(krb5_get_credentials(krb5, 0, ccache, &wanted, &ticket),
 	    "no ticket for the service");
@@ -78,11 +78,12 @@ prepare_gss(const struct how *how)
 {
 	char name[256];
 	gss_buffer_desc text = {
-	    (size_t)snprintf(name, sizeof(name), "pop@%s", how->host), name};
+		(size_t)snprintf(name, sizeof(name), "pop@%s", how->host), name
+	};
 	OM_uint32 minor;
 
-	must_gss(gss_import_name(
-		     &minor, &text, GSS_C_NT_HOSTBASED_SERVICE, &gss_service),
+	must_gss(gss_import_name(&minor, &text, GSS_C_NT_HOSTBASED_SERVICE,
+		     &gss_service),
 	    "name");
 	must_gss(gss_acquire_cred(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
 		     GSS_C_NO_OID_SET, GSS_C_INITIATE, &gss_cred, NULL, NULL),
@@ -105,8 +106,8 @@ static void
 write_all(const char *data, size_t n)
 {
 	while (n > 0) {
-		ssize_t put = tls != NULL ? SSL_write(tls, data, (int)n)
-					  : write(fd, data, n);
+		ssize_t put = tls != NULL ? SSL_write(tls, data, (int)n) :
+					    write(fd, data, n);
 
 		if (put <= 0)
 			err(1, "the connection broke");
@@ -145,17 +146,17 @@ fill_from_token(void)
 {
 	static char token[TOKEN + 4096];
 	unsigned char length[4];
-	gss_buffer_desc wrapped = {0, token}, text;
+	gss_buffer_desc wrapped = { 0, token }, text;
 	OM_uint32 minor;
 
 	read_exact((char *)length, sizeof(length));
 	wrapped.length = (size_t)length[0] << 24 | (size_t)length[1] << 16 |
-			 (size_t)length[2] << 8 | length[3];
+	    (size_t)length[2] << 8 | length[3];
 	if (wrapped.length > sizeof(token))
 		errx(1, "a token is too large");
 	read_exact(token, wrapped.length);
-	must_gss(
-	    gss_unwrap(&minor, gss, &wrapped, &text, NULL, NULL), "unwrap");
+	must_gss(gss_unwrap(&minor, gss, &wrapped, &text, NULL, NULL),
+	    "unwrap");
 	if (text.length > sizeof(in) - end)
 		errx(1, "no room for a token");
 	memcpy(in + end, text.value, text.length);
@@ -181,15 +182,15 @@ void
 line_send(const char *data, size_t n)
 {
 	unsigned char length[4];
-	gss_buffer_desc text = {n, (void *)data}, wrapped;
+	gss_buffer_desc text = { n, (void *)data }, wrapped;
 	OM_uint32 minor;
 
 	if (!has_layer) {
 		write_all(data, n);
 		return;
 	}
-	must_gss(
-	    gss_wrap(&minor, gss, 1, GSS_C_QOP_DEFAULT, &text, NULL, &wrapped),
+	must_gss(gss_wrap(&minor, gss, 1, GSS_C_QOP_DEFAULT, &text, NULL,
+		     &wrapped),
 	    "wrap");
 	for (int i = 0; i < 4; i++)
 		length[i] = (unsigned char)(wrapped.length >> (24 - 8 * i));
@@ -323,7 +324,7 @@ trade(const gss_buffer_desc *out)
 	if (strncmp(answer, "+ ", 2) != 0)
 		errx(1, "the server answered: %s", answer);
 	n = b64_pton(answer + 2, token, sizeof(token));
-	return (gss_buffer_desc){n > 0 ? (size_t)n : 0, token};
+	return (gss_buffer_desc){ n > 0 ? (size_t)n : 0, token };
 }
 
 /*
@@ -334,7 +335,7 @@ static void
 choose(const struct how *how, gss_buffer_t offer)
 {
 	static char text[TOKEN];
-	unsigned char choice[4 + 256] = {how->layer == LAYER_GSSAPI ? 4 : 1};
+	unsigned char choice[4 + 256] = { how->layer == LAYER_GSSAPI ? 4 : 1 };
 	gss_buffer_desc plain, wrapped;
 	OM_uint32 minor;
 
@@ -344,9 +345,9 @@ choose(const struct how *how, gss_buffer_t offer)
 	if (how->layer == LAYER_GSSAPI)
 		choice[1] = TOKEN >> 16;
 	memcpy(choice + 4, how->user, strlen(how->user));
-	plain = (gss_buffer_desc){4 + strlen(how->user), choice};
-	must_gss(
-	    gss_wrap(&minor, gss, 0, GSS_C_QOP_DEFAULT, &plain, NULL, &wrapped),
+	plain = (gss_buffer_desc){ 4 + strlen(how->user), choice };
+	must_gss(gss_wrap(&minor, gss, 0, GSS_C_QOP_DEFAULT, &plain, NULL,
+		     &wrapped),
 	    "the choice of a layer");
 	if (b64_ntop(wrapped.value, wrapped.length, text, sizeof(text)) == -1)
 		errx(1, "a token is too large");
@@ -359,7 +360,7 @@ choose(const struct how *how, gss_buffer_t offer)
 static void
 authenticate(const struct how *how)
 {
-	gss_buffer_desc received = {0, NULL}, out;
+	gss_buffer_desc received = { 0, NULL }, out;
 	OM_uint32 major, minor;
 
 	line_write("AUTH GSSAPI");
@@ -382,9 +383,9 @@ authenticate(const struct how *how)
 void
 line_login(const struct how *how)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET,
-	    .sin_port = htons((uint16_t)how->port),
-	    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = { .sin_family = AF_INET,
+		.sin_port = htons((uint16_t)how->port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int on = 1;
 
 	if ((fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) == -1 ||

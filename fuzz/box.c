@@ -47,13 +47,17 @@ box_open(struct maildrop *drop, const char *where)
 		 * Without a dotlock, which would take more time than all the
 		 * rest.
 		 */
-		HOLDS(lock_plan_read(&locks, "fcntl,flock") == 0 && mkdirat(top, "state", 0700) == 0);
-		HOLDS((fd = openat(top, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) != -1);
+		HOLDS(lock_plan_read(&locks, "fcntl,flock") == 0 &&
+		    mkdirat(top, "state", 0700) == 0);
+		HOLDS((fd = openat(top, "state",
+			   O_RDONLY | O_DIRECTORY | O_CLOEXEC)) != -1);
 		/* The copy stays open, because tidy.c does not see fcntl. */
 		HOLDS((state = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	}
 	HOLDS(mailboxes_read(&boxes, where) == 0);
-	return maildrop_open(drop, &boxes, mailboxes_path(&boxes, "user", fuzz_directory_name()), state, &locks);
+	return maildrop_open(drop, &boxes,
+	    mailboxes_path(&boxes, "user", fuzz_directory_name()), state,
+	    &locks);
 }
 
 void
@@ -91,7 +95,8 @@ read_message(struct shown *s)
 	HOLDS(s->text != NULL && wired != NULL);
 	wire_init(&w, WIRE_ALL);
 	while ((got = maildrop_read(&left, s->text + s->size, 509)) > 0) {
-		put += wire_put(&w, s->text + s->size, (size_t)got, wired + put);
+		put +=
+		    wire_put(&w, s->text + s->size, (size_t)got, wired + put);
 		s->size += (size_t)got;
 	}
 	put += wire_end(&w, wired + put);
@@ -107,7 +112,8 @@ show(struct maildrop *drop, size_t n, struct shown *s)
 	struct stat st;
 
 	*s = (struct shown){ .wire_size = maildrop_wire_size(drop, n) };
-	HOLDS(maildrop_begin(drop, n, &s->span) == DROP_OK && fstat(s->span.fd, &st) == 0);
+	HOLDS(maildrop_begin(drop, n, &s->span) == DROP_OK &&
+	    fstat(s->span.fd, &st) == 0);
 	s->inode = st.st_ino;
 	maildrop_uidl(drop, n, s->id);
 	HOLDS(memchr(s->id, '\0', sizeof(s->id)) != NULL && s->id[0] != '\0');

@@ -10,7 +10,7 @@
 /* One message as kpopd reports it. */
 struct shown {
 	uint64_t wire_size;
-	struct span span;  /* before the first read */
+	struct span span; /* before the first read */
 	char id[UIDL_SIZE];
 	ino_t inode;
 	char *text; /* its stored bytes */

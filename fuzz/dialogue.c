@@ -39,13 +39,13 @@ static struct io io;
 static const struct {
 	const char *text;
 	size_t missing; /* bytes that are gone when the message is read */
-	bool changed;	/* the message is gone */
+	bool changed;   /* the message is gone */
 } mail[COUNT] = {
-    {"Subject: one\n\nbody\n.\n..\n", 0, false},
-    {"Subject: two\r\n\r\nno last end", 0, false},
-    {"", 0, false},
-    {"Subject: four\n\nshorter than it was\n", 9, false},
-    {"Subject: five\n\nnot there\n", 0, true},
+	{ "Subject: one\n\nbody\n.\n..\n", 0, false },
+	{ "Subject: two\r\n\r\nno last end", 0, false },
+	{ "", 0, false },
+	{ "Subject: four\n\nshorter than it was\n", 9, false },
+	{ "Subject: five\n\nnot there\n", 0, true },
 };
 static int mail_fd;
 static unsigned char removed_marks;
@@ -89,10 +89,10 @@ box_fetch(void *box, size_t i, struct span *s)
 
 	for (size_t k = 0; k < i; k++)
 		at += (off_t)strlen(mail[k].text);
-	*s = (struct span){.fd = mail_fd,
-	    .at = at,
-	    .bytes = strlen(mail[i].text) - mail[i].missing,
-	    .wire_size = box_wire_size(box, i)};
+	*s = (struct span){ .fd = mail_fd,
+		.at = at,
+		.bytes = strlen(mail[i].text) - mail[i].missing,
+		.wire_size = box_wire_size(box, i) };
 	return mail[i].changed ? DROP_CHANGED : DROP_OK;
 }
 
@@ -106,7 +106,7 @@ box_remove(void *box, const unsigned char *marks, size_t *removed)
 	 * shows only after all was sent.
 	 */
 	HOLDS(io.error == IO_OK && io.out_end == 0 &&
-	      peer.said_size < peer.takes);
+	    peer.said_size < peer.takes);
 	removed_any = true;
 	removed_marks = marks[0];
 	*removed =
@@ -114,11 +114,11 @@ box_remove(void *box, const unsigned char *marks, size_t *removed)
 	return remove_result;
 }
 
-static const struct store_ops box_store = {.total = box_total,
-    .wire_size = box_wire_size,
-    .uidl = box_uidl,
-    .fetch = box_fetch,
-    .remove = box_remove};
+static const struct store_ops box_store = { .total = box_total,
+	.wire_size = box_wire_size,
+	.uidl = box_uidl,
+	.fetch = box_fetch,
+	.remove = box_remove };
 
 /* Replaces mailboxes.c, which would need the formats. */
 const struct store_ops *
@@ -178,17 +178,18 @@ static int
 talk(int state, unsigned manner, unsigned parts, const uint8_t *data,
     size_t size)
 {
-	unsigned char marks[COUNT / 8 + 1] = {0};
+	unsigned char marks[COUNT / 8 + 1] = { 0 };
 	struct maildrop drop = {
-	    .store = &box_store, .marks = marks, .count = COUNT};
-	struct pop3_preauth preauth = {.self = &parts,
-	    .principal = state == KPOP ? "alice@KPOPD.TEST" : NULL,
-	    .has_gssapi = (parts & 1) != 0,
-	    .has_tls = (parts & 2) != 0,
-	    .needs_tls = (parts & 4) != 0,
-	    .prepare_tls = prepare_tls,
-	    .authenticate = authenticate,
-	    .get_authzid = get_authzid};
+		.store = &box_store, .marks = marks, .count = COUNT
+	};
+	struct pop3_preauth preauth = { .self = &parts,
+		.principal = state == KPOP ? "alice@KPOPD.TEST" : NULL,
+		.has_gssapi = (parts & 1) != 0,
+		.has_tls = (parts & 2) != 0,
+		.needs_tls = (parts & 4) != 0,
+		.prepare_tls = prepare_tls,
+		.authenticate = authenticate,
+		.get_authzid = get_authzid };
 	char user[33];
 	int result;
 
@@ -222,9 +223,9 @@ struct answers {
 static bool
 next_line(struct answers *a, char *line, size_t size, bool *is_partial)
 {
-	const char *lf = a->at < a->end
-			     ? memchr(a->at, '\n', (size_t)(a->end - a->at))
-			     : NULL;
+	const char *lf = a->at < a->end ?
+	    memchr(a->at, '\n', (size_t)(a->end - a->at)) :
+	    NULL;
 	size_t n;
 
 	*is_partial = lf == NULL && a->at < a->end;
@@ -263,8 +264,8 @@ next_command(struct input *in, struct command *c)
 		return false;
 	n = used = (size_t)(lf + 1 - in->at);
 	n -= n > 1 && lf[-1] == '\r' ? 2 : 1;
-	*c = (struct command){
-	    .none = used > POP3_LINE || memchr(in->at, '\0', n) != NULL};
+	*c = (struct command){ .none = used > POP3_LINE ||
+		    memchr(in->at, '\0', n) != NULL };
 	for (size_t i = 0; i < n && !c->none; i++) {
 		bool blank = in->at[i] == ' ' || in->at[i] == '\t';
 
@@ -285,7 +286,7 @@ static bool
 is(const struct command *c, const char *name, int least, int most)
 {
 	return !c->none && strcasecmp(c->words[0], name) == 0 &&
-	       c->count >= least + 1 && c->count <= most + 1;
+	    c->count >= least + 1 && c->count <= most + 1;
 }
 
 /*
@@ -322,8 +323,8 @@ static bool
 has_more(const struct command *c)
 {
 	return is(c, "CAPA", 0, 0) || is(c, "LIST", 0, 0) ||
-	       is(c, "UIDL", 0, 0) || is(c, "AUTH", 0, 0) ||
-	       is(c, "RETR", 1, 1) || is(c, "TOP", 2, 2);
+	    is(c, "UIDL", 0, 0) || is(c, "AUTH", 0, 0) || is(c, "RETR", 1, 1) ||
+	    is(c, "TOP", 2, 2);
 }
 
 /* Reads up to the dot. Returns false if the answers end before it. */
@@ -361,16 +362,16 @@ marks_after(const struct command *c, unsigned marks)
 static void
 check_transaction(struct input in)
 {
-	struct answers a = {peer.said, peer.said + peer.said_size};
+	struct answers a = { peer.said, peer.said + peer.said_size };
 	struct command c;
 	char line[600], deleted[40];
 	unsigned marks = 0;
 	int nonsense = 0;
 	bool is_partial, left = false, all = peer.takes == SIZE_MAX;
 
-	HOLDS(!next_line(&a, line, sizeof(line), &is_partial)
-		  ? !all
-		  : strcmp(line, "+OK 5 messages") == 0);
+	HOLDS(!next_line(&a, line, sizeof(line), &is_partial) ?
+		!all :
+		strcmp(line, "+OK 5 messages") == 0);
 	while (!left && nonsense < POP3_NONSENSE && next_command(&in, &c)) {
 		bool is_answered =
 			 next_line(&a, line, sizeof(line), &is_partial),
@@ -382,20 +383,21 @@ check_transaction(struct input in)
 		}
 		good = strncmp(line, "+OK ", 4) == 0;
 		HOLDS((good || strncmp(line, "-ERR ", 5) == 0) &&
-		      strlen(line) < 510);
+		    strlen(line) < 510);
 		HOLDS(!c.none || !good);
 		/* A part of a message has no dot after it. */
 		if (good && has_more(&c) && !skip_list(&a)) {
-			HOLDS(!all || (!is(&c, "LIST", 0, 1) &&
-					  number(c.words[1], marks) == 4));
+			HOLDS(!all ||
+			    (!is(&c, "LIST", 0, 1) &&
+				number(c.words[1], marks) == 4));
 			break;
 		}
 		snprintf(deleted, sizeof(deleted), "+OK message %u deleted",
 		    number(c.words[1], marks));
 		HOLDS(!is(&c, "DELE", 1, 1) ||
-		      good == (number(c.words[1], marks) != 0));
+		    good == (number(c.words[1], marks) != 0));
 		HOLDS(!is(&c, "DELE", 1, 1) || !good ||
-		      strcmp(line, deleted) == 0);
+		    strcmp(line, deleted) == 0);
 		nonsense = is_known(&c) ? 0 : nonsense + 1;
 		left = is(&c, "QUIT", 0, 0);
 		if (!left)
@@ -418,7 +420,7 @@ check_transaction(struct input in)
 static void
 check_login(void)
 {
-	struct answers a = {peer.said, peer.said + peer.said_size};
+	struct answers a = { peer.said, peer.said + peer.said_size };
 	char line[600];
 	bool is_partial, in_list = false;
 
@@ -428,8 +430,8 @@ check_login(void)
 			in_list = strcmp(line, ".") != 0;
 		else
 			HOLDS(strncmp(line, "+OK ", 4) == 0 ||
-			      strncmp(line, "-ERR ", 5) == 0 ||
-			      strncmp(line, "+ ", 2) == 0);
+			    strncmp(line, "-ERR ", 5) == 0 ||
+			    strncmp(line, "+ ", 2) == 0);
 		if (strstr(line, "+OK capa") == line ||
 		    strstr(line, "+OK mech") == line)
 			in_list = true;
@@ -452,8 +454,8 @@ check_again(int state, unsigned manner, unsigned parts, const uint8_t *data,
 	HOLDS(before != NULL && other != NULL && peer.takes == SIZE_MAX);
 	memcpy(before, peer.said, said);
 	for (size_t i = 0; i < size; i++)
-		other[i] = (uint8_t)(islower(data[i]) ? toupper(data[i])
-						      : tolower(data[i]));
+		other[i] = (uint8_t)(islower(data[i]) ? toupper(data[i]) :
+							tolower(data[i]));
 	talk(state, manner ^ 3, parts, other, size);
 	HOLDS(peer.said_size == said && memcmp(peer.said, before, said) == 0);
 	free(before);
@@ -463,7 +465,7 @@ check_again(int state, unsigned manner, unsigned parts, const uint8_t *data,
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = {data, size};
+	struct input in = { data, size };
 	int state = input_byte(&in) % 3;
 	unsigned manner = input_byte(&in), parts = input_byte(&in);
 

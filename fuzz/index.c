@@ -29,8 +29,10 @@
 #define BLOCK 4096
 #define BLOCKS 3
 #define HASH sizeof(uint64_t)
-#define HEADER (4 * sizeof(uint64_t) + INDEX_NOTE) /* bytes of the header before its hash */
-#define LARGEST 65536 /* the mailbox is smaller */
+#define HEADER                                                                 \
+	(4 * sizeof(uint64_t) +                                                \
+	    INDEX_NOTE) /* bytes of the header before its hash */
+#define LARGEST 65536   /* the mailbox is smaller */
 
 /* The messages as a session without an index reports them. */
 static char ids[MESSAGES][UIDL_SIZE];
@@ -49,7 +51,8 @@ look(struct maildrop *drop, bool first)
 			memcpy(ids[i], id, UIDL_SIZE);
 			wire_size[i] = maildrop_wire_size(drop, i + 1);
 		}
-		HOLDS(strcmp(ids[i], id) == 0 && maildrop_wire_size(drop, i + 1) == wire_size[i]);
+		HOLDS(strcmp(ids[i], id) == 0 &&
+		    maildrop_wire_size(drop, i + 1) == wire_size[i]);
 	}
 }
 
@@ -57,13 +60,15 @@ look(struct maildrop *drop, bool first)
 static void
 make_mailbox(void)
 {
-	int fd = openat(fuzz_directory(), "spool", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int fd = openat(fuzz_directory(), "spool",
+	    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	struct maildrop drop;
 
 	HOLDS(fd != -1);
 	for (int i = 0; i < MESSAGES; i++)
 		/* Three messages each have the same header. */
-		HOLDS(dprintf(fd, "From a\nSubject: %d\n\n%*s\n\n", i / 3, i, "x") > 0);
+		HOLDS(dprintf(fd, "From a\nSubject: %d\n\n%*s\n\n", i / 3, i,
+			  "x") > 0);
 	HOLDS(close(fd) == 0);
 	box_discard_index();
 	look(&drop, true);
@@ -83,7 +88,8 @@ check(void)
 static void
 replace_index(const struct input *in)
 {
-	int fd = openat(fuzz_directory(), "state/index", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int fd = openat(fuzz_directory(), "state/index",
+	    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	HOLDS(fd != -1 && write(fd, in->at, in->left) == (ssize_t)in->left);
 }
@@ -113,7 +119,8 @@ forge_index(struct input *in)
 	int fd = openat(fuzz_directory(), "state/index", O_RDWR | O_CLOEXEC);
 	uint64_t hash;
 
-	HOLDS(fd != -1 && pread(fd, all, sizeof(all), 0) == (ssize_t)sizeof(all));
+	HOLDS(fd != -1 &&
+	    pread(fd, all, sizeof(all), 0) == (ssize_t)sizeof(all));
 	while (in->left >= 3) {
 		size_t at = input_below(in, sizeof(all));
 
@@ -122,7 +129,8 @@ forge_index(struct input *in)
 	hash = XXH3_64bits(all, HEADER);
 	memcpy(all + HEADER, &hash, HASH);
 	for (size_t b = 1; b < BLOCKS; b++) {
-		hash = XXH3_64bits_withSeed(all + b * BLOCK, BLOCK - HASH, b - 1);
+		hash =
+		    XXH3_64bits_withSeed(all + b * BLOCK, BLOCK - HASH, b - 1);
 		memcpy(all + (b + 1) * BLOCK - HASH, &hash, HASH);
 	}
 	HOLDS(pwrite(fd, all, sizeof(all), 0) == (ssize_t)sizeof(all));
@@ -149,10 +157,12 @@ check_rest(const char *was, size_t n, const char *is, size_t left)
 	size_t at = 0;
 
 	for (size_t from = 0, to; from < n; from = to) {
-		const char *next = memmem(was + from + 1, n - from - 1, "\n\nFrom ", 7);
+		const char *next =
+		    memmem(was + from + 1, n - from - 1, "\n\nFrom ", 7);
 
 		to = next != NULL ? (size_t)(next + 2 - was) : n;
-		if (left - at >= to - from && memcmp(is + at, was + from, to - from) == 0)
+		if (left - at >= to - from &&
+		    memcmp(is + at, was + from, to - from) == 0)
 			at += to - from;
 	}
 	HOLDS(at == left);
@@ -175,8 +185,10 @@ use_forged(uint32_t random)
 			if (fuzz_random(&random) % 4 != 0)
 				continue;
 			if (maildrop_begin(&drop, i, &s) == DROP_OK) {
-				HOLDS(s.at >= 0 && (uint64_t)s.at <= n && s.bytes <= n - (size_t)s.at);
-				HOLDS(s.bytes == 0 || maildrop_read(&s, &byte, 1) == 1);
+				HOLDS(s.at >= 0 && (uint64_t)s.at <= n &&
+				    s.bytes <= n - (size_t)s.at);
+				HOLDS(s.bytes == 0 ||
+				    maildrop_read(&s, &byte, 1) == 1);
 			}
 			if (fuzz_random(&random) % 8 == 0)
 				maildrop_mark(&drop, i);

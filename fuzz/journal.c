@@ -68,15 +68,15 @@ stop_here(void)
 		longjmp(stopped, 1);
 }
 
-#define WRAP(type, name, parameters, arguments)            \
-	type __real_##name parameters;                     \
-	type __wrap_##name parameters;                     \
-	type __wrap_##name parameters                      \
-	{                                                  \
-		if (turn())                                \
-			return -1;                         \
-		stop_here();                               \
-		return __real_##name arguments;            \
+#define WRAP(type, name, parameters, arguments)                                \
+	type __real_##name parameters;                                         \
+	type __wrap_##name parameters;                                         \
+	type __wrap_##name parameters                                          \
+	{                                                                      \
+		if (turn())                                                    \
+			return -1;                                             \
+		stop_here();                                                   \
+		return __real_##name arguments;                                \
 	}
 WRAP(int, fsync, (int fd), (fd))
 WRAP(int, fdatasync, (int fd), (fd))
@@ -107,9 +107,11 @@ begin(void)
 	armed = false;
 	if (state == -1) {
 		HOLDS(mkdirat(fuzz_directory(), "state", 0700) == 0);
-		fd = openat(fuzz_directory(), "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		fd = openat(fuzz_directory(), "state",
+		    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		HOLDS((state = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
-		fd = openat(fuzz_directory(), "spool", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		fd = openat(fuzz_directory(), "spool",
+		    O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 		HOLDS((spool = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	}
 	where = (struct journal_box){ state, spool, -1 };
@@ -157,7 +159,8 @@ text_read(int at, const char *name)
 static void
 text_write(int at, const char *name, const struct text *t)
 {
-	int fd = openat(at, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int fd =
+	    openat(at, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	HOLDS(fd != -1 && pwrite(fd, t->p, t->n, 0) == (ssize_t)t->n);
 }
@@ -216,8 +219,9 @@ is_sound(const struct text *journal, struct head *h, struct witness *w)
 	memcpy(h, journal->p, sizeof(*h));
 	memcpy(w, journal->p + 512, sizeof(*w));
 	hash(h, offsetof(struct head, sum), sum);
-	if (memcmp(sum, h->sum, 32) != 0 || h->from < 0 || h->kept != (int64_t)(journal->n - HEAD) ||
-	    h->marker_size < 1 || h->marker_size > 16 ||
+	if (memcmp(sum, h->sum, 32) != 0 || h->from < 0 ||
+	    h->kept != (int64_t)(journal->n - HEAD) || h->marker_size < 1 ||
+	    h->marker_size > 16 ||
 	    h->from > h->size - h->kept - (int64_t)h->marker_size)
 		return false;
 	hash_end(journal->p + HEAD, 0, (size_t)h->kept, tail);
@@ -228,9 +232,10 @@ is_sound(const struct text *journal, struct head *h, struct witness *w)
 		return true;
 	}
 	hash(w, offsetof(struct witness, sum), sum);
-	return memcmp(h->magic, "kpopd j2", 8) == 0 && memcmp(sum, w->sum, 32) == 0 &&
-	    w->front_size <= 1024 && w->back_size <= 2048 &&
-	    w->front_size <= h->size - h->from && w->back_size <= h->size - h->from;
+	return memcmp(h->magic, "kpopd j2", 8) == 0 &&
+	    memcmp(sum, w->sum, 32) == 0 && w->front_size <= 1024 &&
+	    w->back_size <= 2048 && w->front_size <= h->size - h->from &&
+	    w->back_size <= h->size - h->from;
 }
 
 static ino_t
@@ -247,7 +252,8 @@ inode(void)
  * one that the removal puts there.
  */
 static bool
-is_witnessed(const struct head *h, const struct text *j, const struct text *box, int64_t at, char old)
+is_witnessed(const struct head *h, const struct text *j, const struct text *box,
+    int64_t at, char old)
 {
 	int64_t end = h->from + h->kept;
 	uint8_t there = box->p[at];
@@ -256,26 +262,32 @@ is_witnessed(const struct head *h, const struct text *j, const struct text *box,
 		return true;
 	if (at < end)
 		return there == j->p[HEAD + at - h->from];
-	return at < end + (int64_t)h->marker_size && there == h->marker[at - end];
+	return at < end + (int64_t)h->marker_size &&
+	    there == h->marker[at - end];
 }
 
 /* Returns true if j was made for this mailbox. */
 static bool
-is_for(const struct head *h, const struct witness *w, const struct text *j, const struct text *box)
+is_for(const struct head *h, const struct witness *w, const struct text *j,
+    const struct text *box)
 {
 	uint8_t before[32], after[32];
 
-	if (h->size > (int64_t)box->n || (w->back_size == 0 && h->inode != (uint64_t)inode()))
+	if (h->size > (int64_t)box->n ||
+	    (w->back_size == 0 && h->inode != (uint64_t)inode()))
 		return false;
 	for (int64_t i = 0; i < w->front_size; i++)
 		if (!is_witnessed(h, j, box, h->from + i, w->front[i]))
 			return false;
 	for (int64_t i = 0; i < w->back_size; i++)
-		if (!is_witnessed(h, j, box, h->size - w->back_size + i, w->back[i]))
+		if (!is_witnessed(h, j, box, h->size - w->back_size + i,
+			w->back[i]))
 			return false;
 	hash_end(box->p, 0, (size_t)h->from, before);
-	hash_end(box->p, (size_t)(h->from + h->kept + (int64_t)h->marker_size), (size_t)h->size, after);
-	return memcmp(before, h->before, 32) == 0 && memcmp(after, h->after, 32) == 0;
+	hash_end(box->p, (size_t)(h->from + h->kept + (int64_t)h->marker_size),
+	    (size_t)h->size, after);
+	return memcmp(before, h->before, 32) == 0 &&
+	    memcmp(after, h->after, 32) == 0;
 }
 
 /* How j.cut and a mailbox fit: not truncated, truncated, not at all. */
@@ -291,7 +303,8 @@ compare_written(const struct head *h, const struct text *box)
 		return OTHER;
 	hash_end(box->p, 0, (size_t)h->from, before);
 	hash_end(box->p, (size_t)h->from, end, tail);
-	if (memcmp(before, h->before, 32) != 0 || memcmp(tail, h->tail, 32) != 0)
+	if (memcmp(before, h->before, 32) != 0 ||
+	    memcmp(tail, h->tail, 32) != 0)
 		return OTHER;
 	if (h->size > (int64_t)box->n)
 		return TRUNCATED;
@@ -342,27 +355,44 @@ after_j_cut(const struct text *box, const struct text *jcut, bool *rescued)
 {
 	struct witness w;
 	struct head h;
-	enum written is = is_sound(jcut, &h, &w) ? compare_written(&h, box) : OTHER;
+	enum written is =
+	    is_sound(jcut, &h, &w) ? compare_written(&h, box) : OTHER;
 
 	*rescued = jcut->there && is == OTHER;
-	return is == WHOLE ? without(box, (size_t)(h.from + h.kept), (size_t)h.size) : *box;
+	return is == WHOLE ?
+	    without(box, (size_t)(h.from + h.kept), (size_t)h.size) :
+	    *box;
 }
 
-enum { PADDED = 1, WIDE = 2, HASHED = 4, TAILED = 8, SUMMED = 16, OURS = 32, RAW = 64, IN_PLACE = 128 };
+enum {
+	PADDED = 1,
+	WIDE = 2,
+	HASHED = 4,
+	TAILED = 8,
+	SUMMED = 16,
+	OURS = 32,
+	RAW = 64,
+	IN_PLACE = 128
+};
 
 /* Makes those checksums and hashes right that how selects. */
 static void
-make_right(struct head *h, unsigned how, const struct text *box, const uint8_t *kept, size_t n)
+make_right(struct head *h, unsigned how, const struct text *box,
+    const uint8_t *kept, size_t n)
 {
 	/* h->from may be negative: a removal before the file begins. */
-	bool inside = h->from >= -MOST && h->kept >= 0 && h->kept <= MOST && h->size >= -MOST &&
-	    h->size <= (int64_t)box->n && h->marker_size <= 16 && h->from <= h->size - h->kept - (int64_t)h->marker_size;
-	int64_t after = inside ? h->from + h->kept + (int64_t)h->marker_size : -1;
+	bool inside = h->from >= -MOST && h->kept >= 0 && h->kept <= MOST &&
+	    h->size >= -MOST && h->size <= (int64_t)box->n &&
+	    h->marker_size <= 16 &&
+	    h->from <= h->size - h->kept - (int64_t)h->marker_size;
+	int64_t after =
+	    inside ? h->from + h->kept + (int64_t)h->marker_size : -1;
 
 	if ((how & OURS) != 0)
 		h->inode = inode();
 	if ((how & HASHED) != 0 && after >= 0) {
-		hash_end(box->p, 0, h->from > 0 ? (size_t)h->from : 0, h->before);
+		hash_end(box->p, 0, h->from > 0 ? (size_t)h->from : 0,
+		    h->before);
 		hash_end(box->p, (size_t)after, (size_t)h->size, h->after);
 	}
 	if ((how & TAILED) != 0)
@@ -394,7 +424,8 @@ forge(struct input *in, struct text *box)
 {
 	unsigned how = input_byte(in);
 	struct text t;
-	struct head h = { .marker = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 } };
+	struct head h = { .marker = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+			      13, 14, 15 } };
 	struct witness w;
 	const uint8_t *p;
 	uint8_t byte;
@@ -415,13 +446,15 @@ forge(struct input *in, struct text *box)
 	p = input_take(in, &n);
 	h.kept = (int64_t)n;
 	if ((how & WIDE) != 0) {
-		size_t numbers = offsetof(struct head, marker) - offsetof(struct head, from);
+		size_t numbers =
+		    offsetof(struct head, marker) - offsetof(struct head, from);
 		const uint8_t *wide = input_take(in, &numbers);
 
 		memcpy(&h.from, wide, numbers);
 	}
 	/* As after step 3, so that a j.cut may fit. */
-	if ((how & IN_PLACE) != 0 && h.from >= 0 && (size_t)h.from + n + 16 <= box->n) {
+	if ((how & IN_PLACE) != 0 && h.from >= 0 &&
+	    (size_t)h.from + n + 16 <= box->n) {
 		memcpy(box->p + h.from, p, n);
 		memcpy(box->p + h.from + n, h.marker, 16);
 	}
@@ -445,7 +478,8 @@ forge(struct input *in, struct text *box)
 static bool
 is_rescued(const struct text *journal)
 {
-	DIR *dir = fdopendir(openat(state, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	DIR *dir =
+	    fdopendir(openat(state, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	const struct dirent *d;
 	bool found = false;
 
@@ -463,7 +497,8 @@ is_rescued(const struct text *journal)
 static void
 empty_state(void)
 {
-	DIR *dir = fdopendir(openat(state, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	DIR *dir =
+	    fdopendir(openat(state, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	const struct dirent *d;
 
 	HOLDS(dir != NULL);
@@ -479,7 +514,8 @@ forged(struct input in)
 	unsigned which = input_byte(&in);
 	size_t n = input_below(&in, MOST);
 	const uint8_t *p = input_take(&in, &n);
-	struct text box = text_new(n), j = { .there = false }, jcut = j, there, want;
+	struct text box = text_new(n), j = { .there = false }, jcut = j, there,
+		    want;
 	bool obeyed, rescued = false;
 
 	append(&box, p, n);
@@ -497,7 +533,8 @@ forged(struct input in)
 	want = after_j(&box, &j, &obeyed);
 	if (!obeyed)
 		want = after_j_cut(&want, &jcut, &rescued);
-	HOLDS(redo_recover(&where) == ((j.there && !obeyed) || rescued) && !redo_is_pending(state));
+	HOLDS(redo_recover(&where) == ((j.there && !obeyed) || rescued) &&
+	    !redo_is_pending(state));
 	there = text_read(fuzz_directory(), "spool");
 	HOLDS(same(&there, &want));
 	HOLDS(!j.there || obeyed || is_rescued(&j));
@@ -524,7 +561,8 @@ make_message(struct text *t, unsigned i, size_t n)
 static size_t
 make_mailbox(struct input *in, struct range *ranges)
 {
-	unsigned removed = input_byte(in), count = 1 + input_byte(in) % MESSAGES;
+	unsigned removed = input_byte(in),
+		 count = 1 + input_byte(in) % MESSAGES;
 	size_t times = input_byte(in) == 255 ? 400 : 1, n = 0;
 
 	whole = text_new(MESSAGES * (times * 255 + 40) + 4 * 100);
@@ -536,7 +574,8 @@ make_mailbox(struct input *in, struct range *ranges)
 		if ((removed >> i & 1) == 0)
 			append(&kept, whole.p + from, whole.n - from);
 		else
-			ranges[n++] = (struct range){ (off_t)from, (off_t)whole.n };
+			ranges[n++] =
+			    (struct range){ (off_t)from, (off_t)whole.n };
 	}
 	HOLDS(pwrite(spool, whole.p, whole.n, 0) == (ssize_t)whole.n);
 	return n;
@@ -552,7 +591,8 @@ arrive(unsigned i)
 	make_message(&t, MESSAGES + i, i * 3);
 	append(&whole, t.p, t.n);
 	append(&kept, t.p, t.n);
-	HOLDS(fstat(spool, &st) == 0 && pwrite(spool, t.p, t.n, st.st_size) == (ssize_t)t.n);
+	HOLDS(fstat(spool, &st) == 0 &&
+	    pwrite(spool, t.p, t.n, st.st_size) == (ssize_t)t.n);
 }
 
 enum outcome { UNKNOWN, DONE, NOTHING };
@@ -603,7 +643,8 @@ interrupted(struct input in)
 	arrive(rounds);
 	HOLDS(redo_recover(&where) == 0 && !redo_is_pending(state));
 	there = text_read(fuzz_directory(), "spool");
-	HOLDS((end != NOTHING && same(&there, &kept)) || (end != DONE && same(&there, &whole)));
+	HOLDS((end != NOTHING && same(&there, &kept)) ||
+	    (end != DONE && same(&there, &whole)));
 }
 
 int

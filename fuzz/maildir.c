@@ -54,7 +54,9 @@ open_directories(void)
 	HOLDS(mkdirat(top, "Maildir", 0700) == 0);
 	for (int i = 0; i < 2; i++) {
 		HOLDS(mkdirat(top, parts[i], 0700) == 0);
-		dirs[i] = fcntl(openat(top, parts[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC), F_DUPFD_CLOEXEC, 0);
+		dirs[i] = fcntl(openat(top, parts[i],
+				    O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+		    F_DUPFD_CLOEXEC, 0);
 	}
 }
 
@@ -68,7 +70,8 @@ unique_size(const char *name)
 static bool
 same_unique(const struct file *a, const struct file *b)
 {
-	return unique_size(a->name) == unique_size(b->name) && memcmp(a->name, b->name, unique_size(a->name)) == 0;
+	return unique_size(a->name) == unique_size(b->name) &&
+	    memcmp(a->name, b->name, unique_size(a->name)) == 0;
 }
 
 /*
@@ -78,13 +81,15 @@ same_unique(const struct file *a, const struct file *b)
 static bool
 is_message(const struct file *f, enum kind kind)
 {
-	if (f->name[0] == '.' || (kind != FILES && kind != LINKED && kind != ALIKE))
+	if (f->name[0] == '.' ||
+	    (kind != FILES && kind != LINKED && kind != ALIKE))
 		return false;
 	for (const char *p = f->name; *p != '\0'; p++)
 		if ((unsigned char)*p < 0x20 || *p == 0x7f)
 			return false;
 	for (const struct file *other = files; other < f; other++)
-		if (other->message && other->inode == f->inode && same_unique(other, f))
+		if (other->message && other->inode == f->inode &&
+		    same_unique(other, f))
 			return false;
 	return true;
 }
@@ -96,7 +101,8 @@ is_message(const struct file *f, enum kind kind)
 static bool
 make_regular(const struct file *f)
 {
-	int fd = openat(dirs[f->directory], f->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int fd = openat(dirs[f->directory], f->name,
+	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
 	if (fd == -1)
 		return false;
@@ -116,11 +122,13 @@ make(const struct file *f, enum kind kind)
 	switch (kind) {
 	case LINKED:
 		return before != NULL && before->there &&
-		    linkat(dirs[before->directory], before->name, dirs[f->directory], f->name, 0) == 0;
+		    linkat(dirs[before->directory], before->name,
+			dirs[f->directory], f->name, 0) == 0;
 	case FIFO:
 		return mkfifoat(dirs[f->directory], f->name, 0600) == 0;
 	case SYMLINK:
-		return symlinkat("/etc/passwd", dirs[f->directory], f->name) == 0;
+		return symlinkat("/etc/passwd", dirs[f->directory], f->name) ==
+		    0;
 	case SUBDIRECTORY:
 		return mkdirat(dirs[f->directory], f->name, 0700) == 0;
 	default:
@@ -147,9 +155,11 @@ next_file(struct input *in)
 	for (size_t i = 0, k = strlen(f->name); i < n && k < NAME_MAX; i++)
 		if (name[i] != '/' && name[i] != '\0')
 			f->name[k++] = (char)name[i];
-	if (f->name[0] == '\0' || strcmp(f->name, ".") == 0 || strcmp(f->name, "..") == 0 || !make(f, kind))
+	if (f->name[0] == '\0' || strcmp(f->name, ".") == 0 ||
+	    strcmp(f->name, "..") == 0 || !make(f, kind))
 		return;
-	HOLDS(fstatat(dirs[f->directory], f->name, &st, AT_SYMLINK_NOFOLLOW) == 0);
+	HOLDS(fstatat(dirs[f->directory], f->name, &st, AT_SYMLINK_NOFOLLOW) ==
+	    0);
 	f->inode = st.st_ino;
 	/* A link to a FIFO is not a regular file. */
 	f->message = S_ISREG(st.st_mode) && is_message(f, kind);
@@ -176,7 +186,8 @@ static bool
 see(const struct shown *s, bool *seen)
 {
 	for (size_t i = 0; i < count; i++)
-		if (files[i].message && !seen[i] && files[i].inode == s->inode) {
+		if (files[i].message && !seen[i] &&
+		    files[i].inode == s->inode) {
 			seen[i] = true;
 			return true;
 		}
@@ -212,8 +223,9 @@ check_messages(const struct shown *shown, size_t n)
 
 		if (!f->message || !is_id(f))
 			continue;
-		while (i < n && (strlen(shown[i].id) != unique_size(f->name) ||
-				    memcmp(shown[i].id, f->name, strlen(shown[i].id)) != 0))
+		while (i < n &&
+		    (strlen(shown[i].id) != unique_size(f->name) ||
+			memcmp(shown[i].id, f->name, strlen(shown[i].id)) != 0))
 			i++;
 		HOLDS(i < n);
 	}
@@ -230,9 +242,11 @@ change_flags(void)
 		struct file *f = &files[i];
 		char name[2 * NAME_MAX];
 
-		snprintf(name, sizeof(name), "%.*s:2,%zuS", (int)unique_size(f->name), f->name, i);
+		snprintf(name, sizeof(name), "%.*s:2,%zuS",
+		    (int)unique_size(f->name), f->name, i);
 		if (!f->message || strlen(name) > NAME_MAX ||
-		    renameat2(dirs[f->directory], f->name, dirs[1], name, RENAME_NOREPLACE) == -1)
+		    renameat2(dirs[f->directory], f->name, dirs[1], name,
+			RENAME_NOREPLACE) == -1)
 			continue;
 		f->directory = 1;
 		strcpy(f->name, name);
@@ -245,15 +259,19 @@ is_there(const struct file *f)
 {
 	struct stat st;
 
-	return fstatat(dirs[f->directory], f->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == f->inode;
+	return fstatat(dirs[f->directory], f->name, &st, AT_SYMLINK_NOFOLLOW) ==
+	    0 &&
+	    st.st_ino == f->inode;
 }
 
 /* Returns true if a file has been marked under any of its names. */
 static bool
-is_marked(const struct shown *shown, size_t n, const unsigned char *marks, const struct file *f)
+is_marked(const struct shown *shown, size_t n, const unsigned char *marks,
+    const struct file *f)
 {
 	for (size_t i = 0; i < n; i++)
-		if (shown[i].inode == f->inode && (marks[i / 8] >> i % 8 & 1) != 0)
+		if (shown[i].inode == f->inode &&
+		    (marks[i / 8] >> i % 8 & 1) != 0)
 			return true;
 	return false;
 }
@@ -266,7 +284,8 @@ check_removal(struct maildrop *drop, const struct shown *shown, uint32_t random)
 	size_t removed, gone = 0;
 
 	box_mark(drop, random, marks);
-	HOLDS(maildrop_commit(drop, &removed) == DROP_OK && removed == drop->marked);
+	HOLDS(maildrop_commit(drop, &removed) == DROP_OK &&
+	    removed == drop->marked);
 	for (size_t i = 0; i < count; i++) {
 		bool there = is_there(&files[i]);
 
@@ -286,7 +305,8 @@ clear(void)
 {
 	for (size_t i = 0; i < count; i++)
 		if (unlinkat(dirs[files[i].directory], files[i].name, 0) == -1)
-			unlinkat(dirs[files[i].directory], files[i].name, AT_REMOVEDIR);
+			unlinkat(dirs[files[i].directory], files[i].name,
+			    AT_REMOVEDIR);
 	count = 0;
 }
 

@@ -26,7 +26,7 @@
 
 #define MOST 1024 /* messages of a mailbox that is checked */
 #define ARRIVED "From new\nSubject: new\n\n\n"
-#define FEW 16 /* messages whose pairs may all be compared */
+#define FEW 16          /* messages whose pairs may all be compared */
 #define SHARED_MOST 100 /* messages with the same header, at most */
 
 static int spool;
@@ -35,11 +35,13 @@ static void
 write_spool(const uint8_t *data, size_t n)
 {
 	if (spool == 0) {
-		int fd = openat(fuzz_directory(), "spool", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		int fd = openat(fuzz_directory(), "spool",
+		    O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 		HOLDS((spool = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	}
-	HOLDS(ftruncate(spool, 0) == 0 && pwrite(spool, data, n, 0) == (ssize_t)n);
+	HOLDS(ftruncate(spool, 0) == 0 &&
+	    pwrite(spool, data, n, 0) == (ssize_t)n);
 }
 
 static void
@@ -74,7 +76,8 @@ empty_after(const uint8_t *p, size_t n, size_t at)
 static bool
 separates(const uint8_t *p, size_t n, size_t at)
 {
-	return empty_before(p, at) > 0 && from_separates((const char *)p + at, n - at);
+	return empty_before(p, at) > 0 &&
+	    from_separates((const char *)p + at, n - at);
 }
 
 /*
@@ -119,16 +122,20 @@ trusted_end(const uint8_t *p, size_t n, size_t from)
 		if (empty_after(p, n, i) > 0) {
 			size_t to = next + (size_t)length;
 
-			if (length < 0 || (unsigned long long)length >= n - next || p[to - 1] != '\n')
+			if (length < 0 ||
+			    (unsigned long long)length >= n - next ||
+			    p[to - 1] != '\n')
 				return 0;
 			i = to + empty_after(p, n, to);
-			return i > to && (i == n || separates(p, n, i)) ? to : 0;
+			return i > to && (i == n || separates(p, n, i)) ? to :
+									  0;
 		}
 		if (p[i] == ' ' || p[i] == '\t') {
 			length = is_length ? -1 : length;
 			continue;
 		}
-		is_length = next - i >= size && strncasecmp((const char *)p + i, name, size) == 0;
+		is_length = next - i >= size &&
+		    strncasecmp((const char *)p + i, name, size) == 0;
 		if (is_length) {
 			long long now = length_in(p + i + size, p + next);
 
@@ -152,7 +159,8 @@ find_boundaries(const uint8_t *p, size_t n, size_t *at)
 	for (size_t i = 0; i + 5 <= n && count < MOST; i++) {
 		if (memcmp(p + i, "From ", 5) != 0 || i < until)
 			continue;
-		if (count == 0 ? i != 0 && empty_before(p, i) == 0 : !separates(p, n, i))
+		if (count == 0 ? i != 0 && empty_before(p, i) == 0 :
+				 !separates(p, n, i))
 			continue;
 		at[count++] = i;
 		until = trusted_end(p, n, i);
@@ -160,7 +168,8 @@ find_boundaries(const uint8_t *p, size_t n, size_t *at)
 	at[count] = n;
 	/* Only empty lines may be before the first message. */
 	for (size_t i = 0; i < at[0]; i++)
-		if (p[i] != '\n' && !(p[i] == '\r' && i + 1 < at[0] && p[i + 1] == '\n'))
+		if (p[i] != '\n' &&
+		    !(p[i] == '\r' && i + 1 < at[0] && p[i + 1] == '\n'))
 			return -1;
 	return count;
 }
@@ -172,12 +181,16 @@ find_boundaries(const uint8_t *p, size_t n, size_t *at)
 static bool
 may_be_internal(const uint8_t *p, const uint8_t *end)
 {
-	static const char from[] = "From MAILER-DAEMON ", dovecot[] = "From MAILER_DAEMON ";
-	static const char subject[] = "DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA";
+	static const char from[] = "From MAILER-DAEMON ",
+			  dovecot[] = "From MAILER_DAEMON ";
+	static const char subject[] =
+	    "DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA";
 	size_t n = (size_t)(end - p);
 
-	return n >= sizeof(from) && (strncasecmp((const char *)p, from, sizeof(from) - 1) == 0 ||
-	    strncasecmp((const char *)p, dovecot, sizeof(dovecot) - 1) == 0) &&
+	return n >= sizeof(from) &&
+	    (strncasecmp((const char *)p, from, sizeof(from) - 1) == 0 ||
+		strncasecmp((const char *)p, dovecot, sizeof(dovecot) - 1) ==
+		    0) &&
 	    memmem(p, n, subject, sizeof(subject) - 1) != NULL;
 }
 
@@ -189,7 +202,8 @@ static size_t
 body_of(const uint8_t *p, size_t begin, size_t to)
 {
 	for (size_t i = begin; i < to; i++) {
-		size_t empty = i == begin || p[i - 1] == '\n' ? empty_after(p, to, i) : 0;
+		size_t empty =
+		    i == begin || p[i - 1] == '\n' ? empty_after(p, to, i) : 0;
 
 		if (empty > 0)
 			return i + empty;
@@ -210,7 +224,8 @@ check_bytes(const uint8_t *p, size_t from, size_t to, const struct shown *s)
 	if (body_of(p, begin, to) < to)
 		end -= empty_before(p, to);
 	HOLDS((size_t)s->span.at == begin || s->size == 0);
-	HOLDS(s->size == end - begin && memcmp(s->text, p + begin, s->size) == 0);
+	HOLDS(s->size == end - begin &&
+	    memcmp(s->text, p + begin, s->size) == 0);
 }
 
 /*
@@ -224,7 +239,8 @@ too_many_equal(struct maildrop *drop)
 
 	for (size_t i = 1; i <= drop->count; i++) {
 		maildrop_uidl(drop, i, id);
-		if (id[UIDL_HASH_TEXT] == '.' && atoi(id + UIDL_HASH_TEXT + 1) > SHARED_MOST)
+		if (id[UIDL_HASH_TEXT] == '.' &&
+		    atoi(id + UIDL_HASH_TEXT + 1) > SHARED_MOST)
 			return true;
 	}
 	return false;
@@ -237,10 +253,12 @@ check_second(const struct shown *first, size_t count)
 	struct maildrop drop;
 	char id[UIDL_SIZE];
 
-	HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_OK && drop.count == count);
+	HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_OK &&
+	    drop.count == count);
 	for (size_t i = 0; i < count; i++) {
 		maildrop_uidl(&drop, i + 1, id);
-		HOLDS(strcmp(id, first[i].id) == 0 && maildrop_wire_size(&drop, i + 1) == first[i].wire_size);
+		HOLDS(strcmp(id, first[i].id) == 0 &&
+		    maildrop_wire_size(&drop, i + 1) == first[i].wire_size);
 	}
 }
 
@@ -249,7 +267,8 @@ check_second(const struct shown *first, size_t count)
  * where the first shown message begins, and the boundaries after it.
  */
 static void
-remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at, size_t hidden, uint32_t random, const struct shown *shown)
+remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at,
+    size_t hidden, uint32_t random, const struct shown *shown)
 {
 	static unsigned char marks[MOST / 8 + 1];
 	static size_t now[MOST + 1];
@@ -267,17 +286,22 @@ remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at, size_t hi
 		n += at[i + 1] - at[i];
 		kept++;
 	}
-	HOLDS(maildrop_commit(drop, &removed) == DROP_OK && removed == count - kept);
+	HOLDS(maildrop_commit(drop, &removed) == DROP_OK &&
+	    removed == count - kept);
 	check_spool(want, n);
 	HOLDS(box_open(&after, "mbox:%h/spool") == DROP_OK);
 	/* A Content-Length that ended in a removed message may be right now. */
-	if (after.count != kept && find_boundaries(want, n, now) < (int)(kept + hidden))
+	if (after.count != kept &&
+	    find_boundaries(want, n, now) < (int)(kept + hidden))
 		return;
 	/* The message that is first now may look like the internal one. */
-	HOLDS(after.count == kept || (after.count + 1 == kept && at[0] == 0 && may_be_internal(want, want + n)));
+	HOLDS(after.count == kept ||
+	    (after.count + 1 == kept && at[0] == 0 &&
+		may_be_internal(want, want + n)));
 	for (size_t i = 0, k = after.count - kept; i < count; i++)
 		if ((marks[i / 8] >> i % 8 & 1) == 0 && k++ < after.count)
-			HOLDS(maildrop_wire_size(&after, k) == shown[i].wire_size);
+			HOLDS(maildrop_wire_size(&after, k) ==
+			    shown[i].wire_size);
 }
 
 /*
@@ -301,7 +325,8 @@ struct removal {
 static const uint8_t *
 find_body(const struct removal *r, size_t i, size_t *n)
 {
-	const uint8_t *body = memmem(r->p + r->at[i], r->at[i + 1] - r->at[i], "\n\n", 2);
+	const uint8_t *body =
+	    memmem(r->p + r->at[i], r->at[i + 1] - r->at[i], "\n\n", 2);
 
 	*n = body != NULL ? (size_t)(r->p + r->at[i + 1] - body) : 0;
 	while (*n > 0 && body[*n - 1] == '\n')
@@ -319,8 +344,10 @@ are_equal(const struct removal *r, size_t i, size_t j)
 	size_t n, m;
 	const uint8_t *a = find_body(r, i, &n), *b = find_body(r, j, &m);
 
-	return i == j || (strncmp(r->ids[i], r->ids[j], UIDL_HASH_TEXT) == 0 && (a == NULL) == (b == NULL) && n == m &&
-	    (n == 0 || memcmp(a, b, n) == 0));
+	return i == j ||
+	    (strncmp(r->ids[i], r->ids[j], UIDL_HASH_TEXT) == 0 &&
+		(a == NULL) == (b == NULL) && n == m &&
+		(n == 0 || memcmp(a, b, n) == 0));
 }
 
 /* Stores the ids that the messages had before the other program came. */
@@ -331,7 +358,8 @@ ask_ids(struct removal *r)
 
 	box_discard_index();
 	write_spool(r->p, r->at[r->count]);
-	HOLDS(box_open(&before, "mbox:%h/spool") == DROP_OK && before.count == r->count);
+	HOLDS(box_open(&before, "mbox:%h/spool") == DROP_OK &&
+	    before.count == r->count);
 	for (size_t i = 0; i < r->count; i++)
 		maildrop_uidl(&before, i + 1, r->ids[i]);
 }
@@ -347,7 +375,8 @@ is_kept(const struct removal *r, size_t i)
 
 	for (size_t j = 0; j < r->count; j++)
 		if (are_equal(r, i, j)) {
-			wanted += j != r->dropped && (r->marks[j / 8] >> j % 8 & 1) == 0;
+			wanted += j != r->dropped &&
+			    (r->marks[j / 8] >> j % 8 & 1) == 0;
 			left += r->is_left[j];
 		}
 	return left >= wanted;
@@ -364,12 +393,14 @@ is_rest(struct removal *r, const uint8_t *there, size_t n)
 
 	while (kept < r->count && is_kept(r, kept))
 		kept++;
-	if (kept == r->count && n == strlen(r->arrived) && memcmp(there, r->arrived, n) == 0)
+	if (kept == r->count && n == strlen(r->arrived) &&
+	    memcmp(there, r->arrived, n) == 0)
 		return true;
 	for (size_t j = 0; j < r->count; j++) {
 		size_t size = r->at[j + 1] - r->at[j];
 
-		if (r->is_left[j] || n < size || memcmp(there, r->p + r->at[j], size) != 0)
+		if (r->is_left[j] || n < size ||
+		    memcmp(there, r->p + r->at[j], size) != 0)
 			continue;
 		r->is_left[j] = true;
 		if (is_rest(r, there + size, n - size))
@@ -384,10 +415,13 @@ is_rest(struct removal *r, const uint8_t *there, size_t n)
  * Checks that no message is gone that was not marked.
  */
 static void
-remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32_t random, unsigned how)
+remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at,
+    uint32_t random, unsigned how)
 {
 	unsigned char marks[MOST / 8 + 1];
-	size_t count = drop->count, dropped = (how & 4) != 0 ? how / 16 % count : count, removed, n = at[count];
+	size_t count = drop->count,
+	       dropped = (how & 4) != 0 ? how / 16 % count : count, removed,
+	       n = at[count];
 	uint8_t *there = malloc(n + sizeof(ARRIVED));
 	ssize_t got;
 	struct maildrop after;
@@ -399,7 +433,8 @@ remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32
 		how &= ~2U;
 	memcpy(there, p, n);
 	if (dropped < count) {
-		memmove(there + at[dropped], there + at[dropped + 1], n - at[dropped + 1]);
+		memmove(there + at[dropped], there + at[dropped + 1],
+		    n - at[dropped + 1]);
 		n -= at[dropped + 1] - at[dropped];
 	}
 	if ((how & 2) != 0) {
@@ -412,7 +447,11 @@ remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at, uint32
 	got = pread(spool, there, n, 0);
 	HOLDS(got >= (ssize_t)at[0] && memcmp(there, p, at[0]) == 0);
 	HOLDS(box_open(&after, "mbox:%h/spool") == DROP_OK);
-	r = (struct removal){ .p = p, .at = at, .marks = marks, .count = count, .dropped = dropped,
+	r = (struct removal){ .p = p,
+		.at = at,
+		.marks = marks,
+		.count = count,
+		.dropped = dropped,
 		.arrived = (how & 2) != 0 ? ARRIVED : "" };
 	ask_ids(&r);
 	HOLDS(is_rest(&r, there + at[0], (size_t)got - at[0]));
@@ -435,22 +474,27 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	write_spool(in.at, in.left);
 	/* Stable or not. If not, each message must be proven, which takes the
 	 * square of the number of equal ones. */
-	box_ahead = (how & 7) == 1 || (count > FEW && count <= SHARED_MOST) ? 10 : 0;
+	box_ahead =
+	    (how & 7) == 1 || (count > FEW && count <= SHARED_MOST) ? 10 : 0;
 	if (count == -1 || count == MOST) {
-		HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_DENIED || count == MOST);
+		HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_DENIED ||
+		    count == MOST);
 		check_spool(in.at, in.left);
 		tidy_end();
 		return 0;
 	}
 	HOLDS(box_open(&drop, "mbox:%h/spool") == DROP_OK);
 	hidden = (size_t)count - drop.count;
-	HOLDS(hidden == 0 || (hidden == 1 && at[0] == 0 && may_be_internal(in.at, in.at + at[1])));
+	HOLDS(hidden == 0 ||
+	    (hidden == 1 && at[0] == 0 &&
+		may_be_internal(in.at, in.at + at[1])));
 	if ((how & 6) != 0 && drop.count > 0 && drop.count <= FEW)
 		remove_changed(&drop, in.at, at + hidden, random, how);
 	else if (!too_many_equal(&drop)) {
 		shown = box_show(&drop);
 		for (size_t i = 0; i < drop.count; i++)
-			check_bytes(in.at, at[hidden + i], at[hidden + i + 1], &shown[i]);
+			check_bytes(in.at, at[hidden + i], at[hidden + i + 1],
+			    &shown[i]);
 		check_spool(in.at, in.left);
 		check_second(shown, drop.count);
 		remove_some(&drop, in.at, at + hidden, hidden, random, shown);

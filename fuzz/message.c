@@ -63,8 +63,8 @@ check_table(void)
 	for (size_t i = 0; i < MESSAGE_FIELDS; i++)
 		bytes += message_fields[i].size;
 	HOLDS(bytes ==
-	    sizeof(struct address_text) + ACCOUNT_NAME + 2 * AUTH_NAME + 2 * AUTH_ENCTYPE +
-		AUTH_LAYER);
+	    sizeof(struct address_text) + ACCOUNT_NAME + 2 * AUTH_NAME +
+		2 * AUTH_ENCTYPE + AUTH_LAYER);
 }
 
 /* Makes a valid message, and changes it as the input specifies. */
@@ -151,9 +151,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    ((how & WITH_FD) != 0 || n > sizeof(space) ? PACKET_BAD :
 							 (ssize_t)n));
 	valid = received == (ssize_t)sizeof(*sent) && is_valid(sent);
-	HOLDS(
-	    (received > 0 &&
-		message_read_preauth(space, (size_t)received, &got)) == valid);
+	HOLDS((received > 0 &&
+		  message_read_preauth(space, (size_t)received, &got)) ==
+	    valid);
 	HOLDS(!valid || memcmp(&got, sent, sizeof(got)) == 0);
 	/* If a descriptor was received, the lowest free number has changed. */
 	if (next == -1)

@@ -26,19 +26,19 @@ static bool hesitated;
 void
 peer_begin(struct io *io, const uint8_t *data, size_t size, unsigned manner)
 {
-	static const size_t pieces[] = {65536, 1, 3, 100};
+	static const size_t pieces[] = { 65536, 1, 3, 100 };
 	char *said = peer.said;
 	size_t room = peer.room;
 
-	peer = (struct peer){.data = data,
-	    .size = size,
-	    .piece = pieces[manner & 3],
-	    .hesitates = (manner & 4) != 0,
-	    .end = (manner >> 3 & 3) % 3,
-	    .takes = (manner & 0x20) != 0 ? 700 : SIZE_MAX,
-	    .said = said,
-	    .room = room,
-	    .clock = 1000};
+	peer = (struct peer){ .data = data,
+		.size = size,
+		.piece = pieces[manner & 3],
+		.hesitates = (manner & 4) != 0,
+		.end = (manner >> 3 & 3) % 3,
+		.takes = (manner & 0x20) != 0 ? 700 : SIZE_MAX,
+		.said = said,
+		.room = room,
+		.clock = 1000 };
 	hesitated = false;
 	io_init(io, 0, peer.clock + 30000);
 }
@@ -126,10 +126,10 @@ int
 __wrap_poll(struct pollfd *p, nfds_t n, int timeout)
 {
 	bool has_room = peer.said_size < peer.takes;
-	bool ready = p->events == 0 ? !has_room && peer.end != PEER_WAITS
-		     : (p->events & POLLIN) != 0
-			 ? peer.at < peer.size || peer.end != PEER_WAITS
-			 : has_room;
+	bool ready = p->events == 0   ? !has_room && peer.end != PEER_WAITS :
+	    (p->events & POLLIN) != 0 ? peer.at < peer.size ||
+		peer.end != PEER_WAITS :
+					has_room;
 
 	HOLDS((timeout > 0 || p->events == 0) && n >= 1);
 	for (nfds_t i = 1; i < n; i++)
@@ -155,10 +155,10 @@ __wrap_clock_gettime(clockid_t which, struct timespec *t)
 	HOLDS(which == CLOCK_MONOTONIC || which == CLOCK_BOOTTIME);
 	/* The machine was booted long ago. */
 	if (which == CLOCK_BOOTTIME) {
-		*t = (struct timespec){.tv_sec = 1000000};
+		*t = (struct timespec){ .tv_sec = 1000000 };
 		return 0;
 	}
-	*t = (struct timespec){.tv_sec = peer.clock / 1000,
-	    .tv_nsec = (long)(peer.clock % 1000 * 1000000)};
+	*t = (struct timespec){ .tv_sec = peer.clock / 1000,
+		.tv_nsec = (long)(peer.clock % 1000 * 1000000) };
 	return 0;
 }

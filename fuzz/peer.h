@@ -8,7 +8,7 @@
 struct peer {
 	const uint8_t *data; /* its input to the program */
 	size_t size, at;
-	size_t piece;	/* bytes of one recv or send, at most */
+	size_t piece;   /* bytes of one recv or send, at most */
 	bool hesitates; /* recv fails once with EAGAIN before each piece */
 	enum { PEER_CLOSES, PEER_WAITS, PEER_RESETS } end;
 	size_t takes; /* bytes of output that it accepts, in all */
@@ -23,8 +23,8 @@ extern struct peer peer;
  * Begins a connection with size bytes of input. The bits of manner decide the
  * pieces, the end and how much output is accepted.
  */
-void peer_begin(
-    struct io *io, const uint8_t *data, size_t size, unsigned manner);
+void peer_begin(struct io *io, const uint8_t *data, size_t size,
+    unsigned manner);
 
 /* Returns how many bytes of the input the program has used. */
 size_t peer_used(const struct io *io);

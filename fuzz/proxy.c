@@ -2,8 +2,9 @@
  * Fuzzes proxy_read with any beginning of a connection.
  *
  * Input: a byte that selects how the bytes arrive (fuzz/peer.c), then the
- * bytes. Checks that proxy_read uses not a byte after an accepted header, and that the
- * address is the header's, in the characters that the monitor accepts.
+ * bytes. Checks that proxy_read uses not a byte after an accepted header, and
+ * that the address is the header's, in the characters that the monitor
+ * accepts.
  */
 #include "config.h"
 
@@ -52,7 +53,8 @@ check_form(const char *address)
 	strcpy(copy, address + six);
 	HOLDS((port = strrchr(copy, ':')) != NULL);
 	*port++ = '\0';
-	HOLDS(*port != '\0' && strspn(port, "0123456789") == strlen(port) && atoi(port) <= 65535);
+	HOLDS(*port != '\0' && strspn(port, "0123456789") == strlen(port) &&
+	    atoi(port) <= 65535);
 	if (six) {
 		HOLDS(port[-2] == ']');
 		port[-2] = '\0';
@@ -65,7 +67,8 @@ check_form(const char *address)
  * becomes IPv4.
  */
 static void
-expect(char *want, size_t room, int family, const unsigned char *bytes, unsigned port)
+expect(char *want, size_t room, int family, const unsigned char *bytes,
+    unsigned port)
 {
 	static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
 	char text[64];
@@ -75,7 +78,8 @@ expect(char *want, size_t room, int family, const unsigned char *bytes, unsigned
 		bytes += sizeof(mapped);
 	}
 	inet_ntop(family, bytes, text, sizeof(text));
-	snprintf(want, room, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, port);
+	snprintf(want, room, family == AF_INET6 ? "[%s]:%u" : "%s:%u", text,
+	    port);
 }
 
 /*
@@ -96,9 +100,12 @@ check_v1(const uint8_t *data, size_t n, const char *address)
 		HOLDS(strncmp(line, "PROXY UNKNOWN", 13) == 0);
 		return;
 	}
-	HOLDS(sscanf(line, "PROXY %7s %63s %63s %u %u", family, from, to, &port, &other) == 5);
-	HOLDS(inet_pton(family[3] == '4' ? AF_INET : AF_INET6, from, bytes) == 1);
-	expect(want, sizeof(want), family[3] == '4' ? AF_INET : AF_INET6, bytes, port);
+	HOLDS(sscanf(line, "PROXY %7s %63s %63s %u %u", family, from, to, &port,
+		  &other) == 5);
+	HOLDS(inet_pton(family[3] == '4' ? AF_INET : AF_INET6, from, bytes) ==
+	    1);
+	expect(want, sizeof(want), family[3] == '4' ? AF_INET : AF_INET6, bytes,
+	    port);
 	HOLDS(strcmp(want, address) == 0);
 }
 
@@ -118,8 +125,10 @@ check_v2(const uint8_t *data, size_t n, const char *address)
 		HOLDS(data[12] == 0x20 || data[13] == 0x00 || data[13] == 0x31);
 		return;
 	}
-	HOLDS(data[12] == 0x21 && (six || data[13] == 0x11) && n >= 16 + 2 * size + 4);
-	expect(want, sizeof(want), six ? AF_INET6 : AF_INET, data + 16, (unsigned)port[0] << 8 | port[1]);
+	HOLDS(data[12] == 0x21 && (six || data[13] == 0x11) &&
+	    n >= 16 + 2 * size + 4);
+	expect(want, sizeof(want), six ? AF_INET6 : AF_INET, data + 16,
+	    (unsigned)port[0] << 8 | port[1]);
 	HOLDS(strcmp(want, address) == 0);
 }
 
@@ -142,7 +151,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	fuzz_let_in++;
-	HOLDS(result == 0 && header > 0 && peer.at == header && peer_used(&io) == header);
+	HOLDS(result == 0 && header > 0 && peer.at == header &&
+	    peer_used(&io) == header);
 	if (client.text[0] != '\0')
 		check_form(client.text);
 	(in.at[0] == 'P' ? check_v1 : check_v2)(in.at, header, client.text);

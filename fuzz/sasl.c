@@ -5,12 +5,12 @@
  *
  *	RAW        tokens, each after its size in two bytes
  *	ENCRYPTED  the cleartext of an authenticator, for a first token
- *	GENUINE    a dialogue with a genuine client in this process: one byte for
- *	           its requests, one for which token is altered, two for the offset,
- *	           one for the change, one for whether its choice is encrypted, two
- *	           for the choice's size, the choice's cleartext; then the client's
- *	           tokens in the layer: one byte for the kind, one for the size, the
- *	           text
+ *	GENUINE    a dialogue with a genuine client in this process: one byte
+ *	           for its requests, one for which token is altered, two for
+ *	           the offset, one for the change, one for whether its choice
+ *	           is encrypted, two for the choice's size, the choice's
+ *	           cleartext; then the client's tokens in the layer: one byte
+ *	           for the kind, one for the size, the text
  *
  * What holds: an accepted client is the ticket's, and the ticket is for the
  * service. A client that breaks no rule is accepted with the layer and the
@@ -37,7 +37,14 @@
 
 enum { RAW, ENCRYPTED, GENUINE, KINDS };
 enum { INSIDE_TLS = 4 }; /* of the first byte */
-enum { MUTUAL = 1, INTEGRITY = 2, SECRECY = 4, SEQUENCE = 8, BINDING = 16, OTHER_BINDING = 32 }; /* requests */
+enum {
+	MUTUAL = 1,
+	INTEGRITY = 2,
+	SECRECY = 4,
+	SEQUENCE = 8,
+	BINDING = 16,
+	OTHER_BINDING = 32
+}; /* requests */
 
 #define STEPS 8 /* tokens, at most */
 
@@ -48,22 +55,28 @@ static gss_name_t service;
 static void
 start(void)
 {
-	gss_buffer_desc name = { sizeof(TICKET_SERVICE) - 1, (void *)(uintptr_t)TICKET_SERVICE };
+	gss_buffer_desc name = { sizeof(TICKET_SERVICE) - 1,
+		(void *)(uintptr_t)TICKET_SERVICE };
 	OM_uint32 minor;
 
 	struct auth *auth = ticket_realm();
 
 	ticket_cache();
-	HOLDS((servers[0] = sasl_open(auth)) != NULL && (servers[1] = sasl_open(auth)) != NULL);
+	HOLDS((servers[0] = sasl_open(auth)) != NULL &&
+	    (servers[1] = sasl_open(auth)) != NULL);
 	sasl_enter_tls(servers[1], "hash", 4);
-	HOLDS(!GSS_ERROR(gss_import_name(&minor, &name, (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME, &service)));
+	HOLDS(!GSS_ERROR(gss_import_name(&minor, &name,
+	    (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME, &service)));
 }
 
 /* Frees the memory of the last export, which the pre-auth process leaves. */
-OM_uint32 __real_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *, gss_buffer_t);
-OM_uint32 __wrap_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *, gss_buffer_t);
+OM_uint32 __real_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *,
+    gss_buffer_t);
+OM_uint32 __wrap_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *,
+    gss_buffer_t);
 OM_uint32
-__wrap_gss_export_sec_context(OM_uint32 *minor, gss_ctx_id_t *context, gss_buffer_t token)
+__wrap_gss_export_sec_context(OM_uint32 *minor, gss_ctx_id_t *context,
+    gss_buffer_t token)
 {
 	static gss_buffer_desc last;
 	OM_uint32 major;
@@ -76,12 +89,15 @@ __wrap_gss_export_sec_context(OM_uint32 *minor, gss_ctx_id_t *context, gss_buffe
 
 /* Checks the report of an accepted client. */
 static void
-check_peer(struct sasl *server, struct auth_peer *peer, char authzid[SASL_AUTHZID])
+check_peer(struct sasl *server, struct auth_peer *peer,
+    char authzid[SASL_AUTHZID])
 {
 	HOLDS(sasl_peer(server, peer, authzid) == 0);
-	HOLDS(strcmp(peer->principal, TICKET_CLIENT) == 0 && strcmp(peer->service, TICKET_SERVICE) == 0);
+	HOLDS(strcmp(peer->principal, TICKET_CLIENT) == 0 &&
+	    strcmp(peer->service, TICKET_SERVICE) == 0);
 	HOLDS(memchr(authzid, '\0', SASL_AUTHZID) != NULL);
-	HOLDS(strcmp(peer->ticket, "aes256-cts-hmac-sha1-96") == 0 && strcmp(peer->session, "aes256-cts-hmac-sha1-96") == 0);
+	HOLDS(strcmp(peer->ticket, "aes256-cts-hmac-sha1-96") == 0 &&
+	    strcmp(peer->session, "aes256-cts-hmac-sha1-96") == 0);
 }
 
 /* Passes the input on as tokens. */
@@ -108,7 +124,8 @@ try_raw(struct sasl *server, struct input in)
 static void
 try_encrypted(struct sasl *server, struct input in)
 {
-	static const uint8_t head[] = "\x60\x82\0\0\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01";
+	static const uint8_t head[] =
+	    "\x60\x82\0\0\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01";
 	static uint8_t token[sizeof(head) + TICKET_MOST];
 	uint8_t part[512];
 	unsigned how = input_byte(&in);
@@ -117,12 +134,15 @@ try_encrypted(struct sasl *server, struct input in)
 	enum sasl_result result;
 
 	memcpy(token, head, sizeof(head));
-	n = sizeof(head) + ticket_request(how, part, part_size, in.at, in.left < 8192 ? in.left : 8192, token + sizeof(head));
+	n = sizeof(head) +
+	    ticket_request(how, part, part_size, in.at,
+		in.left < 8192 ? in.left : 8192, token + sizeof(head));
 	token[2] = (uint8_t)((n - 4) >> 8);
 	token[3] = (uint8_t)(n - 4);
 	result = sasl_step(server, token, n, &out, &size);
 	HOLDS(result != SASL_DONE);
-	HOLDS(result == SASL_FAILED || (how & (TICKET_WRONG_KEY | TICKET_WRONG_SESSION)) == 0);
+	HOLDS(result == SASL_FAILED ||
+	    (how & (TICKET_WRONG_KEY | TICKET_WRONG_SESSION)) == 0);
 	if (result == SASL_MORE)
 		HOLDS(sasl_step(server, "", 0, &out, &size) != SASL_DONE);
 }
@@ -131,15 +151,16 @@ try_encrypted(struct sasl *server, struct input in)
 struct client {
 	gss_ctx_id_t context;
 	unsigned requests, offered; /* flags */
-	unsigned altered; /* which of its tokens; from 1 */
-	size_t offset;    /* of the byte that is altered */
-	uint8_t bits;     /* that are flipped in it */
+	unsigned altered;           /* which of its tokens; from 1 */
+	size_t offset;              /* of the byte that is altered */
+	uint8_t bits;               /* that are flipped in it */
 	bool has_altered;
 };
 
 /* Sends a token to the server, altered if it is the one to be altered. */
 static enum sasl_result
-send_token(struct client *c, struct sasl *server, gss_buffer_t token, const void **out, size_t *size)
+send_token(struct client *c, struct sasl *server, gss_buffer_t token,
+    const void **out, size_t *size)
 {
 	static const uint8_t nothing[1];
 	enum sasl_result result;
@@ -148,11 +169,13 @@ send_token(struct client *c, struct sasl *server, gss_buffer_t token, const void
 	HOLDS(copy != NULL);
 	if (token->length > 0)
 		memcpy(copy, token->value, token->length);
-	if (c->altered > 0 && --c->altered == 0 && token->length > 0 && c->bits != 0) {
+	if (c->altered > 0 && --c->altered == 0 && token->length > 0 &&
+	    c->bits != 0) {
 		copy[c->offset % token->length] ^= c->bits;
 		c->has_altered = true;
 	}
-	result = sasl_step(server, token->length > 0 ? copy : nothing, token->length, out, size);
+	result = sasl_step(server, token->length > 0 ? copy : nothing,
+	    token->length, out, size);
 	free(copy);
 	return result;
 }
@@ -161,7 +184,10 @@ send_token(struct client *c, struct sasl *server, gss_buffer_t token, const void
 static bool
 negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
 {
-	struct gss_channel_bindings_struct bindings = { .application_data = { 25, (void *)(uintptr_t)"tls-server-end-point:hash" } };
+	struct gss_channel_bindings_struct bindings = {
+		.application_data = { 25,
+		    (void *)(uintptr_t) "tls-server-end-point:hash" }
+	};
 	gss_buffer_desc in = GSS_C_EMPTY_BUFFER, token;
 	OM_uint32 minor, flags = 0;
 
@@ -172,8 +198,11 @@ negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
 	if ((c->requests & OTHER_BINDING) != 0)
 		bindings.application_data.length--;
 	for (int i = 0; i < STEPS; i++) {
-		OM_uint32 major = gss_init_sec_context(&minor, GSS_C_NO_CREDENTIAL, &c->context, service,
-		    (gss_OID)gss_mech_krb5, flags, 0, (c->requests & (BINDING | OTHER_BINDING)) != 0 ? &bindings : NULL,
+		OM_uint32 major = gss_init_sec_context(&minor,
+		    GSS_C_NO_CREDENTIAL, &c->context, service,
+		    (gss_OID)gss_mech_krb5, flags, 0,
+		    (c->requests & (BINDING | OTHER_BINDING)) != 0 ? &bindings :
+								     NULL,
 		    &in, NULL, &token, NULL, NULL);
 		enum sasl_result result;
 		const void *out;
@@ -191,7 +220,10 @@ negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
 		if (major != GSS_S_COMPLETE)
 			continue;
 		*offer = in;
-		/* With mutual authentication an empty token asks for the offer. */
+		/*
+		 * With mutual authentication an empty token asks for the
+		 * offer.
+		 */
 		if ((c->requests & MUTUAL) == 0 || i > 0)
 			return true;
 	}
@@ -204,12 +236,15 @@ is_good(const struct client *c, const uint8_t *choice, size_t n)
 {
 	size_t most;
 
-	if (n < 4 || n - 4 >= SASL_AUTHZID || memchr(choice + 4, '\0', n - 4) != NULL)
+	if (n < 4 || n - 4 >= SASL_AUTHZID ||
+	    memchr(choice + 4, '\0', n - 4) != NULL)
 		return false;
 	most = (size_t)choice[1] << 16 | (size_t)choice[2] << 8 | choice[3];
 	if (choice[0] == RELAY_GSS_NONE)
 		return true;
-	if ((choice[0] != RELAY_GSS_INTEGRITY && choice[0] != RELAY_GSS_CONFIDENTIALITY) || (c->offered & choice[0]) == 0)
+	if ((choice[0] != RELAY_GSS_INTEGRITY &&
+		choice[0] != RELAY_GSS_CONFIDENTIALITY) ||
+	    (c->offered & choice[0]) == 0)
 		return false;
 	return relay_gss_text_size(c->context, choice[0], most) > 0;
 }
@@ -228,10 +263,12 @@ import_layer(struct sasl *server, struct relay_gss *w)
 	HOLDS(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
 	HOLDS(sasl_hand_over(server, pair[0], "unread", 6) == 0);
 	n = recv(pair[1], &h, sizeof(h), 0);
-	HOLDS(n > head + 6 && h.unread_size == 6 && memcmp(h.data, "unread", 6) == 0);
+	HOLDS(n > head + 6 && h.unread_size == 6 &&
+	    memcmp(h.data, "unread", 6) == 0);
 	token = (gss_buffer_desc){ (size_t)(n - head) - 6, h.data + 6 };
 	memset(w, 0, offsetof(struct relay_gss, in));
-	HOLDS(gss_import_sec_context(&minor, &token, &w->context) == GSS_S_COMPLETE);
+	HOLDS(gss_import_sec_context(&minor, &token, &w->context) ==
+	    GSS_S_COMPLETE);
 	w->is_confidential = h.layer == RELAY_GSS_CONFIDENTIALITY;
 	w->text_size = h.text_size;
 	close(pair[0]);
@@ -249,13 +286,15 @@ put_text(struct relay_buffer *b, const void *p, size_t n)
 
 /* Wraps text into a token after its length. */
 static void
-wrap_text(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n, struct relay_buffer *wrapped)
+wrap_text(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n,
+    struct relay_buffer *wrapped)
 {
 	gss_buffer_desc text = { n, (void *)(uintptr_t)p }, token;
 	OM_uint32 minor;
 	uint8_t length[RELAY_GSS_LENGTH];
 
-	HOLDS(!GSS_ERROR(gss_wrap(&minor, context, conceal, GSS_C_QOP_DEFAULT, &text, NULL, &token)));
+	HOLDS(!GSS_ERROR(gss_wrap(&minor, context, conceal, GSS_C_QOP_DEFAULT,
+	    &text, NULL, &token)));
 	be32enc(length, (uint32_t)token.length);
 	put_text(wrapped, length, sizeof(length));
 	put_text(wrapped, token.value, token.length);
@@ -263,11 +302,13 @@ wrap_text(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n, struct
 }
 
 /*
- * Makes the client's bytes in the layer from the input: wrapped as they are sent,
- * and cleartext as the session must get it. Returns true if no rule is broken.
+ * Makes the client's bytes in the layer from the input: wrapped as they are
+ * sent, and cleartext as the session must get it. Returns true if no rule is
+ * broken.
  */
 static bool
-make_input(const struct client *c, const struct relay_gss *w, struct input *in, struct relay_buffer *wrapped, struct relay_buffer *cleartext)
+make_input(const struct client *c, const struct relay_gss *w, struct input *in,
+    struct relay_buffer *wrapped, struct relay_buffer *cleartext)
 {
 	size_t last = 0;
 	bool good = true, altered = false;
@@ -282,17 +323,20 @@ make_input(const struct client *c, const struct relay_gss *w, struct input *in, 
 		else if (how == 1) /* raw bytes */
 			put_text(wrapped, p, n);
 		else { /* a token, with the wrong confidentiality if how is 2 */
-			wrap_text(c->context, w->is_confidential != (how == 2), p, n, wrapped);
+			wrap_text(c->context, w->is_confidential != (how == 2),
+			    p, n, wrapped);
 			last = end;
 		}
 		/*
-		 * If an altered token can be unwrapped, its text is unchanged: the
-		 * alteration was in the part of its head that is not protected.
+		 * If an altered token can be unwrapped, its text is unchanged:
+		 * the alteration was in the part of its head that is not
+		 * protected.
 		 */
 		if (how == 3 && n > 0)
 			wrapped->data[end + n % (wrapped->end - end)] ^= p[0];
 		altered |= how == 3;
-		good &= how >= 3 || (how == 2 && !w->is_confidential) || (how < 2 && end == wrapped->end);
+		good &= how >= 3 || (how == 2 && !w->is_confidential) ||
+		    (how < 2 && end == wrapped->end);
 		if (good && how >= 2)
 			put_text(cleartext, p, n);
 	}
@@ -303,23 +347,33 @@ make_input(const struct client *c, const struct relay_gss *w, struct input *in, 
 static void
 check_answers(const struct client *c, struct relay_gss *w)
 {
-	static const char answer[] = "+OK in the clear\r\n", more[] = "+OK this is wrapped in tokens that the client takes\r\n.\r\n";
+	static const char
+	    answer[] = "+OK in the clear\r\n",
+	    more[] =
+		"+OK this is wrapped in tokens that the client takes\r\n.\r\n";
 	static struct relay_buffer out;
 	char got[sizeof(more)];
 	size_t n = 0;
 	OM_uint32 minor;
 
 	out.at = out.end = 0;
-	HOLDS(relay_gss_codec.wrap(w, answer, sizeof(answer) - 1, &out) == 0 && relay_gss_codec.wrap(w, more, sizeof(more) - 1, &out) == 0);
-	HOLDS(out.end >= sizeof(answer) - 1 && memcmp(out.data, answer, sizeof(answer) - 1) == 0);
+	HOLDS(relay_gss_codec.wrap(w, answer, sizeof(answer) - 1, &out) == 0 &&
+	    relay_gss_codec.wrap(w, more, sizeof(more) - 1, &out) == 0);
+	HOLDS(out.end >= sizeof(answer) - 1 &&
+	    memcmp(out.data, answer, sizeof(answer) - 1) == 0);
 	for (size_t at = sizeof(answer) - 1; at < out.end;) {
 		const unsigned char *p = (const unsigned char *)out.data + at;
-		gss_buffer_desc token = { (size_t)p[2] << 8 | p[3], (void *)(uintptr_t)(p + 4) }, text;
+		gss_buffer_desc token = { (size_t)p[2] << 8 | p[3],
+			(void *)(uintptr_t)(p + 4) },
+				text;
 		int conceals;
 
-		HOLDS(p[0] == 0 && p[1] == 0 && token.length <= out.end - at - 4);
-		HOLDS(gss_unwrap(&minor, c->context, &token, &text, &conceals, NULL) == GSS_S_COMPLETE);
-		HOLDS(conceals == w->is_confidential && n + text.length < sizeof(more));
+		HOLDS(p[0] == 0 && p[1] == 0 &&
+		    token.length <= out.end - at - 4);
+		HOLDS(gss_unwrap(&minor, c->context, &token, &text, &conceals,
+			  NULL) == GSS_S_COMPLETE);
+		HOLDS(conceals == w->is_confidential &&
+		    n + text.length < sizeof(more));
 		memcpy(got + n, text.value, text.length);
 		n += text.length;
 		at += 4 + token.length;
@@ -330,7 +384,8 @@ check_answers(const struct client *c, struct relay_gss *w)
 
 /* Checks the layer with input of the client in pieces, and with answers. */
 static void
-check_layer(struct client *c, struct sasl *server, struct input *in, size_t piece)
+check_layer(struct client *c, struct sasl *server, struct input *in,
+    size_t piece)
 {
 	static struct relay_gss w;
 	static struct relay_buffer wrapped, cleartext, got, unused;
@@ -342,19 +397,27 @@ check_layer(struct client *c, struct sasl *server, struct input *in, size_t piec
 	wrapped.end = cleartext.end = got.at = got.end = 0;
 	good = make_input(c, &w, in, &wrapped, &cleartext);
 	for (size_t at = 0; at < wrapped.end && result == 0; at += piece)
-		result = relay_gss_codec.unwrap(&w, wrapped.data + at, wrapped.end - at < piece ? wrapped.end - at : piece, &got, &unused);
+		result = relay_gss_codec.unwrap(&w, wrapped.data + at,
+		    wrapped.end - at < piece ? wrapped.end - at : piece, &got,
+		    &unused);
 	HOLDS(!good || (result == 0 && got.end == cleartext.end));
-	HOLDS(got.end <= cleartext.end && memcmp(got.data, cleartext.data, got.end) == 0 && unused.end == 0);
+	HOLDS(got.end <= cleartext.end &&
+	    memcmp(got.data, cleartext.data, got.end) == 0 && unused.end == 0);
 	if (result == 0 && good)
 		check_answers(c, &w);
 	gss_delete_sec_context(&minor, &w.context, NULL);
 }
 
-/* Sends the client's choice, and checks the result. Returns true if it has a layer. */
+/*
+ * Sends the client's choice, and checks the result. Returns true if it has a
+ * layer.
+ */
 static bool
-choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n, bool conceal)
+choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n,
+    bool conceal)
 {
-	static const char *const names[2][5] = { { "", "none", "integrity", "", "confidentiality" },
+	static const char *const names[2][5] = { { "", "none", "integrity", "",
+						     "confidentiality" },
 		{ "", "tls", "tls+integrity", "", "tls+confidentiality" } };
 	gss_buffer_desc text = { n, (void *)(uintptr_t)choice }, token;
 	OM_uint32 minor;
@@ -364,7 +427,8 @@ choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n, b
 	const void *out;
 	size_t size;
 
-	HOLDS(!GSS_ERROR(gss_wrap(&minor, c->context, conceal, GSS_C_QOP_DEFAULT, &text, NULL, &token)));
+	HOLDS(!GSS_ERROR(gss_wrap(&minor, c->context, conceal,
+	    GSS_C_QOP_DEFAULT, &text, NULL, &token)));
 	result = send_token(c, server, &token, &out, &size);
 	gss_release_buffer(&minor, &token);
 	HOLDS(result != SASL_MORE);
@@ -373,7 +437,8 @@ choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n, b
 		return false;
 	HOLDS(is_good(c, choice, n));
 	check_peer(server, &peer, authzid);
-	HOLDS(strlen(authzid) == n - 4 && memcmp(authzid, choice + 4, n - 4) == 0);
+	HOLDS(strlen(authzid) == n - 4 &&
+	    memcmp(authzid, choice + 4, n - 4) == 0);
 	HOLDS(sasl_has_layer(server) == (choice[0] != RELAY_GSS_NONE));
 	HOLDS(strcmp(peer.layer, names[server == servers[1]][choice[0]]) == 0);
 	HOLDS((peer.mutual != 0) == ((c->requests & MUTUAL) != 0));
@@ -387,7 +452,8 @@ choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n, b
 static void
 check_offer(const struct client *c, const struct sasl *server)
 {
-	bool bound = server == servers[1] && (c->requests & (BINDING | OTHER_BINDING)) == BINDING;
+	bool bound = server == servers[1] &&
+	    (c->requests & (BINDING | OTHER_BINDING)) == BINDING;
 	unsigned expected = RELAY_GSS_NONE;
 
 	/* libgssapi's client always asks for integrity and confidentiality. */
@@ -400,12 +466,14 @@ check_offer(const struct client *c, const struct sasl *server)
 static void
 try_genuine(struct sasl *server, struct input in)
 {
-	struct client c = { .requests = input_byte(&in), .altered = input_byte(&in) % 4 };
+	struct client c = { .requests = input_byte(&in),
+		.altered = input_byte(&in) % 4 };
 	gss_buffer_desc offer = GSS_C_EMPTY_BUFFER, text;
 	OM_uint32 minor;
 	const uint8_t *choice;
 	size_t size;
-	bool conceal, foreign = (c.requests & OTHER_BINDING) != 0 && server == servers[1];
+	bool conceal,
+	    foreign = (c.requests & OTHER_BINDING) != 0 && server == servers[1];
 
 	c.offset = input_below(&in, 4096);
 	c.bits = input_byte(&in);
@@ -413,7 +481,8 @@ try_genuine(struct sasl *server, struct input in)
 	/* Wrong channel bindings belong to another TLS connection. */
 	if (!negotiate(&c, server, &offer) || foreign)
 		HOLDS(c.has_altered || (foreign && offer.length == 0));
-	else if (gss_unwrap(&minor, c.context, &offer, &text, NULL, NULL) == GSS_S_COMPLETE) {
+	else if (gss_unwrap(&minor, c.context, &offer, &text, NULL, NULL) ==
+	    GSS_S_COMPLETE) {
 		HOLDS(text.length == 4);
 		c.offered = *(const uint8_t *)text.value;
 		check_offer(&c, server);

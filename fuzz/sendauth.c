@@ -1,10 +1,10 @@
 /*
  * Fuzz target: sendauth.c and auth.c over the beginning of a KPOP connection.
  *
- * Input: one byte for how it arrives, one for its kind. Then either the bytes as
- * they are; or the cleartexts of a ticket (after its size in two bytes; or a good
- * one) and of an authenticator, which are encrypted with right or wrong keys and
- * framed.
+ * Input: one byte for how it arrives, one for its kind. Then either the bytes
+ * as they are; or the cleartexts of a ticket (after its size in two bytes; or
+ * a good one) and of an authenticator, which are encrypted with right or wrong
+ * keys and framed.
  *
  * What holds: a wrong key is refused; the same bytes are accepted only once; an
  * accepted ticket is for the service; the bytes after the AP-REQ stay unread;
@@ -22,7 +22,8 @@
 
 enum { RAW = 8, GOOD_TICKET = 16 };
 
-static const uint8_t hello[] = "\0\0\0\x13KRB5_SENDAUTH_V1.0\0\0\0\0\x09KPOPV1.0";
+static const uint8_t hello[] =
+    "\0\0\0\x13KRB5_SENDAUTH_V1.0\0\0\0\0\x09KPOPV1.0";
 static const uint8_t following[] = "USER alice\r\n";
 
 static struct auth *a;
@@ -43,7 +44,8 @@ make_exchange(struct input *in, unsigned how, uint8_t *out)
 		part = input_take(in, &size);
 	}
 	memcpy(out, hello, n);
-	size = ticket_request(how, part, size, in->at, in->left < 8192 ? in->left : 8192, out + n + 4);
+	size = ticket_request(how, part, size, in->at,
+	    in->left < 8192 ? in->left : 8192, out + n + 4);
 	out[n++] = 0;
 	out[n++] = 0;
 	out[n++] = (uint8_t)(size >> 8);
@@ -61,7 +63,8 @@ check_message(size_t at, unsigned char tag)
 	const unsigned char *said = (const unsigned char *)peer.said + at;
 
 	HOLDS(peer.said_size > at + 4 && said[0] == 0 && said[1] == 0);
-	HOLDS(peer.said_size == at + 4 + ((size_t)said[2] << 8 | said[3]) && said[4] == tag);
+	HOLDS(peer.said_size == at + 4 + ((size_t)said[2] << 8 | said[3]) &&
+	    said[4] == tag);
 }
 
 /* Returns true if a NUL ends the text. */
@@ -75,9 +78,11 @@ ends(const char *text, size_t size)
 static void
 check_accepted(const struct auth_peer *who)
 {
-	HOLDS(ends(who->principal, AUTH_NAME) && ends(who->ticket, AUTH_ENCTYPE) &&
+	HOLDS(ends(who->principal, AUTH_NAME) &&
+	    ends(who->ticket, AUTH_ENCTYPE) &&
 	    ends(who->session, AUTH_ENCTYPE));
-	HOLDS(who->ticket[0] != '\0' && who->session[0] != '\0' && who->principal[0] != '\0');
+	HOLDS(who->ticket[0] != '\0' && who->session[0] != '\0' &&
+	    who->principal[0] != '\0');
 	HOLDS(strcmp(who->service, TICKET_SERVICE) == 0);
 	HOLDS(peer.said_size >= 5 && memcmp(peer.said, "\0\0\0\0\0", 5) == 0);
 	if (who->mutual)
@@ -96,7 +101,8 @@ check_refused(void)
 	if (n > 1 && said[0] == '\0')
 		check_message(1, 0x7e); /* KRB-ERROR */
 	else if (n > 1)
-		HOLDS(memcmp(said, "-ERR ", 5) == 0 && memcmp(said + n - 2, "\r\n", 2) == 0);
+		HOLDS(memcmp(said, "-ERR ", 5) == 0 &&
+		    memcmp(said + n - 2, "\r\n", 2) == 0);
 	else
 		HOLDS(n == 0 || said[0] == 0 || said[0] == 1 || said[0] == 2);
 }
@@ -107,7 +113,10 @@ serve(const uint8_t *data, size_t n, unsigned manner, struct auth_peer *who)
 {
 	int result;
 
-	/* The client reads all output, because half a message cannot be checked. */
+	/*
+	 * The client reads all output, because half a message cannot be
+	 * checked.
+	 */
 	peer_begin(&io, data, n, manner & 0x1f);
 	result = sendauth_serve(&io, a, who);
 	io_flush(&io);
@@ -140,7 +149,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_let_in++;
 	check_accepted(&who);
 	if ((how & RAW) == 0)
-		HOLDS(peer_used(&io) == used && (how & (TICKET_WRONG_KEY | TICKET_WRONG_SESSION)) == 0 &&
+		HOLDS(peer_used(&io) == used &&
+		    (how & (TICKET_WRONG_KEY | TICKET_WRONG_SESSION)) == 0 &&
 		    who.mutual == ((how & TICKET_MUTUAL) != 0));
 	HOLDS(serve(bytes, n, manner, &who) == -1);
 	check_refused();

@@ -58,7 +58,9 @@ static krb5_keyblock
 key_of(uint8_t *key, int fill)
 {
 	memset(key, fill, KEY_SIZE);
-	return (krb5_keyblock){ .enctype = ENCTYPE_AES256_CTS_HMAC_SHA1_96, .length = KEY_SIZE, .contents = key };
+	return (krb5_keyblock){ .enctype = ENCTYPE_AES256_CTS_HMAC_SHA1_96,
+		.length = KEY_SIZE,
+		.contents = key };
 }
 
 /* Fails if a step of libkrb5 failed. */
@@ -90,9 +92,12 @@ configure(void)
 
 	snprintf(name, sizeof(name), "%s/krb5.conf", fuzz_directory_name());
 	HOLDS((file = fopen(name, "we")) != NULL);
-	fprintf(file, "[libdefaults]\ndefault_realm = KPOPD.TEST\ndns_lookup_kdc = false\nrdns = false\n"
-		      "dns_canonicalize_hostname = false\n");
-	HOLDS(fclose(file) == 0 && setenv("KRB5_CONFIG", name, 1) == 0 && setenv("KRB5CCNAME", "MEMORY:fuzz", 1) == 0);
+	fprintf(file,
+	    "[libdefaults]\ndefault_realm = KPOPD.TEST\ndns_lookup_kdc = "
+	    "false\nrdns = false\n"
+	    "dns_canonicalize_hostname = false\n");
+	HOLDS(fclose(file) == 0 && setenv("KRB5_CONFIG", name, 1) == 0 &&
+	    setenv("KRB5CCNAME", "MEMORY:fuzz", 1) == 0);
 }
 
 struct auth *
@@ -110,8 +115,10 @@ ticket_realm(void)
 	must(krb5_kt_resolve(context, "MEMORY:realm", &keytab));
 	add_key(keytab, "host/mail.kpopd.test@KPOPD.TEST", &host_key);
 	add_key(keytab, TICKET_SERVICE, &service_key);
-	HOLDS((replay = replay_open(fuzz_directory_name(), 300, INT64_MAX)) != NULL);
-	HOLDS((a = auth_prepare()) != NULL && keytab_load(a, "MEMORY:realm", NULL) == 0);
+	HOLDS((replay = replay_open(fuzz_directory_name(), 300, INT64_MAX)) !=
+	    NULL);
+	HOLDS((a = auth_prepare()) != NULL &&
+	    keytab_load(a, "MEMORY:realm", NULL) == 0);
 	auth_use_replay_cache(a, replay);
 	return a;
 }
@@ -122,8 +129,9 @@ ticket_forget_replays(void)
 	int fd = openat(fuzz_directory(), "replay", O_RDWR | O_CLOEXEC);
 
 	/* All but the head, which the struct replay has read. */
-	HOLDS(fd != -1 && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, REPLAY_HEAD,
-	    REPLAY_SIZE - REPLAY_HEAD) == 0);
+	HOLDS(fd != -1 &&
+	    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		REPLAY_HEAD, REPLAY_SIZE - REPLAY_HEAD) == 0);
 	close(fd);
 }
 
@@ -180,16 +188,19 @@ put_tagged(struct der *d, uint8_t tag, uint8_t type, const void *p, size_t n)
 
 /* Encrypts a cleartext; writes EncryptedData (RFC 4120 §5.2.9) in a tag. */
 static void
-put_encrypted(struct der *d, uint8_t tag, const krb5_keyblock *key, int usage, const uint8_t *p, size_t n)
+put_encrypted(struct der *d, uint8_t tag, const krb5_keyblock *key, int usage,
+    const uint8_t *p, size_t n)
 {
-	krb5_data cleartext = { .length = (unsigned)n, .data = (char *)(uintptr_t)p };
+	krb5_data cleartext = { .length = (unsigned)n,
+		.data = (char *)(uintptr_t)p };
 	krb5_enc_data encrypted;
 	const uint8_t *end = d->at;
 	size_t size;
 	char type = ENCTYPE_AES256_CTS_HMAC_SHA1_96;
 
 	must(krb5_c_encrypt_length(context, key->enctype, n, &size));
-	encrypted.ciphertext = (krb5_data){ .length = (unsigned)size, .data = malloc(size) };
+	encrypted.ciphertext =
+	    (krb5_data){ .length = (unsigned)size, .data = malloc(size) };
 	HOLDS(encrypted.ciphertext.data != NULL);
 	must(krb5_c_encrypt(context, key, usage, NULL, &cleartext, &encrypted));
 	put_tagged(d, 0xa2, BYTES, encrypted.ciphertext.data, size);
@@ -229,7 +240,8 @@ put_ticket(struct der *d, unsigned how, const uint8_t *part, size_t n)
 {
 	const uint8_t *end = d->at;
 
-	put_encrypted(d, 0xa3, (how & TICKET_WRONG_KEY) != 0 ? &host_key : &service_key,
+	put_encrypted(d, 0xa3,
+	    (how & TICKET_WRONG_KEY) != 0 ? &host_key : &service_key,
 	    KRB5_KEYUSAGE_KDC_REP_TICKET, part, n);
 	put_name(d, 0xa2, "pop", "mail.kpopd.test");
 	put_tagged(d, 0xa1, STRING, "KPOPD.TEST", 10);
@@ -255,12 +267,14 @@ ticket_request(unsigned how, const uint8_t *part, size_t part_size,
 	struct der d = { out, out + TICKET_MOST };
 	const uint8_t *end = d.at, *ticket;
 
-	put_encrypted(&d, 0xa4, (how & TICKET_WRONG_SESSION) != 0 ? &host_key : &session_key,
+	put_encrypted(&d, 0xa4,
+	    (how & TICKET_WRONG_SESSION) != 0 ? &host_key : &session_key,
 	    KRB5_KEYUSAGE_AP_REQ_AUTH, authenticator, authenticator_size);
 	ticket = d.at;
 	put_ticket(&d, how, part, part_size);
 	wrap(&d, 0xa3, ticket);
-	put_tagged(&d, 0xa2, BITS, (how & TICKET_MUTUAL) != 0 ? "\0\x20\0\0\0" : "\0\0\0\0\0", 5);
+	put_tagged(&d, 0xa2, BITS,
+	    (how & TICKET_MUTUAL) != 0 ? "\0\x20\0\0\0" : "\0\0\0\0\0", 5);
 	put_tagged(&d, 0xa1, INTEGER, "\x0e", 1);
 	put_tagged(&d, 0xa0, INTEGER, "\5", 1);
 	wrap(&d, SEQUENCE, end);
@@ -274,12 +288,15 @@ ticket_cache(void)
 	uint8_t part[512], ticket[1024];
 	struct der d = { ticket, ticket + sizeof(ticket) };
 	const uint8_t *end = d.at;
-	krb5_creds creds = { .keyblock = session_key, .times = { .authtime = NOW - 3600,
-	    .starttime = NOW - 3600, .endtime = NOW + 36000 } };
+	krb5_creds creds = { .keyblock = session_key,
+		.times = { .authtime = NOW - 3600,
+		    .starttime = NOW - 3600,
+		    .endtime = NOW + 36000 } };
 	krb5_ccache cache;
 
 	put_ticket(&d, 0, part, ticket_part(part));
-	creds.ticket = (krb5_data){ .length = (unsigned)finish(&d, end), .data = (char *)ticket };
+	creds.ticket = (krb5_data){ .length = (unsigned)finish(&d, end),
+		.data = (char *)ticket };
 	must(krb5_parse_name(context, TICKET_CLIENT, &creds.client));
 	must(krb5_parse_name(context, TICKET_SERVICE, &creds.server));
 	must(krb5_cc_default(context, &cache));

@@ -17,7 +17,9 @@ void ticket_forget_replays(void);
 
 /* How an AP-REQ is made: flags. */
 enum {
-	/* Encrypt the ticket with the key of host/, which the keytab contains. */
+	/*
+	 * Encrypt the ticket with the key of host/, which the keytab contains.
+	 */
 	TICKET_WRONG_KEY = 1,
 	/* Encrypt the authenticator with another key than the ticket's. */
 	TICKET_WRONG_SESSION = 2,
@@ -33,8 +35,8 @@ size_t ticket_request(unsigned how, const uint8_t *part, size_t part_size,
     const uint8_t *authenticator, size_t authenticator_size, uint8_t *out);
 
 /*
- * Writes the cleartext of a good ticket, for TICKET_CLIENT, to out[512]. Returns
- * its size.
+ * Writes the cleartext of a good ticket, for TICKET_CLIENT, to out[512].
+ * Returns its size.
  */
 size_t ticket_part(uint8_t *out);
 

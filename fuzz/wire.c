@@ -106,7 +106,7 @@ top_end(const char *text, size_t n, size_t lines)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input in = {data, size};
+	struct input in = { data, size };
 	uint32_t pieces = (uint32_t)input_below(&in, 65536);
 	size_t lines = input_byte(&in) % 8, n = in.left, whole, m, top;
 	const char *text = (const char *)in.at;
@@ -124,20 +124,20 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		wire_init(&again, WIRE_ALL);
 		HOLDS(convert(&again, text, n, piece, pieces, other) == whole);
 		HOLDS(memcmp(out, other, whole) == 0 &&
-		      again.wire_size == w.wire_size);
+		    again.wire_size == w.wire_size);
 		wire_init(&again, WIRE_ALL);
 		HOLDS(convert(&again, text, n, piece, pieces, NULL) == whole &&
-		      again.wire_size == w.wire_size);
+		    again.wire_size == w.wire_size);
 	}
 	wire_init(&w, lines);
 	top = convert(&w, text, n, 0, pieces, other);
-	HOLDS(
-	    top == top_end(out, whole, lines) && memcmp(out, other, top) == 0);
+	HOLDS(top == top_end(out, whole, lines) &&
+	    memcmp(out, other, top) == 0);
 	wire_init(&w, WIRE_ALL);
 	convert(&w, text, n, 7, 0, NULL);
 	m = unstuffed(out, whole);
 	HOLDS(m == w.wire_size && m == with_crlf(text, n, plain) &&
-	      memcmp(out, plain, m) == 0);
+	    memcmp(out, plain, m) == 0);
 	free(out);
 	free(other);
 	return 0;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# A removal that is broken off anywhere waits for its own mailbox and is finished there. Meanwhile the mailbox is away,
-# another one is served, or its bytes are in another file. Readers never see half a removal.
+# A removal that is broken off anywhere waits for its own mailbox and is
+# finished there. Meanwhile the mailbox is away, another one is served, or its
+# bytes are in another file. Readers never see half a removal.
 
 load helpers/all
 load helpers/points
@@ -34,20 +35,24 @@ teardown() {
 	end_test
 }
 
-# second_server_start: starts services for ~/Mailbox on port 1110 and for ~/Maildir on 1111, with the same state directory.
+# second_server_start: starts services for ~/Mailbox on port 1110 and for
+# ~/Maildir on 1111, with the same state directory.
 second_server_start() {
 	local box port=1110
 	for box in 'mbox:~/Mailbox' 'maildir:~/Maildir'; do
 		sed -e "s,1109,$port,; s,^{,&\n\tid = other$port,; s|server_args = .*|& -m $box|" "$WORLD/xinetd.conf"
 		port=$((port + 1))
 	done >"$WORLD/second.conf"
-	xinetd -dontfork -f "$WORLD/second.conf" -pidfile "$WORLD/second.pid" 3>&- >/dev/null 2>&1 &
+	xinetd -dontfork -f "$WORLD/second.conf" -pidfile "$WORLD/second.pid" \
+	    3>&- >/dev/null 2>&1 &
 	await 5 'ss -Hltn sport = 1111 | grep -q .'
 }
 
-# over MOUNT-OPTION …: mounts another directory over the spool's, once no kpopd runs.
+# over MOUNT-OPTION …: mounts another directory over the spool's, once no kpopd
+# runs.
 over() {
-	soon 5 '! pgrep -x kpopd >/dev/null' && mount "$@" /var/mail && touch "$WORLD/mounted"
+	soon 5 '! pgrep -x kpopd >/dev/null' && mount "$@" /var/mail &&
+	    touch "$WORLD/mounted"
 }
 
 # spool_comes_back: unmounts what is over the spool's directory, if anything is.
@@ -57,37 +62,45 @@ spool_comes_back() {
 	umount /var/mail && rm "$WORLD/mounted"
 }
 
-# crash CALL N: kills session and monitor there in QUIT, as a power failure would. Keeps what that leaves in
-# $WORLD/crash*, because each thing that happens afterwards begins from it. $WORLD/wanted is what must come out.
+# crash CALL N: kills session and monitor there in QUIT, as a power failure
+# would. Keeps what that leaves in $WORLD/crash*, because each thing that
+# happens afterwards begins from it. $WORLD/wanted is what must come out.
 crash() {
 	spool_comes_back
 	rm -rf "$state/users"
 	killed_quit together "$1" "$2" || return
 	rm -rf "$WORLD/crash" "$WORLD/said"
-	cp -a "$state/users" "$WORLD/crash" && cp -p /var/mail/alice "$WORLD/crash.spool" || return
+	cp -a "$state/users" "$WORLD/crash" &&
+	    cp -p /var/mail/alice "$WORLD/crash.spool" || return
 	[[ $said != +OK* ]] || touch "$WORLD/said"
 	if pending; then
 		cp "$WORLD/new" "$WORLD/wanted"
 	else
 		# Nothing is decided, or all is done.
-		cmp -s "$WORLD/new" "$WORLD/crash.spool" || { [ ! -e "$WORLD/said" ] && cmp "$WORLD/old" "$WORLD/crash.spool"; } || return
+		cmp -s "$WORLD/new" "$WORLD/crash.spool" || {
+			[ ! -e "$WORLD/said" ] &&
+			    cmp "$WORLD/old" "$WORLD/crash.spool"
+		} || return
 		cp "$WORLD/crash.spool" "$WORLD/wanted"
 	fi
 }
 
 # pending: returns true if the crash has left a removal to finish.
 pending() {
-	compgen -G "$WORLD/crash/*/*/j" >/dev/null || compgen -G "$WORLD/crash/*/*/j.cut" >/dev/null
+	compgen -G "$WORLD/crash/*/*/j" >/dev/null ||
+	    compgen -G "$WORLD/crash/*/*/j.cut" >/dev/null
 }
 
-# crash_again: restores all that the crash left. Spool and spool directory keep their inodes.
+# crash_again: restores all that the crash left. Spool and spool directory keep
+# their inodes.
 crash_again() {
 	spool_comes_back
 	soon 5 '! pgrep -x kpopd >/dev/null' || return
 	rm -rf "$state/users" "$WORLD/below"/* "$WORLD/away"/* /home/alice/Mail*
 	cp -a "$WORLD/crash" "$state/users"
 	find /var/mail -mindepth 1 ! -name alice -delete
-	store alice <"$WORLD/crash.spool" && touch -r "$WORLD/crash.spool" /var/mail/alice
+	store alice <"$WORLD/crash.spool" &&
+	    touch -r "$WORLD/crash.spool" /var/mail/alice
 	: >"$WORLD/arrived"
 }
 
@@ -97,16 +110,20 @@ mail_arrives() {
 	cat "$WORLD/arrived" >>/var/mail/alice
 }
 
-# recover_now STATUS WORDS: runs --recover, which has to exit with STATUS and to print WORDS about alice's spool.
+# recover_now STATUS WORDS: runs --recover, which has to exit with STATUS and to
+# print WORDS about alice's spool.
 recover_now() {
 	local status=0 printed
-	printed=$("$KPOPD_BUILD/kpopd" --recover -d "$state" -l fcntl) || status=$?
-	[ "$status" -eq "$1" ] && grep -qx "alice (/var/mail/alice): $2" <<<"$printed" && return
+	printed=$("$KPOPD_BUILD/kpopd" --recover -d "$state" -l fcntl) ||
+	    status=$?
+	[ "$status" -eq "$1" ] &&
+	    grep -qx "alice (/var/mail/alice): $2" <<<"$printed" && return
 	echo "--recover: $status, $printed"
 	return 1
 }
 
-# journal_untouched: returns true if the journal is as the crash left it, and nothing is set aside.
+# journal_untouched: returns true if the journal is as the crash left it, and
+# nothing is set aside.
 journal_untouched() {
 	local file
 	pending || return 0
@@ -117,23 +134,33 @@ journal_untouched() {
 	! compgen -G "$state/users/*/*/rescue*"
 }
 
-# unreachable ANSWER: runs --recover and a login, every second time the login first. Neither may reach the mailbox if a
-# removal waits. Otherwise the login gets ANSWER.
+# unreachable ANSWER: runs --recover and a login, every second time the login
+# first. Neither may reach the mailbox if a removal waits. Otherwise the login
+# gets ANSWER.
 unreachable() {
 	local answer=$1 turn
 	! pending || answer='-ERR [SYS/TEMP] the mailbox cannot be opened now'
 	for turn in $((number_of_point & 1)) $((~number_of_point & 1)); do
 		if [ "$turn" -eq 1 ]; then
-			if pending; then recover_now 1 "not reachable, see syslog"; else recover_now 0 "nothing to do"; fi
+			if pending; then
+				recover_now 1 "not reachable, see syslog"
+			else
+				recover_now 0 "nothing to do"
+			fi
 		else
 			pop alice QUIT >"$WORLD/answer" || :
-			grep -qF -- "$answer" "$WORLD/answer" || { echo "expected $answer"; cat "$WORLD/answer"; false; }
+			grep -qF -- "$answer" "$WORLD/answer" || {
+				echo "expected $answer"
+				cat "$WORLD/answer"
+				false
+			}
 		fi || return
 		journal_untouched || return
 	done
 }
 
-# What may happen between the crash and the recovery: each of these returns false if something is wrong.
+# What may happen between the crash and the recovery: each of these returns
+# false if something is wrong.
 
 happens_delivery() {
 	local size
@@ -153,20 +180,23 @@ happens_absence() {
 }
 
 happens_unmounted() {
-	over --bind "$WORLD/below" && unreachable "-ERR [SYS/TEMP] the mailbox cannot be opened now" &&
+	over --bind "$WORLD/below" &&
+	    unreachable "-ERR [SYS/TEMP] the mailbox cannot be opened now" &&
 	    [ -z "$(ls -A /var/mail)" ] && spool_comes_back
 }
 
 # Mail is delivered into the directory below while the spool is not mounted.
 happens_below() {
-	over --bind "$WORLD/below" && mbox below | store alice && unreachable "+OK 1 messages" && spool_comes_back &&
+	over --bind "$WORLD/below" && mbox below | store alice &&
+	    unreachable "+OK 1 messages" && spool_comes_back &&
 	    mbox below | cmp - "$WORLD/below/alice"
 }
 
 happens_mbox() {
 	mbox one two >/home/alice/Mailbox
 	chown alice: /home/alice/Mailbox
-	removes_first 1110 alice && mbox two | cmp - /home/alice/Mailbox && journal_untouched
+	removes_first 1110 alice && mbox two | cmp - /home/alice/Mailbox &&
+	    journal_untouched
 }
 
 happens_maildir() {
@@ -174,54 +204,71 @@ happens_maildir() {
 	mkdir -p /home/alice/Maildir/{new,cur,tmp}
 	for i in 1 2; do make_message $i >/home/alice/Maildir/new/$i.x; done
 	chown -R alice: /home/alice/Maildir
-	removes_first 1111 alice && [ "$(ls /home/alice/Maildir/*)" = "$(printf '%s\n' '/home/alice/Maildir/cur:' '' \
-	    '/home/alice/Maildir/new:' 2.x '' '/home/alice/Maildir/tmp:')" ] && journal_untouched
+	removes_first 1111 alice &&
+	    [ "$(ls /home/alice/Maildir/*)" = \
+		"$(printf '%s\n' '/home/alice/Maildir/cur:' '' \
+	    '/home/alice/Maildir/new:' 2.x '' '/home/alice/Maildir/tmp:')" ] &&
+	    journal_untouched
 }
 
 # Another user has the same uid, and so the same state directory.
 happens_twin() {
 	mbox one two | store twin
-	KRB5CCNAME="FILE:$WORLD/twin.ccache" removes_first 1109 twin && mbox two | cmp - /var/mail/twin &&
+	KRB5CCNAME="FILE:$WORLD/twin.ccache" removes_first 1109 twin &&
+	    mbox two | cmp - /var/mail/twin &&
 	    journal_untouched && rm /var/mail/twin
 }
 
-# removes_first PORT USER: a session at this port removes the first of two messages.
+# removes_first PORT USER: a session at this port removes the first of two
+# messages.
 removes_first() {
-	printf '%s\r\n' "USER $2" "PASS x" "DELE 1" QUIT | kpopc mail.kpopd.test "$1" >"$WORLD/answer"
-	grep -q '^+OK bye, 1 messages left' "$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
+	printf '%s\r\n' "USER $2" "PASS x" "DELE 1" QUIT |
+	    kpopc mail.kpopd.test "$1" >"$WORLD/answer"
+	grep -q '^+OK bye, 1 messages left' "$WORLD/answer" ||
+	    { cat "$WORLD/answer"; return 1; }
 }
 
 happens_copy() {
-	cp -p /var/mail/alice /var/mail/copy && mv /var/mail/copy /var/mail/alice
+	cp -p /var/mail/alice /var/mail/copy &&
+	    mv /var/mail/copy /var/mail/alice
 }
 
 # The spool is restored on another file system.
 happens_move() {
-	cp -p /var/mail/alice "$WORLD/away/" && over -t tmpfs -o mode=2775,gid=mail moved && cp -p "$WORLD/away/alice" /var/mail/
+	cp -p /var/mail/alice "$WORLD/away/" &&
+	    over -t tmpfs -o mode=2775,gid=mail moved &&
+	    cp -p "$WORLD/away/alice" /var/mail/
 }
 
 things=(delivery absence unmounted below mbox maildir twin copy move)
 
-# is_finished: runs --recover and a login, two of four times the login first. Returns true if the mailbox is then the wanted
-# one with the mail that arrived, the login served just that, and nothing else is left.
+# is_finished: runs --recover and a login, two of four times the login first.
+# Returns true if the mailbox is then the wanted one with the mail that arrived,
+# the login served just that, and nothing else is left.
 is_finished() {
 	local turn words="nothing to do"
 	! pending || words="removal finished"
-	for turn in $((number_of_point >> 1 & 1)) $((~(number_of_point >> 1) & 1)); do
+	for turn in $((number_of_point >> 1 & 1)) \
+	    $((~(number_of_point >> 1) & 1)); do
 		if [ "$turn" -eq 1 ]; then
 			recover_now 0 "$words" || return
 		else
-			pop alice "RETR "{1..12} QUIT >"$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
+			pop alice "RETR "{1..12} QUIT >"$WORLD/answer" ||
+			    { cat "$WORLD/answer"; return 1; }
 		fi
 		words="nothing to do"
 	done
 	cat "$WORLD/wanted" "$WORLD/arrived" | cmp - /var/mail/alice || return
-	diff <(grep '^Subject: ' /var/mail/alice) <(grep '^Subject: ' "$WORLD/answer") || return
-	[ -z "$(find "$state/users" -name 'j*' -o -name 'rescue*' -o -name '*.former*')" ] || { find "$state/users"; return 1; }
+	diff <(grep '^Subject: ' /var/mail/alice) \
+	    <(grep '^Subject: ' "$WORLD/answer") || return
+	[ -z \
+	    "$(find "$state/users" -name 'j*' -o -name 'rescue*' -o \
+		-name '*.former*')" ] || { find "$state/users"; return 1; }
 	[ "$(ls -A /var/mail)" = alice ] || { ls -lA /var/mail; return 1; }
 }
 
-# absent_point THING: lets it happen after the crash, four of eight times with mail that arrives before it.
+# absent_point THING: lets it happen after the crash, four of eight times with
+# mail that arrives before it.
 absent_point() {
 	number_of_point=$points
 	crash_again || return
@@ -245,7 +292,8 @@ all_things_after() {
 	done
 }
 
-# each_call COMMAND …: runs the command with each system call of QUIT and each of its occurrences.
+# each_call COMMAND …: runs the command with each system call of QUIT and each
+# of its occurrences.
 each_call() {
 	local call count n
 	record_quit >"$WORLD/calls"
@@ -274,11 +322,12 @@ each_call() {
 	fi
 	echo "# crashes with a removal to finish: $removals" >&3
 	[ "$removals" -ge "$(long && echo 100 || echo 4)" ]
-	points_are_good "mailbox absent, other mailbox, other inode" "$(long && echo 2500 || echo 45)"
+	points_are_good "mailbox absent, other mailbox, other inode" \
+	    "$(long && echo 2500 || echo 45)"
 }
 
-# reader: starts a program that waits for the fcntl lock, then copies the mailbox to $WORLD/found and the names of journals
-# to $WORLD/unfinished.
+# reader: starts a program that waits for the fcntl lock, then copies the
+# mailbox to $WORLD/found and the names of journals to $WORLD/unfinished.
 reader() {
 	rm -f "$WORLD/found" "$WORLD/unfinished"
 	perl -e 'use POSIX; my ($spool, $found, $unfinished, $state) = @ARGV; open F, "<", $spool or die;
@@ -291,22 +340,26 @@ reader() {
 
 # ends_or_waits: returns true if the reader waits for the lock or has ended.
 ends_or_waits() {
-	grep -q -- "-> POSIX .* $reader " /proc/locks || ! kill -0 "$reader" 2>/dev/null
+	grep -q -- "-> POSIX .* $reader " /proc/locks ||
+	    ! kill -0 "$reader" 2>/dev/null
 }
 
-# reader_point CALL N: kills the session alone after its Nth CALL of QUIT, while a reader waits for the lock or has had it.
-# A reader that waited has to find the mailbox as it is in the end.
+# reader_point CALL N: kills the session alone after its Nth CALL of QUIT, while
+# a reader waits for the lock or has had it. A reader that waited has to find
+# the mailbox as it is in the end.
 reader_point() {
 	local name waited=false
 	rm -f "$WORLD/stopped"
 	marked_session || return
 	blind_monitor
-	attach "$session" -o "$WORLD/stopped" -e "trace=$1" -e "inject=$1:signal=STOP:when=$2" || return
+	attach "$session" -o "$WORLD/stopped" -e "trace=$1" \
+	    -e "inject=$1:signal=STOP:when=$2" || return
 	pop_say QUIT
 	soon 5 'grep -q "stopped by SIGSTOP" "$WORLD/stopped" || ! kill -0 "$session" 2>/dev/null' || return
 	reader
 	soon 5 ends_or_waits || return
-	! kill -0 "$reader" 2>/dev/null || { waited=true && echo "$1 $2" >>"$WORLD/waited"; }
+	! kill -0 "$reader" 2>/dev/null ||
+	    { waited=true && echo "$1 $2" >>"$WORLD/waited"; }
 	kill -KILL "$session" 2>/dev/null
 	monitor_sees
 	IFS= read -r -t 5 said <&"$pop_in" || said=
@@ -315,18 +368,21 @@ reader_point() {
 	pop_close
 	soon 5 '! pgrep -x kpopd >/dev/null' || return
 	no_journal && [ "$(ls -A /var/mail)" = alice ] || return
-	[ ! -s "$WORLD/unfinished" ] || { echo "the reader saw $(cat "$WORLD/unfinished")"; return 1; }
+	[ ! -s "$WORLD/unfinished" ] ||
+	    { echo "the reader saw $(cat "$WORLD/unfinished")"; return 1; }
 	! $waited || cmp "$WORLD/found" /var/mail/alice || return
 	for name in found mail/alice; do
 		cmp -s "$WORLD/new" "$WORLD/$name" && continue
-		[[ $said != +OK* ]] && cmp "$WORLD/old" "$WORLD/$name" || { echo "$name, heard: $said"; return 1; }
+		[[ $said != +OK* ]] && cmp "$WORLD/old" "$WORLD/$name" ||
+		    { echo "$name, heard: $said"; return 1; }
 	done
 }
 
 count_reader_point() {
 	count_point reader_point "$@"
 	# Otherwise the next point would be bad for its sake.
-	[ "${bad-0}" -eq "${bad_before-0}" ] || { kill_connection && rm -rf "$state/users"; }
+	[ "${bad-0}" -eq "${bad_before-0}" ] ||
+	    { kill_connection && rm -rf "$state/users"; }
 	bad_before=${bad-0}
 }
 
@@ -339,11 +395,14 @@ count_reader_point() {
 		done
 	else
 		shape 33
-		for call in "fdatasync 1" "fsync 1" "fsync 2" "pwrite64 4" "fsync 3" "renameat 2" "ftruncate 1" "unlinkat 2"; do
+		for call in "fdatasync 1" "fsync 1" "fsync 2" "pwrite64 4" \
+		    "fsync 3" "renameat 2" "ftruncate 1" "unlinkat 2"; do
 			count_reader_point $call
 		done
 	fi
-	echo "# the reader waited for the session: $(wc -l <"$WORLD/waited")" >&3
+	echo "# the reader waited for the session: $(wc -l <"$WORLD/waited")" \
+	    >&3
 	[ "$(wc -l <"$WORLD/waited")" -ge "$(long && echo 200 || echo 6)" ]
-	points_are_good "session alone killed, a reader waits" "$(long && echo 300 || echo 8)"
+	points_are_good "session alone killed, a reader waits" \
+	    "$(long && echo 300 || echo 8)"
 }

@@ -1,12 +1,15 @@
 #!/usr/bin/env bats
-# A listening standard input: xinetd's "wait = yes", as systemd's "Accept=no". One process accepts, and all else is as ever.
+# A listening standard input: xinetd's "wait = yes", as systemd's "Accept=no".
+# One process accepts, and all else is as ever.
 
 load helpers/all
 
-# listener_start [kpopd option ...]: xinetd waits for connections, and starts the listener with the first.
+# listener_start [kpopd option ...]: xinetd waits for connections, and starts
+# the listener with the first.
 listener_start() {
 	server_configure "$@"
-	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' -e '/per_source\|instances\|flags/d' "$WORLD/xinetd.conf"
+	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' \
+	    -e '/per_source\|instances\|flags/d' "$WORLD/xinetd.conf"
 	xinetd_run
 }
 
@@ -54,7 +57,8 @@ awake() {
 	await 5 'listener_pid >/dev/null'
 }
 
-# listen_by PERL_SOCKET COMMAND ...: what systemd does, for sockets that xinetd does not have: fd 0 listens.
+# listen_by PERL_SOCKET COMMAND ...: what systemd does, for sockets that xinetd
+# does not have: fd 0 listens.
 listen_by() {
 	perl -e 'use IO::Socket::IP; use IO::Socket::UNIX; use POSIX;
 	    my $s = eval shift or die "$@ $!"; POSIX::dup2(fileno $s, $_) for 0 .. 2; exec @ARGV or die' "$@" 3>&- &
@@ -78,7 +82,8 @@ listen_by() {
 	log_has 'mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST .*by=localname$'
 	log_has 'logout peer=[^ ]+:[0-9]+ reason=quit .*deleted=2 left=0'
 	# Two monitors wrote the lines, and not the listener.
-	[ "$(log_lines | sed -n 's/.*kpopd\[\([0-9]*\)\]: login.*/\1/p' | sort -u | wc -l)" -eq 2 ]
+	[ "$(log_lines | sed -n 's/.*kpopd\[\([0-9]*\)\]: login.*/\1/p' |
+	    sort -u | wc -l)" -eq 2 ]
 }
 
 @test "many at once are served, and nothing of theirs is left" {
@@ -92,16 +97,19 @@ listen_by() {
 		KRB5CCNAME=FILE:$WORLD/ccache.$user realm_login $user
 		for _ in 1 2 3 4; do
 			for _ in $(seq "${MANY-25}"); do
-				KRB5CCNAME=FILE:$WORLD/ccache.$user pop "$user" STAT QUIT || true
+				KRB5CCNAME=FILE:$WORLD/ccache.$user pop \
+				    "$user" STAT QUIT || true
 			done >"$WORLD/many.$user.$RANDOM$RANDOM" 3>&- &
 			pids+=($!)
 		done
 	done
 	wait "${pids[@]}"
-	# Of one user's sessions one is let in at a time; the others are told, all of them in so many words.
+	# Of one user's sessions one is let in at a time; the others are told,
+	# all of them in so many words.
 	cat "$WORLD"/many.* >"$WORLD/all"
 	rm "$WORLD"/many.*
-	[ "$(grep -cE '^\+OK bye, 1 messages left|IN-USE' "$WORLD/all")" -eq $((12 * ${MANY-25})) ]
+	[ "$(grep -cE '^\+OK bye, 1 messages left|IN-USE' "$WORLD/all")" \
+	    -eq $((12 * ${MANY-25})) ]
 	[ "$(grep -c '^+OK bye' "$WORLD/all")" -gt $((3 * ${MANY-25})) ]
 	await 5 'no_sessions'
 	[ "$(listener_pid)" = "$listener" ]
@@ -118,8 +126,10 @@ listen_by() {
 	listener=$(listener_pid)
 	listening=$(readlink "/proc/$listener/fd/0")
 	signals=$(readlink "/proc/$listener/fd/4")
-	# Whoever finds the kernel's queue full tries again only after a second; xinetd's has room for 64.
-	[ "$(ss -Hltn sport = 1109 | awk '{ print $3 }' | sort -n | head -n 1)" -eq "$(cat /proc/sys/net/core/somaxconn)" ]
+	# Whoever finds the kernel's queue full tries again only after a second;
+	# xinetd's has room for 64.
+	[ "$(ss -Hltn sport = 1109 | awk '{ print $3 }' | sort -n |
+	    head -n 1)" -eq "$(cat /proc/sys/net/core/somaxconn)" ]
 	[[ $signals == *signalfd* ]]
 	[ "$(sockets "$listener")" -eq 2 ]
 	[ "$(others "$listener")" -eq 3 ]
@@ -127,11 +137,15 @@ listen_by() {
 	holds_key "$preauth"
 	holds_none "$listener"
 	holds_none "$(monitor_pid)"
-	# The connection twice, /dev/null, the channel, and in the monitor syslog: as when inetd starts them. The pre-auth process has the replay cache as well.
+	# The connection twice, /dev/null, the channel, and in the monitor
+	# syslog: as when inetd starts them. The pre-auth process has the replay
+	# cache as well.
 	for pid in "$preauth" "$(monitor_pid)"; do
 		fds "$pid"
-		[ "$(sockets "$pid")" -eq $([ "$pid" = "$preauth" ] && echo 3 || echo 4) ]
-		[ "$(fds "$pid" | grep -v " $state/replay\$" | grep -vc ' socket:')" -eq 1 ]
+		[ "$(sockets "$pid")" \
+		    -eq $([ "$pid" = "$preauth" ] && echo 3 || echo 4) ]
+		[ "$(fds "$pid" | grep -v " $state/replay\$" |
+		    grep -vc ' socket:')" -eq 1 ]
 		[ "$(readlink "/proc/$pid/fd/2")" = /dev/null ]
 	done
 	fds "$preauth" | grep -q " $state/replay\$"
@@ -139,13 +153,17 @@ listen_by() {
 	# Without this the next check would not see it.
 	fds "$listener" | grep -qF "$listening"
 	for pid in $(pgrep -x kpopd | grep -vx "$listener"); do
-		fds "$pid" | grep -F -e "$listening" -e "$signals" && return 1 || :
+		fds "$pid" | grep -F -e "$listening" -e "$signals" &&
+		    return 1 || :
 	done
 	# The table of who is connected stays behind.
-	table=$(awk '/^[0-9a-f]+-/ { place = $1 } /^VmFlags:.* dc/ { print place }' "/proc/$listener/smaps")
+	table=$(awk \
+	    '/^[0-9a-f]+-/ { place = $1 } /^VmFlags:.* dc/ { print place }' \
+	    "/proc/$listener/smaps")
 	[ "$(wc -w <<<"$table")" -eq 1 ]
 	grep -q "^$table rw-p" "/proc/$listener/maps"
-	grep "^$table rw-p" "/proc/$preauth/maps" "/proc/$(monitor_pid)/maps" && return 1 || :
+	grep "^$table rw-p" "/proc/$preauth/maps" "/proc/$(monitor_pid)/maps" &&
+	    return 1 || :
 	pop_ask "USER alice"
 	pop_ask "PASS x"
 	session=$(child_pid)
@@ -158,7 +176,8 @@ listen_by() {
 	# Syslog, and the channels to session and broker.
 	[ "$(sockets "$(monitor_pid)")" -eq 3 ]
 	for pid in $(pgrep -x kpopd | grep -vx "$listener"); do
-		fds "$pid" | grep -F -e "$listening" -e "$signals" && return 1 || :
+		fds "$pid" | grep -F -e "$listening" -e "$signals" &&
+		    return 1 || :
 	done
 	pop_ask QUIT
 }
@@ -171,19 +190,26 @@ listen_by() {
 	has_nothing "$preauth" "$(id -u kpopd)" "$(id -g kpopd)"
 	[ "$(readlink "/proc/$preauth/root")" = "$state/preauth" ]
 	grep -Eq 'Max open files +16 +16' "/proc/$preauth/limits"
-	[ -n "${SANITIZER-}" ] || grep -Eq 'Max address space +67108864 +67108864' "/proc/$preauth/limits"
+	[ -n "${SANITIZER-}" ] ||
+	    grep -Eq 'Max address space +67108864 +67108864' \
+		"/proc/$preauth/limits"
 	pop_ask "USER alice"
 	pop_ask "PASS x"
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
 	await 5 '[ "$(field "$(broker_pid)" CapPrm)" = 0000000000000000 ]'
 	broker=$(broker_pid)
-	[ "$(field "$broker" CapPrm)$(field "$broker" CapEff)" = "$(printf '%032d' 0)" ]
-	[ "$(field "$broker" Uid)" = "$(id -u alice) $(id -u alice) $(id -u alice) $(id -u alice)" ]
-	# Of the listener's signals nothing is left: none blocked but those that stop a service, in the broker; but SIGSYS, the sandbox's, none caught; only SIGPIPE and SIGXFSZ ignored.
+	[ "$(field "$broker" CapPrm)$(field "$broker" CapEff)" = \
+	    "$(printf '%032d' 0)" ]
+	[ "$(field "$broker" Uid)" = \
+	    "$(id -u alice) $(id -u alice) $(id -u alice) $(id -u alice)" ]
+	# Of the listener's signals nothing is left: none blocked but those that
+	# stop a service, in the broker; but SIGSYS, the sandbox's, none caught;
+	# only SIGPIPE and SIGXFSZ ignored.
 	[ "$(field "$broker" SigBlk)" = 0000000000004003 ]
 	[ "$(field "$(child_pid)" SigBlk)" = 0000000000000000 ]
 	for pid in "$broker" "$(child_pid)"; do
-		[ -n "${SANITIZER-}" ] || [ "$(field "$pid" SigCgt)" = 0000000040000000 ]
+		[ -n "${SANITIZER-}" ] ||
+		    [ "$(field "$pid" SigCgt)" = 0000000040000000 ]
 		[ "$(field "$pid" SigIgn)" = 0000000001001000 ]
 	done
 	pop_ask QUIT
@@ -196,14 +222,16 @@ listen_by() {
 	rm -rf "$WORLD/traces"
 	mkdir "$WORLD/traces"
 	awake
-	strace -ff -o "$WORLD/traces/t" -p "$(listener_pid)" 2>"$WORLD/strace.err" 3>&- &
+	strace -ff -o "$WORLD/traces/t" -p "$(listener_pid)" \
+	    2>"$WORLD/strace.err" 3>&- &
 	await 5 'grep -q attached "$WORLD/strace.err"'
 	pop alice QUIT
 	await 5 'no_sessions'
 	pkill -x strace
 	await 5 '! pgrep -x strace >/dev/null'
 	cd "$WORLD/traces"
-	# The listener, monitor, pre-auth process, session, broker, and who asks whether the account has expired.
+	# The listener, monitor, pre-auth process, session, broker, and who asks
+	# whether the account has expired.
 	[ "$(ls | wc -l)" -eq 6 ]
 	opened=$(grep -l 'openat.*server.keytab' t.*)
 	[ "$(wc -w <<<"$opened")" -eq 1 ]
@@ -211,7 +239,8 @@ listen_by() {
 	listener=t.$(listener_pid)
 	[ "$listener" != "$opened" ]
 	grep -q accept4 "$listener"
-	grep -E '^(recv[a-z]*|pread64)\(|^read\((0|1|5),' "$listener" && return 1 || :
+	grep -E '^(recv[a-z]*|pread64)\(|^read\((0|1|5),' "$listener" &&
+	    return 1 || :
 	# krb5.conf was read before; nobody reads it again.
 	grep -l 'open.*krb5.conf' t.* && return 1 || :
 }
@@ -310,7 +339,8 @@ listen_by() {
 	[[ $output == *"-ERR [AUTH]"* ]]
 	run pop carol QUIT
 	[[ $output == *"+OK 0 messages"* ]]
-	# Saved badly in the middle of a login: what was read holds, and no wider rule comes of it.
+	# Saved badly in the middle of a login: what was read holds, and no
+	# wider rule comes of it.
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
@@ -349,7 +379,9 @@ listen_by() {
 		run hear_only
 		[[ $output == "-ERR [SYS/TEMP] too many connections"* ]]
 	done
-	[ "$(log_lines | grep -c 'refused peer=127.0.0.1:[0-9]* reason="too many sessions" more=0')" -eq 1 ]
+	[ "$(log_lines |
+	    grep -c \
+	    'refused peer=127.0.0.1:[0-9]* reason="too many sessions" more=0')" -eq 1 ]
 	[ "$(log_lines | grep -c 'too many')" -eq 1 ]
 	exec {held}>&-
 	await 5 '[ "$(pgrep -x kpopd -P "$(listener_pid)" | wc -l)" -eq 1 ]'
@@ -367,10 +399,12 @@ listen_by() {
 	echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind
 	server_stop
 	listen_by 'IO::Socket::IP->new(LocalHost => "::", LocalPort => 1109, Listen => 5, ReuseAddr => 1)' \
-	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab" -a 10:2:1000
+	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" \
+	    -k "$WORLD/server.keytab" -a 10:2:1000
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
 	to() {
-		timeout 3 socat -t 3 - "TCP6:[2001:db8:0:1::1]:1109,bind=[$1]" < <(sleep "${2-0.5}")
+		timeout 3 socat -t 3 - "TCP6:[2001:db8:0:1::1]:1109,bind=[$1]" \
+		    < <(sleep "${2-0.5}")
 	}
 	pids=()
 	for address in 2001:db8:0:1::1 2001:db8:0:1::2; do
@@ -383,7 +417,8 @@ listen_by() {
 	run to 2001:db8:0:2::1
 	[[ $output != *"too many"* ]]
 	# IPv4 that comes in as IPv6 is by its own address.
-	run timeout 3 socat -t 3 - TCP4:127.0.0.1:1109,bind=127.0.0.9 < <(sleep 0.5)
+	run timeout 3 socat -t 3 - TCP4:127.0.0.1:1109,bind=127.0.0.9 \
+	    < <(sleep 0.5)
 	[[ $output != *"too many"* ]]
 	run pop alice QUIT
 	[[ $output == *"+OK bye"* ]]
@@ -402,7 +437,8 @@ listen_by() {
 	begin=$(date +%s%N)
 	pids=()
 	for _ in 1 2 3 4 5 6; do
-		# A byte before the end: the server cannot know that this client has left.
+		# A byte before the end: the server cannot know that this client
+		# has left.
 		wire 8 < <(printf x) 3>&- >/dev/null &
 		pids+=($!)
 	done
@@ -416,9 +452,10 @@ listen_by() {
 	restart
 }
 
-# flood ADDRESS COUNT HOW: so many connections from there, one after the other: "close" closes each at once, "shut" ends
-# its side and waits for what comes, "byte" does so after a byte, "stay" says "ready" and leaves all open
-# until standard input ends. Prints what was heard, one a line.
+# flood ADDRESS COUNT HOW: so many connections from there, one after the other:
+# "close" closes each at once, "shut" ends its side and waits for what comes,
+# "byte" does so after a byte, "stay" says "ready" and leaves all open until
+# standard input ends. Prints what was heard, one a line.
 flood() {
 	perl -MSocket -e '$| = 1; my ($from, $n, $how) = @ARGV; my (@s, %heard);
 	    for (1 .. $n) {
@@ -438,7 +475,8 @@ flood() {
 	awake
 	listener=$(listener_pid)
 	log_mark
-	# As many at once as it may have, each with its pre-auth process; the others are told.
+	# As many at once as it may have, each with its pre-auth process; the
+	# others are told.
 	flood 127.0.0.66 40 byte >"$WORLD/heard"
 	[ "$(grep -c 'SYS/TEMP. too many connections' "$WORLD/heard")" -ge 34 ]
 	[ "$(grep -c 'SYS/TEMP. too many connections' "$WORLD/heard")" -le 36 ]
@@ -447,7 +485,8 @@ flood() {
 	[[ $output == *"+OK 1 messages"*"+OK bye"* ]]
 	await 5 'no_sessions'
 	# Time goes on for it as well.
-	await 5 '[ "$(flood 127.0.0.66 1 byte)" != "-ERR [SYS/TEMP] too many connections, try again later|" ]'
+	await 5 \
+	    '[ "$(flood 127.0.0.66 1 byte)" != "-ERR [SYS/TEMP] too many connections, try again later|" ]'
 	[ "$(listener_pid)" = "$listener" ]
 	restart
 }
@@ -475,8 +514,10 @@ flood() {
 	forks=$(awk '/^processes/ { print $2 }' /proc/stat)
 	flood 127.0.0.66 1000 close
 	run pop alice QUIT
-	[[ $output == *"+OK 1 messages"*"+OK bye"* ]] || { log_lines; return 1; }
-	# Each process of the machine counts, so leave room; before, each connection had two.
+	[[ $output == *"+OK 1 messages"*"+OK bye"* ]] ||
+	    { log_lines; return 1; }
+	# Each process of the machine counts, so leave room; before, each
+	# connection had two.
 	[ $(($(awk '/^processes/ { print $2 }' /proc/stat) - forks)) -lt 400 ]
 	log_has '"(closed before it was served|too many connections in a second from this address)" more=0'
 	await 5 'no_sessions'
@@ -485,7 +526,8 @@ flood() {
 
 @test "a connection that is gone before its turn has no process; one that ended its side after some bytes has" {
 	restart -a 100:100:1
-	# One a second: the first has the second's place, the others wait, and leave.
+	# One a second: the first has the second's place, the others wait, and
+	# leave.
 	pids=()
 	wire 8 < <(printf x) >/dev/null 3>&- &
 	pids+=($!)
@@ -517,17 +559,21 @@ flood() {
 	[ "$(sockets "$listener")" -ge 3 ]
 	for pid in "$monitor" "$(pgrep -x kpopd -P "$monitor")"; do
 		fds "$pid"
-		[ "$(sockets "$pid")" -eq $([ "$pid" = "$monitor" ] && echo 4 || echo 3) ]
-		[ "$(fds "$pid" | grep -v " $state/replay\$" | grep -vc ' socket:')" -eq 1 ]
+		[ "$(sockets "$pid")" \
+		    -eq $([ "$pid" = "$monitor" ] && echo 4 || echo 3) ]
+		[ "$(fds "$pid" | grep -v " $state/replay\$" |
+		    grep -vc ' socket:')" -eq 1 ]
 	done
 	# A listener that ends says so to those who wait.
 	exec {waits}<>/dev/tcp/127.0.0.1/1109
-	await 5 '[ "$(ss -Htn state established sport = 1109 | wc -l)" -ge 6 ] && [ "$(ss -Hltn sport = 1109 | awk "{ print \$2 }")" -eq 0 ]'
+	await 5 \
+	    '[ "$(ss -Htn state established sport = 1109 | wc -l)" -ge 6 ] && [ "$(ss -Hltn sport = 1109 | awk "{ print \$2 }")" -eq 0 ]'
 	kill -TERM "$listener"
 	read -r -t 5 heard <&"$waits"
 	exec {waits}>&-
 	eval "exec ${STAY[1]}>&-"
-	[[ $heard == "-ERR [SYS/TEMP] too many connections"* ]] || [[ $heard == "" ]]
+	[[ $heard == "-ERR [SYS/TEMP] too many connections"* ]] ||
+	    [[ $heard == "" ]]
 	log_has 'refused peer=[0-9.]+:[0-9]+ reason="the listener ends"'
 	restart
 }
@@ -557,7 +603,8 @@ flood() {
 	log_has 'failed peer=none what="accepting a connection" error="Too many open files" more=0'
 	before=$(awk '{ print $14 + $15 }' "/proc/$listener/stat")
 	sleep 2
-	[ $(($(awk '{ print $14 + $15 }' "/proc/$listener/stat") - before)) -le 5 ]
+	[ $(($(awk '{ print $14 + $15 }' "/proc/$listener/stat") - before)) \
+	    -le 5 ]
 	[ "$(log_lines | grep -c 'accepting a connection')" -eq 1 ]
 	prlimit --pid "$listener" --nofile=1024:4096
 	exec {held}>&-
@@ -569,15 +616,19 @@ flood() {
 @test "others may take connections from the same socket: the listener is never stuck" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	server_stop
-	# One that blocks, and a sibling that takes a connection when it is told to.
+	# One that blocks, and a sibling that takes a connection when it is told
+	# to.
 	perl -e 'use IO::Socket::IP; use POSIX; my $s = IO::Socket::IP->new(LocalHost => "127.0.0.1", LocalPort => 1109, Listen => 50, ReuseAddr => 1) or die;
 	    my $pid = fork; if (!$pid) { $SIG{USR1} = sub { close $s->accept; exit }; sleep 60; exit }
 	    open my $f, ">", "'"$WORLD/taker"'"; print $f $pid; close $f;
-	    POSIX::dup2(fileno $s, $_) for 0 .. 2; exec @ARGV' env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab" -a 100:100:1000 3>&- &
+	    POSIX::dup2(fileno $s, $_) for 0 .. 2; exec @ARGV' env \
+	    ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" \
+	    -k "$WORLD/server.keytab" -a 100:100:1000 3>&- &
 	by=$!
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
 	# The listener has seen the connection, and comes too late to take it.
-	strace -o /dev/null -p "$by" -e inject=accept4:delay_enter=2000000 2>"$WORLD/strace.err" 3>&- &
+	strace -o /dev/null -p "$by" -e inject=accept4:delay_enter=2000000 \
+	    2>"$WORLD/strace.err" 3>&- &
 	await 5 'grep -q attached "$WORLD/strace.err"'
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	sleep 0.1
@@ -587,9 +638,11 @@ flood() {
 	pkill -x strace
 	await 5 '! pgrep -x strace >/dev/null'
 	# The listener, which is its parent now, is awake and sees it end.
-	await 3 '! kill -0 "$(cat "$WORLD/taker")" 2>/dev/null' && taken=yes || taken=no
+	await 3 '! kill -0 "$(cat "$WORLD/taker")" 2>/dev/null' && taken=yes ||
+	    taken=no
 	kill -TERM "$by"
-	await 1 "! kill -0 $by 2>/dev/null" || { kill -KILL "$by"; taken=stuck; }
+	await 1 "! kill -0 $by 2>/dev/null" ||
+	    { kill -KILL "$by"; taken=stuck; }
 	kill -KILL "$(cat "$WORLD/taker")" 2>/dev/null || :
 	listener_start
 	[ $taken = yes ]
@@ -598,13 +651,19 @@ flood() {
 @test "a Unix socket, and one that does not block, are served" {
 	server_stop
 	listen_by 'my $s = IO::Socket::UNIX->new(Local => "'"$WORLD/kpop.socket"'", Listen => 5); $s->blocking(0); $s' \
-	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab" -a 10:1:100
+	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" \
+	    -k "$WORLD/server.keytab" -a 10:1:100
 	await 5 '[ -S "$WORLD/kpop.socket" ]'
 	mbox one | store alice
 	# No address, so no limit of one.
 	socat - "UNIX-CONNECT:$WORLD/kpop.socket" >/dev/null < <(sleep 3) 3>&- &
-	{ versions; apreq -m pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n'; } >"$WORLD/all"
-	run bash -c "socat -t 5 - UNIX-CONNECT:$WORLD/kpop.socket <$WORLD/all | tr -d '\r\0' | tail -n 1"
+	{
+		versions
+		apreq -m pop/mail.kpopd.test | framed
+		printf 'USER alice\r\nPASS x\r\nQUIT\r\n'
+	} >"$WORLD/all"
+	run \
+	    bash -c "socat -t 5 - UNIX-CONNECT:$WORLD/kpop.socket <$WORLD/all | tr -d '\r\0' | tail -n 1"
 	kill -TERM "$by"
 	wait "$by"
 	rm "$WORLD/kpop.socket"
@@ -623,7 +682,8 @@ flood() {
 	exec '$KPOPD_BUILD/kpopd', @ARGV;
 	END
 	chmod 755 "$WORLD/messy"
-	sed -i -e "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/messy," -e 's/\(wait[[:space:]]*=\).*/\1 yes/' \
+	sed -i -e "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/messy," \
+	    -e 's/\(wait[[:space:]]*=\).*/\1 yes/' \
 	    -e '/per_source\|instances\|flags/d' "$WORLD/xinetd.conf"
 	xinetd_run
 	mbox one | store alice
@@ -674,7 +734,9 @@ flood() {
 	tls_make
 	restart $(tls_options)
 	mbox one | store alice
-	kpopc --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test < <(printf 'USER alice\r\nPASS x\r\n'; sleep 2; printf 'QUIT\r\n') >"$WORLD/heard" 3>&- &
+	kpopc --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test \
+	    < <(printf 'USER alice\r\nPASS x\r\n'; sleep 2; printf 'QUIT\r\n') \
+	    >"$WORLD/heard" 3>&- &
 	client=$!
 	await 5 'grep -q "OK 1 messages" "$WORLD/heard"'
 	listening=$(readlink "/proc/$(listener_pid)/fd/0")
@@ -695,7 +757,8 @@ flood() {
 	[ -z "$output" ]
 	log_has 'refused .*"too many sessions"'
 	restart -p
-	run bash -c "printf 'USER alice\r\nPASS x\r\nSTAT\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -p mail.kpopd.test 1109"
+	run \
+	    bash -c "printf 'USER alice\r\nPASS x\r\nSTAT\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -p mail.kpopd.test 1109"
 	[[ $output == *"+OK 1 "*"+OK bye"* ]]
 	log_has 'login .*layer=confidentiality'
 	restart
@@ -705,21 +768,32 @@ flood() {
 	[ -z "${SANITIZER-}" ] || skip "ASan has needs of its own"
 	tls_make
 	mbox one two | store alice
-	left=$(sed -n 's/^CapabilityBoundingSet=//p' "$top/systemd/kpopd.service" | tr 'A-Z' 'a-z' | sed 's/cap_/+/g; s/ /,/g')
+	left=$(sed -n 's/^CapabilityBoundingSet=//p' \
+	    "$top/systemd/kpopd.service" | tr 'A-Z' 'a-z' |
+	    sed 's/cap_/+/g; s/ /,/g')
 	[ -n "$left" ]
 	for mode in '' -p; do
 		server_stop
 		rm -rf "$state"
 		listen_by 'IO::Socket::IP->new(LocalHost => "::", LocalPort => 1109, Listen => 5, ReuseAddr => 1)' \
-		    setpriv --bounding-set="-all,$left" --inh-caps=-all "$KPOPD_BUILD/kpopd" \
+		    setpriv --bounding-set="-all,$left" --inh-caps=-all \
+		    "$KPOPD_BUILD/kpopd" \
 		    -d "$state" -k "$WORLD/server.keytab" $(tls_options) $mode
 		await 5 'ss -Hltn sport = 1109 | grep -q .'
 		for tls in '' "--tls -C $WORLD/tls/ca.pem"; do
-			run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' $mode $tls mail.kpopd.test 1109"
-			[[ $output == *"+OK bye, 2 "* ]] || { kill "$by"; echo "$mode $tls: $output"; log_lines; listener_start; return 1; }
+			run \
+			    bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' $mode $tls mail.kpopd.test 1109"
+			[[ $output == *"+OK bye, 2 "* ]] || {
+				kill "$by"
+				echo "$mode $tls: $output"
+				log_lines
+				listener_start
+				return 1
+			}
 		done
 		[ "$(field "$by" CapBnd)" != "$(field $$ CapBnd)" ]
-		run bash -c "printf 'USER bob\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' $mode mail.kpopd.test 1109"
+		run \
+		    bash -c "printf 'USER bob\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' $mode mail.kpopd.test 1109"
 		kill "$by"
 		[[ $output == *"-ERR [AUTH]"* ]]
 	done
@@ -729,17 +803,21 @@ flood() {
 
 @test "behind a proxy the log has the client" {
 	restart -p -x 127.0.0.1
-	run wire 3 < <(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\nCAPA\r\nQUIT\r\n')
+	run wire \
+	    3 < <(printf \
+		'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\nCAPA\r\nQUIT\r\n')
 	[[ $output == "+OK"*"+OK bye"* ]]
 	log_has 'refused peer=192\.0\.2\.7:4711 reason="no login: left"'
 	restart
 }
 
 @test "what -a does not take is said" {
-	for limits in 0 1:0 1:1:0 1:1:1:-1 1:1:1:1:0 1:1:1:1:1:1 x 100001 '' 1: :1; do
+	for limits in 0 1:0 1:1:0 1:1:1:-1 1:1:1:1:0 1:1:1:1:1:1 x 100001 '' \
+	    1: :1; do
 		run "$KPOPD_BUILD/kpopd" -a "$limits" </dev/null
 		[ "$status" -eq 2 ]
-		[[ $output == *"-a takes"* ]] || { echo "$limits: $output"; return 1; }
+		[[ $output == *"-a takes"* ]] ||
+		    { echo "$limits: $output"; return 1; }
 	done
 	for limits in 1:1:1:0 1:1:1:0:1; do
 		run "$KPOPD_BUILD/kpopd" -a $limits </dev/null
@@ -747,7 +825,8 @@ flood() {
 	done
 }
 
-# many_nets COUNT: connections from so many /64 networks of IPv6, each closed by a reset at once.
+# many_nets COUNT: connections from so many /64 networks of IPv6, each closed by
+# a reset at once.
 many_nets() {
 	perl -MIO::Socket::IP -MSocket=:all -e 'for my $i (1 .. shift) {
 	    my $s = IO::Socket::IP->new(LocalHost => sprintf("2001:db8:0:%x::1", $i), PeerHost => "2001:db8:ffff::1", PeerPort => 1109) or die "$i: $@";
@@ -760,7 +839,8 @@ many_nets() {
 	echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind
 	server_stop
 	listen_by 'IO::Socket::IP->new(LocalHost => "::", LocalPort => 1109, Listen => 5, ReuseAddr => 1)' \
-	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab"
+	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" -d "$state" \
+	    -k "$WORLD/server.keytab"
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
 	many_nets 200
 	await 5 'no_sessions'
@@ -771,7 +851,8 @@ many_nets() {
 	run pop alice QUIT
 	spent=$((($(date +%s%N) - begin) / 1000000))
 	wait "$nets"
-	[[ $output == *"+OK bye"* && $spent -lt 3000 ]] || { echo "$spent ms: $output"; return 1; }
+	[[ $output == *"+OK bye"* && $spent -lt 3000 ]] ||
+	    { echo "$spent ms: $output"; return 1; }
 	await 5 'no_sessions'
 	await 5 '[ "$(fds "$by")" = "$before" ]'
 	[ -n "${SANITIZER-}" ] || [ "$(field "$by" VmSize)" = "$memory" ]
@@ -789,7 +870,8 @@ many_nets() {
 	awake
 	listener=$(listener_pid)
 	before=$(fds "$listener")
-	perl -MIO::Socket::IP -MSocket=:all -e 'for my $i (1 .. 20) { for my $how (0 .. 5) {
+	perl -MIO::Socket::IP -MSocket=:all \
+	    -e 'for my $i (1 .. 20) { for my $how (0 .. 5) {
 	    my $s = IO::Socket::IP->new(PeerHost => "127.0.0.1", PeerPort => 1109) or die;
 	    send($s, "u", MSG_OOB) if $how < 2;
 	    syswrite $s, "x" x (1 << 3 * $how) if $how > 1;
@@ -816,7 +898,10 @@ many_nets() {
 		kill -ALRM "$listener"
 		kill -CHLD "$listener"
 	done
-	for _ in $(seq 8); do exec {held}<>/dev/tcp/127.0.0.1/1109; helds+=($held); done
+	for _ in $(seq 8); do
+		exec {held}<>/dev/tcp/127.0.0.1/1109
+		helds+=($held)
+	done
 	await 5 '[ "$(pgrep -x kpopd -P "$listener" | wc -l)" -eq 8 ]'
 	kill -KILL $(pgrep -x kpopd -P "$listener")
 	for held in "${helds[@]}"; do exec {held}>&-; done
@@ -835,6 +920,8 @@ many_nets() {
 	[ "$(listener_pid)" = "$listener" ]
 	fds "$listener"
 	await 5 '[ "$(fds "$listener")" = "$before" ]'
-	[ -n "${SANITIZER-}" ] || [ "$(field "$listener" VmRSS | tr -dc 0-9)" -lt $((memory + 1024)) ] || { field "$listener" VmRSS; echo "$memory"; return 1; }
+	[ -n "${SANITIZER-}" ] ||
+	    [ "$(field "$listener" VmRSS | tr -dc 0-9)" -lt $((memory + 1024)) \
+		] || { field "$listener" VmRSS; echo "$memory"; return 1; }
 	log_lacks 'fatal peer=none'
 }

@@ -1,19 +1,24 @@
 #!/usr/bin/env bats
-# Who may log in: names as sites have them and names that no account has, uids, expired accounts.
+# Who may log in: names as sites have them and names that no account has, uids,
+# expired accounts.
 
 load helpers/all
 
 # Account names, and how the log has them.
-names=(alice@example.org 'KPOPD\alice' 'alice$' alice+lists $'jos\xc3\xa9' $'jos\xe9' 'a b' .alice ..alice '*' '%s%n'
-    'a"b' "a'b;id" 1001 "$(printf 'l%.0s' {1..56})" "$(printf 'm%.0s' {1..240})")
-logged=(alice@example.org 'KPOPD\134alice' 'alice$' alice+lists 'jos\303\251' 'jos\351' 'a\040b' .alice ..alice '*' '%s%n'
+names=(alice@example.org 'KPOPD\alice' 'alice$' alice+lists $'jos\xc3\xa9'
+    $'jos\xe9' 'a b' .alice ..alice '*' '%s%n'
+    'a"b' "a'b;id" 1001 "$(printf 'l%.0s' {1..56})"
+    "$(printf 'm%.0s' {1..240})")
+logged=(alice@example.org 'KPOPD\134alice' 'alice$' alice+lists 'jos\303\251'
+    'jos\351' 'a\040b' .alice ..alice '*' '%s%n'
     'a\042b' "a'b;id" 1001 "${names[14]}" "$(printf 'm%.0s' {1..200})")
 
 setup_file() {
 	local i
 	cp /etc/passwd "$WORLD/passwd"
 	for i in "${!names[@]}"; do
-		echo "${names[i]}:x:$((20000 + i)):$((20000 + i))::/home/site$i:/usr/sbin/nologin" >>/etc/passwd
+		echo \
+		    "${names[i]}:x:$((20000 + i)):$((20000 + i))::/home/site$i:/usr/sbin/nologin" >>/etc/passwd
 		mkdir -p "/home/site$i"
 		echo alice@KPOPD.TEST >"/home/site$i/.k5login"
 		chown -R "$((20000 + i)):$((20000 + i))" "/home/site$i"
@@ -35,11 +40,16 @@ setup() {
 
 refused="-ERR [AUTH] this ticket does not open that mailbox"
 
-# log_names EVENT FORM: the log has a line of this event whose user is FORM, as it stands.
+# log_names EVENT FORM: the log has a line of this event whose user is FORM, as
+# it stands.
 log_names() {
 	event=$1 form=$2
 	await 2 'log_lines | grep -aF ": $event " | sed "s/$/ /" | grep -aFq -- " user=$form "' ||
-	    { echo "no $1 of user=$2, the log has:" >&2; log_lines >&2; return 1; }
+	    {
+		    echo "no $1 of user=$2, the log has:" >&2
+		    log_lines >&2
+		    return 1
+	    }
 }
 
 # spool_of I NAME ...: the spool of the Ith name has these messages.
@@ -55,18 +65,22 @@ spool_of() {
 		spool_of "$i" one two
 		log_mark
 		run pop "${names[i]}" STAT "DELE 1" QUIT
-		[[ $output == *"+OK 2 messages"*"+OK bye, 1 messages left" ]] || { echo "${names[i]}: $output"; return 1; }
+		[[ $output == *"+OK 2 messages"*"+OK bye, 1 messages left" ]] ||
+		    { echo "${names[i]}: $output"; return 1; }
 		log_names login "${logged[i]}"
 		log_lacks ' failed '
 		cmp "/var/mail/${names[i]}" <(mbox two)
 		[ ! -e "/var/mail/${names[i]}.lock" ]
-		[ "$(stat -c %u "$state/users/$((20000 + i))")" -eq $((20000 + i)) ]
-		[ "$(cat "$state/users/$((20000 + i))"/mbox-*/mailbox)" = "/var/mail/${names[i]}" ]
+		[ "$(stat -c %u "$state/users/$((20000 + i))")" \
+		    -eq $((20000 + i)) ]
+		[ "$(cat "$state/users/$((20000 + i))"/mbox-*/mailbox)" = \
+		    "/var/mail/${names[i]}" ]
 		# Its session lock is one of its own.
 		pop_login "${names[i]}"
 		run pop "${names[i]}" QUIT
 		pop_close
-		[[ $output == *"-ERR [IN-USE]"* ]] || { echo "${names[i]}: $output"; return 1; }
+		[[ $output == *"-ERR [IN-USE]"* ]] ||
+		    { echo "${names[i]}: $output"; return 1; }
 		# The state is found again, and says nothing of another name.
 		run pop "${names[i]}" STAT QUIT
 		[[ $output == *"+OK 1 messages"* ]]
@@ -88,7 +102,9 @@ spool_of() {
 	done
 	wait "${pids[@]}" || :
 	for i in "${!names[@]}"; do
-		[[ $(tail -n 1 "$WORLD/answer.$i") == "-ERR [IN-USE] another program has locked the mailbox" ]] || { cat "$WORLD/answer.$i"; return 1; }
+		[[ $(tail -n 1 "$WORLD/answer.$i") == \
+		    "-ERR [IN-USE] another program has locked the mailbox" ]] ||
+		    { cat "$WORLD/answer.$i"; return 1; }
 		[ "$(cat "/var/mail/${names[i]}.lock")" = $$ ]
 		rm "/var/mail/${names[i]}.lock"
 	done
@@ -104,14 +120,18 @@ spool_of() {
 		server_start -m "$mailboxes"
 		for i in "${!names[@]}"; do
 			maildir=/srv/mail/${names[i]}
-			[ "$mailboxes" = 'maildir:/srv/mail/%u' ] || maildir=/home/site$i/Maildir
+			[ "$mailboxes" = 'maildir:/srv/mail/%u' ] ||
+			    maildir=/home/site$i/Maildir
 			mkdir -p "$maildir"/{new,cur,tmp}
 			make_message one >"$maildir/new/1.one.mail"
 			make_message two >"$maildir/cur/2.two.mail:2,S"
 			chown -R "$((20000 + i)):$((20000 + i))" "$maildir"
 			run pop "${names[i]}" "DELE 1" QUIT
-			[[ $output == *"+OK 2 messages"*"+OK bye, 1 messages left" ]] || { echo "${names[i]}: $output"; return 1; }
-			[ ! -e "$maildir/new/1.one.mail" ] && [ -e "$maildir/cur/2.two.mail:2,S" ]
+			[[ $output == \
+			    *"+OK 2 messages"*"+OK bye, 1 messages left" ]] ||
+			    { echo "${names[i]}: $output"; return 1; }
+			[ ! -e "$maildir/new/1.one.mail" ] &&
+			    [ -e "$maildir/cur/2.two.mail:2,S" ]
 		done
 	done
 	server_stop
@@ -120,7 +140,8 @@ spool_of() {
 }
 
 @test "--recover finishes the removals of users of any name, and prints nothing raw" {
-	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way of strace"
+	[ -z "${SANITIZER-}" ] ||
+	    skip "ASan's own system calls are in the way of strace"
 	local i
 	for i in 0 1 2 4 5 6; do
 		spool_of "$i" one two three
@@ -143,7 +164,8 @@ spool_of() {
 	local name plain i
 	# As kinit has to be told.
 	for name in 'alice\@example.org' 'alice$' alice+lists; do
-		admin "addprinc -randkey \"$name\"" && admin "ktadd -k $WORLD/keytabs/strange.keytab \"$name\""
+		admin "addprinc -randkey \"$name\"" &&
+		    admin "ktadd -k $WORLD/keytabs/strange.keytab \"$name\""
 		plain=${name//\\@/@}
 		i=0
 		while [ "${names[i]}" != "$plain" ]; do i=$((i + 1)); done
@@ -152,12 +174,20 @@ spool_of() {
 		kinit -k -t "$WORLD/keytabs/strange.keytab" "$name"
 		log_mark
 		run pop "$plain" QUIT
-		[[ $output == *"+OK 1 messages"* ]] || { echo "$name: $output"; mv "$WORLD/k5login" "/home/site$i/.k5login"; return 1; }
+		[[ $output == *"+OK 1 messages"* ]] || {
+			echo "$name: $output"
+			mv "$WORLD/k5login" "/home/site$i/.k5login"
+			return 1
+		}
 		log_names login "${logged[i]}"
 		log_has ' by=localname$'
 		# The principal's text means it, too.
 		run pop "$name@KPOPD.TEST" QUIT
-		[[ $output == *"+OK 1 messages"* ]] || { echo "$name: $output"; mv "$WORLD/k5login" "/home/site$i/.k5login"; return 1; }
+		[[ $output == *"+OK 1 messages"* ]] || {
+			echo "$name: $output"
+			mv "$WORLD/k5login" "/home/site$i/.k5login"
+			return 1
+		}
 		mv "$WORLD/k5login" "/home/site$i/.k5login"
 		# And nothing else.
 		run pop bob QUIT
@@ -168,10 +198,12 @@ spool_of() {
 @test "USER with the very principal means an account of exactly that name, if there is one, else the first component" {
 	mbox one | store alice
 	run pop alice@KPOPD.TEST QUIT
-	[[ $output == *"+OK 1 messages"* ]] || { echo "$output"; log_lines; return 1; }
+	[[ $output == *"+OK 1 messages"* ]] ||
+	    { echo "$output"; log_lines; return 1; }
 	log_names login alice
 	cp /etc/passwd "$WORLD/passwd.before"
-	echo "alice@KPOPD.TEST:x:20100:20100::/home/site100:/bin/sh" >>/etc/passwd
+	echo "alice@KPOPD.TEST:x:20100:20100::/home/site100:/bin/sh" \
+	    >>/etc/passwd
 	mkdir -p /home/site100
 	mbox one two three >/var/mail/alice@KPOPD.TEST
 	chown 20100 /var/mail/alice@KPOPD.TEST
@@ -191,24 +223,28 @@ spool_of() {
 	[[ $output == *"+OK 1 messages"* ]]
 }
 
-# hostile FORM NAME: USER with this name is refused as any other, and the log has it as FORM.
+# hostile FORM NAME: USER with this name is refused as any other, and the log
+# has it as FORM.
 hostile() {
 	log_mark
 	run pop "$2" STAT QUIT
-	[[ ${lines[-1]} = "$refused" && $output != *STAT* ]] || { echo "$2: $output"; return 1; }
+	[[ ${lines[-1]} = "$refused" && $output != *STAT* ]] ||
+	    { echo "$2: $output"; return 1; }
 	log_names refused "$1"
 	# One line, in which nothing is raw.
 	[ "$(log_lines | wc -l)" -eq 1 ]
 	! log_lines | LC_ALL=C grep -aq '[^ -~]'
 }
 
-# means MESSAGES NAME ...: USER with each of these names opens a mailbox of so many messages.
+# means MESSAGES NAME ...: USER with each of these names opens a mailbox of so
+# many messages.
 means() {
 	local name
 	for name in "${@:2}"; do
 		log_mark
 		run pop "$name" QUIT
-		[[ $output == *"+OK $1 messages"* ]] || { echo "$name: $output"; log_lines; return 1; }
+		[[ $output == *"+OK $1 messages"* ]] ||
+		    { echo "$name: $output"; log_lines; return 1; }
 		# Its last line; otherwise that could come after the next mark.
 		log_has ' logout '
 	done
@@ -219,9 +255,11 @@ means() {
 	mbox one | store alice
 	mbox one two | store bob
 	spool_keep
-	means 1 alice@mail.kpopd.test alice@MAIL.Kpopd.Test alice@KPOPD.TEST alice@kpopd.test alice@Kpopd.Test
+	means 1 alice@mail.kpopd.test alice@MAIL.Kpopd.Test alice@KPOPD.TEST \
+	    alice@kpopd.test alice@Kpopd.Test
 	log_names login alice
-	# The name of the ticket's service is the host's, too, whatever the host calls itself.
+	# The name of the ticket's service is the host's, too, whatever the host
+	# calls itself.
 	hostname mx7
 	means 1 alice@mail.kpopd.test alice@MX7
 	hostname mail.kpopd.test
@@ -234,16 +272,22 @@ means() {
 	hostile root@kpopd.test root@kpopd.test
 	log_has 'refused .*reason="uid 0" user=root@kpopd\.test '
 	hostile daemon@kpopd.test daemon@kpopd.test
-	log_has 'refused .*reason="uid below the minimum" user=daemon@kpopd\.test '
+	log_has \
+	    'refused .*reason="uid below the minimum" user=daemon@kpopd\.test '
 	# The first letter's case is the name's, and nothing else is a domain.
-	for name in Alice@kpopd.test ALICE@KPOPD.TEST alice@ @kpopd.test @ alice@@kpopd.test alice@kpopd.test. alice@.kpopd.test \
-	    alice@kpopd alice@test alice@kpopd.test@ alice@kpopd.test@kpopd.test alice@kpopd.test@elsewhere.test \
-	    alice@elsewhere.test alice@example.net alice@kpopd.testx alice@xkpopd.test alice@mail alice@localhost \
-	    'alice\@kpopd.test' '"alice"@kpopd.test' 'alice%kpopd.test' alice/admin@kpopd.test ../alice@kpopd.test -alice@kpopd.test \
+	for name in Alice@kpopd.test ALICE@KPOPD.TEST alice@ @kpopd.test @ \
+	    alice@@kpopd.test alice@kpopd.test. alice@.kpopd.test \
+	    alice@kpopd alice@test alice@kpopd.test@ \
+	    alice@kpopd.test@kpopd.test alice@kpopd.test@elsewhere.test \
+	    alice@elsewhere.test alice@example.net alice@kpopd.testx \
+	    alice@xkpopd.test alice@mail alice@localhost \
+	    'alice\@kpopd.test' '"alice"@kpopd.test' 'alice%kpopd.test' \
+	    alice/admin@kpopd.test ../alice@kpopd.test -alice@kpopd.test \
 	    alice@pop/mail.kpopd.test 'alice@kpopd.test '@x; do
 		log_mark
 		run pop "$name" STAT QUIT
-		[ "${lines[-1]}" = "$refused" ] || { echo "$name: $output"; return 1; }
+		[ "${lines[-1]}" = "$refused" ] ||
+		    { echo "$name: $output"; return 1; }
 		log_has 'refused .*reason="(unknown user|not a user name)" user=[!-~]+ principal=alice@KPOPD\.TEST$'
 		log_count 1 .
 	done
@@ -270,7 +314,8 @@ means() {
 	echo "alice@example.net:x:100:100::/nonexistent:/bin/sh" >>/etc/passwd
 	hostile alice@example.net alice@example.net
 	bad=$?
-	log_has 'refused .*reason="uid below the minimum" user=alice@example\.net ' || bad=1
+	log_has \
+	    'refused .*reason="uid below the minimum" user=alice@example\.net ' || bad=1
 	cp "$WORLD/passwd.before" /etc/passwd
 	[ $bad -eq 0 ]
 	hostile alice@example.com alice@example.com
@@ -284,8 +329,10 @@ means() {
 @test "-D takes domains with commas, and nothing else" {
 	local domains
 	for domains in '' , a, ,a a,,b @a a@b 'a b' $'a\tb'; do
-		run "$KPOPD_BUILD/kpopd" --recover -d "$WORLD/none" -D "$domains"
-		[ "$status" -eq 2 ] && [[ $output == *"-D takes domains"* ]] || { echo "$domains: $output"; return 1; }
+		run "$KPOPD_BUILD/kpopd" --recover -d "$WORLD/none" \
+		    -D "$domains"
+		[ "$status" -eq 2 ] && [[ $output == *"-D takes domains"* ]] ||
+		    { echo "$domains: $output"; return 1; }
 	done
 	run "$KPOPD_BUILD/kpopd" --recover -d "$WORLD/none" -D example.org,x
 	[ "$status" -eq 0 ]
@@ -348,12 +395,14 @@ means() {
 	mbox one | store alice
 	spool_keep
 	run pop $'alice\r\nNOOP' QUIT
-	[[ $output == *"-ERR no such command here"*"+OK 1 messages"* ]] || { echo "$output"; return 1; }
+	[[ $output == *"-ERR no such command here"*"+OK 1 messages"* ]] ||
+	    { echo "$output"; return 1; }
 	run pop $'alice\nlogin peer=1.2.3.4:5 user=root' QUIT
 	[[ $output == *"-ERR no such command here"*"+OK 1 messages"* ]]
 	log_mark
 	run pop "$(printf 'a%.0s' {1..5000})" QUIT
-	[[ $output == *"-ERR line too long"*"-ERR USER comes first"* ]] || { echo "$output"; return 1; }
+	[[ $output == *"-ERR line too long"*"-ERR USER comes first"* ]] ||
+	    { echo "$output"; return 1; }
 	log_lacks 'aaaa'
 	# The longest that fits in a line.
 	hostile "$(printf 'a%.0s' {1..200})" "$(printf 'a%.0s' {1..248})"
@@ -363,32 +412,50 @@ means() {
 
 # quoted NAME: as fetchmailrc has it.
 quoted() {
-	if [[ $1 = *'"'* ]]; then printf "'%s'" "$1"; else printf '"%s"' "${1//\\/\\\\}"; fi
+	if [[ $1 = *'"'* ]]; then
+		printf "'%s'" "$1"
+	else
+		printf '"%s"' "${1//\\/\\\\}"
+	fi
 }
 
 @test "real clients name such accounts: fetchmail by KPOP, then fetchmail, curl and kpopc by AUTH GSSAPI" {
 	local i how client
 	fetch() {
-		printf '%s\n' "poll mail.kpopd.test $1 user $(quoted "${names[i]}") sslproto '' keep fetchall mda \"cat >>$WORLD/got\"" >"$WORLD/fetchmailrc"
+		printf '%s\n' \
+		    "poll mail.kpopd.test $1 user $(quoted \
+			"${names[i]}") sslproto '' keep fetchall mda \"cat >>$WORLD/got\"" >"$WORLD/fetchmailrc"
 		chmod 600 "$WORLD/fetchmailrc"
-		timeout 20 fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" -i "$WORLD/ids" --pidfile "$WORLD/fetchmail.pid"
+		timeout 20 fetchmail --nodetach --nosyslog \
+		    -f "$WORLD/fetchmailrc" -i "$WORLD/ids" \
+		    --pidfile "$WORLD/fetchmail.pid"
 	}
 	by_fetchmail_kpop() { fetch 'proto KPOP auth kerberos_v5'; }
 	by_fetchmail() { fetch 'proto POP3 service 1109 auth gssapi'; }
-	by_curl() { timeout 20 curl -sS --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: --sasl-authzid "${names[i]}" pop3://mail.kpopd.test:1109/1 >>"$WORLD/got"; }
-	by_kpopc() { printf '%s\r\n' "USER ${names[i]}" "PASS x" "RETR 1" QUIT | kpopc -p mail.kpopd.test 1109 >"$WORLD/got"; }
+	by_curl() {
+		timeout 20 curl -sS --login-options AUTH=GSSAPI \
+		    -u alice@KPOPD.TEST: --sasl-authzid "${names[i]}" \
+		    pop3://mail.kpopd.test:1109/1 >>"$WORLD/got"
+	}
+	by_kpopc() {
+		printf '%s\r\n' "USER ${names[i]}" "PASS x" "RETR 1" QUIT |
+		    kpopc -p mail.kpopd.test 1109 >"$WORLD/got"
+	}
 	for how in '' -p; do
 		server_stop
 		server_start $how
-		for client in $([ -z "$how" ] && echo fetchmail_kpop || echo fetchmail curl kpopc); do
+		for client in $([ -z "$how" ] && echo fetchmail_kpop ||
+		    echo fetchmail curl kpopc); do
 			for i in "${!names[@]}"; do
-				# A name of 240 letters is too long for clients' own lines.
+				# A name of 240 letters is too long for clients'
+				# own lines.
 				[ ${#names[i]} -lt 200 ] || continue
 				spool_of "$i" one
 				rm -f "$WORLD/got" "$WORLD/ids"
 				log_mark
 				run by_$client
-				log_names login "${logged[i]}" || { echo "$client: $output"; return 1; }
+				log_names login "${logged[i]}" ||
+				    { echo "$client: $output"; return 1; }
 				grep -q 'one line 3' "$WORLD/got"
 			done
 		done
@@ -404,11 +471,13 @@ quoted() {
 	for i in "${!names[@]}"; do
 		spool_of "$i" one
 		log_mark
-		run "$KPOPD_BUILD/tests/programs/gsstalk" 1 65536 well "${names[i]}"
+		run "$KPOPD_BUILD/tests/programs/gsstalk" 1 65536 well \
+		    "${names[i]}"
 		log_names login "${logged[i]}"
 	done
 	mbox one | store alice
-	for name in alice@mail.kpopd.test alice@kpopd.test alice@KPOPD.TEST alice@Example.NET; do
+	for name in alice@mail.kpopd.test alice@kpopd.test alice@KPOPD.TEST \
+	    alice@Example.NET; do
 		log_mark
 		run "$KPOPD_BUILD/tests/programs/gsstalk" 1 65536 well "$name"
 		log_names login alice
@@ -426,7 +495,8 @@ quoted() {
 	server_start
 }
 
-# alice_is ANSWER COMMAND ...: after the command, alice is let in, or is refused (out) because her account has expired.
+# alice_is ANSWER COMMAND ...: after the command, alice is let in, or is refused
+# (out) because her account has expired.
 alice_is() {
 	local answer=$1
 	shift
@@ -434,9 +504,11 @@ alice_is() {
 	log_mark
 	run pop alice QUIT
 	if [ "$answer" = in ]; then
-		[[ $output == *"+OK 1 messages"* ]] || { echo "$*: $output"; return 1; }
+		[[ $output == *"+OK 1 messages"* ]] ||
+		    { echo "$*: $output"; return 1; }
 	else
-		[ "${lines[-1]}" = "$refused" ] && log_has 'refused .*reason="account expired" user=alice principal=alice@KPOPD\.TEST$'
+		[ "${lines[-1]}" = "$refused" ] &&
+		    log_has 'refused .*reason="account expired" user=alice principal=alice@KPOPD\.TEST$'
 	fi
 }
 
@@ -460,7 +532,8 @@ alice_is() {
 	alice_is in usermod -s /bin/false alice
 	alice_is in usermod -s /no/such/shell alice
 	alice_is in usermod -s /bin/sh alice
-	alice_is in eval 'echo "the machine is going down" >/etc/nologin; cp /etc/nologin /run/nologin'
+	alice_is in \
+	    eval 'echo "the machine is going down" >/etc/nologin; cp /etc/nologin /run/nologin'
 	rm /etc/nologin /run/nologin
 	cp "$WORLD/shadow" /etc/shadow
 	chmod 640 /etc/shadow
@@ -473,7 +546,8 @@ hash_bytes() {
 }
 
 @test "no process of a login has a password hash in its memory" {
-	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has other memory"
+	[ -z "${SANITIZER-}" ] ||
+	    skip "a build with sanitizers has other memory"
 	mbox one | store alice
 	cp /etc/shadow "$WORLD/shadow"
 	hash='$y$j9T$kpopdkpopdkpopdkpopd$0123456789abcdefghijklmnopqrstuvwxyzABCDEFG'
@@ -498,12 +572,14 @@ hash_bytes() {
 	done
 	for uid in 65533 61184 524288 4294967293; do
 		run pop "u$uid" QUIT
-		[[ $output == *"+OK 0 messages"* ]] || { echo "$uid: $output"; return 1; }
+		[[ $output == *"+OK 0 messages"* ]] ||
+		    { echo "$uid: $output"; return 1; }
 	done
 	for uid in 65534 65535; do
 		run pop "u$uid" QUIT
 		[ "${lines[-1]}" = "$refused" ]
-		log_has "refused .*reason=\"uid of nobody\" user=u$uid principal="
+		log_has \
+		    "refused .*reason=\"uid of nobody\" user=u$uid principal="
 	done
 	server_stop
 	server_start -n 20001:60000
@@ -523,9 +599,11 @@ hash_bytes() {
 
 @test "-n takes one uid or two, in order, and nothing else" {
 	local uids
-	for uids in 0 -1 x '' 1000: :60000 60000:1000 1000:60000:1 1000:4294967294 4294967295 1000-60000; do
+	for uids in 0 -1 x '' 1000: :60000 60000:1000 1000:60000:1 \
+	    1000:4294967294 4294967295 1000-60000; do
 		run "$KPOPD_BUILD/kpopd" --recover -d "$WORLD/none" -n "$uids"
-		[ "$status" -eq 2 ] && [[ $output == *"-n takes"* ]] || { echo "$uids: $output"; return 1; }
+		[ "$status" -eq 2 ] && [[ $output == *"-n takes"* ]] ||
+		    { echo "$uids: $output"; return 1; }
 	done
 	for uids in 1 1000 1000:1000 1000:60000 1000:4294967293; do
 		run "$KPOPD_BUILD/kpopd" --recover -d "$WORLD/none" -n "$uids"
@@ -533,12 +611,16 @@ hash_bytes() {
 	done
 }
 
-# k5login_is KIND: alice's .k5login is absent, names $who, names others, is empty, unreadable, or bob's.
+# k5login_is KIND: alice's .k5login is absent, names $who, names others, is
+# empty, unreadable, or bob's.
 k5login_is() {
 	rm -f /home/alice/.k5login
 	case $1 in
 	absent) return ;;
-	others) printf '%s\n' "x$who@KPOPD.TEST" "$who@KPOPD.TESTS" "$who" " $who@KPOPD.TEST" "$who@KPOPD.TEST " >/home/alice/.k5login ;;
+	others)
+		printf '%s\n' "x$who@KPOPD.TEST" "$who@KPOPD.TESTS" "$who" \
+		    " $who@KPOPD.TEST" "$who@KPOPD.TEST " >/home/alice/.k5login
+		;;
 	empty) : >/home/alice/.k5login ;;
 	*) printf '%s\n' x@KPOPD.TEST "$who@KPOPD.TEST" >/home/alice/.k5login ;;
 	esac
@@ -547,7 +629,8 @@ k5login_is() {
 	[ "$1" != foreign ] || chown bob /home/alice/.k5login
 }
 
-# logs_in_by WANTED KIND: with this .k5login $who is let in as alice by the WANTED rule; none: is refused.
+# logs_in_by WANTED KIND: with this .k5login $who is let in as alice by the
+# WANTED rule; none: is refused.
 logs_in_by() {
 	local said
 	k5login_is "$2"
@@ -560,10 +643,12 @@ logs_in_by() {
 	return 1
 }
 
-# rules_are RELATIONS: what krb5.conf says besides, of [libdefaults] and of [plugins] localauth.
+# rules_are RELATIONS: what krb5.conf says besides, of [libdefaults] and of
+# [plugins] localauth.
 rules_are() {
 	rules="$*"
-	sed "s/default_realm = KPOPD.TEST/&\n\t$1/" "$WORLD/krb5.conf.before" >/etc/krb5.conf
+	sed "s/default_realm = KPOPD.TEST/&\n\t$1/" "$WORLD/krb5.conf.before" \
+	    >/etc/krb5.conf
 	sed -i '/^\[realms\]/,/kdc = 127.0.0.1:88$/s|kdc = 127.0.0.1:88$|&\n\t\t\tauth_to_local = RULE:[1:$1](carol)s/carol/alice/\n\t\t\tauth_to_local = DEFAULT|' /etc/krb5.conf
 	printf '[plugins]\n\tlocalauth = {\n\t\tmodule = test:%s/tests/programs/localauth.so\n%s\n\t}\n' "$KPOPD_BUILD" "${2-}" >>/etc/krb5.conf
 }
@@ -571,24 +656,38 @@ rules_are() {
 @test "by= names the rule that let in, whatever else is there" {
 	local kind authoritative bad=0
 	cp /etc/krb5.conf "$WORLD/krb5.conf.before"
-	# alice is alice by the default rule, carol by auth_to_local, mallory by a plugin, bob by .k5login alone.
+	# alice is alice by the default rule, carol by auth_to_local, mallory by
+	# a plugin, bob by .k5login alone.
 	for who in alice carol mallory bob; do
 		realm_login $who
-		case $who in alice | carol) else=localname ;; mallory) else=plugin ;; *) else=none ;; esac
+		case $who in
+		alice | carol) else=localname ;;
+		mallory) else=plugin ;;
+		*) else=none ;;
+		esac
 		for authoritative in true false; do
 			rules_are "k5login_authoritative = $authoritative"
 			logs_in_by $else absent || bad=1
 			logs_in_by k5login names || bad=1
 			for kind in others empty unreadable foreign; do
-				if [ $authoritative = true ]; then logs_in_by none $kind; else logs_in_by $else $kind; fi || bad=1
+				if [ $authoritative = true ]; then
+					logs_in_by none $kind
+				else
+					logs_in_by $else $kind
+				fi || bad=1
 			done
 		done
 		rules_are "" "disable = k5login"
-		for kind in absent names others; do logs_in_by $else $kind || bad=1; done
+		for kind in absent names others; do
+			logs_in_by $else $kind || bad=1
+		done
 		rules_are "" "enable_only = test"
 		[ $else = plugin ] || else=none
-		for kind in absent names others; do logs_in_by $else $kind || bad=1; done
-		rules_are "" $'enable_only = k5login\nenable_only = test\ndisable = test'
+		for kind in absent names others; do
+			logs_in_by $else $kind || bad=1
+		done
+		rules_are "" \
+		    $'enable_only = k5login\nenable_only = test\ndisable = test'
 		logs_in_by k5login names || bad=1
 		logs_in_by none absent || bad=1
 		rules_are "" "disable = an2ln"

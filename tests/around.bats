@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Surroundings that are slow, dead or poor: file systems that do not answer, name services that hang, kernels without a sandbox.
+# Surroundings that are slow, dead or poor: file systems that do not answer,
+# name services that hang, kernels without a sandbox.
 
 load helpers/all
 
@@ -8,7 +9,8 @@ teardown_file() { :; }
 
 setup() {
 	begin_test
-	[ -z "${SANITIZER-}" ] || skip "four minutes of deadlines, which are the same in a build with sanitizers"
+	[ -z "${SANITIZER-}" ] ||
+	    skip "four minutes of deadlines, which are the same in a build with sanitizers"
 	mbox one two | store alice
 	mbox bobs | store bob
 	realm_login alice
@@ -29,19 +31,26 @@ teardown() {
 # bob_is_served: soon, whatever happens to alice.
 bob_is_served() {
 	local begin=$EPOCHREALTIME answer
-	answer=$(KRB5CCNAME=FILE:$WORLD/bob.ccache timeout 10 "$BASH" -c 'printf "%s\r\n" "USER bob" "PASS x" QUIT | "$0" mail.kpopd.test' "$KPOPD_BUILD/kpopc")
-	[[ $answer == *"+OK bye, 1 messages left"* ]] || { echo "bob: $answer"; log_lines; return 1; }
-	awk "BEGIN { exit !($EPOCHREALTIME - $begin < 5) }" || { echo "bob waited"; return 1; }
+	answer=$(KRB5CCNAME=FILE:$WORLD/bob.ccache timeout 10 "$BASH" \
+	    -c \
+	    'printf "%s\r\n" "USER bob" "PASS x" QUIT | "$0" mail.kpopd.test' \
+	    "$KPOPD_BUILD/kpopc")
+	[[ $answer == *"+OK bye, 1 messages left"* ]] ||
+	    { echo "bob: $answer"; log_lines; return 1; }
+	awk "BEGIN { exit !($EPOCHREALTIME - $begin < 5) }" ||
+	    { echo "bob waited"; return 1; }
 }
 
-# tries COUNT [SECONDS]: so many logins of alice (or $user) at the same time, in the background.
+# tries COUNT [SECONDS]: so many logins of alice (or $user) at the same time, in
+# the background.
 tries() {
 	local n
 	tried=$1
 	rm -f "$WORLD"/try.* "$WORLD"/tried.*
 	for n in $(seq "$1"); do
 		{
-			timeout "${2-30}" "$BASH" -c 'printf "%s\r\n" "USER $1" "PASS x" QUIT | "$0" mail.kpopd.test' "$KPOPD_BUILD/kpopc" "${user-alice}" \
+			timeout "${2-30}" \
+			    "$BASH" -c 'printf "%s\r\n" "USER $1" "PASS x" QUIT | "$0" mail.kpopd.test' "$KPOPD_BUILD/kpopc" "${user-alice}" \
 			    >"$WORLD/try.$n" 2>&1 || :
 			: >"$WORLD/tried.$n"
 		} 3>&- &
@@ -50,7 +59,8 @@ tries() {
 
 # tries_end SECONDS: each of these clients has ended.
 tries_end() {
-	await "$1" '[ "$(ls "$WORLD" | grep -c "^tried\.")" -eq "$tried" ]' || { processes; return 1; }
+	await "$1" '[ "$(ls "$WORLD" | grep -c "^tried\.")" -eq "$tried" ]' ||
+	    { processes; return 1; }
 }
 
 # nobody_is_left: all processes of all connections have ended.
@@ -67,14 +77,16 @@ maildir() {
 	local name
 	mkdir -p /home/alice/Maildir/{cur,new,tmp}
 	for name in "$@"; do
-		make_message "$name" >"/home/alice/Maildir/new/1000000000.$name.mail"
+		make_message "$name" \
+		    >"/home/alice/Maildir/new/1000000000.$name.mail"
 	done
 	chown -R alice:alice /home/alice/Maildir
 }
 
 # maildir_is NAME …: it has these, and nothing else.
 maildir_is() {
-	diff <(cd /home/alice/Maildir && find new cur -type f -printf '%f\n' | sed 's/:2,.*//' | sort) \
+	diff <(cd /home/alice/Maildir &&
+	    find new cur -type f -printf '%f\n' | sed 's/:2,.*//' | sort) \
 	    <(printf '1000000000.%s.mail\n' "$@" | sort)
 }
 
@@ -103,13 +115,17 @@ maildir_is() {
 	tries 20
 	fuse_hangs 1
 	bob_is_served
-	# None of the clients is let in, each hears the end, and their monitors end.
+	# None of the clients is let in, each hears the end, and their monitors
+	# end.
 	tries_end 25
 	grep messages "$WORLD"/try.* && return 1
 	bob_is_served
 	await 25 '[ "$(pgrep -cx kpopd)" -le 4 ]' || { processes; return 1; }
-	echo "# around: 20 logins at a home that does not answer: $(pgrep -cx kpopd) processes stay" >&3
-	# A hang is not for ever: what waits is there, and no further login adds to it.
+	echo \
+	    "# around: 20 logins at a home that does not answer: $(pgrep -cx \
+		kpopd) processes stay" >&3
+	# A hang is not for ever: what waits is there, and no further login adds
+	# to it.
 	[ "$(pgrep -cx kpopd)" -ge 1 ]
 	tries 5
 	tries_end 25
@@ -130,14 +146,16 @@ maildir_is() {
 	make_message bobs >/home/bob/Maildir/new/1000000000.bobs.mail
 	chown -R bob:bob /home/bob/Maildir
 	fuse_over /home/alice
-	for call in 'READDIR /Maildir/new' 'OPENDIR /Maildir/cur' 'GETATTR /Maildir/new' 'LOOKUP /Maildir$'; do
+	for call in 'READDIR /Maildir/new' 'OPENDIR /Maildir/cur' \
+	    'GETATTR /Maildir/new' 'LOOKUP /Maildir$'; do
 		rm -f "$state"/users/*/*/index
 		fuse_hang "$call"
 		tries 20 100
 		fuse_hangs 1
 		bob_is_served
 		# Who has the client is beyond reach; all others are refused.
-		await 60 '[ "$(pgrep -cx kpopc)" -le 4 ] && [ "$(pgrep -cx kpopd)" -le 12 ]' || { processes; return 1; }
+		await 60 \
+		    '[ "$(pgrep -cx kpopc)" -le 4 ] && [ "$(pgrep -cx kpopd)" -le 12 ]' || { processes; return 1; }
 		held=$(pgrep -cx kpopd)
 		echo "# around: 20 logins while $call hangs: $held processes stay" >&3
 		fuse_answers
@@ -196,7 +214,8 @@ maildir_is() {
 	maildir_is m1 m3
 }
 
-# on_spool: alice and bob have mailboxes in /srv/spool, which is a file system of its own.
+# on_spool: alice and bob have mailboxes in /srv/spool, which is a file system
+# of its own.
 on_spool() {
 	mkdir -p /srv/spool
 	chgrp mail /srv/spool
@@ -211,7 +230,8 @@ on_spool() {
 	on_spool
 	fuse_over /srv/spool
 	server_start -m mbox:/srv/spool/%u
-	for call in 'LOOKUP /alice.lock' 'READ /alice' 'WRITE /alice' 'FSYNC /alice' 'SETATTR /alice' 'UNLINK /alice.lock'; do
+	for call in 'LOOKUP /alice.lock' 'READ /alice' 'WRITE /alice' \
+	    'FSYNC /alice' 'SETATTR /alice' 'UNLINK /alice.lock'; do
 		mbox one two three >/srv/spool/alice
 		pop_login alice
 		pop_ask "DELE 2"
@@ -219,11 +239,13 @@ on_spool() {
 		pop_say QUIT
 		fuse_hangs || { echo "$call"; return 1; }
 		fuse_answers
-		pop_hear '^\+OK bye, 2 messages left' || { echo "$call"; log_lines; return 1; }
+		pop_hear '^\+OK bye, 2 messages left' ||
+		    { echo "$call"; log_lines; return 1; }
 		pop_hear_end
 		pop_close
 		nobody_is_left 10
-		cmp <(mbox one three) /srv/spool/alice || { echo "$call"; return 1; }
+		cmp <(mbox one three) /srv/spool/alice ||
+		    { echo "$call"; return 1; }
 	done
 }
 
@@ -234,7 +256,8 @@ on_spool() {
 	server_start -m mbox:/srv/spool/%u
 	mbox one two three >"$WORLD/old"
 	mbox one three >"$WORLD/new"
-	for call in 'READ /alice' 'WRITE /alice' 'FSYNC /alice' 'SETATTR /alice'; do
+	for call in 'READ /alice' 'WRITE /alice' 'FSYNC /alice' \
+	    'SETATTR /alice'; do
 		cat "$WORLD/old" >/srv/spool/alice
 		pop_login alice
 		pop_ask "DELE 2"
@@ -247,7 +270,9 @@ on_spool() {
 		pop_hear_end
 		pop_close
 		[[ $(pop alice QUIT) == *"messages left" ]]
-		cmp -s "$WORLD/old" /srv/spool/alice || cmp "$WORLD/new" /srv/spool/alice || { echo "$call"; return 1; }
+		cmp -s "$WORLD/old" /srv/spool/alice ||
+		    cmp "$WORLD/new" /srv/spool/alice ||
+		    { echo "$call"; return 1; }
 		no_journal
 	done
 }
@@ -261,7 +286,12 @@ on_spool() {
 	fuse_sleep
 	tries 2 10
 	tries_end 10
-	! grep messages "$WORLD"/try.* || { echo "the file system is $(field "$fuse_pid" State)"; mount | grep fuse; log_lines; return 1; }
+	! grep messages "$WORLD"/try.* || {
+		echo "the file system is $(field "$fuse_pid" State)"
+		mount | grep fuse
+		log_lines
+		return 1
+	}
 	fuse_answers
 	nobody_is_left 10
 	for call in WRITE FSYNC RENAME UNLINK; do
@@ -273,7 +303,8 @@ on_spool() {
 		fuse_hangs || { echo "$call"; return 1; }
 		bob_is_served || [ $call != READ ]
 		fuse_answers
-		pop_hear '^\+OK bye, 2 messages left' || { echo "$call"; log_lines; return 1; }
+		pop_hear '^\+OK bye, 2 messages left' ||
+		    { echo "$call"; log_lines; return 1; }
 		pop_hear_end
 		pop_close
 		spool_is alice one three
@@ -295,7 +326,8 @@ on_spool() {
 	[ "$(find "$state/users" -name j | wc -l)" -eq 2 ]
 	fuse_over /home/alice
 	fuse_hang .
-	timeout 100 "$KPOPD_BUILD/kpopd" --recover -d "$state" -m mbox:~/inbox >"$WORLD/recovered" || [ $? -eq 1 ]
+	timeout 100 "$KPOPD_BUILD/kpopd" --recover -d "$state" -m mbox:~/inbox \
+	    >"$WORLD/recovered" || [ $? -eq 1 ]
 	cat "$WORLD/recovered"
 	grep -q '^alice .*not reachable' "$WORLD/recovered"
 	grep -q '^bob .*removal finished' "$WORLD/recovered"
@@ -305,14 +337,16 @@ on_spool() {
 	cmp <(mbox one three) /home/alice/inbox
 }
 
-# nss_start: accounts that are in no file come from a name service of which $WORLD/nss.conf says what it knows (nss.c); slow, whose
-# uid is 7001, has mail.
+# nss_start: accounts that are in no file come from a name service of which
+# $WORLD/nss.conf says what it knows (nss.c); slow, whose uid is 7001, has mail.
 nss_start() {
-	[ -z "${SANITIZER-}" ] || skip "the name service is made without sanitizers"
+	[ -z "${SANITIZER-}" ] ||
+	    skip "the name service is made without sanitizers"
 	mkdir -p "$WORLD/nss" /home/slow
 	cp "$KPOPD_BUILD/tests/programs/libnss_kpopd_test.so.2" "$WORLD/nss"
 	# ldconfig keeps what it knows of files outside of the world.
-	[ ! -d /var/cache/ldconfig ] || mountpoint -q /var/cache/ldconfig || mount -t tmpfs kpopd /var/cache/ldconfig
+	[ ! -d /var/cache/ldconfig ] || mountpoint -q /var/cache/ldconfig ||
+	    mount -t tmpfs kpopd /var/cache/ldconfig
 	echo "$WORLD/nss" >/etc/ld.so.conf.d/kpopd-test.conf
 	ldconfig -X
 	sed -i 's/^passwd:.*/passwd: files kpopd_test/' /etc/nsswitch.conf
@@ -373,7 +407,8 @@ slow_tries() {
 
 @test "a name service that takes other spellings for an account: the mailbox, the state and the log are those of its own name" {
 	nss_start
-	nss_knows 'KPOPD\folds 0 found 7003 /home/folds' 'folds@example.org 0 found 7004 /home/folds.org'
+	nss_knows 'KPOPD\folds 0 found 7003 /home/folds' \
+	    'folds@example.org 0 found 7004 /home/folds.org'
 	for uid in 7003 7004; do
 		home=/home/folds$([ $uid = 7003 ] || echo .org)
 		mkdir -p $home
@@ -394,17 +429,28 @@ slow_tries() {
 	for name in 'KPOPD\folds' 'kpopd\FOLDS' 'Kpopd\Folds'; do
 		log_mark
 		run pop "$name" QUIT
-		[[ $output == *"+OK 2 messages"* ]] || { echo "$name: $output"; log_lines; rm /run/nss.folds; return 1; }
+		[[ $output == *"+OK 2 messages"* ]] || {
+			echo "$name: $output"
+			log_lines
+			rm /run/nss.folds
+			return 1
+		}
 		log_has 'login .*user=KPOPD\\134folds '
 	done
 	# It is the database that decides about the whole text first.
 	for name in folds@example.org folds@EXAMPLE.ORG Folds@Example.Org; do
 		log_mark
 		run pop "$name" QUIT
-		[[ $output == *"+OK 3 messages"* ]] || { echo "$name: $output"; log_lines; rm /run/nss.folds; return 1; }
+		[[ $output == *"+OK 3 messages"* ]] || {
+			echo "$name: $output"
+			log_lines
+			rm /run/nss.folds
+			return 1
+		}
 		log_has 'login .*user=folds@example\.org '
 	done
-	[ "$(cat "$state/users/7003.mailboxes" "$state/users/7004.mailboxes" | grep -c .)" -eq 2 ]
+	[ "$(cat "$state/users/7003.mailboxes" "$state/users/7004.mailboxes" |
+	    grep -c .)" -eq 2 ]
 	# Two spellings at once are one mailbox in use.
 	pop_login 'kpopd\folds'
 	run pop 'KPOPD\FOLDS' QUIT
@@ -460,16 +506,19 @@ slow_tries() {
 	served=0
 	for _ in $(seq 12); do
 		run slow_login STAT
-		[[ $output == *"+OK 1 messages"* ]] && served=$((served + 1)) || [[ ${lines[-1]} == "-ERR"* ]]
+		[[ $output == *"+OK 1 messages"* ]] && served=$((served + 1)) ||
+		    [[ ${lines[-1]} == "-ERR"* ]]
 	done
 	echo "# around: $served of 12 logins served by a name service that changes its mind" >&3
 	# The mailbox's owner is 7001: nobody else read it.
 	log_lines | grep -a 'user=slow' >/dev/null
 	KRB5CCNAME=FILE:$WORLD/mallory.ccache realm_login mallory
-	# One process more or less between the monitor and the session: the answers differ within one login, too.
+	# One process more or less between the monitor and the session: the
+	# answers differ within one login, too.
 	for n in $(seq 12); do
 		[ $((n % 3)) -ne 0 ] || /bin/true
-		output=$(KRB5CCNAME=FILE:$WORLD/mallory.ccache pop slow STAT QUIT) || true
+		output=$(KRB5CCNAME=FILE:$WORLD/mallory.ccache pop slow STAT \
+		    QUIT) || true
 		[[ $output != *"1 messages"* ]] || { log_lines; return 1; }
 	done
 }
@@ -489,10 +538,12 @@ slow_tries() {
 	nss_knows "slow 3600 found 7001 /home/slow"
 	"$KPOPD_BUILD/kpopd" --recover -d "$state" >"$WORLD/recovered" 3>&- &
 	recovery=$!
-	await 40 'cmp -s <(mbox one three) /var/mail/alice' || { kill $recovery; false; }
+	await 40 'cmp -s <(mbox one three) /var/mail/alice' ||
+	    { kill $recovery; false; }
 	await 40 "! kill -0 $recovery 2>/dev/null" || { kill $recovery; false; }
 	grep 'alice.*removal finished' "$WORLD/recovered"
-	grep '7001.*not reachable: the account database does not answer' "$WORLD/recovered"
+	grep '7001.*not reachable: the account database does not answer' \
+	    "$WORLD/recovered"
 	nss_knows "slow 0 found 7001 /home/slow"
 	"$KPOPD_BUILD/kpopd" --recover -d "$state"
 	cmp <(mbox slows slow3) /var/mail/slow
@@ -506,14 +557,17 @@ poorer_by() {
 
 landlock="landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 
-# still_protected: of a session in which alice is logged in: what no kernel is without.
+# still_protected: of a session in which alice is logged in: what no kernel is
+# without.
 still_protected() {
 	local pid
 	pop_login alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
 	for pid in $(pgrep -x kpopd); do
 		# Who has been made to read the client's bytes is not root.
-		[ "$pid" = "$(monitor_pid)" ] || [ "$(stat -c %u "/proc/$pid")" != 0 ] || [ "$(field "$pid" Uid)" != "0 0 0 0" ]
+		[ "$pid" = "$(monitor_pid)" ] ||
+		    [ "$(stat -c %u "/proc/$pid")" != 0 ] ||
+		    [ "$(field "$pid" Uid)" != "0 0 0 0" ]
 	done
 	pop_ask "RETR 1"
 	while pop_hear '' && [ "$heard" != . ]; do :; done
@@ -523,9 +577,11 @@ still_protected() {
 	pop_close
 	pop_open
 	pop_hear '^\+OK'
-	# The pre-auth process: jailed, a user of its own, few files, little memory.
+	# The pre-auth process: jailed, a user of its own, few files, little
+	# memory.
 	[ "$(readlink "/proc/$(child_pid)/root")" = "$state/preauth" ]
-	[ "$(field "$(child_pid)" Uid)" = "$(id -u kpopd) $(id -u kpopd) $(id -u kpopd) $(id -u kpopd)" ]
+	[ "$(field "$(child_pid)" Uid)" = \
+	    "$(id -u kpopd) $(id -u kpopd) $(id -u kpopd) $(id -u kpopd)" ]
 	grep -Eq 'Max open files +16 +16' "/proc/$(child_pid)/limits"
 	grep -Eq 'Max processes +0 +0' "/proc/$(child_pid)/limits"
 	pop_close
@@ -543,10 +599,13 @@ still_protected() {
 		mbox one two | store alice
 		poorer_by $calls
 		log_mark
-		still_protected || { echo "without $missing"; log_lines; return 1; }
+		still_protected ||
+		    { echo "without $missing"; log_lines; return 1; }
 		spool_is alice two
-		[ $missing = seccomp ] || log_has 'sandbox .*error="this kernel has no Landlock"'
-		[ $missing = landlock ] || log_has 'sandbox .*error="this kernel has no seccomp"'
+		[ $missing = seccomp ] ||
+		    log_has 'sandbox .*error="this kernel has no Landlock"'
+		[ $missing = landlock ] ||
+		    log_has 'sandbox .*error="this kernel has no seccomp"'
 		[ $missing != landlock ] || log_lacks 'no seccomp'
 		[ $missing != seccomp ] || log_lacks 'no Landlock'
 		server_stop
@@ -577,10 +636,15 @@ still_protected() {
 # bats test_tags=attack:9-18
 @test "the same where kpopd accepts: each connection is served" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
-	printf '#!/bin/bash\nexec %s %s -- %s "$@"\n' "$KPOPD_BUILD/tests/programs/poor" "$landlock seccomp" "$KPOPD_BUILD/kpopd" >"$WORLD/under"
+	printf '#!/bin/bash\nexec %s %s -- %s "$@"\n' \
+	    "$KPOPD_BUILD/tests/programs/poor" "$landlock seccomp" \
+	    "$KPOPD_BUILD/kpopd" >"$WORLD/under"
 	chmod 755 "$WORLD/under"
 	server_configure
-	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' -e '/per_source\|instances\|flags/d' -e "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/under," "$WORLD/xinetd.conf"
+	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' \
+	    -e '/per_source\|instances\|flags/d' \
+	    -e "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/under," \
+	    "$WORLD/xinetd.conf"
 	xinetd_run
 	for _ in 1 2 3; do
 		[[ $(pop alice QUIT) == *"+OK bye, 2 messages left" ]]
@@ -592,20 +656,24 @@ still_protected() {
 	nobody_is_left 10
 }
 
-# served_as_ever: alice's session with a removal, under what kpopd is started by.
+# served_as_ever: alice's session with a removal, under what kpopd is started
+# by.
 served_as_ever() {
 	mbox one two | store alice
-	pop alice "RETR 2" "DELE 1" QUIT | grep -q '^+OK bye, 1 messages left' || { log_lines; return 1; }
+	pop alice "RETR 2" "DELE 1" QUIT |
+	    grep -q '^+OK bye, 1 messages left' || { log_lines; return 1; }
 	spool_is alice two
 }
 
 # bats test_tags=attack:9-19
 @test "no /proc, a read-only root, noexec and nosuid mounts, a hidden /proc: served as ever" {
-	for how in 'mount -t tmpfs none /proc' 'mount -o remount,bind,ro / && mount -o remount,bind,ro /etc' \
+	for how in 'mount -t tmpfs none /proc' \
+	    'mount -o remount,bind,ro / && mount -o remount,bind,ro /etc' \
 	    'mount -o remount,bind,noexec,nosuid,nodev "$WORLD" && mount -o remount,bind,noexec,nosuid /var/lib' \
 	    'mount -t proc -o hidepid=2 proc /proc'; do
-		# A /proc of its own: to remount this one would hide processes from all tests that follow.
-		# Not bash, which reads .bashrc if its standard input is a socket.
+		# A /proc of its own: to remount this one would hide processes
+		# from all tests that follow. Not bash, which reads .bashrc if
+		# its standard input is a socket.
 		server_under "export WORLD=$WORLD; exec unshare --mount sh -c '$how && exec \"\$@\"' - \"\$@\""
 		served_as_ever || { echo "with $how"; return 1; }
 		server_stop
@@ -625,7 +693,10 @@ served_as_ever() {
 @test "a clock that is thirty years off: tickets are refused, a session that is in goes on, nothing is lost" {
 	[ -z "${SANITIZER-}" ] || skip "ASan has its own allocator and clock"
 	years=$((30 * 365 * 86400))
-	shift_clock() { perl -e 'open my $f, "+<", $ARGV[0] or open $f, ">", $ARGV[0] or die; print $f pack "q4", $ARGV[1], 0, 0, 0' "$WORLD/preload" "$1"; chmod 666 "$WORLD/preload"; }
+	shift_clock() {
+		perl -e 'open my $f, "+<", $ARGV[0] or open $f, ">", $ARGV[0] or die; print $f pack "q4", $ARGV[1], 0, 0, 0' "$WORLD/preload" "$1"
+		chmod 666 "$WORLD/preload"
+	}
 	shift_clock 0
 	server_env="LD_PRELOAD=$KPOPD_BUILD/tests/programs/preload.so PRELOAD=$WORLD/preload" server_start
 	for years in $years -$years; do

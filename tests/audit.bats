@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# The log: no process that reads what clients send can write to syslog, or say there what its role does not.
+# The log: no process that reads what clients send can write to syslog, or say
+# there what its role does not.
 
 load helpers/all
 
@@ -8,7 +9,8 @@ setup() {
 	realm_login alice
 }
 
-# preauth_logs EVENT TEXT [COUNT]: a pre-auth process that was compromised sends its monitor these lines.
+# preauth_logs EVENT TEXT [COUNT]: a pre-auth process that was compromised sends
+# its monitor these lines.
 preauth_logs() {
 	log_mark
 	pop_open
@@ -27,8 +29,11 @@ preauth_logs() {
 	ss -Hxp | grep u_dgr | grep -F "pid=$(monitor_pid),"
 	reaches_nobody() {
 		local pid
-		for pid in $(pgrep -x 'kpopd|kpopd-tls' | grep -vx "$(monitor_pid)"); do
-			if ss -Hxp | grep u_dgr | grep -F "pid=$pid,"; then return 1; fi
+		for pid in $(pgrep -x 'kpopd|kpopd-tls' |
+		    grep -vx "$(monitor_pid)"); do
+			if ss -Hxp | grep u_dgr | grep -F "pid=$pid,"; then
+				return 1
+			fi
 		done
 	}
 	[ "$(pgrep -x 'kpopd|kpopd-tls' | wc -l)" -eq 3 ]
@@ -52,7 +57,8 @@ preauth_logs() {
 }
 
 @test "an event that is none, and one with blanks or a line's end in it, are not logged" {
-	for event in "" "failed fatal" " failed" $'failed\n' "LOGIN" "logout"; do
+	for event in "" "failed fatal" " failed" $'failed\n' "LOGIN" \
+	    "logout"; do
 		preauth_logs "$event" "what=forged"
 		log_has 'alert .*fatal peer=[^ ]+ error="the pre-auth process logged a forbidden event: '
 		log_lacks 'forged'
@@ -62,7 +68,8 @@ preauth_logs() {
 
 # bats test_tags=promise:5
 @test "a text of a compromised pre-auth process is one line of visible characters, and stands behind the true address" {
-	preauth_logs failed $'what="x\n<86>sshd[1]: Accepted password for root\x1b[2J\x7f\xff"'
+	preauth_logs failed \
+	    $'what="x\n<86>sshd[1]: Accepted password for root\x1b[2J\x7f\xff"'
 	log_has 'kpopd\[[0-9]+\]: failed peer=(\[::1\]|127\.0\.0\.1):[0-9]+ what="x\?<86>sshd\[1\]: Accepted password for root\?\[2J\?\?"$'
 	! grep -aq ' sshd\[' "$WORLD/syslog"
 	log_lacks '[^ -~]'
@@ -88,10 +95,12 @@ preauth_logs() {
 	mbox one | store alice
 	log_mark
 	pop_login alice
-	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line failed what=flood 1000
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line \
+	    failed what=flood 1000
 	pop_ask QUIT
 	pop_hear_end
-	# What it does behind that is not lost with it: the monitor's own lines are not counted.
+	# What it does behind that is not lost with it: the monitor's own lines
+	# are not counted.
 	log_count 1 ' login '
 	log_count 1 'withheld .*process="the session" lines='
 	[ "$(log_lines | grep -c what=flood)" -le 110 ]
@@ -100,9 +109,11 @@ preauth_logs() {
 @test "a session cannot log a login, nor a broker a logout" {
 	mbox one | store alice
 	pop_login alice
-	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line login user=root
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line \
+	    login user=root
 	log_has 'alert .*fatal .*error="the session logged a forbidden event: login"$'
-	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(broker_pid)" line logout reason=quit
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(broker_pid)" line \
+	    logout reason=quit
 	log_has 'alert .*fatal .*error="the broker logged a forbidden event: logout"$'
 	pop_ask QUIT
 	log_count 1 ' login '
@@ -121,7 +132,9 @@ preauth_logs() {
 	monitor=$(monitor_pid)
 	pop_ask QUIT
 	pop_hear_end
-	for event in tls login logout; do log_count 1 "kpopd\\[$monitor\\]: $event "; done
+	for event in tls login logout; do
+		log_count 1 "kpopd\\[$monitor\\]: $event "
+	done
 	log_count 3 .
 	server_stop
 	server_start

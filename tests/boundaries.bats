@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Where messages begin: what kpopd, Dovecot, mutt and mailutils find in the spools of tests/boundaries.
+# Where messages begin: what kpopd, Dovecot, mutt and mailutils find in the
+# spools of tests/boundaries.
 
 load helpers/all
 
@@ -21,7 +22,8 @@ setup() {
 	realm_login alice
 }
 
-# make_spools DIRECTORY: turns the cases on standard input into files there, 001 and so on. DIRECTORY.list gets a line of
+# make_spools DIRECTORY: turns the cases on standard input into files there, 001
+# and so on. DIRECTORY.list gets a line of
 # each: the file, the four counts, whether there are reasons, the name.
 make_spools() {
 	perl -we '
@@ -60,10 +62,12 @@ make_spools() {
 
 # expected COLUMN: prints "NNN COUNT NAME" of each case.
 expected() {
-	awk -v c="$(($1 + 1))" '{ printf "%s %s", $1, $c; for (i = 7; i <= NF; i++) printf " %s", $i; print "" }' "$WORLD/boundaries.list"
+	awk -v \
+	    c="$(($1 + 1))" '{ printf "%s %s", $1, $c; for (i = 7; i <= NF; i++) printf " %s", $i; print "" }' "$WORLD/boundaries.list"
 }
 
-# agrees COLUMN: succeeds if standard input, "NNN COUNT" of each case, has that column's counts.
+# agrees COLUMN: succeeds if standard input, "NNN COUNT" of each case, has that
+# column's counts.
 agrees() {
 	join - <(awk '{ printf "%s", $1; for (i = 7; i <= NF; i++) printf " %s", $i; print "" }' "$WORLD/boundaries.list") >"$WORLD/found.$1"
 	diff <(expected "$1") "$WORLD/found.$1"
@@ -74,7 +78,9 @@ agrees() {
 	for file in $(cut -d ' ' -f 1 "$WORLD/boundaries.list"); do
 		store alice <"$WORLD/boundaries/$file"
 		forget_index
-		echo "$file $(pop alice STAT QUIT | sed -n 's/^+OK \([0-9]*\) [0-9]*\r\?$/\1/p')"
+		echo \
+		    "$file $(pop alice STAT QUIT |
+			sed -n 's/^+OK \([0-9]*\) [0-9]*\r\?$/\1/p')"
 	done >"$WORLD/counts"
 	agrees 1 <"$WORLD/counts"
 }
@@ -83,7 +89,8 @@ agrees() {
 	cp -r "$WORLD/boundaries" /home/alice/boundaries
 	chown -R alice /home/alice/boundaries
 	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf -f tab mailbox status messages '*'" 2>"$WORLD/dovecot.err" |
-	    sed -n 's/^\([0-9]\{3\}\)\t\([0-9]*\)$/\1 \2/p' | sort >"$WORLD/counts"
+	    sed -n 's/^\([0-9]\{3\}\)\t\([0-9]*\)$/\1 \2/p' |
+	    sort >"$WORLD/counts"
 	agrees 2 <"$WORLD/counts" || { cat "$WORLD/dovecot.err" >&2; return 1; }
 }
 
@@ -101,7 +108,9 @@ agrees() {
 	echo "$1 $(wc -l <"$1.count")"
 	END
 	su alice -c 'cd; mkfifo keys'
-	cut -d ' ' -f 1 "$WORLD/boundaries.list" | su alice -c "xargs -P 4 -n 1 sh $WORLD/count" | sort >"$WORLD/counts"
+	cut -d ' ' -f 1 "$WORLD/boundaries.list" |
+	    su alice -c "xargs -P 4 -n 1 sh $WORLD/count" |
+	    sort >"$WORLD/counts"
 	agrees 3 <"$WORLD/counts"
 }
 
@@ -109,12 +118,15 @@ agrees() {
 	cp -r "$WORLD/boundaries" /home/alice/mailutils
 	for file in $(cut -d ' ' -f 1 "$WORLD/boundaries.list"); do
 		# One that it does not open has no messages.
-		echo "$file $(messages.mailutils -q "/home/alice/mailutils/$file" 2>/dev/null || echo 0)"
+		echo \
+		    "$file $(messages.mailutils -q \
+			"/home/alice/mailutils/$file" 2>/dev/null || echo 0)"
 	done >"$WORLD/counts"
 	agrees 4 <"$WORLD/counts"
 }
 
-# piped_by_mutt FILE: what mutt shows of the first message in alice's file, without its From_ line.
+# piped_by_mutt FILE: what mutt shows of the first message in alice's file,
+# without its From_ line.
 piped_by_mutt() {
 	cat >/home/alice/muttrc <<-'END'
 	set quit=yes move=no wait_key=no beep=no pipe_decode=no folder=~
@@ -137,18 +149,24 @@ piped_by_mutt() {
 		chown alice /home/alice/box
 		piped_by_mutt box | diff - "$WORLD/shown"
 		# Of one empty line mailutils finds no message after it.
-		[ $lines -eq 1 ] || su alice -c 'cd; mail.mailutils -n -f box' <<<$'print 1\nexit' 2>&1 | grep -A 9 '^Message-ID' | diff - "$WORLD/shown"
+		[ $lines -eq 1 ] ||
+		    su alice -c 'cd; mail.mailutils -n -f box' \
+			<<<$'print 1\nexit' 2>&1 | grep -A 9 '^Message-ID' |
+			diff - "$WORLD/shown"
 		rm -rf /home/alice/dove
 		su alice -c "cd; mkdir dove; cat /var/mail/alice >dove/box; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf \
 		    -o mail_location=mbox:~/dove:INBOX=~/none fetch size.physical mailbox box" >"$WORLD/dovecot.out" 2>"$WORLD/dovecot.err"
-		echo "$(sed -n '/^size/{s/.*: //p;q}' "$WORLD/dovecot.out") $lines"
+		echo \
+		    "$(sed -n '/^size/{s/.*: //p;q}' \
+			"$WORLD/dovecot.out") $lines"
 	done >"$WORLD/dovecot.sizes"
 	diff "$WORLD/dovecot.sizes" - <<<$'29 1\n30 2\n31 3'
 }
 
 @test "where kpopd differs from all others, the table says why" {
 	[ "$(wc -l <"$WORLD/boundaries.list")" -ge 40 ]
-	run awk '$3 == $4 && $4 == $5 && $2 != $3 && $6 == 0' "$WORLD/boundaries.list"
+	run awk '$3 == $4 && $4 == $5 && $2 != $3 && $6 == 0' \
+	    "$WORLD/boundaries.list"
 	[ -z "$output" ] || { echo "$output"; return 1; }
 	# It never hides a message that all others find.
 	run awk '$2 < $3 && $2 < $4 && $2 < $5' "$WORLD/boundaries.list"

@@ -62,7 +62,8 @@ keeps() {
 
 @test "each promise of SECURITY.md has a test, and no test is marked with another" {
 	local promises
-	promises=$(sed -n '/^## Promised/,/^## /s/^\([0-9]*\)\. .*/\1/p' ../SECURITY.md)
+	promises=$(sed -n '/^## Promised/,/^## /s/^\([0-9]*\)\. .*/\1/p' \
+	    ../SECURITY.md)
 	[ "$promises" = "$(seq 8)" ]
 	diff <(echo "$promises") <(marks promise | sort -nu)
 }

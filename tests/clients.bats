@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Stock clients against POP3 mode, each with the configuration that the README gives; proxies in front of it.
+# Stock clients against POP3 mode, each with the configuration that the README
+# gives; proxies in front of it.
 
 load helpers/all
 
@@ -20,7 +21,8 @@ teardown() {
 
 # got FILE: both messages are in it, whole.
 got() {
-	[ "$(tr -d '\r' <"$1" | grep -c '^Subject: \(one\|two\)$')" -eq 2 ] && [ "$(tr -d '\r' <"$1" | grep -c 'line [123]$')" -eq 6 ] ||
+	[ "$(tr -d '\r' <"$1" | grep -c '^Subject: \(one\|two\)$')" -eq 2 ] &&
+	    [ "$(tr -d '\r' <"$1" | grep -c 'line [123]$')" -eq 6 ] ||
 	    { cat "$1" >&2; return 1; }
 }
 
@@ -28,17 +30,22 @@ got() {
 fetchmail_rc() {
 	printf '%s\n' "$@" "mda \"cat >>$WORLD/got\"" >"$WORLD/fetchmailrc"
 	chmod 600 "$WORLD/fetchmailrc"
-	timeout 20 fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" -i "$WORLD/ids" --pidfile "$WORLD/fetchmail.pid"
+	timeout 20 fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" \
+	    -i "$WORLD/ids" --pidfile "$WORLD/fetchmail.pid"
 }
 
 @test "fetchmail with auth gssapi, with its default TLS and without" {
-	fetchmail_rc 'poll mail.kpopd.test proto POP3 service 1109 auth gssapi' "user alice sslcertfile $WORLD/tls/ca.pem"
+	fetchmail_rc \
+	    'poll mail.kpopd.test proto POP3 service 1109 auth gssapi' \
+	    "user alice sslcertfile $WORLD/tls/ca.pem"
 	got "$WORLD/got"
 	[ ! -s /var/mail/alice ]
 	log_has 'login .*user=alice .*layer=tls '
 	mbox one two | store alice
 	rm "$WORLD/got"
-	fetchmail_rc 'poll mail.kpopd.test proto POP3 service 1109 auth gssapi' "user alice sslproto ''"
+	fetchmail_rc \
+	    'poll mail.kpopd.test proto POP3 service 1109 auth gssapi' \
+	    "user alice sslproto ''"
 	got "$WORLD/got"
 	log_has 'login .*user=alice .*layer=none '
 }
@@ -47,8 +54,10 @@ fetchmail_rc() {
 	for tls in "--tls=on --tls-starttls=on --tls-trust-file=$WORLD/tls/ca.pem" --tls=off; do
 		mbox one two | store alice
 		rm -f "$WORLD/got"
-		timeout 20 mpop --host=mail.kpopd.test --port=1109 --auth=gssapi --user=alice $tls --keep=off \
-		    --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got" --received-header=off
+		timeout 20 mpop --host=mail.kpopd.test --port=1109 \
+		    --auth=gssapi --user=alice $tls --keep=off \
+		    --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got" \
+		    --received-header=off
 		got "$WORLD/got"
 		[ ! -s /var/mail/alice ]
 		rm -f "$WORLD/ids"
@@ -58,7 +67,9 @@ fetchmail_rc() {
 @test "curl with AUTH=GSSAPI: pop3 in the clear, pop3 with STLS" {
 	for tls in "" "--ssl-reqd --cacert $WORLD/tls/ca.pem"; do
 		for n in 1 2; do
-			timeout 20 curl -sS $tls --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: "pop3://mail.kpopd.test:1109/$n" >>"$WORLD/got"
+			timeout 20 curl -sS $tls --login-options AUTH=GSSAPI \
+			    -u alice@KPOPD.TEST: \
+			    "pop3://mail.kpopd.test:1109/$n" >>"$WORLD/got"
 		done
 		got "$WORLD/got"
 		rm "$WORLD/got"
@@ -66,14 +77,18 @@ fetchmail_rc() {
 }
 
 @test "fetchmail, curl and mutt with the mail address in place of the user's name" {
-	fetchmail_rc 'poll mail.kpopd.test proto POP3 service 1109 auth gssapi' "user alice@kpopd.test sslproto ''"
+	fetchmail_rc \
+	    'poll mail.kpopd.test proto POP3 service 1109 auth gssapi' \
+	    "user alice@kpopd.test sslproto ''"
 	got "$WORLD/got"
 	log_has 'login .*user=alice '
 	mbox one two | store alice
 	rm "$WORLD/got"
 	log_mark
 	for n in 1 2; do
-		timeout 20 curl -sS --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: --sasl-authzid alice@Mail.Kpopd.Test "pop3://mail.kpopd.test:1109/$n" >>"$WORLD/got"
+		timeout 20 curl -sS --login-options AUTH=GSSAPI \
+		    -u alice@KPOPD.TEST: --sasl-authzid alice@Mail.Kpopd.Test \
+		    "pop3://mail.kpopd.test:1109/$n" >>"$WORLD/got"
 	done
 	got "$WORLD/got"
 	log_has 'login .*user=alice '
@@ -84,20 +99,24 @@ fetchmail_rc() {
 	log_has 'login .*user=alice '
 }
 
-# save_all PROGRAM VARIABLE ...: mutt or neomutt opens the POP mailbox, copies all messages to a file and leaves.
+# save_all PROGRAM VARIABLE ...: mutt or neomutt opens the POP mailbox, copies
+# all messages to a file and leaves.
 save_all() {
 	local program=$1
 	shift
 	{
 		echo "set folder=$WORLD confirmcreate=no confirmappend=no copy=no quit=yes delete=no move=no wait_key=no pop_checkinterval=600"
-		# neomutt does not know gssapi by this name, and finds it by itself.
-		[ "$program" = mutt ] && echo "set pop_authenticators=gssapi" || :
+		# neomutt does not know gssapi by this name, and finds it by
+		# itself.
+		[ "$program" = mutt ] && echo "set pop_authenticators=gssapi" ||
+		    :
 		echo "set certificate_file=$WORLD/tls/ca.pem mark_old=no"
 		printf 'set %s\n' "$@"
 		echo "push '<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>$WORLD/got<enter><exit>'"
 	} >"$WORLD/muttrc"
 	: >"$WORLD/screen"
-	TERM=xterm timeout 20 script -qefc "$program -n -F $WORLD/muttrc -f pop://${user-alice}@mail.kpopd.test:$port" /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
+	TERM=xterm timeout 20 \
+	    script -qefc "$program -n -F $WORLD/muttrc -f pop://${user-alice}@mail.kpopd.test:$port" /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
 }
 
 @test "mutt with pop_authenticators=gssapi and neomutt without, in TLS and in the clear" {
@@ -108,7 +127,9 @@ save_all() {
 			save_all $program ssl_starttls=$tls ssl_force_tls=$tls
 			got "$WORLD/got" || { cat "$WORLD/screen"; return 1; }
 			grep -a 'Error in' "$WORLD/screen" && return 1 || :
-			log_has "login .*user=alice .*layer=$([ $tls = yes ] && echo tls || echo none) "
+			log_has \
+			    "login .*user=alice .*layer=$([ $tls = yes ] &&
+				echo tls || echo none) "
 		done
 	done
 }
@@ -116,17 +137,23 @@ save_all() {
 @test "nmh's inc -sasl takes confidentiality" {
 	printf 'Path: %s/Mail\n' "$WORLD" >"$WORLD/mh_profile"
 	mkdir -p "$WORLD/Mail/inbox"
-	MH="$WORLD/mh_profile" timeout 20 /usr/bin/mh/inc -host mail.kpopd.test -port 1109 -user alice -sasl -saslmech GSSAPI -notruncate 2>&1
+	MH="$WORLD/mh_profile" timeout 20 /usr/bin/mh/inc \
+	    -host mail.kpopd.test -port 1109 -user alice -sasl \
+	    -saslmech GSSAPI -notruncate 2>&1
 	log_has 'login .*user=alice .*layer=confidentiality '
 	cat "$WORLD/Mail/inbox"/* >"$WORLD/got"
 	got "$WORLD/got"
 }
 
-# get_through PORT: curl from 127.0.0.5 through what listens there, TLS from the first byte, the certificate verified.
+# get_through PORT: curl from 127.0.0.5 through what listens there, TLS from the
+# first byte, the certificate verified.
 get_through() {
 	for n in 1 2; do
-		timeout 20 curl -sS --interface 127.0.0.5 --connect-to "mail.kpopd.test:995:127.0.0.1:$1" --cacert "$WORLD/tls/ca.pem" \
-		    --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: "pop3s://mail.kpopd.test:995/$n" >>"$WORLD/got"
+		timeout 20 curl -sS --interface 127.0.0.5 \
+		    --connect-to "mail.kpopd.test:995:127.0.0.1:$1" \
+		    --cacert "$WORLD/tls/ca.pem" \
+		    --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: \
+		    "pop3s://mail.kpopd.test:995/$n" >>"$WORLD/got"
 	done
 	got "$WORLD/got"
 }
@@ -134,8 +161,11 @@ get_through() {
 @test "stunnel in front, with protocol = proxy: the log has the client" {
 	server_stop
 	server_start -p -x 127.0.0.1
-	printf '%s\n' foreground=yes pid= syslog=no output="$WORLD/stunnel.log" "[pop3s]" accept=127.0.0.1:2995 connect=127.0.0.1:1109 \
-	    protocol=proxy cert="$WORLD/tls/server.pem" key="$WORLD/tls/server.key" >"$WORLD/stunnel.conf"
+	printf '%s\n' foreground=yes pid= syslog=no \
+	    output="$WORLD/stunnel.log" "[pop3s]" accept=127.0.0.1:2995 \
+	    connect=127.0.0.1:1109 \
+	    protocol=proxy cert="$WORLD/tls/server.pem" \
+	    key="$WORLD/tls/server.key" >"$WORLD/stunnel.conf"
 	stunnel "$WORLD/stunnel.conf" 3>&- >/dev/null 2>&1 &
 	front=$!
 	await 5 'ss -Hltn sport = 2995 | grep -q .'
@@ -146,8 +176,12 @@ get_through() {
 }
 
 @test "stunnel in front, with exec: kpopd on a socket pair" {
-	printf '%s\n' foreground=yes pid= syslog=no output="$WORLD/stunnel.log" "[pop3s]" accept=127.0.0.1:2995 exec="$KPOPD_BUILD/kpopd" \
-	    "execArgs=kpopd -p -d $state -k $WORLD/server.keytab" cert="$WORLD/tls/server.pem" key="$WORLD/tls/server.key" >"$WORLD/stunnel.conf"
+	printf '%s\n' foreground=yes pid= syslog=no \
+	    output="$WORLD/stunnel.log" "[pop3s]" accept=127.0.0.1:2995 \
+	    exec="$KPOPD_BUILD/kpopd" \
+	    "execArgs=kpopd -p -d $state -k $WORLD/server.keytab" \
+	    cert="$WORLD/tls/server.pem" key="$WORLD/tls/server.key" \
+	    >"$WORLD/stunnel.conf"
 	env $SANITIZER stunnel "$WORLD/stunnel.conf" 3>&- >/dev/null 2>&1 &
 	front=$!
 	await 5 'ss -Hltn sport = 2995 | grep -q .'
@@ -181,17 +215,26 @@ get_through() {
 	server_start -p $(tls_options)
 }
 
-# fetch_by CLIENT: this client, with what the README says for TLS, by way of $port.
+# fetch_by CLIENT: this client, with what the README says for TLS, by way of
+# $port.
 fetch_by() {
 	case $1 in
-	fetchmail) fetchmail_rc "poll mail.kpopd.test proto POP3 service $port auth gssapi" "user alice sslcertfile $WORLD/tls/ca.pem" ;;
-	mpop) timeout 20 mpop --host=mail.kpopd.test --port=$port --auth=gssapi --user=alice --tls=on --tls-starttls=on \
-	    --tls-trust-file="$WORLD/tls/ca.pem" --keep=off --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got" --received-header=off ;;
-	curl) timeout 20 curl -sS --ssl-reqd --cacert "$WORLD/tls/ca.pem" --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: \
+	fetchmail)
+		fetchmail_rc \
+		    "poll mail.kpopd.test proto POP3 service $port auth gssapi" "user alice sslcertfile $WORLD/tls/ca.pem"
+		;;
+	mpop) timeout 20 mpop --host=mail.kpopd.test --port=$port \
+	    --auth=gssapi --user=alice --tls=on --tls-starttls=on \
+	    --tls-trust-file="$WORLD/tls/ca.pem" --keep=off \
+	    --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got" \
+	    --received-header=off ;;
+	curl) timeout 20 curl -sS --ssl-reqd --cacert "$WORLD/tls/ca.pem" \
+	    --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: \
 	    "pop3://mail.kpopd.test:$port/1" >>"$WORLD/got" ;;
 	mutt | neomutt) save_all $1 ssl_force_tls=yes ;;
 	kpopc) printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT |
-	    kpopc -p --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test $port >>"$WORLD/got" ;;
+	    kpopc -p --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test $port \
+		>>"$WORLD/got" ;;
 	esac >/dev/null 2>&1
 }
 
@@ -215,7 +258,8 @@ fetch_by() {
 		kill "$middle"
 		pkill -x openssl || true
 		await 5 '! ss -Hltn sport = 2110 | grep -q . && ! pgrep -x kpopd >/dev/null'
-		log_lines | grep -q 'refused ' || { echo "$client did not come"; return 1; }
+		log_lines | grep -q 'refused ' ||
+		    { echo "$client did not come"; return 1; }
 		log_lacks ' login ' || { echo "$client"; return 1; }
 		spool_is alice one
 	done
@@ -229,9 +273,13 @@ fetch_by() {
 		rm -f "$WORLD/ids"
 		log_mark
 		case $client in
-		fetchmail) fetchmail_rc "poll mail.kpopd.test proto POP3 service 2110 auth gssapi" "user alice sslproto ''" ;;
-		mpop) timeout 20 mpop --host=mail.kpopd.test --port=2110 --auth=gssapi --user=alice --tls=off --keep=off \
-		    --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got" --received-header=off ;;
+		fetchmail)
+			fetchmail_rc "poll mail.kpopd.test proto POP3 service 2110 auth gssapi" "user alice sslproto ''"
+			;;
+		mpop) timeout 20 mpop --host=mail.kpopd.test --port=2110 \
+		    --auth=gssapi --user=alice --tls=off --keep=off \
+		    --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got" \
+		    --received-header=off ;;
 		esac
 		log_has 'login .*layer=tls '
 		grep -aq 'one line 1' "$WORLD/seen.back"

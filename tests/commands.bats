@@ -9,9 +9,11 @@ setup() {
 	realm_login alice
 }
 
-# harmless: whatever was said, the log has good logins and good ends, and nothing was removed. With spool_keep in front.
+# harmless: whatever was said, the log has good logins and good ends, and
+# nothing was removed. With spool_keep in front.
 harmless() {
-	log_count "${1-1}" ' logout peer=[^ ]+:[0-9]+ reason=quit .* deleted=0 left=3 '
+	log_count "${1-1}" \
+	    ' logout peer=[^ ]+:[0-9]+ reason=quit .* deleted=0 left=3 '
 	log_only ' login | logout .* deleted=0 left=3 '
 }
 
@@ -20,13 +22,18 @@ bytes() {
 	make_message "$@" | sed 's/$/\r/' | wc -c
 }
 
-no_numbers=(0 -1 +1 1x x1 0x1 1.0 1e0 18446744073709551616 99999999999999999999999 '١' '%s')
+no_numbers=(0 -1 +1 1x x1 0x1 1.0 1e0 18446744073709551616
+    99999999999999999999999 '١' '%s')
 no_messages=(4 2147483647 2147483648 4294967296 18446744073709551615)
 
 # refusal_of LINE: why it is no command of this state, when there is no TLS.
 refusal_of() {
 	case $1 in
-	*[!\ ]*) [ "$1" = STLS ] && [ "${state-before}" = before ] && echo '^-ERR no TLS here$' || echo '^-ERR no such command here$' ;;
+	*[!\ ]*)
+		[ "$1" = STLS ] && [ "${state-before}" = before ] &&
+		    echo '^-ERR no TLS here$' ||
+		    echo '^-ERR no such command here$'
+		;;
 	*) echo '^-ERR an empty line is no command$' ;;
 	esac
 }
@@ -34,8 +41,13 @@ refusal_of() {
 # refuses_numbers COMMAND [MORE]: whatever is no number of a message here.
 refuses_numbers() {
 	local n
-	for n in "${no_numbers[@]}"; do pop_ask "$1 $n${2:+ $2}" '^-ERR message numbers are 1, 2, 3 and so on$'; done
-	for n in "${no_messages[@]}"; do pop_ask "$1 $n${2:+ $2}" '^-ERR no such message$'; done
+	for n in "${no_numbers[@]}"; do
+		pop_ask "$1 $n${2:+ $2}" \
+		    '^-ERR message numbers are 1, 2, 3 and so on$'
+	done
+	for n in "${no_messages[@]}"; do
+		pop_ask "$1 $n${2:+ $2}" '^-ERR no such message$'
+	done
 	pop_ask "$1  1 1${2:+ $2}" '^-ERR wrong number of arguments$'
 	pop_ask "DELE 2"
 	pop_ask "$1 2${2:+ $2}" '^-ERR message is deleted$'
@@ -56,20 +68,28 @@ refuses_numbers() {
 		[ "${lines[*]:0:6}" = "${always[*]}" ]
 		[[ ${lines[6]} =~ ^"IMPLEMENTATION kpopd-"[0-9.]+$ ]]
 		[ "${#lines[@]}" -eq 7 ]
-		[ $state = after ] || { pop_ask "USER alice"; pop_ask "PASS x"; }
+		[ $state = after ] ||
+		    { pop_ask "USER alice"; pop_ask "PASS x"; }
 	done
 	pop_ask QUIT
 }
 
 @test "UTF8 is not listed, is obeyed before and after the login, and changes nothing; there is no LANG" {
-	{ from_line; printf 'Message-ID: <utf8@kpopd.test>\nSubject: gr\303\274\303\237e\n\nbody\n\n'; } | store alice
+	{
+		from_line
+		printf 'Message-ID: <utf8@kpopd.test>\nSubject: gr\303\274\303\237e\n\nbody\n\n'
+	} | store alice
 	for say in NOOP UTF8; do
-		printf '%s\r\n' "${say/NOOP/CAPA}" "USER alice" "PASS x" $say UIDL "RETR 1" QUIT | kpopc mail.kpopd.test >"$WORLD/answer.$say"
+		printf '%s\r\n' "${say/NOOP/CAPA}" "USER alice" "PASS x" $say \
+		    UIDL "RETR 1" QUIT |
+		    kpopc mail.kpopd.test >"$WORLD/answer.$say"
 	done
 	grep -q '^+OK mail is served as it is' "$WORLD/answer.UTF8"
-	[ "$(grep -c '^+OK mail is served as it is' "$WORLD/answer.UTF8")" -eq 2 ]
+	[ "$(grep -c '^+OK mail is served as it is' "$WORLD/answer.UTF8")" \
+	    -eq 2 ]
 	grep -q "^Subject: $(printf 'gr\303\274\303\237e')" "$WORLD/answer.UTF8"
-	diff <(sed -n '/octets/,$p' "$WORLD/answer.NOOP") <(sed -n '/octets/,$p' "$WORLD/answer.UTF8")
+	diff <(sed -n '/octets/,$p' "$WORLD/answer.NOOP") \
+	    <(sed -n '/octets/,$p' "$WORLD/answer.UTF8")
 	pop_open
 	pop_hear '^\+OK'
 	for state in before after; do
@@ -77,7 +97,8 @@ refuses_numbers() {
 		pop_ask "UTF8 USER" '^-ERR wrong number of arguments$'
 		pop_ask LANG '^-ERR no such command here$'
 		pop_ask "LANG *" '^-ERR no such command here$'
-		[ $state = after ] || { pop_ask "USER alice"; pop_ask "PASS x"; }
+		[ $state = after ] ||
+		    { pop_ask "USER alice"; pop_ask "PASS x"; }
 	done
 	pop_ask QUIT
 }
@@ -88,22 +109,28 @@ refuses_numbers() {
 	spool_keep
 	pop_open
 	pop_hear '^\+OK'
-	others=$(comm -13 <(pop_verbs kpop_commands) <(pop_verbs gssapi_commands pop3_trans_commands))
+	others=$(comm -13 <(pop_verbs kpop_commands) \
+	    <(pop_verbs gssapi_commands pop3_trans_commands))
 	[[ $others == *RETR* ]]
-	for command in $others "RETR 1" "DELE 1" "TOP 1 1" STLS "AUTH GSSAPI" "APOP a b" XTND FOO ''; do
+	for command in $others "RETR 1" "DELE 1" "TOP 1 1" STLS "AUTH GSSAPI" \
+	    "APOP a b" XTND FOO ''; do
 		pop_ask "$command" "$(refusal_of "$command")"
 	done
 	pop_ask "USER alice"
 	pop_ask "PASS x"
 	state=after
-	others=$(comm -13 <(pop_verbs pop3_trans_commands) <(pop_verbs kpop_commands gssapi_commands))
+	others=$(comm -13 <(pop_verbs pop3_trans_commands) \
+	    <(pop_verbs kpop_commands gssapi_commands))
 	[[ $others == *PASS* ]]
-	for command in $others "USER alice" "PASS x" "APOP a b" "XTND XMIT" XDELE ST STATS ''; do
+	for command in $others "USER alice" "PASS x" "APOP a b" "XTND XMIT" \
+	    XDELE ST STATS ''; do
 		pop_ask "$command" "$(refusal_of "$command")"
 	done
 	pop_ask NOOP
 	pop_ask 'DELE 1'
-	for command in '' ' ' FOO; do pop_ask "$command" "$(refusal_of "$command")"; done
+	for command in '' ' ' FOO; do
+		pop_ask "$command" "$(refusal_of "$command")"
+	done
 	pop_ask RSET
 	pop_ask QUIT
 	harmless
@@ -112,8 +139,10 @@ refuses_numbers() {
 # bats test_tags=catalogue:22
 @test "commands may be in any case, with blanks behind, and end in a bare LF" {
 	spool_keep
-	printf 'uSeR alice  \nPaSs x\nstat \t \r\nLiSt 1   \nqUIT\r\n' | kpopc mail.kpopd.test | tr -d '\r' >"$WORLD/answer"
-	sed -n 4p "$WORLD/answer" | grep -qx "+OK 3 $((2 * $(bytes one) + $(bytes three)))"
+	printf 'uSeR alice  \nPaSs x\nstat \t \r\nLiSt 1   \nqUIT\r\n' |
+	    kpopc mail.kpopd.test | tr -d '\r' >"$WORLD/answer"
+	sed -n 4p "$WORLD/answer" |
+	    grep -qx "+OK 3 $((2 * $(bytes one) + $(bytes three)))"
 	sed -n 5p "$WORLD/answer" | grep -qx "+OK 1 $(bytes one)"
 	tail -n 1 "$WORLD/answer" | grep -q '^+OK bye'
 	harmless
@@ -161,7 +190,8 @@ refuses_numbers() {
 	while read -r name least most; do
 		for count in $(seq 0 9); do
 			[ "$count" -ge "$least" ] && [ "$count" -le "$most" ] ||
-			    pop_ask "$name$(seq -s '' -f ' %g' "$count")" '^-ERR wrong number of arguments'
+			    pop_ask "$name$(seq -s '' -f ' %g' "$count")" \
+				'^-ERR wrong number of arguments'
 		done
 	done <"$WORLD/commands"
 	pop_ask QUIT
@@ -211,7 +241,9 @@ refuses_numbers() {
 	done
 	refuses_numbers RETR
 	pop_ask QUIT
-	log_has 'logout .*reason=quit retrieved=3 octets='"$((2 * $(bytes one) + $(bytes three)))"' topped=0 deleted=0 left=3 '
+	log_has \
+	    'logout .*reason=quit retrieved=3 octets='"$((2 * $(bytes \
+		one) + $(bytes three)))"' topped=0 deleted=0 left=3 '
 	harmless
 }
 
@@ -219,14 +251,19 @@ refuses_numbers() {
 @test "TOP gives the header and so many lines of the body" {
 	spool_keep
 	pop_login alice
-	for count in 0 1 2 3 4 99999999 2147483648 9223372036854775808 18446744073709551615; do
+	for count in 0 1 2 3 4 99999999 2147483648 9223372036854775808 \
+	    18446744073709551615; do
 		pop_say "TOP 2 $count"
 		pop_hear_lines
-		diff <(printf '%s\n' "${lines[@]}") <(make_message two | sed -n "1,/^\$/p; /line/p" | head -n $((6 + (count > 0 && count < 4 ? count : count == 0 ? 0 : 3))))
+		diff <(printf '%s\n' "${lines[@]}") \
+		    <(make_message two | sed -n "1,/^\$/p; /line/p" |
+			head -n \
+			    $((6 + (count > 0 && count < 4 ? count : count == 0 ? 0 : 3))))
 	done
 	pop_ask "TOP 1 " '^-ERR wrong number of arguments$'
 	for count in -1 +1 x 1x 18446744073709551616 '%s'; do
-		pop_ask "TOP 1 $count" '^-ERR the number of lines is 0, 1, 2 and so on$'
+		pop_ask "TOP 1 $count" \
+		    '^-ERR the number of lines is 0, 1, 2 and so on$'
 	done
 	refuses_numbers TOP 1
 	pop_ask QUIT
@@ -260,7 +297,8 @@ refuses_numbers() {
 	pop_hear_lines
 	first=("${lines[@]}")
 	[ "${#first[@]}" -eq 3 ]
-	[ "$(printf '%s\n' "${first[@]}" | cut -d' ' -f2 | sort -u | wc -l)" -eq 3 ]
+	[ "$(printf '%s\n' "${first[@]}" | cut -d' ' -f2 | sort -u | wc -l)" \
+	    -eq 3 ]
 	for n in 1 2 3; do
 		[[ ${first[n - 1]} =~ ^$n\ [!-~]{1,70}$ ]]
 		pop_ask "UIDL $n" "^\+OK ${first[n - 1]//./\\.}\$"
@@ -278,7 +316,9 @@ refuses_numbers() {
 	pop_login alice
 	pop_say UIDL
 	pop_hear_lines
-	[ "${lines[*]#* }" = "${first[*]:1:2}" ] || [ "${lines[0]#* } ${lines[1]#* }" = "${first[1]#* } ${first[2]#* }" ]
+	[ "${lines[*]#* }" = "${first[*]:1:2}" ] ||
+	    [ "${lines[0]#* } ${lines[1]#* }" = \
+		"${first[1]#* } ${first[2]#* }" ]
 	pop_ask QUIT
 }
 
@@ -311,7 +351,8 @@ refuses_numbers() {
 	commands=(DELE\ 1)
 	for _ in $(seq 150); do commands+=(NOOP); done
 	{ versions; apreq pop/mail.kpopd.test | framed
-	  printf '%s\r\n' "USER alice" "PASS x" "${commands[@]}" QUIT; } >"$WORLD/all"
+	  printf '%s\r\n' "USER alice" "PASS x" "${commands[@]}" QUIT; } \
+	    >"$WORLD/all"
 	wire <"$WORLD/all" | tr -d '\r' >"$WORLD/answer"
 	[ "$(grep -ac '^+OK nothing done' "$WORLD/answer")" -eq 150 ]
 	spool_is alice two three
@@ -327,7 +368,10 @@ refuses_numbers() {
 	log_has 'logout .*reason=idle .*deleted=0 left=3 '
 	# Bytes that trickle in are no command.
 	log_mark
-	{ printf 'USER alice\r\nPASS x\r\n'; printf NOOPNOOPNOOPNOOP | trickle 0.25; } | kpopc mail.kpopd.test >"$WORLD/answer" || true
+	{
+		printf 'USER alice\r\nPASS x\r\n'
+		printf NOOPNOOPNOOPNOOP | trickle 0.25
+	} | kpopc mail.kpopd.test >"$WORLD/answer" || true
 	log_has 'logout .*reason=idle '
 	server_stop
 	server_start
@@ -343,7 +387,10 @@ refuses_numbers() {
 	store alice <"$WORLD/huge"
 	spool_keep
 	mkfifo "$WORLD/stuck" 2>/dev/null || true
-	{ printf 'USER alice\r\nPASS x\r\nDELE 1\r\nRSET\r\nRETR 1\r\nQUIT\r\n'; sleep 6; } | kpopc mail.kpopd.test >"$WORLD/stuck" 3>&- &
+	{
+		printf 'USER alice\r\nPASS x\r\nDELE 1\r\nRSET\r\nRETR 1\r\nQUIT\r\n'
+		sleep 6
+	} | kpopc mail.kpopd.test >"$WORLD/stuck" 3>&- &
 	exec {hold}<"$WORLD/stuck"
 	log_has 'login '
 	await 5 "log_lines | grep -q 'logout .*reason=stalled .*deleted=0'"
@@ -376,7 +423,9 @@ refuses_numbers() {
 	realm_login alice
 	pop_open
 	pop_hear '^\+OK'
-	for _ in $(seq 20); do pop_ask "GET / HTTP/1.1" '^-ERR no such command here$'; done
+	for _ in $(seq 20); do
+		pop_ask "GET / HTTP/1.1" '^-ERR no such command here$'
+	done
 	pop_hear_end
 	pop_close
 	log_has 'nonsense .*lines=20$'
@@ -385,22 +434,30 @@ refuses_numbers() {
 	log_mark
 	pop_login alice
 	pop_ask "DELE 1"
-	for _ in $(seq 19); do pop_ask nonsense '^-ERR no such command here$'; done
+	for _ in $(seq 19); do
+		pop_ask nonsense '^-ERR no such command here$'
+	done
 	pop_ask NOOP
-	for _ in $(seq 19); do pop_ask '' '^-ERR an empty line is no command$'; done
+	for _ in $(seq 19); do
+		pop_ask '' '^-ERR an empty line is no command$'
+	done
 	pop_ask "RETR 9" '^-ERR no such message$'
-	for _ in $(seq 20); do pop_ask nonsense '^-ERR no such command here$'; done
+	for _ in $(seq 20); do
+		pop_ask nonsense '^-ERR no such command here$'
+	done
 	pop_hear_end
 	log_has 'logout .*reason=nonsense .*deleted=0 left=1 '
 }
 
 # bats test_tags=catalogue:44-1
 @test "a client that goes at any byte of any answer is nobody's loss" {
-	# Each command is said when the answer before it is there; so a cut has a place in the dialogue, not in a buffer.
+	# Each command is said when the answer before it is there; so a cut has
+	# a place in the dialogue, not in a buffer.
 	spool_keep
 	talk() {
 		apreq pop/mail.kpopd.test >"$WORLD/ticket"
-		perl -MSocket -e 'my ($file, $most) = @ARGV; open F, "<:raw", $file; undef $/; my $ticket = <F>; $SIG{PIPE} = "IGNORE"; alarm 10;
+		perl \
+		    -MSocket -e 'my ($file, $most) = @ARGV; open F, "<:raw", $file; undef $/; my $ticket = <F>; $SIG{PIPE} = "IGNORE"; alarm 10;
 		    my @say = ("KRB5_SENDAUTH_V1.0\0", "KPOPV1.0\0", $ticket); $_ = pack("N", length) . $_ for @say;
 		    my @dialogue = ([$say[0] . $say[1], qr/^\0/], [$say[2], qr/^.{4}\+OK.*\r\n$/s], map { ["$_\r\n", /^(LIST|UIDL|CAPA|TOP.*|RETR.*)$/ ? qr/^-ERR.*\r\n$|\r\n\.\r\n$/ : qr/\r\n$/] }
 			"USER alice", "PASS x", "STAT", "LIST", "UIDL", "TOP 1 1", "RETR 2", "DELE 1", "NOOP", "FOO", "RETR 1", "RSET", "QUIT");

@@ -1,5 +1,7 @@
 #!/usr/bin/env bats
-# What whoever starts kpopd leaves to it: variables, descriptors, signals, umask, limits. The client hears the protocol, the log is told, the mailbox is kept.
+# What whoever starts kpopd leaves to it: variables, descriptors, signals,
+# umask, limits. The client hears the protocol, the log is told, the mailbox is
+# kept.
 
 load helpers/all
 
@@ -25,20 +27,26 @@ teardown() {
 	end_test
 }
 
-# as_ever: a session of alice hears, and leaves in the log and in the spool, what it would without all this.
+# as_ever: a session of alice hears, and leaves in the log and in the spool,
+# what it would without all this.
 as_ever() {
 	log_mark
 	pop alice STAT "RETR 1" "UIDL 2" QUIT >"$WORLD/heard"
-	cmp "$WORLD/usual" "$WORLD/heard" && log_says_quits "1 0 2" && spool_kept
+	cmp "$WORLD/usual" "$WORLD/heard" && log_says_quits "1 0 2" &&
+	    spool_kept
 }
 
-# or_refused: a session is as ever, or hears nothing of the mailbox and no word that is not the protocol's, and the log says why.
+# or_refused: a session is as ever, or hears nothing of the mailbox and no word
+# that is not the protocol's, and the log says why.
 or_refused() {
 	log_mark
 	pop alice STAT "RETR 1" "UIDL 2" QUIT >"$WORLD/heard" || true
 	spool_kept || return
-	cmp -s "$WORLD/usual" "$WORLD/heard" && { served=$((${served-0} + 1)); return; }
-	[ -z "$(grep -v '^+OK kpopd at\|^+OK PASS comes\|^-ERR \[' "$WORLD/heard")" ] || { cat "$WORLD/heard"; return 1; }
+	cmp -s "$WORLD/usual" "$WORLD/heard" &&
+	    { served=$((${served-0} + 1)); return; }
+	[ -z \
+	    "$(grep -v '^+OK kpopd at\|^+OK PASS comes\|^-ERR \[' \
+		"$WORLD/heard")" ] || { cat "$WORLD/heard"; return 1; }
 	log_has ': (fatal|failed|refused) .*(error|reason)='
 }
 
@@ -60,14 +68,25 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 	library=$(ls /lib/*/libBrokenLocale.so.1 | head -n 1)
 	[ -n "$library" ]
 	server_under "WORLD=$WORLD; $by_variable"
-	for one in KRB5_TRACE="$WORLD/trace" KRB5RCACHENAME=none: KRB5RCACHETYPE=none KRB5RCACHEDIR=/nowhere KRB5CCNAME=FILE:/nowhere \
-	    KRB5_CLIENT_KTNAME=/nowhere KRB5_KDC_PROFILE=/nowhere KRB5_KPASSWD=/nowhere GSS_MECH_CONFIG=/nowhere TMPDIR=/nowhere \
-	    HOME=/nowhere USER=root LOGNAME=root PATH=/nowhere SHELL=/bin/false IFS=a LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8 \
-	    LOCPATH=/nowhere NLSPATH=/nowhere GCONV_PATH=/nowhere GETCONF_DIR=/nowhere HOSTALIASES=/etc/passwd LOCALDOMAIN=nowhere \
-	    RES_OPTIONS=nowhere TZDIR=/nowhere MALLOC_TRACE="$WORLD/trace" MALLOC_CHECK_=3 GLIBC_TUNABLES=nowhere SSLKEYLOGFILE="$WORLD/trace" \
-	    OPENSSL_CONF=/nowhere SSL_CERT_FILE=/nowhere LISTEN_FDS=3 NOTIFY_SOCKET=/nowhere \
-	    LD_LIBRARY_PATH=/nowhere LD_BIND_NOW=1 LD_PRELOAD="$library" LD_DEBUG_OUTPUT="$WORLD/trace" LD_PROFILE_OUTPUT="$WORLD"; do
-		[ -z "${SANITIZER-}" ] || [[ $one != LD_* && $one != MALLOC_* && $one != GLIBC_* ]] || continue
+	for one in KRB5_TRACE="$WORLD/trace" KRB5RCACHENAME=none: \
+	    KRB5RCACHETYPE=none KRB5RCACHEDIR=/nowhere \
+	    KRB5CCNAME=FILE:/nowhere \
+	    KRB5_CLIENT_KTNAME=/nowhere KRB5_KDC_PROFILE=/nowhere \
+	    KRB5_KPASSWD=/nowhere GSS_MECH_CONFIG=/nowhere TMPDIR=/nowhere \
+	    HOME=/nowhere USER=root LOGNAME=root PATH=/nowhere \
+	    SHELL=/bin/false IFS=a LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8 \
+	    LOCPATH=/nowhere NLSPATH=/nowhere GCONV_PATH=/nowhere \
+	    GETCONF_DIR=/nowhere HOSTALIASES=/etc/passwd LOCALDOMAIN=nowhere \
+	    RES_OPTIONS=nowhere TZDIR=/nowhere MALLOC_TRACE="$WORLD/trace" \
+	    MALLOC_CHECK_=3 GLIBC_TUNABLES=nowhere \
+	    SSLKEYLOGFILE="$WORLD/trace" \
+	    OPENSSL_CONF=/nowhere SSL_CERT_FILE=/nowhere LISTEN_FDS=3 \
+	    NOTIFY_SOCKET=/nowhere \
+	    LD_LIBRARY_PATH=/nowhere LD_BIND_NOW=1 LD_PRELOAD="$library" \
+	    LD_DEBUG_OUTPUT="$WORLD/trace" LD_PROFILE_OUTPUT="$WORLD"; do
+		[ -z "${SANITIZER-}" ] ||
+		    [[ $one != LD_* && $one != MALLOC_* && $one != GLIBC_* ]] ||
+		    continue
 		variable "$one"
 		as_ever || { echo "with $one"; return 1; }
 		[ ! -e "$WORLD/trace" ]
@@ -77,7 +96,8 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 # bats test_tags=catalogue:81-6
 @test "TZ may be any file: it is taken for a zone or for none, and nothing of it is said" {
 	server_under "WORLD=$WORLD; $by_variable"
-	for zone in /etc/passwd :/etc/shadow /dev/zero ../../../etc/passwd /nowhere Europe/Berlin XYZ-25 "$(printf '%01000d' 0)" ''; do
+	for zone in /etc/passwd :/etc/shadow /dev/zero ../../../etc/passwd \
+	    /nowhere Europe/Berlin XYZ-25 "$(printf '%01000d' 0)" ''; do
 		variable "TZ=$zone"
 		as_ever || { echo "with TZ=$zone"; return 1; }
 		log_lines | grep 'root:\|alice:' && return 1 || :
@@ -111,14 +131,17 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 		or_refused
 		log_has 'refused .*reason="not permitted to be this user" user=alice principal=alice@KPOPD\.TEST$'
 	done
-	[ "$(tail -n 1 "$WORLD/heard")" = "-ERR [AUTH] this ticket does not open that mailbox" ]
+	[ "$(tail -n 1 "$WORLD/heard")" = \
+	    "-ERR [AUTH] this ticket does not open that mailbox" ]
 	echo '[libdefaults' >"$WORLD/bad.conf"
 	for file in "$WORLD/bad.conf" /etc; do
 		variable "KRB5_CONFIG=$file"
 		or_refused
 		run wire </dev/null
-		[[ $output == "-ERR [SYS/PERM] the server has no Kerberos key"* ]]
-		log_has 'failed .*what="initializing libkrb5 from krb5.conf" error='
+		[[ $output == \
+		    "-ERR [SYS/PERM] the server has no Kerberos key"* ]]
+		log_has \
+		    'failed .*what="initializing libkrb5 from krb5.conf" error='
 	done
 	[ "${served-0}" -eq 0 ]
 }
@@ -136,7 +159,8 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 	tls=$(pgrep -n -x kpopd-tls)
 	grep -q libssl "/proc/$tls/maps"
 	grep BrokenLocale "/proc/$tls/maps" && return 1 || :
-	[ "$(tr '\0' '\n' <"/proc/$tls/environ" | cut -d= -f1 | sort | tr '\n' ' ')" = "PATH TZ " ]
+	[ "$(tr '\0' '\n' <"/proc/$tls/environ" | cut -d= -f1 | sort |
+	    tr '\n' ' ')" = "PATH TZ " ]
 	pop_ask "PASS x"
 	pop_ask QUIT '^\+OK bye, 2'
 	log_says_quits "0 0 2"
@@ -145,14 +169,17 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 
 # bats test_tags=catalogue:82-1,catalogue:82-2
 @test "descriptors 0 to 2, each closed or not: without 0 nobody is there to be served, and nothing is said to anybody but the log" {
-	for closed in '1>&-' '2>&-' '1>&- 2>&-' '0<&-' '0<&- 1>&-' '0<&- 2>&-' '0<&- 1>&- 2>&-'; do
+	for closed in '1>&-' '2>&-' '1>&- 2>&-' '0<&-' '0<&- 1>&-' '0<&- 2>&-' \
+	    '0<&- 1>&- 2>&-'; do
 		server_under "exec \"\$@\" $closed"
 		case $closed in
 		0*)
 			log_mark
 			run wire </dev/null
-			[ -z "$output" ] || { echo "with $closed: $output"; return 1; }
-			log_has 'fatal .*error="standard input is not a connection'
+			[ -z "$output" ] ||
+			    { echo "with $closed: $output"; return 1; }
+			log_has \
+			    'fatal .*error="standard input is not a connection'
 			spool_kept
 			;;
 		*) as_ever || { echo "with $closed"; return 1; } ;;
@@ -161,7 +188,8 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 	done
 }
 
-# It has 11 descriptors and not what it was started with: see privileges.bats for which.
+# It has 11 descriptors and not what it was started with: see privileges.bats
+# for which.
 session_is_clean() {
 	pop_login alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
@@ -175,7 +203,8 @@ session_is_clean() {
 
 # bats test_tags=catalogue:83
 @test "a thousand descriptors that were left open are closed" {
-	# As much as perl itself has, and the connection itself, which would keep it from ending.
+	# As much as perl itself has, and the connection itself, which would
+	# keep it from ending.
 	for what in 'open(F, "+<", "/dev/null"); fileno F' 0; do
 		server_under "ulimit -n 4096; WORLD=$WORLD"'
 			exec perl -MPOSIX -e '\''my $what = '"$what"'; for (10 .. 1009) { dup2($what, $_) // die }
@@ -187,7 +216,8 @@ session_is_clean() {
 	done
 }
 
-# ends_in_time: the login deadline ends a login that hangs; a child that is killed is seen, which is SIGCHLD's.
+# ends_in_time: the login deadline ends a login that hangs; a child that is
+# killed is seen, which is SIGCHLD's.
 ends_in_time() {
 	mkfifo /home/alice/.k5login
 	chown alice /home/alice/.k5login
@@ -235,7 +265,9 @@ ends_in_time() {
 	pop_hear_end
 	uid=$(id -u alice)
 	own=users/$uid/$(basename "$(kept)")
-	[ "$(cd "$state" && stat -c '%n %U %a' users "users/$uid.mailboxes" "users/$uid" "users/$uid"/* "$own"/* preauth replay | sort)" = "$(sort <<-END
+	[ "$(cd "$state" &&
+	    stat -c '%n %U %a' users "users/$uid.mailboxes" "users/$uid" \
+	    "users/$uid"/* "$own"/* preauth replay | sort)" = "$(sort <<-END
 	users root 700
 	users/$uid.mailboxes root 600
 	users/$uid alice 700
@@ -272,7 +304,8 @@ by_limit='ulimit $(cat "$WORLD/limit") && exec "$@"'
 
 # bats test_tags=catalogue:86-1
 @test "few descriptors: served as ever, or not at all with a word in the log; never let in for want of one" {
-	# With fewer than four no program starts that has libraries: that is the linker's to say.
+	# With fewer than four no program starts that has libraries: that is the
+	# linker's to say.
 	server_under "WORLD=$WORLD; $by_limit"
 	for n in {4..20}; do
 		limited "-n $n"
@@ -313,7 +346,8 @@ by_limit='ulimit $(cat "$WORLD/limit") && exec "$@"'
 		or_refused
 		[ "${served-0}" -eq 0 ]
 	done
-	log_has 'refused .*reason="Kerberos" error="replay cache: File too large"'
+	log_has \
+	    'refused .*reason="Kerberos" error="replay cache: File too large"'
 }
 
 # bats test_tags=catalogue:86-4

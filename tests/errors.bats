@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Each system call of QUIT and of a login fails once, with each error: the answer is true, and no kept message is touched.
+# Each system call of QUIT and of a login fails once, with each error: the
+# answer is true, and no kept message is touched.
 
 load helpers/all
 load helpers/points
@@ -15,19 +16,22 @@ setup() {
 teardown() {
 	pkill -KILL -x strace || :
 	rm -f /home/alice/.k5login
-	[ ! -e "$WORLD/fcntl-only" ] || { rm "$WORLD/fcntl-only"; server_stop; server_start; }
+	[ ! -e "$WORLD/fcntl-only" ] ||
+	    { rm "$WORLD/fcntl-only"; server_stop; server_start; }
 	end_test
 }
 
-# errors_of CALL: how this call is to fail. Not a short read or write: an injected count is a lie about bytes that
-# nobody moved. Short writes come from a file size limit (full.bats); "nothing copied" is no lie.
+# errors_of CALL: how this call is to fail. Not a short read or write: an
+# injected count is a lie about bytes that nobody moved. Short writes come from
+# a file size limit (full.bats); "nothing copied" is no lie.
 errors_of() {
 	case $1 in
 	# These do not fail.
 	exit_group | getpid | geteuid | alarm | restart_syscall | rt_* | clock_nanosleep) ;;
 	mmap | munmap | mremap | mprotect | brk) echo ENOMEM ;;
 	getrandom) echo EINTR EAGAIN ENOSYS ;;
-	# Of .k5login: strace finds the session in it, and may see it begin again or not.
+	# Of .k5login: strace finds the session in it, and may see it begin
+	# again or not.
 	read) ;;
 	wait4) echo EINTR ;;
 	poll) echo EINTR EAGAIN ENOMEM ;;
@@ -37,8 +41,8 @@ errors_of() {
 	esac
 }
 
-# plan TRACE: "CALL N HOW" for each call in it up to the answer; the short form takes each seventh, which comes by
-# each call and each error.
+# plan TRACE: "CALL N HOW" for each call in it up to the answer; the short form
+# takes each seventh, which comes by each call and each error.
 plan() {
 	local call rest n error k=0
 	local -A seen=()
@@ -46,11 +50,14 @@ plan() {
 		[[ $call =~ ^[a-z0-9_]+$ ]] || continue
 		n=$((${seen[$call]-0} + 1)) seen[$call]=$n
 		for error in $(errors_of "$call"); do
-			if long || ((k % 7 == 0)); then echo "$call $n error=$error"; fi
+			if long || ((k % 7 == 0)); then
+				echo "$call $n error=$error"
+			fi
 			k=$((k + 1))
 		done
 		[ "$call" != pwrite64 ] || echo "$call $n retval=0"
-		# What comes behind the answer to the client depends on who is faster.
+		# What comes behind the answer to the client depends on who is
+		# faster.
 		[ "$call,${rest%%,*}" != sendto,0 ] || break
 	done <"$1"
 }
@@ -64,14 +71,17 @@ injection() {
 
 # was_injected CALL
 was_injected() {
-	grep -q "^$1(.*(INJECTED)" "$WORLD/trace" || { echo "the call was not reached"; return 1; }
+	grep -q "^$1(.*(INJECTED)" "$WORLD/trace" ||
+	    { echo "the call was not reached"; return 1; }
 }
 
-# quit_with WHO STRACE-OPTION …: a QUIT of the scene with faults in WHO, $session or $broker.
+# quit_with WHO STRACE-OPTION …: a QUIT of the scene with faults in WHO,
+# $session or $broker.
 quit_with() {
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}" || return
-	await 5 'broker=$(broker_pid) && [ -n "$broker" ] && [ "$broker" != "$session" ]' || return
+	await 5 \
+	    'broker=$(broker_pid) && [ -n "$broker" ] && [ "$broker" != "$session" ]' || return
 	faults "${!1}" "${@:2}" || return
 	pop_say QUIT
 	answer && session_ends
@@ -79,10 +89,14 @@ quit_with() {
 
 # quit_point WHO 'CALL N HOW' STRACE-OPTION …
 quit_point() {
-	{ quit_with "$1" $(injection "$2") "${@:3}" && was_injected "${2%% *}" && is_true "$heard"; } || { mop_up; return 1; }
+	{
+		quit_with "$1" $(injection "$2") "${@:3}" &&
+		    was_injected "${2%% *}" && is_true "$heard"
+	} || { mop_up; return 1; }
 }
 
-# sweep_quit SCENE WHO STRACE-OPTION …: first it is seen which calls there are; the options hold in all points.
+# sweep_quit SCENE WHO STRACE-OPTION …: first it is seen which calls there are;
+# the options hold in all points.
 sweep_quit() {
 	local point
 	scene "$1"
@@ -94,24 +108,31 @@ sweep_quit() {
 	done 4<"$WORLD/plan"
 }
 
-# login_is_true: they saw all messages, or none; the mailbox is $1 afterwards, and after another login $2.
+# login_is_true: they saw all messages, or none; the mailbox is $1 afterwards,
+# and after another login $2.
 login_is_true() {
 	case $heard in
-	"+OK $count messages") [ "$bye" = "+OK bye, $count messages left" ] || [ -z "$bye" ] || { wrong "$heard $bye"; return 1; } ;;
+	"+OK $count messages")
+		[ "$bye" = "+OK bye, $count messages left" ] || [ -z "$bye" ] ||
+		    { wrong "$heard $bye"; return 1; }
+		;;
 	"-ERR [SYS/TEMP] the mailbox cannot be opened now" | "-ERR [SYS/PERM] the mailbox cannot be opened" | \
 	"-ERR [IN-USE] another program has locked the mailbox" | \
 	"-ERR [AUTH] this ticket does not open that mailbox" | "") ;;
 	*) wrong "$heard"; return 1 ;;
 	esac
-	[ "$(last_login)" = "$count" ] && is_now "$1" || { wrong "$heard"; return 1; }
+	[ "$(last_login)" = "$count" ] && is_now "$1" ||
+	    { wrong "$heard"; return 1; }
 	nothing_else
 }
 
 # login_point 'CALL N HOW'
 login_point() {
-	{ refill "$WORLD/before" && login_with $(injection "$1") && was_injected "${1%% *}" &&
+	{ refill "$WORLD/before" && login_with $(injection "$1") &&
+	    was_injected "${1%% *}" &&
 	    { is_now "$WORLD/before" || { wrong "$heard"; false; }; } &&
-	    login_is_true "$WORLD/before"; } || { rm -f /home/alice/.k5login; mop_up; return 1; }
+	    login_is_true "$WORLD/before"; } ||
+	    { rm -f /home/alice/.k5login; mop_up; return 1; }
 }
 
 # unfinished: a removal as a crash has left it.
@@ -122,18 +143,22 @@ unfinished() {
 
 # recovery_point 'CALL N HOW'
 recovery_point() {
-	{ unfinished && login_with $(injection "$1") && was_injected "${1%% *}" &&
-	    login_is_true "$WORLD/after"; } || { rm -f /home/alice/.k5login; mop_up; return 1; }
+	{ unfinished && login_with $(injection "$1") &&
+	    was_injected "${1%% *}" &&
+	    login_is_true "$WORLD/after"; } ||
+	    { rm -f /home/alice/.k5login; mop_up; return 1; }
 }
 
-# fcntl_only: a server without a dotlock, which the monitor would leave when it is killed.
+# fcntl_only: a server without a dotlock, which the monitor would leave when it
+# is killed.
 fcntl_only() {
 	touch "$WORLD/fcntl-only"
 	server_stop
 	server_start -l fcntl
 }
 
-# fsync_fails N: a QUIT whose Nth fsync fails; what the session left is seen before anybody else has worked on it.
+# fsync_fails N: a QUIT whose Nth fsync fails; what the session left is seen
+# before anybody else has worked on it.
 fsync_fails() {
 	scene mixed
 	refill "$WORLD/before"
@@ -171,12 +196,17 @@ then_killed() {
 	fcntl_only
 	for n in 2 3 4 5; do
 		fsync_fails $n
-		[ "$heard" = "-ERR [SYS/TEMP] the next login will finish the removal" ]
-		grep -E '^(pwrite64|ftruncate|renameat|unlinkat|fsync)\(' <<<"$(tail -n +2 <<<"$seen")" && return 1 || :
+		[ "$heard" = \
+		    "-ERR [SYS/TEMP] the next login will finish the removal" ]
+		grep -E '^(pwrite64|ftruncate|renameat|unlinkat|fsync)\(' \
+		    <<<"$(tail -n +2 <<<"$seen")" && return 1 || :
 		size=$(stat -c %s /var/mail/alice)
 		case $n in
 		2 | 3) [ "$left_behind" = "index j mailbox session yield " ] ;;
-		4 | 5) [ "$left_behind" = "index j.cut mailbox session yield " ] ;;
+		4 | 5)
+			[ "$left_behind" = \
+			    "index j.cut mailbox session yield " ]
+			;;
 		esac
 		case $n in
 		2) is_now "$WORLD/before" ;;
@@ -207,7 +237,8 @@ then_killed() {
 	scene mixed
 	count=${#names[@]}
 	refill "$WORLD/before"
-	# The first login makes the mailbox's state directory, either in the session or in the broker.
+	# The first login makes the mailbox's state directory, either in the
+	# session or in the broker.
 	[ "$(last_login)" = "$count" ]
 	refill "$WORLD/before"
 	login_with
@@ -255,16 +286,20 @@ then_killed() {
 	spool_keep
 	for fault in newfstatat:1 pread64:{1..17}; do
 		pop_login alice
-		faults "$(child_pid)" -e "inject=${fault%:*}:error=EIO:when=${fault#*:}"
+		faults "$(child_pid)" \
+		    -e "inject=${fault%:*}:error=EIO:when=${fault#*:}"
 		pop_say "RETR 2"
 		pop_hear ''
 		said+="$heard;"
 		if [[ $heard == +OK* ]]; then
 			lines=()
-			while pop_hear '' 2>/dev/null && [ "$heard" != . ]; do lines+=("$heard"); done
+			while pop_hear '' 2>/dev/null && [ "$heard" != . ]; do
+				lines+=("$heard")
+			done
 			# The index' own record can be done without.
 			if [ "$heard" = . ]; then
-				diff <(printf '%s\n' "${lines[@]}") <(make_message two)
+				diff <(printf '%s\n' "${lines[@]}") \
+				    <(make_message two)
 			else
 				said+="cut;"
 				log_has 'logout .*reason=(failed|changed) .*deleted=0 left=3 '

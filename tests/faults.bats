@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# What is not to be relied upon: memory, the clock, the pre-auth process, the session itself, and the services around.
+# What is not to be relied upon: memory, the clock, the pre-auth process, the
+# session itself, and the services around.
 
 load helpers/all
 load helpers/points
@@ -34,8 +35,11 @@ without_memory() {
 	says 0 "$1" "$2"
 	answer=$(pop alice "RETR 1" UIDL "DELE 2" QUIT 2>&1) || :
 	says 0 0 0
-	soon 10 '! pgrep -x kpopd >/dev/null' || { echo "still there"; return 1; }
-	if log_lines | grep -a 'signal\|Landlock\|system call\|not one'; then return 1; fi
+	soon 10 '! pgrep -x kpopd >/dev/null' ||
+	    { echo "still there"; return 1; }
+	if log_lines | grep -a 'signal\|Landlock\|system call\|not one'; then
+		return 1
+	fi
 	case $answer in
 	*"+OK bye, 2 messages left"*) spool_is alice one three ;;
 	*"+OK bye"*) echo "$answer"; return 1 ;;
@@ -43,7 +47,8 @@ without_memory() {
 	esac || return 1
 	spool_is bob bobs || return 1
 	answer=$(pop alice QUIT) || :
-	[[ $answer == *"messages left"* ]] || { echo "then: $answer"; return 1; }
+	[[ $answer == *"messages left"* ]] ||
+	    { echo "then: $answer"; return 1; }
 	no_journal
 }
 
@@ -76,13 +81,16 @@ in_ms() {
 	for day in 86400 -86400; do
 		says 0 0 0
 		{ sleep 1; says $day 0 0; } 3>&- &
-		in_ms perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new("127.0.0.1:1109") or die; 1 while sysread $s, my $t, 100'
-		[ "$took" -gt 1500 ] && [ "$took" -lt 3500 ] || { echo "login: $took"; return 1; }
+		in_ms perl \
+		    -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new("127.0.0.1:1109") or die; 1 while sysread $s, my $t, 100'
+		[ "$took" -gt 1500 ] && [ "$took" -lt 3500 ] ||
+		    { echo "login: $took"; return 1; }
 		says 0 0 0
 		pop_login alice
 		says $day 0 0
 		in_ms pop_hear_end 5
-		[ "$took" -gt 1000 ] && [ "$took" -lt 3500 ] || { echo "idle: $took"; return 1; }
+		[ "$took" -gt 1000 ] && [ "$took" -lt 3500 ] ||
+		    { echo "idle: $took"; return 1; }
 		log_has 'logout .*reason=idle '
 		says 0 0 0
 		forget_index
@@ -93,13 +101,15 @@ in_ms() {
 		{ sleep 2; says $day 0 0; } 3>&- &
 		in_ms pop alice QUIT
 		kill "$holder"
-		[ "$took" -gt 5000 ] && [ "$took" -lt 15000 ] || { echo "lock: $took"; return 1; }
+		[ "$took" -gt 5000 ] && [ "$took" -lt 15000 ] ||
+		    { echo "lock: $took"; return 1; }
 		log_mark
 	done
 	spool_is alice one two three
 }
 
-# preauth_says KIND SEED: a pre-auth process that was compromised says this; nobody gets in, the monitor ends.
+# preauth_says KIND SEED: a pre-auth process that was compromised says this;
+# nobody gets in, the monitor ends.
 preauth_says() {
 	local preauth
 	log_mark
@@ -107,17 +117,20 @@ preauth_says() {
 	pop_hear '^\+OK' || return
 	preauth=$(child_pid)
 	kill -STOP "$preauth"
-	"$KPOPD_BUILD/tests/programs/preauth-standin" "$preauth" "$1" "$2" || return
+	"$KPOPD_BUILD/tests/programs/preauth-standin" "$preauth" "$1" "$2" ||
+	    return
 	pop_hear_end || return
 	pop_close
 	soon 5 '! pgrep -x kpopd >/dev/null' || return
-	log_lines | grep -aEq "fatal .*(the pre-auth process (sent a malformed message|closed its channel), and was killed)" || { log_lines; return 1; }
+	log_lines |
+	    grep -aEq "fatal .*(the pre-auth process (sent a malformed message|closed its channel), and was killed)" || { log_lines; return 1; }
 	if log_lines | grep -aE ' login |injected'; then return 1; fi
 }
 
 # bats test_tags=fault:16-1
 @test "a pre-auth process that says whatever it likes starts no session, and its monitor ends" {
-	# First that it is listened to: a compromised pre-auth process can name whom it likes, which is the price of one key (DESIGN).
+	# First that it is listened to: a compromised pre-auth process can name
+	# whom it likes, which is the price of one key (DESIGN).
 	pop_open
 	pop_hear '^\+OK'
 	kill -STOP "$(child_pid)"
@@ -129,7 +142,9 @@ preauth_says() {
 		count_point preauth_says $kind 1
 	done
 	for kind in spoiled random size; do
-		for seed in $(seq $(long && echo 200 || echo 8)); do count_point preauth_says $kind "$seed"; done
+		for seed in $(seq $(long && echo 200 || echo 8)); do
+			count_point preauth_says $kind "$seed"
+		done
 	done
 	points_are_good "a compromised pre-auth process" 28
 	spool_is alice one two three
@@ -138,21 +153,29 @@ preauth_says() {
 # bats test_tags=fault:18-1,promise:2
 @test "a compromised session opens nobody else's mail, no other file, and no socket" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
-	# Where alice may write files that exist, in the spool's directory, their modes decide.
+	# Where alice may write files that exist, in the spool's directory,
+	# their modes decide.
 	chmod 660 /var/mail/bob
 	chmod 755 /home/bob
 	echo secret >/home/bob/note
 	chmod 644 /home/bob/note
 	pop_login alice
-	calls=('open /var/mail/bob 0' 'open /home/bob/note 0' 'open /etc/passwd 0' 'open /etc/shadow 0'
-	    "open $WORLD/server.keytab 0" 'open /var/mail/new 0102 0600' "open $state/users 0"
-	    'open /home/alice/.forward 0102 0600' 'open /tmp/new 0102 0600' 'link /var/mail/bob /var/mail/linked'
-	    'rename /var/mail/bob /var/mail/alice' 'unlink /var/mail/bob' 'socket 2 1 0' 'socket 10 2 0'
+	calls=('open /var/mail/bob 0' 'open /home/bob/note 0'
+	    'open /etc/passwd 0' 'open /etc/shadow 0'
+	    "open $WORLD/server.keytab 0" 'open /var/mail/new 0102 0600'
+	    "open $state/users 0"
+	    'open /home/alice/.forward 0102 0600' 'open /tmp/new 0102 0600'
+	    'link /var/mail/bob /var/mail/linked'
+	    'rename /var/mail/bob /var/mail/alice' 'unlink /var/mail/bob'
+	    'socket 2 1 0' 'socket 10 2 0'
 	    'socket 16 3 0' 'socket 1 2 0')
 	captive "$(child_pid)" "${calls[@]}"
-	# Each was answered by EPERM, EACCES or (for what would lead from one place to another) EXDEV, and the session lives.
-	[ "$(grep -Exc -- '-(1|13|18)' <<<"$returned")" -eq ${#calls[@]} ] || { echo "$returned"; return 1; }
-	# The same way, what is its own can be opened: the calls were really made.
+	# Each was answered by EPERM, EACCES or (for what would lead from one
+	# place to another) EXDEV, and the session lives.
+	[ "$(grep -Exc -- '-(1|13|18)' <<<"$returned")" -eq ${#calls[@]} ] ||
+	    { echo "$returned"; return 1; }
+	# The same way, what is its own can be opened: the calls were really
+	# made.
 	captive "$(child_pid)" 'open /var/mail/alice 0'
 	[ "$returned" -gt 2 ]
 	pop_ask QUIT
@@ -164,9 +187,12 @@ preauth_says() {
 # bats test_tags=fault:18-2,promise:4
 @test "a compromised session that forks, execs, traces, mounts or wants other rights is ended, and the log names the call" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
-	for call in 'clone 17 0 0 0 0' 'execve /bin/sh 0 0' 'ptrace 16 1 0 0' 'mount none /mnt tmpfs 0 0' 'setresuid 0 0 0' \
-	    'chroot /' 'unshare 0x10000000' 'process_vm_readv 1 0 0 0 0 0' 'io_uring_setup 1 0' 'bpf 0 0 0' 'mprotect 0 4096 4' \
-	    'prctl 4 1 0 0 0' 'kill 1 0' 'kill 1 9' 'setsockopt 0 1 26 0 0' 'recvmsg 0 0 0'; do
+	for call in 'clone 17 0 0 0 0' 'execve /bin/sh 0 0' 'ptrace 16 1 0 0' \
+	    'mount none /mnt tmpfs 0 0' 'setresuid 0 0 0' \
+	    'chroot /' 'unshare 0x10000000' 'process_vm_readv 1 0 0 0 0 0' \
+	    'io_uring_setup 1 0' 'bpf 0 0 0' 'mprotect 0 4096 4' \
+	    'prctl 4 1 0 0 0' 'kill 1 0' 'kill 1 9' 'setsockopt 0 1 26 0 0' \
+	    'recvmsg 0 0 0'; do
 		log_mark
 		pop_login alice
 		captive "$(child_pid)" "$call"
@@ -187,14 +213,20 @@ preauth_says() {
 	cp /etc/resolv.conf "$WORLD/resolv.conf" 2>/dev/null || :
 	cp /etc/hosts "$WORLD/hosts"
 	echo 'nameserver 127.0.0.1' >"$WORLD/silent.conf"
-	mount --bind "$WORLD/silent.conf" /etc/resolv.conf 2>/dev/null || cp "$WORLD/silent.conf" /etc/resolv.conf
-	{ versions; apreq pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n'; } >"$WORLD/all"
+	mount --bind "$WORLD/silent.conf" /etc/resolv.conf 2>/dev/null ||
+	    cp "$WORLD/silent.conf" /etc/resolv.conf
+	{
+		versions
+		apreq pop/mail.kpopd.test | framed
+		printf 'USER alice\r\nPASS x\r\nQUIT\r\n'
+	} >"$WORLD/all"
 	: >/etc/hosts
 	hostname elsewhere.invalid
 	in_ms wire 10 <"$WORLD/all" >"$WORLD/answer"
 	hostname mail.kpopd.test
 	cat "$WORLD/hosts" >/etc/hosts
-	umount /etc/resolv.conf 2>/dev/null || cp "$WORLD/resolv.conf" /etc/resolv.conf
+	umount /etc/resolv.conf 2>/dev/null ||
+	    cp "$WORLD/resolv.conf" /etc/resolv.conf
 	kill $socat
 	grep -aq '^+OK bye' "$WORLD/answer"
 	[ "$took" -lt 5000 ] || { echo "$took ms"; return 1; }
@@ -208,9 +240,11 @@ preauth_says() {
 	grep -q '^+OK bye' "$WORLD/answer"
 	[ "$took" -lt 5000 ] || { echo "absent: $took ms"; return 1; }
 	kill -STOP "$(cat "$WORLD/rsyslogd.pid")"
-	perl -MSocket -MFcntl -e 'socket S, PF_UNIX, SOCK_DGRAM, 0; connect S, sockaddr_un("/dev/log") or die;
+	perl -MSocket \
+	    -MFcntl -e 'socket S, PF_UNIX, SOCK_DGRAM, 0; connect S, sockaddr_un("/dev/log") or die;
 	    fcntl S, F_SETFL, O_NONBLOCK; 1 while defined syswrite S, "<22>filling"; $!{EAGAIN} or die $!'
-	in_ms timeout 20 bash -c 'printf "USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n" | "$0" mail.kpopd.test' "$KPOPD_BUILD/kpopc" >"$WORLD/answer"
+	in_ms timeout 20 \
+	    bash -c 'printf "USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n" | "$0" mail.kpopd.test' "$KPOPD_BUILD/kpopc" >"$WORLD/answer"
 	kill -CONT "$(cat "$WORLD/rsyslogd.pid")"
 	grep -q '^+OK bye' "$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
 	[ "$took" -lt 5000 ] || { echo "full: $took ms"; return 1; }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# The real fetchmail under the real xinetd: KPOP as Debian builds it, and through kpopc as its plugin.
+# The real fetchmail under the real xinetd: KPOP as Debian builds it, and
+# through kpopc as its plugin.
 
 load helpers/all
 
@@ -9,23 +10,30 @@ setup() {
 	realm_login alice
 }
 
-# fetch OPTIONS…: one poll; what it delivers is appended to $WORLD/got, each message behind a line "== message".
+# fetch OPTIONS…: one poll; what it delivers is appended to $WORLD/got, each
+# message behind a line "== message".
 fetch() {
 	cat >"$WORLD/fetchmailrc" <<-END
 	poll ${host-mail.kpopd.test} ${how-proto KPOP auth kerberos_v5} user "${user-alice}" sslproto ''
 	     mda "$WORLD/mda" $*
 	END
-	printf '#!/bin/sh\n{ echo == message; cat; } >>%s/got\n' "$WORLD" >"$WORLD/mda"
+	printf '#!/bin/sh\n{ echo == message; cat; } >>%s/got\n' "$WORLD" \
+	    >"$WORLD/mda"
 	chmod 755 "$WORLD/mda"
 	chmod 600 "$WORLD/fetchmailrc"
-	fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" -i "$WORLD/fetchids" --pidfile "$WORLD/fetchmail.pid" "${flags[@]}"
+	fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" \
+	    -i "$WORLD/fetchids" --pidfile "$WORLD/fetchmail.pid" "${flags[@]}"
 }
 
-# got NAME …: these messages were delivered, in this order, with their bodies intact.
+# got NAME …: these messages were delivered, in this order, with their bodies
+# intact.
 got() {
 	local name
 	diff <(grep -E '^(== message|Subject: |.* line )' "$WORLD/got") \
-	    <(for name; do echo "== message"; make_message "$name" | grep -E '^Subject: | line '; done)
+	    <(for name; do
+		    echo "== message"
+		    make_message "$name" | grep -E '^Subject: | line '
+	    done)
 }
 
 flags=()
@@ -67,10 +75,17 @@ flags=()
 }
 
 @test "fetchmail with fetchall and keep picks up everything by RETR, byte for byte" {
-	{ from_line; printf 'Received: x\nSubject: strange\n\n.\n..\n\n%s\n\n' "$(head -c 5000 /dev/zero | tr '\0' y)"; } | store alice
+	{
+		from_line
+		printf 'Received: x\nSubject: strange\n\n.\n..\n\n%s\n\n' \
+		    "$(head -c 5000 /dev/zero | tr '\0' y)"
+	} | store alice
 	run fetch fetchall keep
 	[ "$status" -eq 0 ]
-	sed '1,/^$/d' "$WORLD/got" | cmp - <(printf '.\n..\n\n%s\n' "$(head -c 5000 /dev/zero | tr '\0' y)")
+	sed '1,/^$/d' "$WORLD/got" |
+	    cmp - \
+		<(printf '.\n..\n\n%s\n' \
+		    "$(head -c 5000 /dev/zero | tr '\0' y)")
 }
 
 @test "fetchmail with uidl finds its messages again after another's deletions" {
@@ -124,7 +139,8 @@ flags=()
 
 @test "fetchmail built without Kerberos uses kpopc as its plugin" {
 	make_message one | deliver alice
-	how="proto POP3 plugin \"$KPOPD_BUILD/kpopc %h\" auth password" run fetch "password x"
+	how="proto POP3 plugin \"$KPOPD_BUILD/kpopc %h\" auth password" run \
+	    fetch "password x"
 	echo "$output"
 	[ "$status" -eq 0 ]
 	got one
@@ -139,14 +155,18 @@ flags=()
 		how="proto POP3 plugin \"$KPOPD_BUILD/kpopc $mode %h 1109\" auth password"
 		realm_login bob
 		run fetch "password x"
-		[ "$status" -eq 3 ] && [[ $output == *"kpopc: the server answered: -ERR [AUTH] this ticket does not open that mailbox"* ]] || { echo "$mode: $status: $output"; return 1; }
+		[ "$status" -eq 3 ] &&
+		    [[ $output == *"kpopc: the server answered: -ERR [AUTH] this ticket does not open that mailbox"* ]] || { echo "$mode: $status: $output"; return 1; }
 		realm_login alice
 		pop_open $mode
 		pop_hear '^\+OK'
 		pop_ask "USER alice"
 		pop_ask "PASS x"
 		run fetch "password x"
-		[ "$status" -eq 9 ] && [[ $output == *"kpopc: the server answered: -ERR [IN-USE]"* ]] || { echo "$mode: $status: $output"; return 1; }
+		[ "$status" -eq 9 ] &&
+		    [[ $output == \
+			*"kpopc: the server answered: -ERR [IN-USE]"* ]] ||
+		    { echo "$mode: $status: $output"; return 1; }
 		pop_ask QUIT
 		pop_close
 	done
@@ -166,16 +186,19 @@ without_name() {
 	make_message one | deliver alice
 	without_name fetch
 	[ "$status" -eq 2 ]
-	[[ $output == *'getaddrinfo("mail.kpopd.test","kpop")'* ]] || { echo "$output"; return 1; }
+	[[ $output == *'getaddrinfo("mail.kpopd.test","kpop")'* ]] ||
+	    { echo "$output"; return 1; }
 	for way in port service; do
 		log_mark
 		how="proto KPOP $way 1109 auth kerberos_v5" without_name fetch
 		[ "$status" -eq 3 ]
-		[[ $output == *"run out of allowed authenticators"* ]] || { echo "$output"; return 1; }
+		[[ $output == *"run out of allowed authenticators"* ]] ||
+		    { echo "$output"; return 1; }
 		log_has 'refused .*reason="no login: left"'
 	done
 	[ ! -e "$WORLD/got" ]
-	how="proto POP3 plugin \"$KPOPD_BUILD/kpopc %h\" auth password" without_name fetch "password x"
+	how="proto POP3 plugin \"$KPOPD_BUILD/kpopc %h\" auth password" \
+	    without_name fetch "password x"
 	[ "$status" -eq 0 ]
 	got one
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# No space, no inodes, no quota, no larger file: the answer is true, nothing is lost, and a full mailbox can still be emptied.
+# No space, no inodes, no quota, no larger file: the answer is true, nothing is
+# lost, and a full mailbox can still be emptied.
 
 load helpers/all
 load helpers/points
@@ -27,7 +28,8 @@ teardown() {
 	return $status
 }
 
-# disk KIND [OPTIONS]: a new small file system, with room for state and spool. A loop device goes by itself with its mount.
+# disk KIND [OPTIONS]: a new small file system, with room for state and spool. A
+# loop device goes by itself with its mount.
 disk() {
 	if [ "$1" = tmpfs ]; then
 		mount -t tmpfs -o "mode=755,size=1m${2:+,$2}" small "$small"
@@ -44,8 +46,8 @@ disk() {
 	chmod 2775 "$small/mail"
 }
 
-# on_it state|spool|both|nothing: what of the users' is to be on the small file system. The replay cache is not:
-# where it finds no space everybody is refused.
+# on_it state|spool|both|nothing: what of the users' is to be on the small file
+# system. The replay cache is not: where it finds no space everybody is refused.
 on_it() {
 	case $1 in state | both) put_there "$small/users" "$state/users" ;; esac
 	case $1 in spool | both) put_there "$small/mail" /var/mail ;; esac
@@ -73,15 +75,24 @@ leave() {
 		[ "$kib" -ne "$1" ] || return 0
 		size=$(stat -c %s "$small/filler" 2>/dev/null) || size=0
 		if [ "$kib" -gt "$1" ]; then
-			# What was freed a moment ago is free, but not to be had before the file system's journal is written.
-			fallocate -l $((size + (kib - $1) * 1024)) "$small/filler" 2>/dev/null ||
-			    { head -c $(((kib - $1) * 1024)) /dev/zero >>"$small/filler"; sync -f "$small"; } 2>/dev/null || :
+			# What was freed a moment ago is free, but not to be had
+			# before the file system's journal is written.
+			fallocate -l $((size + (kib - $1) * 1024)) \
+			    "$small/filler" 2>/dev/null ||
+			    {
+				    head -c $(((kib - $1) * 1024)) /dev/zero \
+					>>"$small/filler"
+				    sync -f "$small"
+			    } 2>/dev/null || :
 		else
-			truncate -s $((size - ($1 - kib) * 1024)) "$small/filler"
+			truncate -s $((size - ($1 - kib) * 1024)) \
+			    "$small/filler"
 		fi
 	done
 	# What root cannot have is nobody's: no block more, so it is full.
-	if [ "$1" -eq 0 ] && ! fallocate -l $((size + 1024)) "$small/filler" 2>/dev/null; then return 0; fi
+	if [ "$1" -eq 0 ] &&
+	    ! fallocate -l $((size + 1024)) "$small/filler" \
+		2>/dev/null; then return 0; fi
 	echo "cannot leave $1 KiB, only $kib" >&2
 	return 1
 }
@@ -98,7 +109,8 @@ make_room() {
 	rm -rf "${small:?}/filler" "$small/inodes"
 }
 
-# quit_at FULL …: a QUIT of the scene, and before it the file system is made as full as the command says.
+# quit_at FULL …: a QUIT of the scene, and before it the file system is made as
+# full as the command says.
 quit_at() {
 	make_room
 	refill "$WORLD/before"
@@ -108,17 +120,22 @@ quit_at() {
 	echo "$heard" >>"$WORLD/answers"
 }
 
-# true_point SCENE COMMAND …: what the command does before QUIT lasts until the next login, too.
+# true_point SCENE COMMAND …: what the command does before QUIT lasts until the
+# next login, too.
 true_point() {
 	scene "$1"
 	{ quit_at "${@:2}" && is_true "$heard"; } || { mop_up; return 1; }
 }
 
-# full_point SCENE COMMAND …: as true_point, and what needs no space is not refused.
+# full_point SCENE COMMAND …: as true_point, and what needs no space is not
+# refused.
 full_point() {
 	true_point "$@" || return
 	case $1 in
-	tail | all) [[ $heard == "+OK bye, $left "* ]] || { wrong "$heard"; return 1; } ;;
+	tail | all)
+		[[ $heard == "+OK bye, $left "* ]] ||
+		    { wrong "$heard"; return 1; }
+		;;
 	esac
 }
 
@@ -127,18 +144,21 @@ steps() {
 	if long; then seq 0 "$1"; else echo 0 1 $(($1 / 2)) 44 "$1"; fi
 }
 
-# sweep WHAT: each scene at each number of KiB; some of them have to be too few, and some enough.
+# sweep WHAT: each scene at each number of KiB; some of them have to be too few,
+# and some enough.
 sweep() {
 	local n which
 	for n in $(steps 56); do
 		# A tmpfs has pages.
-		[ "$(stat -f -c %S "$small")" -le 1024 ] || ((n % 4 == 0)) || continue
+		[ "$(stat -f -c %S "$small")" -le 1024 ] || ((n % 4 == 0)) ||
+		    continue
 		for which in first mixed tail all; do
 			count_point full_point $which leave "$n"
 		done
 	done
 	make_room
-	! grep -v '^+OK bye\|^-ERR \[SYS/TEMP\] nothing removed' "$WORLD/answers" || return 1
+	! grep -v '^+OK bye\|^-ERR \[SYS/TEMP\] nothing removed' \
+	    "$WORLD/answers" || return 1
 	grep -q '^+OK bye, 5 ' "$WORLD/answers"
 	points_are_good "$1" 16
 }
@@ -191,7 +211,8 @@ sweep() {
 
 @test "no inode for the journal: nothing is removed, but the tail and all can be" {
 	for kind in ext4 tmpfs; do
-		[ $kind = tmpfs ] && disk tmpfs nr_inodes=32 || disk ext4 '-N 32'
+		[ $kind = tmpfs ] && disk tmpfs nr_inodes=32 ||
+		    disk ext4 '-N 32'
 		on_it state
 		for which in first mixed tail all; do
 			count_point full_point $which leave_inodes
@@ -200,7 +221,8 @@ sweep() {
 		umount "$state/users" "$small"
 		mounted=()
 	done
-	[ "$(sort "$WORLD/answers" | uniq -c | tr -s ' ' | tr '\n' ,)" = " 2 +OK bye, 0 messages left, 2 +OK bye, 4 messages left, 4 -ERR [SYS/TEMP] nothing removed," ]
+	[ "$(sort "$WORLD/answers" | uniq -c | tr -s ' ' | tr '\n' ,)" \
+	    = " 2 +OK bye, 0 messages left, 2 +OK bye, 4 messages left, 4 -ERR [SYS/TEMP] nothing removed," ]
 	points_are_good "no inodes" 8
 }
 
@@ -227,7 +249,8 @@ sweep() {
 	# To somebody else this says nothing about who there is.
 	realm_login bob
 	run pop alice QUIT
-	[ "${lines[-1]}" = "-ERR [AUTH] this ticket does not open that mailbox" ]
+	[ "${lines[-1]}" = \
+	    "-ERR [AUTH] this ticket does not open that mailbox" ]
 	realm_login alice
 	# The directory is there, but its lock file cannot be.
 	make_room
@@ -251,7 +274,8 @@ sweep() {
 	server_start
 	leave 0
 	run pop alice QUIT
-	[[ $output == "kpopc: the server refused the ticket: A service is not available"* ]]
+	[[ $output == \
+	    "kpopc: the server refused the ticket: A service is not available"* ]]
 	log_has 'failed .*opening the replay cache .*No space left'
 	make_room
 	[ "$(last_login)" = 1 ]
@@ -262,7 +286,8 @@ sweep() {
 grant() {
 	local used
 	sync -f "$small"
-	used=$(repquota -u -v "$small" | awk '$1 == "alice" { print $3 }') && [ -n "$used" ] || return
+	used=$(repquota -u -v "$small" | awk '$1 == "alice" { print $3 }') &&
+	    [ -n "$used" ] || return
 	setquota -u alice 0 $((used + $1)) 0 0 "$small"
 }
 
@@ -270,7 +295,8 @@ grant() {
 	[ -e /dev/loop-control ] || skip "no loop devices"
 	truncate -s 8M "$WORLD/image"
 	mkfs.ext4 -q -m 0 -b 1024 -O quota -E quotatype=usrquota "$WORLD/image"
-	mount -o loop,usrquota "$WORLD/image" "$small" 2>"$WORLD/mount" || skip "this kernel mounts no ext4 with quota"
+	mount -o loop,usrquota "$WORLD/image" "$small" 2>"$WORLD/mount" ||
+	    skip "this kernel mounts no ext4 with quota"
 	umount "$small"
 	disk ext4 '-O quota -E quotatype=usrquota'
 	on_it state
@@ -295,20 +321,23 @@ writes_fail() {
 	[ -e /dev/loop-control ] || skip "no loop devices"
 	truncate -s 128M "$WORLD/image"
 	mkfs.btrfs -q "$WORLD/image"
-	mount -o loop "$WORLD/image" "$small" || skip "this kernel mounts no btrfs"
+	mount -o loop "$WORLD/image" "$small" ||
+	    skip "this kernel mounts no btrfs"
 	mounted=("$small")
 	btrfs -q subvolume create "$small/users"
 	chmod 711 "$small/users"
 	btrfs -q quota enable "$small"
 	on_it state
 	sync -f "$small"
-	used=$(btrfs qgroup show -r --raw "$small/users" | awk '/^0\// { n = $2 } END { print n }')
+	used=$(btrfs qgroup show -r --raw "$small/users" |
+	    awk '/^0\// { n = $2 } END { print n }')
 	btrfs -q qgroup limit $((used + 16384)) "$small/users"
 	for which in first mixed tail all; do
 		count_point full_point $which :
 	done
 	log_has 'Disk quota exceeded'
-	[ "$(grep -c '^-ERR \[SYS/TEMP\] nothing removed' "$WORLD/answers")" -eq 2 ]
+	[ "$(grep -c '^-ERR \[SYS/TEMP\] nothing removed' "$WORLD/answers")" \
+	    -eq 2 ]
 	points_are_good "quota of a subvolume" 4
 }
 
@@ -324,10 +353,12 @@ writes_fail() {
 	points_are_good "no octet written" 12
 }
 
-# limit N: the session's files may have so many bytes, and no more: what goes further is a short write, then EFBIG.
+# limit N: the session's files may have so many bytes, and no more: what goes
+# further is a short write, then EFBIG.
 limit() {
 	# As the user: root need not have CAP_SYS_RESOURCE.
-	setpriv --reuid=alice --regid=alice --clear-groups prlimit --pid "$session" --fsize="$1"
+	setpriv --reuid=alice --regid=alice --clear-groups prlimit \
+	    --pid "$session" --fsize="$1"
 }
 
 # bats test_tags=catalogue:86-3

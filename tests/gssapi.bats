@@ -11,10 +11,12 @@ setup() {
 	mbox one two | store alice
 }
 
-# pop3test LEAST MOST USER: Cyrus' client, with a security layer of so many bits.
+# pop3test LEAST MOST USER: Cyrus' client, with a security layer of so many
+# bits.
 pop3test() {
 	printf '%s\n' STAT "RETR 2" "DELE 1" QUIT |
-	    timeout 20 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k "$1" -l "$2" -p 1109 -u "$3" -a alice mail.kpopd.test 2>&1
+	    timeout 20 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k "$1" -l "$2" \
+		-p 1109 -u "$3" -a alice mail.kpopd.test 2>&1
 }
 
 @test "each layer works with Cyrus' client: none, integrity, confidentiality" {
@@ -31,14 +33,17 @@ pop3test() {
 
 # dialogue KPOPC_OPTION ...: USER, PASS and commands through kpopc.
 dialogue() {
-	printf '%s\r\n' CAPA "USER alice" "PASS x" STAT "RETR 1" QUIT | kpopc -p "$@" mail.kpopd.test 1109 | tr -d '\r'
+	printf '%s\r\n' CAPA "USER alice" "PASS x" STAT "RETR 1" QUIT |
+	    kpopc -p "$@" mail.kpopd.test 1109 | tr -d '\r'
 	return "${PIPESTATUS[1]}"
 }
 
 @test "kpopc -p makes USER and PASS an AUTH GSSAPI, and everything behind it confidential" {
 	run dialogue
 	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
-	[[ $output == *USER*"+OK 2 messages"*"one line 3"*"+OK bye, 2 messages left" ]] || { echo "$output"; return 1; }
+	[[ $output == \
+	    *USER*"+OK 2 messages"*"one line 3"*"+OK bye, 2 messages left" ]] ||
+	    { echo "$output"; return 1; }
 	log_has 'login .*user=alice .*layer=confidentiality '
 }
 
@@ -47,36 +52,48 @@ dialogue() {
 	run dialogue -k "$WORLD/keytabs/alice.keytab"
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	run dialogue -k "$WORLD/keytabs/bob.keytab"
-	[[ $output == *"-ERR [AUTH] this ticket does not open that mailbox"* ]] || { echo "$output"; return 1; }
+	[[ $output == \
+	    *"-ERR [AUTH] this ticket does not open that mailbox"* ]] ||
+	    { echo "$output"; return 1; }
 	run dialogue
 	[ "$status" -eq 1 ]
-	[[ $output == *"no tickets"* || $output == *"ticket"* ]] || { echo "$output"; return 1; }
+	[[ $output == *"no tickets"* || $output == *"ticket"* ]] ||
+	    { echo "$output"; return 1; }
 }
 
 @test "each file that KRB5_CONFIG names counts, in the jail, too" {
-	printf '[libdefaults]\n\tpermitted_enctypes = aes128-cts-hmac-sha256-128\n' >"$WORLD/strict.conf"
+	printf \
+	    '[libdefaults]\n\tpermitted_enctypes = aes128-cts-hmac-sha256-128\n' >"$WORLD/strict.conf"
 	# What quotation marks are for, and sections in sections.
 	printf '[appdefaults]\n\tkpopd-test = {\n\t\tinner = {\n\t\t\tword = " a \\"b\\" \\\\ \\t"\n\t\t\tword = "%s"\n\t\t}\n\t}\n' '' >>"$WORLD/strict.conf"
 	server_stop
-	server_env="KRB5_CONFIG=/etc/krb5.conf:$WORLD/strict.conf" server_start -p
+	server_env="KRB5_CONFIG=/etc/krb5.conf:$WORLD/strict.conf" \
+	    server_start -p
 	run dialogue
 	copy=$(cat "$state/preauth/krb5.conf")
 	log_has 'refused .*reason="GSSAPI" error=".*enctype aes256-cts'
 	server_stop
 	server_start -p
-	[[ $output == *"-ERR [AUTH] not authenticated"* ]] || { echo "$output"; return 1; }
-	[[ $copy == *'word = " a \"b\" \\ \t"'*'word = ""'* ]] || { echo "$copy"; return 1; }
+	[[ $output == *"-ERR [AUTH] not authenticated"* ]] ||
+	    { echo "$output"; return 1; }
+	[[ $copy == *'word = " a \"b\" \\ \t"'*'word = ""'* ]] ||
+	    { echo "$copy"; return 1; }
 	run dialogue
 	[[ $output == *"+OK 2 messages"* ]]
 }
 
 @test "a large message goes through every layer byte for byte" {
-	{ from_line; printf 'Subject: large\n\n'; seq 300000; echo; } | store alice
-	printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT | kpopc -p mail.kpopd.test 1109 | tr -d '\r' | sed '1,6d' | head -n -2 | cmp - <(seq 300000)
+	{ from_line; printf 'Subject: large\n\n'; seq 300000; echo; } |
+	    store alice
+	printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT |
+	    kpopc -p mail.kpopd.test 1109 | tr -d '\r' | sed '1,6d' |
+	    head -n -2 | cmp - <(seq 300000)
 	for layer in "0 0" "1 56" "57 256"; do
 		# It ends with its input, whatever is still to come.
 		{ printf '%s\n' "RETR 1" QUIT; sleep 5; } 3>&- |
-		    timeout 30 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k ${layer% *} -l ${layer#* } -p 1109 -a alice mail.kpopd.test 2>&1 |
+		    timeout 30 /usr/lib/cyrus/bin/pop3test -m GSSAPI \
+			-k ${layer% *} -l ${layer#* } -p 1109 -a alice \
+			mail.kpopd.test 2>&1 |
 		    tr -d '\r' | grep -x '[0-9][0-9]*' | cmp - <(seq 300000)
 	done
 }
@@ -92,7 +109,10 @@ gsstalk() {
 			# The integrity layer has nothing to hide.
 			[ $layer$how != 2clear ] || continue
 			run gsstalk $layer 65536 $how
-			[[ $output == *"+OK 2 messages"*"+OK message 1 deleted"* && $output != *bye* ]] || { echo "$layer $how: $output"; return 1; }
+			[[ $output == \
+			    *"+OK 2 messages"*"+OK message 1 deleted"* &&
+			    $output != *bye* ]] ||
+			    { echo "$layer $how: $output"; return 1; }
 			log_has 'logout .*reason=lost .*deleted=0'
 			[ "$how" = short ] || log_has 'failed .*what="a token '
 			await 5 '! pgrep -x kpopd >/dev/null'
@@ -106,7 +126,8 @@ gsstalk() {
 	for wish in "0 0" "3 65536" "8 65536" "4 10" "2 0"; do
 		run gsstalk $wish well
 		[ "$status" -eq 1 ]
-		[[ $output == *"-ERR [AUTH] not authenticated"* ]] || { echo "$wish: $output"; return 1; }
+		[[ $output == *"-ERR [AUTH] not authenticated"* ]] ||
+		    { echo "$wish: $output"; return 1; }
 	done
 	log_has 'refused .*reason="GSSAPI: a layer that was not offered"'
 	log_has 'refused .*reason="GSSAPI: the client accepts only tokens too small for a layer"'
@@ -114,13 +135,21 @@ gsstalk() {
 }
 
 @test "no token is larger than the client takes" {
-	{ mbox one; from_line; printf 'Subject: large\n\n'; seq 30000; echo; } >"$WORLD/large.mbox"
+	{
+		mbox one
+		from_line
+		printf 'Subject: large\n\n'
+		seq 30000
+		echo
+	} >"$WORLD/large.mbox"
 	for most in 100 1024 5000 65535; do
 		for layer in 2 4; do
 			store alice <"$WORLD/large.mbox"
 			gsstalk $layer $most well >"$WORLD/out"
-			[ "$(sed -n 's/^largest token: //p' "$WORLD/out")" -le $most ]
-			tr -d '\r' <"$WORLD/out" | grep -x '[0-9][0-9]*' | cmp - <(seq 30000)
+			[ "$(sed -n 's/^largest token: //p' "$WORLD/out")" \
+			    -le $most ]
+			tr -d '\r' <"$WORLD/out" | grep -x '[0-9][0-9]*' |
+			    cmp - <(seq 30000)
 			grep -q '+OK bye, 1' "$WORLD/out"
 		done
 	done
@@ -130,7 +159,8 @@ gsstalk() {
 	gsstalk 1 0 well
 	gsstalk 4 65536 well
 	for jail in preauth relay; do
-		[ "$(stat -c '%U %G %a' "$state/$jail/krb5.conf")" = "root kpopd 640" ]
+		[ "$(stat -c '%U %G %a' "$state/$jail/krb5.conf")" = \
+		    "root kpopd 640" ]
 	done
 	cp /etc/krb5.conf "$WORLD/krb5.conf.kept"
 	sed -i 's/^\[libdefaults\]/&\n\tclockskew = 299/' /etc/krb5.conf
@@ -147,7 +177,8 @@ gsstalk() {
 	mkdir "$state/preauth/krb5.conf"
 	run wire 5 < <(printf 'AUTH GSSAPI\r\nQUIT\r\n')
 	rmdir "$state/preauth/krb5.conf"
-	[[ $output == *"-ERR [SYS/PERM] the server has no Kerberos key"* ]] || { echo "$output"; return 1; }
+	[[ $output == *"-ERR [SYS/PERM] the server has no Kerberos key"* ]] ||
+	    { echo "$output"; return 1; }
 	log_has 'failed .*what="copying krb5.conf to [^"]+/preauth/krb5.conf" error="'
 	[ -z "$(find "$state/preauth" -name "krb5.conf*")" ]
 	mbox one two | store alice
@@ -157,19 +188,25 @@ gsstalk() {
 
 @test "an AUTH that was recorded is refused when it comes again" {
 	rm -f "$WORLD/recorded"
-	socat -r "$WORLD/recorded" TCP-LISTEN:2113,reuseaddr TCP:127.0.0.1:1109 3>&- 2>/dev/null &
+	socat -r "$WORLD/recorded" TCP-LISTEN:2113,reuseaddr \
+	    TCP:127.0.0.1:1109 3>&- 2>/dev/null &
 	await 5 'ss -Hltn sport = 2113 | grep -q .'
-	run timeout 10 curl -sS --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: --connect-to mail.kpopd.test:110:127.0.0.1:2113 pop3://mail.kpopd.test:110/1
+	run timeout 10 curl -sS --login-options AUTH=GSSAPI \
+	    -u alice@KPOPD.TEST: \
+	    --connect-to mail.kpopd.test:110:127.0.0.1:2113 \
+	    pop3://mail.kpopd.test:110/1
 	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
 	run wire 5 <"$WORLD/recorded"
-	[[ $output == *"-ERR [AUTH] not authenticated"* && $output != *"+OK 2 messages"* ]]
+	[[ $output == *"-ERR [AUTH] not authenticated"* &&
+	    $output != *"+OK 2 messages"* ]]
 	log_has 'refused .*reason="GSSAPI" error="Request is a replay"'
 }
 
 # bats test_tags=fault:17-3,promise:3
 @test "the service's key is in the pre-auth process, and not in the relay, the session, the broker or the monitor" {
 	exec {quiet}<> <(:)
-	"$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 <&"$quiet" >/dev/null 2>&1 3>&- &
+	"$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 <&"$quiet" >/dev/null \
+	    2>&1 3>&- &
 	client=$!
 	await 5 '[ -n "$(jailed_in preauth)" ]'
 	sleep 0.2
@@ -178,7 +215,8 @@ gsstalk() {
 	await 5 '! pgrep -x kpopd >/dev/null'
 	exec {talk}<> <(:)
 	printf '%s\n' STAT >&"$talk"
-	timeout 60 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k 57 -l 256 -p 1109 -a alice mail.kpopd.test <&"$talk" >/dev/null 2>&1 3>&- &
+	timeout 60 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k 57 -l 256 -p 1109 \
+	    -a alice mail.kpopd.test <&"$talk" >/dev/null 2>&1 3>&- &
 	client=$!
 	log_has 'login .*layer=confidentiality'
 	relay=$(jailed_in relay)
@@ -210,13 +248,16 @@ gsstalk() {
 	# Such a file was in the way, and is gone.
 	[ "$(ls "$state/relay" | grep -vxc run)" -eq 400 ]
 	[ "$(ls "$state/preauth" | grep -c krb5.conf)" -eq 400 ]
-	find "$state/relay" "$state/preauth" -maxdepth 1 -size 0 -name '*[0-9]' -delete
+	find "$state/relay" "$state/preauth" -maxdepth 1 -size 0 \
+	    -name '*[0-9]' -delete
 }
 
 # bats test_tags=promise:1
 @test "passwords are refused, and CAPA says what there is" {
-	run wire 3 < <(printf '%s\r\n' CAPA "USER alice" "PASS x" "APOP alice x" QUIT)
-	[[ $output == *"SASL GSSAPI"*"-ERR [AUTH]"*"-ERR [AUTH]"*"-ERR [AUTH]"*"+OK bye"* ]]
+	run wire 3 \
+	    < <(printf '%s\r\n' CAPA "USER alice" "PASS x" "APOP alice x" QUIT)
+	[[ $output == \
+	    *"SASL GSSAPI"*"-ERR [AUTH]"*"-ERR [AUTH]"*"-ERR [AUTH]"*"+OK bye"* ]]
 	[[ $output != *$'\nUSER'* ]]
 	log_has 'refused .*reason="login by password, and only AUTH GSSAPI is served"$'
 	log_mark
@@ -225,7 +266,8 @@ gsstalk() {
 	log_count 1 .
 	# What a client did after all counts no more.
 	log_mark
-	printf '%s\r\n' "USER alice" "AUTH GSSAPI" '*' NOOP QUIT | wire 3 >/dev/null
+	printf '%s\r\n' "USER alice" "AUTH GSSAPI" '*' NOOP QUIT |
+	    wire 3 >/dev/null
 	log_has 'refused .*reason="no login: left"$'
 }
 
@@ -236,7 +278,8 @@ gsstalk() {
 	while IFS="|" read -r reason text; do
 		log_mark
 		{ printf "$text"; sleep 0.2; } | wire 3 >"$WORLD/answer"
-		log_has "refused peer=127\\.0\\.0\\.1:[0-9]+ reason=\"$reason\"\$"
+		log_has \
+		    "refused peer=127\\.0\\.0\\.1:[0-9]+ reason=\"$reason\"\$"
 		log_count 1 refused
 	done <<-'END'
 		TLS client|\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03
@@ -263,7 +306,8 @@ gsstalk() {
 	log_mark
 	printf 'poll mail.kpopd.test proto KPOP auth kerberos_v5 user alice sslproto "" mda cat\n' >"$WORLD/fetchmailrc"
 	chmod 600 "$WORLD/fetchmailrc"
-	run timeout 20 fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" --pidfile "$WORLD/fetchmail.pid"
+	run timeout 20 fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" \
+	    --pidfile "$WORLD/fetchmail.pid"
 	[ "$status" -ne 0 ]
 	log_has 'refused .*reason="KPOP client"$'
 }
@@ -273,14 +317,17 @@ gsstalk() {
 	[[ $output == "+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	run wire 3 < <(printf 'NOOP %0300d\r\nQUIT\r\n' 1)
 	[[ $output == *"-ERR line too long"*"+OK bye"* ]]
-	run wire 3 < <(printf '%s\r\n' "AUTH GSSAPI =" '*' "AUTH GSSAPI YQ==" QUIT)
-	[[ $output == *"+ "*"-ERR cancelled"*"-ERR [AUTH] not authenticated"*"+OK bye"* ]]
+	run wire 3 \
+	    < <(printf '%s\r\n' "AUTH GSSAPI =" '*' "AUTH GSSAPI YQ==" QUIT)
+	[[ $output == \
+	    *"+ "*"-ERR cancelled"*"-ERR [AUTH] not authenticated"*"+OK bye"* ]]
 	server_stop
 	server_start -p -s pop/nowhere.test@KPOPD.TEST
 	run wire 3 < <(printf '%s\r\n' CAPA "AUTH GSSAPI" QUIT)
 	server_stop
 	server_start -p
-	[[ $output != *SASL* && $output == *"-ERR [SYS/PERM] the server has no Kerberos key"* ]]
+	[[ $output != *SASL* &&
+	    $output == *"-ERR [SYS/PERM] the server has no Kerberos key"* ]]
 }
 
 # long_line N: so many bytes of base64.
@@ -290,28 +337,48 @@ long_line() {
 
 # bats test_tags=catalogue:26-2
 @test "a token over the limit, in a line of its own or behind AUTH GSSAPI, is refused, and the log has its size and nothing of it" {
-	# The largest has 65,536 bytes. What follows it is decoded; longer lines are not.
+	# The largest has 65,536 bytes. What follows it is decoded; longer lines
+	# are not.
 	for size in 87384 87388 100000 2000000; do
 		bytes=$((size / 4 * 3))
 		for how in alone behind; do
 			log_mark
-			{ printf 'AUTH GSSAPI'; [ $how = alone ] && printf '\r\n' || printf ' '; long_line $size; printf '\r\nQUIT\r\n'; } | wire 10 >"$WORLD/heard"
-			[ "$(grep -c -- "^-ERR the token is too large"$'\r' "$WORLD/heard")" -eq 1 ] || { echo "$size $how"; cat "$WORLD/heard"; return 1; }
+			{
+				printf 'AUTH GSSAPI'
+				[ $how = alone ] && printf '\r\n' || printf ' '
+				long_line $size
+				printf '\r\nQUIT\r\n'
+			} | wire 10 >"$WORLD/heard"
+			[ "$(grep -c -- "^-ERR the token is too large"$'\r' \
+			    "$WORLD/heard")" -eq 1 ] ||
+			    { echo "$size $how"; cat "$WORLD/heard"; return 1; }
 			tail -n 1 "$WORLD/heard" | grep -q '^+OK bye'
 			log_count 1 "refused peer=[^ ]* reason=\"GSSAPI token of $bytes bytes\""
 			log_lacks AAAA
 			await 5 '! pgrep -x kpopd >/dev/null'
 		done
 	done
-	# One that just fits is GSSAPI's to refuse, and counts as an attempt, as these do.
-	{ printf 'AUTH GSSAPI '; long_line 87380; printf '\r\nAUTH GSSAPI '; long_line 90000; printf '\r\nAUTH GSSAPI '; long_line 90000; printf '\r\nQUIT\r\n'; } | wire 10 >"$WORLD/heard"
-	[ "$(grep -c '^-ERR' "$WORLD/heard")" -eq 3 ] && ! grep '+OK bye' "$WORLD/heard" || { cat "$WORLD/heard"; return 1; }
+	# One that just fits is GSSAPI's to refuse, and counts as an attempt, as
+	# these do.
+	{
+		printf 'AUTH GSSAPI '
+		long_line 87380
+		printf '\r\nAUTH GSSAPI '
+		long_line 90000
+		printf '\r\nAUTH GSSAPI '
+		long_line 90000
+		printf '\r\nQUIT\r\n'
+	} | wire 10 >"$WORLD/heard"
+	[ "$(grep -c '^-ERR' "$WORLD/heard")" -eq 3 ] &&
+	    ! grep '+OK bye' "$WORLD/heard" || { cat "$WORLD/heard"; return 1; }
 	log_has 'refused .*reason="GSSAPI: not a first token of Kerberos"'
 }
 
 # bats test_tags=catalogue:26-3
 @test "what ends AUTH before its tokens do is in the log: cancelled, not base64" {
-	run wire 3 < <(printf '%s\r\n' "AUTH GSSAPI" '*' "AUTH GSSAPI" '!!!' "AUTH GSSAPI !!!" QUIT)
+	run wire \
+	    3 < <(printf '%s\r\n' "AUTH GSSAPI" '*' "AUTH GSSAPI" '!!!' \
+		"AUTH GSSAPI !!!" QUIT)
 	log_count 1 'refused .*reason="GSSAPI: cancelled by the client"'
 	log_count 2 'refused .*reason="GSSAPI: not base64"'
 }
@@ -321,14 +388,27 @@ long_line() {
 	for size in 60000 66000 90000; do
 		realm_login alice
 		head -c $size /dev/urandom >"$WORLD/groups"
-		"$KPOPD_BUILD/tests/programs/apreq" -e "64:$WORLD/groups" pop/mail.kpopd.test@KPOPD.TEST | wc -c
+		"$KPOPD_BUILD/tests/programs/apreq" -e "64:$WORLD/groups" \
+		    pop/mail.kpopd.test@KPOPD.TEST | wc -c
 		log_mark
 		status=0
-		printf '%s\r\n' "USER alice" "PASS x" STAT QUIT | timeout 20 "$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 >"$WORLD/heard" 2>"$WORLD/errors" || status=$?
-		[ $size != 60000 ] || { grep -q '^+OK 2 messages' "$WORLD/heard" || { cat "$WORLD/heard" "$WORLD/errors"; return 1; }; continue; }
-		[ $status -eq 1 ] || { echo $status; cat "$WORLD/heard" "$WORLD/errors"; return 1; }
-		[ "$(tail -n 1 "$WORLD/heard" | tr -d '\r')" = "-ERR the token is too large" ] &&
-		    [ "$(cat "$WORLD/errors")" = "kpopc: the server answered: -ERR the token is too large" ] || { cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+		printf '%s\r\n' "USER alice" "PASS x" STAT QUIT |
+		    timeout 20 "$KPOPD_BUILD/kpopc" -p mail.kpopd.test 1109 \
+			>"$WORLD/heard" 2>"$WORLD/errors" || status=$?
+		[ $size != 60000 ] || {
+			grep -q '^+OK 2 messages' "$WORLD/heard" ||
+			    { cat "$WORLD/heard" "$WORLD/errors"; return 1; }
+			continue
+		}
+		[ $status -eq 1 ] || {
+			echo $status
+			cat "$WORLD/heard" "$WORLD/errors"
+			return 1
+		}
+		[ "$(tail -n 1 "$WORLD/heard" | tr -d '\r')" = \
+		    "-ERR the token is too large" ] &&
+		    [ "$(cat "$WORLD/errors")" \
+			= "kpopc: the server answered: -ERR the token is too large" ] || { cat "$WORLD/heard" "$WORLD/errors"; return 1; }
 		log_has 'refused .*reason="GSSAPI token of [0-9]{5,6} bytes"'
 	done
 }
@@ -348,10 +428,15 @@ long_line() {
 	spool_keep
 	while IFS='|' read -r name form; do
 		log_mark
-		run gsstalk 1 65536 well "$(printf '%b.' "$name" | sed '$s/\.$//')"
-		[ "$output" = $'-ERR [AUTH] this ticket does not open that mailbox\r' ] || { echo "$name: $output"; return 1; }
+		run gsstalk 1 65536 well \
+		    "$(printf '%b.' "$name" | sed '$s/\.$//')"
+		[ "$output" = \
+		    $'-ERR [AUTH] this ticket does not open that mailbox\r' ] ||
+		    { echo "$name: $output"; return 1; }
 		log_count 1 refused
-		log_lines | grep -Fq -- " user=$form principal=alice@KPOPD.TEST" || { echo "$form"; log_lines; return 1; }
+		log_lines |
+		    grep -Fq -- " user=$form principal=alice@KPOPD.TEST" ||
+		    { echo "$form"; log_lines; return 1; }
 	done <<-'END'
 		alice\rlogin|alice\015login
 		alice\nlogin peer=1.2.3.4:5 user=root|alice\012login\040peer=1.2.3.4:5\040user=root
@@ -366,9 +451,13 @@ long_line() {
 }
 
 @test "cancelled, not base64, not a token: refused, and after three times the connection ends" {
-	run wire 3 < <(printf '%s\r\n' "AUTH GSSAPI" '*' "AUTH GSSAPI" '!!!' "AUTH GSSAPI bm8gdG9rZW4=" NOOP)
+	run wire \
+	    3 < <(printf '%s\r\n' "AUTH GSSAPI" '*' "AUTH GSSAPI" '!!!' \
+		"AUTH GSSAPI bm8gdG9rZW4=" NOOP)
 	[[ $output == *"-ERR cancelled"*"-ERR this is not base64"*"-ERR [AUTH] not authenticated"* ]]
 	[[ $output != *"-ERR no such command"* ]]
-	run wire 3 < <(printf '%s\r\n' AUTH "AUTH PLAIN x" "AUTH GSSAPI" "$(head -c 70000 /dev/zero | base64 -w 0)" QUIT)
+	run wire 3 \
+	    < <(printf '%s\r\n' AUTH "AUTH PLAIN x" "AUTH GSSAPI" \
+		"$(head -c 70000 /dev/zero | base64 -w 0)" QUIT)
 	[[ $output == *"GSSAPI"*"-ERR [AUTH] the only mechanism"*"-ERR the token is too large"*"+OK bye"* ]]
 }

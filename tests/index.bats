@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# What a poll reads: of an unchanged mailbox nothing, of one that has grown what is new, whatever its size.
+# What a poll reads: of an unchanged mailbox nothing, of one that has grown what
+# is new, whatever its size.
 
 load helpers/all
 load helpers/points
@@ -22,14 +23,16 @@ settle() {
 	sleep 0.1
 }
 
-# poll: alice's login and QUIT, with all system calls of the session in $WORLD/trace. $heard is the answer to PASS.
+# poll: alice's login and QUIT, with all system calls of the session in
+# $WORLD/trace. $heard is the answer to PASS.
 poll() {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	login_with -e trace=all
 	[[ $heard == +OK* && $bye == +OK* ]]
 }
 
-# touched NAME: the calls of the last poll on the file opened as "NAME", in its openat and by its descriptor.
+# touched NAME: the calls of the last poll on the file opened as "NAME", in its
+# openat and by its descriptor.
 touched() {
 	awk -v name="\"$1\"" '
 	    /^openat\(/ && index($0, name) && / = [0-9]+$/ { fd = $NF; print; next }
@@ -41,7 +44,8 @@ touched() {
 
 # bytes_read NAME: of that file, in the last poll.
 bytes_read() {
-	touched "$1" | awk '/^(read|pread64|readv|preadv2?|copy_file_range|sendfile)\(/ { n += $NF } END { print n + 0 }'
+	touched "$1" |
+	    awk '/^(read|pread64|readv|preadv2?|copy_file_range|sendfile)\(/ { n += $NF } END { print n + 0 }'
 }
 
 @test "a poll of an unchanged mailbox opens it and reads nothing of it, and locks nothing" {
@@ -56,7 +60,8 @@ bytes_read() {
 	[ "$heard" = "+OK 3 messages" ]
 	touched alice | grep -q '^openat('
 	[ "$(bytes_read alice)" -eq 0 ]
-	touched alice | grep -E '^(fcntl|flock|mmap)\(.*(LCK|LOCK|PROT_READ)' && return 1 || :
+	touched alice | grep -E '^(fcntl|flock|mmap)\(.*(LCK|LOCK|PROT_READ)' &&
+	    return 1 || :
 	grep -q 'alice\.lock' "$WORLD/trace" && return 1 || :
 }
 
@@ -128,7 +133,8 @@ deliver_three() {
 @test "after a removal nothing is read, and what is left is what there is" {
 	mbox one two three four one | store alice
 	settle
-	# Of equal messages one that has gone keeps its id, which only the index knows: so none of them goes.
+	# Of equal messages one that has gone keeps its id, which only the index
+	# knows: so none of them goes.
 	pop alice "DELE 3" QUIT
 	poll
 	[ "$heard" = "+OK 4 messages" ]
@@ -155,7 +161,8 @@ deliver_three() {
 	[[ $output == *"Subject: owt"* ]]
 	settle
 	pop alice QUIT
-	sed 's/^Subject: owt/Subject: wto/' "$WORLD/other" | dd of="$mailbox" conv=notrunc status=none
+	sed 's/^Subject: owt/Subject: wto/' "$WORLD/other" |
+	    dd of="$mailbox" conv=notrunc status=none
 	touch -r "$WORLD/other" "$mailbox"
 	run pop alice "RETR 2" QUIT
 	[[ $output == *"Subject: wto"* ]]
@@ -179,10 +186,12 @@ deliver_three() {
 			for i in $(seq "$n"); do
 				mbox one two | store alice
 				settle
-				[ $shape = new ] && forget_index || pop alice QUIT
+				[ $shape = new ] && forget_index ||
+				    pop alice QUIT
 				mbox three >>"$mailbox"
 				login_stands
-				faults "$session" -e "trace=$call" -e "inject=$call:signal=KILL:when=$i"
+				faults "$session" -e "trace=$call" \
+				    -e "inject=$call:signal=KILL:when=$i"
 				echo alice@KPOPD.TEST >&"$k5login"
 				exec {k5login}>&-
 				pop_hear_end 10 || :
@@ -191,7 +200,11 @@ deliver_three() {
 				rm -f /home/alice/.k5login
 				await 5 '! pgrep -x kpopd >/dev/null'
 				run pop alice "RETR 3" QUIT
-				[[ $output == *"+OK 3 messages"*"Subject: three"* ]] || { echo "$shape $call $i: $output"; return 1; }
+				[[ $output == \
+				    *"+OK 3 messages"*"Subject: three"* ]] || {
+					    echo "$shape $call $i: $output"
+					    return 1
+				    }
 				points=$((points + 1))
 			done
 		done 4<"$WORLD/calls"
@@ -216,7 +229,8 @@ deliver_three() {
 	[ "$(grep -c '^openat(.*\.M1\.' "$WORLD/trace")" -eq 3 ]
 	poll
 	[ "$heard" = "+OK 3 messages" ]
-	grep -qE '^getdents64\(|^openat\(.*\.M1\.' "$WORLD/trace" && return 1 || :
+	grep -qE '^getdents64\(|^openat\(.*\.M1\.' "$WORLD/trace" && return 1 ||
+	    :
 	make_message two >"$box/new/1800000000.M1.four"
 	chown alice: $box/new/*.four
 	mv "$box/new/1700000003.M1.one" "$box/cur/1700000003.M1.one:2,S"

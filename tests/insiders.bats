@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Attacks from within a login: by a compromised session or broker, by the mailbox's owner, and by one user on another.
+# Attacks from within a login: by a compromised session or broker, by the
+# mailbox's owner, and by one user on another.
 
 load helpers/all
 
@@ -27,7 +28,8 @@ says() {
 	"$KPOPD_BUILD/tests/programs/preauth-standin" "$@"
 }
 
-# floods PID …: lines without end come over the channel of this process; a process that it has made could send them.
+# floods PID …: lines without end come over the channel of this process; a
+# process that it has made could send them.
 floods() {
 	says "$1" flood failed "what=flood" 3>&- &
 	flood=$!
@@ -36,12 +38,15 @@ floods() {
 
 # bats test_tags=attack:5-3,attack:7-1
 @test "a child of a compromised broker that talks on and on keeps no slot when the broker has ended" {
-	[ -z "${SANITIZER-}" ] || skip "LeakSanitizer and strace do not go together"
+	[ -z "${SANITIZER-}" ] ||
+	    skip "LeakSanitizer and strace do not go together"
 	mbox one | store alice
 	pop_login alice
 	broker=$(broker_pid) monitor=$(monitor_pid)
-	# So the monitor never finds the channel empty, whoever is faster on this machine.
-	attach "$monitor" -o /dev/null -e trace=recvmsg -e inject=recvmsg:delay_exit=20000
+	# So the monitor never finds the channel empty, whoever is faster on
+	# this machine.
+	attach "$monitor" -o /dev/null -e trace=recvmsg \
+	    -e inject=recvmsg:delay_exit=20000
 	floods "$broker"
 	pop_ask QUIT
 	pop_hear_end
@@ -83,12 +88,17 @@ floods() {
 @test "what a compromised session or broker says out of its turn ends it, and lets nobody in" {
 	mbox one | store alice
 	spool_keep
-	for case in "session Y again" "session N again" "session F x" "session P x" "broker Y x" "broker N x" "broker K x" \
+	for case in "session Y again" "session N again" "session F x" \
+	    "session P x" "broker Y x" "broker N x" "broker K x" \
 	    "session K two=words" "broker F bad\"text"; do
 		read -r who kind text <<<"$case"
 		log_mark
 		pop_login alice
-		if [ "$who" = session ]; then says "$(child_pid)" message "$kind" "$text"; else says "$(broker_pid)" message "$kind" "$text"; fi
+		if [ "$who" = session ]; then
+			says "$(child_pid)" message "$kind" "$text"
+		else
+			says "$(broker_pid)" message "$kind" "$text"
+		fi
 		log_has "fatal .*error=\"the $who sent a malformed message, and was killed\"\$"
 		pop_close
 		gone 5
@@ -101,7 +111,8 @@ floods() {
 	mbox one | store alice
 	pop_login alice
 	for priority in 0 1 2 8 184 255; do
-		says "$(child_pid)" line failed "what=priority-$priority" 1 $priority
+		says "$(child_pid)" line failed "what=priority-$priority" 1 \
+		    $priority
 		log_has "what=priority-$priority\$"
 	done
 	log_lacks 'emerg .*what='
@@ -117,7 +128,8 @@ floods() {
 	pop_login alice
 	pop_ask "DELE 1"
 	for pid in "$(child_pid)" "$(broker_pid)"; do
-		# rt_sigqueueinfo: the value stands where the kernel puts the call's number; 101 is ptrace's.
+		# rt_sigqueueinfo: the value stands where the kernel puts the
+		# call's number; 101 is ptrace's.
 		as_alice "perl -e 'require \"syscall.ph\" if 0; \$i = pack \"i i i i i i q x96\", 31, 0, -1, 0, \$\$, \$>, 101;
 		    syscall 129, $pid, 31, \$i; kill 31, $pid'"
 	done
@@ -131,11 +143,17 @@ floods() {
 @test "neither a compromised session nor a compromised broker makes a file that gives its user's or group's rights away" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	for who in session broker; do
-		for call in "fchmod 5 04755" "fchmod 5 02755" "chmod /etc/x 04755" "fchmodat -100 x 06755 0" "fchown 5 -1 8"; do
+		for call in "fchmod 5 04755" "fchmod 5 02755" \
+		    "chmod /etc/x 04755" "fchmodat -100 x 06755 0" \
+		    "fchown 5 -1 8"; do
 			mbox one | store alice
 			log_mark
 			pop_login alice
-			if [ $who = session ]; then pid=$(child_pid); else pid=$(broker_pid); fi
+			if [ $who = session ]; then
+				pid=$(child_pid)
+			else
+				pid=$(broker_pid)
+			fi
 			captive "$pid" "$call"
 			log_has "fatal .*the $who was ended for the system call ${call%% *}\"\$"
 			pop_close
@@ -163,11 +181,13 @@ floods() {
 
 # bats test_tags=attack:7-4
 @test "a broker that says that it finishes a removal before its session has ended keeps its hour" {
-	[ -z "${SANITIZER-}" ] || skip "LeakSanitizer and strace do not go together"
+	[ -z "${SANITIZER-}" ] ||
+	    skip "LeakSanitizer and strace do not go together"
 	mbox one | store alice
 	pop_login alice
 	session=$(child_pid) broker=$(broker_pid)
-	attach "$broker" -o /dev/null -e trace=recvmsg -e inject=recvmsg:delay_exit=2000000
+	attach "$broker" -o /dev/null -e trace=recvmsg \
+	    -e inject=recvmsg:delay_exit=2000000
 	attach "$(monitor_pid)" -o "$WORLD/waits" -e trace=ppoll
 	says "$broker" message F ""
 	await 5 'grep -Eq "tv_sec=(3600|359[0-9])" "$WORLD/waits"'
@@ -187,13 +207,17 @@ floods() {
 		mbox one two | store alice
 		pop_login alice
 		pop_ask "DELE 1"
-		for pid in "$(child_pid)" "$(broker_pid)"; do as_alice "kill -$signal $pid" || :; done
+		for pid in "$(child_pid)" "$(broker_pid)"; do
+			as_alice "kill -$signal $pid" || :
+		done
 		(pop_say QUIT) || :
 		pop_close
 		gone 5
 		# All or nothing.
 		run pop alice QUIT
-		[[ $output == *"+OK 1 messages"* || $output == *"+OK 2 messages"* ]] || { echo "$signal: $output"; false; }
+		[[ $output == *"+OK 1 messages"* ||
+		    $output == *"+OK 2 messages"* ]] ||
+		    { echo "$signal: $output"; false; }
 		gone 5
 	done 2>/dev/null
 	log_lacks 'system call|malformed'
@@ -201,7 +225,8 @@ floods() {
 
 # bats test_tags=attack:4-12
 @test "limits that a user sets on the user's own session, before and in a removal, lose no mail" {
-	for limit in fsize=0 fsize=100 nofile=3 nofile=0 as=0 data=0 stack=0 memlock=0 cpu=0 cpu=1 nproc=0 locks=0 sigpending=0; do
+	for limit in fsize=0 fsize=100 nofile=3 nofile=0 as=0 data=0 stack=0 \
+	    memlock=0 cpu=0 cpu=1 nproc=0 locks=0 sigpending=0; do
 		mbox one two three | store alice
 		pop_login alice
 		pop_ask "DELE 2"
@@ -215,9 +240,13 @@ floods() {
 		case $heard in
 		"+OK bye"*) [[ $output == *"+OK 2 messages"* ]] ;;
 		-ERR*"nothing removed"*) [[ $output == *"+OK 3 messages"* ]] ;;
-		*) [[ $output == *"+OK 2 messages"* || $output == *"+OK 3 messages"* ]] ;;
+		*)
+			[[ $output == *"+OK 2 messages"* ||
+			    $output == *"+OK 3 messages"* ]]
+			;;
 		esac || { echo "$limit: $heard; $output"; false; }
-		[[ $output != *"+OK 3 messages"* ]] || spool_is alice one two three
+		[[ $output != *"+OK 3 messages"* ]] ||
+		    spool_is alice one two three
 		[[ $output != *"+OK 2 messages"* ]] || spool_is alice one three
 	done
 }
@@ -243,7 +272,8 @@ floods() {
 		run pop alice QUIT
 		[[ $output != *messages* ]] || { echo "$make: $output"; false; }
 		run pop bob QUIT
-		[[ $output == *"+OK 1 messages"* ]] || { echo "after $make: $output"; false; }
+		[[ $output == *"+OK 1 messages"* ]] ||
+		    { echo "after $make: $output"; false; }
 	done <<-'END'
 		mkdir $x
 		ln -s $x $x
@@ -278,11 +308,21 @@ floods() {
 	realm_login bob
 	pop_login bob
 	for pid in "$(child_pid)" "$(broker_pid)" "$(monitor_pid)"; do
-		for attack in "kill -0 $pid" "kill -STOP $pid" "kill -KILL -$pid" "prlimit --pid $pid --cpu=1" "renice -n 5 -p $pid" \
-		    "taskset -p 1 $pid" "ionice -c 3 -p $pid" "chrt -b -p 0 $pid" "cat /proc/$pid/mem" "cat /proc/$pid/environ" \
-		    "cat /proc/$pid/maps" "ls /proc/$pid/fd/" "cat /proc/$pid/syscall" "cat /proc/$pid/stack" "readlink /proc/$pid/root" \
-		    "readlink /proc/$pid/cwd" "echo 1000 >/proc/$pid/oom_score_adj" "echo 1 >/proc/$pid/clear_refs" "strace -p $pid -o /dev/null"; do
-			! as_alice "$attack" >"$WORLD/reached" 2>&1 || { echo "$attack: $(cat "$WORLD/reached")"; false; }
+		for attack in "kill -0 $pid" "kill -STOP $pid" \
+		    "kill -KILL -$pid" "prlimit --pid $pid --cpu=1" \
+		    "renice -n 5 -p $pid" \
+		    "taskset -p 1 $pid" "ionice -c 3 -p $pid" \
+		    "chrt -b -p 0 $pid" "cat /proc/$pid/mem" \
+		    "cat /proc/$pid/environ" \
+		    "cat /proc/$pid/maps" "ls /proc/$pid/fd/" \
+		    "cat /proc/$pid/syscall" "cat /proc/$pid/stack" \
+		    "readlink /proc/$pid/root" \
+		    "readlink /proc/$pid/cwd" \
+		    "echo 1000 >/proc/$pid/oom_score_adj" \
+		    "echo 1 >/proc/$pid/clear_refs" \
+		    "strace -p $pid -o /dev/null"; do
+			! as_alice "$attack" >"$WORLD/reached" 2>&1 ||
+			    { echo "$attack: $(cat "$WORLD/reached")"; false; }
 		done
 	done
 	pop_ask NOOP
@@ -296,10 +336,14 @@ floods() {
 	mbox one | store alice
 	pop_login alice
 	for pid in "$(child_pid)" "$(broker_pid)"; do
-		for attack in "cat /proc/$pid/mem" "cat /proc/$pid/environ" "ls /proc/$pid/fd/" "cat /proc/$pid/syscall" \
-		    "readlink /proc/$pid/root" "echo 1000 >/proc/$pid/oom_score_adj" "echo 1 >/proc/$pid/clear_refs" \
+		for attack in "cat /proc/$pid/mem" "cat /proc/$pid/environ" \
+		    "ls /proc/$pid/fd/" "cat /proc/$pid/syscall" \
+		    "readlink /proc/$pid/root" \
+		    "echo 1000 >/proc/$pid/oom_score_adj" \
+		    "echo 1 >/proc/$pid/clear_refs" \
 		    "strace -p $pid -o /dev/null" "perl -e 'exit !(syscall(438, syscall(434, $pid, 0), 0, 0) >= 0)'"; do
-			! as_alice "$attack" >"$WORLD/reached" 2>&1 || { echo "$attack: $(cat "$WORLD/reached")"; false; }
+			! as_alice "$attack" >"$WORLD/reached" 2>&1 ||
+			    { echo "$attack: $(cat "$WORLD/reached")"; false; }
 		done
 	done
 	pop_ask QUIT
@@ -315,7 +359,11 @@ floods() {
 	while read -r who call; do
 		log_mark
 		pop_login alice
-		if [ "$who" = session ]; then pid=$(child_pid); else pid=$(broker_pid); fi
+		if [ "$who" = session ]; then
+			pid=$(child_pid)
+		else
+			pid=$(broker_pid)
+		fi
 		captive "$pid" "$call"
 		log_has "fatal .*the $who was ended for the system call ${call%% *}\"\$"
 		pop_close
@@ -364,14 +412,24 @@ floods() {
 	cp /etc/passwd "$WORLD/passwd"
 	realm_logout
 	realm_login bob
-	for home in / "" alice home/bob ../../home/bob /home/bob /dev/null /dev/zero /proc/self /proc/self/fd/0 /etc/passwd /root /nowhere \
+	for home in / "" alice home/bob ../../home/bob /home/bob /dev/null \
+	    /dev/zero /proc/self /proc/self/fd/0 /etc/passwd /root /nowhere \
 	    "$(printf '/%0200d' {1..19})"; do
-		HOME_OF=$home perl -F: -ane '$F[5] = $ENV{HOME_OF} if $F[0] eq "alice"; print join ":", @F' "$WORLD/passwd" >/etc/passwd
+		HOME_OF=$home perl \
+		    -F: -ane '$F[5] = $ENV{HOME_OF} if $F[0] eq "alice"; print join ":", @F' "$WORLD/passwd" >/etc/passwd
 		grep -q "^alice:.*:$home:" /etc/passwd
 		run pop alice QUIT
-		[[ $output != *messages* ]] || { cp "$WORLD/passwd" /etc/passwd; echo "$home: $output"; false; }
+		[[ $output != *messages* ]] || {
+			cp "$WORLD/passwd" /etc/passwd
+			echo "$home: $output"
+			false
+		}
 		run pop bob QUIT
-		[[ $output == *"+OK 1 messages"* ]] || { cp "$WORLD/passwd" /etc/passwd; echo "after $home: $output"; false; }
+		[[ $output == *"+OK 1 messages"* ]] || {
+			cp "$WORLD/passwd" /etc/passwd
+			echo "after $home: $output"
+			false
+		}
 	done
 	cp "$WORLD/passwd" /etc/passwd
 	log_lacks ' login .*user=alice'

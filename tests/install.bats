@@ -15,19 +15,27 @@ teardown() {
 	[ -z "${SANITIZER-}" ] || skip "the sanitizer's build is not installed"
 	make -s -C "$KPOPD_BUILD" install DESTDIR="$WORLD/root" >/dev/null
 	prefix=$WORLD/root$(sed -n 's/^prefix = //p' "$KPOPD_BUILD/Makefile")
-	for file in sbin/kpopd bin/kpopc share/man/man8/kpopd.8 share/man/man1/kpopc.1; do
+	for file in sbin/kpopd bin/kpopc share/man/man8/kpopd.8 \
+	    share/man/man1/kpopc.1; do
 		[ -f "$prefix/$file" ]
 	done
-	[ -x "$WORLD/root$(sed -n 's/^libexecdir = //p' "$KPOPD_BUILD/Makefile")/kpopd-tls" ]
+	[ -x \
+	    "$WORLD/root$(sed -n 's/^libexecdir = //p' \
+		"$KPOPD_BUILD/Makefile")/kpopd-tls" ]
 	for service in kpop pop3-gssapi; do
-		grep -Eq 'disable[[:space:]]*= yes' "$prefix/etc/xinetd.d/$service"
-		grep -Eq "server[[:space:]]*= ${prefix#"$WORLD"/root}/sbin/kpopd\$" "$prefix/etc/xinetd.d/$service"
+		grep -Eq 'disable[[:space:]]*= yes' \
+		    "$prefix/etc/xinetd.d/$service"
+		grep -Eq \
+		    "server[[:space:]]*= ${prefix#"$WORLD"/root}/sbin/kpopd\$" \
+		    "$prefix/etc/xinetd.d/$service"
 	done
-	grep -q "^ExecStart=${prefix#"$WORLD"/root}/sbin/kpopd\$" "$prefix/lib/systemd/system/kpopd.service"
+	grep -q "^ExecStart=${prefix#"$WORLD"/root}/sbin/kpopd\$" \
+	    "$prefix/lib/systemd/system/kpopd.service"
 	grep -q '^Accept=no' "$prefix/lib/systemd/system/kpopd.socket"
 	KPOPD_BUILD=$prefix/sbin server_start
 	realm_login alice
-	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$prefix/bin/kpopc' mail.kpopd.test"
+	run \
+	    bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$prefix/bin/kpopc' mail.kpopd.test"
 	[[ $output == *"+OK bye"* ]]
 	make -s -C "$KPOPD_BUILD" uninstall DESTDIR="$WORLD/root" >/dev/null
 	[ -z "$(find "$WORLD/root" -type f)" ]
@@ -35,10 +43,12 @@ teardown() {
 
 @test "xinetd takes our files as they are, and does not serve while they are disabled" {
 	cat "$top"/xinetd.d/* >"$WORLD/xinetd.conf"
-	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" >"$WORLD/xinetd.out" 2>&1 3>&- &
+	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" \
+	    >"$WORLD/xinetd.out" 2>&1 3>&- &
 	sleep 0.5
 	ss -Hltn '( sport = 1109 or sport = 110 )' | grep -q . && return 1 || :
-	grep -a 'xinetd\[' "$WORLD/syslog" | tail -n 5 | grep -ai 'error\|bad\|unknown' && return 1 || :
+	grep -a 'xinetd\[' "$WORLD/syslog" | tail -n 5 |
+	    grep -ai 'error\|bad\|unknown' && return 1 || :
 	kill $! 2>/dev/null || true
 	rm -f "$WORLD/xinetd.pid"
 }
@@ -49,11 +59,16 @@ teardown() {
 	ours='libbsd|libmd|libc\.so|libresolv'
 	for program in kpopd kpopc kpopd-tls; do
 		case $program in
-		kpopd) libraries=$ours'|libkrb5|libcom_err|libk5crypto|libgssapi_krb5' ;;
+		kpopd)
+			libraries=$ours'|libkrb5|libcom_err|libk5crypto|libgssapi_krb5'
+			;;
 		kpopd-tls) libraries=$ours'|libssl|libcrypto' ;;
-		kpopc) libraries=$ours'|libkrb5|libcom_err|libk5crypto|libgssapi_krb5|libssl|libcrypto' ;;
+		kpopc)
+			libraries=$ours'|libkrb5|libcom_err|libk5crypto|libgssapi_krb5|libssl|libcrypto'
+			;;
 		esac
-		installed=$(find "$WORLD/hard" -type f -perm -100 -name "$program")
+		installed=$(find "$WORLD/hard" -type f -perm -100 \
+		    -name "$program")
 		readelf -h "$installed" | grep -q 'Type:.*DYN'
 		readelf -ld "$installed" >"$WORLD/elf"
 		grep -q 'FLAGS_1.*PIE' "$WORLD/elf"
@@ -62,7 +77,8 @@ teardown() {
 		grep -q 'GNU_STACK.*RWE' "$WORLD/elf" && return 1 || :
 		nm -D "$installed" | grep -q __stack_chk_fail
 		nm -D "$installed" | grep -q '_chk@'
-		grep NEEDED "$WORLD/elf" | grep -Ev "$libraries" && return 1 || :
+		grep NEEDED "$WORLD/elf" | grep -Ev "$libraries" && return 1 ||
+		    :
 	done
 	rm -r "$WORLD/hard"
 }

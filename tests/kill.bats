@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Killed at any system call of QUIT, or of the recovery after it: no kept message is lost, altered or doubled.
+# Killed at any system call of QUIT, or of the recovery after it: no kept
+# message is lost, altered or doubled.
 
 load helpers/all
 
@@ -14,8 +15,9 @@ teardown() {
 	end_test
 }
 
-# intact LATE ...: after the next login, the spool is the old or the new one and behind it what has arrived. If the client
-# was told that the messages are removed, it is the new one.
+# intact LATE ...: after the next login, the spool is the old or the new one and
+# behind it what has arrived. If the client was told that the messages are
+# removed, it is the new one.
 intact() {
 	local name
 	pop alice QUIT >"$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
@@ -23,7 +25,8 @@ intact() {
 	[ ! -e /var/mail/alice.lock ] || { echo "a dotlock is left"; return 1; }
 	for name in old new; do
 		[[ $name = new || $said != +OK* ]] || continue
-		cat "$WORLD/$name" <(mbox "$@") | cmp -s - /var/mail/alice && return 0
+		cat "$WORLD/$name" <(mbox "$@") | cmp -s - /var/mail/alice &&
+		    return 0
 	done
 	diff "$WORLD/old" /var/mail/alice
 	diff "$WORLD/new" /var/mail/alice
@@ -71,7 +74,8 @@ sweep() {
 	points_are_good "all killed" $(long && echo 1000 || echo 20)
 }
 
-# The spool and the state directory of a crash, to be had again: the inode is a part of it.
+# The spool and the state directory of a crash, to be had again: the inode is a
+# part of it.
 keep_crash() {
 	rm -rf "$WORLD/crash"
 	cp -a "$state/users/$(id -u alice)" "$WORLD/crash"
@@ -107,7 +111,8 @@ record_recovery() {
 	pop_close
 	detached
 	# Waiting for the lock is not recovering.
-	sed -n '/= 0$/,$p' "$WORLD/trace" | sed '/"+OK/q' >"$WORLD/trace.recovery"
+	sed -n '/= 0$/,$p' "$WORLD/trace" |
+	    sed '/"+OK/q' >"$WORLD/trace.recovery"
 	calls_in "$WORLD/trace.recovery" | grep -v '^clock_nanosleep '
 }
 
@@ -115,11 +120,13 @@ recovery_point() {
 	local call=$1 n=$2
 	again_crash
 	recovering_session
-	attach "$session" -o /dev/null -e "trace=$call" -e "inject=$call:signal=KILL:when=$n"
+	attach "$session" -o /dev/null -e "trace=$call" \
+	    -e "inject=$call:signal=KILL:when=$n"
 	locker U
 	# Killed before the mailbox was opened, or done with fewer calls.
 	for _ in 1 2 3; do
-		pop_hear '' 2>/dev/null || { echo "$call $n" >>"$WORLD/killed"; break; }
+		pop_hear '' 2>/dev/null ||
+		    { echo "$call $n" >>"$WORLD/killed"; break; }
 	done
 	kill -KILL "$session" 2>/dev/null
 	kill_monitor
@@ -135,7 +142,8 @@ recovery_point() {
 	server_stop
 	server_start -l fcntl
 	locker_start
-	crashes=("fsync 1" "fsync 2" "fsync 3" "fsync 4" "ftruncate 1" "unlinkat 2")
+	crashes=("fsync 1" "fsync 2" "fsync 3" "fsync 4" "ftruncate 1"
+	    "unlinkat 2")
 	long || crashes=("fsync 3" "ftruncate 1")
 	for number in $(seq $(long && echo 8 || echo 1)); do
 		shape "$number"
@@ -151,7 +159,8 @@ recovery_point() {
 			done 9<"$WORLD/calls"
 		done
 	done
-	# How often it reads and waits differs from one recovery to the next: some points lie behind its end.
+	# How often it reads and waits differs from one recovery to the next:
+	# some points lie behind its end.
 	echo "# recovery killed: $(wc -l <"$WORLD/killed") of them in it" >&3
 	[ "$(wc -l <"$WORLD/killed")" -ge $((points * 8 / 10)) ]
 	points_are_good "recovery killed" $(long && echo 2000 || echo 20)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# The exchange before POP3: whose ticket is taken, and what those hear who do not speak Kerberos 5 KPOP.
+# The exchange before POP3: whose ticket is taken, and what those hear who do
+# not speak Kerberos 5 KPOP.
 
 load helpers/all
 load helpers/replay
@@ -16,16 +17,21 @@ setup() {
 service=pop/mail.kpopd.test
 greeting='2b4f4b20' # "+OK "
 
-# refuses_bytes FILE [ERROR]: this AP-REQ hears a KRB-ERROR and the end; the log has the one refusal, with this in libkrb5's words.
+# refuses_bytes FILE [ERROR]: this AP-REQ hears a KRB-ERROR and the end; the log
+# has the one refusal, with this in libkrb5's words.
 refuses_bytes() {
 	log_mark
-	run wire_hex < <(versions; framed <"$1"; printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n')
-	[[ $output == 00*7e* && ${output:10:2} == 7e && $output != *"$greeting"* ]] || { echo "heard $output"; return 1; }
+	run \
+	    wire_hex < <(versions; framed \
+		<"$1"; printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n')
+	[[ $output == 00*7e* && ${output:10:2} == 7e &&
+	    $output != *"$greeting"* ]] || { echo "heard $output"; return 1; }
 	log_has "refused peer=127\.0\.0\.1:[0-9]+ reason=\"Kerberos\" error=\"[^\"]*${2-}"
 	log_count 1 .
 }
 
-# refuses_ticket SERVICE [ERROR [APREQ-OPTION ...]]: the same for the ccache's ticket.
+# refuses_ticket SERVICE [ERROR [APREQ-OPTION ...]]: the same for the ccache's
+# ticket.
 refuses_ticket() {
 	apreq "${@:3}" "$1" >"$WORLD/refused"
 	refuses_bytes "$WORLD/refused" "${2-}"
@@ -33,8 +39,10 @@ refuses_ticket() {
 
 # takes_ticket SERVICE [APREQ-OPTION ...]: it does not.
 takes_ticket() {
-	run wire_hex < <(versions; apreq "${@:2}" "$1" | framed; printf 'QUIT\r\n')
-	[[ $output == 0000000000"$greeting"* ]] || { echo "heard $output"; return 1; }
+	run wire_hex \
+	    < <(versions; apreq "${@:2}" "$1" | framed; printf 'QUIT\r\n')
+	[[ $output == 0000000000"$greeting"* ]] ||
+	    { echo "heard $output"; return 1; }
 }
 
 @test "a ticket for pop/ is taken, the server proves itself, and the greeting has no <...>" {
@@ -49,14 +57,18 @@ takes_ticket() {
 
 @test "a ticket for pop3/, as Emacs' movemail has it, is taken" {
 	realm_login alice
-	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop3/mail.kpopd.test mail.kpopd.test"
+	run \
+	    bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop3/mail.kpopd.test mail.kpopd.test"
 	[ "$status" -eq 0 ]
 	log_has 'login .*service=pop3/mail.kpopd.test@KPOPD.TEST'
 }
 
 @test "without the mutual flag there is no AP-REP, only four zero bytes" {
 	realm_login alice
-	run bash -c "{ $(declare -f versions framed u32 apreq); KPOPD_BUILD=$KPOPD_BUILD; versions; apreq $service | framed; printf 'QUIT\r\n'; } | socat -t5 - TCP:127.0.0.1:1109 | od -An -v -tx1 | tr -d ' \n'"
+	run bash \
+	    -c \
+	    "{ $(declare -f versions framed u32 \
+		apreq); KPOPD_BUILD=$KPOPD_BUILD; versions; apreq $service | framed; printf 'QUIT\r\n'; } | socat -t5 - TCP:127.0.0.1:1109 | od -An -v -tx1 | tr -d ' \n'"
 	echo "$output"
 	[[ $output == 0000000000"$greeting"* ]]
 }
@@ -65,7 +77,8 @@ takes_ticket() {
 @test "everything may come in one write: versions, ticket, USER, PASS and commands" {
 	realm_login alice
 	{ versions; apreq -m $service | framed
-	  printf 'USER alice\r\nPASS x\r\nSTAT\r\nUIDL 2\r\nQUIT\r\n'; } >"$WORLD/all"
+	  printf 'USER alice\r\nPASS x\r\nSTAT\r\nUIDL 2\r\nQUIT\r\n'; } \
+	    >"$WORLD/all"
 	wire <"$WORLD/all" | tr -d '\r' >"$WORLD/answer"
 	grep -aq '^+OK 2 ' "$WORLD/answer"
 	[ "$(tail -n 1 "$WORLD/answer")" = "+OK bye, 2 messages left" ]
@@ -75,7 +88,11 @@ takes_ticket() {
 
 @test "every byte may come by itself" {
 	realm_login alice
-	{ versions; apreq $service | framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n'; } >"$WORLD/all"
+	{
+		versions
+		apreq $service | framed
+		printf 'USER alice\r\nPASS x\r\nQUIT\r\n'
+	} >"$WORLD/all"
 	trickle 0.001 <"$WORLD/all" | wire | tail -n 1 | grep -aq '^+OK bye, 2 '
 }
 
@@ -87,11 +104,15 @@ text() {
 # bats test_tags=catalogue:16-2
 @test "an AP-REQ that was made for GSSAPI is refused: what is held back of AUTH GSSAPI opens nothing here" {
 	realm_login alice
-	run text < <(versions; apreq -g pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
+	run \
+	    text < <(versions; apreq -g pop/mail.kpopd.test |
+		framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
 	[[ $output != *+OK* ]]
 	log_has 'refused peer=[^ ]* reason="Kerberos" error="Inappropriate type of checksum in message"'
 	log_only 'refused '
-	run text < <(versions; apreq pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
+	run \
+	    text < <(versions; apreq pop/mail.kpopd.test |
+		framed; printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
 	[[ $output == *"+OK bye, 2 messages left"* ]]
 }
 
@@ -138,15 +159,19 @@ text() {
 @test "an AP-REQ shown a second time is refused, also from another connection at once" {
 	realm_login alice
 	apreq $service | framed >"$WORLD/once"
-	[[ $({ versions; cat "$WORLD/once"; printf 'QUIT\r\n'; } | wire_hex) == 0000000000"$greeting"* ]]
+	[[ $({ versions; cat "$WORLD/once"; printf 'QUIT\r\n'; } |
+	    wire_hex) == 0000000000"$greeting"* ]]
 	for _ in 1 2 3; do
-		{ versions; cat "$WORLD/once"; printf 'QUIT\r\n'; } | wire_hex >"$WORLD/again"
+		{ versions; cat "$WORLD/once"; printf 'QUIT\r\n'; } |
+		    wire_hex >"$WORLD/again"
 		[[ $(cat "$WORLD/again") != *"$greeting"* ]]
 	done
 	# From another address, too.
-	{ versions; cat "$WORLD/once"; printf 'QUIT\r\n'; } | timeout 10 socat -t 10 - TCP:127.0.0.1:1109,bind=127.0.0.7 |
+	{ versions; cat "$WORLD/once"; printf 'QUIT\r\n'; } |
+	    timeout 10 socat -t 10 - TCP:127.0.0.1:1109,bind=127.0.0.7 |
 	    od -An -v -tx1 | tr -d ' \n' >"$WORLD/again"
-	[[ $(cat "$WORLD/again") == 00*7e* && $(cat "$WORLD/again") != *"$greeting"* ]]
+	[[ $(cat "$WORLD/again") == 00*7e* &&
+	    $(cat "$WORLD/again") != *"$greeting"* ]]
 	log_count 4 'refused .*reason="Kerberos" error="Request is a replay"'
 	log_has 'refused peer=127\.0\.0\.7:.* error="Request is a replay"'
 }
@@ -163,11 +188,13 @@ text() {
 	done
 	wait "${shown[@]}" || true
 	[ "$(grep -l "^0000000000$greeting" "$WORLD"/same.* | wc -l)" -eq 1 ]
-	[ "$(grep -l '^00000000..7e' "$WORLD"/same.* | wc -l)" -eq 9 ] || { cat "$WORLD"/same.*; log_lines; return 1; }
+	[ "$(grep -l '^00000000..7e' "$WORLD"/same.* | wc -l)" -eq 9 ] ||
+	    { cat "$WORLD"/same.*; log_lines; return 1; }
 	log_count 9 'refused .*reason="Kerberos" error="Request is a replay"'
 }
 
-# with_server 'OPTIONS' ['VARIABLES'] COMMAND …: another configuration for one test.
+# with_server 'OPTIONS' ['VARIABLES'] COMMAND …: another configuration for one
+# test.
 with_server() {
 	server_stop
 	server_env=$2 server_start $1
@@ -179,12 +206,17 @@ with_server() {
 # bats test_tags=catalogue:81-2
 @test "the replay cache cannot be turned off from outside" {
 	show_twice() {
-		{ versions; apreq $service | framed; printf 'QUIT\r\n'; } >"$WORLD/once"
+		{
+			versions
+			apreq $service | framed
+			printf 'QUIT\r\n'
+		} >"$WORLD/once"
 		first=$(wire_hex <"$WORLD/once")
 		second=$(wire_hex <"$WORLD/once")
 		log_has 'refused .*error="Request is a replay"'
 	}
-	sed 's/\[libdefaults\]/&\n default_rcache_name = none:/' /etc/krb5.conf >"$WORLD/none.conf"
+	sed 's/\[libdefaults\]/&\n default_rcache_name = none:/' \
+	    /etc/krb5.conf >"$WORLD/none.conf"
 	realm_login alice
 	with_server '' "KRB5_CONFIG=$WORLD/none.conf KRB5RCACHENAME=none: KRB5RCACHETYPE=none TMPDIR=/nowhere KRB5_TRACE=/run/sanitizer/trace" show_twice
 	[[ $first == 0000000000"$greeting"* ]]
@@ -196,14 +228,16 @@ with_server() {
 @test "an expired ticket and a wrong clock are refused" {
 	show_old() {
 		# The ticket ends while apreq waits; its authenticator is fresh.
-		expired=$({ versions; apreq -w 6 $service | framed; } | wire_hex)
+		expired=$({ versions; apreq -w 6 $service | framed; } |
+		    wire_hex)
 		realm_login alice
 		# The authenticator is old; its ticket is good.
 		apreq $service >"$WORLD/old"
 		sleep 3
 		skewed=$({ versions; framed <"$WORLD/old"; } | wire_hex)
 	}
-	sed 's/\[libdefaults\]/&\n clockskew = 1/' /etc/krb5.conf >"$WORLD/skew.conf"
+	sed 's/\[libdefaults\]/&\n clockskew = 1/' /etc/krb5.conf \
+	    >"$WORLD/skew.conf"
 	realm_login alice -l 4s
 	with_server '-t 20' "KRB5_CONFIG=$WORLD/skew.conf" show_old
 	[[ $expired == 00*7e* && $expired != *"$greeting"* ]]
@@ -218,7 +252,8 @@ with_server() {
 	realm_login alice -s 1h -S $service
 	# libkrb5 would not show it before its time.
 	refuses_ticket $service "Ticket not yet valid" -o 3700
-	# It has begun, as far as clocks can be trusted, and is marked invalid all the same.
+	# It has begun, as far as clocks can be trusted, and is marked invalid
+	# all the same.
 	realm_logout
 	realm_login alice -s 30s -S $service
 	refuses_ticket $service "Ticket has invalid flag set"
@@ -228,11 +263,13 @@ with_server() {
 @test "clocks may differ by five minutes and not by a second more, in both directions" {
 	realm_login alice
 	cache_is_old
-	# What takes time on the way makes a fast clock less wrong and a slow one more: four seconds' patience where that would let in or keep out.
+	# What takes time on the way makes a fast clock less wrong and a slow
+	# one more: four seconds' patience where that would let in or keep out.
 	takes_ticket $service -o 299
 	takes_ticket $service -o -296
 	refuses_ticket $service "Clock skew too great" -o 305
-	# The client's libkrb5 would not use a ticket that by its clock begins more than five minutes from now.
+	# The client's libkrb5 would not use a ticket that by its clock begins
+	# more than five minutes from now.
 	sleep 2
 	refuses_ticket $service "Clock skew too great" -o -301
 }
@@ -248,7 +285,8 @@ with_server() {
 	takes_ticket pop/type.kpopd.test
 	# The realm goes on to new keys, the keytab does not.
 	admin "cpw -randkey pop/kvno.kpopd.test"
-	admin "cpw -randkey -e aes256-cts-hmac-sha1-96:normal pop/type.kpopd.test"
+	admin \
+	    "cpw -randkey -e aes256-cts-hmac-sha1-96:normal pop/type.kpopd.test"
 	realm_login alice
 	refuses_ticket pop/kvno.kpopd.test
 	refuses_ticket pop/type.kpopd.test
@@ -262,7 +300,8 @@ with_server() {
 	for type in 1 2 3 16 23 99; do
 		apreq $service >"$WORLD/good"
 		# The first EncryptedData is the ticket's: [0] INTEGER 18.
-		type=$type perl -0777 -pe 's/\xa0\x03\x02\x01\x12\xa1/"\xa0\x03\x02\x01" . chr($ENV{type}) . "\xa1"/es' "$WORLD/good" >"$WORLD/bad"
+		type=$type perl \
+		    -0777 -pe 's/\xa0\x03\x02\x01\x12\xa1/"\xa0\x03\x02\x01" . chr($ENV{type}) . "\xa1"/es' "$WORLD/good" >"$WORLD/bad"
 		[ "$(cmp -l "$WORLD/good" "$WORLD/bad" | wc -l)" -eq 1 ]
 		refuses_bytes "$WORLD/bad"
 	done
@@ -274,14 +313,18 @@ with_server() {
 		realm_logout
 		admin "addprinc -randkey $1"
 		admin "ktadd -k $WORLD/keytabs/odd.keytab $1"
-		# Not by way of a TGT, which the KDC does not take from some of them.
+		# Not by way of a TGT, which the KDC does not take from some of
+		# them.
 		kinit -k -t "$WORLD/keytabs/odd.keytab" -S $service "$1"
 	}
-	for name in 'alice\@KPOPD.TEST' 'alice\nx' 'alice\0' 'alice\0x' '\0alice' 'alice\\' 'alice/x' "$(printf 'alice%0400d' 0)"; do
+	for name in 'alice\@KPOPD.TEST' 'alice\nx' 'alice\0' 'alice\0x' \
+	    '\0alice' 'alice\\' 'alice/x' "$(printf 'alice%0400d' 0)"; do
 		odd_login "$name"
 		log_mark
 		run pop alice "DELE 1" QUIT
-		[ "${lines[-1]}" = "-ERR [AUTH] this ticket does not open that mailbox" ] || { echo "$name: $output"; return 1; }
+		[ "${lines[-1]}" = \
+		    "-ERR [AUTH] this ticket does not open that mailbox" ] ||
+		    { echo "$name: $output"; return 1; }
 		log_has 'refused .*reason="(not permitted to be this user|a NUL in the principal)" user=alice principal=[!-~]+$'
 		log_count 1 .
 	done
@@ -296,14 +339,26 @@ with_server() {
 	[ "$(versions KRB5_SENDAUTH_V1.00 | wire_hex)" = 01 ]
 	[ "$({ u32 0; versions; } | wire_hex)" = 01 ]
 	# Without its NUL it is another string.
-	[ "$({ printf KRB5_SENDAUTH_V1.0 | framed; printf 'KPOPV1.0\0' | framed; } | wire_hex)" = 01 ]
-	[ "$({ printf KRB5_SENDAUTH_V1.0x | framed; printf 'KPOPV1.0\0' | framed; } | wire_hex)" = 01 ]
-	log_count 5 'refused peer=127\.0\.0\.1:[0-9]+ reason="wrong sendauth version"$'
+	[ "$({
+		printf KRB5_SENDAUTH_V1.0 | framed
+		printf 'KPOPV1.0\0' | framed
+	} | wire_hex)" = 01 ]
+	[ "$({
+		printf KRB5_SENDAUTH_V1.0x | framed
+		printf 'KPOPV1.0\0' | framed
+	} | wire_hex)" = 01 ]
+	log_count 5 \
+	    'refused peer=127\.0\.0\.1:[0-9]+ reason="wrong sendauth version"$'
 	[ "$(versions KRB5_SENDAUTH_V1.0 KPOPV0.1 | wire_hex)" = 02 ]
 	[ "$(versions KRB5_SENDAUTH_V1.0 '' | wire_hex)" = 02 ]
-	[ "$(versions KRB5_SENDAUTH_V1.0 "$(printf '%065535d' 0)" | wire_hex)" = 02 ]
-	[ "$({ printf 'KRB5_SENDAUTH_V1.0\0' | framed; u32 0; } | wire_hex)" = 02 ]
-	[ "$({ printf 'KRB5_SENDAUTH_V1.0\0' | framed; printf KPOPV1.0x | framed; } | wire_hex)" = 02 ]
+	[ "$(versions KRB5_SENDAUTH_V1.0 "$(printf '%065535d' 0)" | wire_hex)" \
+	    = 02 ]
+	[ "$({ printf 'KRB5_SENDAUTH_V1.0\0' | framed; u32 0; } | wire_hex)" = \
+	    02 ]
+	[ "$({
+		printf 'KRB5_SENDAUTH_V1.0\0' | framed
+		printf KPOPV1.0x | framed
+	} | wire_hex)" = 02 ]
 	log_count 5 'refused peer=127\.0\.0\.1:[0-9]+ reason="wrong application version"$'
 	log_count 10 .
 }
@@ -313,7 +368,8 @@ with_server() {
 	for n in 0 65537 2147483647 2147483648 4294967295; do
 		log_mark
 		run wire_hex < <(versions; u32 "$n"; head -c 100000 /dev/zero)
-		[[ $output == 00*7e* && ${output:10:2} == 7e && $output != *"$greeting"* ]]
+		[[ $output == 00*7e* && ${output:10:2} == 7e &&
+		    $output != *"$greeting"* ]]
 		log_has "refused .*reason=\"AP-REQ of $n bytes, not of 1 to 65536\"\$"
 		log_count 1 .
 	done
@@ -321,7 +377,8 @@ with_server() {
 		log_mark
 		[ -z "$({ u32 "$n"; } | wire_hex)" ]
 		log_has 'refused .*reason="unknown protocol"$'
-		[ "$({ printf 'KRB5_SENDAUTH_V1.0\0' | framed; u32 "$n"; } | wire_hex)" = 02 ]
+		[ "$({ printf 'KRB5_SENDAUTH_V1.0\0' | framed; u32 "$n"; } |
+		    wire_hex)" = 02 ]
 		log_has 'refused .*reason="wrong application version"$'
 		log_count 2 .
 	done
@@ -334,7 +391,8 @@ with_server() {
 	done
 }
 
-# all_points SIZE: from none to all but one of so many bytes: each in the versions and behind them in the long form, else some.
+# all_points SIZE: from none to all but one of so many bytes: each in the
+# versions and behind them in the long form, else some.
 all_points() {
 	seq 0 45
 	seq 46 "$(if long; then echo 1; else echo 13; fi)" $(($1 - 2))
@@ -350,7 +408,8 @@ all_points() {
 	# The versions, 36 bytes, have their answer; nothing else has.
 	awk '$1 < 36 ? $2 != "" : $2 != "00" { print; bad = 1 } END { exit bad }' "$WORLD/heard"
 	log_count 1 'refused .*reason="closed before the first byte"$'
-	log_count $(($(wc -l <"$WORLD/points") - 1)) 'refused .*reason="closed during the exchange"$'
+	log_count $(($(wc -l <"$WORLD/points") - 1)) \
+	    'refused .*reason="closed during the exchange"$'
 	log_only ' refused '
 	points=$(wc -l <"$WORLD/points")
 	points_are_good "cuts of the exchange" 60
@@ -364,7 +423,9 @@ all_points() {
 	peers reset "$WORLD/whole" $(cat "$WORLD/points") >"$WORLD/heard"
 	awk '$1 < 36 ? $2 != "" : $2 != "00" { print; bad = 1 } END { exit bad }' "$WORLD/heard"
 	await 5 '! pgrep -x kpopd >/dev/null'
-	log_count "$(wc -l <"$WORLD/points")" 'refused .*reason="closed (before the first byte|during the exchange)"$'
+	log_count \
+	    "$(wc -l \
+		<"$WORLD/points")" 'refused .*reason="closed (before the first byte|during the exchange)"$'
 	log_only ' refused '
 	points=$(wc -l <"$WORLD/points")
 	points_are_good "resets of the exchange" 60
@@ -375,12 +436,19 @@ all_points() {
 	realm_login alice
 	versions >"$WORLD/part.1"
 	{ versions; apreq $service | framed; } >"$WORLD/part.2"
-	{ versions; apreq $service | framed; printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'; } >"$WORLD/part.3"
-	# On a socket pair the first byte of the answer cannot be written: where krb5_recvauth says that all is well.
+	{
+		versions
+		apreq $service | framed
+		printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'
+	} >"$WORLD/part.3"
+	# On a socket pair the first byte of the answer cannot be written: where
+	# krb5_recvauth says that all is well.
 	for n in 1 2 3; do
-		env ${SANITIZER-} perl -MSocket -e 'socketpair(C, S, AF_UNIX, SOCK_STREAM, 0) or die; open F, "<", shift; undef $/; syswrite C, <F>;
+		env ${SANITIZER-} perl \
+		    -MSocket -e 'socketpair(C, S, AF_UNIX, SOCK_STREAM, 0) or die; open F, "<", shift; undef $/; syswrite C, <F>;
 		    shutdown(C, 0); unless (fork) { open STDIN, "<&S"; open STDOUT, ">&S"; open STDERR, ">&S"; close C; exec @ARGV } close S; wait' \
-		    "$WORLD/part.$n" "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab"
+		    "$WORLD/part.$n" "$KPOPD_BUILD/kpopd" -d "$state" \
+		    -k "$WORLD/server.keytab"
 	done
 	log_count 1 'refused .*reason="closed during the exchange"$'
 	log_count 2 'refused .*reason="no login: lost"$'
@@ -429,8 +497,16 @@ pop3="POP3 client without KPOP"
 			log_count 1 .
 			case $kind in
 			between) [ "$output" = 02 ] ;;
-			after) [[ $output == 00*7e* && ${output:10:2} == 7e ]] ;;
-			*) [[ -z $output || $output == 2d4552522074686973206973204b504f50* || $output == 2d455252204b65726265726f732034* ]] ;;
+			after)
+				[[ $output == 00*7e* && ${output:10:2} == 7e ]]
+				;;
+			*)
+				[[ -z $output ||
+				    $output == \
+					2d4552522074686973206973204b504f50* ||
+					$output == \
+					    2d455252204b65726265726f732034* ]]
+				;;
 			esac || { echo "$text, $kind: $output"; return 1; }
 		done
 	done <<-END
@@ -489,8 +565,13 @@ pop3="POP3 client without KPOP"
 	realm_login alice
 	begin=$(date +%s%N)
 	[ -z "$(versions | trickle 0.3 | wire_hex 2>/dev/null)" ]
-	log_has 'refused .*reason="exchange not complete at the login deadline"$'
-	{ versions; apreq $service | framed; for _ in $(seq 50); do printf U; sleep 0.2; done; } 2>/dev/null | wire 2>/dev/null | tr -d '\0' >"$WORLD/answer"
+	log_has \
+	    'refused .*reason="exchange not complete at the login deadline"$'
+	{
+		versions
+		apreq $service | framed
+		for _ in $(seq 50); do printf U; sleep 0.2; done
+	} 2>/dev/null | wire 2>/dev/null | tr -d '\0' >"$WORLD/answer"
 	[ "$(tr -d '\r' <"$WORLD/answer")" = "+OK kpopd at your service" ]
 	log_has 'refused .*reason="no login: idle"$'
 	log_count 2 .
@@ -499,12 +580,17 @@ pop3="POP3 client without KPOP"
 
 @test "what krb5.conf permits holds however long the client takes" {
 	realm_login alice
-	# The server's alone, by KRB5_CONFIG: another type than the session key's.
-	{ cat /etc/krb5.conf; printf '[libdefaults]\n\tpermitted_enctypes = aes128-cts-hmac-sha256-128\n'; } >"$WORLD/strict.conf"
+	# The server's alone, by KRB5_CONFIG: another type than the session
+	# key's.
+	{
+		cat /etc/krb5.conf
+		printf '[libdefaults]\n\tpermitted_enctypes = aes128-cts-hmac-sha256-128\n'
+	} >"$WORLD/strict.conf"
 	server_stop
 	server_env="KRB5_CONFIG=$WORLD/strict.conf" server_start
 	for pause in 0 1.5; do
-		run wire_hex < <(versions; sleep $pause; apreq $service | framed)
+		run wire_hex \
+		    < <(versions; sleep $pause; apreq $service | framed)
 		echo "after $pause s: $output"
 		[[ ${output:10:2} == 7e ]] || break
 	done
@@ -541,6 +627,7 @@ pop3="POP3 client without KPOP"
 		run wire < <(printf '%s\r\n' "$words")
 		[[ $output == "-ERR "* ]]
 		[ ${#output} -lt 78 ]
-		[[ $output != *[%\<]* && $output != *lock* && $output != *wait* ]]
+		[[ $output != *[%\<]* && $output != *lock* &&
+		    $output != *wait* ]]
 	done
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Clients that have no Kerberos of their own, or are made of a language's library: each as README's table has it.
+# Clients that have no Kerberos of their own, or are made of a language's
+# library: each as README's table has it.
 
 load helpers/all
 
@@ -22,11 +23,13 @@ teardown() {
 
 # got FILE: both messages are in it, whole.
 got() {
-	[ "$(tr -d '\r' <"$1" | grep -c '^Subject: \(one\|two\)$')" -eq 2 ] && [ "$(tr -d '\r' <"$1" | grep -c 'line [123]$')" -eq 6 ] ||
+	[ "$(tr -d '\r' <"$1" | grep -c '^Subject: \(one\|two\)$')" -eq 2 ] &&
+	    [ "$(tr -d '\r' <"$1" | grep -c 'line [123]$')" -eq 6 ] ||
 	    { cat "$1" >&2; return 1; }
 }
 
-# took_all LAYER: the client has fetched and removed both messages, and the log has the login with this layer.
+# took_all LAYER: the client has fetched and removed both messages, and the log
+# has the login with this layer.
 took_all() {
 	got "$WORLD/got"
 	[ ! -s /var/mail/alice ]
@@ -37,11 +40,13 @@ took_all() {
 	log_mark
 }
 
-# client SCRIPT HOW: one of tests/clients, by the interpreter that its name says.
+# client SCRIPT HOW: one of tests/clients, by the interpreter that its name
+# says.
 client() {
 	local with=/usr/bin/python3
 	[ "${1##*.}" != pl ] || with=perl
-	timeout 30 $with "$BATS_TEST_DIRNAME/clients/$1" "$2" mail.kpopd.test $port "$WORLD/tls/ca.pem" "$KPOPD_BUILD/kpopc" >"$WORLD/got" 3>&-
+	timeout 30 $with "$BATS_TEST_DIRNAME/clients/$1" "$2" mail.kpopd.test \
+	    $port "$WORLD/tls/ca.pem" "$KPOPD_BUILD/kpopc" >"$WORLD/got" 3>&-
 }
 
 @test "Python's poplib: KPOP by a kpopc of its own" {
@@ -97,9 +102,15 @@ client() {
 @test "poplib and Net::POP3 take a line of 5000 bytes, 8 bits, dots and an end without a line end" {
 	server_start -p $(tls_options)
 	for script in fetch.py fetch.pl; do
-		{ from_line; printf 'Received: x\nMessage-ID: <long@kpopd.test>\n\n.\n..x\n\377\303\274\n%s\nend' "$(printf '%5000s' '' | tr ' ' y)"; } | store alice
+		{
+			from_line
+			printf 'Received: x\nMessage-ID: <long@kpopd.test>\n\n.\n..x\n\377\303\274\n%s\nend' "$(printf '%5000s' '' | tr ' ' y)"
+		} | store alice
 		client $script stls
-		tr -d '\r' <"$WORLD/got" | sed '1,/^$/d' | cmp - <(printf '.\n..x\n\377\303\274\n%s\nend\n' "$(printf '%5000s' '' | tr ' ' y)")
+		tr -d '\r' <"$WORLD/got" | sed '1,/^$/d' |
+		    cmp - \
+			<(printf '.\n..x\n\377\303\274\n%s\nend\n' \
+			    "$(printf '%5000s' '' | tr ' ' y)")
 		[ ! -s /var/mail/alice ]
 	done
 }
@@ -110,11 +121,14 @@ alice_ticket() {
 	chown alice /home/alice/ccache
 }
 
-# getmail_poll OPTION …: alice's poll, as README has it, with these options of kpopc; removes what it has fetched.
+# getmail_poll OPTION …: alice's poll, as README has it, with these options of
+# kpopc; removes what it has fetched.
 getmail_poll() {
 	alice_ticket
 	rm -rf /home/alice/.config
-	su - alice -c 'mkdir -p .config/getmail && cat >.config/getmail/getmailrc' <<-END
+	su - alice \
+	    -c \
+	    'mkdir -p .config/getmail && cat >.config/getmail/getmailrc' <<-END
 	[retriever]
 	type = SimplePOP3Retriever
 	server = 127.0.0.1
@@ -137,11 +151,13 @@ getmail_poll() {
 		until ss -Hltn sport = 2110 | grep -q .; do sleep 0.1; done
 		getmail'
 	END
-	su - alice -c "KRB5CCNAME=FILE:/home/alice/ccache timeout 30 sh poll" 3>&-
+	su - alice -c "KRB5CCNAME=FILE:/home/alice/ccache timeout 30 sh poll" \
+	    3>&-
 }
 
 @test "getmail with kpopc in a network of its own: KPOP in TLS, and AUTH GSSAPI with its layer" {
-	/usr/bin/python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" "$WORLD/got" 3>&- 2>/dev/null &
+	/usr/bin/python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" \
+	    "$WORLD/got" 3>&- 2>/dev/null &
 	lmtp=$!
 	await 5 '[ -S $WORLD/lmtp ]'
 	chmod 755 "$WORLD"
@@ -179,12 +195,14 @@ fdm_fetch() {
 	took_all confidentiality
 }
 
-# snail_fetch OPTION: of s-nail's variable pop3-use-starttls, set or "no" before it.
+# snail_fetch OPTION: of s-nail's variable pop3-use-starttls, set or "no" before
+# it.
 snail_fetch() {
 	printf 'set v15-compat=y tls-ca-file=%s tls-verify=strict pop3-auth=gssapi %s\n' "$WORLD/tls/ca.pem" "$1" >"$WORLD/mailrc"
 	rm -f "$WORLD/got"
 	printf 'copy * %s\ndelete *\nquit\n' "$WORLD/got" |
-	    MAILRC=$WORLD/mailrc timeout 20 s-nail -n -f pop3://alice@mail.kpopd.test:$port 3>&-
+	    MAILRC=$WORLD/mailrc timeout 20 s-nail -n \
+		-f pop3://alice@mail.kpopd.test:$port 3>&-
 }
 
 @test "s-nail with pop3-auth=gssapi: after STLS, and in the clear; it breaks off if STLS is refused" {
@@ -207,7 +225,8 @@ snail_fetch() {
 # cclient_moves HOW: the library of alpine and PHP, by alice's mailutil.
 cclient_moves() {
 	alice_ticket
-	su - alice -c "KRB5CCNAME=FILE:/home/alice/ccache timeout 20 mailutil -verbose move '{mail.kpopd.test:1109/pop3/$1/user=alice}INBOX' '#driver.unix/got'" \
+	su - \
+	    alice -c "KRB5CCNAME=FILE:/home/alice/ccache timeout 20 mailutil -verbose move '{mail.kpopd.test:1109/pop3/$1/user=alice}INBOX' '#driver.unix/got'" \
 	    </dev/null 3>&- || return
 	mv /home/alice/got "$WORLD/got"
 }
@@ -218,12 +237,14 @@ cclient_moves() {
 	took_all none
 	run cclient_moves tls
 	[ "$status" -ne 0 ]
-	log_has 'refused .*reason="TLS handshake" error=".*unsupported protocol"'
+	log_has \
+	    'refused .*reason="TLS handshake" error=".*unsupported protocol"'
 	spool_is alice one two
 	server_stop
 	server_start -p -T immediate $(tls_options)
 	# It knows the system's authorities only.
-	trusted=/etc/ssl/certs/$(openssl x509 -hash -noout -in "$WORLD/tls/ca.pem").0
+	trusted=/etc/ssl/certs/$(openssl x509 -hash -noout \
+	    -in "$WORLD/tls/ca.pem").0
 	cp "$WORLD/tls/ca.pem" "$trusted"
 	cclient_moves ssl
 	took_all tls
@@ -235,8 +256,11 @@ cclient_moves() {
 		server_start $([ $dialogue = kpop ] || echo -p)
 		for file in "$BATS_TEST_DIRNAME/clients/dialogues"/*-$dialogue; do
 			echo "$file"
-			timeout 30 /usr/bin/python3 "$BATS_TEST_DIRNAME/clients/play.py" "$file" mail.kpopd.test 1109 \
-			    $([ $dialogue = gssapi ] || echo "$KPOPD_BUILD/kpopc") >"$WORLD/got" 3>&-
+			timeout 30 /usr/bin/python3 \
+			    "$BATS_TEST_DIRNAME/clients/play.py" "$file" \
+			    mail.kpopd.test 1109 \
+			    $([ $dialogue = gssapi ] ||
+				echo "$KPOPD_BUILD/kpopc") >"$WORLD/got" 3>&-
 			took_all none
 		done
 		server_stop

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Many at once: open sessions, silent peers, thousands of logins. What each costs, and that nothing is left. make load
+# Many at once: open sessions, silent peers, thousands of logins. What each
+# costs, and that nothing is left. make load
 
 load helpers/all
 
@@ -7,8 +8,10 @@ load helpers/all
 setup_file() {
 	server_configure
 	cp "$WORLD/xinetd.conf" "$WORLD/roomy.conf"
-	sed -i 's/\(instances[[:space:]]*=\).*/\1 UNLIMITED/' "$WORLD/roomy.conf"
-	grep -E 'instances|per_source|cps' "$top/xinetd.d/kpop" | grep -v '#' >"$WORLD/shipped"
+	sed -i 's/\(instances[[:space:]]*=\).*/\1 UNLIMITED/' \
+	    "$WORLD/roomy.conf"
+	grep -E 'instances|per_source|cps' "$top/xinetd.d/kpop" |
+	    grep -v '#' >"$WORLD/shipped"
 	roomy
 	begin_replay_cache
 }
@@ -19,7 +22,8 @@ roomy() {
 	xinetd_run
 }
 
-# listen_ourselves [kpopd option ...]: the server that accepts connections itself.
+# listen_ourselves [kpopd option ...]: the server that accepts connections
+# itself.
 listen_ourselves() {
 	server_stop
 	server_configure "$@"
@@ -38,36 +42,52 @@ teardown() {
 	local status=0
 	[ -z "$holder" ] || kill "$holder" 2>/dev/null || :
 	# A listener stays; its sessions must not.
-	[ "$(sed -n 's/.*wait[[:space:]]*= //p' "$WORLD/xinetd.conf")" = no ] || server_stop
+	[ "$(sed -n 's/.*wait[[:space:]]*= //p' "$WORLD/xinetd.conf")" = no ] ||
+	    server_stop
 	end_test || status=1
-	cmp -s "$WORLD/roomy.conf" "$WORLD/xinetd.conf" || { server_stop; roomy; }
+	cmp -s "$WORLD/roomy.conf" "$WORLD/xinetd.conf" ||
+	    { server_stop; roomy; }
 	return $status
 }
 
-# people COUNT: so many users, each with a mailbox of 20 messages, and what their clients say first in $WORLD/hello.N.
+# people COUNT: so many users, each with a mailbox of 20 messages, and what
+# their clients say first in $WORLD/hello.N.
 people() {
 	local n names=()
 	for n in $(seq "$1"); do
-		id "u$n" >/dev/null 2>&1 || echo "u$n:x:$((5000 + n)):$((5000 + n))::/home/u$n:/bin/sh" >>/etc/passwd
+		id "u$n" >/dev/null 2>&1 ||
+		    echo \
+			"u$n:x:$((5000 + n)):$((5000 + n))::/home/u$n:/bin/sh" \
+			>>/etc/passwd
 		names+=("m$n")
 	done
 	mbox $(seq -f 'm%.0f' 20) >"$WORLD/twenty"
 	for n in $(seq "$1"); do
-		install -d -o "$((5000 + n))" -g "$((5000 + n))" -m 700 "/home/u$n"
+		install -d -o "$((5000 + n))" -g "$((5000 + n))" -m 700 \
+		    "/home/u$n"
 		# Alice may read them all, so that one ticket does.
 		echo alice@KPOPD.TEST >"/home/u$n/.k5login"
 		chown "$((5000 + n))" "/home/u$n/.k5login"
-		install -o "$((5000 + n))" -g mail -m 660 "$WORLD/twenty" "/var/mail/u$n"
-		{ versions; apreq pop/mail.kpopd.test | framed; printf 'USER u%d\r\nPASS x\r\n' "$n"; } >"$WORLD/hello.$n"
+		install -o "$((5000 + n))" -g mail -m 660 "$WORLD/twenty" \
+		    "/var/mail/u$n"
+		{
+			versions
+			apreq pop/mail.kpopd.test | framed
+			printf 'USER u%d\r\nPASS x\r\n' "$n"
+		} >"$WORLD/hello.$n"
 	done
 }
 
 # connections ADDRESS …: sessions.pl's, into $ready; it holds them.
 connections() {
-	coproc MANY { exec perl "$top/tests/programs/sessions.pl" "$@" 2>"$WORLD/sessions.err"; }
+	coproc MANY {
+		exec perl "$top/tests/programs/sessions.pl" "$@" \
+		    2>"$WORLD/sessions.err"
+	}
 	holder=$MANY_PID
 	exec {many}<&"${MANY[0]}" {many_in}>&"${MANY[1]}"
-	read -r -t 60 _ ready <&"$many" || { cat "$WORLD/sessions.err" >&2; return 1; }
+	read -r -t 60 _ ready <&"$many" ||
+	    { cat "$WORLD/sessions.err" >&2; return 1; }
 }
 
 # they_end: into $bye how many said so.
@@ -79,7 +99,8 @@ they_end() {
 	holder=
 }
 
-# open_sessions: so many as there are, measured and served to the end. A page that several processes share counts for each in part.
+# open_sessions: so many as there are, measured and served to the end. A page
+# that several processes share counts for each in part.
 open_sessions() {
 	local count=20 pid n most=0 each
 	! long || count=200
@@ -123,7 +144,8 @@ silent() {
 	server_stop
 	server_configure
 	while read -r name _ value; do
-		sed -i "s/^\([[:space:]]*$name[[:space:]]*=\).*/\1 $value/" "$WORLD/xinetd.conf"
+		sed -i "s/^\([[:space:]]*$name[[:space:]]*=\).*/\1 $value/" \
+		    "$WORLD/xinetd.conf"
 	done <"$WORLD/shipped"
 	xinetd_run
 	# Two for each of ten, and one good session's.
@@ -143,7 +165,8 @@ silent() {
 	listener=$(pgrep -o -x kpopd)
 	clients flood "$listener" 1 1000 0 $seconds $bound >&3
 	spool_is alice one two
-	# What more addresses and connections do is shown, not judged: whoever has so many can have all places.
+	# What more addresses and connections do is shown, not judged: whoever
+	# has so many can have all places.
 	long || return 0
 	for many in 1:10000 100:1000 1000:1000 10000:1000 10000:10000; do
 		clients flood "$listener" "${many%:*}" "${many#*:}" 0 10 any >&3
@@ -157,25 +180,31 @@ silent() {
 @test "silent peers from one address who are all let in: a login from another waits no second" {
 	server_stop
 	server_configure -t 120
-	sed -i 's/\(instances[[:space:]]*=\).*/\1 UNLIMITED/' "$WORLD/xinetd.conf"
+	sed -i 's/\(instances[[:space:]]*=\).*/\1 UNLIMITED/' \
+	    "$WORLD/xinetd.conf"
 	xinetd_run
 	silent 1010 wait
 }
 
-# logins COUNT: alice's, one after the other; how long they take, in seconds, into $took. The first that fails fails all.
+# logins COUNT: alice's, one after the other; how long they take, in seconds,
+# into $took. The first that fails fails all.
 logins() {
 	local begin=$SECONDS
 	mkdir -p "$WORLD/tickets"
-	kinit -c "$WORLD/tickets/alice" -k -t "$WORLD/keytabs/alice.keytab" alice
+	kinit -c "$WORLD/tickets/alice" -k -t "$WORLD/keytabs/alice.keytab" \
+	    alice
 	for _ in $(seq $(($1 / 100))); do
-		"$KPOPD_BUILD/bench/client" -a kpop -t "$WORLD/tickets" -w kpopd -n 100 mail.kpopd.test 1109 alice STAT QUIT >"$WORLD/client" || return
+		"$KPOPD_BUILD/bench/client" -a kpop -t "$WORLD/tickets" \
+		    -w kpopd -n 100 mail.kpopd.test 1109 alice STAT QUIT \
+		    >"$WORLD/client" || return
 	done
 	took=$((SECONDS - begin))
 }
 
 # all_logged COUNT
 all_logged() {
-	await 5 "[ \"\$(log_lines | grep -ac 'logout .*reason=quit ')\" -eq $1 ]"
+	await 5 \
+	    "[ \"\$(log_lines | grep -ac 'logout .*reason=quit ')\" -eq $1 ]"
 	[ "$(log_lines | grep -ac ' login ')" -eq "$1" ]
 	log_lacks 'fatal|failed|refused'
 }
@@ -204,9 +233,11 @@ all_logged() {
 	memory=$(private "$listener")
 	log_mark
 	logins $count
-	echo "# load: $count logins in $took s, accepted by itself; the listener's own memory $memory KiB, then $(private "$listener")" >&3
+	echo \
+	    "# load: $count logins in $took s, accepted by itself; the listener's own memory $memory KiB, then $(private "$listener")" >&3
 	left_behind "$listener" 1 >"$WORLD/after"
 	diff "$WORLD/before" "$WORLD/after"
-	[ -n "${SANITIZER-}" ] || [ "$(private "$listener")" -le $((memory + 64)) ]
+	[ -n "${SANITIZER-}" ] ||
+	    [ "$(private "$listener")" -le $((memory + 64)) ]
 	all_logged $count
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Locks against other programs, the broker that makes the dotlock and keeps the locks of a session that dies.
+# Locks against other programs, the broker that makes the dotlock and keeps the
+# locks of a session that dies.
 
 load helpers/all
 
@@ -13,7 +14,8 @@ teardown() {
 	[ -z "${holder-}" ] || kill -CONT "$holder" 2>/dev/null || true
 	[ -z "${holder-}" ] || kill "$holder" 2>/dev/null || true
 	locker_stop
-	[ -z "${mode-}" ] || { chmod "$mode" /var/mail; chown root:mail /var/mail; }
+	[ -z "${mode-}" ] ||
+	    { chmod "$mode" /var/mail; chown root:mail /var/mail; }
 	[ ! -e /run/spool ] || { rm -r /run/spool; server_stop; server_start; }
 	end_test
 }
@@ -58,7 +60,8 @@ lets_us() {
 }
 
 @test "the order of locks is an option; nonsense is refused" {
-	for order in fcntl flock dotlock fcntl,dotlock dotlock,fcntl flock,dotlock,fcntl; do
+	for order in fcntl flock dotlock fcntl,dotlock dotlock,fcntl \
+	    flock,dotlock,fcntl; do
 		with_locks $order lets_us
 	done
 	for order in '' none fcntl,fcntl fcntl, ,dotlock fcntldotlock; do
@@ -69,7 +72,8 @@ lets_us() {
 }
 
 @test "the lock matrix: which of our locks excludes which of others'" {
-	# A POSIX lock is seen by fcntl, flock(2) by flock, a dotlock by dotlock, and by nothing else.
+	# A POSIX lock is seen by fcntl, flock(2) by flock, a dotlock by
+	# dotlock, and by nothing else.
 	holds 'posix(F_WRLCK)'
 	with_locks fcntl stops_us
 	with_locks flock lets_us
@@ -95,7 +99,8 @@ lets_us() {
 	lets_us
 }
 
-# while_we_remove COMMAND …: with our session stopped right after it took its locks for QUIT.
+# while_we_remove COMMAND …: with our session stopped right after it took its
+# locks for QUIT.
 while_we_remove() {
 	pop_login alice
 	pop_ask "DELE 1"
@@ -103,11 +108,13 @@ while_we_remove() {
 	session=$(child_pid) monitor=$(monitor_pid)
 	blind_monitor
 	rm -f "$WORLD/stopped"
-	strace -q -p "$session" -o "$WORLD/stopped" -e trace=pwrite64 -e inject=pwrite64:signal=STOP:when=1 2>/dev/null 3>&- &
+	strace -q -p "$session" -o "$WORLD/stopped" -e trace=pwrite64 \
+	    -e inject=pwrite64:signal=STOP:when=1 2>/dev/null 3>&- &
 	holder=$!
 	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
 	pop_say QUIT
-	# Its state alone would not do: under strace a process stops at each system call.
+	# Its state alone would not do: under strace a process stops at each
+	# system call.
 	await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
 	[ -e /var/mail/alice.lock ]
 	"$@"
@@ -123,7 +130,8 @@ while_we_remove() {
 @test "while we remove, others' locks of each kind wait for us: fcntl, dotlockfile, mutt_dotlock, procmail" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	others_wait() {
-		run perl -e 'use POSIX; open F, "+<", "/var/mail/alice"; my $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or exit 7'
+		run \
+		    perl -e 'use POSIX; open F, "+<", "/var/mail/alice"; my $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or exit 7'
 		[ "$status" -eq 7 ]
 		run dotlockfile -r 0 -l /var/mail/alice.lock
 		[ "$status" -ne 0 ]
@@ -142,13 +150,17 @@ while_we_remove() {
 
 @test "the broker is the user with the spool's group; the session has only the user's" {
 	pop_login alice
-	uid=$(id -u alice) gid=$(id -g alice) mail=$(getent group mail | cut -d: -f3)
+	uid=$(id -u alice) gid=$(id -g alice) \
+	    mail=$(getent group mail | cut -d: -f3)
 	grep -Pq "^Uid:\t$uid\t$uid\t$uid\t$uid\$" "/proc/$(broker_pid)/status"
-	grep -Pq "^Gid:\t$gid\t$mail\t$mail\t$mail\$" "/proc/$(broker_pid)/status"
+	grep -Pq "^Gid:\t$gid\t$mail\t$mail\t$mail\$" \
+	    "/proc/$(broker_pid)/status"
 	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" "/proc/$(child_pid)/status"
 	for process in broker child; do
-		grep -Eq "^Groups:[[:space:]]$gid ?\$" "/proc/$(${process}_pid)/status"
-		grep -q '^CapEff:[[:space:]]0000000000000000' "/proc/$(${process}_pid)/status"
+		grep -Eq "^Groups:[[:space:]]$gid ?\$" \
+		    "/proc/$(${process}_pid)/status"
+		grep -q '^CapEff:[[:space:]]0000000000000000' \
+		    "/proc/$(${process}_pid)/status"
 	done
 }
 
@@ -165,9 +177,14 @@ while_we_remove() {
 	wait "$holder" 2>/dev/null || true
 	holder=
 	grep -q 'openat.*alice\.lock.*O_EXCL' "$WORLD/broker"
-	# Every name it used: the lock, the state directory, and the clock's zone.
-	grep -o '"[^"]*"' "$WORLD/broker" | grep '/' | grep -Ev '"/var/mail/alice\.lock"|users/'"$(id -u alice)"'"|"/etc/localtime"|"/var/mail"' && return 1 || :
-	grep -E '^(socket|connect|execve|bind|accept|ptrace|kill)\(' "$WORLD/broker" && return 1 || :
+	# Every name it used: the lock, the state directory, and the clock's
+	# zone.
+	grep -o '"[^"]*"' "$WORLD/broker" | grep '/' |
+	    grep -Ev \
+		'"/var/mail/alice\.lock"|users/'"$(id -u \
+		    alice)"'"|"/etc/localtime"|"/var/mail"' && return 1 || :
+	grep -E '^(socket|connect|execve|bind|accept|ptrace|kill)\(' \
+	    "$WORLD/broker" && return 1 || :
 }
 
 @test "the broker removes the lock when the session dies in whatever way" {
@@ -175,7 +192,8 @@ while_we_remove() {
 	pop_login alice
 	pop_ask "DELE 1"
 	session=$(child_pid)
-	strace -q -p "$session" -o /dev/null -e trace=pwrite64 -e inject=pwrite64:signal=KILL:when=1 2>/dev/null 3>&- &
+	strace -q -p "$session" -o /dev/null -e trace=pwrite64 \
+	    -e inject=pwrite64:signal=KILL:when=1 2>/dev/null 3>&- &
 	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
 	pop_say QUIT
 	pop_hear_end
@@ -185,7 +203,8 @@ while_we_remove() {
 	spool_is alice one two three
 }
 
-# stops_us_and_says_so, lets_us_without_a_word: so, the log says it, and mailbox and lock are as they were, or the lock is gone.
+# stops_us_and_says_so, lets_us_without_a_word: so, the log says it, and mailbox
+# and lock are as they were, or the lock is gone.
 stops_us_and_says_so() {
 	log_mark
 	spool_mark
@@ -217,7 +236,8 @@ dead_process() {
 	echo $dead >/var/mail/alice.lock
 	touch -d '-6 minutes' /var/mail/alice.lock
 	lets_us_without_a_word
-	# It may be alive in another PID namespace, as in a container that has the spool, too.
+	# It may be alive in another PID namespace, as in a container that has
+	# the spool, too.
 	echo $dead >/var/mail/alice.lock
 	stops_us_and_says_so
 	echo $$ >/var/mail/alice.lock
@@ -239,12 +259,16 @@ dead_process() {
 		session=$(child_pid) monitor=$(monitor_pid) broker=$(broker_pid)
 		blind_monitor
 		rm -f "$WORLD/stopped"
-		attach "$session" -o "$WORLD/stopped" -e trace=pwrite64 -e inject=pwrite64:signal=STOP:when=1
+		attach "$session" -o "$WORLD/stopped" -e trace=pwrite64 \
+		    -e inject=pwrite64:signal=STOP:when=1
 		pop_say QUIT
 		await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
-		# Others read the first line alone; while its process lives they wait.
+		# Others read the first line alone; while its process lives they
+		# wait.
 		[ "$(head -n 1 /var/mail/alice.lock)" = "$broker" ]
-		[[ $(tail -n 1 /var/mail/alice.lock) == "mail.kpopd.test $(cat /proc/sys/kernel/random/boot_id) "* ]]
+		[[ $(tail -n 1 /var/mail/alice.lock) == \
+		    "mail.kpopd.test $(cat \
+			/proc/sys/kernel/random/boot_id) "* ]]
 		run dotlockfile -p -r 0 -l /var/mail/alice.lock
 		[ "$status" -ne 0 ]
 		kill -KILL "$monitor" "$broker" "$session"
@@ -262,14 +286,16 @@ dead_process() {
 	done
 }
 
-# in_the_way REASON: alice's mailbox cannot be opened, the log says once why, and alice.lock stays as it is.
+# in_the_way REASON: alice's mailbox cannot be opened, the log says once why,
+# and alice.lock stays as it is.
 in_the_way() {
 	local was now
 	was=$(stat -c '%i %s %Y %u' /var/mail/alice.lock)
 	log_mark
 	forget_index
 	run pop alice "DELE 1" QUIT
-	[[ ${lines[-1]} == "-ERR [SYS/TEMP]"* ]] || { echo "$output"; return 1; }
+	[[ ${lines[-1]} == "-ERR [SYS/TEMP]"* ]] ||
+	    { echo "$output"; return 1; }
 	log_count 1 "failed .*what=\"making the dotlock\" path=/var/mail/alice.lock error=\"$1\""
 	now=$(stat -c '%i %s %Y %u' /var/mail/alice.lock)
 	[ "$now" = "$was" ] || { echo "was $was, is $now"; return 1; }
@@ -285,7 +311,8 @@ in_the_way() {
 	for text in '' '0' 'From '; do
 		printf %s "$text" >/var/mail/alice.lock
 		touch -d '-1 hour' /var/mail/alice.lock
-		[ "$text" = 'From ' ] && reason="it does not contain what programs write into a lock" || reason="it belongs to another user"
+		[ "$text" = 'From ' ] &&
+		    reason="it does not contain what programs write into a lock" || reason="it belongs to another user"
 		in_the_way "$reason"
 	done
 	# Nor is a mailbox that is alice's own, or root's.
@@ -302,7 +329,8 @@ in_the_way() {
 @test "what another user has put in the dotlock's place in a spool that all may write is in the log" {
 	mode=2775
 	chmod 1777 /var/mail
-	su bob -c 'sleep 60 >/dev/null 3>&- & echo $! >/var/mail/alice.lock; echo $!' >"$WORLD/bob"
+	su bob -c \
+	    'sleep 60 >/dev/null 3>&- & echo $! >/var/mail/alice.lock; echo $!' >"$WORLD/bob"
 	log_mark
 	stops_us
 	log_count 1 'failed .*what="making the dotlock" path=/var/mail/alice.lock error="it belongs to another user"'
@@ -320,7 +348,8 @@ in_the_way() {
 	rm /var/mail/alice.lock
 }
 
-# has_dotlock: while it removes, the session of this server has alice's dotlock in /var/mail.
+# has_dotlock: while it removes, the session of this server has alice's dotlock
+# in /var/mail.
 has_dotlock() {
 	while_we_remove true
 	spool_is alice two three
@@ -332,7 +361,8 @@ has_dotlock() {
 	mkdir -m 755 /run/spool
 	ln -s ../../var/mail /run/spool/mail
 	ln -s /run/spool/mail /run/spool/again
-	for path in /run/spool/mail /run/spool/again //run/./spool/../spool/mail/; do
+	for path in /run/spool/mail /run/spool/again \
+	    //run/./spool/../spool/mail/; do
 		server_stop
 		server_start -m "mbox:$path/%u"
 		has_dotlock
@@ -376,7 +406,8 @@ has_dotlock() {
 	log_lacks 'what="making the dotlock"'
 }
 
-# waiter KIND: waits for alice's mailbox with this lock, then notes its messages, and what of a removal is unfinished.
+# waiter KIND: waits for alice's mailbox with this lock, then notes its
+# messages, and what of a removal is unfinished.
 waiter() {
 	perl -e 'use POSIX; use Fcntl ":flock"; my ($kind, $state) = @ARGV; $| = 1; open F, "+<", "/var/mail/alice" or die;
 	    if ($kind eq "fcntl") { my $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLKW, $l) or die "lock: $!" }
@@ -384,11 +415,13 @@ waiter() {
 	    else { until (sysopen(L, "/var/mail/alice.lock", O_CREAT | O_EXCL | O_WRONLY)) { select undef, undef, undef, 0.0005 } }
 	    my @left = grep { -e } "$state/j", "$state/j.cut"; my $text = do { local $/; <F> };
 	    unlink "/var/mail/alice.lock" if $kind eq "dotlock";
-	    print "@left ", join(" ", $text =~ /^Subject: (\w+)/mg), "\n"' "$1" "$(kept)" >"$WORLD/$1.found" 2>&1 3>&- &
+	    print "@left ", join(" ", $text =~ /^Subject: (\w+)/mg), "\n"' \
+	    "$1" "$(kept)" >"$WORLD/$1.found" 2>&1 3>&- &
 	waiters+=($!)
 }
 
-# is_waiting PID KIND: it has asked for the lock that the session has, and sleeps.
+# is_waiting PID KIND: it has asked for the lock that the session has, and
+# sleeps.
 is_waiting() {
 	case $2 in
 	fcntl) grep -q -- "-> .*POSIX .* $1 " /proc/locks ;;
@@ -397,7 +430,8 @@ is_waiting() {
 	esac
 }
 
-# death_point CALL N: the session alone is killed at its Nth CALL of QUIT, while programs wait for its locks of all kinds.
+# death_point CALL N: the session alone is killed at its Nth CALL of QUIT, while
+# programs wait for its locks of all kinds.
 death_point() {
 	local kind session monitor waiters=() i=0
 	rm -f "$WORLD"/*.found "$WORLD/stopped"
@@ -406,7 +440,8 @@ death_point() {
 	pop_ask "DELE 1"
 	session=$(child_pid) monitor=$(monitor_pid)
 	blind_monitor
-	attach "$session" -o "$WORLD/stopped" -e "trace=$1" -e "inject=$1:signal=STOP:when=$2"
+	attach "$session" -o "$WORLD/stopped" -e "trace=$1" \
+	    -e "inject=$1:signal=STOP:when=$2"
 	pop_say QUIT
 	await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped" || return 1
 	for kind in fcntl flock dotlock; do
@@ -416,8 +451,10 @@ death_point() {
 	kill -KILL "$session"
 	monitor_sees
 	for kind in fcntl flock dotlock; do
-		await 15 "! kill -0 ${waiters[$((i++))]} 2>/dev/null" || return 1
-		[ "$(cat "$WORLD/$kind.found")" = " two three" ] || { cat "$WORLD/$kind.found"; return 1; }
+		await 15 "! kill -0 ${waiters[$((i++))]} 2>/dev/null" ||
+		    return 1
+		[ "$(cat "$WORLD/$kind.found")" = " two three" ] ||
+		    { cat "$WORLD/$kind.found"; return 1; }
 	done
 	detached
 	pop_close
@@ -430,15 +467,18 @@ death_point() {
 	server_stop
 	server_start -l fcntl,flock,dotlock
 	points=0 bad=0
-	# From the journal's name on it is decided; the third fsync is the mailbox', the fourth the next name's.
+	# From the journal's name on it is decided; the third fsync is the
+	# mailbox', the fourth the next name's.
 	for _ in $(seq "$(long && echo 40 || echo 1)"); do
-		for point in "fsync 2" "fsync 3" "fsync 4" "ftruncate 1" "unlinkat 2"; do
+		for point in "fsync 2" "fsync 3" "fsync 4" "ftruncate 1" \
+		    "unlinkat 2"; do
 			count_point death_point $point
 		done
 	done
 	server_stop
 	server_start
-	points_are_good "session killed, its locks waited for" "$(long && echo 200 || echo 5)"
+	points_are_good "session killed, its locks waited for" \
+	    "$(long && echo 200 || echo 5)"
 }
 
 @test "a lock that goes in time is waited for" {
@@ -518,7 +558,8 @@ death_point() {
 	[ ! -e /var/mail/alice.lock ]
 }
 
-# session_held: another process, $holder, has alice's session lock until $go is closed.
+# session_held: another process, $holder, has alice's session lock until $go is
+# closed.
 session_held() {
 	rm -f "$WORLD/held"
 	perl -e 'use POSIX; $| = 1; open F, "+<", $ARGV[0] or die; truncate F, 0; syswrite F, "alice\@KPOPD.TEST";
@@ -529,7 +570,8 @@ session_held() {
 	await 5 "grep -q held $WORLD/held"
 }
 
-# while_it_waits COMMAND …: a login waits for alice's session lock (it asks its holder to end) when the command runs; then goes on.
+# while_it_waits COMMAND …: a login waits for alice's session lock (it asks its
+# holder to end) when the command runs; then goes on.
 while_it_waits() {
 	run pop alice QUIT
 	forget_index
@@ -590,7 +632,8 @@ replace_mailbox() {
 	pop_ask "USER alice"
 	pop_say "PASS x"
 	log_has 'login '
-	await 5 '! grep -q "^Uid:[[:space:]]*0" "/proc/$(child_pid)/status" && fds "$(child_pid)" | grep -q " /var/mail/alice\$"'
+	await 5 \
+	    '! grep -q "^Uid:[[:space:]]*0" "/proc/$(child_pid)/status" && fds "$(child_pid)" | grep -q " /var/mail/alice\$"'
 	replace_mailbox
 	locker U
 	pop_hear '^\+OK 2 messages'

@@ -11,7 +11,8 @@ refused="-ERR [AUTH] this ticket does not open that mailbox"
 # refuses USER: the one answer, then the end.
 refuses() {
 	run pop "$1" STAT QUIT
-	[ "${lines[3]-}" = "$refused" ] || [ "${lines[2]-}" = "$refused" ] || { echo "$output"; return 1; }
+	[ "${lines[3]-}" = "$refused" ] || [ "${lines[2]-}" = "$refused" ] ||
+	    { echo "$output"; return 1; }
 	[[ $output != *STAT* && ${lines[-1]} = "$refused" ]]
 }
 
@@ -20,7 +21,8 @@ refuses() {
 	realm_login alice
 	run pop alice STAT QUIT
 	[ "$status" -eq 0 ]
-	[[ ${lines[2]} = "+OK 1 messages" && ${lines[3]} =~ ^"+OK 1 "[0-9]+$ && ${lines[4]} = "+OK bye, 1 messages left" ]]
+	[[ ${lines[2]} = "+OK 1 messages" && ${lines[3]} =~ ^"+OK 1 "[0-9]+$ &&
+	    ${lines[4]} = "+OK bye, 1 messages left" ]]
 	log_has 'mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST service=pop/mail\.kpopd\.test@KPOPD\.TEST ticket=aes256-cts-hmac-sha1-96 session=aes256-cts-hmac-sha1-96 mutual=yes layer=none by=localname$'
 	log_has 'mail\.info kpopd\[[0-9]+\]: logout peer=[^ ]+:[0-9]+ reason=quit retrieved=0 octets=0 topped=0 deleted=0 left=1 seconds=[0-9]+$'
 }
@@ -40,7 +42,8 @@ refuses() {
 	spool_keep
 	realm_login alice
 	for word in "" "a b c d e f g h" "secret-word" '%s%n'; do
-		run bash -c "printf '%s\r\n' 'USER alice' 'PASS $word' QUIT | '$KPOPD_BUILD/kpopc' mail.kpopd.test"
+		run \
+		    bash -c "printf '%s\r\n' 'USER alice' 'PASS $word' QUIT | '$KPOPD_BUILD/kpopc' mail.kpopd.test"
 		[[ $output == *"+OK 1 messages"*"+OK bye"* ]]
 	done
 	log_count 4 ' logout .*reason=quit .*deleted=0 left=1 '
@@ -59,12 +62,14 @@ refuses() {
 	refuses nobody-here
 	log_has 'refused .*reason="unknown user" user=nobody-here principal=alice@KPOPD\.TEST$'
 	refuses root
-	log_has 'refused .*reason="uid 0" user=root principal=alice@KPOPD\.TEST$'
+	log_has \
+	    'refused .*reason="uid 0" user=root principal=alice@KPOPD\.TEST$'
 	refuses daemon
 	log_has 'refused .*reason="uid below the minimum" user=daemon principal=alice@KPOPD\.TEST$'
 	refuses nobody
 	log_has 'refused .*reason="uid (of nobody|below the minimum)" user=nobody principal=alice@KPOPD\.TEST$'
-	for name in kpopd mail ALICE Alice 1001 0 .. . '*' ../alice ../x alice/ /etc/passwd -alice +alice %s%n %s%n%n \
+	for name in kpopd mail ALICE Alice 1001 0 .. . '*' ../alice ../x \
+	    alice/ /etc/passwd -alice +alice %s%n %s%n%n \
 	    "$(printf '%0200d' 0)" 'alice;id' $'alice\x01' $'\xff\xfe'; do
 		refuses "$name"
 	done
@@ -85,7 +90,8 @@ refuses() {
 	[[ $output == *"+OK 1 messages"* ]]
 	refuses "alice bob"
 	run pop "  " QUIT
-	[[ $output == *"-ERR wrong number of arguments"*"-ERR USER comes first"* ]]
+	[[ $output == \
+	    *"-ERR wrong number of arguments"*"-ERR USER comes first"* ]]
 	log_has ' login .*user=alice principal=alice@KPOPD\.TEST '
 	log_has ' refused .*reason="unknown user" user=alice\\040bob principal=alice@KPOPD\.TEST$'
 	log_has ' refused .*reason="no login: left"$'
@@ -151,7 +157,8 @@ refuses() {
 	chown bob /home/bob/.k5login
 	ln -s /home/bob/.k5login /home/alice/.k5login
 	refuses alice
-	[ "$(log_lines | grep -c 'refused .*reason="not permitted to be this user" user=alice principal=alice@KPOPD\.TEST$')" -eq 3 ]
+	[ "$(log_lines |
+	    grep -c 'refused .*reason="not permitted to be this user" user=alice principal=alice@KPOPD\.TEST$')" -eq 3 ]
 	log_lacks 'login peer'
 	spool_kept
 }
@@ -209,10 +216,12 @@ refuses() {
 	realm_login alice
 	run kpopc mail.kpopd.test </dev/null
 	[ "$status" -eq 1 ]
-	run bash -c "printf 'USER alice\r\nPASS x\r\n' | '$KPOPD_BUILD/kpopc' -s pop3/mail.kpopd.test mail.kpopd.test"
+	run \
+	    bash -c "printf 'USER alice\r\nPASS x\r\n' | '$KPOPD_BUILD/kpopc' -s pop3/mail.kpopd.test mail.kpopd.test"
 	[[ $output == *"$refused"* ]]
 	realm_login bob
-	run bash -c "printf 'USER bob\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop3/mail.kpopd.test mail.kpopd.test"
+	run \
+	    bash -c "printf 'USER bob\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop3/mail.kpopd.test mail.kpopd.test"
 	server_stop
 	server_start
 	[[ $output == *"+OK bye"* ]]
@@ -238,13 +247,16 @@ refuses() {
 @test "over IPv6 the log has the address in brackets" {
 	server_stop
 	server_configure
-	sed -i 's/^{/{\n\tflags = IPv6/; /NODELAY KEEPALIVE/d' "$WORLD/xinetd.conf"
+	sed -i 's/^{/{\n\tflags = IPv6/; /NODELAY KEEPALIVE/d' \
+	    "$WORLD/xinetd.conf"
 	xinetd_run
 	realm_login alice
-	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop/mail.kpopd.test ::1"
+	run \
+	    bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop/mail.kpopd.test ::1"
 	[[ $output == *"+OK bye"* ]]
 	log_has 'login peer=\[::1\]:[0-9]+ user=alice'
-	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop/mail.kpopd.test 127.0.0.1"
+	run \
+	    bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop/mail.kpopd.test 127.0.0.1"
 	log_has 'login peer=127\.0\.0\.1:[0-9]+ user=alice'
 	server_stop
 	server_start

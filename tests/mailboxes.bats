@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# State belongs to one mailbox of one user: an unfinished removal waits for its own mailbox, whatever else is there.
+# State belongs to one mailbox of one user: an unfinished removal waits for its
+# own mailbox, whatever else is there.
 
 load helpers/all
 
@@ -12,7 +13,8 @@ teardown_file() {
 }
 
 setup() {
-	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way of strace"
+	[ -z "${SANITIZER-}" ] ||
+	    skip "ASan's own system calls are in the way of strace"
 	begin_test
 	realm_login alice
 	uid=$(id -u alice)
@@ -28,7 +30,8 @@ teardown() {
 	end_test
 }
 
-# broken_off STATE: alice's removal of the first of four long messages is broken off in the state j or j.cut.
+# broken_off STATE: alice's removal of the first of four long messages is broken
+# off in the state j or j.cut.
 broken_off() {
 	local call=fsync n=3
 	[ "$1" = j ] || { call=ftruncate n=1; }
@@ -66,10 +69,12 @@ recover() {
 			log_mark
 			run recover -l fcntl
 			[ "$status" -eq 1 ]
-			[ "$output" = "alice (/var/mail/alice): not reachable, see syslog" ]
+			[ "$output" = \
+			    "alice (/var/mail/alice): not reachable, see syslog" ]
 			log_has 'failed .*mounted\?'
 			run pop alice QUIT
-			[[ $output == *"-ERR [SYS/TEMP] the mailbox cannot be opened now"* ]]
+			[[ $output == \
+			    *"-ERR [SYS/TEMP] the mailbox cannot be opened now"* ]]
 			[ -e "$(kept)/$in" ]
 			spool_comes_back
 			pop alice QUIT | grep '^+OK 3 messages'
@@ -150,11 +155,14 @@ recover() {
 	pop alice QUIT | grep '^+OK 3 messages'
 	spool_is alice two three four
 	# A second server beside it has the other spelling.
-	sed -e 's/1109/1110/; s,mbox:/var/spool/mail/,mbox:/var/mail/,' "$WORLD/xinetd.conf" >"$WORLD/xinetd2.conf"
-	xinetd -dontfork -f "$WORLD/xinetd2.conf" -pidfile "$WORLD/xinetd2.pid" 3>&- >/dev/null 2>&1 &
+	sed -e 's/1109/1110/; s,mbox:/var/spool/mail/,mbox:/var/mail/,' \
+	    "$WORLD/xinetd.conf" >"$WORLD/xinetd2.conf"
+	xinetd -dontfork -f "$WORLD/xinetd2.conf" \
+	    -pidfile "$WORLD/xinetd2.pid" 3>&- >/dev/null 2>&1 &
 	await 5 'ss -Hltn sport = 1110 | grep -q .'
 	pop_login alice
-	run kpopc mail.kpopd.test 1110 < <(printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
+	run kpopc mail.kpopd.test 1110 \
+	    < <(printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
 	kill "$(cat "$WORLD/xinetd2.pid")"
 	[[ $output == *"-ERR [IN-USE]"* ]]
 	pop_ask QUIT
@@ -162,15 +170,19 @@ recover() {
 	server_start -l fcntl
 }
 
-# second_server -m PATH: beside the first one, on port 1110, with another path of the mailboxes.
+# second_server -m PATH: beside the first one, on port 1110, with another path
+# of the mailboxes.
 second_server() {
-	sed -e "s/1109/1110/; s,-d $state,& $*," "$WORLD/xinetd.conf" >"$WORLD/xinetd2.conf"
-	xinetd -dontfork -f "$WORLD/xinetd2.conf" -pidfile "$WORLD/xinetd2.pid" 3>&- >/dev/null 2>&1 &
+	sed -e "s/1109/1110/; s,-d $state,& $*," "$WORLD/xinetd.conf" \
+	    >"$WORLD/xinetd2.conf"
+	xinetd -dontfork -f "$WORLD/xinetd2.conf" \
+	    -pidfile "$WORLD/xinetd2.pid" 3>&- >/dev/null 2>&1 &
 	await 5 'ss -Hltn sport = 1110 | grep -q .'
 }
 
 second_pop() {
-	kpopc mail.kpopd.test 1110 < <(printf '%s\r\n' "USER alice" "PASS x" "$@" QUIT)
+	kpopc mail.kpopd.test 1110 \
+	    < <(printf '%s\r\n' "USER alice" "PASS x" "$@" QUIT)
 }
 
 second_server_stop() {
@@ -188,7 +200,8 @@ second_server_stop() {
 		# The whole directory is somewhere else when it is looked for.
 		second_server -m mbox:/srv/mail-mounted/%u
 		run second_pop
-		[[ $output == *"+OK 3 messages"* ]] || { echo "$output"; second_server_stop; false; }
+		[[ $output == *"+OK 3 messages"* ]] ||
+		    { echo "$output"; second_server_stop; false; }
 		spool_is alice two three four
 		pop_login alice
 		run second_pop
@@ -212,7 +225,8 @@ second_server_stop() {
 	run pop alice QUIT
 	rmdir "$state/users/$uid/mbox-of-root"
 	[[ $output == *"-ERR [SYS/TEMP]"* ]]
-	log_has 'failed .*other state directories of the user.*Permission denied'
+	log_has \
+	    'failed .*other state directories of the user.*Permission denied'
 	pop alice QUIT | grep '^+OK 1 messages'
 }
 
@@ -223,7 +237,8 @@ second_server_stop() {
 	doomed=(1)
 	marked_session
 	hold_broker
-	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
+	attach "$session" -o /dev/null -e trace=fsync \
+	    -e inject=fsync:signal=KILL:when=3
 	pop_say QUIT
 	detached
 	second_server -m mbox:/srv/mail-mounted/%u
@@ -298,7 +313,8 @@ second_server_stop() {
 	log_has 'former-user .*uid=5555 user=dave directory=5555\.former\.'
 	[ ! -e "$directory/rescue.1" ]
 	[ "$(cat "$state"/users/5555.former.*/*/rescue.1)" = "dave's mail" ]
-	[ "$(stat -c '%U %a' "$state"/users/5555.former.*[0-9] | head -n 1)" = "root 700" ]
+	[ "$(stat -c '%U %a' "$state"/users/5555.former.*[0-9] | head -n 1)" = \
+	    "root 700" ]
 }
 
 @test "--recover says of a removal whose user is gone, or whose mailbox nobody knows, that it is not reachable" {
@@ -309,7 +325,8 @@ second_server_stop() {
 	echo "nobody-at-all mbox:/var/mail/%u" >"$state/users/$uid.mailboxes"
 	run recover -l fcntl
 	[ "$status" -eq 1 ]
-	[[ $output == *"nobody-at-all, uid $uid: not reachable: unknown user"* ]]
+	[[ $output == \
+	    *"nobody-at-all, uid $uid: not reachable: unknown user"* ]]
 	echo "alice mbox:/var/mail/elsewhere/%u" >"$state/users/$uid.mailboxes"
 	run recover -l fcntl
 	[ "$status" -eq 1 ]
@@ -346,7 +363,12 @@ second_server_stop() {
 		chmod 711 "$state/users"
 		another_spool
 		run pop alice QUIT
-		[[ $output == *"-ERR [SYS/TEMP]"* ]] || { echo "$output"; log_lines; ls -la "$state/users/$uid"; return 1; }
+		[[ $output == *"-ERR [SYS/TEMP]"* ]] || {
+			echo "$output"
+			log_lines
+			ls -la "$state/users/$uid"
+			return 1
+		}
 		mbox other | store alice
 		pop alice QUIT | grep '^+OK 1 messages'
 		[ -e "$state/users/$uid/$in" ]
@@ -355,7 +377,8 @@ second_server_stop() {
 		[ "$status" -eq 0 ]
 		[ "$output" = "alice (/var/mail/alice): removal finished" ]
 		spool_is alice two three four
-		[ "$(ls "$state/users/$uid" | grep -vx places)" = "$(basename "$(kept)")" ]
+		[ "$(ls "$state/users/$uid" | grep -vx places)" = \
+		    "$(basename "$(kept)")" ]
 		rm -r "$state/users"
 	done
 	# A session of the earlier version keeps its mailbox.
@@ -387,12 +410,14 @@ second_server_stop() {
 			log_mark
 			run pop alice STAT QUIT
 			umount "$part"
-			[[ $output == *"-ERR [SYS/TEMP] the mailbox cannot be opened now"* ]] || { echo "$which $part: $output"; return 1; }
+			[[ $output == \
+			    *"-ERR [SYS/TEMP] the mailbox cannot be opened now"* ]] || { echo "$which $part: $output"; return 1; }
 			[ -z "$(ls "$WORLD/no-home")" ]
 			log_has 'failed .*mounted\?'
 			pop alice QUIT | grep '^+OK 1 messages'
 		done
-		# Removed by its user: empty, also elsewhere from then on, unless it has been made again.
+		# Removed by its user: empty, also elsewhere from then on,
+		# unless it has been made again.
 		rm -r "$box"
 		pop alice QUIT | grep '^+OK 0 messages'
 		[ "$which" = maildir ] || continue

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Clients that leave mail on the server fetch each message exactly once, whatever other programs do to the mailbox meanwhile.
+# Clients that leave mail on the server fetch each message exactly once,
+# whatever other programs do to the mailbox meanwhile.
 
 load helpers/all
 
@@ -22,7 +23,8 @@ teardown() {
 	end_test
 }
 
-# once STORE DOVECOT-LOCATION: five sequences, or $SEQUENCES; 200 in the long form. The seed is new in each run unless $SEED has it.
+# once STORE DOVECOT-LOCATION: five sequences, or $SEQUENCES; 200 in the long
+# form. The seed is new in each run unless $SEED has it.
 once() {
 	local seed=${SEED-$((RANDOM * 1000))} count=${SEQUENCES-5} status=0
 	[ -z "${SANITIZER-}" ] || count=${SEQUENCES-2}
@@ -38,12 +40,16 @@ once() {
 	}
 	END
 	chmod 644 "$WORLD/dovecot.conf"
-	socat TCP-LISTEN:2110,bind=127.0.0.1,reuseaddr,fork EXEC:"$KPOPD_BUILD/kpopc mail.kpopd.test 1109" 3>&- 2>/dev/null &
+	socat TCP-LISTEN:2110,bind=127.0.0.1,reuseaddr,fork \
+	    EXEC:"$KPOPD_BUILD/kpopc mail.kpopd.test 1109" 3>&- 2>/dev/null &
 	tunnel=$!
-	/usr/bin/python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" "$WORLD/got.getmail" 3>&- 2>/dev/null &
+	/usr/bin/python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" \
+	    "$WORLD/got.getmail" 3>&- 2>/dev/null &
 	lmtp=$!
 	await 5 'ss -Hltn sport = 2110 | grep -q . && [ -S $WORLD/lmtp ]'
-	KPOPC="$KPOPD_BUILD/kpopc" /usr/bin/python3 "$BATS_TEST_DIRNAME/clients/once.py" "$1" "$seed" "$count" >"$WORLD/points" 3>&- || status=$?
+	KPOPC="$KPOPD_BUILD/kpopc" /usr/bin/python3 \
+	    "$BATS_TEST_DIRNAME/clients/once.py" "$1" "$seed" "$count" \
+	    >"$WORLD/points" 3>&- || status=$?
 	sed 's/^/# /' "$WORLD/points" >&3
 	return $status
 }

@@ -16,11 +16,15 @@ load helpers/points
 	[ "$(stat -c '%U %a' "$state/preauth")" = "root 711" ]
 	[ -z "$(ls "$state/preauth" | grep -Evx 'krb5.conf|run')" ]
 	[ "$(stat -c '%U %a' "$state/replay")" = "root 600" ]
-	[ -n "${SANITIZER-}" ] || grep -Eq 'Max address space +67108864 +67108864' "/proc/$pid/limits"
+	[ -n "${SANITIZER-}" ] ||
+	    grep -Eq 'Max address space +67108864 +67108864' "/proc/$pid/limits"
 	grep -Eq 'Max open files +16 +16' "/proc/$pid/limits"
 	# What it may write ends where the replay cache does.
-	grep -Eq "Max file size +$(stat -c %s "$state/replay") +$(stat -c %s "$state/replay")" "/proc/$pid/limits"
-	# The connection twice, /dev/null, the channel: three sockets, no way to syslog; and the replay cache.
+	grep -Eq \
+	    "Max file size +$(stat -c %s "$state/replay") +$(stat -c %s \
+		"$state/replay")" "/proc/$pid/limits"
+	# The connection twice, /dev/null, the channel: three sockets, no way to
+	# syslog; and the replay cache.
 	fds "$pid"
 	[ "$(fds "$pid" | grep -c socket:)" -eq 3 ]
 	[ "$(fds "$pid" | grep -vc socket:)" -eq 2 ]
@@ -35,9 +39,11 @@ load helpers/points
 	for made in preauth users .; do
 		chmod 700 "$state/$made"
 		run pop alice QUIT
-		[[ $output == *"+OK bye, 1 messages left" ]] || { echo "$made: $output"; return 1; }
+		[[ $output == *"+OK bye, 1 messages left" ]] ||
+		    { echo "$made: $output"; return 1; }
 	done
-	[ "$(stat -c '%a' "$state" "$state/preauth" "$state/users" | tr '\n' ' ')" = "755 711 700 " ]
+	[ "$(stat -c '%a' "$state" "$state/preauth" "$state/users" |
+	    tr '\n' ' ')" = "755 711 700 " ]
 }
 
 @test "the monitor of a pre-auth process has nothing open but the connection, the channel and syslog" {
@@ -60,31 +66,37 @@ load helpers/points
 	uid=$(id -u alice)
 	gid=$(id -g alice)
 	has_nothing "$(child_pid)" "$uid" "$gid"
-	# The broker: the spool's group on top, for the dotlock, and it may make one more process.
+	# The broker: the spool's group on top, for the dotlock, and it may make
+	# one more process.
 	pid=$(broker_pid)
 	[ "$(field "$pid" Uid)" = "$uid $uid $uid $uid" ]
 	mail=$(getent group mail | cut -d: -f3)
 	[ "$(field "$pid" Gid)" = "$gid $mail $mail $mail" ]
 	[ "$(field "$pid" Groups)" = "$gid" ]
-	[ "$(field "$pid" CapPrm)$(field "$pid" CapEff)$(field "$pid" CapInh)" = "$(printf '%048d' 0)" ]
+	[ "$(field "$pid" CapPrm)$(field "$pid" CapEff)$(field "$pid" CapInh)" \
+	    = "$(printf '%048d' 0)" ]
 	[ "$(field "$pid" NoNewPrivs)" = 1 ]
 	[ "$(stat -c %u "/proc/$pid/mem")" = 0 ]
-	# The connection twice, the monitor, the broker; /dev/null, the state directory, its two locks, the index, the spool's directory, the spool.
+	# The connection twice, the monitor, the broker; /dev/null, the state
+	# directory, its two locks, the index, the spool's directory, the spool.
 	pid=$(child_pid)
 	fds "$pid"
 	[ "$(fds "$pid" | grep -c socket:)" -eq 4 ]
-	for file in /dev/null "$(kept)" "$(kept)/session" "$(kept)/index" /var/mail /var/mail/alice; do
+	for file in /dev/null "$(kept)" "$(kept)/session" "$(kept)/index" \
+	    /var/mail /var/mail/alice; do
 		fds "$pid" | grep -q " $file\$"
 	done
 	[ "$(fds "$pid" | wc -l)" -eq 12 ]
-	# The broker has the channels to session and monitor, the monitor those to both, and syslog; neither has the connection.
+	# The broker has the channels to session and monitor, the monitor those
+	# to both, and syslog; neither has the connection.
 	await 5 '[ "$(sockets "$(broker_pid)")" -eq 2 ]'
 	[ "$(sockets "$(monitor_pid)")" -eq 3 ]
 	[ "$(field "$(monitor_pid)" Uid)" = "0 0 0 0" ]
 	[ "$(stat -c '%U %a' "$state/users/$uid")" = "alice 700" ]
 }
 
-# marker: what a client has sent already when PASS is not answered yet; and as hexadecimal digits.
+# marker: what a client has sent already when PASS is not answered yet; and as
+# hexadecimal digits.
 marker=marker-5f1d3b0a9c7e
 marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
 
@@ -96,11 +108,13 @@ marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
 	exec {k5login}<>/home/alice/.k5login
 	pop_open
 	printf '%s\r\n' "USER alice" "PASS x" "NOOP $marker" >&"$pop_out"
-	await 5 'session=$(pgrep -n -u alice -x kpopd) && reads_fifo "$session" /home/alice/.k5login'
+	await 5 \
+	    'session=$(pgrep -n -u alice -x kpopd) && reads_fifo "$session" /home/alice/.k5login'
 	# The channels to monitor and broker.
 	fds "$session"
 	[ "$(sockets "$session")" -eq 2 ]
-	[ "$(readlink "/proc/$session/fd/0")$(readlink "/proc/$session/fd/1")" = /dev/null/dev/null ]
+	[ "$(readlink "/proc/$session/fd/0")$(readlink "/proc/$session/fd/1")" \
+	    = /dev/null/dev/null ]
 	# The check itself: it has to find what is there.
 	holds_key "$(monitor_pid)" marker_bytes
 	holds_none "$session" marker_bytes
@@ -109,7 +123,8 @@ marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
 	exec {k5login}>&-
 	pop_hear '^\+OK'; pop_hear '^\+OK'; pop_hear '^\+OK 1 messages'
 	pop_hear '^-ERR'
-	await 5 '[ -n "$(broker_pid)" ] && ! grep -q "^Uid:[[:space:]]*0" "/proc/$(broker_pid)/status"'
+	await 5 \
+	    '[ -n "$(broker_pid)" ] && ! grep -q "^Uid:[[:space:]]*0" "/proc/$(broker_pid)/status"'
 	holds_none "$(broker_pid)" marker_bytes
 	pop_ask QUIT
 	rm -f /home/alice/.k5login
@@ -122,10 +137,15 @@ marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
 	realm_login alice
 	for user in bob nobody-here daemon ../bob; do
 		exec {line}<>/dev/tcp/127.0.0.1/1109
-		{ versions; apreq pop/mail.kpopd.test | framed; printf 'USER %s\r\nPASS x\r\n' "$user"; } >&"$line"
+		{
+			versions
+			apreq pop/mail.kpopd.test | framed
+			printf 'USER %s\r\nPASS x\r\n' "$user"
+		} >&"$line"
 		await 5 'jailed_in refusal | grep -q .'
 		refusal=$(jailed_in refusal)
-		await 5 '[ -n "${SANITIZER-}" ] || [ "$(field "$refusal" Seccomp)" = 2 ]'
+		await 5 \
+		    '[ -n "${SANITIZER-}" ] || [ "$(field "$refusal" Seccomp)" = 2 ]'
 		has_nothing "$refusal" "$(id -u kpopd)" "$(id -g kpopd)"
 		# The connection twice, the channel; /dev/null.
 		[ "$(sockets "$refusal")" -eq 3 ]
@@ -158,7 +178,8 @@ marker_bytes() { printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'; echo; }
 	done
 }
 
-# traced: a whole session of alice under strace -ff, one file a process in $WORLD/trace.
+# traced: a whole session of alice under strace -ff, one file a process in
+# $WORLD/trace.
 traced() {
 	rm -rf "$WORLD/trace"
 	mkdir "$WORLD/trace"
@@ -184,9 +205,11 @@ traced() {
 	mbox one two | store alice
 	traced
 	cd "$WORLD/trace"
-	# Five processes: who opened the keytab, who asked whether the account has expired, who served, the broker and the monitor.
+	# Five processes: who opened the keytab, who asked whether the account
+	# has expired, who served, the broker and the monitor.
 	[ "$(ls | wc -l)" -eq 5 ]
-	opened=$(grep -l 'server.keytab' t.* | xargs grep -l 'openat.*server.keytab')
+	opened=$(grep -l 'server.keytab' t.* |
+	    xargs grep -l 'openat.*server.keytab')
 	monitor=$(grep -l '^execve' t.*)
 	session=$(grep -l 'O_NOATIME' t.*)
 	[ "$(wc -w <<<"$opened")" -eq 1 ]
@@ -199,10 +222,13 @@ traced() {
 	grep -E '^(read|recv[a-z]*|pread64)\((0|1),' "$monitor" && return 1 || :
 	# In the session, setresuid comes before whatever is the user's.
 	uid=$(id -u alice)
-	awk -v uid="$uid" '/setresuid\(/ { dropped = 1 } /\/home\/|\/var\/mail|users\// && !dropped { exit 1 }' "$session"
+	awk -v \
+	    uid="$uid" '/setresuid\(/ { dropped = 1 } /\/home\/|\/var\/mail|users\// && !dropped { exit 1 }' "$session"
 	grep -q "setresuid($uid, $uid, $uid)" "$session"
-	# In the pre-auth process, it comes before the first byte of the client is read.
-	awk '/setresuid\(/ { dropped = 1 } /recvfrom\(0/ && !dropped { exit 1 }' "$opened"
+	# In the pre-auth process, it comes before the first byte of the client
+	# is read.
+	awk \
+	    '/setresuid\(/ { dropped = 1 } /recvfrom\(0/ && !dropped { exit 1 }' "$opened"
 	grep -q 'chroot("preauth")' "$opened"
 }
 
@@ -211,10 +237,15 @@ traced() {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	mbox one | store alice
 	server_stop
-	for fault in setgroups:error=EPERM setresgid:error=EPERM setresuid:error=EAGAIN setgroups:retval=0 \
-	    setresgid:retval=0 setresuid:retval=0 chroot:error=EPERM chroot:retval=0 capset:error=EPERM \
-	    prctl:error=EINVAL prctl:retval=0 prctl:error=EPERM:when=3 prlimit64:error=EPERM prlimit64:error=EPERM:when=3 prlimit64:error=EPERM:when=4 \
-	    fchown:error=EPERM fchmod:error=EPERM mkdirat:error=EROFS capget:error=EPERM setuid:retval=0 setgid:retval=0 \
+	for fault in setgroups:error=EPERM setresgid:error=EPERM \
+	    setresuid:error=EAGAIN setgroups:retval=0 \
+	    setresgid:retval=0 setresuid:retval=0 chroot:error=EPERM \
+	    chroot:retval=0 capset:error=EPERM \
+	    prctl:error=EINVAL prctl:retval=0 prctl:error=EPERM:when=3 \
+	    prlimit64:error=EPERM prlimit64:error=EPERM:when=3 \
+	    prlimit64:error=EPERM:when=4 \
+	    fchown:error=EPERM fchmod:error=EPERM mkdirat:error=EROFS \
+	    capget:error=EPERM setuid:retval=0 setgid:retval=0 \
 	    access,faccessat,faccessat2:retval=0; do
 		rm -rf "$state"
 		server_configure
@@ -227,14 +258,20 @@ traced() {
 		xinetd_run
 		realm_login alice
 		run pop alice STAT QUIT
-		log_has "$(case $fault in mkdirat*) echo 'failed .*making directory' ;; *) echo 'fatal ' ;; esac)" || { echo "with $fault"; return 1; }
-		[[ $output != *messages* ]] || { echo "with $fault: $output"; return 1; }
+		log_has \
+		    "$(case $fault in
+		    mkdirat*) echo 'failed .*making directory' ;;
+		    *) echo 'fatal ' ;;
+		    esac)" || { echo "with $fault"; return 1; }
+		[[ $output != *messages* ]] ||
+		    { echo "with $fault: $output"; return 1; }
 		server_stop
 	done
 	server_start
 }
 
-# visit_faulty FAULT: alice's login, in which all that is made for her is under strace.
+# visit_faulty FAULT: alice's login, in which all that is made for her is under
+# strace.
 visit_faulty() {
 	pop_open
 	pop_hear '^\+OK'
@@ -256,7 +293,8 @@ broker_faulty() {
 	mbox one | store alice
 	spool_keep
 	realm_login alice
-	for fault in chdir:error=EACCES setgroups:error=EPERM setresuid:error=EPERM prctl:error=EPERM; do
+	for fault in chdir:error=EACCES setgroups:error=EPERM \
+	    setresuid:error=EPERM prctl:error=EPERM; do
 		log_mark
 		visit_faulty "$fault"
 		pop_hear_end
@@ -279,13 +317,16 @@ broker_faulty() {
 @test "a broker's child that cannot give up the spool's group recovers nothing; the next login does" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	realm_login alice
-	for fault in setresgid:error=EPERM setresgid:retval=0 prctl:error=EPERM; do
+	for fault in setresgid:error=EPERM setresgid:retval=0 \
+	    prctl:error=EPERM; do
 		mbox one two three | store alice
 		pop_login alice
 		pop_ask "DELE 1"
 		session=$(child_pid) broker=$(broker_pid)
-		attach "$broker" -f -o /dev/null -e "inject=$fault" -e signal=none
-		strace -q -p "$session" -o /dev/null -e inject=ftruncate:signal=KILL 2>/dev/null 3>&- &
+		attach "$broker" -f -o /dev/null -e "inject=$fault" \
+		    -e signal=none
+		strace -q -p "$session" -o /dev/null \
+		    -e inject=ftruncate:signal=KILL 2>/dev/null 3>&- &
 		await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
 		log_mark
 		pop_say QUIT
@@ -306,7 +347,9 @@ broker_faulty() {
 	realm_login alice
 	pop alice QUIT
 	uid=$(id -u alice)
-	for strange in "daemon 755 $state" "root 777 $state" "daemon 711 $state/preauth" "root 733 $state/preauth" "daemon 711 $state/users" \
+	for strange in "daemon 755 $state" "root 777 $state" \
+	    "daemon 711 $state/preauth" "root 733 $state/preauth" \
+	    "daemon 711 $state/users" \
 	    "root 713 $state/users" "daemon 700 $state/users/$uid"; do
 		set -- $strange
 		was=$(stat -c '%U:%G %a' "$3")
@@ -316,19 +359,23 @@ broker_faulty() {
 		run pop alice QUIT
 		chown "${was% *}" "$3"
 		chmod "${was#* }" "$3"
-		[[ $output != *messages* ]] || { echo "$strange: $output"; return 1; }
-		log_has 'fatal .*has another owner or is writable by others' || { echo "$strange"; return 1; }
+		[[ $output != *messages* ]] ||
+		    { echo "$strange: $output"; return 1; }
+		log_has 'fatal .*has another owner or is writable by others' ||
+		    { echo "$strange"; return 1; }
 	done
 	run pop alice QUIT
 	[[ $output == *"+OK 1 messages"* ]]
 }
 
 @test "nothing is ever printed to the client but the protocol" {
-	# By hand it says so on the terminal; with a connection on its standard input, syslog alone is told.
+	# By hand it says so on the terminal; with a connection on its standard
+	# input, syslog alone is told.
 	run "$KPOPD_BUILD/kpopd" </dev/null
 	[ "$status" -eq 2 ]
 	[[ $output == *"xinetd"* ]]
-	for options in -x '-n 0' '-t 0' '-t 5:' '-m maildir' '-m mbox:relative' '-D @' '-D a,,b' '-u nobody-here' extra; do
+	for options in -x '-n 0' '-t 0' '-t 5:' '-m maildir' \
+	    '-m mbox:relative' '-D @' '-D a,,b' '-u nobody-here' extra; do
 		server_stop
 		server_start
 		server_stop
@@ -344,7 +391,8 @@ broker_faulty() {
 @test "a keytab without a key for us is said to the client in one line and named in the log" {
 	server_stop
 	server_configure
-	sed -i "s,$WORLD/server.keytab,$WORLD/keytabs/alice.keytab," "$WORLD/xinetd.conf"
+	sed -i "s,$WORLD/server.keytab,$WORLD/keytabs/alice.keytab," \
+	    "$WORLD/xinetd.conf"
 	xinetd_run
 	run wire </dev/null
 	[[ $output == "-ERR [SYS/PERM] the server has no Kerberos key"* ]]
@@ -363,7 +411,8 @@ broker_faulty() {
 	log_has 'failed .*what="parsing the principal of -s"'
 	server_stop
 	server_configure
-	sed -i "s,$WORLD/server.keytab,NOSUCHTYPE:$WORLD/server.keytab," "$WORLD/xinetd.conf"
+	sed -i "s,$WORLD/server.keytab,NOSUCHTYPE:$WORLD/server.keytab," \
+	    "$WORLD/xinetd.conf"
 	xinetd_run
 	run wire </dev/null
 	[[ $output == "-ERR [SYS/PERM]"* ]]

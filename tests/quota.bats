@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# The quota of a Maildir (Maildir++): what a removal adds to maildirsize, and what real programs that deliver make of it.
+# The quota of a Maildir (Maildir++): what a removal adds to maildirsize, and
+# what real programs that deliver make of it.
 
 load helpers/all
 
@@ -15,7 +16,8 @@ setup() {
 }
 
 as_alice() {
-	setpriv --reuid alice --regid alice --init-groups env HOME=/home/alice "$@"
+	setpriv --reuid alice --regid alice --init-groups env HOME=/home/alice \
+	    "$@"
 }
 
 # quota LIMIT: an empty Maildir with this quota.
@@ -24,7 +26,8 @@ quota() {
 	as_alice maildirmake.maildrop -q "$1" "$box"
 }
 
-# arrives NAME: Courier's program delivers a message. It exits with 77 if the Maildir is full.
+# arrives NAME: Courier's program delivers a message. It exits with 77 if the
+# Maildir is full.
 arrives() {
 	make_message "$1" | as_alice deliverquota.maildrop "$box"
 }
@@ -55,13 +58,15 @@ first() {
 
 # held: what a program adds up in maildirsize: bytes and messages.
 held() {
-	awk 'NR > 1 { b += $1; n += $2 } END { print b + 0, n + 0 }' "$box/maildirsize"
+	awk 'NR > 1 { b += $1; n += $2 } END { print b + 0, n + 0 }' \
+	    "$box/maildirsize"
 }
 
 @test "a full Maildir takes mail at once after a session has removed some" {
 	quota 100000S,3C
 	for name in m1 m2 m3; do arrives "$name"; done
-	# The refusal counts anew; from then on Courier believes it for 15 minutes.
+	# The refusal counts anew; from then on Courier believes it for 15
+	# minutes.
 	is_full m4
 	is_full m4
 	cp "$box/maildirsize" "$WORLD/before"
@@ -80,10 +85,14 @@ held() {
 @test "a quota of bytes, delivered to by maildrop with a filter" {
 	size=$({ echo "Return-Path: <x>"; make_message m1; } | wc -c)
 	quota "$((size * 2 + 50))S"
-	printf 'to "%s"\n' "$box" | as_alice sh -c 'cat >~/.mailfilter; chmod 600 ~/.mailfilter'
-	for name in m1 m2; do make_message "$name" | as_alice sh -c 'cd; maildrop .mailfilter'; done
+	printf 'to "%s"\n' "$box" |
+	    as_alice sh -c 'cat >~/.mailfilter; chmod 600 ~/.mailfilter'
+	for name in m1 m2; do
+		make_message "$name" | as_alice sh -c 'cd; maildrop .mailfilter'
+	done
 	for _ in 1 2; do
-		run as_alice sh -c 'cd; maildrop .mailfilter' <<<"$(make_message m3)"
+		run as_alice sh -c 'cd; maildrop .mailfilter' \
+		    <<<"$(make_message m3)"
 		[ "$status" -ne 0 ]
 	done
 	pop_removes 2
@@ -94,13 +103,15 @@ held() {
 @test "what a session removes is one line, with the sizes that the names have" {
 	quota 100000S
 	for name in m1 m2 m3; do arrives "$name"; done
-	# A reader has moved one and set flags; another name has a size that is not the file's, and one has none.
+	# A reader has moved one and set flags; another name has a size that is
+	# not the file's, and one has none.
 	one=$(first)
 	as_alice mv "$box/new/$one" "$box/cur/$one:2,RS"
 	make_message m4 | as_alice sh -c "cat >$box/new/2000000000.a,S=12345"
 	make_message m5 | as_alice sh -c "cat >$box/new/2000000001.b"
 	make_message m6 | as_alice sh -c "cat >$box/cur/2000000002.c,S=7:2,"
-	sum=$(($(stat -c %s "$box/cur/$one:2,RS") + 12345 + $(stat -c %s "$box/new/2000000001.b")))
+	sum=$(($(stat -c %s "$box/cur/$one:2,RS") + 12345 + $(stat -c %s \
+	    "$box/new/2000000001.b")))
 	count=$(wc -l <"$box/maildirsize")
 	pop_removes 1 4 5
 	[ "$(wc -l <"$box/maildirsize")" -eq $((count + 1)) ]
@@ -144,26 +155,48 @@ held() {
 	}
 	END
 	chmod 755 "$WORLD"
-	run as_alice sh -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf -f flow quota get 2>/dev/null"
+	run as_alice \
+	    sh -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf -f flow quota get 2>/dev/null"
 	echo "$output"
 	[[ $output == *Type=MESSAGE\ Value=2\ * ]]
 }
 
 # bats test_tags=catalogue:80-9,attack:4-16
 @test "what maildirsize is not, or may not be, does not stop a removal, and stays as it is" {
-	for what in absent symlink fifo directory another\'s unwritable full empty half; do
+	for what in absent symlink fifo directory another\'s unwritable full \
+	    empty half; do
 		rm -rf "$box"
 		quota 100000S,3C
 		arrives m1
 		before='cat "$box/maildirsize"'
 		case $what in
-		absent) rm "$box/maildirsize"; before='! ls "$box/maildirsize" 2>/dev/null' ;;
-		symlink) mv "$box/maildirsize" "$box/other"; as_alice ln -s other "$box/maildirsize" ;;
-		fifo) rm "$box/maildirsize"; as_alice mkfifo "$box/maildirsize"; before='stat -c %F "$box/maildirsize"' ;;
-		directory) rm "$box/maildirsize"; as_alice mkdir "$box/maildirsize"; before='stat -c %F "$box/maildirsize"' ;;
-		another\'s) chown root:alice "$box/maildirsize"; chmod 666 "$box/maildirsize" ;;
+		absent)
+			rm "$box/maildirsize"
+			before='! ls "$box/maildirsize" 2>/dev/null'
+			;;
+		symlink)
+			mv "$box/maildirsize" "$box/other"
+			as_alice ln -s other "$box/maildirsize"
+			;;
+		fifo)
+			rm "$box/maildirsize"
+			as_alice mkfifo "$box/maildirsize"
+			before='stat -c %F "$box/maildirsize"'
+			;;
+		directory)
+			rm "$box/maildirsize"
+			as_alice mkdir "$box/maildirsize"
+			before='stat -c %F "$box/maildirsize"'
+			;;
+		another\'s)
+			chown root:alice "$box/maildirsize"
+			chmod 666 "$box/maildirsize"
+			;;
 		unwritable) chmod 400 "$box/maildirsize" ;;
-		full) yes '           1            0' | head -c 5200 >>"$box/maildirsize" ;;
+		full)
+			yes '           1            0' |
+			    head -c 5200 >>"$box/maildirsize"
+			;;
 		empty) : >"$box/maildirsize" ;;
 		half) printf 12 >>"$box/maildirsize" ;;
 		esac
@@ -173,8 +206,13 @@ held() {
 		[ -z "$(ls "$box/new")" ]
 		eval "$before" | cmp - "$WORLD/before"
 		case $what in
-		absent | full | empty | half) await 5 'grep -q logout "$WORLD/syslog"'; ! grep -q failed "$WORLD/syslog" ;;
-		*) await 5 'grep -q "failed .*maildirsize.* error=" "$WORLD/syslog"' ;;
+		absent | full | empty | half)
+			await 5 'grep -q logout "$WORLD/syslog"'
+			! grep -q failed "$WORLD/syslog"
+			;;
+		*)
+			await 5 'grep -q "failed .*maildirsize.* error=" "$WORLD/syslog"'
+			;;
 		esac || { echo "$what:"; cat "$WORLD/syslog"; return 1; }
 	done
 }
@@ -189,13 +227,15 @@ held() {
 	removed=0
 	while kill -0 "$one" 2>/dev/null || kill -0 "$other" 2>/dev/null; do
 		run pop alice "DELE 1" "DELE 3" QUIT
-		removed=$((removed + $(grep -c '^+OK message . deleted' <<<"$output" || :)))
+		removed=$((removed + $(grep -c '^+OK message . deleted' \
+		    <<<"$output" || :)))
 	done
 	wait "$one"
 	wait "$other"
 	[ "$removed" -gt 0 ]
 	[ "$(ls "$box/new" | wc -l)" -eq $((60 - removed)) ]
-	[ "$(held)" = "$(cat "$box"/new/* /dev/null | wc -c) $((60 - removed))" ]
+	[ "$(held)" = \
+	    "$(cat "$box"/new/* /dev/null | wc -c) $((60 - removed))" ]
 }
 
 # bats test_tags=attack:4-17
@@ -214,7 +254,8 @@ signal.pause()' "$box/maildirsize" >"$WORLD/lease" 3>&- &
 	begin=$SECONDS
 	pop_removes 1
 	[ $((SECONDS - begin)) -lt 5 ]
-	log_has 'failed .*maildirsize.* error="Resource temporarily unavailable"'
+	log_has \
+	    'failed .*maildirsize.* error="Resource temporarily unavailable"'
 	kill "$holder"
 	wait "$holder" || :
 	cmp "$box/maildirsize" "$WORLD/before"
@@ -229,7 +270,8 @@ signal.pause()' "$box/maildirsize" >"$WORLD/lease" 3>&- &
 	pop_login alice
 	pop_ask "DELE 2"
 	pid=$(child_pid)
-	attach "$pid" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=1
+	attach "$pid" -o /dev/null -e trace=fsync \
+	    -e inject=fsync:signal=KILL:when=1
 	pop_say QUIT
 	pop_hear_end
 	pop_close

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Real mail readers rewrite the mailbox while a session is open, and sessions remove from it while a reader has it open.
+# Real mail readers rewrite the mailbox while a session is open, and sessions
+# remove from it while a reader has it open.
 
 load helpers/all
 
@@ -8,7 +9,8 @@ readers=(mutt bsd-mailx mail.mailutils)
 setup() {
 	begin_test
 	realm_login alice
-	# Of one length each, so that one message may come to lie exactly where another one was.
+	# Of one length each, so that one message may come to lie exactly where
+	# another one was.
 	names=(m1 m2 m3 m4 m5)
 	echo "set folder=~ delete=yes quit=yes move=no wait_key=no beep=no mark_old=no sort=mailbox-order" >"$WORLD/muttrc"
 	[ -p "$WORLD/keys" ] || mkfifo "$WORLD/keys"
@@ -23,14 +25,16 @@ teardown() {
 # reader_open READER: alice starts it on her mailbox; returns when it shows it.
 reader_open() {
 	local command="$1 -n"
-	[ "$1" != mutt ] || command="TERM=xterm script -qefc 'mutt -n -F $WORLD/muttrc -f /var/mail/alice' /dev/null"
+	[ "$1" != mutt ] ||
+	    command="TERM=xterm script -qefc 'mutt -n -F $WORLD/muttrc -f /var/mail/alice' /dev/null"
 	rm -f "$WORLD/screen"
 	su alice -c "cd; $command" <"$WORLD/keys" >"$WORLD/screen" 2>&1 3>&- &
 	reader=$!
 	exec {keys}>"$WORLD/keys"
 	if [ "$1" = mutt ]; then
 		# What is typed before the screen is there would be forgotten.
-		await 10 "grep -aq -- ---Mutt: '$WORLD/screen'" || { tail -c 500 "$WORLD/screen" >&2; return 1; }
+		await 10 "grep -aq -- ---Mutt: '$WORLD/screen'" ||
+		    { tail -c 500 "$WORLD/screen" >&2; return 1; }
 	else
 		reader_does '!touch ~/ready\n'
 		await 10 '[ -e /home/alice/ready ]'
@@ -45,7 +49,11 @@ reader_does() {
 
 # reader_deletes READER N: not yet in the file.
 reader_deletes() {
-	if [ "$1" = mutt ]; then reader_does "$2\\nd"; else reader_does "d $2\\n"; fi
+	if [ "$1" = mutt ]; then
+		reader_does "$2\\nd"
+	else
+		reader_does "d $2\\n"
+	fi
 }
 
 # It is told to rewrite the mailbox and end.
@@ -54,7 +62,8 @@ reader_finishes() {
 }
 
 reader_ends() {
-	await 20 "! kill -0 $reader 2>/dev/null" || { tail -c 500 "$WORLD/screen" >&2; return 1; }
+	await 20 "! kill -0 $reader 2>/dev/null" ||
+	    { tail -c 500 "$WORLD/screen" >&2; return 1; }
 	reader_end
 }
 
@@ -68,7 +77,8 @@ reader_end() {
 
 reader_quits() {
 	reader_finishes "$1"
-	# mutt stays when mail comes while it is about to write, and wants to be told again.
+	# mutt stays when mail comes while it is about to write, and wants to be
+	# told again.
 	await 20 "! kill -0 $reader 2>/dev/null || grep -aq 'Unable to write' '$WORLD/screen'"
 	! grep -aq 'Unable to write' "$WORLD/screen" || reader_finishes "$1"
 	reader_ends
@@ -92,9 +102,11 @@ subjects() {
 	sed -n 's/^Subject: //p' /var/mail/alice | xargs
 }
 
-# is_message NAME: standard input is it, but for the fields that readers add to the header.
+# is_message NAME: standard input is it, but for the fields that readers add to
+# the header.
 is_message() {
-	diff <(grep -Ev '^(Status|X-UID|X-IMAPbase|Content-Length|Lines): ') <(make_message "$1")
+	diff <(grep -Ev '^(Status|X-UID|X-IMAPbase|Content-Length|Lines): ') \
+	    <(make_message "$1")
 }
 
 # holds_whole NAME …: the mailbox has each of these messages once, and whole.
@@ -133,15 +145,18 @@ retr_or_err() {
 			read -ra gone <<<"m${marks// / m}"
 			without "${gone[@]}" </var/mail/alice >"$WORLD/expected"
 			for i in 1 2 3 4 5; do
-				[[ " $marks " == *" $i "* ]] || retr_or_err "$i" "m$i"
+				[[ " $marks " == *" $i "* ]] ||
+				    retr_or_err "$i" "m$i"
 			done
 			if [[ $marks == *3* ]]; then
-				pop_ask QUIT '^-ERR some deleted messages not removed'
+				pop_ask QUIT \
+				    '^-ERR some deleted messages not removed'
 			else
 				pop_ask QUIT '^\+OK bye'
 			fi
 			pop_hear_end
-			echo "$name removed 3, marked were $marks, there are: $(subjects)"
+			echo \
+			    "$name removed 3, marked were $marks, there are: $(subjects)"
 			cmp /var/mail/alice "$WORLD/expected"
 		done
 	done
@@ -150,7 +165,8 @@ retr_or_err() {
 @test "a reader removes one of two equal messages, and that one was marked: the other one stays" {
 	for name in "${readers[@]}"; do
 		mbox m0 m1 tw tw m4 | store alice
-		# It has added its fields to all of them: lengths stay the same from now on.
+		# It has added its fields to all of them: lengths stay the same
+		# from now on.
 		reader_removes "$name" 1
 		pop_login alice
 		pop_ask "DELE 2"
@@ -165,7 +181,8 @@ retr_or_err() {
 
 @test "a reader removes one of two messages whose headers are equal, their bodies not: neither is taken for the other" {
 	for name in "${readers[@]}"; do
-		{ mbox m0 m1 tw; mbox tw | sed 's/line/LINE/'; mbox m4; } | store alice
+		{ mbox m0 m1 tw; mbox tw | sed 's/line/LINE/'; mbox m4; } |
+		    store alice
 		reader_removes "$name" 1
 		pop_login alice
 		reader_removes "$name" 2
@@ -178,9 +195,10 @@ retr_or_err() {
 	done
 }
 
-# bsd-mailx believes that a mailbox can only have grown, mailutils that nothing moves. Whoever removes a message while
-# they have the mailbox open makes them lose mail, be it mutt or us; only the first one's rewriting is good enough to be
-# tested, and only without new mail.
+# bsd-mailx believes that a mailbox can only have grown, mailutils that nothing
+# moves. Whoever removes a message while they have the mailbox open makes them
+# lose mail, be it mutt or us; only the first one's rewriting is good enough to
+# be tested, and only without new mail.
 @test "a session removes messages while a reader has the mailbox open: what the reader writes then lacks nothing that was kept" {
 	for name in mutt bsd-mailx; do
 		mbox "${names[@]}" | store alice
@@ -206,9 +224,11 @@ retr_or_err() {
 		pop_login alice
 		pop_ask "DELE 2"
 		pid=$(pgrep -n -x -u alice "$name")
-		strace -q -p "$pid" -o "$WORLD/stopped" -e trace=ftruncate -e inject=ftruncate:signal=STOP:when=1 2>/dev/null 3>&- &
+		strace -q -p "$pid" -o "$WORLD/stopped" -e trace=ftruncate \
+		    -e inject=ftruncate:signal=STOP:when=1 2>/dev/null 3>&- &
 		tracer=$!
-		await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$pid/status"
+		await 5 \
+		    "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$pid/status"
 		reader_finishes "$name"
 		await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
 		pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
@@ -246,7 +266,8 @@ marks_alpine() {
 	su alice -c "cd; mkdir -p mail; TERM=xterm script -qefc 'stty rows 40 cols 100; alpine -i' /dev/null" <"$WORLD/keys" >"$WORLD/screen" 2>&1 3>&- &
 	reader=$!
 	exec {keys}<>"$WORLD/keys"
-	await 20 "grep -aq 'MESSAGE INDEX' '$WORLD/screen'" || { tail -c 600 "$WORLD/screen"; return 1; }
+	await 20 "grep -aq 'MESSAGE INDEX' '$WORLD/screen'" ||
+	    { tail -c 600 "$WORLD/screen"; return 1; }
 	# A key that comes too early is forgotten.
 	await 20 "reader_does q; ! kill -0 $reader 2>/dev/null"
 	reader_end
@@ -266,8 +287,9 @@ marks_dovecot() {
 	    { cat "$WORLD/dovecot.err"; return 1; }
 }
 
-# marks_recorded FIELD …: a program that is too large for this test was seen to put such fields in front of a header
-# (front), or at its end, in the same way in each message, and to replace those that it has put there before.
+# marks_recorded FIELD …: a program that is too large for this test was seen to
+# put such fields in front of a header (front), or at its end, in the same way
+# in each message, and to replace those that it has put there before.
 marks_recorded() {
 	perl -we 'my ($front, @fields) = @ARGV; undef $/; $_ = <STDIN>;
 		for my $m (split /(?<=\n\n)(?=From )/) {
@@ -279,24 +301,53 @@ marks_recorded() {
 	cat "$WORLD/marked" >/var/mail/alice
 }
 
-# marks READER N: what the reader does to each message the first (1) and the second time (2); field: what it is seen by.
+# marks READER N: what the reader does to each message the first (1) and the
+# second time (2); field: what it is seen by.
 marks() {
 	case $1 in
 	mutt | neomutt) field="X-Label: $1$2"; marks_mutt "$1" "$1$2" ;;
-	bsd-mailx) field=Status:; su alice -c 'cd; bsd-mailx -n -f /var/mail/alice' <<<$'type 2\nquit' >/dev/null 2>&1 ;;
-	s-nail) field=X-Status:; su alice -c 'cd; s-nail -n -f /var/mail/alice' <<<$'flag 1\nanswered 2\ndraft 3\nquit' >/dev/null 2>&1 ;;
-	mailutils) field=X-UID:; su alice -c 'cd; mail.mailutils -n -f /var/mail/alice' <<<$'set hold\nprint 3\nquit' >/dev/null 2>&1 ;;
+	bsd-mailx)
+		field=Status:
+		su alice -c 'cd; bsd-mailx -n -f /var/mail/alice' \
+		    <<<$'type 2\nquit' >/dev/null 2>&1
+		;;
+	s-nail)
+		field=X-Status:
+		su alice -c 'cd; s-nail -n -f /var/mail/alice' \
+		    <<<$'flag 1\nanswered 2\ndraft 3\nquit' >/dev/null 2>&1
+		;;
+	mailutils)
+		field=X-UID:
+		su alice -c 'cd; mail.mailutils -n -f /var/mail/alice' \
+		    <<<$'set hold\nprint 3\nquit' >/dev/null 2>&1
+		;;
 	alpine) field=X-IMAPbase:; marks_alpine ;;
 	dovecot) field="X-Keywords: .*$1$2"; marks_dovecot "$1$2" ;;
 	thunderbird) field="X-Mozilla-Keys: .*foo$2"
-		marks_recorded front "X-Mozilla-Status: 000$2" 'X-Mozilla-Status2: 00000000' "X-Mozilla-Keys: \$label1 foo$2                          " ;;
-	evolution) field="X-Evolution: 00000001-001$2"; marks_recorded end "X-Evolution: 00000001-001$2" ;;
-	rmail) field=X-RMAIL-ATTRIBUTES:; marks_recorded end "X-RMAIL-ATTRIBUTES: A---$2---" "X-RMAIL-KEYWORDS: foo$2" ;;
-	gnus) field=X-Gnus-Article-Number:; marks_recorded end 'Lines: 2' "X-Gnus-Article-Number: $2   Sun, 29 Nov 2026 06:02:00 +0000" ;;
+		marks_recorded front "X-Mozilla-Status: 000$2" \
+		    'X-Mozilla-Status2: 00000000' \
+		    "X-Mozilla-Keys: \$label1 foo$2                          " ;;
+	evolution)
+		field="X-Evolution: 00000001-001$2"
+		marks_recorded end "X-Evolution: 00000001-001$2"
+		;;
+	rmail)
+		field=X-RMAIL-ATTRIBUTES:
+		marks_recorded end "X-RMAIL-ATTRIBUTES: A---$2---" \
+		    "X-RMAIL-KEYWORDS: foo$2"
+		;;
+	gnus)
+		field=X-Gnus-Article-Number:
+		marks_recorded end \
+		    'Lines: 2' "X-Gnus-Article-Number: $2   Sun, 29 Nov 2026 06:02:00 +0000"
+		;;
 	vm) field=X-VM-v5-Data:
-		marks_recorded front 'X-VM-Summary-Format: "%n %*%a\n"' "X-VM-Labels: (\"foo$2\")" 'X-VM-Bookmark: 2' "X-VM-v5-Data: ([t nil]\\n\\t[nil $2]\\n\\t(\"foo\"))" ;;
+		marks_recorded front 'X-VM-Summary-Format: "%n %*%a\n"' \
+		    "X-VM-Labels: (\"foo$2\")" 'X-VM-Bookmark: 2' \
+		    "X-VM-v5-Data: ([t nil]\\n\\t[nil $2]\\n\\t(\"foo\"))" ;;
 	esac
-	grep -q "^$field" /var/mail/alice || { echo "$1 has not written $field"; cat /var/mail/alice; return 1; }
+	grep -q "^$field" /var/mail/alice ||
+	    { echo "$1 has not written $field"; cat /var/mail/alice; return 1; }
 }
 
 # bats test_tags=catalogue:60-2
@@ -304,11 +355,17 @@ marks() {
 	mbox m1 m2 m3 | store alice
 	pop alice UIDL QUIT | grep '^[123] ' >"$WORLD/ids"
 	[ "$(wc -l <"$WORLD/ids")" -eq 3 ]
-	for name in mutt neomutt bsd-mailx s-nail mailutils alpine dovecot thunderbird evolution rmail gnus vm; do
+	for name in mutt neomutt bsd-mailx s-nail mailutils alpine dovecot \
+	    thunderbird evolution rmail gnus vm; do
 		for time in 1 2; do
 			marks "$name" "$time"
 			for kept in yes no; do
-				pop alice UIDL QUIT | grep '^[123] ' | diff "$WORLD/ids" - || { echo "after $name, $time"; cat /var/mail/alice; return 1; }
+				pop alice UIDL QUIT | grep '^[123] ' |
+				    diff "$WORLD/ids" - || {
+					    echo "after $name, $time"
+					    cat /var/mail/alice
+					    return 1
+				    }
 				[ "$kept" = no ] || forget_index
 			done
 		done
@@ -320,13 +377,23 @@ marks() {
 	configure_dovecot
 	for end in '' '\r' '\n\n'; do
 		rm -rf /home/alice/dovecot
-		{ mbox m1; from_line; printf 'Message-ID: <cut@kpopd.test>\nSubject: cut%b' "$end"; } | store alice
+		{
+			mbox m1
+			from_line
+			printf 'Message-ID: <cut@kpopd.test>\nSubject: cut%b' \
+			    "$end"
+		} | store alice
 		forget_index
 		pop alice UIDL QUIT | grep '^[12] ' >"$WORLD/ids"
-		make_message m3 | su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf save" 2>"$WORLD/dovecot.err" ||
+		make_message m3 |
+		    su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf save" 2>"$WORLD/dovecot.err" ||
 		    { cat "$WORLD/dovecot.err"; return 1; }
 		run pop alice UIDL QUIT
-		[[ $output == *"+OK 3 messages"* ]] || { echo "after '$end'"; cat "$WORLD/dovecot.err" /var/mail/alice; return 1; }
+		[[ $output == *"+OK 3 messages"* ]] || {
+			echo "after '$end'"
+			cat "$WORLD/dovecot.err" /var/mail/alice
+			return 1
+		}
 		grep '^[12] ' <<<"$output" | diff "$WORLD/ids" -
 	done
 }
@@ -357,7 +424,12 @@ marks() {
 		for then in '' 'marks_dovecot two'; do
 			$then
 			forget_index
-			pop alice UIDL QUIT | grep '^[0-9] ' | diff "$WORLD/ids" - || { echo "after $name, $then"; cat /var/mail/alice; return 1; }
+			pop alice UIDL QUIT | grep '^[0-9] ' |
+			    diff "$WORLD/ids" - || {
+				    echo "after $name, $then"
+				    cat /var/mail/alice
+				    return 1
+			    }
 		done
 	done
 }
@@ -369,5 +441,6 @@ marks() {
 	in_terminal "mutt -n -F $WORLD/marks -f /var/mail/alice"
 	[ "$(grep -c '^In-Reply-To: ' /var/mail/alice)" -eq 1 ]
 	pop alice UIDL QUIT | grep '^[12] ' >"$WORLD/now"
-	[ "$(comm -12 <(sort "$WORLD/ids") <(sort "$WORLD/now") | wc -l)" -eq 1 ]
+	[ "$(comm -12 <(sort "$WORLD/ids") <(sort "$WORLD/now") | wc -l)" \
+	    -eq 1 ]
 }

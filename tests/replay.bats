@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# What was recorded on the way opens nothing later: the replay cache, its file, and what may happen to it.
+# What was recorded on the way opens nothing later: the replay cache, its file,
+# and what may happen to it.
 
 load helpers/all
 load helpers/preload
@@ -34,17 +35,23 @@ of() {
 # bats test_tags=catalogue:19-2,promise:1
 @test "an AP-REQ is accepted once, however fast or slow its client's clock and however late it comes again" {
 	preloaded
-	of mallory apreq -n $(long && echo 6000 || echo 600) $service >"$WORLD/many"
+	of mallory apreq -n $(long && echo 6000 || echo 600) $service \
+	    >"$WORLD/many"
 	for fast in 299 290 150 1 -1 -150 -290; do
 		says 0 0 0
 		apreq -o $fast $service >"$WORLD/recorded"
-		is_in "$(shows "$WORLD/recorded")" || { echo "$fast"; return 1; }
-		for later in 0 1 150 299 301 302 430 $((290 + fast)) $((298 + fast)) $((300 + fast)) $((302 + fast)) 600 900; do
+		is_in "$(shows "$WORLD/recorded")" ||
+		    { echo "$fast"; return 1; }
+		for later in 0 1 150 299 301 302 430 $((290 + fast)) \
+		    $((298 + fast)) $((300 + fast)) $((302 + fast)) 600 900; do
 			[ $later -ge 0 ] || continue
 			says $later 0 0
 			# Others fill the cache meanwhile.
-			if [ $fast$later = 290302 ]; then churn "$WORLD/many" >/dev/null; fi
-			is_out "$(shows "$WORLD/recorded")" || { echo "$fast s fast, after $later s"; return 1; }
+			if [ $fast$later = 290302 ]; then
+				churn "$WORLD/many" >/dev/null
+			fi
+			is_out "$(shows "$WORLD/recorded")" ||
+			    { echo "$fast s fast, after $later s"; return 1; }
 		done
 	done
 	log_has 'refused .*error="Request is a replay"'
@@ -58,14 +65,16 @@ of() {
 	is_in "$(shows "$WORLD/recorded")"
 	for jump in 3600 -3600 86000 -86400; do
 		says $jump 0 0
-		# By a client whose clock has jumped as well; before its time a client would not use its ticket.
+		# By a client whose clock has jumped as well; before its time a
+		# client would not use its ticket.
 		if [ $jump -gt 0 ]; then
 			of mallory apreq -o $jump -n 30 $service >"$WORLD/many"
 			[ "$(churn "$WORLD/many")" -eq 30 ]
 		fi
 		is_out "$(shows "$WORLD/recorded")"
 		says 0 0 0
-		is_out "$(shows "$WORLD/recorded")" || { echo "after $jump"; return 1; }
+		is_out "$(shows "$WORLD/recorded")" ||
+		    { echo "after $jump"; return 1; }
 	done
 }
 
@@ -73,13 +82,17 @@ of() {
 @test "a recorded AP-REQ that is altered where nothing protects it is the same one" {
 	apreq $service >"$WORLD/recorded"
 	is_in "$(shows "$WORLD/recorded")"
-	# The options; the realm and name of the service; longer lengths; more behind it, inside and out.
+	# The options; the realm and name of the service; longer lengths; more
+	# behind it, inside and out.
 	for change in 's/\x03\x05\x00\x00\x00\x00\x00/\x03\x05\x00\x20\x00\x00\x00/' 's/\x03\x05\x00\x00\x00\x00\x00/\x03\x05\x00\x00\x00\x00\x01/' \
-	    's/KPOPD\.TEST/KPOPD.TEXT/' 's/mail\.kpopd/mail.kpopx/' 's/^\x6e\x82/\x6e\x83\x00/' 's/$/x/s' \
+	    's/KPOPD\.TEST/KPOPD.TEXT/' 's/mail\.kpopd/mail.kpopx/' \
+	    's/^\x6e\x82/\x6e\x83\x00/' 's/$/x/s' \
 	    's/^\x6e\x82(..)\x30\x82(..)(.*)$/"\x6e\x82" . pack("n", 2 + unpack "n", $1) . "\x30\x82" . pack("n", 2 + unpack "n", $2) . "$3\xa5\x00"/se'; do
 		perl -0777 -pe "$change" "$WORLD/recorded" >"$WORLD/altered"
-		! cmp -s "$WORLD/recorded" "$WORLD/altered" || { echo "$change changes nothing"; return 1; }
-		is_out "$(shows "$WORLD/altered")" || { echo "$change"; return 1; }
+		! cmp -s "$WORLD/recorded" "$WORLD/altered" ||
+		    { echo "$change changes nothing"; return 1; }
+		is_out "$(shows "$WORLD/altered")" ||
+		    { echo "$change"; return 1; }
 	done
 	log_has 'refused .*error="Request is a replay"'
 }
@@ -95,10 +108,13 @@ of() {
 	is_out "$(shows "$WORLD/same.1")"
 }
 
-# as_gssapi FILE: an AP-REQ as a first token of AUTH GSSAPI (RFC 2743 section 3.1); what the server says.
+# as_gssapi FILE: an AP-REQ as a first token of AUTH GSSAPI (RFC 2743 section
+# 3.1); what the server says.
 as_gssapi() {
-	perl -0777 -ne 'my $t = "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01\x00$_";
-	    print "\x60\x82", pack("n", length $t), $t' "$1" | base64 -w 0 >"$WORLD/token"
+	perl -0777 -ne \
+	    'my $t = "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01\x00$_";
+	    print "\x60\x82", pack("n", length $t), $t' "$1" |
+	    base64 -w 0 >"$WORLD/token"
 	printf 'AUTH GSSAPI %s\r\n*\r\nQUIT\r\n' "$(cat "$WORLD/token")" | wire
 }
 
@@ -133,19 +149,26 @@ as_gssapi() {
 		says 0 0 0
 		perl -e 'open my $f, ">", $ARGV[0] or die; print $f pack "q4", $ARGV[1], 0, 0, 0' "$WORLD/client.clock" $fast
 		rm -f "$WORLD/recorded"
-		socat -r "$WORLD/recorded" TCP-LISTEN:2113,reuseaddr TCP:127.0.0.1:1109 3>&- 2>/dev/null &
+		socat -r "$WORLD/recorded" TCP-LISTEN:2113,reuseaddr \
+		    TCP:127.0.0.1:1109 3>&- 2>/dev/null &
 		await 5 'ss -Hltn sport = 2113 | grep -q .'
-		run env LD_PRELOAD="$preload" PRELOAD="$WORLD/client.clock" "$KPOPD_BUILD/tests/programs/gsstalk" 1 0 oneway alice 2113
-		[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
+		run env LD_PRELOAD="$preload" PRELOAD="$WORLD/client.clock" \
+		    "$KPOPD_BUILD/tests/programs/gsstalk" 1 0 oneway alice 2113
+		[[ $output == *"+OK 2 messages"* ]] ||
+		    { echo "$output"; return 1; }
 		log_has 'login .*mutual=no layer=none '
 		for later in 0 200 301 400 590; do
 			says $later 0 0
 			if [ $later = 301 ]; then
-				of mallory apreq -n $(long && echo 6000 || echo 300) -g $service >"$WORLD/many"
+				of mallory apreq \
+				    -n $(long && echo 6000 || echo 300) \
+				    -g $service >"$WORLD/many"
 				churn "$WORLD/many" gssapi >/dev/null
 			fi
 			run wire <"$WORLD/recorded"
-			[[ $output == *"-ERR [AUTH] not authenticated"* && $output != *messages* ]] || { echo "$fast $later: $output"; return 1; }
+			[[ $output == *"-ERR [AUTH] not authenticated"* &&
+			    $output != *messages* ]] ||
+			    { echo "$fast $later: $output"; return 1; }
 		done
 	done
 }
@@ -164,7 +187,11 @@ as_gssapi() {
 		if [ $round -gt 1 ]; then rm -f "$cache"; fi
 		# One made now is not older than the new cache.
 		apreq -o 2 $service >"$WORLD/one"
-		{ versions; framed <"$WORLD/one"; printf 'QUIT\r\n'; } >"$WORLD/shown"
+		{
+			versions
+			framed <"$WORLD/one"
+			printf 'QUIT\r\n'
+		} >"$WORLD/shown"
 		shown=()
 		rm -f "$WORLD"/shown.*
 		for i in $(seq 50); do
@@ -172,7 +199,8 @@ as_gssapi() {
 			shown+=($!)
 		done
 		wait "${shown[@]}" || true
-		[ "$(grep -l '^00000000002b4f4b20' "$WORLD"/shown.* | wc -l)" -eq 1 ] || { echo "round $round"; return 1; }
+		[ "$(grep -l '^00000000002b4f4b20' "$WORLD"/shown.* | wc -l)" \
+		    -eq 1 ] || { echo "round $round"; return 1; }
 		[ "$(grep -l '^00000000..7e' "$WORLD"/shown.* | wc -l)" -eq 49 ]
 	done
 }
@@ -201,7 +229,8 @@ as_gssapi() {
 	[ "$(stat -f -c %a "$state")" -eq 0 ]
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		run pop alice QUIT
-		[[ $output == *"messages left"* ]] || { echo "$output"; return 1; }
+		[[ $output == *"messages left"* ]] ||
+		    { echo "$output"; return 1; }
 	done
 	rm -f "$cache"
 	cp /dev/zero "$state/users/$(id -u alice)/more" 2>/dev/null || true
@@ -220,14 +249,18 @@ as_gssapi() {
 	apreq -o -5 $service >"$WORLD/recorded"
 	is_in "$(shows "$WORLD/recorded")"
 	inode=$(stat -c %i "$cache") size=$(stat -c %s "$cache")
-	for harm in 'cache_fill 0' 'cache_fill 255' 'truncate -s 0 $cache' 'truncate -s 5000 $cache' 'truncate -s 99999999 $cache'; do
+	for harm in 'cache_fill 0' 'cache_fill 255' 'truncate -s 0 $cache' \
+	    'truncate -s 5000 $cache' 'truncate -s 99999999 $cache'; do
 		eval "$harm"
 		log_mark
-		is_out "$(shows "$WORLD/recorded")" || { echo "$harm"; return 1; }
+		is_out "$(shows "$WORLD/recorded")" ||
+		    { echo "$harm"; return 1; }
 		log_has "replay .*what=\"$cache is begun anew\""
 		run pop alice QUIT
-		[[ $output == *"messages left"* ]] || { echo "$harm: $output"; return 1; }
-		[ "$(stat -c '%i %s %U %a' "$cache")" = "$inode $size root 600" ]
+		[[ $output == *"messages left"* ]] ||
+		    { echo "$harm: $output"; return 1; }
+		[ "$(stat -c '%i %s %U %a' "$cache")" = \
+		    "$inode $size root 600" ]
 	done
 	# Without the head, which is whole: records that nobody has made.
 	cache_fill 0 4096
@@ -236,13 +269,16 @@ as_gssapi() {
 }
 
 @test "what root has put in the cache's place by mistake lets nobody in, and the log names it" {
-	for what in 'ln -s /etc/passwd' 'mkfifo -m 600' 'mkdir -m 700' 'ln -s nowhere' 'install -o daemon -m 600 /dev/null' 'install -m 660 /dev/null'; do
+	for what in 'ln -s /etc/passwd' 'mkfifo -m 600' 'mkdir -m 700' \
+	    'ln -s nowhere' 'install -o daemon -m 600 /dev/null' \
+	    'install -m 660 /dev/null'; do
 		rm -rf "$cache"
 		$what "$cache"
 		log_mark
 		run pop alice QUIT
 		[[ $output != *+OK* ]] || { echo "$what: $output"; return 1; }
-		log_has "failed .*what=\"opening the replay cache $cache\" error=\""
+		log_has \
+		    "failed .*what=\"opening the replay cache $cache\" error=\""
 		[ ! -e "$state/nowhere" ]
 	done
 	rm -rf "$cache"
@@ -290,7 +326,8 @@ next_gets_in() {
 
 # bats test_tags=fault:16-2
 @test "a compromised pre-auth process can neither open, shorten, remove nor chmod the cache; the next login goes on" {
-	[ -z "${SANITIZER-}" ] || skip "there is no filter in a build with sanitizers"
+	[ -z "${SANITIZER-}" ] ||
+	    skip "there is no filter in a build with sanitizers"
 	changed=yes
 	server_stop
 	server_start -t 4
@@ -300,18 +337,23 @@ next_gets_in() {
 	fd=$(fds "$preauth" | sed -n "s,^\([0-9]*\) $cache\$,\1,p")
 	[ -n "$fd" ]
 	# Opening is permitted by the filter, and by nothing else.
-	captive "$preauth" "openat -100 /replay 2" "openat -100 /replay/cache 65 384" "openat -100 /../replay 2" "pwrite64 $fd x 1 $(stat -c %s "$cache")"
+	captive "$preauth" "openat -100 /replay 2" \
+	    "openat -100 /replay/cache 65 384" "openat -100 /../replay 2" \
+	    "pwrite64 $fd x 1 $(stat -c %s "$cache")"
 	for n in $returned; do [ "$n" -lt 0 ]; done
 	[ "$(stat -c '%U %a' "$cache")" = "root 600" ]
 	# Each of these ends it.
-	for call in "ftruncate $fd 0" "fchmod $fd 0" "unlinkat -100 /krb5.conf 0" "fsync $fd" "flock $fd 2" "fallocate $fd 3 0 4096"; do
+	for call in "ftruncate $fd 0" "fchmod $fd 0" \
+	    "unlinkat -100 /krb5.conf 0" "fsync $fd" "flock $fd 2" \
+	    "fallocate $fd 3 0 4096"; do
 		pop_close
 		pop_open
 		pop_hear '^\+OK'
 		log_mark
 		captive "$(child_pid)" "$call"
 		log_has "fatal .*the pre-auth process was ended for the system call ${call%% *}" || { echo "$call"; return 1; }
-		[ "$(stat -c '%U %a %s' "$cache")" = "root 600 $(stat -c %s "$cache")" ]
+		[ "$(stat -c '%U %a %s' "$cache")" = \
+		    "root 600 $(stat -c %s "$cache")" ]
 		next_gets_in
 	done
 	pop_close
@@ -329,8 +371,10 @@ next_gets_in() {
 
 # cache_records CTIME STORED: each slot has such a record.
 cache_records() {
-	perl -e 'open my $f, "+<", $ARGV[0] or die; seek $f, 4096 + 3 * 4096 * 8, 0;
-	    print $f pack("A16LL", "tag", $ARGV[1], $ARGV[2]) x (4096 * 128)' "$cache" "$@"
+	perl -e \
+	    'open my $f, "+<", $ARGV[0] or die; seek $f, 4096 + 3 * 4096 * 8, 0;
+	    print $f pack("A16LL", "tag", $ARGV[1], $ARGV[2]) x (4096 * 128)' \
+	    "$cache" "$@"
 }
 
 @test "where each slot is needed everybody is refused, the log says why, and it ends with the times of the records" {

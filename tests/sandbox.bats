@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# System calls and files that the processes may not use, in real ones; tests/unit/sandbox.c has them one by one.
+# System calls and files that the processes may not use, in real ones;
+# tests/unit/sandbox.c has them one by one.
 
 load helpers/all
 
@@ -12,10 +13,12 @@ setup() {
 teardown() {
 	pkill -KILL -x strace || :
 	end_test
-	[[ $BATS_TEST_DESCRIPTION != *"has a filter" ]] || { server_stop; server_start; }
+	[[ $BATS_TEST_DESCRIPTION != *"has a filter" ]] ||
+	    { server_stop; server_start; }
 }
 
-# is_filtered PID: system calls go through a filter; there is no way to new rights.
+# is_filtered PID: system calls go through a filter; there is no way to new
+# rights.
 is_filtered() {
 	[ "$(field "$1" Seccomp)" = 2 ]
 	[ "$(field "$1" NoNewPrivs)" = 1 ]
@@ -23,8 +26,11 @@ is_filtered() {
 
 # xinetd_with STRACE-OPTION …: whatever xinetd starts is traced like this.
 xinetd_with() {
-	strace -f -q -p "$(cat "$WORLD/xinetd.pid")" -o "$WORLD/sandbox.trace" "$@" 2>/dev/null 3>&- &
-	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(cat "$WORLD/xinetd.pid")/status"
+	strace -f -q -p "$(cat "$WORLD/xinetd.pid")" -o "$WORLD/sandbox.trace" \
+	    "$@" 2>/dev/null 3>&- &
+	await 5 \
+	    "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(cat \
+		"$WORLD/xinetd.pid")/status"
 }
 
 # bats test_tags=promise:4
@@ -65,7 +71,8 @@ xinetd_with() {
 	pop_ask "USER alice"
 	pop_ask "PASS x"
 	for pid in $(pgrep -x kpopd); do
-		[ "$(readlink "/proc/$pid/root")" != "$state/relay" ] || relay=$pid
+		[ "$(readlink "/proc/$pid/root")" != "$state/relay" ] ||
+		    relay=$pid
 	done
 	is_filtered "$relay"
 	pop_ask QUIT
@@ -90,25 +97,30 @@ xinetd_with() {
 # bats test_tags=fault:15-3,promise:4
 @test "Landlock that does not do what it says lets nobody in; a kernel without it is told of, and served" {
 	# The first landlock_create_ruleset asks for the version.
-	for call in landlock_create_ruleset:2 landlock_add_rule:1 landlock_restrict_self:1; do
+	for call in landlock_create_ruleset:2 landlock_add_rule:1 \
+	    landlock_restrict_self:1; do
 		for how in error=EINVAL error=EPERM; do
 			log_mark
-			xinetd_with -e "trace=${call%:*}" -e "inject=${call%:*}:$how:when=${call#*:}"
+			xinetd_with -e "trace=${call%:*}" \
+			    -e "inject=${call%:*}:$how:when=${call#*:}"
 			run pop alice QUIT
 			pkill -KILL -x strace || :
 			await 5 '! pgrep -x strace >/dev/null'
-			[[ $output != *"messages"* ]] || { echo "$call $how"; return 1; }
+			[[ $output != *"messages"* ]] ||
+			    { echo "$call $how"; return 1; }
 			log_has 'fatal .*[Ll]andlock'
 		done
 	done
 	log_mark
-	xinetd_with -e trace=landlock_restrict_self -e inject=landlock_restrict_self:retval=0
+	xinetd_with -e trace=landlock_restrict_self \
+	    -e inject=landlock_restrict_self:retval=0
 	run pop alice QUIT
 	pkill -KILL -x strace || :
 	[[ $output != *"messages"* ]]
 	log_has 'fatal .*Landlock does not work'
 	log_mark
-	xinetd_with -e trace=landlock_create_ruleset -e inject=landlock_create_ruleset:error=ENOSYS
+	xinetd_with -e trace=landlock_create_ruleset \
+	    -e inject=landlock_create_ruleset:error=ENOSYS
 	run pop alice QUIT
 	pkill -KILL -x strace || :
 	[[ $output == *"+OK"*"messages left"* ]]
@@ -143,16 +155,19 @@ xinetd_with() {
 relay_pid() {
 	local pid
 	for pid in $(pgrep -x kpopd); do
-		[ "$(readlink "/proc/$pid/root")" != "$state/relay" ] || echo "$pid"
+		[ "$(readlink "/proc/$pid/root")" != "$state/relay" ] ||
+		    echo "$pid"
 	done
 }
 
 @test "of ioctl the session may count what is unacknowledged, a relay what is unread besides, and neither anything else" {
-	counts_unacknowledged="ioctl 0 0x5411 0" counts_unread="ioctl 0 0x541b 0" types="ioctl 0 0x5412 0"
+	counts_unacknowledged="ioctl 0 0x5411 0" \
+	    counts_unread="ioctl 0 0x541b 0" types="ioctl 0 0x5412 0"
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
-	# There is no place for the count: EFAULT, which is the kernel's answer and not the filter's.
+	# There is no place for the count: EFAULT, which is the kernel's answer
+	# and not the filter's.
 	captive "$(child_pid)" "$counts_unacknowledged"
 	[ "$returned" = -14 ]
 	pop_ask NOOP

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Strange mailboxes and strange things in a mailbox' place: what is served is what stands there, what is kept stays byte for byte.
+# Strange mailboxes and strange things in a mailbox' place: what is served is
+# what stands there, what is kept stays byte for byte.
 
 load helpers/all
 
@@ -16,7 +17,9 @@ teardown() {
 		rm -rf "$disk"
 	fi
 	while mountpoint -q /var/mail/alice; do umount /var/mail/alice; done
-	while [ "$(grep -c ' /var/mail ' /proc/self/mounts)" -gt 1 ]; do umount /var/mail; done
+	while [ "$(grep -c ' /var/mail ' /proc/self/mounts)" -gt 1 ]; do
+		umount /var/mail
+	done
 	rm -f /home/*/.k5login /home/alice/elsewhere
 	chmod 755 /home/alice
 	[ ! -e "$WORLD/other-server" ] || usual_server
@@ -36,7 +39,8 @@ usual_server() {
 	rm -f "$WORLD/other-server"
 }
 
-# on_disk: alice's mailbox is $disk/alice of a real file system; the world's own tree is in memory.
+# on_disk: alice's mailbox is $disk/alice of a real file system; the world's own
+# tree is in memory.
 on_disk() {
 	disk=$(mktemp -d /var/tmp/kpopd-test.XXXXXX)
 	chmod 755 "$disk"
@@ -44,8 +48,9 @@ on_disk() {
 	other_server -l fcntl -m "mbox:$disk/%u"
 }
 
-# messages_of FILE 'PERL': runs it with the file's messages, found by perl's own reading, as they stand in @part and as a
-# client gets them in @wire (both from 1); what stands before the first is $part[0].
+# messages_of FILE 'PERL': runs it with the file's messages, found by perl's own
+# reading, as they stand in @part and as a client gets them in @wire (both from
+# 1); what stands before the first is $part[0].
 messages_of() {
 	perl -we 'use strict; our (@part, @wire, @at);
 		open F, "<", shift or die; binmode F; my $file = do { local $/; <F> } // ""; my $code = shift;
@@ -67,7 +72,8 @@ messages_of() {
 		eval $code; die $@ if $@' "$@"
 }
 
-# serves FILE: STAT, LIST, UIDL and all RETRs of alice's mailbox give what messages_of finds in FILE; byte by byte.
+# serves FILE: STAT, LIST, UIDL and all RETRs of alice's mailbox give what
+# messages_of finds in FILE; byte by byte.
 serves() {
 	local count
 	count=$(messages_of "$1" 'print $#part')
@@ -101,19 +107,23 @@ serves() {
 		good() =~ /^\+OK bye/ or die;' "$WORLD/answers"
 }
 
-# removes N …: these messages of alice's mailbox go, all else stays byte for byte, and the file's owner and mode with it.
+# removes N …: these messages of alice's mailbox go, all else stays byte for
+# byte, and the file's owner and mode with it.
 removes() {
 	local file
 	file=$(spool_file)
 	# shellcheck disable=SC2016
-	messages_of /var/mail/alice 'my %gone = map { $_ => 1 } @ARGV; print map $part[$_], grep !$gone{$_}, 0 .. $#part' "$@" >"$WORLD/kept"
+	messages_of \
+	    /var/mail/alice 'my %gone = map { $_ => 1 } @ARGV; print map $part[$_], grep !$gone{$_}, 0 .. $#part' "$@" >"$WORLD/kept"
 	pop alice "${@/#/DELE }" QUIT >"$WORLD/answer"
-	[[ $(tail -n 1 "$WORLD/answer") == "+OK bye, "* ]] && cmp "$WORLD/kept" /var/mail/alice &&
+	[[ $(tail -n 1 "$WORLD/answer") == "+OK bye, "* ]] &&
+	    cmp "$WORLD/kept" /var/mail/alice &&
 	    [ "$(spool_file)" = "$file" ] && no_journal
 }
 
-# whole [WHAT [COUNT]]: standard input as a mailbox is served whole and left alone, and each message can be removed by
-# itself; the log has these sessions and no trouble.
+# whole [WHAT [COUNT]]: standard input as a mailbox is served whole and left
+# alone, and each message can be removed by itself; the log has these sessions
+# and no trouble.
 whole() {
 	local n count ends
 	cat >"$WORLD/whole"
@@ -121,14 +131,17 @@ whole() {
 	store alice <"$WORLD/whole"
 	log_mark
 	spool_mark
-	serves "$WORLD/whole" && spool_kept || { echo "in the mailbox: ${1-}"; return 1; }
+	serves "$WORLD/whole" && spool_kept ||
+	    { echo "in the mailbox: ${1-}"; return 1; }
 	ends=("$count 0 $count")
 	for n in $(seq "$count"); do
 		store alice <"$WORLD/whole"
-		removes "$n" || { echo "DELE $n in the mailbox: ${1-}"; return 1; }
+		removes "$n" ||
+		    { echo "DELE $n in the mailbox: ${1-}"; return 1; }
 		ends+=("0 1 $((count - 1))")
 	done
-	log_says_quits "${ends[@]}" || { echo "of the mailbox: ${1-}"; return 1; }
+	log_says_quits "${ends[@]}" ||
+	    { echo "of the mailbox: ${1-}"; return 1; }
 	[ "$count" -eq "${2-$count}" ]
 }
 
@@ -136,7 +149,9 @@ whole() {
 refused() {
 	spool_mark
 	run pop alice STAT QUIT
-	[[ ${lines[-1]} = "-ERR [AUTH] this ticket does not open that mailbox" ]] || { echo "$output"; return 1; }
+	[[ ${lines[-1]} = \
+	    "-ERR [AUTH] this ticket does not open that mailbox" ]] ||
+	    { echo "$output"; return 1; }
 	log_has 'refused .*reason="not permitted to be this user" user=alice'
 	spool_kept
 }
@@ -151,32 +166,47 @@ refused() {
 # bats test_tags=catalogue:48,catalogue:59-1
 @test "messages without their line ends, empty lines or headers are served and removed alone" {
 	printf 'From a\nA: b\n\nno final newline' | whole "no final newline" 1
-	{ mbox one; printf 'From a\nA: b\n\nno final newline'; } | whole "no final newline, two" 2
+	{ mbox one; printf 'From a\nA: b\n\nno final newline'; } |
+	    whole "no final newline, two" 2
 	printf 'From a' | whole "From and no end" 1
 	printf 'From \n' | whole "From alone" 1
 	printf 'From \n\nFrom \n\nFrom ' | whole "nothing but From" 1
-	{ from_line; echo; from_line; echo; from_line; } | whole "nothing but From and a date" 3
+	{ from_line; echo; from_line; echo; from_line; } |
+	    whole "nothing but From and a date" 3
 	printf 'From a\nA: b\nC: d' | whole "no empty line behind the header" 1
-	printf 'From a\nA: b\nFrom c\nD: e\n\nFrom f\nG: h\n\n' | whole "no empty line before From" 2
-	{ printf 'From a\n\nno header\n\n'; from_line; printf '\n\n\nFrom c\nD: e\n\n'; } | whole "no header" 3
-	printf '\n\nFrom a\nA: b\n\nc\n\nFrom d\nE: f\n\n' | whole "empty lines in front" 2
-	printf '\n\nFrom a\n\nc\n\nFrom d\nE: f\n\n' | whole "empty lines in front, and no header" 2
+	printf 'From a\nA: b\nFrom c\nD: e\n\nFrom f\nG: h\n\n' |
+	    whole "no empty line before From" 2
+	{
+		printf 'From a\n\nno header\n\n'
+		from_line
+		printf '\n\n\nFrom c\nD: e\n\n'
+	} | whole "no header" 3
+	printf '\n\nFrom a\nA: b\n\nc\n\nFrom d\nE: f\n\n' |
+	    whole "empty lines in front" 2
+	printf '\n\nFrom a\n\nc\n\nFrom d\nE: f\n\n' |
+	    whole "empty lines in front, and no header" 2
 	printf 'From a\nA: b\n\nc\n\r' | whole "CR at the end" 1
 	printf 'From a\nA: b\n\nc\n\nF' | whole "F at the end" 1
-	printf 'From a\nA: b\n\nc\n\n\n\n\nFrom d\nE: f\n\n\n\n' | whole "many empty lines" 2
-	printf 'From a\nA: b\n\nFrom c\nD: e\n\nFrom f\nG: h\n\n' | whole "no body, one empty line" 3
-	printf 'From a\nA: b\n\n\nFrom c\nD: e\n\n\nFrom f\nG: h\n\n\n' | whole "no body, two empty lines" 3
-	printf 'From a\r\nA: b\r\n\r\nFrom c\r\nD: e\r\n\r\n\r\n' | whole "no body, CRLF" 2
+	printf 'From a\nA: b\n\nc\n\n\n\n\nFrom d\nE: f\n\n\n\n' |
+	    whole "many empty lines" 2
+	printf 'From a\nA: b\n\nFrom c\nD: e\n\nFrom f\nG: h\n\n' |
+	    whole "no body, one empty line" 3
+	printf 'From a\nA: b\n\n\nFrom c\nD: e\n\n\nFrom f\nG: h\n\n\n' |
+	    whole "no body, two empty lines" 3
+	printf 'From a\r\nA: b\r\n\r\nFrom c\r\nD: e\r\n\r\n\r\n' |
+	    whole "no body, CRLF" 2
 }
 
 # bats test_tags=catalogue:50,catalogue:51
 @test "CRLF, mixed line ends and lone CRs are served and removed alone" {
 	mbox one two three | sed 's/$/\r/' | whole "CRLF" 3
-	{ mbox one; mbox two | sed 's/$/\r/'; mbox three; } | whole "mixed by message" 3
+	{ mbox one; mbox two | sed 's/$/\r/'; mbox three; } |
+	    whole "mixed by message" 3
 	mbox one two three | sed '1~2s/$/\r/' | whole "mixed by line"
 	mbox one two three | sed '2~2s/$/\r/' | whole "mixed by other lines"
 	printf 'From a\r\nA: b\r\n\n\r\nFrom c\nD: e\n\r\nFrom f\r\r\nA: b\r\r\n\r\r\n\r\nFrom g\nC: d\n\n' | whole "CR CR LF" 4
-	printf 'From a\nA: b\rC: d\r\rFrom e\rF: g\n\n\rFrom h\n\nFrom i\nJ: k\n\n' | whole "lone CRs" 2
+	printf \
+	    'From a\nA: b\rC: d\r\rFrom e\rF: g\n\n\rFrom h\n\nFrom i\nJ: k\n\n' | whole "lone CRs" 2
 }
 
 # bats test_tags=catalogue:52
@@ -188,14 +218,17 @@ refused() {
 # bats test_tags=catalogue:53-1,catalogue:54
 @test "From and a date or a header after it begin a message also where a body meant it, the word alone and >From never do" {
 	printf 'From a\nA: b\n\nFrom c\n\nFrom d\nfrom e\n\nfrom f\n\n From g\n\nFrom: h\n\nFrom here on.' | whole "From in the body" 1
-	printf 'From a\nA: b\n\nFrom c\nD: e\n\n' | whole "From and a header in the body" 2
-	{ printf 'From a\nA: b\n\n'; from_line; printf '\n\ntext\n\n'; } | whole "From and a date in the body" 2
+	printf 'From a\nA: b\n\nFrom c\nD: e\n\n' |
+	    whole "From and a header in the body" 2
+	{ printf 'From a\nA: b\n\n'; from_line; printf '\n\ntext\n\n'; } |
+	    whole "From and a date in the body" 2
 	printf 'From a\nA: b\n\n>From c\n\n>From d\n>>From e\n\nFrom f\nG: h\n\n>From i\n\n' | whole ">From" 2
 }
 
 # bats test_tags=catalogue:56
 @test "lines of dots, and a dot alone, are served and removed alone" {
-	printf 'From a\nA: b\n\n.\n..\n.c\n...\n\n.\n\nFrom .\nA.: .\n\n.\n\n' | whole "dots" 2
+	printf 'From a\nA: b\n\n.\n..\n.c\n...\n\n.\n\nFrom .\nA.: .\n\n.\n\n' |
+	    whole "dots" 2
 	printf 'From a\nA: b\n\n.' | whole "a dot at the end" 1
 }
 
@@ -210,19 +243,23 @@ refused() {
 # bats test_tags=catalogue:61
 @test "equal messages have different UIDLs, and just one of them goes" {
 	mbox two two one two | whole "equal messages" 4
-	for _ in $(seq 20); do printf 'From a\nSame: yes\n\nsame\n\n'; done | store alice
+	for _ in $(seq 20); do printf 'From a\nSame: yes\n\nsame\n\n'; done |
+	    store alice
 	log_mark
 	serves /var/mail/alice
 	removes 1 7 20
 	serves /var/mail/alice
 	log_says_quits "20 0 20" "0 3 17" "17 0 17"
 	# Equal headers, other bodies: the right one goes.
-	for n in 1 2 3 4 5; do printf 'From a\nSame: yes\n\n%s\n\n' $n; done | whole "equal headers" 5
+	for n in 1 2 3 4 5; do printf 'From a\nSame: yes\n\n%s\n\n' $n; done |
+	    whole "equal headers" 5
 }
 
 # bats test_tags=catalogue:64-1,catalogue:64-3
 @test "the internal message stays byte for byte when all others go" {
-	internal() { printf 'From MAILER-DAEMON Mon\nDate: now\nFrom: Mail System Internal Data <MAILER-DAEMON@mail>\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\nStatus: RO\n\ninternal\n\nlines\n\n'; }
+	internal() {
+		printf 'From MAILER-DAEMON Mon\nDate: now\nFrom: Mail System Internal Data <MAILER-DAEMON@mail>\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\nStatus: RO\n\ninternal\n\nlines\n\n'
+	}
 	{ internal; mbox one two; } | store alice
 	file=$(spool_file)
 	run pop alice STAT "DELE 2" QUIT
@@ -234,7 +271,8 @@ refused() {
 	[ "$(spool_file)" = "$file" ]
 	spool_mark
 	run pop alice "DELE 1" QUIT
-	[[ $output == *"+OK 0 messages"*"-ERR no such message"*"+OK bye, 0 messages left" ]]
+	[[ $output == \
+	    *"+OK 0 messages"*"-ERR no such message"*"+OK bye, 0 messages left" ]]
 	spool_kept
 	log_says_quits "0 1 1" "0 1 0" "0 0 0"
 	# Elsewhere than in front it is a message as others are.
@@ -243,14 +281,20 @@ refused() {
 
 # bats test_tags=catalogue:65-1
 @test "half a message that a delivery left at the end takes nothing with it but what stands behind it" {
-	half() { from_line; printf 'Subject: half\n\nthis was to be longer, but the machine st'; }
+	half() {
+		from_line
+		printf \
+		    'Subject: half\n\nthis was to be longer, but the machine st'
+	}
 	{ mbox one two; half; } | whole "half a message" 3
-	# Procmail appends behind it; the result is another program's doing, and is served as it stands.
+	# Procmail appends behind it; the result is another program's doing, and
+	# is served as it stands.
 	{ mbox one two; half; } | store alice
 	make_message three | deliver alice
 	make_message four | deliver alice
 	cp /var/mail/alice "$WORLD/whole"
-	cmp <(head -c "$( { mbox one two; half; } | wc -c)" /var/mail/alice) <(mbox one two; half)
+	cmp <(head -c "$( { mbox one two; half; } | wc -c)" /var/mail/alice) \
+	    <(mbox one two; half)
 	serves "$WORLD/whole"
 	count=$(messages_of "$WORLD/whole" 'print $#part')
 	[ "$count" -ge 4 ]
@@ -283,22 +327,31 @@ refused() {
 	log_has 'logout .* reason=quit .* deleted=0 left=2 '
 }
 
-# retrieve_sum: the SHA-256 of message 1 as POP3 sends it, of which no line may begin with a dot.
+# retrieve_sum: the SHA-256 of message 1 as POP3 sends it, of which no line may
+# begin with a dot.
 retrieve_sum() {
-	printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT | kpopc mail.kpopd.test | sed -e '1,4d' | head -n -2 | sha256sum
+	printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT |
+	    kpopc mail.kpopd.test | sed -e '1,4d' | head -n -2 | sha256sum
 }
 
 # bats test_tags=catalogue:58
 @test "a header of a million fields and one of 100 MiB are served whole, in bounded memory, and kept" {
 	fields() { printf 'Subject: many\n'; seq -f 'X-Field: %.0f' "$1"; }
-	field() { printf 'Subject: '; head -c 104857600 /dev/zero | tr '\0' h; printf '\n'; }
+	field() {
+		printf 'Subject: '
+		head -c 104857600 /dev/zero | tr '\0' h
+		printf '\n'
+	}
 	for header in "fields 1000000" field; do
 		# shellcheck disable=SC2086
-		{ from_line; $header; printf '\nbody\n\n'; mbox last; } | store alice
+		{ from_line; $header; printf '\nbody\n\n'; mbox last; } |
+		    store alice
 		sum=$(sha256sum </var/mail/alice)
 		log_mark
 		spool_mark
-		[ "$(retrieve_sum)" = "$({ $header; printf '\nbody\n'; } | sed 's/$/\r/' | sha256sum)" ]
+		[ "$(retrieve_sum)" = \
+		    "$({ $header; printf '\nbody\n'; } | sed 's/$/\r/' |
+			sha256sum)" ]
 		# In one session: all of it is looked through, and sent.
 		forget_index
 		pop_login alice
@@ -306,7 +359,9 @@ retrieve_sum() {
 		timeout 60 sed -n '/^\.\r$/q' <&"$pop_in"
 		pop_say "TOP 2 0"
 		pop_hear_lines
-		[ -n "${SANITIZER-}" ] || [ "$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$(child_pid)/status")" -lt 20000 ]
+		[ -n "${SANITIZER-}" ] ||
+		    [ "$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' \
+			"/proc/$(child_pid)/status")" -lt 20000 ]
 		pop_cut
 		[ "$(sha256sum </var/mail/alice)" = "$sum" ]
 		spool_kept
@@ -334,15 +389,20 @@ retrieve_sum() {
 	log_has 'login .*user=alice'
 	sleep 0.5
 	session=$(child_pid)
-	# Meanwhile: others are served at once, a second login is told so at once, memory is bounded.
-	KRB5CCNAME=FILE:$WORLD/bob.cc kinit -k -t "$WORLD/keytabs/bob.keytab" bob
+	# Meanwhile: others are served at once, a second login is told so at
+	# once, memory is bounded.
+	KRB5CCNAME=FILE:$WORLD/bob.cc kinit -k -t "$WORLD/keytabs/bob.keytab" \
+	    bob
 	begin=$(date +%s%N)
 	KRB5CCNAME=FILE:$WORLD/bob.cc run pop bob QUIT
 	[[ $output == *"+OK 1 messages"* ]]
 	run pop alice QUIT
-	[[ ${lines[-1]} == "-ERR [IN-USE] another session has had the mailbox for "* ]]
+	[[ ${lines[-1]} == \
+	    "-ERR [IN-USE] another session has had the mailbox for "* ]]
 	[ $((($(date +%s%N) - begin) / 1000000)) -lt 3000 ]
-	[ -n "${SANITIZER-}" ] || [ "$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$session/status")" -lt 16384 ]
+	[ -n "${SANITIZER-}" ] ||
+	    [ "$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\).*/\1/p' \
+		"/proc/$session/status")" -lt 16384 ]
 	if long; then
 		begin=$SECONDS
 		pop_patience=600 pop_hear '^\+OK 1 messages'
@@ -350,7 +410,8 @@ retrieve_sum() {
 		pop_ask "LIST 1" "^\\+OK 1 109951162[0-9]*$"
 		pop_ask QUIT
 	fi
-	# Killed by hand it leaves no lock, and its client hears nothing but the end.
+	# Killed by hand it leaves no lock, and its client hears nothing but the
+	# end.
 	if ! long; then
 		kill -KILL "$session"
 		pop_hear_end
@@ -366,7 +427,8 @@ retrieve_sum() {
 	# Holes cost nothing but the reading.
 	long && room=12 || room=1
 	on_disk
-	[ "$(df --output=avail -B1G "$disk" | tail -n 1)" -ge $room ] || skip "less than $room GiB free"
+	[ "$(df --output=avail -B1G "$disk" | tail -n 1)" -ge $room ] ||
+	    skip "less than $room GiB free"
 	{ mbox one; from_line; printf 'Subject: hole\n\n'; } >"$disk/alice"
 	begin=$(stat -c %s "$disk/alice")
 	truncate -s $((5 << 30)) "$disk/alice"
@@ -379,13 +441,17 @@ retrieve_sum() {
 	spool_kept
 	log_says_quits "1 0 3"
 	run pop alice "RETR 3" "DELE 3" QUIT
-	[[ $output == *"+OK 3 messages"*"Subject: last"*"+OK bye, 2 messages left" ]]
+	[[ $output == \
+	    *"+OK 3 messages"*"Subject: last"*"+OK bye, 2 messages left" ]]
 	[ "$(stat -c %s "$disk/alice")" -eq $(((5 << 30) + 2)) ]
 	# What is removed in front moves all of it.
 	if long; then
-		printf '%s\r\n' "USER alice" "PASS x" "DELE 1" QUIT | kpopc mail.kpopd.test | grep '^+OK bye, 1 messages left'
-		[ "$(stat -c %s "$disk/alice")" -eq $(((5 << 30) + 2 - $(mbox one | wc -c))) ]
-		cmp <(head -c "$begin" "$disk/alice" | head -n 3) <(from_line; printf 'Subject: hole\n\n')
+		printf '%s\r\n' "USER alice" "PASS x" "DELE 1" QUIT |
+		    kpopc mail.kpopd.test | grep '^+OK bye, 1 messages left'
+		[ "$(stat -c %s "$disk/alice")" \
+		    -eq $(((5 << 30) + 2 - $(mbox one | wc -c))) ]
+		cmp <(head -c "$begin" "$disk/alice" | head -n 3) \
+		    <(from_line; printf 'Subject: hole\n\n')
 		no_journal
 	else
 		pop_login alice
@@ -408,13 +474,15 @@ two_mailboxes() {
 
 others_are_kept() {
 	spool_is bob secret private
-	cmp "$WORLD/shadow" /etc/shadow && [ "$(spool_file /etc/shadow)" = "$shadow" ]
+	cmp "$WORLD/shadow" /etc/shadow &&
+	    [ "$(spool_file /etc/shadow)" = "$shadow" ]
 }
 
 # bats test_tags=catalogue:67,catalogue:68,catalogue:69,catalogue:71,catalogue:72
 @test "what is no mailbox of alice's is refused, and what stands there or behind it is as it was" {
 	two_mailboxes
-	for target in /etc/shadow /var/mail/bob /dev/null /dev/zero /nowhere alice "$WORLD"; do
+	for target in /etc/shadow /var/mail/bob /dev/null /dev/zero /nowhere \
+	    alice "$WORLD"; do
 		ln -sfn "$target" /var/mail/alice
 		chown -h alice /var/mail/alice
 		opens_not SYS/PERM 'symbolic links'
@@ -442,7 +510,8 @@ others_are_kept() {
 	opens_not SYS/PERM 'Is a directory'
 	cmp /var/mail/alice/one <(mbox one)
 	rm -r /var/mail/alice
-	perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); bind(S, sockaddr_un("/var/mail/alice")) or die'
+	perl \
+	    -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); bind(S, sockaddr_un("/var/mail/alice")) or die'
 	chown alice /var/mail/alice
 	opens_not SYS/PERM 'opening the mailbox'
 	rm /var/mail/alice
@@ -491,19 +560,26 @@ others_are_kept() {
 	done
 }
 
-# swapped_login: one login gets alice's mail, none, or an error; $WORLD/good counts the first.
+# swapped_login: one login gets alice's mail, none, or an error; $WORLD/good
+# counts the first.
 swapped_login() {
 	log_mark
 	pop alice "RETR 1" "DELE 7" "RETR 2" QUIT >"$WORLD/answer" || true
 	cat "$WORLD/answer"
 	grep -aq 'secret\|private' "$WORLD/answer" && return 1 || :
 	if grep -q '^-ERR \[SYS/' "$WORLD/answer"; then
-		log_has 'failed .*what="opening the mailbox" error=' && log_has 'logout .* reason=unavailable$'
+		log_has 'failed .*what="opening the mailbox" error=' &&
+		    log_has 'logout .* reason=unavailable$'
 		return
 	fi
-	grep -q '^+OK 2 messages' "$WORLD/answer" || { grep -q '^+OK 0 messages\|^-ERR \[IN-USE\]' "$WORLD/answer"; return; }
+	grep -q '^+OK 2 messages' "$WORLD/answer" || {
+		grep -q '^+OK 0 messages\|^-ERR \[IN-USE\]' "$WORLD/answer"
+		return
+	}
 	echo $(($(cat "$WORLD/good") + 1)) >"$WORLD/good"
-	diff <(grep -a ' line ' "$WORLD/answer") <(make_message one | grep ' line '; make_message two | grep ' line ')
+	diff \
+	    <(grep -a ' line ' "$WORLD/answer") <(make_message one |
+		grep ' line '; make_message two | grep ' line ')
 }
 
 # bats test_tags=catalogue:74
@@ -546,8 +622,11 @@ swapped_login() {
 # bats test_tags=catalogue:75-1
 @test "a swap in the middle of sessions with deletions: the removal finds its file or removes nothing" {
 	two_mailboxes
-	for swap in 'ln -sfn /var/mail/bob /var/mail/alice' 'rm /var/mail/alice' 'mv /var/mail/alice /var/mail/moved' \
-	    'ln -f /var/mail/bob /var/mail/alice' 'rm /var/mail/alice; mkdir /var/mail/alice' 'rm /var/mail/alice; mkfifo /var/mail/alice' \
+	for swap in 'ln -sfn /var/mail/bob /var/mail/alice' \
+	    'rm /var/mail/alice' 'mv /var/mail/alice /var/mail/moved' \
+	    'ln -f /var/mail/bob /var/mail/alice' \
+	    'rm /var/mail/alice; mkdir /var/mail/alice' \
+	    'rm /var/mail/alice; mkfifo /var/mail/alice' \
 	    'ln /var/mail/alice /var/mail/moved; cp -p --remove-destination /var/mail/alice /var/mail/alice.2; mv /var/mail/alice.2 /var/mail/alice'; do
 		rm -rf /var/mail/alice /var/mail/moved
 		mbox one two | store alice
@@ -566,24 +645,29 @@ swapped_login() {
 		log_has 'failed .*another program (replaced|changed) the mailbox|failed .*what="locking the mailbox"'
 		log_has 'logout .* reason=quit retrieved=1 .* deleted=0 left=2 '
 		[ ! -e /var/mail/moved ] || cmp /var/mail/moved <(mbox one two)
-		[ ! -f /var/mail/alice ] || [ -L /var/mail/alice ] || cmp /var/mail/alice <(mbox one two) || spool_is alice secret private
+		[ ! -f /var/mail/alice ] || [ -L /var/mail/alice ] ||
+		    cmp /var/mail/alice <(mbox one two) ||
+		    spool_is alice secret private
 		others_are_kept
 	done
 	rm -rf /var/mail/alice /var/mail/moved
 }
 
-# large_message LINES: a message too large for what stands between server and client to take it at once.
+# large_message LINES: a message too large for what stands between server and
+# client to take it at once.
 large_message() {
 	from_line
 	printf 'Subject: large\n\n'
-	yes 'one of many lines of some length, so that the client has to wait' | head -n "$1"
+	yes 'one of many lines of some length, so that the client has to wait' |
+	    head -n "$1"
 	echo
 }
 
 # bats test_tags=catalogue:75-3
 @test "a mailbox that shrinks in the middle of RETR: the answer ends without its dot" {
 	{ large_message 800000; mbox last; } | store alice
-	for shrink in 'truncate -s 100000 /var/mail/alice' ': >/var/mail/alice' 'mbox last >/var/mail/alice'; do
+	for shrink in 'truncate -s 100000 /var/mail/alice' \
+	    ': >/var/mail/alice' 'mbox last >/var/mail/alice'; do
 		{ large_message 800000; mbox last; } | store alice
 		pop_login alice
 		pop_say "RETR 1"
@@ -603,7 +687,8 @@ large_message() {
 
 @test "a mailbox whose bytes move in the middle of RETR: what is of two places ends without its dot" {
 	local field
-	# As long as a line of it, so that there is as much of everything as was promised.
+	# As long as a line of it, so that there is as much of everything as was
+	# promised.
 	field="X-Keywords: $(large_message 1 | sed -n '4s/./k/gp' | cut -c 13-)"
 	for moved in first large; do
 		{ mbox first; large_message 800000; mbox last; } | store alice
@@ -612,8 +697,10 @@ large_message() {
 		pop_say "RETR 2"
 		pop_hear '^\+OK [0-9]+ octets'
 		sleep 0.3
-		# As a reader does that notes a keyword: all behind it stands elsewhere, in the same file.
-		sed "0,/^Subject: $moved/s//$field\\n&/" /var/mail/alice >"$WORLD/moved"
+		# As a reader does that notes a keyword: all behind it stands
+		# elsewhere, in the same file.
+		sed "0,/^Subject: $moved/s//$field\\n&/" /var/mail/alice \
+		    >"$WORLD/moved"
 		cat "$WORLD/moved" 1<>/var/mail/alice
 		spool_mark
 		timeout 20 cat <&"$pop_in" >"$WORLD/rest"
@@ -626,7 +713,8 @@ large_message() {
 
 # bats test_tags=catalogue:75-4
 @test "mail that arrives in the middle of RETR, and a mailbox that is replaced then, do not touch the answer" {
-	for change in 'make_message late | deliver alice' 'mv /var/mail/alice /var/mail/moved' 'rm /var/mail/alice'; do
+	for change in 'make_message late | deliver alice' \
+	    'mv /var/mail/alice /var/mail/moved' 'rm /var/mail/alice'; do
 		large_message 800000 | store alice
 		log_mark
 		pop_login alice
@@ -634,8 +722,13 @@ large_message() {
 		pop_hear '^\+OK [0-9]+ octets'
 		sleep 0.3
 		eval "$change"
-		head -c "$(($(large_message 800000 | tail -n +2 | head -n -1 | wc -lc | awk '{ print $1 + $2 }')))" <&"$pop_in" >"$WORLD/rest"
-		cmp "$WORLD/rest" <(large_message 800000 | tail -n +2 | head -n -1 | sed 's/$/\r/')
+		head -c \
+		    "$(($(large_message 800000 | tail -n +2 | head -n -1 |
+			wc -lc | awk '{ print $1 + $2 }')))" <&"$pop_in" \
+		    >"$WORLD/rest"
+		cmp \
+		    "$WORLD/rest" <(large_message 800000 | tail -n +2 |
+			head -n -1 | sed 's/$/\r/')
 		pop_hear '^\.$'
 		spool_mark
 		pop_ask QUIT
@@ -697,7 +790,8 @@ large_message() {
 		file=$(spool_file "$disk/alice")
 		chattr +$attribute "$disk/alice"
 		log_mark
-		pop_ask QUIT '^-ERR \[SYS/TEMP\] the next login will finish the removal'
+		pop_ask QUIT \
+		    '^-ERR \[SYS/TEMP\] the next login will finish the removal'
 		pop_hear_end
 		await 5 '! pgrep -x kpopd >/dev/null'
 		log_has 'failed .*what="(writing|truncating) the mailbox" error="Operation not permitted"'
@@ -730,7 +824,8 @@ large_message() {
 	pop_hear_end
 	spool_kept
 	umount /var/mail
-	log_has 'failed .*what="locking the mailbox" error="Read-only file system"'
+	log_has \
+	    'failed .*what="locking the mailbox" error="Read-only file system"'
 	log_has 'logout .* reason=quit retrieved=1 .* deleted=0 left=3 '
 	spool_is alice one two three
 	no_journal
@@ -746,7 +841,8 @@ large_message() {
 		pop_open
 		pop_hear '^\+OK'
 		pop_ask "USER alice"
-		pop_ask "PASS x" '^-ERR \[SYS/TEMP\] the mailbox cannot be opened now$'
+		pop_ask "PASS x" \
+		    '^-ERR \[SYS/TEMP\] the mailbox cannot be opened now$'
 		pop_hear_end
 		log_has 'failed .*locking the mailbox.*File exists'
 		log_mark
@@ -785,7 +881,8 @@ large_message() {
 	done
 }
 
-# from_the_future TEXT: a dotlock with this text and a time that has not come is waited for.
+# from_the_future TEXT: a dotlock with this text and a time that has not come is
+# waited for.
 from_the_future() {
 	echo "$1" >/var/mail/alice.lock
 	touch -d '+1 year' /var/mail/alice.lock
@@ -795,7 +892,8 @@ from_the_future() {
 	pop_ask "USER alice"
 	pop_say "PASS x"
 	if long; then
-		pop_patience=15 pop_hear '^-ERR \[IN-USE\] another program has locked the mailbox$'
+		pop_patience=15 pop_hear \
+		    '^-ERR \[IN-USE\] another program has locked the mailbox$'
 		pop_hear_end
 		log_has 'failed .*what="locking the mailbox" error="Resource temporarily unavailable"'
 		rm /var/mail/alice.lock
@@ -828,14 +926,18 @@ k5login() {
 	hanging=('truncate -s 1G .k5login' 'ln -s /dev/zero .k5login')
 	long && hanging+=('mkfifo .k5login' 'ln -s /dev/full .k5login')
 	for make in "${hanging[@]}" \
-	    'yes bob@KPOPD.TEST | head -c 1000000 >.k5login' 'head -c 1000000 /dev/zero | tr "\0" x >.k5login' \
-	    'mkdir .k5login' 'ln -s .k5login .k5login' 'ln -s /etc/shadow .k5login' 'ln -s /var/mail/alice .k5login' 'printf "alice@KPOPD.TEST\0\n" | sed "s/^/x/" >.k5login' \
+	    'yes bob@KPOPD.TEST | head -c 1000000 >.k5login' \
+	    'head -c 1000000 /dev/zero | tr "\0" x >.k5login' \
+	    'mkdir .k5login' 'ln -s .k5login .k5login' \
+	    'ln -s /etc/shadow .k5login' 'ln -s /var/mail/alice .k5login' \
+	    'printf "alice@KPOPD.TEST\0\n" | sed "s/^/x/" >.k5login' \
 	    'printf "alice@KPOPD.TEST.\n" >.k5login' ': >.k5login'; do
 		k5login "$make"
 		log_mark
 		begin=$SECONDS
 		run pop alice STAT QUIT
-		[[ $output != *messages* ]] || { echo "let in: $make"; return 1; }
+		[[ $output != *messages* ]] ||
+		    { echo "let in: $make"; return 1; }
 		[ $((SECONDS - begin)) -lt 6 ]
 		log_has 'refused .*reason="(not permitted to be this user"|login deadline, session killed")'
 		log_lacks 'login peer'
@@ -866,11 +968,15 @@ k5login() {
 		log_mark
 		pop_open
 		pop_hear '^\+OK'
-		strace -f -q -p "$(monitor_pid)" -o /dev/null -P /home/alice/.k5login -e "inject=access,faccessat,faccessat2,open,openat:error=$error" 2>/dev/null 3>&- &
+		strace -f -q -p "$(monitor_pid)" -o /dev/null \
+		    -P \
+		    /home/alice/.k5login -e "inject=access,faccessat,faccessat2,open,openat:error=$error" 2>/dev/null 3>&- &
 		holder=$!
-		await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(monitor_pid)/status"
+		await 5 \
+		    "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(monitor_pid)/status"
 		pop_ask "USER alice"
-		pop_ask "PASS x" '^-ERR \[AUTH\] this ticket does not open that mailbox$'
+		pop_ask "PASS x" \
+		    '^-ERR \[AUTH\] this ticket does not open that mailbox$'
 		pop_hear_end
 		wait "$holder" 2>/dev/null || true
 		holder=
@@ -890,7 +996,8 @@ k5login() {
 	spool_kept
 }
 
-# a_journal USER: $WORLD/USER.j is the journal of a removal of USER's that was decided but not begun; the mailbox is whole.
+# a_journal USER: $WORLD/USER.j is the journal of a removal of USER's that was
+# decided but not begun; the mailbox is whole.
 a_journal() {
 	local session monitor ours
 	ours=$(id -u "$1")
@@ -899,7 +1006,8 @@ a_journal() {
 	pop_ask "DELE 2"
 	session=$(child_pid) monitor=$(monitor_pid)
 	hold_broker
-	strace -q -p "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=2 2>/dev/null 3>&- &
+	strace -q -p "$session" -o /dev/null -e trace=fsync \
+	    -e inject=fsync:signal=KILL:when=2 2>/dev/null 3>&- &
 	holder=$!
 	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
 	pop_say QUIT
@@ -915,11 +1023,13 @@ a_journal() {
 
 # as_bob COMMAND …: with bob's ticket.
 as_bob() {
-	KRB5CCNAME=FILE:$WORLD/bob.cc kinit -k -t "$WORLD/keytabs/bob.keytab" bob
+	KRB5CCNAME=FILE:$WORLD/bob.cc kinit -k -t "$WORLD/keytabs/bob.keytab" \
+	    bob
 	KRB5CCNAME=FILE:$WORLD/bob.cc "$@"
 }
 
-# with_journal NAME FILE: FILE is NAME in alice's state directory, and she logs in.
+# with_journal NAME FILE: FILE is NAME in alice's state directory, and she logs
+# in.
 with_journal() {
 	cp "$2" "$(kept)/$1"
 	chown alice "$(kept)/$1"
@@ -928,8 +1038,10 @@ with_journal() {
 	run pop alice QUIT
 	[[ ${lines[-1]} == "+OK bye, "* ]]
 	spool_kept
-	# A j.tmp is forgotten; whatever else is not followed is kept for a person to see.
-	[ "$1" = j.tmp ] || log_has "rescue .*file=rescue\\.[0-9.]+\\.$1 reason=.(damaged journal|another program rewrote the mailbox)"
+	# A j.tmp is forgotten; whatever else is not followed is kept for a
+	# person to see.
+	[ "$1" = j.tmp ] ||
+	    log_has "rescue .*file=rescue\\.[0-9.]+\\.$1 reason=.(damaged journal|another program rewrote the mailbox)"
 	ls "$(kept)" | grep -q '^j' && return 1 || :
 }
 
@@ -954,11 +1066,14 @@ with_journal() {
 	done
 	# An byte of the head is another one.
 	for at in 0 8 16 24 32 40 60 100 150 191; do
-		perl -0777 -pe 'BEGIN { $at = shift } substr($_, $at, 1) ^= "\x01"' "$at" "$WORLD/alice.j" >"$WORLD/part"
+		perl -0777 \
+		    -pe 'BEGIN { $at = shift } substr($_, $at, 1) ^= "\x01"' \
+		    "$at" "$WORLD/alice.j" >"$WORLD/part"
 		with_journal j "$WORLD/part"
 		spool_is alice alice-one alice-two alice-three
 	done
-	# The mailbox is another file of the same content, as after a move to another disk: the journal is its own.
+	# The mailbox is another file of the same content, as after a move to
+	# another disk: the journal is its own.
 	cp -p --remove-destination /var/mail/alice "$WORLD/copy"
 	mv "$WORLD/copy" /var/mail/alice
 	cp -p "$WORLD/alice.j" "$(kept)/j"
@@ -986,13 +1101,19 @@ with_journal() {
 	echo precious >"$WORLD/precious"
 	chown alice "$WORLD/precious"
 	own=$(kept)
-	# In the mailbox's own directory, and where an earlier version had these files.
-	for name in "$own"/{j,j.cut,j.tmp,session} "$state/users/$uid"/{j,j.tmp,session}; do
-		for make in 'mkfifo' 'ln -s /etc/passwd' "ln -s $WORLD/precious" 'ln -s /dev/zero' 'ln -s nowhere' 'mkdir' 'ln -s /var/mail/bob'; do
+	# In the mailbox's own directory, and where an earlier version had these
+	# files.
+	for name in "$own"/{j,j.cut,j.tmp,session} \
+	    "$state/users/$uid"/{j,j.tmp,session}; do
+		for make in 'mkfifo' 'ln -s /etc/passwd' \
+		    "ln -s $WORLD/precious" 'ln -s /dev/zero' 'ln -s nowhere' \
+		    'mkdir' 'ln -s /var/mail/bob'; do
 			rm -rf "${state:?}/users/$uid"/*
 			mkdir -m 700 "$own"
-			[ "${name%/*}" = "$own" ] || touch "$state/users/$uid/session"
-			[ "${name##*/}" != session ] || rm -f "$state/users/$uid/session"
+			[ "${name%/*}" = "$own" ] ||
+			    touch "$state/users/$uid/session"
+			[ "${name##*/}" != session ] ||
+			    rm -f "$state/users/$uid/session"
 			bash -c "$make '$name'"
 			chown -hR alice "$state/users/$uid"
 			pop_open
@@ -1009,7 +1130,10 @@ with_journal() {
 			pop_close
 			await 5 '! pgrep -x kpopd >/dev/null'
 			case $heard in
-			*'bye, 1'*) spool_is alice two; mbox one two | store alice ;;
+			*'bye, 1'*)
+				spool_is alice two
+				mbox one two | store alice
+				;;
 			# Whatever is refused is said, and why.
 			*)
 				spool_kept

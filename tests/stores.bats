@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# What a user sees is the same for every mailbox format: delivered by procmail, served, removed, all under xinetd.
+# What a user sees is the same for every mailbox format: delivered by procmail,
+# served, removed, all under xinetd.
 
 load helpers/all
 
@@ -15,7 +16,8 @@ teardown() {
 	end_test
 }
 
-# each_format TEST: runs the function for every format, with an empty mailbox to which "deliver alice" delivers.
+# each_format TEST: runs the function for every format, with an empty mailbox to
+# which "deliver alice" delivers.
 each_format() {
 	local format
 	for format in $formats; do
@@ -24,7 +26,10 @@ each_format() {
 		server_stop
 		server_start -m "$format"
 		case $format in
-		maildir:*) echo 'DEFAULT=$HOME/Maildir/' | store_as alice /home/alice/.procmailrc ;;
+		maildir:*)
+			echo 'DEFAULT=$HOME/Maildir/' |
+			    store_as alice /home/alice/.procmailrc
+			;;
 		esac
 		"$1" || { echo "with $format" >&2; return 1; }
 	done
@@ -49,11 +54,14 @@ deliver_all() {
 # holds NAME ...: the next session finds exactly these messages, byte for byte.
 holds() {
 	local name n=0
-	pop alice STAT QUIT | grep -q "^+OK $# " || { pop alice STAT QUIT >&2; return 1; }
+	pop alice STAT QUIT | grep -q "^+OK $# " ||
+	    { pop alice STAT QUIT >&2; return 1; }
 	for name in "$@"; do
 		n=$((n + 1))
-		printf '%s\r\n' "USER alice" "PASS x" "RETR $n" QUIT | kpopc mail.kpopd.test | sed '1,4d' |
-		    head -n -2 | cmp - <(make_message "$name" | sed 's/$/\r/') || return 1
+		printf '%s\r\n' "USER alice" "PASS x" "RETR $n" QUIT |
+		    kpopc mail.kpopd.test | sed '1,4d' |
+		    head -n -2 |
+		    cmp - <(make_message "$name" | sed 's/$/\r/') || return 1
 	done
 }
 
@@ -61,7 +69,8 @@ delivered_is_served() {
 	deliver_all one two three || return 1
 	holds one two three || return 1
 	run pop alice "TOP 1 1" LIST UIDL "DELE 2" "RETR 2" STAT QUIT
-	[[ $output == *"one line 1"$'\n'.$'\n'* && $output == *"-ERR message is deleted"* ]] || return 1
+	[[ $output == *"one line 1"$'\n'.$'\n'* &&
+	    $output == *"-ERR message is deleted"* ]] || return 1
 	[[ $output == *"+OK bye, 2 messages left" ]] || return 1
 	holds one three || return 1
 	run pop alice "DELE 1" "DELE 2" QUIT
@@ -109,7 +118,8 @@ ids_are_kept() {
 	[ "$(sort -u "$WORLD/before" | wc -l)" -eq 3 ] || return 1
 	pop alice "DELE 1" QUIT >"$WORLD/out"
 	rm -rf "$state/users"
-	pop alice UIDL QUIT | sed -n 's/^[0-9] //p' | cmp - <(tail -n 2 "$WORLD/before")
+	pop alice UIDL QUIT | sed -n 's/^[0-9] //p' |
+	    cmp - <(tail -n 2 "$WORLD/before")
 }
 
 @test "UIDLs stay when messages go and when the state directory is lost" {
@@ -123,8 +133,10 @@ fetchmail_takes_all() {
 	END
 	chmod 600 "$WORLD/fetchmailrc"
 	rm -f "$WORLD/fetched"
-	timeout 20 fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" -i "$WORLD/ids" --pidfile "$WORLD/fetchmail.pid" || return 1
-	[ "$(grep -c '^Subject: \(one\|two\)' "$WORLD/fetched")" -eq 2 ] || return 1
+	timeout 20 fetchmail --nodetach --nosyslog -f "$WORLD/fetchmailrc" \
+	    -i "$WORLD/ids" --pidfile "$WORLD/fetchmail.pid" || return 1
+	[ "$(grep -c '^Subject: \(one\|two\)' "$WORLD/fetched")" -eq 2 ] ||
+	    return 1
 	holds
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# A storm of MDAs against QUITs with deletions: delivered = kept + deleted, exactly, byte for byte.
+# A storm of MDAs against QUITs with deletions: delivered = kept + deleted,
+# exactly, byte for byte.
 
 load helpers/all
 load helpers/storm
@@ -19,6 +20,13 @@ load helpers/storm
 	# The last QUIT is judged by what is there after it.
 	count_point storm session look
 	storm check >&3
-	echo "# storm: $(log_lines | grep -ac ' recovery .*state=') removals finished by another process" >&3
-	if long; then points_are_good storm 100; else points_are_good storm 21; fi
+	echo \
+	    "# storm: $(log_lines |
+		grep -ac \
+		' recovery .*state=') removals finished by another process" >&3
+	if long; then
+		points_are_good storm 100
+	else
+		points_are_good storm 21
+	fi
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# The installed units under a real systemd: everything works in the unit's confinement, and the confinement is tight.
+# The installed units under a real systemd: everything works in the unit's
+# confinement, and the confinement is tight.
 
 load helpers/all
 load helpers/boot
@@ -37,19 +38,22 @@ teardown() {
 
 # journal: what kpopd has said since the test began.
 journal() {
-	inside journalctl -b --no-pager -q -o cat --since "@$started" -t kpopd -t kpopd-tls -u kpopd.service || true
+	inside journalctl -b --no-pager -q -o cat --since "@$started" -t kpopd \
+	    -t kpopd-tls -u kpopd.service || true
 }
 
 journal_has() {
 	await 5 "journal | grep -Eq -- '$1'"
 }
 
-# serve [kpopd option …]: the socket as it is installed, and these options and $unit_lines by a drop-in.
+# serve [kpopd option …]: the socket as it is installed, and these options and
+# $unit_lines by a drop-in.
 serve() {
 	inside systemctl stop kpopd.socket kpopd.service
 	await 5 '! ss -Hltn sport = 1109 | grep -q .'
 	mkdir -p "$root/etc/systemd/system/kpopd.service.d"
-	printf '[Service]\nExecStart=\nExecStart=/usr/sbin/kpopd %s\n%s\n' "$*" "${unit_lines-}" \
+	printf '[Service]\nExecStart=\nExecStart=/usr/sbin/kpopd %s\n%s\n' \
+	    "$*" "${unit_lines-}" \
 	    >"$root/etc/systemd/system/kpopd.service.d/options.conf"
 	[ $# -gt 0 ] || rm -r "$root/etc/systemd/system/kpopd.service.d"
 	inside systemctl daemon-reload
@@ -91,12 +95,15 @@ main_pid() {
 	# No lock was missing, no sandbox, and nothing was refused by the unit.
 	journal | grep -E '^(failed|sandbox|fatal)' && return 1 || :
 	# It was the unit that served: the process sees no other network.
-	[ "$(inside readlink "/proc/$(main_pid)/ns/net")" != "$(readlink /proc/self/ns/net)" ]
-	[ "$(inside sed -n 's/^NoNewPrivs:\t//p' "/proc/$(main_pid)/status")" = 1 ]
+	[ "$(inside readlink "/proc/$(main_pid)/ns/net")" != \
+	    "$(readlink /proc/self/ns/net)" ]
+	[ "$(inside sed -n 's/^NoNewPrivs:\t//p' "/proc/$(main_pid)/status")" \
+	    = 1 ]
 }
 
 @test "a Maildir in the home directory is served, and .k5login there is read" {
-	unit_lines=$'ProtectHome=no\nReadWritePaths=/home' serve -m maildir:~/Maildir
+	unit_lines=$'ProtectHome=no\nReadWritePaths=/home' serve \
+	    -m maildir:~/Maildir
 	inside systemd-analyze security --no-pager --threshold=21 kpopd.service
 	mkdir -p "$root"/home/alice/Maildir/{new,cur,tmp}
 	make_message one >"$root/home/alice/Maildir/new/1000.1.mail"
@@ -111,17 +118,20 @@ main_pid() {
 	rm "$root/home/alice/.k5login"
 	[[ $output == *"+OK 2 "*"+OK bye, 1 messages left"* ]]
 	[ "$(ls "$root/home/alice/Maildir/new")" = 1001.2.mail ]
-	journal_has '^login .*user=alice principal=bob@KPOPD\.TEST .*by=k5login$'
+	journal_has \
+	    '^login .*user=alice principal=bob@KPOPD\.TEST .*by=k5login$'
 }
 
 @test "TLS, and with -p the layer of GSSAPI" {
 	serve -c /etc/kpopd/server.pem -K /etc/kpopd/server.key
 	fill one
-	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' --tls -C '$WORLD/tls/ca.pem' mail.kpopd.test"
+	run \
+	    bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' --tls -C '$WORLD/tls/ca.pem' mail.kpopd.test"
 	[[ $output == *"+OK bye, 1 messages left"* ]]
 	journal_has '^tls peer=[^ ]+ version=TLSv1.3'
 	serve -p
-	run bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -p mail.kpopd.test 1109"
+	run \
+	    bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -p mail.kpopd.test 1109"
 	[[ $output == *"+OK bye, 1 messages left"* ]]
 	journal_has '^login .*layer=confidentiality'
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# What another program does to a mailbox between a client's visits: no message is given, or removed, under another's UIDL.
+# What another program does to a mailbox between a client's visits: no message
+# is given, or removed, under another's UIDL.
 
 load helpers/all
 
@@ -17,11 +18,13 @@ setup() {
 }
 
 teardown() {
-	! mountpoint -q "$WORLD/overlay" || { umount /var/mail; umount "$WORLD/overlay"; }
+	! mountpoint -q "$WORLD/overlay" ||
+	    { umount /var/mail; umount "$WORLD/overlay"; }
 	end_test
 }
 
-# filler: a message that makes a mailbox too large to be read as a whole after each delivery (mbox-list.c).
+# filler: a message that makes a mailbox too large to be read as a whole after
+# each delivery (mbox-list.c).
 filler() {
 	from_line
 	make_message filler
@@ -39,18 +42,21 @@ padded() {
 # in_place FROM TO: these bytes of the spool become others, as many.
 in_place() {
 	[ "${#1}" -eq "${#2}" ]
-	perl -0777 -e 'open F, "+<", shift or die; $_ = <F>; my $at = index $_, shift; die if $at < 0; seek F, $at, 0; print F shift' \
+	perl \
+	    -0777 -e 'open F, "+<", shift or die; $_ = <F>; my $at = index $_, shift; die if $at < 0; seek F, $at, 0; print F shift' \
 	    /var/mail/alice "$1" "$2"
 }
 
-# settle: the stamp of the mailbox proves something from now on: its last change is some ticks of the clock old.
+# settle: the stamp of the mailbox proves something from now on: its last change
+# is some ticks of the clock old.
 settle() {
 	local changed
 	changed=$(date -r /var/mail/alice +%s%N)
 	await 5 "[ \$((\$(date +%s%N) - $changed)) -gt 60000000 ]"
 }
 
-# each_size COMMAND …: with a mailbox that is read as a whole when it has changed, and with one that is not.
+# each_size COMMAND …: with a mailbox that is read as a whole when it has
+# changed, and with one that is not.
 each_size() {
 	front() { :; }
 	"$@"
@@ -78,7 +84,8 @@ flags_before_growth() {
 	settle
 	for n in 1 2; do
 		run pop alice "RETR 1" QUIT
-		[[ $output == *$'\nX-Status: F\nStatus: O\n'*$'\none line 3\n.\n+OK bye'* ]] || { echo "$output"; return 1; }
+		[[ $output == \
+		    *$'\nX-Status: F\nStatus: O\n'*$'\none line 3\n.\n+OK bye'* ]] || { echo "$output"; return 1; }
 	done
 	# Once it has been noticed LIST and STAT are right, too.
 	run pop alice STAT LIST QUIT
@@ -142,7 +149,9 @@ ups() {
 }
 
 fetch_kept() {
-	timeout 20 fetchmail --nodetach --nosyslog -i "$WORLD/ids" -f "$WORLD/fetchmailrc" --pidfile "$WORLD/fetchmail.pid" >/dev/null 2>&1 || :
+	timeout 20 fetchmail --nodetach --nosyslog -i "$WORLD/ids" \
+	    -f "$WORLD/fetchmailrc" --pidfile "$WORLD/fetchmail.pid" \
+	    >/dev/null 2>&1 || :
 	grep '^reading [0-9]' "$WORLD/got" | tr '\n' ' '
 }
 
@@ -153,7 +162,9 @@ fetch_kept() {
 	chmod 600 "$WORLD/fetchmailrc"
 	# Without a Message-ID, and with one that is always the same.
 	for id in '' $'Message-ID: <status@ups>\n'; do
-		for how in "pop alice 'DELE 1' QUIT" "ups 2 '$id' | store alice" "pop alice 'DELE 1' QUIT; ups 3 '$id' >>/var/mail/alice"; do
+		for how in "pop alice 'DELE 1' QUIT" \
+		    "ups 2 '$id' | store alice" \
+		    "pop alice 'DELE 1' QUIT; ups 3 '$id' >>/var/mail/alice"; do
 			rm -f "$WORLD/got" "$WORLD/ids" "$(kept)/index"
 			touch "$WORLD/got"
 			ups 1 "$id" | store alice
@@ -163,7 +174,10 @@ fetch_kept() {
 			settle
 			pop alice QUIT >/dev/null
 			eval "$how" >/dev/null
-			[[ $(fetch_kept) == "reading 1 reading 2 "* ]] || { echo "$how ($id): $(cat "$WORLD/got")"; return 1; }
+			[[ $(fetch_kept) == "reading 1 reading 2 "* ]] || {
+				echo "$how ($id): $(cat "$WORLD/got")"
+				return 1
+			}
 		done
 	done
 }
@@ -187,9 +201,12 @@ many_equal() {
 
 @test "more than a hundred messages with equal headers are served and removed while mail arrives" {
 	many_equal
-	# On a file system whose clock is not known no stamp proves anything for a minute.
+	# On a file system whose clock is not known no stamp proves anything for
+	# a minute.
 	mkdir -p "$WORLD"/{up,low,work,overlay}
-	mount -t overlay -o "lowerdir=$WORLD/low,upperdir=$WORLD/up,workdir=$WORLD/work" kpopd "$WORLD/overlay" || skip "no overlay here"
+	mount -t overlay \
+	    -o "lowerdir=$WORLD/low,upperdir=$WORLD/up,workdir=$WORLD/work" \
+	    kpopd "$WORLD/overlay" || skip "no overlay here"
 	chgrp mail "$WORLD/overlay"
 	chmod 2775 "$WORLD/overlay"
 	mount --bind "$WORLD/overlay" /var/mail

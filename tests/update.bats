@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# QUIT's removal: nothing but the marked messages goes, whatever happens meanwhile, and wherever it is killed.
+# QUIT's removal: nothing but the marked messages goes, whatever happens
+# meanwhile, and wherever it is killed.
 
 load helpers/all
 
@@ -10,7 +11,9 @@ setup() {
 }
 
 teardown() {
-	grep -q -- '-l fcntl ' "$WORLD/xinetd.conf" || grep -q -- '-l fcntl$' "$WORLD/xinetd.conf" && { server_stop; server_start; }
+	grep -q -- '-l fcntl ' "$WORLD/xinetd.conf" ||
+	    grep -q -- '-l fcntl$' "$WORLD/xinetd.conf" &&
+	    { server_stop; server_start; }
 	umount "$state" 2>/dev/null || true
 	end_test
 }
@@ -21,7 +24,11 @@ teardown() {
 		mbox "${names[@]}" | store alice
 		commands=() kept=()
 		for i in 0 1 2 3; do
-			if ((subset >> i & 1)); then commands+=("DELE $((i + 1))"); else kept+=("${names[i]}"); fi
+			if ((subset >> i & 1)); then
+				commands+=("DELE $((i + 1))")
+			else
+				kept+=("${names[i]}")
+			fi
 		done
 		run pop alice "${commands[@]}" QUIT
 		[[ ${lines[-1]} == "+OK bye, ${#kept[@]} messages left" ]]
@@ -127,7 +134,8 @@ teardown() {
 	pop_login alice
 	pop_ask "DELE 1"
 	perl -e 'use POSIX; open F, "+<", "/var/mail/alice"; $l = pack("s s l! l! i", F_RDLCK, 0, 0, 0, 0);
-	    fcntl F, F_SETLK, $l or die; $| = 1; print "held\n"; sleep 60' >"$WORLD/held" 3>&- &
+	    fcntl F, F_SETLK, $l or die; $| = 1; print "held\n"; sleep 60' \
+	    >"$WORLD/held" 3>&- &
 	await 5 "grep -q held $WORLD/held"
 	pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
 	kill $!
@@ -142,7 +150,14 @@ teardown() {
 	mount -t tmpfs -o size=12452k,mode=755 small "$state"
 	server_start
 	pop alice QUIT
-	{ mbox one; from_line; printf 'Subject: large\n\n'; seq 30000; echo; mbox three; } | store alice
+	{
+		mbox one
+		from_line
+		printf 'Subject: large\n\n'
+		seq 30000
+		echo
+		mbox three
+	} | store alice
 	sum=$(sha256sum </var/mail/alice)
 	run pop alice "DELE 1" QUIT
 	[ "${lines[-1]}" = "-ERR [SYS/TEMP] nothing removed" ]
@@ -159,13 +174,15 @@ teardown() {
 	server_start
 }
 
-# no_broker: a server whose sessions lock by themselves, so that their monitors can be stopped.
+# no_broker: a server whose sessions lock by themselves, so that their monitors
+# can be stopped.
 no_broker() {
 	server_stop
 	server_start -l fcntl
 }
 
-# killed_at CALL N: a QUIT that removes two of five messages, killed there with its monitor.
+# killed_at CALL N: a QUIT that removes two of five messages, killed there with
+# its monitor.
 killed_at() {
 	doomed=(2 4)
 	mbox one two three four five >"$WORLD/old"
@@ -191,7 +208,8 @@ killed_at() {
 	mbox one two | store alice
 	pop alice QUIT
 	spool_mark
-	for forged in 'head -c 10 /dev/urandom' 'head -c 10000 /dev/urandom' 'head -c 8192 /dev/zero' 'printf ""'; do
+	for forged in 'head -c 10 /dev/urandom' 'head -c 10000 /dev/urandom' \
+	    'head -c 8192 /dev/zero' 'printf ""'; do
 		for name in j j.cut j.tmp; do
 			bash -c "$forged" >"$(kept)/$name"
 			chown alice "$(kept)/$name"
@@ -201,10 +219,14 @@ killed_at() {
 		[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]]
 		spool_kept
 		log_has 'recovery .*state=j$'
-		log_has 'rescue .*file=rescue\.[0-9.]+\.j reason="damaged journal"'
+		log_has \
+		    'rescue .*file=rescue\.[0-9.]+\.j reason="damaged journal"'
 		log_has 'rescue .*file=rescue\.[0-9.]+\.j\.cut reason="damaged journal"'
 		log_lacks 'fatal|signal'
-		[ -z "$(ls "$(kept)" | grep -v '^mailbox$\|^session$\|^yield$\|^index$\|^rescue')" ]
+		[ -z \
+		    "$(ls "$(kept)" |
+			grep -v \
+			'^mailbox$\|^session$\|^yield$\|^index$\|^rescue')" ]
 	done
 }
 
@@ -218,18 +240,23 @@ killed_at() {
 		for make in mkfifo mkdir 'ln -s /etc/passwd' 'ln -s nowhere' \
 		    'perl -MSocket -e "socket S, PF_UNIX, SOCK_STREAM, 0; bind S, sockaddr_un shift or die"'; do
 			log_mark
-			bash -c "cd '$(kept)' && $make $name && chown -h alice $name"
+			bash -c \
+			    "cd '$(kept)' && $make $name && chown -h alice $name"
 			run pop alice QUIT
-			[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]] || { echo "$make $name: $output"; return 1; }
+			[[ $output == \
+			    *"+OK 2 messages"*"+OK bye, 2 messages left" ]] ||
+			    { echo "$make $name: $output"; return 1; }
 			spool_kept
 			log_has "rescue .*file=rescue\\.[0-9.]+\\.$name reason=.damaged journal"
 			[ ! -e "$(kept)/$name" ] && [ ! -L "$(kept)/$name" ]
 		done
 	done
 	[ "$(spool_file /etc/passwd; sha256sum /etc/passwd)" = "$passwd" ]
-	# Only a directory in the place of what is forgotten has to be taken away by hand.
+	# Only a directory in the place of what is forgotten has to be taken
+	# away by hand.
 	mkdir "$(kept)/j.tmp"
-	opens_not SYS/TEMP 'what="unlinking an old j.tmp" error="Is a directory"'
+	opens_not SYS/TEMP \
+	    'what="unlinking an old j.tmp" error="Is a directory"'
 	rmdir "$(kept)/j.tmp"
 	pop alice QUIT | grep '^+OK 2 messages'
 }
@@ -239,8 +266,10 @@ killed_at() {
 	mbox one two three | store alice
 	pop_login alice
 	pop_ask "DELE 1"
-	strace -q -p "$(child_pid)" -o /dev/null -e "inject=fsync:signal=KILL:when=3" 2>/dev/null 3>&- &
-	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(child_pid)/status"
+	strace -q -p "$(child_pid)" -o /dev/null \
+	    -e "inject=fsync:signal=KILL:when=3" 2>/dev/null 3>&- &
+	await 5 \
+	    "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(child_pid)/status"
 	pop_say QUIT
 	pop_hear_end
 	await 5 '! pgrep -x kpopd >/dev/null'
@@ -258,10 +287,13 @@ killed_at() {
 			mbox one two three | store alice
 			pop_login alice
 			pop_ask "DELE 1"
-			session=$(child_pid) monitor=$(monitor_pid) broker=$(broker_pid)
+			session=$(child_pid) monitor=$(monitor_pid) \
+			    broker=$(broker_pid)
 			blind_monitor
 			rm -f "$WORLD/stopped"
-			attach "$session" -o "$WORLD/stopped" -e "trace=${place%:*}" -e "inject=${place%:*}:signal=STOP:${place#*:}"
+			attach "$session" -o "$WORLD/stopped" \
+			    -e "trace=${place%:*}" \
+			    -e "inject=${place%:*}:signal=STOP:${place#*:}"
 			pop_say QUIT
 			await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
 			# As systemd does it: all processes of the service.
@@ -312,8 +344,9 @@ killed_at() {
 	[[ $output == *"uid 54321: not reachable: unknown user"* ]]
 }
 
-# looks_below WHO DIRECTORY: the calls of --recover's processes that name a file below the directory. Of root: all before
-# a process has become a user; of the user: all after that.
+# looks_below WHO DIRECTORY: the calls of --recover's processes that name a file
+# below the directory. Of root: all before a process has become a user; of the
+# user: all after that.
 looks_below() {
 	local trace
 	for trace in "$WORLD"/trace.*; do
@@ -331,17 +364,21 @@ looks_below() {
 	# One that no mailbox knows, of a user who does not exist.
 	mkdir -p "$state/users/54321/mbox-1"
 	touch "$state/users/54321/mbox-1/j"
-	run strace -ff -y -s 4096 -e trace=%file,getdents64,setresuid -o "$WORLD/trace" \
+	run strace -ff -y -s 4096 -e trace=%file,getdents64,setresuid \
+	    -o "$WORLD/trace" \
 	    "$KPOPD_BUILD/kpopd" --recover -d "$state"
 	[ "$status" -eq 1 ]
 	[[ $output == *"alice (/var/mail/alice): removal finished"* ]]
 	[[ $output == *"uid 54321: not reachable: unknown user"* ]]
-	for directory in "$state/users/$uid" "$state/users/54321" "$(realpath /var/mail)"; do
-		[ -z "$(looks_below root "$directory")" ] || { looks_below root "$directory"; return 1; }
+	for directory in "$state/users/$uid" "$state/users/54321" \
+	    "$(realpath /var/mail)"; do
+		[ -z "$(looks_below root "$directory")" ] ||
+		    { looks_below root "$directory"; return 1; }
 		[ -n "$(looks_below user "$directory")" ]
 	done
 	# Root opens the directory itself.
-	grep -h "openat(.*\"$uid\".* = [0-9]*<$state/users/$uid>" "$WORLD"/trace.*
+	grep -h "openat(.*\"$uid\".* = [0-9]*<$state/users/$uid>" \
+	    "$WORLD"/trace.*
 	rm -r "$state/users/54321"
 }
 
@@ -365,7 +402,8 @@ looks_below() {
 			chown alice "$(kept)/$name"
 			spool_mark
 			run pop alice QUIT
-			[[ $output == *"+OK 2 messages"* ]] || { echo "$size $name: $output"; return 1; }
+			[[ $output == *"+OK 2 messages"* ]] ||
+			    { echo "$size $name: $output"; return 1; }
 			spool_kept
 		done
 	done

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# The monitor watches: no process that belongs to the user, or has been compromised, keeps a connection's slot or another user waiting.
+# The monitor watches: no process that belongs to the user, or has been
+# compromised, keeps a connection's slot or another user waiting.
 
 load helpers/all
 load helpers/points
@@ -15,7 +16,8 @@ teardown() {
 	pkill -KILL -x strace || :
 	end_test
 	rm -f /home/alice/.k5login /home/alice/stopping
-	[ ! -e "$WORLD/other-options" ] || { rm "$WORLD/other-options"; server_stop; server_start; }
+	[ ! -e "$WORLD/other-options" ] ||
+	    { rm "$WORLD/other-options"; server_stop; server_start; }
 } 2>/dev/null
 
 # restart OPTION …: the server of this test alone.
@@ -49,7 +51,8 @@ gone() {
 	mbox one two three | store alice
 	pop_login alice
 	pop_ask "DELE 1"
-	attach "$(child_pid)" -o /dev/null -e trace=fsync -e inject=fsync:signal=STOP:when=3
+	attach "$(child_pid)" -o /dev/null -e trace=fsync \
+	    -e inject=fsync:signal=STOP:when=3
 	pop_say QUIT
 	pop_hear_end
 	gone 10
@@ -77,8 +80,10 @@ gone() {
 	pop_login alice
 	pop_ask "DELE 1"
 	session=$(child_pid)
-	attach "$(broker_pid)" -f -o "$WORLD/stopped" -e trace=ftruncate -e inject=ftruncate:signal=STOP:when=1
-	attach "$session" -o /dev/null -e trace=fsync -e inject=fsync:signal=KILL:when=3
+	attach "$(broker_pid)" -f -o "$WORLD/stopped" -e trace=ftruncate \
+	    -e inject=ftruncate:signal=STOP:when=1
+	attach "$session" -o /dev/null -e trace=fsync \
+	    -e inject=fsync:signal=KILL:when=3
 	pop_say QUIT
 	pop_hear_end
 	gone 5
@@ -94,7 +99,11 @@ gone() {
 	as_alice 'trap "" TERM; while :; do pkill -STOP -u alice -x kpopd; : >~/stopping; sleep 0.01; done' 3>&- &
 	await 20 '[ -e /home/alice/stopping ]'
 	for _ in 1 2 3 4 5; do
-		{ versions; apreq pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\n'; } | wire 2 >/dev/null 3>&- || :
+		{
+			versions
+			apreq pop/mail.kpopd.test | framed
+			printf 'USER alice\r\nPASS x\r\n'
+		} | wire 2 >/dev/null 3>&- || :
 	done
 	pkill -KILL -u alice -x sh
 	gone 5
@@ -145,20 +154,23 @@ gone() {
 	restart -t 2
 	login_stands
 	# As on a file system that does not answer.
-	attach "$session" -o /dev/null -e trace=mkdirat -e inject=mkdirat:delay_enter=600000000
+	attach "$session" -o /dev/null -e trace=mkdirat \
+	    -e inject=mkdirat:delay_enter=600000000
 	echo alice@KPOPD.TEST >&"$k5login"
 	exec {k5login}>&-
 	log_has ' login '
 	# Killed, or SIGKILL waits for it.
 	await 40 "! kill -0 $session || grep -Eq '^State:.*Z|^S(ig|hd)Pnd:.*[13579bdf]..\$' /proc/$session/status"
-	# Its tracer would not see its end before the time is over, and then its parent does.
+	# Its tracer would not see its end before the time is over, and then its
+	# parent does.
 	pkill -KILL -x strace
 	gone 5
 	log_has 'refused .*reason="login deadline, session killed"$'
 	pop_close
 }
 
-# unfinished USER: a removal of USER's first message that was decided, in a session that was killed with its broker.
+# unfinished USER: a removal of USER's first message that was decided, in a
+# session that was killed with its broker.
 unfinished() {
 	mbox one two | store "$1"
 	KRB5CCNAME=FILE:$WORLD/cc.$1 kinit -k -t "$WORLD/keytabs/$1.keytab" "$1"
@@ -171,7 +183,8 @@ unfinished() {
 	unfinished alice
 	unfinished bob
 	perl -e 'use POSIX; open F, "+<", "/var/mail/alice"; $l = pack "s s l! l! i", F_WRLCK, 0, 0, 0, 0;
-	    fcntl F, F_SETLK, $l or die; $| = 1; print "held\n"; sleep 60' >"$WORLD/held" 3>&- &
+	    fcntl F, F_SETLK, $l or die; $| = 1; print "held\n"; sleep 60' \
+	    >"$WORLD/held" 3>&- &
 	keeper=$!
 	await 5 'grep -q held "$WORLD/held"'
 	as_alice 'while :; do pkill -STOP -u alice -x kpopd; : >~/stopping; sleep 0.01; done' 3>&- &
@@ -185,7 +198,8 @@ unfinished() {
 	[ $((SECONDS - begin)) -lt 40 ]
 	log_has 'fatal peer=none error="the (recovery|broker) was stopped, and was killed"$'
 	spool_is bob two
-	# Without the stopping: it waits for the lock as long as any session does.
+	# Without the stopping: it waits for the lock as long as any session
+	# does.
 	run timeout 60 "$KPOPD_BUILD/kpopd" --recover -d "$state"
 	[ "$status" -eq 1 ]
 	[[ $output == *"alice (/var/mail/alice): not reachable, see syslog"* ]]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# A connection that broke without a sign does not keep its user out: it is found dead, and it yields when he comes back.
+# A connection that broke without a sign does not keep its user out: it is found
+# dead, and it yields when he comes back.
 
 load helpers/all
 
@@ -20,11 +21,13 @@ teardown() {
 	end_test
 }
 
-# second NAME COMMAND ...: another session beside the one that is open, with NAME's ticket.
+# second NAME COMMAND ...: another session beside the one that is open, with
+# NAME's ticket.
 second() {
 	local name=$1
 	shift
-	KRB5CCNAME="FILE:$WORLD/$name.second" kinit -k -t "$WORLD/keytabs/$name.keytab" "$name"
+	KRB5CCNAME="FILE:$WORLD/$name.second" kinit -k \
+	    -t "$WORLD/keytabs/$name.keytab" "$name"
 	KRB5CCNAME="FILE:$WORLD/$name.second" pop alice "$@"
 }
 
@@ -60,7 +63,12 @@ second() {
 }
 
 @test "a session in the middle of an answer that nobody takes yields, too" {
-	{ from_line; printf 'Subject: large\n\n'; head -c 20000000 /dev/zero | tr '\0' x; printf '\n\n'; } | store alice
+	{
+		from_line
+		printf 'Subject: large\n\n'
+		head -c 20000000 /dev/zero | tr '\0' x
+		printf '\n\n'
+	} | store alice
 	pop_login alice
 	pop_say "RETR 1"
 	sleep 1.5
@@ -84,7 +92,8 @@ second() {
 
 @test "what the user puts in the FIFO's place changes nothing but that nobody yields" {
 	pop alice QUIT
-	bash -c "cd '$(kept)' && rm yield && echo text >yield && chown alice yield"
+	bash -c \
+	    "cd '$(kept)' && rm yield && echo text >yield && chown alice yield"
 	pop_login alice
 	sleep 1.2
 	run second alice STAT QUIT
@@ -92,7 +101,8 @@ second() {
 	[ "$(cat "$(kept)/yield")" = text ]
 	pop_ask QUIT
 	pop_hear_end
-	bash -c "cd '$(kept)' && rm yield && ln -s /dev/null yield && chown -h alice yield"
+	bash -c \
+	    "cd '$(kept)' && rm yield && ln -s /dev/null yield && chown -h alice yield"
 	run pop alice STAT QUIT
 	[[ $output == *"+OK 3 messages"* ]]
 }
@@ -101,18 +111,26 @@ second() {
 	printf 'alice@KPOPD.TEST\nbob@KPOPD.TEST\n' >/home/alice/.k5login
 	chown alice /home/alice/.k5login
 	exec 9<>/dev/tcp/127.0.0.1/1109
-	{ versions; apreq pop/mail.kpopd.test | framed; printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'; } >&9
+	{
+		versions
+		apreq pop/mail.kpopd.test | framed
+		printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'
+	} >&9
 	timeout 5 grep -aqm 1 '^+OK bye, 2' <&9
 	# Another's ticket: nobody yields to it.
 	run second bob STAT QUIT
-	[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]] || { echo "$output"; return 1; }
+	[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]] ||
+	    { echo "$output"; return 1; }
 	exec 9>&-
 	log_lacks 'in-use'
 }
 
 @test "ten logins one after the other, each with an idle one before it: none is refused" {
 	for i in $(seq 10); do
-		(printf '%s\r\n' "USER alice" "PASS x" STAT; exec sleep 60) 3>&- |
+		(
+			printf '%s\r\n' "USER alice" "PASS x" STAT
+			exec sleep 60
+		) 3>&- |
 		    kpopc mail.kpopd.test >"$WORLD/idle.$i" 2>&1 3>&- &
 		await 10 "grep -q '^+OK 3 [0-9]' $WORLD/idle.$i"
 		sleep 1.1
@@ -133,20 +151,23 @@ far() {
 @test "a line that is cut without a sign is found dead, and the mailbox is free" {
 	unshare --net sleep 100 3>&- &
 	away=$!
-	await 5 "[ \"\$(readlink /proc/$away/ns/net)\" != \"\$(readlink /proc/self/ns/net)\" ]"
+	await 5 \
+	    "[ \"\$(readlink /proc/$away/ns/net)\" != \"\$(readlink /proc/self/ns/net)\" ]"
 	ip link add s0 type veth peer name c0 netns "$away"
 	ip addr add 10.9.0.1/24 dev s0
 	ip link set s0 up
 	far ip addr add 10.9.0.2/24 dev c0
 	far ip link set c0 up
 	far ip link set lo up
-	# The ticket is got at home: there is no KDC out there. Somebody else's later, so that nothing yields.
+	# The ticket is got at home: there is no KDC out there. Somebody else's
+	# later, so that nothing yields.
 	printf 'alice@KPOPD.TEST\nbob@KPOPD.TEST\n' >/home/alice/.k5login
 	chown alice /home/alice/.k5login
 	kvno -q pop/mail.kpopd.test
 	mkfifo "$WORLD/far.$BASHPID"
 	exec {say}<>"$WORLD/far.$BASHPID"
-	far "$KPOPD_BUILD/kpopc" -s pop/mail.kpopd.test@KPOPD.TEST 10.9.0.1 <&"$say" >"$WORLD/far.out" 2>&1 3>&- &
+	far "$KPOPD_BUILD/kpopc" -s pop/mail.kpopd.test@KPOPD.TEST 10.9.0.1 \
+	    <&"$say" >"$WORLD/far.out" 2>&1 3>&- &
 	printf '%s\r\n' "USER alice" "PASS x" "DELE 1" >&"$say"
 	await 5 "grep -q 'message 1 deleted' $WORLD/far.out"
 	far ip link set c0 down

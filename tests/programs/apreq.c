@@ -2,12 +2,13 @@
  * Writes an AP-REQ from the default ccache to standard output, for tests that
  * send the bytes themselves.
  *
- *	apreq [-gm] [-a TYPE:FILE] [-e TYPE:FILE] [-c HEX] [-n COUNT] [-o SECONDS] [-t TIME] [-w SECONDS] PRINCIPAL
+ *	apreq [-gm] [-a TYPE:FILE] [-e TYPE:FILE] [-c HEX] [-n COUNT]
+ *	    [-o SECONDS] [-t TIME] [-w SECONDS] PRINCIPAL
  *
  *	-a  put the file into the authenticator, as authorization data of TYPE
  *	-c  with -g, the bytes of the checksum
- *	-e  ask the KDC to put the file into the ticket, as authorization data of
- *	    TYPE; the ticket is then in the ccache
+ *	-e  ask the KDC to put the file into the ticket, as authorization data
+ *	    of TYPE; the ticket is then in the ccache
  *	-g  make the AP-REQ as GSSAPI does
  *	-m  ask for mutual authentication
  *	-n  write COUNT AP-REQs, each after its length, as sendauth does
@@ -29,7 +30,8 @@
 #include <unistd.h>
 
 /* libkrb5 exports it, but no header declares it. */
-krb5_error_code krb5_set_debugging_time(krb5_context, krb5_timestamp, krb5_int32);
+krb5_error_code krb5_set_debugging_time(krb5_context, krb5_timestamp,
+    krb5_int32);
 
 static krb5_context context;
 
@@ -80,7 +82,8 @@ write_request(const krb5_data *request, bool framed)
 	unsigned char length[4];
 
 	be32enc(length, n);
-	if ((framed && fwrite(length, 1, 4, stdout) != 4) || fwrite(request->data, 1, n, stdout) != n)
+	if ((framed && fwrite(length, 1, 4, stdout) != 4) ||
+	    fwrite(request->data, 1, n, stdout) != n)
 		_exit(1);
 }
 
@@ -90,7 +93,9 @@ main(int argc, char **argv)
 	krb5_auth_context session = NULL;
 	krb5_ccache cache;
 	krb5_creds want = { 0 }, *creds;
-	/* RFC 4121 §4.1.1: the length of the bindings, no bindings, no flags. */
+	/*
+	 * RFC 4121 §4.1.1: the length of the bindings, no bindings, no flags.
+	 */
 	char bindings[4096] = { 16 };
 	krb5_data request, checksum = { .data = bindings, .length = 24 };
 	krb5_authdata *authdata[2] = { NULL }, *in_ticket[2] = { NULL };
@@ -109,7 +114,8 @@ main(int argc, char **argv)
 		else if (c == 'e')
 			in_ticket[0] = read_authdata(optarg);
 		else if (c == 'c')
-			checksum.length = read_hex(optarg, bindings, sizeof(bindings));
+			checksum.length =
+			    read_hex(optarg, bindings, sizeof(bindings));
 		else if (c == 'm')
 			flags = AP_OPTS_MUTUAL_REQUIRED;
 		else if (c == 'n')
@@ -145,23 +151,32 @@ main(int argc, char **argv)
 	sleep(wait);
 	if (fast != 0) {
 		/*
-		 * With microseconds; otherwise AP-REQs by different clocks could
-		 * be equal.
+		 * With microseconds; otherwise AP-REQs by different clocks
+		 * could be equal.
 		 */
 		clock_gettime(CLOCK_REALTIME, &now);
-		must(krb5_set_real_time(context, (krb5_timestamp)(now.tv_sec + fast), (krb5_int32)(now.tv_nsec / 1000)), "clock");
+		must(krb5_set_real_time(context,
+			 (krb5_timestamp)(now.tv_sec + fast),
+			 (krb5_int32)(now.tv_nsec / 1000)),
+		    "clock");
 	}
 	if (stands != 0)
-		must(krb5_set_debugging_time(context, (krb5_timestamp)stands, 0), "clock");
+		must(krb5_set_debugging_time(context, (krb5_timestamp)stands,
+			 0),
+		    "clock");
 	do {
 		krb5_auth_con_free(context, session);
 		session = NULL;
 		if (for_gssapi) {
-			must(krb5_auth_con_init(context, &session), "auth context");
-			must(krb5_auth_con_set_req_cksumtype(context, session, 0x8003), "checksum");
+			must(krb5_auth_con_init(context, &session),
+			    "auth context");
+			must(krb5_auth_con_set_req_cksumtype(context, session,
+				 0x8003),
+			    "checksum");
 		}
-		must(krb5_mk_req_extended(context, &session, flags, for_gssapi ? &checksum : NULL, creds,
-			&request), "AP-REQ");
+		must(krb5_mk_req_extended(context, &session, flags,
+			 for_gssapi ? &checksum : NULL, creds, &request),
+		    "AP-REQ");
 		write_request(&request, count > 0);
 	} while (++i < count);
 	return fflush(stdout) == 0 ? 0 : 1;

@@ -4,10 +4,10 @@
  *
  *	captive PID "CALL WORD …" …
  *
- * A word that begins with a digit or "-" is a number, any other a string. Prints
- * the result of each call, or minus its errno; and nothing for a call that ends
- * the process. Otherwise the process continues where it was. Runs as root, from
- * tests. It supports only x86-64; elsewhere it exits with 77.
+ * A word that begins with a digit or "-" is a number, any other a string.
+ * Prints the result of each call, or minus its errno; and nothing for a call
+ * that ends the process. Otherwise the process continues where it was. Runs as
+ * root, from tests. It supports only x86-64; elsewhere it exits with 77.
  *
  * gdb would not do: it also writes the other registers, and fails if the
  * processor has more of them than gdb supports.
@@ -30,17 +30,17 @@
 
 #ifdef __x86_64__
 
-#define WORDS 7 /* a call and its arguments */
-#define RED_ZONE 128 /* bytes below the stack pointer that the ABI reserves */
+#define WORDS 7        /* a call and its arguments */
+#define RED_ZONE 128   /* bytes below the stack pointer that the ABI reserves */
 #define SYSCALL 0x050f /* the instruction "syscall", as a number */
-#define INSTRUCTION 2 /* bytes of "syscall" */
+#define INSTRUCTION 2  /* bytes of "syscall" */
 
 static pid_t pid;
 static struct user_regs_struct before;
 
 /*
- * Writes a string to the process's memory below *stack, which moves down. Returns
- * its address.
+ * Writes a string to the process's memory below *stack, which moves down.
+ * Returns its address.
  */
 static unsigned long long
 lend(const char *text, unsigned long long *stack)
@@ -52,8 +52,11 @@ lend(const char *text, unsigned long long *stack)
 		long word = 0;
 		size_t left = strlen(text) + 1 - i * sizeof(long);
 
-		memcpy(&word, text + i * sizeof(long), left < sizeof(long) ? left : sizeof(long));
-		if (ptrace(PTRACE_POKEDATA, pid, (void *)(uintptr_t)(*stack + i * sizeof(long)), (void *)word) == -1)
+		memcpy(&word, text + i * sizeof(long),
+		    left < sizeof(long) ? left : sizeof(long));
+		if (ptrace(PTRACE_POKEDATA, pid,
+			(void *)(uintptr_t)(*stack + i * sizeof(long)),
+			(void *)word) == -1)
 			err(1, "PTRACE_POKEDATA");
 	}
 	return *stack;
@@ -64,10 +67,12 @@ static struct user_regs_struct
 prepare(char *text)
 {
 	struct user_regs_struct r = before;
-	unsigned long long *const places[WORDS] = { &r.rax, &r.rdi, &r.rsi, &r.rdx, &r.r10, &r.r8, &r.r9 };
+	unsigned long long *const places[WORDS] = { &r.rax, &r.rdi, &r.rsi,
+		&r.rdx, &r.r10, &r.r8, &r.r9 };
 	unsigned long long stack = (r.rsp - RED_ZONE) & ~(sizeof(long) - 1);
 	char *rest = text, *word = strtok_r(text, " ", &rest);
-	int number = word != NULL ? seccomp_syscall_resolve_name(word) : __NR_SCMP_ERROR;
+	int number =
+	    word != NULL ? seccomp_syscall_resolve_name(word) : __NR_SCMP_ERROR;
 
 	if (number < 0)
 		errx(1, "%s: no such system call", text);
@@ -75,9 +80,11 @@ prepare(char *text)
 	r.orig_rax = (unsigned long long)-1;
 	r.rip -= INSTRUCTION;
 	r.rax = (unsigned long long)number;
-	for (int i = 1; i < WORDS && (word = strtok_r(NULL, " ", &rest)) != NULL; i++)
+	for (int i = 1;
+	     i < WORDS && (word = strtok_r(NULL, " ", &rest)) != NULL; i++)
 		*places[i] = isdigit((unsigned char)word[0]) || word[0] == '-' ?
-		    (unsigned long long)strtoll(word, NULL, 0) : lend(word, &stack);
+		    (unsigned long long)strtoll(word, NULL, 0) :
+		    lend(word, &stack);
 	return r;
 }
 
@@ -88,7 +95,8 @@ make_call(char *text)
 	struct user_regs_struct r = prepare(text);
 	int status;
 
-	if (ptrace(PTRACE_SETREGS, pid, NULL, &r) == -1 || ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == -1)
+	if (ptrace(PTRACE_SETREGS, pid, NULL, &r) == -1 ||
+	    ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == -1)
 		err(1, "ptrace");
 	if (waitpid(pid, &status, 0) == -1)
 		err(1, "waitpid");
@@ -96,12 +104,15 @@ make_call(char *text)
 		return 0;
 	if (WSTOPSIG(status) == SIGSYS) {
 		/* The signal of the single step comes after SIGSYS. */
-		if (ptrace(PTRACE_CONT, pid, NULL, (void *)SIGSYS) == 0 && waitpid(pid, &status, 0) == pid && WIFSTOPPED(status))
+		if (ptrace(PTRACE_CONT, pid, NULL, (void *)SIGSYS) == 0 &&
+		    waitpid(pid, &status, 0) == pid && WIFSTOPPED(status))
 			ptrace(PTRACE_DETACH, pid, NULL, NULL);
 		return 0;
 	}
-	if (WSTOPSIG(status) != SIGTRAP || ptrace(PTRACE_GETREGS, pid, NULL, &r) == -1)
-		errx(1, "the process was stopped by signal %d", WSTOPSIG(status));
+	if (WSTOPSIG(status) != SIGTRAP ||
+	    ptrace(PTRACE_GETREGS, pid, NULL, &r) == -1)
+		errx(1, "the process was stopped by signal %d",
+		    WSTOPSIG(status));
 	printf("%lld\n", (long long)r.rax);
 	return 1;
 }
@@ -115,17 +126,20 @@ main(int argc, char **argv)
 	if (argc < 3)
 		errx(1, "usage: captive PID \"CALL WORD ...\" ...");
 	pid = (pid_t)strtol(argv[1], NULL, 10);
-	if (ptrace(PTRACE_ATTACH, pid, NULL, NULL) == -1 || waitpid(pid, &status, 0) == -1 ||
+	if (ptrace(PTRACE_ATTACH, pid, NULL, NULL) == -1 ||
+	    waitpid(pid, &status, 0) == -1 ||
 	    ptrace(PTRACE_GETREGS, pid, NULL, &before) == -1)
 		err(1, "process %s", argv[1]);
 	errno = 0;
-	code = ptrace(PTRACE_PEEKTEXT, pid, (void *)(uintptr_t)(before.rip - INSTRUCTION), NULL);
+	code = ptrace(PTRACE_PEEKTEXT, pid,
+	    (void *)(uintptr_t)(before.rip - INSTRUCTION), NULL);
 	if (errno != 0 || (code & 0xffff) != SYSCALL)
 		errx(1, "process %s is not waiting in a system call", argv[1]);
 	for (int i = 2; i < argc; i++)
 		if (!make_call(argv[i]))
 			return 0;
-	if (ptrace(PTRACE_SETREGS, pid, NULL, &before) == -1 || ptrace(PTRACE_DETACH, pid, NULL, NULL) == -1)
+	if (ptrace(PTRACE_SETREGS, pid, NULL, &before) == -1 ||
+	    ptrace(PTRACE_DETACH, pid, NULL, NULL) == -1)
 		err(1, "detaching");
 	return 0;
 }

@@ -82,18 +82,22 @@ authenticate(unsigned offer)
 	send_token(&(gss_buffer_desc){ 0, bytes });
 	do {
 		in = read_token();
-		major = gss_accept_sec_context(&minor, &context, GSS_C_NO_CREDENTIAL, &in,
-		    GSS_C_NO_CHANNEL_BINDINGS, NULL, NULL, &out, NULL, NULL, NULL);
+		major = gss_accept_sec_context(&minor, &context,
+		    GSS_C_NO_CREDENTIAL, &in, GSS_C_NO_CHANNEL_BINDINGS, NULL,
+		    NULL, &out, NULL, NULL, NULL);
 		if (GSS_ERROR(major))
 			stop("gss_accept_sec_context");
 		send_token(&out);
 	} while ((major & GSS_S_CONTINUE_NEEDED) != 0);
 	read_line();
-	if (gss_wrap(&minor, context, 0, GSS_C_QOP_DEFAULT, &text, NULL, &out) != GSS_S_COMPLETE)
+	if (gss_wrap(&minor, context, 0, GSS_C_QOP_DEFAULT, &text, NULL,
+		&out) != GSS_S_COMPLETE)
 		stop("gss_wrap");
 	send_token(&out);
 	in = read_token();
-	if (gss_unwrap(&minor, context, &in, &text, NULL, NULL) != GSS_S_COMPLETE || text.length < 4)
+	if (gss_unwrap(&minor, context, &in, &text, NULL, NULL) !=
+		GSS_S_COMPLETE ||
+	    text.length < 4)
 		stop("gss_unwrap");
 	return *(const unsigned char *)text.value;
 }
@@ -107,7 +111,9 @@ main(int argc, char **argv)
 		stop("usage: gssserve OFFER");
 	send_line("+OK");
 	while (strcmp(line = read_line(), "AUTH GSSAPI") != 0)
-		send_line(strcmp(line, "CAPA") == 0 ? "+OK\r\nSASL GSSAPI\r\n." : "-ERR");
+		send_line(strcmp(line, "CAPA") == 0 ?
+			"+OK\r\nSASL GSSAPI\r\n." :
+			"-ERR");
 	printf("+OK layer %u\r\n", authenticate((unsigned)atoi(argv[1])));
 	return 0;
 }

@@ -42,8 +42,8 @@
 static int fd;
 static gss_ctx_id_t context;
 static unsigned layer;
-static size_t largest; /* of the server's tokens */
-static int is_after; /* the server may have closed the connection */
+static size_t largest;   /* of the server's tokens */
+static int is_after;     /* the server may have closed the connection */
 static int sends_equals; /* for an empty token */
 static struct gss_channel_bindings_struct bindings; /* BINDING */
 
@@ -91,8 +91,8 @@ get_line(char *line)
 
 /*
  * Sends a token and reads the server's next into next. If next is NULL, sends
- * nothing and reads a line. Returns the token's size; or -1 with the line, if it
- * is not a token.
+ * nothing and reads a line. Returns the token's size; or -1 with the line, if
+ * it is not a token.
  */
 static int
 trade(const void *token, size_t n, unsigned char *next, char *line)
@@ -107,7 +107,9 @@ trade(const void *token, size_t n, unsigned char *next, char *line)
 		put(text, strlen(text));
 	}
 	get_line(line);
-	return next != NULL && strncmp(line, "+ ", 2) == 0 ? b64_pton(line + 2, next, MOST) : -1;
+	return next != NULL && strncmp(line, "+ ", 2) == 0 ?
+	    b64_pton(line + 2, next, MOST) :
+	    -1;
 }
 
 /* Leads AUTH GSSAPI; ends if the server refuses. */
@@ -117,11 +119,13 @@ authenticate(size_t most, const char *user, int initial, OM_uint32 mutual)
 	static unsigned char token[MOST];
 	static char line[MOST + 1];
 	char name[] = "pop@mail.kpopd.test";
-	gss_buffer_desc text = { sizeof(name) - 1, name }, in = { 0, token }, out;
+	gss_buffer_desc text = { sizeof(name) - 1, name }, in = { 0, token },
+			out;
 	gss_name_t service;
 	OM_uint32 major, minor;
-	unsigned char choice[300] = { (unsigned char)layer, (unsigned char)(most >> 16),
-		(unsigned char)(most >> 8), (unsigned char)most };
+	unsigned char choice[300] = { (unsigned char)layer,
+		(unsigned char)(most >> 16), (unsigned char)(most >> 8),
+		(unsigned char)most };
 	int n;
 
 	get_line(line);
@@ -130,10 +134,14 @@ authenticate(size_t most, const char *user, int initial, OM_uint32 mutual)
 		trade(NULL, 0, NULL, line);
 	gss_import_name(&minor, &text, GSS_C_NT_HOSTBASED_SERVICE, &service);
 	do {
-		major = gss_init_sec_context(&minor, GSS_C_NO_CREDENTIAL, &context, service,
-		    (gss_OID)gss_mech_krb5, mutual | GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG |
-			GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG, 0,
-		    bindings.application_data.length > 0 ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
+		major = gss_init_sec_context(&minor, GSS_C_NO_CREDENTIAL,
+		    &context, service, (gss_OID)gss_mech_krb5,
+		    mutual | GSS_C_INTEG_FLAG | GSS_C_CONF_FLAG |
+			GSS_C_SEQUENCE_FLAG | GSS_C_REPLAY_FLAG,
+		    0,
+		    bindings.application_data.length > 0 ?
+			&bindings :
+			GSS_C_NO_CHANNEL_BINDINGS,
 		    &in, NULL, &out, NULL, NULL);
 		if (GSS_ERROR(major))
 			stop("gss_init_sec_context");
@@ -144,8 +152,11 @@ authenticate(size_t most, const char *user, int initial, OM_uint32 mutual)
 		}
 		in.length = (size_t)n;
 	} while ((major & GSS_S_CONTINUE_NEEDED) != 0);
-	/* The offer must be unwrapped, because it is a token of the sequence. */
-	if (gss_unwrap(&minor, context, &in, &out, NULL, NULL) != GSS_S_COMPLETE)
+	/*
+	 * The offer must be unwrapped, because it is a token of the sequence.
+	 */
+	if (gss_unwrap(&minor, context, &in, &out, NULL, NULL) !=
+	    GSS_S_COMPLETE)
 		stop("the offer");
 	strcpy((char *)choice + 4, user);
 	text = (gss_buffer_desc){ 4 + strlen(user), choice };
@@ -160,10 +171,12 @@ authenticate(size_t most, const char *user, int initial, OM_uint32 mutual)
 static gss_buffer_desc
 wrapped(const char *command, int conceal)
 {
-	gss_buffer_desc text = { strlen(command), (void *)(uintptr_t)command }, token;
+	gss_buffer_desc text = { strlen(command), (void *)(uintptr_t)command },
+			token;
 	OM_uint32 minor;
 
-	gss_wrap(&minor, context, conceal, GSS_C_QOP_DEFAULT, &text, NULL, &token);
+	gss_wrap(&minor, context, conceal, GSS_C_QOP_DEFAULT, &text, NULL,
+	    &token);
 	return token;
 }
 
@@ -195,7 +208,8 @@ send_command(const char *command)
 static void
 misbehave(const char *how, const char *command)
 {
-	gss_buffer_desc token = wrapped(command, layer == 4 && strcmp(how, "clear") != 0);
+	gss_buffer_desc token =
+	    wrapped(command, layer == 4 && strcmp(how, "clear") != 0);
 	char *bytes = token.value;
 	static char zeros[70000];
 
@@ -214,7 +228,9 @@ misbehave(const char *how, const char *command)
 		put(command, strlen(command));
 	else {
 		put_length((uint32_t)token.length);
-		put(token.value, strcmp(how, "short") == 0 ? token.length / 2 : token.length);
+		put(token.value,
+		    strcmp(how, "short") == 0 ? token.length / 2 :
+						token.length);
 	}
 	if (strcmp(how, "short") == 0)
 		shutdown(fd, SHUT_WR);
@@ -235,7 +251,8 @@ print_token(void)
 	in.length = ntohl(n);
 	if (in.length > sizeof(token) || get(token, in.length) == -1)
 		stop("half a token");
-	if (gss_unwrap(&minor, context, &in, &text, &conceals, NULL) != GSS_S_COMPLETE)
+	if (gss_unwrap(&minor, context, &in, &text, &conceals, NULL) !=
+	    GSS_S_COMPLETE)
 		stop("a token that cannot be unwrapped");
 	if (layer == 4 && !conceals)
 		stop("a token without confidentiality");
@@ -247,8 +264,8 @@ print_token(void)
 }
 
 /*
- * Sends good tokens in an unusual number, size or moment. Returns 0 if how is not
- * one of these.
+ * Sends good tokens in an unusual number, size or moment. Returns 0 if how is
+ * not one of these.
  */
 static int
 abound(const char *how)
@@ -286,7 +303,8 @@ abound(const char *how)
 int
 main(int argc, char **argv)
 {
-	struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons(1109),
+	struct sockaddr_in server = { .sin_family = AF_INET,
+		.sin_port = htons(1109),
 		.sin_addr = { htonl(INADDR_LOOPBACK) } };
 	gss_buffer_desc token;
 	char byte;
@@ -297,13 +315,15 @@ main(int argc, char **argv)
 	if (argc > 5)
 		server.sin_port = htons((uint16_t)atoi(argv[5]));
 	if (argc > 6)
-		bindings.application_data = (gss_buffer_desc){ strlen(argv[6]), argv[6] };
+		bindings.application_data =
+		    (gss_buffer_desc){ strlen(argv[6]), argv[6] };
 	sends_equals = strcmp(argv[3], "equals") == 0;
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	if (connect(fd, (struct sockaddr *)&server, sizeof(server)) == -1)
 		stop("connect");
 	authenticate((size_t)atol(argv[2]), argc > 4 ? argv[4] : "alice",
-	    strcmp(argv[3], "initial") == 0, strcmp(argv[3], "oneway") == 0 ? 0 : GSS_C_MUTUAL_FLAG);
+	    strcmp(argv[3], "initial") == 0,
+	    strcmp(argv[3], "oneway") == 0 ? 0 : GSS_C_MUTUAL_FLAG);
 	if (layer == 1) {
 		/* Without a layer there is nothing more to test. */
 		put("QUIT\r\n", 6);

@@ -7,11 +7,13 @@
 
 #include <string.h>
 
-krb5_error_code localauth_test_initvt(krb5_context, int, int, krb5_plugin_vtable);
+krb5_error_code localauth_test_initvt(krb5_context, int, int,
+    krb5_plugin_vtable);
 
 /* Returns 0 if the principal is mallory, else that others must decide. */
 static krb5_error_code
-authorize(krb5_context context, krb5_localauth_moddata data, krb5_const_principal who, const char *user)
+authorize(krb5_context context, krb5_localauth_moddata data,
+    krb5_const_principal who, const char *user)
 {
 	char *text;
 	krb5_error_code problem = krb5_unparse_name(context, who, &text);
@@ -26,7 +28,8 @@ authorize(krb5_context context, krb5_localauth_moddata data, krb5_const_principa
 }
 
 krb5_error_code
-localauth_test_initvt(krb5_context context, int major, int minor, krb5_plugin_vtable table)
+localauth_test_initvt(krb5_context context, int major, int minor,
+    krb5_plugin_vtable table)
 {
 	krb5_localauth_vtable v = (krb5_localauth_vtable)table;
 

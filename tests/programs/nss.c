@@ -6,12 +6,12 @@
  *
  *	NAME SECONDS ANSWER [UID HOME]
  *
- * A call for this name or uid takes SECONDS. Then it returns by ANSWER: "found";
- * "absent" (there is no such account); "down" (try again); or "for-root", which
- * is "found", but takes no time if root calls. Of two lines with one name, the
- * first is for processes with an even pid, the second for those with an odd one.
- * Each call appends a line to /run/nss.asked. If /run/nss.folds exists, the case
- * of letters in names does not count.
+ * A call for this name or uid takes SECONDS. Then it returns by ANSWER:
+ * "found"; "absent" (there is no such account); "down" (try again); or
+ * "for-root", which is "found", but takes no time if root calls. Of two lines
+ * with one name, the first is for processes with an even pid, the second for
+ * those with an odd one. Each call appends a line to /run/nss.asked. If
+ * /run/nss.folds exists, the case of letters in names does not count.
  *
  * Runs in every process that asks for an account, as its user.
  */
@@ -26,8 +26,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum nss_status _nss_kpopd_test_getpwnam_r(const char *name, struct passwd *pw, char *room, size_t size, int *error);
-enum nss_status _nss_kpopd_test_getpwuid_r(uid_t uid, struct passwd *pw, char *room, size_t size, int *error);
+enum nss_status _nss_kpopd_test_getpwnam_r(const char *name, struct passwd *pw,
+    char *room, size_t size, int *error);
+enum nss_status _nss_kpopd_test_getpwuid_r(uid_t uid, struct passwd *pw,
+    char *room, size_t size, int *error);
 
 struct line {
 	char name[64], answer[16], home[256];
@@ -38,12 +40,14 @@ struct line {
 static int
 is_name(const char *name, const char *known)
 {
-	return access("/run/nss.folds", F_OK) == 0 ? strcasecmp(name, known) == 0 : strcmp(name, known) == 0;
+	return access("/run/nss.folds", F_OK) == 0 ?
+	    strcasecmp(name, known) == 0 :
+	    strcmp(name, known) == 0;
 }
 
 /*
- * Finds the line of this name, or of this uid if name is NULL. Returns 1 if there
- * is one.
+ * Finds the line of this name, or of this uid if name is NULL. Returns 1 if
+ * there is one.
  */
 static int
 find(const char *name, unsigned uid, struct line *found)
@@ -54,7 +58,9 @@ find(const char *name, unsigned uid, struct line *found)
 
 	if (file == NULL)
 		return 0;
-	while (n <= wanted && fscanf(file, "%63s %u %15s %u %255s", one.name, &one.seconds, one.answer, &one.uid, one.home) == 5)
+	while (n <= wanted &&
+	    fscanf(file, "%63s %u %15s %u %255s", one.name, &one.seconds,
+		one.answer, &one.uid, one.home) == 5)
 		if (name != NULL ? is_name(name, one.name) : one.uid == uid) {
 			*found = one;
 			n++;
@@ -70,14 +76,16 @@ note(const char *name, unsigned uid)
 	int fd = open("/run/nss.asked", O_WRONLY | O_APPEND | O_CLOEXEC);
 
 	if (fd != -1) {
-		dprintf(fd, "%s %u by=%u\n", name != NULL ? name : "-", uid, (unsigned)geteuid());
+		dprintf(fd, "%s %u by=%u\n", name != NULL ? name : "-", uid,
+		    (unsigned)geteuid());
 		close(fd);
 	}
 }
 
 /* Answers a call for this name, or for this uid if name is NULL. */
 static enum nss_status
-answer(const char *name, unsigned uid, struct passwd *pw, char *room, size_t size, int *error)
+answer(const char *name, unsigned uid, struct passwd *pw, char *room,
+    size_t size, int *error)
 {
 	struct line l;
 	int n;
@@ -86,7 +94,8 @@ answer(const char *name, unsigned uid, struct passwd *pw, char *room, size_t siz
 		return NSS_STATUS_NOTFOUND;
 	note(name, uid);
 	if (strcmp(l.answer, "for-root") != 0 || geteuid() != 0)
-		for (struct timespec left = { l.seconds, 0 }; nanosleep(&left, &left) == -1;)
+		for (struct timespec left = { l.seconds, 0 };
+		     nanosleep(&left, &left) == -1;)
 			;
 	*error = EAGAIN;
 	if (strcmp(l.answer, "down") == 0)
@@ -100,20 +109,27 @@ answer(const char *name, unsigned uid, struct passwd *pw, char *room, size_t siz
 		return NSS_STATUS_TRYAGAIN;
 	strcpy(room + n + 1, l.home);
 	strcpy(room + n + 1 + strlen(l.home) + 1, "/bin/sh");
-	*pw = (struct passwd){ .pw_name = room, .pw_passwd = room + n, .pw_uid = l.uid, .pw_gid = l.uid, .pw_gecos = room + n,
-		.pw_dir = room + n + 1, .pw_shell = room + n + 1 + strlen(l.home) + 1 };
+	*pw = (struct passwd){ .pw_name = room,
+		.pw_passwd = room + n,
+		.pw_uid = l.uid,
+		.pw_gid = l.uid,
+		.pw_gecos = room + n,
+		.pw_dir = room + n + 1,
+		.pw_shell = room + n + 1 + strlen(l.home) + 1 };
 	*error = 0;
 	return NSS_STATUS_SUCCESS;
 }
 
 enum nss_status
-_nss_kpopd_test_getpwnam_r(const char *name, struct passwd *pw, char *room, size_t size, int *error)
+_nss_kpopd_test_getpwnam_r(const char *name, struct passwd *pw, char *room,
+    size_t size, int *error)
 {
 	return answer(name, 0, pw, room, size, error);
 }
 
 enum nss_status
-_nss_kpopd_test_getpwuid_r(uid_t uid, struct passwd *pw, char *room, size_t size, int *error)
+_nss_kpopd_test_getpwuid_r(uid_t uid, struct passwd *pw, char *room,
+    size_t size, int *error)
 {
 	return answer(NULL, uid, pw, room, size, error);
 }

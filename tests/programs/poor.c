@@ -33,11 +33,16 @@ withhold(scmp_filter_ctx filter, const char *call)
 
 	if (number == __NR_SCMP_ERROR)
 		errx(1, "%s: no system call", call);
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), number, 0), call);
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), number, 0),
+	    call);
 	if (strcmp(call, "seccomp") != 0)
 		return;
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(prctl), 1, SCMP_CMP(0, SCMP_CMP_EQ, PR_GET_SECCOMP, 0)), call);
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(prctl), 1, SCMP_CMP(0, SCMP_CMP_EQ, PR_SET_SECCOMP, 0)), call);
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(prctl),
+		  1, SCMP_CMP(0, SCMP_CMP_EQ, PR_GET_SECCOMP, 0)),
+	    call);
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(prctl),
+		  1, SCMP_CMP(0, SCMP_CMP_EQ, PR_SET_SECCOMP, 0)),
+	    call);
 }
 
 int
@@ -48,7 +53,9 @@ main(int argc, char **argv)
 
 	if (filter == NULL)
 		errx(1, "memory");
-	/* The program must start without no_new_privs, as it would otherwise. */
+	/*
+	 * The program must start without no_new_privs, as it would otherwise.
+	 */
 	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0), "no_new_privs");
 	for (; i < argc && strcmp(argv[i], "--") != 0; i++)
 		withhold(filter, argv[i]);

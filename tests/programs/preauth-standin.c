@@ -114,7 +114,8 @@ spoil(struct preauth_message *r, unsigned how)
 		r->kind = (char)(r->kind ^ 0x55);
 		break;
 	case 6:
-		strlcpy(r->address.text, "1.2.3.4:5\ninjected", sizeof(r->address.text));
+		strlcpy(r->address.text, "1.2.3.4:5\ninjected",
+		    sizeof(r->address.text));
 		break;
 	default:
 		memset(r->peer.layer, 'l', sizeof(r->peer.layer));
@@ -123,8 +124,8 @@ spoil(struct preauth_message *r, unsigned how)
 
 /* Sends lines for the log. Returns the result of the last send. */
 static ssize_t
-send_lines(
-    int channel, const char *event, const char *text, int count, int priority)
+send_lines(int channel, const char *event, const char *text, int count,
+    int priority)
 {
 	struct log_packet p = { .kind = LOG_LINE,
 		.priority = (unsigned char)priority };
@@ -143,8 +144,8 @@ send_lines(
  * Asks for a layer, and sends the relay n bytes that are not a GSSAPI context.
  */
 static ssize_t
-mislead_relay(
-    int channel, struct preauth_message *r, const void *data, size_t n)
+mislead_relay(int channel, struct preauth_message *r, const void *data,
+    size_t n)
 {
 	char verdict;
 	int handoff;
@@ -214,8 +215,8 @@ main(int argc, char **argv)
 		r.kind = MESSAGE_LAYER;
 		n = send(channel, &r, sizeof(r), MSG_NOSIGNAL);
 	} else if (strcmp(kind, "relay") == 0)
-		n = mislead_relay(
-		    channel, &r, large, (size_t)random() % 70000 + 1);
+		n = mislead_relay(channel, &r, large,
+		    (size_t)random() % 70000 + 1);
 	else if (strcmp(kind, "peer") == 0) {
 		r.kind = MESSAGE_PEER;
 		strlcpy(r.address.text, "192.0.2.66:1", sizeof(r.address.text));

@@ -4,9 +4,9 @@
  *	LD_PRELOAD=preload.so PRELOAD=FILE kpopd …
  *
  * All processes of the connection map FILE. The test writes the four numbers of
- * struct preload to it before. Runs in every process of kpopd, as its user; after
- * its start it makes no system call but clock_gettime, because filters forbid
- * others.
+ * struct preload to it before. Runs in every process of kpopd, as its user;
+ * after its start it makes no system call but clock_gettime, because filters
+ * forbid others.
  */
 #include <sys/mman.h>
 
@@ -21,8 +21,9 @@
 #include <unistd.h>
 
 struct preload {
-	_Atomic int64_t jump;      /* seconds that the wall clock is fast */
-	_Atomic int64_t fail_from; /* the first allocation that fails; 0: none */
+	_Atomic int64_t jump; /* seconds that the wall clock is fast */
+	/* the first allocation that fails; 0: none */
+	_Atomic int64_t fail_from;
 	_Atomic int64_t fail_many; /* how many fail, from that one on */
 	_Atomic int64_t asked;     /* allocations so far, in all processes */
 };
@@ -38,7 +39,10 @@ begin(void)
 {
 	const char *name = getenv("PRELOAD");
 	int fd = name != NULL ? open(name, O_RDWR | O_CLOEXEC) : -1;
-	void *shared = fd != -1 ? mmap(NULL, sizeof(*preload), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+	void *shared = fd != -1 ?
+	    mmap(NULL, sizeof(*preload), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		0) :
+	    MAP_FAILED;
 
 	/* Otherwise a test without its faults would pass. */
 	if (shared == MAP_FAILED)
@@ -56,7 +60,8 @@ fails(void)
 	if (preload == NULL)
 		return 0;
 	n = atomic_fetch_add(&preload->asked, 1) + 1;
-	if (preload->fail_from == 0 || n < preload->fail_from || n >= preload->fail_from + preload->fail_many)
+	if (preload->fail_from == 0 || n < preload->fail_from ||
+	    n >= preload->fail_from + preload->fail_many)
 		return 0;
 	errno = ENOMEM;
 	return 1;
@@ -84,7 +89,10 @@ realloc(void *p, size_t n)
 static int64_t
 jump(clockid_t clock)
 {
-	return preload != NULL && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) ? preload->jump : 0;
+	return preload != NULL &&
+		(clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) ?
+	    preload->jump :
+	    0;
 }
 
 int
@@ -114,6 +122,7 @@ gettimeofday(struct timeval *restrict to, void *restrict zone)
 
 	(void)zone;
 	clock_gettime(CLOCK_REALTIME, &t);
-	*to = (struct timeval){ .tv_sec = t.tv_sec, .tv_usec = t.tv_nsec / 1000 };
+	*to =
+	    (struct timeval){ .tv_sec = t.tv_sec, .tv_usec = t.tv_nsec / 1000 };
 	return 0;
 }

@@ -28,13 +28,16 @@ net_of(const char *text)
 	return net;
 }
 
-static const uint64_t key[3] = { 0x0123456789abcdef, 0xfedcba9876543210, 0x0f1e2d3c4b5a6978 };
+static const uint64_t key[3] = { 0x0123456789abcdef, 0xfedcba9876543210,
+	0x0f1e2d3c4b5a6978 };
 
 /* Makes an empty state with these limits. */
 static struct limits_state *
 new_limits(int all, int each, int rate, int each_rate)
 {
-	const struct limits_config most = { .all = all, .each = each, .rate = rate, .each_rate = each_rate };
+	const struct limits_config most = {
+		.all = all, .each = each, .rate = rate, .each_rate = each_rate
+	};
 	struct limits_state *t = calloc(1, limits_size(&most));
 
 	CHECK(t != NULL);
@@ -44,7 +47,8 @@ new_limits(int all, int each, int rate, int each_rate)
 
 /* Begins a session if the limits permit it. Returns their verdict. */
 static enum limits_verdict
-begin(struct limits_state *t, pid_t pid, const struct address_net *net, int64_t now)
+begin(struct limits_state *t, pid_t pid, const struct address_net *net,
+    int64_t now)
 {
 	struct limits_slot slot;
 	enum limits_verdict verdict = limits_take_slot(t, net, now, &slot);
@@ -68,7 +72,8 @@ slots(void)
 	CHECK(!limits_is_full(t));
 	CHECK(begin(t, 13, NULL, 1000) == LIMITS_OK);
 	CHECK(limits_is_full(t));
-	CHECK(begin(t, 14, &b, 1000) == LIMITS_ALL && begin(t, 14, NULL, 1000) == LIMITS_ALL);
+	CHECK(begin(t, 14, &b, 1000) == LIMITS_ALL &&
+	    begin(t, 14, NULL, 1000) == LIMITS_ALL);
 	CHECK(!limits_end_session(t, 14));
 	/* The end of one session leaves the others counted. */
 	CHECK(limits_end_session(t, 11) && !limits_end_session(t, 11));
@@ -83,7 +88,8 @@ slots(void)
 	CHECK(begin(t, 15, &b, 1000) == LIMITS_OK);
 	limits_return_slot(t, &slot);
 	CHECK(begin(t, 16, &a, 1000) == LIMITS_OK);
-	CHECK(limits_end_session(t, 13) && limits_end_session(t, 12) && limits_end_session(t, 15) && limits_end_session(t, 16));
+	CHECK(limits_end_session(t, 13) && limits_end_session(t, 12) &&
+	    limits_end_session(t, 15) && limits_end_session(t, 16));
 	CHECK(t->count == 0);
 	free(t);
 }
@@ -131,7 +137,8 @@ rates(void)
 	CHECK(begin_all(t, 3000000, 3000001) == 49);
 	free(t);
 	t = new_limits(1, 1, 3, 3);
-	CHECK(begin_all(t, 1000, 11000) >= 3 + 29 && begin_all(t, 11000, 21000) <= 31);
+	CHECK(begin_all(t, 1000, 11000) >= 3 + 29 &&
+	    begin_all(t, 11000, 21000) <= 31);
 	free(t);
 	t = new_limits(1, 1, LIMITS_MAX, 1);
 	CHECK(begin_all(t, 1000, 1010) >= LIMITS_MAX);
@@ -174,9 +181,11 @@ each_rates(void)
 	CHECK(burst(t, "::ffff:192.0.2.1", 1000, 2000) == 1);
 	CHECK(burst(t, "192.0.2.2", 1000, 2000) == 4 + 2);
 	for (now = 2000; now < 12000; now++)
-		CHECK(burst(t, "192.0.2.1", 1, now) == (now % 500 == 0 && now > 2000));
+		CHECK(burst(t, "192.0.2.1", 1, now) ==
+		    (now % 500 == 0 && now > 2000));
 	/* A /64 counts as one address. */
-	CHECK(burst(t, "2001:db8::1", 2, now) == 2 && burst(t, "2001:db8::2", 1000, now) == 2 + 2);
+	CHECK(burst(t, "2001:db8::1", 2, now) == 2 &&
+	    burst(t, "2001:db8::2", 1000, now) == 2 + 2);
 	CHECK(burst(t, "2001:db8:0:1::1", 1000, now) == 4 + 2);
 	/* Idle time fills the bucket, and a very long one does not overflow. */
 	CHECK(burst(t, "192.0.2.1", 1000, now + 1000000000000) == 4 + 2);
@@ -209,7 +218,8 @@ static void
 many_addresses(void)
 {
 	struct limits_state *t = new_limits(10, 1, 100000, 1);
-	struct address_net a = net_of("192.0.2.1"), b = net_of("192.0.2.2"), other;
+	struct address_net a = net_of("192.0.2.1"), b = net_of("192.0.2.2"),
+			   other;
 	int longest = 0;
 
 	CHECK(begin(t, 10, &a, 1000) == LIMITS_OK);
@@ -217,14 +227,17 @@ many_addresses(void)
 	/* An address not in use is kept until LIMITS_SEEN others have come. */
 	for (uint64_t n = 0; n < LIMITS_SEEN; n++) {
 		other = numbered(0x20010db800000000 + n);
-		CHECK(begin(t, 11, &other, 1000) == LIMITS_OK && limits_end_session(t, 11));
-		CHECK(begin(t, 11, &other, 1000) == LIMITS_OK && limits_end_session(t, 11));
+		CHECK(begin(t, 11, &other, 1000) == LIMITS_OK &&
+		    limits_end_session(t, 11));
+		CHECK(begin(t, 11, &other, 1000) == LIMITS_OK &&
+		    limits_end_session(t, 11));
 		CHECK(begin(t, 11, &other, 1000) == LIMITS_EACH_RATE);
 	}
 	CHECK(begin(t, 11, &b, 1000) == LIMITS_EACH_RATE);
 	for (uint64_t n = 0; n < 200000; n++) {
 		other = numbered(0x20020db800000000 + (n << 16));
-		CHECK(begin(t, 11, &other, 1000) == LIMITS_OK && limits_end_session(t, 11));
+		CHECK(begin(t, 11, &other, 1000) == LIMITS_OK &&
+		    limits_end_session(t, 11));
 		CHECK(begin(t, 12, &a, 1000) == LIMITS_EACH);
 	}
 	CHECK(begin(t, 11, &b, 1000) == LIMITS_OK && limits_end_session(t, 11));
@@ -267,7 +280,9 @@ model(void)
 			continue;
 		}
 		CHECK(begin(t, pid + 1, &net, 1000 + n) ==
-		    (count == 60 ? LIMITS_ALL : used[i] == 3 ? LIMITS_EACH : LIMITS_OK));
+		    (count == 60         ? LIMITS_ALL :
+			    used[i] == 3 ? LIMITS_EACH :
+					   LIMITS_OK));
 		if (count == 60 || used[i] == 3)
 			continue;
 		of_pid[pid] = i;
@@ -290,7 +305,10 @@ queues(void)
 {
 	static struct accept_queue q = { .most = 4 };
 	static const int order[] = { 1, 4, 7, 2 };
-	const struct { int fd; int64_t rank; } come[] = { { 1, 0 }, { 2, 1000 }, { 3, 2000 }, { 4, 0 } };
+	const struct {
+		int fd;
+		int64_t rank;
+	} come[] = { { 1, 0 }, { 2, 1000 }, { 3, 2000 }, { 4, 0 } };
 	struct waiting w, lost;
 
 	for (int i = 0; i < 4; i++) {
@@ -348,18 +366,23 @@ waits(void)
 	struct limits_slot slot, first = { .source = 0 }, other;
 
 	for (int i = 0; i < 6; i++) {
-		CHECK(limits_take_slot(t, &a, 1000, &slot) == LIMITS_OK && slot.due == due[i]);
+		CHECK(limits_take_slot(t, &a, 1000, &slot) == LIMITS_OK &&
+		    slot.due == due[i]);
 		first = i == 4 ? slot : first;
 		limits_return_slot(t, &slot);
 	}
 	CHECK(limits_take_slot(t, &a, 1000, &slot) == LIMITS_EACH_RATE);
-	CHECK(limits_take_slot(t, &b, 1499, &other) == LIMITS_OK && other.due == 1499 && other.rank < first.rank);
+	CHECK(limits_take_slot(t, &b, 1499, &other) == LIMITS_OK &&
+	    other.due == 1499 && other.rank < first.rank);
 	limits_return_slot(t, &other);
-	CHECK(limits_take_slot(t, NULL, 1499, &other) == LIMITS_OK && other.due == 1499);
+	CHECK(limits_take_slot(t, NULL, 1499, &other) == LIMITS_OK &&
+	    other.due == 1499);
 	/* A second later the bucket has paid its debt, and has nothing more. */
-	CHECK(limits_take_slot(t, &a, 2500, &slot) == LIMITS_OK && slot.due == 2500);
+	CHECK(limits_take_slot(t, &a, 2500, &slot) == LIMITS_OK &&
+	    slot.due == 2500);
 	limits_return_slot(t, &slot);
-	CHECK(limits_take_slot(t, &a, 2500, &slot) == LIMITS_OK && slot.due == 3000);
+	CHECK(limits_take_slot(t, &a, 2500, &slot) == LIMITS_OK &&
+	    slot.due == 3000);
 	free(t);
 }
 

@@ -33,10 +33,10 @@ static int away; /* the error of the account database; 0: it answers */
 /* the only name for which there is an entry; NULL: every name */
 static const char *only;
 
-int __real_getpwnam_r(
-    const char *, struct passwd *, char *, size_t, struct passwd **);
-int __wrap_getpwnam_r(
-    const char *, struct passwd *, char *, size_t, struct passwd **);
+int __real_getpwnam_r(const char *, struct passwd *, char *, size_t,
+    struct passwd **);
+int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t,
+    struct passwd **);
 struct passwd *__real_getpwuid(uid_t);
 struct passwd *__wrap_getpwuid(uid_t);
 
@@ -57,8 +57,8 @@ __wrap_getpwuid(uid_t uid)
 	return entry != NULL ? entry : __real_getpwuid(uid);
 }
 
-int __wrap_getspnam_r(
-    const char *, struct spwd *, char *, size_t, struct spwd **);
+int __wrap_getspnam_r(const char *, struct spwd *, char *, size_t,
+    struct spwd **);
 
 int
 __wrap_getspnam_r(const char *name, struct spwd *to, char *room, size_t size,
@@ -314,8 +314,8 @@ logins(void)
 		strlcpy(there, cases[i].there, sizeof(there));
 		only = there;
 		entry = &pw;
-		refusal = account_find_login(
-		    cases[i].text, cases[i].principal, &domains, NULL, &a);
+		refusal = account_find_login(cases[i].text, cases[i].principal,
+		    &domains, NULL, &a);
 		CHECK((refusal == NULL) == (cases[i].found != NULL));
 		CHECK(refusal != NULL || strcmp(a.name, cases[i].found) == 0);
 	}
@@ -337,22 +337,22 @@ other_spellings(void)
 	struct account a;
 
 	entry = &pw;
-	CHECK(account_find_login(
-		  "Alice@A.TEST", "x@A.TEST", &domains, NULL, &a) == NULL &&
+	CHECK(account_find_login("Alice@A.TEST", "x@A.TEST", &domains, NULL,
+		  &a) == NULL &&
 	    strcmp(a.name, own) == 0);
 	CHECK(account_find_login("", "Alice@A.TEST", &domains, NULL, &a) ==
 		NULL &&
 	    strcmp(a.name, own) == 0);
-	CHECK(account_find_login(
-		  "Alice@e.test", "x@A.TEST", &domains, NULL, &a) == NULL &&
+	CHECK(account_find_login("Alice@e.test", "x@A.TEST", &domains, NULL,
+		  &a) == NULL &&
 	    strcmp(a.name, own) == 0);
 	/* account_find accepts no other spelling. */
 	CHECK(strcmp(account_find("Alice@A.TEST", NULL, &a),
 		  "user name differs from the account's") == 0);
 	pw.pw_name = nowhere;
-	CHECK(
-	    strcmp(account_find_login("alice", "x@A.TEST", &domains, NULL, &a),
-		"the account's own name is not a user name") == 0);
+	CHECK(strcmp(account_find_login("alice", "x@A.TEST", &domains, NULL,
+			 &a),
+		  "the account's own name is not a user name") == 0);
 	CHECK(strcmp(account_find_uid(1000, NULL, &a),
 		  "the account's own name is not a user name") == 0);
 	entry = NULL;
@@ -376,9 +376,9 @@ no_second_reading(void)
 		  "uid below the minimum") == 0);
 	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
 		away = failures[i];
-		CHECK(
-		    strcmp(account_find_login(exact, exact, &domains, NULL, &a),
-			"the account database does not answer") == 0);
+		CHECK(strcmp(account_find_login(exact, exact, &domains, NULL,
+				 &a),
+			  "the account database does not answer") == 0);
 	}
 	away = ENOENT;
 	CHECK(strcmp(account_find_login(exact, exact, &domains, NULL, &a),
@@ -411,14 +411,14 @@ strange_domains(void)
 			.host = "", .service = services[i], .more = ""
 		};
 
-		CHECK(account_find_login(
-			  "alice@Mx", "x@A.TEST", &strange, NULL, &a) == NULL);
-		CHECK(account_find_login(
-			  "alice@", "x@A.TEST", &strange, NULL, &a) != NULL);
-		CHECK(account_find_login(
-			  "alice@", "x@A.TEST", &none, NULL, &a) != NULL);
-		CHECK(account_find_login(
-			  "alice@mx", "x@A.TEST", &none, NULL, &a) != NULL);
+		CHECK(account_find_login("alice@Mx", "x@A.TEST", &strange, NULL,
+			  &a) == NULL);
+		CHECK(account_find_login("alice@", "x@A.TEST", &strange, NULL,
+			  &a) != NULL);
+		CHECK(account_find_login("alice@", "x@A.TEST", &none, NULL,
+			  &a) != NULL);
+		CHECK(account_find_login("alice@mx", "x@A.TEST", &none, NULL,
+			  &a) != NULL);
 	}
 	only = NULL;
 	entry = NULL;

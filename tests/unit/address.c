@@ -259,8 +259,8 @@ has_ipv6(void)
 	bool has;
 
 	a.six.sin6_port = 0;
-	has = fd != -1 &&
-	    bind(fd, (struct sockaddr *)&a.six, sizeof(a.six)) == 0;
+	has =
+	    fd != -1 && bind(fd, (struct sockaddr *)&a.six, sizeof(a.six)) == 0;
 	if (fd != -1)
 		close(fd);
 	return has;

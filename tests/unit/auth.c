@@ -29,7 +29,8 @@ write_file(const char *name, const char *text)
 	int dir = open(home, O_RDONLY | O_DIRECTORY);
 	int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
-	CHECK(fd != -1 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	CHECK(fd != -1 &&
+	    write(fd, text, strlen(text)) == (ssize_t)strlen(text));
 	CHECK(close(fd) == 0 && close(dir) == 0);
 }
 
@@ -43,14 +44,21 @@ the_snapshot_is_its_own_copy(void)
 	struct auth *first, *again;
 	const char *text;
 
-	write_file("krb5.conf", "[libdefaults]\n\tdefault_realm = A.TEST\n[other]\n\tplain = x y\n\tsub = {\n"
-	    "\t\tdeep = {\n\t\t\tk = \"  \\\"q\\\" \\\\ \\n\\t\\b \"\n\t\t\tk = \"\"\n\t\t}\n\t}\n"
+	write_file("krb5.conf",
+	    "[libdefaults]\n\tdefault_realm = A.TEST\n[other]\n\tplain = x "
+	    "y\n\tsub = {\n"
+	    "\t\tdeep = {\n\t\t\tk = \"  \\\"q\\\" \\\\ \\n\\t\\b \"\n\t\t\tk "
+	    "= \"\"\n\t\t}\n\t}\n"
 	    "\tsub = {\n\t\tmore = =}{[;#\n\t}\n");
-	CHECK((first = auth_prepare()) != NULL && (text = auth_krb5conf(first)) != NULL);
-	CHECK(strstr(text, "k = \"  \\\"q\\\" \\\\ \\n\\t\\b \"\n") != NULL && strstr(text, "k = \"\"\n") != NULL);
-	CHECK(strstr(text, "plain = \"x y\"\n") != NULL && strstr(text, "more = \"=}{[;#\"\n") != NULL);
+	CHECK((first = auth_prepare()) != NULL &&
+	    (text = auth_krb5conf(first)) != NULL);
+	CHECK(strstr(text, "k = \"  \\\"q\\\" \\\\ \\n\\t\\b \"\n") != NULL &&
+	    strstr(text, "k = \"\"\n") != NULL);
+	CHECK(strstr(text, "plain = \"x y\"\n") != NULL &&
+	    strstr(text, "more = \"=}{[;#\"\n") != NULL);
 	write_file("krb5.conf", text);
-	CHECK((again = auth_prepare()) != NULL && strcmp(auth_krb5conf(again), text) == 0);
+	CHECK((again = auth_prepare()) != NULL &&
+	    strcmp(auth_krb5conf(again), text) == 0);
 	auth_free(first);
 	auth_free(again);
 }
@@ -65,13 +73,17 @@ the_skew_is_read(void)
 	static const struct {
 		const char *value;
 		int skew;
-	} skews[] = { { "60", 60 }, { "0", 0 }, { "86400", 86400 }, { "-5", 300 }, { "x", 300 }, { "", 300 },
+	} skews[] = { { "60", 60 }, { "0", 0 }, { "86400", 86400 },
+		{ "-5", 300 }, { "x", 300 }, { "", 300 },
 		{ "99999999999999999999", 300 } };
 	char text[200];
 	struct auth *one;
 
 	for (size_t i = 0; i < sizeof(skews) / sizeof(skews[0]); i++) {
-		snprintf(text, sizeof(text), "[libdefaults]\n\tdefault_realm = A.TEST\n\tclockskew = %s\n", skews[i].value);
+		snprintf(text, sizeof(text),
+		    "[libdefaults]\n\tdefault_realm = A.TEST\n\tclockskew = "
+		    "%s\n",
+		    skews[i].value);
 		write_file("krb5.conf", text);
 		CHECK((one = auth_prepare()) != NULL);
 		CHECK(auth_skew(one) == skews[i].skew);
@@ -123,11 +135,14 @@ a_name_must_be_whole(void)
 static void
 k5login_permits_whom_it_names(void)
 {
-	write_file(me->pw_name, "one@A.TEST\ntwo@B.TEST\nWELLKNOWN/ANONYMOUS@A.TEST\n"
-	    "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS\nWELLKNOWN/OTHER@A.TEST\n");
+	write_file(me->pw_name,
+	    "one@A.TEST\ntwo@B.TEST\nWELLKNOWN/ANONYMOUS@A.TEST\n"
+	    "WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS\nWELLKNOWN/"
+	    "OTHER@A.TEST\n");
 	CHECK(is_permitted("one@A.TEST") && is_permitted("two@B.TEST"));
 	CHECK(is_permitted("WELLKNOWN/OTHER@A.TEST"));
-	CHECK(is_refused("three@A.TEST", NULL, "not permitted to be this user"));
+	CHECK(is_refused("three@A.TEST", NULL,
+	    "not permitted to be this user"));
 	CHECK(is_refused("one@A@B", NULL, "malformed principal"));
 	CHECK(find_rule("", "A.TEST") == NULL);
 }
@@ -140,7 +155,8 @@ an_anonymous_principal_is_refused(void)
 	static const char reason[] = "the principal is anonymous";
 
 	CHECK(is_refused("WELLKNOWN/ANONYMOUS@A.TEST", NULL, reason));
-	CHECK(is_refused("WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS", NULL, reason));
+	CHECK(is_refused("WELLKNOWN/ANONYMOUS@WELLKNOWN:ANONYMOUS", NULL,
+	    reason));
 }
 
 /* The realm must be one of those that are accepted, if any are given. */
@@ -149,7 +165,8 @@ other_realms_are_refused(void)
 {
 	static const char reason[] = "the realm is not one of -r";
 
-	CHECK(find_rule("one@A.TEST", "A.TEST") != NULL && find_rule("one@A.TEST", "B.TEST,A.TEST") != NULL);
+	CHECK(find_rule("one@A.TEST", "A.TEST") != NULL &&
+	    find_rule("one@A.TEST", "B.TEST,A.TEST") != NULL);
 	CHECK(is_refused("two@B.TEST", "A.TEST", reason));
 	CHECK(is_refused("one@A.TEST", "", reason));
 	CHECK(is_refused("one@A.TEST", "A.TES,.TEST,A,A.TEST2", reason));
@@ -163,8 +180,10 @@ main(void)
 	me = getpwuid(geteuid());
 	CHECK(me != NULL && mkdtemp(home) != NULL);
 	snprintf(path, sizeof(path), "%s/krb5.conf", home);
-	snprintf(text, sizeof(text), "[libdefaults]\n"
-	    "default_realm = A.TEST\nk5login_directory = %s\n", home);
+	snprintf(text, sizeof(text),
+	    "[libdefaults]\n"
+	    "default_realm = A.TEST\nk5login_directory = %s\n",
+	    home);
 	write_file("krb5.conf", text);
 	CHECK(setenv("KRB5_CONFIG", path, 1) == 0);
 	CHECK((a = auth_prepare()) != NULL);

@@ -36,7 +36,8 @@ static int top;
 static void
 name_of(int i, unsigned changes, char name[64])
 {
-	snprintf(name, 64, "cur/%d.M%d.host:2,%s", 1000000000 + i, i * 7919 % 100000, flags[changes % 4]);
+	snprintf(name, 64, "cur/%d.M%d.host:2,%s", 1000000000 + i,
+	    i * 7919 % 100000, flags[changes % 4]);
 }
 
 /* Makes a Maildir of n messages; it becomes the current directory. */
@@ -45,14 +46,18 @@ fill(int n)
 {
 	char name[64], text[64];
 
-	CHECK(mkdirat(top, "Maildir", 0700) == 0 && mkdirat(top, "Maildir/new", 0700) == 0 &&
+	CHECK(mkdirat(top, "Maildir", 0700) == 0 &&
+	    mkdirat(top, "Maildir/new", 0700) == 0 &&
 	    mkdirat(top, "Maildir/cur", 0700) == 0);
 	CHECK(fchdir(top) == 0 && chdir("Maildir") == 0);
 	for (int i = 0; i < n; i++) {
-		int fd, size = snprintf(text, sizeof(text), "Subject: %d\n\nbody\n", i);
+		int fd,
+		    size = snprintf(text, sizeof(text), "Subject: %d\n\nbody\n",
+			i);
 
 		name_of(i, 0, name);
-		CHECK((fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0600)) != -1);
+		CHECK((fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0600)) !=
+		    -1);
 		CHECK(write(fd, text, (size_t)size) == size && close(fd) == 0);
 	}
 }
@@ -74,7 +79,8 @@ start_renaming(int n)
 		return pid;
 	CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() != 1);
 	for (;;) {
-		int i = (int)(((random = random * 1103515245U + 12345U) >> 8) % (unsigned)n);
+		int i = (int)(((random = random * 1103515245U + 12345U) >> 8) %
+		    (unsigned)n);
 
 		name_of(i, changes[i], from);
 		name_of(i, ++changes[i], to);
@@ -97,14 +103,17 @@ is_right(struct maildrop *drop, int i, int step, bool read_it)
 
 	name_of(k, 0, want);
 	maildrop_uidl(drop, (size_t)i + 1, id);
-	if (strncmp(id, want + strlen("cur/"), strlen(id)) != 0 || want[strlen("cur/") + strlen(id)] != ':')
+	if (strncmp(id, want + strlen("cur/"), strlen(id)) != 0 ||
+	    want[strlen("cur/") + strlen(id)] != ':')
 		return false;
 	if (!read_it)
 		return true;
-	if (maildrop_begin(drop, (size_t)i + 1, &s) != DROP_OK || (got = maildrop_read(&s, text, sizeof(text) - 1)) <= 0)
+	if (maildrop_begin(drop, (size_t)i + 1, &s) != DROP_OK ||
+	    (got = maildrop_read(&s, text, sizeof(text) - 1)) <= 0)
 		return false;
 	text[got] = '\0';
-	return atoi(text + strlen("Subject: ")) == k && maildrop_end(drop, (size_t)i + 1, &s, s.wire_size);
+	return atoi(text + strlen("Subject: ")) == k &&
+	    maildrop_end(drop, (size_t)i + 1, &s, s.wire_size);
 }
 
 /*
@@ -116,13 +125,16 @@ login(int count, int step, unsigned number)
 {
 	struct maildrop drop;
 
-	if (drop_begin(&drop, WHERE) != DROP_OK || drop.count != (size_t)count) {
+	if (drop_begin(&drop, WHERE) != DROP_OK ||
+	    drop.count != (size_t)count) {
 		fprintf(stderr, "%zu messages of %d\n", drop.count, count);
 		return false;
 	}
 	for (int i = 0; i < count; i++)
-		if (!is_right(&drop, i, step, (unsigned)i % 64 == number % 64)) {
-			fprintf(stderr, "message %d of %d is wrong or refused\n", i, count);
+		if (!is_right(&drop, i, step,
+			(unsigned)i % 64 == number % 64)) {
+			fprintf(stderr,
+			    "message %d of %d is wrong or refused\n", i, count);
 			return false;
 		}
 	return true;
@@ -141,7 +153,8 @@ remove_half(int n)
 		return false;
 	for (size_t i = 2; i <= drop.count; i += 2)
 		maildrop_mark(&drop, i);
-	return maildrop_commit(&drop, &removed) == DROP_OK && removed == (size_t)n / 2;
+	return maildrop_commit(&drop, &removed) == DROP_OK &&
+	    removed == (size_t)n / 2;
 }
 
 /*
@@ -188,7 +201,8 @@ main(int argc, char **argv)
 		snprintf(away, sizeof(away), "Maildir%d", n);
 		CHECK(renameat(top, "Maildir", top, away) == 0);
 	}
-	printf("logins while another program renames: %ld points, %ld bad\n", points, points - right);
+	printf("logins while another program renames: %ld points, %ld bad\n",
+	    points, points - right);
 	CHECK(chdir("/") == 0);
 	return drop_clean_up() != 0 || right < points;
 }

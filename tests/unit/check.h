@@ -8,13 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(what)                                                         \
-	do {                                                                \
-		if (!(what)) {                                              \
-			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__,  \
-			    __LINE__, #what);                               \
-			exit(1);                                            \
-		}                                                           \
+#define CHECK(what)                                                            \
+	do {                                                                   \
+		if (!(what)) {                                                 \
+			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__,     \
+			    __LINE__, #what);                                  \
+			exit(1);                                               \
+		}                                                              \
 	} while (0)
 
 #endif

@@ -41,8 +41,8 @@ drop_begin(struct maildrop *drop, const char *where)
 	CHECK(mailboxes_read(&boxes, where) == 0);
 	CHECK(mkdirat(top, "state", 0700) == 0 || errno == EEXIST);
 	CHECK((state = openat(top, "state", O_RDONLY | O_DIRECTORY)) != -1);
-	return maildrop_open(drop, &boxes, mailboxes_path(&boxes, "user", directory),
-	    state, &locks);
+	return maildrop_open(drop, &boxes,
+	    mailboxes_path(&boxes, "user", directory), state, &locks);
 }
 
 void
@@ -60,7 +60,8 @@ drop_check_message(struct maildrop *drop, size_t n, const struct text *want)
 		m += wire_put(&w, stored, (size_t)got, sent + m);
 	CHECK(got == 0 && maildrop_end(drop, n, &s, want->n));
 	m += wire_end(&w, sent + m);
-	CHECK(w.wire_size == maildrop_wire_size(drop, n) && w.wire_size == want->n);
+	CHECK(w.wire_size == maildrop_wire_size(drop, n) &&
+	    w.wire_size == want->n);
 	for (size_t i = 0, k = 0; i < m; i++, k++) {
 		if (sent[i] == '.' && (i == 0 || sent[i - 1] == '\n'))
 			i++;

@@ -10,7 +10,10 @@ struct text {
 	const char *p;
 	size_t n;
 };
-#define TEXT(s) { s, sizeof(s) - 1 }
+#define TEXT(s)                                                                \
+	{                                                                      \
+		s, sizeof(s) - 1                                               \
+	}
 
 /*
  * Makes an empty directory, the home of the user of all tests. Returns its
@@ -27,7 +30,8 @@ enum drop_error drop_begin(struct maildrop *drop, const char *where);
  * Checks that a client gets message n as want, after it has removed the
  * stuffing, and that LIST has its size.
  */
-void drop_check_message(struct maildrop *drop, size_t n, const struct text *want);
+void drop_check_message(struct maildrop *drop, size_t n,
+    const struct text *want);
 
 /* Checks that all ids are valid (RFC 1939 §7) and different. */
 void drop_check_ids(struct maildrop *drop);

@@ -72,7 +72,9 @@ __wrap_pread(int fd, void *to, size_t size, off_t at)
 	if (++reads == change_at) {
 		int index = openat(top, "state/index", O_WRONLY);
 
-		CHECK(pwrite(index, changed, changed_size, 0) == (ssize_t)changed_size && close(index) == 0);
+		CHECK(pwrite(index, changed, changed_size, 0) ==
+			(ssize_t)changed_size &&
+		    close(index) == 0);
 	}
 	return __real_pread(fd, to, size, at);
 }
@@ -92,7 +94,8 @@ add_to_mbox(int i)
 {
 	char text[200];
 	/* Each fiftieth message has the header of the message before. */
-	int n = snprintf(text, sizeof(text), "From a\nSubject: %d\n\n%*s\n\n", i - (i % 50 == 49), i % 90, "x");
+	int n = snprintf(text, sizeof(text), "From a\nSubject: %d\n\n%*s\n\n",
+	    i - (i % 50 == 49), i % 90, "x");
 	int fd = openat(top, "spool", O_WRONLY | O_CREAT | O_APPEND, 0600);
 
 	CHECK(fd != -1 && write(fd, text, (size_t)n) == n && close(fd) == 0);
@@ -102,11 +105,15 @@ static void
 add_to_maildir(int i)
 {
 	char name[100], text[200];
-	int n = snprintf(text, sizeof(text), "Subject: %d\n\n%*s\n", i, i % 90, "x"), fd;
+	int n = snprintf(text, sizeof(text), "Subject: %d\n\n%*s\n", i, i % 90,
+		"x"),
+	    fd;
 
-	snprintf(name, sizeof(name), "Maildir/%s/%d.M%d.host%s", i % 2 == 0 ? "new" : "cur",
-	    1000 + i / 3, i, i % 2 == 0 ? "" : ":2,S");
-	CHECK((fd = openat(top, name, O_WRONLY | O_CREAT | O_EXCL, 0600)) != -1);
+	snprintf(name, sizeof(name), "Maildir/%s/%d.M%d.host%s",
+	    i % 2 == 0 ? "new" : "cur", 1000 + i / 3, i,
+	    i % 2 == 0 ? "" : ":2,S");
+	CHECK((fd = openat(top, name, O_WRONLY | O_CREAT | O_EXCL, 0600)) !=
+	    -1);
 	CHECK(write(fd, text, (size_t)n) == n && close(fd) == 0);
 }
 
@@ -159,7 +166,8 @@ is_same(const struct picture *a, const struct picture *b)
 	if (a->count != b->count || a->wire_size != b->wire_size)
 		return false;
 	for (size_t i = 0; i < a->count; i++)
-		if (a->sizes[i] != b->sizes[i] || strcmp(a->ids[i], b->ids[i]) != 0)
+		if (a->sizes[i] != b->sizes[i] ||
+		    strcmp(a->ids[i], b->ids[i]) != 0)
 			return false;
 	return true;
 }
@@ -180,7 +188,9 @@ which_index(void)
 {
 	struct stat st;
 
-	return fstatat(top, "state/index", &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_ino : 0;
+	return fstatat(top, "state/index", &st, AT_SYMLINK_NOFOLLOW) == 0 ?
+	    st.st_ino :
+	    0;
 }
 
 /* Opens a session that finds no index. */
@@ -259,7 +269,8 @@ is_damaged(const struct format *f, const struct picture *p)
 
 	wait_until_stable();
 	look(f, &found);
-	CHECK((fd = open_index()) != -1 && fstat(fd, &st) == 0 && close(fd) == 0);
+	CHECK((fd = open_index()) != -1 && fstat(fd, &st) == 0 &&
+	    close(fd) == 0);
 	for (off_t at = 0; at < st.st_size; at += at < 480 ? 7 : 777) {
 		unsigned char byte;
 
@@ -282,10 +293,12 @@ is_truncated(const struct format *f, const struct picture *p)
 	int fd;
 
 	look(f, &found);
-	CHECK((fd = open_index()) != -1 && fstat(fd, &st) == 0 && close(fd) == 0);
+	CHECK((fd = open_index()) != -1 && fstat(fd, &st) == 0 &&
+	    close(fd) == 0);
 	for (off_t size = 0; size <= st.st_size + 4096; size += 1000) {
 		look(f, &found);
-		CHECK((fd = open_index()) != -1 && ftruncate(fd, size) == 0 && close(fd) == 0);
+		CHECK((fd = open_index()) != -1 && ftruncate(fd, size) == 0 &&
+		    close(fd) == 0);
 		look(f, &found);
 		CHECK(is_same(p, &found));
 	}
@@ -312,7 +325,8 @@ is_foreign(const struct format *f, const struct picture *p)
 	CHECK(is_same(p, &found));
 	CHECK(unlinkat(top, "state/index", AT_REMOVEDIR) == 0);
 	/* An index of another version. */
-	other = index_new(openat(top, "state", O_RDONLY | O_DIRECTORY), "mbox   0", 40);
+	other = index_new(openat(top, "state", O_RDONLY | O_DIRECTORY),
+	    "mbox   0", 40);
 	index_put(other, 0, "0123456789012345678901234567890123456789");
 	index_save(other, "", 0);
 	CHECK(which_index() != 0);
@@ -355,13 +369,17 @@ loses_a_block(const struct format *f, struct picture *p)
 		look(f, p);
 		CHECK(p->count == found.count + 1);
 		CHECK(read_index(after, sizeof(after)) == n);
-		CHECK((fd = open_index()) != -1 && pwrite(fd, before + 4096, n - 4096, 4096) == (ssize_t)n - 4096 && close(fd) == 0);
+		CHECK((fd = open_index()) != -1 &&
+		    pwrite(fd, before + 4096, n - 4096, 4096) ==
+			(ssize_t)n - 4096 &&
+		    close(fd) == 0);
 		begin(f, &drop);
 		/*
 		 * The message itself, and not one that begins with the messages
 		 * before it.
 		 */
-		CHECK(drop.count == p->count && maildrop_begin(&drop, drop.count, &s) == DROP_OK);
+		CHECK(drop.count == p->count &&
+		    maildrop_begin(&drop, drop.count, &s) == DROP_OK);
 		CHECK(s.wire_size == p->sizes[drop.count - 1] && s.bytes < 200);
 		look(f, &found);
 		CHECK(is_same(p, &found));
@@ -406,7 +424,8 @@ replaces_in_order(const struct format *f)
 static void
 is_unwritable(const struct format *f, const struct picture *p)
 {
-	const struct rlimit none = { 4000, RLIM_INFINITY }, all = { RLIM_INFINITY, RLIM_INFINITY };
+	const struct rlimit none = { 4000, RLIM_INFINITY },
+			    all = { RLIM_INFINITY, RLIM_INFINITY };
 	struct picture found;
 
 	signal(SIGXFSZ, SIG_IGN);
@@ -508,14 +527,16 @@ is_forged(const struct format *f)
 			begin(f, &drop);
 			for (size_t k = 1; k <= drop.count; k++) {
 				maildrop_uidl(&drop, k, id);
-				if (maildrop_begin(&drop, k, &s) == DROP_OK && s.bytes > 0)
+				if (maildrop_begin(&drop, k, &s) == DROP_OK &&
+				    s.bytes > 0)
 					CHECK(maildrop_read(&s, &byte, 1) == 1);
 			}
 			_exit(0);
 		}
 		CHECK(pid != -1 && waitpid(pid, &status, 0) == pid);
 		/* fatal() of quiet.c aborts. */
-		CHECK(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGABRT);
+		CHECK(WIFEXITED(status) ? WEXITSTATUS(status) == 0 :
+					  WTERMSIG(status) == SIGABRT);
 	}
 	look_anew(f, &found);
 	CHECK(is_same(&p, &found));
@@ -539,7 +560,8 @@ is_discarded(const struct format *f)
 	forge("mbox   4", 40);
 	begin(f, &drop);
 	for (int again = 0; again < 2; again++) {
-		CHECK(maildrop_begin(&drop, 41, &s) == DROP_OK && s.wire_size == p.sizes[40]);
+		CHECK(maildrop_begin(&drop, 41, &s) == DROP_OK &&
+		    s.wire_size == p.sizes[40]);
 		begin(f, &drop);
 	}
 	look(f, &found);
@@ -564,12 +586,15 @@ shrinks(const struct format *f)
 		wait_until_stable();
 		begin(f, &drop);
 		for (size_t n = 1; n <= drop.count; n++)
-			if (i == 2 ? n > drop.count / 2 : n % (size_t)step[i] == 1)
+			if (i == 2 ? n > drop.count / 2 :
+				     n % (size_t)step[i] == 1)
 				maildrop_mark(&drop, n);
-		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == drop.marked);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK &&
+		    removed == drop.marked);
 		look(f, &kept);
 		look_through(f, &anew);
-		CHECK(kept.count == drop.count - removed && is_same(&kept, &anew));
+		CHECK(kept.count == drop.count - removed &&
+		    is_same(&kept, &anew));
 	}
 }
 
@@ -585,7 +610,8 @@ fingerprints_become_stable(void)
 
 	CHECK(fd != -1 && write(fd, "x", 1) == 1);
 	CHECK(fingerprint_take(&a, fd) == 0 && a.stable == 0);
-	CHECK(fingerprint_take(&b, fd) == 0 && fingerprint_same(&a, &b) && !fingerprint_matches(&a, &b));
+	CHECK(fingerprint_take(&b, fd) == 0 && fingerprint_same(&a, &b) &&
+	    !fingerprint_matches(&a, &b));
 	wait_until_stable();
 	CHECK(fingerprint_take(&a, fd) == 0 && a.stable == 1);
 	CHECK(fingerprint_take(&b, fd) == 0 && fingerprint_matches(&a, &b));
@@ -593,7 +619,8 @@ fingerprints_become_stable(void)
 		CHECK(pwrite(fd, "y", 1, 0) == 1);
 		CHECK(fingerprint_put(&a, fd) == 0 && a.stable == 1);
 		CHECK(pwrite(fd, "z", 1, 0) == 1);
-		CHECK(fingerprint_look(&b, fd) == 0 && !fingerprint_matches(&a, &b));
+		CHECK(fingerprint_look(&b, fd) == 0 &&
+		    !fingerprint_matches(&a, &b));
 	}
 	close(fd);
 }
@@ -614,20 +641,25 @@ is_replaced(void)
 	wait_until_stable();
 	look_anew(f, &p);
 	for (int i = 0; i < 2; i++) {
-		CHECK((fd = openat(top, "spool", O_RDWR)) != -1 && fstat(fd, &st) == 0);
+		CHECK((fd = openat(top, "spool", O_RDWR)) != -1 &&
+		    fstat(fd, &st) == 0);
 		times[0] = st.st_atim;
 		times[1] = st.st_mtim;
 		if (i == 0)
-			CHECK(pwrite(fd, "From b\nSubject: other\n\ny\n", 25, 0) == 25);
+			CHECK(pwrite(fd, "From b\nSubject: other\n\ny\n", 25,
+				  0) == 25);
 		else {
 			char all[64 * 1024];
 			ssize_t n = read(fd, all, sizeof(all));
-			char *subject = memmem(all, sizeof(all), "Subject: ", 9);
+			char *subject =
+			    memmem(all, sizeof(all), "Subject: ", 9);
 
-			CHECK(n == st.st_size && close(fd) == 0 && subject != NULL);
+			CHECK(n == st.st_size && close(fd) == 0 &&
+			    subject != NULL);
 			CHECK(unlinkat(top, "spool", 0) == 0);
 			subject[9] ^= 1;
-			CHECK((fd = openat(top, "spool", O_RDWR | O_CREAT, 0600)) != -1);
+			CHECK((fd = openat(top, "spool", O_RDWR | O_CREAT,
+				   0600)) != -1);
 			CHECK(write(fd, all, (size_t)n) == n);
 		}
 		CHECK(futimens(fd, times) == 0 && close(fd) == 0);
@@ -645,7 +677,9 @@ put_spool(const char *text)
 {
 	int fd = openat(top, "spool", O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
-	CHECK(fd != -1 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && close(fd) == 0);
+	CHECK(fd != -1 &&
+	    write(fd, text, strlen(text)) == (ssize_t)strlen(text) &&
+	    close(fd) == 0);
 }
 
 #define EQUAL(body) "From a\nMessage-ID: <1@h>\n\n" body "\n\n"
@@ -690,7 +724,8 @@ static void
 late_ids_are_not_given_again(void)
 {
 	const struct format *f = &formats[0];
-	static const char *const before[] = { EQUAL("one") EQUAL("two"), EQUAL("two") EQUAL("three") };
+	static const char *const before[] = { EQUAL("one") EQUAL("two"),
+		EQUAL("two") EQUAL("three") };
 	static const char *const after[] = { EQUAL("two"), EQUAL("three") };
 	char ids[2][2][UIDL_SIZE], id[UIDL_SIZE];
 
@@ -752,7 +787,8 @@ changes_while_read(void)
 	put_spool("");
 	for (int i = 0; i < MESSAGES; i++) {
 		char text[100];
-		int size = snprintf(text, sizeof(text), "From a\nMessage-ID: <%d@h>\n\nx\n\n", i);
+		int size = snprintf(text, sizeof(text),
+		    "From a\nMessage-ID: <%d@h>\n\nx\n\n", i);
 
 		CHECK((fd = openat(top, "spool", O_WRONLY | O_APPEND)) != -1);
 		CHECK(write(fd, text, (size_t)size) == size && close(fd) == 0);
@@ -777,7 +813,8 @@ changes_while_read(void)
 		if (pid == 0) {
 			char id[UIDL_SIZE];
 
-			CHECK((fd = open_index()) != -1 && pwrite(fd, before, n, 0) == (ssize_t)n);
+			CHECK((fd = open_index()) != -1 &&
+			    pwrite(fd, before, n, 0) == (ssize_t)n);
 			reads = 0;
 			begin(f, &drop);
 			for (size_t k = 1; k <= drop.count; k++)
@@ -785,7 +822,8 @@ changes_while_read(void)
 			_exit(0);
 		}
 		CHECK(pid != -1 && waitpid(pid, &status, 0) == pid);
-		CHECK(WIFEXITED(status) ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGABRT);
+		CHECK(WIFEXITED(status) ? WEXITSTATUS(status) == 0 :
+					  WTERMSIG(status) == SIGABRT);
 	}
 	change_at = 0;
 }
@@ -831,11 +869,15 @@ main(void)
 	/* First as if all mailboxes were large. */
 	for (int large = 1; large >= 0; large--) {
 		cache_small = large ? 0 : 4 << 20;
-		CHECK(mkdirat(top, "Maildir", 0700) == 0 && mkdirat(top, "Maildir/new", 0700) == 0 &&
-		    mkdirat(top, "Maildir/cur", 0700) == 0 && mkdirat(top, "Maildir/tmp", 0700) == 0);
+		CHECK(mkdirat(top, "Maildir", 0700) == 0 &&
+		    mkdirat(top, "Maildir/new", 0700) == 0 &&
+		    mkdirat(top, "Maildir/cur", 0700) == 0 &&
+		    mkdirat(top, "Maildir/tmp", 0700) == 0);
 		all_formats();
-		CHECK(renameat(top, "Maildir", top, large ? "Maildir.large" : "Maildir.small") == 0);
-		CHECK(unlinkat(top, "spool", 0) == 0 && unlinkat(top, "state/index", 0) == 0);
+		CHECK(renameat(top, "Maildir", top,
+			  large ? "Maildir.large" : "Maildir.small") == 0);
+		CHECK(unlinkat(top, "spool", 0) == 0 &&
+		    unlinkat(top, "state/index", 0) == 0);
 	}
 	return drop_clean_up();
 }

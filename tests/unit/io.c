@@ -90,10 +90,10 @@ takeover_requests_end_an_idle_connection(void)
 		usleep(600000);
 		_exit(0);
 	}
-	CHECK(
-	    io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "two") == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == 3 &&
+	    strcmp(line, "two") == 0);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR &&
-	      io.error == IO_TAKEN_OVER);
+	    io.error == IO_TAKEN_OVER);
 	CHECK(clock_ms() - begin >= 1200 && clock_ms() - begin < 10000);
 	wait(NULL);
 	disconnect();
@@ -119,7 +119,7 @@ takeover_requests_end_an_idle_connection(void)
 	connect_pair(300);
 	io_allow_takeover(&io, request[0], 0);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR &&
-	      io.error == IO_TIMEOUT);
+	    io.error == IO_TIMEOUT);
 	close(request[0]);
 	disconnect();
 }
@@ -131,16 +131,16 @@ lines_end_in_lf_or_crlf(void)
 
 	connect_pair(2000);
 	SEND("one\r\ntwo\n\r\n\na\rb\r\nx\0y\n");
-	CHECK(
-	    io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "one") == 0);
-	CHECK(
-	    io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "two") == 0);
-	CHECK(io_line(&io, line, sizeof(line)) == 0);
-	CHECK(io_line(&io, line, sizeof(line)) == 0);
-	CHECK(
-	    io_line(&io, line, sizeof(line)) == 3 && strcmp(line, "a\rb") == 0);
 	CHECK(io_line(&io, line, sizeof(line)) == 3 &&
-	      memcmp(line, "x\0y", 4) == 0);
+	    strcmp(line, "one") == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == 3 &&
+	    strcmp(line, "two") == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == 3 &&
+	    strcmp(line, "a\rb") == 0);
+	CHECK(io_line(&io, line, sizeof(line)) == 3 &&
+	    memcmp(line, "x\0y", 4) == 0);
 	disconnect();
 }
 
@@ -161,9 +161,9 @@ long_lines_are_read_to_their_end(void)
 	CHECK(io.line_size == 17 && strcmp(line, "123456789012345") == 0);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_LONG);
 	CHECK(io.line_size == sizeof(endless) + 1 &&
-	      strcmp(line, "xxxxxxxxxxxxxxx") == 0);
+	    strcmp(line, "xxxxxxxxxxxxxxx") == 0);
 	CHECK(io_line(&io, line, sizeof(line)) == 5 &&
-	      strcmp(line, "after") == 0);
+	    strcmp(line, "after") == 0);
 	CHECK(io.line_size == 6);
 	disconnect();
 }
@@ -184,9 +184,9 @@ a_line_may_come_in_single_bytes(void)
 		_exit(0);
 	}
 	CHECK(io_line(&io, line, sizeof(line)) == 10 &&
-	      strcmp(line, "USER alice") == 0);
+	    strcmp(line, "USER alice") == 0);
 	CHECK(io_line(&io, line, sizeof(line)) == 6 &&
-	      strcmp(line, "PASS x") == 0);
+	    strcmp(line, "PASS x") == 0);
 	waitpid(pid, NULL, 0);
 	disconnect();
 }
@@ -202,8 +202,8 @@ exact_reads_leave_the_rest(void)
 	CHECK(io_exact(&io, data, 8) == 0 && memcmp(data, "12345678", 8) == 0);
 	CHECK(io_unread(&io, &rest) == 6 && memcmp(rest, "STAT\r\n", 6) == 0);
 	io_prime(&io, "NOOP\n", 5);
-	CHECK(
-	    io_line(&io, data, sizeof(data)) == 4 && strcmp(data, "NOOP") == 0);
+	CHECK(io_line(&io, data, sizeof(data)) == 4 &&
+	    strcmp(data, "NOOP") == 0);
 	disconnect();
 }
 
@@ -344,11 +344,11 @@ an_answer_to_a_timeout_does_not_reopen_the_input(void)
 
 	connect_pair(100);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR &&
-	      io.error == IO_TIMEOUT);
+	    io.error == IO_TIMEOUT);
 	SEND("late\n");
 	io_answer_timeout(&io, "bye\n", 4);
 	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == 4 &&
-	      memcmp(got, "bye\n", 4) == 0);
+	    memcmp(got, "bye\n", 4) == 0);
 	CHECK(io.error == IO_TIMEOUT);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
 	/* The end of our direction follows the answer. */
@@ -359,7 +359,7 @@ an_answer_to_a_timeout_does_not_reopen_the_input(void)
 	connect_pair(2000);
 	shutdown(client, SHUT_WR);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR &&
-	      io.error == IO_CLOSED);
+	    io.error == IO_CLOSED);
 	io_answer_timeout(&io, "bye\n", 4);
 	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == -1);
 	disconnect();
@@ -374,22 +374,22 @@ an_answer_to_a_timeout_does_not_reopen_the_input(void)
 static void
 connect_tcp(void)
 {
-	struct sockaddr_in to = {
-	    .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in to = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t size = sizeof(to);
 	int little = 4096, much = 2 * MUCH,
 	    fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	CHECK(bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
-	      listen(fd, 1) == 0);
+	    listen(fd, 1) == 0);
 	CHECK(getsockname(fd, (struct sockaddr *)&to, &size) == 0);
 	client = socket(AF_INET, SOCK_STREAM, 0);
-	CHECK(setsockopt(
-		  client, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)) == 0);
+	CHECK(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &little,
+		  sizeof(little)) == 0);
 	CHECK(connect(client, (struct sockaddr *)&to, sizeof(to)) == 0);
 	io_init(&io, accept(fd, NULL, NULL), 0);
-	CHECK(
-	    setsockopt(io.fd, SOL_SOCKET, SO_SNDBUF, &much, sizeof(much)) == 0);
+	CHECK(setsockopt(io.fd, SOL_SOCKET, SO_SNDBUF, &much, sizeof(much)) ==
+	    0);
 	close(fd);
 }
 
@@ -436,7 +436,7 @@ read_all(size_t n, useconds_t pause)
 	}
 }
 
-static void (*const connections[])(void) = {connect_tcp, connect_unix};
+static void (*const connections[])(void) = { connect_tcp, connect_unix };
 
 /*
  * A client that has read everything is not waited for, even if it has ended its
@@ -474,7 +474,7 @@ what_is_not_acknowledged_exceeds_the_write_timeout(void)
 		send_much(MUCH / 2);
 		begin = clock_ms();
 		CHECK(io_await_acknowledged(&io) == -1 &&
-		      io.error == IO_WRITE_TIMEOUT);
+		    io.error == IO_WRITE_TIMEOUT);
 		CHECK(clock_ms() - begin >= 390 && clock_ms() - begin < 5000);
 		disconnect();
 	}
@@ -519,7 +519,7 @@ a_slow_client_is_waited_for(void)
 static void
 a_dead_client_acknowledges_nothing(void)
 {
-	const struct linger now = {.l_onoff = 1};
+	const struct linger now = { .l_onoff = 1 };
 
 	for (size_t i = 0; i < 2; i++)
 		for (int when = 0; when < 3; when++) {
@@ -527,8 +527,8 @@ a_dead_client_acknowledges_nothing(void)
 			int64_t begin;
 
 			connections[i]();
-			setsockopt(
-			    client, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+			setsockopt(client, SOL_SOCKET, SO_LINGER, &now,
+			    sizeof(now));
 			send_much(n);
 			io_limits(&io, 60000, 60000);
 			if (when == 0)
@@ -542,7 +542,7 @@ a_dead_client_acknowledges_nothing(void)
 			}
 			begin = clock_ms();
 			CHECK(io_await_acknowledged(&io) == -1 &&
-			      io.error == IO_CLOSED);
+			    io.error == IO_CLOSED);
 			CHECK(clock_ms() - begin < 5000);
 			if (when == 2)
 				wait(NULL);

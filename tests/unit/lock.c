@@ -33,7 +33,8 @@
 
 static bool is_full;
 static time_t up; /* seconds since the machine started; 0: the true number */
-static volatile int *lines; /* number of lines logged in this process and in brokers */
+/* number of lines logged in this process and in brokers */
+static volatile int *lines;
 static char directory[] = "/tmp/kpopd-lock.XXXXXX";
 static char spool[64], dotlock[70];
 
@@ -116,11 +117,15 @@ fatal(const char *format, ...)
 static void
 plans(void)
 {
-	static const char *const bad[] = { "", ",", "fcntl,", ",fcntl", "fcntl,fcntl", "FCNTL", "fcntl dotlock", "lockf", "fcntl,flock,dotlock,fcntl" };
+	static const char *const bad[] = { "", ",", "fcntl,", ",fcntl",
+		"fcntl,fcntl", "FCNTL", "fcntl dotlock", "lockf",
+		"fcntl,flock,dotlock,fcntl" };
 	struct lock_plan plan;
 
-	CHECK(lock_plan_read(&plan, "dotlock,flock,fcntl") == 0 && plan.count == 3 && plan.broker == -1 &&
-	    plan.kinds[0] == LOCK_DOTLOCK && plan.kinds[1] == LOCK_FLOCK && plan.kinds[2] == LOCK_FCNTL);
+	CHECK(lock_plan_read(&plan, "dotlock,flock,fcntl") == 0 &&
+	    plan.count == 3 && plan.broker == -1 &&
+	    plan.kinds[0] == LOCK_DOTLOCK && plan.kinds[1] == LOCK_FLOCK &&
+	    plan.kinds[2] == LOCK_FCNTL);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		CHECK(lock_plan_read(&plan, bad[i]) == -1);
 }
@@ -131,7 +136,8 @@ group_is_needed_for_roots_directories(void)
 	struct lock_plan with, without;
 	gid_t group;
 
-	CHECK(lock_plan_read(&with, "fcntl,dotlock") == 0 && lock_plan_read(&without, "fcntl,flock") == 0);
+	CHECK(lock_plan_read(&with, "fcntl,dotlock") == 0 &&
+	    lock_plan_read(&without, "fcntl,flock") == 0);
 	CHECK(!lock_needs_group(&without, spool, &group));
 	/*
 	 * A directory that only root can write; one that all can write; one of
@@ -143,9 +149,11 @@ group_is_needed_for_roots_directories(void)
 	CHECK(!lock_needs_group(&with, "/nowhere/at/all/alice", &group));
 	/* Only root can make such a directory. */
 	if (geteuid() == 0) {
-		CHECK(chown(directory, 0, 8) == 0 && chmod(directory, 02775) == 0);
+		CHECK(chown(directory, 0, 8) == 0 &&
+		    chmod(directory, 02775) == 0);
 		CHECK(lock_needs_group(&with, spool, &group) && group == 8);
-		CHECK(chown(directory, 0, 0) == 0 && chmod(directory, 0700) == 0);
+		CHECK(chown(directory, 0, 0) == 0 &&
+		    chmod(directory, 0700) == 0);
 	}
 }
 
@@ -155,7 +163,8 @@ ask(int channel, char verb)
 {
 	unsigned char answer;
 
-	CHECK(send(channel, &verb, 1, MSG_NOSIGNAL) == 1 && recv(channel, &answer, 1, 0) == 1);
+	CHECK(send(channel, &verb, 1, MSG_NOSIGNAL) == 1 &&
+	    recv(channel, &answer, 1, 0) == 1);
 	return answer;
 }
 
@@ -171,8 +180,10 @@ pass(int channel, char verb, const int *fds, size_t n)
 		char space[CMSG_SPACE(4 * sizeof(int))];
 		struct cmsghdr align;
 	} control = { .space = { 0 } };
-	struct msghdr message = { .msg_iov = &space, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = CMSG_SPACE(n * sizeof(int)) };
+	struct msghdr message = { .msg_iov = &space,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = CMSG_SPACE(n * sizeof(int)) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
 	unsigned char answer;
 	ssize_t got;
@@ -210,7 +221,8 @@ start_broker(const char *path, int next, pid_t *pid)
 
 	CHECK(lock_plan_read(&plan, "fcntl,dotlock") == 0);
 	plan.least_uid = 1000;
-	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel) == 0 && (*pid = fork()) != -1);
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel) == 0 &&
+	    (*pid = fork()) != -1);
 	if (*pid == 0) {
 		struct lock_kept kept;
 		int before;
@@ -242,14 +254,17 @@ end_broker(int channel, pid_t pid)
 static void
 brokers(void)
 {
-	const struct timespec long_ago[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	const struct timespec long_ago[2] = { { .tv_sec = 1000 },
+		{ .tv_sec = 1000 } };
 	static char too_long[PATH_MAX];
 	struct stat st;
 	pid_t pid;
 	int channel = start_broker(spool, -1, &pid);
 
-	CHECK(ask(channel, 'U') == EINVAL && ask(channel, 'X') == EINVAL && ask(channel, '\0') == EINVAL);
-	CHECK(ask(channel, 'L') == 0 && stat(dotlock, &st) == 0 && st.st_size > 0 && (st.st_mode & 0777) == 0644);
+	CHECK(ask(channel, 'U') == EINVAL && ask(channel, 'X') == EINVAL &&
+	    ask(channel, '\0') == EINVAL);
+	CHECK(ask(channel, 'L') == 0 && stat(dotlock, &st) == 0 &&
+	    st.st_size > 0 && (st.st_mode & 0777) == 0644);
 	/* A recovery asks for the dotlock that the broker still holds. */
 	CHECK(ask(channel, 'L') == 0);
 	/*
@@ -257,7 +272,9 @@ brokers(void)
 	 * could remove it after five minutes.
 	 */
 	CHECK(utimensat(AT_FDCWD, dotlock, long_ago, 0) == 0);
-	for (int tries = 0; stat(dotlock, &st) == 0 && st.st_mtime == 1000 && tries < 500; tries++)
+	for (int tries = 0;
+	     stat(dotlock, &st) == 0 && st.st_mtime == 1000 && tries < 500;
+	     tries++)
 		__real_poll(NULL, 0, 10);
 	CHECK(st.st_mtime > 1000 && *lines == 0);
 	/* If another program removes it the broker continues, and logs that. */
@@ -267,14 +284,16 @@ brokers(void)
 	CHECK(*lines > 0);
 	/* A lock that another program has made in its place is not removed. */
 	CHECK(close(open(dotlock, O_WRONLY | O_CREAT, 0600)) == 0);
-	CHECK(ask(channel, 'U') == 0 && stat(dotlock, &st) == 0 && unlink(dotlock) == 0);
+	CHECK(ask(channel, 'U') == 0 && stat(dotlock, &st) == 0 &&
+	    unlink(dotlock) == 0);
 	/* The broker removes the dotlock when the other end is closed. */
 	CHECK(ask(channel, 'L') == 0 && stat(dotlock, &st) == 0);
 	end_broker(channel, pid);
 	CHECK(stat(dotlock, &st) == -1);
 	/* A packet of two bytes is not a verb, and ends the broker. */
 	channel = start_broker(spool, -1, &pid);
-	CHECK(ask(channel, 'L') == 0 && send(channel, "LU", 2, MSG_NOSIGNAL) == 2);
+	CHECK(ask(channel, 'L') == 0 &&
+	    send(channel, "LU", 2, MSG_NOSIGNAL) == 2);
 	CHECK(recv(channel, too_long, 1, 0) == 0);
 	end_broker(channel, pid);
 	CHECK(stat(dotlock, &st) == -1);
@@ -322,20 +341,35 @@ kept_locks(void)
 	pid_t pid;
 
 	snprintf(name, sizeof(name), "%s/session", directory);
-	CHECK(pipe(ends) == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET, 0, next) == 0);
+	CHECK(pipe(ends) == 0 &&
+	    socketpair(AF_UNIX, SOCK_SEQPACKET, 0, next) == 0);
 	fds[0] = open_file(spool);
 	fds[1] = open_file(name);
 	fds[2] = fds[0];
 	channel = start_broker(spool, next[1], &pid);
 	close(next[1]);
-	CHECK(pass(channel, 'K', fds, 1) == EINVAL && pass(channel, 'L', fds, 2) == EINVAL && pass(channel, 'X', fds, 2) == EINVAL);
-	CHECK(pass(channel, 'K', (const int[]){ fds[0], ends[0] }, 2) == EINVAL);
-	CHECK(pass(channel, 'K', (const int[]){ fds[0], channel }, 2) == EINVAL && ask(channel, 'K') == EINVAL);
-	CHECK(pass(channel, 'K', (const int[]){ open("/dev/null", O_RDWR | O_CLOEXEC), fds[1] }, 2) == EINVAL);
+	CHECK(pass(channel, 'K', fds, 1) == EINVAL &&
+	    pass(channel, 'L', fds, 2) == EINVAL &&
+	    pass(channel, 'X', fds, 2) == EINVAL);
+	CHECK(pass(channel, 'K', (const int[]){ fds[0], ends[0] }, 2) ==
+	    EINVAL);
+	CHECK(pass(channel, 'K', (const int[]){ fds[0], channel }, 2) ==
+		EINVAL &&
+	    ask(channel, 'K') == EINVAL);
+	CHECK(pass(channel, 'K',
+		  (const int[]){
+		      open("/dev/null", O_RDWR | O_CLOEXEC), fds[1] },
+		  2) == EINVAL);
 	if (geteuid() != 0)
-		CHECK(pass(channel, 'K', (const int[]){ open("/etc/passwd", O_RDONLY | O_CLOEXEC), fds[1] }, 2) == EINVAL);
-	CHECK(pass(channel, 'K', fds, 2) == 0 && pass(channel, 'K', fds, 2) == 0 && ask(channel, 'L') == 0);
-	CHECK(take_lock(fds[0], F_WRLCK) == 0 && take_lock(fds[1], F_WRLCK) == 0);
+		CHECK(pass(channel, 'K',
+			  (const int[]){
+			      open("/etc/passwd", O_RDONLY | O_CLOEXEC),
+			      fds[1] },
+			  2) == EINVAL);
+	CHECK(pass(channel, 'K', fds, 2) == 0 &&
+	    pass(channel, 'K', fds, 2) == 0 && ask(channel, 'L') == 0);
+	CHECK(take_lock(fds[0], F_WRLCK) == 0 &&
+	    take_lock(fds[1], F_WRLCK) == 0);
 	/* The session is killed. */
 	close(fds[0]);
 	close(fds[1]);
@@ -344,16 +378,19 @@ kept_locks(void)
 	CHECK(ask(next[0], 'L') == 0);
 	fds[0] = open_file(spool);
 	fds[1] = open_file(name);
-	CHECK(take_lock(fds[0], F_RDLCK) == -1 && take_lock(fds[1], F_WRLCK) == -1 && stat(dotlock, &st) == 0);
+	CHECK(take_lock(fds[0], F_RDLCK) == -1 &&
+	    take_lock(fds[1], F_WRLCK) == -1 && stat(dotlock, &st) == 0);
 	/* A packet with more than two descriptors ends the broker. */
 	CHECK(pass(next[0], 'K', fds, 3) == -1);
 	end_broker(next[0], pid);
-	CHECK(take_lock(fds[0], F_WRLCK) == 0 && take_lock(fds[1], F_WRLCK) == 0 && stat(dotlock, &st) == -1);
+	CHECK(take_lock(fds[0], F_WRLCK) == 0 &&
+	    take_lock(fds[1], F_WRLCK) == 0 && stat(dotlock, &st) == -1);
 	/*
 	 * A lock that the session gives back is not held by the broker either.
 	 */
 	channel = start_broker(spool, -1, &pid);
-	CHECK(pass(channel, 'K', fds, 2) == 0 && take_lock(fds[0], F_UNLCK) == 0);
+	CHECK(pass(channel, 'K', fds, 2) == 0 &&
+	    take_lock(fds[0], F_UNLCK) == 0);
 	other = open_file(spool);
 	CHECK(take_lock(other, F_WRLCK) == 0);
 	end_broker(channel, pid);
@@ -374,12 +411,14 @@ take_over(void)
 
 	CHECK(lock_session(state, NULL, &l) == 0);
 	CHECK((copy = fcntl(l.fd, F_DUPFD_CLOEXEC, 0)) != -1);
-	CHECK(!lock_session_kept(state, -1) && !lock_session_kept(state, other) && lock_session_kept(state, copy));
+	CHECK(!lock_session_kept(state, -1) &&
+	    !lock_session_kept(state, other) && lock_session_kept(state, copy));
 	/*
 	 * The lock can be given back although a copy of the descriptor is open.
 	 */
 	lock_session_release(&l);
-	CHECK(lock_session(state, NULL, &l) == 0 && !lock_session_kept(state, copy));
+	CHECK(lock_session(state, NULL, &l) == 0 &&
+	    !lock_session_kept(state, copy));
 	snprintf(name, sizeof(name), "%s/yield", directory);
 	CHECK(unlink(name) == 0);
 	snprintf(name, sizeof(name), "%s/session", directory);
@@ -393,19 +432,25 @@ take_over(void)
 static void
 identities(void)
 {
-	struct lock_session one = { .fd = -1, .identity = -1 }, two = { .fd = -1, .identity = -1 };
+	struct lock_session one = { .fd = -1, .identity = -1 },
+			    two = { .fd = -1, .identity = -1 };
 	char name[80];
 	int state = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	CHECK(lock_session(state, NULL, &one) == 0 && one.identity == -1);
 	CHECK(lock_session_identity(state, UINT64_MAX, &one) == 0);
-	CHECK(lock_session_identity(state, UINT64_MAX, &two) == -1 && errno == EAGAIN && two.identity == -1);
-	CHECK(lock_session_identity(state, 0, &two) == 0 && close(two.identity) == 0);
+	CHECK(lock_session_identity(state, UINT64_MAX, &two) == -1 &&
+	    errno == EAGAIN && two.identity == -1);
+	CHECK(lock_session_identity(state, 0, &two) == 0 &&
+	    close(two.identity) == 0);
 	lock_session_release(&one);
-	CHECK(one.identity == -1 && lock_session_identity(state, UINT64_MAX, &two) == 0 && close(two.identity) == 0);
+	CHECK(one.identity == -1 &&
+	    lock_session_identity(state, UINT64_MAX, &two) == 0 &&
+	    close(two.identity) == 0);
 	snprintf(name, sizeof(name), "%s/places", directory);
 	CHECK(unlink(name) == 0 && symlink("/dev/null", name) == 0);
-	CHECK(lock_session_identity(state, 0, &two) == -1 && errno == ELOOP && unlink(name) == 0);
+	CHECK(lock_session_identity(state, 0, &two) == -1 && errno == ELOOP &&
+	    unlink(name) == 0);
 	snprintf(name, sizeof(name), "%s/yield", directory);
 	CHECK(unlink(name) == 0);
 	snprintf(name, sizeof(name), "%s/session", directory);
@@ -420,7 +465,8 @@ put_dotlock(const char *text, size_t n, int age)
 	int fd;
 
 	unlink(dotlock);
-	CHECK((fd = open(dotlock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) != -1);
+	CHECK((fd = open(dotlock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+		   0600)) != -1);
 	CHECK(write(fd, text, n) == (ssize_t)n);
 	times[0] = times[1] = (struct timespec){ .tv_sec = time(NULL) - age };
 	CHECK(futimens(fd, times) == 0 && close(fd) == 0);
@@ -441,8 +487,10 @@ is_removed(const char *text, size_t n, int age, int answer)
 	channel = start_broker(spool, -1, &pid);
 	answered = ask(channel, 'L');
 	if (answered != 0) {
-		CHECK(answered == answer && (fd = open(dotlock, O_RDONLY | O_CLOEXEC)) != -1);
-		CHECK(read(fd, now, sizeof(now)) == (ssize_t)n && memcmp(now, text, n) == 0 && close(fd) == 0);
+		CHECK(answered == answer &&
+		    (fd = open(dotlock, O_RDONLY | O_CLOEXEC)) != -1);
+		CHECK(read(fd, now, sizeof(now)) == (ssize_t)n &&
+		    memcmp(now, text, n) == 0 && close(fd) == 0);
 	}
 	end_broker(channel, pid);
 	CHECK((unlink(dotlock) == 0) == (answered != 0));
@@ -460,14 +508,17 @@ is_held_while_locked(const char *text, size_t n, int age)
 	int channel, fd, held, free;
 
 	put_dotlock(text, n, age);
-	CHECK((fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 && take_lock(fd, F_WRLCK) == 0);
+	CHECK((fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 &&
+	    take_lock(fd, F_WRLCK) == 0);
 	channel = start_broker(spool, -1, &pid);
 	held = ask(channel, 'L');
 	CHECK(take_lock(fd, F_UNLCK) == 0);
 	free = ask(channel, 'L');
 	/* The broker locks the file that it makes. */
 	if (free == 0)
-		CHECK(close(fd) == 0 && (fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 && take_lock(fd, F_WRLCK) == -1);
+		CHECK(close(fd) == 0 &&
+		    (fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 &&
+		    take_lock(fd, F_WRLCK) == -1);
 	close(fd);
 	end_broker(channel, pid);
 	return held == EAGAIN && free == 0;
@@ -482,7 +533,8 @@ find_line(char *line, size_t size)
 	int channel = start_broker(spool, -1, &pid), fd;
 	ssize_t n;
 
-	CHECK(ask(channel, 'L') == 0 && (fd = open(dotlock, O_RDONLY | O_CLOEXEC)) != -1);
+	CHECK(ask(channel, 'L') == 0 &&
+	    (fd = open(dotlock, O_RDONLY | O_CLOEXEC)) != -1);
 	CHECK((n = read(fd, text, sizeof(text) - 1)) > 0 && close(fd) == 0);
 	text[n] = '\0';
 	CHECK(atoi(text) == pid && strchr(text, '\n') != NULL);
@@ -514,36 +566,49 @@ stale_locks(void)
 	snprintf(dead, sizeof(dead), "%d\n", dead_process());
 	snprintf(living, sizeof(living), "%d\n", getpid());
 	/* Without the second line a pid decides only together with the age. */
-	CHECK(!is_removed(dead, strlen(dead), fresh, EAGAIN) && is_removed(dead, strlen(dead), old, 0));
-	CHECK(!is_removed(living, strlen(living), old, EAGAIN) && !is_removed(dead, strlen(dead), -3600, EAGAIN));
+	CHECK(!is_removed(dead, strlen(dead), fresh, EAGAIN) &&
+	    is_removed(dead, strlen(dead), old, 0));
+	CHECK(!is_removed(living, strlen(living), old, EAGAIN) &&
+	    !is_removed(dead, strlen(dead), -3600, EAGAIN));
 	CHECK(!is_removed("", 0, fresh, EAGAIN) && is_removed("", 0, old, 0));
-	CHECK(is_removed("0", 1, old, 0) && !is_removed("0", 1, fresh, EAGAIN) && is_removed("4000000:host\n", 13, old, 0));
+	CHECK(is_removed("0", 1, old, 0) &&
+	    !is_removed("0", 1, fresh, EAGAIN) &&
+	    is_removed("4000000:host\n", 13, old, 0));
 	/* These are not locks, at any age. */
-	CHECK(!is_removed(mail, sizeof(mail) - 1, old, EEXIST) && !is_removed("From ", 5, old, EEXIST));
-	CHECK(!is_removed("1\0", 2, old, EEXIST) && !is_removed("1\n\n\n\n\n", 6, old, EEXIST) && !is_removed("\xc3\xa4", 2, old, EEXIST));
+	CHECK(!is_removed(mail, sizeof(mail) - 1, old, EEXIST) &&
+	    !is_removed("From ", 5, old, EEXIST));
+	CHECK(!is_removed("1\0", 2, old, EEXIST) &&
+	    !is_removed("1\n\n\n\n\n", 6, old, EEXIST) &&
+	    !is_removed("\xc3\xa4", 2, old, EEXIST));
 	memset(text, '1', sizeof(text));
-	CHECK(is_removed(text, 128, old, 0) && !is_removed(text, 129, old, EEXIST));
+	CHECK(is_removed(text, 128, old, 0) &&
+	    !is_removed(text, 129, old, EEXIST));
 
 	find_line(ours, sizeof(ours));
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", dead, ours);
 	CHECK(n <= 128 && is_removed(text, n, 0, 0));
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
-	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_held_while_locked(text, n, old));
+	CHECK(!is_removed(text, n, fresh, EAGAIN) &&
+	    is_held_while_locked(text, n, old));
 	/*
 	 * Another namespace or host: the age alone decides, because the process
 	 * is not visible here.
 	 */
-	n = (size_t)snprintf(text, sizeof(text), "%s%.*s1\n", dead, (int)strlen(ours) - 1, ours);
-	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_removed(text, n, old, 0));
+	n = (size_t)snprintf(text, sizeof(text), "%s%.*s1\n", dead,
+	    (int)strlen(ours) - 1, ours);
+	CHECK(!is_removed(text, n, fresh, EAGAIN) &&
+	    is_removed(text, n, old, 0));
 	n = (size_t)snprintf(text, sizeof(text), "%sx%s", dead, ours);
-	CHECK(!is_removed(text, n, fresh, EAGAIN) && is_removed(text, n, old, 0));
+	CHECK(!is_removed(text, n, fresh, EAGAIN) &&
+	    is_removed(text, n, old, 0));
 	/*
 	 * An earlier boot: the lock is stale at once, unless it was touched
 	 * after this boot.
 	 */
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
 	memcpy(strchr(strchr(text, '\n'), ' ') + 1, "00000000", 8);
-	CHECK(!is_removed(text, n, 0, EAGAIN) && is_removed(text, n, before_boot, 0));
+	CHECK(!is_removed(text, n, 0, EAGAIN) &&
+	    is_removed(text, n, before_boot, 0));
 	/*
 	 * Another host may have the same name; its living lock may be a minute
 	 * old just after this machine started.
@@ -562,7 +627,8 @@ owners(void)
 	static const struct {
 		uid_t uid;
 		bool stays;
-	} owners[] = { { 0, false }, { 8, false }, { 999, false }, { 1000, true }, { 65534, true } };
+	} owners[] = { { 0, false }, { 8, false }, { 999, false },
+		{ 1000, true }, { 65534, true } };
 	struct stat st;
 
 	if (geteuid() != 0)
@@ -577,7 +643,8 @@ owners(void)
 		channel = start_broker(spool, -1, &pid);
 		CHECK(ask(channel, 'L') == (owners[i].stays ? EEXIST : 0));
 		/* It is logged once. */
-		CHECK(!owners[i].stays || (ask(channel, 'L') == EEXIST && *lines == 1));
+		CHECK(!owners[i].stays ||
+		    (ask(channel, 'L') == EEXIST && *lines == 1));
 		end_broker(channel, pid);
 		CHECK((stat(dotlock, &st) == 0) == owners[i].stays);
 		unlink(dotlock);
@@ -595,9 +662,12 @@ obstacles(void)
 	pid_t pid;
 	int channel = start_broker(spool, -1, &pid);
 
-	CHECK(mkfifo(dotlock, 0666) == 0 && ask(channel, 'L') == EEXIST && unlink(dotlock) == 0);
-	CHECK(mkdir(dotlock, 0700) == 0 && ask(channel, 'L') == EEXIST && rmdir(dotlock) == 0);
-	CHECK(symlink("/no/such/place", dotlock) == 0 && ask(channel, 'L') == EEXIST && unlink(dotlock) == 0);
+	CHECK(mkfifo(dotlock, 0666) == 0 && ask(channel, 'L') == EEXIST &&
+	    unlink(dotlock) == 0);
+	CHECK(mkdir(dotlock, 0700) == 0 && ask(channel, 'L') == EEXIST &&
+	    rmdir(dotlock) == 0);
+	CHECK(symlink("/no/such/place", dotlock) == 0 &&
+	    ask(channel, 'L') == EEXIST && unlink(dotlock) == 0);
 	CHECK(ask(channel, 'L') == 0);
 	end_broker(channel, pid);
 }
@@ -612,7 +682,8 @@ full_disks(void)
 
 	is_full = true;
 	channel = start_broker(spool, -1, &pid);
-	CHECK(ask(channel, 'L') == 0 && stat(dotlock, &st) == 0 && st.st_size == 0);
+	CHECK(ask(channel, 'L') == 0 && stat(dotlock, &st) == 0 &&
+	    st.st_size == 0);
 	CHECK(ask(channel, 'U') == 0 && stat(dotlock, &st) == -1);
 	end_broker(channel, pid);
 	is_full = false;
@@ -633,7 +704,8 @@ leads_to(const char *path, const char *to)
 	char resolved[PATH_MAX];
 	const char *reason = resolve_directory(path, resolved);
 
-	return to == NULL ? reason != NULL && reason[0] != '\0' : reason == NULL && strcmp(resolved, to) == 0;
+	return to == NULL ? reason != NULL && reason[0] != '\0' :
+			    reason == NULL && strcmp(resolved, to) == 0;
 }
 
 /* Symlinks on the way to a spool, in a directory that belongs to root. */
@@ -643,15 +715,20 @@ symlinks(void)
 	static char top[] = "/var/lib/kpopd-lock.XXXXXX";
 	char path[PATH_MAX], real[PATH_MAX];
 
-	CHECK(leads_to("/alice", "/alice") && leads_to("//usr/./bin/../bin//alice", "/usr/bin/alice"));
-	CHECK(leads_to("/no/such/place/alice", NULL) && leads_to("/etc/passwd/alice", NULL));
+	CHECK(leads_to("/alice", "/alice") &&
+	    leads_to("//usr/./bin/../bin//alice", "/usr/bin/alice"));
+	CHECK(leads_to("/no/such/place/alice", NULL) &&
+	    leads_to("/etc/passwd/alice", NULL));
 	/* All users can write there. */
-	CHECK(leads_to("/tmp/alice", "/tmp/alice") && leads_to("/tmp/x/alice", NULL));
+	CHECK(leads_to("/tmp/alice", "/tmp/alice") &&
+	    leads_to("/tmp/x/alice", NULL));
 	if (geteuid() != 0)
 		return;
 	CHECK(mkdtemp(top) != NULL && chdir(top) == 0 && chmod(top, 0755) == 0);
-	CHECK(mkdir("mail", 02775) == 0 && chmod("mail", 02775) == 0 && mkdir("spool", 0755) == 0);
-	CHECK(symlink("../mail", "spool/mail") == 0 && symlink("loop", "loop") == 0);
+	CHECK(mkdir("mail", 02775) == 0 && chmod("mail", 02775) == 0 &&
+	    mkdir("spool", 0755) == 0);
+	CHECK(symlink("../mail", "spool/mail") == 0 &&
+	    symlink("loop", "loop") == 0);
 	snprintf(real, sizeof(real), "%s/mail/alice", top);
 	snprintf(path, sizeof(path), "%s/spool/mail/alice", top);
 	CHECK(leads_to(path, real));
@@ -666,7 +743,8 @@ symlinks(void)
 	snprintf(path, sizeof(path), "%s/spool/mail/alice", top);
 	CHECK(chmod("spool", 0775) == 0 && leads_to(path, NULL));
 	CHECK(chmod("spool", 0757) == 0 && leads_to(path, NULL));
-	CHECK(chmod("spool", 0755) == 0 && chown("spool", 1000, 0) == 0 && leads_to(path, NULL));
+	CHECK(chmod("spool", 0755) == 0 && chown("spool", 1000, 0) == 0 &&
+	    leads_to(path, NULL));
 	CHECK(chdir("/") == 0);
 	snprintf(path, sizeof(path), "rm -r %s", top);
 	CHECK(system(path) == 0);
@@ -675,7 +753,8 @@ symlinks(void)
 int
 main(void)
 {
-	lines = mmap(NULL, sizeof(*lines), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	lines = mmap(NULL, sizeof(*lines), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(lines != MAP_FAILED && mkdtemp(directory) != NULL);
 	snprintf(spool, sizeof(spool), "%s/alice", directory);
 	snprintf(dotlock, sizeof(dotlock), "%s.lock", spool);

@@ -64,8 +64,8 @@ main(void)
 			CHECK(*q > ' ' && *q < 0x7f && *q != '"');
 	CHECK(strcmp(log_safe(&t, "alice@EXAMPLE.COM"), "alice@EXAMPLE.COM") ==
 	    0);
-	CHECK(
-	    strcmp(log_safe(&t, "a b\n\"\\"), "a\\040b\\012\\042\\134") == 0 ||
+	CHECK(strcmp(log_safe(&t, "a b\n\"\\"), "a\\040b\\012\\042\\134") ==
+		0 ||
 	    strcmp(log_safe(&t, "a b\n\"\\"), "a\\040b\\012\\042\\\\") == 0);
 	CHECK(strcmp(log_words(&t, "No key \"x\"\r"),
 		  "No key \\042x\\042\\015") == 0);

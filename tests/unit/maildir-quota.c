@@ -37,8 +37,11 @@ check_file(const char *text, size_t n, const char *ours)
 	int fd = openat(top, "maildirsize", O_RDONLY);
 	size_t more = ours != NULL ? strlen(ours) : 0;
 
-	CHECK(fd != -1 && read(fd, there, sizeof(there)) == (ssize_t)(n + more) && close(fd) == 0);
-	CHECK(memcmp(there, text, n) == 0 && (ours == NULL || memcmp(there + n, ours, more) == 0));
+	CHECK(fd != -1 &&
+	    read(fd, there, sizeof(there)) == (ssize_t)(n + more) &&
+	    close(fd) == 0);
+	CHECK(memcmp(there, text, n) == 0 &&
+	    (ours == NULL || memcmp(there + n, ours, more) == 0));
 }
 
 static void
@@ -53,15 +56,22 @@ one_line_for_all_that_was_removed(void)
 		{ { "1.a", "2.b", "3.c" }, "        -210           -3\n" },
 		{ { "1.a,S=18" }, "         -18           -1\n" },
 		{ { "1.a,S=18:2,S" }, "         -18           -1\n" },
-		{ { "1.a,S=18,W=20:2,FRS", "2.b,W=7,S=5" }, "         -23           -2\n" },
+		{ { "1.a,S=18,W=20:2,FRS", "2.b,W=7,S=5" },
+		    "         -23           -2\n" },
 		{ { "1.a,S=18,S=30" }, "         -30           -1\n" },
 		{ { "1.a:2,S=18", ",S=0" }, "         -70           -2\n" },
-		{ { "1.a,S=", "2.b,S=-3", "3.c,S=x", "4,S= 5" }, "        -280           -4\n" },
-		{ { "1,S=9223372036854775807" }, "-9223372036854775807           -1\n" },
-		{ { "1,S=9223372036854775808", "2,S=99999999999999999999" }, "        -140           -2\n" },
-		{ { "1,S=9223372036854775807", "2,S=9223372036854775807", "3,S=9223372036854775807" }, "-9223372036854775807           -3\n" },
+		{ { "1.a,S=", "2.b,S=-3", "3.c,S=x", "4,S= 5" },
+		    "        -280           -4\n" },
+		{ { "1,S=9223372036854775807" },
+		    "-9223372036854775807           -1\n" },
+		{ { "1,S=9223372036854775808", "2,S=99999999999999999999" },
+		    "        -140           -2\n" },
+		{ { "1,S=9223372036854775807", "2,S=9223372036854775807",
+		      "3,S=9223372036854775807" },
+		    "-9223372036854775807           -3\n" },
 		{ { "1.a,S=18:2,T" }, "           0            0\n" },
-		{ { "1.a,S=18:2,ST", "2.b,S=7:2,S" }, "          -7           -1\n" },
+		{ { "1.a,S=18:2,ST", "2.b,S=7:2,S" },
+		    "          -7           -1\n" },
 		{ { ":2,T" }, "           0            0\n" },
 	};
 
@@ -105,16 +115,20 @@ a_line_only_where_one_may_come(void)
 	quota_update(&q, top);
 	check_file(full, SIZE_MOST - 1, line);
 	/* A directory, a FIFO or a symlink at that name stays as it is. */
-	CHECK(unlinkat(top, "maildirsize", 0) == 0 && mkdirat(top, "maildirsize", 0700) == 0);
+	CHECK(unlinkat(top, "maildirsize", 0) == 0 &&
+	    mkdirat(top, "maildirsize", 0700) == 0);
 	quota_update(&q, top);
-	CHECK(unlinkat(top, "maildirsize", AT_REMOVEDIR) == 0 && mkfifoat(top, "maildirsize", 0600) == 0);
+	CHECK(unlinkat(top, "maildirsize", AT_REMOVEDIR) == 0 &&
+	    mkfifoat(top, "maildirsize", 0600) == 0);
 	quota_update(&q, top);
 	CHECK(unlinkat(top, "maildirsize", 0) == 0);
 	store(FIRST, sizeof(FIRST) - 1);
-	CHECK(renameat(top, "maildirsize", top, "other") == 0 && symlinkat("other", top, "maildirsize") == 0);
+	CHECK(renameat(top, "maildirsize", top, "other") == 0 &&
+	    symlinkat("other", top, "maildirsize") == 0);
 	quota_update(&q, top);
 	check_file(FIRST, sizeof(FIRST) - 1, NULL);
-	CHECK(unlinkat(top, "maildirsize", 0) == 0 && unlinkat(top, "other", 0) == 0);
+	CHECK(unlinkat(top, "maildirsize", 0) == 0 &&
+	    unlinkat(top, "other", 0) == 0);
 }
 
 int
@@ -122,7 +136,8 @@ main(void)
 {
 	char directory[] = "/tmp/kpopd-quota.XXXXXX";
 
-	CHECK(mkdtemp(directory) != NULL && (top = open(directory, O_PATH | O_DIRECTORY)) != -1);
+	CHECK(mkdtemp(directory) != NULL &&
+	    (top = open(directory, O_PATH | O_DIRECTORY)) != -1);
 	one_line_for_all_that_was_removed();
 	a_line_only_where_one_may_come();
 	return rmdir(directory);

@@ -31,7 +31,11 @@ static int top;
  * their calls.
  */
 static int opens, reads;
-static const char *unopenable; /* the file of this name cannot be opened, as if the disk could not read its inode */
+/*
+ * the file of this name cannot be opened, as if the disk could not read its
+ * inode
+ */
+static const char *unopenable;
 int __real_openat(int, const char *, int, ...);
 int __wrap_openat(int, const char *, int, ...);
 int
@@ -94,8 +98,10 @@ file(const char *name)
 	int fd;
 
 	snprintf(path, sizeof(path), "Maildir/%s", name);
-	CHECK((fd = openat(top, path, O_WRONLY | O_CREAT | O_TRUNC, 0600)) != -1);
-	CHECK(write(fd, name, strlen(name)) == (ssize_t)strlen(name) && close(fd) == 0);
+	CHECK((fd = openat(top, path, O_WRONLY | O_CREAT | O_TRUNC, 0600)) !=
+	    -1);
+	CHECK(write(fd, name, strlen(name)) == (ssize_t)strlen(name) &&
+	    close(fd) == 0);
 }
 
 /* Renames a file below Maildir. */
@@ -139,7 +145,8 @@ static void
 check_body(struct maildrop *drop, size_t n, const char *name)
 {
 	char body[400];
-	struct text want = { body, (size_t)snprintf(body, sizeof(body), "%s\r\n", name) };
+	struct text want = { body,
+		(size_t)snprintf(body, sizeof(body), "%s\r\n", name) };
 
 	drop_check_message(drop, n, &want);
 }
@@ -147,15 +154,17 @@ check_body(struct maildrop *drop, size_t n, const char *name)
 static void
 messages_come_in_the_order_of_their_delivery(void)
 {
-	static const char *const names[] = { "cur/99.a:2,RS", "new/100.M1.a", "cur/100.M2.a:2,",
-		"new/1000.a", "new/letters", "cur/1000000000.a" };
+	static const char *const names[] = { "cur/99.a:2,RS", "new/100.M1.a",
+		"cur/100.M2.a:2,", "new/1000.a", "new/letters",
+		"cur/1000000000.a" };
 	struct maildrop drop;
 
 	renew();
 	for (int i = 5; i >= 0; i--)
 		file(names[i]);
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 6);
-	check_body(&drop, 1, "new/letters"); /* a name without a number has the time 0 */
+	check_body(&drop, 1,
+	    "new/letters"); /* a name without a number has the time 0 */
 	for (size_t i = 0; i < 4; i++)
 		check_body(&drop, i + 2, names[i]);
 	check_body(&drop, 6, names[5]);
@@ -183,8 +192,9 @@ other_files_are_left_alone(void)
 	check_body(&drop, 1, "new/1.good");
 	maildrop_mark(&drop, 1);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
-	CHECK(exists("tmp/2.half") && exists("3.outside") && exists("new/.4.hidden") &&
-	    exists("new/5.new\nline") && exists("cur/6.\x01:2,S") && exists("cur/7.\x7f") &&
+	CHECK(exists("tmp/2.half") && exists("3.outside") &&
+	    exists("new/.4.hidden") && exists("new/5.new\nline") &&
+	    exists("cur/6.\x01:2,S") && exists("cur/7.\x7f") &&
 	    exists("new/8.directory") && exists("cur/9.link") &&
 	    exists("cur/10.dangling") && exists("new/11.fifo"));
 }
@@ -192,7 +202,8 @@ other_files_are_left_alone(void)
 static void
 ids_are_unique_names_or_hashes(void)
 {
-	char longest[71], longer[72], path[100], id[UIDL_SIZE], other[UIDL_SIZE];
+	char longest[71], longer[72], path[100], id[UIDL_SIZE],
+	    other[UIDL_SIZE];
 	struct maildrop drop;
 
 	memset(longest, 'x', 70);
@@ -236,7 +247,8 @@ number_of(struct maildrop *drop, const char *name)
 	snprintf(path, sizeof(path), "Maildir/%s", name);
 	CHECK(fstatat(top, path, &st, AT_SYMLINK_NOFOLLOW) == 0);
 	for (size_t n = 1; n <= drop->count; n++)
-		if (maildrop_begin(drop, n, &s) == DROP_OK && fstat(s.fd, &found) == 0 && found.st_ino == st.st_ino)
+		if (maildrop_begin(drop, n, &s) == DROP_OK &&
+		    fstat(s.fd, &found) == 0 && found.st_ino == st.st_ino)
 			return n;
 	fprintf(stderr, "no message: %s\n", name);
 	exit(1);
@@ -256,7 +268,8 @@ equal_unique_names_are_told_apart(void)
 	renew();
 	file("new/1.a");
 	file("cur/1.a:2,S");
-	CHECK(linkat(top, "Maildir/new/1.a", top, "Maildir/cur/1.a:2,", 0) == 0);
+	CHECK(linkat(top, "Maildir/new/1.a", top, "Maildir/cur/1.a:2,", 0) ==
+	    0);
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 	drop_check_ids(&drop);
 	renew();
@@ -355,7 +368,8 @@ equal_unique_names_keep_their_ids(void)
 static void
 write_at(const char *name, off_t at, const char *text)
 {
-	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1000000000 + (time_t)at } };
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+		{ .tv_sec = 1000000000 + (time_t)at } };
 	char path[400];
 	int fd;
 
@@ -418,10 +432,13 @@ changed_files_are_listed_as_they_are(void)
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 		write_at("cur/1.a:2,S", changes[i].at, changes[i].text);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
-		CHECK(maildrop_wire_size(&drop, 1) == strlen(changes[i].whole) && drop.wire_size == sum_of_wire_size(&drop));
+		CHECK(maildrop_wire_size(&drop, 1) ==
+			strlen(changes[i].whole) &&
+		    drop.wire_size == sum_of_wire_size(&drop));
 		check_text(&drop, 1, changes[i].whole);
 		maildrop_mark(&drop, 1);
-		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK &&
+		    removed == 1);
 		CHECK(!exists("cur/1.a:2,S") && exists("cur/2.b:2,S"));
 	}
 }
@@ -446,13 +463,18 @@ changed_files_are_counted_when_fetched(void)
 		for (int k = 0; k < 2; k++) {
 			write_at("cur/1.a:2,S", changes[i].at, changes[i].text);
 			CHECK(k == 0 || drop_begin(&drop, WHERE) == DROP_OK);
-			CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && s.wire_size == strlen(changes[i].whole));
+			CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK &&
+			    s.wire_size == strlen(changes[i].whole));
 			check_text(&drop, 1, changes[i].whole);
-			CHECK(maildrop_end(&drop, 1, &s, s.wire_size) && drop.wire_size == sum_of_wire_size(&drop));
-			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.wire_size == sum_of_wire_size(&drop));
-			CHECK(maildrop_wire_size(&drop, 1) == strlen(changes[i].whole));
+			CHECK(maildrop_end(&drop, 1, &s, s.wire_size) &&
+			    drop.wire_size == sum_of_wire_size(&drop));
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK &&
+			    drop.wire_size == sum_of_wire_size(&drop));
+			CHECK(maildrop_wire_size(&drop, 1) ==
+			    strlen(changes[i].whole));
 			file("cur/1.a:2,S");
-			CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && drop.wire_size == sum_of_wire_size(&drop));
+			CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK &&
+			    drop.wire_size == sum_of_wire_size(&drop));
 		}
 	}
 	maildir_small = 256;
@@ -475,9 +497,11 @@ marked_sizes_stay_true(void)
 	write_at("cur/1.a:2,S", 11, "\nmore\n");
 	CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK);
 	maildrop_mark(&drop, 1);
-	CHECK(drop.wire_size - drop.marked_wire_size == maildrop_wire_size(&drop, 2));
+	CHECK(drop.wire_size - drop.marked_wire_size ==
+	    maildrop_wire_size(&drop, 2));
 	maildrop_reset(&drop);
-	CHECK(drop.wire_size == sum_of_wire_size(&drop) && drop.marked_wire_size == 0);
+	CHECK(drop.wire_size == sum_of_wire_size(&drop) &&
+	    drop.marked_wire_size == 0);
 }
 
 /*
@@ -492,13 +516,15 @@ messages_that_change_during_retr_are_not_whole(void)
 
 	renew();
 	file("cur/1.a:2,S");
-	CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_begin(&drop, 1, &s) == DROP_OK);
+	CHECK(drop_begin(&drop, WHERE) == DROP_OK &&
+	    maildrop_begin(&drop, 1, &s) == DROP_OK);
 	CHECK(maildrop_end(&drop, 1, &s, s.wire_size));
 	move("cur/1.a:2,S", "cur/1.a:2,RS");
 	CHECK(maildrop_end(&drop, 1, &s, s.wire_size));
 	write_at("cur/1.a:2,RS", 3, "\n");
 	CHECK(!maildrop_end(&drop, 1, &s, s.wire_size));
-	CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && maildrop_end(&drop, 1, &s, s.wire_size));
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK &&
+	    maildrop_end(&drop, 1, &s, s.wire_size));
 	write_at("cur/1.a:2,RS", 30, "x");
 	CHECK(!maildrop_end(&drop, 1, &s, s.wire_size));
 }
@@ -519,17 +545,23 @@ messages_changed_since_they_were_read_stay(void)
 		renew();
 		file("cur/1.a:2,S");
 		file("cur/2.b:2,S");
-		CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_begin(&drop, 1, &s) == DROP_OK);
+		CHECK(drop_begin(&drop, WHERE) == DROP_OK &&
+		    maildrop_begin(&drop, 1, &s) == DROP_OK);
 		maildrop_mark(&drop, 1);
 		maildrop_mark(&drop, 2);
 		write_at("cur/1.a:2,S", 3, "\n");
-		CHECK(linkat(top, "Maildir/cur/2.b:2,S", top, "Maildir/backup", 0) == 0);
-		CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 1);
-		CHECK(exists("cur/1.a:2,S") && !exists("cur/2.b:2,S") && exists("backup"));
+		CHECK(linkat(top, "Maildir/cur/2.b:2,S", top, "Maildir/backup",
+			  0) == 0);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED &&
+		    removed == 1);
+		CHECK(exists("cur/1.a:2,S") && !exists("cur/2.b:2,S") &&
+		    exists("backup"));
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 1);
-		CHECK(maildrop_wire_size(&drop, 1) == 14 && drop.wire_size == 14);
+		CHECK(maildrop_wire_size(&drop, 1) == 14 &&
+		    drop.wire_size == 14);
 		maildrop_mark(&drop, 1);
-		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1 && !exists("cur/1.a:2,S"));
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK &&
+		    removed == 1 && !exists("cur/1.a:2,S"));
 	}
 	maildir_small = 256;
 }
@@ -548,14 +580,17 @@ both_names_are_removed(void)
 	file("new/1.a");
 	file("new/2.b");
 	file("cur/2.b:2,T");
-	CHECK(linkat(top, "Maildir/new/1.a", top, "Maildir/cur/1.a:2,S", 0) == 0);
-	CHECK(linkat(top, "Maildir/new/1.a", top, "Maildir/cur/3.other:2,S", 0) == 0);
+	CHECK(linkat(top, "Maildir/new/1.a", top, "Maildir/cur/1.a:2,S", 0) ==
+	    0);
+	CHECK(linkat(top, "Maildir/new/1.a", top, "Maildir/cur/3.other:2,S",
+		  0) == 0);
 	CHECK(linkat(top, "Maildir/new/2.b", top, "Maildir/backup", 0) == 0);
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 4);
 	maildrop_mark(&drop, 1);
 	maildrop_mark(&drop, number_of(&drop, "new/2.b"));
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 2);
-	CHECK(!exists("new/1.a") && !exists("cur/1.a:2,S") && exists("cur/3.other:2,S"));
+	CHECK(!exists("new/1.a") && !exists("cur/1.a:2,S") &&
+	    exists("cur/3.other:2,S"));
 	CHECK(!exists("new/2.b") && exists("cur/2.b:2,T") && exists("backup"));
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 }
@@ -597,7 +632,8 @@ static void
 hidden_changes_are_counted_once(void)
 {
 	static const struct text changed = TEXT("cur\r\n1.a:2,S\r\n");
-	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1000000003 } };
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+		{ .tv_sec = 1000000003 } };
 	struct maildrop drop;
 	char text[100];
 	struct span s;
@@ -611,11 +647,15 @@ hidden_changes_are_counted_once(void)
 		CHECK(utimensat(top, "Maildir/cur/1.a:2,S", times, 0) == 0);
 		/* Until the times of the file are stable. */
 		for (int i = 0, tries = 0; tries < 2 || i != 0; i = opens) {
-			CHECK(tries++ < 100 && nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL) == 0);
+			CHECK(tries++ < 100 &&
+			    nanosleep(&(struct timespec){ .tv_nsec = 60000000 },
+				NULL) == 0);
 			opens = 0;
-			CHECK(drop_begin(&drop, WHERE) == DROP_OK && maildrop_begin(&drop, 1, &s) == DROP_OK);
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK &&
+			    maildrop_begin(&drop, 1, &s) == DROP_OK);
 			opens--;
-			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK &&
+			    drop.count == 2);
 		}
 		write_at("cur/1.a:2,S", 3, "\n");
 		/*
@@ -632,7 +672,8 @@ hidden_changes_are_counted_once(void)
 		 */
 		while ((n = maildrop_read(&s, text, sizeof(text))) > 0)
 			continue;
-		CHECK(n == 0 && s.wire_size + 1 == changed.n && maildrop_end(&drop, 1, &s, changed.n));
+		CHECK(n == 0 && s.wire_size + 1 == changed.n &&
+		    maildrop_end(&drop, 1, &s, changed.n));
 		drop_check_message(&drop, 1, &changed);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK);
 		drop_check_message(&drop, 1, &changed);
@@ -669,9 +710,12 @@ unreadable_files_are_tried_again(void)
 		 * is opened.
 		 */
 		for (int i = 0, tries = 0; tries < 2 || i != 1; i = opens) {
-			CHECK(tries++ < 100 && nanosleep(&(struct timespec){ .tv_nsec = 60000000 }, NULL) == 0);
+			CHECK(tries++ < 100 &&
+			    nanosleep(&(struct timespec){ .tv_nsec = 60000000 },
+				NULL) == 0);
 			opens = 0;
-			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK &&
+			    drop.count == 2);
 		}
 		CHECK(fchmodat(top, "Maildir/new/2.b", 0600, 0) == 0);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
@@ -704,15 +748,19 @@ a_broken_file_blocks_no_other(void)
 		CHECK(fstatat(top, "Maildir/new/2.b", &st, 0) == 0);
 		unreadable = st.st_ino;
 		for (int logins = 0; logins < 2; logins++) {
-			CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
+			CHECK(drop_begin(&drop, WHERE) == DROP_OK &&
+			    drop.count == 3);
 			maildrop_uidl(&drop, 2, id);
-			CHECK(strcmp(id, "2.b") == 0 && maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size);
+			CHECK(strcmp(id, "2.b") == 0 &&
+			    maildrop_wire_size(&drop, 2) ==
+				(uint64_t)st.st_size);
 			CHECK(maildrop_begin(&drop, 2, &s) == DROP_FAILED);
 			check_body(&drop, 1, "new/1.a");
 			check_body(&drop, 3, "new/3.c");
 		}
 		unreadable = 0;
-		CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK && s.wire_size == (uint64_t)st.st_size + 1);
+		CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK &&
+		    s.wire_size == (uint64_t)st.st_size + 1);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3 &&
 		    maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size + 1);
 		/* Its record in the index still holds. */
@@ -729,7 +777,8 @@ a_broken_file_blocks_no_other(void)
 		check_body(&drop, 4, "new/4.d");
 		unreadable = st.st_ino;
 		maildrop_mark(&drop, 2);
-		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1 && !exists("new/2.b"));
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK &&
+		    removed == 1 && !exists("new/2.b"));
 		unreadable = 0;
 	}
 	maildir_small = 256;
@@ -787,13 +836,19 @@ a_maildir_is_made_only_on_request(void)
 	struct maildrop drop;
 	struct stat st;
 
-	CHECK(drop_begin(&drop, "maildir:~/made") == DROP_OK && drop.count == 0);
+	CHECK(drop_begin(&drop, "maildir:~/made") == DROP_OK &&
+	    drop.count == 0);
 	CHECK(faccessat(top, "made", F_OK, 0) == -1);
-	CHECK(drop_begin(&drop, "maildir+create:~/made/") == DROP_OK && drop.count == 0);
-	CHECK(fstatat(top, "made", &st, 0) == 0 && (st.st_mode & 07777) == 0700);
-	CHECK(fstatat(top, "made/tmp", &st, 0) == 0 && fstatat(top, "made/new", &st, 0) == 0 &&
-	    fstatat(top, "made/cur", &st, 0) == 0 && (st.st_mode & 07777) == 0700);
-	CHECK(drop_begin(&drop, "maildir+create:~/made") == DROP_OK && drop.count == 0);
+	CHECK(drop_begin(&drop, "maildir+create:~/made/") == DROP_OK &&
+	    drop.count == 0);
+	CHECK(fstatat(top, "made", &st, 0) == 0 &&
+	    (st.st_mode & 07777) == 0700);
+	CHECK(fstatat(top, "made/tmp", &st, 0) == 0 &&
+	    fstatat(top, "made/new", &st, 0) == 0 &&
+	    fstatat(top, "made/cur", &st, 0) == 0 &&
+	    (st.st_mode & 07777) == 0700);
+	CHECK(drop_begin(&drop, "maildir+create:~/made") == DROP_OK &&
+	    drop.count == 0);
 }
 
 static void
@@ -811,11 +866,13 @@ strange_directories_are_refused(void)
 	CHECK(unlinkat(top, "Maildir/cur", 0) == 0);
 	file("cur");
 	CHECK(drop_begin(&drop, WHERE) == DROP_DENIED);
-	CHECK((fd = openat(top, "file", O_WRONLY | O_CREAT, 0600)) != -1 && close(fd) == 0);
+	CHECK((fd = openat(top, "file", O_WRONLY | O_CREAT, 0600)) != -1 &&
+	    close(fd) == 0);
 	CHECK(drop_begin(&drop, "maildir:~/file") == DROP_DENIED);
 	/* The Maildir itself may be a symlink. */
 	CHECK(symlinkat("made", top, "link") == 0);
-	CHECK(drop_begin(&drop, "maildir:~/link") == DROP_OK && drop.count == 0);
+	CHECK(drop_begin(&drop, "maildir:~/link") == DROP_OK &&
+	    drop.count == 0);
 }
 
 int

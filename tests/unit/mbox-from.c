@@ -75,9 +75,11 @@ static const char *const text[] = {
 };
 
 /* Next lines that make a "From " line a separator, and others that do not. */
-static const char *const headers[] = { "Name: x", "name:", "Return-Path: <>", "X-1_2!: x", "N:", ">From b x", ">From " };
-static const char *const others[] = { "", "Name", "Name :", " Name: x", "\tName: x", "http://x.test/", "12:30 is too late",
-	": x", ">Name: x", ">From", "From b", "Na me: x", "N\xc3\xa4me: x", "-- ", "Name\1: x" };
+static const char *const headers[] = { "Name: x", "name:", "Return-Path: <>",
+	"X-1_2!: x", "N:", ">From b x", ">From " };
+static const char *const others[] = { "", "Name", "Name :", " Name: x",
+	"\tName: x", "http://x.test/", "12:30 is too late", ": x", ">Name: x",
+	">From", "From b", "Na me: x", "N\xc3\xa4me: x", "-- ", "Name\1: x" };
 
 static bool
 separates(const char *line, const char *end, const char *next)
@@ -98,7 +100,8 @@ separates(const char *line, const char *end, const char *next)
 static void
 check_line(const char *line, bool date)
 {
-	static const char *const ends[] = { "\n", "\r\n", "\n\n", "\r\n\r\ntext\r\n", "\ntext\n" };
+	static const char *const ends[] = { "\n", "\r\n", "\n\n",
+		"\r\n\r\ntext\r\n", "\ntext\n" };
 
 	/* At the file's end, with its line end and without. */
 	if (separates(line, "", "") != date)
@@ -107,8 +110,10 @@ check_line(const char *line, bool date)
 	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
 		CHECK(separates(line, ends[i], "") == date);
 	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
-		CHECK(separates(line, "\n", headers[i]) == (strncmp(line, "From ", 5) == 0));
-		CHECK(separates(line, "\r\n", headers[i]) == (strncmp(line, "From ", 5) == 0));
+		CHECK(separates(line, "\n", headers[i]) ==
+		    (strncmp(line, "From ", 5) == 0));
+		CHECK(separates(line, "\r\n", headers[i]) ==
+		    (strncmp(line, "From ", 5) == 0));
 		CHECK(separates(line, "\n\n", headers[i]) == date);
 	}
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
@@ -119,7 +124,8 @@ check_line(const char *line, bool date)
 static void
 only_the_first_bytes_decide(void)
 {
-	static const char *const tails[] = { " Mon Nov 23 05:00:00 2026\n", "\nName: x\n", "\n>From x\n" };
+	static const char *const tails[] = { " Mon Nov 23 05:00:00 2026\n",
+		"\nName: x\n", "\n>From x\n" };
 	static char line[FROM_LOOK + 100];
 
 	for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++)
@@ -134,7 +140,12 @@ only_the_first_bytes_decide(void)
 			CHECK(with_all == with_look);
 			/* Decide needs: the line end after the date; the
 			 * colon after the name, and two bytes. */
-			CHECK(with_all == (at + (i == 0 ? strlen(tails[i]) : i == 1 ? 6 : 7) <= FROM_LOOK));
+			CHECK(with_all ==
+			    (at +
+				    (i == 0        ? strlen(tails[i]) :
+					    i == 1 ? 6 :
+						     7) <=
+				FROM_LOOK));
 		}
 }
 

@@ -33,7 +33,8 @@
 
 /* The calls at which something happens; calls are counted from 1. */
 enum { NEVER = -1 };
-static int calls, stop_at = NEVER, fail_at = NEVER, meddle_at = NEVER, fail_with;
+static int calls, stop_at = NEVER, fail_at = NEVER, meddle_at = NEVER,
+		  fail_with;
 static int state, spool;
 static struct journal_box box = { -1, -1, -1 };
 int __real_ftruncate(int, off_t);
@@ -54,12 +55,12 @@ turn(void)
 	return true;
 }
 
-#define WRAP(type, name, parameters, arguments)        \
-	type __real_##name parameters;                 \
-	type __wrap_##name parameters;                 \
-	type __wrap_##name parameters                  \
-	{                                              \
-		return turn() ? -1 : __real_##name arguments; \
+#define WRAP(type, name, parameters, arguments)                                \
+	type __real_##name parameters;                                         \
+	type __wrap_##name parameters;                                         \
+	type __wrap_##name parameters                                          \
+	{                                                                      \
+		return turn() ? -1 : __real_##name arguments;                  \
 	}
 WRAP(int, fsync, (int fd), (fd))
 WRAP(int, fdatasync, (int fd), (fd))
@@ -168,8 +169,10 @@ run(bool recover, unsigned removed, int at)
 		stop_at = at;
 		if (recover)
 			_exit((int[]){ 1, 0, ASIDE }[redo_recover(&box) + 1]);
-		_exit(ranges_remove(&box, ranges,
-		    ranges_of(removed, ranges)) == RANGES_REMOVED ? 0 : 1);
+		_exit(ranges_remove(&box, ranges, ranges_of(removed, ranges)) ==
+			    RANGES_REMOVED ?
+			0 :
+			1);
 	}
 	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
 	return WEXITSTATUS(status);
@@ -269,7 +272,8 @@ fails_everywhere(unsigned removed)
 				CHECK(!redo_is_pending(state) && is_whole(0));
 			CHECK(run(true, 0, NEVER) == 0);
 			CHECK(!redo_is_pending(state));
-			CHECK(result == RANGES_KEPT ? is_whole(0) :
+			CHECK(result == RANGES_KEPT ?
+				is_whole(0) :
 				is(expected, expected_size));
 			points++;
 			if (!reached)
@@ -289,13 +293,16 @@ strange_journals_are_set_aside(void)
 	int fd;
 
 	begin(2);
-	for (int at = 1; !redo_is_pending(state) || faccessat(state, "j", F_OK, 0) == -1; at++)
+	for (int at = 1;
+	     !redo_is_pending(state) || faccessat(state, "j", F_OK, 0) == -1;
+	     at++)
 		CHECK(run(false, 2, at) == STOPPED || at > 50);
 	/* Another program rewrites the first message. */
 	memset(text, 'z', sizeof(text));
 	CHECK(__real_pwrite(spool, text, 100, 500) == 100);
 	CHECK(run(true, 0, NEVER) == ASIDE && !redo_is_pending(state));
-	CHECK(pread(spool, text, 100, 500) == 100 && text[0] == 'z' && text[99] == 'z');
+	CHECK(pread(spool, text, 100, 500) == 100 && text[0] == 'z' &&
+	    text[99] == 'z');
 
 	begin(0);
 	CHECK((fd = openat(state, "j", O_WRONLY | O_CREAT, 0600)) != -1);
@@ -322,7 +329,8 @@ setting_aside_fails_everywhere(void)
 		int fd, result;
 
 		begin(0);
-		CHECK((fd = openat(state, "j", O_WRONLY | O_CREAT, 0600)) != -1);
+		CHECK((fd = openat(state, "j", O_WRONLY | O_CREAT, 0600)) !=
+		    -1);
 		CHECK(write(fd, "damaged", 7) == 7 && close(fd) == 0);
 		calls = 0;
 		fail_at = at;
@@ -330,10 +338,12 @@ setting_aside_fails_everywhere(void)
 		result = redo_recover(&box);
 		reached = calls >= at;
 		fail_at = NEVER;
-		CHECK(result == (reached ? -1 : 1) && is(expected, expected_size));
+		CHECK(result == (reached ? -1 : 1) &&
+		    is(expected, expected_size));
 		failed += reached;
 		result = run(true, 0, NEVER);
-		CHECK((result == 0 || result == ASIDE) && !redo_is_pending(state) && is(expected, expected_size));
+		CHECK((result == 0 || result == ASIDE) &&
+		    !redo_is_pending(state) && is(expected, expected_size));
 	}
 	CHECK(failed > 0);
 }
@@ -355,7 +365,8 @@ at_each_pending(unsigned removed, void (*look)(void))
 		CHECK(result == 0 || result == STOPPED);
 		if (result == 0)
 			break;
-		if (faccessat(state, "j", F_OK, 0) == -1 && faccessat(state, "j.cut", F_OK, 0) == -1)
+		if (faccessat(state, "j", F_OK, 0) == -1 &&
+		    faccessat(state, "j.cut", F_OK, 0) == -1)
 			continue;
 		look();
 		seen++;
@@ -374,7 +385,8 @@ look_while_absent(void)
 	box.fd = -1;
 	CHECK(run(true, 0, NEVER) == 1 && redo_is_pending(state));
 	box.fd = spool;
-	CHECK(run(true, 0, NEVER) == 0 && !redo_is_pending(state) && is(expected, expected_size));
+	CHECK(run(true, 0, NEVER) == 0 && !redo_is_pending(state) &&
+	    is(expected, expected_size));
 }
 
 /*
@@ -385,7 +397,8 @@ static void
 look_while_unmounted(void)
 {
 	int other;
-	char text[100] = "From a user\nSubject: came while the spool was not mounted\n\n";
+	char text[100] =
+	    "From a user\nSubject: came while the spool was not mounted\n\n";
 
 	CHECK(mkdirat(state, "below", 0700) == 0);
 	CHECK((box.dir = openat(state, "below", O_RDONLY | O_DIRECTORY)) != -1);
@@ -396,8 +409,10 @@ look_while_unmounted(void)
 	box.fd = spool;
 	close(box.dir);
 	box.dir = state;
-	CHECK(run(true, 0, NEVER) == 0 && !redo_is_pending(state) && is(expected, expected_size));
-	CHECK(__real_unlinkat(state, "below/spool", 0) == 0 && __real_unlinkat(state, "below", AT_REMOVEDIR) == 0);
+	CHECK(run(true, 0, NEVER) == 0 && !redo_is_pending(state) &&
+	    is(expected, expected_size));
+	CHECK(__real_unlinkat(state, "below/spool", 0) == 0 &&
+	    __real_unlinkat(state, "below", AT_REMOVEDIR) == 0);
 	close(other);
 }
 
@@ -417,10 +432,12 @@ look_after_move(void)
 	CHECK((moved = openat(box.dir, "spool", O_RDWR | O_CREAT, 0600)) != -1);
 	CHECK(__real_pwrite(moved, whole, (size_t)n, 0) == n);
 	box.fd = spool = moved;
-	CHECK(run(true, 0, NEVER) == 0 && !redo_is_pending(state) && is(expected, expected_size));
+	CHECK(run(true, 0, NEVER) == 0 && !redo_is_pending(state) &&
+	    is(expected, expected_size));
 	close(box.dir);
 	box = (struct journal_box){ state, spool = old, state };
-	CHECK(__real_unlinkat(state, "moved/spool", 0) == 0 && __real_unlinkat(state, "moved", AT_REMOVEDIR) == 0);
+	CHECK(__real_unlinkat(state, "moved/spool", 0) == 0 &&
+	    __real_unlinkat(state, "moved", AT_REMOVEDIR) == 0);
 	close(moved);
 }
 
@@ -431,38 +448,54 @@ look_after_move(void)
 static void
 small_removals_are_recognized(void)
 {
-	static const char old[] = "From a\nA: 1\n\none\n\nFrom x\n\nFrom b\nB: 2\n\ntwo\n\n";
+	static const char old[] =
+	    "From a\nA: 1\n\none\n\nFrom x\n\nFrom b\nB: 2\n\ntwo\n\n";
 	const struct range tiny = { 20, 28 };
 	char there[sizeof(old)];
 	unsigned seen = 0;
 
 	for (size_t from = 0; from <= 20; from += 20)
 		for (size_t meddle = from; meddle < sizeof(old) - 1; meddle++) {
-			struct range range = from == 0 ? (struct range){ 0, 20 } : tiny;
+			struct range range =
+			    from == 0 ? (struct range){ 0, 20 } : tiny;
 			unsigned char byte, marker[16];
 			int fd, status;
 			pid_t pid;
 
 			begin(0x1ff);
-			CHECK(__real_ftruncate(spool, 0) == 0 && __real_pwrite(spool, old, sizeof(old) - 1, 0) == sizeof(old) - 1);
+			CHECK(__real_ftruncate(spool, 0) == 0 &&
+			    __real_pwrite(spool, old, sizeof(old) - 1, 0) ==
+				sizeof(old) - 1);
 			/* Stop as soon as it is decided: nothing has been
 			 * written to the mailbox. */
-			for (int at = 1; faccessat(state, "j", F_OK, 0) == -1; at++) {
+			for (int at = 1; faccessat(state, "j", F_OK, 0) == -1;
+			     at++) {
 				if ((pid = fork()) == 0) {
 					calls = 0;
 					stop_at = at;
-					_exit(ranges_remove(&box, &range, 1) == RANGES_REMOVED ? 0 : 1);
+					_exit(ranges_remove(&box, &range, 1) ==
+						    RANGES_REMOVED ?
+						0 :
+						1);
 				}
-				CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == STOPPED);
+				CHECK(waitpid(pid, &status, 0) == pid &&
+				    WEXITSTATUS(status) == STOPPED);
 			}
 			/* A byte that neither messages nor marker have. */
-			CHECK((fd = openat(state, "j", O_RDONLY)) != -1 && pread(fd, marker, 16, 40) == 16 && close(fd) == 0);
-			for (byte = 0x80; memchr(marker, byte, 16) != NULL; byte++)
+			CHECK((fd = openat(state, "j", O_RDONLY)) != -1 &&
+			    pread(fd, marker, 16, 40) == 16 && close(fd) == 0);
+			for (byte = 0x80; memchr(marker, byte, 16) != NULL;
+			     byte++)
 				;
-			CHECK(__real_pwrite(spool, &byte, 1, (off_t)meddle) == 1);
-			CHECK(run(true, 0, NEVER) == ASIDE && pread(spool, there, sizeof(there), 0) == sizeof(old) - 1);
-			CHECK((unsigned char)there[meddle] == byte && memcmp(there, old, meddle) == 0 &&
-			    memcmp(there + meddle + 1, old + meddle + 1, sizeof(old) - 2 - meddle) == 0);
+			CHECK(__real_pwrite(spool, &byte, 1, (off_t)meddle) ==
+			    1);
+			CHECK(run(true, 0, NEVER) == ASIDE &&
+			    pread(spool, there, sizeof(there), 0) ==
+				sizeof(old) - 1);
+			CHECK((unsigned char)there[meddle] == byte &&
+			    memcmp(there, old, meddle) == 0 &&
+			    memcmp(there + meddle + 1, old + meddle + 1,
+				sizeof(old) - 2 - meddle) == 0);
 			seen++;
 		}
 	CHECK(seen > 40);
@@ -490,14 +523,17 @@ journals_of_version_1_are_obeyed(void)
 		begin(0x002);
 		for (int at = 1; faccessat(state, "j", F_OK, 0) == -1; at++)
 			CHECK(run(false, 0x002, at) == STOPPED);
-		CHECK((fd = openat(state, "j", O_RDWR)) != -1 && pread(fd, &h, sizeof(h), 0) == sizeof(h));
+		CHECK((fd = openat(state, "j", O_RDWR)) != -1 &&
+		    pread(fd, &h, sizeof(h), 0) == sizeof(h));
 		memcpy(h.magic, "kpopd j1", 8);
 		h.inode += !same;
 		SHA256Init(&c);
 		SHA256Update(&c, (uint8_t *)&h, offsetof(__typeof__(h), sum));
 		SHA256Final(h.sum, &c);
-		CHECK(__real_pwrite(fd, &h, sizeof(h), 0) == sizeof(h) && close(fd) == 0);
-		CHECK(run(true, 0, NEVER) == (same ? 0 : ASIDE) && !redo_is_pending(state));
+		CHECK(__real_pwrite(fd, &h, sizeof(h), 0) == sizeof(h) &&
+		    close(fd) == 0);
+		CHECK(run(true, 0, NEVER) == (same ? 0 : ASIDE) &&
+		    !redo_is_pending(state));
 		CHECK(same ? is(expected, expected_size) : is_whole(0));
 	}
 }
@@ -507,7 +543,8 @@ has_rescue(void)
 {
 	char command[200];
 
-	snprintf(command, sizeof(command), "ls %s/rescue.* >%s/rescued 2>/dev/null", directory, directory);
+	snprintf(command, sizeof(command),
+	    "ls %s/rescue.* >%s/rescued 2>/dev/null", directory, directory);
 	return system(command) == 0;
 }
 

@@ -20,8 +20,10 @@ static size_t count = 2;
 static bool
 is_after_empty(void)
 {
-	return seen[count - 1] == '\n' && (seen[count - 2] == '\n' ||
-	    (count > 2 && seen[count - 2] == '\r' && seen[count - 3] == '\n'));
+	return seen[count - 1] == '\n' &&
+	    (seen[count - 2] == '\n' ||
+		(count > 2 && seen[count - 2] == '\r' &&
+		    seen[count - 3] == '\n'));
 }
 
 /* Does what lines_until_from does, byte by byte. */
@@ -90,7 +92,8 @@ main(void)
 
 	srandom(1);
 	for (int i = 0; i < 20000; i++) {
-		size_t n = 1 + (size_t)random() % MOST, letters = 1 + (size_t)random() % (sizeof(alphabet) - 1);
+		size_t n = 1 + (size_t)random() % MOST,
+		       letters = 1 + (size_t)random() % (sizeof(alphabet) - 1);
 
 		for (size_t k = 0; k < n; k++)
 			text[k] = alphabet[(size_t)random() % letters];

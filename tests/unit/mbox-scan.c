@@ -44,7 +44,9 @@ scan(bool quoted)
 	off_t size = lseek(fd, 0, SEEK_END), end;
 
 	count = 0;
-	CHECK(scan_messages(fd, 0, size, quoted, keep, NULL, &end) == SCAN_DONE && end == size);
+	CHECK(scan_messages(fd, 0, size, quoted, keep, NULL, &end) ==
+		SCAN_DONE &&
+	    end == size);
 	return size;
 }
 
@@ -94,8 +96,11 @@ the_end_of_a_piece_hides_nothing(void)
 	static char text[PIECE + 4096], with[PIECE + 4096];
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		for (int shift = -1100; shift <= 20; shift += shift > -80 ? 1 : 37) {
-			size_t n = (size_t)sprintf(text, "From a\nMessage-ID: 1\n\n"), body = n, m;
+		for (int shift = -1100; shift <= 20;
+		     shift += shift > -80 ? 1 : 37) {
+			size_t n = (size_t)sprintf(text,
+				   "From a\nMessage-ID: 1\n\n"),
+			       body = n, m;
 			uint64_t hash;
 			off_t size;
 
@@ -105,22 +110,29 @@ the_end_of_a_piece_hides_nothing(void)
 			store(text, n + strlen(cases[i].boundary));
 			size = scan(false);
 			CHECK(count == cases[i].count);
-			CHECK(count == 1 || (size_t)found[1].at == n + 2 + (*cases[i].boundary == '\r') * 2);
+			CHECK(count == 1 ||
+			    (size_t)found[1].at ==
+				n + 2 + (*cases[i].boundary == '\r') * 2);
 			hash = body_of(0, size);
 			if (cases[i].count == 1)
 				continue;
 			/* The same with a Content-Length that ends there,
 			 * and with a boundary before its end. */
-			m = (size_t)sprintf(with, "From a\nMessage-ID: 1\nContent-Length: %zu\n\n", n + 1 + (*cases[i].boundary == '\r') - body);
-			memcpy(with + m, text + body, n + strlen(cases[i].boundary) - body);
+			m = (size_t)sprintf(with,
+			    "From a\nMessage-ID: 1\nContent-Length: %zu\n\n",
+			    n + 1 + (*cases[i].boundary == '\r') - body);
+			memcpy(with + m, text + body,
+			    n + strlen(cases[i].boundary) - body);
 			store(with, m + n + strlen(cases[i].boundary) - body);
 			size = scan(false);
-			CHECK(count == 2 && !found[0].right_if_grown && body_of(0, size) == hash);
+			CHECK(count == 2 && !found[0].right_if_grown &&
+			    body_of(0, size) == hash);
 			memcpy(with + PIECE - 1000, "\n\nFrom b\nN: 3\n\n", 15);
 			store(with, m + n + strlen(cases[i].boundary) - body);
 			size = scan(false);
 			if (PIECE - 1000 + 15 < m + n - body) {
-				CHECK(count == 2 && !found[0].right_if_grown && body_of(0, size) != hash);
+				CHECK(count == 2 && !found[0].right_if_grown &&
+				    body_of(0, size) != hash);
 				scan(true);
 				CHECK(count == 3);
 			}
@@ -136,7 +148,8 @@ what_identifies_is_known(void)
 	} cases[] = {
 		{ "From a\nmessage-id: 1\n\nx\n", false, false, false },
 		{ "From a\nReceived: 1\n\nx\n", false, false, false },
-		{ "From a\nX-Received: 1\n\nReceived: x\n", true, false, false },
+		{ "From a\nX-Received: 1\n\nReceived: x\n", true, false,
+		    false },
 		{ "From a\nA:\n Received: 1\n\nx\n", true, false, false },
 		{ "From a\nA: 1\n", true, false, false },
 		{ "From a", true, false, false },
@@ -145,18 +158,22 @@ what_identifies_is_known(void)
 		{ "From a\nContent-Length: 2\n\nx\n", true, true, false },
 		{ "From a\nContent-Length: 2\n\nx\n\n", true, false, false },
 		{ "From a\nContent-Length: 0\n\n", true, false, false },
-		{ "From a\nContent-Length: 2\n\nx\nFrom b " DATE, true, true, false },
-		{ "From a\nContent-Length: 2\n\nx\n\nFrom b", true, true, false },
+		{ "From a\nContent-Length: 2\n\nx\nFrom b " DATE, true, true,
+		    false },
+		{ "From a\nContent-Length: 2\n\nx\n\nFrom b", true, true,
+		    false },
 		{ "From a\nContent-Length: x\n\nx\n", true, false, false },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		scan_text(cases[i].text, false);
-		CHECK(count == 1 && found[0].weak == cases[i].weak && found[0].right_if_grown == cases[i].right_if_grown);
+		CHECK(count == 1 && found[0].weak == cases[i].weak &&
+		    found[0].right_if_grown == cases[i].right_if_grown);
 		body_of(0, (off_t)strlen(cases[i].text));
 		CHECK(found[0].right_if_shrunk == cases[i].right_if_shrunk);
 		scan_text(cases[i].text, true);
-		CHECK(count == 1 && found[0].weak == cases[i].weak && !found[0].right_if_grown && !found[0].right_if_shrunk);
+		CHECK(count == 1 && found[0].weak == cases[i].weak &&
+		    !found[0].right_if_grown && !found[0].right_if_shrunk);
 	}
 }
 
@@ -170,14 +187,18 @@ a_length_may_become_right_by_a_removal(void)
 
 		body = sprintf(text, "From a\nContent-Length: %d\n\n", length);
 		first = body + sprintf(text + body, "x\n\n");
-		all = first + sprintf(text + first, "From b\nA: b\n\ny\n\nFrom c\nA: c\n\nz\n\n");
+		all = first +
+		    sprintf(text + first,
+			"From b\nA: b\n\ny\n\nFrom c\nA: c\n\nz\n\n");
 		store(text, (size_t)all);
 		scan(false);
 		if (length == all - body - 1) {
-			CHECK(count == 1 && !found[0].right_if_grown && !found[0].right_if_shrunk);
+			CHECK(count == 1 && !found[0].right_if_grown &&
+			    !found[0].right_if_shrunk);
 			continue;
 		}
-		CHECK(found[0].right_if_shrunk == (length > found[1].at - body));
+		CHECK(found[0].right_if_shrunk ==
+		    (length > found[1].at - body));
 		CHECK(!found[1].right_if_shrunk && !found[1].right_if_grown);
 	}
 }
@@ -190,11 +211,15 @@ a_long_length_field_is_bad(void)
 
 	for (int blanks = 1; blanks < 100; blanks++)
 		for (int shift = -70; shift < 10; shift += 3) {
-			size_t n = (size_t)sprintf(text, "From a\nMessage-ID: 1\nX: ");
+			size_t n =
+			    (size_t)sprintf(text, "From a\nMessage-ID: 1\nX: ");
 
 			memset(text + n, 'x', sizeof(text) - n);
 			n = (size_t)(PIECE + shift);
-			n += (size_t)sprintf(text + n, "\nContent-Length:%*s13\n\nx\n\nFrom b\nA:\n\nFrom c\nA: c\n\n", blanks, "");
+			n += (size_t)sprintf(text + n,
+			    "\nContent-Length:%*s13\n\nx\n\nFrom b\nA:\n\nFrom "
+			    "c\nA: c\n\n",
+			    blanks, "");
 			store(text, n);
 			scan(false);
 			/* It is good if name, blanks, digits and line end
@@ -217,7 +242,8 @@ a_length_far_from_the_end_cannot_become_right(void)
 		memset(text + n, 'x', more);
 		store(text, n + more);
 		scan(false);
-		CHECK(count == 1 && found[0].right_if_grown == (more - 1 < 2 + FROM_LOOK));
+		CHECK(count == 1 &&
+		    found[0].right_if_grown == (more - 1 < 2 + FROM_LOOK));
 	}
 }
 
@@ -253,12 +279,16 @@ a_body_may_be_missing(void)
 			char text[200];
 			off_t size = (off_t)strlen(cases[i].text), empty;
 
-			snprintf(text, sizeof(text), "%s%s", cases[i].text, next != 0 ? "From b " DATE "\nC: d\n\ne\n" : "");
+			snprintf(text, sizeof(text), "%s%s", cases[i].text,
+			    next != 0 ? "From b " DATE "\nC: d\n\ne\n" : "");
 			scan_text(text, false);
-			CHECK(boundary_is_at(fd, size, (off_t)strlen(text), &empty) == (next == 0 || empty > 0));
+			CHECK(boundary_is_at(fd, size, (off_t)strlen(text),
+				  &empty) == (next == 0 || empty > 0));
 			if (next != 0 && empty == 0)
 				continue;
-			CHECK(count == (size_t)next + 1 && found[0].wire_size == cases[i].wire_size && found[0].header == cases[i].header);
+			CHECK(count == (size_t)next + 1 &&
+			    found[0].wire_size == cases[i].wire_size &&
+			    found[0].header == cases[i].header);
 			CHECK(scan_has_body(fd, 0, size) == cases[i].has_body);
 		}
 	/* True also if no message is there. */
@@ -283,10 +313,15 @@ a_body_has_one_hash(void)
 		"From b " DATE "\nC: d\nMessage-ID: 1\n\nx\r\n\r\ry",
 		"From a\nContent-Length: 2\n\nx\n\r\ry\n\n\n\r\n",
 	};
-	static const char *const different[] = { "From a\n\nx\n\r\ry\n\r", "From a\n\nx\n\r\ry \n", "From a\n\nx\n\ry\n",
-		"From a\n\n\nx\n\r\ry\n", "From a\n\nx\n\n\r\ry\n", "From a\n\n", "From a\n\n\r", "From a\n\nx", "From a\n\nFrom b\nA: b\n\n" };
-	static const char *const empty[] = { "From a", "From a\n", "From a\nA: b\n", "From a\nA: b\n\n", "From a\n\n\r\n\n" };
-	uint64_t hash = hash_of(same[0]), hashes[sizeof(different) / sizeof(different[0])];
+	static const char *const different[] = { "From a\n\nx\n\r\ry\n\r",
+		"From a\n\nx\n\r\ry \n", "From a\n\nx\n\ry\n",
+		"From a\n\n\nx\n\r\ry\n", "From a\n\nx\n\n\r\ry\n",
+		"From a\n\n", "From a\n\n\r", "From a\n\nx",
+		"From a\n\nFrom b\nA: b\n\n" };
+	static const char *const empty[] = { "From a", "From a\n",
+		"From a\nA: b\n", "From a\nA: b\n\n", "From a\n\n\r\n\n" };
+	uint64_t hash = hash_of(same[0]),
+		 hashes[sizeof(different) / sizeof(different[0])];
 
 	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
 		CHECK(hash_of(same[i]) == hash);
@@ -300,7 +335,8 @@ a_body_has_one_hash(void)
 		CHECK(hash_of(empty[i]) == hash_of(empty[0]));
 	/* Only one CR is a part of the line end. */
 	CHECK(hash_of("From a\n\n\r\r\n") == hash_of("From a\n\n\r"));
-	CHECK(scan_body(fd, 0, 1000, &hash) == -1 && scan_body(fd, 1, 3, &hash) == -1);
+	CHECK(scan_body(fd, 0, 1000, &hash) == -1 &&
+	    scan_body(fd, 1, 3, &hash) == -1);
 }
 
 /* Many line ends, and CRs, at the ends of pieces. */
@@ -316,7 +352,8 @@ a_long_body_has_one_hash(void)
 
 		for (; line > 0 && n < sizeof(lf) - 1; line--)
 			lf[n++] = line == 1 ? '\r' : 'x';
-		for (size_t k = n % 3 == 0 ? 70 : 1; k > 0 && n < sizeof(lf) - 1; k--)
+		for (size_t k = n % 3 == 0 ? 70 : 1;
+		     k > 0 && n < sizeof(lf) - 1; k--)
 			lf[n++] = '\n';
 	}
 	lf[n++] = 'x';
@@ -327,7 +364,8 @@ a_long_body_has_one_hash(void)
 	store(lf, n);
 	CHECK(scan_body(fd, 0, (off_t)n, &hash) == 0);
 	for (int shift = 0; shift < 5; shift++) {
-		size_t m = (size_t)sprintf(crlf, "From %.*s\r\n\r\n", shift, "abcdef");
+		size_t m =
+		    (size_t)sprintf(crlf, "From %.*s\r\n\r\n", shift, "abcdef");
 
 		for (size_t i = 8; i < n; i++) {
 			if (lf[i] == '\n')
@@ -342,18 +380,25 @@ a_long_body_has_one_hash(void)
 static void
 boundaries_are_known(void)
 {
-	static const char text[] = "\n\r\nFrom a\n\nx\n\nFrom here on\n\nFrom b\nA: b\n\ny\nFrom c " DATE "\n\r\nFrom d " DATE "\n\nz";
+	static const char text[] =
+	    "\n\r\nFrom a\n\nx\n\nFrom here on\n\nFrom b\nA: b\n\ny\nFrom "
+	    "c " DATE "\n\r\nFrom d " DATE "\n\nz";
 	off_t size = (off_t)sizeof(text) - 1, empty;
 
 	store(text, sizeof(text) - 1);
 	for (off_t at = 0; at <= size; at++) {
-		bool is = at == 3 || strncmp(text + at, "From b", 6) == 0 || strncmp(text + at, "From d", 6) == 0 || at == size;
+		bool is = at == 3 || strncmp(text + at, "From b", 6) == 0 ||
+		    strncmp(text + at, "From d", 6) == 0 || at == size;
 
 		CHECK(boundary_is_at(fd, at, size, &empty) == is);
 		if (is)
-			CHECK(empty == (at == size ? 0 : text[at - 2] == '\r' ? 2 : 1));
+			CHECK(empty ==
+			    (at == size                  ? 0 :
+				    text[at - 2] == '\r' ? 2 :
+							   1));
 	}
-	CHECK(!boundary_is_at(fd, size + 1, size, &empty) && !boundary_is_at(fd, size + 1, size + 1, &empty));
+	CHECK(!boundary_is_at(fd, size + 1, size, &empty) &&
+	    !boundary_is_at(fd, size + 1, size + 1, &empty));
 	/* A file that ends before "z" ends after an empty line. */
 	CHECK(boundary_is_at(fd, size - 2, size - 2, &empty) && empty == 0);
 	CHECK(boundary_is_at(fd, size - 1, size - 1, &empty) && empty == 1);

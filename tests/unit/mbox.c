@@ -26,13 +26,20 @@
 #include "tests/unit/drop.h"
 #include "wire.h"
 
-#define INTERNAL_SUBJECT "Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\n"
+#define INTERNAL_SUBJECT                                                       \
+	"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\n"
 #define INTERNAL_FROM "From: Mail System Internal Data <MAILER-DAEMON@h>\n"
 #define DATE "Mon Nov 23 05:00:00 2026"
 #define LOOKS_INTERNAL INTERNAL_FROM INTERNAL_SUBJECT "X-IMAP: 1 2\n"
-#define INTERNAL "From MAILER-DAEMON " DATE "\n" LOOKS_INTERNAL "\nThis text is internal.\n\n"
+#define INTERNAL                                                               \
+	"From MAILER-DAEMON " DATE "\n" LOOKS_INTERNAL                         \
+	"\nThis text is internal.\n\n"
 /* A message that is nearly the internal one, and the same as it is shown. */
-#define NEARLY(from, header, crlf) TEXT(from header "\n"), 1, { TEXT(crlf "\r\n") }
+#define NEARLY(from, header, crlf)                                             \
+	TEXT(from header "\n"), 1,                                             \
+	{                                                                      \
+		TEXT(crlf "\r\n")                                              \
+	}
 
 /* Spools, and their messages as a client gets them, without dot-stuffing. */
 static const struct {
@@ -45,102 +52,204 @@ static const struct {
 	{ "one newline", TEXT("\n"), 0, { { 0 } } },
 	{ "two messages", TEXT("From a\nA: b\n\nc\n\nFrom d\nE: f\n\ng\n\n"), 2,
 	    { TEXT("A: b\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\ng\r\n") } },
-	{ "no final newline", TEXT("From a\nA: b\n\nc"), 1, { TEXT("A: b\r\n\r\nc\r\n") } },
-	{ "no separator at the end", TEXT("From a\nA: b\n\nc\n"), 1, { TEXT("A: b\r\n\r\nc\r\n") } },
-	{ "CRLF", TEXT("From a\r\nA: b\r\n\r\nc\r\n\r\nFrom d\r\nE: f\r\n\r\ng\r\n\r\n"), 2,
+	{ "no final newline", TEXT("From a\nA: b\n\nc"), 1,
+	    { TEXT("A: b\r\n\r\nc\r\n") } },
+	{ "no separator at the end", TEXT("From a\nA: b\n\nc\n"), 1,
+	    { TEXT("A: b\r\n\r\nc\r\n") } },
+	{ "CRLF",
+	    TEXT("From a\r\nA: b\r\n\r\nc\r\n\r\nFrom d\r\nE: "
+		 "f\r\n\r\ng\r\n\r\n"),
+	    2, { TEXT("A: b\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\ng\r\n") } },
+	{ "mixed line ends",
+	    TEXT("From a\nA: b\r\n\nc\r\n\r\nFrom d\r\nE: f\n\r\ng\n\n"), 2,
 	    { TEXT("A: b\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\ng\r\n") } },
-	{ "mixed line ends", TEXT("From a\nA: b\r\n\nc\r\n\r\nFrom d\r\nE: f\n\r\ng\n\n"), 2,
-	    { TEXT("A: b\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\ng\r\n") } },
-	{ "NULs and 8 bits", TEXT("From a\nA: \0\n\n\0\xff\n\n"), 1, { TEXT("A: \0\r\n\r\n\0\xff\r\n") } },
+	{ "NULs and 8 bits", TEXT("From a\nA: \0\n\n\0\xff\n\n"), 1,
+	    { TEXT("A: \0\r\n\r\n\0\xff\r\n") } },
 	{ "From inside a paragraph", TEXT("From a\nA: b\n\nc\nFrom d\n\n"), 1,
 	    { TEXT("A: b\r\n\r\nc\r\nFrom d\r\n") } },
-	{ "quoted From", TEXT("From a\nA: b\n\n>From d\n\n"), 1, { TEXT("A: b\r\n\r\n>From d\r\n") } },
-	{ "from in small letters", TEXT("From a\nA: b\n\nfrom d\n\n"), 1, { TEXT("A: b\r\n\r\nfrom d\r\n") } },
-	{ "the word alone", TEXT("From a\nA: b\n\nc\n\nFrom the very beginning of a sentence.\n\n"), 1,
-	    { TEXT("A: b\r\n\r\nc\r\n\r\nFrom the very beginning of a sentence.\r\n") } },
-	{ "a date, no header", TEXT("From a\nA: b\n\nc\n\nFrom d " DATE "\n\ne\n\n"), 2,
+	{ "quoted From", TEXT("From a\nA: b\n\n>From d\n\n"), 1,
+	    { TEXT("A: b\r\n\r\n>From d\r\n") } },
+	{ "from in small letters", TEXT("From a\nA: b\n\nfrom d\n\n"), 1,
+	    { TEXT("A: b\r\n\r\nfrom d\r\n") } },
+	{ "the word alone",
+	    TEXT("From a\nA: b\n\nc\n\nFrom the very beginning of a "
+		 "sentence.\n\n"),
+	    1,
+	    { TEXT("A: b\r\n\r\nc\r\n\r\nFrom the very beginning of a "
+		   "sentence.\r\n") } },
+	{ "a date, no header",
+	    TEXT("From a\nA: b\n\nc\n\nFrom d " DATE "\n\ne\n\n"), 2,
 	    { TEXT("A: b\r\n\r\nc\r\n"), TEXT("\r\ne\r\n") } },
 	{ "Content-Length of text that is not quoted",
-	    TEXT("From a\nContent-Length: 40\n\nc\n\nFrom d " DATE "\nE: f\n\nFrom d\nE: f\n\n"), 2,
-	    { TEXT("Content-Length: 40\r\n\r\nc\r\n\r\nFrom d " DATE "\r\nE: f\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "Content-Length up to the end", TEXT("From a\nContent-Length: 15\n\nc\n\nFrom d\nE: f\n"), 2,
+	    TEXT("From a\nContent-Length: 40\n\nc\n\nFrom d " DATE
+		 "\nE: f\n\nFrom d\nE: f\n\n"),
+	    2,
+	    { TEXT("Content-Length: 40\r\n\r\nc\r\n\r\nFrom d " DATE
+		   "\r\nE: f\r\n"),
+		TEXT("E: f\r\n\r\n") } },
+	{ "Content-Length up to the end",
+	    TEXT("From a\nContent-Length: 15\n\nc\n\nFrom d\nE: f\n"), 2,
 	    { TEXT("Content-Length: 15\r\n\r\nc\r\n"), TEXT("E: f\r\n") } },
-	{ "Content-Length up to the empty line at the end", TEXT("From a\nContent-Length: 15\n\nc\n\nFrom d\nE: f\n\n"), 1,
+	{ "Content-Length up to the empty line at the end",
+	    TEXT("From a\nContent-Length: 15\n\nc\n\nFrom d\nE: f\n\n"), 1,
 	    { TEXT("Content-Length: 15\r\n\r\nc\r\n\r\nFrom d\r\nE: f\r\n") } },
-	{ "Content-Length one too short", TEXT("From a\nContent-Length: 14\n\nc\n\nFrom d\nE: f\n\n"), 2,
+	{ "Content-Length one too short",
+	    TEXT("From a\nContent-Length: 14\n\nc\n\nFrom d\nE: f\n\n"), 2,
 	    { TEXT("Content-Length: 14\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "Content-Length with the empty line", TEXT("From a\nContent-Length: 16\n\nc\n\nFrom d\nE: f\n\nFrom e\nG: h\n\n"), 3,
-	    { TEXT("Content-Length: 16\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\n"), TEXT("G: h\r\n\r\n") } },
-	{ "Content-Length in CRLF", TEXT("From a\r\nContent-Length: 19\r\n\r\nc\r\n\r\nFrom d\r\nE: f\r\n\r\nFrom e\r\nG: h\r\n\r\n"), 2,
-	    { TEXT("Content-Length: 19\r\n\r\nc\r\n\r\nFrom d\r\nE: f\r\n"), TEXT("G: h\r\n\r\n") } },
-	{ "Content-Length 0", TEXT("From a\nContent-Length: 0\n\n\nFrom d\nE: f\n\n"), 2,
+	{ "Content-Length with the empty line",
+	    TEXT("From a\nContent-Length: 16\n\nc\n\nFrom d\nE: f\n\nFrom "
+		 "e\nG: h\n\n"),
+	    3,
+	    { TEXT("Content-Length: 16\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\n"),
+		TEXT("G: h\r\n\r\n") } },
+	{ "Content-Length in CRLF",
+	    TEXT("From a\r\nContent-Length: 19\r\n\r\nc\r\n\r\nFrom d\r\nE: "
+		 "f\r\n\r\nFrom e\r\nG: h\r\n\r\n"),
+	    2,
+	    { TEXT("Content-Length: 19\r\n\r\nc\r\n\r\nFrom d\r\nE: f\r\n"),
+		TEXT("G: h\r\n\r\n") } },
+	{ "Content-Length 0",
+	    TEXT("From a\nContent-Length: 0\n\n\nFrom d\nE: f\n\n"), 2,
 	    { TEXT("Content-Length: 0\r\n\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "Content-Length that ends before prose", TEXT("From a\nContent-Length: 2\n\nc\n\nFrom here\n\nFrom e\nG: h\n\n"), 2,
-	    { TEXT("Content-Length: 2\r\n\r\nc\r\n\r\nFrom here\r\n"), TEXT("G: h\r\n\r\n") } },
-	{ "two Content-Lengths", TEXT("From a\nContent-Length: 15\nContent-Length: 2\n\nc\n\nFrom d\nE: f\n\n"), 2,
-	    { TEXT("Content-Length: 15\r\nContent-Length: 2\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "negative Content-Length", TEXT("From a\nContent-Length: -15\n\nc\n\nFrom d\nE: f\n\n"), 2,
-	    { TEXT("Content-Length: -15\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "Content-Length beyond all numbers", TEXT("From a\nContent-Length: 18446744073709551631\n\nc\n\nFrom d\nE: f\n\n"), 2,
-	    { TEXT("Content-Length: 18446744073709551631\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "folded Content-Length", TEXT("From a\nContent-Length: 1\n 5\n\nc\n\nFrom d\nE: f\n\n"), 2,
-	    { TEXT("Content-Length: 1\r\n 5\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "Content-Length and more", TEXT("From a\nContent-Length: 15 x\n\nc\n\nFrom d\nE: f\n\n"), 2,
-	    { TEXT("Content-Length: 15 x\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "lying Content-Length", TEXT("From a\nContent-Length: 9999\n\nc\n\nFrom d\nE: f\n\n"), 2,
-	    { TEXT("Content-Length: 9999\r\n\r\nc\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "empty lines in front", TEXT("\n\nFrom a\nA: b\n\nc\n\n"), 1, { TEXT("A: b\r\n\r\nc\r\n") } },
-	{ "several empty lines at the end", TEXT("From a\nA: b\n\nc\n\n\n\nFrom d\nE: f\n\n"), 2,
+	{ "Content-Length that ends before prose",
+	    TEXT("From a\nContent-Length: 2\n\nc\n\nFrom here\n\nFrom e\nG: "
+		 "h\n\n"),
+	    2,
+	    { TEXT("Content-Length: 2\r\n\r\nc\r\n\r\nFrom here\r\n"),
+		TEXT("G: h\r\n\r\n") } },
+	{ "two Content-Lengths",
+	    TEXT("From a\nContent-Length: 15\nContent-Length: 2\n\nc\n\nFrom "
+		 "d\nE: f\n\n"),
+	    2,
+	    { TEXT("Content-Length: 15\r\nContent-Length: 2\r\n\r\nc\r\n"),
+		TEXT("E: f\r\n\r\n") } },
+	{ "negative Content-Length",
+	    TEXT("From a\nContent-Length: -15\n\nc\n\nFrom d\nE: f\n\n"), 2,
+	    { TEXT("Content-Length: -15\r\n\r\nc\r\n"),
+		TEXT("E: f\r\n\r\n") } },
+	{ "Content-Length beyond all numbers",
+	    TEXT("From a\nContent-Length: 18446744073709551631\n\nc\n\nFrom "
+		 "d\nE: f\n\n"),
+	    2,
+	    { TEXT("Content-Length: 18446744073709551631\r\n\r\nc\r\n"),
+		TEXT("E: f\r\n\r\n") } },
+	{ "folded Content-Length",
+	    TEXT("From a\nContent-Length: 1\n 5\n\nc\n\nFrom d\nE: f\n\n"), 2,
+	    { TEXT("Content-Length: 1\r\n 5\r\n\r\nc\r\n"),
+		TEXT("E: f\r\n\r\n") } },
+	{ "Content-Length and more",
+	    TEXT("From a\nContent-Length: 15 x\n\nc\n\nFrom d\nE: f\n\n"), 2,
+	    { TEXT("Content-Length: 15 x\r\n\r\nc\r\n"),
+		TEXT("E: f\r\n\r\n") } },
+	{ "lying Content-Length",
+	    TEXT("From a\nContent-Length: 9999\n\nc\n\nFrom d\nE: f\n\n"), 2,
+	    { TEXT("Content-Length: 9999\r\n\r\nc\r\n"),
+		TEXT("E: f\r\n\r\n") } },
+	{ "empty lines in front", TEXT("\n\nFrom a\nA: b\n\nc\n\n"), 1,
+	    { TEXT("A: b\r\n\r\nc\r\n") } },
+	{ "several empty lines at the end",
+	    TEXT("From a\nA: b\n\nc\n\n\n\nFrom d\nE: f\n\n"), 2,
 	    { TEXT("A: b\r\n\r\nc\r\n\r\n\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "dots", TEXT("From a\nA: b\n\n.\n..\n.c\n\n"), 1, { TEXT("A: b\r\n\r\n.\r\n..\r\n.c\r\n") } },
-	{ "half a message", TEXT("From a\nA: b\n\nc\n\nFrom d"), 1, { TEXT("A: b\r\n\r\nc\r\n\r\nFrom d\r\n") } },
-	{ "half a message with its date", TEXT("From a\nA: b\n\nc\n\nFrom d " DATE), 2,
+	{ "dots", TEXT("From a\nA: b\n\n.\n..\n.c\n\n"), 1,
+	    { TEXT("A: b\r\n\r\n.\r\n..\r\n.c\r\n") } },
+	{ "half a message", TEXT("From a\nA: b\n\nc\n\nFrom d"), 1,
+	    { TEXT("A: b\r\n\r\nc\r\n\r\nFrom d\r\n") } },
+	{ "half a message with its date",
+	    TEXT("From a\nA: b\n\nc\n\nFrom d " DATE), 2,
 	    { TEXT("A: b\r\n\r\nc\r\n"), TEXT("") } },
-	{ "a header and the empty line that ends it", TEXT("From a\nA: b\n\nFrom d\nE: f\n\nFrom g\nH: i\n\n"), 3,
-	    { TEXT("A: b\r\n\r\n"), TEXT("E: f\r\n\r\n"), TEXT("H: i\r\n\r\n") } },
-	{ "a header and two empty lines", TEXT("From a\nA: b\n\n\nFrom d\nE: f\n\n\nFrom g\nH: i\n\n\n"), 3,
-	    { TEXT("A: b\r\n\r\n"), TEXT("E: f\r\n\r\n"), TEXT("H: i\r\n\r\n") } },
-	{ "a header and three empty lines, CRLF", TEXT("From a\r\nA: b\r\n\r\n\r\n\r\nFrom d\r\nE: f\r\n\r\n\n"), 2,
+	{ "a header and the empty line that ends it",
+	    TEXT("From a\nA: b\n\nFrom d\nE: f\n\nFrom g\nH: i\n\n"), 3,
+	    { TEXT("A: b\r\n\r\n"), TEXT("E: f\r\n\r\n"),
+		TEXT("H: i\r\n\r\n") } },
+	{ "a header and two empty lines",
+	    TEXT("From a\nA: b\n\n\nFrom d\nE: f\n\n\nFrom g\nH: i\n\n\n"), 3,
+	    { TEXT("A: b\r\n\r\n"), TEXT("E: f\r\n\r\n"),
+		TEXT("H: i\r\n\r\n") } },
+	{ "a header and three empty lines, CRLF",
+	    TEXT("From a\r\nA: b\r\n\r\n\r\n\r\nFrom d\r\nE: f\r\n\r\n\n"), 2,
 	    { TEXT("A: b\r\n\r\n\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "a header without an empty line at the end", TEXT("From a\nA: b\n\nFrom d\nE: f\n"), 2,
+	{ "a header without an empty line at the end",
+	    TEXT("From a\nA: b\n\nFrom d\nE: f\n"), 2,
 	    { TEXT("A: b\r\n\r\n"), TEXT("E: f\r\n") } },
-	{ "nothing but From", TEXT("From \n\nFrom \n\nFrom \n"), 1, { TEXT("\r\nFrom \r\n\r\nFrom \r\n") } },
-	{ "nothing but dates", TEXT("From " DATE "\n\nFrom " DATE "\n\nFrom " DATE "\n"), 3,
+	{ "nothing but From", TEXT("From \n\nFrom \n\nFrom \n"), 1,
+	    { TEXT("\r\nFrom \r\n\r\nFrom \r\n") } },
+	{ "nothing but dates",
+	    TEXT("From " DATE "\n\nFrom " DATE "\n\nFrom " DATE "\n"), 3,
 	    { TEXT("\r\n"), TEXT("\r\n"), TEXT("") } },
-	{ "empty lines and no header in front", TEXT("\n\r\nFrom a\n\nc\n\nFrom d\nE: f\n\n"), 2,
+	{ "empty lines and no header in front",
+	    TEXT("\n\r\nFrom a\n\nc\n\nFrom d\nE: f\n\n"), 2,
 	    { TEXT("\r\nc\r\n"), TEXT("E: f\r\n\r\n") } },
-	{ "an F alone at the end", TEXT("From a\nA: b\n\nc\n\nF"), 1, { TEXT("A: b\r\n\r\nc\r\n\r\nF\r\n") } },
-	{ "internal message", TEXT(INTERNAL "From a\nA: b\n\nc\n\n"), 1, { TEXT("A: b\r\n\r\nc\r\n") } },
+	{ "an F alone at the end", TEXT("From a\nA: b\n\nc\n\nF"), 1,
+	    { TEXT("A: b\r\n\r\nc\r\n\r\nF\r\n") } },
+	{ "internal message", TEXT(INTERNAL "From a\nA: b\n\nc\n\n"), 1,
+	    { TEXT("A: b\r\n\r\nc\r\n") } },
 	{ "nothing but the internal message", TEXT(INTERNAL), 0, { { 0 } } },
-	{ "internal message of c-client", TEXT("From MAILER-DAEMON Mon Nov 23 05:00:00 2026\nDate: 23 Nov 2026 05:00:00 +0100\n"
-		"From: Mail System Internal Data <MAILER-DAEMON@h>\n" INTERNAL_SUBJECT
-		"Message-ID: <1795406400@h>\nX-IMAP: 1795406400 0000000017 $Forwarded Junk\nStatus: RO\n\ntext\n\n"), 0, { { 0 } } },
-	{ "internal message of Dovecot", TEXT("From MAILER_DAEMON  Mon Nov 23 05:00:00 2026\nDate: Mon, 23 Nov 2026 05:00:00 +0100\n"
-		"From: Mail System Internal Data <MAILER-DAEMON@h>\n" INTERNAL_SUBJECT
-		"Message-ID: <1795406400@h>\nX-IMAP: 1795406400 0000000017\nStatus: RO\n\ntext\n\n"), 0, { { 0 } } },
-	{ "internal message, CRLF", TEXT("From MAILER-DAEMON x\r\nFrom: \"Mail System Internal Data\" <MAILER-DAEMON@h>\r\n"
-		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAPbase: 1 2\r\n\r\n"), 0, { { 0 } } },
-	{ "what looks internal but came by mail", NEARLY("From MAILER-DAEMON x\n", "Received: b\n" LOOKS_INTERNAL,
-		"Received: b\r\nFrom: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
-		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAP: 1 2\r\n") },
-	{ "what looks internal but a user sent", NEARLY("From a\n", LOOKS_INTERNAL,
+	{ "internal message of c-client",
+	    TEXT("From MAILER-DAEMON Mon Nov 23 05:00:00 2026\nDate: 23 Nov "
+		 "2026 05:00:00 +0100\n"
+		 "From: Mail System Internal Data "
+		 "<MAILER-DAEMON@h>\n" INTERNAL_SUBJECT
+		 "Message-ID: <1795406400@h>\nX-IMAP: 1795406400 0000000017 "
+		 "$Forwarded Junk\nStatus: RO\n\ntext\n\n"),
+	    0, { { 0 } } },
+	{ "internal message of Dovecot",
+	    TEXT("From MAILER_DAEMON  Mon Nov 23 05:00:00 2026\nDate: Mon, 23 "
+		 "Nov 2026 05:00:00 +0100\n"
+		 "From: Mail System Internal Data "
+		 "<MAILER-DAEMON@h>\n" INTERNAL_SUBJECT
+		 "Message-ID: <1795406400@h>\nX-IMAP: 1795406400 "
+		 "0000000017\nStatus: RO\n\ntext\n\n"),
+	    0, { { 0 } } },
+	{ "internal message, CRLF",
+	    TEXT("From MAILER-DAEMON x\r\nFrom: \"Mail System Internal Data\" "
+		 "<MAILER-DAEMON@h>\r\n"
+		 "Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL "
+		 "DATA\r\nX-IMAPbase: 1 2\r\n\r\n"),
+	    0, { { 0 } } },
+	{ "what looks internal but came by mail",
+	    NEARLY("From MAILER-DAEMON x\n", "Received: b\n" LOOKS_INTERNAL,
+		"Received: b\r\nFrom: Mail System Internal Data "
+		"<MAILER-DAEMON@h>\r\n"
+		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL "
+		"DATA\r\nX-IMAP: 1 2\r\n") },
+	{ "what looks internal but a user sent",
+	    NEARLY("From a\n", LOOKS_INTERNAL,
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
-		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAP: 1 2\r\n") },
-	{ "an internal subject that goes on", NEARLY("From MAILER-DAEMON x\n",
-		INTERNAL_FROM "X-IMAP: 1 2\nSubject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA, it says\n",
-		"From: Mail System Internal Data <MAILER-DAEMON@h>\r\nX-IMAP: 1 2\r\n"
-		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA, it says\r\n") },
-	{ "an internal subject that is folded", NEARLY("From MAILER-DAEMON x\n", LOOKS_INTERNAL INTERNAL_SUBJECT " it says\n",
+		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL "
+		"DATA\r\nX-IMAP: 1 2\r\n") },
+	{ "an internal subject that goes on",
+	    NEARLY("From MAILER-DAEMON x\n",
+		INTERNAL_FROM "X-IMAP: 1 2\nSubject: DON'T DELETE THIS MESSAGE "
+			      "-- FOLDER INTERNAL DATA, it says\n",
+		"From: Mail System Internal Data <MAILER-DAEMON@h>\r\nX-IMAP: "
+		"1 2\r\n"
+		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA, "
+		"it says\r\n") },
+	{ "an internal subject that is folded",
+	    NEARLY("From MAILER-DAEMON x\n",
+		LOOKS_INTERNAL INTERNAL_SUBJECT " it says\n",
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
-		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAP: 1 2\r\n"
-		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\n it says\r\n") },
-	{ "an internal message from a user", NEARLY("From MAILER-DAEMON x\n", INTERNAL_SUBJECT "From: root\nX-IMAP: 1 2\n",
-		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nFrom: root\r\nX-IMAP: 1 2\r\n") },
-	{ "an internal message without its numbers", NEARLY("From MAILER-DAEMON x\n", INTERNAL_FROM INTERNAL_SUBJECT "X-IMAP: 1\n",
+		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL "
+		"DATA\r\nX-IMAP: 1 2\r\n"
+		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL "
+		"DATA\r\n it says\r\n") },
+	{ "an internal message from a user",
+	    NEARLY("From MAILER-DAEMON x\n",
+		INTERNAL_SUBJECT "From: root\nX-IMAP: 1 2\n",
+		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL "
+		"DATA\r\nFrom: root\r\nX-IMAP: 1 2\r\n") },
+	{ "an internal message without its numbers",
+	    NEARLY("From MAILER-DAEMON x\n",
+		INTERNAL_FROM INTERNAL_SUBJECT "X-IMAP: 1\n",
 		"From: Mail System Internal Data <MAILER-DAEMON@h>\r\n"
-		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\r\nX-IMAP: 1\r\n") },
-	{ "equal messages", TEXT("From a\nA: b\n\nc\n\nFrom a\nA: b\n\nc\n\nFrom a\nA: b\n\nd\n\n"), 3,
-	    { TEXT("A: b\r\n\r\nc\r\n"), TEXT("A: b\r\n\r\nc\r\n"), TEXT("A: b\r\n\r\nd\r\n") } },
+		"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL "
+		"DATA\r\nX-IMAP: 1\r\n") },
+	{ "equal messages",
+	    TEXT("From a\nA: b\n\nc\n\nFrom a\nA: b\n\nc\n\nFrom a\nA: "
+		 "b\n\nd\n\n"),
+	    3,
+	    { TEXT("A: b\r\n\r\nc\r\n"), TEXT("A: b\r\n\r\nc\r\n"),
+		TEXT("A: b\r\n\r\nd\r\n") } },
 	{ "no From in front", TEXT("A: b\n\nc\n"), -1, { { 0 } } },
 	{ "NULs in front", TEXT("\0\0\0\0\nFrom a\n\n"), -1, { { 0 } } },
 };
@@ -160,7 +269,9 @@ append(const char *text)
 {
 	int fd = openat(top, "spool", O_WRONLY | O_APPEND);
 
-	CHECK(fd != -1 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && close(fd) == 0);
+	CHECK(fd != -1 &&
+	    write(fd, text, strlen(text)) == (ssize_t)strlen(text) &&
+	    close(fd) == 0);
 }
 
 static size_t
@@ -251,9 +362,11 @@ finds_in_stable_mailboxes(void)
 		unlinkat(top, "state/index", 0);
 		store(cases[i].spool.p, cases[i].spool.n);
 		for (int known = 0; known < 2; known++) {
-			CHECK(begin(&drop) == DROP_OK && drop.count == (size_t)cases[i].count);
+			CHECK(begin(&drop) == DROP_OK &&
+			    drop.count == (size_t)cases[i].count);
 			for (size_t n = 1; n <= drop.count; n++)
-				drop_check_message(&drop, n, &cases[i].messages[n - 1]);
+				drop_check_message(&drop, n,
+				    &cases[i].messages[n - 1]);
 		}
 		tick.tv_sec = 0;
 	}
@@ -274,7 +387,8 @@ finds_and_removes(void)
 		}
 		CHECK(begin(&drop) == DROP_OK);
 		if (drop.count != (size_t)cases[i].count)
-			fprintf(stderr, "%s: %zu messages\n", cases[i].what, drop.count);
+			fprintf(stderr, "%s: %zu messages\n", cases[i].what,
+			    drop.count);
 		CHECK(drop.count == (size_t)cases[i].count);
 		for (size_t n = 1; n <= drop.count; n++) {
 			drop_check_message(&drop, n, &cases[i].messages[n - 1]);
@@ -282,7 +396,8 @@ finds_and_removes(void)
 		}
 		CHECK(wire_size == drop.wire_size);
 		drop_check_ids(&drop);
-		check_removals(&cases[i].spool, cases[i].count, cases[i].messages);
+		check_removals(&cases[i].spool, cases[i].count,
+		    cases[i].messages);
 	}
 }
 
@@ -302,17 +417,25 @@ ids_survive_readers(void)
 	char plain[UIDL_SIZE], other[UIDL_SIZE];
 	static const char *const same[] = {
 		"From x\nA: b\nStatus: RO\nC: d\n\nbody\n\n",
-		"From a\nA: b\nX-Status: A\nX-UID: 77\nC: d\nContent-Length: 5\n\nbody\n\n",
+		"From a\nA: b\nX-Status: A\nX-UID: 77\nC: d\nContent-Length: "
+		"5\n\nbody\n\n",
 		"From a\nA: b\nC: d\nX-Keywords: a\n b\n\tc\n\nbody\n\n",
 		"From a\r\nA: b\r\nC: d\r\n\r\nbody\r\n\r\n",
-		"From a\nx-mozilla-status: 1\nA: b\nC: d\n\nbody\n\nFrom b\nE: f\n\n",
+		"From a\nx-mozilla-status: 1\nA: b\nC: d\n\nbody\n\nFrom b\nE: "
+		"f\n\n",
 		"From a\nA: b\nC: d\nX-Label: one, two\n\nbody\n\n",
 		"From a\nx-label:\nA: b\nX-LABEL: one\n two\nC: d\n\nbody\n\n",
-		"From a\nA: b\nC: d\nX-RMAIL-ATTRIBUTES: A-------\nX-RMAIL-KEYWORDS: foo\n\nbody\n\n",
-		"From a\nA: b\nC: d\nLines: 2\nX-Gnus-Article-Number: 1   Sun, 29 Nov 2026 06:02:00 +0000\n\nbody\n\n",
-		"From a\nA: b\nC: d\nX-Gnus-Newsgroup: mail:1   Sun, 29 Nov 2026 06:02:00 +0000\n\nbody\n\n",
-		"From a\nX-VM-Labels: (\"foo\")\nX-VM-v5-Data: ([t nil]\n\t[nil nil]\n\t(\"foo\"))\nA: b\nC: d\n\nbody\n\n",
-		"From a\r\nX-Mozilla-Status: 0005\r\nX-Mozilla-Status2: 00000000\r\nX-Mozilla-Keys: $label1    \r\nA: b\nC: d\n\r\nbody\n\n",
+		"From a\nA: b\nC: d\nX-RMAIL-ATTRIBUTES: "
+		"A-------\nX-RMAIL-KEYWORDS: foo\n\nbody\n\n",
+		"From a\nA: b\nC: d\nLines: 2\nX-Gnus-Article-Number: 1   Sun, "
+		"29 Nov 2026 06:02:00 +0000\n\nbody\n\n",
+		"From a\nA: b\nC: d\nX-Gnus-Newsgroup: mail:1   Sun, 29 Nov "
+		"2026 06:02:00 +0000\n\nbody\n\n",
+		"From a\nX-VM-Labels: (\"foo\")\nX-VM-v5-Data: ([t "
+		"nil]\n\t[nil nil]\n\t(\"foo\"))\nA: b\nC: d\n\nbody\n\n",
+		"From a\r\nX-Mozilla-Status: 0005\r\nX-Mozilla-Status2: "
+		"00000000\r\nX-Mozilla-Keys: $label1    \r\nA: b\nC: "
+		"d\n\r\nbody\n\n",
 		"From a\nA: b\nC: d\nX-Evolution: 00000001-0018\n\nbody\n\n",
 	};
 	static const char *const different[] = {
@@ -333,13 +456,18 @@ ids_survive_readers(void)
 
 	uidl_of_first("From a\nA: b\nC: d\n\nbody\n\n", plain);
 	/* If a version changed this id, clients would fetch all mail again. */
-	uidl_of_first("From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nbody\n\n", other);
+	uidl_of_first(
+	    "From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nbody\n\n",
+	    other);
 	CHECK(strcmp(other, "u8qgfnhpdQGMoo7Ys21HeQ") == 0);
 	/* A header with a Message-ID identifies its message, others do not. */
-	uidl_of_first("From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nother body\n\n", other);
+	uidl_of_first(
+	    "From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nother body\n\n",
+	    other);
 	CHECK(strcmp(other, "u8qgfnhpdQGMoo7Ys21HeQ") == 0);
 	uidl_of_first("From a\nA: b\nC: d\n\nother body\n\n", other);
-	CHECK(strncmp(plain, other, UIDL_HASH_TEXT) == 0 && strcmp(plain, other) != 0);
+	CHECK(strncmp(plain, other, UIDL_HASH_TEXT) == 0 &&
+	    strcmp(plain, other) != 0);
 	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
 		uidl_of_first(same[i], other);
 		CHECK(strcmp(plain, other) == 0);
@@ -360,16 +488,20 @@ ids_of_empty_bodies_stay(void)
 	static const struct {
 		const char *header, *id;
 	} headers[] = {
-		{ "Message-ID: <1@kpopd.test>\nA: b\n", "-GuBR1-3DBvlQg-eG1VYlg" },
+		{ "Message-ID: <1@kpopd.test>\nA: b\n",
+		    "-GuBR1-3DBvlQg-eG1VYlg" },
 		{ "A: b\nC: d\n", "7O3BpUMPJSWUWT2_Zg-tEA.38dea2dcbd21b74b" },
 		{ "", "maoG0wFHmNhgAcMkRo1Jfw.38dea2dcbd21b74b" },
 	};
-	static const char *const ends[] = { "", "\n", "\n\n", "\nFrom b " DATE "\nE: f\n\n", "\n\nFrom b " DATE "\nE: f\n\n" };
+	static const char *const ends[] = { "", "\n", "\n\n",
+		"\nFrom b " DATE "\nE: f\n\n",
+		"\n\nFrom b " DATE "\nE: f\n\n" };
 	char id[UIDL_SIZE], spool[200];
 
 	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
 		for (size_t k = 0; k < sizeof(ends) / sizeof(ends[0]); k++) {
-			snprintf(spool, sizeof(spool), "From a\n%s%s", headers[i].header, ends[k]);
+			snprintf(spool, sizeof(spool), "From a\n%s%s",
+			    headers[i].header, ends[k]);
 			uidl_of_first(spool, id);
 			CHECK(strcmp(id, headers[i].id) == 0);
 		}
@@ -382,13 +514,16 @@ ids_of_empty_bodies_stay(void)
 static void
 a_truncated_header_keeps_its_id(void)
 {
-	static const char *const headers[] = { "Message-ID: 1\nA: b", "A: b", "A:", "A: b\n c", "A: b\nStatus: O" };
-	static const char *const ends[] = { "", "\r", "\n", "\r\n", "\n\n", "\r\n\r\n", "\n\nFrom b " DATE "\nE: f\n\n" };
+	static const char *const headers[] = { "Message-ID: 1\nA: b", "A: b",
+		"A:", "A: b\n c", "A: b\nStatus: O" };
+	static const char *const ends[] = { "", "\r", "\n", "\r\n", "\n\n",
+		"\r\n\r\n", "\n\nFrom b " DATE "\nE: f\n\n" };
 	char first[UIDL_SIZE], id[UIDL_SIZE], spool[200];
 
 	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
 		for (size_t k = 0; k < sizeof(ends) / sizeof(ends[0]); k++) {
-			snprintf(spool, sizeof(spool), "From a\n%s%s", headers[i], ends[k]);
+			snprintf(spool, sizeof(spool), "From a\n%s%s",
+			    headers[i], ends[k]);
 			uidl_of_first(spool, k == 0 ? first : id);
 			CHECK(k == 0 || strcmp(id, first) == 0);
 		}
@@ -410,12 +545,14 @@ long_lines_are_one_line(void)
 	char first[UIDL_SIZE] = "", id[UIDL_SIZE];
 
 	for (int shift = 0; shift < 8; shift++) {
-		size_t n = (size_t)sprintf(spool, "From %.*s\nA: ", shift, "12345678");
+		size_t n =
+		    (size_t)sprintf(spool, "From %.*s\nA: ", shift, "12345678");
 
 		/* A CR where a piece of 256 KiB may end. */
 		memset(spool + n, 'x', LONG);
 		spool[n + 262144 - 12] = '\r';
-		strcpy(spool + n + LONG, shift % 2 == 0 ? "\n\nbody\n\n" : "\r\n\r\nbody\r\n\r\n");
+		strcpy(spool + n + LONG,
+		    shift % 2 == 0 ? "\n\nbody\n\n" : "\r\n\r\nbody\r\n\r\n");
 		uidl_of_first(spool, id);
 		CHECK(first[0] == '\0' || strcmp(first, id) == 0);
 		strlcpy(first, id, sizeof(first));
@@ -434,7 +571,8 @@ an_end_after_a_cr_is_not_a_line_end(void)
 	struct span s;
 
 	for (size_t cr = 262144 - 4; cr < 262144 + 4; cr++) {
-		size_t n = (size_t)sprintf(spool, "From a\nN: 1\n\n1\n\nFrom b\nN: ");
+		size_t n =
+		    (size_t)sprintf(spool, "From a\nN: 1\n\n1\n\nFrom b\nN: ");
 
 		memset(spool + n, 'x', sizeof(spool) - n);
 		spool[cr] = '\r';
@@ -461,8 +599,11 @@ check_rewritten(const char *before, const char *now, const char *wanted)
 	store(before, strlen(before));
 	CHECK(begin(&drop) == DROP_OK && drop.count == 2);
 	store(now, strlen(now));
-	CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK && s.bytes == strlen(wanted));
-	CHECK(maildrop_read(&s, text, sizeof(text)) == (ssize_t)strlen(wanted) && memcmp(text, wanted, strlen(wanted)) == 0);
+	CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK &&
+	    s.bytes == strlen(wanted));
+	CHECK(maildrop_read(&s, text, sizeof(text)) ==
+		(ssize_t)strlen(wanted) &&
+	    memcmp(text, wanted, strlen(wanted)) == 0);
 }
 
 /*
@@ -472,8 +613,11 @@ check_rewritten(const char *before, const char *now, const char *wanted)
 static void
 a_body_that_came_or_went_is_seen(void)
 {
-	static const char without[] = "From a\nMessage-ID: 1\nStatus: ROO\n\nFrom b\nMessage-ID: 2\n\n2\n\n";
-	static const char with[] = "From a\nMessage-ID: 1\n\n0123456789\n\nFrom b\nMessage-ID: 2\n\n2\n\n";
+	static const char without[] = "From a\nMessage-ID: 1\nStatus: "
+				      "ROO\n\nFrom b\nMessage-ID: 2\n\n2\n\n";
+	static const char with[] =
+	    "From a\nMessage-ID: 1\n\n0123456789\n\nFrom b\nMessage-ID: "
+	    "2\n\n2\n\n";
 
 	check_rewritten(without, with, "Message-ID: 1\n\n0123456789\n");
 	check_rewritten(with, without, "Message-ID: 1\nStatus: ROO\n\n");
@@ -516,7 +660,9 @@ age_list(const char *kind)
 static void
 an_earlier_list_gives_ids_and_no_sizes(void)
 {
-	static const char three[] = "From a\nMessage-ID: 1\n\n1\n\nFrom b\nMessage-ID: 1\n\n2\n\nFrom c\nMessage-ID: 33\n\n";
+	static const char three[] =
+	    "From a\nMessage-ID: 1\n\n1\n\nFrom b\nMessage-ID: 1\n\n2\n\nFrom "
+	    "c\nMessage-ID: 33\n\n";
 	static const struct text last = TEXT("Message-ID: 33\r\n\r\n");
 	char first[UIDL_SIZE], second[UIDL_SIZE], id[UIDL_SIZE];
 	struct maildrop drop;
@@ -531,16 +677,20 @@ an_earlier_list_gives_ids_and_no_sizes(void)
 		maildrop_uidl(&drop, 2, second);
 		CHECK(strcmp(first, second) != 0);
 		maildrop_mark(&drop, 1);
-		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK &&
+		    removed == 1);
 		/* Until the fingerprint is stable. */
-		CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL) == 0);
+		CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 },
+			  NULL) == 0);
 		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
 		CHECK(age_list("mbox   3"));
 		/* If a large mailbox has grown, a list of this version would
 		 * be continued. */
 		if (large != 0)
 			append("From d\nMessage-ID: 4\n\n");
-		CHECK(begin(&drop) == DROP_OK && drop.wire_size == 15 + 2 + 3 + last.n + (large != 0 ? 15 + 2 : 0));
+		CHECK(begin(&drop) == DROP_OK &&
+		    drop.wire_size ==
+			15 + 2 + 3 + last.n + (large != 0 ? 15 + 2 : 0));
 		maildrop_uidl(&drop, 1, id);
 		CHECK(strcmp(id, second) == 0);
 		drop_check_message(&drop, 2, &last);
@@ -560,7 +710,8 @@ an_earlier_list_gives_ids_and_no_sizes(void)
 static void
 equal_messages_keep_their_number(void)
 {
-	static const char other[] = "From b\nN: 2\n\n2\n\n", equal[] = "From a\nN: 1\n\n1\n\n";
+	static const char other[] = "From b\nN: 2\n\n2\n\n",
+			  equal[] = "From a\nN: 1\n\n1\n\n";
 	char spool[200], want[200], after[200];
 	struct maildrop drop;
 	size_t removed;
@@ -573,8 +724,10 @@ equal_messages_keep_their_number(void)
 		CHECK(begin(&drop) == DROP_OK && drop.count == 3);
 		maildrop_mark(&drop, (size_t)marked);
 		store(equal, strlen(equal));
-		CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
-		CHECK(load(after, sizeof(after)) == strlen(equal) && memcmp(after, equal, strlen(equal)) == 0);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED &&
+		    removed == 0);
+		CHECK(load(after, sizeof(after)) == strlen(equal) &&
+		    memcmp(after, equal, strlen(equal)) == 0);
 		/* It removes only the message before them: one equal message
 		 * is removed, one stays. */
 		store(spool, strlen(spool));
@@ -582,17 +735,22 @@ equal_messages_keep_their_number(void)
 		maildrop_mark(&drop, (size_t)marked);
 		snprintf(want, sizeof(want), "%s%s", equal, equal);
 		store(want, strlen(want));
-		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
-		CHECK(load(after, sizeof(after)) == strlen(equal) && memcmp(after, equal, strlen(equal)) == 0);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK &&
+		    removed == 1);
+		CHECK(load(after, sizeof(after)) == strlen(equal) &&
+		    memcmp(after, equal, strlen(equal)) == 0);
 	}
 }
 
 static void
 foreign_changes_are_noticed(void)
 {
-	static const char three[] = "From a\nN: 1\n\n1\n\nFrom b\nN: 2\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
-	static const char equal[] = "From a\nN: 1\n\n1\n\nFrom a\nN: 1\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
-	static const char first_gone[] = "From b\nN: 2\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
+	static const char three[] =
+	    "From a\nN: 1\n\n1\n\nFrom b\nN: 2\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
+	static const char equal[] =
+	    "From a\nN: 1\n\n1\n\nFrom a\nN: 1\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
+	static const char first_gone[] =
+	    "From b\nN: 2\n\n2\n\nFrom c\nN: 3\n\n3\n\n";
 	char after[200];
 	struct maildrop drop;
 	struct span s;
@@ -604,10 +762,12 @@ foreign_changes_are_noticed(void)
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 2);
 	store(first_gone, sizeof(first_gone) - 1);
-	CHECK(maildrop_begin(&drop, 3, &s) == DROP_OK && s.at == 16 + 7 && s.wire_size == 11);
+	CHECK(maildrop_begin(&drop, 3, &s) == DROP_OK && s.at == 16 + 7 &&
+	    s.wire_size == 11);
 	CHECK(maildrop_begin(&drop, 1, &s) == DROP_CHANGED);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
-	CHECK(load(after, sizeof(after)) == 16 && memcmp(after, "From c\nN: 3\n\n3\n\n", 16) == 0);
+	CHECK(load(after, sizeof(after)) == 16 &&
+	    memcmp(after, "From c\nN: 3\n\n3\n\n", 16) == 0);
 
 	/* Another program removes the marked message: the others stay. */
 	store(three, sizeof(three) - 1);
@@ -651,7 +811,8 @@ foreign_changes_are_noticed(void)
 	maildrop_mark(&drop, 2);
 	append("From d\nN: 4\n\n4\n\n");
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
-	CHECK(load(after, sizeof(after)) == sizeof(equal) - 1 && memcmp(after, equal, 16) == 0 &&
+	CHECK(load(after, sizeof(after)) == sizeof(equal) - 1 &&
+	    memcmp(after, equal, 16) == 0 &&
 	    memcmp(after + 16, equal + 32, 16) == 0);
 
 	/* A half delivered, marked message is completed, and another follows:
@@ -686,7 +847,8 @@ __wrap_fdatasync(int fd)
 	struct flock f = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	int other = openat(top, "spool", O_RDWR | O_CLOEXEC);
 
-	CHECK(other != -1 && fcntl(other, F_OFD_GETLK, &f) == 0 && close(other) == 0);
+	CHECK(other != -1 && fcntl(other, F_OFD_GETLK, &f) == 0 &&
+	    close(other) == 0);
 	synced++;
 	synced_unlocked += f.l_type == F_UNLCK;
 	return __real_fdatasync(fd);
@@ -698,7 +860,8 @@ damage_index(off_t block)
 {
 	int fd = openat(top, "state/index", O_WRONLY);
 
-	CHECK(fd != -1 && pwrite(fd, "damage", 6, block * 4096 + 100) == 6 && close(fd) == 0);
+	CHECK(fd != -1 && pwrite(fd, "damage", 6, block * 4096 + 100) == 6 &&
+	    close(fd) == 0);
 }
 
 /*
@@ -715,7 +878,8 @@ a_damaged_list_ends_no_lock(void)
 	size_t n = 0, removed;
 
 	for (int i = 0; i < COUNT; i++)
-		n += (size_t)sprintf(spool + n, "From a\nN: %d\n\n1\n\n", i < 2 ? 0 : i);
+		n += (size_t)sprintf(spool + n, "From a\nN: %d\n\n1\n\n",
+		    i < 2 ? 0 : i);
 	store(spool, n);
 	CHECK(begin(&drop) == DROP_OK && drop.count == COUNT);
 	maildrop_mark(&drop, 1);
@@ -733,10 +897,17 @@ a_damaged_list_ends_no_lock(void)
 static void
 two_changes_in_a_tick_are_two(void)
 {
-	static const char first[] = "From a\nMessage-ID: 1\n\n1\n\nFrom b\nMessage-ID: 2\n\n2\n\nFrom c\nMessage-ID: 3\n\n3\n\n";
-	static const char second[] = "From b\nMessage-ID: 2\n\n2\n\nFrom c\nMessage-ID: 3\n\n3\n\nFrom a\nMessage-ID: 1\n\n1\n\n";
-	static const char third[] = "From c\nMessage-ID: 3\n\n3\n\nFrom a\nMessage-ID: 1\n\n1\n\nFrom b\nMessage-ID: 2\n\n2\n\n";
-	static const char wanted[] = "From c\nMessage-ID: 3\n\n3\n\nFrom b\nMessage-ID: 2\n\n2\n\n";
+	static const char first[] =
+	    "From a\nMessage-ID: 1\n\n1\n\nFrom b\nMessage-ID: 2\n\n2\n\nFrom "
+	    "c\nMessage-ID: 3\n\n3\n\n";
+	static const char second[] =
+	    "From b\nMessage-ID: 2\n\n2\n\nFrom c\nMessage-ID: 3\n\n3\n\nFrom "
+	    "a\nMessage-ID: 1\n\n1\n\n";
+	static const char third[] =
+	    "From c\nMessage-ID: 3\n\n3\n\nFrom a\nMessage-ID: 1\n\n1\n\nFrom "
+	    "b\nMessage-ID: 2\n\n2\n\n";
+	static const char wanted[] =
+	    "From c\nMessage-ID: 3\n\n3\n\nFrom b\nMessage-ID: 2\n\n2\n\n";
 	static const struct text one = TEXT("Message-ID: 1\r\n\r\n1\r\n");
 	char after[200];
 	struct maildrop drop;
@@ -751,13 +922,16 @@ two_changes_in_a_tick_are_two(void)
 		CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK);
 		store(third, sizeof(third) - 1);
 		/* Wait until the tick is long ago. */
-		CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL) == 0);
+		CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 },
+			  NULL) == 0);
 		if (fetched != 0)
 			drop_check_message(&drop, 1, &one);
 		maildrop_mark(&drop, 1);
-		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK &&
+		    removed == 1);
 		tick.tv_sec = 0;
-		CHECK(load(after, sizeof(after)) == sizeof(wanted) - 1 && memcmp(after, wanted, sizeof(wanted) - 1) == 0);
+		CHECK(load(after, sizeof(after)) == sizeof(wanted) - 1 &&
+		    memcmp(after, wanted, sizeof(wanted) - 1) == 0);
 	}
 }
 
@@ -791,30 +965,39 @@ equal_messages_are_found_soon(void)
 		size_t n = 0;
 
 		for (int i = 0; i <= 2 * HALF; i++)
-			n += (size_t)sprintf(spool + n, "From a\nN: 1\n%s\n%s\n\n", i == HALF && grown != 0 ? "Status: RO\n" : "",
+			n += (size_t)sprintf(spool + n,
+			    "From a\nN: 1\n%s\n%s\n\n",
+			    i == HALF && grown != 0 ? "Status: RO\n" : "",
 			    i == HALF ? "other" : "1");
 		store(spool, n);
 		if (grown == 0)
-			CHECK(begin(&drop) == DROP_OK && drop.count == 2 * HALF + 1);
+			CHECK(begin(&drop) == DROP_OK &&
+			    drop.count == 2 * HALF + 1);
 	}
 	for (size_t i = 2; i <= HALF; i += 2)
 		maildrop_mark(&drop, i);
 	passed = 0;
-	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == HALF / 2);
+	CHECK(maildrop_commit(&drop, &removed) == DROP_OK &&
+	    removed == HALF / 2);
 	CHECK(passed < (size_t)20 * HALF);
 	CHECK(begin(&drop) == DROP_OK && drop.count == 2 * HALF + 1 - HALF / 2);
 }
 
 /* The pieces of random mailboxes: all that matters to a parser. */
-static const struct text pieces[] = { TEXT("From "), TEXT("From a\n"), TEXT("\nFrom a\n"),
-	TEXT("\n\nFrom a\n"), TEXT("\r\n\r\nFrom a\r\n"), TEXT("\n\nFrom a\nA: b\n\nc\n\n"), TEXT("\n\nFrom " DATE "\n"),
-	TEXT("From \"a b\" " DATE " +0100\n\n"), TEXT("\n\nFrom a " DATE " prose\n"), TEXT("From MAILER-DAEMON \n"), TEXT("From MAILER_DAEMON  " DATE "\n"), TEXT("\n"),
-	TEXT("\n\n"), TEXT("\r\n"), TEXT("\r"), TEXT("\0"), TEXT(">From a\n"), TEXT("."), TEXT("\n.\n"), TEXT("F"),
-	TEXT("\nfrom a\n"), TEXT("\n From a\n"), TEXT("A: b\n"), TEXT("A: c\r\n"), TEXT("Status: RO\n"),
-	TEXT("status: O\r\n folded\n"), TEXT("\nX-IMAP: 1 2\n"), TEXT("Received: d\n"), TEXT("\xff\xfe"),
-	TEXT("Content-Length: 3\n"), TEXT("Content-Length: 12\n\n"), TEXT("Content-Length: 0\n\n"),
-	TEXT("Content-Length: 20\r\n"), TEXT(INTERNAL_FROM), TEXT("message-id: a\n"),
-	TEXT(LOOKS_INTERNAL) };
+static const struct text pieces[] = { TEXT("From "), TEXT("From a\n"),
+	TEXT("\nFrom a\n"), TEXT("\n\nFrom a\n"), TEXT("\r\n\r\nFrom a\r\n"),
+	TEXT("\n\nFrom a\nA: b\n\nc\n\n"), TEXT("\n\nFrom " DATE "\n"),
+	TEXT("From \"a b\" " DATE " +0100\n\n"),
+	TEXT("\n\nFrom a " DATE " prose\n"), TEXT("From MAILER-DAEMON \n"),
+	TEXT("From MAILER_DAEMON  " DATE "\n"), TEXT("\n"), TEXT("\n\n"),
+	TEXT("\r\n"), TEXT("\r"), TEXT("\0"), TEXT(">From a\n"), TEXT("."),
+	TEXT("\n.\n"), TEXT("F"), TEXT("\nfrom a\n"), TEXT("\n From a\n"),
+	TEXT("A: b\n"), TEXT("A: c\r\n"), TEXT("Status: RO\n"),
+	TEXT("status: O\r\n folded\n"), TEXT("\nX-IMAP: 1 2\n"),
+	TEXT("Received: d\n"), TEXT("\xff\xfe"), TEXT("Content-Length: 3\n"),
+	TEXT("Content-Length: 12\n\n"), TEXT("Content-Length: 0\n\n"),
+	TEXT("Content-Length: 20\r\n"), TEXT(INTERNAL_FROM),
+	TEXT("message-id: a\n"), TEXT(LOOKS_INTERNAL) };
 
 #define LARGEST ((size_t)2 << 20)
 #define MANY 300
@@ -859,7 +1042,8 @@ make_random(bool large)
 
 	for (uint32_t left = chance(large ? 20 : 50); left > 0; left--)
 		if (large && chance(4) == 0) {
-			size_t line = ((size_t)256 << 10) - n % ((size_t)256 << 10) + chance(8);
+			size_t line = ((size_t)256 << 10) -
+			    n % ((size_t)256 << 10) + chance(8);
 
 			line -= line > 16 ? 16 : 0;
 			if (n + line + 100 * 20 > LARGEST)
@@ -867,7 +1051,9 @@ make_random(bool large)
 			memset(file + n, chance(3) == 0 ? '.' : 'x', line);
 			n = put_piece(n + line, &pieces[chance(4) + 1]);
 		} else
-			n = put_piece(n, &pieces[chance(sizeof(pieces) / sizeof(pieces[0]))]);
+			n = put_piece(n,
+			    &pieces[chance(sizeof(pieces) /
+				sizeof(pieces[0]))]);
 	return n;
 }
 
@@ -882,13 +1068,15 @@ line_end(size_t at, size_t end)
 static bool
 is_empty_line(size_t at, size_t end)
 {
-	return end > at && file[end - 1] == '\n' && (end - at == 1 || (end - at == 2 && file[at] == '\r'));
+	return end > at && file[end - 1] == '\n' &&
+	    (end - at == 1 || (end - at == 2 && file[at] == '\r'));
 }
 
 static bool
 line_has(size_t at, size_t end, const char *prefix)
 {
-	return end - at >= strlen(prefix) && strncasecmp(file + at, prefix, strlen(prefix)) == 0;
+	return end - at >= strlen(prefix) &&
+	    strncasecmp(file + at, prefix, strlen(prefix)) == 0;
 }
 
 /* Returns true if a date ends the line, by a regular expression. */
@@ -901,8 +1089,12 @@ has_date(const char *p, const char *end)
 	size_t n = (size_t)(end - p);
 
 	if (!ready)
-		CHECK(regcomp(&date, "^From .*(Nov) +[0-9]{1,2} +[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?"
-				     "( [+-][0-9]{4})? +[0-9]{4}( [+-][0-9]{4})?[ \t]*\r?$", REG_EXTENDED) == 0);
+		CHECK(
+		    regcomp(&date,
+			"^From .*(Nov) +[0-9]{1,2} "
+			"+[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?"
+			"( [+-][0-9]{4})? +[0-9]{4}( [+-][0-9]{4})?[ \t]*\r?$",
+			REG_EXTENDED) == 0);
 	ready = true;
 	for (size_t i = 0; i < n; i++)
 		line[i] = p[i] == '\0' ? '0' : p[i];
@@ -914,17 +1106,20 @@ has_date(const char *p, const char *end)
 static bool
 separates(size_t i, size_t n)
 {
-	size_t end = n - i < 1024 ? n : i + 1024, next = line_end(i, end), k = next;
+	size_t end = n - i < 1024 ? n : i + 1024, next = line_end(i, end),
+	       k = next;
 
 	if (end - i < 5 || memcmp(file + i, "From ", 5) != 0)
 		return false;
 	if (next == end && file[end - 1] != '\n')
 		return n - i < 1024 && has_date(file + i, file + end);
-	if (has_date(file + i, file + next - 1) || (end - next >= 6 && memcmp(file + next, ">From ", 6) == 0))
+	if (has_date(file + i, file + next - 1) ||
+	    (end - next >= 6 && memcmp(file + next, ">From ", 6) == 0))
 		return true;
 	while (k < end && file[k] > ' ' && file[k] < 127 && file[k] != ':')
 		k++;
-	return k < end && k > next && isalpha((unsigned char)file[next]) && file[k] == ':' &&
+	return k < end && k > next && isalpha((unsigned char)file[next]) &&
+	    file[k] == ':' &&
 	    !(end - k >= 3 && file[k + 1] == '/' && file[k + 2] == '/');
 }
 
@@ -942,7 +1137,10 @@ end_of_body(size_t i, long long length, size_t n)
 	end = i + (size_t)length;
 	empty = line_end(end, n);
 	empty = end < n && is_empty_line(end, empty) ? empty : end;
-	return file[end - 1] == '\n' && empty > end && (empty == n || separates(empty, n)) ? end : i;
+	return file[end - 1] == '\n' && empty > end &&
+		(empty == n || separates(empty, n)) ?
+	    end :
+	    i;
 }
 
 /*
@@ -960,7 +1158,11 @@ length_field(size_t i, size_t next, long long length)
 	memcpy(text, file + i + 15, next - i - 15 < 39 ? next - i - 15 : 39);
 	now = strtoll(text, &end, 10);
 	end += *end == '\r';
-	return *end == '\n' && isdigit((unsigned char)end[-1 - (end[-1] == '\r')]) && (length == -1 || length == now) ? now : -2;
+	return *end == '\n' &&
+		isdigit((unsigned char)end[-1 - (end[-1] == '\r')]) &&
+		(length == -1 || length == now) ?
+	    now :
+	    -2;
 }
 
 /*
@@ -976,7 +1178,10 @@ split(size_t n, size_t *at)
 
 	for (size_t i = 0, next; i < n; i = next) {
 		next = line_end(i, n);
-		if (blank && !header && (count == 0 ? n - i >= 5 && memcmp(file + i, "From ", 5) == 0 : separates(i, n))) {
+		if (blank && !header &&
+		    (count == 0 ?
+			    n - i >= 5 && memcmp(file + i, "From ", 5) == 0 :
+			    separates(i, n))) {
 			at[count++] = i;
 			header = true;
 			length = -1;
@@ -998,7 +1203,10 @@ split(size_t n, size_t *at)
 			header = false;
 			/* An empty line may be before the end of the body. */
 			if (end > next) {
-				blank = file[end - 1] == '\n' && (file[end - 2] == '\n' || (file[end - 2] == '\r' && file[end - 3] == '\n'));
+				blank = file[end - 1] == '\n' &&
+				    (file[end - 2] == '\n' ||
+					(file[end - 2] == '\r' &&
+					    file[end - 3] == '\n'));
 				next = end;
 			}
 		}
@@ -1015,7 +1223,8 @@ static bool
 looks_internal(size_t at, size_t end)
 {
 	bool imap = false, subject = false, from = false, other = false;
-	bool mail = !line_has(at, end, "From MAILER-DAEMON ") && !line_has(at, end, "From MAILER_DAEMON ");
+	bool mail = !line_has(at, end, "From MAILER-DAEMON ") &&
+	    !line_has(at, end, "From MAILER_DAEMON ");
 
 	for (size_t i = line_end(at, end), next; i < end; i = next) {
 		next = line_end(i, end);
@@ -1029,9 +1238,12 @@ looks_internal(size_t at, size_t end)
 		imap |= line_has(i, next, "X-IMAP: 1 2\n");
 		subject |= line_has(i, next, INTERNAL_SUBJECT);
 		mail |= other && !line_has(i, next, INTERNAL_SUBJECT);
-		from |= line_has(i, next, "From: Mail System Internal Data <MAILER-DAEMON@");
-		mail |= line_has(i, next, "Received:") || (line_has(i, next, "From:") &&
-		    !line_has(i, next, "From: Mail System Internal Data <MAILER-DAEMON@"));
+		from |= line_has(i, next,
+		    "From: Mail System Internal Data <MAILER-DAEMON@");
+		mail |= line_has(i, next, "Received:") ||
+		    (line_has(i, next, "From:") &&
+			!line_has(i, next,
+			    "From: Mail System Internal Data <MAILER-DAEMON@"));
 	}
 	return imap && subject && from && !mail;
 }
@@ -1066,7 +1278,8 @@ as_sent(size_t at, size_t end, size_t *wire_size)
 		memcpy(want + m, file + i, length);
 		m += length;
 		/* A CR is a part of the line end only before an LF. */
-		if (file[next - 1] == '\n' && length > 0 && file[i + length - 1] == '\r')
+		if (file[next - 1] == '\n' && length > 0 &&
+		    file[i + length - 1] == '\r')
 			m--;
 		memcpy(want + m, "\r\n", 2);
 		m += 2;
@@ -1086,9 +1299,11 @@ check_sent(struct maildrop *drop, size_t n, size_t at, size_t end)
 	ssize_t got;
 
 	CHECK(maildrop_wire_size(drop, n) == wire_size);
-	CHECK(maildrop_begin(drop, n, &s) == DROP_OK && s.wire_size == wire_size);
+	CHECK(maildrop_begin(drop, n, &s) == DROP_OK &&
+	    s.wire_size == wire_size);
 	wire_init(&w, WIRE_ALL);
-	while ((got = maildrop_read(&s, stored, 1 + chance(sizeof(stored) - 1))) > 0)
+	while ((got = maildrop_read(&s, stored,
+		    1 + chance(sizeof(stored) - 1))) > 0)
 		m += wire_put(&w, stored, (size_t)got, sent + m);
 	m += wire_end(&w, sent + m);
 	CHECK(got == 0 && m == length && memcmp(sent, want, m) == 0);
@@ -1144,7 +1359,8 @@ check_random(size_t n)
 		kept += at[i + 1] - at[i];
 	}
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == marked);
-	CHECK(load(sent, sizeof(sent)) == kept && memcmp(sent, after, kept) == 0);
+	CHECK(load(sent, sizeof(sent)) == kept &&
+	    memcmp(sent, after, kept) == 0);
 	/* After the removal a Content-Length may end at the end of another
 	 * message, and is trusted then. */
 	memcpy(file, after, kept);
@@ -1157,7 +1373,8 @@ check_random(size_t n)
 		}
 	/* The next session finds the same messages with the same ids, but
 	 * equal ones may have other ordinals. */
-	CHECK(begin(&drop) == DROP_OK && drop.count == (size_t)(count - first) - marked - (hidden != -1));
+	CHECK(begin(&drop) == DROP_OK &&
+	    drop.count == (size_t)(count - first) - marked - (hidden != -1));
 	for (int i = first; i < count; i++) {
 		char id[UIDL_SIZE];
 		bool is_shared = false;
@@ -1167,7 +1384,8 @@ check_random(size_t n)
 		for (int k = first; k < count; k++)
 			is_shared |= k != i && same_header(ids[k], ids[i]);
 		maildrop_uidl(&drop, ++left, id);
-		CHECK(is_shared ? same_header(id, ids[i]) : strcmp(id, ids[i]) == 0);
+		CHECK(is_shared ? same_header(id, ids[i]) :
+				  strcmp(id, ids[i]) == 0);
 		check_sent(&drop, left, at[i], end[i]);
 	}
 }
@@ -1177,7 +1395,8 @@ check_random(size_t n)
  * Returns the sum of their wire sizes.
  */
 static uint64_t
-check_all_sent(struct maildrop *drop, const size_t *at, int first, int count, char ids[][UIDL_SIZE])
+check_all_sent(struct maildrop *drop, const size_t *at, int first, int count,
+    char ids[][UIDL_SIZE])
 {
 	uint64_t wire_size = 0;
 
@@ -1206,7 +1425,9 @@ check_grown(size_t n)
 	static size_t at[MANY];
 	struct maildrop drop;
 	int count = split(n, at), first;
-	size_t half = count > 0 && chance(4) > 0 ? at[chance((uint32_t)count + 1)] : chance((uint32_t)n + 1);
+	size_t half = count > 0 && chance(4) > 0 ?
+	    at[chance((uint32_t)count + 1)] :
+	    chance((uint32_t)n + 1);
 
 	if (count == -1)
 		return;
@@ -1227,7 +1448,8 @@ check_grown(size_t n)
 			unlinkat(top, "state/index", 0);
 		tick.tv_nsec += known == 0;
 		CHECK(begin(&drop) == DROP_OK);
-		CHECK(check_all_sent(&drop, at, first, count, known == 0 ? ids : again) == drop.wire_size);
+		CHECK(check_all_sent(&drop, at, first, count,
+			  known == 0 ? ids : again) == drop.wire_size);
 		for (int i = first; i < count; i++)
 			CHECK(known == 0 || strcmp(ids[i], again[i]) == 0);
 	}

@@ -61,7 +61,8 @@ struct deed {
 	ino_t inode;
 	char unique[NAME_SIZE];
 	char text[TEXT_SIZE]; /* that the client has got */
-	time_t mtime;         /* of the file at RETR; give_time gives each second once */
+	/* of the file at RETR; give_time gives each second once */
+	time_t mtime;
 };
 
 static int top, box;
@@ -70,7 +71,8 @@ static long ahead; /* seconds by which the coarse clock is ahead */
 static unsigned long seed;
 static uint64_t state;
 static bool large; /* the session treats the Maildir as a large one */
-static char story[8000]; /* all that happened in this session and since the one before */
+static char story
+    [8000]; /* all that happened in this session and since the one before */
 
 /*
  * The linker puts this in place of clock_gettime (--wrap). With a clock that is
@@ -98,14 +100,17 @@ any(unsigned n)
 	return (unsigned)(state >> 20) % n;
 }
 
-#define TELL(...) snprintf(story + strlen(story), sizeof(story) - strlen(story), __VA_ARGS__)
+#define TELL(...)                                                              \
+	snprintf(story + strlen(story), sizeof(story) - strlen(story),         \
+	    __VA_ARGS__)
 
 /* Counts a failure, and prints the first few with their story. */
 static void
 complain(const char *what)
 {
 	if (bad++ < 5)
-		fprintf(stderr, "%s (seed %lu, %s):%s\n", what, seed, large ? "large" : "small", story);
+		fprintf(stderr, "%s (seed %lu, %s):%s\n", what, seed,
+		    large ? "large" : "small", story);
 }
 
 /* Returns the wire size of a text. */
@@ -135,7 +140,8 @@ look_at(struct file *f)
 	if (!f->readable)
 		return;
 	CHECK((fd = openat(box, f->name, O_RDONLY)) != -1);
-	CHECK((n = read(fd, f->text, sizeof(f->text) - 1)) == f->st.st_size && close(fd) == 0);
+	CHECK((n = read(fd, f->text, sizeof(f->text) - 1)) == f->st.st_size &&
+	    close(fd) == 0);
 	f->text[n] = '\0';
 	f->wire_size = count_wire_size(f->text);
 }
@@ -172,7 +178,8 @@ draw(struct picture *p)
 			if (e->d_name[0] == '.')
 				continue;
 			CHECK(p->count < MOST_FILES);
-			snprintf(p->files[p->count].name, NAME_SIZE, "%s/%.100s", parts[i], e->d_name);
+			snprintf(p->files[p->count].name, NAME_SIZE,
+			    "%s/%.100s", parts[i], e->d_name);
 			look_at(&p->files[p->count++]);
 		}
 		closedir(d);
@@ -200,7 +207,10 @@ keep_messages(struct picture *p)
 	for (size_t i = 0; i < p->count; i++) {
 		const struct file *f = &p->files[i];
 
-		if (f->readable && (n == 0 || !is_same_message(f, p->files[n - 1].unique, p->files[n - 1].st.st_ino)))
+		if (f->readable &&
+		    (n == 0 ||
+			!is_same_message(f, p->files[n - 1].unique,
+			    p->files[n - 1].st.st_ino)))
 			p->files[n++] = *f;
 	}
 	p->count = n;
@@ -224,7 +234,8 @@ static void
 give_time(const char *name)
 {
 	static long count;
-	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { 1500000000 + count, 1 } };
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+		{ 1500000000 + count, 1 } };
 
 	count++;
 	CHECK(utimensat(box, name, times, AT_SYMLINK_NOFOLLOW) == 0);
@@ -247,7 +258,9 @@ put(const char *name, int flags)
 {
 	static int token;
 	char text[TEXT_SIZE];
-	int fd, n = snprintf(text, sizeof(text), "Subject: x\n\ntoken %06d\n", token);
+	int fd,
+	    n = snprintf(text, sizeof(text), "Subject: x\n\ntoken %06d\n",
+		token);
 
 	if ((fd = openat(box, name, O_WRONLY | O_CREAT | flags, 0600)) == -1)
 		return false;
@@ -277,7 +290,8 @@ deliver(const struct file *f)
 	char name[NAME_SIZE];
 
 	(void)f;
-	snprintf(name, sizeof(name), "new/%u.M%d.host", 1000 + any(5), number++);
+	snprintf(name, sizeof(name), "new/%u.M%d.host", 1000 + any(5),
+	    number++);
 	TELL(" +%s", name);
 	CHECK(put(name, O_EXCL));
 	if (any(6) == 0)
@@ -321,14 +335,16 @@ grow(const struct file *f)
 static void
 rewrite(const struct file *f, bool back)
 {
-	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, f->st.st_mtim };
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+		f->st.st_mtim };
 	int fd;
 
 	if (!f->readable)
 		return;
 	TELL(" rewrite%s %s", back ? " with its time" : "", f->name);
 	CHECK((fd = openat(box, f->name, O_WRONLY)) != -1);
-	CHECK(pwrite(fd, any(2) ? "\n" : "+", 1, (off_t)any(8)) == 1 && close(fd) == 0);
+	CHECK(pwrite(fd, any(2) ? "\n" : "+", 1, (off_t)any(8)) == 1 &&
+	    close(fd) == 0);
 	if (back)
 		CHECK(utimensat(box, f->name, times, 0) == 0);
 	else
@@ -399,8 +415,10 @@ open_it(const struct file *f)
 static void
 meddle(void)
 {
-	static void (*const deeds[])(const struct file *) = { deliver, deliver, deliver, change_flags, change_flags,
-		take_away, grow, rewrite_openly, rewrite_secretly, replace, link_it, double_it, open_it };
+	static void (*const deeds[])(const struct file *) = { deliver, deliver,
+		deliver, change_flags, change_flags, take_away, grow,
+		rewrite_openly, rewrite_secretly, replace, link_it, double_it,
+		open_it };
 	static struct picture p;
 	unsigned which = any(sizeof(deeds) / sizeof(deeds[0]));
 
@@ -409,14 +427,16 @@ meddle(void)
 	if (p.count > MOST_FILES - 5)
 		take_away(&p.files[any((unsigned)p.count)]);
 	else if (p.count > 0 || which == 0)
-		deeds[which](p.count > 0 ? &p.files[any((unsigned)p.count)] : NULL);
+		deeds[which](p.count > 0 ? &p.files[any((unsigned)p.count)] :
+					   NULL);
 }
 
 /* Opens a session with this state directory. */
 static void
 begin(struct maildrop *drop, const char *from)
 {
-	CHECK(renameat(top, from, top, "state") == 0 && drop_begin(drop, WHERE) == DROP_OK);
+	CHECK(renameat(top, from, top, "state") == 0 &&
+	    drop_begin(drop, WHERE) == DROP_OK);
 	CHECK(renameat(top, "state", top, from) == 0);
 }
 
@@ -451,8 +471,10 @@ was_noticed(const struct file *f)
 	for (size_t i = 0; i < noticed.count; i++) {
 		const struct file *g = &noticed.files[i];
 
-		if (is_same_message(f, g->unique, g->st.st_ino) && f->st.st_size == g->st.st_size &&
-		    f->st.st_mtim.tv_sec == g->st.st_mtim.tv_sec && f->st.st_mtim.tv_nsec == g->st.st_mtim.tv_nsec &&
+		if (is_same_message(f, g->unique, g->st.st_ino) &&
+		    f->st.st_size == g->st.st_size &&
+		    f->st.st_mtim.tv_sec == g->st.st_mtim.tv_sec &&
+		    f->st.st_mtim.tv_nsec == g->st.st_mtim.tv_nsec &&
 		    strcmp(f->text, g->text) == 0)
 			return true;
 	}
@@ -501,7 +523,8 @@ check_ids(struct maildrop *drop, const struct picture *model)
 				complain("two messages have one id");
 	}
 	for (known_count = 0; known_count < model->count; known_count++) {
-		strcpy(known[known_count].unique, model->files[known_count].unique);
+		strcpy(known[known_count].unique,
+		    model->files[known_count].unique);
 		strcpy(known[known_count].id, ids[known_count]);
 		known[known_count].inode = model->files[known_count].st.st_ino;
 	}
@@ -519,7 +542,8 @@ check_list(struct maildrop *drop, const struct picture *model)
 	unlinkat(top, "fresh/index", 0);
 	begin(&fresh, "fresh");
 	if (drop->count != model->count || fresh.count != model->count) {
-		TELL(" %zu messages, %zu without an index, not %zu", drop->count, fresh.count, model->count);
+		TELL(" %zu messages, %zu without an index, not %zu",
+		    drop->count, fresh.count, model->count);
 		complain("other messages than there are");
 		return false;
 	}
@@ -533,7 +557,8 @@ check_list(struct maildrop *drop, const struct picture *model)
 			complain("UIDL is wrong without an index");
 		if (maildrop_wire_size(&fresh, n) != f->wire_size)
 			complain("LIST is wrong without an index");
-		if (maildrop_wire_size(drop, n) != f->wire_size && (!large || was_noticed(f)))
+		if (maildrop_wire_size(drop, n) != f->wire_size &&
+		    (!large || was_noticed(f)))
 			complain("LIST is wrong");
 	}
 	check_ids(drop, model);
@@ -547,7 +572,8 @@ check_list(struct maildrop *drop, const struct picture *model)
  * Returns false if the client would not get the final dot.
  */
 static bool
-read_it(struct maildrop *drop, size_t n, struct span *s, char text[TEXT_SIZE], bool disturb)
+read_it(struct maildrop *drop, size_t n, struct span *s, char text[TEXT_SIZE],
+    bool disturb)
 {
 	static char sent[3 * TEXT_SIZE];
 	const uint64_t wire_size = s->wire_size;
@@ -566,7 +592,8 @@ read_it(struct maildrop *drop, size_t n, struct span *s, char text[TEXT_SIZE], b
 	}
 	wire_end(&w, sent);
 	text[k] = '\0';
-	return got == 0 && w.wire_size == wire_size && maildrop_end(drop, n, s, wire_size);
+	return got == 0 && w.wire_size == wire_size &&
+	    maildrop_end(drop, n, s, wire_size);
 }
 
 /* Does RETR of message n, and compares it with the file. */
@@ -591,7 +618,8 @@ fetch(struct maildrop *drop, size_t n, struct deed *deed)
 		complain("RETR of a message that is not there");
 		return;
 	}
-	if (s.wire_size != f->wire_size || maildrop_wire_size(drop, n) != s.wire_size || !stat_is_list(drop))
+	if (s.wire_size != f->wire_size ||
+	    maildrop_wire_size(drop, n) != s.wire_size || !stat_is_list(drop))
 		complain("RETR has other bytes than LIST or STAT afterwards");
 	notice(f);
 	if (!read_it(drop, n, &s, deed->text, disturb)) {
@@ -601,7 +629,8 @@ fetch(struct maildrop *drop, size_t n, struct deed *deed)
 	}
 	draw(&after);
 	g = find(&after, deed->unique, deed->inode);
-	if (strcmp(deed->text, g != NULL && g->readable ? g->text : f->text) != 0)
+	if (strcmp(deed->text, g != NULL && g->readable ? g->text : f->text) !=
+	    0)
 		complain("RETR sent other bytes than the file contains");
 	deed->fetched = true;
 	deed->mtime = f->st.st_mtim.tv_sec;
@@ -612,8 +641,8 @@ fetch(struct maildrop *drop, size_t n, struct deed *deed)
  * other file is, and the result agrees.
  */
 static void
-check_removal(struct maildrop *drop, const struct picture *before, const struct deed *deeds, enum drop_error error,
-    size_t removed)
+check_removal(struct maildrop *drop, const struct picture *before,
+    const struct deed *deeds, enum drop_error error, size_t removed)
 {
 	static struct picture after;
 	size_t gone = 0;
@@ -621,7 +650,8 @@ check_removal(struct maildrop *drop, const struct picture *before, const struct 
 	draw(&after);
 	for (size_t n = 0; n < drop->count; n++) {
 		const struct deed *d = &deeds[n];
-		const struct file *f = find(before, d->unique, d->inode), *g = find(&after, d->unique, d->inode);
+		const struct file *f = find(before, d->unique, d->inode),
+				  *g = find(&after, d->unique, d->inode);
 
 		if (f == NULL)
 			continue;
@@ -629,13 +659,16 @@ check_removal(struct maildrop *drop, const struct picture *before, const struct 
 			complain("a message is gone that was not deleted");
 		if (d->marked && d->fetched && f->readable) {
 			if (g == NULL && strcmp(f->text, d->text) != 0)
-				complain("a message is gone that the client has not seen so");
-			if (g != NULL && strcmp(f->text, d->text) == 0 && f->st.st_mtim.tv_sec == d->mtime)
+				complain("a message is gone that the client "
+					 "has not seen so");
+			if (g != NULL && strcmp(f->text, d->text) == 0 &&
+			    f->st.st_mtim.tv_sec == d->mtime)
 				complain("a deleted message is still there");
 		}
 		if (d->marked && g != NULL) {
 			if (error == DROP_OK)
-				complain("+OK, and a deleted message is still there");
+				complain("+OK, and a deleted message is still "
+					 "there");
 			notice(g->readable ? g : NULL);
 		}
 		gone += d->marked && g == NULL;
@@ -645,9 +678,11 @@ check_removal(struct maildrop *drop, const struct picture *before, const struct 
 		bool ours = false;
 
 		for (size_t n = 0; n < drop->count; n++)
-			ours |= deeds[n].marked && is_same_message(f, deeds[n].unique, deeds[n].inode);
+			ours |= deeds[n].marked &&
+			    is_same_message(f, deeds[n].unique, deeds[n].inode);
 		if (!ours && faccessat(box, f->name, F_OK, 0) == -1)
-			complain("a file is gone that was none of the deleted messages");
+			complain("a file is gone that was none of the deleted "
+				 "messages");
 	}
 	if (gone != removed)
 		complain("another number of messages is gone than QUIT claims");
@@ -720,8 +755,10 @@ make_directories(void)
 	/* The superuser could read all files. */
 	if (geteuid() == 0)
 		CHECK(fchown(top, 12345, 12345) == 0 && seteuid(12345) == 0);
-	CHECK(mkdirat(top, "Maildir", 0700) == 0 && mkdirat(top, "Maildir/new", 0700) == 0 &&
-	    mkdirat(top, "Maildir/cur", 0700) == 0 && mkdirat(top, "kept", 0700) == 0 &&
+	CHECK(mkdirat(top, "Maildir", 0700) == 0 &&
+	    mkdirat(top, "Maildir/new", 0700) == 0 &&
+	    mkdirat(top, "Maildir/cur", 0700) == 0 &&
+	    mkdirat(top, "kept", 0700) == 0 &&
 	    mkdirat(top, "fresh", 0700) == 0);
 	CHECK((box = openat(top, "Maildir", O_RDONLY | O_DIRECTORY)) != -1);
 }
@@ -734,7 +771,8 @@ main(int argc, char **argv)
 
 	top = drop_directory();
 	make_directories();
-	for (seed = argc > 2 ? strtoul(argv[2], NULL, 10) : 1; sessions < wanted; seed++) {
+	for (seed = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
+	     sessions < wanted; seed++) {
 		state = 88172645463325252ULL + seed * 2654435761ULL;
 		large = seed % 2 == 0;
 		maildir_small = large ? 0 : small;
@@ -750,6 +788,8 @@ main(int argc, char **argv)
 		}
 	}
 	CHECK(seteuid(getuid()) == 0);
-	printf("sessions on a Maildir that others change: %ld points, %ld bad\n", sessions, bad);
+	printf(
+	    "sessions on a Maildir that others change: %ld points, %ld bad\n",
+	    sessions, bad);
 	return drop_clean_up() != 0 || bad > 0;
 }

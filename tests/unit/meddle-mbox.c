@@ -41,21 +41,21 @@
 #include "wire.h"
 
 #define SESSIONS 3000
-#define ROUNDS 30        /* sessions on one mailbox */
+#define ROUNDS 30 /* sessions on one mailbox */
 #define MOST_MESSAGES 40
-#define TEXT_SIZE 2000   /* of one message, at most */
+#define TEXT_SIZE 2000 /* of one message, at most */
 #define FILE_SIZE ((size_t)400000)
-#define NAMES 4000       /* ids on one mailbox */
+#define NAMES 4000 /* ids on one mailbox */
 
 /* A message of the model: bytes [at, end) of the file. */
 struct message {
 	size_t at, text, end; /* text: after the "From " line */
 	size_t stored;        /* bytes from text that are sent */
-	uint64_t wire_size;      /* as POP3 counts */
+	uint64_t wire_size;   /* as POP3 counts */
 	uint64_t header;      /* hash of the header, as far as the id has it */
 	/* Hash of that and the body, without the line ends at its end. */
 	uint64_t whole;
-	bool weak;            /* neither Message-ID nor Received */
+	bool weak; /* neither Message-ID nor Received */
 };
 
 /* The file at one moment. */
@@ -86,16 +86,16 @@ static struct picture before_removal;
 static long bad, sessions, ahead;
 static unsigned long seed;
 static uint64_t state;
-static bool large;     /* after growth only the end is read */
-static bool quoted;    /* -m mboxo: */
-static bool crlf;      /* all deliveries have CRLF */
-static bool meddled;   /* in this session */
+static bool large;   /* after growth only the end is read */
+static bool quoted;  /* -m mboxo: */
+static bool crlf;    /* all deliveries have CRLF */
+static bool meddled; /* in this session */
 /*
  * The last session has noticed that its list was wrong, and no program has
  * changed the mailbox since.
  */
 static bool must_be_right;
-static char story[20000];  /* all that was done to this mailbox */
+static char story[20000]; /* all that was done to this mailbox */
 static struct name names[NAMES];
 static size_t name_count;
 static struct {
@@ -134,14 +134,16 @@ any(unsigned n)
 	return (unsigned)(state >> 20) % n;
 }
 
-#define TELL(...) snprintf(story + strlen(story), sizeof(story) - strlen(story), __VA_ARGS__)
+#define TELL(...)                                                              \
+	snprintf(story + strlen(story), sizeof(story) - strlen(story),         \
+	    __VA_ARGS__)
 
 static void
 complain(const char *what)
 {
 	if (bad++ < 5)
-		fprintf(stderr, "%s (seed %lu, %s%s):%s\n", what, seed, large ? "large" : "small",
-		    quoted ? ", quoted" : "", story);
+		fprintf(stderr, "%s (seed %lu, %s%s):%s\n", what, seed,
+		    large ? "large" : "small", quoted ? ", quoted" : "", story);
 }
 
 static uint64_t
@@ -190,7 +192,8 @@ is_from(const char *p, const char *end)
 		last--;
 	if (last - p > 10 && memcmp(last - 5, " 2026", 5) == 0)
 		return true;
-	return has_prefix(next, end, "Subject:") || has_prefix(next, end, "Message-ID:") ||
+	return has_prefix(next, end, "Subject:") ||
+	    has_prefix(next, end, "Message-ID:") ||
 	    has_prefix(next, end, "Received:");
 }
 
@@ -215,10 +218,14 @@ least_end(const char *header, const char *body, const char *end)
 		if (has_prefix(p, end, "Content-Length:")) {
 			char *after;
 
-			length = strtoul(p + strlen("Content-Length:"), &after, 10);
-			fields += after[-1] != ':' && line_end(after, end) > 0 ? 1 : 2;
+			length =
+			    strtoul(p + strlen("Content-Length:"), &after, 10);
+			fields += after[-1] != ':' && line_end(after, end) > 0 ?
+			    1 :
+			    2;
 		}
-	if (quoted || fields != 1 || length > (size_t)(end - body) || !is_body_end(body, body + length, end))
+	if (quoted || fields != 1 || length > (size_t)(end - body) ||
+	    !is_body_end(body, body + length, end))
 		return body;
 	return body + length;
 }
@@ -237,7 +244,8 @@ find_end(const char *p, const char *end)
 	least = least_end(header, body, end);
 	/* An empty header is an empty line, too. */
 	for (p = body; p < end; p = next_line(p, end)) {
-		bool is_after_empty = p[-1] == '\n' && (p[-2] == '\n' || (p[-2] == '\r' && p[-3] == '\n'));
+		bool is_after_empty = p[-1] == '\n' &&
+		    (p[-2] == '\n' || (p[-2] == '\r' && p[-3] == '\n'));
 
 		if (p >= least && is_after_empty && is_from(p, end))
 			return p;
@@ -248,8 +256,10 @@ find_end(const char *p, const char *end)
 static bool
 is_rewritten(const char *p, const char *end)
 {
-	return has_prefix(p, end, "Status:") || has_prefix(p, end, "X-Status:") ||
-	    has_prefix(p, end, "X-Keywords:") || has_prefix(p, end, "X-Label:") ||
+	return has_prefix(p, end, "Status:") ||
+	    has_prefix(p, end, "X-Status:") ||
+	    has_prefix(p, end, "X-Keywords:") ||
+	    has_prefix(p, end, "X-Label:") ||
 	    has_prefix(p, end, "Content-Length:");
 }
 
@@ -265,14 +275,16 @@ hash_message(struct message *m, const char *bytes)
 	m->weak = true;
 	for (const char *next; p < end && line_end(p, end) == 0; p = next) {
 		next = next_line(p, end);
-		if (has_prefix(p, end, "Message-ID:") || has_prefix(p, end, "Received:"))
+		if (has_prefix(p, end, "Message-ID:") ||
+		    has_prefix(p, end, "Received:"))
 			m->weak = false;
 		/* A line that begins with a blank continues a field. */
 		if (*p != ' ')
 			is_skipped = is_rewritten(p, end);
 		for (p = is_skipped ? next : p; p < next; p++)
 			/* A CR at the very end may be half of a line end. */
-			if (line_end(p, end) != 2 && (*p != '\r' || p + 1 < end))
+			if (line_end(p, end) != 2 &&
+			    (*p != '\r' || p + 1 < end))
 				hash = mix(hash, *p);
 	}
 	m->header = m->whole = hash;
@@ -296,7 +308,8 @@ hash_message(struct message *m, const char *bytes)
 	if (m->end > body && end[-1] == '\n') {
 		if (end - 2 >= bytes + m->text - 1 && end[-2] == '\n')
 			empty = 1;
-		else if (end - 3 >= bytes + m->text - 1 && end[-2] == '\r' && end[-3] == '\n')
+		else if (end - 3 >= bytes + m->text - 1 && end[-2] == '\r' &&
+		    end[-3] == '\n')
 			empty = 2;
 	}
 	m->stored = m->end - m->text > empty ? m->end - m->text - empty : 0;
@@ -320,8 +333,11 @@ split(struct picture *p)
 
 		CHECK(p->count < sizeof(p->messages) / sizeof(p->messages[0]));
 		m->at = at;
-		m->text = (size_t)(next_line(p->bytes + at, p->bytes + p->size) - p->bytes);
-		m->end = (size_t)(find_end(p->bytes + at, p->bytes + p->size) - p->bytes);
+		m->text =
+		    (size_t)(next_line(p->bytes + at, p->bytes + p->size) -
+			p->bytes);
+		m->end = (size_t)(find_end(p->bytes + at, p->bytes + p->size) -
+		    p->bytes);
 		hash_message(m, p->bytes);
 		at = m->end;
 	}
@@ -378,7 +394,8 @@ static void
 give_time(void)
 {
 	static long count;
-	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { 1500000000 + count, 1 } };
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+		{ 1500000000 + count, 1 } };
 
 	count++;
 	CHECK(utimensat(top, "spool", times, 0) == 0);
@@ -388,9 +405,11 @@ give_time(void)
 static void
 write_all(const char *bytes, size_t n, bool is_new)
 {
-	int fd = openat(top, is_new ? "new" : "spool", O_WRONLY | O_CREAT, 0600);
+	int fd =
+	    openat(top, is_new ? "new" : "spool", O_WRONLY | O_CREAT, 0600);
 
-	CHECK(fd != -1 && write(fd, bytes, n) == (ssize_t)n && ftruncate(fd, (off_t)n) == 0 && close(fd) == 0);
+	CHECK(fd != -1 && write(fd, bytes, n) == (ssize_t)n &&
+	    ftruncate(fd, (off_t)n) == 0 && close(fd) == 0);
 	if (is_new)
 		CHECK(renameat(top, "new", top, "spool") == 0);
 	give_time();
@@ -411,12 +430,15 @@ struct text_buffer {
 	size_t n;
 };
 
-#define PUT(t, ...) ((t)->n += (size_t)snprintf((t)->p + (t)->n, TEXT_SIZE - (t)->n, __VA_ARGS__))
+#define PUT(t, ...)                                                            \
+	((t)->n += (size_t)snprintf((t)->p + (t)->n, TEXT_SIZE - (t)->n,       \
+	     __VA_ARGS__))
 
 static void
 compose_body(struct text_buffer *t, int token, bool is_exempt)
 {
-	static const char *const lines[] = { "line\n", "line\n", "another line\n", "\n", ".\n", ">From x\n",
+	static const char *const lines[] = { "line\n", "line\n",
+		"another line\n", "\n", ".\n", ">From x\n",
 		"\nFrom here on it is prose\nand so on\n", "\n\n" };
 
 	/* Some messages have no body. */
@@ -427,7 +449,10 @@ compose_body(struct text_buffer *t, int token, bool is_exempt)
 		PUT(t, "%s", lines[any(sizeof(lines) / sizeof(lines[0]))]);
 	/* This line is text only if the Content-Length is right. */
 	if (is_exempt && any(2) == 0)
-		PUT(t, "\nFrom c%d@d Mon Nov 23 05:00:00 2026\nSubject: planted %d\n\nx\n", token, token);
+		PUT(t,
+		    "\nFrom c%d@d Mon Nov 23 05:00:00 2026\nSubject: planted "
+		    "%d\n\nx\n",
+		    token, token);
 }
 
 static void
@@ -453,16 +478,19 @@ static void
 compose(struct text_buffer *t, bool with_cr)
 {
 	struct text_buffer body = { .n = 0 };
-	const int number = ++serial, header = any(3) == 0 ? (int)any(4) : number;
+	const int number = ++serial,
+		  header = any(3) == 0 ? (int)any(4) : number;
 	const unsigned kind = (unsigned)(seed / 4 % 3), length = any(6);
 
-	compose_body(&body, any(4) == 0 ? (int)any(3) : number, length == 1 && !quoted);
+	compose_body(&body, any(4) == 0 ? (int)any(3) : number,
+	    length == 1 && !quoted);
 	if (with_cr)
 		add_carriage_returns(&body);
 	t->n = 0;
 	PUT(t, "From a%d@b Mon Nov 23 05:00:00 2026\n", number);
 	if (kind == 0 || (kind == 1 && header % 2 == 0))
-		PUT(t, "%s: <%06d@h>\n", header % 3 == 0 ? "Received" : "Message-ID", header);
+		PUT(t, "%s: <%06d@h>\n",
+		    header % 3 == 0 ? "Received" : "Message-ID", header);
 	PUT(t, "Subject: %06d\n", header);
 	if (any(2) == 0)
 		PUT(t, "X-Keywords:          \n");
@@ -516,8 +544,11 @@ deliver_swallowing(struct picture *p, size_t i)
 	(void)p;
 	(void)i;
 	compose(&second, false);
-	PUT(&first, "From s@b Mon Nov 23 05:00:00 2026\nMessage-ID: <%d@h>\nSubject: swallows\nContent-Length: %zu\n\n"
-	    "token %06d\n\n", number, strlen("token 000000\n\n") + second.n - 1, number);
+	PUT(&first,
+	    "From s@b Mon Nov 23 05:00:00 2026\nMessage-ID: <%d@h>\nSubject: "
+	    "swallows\nContent-Length: %zu\n\n"
+	    "token %06d\n\n",
+	    number, strlen("token 000000\n\n") + second.n - 1, number);
 	TELL(" +swallowing");
 	append(first.p, first.n);
 	memcpy(rest, second.p, second.n);
@@ -585,11 +616,13 @@ exchange(struct picture *p, size_t i, const char *from, const char *to)
 	const struct message *m = &p->messages[i];
 	char copy[FILE_SIZE];
 	const char *begin = p->bytes + m->at, *end = p->bytes + m->end;
-	const char *found = memmem(begin, m->end - m->at, from, strlen(from)), *empty;
+	const char *found = memmem(begin, m->end - m->at, from, strlen(from)),
+		   *empty;
 	size_t before, n = m->end - m->at;
 
 	empty = memmem(begin, n, "\n\n", 2);
-	if (found == NULL || (empty != NULL && found > empty) || memchr(begin, '\r', n) != NULL)
+	if (found == NULL || (empty != NULL && found > empty) ||
+	    memchr(begin, '\r', n) != NULL)
 		return false;
 	before = (size_t)(found - begin);
 	memcpy(copy, begin, before);
@@ -608,14 +641,17 @@ exchange(struct picture *p, size_t i, const char *from, const char *to)
 static void
 change_padding(struct picture *p, size_t i)
 {
-	if (!exchange(p, i, "X-Keywords:          \n", "X-Status: F\nStatus: O\n"))
-		exchange(p, i, "X-Status: F\nStatus: O\n", "X-Keywords:          \n");
+	if (!exchange(p, i, "X-Keywords:          \n",
+		"X-Status: F\nStatus: O\n"))
+		exchange(p, i, "X-Status: F\nStatus: O\n",
+		    "X-Keywords:          \n");
 }
 
 static void
 change_status(struct picture *p, size_t i)
 {
-	if (!exchange(p, i, "\nStatus: O\n", any(2) ? "\nStatus: RO\n" : "\n") &&
+	if (!exchange(p, i, "\nStatus: O\n",
+		any(2) ? "\nStatus: RO\n" : "\n") &&
 	    !exchange(p, i, "\nStatus: RO\n", any(2) ? "\nStatus: O\n" : "\n"))
 		exchange(p, i, "\nSubject:", "\nStatus: O\nSubject:");
 }
@@ -624,8 +660,10 @@ change_status(struct picture *p, size_t i)
 static void
 change_label(struct picture *p, size_t i)
 {
-	if (!exchange(p, i, "\nX-Label: one\n", any(2) ? "\nX-Label: another\n" : "\n") &&
-	    !exchange(p, i, "\nX-Label: another\n", any(2) ? "\nX-Label: one\n" : "\n"))
+	if (!exchange(p, i, "\nX-Label: one\n",
+		any(2) ? "\nX-Label: another\n" : "\n") &&
+	    !exchange(p, i, "\nX-Label: another\n",
+		any(2) ? "\nX-Label: one\n" : "\n"))
 		exchange(p, i, "\nSubject:", "\nX-Label: one\nSubject:");
 }
 
@@ -709,7 +747,8 @@ compare_sizes(const void *a, const void *b, void *self)
 {
 	const size_t *x = a, *y = b;
 	const struct picture *p = self;
-	size_t m = p->messages[*x].end - p->messages[*x].at, n = p->messages[*y].end - p->messages[*y].at;
+	size_t m = p->messages[*x].end - p->messages[*x].at,
+	       n = p->messages[*y].end - p->messages[*y].at;
 
 	return m != n ? (m > n) - (m < n) : (*x > *y) - (*x < *y);
 }
@@ -750,9 +789,12 @@ exchange_message(struct picture *p, size_t i)
 static void
 meddle(void)
 {
-	static void (*const deeds[])(struct picture *, size_t) = { deliver, deliver, deliver, deliver, deliver_half,
-		deliver_swallowing, deliver_rest, deliver_rest, take_away, take_away, change_padding, change_padding,
-		change_status, change_label, pass_status, change_body, swap, move_to_end, copy, sort, replace, exchange_message };
+	static void (*const deeds[])(struct picture *, size_t) = { deliver,
+		deliver, deliver, deliver, deliver_half, deliver_swallowing,
+		deliver_rest, deliver_rest, take_away, take_away,
+		change_padding, change_padding, change_status, change_label,
+		pass_status, change_body, swap, move_to_end, copy, sort,
+		replace, exchange_message };
 	static struct picture p;
 	unsigned which = any(sizeof(deeds) / sizeof(deeds[0]));
 
@@ -771,7 +813,8 @@ static void
 begin(struct maildrop *drop, const char *from)
 {
 	CHECK(renameat(top, from, top, "state") == 0);
-	CHECK(drop_begin(drop, quoted ? "mboxo:%h/spool" : "mbox:%h/spool") == DROP_OK);
+	CHECK(drop_begin(drop, quoted ? "mboxo:%h/spool" : "mbox:%h/spool") ==
+	    DROP_OK);
 	CHECK(renameat(top, "state", top, from) == 0);
 }
 
@@ -810,7 +853,8 @@ name(const char *id, uint64_t header, uint64_t whole, bool is_firm)
 
 /* Checks the ids of a session whose list is that of the model. */
 static void
-check_names(struct maildrop *drop, struct maildrop *fresh, const struct picture *model)
+check_names(struct maildrop *drop, struct maildrop *fresh,
+    const struct picture *model)
 {
 	static char ids[MOST_MESSAGES * 2][UIDL_SIZE];
 
@@ -824,12 +868,17 @@ check_names(struct maildrop *drop, struct maildrop *fresh, const struct picture 
 			if (strcmp(ids[k], id) == 0)
 				complain("two messages have one id");
 		if (strncmp(id, other, UIDL_HASH_TEXT) != 0)
-			complain("UIDL has another header than without an index");
+			complain(
+			    "UIDL has another header than without an index");
 		/* All but the ordinal does not depend on earlier messages.
 		 * Ordinals are given in the order of arrival. */
-		if (m->weak && strncmp(id, other, UIDL_HASH_TEXT + strlen(".0123456789abcdef")) != 0)
-			complain("UIDL of a body is another one than without an index");
-		name(id, m->header, m->whole, count_header(model, m->header) > 1);
+		if (m->weak &&
+		    strncmp(id, other,
+			UIDL_HASH_TEXT + strlen(".0123456789abcdef")) != 0)
+			complain("UIDL of a body is another one than without "
+				 "an index");
+		name(id, m->header, m->whole,
+		    count_header(model, m->header) > 1);
 	}
 }
 
@@ -842,7 +891,8 @@ is_list_right(struct maildrop *drop, const struct picture *model)
 	if (drop->count != model->count)
 		return false;
 	for (size_t n = 1; n <= model->count; n++) {
-		if (maildrop_wire_size(drop, n) != model->messages[n - 1].wire_size)
+		if (maildrop_wire_size(drop, n) !=
+		    model->messages[n - 1].wire_size)
 			return false;
 		sum += model->messages[n - 1].wire_size;
 	}
@@ -854,7 +904,8 @@ is_list_right(struct maildrop *drop, const struct picture *model)
  * changed meanwhile. Returns false if the client would not get the dot.
  */
 static bool
-read_it(struct maildrop *drop, size_t n, struct span *s, char text[2 * TEXT_SIZE], size_t *size, bool disturb)
+read_it(struct maildrop *drop, size_t n, struct span *s,
+    char text[2 * TEXT_SIZE], size_t *size, bool disturb)
 {
 	static char sent[4 * TEXT_SIZE];
 	size_t k = 0;
@@ -862,7 +913,8 @@ read_it(struct maildrop *drop, size_t n, struct span *s, char text[2 * TEXT_SIZE
 	struct wire w;
 
 	wire_init(&w, WIRE_ALL);
-	while (k + 64 < 2 * TEXT_SIZE && (got = maildrop_read(s, text + k, 61)) > 0) {
+	while (k + 64 < 2 * TEXT_SIZE &&
+	    (got = maildrop_read(s, text + k, 61)) > 0) {
 		wire_put(&w, text + k, (size_t)got, sent);
 		k += (size_t)got;
 		if (disturb && any(2) == 0) {
@@ -880,7 +932,8 @@ read_it(struct maildrop *drop, size_t n, struct span *s, char text[2 * TEXT_SIZE
 static bool
 has_text(const struct picture *p, size_t i, const char *text, size_t n)
 {
-	return i < p->count && p->messages[i].stored == n && memcmp(p->bytes + p->messages[i].text, text, n) == 0;
+	return i < p->count && p->messages[i].stored == n &&
+	    memcmp(p->bytes + p->messages[i].text, text, n) == 0;
 }
 
 /*
@@ -931,7 +984,8 @@ is_there(const struct picture *p, const struct deed *d)
  * session knows of it. list: the model at login.
  */
 static void
-fetch(struct maildrop *drop, size_t n, struct deed *d, const struct picture *list)
+fetch(struct maildrop *drop, size_t n, struct deed *d,
+    const struct picture *list)
 {
 	static struct picture before, after;
 	static char text[2 * TEXT_SIZE];
@@ -947,9 +1001,12 @@ fetch(struct maildrop *drop, size_t n, struct deed *d, const struct picture *lis
 	TELL(" RETR %zu", n);
 	if ((error = maildrop_begin(drop, n, &s)) != DROP_OK) {
 		if (!was_meddled && !large)
-			complain("RETR is refused, although no program has changed anything");
-		else if (d->is_known && is_there(&before, d) && is_there(list, d))
-			complain("RETR is refused, although the message is there");
+			complain("RETR is refused, although no program has "
+				 "changed anything");
+		else if (d->is_known && is_there(&before, d) &&
+		    is_there(list, d))
+			complain(
+			    "RETR is refused, although the message is there");
 		must_be_right = true;
 		return;
 	}
@@ -969,15 +1026,19 @@ fetch(struct maildrop *drop, size_t n, struct deed *d, const struct picture *lis
 	if (!is_now && memmem(before.bytes, before.size, text, size) != NULL)
 		m = find_but_for_flags(list, text, size);
 	if (m == NULL) {
-		if (!disturb || (find_but_for_flags(&before, text, size) == NULL && find_but_for_flags(&after, text, size) == NULL))
+		if (!disturb ||
+		    (find_but_for_flags(&before, text, size) == NULL &&
+			find_but_for_flags(&after, text, size) == NULL))
 			complain("RETR sent bytes that are not a message");
 		return;
 	}
-	if (d->is_known && (m->header != d->header || (d->is_firm && m->whole != d->whole)))
+	if (d->is_known &&
+	    (m->header != d->header || (d->is_firm && m->whole != d->whole)))
 		complain("RETR sent another message than UIDL named");
 	if (d->id[0] != '\0' && !d->is_known)
 		name(d->id, m->header, m->whole, false);
-	if (!disturb && is_now && (m->wire_size != listed || (size_t)(m - before.messages) != n - 1))
+	if (!disturb && is_now &&
+	    (m->wire_size != listed || (size_t)(m - before.messages) != n - 1))
 		must_be_right = true;
 	d->is_known = true;
 	d->header = m->header;
@@ -990,7 +1051,8 @@ fetch(struct maildrop *drop, size_t n, struct deed *d, const struct picture *lis
  * more than one way, because a message may begin like the one before it.
  */
 static bool
-find_gone(const struct picture *before, size_t i, const struct picture *after, size_t at, bool gone[])
+find_gone(const struct picture *before, size_t i, const struct picture *after,
+    size_t at, bool gone[])
 {
 	const struct message *m = &before->messages[i];
 	size_t n;
@@ -999,7 +1061,8 @@ find_gone(const struct picture *before, size_t i, const struct picture *after, s
 		return at == after->size;
 	n = m->end - m->at;
 	gone[i] = false;
-	if (after->size - at >= n && memcmp(after->bytes + at, before->bytes + m->at, n) == 0 &&
+	if (after->size - at >= n &&
+	    memcmp(after->bytes + at, before->bytes + m->at, n) == 0 &&
 	    find_gone(before, i + 1, after, at + n, gone))
 		return true;
 	gone[i] = true;
@@ -1011,7 +1074,8 @@ find_gone(const struct picture *before, size_t i, const struct picture *after, s
  * by its body if that is known; or listed if there is none.
  */
 static size_t
-find_marked(const struct deed *deeds, size_t listed, const struct message *m, const bool used[])
+find_marked(const struct deed *deeds, size_t listed, const struct message *m,
+    const bool used[])
 {
 	size_t found = listed;
 
@@ -1028,9 +1092,11 @@ find_marked(const struct deed *deeds, size_t listed, const struct message *m, co
 
 /* Returns true if each message that is gone was marked, each mark used once. */
 static bool
-is_marked(const struct deed *deeds, size_t listed, const struct picture *before, const bool gone[])
+is_marked(const struct deed *deeds, size_t listed, const struct picture *before,
+    const bool gone[])
 {
-	bool used[MOST_MESSAGES * 2] = { false }, is_found[MOST_MESSAGES * 2] = { false };
+	bool used[MOST_MESSAGES * 2] = { false },
+				  is_found[MOST_MESSAGES * 2] = { false };
 
 	/* First the messages whose body is known; otherwise another message
 	 * could take their mark. */
@@ -1038,9 +1104,11 @@ is_marked(const struct deed *deeds, size_t listed, const struct picture *before,
 		for (size_t i = 0; i < before->count; i++) {
 			const struct message *m = &before->messages[i];
 			size_t n = find_marked(deeds, listed, m, used);
-			bool is_known = n < listed && deeds[n].whole == m->whole;
+			bool is_known =
+			    n < listed && deeds[n].whole == m->whole;
 
-			if (!gone[i] || (pass == 0 && !is_known) || (pass == 1 && is_found[i]))
+			if (!gone[i] || (pass == 0 && !is_known) ||
+			    (pass == 1 && is_found[i]))
 				continue;
 			if (n == listed)
 				return false;
@@ -1054,7 +1122,8 @@ is_marked(const struct deed *deeds, size_t listed, const struct picture *before,
  * the text of one. Flags may have changed.
  */
 static bool
-is_part(const struct deed *deeds, size_t listed, const struct picture *p, const struct message *m)
+is_part(const struct deed *deeds, size_t listed, const struct picture *p,
+    const struct message *m)
 {
 	const char *part = p->bytes + m->text, *end = part + m->stored;
 	const bool used[MOST_MESSAGES * 2] = { false };
@@ -1065,7 +1134,9 @@ is_part(const struct deed *deeds, size_t listed, const struct picture *p, const 
 		part = next_line(part, end);
 	for (size_t n = 0; n < listed; n++)
 		for (size_t k = 0; deeds[n].marked && k < text_count; k++)
-			if (texts[k].whole == deeds[n].whole && memmem(texts[k].p, texts[k].n, part, (size_t)(end - part)) != NULL)
+			if (texts[k].whole == deeds[n].whole &&
+			    memmem(texts[k].p, texts[k].n, part,
+				(size_t)(end - part)) != NULL)
 				return true;
 	return false;
 }
@@ -1075,7 +1146,8 @@ is_part(const struct deed *deeds, size_t listed, const struct picture *p, const 
  * because a Content-Length has become right or wrong.
  */
 static bool
-are_parts_marked(const struct deed *deeds, size_t listed, const struct picture *after)
+are_parts_marked(const struct deed *deeds, size_t listed,
+    const struct picture *after)
 {
 	static struct picture parts;
 	bool gone[MOST_MESSAGES * 2];
@@ -1088,25 +1160,29 @@ are_parts_marked(const struct deed *deeds, size_t listed, const struct picture *
 	if (!find_gone(&parts, 0, after, 0, gone))
 		return false;
 	for (size_t i = 0; i < parts.count; i++)
-		if (gone[i] && !is_part(deeds, listed, &parts, &parts.messages[i]))
+		if (gone[i] &&
+		    !is_part(deeds, listed, &parts, &parts.messages[i]))
 			return false;
 	return true;
 }
 
 /* Compares the mailbox after QUIT with the marks. */
 static void
-check_removal(const struct maildrop *drop, struct deed *deeds, enum drop_error error, size_t removed)
+check_removal(const struct maildrop *drop, struct deed *deeds,
+    enum drop_error error, size_t removed)
 {
 	static struct picture after;
 	bool gone[MOST_MESSAGES * 2];
 	size_t count = 0;
 
 	draw(&after);
-	if (find_gone(&before_removal, 0, &after, 0, gone) && is_marked(deeds, drop->count, &before_removal, gone)) {
+	if (find_gone(&before_removal, 0, &after, 0, gone) &&
+	    is_marked(deeds, drop->count, &before_removal, gone)) {
 		for (size_t i = 0; i < before_removal.count; i++)
 			count += gone[i];
 		if (count != removed)
-			complain("another number of messages is gone than QUIT claims");
+			complain("another number of messages is gone than QUIT "
+				 "claims");
 	} else if (!are_parts_marked(deeds, drop->count, &after))
 		complain("bytes are gone that belong to no deleted message");
 	if (error == DROP_OK && removed != drop->marked)
@@ -1114,7 +1190,8 @@ check_removal(const struct maildrop *drop, struct deed *deeds, enum drop_error e
 	if (error != DROP_OK && error != DROP_CHANGED)
 		complain("QUIT failed");
 	if (error != DROP_OK && !meddled && !large)
-		complain("QUIT has not removed all, although no program has changed anything");
+		complain("QUIT has not removed all, although no program has "
+			 "changed anything");
 	if (error != DROP_OK)
 		must_be_right = true;
 }
@@ -1146,7 +1223,8 @@ keep_texts(const struct picture *p)
 		const struct message *m = &p->messages[i];
 		size_t k = 0;
 
-		while (k < text_count && (texts[k].whole != m->whole || texts[k].n != m->stored))
+		while (k < text_count &&
+		    (texts[k].whole != m->whole || texts[k].n != m->stored))
 			k++;
 		if (k < text_count || m->stored > sizeof(texts[0].p))
 			continue;
@@ -1160,7 +1238,8 @@ keep_texts(const struct picture *p)
 
 /* Checks the list of a session. Returns false if the session has to end. */
 static bool
-check_list(struct maildrop *drop, struct deed *deeds, const struct picture *model)
+check_list(struct maildrop *drop, struct deed *deeds,
+    const struct picture *model)
 {
 	struct maildrop fresh;
 	const bool is_right = is_list_right(drop, model), is_asked = any(3) > 0;
@@ -1180,8 +1259,11 @@ check_list(struct maildrop *drop, struct deed *deeds, const struct picture *mode
 		for (size_t n = 0; n < drop->count; n++) {
 			const struct message *m = &model->messages[n];
 
-			deeds[n] = (struct deed){ .is_known = true, .header = m->header, .whole = m->whole,
-				.is_firm = m->weak || count_header(model, m->header) > 1 };
+			deeds[n] = (struct deed){ .is_known = true,
+				.header = m->header,
+				.whole = m->whole,
+				.is_firm = m->weak ||
+				    count_header(model, m->header) > 1 };
 		}
 		if (is_asked)
 			check_names(drop, &fresh, model);
@@ -1256,8 +1338,10 @@ main(int argc, char **argv)
 	const off_t small = cache_small;
 
 	top = drop_directory();
-	CHECK(mkdirat(top, "kept", 0700) == 0 && mkdirat(top, "fresh", 0700) == 0);
-	for (seed = argc > 2 ? strtoul(argv[2], NULL, 10) : 1; sessions < wanted; seed++) {
+	CHECK(mkdirat(top, "kept", 0700) == 0 &&
+	    mkdirat(top, "fresh", 0700) == 0);
+	for (seed = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
+	     sessions < wanted; seed++) {
 		state = 88172645463325252ULL + seed * 2654435761ULL;
 		large = seed % 2 == 0;
 		quoted = seed % 8 >= 6;
@@ -1270,6 +1354,7 @@ main(int argc, char **argv)
 			session();
 		}
 	}
-	printf("sessions on an mbox that others change: %ld points, %ld bad\n", sessions, bad);
+	printf("sessions on an mbox that others change: %ld points, %ld bad\n",
+	    sessions, bad);
 	return drop_clean_up() != 0 || bad > 0;
 }

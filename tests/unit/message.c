@@ -100,8 +100,8 @@ messages(void)
 	bad.kind = 'X';
 	CHECK(!is_accepted(&bad, sizeof(bad), &m));
 	bad = valid;
-	strlcpy(
-	    bad.address.text, "192.0.2.1:1\nlogin user=root", sizeof(bad.address.text));
+	strlcpy(bad.address.text, "192.0.2.1:1\nlogin user=root",
+	    sizeof(bad.address.text));
 	CHECK(!is_accepted(&bad, sizeof(bad), &m));
 	bad = valid;
 	bad.unread_size = IO_IN + 1;

@@ -25,7 +25,7 @@ read_line(const char *line)
 {
 	static char copy[256];
 	static struct options o;
-	char *argv[WORDS + 1] = { (char *)(uintptr_t)"kpopd" }, *at = copy;
+	char *argv[WORDS + 1] = { (char *)(uintptr_t) "kpopd" }, *at = copy;
 	int argc = 1;
 
 	CHECK(strlcpy(copy, line, sizeof(copy)) < sizeof(copy));
@@ -38,7 +38,9 @@ read_line(const char *line)
 	return o;
 }
 
-/* Checks that the line is refused with status 2 and a message that begins so. */
+/*
+ * Checks that the line is refused with status 2 and a message that begins so.
+ */
 static void
 check_refused(const char *line, const char *expected)
 {
@@ -103,11 +105,13 @@ numbers(void)
 	CHECK(o.limits.rate == 7 && o.limits.each_rate == 4 && o.linger == 300);
 	CHECK(o.login == 60 && o.idle == 600);
 	CHECK(o.uids.least == 500 && o.uids.most == ACCOUNT_UID_MOST);
-	check_refused("-a|0", "kpopd: -a takes up to five numbers, "
+	check_refused("-a|0",
+	    "kpopd: -a takes up to five numbers, "
 	    "as 200:20:50:300:25, not 0\n");
 	check_refused("-a|1:2:3:4:5:6", "kpopd: -a takes ");
 	check_refused("-a|", "kpopd: -a takes ");
-	check_refused("-t|30:600:1", "kpopd: -t takes seconds, as 30:600, not ");
+	check_refused("-t|30:600:1",
+	    "kpopd: -t takes seconds, as 30:600, not ");
 	check_refused("-t|3601", "kpopd: -t takes ");
 	check_refused("-n|0", "kpopd: -n takes one uid above 0 or two, ");
 	check_refused("-n|2000:1000", "kpopd: -n takes ");
@@ -147,22 +151,27 @@ tls(void)
 	CHECK(strcmp(o.tls.ciphers, "ALL") == 0);
 	o = read_line("-T|no|-c|/c");
 	CHECK(o.tls.when == TLS_NO);
-	check_refused("-T|always|-c|/c", "kpopd: -T takes no, offer, require or "
+	check_refused("-T|always|-c|/c",
+	    "kpopd: -T takes no, offer, require or "
 	    "immediate, not always\n");
 	check_refused("-T|offer", "kpopd: TLS needs a certificate: -c\n");
 	check_refused("-C|ALL", "kpopd: TLS needs a certificate: -c\n");
 	check_refused("-C||-c|/c", "kpopd: -C takes OpenSSL's cipher list, ");
-	check_refused("-C|A\"|-c|/c", "kpopd: -C takes OpenSSL's cipher list, ");
+	check_refused("-C|A\"|-c|/c",
+	    "kpopd: -C takes OpenSSL's cipher list, ");
 }
 
 static void
 mistakes(void)
 {
-	check_refused("-q", "kpopd: unknown option, or its argument is "
+	check_refused("-q",
+	    "kpopd: unknown option, or its argument is "
 	    "missing: -q\nusage: kpopd [-a limits] ");
-	check_refused("--no-such", "kpopd: unknown option, or its argument is "
+	check_refused("--no-such",
+	    "kpopd: unknown option, or its argument is "
 	    "missing: --no-such\n");
-	check_refused("-t", "kpopd: unknown option, or its argument is "
+	check_refused("-t",
+	    "kpopd: unknown option, or its argument is "
 	    "missing: -t\n");
 	check_refused("-p|word", "kpopd: unexpected argument: word\n");
 }

@@ -58,7 +58,7 @@ struct change {
 static const char *const names[NAMES] = { "j.tmp", "j", "j.cut", "rescue" };
 static struct file files[FILES];
 static int made; /* files that exist; file 0 is the mailbox */
-static int now[NAMES], disk[NAMES]; /* the file of each name, or -1 */
+static int now[NAMES], disk[NAMES];    /* the file of each name, or -1 */
 static struct change pending[CHANGES]; /* since the last fsync */
 static int changes;
 
@@ -267,11 +267,13 @@ lose_bytes(struct file *f)
 
 	for (off_t at = 0; at < kept.size; at += SECTOR) {
 		bool newer = all || (!none && chance());
-		const struct content *c = newer && at < cleared(f->now.size) ? &f->now : &f->disk;
+		const struct content *c =
+		    newer && at < cleared(f->now.size) ? &f->now : &f->disk;
 
 		/* A part that was never written is zeros. */
 		for (off_t i = at; i < at + SECTOR && i < kept.size; i++)
-			kept.data[i] = i < c->size || c == &f->now ? c->data[i] : '\0';
+			kept.data[i] =
+			    i < c->size || c == &f->now ? c->data[i] : '\0';
 	}
 	f->now = f->disk = kept;
 }
@@ -427,7 +429,8 @@ sweep(unsigned points)
 	unsigned seen = 0, bad = 0;
 
 	while (seen < points)
-		for (unsigned removed = 1; removed < 1u << MESSAGES; removed++) {
+		for (unsigned removed = 1; removed < 1u << MESSAGES;
+		     removed++) {
 			bool reached = true;
 
 			for (int at = 1; reached; at++, seen++)
@@ -451,10 +454,13 @@ sweep_unsynced(unsigned points)
 		struct range ranges[MESSAGES];
 		static char last[SIZE];
 		off_t synced;
-		size_t n = begin(1 + (unsigned)random() % ((1u << (MESSAGES - 1)) - 1), ranges);
+		size_t n =
+		    begin(1 + (unsigned)random() % ((1u << (MESSAGES - 1)) - 1),
+			ranges);
 
 		synced = old.size - message(last, MESSAGES - 1);
-		memset(files[0].disk.data + synced, 0, (size_t)(old.size - synced));
+		memset(files[0].disk.data + synced, 0,
+		    (size_t)(old.size - synced));
 		files[0].disk.size = synced;
 		calls = 0;
 		crash_at = 1 + (int)(random() % 30);
@@ -463,7 +469,10 @@ sweep_unsynced(unsigned points)
 		power_fails();
 		crash_at = 0;
 		bad += redo_recover(&box) != 0 || now[3] != -1 ||
-		    (!is(&new) && (files[0].now.size < synced || memcmp(files[0].now.data, old.data, (size_t)synced) != 0));
+		    (!is(&new) &&
+			(files[0].now.size < synced ||
+			    memcmp(files[0].now.data, old.data,
+				(size_t)synced) != 0));
 	}
 	return bad;
 }
@@ -472,7 +481,8 @@ sweep_unsynced(unsigned points)
 int
 main(int argc, char **argv)
 {
-	unsigned points = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 10000;
+	unsigned points =
+	    argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 10000;
 	unsigned bad;
 
 	srandom(1109);
@@ -480,12 +490,16 @@ main(int argc, char **argv)
 	printf("power loss: %u points, %u bad\n", points, bad);
 	CHECK(bad == 0);
 	bad = sweep_unsynced(points);
-	printf("power loss after a delivery that was not synced: %u points, %u bad\n", points, bad);
+	printf("power loss after a delivery that was not synced: %u points, %u "
+	       "bad\n",
+	    points, bad);
 	CHECK(bad == 0);
 	for (without = 1; without <= 6; without++) {
 		/* The first fsync is that of the mailbox (step 0). */
-		bad = without == 1 ? sweep_unsynced(points / 4) : sweep(points / 4);
-		printf("without fsync %d: %u of %u bad\n", without, bad, points / 4);
+		bad = without == 1 ? sweep_unsynced(points / 4) :
+				     sweep(points / 4);
+		printf("without fsync %d: %u of %u bad\n", without, bad,
+		    points / 4);
 		CHECK(bad > 0);
 	}
 	return 0;

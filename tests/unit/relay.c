@@ -24,8 +24,9 @@
 #include "tests/unit/check.h"
 
 #define MUCH 200000 /* more bytes than fit into the client's socket */
-#define STEP 200000 /* bytes that a client reads at most before its session sees it */
-#define SOME 30000  /* fit, but a client that does not read acknowledges fewer */
+/* Bytes that a client reads at most before its session sees it. */
+#define STEP 200000
+#define SOME 30000 /* fit, but a client that does not read acknowledges fewer */
 
 static int client, session;
 static int depth; /* relays in a row: TLS or a layer of GSSAPI; or both */
@@ -33,14 +34,16 @@ static pid_t relays[2];
 
 /* A codec that repeats each byte for the client *state times. */
 static int
-unwrap_nothing(void *state, const char *data, size_t n, struct relay_buffer *cleartext, struct relay_buffer *wrapped)
+unwrap_nothing(void *state, const char *data, size_t n,
+    struct relay_buffer *cleartext, struct relay_buffer *wrapped)
 {
 	(void)state, (void)wrapped;
 	return relay_put(cleartext, data, n);
 }
 
 static int
-wrap_larger(void *state, const char *data, size_t n, struct relay_buffer *wrapped)
+wrap_larger(void *state, const char *data, size_t n,
+    struct relay_buffer *wrapped)
 {
 	for (size_t i = 0; i < n; i++)
 		for (int k = 0; k < *(const int *)state; k++)
@@ -63,7 +66,10 @@ is_ready(void *state)
 	return true;
 }
 
-static const struct relay_codec codec = { .unwrap = unwrap_nothing, .wrap = wrap_larger, .finish = finish, .is_ready = is_ready };
+static const struct relay_codec codec = { .unwrap = unwrap_nothing,
+	.wrap = wrap_larger,
+	.finish = finish,
+	.is_ready = is_ready };
 
 /* Puts relay i between fd, which it closes, and the session's new socket. */
 static void
@@ -80,7 +86,10 @@ put_between(int i, int fd, bool listens, int factor)
 			close(fd);
 		close(client);
 		close(pair[0]);
-		_exit(relay_run(served, pair[1], pair[1], RELAY_SERVER, &codec, &factor, NULL, 0) == 0 ? 0 : 1);
+		_exit(relay_run(served, pair[1], pair[1], RELAY_SERVER, &codec,
+			  &factor, NULL, 0) == 0 ?
+			0 :
+			1);
 	}
 	close(fd);
 	close(pair[1]);
@@ -94,14 +103,17 @@ put_between(int i, int fd, bool listens, int factor)
 static void
 begin(int factor)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in to = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t size = sizeof(to);
 	int little = 4096, fd = socket(AF_INET, SOCK_STREAM, 0);
 
-	CHECK(bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0 && listen(fd, 1) == 0);
+	CHECK(bind(fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
+	    listen(fd, 1) == 0);
 	CHECK(getsockname(fd, (struct sockaddr *)&to, &size) == 0);
 	client = socket(AF_INET, SOCK_STREAM, 0);
-	CHECK(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)) == 0);
+	CHECK(setsockopt(client, SOL_SOCKET, SO_RCVBUF, &little,
+		  sizeof(little)) == 0);
 	CHECK(connect(client, (struct sockaddr *)&to, sizeof(to)) == 0);
 	put_between(0, fd, true, factor);
 	if (depth == 2)
@@ -109,8 +121,8 @@ begin(int factor)
 }
 
 /*
- * Waits until the relays end. Returns 0 if all have ended in order, else 1, with
- * their CPU time in *ms.
+ * Waits until the relays end. Returns 0 if all have ended in order, else 1,
+ * with their CPU time in *ms.
  */
 static int
 end(int64_t *ms)
@@ -122,7 +134,8 @@ end(int64_t *ms)
 		struct rusage usage;
 		int status;
 
-		CHECK(wait4(relays[i], &status, 0, &usage) == relays[i] && WIFEXITED(status));
+		CHECK(wait4(relays[i], &status, 0, &usage) == relays[i] &&
+		    WIFEXITED(status));
 		*ms += (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
 		    (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000;
 		bad |= WEXITSTATUS(status);
@@ -151,7 +164,8 @@ read_bytes(size_t n, useconds_t pause)
 	char some[20000];
 
 	for (size_t at = 0; at < n;) {
-		ssize_t got = read(client, some, n - at < sizeof(some) ? n - at : sizeof(some));
+		ssize_t got = read(client, some,
+		    n - at < sizeof(some) ? n - at : sizeof(some));
 
 		CHECK(got > 0);
 		at += (size_t)got;
@@ -181,8 +195,8 @@ await_nothing_outstanding(void)
 }
 
 /*
- * The session counts 0 bytes as soon as the client has acknowledged all, and not
- * before, whatever the sizes of the pieces.
+ * The session counts 0 bytes as soon as the client has acknowledged all, and
+ * not before, whatever the sizes of the pieces.
  */
 static void
 the_count_is_the_clients(void)
@@ -191,22 +205,26 @@ the_count_is_the_clients(void)
 
 	begin(1);
 	for (int i = 0; i < 5; i++) {
-		static const size_t sizes[] = { 1, 2, RELAY_PIECE, RELAY_PIECE + 1, 50000 };
+		static const size_t sizes[] = { 1, 2, RELAY_PIECE,
+			RELAY_PIECE + 1, 50000 };
 
 		send_bytes(sizes[i]);
 		read_bytes(sizes[i], 0);
 		await_nothing_outstanding();
 	}
 	/*
-	 * All but the last byte has left the pair and is in the client's kernel,
-	 * but the client does not read.
+	 * All but the last byte has left the pair and is in the client's
+	 * kernel, but the client does not read.
 	 */
 	send_bytes(SOME);
 	for (int i = 0; i < 100; i++) {
 		CHECK(outstanding() > 0);
 		usleep(10000);
 	}
-	/* A last piece of one byte is held, after the bytes that are not sent yet. */
+	/*
+	 * A last piece of one byte is held, after the bytes that are not sent
+	 * yet.
+	 */
 	send_bytes(1);
 	read_bytes(SOME, 0);
 	read_bytes(1, 0);
@@ -239,8 +257,8 @@ the_end_waits_for_nothing(void)
 }
 
 /*
- * The session ends while its last byte is held; and while the relay's buffer has
- * no room for what the codec makes of the unread bytes.
+ * The session ends while its last byte is held; and while the relay's buffer
+ * has no room for what the codec makes of the unread bytes.
  */
 static void
 the_end_delivers_everything(void)
@@ -252,7 +270,10 @@ the_end_delivers_everything(void)
 			int64_t ms;
 
 			begin(factors[i]);
-			/* As many bytes are unread at the end as fit into the pair. */
+			/*
+			 * As many bytes are unread at the end as fit into the
+			 * pair.
+			 */
 			send_bytes(MUCH / 2);
 			if (how == 0)
 				close(session);
@@ -280,8 +301,10 @@ a_reset_is_the_end(void)
 	char text[8];
 
 	begin(1);
-	CHECK(write(client, "QUIT\r\n", 6) == 6 && shutdown(client, SHUT_WR) == 0);
-	CHECK(recv(session, text, 6, MSG_WAITALL) == 6 && read(session, text, 1) == 0);
+	CHECK(write(client, "QUIT\r\n", 6) == 6 &&
+	    shutdown(client, SHUT_WR) == 0);
+	CHECK(recv(session, text, 6, MSG_WAITALL) == 6 &&
+	    read(session, text, 1) == 0);
 	p = (struct pollfd){ .fd = session };
 	CHECK(poll(&p, 1, 200) == 0);
 	send_bytes(5);
@@ -294,7 +317,9 @@ a_reset_is_the_end(void)
 	begin(1);
 	send_bytes(MUCH / 2);
 	CHECK(write(client, "QUIT\r\n", 6) == 6);
-	CHECK(setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now)) == 0 && close(client) == 0);
+	CHECK(setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now)) ==
+		0 &&
+	    close(client) == 0);
 	p = (struct pollfd){ .fd = session };
 	CHECK(poll(&p, 1, 10000) == 1 && (p.revents & POLLHUP) != 0);
 	CHECK(end(&ms) == 1);
@@ -307,9 +332,12 @@ a_reset_is_the_end(void)
 	begin(1);
 	send_bytes(5);
 	read_bytes(5, 0);
-	while (send(client, &(char[4096]){ 0 }, 4096, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+	while (send(client, &(char[4096]){ 0 }, 4096,
+		   MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
 		usleep(100);
-	CHECK(setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now)) == 0 && close(client) == 0);
+	CHECK(setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now)) ==
+		0 &&
+	    close(client) == 0);
 	p = (struct pollfd){ .fd = session };
 	CHECK(poll(&p, 1, 10000) == 1 && (p.revents & POLLHUP) != 0);
 	CHECK(end(&ms) == 1);
@@ -326,21 +354,27 @@ a_slow_client_is_seen(void)
 
 	begin(1);
 	for (int i = 0; i < 20; i++) {
-		while (send(session, &(char[4096]){ 0 }, 4096, MSG_DONTWAIT) > 0)
+		while (send(session, &(char[4096]){ 0 }, 4096, MSG_DONTWAIT) >
+		    0)
 			i = 0;
 		usleep(10000);
 	}
-	for (before = outstanding(); before > 0; before = outstanding(), taken = 0)
+	for (before = outstanding(); before > 0;
+	     before = outstanding(), taken = 0)
 		while (outstanding() == before) {
 			char some[1000];
-			ssize_t n = recv(client, some, sizeof(some), MSG_DONTWAIT);
+			ssize_t n =
+			    recv(client, some, sizeof(some), MSG_DONTWAIT);
 
 			taken += n > 0 ? (size_t)n : 0;
 			CHECK(taken < STEP);
 			usleep(300);
 		}
 	close(session);
-	/* Read up to the end, because closing with unread bytes would be a reset. */
+	/*
+	 * Read up to the end, because closing with unread bytes would be a
+	 * reset.
+	 */
 	while (recv(client, &(char[4096]){ 0 }, 4096, 0) > 0)
 		;
 	close(client);

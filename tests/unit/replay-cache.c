@@ -90,11 +90,15 @@ make_cache(int skew)
 
 /* Uses authenticator number n of a principal, made at ctime, at these times. */
 static enum replay_result
-record(struct replay *r, const char *who, uint64_t n, int64_t ctime, int64_t at, int64_t boot)
+record(struct replay *r, const char *who, uint64_t n, int64_t ctime, int64_t at,
+    int64_t boot)
 {
 	const struct replay_piece piece = { &n, sizeof(n) };
-	const struct replay_authenticator a = { .principal = { who, strlen(who) }, .ctime = (uint32_t)ctime,
-		.pieces = &piece, .count = 1 };
+	const struct replay_authenticator a = { .principal = { who,
+						    strlen(who) },
+		.ctime = (uint32_t)ctime,
+		.pieces = &piece,
+		.count = 1 };
 	const struct replay_clock now = { at, boot };
 
 	return replay_record_at(r, &a, &now);
@@ -105,7 +109,8 @@ record(struct replay *r, const char *who, uint64_t n, int64_t ctime, int64_t at,
  * were refused.
  */
 static unsigned
-log_in_many(struct replay *r, uint64_t from, uint64_t count, int64_t at, int64_t boot)
+log_in_many(struct replay *r, uint64_t from, uint64_t count, int64_t at,
+    int64_t boot)
 {
 	unsigned refused = 0;
 	char name[32];
@@ -124,14 +129,17 @@ fill(int64_t ctime, int64_t stored)
 	static struct slot table[REPLAY_BUCKETS * REPLAY_SLOTS];
 	int fd = open(file(), O_RDWR | O_CLOEXEC);
 
-	CHECK(fd != -1 && pread(fd, table, sizeof(table), REPLAY_SIZE - sizeof(table)) == sizeof(table));
+	CHECK(fd != -1 &&
+	    pread(fd, table, sizeof(table), REPLAY_SIZE - sizeof(table)) ==
+		sizeof(table));
 	for (size_t i = 0; i < REPLAY_BUCKETS * REPLAY_SLOTS; i++)
 		if (table[i].ctime == 0) {
 			memcpy(table[i].tag, &i, sizeof(i));
 			table[i].ctime = (uint32_t)ctime;
 			table[i].stored = (uint32_t)stored;
 		}
-	CHECK(__real_pwrite(fd, table, sizeof(table), REPLAY_SIZE - sizeof(table)) == sizeof(table));
+	CHECK(__real_pwrite(fd, table, sizeof(table),
+		  REPLAY_SIZE - sizeof(table)) == sizeof(table));
 	close(fd);
 }
 
@@ -148,19 +156,23 @@ an_authenticator_is_accepted_once(void)
 
 		CHECK(record(r, "alice", 1, made, START, BOOT) == REPLAY_NEW);
 		for (int64_t t = 0; t <= 3 * SKEW; t++) {
-			enum replay_result result = record(r, "alice", 1, made, START + t, BOOT + t);
+			enum replay_result result =
+			    record(r, "alice", 1, made, START + t, BOOT + t);
 
-			CHECK(result == (fast - t < -SKEW ? REPLAY_SKEW : REPLAY_REPEATED));
+			CHECK(result ==
+			    (fast - t < -SKEW ? REPLAY_SKEW : REPLAY_REPEATED));
 			/* Others log in meanwhile. */
 			if (t % 50 == 0)
-				CHECK(log_in_many(r, 1000000 + (uint64_t)t * 1000, 50, START + t, BOOT + t) == 0);
+				CHECK(log_in_many(r,
+					  1000000 + (uint64_t)t * 1000, 50,
+					  START + t, BOOT + t) == 0);
 		}
 	}
 }
 
 /*
- * The same in a full table, where others take every slot that may be reused. Its
- * slot is the first of them.
+ * The same in a full table, where others take every slot that may be reused.
+ * Its slot is the first of them.
  */
 static void
 a_full_table_keeps_it(void)
@@ -168,15 +180,19 @@ a_full_table_keeps_it(void)
 	struct replay *r = make_cache(SKEW);
 	uint64_t n = 10;
 
-	CHECK(record(r, "alice", 1, START + SKEW - 1, START, BOOT) == REPLAY_NEW);
+	CHECK(record(r, "alice", 1, START + SKEW - 1, START, BOOT) ==
+	    REPLAY_NEW);
 	fill(START + SKEW, BOOT);
 	for (int64_t t = 0; t < 2 * SKEW; t += 50, n += 20000) {
 		CHECK(log_in_many(r, n, 20000, START + t, BOOT + t) == 20000);
-		CHECK(record(r, "alice", 1, START + SKEW - 1, START + t, BOOT + t) == REPLAY_REPEATED);
+		CHECK(record(r, "alice", 1, START + SKEW - 1, START + t,
+			  BOOT + t) == REPLAY_REPEATED);
 	}
 	/* Then each bucket has room again. */
-	CHECK(log_in_many(r, n, 100000, START + 2 * SKEW + 1, BOOT + 2 * SKEW + 1) == 0);
-	CHECK(record(r, "alice", 1, START + SKEW - 1, START + 2 * SKEW + 1, BOOT + 2 * SKEW + 1) == REPLAY_SKEW);
+	CHECK(log_in_many(r, n, 100000, START + 2 * SKEW + 1,
+		  BOOT + 2 * SKEW + 1) == 0);
+	CHECK(record(r, "alice", 1, START + SKEW - 1, START + 2 * SKEW + 1,
+		  BOOT + 2 * SKEW + 1) == REPLAY_SKEW);
 }
 
 /* An authenticator outside the clock skew is refused, one at its end is not. */
@@ -185,8 +201,10 @@ the_skew_is_exact(void)
 {
 	struct replay *r = make_cache(SKEW);
 
-	CHECK(record(r, "alice", 1, START + SKEW + 1, START, BOOT) == REPLAY_SKEW);
-	CHECK(record(r, "alice", 1, START - SKEW - 1, START, BOOT) == REPLAY_SKEW);
+	CHECK(record(r, "alice", 1, START + SKEW + 1, START, BOOT) ==
+	    REPLAY_SKEW);
+	CHECK(record(r, "alice", 1, START - SKEW - 1, START, BOOT) ==
+	    REPLAY_SKEW);
 	CHECK(record(r, "alice", 1, START + SKEW, START, BOOT) == REPLAY_NEW);
 	CHECK(record(r, "alice", 2, START - SKEW, START, BOOT) == REPLAY_NEW);
 	r = make_cache(1);
@@ -197,8 +215,10 @@ the_skew_is_exact(void)
 	for (int64_t t = -300; t < 300; t += 50) {
 		int64_t then = (INT64_C(1) << 31) + t;
 
-		CHECK(record(r, "alice", (uint64_t)then, then + 299, then, BOOT) == REPLAY_NEW);
-		CHECK(record(r, "alice", (uint64_t)then, then + 299, then + 400, BOOT + 400) == REPLAY_REPEATED);
+		CHECK(record(r, "alice", (uint64_t)then, then + 299, then,
+			  BOOT) == REPLAY_NEW);
+		CHECK(record(r, "alice", (uint64_t)then, then + 299, then + 400,
+			  BOOT + 400) == REPLAY_REPEATED);
 	}
 }
 
@@ -219,7 +239,8 @@ jumps_discard_nothing(void)
 			fill(START + 1, BOOT);
 		/* Others, whose clocks have also jumped. */
 		log_in_many(r, 10, 40000, START + jumps[i / 2], BOOT + 30);
-		CHECK(record(r, "alice", 1, START, START + 60, BOOT + 60) == REPLAY_REPEATED);
+		CHECK(record(r, "alice", 1, START, START + 60, BOOT + 60) ==
+		    REPLAY_REPEATED);
 	}
 }
 
@@ -234,15 +255,18 @@ a_step_back_discards_nothing(void)
 
 	fill(START - 5000, BOOT - 5000);
 	for (int64_t t = 0; t < 10000; t += 200)
-		CHECK(log_in_many(r, 10 + (uint64_t)t * 50, 2000, START + t, BOOT + t) == 0);
+		CHECK(log_in_many(r, 10 + (uint64_t)t * 50, 2000, START + t,
+			  BOOT + t) == 0);
 	for (int64_t t = 6400; t < 10000; t += 200)
 		for (uint64_t n = 0; n < 2000; n += 50)
-			CHECK(record(r, "any", 10 + (uint64_t)t * 50 + n, START + t, START + t, BOOT + 10000) == REPLAY_REPEATED);
+			CHECK(record(r, "any", 10 + (uint64_t)t * 50 + n,
+				  START + t, START + t,
+				  BOOT + 10000) == REPLAY_REPEATED);
 }
 
 /*
- * After a boot, an authenticator that was made before it is refused by its time,
- * a younger one by its record.
+ * After a boot, an authenticator that was made before it is refused by its
+ * time, a younger one by its record.
  */
 static void
 a_boot_accepts_nothing_again(void)
@@ -251,13 +275,18 @@ a_boot_accepts_nothing_again(void)
 
 	CHECK(record(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
 	CHECK(record(r, "alice", 2, START + 200, START, BOOT) == REPLAY_NEW);
-	/* The boot was at START + 60; the table's times since the boot are void. */
+	/*
+	 * The boot was at START + 60; the table's times since the boot are
+	 * void.
+	 */
 	CHECK(record(r, "alice", 1, START, START + 70, 10) == REPLAY_EARLIER);
-	CHECK(record(r, "alice", 3, START + 59, START + 70, 10) == REPLAY_EARLIER);
+	CHECK(record(r, "alice", 3, START + 59, START + 70, 10) ==
+	    REPLAY_EARLIER);
 	CHECK(record(r, "alice", 4, START + 61, START + 70, 10) == REPLAY_NEW);
 	fill(START + 201, BOOT);
 	CHECK(log_in_many(r, 10, 40000, START + 70, 10) == 40000);
-	CHECK(record(r, "alice", 2, START + 200, START + 80, 20) == REPLAY_REPEATED);
+	CHECK(record(r, "alice", 2, START + 200, START + 80, 20) ==
+	    REPLAY_REPEATED);
 	/* And the records of the boot before do not stay forever. */
 	CHECK(log_in_many(r, 1000000, 20000, START + 2000, 1940) == 0);
 }
@@ -271,10 +300,12 @@ the_table_is_large_enough(void)
 
 	/* 500 each second; no record may be discarded. */
 	for (unsigned i = 0; i < 500; i++)
-		refused += log_in_many(r, 10 + i * 500, 500, START + i, BOOT + i);
+		refused +=
+		    log_in_many(r, 10 + i * 500, 500, START + i, BOOT + i);
 	CHECK(refused == 0);
 	for (unsigned i = 0; i < 500; i += 7)
-		CHECK(record(r, "any", 10 + i * 500, START + i, START + i, BOOT + 500) == REPLAY_REPEATED);
+		CHECK(record(r, "any", 10 + i * 500, START + i, START + i,
+			  BOOT + 500) == REPLAY_REPEATED);
 }
 
 /*
@@ -288,20 +319,30 @@ a_principal_has_a_limit(void)
 
 	for (int64_t t = 0; t < 2400; t += 10)
 		for (int i = 0; i < 400; i++, n++)
-			if (record(r, "mallory", n, START + t, START + t, BOOT + t) == REPLAY_NEW)
+			if (record(r, "mallory", n, START + t, START + t,
+				BOOT + t) == REPLAY_NEW)
 				taken++;
 	CHECK(taken >= 2 * REPLAY_MOST && taken <= 3 * REPLAY_MOST);
-	for (; record(r, "mallory", n, START + 2400, START + 2400, BOOT + 2400) == REPLAY_NEW; n++)
+	for (; record(r, "mallory", n, START + 2400, START + 2400,
+		   BOOT + 2400) == REPLAY_NEW;
+	     n++)
 		;
-	CHECK(record(r, "mallory", n, START + 2400, START + 2400, BOOT + 2400) == REPLAY_TOO_MANY);
+	CHECK(record(r, "mallory", n, START + 2400, START + 2400,
+		  BOOT + 2400) == REPLAY_TOO_MANY);
 	/* Others are accepted. */
 	CHECK(log_in_many(r, 10000000, 20000, START + 2400, BOOT + 2400) == 0);
-	CHECK(record(r, "mallory", n, START + 3700, START + 3700, BOOT + 3700) == REPLAY_NEW);
-	/* Counters of the boot before, or forged ones from the future, are 0. */
+	CHECK(record(r, "mallory", n, START + 3700, START + 3700,
+		  BOOT + 3700) == REPLAY_NEW);
+	/*
+	 * Counters of the boot before, or forged ones from the future, are 0.
+	 */
 	r = make_cache(SKEW);
-	for (n = 0; record(r, "mallory", n, START, START, BOOT) == REPLAY_NEW; n++)
+	for (n = 0; record(r, "mallory", n, START, START, BOOT) == REPLAY_NEW;
+	     n++)
 		;
-	CHECK(n == REPLAY_MOST && record(r, "mallory", n, START + 100, START + 100, 50) == REPLAY_NEW);
+	CHECK(n == REPLAY_MOST &&
+	    record(r, "mallory", n, START + 100, START + 100, 50) ==
+		REPLAY_NEW);
 }
 
 /*
@@ -316,7 +357,8 @@ a_damaged_file_is_repaired(void)
 	struct stat before, now;
 	int fd;
 
-	CHECK(stat(file(), &before) == 0 && before.st_size == REPLAY_SIZE && (before.st_mode & 07777) == 0600);
+	CHECK(stat(file(), &before) == 0 && before.st_size == REPLAY_SIZE &&
+	    (before.st_mode & 07777) == 0600);
 	CHECK(before.st_blocks * 512 >= REPLAY_SIZE);
 	CHECK(record(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
 	CHECK((again = replay_open(state, SKEW, soon())) != NULL);
@@ -324,38 +366,55 @@ a_damaged_file_is_repaired(void)
 	for (size_t i = 0; i < sizeof(random_bytes); i++)
 		random_bytes[i] = (char)(i * i >> 7);
 	for (int fill = 0; fill < 4; fill++) {
-		size_t size = fill < 2 ? sizeof(random_bytes) : fill == 2 ? 0 : 5000;
+		size_t size = fill < 2 ? sizeof(random_bytes) :
+		    fill == 2          ? 0 :
+					 5000;
 
 		fd = open(file(), O_RDWR | O_CLOEXEC);
 		CHECK(fd != -1 && ftruncate(fd, (off_t)size) == 0);
 		/* Intact, but too large; random bytes; empty; half. */
-		CHECK(fill == 0 || pwrite(fd, random_bytes, size, 0) == (ssize_t)size);
+		CHECK(fill == 0 ||
+		    pwrite(fd, random_bytes, size, 0) == (ssize_t)size);
 		close(fd);
 		CHECK((again = replay_open(state, SKEW, soon())) != NULL);
-		CHECK(stat(file(), &now) == 0 && now.st_size == REPLAY_SIZE && now.st_ino == before.st_ino);
+		CHECK(stat(file(), &now) == 0 && now.st_size == REPLAY_SIZE &&
+		    now.st_ino == before.st_ino);
 		CHECK(log_in_many(again, 100, 2000, START, BOOT) == 0);
-		CHECK(record(again, "alice", 1, START, START, BOOT) == (fill == 0 ? REPLAY_REPEATED : REPLAY_NEW));
-		CHECK(record(again, "alice", 1, START, START, BOOT) == REPLAY_REPEATED);
-		/* Records are lost, so authenticators from before are refused. */
-		CHECK(record(again, "alice", 9, START - 1, START, BOOT) == REPLAY_EARLIER);
+		CHECK(record(again, "alice", 1, START, START, BOOT) ==
+		    (fill == 0 ? REPLAY_REPEATED : REPLAY_NEW));
+		CHECK(record(again, "alice", 1, START, START, BOOT) ==
+		    REPLAY_REPEATED);
+		/*
+		 * Records are lost, so authenticators from before are refused.
+		 */
+		CHECK(record(again, "alice", 9, START - 1, START, BOOT) ==
+		    REPLAY_EARLIER);
 	}
 	/* A head from the future. */
 	wall = START - 100;
 	CHECK((again = replay_open(state, SKEW, soon())) != NULL);
-	CHECK(record(again, "alice", 10, START - 100, START - 100, BOOT) == REPLAY_NEW);
+	CHECK(record(again, "alice", 10, START - 100, START - 100, BOOT) ==
+	    REPLAY_NEW);
 	wall = START;
 }
 
 /*
- * Records that a compromised pre-auth process may forge refuse logins for at most
- * three times the skew.
+ * Records that a compromised pre-auth process may forge refuse logins for at
+ * most three times the skew.
  */
 static void
 forged_records_do_not_last(void)
 {
-	static const struct { int64_t ctime, stored, free_after; } forged[] = {
-		{ START + 100000, BOOT, 2 * SKEW + 1 }, { START + 100000, BOOT + 1, 0 }, { UINT32_MAX, UINT32_MAX, 0 }, { START - 1000, BOOT + 99999, 0 }, { 1, 0, 0 },
-		{ START + 2 * SKEW, UINT32_MAX, 3 * SKEW + 1 }, { START - 1000, BOOT, 2 * SKEW + 1 },
+	static const struct {
+		int64_t ctime, stored, free_after;
+	} forged[] = {
+		{ START + 100000, BOOT, 2 * SKEW + 1 },
+		{ START + 100000, BOOT + 1, 0 },
+		{ UINT32_MAX, UINT32_MAX, 0 },
+		{ START - 1000, BOOT + 99999, 0 },
+		{ 1, 0, 0 },
+		{ START + 2 * SKEW, UINT32_MAX, 3 * SKEW + 1 },
+		{ START - 1000, BOOT, 2 * SKEW + 1 },
 	};
 
 	for (size_t i = 0; i < sizeof(forged) / sizeof(forged[0]); i++) {
@@ -363,9 +422,12 @@ forged_records_do_not_last(void)
 
 		fill(forged[i].ctime, forged[i].stored);
 		if (forged[i].free_after > 0)
-			CHECK(record(r, "alice", 1, START, START, BOOT) == REPLAY_FULL);
-		CHECK(log_in_many(r, 10, 2000, START + forged[i].free_after, BOOT + forged[i].free_after) == 0);
-		CHECK(log_in_many(r, 10, 2000, START + forged[i].free_after, BOOT + forged[i].free_after) == 2000);
+			CHECK(record(r, "alice", 1, START, START, BOOT) ==
+			    REPLAY_FULL);
+		CHECK(log_in_many(r, 10, 2000, START + forged[i].free_after,
+			  BOOT + forged[i].free_after) == 0);
+		CHECK(log_in_many(r, 10, 2000, START + forged[i].free_after,
+			  BOOT + forged[i].free_after) == 2000);
 	}
 }
 
@@ -377,15 +439,24 @@ a_foreign_file_is_refused(void)
 
 	snprintf(other, sizeof(other), "%s/other", state);
 	unlink(file());
-	CHECK(symlink("other", file()) == 0 && replay_open(state, SKEW, soon()) == NULL && access(other, F_OK) == -1);
-	CHECK(unlink(file()) == 0 && mkfifo(file(), 0600) == 0 && replay_open(state, SKEW, soon()) == NULL);
-	CHECK(unlink(file()) == 0 && mkdir(file(), 0700) == 0 && replay_open(state, SKEW, soon()) == NULL);
+	CHECK(symlink("other", file()) == 0 &&
+	    replay_open(state, SKEW, soon()) == NULL &&
+	    access(other, F_OK) == -1);
+	CHECK(unlink(file()) == 0 && mkfifo(file(), 0600) == 0 &&
+	    replay_open(state, SKEW, soon()) == NULL);
+	CHECK(unlink(file()) == 0 && mkdir(file(), 0700) == 0 &&
+	    replay_open(state, SKEW, soon()) == NULL);
 	CHECK(rmdir(file()) == 0);
 	make_cache(SKEW);
-	CHECK(link(file(), other) == 0 && replay_open(state, SKEW, soon()) == NULL);
-	CHECK(unlink(other) == 0 && chmod(file(), 0660) == 0 && replay_open(state, SKEW, soon()) == NULL);
-	CHECK(chmod(file(), 0600) == 0 && replay_open(state, SKEW, soon()) != NULL);
-	CHECK(geteuid() != 0 || (chown(file(), 1, 0) == 0 && replay_open(state, SKEW, soon()) == NULL));
+	CHECK(link(file(), other) == 0 &&
+	    replay_open(state, SKEW, soon()) == NULL);
+	CHECK(unlink(other) == 0 && chmod(file(), 0660) == 0 &&
+	    replay_open(state, SKEW, soon()) == NULL);
+	CHECK(chmod(file(), 0600) == 0 &&
+	    replay_open(state, SKEW, soon()) != NULL);
+	CHECK(geteuid() != 0 ||
+	    (chown(file(), 1, 0) == 0 &&
+		replay_open(state, SKEW, soon()) == NULL));
 }
 
 /* Whichever write fails, an authenticator that was not recorded is refused. */
@@ -396,10 +467,13 @@ a_failed_write_refuses(void)
 
 	for (fail_at = 1; fail_at <= 4; fail_at++) {
 		written = 0;
-		CHECK(record(r, "alice", fail_at, START, START, BOOT) == REPLAY_FAILED && errno == ENOSPC);
+		CHECK(record(r, "alice", fail_at, START, START, BOOT) ==
+			REPLAY_FAILED &&
+		    errno == ENOSPC);
 	}
 	written = 0;
-	CHECK(record(r, "alice", fail_at, START, START, BOOT) == REPLAY_NEW && written == 4);
+	CHECK(record(r, "alice", fail_at, START, START, BOOT) == REPLAY_NEW &&
+	    written == 4);
 	fail_at = 0;
 }
 
@@ -411,9 +485,13 @@ half_a_file_accepts_nothing_twice(void)
 
 	CHECK(truncate(file(), REPLAY_SIZE / 2) == 0);
 	for (uint64_t n = 0; n < 1000; n++) {
-		enum replay_result result = record(r, "alice", n, START, START, BOOT);
+		enum replay_result result =
+		    record(r, "alice", n, START, START, BOOT);
 
-		CHECK(result == REPLAY_FAILED || (result == REPLAY_NEW && record(r, "alice", n, START, START, BOOT) == REPLAY_REPEATED));
+		CHECK(result == REPLAY_FAILED ||
+		    (result == REPLAY_NEW &&
+			record(r, "alice", n, START, START, BOOT) ==
+			    REPLAY_REPEATED));
 	}
 }
 
@@ -428,7 +506,11 @@ processes_share_the_file(void)
 
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		const struct replay_piece piece = { &round, sizeof(round) };
-		const struct replay_authenticator a = { .principal = { "alice", 5 }, .ctime = START, .pieces = &piece, .count = 1 };
+		const struct replay_authenticator a = { .principal = { "alice",
+							    5 },
+			.ctime = START,
+			.pieces = &piece,
+			.count = 1 };
 		int go[2], status, in = 0;
 
 		unlink(file());
@@ -441,12 +523,15 @@ processes_share_the_file(void)
 				close(go[1]);
 				CHECK(read(go[0], &c, 1) == 0);
 				r = replay_open(state, SKEW, INT64_MAX);
-				_exit(r == NULL ? 2 : replay_record(r, &a) == REPLAY_NEW ? 1 : 0);
+				_exit(r == NULL                            ? 2 :
+					replay_record(r, &a) == REPLAY_NEW ? 1 :
+									     0);
 			}
 		close(go[0]);
 		close(go[1]);
 		for (int i = 0; i < MANY; i++) {
-			CHECK(wait(&status) > 0 && WIFEXITED(status) && WEXITSTATUS(status) < 2);
+			CHECK(wait(&status) > 0 && WIFEXITED(status) &&
+			    WEXITSTATUS(status) < 2);
 			in += WEXITSTATUS(status);
 		}
 		CHECK(in == 1);
@@ -459,7 +544,10 @@ a_lock_delays_until_the_deadline(void)
 {
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	const struct replay_piece piece = { "x", 1 };
-	const struct replay_authenticator a = { .principal = { "alice", 5 }, .ctime = START, .pieces = &piece, .count = 1 };
+	const struct replay_authenticator a = { .principal = { "alice", 5 },
+		.ctime = START,
+		.pieces = &piece,
+		.count = 1 };
 	int locked[2], fd;
 	struct replay *r;
 	pid_t pid;
@@ -468,16 +556,19 @@ a_lock_delays_until_the_deadline(void)
 	make_cache(SKEW);
 	CHECK(pipe(locked) == 0 && (pid = fork()) != -1);
 	if (pid == 0) {
-		CHECK((fd = open(file(), O_RDWR)) != -1 && fcntl(fd, F_SETLK, &whole) == 0);
+		CHECK((fd = open(file(), O_RDWR)) != -1 &&
+		    fcntl(fd, F_SETLK, &whole) == 0);
 		CHECK(write(locked[1], &c, 1) == 1);
 		pause();
 		_exit(0);
 	}
-	CHECK(read(locked[0], &c, 1) == 1 && (r = replay_open(state, SKEW, soon())) != NULL);
+	CHECK(read(locked[0], &c, 1) == 1 &&
+	    (r = replay_open(state, SKEW, soon())) != NULL);
 	CHECK(replay_record(r, &a) == REPLAY_FAILED && errno == ETIMEDOUT);
 	kill(pid, SIGKILL);
 	CHECK(waitpid(pid, NULL, 0) == pid);
-	CHECK(replay_record(r, &a) == REPLAY_NEW && replay_record(r, &a) == REPLAY_REPEATED);
+	CHECK(replay_record(r, &a) == REPLAY_NEW &&
+	    replay_record(r, &a) == REPLAY_REPEATED);
 }
 
 enum { LONG_SKEW = 3 * SKEW };
@@ -493,7 +584,9 @@ open_both(struct replay **longer, struct replay **shorter)
 	wall = START;
 }
 
-/* Services with different skews count a principal's logins by the same epochs. */
+/*
+ * Services with different skews count a principal's logins by the same epochs.
+ */
 /* attack:1-13 */
 static void
 services_share_the_counters(void)
@@ -503,13 +596,14 @@ services_share_the_counters(void)
 
 	open_both(&longer, &shorter);
 	for (uint64_t n = 0; n < 2 * REPLAY_MOST; n++)
-		accepted += record(n % 2 == 0 ? longer : shorter, "mallory", n, START, START, BOOT) == REPLAY_NEW;
+		accepted += record(n % 2 == 0 ? longer : shorter, "mallory", n,
+				START, START, BOOT) == REPLAY_NEW;
 	CHECK(accepted == REPLAY_MOST);
 }
 
 /*
- * Services with different skews keep records for the longest; otherwise one would
- * discard a record while another still accepts the authenticator.
+ * Services with different skews keep records for the longest; otherwise one
+ * would discard a record while another still accepts the authenticator.
  */
 /* attack:1-12 */
 static void
@@ -519,13 +613,19 @@ the_longest_skew_keeps_records(void)
 
 	open_both(&longer, &shorter);
 	/* A full table, in which one record is too old by the shorter skew. */
-	CHECK(record(longer, "alice", 1, START + LONG_SKEW, START, BOOT) == REPLAY_NEW);
+	CHECK(record(longer, "alice", 1, START + LONG_SKEW, START, BOOT) ==
+	    REPLAY_NEW);
 	fill(START + 1300, BOOT + 1300);
-	log_in_many(shorter, 10, 10 * REPLAY_BUCKETS, START + 1300, BOOT + 1300);
-	CHECK(record(longer, "alice", 1, START + LONG_SKEW, START + 1700, BOOT + 1700) == REPLAY_REPEATED);
+	log_in_many(shorter, 10, 10 * REPLAY_BUCKETS, START + 1300,
+	    BOOT + 1300);
+	CHECK(record(longer, "alice", 1, START + LONG_SKEW, START + 1700,
+		  BOOT + 1700) == REPLAY_REPEATED);
 }
 
-/* When the skew grows, authenticators are refused that may have been discarded. */
+/*
+ * When the skew grows, authenticators are refused that may have been
+ * discarded.
+ */
 /* attack:1-14 */
 static void
 a_longer_skew_begins_anew(void)
@@ -535,8 +635,10 @@ a_longer_skew_begins_anew(void)
 
 	make_cache(SKEW);
 	CHECK((longer = replay_open(state, LONG_SKEW, soon())) != NULL);
-	CHECK(record(longer, "alice", 2, START - 1, START, BOOT) == REPLAY_EARLIER);
-	CHECK(stat(file(), &st) == 0 && st.st_size == REPLAY_SIZE + LONG_SKEW - SKEW);
+	CHECK(record(longer, "alice", 2, START - 1, START, BOOT) ==
+	    REPLAY_EARLIER);
+	CHECK(stat(file(), &st) == 0 &&
+	    st.st_size == REPLAY_SIZE + LONG_SKEW - SKEW);
 	CHECK(st.st_blocks * 512 < REPLAY_SIZE + (1 << 20));
 }
 

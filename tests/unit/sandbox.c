@@ -122,8 +122,8 @@ send_elsewhere(void)
 	const struct sockaddr_un to = { .sun_family = AF_UNIX,
 		.sun_path = "\0abstract" };
 
-	return (int)sendto(
-	    0, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to));
+	return (int)sendto(0, "x", 1, 0, (const struct sockaddr *)&to,
+	    sizeof(to));
 }
 /*
  * Only a session passes descriptors; not over the client's socket, and not
@@ -357,8 +357,8 @@ ends(enum sandbox which, int (*try)(void))
 		try();
 		_exit(0);
 	}
-	CHECK(
-	    pid != -1 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	CHECK(pid != -1 && waitpid(pid, &status, 0) == pid &&
+	    WIFEXITED(status));
 	return WEXITSTATUS(status) == 1;
 }
 
@@ -540,8 +540,8 @@ stay_alone(void)
 		CHECK((kill(getppid(), 0) == -1 && errno == EPERM) == can);
 		_exit(0);
 	}
-	CHECK(
-	    pid != -1 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	CHECK(pid != -1 && waitpid(pid, &status, 0) == pid &&
+	    WIFEXITED(status));
 	return WEXITSTATUS(status);
 }
 
@@ -559,8 +559,8 @@ apart(enum sandbox which, bool enter, int (*work)(void))
 	}
 	CHECK(pid != -1 && waitpid(pid, &status, 0) == pid);
 	if (*offence != 0)
-		fprintf(
-		    stderr, "ended for %s\n", sandbox_call_name(*offence - 1));
+		fprintf(stderr, "ended for %s\n",
+		    sandbox_call_name(*offence - 1));
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 

@@ -29,7 +29,8 @@ make_token(size_t bytes, size_t n)
 	token[at++] = 0x60;
 	token[at++] = (unsigned char)(bytes == 0 ? size : 0x80 | bytes);
 	for (size_t i = bytes; i > 0; i--)
-		token[at++] = (unsigned char)(i > sizeof(size) ? 0 : size >> 8 * (i - 1));
+		token[at++] =
+		    (unsigned char)(i > sizeof(size) ? 0 : size >> 8 * (i - 1));
 	memcpy(token + at, HEAD, HEAD_SIZE);
 	memset(token + at + HEAD_SIZE, 'a', n);
 	return at + size;
@@ -51,7 +52,8 @@ found(size_t n)
 	if (sasl_ap_req(copy + 1, n, &ap_req, &size) == -1)
 		size = 0;
 	else
-		CHECK((const unsigned char *)ap_req + size == copy + 1 + n && memchr(ap_req, 'a', size) == ap_req);
+		CHECK((const unsigned char *)ap_req + size == copy + 1 + n &&
+		    memchr(ap_req, 'a', size) == ap_req);
 	free(copy);
 	return size;
 }
@@ -59,7 +61,8 @@ found(size_t n)
 int
 main(void)
 {
-	static const size_t sizes[] = { 1, 100, 114, 115, 116, 242, 243, 1000, 65522, 65523, 69000 };
+	static const size_t sizes[] = { 1, 100, 114, 115, 116, 242, 243, 1000,
+		65522, 65523, 69000 };
 	size_t n;
 
 	/* Only the shortest form of the length. */
@@ -67,7 +70,10 @@ main(void)
 		size_t all = HEAD_SIZE + sizes[i];
 
 		for (size_t bytes = 0; bytes <= 9; bytes++) {
-			size_t least = all < 128 ? 0 : all < 256 ? 1 : all < 65536 ? 2 : 3;
+			size_t least = all < 128 ? 0 :
+			    all < 256            ? 1 :
+			    all < 65536          ? 2 :
+						   3;
 
 			n = make_token(bytes, sizes[i]);
 			CHECK(found(n) == (bytes == least ? sizes[i] : 0));

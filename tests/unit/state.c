@@ -30,8 +30,8 @@ static bool is_synced;  /* the state directory was synced */
 static char seen[400];  /* the mailboxes that state_each has passed */
 
 struct passwd *__wrap_getpwnam(const char *);
-int __wrap_getpwnam_r(
-    const char *, struct passwd *, char *, size_t, struct passwd **);
+int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t,
+    struct passwd **);
 int __wrap_fchownat(int, const char *, uid_t, gid_t, int);
 int __real_fsync(int);
 int __wrap_fsync(int);
@@ -88,8 +88,8 @@ __wrap_write(int fd, const void *from, size_t size)
 }
 
 int
-privsep_make_directory(
-    int at, const char *name, mode_t mode, uid_t uid, gid_t gid)
+privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid,
+    gid_t gid)
 {
 	(void)uid, (void)gid;
 	CHECK(mkdirat(at, name, mode) == 0 || errno == EEXIST);
@@ -271,8 +271,8 @@ half_lines(void)
 	is_full = true;
 	CHECK(!logs_in("dave", "mbox:/m/%u"));
 	is_full = false;
-	CHECK(
-	    logs_in("dave", "maildir:/m/%u") && logs_in("dave", "mbox:/m/%u"));
+	CHECK(logs_in("dave", "maildir:/m/%u") &&
+	    logs_in("dave", "mbox:/m/%u"));
 	CHECK(state_each(top, note_mailbox, NULL) == 0);
 	/* The half line describes no mailbox. */
 	CHECK(strcmp(seen, "dave=mb;dave=maildir:/m/%u;dave=mbox:/m/%u;") == 0);
@@ -327,8 +327,8 @@ slots(void)
 	CHECK((copy = state_take_slot(top, 5556)) != -1 && close(copy) == 0);
 	CHECK((copy = dup(taken[1])) != -1 && close(taken[1]) == 0);
 	CHECK(state_take_slot(top, 5555) == -1 && errno == EWOULDBLOCK);
-	CHECK(
-	    close(copy) == 0 && (taken[1] = state_take_slot(top, 5555)) != -1);
+	CHECK(close(copy) == 0 &&
+	    (taken[1] = state_take_slot(top, 5555)) != -1);
 	for (int i = 0; i < 4; i++) {
 		snprintf(path, sizeof(path), "%s/logins/5555.%d", top, i);
 		CHECK(close(taken[i]) == 0 && unlink(path) == 0);

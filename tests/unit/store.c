@@ -26,8 +26,10 @@ struct mail {
 static const struct mail mails[MOST] = {
 	{ TEXT("A: 1\n\none\n"), TEXT("A: 1\r\n\r\none\r\n") },
 	{ TEXT("A: 2\r\n\r\n.\r\n..\r\n"), TEXT("A: 2\r\n\r\n.\r\n..\r\n") },
-	{ TEXT("A: 3\n\nnul \0 and \xff\n\n\n"), TEXT("A: 3\r\n\r\nnul \0 and \xff\r\n\r\n\r\n") },
-	{ TEXT("A: 4\n\n>From inside\n"), TEXT("A: 4\r\n\r\n>From inside\r\n") },
+	{ TEXT("A: 3\n\nnul \0 and \xff\n\n\n"),
+	    TEXT("A: 3\r\n\r\nnul \0 and \xff\r\n\r\n\r\n") },
+	{ TEXT("A: 4\n\n>From inside\n"),
+	    TEXT("A: 4\r\n\r\n>From inside\r\n") },
 	{ TEXT("A: 5\n\n"), TEXT("A: 5\r\n\r\n") },
 	{ TEXT("A: 6\n\na\rb\r\n\n"), TEXT("A: 6\r\n\r\na\rb\r\n\r\n") },
 };
@@ -83,7 +85,8 @@ write_mbox(const struct model *m)
 static void
 write_maildir(const struct model *m)
 {
-	const char *const parts[] = { "Maildir", "Maildir/tmp", "Maildir/new", "Maildir/cur" };
+	const char *const parts[] = { "Maildir", "Maildir/tmp", "Maildir/new",
+		"Maildir/cur" };
 
 	for (int k = 0; k < 4; k++)
 		mkdirat(top, parts[k], 0700);
@@ -96,8 +99,10 @@ write_maildir(const struct model *m)
 		 * The first time has fewer digits than the others; the other
 		 * names differ only after the time.
 		 */
-		snprintf(new, sizeof(new), "Maildir/new/%s.M%d.host", i < 1 ? "999999999" : "1000000000", i);
-		snprintf(cur, sizeof(cur), "Maildir/cur/%s:2,S", strrchr(new, '/') + 1);
+		snprintf(new, sizeof(new), "Maildir/new/%s.M%d.host",
+		    i < 1 ? "999999999" : "1000000000", i);
+		snprintf(cur, sizeof(cur), "Maildir/cur/%s:2,S",
+		    strrchr(new, '/') + 1);
 		is_new = faccessat(top, new, F_OK, 0) == 0;
 		is_cur = faccessat(top, cur, F_OK, 0) == 0;
 		if (!m->there[i]) {
@@ -106,7 +111,8 @@ write_maildir(const struct model *m)
 			continue;
 		}
 		if (!is_new && !is_cur) {
-			CHECK((fd = openat(top, new, O_WRONLY | O_CREAT | O_EXCL, 0600)) != -1);
+			CHECK((fd = openat(top, new,
+				   O_WRONLY | O_CREAT | O_EXCL, 0600)) != -1);
 			put(fd, mails[i].stored.p, mails[i].stored.n);
 			CHECK(close(fd) == 0);
 			is_new = true;
@@ -257,8 +263,10 @@ others_may_remove_meanwhile(void)
 			}
 			format->write(&m);
 			error = maildrop_commit(&drop, &removed);
-			CHECK(error == ((ours & theirs) == 0 ? DROP_OK : DROP_CHANGED));
-			CHECK(removed == (size_t)__builtin_popcount(ours & ~theirs));
+			CHECK(error ==
+			    ((ours & theirs) == 0 ? DROP_OK : DROP_CHANGED));
+			CHECK(removed ==
+			    (size_t)__builtin_popcount(ours & ~theirs));
 			for (int i = 0; i < 4; i++)
 				m.there[i] &= (ours >> i & 1) == 0;
 			check(&m);
@@ -294,7 +302,8 @@ seen_messages_can_be_removed(void)
 		maildrop_mark(&drop, 1);
 		maildrop_mark(&drop, 3);
 		m.there[0] = m.there[2] = false;
-		CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 2);
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK &&
+		    removed == 2);
 		check(&m);
 	}
 }
@@ -333,10 +342,14 @@ absent_is_empty(void)
 {
 	struct maildrop drop;
 
-	CHECK(drop_begin(&drop, format == formats ? "mbox:%h/none" : "maildir:%h/none") == DROP_OK);
+	CHECK(drop_begin(&drop,
+		  format == formats ? "mbox:%h/none" : "maildir:%h/none") ==
+	    DROP_OK);
 	CHECK(drop.count == 0 && drop.wire_size == 0);
 	CHECK(faccessat(top, "none", F_OK, 0) == -1);
-	CHECK(drop_begin(&drop, format == formats ? "mbox:%h/no/where" : "maildir:%h/no/where") == DROP_FAILED);
+	CHECK(drop_begin(&drop,
+		  format == formats ? "mbox:%h/no/where" :
+				      "maildir:%h/no/where") == DROP_FAILED);
 }
 
 /*
@@ -350,22 +363,30 @@ state_is_on_the_disk(void)
 	char path[64] = "", here[64];
 	int user, state = -1;
 
-	CHECK(mkdirat(top, "user", 0700) == 0 && (user = openat(top, "user", O_RDONLY | O_DIRECTORY)) != -1);
+	CHECK(mkdirat(top, "user", 0700) == 0 &&
+	    (user = openat(top, "user", O_RDONLY | O_DIRECTORY)) != -1);
 	snprintf(here, sizeof(here), "/proc/self/fd/%d", top);
 	CHECK(readlink(here, path, sizeof(path) - 1) > 0);
 	CHECK(mailboxes_read(&boxes, "mbox:%h/spool") == 0);
 	is_failing = true;
-	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_FAILED);
+	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path),
+		  user, &state) == DROP_FAILED);
 	/*
 	 * The next session finds the directory, but cannot know that it is on
 	 * the disk, so it syncs, too.
 	 */
 	syncs = 0;
-	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_FAILED && syncs == 1);
+	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path),
+		  user, &state) == DROP_FAILED &&
+	    syncs == 1);
 	is_failing = false;
-	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_OK && syncs == 2);
+	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path),
+		  user, &state) == DROP_OK &&
+	    syncs == 2);
 	CHECK(faccessat(state, "mailbox", F_OK, 0) == 0);
-	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path), user, &state) == DROP_OK && syncs == 2);
+	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path),
+		  user, &state) == DROP_OK &&
+	    syncs == 2);
 }
 
 int

@@ -29,24 +29,24 @@ static const struct {
 	struct text stored, sent;
 	uint64_t wire_size;
 } messages[] = {
-    {TEXT(""), TEXT(""), 0},
-    {TEXT("\n"), TEXT("\r\n"), 2},
-    {TEXT("\r\n"), TEXT("\r\n"), 2},
-    {TEXT("a\nb\n"), TEXT("a\r\nb\r\n"), 6},
-    {TEXT("a\r\nb\r\n"), TEXT("a\r\nb\r\n"), 6},
-    {TEXT("a\r\nb\n"), TEXT("a\r\nb\r\n"), 6},
-    {TEXT("no end"), TEXT("no end\r\n"), 8},
-    {TEXT("."), TEXT("..\r\n"), 3},
-    {TEXT(".\n"), TEXT("..\r\n"), 3},
-    {TEXT("..\n.a\n"), TEXT("...\r\n..a\r\n"), 8},
-    {TEXT("a.\n.\n"), TEXT("a.\r\n..\r\n"), 7},
-    {TEXT("\n.\n"), TEXT("\r\n..\r\n"), 5},
-    {TEXT("a\rb\n"), TEXT("a\rb\r\n"), 5},
-    {TEXT("a\r\r\n"), TEXT("a\r\r\n"), 4},
-    {TEXT("\r"), TEXT("\r\r\n"), 3},
-    {TEXT("\r.\n"), TEXT("\r.\r\n"), 4},
-    {TEXT("a\0b\n\0\n"), TEXT("a\0b\r\n\0\r\n"), 8},
-    {TEXT("\xff\x80\n"), TEXT("\xff\x80\r\n"), 4},
+	{ TEXT(""), TEXT(""), 0 },
+	{ TEXT("\n"), TEXT("\r\n"), 2 },
+	{ TEXT("\r\n"), TEXT("\r\n"), 2 },
+	{ TEXT("a\nb\n"), TEXT("a\r\nb\r\n"), 6 },
+	{ TEXT("a\r\nb\r\n"), TEXT("a\r\nb\r\n"), 6 },
+	{ TEXT("a\r\nb\n"), TEXT("a\r\nb\r\n"), 6 },
+	{ TEXT("no end"), TEXT("no end\r\n"), 8 },
+	{ TEXT("."), TEXT("..\r\n"), 3 },
+	{ TEXT(".\n"), TEXT("..\r\n"), 3 },
+	{ TEXT("..\n.a\n"), TEXT("...\r\n..a\r\n"), 8 },
+	{ TEXT("a.\n.\n"), TEXT("a.\r\n..\r\n"), 7 },
+	{ TEXT("\n.\n"), TEXT("\r\n..\r\n"), 5 },
+	{ TEXT("a\rb\n"), TEXT("a\rb\r\n"), 5 },
+	{ TEXT("a\r\r\n"), TEXT("a\r\r\n"), 4 },
+	{ TEXT("\r"), TEXT("\r\r\n"), 3 },
+	{ TEXT("\r.\n"), TEXT("\r.\r\n"), 4 },
+	{ TEXT("a\0b\n\0\n"), TEXT("a\0b\r\n\0\r\n"), 8 },
+	{ TEXT("\xff\x80\n"), TEXT("\xff\x80\r\n"), 4 },
 };
 
 /*
@@ -86,8 +86,8 @@ converts_and_counts(void)
 			counted = wire_put(&counting, messages[i].stored.p,
 			    messages[i].stored.n, NULL);
 			counted += wire_end(&counting, NULL);
-			CHECK(
-			    counting.wire_size == w.wire_size && counted == n);
+			CHECK(counting.wire_size == w.wire_size &&
+			    counted == n);
 		}
 	}
 }
@@ -100,12 +100,13 @@ top_stops_after_its_lines(void)
 		uint64_t lines;
 		struct text sent;
 	} tops[] = {
-	    {0, TEXT("A: b\r\nC: d\r\n\r\n")},
-	    {1, TEXT("A: b\r\nC: d\r\n\r\n1\r\n")},
-	    {2, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n")},
-	    {3, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n")},
-	    {4, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n4\r\n")},
-	    {UINT64_MAX - 1, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n4\r\n")},
+		{ 0, TEXT("A: b\r\nC: d\r\n\r\n") },
+		{ 1, TEXT("A: b\r\nC: d\r\n\r\n1\r\n") },
+		{ 2, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n") },
+		{ 3, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n") },
+		{ 4, TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n4\r\n") },
+		{ UINT64_MAX - 1,
+		    TEXT("A: b\r\nC: d\r\n\r\n1\r\n..2\r\n\r\n4\r\n") },
 	};
 	char out[64];
 
@@ -140,7 +141,7 @@ random_messages_come_back(void)
 			stored[i] =
 			    letters[(size_t)random() % (sizeof(letters) - 1)];
 		wire_init(&w, WIRE_ALL);
-		m = convert(&w, (struct text){stored, n},
+		m = convert(&w, (struct text){ stored, n },
 		    1 + (size_t)random() % 50, out);
 		for (size_t i = 0; i < m; i++) {
 			if (!(begins && out[i] == '.'))
