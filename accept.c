@@ -50,7 +50,7 @@
 /* The tables begin at multiples of this. */
 #define CACHE_LINE 64
 
-/* What an event is logged for. */
+/* The reasons for a log line. Each has a log interval of its own. */
 enum trouble {
 	TROUBLE_ALL,
 	TROUBLE_EACH,
@@ -245,8 +245,8 @@ enqueue(struct listener *l, int fd, const struct sockaddr_storage *from)
 		return;
 	}
 	/*
-	 * Takes no token of its address: the client may only test whether the
-	 * port is open.
+	 * Such a connection takes no token of its address, because the client
+	 * may only test whether the port is open.
 	 */
 	if (is_gone(fd)) {
 		reject(l, fd, TROUBLE_GONE, &w.address);
@@ -525,8 +525,9 @@ accept_connections(const struct accept_plan *plan)
 	 */
 	listen(0, SOMAXCONN);
 	/*
-	 * Again, because log_open notes the descriptor that syslog(3) takes, or
-	 * would take once syslogd runs. That may be the signalfd's by now.
+	 * log_open is called again, because it records the descriptor that
+	 * syslog(3) uses, or will get when syslogd runs. By now that descriptor
+	 * may be the signalfd.
 	 */
 	log_open("kpopd");
 	for (;;) {

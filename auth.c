@@ -47,7 +47,7 @@ enum {
 void
 auth_use_replay_cache(struct auth *a, struct replay *replay)
 {
-	/* Whatever krb5.conf specifies. */
+	/* This overrides what krb5.conf specifies. */
 	if (setenv("KRB5RCACHENAME", "none:", 1) == -1)
 		fatal("disabling libkrb5's replay cache");
 	a->replay = replay;
@@ -144,8 +144,9 @@ fill_peer(struct auth *a, const krb5_keyblock *key, const krb5_ticket *ticket,
 
 /*
  * Returns 0 if an authenticator was made for this purpose, else a krb5 error.
- * Otherwise an attacker who intercepts a first token of AUTH GSSAPI could use
- * it in KPOP, where the client need not prove that it has the session key.
+ * Without this check an attacker who intercepts a first token of AUTH GSSAPI
+ * could use it in KPOP, where the client need not prove that it has the session
+ * key.
  */
 static krb5_error_code
 check_purpose(const krb5_authenticator *authenticator, enum purpose purpose)
@@ -321,8 +322,8 @@ log_refused_ap_req(struct auth *a, krb5_error_code problem,
 }
 
 /*
- * Verifies an AP-REQ, and fills *peer. Returns 0 or a krb5 error (logged). Once
- * it is accepted nothing can fail any more: the AP-REP is made before.
+ * Verifies an AP-REQ, and fills *peer. Returns 0 or a krb5 error (logged). The
+ * AP-REP is made before the AP-REQ is recorded, so nothing can fail after that.
  */
 static krb5_error_code
 verify(struct auth *a, const void *ap_req, size_t n, enum purpose purpose,

@@ -8,8 +8,9 @@
  * The file at a dotlock's name is not always a lock: a user named alice.lock
  * has a mailbox there. So a file is removed only if it is small and stale,
  * contains a text as programs write it into locks, and belongs to root, the
- * user or a system account. liblockfile checks only whether it is stale. So
- * kpopd makes the lock itself, with O_EXCL, which NFS supports since version 3.
+ * user or a system account. liblockfile would check only whether the file is
+ * stale. So kpopd makes the lock itself, with O_EXCL, which NFS supports since
+ * version 3.
  *
  * A pid means nothing on another host or in another PID namespace. So the
  * second line of a lock of kpopd names host, boot and namespace; other programs
@@ -58,8 +59,8 @@ struct origin {
 static struct origin here; /* of this process; host "": unknown */
 
 /*
- * Fills here, unless the host name contains blanks: it could not be one word of
- * the line then.
+ * Fills the variable here, unless the host name contains blanks: it must be one
+ * word of the lock's second line.
  */
 static void
 find_origin(void)
@@ -238,8 +239,9 @@ is_older_than_boot(const struct stat *st)
 /*
  * Returns true if the lock is stale. The pid alone decides only in a lock of
  * kpopd from this boot and PID namespace. In other locks it may be the pid of a
- * process elsewhere, so the age of the lock has to agree. A living process may
- * have got the pid later; then the lock is neither held nor touched.
+ * process elsewhere, so the lock must also be old. If a living process has the
+ * pid, it may have got it later; then the lock is stale if it is old and not
+ * held.
  */
 static bool
 is_stale(const struct stat *st, const char *text, bool held)

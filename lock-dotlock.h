@@ -25,9 +25,9 @@ void dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
     const char *path, const char *reason);
 
 /*
- * Makes the dotlock unless d already holds it, and removes a stale one for
- * that. Returns 0, or -1 with errno: EAGAIN, another program holds the lock;
- * EEXIST, only an administrator can remove the obstacle, which is logged.
+ * Makes the dotlock unless d already holds it. Removes a stale one first.
+ * Returns 0, or -1 with errno: EAGAIN, another program holds the lock; EEXIST,
+ * only an administrator can remove the obstacle, which is logged.
  */
 int dotlock_take(struct dotlock *d);
 

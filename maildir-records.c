@@ -1,6 +1,6 @@
 /*
- * Keeps the list of the messages in a Maildir: an index from session to
- * session.
+ * Keeps the list of the messages in a Maildir from session to session, as an
+ * index.
  *
  * Runs in the session, as the owner of the mailbox.
  *
@@ -48,8 +48,8 @@ get_record(struct index *list, size_t i, struct record *r)
 		return false;
 	memcpy(r, p, size);
 	/*
-	 * A record without a name: in a power failure the header was written,
-	 * and the block was not.
+	 * A record has no name if a power failure came after the disk had the
+	 * header and before it had the record's block.
 	 */
 	return r->length > 0 &&
 	    r->length < size - offsetof(struct record, name) &&
@@ -59,8 +59,8 @@ get_record(struct index *list, size_t i, struct record *r)
 
 /*
  * Puts the record of message i into the list. The total in the index may be
- * wrong then. So the fingerprints are withdrawn first, and the next login adds
- * the sizes up again.
+ * wrong then. So the fingerprints are first marked as not stable, and the next
+ * login adds the sizes up again.
  */
 static void
 put_distrusted(struct maildir *m, size_t i, const struct record *r)
@@ -157,7 +157,7 @@ find_earlier(const struct earlier *old, const struct unique *u, ino_t inode,
 
 /*
  * Confirms a record by the status of the file with this name, and takes over
- * its ctime. Returns true if the file is as the record describes it. Also if it
+ * its ctime. Returns true if the file is as the record describes it, or if it
  * cannot be found, because it was renamed: the next login looks at it then.
  */
 static bool
@@ -249,7 +249,8 @@ is_file_listed(const struct names *l, const struct unique *u,
  * Gives a message the ordinal that the earlier list has for its file. A new
  * file gets 0 if no file of its unique name has 0, otherwise an ordinal that no
  * such message has had. If the order of the inodes decided, a new file could
- * get the UIDL of another message, and a client would take it for fetched.
+ * get the UIDL of another message, and a client that has that message would not
+ * fetch the new one.
  */
 static void
 choose_ordinal(const struct maildir *m, const struct names *l,
@@ -321,9 +322,9 @@ is_record_of(struct index *list, size_t i, const struct names *l,
 }
 
 /*
- * Starts the list with those records of the earlier one that are the first
- * names without any change. Returns their number, and sets the cursor to the
- * first record that can belong to a later name.
+ * Starts the list with the first records of the earlier one, as far as they
+ * match the first names without any change. Returns their number, and sets the
+ * cursor to the first record that can belong to a later name.
  */
 static size_t
 start_list(struct maildir *m, const struct names *l, struct earlier *old)
@@ -405,8 +406,9 @@ list_messages(struct maildir *m, struct names *l, struct index *earlier)
 			add_message(m, l, e, &old, &r);
 		else if (found == FILES_NOT_A_MESSAGE) {
 			/*
-			 * The times of new and cur do not change when it
-			 * becomes readable. So the next login tries again.
+			 * The times of new and cur do not change when a file
+			 * becomes readable. So the next login must read the
+			 * names again.
 			 */
 			l->skipped++;
 			m->note.seen[0].stable = 0;

@@ -65,11 +65,11 @@
  * because it may have been restored or moved to another disk. Only a journal of
  * version 1, which has no witness, must have the mailbox's inode.
  *
- * If the mailbox does not fit, or is absent, the journal waits if the file
- * system of the spool may not be mounted: if there is no mailbox, or if the
- * mailbox's directory is another one than it was. Otherwise another program has
- * rewritten the mailbox: the journal is kept as rescue.TIME for a person to
- * look at, and the mailbox is served as it is.
+ * If the mailbox is absent, or does not fit and is in another directory than it
+ * was, the file system of the spool may not be mounted, and the journal waits.
+ * If the mailbox does not fit and is in the same directory, another program has
+ * rewritten it. Then the journal is kept as rescue.TIME for a person to look
+ * at, and the mailbox is served as it is.
  *
  * A failed fsync is final, because the page cache no longer shows what the disk
  * has. The process stops, the journal stays, and the next recovery writes
@@ -246,8 +246,8 @@ journal_create(int state)
 }
 
 /*
- * Reads the witness from the mailbox. In the head, from, kept and size are set.
- * Returns 0, or -1 with errno.
+ * Reads the witness from the mailbox. The caller has set h->from, h->kept and
+ * h->size. Returns 0, or -1 with errno.
  */
 static int
 take_witness(const struct journal_box *b, const struct journal_head *h,
@@ -273,8 +273,8 @@ take_witness(const struct journal_box *b, const struct journal_head *h,
 }
 
 /*
- * Writes head and witness before D, which jfd has already. In the head, from,
- * kept and size are set. Returns 0, or -1 with errno.
+ * Writes head and witness into jfd, which already contains D after them. The
+ * caller has set h->from, h->kept and h->size. Returns 0, or -1 with errno.
  */
 static int
 write_head(const struct journal_box *b, int jfd, struct journal_head *h)

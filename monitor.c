@@ -7,12 +7,12 @@
  * children. OpenSSH's monitor is the model.
  *
  * The pre-auth process sends a login. The monitor looks the account up and
- * starts the session (session.c), which asks Kerberos, as the user, whether
- * the ticket opens the account, and has nothing of the client then. If the
- * ticket does not, a process of the pre-auth user (refusal.c) answers the
- * client. Otherwise the session gets the client's socket, and the broker
- * (broker.c) is started. Children become another user here, before their own
- * code runs.
+ * starts the session (session.c). The session asks Kerberos, as the user,
+ * whether the ticket opens the account; until then it has nothing of the
+ * client. If the ticket does not open the account, a process of the pre-auth
+ * user (refusal.c) answers the client. Otherwise the session gets the client's
+ * socket, and the broker (broker.c) is started. Children become another user
+ * here, before their own code runs.
  */
 #include "config.h"
 
@@ -59,7 +59,7 @@
  */
 #define SLOT_MS 50
 #define NO_SLOT_MS 1000
-/* How long a permitted session has at least until it has the session lock. */
+/* The least time in which a permitted session must take the session lock. */
 #define ENTER_MS 30000
 /*
  * How long the broker may run after its session; longer if it finishes a
@@ -80,9 +80,9 @@ struct admission {
 };
 
 /*
- * Logs the client's address, which the pre-auth process has from a proxy, from
- * now on. Returns 0, or -1 if the peer is not a proxy, or if this is not the
- * first message.
+ * Takes the client's address from the pre-auth process, which has read it in a
+ * proxy's header. All later log lines contain this address. Returns 0, or -1 if
+ * the peer is not a proxy, or if this is not the first message.
  */
 static int
 take_peer(const struct layers *layers, bool *is_proxy,
@@ -210,8 +210,8 @@ permit_login(struct admission *a, const char *rule)
 	a->verdict = PERMITTED;
 	log_login(s, rule);
 	/*
-	 * Not earlier, because only users who may log in get a state
-	 * directory.
+	 * The state directory is opened only now, because only users who may
+	 * log in get one.
 	 */
 	if ((fds[1] = state_open(s->o->state, &s->user,
 		 s->o->mailboxes.text)) == -1) {
@@ -442,7 +442,10 @@ admit_login(const struct monitor *m, struct watch *w,
 	a.s.auth = m->auth;
 	a.s.login = login;
 	a.s.deadline = m->deadline;
-	/* When the service is stopped, this process sees the others end. */
+	/*
+	 * If the service is stopped, the monitor stays until the other
+	 * processes have ended.
+	 */
 	lock_signals(SIG_BLOCK);
 	watch_limit(w, ROLE_TLS, 0);
 	watch_limit(w, ROLE_RELAY, 0);

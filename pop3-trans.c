@@ -19,7 +19,10 @@
 #include "wire.h"
 
 #define NUMBER 21 /* the digits of a uint64_t, and a NUL */
-/* Bytes of output that send_lines converts into, at least. */
+/*
+ * The least space in the output buffer, in bytes, for which send_lines
+ * converts.
+ */
 #define LINE_ROOM 4096
 
 /* The session's counters, for the log. */
@@ -30,8 +33,8 @@ struct transaction {
 };
 
 /*
- * Reads a word of digits and nothing else, which is not empty. Returns true
- * with *n, or false for any other word and for numbers above UINT64_MAX.
+ * Reads a number. text must not be empty. Returns true with *n if text consists
+ * of digits, or false for any other text and for numbers above UINT64_MAX.
  */
 static bool
 to_number(const char *text, uint64_t *n)
@@ -134,8 +137,9 @@ put_uidl(struct pop3 *p, const char *before, size_t n)
 }
 
 /*
- * Answers LIST or UIDL, of one message or of all. inline: a mailbox may have a
- * million messages, and without the call by pointer each costs 3 % less.
+ * Answers LIST or UIDL, of one message or of all. The function is inline
+ * because a mailbox may have a million messages: without the call by pointer
+ * each line costs 3 % less.
  */
 static inline enum pop3_verdict
 about_one_or_all(struct pop3 *p, int count, char **args, line_about *put)
