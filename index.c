@@ -2,10 +2,10 @@
  * Keeps a list of records in the state directory from one session to the next.
  *
  * Runs in the session, as the owner of the mailbox, with the session lock held.
- * So only the user can write to the file besides, and a forged list harms only
- * that user. The list is a cache: if it cannot be read or written that costs
- * time and is not an error. The mailbox format proves by its note in the list
- * that the list still describes the mailbox.
+ * So apart from this process only the user can write to the file, and a forged
+ * list harms only that user. The list is a cache: if it cannot be read or
+ * written that costs time and is not an error. The mailbox format proves by its
+ * note in the list that the list still describes the mailbox.
  *
  * The file is a header of one block, and blocks of records after it:
  *
@@ -51,7 +51,10 @@
 
 #define NAME "index"
 #define TEMPORARY "index.tmp"
-/* Another number in the other byte order. */
+/*
+ * In the other byte order this is another number, so the file is not used
+ * there.
+ */
 #define MAGIC UINT64_C(0x31786469646f706b)
 #define BLOCK ((size_t)4096)
 #define USABLE (BLOCK - sizeof(uint64_t)) /* bytes of a block for records */

@@ -177,8 +177,8 @@ is_emptied(const struct auth *now, const struct auth *before)
 }
 
 /*
- * Listener, at SIGHUP: reads the account and krb5.conf again. Keeps the earlier
- * one if reading fails.
+ * Listener, at SIGHUP: reads the account and krb5.conf again. If one of them
+ * cannot be read, keeps its earlier content.
  */
 static void
 reload_server(void *self)
@@ -221,8 +221,8 @@ serve_connection(struct server *s)
 	set_socket(&s->o);
 	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
 	/*
-	 * Now, because the client's address is gone when the client has ended
-	 * the connection.
+	 * The peer's address is compared now, because the kernel discards it
+	 * when the client ends the connection.
 	 */
 	m.is_proxied =
 	    s->o.proxies.count > 0 && proxies_include_peer(&s->o.proxies, 0);

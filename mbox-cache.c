@@ -42,8 +42,8 @@
 #define KIND "mbox   4"
 #define KIND_QUOTED "mboxo  4"
 /*
- * The kinds of the version before, which counted other bytes. Its records and
- * its note have the same form.
+ * The kinds of the previous version of kpopd. Its records and its note have the
+ * same form, but it counted other bytes in a message.
  */
 #define KIND_BEFORE "mbox   3"
 #define KIND_QUOTED_BEFORE "mboxo  3"
@@ -59,8 +59,8 @@ kind_of(const struct list_source *s)
 }
 
 /*
- * Makes the list prove nothing about the mailbox. Its ids are still known,
- * otherwise a message could get the id of one that has gone.
+ * Makes the list prove nothing about the mailbox. The ids in the list stay,
+ * because otherwise a message could get the id of one that has gone.
  */
 static void
 discard_proof(struct list *l)
@@ -192,8 +192,9 @@ cache_make(struct list *l, const struct list_source *s,
 }
 
 /*
- * Returns true if the last of the first count messages, which must not be the
- * end of the file, and some others are where the list has them.
+ * Returns true if message count - 1 and some others before it, chosen at
+ * random, are where the list has them, and message count - 1 does not end at
+ * the end of the file.
  */
 static bool
 is_sample_in_place(const struct list *l, size_t count, off_t size)
@@ -225,9 +226,10 @@ has_owner_from(const struct list *l, size_t first)
 }
 
 /*
- * Returns true if the mailbox seems to be what is listed, with more after it
- * (case 2). Stores the number of messages after which reading must go on in
- * *count. Returns false if an id would be lost that has to be remembered.
+ * Returns true if the mailbox seems to contain the listed messages and more
+ * after them (case 2). Stores in *count the number of messages after which
+ * reading must go on. Returns false also if an id that must be kept would be
+ * lost.
  */
 static bool
 has_grown(const struct list *l, const struct fingerprint *now, size_t *count)
@@ -351,7 +353,10 @@ cache_remove(struct list *l, const unsigned char *marks)
 		cache_distrust(l);
 		return;
 	}
-	/* A message may end elsewhere now that the others have gone. */
+	/*
+	 * Without the removed messages another one may end elsewhere, because a
+	 * Content-Length may have become right.
+	 */
 	if (kept.note.count_if_shrunk > 0 ||
 	    kept.note.first_if_grown != LIST_NEVER ||
 	    l->note.first_if_grown != LIST_NEVER)

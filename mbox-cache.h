@@ -24,8 +24,8 @@ bool cache_load(struct list *l, const struct list_source *s);
 bool cache_is_current(const struct list *l, const struct fingerprint *now);
 
 /*
- * Returns true if the mailbox was in another directory when the list was kept
- * than the one that it is in now.
+ * Returns true if the mailbox is now in another directory than when the list
+ * was kept.
  */
 bool cache_is_elsewhere(const struct list *l);
 

@@ -202,7 +202,10 @@ provide_krb5_conf(const struct preauth *g, const struct account *account)
 	return done;
 }
 
-/* In the jail, allows reading krb5.conf, and the pre-auth process's calls. */
+/*
+ * In the jail, limits the process to reading krb5.conf, and to the system calls
+ * of the pre-auth process.
+ */
 static void
 confine_preauth(void)
 {
@@ -217,8 +220,7 @@ confine_preauth(void)
 
 /*
  * As root, opens the replay cache and copies the keys; without keys g->auth
- * stays NULL. Without the cache every login is refused, for which the log has
- * the reason.
+ * stays NULL. Without the cache every login is refused; the log has the reason.
  */
 static void
 open_keys(struct preauth *g, struct auth *auth)
@@ -250,7 +252,7 @@ enter_preauth_jail(struct preauth *g, const struct account *account,
 	confine_preauth();
 }
 
-/* Prepares what the client is served with. */
+/* Prepares the buffered connection and the callbacks for POP3. */
 static void
 prepare_service(struct preauth *g)
 {

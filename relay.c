@@ -3,16 +3,16 @@
  * security layer of GSSAPI.
  *
  * Runs in the relay and in kpopd-tls, jailed, as a user without rights; and in
- * kpopc, as the caller. Neither side is trusted. Each can make it hold at most
- * one buffer of fixed size: it reads from a side only after the other has
- * taken what was read before. It has no time limit until the session ends,
- * because the session has its own.
+ * kpopc, as the caller. Neither side is trusted. Each can make this process
+ * hold at most one buffer of fixed size, because bytes are read from a side
+ * only after the other side has taken those read before. There is no time limit
+ * until the session ends, because the session has its own.
  *
  * On the server's side the session's socket must behave like the client's: it
  * ends when the connection ends, and bytes count as acknowledged when the
  * client has acknowledged them. So the last byte from the session is passed on,
- * but it stays in the session's socket until then, where the session counts it
- * (io_await_acknowledged).
+ * but stays in the session's socket until the client has acknowledged it. There
+ * the session counts it (io_await_acknowledged).
  */
 #include "config.h"
 
@@ -252,8 +252,8 @@ session_events(const struct relay *p)
 }
 
 /*
- * Returns which events of the client to wait for. On the server's side its
- * death is always one.
+ * Returns which events of the client to wait for. On the server's side a reset
+ * or hangup of the client always is one.
  */
 static struct pollfd
 client_events(const struct relay *p)
@@ -434,7 +434,10 @@ relay_run(int client, int cleartext_in, int cleartext_out, enum relay_side side,
 		return -1;
 	while (!is_done(&p))
 		if (!await_events(&p, fds) || relay_events(&p, fds) == -1) {
-			/* An alert in it may give the client the reason. */
+			/*
+			 * The buffer may contain an alert, which gives the
+			 * client the reason.
+			 */
 			drain(client, &p.wrapped);
 			return -1;
 		}

@@ -20,9 +20,9 @@ int relay_put(struct relay_buffer *b, const void *data, size_t n);
 #define RELAY_END 1 /* unwrap's result if the client has ended its stream */
 
 /*
- * What converts the bytes: "cleartext" is the session's form, "wrapped" the
- * client's. Except is_ready the functions that return an int return 0, or -1 to
- * end the connection. state is relay_run's.
+ * The functions that convert the bytes: "cleartext" is the session's form,
+ * "wrapped" the client's. Except is_ready the functions that return an int
+ * return 0, or -1 to end the connection. state is relay_run's.
  */
 struct relay_codec {
 	/*

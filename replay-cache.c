@@ -4,12 +4,12 @@
  * Runs in the pre-auth process: as root in replay_open, which makes or repairs
  * the file, then as the pre-auth user with the descriptor. A compromised
  * pre-auth process can alter the file's bytes, but not its size, mode or name.
- * So no content can do more than refuse clients, and none refuses them for
- * long.
+ * So the worst that the content of the file can do is that clients are refused,
+ * and only for a limited time.
  *
- * libkrb5's own replay cache is not used. It forgets an authenticator 300
- * seconds after its use, but libkrb5 accepts it for up to twice as long if the
- * client's clock is fast.
+ * libkrb5's own replay cache is not used. It discards an authenticator 300
+ * seconds after its use, but libkrb5 accepts the authenticator for up to twice
+ * as long if the client's clock is fast.
  *
  * The seed is secret; otherwise a client could choose the bucket of its
  * authenticator.
@@ -316,9 +316,9 @@ hash_pieces(const struct replay *r, char purpose,
 }
 
 /*
- * Returns true if a slot must not be reused. Its time is not heeded if it is
- * further in the future than any that is accepted: then it was forged, or the
- * wall clock was set back.
+ * Returns true if a slot must not be reused. The client's time in a slot is
+ * ignored if no authenticator with such a time would be accepted, because it is
+ * too far in the future: the slot was forged, or the wall clock was set back.
  */
 static bool
 is_needed(const struct replay *r, const struct slot *s,
@@ -328,7 +328,7 @@ is_needed(const struct replay *r, const struct slot *s,
 
 	if (ctime == 0)
 		return false;
-	/* The wall clock may jump, and jump back; this clock cannot. */
+	/* The wall clock may jump, and jump back; CLOCK_BOOTTIME cannot. */
 	if (stored <= now->boot && now->boot <= stored + 2 * r->keep)
 		return true;
 	return now->wall <= ctime + r->keep && ctime <= now->wall + 2 * r->keep;
@@ -426,8 +426,8 @@ write_counters(const struct replay *r, struct counters *c)
 }
 
 /*
- * Returns REPLAY_NEW, or the reason to refuse an authenticator of this time
- * alone.
+ * Returns REPLAY_NEW, or the reason for which an authenticator is refused
+ * because of its time.
  */
 static enum replay_result
 check_time(const struct replay *r, uint32_t ctime,

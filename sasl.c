@@ -205,8 +205,9 @@ sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size)
 
 /*
  * Has auth verify and record the AP-REQ in a first token. Returns 0, or -1
- * (logged). Without mutual authentication a whole exchange can be replayed, and
- * GSSAPI's own replay cache forgets as early as libkrb5's.
+ * (logged). GSSAPI alone would not suffice: without mutual authentication a
+ * whole exchange can be replayed, and its own replay cache discards an
+ * authenticator as early as libkrb5's.
  */
 static int
 screen_token(struct sasl *s, gss_buffer_t token)

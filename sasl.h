@@ -41,8 +41,8 @@ void sasl_begin(struct sasl *s);
 /*
  * Takes the client's next token, of n bytes (RFC 4752 §3.1). Returns SASL_MORE
  * with *out, of *size bytes, for the client, whose next token must follow;
- * SASL_DONE if the client is authenticated; or SASL_FAILED (logged). *out is
- * the struct sasl's, and valid until the next call.
+ * SASL_DONE if the client is authenticated; or SASL_FAILED (logged). *out
+ * belongs to *s, and is valid until the next call.
  */
 enum sasl_result sasl_step(struct sasl *s, const void *token, size_t n,
     const void **out, size_t *size);
