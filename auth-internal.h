@@ -10,7 +10,7 @@
  */
 struct auth {
 	krb5_context context;
-	struct krb5conf *snapshot; /* all that the context knows of krb5.conf */
+	struct krb5conf *snapshot; /* all of krb5.conf that the context has */
 	char *text;                /* the snapshot as one krb5.conf file */
 	krb5_keytab keys;          /* in memory: keys of pop/ and pop3/ only */
 	krb5_principal name;       /* the service's, for a KRB-ERROR */

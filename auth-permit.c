@@ -184,7 +184,7 @@ has_nul(krb5_const_principal who)
 	    memchr(who->realm.data, '\0', who->realm.length) != NULL;
 }
 
-/* Returns why the principal is refused, whoever the user is, or NULL. */
+/* Returns why the principal is refused for any user, or NULL. */
 static const char *
 find_flaw(krb5_context context, krb5_const_principal who, const char *realms)
 {

@@ -156,7 +156,7 @@ pick_layer(const struct conn *c, const struct options *o, unsigned offered)
 		return RELAY_GSS_INTEGRITY;
 	if ((offered & RELAY_GSS_NONE) == 0)
 		errx(EXIT_REFUSED,
-		    "the server offers no layer that kpopc knows");
+		    "the server offers no layer that kpopc supports");
 	if (!o->cleartext)
 		errx(EXIT_REFUSED,
 		    "the server offers no security layer (use "

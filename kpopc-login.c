@@ -49,7 +49,7 @@ known_capability(const char *line)
 
 /*
  * Answers CAPA with USER, which kpopc turns into AUTH, and the server's
- * capabilities that kpopc knows.
+ * capabilities that kpopc supports.
  */
 static void
 answer_capa(const struct conn *c)

@@ -6,7 +6,7 @@
  * only that group may write the directory. On Debian the directory is root:mail
  * 2775, and mailboxes are often 0660 user:mail. A session with that group could
  * read the mail of all users. The broker has the group but gets no byte of the
- * client: it knows the path of one mailbox, and its session sends verbs of one
+ * client: it has the path of one mailbox, and its session sends verbs of one
  * byte.
  */
 #include "config.h"

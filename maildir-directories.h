@@ -13,8 +13,8 @@ bool directories_have_vanished(const struct note *note,
     const struct store_place *place);
 
 /*
- * Opens the Maildir, new and cur into *m; makes them first if the place says
- * so. An absent directory is not an error. Returns DROP_OK; DENIED or FAILED
+ * Opens the Maildir, new and cur into *m; makes them first if place->create is
+ * set. An absent directory is not an error. Returns DROP_OK; DENIED or FAILED
  * (logged).
  */
 enum drop_error directories_open(struct maildir *m,

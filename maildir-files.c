@@ -235,8 +235,8 @@ files_count(int fd, struct record *r, struct stat *st)
 /*
  * Fills the record of a message that cannot be read with the size of its file.
  * Such a message is listed all the same. If it were left out, clients that keep
- * mail would forget that they have it. If the login failed, one broken file
- * would block all other messages. It is counted when it is fetched.
+ * mail would discard the record that they have it. If the login failed, one
+ * broken file would block all other messages. It is counted when it is fetched.
  */
 static void
 guess_wire_size(struct record *r, const struct stat *st)

@@ -21,7 +21,7 @@
 #define JOURNAL_FRONT 1024 /* bytes of the witness at P, at most */
 #define JOURNAL_BACK 2048  /* bytes of the witness before S, at most */
 
-/* A mailbox and the place of its journal. */
+/* A mailbox and the directory of its journal. */
 struct journal_box {
 	int state; /* the state directory of this mailbox alone */
 	int fd;    /* the mailbox, locked for writing; -1: there is none */
@@ -118,7 +118,7 @@ enum journal_match journal_match_written(const struct journal_box *b,
 /* Returns true unless the file is certainly absent from the state directory. */
 bool journal_may_exist(int state, const char *name);
 
-/* These sync as their names tell. Each returns 0, or -1 (logged). */
+/* These sync what their names contain. Each returns 0, or -1 (logged). */
 int journal_sync_state(int state);
 int journal_sync_mailbox(int fd);
 

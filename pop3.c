@@ -168,7 +168,7 @@ dispatch(struct pop3 *p, char *line, int length)
 		return pop3_not_understood(p, "a command has no NUL in it");
 	}
 	if ((args[0] = next_word(&line)) == NULL)
-		return pop3_not_understood(p, "an empty line is no command");
+		return pop3_not_understood(p, "an empty line is not a command");
 	for (c = p->state->commands; c->name != NULL; c++) {
 		if (strcasecmp(c->name, args[0]) != 0)
 			continue;

@@ -8,7 +8,7 @@
 /*
  * Reads one header of version 1 or 2, and not a byte more. Returns 0 with the
  * client's address in *client, which is "" if the proxy speaks for itself or
- * does not know its client's address; or -1 if there is no valid header
+ * does not send its client's address; or -1 if there is no valid header
  * (logged).
  */
 int proxy_read(struct io *io, struct address_text *client);

@@ -250,7 +250,10 @@ recover_described(const struct recovery_round *r, const struct state_mailbox *m)
 		print_unreachable(m, refusal);
 		return RECOVERY_UNREACHABLE;
 	}
-	/* As the administrator knows it; setup_prepare may change s.path. */
+	/*
+	 * The path as -m gives it, for the report; setup_prepare may change
+	 * s.path.
+	 */
 	box = s.path;
 	result = is_unfinished ? recover_mailbox(&s) : RECOVERY_NOTHING;
 	printf("%s (%s): %s\n", log_safe(&name, s.user.name),

@@ -2,7 +2,7 @@
  * Finishes a removal that a killed session or a power failure left unfinished.
  *
  * Runs as the user, in a process of its own: a child of the broker after a
- * session, or a child of --recover. The files that it reads are the user's, who
+ * session, or a child of --recover. The user owns the files that are read, and
  * may have put anything in their place; so nothing here runs as root.
  */
 #include "config.h"

@@ -113,7 +113,9 @@ sandbox_call_name(int number)
 	    "unknown";
 }
 
-/* Returns the rights to files that a kernel of this ABI knows (landlock(7)). */
+/*
+ * Returns the rights to files that a kernel of this ABI supports (landlock(7)).
+ */
 static uint64_t
 known_rights(long abi)
 {
@@ -125,7 +127,7 @@ known_rights(long abi)
 	return rights;
 }
 
-/* Returns the rights below a path, of those that the kernel knows. */
+/* Returns the rights below a path, of those that the kernel supports. */
 static uint64_t
 rights_for(const struct sandbox_path *path, uint64_t known)
 {

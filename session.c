@@ -5,8 +5,8 @@
  * Runs as the user; the monitor's child has dropped root's rights before. Until
  * the monitor has the answer, the session has neither the client's socket nor a
  * byte of the client: otherwise a client that took this process over would have
- * the rights of a user whom it has only named. Before the session reads a byte
- * it is confined to the mailbox and the state directory.
+ * a user's rights without more than the user's name. Before the session reads a
+ * byte it is confined to the mailbox and the state directory.
  */
 #include "config.h"
 

@@ -34,7 +34,7 @@ refusal_of() {
 		    echo '^-ERR no TLS here$' ||
 		    echo '^-ERR no such command here$'
 		;;
-	*) echo '^-ERR an empty line is no command$' ;;
+	*) echo '^-ERR an empty line is not a command$' ;;
 	esac
 }
 
@@ -439,7 +439,7 @@ refuses_numbers() {
 	done
 	pop_ask NOOP
 	for _ in $(seq 19); do
-		pop_ask '' '^-ERR an empty line is no command$'
+		pop_ask '' '^-ERR an empty line is not a command$'
 	done
 	pop_ask "RETR 9" '^-ERR no such message$'
 	for _ in $(seq 20); do

@@ -243,7 +243,7 @@ serve_offer() {
 		await 5 '! ss -Hltn sport = 2110 | grep -q .'
 	done
 	serve_offer 8
-	tried 1 "the server offers no layer that kpopc knows" -p --cleartext
+	tried 1 "the server offers no layer that kpopc supports" -p --cleartext
 	run kpopc --cleartext mail.kpopd.test
 	[ "$status" -eq 2 ]
 }
