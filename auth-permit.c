@@ -189,8 +189,8 @@ static const char *
 find_flaw(krb5_context context, krb5_const_principal who, const char *realms)
 {
 	/*
-	 * The KDC does not know an anonymous client (RFC 8062), so no .k5login
-	 * may name it.
+	 * The KDC has not authenticated an anonymous client (RFC 8062), so no
+	 * .k5login may name it.
 	 */
 	if (krb5_principal_compare_any_realm(context, who,
 		krb5_anonymous_principal()))

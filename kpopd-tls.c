@@ -2,16 +2,16 @@
  * Serves one connection by TLS: the client on one side, cleartext on the other.
  *
  * Runs as root while it reads the certificate and the key, then as a user of
- * its own in an empty jail, and only then looks at the client. It has the TLS
+ * its own in an empty jail, and only then reads from the client. It has the TLS
  * key and this connection's cleartext, but neither the service's key nor a
  * file. The monitor starts it with the client on fd 0, the cleartext side on
  * fd 1 and the channel to the monitor on LAYER_CHANNEL. OpenSSL takes longer to
  * start than a whole login without TLS; in a program of its own it costs the
  * other processes nothing.
  *
- * Once it is ready it sends on the cleartext side one byte, the size of the
- * hash that follows: its certificate's, for channel bindings (RFC 5929 §4.1).
- * The pre-auth process invites the client only after that.
+ * When it is ready, it sends the hash of its certificate, for channel bindings
+ * (RFC 5929 §4.1), to the cleartext side: one byte with the size of the hash,
+ * then the hash. The pre-auth process answers STLS only after that.
  *
  * TLS 1.2 and 1.3, without renegotiation and compression, and without
  * resumption, because the process serves one connection. Cipher suites have
@@ -160,11 +160,11 @@ got_cleartext(const struct relay_tls *t)
 
 /*
  * Returns the reason for the end of the connection in plain words, or NULL if
- * only OpenSSL's text fits. No byte of the client's is in either.
+ * only OpenSSL's text fits. Neither contains a byte from the client.
  *
  * A client can send each of these alerts, or cleartext, at any time. But a
- * client that has sent data inside TLS has accepted the certificate, and after
- * the handshake an error is not cleartext.
+ * client that has sent data inside TLS has accepted the certificate, and an
+ * error after the handshake does not come from cleartext.
  */
 static const char *
 explain_tls_error(const struct relay_tls *t)

@@ -5,8 +5,8 @@
  * Runs in the session and in the recovery, as the owner of the mailbox. The
  * owner can also take these locks in other programs, so every wait is bounded.
  *
- * The file of the session lock contains the principal of its session. After a
- * broken connection the same principal can so have the mailbox again: its new
+ * The file of the session lock contains the principal of its session. So the
+ * same principal can open the mailbox again after a broken connection: its new
  * login writes a takeover request to a FIFO in the same directory, and the
  * earlier session decides whether it is idle.
  */
@@ -28,7 +28,10 @@
 #define LOCK_FILE "session"
 #define YIELD_FIFO "yield"
 #define IDENTITY_FILE "places" /* the name that earlier versions gave it */
-/* An earlier session that is asked to end, and may, does so at once. */
+/*
+ * How long to wait for an earlier session that is asked to end. If it is idle,
+ * it ends at once.
+ */
 #define SESSION_WAIT_MS 1000
 #define SESSION_STEP_MS 50
 /* Bytes; with a longer principal no session is asked to end */

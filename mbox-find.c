@@ -8,14 +8,15 @@
  *
  *	1  The file has the fingerprint that it had when this message was read
  *	   (find_is_certain), and the message begins and ends at boundaries.
- *	2  Where the list has the message is a message with the same header,
+ *	2  At the listed offset is a message with the same header,
  *	   which begins and ends at boundaries. If other messages could have
  *	   that header, the body is the same, too (find_is_in_place).
- *	3  Elsewhere in the file is such a message (find_moved). It is found in
+ *	3  At another offset is such a message (find_moved). It is found in
  *	   a new list of the file, the fresh list, which later sessions use.
  *
- * Of messages with equal headers and bodies any proves the other. So a removal
- * takes each message of the file for at most one message of the list.
+ * If several messages have equal headers and bodies, each of them proves all.
+ * Therefore a removal uses each message of the file for at most one message of
+ * the list.
  */
 #include "config.h"
 
@@ -172,9 +173,9 @@ find_is_certain(const struct mbox *m, size_t i)
 }
 
 /*
- * Returns true if message one begins and ends at boundaries of the file. Needed
- * even if the fingerprint matches: a list that is forged, or older than a power
- * failure, does not pass.
+ * Returns true if message one begins and ends at boundaries of the file. The
+ * check is needed even if the fingerprint matches, because the list may be
+ * forged, or older than a power failure.
  */
 static bool
 has_boundaries(const struct mbox *m, const struct list_message *one, off_t size)

@@ -79,8 +79,8 @@ write_d(const struct journal_box *b, const struct journal *j)
 
 /*
  * Replaces the journal by one that also contains the mail that has arrived
- * after S; the mailbox has now this size. The new D is the D of jfd, or nothing
- * if jfd is -1, and then the mailbox from S on. Changes from, kept and size of
+ * after S; the mailbox has now this size. The new D is the D of jfd (nothing if
+ * jfd is -1), followed by the mailbox from S on. Changes from, kept and size of
  * the head accordingly. Returns 0, or -1 (logged).
  */
 static int
@@ -243,8 +243,8 @@ finish_written(const struct journal_box *b)
 }
 
 /*
- * This ends, because a mailbox that is locked grows only by programs that
- * ignore locks.
+ * A few steps suffice, because a mailbox that is locked grows only by programs
+ * that ignore locks.
  */
 int
 redo_finish(const struct journal_box *b)

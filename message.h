@@ -102,7 +102,7 @@ void message_send_session(int channel, enum session_kind kind,
 /*
  * Monitor: copies a packet of n bytes to *m. Returns true if its size is right
  * and its text ends and contains only letters, digits, blanks and " .,:_-".
- * Otherwise *m must not be used. The kind is the caller's to check.
+ * Otherwise *m must not be used. The caller must check the kind.
  */
 bool message_read_session(const void *packet, size_t n,
     struct session_message *m);

@@ -4,9 +4,9 @@
  *
  * Runs as root: in the monitor, and in --recover. The session and the broker
  * belong to their user, who can stop them; so the process that watches them
- * must not. It reads nothing of the network, but one packet of bounded size at
- * a time from each child. The bytes of a packet become a line of the log, or
- * go to the caller.
+ * must not belong to that user. This process reads nothing of the network, but
+ * one packet of bounded size at a time from each child. The bytes of a packet
+ * become a line of the log, or go to the caller.
  *
  * Each child has a channel of its own, so the descriptor identifies the role. A
  * compromised child cannot close, fill or use the channel of another. roles[]
@@ -78,7 +78,10 @@ watch_begin(struct watch *w)
 	*w = (struct watch){ .children = { { .pid = 0 } } };
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
-	/* Also for stops: no SA_NOCLDSTOP. */
+	/*
+	 * SIGCHLD must also report that a child was stopped, so there is no
+	 * SA_NOCLDSTOP.
+	 */
 	if (sigprocmask(SIG_BLOCK, &child, NULL) == -1 ||
 	    sigaction(SIGCHLD, &action, NULL) == -1)
 		fatal("preparing for signals");
@@ -271,7 +274,7 @@ take_packet(struct watch *w, enum role role, struct watch_event *e)
 	}
 	/*
 	 * A process that a compromised broker has made may keep the other end
-	 * after the broker's end, and send without end.
+	 * of the channel open when the broker has ended, and send for ever.
 	 */
 	if (n == PACKET_END ||
 	    (c->has_ended &&
@@ -295,8 +298,8 @@ take_packet(struct watch *w, enum role role, struct watch_event *e)
 }
 
 /*
- * Kills the processes that a child has made, if the child has ended. Its
- * process group cannot be another's before the child has been waited for.
+ * Kills the processes that a child has made, if the child has ended. Before
+ * waitpid has returned the child, no other process group can have its id.
  */
 static void
 kill_group(pid_t pid)

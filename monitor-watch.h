@@ -38,7 +38,7 @@ struct watch {
 		pid_t pid;         /* 0: there is no such child */
 		int channel;       /* to the child; -1: closed */
 		int64_t deadline;  /* as watch_fork's */
-		int64_t paid;      /* its lines use its rate until then; ms */
+		int64_t paid;      /* until then its rate is used up; ms */
 		unsigned withheld; /* lines above its rate, not written */
 		enum watch_reason reason;
 		bool has_ended;

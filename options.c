@@ -1,5 +1,6 @@
 /*
- * Reads the command line by one table, which also makes the usage and --help.
+ * Reads the command line by one table, from which the usage and --help are also
+ * made.
  *
  * Runs as root, before the process reads anything from the client. There is no
  * configuration file; the few options fit in inetd's. A mistake is printed if

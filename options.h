@@ -60,8 +60,9 @@ struct options {
 void options_read(struct options *o, int argc, char **argv, bool by_hand);
 
 /*
- * Reports why kpopd cannot start, followed by what: by hand on standard error,
- * with the usage; otherwise in the log. Ends the process with status 2.
+ * Reports the text of why, then that of what, as the reason for which kpopd
+ * cannot start: on standard error with the usage if kpopd was started by hand,
+ * otherwise in the log. Ends the process with status 2.
  */
 _Noreturn void options_refuse(const struct options *o, const char *why,
     const char *what);

@@ -379,7 +379,7 @@ static const struct pop3_command gssapi_commands[] = {
 
 /*
  * RFC 5034 §4 does not permit an initial response that makes AUTH's line too
- * long, but every Kerberos token would.
+ * long, but with a Kerberos token the line always is.
  */
 static char login_line[TOKEN_LINE + POP3_LINE];
 

@@ -162,8 +162,8 @@ verify_identity(uid_t uid, gid_t gid, gid_t effective)
 }
 
 /*
- * Gives up root's rights for good. The effective gid is the gid, but for the
- * broker. OpenSSH's permanently_set_uid is the model.
+ * Gives up root's rights for good. The effective gid is the same as the gid,
+ * except in the broker. OpenSSH's permanently_set_uid is the model.
  */
 static void
 drop_root(uid_t uid, gid_t gid, gid_t effective)

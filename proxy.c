@@ -3,7 +3,7 @@
  *
  * Runs in the pre-auth process, jailed. Reads not a byte more than the header,
  * because another process may read what follows (TLS). The size of a header is
- * limited; its time is that of the login.
+ * limited; it must arrive before the login deadline.
  *
  * Source: HAProxy's doc/proxy-protocol.txt, versions 1 and 2.
  */

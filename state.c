@@ -137,9 +137,10 @@ is_line_of(void *self, const char *name, const char *mailboxes)
 /*
  * Asks the account database whether the line's user still has this uid; two
  * names may share one uid. Returns true, which ends the search, if the user
- * does not, with the name in w->former, or if the database does not answer.
- * Otherwise every user would seem to be a former one while a directory service
- * is away, and an unfinished removal would be moved aside.
+ * does not, with the name in w->former, or if the database does not answer. If
+ * a missing answer counted as "no", every user would seem to be a former one
+ * while a directory service is away, and an unfinished removal would be moved
+ * aside.
  */
 static bool
 check_former(void *self, const char *name, const char *mailboxes)
