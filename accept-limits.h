@@ -94,10 +94,7 @@ void limits_return_slot(struct limits_state *t, const struct limits_slot *slot);
 /* Returns true if no further session may begin. */
 bool limits_is_full(const struct limits_state *t);
 
-/*
- * Makes the slot that of the session of process pid. The state must not be
- * full.
- */
+/* Gives the slot to the session of process pid. The state must not be full. */
 void limits_begin_session(struct limits_state *t, pid_t pid,
     const struct limits_slot *slot, int64_t now);
 

@@ -126,8 +126,9 @@ layer_tls_works(const struct options *o)
 		return false;
 	privsep_make_jail(o->state, "tls");
 	/*
-	 * Two processes may write at the same time: they write the same. A
-	 * part of a text leads to another trial.
+	 * Two processes may write at the same time; both write the same text.
+	 * If only a part of the text is written, the next process tries the
+	 * certificate again.
 	 */
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
 	    0600);

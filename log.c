@@ -49,8 +49,8 @@ void
 log_open(const char *program)
 {
 	/*
-	 * Now, because syslog(3) needs the time zone, whose file a jail does
-	 * not have.
+	 * The time zone is read now, because syslog(3) needs it and a jail does
+	 * not have its file.
 	 */
 	tzset();
 	closelog();

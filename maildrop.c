@@ -32,7 +32,7 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 		.locks = locks };
 	enum drop_error error;
 
-	/* The format keeps the path and the name in it. */
+	/* The format keeps pointers to the path and to the name in it. */
 	if ((path = strdup(path)) == NULL)
 		fatal("strdup");
 	*m = (struct maildrop){ .store = b->store };
@@ -63,8 +63,8 @@ maildrop_recover(const struct mailboxes *b, const char *path, int state,
 }
 
 /*
- * Opens a directory that stays within reach with this access. Without access
- * *reach stays as it is.
+ * Opens a directory for which the sandbox of a session is to permit this
+ * access. If the access is none, *reach stays as it is.
  */
 static void
 open_reach(struct sandbox_path *reach, const char *path,

@@ -23,7 +23,10 @@ fields_begin(struct fields *f, bool at_front)
 	    (struct fields){ .at_front = at_front, .length = FIELDS_NO_LENGTH };
 }
 
-/* Returns true if the n bytes at p begin with prefix, in any case. */
+/*
+ * Returns true if the n bytes at p begin with prefix, in letters of either
+ * case.
+ */
 static bool
 has_prefix(const char *p, size_t n, const char *prefix)
 {
@@ -43,7 +46,10 @@ is_rewritten_field(const char *p, size_t n)
 	static const char *const fields[] = {
 		"Status:", "Content-Length:", "Lines:"
 	};
-	/* The rest after "X-". All fields of VM begin with the last one. */
+	/*
+	 * The names after "X-". The last entry is the beginning of all fields
+	 * of VM.
+	 */
 	static const char *const extensions[] = { "Status:", "UID:", "UIDL:",
 		"IMAP:", "IMAPbase:", "Keywords:", "Label:", "Mozilla-Status:",
 		"Mozilla-Status2:", "Mozilla-Keys:", "Evolution:",

@@ -19,7 +19,10 @@
 
 #include "mbox-hash.h"
 
-/* Any constant; never changed, because indexes keep what is hashed with it. */
+/*
+ * This may be any constant, but must not be changed, because indexes keep
+ * hashes that were made with it.
+ */
 #define BODY_SEED 0x6b706f70642d6d62
 
 void

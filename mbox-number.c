@@ -199,8 +199,9 @@ mark_shared(struct numbering *n, size_t i)
 }
 
 /*
- * Finds the body that the id of this header alone belongs to, of a message that
- * has gone or is in the list before. Returns false if none is known.
+ * Finds the body to which the id of this header alone belongs, among the
+ * messages that have gone and those in the list before. Returns false if there
+ * is none.
  */
 static bool
 find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
@@ -268,8 +269,10 @@ number_message(struct numbering *n, size_t i)
 		mark_shared(n, c->plain);
 	r.ordinal = 0;
 	r.flags &= LIST_WEAK | LIST_IF_SHRUNK;
-	/* LIST_SHARED stays when the other messages go, because by it the
-	 * message is remembered when it goes, too. */
+	/*
+	 * LIST_SHARED stays set when the other messages go. Otherwise the id of
+	 * this message would not be remembered when this message goes, too.
+	 */
 	r.flags |= (c->is_shared || c->has_owner ? LIST_SHARED : 0u) |
 	    (is_plain ? 0u : LIST_SUFFIXED);
 	n->has_suffixes |= !is_plain;

@@ -15,8 +15,8 @@
 void number_new(struct list *l, bool can_read);
 
 /*
- * Numbers all messages of a list, of which none is numbered, that replaces the
- * list before. Ids that messages of that list had are not given to others.
+ * Numbers all messages of a list that replaces the list before; none of them is
+ * numbered yet. Ids that messages of that list had are not given to others.
  */
 void number_all(struct list *l, struct list *before);
 

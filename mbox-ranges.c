@@ -7,11 +7,11 @@
  * and has mbox-redo.c do the rest. Before the journal is decided, the mailbox
  * is not touched.
  *
- * If nothing at all is kept, the file is truncated without a journal. So is it
- * if only the end of the file is removed and there is no space for the journal:
- * a power failure at that very moment may leave remains of removed messages
- * after the last one, but a mailbox on a full disk that cannot be emptied would
- * be worse.
+ * If nothing at all is kept, the file is truncated without a journal. The same
+ * is done if only the end of the file is removed and there is no space for the
+ * journal: a power failure at that very moment may leave remains of removed
+ * messages after the last one, but a mailbox on a full disk that cannot be
+ * emptied would be worse.
  */
 #include "config.h"
 

@@ -90,8 +90,8 @@ find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
 }
 
 /*
- * Takes one message of the file for each message that is not marked and has an
- * equal one, so that as many as are not marked stay.
+ * For each listed message that is not marked and has an equal one, takes one
+ * message of the file. So of equal messages as many stay as are not marked.
  */
 static void
 reserve_equal(struct mbox *m, const unsigned char *marks)

@@ -151,7 +151,10 @@ end_message(struct scan *s)
 	}
 	if (s->now.weak)
 		s->now.body = hash_body_end(&s->body_hash);
-	/* If it is still undecided, no byte of the body has been read. */
+	/*
+	 * If the trust in the Content-Length is undecided here, no byte of the
+	 * body has been read.
+	 */
 	s->now.right_if_grown |= s->is_undecided && length > 0;
 	s->now.right_if_shrunk = length >= 0 && !s->quoted && s->in == BODY &&
 	    length > s->at - s->body_at;

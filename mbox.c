@@ -135,8 +135,11 @@ accept_absence(struct mbox *m, bool have_list)
 		return DROP_FAILED;
 	}
 	if (have_list) {
-		/* Do not keep the directory: the spool may be absent from any
-		 * directory next time. */
+		/*
+		 * The kept list must not name a directory: another program has
+		 * removed the spool, so it may be absent at the next login,
+		 * too.
+		 */
 		m->list.source.dir = -1;
 		cache_distrust(&m->list);
 	}
@@ -402,8 +405,8 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 const struct store_ops mbox_store = {
 	.name = "mbox",
 	/*
-	 * The directory and not the spool, because the spool may be made or
-	 * replaced while the session waits for a lock.
+	 * The right is to the directory and not to the spool, because the spool
+	 * may be made or replaced while the session waits for a lock.
 	 */
 	.directory_access = STORE_WRITE,
 	.is_locked = true,
