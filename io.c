@@ -157,8 +157,8 @@ poll_until(struct io *io, short events, int64_t begin, int64_t until)
 }
 
 /*
- * Waits for events until the time until. Returns 0, or -1 with io->error set:
- * to late if the time is over.
+ * Waits for events until the time until. Returns 0, or -1 with io->error set;
+ * the error is late if the time is over.
  */
 static int
 wait_for_events(struct io *io, short events, int64_t until, enum io_error late)

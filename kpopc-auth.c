@@ -3,8 +3,8 @@
  *
  * Runs as the caller, partly in a process between the connection and the rest
  * of kpopc. The server is trusted only after GSSAPI has verified its proof. The
- * offer of layers, which the ticket's key protects, is then the server's own.
- * Everything before, and the answer to AUTH, may be an attacker's.
+ * offer of layers, which GSSAPI protects, is then known to come from the
+ * server. Everything before, and the answer to AUTH, may come from an attacker.
  */
 #include "config.h"
 

@@ -38,8 +38,9 @@ static struct {
 	 */
 	uint64_t waiting;
 	/*
-	 * A bit for each of the first WATCHED of them, the lowest first: such a
-	 * command.
+	 * A bit for each of the first WATCHED of these lines, the lowest bit
+	 * for the first line. Set: the line is a command that can end the
+	 * login.
 	 */
 	uint64_t ends;
 	const char *name; /* of the last such command */

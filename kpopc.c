@@ -106,15 +106,15 @@ main(int argc, char **argv)
 
 	open_standard();
 	/*
-	 * Each message in one write, because the program that started kpopc may
-	 * write to the same file.
+	 * Write each message in one piece, because the program that started
+	 * kpopc may write to the same file.
 	 */
 	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	read_options(&o, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	/*
-	 * Before the connection, so that an error cannot be taken for the
-	 * server's.
+	 * Get the ticket before connecting; otherwise an error could be taken
+	 * for the server's.
 	 */
 	ticket_get(&ticket, &o);
 	if (o.pop3)

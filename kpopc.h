@@ -178,7 +178,8 @@ void follow_server(const char *data, size_t n);
 bool follow_has_quit(void);
 
 /*
- * Returns true if, besides, all lines of the program have their whole answers.
+ * Returns true if QUIT was the program's last line and all its lines have their
+ * whole answers.
  */
 bool follow_is_over(void);
 

@@ -7,10 +7,10 @@
  * moment later a file may have another name (maildir-files.c).
  *
  * readdir may return a file that is renamed meanwhile under both names, or not
- * at all. One pass over the directories lacks no file only if they have not
- * changed since long before it (fingerprint.c). Otherwise the directories are
- * read again, and all passes are compared with each other and with the list of
- * an earlier session.
+ * at all. One pass over the directories surely contains every file if the
+ * directories did not change for some time before the pass, and during it
+ * (fingerprint.c). Otherwise the directories are read again, and all passes are
+ * compared with each other and with the list of an earlier session.
  */
 #include "config.h"
 

@@ -27,8 +27,8 @@ enum drop_error records_update(struct maildir *m, struct index *old);
 void records_get(struct maildir *m, size_t i, struct record *r);
 
 /*
- * Puts the record of message i into the list, and withdraws the fingerprints
- * unless the list has that record already.
+ * Puts the record of message i into the list, and marks the fingerprints as not
+ * stable unless the list has that record already.
  */
 void records_correct(struct maildir *m, size_t i, const struct record *r);
 

@@ -76,8 +76,8 @@ unlink_message(struct maildir *m, size_t i, struct removal *removal)
 		if (unlinkat(where.dir, where.name, 0) == 0) {
 			removal->touched[where.directory] = true;
 			/*
-			 * First, because unlink_others reads the names again,
-			 * and where.name is one of them.
+			 * Note the message first, because unlink_others reads
+			 * the names again, and where.name is one of them.
 			 */
 			quota_note(&removal->quota, where.name,
 			    where.st.st_size);

@@ -129,8 +129,8 @@ maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 		    (uintmax_t)r.ordinal + 1);
 	XXH128_canonicalFromHash(&digest, XXH3_128bits(name, n));
 	/*
-	 * No unique name contains a colon. Without it a file's unique name
-	 * could be the hash of another message.
+	 * No unique name contains a colon. Without the colon a file's unique
+	 * name could equal the hash of another message's name.
 	 */
 	id[0] = ':';
 	uidl_write(digest.digest, id + 1);

@@ -1,7 +1,8 @@
 /*
  * An open Maildir and the record of a message in its index, for maildir*.c.
  *
- * No other file includes this header; the format's face is store.h.
+ * No other file includes this header; other files use the format through
+ * store.h.
  */
 #ifndef MAILDIR_H
 #define MAILDIR_H
@@ -82,7 +83,7 @@ struct maildir {
 	 * that it does not find
 	 */
 	int passes_left;
-	bool is_distrusted;  /* the fingerprints in the index are withdrawn */
+	bool is_distrusted;  /* the fingerprints in the index are not stable */
 	int fd;              /* of the message fetched last; -1: none */
 	struct stat fetched; /* of fd when it was fetched */
 };

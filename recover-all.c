@@ -195,7 +195,8 @@ describe_mailbox(const struct state_mailbox *m, struct mailboxes *boxes,
 }
 
 /*
- * Prints that a removal is left which belongs to no mailbox of the uid before.
+ * If a removal of the previous uid is left that belongs to none of its
+ * mailboxes, prints that.
  */
 static void
 print_rest(struct recovery_round *r)

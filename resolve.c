@@ -89,8 +89,8 @@ follow_symlink(struct walk *w, int link)
 }
 
 /*
- * Makes next, the directory `name` in w->at, the current one. Returns NULL, or
- * why the path is too long.
+ * Makes the directory next, which is `name` in w->at, the current one. Returns
+ * NULL, or why the path is too long.
  */
 static const char *
 enter_directory(struct walk *w, const char *name, int next)

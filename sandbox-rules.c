@@ -6,9 +6,9 @@
  * kernel runs for each call. kpopd has the programs as tables and does not link
  * libseccomp, which would cost each connection a millisecond.
  *
- * A C library may make another call of a group of equal calls than this
- * machine's: so the lists name all of a group (open, openat, openat2). Names
- * that libseccomp does not have are too new for this machine, and are skipped.
+ * Another version of the C library may make another one of several equivalent
+ * calls, so the lists name all of these (open, openat, openat2). Names that
+ * libseccomp does not have are too new for this machine, and are skipped.
  */
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -176,8 +176,8 @@ allow_sockets(scmp_filter_ctx filter)
 
 /*
  * The descriptors from 3 to 63, the limit of files. They are compared by their
- * lower 32 bits, because a comparison is one of 64 bits, and the kernel uses
- * only the lower 32 bits of a descriptor.
+ * lower 32 bits, because a filter compares 64 bits and the kernel uses only the
+ * lower 32 bits of a descriptor.
  */
 static const struct {
 	scmp_datum_t bits, value;
@@ -286,8 +286,8 @@ allow_process(scmp_filter_ctx filter)
 		  IS(1, 0)),
 	    "kill");
 	/*
-	 * Only the dotlock's mode, because a setuid or setgid file would give
-	 * away the rights of the user or the spool's group.
+	 * fchmod may set only the dotlock's mode, because a setuid or setgid
+	 * file would give away the rights of the user or the spool's group.
 	 */
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1,
 		  IS(1, 0644)),

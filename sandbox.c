@@ -76,8 +76,8 @@ sandbox_enter(enum sandbox which)
 	const struct sigaction action = { .sa_sigaction = end_forbidden,
 		.sa_flags = SA_SIGINFO | SA_NODEFER };
 	/*
-	 * Set by a parent, too; then the parent's filter is in force and
-	 * forbids sigaction.
+	 * A parent may also have set this; then the parent's filter is in force
+	 * and forbids sigaction.
 	 */
 	static bool has_handler;
 

@@ -85,8 +85,8 @@ take_client(struct session *s, int channel, struct io *io)
 	int fds[2];
 
 	/*
-	 * Without a state directory, or if it was killed, the monitor sends
-	 * none.
+	 * The monitor sends nothing if there is no state directory, or if the
+	 * monitor was killed.
 	 */
 	if (packet_await(channel, &entry, sizeof(entry), fds, 2) == -1)
 		_exit(1);
@@ -126,10 +126,11 @@ answer_unavailable(struct io *io, enum drop_error error)
 
 /*
  * Takes the session lock, which makes this the mailbox's only session, and then
- * confines the process. Not earlier, because a Maildir may be created while it
- * waits for the lock, and it reads no byte of the client before. Without the
- * lock it does not look at the user's files, whose file system may not answer.
- * Returns false if there is no lock; then the client has been answered.
+ * confines the process. The process is not confined earlier, because a Maildir
+ * may be created while the process waits for the lock, and before that it reads
+ * no byte from the client. Without the lock it does not look at the user's
+ * files, whose file system may not answer. Returns false if there is no lock;
+ * then the client has been answered.
  */
 static bool
 enter_mailbox(const struct session *s, int channel, int state,
