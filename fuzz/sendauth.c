@@ -8,7 +8,7 @@
  *
  * What holds: a wrong key is refused; the same bytes are accepted only once; an
  * accepted ticket is for the service; the bytes after the AP-REQ stay unread;
- * and the answer is one that clients know.
+ * and the answer is one that clients understand.
  */
 #include "config.h"
 
