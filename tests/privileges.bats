@@ -379,7 +379,7 @@ broker_faulty() {
 	[[ $output == *"+OK 1 messages"* ]]
 }
 
-@test "kpopd prints errors on a terminal, but sends them to syslog only if standard input is a connection" {
+@test "kpopd prints an error to its caller, but only logs it if standard input is a connection" {
 	run "$KPOPD_BUILD/kpopd" </dev/null
 	[ "$status" -eq 2 ]
 	[[ $output == *"xinetd"* ]]

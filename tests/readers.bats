@@ -87,8 +87,8 @@ reader_end() {
 # end.
 reader_quits() {
 	reader_finishes "$1"
-	# mutt does not end if mail arrives just before it writes. It then needs
-	# the key again.
+	# mutt does not end if mail arrives just before mutt writes. It then
+	# needs the key again.
 	await 20 "! kill -0 $reader 2>/dev/null || grep -aq 'Unable to write' '$WORLD/screen'"
 	! grep -aq 'Unable to write' "$WORLD/screen" || reader_finishes "$1"
 	reader_ends

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Checks that kpopd and kpopc do not have defects that were reported of other
-# mail servers, clients and Kerberos programs.
+# mail servers, clients and Kerberos programs. The comment above a test names
+# the programs or sites that reported the defect.
 
 load helpers/all
 
