@@ -4,6 +4,9 @@
 
 load helpers/all
 
+# The program that locks a file as other programs lock a spool.
+spool_lock=$BATS_TEST_DIRNAME/programs/spool-lock.pl
+
 setup() {
 	begin_test
 	mbox one two three | store alice
@@ -33,18 +36,11 @@ with_locks() {
 	server_start
 }
 
-# spool_lock COMMAND KIND FILE [ARGUMENT]: see tests/programs/spool-lock.pl.
-spool_lock() {
-	perl "$BATS_TEST_DIRNAME/programs/spool-lock.pl" "$@"
-}
-
 # hold KIND FILE [TEXT]: starts a process that locks the file and, if there is a
 # text, writes it there. Sets $holder to its pid.
 hold() {
 	rm -f "$WORLD/held"
-	# Not by the function, whose shell would be the one that is killed.
-	perl "$BATS_TEST_DIRNAME/programs/spool-lock.pl" hold "$@" \
-	    >"$WORLD/held" 2>&1 3>&- &
+	perl "$spool_lock" hold "$@" >"$WORLD/held" 2>&1 3>&- &
 	holder=$!
 	await 5 "grep -q 'held\|busy' $WORLD/held"
 	grep -q held "$WORLD/held"
@@ -150,7 +146,7 @@ during_removal() {
 # others_wait: returns true if no other program can lock alice's mailbox. Leaves
 # a procmail that waits and delivers the message "late".
 others_wait() {
-	run spool_lock try fcntl /var/mail/alice
+	run perl "$spool_lock" try fcntl /var/mail/alice
 	[ "$status" -eq 7 ]
 	run dotlockfile -r 0 -l /var/mail/alice.lock
 	[ "$status" -ne 0 ]
@@ -424,8 +420,8 @@ has_dotlock() {
 # then writes the mailbox's subjects and the unfinished journals to
 # $WORLD/KIND.found.
 add_waiter() {
-	perl "$BATS_TEST_DIRNAME/programs/spool-lock.pl" wait "$1" \
-	    /var/mail/alice "$(kept)" >"$WORLD/$1.found" 2>&1 3>&- &
+	perl "$spool_lock" wait "$1" /var/mail/alice "$(kept)" \
+	    >"$WORLD/$1.found" 2>&1 3>&- &
 	waiters+=($!)
 }
 
