@@ -195,7 +195,7 @@ others_wait() {
 	pop_hear_end
 	detached
 	grep -q 'openat.*alice\.lock.*O_EXCL' "$WORLD/broker"
-	# Besides, the log's clock reads the time zone.
+	# The log reads the time zone, and the dotlock needs its directory.
 	grep -o '"[^"]*"' "$WORLD/broker" | grep '/' |
 	    grep -v '^"/var/mail/alice\.lock"$' |
 	    grep -v "users/$uid\"\$" |
