@@ -622,26 +622,28 @@ hash_bytes() {
 }
 
 # k5login_is KIND: removes alice's .k5login ("absent"), or makes one that
-# contains $who ("names"), contains similar names only ("others"), is empty
+# contains $client ("names"), contains similar names only ("others"), is empty
 # ("empty"), cannot be read ("unreadable") or belongs to bob ("foreign").
 k5login_is() {
-	rm -f /home/alice/.k5login
+	local file=/home/alice/.k5login
+	rm -f $file
 	case $1 in
 	absent) return ;;
 	others)
-		printf '%s\n' "x$who@KPOPD.TEST" "$who@KPOPD.TESTS" "$who" \
-		    " $who@KPOPD.TEST" "$who@KPOPD.TEST " >/home/alice/.k5login
+		printf '%s\n' "x$client@KPOPD.TEST" "$client@KPOPD.TESTS" \
+		    "$client" " $client@KPOPD.TEST" "$client@KPOPD.TEST " \
+		    >$file
 		;;
-	empty) : >/home/alice/.k5login ;;
-	*) printf '%s\n' x@KPOPD.TEST "$who@KPOPD.TEST" >/home/alice/.k5login ;;
+	empty) : >$file ;;
+	*) printf '%s\n' x@KPOPD.TEST "$client@KPOPD.TEST" >$file ;;
 	esac
-	chown alice /home/alice/.k5login
-	[ "$1" != unreadable ] || chmod 0 /home/alice/.k5login
-	[ "$1" != foreign ] || chown bob /home/alice/.k5login
+	chown alice $file
+	[ "$1" != unreadable ] || chmod 0 $file
+	[ "$1" != foreign ] || chown bob $file
 }
 
-# logs_in_by RULE KIND: returns true if $who, with this .k5login, may log in as
-# alice by the rule; or if the login is refused and RULE is "none".
+# logs_in_by RULE KIND: logs in with $client's ticket and this .k5login. Returns
+# true if that is permitted as alice by the rule, or refused and RULE is "none".
 logs_in_by() {
 	local answers by
 	k5login_is "$2"
@@ -650,7 +652,7 @@ logs_in_by() {
 	await 2 'log_lines | grep -Eq ": (login|refused) "'
 	by=$(log_lines | sed -n 's/.*: login .* by=\([a-z0-9]*\)$/\1/p')
 	[ "${by:-none}" = "$1" ] && return
-	echo "$who, .k5login $2, $rules: by ${by:-none}, not $1: $answers"
+	echo "$client, .k5login $2, $rules: by ${by:-none}, not $1: $answers"
 	return 1
 }
 
@@ -673,14 +675,14 @@ rules_are() {
 }
 
 @test "the login line's by= names the rule that permitted the login, whatever other rules there are" {
-	local who kind authoritative other bad=0
+	local client kind authoritative other bad=0
 	save /etc/krb5.conf
 	cp /etc/krb5.conf "$WORLD/krb5.conf.before"
 	# Without .k5login, alice may be alice by the default rule, carol by
 	# auth_to_local, mallory by a plugin, and bob may not.
-	for who in alice carol mallory bob; do
-		realm_login $who
-		case $who in
+	for client in alice carol mallory bob; do
+		realm_login $client
+		case $client in
 		alice | carol) other=localname ;;
 		mallory) other=plugin ;;
 		*) other=none ;;
