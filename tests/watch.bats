@@ -172,7 +172,7 @@ is_killed() {
 	spool_keep
 	restart -t 2
 	login_stands
-	# As on a file system that does not answer.
+	# The session hangs as on a file system that does not answer.
 	attach "$session" -o /dev/null -e trace=mkdirat \
 	    -e inject=mkdirat:delay_enter=600000000
 	echo alice@KPOPD.TEST >&"$k5login"
