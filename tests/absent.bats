@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Checks that an interrupted removal is finished in its own mailbox, even if the
-# mailbox is absent for a time, if another one is served meanwhile, or if a copy
-# has taken its place; and that mail readers never see half a removal.
+# Checks that recovery finishes a removal in the right mailbox, and that mail
+# readers never see half a removal. The mailbox may be absent or copied before
+# the recovery, or another one may be served.
 
 load helpers/all
 load helpers/points
@@ -253,7 +253,7 @@ events=(delivery absence unmounted below mbox maildir twin copy move)
 
 # is_finished: runs --recover and a login, at two of four points the login
 # first. Returns true if the mailbox is then the wanted one with the mail that
-# arrived, if the login has served these messages, and if no other file is left.
+# arrived, the login has served these messages, and no other file is left.
 is_finished() {
 	local turn text="nothing to do"
 	! pending || text="removal finished"

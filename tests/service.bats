@@ -40,7 +40,7 @@ serve_keys() {
 }
 
 # add_service NAME KEY SESSION: adds the principal NAME with a key of the
-# encryption type KEY, puts the key into some.keytab, and lets the KDC issue
+# encryption type KEY to the realm and to some.keytab. Lets the KDC issue
 # session keys of the type SESSION.
 add_service() {
 	admin "addprinc -randkey $1"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that QUIT removes the marked messages and no other, if other programs
-# change the mailbox, if kpopd is killed, and if the disk is full.
+# Checks that QUIT removes the marked messages and no other, even if another
+# program changes the mailbox, kpopd is killed or the disk is full.
 
 load helpers/all
 
