@@ -42,7 +42,8 @@ without_memory() {
 	says 0 0 0
 	soon 10 '! pgrep -x kpopd >/dev/null' ||
 	    { echo "still there"; return 1; }
-	log_lines | refute grep -a 'signal\|Landlock\|system call\|not one' ||
+	log_lines | refute grep -a \
+	    'signal\|Landlock\|system call\|malformed message' ||
 	    return
 	case $answer in
 	*"+OK bye, 2 messages left"*) spool_is alice one three ;;

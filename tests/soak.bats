@@ -148,6 +148,6 @@ start_clients() {
 	for user in dave erin frank; do
 		spool_is $user $(seq -f 'kept%.0f' 30)
 	done
-	log_lacks 'the pre-auth process.s report|system call'
+	log_lacks 'malformed message|system call'
 	points_are_good soak $((seconds / 2))
 }
