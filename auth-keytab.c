@@ -112,23 +112,31 @@ log_no_key(struct auth *a, const char *keytab, krb5_const_principal only)
 	krb5_free_unparsed_name(a->context, name);
 }
 
+/* Writes the name of an open keytab to t, for the log. Returns t->text. */
+static const char *
+describe_keytab(struct auth *a, krb5_keytab keytab, struct log_text *t)
+{
+	char name[KEYTAB_NAME];
+
+	if (krb5_kt_get_name(a->context, keytab, name, sizeof(name)) != 0)
+		name[0] = '\0';
+	return log_words(t, name);
+}
+
 /* Copies the keys of an open keytab to a->keys. Returns 0, or -1 (logged). */
 static int
 copy_from(struct auth *a, krb5_keytab from, krb5_const_principal only)
 {
 	struct log_text t;
-	char name[KEYTAB_NAME];
 	krb5_error_code problem;
-	int n;
+	int n = copy_keys(a, from, only, &problem);
 
-	if (krb5_kt_get_name(a->context, from, name, sizeof(name)) != 0)
-		name[0] = '\0';
-	log_words(&t, name);
-	if ((n = copy_keys(a, from, only, &problem)) == -1)
+	/* Only an error needs the name, whose encoding costs each login. */
+	if (n == -1)
 		auth_log_failed(a->context, problem, "reading the keytab %s",
-		    t.text);
+		    describe_keytab(a, from, &t));
 	else if (n == 0)
-		log_no_key(a, t.text, only);
+		log_no_key(a, describe_keytab(a, from, &t), only);
 	return n > 0 ? 0 : -1;
 }
 

@@ -182,8 +182,9 @@ void
 fields_read_from_line(struct fields *f, const char *p, size_t n)
 {
 	/* The first is c-client's, the second Dovecot's. */
-	f->has_sender = has_prefix(p, n, FROM_WORD "MAILER-DAEMON ") ||
-	    has_prefix(p, n, FROM_WORD "MAILER_DAEMON ");
+	f->has_sender = f->at_front &&
+	    (has_prefix(p, n, FROM_WORD "MAILER-DAEMON ") ||
+		has_prefix(p, n, FROM_WORD "MAILER_DAEMON "));
 }
 
 void

@@ -31,7 +31,7 @@ log_gss_failed(int priority, const char *step, OM_uint32 major, OM_uint32 minor)
 
 /* Returns true if the n bytes of *h are a handover. */
 static bool
-is_well_formed(const struct sasl_handover *h, size_t n)
+is_valid_handover(const struct sasl_handover *h, size_t n)
 {
 	const size_t head = offsetof(struct sasl_handover, data);
 
@@ -50,7 +50,7 @@ import_layer(struct sasl_handover *h, size_t n, struct relay_gss *w)
 	gss_buffer_desc token;
 	OM_uint32 major, minor;
 
-	if (!is_well_formed(h, n)) {
+	if (!is_valid_handover(h, n)) {
 		log_event(LOG_ALERT, "fatal",
 		    "error=\"malformed handover of a "
 		    "security layer from the pre-auth process\"");

@@ -214,7 +214,7 @@ repair_cache(struct replay *r, const char *path)
  * root may have made it.
  */
 static int
-open_cache(struct replay *r, const char *path, const char **why)
+open_cache_file(struct replay *r, const char *path, const char **why)
 {
 	struct stat st;
 
@@ -281,7 +281,7 @@ replay_open(const char *state, int skew, int64_t deadline)
 	r->skew = skew;
 	r->keep = skew > LEAST_SKEW ? skew : LEAST_SKEW;
 	r->deadline = deadline;
-	if (open_cache(r, path, &why) == 0 &&
+	if (open_cache_file(r, path, &why) == 0 &&
 	    make_sound(r, state, path, &why) == 0)
 		return r;
 	log_failed_at(LOG_ERR, why, "opening the replay cache %s", path);
@@ -341,7 +341,7 @@ is_needed(const struct replay *r, const struct slot *s,
  * for which records are needed, so the younger ones could be needed again.
  */
 static enum replay_result
-find_slot(const struct replay *r, const struct slot bucket[REPLAY_SLOTS],
+find_record_slot(const struct replay *r, const struct slot bucket[REPLAY_SLOTS],
     const uint8_t tag[TAG], const struct replay_clock *now, size_t *slot)
 {
 	const struct slot *oldest = NULL;
@@ -463,7 +463,7 @@ replay_record_at(struct replay *r, const struct replay_authenticator *a,
 	    (size_t)be16dec(digest + TAG) % REPLAY_BUCKETS * sizeof(bucket));
 	if (read_bytes(r, bucket, sizeof(bucket), at) == -1)
 		return REPLAY_FAILED;
-	result = find_slot(r, bucket, new.tag, now, &slot);
+	result = find_record_slot(r, bucket, new.tag, now, &slot);
 	if (result != REPLAY_NEW)
 		return result;
 	many = read_counters(r, &a->principal, now, &counters);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# A removal that is broken off anywhere waits for its own mailbox and is
-# finished there. Meanwhile the mailbox is away, another one is served, or its
-# bytes are in another file. Readers never see half a removal.
+# Checks that recovery finishes a removal in the right mailbox, and that mail
+# readers never see half a removal. The mailbox may be absent or copied before
+# the recovery, or another one may be served.
 
 load helpers/all
 load helpers/points
@@ -48,23 +48,24 @@ second_server_start() {
 	await 5 'ss -Hltn sport = 1111 | grep -q .'
 }
 
-# over MOUNT-OPTION …: mounts another directory over the spool's, once no kpopd
-# runs.
-over() {
+# mount_over MOUNT-OPTION …: waits until no kpopd runs, and mounts another
+# directory over the spool's.
+mount_over() {
 	soon 5 '! pgrep -x kpopd >/dev/null' && mount "$@" /var/mail &&
 	    touch "$WORLD/mounted"
 }
 
-# spool_comes_back: unmounts what is over the spool's directory, if anything is.
+# spool_comes_back: unmounts the directory that is mounted over the spool's, if
+# there is one.
 spool_comes_back() {
 	[ -e "$WORLD/mounted" ] || return 0
 	soon 5 '! pgrep -x kpopd >/dev/null'
 	umount /var/mail && rm "$WORLD/mounted"
 }
 
-# crash CALL N: kills session and monitor there in QUIT, as a power failure
-# would. Keeps what that leaves in $WORLD/crash*, because each thing that
-# happens afterwards begins from it. $WORLD/wanted is what must come out.
+# crash CALL N: kills session and monitor at the Nth CALL of QUIT, as a power
+# failure would. Copies the files that are left to $WORLD/crash*, because each
+# event begins with them. Writes the mailbox after recovery to $WORLD/wanted.
 crash() {
 	spool_comes_back
 	rm -rf "$state/users"
@@ -76,7 +77,7 @@ crash() {
 	if pending; then
 		cp "$WORLD/new" "$WORLD/wanted"
 	else
-		# Nothing is decided, or all is done.
+		# The removal is not decided, or it is complete.
 		cmp -s "$WORLD/new" "$WORLD/crash.spool" || {
 			[ ! -e "$WORLD/said" ] &&
 			    cmp "$WORLD/old" "$WORLD/crash.spool"
@@ -91,8 +92,8 @@ pending() {
 	    compgen -G "$WORLD/crash/*/*/j.cut" >/dev/null
 }
 
-# crash_again: restores all that the crash left. Spool and spool directory keep
-# their inodes.
+# crash_again: restores the files that the crash left. The spool and its
+# directory keep their inodes.
 crash_again() {
 	spool_comes_back
 	soon 5 '! pgrep -x kpopd >/dev/null' || return
@@ -104,14 +105,14 @@ crash_again() {
 	: >"$WORLD/arrived"
 }
 
-# mail_arrives: appends one more message, which is also in $WORLD/arrived.
+# mail_arrives: appends a message to the spool, and writes it to $WORLD/arrived.
 mail_arrives() {
 	mbox late >"$WORLD/arrived"
 	cat "$WORLD/arrived" >>/var/mail/alice
 }
 
-# recover_now STATUS WORDS: runs --recover, which has to exit with STATUS and to
-# print WORDS about alice's spool.
+# recover_now STATUS TEXT: runs --recover. Returns true if it exits with STATUS
+# and prints TEXT about alice's spool.
 recover_now() {
 	local status=0 printed
 	printed=$("$KPOPD_BUILD/kpopd" --recover -d "$state" -l fcntl) ||
@@ -122,8 +123,8 @@ recover_now() {
 	return 1
 }
 
-# journal_untouched: returns true if the journal is as the crash left it, and
-# nothing is set aside.
+# journal_untouched: returns true if the journal is as the crash left it, and no
+# file has been renamed to rescue.*.
 journal_untouched() {
 	local file
 	pending || return 0
@@ -131,12 +132,12 @@ journal_untouched() {
 		file=$(cd "$WORLD/crash" && compgen -G "*/*/$file") || continue
 		cmp "$WORLD/crash/$file" "$state/users/$file" || return
 	done
-	! compgen -G "$state/users/*/*/rescue*"
+	refute compgen -G "$state/users/*/*/rescue*"
 }
 
-# unreachable ANSWER: runs --recover and a login, every second time the login
-# first. Neither may reach the mailbox if a removal waits. Otherwise the login
-# gets ANSWER.
+# unreachable ANSWER: runs --recover and a login, at every second point the
+# login first. Returns true if neither has reached a mailbox whose removal is
+# pending, and if the login has got ANSWER when no removal is.
 unreachable() {
 	local answer=$1 turn
 	! pending || answer='-ERR [SYS/TEMP] the mailbox cannot be opened now'
@@ -159,9 +160,10 @@ unreachable() {
 	done
 }
 
-# What may happen between the crash and the recovery: each of these returns
-# false if something is wrong.
+# The events between crash and recovery follow. Each returns true if kpopd has
+# reacted to it correctly.
 
+# happens_delivery: procmail delivers a message.
 happens_delivery() {
 	local size
 	size=$(stat -c %s /var/mail/alice)
@@ -170,8 +172,9 @@ happens_delivery() {
 	grep -q '^Subject: delivered' "$WORLD/arrived"
 }
 
+# happens_absence: the spool is absent for a time.
 happens_absence() {
-	# On the same file system, so that it stays the same file.
+	# Within one file system, because the inode must stay.
 	mv "$WORLD/mail/alice" "$WORLD/away/alice"
 	unreachable "+OK 0 messages"
 	local status=$?
@@ -179,19 +182,22 @@ happens_absence() {
 	return $status
 }
 
+# happens_unmounted: the spool's directory is not mounted for a time.
 happens_unmounted() {
-	over --bind "$WORLD/below" &&
+	mount_over --bind "$WORLD/below" &&
 	    unreachable "-ERR [SYS/TEMP] the mailbox cannot be opened now" &&
 	    [ -z "$(ls -A /var/mail)" ] && spool_comes_back
 }
 
-# Mail is delivered into the directory below while the spool is not mounted.
+# happens_below: mail is delivered into the mount point while the spool's
+# directory is not mounted.
 happens_below() {
-	over --bind "$WORLD/below" && mbox below | store alice &&
+	mount_over --bind "$WORLD/below" && mbox below | store alice &&
 	    unreachable "+OK 1 messages" && spool_comes_back &&
 	    mbox below | cmp - "$WORLD/below/alice"
 }
 
+# happens_mbox: a session removes a message from ~/Mailbox.
 happens_mbox() {
 	mbox one two >/home/alice/Mailbox
 	chown alice: /home/alice/Mailbox
@@ -199,6 +205,7 @@ happens_mbox() {
 	    journal_untouched
 }
 
+# happens_maildir: a session removes a message from ~/Maildir.
 happens_maildir() {
 	local i
 	mkdir -p /home/alice/Maildir/{new,cur,tmp}
@@ -211,7 +218,8 @@ happens_maildir() {
 	    journal_untouched
 }
 
-# Another user has the same uid, and so the same state directory.
+# happens_twin: a session removes a message of another user with the same uid,
+# and so with the same state directory.
 happens_twin() {
 	mbox one two | store twin
 	KRB5CCNAME="FILE:$WORLD/twin.ccache" removes_first 1109 twin &&
@@ -219,8 +227,8 @@ happens_twin() {
 	    journal_untouched && rm /var/mail/twin
 }
 
-# removes_first PORT USER: a session at this port removes the first of two
-# messages.
+# removes_first PORT USER: removes the first of two messages in a session at
+# this port. Returns true if the server answers that one is left.
 removes_first() {
 	printf '%s\r\n' "USER $2" "PASS x" "DELE 1" QUIT |
 	    kpopc mail.kpopd.test "$1" >"$WORLD/answer"
@@ -228,48 +236,48 @@ removes_first() {
 	    { cat "$WORLD/answer"; return 1; }
 }
 
+# happens_copy: a copy takes the spool's place, on the same file system.
 happens_copy() {
 	cp -p /var/mail/alice /var/mail/copy &&
 	    mv /var/mail/copy /var/mail/alice
 }
 
-# The spool is restored on another file system.
+# happens_move: the spool is restored on another file system.
 happens_move() {
 	cp -p /var/mail/alice "$WORLD/away/" &&
-	    over -t tmpfs -o mode=2775,gid=mail moved &&
+	    mount_over -t tmpfs -o mode=2775,gid=mail moved &&
 	    cp -p "$WORLD/away/alice" /var/mail/
 }
 
-things=(delivery absence unmounted below mbox maildir twin copy move)
+events=(delivery absence unmounted below mbox maildir twin copy move)
 
-# is_finished: runs --recover and a login, two of four times the login first.
-# Returns true if the mailbox is then the wanted one with the mail that arrived,
-# the login served just that, and nothing else is left.
+# is_finished: runs --recover and a login, at two of four points the login
+# first. Returns true if the mailbox is then the wanted one with the mail that
+# arrived, the login has served these messages, and no other file is left.
 is_finished() {
-	local turn words="nothing to do"
-	! pending || words="removal finished"
+	local turn text="nothing to do"
+	! pending || text="removal finished"
 	for turn in $((number_of_point >> 1 & 1)) \
 	    $((~(number_of_point >> 1) & 1)); do
 		if [ "$turn" -eq 1 ]; then
-			recover_now 0 "$words" || return
+			recover_now 0 "$text" || return
 		else
 			pop alice "RETR "{1..12} QUIT >"$WORLD/answer" ||
 			    { cat "$WORLD/answer"; return 1; }
 		fi
-		words="nothing to do"
+		text="nothing to do"
 	done
 	cat "$WORLD/wanted" "$WORLD/arrived" | cmp - /var/mail/alice || return
 	diff <(grep '^Subject: ' /var/mail/alice) \
 	    <(grep '^Subject: ' "$WORLD/answer") || return
-	[ -z \
-	    "$(find "$state/users" -name 'j*' -o -name 'rescue*' -o \
-		-name '*.former*')" ] || { find "$state/users"; return 1; }
+	find "$state/users" -name 'j*' -o -name 'rescue*' -o -name '*.former*' |
+	    refute grep . || return
 	[ "$(ls -A /var/mail)" = alice ] || { ls -lA /var/mail; return 1; }
 }
 
-# absent_point THING: lets it happen after the crash, four of eight times with
-# mail that arrives before it.
-absent_point() {
+# event_point EVENT: restores the crash, lets the event happen and checks the
+# recovery. At four of eight points mail arrives before the event.
+event_point() {
 	number_of_point=$points
 	crash_again || return
 	log_mark
@@ -278,22 +286,22 @@ absent_point() {
 	spool_comes_back
 }
 
-# all_things_after CALL N: one crash, and each of the things after it.
-all_things_after() {
-	local thing
+# each_event_after CALL N: makes a crash, and a point of each event after it.
+each_event_after() {
+	local event
 	crash "$@" >"$WORLD/crash.log" 2>&1 || {
 		count_point eval 'cat "$WORLD/crash.log"; false'
 		kill_connection
 		return
 	}
 	! pending || removals=$((${removals-0} + 1))
-	for thing in "${things[@]}"; do
-		count_point absent_point "$thing"
+	for event in "${events[@]}"; do
+		count_point event_point "$event"
 	done
 }
 
-# each_call COMMAND …: runs the command with each system call of QUIT and each
-# of its occurrences.
+# each_call COMMAND …: runs the command for each system call of QUIT, with the
+# call's name and number as further arguments.
 each_call() {
 	local call count n
 	record_quit >"$WORLD/calls"
@@ -303,22 +311,22 @@ each_call() {
 }
 
 # bats test_tags=fault:1-4
-@test "a removal broken off anywhere is finished, whatever has happened to its mailbox and beside it before the recovery" {
+@test "recovery finishes an interrupted removal after its mailbox was absent, unmounted, copied, moved or grown" {
 	if long; then
-		# Some, the last, the first, all but one.
+		# Some messages are marked, the last, the first, all but one.
 		for number in 33 2 3 1; do
 			shape "$number"
-			each_call all_things_after
+			each_call each_event_after
 		done
 	else
 		shape 33
-		# Before it is decided; decided; written; cut.
+		# The removal is undecided, decided, written, and truncated.
 		for call in "fsync 1" "fsync 3" "ftruncate 1" "unlinkat 2"; do
-			all_things_after $call
+			each_event_after $call
 		done
-		# Nothing is kept behind the last messages.
+		# No message is kept after the marked ones.
 		shape 2
-		all_things_after fsync 3
+		each_event_after fsync 3
 	fi
 	echo "# crashes with a removal to finish: $removals" >&3
 	[ "$removals" -ge "$(long && echo 100 || echo 4)" ]
@@ -326,27 +334,26 @@ each_call() {
 	    "$(long && echo 2500 || echo 45)"
 }
 
-# reader: starts a program that waits for the fcntl lock, then copies the
-# mailbox to $WORLD/found and the names of journals to $WORLD/unfinished.
-reader() {
+# reader_start: starts a mail reader (tests/programs/locking-reader.pl), which
+# copies the mailbox to $WORLD/found and the names of journals to
+# $WORLD/unfinished. Sets $reader to its pid.
+reader_start() {
 	rm -f "$WORLD/found" "$WORLD/unfinished"
-	perl -e 'use POSIX; my ($spool, $found, $unfinished, $state) = @ARGV; open F, "<", $spool or die;
-	    my $l = pack "s s l! l! i", F_RDLCK, 0, 0, 0, 0; fcntl(F, F_SETLKW, $l) or die "lock: $!";
-	    open U, ">", $unfinished or die; print U grep { -e } "$state/j", "$state/j.cut";
-	    open O, ">", $found or die; local $/; print O <F>; close O or die' \
-	    /var/mail/alice "$WORLD/found" "$WORLD/unfinished" "$(kept)" 3>&- &
+	perl "$BATS_TEST_DIRNAME/programs/locking-reader.pl" /var/mail/alice \
+	    "$(kept)" "$WORLD/found" "$WORLD/unfinished" 3>&- &
 	reader=$!
 }
 
-# ends_or_waits: returns true if the reader waits for the lock or has ended.
-ends_or_waits() {
+# reader_waits_or_ended: returns true if the reader waits for the lock or has
+# ended.
+reader_waits_or_ended() {
 	grep -q -- "-> POSIX .* $reader " /proc/locks ||
 	    ! kill -0 "$reader" 2>/dev/null
 }
 
 # reader_point CALL N: kills the session alone after its Nth CALL of QUIT, while
-# a reader waits for the lock or has had it. A reader that waited has to find
-# the mailbox as it is in the end.
+# a reader waits for the lock or has had it. Returns true if a reader that
+# waited has found the mailbox as recovery leaves it.
 reader_point() {
 	local name waited=false
 	rm -f "$WORLD/stopped"
@@ -355,9 +362,10 @@ reader_point() {
 	attach "$session" -o "$WORLD/stopped" -e "trace=$1" \
 	    -e "inject=$1:signal=STOP:when=$2" || return
 	pop_say QUIT
-	soon 5 'grep -q "stopped by SIGSTOP" "$WORLD/stopped" || ! kill -0 "$session" 2>/dev/null' || return
-	reader
-	soon 5 ends_or_waits || return
+	soon 5 'grep -q "stopped by SIGSTOP" "$WORLD/stopped" ||
+	    ! kill -0 "$session" 2>/dev/null' || return
+	reader_start
+	soon 5 reader_waits_or_ended || return
 	! kill -0 "$reader" 2>/dev/null ||
 	    { waited=true && echo "$1 $2" >>"$WORLD/waited"; }
 	kill -KILL "$session" 2>/dev/null
@@ -374,20 +382,21 @@ reader_point() {
 	for name in found mail/alice; do
 		cmp -s "$WORLD/new" "$WORLD/$name" && continue
 		[[ $said != +OK* ]] && cmp "$WORLD/old" "$WORLD/$name" ||
-		    { echo "$name, heard: $said"; return 1; }
+		    { echo "$name, the answer was: $said"; return 1; }
 	done
 }
 
+# count_reader_point CALL N: counts the point, and cleans up if it was bad.
 count_reader_point() {
 	count_point reader_point "$@"
-	# Otherwise the next point would be bad for its sake.
+	# Otherwise the next point would fail because of this one.
 	[ "${bad-0}" -eq "${bad_before-0}" ] ||
 	    { kill_connection && rm -rf "$state/users"; }
 	bad_before=${bad-0}
 }
 
 # bats test_tags=fault:1-3
-@test "a session killed alone anywhere in QUIT: a reader that waits for the lock never sees half a removal" {
+@test "a mail reader that waits for the lock never sees half a removal if the session is killed in QUIT" {
 	if long; then
 		for number in 33 2 3 1; do
 			shape "$number"

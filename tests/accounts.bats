@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
-# Who may log in: names as sites have them and names that no account has, uids,
-# expired accounts.
+# Checks which users may log in: account names that sites use, names that no
+# account has, uids, expired accounts and the rules of .k5login.
 
 load helpers/all
 
-# Account names, and how the log has them.
+# The account names, and below them the form that the log has of each.
 names=(alice@example.org 'KPOPD\alice' 'alice$' alice+lists $'jos\xc3\xa9'
     $'jos\xe9' 'a b' .alice ..alice '*' '%s%n'
     'a"b' "a'b;id" 1001 "$(printf 'l%.0s' {1..56})"
@@ -13,15 +13,12 @@ logged=(alice@example.org 'KPOPD\134alice' 'alice$' alice+lists 'jos\303\251'
     'jos\351' 'a\040b' .alice ..alice '*' '%s%n'
     'a\042b' "a'b;id" 1001 "${names[14]}" "$(printf 'm%.0s' {1..200})")
 
+# Adds an account for each of the names, with a .k5login for alice.
 setup_file() {
 	local i
 	cp /etc/passwd "$WORLD/passwd"
 	for i in "${!names[@]}"; do
-		echo \
-		    "${names[i]}:x:$((20000 + i)):$((20000 + i))::/home/site$i:/usr/sbin/nologin" >>/etc/passwd
-		mkdir -p "/home/site$i"
-		echo alice@KPOPD.TEST >"/home/site$i/.k5login"
-		chown -R "$((20000 + i)):$((20000 + i))" "/home/site$i"
+		add_account "${names[i]}" $((20000 + i)) "/home/site$i"
 	done
 	server_start
 }
@@ -36,30 +33,60 @@ teardown_file() {
 setup() {
 	begin_test
 	realm_login alice
+	saved=()
+}
+
+teardown() {
+	local i
+	for i in "${!saved[@]}"; do
+		cp -p "$WORLD/saved.$i" "${saved[i]}"
+	done
+	rm -f /etc/nologin /run/nologin /home/alice/.k5login
+	hostname mail.kpopd.test
+	end_test
+}
+
+# save FILE: copies the file; teardown restores it.
+save() {
+	cp -p "$1" "$WORLD/saved.${#saved[@]}"
+	saved+=("$1")
+}
+
+# add_account NAME UID HOME: adds an account whose .k5login permits alice.
+add_account() {
+	echo "$1:x:$2:$2::$3:/usr/sbin/nologin" >>/etc/passwd
+	mkdir -p "$3"
+	echo alice@KPOPD.TEST >"$3/.k5login"
+	chown -R "$2:$2" "$3"
 }
 
 refused="-ERR [AUTH] this ticket does not open that mailbox"
 
-# log_names EVENT FORM: the log has a line of this event whose user is FORM, as
-# it stands.
-log_names() {
-	event=$1 form=$2
-	await 2 'log_lines | grep -aF ": $event " | sed "s/$/ /" | grep -aFq -- " user=$form "' ||
-	    {
-		    echo "no $1 of user=$2, the log has:" >&2
-		    log_lines >&2
-		    return 1
-	    }
+# is_logged EVENT FORM: returns true if the log has a line of this event whose
+# user is literally FORM.
+is_logged() {
+	log_lines | grep -aF ": $1 " | sed 's/$/ /' |
+	    grep -aFq -- " user=$2 "
 }
 
-# spool_of I NAME ...: the spool of the Ith name has these messages.
+# log_names EVENT FORM: waits until is_logged returns true.
+log_names() {
+	local event=$1 form=$2
+	await 2 'is_logged "$event" "$form"' || {
+		echo "no $1 of user=$2, the log has:" >&2
+		log_lines >&2
+		return 1
+	}
+}
+
+# spool_of I NAME ...: writes these messages to the spool of the Ith name.
 spool_of() {
 	mbox "${@:2}" >"/var/mail/${names[$1]}"
 	chown "$((20000 + $1)):mail" "/var/mail/${names[$1]}"
 	chmod 660 "/var/mail/${names[$1]}"
 }
 
-@test "whatever name the account database has may log in and remove mail, and has state of its own" {
+@test "kpopd serves every name of the account database, each with a state directory and a session lock of its own" {
 	local i
 	for i in "${!names[@]}"; do
 		spool_of "$i" one two
@@ -75,13 +102,13 @@ spool_of() {
 		    -eq $((20000 + i)) ]
 		[ "$(cat "$state/users/$((20000 + i))"/mbox-*/mailbox)" = \
 		    "/var/mail/${names[i]}" ]
-		# Its session lock is one of its own.
+		# The session lock is found by the name.
 		pop_login "${names[i]}"
 		run pop "${names[i]}" QUIT
 		pop_close
 		[[ $output == *"-ERR [IN-USE]"* ]] ||
 		    { echo "${names[i]}: $output"; return 1; }
-		# The state is found again, and says nothing of another name.
+		# The next session finds the same state directory.
 		run pop "${names[i]}" STAT QUIT
 		[[ $output == *"+OK 1 messages"* ]]
 		[ "$(grep -c . "$state/users/$((20000 + i)).mailboxes")" -eq 1 ]
@@ -89,7 +116,7 @@ spool_of() {
 	[ ! -e "$state"/users/*.former.* ]
 }
 
-@test "a dotlock of any name keeps kpopd out, as long as its process lives" {
+@test "kpopd does not open a mailbox while a living process holds its dotlock, whatever the account's name" {
 	local i pids=()
 	server_stop
 	server_start -l dotlock
@@ -108,12 +135,10 @@ spool_of() {
 		[ "$(cat "/var/mail/${names[i]}.lock")" = $$ ]
 		rm "/var/mail/${names[i]}.lock"
 	done
-	server_stop
-	server_start
 }
 
-@test "Maildirs of any name, by user and by home directory" {
-	local i mailboxes
+@test "kpopd serves the Maildirs of every account name, by user name and by home directory" {
+	local i mailboxes maildir
 	mkdir -p /srv/mail
 	for mailboxes in 'maildir:/srv/mail/%u' 'maildir:~/Maildir'; do
 		server_stop
@@ -130,16 +155,14 @@ spool_of() {
 			[[ $output == \
 			    *"+OK 2 messages"*"+OK bye, 1 messages left" ]] ||
 			    { echo "${names[i]}: $output"; return 1; }
-			[ ! -e "$maildir/new/1.one.mail" ] &&
-			    [ -e "$maildir/cur/2.two.mail:2,S" ]
+			[ ! -e "$maildir/new/1.one.mail" ]
+			[ -e "$maildir/cur/2.two.mail:2,S" ]
 		done
 	done
-	server_stop
-	server_start
 	rm -rf /srv/mail
 }
 
-@test "--recover finishes the removals of users of any name, and prints nothing raw" {
+@test "kpopd --recover finishes the removals of unusual account names and prints printable ASCII only" {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "ASan's own system calls are in the way of strace"
 	local i
@@ -157,124 +180,114 @@ spool_of() {
 		log_names recovery "${logged[i]}"
 	done
 	[ "$(grep -c 'removal finished$' <<<"$output")" -eq 6 ]
-	! LC_ALL=C grep -q '[^ -~]' <<<"$output"
+	refute env LC_ALL=C grep '[^ -~]' <<<"$output"
 }
 
-@test "a principal opens the account of its own name, whatever characters are in it" {
+@test "a principal opens the account of its own name, whatever characters the name contains" {
 	local name plain i
-	# As kinit has to be told.
+	# In kinit's syntax, where \@ is an @ of the name.
 	for name in 'alice\@example.org' 'alice$' alice+lists; do
 		admin "addprinc -randkey \"$name\"" &&
 		    admin "ktadd -k $WORLD/keytabs/strange.keytab \"$name\""
 		plain=${name//\\@/@}
 		i=0
 		while [ "${names[i]}" != "$plain" ]; do i=$((i + 1)); done
-		mv "/home/site$i/.k5login" "$WORLD/k5login"
+		save "/home/site$i/.k5login"
+		rm "/home/site$i/.k5login"
 		spool_of $i one
 		kinit -k -t "$WORLD/keytabs/strange.keytab" "$name"
 		log_mark
 		run pop "$plain" QUIT
-		[[ $output == *"+OK 1 messages"* ]] || {
-			echo "$name: $output"
-			mv "$WORLD/k5login" "/home/site$i/.k5login"
-			return 1
-		}
+		[[ $output == *"+OK 1 messages"* ]] ||
+		    { echo "$name: $output"; return 1; }
 		log_names login "${logged[i]}"
 		log_has ' by=localname$'
-		# The principal's text means it, too.
+		# USER may also have the full principal.
 		run pop "$name@KPOPD.TEST" QUIT
-		[[ $output == *"+OK 1 messages"* ]] || {
-			echo "$name: $output"
-			mv "$WORLD/k5login" "/home/site$i/.k5login"
-			return 1
-		}
-		mv "$WORLD/k5login" "/home/site$i/.k5login"
-		# And nothing else.
+		[[ $output == *"+OK 1 messages"* ]] ||
+		    { echo "$name: $output"; return 1; }
 		run pop bob QUIT
 		[ "${lines[-1]}" = "$refused" ]
 	done
 }
 
-@test "USER with the very principal means an account of exactly that name, if there is one, else the first component" {
+@test "USER with the client's full principal opens the account of that name, else of the first component" {
 	mbox one | store alice
 	run pop alice@KPOPD.TEST QUIT
 	[[ $output == *"+OK 1 messages"* ]] ||
 	    { echo "$output"; log_lines; return 1; }
 	log_names login alice
-	cp /etc/passwd "$WORLD/passwd.before"
-	echo "alice@KPOPD.TEST:x:20100:20100::/home/site100:/bin/sh" \
-	    >>/etc/passwd
-	mkdir -p /home/site100
+	save /etc/passwd
+	add_account alice@KPOPD.TEST 20100 /home/site100
+	rm /home/site100/.k5login
 	mbox one two three >/var/mail/alice@KPOPD.TEST
 	chown 20100 /var/mail/alice@KPOPD.TEST
 	log_mark
-	# alice's ticket does not open it before she may.
+	# alice's ticket opens the account only if its .k5login permits her.
 	run pop alice@KPOPD.TEST QUIT
-	strange=$output
-	log_has 'refused .*reason="not permitted to be this user" user=alice@KPOPD\.TEST principal=alice@KPOPD\.TEST$' || status=1
+	[ "${lines[-1]}" = "$refused" ]
+	log_has 'refused .*reason="not permitted to be this user" user=alice@KPOPD\.TEST principal=alice@KPOPD\.TEST$'
 	echo alice@KPOPD.TEST >/home/site100/.k5login
 	chown 20100 /home/site100/.k5login
 	run pop alice@KPOPD.TEST QUIT
-	exact=$output
+	[[ $output == *"+OK 3 messages"* ]]
 	run pop alice QUIT
-	cp "$WORLD/passwd.before" /etc/passwd
-	[ "$(tail -n 1 <<<"$strange")" = "$refused" ]
-	[[ $exact == *"+OK 3 messages"* ]]
 	[[ $output == *"+OK 1 messages"* ]]
 }
 
-# hostile FORM NAME: USER with this name is refused as any other, and the log
-# has it as FORM.
-hostile() {
+# refuses_user FORM NAME: sends USER with this name. Returns true if the login
+# is refused with the usual line, and if the log has the name as FORM, in a
+# single line of printable ASCII.
+refuses_user() {
 	log_mark
 	run pop "$2" STAT QUIT
 	[[ ${lines[-1]} = "$refused" && $output != *STAT* ]] ||
 	    { echo "$2: $output"; return 1; }
-	log_names refused "$1"
-	# One line, in which nothing is raw.
-	[ "$(log_lines | wc -l)" -eq 1 ]
-	! log_lines | LC_ALL=C grep -aq '[^ -~]'
+	log_names refused "$1" &&
+	    [ "$(log_lines | wc -l)" -eq 1 ] &&
+	    log_lines | refute env LC_ALL=C grep -a '[^ -~]'
 }
 
-# means MESSAGES NAME ...: USER with each of these names opens a mailbox of so
-# many messages.
-means() {
+# opens MESSAGES NAME ...: returns true if USER with each of these names opens a
+# mailbox with this number of messages.
+opens() {
 	local name
 	for name in "${@:2}"; do
 		log_mark
 		run pop "$name" QUIT
 		[[ $output == *"+OK $1 messages"* ]] ||
 		    { echo "$name: $output"; log_lines; return 1; }
-		# Its last line; otherwise that could come after the next mark.
+		# Wait for the session's last line; otherwise it could come
+		# after the next log_mark.
 		log_has ' logout '
 	done
 }
 
 # bats test_tags=attack:7-13,promise:1
-@test "USER name@domain means name, if the domain is the host's, the realm in any case, or one of -D" {
+@test "USER name@domain opens the account name if the domain is the host's name or the realm, in any case" {
 	mbox one | store alice
 	mbox one two | store bob
 	spool_keep
-	means 1 alice@mail.kpopd.test alice@MAIL.Kpopd.Test alice@KPOPD.TEST \
+	opens 1 alice@mail.kpopd.test alice@MAIL.Kpopd.Test alice@KPOPD.TEST \
 	    alice@kpopd.test alice@Kpopd.Test
 	log_names login alice
-	# The name of the ticket's service is the host's, too, whatever the host
-	# calls itself.
+	# The host's names are its hostname and the one in the service's
+	# principal.
 	hostname mx7
-	means 1 alice@mail.kpopd.test alice@MX7
+	opens 1 alice@mail.kpopd.test alice@MX7
 	hostname mail.kpopd.test
-	hostile alice@mx7 alice@mx7
-	# The principal decides, and the log has what was sent.
-	hostile bob@kpopd.test bob@kpopd.test
+	refuses_user alice@mx7 alice@mx7
+	# Only the principal permits a login, and the log has the name as sent.
+	refuses_user bob@kpopd.test bob@kpopd.test
 	log_has 'refused .*reason="not permitted to be this user" user=bob@kpopd\.test principal=alice@KPOPD\.TEST$'
-	hostile bob@Mail.Kpopd.Test bob@Mail.Kpopd.Test
+	refuses_user bob@Mail.Kpopd.Test bob@Mail.Kpopd.Test
 	log_has 'refused .*reason="not permitted to be this user" '
-	hostile root@kpopd.test root@kpopd.test
+	refuses_user root@kpopd.test root@kpopd.test
 	log_has 'refused .*reason="uid 0" user=root@kpopd\.test '
-	hostile daemon@kpopd.test daemon@kpopd.test
+	refuses_user daemon@kpopd.test daemon@kpopd.test
 	log_has \
 	    'refused .*reason="uid below the minimum" user=daemon@kpopd\.test '
-	# The first letter's case is the name's, and nothing else is a domain.
+	# The name's case matters, and no other string is a domain.
 	for name in Alice@kpopd.test ALICE@KPOPD.TEST alice@ @kpopd.test @ \
 	    alice@@kpopd.test alice@kpopd.test. alice@.kpopd.test \
 	    alice@kpopd alice@test alice@kpopd.test@ \
@@ -295,38 +308,36 @@ means() {
 }
 
 # bats test_tags=attack:7-15
-@test "-D names further domains, with commas and in any case; an account of exactly the name goes before them" {
-	local bad
+@test "kpopd -D adds domains, in any case; an account of exactly the sent name takes precedence" {
 	mbox one | store alice
 	spool_of 0 one two three
 	server_stop
 	server_start -D Example.ORG,example.net
-	means 1 alice@example.net alice@EXAMPLE.net alice@kpopd.test alice
-	means 3 alice@example.org
+	opens 1 alice@example.net alice@EXAMPLE.net alice@kpopd.test alice
+	opens 3 alice@example.org
 	log_names login alice@example.org
-	# alice@example.org is an account, alice@EXAMPLE.ORG is none.
-	means 1 alice@EXAMPLE.ORG
+	# There is an account alice@example.org, but none alice@EXAMPLE.ORG.
+	opens 1 alice@EXAMPLE.ORG
 	log_names login alice
-	# The last @ is the domain's.
-	means 3 alice@example.org@example.net alice@example.org@kpopd.test
-	# An account of exactly the name that may not log in is not passed over.
-	cp /etc/passwd "$WORLD/passwd.before"
+	# The domain begins after the last @.
+	opens 3 alice@example.org@example.net alice@example.org@kpopd.test
+	# An account of exactly the name takes precedence even if it may not log
+	# in.
+	save /etc/passwd
 	echo "alice@example.net:x:100:100::/nonexistent:/bin/sh" >>/etc/passwd
-	hostile alice@example.net alice@example.net
-	bad=$?
+	refuses_user alice@example.net alice@example.net
 	log_has \
-	    'refused .*reason="uid below the minimum" user=alice@example\.net ' || bad=1
-	cp "$WORLD/passwd.before" /etc/passwd
-	[ $bad -eq 0 ]
-	hostile alice@example.com alice@example.com
-	hostile bob@example.net bob@example.net
+	    'refused .*reason="uid below the minimum" user=alice@example\.net '
+	sed -i '/^alice@example\.net:/d' /etc/passwd
+	refuses_user alice@example.com alice@example.com
+	refuses_user bob@example.net bob@example.net
 	log_has 'refused .*reason="not permitted to be this user" user=bob@example\.net '
 	server_stop
 	server_start
-	hostile alice@example.net alice@example.net
+	refuses_user alice@example.net alice@example.net
 }
 
-@test "-D takes domains with commas, and nothing else" {
+@test "kpopd -D accepts domains separated by commas, and nothing else" {
 	local domains
 	for domains in '' , a, ,a a,,b @a a@b 'a b' $'a\tb'; do
 		run "$KPOPD_BUILD/kpopd" --recover -d "$WORLD/none" \
@@ -340,37 +351,33 @@ means() {
 	[[ $output == *"  -D domains  "* ]]
 }
 
-@test "the principal may be named with its realm in any case, also if it is another realm's" {
+@test "USER accepts the client's principal with its realm in any case, also if the realm is a foreign one" {
 	mbox one | store alice
 	realm_other_start
 	echo eve@OTHER.TEST >/home/alice/.k5login
 	chown alice /home/alice/.k5login
 	kinit -k -t "$WORLD/keytabs/eve@OTHER.TEST.keytab" eve@OTHER.TEST
-	means 1 alice alice@kpopd.test
-	# She has no account of her own name, and alice is none of that realm's.
+	opens 1 alice alice@kpopd.test
+	# There is no account eve, and eve may not be the other realm's alice.
 	for name in eve@OTHER.TEST eve@other.test; do
-		hostile "$name" "$name"
+		refuses_user "$name" "$name"
 		log_has 'refused .*reason="unknown user" '
 	done
-	hostile alice@OTHER.TEST alice@OTHER.TEST
-	cp /etc/passwd "$WORLD/passwd.before"
-	echo "eve:x:20100:20100::/home/site100:/bin/sh" >>/etc/passwd
-	mkdir -p /home/site100
+	refuses_user alice@OTHER.TEST alice@OTHER.TEST
+	save /etc/passwd
+	add_account eve 20100 /home/site100
 	echo eve@OTHER.TEST >/home/site100/.k5login
-	chown -R 20100 /home/site100
-	run means 0 eve@OTHER.TEST eve@other.test eve@Other.Test eve@kpopd.test
-	cp "$WORLD/passwd.before" /etc/passwd
-	rm -rf /home/alice/.k5login
-	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	opens 0 eve@OTHER.TEST eve@other.test eve@Other.Test eve@kpopd.test
 }
 
 # bats test_tags=promise:5
-@test "a name that no path or log may have is refused, and is in the log all the same, escaped" {
+@test "kpopd refuses a user name that is unsafe in a path or in a log, and logs it escaped" {
+	local form name
 	mbox one | store alice
 	spool_keep
 	while read -r form name; do
 		printf -v name %b "$name"
-		hostile "$form" "$name"
+		refuses_user "$form" "$name"
 	done <<-'END'
 		../alice ../alice
 		alice/../bob alice/../bob
@@ -391,7 +398,7 @@ means() {
 	log_lacks ' login '
 }
 
-@test "a name with a line end in it is two commands, and one that is too long none" {
+@test "kpopd reads USER with a line end in the name as two commands, and refuses a name that is too long" {
 	mbox one | store alice
 	spool_keep
 	run pop $'alice\r\nNOOP' QUIT
@@ -404,13 +411,13 @@ means() {
 	[[ $output == *"-ERR line too long"*"-ERR USER comes first"* ]] ||
 	    { echo "$output"; return 1; }
 	log_lacks 'aaaa'
-	# The longest that fits in a line.
-	hostile "$(printf 'a%.0s' {1..200})" "$(printf 'a%.0s' {1..248})"
+	# The longest name that fits in a line.
+	refuses_user "$(printf 'a%.0s' {1..200})" "$(printf 'a%.0s' {1..248})"
 	run pop "$(printf 'a%.0s' {1..249})" QUIT
 	[[ $output == *"-ERR line too long"* ]] || { echo "$output"; return 1; }
 }
 
-# quoted NAME: as fetchmailrc has it.
+# quoted NAME: prints the name in quotes, in fetchmailrc's syntax.
 quoted() {
 	if [[ $1 = *'"'* ]]; then
 		printf "'%s'" "$1"
@@ -419,52 +426,66 @@ quoted() {
 	fi
 }
 
-@test "real clients name such accounts: fetchmail by KPOP, then fetchmail, curl and kpopc by AUTH GSSAPI" {
-	local i how client
-	fetch() {
-		printf '%s\n' \
-		    "poll mail.kpopd.test $1 user $(quoted \
-			"${names[i]}") sslproto '' keep fetchall mda \"cat >>$WORLD/got\"" >"$WORLD/fetchmailrc"
-		chmod 600 "$WORLD/fetchmailrc"
-		timeout 20 fetchmail --nodetach --nosyslog \
-		    -f "$WORLD/fetchmailrc" -i "$WORLD/ids" \
-		    --pidfile "$WORLD/fetchmail.pid"
-	}
-	by_fetchmail_kpop() { fetch 'proto KPOP auth kerberos_v5'; }
-	by_fetchmail() { fetch 'proto POP3 service 1109 auth gssapi'; }
-	by_curl() {
-		timeout 20 curl -sS --login-options AUTH=GSSAPI \
-		    -u alice@KPOPD.TEST: --sasl-authzid "${names[i]}" \
-		    pop3://mail.kpopd.test:1109/1 >>"$WORLD/got"
-	}
-	by_kpopc() {
-		printf '%s\r\n' "USER ${names[i]}" "PASS x" "RETR 1" QUIT |
-		    kpopc -p mail.kpopd.test 1109 >"$WORLD/got"
-	}
-	for how in '' -p; do
-		server_stop
-		server_start $how
-		for client in $([ -z "$how" ] && echo fetchmail_kpop ||
-		    echo fetchmail curl kpopc); do
-			for i in "${!names[@]}"; do
-				# A name of 240 letters is too long for clients'
-				# own lines.
-				[ ${#names[i]} -lt 200 ] || continue
-				spool_of "$i" one
-				rm -f "$WORLD/got" "$WORLD/ids"
-				log_mark
-				run by_$client
-				log_names login "${logged[i]}" ||
-				    { echo "$client: $output"; return 1; }
-				grep -q 'one line 3' "$WORLD/got"
-			done
-		done
-	done
-	server_stop
-	server_start
+# fetch OPTIONS USER: runs fetchmail with these options of a fetchmailrc. Writes
+# the messages to $WORLD/got.
+fetch() {
+	cat >"$WORLD/fetchmailrc" <<-END
+	poll mail.kpopd.test $1 user $(quoted "$2") sslproto '' keep fetchall mda "cat >>$WORLD/got"
+	END
+	chmod 600 "$WORLD/fetchmailrc"
+	timeout 20 fetchmail --nodetach --nosyslog \
+	    -f "$WORLD/fetchmailrc" -i "$WORLD/ids" \
+	    --pidfile "$WORLD/fetchmail.pid"
 }
 
-@test "AUTH GSSAPI names users by the same rule" {
+# by_fetchmail_kpop USER, by_fetchmail USER, by_curl USER, by_kpopc USER: fetch
+# the user's first message into $WORLD/got.
+by_fetchmail_kpop() {
+	fetch 'proto KPOP auth kerberos_v5' "$1"
+}
+
+by_fetchmail() {
+	fetch 'proto POP3 service 1109 auth gssapi' "$1"
+}
+
+by_curl() {
+	timeout 20 curl -sS --login-options AUTH=GSSAPI \
+	    -u alice@KPOPD.TEST: --sasl-authzid "$1" \
+	    pop3://mail.kpopd.test:1109/1 >>"$WORLD/got"
+}
+
+by_kpopc() {
+	printf '%s\r\n' "USER $1" "PASS x" "RETR 1" QUIT |
+	    kpopc -p mail.kpopd.test 1109 >"$WORLD/got"
+}
+
+# fetches_all CLIENT: returns true if the client fetches the mail of each
+# account. Names of 200 bytes and more are too long for the clients' own lines.
+fetches_all() {
+	local i
+	for i in "${!names[@]}"; do
+		[ ${#names[i]} -lt 200 ] || continue
+		spool_of "$i" one
+		rm -f "$WORLD/got" "$WORLD/ids"
+		log_mark
+		run "by_$1" "${names[i]}"
+		log_names login "${logged[i]}" &&
+		    grep -q 'one line 3' "$WORLD/got" ||
+		    { echo "$1, ${names[i]}: $output"; return 1; }
+	done
+}
+
+@test "fetchmail by KPOP, and fetchmail, curl and kpopc by AUTH GSSAPI, log in to accounts with unusual names" {
+	local client
+	fetches_all fetchmail_kpop
+	server_stop
+	server_start -p
+	for client in fetchmail curl kpopc; do
+		fetches_all $client
+	done
+}
+
+@test "AUTH GSSAPI interprets the authzid as USER interprets its argument" {
 	local i
 	server_stop
 	server_start -p -D example.net
@@ -489,18 +510,17 @@ quoted() {
 		log_mark
 		run "$KPOPD_BUILD/tests/programs/gsstalk" 1 65536 well "$name"
 		log_has ' refused .*reason="not a user name" user=[^ ]+ principal=alice@KPOPD\.TEST$'
-		if log_lines | LC_ALL=C grep -aq '[^ -~]'; then return 1; fi
+		log_lines | refute env LC_ALL=C grep -a '[^ -~]'
 	done
-	server_stop
-	server_start
 }
 
-# alice_is ANSWER COMMAND ...: after the command, alice is let in, or is refused
-# (out) because her account has expired.
+# alice_is ANSWER COMMAND ...: runs the command and logs in as alice. Returns
+# true if she is admitted ("in"), or is refused ("out") because her account has
+# expired.
 alice_is() {
 	local answer=$1
 	shift
-	"$@"
+	"$@" || return
 	log_mark
 	run pop alice QUIT
 	if [ "$answer" = in ]; then
@@ -513,9 +533,10 @@ alice_is() {
 }
 
 # bats test_tags=promise:1
-@test "an expired account is refused; a locked, old or absent password, a shell and /etc/nologin are not asked" {
+@test "kpopd refuses an expired account, and ignores the password's state, the shell and /etc/nologin" {
 	mbox one | store alice
-	cp /etc/shadow "$WORLD/shadow"
+	save /etc/passwd
+	save /etc/shadow
 	alice_is out chage -E 0 alice
 	alice_is out chage -E 1 alice
 	alice_is out chage -E "$(date -ud yesterday +%F)" alice
@@ -532,43 +553,35 @@ alice_is() {
 	alice_is in usermod -s /bin/false alice
 	alice_is in usermod -s /no/such/shell alice
 	alice_is in usermod -s /bin/sh alice
-	alice_is in \
-	    eval 'echo "the machine is going down" >/etc/nologin; cp /etc/nologin /run/nologin'
-	rm /etc/nologin /run/nologin
-	cp "$WORLD/shadow" /etc/shadow
-	chmod 640 /etc/shadow
+	echo "the machine is going down" >/etc/nologin
+	alice_is in cp /etc/nologin /run/nologin
 }
 
-# hash_bytes: alice's password hash, as hexadecimal digits.
+# hash_bytes: prints alice's password hash as hexadecimal digits.
 hash_bytes() {
 	printf '%s' "$hash" | od -An -v -tx1 | tr -d ' \n'
 	echo
 }
 
-@test "no process of a login has a password hash in its memory" {
+@test "the memory of a login's processes contains no password hash" {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "a build with sanitizers has other memory"
 	mbox one | store alice
-	cp /etc/shadow "$WORLD/shadow"
+	save /etc/shadow
 	hash='$y$j9T$kpopdkpopdkpopdkpopd$0123456789abcdefghijklmnopqrstuvwxyzABCDEFG'
 	usermod -p "$hash" alice
 	pop_login alice
 	holds_none "$(child_pid)" hash_bytes
 	holds_none "$(monitor_pid)" hash_bytes
 	pop_close
-	cp "$WORLD/shadow" /etc/shadow
-	chmod 640 /etc/shadow
 }
 
 # bats test_tags=promise:1
-@test "nobody's uid never logs in; -n bounds the others on both sides" {
-	local uid i
-	cp /etc/passwd "$WORLD/passwd.before"
+@test "kpopd refuses the uids of nobody; -n sets the lowest and the highest uid that may log in" {
+	local uid
+	save /etc/passwd
 	for uid in 65534 65535 65533 61184 524288 4294967293; do
-		mkdir -p "/home/site$uid"
-		echo alice@KPOPD.TEST >"/home/site$uid/.k5login"
-		echo "u$uid:x:$uid:20000::/home/site$uid:/bin/sh" >>/etc/passwd
-		chown -R "$uid" "/home/site$uid"
+		add_account "u$uid" "$uid" "/home/site$uid"
 	done
 	for uid in 65533 61184 524288 4294967293; do
 		run pop "u$uid" QUIT
@@ -592,12 +605,9 @@ hash_bytes() {
 	[ "${lines[-1]}" = "$refused" ]
 	run pop "${names[1]}" QUIT
 	[[ $output == *"+OK 0 messages"* ]] || { echo "$output"; return 1; }
-	server_stop
-	server_start
-	cp "$WORLD/passwd.before" /etc/passwd
 }
 
-@test "-n takes one uid or two, in order, and nothing else" {
+@test "kpopd -n accepts one uid, or two in ascending order, and nothing else" {
 	local uids
 	for uids in 0 -1 x '' 1000: :60000 60000:1000 1000:60000:1 \
 	    1000:4294967294 4294967295 1000-60000; do
@@ -611,89 +621,99 @@ hash_bytes() {
 	done
 }
 
-# k5login_is KIND: alice's .k5login is absent, names $who, names others, is
-# empty, unreadable, or bob's.
+# k5login_is KIND: removes alice's .k5login ("absent"), or makes one that
+# contains $client ("names"), contains similar names only ("others"), is empty
+# ("empty"), cannot be read ("unreadable") or belongs to bob ("foreign").
 k5login_is() {
-	rm -f /home/alice/.k5login
+	local file=/home/alice/.k5login
+	rm -f $file
 	case $1 in
 	absent) return ;;
 	others)
-		printf '%s\n' "x$who@KPOPD.TEST" "$who@KPOPD.TESTS" "$who" \
-		    " $who@KPOPD.TEST" "$who@KPOPD.TEST " >/home/alice/.k5login
+		printf '%s\n' "x$client@KPOPD.TEST" "$client@KPOPD.TESTS" \
+		    "$client" " $client@KPOPD.TEST" "$client@KPOPD.TEST " \
+		    >$file
 		;;
-	empty) : >/home/alice/.k5login ;;
-	*) printf '%s\n' x@KPOPD.TEST "$who@KPOPD.TEST" >/home/alice/.k5login ;;
+	empty) : >$file ;;
+	*) printf '%s\n' x@KPOPD.TEST "$client@KPOPD.TEST" >$file ;;
 	esac
-	chown alice /home/alice/.k5login
-	[ "$1" != unreadable ] || chmod 0 /home/alice/.k5login
-	[ "$1" != foreign ] || chown bob /home/alice/.k5login
+	chown alice $file
+	[ "$1" != unreadable ] || chmod 0 $file
+	[ "$1" != foreign ] || chown bob $file
 }
 
-# logs_in_by WANTED KIND: with this .k5login $who is let in as alice by the
-# WANTED rule; none: is refused.
+# logs_in_by RULE KIND: logs in with $client's ticket and this .k5login. Returns
+# true if that is permitted as alice by the rule, or refused and RULE is "none".
 logs_in_by() {
-	local said
+	local answers by
 	k5login_is "$2"
 	log_mark
-	said=$(pop alice QUIT)
+	answers=$(pop alice QUIT)
 	await 2 'log_lines | grep -Eq ": (login|refused) "'
 	by=$(log_lines | sed -n 's/.*: login .* by=\([a-z0-9]*\)$/\1/p')
 	[ "${by:-none}" = "$1" ] && return
-	echo "$who, .k5login $2, $rules: by ${by:-none}, not $1: $said"
+	echo "$client, .k5login $2, $rules: by ${by:-none}, not $1: $answers"
 	return 1
 }
 
-# rules_are RELATIONS: what krb5.conf says besides, of [libdefaults] and of
-# [plugins] localauth.
+# rules_are LIBDEFAULTS [LOCALAUTH]: writes a krb5.conf with these relations,
+# one of [libdefaults] and some of [plugins] localauth.
 rules_are() {
+	local kdc='kdc = 127.0.0.1:88' rule
+	rule='auth_to_local = RULE:[1:$1](carol)s/carol/alice/'
 	rules="$*"
-	sed "s/default_realm = KPOPD.TEST/&\n\t$1/" "$WORLD/krb5.conf.before" \
-	    >/etc/krb5.conf
-	sed -i '/^\[realms\]/,/kdc = 127.0.0.1:88$/s|kdc = 127.0.0.1:88$|&\n\t\t\tauth_to_local = RULE:[1:$1](carol)s/carol/alice/\n\t\t\tauth_to_local = DEFAULT|' /etc/krb5.conf
-	printf '[plugins]\n\tlocalauth = {\n\t\tmodule = test:%s/tests/programs/localauth.so\n%s\n\t}\n' "$KPOPD_BUILD" "${2-}" >>/etc/krb5.conf
+	sed -e "s/default_realm = KPOPD.TEST/&\n\t$1/" \
+	    -e "/^\[realms\]/,/$kdc\$/s|$kdc\$|&\n\t\t\t$rule\n\t\t\tauth_to_local = DEFAULT|" \
+	    "$WORLD/krb5.conf.before" >/etc/krb5.conf
+	cat >>/etc/krb5.conf <<-END
+	[plugins]
+		localauth = {
+			module = test:$KPOPD_BUILD/tests/programs/localauth.so
+	${2-}
+		}
+	END
 }
 
-@test "by= names the rule that let in, whatever else is there" {
-	local kind authoritative bad=0
+@test "the login line's by= names the rule that permitted the login, whatever other rules there are" {
+	local client kind authoritative other bad=0
+	save /etc/krb5.conf
 	cp /etc/krb5.conf "$WORLD/krb5.conf.before"
-	# alice is alice by the default rule, carol by auth_to_local, mallory by
-	# a plugin, bob by .k5login alone.
-	for who in alice carol mallory bob; do
-		realm_login $who
-		case $who in
-		alice | carol) else=localname ;;
-		mallory) else=plugin ;;
-		*) else=none ;;
+	# Without .k5login, alice may be alice by the default rule, carol by
+	# auth_to_local, mallory by a plugin, and bob may not.
+	for client in alice carol mallory bob; do
+		realm_login $client
+		case $client in
+		alice | carol) other=localname ;;
+		mallory) other=plugin ;;
+		*) other=none ;;
 		esac
 		for authoritative in true false; do
 			rules_are "k5login_authoritative = $authoritative"
-			logs_in_by $else absent || bad=1
+			logs_in_by $other absent || bad=1
 			logs_in_by k5login names || bad=1
 			for kind in others empty unreadable foreign; do
 				if [ $authoritative = true ]; then
 					logs_in_by none $kind
 				else
-					logs_in_by $else $kind
+					logs_in_by $other $kind
 				fi || bad=1
 			done
 		done
 		rules_are "" "disable = k5login"
 		for kind in absent names others; do
-			logs_in_by $else $kind || bad=1
+			logs_in_by $other $kind || bad=1
 		done
 		rules_are "" "enable_only = test"
-		[ $else = plugin ] || else=none
+		[ $other = plugin ] || other=none
 		for kind in absent names others; do
-			logs_in_by $else $kind || bad=1
+			logs_in_by $other $kind || bad=1
 		done
 		rules_are "" \
 		    $'enable_only = k5login\nenable_only = test\ndisable = test'
 		logs_in_by k5login names || bad=1
 		logs_in_by none absent || bad=1
 		rules_are "" "disable = an2ln"
-		logs_in_by $else absent || bad=1
+		logs_in_by $other absent || bad=1
 	done
-	rm -f /home/alice/.k5login
-	cp "$WORLD/krb5.conf.before" /etc/krb5.conf
 	[ $bad -eq 0 ]
 }

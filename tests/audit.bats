@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The log: no process that reads what clients send can write to syslog, or say
-# there what its role does not.
+# Checks the log: no process that reads what clients send has a socket to
+# syslog, and the monitor logs for each process only the events of its role.
 
 load helpers/all
 
@@ -9,13 +9,22 @@ setup() {
 	realm_login alice
 }
 
-# preauth_logs EVENT TEXT [COUNT]: a pre-auth process that was compromised sends
-# its monitor these lines.
+# preauth_logs EVENT TEXT [COUNT]: makes a pre-auth process, as if compromised,
+# ask its monitor to log this line, once or COUNT times.
 preauth_logs() {
 	log_mark
 	pop_open
 	pop_hear '^\+OK'
 	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line "$@"
+}
+
+# no_syslog_socket: returns true if no process but the monitor has a socket to
+# syslog.
+no_syslog_socket() {
+	local pid
+	for pid in $(pgrep -x 'kpopd|kpopd-tls' | grep -vx "$(monitor_pid)"); do
+		ss -Hxp | grep u_dgr | refute grep -F "pid=$pid," || return
+	done
 }
 
 # bats test_tags=promise:5
@@ -27,36 +36,25 @@ preauth_logs() {
 	pop_open -p --tls -C "$WORLD/tls/ca.pem"
 	pop_hear '^\+OK'
 	ss -Hxp | grep u_dgr | grep -F "pid=$(monitor_pid),"
-	reaches_nobody() {
-		local pid
-		for pid in $(pgrep -x 'kpopd|kpopd-tls' |
-		    grep -vx "$(monitor_pid)"); do
-			if ss -Hxp | grep u_dgr | grep -F "pid=$pid,"; then
-				return 1
-			fi
-		done
-	}
 	[ "$(pgrep -x 'kpopd|kpopd-tls' | wc -l)" -eq 3 ]
-	reaches_nobody
+	no_syslog_socket
 	pop_ask "USER alice"
 	pop_ask "PASS x"
 	await 5 '[ "$(pgrep -x "kpopd|kpopd-tls" | wc -l)" -eq 4 ]'
-	reaches_nobody
+	no_syslog_socket
 	pop_ask QUIT
 	pop_hear_end
-	server_stop
-	server_start
 }
 
 # bats test_tags=promise:5
-@test "a pre-auth process that says somebody has logged in is not believed, and the log says so" {
+@test "a login event from a pre-auth process is not logged as a login, but as a forbidden event" {
 	preauth_logs login "user=root principal=root@KPOPD.TEST"
 	log_has 'mail\.alert kpopd\[[0-9]+\]: fatal peer=[^ ]+ error="the pre-auth process logged a forbidden event: login"$'
 	log_lacks ' login |root'
 	pop_close
 }
 
-@test "an event that is none, and one with blanks or a line's end in it, are not logged" {
+@test "an unknown event, and one with a blank or a line end in it, are not logged" {
 	for event in "" "failed fatal" " failed" $'failed\n' "LOGIN" \
 	    "logout"; do
 		preauth_logs "$event" "what=forged"
@@ -67,16 +65,16 @@ preauth_logs() {
 }
 
 # bats test_tags=promise:5
-@test "a text of a compromised pre-auth process is one line of visible characters, and stands behind the true address" {
+@test "a text of a compromised pre-auth process is logged as one line of visible characters after the true address" {
 	preauth_logs failed \
 	    $'what="x\n<86>sshd[1]: Accepted password for root\x1b[2J\x7f\xff"'
 	log_has 'kpopd\[[0-9]+\]: failed peer=(\[::1\]|127\.0\.0\.1):[0-9]+ what="x\?<86>sshd\[1\]: Accepted password for root\?\[2J\?\?"$'
-	! grep -aq ' sshd\[' "$WORLD/syslog"
+	refute grep -aq ' sshd\[' "$WORLD/syslog"
 	log_lacks '[^ -~]'
 	pop_close
 }
 
-@test "a compromised pre-auth process names no other address than its own" {
+@test "a compromised pre-auth process that names another client address is killed, and the address is not logged" {
 	pop_open
 	pop_hear '^\+OK'
 	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" peer 1
@@ -86,7 +84,7 @@ preauth_logs() {
 	pop_close
 }
 
-@test "a compromised pre-auth process or session fills no log: a hundred lines, then the number of those left out" {
+@test "of a compromised pre-auth process or session about a hundred lines are logged, and the rest are counted" {
 	preauth_logs failed what=flood 1000
 	await 5 '[ "$(log_lines | grep -c what=flood)" -ge 100 ]'
 	pop_close
@@ -99,14 +97,13 @@ preauth_logs() {
 	    failed what=flood 1000
 	pop_ask QUIT
 	pop_hear_end
-	# What it does behind that is not lost with it: the monitor's own lines
-	# are not counted.
+	# The monitor's own lines are not counted, so they are logged.
 	log_count 1 ' login '
 	log_count 1 'withheld .*process="the session" lines='
 	[ "$(log_lines | grep -c what=flood)" -le 110 ]
 }
 
-@test "a session cannot log a login, nor a broker a logout" {
+@test "the monitor refuses to log a login for a session, and a logout for a broker" {
 	mbox one | store alice
 	pop_login alice
 	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line \
@@ -120,11 +117,14 @@ preauth_logs() {
 	log_count 1 ' logout '
 }
 
-@test "all lines of a connection have one pid, the monitor's" {
+@test "all log lines of a connection have the monitor's pid" {
 	mbox one | store alice
 	tls_make
 	server_stop
 	server_start $(tls_options)
+	begin_replay_cache
+	log_settle
+	log_mark
 	pop_open --tls -C "$WORLD/tls/ca.pem"
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
@@ -136,6 +136,4 @@ preauth_logs() {
 		log_count 1 "kpopd\\[$monitor\\]: $event "
 	done
 	log_count 3 .
-	server_stop
-	server_start
 }

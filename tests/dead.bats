@@ -1,16 +1,16 @@
 #!/usr/bin/env bats
-# A connection that dies orders nothing: what was sent must have been
-# acknowledged before QUIT removes anything.
+# Checks that QUIT removes nothing if the connection has died: the client must
+# have acknowledged the answers before.
 
 load helpers/all
 
-# The ways in: KPOP, KPOP with STLS, KPOP inside TLS from the first byte, POP3
-# with a layer of GSSAPI, and that layer inside TLS.
+# KPOP, KPOP with STLS, KPOP inside TLS from the first byte, POP3 with a layer
+# of GSSAPI, and that layer inside TLS.
 modes=(plain stls immediate layer both)
 
 setup_file() {
 	tls_make
-	# A client that does not read: its kernel takes little on its behalf.
+	# The kernel of a client that does not read accepts little for it.
 	cp /proc/sys/net/ipv4/tcp_rmem "$WORLD/tcp_rmem"
 	echo 4096 65536 131072 >/proc/sys/net/ipv4/tcp_rmem
 	{
@@ -35,14 +35,13 @@ setup() {
 
 teardown() {
 	[ -z "${forwarder-}" ] || kill -KILL "$forwarder" 2>/dev/null || true
-	[ -z "${away-}" ] || kill "$away" 2>/dev/null || true
+	[ -z "${far_pid-}" ] || kill "$far_pid" 2>/dev/null || true
 	ip link del s0 2>/dev/null || true
-	server_stop
 	end_test
 }
 
-# serve MODE [OPTION ...]: a server for clients of this mode, and $client,
-# kpopc's options for it.
+# serve MODE [OPTION ...]: starts a server for clients of this mode. Sets
+# $client to kpopc's options for it.
 serve() {
 	local mode=$1 options
 	shift
@@ -58,33 +57,42 @@ serve() {
 	log_mark
 }
 
-# forward MODE [HOST]: whoever connects to port 2109 is forwarded to the server
-# by $forwarder.
+# forward MODE [HOST]: starts a process that forwards connections from port 2109
+# to the server, in TLS if the mode begins with it. Sets $forwarder to its pid.
 forward() {
 	local to=TCP:${2-127.0.0.1}:1109
-	[[ $1 != @(immediate|both) ]] ||
-	    to=OPENSSL:${2-127.0.0.1}:1109,cafile=$WORLD/tls/ca.pem,commonname=mail.kpopd.test
+	[[ $1 != @(immediate|both) ]] || {
+		to=OPENSSL:${2-127.0.0.1}:1109,cafile=$WORLD/tls/ca.pem
+		to+=,commonname=mail.kpopd.test
+	}
 	$far socat -t 60 TCP-LISTEN:2109,reuseaddr "$to" 3>&- 2>/dev/null &
 	forwarder=$!
 	await 5 "$far ss -Hltn sport = 2109 | grep -q ."
 }
 
-# talk COMMAND ...: a session by way of the forwarder that says all of this in
-# one write, and ends its side.
+# talk COMMAND ...: logs in through the forwarder and sends all commands at
+# once, then the end of input.
 talk() {
 	printf '%s\r\n' "USER alice" "PASS x" "$@" >"$WORLD/commands"
 	$far "$KPOPD_BUILD/kpopc" "${client[@]}" mail.kpopd.test 2109 \
 	    <"$WORLD/commands"
 }
 
-# The server has sent what its client does not take.
-answer_is_stuck() {
-	await 10 \
-	    '[ "$(ss -Htn state connected sport = 1109 | awk "{ n += \$3 } END { print n + 0 }")" -gt 0 ]'
+# unsent: prints the number of bytes that the server has sent and no client has
+# acknowledged.
+unsent() {
+	ss -Htn state connected sport = 1109 |
+	    awk '{ n += $3 } END { print n + 0 }'
 }
 
-# talk_stuck COMMAND ...: the same in the background. Its side stays open, and
-# it takes no answer.
+# answer_is_stuck: waits until the server has sent bytes that its client does
+# not acknowledge.
+answer_is_stuck() {
+	await 10 '[ "$(unsent)" -gt 0 ]'
+}
+
+# talk_stuck COMMAND ...: logs in and sends all commands at once, in the
+# background. The client does not end its input, and reads no answer.
 talk_stuck() {
 	rm -f "$WORLD/say" "$WORLD/stuck"
 	mkfifo "$WORLD/say" "$WORLD/stuck"
@@ -96,16 +104,16 @@ talk_stuck() {
 	answer_is_stuck
 }
 
-# What talk_stuck began is over.
-talk_no_more() {
+# talk_end: ends the client of talk_stuck, and waits for the end of its session.
+talk_end() {
 	exec {say}>&- {hold}>&-
 	pkill -KILL -x kpopc || true
 	await 5 '! pgrep -x kpopd >/dev/null'
 }
 
-# gone_in MODE COMMAND: a client that says this, DELE 1 and QUIT at once, takes
-# nothing, and is reset.
-gone_in() {
+# reset_in MODE COMMAND: sends the command, DELE 1 and QUIT at once, reads no
+# answer and resets the connection. Returns true if nothing was removed.
+reset_in() {
 	serve "$1"
 	store alice <"$WORLD/mailbox"
 	forward "$1"
@@ -114,42 +122,42 @@ gone_in() {
 	forwarder=
 	log_has 'logout .*reason=lost .*deleted=0 ' || { echo "$*"; return 1; }
 	cmp /var/mail/alice "$WORLD/mailbox" || { echo "$*"; return 1; }
-	talk_no_more
+	talk_end
 }
 
 # bats test_tags=catalogue:44-3,promise:7
-@test "a client that is reset in the middle of an answer orders nothing with what it has sent already" {
+@test "QUIT removes nothing if the client's connection is reset in the middle of RETR or TOP" {
 	for mode in "${modes[@]}"; do
-		gone_in "$mode" "RETR 1"
-		gone_in "$mode" "TOP 1 99999999"
+		reset_in "$mode" "RETR 1"
+		reset_in "$mode" "TOP 1 99999999"
 	done
 }
 
-@test "nor in the middle of a list" {
+@test "QUIT removes nothing if the client's connection is reset in the middle of UIDL" {
 	perl -e 'print "From a\nN: $_\n\n$_\n\n" for 1 .. 300000' \
 	    >"$WORLD/mailbox"
-	gone_in plain UIDL
-	gone_in layer UIDL
+	reset_in plain UIDL
+	reset_in layer UIDL
 }
 
-@test "a relay that dies is a client that dies" {
+@test "QUIT removes nothing if the relay that has the client's socket is killed" {
 	for mode in stls layer both; do
 		serve $mode
 		store alice <"$WORLD/mailbox"
 		forward $mode
 		talk_stuck "TOP 1 99999999" "DELE 1" QUIT
-		# Whose socket it is that leads to the client.
+		# The relay is the process with the client's socket.
 		relay=$(ss -Htnp state connected sport = 1109 |
 		    sed -n 's/.*pid=\([0-9]*\).*/\1/p' | head -n 1)
 		kill -KILL "$relay"
 		log_has 'logout .*reason=lost .*deleted=0 '
 		cmp /var/mail/alice "$WORLD/mailbox"
 		kill -KILL "$forwarder"
-		talk_no_more
+		talk_end
 	done
 }
 
-@test "so is the inner one of two" {
+@test "QUIT removes nothing if GSSAPI's relay inside TLS is killed" {
 	serve both
 	store alice <"$WORLD/mailbox"
 	forward both
@@ -159,17 +167,25 @@ gone_in() {
 	log_has 'logout .*reason=lost .*deleted=0 '
 	cmp /var/mail/alice "$WORLD/mailbox"
 	kill -KILL "$forwarder"
-	talk_no_more
+	talk_end
 }
 
-@test "the same commands of a client that is slow, or has ended its side, and lives are obeyed" {
+# read_slowly: copies standard input to standard output, with a pause after each
+# 256 KiB.
+read_slowly() {
+	perl -e '
+	    while (sysread STDIN, $_, 262144) {
+		print;
+		select undef, undef, undef, 0.02;
+	    }'
+}
+
+@test "QUIT removes the marked messages of a client that reads slowly, or has ended its input" {
 	for mode in "${modes[@]}"; do
 		serve "$mode"
 		store alice <"$WORLD/mailbox"
 		forward "$mode"
-		# Its input ends with QUIT.
-		talk "RETR 1" "DELE 1" QUIT |
-		    perl -e 'while (sysread STDIN, $_, 262144) { print; select undef, undef, undef, 0.02 }' |
+		talk "RETR 1" "DELE 1" QUIT | read_slowly |
 		    tr -d '\r' >"$WORLD/answer"
 		[ "$(grep -c '^x' "$WORLD/answer")" \
 		    -eq "$(grep -c '^x' "$WORLD/mailbox")" ] ||
@@ -190,15 +206,15 @@ gone_in() {
 	spool_is alice two
 }
 
-# go_away: from now on clients are in another network, from where the server is
-# 10.9.0.1.
-go_away() {
+# go_far: makes another network, in which clients run from now on, by $far. The
+# server has the address 10.9.0.1 there. Sets $far_pid to a process in it.
+go_far() {
 	unshare --net sleep 100 3>&- &
-	away=$!
-	far="nsenter -t $away -n"
-	await 5 \
-	    "[ \"\$(readlink /proc/$away/ns/net)\" != \"\$(readlink /proc/self/ns/net)\" ]"
-	ip link add s0 type veth peer name c0 netns "$away"
+	far_pid=$!
+	far="nsenter -t $far_pid -n"
+	await 5 '[ "$(readlink "/proc/$far_pid/ns/net")" != \
+	    "$(readlink /proc/self/ns/net)" ]'
+	ip link add s0 type veth peer name c0 netns "$far_pid"
 	ip addr add 10.9.0.1/24 dev s0
 	ip link set s0 up
 	$far ip addr add 10.9.0.2/24 dev c0
@@ -206,20 +222,26 @@ go_away() {
 	$far ip link set lo up
 }
 
-# The server's packets go to somebody else; it still gets the client's.
-deafen() {
-	ip neigh replace 10.9.0.2 lladdr 02:00:00:00:00:01 dev s0 nud permanent
+# client_at MAC: sends the server's packets for the client to this address.
+client_at() {
+	ip neigh replace 10.9.0.2 lladdr "$1" dev s0 nud permanent
 }
 
-heal() {
-	ip neigh replace 10.9.0.2 lladdr \
-	    "$($far ip -o link show c0 |
-		sed 's,.*link/ether \([^ ]*\) .*,\1,')" dev s0 nud permanent
+# lose_answers: lets the server's packets go to a wrong address. The server
+# still gets the client's packets.
+lose_answers() {
+	client_at 02:00:00:00:00:01
 }
 
-# deaf_in MODE [OPTION ...]: a client has seen the login; what is answered to
-# TOP, DELE and QUIT does not arrive.
-deaf_in() {
+# pass_answers: lets the server's packets go to the client again.
+pass_answers() {
+	client_at "$($far ip -o link show c0 |
+	    sed 's,.*link/ether \([^ ]*\) .*,\1,')"
+}
+
+# quit_without_answers MODE [OPTION ...]: begins a session. After the login, the
+# answers to TOP, DELE and QUIT do not arrive at the client.
+quit_without_answers() {
 	serve "$@"
 	mbox one two | store alice
 	forward "$1" 10.9.0.1
@@ -230,32 +252,32 @@ deaf_in() {
 	    >"$WORLD/far.out" 2>&1 3>&- &
 	printf '%s\r\n' "USER alice" "PASS x" NOOP >&"$say"
 	await 5 "grep -q 'nothing done' $WORLD/far.out"
-	deafen
+	lose_answers
 	printf '%s\r\n' "TOP 1 1" "DELE 1" QUIT >&"$say"
 	answer_is_stuck
 }
 
 # bats test_tags=catalogue:44-4
-@test "answers that are not acknowledged: QUIT waits, and removes nothing if they never are" {
-	go_away
+@test "QUIT waits until its client has acknowledged the answers, and removes nothing if it never does" {
+	go_far
 	for mode in "${modes[@]}"; do
-		deaf_in "$mode" -t 30:10
-		await 10 "log_lines | grep -q 'logout .*reason=lost .*deleted=0 left=2 '" || { log_lines; return 1; }
+		quit_without_answers "$mode" -t 30:10
+		log_has 'logout .*reason=lost .*deleted=0 left=2 '
 		spool_is alice one two
-		heal
+		pass_answers
 		exec {say}>&-
 	done
 }
 
-@test "answers that are acknowledged late: QUIT waits, and then removes" {
-	go_away
+@test "QUIT removes the marked messages once its client acknowledges the answers late" {
+	go_far
 	for mode in "${modes[@]}"; do
-		deaf_in "$mode"
-		# The session waits: it counts.
+		quit_without_answers "$mode"
+		# The session asks for the number of unacknowledged bytes.
 		attach "$(child_pid)" -e trace=ioctl -o "$WORLD/counted"
 		await 5 "grep -q OUTQ '$WORLD/counted'"
 		spool_is alice one two
-		heal
+		pass_answers
 		await 10 "grep -q 'bye, 1 messages left' $WORLD/far.out" ||
 		    { log_lines; return 1; }
 		log_has 'logout .*reason=quit .*deleted=1 left=1 '

@@ -1,7 +1,6 @@
 #!/usr/bin/env bats
-# What whoever starts kpopd leaves to it: variables, descriptors, signals,
-# umask, limits. The client hears the protocol, the log is told, the mailbox is
-# kept.
+# Checks that a session is as usual, or is refused with a reason in the log,
+# whatever variables, descriptors, signals, umask and limits kpopd inherits.
 
 load helpers/all
 
@@ -23,52 +22,59 @@ setup() {
 
 teardown() {
 	rm -f /home/alice/.k5login
-	server_stop
 	end_test
 }
 
-# as_ever: a session of alice hears, and leaves in the log and in the spool,
-# what it would without all this.
-as_ever() {
+# is_usual: has a session of alice. Returns true if the answers, the log and the
+# spool are as usual.
+is_usual() {
 	log_mark
-	pop alice STAT "RETR 1" "UIDL 2" QUIT >"$WORLD/heard"
-	cmp "$WORLD/usual" "$WORLD/heard" && log_says_quits "1 0 2" &&
+	pop alice STAT "RETR 1" "UIDL 2" QUIT >"$WORLD/answers"
+	cmp "$WORLD/usual" "$WORLD/answers" && log_says_quits "1 0 2" &&
 	    spool_kept
 }
 
-# or_refused: a session is as ever, or hears nothing of the mailbox and no word
-# that is not the protocol's, and the log says why.
-or_refused() {
+# is_usual_or_refused: has a session of alice. Returns true if it is as usual,
+# and then adds 1 to $served. Also returns true if the answers contain only
+# greetings and errors of the protocol, and the log has the reason.
+is_usual_or_refused() {
 	log_mark
-	pop alice STAT "RETR 1" "UIDL 2" QUIT >"$WORLD/heard" || true
+	pop alice STAT "RETR 1" "UIDL 2" QUIT >"$WORLD/answers" || true
 	spool_kept || return
-	cmp -s "$WORLD/usual" "$WORLD/heard" &&
+	cmp -s "$WORLD/usual" "$WORLD/answers" &&
 	    { served=$((${served-0} + 1)); return; }
-	[ -z \
-	    "$(grep -v '^+OK kpopd at\|^+OK PASS comes\|^-ERR \[' \
-		"$WORLD/heard")" ] || { cat "$WORLD/heard"; return 1; }
+	! grep -v '^+OK kpopd at\|^+OK PASS comes\|^-ERR \[' \
+	    "$WORLD/answers" || return
 	log_has ': (fatal|failed|refused) .*(error|reason)='
 }
 
-# another_is_named: alice's .k5login lets in somebody else, and so not alice.
-another_is_named() {
+# k5login_names_bob: makes a .k5login that admits bob to alice's mailbox, and so
+# not alice.
+k5login_names_bob() {
 	echo bob@KPOPD.TEST >/home/alice/.k5login
 	chown alice /home/alice/.k5login
 }
 
-# variable NAME=VALUE: kpopd is started with it.
-variable() {
+# set_variable NAME=VALUE: starts later kpopds with this variable, if the
+# server is one with $with_variable.
+set_variable() {
 	printf '%s\n' "$1" >"$WORLD/variable"
 }
 
-by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
+with_variable="WORLD=$WORLD;"' exec env "$(cat "$WORLD/variable")" "$@"'
+
+# inherit HOW: prints a shell command that starts kpopd by
+# tests/programs/inherit.pl.
+inherit() {
+	echo "exec perl '$BATS_TEST_DIRNAME/programs/inherit.pl' $1 \"\$@\""
+}
 
 # bats test_tags=catalogue:81-1
-@test "each variable that libkrb5, the C library or the linker would obey changes nothing" {
+@test "kpopd ignores each variable that libkrb5, OpenSSL, the C library or the linker would obey" {
 	library=$(ls /lib/*/libBrokenLocale.so.1 | head -n 1)
 	[ -n "$library" ]
-	server_under "WORLD=$WORLD; $by_variable"
-	for one in KRB5_TRACE="$WORLD/trace" KRB5RCACHENAME=none: \
+	server_under "$with_variable"
+	for setting in KRB5_TRACE="$WORLD/trace" KRB5RCACHENAME=none: \
 	    KRB5RCACHETYPE=none KRB5RCACHEDIR=/nowhere \
 	    KRB5CCNAME=FILE:/nowhere \
 	    KRB5_CLIENT_KTNAME=/nowhere KRB5_KDC_PROFILE=/nowhere \
@@ -85,36 +91,34 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 	    LD_LIBRARY_PATH=/nowhere LD_BIND_NOW=1 LD_PRELOAD="$library" \
 	    LD_DEBUG_OUTPUT="$WORLD/trace" LD_PROFILE_OUTPUT="$WORLD"; do
 		[ -z "${SANITIZER-}" ] ||
-		    [[ $one != LD_* && $one != MALLOC_* && $one != GLIBC_* ]] ||
-		    continue
-		variable "$one"
-		as_ever || { echo "with $one"; return 1; }
+		    [[ ! $setting =~ ^(LD|MALLOC|GLIBC)_ ]] || continue
+		set_variable "$setting"
+		is_usual || { echo "with $setting"; return 1; }
 		[ ! -e "$WORLD/trace" ]
 	done
 }
 
 # bats test_tags=catalogue:81-6
-@test "TZ may be any file: it is taken for a zone or for none, and nothing of it is said" {
-	server_under "WORLD=$WORLD; $by_variable"
+@test "kpopd takes any file in TZ as a time zone or as none, and logs nothing of its content" {
+	server_under "$with_variable"
 	for zone in /etc/passwd :/etc/shadow /dev/zero ../../../etc/passwd \
 	    /nowhere Europe/Berlin XYZ-25 "$(printf '%01000d' 0)" ''; do
-		variable "TZ=$zone"
-		as_ever || { echo "with TZ=$zone"; return 1; }
-		log_lines | grep 'root:\|alice:' && return 1 || :
+		set_variable "TZ=$zone"
+		is_usual || { echo "with TZ=$zone"; return 1; }
+		log_lines | refute grep 'root:\|alice:'
 	done
 }
 
 # bats test_tags=catalogue:81-3
-@test "KRB5_KTNAME is obeyed: with a file that is not there nobody is let in, and the log says so" {
-	server_under "WORLD=$WORLD; $by_variable"
-	# Without -k.
+@test "kpopd without -k obeys KRB5_KTNAME, and refuses every login and logs why if that file is missing" {
+	server_under "$with_variable"
+	server_stop
 	sed -i "s,-k [^ ]*server.keytab,," "$WORLD/xinetd.conf"
-	kill -HUP "$(cat "$WORLD/xinetd.pid")"
-	sleep 0.5
-	variable "KRB5_KTNAME=$WORLD/server.keytab"
-	as_ever
-	variable KRB5_KTNAME=/nowhere
-	or_refused
+	xinetd_run
+	set_variable "KRB5_KTNAME=$WORLD/server.keytab"
+	is_usual
+	set_variable KRB5_KTNAME=/nowhere
+	is_usual_or_refused
 	run wire </dev/null
 	[[ $output == "-ERR [SYS/PERM] the server has no Kerberos key"* ]]
 	log_has 'failed .*what="reading the keytab [^"]+" error='
@@ -122,21 +126,21 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 }
 
 # bats test_tags=catalogue:81-4,catalogue:81-5
-@test "without a krb5.conf, or with one that is none, the log says why nobody gets in" {
-	server_under "WORLD=$WORLD; $by_variable"
+@test "kpopd refuses every login and logs why if krb5.conf is missing, empty or malformed" {
+	server_under "$with_variable"
 	: >"$WORLD/empty.conf"
-	# What is not there is empty, as libkrb5 has it: then no realm is ours.
+	# libkrb5 takes a missing file as an empty one, without a default realm.
 	for file in /nowhere "$WORLD/empty.conf"; do
-		variable "KRB5_CONFIG=$file"
-		or_refused
+		set_variable "KRB5_CONFIG=$file"
+		is_usual_or_refused
 		log_has 'refused .*reason="not permitted to be this user" user=alice principal=alice@KPOPD\.TEST$'
 	done
-	[ "$(tail -n 1 "$WORLD/heard")" = \
+	[ "$(tail -n 1 "$WORLD/answers")" = \
 	    "-ERR [AUTH] this ticket does not open that mailbox" ]
 	echo '[libdefaults' >"$WORLD/bad.conf"
 	for file in "$WORLD/bad.conf" /etc; do
-		variable "KRB5_CONFIG=$file"
-		or_refused
+		set_variable "KRB5_CONFIG=$file"
+		is_usual_or_refused
 		run wire </dev/null
 		[[ $output == \
 		    "-ERR [SYS/PERM] the server has no Kerberos key"* ]]
@@ -147,18 +151,20 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 }
 
 # bats test_tags=catalogue:81-7
-@test "what is preloaded into kpopd is not preloaded into kpopd-tls, whose environment has nothing of the caller's" {
-	[ -z "${SANITIZER-}" ] || skip "the sanitizers' variables are handed on"
+@test "kpopd-tls has no library that was preloaded into kpopd, and no variables but PATH and TZ" {
+	[ -z "${SANITIZER-}" ] ||
+	    skip "kpopd-tls gets the sanitizers' variables"
 	tls_make
 	library=$(ls /lib/*/libBrokenLocale.so.1 | head -n 1)
-	server_under "export LD_PRELOAD=$library KRB5_TRACE=$WORLD/trace TZ=UTC SECRET=1; exec \"\$@\"" $(tls_options)
+	variables="LD_PRELOAD=$library KRB5_TRACE=$WORLD/trace TZ=UTC SECRET=1"
+	server_under "export $variables; exec \"\$@\"" $(tls_options)
 	pop_open --tls -C "$WORLD/tls/ca.pem"
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
 	grep -q BrokenLocale "/proc/$(monitor_pid)/maps"
 	tls=$(pgrep -n -x kpopd-tls)
 	grep -q libssl "/proc/$tls/maps"
-	grep BrokenLocale "/proc/$tls/maps" && return 1 || :
+	refute grep BrokenLocale "/proc/$tls/maps"
 	[ "$(tr '\0' '\n' <"/proc/$tls/environ" | cut -d= -f1 | sort |
 	    tr '\n' ' ')" = "PATH TZ " ]
 	pop_ask "PASS x"
@@ -168,7 +174,7 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 }
 
 # bats test_tags=catalogue:82-1,catalogue:82-2
-@test "descriptors 0 to 2, each closed or not: without 0 nobody is there to be served, and nothing is said to anybody but the log" {
+@test "kpopd serves without descriptors 1 and 2; without descriptor 0 it sends nothing and logs an error" {
 	for closed in '1>&-' '2>&-' '1>&- 2>&-' '0<&-' '0<&- 1>&-' '0<&- 2>&-' \
 	    '0<&- 1>&- 2>&-'; do
 		server_under "exec \"\$@\" $closed"
@@ -182,14 +188,14 @@ by_variable='exec env "$(cat "$WORLD/variable")" "$@"'
 			    'fatal .*error="standard input is not a connection'
 			spool_kept
 			;;
-		*) as_ever || { echo "with $closed"; return 1; } ;;
+		*) is_usual || { echo "with $closed"; return 1; } ;;
 		esac
 		server_stop
 	done
 }
 
-# It has 11 descriptors and not what it was started with: see privileges.bats
-# for which.
+# session_is_clean: has a session of alice. Fails unless it has no more rights
+# and descriptors than in privileges.bats, and ignores only SIGPIPE and SIGXFSZ.
 session_is_clean() {
 	pop_login alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
@@ -202,23 +208,21 @@ session_is_clean() {
 }
 
 # bats test_tags=catalogue:83
-@test "a thousand descriptors that were left open are closed" {
-	# As much as perl itself has, and the connection itself, which would
-	# keep it from ending.
-	for what in 'open(F, "+<", "/dev/null"); fileno F' 0; do
-		server_under "ulimit -n 4096; WORLD=$WORLD"'
-			exec perl -MPOSIX -e '\''my $what = '"$what"'; for (10 .. 1009) { dup2($what, $_) // die }
-			    open(N, ">", shift); print N scalar(my @n = glob "/proc/self/fd/*"), "\n"; close N; exec @ARGV'\'' "$WORLD/many" "$@"'
-		as_ever
-		[ "$(cat "$WORLD/many")" -ge 1003 ]
+@test "kpopd closes a thousand descriptors that its caller left open" {
+	# A copy of the connection would keep the connection from ending.
+	for what in null connection; do
+		server_under "ulimit -n 4096
+			$(inherit "$what=$WORLD/descriptors")"
+		is_usual
+		[ "$(cat "$WORLD/descriptors")" -ge 1003 ]
 		session_is_clean
 		server_stop
 	done
 }
 
-# ends_in_time: the login deadline ends a login that hangs; a child that is
-# killed is seen, which is SIGCHLD's.
-ends_in_time() {
+# signals_work: returns true if the login deadline ends a login that hangs, and
+# if the monitor notices a killed session, which needs SIGCHLD.
+signals_work() {
 	mkfifo /home/alice/.k5login
 	chown alice /home/alice/.k5login
 	log_mark
@@ -238,27 +242,27 @@ ends_in_time() {
 }
 
 # bats test_tags=catalogue:84-1
-@test "signals ignored, SIGCHLD, SIGPIPE and SIGALRM among them: they are not, when it matters" {
-	server_under 'exec perl -e '\''$SIG{$_} = "IGNORE" for grep !/^(NUM|ZERO|KILL|STOP|RT)/, keys %SIG; exec @ARGV'\'' "$@"' -t 2:600
-	as_ever
+@test "kpopd works as usual although its caller ignores all signals, SIGCHLD, SIGPIPE and SIGALRM too" {
+	server_under "$(inherit ignored)" -t 2:600
+	is_usual
 	session_is_clean
-	ends_in_time
+	signals_work
 }
 
 # bats test_tags=catalogue:84-2
-@test "signals blocked, SIGCHLD, SIGPIPE and SIGALRM among them: they are not, when it matters" {
-	server_under 'exec perl -MPOSIX -e '\''my $all = POSIX::SigSet->new; $all->fillset; sigprocmask(SIG_BLOCK, $all) or die; exec @ARGV'\'' "$@"' -t 2:600
-	as_ever
+@test "kpopd works as usual although its caller blocks all signals, SIGCHLD, SIGPIPE and SIGALRM too" {
+	server_under "$(inherit blocked)" -t 2:600
+	is_usual
 	session_is_clean
-	ends_in_time
+	signals_work
 }
 
 # bats test_tags=catalogue:85
-@test "a umask of 0: nothing that is made can be read or written by others" {
+@test "kpopd started with a umask of 0 creates no file that others can read or write" {
 	server_under 'umask 0; exec "$@"'
 	rm -rf "$state"
 	[ -z "${SANITIZER-}" ] || { server_stop; xinetd_run; }
-	as_ever
+	is_usual
 	pop_login alice
 	pop_ask "DELE 1"
 	pop_ask QUIT
@@ -284,7 +288,7 @@ ends_in_time() {
 	[ "$(stat -c '%U:%G %a' /var/mail/alice)" = "alice:mail 660" ]
 	[ -z "${SANITIZER-}" ] || return 0
 	[ "$(stat -c '%U %a' "$state")" = "root 755" ]
-	# In the middle of a removal: the journal.
+	# The journal exists only during a removal.
 	server_stop
 	server_under 'umask 0; exec "$@"' -l fcntl
 	mbox one two >"$WORLD/old"
@@ -295,55 +299,56 @@ ends_in_time() {
 	spool_is alice two
 }
 
-# limited 'ULIMIT OPTIONS': kpopd is started with this limit.
-limited() {
+# set_limit 'ULIMIT-OPTIONS': starts later kpopds with this limit, if the server
+# is one with $with_limit.
+set_limit() {
 	echo "$1" >"$WORLD/limit"
 }
 
-by_limit='ulimit $(cat "$WORLD/limit") && exec "$@"'
+with_limit="WORLD=$WORLD;"' ulimit $(cat "$WORLD/limit") && exec "$@"'
 
 # bats test_tags=catalogue:86-1
-@test "few descriptors: served as ever, or not at all with a word in the log; never let in for want of one" {
-	# With fewer than four no program starts that has libraries: that is the
-	# linker's to say.
-	server_under "WORLD=$WORLD; $by_limit"
+@test "kpopd with few descriptors serves a session as usual, or refuses it and logs why" {
+	# With fewer than four the linker cannot load the libraries.
+	server_under "$with_limit"
 	for n in {4..20}; do
-		limited "-n $n"
-		or_refused || { echo "with $n descriptors"; return 1; }
+		set_limit "-n $n"
+		is_usual_or_refused || { echo "with $n descriptors"; return 1; }
 	done
 	# 20 are enough.
 	[ "${served-0}" -ge 1 ]
-	as_ever
-	another_is_named
+	is_usual
+	# No lack of descriptors admits a principal.
+	k5login_names_bob
 	for n in {4..20..2}; do
-		limited "-n $n"
+		set_limit "-n $n"
 		served=0
-		or_refused
+		is_usual_or_refused
 		[ "$served" -eq 0 ]
-		grep -q messages "$WORLD/heard" && return 1 || :
+		refute grep messages "$WORLD/answers"
 	done
 }
 
 # bats test_tags=catalogue:86-2
-@test "files may have no byte, or few: nobody is let in without the whole replay cache; with it, as ever" {
-	server_under "WORLD=$WORLD; $by_limit"
+@test "kpopd with a limit of file sizes admits a login only if the limit permits the whole replay cache" {
+	server_under "$with_limit"
 	whole=$(($(stat -c %s "$state/replay") / 1024))
-	# In KiB: it is neither made nor written in part.
+	# With less (in KiB) the cache is neither made nor written in part.
 	for n in $((whole - 1)) 1000 64 1 0; do
 		rm -f "$state/replay"
-		limited "-f $n"
+		set_limit "-f $n"
 		served=0
-		or_refused || { echo "with $n KiB"; return 1; }
+		is_usual_or_refused || { echo "with $n KiB"; return 1; }
 		[ "${served-0}" -eq 0 ]
 		log_has "failed .*what=\"opening the replay cache $state/replay\" error=\"File too large\""
 		log_mark
 	done
-	limited "-f $whole"
-	as_ever
-	limited "-f 64"
+	set_limit "-f $whole"
+	is_usual
+	set_limit "-f 64"
 	for n in 1 2 3; do
 		served=0
-		or_refused
+		is_usual_or_refused
 		[ "${served-0}" -eq 0 ]
 	done
 	log_has \
@@ -351,16 +356,16 @@ by_limit='ulimit $(cat "$WORLD/limit") && exec "$@"'
 }
 
 # bats test_tags=catalogue:86-4
-@test "no processes: root may make its own; what a killed session leaves to the broker is left to the next login" {
+@test "kpopd with a limit of no processes serves as usual, but the next login finishes a killed session's removal" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
-	server_under "WORLD=$WORLD; $by_limit"
+	server_under "$with_limit"
 	for n in 0 1; do
-		limited "-u $n"
-		as_ever || { echo "with $n processes"; return 1; }
+		set_limit "-u $n"
+		is_usual || { echo "with $n processes"; return 1; }
 	done
 	mbox one two three >"$WORLD/old"
 	doomed=(1)
-	limited "-u 0"
+	set_limit "-u 0"
 	log_mark
 	killed_quit alone fsync 3
 	log_has 'fatal .*error="fork: Resource temporarily unavailable"'

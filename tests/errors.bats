@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Each system call of QUIT and of a login fails once, with each error: the
-# answer is true, and no kept message is touched.
+# Checks that the answer is true and no kept message changes when any system
+# call of QUIT or of a login fails, with each error.
 
 load helpers/all
 load helpers/points
@@ -16,22 +16,21 @@ setup() {
 teardown() {
 	pkill -KILL -x strace || :
 	rm -f /home/alice/.k5login
-	[ ! -e "$WORLD/fcntl-only" ] ||
-	    { rm "$WORLD/fcntl-only"; server_stop; server_start; }
 	end_test
 }
 
-# errors_of CALL: how this call is to fail. Not a short read or write: an
-# injected count is a lie about bytes that nobody moved. Short writes come from
-# a file size limit (full.bats); "nothing copied" is no lie.
+# errors_of CALL: prints the errors with which this call is to fail. Short reads
+# and writes are not injected, because their counts would be false. Short writes
+# come from a file size limit (full.bats).
 errors_of() {
 	case $1 in
-	# These do not fail.
-	exit_group | getpid | geteuid | alarm | restart_syscall | rt_* | clock_nanosleep) ;;
+	# These calls do not fail.
+	exit_group | getpid | geteuid | alarm | restart_syscall | rt_*) ;;
+	clock_nanosleep) ;;
 	mmap | munmap | mremap | mprotect | brk) echo ENOMEM ;;
 	getrandom) echo EINTR EAGAIN ENOSYS ;;
-	# Of .k5login: strace finds the session in it, and may see it begin
-	# again or not.
+	# strace attaches during the read of .k5login, and may see this call
+	# begin again or not.
 	read) ;;
 	wait4) echo EINTR ;;
 	poll) echo EINTR EAGAIN ENOMEM ;;
@@ -41,8 +40,9 @@ errors_of() {
 	esac
 }
 
-# plan TRACE: "CALL N HOW" for each call in it up to the answer; the short form
-# takes each seventh, which comes by each call and each error.
+# plan TRACE: prints "CALL N HOW" for each error of each call in the trace, up
+# to the answer. The short form prints every seventh, which over the list meets
+# each call and each error.
 plan() {
 	local call rest n error k=0
 	local -A seen=()
@@ -56,38 +56,39 @@ plan() {
 			k=$((k + 1))
 		done
 		[ "$call" != pwrite64 ] || echo "$call $n retval=0"
-		# What comes behind the answer to the client depends on who is
-		# faster.
+		# The calls after the answer depend on whether client or server
+		# is faster.
 		[ "$call,${rest%%,*}" != sendto,0 ] || break
 	done <"$1"
 }
 
-# injection 'CALL N HOW': strace's options for it.
+# injection 'CALL N HOW': prints strace's options for this failure.
 injection() {
 	local call n how
 	read -r call n how <<<"$1"
 	printf '%s ' -e "trace=$call" -e "inject=$call:$how:when=$n"
 }
 
-# was_injected CALL
+# was_injected CALL: returns true if strace has let this call fail.
 was_injected() {
 	grep -q "^$1(.*(INJECTED)" "$WORLD/trace" ||
 	    { echo "the call was not reached"; return 1; }
 }
 
-# quit_with WHO STRACE-OPTION …: a QUIT of the scene with faults in WHO,
-# $session or $broker.
+# quit_with session|broker STRACE-OPTION …: has a session of the scene, with
+# faults in this process from QUIT on. Sets $heard to the answer.
 quit_with() {
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}" || return
-	await 5 \
-	    'broker=$(broker_pid) && [ -n "$broker" ] && [ "$broker" != "$session" ]' || return
+	await 5 'broker=$(broker_pid) && [ -n "$broker" ] &&
+	    [ "$broker" != "$session" ]' || return
 	faults "${!1}" "${@:2}" || return
 	pop_say QUIT
 	answer && session_ends
 }
 
-# quit_point WHO 'CALL N HOW' STRACE-OPTION …
+# quit_point session|broker 'CALL N HOW' STRACE-OPTION …: lets the call fail in
+# QUIT. Returns true if the answer describes the mailbox.
 quit_point() {
 	{
 		quit_with "$1" $(injection "$2") "${@:3}" &&
@@ -95,8 +96,8 @@ quit_point() {
 	} || { mop_up; return 1; }
 }
 
-# sweep_quit SCENE WHO STRACE-OPTION …: first it is seen which calls there are;
-# the options hold in all points.
+# sweep_quit SCENE session|broker STRACE-OPTION …: records the calls of QUIT,
+# then makes a point of each. The options hold in all points.
 sweep_quit() {
 	local point
 	scene "$1"
@@ -108,15 +109,16 @@ sweep_quit() {
 	done 4<"$WORLD/plan"
 }
 
-# login_is_true: they saw all messages, or none; the mailbox is $1 afterwards,
-# and after another login $2.
+# login_is_true FILE: returns true if the login has shown all messages or none,
+# and if the mailbox equals the file after another login.
 login_is_true() {
 	case $heard in
 	"+OK $count messages")
 		[ "$bye" = "+OK bye, $count messages left" ] || [ -z "$bye" ] ||
 		    { wrong "$heard $bye"; return 1; }
 		;;
-	"-ERR [SYS/TEMP] the mailbox cannot be opened now" | "-ERR [SYS/PERM] the mailbox cannot be opened" | \
+	"-ERR [SYS/TEMP] the mailbox cannot be opened now" | \
+	"-ERR [SYS/PERM] the mailbox cannot be opened" | \
 	"-ERR [IN-USE] another program has locked the mailbox" | \
 	"-ERR [AUTH] this ticket does not open that mailbox" | "") ;;
 	*) wrong "$heard"; return 1 ;;
@@ -126,7 +128,8 @@ login_is_true() {
 	nothing_else
 }
 
-# login_point 'CALL N HOW'
+# login_point 'CALL N HOW': lets the call fail in a login. Returns true if the
+# answer is true and the mailbox has not changed.
 login_point() {
 	{ refill "$WORLD/before" && login_with $(injection "$1") &&
 	    was_injected "${1%% *}" &&
@@ -135,30 +138,32 @@ login_point() {
 	    { rm -f /home/alice/.k5login; mop_up; return 1; }
 }
 
-# unfinished: a removal as a crash has left it.
-unfinished() {
+# restore_crash: restores mailbox and journal as a crash has left them.
+restore_crash() {
 	cat "$WORLD/broken" >"$(spool alice)"
 	cp -p "$WORLD/journal" "$(kept)/j"
 }
 
-# recovery_point 'CALL N HOW'
+# recovery_point 'CALL N HOW': lets the call fail in a login that finishes a
+# removal. Returns true if the answer is true, and the removal is finished
+# after another login.
 recovery_point() {
-	{ unfinished && login_with $(injection "$1") &&
+	{ restore_crash && login_with $(injection "$1") &&
 	    was_injected "${1%% *}" &&
 	    login_is_true "$WORLD/after"; } ||
 	    { rm -f /home/alice/.k5login; mop_up; return 1; }
 }
 
-# fcntl_only: a server without a dotlock, which the monitor would leave when it
-# is killed.
-fcntl_only() {
-	touch "$WORLD/fcntl-only"
+# start_without_dotlock: starts a server whose sessions make no dotlock, because
+# a monitor that is killed would leave it.
+start_without_dotlock() {
 	server_stop
 	server_start -l fcntl
 }
 
-# fsync_fails N: a QUIT whose Nth fsync fails; what the session left is seen
-# before anybody else has worked on it.
+# fsync_fails N: has a session of the scene "mixed", in which the Nth fsync of
+# QUIT fails. Sets $seen to the calls from there, and $left_files to the names
+# in the state directory before recovery.
 fsync_fails() {
 	scene mixed
 	refill "$WORLD/before"
@@ -167,58 +172,57 @@ fsync_fails() {
 	faults "$session" -e "inject=fsync:error=EIO:when=$1"
 	pop_say QUIT
 	answer
-	# The broker is held.
+	# The broker is held, and would not end.
 	soon 5 "! kill -0 $session 2>/dev/null"
 	seen=$(sed -n '/INJECTED/,$p' "$WORLD/trace")
-	left_behind=$(ls -A "$(kept)" | tr '\n' ' ')
+	left_files=$(ls -A "$(kept)" | tr '\n' ' ')
 }
 
-# then_killed: the monitor is killed, too; the next login finds all in order.
-then_killed() {
+# kill_and_login COUNT: kills the monitor, too. Returns true if the next login
+# shows this number of messages and leaves no other file.
+kill_and_login() {
 	kill_monitor
 	session_ends
 	[ "$(last_login)" = "$1" ]
 	nothing_else
 }
 
-@test "fsync of the journal fails: nothing is removed, there is no journal" {
-	fcntl_only
+@test "QUIT removes nothing and leaves no journal if fsync of the journal fails" {
+	start_without_dotlock
 	fsync_fails 1
 	[ "$heard" = "-ERR [SYS/TEMP] nothing removed" ]
-	[ "$left_behind" = "index mailbox session yield " ]
+	[ "$left_files" = "index mailbox session yield " ]
 	is_now "$WORLD/before"
-	then_killed 6
+	kill_and_login 6
 	is_now "$WORLD/before"
 }
 
 # bats test_tags=fault:5
-@test "a later fsync fails: the session stops there, the journal stays, nothing is cut, the next login removes the rest" {
-	fcntl_only
+@test "QUIT stops at a failed fsync of a later step, and the next login completes the removal" {
+	start_without_dotlock
 	for n in 2 3 4 5; do
 		fsync_fails $n
 		[ "$heard" = \
 		    "-ERR [SYS/TEMP] the next login will finish the removal" ]
-		grep -E '^(pwrite64|ftruncate|renameat|unlinkat|fsync)\(' \
-		    <<<"$(tail -n +2 <<<"$seen")" && return 1 || :
+		tail -n +2 <<<"$seen" | refute grep -E \
+		    '^(pwrite64|ftruncate|renameat|unlinkat|fsync)\('
 		size=$(stat -c %s /var/mail/alice)
 		case $n in
-		2 | 3) [ "$left_behind" = "index j mailbox session yield " ] ;;
-		4 | 5)
-			[ "$left_behind" = \
-			    "index j.cut mailbox session yield " ]
-			;;
+		2 | 3) journal=j ;;
+		4 | 5) journal=j.cut ;;
 		esac
+		[ "$left_files" = "index $journal mailbox session yield " ]
 		case $n in
 		2) is_now "$WORLD/before" ;;
 		3 | 4) [ "$size" -eq "$(stat -c %s "$WORLD/before")" ] ;;
 		5) is_now "$WORLD/after" ;;
 		esac
-		then_killed 4
+		kill_and_login 4
 		is_now "$WORLD/after"
 	done
 }
 
-@test "fsync of a mailbox that was emptied fails: the answer is no +OK, the mailbox is empty" {
+@test "QUIT answers -ERR if fsync fails after it has emptied the mailbox" {
 	scene all
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}"
@@ -233,7 +237,7 @@ then_killed() {
 }
 
 # bats test_tags=fault:4-2
-@test "an error in each system call of a login" {
+@test "a login's answer is true and the mailbox unchanged if any system call of the login fails" {
 	scene mixed
 	count=${#names[@]}
 	refill "$WORLD/before"
@@ -251,11 +255,11 @@ then_killed() {
 }
 
 # bats test_tags=fault:4-3
-@test "an error in each system call of a login that has a removal to finish" {
+@test "a login finishes an interrupted removal even if any system call of an earlier login has failed" {
 	scene mixed
 	count=$left
-	# Killed at the fsync of the mailbox, the monitor with it.
-	fcntl_only
+	# Session and monitor are killed at the fsync of the mailbox.
+	start_without_dotlock
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}"
 	hold_broker
@@ -269,7 +273,6 @@ then_killed() {
 	cp /var/mail/alice "$WORLD/broken"
 	server_stop
 	server_start
-	rm "$WORLD/fcntl-only"
 	login_with
 	[ "$heard" = "+OK $count messages" ]
 	is_now "$WORLD/after"
@@ -280,7 +283,7 @@ then_killed() {
 	points_are_good "errors of a recovery" 40
 }
 
-@test "a message that the disk does not give is refused, or ends without its dot; nobody gets half of one" {
+@test "RETR answers -ERR or omits the final dot if the disk fails, and never passes off half a message as whole" {
 	local fault said=
 	mbox one two three | store alice
 	spool_keep
@@ -296,12 +299,13 @@ then_killed() {
 			while pop_hear '' 2>/dev/null && [ "$heard" != . ]; do
 				lines+=("$heard")
 			done
-			# The index' own record can be done without.
+			# Some of the reads are of the index, which the session
+			# can do without.
 			if [ "$heard" = . ]; then
 				diff <(printf '%s\n' "${lines[@]}") \
 				    <(make_message two)
 			else
-				said+="cut;"
+				said+="without dot;"
 				log_has 'logout .*reason=(failed|changed) .*deleted=0 left=3 '
 			fi
 		else
@@ -314,11 +318,14 @@ then_killed() {
 		await 5 '! pgrep -x kpopd >/dev/null'
 		log_mark
 	done
-	[[ $said == "-ERR [SYS/TEMP] cannot read the message;"*"-ERR [SYS/TEMP] another program changed the mailbox;"*"cut;"* ]] || { echo "$said"; return 1; }
+	local refused="-ERR [SYS/TEMP] cannot read the message;"
+	local changed="-ERR [SYS/TEMP] another program changed the mailbox;"
+	[[ $said == "$refused"*"$changed"*"without dot;"* ]] ||
+	    { echo "$said"; return 1; }
 }
 
 # bats test_tags=fault:4-1,promise:7
-@test "an error in each system call of QUIT" {
+@test "QUIT's answer is true and no kept message changes if any system call of QUIT fails" {
 	sweep_quit mixed session
 	if long; then
 		sweep_quit tail session
@@ -327,7 +334,7 @@ then_killed() {
 	points_are_good "errors of QUIT" 50
 }
 
-@test "an error in each system call of the broker while QUIT locks and unlocks" {
+@test "QUIT's answer is true and no kept message changes if any system call of the broker fails" {
 	sweep_quit mixed broker
 	points_are_good "errors of the broker" 10
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# kpopc against false servers, and against other users of its machine.
+# Checks kpopc against false servers, and against files of other users of its
+# machine.
 
 load helpers/all
 
@@ -11,41 +12,45 @@ setup() {
 }
 
 teardown() {
-	for pid in ${middle-} ${fake-}; do kill "$pid" 2>/dev/null || true; done
-	server_stop
+	local pid
+	for pid in ${middle-} ${false_pid-}; do
+		kill "$pid" 2>/dev/null || true
+	done
 	end_test
 }
 
-fake_server() {
+# false_server COMMAND: starts a server on port 2000 that runs the shell command
+# for each client. Sets $false_pid.
+false_server() {
 	socat TCP-LISTEN:2000,reuseaddr,fork SYSTEM:"$1" 3>&- 2>/dev/null &
-	fake=$!
+	false_pid=$!
 	await 5 'ss -Hltn sport = 2000 | grep -q .'
 }
 
-true_again() {
-	kill "$fake"
+# false_end: ends that server.
+false_end() {
+	kill "$false_pid"
 	await 5 '! ss -Hltn sport = 2000 | grep -q .'
 }
 
-# fails PATTERN OPTION …: kpopc ends with status 1, says this, and nothing on
-# standard output.
+# fails PATTERN KPOPC-ARGUMENT ...: runs kpopc. Returns true if it ends with
+# status 1, an error that matches the pattern (extended) and no output.
 fails() {
 	local pattern=$1 status=0
 	shift
 	printf '%s\r\n' "USER alice" "PASS x" QUIT |
-	    timeout 40 "$KPOPD_BUILD/kpopc" "$@" >"$WORLD/heard" \
+	    timeout 40 "$KPOPD_BUILD/kpopc" "$@" >"$WORLD/output" \
 		2>"$WORLD/errors" || status=$?
-	[ $status -eq 1 ] && [ ! -s "$WORLD/heard" ] &&
-	    grep -Eq "^kpopc: .*$pattern" "$WORLD/errors" ||
-	    {
-		    echo "$status, expected: $pattern"
-		    cat "$WORLD/heard" "$WORLD/errors"
-		    return 1
-	    }
+	[ $status -eq 1 ] && [ ! -s "$WORLD/output" ] &&
+	    grep -Eq "^kpopc: .*$pattern" "$WORLD/errors" || {
+		echo "status $status, expected: $pattern"
+		cat -v "$WORLD/output" "$WORLD/errors"
+		return 1
+	}
 }
 
-# certificate NAME DAYS SUBJECT EXTENSIONS CA: an EC certificate in
-# $WORLD/tls/NAME.pem and NAME.key.
+# certificate NAME VALIDITY SUBJECT EXTENSIONS CA: makes an EC certificate,
+# $WORLD/tls/NAME.pem, and its key, NAME.key. VALIDITY is openssl's options.
 certificate() (
 	cd "$WORLD/tls"
 	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
@@ -55,9 +60,39 @@ certificate() (
 	cat "$1.crt" "$5.pem" >"$1.pem"
 ) >"$WORLD/openssl.log" 2>&1
 
+# self_signed: makes a certificate in $WORLD/tls/self.pem that no authority has
+# signed.
+self_signed() (
+	cd "$WORLD/tls"
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+	    -days 9 -subj /CN=mail.kpopd.test \
+	    -addext "subjectAltName=DNS:mail.kpopd.test" \
+	    -keyout self.key -out self.pem
+) >"$WORLD/openssl.log" 2>&1
+
+# false_tls NAME: starts a server on port 2000 that answers STLS and has the
+# certificate NAME. Writes what clients send inside TLS to $WORLD/inside.NAME.
+# Sets $middle to the pid of the TLS server, on port 2001.
+false_tls() {
+	local address="OPENSSL-LISTEN:2001,reuseaddr,fork,verify=0"
+	address+=",cert=$WORLD/tls/$1.pem,key=$WORLD/tls/$1.key"
+	cat >"$WORLD/front" <<-'END'
+	#!/bin/bash
+	printf '+OK\r\n'
+	read -r line
+	printf '+OK\r\n'
+	exec socat - TCP:127.0.0.1:2001
+	END
+	chmod 755 "$WORLD/front"
+	socat "$address" SYSTEM:"cat >>$WORLD/inside.$1" 3>&- 2>/dev/null &
+	middle=$!
+	await 5 'ss -Hltn sport = 2001 | grep -q .'
+	false_server "$WORLD/front"
+}
+
 # bats test_tags=attack:8-12,attack:8-13
-@test "a certificate that is another's, old, a client's, a forged authority's, or for another name by any trick: kpopc says nothing inside that TLS" {
-	local san='subjectAltName=DNS:mail.kpopd.test\n'
+@test "kpopc --tls sends nothing inside TLS if the certificate is old, forged, or for another name or purpose" {
+	local name san='subjectAltName=DNS:mail.kpopd.test\n'
 	certificate sound "-days 9" /CN=x "$san" ca
 	certificate old \
 	    "-not_before 20200101000000Z -not_after 20200201000000Z" /CN=x \
@@ -77,71 +112,53 @@ certificate() (
 	    /CN=x "subjectAltName=DER:301c821a6d61696c2e6b706f70642e74657374002e6576696c2e74657374\n" ca
 	certificate email "-days 9" \
 	    /emailAddress=mail.kpopd.test "subjectAltName=email:alice@mail.kpopd.test,URI:https://mail.kpopd.test\n" ca
-	(cd "$WORLD/tls"; openssl req -x509 -newkey ec \
-	    -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 \
-	    -subj /CN=mail.kpopd.test \
-	    -addext "subjectAltName=DNS:mail.kpopd.test" \
-	    -keyout self.key -out self.pem) >"$WORLD/openssl.log" 2>&1
-	printf '#!/bin/bash\nprintf "+OK\\r\\n"; read -r line; printf "+OK\\r\\n"; exec socat - TCP:127.0.0.1:2001\n' >"$WORLD/front"
-	chmod 755 "$WORLD/front"
+	self_signed
 	for name in sound old clients forged other wild prefix nul email \
 	    self; do
-		socat "OPENSSL-LISTEN:2001,reuseaddr,fork,verify=0,cert=$WORLD/tls/$name.pem,key=$WORLD/tls/$name.key" SYSTEM:"cat >>$WORLD/inside.$name" 3>&- 2>/dev/null &
-		middle=$!
-		await 5 'ss -Hltn sport = 2001 | grep -q .'
-		fake_server "$WORLD/front"
+		false_tls $name
 		printf 'QUIT\r\n' |
 		    timeout 10 "$KPOPD_BUILD/kpopc" -p --tls \
 			-C "$WORLD/tls/ca.pem" mail.kpopd.test 2000 \
-			>"$WORLD/heard" 2>"$WORLD/errors" || :
+			>"$WORLD/output" 2>"$WORLD/errors" || :
 		if [ $name = sound ]; then
-			# It is the certificate that the others lack.
+			# With a good certificate the same server is accepted.
 			await 5 'grep -q "^QUIT" "$WORLD/inside.sound"' ||
 			    { cat "$WORLD/errors"; return 1; }
 		else
 			grep -q '^kpopc: TLS: ' "$WORLD/errors" ||
 			    { echo "$name"; cat "$WORLD/errors"; return 1; }
-			[ ! -s "$WORLD/heard" ] &&
+			[ ! -s "$WORLD/output" ] &&
 			    [ ! -s "$WORLD/inside.$name" ] ||
 			    { echo "$name"; return 1; }
 		fi
-		true_again
+		false_end
 		kill "$middle"
 		await 5 '! ss -Hltn sport = 2001 | grep -q .'
 	done
 }
 
 # bats test_tags=attack:8-14,attack:8-15
-@test "in place of TLS: words, alerts, records of no possible size, half a hello, a hello without end: kpopc ends and shows none of it" {
-	local -A instead=(
-		[words]='"+OK 3 messages\r\n\e]0;owned\a" x 100'
-		[alert]='"\x15\3\3\0\2\2\x28"'
-		[warnings]='"\x15\3\3\0\2\1\x5a" x 20000'
-		[close_notify]='"\x15\3\3\0\2\1\0"'
-		[too_large]='"\x16\3\3\xff\xff" . "x" x 65535'
-		[hello_of_16_MB]='"\x16\3\3\x40\0\2\xff\xff\xff" . "x" x 16380 . ("\x16\3\3\x40\0" . "x" x 16384) x 40'
-		[data]='"\x17\3\3\0\x20" . "+OK owned\r\n" x 20'
-		[old_version]='"\x16\3\1\0\x2a\2\0\0\x26\3\1" . "x" x 32 . "\0\0\x35\0"'
-		[half]='"\x16\3\3\0\x7a\2\0\0"'
-		[nothing]='""'
-	)
-	for name in "${!instead[@]}"; do
-		echo "\$| = 1; print qq(+OK\\r\\n); <STDIN>; print qq(+OK\\r\\n); sysread STDIN, my \$hello, 5; print ${instead[$name]};" >"$WORLD/instead.pl"
-		fake_server "perl $WORLD/instead.pl"
+@test "kpopc --tls ends with an error, and prints nothing of it, if the server sends invalid TLS after STLS" {
+	local answer
+	for answer in text alert warnings close-notify too-large-record \
+	    hello-of-16-MB application-data old-version half-a-hello \
+	    nothing; do
+		false_server \
+		    "perl $BATS_TEST_DIRNAME/programs/false-stls.pl $answer"
 		fails 'TLS: |the connection broke|the server closed' -p --tls \
 		    -C "$WORLD/tls/ca.pem" mail.kpopd.test 2000
-		LC_ALL=C grep -qP '[^ -~]|owned' "$WORLD/errors" &&
-		    { echo "$name"; cat -v "$WORLD/errors"; return 1; } || :
-		true_again
+		refute env LC_ALL=C grep -qP '[^ -~]|owned' "$WORLD/errors" ||
+		    { echo "$answer"; cat -v "$WORLD/errors"; return 1; }
+		false_end
 	done
 }
 
 # bats test_tags=attack:8-10,attack:8-11
-@test "a proof that was another session's, the client's own request in its place, a proof for nobody: no server" {
+@test "kpopc rejects an AP-REP of another session, its own AP-REQ sent back, and an empty or invalid AP-REP" {
+	local answer
 	mbox one | store alice
 	server_start
-	# The exchange of a session that is in order, as somebody on the way has
-	# it.
+	# A man in the middle records a good session.
 	rm -f "$WORLD"/seen*
 	socat -r "$WORLD/seen" -R "$WORLD/seen.back" TCP-LISTEN:2110,reuseaddr \
 	    TCP:127.0.0.1:1109 3>&- 2>/dev/null &
@@ -150,25 +167,25 @@ certificate() (
 	printf 'USER alice\r\nPASS x\r\nQUIT\r\n' |
 	    "$KPOPD_BUILD/kpopc" mail.kpopd.test 2110 | grep -q '^+OK bye'
 	await 5 '[ -s "$WORLD/seen.back" ]'
-	local -A proofs=(
-		[recorded]='open my $f, "<", "$ENV{WORLD}/seen.back"; local $/; my $all = <$f>; print substr $all, 1'
-		[reflected]='print pack("N", 0), pack("N", length $request), $request'
-		[empty]='print pack("N", 0), pack("N", 0)'
-		[refused_and_accepted]='print pack("N", 1), "x", pack("N", 0), "+OK owned\r\n"'
-		[zeros]='print pack("N", 0), pack("N", 500), "\0" x 500, "+OK owned\r\n"'
-		[greeting]='print "+OK owned\r\n" x 100'
-	)
-	for name in "${!proofs[@]}"; do
-		echo "\$| = 1; sysread STDIN, my \$versions, 36; print qq(\\0); read STDIN, my \$n, 4; read STDIN, my \$request, unpack 'N', \$n; ${proofs[$name]}; 1 while sysread STDIN, my \$rest, 4096" >"$WORLD/proof.pl"
-		fake_server "perl $WORLD/proof.pl"
+	for answer in "recorded $WORLD/seen.back" reflected empty \
+	    refuse-and-accept zeros greeting; do
+		false_server \
+		    "perl $BATS_TEST_DIRNAME/programs/false-krb5.pl $answer"
 		fails '' mail.kpopd.test 2000
-		grep -q owned "$WORLD/errors" && return 1 || :
-		true_again
+		refute grep owned "$WORLD/errors"
+		false_end
 	done
 }
 
+# hostile_hashes: prints the hashes of the hostile files.
+hostile_hashes() (
+	cd "$WORLD/hostile"
+	find . -type f -exec sha256sum {} +
+)
+
 # bats test_tags=attack:8-19,attack:8-20,attack:8-21
-@test "another user's files: a ticket cache, keytab or list of authorities that cannot be read, is a directory or nonsense is said so, and left as it was" {
+@test "kpopc reports a ticket cache, keytab or list of authorities that it cannot use, and does not change it" {
+	local file before
 	server_start
 	mkdir -p "$WORLD/hostile"
 	chmod 755 "$WORLD" "$WORLD/hostile"
@@ -183,19 +200,17 @@ certificate() (
 		    mail.kpopd.test
 		fails '' -k "$WORLD/hostile/$file" mail.kpopd.test
 	done
-	before=$(cd "$WORLD/hostile"; find . -type f -exec sha256sum {} +)
+	before=$(hostile_hashes)
 	server_stop
 	server_start -p $(tls_options)
 	for file in noise empty directory loop absent; do
 		fails 'TLS: ' -p --tls -C "$WORLD/hostile/$file" \
 		    mail.kpopd.test 1109
 	done
-	[ "$(cd "$WORLD/hostile"; find . -type f -exec sha256sum {} +)" = \
-	    "$before" ]
-	# As another user, root's tickets.
-	run su bob \
-	    -s \
-	    /bin/sh -c "KRB5CCNAME=FILE:$WORLD/hostile/roots '$KPOPD_BUILD/kpopc' mail.kpopd.test </dev/null"
+	[ "$(hostile_hashes)" = "$before" ]
+	# Another user tries to use root's tickets.
+	run su bob -s /bin/sh -c \
+	    "KRB5CCNAME=FILE:$WORLD/hostile/roots '$KPOPD_BUILD/kpopc' mail.kpopd.test </dev/null"
 	[ "$status" -eq 1 ] &&
 	    [[ $output == *"Permission denied"* ||
 		$output == *"no tickets"* ]] || { echo "$output"; return 1; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The real fetchmail under the real xinetd: KPOP as Debian builds it, and
-# through kpopc as its plugin.
+# Checks that Debian's fetchmail fetches mail by its own KPOP and through kpopc
+# as its plugin.
 
 load helpers/all
 
@@ -10,8 +10,9 @@ setup() {
 	realm_login alice
 }
 
-# fetch OPTIONS…: one poll; what it delivers is appended to $WORLD/got, each
-# message behind a line "== message".
+# fetch OPTION …: runs fetchmail for one poll, with these options of the user
+# and with the flags in $flags. It appends each message to $WORLD/got, after a
+# line "== message".
 fetch() {
 	cat >"$WORLD/fetchmailrc" <<-END
 	poll ${host-mail.kpopd.test} ${how-proto KPOP auth kerberos_v5} user "${user-alice}" sslproto ''
@@ -25,8 +26,8 @@ fetch() {
 	    -i "$WORLD/fetchids" --pidfile "$WORLD/fetchmail.pid" "${flags[@]}"
 }
 
-# got NAME …: these messages were delivered, in this order, with their bodies
-# intact.
+# got NAME …: returns true if exactly these messages were delivered, in this
+# order, with complete bodies.
 got() {
 	local name
 	diff <(grep -E '^(== message|Subject: |.* line )' "$WORLD/got") \
@@ -38,7 +39,7 @@ got() {
 
 flags=()
 
-@test "fetchmail picks up mail over KPOP and deletes it" {
+@test "fetchmail fetches mail by KPOP and removes it" {
 	for name in one two three; do make_message $name | deliver alice; done
 	run fetch
 	echo "$output"
@@ -49,7 +50,7 @@ flags=()
 	log_has 'logout .*reason=quit .*deleted=3 left=0 '
 }
 
-@test "fetchmail with the mail address in place of the user's name" {
+@test "fetchmail fetches mail with the mail address in place of the user's name" {
 	make_message one | deliver alice
 	user=alice@kpopd.test run fetch
 	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
@@ -60,7 +61,7 @@ flags=()
 	log_has 'refused .*reason="not permitted to be this user" user=bob@kpopd\.test principal=alice@KPOPD\.TEST$'
 }
 
-@test "fetchmail keeps mail with keep, and picks up only what is new" {
+@test "fetchmail with keep removes no mail and fetches only new mail" {
 	make_message one | deliver alice
 	run fetch keep
 	[ "$status" -eq 0 ]
@@ -74,7 +75,7 @@ flags=()
 	[[ $output == *"+OK 2 messages"* ]]
 }
 
-@test "fetchmail with fetchall and keep picks up everything by RETR, byte for byte" {
+@test "fetchmail with fetchall and keep fetches a message by RETR, byte for byte" {
 	{
 		from_line
 		printf 'Received: x\nSubject: strange\n\n.\n..\n\n%s\n\n' \
@@ -88,7 +89,7 @@ flags=()
 		    "$(head -c 5000 /dev/zero | tr '\0' y)")
 }
 
-@test "fetchmail with uidl finds its messages again after another's deletions" {
+@test "fetchmail with uidl fetches only new mail after another client has removed a message" {
 	for name in one two three; do make_message $name | deliver alice; done
 	flags=(--uidl)
 	run fetch keep
@@ -100,12 +101,12 @@ flags=()
 	got one two three four
 }
 
-@test "fetchmail says that there is no mail" {
+@test "fetchmail reports that there is no mail" {
 	run fetch
 	[ "$status" -eq 1 ]
 }
 
-@test "fetchmail without a ticket fails at once, and the server says what it was" {
+@test "kpopd logs a QUIT without a ticket if fetchmail has no ticket" {
 	realm_logout
 	run fetch
 	[ "$status" -ne 0 ]
@@ -113,7 +114,7 @@ flags=()
 	log_has 'refused .*reason="POP3 QUIT, as after a ticket that the client could not get"$'
 }
 
-@test "fetchmail that gets no ticket for the service says QUIT behind the versions, and the log says so" {
+@test "kpopd logs a QUIT without a ticket if fetchmail gets no ticket for the service" {
 	sed -i '1i 127.0.0.2 nokey.kpopd.test' /etc/hosts
 	host=nokey.kpopd.test run fetch
 	sed -i 1d /etc/hosts
@@ -122,14 +123,14 @@ flags=()
 	log_count 1 .
 }
 
-@test "fetchmail shows the server's reason when the ticket opens no such mailbox" {
+@test "fetchmail reports a failed login if the ticket does not open the mailbox" {
 	realm_login bob
 	run fetch
 	[ "$status" -eq 3 ]
 	log_has 'refused .*user=alice principal=bob@KPOPD\.TEST'
 }
 
-@test "fetchmail takes a mailbox in use for busy, not for a failed login" {
+@test "fetchmail reports a mailbox in use as busy, not as a failed login" {
 	make_message one | deliver alice
 	pop_login alice
 	run fetch
@@ -137,7 +138,7 @@ flags=()
 	pop_ask QUIT
 }
 
-@test "fetchmail built without Kerberos uses kpopc as its plugin" {
+@test "fetchmail with POP3 and kpopc as its plugin fetches mail" {
 	make_message one | deliver alice
 	how="proto POP3 plugin \"$KPOPD_BUILD/kpopc %h\" auth password" run \
 	    fetch "password x"
@@ -147,50 +148,55 @@ flags=()
 	[ ! -s /var/mail/alice ]
 }
 
-@test "fetchmail with kpopc as its plugin takes a refusal for a failed login and a mailbox in use for busy, by KPOP and by AUTH GSSAPI" {
+# reports STATUS ANSWER: returns true if fetchmail has exited with STATUS and
+# kpopc has printed the server's -ERR with this text.
+reports() {
+	[ "$status" -eq "$1" ] &&
+	    [[ $output == *"kpopc: the server answered: -ERR $2"* ]] ||
+	    { echo "$status: $output"; return 1; }
+}
+
+@test "fetchmail with kpopc as its plugin reports a refusal as a failed login and a mailbox in use as busy" {
 	make_message one | deliver alice
 	for mode in "" -p; do
 		server_stop
 		server_start $mode
-		how="proto POP3 plugin \"$KPOPD_BUILD/kpopc $mode %h 1109\" auth password"
+		how="proto POP3 plugin \"$KPOPD_BUILD/kpopc $mode %h 1109\""
+		how+=" auth password"
 		realm_login bob
 		run fetch "password x"
-		[ "$status" -eq 3 ] &&
-		    [[ $output == *"kpopc: the server answered: -ERR [AUTH] this ticket does not open that mailbox"* ]] || { echo "$mode: $status: $output"; return 1; }
+		reports 3 "[AUTH] this ticket does not open that mailbox"
 		realm_login alice
 		pop_open $mode
 		pop_hear '^\+OK'
 		pop_ask "USER alice"
 		pop_ask "PASS x"
 		run fetch "password x"
-		[ "$status" -eq 9 ] &&
-		    [[ $output == \
-			*"kpopc: the server answered: -ERR [IN-USE]"* ]] ||
-		    { echo "$mode: $status: $output"; return 1; }
+		reports 9 "[IN-USE]"
 		pop_ask QUIT
 		pop_close
 	done
-	server_stop
-	server_start
 }
 
-# without_name COMMAND …: services(5) does not have the name kpop meanwhile.
-without_name() {
+# run_without_name COMMAND …: runs the command by Bats' run while services(5)
+# does not contain kpop.
+run_without_name() {
 	cp /etc/services "$WORLD/services"
 	sed -i '/^kpop[[:space:]]/d' /etc/services
 	run "$@"
 	cp "$WORLD/services" /etc/services
 }
 
-@test "fetchmail where services lacks kpop: port and service fail after the ticket, kpopc as its plugin needs no name" {
+@test "fetchmail's own KPOP fails if services(5) lacks kpop, and fetchmail with kpopc as its plugin works" {
 	make_message one | deliver alice
-	without_name fetch
+	run_without_name fetch
 	[ "$status" -eq 2 ]
 	[[ $output == *'getaddrinfo("mail.kpopd.test","kpop")'* ]] ||
 	    { echo "$output"; return 1; }
 	for way in port service; do
 		log_mark
-		how="proto KPOP $way 1109 auth kerberos_v5" without_name fetch
+		how="proto KPOP $way 1109 auth kerberos_v5" \
+		    run_without_name fetch
 		[ "$status" -eq 3 ]
 		[[ $output == *"run out of allowed authenticators"* ]] ||
 		    { echo "$output"; return 1; }
@@ -198,12 +204,12 @@ without_name() {
 	done
 	[ ! -e "$WORLD/got" ]
 	how="proto POP3 plugin \"$KPOPD_BUILD/kpopc %h\" auth password" \
-	    without_name fetch "password x"
+	    run_without_name fetch "password x"
 	[ "$status" -eq 0 ]
 	got one
 }
 
-@test "fetchmail's default sslproto asks for STLS, which is not there yet: refused, and no mail lost" {
+@test "fetchmail with its default sslproto fails without loss of mail if kpopd has no certificate" {
 	make_message one | deliver alice
 	run fetch "sslproto auto"
 	[ "$status" -ne 0 ]

@@ -1,11 +1,11 @@
 #!/usr/bin/env bats
-# No space, no inodes, no quota, no larger file: the answer is true, nothing is
-# lost, and a full mailbox can still be emptied.
+# Checks that QUIT answers truly and loses no mail without space, inodes or
+# quota, and that a full mailbox can be emptied.
 
 load helpers/all
 load helpers/points
 
-# 8 KiB each: the first message has 40 KiB behind it.
+# Each of the six messages has 8 KiB, so 40 KiB follow the first one.
 body_lines=560
 small=$WORLD/small
 
@@ -28,9 +28,10 @@ teardown() {
 	return $status
 }
 
-# disk KIND [OPTIONS]: a new small file system, with room for state and spool. A
-# loop device goes by itself with its mount.
-disk() {
+# mount_small KIND [OPTIONS]: mounts a new small file system, and makes
+# directories for the state and the spool there. The kernel frees the loop
+# device with its mount.
+mount_small() {
 	if [ "$1" = tmpfs ]; then
 		mount -t tmpfs -o "mode=755,size=1m${2:+,$2}" small "$small"
 	else
@@ -46,27 +47,31 @@ disk() {
 	chmod 2775 "$small/mail"
 }
 
-# on_it state|spool|both|nothing: what of the users' is to be on the small file
-# system. The replay cache is not: where it finds no space everybody is refused.
-on_it() {
-	case $1 in state | both) put_there "$small/users" "$state/users" ;; esac
-	case $1 in spool | both) put_there "$small/mail" /var/mail ;; esac
+# use_small_for state|spool|both|nothing: moves the users' state, the spool or
+# both to the small file system. The replay cache stays where it is, because
+# kpopd refuses each login if the cache finds no space.
+use_small_for() {
+	[[ $1 != @(state|both) ]] || bind_mount "$small/users" "$state/users"
+	[[ $1 != @(spool|both) ]] || bind_mount "$small/mail" /var/mail
 	mbox one | store alice
 	pop alice QUIT
 }
 
-put_there() {
+# bind_mount FROM TO: mounts a directory at another place until the end of the
+# test.
+bind_mount() {
 	mount --bind "$1" "$2"
 	mounted=("$2" "${mounted[@]}")
 }
 
+# free_kib: sets $kib to the space that is left on the small file system.
 free_kib() {
 	local free unit
 	read -r free unit < <(stat -f -c '%a %S' "$small")
 	kib=$((free * unit / 1024))
 }
 
-# leave N: so many KiB are free, exactly.
+# leave KIB: fills the small file system until exactly this space is left.
 leave() {
 	local size
 	sync -f "$small"
@@ -75,43 +80,42 @@ leave() {
 		[ "$kib" -ne "$1" ] || return 0
 		size=$(stat -c %s "$small/filler" 2>/dev/null) || size=0
 		if [ "$kib" -gt "$1" ]; then
-			# What was freed a moment ago is free, but not to be had
-			# before the file system's journal is written.
+			# Blocks that were freed cannot be allocated before the
+			# file system has written its journal.
 			fallocate -l $((size + (kib - $1) * 1024)) \
-			    "$small/filler" 2>/dev/null ||
-			    {
-				    head -c $(((kib - $1) * 1024)) /dev/zero \
-					>>"$small/filler"
-				    sync -f "$small"
-			    } 2>/dev/null || :
+			    "$small/filler" 2>/dev/null || {
+				head -c $(((kib - $1) * 1024)) /dev/zero \
+				    >>"$small/filler"
+				sync -f "$small"
+			} 2>/dev/null || :
 		else
 			truncate -s $((size - ($1 - kib) * 1024)) \
 			    "$small/filler"
 		fi
 	done
-	# What root cannot have is nobody's: no block more, so it is full.
-	if [ "$1" -eq 0 ] &&
-	    ! fallocate -l $((size + 1024)) "$small/filler" \
-		2>/dev/null; then return 0; fi
+	# The file system is full if root cannot allocate another block.
+	if [ "$1" -eq 0 ] && ! fallocate -l $((size + 1024)) \
+	    "$small/filler" 2>/dev/null; then return 0; fi
 	echo "cannot leave $1 KiB, only $kib" >&2
 	return 1
 }
 
-# leave_inodes: none is free.
-leave_inodes() {
+# use_all_inodes: makes files on the small file system until no inode is left.
+use_all_inodes() {
 	local i=0
 	mkdir -p "$small/inodes"
 	while : >"$small/inodes/$((i++))"; do :; done 2>/dev/null
 	[ "$(stat -f -c %d "$small")" -eq 0 ]
 }
 
+# make_room: removes the files that leave and use_all_inodes have made.
 make_room() {
 	rm -rf "${small:?}/filler" "$small/inodes"
 }
 
-# quit_at FULL …: a QUIT of the scene, and before it the file system is made as
-# full as the command says.
-quit_at() {
+# quit_after COMMAND …: has a session of the scene, and runs the command before
+# QUIT. Sets $heard to the answer.
+quit_after() {
 	make_room
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}" && "$@" || return
@@ -120,15 +124,16 @@ quit_at() {
 	echo "$heard" >>"$WORLD/answers"
 }
 
-# true_point SCENE COMMAND …: what the command does before QUIT lasts until the
-# next login, too.
+# true_point SCENE COMMAND …: runs the command before QUIT. Returns true if the
+# answer describes the mailbox. The command's effect lasts through the next
+# login.
 true_point() {
 	scene "$1"
-	{ quit_at "${@:2}" && is_true "$heard"; } || { mop_up; return 1; }
+	{ quit_after "${@:2}" && is_true "$heard"; } || { mop_up; return 1; }
 }
 
-# full_point SCENE COMMAND …: as true_point, and what needs no space is not
-# refused.
+# full_point SCENE COMMAND …: makes a true_point. Fails also if a removal fails
+# that needs no space.
 full_point() {
 	true_point "$@" || return
 	case $1 in
@@ -139,61 +144,67 @@ full_point() {
 	esac
 }
 
-# steps MOST: the KiB that the sweep leaves.
+# steps MOST: prints the numbers of KiB that the sweep leaves.
 steps() {
 	if long; then seq 0 "$1"; else echo 0 1 $(($1 / 2)) 44 "$1"; fi
 }
 
-# sweep WHAT: each scene at each number of KiB; some of them have to be too few,
-# and some enough.
+# each_scene COMMAND …: makes a full_point of each scene.
+each_scene() {
+	local name
+	for name in first mixed tail all; do
+		count_point full_point $name "$@"
+	done
+}
+
+# sweep TITLE: makes a point of each scene with each number of KiB left. Fails
+# unless the space sufficed at one of them.
 sweep() {
-	local n which
+	local n
 	for n in $(steps 56); do
-		# A tmpfs has pages.
+		# A tmpfs has pages of 4 KiB.
 		[ "$(stat -f -c %S "$small")" -le 1024 ] || ((n % 4 == 0)) ||
 		    continue
-		for which in first mixed tail all; do
-			count_point full_point $which leave "$n"
-		done
+		each_scene leave "$n"
 	done
 	make_room
-	! grep -v '^+OK bye\|^-ERR \[SYS/TEMP\] nothing removed' \
-	    "$WORLD/answers" || return 1
+	refute grep -v '^+OK bye\|^-ERR \[SYS/TEMP\] nothing removed' \
+	    "$WORLD/answers"
 	grep -q '^+OK bye, 5 ' "$WORLD/answers"
 	points_are_good "$1" 16
 }
 
 # bats test_tags=fault:6-1,promise:7
-@test "the state directory on a full ext4: nothing is removed or all of it, the tail and all always can be" {
-	disk ext4
-	on_it state
+@test "QUIT removes all marked messages or none if the state directory's ext4 is full" {
+	mount_small ext4
+	use_small_for state
 	sweep "state on ext4"
 	grep -q '^-ERR' "$WORLD/answers"
 }
 
-@test "the same, state and spool on one file system" {
-	disk ext4
-	on_it both
+@test "QUIT removes all marked messages or none if state and spool are on one full ext4" {
+	mount_small ext4
+	use_small_for both
 	sweep "state and spool on ext4"
 	grep -q '^-ERR' "$WORLD/answers"
 }
 
-@test "the same, only the spool on a full file system" {
-	disk ext4
-	on_it spool
+@test "QUIT removes all marked messages or none if the spool's ext4 is full" {
+	mount_small ext4
+	use_small_for spool
 	sweep "spool on ext4"
 }
 
-@test "the same on a tmpfs" {
-	disk tmpfs
-	on_it both
+@test "QUIT removes all marked messages or none if state and spool are on one full tmpfs" {
+	mount_small tmpfs
+	use_small_for both
 	sweep "state and spool on tmpfs"
 	grep -q '^-ERR' "$WORLD/answers"
 }
 
-@test "a lock of another program on a full spool is respected; a stale one is not" {
-	disk ext4
-	on_it spool
+@test "kpopd respects another program's dotlock on a full file system, and removes a stale one" {
+	mount_small ext4
+	use_small_for spool
 	leave 0
 	forget_index
 	: >/var/mail/alice.lock
@@ -209,14 +220,14 @@ sweep() {
 	[ ! -e /var/mail/alice.lock ]
 }
 
-@test "no inode for the journal: nothing is removed, but the tail and all can be" {
+@test "QUIT removes nothing if no inode is left for the journal, except the last messages or all" {
 	for kind in ext4 tmpfs; do
-		[ $kind = tmpfs ] && disk tmpfs nr_inodes=32 ||
-		    disk ext4 '-N 32'
-		on_it state
-		for which in first mixed tail all; do
-			count_point full_point $which leave_inodes
-		done
+		case $kind in
+		ext4) mount_small ext4 '-N 32' ;;
+		tmpfs) mount_small tmpfs nr_inodes=32 ;;
+		esac
+		use_small_for state
+		each_scene use_all_inodes
 		make_room
 		umount "$state/users" "$small"
 		mounted=()
@@ -226,11 +237,11 @@ sweep() {
 	points_are_good "no inodes" 8
 }
 
-@test "no inode in the spool: it cannot be locked, nothing is removed; with one again all is well" {
-	disk tmpfs nr_inodes=32
-	on_it spool
+@test "QUIT removes nothing if no inode is left for the dotlock, and a later QUIT works when one is" {
+	mount_small tmpfs nr_inodes=32
+	use_small_for spool
 	scene first
-	quit_at leave_inodes
+	quit_after use_all_inodes
 	[ "$heard" = "-ERR [SYS/TEMP] nothing removed" ]
 	is_now "$WORLD/before"
 	[[ $(last_login) == "-ERR [SYS/TEMP]"* ]]
@@ -238,25 +249,25 @@ sweep() {
 	is_true "$heard"
 }
 
-@test "no space for a user's first login: a clear answer, nothing lost" {
-	disk tmpfs nr_inodes=32
+@test "a user's first login without an inode for her state directory gets [SYS/TEMP], and her mail stays" {
+	mount_small tmpfs nr_inodes=32
 	mbox one | store alice
-	put_there "$small/users" "$state/users"
-	leave_inodes
+	bind_mount "$small/users" "$state/users"
+	use_all_inodes
 	run pop alice QUIT
 	[ "${lines[-1]}" = "-ERR [SYS/TEMP] the mailbox cannot be opened now" ]
 	log_has 'No space left'
-	# To somebody else this says nothing about who there is.
+	# The answer to another principal does not depend on the disk.
 	realm_login bob
 	run pop alice QUIT
 	[ "${lines[-1]}" = \
 	    "-ERR [AUTH] this ticket does not open that mailbox" ]
 	realm_login alice
-	# The directory is there, but its lock file cannot be.
+	# The directory exists, but its lock file cannot be made.
 	make_room
 	mkdir -m 700 "$state/users/$uid"
 	chown alice: "$state/users/$uid"
-	leave_inodes
+	use_all_inodes
 	run pop alice QUIT
 	[ "${lines[-1]}" = "-ERR [SYS/TEMP] the mailbox cannot be opened now" ]
 	make_room
@@ -264,13 +275,13 @@ sweep() {
 	spool_is alice one
 }
 
-@test "no space for the pre-auth process: a clear answer, nothing lost" {
+@test "kpopd answers a login that a service is not available if the replay cache finds no space" {
 	mbox one | store alice
 	server_stop
-	disk tmpfs
-	# Room for the replay cache, when the rest has gone.
+	mount_small tmpfs
+	# There is room for the replay cache when make_room has run.
 	mount -o remount,size=16m "$small"
-	put_there "$small" "$state"
+	bind_mount "$small" "$state"
 	server_start
 	leave 0
 	run pop alice QUIT
@@ -282,7 +293,7 @@ sweep() {
 	spool_is alice one
 }
 
-# grant N: alice's quota is so many KiB above what she has.
+# grant KIB: sets alice's quota to this number above what she uses.
 grant() {
 	local used
 	sync -f "$small"
@@ -291,33 +302,31 @@ grant() {
 	setquota -u alice 0 $((used + $1)) 0 0 "$small"
 }
 
-@test "a user at her quota: nothing is removed or all of it, the tail and all always can be" {
+@test "QUIT removes all marked messages or none if the user is near her ext4 quota" {
 	[ -e /dev/loop-control ] || skip "no loop devices"
 	truncate -s 8M "$WORLD/image"
 	mkfs.ext4 -q -m 0 -b 1024 -O quota -E quotatype=usrquota "$WORLD/image"
 	mount -o loop,usrquota "$WORLD/image" "$small" 2>"$WORLD/mount" ||
 	    skip "this kernel mounts no ext4 with quota"
 	umount "$small"
-	disk ext4 '-O quota -E quotatype=usrquota'
-	on_it state
+	mount_small ext4 '-O quota -E quotatype=usrquota'
+	use_small_for state
 	for n in $(steps 56); do
-		for which in first mixed tail all; do
-			count_point full_point $which grant "$n"
-		done
+		each_scene grant "$n"
 	done
 	setquota -u alice 0 0 0 0 "$small"
 	grep -q '^-ERR' "$WORLD/answers"
 	points_are_good "quota" 16
 }
 
-# writes_fail ERROR: no byte can be written into any file.
+# writes_fail ERROR: lets each write of the session into a file fail.
 writes_fail() {
 	faults "$session" -e "inject=pwrite64:error=$1"
 }
 
-# btrfs has quotas of its own where the kernel lacks those of users.
+# btrfs has quotas even in a kernel without user quotas.
 # bats test_tags=fault:7
-@test "a subvolume at its quota: nothing is removed, the tail and all can be" {
+@test "QUIT removes nothing in a btrfs subvolume at its quota, except the last messages or all" {
 	[ -e /dev/loop-control ] || skip "no loop devices"
 	truncate -s 128M "$WORLD/image"
 	mkfs.btrfs -q "$WORLD/image"
@@ -327,50 +336,46 @@ writes_fail() {
 	btrfs -q subvolume create "$small/users"
 	chmod 711 "$small/users"
 	btrfs -q quota enable "$small"
-	on_it state
+	use_small_for state
 	sync -f "$small"
 	used=$(btrfs qgroup show -r --raw "$small/users" |
 	    awk '/^0\// { n = $2 } END { print n }')
 	btrfs -q qgroup limit $((used + 16384)) "$small/users"
-	for which in first mixed tail all; do
-		count_point full_point $which :
-	done
+	each_scene :
 	log_has 'Disk quota exceeded'
 	[ "$(grep -c '^-ERR \[SYS/TEMP\] nothing removed' "$WORLD/answers")" \
 	    -eq 2 ]
 	points_are_good "quota of a subvolume" 4
 }
 
-@test "no byte can be written, for want of space, quota or a disk that works: nothing is removed, but all can be" {
+@test "QUIT removes nothing if each write fails by ENOSPC, EDQUOT or EIO, except the last messages or all" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
-	on_it nothing
+	use_small_for nothing
 	for error in ENOSPC EDQUOT EIO; do
-		for which in first mixed tail all; do
-			count_point full_point $which writes_fail $error
-		done
+		each_scene writes_fail $error
 	done
 	[ "$(grep -c '^-ERR' "$WORLD/answers")" -eq 6 ]
-	points_are_good "no octet written" 12
+	points_are_good "no byte written" 12
 }
 
-# limit N: the session's files may have so many bytes, and no more: what goes
-# further is a short write, then EFBIG.
+# limit BYTES: limits the size of the session's files. A write across the limit
+# is short, the next one fails by EFBIG.
 limit() {
-	# As the user: root need not have CAP_SYS_RESOURCE.
+	# Run by the user, because root may lack CAP_SYS_RESOURCE.
 	setpriv --reuid=alice --regid=alice --clear-groups prlimit \
 	    --pid "$session" --fsize="$1"
 }
 
 # bats test_tags=catalogue:86-3
-@test "a limit of the file size at any place of journal and mailbox: a true answer" {
-	on_it nothing
+@test "QUIT's answer is true for each limit of the file size, anywhere in journal and mailbox" {
+	use_small_for nothing
 	scene first
 	most=$(($(stat -c %s "$WORLD/before") + 8192))
 	step=$((most / 6))
 	if long; then step=509; fi
 	for n in $(seq 0 $step $most) 4095 4096 4097; do
-		for which in first mixed tail all; do
-			count_point true_point $which limit "$n"
+		for name in first mixed tail all; do
+			count_point true_point $name limit "$n"
 		done
 	done
 	grep -q '^-ERR.*nothing removed' "$WORLD/answers"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# What a poll reads: of an unchanged mailbox nothing, of one that has grown what
-# is new, whatever its size.
+# Checks that a poll reads nothing of an unchanged mailbox, and of a mailbox
+# that has grown only the new messages.
 
 load helpers/all
 load helpers/points
@@ -18,56 +18,65 @@ teardown() {
 	end_test
 }
 
-# settle: the last change is so old that a later one would show.
+# settle: waits until a later change of the mailbox has another time. The kernel
+# keeps file times with a granularity of some milliseconds.
 settle() {
 	sleep 0.1
 }
 
-# poll: alice's login and QUIT, with all system calls of the session in
-# $WORLD/trace. $heard is the answer to PASS.
+# poll: logs in as alice and says QUIT. Writes the session's system calls to
+# $WORLD/trace. Sets $heard to the answer to PASS.
 poll() {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	login_with -e trace=all
 	[[ $heard == +OK* && $bye == +OK* ]]
 }
 
-# touched NAME: the calls of the last poll on the file opened as "NAME", in its
-# openat and by its descriptor.
-touched() {
+# calls_on NAME: prints the last poll's system calls on the file NAME: the
+# openat, and the calls with its descriptor.
+calls_on() {
 	awk -v name="\"$1\"" '
-	    /^openat\(/ && index($0, name) && / = [0-9]+$/ { fd = $NF; print; next }
+	    /^openat\(/ && index($0, name) && / = [0-9]+$/ {
+		fd = $NF
+		print
+		next
+	    }
 	    fd != "" && match($0, /^[a-z0-9_]+\([0-9]+/) {
 		split($0, part, /[(,)]/)
-		if (part[2] == fd) { print; if (part[1] == "close") fd = "" }
+		if (part[2] != fd) next
+		print
+		if (part[1] == "close") fd = ""
 	    }' "$WORLD/trace"
 }
 
-# bytes_read NAME: of that file, in the last poll.
+# bytes_read NAME: prints how many bytes of the file the last poll has read.
 bytes_read() {
-	touched "$1" |
-	    awk '/^(read|pread64|readv|preadv2?|copy_file_range|sendfile)\(/ { n += $NF } END { print n + 0 }'
+	local reads='^(read|pread64|readv|preadv2?|copy_file_range|sendfile)\('
+	calls_on "$1" | grep -E "$reads" |
+	    awk '{ n += $NF } END { print n + 0 }'
 }
 
-@test "a poll of an unchanged mailbox opens it and reads nothing of it, and locks nothing" {
+@test "a poll of an unchanged mailbox opens the spool, reads nothing of it, and locks nothing" {
 	mbox one two three | store alice
 	settle
 	poll
 	[ "$heard" = "+OK 3 messages" ]
-	# That the trace shows such things.
+	# The trace shows reads and locks when they happen.
 	[ "$(bytes_read alice)" -eq "$(stat -c %s "$mailbox")" ]
-	touched alice | grep -q '^fcntl(.*F_OFD_SETLK'
+	calls_on alice | grep -q '^fcntl(.*F_OFD_SETLK'
 	poll
 	[ "$heard" = "+OK 3 messages" ]
-	touched alice | grep -q '^openat('
+	calls_on alice | grep -q '^openat('
 	[ "$(bytes_read alice)" -eq 0 ]
-	touched alice | grep -E '^(fcntl|flock|mmap)\(.*(LCK|LOCK|PROT_READ)' &&
-	    return 1 || :
-	grep -q 'alice\.lock' "$WORLD/trace" && return 1 || :
+	calls_on alice |
+	    refute grep -E '^(fcntl|flock|mmap)\(.*(LCK|LOCK|PROT_READ)'
+	refute grep 'alice\.lock' "$WORLD/trace"
 }
 
-@test "after a delivery to a large mailbox the new message is read and no other" {
+@test "a poll after a delivery to a large mailbox reads the new message and no other body" {
 	mbox one two three | store alice
-	perl -e 'print "From a\nSubject: large\n\n", ("x" x 70 . "\n") x 70000, "\n"' >>"$mailbox"
+	perl -e 'print "From a\nSubject: large\n\n",
+	    ("x" x 70 . "\n") x 70000, "\n"' >>"$mailbox"
 	settle
 	poll
 	before=$(stat -c %s "$mailbox")
@@ -76,7 +85,7 @@ bytes_read() {
 	settle
 	poll
 	[ "$heard" = "+OK 5 messages" ]
-	# Some headers besides, 16 KiB for each, and the boundaries.
+	# It also reads the boundaries and some headers, up to 16 KiB for each.
 	[ "$(bytes_read alice)" -ge "$new" ]
 	[ "$(bytes_read alice)" -lt $((new + 16 * 20000)) ]
 	poll
@@ -89,12 +98,13 @@ bytes_read() {
 	[ "$(grep -E '^[0-9]+ ' <<<"$output")" = "$with" ]
 }
 
+# deliver_three: appends the message "three" to the mailbox.
 deliver_three() {
 	mbox three >>"$mailbox"
 }
 
-@test "a mailbox that was polled at once after its delivery is looked into again, and then no more" {
-	# A busy machine may not poll at once; one time of ten it does.
+@test "the second poll reads a mailbox again that had just changed at the first one, and the third does not" {
+	# On a busy machine the first poll may come too late, so ten tries.
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		mbox one two | store alice
 		settle
@@ -112,7 +122,7 @@ deliver_three() {
 	return 1
 }
 
-@test "who has the mailbox locked does not keep a poll of an unchanged one waiting" {
+@test "a poll of an unchanged mailbox does not wait for another program's locks" {
 	mbox one two | store alice
 	settle
 	pop alice QUIT
@@ -123,18 +133,18 @@ deliver_three() {
 	run pop alice STAT "RETR 2" QUIT
 	[[ $output == *"+OK 2 "*"Subject: two"*"+OK bye"* ]]
 	[ $((SECONDS - begin)) -lt 5 ]
-	# With something new it has to wait.
+	# Without the index the session must lock the mailbox.
 	forget_index
 	run pop alice STAT QUIT
 	[[ $output == *"-ERR [IN-USE]"* ]]
 	rm "$mailbox.lock"
 }
 
-@test "after a removal nothing is read, and what is left is what there is" {
+@test "a poll after a removal reads nothing, and the index lists the messages that are left" {
 	mbox one two three four one | store alice
 	settle
-	# Of equal messages one that has gone keeps its id, which only the index
-	# knows: so none of them goes.
+	# None of the equal messages is removed, because their ids would then
+	# depend on the index.
 	pop alice "DELE 3" QUIT
 	poll
 	[ "$heard" = "+OK 4 messages" ]
@@ -146,7 +156,7 @@ deliver_three() {
 	[ "$output" = "$known" ]
 }
 
-@test "a mailbox replaced by one of equal size and time, or changed in its place, is read again" {
+@test "a session reads a mailbox again that was replaced or rewritten with equal size and time" {
 	mbox one two | store alice
 	touch -d '2020-01-01 00:00:00.123456789' "$mailbox"
 	settle
@@ -168,52 +178,57 @@ deliver_three() {
 	[[ $output == *"Subject: wto"* ]]
 }
 
-@test "a session killed at each system call with which it keeps the list: the next one sees what there is" {
+# grow new|grown: delivers a message to a mailbox of two, which has no index
+# ("new") or one of the first two messages ("grown").
+grow() {
+	mbox one two | store alice
+	settle
+	if [ "$1" = new ]; then forget_index; else pop alice QUIT; fi
+	mbox three >>"$mailbox"
+}
+
+# killed_login CALL N: logs in, and kills the session at its Nth CALL.
+killed_login() {
+	login_stands
+	faults "$session" -e "trace=$1" -e "inject=$1:signal=KILL:when=$2"
+	echo alice@KPOPD.TEST >&"$k5login"
+	exec {k5login}>&-
+	pop_hear_end 10 || :
+	session_ends 2>/dev/null || :
+	pop_close
+	rm -f /home/alice/.k5login
+	await 5 '! pgrep -x kpopd >/dev/null'
+}
+
+@test "a session lists all messages after another was killed at any system call that writes the index" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	points=0
 	mbox one two | store alice
 	settle
 	pop alice QUIT
-	# Two shapes: a new list, and one that goes on.
-	for shape in new grown; do
-		mbox one two | store alice
-		settle
-		[ $shape = new ] && forget_index || pop alice QUIT
-		mbox three >>"$mailbox"
+	for index_is in new grown; do
+		grow $index_is
 		login_with -e trace=pwrite64,renameat,unlinkat,openat,ftruncate
 		calls_in "$WORLD/trace" >"$WORLD/calls"
-		while read -r call n <&4; do
-			for i in $(seq "$n"); do
-				mbox one two | store alice
-				settle
-				[ $shape = new ] && forget_index ||
-				    pop alice QUIT
-				mbox three >>"$mailbox"
-				login_stands
-				faults "$session" -e "trace=$call" \
-				    -e "inject=$call:signal=KILL:when=$i"
-				echo alice@KPOPD.TEST >&"$k5login"
-				exec {k5login}>&-
-				pop_hear_end 10 || :
-				session_ends 2>/dev/null || :
-				pop_close
-				rm -f /home/alice/.k5login
-				await 5 '! pgrep -x kpopd >/dev/null'
+		while read -r call count <&4; do
+			for n in $(seq "$count"); do
+				grow $index_is
+				killed_login "$call" "$n"
 				run pop alice "RETR 3" QUIT
 				[[ $output == \
 				    *"+OK 3 messages"*"Subject: three"* ]] || {
-					    echo "$shape $call $i: $output"
-					    return 1
-				    }
+					echo "$index_is $call $n: $output"
+					return 1
+				}
 				points=$((points + 1))
 			done
 		done 4<"$WORLD/calls"
 	done
-	echo "# list kept: $points points" >&3
+	echo "# index written: $points points" >&3
 	[ "$points" -ge 10 ]
 }
 
-@test "a Maildir that has not changed: no name and no file is read; else the names, and the new file" {
+@test "a poll of an unchanged Maildir reads no name and no file, and of a changed one the names and the new file" {
 	server_stop
 	server_start -m maildir:~/Maildir
 	box=/home/alice/Maildir
@@ -229,8 +244,7 @@ deliver_three() {
 	[ "$(grep -c '^openat(.*\.M1\.' "$WORLD/trace")" -eq 3 ]
 	poll
 	[ "$heard" = "+OK 3 messages" ]
-	grep -qE '^getdents64\(|^openat\(.*\.M1\.' "$WORLD/trace" && return 1 ||
-	    :
+	refute grep -E '^getdents64\(|^openat\(.*\.M1\.' "$WORLD/trace"
 	make_message two >"$box/new/1800000000.M1.four"
 	chown alice: $box/new/*.four
 	mv "$box/new/1700000003.M1.one" "$box/cur/1700000003.M1.one:2,S"
@@ -245,6 +259,4 @@ deliver_three() {
 	forget_index
 	run pop alice UIDL "RETR 1" "RETR 4" QUIT
 	[ "$output" = "$known" ]
-	server_stop
-	server_start
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Killed at any system call of QUIT, or of the recovery after it: no kept
-# message is lost, altered or doubled.
+# Checks that kept messages stay as they are if kpopd is killed at any system
+# call of QUIT or of the recovery after it.
 
 load helpers/all
 
@@ -15,9 +15,9 @@ teardown() {
 	end_test
 }
 
-# intact LATE ...: after the next login, the spool is the old or the new one and
-# behind it what has arrived. If the client was told that the messages are
-# removed, it is the new one.
+# intact LATE ...: logs in. Returns true if the spool is then the old or the new
+# one, followed by these messages. It must be the new one if the client has got
+# +OK to QUIT.
 intact() {
 	local name
 	pop alice QUIT >"$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
@@ -33,6 +33,9 @@ intact() {
 	return 1
 }
 
+# quit_point alone|together CALL N: kills the session, or the session and the
+# monitor, at the session's Nth CALL of QUIT. Returns true if the spool is
+# intact after the next login.
 quit_point() {
 	local late=()
 	killed_quit "$@" || { kill_connection; return 1; }
@@ -43,7 +46,8 @@ quit_point() {
 	intact "${late[@]}"
 }
 
-# sweep HOW: all calls of QUIT, with mailboxes of several shapes.
+# sweep alone|together: makes a point of each call of QUIT, with mailboxes of
+# several shapes.
 sweep() {
 	local number call count n
 	for number in $(seq $(long && echo 16 || echo 1)); do
@@ -60,36 +64,38 @@ sweep() {
 }
 
 # bats test_tags=fault:1-1
-@test "the session killed at each system call of QUIT: its broker sees to it that all or nothing is removed" {
+@test "all or no marked messages are removed if the session is killed at any system call of QUIT" {
 	sweep alone
 	points_are_good "session killed" $(long && echo 1000 || echo 20)
 }
 
-# Without a dotlock, because the killed monitor's would be left.
+# Without a dotlock, because a monitor that is killed would leave it.
 # bats test_tags=fault:1-2,promise:7
-@test "session and monitor killed at each system call of QUIT: so does the next login, with mail that has arrived" {
+@test "all or no marked messages are removed if session and monitor are killed at any system call of QUIT" {
 	server_stop
 	server_start -l fcntl
 	sweep together
 	points_are_good "all killed" $(long && echo 1000 || echo 20)
 }
 
-# The spool and the state directory of a crash, to be had again: the inode is a
-# part of it.
-keep_crash() {
+# save_crash: copies the spool and the state directory that a crash has left.
+save_crash() {
 	rm -rf "$WORLD/crash"
 	cp -a "$state/users/$(id -u alice)" "$WORLD/crash"
 	cp /var/mail/alice "$WORLD/crash.spool"
 }
 
-again_crash() {
+# restore_crash: restores them. The spool keeps its inode, which the journal
+# contains.
+restore_crash() {
 	rm -rf "$state/users/$(id -u alice)"
 	cp -a "$WORLD/crash" "$state/users/$(id -u alice)"
 	cat "$WORLD/crash.spool" >/var/mail/alice
 }
 
-# A login that is about to recover: it waits for the spool's lock.
-recovering_session() {
+# begin_recovery: begins a login, which waits for the spool's lock before it
+# recovers. Sets $session and $monitor to the pids.
+begin_recovery() {
 	locker L
 	log_mark
 	pop_open
@@ -100,9 +106,10 @@ recovering_session() {
 	hold_broker
 }
 
+# record_recovery: prints the system calls of a recovery, each with its count.
 record_recovery() {
-	again_crash
-	recovering_session
+	restore_crash
+	begin_recovery
 	attach "$session" -o "$WORLD/trace"
 	locker U
 	for _ in 1 2 3; do pop_hear '^\+OK'; done
@@ -110,20 +117,22 @@ record_recovery() {
 	pop_ask QUIT
 	pop_close
 	detached
-	# Waiting for the lock is not recovering.
+	# The recovery begins when the lock is taken.
 	sed -n '/= 0$/,$p' "$WORLD/trace" |
 	    sed '/"+OK/q' >"$WORLD/trace.recovery"
 	calls_in "$WORLD/trace.recovery" | grep -v '^clock_nanosleep '
 }
 
+# recovery_point CALL N: kills the recovery at its Nth CALL. Returns true if the
+# spool is intact after the next login.
 recovery_point() {
 	local call=$1 n=$2
-	again_crash
-	recovering_session
+	restore_crash
+	begin_recovery
 	attach "$session" -o /dev/null -e "trace=$call" \
 	    -e "inject=$call:signal=KILL:when=$n"
 	locker U
-	# Killed before the mailbox was opened, or done with fewer calls.
+	# The answers end here unless this recovery needed fewer calls.
 	for _ in 1 2 3; do
 		pop_hear '' 2>/dev/null ||
 		    { echo "$call $n" >>"$WORLD/killed"; break; }
@@ -138,7 +147,7 @@ recovery_point() {
 }
 
 # bats test_tags=fault:2
-@test "killed at each system call of a recovery, the next one finds all or nothing removed" {
+@test "all or no marked messages are removed if the recovery is killed at any system call, too" {
 	server_stop
 	server_start -l fcntl
 	locker_start
@@ -150,7 +159,7 @@ recovery_point() {
 		for crash in "${crashes[@]}"; do
 			killed_quit together ${crash% *} ${crash#* }
 			mbox late >>/var/mail/alice
-			keep_crash
+			save_crash
 			record_recovery >"$WORLD/calls"
 			while read -r call count <&9; do
 				for n in $(sample 6 "$count"); do
@@ -159,9 +168,9 @@ recovery_point() {
 			done 9<"$WORLD/calls"
 		done
 	done
-	# How often it reads and waits differs from one recovery to the next:
-	# some points lie behind its end.
-	echo "# recovery killed: $(wc -l <"$WORLD/killed") of them in it" >&3
+	# The numbers of reads and waits differ from one recovery to the next,
+	# so some of the points come after its end.
+	echo "# recovery killed: $(wc -l <"$WORLD/killed") before its end" >&3
 	[ "$(wc -l <"$WORLD/killed")" -ge $((points * 8 / 10)) ]
 	points_are_good "recovery killed" $(long && echo 2000 || echo 20)
 }

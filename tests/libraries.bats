@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Clients that have no Kerberos of their own, or are made of a language's
-# library: each as README's table has it.
+# Checks that clients without Kerberos and clients made of a language's library
+# fetch mail, each as the table in README.md describes.
 
 load helpers/all
 
@@ -11,25 +11,25 @@ setup() {
 	realm_login alice
 	mbox one two | store alice
 	rm -rf "$WORLD"/got* "$WORLD/getmail"
-	middle= lmtp= trusted= port=1109
+	middle= lmtp= authority= port=1109
 }
 
 teardown() {
+	local pid
 	for pid in $middle $lmtp; do kill "$pid" 2>/dev/null || true; done
-	rm -f "$WORLD/lmtp" $trusted
-	server_stop
+	rm -f "$WORLD/lmtp" $authority
 	end_test
 }
 
-# got FILE: both messages are in it, whole.
+# got FILE: returns true if the file contains both messages, complete.
 got() {
 	[ "$(tr -d '\r' <"$1" | grep -c '^Subject: \(one\|two\)$')" -eq 2 ] &&
 	    [ "$(tr -d '\r' <"$1" | grep -c 'line [123]$')" -eq 6 ] ||
 	    { cat "$1" >&2; return 1; }
 }
 
-# took_all LAYER: the client has fetched and removed both messages, and the log
-# has the login with this layer.
+# took_all LAYER: returns true if the client has fetched and removed both
+# messages, and the log has a login with this layer. Then stores them again.
 took_all() {
 	got "$WORLD/got"
 	[ ! -s /var/mail/alice ]
@@ -40,22 +40,31 @@ took_all() {
 	log_mark
 }
 
-# client SCRIPT HOW: one of tests/clients, by the interpreter that its name
-# says.
+# client SCRIPT HOW: runs a script of tests/clients, by Python or by Perl. It
+# writes the messages to $WORLD/got.
 client() {
-	local with=/usr/bin/python3
-	[ "${1##*.}" != pl ] || with=perl
-	timeout 30 $with "$BATS_TEST_DIRNAME/clients/$1" "$2" mail.kpopd.test \
-	    $port "$WORLD/tls/ca.pem" "$KPOPD_BUILD/kpopc" >"$WORLD/got" 3>&-
+	local interpreter=/usr/bin/python3
+	[ "${1##*.}" != pl ] || interpreter=perl
+	timeout 30 $interpreter "$BATS_TEST_DIRNAME/clients/$1" "$2" \
+	    mail.kpopd.test $port "$WORLD/tls/ca.pem" "$KPOPD_BUILD/kpopc" \
+	    >"$WORLD/got" 3>&-
 }
 
-@test "Python's poplib: KPOP by a kpopc of its own" {
+# middle_end: ends the man in the middle, and waits for the end of its sessions.
+middle_end() {
+	kill "$middle"
+	middle=
+	await 5 '! ss -Hltn sport = 2110 | grep -q . &&
+	    ! pgrep -x kpopd >/dev/null'
+}
+
+@test "Python's poplib fetches mail by KPOP through a kpopc that it starts" {
 	server_start $(tls_options)
 	client fetch.py kpop
 	took_all none
 }
 
-@test "Python's poplib with python3-gssapi: AUTH GSSAPI in the clear, after STLS, and in pop3s" {
+@test "Python's poplib with python3-gssapi fetches mail without TLS, after STLS and by pop3s" {
 	server_start -p $(tls_options)
 	client fetch.py gssapi
 	took_all none
@@ -67,7 +76,7 @@ client() {
 	took_all tls
 }
 
-@test "Perl's Net::POP3 with Authen::SASL and GSSAPI: in the clear, after STLS, and in pop3s" {
+@test "Perl's Net::POP3 with Authen::SASL and GSSAPI fetches mail without TLS, after STLS and by pop3s" {
 	server_start -p $(tls_options)
 	client fetch.pl clear
 	took_all none
@@ -79,16 +88,15 @@ client() {
 	took_all tls
 }
 
-@test "poplib and Net::POP3 break off if STLS is removed from the server's answers, or refused" {
+@test "poplib and Net::POP3 send no login if STLS is removed from the server's answers or refused" {
 	server_start -p $(tls_options)
 	for script in fetch.py fetch.pl; do
 		port=2110
-		# Net::POP3 does not look at the list, and begins TLS.
+		# Net::POP3 ignores the list and sends STLS, which is refused.
 		edited 2110 '$_ = "" if /^STLS/; s/^\+OK begin TLS/-ERR no TLS/'
 		run client $script stls
 		[ "$status" -ne 0 ]
-		kill "$middle"
-		await 5 '! ss -Hltn sport = 2110 | grep -q . && ! pgrep -x kpopd >/dev/null'
+		middle_end
 		log_has 'refused '
 		log_lacks ' login '
 		spool_is alice one two
@@ -99,36 +107,37 @@ client() {
 	done
 }
 
-@test "poplib and Net::POP3 take a line of 5000 bytes, 8 bits, dots and an end without a line end" {
+@test "poplib and Net::POP3 fetch dots, 8-bit text, a line of 5000 bytes and a last line without its end" {
 	server_start -p $(tls_options)
+	printf '.\n..x\n\377\303\274\n%s\nend' \
+	    "$(printf '%5000s' '' | tr ' ' y)" >"$WORLD/body"
 	for script in fetch.py fetch.pl; do
 		{
 			from_line
-			printf 'Received: x\nMessage-ID: <long@kpopd.test>\n\n.\n..x\n\377\303\274\n%s\nend' "$(printf '%5000s' '' | tr ' ' y)"
+			printf 'Received: x\nMessage-ID: <long@kpopd.test>\n\n'
+			cat "$WORLD/body"
 		} | store alice
 		client $script stls
 		tr -d '\r' <"$WORLD/got" | sed '1,/^$/d' |
-		    cmp - \
-			<(printf '.\n..x\n\377\303\274\n%s\nend\n' \
-			    "$(printf '%5000s' '' | tr ' ' y)")
+		    cmp - <(cat "$WORLD/body"; echo)
 		[ ! -s /var/mail/alice ]
 	done
 }
 
-# alice_ticket: alice herself has her ticket, for clients that she starts.
-alice_ticket() {
+# give_ticket: copies the test's ticket to alice's home directory, for clients
+# that run as alice.
+give_ticket() {
 	cp "$WORLD/ccache" /home/alice/ccache
 	chown alice /home/alice/ccache
 }
 
-# getmail_poll OPTION …: alice's poll, as README has it, with these options of
-# kpopc; removes what it has fetched.
+# getmail_poll OPTION …: runs getmail as alice, as README.md describes, with
+# these options of kpopc. It removes the messages that it has fetched.
 getmail_poll() {
-	alice_ticket
+	give_ticket
 	rm -rf /home/alice/.config
-	su - alice \
-	    -c \
-	    'mkdir -p .config/getmail && cat >.config/getmail/getmailrc' <<-END
+	su - alice -c '
+	    mkdir -p .config/getmail && cat >.config/getmail/getmailrc' <<-END
 	[retriever]
 	type = SimplePOP3Retriever
 	server = 127.0.0.1
@@ -142,6 +151,7 @@ getmail_poll() {
 	[options]
 	delete = true
 	END
+	# The loops end with the timeout below.
 	cat >/home/alice/poll <<-END
 	socat UNIX-LISTEN:\$HOME/.kpop,mode=600,unlink-early EXEC:"$KPOPD_BUILD/kpopc $* mail.kpopd.test 1109" &
 	until [ -S ~/.kpop ]; do sleep 0.1; done
@@ -155,7 +165,7 @@ getmail_poll() {
 	    3>&-
 }
 
-@test "getmail with kpopc in a network of its own: KPOP in TLS, and AUTH GSSAPI with its layer" {
+@test "getmail with kpopc in its own network namespace fetches mail by KPOP in TLS and by AUTH GSSAPI" {
 	/usr/bin/python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" \
 	    "$WORLD/got" 3>&- 2>/dev/null &
 	lmtp=$!
@@ -170,9 +180,10 @@ getmail_poll() {
 	took_all confidentiality
 }
 
-# fdm_fetch OPTION …: kpopc with these options is fdm's connection.
+# fdm_fetch OPTION …: runs fdm as alice, with kpopc and these options as its
+# connection.
 fdm_fetch() {
-	alice_ticket
+	give_ticket
 	cat >/home/alice/fdm.conf <<-END
 	account "kpop" pop3 pipe "KRB5CCNAME=/home/alice/ccache $KPOPD_BUILD/kpopc $* mail.kpopd.test 1109" user "alice" pass "x"
 	action "got" mbox "/home/alice/got"
@@ -185,7 +196,7 @@ fdm_fetch() {
 	mv /home/alice/got "$WORLD/got"
 }
 
-@test "fdm with kpopc as its pipe: KPOP in TLS, and AUTH GSSAPI with its layer" {
+@test "fdm with kpopc as its pipe fetches mail by KPOP in TLS and by AUTH GSSAPI with confidentiality" {
 	server_start $(tls_options)
 	fdm_fetch --tls -C "$WORLD/tls/ca.pem"
 	took_all tls
@@ -195,17 +206,18 @@ fdm_fetch() {
 	took_all confidentiality
 }
 
-# snail_fetch OPTION: of s-nail's variable pop3-use-starttls, set or "no" before
-# it.
+# snail_fetch pop3-use-starttls|nopop3-use-starttls: runs s-nail with or without
+# STLS. It moves the messages to $WORLD/got.
 snail_fetch() {
-	printf 'set v15-compat=y tls-ca-file=%s tls-verify=strict pop3-auth=gssapi %s\n' "$WORLD/tls/ca.pem" "$1" >"$WORLD/mailrc"
+	printf 'set %s\n' v15-compat=y tls-ca-file="$WORLD/tls/ca.pem" \
+	    tls-verify=strict pop3-auth=gssapi "$1" >"$WORLD/mailrc"
 	rm -f "$WORLD/got"
 	printf 'copy * %s\ndelete *\nquit\n' "$WORLD/got" |
 	    MAILRC=$WORLD/mailrc timeout 20 s-nail -n \
 		-f pop3://alice@mail.kpopd.test:$port 3>&-
 }
 
-@test "s-nail with pop3-auth=gssapi: after STLS, and in the clear; it breaks off if STLS is refused" {
+@test "s-nail with pop3-auth=gssapi fetches mail after STLS and without, and sends no login if STLS is refused" {
 	server_start -p $(tls_options)
 	snail_fetch pop3-use-starttls
 	took_all tls
@@ -215,23 +227,26 @@ snail_fetch() {
 	edited 2110 '$_ = "" if /^STLS/; s/^\+OK begin TLS/-ERR no TLS/'
 	run snail_fetch pop3-use-starttls
 	[ "$status" -ne 0 ]
-	kill "$middle"
+	middle_end
 	log_has 'refused '
 	log_lacks ' login '
 	[ ! -e "$WORLD/got" ]
 	spool_is alice one two
 }
 
-# cclient_moves HOW: the library of alpine and PHP, by alice's mailutil.
+# cclient_moves HOW: moves the messages to $WORLD/got by mailutil, which uses
+# c-client, the library of alpine and PHP.
 cclient_moves() {
-	alice_ticket
-	su - \
-	    alice -c "KRB5CCNAME=FILE:/home/alice/ccache timeout 20 mailutil -verbose move '{mail.kpopd.test:1109/pop3/$1/user=alice}INBOX' '#driver.unix/got'" \
+	local from="{mail.kpopd.test:1109/pop3/$1/user=alice}INBOX"
+	give_ticket
+	su - alice -c "
+	    export KRB5CCNAME=FILE:/home/alice/ccache
+	    timeout 20 mailutil -verbose move '$from' '#driver.unix/got'" \
 	    </dev/null 3>&- || return
 	mv /home/alice/got "$WORLD/got"
 }
 
-@test "c-client (UW's mailutil): in pop3s, and in the clear; its /tls is TLS 1.0, which is refused, and the log says so" {
+@test "c-client fetches mail by pop3s and without TLS; kpopd refuses TLS 1.0 of its /tls and logs that" {
 	server_start -p $(tls_options)
 	cclient_moves notls
 	took_all none
@@ -242,32 +257,36 @@ cclient_moves() {
 	spool_is alice one two
 	server_stop
 	server_start -p -T immediate $(tls_options)
-	# It knows the system's authorities only.
-	trusted=/etc/ssl/certs/$(openssl x509 -hash -noout \
+	# c-client trusts the system's certificate authorities only.
+	authority=/etc/ssl/certs/$(openssl x509 -hash -noout \
 	    -in "$WORLD/tls/ca.pem").0
-	cp "$WORLD/tls/ca.pem" "$trusted"
+	cp "$WORLD/tls/ca.pem" "$authority"
 	cclient_moves ssl
 	took_all tls
 }
 
-@test "what Evolution, Thunderbird, pop3.el and Jakarta Mail send, write for write, fetches and removes all" {
-	local dialogue file
-	for dialogue in kpop gssapi; do
-		server_start $([ $dialogue = kpop ] || echo -p)
-		for file in "$BATS_TEST_DIRNAME/clients/dialogues"/*-$dialogue; do
-			echo "$file"
-			timeout 30 /usr/bin/python3 \
-			    "$BATS_TEST_DIRNAME/clients/play.py" "$file" \
-			    mail.kpopd.test 1109 \
-			    $([ $dialogue = gssapi ] ||
-				echo "$KPOPD_BUILD/kpopc") >"$WORLD/got" 3>&-
-			took_all none
-		done
-		server_stop
+# play_dialogues KIND [KPOPC]: sends the recorded writes of each client of this
+# kind, through kpopc if it is given.
+play_dialogues() {
+	local file
+	for file in "$BATS_TEST_DIRNAME/clients/dialogues"/*-"$1"; do
+		echo "$file"
+		timeout 30 /usr/bin/python3 \
+		    "$BATS_TEST_DIRNAME/clients/play.py" "$file" \
+		    mail.kpopd.test 1109 "${@:2}" >"$WORLD/got" 3>&-
+		took_all none
 	done
 }
 
-@test "a client that ends no line, as Evolution's UTF8, is left at the login deadline" {
+@test "the recorded writes of Evolution, Thunderbird, pop3.el and Jakarta Mail fetch and remove all messages" {
+	server_start
+	play_dialogues kpop "$KPOPD_BUILD/kpopc"
+	server_stop
+	server_start -p
+	play_dialogues gssapi
+}
+
+@test "kpopd closes the connection of a client without a line end, such as Evolution's UTF8, at the login deadline" {
 	server_start -t 3
 	pop_open
 	pop_hear '^\+OK'

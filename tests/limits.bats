@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# What those get who do not log in: little memory, whatever they send, and one
-# answer after the same time.
+# Checks what a client gets that does not log in: little memory, whatever it
+# sends, and the same answer after the same time for each reason.
 
 load helpers/all
 
@@ -9,24 +9,28 @@ setup_file() { :; }
 setup() {
 	begin_test
 	realm_login alice
-	# A sanitizer's memory says nothing of ours.
+	# In KiB. A sanitizer's own memory would hide kpopd's.
 	most=$([ -n "${SANITIZER-}" ] && echo 10000000 || echo 16384)
 }
 
-teardown() {
-	server_stop
-	no_reports
-}
-
-# hostile NAME AGAIN: standard input, then AGAIN for ever; nothing is read.
+# hostile NAME AGAIN: sends standard input, then AGAIN for ever, and reads
+# nothing. Fails if all processes of kpopd together use more than $most.
 hostile() {
 	await 10 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
 	clients hostile "$1" "$most" "$2" >&3
 }
 
-# sampled N: so many samples of what all processes have for themselves are below
-# the limit.
-sampled() {
+# after_stls: prints STLS, then standard input as soon as kpopd-tls waits for
+# it; earlier it would be cleartext commands after STLS.
+after_stls() {
+	printf 'STLS\r\n'
+	await 5 'jailed_in tls | grep -q .'
+	cat
+}
+
+# stays_small N: takes N samples of the memory that all processes have for
+# themselves. Returns true if each is at most $most.
+stays_small() {
 	local n now largest=0
 	for ((n = 0; n < $1; n++)); do
 		now=$(clients memory)
@@ -36,12 +40,13 @@ sampled() {
 	[ "$largest" -gt 0 ] && [ "$largest" -le "$most" ]
 }
 
+# bytes DIGITS [N]: prints these bytes, in hexadecimal digits, once or N times.
 bytes() {
 	perl -e 'print pack("H*", shift) x shift' "$1" "${2-1}"
 }
 
 # bats test_tags=promise:5
-@test "KPOP before the login: no more than 16 MiB for all processes of a connection, whatever is sent" {
+@test "all processes of a KPOP connection use at most 16 MiB before the login, whatever the client sends" {
 	server_start -t 3 -x 127.0.0.9
 	hostile "a length of 4 GiB" '\x00' < <(u32 4294967295)
 	hostile "a length of 2 GiB - 1" '\xff' < <(u32 2147483647)
@@ -64,7 +69,7 @@ bytes() {
 }
 
 # bats test_tags=promise:5
-@test "POP3 before the login: no more than 16 MiB, also for TLS and tokens of GSSAPI" {
+@test "all processes of a POP3 connection use at most 16 MiB before the login, also by GSSAPI or STLS" {
 	tls_make
 	server_start -p -t 3 $(tls_options)
 	pop_open -p
@@ -78,37 +83,38 @@ bytes() {
 	    'AAAA\r\n' < <(printf 'AUTH GSSAPI\r\n'; bytes 6082ffff300000 9362 |
 		base64 -w 0; printf '\r\n')
 	hostile "TLS: a record of 16 KiB" '\x00' \
-	    < <(printf 'STLS\r\n'; sleep 0.3; bytes 1603014000)
+	    < <(bytes 1603014000 | after_stls)
 	hostile "TLS: a hello of 16 MiB" \
 	    '\x16\x03\x01\x40\x00\x01\xff\xff\xff' \
-	    < <(printf 'STLS\r\n'; sleep 0.3; bytes 160301400001ffffff)
+	    < <(bytes 160301400001ffffff | after_stls)
+	log_lacks 'cleartext commands after STLS'
 }
 
-@test "TLS from the first byte: no more than 16 MiB before and behind the handshake" {
+@test "all processes of a connection use at most 16 MiB with TLS from the first byte, in the handshake and after it" {
 	tls_make
 	server_start -p -T immediate -t 3 $(tls_options)
 	s_client </dev/null >/dev/null || true
 	hostile "a record of 16 KiB" '\x00' < <(bytes 1603014000)
 	hostile "a hello of 16 MiB" '\x16\x03\x01\x40\x00\x01\xff\xff\xff' \
 	    < <(bytes 160301400001ffffff)
-	# Behind the handshake the pipe is openssl's, and what is read from it
-	# is not read.
+	# After the handshake socat sends one endless line.
 	timeout 4 socat "SYSTEM:tr '\\\\0' x </dev/zero" \
 	    "OPENSSL:127.0.0.1:1109,verify=0" >/dev/null 2>&1 3>&- &
 	sender=$!
 	await 5 'jailed_in tls | grep -q .'
-	sampled 20
+	stays_small 20
 	kill $sender 2>/dev/null || true
 }
 
 # bats test_tags=promise:6
-@test "who is refused hears the same after about the same time, whatever the reason" {
+@test "all refused logins get the same answer after about the same time, whatever the reason" {
 	realm_other_start
 	KRB5CCNAME=FILE:$WORLD/ccache.eve kinit -k \
 	    -t "$WORLD/keytabs/eve@OTHER.TEST.keytab" eve@OTHER.TEST
 	mbox one | store bob
 	server_start
-	# The other realm's ticket has to be one already.
+	# Gets the other realm's ticket; otherwise the first try would include
+	# the time for it.
 	KRB5CCNAME=FILE:$WORLD/ccache.eve pop bob QUIT >/dev/null || true
 	clients refusals 30 0.049 2 \
 	    "unknown user:$WORLD/ccache:nobody-of-that-name" \

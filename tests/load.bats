@@ -1,30 +1,28 @@
 #!/usr/bin/env bats
-# Many at once: open sessions, silent peers, thousands of logins. What each
-# costs, and that nothing is left. make load
+# Checks that kpopd serves many open sessions, silent peers and thousands of
+# logins, and what each costs. "make load" runs it whole.
 
 load helpers/all
 
-# As it is installed: xinetd's limits are part of what is tested.
 setup_file() {
-	server_configure
-	cp "$WORLD/xinetd.conf" "$WORLD/roomy.conf"
-	sed -i 's/\(instances[[:space:]]*=\).*/\1 UNLIMITED/' \
-	    "$WORLD/roomy.conf"
+	start_unlimited
 	grep -E 'instances|per_source|cps' "$top/xinetd.d/kpop" |
 	    grep -v '#' >"$WORLD/shipped"
-	roomy
 	begin_replay_cache
 }
 
-# roomy: the server with room for as many as a test opens.
-roomy() {
-	cp "$WORLD/roomy.conf" "$WORLD/xinetd.conf"
+# start_unlimited [KPOPD-OPTION ...]: starts a server without xinetd's limit of
+# the number of connections.
+start_unlimited() {
+	server_configure "$@"
+	sed -i 's/\(instances[[:space:]]*=\).*/\1 UNLIMITED/' \
+	    "$WORLD/xinetd.conf"
 	xinetd_run
 }
 
-# listen_ourselves [kpopd option ...]: the server that accepts connections
+# start_listener [KPOPD-OPTION ...]: starts a server that accepts connections
 # itself.
-listen_ourselves() {
+start_listener() {
 	server_stop
 	server_configure "$@"
 	sed -i 's/\(wait[[:space:]]*=\).*/\1 yes/' "$WORLD/xinetd.conf"
@@ -39,20 +37,16 @@ setup() {
 }
 
 teardown() {
-	local status=0
 	[ -z "$holder" ] || kill "$holder" 2>/dev/null || :
-	# A listener stays; its sessions must not.
+	# end_test waits for the end of each kpopd, and a listener does not end.
 	[ "$(sed -n 's/.*wait[[:space:]]*= //p' "$WORLD/xinetd.conf")" = no ] ||
 	    server_stop
-	end_test || status=1
-	cmp -s "$WORLD/roomy.conf" "$WORLD/xinetd.conf" ||
-	    { server_stop; roomy; }
-	return $status
+	end_test
 }
 
-# people COUNT: so many users, each with a mailbox of 20 messages, and what
-# their clients say first in $WORLD/hello.N.
-people() {
+# add_users COUNT: adds this number of users, each with a mailbox of 20
+# messages. Writes what the client of user N sends first to $WORLD/hello.N.
+add_users() {
 	local n names=()
 	for n in $(seq "$1"); do
 		id "u$n" >/dev/null 2>&1 ||
@@ -65,7 +59,7 @@ people() {
 	for n in $(seq "$1"); do
 		install -d -o "$((5000 + n))" -g "$((5000 + n))" -m 700 \
 		    "/home/u$n"
-		# Alice may read them all, so that one ticket does.
+		# Alice may open each mailbox, so that one ticket suffices.
 		echo alice@KPOPD.TEST >"/home/u$n/.k5login"
 		chown "$((5000 + n))" "/home/u$n/.k5login"
 		install -o "$((5000 + n))" -g mail -m 660 "$WORLD/twenty" \
@@ -78,8 +72,10 @@ people() {
 	done
 }
 
-# connections ADDRESS …: sessions.pl's, into $ready; it holds them.
-connections() {
+# open_connections ADDRESS FILE …: opens a session for each file
+# (tests/programs/sessions.pl), and sets $ready to their number. Sets $holder to
+# the pid of the program, which holds them.
+open_connections() {
 	coproc MANY {
 		exec perl "$top/tests/programs/sessions.pl" "$@" \
 		    2>"$WORLD/sessions.err"
@@ -90,8 +86,9 @@ connections() {
 	    { cat "$WORLD/sessions.err" >&2; return 1; }
 }
 
-# they_end: into $bye how many said so.
-they_end() {
+# end_connections: ends the sessions by QUIT. Sets $bye to the number of those
+# that the server has answered.
+end_connections() {
 	exec {many_in}>&-
 	eval "exec ${MANY[1]}>&-" 2>/dev/null || :
 	read -r -t 60 _ bye <&"$many" || bye=0
@@ -99,40 +96,42 @@ they_end() {
 	holder=
 }
 
-# open_sessions: so many as there are, measured and served to the end. A page
-# that several processes share counts for each in part.
-open_sessions() {
+# many_sessions: opens many sessions, measures their memory and ends them. A
+# page that several processes share counts for each of them in part.
+many_sessions() {
 	local count=20 pid n most=0 each
 	! long || count=200
-	people $count
-	connections 127.0.0.1 $(seq -f "$WORLD/hello.%.0f" $count)
+	add_users $count
+	open_connections 127.0.0.1 $(seq -f "$WORLD/hello.%.0f" $count)
 	[ "$ready" -eq $count ]
 	for pid in $(pgrep -x kpopd); do
 		n=$(private "$pid")
 		[ "$n" -le "$most" ] || most=$n
 	done
 	each=$(($(clients memory) / count))
-	echo "# load: $count sessions, $each KiB each with all its processes; private dirty of the largest process $most KiB" >&3
+	echo "# load: $count sessions, $each KiB each with all its processes;" \
+	    "private dirty of the largest process $most KiB" >&3
 	[ -n "${SANITIZER-}" ] || [ "$most" -gt 0 ]
 	[ -n "${SANITIZER-}" ] || [ "$each" -gt 0 ]
 	[ -n "${SANITIZER-}" ] || [ "$each" -le 2048 ]
-	they_end
+	end_connections
 	[ "$bye" -eq $count ]
 	for n in $(seq $count); do cmp "$WORLD/twenty" "/var/mail/u$n"; done
-	[ -z "$(ls /var/mail | grep -v '^u[0-9]*$\|^alice$')" ]
+	ls /var/mail | refute grep -v '^u[0-9]*$\|^alice$'
 }
 
-@test "many sessions open at once: each has its few hundred KiB, and all are served to the end" {
-	open_sessions
+@test "many sessions at once under xinetd are all served, with at most 2 MiB of memory each" {
+	many_sessions
 }
 
-@test "many sessions open at once, of one listener: each has less, and all are served to the end" {
-	listen_ourselves -a 1000:1000:100000:0
-	open_sessions
+@test "many sessions at once of one listener are all served, with at most 2 MiB of memory each" {
+	start_listener -a 1000:1000:100000:0
+	many_sessions
 }
 
-# silent MOST-PROCESSES [wait]: the peers, each with nothing to say.
-silent() {
+# silent_peers MOST-PROCESSES [wait]: opens connections that send nothing (see
+# tests/programs/clients.pl), and measures a login beside them.
+silent_peers() {
 	count=60 bound=3
 	! long || count=500 bound=1
 	pop alice QUIT >/dev/null
@@ -140,7 +139,7 @@ silent() {
 	spool_is alice one two
 }
 
-@test "silent peers from one address, under the limits that are shipped: a login from another waits no second" {
+@test "silent peers of one address delay no login of another by a second under xinetd's shipped limits" {
 	server_stop
 	server_configure
 	while read -r name _ value; do
@@ -148,25 +147,25 @@ silent() {
 		    "$WORLD/xinetd.conf"
 	done <"$WORLD/shipped"
 	xinetd_run
-	# Two for each of ten, and one good session's.
-	silent 24
+	# Ten connections have two processes each, and a session has four.
+	silent_peers 24
 }
 
-@test "silent peers from one address, under the limits that a listener has: a login from another waits no second" {
-	listen_ourselves
-	silent 45
+@test "silent peers of one address delay no login of another by a second under a listener's default limits" {
+	start_listener
+	silent_peers 45
 }
 
-@test "one address opens and closes a thousand connections a second: a login from another is served all the same" {
+@test "a listener serves a login while another address opens and closes a thousand connections a second" {
 	seconds=3 bound=5
 	! long || seconds=20 bound=0.5
-	listen_ourselves
+	start_listener
 	pop alice QUIT >/dev/null
 	listener=$(pgrep -o -x kpopd)
 	clients flood "$listener" 1 1000 0 $seconds $bound >&3
 	spool_is alice one two
-	# What more addresses and connections do is shown, not judged: whoever
-	# has so many can have all places.
+	# More addresses and connections are measured only, because they can use
+	# all slots.
 	long || return 0
 	for many in 1:10000 100:1000 1000:1000 10000:1000 10000:10000; do
 		clients flood "$listener" "${many%:*}" "${many#*:}" 0 10 any >&3
@@ -177,17 +176,14 @@ silent() {
 	await 40 '[ "$(pgrep -cx kpopd)" -eq 1 ]'
 }
 
-@test "silent peers from one address who are all let in: a login from another waits no second" {
+@test "silent peers of one address delay no login of another by a second if no limit rejects them" {
 	server_stop
-	server_configure -t 120
-	sed -i 's/\(instances[[:space:]]*=\).*/\1 UNLIMITED/' \
-	    "$WORLD/xinetd.conf"
-	xinetd_run
-	silent 1010 wait
+	start_unlimited -t 120
+	silent_peers 1010 wait
 }
 
-# logins COUNT: alice's, one after the other; how long they take, in seconds,
-# into $took. The first that fails fails all.
+# logins COUNT: logs in as alice this number of times, one after the other. Sets
+# $took to the seconds. Fails at the first login that fails.
 logins() {
 	local begin=$SECONDS
 	mkdir -p "$WORLD/tickets"
@@ -201,7 +197,8 @@ logins() {
 	took=$((SECONDS - begin))
 }
 
-# all_logged COUNT
+# all_logged COUNT: returns true if the log has this number of logins and
+# logouts, and no failure.
 all_logged() {
 	await 5 \
 	    "[ \"\$(log_lines | grep -ac 'logout .*reason=quit ')\" -eq $1 ]"
@@ -209,7 +206,8 @@ all_logged() {
 	log_lacks 'fatal|failed|refused'
 }
 
-@test "thousands of logins: none fails, nothing is left of them" {
+# 200 logins in the short form.
+@test "none of ten thousand logins under xinetd fails, and they leave no process, descriptor or file" {
 	count=200
 	! long || count=10000
 	xinetd=$(cat "$WORLD/xinetd.pid")
@@ -223,18 +221,18 @@ all_logged() {
 	all_logged $count
 }
 
-@test "the same where kpopd accepts connections itself" {
+@test "none of ten thousand logins of a listener fails, and they leave no process, descriptor, file or memory" {
 	count=200
 	! long || count=10000
-	listen_ourselves -a 1000:1000:100000:0
+	start_listener -a 1000:1000:100000:0
 	pop alice QUIT >/dev/null
 	listener=$(pgrep -o -x kpopd)
 	left_behind "$listener" 1 >"$WORLD/before"
 	memory=$(private "$listener")
 	log_mark
 	logins $count
-	echo \
-	    "# load: $count logins in $took s, accepted by itself; the listener's own memory $memory KiB, then $(private "$listener")" >&3
+	echo "# load: $count logins of a listener in $took s; its own memory" \
+	    "was $memory KiB, then $(private "$listener") KiB" >&3
 	left_behind "$listener" 1 >"$WORLD/after"
 	diff "$WORLD/before" "$WORLD/after"
 	[ -n "${SANITIZER-}" ] ||

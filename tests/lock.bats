@@ -1,8 +1,11 @@
 #!/usr/bin/env bats
-# Locks against other programs, the broker that makes the dotlock and keeps the
-# locks of a session that dies.
+# Checks the locks between kpopd and other programs, and the broker, which makes
+# the dotlock and keeps the locks of a session that is killed.
 
 load helpers/all
+
+# The program that locks a file as other programs lock a spool.
+spool_lock=$BATS_TEST_DIRNAME/programs/spool-lock.pl
 
 setup() {
 	begin_test
@@ -11,16 +14,20 @@ setup() {
 }
 
 teardown() {
-	[ -z "${holder-}" ] || kill -CONT "$holder" 2>/dev/null || true
-	[ -z "${holder-}" ] || kill "$holder" 2>/dev/null || true
+	local pid
+	for pid in ${holder-} ${tracer-}; do
+		kill "$pid" 2>/dev/null || true
+	done
 	locker_stop
-	[ -z "${mode-}" ] ||
-	    { chmod "$mode" /var/mail; chown root:mail /var/mail; }
-	[ ! -e /run/spool ] || { rm -r /run/spool; server_stop; server_start; }
+	chmod 2775 /var/mail
+	chown root:mail /var/mail
+	rm -rf /run/spool /home/alice/spool /home/alice/link \
+	    /home/alice/Maildir
 	end_test
 }
 
-# with_locks ORDER COMMAND …: a server with this order.
+# with_locks ORDER COMMAND ...: runs the command while a server with this order
+# of locks runs, then starts the usual server again.
 with_locks() {
 	server_stop
 	server_start -l "$1"
@@ -29,40 +36,64 @@ with_locks() {
 	server_start
 }
 
-# holds 'PERL': a process that holds a lock on alice's spool, in $holder.
-holds() {
+# hold KIND FILE [TEXT]: starts a process that locks the file and, if there is a
+# text, writes it there. Sets $holder to its pid.
+hold() {
 	rm -f "$WORLD/held"
-	perl -e 'use POSIX; use Fcntl ":flock"; open F, "+<", "/var/mail/alice" or die; $| = 1;
-	    sub posix { my $l = pack("s s l! l! i", $_[0], 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die "busy" }'"
-	    $1; print \"held\n\"; sleep 60" >"$WORLD/held" 2>&1 3>&- &
+	perl "$spool_lock" hold "$@" >"$WORLD/held" 2>&1 3>&- &
 	holder=$!
 	await 5 "grep -q 'held\|busy' $WORLD/held"
 	grep -q held "$WORLD/held"
 }
 
-drop_hold() {
+# release: ends that process, and so releases its lock.
+release() {
 	kill "$holder" 2>/dev/null || true
 	wait "$holder" 2>/dev/null || true
 	holder=
 }
 
-# stops_us: alice's mailbox is [IN-USE].
-stops_us() {
+# login_is_refused: logs in as alice. Returns true if the mailbox is in use.
+login_is_refused() {
 	forget_index
 	run pop alice QUIT
 	[[ ${lines[-1]} == "-ERR [IN-USE]"* ]] || { echo "$output"; return 1; }
 }
 
-lets_us() {
+# login_succeeds: logs in as alice. Returns true if that succeeds.
+login_succeeds() {
 	forget_index
 	run pop alice QUIT
 	[[ ${lines[-1]} == "+OK bye"* ]] || { echo "$output"; return 1; }
 }
 
-@test "the order of locks is an option; nonsense is refused" {
+# stop_in_quit CALL N: begins a session that deletes message 1, and stops it at
+# its Nth CALL of QUIT, with strace attached. Sets $session, $monitor and
+# $broker to the pids. The monitor is stopped, too, until monitor_sees.
+stop_in_quit() {
+	pop_login alice
+	pop_ask "DELE 1"
+	session=$(child_pid) monitor=$(monitor_pid) broker=$(broker_pid)
+	blind_monitor
+	rm -f "$WORLD/stopped"
+	attach "$session" -o "$WORLD/stopped" -e "trace=$1" \
+	    -e "inject=$1:signal=STOP:when=$2"
+	pop_say QUIT
+	# The process's state does not show it, because under strace a process
+	# stops at each system call.
+	await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
+}
+
+# has_gids PID GID EFFECTIVE: returns true if the process has this real gid, and
+# this effective, saved and file system gid.
+has_gids() {
+	[ "$(field "$1" Gid)" = "$2 $3 $3 $3" ]
+}
+
+@test "kpopd -l sets the order of the locks, and refuses anything but the three kinds of lock" {
 	for order in fcntl flock dotlock fcntl,dotlock dotlock,fcntl \
 	    flock,dotlock,fcntl; do
-		with_locks $order lets_us
+		with_locks $order login_succeeds
 	done
 	for order in '' none fcntl,fcntl fcntl, ,dotlock fcntldotlock; do
 		run "$KPOPD_BUILD/kpopd" -l "$order" </dev/null
@@ -71,130 +102,114 @@ lets_us() {
 	done
 }
 
-@test "the lock matrix: which of our locks excludes which of others'" {
-	# A POSIX lock is seen by fcntl, flock(2) by flock, a dotlock by
-	# dotlock, and by nothing else.
-	holds 'posix(F_WRLCK)'
-	with_locks fcntl stops_us
-	with_locks flock lets_us
-	with_locks dotlock lets_us
-	drop_hold
-	holds 'flock F, LOCK_EX | LOCK_NB or die "busy"'
-	with_locks flock stops_us
-	with_locks fcntl lets_us
-	drop_hold
+@test "kpopd's fcntl lock, flock and dotlock each exclude the same lock of another program, and no other" {
+	hold fcntl /var/mail/alice
+	with_locks fcntl login_is_refused
+	with_locks flock login_succeeds
+	with_locks dotlock login_succeeds
+	release
+	hold flock /var/mail/alice
+	with_locks flock login_is_refused
+	with_locks fcntl login_succeeds
+	release
 	dotlockfile -l /var/mail/alice.lock
-	with_locks dotlock stops_us
-	with_locks fcntl lets_us
+	with_locks dotlock login_is_refused
+	with_locks fcntl login_succeeds
 	dotlockfile -u /var/mail/alice.lock
-	# What real programs take, against the default.
+	# The locks of real programs, against the default order.
 	su alice -c 'dotlockfile -l -m'
-	stops_us
+	login_is_refused
 	su alice -c 'dotlockfile -u -m'
-	lets_us
+	login_succeeds
 	su alice -c 'mutt_dotlock -p /var/mail/alice'
-	stops_us
-	with_locks fcntl lets_us
+	login_is_refused
+	with_locks fcntl login_succeeds
 	su alice -c 'mutt_dotlock -u -p /var/mail/alice'
-	lets_us
+	login_succeeds
 }
 
-# while_we_remove COMMAND …: with our session stopped right after it took its
-# locks for QUIT.
-while_we_remove() {
-	pop_login alice
-	pop_ask "DELE 1"
-	local session monitor
-	session=$(child_pid) monitor=$(monitor_pid)
-	blind_monitor
-	rm -f "$WORLD/stopped"
-	strace -q -p "$session" -o "$WORLD/stopped" -e trace=pwrite64 \
-	    -e inject=pwrite64:signal=STOP:when=1 2>/dev/null 3>&- &
-	holder=$!
-	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
-	pop_say QUIT
-	# Its state alone would not do: under strace a process stops at each
-	# system call.
-	await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
+# during_removal COMMAND ...: runs the command while a session, which has taken
+# its locks for QUIT, is stopped. Then lets the session finish.
+during_removal() {
+	local session monitor broker
+	stop_in_quit pwrite64 1
 	[ -e /var/mail/alice.lock ]
 	"$@"
-	kill "$holder"
-	wait "$holder" 2>/dev/null || true
-	holder=
+	kill "$tracer"
+	detached
 	kill -CONT "$session"
 	monitor_sees
 	pop_hear '^\+OK bye, 2'
 	pop_hear_end
 }
 
-@test "while we remove, others' locks of each kind wait for us: fcntl, dotlockfile, mutt_dotlock, procmail" {
+# others_wait: returns true if no other program can lock alice's mailbox. Leaves
+# a procmail that waits and delivers the message "late".
+others_wait() {
+	run perl "$spool_lock" try fcntl /var/mail/alice
+	[ "$status" -eq 7 ]
+	run dotlockfile -r 0 -l /var/mail/alice.lock
+	[ "$status" -ne 0 ]
+	run su alice -c 'mutt_dotlock -p -r 0 /var/mail/alice'
+	# The status of mutt_dotlock for a lock of another program.
+	[ "$status" -eq 3 ]
+	make_message late |
+	    strace -q -o "$WORLD/procmail" -e trace=link,linkat \
+		procmail -f sender@kpopd.test -d alice 2>/dev/null 3>&- &
+	await 5 'grep -q "alice\.lock.*EEXIST" "$WORLD/procmail"'
+	refute grep 'Subject: late' /var/mail/alice
+}
+
+@test "while kpopd removes a message, fcntl locks, dotlockfile, mutt_dotlock and procmail have to wait" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
-	others_wait() {
-		run \
-		    perl -e 'use POSIX; open F, "+<", "/var/mail/alice"; my $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or exit 7'
-		[ "$status" -eq 7 ]
-		run dotlockfile -r 0 -l /var/mail/alice.lock
-		[ "$status" -ne 0 ]
-		run su alice -c 'mutt_dotlock -p -r 0 /var/mail/alice'
-		# "A lock by another one exists."
-		[ "$status" -eq 3 ]
-		make_message late | deliver alice 3>&- &
-		sleep 1
-		grep -q 'Subject: late' /var/mail/alice && return 1 || :
-	}
-	while_we_remove others_wait
+	rm -f "$WORLD/procmail"
+	during_removal others_wait
 	await 20 "grep -q 'Subject: late' /var/mail/alice"
 	run pop alice "RETR 3" QUIT
 	[[ $output == *"+OK 3 messages"*"Subject: late"* ]]
 }
 
-@test "the broker is the user with the spool's group; the session has only the user's" {
+@test "the broker has the user's uid and the spool's group; the session has the user's group only" {
+	local uid gid mail broker session pid
 	pop_login alice
-	uid=$(id -u alice) gid=$(id -g alice) \
-	    mail=$(getent group mail | cut -d: -f3)
-	grep -Pq "^Uid:\t$uid\t$uid\t$uid\t$uid\$" "/proc/$(broker_pid)/status"
-	grep -Pq "^Gid:\t$gid\t$mail\t$mail\t$mail\$" \
-	    "/proc/$(broker_pid)/status"
-	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" "/proc/$(child_pid)/status"
-	for process in broker child; do
-		grep -Eq "^Groups:[[:space:]]$gid ?\$" \
-		    "/proc/$(${process}_pid)/status"
-		grep -q '^CapEff:[[:space:]]0000000000000000' \
-		    "/proc/$(${process}_pid)/status"
+	uid=$(id -u alice) gid=$(id -g alice)
+	mail=$(getent group mail | cut -d: -f3)
+	broker=$(broker_pid) session=$(child_pid)
+	[ "$(field "$broker" Uid)" = "$uid $uid $uid $uid" ]
+	has_gids "$broker" "$gid" "$mail"
+	has_gids "$session" "$gid" "$gid"
+	for pid in $broker $session; do
+		[ "$(field "$pid" Groups)" = "$gid" ]
+		[ "$(field "$pid" CapEff)" = 0000000000000000 ]
 	done
 }
 
-@test "the broker touches no name but the user's lock, opens no socket and no mailbox, whatever it is told" {
+@test "the broker uses no path but the dotlock and the state directory, and opens no socket and no mailbox" {
+	local uid
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	uid=$(id -u alice)
 	pop_login alice
-	broker=$(broker_pid)
-	strace -q -p "$broker" -o "$WORLD/broker" 2>/dev/null 3>&- &
-	holder=$!
-	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$broker/status"
+	attach "$(broker_pid)" -o "$WORLD/broker"
 	pop_ask "DELE 1"
 	pop_ask QUIT
 	pop_hear_end
-	wait "$holder" 2>/dev/null || true
-	holder=
+	detached
 	grep -q 'openat.*alice\.lock.*O_EXCL' "$WORLD/broker"
-	# Every name it used: the lock, the state directory, and the clock's
-	# zone.
+	# The log reads the time zone, and the dotlock needs its directory.
 	grep -o '"[^"]*"' "$WORLD/broker" | grep '/' |
-	    grep -Ev \
-		'"/var/mail/alice\.lock"|users/'"$(id -u \
-		    alice)"'"|"/etc/localtime"|"/var/mail"' && return 1 || :
-	grep -E '^(socket|connect|execve|bind|accept|ptrace|kill)\(' \
-	    "$WORLD/broker" && return 1 || :
+	    grep -v '^"/var/mail/alice\.lock"$' |
+	    grep -v "users/$uid\"\$" |
+	    refute grep -v '^"/etc/localtime"$\|^"/var/mail"$'
+	refute grep -E '^(socket|connect|execve|bind|accept|ptrace|kill)\(' \
+	    "$WORLD/broker"
 }
 
-@test "the broker removes the lock when the session dies in whatever way" {
+@test "the broker removes the dotlock of a session that is killed" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	pop_login alice
 	pop_ask "DELE 1"
-	session=$(child_pid)
-	strace -q -p "$session" -o /dev/null -e trace=pwrite64 \
-	    -e inject=pwrite64:signal=KILL:when=1 2>/dev/null 3>&- &
-	await 5 "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$session/status"
+	attach "$(child_pid)" -o /dev/null -e trace=pwrite64 \
+	    -e inject=pwrite64:signal=KILL:when=1
 	pop_say QUIT
 	pop_hear_end
 	await 5 '! pgrep -x kpopd >/dev/null'
@@ -203,72 +218,64 @@ while_we_remove() {
 	spool_is alice one two three
 }
 
-# stops_us_and_says_so, lets_us_without_a_word: so, the log says it, and mailbox
-# and lock are as they were, or the lock is gone.
-stops_us_and_says_so() {
+# dotlock_is_obeyed: logs in as alice. Returns true if the login is refused and
+# logged as refused, and if nothing in the spool directory changes.
+dotlock_is_obeyed() {
 	log_mark
 	spool_mark
-	stops_us
+	login_is_refused
 	log_has 'failed .*what="locking the mailbox" error="Resource temporarily unavailable"'
 	log_has 'logout .* reason=in-use$'
 	spool_kept
 }
 
-lets_us_without_a_word() {
+# dotlock_is_removed: logs in as alice. Returns true if the login succeeds, no
+# failure is logged, and nothing but alice.lock is removed.
+dotlock_is_removed() {
 	log_mark
 	mv /var/mail/alice.lock "$WORLD/alice.lock"
 	spool_mark
 	mv "$WORLD/alice.lock" /var/mail/alice.lock
-	lets_us
+	login_succeeds
 	log_says_quits "0 0 3"
 	spool_kept
 }
 
-# dead_process: the pid of a process that has ended, in $dead.
-dead_process() {
-	sleep 0 & dead=$!
-	wait $dead
-}
-
 # bats test_tags=catalogue:66-1,catalogue:66-2
-@test "a dotlock of another program is stale when its process has ended and nobody has touched it for five minutes" {
-	dead_process
+@test "kpopd removes another program's dotlock only if its process has ended and it is five minutes old" {
+	local dead
+	true &
+	dead=$!
+	wait $dead
 	echo $dead >/var/mail/alice.lock
 	touch -d '-6 minutes' /var/mail/alice.lock
-	lets_us_without_a_word
-	# It may be alive in another PID namespace, as in a container that has
-	# the spool, too.
+	dotlock_is_removed
+	# A new dotlock is obeyed, because its process may live in another PID
+	# namespace: in a container with the same spool.
 	echo $dead >/var/mail/alice.lock
-	stops_us_and_says_so
+	dotlock_is_obeyed
 	echo $$ >/var/mail/alice.lock
 	touch -d '-1 hour' /var/mail/alice.lock
-	stops_us_and_says_so
-	# Without a number in it: five minutes since it was last touched.
+	dotlock_is_obeyed
+	# A dotlock without a pid.
 	echo >/var/mail/alice.lock
-	stops_us_and_says_so
+	dotlock_is_obeyed
 	touch -d '-6 minutes' /var/mail/alice.lock
-	lets_us_without_a_word
+	dotlock_is_removed
 }
 
-@test "a dotlock of a kpopd that was killed is stale at once, for kpopd and for dotlockfile" {
+@test "a dotlock of a killed kpopd is stale at once, for kpopd and for dotlockfile" {
+	local taker boot session monitor broker
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	boot=$(cat /proc/sys/kernel/random/boot_id)
 	for taker in pop dotlockfile; do
 		mbox one two three | store alice
-		pop_login alice
-		pop_ask "DELE 1"
-		session=$(child_pid) monitor=$(monitor_pid) broker=$(broker_pid)
-		blind_monitor
-		rm -f "$WORLD/stopped"
-		attach "$session" -o "$WORLD/stopped" -e trace=pwrite64 \
-		    -e inject=pwrite64:signal=STOP:when=1
-		pop_say QUIT
-		await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
-		# Others read the first line alone; while its process lives they
-		# wait.
+		stop_in_quit pwrite64 1
+		# Other programs read the first line only, and wait while its
+		# process lives.
 		[ "$(head -n 1 /var/mail/alice.lock)" = "$broker" ]
 		[[ $(tail -n 1 /var/mail/alice.lock) == \
-		    "mail.kpopd.test $(cat \
-			/proc/sys/kernel/random/boot_id) "* ]]
+		    "mail.kpopd.test $boot "* ]]
 		run dotlockfile -p -r 0 -l /var/mail/alice.lock
 		[ "$status" -ne 0 ]
 		kill -KILL "$monitor" "$broker" "$session"
@@ -277,7 +284,7 @@ dead_process() {
 		await 5 '! pgrep -x kpopd >/dev/null'
 		[ -e /var/mail/alice.lock ]
 		if [ $taker = pop ]; then
-			lets_us
+			login_succeeds
 		else
 			dotlockfile -p -r 1 -l /var/mail/alice.lock
 			dotlockfile -u /var/mail/alice.lock
@@ -286,9 +293,10 @@ dead_process() {
 	done
 }
 
-# in_the_way REASON: alice's mailbox cannot be opened, the log says once why,
-# and alice.lock stays as it is.
-in_the_way() {
+# keeps_lock_file REASON: logs in as alice. Returns true if the mailbox cannot
+# be opened, the log has the reason once, and alice.lock and the mailbox have
+# not changed.
+keeps_lock_file() {
 	local was now
 	was=$(stat -c '%i %s %Y %u' /var/mail/alice.lock)
 	log_mark
@@ -303,44 +311,46 @@ in_the_way() {
 }
 
 # bats test_tags=catalogue:66-5
-@test "the mailbox of a user named alice.lock is no stale dotlock, whatever is in it" {
+@test "kpopd does not remove the mailbox of a user named alice.lock as a stale dotlock, whatever it contains" {
+	local text reason owner
 	mbox precious >/var/mail/alice.lock
 	chown 4321:mail /var/mail/alice.lock
 	touch -d '-1 hour' /var/mail/alice.lock
-	in_the_way "it is larger than a lock"
+	keeps_lock_file "it is larger than a lock"
 	for text in '' '0' 'From '; do
 		printf %s "$text" >/var/mail/alice.lock
 		touch -d '-1 hour' /var/mail/alice.lock
-		[ "$text" = 'From ' ] &&
-		    reason="it does not contain what programs write into a lock" || reason="it belongs to another user"
-		in_the_way "$reason"
+		reason="it belongs to another user"
+		[ "$text" != 'From ' ] ||
+		    reason="it does not contain what programs write into a lock"
+		keeps_lock_file "$reason"
 	done
-	# Nor is a mailbox that is alice's own, or root's.
+	# The mailbox may also belong to alice or to root.
 	for owner in alice root; do
 		mbox precious >/var/mail/alice.lock
 		chown $owner:mail /var/mail/alice.lock
 		touch -d '-1 hour' /var/mail/alice.lock
-		in_the_way "it is larger than a lock"
+		keeps_lock_file "it is larger than a lock"
 	done
 	rm /var/mail/alice.lock
-	lets_us
+	login_succeeds
 }
 
-@test "what another user has put in the dotlock's place in a spool that all may write is in the log" {
-	mode=2775
+@test "kpopd obeys and logs another user's dotlock in a spool directory that all users may write" {
+	local gid
 	chmod 1777 /var/mail
 	su bob -c \
 	    'sleep 60 >/dev/null 3>&- & echo $! >/var/mail/alice.lock; echo $!' >"$WORLD/bob"
 	log_mark
-	stops_us
+	login_is_refused
 	log_count 1 'failed .*what="making the dotlock" path=/var/mail/alice.lock error="it belongs to another user"'
 	kill "$(cat "$WORLD/bob")"
 	rm /var/mail/alice.lock
-	lets_us
-	# Where all may write, the user makes the dotlock.
+	login_succeeds
+	# The broker then makes the dotlock without the spool's group.
 	pop_login alice
 	gid=$(id -g alice)
-	[ "$(field "$(broker_pid)" Gid)" = "$gid $gid $gid $gid" ]
+	has_gids "$(broker_pid)" "$gid" "$gid"
 	echo $$ >/var/mail/alice.lock
 	pop_ask "DELE 1"
 	pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
@@ -348,15 +358,15 @@ in_the_way() {
 	rm /var/mail/alice.lock
 }
 
-# has_dotlock: while it removes, the session of this server has alice's dotlock
-# in /var/mail.
+# has_dotlock: removes a message of alice. Returns true if her dotlock is in
+# /var/mail during the removal.
 has_dotlock() {
-	while_we_remove true
+	during_removal true
 	spool_is alice two three
 	mbox one two three | store alice
 }
 
-@test "a spool directory that symlinks of root's lead to has its dotlock, and its group" {
+@test "kpopd makes the dotlock in a spool directory that symlinks of root lead to" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	mkdir -m 755 /run/spool
 	ln -s ../../var/mail /run/spool/mail
@@ -370,7 +380,8 @@ has_dotlock() {
 	done
 }
 
-@test "a symlink that others than root can change is not followed; each login has a line about the missing dotlock" {
+@test "kpopd makes no dotlock through a symlink that other users can change, and logs that at each login" {
+	local gid
 	mkdir -m 755 /run/spool
 	ln -s /var/mail /run/spool/mail
 	chgrp mail /run/spool
@@ -385,13 +396,12 @@ has_dotlock() {
 	done
 	pop_login alice
 	gid=$(id -g alice)
-	[ "$(field "$(broker_pid)" Gid)" = "$gid $gid $gid $gid" ]
+	has_gids "$(broker_pid)" "$gid" "$gid"
 	pop_ask QUIT
 	pop_hear_end
 }
 
-@test "where only root may write the spool directory, each login has a line about it if -l wants a dotlock" {
-	mode=2775
+@test "kpopd logs at each login that only root may write the spool directory, if -l contains dotlock" {
 	chmod 755 /var/mail
 	for _ in 1 2; do
 		log_mark
@@ -402,26 +412,21 @@ has_dotlock() {
 	run pop alice "DELE 1" QUIT
 	[[ $output == *"+OK bye, 2 messages left"* ]]
 	log_mark
-	with_locks fcntl lets_us
+	with_locks fcntl login_succeeds
 	log_lacks 'what="making the dotlock"'
 }
 
-# waiter KIND: waits for alice's mailbox with this lock, then notes its
-# messages, and what of a removal is unfinished.
-waiter() {
-	perl -e 'use POSIX; use Fcntl ":flock"; my ($kind, $state) = @ARGV; $| = 1; open F, "+<", "/var/mail/alice" or die;
-	    if ($kind eq "fcntl") { my $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLKW, $l) or die "lock: $!" }
-	    elsif ($kind eq "flock") { flock(F, LOCK_EX) or die "lock: $!" }
-	    else { until (sysopen(L, "/var/mail/alice.lock", O_CREAT | O_EXCL | O_WRONLY)) { select undef, undef, undef, 0.0005 } }
-	    my @left = grep { -e } "$state/j", "$state/j.cut"; my $text = do { local $/; <F> };
-	    unlink "/var/mail/alice.lock" if $kind eq "dotlock";
-	    print "@left ", join(" ", $text =~ /^Subject: (\w+)/mg), "\n"' \
-	    "$1" "$(kept)" >"$WORLD/$1.found" 2>&1 3>&- &
+# add_waiter KIND: starts a process that waits for this lock of alice's mailbox,
+# then writes the mailbox's subjects and the unfinished journals to
+# $WORLD/KIND.found.
+add_waiter() {
+	perl "$spool_lock" wait "$1" /var/mail/alice "$(kept)" \
+	    >"$WORLD/$1.found" 2>&1 3>&- &
 	waiters+=($!)
 }
 
-# is_waiting PID KIND: it has asked for the lock that the session has, and
-# sleeps.
+# is_waiting PID KIND: returns true if the process waits for the lock. For a
+# dotlock it tries again and again, as soon as it has opened the mailbox.
 is_waiting() {
 	case $2 in
 	fcntl) grep -q -- "-> .*POSIX .* $1 " /proc/locks ;;
@@ -430,22 +435,16 @@ is_waiting() {
 	esac
 }
 
-# death_point CALL N: the session alone is killed at its Nth CALL of QUIT, while
-# programs wait for its locks of all kinds.
-death_point() {
-	local kind session monitor waiters=() i=0
-	rm -f "$WORLD"/*.found "$WORLD/stopped"
+# kill_point CALL N: kills the session alone at its Nth CALL of QUIT, while
+# three programs wait for its three locks. Returns true if each program gets its
+# lock after the removal is finished.
+kill_point() {
+	local kind session monitor broker waiters=() i=0
+	rm -f "$WORLD"/*.found
 	mbox one two three | store alice
-	pop_login alice
-	pop_ask "DELE 1"
-	session=$(child_pid) monitor=$(monitor_pid)
-	blind_monitor
-	attach "$session" -o "$WORLD/stopped" -e "trace=$1" \
-	    -e "inject=$1:signal=STOP:when=$2"
-	pop_say QUIT
-	await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped" || return 1
+	stop_in_quit "$1" "$2" || return 1
 	for kind in fcntl flock dotlock; do
-		waiter $kind
+		add_waiter $kind
 		await 5 "is_waiting ${waiters[-1]} $kind" || return 1
 	done
 	kill -KILL "$session"
@@ -462,46 +461,44 @@ death_point() {
 	no_journal && [ ! -e /var/mail/alice.lock ] && spool_is alice two three
 }
 
-@test "a session alone is killed in its removal: who waits for one of its locks gets it when the removal is finished" {
+@test "a program that waits for a lock of a killed session gets it after the removal is finished" {
+	local point points=0 bad=0
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	server_stop
 	server_start -l fcntl,flock,dotlock
-	points=0 bad=0
-	# From the journal's name on it is decided; the third fsync is the
-	# mailbox', the fourth the next name's.
+	# The removal is decided when the journal has its name. The third fsync
+	# is the mailbox's, the fourth that of the journal's next name.
 	for _ in $(seq "$(long && echo 40 || echo 1)"); do
 		for point in "fsync 2" "fsync 3" "fsync 4" "ftruncate 1" \
 		    "unlinkat 2"; do
-			count_point death_point $point
+			count_point kill_point $point
 		done
 	done
-	server_stop
-	server_start
 	points_are_good "session killed, its locks waited for" \
 	    "$(long && echo 200 || echo 5)"
 }
 
-@test "a lock that goes in time is waited for" {
+@test "kpopd waits for a lock that another program releases within ten seconds" {
 	dotlockfile -l /var/mail/alice.lock
+	# Long enough for several tries of the broker.
 	(sleep 2; rm /var/mail/alice.lock) 3>&- &
-	lets_us
+	login_succeeds
 }
 
-@test "two programs that lock in the other order both get through" {
+@test "kpopd and procmail both get their locks, even if they lock in opposite orders" {
 	server_stop
 	server_start -l dotlock,fcntl
 	for _ in 1 2 3; do
 		make_message more | deliver alice 3>&- &
-		lets_us
+		login_succeeds
 		await 30 "! kill -0 $! 2>/dev/null"
 	done
-	server_stop
-	server_start
 	run pop alice QUIT
 	[[ $output == *"+OK 6 messages"* ]]
 }
 
-@test "where the user may write the directory the broker needs no group, and the dotlock is made all the same" {
+@test "in a directory that the user may write, the broker makes the dotlock without the spool's group" {
+	local gid
 	mkdir -p /home/alice/spool
 	cp -p /var/mail/alice /home/alice/spool/alice
 	chown -R alice:alice /home/alice/spool
@@ -509,22 +506,20 @@ death_point() {
 	server_start -m 'mbox:%h/spool/%u'
 	pop_login alice
 	gid=$(id -g alice)
-	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" "/proc/$(broker_pid)/status"
+	has_gids "$(broker_pid)" "$gid" "$gid"
 	echo $$ >/home/alice/spool/alice.lock
 	pop_ask "DELE 1"
 	pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
 	pop_hear_end
 	rm /home/alice/spool/alice.lock
 	run pop alice "DELE 1" QUIT
-	server_stop
-	server_start
 	[[ $output == *"+OK bye, 2 messages left"* ]]
-	[ -z "$(ls -A /home/alice/spool | grep -v '^alice$')" ]
-	rm -r /home/alice/spool
+	[ "$(ls -A /home/alice/spool)" = alice ]
 }
 
 # bats test_tags=promise:8
-@test "a user cannot have the broker led into another directory by a symlink in the home directory" {
+@test "a symlink in the user's home directory does not lead the broker into another directory with a group" {
+	local gid
 	mkdir -p "$WORLD/group/sub"
 	chgrp -R mail "$WORLD/group"
 	chmod -R 2775 "$WORLD/group"
@@ -533,17 +528,13 @@ death_point() {
 	server_start -m 'mbox:%h/link/sub/%u'
 	pop_login alice
 	gid=$(id -g alice)
-	run cat "/proc/$(broker_pid)/status"
+	has_gids "$(broker_pid)" "$gid" "$gid"
 	pop_ask QUIT
 	pop_hear_end
-	rm /home/alice/link
-	server_stop
-	server_start
-	grep -Pq "^Gid:\t$gid\t$gid\t$gid\t$gid\$" <<<"$output"
 	[ -z "$(ls -A "$WORLD/group/sub")" ]
 }
 
-@test "a dotlock from the future is somebody's, one without a process becomes stale" {
+@test "kpopd obeys an empty dotlock with a time in the future, and removes one that is ten minutes old" {
 	mbox one | store alice
 	: >/var/mail/alice.lock
 	touch -d '+1 hour' /var/mail/alice.lock
@@ -558,39 +549,27 @@ death_point() {
 	[ ! -e /var/mail/alice.lock ]
 }
 
-# session_held: another process, $holder, has alice's session lock until $go is
-# closed.
-session_held() {
-	rm -f "$WORLD/held"
-	perl -e 'use POSIX; $| = 1; open F, "+<", $ARGV[0] or die; truncate F, 0; syswrite F, "alice\@KPOPD.TEST";
-	    my $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die "busy"; print "held\n"; <STDIN>' \
-	    "$(kept)/session" <"$WORLD/go" >"$WORLD/held" 2>&1 3>&- &
-	holder=$!
-	exec {go}>"$WORLD/go"
-	await 5 "grep -q held $WORLD/held"
-}
-
-# while_it_waits COMMAND …: a login waits for alice's session lock (it asks its
-# holder to end) when the command runs; then goes on.
-while_it_waits() {
+# during_takeover COMMAND ...: runs the command while a login of alice waits for
+# another session of hers, whose lock a process of the test holds. Then releases
+# that lock. Writes the answers of the login to $WORLD/answers.
+during_takeover() {
+	local login
 	run pop alice QUIT
 	forget_index
-	rm -f "$WORLD/go"
-	mkfifo "$WORLD/go"
-	# The waiting login writes here.
-	exec {yield}<>"$(kept)/yield"
-	session_held
-	pop alice STAT QUIT >"$WORLD/answer" 3>&- {go}>&- {yield}>&- &
-	waiting=$!
-	[ "$(timeout 5 head -c 1 <&"$yield" | wc -c)" -eq 1 ]
+	# The login writes its takeover request to this FIFO.
+	exec {requests}<>"$(kept)/yield"
+	hold fcntl "$(kept)/session" alice@KPOPD.TEST
+	pop alice STAT QUIT >"$WORLD/answers" 3>&- {requests}>&- &
+	login=$!
+	[ "$(timeout 5 head -c 1 <&"$requests" | wc -c)" -eq 1 ]
 	"$@"
-	exec {go}>&- {yield}>&-
-	wait "$holder"
-	holder=
-	wait $waiting
-	cat "$WORLD/answer"
+	exec {requests}>&-
+	release
+	wait $login
+	cat "$WORLD/answers"
 }
 
+# replace_mailbox: renames another mailbox, of two messages, to alice's spool.
 replace_mailbox() {
 	mbox new newer >/var/mail/alice.new
 	chown alice:mail /var/mail/alice.new
@@ -598,30 +577,38 @@ replace_mailbox() {
 	mv /var/mail/alice.new /var/mail/alice
 }
 
-@test "a mailbox that is made or replaced while the login waits for the session before is served" {
+@test "kpopd serves a mailbox that is made or replaced while the login waits for another session to end" {
 	mv /var/mail/alice "$WORLD/aside"
-	while_it_waits replace_mailbox
-	grep -q '^+OK 2 [1-9]' "$WORLD/answer"
-	while_it_waits mv "$WORLD/aside" /var/mail/alice
-	grep -q '^+OK 3 [1-9]' "$WORLD/answer"
+	during_takeover replace_mailbox
+	grep -q '^+OK 2 [1-9]' "$WORLD/answers"
+	during_takeover mv "$WORLD/aside" /var/mail/alice
+	grep -q '^+OK 3 [1-9]' "$WORLD/answers"
 }
 
-@test "a Maildir that is made while the login waits for the session before is served" {
+# make_maildir: makes alice a Maildir with one message.
+make_maildir() {
+	su alice -c 'mkdir -p ~/Maildir/new ~/Maildir/cur ~/Maildir/tmp'
+	make_message one >/home/alice/Maildir/new/1.one
+	chown alice:alice /home/alice/Maildir/new/1.one
+}
+
+@test "kpopd serves a Maildir that is made while the login waits for another session to end" {
 	server_stop
 	server_start -m 'maildir:~/Maildir'
-	make_maildir() {
-		su alice -c 'mkdir -p ~/Maildir/new ~/Maildir/cur ~/Maildir/tmp'
-		make_message one >/home/alice/Maildir/new/1.one
-		chown alice:alice /home/alice/Maildir/new/1.one
-	}
-	while_it_waits make_maildir
-	rm -r /home/alice/Maildir
-	server_stop
-	server_start
-	grep -q '^+OK 1 [1-9]' "$WORLD/answer"
+	during_takeover make_maildir
+	grep -q '^+OK 1 [1-9]' "$WORLD/answers"
 }
 
-@test "a mailbox that is replaced while the login waits for another program's lock is served" {
+# waits_for_locks: returns true if the session has the user's uid and has opened
+# the mailbox.
+waits_for_locks() {
+	local session
+	session=$(child_pid)
+	[[ $(field "$session" Uid) != 0* ]] &&
+	    fds "$session" | grep -q ' /var/mail/alice$'
+}
+
+@test "kpopd serves a mailbox that is replaced while the login waits for another program's lock" {
 	run pop alice QUIT
 	forget_index
 	locker_start
@@ -632,8 +619,7 @@ replace_mailbox() {
 	pop_ask "USER alice"
 	pop_say "PASS x"
 	log_has 'login '
-	await 5 \
-	    '! grep -q "^Uid:[[:space:]]*0" "/proc/$(child_pid)/status" && fds "$(child_pid)" | grep -q " /var/mail/alice\$"'
+	await 5 waits_for_locks
 	replace_mailbox
 	locker U
 	pop_hear '^\+OK 2 messages'

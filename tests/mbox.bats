@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Messages in the spool: byte for byte, strange files, strange contents, locks.
+# Checks how kpopd serves an mbox spool: that messages stay byte for byte, which
+# files it refuses, and how it locks.
 
 load helpers/all
 
@@ -9,27 +10,26 @@ setup() {
 }
 
 teardown() {
-	[ -z "${holder-}" ] || kill "$holder" 2>/dev/null || true
-	chattr -i /var/mail/alice 2>/dev/null || true
+	locker_stop
+	touch "$WORLD/quit"
+	chmod 2775 /var/mail
+	rm -f /home/alice/Mailbox
 	end_test
 }
 
-@test "messages of all kinds come out byte for byte, LIST's bytes are RETR's" {
-	perl -e '
-		my @bodies = ("plain\n", "no end", "", "\n", ".\n..\n.a\n", "a\rb\r\n", "nul \0 nul\n\0\0\n",
-		    join("", map(chr, 128 .. 255)) . "\n", ">From quoted\n", "a\nFrom inside\n", "\n\n\n",
-		    "x" x 300000 . "\n", ".\r\n.\n", "tab\tand \x1b[31mescape\n", "." x 1000 . "\n", "\r", "\r\n");
-		for (@bodies) { print "From a\nSubject: t\n\n$_"; print "\n" unless /\n\z/; print "\n" }' >"$WORLD/all.mbox"
+@test "RETR sends messages of all kinds byte for byte, and LIST gives their sizes" {
+	perl "$BATS_TEST_DIRNAME/programs/bodies.pl" >"$WORLD/all.mbox"
 	store alice <"$WORLD/all.mbox"
 	sum=$(sha256sum </var/mail/alice)
 	count=$(grep -ac '^From a$' "$WORLD/all.mbox")
 	pop alice LIST QUIT >"$WORLD/list"
 	for n in $(seq "$count"); do
 		retrieve "$n" >"$WORLD/out"
-		# The same as the spool's bytes between the separators, with
-		# CRLF for LF.
-		perl \
-		    -0777 -ne 'BEGIN { $n = shift } @m = split /(?:\A|(?<=\n\n)|(?<=\n\r\n))From a\n/; $_ = $m[$n]; s/\r?\n\z//; s/(?<!\r)\n/\r\n/g; print' \
+		# A client gets the bytes of the spool between the From_ lines,
+		# with CRLF for LF.
+		perl -0777 -ne 'BEGIN { $n = shift }
+		    @m = split /(?:\A|(?<=\n\n)|(?<=\n\r\n))From a\n/;
+		    $_ = $m[$n]; s/\r?\n\z//; s/(?<!\r)\n/\r\n/g; print' \
 		    "$n" "$WORLD/all.mbox" | cmp - "$WORLD/out"
 		grep -qx "$n $(stat -c %s "$WORLD/out")" "$WORLD/list"
 	done
@@ -37,7 +37,7 @@ teardown() {
 }
 
 # bats test_tags=catalogue:57
-@test "a line of 100 MiB is served whole, in bounded memory, and kept" {
+@test "kpopd serves a line of 100 MiB in bounded memory" {
 	{
 		from_line
 		printf 'Subject: long\n\n'
@@ -49,7 +49,7 @@ teardown() {
 	[ "$(cat "$WORLD/sum")" = \
 	    "$({ head -c 104857600 /dev/zero | tr '\0' .; printf '\r\n'; } |
 		sha256sum)" ]
-	# In one session: all of it is looked through, and sent.
+	# In one session kpopd scans all of the mailbox, and sends it.
 	forget_index
 	pop_login alice
 	pop_say "RETR 1"
@@ -64,7 +64,7 @@ teardown() {
 	log_says_quits "1 0 1" "1 0 1"
 }
 
-@test "a session that removes nothing leaves the spool as it was, its times and inode included" {
+@test "a session that removes nothing leaves the spool's bytes, times, mode and inode as they were" {
 	mbox one two | store alice
 	touch -d '2001-02-03 04:05:06.789' /var/mail/alice
 	before=$(stat -c '%i %s %x %y %z %a %U %G' /var/mail/alice)
@@ -76,7 +76,7 @@ teardown() {
 }
 
 # bats test_tags=catalogue:46
-@test "an absent and an empty spool hold no messages" {
+@test "kpopd finds no messages in an absent and in an empty spool" {
 	run pop alice STAT LIST UIDL QUIT
 	[[ $output == *"+OK 0 messages"*"+OK 0 0"*"+OK bye, 0 messages left" ]]
 	[ -z "$(ls -A /var/mail)" ]
@@ -90,7 +90,7 @@ teardown() {
 	spool_kept
 }
 
-@test "what procmail delivers is served and goes" {
+@test "kpopd serves and removes messages that procmail has delivered" {
 	make_message one 5 | deliver alice
 	make_message two 50 | deliver alice
 	printf 'Subject: tricky\n\nFrom here on\n\nFrom there\n.\n' |
@@ -105,13 +105,13 @@ teardown() {
 	retrieve 1 | tr -d '\r' | diff - <(make_message two 50)
 }
 
-# without_body NAME: a header and the empty line that ends it.
+# without_body NAME: prints a header and the empty line that ends it.
 without_body() {
 	make_message "$1" 0
 }
 
-# serves_without_body NUMBER NAME: RETR and TOP give the header and the empty
-# line after it, and LIST that many bytes.
+# serves_without_body NUMBER NAME: returns true if RETR and TOP send the header
+# and the empty line that ends it, and if LIST gives their size.
 serves_without_body() {
 	without_body "$2" | sed 's/$/\r/' >"$WORLD/wanted"
 	printf '%s\r\n' "USER alice" "PASS x" "LIST $1" "RETR $1" "TOP $1 0" \
@@ -131,7 +131,7 @@ serves_without_body() {
 }
 
 # bats test_tags=catalogue:59-2
-@test "a message without a body is served with the empty line that ends its header, whoever wrote it" {
+@test "kpopd serves a message without a body with the empty line that ends its header" {
 	without_body m1 | deliver alice
 	without_body m2 | formail >>/var/mail/alice
 	{
@@ -145,7 +145,7 @@ serves_without_body() {
 		for i in 1 2 3 4; do serves_without_body "$i" "m$i"; done
 		[ "$round" != new ] || pop alice UIDL QUIT >"$WORLD/ids"
 	done
-	# What is removed around them, and comes after them, changes nothing.
+	# Neither removals nor deliveries around a message change it.
 	run pop alice "DELE 2" "DELE 4" QUIT
 	[[ $output == *"+OK bye, 2 messages left" ]]
 	without_body m5 | deliver alice
@@ -162,24 +162,39 @@ serves_without_body() {
 	[ ! -s /var/mail/alice ]
 }
 
-@test "the internal message of other programs is neither shown nor removed" {
+@test "kpopd neither shows nor removes the internal message of other programs" {
 	{
-		printf 'From MAILER-DAEMON Mon\nFrom: Mail System Internal Data <MAILER-DAEMON@mail>\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\n\ninternal\n\n'
+		cat <<-END
+		From MAILER-DAEMON Mon
+		From: Mail System Internal Data <MAILER-DAEMON@mail>
+		Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA
+		X-IMAP: 1 2
+
+		internal
+
+		END
 		mbox one two
 	} | store alice
 	run pop alice "DELE 1" "DELE 2" QUIT
 	[[ $output == *"+OK 2 messages"*"+OK bye, 0 messages left" ]]
 	grep -q '^internal$' /var/mail/alice
-	grep -q 'Message-ID' /var/mail/alice && return 1 || :
+	refute grep -q 'Message-ID' /var/mail/alice
 }
 
 # bats test_tags=catalogue:64-2,catalogue:64-4
-@test "a message that looks like the internal one comes to the front, and is served and removed" {
-	looks() {
+@test "kpopd serves and removes a first message that only resembles the internal one" {
+	like_internal() {
 		from_line
-		printf 'X-IMAP: 1\nSubject: DON'\''T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA, it said\nFrom: root\n\nwhat now?\n\n'
+		cat <<-END
+		X-IMAP: 1
+		Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA, it said
+		From: root
+
+		what now?
+
+		END
 	}
-	{ mbox one; looks; mbox two; } | store alice
+	{ mbox one; like_internal; mbox two; } | store alice
 	id=$(pop alice "UIDL 2" QUIT | sed -n 's/^+OK 2 \([^ \r]*\)\r*$/\1/p')
 	[ -n "$id" ]
 	pop alice "DELE 1" QUIT >"$WORLD/answer"
@@ -191,22 +206,37 @@ serves_without_body() {
 	spool_is alice two
 }
 
-# planted [HEADER]: a mail from outside with another one in its text.
-planted() {
-	printf 'Received: from outside\nMessage-ID: <evil@kpopd.test>\nSubject: hello\n%s\nDear Alice,\n\n' "${1-}"
-	from_line
-	printf 'Received: from intranet\nMessage-ID: <boss@kpopd.test>\nSubject: pay this\n\nplease.\n\nFrom here on it is text again.\n'
+# with_planted [FIELD]: prints a message, with this field in its header, whose
+# body contains a forged message with a From_ line.
+with_planted() {
+	cat <<-END
+	Received: from outside
+	Message-ID: <evil@kpopd.test>
+	Subject: hello
+	${1-}
+	Dear Alice,
+
+	$(from_line)
+	Received: from intranet
+	Message-ID: <boss@kpopd.test>
+	Subject: pay this
+
+	please.
+
+	From here on it is text again.
+	END
 }
 
 # bats test_tags=catalogue:55-2
-@test "what a mail with a Content-Length has in its text is no message, and goes with it" {
-	planted $'Content-Length: 500\n' | deliver alice
+@test "a From_ line inside a message's Content-Length does not begin a message" {
+	with_planted $'Content-Length: 500\n' | deliver alice
 	make_message two | deliver alice
-	# Procmail has put the length right, and has not quoted.
+	# Procmail has corrected the length, and has not quoted the From_ lines.
 	[ "$(grep -c '^From ' /var/mail/alice)" -eq 4 ]
 	[ "$(sed -n 's/^Content-Length: *//p' /var/mail/alice)" \
-	    -eq "$(planted | sed '1,/^$/d' | wc -c)" ]
-	retrieve 1 | tr -d '\r' | sed '/^Content-Length/d' | cmp - <(planted)
+	    -eq "$(with_planted | sed '1,/^$/d' | wc -c)" ]
+	retrieve 1 | tr -d '\r' | sed '/^Content-Length/d' |
+	    cmp - <(with_planted)
 	retrieve 2 | tr -d '\r' | cmp - <(make_message two)
 	run pop alice STAT "DELE 1" QUIT
 	[[ $output == *"+OK 2 messages"*"+OK bye, 1 messages left" ]]
@@ -214,11 +244,11 @@ planted() {
 }
 
 # bats test_tags=catalogue:55-3
-@test "with -m mboxo: no Content-Length is trusted" {
+@test "kpopd with the format mboxo ignores every Content-Length" {
 	{
 		from_line
-		planted \
-		    "Content-Length: $(planted | sed '1,/^$/d' | wc -c)"$'\n'
+		size=$(with_planted | sed '1,/^$/d' | wc -c)
+		with_planted "Content-Length: $size"$'\n'
 		echo
 		mbox two
 	} | store alice
@@ -226,21 +256,19 @@ planted() {
 	[[ $output == *"+OK 2 messages"* ]]
 	server_stop
 	server_start -m 'mboxo:/var/mail/%u'
-	# The list that was kept is another one's.
+	# kpopd does not use the index of the other format.
 	run pop alice STAT QUIT
 	[[ $output == *"+OK 3 messages"* ]]
-	# With procmail's -Y it says what is so.
+	# Procmail's -Y ignores Content-Length, too, and quotes the From_ lines.
 	rm /var/mail/alice
-	planted $'Content-Length: 1\n' |
+	with_planted $'Content-Length: 1\n' |
 	    procmail -Y -f sender@kpopd.test -d alice
 	make_message two | procmail -Y -f sender@kpopd.test -d alice
 	run pop alice STAT QUIT
 	[[ $output == *"+OK 2 messages"* ]]
-	server_stop
-	server_start
 }
 
-@test "what Dovecot saves unquoted is one message, before and after Dovecot looks at it" {
+@test "a message that Dovecot saves unquoted is one message, before and after Dovecot changes flags" {
 	cat >"$WORLD/dovecot.conf" <<-END
 	log_path = /dev/stderr
 	mail_location = mbox:~/mail:INBOX=/var/mail/%u
@@ -249,10 +277,24 @@ planted() {
 	END
 	chmod 755 "$WORLD"
 	dovecot() {
-		su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf $*" 2>"$WORLD/dovecot.err"
+		su alice -c "cd; USER=alice doveadm \
+		    -o stats_writer_socket_path= -c $WORLD/dovecot.conf $*" \
+		    2>"$WORLD/dovecot.err"
 	}
 	mbox one | store alice
-	printf 'Received: x\r\nMessage-ID: <f@kpopd.test>\r\nSubject: from\r\n\r\nHello,\r\n\r\nFrom here on.\r\nFrom again.\r\n\r\n%s\r\nEnd: of\r\n' "$(from_line)" >"$WORLD/mail.eml"
+	sed 's/$/\r/' >"$WORLD/mail.eml" <<-END
+	Received: x
+	Message-ID: <f@kpopd.test>
+	Subject: from
+
+	Hello,
+
+	From here on.
+	From again.
+
+	$(from_line)
+	End: of
+	END
 	chmod 644 "$WORLD/mail.eml"
 	dovecot "save -m INBOX $WORLD/mail.eml"
 	[ "$(grep -c '^From ' /var/mail/alice)" -eq 5 ]
@@ -267,13 +309,13 @@ planted() {
 }
 
 # bats test_tags=catalogue:49
-@test "a file that is no mbox is refused and left alone" {
+@test "kpopd refuses a file that is not an mbox and does not change it" {
 	printf 'this is\nno mailbox\n' | store alice
 	opens_not SYS/PERM 'does not begin with a From line'
 	[ "$(cat /var/mail/alice)" = "$(printf 'this is\nno mailbox')" ]
 }
 
-@test "a symlink, a hard link, a FIFO, a directory, another's and an unreadable file are refused" {
+@test "kpopd refuses links, FIFOs, directories, files of other owners and unreadable files" {
 	mbox secret | store bob
 	ln -s /var/mail/bob /var/mail/alice
 	opens_not SYS/PERM 'symbolic links'
@@ -304,17 +346,16 @@ planted() {
 	opens_not SYS/PERM 'Permission denied'
 }
 
-@test "a spool directory in which anybody can rename files is refused" {
+@test "kpopd refuses a spool directory in which other users can rename files" {
 	mbox one | store alice
 	chmod 777 /var/mail
-	opens_not SYS/PERM 'anybody can rename'
+	opens_not SYS/PERM 'other users can rename'
 	chmod 1777 /var/mail
 	run pop alice QUIT
-	chmod 2775 /var/mail
 	[[ $output == *"+OK 1 messages"* ]]
 }
 
-@test "a spool in the home directory works, by %h and by ~" {
+@test "kpopd serves a spool in the home directory that -m names by %h, ~ or %u" {
 	mbox home | store alice
 	mv /var/mail/alice /home/alice/Mailbox
 	for where in 'mbox:%h/Mailbox' 'mbox:~/Mailbox' \
@@ -324,55 +365,52 @@ planted() {
 		run pop alice QUIT
 		[[ $output == *"+OK 1 messages"* ]]
 	done
-	rm /home/alice/Mailbox
-	server_stop
-	server_start
 }
 
-@test "while another program holds the lock the spool is not read; then it is; too long is [IN-USE]" {
+@test "kpopd waits while another program locks the spool, and answers [IN-USE] if that takes too long" {
 	mbox one | store alice
-	# A POSIX lock as MDAs take it; the whole message is there only when it
-	# goes.
-	perl -e 'use Fcntl ":flock"; use POSIX; open F, "+>>", "/var/mail/alice"; $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0);
-	    fcntl F, F_SETLK, $l or die; $| = 1; syswrite F, "F"; print "held\n"; sleep 2;
-	    syswrite F, "rom b\nSubject: late\n\nlate\n\n"; sleep 0' \
-	    >"$WORLD/held" 3>&- &
-	holder=$!
-	await 5 "grep -q held $WORLD/held"
-	run pop alice STAT "RETR 2" QUIT
-	[[ $output == *"+OK 2 messages"*"Subject: late"* ]]
-	rm "$WORLD/held"
-	perl -e 'use POSIX; open F, "+<", "/var/mail/alice"; $l = pack("s s l! l! i", F_WRLCK, 0, 0, 0, 0);
-	    fcntl F, F_SETLK, $l or die; $| = 1; print "held\n"; sleep 60' \
-	    >"$WORLD/held" 3>&- &
-	holder=$!
-	await 5 "grep -q held $WORLD/held"
+	# An MDA delivers while it has the lock.
+	locker_start
+	locker L
+	printf F >>/var/mail/alice
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_say "PASS x"
+	# Only time shows that no answer comes.
+	pop_patience=1 refute pop_hear '' 2>/dev/null
+	printf 'rom b\nSubject: late\n\nlate\n\n' >>/var/mail/alice
+	locker U
+	pop_hear '^\+OK 2 messages'
+	pop_say "RETR 2"
+	pop_hear_lines
+	[ "${lines[0]}" = "Subject: late" ]
+	pop_ask QUIT
+	pop_hear_end
+	pop_close
+	locker L
 	forget_index
 	opens_not IN-USE 'locking the mailbox'
 }
 
-@test "a reader does not hold up deliveries" {
+@test "a session does not block deliveries" {
 	mbox one | store alice
 	pop_login alice
-	timeout 5 bash \
-	    -c \
-	    "$(declare -f make_message \
-		deliver); make_message two | deliver alice"
+	make_message two | timeout 5 procmail -f sender@kpopd.test -d alice
 	pop_ask STAT '^\+OK 1 '
 	pop_ask QUIT
 	run pop alice QUIT
 	[[ $output == *"+OK 2 messages"* ]]
 }
 
-@test "a second session of the same user is told [IN-USE]; another user's is not" {
+@test "a second session of the same user gets [IN-USE], and a session of another user does not" {
 	mbox one | store alice
 	mbox two three | store bob
 	pop_login alice
 	run pop alice STAT QUIT
 	[[ ${lines[-1]} == "-ERR [IN-USE]"* ]]
 	log_has 'logout .*reason=in-use'
-	KRB5CCNAME=FILE:$WORLD/bob.cc kinit -k -t "$WORLD/keytabs/bob.keytab" \
-	    bob
+	KRB5CCNAME=FILE:$WORLD/bob.cc realm_login bob
 	KRB5CCNAME=FILE:$WORLD/bob.cc run pop bob STAT QUIT
 	[[ $output == *"+OK 2 messages"* ]]
 	pop_ask QUIT
@@ -387,24 +425,30 @@ planted() {
 }
 
 # bats test_tags=fault:10
-@test "ten sessions at once: one gets in, the others hear [IN-USE], the mailbox is whole" {
+@test "one of ten simultaneous sessions gets the mailbox, and the others get [IN-USE]" {
+	local pids=()
 	mbox one two three | store alice
+	rm -f "$WORLD/quit"
 	for i in $(seq 10); do
 		{
 			printf 'USER alice\r\nPASS x\r\nDELE 2\r\n'
-			sleep 3
+			# The mailbox stays in use until all others are refused.
+			await 60 '[ -e "$WORLD/quit" ]'
 			printf 'QUIT\r\n'
-		} | kpopc mail.kpopd.test >"$WORLD/ten.$i" 3>&- 2>&1 &
+		} 3>&- | kpopc mail.kpopd.test >"$WORLD/ten.$i" 3>&- 2>&1 &
+		pids+=($!)
 	done
-	sleep 0.5
-	await 10 '! pgrep -x kpopc >/dev/null'
+	await 30 \
+	    '[ "$(cat "$WORLD"/ten.* | grep -c "^-ERR \[IN-USE\]")" -eq 9 ]'
+	touch "$WORLD/quit"
+	wait "${pids[@]}" || :
 	[ "$(cat "$WORLD"/ten.* | grep -c '^+OK 3 messages')" -eq 1 ]
 	[ "$(cat "$WORLD"/ten.* | grep -c '^-ERR \[IN-USE\]')" -eq 9 ]
 	spool_is alice one three
 }
 
 # bats test_tags=catalogue:60-1
-@test "a million messages work" {
+@test "kpopd serves and removes messages of a mailbox with a million messages" {
 	perl -e 'print "From a\nN: $_\n\n$_\n\n" for 1 .. 1000000' | store alice
 	file=$(spool_file)
 	spool_mark
@@ -414,8 +458,11 @@ planted() {
 	spool_kept
 	run pop alice STAT "LIST 1000000" "UIDL 1000000" "RETR 999999" \
 	    "DELE 1" "DELE 500000" "DELE 1000000" QUIT
-	[[ $output == *"+OK 1000000 messages"*"+OK 1000000 23"*"N: 999999"*"+OK bye, 999997 messages left" ]]
-	perl -e 'print map "From a\nN: $_\n\n$_\n\n", grep $_ != 1 && $_ != 500000 && $_ != 1000000, 1 .. 1000000' | cmp - /var/mail/alice
+	[[ $output == *"+OK 1000000 messages"*"+OK 1000000 23"* ]]
+	[[ $output == *"N: 999999"*"+OK bye, 999997 messages left" ]]
+	perl -e 'print map "From a\nN: $_\n\n$_\n\n",
+	    grep $_ != 1 && $_ != 500000 && $_ != 1000000, 1 .. 1000000' |
+	    cmp - /var/mail/alice
 	[ "$(spool_file)" = "$file" ]
 	log_says_quits "1 0 1000000" "1 3 999997"
 }

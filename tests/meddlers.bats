@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Who is beyond the ends of a layer, or has one of its processes: somebody in
-# the middle, a false server, a compromised kpopd-tls or relay.
+# Checks that attacks on a security layer fail: by a man in the middle, a
+# malicious client, and a compromised kpopd-tls or relay.
 
 load helpers/all
 
@@ -13,30 +13,32 @@ setup() {
 }
 
 teardown() {
-	for pid in ${middle-} ${fake-}; do kill "$pid" 2>/dev/null || true; done
-	umount "$KPOPD_BUILD/kpopd-tls" 2>/dev/null || true
-	server_stop
+	for pid in ${middle-} ${silent-}; do
+		kill "$pid" 2>/dev/null || true
+	done
+	umount -l "$KPOPD_BUILD/kpopd-tls" 2>/dev/null || true
 	end_test
 }
 
-# meddled PORT ARGUMENT …: starts meddle.pl there; $middle is its pid.
-meddled() {
+# meddle PORT ARGUMENT ...: starts a man in the middle on this port
+# (tests/programs/meddle.pl). Sets $middle to its pid.
+meddle() {
 	perl "$BATS_TEST_DIRNAME/programs/meddle.pl" "$@" 3>&- \
 	    2>"$WORLD/middle.err" &
 	middle=$!
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }
 
-# Ends it.
-alone_again() {
+# meddle_end: ends the man in the middle. Fails if the program reported errors.
+meddle_end() {
 	kill "$middle"
 	await 5 '! ss -Hltn sport = 2110 | grep -q .'
 	[ ! -s "$WORLD/middle.err" ] || { cat "$WORLD/middle.err"; return 1; }
 }
 
-# serve_for tokens|records: the server, and into $options kpopc's options, for a
-# layer of GSSAPI or TLS.
-serve_for() {
+# serve_layer tokens|records: starts a server for the layer of GSSAPI or TLS.
+# Sets $options to kpopc's options for it.
+serve_layer() {
 	if [ "$1" = tokens ]; then
 		options=-p
 		server_start -p
@@ -46,36 +48,44 @@ serve_for() {
 	fi
 }
 
-# through STATUS KPOPC_OPTION …: kpopc through port 2110 marks a message, and
-# ends with this status; $output is what it prints.
-through() {
+# session_on_2110 KPOPC-OPTION ...: has a session on port 2110 that marks a
+# message. Returns kpopc's status.
+session_on_2110() {
+	printf '%s\r\n' "USER alice" "PASS x" "DELE 1" "RETR 2" QUIT |
+	    timeout 20 "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 2110 \
+		2>"$WORLD/errors"
+}
+
+# ends_with STATUS KPOPC-OPTION ...: has such a session. Returns true if kpopc's
+# status matches the pattern STATUS. Sets $output to what kpopc printed.
+ends_with() {
 	local expected=$1
 	shift
-	run \
-	    bash -c 'printf "%s\r\n" "USER alice" "PASS x" "DELE 1" "RETR 2" QUIT | timeout 20 "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 2110 2>"$WORLD/errors"' - "$@"
+	run session_on_2110 "$@"
 	[[ $status == $expected ]] ||
 	    { echo "$how: $status: $output"; cat "$WORLD/errors"; return 1; }
 }
 
 # bats test_tags=attack:2-6,attack:2-7,attack:2-8,attack:3-1,attack:3-2,attack:3-3,attack:3-4,attack:3-8
-@test "the client's tokens and records: somebody in the middle repeats, drops, changes or cuts one, and nothing is removed" {
+@test "kpopd removes nothing if a man in the middle drops, changes or truncates a client's token or record" {
 	for kind in tokens records; do
-		serve_for $kind
+		serve_layer $kind
 		for how in left_out flipped huge empty clear half none \
 		    length_only alert warnings; do
 			[ $kind = records ] || [ $how != alert ] || continue
 			[ $kind = records ] || [ $how != warnings ] || continue
 			mbox one two three | store alice
 			spool_keep
-			meddled 2110 $kind up $how
-			# With tokens kpopc hears the end only, in order or by a
-			# reset.
-			through $([ $kind = tokens ] && echo '[03]' || echo 3) \
-			    $options
+			meddle 2110 $kind up $how
+			# With tokens kpopc only notices the connection's end,
+			# by a FIN or a reset.
+			status_expected=3
+			[ $kind = records ] || status_expected='[03]'
+			ends_with "$status_expected" $options
 			[[ $output != *bye* && $output != *"two line 3"* &&
 			    $output != *forged* ]] ||
 			    { echo "$kind $how: $output"; return 1; }
-			alone_again
+			meddle_end
 			await 5 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
 			spool_untouched || { echo "$kind $how"; return 1; }
 		done
@@ -84,18 +94,18 @@ through() {
 }
 
 # bats test_tags=attack:8-16,attack:8-17,attack:8-18
-@test "the server's tokens and records: kpopc prints nothing that was not the server's, once and in order, and says that the connection broke" {
+@test "kpopc prints nothing that a man in the middle forged, repeated or delayed, and reports the broken layer" {
 	for kind in tokens records; do
-		serve_for $kind
+		serve_layer $kind
 		for how in twice left_out late flipped huge empty clear half \
 		    none length_only alert; do
-			# An end between two tokens is the server's word for all
-			# that kpopc can tell.
+			# kpopc cannot distinguish an end between two tokens
+			# from the server's.
 			[ $kind$how != tokensnone ] || continue
 			[ $kind = records ] || [ $how != alert ] || continue
 			mbox one two three | store alice
-			meddled 2110 $kind down $how
-			through 3 $options
+			meddle 2110 $kind down $how
+			ends_with 3 $options
 			[[ $output != *forged* ]]
 			grep -Eq '^kpopc: (the security layer|TLS): ' \
 			    "$WORLD/errors" || {
@@ -103,7 +113,7 @@ through() {
 				    cat "$WORLD/errors"
 				    return 1
 			    }
-			alone_again
+			meddle_end
 			await 15 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
 		done
 		server_stop
@@ -111,11 +121,12 @@ through() {
 }
 
 # bats test_tags=attack:2-1,attack:2-2,attack:2-3,attack:2-4
-@test "before the handshake: whatever comes in place of it is refused at once, or at the deadline if it never ends" {
+@test "kpopd-tls refuses a malformed TLS handshake at once, or at the login deadline if it never ends" {
 	server_start -T immediate -t 3 $(tls_options)
-	sound=$(openssl s_client -connect 127.0.0.1:1109 </dev/null 2>&1 |
-	    grep -c 'BEGIN CERTIFICATE')
-	[ "$sound" -ge 1 ]
+	certificates=$(openssl s_client -connect 127.0.0.1:1109 </dev/null \
+	    2>&1 | grep -c 'BEGIN CERTIFICATE')
+	[ "$certificates" -ge 1 ]
+	# Each value is an expression of Perl.
 	local -A hellos=(
 		[sslv2]='"\x80\x2e\1\0\2\0\x15\0\0\0\x10" . "x" x 100'
 		[record_too_large]='"\x16\3\1\xff\xff" . "x" x 65535'
@@ -134,7 +145,6 @@ through() {
 		[type_255]='"\xff\3\3\0\2xx" x 100'
 		[version_9]='"\x16\x09\x09\0\2xx" x 100'
 	)
-	# Each is a line of perl.
 	for name in "${!hellos[@]}"; do
 		log_mark
 		begin=$(date +%s%N)
@@ -151,60 +161,62 @@ through() {
 }
 
 # bats test_tags=attack:2-5
-@test "key updates without end, asked for and not, cost kpopd-tls no memory, and the session goes on" {
+@test "key updates without end, requested or not, cost kpopd-tls no memory, and the session continues" {
 	server_start -p -T immediate $(tls_options)
-	: >"$WORLD/heard"
+	: >"$WORLD/answers"
 	exec {keys}> >(timeout 60 openssl s_client -tls1_3 \
 	    -CAfile "$WORLD/tls/ca.pem" -connect mail.kpopd.test:1109 \
-	    >"$WORLD/heard" 2>&1)
-	await 5 'grep -aq "+OK kpopd" "$WORLD/heard"'
+	    >"$WORLD/answers" 2>&1)
+	await 5 'grep -aq "+OK kpopd" "$WORLD/answers"'
 	tls=$(jailed_in tls)
 	before=$(field "$tls" VmRSS | tr -dc 0-9)
 	for _ in 1 2 3 4 5 6 7 8; do
 		for _ in $(seq 50); do
+			# s_client takes one command from each read.
 			echo K >&"$keys"
-			# s_client takes one command a read.
 			echo k >&"$keys"
 		done
 		printf 'NOOP\r\n' >&"$keys"
 	done
-	# s_client drops what it reads after a command of its own; so this is
-	# said until it comes alone.
-	await 50 'printf "CAPA\r\n" >&"$keys"; grep -aq "^SASL" "$WORLD/heard"'
-	echo \
-	    "$(grep -ac KEYUPDATE \
-		"$WORLD/heard") updates, $before KB, then $(field "$tls" VmRSS)"
+	# s_client discards what it reads in the same piece as a command of its
+	# own, so CAPA is repeated until s_client reads it alone.
+	await 50 'printf "CAPA\r\n" >&"$keys"
+	    grep -aq "^SASL" "$WORLD/answers"'
+	echo "$(grep -ac KEYUPDATE "$WORLD/answers") updates, $before KB," \
+	    "then $(field "$tls" VmRSS)"
 	# A sanitizer keeps what was freed.
 	[ -n "${SANITIZER-}" ] ||
 	    [ "$(field "$tls" VmRSS | tr -dc 0-9)" -lt $((before + 1024)) ]
 	exec {keys}>&-
 }
 
-# chained: a session of kpopc behind kpopd-tls and the relay, in which message 1
-# is marked; what it says is in $WORLD/heard. Sets $chain, $tls and $relay to
-# the processes.
-chained() {
+# layers_open: begins a session with GSSAPI in TLS, in which message 1 is
+# marked. The answers are in $WORLD/answers. Sets $tls and $relay to the pids of
+# kpopd-tls and the relay.
+layers_open() {
 	in_the_middle 2110
-	: >"$WORLD/heard"
-	exec {chain_in}> >(exec "$KPOPD_BUILD/kpopc" -p mail.kpopd.test 2110 \
-	    >"$WORLD/heard" 2>"$WORLD/errors")
-	printf '%s\r\n' "USER alice" "PASS x" "DELE 1" NOOP >&"$chain_in"
-	await 10 '[ "$(grep -c "^+OK" "$WORLD/heard")" -eq 5 ]'
+	: >"$WORLD/answers"
+	exec {commands}> >(exec "$KPOPD_BUILD/kpopc" -p mail.kpopd.test 2110 \
+	    >"$WORLD/answers" 2>"$WORLD/errors")
+	printf '%s\r\n' "USER alice" "PASS x" "DELE 1" NOOP >&"$commands"
+	await 10 '[ "$(grep -c "^+OK" "$WORLD/answers")" -eq 5 ]'
 	tls=$(jailed_in tls)
 	relay=$(jailed_in relay)
 	[ -n "$tls" ] && [ -n "$relay" ]
 }
 
-# unchained: nothing of it is left, and nothing was removed.
-unchained() {
-	exec {chain_in}>&-
+# layers_close: ends that session and waits for the end of all its processes.
+# Returns true if no message was removed.
+layers_close() {
+	exec {commands}>&-
 	kill "$middle"
 	await 15 '! pgrep -x "kpop.*" >/dev/null'
 	await 5 '! ss -Hltn sport = 2110 | grep -q .'
 	spool_untouched
 }
 
-# channel_of PID: its descriptor for the monitor, a SEQPACKET socket.
+# channel_of PID: prints the process's descriptor for the monitor, a SEQPACKET
+# socket.
 channel_of() {
 	local fd
 	for fd in "/proc/$1/fd"/*; do
@@ -214,17 +226,17 @@ channel_of() {
 }
 
 # bats test_tags=attack:2-9,attack:2-10,attack:2-11,attack:3-9,attack:3-10,attack:3-11
-@test "a compromised kpopd-tls or relay logs nothing that its role does not, has no files, sockets or other processes, and removes no mail" {
-	[ -z "${SANITIZER-}" ] || skip "built for sanitizers, without a sandbox"
+@test "a compromised kpopd-tls or relay can log only its own events, gets no files or sockets, and removes no mail" {
+	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	server_start -p $(tls_options)
 	spool_keep
 	for who in tls relay; do
-		chained
+		layers_open
 		channel=$(channel_of "${!who}")
 		[ -n "$channel" ]
 		log_mark
-		# Priority 8 is no less than an emergency, which syslogd shows
-		# every user.
+		# Priority 8 is the emergency of another facility, which syslogd
+		# shows to every user.
 		captive "${!who}" "sendto $channel l"$'\x08'"failed 30 64 0 0" \
 		    "sendto $channel l"$'\x06'"login 30 64 0 0" \
 		    "sendto $channel l"$'\x06'"logout 30 64 0 0" \
@@ -243,33 +255,33 @@ channel_of() {
 		log_has 'fatal .*logged a forbidden event: login'
 		log_has 'fatal .*logged a forbidden event: logout'
 		log_has 'fatal .*logged a forbidden event: \.\./refused'
-		# A packet that is for nobody.
+		# The monitor has no message of this kind.
 		captive "${!who}" "sendto $channel Login 6 64 0 0" || :
 		log_has 'fatal .*sent a malformed message, and was killed'
-		unchained
+		layers_close
 		for call in "kill 1 9" "ptrace 16 1 0 0" "io_uring_setup 8 x" \
 		    "prctl 22 0 0 0 0"; do
-			chained
+			layers_open
 			log_mark
 			captive "${!who}" "$call"
 			log_has "fatal .*was ended for the system call ${call%% *}\"\$"
-			unchained
+			layers_close
 		done
 	done
 }
 
 # bats test_tags=attack:2-15,attack:3-12
-@test "kpopd-tls or the relay killed in the middle of a session: it ends, and nothing is removed" {
+@test "a session whose kpopd-tls or relay is killed ends without removing a message" {
 	server_start -p $(tls_options)
 	spool_keep
 	for who in tls relay; do
-		# A sanitizer takes SEGV for a defect.
+		# A sanitizer would report SEGV.
 		for signal in KILL TERM \
 		    $([ -n "${SANITIZER-}" ] || echo SEGV); do
-			chained
+			layers_open
 			log_mark
 			kill -$signal "${!who}"
-			unchained
+			layers_close
 			log_has "logout .*deleted=0"
 			log_has 'fatal .*ended by signal'
 		done
@@ -277,7 +289,7 @@ channel_of() {
 }
 
 # bats test_tags=attack:3-5,attack:3-6,attack:3-7
-@test "good tokens by the thousand: after the end, of a byte each, empty, byte by byte, as large as may be: obeyed up to the end" {
+@test "a session obeys good tokens of any size and speed until QUIT, and no token after QUIT" {
 	server_start -p
 	for layer in 2 4; do
 		for how in after tiny nothing pieces full; do
@@ -286,7 +298,6 @@ channel_of() {
 			run timeout 20 "$KPOPD_BUILD/tests/programs/gsstalk" \
 			    $layer 65536 $how
 			case $how in
-			# What came after QUIT is nobody's.
 			after)
 				[[ $output == *"+OK bye"* &&
 				    $output != *"two line 3"* ]] &&
@@ -311,50 +322,48 @@ channel_of() {
 	done
 }
 
-# In place of kpopd-tls a program that does this in perl, with the monitor's
-# channel on descriptor 3.
+# false_tls HOW: writes the program that is mounted over kpopd-tls
+# (tests/programs/false-tls.pl). Its process has kpopd-tls's name.
 false_tls() {
-	{ printf '#!/usr/bin/perl\nuse IO::Handle; exit 0 if @ARGV == 3; my $m = IO::Handle->new_from_fd(3, "r+"); my $ready = chr(32) . "h" x 32;\n'
-	  printf '%s\n' "$1"; } >"$WORLD/false-tls"
+	cat >"$WORLD/false-tls" <<-END
+	#!/usr/bin/perl
+	@ARGV = ('$1', @ARGV);
+	do '$BATS_TEST_DIRNAME/programs/false-tls.pl';
+	die \$@ || \$!;
+	END
 	chmod 755 "$WORLD/false-tls"
 }
 
+# pop_as_bob: has a session of bob by AUTH GSSAPI with bob's ticket.
+pop_as_bob() {
+	printf '%s\r\n' "USER bob" "PASS x" QUIT |
+	    KRB5CCNAME=FILE:$WORLD/ccache.bob kpopc -p mail.kpopd.test 1109
+}
+
 # bats test_tags=attack:2-12,attack:2-13,attack:2-14
-@test "a kpopd-tls that lies when it is ready, dies, closes or floods its channel, or asks what the pre-auth process asks: no login, the end, and others are served" {
+@test "a kpopd-tls that lies, dies or floods its channel admits no login, is ended, and delays no other client" {
 	mbox one | store bob
 	: >"$WORLD/false-tls"
 	mount --bind "$WORLD/false-tls" "$KPOPD_BUILD/kpopd-tls"
-	local -A lies=(
-		[size_255]='syswrite STDOUT, "\xff" . "h" x 255; sleep 60'
-		[size_65]='syswrite STDOUT, "\x41" . "h" x 65; sleep 60'
-		[half]='syswrite STDOUT, "\x20hhhhh"; sleep 60'
-		[dies]='exit 0'
-		[killed]='syswrite STDOUT, $ready; kill 9, $$'
-		[channel]='close $m; syswrite STDOUT, $ready; sleep 60'
-		[question]='send $m, "\1" . "\0" x 3000, 0; syswrite STDOUT, $ready; sleep 60'
-		[large]='send $m, "l" x 60000, 0; syswrite STDOUT, $ready; sleep 60'
-		[empty]='send $m, "", 0; syswrite STDOUT, $ready; sleep 60'
-		[flood]='my $line = "l\6failed" . "\0" x 16 . "x" x 3000; for (1 .. 3000) { send $m, $line, 0 } syswrite STDOUT, $ready; sleep 60'
-		[commands]='syswrite STDOUT, $ready . "USER alice\r\nPASS x\r\nSTAT\r\n"; sleep 60'
-	)
-	for name in "${!lies[@]}"; do
-		# The file that is mounted stays the same one.
-		false_tls "${lies[$name]}"
+	KRB5CCNAME=FILE:$WORLD/ccache.bob realm_login bob
+	for name in size_255 size_65 half dies killed channel question large \
+	    empty flood commands; do
+		# This keeps the inode, which is mounted.
+		false_tls $name
 		server_start -p -t 2:20 $(tls_options)
 		log_mark
-		wire 10 < <(printf 'STLS\r\n'; sleep 8) >"$WORLD/heard" 2>&1 \
+		# The client is silent for longer than the deadline.
+		wire 10 < <(printf 'STLS\r\n'; sleep 8) >"$WORLD/answers" 2>&1 \
 		    3>&- &
-		stls=$!
-		KRB5CCNAME=FILE:$WORLD/ccache.bob realm_login bob
+		silent=$!
 		begin=$(date +%s%N)
-		run \
-		    bash -c "printf 'USER bob\r\nPASS x\r\nQUIT\r\n' | KRB5CCNAME=FILE:$WORLD/ccache.bob '$KPOPD_BUILD/kpopc' -p mail.kpopd.test 1109"
+		run pop_as_bob
 		spent=$((($(date +%s%N) - begin) / 1000000))
 		[[ $output == *"+OK bye, 1 "* && $spent -lt 3000 ]] ||
 		    { echo "$name: $spent ms: $output"; return 1; }
 		await 9 '! pgrep -x "kpop.*|false.*" >/dev/null' ||
 		    { echo "$name"; log_lines; return 1; }
-		kill "$stls" || :
+		kill "$silent" || :
 		[ "$(log_lines | grep -c ' login ')" -eq 1 ]
 		[ "$(log_lines | wc -l)" -lt 120 ]
 		case $name in

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Somebody in the middle who takes protection off: begins TLS with the server
-# himself, or edits what the server says.
+# Checks clients and kpopd against a man in the middle, who begins TLS with the
+# server himself, edits the server's lines or has a certificate.
 
 load helpers/all
 
@@ -14,97 +14,111 @@ setup() {
 }
 
 teardown() {
+	local pid
 	for pid in ${middle-} ${front-}; do
 		kill "$pid" 2>/dev/null || true
 	done
 	pkill -x openssl || true
-	server_stop
 	end_test
 }
 
-# Serves with the layers of GSSAPI and TLS; clients come to port 2110, where
-# somebody is in the middle.
-serve_with_somebody_in_the_middle() {
+# middle_end: ends the man in the middle.
+middle_end() {
+	kill "$middle"
+	await 5 '! ss -Hltn sport = 2110 | grep -q .'
+}
+
+# serve_in_the_middle KPOPD-OPTION ...: starts a server with the layers of
+# GSSAPI and TLS, and a man in the middle on port 2110.
+serve_in_the_middle() {
 	server_start -p "$@" $(tls_options)
 	in_the_middle 2110
 }
 
-# sees_nothing: who is in the middle has seen the way in, and neither a command
-# after it nor mail.
-sees_nothing() {
-	grep -aq '^AUTH GSSAPI' "$WORLD/seen"
-	LC_ALL=C grep \
-	    -aP '(STAT|RETR 1|DELE 1|TOP 1 \d+|QUIT)\r|Subject|line 1' \
-	    "$WORLD/seen" "$WORLD/seen.back" && return 1 || :
+# middle_sees_no_mail: returns true if the man in the middle has seen how the
+# client authenticates, and neither a later command nor mail.
+middle_sees_no_mail() {
+	local commands='(STAT|RETR 1|DELE 1|TOP 1 \d+|QUIT)\r'
+	grep -aq '^AUTH GSSAPI' "$WORLD/seen" &&
+	    refute env LC_ALL=C grep -aP "$commands|Subject|line 1" \
+		"$WORLD/seen" "$WORLD/seen.back"
 }
 
-sees_mail() {
+# middle_sees_mail: returns true if the man in the middle has seen a message.
+middle_sees_mail() {
 	grep -aq 'one line 1' "$WORLD/seen.back"
 }
 
-@test "kpopc -p and nmh have their layer although somebody in the middle has begun TLS" {
-	for when in offer require; do
-		serve_with_somebody_in_the_middle -T $when
-		run kpopc -p mail.kpopd.test 2110 \
-		    < <(printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT)
-		[ "$status" -eq 0 ] || { echo "$output"; return 1; }
-		[[ $output == \
-		    *"+OK 2 messages"*"one line 3"*"+OK bye, 2 messages left"* ]] || { echo "$output"; return 1; }
-		log_has 'login .*layer=tls\+confidentiality '
-		sees_nothing
-		kill "$middle"
-		server_stop
-	done
-	serve_with_somebody_in_the_middle
+# inc PORT OPTION ...: lets nmh fetch alice's mail. Returns true if it got both
+# messages.
+inc() {
 	printf 'Path: %s/Mail\n' "$WORLD" >"$WORLD/mh_profile"
 	mkdir -p "$WORLD/Mail/inbox"
 	MH="$WORLD/mh_profile" timeout 20 /usr/bin/mh/inc \
-	    -host mail.kpopd.test -port 2110 -user alice -sasl \
-	    -saslmech GSSAPI -notruncate
-	[ "$(cat "$WORLD/Mail/inbox"/* | grep -c '^Subject: \(one\|two\)')" \
-	    -eq 2 ]
-	log_has 'login .*layer=tls\+confidentiality '
-	sees_nothing
+	    -host mail.kpopd.test -port "$1" -user alice -sasl \
+	    -saslmech GSSAPI "${@:2}" -notruncate &&
+	    [ "$(cat "$WORLD/Mail/inbox"/* |
+		grep -c '^Subject: \(one\|two\)')" -eq 2 ]
 }
 
-# pop3test PORT OPTION ...: it ends when its standard input does, so that stays
-# open until the server has said goodbye.
+@test "kpopc -p and nmh have a GSSAPI layer even if a man in the middle has begun TLS" {
+	local policy
+	for policy in offer require; do
+		serve_in_the_middle -T $policy
+		run kpopc -p mail.kpopd.test 2110 \
+		    < <(printf '%s\r\n' "USER alice" "PASS x" "RETR 1" QUIT)
+		[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+		[[ $output == *"+OK 2 messages"*"one line 3"* &&
+		    $output == *"+OK bye, 2 messages left"* ]] ||
+		    { echo "$output"; return 1; }
+		log_has 'login .*layer=tls\+confidentiality '
+		middle_sees_no_mail
+		middle_end
+		server_stop
+	done
+	serve_in_the_middle
+	inc 2110
+	log_has 'login .*layer=tls\+confidentiality '
+	middle_sees_no_mail
+}
+
+# pop3test_is_done: returns true if the server has answered pop3test's QUIT, or
+# pop3test has ended.
+pop3test_is_done() {
+	grep -aq '^+OK bye' "$WORLD/pop3test" || ! pgrep -x pop3test >/dev/null
+}
+
+# pop3test PORT OPTION ...: runs pop3test as alice. It ends at the end of its
+# standard input, so that stays open until pop3test is done.
 pop3test() {
 	: >"$WORLD/pop3test"
 	{
 		printf '%s\n' STAT "RETR 1" QUIT
 		await 15 '[ -s "$WORLD/pop3test" ]' || :
-		await 15 'grep -aq "^+OK bye" "$WORLD/pop3test" || ! pgrep -x pop3test >/dev/null' || :
+		await 15 pop3test_is_done || :
 	} 3>&- |
 	    timeout 20 /usr/lib/cyrus/bin/pop3test -p "$1" "${@:2}" -u alice \
 		-a alice mail.kpopd.test 3>&- 2>&1 | tee "$WORLD/pop3test"
 }
 
-@test "pop3test, too, with the strength that it is told, and without only integrity" {
-	serve_with_somebody_in_the_middle
+@test "pop3test has confidentiality inside the TLS of a man in the middle with -k 57 -l 256, else integrity" {
+	serve_in_the_middle
 	run pop3test 2110 -m GSSAPI -k 57 -l 256
 	[[ $output == *"+OK 2 messages"*"one line 3"* ]] ||
 	    { echo "$output"; return 1; }
 	log_has 'login .*layer=tls\+confidentiality '
-	sees_nothing
-	# Its own largest strength is below that of confidentiality.
+	middle_sees_no_mail
+	# Its default maximum is below the strength of confidentiality.
 	run pop3test 2110 -m GSSAPI
 	[[ $output == *"+OK 2 messages"*"one line 3"* ]] ||
 	    { echo "$output"; return 1; }
 	log_has 'login .*layer=tls\+integrity '
-	sees_mail
+	middle_sees_mail
 }
 
-@test "inside TLS of their own nmh takes no layer, and pop3test, whose bindings are of another kind, is refused" {
+@test "inside TLS, nmh uses no GSSAPI layer, and pop3test is refused because of other channel bindings" {
 	server_start -p $(tls_options)
-	printf 'Path: %s/Mail\n' "$WORLD" >"$WORLD/mh_profile"
-	mkdir -p "$WORLD/Mail/inbox"
-	SSL_CERT_FILE="$WORLD/tls/ca.pem" MH="$WORLD/mh_profile" timeout 20 \
-	    /usr/bin/mh/inc -host mail.kpopd.test -port 1109 -user alice -sasl \
-	    -saslmech GSSAPI \
-	    -tls -notruncate
-	[ "$(cat "$WORLD/Mail/inbox"/* | grep -c '^Subject: \(one\|two\)')" \
-	    -eq 2 ]
+	SSL_CERT_FILE="$WORLD/tls/ca.pem" inc 1109 -tls
 	log_has 'login .*layer=tls '
 	run pop3test 1109 -m GSSAPI -t ""
 	[[ $output == *"-ERR [AUTH] not authenticated"* &&
@@ -112,115 +126,142 @@ pop3test() {
 	log_has 'refused .*reason="GSSAPI" error="Incorrect channel bindings were supplied"'
 }
 
-# tried STATUS PATTERN KPOPC_OPTION ...: kpopc through port 2110 ends with this
-# status and says this; $output and $errors have both streams.
-tried() {
-	local expected=$1 pattern=$2
-	shift 2
-	run \
-	    bash -c 'printf "%s\r\n" "USER alice" "PASS secret" STAT QUIT | timeout 20 "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 2110 2>"$WORLD/errors"' - "$@"
+# talk KPOPC-OPTION ...: runs kpopc through port 2110, with standard error to
+# $WORLD/errors.
+talk() {
+	printf '%s\r\n' "USER alice" "PASS secret" STAT QUIT |
+	    timeout 20 "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 2110 \
+		2>"$WORLD/errors"
+}
+
+# ends STATUS TEXT KPOPC-OPTION ...: calls talk. Returns true if kpopc ends with
+# this status and prints the text. Sets $output and $errors to its two outputs.
+ends() {
+	run talk "${@:3}"
 	errors=$(cat "$WORLD/errors")
-	[ "$status" -eq "$expected" ] && [[ $output$errors == *"$pattern"* ]] ||
+	[ "$status" -eq "$1" ] && [[ $output$errors == *"$2"* ]] ||
 	    { echo "$status: $output"; echo "$errors"; return 1; }
 }
 
-@test "kpopc takes no word for a login, and no altered offer of layers" {
+@test "kpopc -p rejects a login before the server has proven its identity, and an altered offer of layers" {
+	local n
 	server_start -p
-	# Before any token, in place of the server's proof, in place of its
-	# offer.
+	# The login comes before any token, in place of the server's proof, and
+	# in place of its offer.
 	for n in 2 3 4; do
 		edited 2110 '$_ = "+OK 2 messages\r\n" if $n == '$n
-		tried 1 \
+		ends 1 \
 		    "the server ended AUTH before it had proven its identity" -p
 		[[ $output != *messages* ]]
-		kill "$middle"
-		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+		middle_end
 	done
 	edited 2110 's/^\+ (.*)(.)(.{9})\r/"+ $1" . ($2 eq "A" ? "B" : "A") . "$3\r"/e if $n == 4'
-	tried 1 "the server's offer of layers" -p
+	ends 1 "the server's offer of layers" -p
 	log_lacks ' login '
 }
 
-@test "CAPA and refusals that somebody edits: kpopc -p says no password, and begins nothing in cleartext" {
+@test "kpopc -p sends no user, password or command in cleartext if a man in the middle edits CAPA or refusals" {
 	server_start -p $(tls_options)
 	edited 2110 '$_ = "" if /^(SASL|STLS)/; $_ = "USER\r\nSASL PLAIN\r\n" if /^TOP/; $_ = "-ERR AUTH is not known\r\n" if /^\+ /'
-	tried 1 "-ERR AUTH is not known" -p
+	ends 1 "-ERR AUTH is not known" -p
 	grep -q '^AUTH GSSAPI' "$WORLD/said"
-	grep -E 'secret|alice|STAT' "$WORLD/said" && return 1 || :
-	kill "$middle"
-	await 5 '! ss -Hltn sport = 2110 | grep -q .'
+	refute grep -E 'secret|alice|STAT' "$WORLD/said"
+	middle_end
 	edited 2110 '$_ = "-ERR no TLS\r\n" if $n == 2'
-	tried 1 "no TLS: -ERR no TLS" -p --tls -C "$WORLD/tls/ca.pem"
-	grep -E 'AUTH|secret|alice|STAT' "$WORLD/said" && return 1 || :
+	ends 1 "no TLS: -ERR no TLS" -p --tls -C "$WORLD/tls/ca.pem"
+	refute grep -E 'AUTH|secret|alice|STAT' "$WORLD/said"
 }
 
-@test "what came before TLS is not shown behind it, and what comes with the answer to STLS ends the connection" {
-	# In KPOP the server proves itself before its greeting, but anybody can
-	# change that.
+@test "kpopc --tls prints nothing that came before TLS, and rejects bytes that follow the answer to STLS" {
+	local mode
+	# In KPOP the server proves its identity before the greeting, but a man
+	# in the middle can change the greeting.
 	for mode in -p ""; do
 		server_start $mode $(tls_options)
 		edited 2110 's/^\+OK kpopd at.*\n/+OK <injected\@middle> \e]0;owned\a\r\n/; $raw = 1 if /^\+OK begin TLS/'
-		tried 0 "+OK 2 410" $mode --tls -C "$WORLD/tls/ca.pem"
+		ends 0 "+OK 2 410" $mode --tls -C "$WORLD/tls/ca.pem"
 		[[ $output$errors != *injected* &&
 		    ${lines[0]} == "+OK USER and PASS come next"* ]] ||
 		    { echo "$output"; return 1; }
 		log_has 'login .*layer=tls '
-		kill "$middle"
-		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+		middle_end
 		edited 2110 'if (/^\+OK begin TLS/) { $_ .= "+OK injected\r\n+OK 9 messages\r\n"; $raw = 1 }'
-		tried 1 "TLS: " $mode --tls -C "$WORLD/tls/ca.pem"
+		ends 1 "TLS: " $mode --tls -C "$WORLD/tls/ca.pem"
 		[[ -z $output && $errors != *injected* ]]
-		kill "$middle"
-		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+		middle_end
 		server_stop
 	done
 }
 
-@test "a valid certificate of somebody else: by another name kpopc refuses it, by the same name the ticket is bound to the right one" {
+# certificate NAME: makes a certificate of the authority for this host name,
+# $WORLD/tls/NAME.pem, and its key, NAME.key.
+certificate() (
+	cd "$WORLD/tls"
+	openssl req -newkey rsa:2048 -nodes -subj "/CN=$1" \
+	    -keyout "$1.key" -out "$1.csr"
+	openssl x509 -req -in "$1.csr" -CA ca.pem \
+	    -CAkey ca.key -CAcreateserial -days 30 \
+	    -extfile <(echo "subjectAltName=DNS:$1") \
+	    -out "$1.crt"
+	cat "$1.crt" ca.pem >"$1.pem"
+) >"$WORLD/openssl.log" 2>&1
+
+# tls_in_the_middle NAME: starts a man in the middle on port 2110 who does TLS
+# with the client by the certificate NAME, and with the server. What the client
+# sends inside TLS is in $WORLD/seen. Sets $front to the pid of the listener on
+# port 2110, which answers STLS, and $middle to that of the one on port 2111,
+# which does TLS.
+tls_in_the_middle() {
+	local address="OPENSSL-LISTEN:2111,reuseaddr,fork,verify=0"
+	address+=",cert=$WORLD/tls/$1.pem,key=$WORLD/tls/$1.key"
+	rm -f "$WORLD/seen"
+	cat >"$WORLD/back" <<-'END'
+	#!/bin/sh
+	exec openssl s_client -quiet -starttls pop3 \
+	    -connect 127.0.0.1:1109 2>/dev/null
+	END
+	cat >"$WORLD/front" <<-'END'
+	#!/bin/bash
+	printf '+OK\r\n'
+	read -r line
+	printf '+OK\r\n'
+	exec socat - TCP:127.0.0.1:2111
+	END
+	chmod 755 "$WORLD/front" "$WORLD/back"
+	socat -r "$WORLD/seen" "$address" EXEC:"$WORLD/back" 3>&- \
+	    2>/dev/null &
+	middle=$!
+	socat TCP-LISTEN:2110,reuseaddr,fork EXEC:"$WORLD/front" 3>&- \
+	    2>/dev/null &
+	front=$!
+	await 5 'ss -Hltn sport = 2111 | grep -q .'
+	await 5 'ss -Hltn sport = 2110 | grep -q .'
+}
+
+@test "kpopc rejects a valid certificate of another name; kpopd refuses a ticket bound to another certificate" {
+	local name
 	server_start -p $(tls_options)
 	for name in other.kpopd.test mail.kpopd.test; do
-		(
-			cd "$WORLD/tls"
-			openssl req -newkey rsa:2048 -nodes -subj /CN=$name \
-			    -keyout $name.key -out $name.csr
-			openssl x509 -req -in $name.csr -CA ca.pem \
-			    -CAkey ca.key -CAcreateserial -days 30 \
-			    -extfile <(echo "subjectAltName=DNS:$name") \
-			    -out $name.crt
-			cat $name.crt ca.pem >$name.pem
-		) >"$WORLD/openssl.log" 2>&1
-		# Its own TLS on one side, and the server's on the other.
-		rm -f "$WORLD/seen"
-		socat -r \
-		    "$WORLD/seen" "OPENSSL-LISTEN:2111,reuseaddr,fork,verify=0,cert=$WORLD/tls/$name.pem,key=$WORLD/tls/$name.key" \
-		    EXEC:"$WORLD/behind" 3>&- 2>/dev/null &
-		middle=$!
-		printf '#!/bin/sh\nexec openssl s_client -quiet -starttls pop3 -connect 127.0.0.1:1109 2>/dev/null\n' >"$WORLD/behind"
-		# To kpopc, which begins with STLS, the server in front of it is
-		# this one.
-		printf '#!/bin/bash\nprintf "+OK\\r\\n"; read -r line; printf "+OK\\r\\n"; exec socat - TCP:127.0.0.1:2111\n' >"$WORLD/front"
-		chmod 755 "$WORLD/front" "$WORLD/behind"
-		socat TCP-LISTEN:2110,reuseaddr,fork EXEC:"$WORLD/front" 3>&- \
-		    2>/dev/null &
-		front=$!
-		await 5 'ss -Hltn sport = 2111 | grep -q . && ss -Hltn sport = 2110 | grep -q .'
+		certificate $name
+		tls_in_the_middle $name
 		if [ $name = other.kpopd.test ]; then
-			tried 1 "TLS: hostname mismatch" -p --tls \
+			ends 1 "TLS: hostname mismatch" -p --tls \
 			    -C "$WORLD/tls/ca.pem"
 			[ ! -s "$WORLD/seen" ]
 		else
-			tried 1 "-ERR [AUTH] not authenticated" -p --tls \
+			ends 1 "-ERR [AUTH] not authenticated" -p --tls \
 			    -C "$WORLD/tls/ca.pem"
 			log_has 'refused .*reason="GSSAPI" error="Incorrect channel bindings were supplied"'
 		fi
 		log_lacks ' login '
-		kill "$middle" "$front"
-		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+		kill "$front"
+		middle_end
+		await 5 '! ss -Hltn sport = 2111 | grep -q .'
 	done
 }
 
-# serve_offer OFFER: a server with the key on port 2110 that offers these
-# layers.
+# serve_offer OFFER: starts a server with the service's key on port 2110 that
+# offers these layers. Sets $middle to its pid.
 serve_offer() {
 	KRB5_KTNAME=$WORLD/server.keytab socat TCP-LISTEN:2110,reuseaddr,fork \
 	    EXEC:"$KPOPD_BUILD/tests/programs/gssserve $1" 3>&- 2>/dev/null &
@@ -228,27 +269,28 @@ serve_offer() {
 	await 5 'ss -Hltn sport = 2110 | grep -q .'
 }
 
-@test "kpopc -p takes the best layer that is offered, and none only where --cleartext says so" {
-	for offer in "7 4" "3 2" "5 4" "1 1"; do
-		serve_offer ${offer% *}
-		# It ends without an answer to STAT and QUIT.
-		tried 3 "+OK layer ${offer#* }" -p --cleartext
-		if [ "${offer% *}" -eq 1 ]; then
-			tried 1 "the server offers no security layer" -p
+@test "kpopc -p uses the best layer that is offered, and no layer only with --cleartext" {
+	local offer
+	# Each word is an offer and the layer that kpopc chooses.
+	for offer in 7:4 3:2 5:4 1:1; do
+		serve_offer ${offer%:*}
+		# The server ends without an answer to STAT and QUIT.
+		ends 3 "+OK layer ${offer#*:}" -p --cleartext
+		if [ "${offer%:*}" -eq 1 ]; then
+			ends 1 "the server offers no security layer" -p
 			[[ $output != *layer* ]]
 		else
-			tried 3 "+OK layer ${offer#* }" -p
+			ends 3 "+OK layer ${offer#*:}" -p
 		fi
-		kill "$middle"
-		await 5 '! ss -Hltn sport = 2110 | grep -q .'
+		middle_end
 	done
 	serve_offer 8
-	tried 1 "the server offers no layer that kpopc supports" -p --cleartext
+	ends 1 "the server offers no layer that kpopc supports" -p --cleartext
 	run kpopc --cleartext mail.kpopd.test
 	[ "$status" -eq 2 ]
 }
 
-@test "pop3test takes what such a server offers, unless it is told the least strength" {
+@test "pop3test uses no layer if the server offers none, unless it is given a minimum strength" {
 	serve_offer 1
 	run pop3test 2110 -m GSSAPI
 	[[ $output == *"+OK layer 1"* ]] || { echo "$output"; return 1; }

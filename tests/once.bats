@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Clients that leave mail on the server fetch each message exactly once,
-# whatever other programs do to the mailbox meanwhile.
+# Checks that clients that leave mail on the server fetch each message exactly
+# once while other programs change the mailbox.
 
 load helpers/all
 
@@ -9,7 +9,10 @@ setup_file() { :; }
 setup() {
 	begin_test
 	realm_login alice
-	echo 'set folder=~ delete=yes quit=yes move=no wait_key=no beep=no mark_old=yes sort=mailbox-order sleep_time=0' >"$WORLD/muttrc"
+	cat >"$WORLD/muttrc" <<-END
+	set folder=~ delete=yes quit=yes move=no wait_key=no beep=no
+	set mark_old=yes sort=mailbox-order sleep_time=0
+	END
 	chmod 644 "$WORLD/muttrc"
 	chmod 755 "$WORLD"
 	tunnel= lmtp=
@@ -17,15 +20,15 @@ setup() {
 
 teardown() {
 	for pid in $tunnel $lmtp; do kill "$pid" 2>/dev/null || true; done
-	rm -f "$WORLD/lmtp"
+	rm -f "$WORLD/lmtp" /home/alice/.procmailrc
 	await 5 '! ss -Hltn sport = 2110 | grep -q .'
-	server_stop
 	end_test
 }
 
-# once STORE DOVECOT-LOCATION: five sequences, or $SEQUENCES; 200 in the long
-# form. The seed is new in each run unless $SEED has it.
-once() {
+# fetch_once STORE DOVECOT-LOCATION: runs $SEQUENCES sequences of
+# clients/once.py, by default five, or 200 in the long form. The seed is $SEED,
+# by default another in each run.
+fetch_once() {
 	local seed=${SEED-$((RANDOM * 1000))} count=${SEQUENCES-5} status=0
 	[ -z "${SANITIZER-}" ] || count=${SEQUENCES-2}
 	! long || count=${SEQUENCES-200}
@@ -54,15 +57,14 @@ once() {
 	return $status
 }
 
-@test "mbox: each message is fetched once by fetchmail and by getmail, while others deliver, remove and change flags" {
+@test "fetchmail and getmail fetch each message of an mbox once while other programs change the mailbox" {
 	server_start
-	once mbox 'mbox:~/mail:INBOX=/var/mail/%u'
+	fetch_once mbox 'mbox:~/mail:INBOX=/var/mail/%u'
 }
 
-@test "Maildir: each message is fetched once by fetchmail and by getmail, while others deliver, remove and change flags" {
+@test "fetchmail and getmail fetch each message of a Maildir once while other programs change the mailbox" {
 	server_start -m maildir:~/Maildir
 	printf 'DEFAULT=$HOME/Maildir/\n' >/home/alice/.procmailrc
 	chown alice /home/alice/.procmailrc
-	once maildir 'maildir:~/Maildir'
-	rm /home/alice/.procmailrc
+	fetch_once maildir 'maildir:~/Maildir'
 }

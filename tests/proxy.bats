@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The PROXY protocol: the client that a proxy names is the one in the log, and
-# nobody else is believed.
+# Checks the PROXY protocol (-x): the log has the client that a proxy names, and
+# the header of any other client is not trusted.
 
 load helpers/all
 
@@ -11,28 +11,30 @@ setup() {
 	realm_login alice
 }
 
-# says HEADER: the server's answer to a connection that begins with this (as
-# printf has it), then CAPA and QUIT.
-says() {
+# answer_after HEADER: sends the header, which printf formats, then CAPA and
+# QUIT; prints the answers.
+answer_after() {
 	{ printf "$1"; printf 'CAPA\r\nQUIT\r\n'; } | wire 3
 }
 
+# The signature with which a header of version 2 begins.
 v2='\r\n\r\n\x00\r\nQUIT\n'
 
-@test "version 1 and 2, IPv4 and IPv6: the log has the client" {
-	for header in 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n=192.0.2.7:4711' \
+@test "the log has the client that a PROXY header of version 1 or 2 names, by IPv4 or IPv6" {
+	for header in \
+	    'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n=192.0.2.7:4711' \
 	    'PROXY TCP6 2001:db8::7 2001:db8::1 4711 1109\r\n=\[2001:db8::7\]:4711' \
 	    "$v2"'\x21\x11\x00\x0c\xc0\x00\x02\x08\xc0\x00\x02\x01\x12\x67\x04\x55=192.0.2.8:4711' \
 	    "$v2"'\x21\x21\x00\x24\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x08\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x12\x67\x04\x55=\[2001:db8::8\]:4711' \
 	    "$v2"'\x21\x11\x00\x10\xc0\x00\x02\x09\xc0\x00\x02\x01\x12\x67\x04\x55\x04\x00\x01a=192.0.2.9:4711'; do
-		run says "${header%%=*}"
+		run answer_after "${header%%=*}"
 		[[ $output == "+OK"*"SASL GSSAPI"*"+OK bye"* ]] ||
 		    { echo "$header: $output"; return 1; }
 		log_has "refused peer=${header##*=} reason=\"no login: left\""
 	done
 }
 
-@test "the log has one form of an address, whatever form the header has it in" {
+@test "the log has one form of each address, whatever form the PROXY header has it in" {
 	mapped='\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff'
 	for header in 'PROXY TCP6 ::ffff:192.0.2.11 ::ffff:192.0.2.1 4711 1109\r\n=192.0.2.11:4711' \
 	    'PROXY TCP6 ::FFFF:C000:20C ::1 4711 1109\r\n=192.0.2.12:4711' \
@@ -40,27 +42,29 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 	    'PROXY TCP6 2001:0DB8:0000:0000:0000:0000:0000:000E ::1 4711 1109\r\n=[2001:db8::e]:4711' \
 	    'PROXY TCP6 2001:db8:0:0:1:0:0:f ::1 4711 1109\r\n=[2001:db8::1:0:0:f]:4711' \
 	    "$v2\\x21\\x21\\x00\\x24$mapped\\xc0\\x00\\x02\\x10$mapped\\xc0\\x00\\x02\\x01\\x12\\x67\\x04\\x55=192.0.2.16:4711"; do
-		run says "${header%%=*}"
+		run answer_after "${header%%=*}"
 		[[ $output == "+OK"*"+OK bye"* ]] ||
 		    { echo "$header: $output"; return 1; }
-		await 2 'log_lines | grep -F "refused peer=${header##*=} reason=\"no login: left\""' || { log_lines; return 1; }
+		line="refused peer=${header##*=} reason=\"no login: left\""
+		await 2 'log_lines | grep -F "$line"' ||
+		    { log_lines; return 1; }
 	done
 	log_lacks 'ffff'
 }
 
-@test "a proxy that speaks for itself, or for an unknown one, is itself in the log" {
+@test "the log has the proxy's own address if its header names no client" {
 	for header in 'PROXY UNKNOWN\r\n' \
 	    'PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n' "$v2"'\x20\x00\x00\x00' \
 	    "$v2"'\x21\x00\x00\x00'; do
 		log_mark
-		run says "$header"
+		run answer_after "$header"
 		[[ $output == "+OK"*"+OK bye"* ]] ||
 		    { echo "$header: $output"; return 1; }
 		log_has 'refused peer=127.0.0.1:[0-9]+ reason="no login: left"'
 	done
 }
 
-@test "no header, half a header and nonsense are refused without a word" {
+@test "a proxy that sends no PROXY header, or a malformed one, is refused without an answer" {
 	for header in '' 'PROXY TCP4 192.0.2.7\r\n' \
 	    'PROXY TCP4 192.0.2.7 192.0.2.1 4711 70000\r\n' \
 	    'PROXY TCP4 name 192.0.2.1 1 2\r\n' \
@@ -77,43 +81,39 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 	    'PROXY TCP4 192.0.2.7 192.0.2.1 1 \t2\r\n' \
 	    'PROXY TCP6 ::ffff:192.0.2.07 ::1 1 2\r\n' \
 	    'PROXY TCP6 fe80::1%%lo ::1 1 2\r\n'; do
-		run says "$header"
+		run answer_after "$header"
 		[ -z "$output" ] || { echo "$header: $output"; return 1; }
 	done
 	log_has 'refused peer=127.0.0.1:[0-9]+ reason="PROXY header: missing"'
 	log_has 'reason="PROXY header: too long"'
 }
 
-@test "a header that does not come in time, or trickles in, ends at the login deadline" {
+@test "a proxy whose PROXY header is late, or arrives byte by byte, is refused at the login deadline" {
 	server_stop
 	server_start -p -t 2 -x 127.0.0.1
+	# Longer than the deadline of two seconds: the server ends the
+	# connection.
 	run wire 10 < <(sleep 9)
-	[ -z "$output" ] || { echo "heard: $output"; return 1; }
+	[ -z "$output" ] || { echo "answer: $output"; return 1; }
 	output=$(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n' |
 	    trickle 0.3 | wire 10 2>/dev/null) || true
-	[ -z "$output" ] || { echo "heard: $output"; return 1; }
+	[ -z "$output" ] || { echo "answer: $output"; return 1; }
 	log_count 2 \
 	    'refused peer=127.0.0.1:[0-9]+ reason="PROXY header: too late"'
-	server_stop
-	server_start -p -x 127.0.0.1
 }
 
-@test "a header from elsewhere is no command" {
+@test "a PROXY header from an address that is not a proxy's is an unknown command" {
 	run socat -t 3 - TCP6:[::1]:1109 \
 	    < <(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\nQUIT\r\n')
 	[[ $output == "+OK"*"-ERR"*"+OK bye"* ]]
 	log_lacks '192.0.2.7'
 }
 
-@test "behind it TLS begins at once: what follows the header is left alone" {
+@test "TLS may begin with the first byte after the PROXY header, in the same packet" {
 	server_stop
 	server_start -p -T immediate -x 127.0.0.0/8 $(tls_options)
-	perl -e 'use IO::Socket::INET; my $l = IO::Socket::INET->new(LocalAddr => "127.0.0.1:2110", Listen => 1, ReuseAddr => 1) or die;
-	    my $c = $l->accept; my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:1109") or die;
-	    sysread $c, my $first, 65536; syswrite $s, "PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n$first";
-	    my $pid = fork; if (!$pid) { while (sysread $c, my $b, 65536) { syswrite $s, $b } exit }
-	    while (sysread $s, my $b, 65536) { syswrite $c, $b } kill 9, $pid' \
-	    3>&- &
+	perl "$BATS_TEST_DIRNAME/programs/prefix-once.pl" 2110 \
+	    $'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n' 3>&- &
 	await 5 'ss -Hltn sport = 2110 | grep -q .'
 	run timeout 10 curl -sS \
 	    --connect-to mail.kpopd.test:995:127.0.0.1:2110 \
@@ -122,6 +122,4 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
 	log_has 'kpopd\[[0-9]+\]: tls peer=192.0.2.7:4711'
 	log_has 'login peer=192.0.2.7:4711 user=alice'
-	server_stop
-	server_start -p -x 127.0.0.1
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# Real mail readers rewrite the mailbox while a session is open, and sessions
-# remove from it while a reader has it open.
+# Checks that no mail is lost or confused when real mail readers rewrite a
+# mailbox during a session, and when a session removes messages from a mailbox
+# that a reader has open.
 
 load helpers/all
 
@@ -9,10 +10,11 @@ readers=(mutt bsd-mailx mail.mailutils)
 setup() {
 	begin_test
 	realm_login alice
-	# Of one length each, so that one message may come to lie exactly where
-	# another one was.
+	# The names have equal lengths, so that a message can move to exactly
+	# the offset that another one had.
 	names=(m1 m2 m3 m4 m5)
-	echo "set folder=~ delete=yes quit=yes move=no wait_key=no beep=no mark_old=no sort=mailbox-order" >"$WORLD/muttrc"
+	printf 'set %s\n' folder=~ delete=yes quit=yes move=no wait_key=no \
+	    beep=no mark_old=no sort=mailbox-order >"$WORLD/muttrc"
 	[ -p "$WORLD/keys" ] || mkfifo "$WORLD/keys"
 	reader=
 }
@@ -22,7 +24,8 @@ teardown() {
 	end_test
 }
 
-# reader_open READER: alice starts it on her mailbox; returns when it shows it.
+# reader_open READER: starts the reader on alice's mailbox as alice. Returns
+# when the reader has read the mailbox.
 reader_open() {
 	local command="$1 -n"
 	[ "$1" != mutt ] ||
@@ -32,41 +35,46 @@ reader_open() {
 	reader=$!
 	exec {keys}>"$WORLD/keys"
 	if [ "$1" = mutt ]; then
-		# What is typed before the screen is there would be forgotten.
+		# mutt discards the keys that it gets before it draws its
+		# screen.
 		await 10 "grep -aq -- ---Mutt: '$WORLD/screen'" ||
 		    { tail -c 500 "$WORLD/screen" >&2; return 1; }
 	else
-		reader_does '!touch ~/ready\n'
+		reader_types '!touch ~/ready\n'
 		await 10 '[ -e /home/alice/ready ]'
 		rm /home/alice/ready
 	fi
 }
 
-reader_does() {
+# reader_types TEXT: sends keys to the reader. TEXT is a format of printf.
+reader_types() {
 	# shellcheck disable=SC2059
 	printf "$1" >&"$keys"
 }
 
-# reader_deletes READER N: not yet in the file.
+# reader_deletes READER N: deletes message N in the reader, which does not yet
+# change the file.
 reader_deletes() {
 	if [ "$1" = mutt ]; then
-		reader_does "$2\\nd"
+		reader_types "$2\\nd"
 	else
-		reader_does "d $2\\n"
+		reader_types "d $2\\n"
 	fi
 }
 
-# It is told to rewrite the mailbox and end.
+# reader_finishes READER: makes the reader rewrite the mailbox and end.
 reader_finishes() {
-	if [ "$1" = mutt ]; then reader_does q; else reader_does 'q\n'; fi
+	if [ "$1" = mutt ]; then reader_types q; else reader_types 'q\n'; fi
 }
 
+# reader_ends: waits for the reader's end.
 reader_ends() {
 	await 20 "! kill -0 $reader 2>/dev/null" ||
 	    { tail -c 500 "$WORLD/screen" >&2; return 1; }
 	reader_end
 }
 
+# reader_end: ends the reader if one runs.
 reader_end() {
 	[ -n "$reader" ] || return 0
 	exec {keys}>&-
@@ -75,51 +83,54 @@ reader_end() {
 	reader=
 }
 
+# reader_quits READER: makes the reader rewrite the mailbox and waits for its
+# end.
 reader_quits() {
 	reader_finishes "$1"
-	# mutt stays when mail comes while it is about to write, and wants to be
-	# told again.
+	# mutt does not end if mail arrives just before mutt writes. It then
+	# needs the key again.
 	await 20 "! kill -0 $reader 2>/dev/null || grep -aq 'Unable to write' '$WORLD/screen'"
 	! grep -aq 'Unable to write' "$WORLD/screen" || reader_finishes "$1"
 	reader_ends
 }
 
-# reader_removes READER N: all of it.
+# reader_removes READER N: removes message N by a whole run of the reader.
 reader_removes() {
 	reader_open "$1"
 	reader_deletes "$1" "$2"
 	reader_quits "$1"
 }
 
-# without NAME …: the mailbox on standard input without these messages.
-without() {
-	perl -e '%gone = map { $_ => 1 } @ARGV; undef $/;
-	    for (split /(?<=\n\n)(?=From )/, <STDIN>) { /^Subject: (.*)/m; print unless $gone{$1} }' "$@"
+# mbox_edit COMMAND ...: see tests/programs/mbox-edit.pl.
+mbox_edit() {
+	perl "$BATS_TEST_DIRNAME/programs/mbox-edit.pl" "$@"
 }
 
-# subjects: of the messages in the mailbox, in one line.
+# subjects: prints the subjects of the messages in alice's mailbox, in one line.
 subjects() {
 	sed -n 's/^Subject: //p' /var/mail/alice | xargs
 }
 
-# is_message NAME: standard input is it, but for the fields that readers add to
-# the header.
+# is_message NAME: returns true if standard input is this message, apart from
+# the fields that readers add to the header.
 is_message() {
 	diff <(grep -Ev '^(Status|X-UID|X-IMAPbase|Content-Length|Lines): ') \
 	    <(make_message "$1")
 }
 
-# holds_whole NAME …: the mailbox has each of these messages once, and whole.
+# holds_whole NAME ...: returns true if alice's mailbox contains each of these
+# messages once and whole.
 holds_whole() {
 	local name
 	for name in "$@"; do
-		[ "$(grep -c "^Subject: $name\$" /var/mail/alice)" -eq 1 ]
-		perl -e 'undef $/; for (split /(?<=\n\n)(?=From )/, <STDIN>) { print substr($_, index($_, "\n") + 1, -1) if /^Subject: $ARGV[0]$/m }' \
-		    "$name" </var/mail/alice | is_message "$name"
+		[ "$(grep -c "^Subject: $name\$" /var/mail/alice)" -eq 1 ] &&
+		    mbox_edit message "$name" </var/mail/alice |
+		    is_message "$name" || return
 	done
 }
 
-# retr_or_err N NAME: the message with this name, whole, or a refusal.
+# retr_or_err N NAME: retrieves message N. Fails unless the answer is -ERR or
+# the whole message with this name.
 retr_or_err() {
 	pop_say "RETR $1"
 	pop_hear
@@ -133,7 +144,7 @@ retr_or_err() {
 }
 
 # bats test_tags=fault:11
-@test "a reader removes a message in mid-session: of the marked ones just those go that are still there; no other is shown" {
+@test "QUIT removes the marked messages that a mail reader has left, and RETR never shows another message" {
 	for name in "${readers[@]}"; do
 		for marks in 1 5 3 "1 5" "1 3 5" "2 3 4" "1 2 3 4 5"; do
 			mbox "${names[@]}" | store alice
@@ -141,9 +152,10 @@ retr_or_err() {
 			for mark in $marks; do pop_ask "DELE $mark"; done
 			reader_removes "$name" 3
 			[ "$(subjects)" = "m1 m2 m4 m5" ]
-			# What the reader left, without what was marked.
-			read -ra gone <<<"m${marks// / m}"
-			without "${gone[@]}" </var/mail/alice >"$WORLD/expected"
+			# The reader's file without the marked messages.
+			read -ra marked <<<"m${marks// / m}"
+			mbox_edit without "${marked[@]}" </var/mail/alice \
+			    >"$WORLD/expected"
 			for i in 1 2 3 4 5; do
 				[[ " $marks " == *" $i "* ]] ||
 				    retr_or_err "$i" "m$i"
@@ -155,18 +167,18 @@ retr_or_err() {
 				pop_ask QUIT '^\+OK bye'
 			fi
 			pop_hear_end
-			echo \
-			    "$name removed 3, marked were $marks, there are: $(subjects)"
+			echo "$name removed 3, marked: $marks," \
+			    "left: $(subjects)"
 			cmp /var/mail/alice "$WORLD/expected"
 		done
 	done
 }
 
-@test "a reader removes one of two equal messages, and that one was marked: the other one stays" {
+@test "QUIT removes neither of two equal messages if a mail reader has already removed the marked one" {
 	for name in "${readers[@]}"; do
 		mbox m0 m1 tw tw m4 | store alice
-		# It has added its fields to all of them: lengths stay the same
-		# from now on.
+		# This adds the reader's fields to all messages, whose lengths
+		# then stay the same.
 		reader_removes "$name" 1
 		pop_login alice
 		pop_ask "DELE 2"
@@ -179,7 +191,7 @@ retr_or_err() {
 	done
 }
 
-@test "a reader removes one of two messages whose headers are equal, their bodies not: neither is taken for the other" {
+@test "a session does not confuse two messages with equal headers after a mail reader has removed one" {
 	for name in "${readers[@]}"; do
 		{ mbox m0 m1 tw; mbox tw | sed 's/line/LINE/'; mbox m4; } |
 		    store alice
@@ -195,11 +207,11 @@ retr_or_err() {
 	done
 }
 
-# bsd-mailx believes that a mailbox can only have grown, mailutils that nothing
-# moves. Whoever removes a message while they have the mailbox open makes them
-# lose mail, be it mutt or us; only the first one's rewriting is good enough to
-# be tested, and only without new mail.
-@test "a session removes messages while a reader has the mailbox open: what the reader writes then lacks nothing that was kept" {
+# bsd-mailx assumes that a mailbox only grows, and mailutils that no message
+# moves. Any program that removes a message while they have the mailbox open
+# makes them lose mail. So mailutils is not tested here, and bsd-mailx only
+# without new mail.
+@test "mutt and bsd-mailx lose no kept message if a session removes another while they have the mailbox open" {
 	for name in mutt bsd-mailx; do
 		mbox "${names[@]}" | store alice
 		reader_open "$name"
@@ -216,7 +228,7 @@ retr_or_err() {
 	done
 }
 
-@test "while a reader writes, QUIT finds the mailbox [IN-USE] and removes nothing" {
+@test "QUIT answers [IN-USE] and removes nothing while a mail reader writes the mailbox" {
 	for name in "${readers[@]}"; do
 		mbox "${names[@]}" | store alice
 		reader_open "$name"
@@ -224,11 +236,8 @@ retr_or_err() {
 		pop_login alice
 		pop_ask "DELE 2"
 		pid=$(pgrep -n -x -u alice "$name")
-		strace -q -p "$pid" -o "$WORLD/stopped" -e trace=ftruncate \
-		    -e inject=ftruncate:signal=STOP:when=1 2>/dev/null 3>&- &
-		tracer=$!
-		await 5 \
-		    "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$pid/status"
+		attach "$pid" -o "$WORLD/stopped" -e trace=ftruncate \
+		    -e inject=ftruncate:signal=STOP:when=1
 		reader_finishes "$name"
 		await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
 		pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
@@ -243,13 +252,14 @@ retr_or_err() {
 	done
 }
 
-# in_terminal PROGRAM: alice runs it in a terminal, without keys, until it ends.
+# in_terminal COMMAND: runs the command as alice in a terminal, without keys,
+# until it ends.
 in_terminal() {
 	rm -f "$WORLD/screen"
 	su alice -c "cd; TERM=xterm timeout 20 script -qefc 'stty rows 40 cols 100; $1' /dev/null" <>"$WORLD/keys" >"$WORLD/screen" 2>&1
 }
 
-# marks_mutt PROGRAM LABEL: flags and labels, as mutt and neomutt set them.
+# marks_mutt PROGRAM LABEL: sets flags and this label by mutt or neomutt.
 marks_mutt() {
 	cat >"$WORLD/marks" <<-END
 	set quit=yes move=no wait_key=no beep=no folder=~ delete=yes sort=mailbox-order mbox_type=mbox
@@ -258,9 +268,11 @@ marks_mutt() {
 	in_terminal "$1 -n -F $WORLD/marks -f /var/mail/alice"
 }
 
-# marks_alpine: it numbers all messages, and makes room for keywords.
+# marks_alpine: lets alpine number all messages and add its fields for keywords.
 marks_alpine() {
-	printf 'inbox-path=/var/mail/alice\nfeature-list=quit-without-confirm\nuser-domain=kpopd.test\nlast-version-used=6.26\n' >/home/alice/.pinerc
+	printf '%s\n' inbox-path=/var/mail/alice \
+	    feature-list=quit-without-confirm user-domain=kpopd.test \
+	    last-version-used=6.26 >/home/alice/.pinerc
 	chown alice /home/alice/.pinerc
 	rm -f "$WORLD/screen"
 	su alice -c "cd; mkdir -p mail; TERM=xterm script -qefc 'stty rows 40 cols 100; alpine -i' /dev/null" <"$WORLD/keys" >"$WORLD/screen" 2>&1 3>&- &
@@ -268,44 +280,53 @@ marks_alpine() {
 	exec {keys}<>"$WORLD/keys"
 	await 20 "grep -aq 'MESSAGE INDEX' '$WORLD/screen'" ||
 	    { tail -c 600 "$WORLD/screen"; return 1; }
-	# A key that comes too early is forgotten.
-	await 20 "reader_does q; ! kill -0 $reader 2>/dev/null"
+	# alpine discards a key that comes too early, so the key is repeated.
+	await 20 "reader_types q; ! kill -0 $reader 2>/dev/null"
 	reader_end
 }
 
-configure_dovecot() {
-	printf 'log_path = /dev/stderr\nmail_location = mbox:~/dovecot:INBOX=/var/mail/alice\nmbox_write_locks = fcntl\nfirst_valid_uid = 1\n' >"$WORLD/dovecot.conf"
+# dovecot_configure: writes a configuration of Dovecot for alice's mailbox.
+dovecot_configure() {
+	cat >"$WORLD/dovecot.conf" <<-END
+	log_path = /dev/stderr
+	mail_location = mbox:~/dovecot:INBOX=/var/mail/alice
+	mbox_write_locks = fcntl
+	first_valid_uid = 1
+	END
 	chmod 755 "$WORLD"
 }
 
-# marks_dovecot KEYWORD
-marks_dovecot() {
-	configure_dovecot
-	# shellcheck disable=SC2016
-	su alice -c "cd; export USER=alice; for what in '1 \\Seen $1' '2 \\Flagged \$Label1' '3 \\Answered $1'; do
-		set -- \$what; doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf flags add \"\$2 \$3\" mailbox INBOX \"\$1\" || exit 1; done" 2>"$WORLD/dovecot.err" ||
+# dovecot_does COMMAND: runs a command of doveadm as alice.
+dovecot_does() {
+	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= \
+	    -c $WORLD/dovecot.conf $1" 2>"$WORLD/dovecot.err" ||
 	    { cat "$WORLD/dovecot.err"; return 1; }
 }
 
-# marks_recorded FIELD …: a program that is too large for this test was seen to
-# put such fields in front of a header (front), or at its end, in the same way
-# in each message, and to replace those that it has put there before.
+# marks_dovecot KEYWORD: sets flags and this keyword by Dovecot.
+marks_dovecot() {
+	dovecot_configure
+	dovecot_does "flags add '\\Seen $1' mailbox INBOX 1" &&
+	    dovecot_does "flags add '\\Flagged \$Label1' mailbox INBOX 2" &&
+	    dovecot_does "flags add '\\Answered $1' mailbox INBOX 3"
+}
+
+# marks_recorded front|end FIELD ...: changes each message as a program was
+# observed to do that is too large for this test. The program puts these fields
+# at the front or the end of each header, in place of its earlier ones.
 marks_recorded() {
-	perl -we 'my ($front, @fields) = @ARGV; undef $/; $_ = <STDIN>;
-		for my $m (split /(?<=\n\n)(?=From )/) {
-			my ($from, $header, $body) = $m =~ /\A(.*\n)((?:.+\n)*)(\n.*)\z/s or die;
-			for my $f (@fields) { my ($name) = $f =~ /^([^:]+):/; $header =~ s/^\Q$name\E:.*\n(?:[ \t].*\n)*//mg }
-			my $new = join "", map { s/\\n\\t/\n\t/gr . "\n" } @fields;
-			print $from, $front eq "front" ? $new . $header : $header . $new, $body;
-		}' "$@" </var/mail/alice >"$WORLD/marked"
+	mbox_edit fields "$@" </var/mail/alice >"$WORLD/marked"
 	cat "$WORLD/marked" >/var/mail/alice
 }
 
-# marks READER N: what the reader does to each message the first (1) and the
-# second time (2); field: what it is seen by.
+# marks READER N: lets the reader mark the messages for the first (1) or the
+# second time (2). Fails unless the reader has written its field, $field.
 marks() {
 	case $1 in
-	mutt | neomutt) field="X-Label: $1$2"; marks_mutt "$1" "$1$2" ;;
+	mutt | neomutt)
+		field="X-Label: $1$2"
+		marks_mutt "$1" "$1$2"
+		;;
 	bsd-mailx)
 		field=Status:
 		su alice -c 'cd; bsd-mailx -n -f /var/mail/alice' \
@@ -321,12 +342,20 @@ marks() {
 		su alice -c 'cd; mail.mailutils -n -f /var/mail/alice' \
 		    <<<$'set hold\nprint 3\nquit' >/dev/null 2>&1
 		;;
-	alpine) field=X-IMAPbase:; marks_alpine ;;
-	dovecot) field="X-Keywords: .*$1$2"; marks_dovecot "$1$2" ;;
-	thunderbird) field="X-Mozilla-Keys: .*foo$2"
+	alpine)
+		field=X-IMAPbase:
+		marks_alpine
+		;;
+	dovecot)
+		field="X-Keywords: .*$1$2"
+		marks_dovecot "$1$2"
+		;;
+	thunderbird)
+		field="X-Mozilla-Keys: .*foo$2"
 		marks_recorded front "X-Mozilla-Status: 000$2" \
 		    'X-Mozilla-Status2: 00000000' \
-		    "X-Mozilla-Keys: \$label1 foo$2                          " ;;
+		    "X-Mozilla-Keys: \$label1 foo$2                          "
+		;;
 	evolution)
 		field="X-Evolution: 00000001-001$2"
 		marks_recorded end "X-Evolution: 00000001-001$2"
@@ -338,20 +367,27 @@ marks() {
 		;;
 	gnus)
 		field=X-Gnus-Article-Number:
-		marks_recorded end \
-		    'Lines: 2' "X-Gnus-Article-Number: $2   Sun, 29 Nov 2026 06:02:00 +0000"
+		marks_recorded end 'Lines: 2' \
+		    "X-Gnus-Article-Number: $2   Sun, 29 Nov 2026 06:02:00 +0000"
 		;;
-	vm) field=X-VM-v5-Data:
+	vm)
+		field=X-VM-v5-Data:
 		marks_recorded front 'X-VM-Summary-Format: "%n %*%a\n"' \
 		    "X-VM-Labels: (\"foo$2\")" 'X-VM-Bookmark: 2' \
-		    "X-VM-v5-Data: ([t nil]\\n\\t[nil $2]\\n\\t(\"foo\"))" ;;
+		    "X-VM-v5-Data: ([t nil]\\n\\t[nil $2]\\n\\t(\"foo\"))"
+		;;
 	esac
 	grep -q "^$field" /var/mail/alice ||
 	    { echo "$1 has not written $field"; cat /var/mail/alice; return 1; }
 }
 
+# ids_are_kept: returns true if UIDL answers with the lines in $WORLD/ids.
+ids_are_kept() {
+	pop alice UIDL QUIT | grep '^[0-9] ' | diff "$WORLD/ids" -
+}
+
 # bats test_tags=catalogue:60-2
-@test "flags and labels that real readers write change no UIDL, the first time and the next; no message is taken for new" {
+@test "flags and labels that mail readers write, once or twice, do not change the UIDL of a message" {
 	mbox m1 m2 m3 | store alice
 	pop alice UIDL QUIT | grep '^[123] ' >"$WORLD/ids"
 	[ "$(wc -l <"$WORLD/ids")" -eq 3 ]
@@ -360,12 +396,11 @@ marks() {
 		for time in 1 2; do
 			marks "$name" "$time"
 			for kept in yes no; do
-				pop alice UIDL QUIT | grep '^[123] ' |
-				    diff "$WORLD/ids" - || {
-					    echo "after $name, $time"
-					    cat /var/mail/alice
-					    return 1
-				    }
+				ids_are_kept || {
+					echo "after $name, $time"
+					cat /var/mail/alice
+					return 1
+				}
 				[ "$kept" = no ] || forget_index
 			done
 		done
@@ -373,8 +408,8 @@ marks() {
 }
 
 # bats test_tags=attack:4-18
-@test "a message whose header was cut off has the same UIDL when Dovecot has ended its line and put another one after it" {
-	configure_dovecot
+@test "a message with a truncated header keeps its UIDL when Dovecot ends its line and appends a message" {
+	dovecot_configure
 	for end in '' '\r' '\n\n'; do
 		rm -rf /home/alice/dovecot
 		{
@@ -385,9 +420,7 @@ marks() {
 		} | store alice
 		forget_index
 		pop alice UIDL QUIT | grep '^[12] ' >"$WORLD/ids"
-		make_message m3 |
-		    su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf save" 2>"$WORLD/dovecot.err" ||
-		    { cat "$WORLD/dovecot.err"; return 1; }
+		make_message m3 | dovecot_does save
 		run pop alice UIDL QUIT
 		[[ $output == *"+OK 3 messages"* ]] || {
 			echo "after '$end'"
@@ -398,10 +431,10 @@ marks() {
 	done
 }
 
-@test "what Dovecot keeps in a mailbox that it has emptied is no message, and stays" {
+@test "kpopd keeps the internal message of a mailbox that Dovecot has emptied, and does not show it" {
 	mbox m1 m2 | store alice
 	marks_dovecot one
-	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf expunge mailbox INBOX all" 2>"$WORLD/dovecot.err"
+	dovecot_does 'expunge mailbox INBOX all'
 	grep -q '^X-IMAP: ' /var/mail/alice
 	cp /var/mail/alice "$WORLD/internal"
 	run pop alice STAT QUIT
@@ -412,10 +445,10 @@ marks() {
 	cmp /var/mail/alice "$WORLD/internal"
 }
 
-@test "what Dovecot keeps in a mailbox is no message, whatever other readers write into it, and Dovecot again" {
+@test "kpopd does not show Dovecot's internal message after other mail readers or Dovecot have changed it" {
 	mbox m1 m2 | store alice
 	marks_dovecot one
-	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf expunge mailbox INBOX all" 2>"$WORLD/dovecot.err"
+	dovecot_does 'expunge mailbox INBOX all'
 	for name in m3 m4 m5; do make_message "$name" | deliver alice; done
 	pop alice UIDL QUIT | grep '^[0-9] ' >"$WORLD/ids"
 	[ "$(wc -l <"$WORLD/ids")" -eq 3 ]
@@ -424,17 +457,16 @@ marks() {
 		for then in '' 'marks_dovecot two'; do
 			$then
 			forget_index
-			pop alice UIDL QUIT | grep '^[0-9] ' |
-			    diff "$WORLD/ids" - || {
-				    echo "after $name, $then"
-				    cat /var/mail/alice
-				    return 1
-			    }
+			ids_are_kept || {
+				echo "after $name, $then"
+				cat /var/mail/alice
+				return 1
+			}
 		done
 	done
 }
 
-@test "a thread that mutt links is another message then: In-Reply-To is part of what the sender wrote" {
+@test "a message gets another UIDL when mutt links it to a thread, which changes its In-Reply-To field" {
 	mbox m1 m2 | store alice
 	pop alice UIDL QUIT | grep '^[12] ' >"$WORLD/ids"
 	printf 'set quit=yes move=no beep=no folder=~ sort=threads\npush "<first-entry><tag-entry><next-entry><link-threads><sync-mailbox><exit>"\n' >"$WORLD/marks"

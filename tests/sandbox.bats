@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# System calls and files that the processes may not use, in real ones;
-# tests/unit/sandbox.c has them one by one.
+# Checks that the running processes have their sandbox, a seccomp filter and
+# Landlock. tests/unit/sandbox.c checks each system call and file.
 
 load helpers/all
 
@@ -13,28 +13,30 @@ setup() {
 teardown() {
 	pkill -KILL -x strace || :
 	end_test
-	[[ $BATS_TEST_DESCRIPTION != *"has a filter" ]] ||
-	    { server_stop; server_start; }
 }
 
-# is_filtered PID: system calls go through a filter; there is no way to new
-# rights.
+# is_filtered PID: returns true if the process has a filter for its system calls
+# and cannot get new rights.
 is_filtered() {
-	[ "$(field "$1" Seccomp)" = 2 ]
-	[ "$(field "$1" NoNewPrivs)" = 1 ]
+	[ "$(field "$1" Seccomp)" = 2 ] && [ "$(field "$1" NoNewPrivs)" = 1 ]
 }
 
-# xinetd_with STRACE-OPTION …: whatever xinetd starts is traced like this.
-xinetd_with() {
-	strace -f -q -p "$(cat "$WORLD/xinetd.pid")" -o "$WORLD/sandbox.trace" \
-	    "$@" 2>/dev/null 3>&- &
-	await 5 \
-	    "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(cat \
-		"$WORLD/xinetd.pid")/status"
+# pop_with STRACE-OPTION ...: has a session of alice, while strace traces xinetd
+# and all that it starts. Sets $output to the answers.
+pop_with() {
+	local xinetd
+	xinetd=$(cat "$WORLD/xinetd.pid")
+	log_mark
+	strace -f -q -p "$xinetd" -o "$WORLD/sandbox.trace" "$@" \
+	    2>/dev/null 3>&- &
+	await 5 '[ "$(field "$xinetd" TracerPid)" != 0 ]'
+	run pop alice QUIT
+	pkill -KILL -x strace || :
+	await 5 '! pgrep -x strace >/dev/null'
 }
 
 # bats test_tags=promise:4
-@test "pre-auth process, session and broker have a filter each; the monitor has none" {
+@test "pre-auth process, session and broker have a seccomp filter each; the monitor has none" {
 	mbox one | store alice
 	pop_open
 	pop_hear '^\+OK'
@@ -50,7 +52,7 @@ xinetd_with() {
 }
 
 # bats test_tags=promise:4
-@test "kpopd-tls has a filter" {
+@test "kpopd-tls has a seccomp filter" {
 	tls_make
 	server_stop
 	server_start $(tls_options)
@@ -63,30 +65,22 @@ xinetd_with() {
 }
 
 # bats test_tags=promise:4
-@test "the relay has a filter" {
+@test "the relay has a seccomp filter" {
 	server_stop
 	server_start -p
 	pop_open -p
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
 	pop_ask "PASS x"
-	for pid in $(pgrep -x kpopd); do
-		[ "$(readlink "/proc/$pid/root")" != "$state/relay" ] ||
-		    relay=$pid
-	done
-	is_filtered "$relay"
+	is_filtered "$(jailed_in relay)"
 	pop_ask QUIT
 	pop_hear_end
 }
 
 # bats test_tags=fault:15-2,promise:4
-@test "a filter that cannot be had, or is said to be there and is not, lets nobody in" {
+@test "a login fails if its seccomp filter cannot be installed, or has no effect" {
 	for how in error=EFAULT error=EPERM error=EINVAL retval=0; do
-		log_mark
-		xinetd_with -e trace=seccomp -e inject=seccomp:"$how"
-		run pop alice QUIT
-		pkill -KILL -x strace || :
-		await 5 '! pgrep -x strace >/dev/null'
+		pop_with -e trace=seccomp -e inject=seccomp:"$how"
 		[[ $output != *"messages"* ]]
 		log_has 'fatal .*seccomp'
 	done
@@ -95,40 +89,31 @@ xinetd_with() {
 }
 
 # bats test_tags=fault:15-3,promise:4
-@test "Landlock that does not do what it says lets nobody in; a kernel without it is told of, and served" {
-	# The first landlock_create_ruleset asks for the version.
+@test "a login fails if Landlock fails or has no effect; it succeeds, with a log line, if the kernel has no Landlock" {
+	# CALL:N is the Nth call. The first landlock_create_ruleset asks for the
+	# version.
 	for call in landlock_create_ruleset:2 landlock_add_rule:1 \
 	    landlock_restrict_self:1; do
 		for how in error=EINVAL error=EPERM; do
-			log_mark
-			xinetd_with -e "trace=${call%:*}" \
+			pop_with -e "trace=${call%:*}" \
 			    -e "inject=${call%:*}:$how:when=${call#*:}"
-			run pop alice QUIT
-			pkill -KILL -x strace || :
-			await 5 '! pgrep -x strace >/dev/null'
 			[[ $output != *"messages"* ]] ||
 			    { echo "$call $how"; return 1; }
 			log_has 'fatal .*[Ll]andlock'
 		done
 	done
-	log_mark
-	xinetd_with -e trace=landlock_restrict_self \
+	pop_with -e trace=landlock_restrict_self \
 	    -e inject=landlock_restrict_self:retval=0
-	run pop alice QUIT
-	pkill -KILL -x strace || :
 	[[ $output != *"messages"* ]]
 	log_has 'fatal .*Landlock does not work'
-	log_mark
-	xinetd_with -e trace=landlock_create_ruleset \
+	pop_with -e trace=landlock_create_ruleset \
 	    -e inject=landlock_create_ruleset:error=ENOSYS
-	run pop alice QUIT
-	pkill -KILL -x strace || :
 	[[ $output == *"+OK"*"messages left"* ]]
 	log_has 'sandbox .*no Landlock'
 }
 
 # bats test_tags=promise:4
-@test "a broker that makes a forbidden call is ended, and the log names it; nothing is removed without it" {
+@test "a broker is killed for a forbidden system call, the log names the call, and the session removes nothing" {
 	mbox one two | store alice
 	spool_keep
 	pop_login alice
@@ -140,7 +125,7 @@ xinetd_with() {
 	await 5 '! pgrep -x kpopd >/dev/null'
 }
 
-@test "a session that makes a forbidden call is ended, and the monitor's line names it" {
+@test "a session is killed for a forbidden system call, and the monitor's log line names the call" {
 	mbox one | store alice
 	pop_login alice
 	session=$(child_pid)
@@ -151,27 +136,20 @@ xinetd_with() {
 	spool_is alice one
 }
 
-# relay_pid: the process of a GSSAPI layer.
-relay_pid() {
-	local pid
-	for pid in $(pgrep -x kpopd); do
-		[ "$(readlink "/proc/$pid/root")" != "$state/relay" ] ||
-		    echo "$pid"
-	done
-}
-
-@test "of ioctl the session may count what is unacknowledged, a relay what is unread besides, and neither anything else" {
-	counts_unacknowledged="ioctl 0 0x5411 0" \
-	    counts_unread="ioctl 0 0x541b 0" types="ioctl 0 0x5412 0"
+@test "ioctl may count a session's unacknowledged bytes, also the unread bytes of a relay, and do nothing else" {
+	# TIOCOUTQ, FIONREAD and TIOCSTI.
+	count_unacknowledged="ioctl 0 0x5411 0"
+	count_unread="ioctl 0 0x541b 0"
+	insert_input="ioctl 0 0x5412 0"
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
-	# There is no place for the count: EFAULT, which is the kernel's answer
-	# and not the filter's.
-	captive "$(child_pid)" "$counts_unacknowledged"
+	# The address for the count is NULL, so the kernel returns EFAULT. The
+	# filter would kill the process.
+	captive "$(child_pid)" "$count_unacknowledged"
 	[ "$returned" = -14 ]
 	pop_ask NOOP
-	captive "$(child_pid)" "$counts_unread"
+	captive "$(child_pid)" "$count_unread"
 	pop_hear_end
 	await 5 '! pgrep -x kpopd >/dev/null'
 	log_has 'fatal .*the session was ended for the system call ioctl'
@@ -182,13 +160,11 @@ relay_pid() {
 	pop_ask "USER alice"
 	pop_ask "PASS x"
 	pop_ask "DELE 1"
-	captive "$(relay_pid)" "$counts_unacknowledged" "$counts_unread"
+	captive "$(jailed_in relay)" "$count_unacknowledged" "$count_unread"
 	[ "$returned" = -14$'\n'-14 ]
 	pop_ask NOOP
-	captive "$(relay_pid)" "$types"
+	captive "$(jailed_in relay)" "$insert_input"
 	await 5 '! pgrep -x kpopd >/dev/null'
 	log_has 'fatal .*was ended for the system call ioctl'
 	spool_is alice one two
-	server_stop
-	server_start
 }

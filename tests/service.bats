@@ -1,15 +1,17 @@
 #!/usr/bin/env bats
-# The service's keys: their names in the keytab and in -s, their encryption
-# types and what the log says of these.
+# Checks the service's keys: which names kpopd accepts in the keytab and in -s,
+# and which encryption types it logs.
 
 load helpers/all
 
 setup_file() {
 	cp /etc/krb5.conf "$WORLD/krb5.conf.before"
-	# MIT Kerberos issues and takes RC4 only if it is told. The world's KDC
-	# has not been.
-	sed \
-	    -i -e 's/^\[libdefaults\]/&\n\tallow_rc4 = true\n\tallow_weak_crypto = true/' -e 's/127\.0\.0\.1:88$/127.0.0.1:8088/' /etc/krb5.conf
+	# MIT Kerberos issues and accepts RC4 only if these options permit that.
+	# The KDC of tests/world runs without them.
+	sed -i -e '/^\[libdefaults\]/{
+		a \	allow_rc4 = true
+		a \	allow_weak_crypto = true
+	}' -e 's/127\.0\.0\.1:88$/127.0.0.1:8088/' /etc/krb5.conf
 	sed 's/_ports = 88$/_ports = 8088/' "$KRB5_KDC_PROFILE" \
 	    >"$WORLD/rc4.kdc.conf"
 	KRB5_KDC_PROFILE="$WORLD/rc4.kdc.conf" krb5kdc -r KPOPD.TEST -n \
@@ -30,28 +32,24 @@ setup() {
 	rm -f "$WORLD/some.keytab"
 }
 
-teardown() {
-	server_stop
-	end_test
-}
-
-# serve_keys [kpopd option ...]: a server with some.keytab.
+# serve_keys [KPOPD-OPTION ...]: starts a server with some.keytab.
 serve_keys() {
 	server_configure "$@"
 	sed -i "s,$WORLD/server.keytab,$WORLD/some.keytab," "$WORLD/xinetd.conf"
 	xinetd_run
 }
 
-# issue NAME KEY SESSION: a service NAME with a key of one encryption type in
-# some.keytab, whose tickets have session keys of another.
-issue() {
+# add_service NAME KEY SESSION: adds the principal NAME with a key of the
+# encryption type KEY to the realm and to some.keytab. Lets the KDC issue
+# session keys of the type SESSION.
+add_service() {
 	admin "addprinc -randkey $1"
 	admin "ktadd -k $WORLD/some.keytab -e $2:normal $1"
 	admin "setstr $1 session_enctypes $3"
 }
 
-# talk SERVICE [kpopc option ...]: alice's session with a ticket for this
-# service.
+# talk SERVICE [KPOPC-OPTION ...]: has a session of alice with a ticket for this
+# service, and prints the answers.
 talk() {
 	printf '%s\r\n' "USER alice" "PASS x" STAT QUIT |
 	    kpopc -s "$1" "${@:2}" mail.kpopd.test 1109 | tr -d '\r'
@@ -62,12 +60,20 @@ rc4=arcfour-hmac
 aes=aes256-cts-hmac-sha1-96
 other=aes128-cts-hmac-sha256-128
 
-@test "the log has the ticket's encryption type and the session key's, by KPOP and by AUTH GSSAPI" {
+# answers_no_key: connects. Returns true if the server answers that it has no
+# key.
+answers_no_key() {
+	run wire </dev/null
+	[[ $output == "-ERR [SYS/PERM] the server has no Kerberos key"* ]] ||
+	    { echo "$name: $output"; return 1; }
+}
+
+@test "kpopd logs the encryption types of ticket and session key, for KPOP and for AUTH GSSAPI" {
 	local type how
-	issue pop/rc4.kpopd.test $rc4 $aes
-	issue pop/aes.kpopd.test $aes $rc4
-	issue pop/new.kpopd.test $other $aes
-	issue pop/both.kpopd.test $rc4 $rc4
+	add_service pop/rc4.kpopd.test $rc4 $aes
+	add_service pop/aes.kpopd.test $aes $rc4
+	add_service pop/new.kpopd.test $other $aes
+	add_service pop/both.kpopd.test $rc4 $rc4
 	for how in '' -p; do
 		serve_keys $how
 		for type in "rc4 $rc4 $aes" "aes $aes $rc4" "new $other $aes" \
@@ -84,10 +90,10 @@ other=aes128-cts-hmac-sha256-128
 	done
 }
 
-@test "keys of POP/ and POP3/, in letters of either case, are keys of ours, by KPOP and by AUTH GSSAPI" {
+@test "kpopd accepts tickets for POP/ and POP3/ in upper and lower case, by KPOP and by AUTH GSSAPI" {
 	local how name
 	for name in POP Pop POP3 pOp3; do
-		issue $name/mail.kpopd.test $aes $aes
+		add_service $name/mail.kpopd.test $aes $aes
 	done
 	for how in '' -p; do
 		serve_keys $how
@@ -99,23 +105,22 @@ other=aes128-cts-hmac-sha256-128
 		done
 		server_stop
 	done
-	# Nothing longer or shorter is.
+	# It accepts no longer or shorter name.
 	for name in POPS PO IMAP POP3S HOST; do
 		rm -f "$WORLD/some.keytab"
-		issue $name/mail.kpopd.test $aes $aes
+		add_service $name/mail.kpopd.test $aes $aes
 		serve_keys
-		run wire </dev/null
-		[[ $output == \
-		    "-ERR [SYS/PERM] the server has no Kerberos key"* ]] ||
-		    { echo "$name: $output"; return 1; }
+		answers_no_key
 		log_has 'failed .*what="reading the keytab [^"]+" error="it has no key for pop/HOST or pop3/HOST"$'
 		server_stop
 	done
 }
 
-@test "-s POP/... is obeyed: of keys whose names differ in case alone it takes the one that it names" {
+@test "kpopd with -s accepts tickets for exactly this principal, if the names of others differ in case only" {
 	local how name
-	for name in POP pop Pop3; do issue $name/two.kpopd.test $aes $aes; done
+	for name in POP pop Pop3; do
+		add_service $name/two.kpopd.test $aes $aes
+	done
 	for how in '' -p; do
 		for name in POP pop Pop3; do
 			serve_keys $how -s $name/two.kpopd.test
@@ -129,7 +134,7 @@ other=aes128-cts-hmac-sha256-128
 					}
 				else
 					[[ $output != *"messages"* ]] || {
-						echo "$how -s $name, $other: $output"
+						echo "-s $name, $other: $output"
 						return 1
 					}
 				fi
@@ -139,13 +144,13 @@ other=aes128-cts-hmac-sha256-128
 	done
 }
 
-@test "stock clients ask for pop/, and the keytab has that key as POP/, as Active Directory's tools write it" {
-	# The KDC of Active Directory takes any case for the same service; here
-	# the keytab is rewritten.
+@test "kpopd accepts tickets for pop/ with a key that the keytab names POP/, as Active Directory's tools do" {
+	# Active Directory's KDC issues tickets for names of any case. Here the
+	# keytab is rewritten instead.
 	perl -0777 -pe 's/\x00\x03pop\x00/\x00\x03POP\x00/g' \
 	    "$WORLD/server.keytab" >"$WORLD/some.keytab"
 	klist -k "$WORLD/some.keytab" | grep -q ' POP/mail\.kpopd\.test@'
-	if klist -k "$WORLD/some.keytab" | grep -q ' pop/'; then return 1; fi
+	klist -k "$WORLD/some.keytab" | refute grep ' pop/'
 	serve_keys
 	cat >"$WORLD/fetchmailrc" <<-END
 	poll mail.kpopd.test proto KPOP auth kerberos_v5 user "alice" sslproto '' keep mda "cat >>$WORLD/fetched"
@@ -169,28 +174,22 @@ other=aes128-cts-hmac-sha256-128
 	log_has 'login .* service=POP/mail\.kpopd\.test@KPOPD\.TEST '
 }
 
-@test "what the log says of -s is true: no such key, or no service of ours" {
+@test "kpopd logs whether the keytab lacks the principal of -s or -s names no POP service" {
 	local name
 	cp "$WORLD/server.keytab" "$WORLD/some.keytab"
 	for name in pop/elsewhere.test POP/mail.kpopd.test \
 	    pop/mail.kpopd.test@OTHER.TEST pop3/MAIL.kpopd.test; do
 		serve_keys -s $name
-		run wire </dev/null
-		[[ $output == \
-		    "-ERR [SYS/PERM] the server has no Kerberos key"* ]] ||
-		    { echo "$name: $output"; return 1; }
+		answers_no_key
 		log_has "failed .*what=\"reading the keytab [^\"]+\" error=\"it has no key for $name(@KPOPD.TEST)?, the principal of -s\"\$"
 		server_stop
 	done
-	# Some of these have keys in it.
+	# The keytab contains keys of some of these.
 	for name in host/mail.kpopd.test HOST/mail.kpopd.test \
 	    imap/mail.kpopd.test pop pop/mail.kpopd.test/x \
 	    popx/mail.kpopd.test; do
 		serve_keys -s $name
-		run wire </dev/null
-		[[ $output == \
-		    "-ERR [SYS/PERM] the server has no Kerberos key"* ]] ||
-		    { echo "$name: $output"; return 1; }
+		answers_no_key
 		log_has "failed .*what=\"parsing the principal of -s\" error=\"neither pop/HOST nor pop3/HOST: $name\"\$"
 		server_stop
 	done

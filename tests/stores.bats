@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# What a user sees is the same for every mailbox format: delivered by procmail,
-# served, removed, all under xinetd.
+# Checks that mbox and Maildir behave alike: mail that procmail has delivered is
+# served and removed.
 
 load helpers/all
 
@@ -16,8 +16,8 @@ teardown() {
 	end_test
 }
 
-# each_format TEST: runs the function for every format, with an empty mailbox to
-# which "deliver alice" delivers.
+# each_format FUNCTION: runs the function for every format, with an empty
+# mailbox to which "deliver alice" delivers. Fails if the function fails.
 each_format() {
 	local format
 	for format in $formats; do
@@ -33,25 +33,31 @@ each_format() {
 		esac
 		"$1" || { echo "with $format" >&2; return 1; }
 	done
-	server_stop
-	server_start
 }
 
+# store_as USER FILE: makes standard input this file of the user.
 store_as() {
 	cat >"$2"
 	chown "$1:" "$2"
 }
 
+# another_second: waits for another second of the clock. procmail's file names
+# sort by the second, and within one second in no order.
+another_second() {
+	sleep 1.1
+}
+
+# deliver_all NAME ...: delivers these messages, in this order.
 deliver_all() {
 	local name
 	for name in "$@"; do
 		make_message "$name" | deliver alice
-		# procmail's names of files in one second are in no order.
-		[ ! -e /home/alice/Maildir ] || sleep 1.1
+		[ ! -e /home/alice/Maildir ] || another_second
 	done
 }
 
-# holds NAME ...: the next session finds exactly these messages, byte for byte.
+# holds NAME ...: returns true if the next session finds exactly these messages,
+# byte for byte.
 holds() {
 	local name n=0
 	pop alice STAT QUIT | grep -q "^+OK $# " ||
@@ -65,6 +71,9 @@ holds() {
 	done
 }
 
+# The functions below each check a behaviour for one format, for each_format.
+
+# delivered_is_served: messages are served, marked and removed.
 delivered_is_served() {
 	deliver_all one two three || return 1
 	holds one two three || return 1
@@ -78,10 +87,11 @@ delivered_is_served() {
 	holds
 }
 
-@test "what procmail delivers is served byte for byte, and goes when it is deleted" {
+@test "kpopd serves what procmail has delivered byte for byte and removes it by DELE, in mbox and Maildir" {
 	each_format delivered_is_served
 }
 
+# arrives_and_stays: a message arrives during a session that removes another.
 arrives_and_stays() {
 	deliver_all one two || return 1
 	pop_login alice || return 1
@@ -93,10 +103,11 @@ arrives_and_stays() {
 	holds two three
 }
 
-@test "mail that arrives during a session stays" {
+@test "QUIT keeps a message that was delivered during the session, in mbox and Maildir" {
 	each_format arrives_and_stays
 }
 
+# lost_removes_nothing: a session excludes others, and then loses its client.
 lost_removes_nothing() {
 	deliver_all one two || return 1
 	pop_login alice || return 1
@@ -108,10 +119,11 @@ lost_removes_nothing() {
 	holds one two
 }
 
-@test "one session at a time; a lost one removes nothing" {
+@test "a mailbox has one session at a time, which removes nothing without QUIT, in mbox and Maildir" {
 	each_format lost_removes_nothing
 }
 
+# ids_are_kept: messages keep their ids after a removal and without the index.
 ids_are_kept() {
 	deliver_all one two three || return 1
 	pop alice UIDL QUIT | sed -n 's/^[0-9] //p' >"$WORLD/before"
@@ -122,10 +134,11 @@ ids_are_kept() {
 	    cmp - <(tail -n 2 "$WORLD/before")
 }
 
-@test "UIDLs stay when messages go and when the state directory is lost" {
+@test "messages keep their UIDLs after a removal and a loss of the state directory, in mbox and Maildir" {
 	each_format ids_are_kept
 }
 
+# fetchmail_takes_all: fetchmail fetches and removes all messages.
 fetchmail_takes_all() {
 	deliver_all one two || return 1
 	cat >"$WORLD/fetchmailrc" <<-END
@@ -140,6 +153,6 @@ fetchmail_takes_all() {
 	holds
 }
 
-@test "fetchmail takes all" {
+@test "fetchmail fetches and removes all messages, in mbox and Maildir" {
 	each_format fetchmail_takes_all
 }

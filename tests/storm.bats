@@ -1,12 +1,13 @@
 #!/usr/bin/env bats
-# A storm of MDAs against QUITs with deletions: delivered = kept + deleted,
-# exactly, byte for byte.
+# Checks that no message is lost or doubled while MDAs deliver at the same time
+# as sessions remove messages: what is delivered is kept or removed, byte for
+# byte.
 
 load helpers/all
 load helpers/storm
 
 # bats test_tags=fault:9,promise:7
-@test "procmail, exim and Postfix's locks against QUIT: nothing is lost, nothing comes twice, nothing comes back" {
+@test "no message is lost, doubled or restored while procmail, exim and Postfix's locks compete with QUIT" {
 	local n=0 hows=(quit kill) count=240 gap=0.45
 	! long || count=6000 gap=0.6
 	storm_of $count $gap
@@ -17,13 +18,11 @@ load helpers/storm
 	[ "${bad-0}" -lt 3 ]
 	wait "${pids[@]}"
 	[ "$(wc -l <"$STORM/delivered")" -eq $count ]
-	# The last QUIT is judged by what is there after it.
+	# One more session shows what the last QUIT left.
 	count_point storm session look
 	storm check >&3
-	echo \
-	    "# storm: $(log_lines |
-		grep -ac \
-		' recovery .*state=') removals finished by another process" >&3
+	finished=$(log_lines | grep -ac ' recovery .*state=') || :
+	echo "# storm: $finished removals finished by another process" >&3
 	if long; then
 		points_are_good storm 100
 	else

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The installed units under a real systemd: everything works in the unit's
-# confinement, and the confinement is tight.
+# Checks that kpopd works under a real systemd with the installed units, and
+# that the units confine it.
 
 load helpers/all
 load helpers/boot
@@ -36,18 +36,20 @@ teardown() {
 	journal | tail -n 20
 }
 
-# journal: what kpopd has said since the test began.
+# journal: prints what kpopd has logged since the test began.
 journal() {
 	inside journalctl -b --no-pager -q -o cat --since "@$started" -t kpopd \
 	    -t kpopd-tls -u kpopd.service || true
 }
 
+# journal_has PATTERN: waits up to five seconds for a line of kpopd that matches
+# the pattern (extended).
 journal_has() {
 	await 5 "journal | grep -Eq -- '$1'"
 }
 
-# serve [kpopd option …]: the socket as it is installed, and these options and
-# $unit_lines by a drop-in.
+# serve [KPOPD-OPTION …]: starts the installed socket. A drop-in contains these
+# options and the lines in $unit_lines.
 serve() {
 	inside systemctl stop kpopd.socket kpopd.service
 	await 5 '! ss -Hltn sport = 1109 | grep -q .'
@@ -60,31 +62,34 @@ serve() {
 	inside systemctl start kpopd.socket
 }
 
-# fill NAME …: alice's mailbox.
-fill() {
+# fill_spool NAME …: makes alice's spool in the container of these messages.
+fill_spool() {
 	mbox "$@" >"$root/var/mail/alice"
 	chown alice:mail "$root/var/mail/alice"
 	chmod 660 "$root/var/mail/alice"
 }
 
+# main_pid: prints the pid of the service's main process in the container.
 main_pid() {
 	inside systemctl show -P MainPID kpopd.service
 }
 
-@test "systemd finds the units in order, and the service's exposure is 2.0 at most" {
+@test "systemd-analyze verifies the units, and finds an exposure of at most 2.0 for the service" {
 	inside systemd-analyze verify kpopd.service kpopd.socket
 	inside systemd-analyze security --no-pager --threshold=20 kpopd.service
 }
 
-@test "kpopc and fetchmail are served from the spool, with the dotlock, and messages are removed" {
+@test "kpopd under systemd serves kpopc and fetchmail from the spool, and removes messages under its locks" {
 	serve
-	fill one two three
+	fill_spool one two three
 	run pop alice STAT "DELE 1" QUIT
 	[[ $output == *"+OK 3 "*"+OK bye, 2 messages left"* ]]
 	cmp "$root/var/mail/alice" <(mbox two three)
 	[ "$(ls "$root/var/mail")" = alice ]
-	printf 'poll mail.kpopd.test proto KPOP auth kerberos_v5\n\tuser alice sslproto "" mda "cat >>%s"\n' \
-	    "$WORLD/fetched" >"$WORLD/fetchmailrc"
+	cat >"$WORLD/fetchmailrc" <<-END
+	poll mail.kpopd.test proto KPOP auth kerberos_v5
+		user alice sslproto "" mda "cat >>$WORLD/fetched"
+	END
 	chmod 600 "$WORLD/fetchmailrc"
 	rm -f "$WORLD/fetched"
 	fetchmail --nosyslog -f "$WORLD/fetchmailrc"
@@ -92,16 +97,16 @@ main_pid() {
 	[ ! -s "$root/var/mail/alice" ]
 	journal_has '^login peer=[^ ]+ user=alice principal=alice@KPOPD\.TEST .*layer=none by=localname$'
 	journal_has '^logout peer=[^ ]+ reason=quit .*deleted=2 left=0 '
-	# No lock was missing, no sandbox, and nothing was refused by the unit.
-	journal | grep -E '^(failed|sandbox|fatal)' && return 1 || :
-	# It was the unit that served: the process sees no other network.
+	# No lock and no sandbox failed in the unit's confinement.
+	journal | refute grep -E '^(failed|sandbox|fatal)'
+	# The unit has really served, because kpopd runs in its own network.
 	[ "$(inside readlink "/proc/$(main_pid)/ns/net")" != \
 	    "$(readlink /proc/self/ns/net)" ]
 	[ "$(inside sed -n 's/^NoNewPrivs:\t//p' "/proc/$(main_pid)/status")" \
 	    = 1 ]
 }
 
-@test "a Maildir in the home directory is served, and .k5login there is read" {
+@test "kpopd under systemd serves a Maildir in the home directory, and reads .k5login there" {
 	unit_lines=$'ProtectHome=no\nReadWritePaths=/home' serve \
 	    -m maildir:~/Maildir
 	inside systemd-analyze security --no-pager --threshold=21 kpopd.service
@@ -122,23 +127,26 @@ main_pid() {
 	    '^login .*user=alice principal=bob@KPOPD\.TEST .*by=k5login$'
 }
 
-@test "TLS, and with -p the layer of GSSAPI" {
+# session_by KPOPC-ARGUMENT …: has a session of alice by kpopc with these
+# arguments. Returns true if one message is left.
+session_by() {
+	printf '%s\r\n' "USER alice" "PASS x" QUIT | kpopc "$@" |
+	    grep '^+OK bye, 1 messages left'
+}
+
+@test "kpopd under systemd serves by TLS, and with -p in a layer of GSSAPI" {
 	serve -c /etc/kpopd/server.pem -K /etc/kpopd/server.key
-	fill one
-	run \
-	    bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' --tls -C '$WORLD/tls/ca.pem' mail.kpopd.test"
-	[[ $output == *"+OK bye, 1 messages left"* ]]
+	fill_spool one
+	session_by --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test
 	journal_has '^tls peer=[^ ]+ version=TLSv1.3'
 	serve -p
-	run \
-	    bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -p mail.kpopd.test 1109"
-	[[ $output == *"+OK bye, 1 messages left"* ]]
+	session_by -p mail.kpopd.test 1109
 	journal_has '^login .*layer=confidentiality'
 }
 
-@test "a reload keeps the listener, a restart keeps the sessions, and both serve on" {
+@test "a reload of the service keeps the listener, and a restart keeps its sessions" {
 	serve
-	fill one two
+	fill_spool one two
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER alice"

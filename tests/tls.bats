@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# TLS: by STLS after the ticket and before AUTH, and from the first byte.
+# Checks TLS in kpopd and kpopc: by STLS, which comes after the ticket and
+# before AUTH, and from the first byte.
 
 load helpers/all
 
@@ -11,13 +12,8 @@ setup() {
 	mbox one two | store alice
 }
 
-teardown() {
-	server_stop
-	end_test
-}
-
-# fetch POLL [OPTION]: one poll of fetchmail; what it delivers goes to
-# $WORLD/got.
+# fetch POLL [OPTION]: lets fetchmail poll once. The messages that it delivers
+# are in $WORLD/got.
 fetch() {
 	printf '#!/bin/sh\n{ echo == message; cat; } >>%s/got\n' "$WORLD" \
 	    >"$WORLD/mda"
@@ -31,15 +27,15 @@ fetch() {
 	    -i "$WORLD/ids" --pidfile "$WORLD/fetchmail.pid"
 }
 
-# recorded PORT: a relay on this port before the server; what the wire carries
-# goes to $WORLD/wire.
+# recorded PORT: starts a relay to the server on this port. It writes the
+# client's bytes to $WORLD/wire and the server's bytes to $WORLD/wire.back.
 recorded() {
 	socat -r "$WORLD/wire" -R "$WORLD/wire.back" TCP-LISTEN:"$1",reuseaddr \
 	    TCP:127.0.0.1:1109 3>&- 2>/dev/null &
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }
 
-@test "fetchmail's defaults: KPOP, then TLS; the wire carries no mail" {
+@test "fetchmail with its defaults fetches by KPOP inside TLS, and no mail is on the wire in cleartext" {
 	server_start $(tls_options)
 	rm -f "$WORLD"/wire*
 	recorded 2109
@@ -52,11 +48,11 @@ recorded() {
 	log_has 'kpopd\[[0-9]+\]: tls peer=[^ ]+ version=TLSv1.3 cipher='
 	log_has 'login .*layer=tls '
 	grep -aq STLS "$WORLD/wire"
-	grep -aq 'Subject\|USER alice\|RETR\|line 1' "$WORLD/wire" \
-	    "$WORLD/wire.back" && return 1 || :
+	refute grep -aq 'Subject\|USER alice\|RETR\|line 1' "$WORLD/wire" \
+	    "$WORLD/wire.back"
 }
 
-@test "with sslproto '' the same server speaks plain KPOP, and no TLS process is started" {
+@test "a server with a certificate serves fetchmail without TLS (sslproto ''), and starts no kpopd-tls" {
 	server_start $(tls_options)
 	run fetch "poll mail.kpopd.test proto KPOP auth kerberos_v5" \
 	    "sslproto ''"
@@ -66,7 +62,7 @@ recorded() {
 	log_lacks 'kpopd-tls'
 }
 
-@test "STLS in POP3 mode: curl, with AUTH GSSAPI inside" {
+@test "curl logs in by STLS and AUTH GSSAPI in POP3 mode" {
 	server_start -p $(tls_options)
 	run timeout 10 curl -sS --ssl-reqd --cacert "$WORLD/tls/ca.pem" \
 	    --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: \
@@ -76,7 +72,7 @@ recorded() {
 	log_has 'login .*layer=tls '
 }
 
-@test "TLS from the first byte: curl's pop3s" {
+@test "curl logs in by pop3s if TLS begins with the first byte" {
 	server_start -p -T immediate $(tls_options)
 	run timeout 10 curl -sS --cacert "$WORLD/tls/ca.pem" \
 	    --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: \
@@ -85,17 +81,38 @@ recorded() {
 	[[ $output == *"one line 3"* ]]
 }
 
-@test "openssl s_client -starttls pop3; after it STLS is neither listed nor obeyed, and the end is announced" {
+@test "inside TLS STLS is neither listed nor obeyed, and kpopd-tls announces the end of the stream" {
 	server_start -p $(tls_options)
-	run s_client -starttls pop3 < <(printf '%s\r\n' CAPA STLS QUIT; sleep 1)
+	run s_client -ign_eof -starttls pop3 \
+	    < <(printf '%s\r\n' CAPA STLS QUIT)
 	[[ $output == \
 	    *"SASL GSSAPI"*"-ERR TLS has begun already"*"+OK bye"* ]] ||
 	    { echo "$output"; cat "$WORLD/s_client.err"; return 1; }
 	[[ $output != *$'\nSTLS'* ]]
-	grep -q 'unexpected eof' "$WORLD/s_client.err" && return 1 || :
+	refute grep -q 'unexpected eof' "$WORLD/s_client.err"
 }
 
-@test "kpopc --tls: STLS after the ticket and before AUTH, with the certificate verified and bound" {
+# renegotiate: connects by TLS 1.2, asks for a renegotiation, then sends "quit".
+# Sets $output to what s_client prints. Without -quiet, s_client takes a line
+# "R" as a command to renegotiate.
+renegotiate() {
+	mkfifo "$WORLD/renegotiate"
+	exec {tick}<>"$WORLD/renegotiate"
+	timeout 10 openssl s_client -starttls pop3 -tls1_2 \
+	    -CAfile "$WORLD/tls/ca.pem" -connect mail.kpopd.test:1109 \
+	    <&"$tick" >"$WORLD/renegotiated" 2>&1 3>&- &
+	client=$!
+	await 5 'grep -q "Verify return code" "$WORLD/renegotiated"'
+	echo R >&"$tick"
+	await 5 'grep -q RENEGOTIATING "$WORLD/renegotiated"'
+	echo quit >&"$tick"
+	wait "$client" || true
+	exec {tick}>&-
+	rm "$WORLD/renegotiate"
+	output=$(<"$WORLD/renegotiated")
+}
+
+@test "kpopc --tls logs in by KPOP and POP3, and refuses a certificate of another authority or host" {
 	for mode in "" -p; do
 		server_start $mode $(tls_options)
 		run kpopc $mode --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test \
@@ -106,7 +123,8 @@ recorded() {
 		    *"+OK 2 410"*"one line 3"*"+OK bye, 2 messages left"* ]] ||
 		    { echo "$output"; return 1; }
 		log_has 'login .*layer=tls '
-		# Not this authority's, and not this host's name.
+		# Without -C it does not trust the authority; the certificate
+		# is not for 127.0.0.1.
 		run kpopc $mode --tls mail.kpopd.test 1109 \
 		    < <(printf '%s\r\n' "USER alice" "PASS x" QUIT)
 		[ "$status" -eq 1 ]
@@ -122,34 +140,32 @@ recorded() {
 	done
 }
 
-@test "old versions of TLS are refused, the new ones are not, and renegotiation is not to be had" {
+@test "TLS 1.2 and 1.3 are accepted; older versions and renegotiation are refused" {
 	server_start -p $(tls_options)
 	for version in -tls1 -tls1_1; do
 		run s_client -starttls pop3 -cipher 'ALL:@SECLEVEL=0' $version \
-		    < <(sleep 1)
+		    </dev/null
 		[ "$status" -ne 0 ]
 	done
 	log_has 'refused .*reason="TLS handshake"'
 	for version in -tls1_2 -tls1_3; do
-		run s_client -starttls pop3 $version \
-		    < <(printf 'QUIT\r\n'; sleep 1)
+		run s_client -ign_eof -starttls pop3 $version \
+		    < <(printf 'QUIT\r\n')
 		[[ $output == *"+OK bye"* ]] || {
 			echo "$version: $output"
 			cat "$WORLD/s_client.err"
 			return 1
 		}
 	done
-	# Without -quiet, s_client takes R for a wish to renegotiate.
-	run timeout 10 openssl s_client -starttls pop3 -tls1_2 \
-	    -CAfile "$WORLD/tls/ca.pem" -connect mail.kpopd.test:1109 \
-	    < <(sleep 0.5; echo R; sleep 1; echo quit; sleep 1)
+	renegotiate
 	[[ $output == *RENEGOTIATING* && $output != *"+OK bye"* ]]
 }
 
 # bats test_tags=attack:2-16
-@test "what a client says against the certificate is in the log in words of our own" {
+@test "an alert of the client about the certificate is logged by its name; other alerts with OpenSSL's text" {
 	local alert name
-	# A client's hello, of TLS 1.2, in which alerts are in the clear here.
+	# Takes the first message of a client of TLS 1.2, where alerts at this
+	# time are not encrypted.
 	socat -u TCP-LISTEN:2112,reuseaddr "OPEN:$WORLD/hello,creat,trunc" \
 	    3>&- &
 	await 5 'ss -Hltn sport = 2112 | grep -q .'
@@ -158,7 +174,6 @@ recorded() {
 	await 5 '[ -s "$WORLD/hello" ]'
 	kill %1 %2 2>/dev/null || true
 	server_start -p -T immediate $(tls_options)
-	# The words of OpenSSL stay for what is not about the certificate.
 	while read -r alert name; do
 		log_mark
 		{
@@ -181,7 +196,7 @@ recorded() {
 		70 TLS handshake
 		255 TLS handshake
 	END
-	# The reset that follows is there before the alert is read.
+	# kpopd-tls reads the alert when the connection has already been reset.
 	log_mark
 	exec {peer}<>/dev/tcp/127.0.0.1/1109
 	cat "$WORLD/hello" >&"$peer"
@@ -189,7 +204,7 @@ recorded() {
 	tls=$(jailed_in tls)
 	kill -STOP $tls
 	printf '\x15\x03\x03\x00\x02\x02\x30' >&"$peer"
-	# What was not read of the server's flight makes it one.
+	# The close is a reset, because bytes of the server were not read.
 	exec {peer}>&-
 	kill -CONT $tls
 	log_has 'refused .*reason="the client does not take the certificate: unknown_ca"$'
@@ -200,13 +215,39 @@ recorded() {
 	log_has 'refused .*reason="cleartext, not TLS"$'
 }
 
-# authority NAME: another one, which has signed nothing here.
+# after_stls TEXT [FILE]: sends the file and STLS, waits for the answer, and
+# sends the text (as printf has it) in cleartext. Sets $output to all that the
+# server sends until it closes the connection.
+after_stls() {
+	exec {peer}<>/dev/tcp/127.0.0.1/1109
+	timeout 10 cat <&"$peer" 2>/dev/null >"$WORLD/answers" 3>&- &
+	reader=$!
+	cat "${2-/dev/null}" - <<<$'STLS\r' >&"$peer"
+	await 5 'grep -aqE "begin TLS|ERR" "$WORLD/answers"'
+	printf "$1" >&"$peer" 2>/dev/null || true
+	wait "$reader" || true
+	exec {peer}>&-
+	output=$(tr -d '\0' <"$WORLD/answers")
+}
+
+# authority NAME: makes another authority, which has not signed the server's
+# certificate.
 authority() {
 	openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=$1" \
 	    -keyout "$WORLD/tls/$1.key" -out "$WORLD/tls/$1.pem" 2>/dev/null
 }
 
-@test "real clients that give up at the certificate are in the log as such: an unknown authority, an expired one, another name" {
+# gives_up REASON COMMAND ...: runs a client that must not accept the
+# certificate, and checks the reason in the log.
+gives_up() {
+	log_mark
+	run timeout 20 "${@:2}" </dev/null
+	[ "$status" -ne 0 ] || { echo "$*: $output"; return 1; }
+	log_has "refused .*reason=\"$1" || { echo "$*: $output"; return 1; }
+	log_lacks ' login '
+}
+
+@test "a client that rejects the certificate (unknown authority, expired, another name) is logged as that" {
 	authority other-ca
 	openssl req -new -key "$WORLD/tls/server.key" \
 	    -subj /CN=mail.kpopd.test -out "$WORLD/tls/old.csr" 2>/dev/null
@@ -214,18 +255,15 @@ authority() {
 	    -CAkey "$WORLD/tls/ca.key" -CAcreateserial -days -1 \
 	    -extfile "$WORLD/tls/server.ext" -out "$WORLD/tls/old.pem" \
 	    2>/dev/null
-	gives_up() {
-		log_mark
-		run timeout 20 "${@:2}" </dev/null
-		[ "$status" -ne 0 ] || { echo "$*: $output"; return 1; }
-		log_has "refused .*reason=\"$1" ||
-		    { echo "$*: $output"; return 1; }
-		log_lacks ' login '
-	}
 	unknown='the client does not take the certificate: unknown_ca"$'
-	expired='the client does not take the certificate: certificate_expired"$'
-	closed='closed after the handshake, as by a client that does not take the certificate"$'
-	printf 'poll mail.kpopd.test proto KPOP auth kerberos_v5 user alice sslcertck sslcertfile %s mda cat\n' "$WORLD/tls/other-ca.pem" >"$WORLD/fetchmailrc"
+	expired='the client does not take the certificate:'
+	expired+=' certificate_expired"$'
+	closed='closed after the handshake, as by a client that'
+	closed+=' does not take the certificate"$'
+	cat >"$WORLD/fetchmailrc" <<-END
+	poll mail.kpopd.test proto KPOP auth kerberos_v5 user alice
+		sslcertck sslcertfile $WORLD/tls/other-ca.pem mda cat
+	END
 	chmod 600 "$WORLD/fetchmailrc"
 	server_start $(tls_options)
 	gives_up "$unknown" fetchmail --nodetach --nosyslog \
@@ -240,8 +278,7 @@ authority() {
 	gives_up "$unknown" openssl s_client -quiet -starttls pop3 \
 	    -verify_return_error -CAfile "$WORLD/tls/other-ca.pem" \
 	    -connect mail.kpopd.test:1109
-	# It looks at the certificate when the handshake is over, and says
-	# nothing of it.
+	# mpop checks the certificate after the handshake, and sends no alert.
 	gives_up "$closed" mpop --host=mail.kpopd.test --port=1109 \
 	    --auth=gssapi --user=alice --tls=on --tls-starttls=on \
 	    --tls-trust-file="$WORLD/tls/other-ca.pem" --keep=on \
@@ -262,41 +299,40 @@ authority() {
 	    --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got"
 }
 
+# alert_after HOW [COMMAND ...]: sends these commands inside TLS, and then the
+# alert or the cleartext HOW (tests/clients/alert.py).
+alert_after() {
+	{ versions; apreq pop/mail.kpopd.test | framed; } >"$WORLD/exchange"
+	log_mark
+	timeout 20 /usr/bin/python3 "$BATS_TEST_DIRNAME/clients/alert.py" \
+	    "$1" "$WORLD/exchange" "${@:2}"
+	log_has ' (logout|refused) .*(reason=lost|"no login: lost")'
+}
+
 # bats test_tags=attack:2-17
-@test "what a client says against the certificate after it has spoken inside TLS is no reason of a refusal, nor is cleartext after the handshake" {
+@test "a late alert about the certificate, or cleartext after the handshake, is not logged as a refusal's reason" {
 	local how
 	server_start $(tls_options)
-	ends() {
-		{
-			versions
-			apreq pop/mail.kpopd.test | framed
-		} >"$WORLD/exchange"
-		log_mark
-		timeout 20 /usr/bin/python3 \
-		    "$BATS_TEST_DIRNAME/clients/alert.py" "$1" \
-		    "$WORLD/exchange" "${@:2}"
-		log_has ' (logout|refused) .*(reason=lost|"no login: lost")'
-	}
 	for how in 42 43 44 45 46 48 113 'USER alice' 'GET / HTTP/1.0' \
 	    'CONNECT x:1 HTTP/1.0'; do
-		ends "$how" "USER alice" "PASS x" STAT
+		alert_after "$how" "USER alice" "PASS x" STAT
 		log_has ' login .*layer=tls '
 		log_has 'failed peer=[^ ]* what="TLS" error="'
 		log_lacks 'refused |does not take|cleartext'
-		ends "$how" CAPA
+		alert_after "$how" CAPA
 		log_lacks 'does not take|cleartext'
-		# Some look at the certificate after the handshake, and then say
-		# it.
-		ends "$how"
+		# Some clients check the certificate after the handshake, and
+		# then send the alert.
+		alert_after "$how"
 		log_lacks 'cleartext'
 		[ ${#how} -gt 3 ] ||
 		    log_has 'refused .*reason="the client does not take the certificate: '
 	done
 }
 
-@test "a client that is silent after the handshake, says something, or never begins it, is not taken for one that gives up" {
+@test "a client that ends TLS without a login is not logged as one that rejects the certificate" {
 	server_start -p -t 2 -T immediate $(tls_options)
-	# Its input does not end; the server's end of the connection is its end.
+	# The client's input does not end, so the server ends the connection.
 	exec {quiet}<> <(:)
 	s_client <&"$quiet" >/dev/null || true
 	exec {quiet}>&-
@@ -308,20 +344,20 @@ authority() {
 	log_lacks 'certificate'
 }
 
-@test "what came before the handshake is never a command after it" {
+@test "bytes before the handshake are never commands after it" {
 	server_start -p $(tls_options)
 	run wire 3 < <(printf 'STLS\r\nCAPA\r\nQUIT\r\n')
 	[[ $output == *"-ERR nothing may follow STLS"* &&
 	    $output != *"capabilities"* ]]
 	log_has 'refused .*reason="cleartext commands after STLS"'
-	# A moment later, when TLS is awaited already.
-	run wire 3 < <(printf 'STLS\r\n'; sleep 0.5; printf 'CAPA\r\nQUIT\r\n')
+	# The same when kpopd-tls already waits for the handshake.
+	after_stls 'CAPA\r\nQUIT\r\n'
 	[[ $output == *"+OK begin TLS"* && $output != *"capabilities"* &&
 	    $output != *"bye"* ]]
 	log_has 'refused .*reason="cleartext, not TLS"$'
 }
 
-@test "with -T require nobody comes in without TLS" {
+@test "-T require refuses a login without TLS" {
 	server_start -T require $(tls_options)
 	run pop alice STAT QUIT
 	[[ $output == *"-ERR [AUTH] STLS comes first"* &&
@@ -338,41 +374,46 @@ authority() {
 	[ "$(grep -c '^Subject' "$WORLD/got")" -eq 2 ]
 }
 
-@test "STLS that is not offered is a reason of its own, if the client leaves then" {
+# stls_then TEXT: connects by KPOP or, if $how is -p, by POP3. Sends the text,
+# which printf formats, and prints the answers.
+stls_then() {
+	{
+		[ "$how" = -p ] || {
+			versions
+			apreq pop/mail.kpopd.test | framed
+		}
+		printf "$1"
+	} | wire 3
+}
+
+@test "the log has a reason of its own for a client that leaves because STLS is not offered" {
 	local how
+	server_start
+	begin_replay_cache
+	server_stop
+	log_settle
 	for how in -p ''; do
 		server_start $how
-		pop_say_stls() {
-			if [ -n "$how" ]; then
-				printf "$@" | wire 3
-			else
-				{
-					versions
-					apreq pop/mail.kpopd.test | framed
-					printf "$@"
-				} | wire 3
-			fi
-		}
 		for rest in 'QUIT\r\n' '' 'CAPA\r\nQUIT\r\n'; do
 			log_mark
-			run pop_say_stls "CAPA\r\nSTLS\r\n$rest"
+			run stls_then "CAPA\r\nSTLS\r\n$rest"
 			[[ $output == *"-ERR no TLS here"* ]]
 			log_has 'refused .*reason="STLS, which is not offered"$'
 			log_count 1 .
 		done
 		server_stop
 	done
-	# A client that goes on is let in, and no line is about STLS.
+	# If the client continues, the login succeeds, and STLS is not logged.
 	server_start
 	log_mark
 	run pop alice STLS QUIT
-	run \
-	    bash -c "printf '%s\r\n' STLS 'USER alice' 'PASS x' QUIT | '$KPOPD_BUILD/kpopc' mail.kpopd.test"
+	run kpopc mail.kpopd.test \
+	    < <(printf '%s\r\n' STLS "USER alice" "PASS x" QUIT)
 	[[ $output == *"-ERR no TLS here"*"+OK 2 messages"* ]]
 	log_lacks 'refused|STLS'
 }
 
-@test "a certificate that does not work is logged, and TLS is not offered; once it is mended, it is" {
+@test "TLS is not offered if the certificate or its key does not work, which is logged; it is offered when they do" {
 	cp "$WORLD/tls/server.pem" "$WORLD/tls/tried.pem"
 	openssl genrsa -out "$WORLD/tls/other.key" 2048 2>/dev/null
 	cp "$WORLD/tls/other.key" "$WORLD/tls/tried.key"
@@ -388,19 +429,19 @@ authority() {
 	[[ $output != *STLS* && $output == *SASL* ]]
 }
 
-@test "a client that stalls in the handshake is cut off by the deadline, and leaves no process" {
+@test "a client that stops in the handshake is disconnected at the login deadline, and leaves no process" {
 	server_start -p -t 2:20 $(tls_options)
 	exec 9<>/dev/tcp/127.0.0.1/1109
 	printf 'STLS\r\n' >&9
 	await 5 'pgrep -x kpopd-tls >/dev/null'
 	printf '\x16\x03\x01\x02' >&9
-	# The client stays.
+	# The client keeps its end open.
 	await 6 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
 	exec 9>&-
 	log_has 'refused '
 }
 
-@test "one byte at a time, and messages larger than many records, arrive whole" {
+@test "a message of many TLS records, and commands of one byte a record, arrive whole" {
 	{ from_line; printf 'Subject: large\n\n'; seq 200000; echo; } |
 	    store alice
 	server_start -p -T immediate $(tls_options)
@@ -408,59 +449,50 @@ authority() {
 	    --login-options AUTH=GSSAPI -u alice@KPOPD.TEST: \
 	    pop3s://mail.kpopd.test:1109/1 |
 	    tr -d '\r' | tail -n +3 | cmp - <(seq 200000)
-	run s_client -max_send_frag \
-	    512 < <(for c in C A P A; do
-		    printf $c
-		    sleep 0.1
-	    done; printf '\r\nQUIT\r\n'; sleep 1)
+	run s_client -ign_eof -max_send_frag 512 \
+	    < <(printf 'CAPA\r\nQUIT\r\n' | trickle 0.1)
 	[[ $output == *"SASL GSSAPI"*"+OK bye"* ]]
 }
 
 # bats test_tags=fault:17-2,promise:3
-@test "the TLS key is in kpopd-tls, the service's in the pre-auth process; neither has the other's, and the session has none" {
+@test "only kpopd-tls has the TLS key and only the pre-auth process the service key; the session has neither" {
 	server_start $(tls_options)
-	"$KPOPD_BUILD/kpopc" --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test \
-	    < <(sleep 6; printf "%s\r\n" "USER alice" "PASS x"; sleep 30) \
-	    >/dev/null 2>&1 3>&- &
-	await 5 '[ -n "$(jailed_in tls)" ]'
-	sleep 0.3
+	pop_open --tls -C "$WORLD/tls/ca.pem"
+	pop_hear '^\+OK'
 	tls=$(jailed_in tls) preauth=$(jailed_in preauth)
 	holds_key "$tls" tls_key_bytes
 	holds_none "$tls"
 	holds_key "$preauth"
 	holds_none "$preauth" tls_key_bytes
-	await 15 "log_lines | grep -q 'login .*layer=tls'"
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	log_has 'login .*layer=tls'
 	for pid in $(pgrep -x kpopd); do
 		holds_none "$pid"
 		holds_none "$pid" tls_key_bytes
 	done
 }
 
-@test "kpopd-tls that makes a forbidden call is ended, and the log names the call" {
+@test "kpopd-tls is killed for a forbidden system call, and the log names the call" {
 	[ -z "${SANITIZER-}" ] || skip "built for sanitizers, without a sandbox"
 	server_start $(tls_options)
-	"$KPOPD_BUILD/kpopc" --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test \
-	    < <(sleep 8) >/dev/null 2>&1 3>&- &
-	await 5 '[ -n "$(jailed_in tls)" ]'
+	pop_open --tls -C "$WORLD/tls/ca.pem"
+	pop_hear '^\+OK'
 	captive "$(jailed_in tls)" "execve /bin/true 0 0"
 	log_has 'kpopd\[[0-9]+\]: fatal .*kpopd-tls was ended for the system call execve"$'
 }
 
-@test "where TLS cannot begin after all the connection ends with a word" {
+@test "if kpopd-tls cannot run, STLS ends the connection with -ERR, and TLS from the first byte without text" {
 	server_start $(tls_options) -U nobody-by-this-name
-	run \
-	    wire < <(versions; apreq pop/mail.kpopd.test |
-		framed; printf 'STLS\r\nUSER alice\r\nPASS x\r\nQUIT\r\n')
+	{ versions; apreq pop/mail.kpopd.test | framed; } >"$WORLD/exchange"
+	run wire < <(cat "$WORLD/exchange"
+	    printf '%s\r\n' STLS "USER alice" "PASS x" QUIT)
 	[[ $output != *"messages"* ]]
-	run \
-	    wire < <(versions; apreq pop/mail.kpopd.test |
-		framed
-		printf 'STLS\r\n'
-		sleep 1; printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
+	{ versions; apreq pop/mail.kpopd.test | framed; } >"$WORLD/exchange"
+	after_stls 'USER alice\r\nPASS x\r\nQUIT\r\n' "$WORLD/exchange"
 	[[ $output == *"-ERR [SYS/TEMP] TLS cannot be had now"* &&
 	    $output != *"PASS comes"* ]] || { echo "$output"; return 1; }
 	log_lacks ' login '
-	# From the first byte on there are no words for it.
 	server_stop
 	server_start -T immediate $(tls_options) -U nobody-by-this-name
 	run openssl s_client -connect 127.0.0.1:1109 \
@@ -470,16 +502,17 @@ authority() {
 	log_lacks ' login '
 }
 
-# inside_tls PORT: what comes to this port goes on to the server inside TLS from
-# its first byte.
+# inside_tls PORT: starts a relay on this port, which passes the connection to
+# the server inside TLS. Sets $relay to its pid.
 inside_tls() {
-	socat \
-	    TCP-LISTEN:"$1",reuseaddr,fork OPENSSL:127.0.0.1:1109,cafile="$WORLD/tls/ca.pem",commonname=mail.kpopd.test 3>&- 2>/dev/null &
+	local check=cafile=$WORLD/tls/ca.pem,commonname=mail.kpopd.test
+	socat TCP-LISTEN:"$1",reuseaddr,fork "OPENSSL:127.0.0.1:1109,$check" \
+	    3>&- 2>/dev/null &
 	relay=$!
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }
 
-@test "KPOP inside TLS from the first byte" {
+@test "kpopd serves KPOP inside TLS from the first byte, and no KPOP without TLS then" {
 	server_start -T immediate $(tls_options)
 	inside_tls 2114
 	run kpopc -s pop/mail.kpopd.test@KPOPD.TEST localhost 2114 \
@@ -492,28 +525,30 @@ inside_tls() {
 	[[ $output != *"+OK"* ]]
 }
 
-@test "channel bindings: the certificate's are taken and need no layer, none are and may have one, another certificate's are refused" {
+# talk_bound HASH [LAYER]: logs in by GSSAPI through port 2115, with channel
+# bindings for a certificate of this SHA-256 hash.
+talk_bound() {
+	timeout 10 "$KPOPD_BUILD/tests/programs/gsstalk" "${2-1}" 65536 well \
+	    alice 2115 \
+	    "tls-server-end-point:$(perl -e 'print pack "H*", shift' "$1")"
+}
+
+@test "channel bindings of the certificate need no layer, without them a layer may follow, and other ones are refused" {
 	server_start -p -T immediate $(tls_options)
 	inside_tls 2115
 	hash=$(openssl x509 -in "$WORLD/tls/server.crt" -outform DER |
 	    sha256sum | cut -d' ' -f1)
-	cat >"$WORLD/bind" <<-'END'
-	exec "$1" "${3-1}" 65536 well alice 2115 "tls-server-end-point:$(perl -e 'print pack "H*", shift' "$2")"
-	END
-	# A hash with a NUL in it would be cut off on the command line, one with
-	# a final LF by the shell.
+	# The command line would end at a NUL; the shell removes a final LF.
 	[[ ! $hash =~ ^(..)*00 && $hash != *0a ]] ||
 	    skip "this certificate's hash cannot be an argument"
-	run timeout 10 bash "$WORLD/bind" \
-	    "$KPOPD_BUILD/tests/programs/gsstalk" "$hash"
+	run talk_bound "$hash"
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	run timeout 10 "$KPOPD_BUILD/tests/programs/gsstalk" 1 0 well alice 2115
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	log_lacks 'layer=tls\+'
-	# A client that has bound the channel needs no layer and gets none; the
-	# other may be on this end of somebody's TLS.
-	run timeout 10 bash "$WORLD/bind" \
-	    "$KPOPD_BUILD/tests/programs/gsstalk" "$hash" 4
+	# A client that has bound the channel needs no layer. A client that has
+	# not may be connected to an attacker, who has the TLS with kpopd.
+	run talk_bound "$hash" 4
 	[[ $output == *"-ERR [AUTH] not authenticated"* ]] ||
 	    { echo "$output"; return 1; }
 	log_has 'refused .*reason="GSSAPI: a layer that was not offered"'
@@ -522,16 +557,14 @@ inside_tls() {
 	[[ $output == *"+OK 2 messages"*"+OK bye"* ]] ||
 	    { echo "$output"; return 1; }
 	log_has 'login .*layer=tls\+confidentiality '
-	run timeout 10 bash "$WORLD/bind" \
-	    "$KPOPD_BUILD/tests/programs/gsstalk" \
-	    "$(printf other | sha256sum | cut -d' ' -f1)"
+	run talk_bound "$(printf other | sha256sum | cut -d' ' -f1)"
 	kill $relay
 	[[ $output == *"-ERR [AUTH] not authenticated"* ]] ||
 	    { echo "$output"; return 1; }
 	log_has 'refused .*reason="GSSAPI" error="Incorrect channel bindings were supplied"'
 }
 
-@test "a client that ends its side gets all its answers, and without QUIT nothing is removed" {
+@test "kpopc gets all answers after the end of its input; a truncated TLS stream is an error" {
 	server_start $(tls_options)
 	run kpopc --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test \
 	    < <(printf '%s\r\n' "USER alice" "PASS x" "DELE 1" "RETR 2")
@@ -540,21 +573,26 @@ inside_tls() {
 	    { echo "$output"; return 1; }
 	log_has 'logout .*reason=lost .*deleted=0'
 	spool_is alice one two
-	# Cut without a word: the client knows that it was not the end.
-	run kpopc --tls -C "$WORLD/tls/ca.pem" \
-	    mail.kpopd.test < <(printf '%s\r\n' "USER alice" "PASS x" \
-		STAT; sleep 1; pkill -KILL -x kpopd-tls; sleep 1)
+	# A stream that ends without TLS's own announcement is an error.
+	pop_open --tls -C "$WORLD/tls/ca.pem"
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	pop_ask STAT
+	pkill -KILL -x kpopd-tls
+	status=0
+	wait "$pop_pid" || status=$?
 	[ "$status" -eq 3 ]
-	[[ $output == *"TLS: "* ]] || { echo "$output"; return 1; }
+	grep 'TLS: ' "$WORLD/kpopc.err"
 }
 
 # bats test_tags=promise:2
 @test "kpopd-tls runs as its own user in an empty directory" {
 	server_start -p $(tls_options)
-	s_client -starttls pop3 < <(sleep 3) >/dev/null 3>&- &
-	await 5 \
-	    'pgrep -x kpopd-tls >/dev/null && [ "$(readlink /proc/$(pgrep -x kpopd-tls)/root)" = "$state/tls" ]'
-	pid=$(pgrep -x kpopd-tls)
+	exec {tick}<> <(:)
+	s_client -starttls pop3 <&"$tick" >/dev/null 3>&- &
+	await 5 '[ -n "$(jailed_in tls)" ]'
+	pid=$(jailed_in tls)
 	uid=$(id -u kpopd-tls)
 	grep -Pq "^Uid:\t$uid\t$uid\t$uid\t$uid\$" "/proc/$pid/status"
 	grep -Pq '^CapEff:\t0+$' "/proc/$pid/status"
@@ -562,10 +600,11 @@ inside_tls() {
 	[ -n "${SANITIZER-}" ] || [ -z "$(ls -A "$state/tls")" ]
 	[ "$(stat -c '%U %a' "$state/tls")" = "root 711" ]
 	pkill -x openssl
+	exec {tick}>&-
 }
 
-# connects VERSION NAME: a handshake with this suite alone; its name is what was
-# agreed on.
+# connects VERSION NAME: returns true if a handshake with this cipher suite
+# alone succeeds.
 connects() {
 	local how="-ciphersuites $2"
 	[ "$1" = tls1_3 ] || how="-cipher $2:@SECLEVEL=0"
@@ -573,13 +612,15 @@ connects() {
 	    </dev/null 2>/dev/null | grep -q "Cipher is $2\$"
 }
 
-# suites VERSION [AWK]: the names of all that this library has, or of those of
-# which the condition holds.
+# suites VERSION [AWK]: prints the names of the library's cipher suites, or of
+# those for which the condition holds.
 suites() {
-	local list=ALL:COMPLEMENTOFALL:@SECLEVEL=0
+	local list=ALL:COMPLEMENTOFALL:@SECLEVEL=0 names
 	if [ "$1" = tls1_3 ]; then
-		openssl ciphers -V -s -tls1_3 -ciphersuites \
-		    TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256:TLS_AES_128_CCM_8_SHA256 "$list" |
+		names=TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256
+		names+=:TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256
+		names+=:TLS_AES_128_CCM_8_SHA256
+		openssl ciphers -V -s -tls1_3 -ciphersuites $names "$list" |
 		    awk "\$4 == \"TLSv1.3\" && (${2-1}) { print \$3 }"
 	else
 		openssl ciphers -V "$list" |
@@ -587,7 +628,7 @@ suites() {
 	fi | sort
 }
 
-# connecting VERSION: the names of those that connect, of all.
+# connecting VERSION: prints the names of those that connect.
 connecting() {
 	local name
 	for name in $(suites "$1"); do
@@ -595,7 +636,8 @@ connecting() {
 	done
 }
 
-# A server whose certificate has a key of this kind: rsa or ec.
+# serve_with_key rsa|ec [KPOPD-OPTION ...]: starts a server whose certificate
+# has a key of this kind.
 serve_with_key() {
 	server_stop
 	if [ "$1" = ec ] && [ ! -e "$WORLD/tls/ec.pem" ]; then
@@ -612,12 +654,11 @@ serve_with_key() {
 	fi
 }
 
-@test "of all cipher suites that the library has only those with forward secrecy and AEAD connect" {
+@test "of all cipher suites of the library only those with forward secrecy and AEAD connect" {
 	[ "$(suites tls1_2 | wc -l)" -gt 100 ]
 	for key in rsa ec; do
 		serve_with_key $key
-		# Names of OpenSSL's table: key exchange, authentication,
-		# encryption.
+		# Columns 5 to 7: key exchange, authentication, encryption.
 		[ $key = rsa ] && au=RSA || au=ECDSA
 		diff <(suites tls1_2 "\$5 == \"Kx=ECDH\" && \$6 == \"Au=$au\" && \$7 ~ /^Enc=(AESGCM|CHACHA20)/") <(connecting tls1_2)
 	done
@@ -626,23 +667,23 @@ serve_with_key() {
 	    TLS_CHACHA20_POLY1305_SHA256) <(connecting tls1_3)
 }
 
-@test "-C names cipher suites in OpenSSL's way, also those of old clients, of DHE, and of TLS 1.3" {
+@test "-C takes a cipher list of OpenSSL, also with suites of old clients, with DHE, and of TLS 1.3" {
 	serve_with_key rsa -C DEFAULT
 	connects tls1_2 AES256-SHA256
 	connects tls1_2 DHE-RSA-AES256-GCM-SHA384
 	connects tls1_3 TLS_AES_256_GCM_SHA384
-	connects tls1_2 ADH-AES256-GCM-SHA384 && return 1 || :
+	refute connects tls1_2 ADH-AES256-GCM-SHA384
 	serve_with_key rsa -C AES128-SHA,TLS_AES_128_CCM_SHA256
 	[ "$(connecting tls1_2)" = AES128-SHA ]
 	[ "$(connecting tls1_3)" = TLS_AES_128_CCM_SHA256 ]
-	# What is said of one version leaves the other as it is.
+	# A list for one version does not change the other.
 	serve_with_key rsa -C TLS_CHACHA20_POLY1305_SHA256
 	[ "$(connecting tls1_3)" = TLS_CHACHA20_POLY1305_SHA256 ]
 	connects tls1_2 ECDHE-RSA-AES128-GCM-SHA256
-	connects tls1_2 AES256-SHA256 && return 1 || :
+	refute connects tls1_2 AES256-SHA256
 }
 
-@test "cipher suites that OpenSSL does not have are refused at the start, and nothing is served instead" {
+@test "kpopd refuses to start with cipher suites that OpenSSL does not have, and serves nothing" {
 	for list in NOSUCH ECDHE+AESGCM:NOSUCH 'ALL:!NOSUCH' ECDHE+NOSUCH \
 	    TLS_NOSUCH TLS_AES_256_GCM_SHA384:TLS_AES_256_GCM_SHA \
 	    @SECLEVEL=9:ALL ALL:@NOSUCH '!aNULL' '!NULL:!ALL' :; do
@@ -656,8 +697,7 @@ serve_with_key() {
 			server_stop
 		done
 	done
-	# Nor when a good list was there before, or the same certificate is
-	# tried.
+	# The same after a server with a good list and this certificate.
 	server_start -p $(tls_options) -C ECDHE+AESGCM
 	run s_client -starttls pop3 < <(printf 'QUIT\r\n')
 	[[ $output == *"+OK bye"* ]]
@@ -666,8 +706,8 @@ serve_with_key() {
 	run wire 3 < <(printf '%s\r\n' CAPA QUIT)
 	[ -z "$output" ]
 	server_stop
-	# By hand what is no list at all is said at once, and so is a list
-	# without a certificate.
+	# An argument that cannot be a list is an error at once, and so is a
+	# list without a certificate.
 	for list in '' 'ALL"' "$(head -c 1000 /dev/zero | tr '\0' a)"; do
 		run "$KPOPD_BUILD/kpopd" -C "$list" $(tls_options) </dev/null
 		[ "$status" -eq 2 ]
@@ -678,22 +718,34 @@ serve_with_key() {
 	[[ $output == *"TLS needs a certificate"* ]]
 }
 
-# s_server OPTION ...: behind STLS on port 2110, a server of TLS with this
-# certificate. It says what $words, a file, has, and ends.
+# listens PORT: returns true if a process listens on the port.
+listens() {
+	ss -Hltn sport = "$1" | grep -q .
+}
+
+# s_server OPTION ...: starts a TLS server with this certificate after an STLS
+# on port 2110. It sends the content of the file $server_input, and ends. Sets
+# $front to the pids of the two processes.
 s_server() {
 	openssl s_server -quiet -accept 2111 -cert "$WORLD/tls/server.pem" \
 	    -key "$WORLD/tls/server.key" "$@" 3>&- >/dev/null 2>&1 \
-	    <"${words-/dev/null}" &
+	    <"${server_input-/dev/null}" &
 	front=$!
-	printf '#!/bin/bash\nprintf "+OK\\r\\n"; read -r line; printf "+OK\\r\\n"; exec socat - TCP:127.0.0.1:2111\n' >"$WORLD/front"
+	cat >"$WORLD/front" <<-'END'
+	#!/bin/bash
+	printf '+OK\r\n'
+	read -r line
+	printf '+OK\r\n'
+	exec socat - TCP:127.0.0.1:2111
+	END
 	chmod 755 "$WORLD/front"
 	socat TCP-LISTEN:2110,reuseaddr,fork EXEC:"$WORLD/front" 3>&- \
 	    2>/dev/null &
 	front="$front $!"
-	await 5 'ss -Hltn sport = 2111 | grep -q . && ss -Hltn sport = 2110 | grep -q .'
+	await 5 'listens 2111 && listens 2110'
 }
 
-@test "kpopc asks for as much: no older version, no suite without forward secrecy and AEAD" {
+@test "kpopc refuses TLS before 1.2, and cipher suites without forward secrecy and AEAD" {
 	for how in "-tls1_2 -cipher AES256-GCM-SHA384" \
 	    "-tls1_2 -cipher ECDHE-RSA-AES256-SHA384" \
 	    "-tls1_2 -cipher DHE-RSA-AES256-GCM-SHA384" \
@@ -703,7 +755,7 @@ s_server() {
 		run timeout 20 "$KPOPD_BUILD/kpopc" -p --tls \
 		    -C "$WORLD/tls/ca.pem" mail.kpopd.test 2110 </dev/null
 		kill $front
-		await 5 '! ss -Hltn sport = 2111 | grep -q . && ! ss -Hltn sport = 2110 | grep -q .'
+		await 5 '! listens 2111 && ! listens 2110'
 		case $how in
 		*ECDHE*GCM* | *1_3)
 			[[ $output == *"+OK USER and PASS come next"* ]]
@@ -716,16 +768,16 @@ s_server() {
 	done
 }
 
-@test "kpopc that ends leaves no process of its layers behind, whatever the server does" {
-	mkfifo "$WORLD/words"
-	exec {quiet}<>"$WORLD/words"
-	words=$WORLD/words s_server -tls1_3
+@test "kpopc that is killed leaves no process of its TLS layer, even if the server hangs" {
+	mkfifo "$WORLD/server_input"
+	exec {quiet}<>"$WORLD/server_input"
+	server_input=$WORLD/server_input s_server -tls1_3
 	"$KPOPD_BUILD/kpopc" -p --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test \
 	    2110 <&"$quiet" >"$WORLD/greeted" 2>&1 3>&- &
 	client=$!
 	await 5 'grep -q "USER and PASS" "$WORLD/greeted"'
 	[ "$(pgrep -x kpopc | wc -l)" -eq 2 ]
-	# Who takes nothing and says nothing any more.
+	# From here on the server neither reads nor sends.
 	kill -STOP ${front% *}
 	kill -KILL $client
 	exec {quiet}>&-
@@ -734,10 +786,12 @@ s_server() {
 	kill $front
 }
 
-@test "a listener with cipher suites that OpenSSL does not have ends at its start" {
+@test "a listener refuses to start with cipher suites that OpenSSL does not have" {
 	run timeout 10 perl -MIO::Socket::INET -e '
-		my $s = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1", LocalPort => 2112, ReuseAddr => 1) or die;
-		open STDIN, "<&", $s or die; exec @ARGV' env ${SANITIZER-} \
+	    my $s = IO::Socket::INET->new(Listen => 5, ReuseAddr => 1,
+		LocalAddr => "127.0.0.1", LocalPort => 2112) or die;
+	    open STDIN, "<&", $s or die;
+	    exec @ARGV' env ${SANITIZER-} \
 	    "$KPOPD_BUILD/kpopd" -p -d "$state" -k "$WORLD/server.keytab" \
 	    $(tls_options) -C NOSUCH
 	[ "$status" -eq 2 ] || { echo "$status: $output"; return 1; }

@@ -1,16 +1,8 @@
 #!/usr/bin/env bats
-# What another program does to a mailbox between a client's visits: no message
-# is given, or removed, under another's UIDL.
+# Checks that no message is sent or removed under another message's UIDL if
+# another program has changed the mailbox between a client's sessions.
 
 load helpers/all
-
-setup_file() {
-	server_start
-}
-
-teardown_file() {
-	server_stop
-}
 
 setup() {
 	begin_test
@@ -23,8 +15,8 @@ teardown() {
 	end_test
 }
 
-# filler: a message that makes a mailbox too large to be read as a whole after
-# each delivery (mbox-list.c).
+# filler: prints a message that makes a mailbox too large to be read as a whole
+# after each delivery (mbox-list.c).
 filler() {
 	from_line
 	make_message filler
@@ -32,31 +24,36 @@ filler() {
 	printf '\n\n'
 }
 
-# padded NAME: a message with the room that Dovecot leaves for flags.
+# padded NAME: prints a message with the space that Dovecot leaves for flags.
 padded() {
 	from_line
 	make_message "$1" | sed 's/^Subject: .*/&\nX-Keywords:          /'
 	echo
 }
 
-# in_place FROM TO: these bytes of the spool become others, as many.
-in_place() {
+# overwrite FROM TO: overwrites these bytes of the spool with others of the same
+# length.
+overwrite() {
 	[ "${#1}" -eq "${#2}" ]
-	perl \
-	    -0777 -e 'open F, "+<", shift or die; $_ = <F>; my $at = index $_, shift; die if $at < 0; seek F, $at, 0; print F shift' \
-	    /var/mail/alice "$1" "$2"
+	perl -0777 -e '
+	    open F, "+<", shift or die;
+	    my $at = index <F>, shift;
+	    die if $at < 0;
+	    seek F, $at, 0;
+	    print F shift' /var/mail/alice "$1" "$2"
 }
 
-# settle: the stamp of the mailbox proves something from now on: its last change
-# is some ticks of the clock old.
+# settle: waits until the fingerprint of the mailbox is stable, which it is some
+# milliseconds after the last change.
 settle() {
 	local changed
 	changed=$(date -r /var/mail/alice +%s%N)
 	await 5 "[ \$((\$(date +%s%N) - $changed)) -gt 60000000 ]"
 }
 
-# each_size COMMAND …: with a mailbox that is read as a whole when it has
-# changed, and with one that is not.
+# each_size COMMAND …: runs the command with a mailbox that is read as a whole
+# when it has changed, and with a mailbox too large for that. front prints what
+# makes the difference.
 each_size() {
 	front() { :; }
 	"$@"
@@ -64,39 +61,46 @@ each_size() {
 	"$@"
 }
 
-# number_of UIDL: the message with this id, from the output of UIDL in $output.
+# number_of ID: prints the number of the message with this id, from the answer
+# to UIDL in $output.
 number_of() {
 	sed -n "s/^\([0-9]*\) $1\$/\1/p" <<<"$output"
 }
 
-# id_of NUMBER: its id.
+# id_of NUMBER: prints the id of the message, from $output.
 id_of() {
 	sed -n "s/^$1 \([^ ]*\)\$/\1/p" <<<"$output"
 }
 
+# flags_before_growth: a reader writes flags into the first message, then a
+# message is delivered. The first message must be sent whole.
 flags_before_growth() {
-	local n
+	local n flags
 	{ padded one; front; mbox two; } | store alice
 	settle
 	pop alice UIDL LIST QUIT >/dev/null
-	in_place $'X-Keywords:          \n' $'X-Status: F\nStatus: O\n'
+	flags=$'X-Status: F\nStatus: O\n'
+	overwrite $'X-Keywords:          \n' "$flags"
 	make_message three | deliver alice
 	settle
 	for n in 1 2; do
 		run pop alice "RETR 1" QUIT
 		[[ $output == \
-		    *$'\nX-Status: F\nStatus: O\n'*$'\none line 3\n.\n+OK bye'* ]] || { echo "$output"; return 1; }
+		    *$'\n'"$flags"*$'\none line 3\n.\n+OK bye'* ]] ||
+		    { echo "$output"; return 1; }
 	done
-	# Once it has been noticed LIST and STAT are right, too.
+	# STAT and LIST are correct after the session that found the change.
 	run pop alice STAT LIST QUIT
 	rm -f "$(kept)/index"
 	[ "$output" = "$(pop alice STAT LIST QUIT)" ]
 }
 
-@test "a flag that a reader has written in its place before mail came: RETR is whole in every session" {
+@test "RETR sends a message whole after a mail reader has changed its flags and mail was delivered" {
 	each_size flags_before_growth
 }
 
+# sorted_before_growth: another program exchanges two messages, then a message
+# is delivered. RETR and DELE must mean the messages that UIDL names.
 sorted_before_growth() {
 	local one two
 	{ mbox aaa bbb; front; mbox last; } | store alice
@@ -114,16 +118,18 @@ sorted_before_growth() {
 }
 
 # bats test_tags=promise:7
-@test "a mailbox that another program sorted before mail came: RETR and DELE hit what UIDL named" {
+@test "RETR and DELE mean the message of the UIDL after another program has sorted the mailbox" {
 	each_size sorted_before_growth
 }
 
+# moved_in_session NUMBER: another program removes the first message during a
+# session, in which message NUMBER is "two".
 moved_in_session() {
 	{ mbox one; front; mbox two three; } | store alice
 	settle
 	pop_login alice
 	pop_ask "UIDL 1"
-	# A reader removes the first message: all others are somewhere else now.
+	# All other messages have other offsets then.
 	{ front; mbox two three; } | store alice
 	pop_ask "RETR 1" '^-ERR \[SYS/TEMP\] another program changed'
 	pop_say "RETR $1"
@@ -136,18 +142,23 @@ moved_in_session() {
 	[ "$(grep -c '^Subject: three$' /var/mail/alice)" -eq 1 ]
 }
 
-@test "messages that another program moved in a session are found where they are" {
+@test "RETR and DELE find a message that another program has moved within the mailbox during the session" {
 	front() { :; }
 	moved_in_session 2
 	front() { filler; }
 	moved_in_session 3
 }
 
-# ups N: a device's message: its header is the same each time.
+# ups N [FIELD]: prints a device's Nth message. The header is the same each
+# time.
 ups() {
-	printf 'From ups@host Mon Nov 23 05:00:00 2026\nFrom: ups@host\nTo: alice\nSubject: status\n%s\nreading %s\n\n' "${2-}" "$1"
+	printf '%s\n' 'From ups@host Mon Nov 23 05:00:00 2026' \
+	    'From: ups@host' 'To: alice' 'Subject: status' \
+	    "${2-}" "reading $1" ''
 }
 
+# fetch_kept: runs fetchmail, which keeps the messages on the server. Prints
+# what it has fetched since the first poll.
 fetch_kept() {
 	timeout 20 fetchmail --nodetach --nosyslog -i "$WORLD/ids" \
 	    -f "$WORLD/fetchmailrc" --pidfile "$WORLD/fetchmail.pid" \
@@ -155,12 +166,12 @@ fetch_kept() {
 	grep '^reading [0-9]' "$WORLD/got" | tr '\n' ' '
 }
 
-@test "of messages with equal headers each keeps its UIDL, whichever go: none is taken for one that was seen" {
+@test "fetchmail with uidl fetches each of several messages with equal headers, whichever of them are removed" {
 	cat >"$WORLD/fetchmailrc" <<-END
 	poll mail.kpopd.test proto KPOP uidl auth kerberos_v5 user alice sslproto '' keep mda "cat >>$WORLD/got"
 	END
 	chmod 600 "$WORLD/fetchmailrc"
-	# Without a Message-ID, and with one that is always the same.
+	# Without a Message-ID, and with the same Message-ID in each message.
 	for id in '' $'Message-ID: <status@ups>\n'; do
 		for how in "pop alice 'DELE 1' QUIT" \
 		    "ups 2 '$id' | store alice" \
@@ -182,9 +193,11 @@ fetch_kept() {
 	done
 }
 
+# many_equal [settle]: retrieves and removes one of 120 messages with equal
+# headers, while a message is delivered. Waits first for a stable fingerprint.
 many_equal() {
 	for i in $(seq 120); do ups "$i"; done | store alice
-	[ $# -gt 0 ] || settle
+	"${1-:}"
 	pop_login alice
 	pop_say "RETR 7"
 	pop_hear_lines
@@ -199,9 +212,9 @@ many_equal() {
 	[ "$(grep -c '^reading ' /var/mail/alice)" -eq 119 ]
 }
 
-@test "more than a hundred messages with equal headers are served and removed while mail arrives" {
-	many_equal
-	# On a file system whose clock is not known no stamp proves anything for
+@test "RETR and DELE find one of 120 messages with equal headers while mail is delivered" {
+	many_equal settle
+	# On a file system whose clock is unknown, no fingerprint is stable for
 	# a minute.
 	mkdir -p "$WORLD"/{up,low,work,overlay}
 	mount -t overlay \
@@ -210,5 +223,5 @@ many_equal() {
 	chgrp mail "$WORLD/overlay"
 	chmod 2775 "$WORLD/overlay"
 	mount --bind "$WORLD/overlay" /var/mail
-	many_equal unsettled
+	many_equal
 }

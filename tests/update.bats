@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# QUIT's removal: nothing but the marked messages goes, whatever happens
-# meanwhile, and wherever it is killed.
+# Checks that QUIT removes the marked messages and no other, even if another
+# program changes the mailbox, kpopd is killed or the disk is full.
 
 load helpers/all
 
@@ -11,14 +11,13 @@ setup() {
 }
 
 teardown() {
-	grep -q -- '-l fcntl ' "$WORLD/xinetd.conf" ||
-	    grep -q -- '-l fcntl$' "$WORLD/xinetd.conf" &&
-	    { server_stop; server_start; }
-	umount "$state" 2>/dev/null || true
-	end_test
+	local status=0
+	end_test || status=1
+	! mountpoint -q "$state" || umount "$state" || status=1
+	return $status
 }
 
-@test "every subset of four messages can be removed, in one session each" {
+@test "QUIT removes exactly the marked messages, for each subset of four messages" {
 	names=(one two three four)
 	for subset in $(seq 1 15); do
 		mbox "${names[@]}" | store alice
@@ -37,7 +36,7 @@ teardown() {
 	done
 }
 
-@test "the file stays the same file, with its owner and mode" {
+@test "QUIT keeps the spool's inode, owner and mode" {
 	mbox one two three | store alice
 	before=$(stat -c '%i %U %G %a' /var/mail/alice)
 	pop alice "DELE 1" QUIT
@@ -45,7 +44,7 @@ teardown() {
 	spool_is alice two three
 }
 
-@test "mail that arrives during the session stays" {
+@test "QUIT keeps a message that was delivered during the session" {
 	mbox one two | store alice
 	for mark in "DELE 1" "DELE 2"; do
 		mbox one two | store alice
@@ -59,7 +58,7 @@ teardown() {
 	done
 }
 
-@test "mail that arrives stays even when all that was there is removed" {
+@test "QUIT keeps a message that was delivered during the session if it removes all others" {
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
@@ -71,7 +70,7 @@ teardown() {
 	[[ $output == *"+OK 1 messages"*"Subject: late"* ]]
 }
 
-@test "another program removes messages meanwhile: what can be found goes, the rest stays, and the answer says so" {
+@test "QUIT removes the marked messages that it finds if another program has removed one of them, and answers -ERR" {
 	mbox one two three four | store alice
 	pop_login alice
 	pop_ask "DELE 2"
@@ -84,7 +83,7 @@ teardown() {
 	log_has 'failed .*another program changed the mailbox'
 }
 
-@test "of two equal messages, one removed by another program, the other is not taken for it" {
+@test "QUIT keeps a message that equals the marked one, which another program has removed" {
 	mbox one two two | store alice
 	pop_login alice
 	pop_ask "DELE 2"
@@ -94,13 +93,13 @@ teardown() {
 	spool_is alice two
 }
 
-@test "one of two equal messages can be removed" {
+@test "QUIT removes one of two equal messages" {
 	mbox two two one | store alice
 	pop alice "DELE 2" QUIT
 	spool_is alice two one
 }
 
-@test "a status that a reader wrote meanwhile does not keep a message from going" {
+@test "QUIT removes a marked message to which a mail reader has added a Status field" {
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 2"
@@ -108,11 +107,11 @@ teardown() {
 	pop_ask QUIT '^\+OK bye'
 	pop_hear_end
 	[ "$(grep -c '^Status: RO' /var/mail/alice)" -eq 1 ]
-	grep -q '^Subject: two' /var/mail/alice && return 1 || :
+	refute grep '^Subject: two' /var/mail/alice
 }
 
 # bats test_tags=catalogue:75-2
-@test "a spool that was replaced meanwhile is left alone" {
+@test "QUIT leaves a spool unchanged that another program has put in place of the first" {
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
@@ -128,25 +127,35 @@ teardown() {
 	log_has 'logout .* reason=quit .* deleted=0 left=2 '
 }
 
+# hold_read_lock: starts a process that keeps a POSIX read lock on alice's
+# spool. Sets $holder to its pid.
+hold_read_lock() {
+	perl -e 'use POSIX;
+	    open F, "<", "/var/mail/alice" or die;
+	    my $lock = pack "s s l! l! i", F_RDLCK, 0, 0, 0, 0;
+	    fcntl F, F_SETLK, $lock or die;
+	    $| = 1;
+	    print "held\n";
+	    sleep 60' >"$WORLD/held" 3>&- &
+	holder=$!
+	await 5 'grep -q held "$WORLD/held"'
+}
+
 # bats test_tags=fault:13
-@test "a lock that does not go: [IN-USE], nothing is removed" {
+@test "QUIT answers [IN-USE] and removes nothing if another program keeps its lock on the spool" {
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
-	perl -e 'use POSIX; open F, "+<", "/var/mail/alice"; $l = pack("s s l! l! i", F_RDLCK, 0, 0, 0, 0);
-	    fcntl F, F_SETLK, $l or die; $| = 1; print "held\n"; sleep 60' \
-	    >"$WORLD/held" 3>&- &
-	await 5 "grep -q held $WORLD/held"
+	hold_read_lock
 	pop_patience=15 pop_ask QUIT '^-ERR \[IN-USE\]'
-	kill $!
+	kill "$holder"
 	pop_hear_end
 	spool_is alice one two
 }
 
-@test "no space for the journal: nothing is removed; the tail and all can still be" {
-	umount "$state" 2>/dev/null || true
+@test "QUIT removes nothing if the journal finds no space, except the last messages or all, which need none" {
 	server_stop
-	# The replay cache, and 64 KiB.
+	# Room for the replay cache and 64 KiB.
 	mount -t tmpfs -o size=12452k,mode=755 small "$state"
 	server_start
 	pop alice QUIT
@@ -169,31 +178,28 @@ teardown() {
 	run pop alice "DELE 1" "DELE 2" QUIT
 	[ "${lines[-1]}" = "+OK bye, 0 messages left" ]
 	[ ! -s /var/mail/alice ]
-	server_stop
-	umount "$state"
-	server_start
 }
 
-# no_broker: a server whose sessions lock by themselves, so that their monitors
-# can be stopped.
-no_broker() {
+# start_without_broker: starts a server whose sessions lock without a broker, so
+# that no dotlock is left when their monitors are killed.
+start_without_broker() {
 	server_stop
 	server_start -l fcntl
 }
 
-# killed_at CALL N: a QUIT that removes two of five messages, killed there with
-# its monitor.
-killed_at() {
+# kill_removal_at CALL N: begins a QUIT that removes two of five messages. Kills
+# session and monitor at the session's Nth CALL.
+kill_removal_at() {
 	doomed=(2 4)
 	mbox one two three four five >"$WORLD/old"
 	killed_quit together "$@"
 }
 
 # bats test_tags=fault:12
-@test "a mailbox rewritten by another program between the kill and the login is served as it is, the journal kept" {
+@test "a login after an interrupted removal serves a spool that was rewritten meanwhile, and keeps the journal" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
-	no_broker
-	killed_at fsync 3
+	start_without_broker
+	kill_removal_at fsync 3
 	[ -e "$(kept)/j" ]
 	mbox other mail entirely >/var/mail/alice
 	run pop alice QUIT
@@ -204,7 +210,7 @@ killed_at() {
 }
 
 # bats test_tags=catalogue:79-1
-@test "forged journals are set aside: the mailbox stays as it is" {
+@test "a login renames forged journals and leaves the mailbox unchanged" {
 	mbox one two | store alice
 	pop alice QUIT
 	spool_mark
@@ -223,25 +229,29 @@ killed_at() {
 		    'rescue .*file=rescue\.[0-9.]+\.j reason="damaged journal"'
 		log_has 'rescue .*file=rescue\.[0-9.]+\.j\.cut reason="damaged journal"'
 		log_lacks 'fatal|signal'
-		[ -z \
-		    "$(ls "$(kept)" |
-			grep -v \
-			'^mailbox$\|^session$\|^yield$\|^index$\|^rescue')" ]
+		ls "$(kept)" | refute grep -Ev \
+		    '^(mailbox|session|yield|index|rescue.*)$'
 	done
 }
 
+# make_socket NAME: makes a socket of the Unix domain.
+make_socket() {
+	perl -MSocket -e '
+	    socket S, PF_UNIX, SOCK_STREAM, 0 or die;
+	    bind S, sockaddr_un shift or die' "$1"
+}
+
 # bats test_tags=catalogue:79-4,promise:8
-@test "whatever the user puts in a journal's place is set aside, and leads nowhere" {
+@test "a login renames any file that the user has put in the journal's place, and does not follow a link" {
 	mbox one two | store alice
 	pop alice QUIT
 	spool_mark
 	passwd=$(spool_file /etc/passwd; sha256sum /etc/passwd)
 	for name in j j.cut; do
 		for make in mkfifo mkdir 'ln -s /etc/passwd' 'ln -s nowhere' \
-		    'perl -MSocket -e "socket S, PF_UNIX, SOCK_STREAM, 0; bind S, sockaddr_un shift or die"'; do
+		    make_socket; do
 			log_mark
-			bash -c \
-			    "cd '$(kept)' && $make $name && chown -h alice $name"
+			(cd "$(kept)" && $make $name && chown -h alice $name)
 			run pop alice QUIT
 			[[ $output == \
 			    *"+OK 2 messages"*"+OK bye, 2 messages left" ]] ||
@@ -252,8 +262,8 @@ killed_at() {
 		done
 	done
 	[ "$(spool_file /etc/passwd; sha256sum /etc/passwd)" = "$passwd" ]
-	# Only a directory in the place of what is forgotten has to be taken
-	# away by hand.
+	# An administrator must remove a directory named j.tmp, because kpopd
+	# only unlinks files of this name.
 	mkdir "$(kept)/j.tmp"
 	opens_not SYS/TEMP \
 	    'what="unlinking an old j.tmp" error="Is a directory"'
@@ -261,15 +271,13 @@ killed_at() {
 	pop alice QUIT | grep '^+OK 2 messages'
 }
 
-@test "a session that is killed in the middle of the removal: it is finished at once, by another one" {
+@test "another process finishes a removal at once if the session is killed in it" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	mbox one two three | store alice
 	pop_login alice
 	pop_ask "DELE 1"
-	strace -q -p "$(child_pid)" -o /dev/null \
-	    -e "inject=fsync:signal=KILL:when=3" 2>/dev/null 3>&- &
-	await 5 \
-	    "grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/$(child_pid)/status"
+	attach "$(child_pid)" -o /dev/null \
+	    -e "inject=fsync:signal=KILL:when=3"
 	pop_say QUIT
 	pop_hear_end
 	await 5 '! pgrep -x kpopd >/dev/null'
@@ -280,7 +288,7 @@ killed_at() {
 	log_has 'recovery .*state=j$'
 }
 
-@test "a service that is stopped in the middle of a removal finishes it first, under its locks" {
+@test "a session that gets TERM, HUP or INT in a removal finishes the removal first, under its locks" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	for signal in TERM HUP INT; do
 		for place in pwrite64:when=3 fsync:when=3 ftruncate:when=1; do
@@ -296,7 +304,7 @@ killed_at() {
 			    -e "inject=${place%:*}:signal=STOP:${place#*:}"
 			pop_say QUIT
 			await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
-			# As systemd does it: all processes of the service.
+			# systemd signals all processes of the service, too.
 			kill -$signal "$session" "$monitor" "$broker"
 			[ -e /var/mail/alice.lock ]
 			kill -CONT "$session"
@@ -309,7 +317,7 @@ killed_at() {
 			[ ! -e /var/mail/alice.lock ]
 		done
 	done
-	# A session that removes nothing ends at once, and the others with it.
+	# A session that is not in a removal ends at once, and so do the others.
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
@@ -319,13 +327,13 @@ killed_at() {
 	spool_is alice one two
 }
 
-@test "kpopd --recover finishes everybody's removals at boot, and says so" {
+@test "kpopd --recover finishes the removals of all users, and prints a line for each mailbox" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
 	[ "$status" -eq 0 ]
 	[ -z "$output" ]
-	no_broker
-	killed_at fsync 3
+	start_without_broker
+	kill_removal_at fsync 3
 	[ -e "$(kept)/j" ]
 	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
 	[ "$status" -eq 0 ]
@@ -344,24 +352,28 @@ killed_at() {
 	[[ $output == *"uid 54321: not reachable: unknown user"* ]]
 }
 
-# looks_below WHO DIRECTORY: the calls of --recover's processes that name a file
-# below the directory. Of root: all before a process has become a user; of the
-# user: all after that.
-looks_below() {
+# calls_below root|user DIRECTORY: prints the system calls of --recover that
+# name a file below the directory: for root those that each process makes before
+# it has become a user, for user those after that.
+calls_below() {
 	local trace
 	for trace in "$WORLD"/trace.*; do
-		awk -v who="$1" -v below="$2/" -v at="<$2>, " '
+		awk -v of="$1" -v below="$2/" -v at="<$2>, " '
+			function is_below() {
+				return index($0, below) ||
+				    index($0, at) && !index($0, ", \"\", ")
+			}
 			/^setresuid\(/ { is_user = 1; next }
-			(who == "user") == (is_user == 1) && (index($0, below) || index($0, at) && !index($0, ", \"\", "))' "$trace"
+			(of == "user") == (is_user == 1) && is_below()' "$trace"
 	done
 }
 
-@test "kpopd --recover looks below a user's directory, and for a mailbox, only as the user" {
+@test "kpopd --recover looks for mailboxes and below a user's state directory only as the user" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
-	no_broker
-	killed_at fsync 3
+	start_without_broker
+	kill_removal_at fsync 3
 	[ -e "$(kept)/j" ]
-	# One that no mailbox knows, of a user who does not exist.
+	# A journal that belongs to no mailbox, of a user who does not exist.
 	mkdir -p "$state/users/54321/mbox-1"
 	touch "$state/users/54321/mbox-1/j"
 	run strace -ff -y -s 4096 -e trace=%file,getdents64,setresuid \
@@ -372,21 +384,18 @@ looks_below() {
 	[[ $output == *"uid 54321: not reachable: unknown user"* ]]
 	for directory in "$state/users/$uid" "$state/users/54321" \
 	    "$(realpath /var/mail)"; do
-		[ -z "$(looks_below root "$directory")" ] ||
-		    { looks_below root "$directory"; return 1; }
-		[ -n "$(looks_below user "$directory")" ]
+		calls_below root "$directory" | refute grep .
+		[ -n "$(calls_below user "$directory")" ]
 	done
-	# Root opens the directory itself.
+	# Root opens the user's state directory itself.
 	grep -h "openat(.*\"$uid\".* = [0-9]*<$state/users/$uid>" \
 	    "$WORLD"/trace.*
-	rm -r "$state/users/54321"
 }
 
 # bats test_tags=catalogue:79-3
-@test "a journal of another mailbox, or half of one, changes nothing: it is set aside" {
+@test "a login renames the journal of another mailbox, whole or truncated, and leaves the mailbox unchanged" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
-	server_stop
-	server_start -l fcntl
+	start_without_broker
 	doomed=(2)
 	mbox one two three >"$WORLD/old"
 	killed_quit together fsync 3
@@ -411,6 +420,4 @@ looks_below() {
 	ls "$(kept)" | grep -q '^rescue'
 	log_has 'rescue .*reason="another program rewrote the mailbox"'
 	log_has 'rescue .*reason="damaged journal"'
-	server_stop
-	server_start
 }

@@ -1,0 +1,36 @@
+# An attacker who can rename in /var/mail: perl swap.pl.
+#
+# Replaces alice's spool by a symbolic link to bob's and by a hard link to it,
+# and puts it back, until it is killed. Prints "held" first. Run by spools.bats.
+use strict;
+use warnings;
+
+# Sleeps in one of ten calls, for up to 20 ms: at times long enough for a whole
+# login, at times for a part of one.
+sub nap {
+	select undef, undef, undef, rand 0.02 if rand() < 0.1;
+}
+
+# Moves alice's spool away, calls SUB, which makes the file next, and gives that
+# file the spool's name.
+sub swap {
+	my ($make) = @_;
+	nap();
+	rename 'alice', 'real';
+	nap();
+	$make->();
+	rename 'next', 'alice';
+	nap();
+}
+
+chdir '/var/mail' or die "/var/mail: $!\n";
+$| = 1;
+print "held\n";
+while (1) {
+	swap(sub { symlink '/var/mail/bob', 'next' });
+	rename 'real', 'alice';
+	swap(sub { link 'bob', 'next' });
+	unlink 'alice';
+	nap();
+	rename 'real', 'alice';
+}
