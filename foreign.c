@@ -1,8 +1,9 @@
 /*
  * Names a protocol that kpopd does not serve by a client's first bytes.
  *
- * Runs in the pre-auth process; pure computation, over the client's bytes. The
- * log gets only these names, none of the bytes.
+ * Runs in the pre-auth process, and in the session for its first line; pure
+ * computation, over the client's bytes. The log gets only these names, none of
+ * the bytes.
  */
 #include "config.h"
 

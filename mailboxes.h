@@ -21,8 +21,8 @@ struct mailboxes {
 };
 
 /*
- * Reads "mbox:PATH", "mboxo:PATH", "maildir:PATH" or "maildir+create:PATH".
- * Keeps a pointer to text. Returns 0 or -1.
+ * Reads "FORMAT:PATH", with a format of the table. Keeps a pointer to text.
+ * Returns 0 or -1.
  */
 int mailboxes_read(struct mailboxes *b, const char *text);
 

@@ -88,7 +88,7 @@ static int
 open_own_state(const struct mailboxes *b, const struct store_place *place,
     int user, int *state)
 {
-	char path[PATH_MAX], name[16 + UIDL_HASH_TEXT + 1];
+	char path[PATH_MAX], name[STORE_NAME + 1 + UIDL_HASH_TEXT + 1];
 	XXH128_canonical_t id;
 	XXH3_state_t hash;
 	int fd;

@@ -1,9 +1,9 @@
 /*
  * Reads the networks of the proxies, and finds whether an address is in one.
  *
- * Runs as root in the listener and the monitor, and in the pre-auth process. A
- * PROXY header is trusted only from these networks, which the administrator
- * lists with -x.
+ * Runs as root in main, the listener and the monitor, and in the pre-auth
+ * process. A PROXY header is trusted only from these networks, which the
+ * administrator lists with -x.
  */
 #include "config.h"
 

@@ -1,5 +1,5 @@
 /*
- * The functions of a mailbox format, which mbox.c and maildir.c define.
+ * The functions of a mailbox format, which one file for each format defines.
  *
  * maildrop*.c alone call a format's functions. Messages are numbered from 0
  * here; maildrop.c converts. A session's process ends after its session, so the
@@ -34,6 +34,8 @@ enum store_access {
 	STORE_WRITE, /* read and change the files that exist */
 	STORE_OWN,   /* read, change, make, rename and remove */
 };
+
+#define STORE_NAME 15 /* bytes of the name of a format, at most */
 
 struct store_ops {
 	/* of the format; names of state directories begin with it */

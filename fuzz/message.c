@@ -53,7 +53,8 @@ is_valid(const struct preauth_message *m)
 
 /*
  * Fails unless the table has every string of the message: all of its bytes but
- * kind, sizes, mutual and unread.
+ * kind, sizes, mutual, padding and unread. Without unread these have less than
+ * 16 bytes, and each string has more.
  */
 static void
 check_table(void)
@@ -62,9 +63,7 @@ check_table(void)
 
 	for (size_t i = 0; i < MESSAGE_FIELDS; i++)
 		bytes += message_fields[i].size;
-	HOLDS(bytes ==
-	    sizeof(struct address_text) + ACCOUNT_NAME + 2 * AUTH_NAME +
-		2 * AUTH_ENCTYPE + AUTH_LAYER);
+	HOLDS(sizeof(struct preauth_message) - IO_IN - bytes < 16);
 }
 
 /* Makes a valid message, and changes it as the input specifies. */

@@ -167,7 +167,7 @@ show_gssapi() {
 		    "$KPOPD_BUILD/tests/programs/gsstalk" 1 0 oneway alice 2113
 		[[ $output == *"+OK 2 messages"* ]] ||
 		    { echo "$output"; return 1; }
-		log_has 'login .*mutual=no layer=none '
+		log_has 'login .*mutual=no .*layer=none '
 		for later in 0 200 301 400 590; do
 			says $later 0 0
 			if [ $later = 301 ]; then

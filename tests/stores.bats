@@ -4,7 +4,11 @@
 
 load helpers/all
 
-formats="mbox:/var/mail/%u maildir:~/Maildir"
+# -m of each format, and procmail's DEFAULT for it.
+declare -gA formats=(
+	[mbox:/var/mail/%u]=/var/mail/alice
+	[maildir:~/box]='$HOME/box/'
+)
 
 setup() {
 	begin_test
@@ -12,7 +16,7 @@ setup() {
 }
 
 teardown() {
-	rm -rf /home/alice/Maildir /home/alice/.procmailrc
+	rm -rf /home/alice/{box,.procmailrc}
 	end_test
 }
 
@@ -20,17 +24,13 @@ teardown() {
 # mailbox to which "deliver alice" delivers. Fails if the function fails.
 each_format() {
 	local format
-	for format in $formats; do
+	for format in "${!formats[@]}"; do
 		teardown
 		setup
 		server_stop
 		server_start -m "$format"
-		case $format in
-		maildir:*)
-			echo 'DEFAULT=$HOME/Maildir/' |
-			    store_as alice /home/alice/.procmailrc
-			;;
-		esac
+		echo "DEFAULT=${formats[$format]}" |
+		    store_as alice /home/alice/.procmailrc
 		"$1" || { echo "with $format" >&2; return 1; }
 	done
 }
@@ -52,7 +52,7 @@ deliver_all() {
 	local name
 	for name in "$@"; do
 		make_message "$name" | deliver alice
-		[ ! -e /home/alice/Maildir ] || another_second
+		[ ! -e /home/alice/box ] || another_second
 	done
 }
 

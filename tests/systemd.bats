@@ -95,7 +95,7 @@ main_pid() {
 	fetchmail --nosyslog -f "$WORLD/fetchmailrc"
 	grep -q three "$WORLD/fetched"
 	[ ! -s "$root/var/mail/alice" ]
-	journal_has '^login peer=[^ ]+ user=alice principal=alice@KPOPD\.TEST .*layer=none by=localname$'
+	journal_has '^login peer=[^ ]+ user=alice principal=alice@KPOPD\.TEST .*layer=none .*by=localname$'
 	journal_has '^logout peer=[^ ]+ reason=quit .*deleted=2 left=0 '
 	# No lock and no sandbox failed in the unit's confinement.
 	journal | refute grep -E '^(failed|sandbox|fatal)'

@@ -56,13 +56,13 @@ fields(void)
 	struct preauth_message valid = valid_message(), m;
 	size_t bytes = 0;
 
-	/* The table has every string but unread, which has a length. */
+	/*
+	 * The table has every string but unread, which has a length. The rest,
+	 * with padding, has less than 16 bytes, and each string has more.
+	 */
 	for (size_t i = 0; i < MESSAGE_FIELDS; i++)
 		bytes += message_fields[i].size;
-	CHECK(bytes ==
-	    sizeof(m.address) + sizeof(m.user) + sizeof(m.peer.principal) +
-		sizeof(m.peer.service) + sizeof(m.peer.ticket) +
-		sizeof(m.peer.session) + sizeof(m.peer.layer));
+	CHECK(sizeof(m) - sizeof(m.unread) - bytes < 16);
 	for (size_t i = 0; i < MESSAGE_FIELDS; i++) {
 		const struct message_field *f = &message_fields[i];
 		struct preauth_message changed = valid;

@@ -132,7 +132,7 @@ texts(void)
 	CHECK(strcmp(o.mailboxes.text, "maildir:~/Maildir") == 0);
 	CHECK(o.proxies.count == 2);
 	check_refused("-D|a,,b", "kpopd: -D takes domains with commas, ");
-	check_refused("-m|mh:/x", "kpopd: -m takes ");
+	check_refused("-m|none:/x", "kpopd: -m takes ");
 	check_refused("-m|mbox:%u", "kpopd: -m takes ");
 	check_refused("-l|posix", "kpopd: -l takes fcntl, flock and dotlock ");
 	check_refused("-x|10.0.0.0/33", "kpopd: -x takes addresses, networks ");

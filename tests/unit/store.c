@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "maildrop-state.h"
+#include "store.h"
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 
@@ -125,19 +126,31 @@ write_maildir(const struct model *m)
 }
 
 static const struct format {
-	const char *where;
+	const char *word; /* of -m */
+	const char *name; /* of the mailbox, in top */
 	void (*write)(const struct model *m);
+	bool is_marked_inside; /* a mail reader changes a message's bytes */
 } formats[] = {
-	{ "mbox:%h/spool", write_mbox },
-	{ "maildir:%h/Maildir", write_maildir },
+	{ "mbox", "spool", write_mbox, true },
+	{ "maildir", "Maildir", write_maildir, false },
 };
 static const struct format *format;
+
+/* Opens a session on the mailbox of this name, in the current format. */
+static enum drop_error
+begin_at(struct maildrop *drop, const char *name)
+{
+	static char where[64];
+
+	snprintf(where, sizeof(where), "%s:%%h/%s", format->word, name);
+	return drop_begin(drop, where);
+}
 
 /* Opens a session on the mailbox of the current format. */
 static void
 begin(struct maildrop *drop)
 {
-	CHECK(drop_begin(drop, format->where) == DROP_OK);
+	CHECK(begin_at(drop, format->name) == DROP_OK);
 }
 
 /*
@@ -176,7 +189,7 @@ check(const struct model *m)
 		n++;
 		CHECK(n <= drop.count);
 		wire_size += maildrop_wire_size(&drop, n);
-		if (!m->seen[i] || format->write == write_maildir)
+		if (!m->seen[i] || !format->is_marked_inside)
 			drop_check_message(&drop, n, &mails[i].sent);
 	}
 	CHECK(drop.count == n && drop.wire_size == wire_size);
@@ -342,14 +355,10 @@ absent_is_empty(void)
 {
 	struct maildrop drop;
 
-	CHECK(drop_begin(&drop,
-		  format == formats ? "mbox:%h/none" : "maildir:%h/none") ==
-	    DROP_OK);
+	CHECK(begin_at(&drop, "none") == DROP_OK);
 	CHECK(drop.count == 0 && drop.wire_size == 0);
 	CHECK(faccessat(top, "none", F_OK, 0) == -1);
-	CHECK(drop_begin(&drop,
-		  format == formats ? "mbox:%h/no/where" :
-				      "maildir:%h/no/where") == DROP_FAILED);
+	CHECK(begin_at(&drop, "no/where") == DROP_FAILED);
 }
 
 /*
@@ -405,5 +414,7 @@ main(void)
 		absent_is_empty();
 	}
 	state_is_on_the_disk();
+	for (size_t i = 0; mailboxes_store(i) != NULL; i++)
+		CHECK(strlen(mailboxes_store(i)->name) <= STORE_NAME);
 	return drop_clean_up();
 }
