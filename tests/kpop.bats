@@ -246,6 +246,18 @@ wire_text() {
 	refuses_ticket $service "Ticket has invalid flag set"
 }
 
+# within SECONDS COMMAND ...: runs the command, and again up to nine times if it
+# fails and took SECONDS or longer, because a late attempt shows nothing.
+within() {
+	local begin
+	for _ in $(seq 10); do
+		begin=$SECONDS
+		! "${@:2}" || return 0
+		[ $((SECONDS - begin)) -ge "$1" ] || return 1
+	done
+	return 1
+}
+
 # bats test_tags=catalogue:18
 @test "kpopd accepts a client clock that differs by up to five minutes, and refuses a larger difference" {
 	realm_login alice
@@ -259,18 +271,6 @@ wire_text() {
 	# minutes after its own clock. So the ticket becomes two seconds old.
 	sleep 2
 	refuses_ticket $service "Clock skew too great" -o -301
-}
-
-# within SECONDS COMMAND ...: runs the command, and again up to nine times if it
-# fails and took SECONDS or longer, because a late attempt shows nothing.
-within() {
-	local begin try
-	for try in $(seq 10); do
-		begin=$SECONDS
-		! "${@:2}" || return 0
-		[ $((SECONDS - begin)) -ge "$1" ] || return 1
-	done
-	return 1
 }
 
 # bats test_tags=catalogue:20-1,promise:1
