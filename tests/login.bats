@@ -1,14 +1,26 @@
 #!/usr/bin/env bats
-# USER and PASS: who gets whose mailbox, and what the log says of it.
+# Checks USER and PASS: which principal opens which mailbox, and what kpopd logs
+# about it.
 
 load helpers/all
 
 setup() { begin_test; }
-teardown() { rm -f /home/*/.k5login; end_test; }
+
+teardown() {
+	rm -f /home/*/.k5login
+	end_test
+}
 
 refused="-ERR [AUTH] this ticket does not open that mailbox"
 
-# refuses USER: the one answer, then the end.
+# session USER KPOPC-ARGUMENT ...: has a session by a kpopc with these options
+# and this host.
+session() {
+	printf '%s\r\n' "USER $1" "PASS x" QUIT | kpopc "${@:2}"
+}
+
+# refuses USER: returns true if the server refuses a login as this user, and
+# then closes the connection.
 refuses() {
 	run pop "$1" STAT QUIT
 	[ "${lines[3]-}" = "$refused" ] || [ "${lines[2]-}" = "$refused" ] ||
@@ -16,18 +28,19 @@ refuses() {
 	[[ $output != *STAT* && ${lines[-1]} = "$refused" ]]
 }
 
-@test "a ticket opens the mailbox of its own user, and the log says who, from where and why" {
+@test "a ticket opens its own user's mailbox, and kpopd logs the user, the principal and the address" {
+	local aes=aes256-cts-hmac-sha1-96
 	mbox one | store alice
 	realm_login alice
 	run pop alice STAT QUIT
 	[ "$status" -eq 0 ]
 	[[ ${lines[2]} = "+OK 1 messages" && ${lines[3]} =~ ^"+OK 1 "[0-9]+$ &&
 	    ${lines[4]} = "+OK bye, 1 messages left" ]]
-	log_has 'mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST service=pop/mail\.kpopd\.test@KPOPD\.TEST ticket=aes256-cts-hmac-sha1-96 session=aes256-cts-hmac-sha1-96 mutual=yes layer=none by=localname$'
+	log_has "mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST service=pop/mail\.kpopd\.test@KPOPD\.TEST ticket=$aes session=$aes mutual=yes layer=none by=localname\$"
 	log_has 'mail\.info kpopd\[[0-9]+\]: logout peer=[^ ]+:[0-9]+ reason=quit retrieved=0 octets=0 topped=0 deleted=0 left=1 seconds=[0-9]+$'
 }
 
-@test "USER may be the principal" {
+@test "USER accepts the user's principal in place of the user's name" {
 	mbox one | store alice
 	realm_login alice
 	run pop alice@KPOPD.TEST QUIT
@@ -37,13 +50,13 @@ refuses() {
 }
 
 # bats test_tags=catalogue:32
-@test "whatever PASS says is right, and is not logged" {
+@test "PASS accepts any password, and kpopd does not log it" {
 	mbox one | store alice
 	spool_keep
 	realm_login alice
 	for word in "" "a b c d e f g h" "secret-word" '%s%n'; do
-		run \
-		    bash -c "printf '%s\r\n' 'USER alice' 'PASS $word' QUIT | '$KPOPD_BUILD/kpopc' mail.kpopd.test"
+		run kpopc mail.kpopd.test \
+		    < <(printf '%s\r\n' "USER alice" "PASS $word" QUIT)
 		[[ $output == *"+OK 1 messages"*"+OK bye"* ]]
 	done
 	log_count 4 ' logout .*reason=quit .*deleted=0 left=1 '
@@ -52,7 +65,7 @@ refuses() {
 }
 
 # bats test_tags=catalogue:33,catalogue:34,catalogue:35,catalogue:36-1,catalogue:37,catalogue:38-1,promise:1,promise:6
-@test "another's mailbox, an unknown user, root, system users and nonsense hear the same, the log says which" {
+@test "kpopd answers all users that it refuses alike, and logs the reason for each" {
 	mbox one | store alice
 	mbox two | store bob
 	spool_keep
@@ -82,7 +95,7 @@ refuses() {
 }
 
 # bats test_tags=catalogue:36-2
-@test "blanks around a name are not part of it, blanks in it are" {
+@test "USER ignores blanks around the name, but not those within it" {
 	mbox one | store alice
 	spool_keep
 	realm_login alice
@@ -99,7 +112,7 @@ refuses() {
 }
 
 # bats test_tags=catalogue:30,catalogue:31
-@test "USER may be said again, the last one counts; PASS needs USER" {
+@test "PASS logs in the user of the last USER, and is refused without USER" {
 	mbox one | store alice
 	mbox two two | store bob
 	spool_keep
@@ -116,20 +129,20 @@ refuses() {
 	log_count 2 .
 }
 
-@test "a principal without an account gets nothing" {
+@test "kpopd refuses a principal without an account" {
 	realm_login mallory
 	refuses mallory
 	refuses alice
 }
 
-@test "an instance is another principal: alice/admin is not alice" {
+@test "a ticket of alice/admin does not open alice's mailbox" {
 	realm_login alice/admin
 	refuses alice
 	refuses alice/admin@KPOPD.TEST
 }
 
 # bats test_tags=promise:1
-@test ".k5login lets others in, and shuts out whom it does not name" {
+@test "a .k5login admits the principals that it names, and excludes its owner if it does not name the owner" {
 	mbox one | store bob
 	echo alice@KPOPD.TEST >/home/bob/.k5login
 	chown bob /home/bob/.k5login
@@ -142,7 +155,7 @@ refuses() {
 }
 
 # bats test_tags=catalogue:77-2
-@test "a .k5login of another owner, one that cannot be read, and a symlink to another's are refused" {
+@test "kpopd refuses a login if .k5login has another owner, is unreadable or links to another user's" {
 	mbox one | store alice
 	spool_mark
 	realm_login alice
@@ -164,7 +177,7 @@ refuses() {
 }
 
 # bats test_tags=promise:1
-@test "-r lets in the realms that it names, whatever .k5login says" {
+@test "-r admits only the realms that it names, whatever .k5login contains" {
 	realm_other_start
 	printf '%s\n' alice@KPOPD.TEST eve@OTHER.TEST >/home/alice/.k5login
 	chown alice /home/alice/.k5login
@@ -177,19 +190,20 @@ refuses() {
 	run pop alice QUIT
 	[[ $output == *"+OK bye"* ]]
 	server_stop
-	# A part of a realm's name is another one.
+	# A part of a realm's name is another name.
 	server_start -r OTHER,TEST,KPOPD.TES,KPOPD.TEST.
 	refuses alice
 	realm_login alice
 	refuses alice
 	server_stop
+	# Without -r the same .k5login admits alice.
 	server_start
 	run pop alice QUIT
 	[[ $output == *"+OK bye"* ]]
 }
 
 # bats test_tags=catalogue:77-1,promise:8
-@test "a FIFO as .k5login hangs until the login deadline and no longer" {
+@test "a FIFO as .k5login delays a login until the login deadline and no longer" {
 	server_stop
 	server_start -t 2
 	mbox one | store alice
@@ -202,32 +216,27 @@ refuses() {
 	took=$((SECONDS - begin))
 	log_has 'refused .*reason="login deadline, session killed"'
 	log_lacks 'login peer'
-	server_stop
-	server_start
 	[ $took -lt 6 ]
-	# After the greeting and USER's answer comes the end.
+	# The client has received the greeting and the answer to USER.
 	[[ $(grep -c '^+OK' <<<"$output") -eq 2 && $output != *messages* ]]
 	spool_kept
 }
 
-@test "-n and -s narrow whom and what the server serves" {
+@test "-n refuses users with smaller uids, and -s refuses tickets for other services" {
+	local service=pop3/mail.kpopd.test
 	server_stop
-	server_start -n 1002 -s pop3/mail.kpopd.test
+	server_start -n 1002 -s $service
 	realm_login alice
 	run kpopc mail.kpopd.test </dev/null
 	[ "$status" -eq 1 ]
-	run \
-	    bash -c "printf 'USER alice\r\nPASS x\r\n' | '$KPOPD_BUILD/kpopc' -s pop3/mail.kpopd.test mail.kpopd.test"
+	run session alice -s $service mail.kpopd.test
 	[[ $output == *"$refused"* ]]
 	realm_login bob
-	run \
-	    bash -c "printf 'USER bob\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop3/mail.kpopd.test mail.kpopd.test"
-	server_stop
-	server_start
+	run session bob -s $service mail.kpopd.test
 	[[ $output == *"+OK bye"* ]]
 }
 
-@test "no answer to a refused login has lock or wait or % in it, or is longer than 77 bytes" {
+@test "the answer to a refused login has at most 77 bytes, and contains neither lock, wait nor %" {
 	[ ${#refused} -lt 78 ]
 	[[ $refused != *lock* && $refused != *wait* && $refused != *%* ]]
 	realm_login alice
@@ -235,7 +244,7 @@ refuses() {
 }
 
 # bats test_tags=fault:19-1
-@test "the KDC, once the ticket is there, is not needed" {
+@test "a login needs no KDC if the client already has its ticket" {
 	realm_login alice
 	kpopc mail.kpopd.test </dev/null
 	pkill -STOP krb5kdc
@@ -244,26 +253,22 @@ refuses() {
 	[[ $output == *"+OK bye"* ]]
 }
 
-@test "over IPv6 the log has the address in brackets" {
+@test "kpopd logs an IPv6 address in brackets, and an IPv4 address without them" {
 	server_stop
 	server_configure
 	sed -i 's/^{/{\n\tflags = IPv6/; /NODELAY KEEPALIVE/d' \
 	    "$WORLD/xinetd.conf"
 	xinetd_run
 	realm_login alice
-	run \
-	    bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop/mail.kpopd.test ::1"
+	run session alice -s pop/mail.kpopd.test ::1
 	[[ $output == *"+OK bye"* ]]
 	log_has 'login peer=\[::1\]:[0-9]+ user=alice'
-	run \
-	    bash -c "printf 'USER alice\r\nPASS x\r\nQUIT\r\n' | '$KPOPD_BUILD/kpopc' -s pop/mail.kpopd.test 127.0.0.1"
+	run session alice -s pop/mail.kpopd.test 127.0.0.1
 	log_has 'login peer=127\.0\.0\.1:[0-9]+ user=alice'
-	server_stop
-	server_start
 }
 
 # bats test_tags=catalogue:78-1
-@test "a home directory that is missing does not keep the spool from its user, one that cannot be searched does" {
+@test "a spool opens if the home directory is missing, and not if the home directory cannot be searched" {
 	realm_login alice
 	mbox one | store alice
 	spool_mark

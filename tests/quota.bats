@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The quota of a Maildir (Maildir++): what a removal adds to maildirsize, and
-# what real programs that deliver make of it.
+# Checks what a removal adds to maildirsize, the file for the quota of a Maildir
+# (Maildir++), and that programs that deliver understand it.
 
 load helpers/all
 
@@ -15,58 +15,65 @@ setup() {
 	realm_login alice
 }
 
+# as_alice COMMAND ...: runs the command as alice.
 as_alice() {
 	setpriv --reuid alice --regid alice --init-groups env HOME=/home/alice \
 	    "$@"
 }
 
-# quota LIMIT: an empty Maildir with this quota.
+# quota LIMIT: makes an empty Maildir with this quota.
 quota() {
 	as_alice maildirmake.maildrop "$box"
 	as_alice maildirmake.maildrop -q "$1" "$box"
 }
 
-# arrives NAME: Courier's program delivers a message. It exits with 77 if the
-# Maildir is full.
+# arrives NAME: delivers a message by Courier's program, which exits with 77 if
+# the Maildir is full.
 arrives() {
 	make_message "$1" | as_alice deliverquota.maildrop "$box"
 }
 
-# is_full NAME: the same, and it has to refuse.
+# is_full NAME: returns true if Courier's program refuses the message.
 is_full() {
 	run arrives "$1"
 	[ "$status" -eq 77 ]
 }
 
-# line BYTES MESSAGES: a line of maildirsize, as Courier writes it.
+# line BYTES MESSAGES: prints a line of maildirsize, as Courier writes it.
 line() {
 	printf '%12d %12d\n' "$1" "$2"
 }
 
-# pop_removes N …: a session that removes these messages.
+# pop_removes N ...: has a session that removes these messages.
 pop_removes() {
 	run pop alice "${@/#/DELE }" QUIT
 	[[ $output == *"+OK bye"* ]]
 }
 
-# first: the file in new of the message that a session numbers 1.
-first() {
+# first_file: prints the name in new of the session's message 1.
+first_file() {
 	local subject
 	subject=$(pop alice "TOP 1 0" QUIT | tr -d '\r' | grep '^Subject: ')
 	basename "$(grep -lx "$subject" "$box"/new/*)"
 }
 
-# held: what a program adds up in maildirsize: bytes and messages.
-held() {
+# sums: prints the sums of the lines in maildirsize: bytes and messages.
+sums() {
 	awk 'NR > 1 { b += $1; n += $2 } END { print b + 0, n + 0 }' \
 	    "$box/maildirsize"
 }
 
-@test "a full Maildir takes mail at once after a session has removed some" {
+# describe_maildirsize: prints the type and the content of maildirsize.
+describe_maildirsize() {
+	stat -c %F "$box/maildirsize" 2>/dev/null || echo absent
+	[ ! -f "$box/maildirsize" ] || cat "$box/maildirsize"
+}
+
+@test "a full Maildir accepts mail as soon as a session has removed a message" {
 	quota 100000S,3C
 	for name in m1 m2 m3; do arrives "$name"; done
-	# The refusal counts anew; from then on Courier believes it for 15
-	# minutes.
+	# Courier counts the messages at the first refusal, and trusts the sums
+	# for 15 minutes.
 	is_full m4
 	is_full m4
 	cp "$box/maildirsize" "$WORLD/before"
@@ -75,14 +82,14 @@ held() {
 	diff "$box/maildirsize" <(cat "$WORLD/before"; line -"$size" -1)
 	arrives m4
 	is_full m5
-	[ "$(held | cut -d ' ' -f 2)" -eq 3 ]
+	[ "$(sums | cut -d ' ' -f 2)" -eq 3 ]
 	pop_removes 1 2 3
-	[ "$(held)" = "0 0" ]
+	[ "$(sums)" = "0 0" ]
 	for name in m5 m6 m7; do arrives "$name"; done
 	is_full m8
 }
 
-@test "a quota of bytes, delivered to by maildrop with a filter" {
+@test "maildrop delivers to a Maildir with a quota of bytes after a session has removed a message" {
 	size=$({ echo "Return-Path: <x>"; make_message m1; } | wc -c)
 	quota "$((size * 2 + 50))S"
 	printf 'to "%s"\n' "$box" |
@@ -97,15 +104,15 @@ held() {
 	done
 	pop_removes 2
 	make_message m3 | as_alice sh -c 'cd; maildrop .mailfilter'
-	[ "$(held | cut -d ' ' -f 2)" -eq 2 ]
+	[ "$(sums | cut -d ' ' -f 2)" -eq 2 ]
 }
 
-@test "what a session removes is one line, with the sizes that the names have" {
+@test "a session adds one line to maildirsize, with the sizes that the file names specify" {
 	quota 100000S
 	for name in m1 m2 m3; do arrives "$name"; done
-	# A reader has moved one and set flags; another name has a size that is
-	# not the file's, and one has none.
-	one=$(first)
+	# A reader has moved one message and set flags. One name specifies
+	# another size than the file has, and one specifies none.
+	one=$(first_file)
 	as_alice mv "$box/new/$one" "$box/cur/$one:2,RS"
 	make_message m4 | as_alice sh -c "cat >$box/new/2000000000.a,S=12345"
 	make_message m5 | as_alice sh -c "cat >$box/new/2000000001.b"
@@ -116,18 +123,19 @@ held() {
 	pop_removes 1 4 5
 	[ "$(wc -l <"$box/maildirsize")" -eq $((count + 1)) ]
 	[ "$(tail -n 1 "$box/maildirsize")" = "$(line -$sum -3)" ]
-	# Nothing is marked, nothing is written.
+	# A session that removes nothing writes nothing.
 	before=$(stat -c '%s %Y %Z' "$box/maildirsize")
 	pop alice "DELE 1" RSET QUIT >"$WORLD/answer"
 	pop alice "DELE 1" >"$WORLD/answer"
 	[ "$(stat -c '%s %Y %Z' "$box/maildirsize")" = "$before" ]
 }
 
-@test "a message that is marked as deleted counts for Courier no longer: the line lets it count anew" {
+@test "kpopd makes Courier count anew when it removes a message with the flag T" {
 	quota 100000S,2C
 	arrives m1
 	arrives m2
-	one=$(first)
+	one=$(first_file)
+	# Courier does not count a message with the flag T.
 	as_alice mv "$box/new/$one" "$box/cur/$one:2,ST"
 	arrives m3
 	is_full m4
@@ -138,10 +146,11 @@ held() {
 	arrives m4
 }
 
-@test "Dovecot's quota reads the line, and needs no new count" {
+@test "Dovecot's quota reads the line that kpopd adds, and does not count anew" {
 	quota 100000S
 	for name in m1 m2 m3; do arrives "$name"; done
-	# Nobody has counted this one, so who counts anew finds one more.
+	# maildirsize does not contain this message, so a new count would find
+	# three messages and not two.
 	make_message m4 | as_alice sh -c "cat >$box/new/2000000000.a"
 	pop_removes 2
 	cat >"$WORLD/dovecot.conf" <<-END
@@ -155,25 +164,22 @@ held() {
 	}
 	END
 	chmod 755 "$WORLD"
-	run as_alice \
-	    sh -c "cd; USER=alice doveadm -o stats_writer_socket_path= -c $WORLD/dovecot.conf -f flow quota get 2>/dev/null"
+	run as_alice env -C /home/alice USER=alice \
+	    doveadm -o stats_writer_socket_path= -c "$WORLD/dovecot.conf" \
+	    -f flow quota get
 	echo "$output"
 	[[ $output == *Type=MESSAGE\ Value=2\ * ]]
 }
 
 # bats test_tags=catalogue:80-9,attack:4-16
-@test "what maildirsize is not, or may not be, does not stop a removal, and stays as it is" {
+@test "kpopd removes messages and leaves maildirsize alone if it is unusable, another's or absent" {
 	for what in absent symlink fifo directory another\'s unwritable full \
 	    empty half; do
 		rm -rf "$box"
 		quota 100000S,3C
 		arrives m1
-		before='cat "$box/maildirsize"'
 		case $what in
-		absent)
-			rm "$box/maildirsize"
-			before='! ls "$box/maildirsize" 2>/dev/null'
-			;;
+		absent) rm "$box/maildirsize" ;;
 		symlink)
 			mv "$box/maildirsize" "$box/other"
 			as_alice ln -s other "$box/maildirsize"
@@ -181,12 +187,10 @@ held() {
 		fifo)
 			rm "$box/maildirsize"
 			as_alice mkfifo "$box/maildirsize"
-			before='stat -c %F "$box/maildirsize"'
 			;;
 		directory)
 			rm "$box/maildirsize"
 			as_alice mkdir "$box/maildirsize"
-			before='stat -c %F "$box/maildirsize"'
 			;;
 		another\'s)
 			chown root:alice "$box/maildirsize"
@@ -200,24 +204,23 @@ held() {
 		empty) : >"$box/maildirsize" ;;
 		half) printf 12 >>"$box/maildirsize" ;;
 		esac
-		eval "$before" >"$WORLD/before"
-		: >"$WORLD/syslog"
+		echo "$what:"
+		describe_maildirsize >"$WORLD/before"
+		log_mark
 		pop_removes 1
 		[ -z "$(ls "$box/new")" ]
-		eval "$before" | cmp - "$WORLD/before"
+		describe_maildirsize | cmp - "$WORLD/before"
 		case $what in
 		absent | full | empty | half)
-			await 5 'grep -q logout "$WORLD/syslog"'
-			! grep -q failed "$WORLD/syslog"
+			log_has ': logout '
+			log_lacks failed
 			;;
-		*)
-			await 5 'grep -q "failed .*maildirsize.* error=" "$WORLD/syslog"'
-			;;
-		esac || { echo "$what:"; cat "$WORLD/syslog"; return 1; }
+		*) log_has 'failed .*maildirsize.* error=' ;;
+		esac
 	done
 }
 
-@test "programs that deliver, two at a time, while sessions remove: the sums are what there is" {
+@test "the sums in maildirsize are right after two programs have delivered beside sessions that remove" {
 	quota 100000S
 	deliver_many() { for i in $(seq 30); do arrives "$1$i"; done; }
 	deliver_many a 3>&- &
@@ -234,21 +237,18 @@ held() {
 	wait "$other"
 	[ "$removed" -gt 0 ]
 	[ "$(ls "$box/new" | wc -l)" -eq $((60 - removed)) ]
-	[ "$(held)" = \
+	[ "$(sums)" = \
 	    "$(cat "$box"/new/* /dev/null | wc -c) $((60 - removed))" ]
 }
 
 # bats test_tags=attack:4-17
-@test "who holds a lease on maildirsize keeps no session waiting" {
+@test "a lease on maildirsize does not keep a session waiting" {
 	quota 100000S
 	arrives m1
 	cp "$box/maildirsize" "$WORLD/before"
-	as_alice python3 -c 'import fcntl, os, signal, sys
-signal.signal(signal.SIGIO, signal.SIG_IGN)
-fd = os.open(sys.argv[1], os.O_RDWR)
-fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-print("held", flush=True)
-signal.pause()' "$box/maildirsize" >"$WORLD/lease" 3>&- &
+	setpriv --reuid alice --regid alice --init-groups \
+	    perl "$BATS_TEST_DIRNAME/programs/lease.pl" "$box/maildirsize" \
+	    >"$WORLD/lease" 3>&- &
 	holder=$!
 	await 5 'grep -q held "$WORLD/lease"'
 	begin=$SECONDS
@@ -261,7 +261,7 @@ signal.pause()' "$box/maildirsize" >"$WORLD/lease" 3>&- &
 	cmp "$box/maildirsize" "$WORLD/before"
 }
 
-@test "a session that is killed between the removal and its line loses the line alone: mail is refused until Courier counts anew" {
+@test "a session that is killed before it writes to maildirsize loses its line, until Courier counts anew" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	quota 100000S,3C
 	for name in m1 m2 m3; do arrives "$name"; done

@@ -1,0 +1,14 @@
+# Holds a write lease on a file until it is killed: perl lease.pl FILE.
+#
+# Ignores the signal by which the kernel asks for the lease back. Prints "held"
+# when it has the lease. tests/quota.bats runs it.
+use strict;
+use warnings;
+use Fcntl qw(F_SETLEASE F_WRLCK);
+
+$SIG{IO} = 'IGNORE';
+$| = 1;
+open my $file, '+<', $ARGV[0] or die "$ARGV[0]: $!";
+fcntl $file, F_SETLEASE, F_WRLCK or die "F_SETLEASE: $!";
+print "held\n";
+sleep while 1;
