@@ -4,6 +4,8 @@
 # if none is, and another one if the memory cannot be read.
 use strict;
 use warnings;
+# Addresses have more than 32 bits.
+no warnings 'portable';
 
 my ($pid) = @ARGV;
 my @keys = map { chomp; pack 'H*', $_ } <STDIN>;
