@@ -648,7 +648,7 @@ all_are_accepted() {
 	exec {waits}<>/dev/tcp/127.0.0.1/1109
 	await 5 'all_are_accepted'
 	kill -TERM "$listener"
-	read -r -t 5 answer <&"$waits"
+	read -r -t 15 answer <&"$waits"
 	exec {waits}>&-
 	release_connections
 	[[ $answer == "" ]] || is_rejected "$answer"
