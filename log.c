@@ -191,14 +191,18 @@ log_due(struct log_limit *limit, unsigned *more)
 
 /*
  * Encodes what vis(3) encodes by these flags, and all that could end a value.
+ * Keeps errno, which vis(3) sets for a byte above 0x7f: the text is often an
+ * argument of log_failed, which logs errno.
  */
 static const char *
 encode(struct log_text *t, const char *text, int flags)
 {
 	size_t n = strnlen(text, LOG_SHOWN);
+	int error = errno;
 
 	strvisx(t->text, text, n,
 	    flags | VIS_OCTAL | VIS_TAB | VIS_NL | VIS_DQ);
+	errno = error;
 	return t->text;
 }
 

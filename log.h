@@ -97,7 +97,7 @@ bool log_due(struct log_limit *limit, unsigned *more);
 /*
  * Encodes at most LOG_SHOWN bytes of a text from outside by vis(3). The result
  * has no control character, blank, quote, or byte above 0x7e, so it can neither
- * end a value nor begin another. Returns t->text.
+ * end a value nor begin another. Returns t->text. Keeps errno.
  */
 const char *log_safe(struct log_text *t, const char *text);
 

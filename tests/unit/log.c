@@ -58,6 +58,11 @@ main(void)
 	for (int i = 0; i < 255; i++)
 		all[i] = (char)(i + 1);
 	all[255] = '\0';
+	/* log_failed("opening %s", log_safe(&t, path)) logs errno then. */
+	errno = EIO;
+	log_safe(&t, all + 0x80);
+	log_words(&t, "/home/j\303\266rg");
+	CHECK(errno == EIO);
 	for (const char *p = all; *p != '\0';
 	     p += strlen(p) < LOG_SHOWN ? strlen(p) : LOG_SHOWN)
 		for (const char *q = log_safe(&t, p); *q != '\0'; q++)
