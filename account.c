@@ -87,7 +87,7 @@ copy_account(const struct passwd *pw, const struct account_uids *uids,
 	if (strlcpy(a->name, pw->pw_name, sizeof(a->name)) >= sizeof(a->name))
 		return "user name too long";
 	if (!account_name_valid(a->name))
-		return "the account's own name is not a user name";
+		return "the own name of the account is not a user name";
 	a->uid = pw->pw_uid;
 	a->gid = pw->pw_gid;
 	if (strlcpy(a->home, pw->pw_dir, sizeof(a->home)) >= sizeof(a->home))
@@ -128,7 +128,7 @@ account_find(const char *name, const struct account_uids *uids,
 	const char *refusal = find_spelling(name, uids, a, &is_there);
 
 	return refusal == NULL && strcmp(a->name, name) != 0 ?
-	    "user name differs from the account's" :
+	    "the account has another user name" :
 	    refusal;
 }
 

@@ -15,6 +15,14 @@
 #include "packet.h"
 
 #define DIGITS "0123456789"
+/*
+ * What the text of a session's message may contain. It becomes a value of a log
+ * line, so it has no quote and no "=".
+ */
+#define TEXT_CHARACTERS                                                        \
+	DIGITS "abcdefghijklmnopqrstuvwxyz"                                    \
+	       "ABCDEFGHIJKLMNOPQRSTUVWXYZ .,:_-"
+
 #define FIELD(name, characters)                                                \
 	{                                                                      \
 		offsetof(struct preauth_message, name),                        \
@@ -91,6 +99,9 @@ message_send_session(int channel, enum session_kind kind, const char *text)
 	struct session_message m = { .kind = (char)kind };
 
 	strlcpy(m.text, text, sizeof(m.text));
+	/* Otherwise the monitor would end this process, and lose the text. */
+	for (char *p = m.text; *(p += strspn(p, TEXT_CHARACTERS)) != '\0';)
+		*p = '_';
 	if (packet_send(channel, &m, sizeof(m), NULL, 0) == -1)
 		fatal("the monitor has ended");
 }
@@ -101,10 +112,5 @@ message_read_session(const void *packet, size_t n, struct session_message *m)
 	if (n != sizeof(*m))
 		return false;
 	memcpy(m, packet, sizeof(*m));
-	/*
-	 * No quote and no "=", because the text becomes a value of a log line.
-	 */
-	return is_text(m->text, sizeof(m->text),
-	    DIGITS "abcdefghijklmnopqrstuvwxyz"
-		   "ABCDEFGHIJKLMNOPQRSTUVWXYZ .,:_-");
+	return is_text(m->text, sizeof(m->text), TEXT_CHARACTERS);
 }

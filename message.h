@@ -94,7 +94,8 @@ struct session_entry {
 };
 
 /*
- * Session, broker, recovery: sends a message. Fatal if the monitor has ended.
+ * Session, broker, recovery: sends a message. A character of the text that the
+ * message may not contain becomes "_". Fatal if the monitor has ended.
  */
 void message_send_session(int channel, enum session_kind kind,
     const char *text);

@@ -212,7 +212,7 @@ strange_accounts(void)
 	    a.home[0] == '\0');
 	strange.pw_name = other;
 	CHECK(strcmp(account_find("alice", NULL, &a),
-		  "user name differs from the account's") == 0);
+		  "the account has another user name") == 0);
 	strange.pw_name = long_name;
 	CHECK(strcmp(account_find_uid(1000, NULL, &a), "user name too long") ==
 	    0);
@@ -348,13 +348,13 @@ other_spellings(void)
 	    strcmp(a.name, own) == 0);
 	/* account_find accepts no other spelling. */
 	CHECK(strcmp(account_find("Alice@A.TEST", NULL, &a),
-		  "user name differs from the account's") == 0);
+		  "the account has another user name") == 0);
 	pw.pw_name = nowhere;
 	CHECK(strcmp(account_find_login("alice", "x@A.TEST", &domains, NULL,
 			 &a),
-		  "the account's own name is not a user name") == 0);
+		  "the own name of the account is not a user name") == 0);
 	CHECK(strcmp(account_find_uid(1000, NULL, &a),
-		  "the account's own name is not a user name") == 0);
+		  "the own name of the account is not a user name") == 0);
 	entry = NULL;
 }
 

@@ -127,6 +127,31 @@ messages(void)
 	close(fds[0]);
 }
 
+/*
+ * A text with characters that a message may not contain arrives all the same:
+ * the monitor would end the session that sent it, and the reason would be lost.
+ */
+static void
+a_session_sends_any_text(void)
+{
+	static const char *const texts[] = { "the account's own name",
+		"a \"quote\"=1\n", "" };
+	static const char *const arrived[] = { "the account_s own name",
+		"a _quote__1_", "" };
+	struct session_message sent, m;
+	int ends[2];
+
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
+	for (int i = 0; i < 3; i++) {
+		message_send_session(ends[0], MESSAGE_REFUSED, texts[i]);
+		CHECK(recv(ends[1], &sent, sizeof(sent), 0) == sizeof(sent));
+		CHECK(message_read_session(&sent, sizeof(sent), &m));
+		CHECK(strcmp(m.text, arrived[i]) == 0);
+	}
+	close(ends[0]);
+	close(ends[1]);
+}
+
 /* A session's message: its size, an end of its text, and plain characters. */
 static void
 session_messages(void)
@@ -175,6 +200,7 @@ main(void)
 	fields();
 	messages();
 	session_messages();
+	a_session_sends_any_text();
 	descriptors_are_refused();
 	return 0;
 }
