@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "confine.h"
@@ -111,16 +112,20 @@ has_journal(int directory)
 }
 
 /*
- * Returns true if the entry of STATE/users/UID is a mailbox's state with a
- * journal, or cannot be read.
+ * Returns true if the entry of STATE/users/UID is a journal, which an earlier
+ * version kept there; or a mailbox's state with a journal; or if it cannot be
+ * read.
  */
 static bool
 is_unfinished(int directory, const char *name)
 {
-	int state = openat(directory, name,
-	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int state;
 	bool result;
 
+	if (strcmp(name, "j") == 0 || strcmp(name, "j.cut") == 0)
+		return true;
+	state = openat(directory, name,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (state == -1)
 		return errno != ENOTDIR && errno != ENOENT && errno != ELOOP;
 	result = has_journal(state);
@@ -128,15 +133,20 @@ is_unfinished(int directory, const char *name)
 	return result;
 }
 
+/*
+ * Reads the names by root's descriptor, because a crash may have come before
+ * root gave the directory to the user. Then the directory is empty.
+ */
 void
 recover_look(int directory)
 {
-	int copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *all = copy != -1 ? fdopendir(copy) : NULL;
+	DIR *all = fdopendir(directory);
 	const struct dirent *entry;
-	/* An earlier version kept the journal in STATE/users/UID itself. */
-	bool found = all == NULL || has_journal(directory);
+	bool found = all == NULL;
 
+	/* An earlier look by this descriptor may have read to the end. */
+	if (all != NULL)
+		rewinddir(all);
 	while (!found && (entry = readdir(all)) != NULL)
 		found = entry->d_name[0] != '.' &&
 		    is_unfinished(directory, entry->d_name);

@@ -344,7 +344,11 @@ make_socket() {
 	spool_is alice one three five
 	no_journal
 	[ ! -e /var/mail/alice.lock ]
-	mkdir -p "$state/users/54321"
+	# A crash may leave a new directory that is still root's.
+	mkdir -m 700 "$state/users/54321"
+	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
+	[ "$status" -eq 0 ]
+	[ "$output" = "alice (/var/mail/alice): nothing to do" ]
 	touch "$state/users/54321/j"
 	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
 	[ "$status" -eq 1 ]
