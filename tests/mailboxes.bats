@@ -331,6 +331,8 @@ remove_user() {
 	interrupt_removal j
 	mv "$(kept)/j" "$WORLD/j"
 	pop alice QUIT
+	# The session's broker would finish the removal.
+	await 5 '! pgrep -u alice -x kpopd >/dev/null'
 	mv "$WORLD/j" "$(kept)/j"
 	echo "nobody-at-all mbox:/var/mail/%u" >"$state/users/$uid.mailboxes"
 	run recover -l fcntl
