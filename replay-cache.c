@@ -233,33 +233,15 @@ open_cache_file(struct replay *r, const char *path, const char **why)
 }
 
 /*
- * Removes libkrb5's cache, which earlier versions used: the pre-auth user must
- * not own anything in its jail.
- */
-static void
-remove_old_cache(const char *state)
-{
-	char path[PATH_SIZE];
-
-	snprintf(path, sizeof(path), "%s/preauth/replay/cache", state);
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/preauth/replay", state);
-	rmdir(path);
-}
-
-/*
  * Makes the open file sound. Returns 0, or -1 with the reason in *why.
  */
 static int
-make_sound(struct replay *r, const char *state, const char *path,
-    const char **why)
+make_sound(struct replay *r, const char *path, const char **why)
 {
 	int sound = read_head(r);
 
-	if (sound == 0) {
-		remove_old_cache(state);
+	if (sound == 0)
 		sound = repair_cache(r, path) == 0 ? 1 : -1;
-	}
 	if (sound == 1)
 		return 0;
 	*why = strerror(errno);
@@ -282,7 +264,7 @@ replay_open(const char *state, int skew, int64_t deadline)
 	r->keep = skew > LEAST_SKEW ? skew : LEAST_SKEW;
 	r->deadline = deadline;
 	if (open_cache_file(r, path, &why) == 0 &&
-	    make_sound(r, state, path, &why) == 0)
+	    make_sound(r, path, &why) == 0)
 		return r;
 	log_failed_at(LOG_ERR, why, "opening the replay cache %s", path);
 	if (r->fd != -1)

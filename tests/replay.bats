@@ -292,16 +292,6 @@ show_gssapi() {
 	[[ $output == *"messages left"* ]]
 }
 
-@test "kpopd removes the replay cache of earlier versions" {
-	rm -f "$cache"
-	mkdir -p -m 700 "$state/preauth/replay"
-	: >"$state/preauth/replay/cache"
-	chown -R kpopd: "$state/preauth/replay"
-	run pop alice QUIT
-	[[ $output == *"messages left"* ]]
-	[ ! -e "$state/preauth/replay" ]
-}
-
 # bring_to_limit NAME: makes one login of NAME, and sets NAME's counters in the
 # cache (tests/programs/spend-logins.pl) to the limit.
 bring_to_limit() {
