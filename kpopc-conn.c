@@ -1,6 +1,6 @@
 /*
- * Reads and writes lines: of the server, and of the program on standard input
- * and output.
+ * Reads and writes lines: those of the server, and those of the program that
+ * uses kpopc by its standard input and output.
  *
  * Runs as the caller. The server is not trusted: its lines are bounded, and the
  * exchange before the session has a time limit.
@@ -80,8 +80,8 @@ wait_to_retry(int fd, short events)
 /*
  * Reads one line into text[LINE_MOST] without its end. Reads byte by byte,
  * because what follows the line may be for another process. name names the line
- * in an error. Returns false at the end of fd, with the beginning of a line
- * without an end in text.
+ * in an error. Returns false if fd ends first; text then contains the part of
+ * the line that has come.
  */
 static bool
 read_line(int fd, char *text, const char *name)

@@ -88,7 +88,7 @@ request_takeover(int state)
 
 /*
  * Writes the principal into the file of the session lock; the file's mtime is
- * the begin of the session. A failure is logged and is not an error.
+ * the time at which the session began. A failure is logged and is not an error.
  */
 static void
 sign(int fd, const char *principal)

@@ -30,9 +30,9 @@ struct lock_session {
 int lock_session(int state, const char *principal, struct lock_session *l);
 
 /*
- * Takes one more lock for the session: the lock of the number id in user, the
- * directory that all mailboxes of the user share. Returns 0, or -1 with errno:
- * EAGAIN, another session has it.
+ * Takes one more lock for the session: on one byte of a file, which id selects.
+ * The file is in user, the directory that all mailboxes of the user share.
+ * Returns 0, or -1 with errno: EAGAIN, another session has the lock.
  */
 int lock_session_identity(int user, uint64_t id, struct lock_session *l);
 

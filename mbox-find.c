@@ -2,9 +2,10 @@
  * Finds a listed message in the mailbox as it is now.
  *
  * Runs as the owner of the mailbox. Other programs may have changed the mailbox
- * since it was listed, and the list may be forged, or older than a power
- * failure. A message is sent or removed only if it is proven to be the one
- * whose unique id the client has. One of these proves it:
+ * since it was listed. The list may be forged, or have been written before a
+ * power failure that left other bytes in the mailbox. A message is sent or
+ * removed only if it is proven to be the one whose unique id the client has.
+ * One of these proves it:
  *
  *	1  The file has the fingerprint that it had when this message was read
  *	   (find_is_certain), and the message begins and ends at boundaries.
@@ -14,9 +15,9 @@
  *	3  At another offset is such a message (find_moved). It is found in
  *	   a new list of the file, the fresh list, which later sessions use.
  *
- * If several messages have equal headers and bodies, each of them proves all.
- * Therefore a removal uses each message of the file for at most one message of
- * the list.
+ * If several messages of the list have equal headers and bodies, one message of
+ * the file is a proof for each of them. Therefore a removal uses each message
+ * of the file for at most one message of the list.
  */
 #include "config.h"
 
@@ -92,7 +93,7 @@ find_listed(struct mbox *m, size_t i)
 	return one;
 }
 
-/* Returns the session's messages by header, and makes that table once. */
+/* Returns the table of the session's messages by header; makes it once. */
 static const struct table *
 table_of_headers(struct mbox *m)
 {
@@ -101,7 +102,7 @@ table_of_headers(struct mbox *m)
 	return m->by_header;
 }
 
-/* Returns the session's messages by body, and makes that table once. */
+/* Returns the table of the session's messages by body; makes it once. */
 static const struct table *
 table_of_bodies(struct mbox *m)
 {
@@ -110,7 +111,7 @@ table_of_bodies(struct mbox *m)
 	return m->by_body;
 }
 
-/* Returns true if other messages of the list have the header of message one. */
+/* Returns true if other messages of the list have the header of *one. */
 static bool
 has_shared_header(struct mbox *m, const struct list_message *one)
 {
@@ -124,7 +125,7 @@ has_shared_header(struct mbox *m, const struct list_message *one)
 	return first != SIZE_MAX && table_next(t, first) != SIZE_MAX;
 }
 
-/* Returns true if the header of message one does not identify it. */
+/* Returns true if the header of the message *one does not identify it. */
 static bool
 needs_body(struct mbox *m, const struct list_message *one)
 {
@@ -133,7 +134,7 @@ needs_body(struct mbox *m, const struct list_message *one)
 
 /*
  * Returns true if the message in [from, to) of the file has the body that is
- * listed for message one. Returns false if no body is listed.
+ * listed for the message *one. Returns false if no body is listed.
  */
 static bool
 has_same_body(const struct mbox *m, const struct list_message *one, off_t from,
@@ -173,8 +174,8 @@ find_is_certain(const struct mbox *m, size_t i)
 }
 
 /*
- * Returns true if message one begins and ends at boundaries of the file. The
- * check is needed even if the fingerprint matches, because the list may be
+ * Returns true if the message *one begins and ends at boundaries of the file.
+ * The check is needed even if the fingerprint matches, because the list may be
  * forged, or older than a power failure.
  */
 static bool
@@ -212,7 +213,7 @@ list_locked(struct mbox *m)
 	cache_distrust(&m->list);
 	if (fingerprint_take(&f->mailbox, m->fd) == -1)
 		fatal("fstat of the mailbox");
-	/* Not logged: a client can cause this again and again. */
+	/* Do not log a failure: a client can cause it again and again. */
 	switch (cache_make(&f->list, &source, &f->mailbox, &m->list)) {
 	case SCAN_DONE:
 		return DROP_OK;
@@ -252,8 +253,9 @@ list_afresh(struct mbox *m)
 }
 
 /*
- * Returns true if candidate, of the fresh list, is message one of the session's
- * list. The headers are equal. is_only: no other message has that header now.
+ * Returns true if *candidate, of the fresh list, is the message *one of the
+ * session's list. Their headers are equal. is_only: no other message has that
+ * header now.
  */
 static bool
 is_same_message(struct mbox *m, const struct list_message *one,
@@ -284,9 +286,10 @@ take_message(struct fresh *f, size_t i)
 }
 
 /*
- * Returns the first message of the fresh list with this header and body that is
- * not taken, or the last one. Removes the taken messages before it from the
- * table; otherwise each search would pass all of them again.
+ * Returns the first message of the fresh list that has the header and body of
+ * *one and is not taken. If all of these are taken, returns the last of them.
+ * Removes the taken messages before it from the table; otherwise each search
+ * would pass all of them again.
  */
 static size_t
 first_not_taken(struct fresh *f, const struct list_message *one)
@@ -303,8 +306,8 @@ first_not_taken(struct fresh *f, const struct list_message *one)
 }
 
 /*
- * Returns true if message i of the fresh list is message one and is not taken,
- * and stores that message in *where. is_only: as in is_same_message.
+ * Returns true if message i of the fresh list is the message *one and is not
+ * taken, and stores that message in *where. is_only: as in is_same_message.
  */
 static bool
 matches(struct mbox *m, const struct list_message *one, size_t i,
@@ -317,10 +320,10 @@ matches(struct mbox *m, const struct list_message *one, size_t i,
 }
 
 /*
- * Finds message one in the fresh list. Returns its index there, or SIZE_MAX,
- * and stores the message in *where. A million messages may have its header, so
- * only those with its body are compared. Of equal messages it is the one at the
- * old offset.
+ * Finds the message *one in the fresh list. Returns its index there, or
+ * SIZE_MAX, and stores the message in *where. A million messages may have its
+ * header, so only those with its body are compared. If one of several equal
+ * messages is at the old offset, that one is found.
  */
 static size_t
 find_in_fresh(struct mbox *m, const struct list_message *one,
@@ -357,9 +360,9 @@ find_moved(struct mbox *m, const struct list_message *one,
 }
 
 /*
- * Finds message one, which is not where the list has it, to send it. Compares
- * the message that was found with the file, too, because an unstable fresh list
- * may be older than a change in the same tick of the clock.
+ * Finds the message *one, which is not where the list has it, to send it.
+ * Compares the message that was found with the file, too, because an unstable
+ * fresh list may be older than a change in the same tick of the clock.
  */
 static enum drop_error
 find_to_send(struct mbox *m, const struct list_message *one,

@@ -9,24 +9,24 @@
  * Where messages begin and end
  *
  *	The first message begins with the file, or after empty lines, at a line
- *	that begins with "From ". A further one begins at each line after an
- *	empty line that separates messages by the rules of mbox-from.c. Each
+ *	that begins with "From ". A further one begins at each line that follows
+ *	an empty line and separates messages by the rules of mbox-from.c. Each
  *	message ends where the next one begins, and the last one at the file's
  *	end. So the messages partition the file.
  *
  *	The exception is a Content-Length that is trusted. It is trusted if the
- *	body would end where the field specifies: before an empty line that
- *	another message or the file's end follows. Then no message begins before
- *	that end, because programs that write the field need not quote text.
+ *	body that it specifies ends before an empty line, and another message or
+ *	the file's end follows that line. Then no message begins before that
+ *	end, because programs that write the field need not quote text.
  *
  * The part that POP3 shows
  *
- *	All but its "From " line and an empty last line, which belong to the
- *	mailbox. But the empty line that ends a header belongs to the message,
- *	even if it is the last line, because programs write a message without a
- *	body as a header and one empty line. Line ends may be LF or CRLF, also
- *	mixed. The internal message that UW-IMAP and its relatives keep at the
- *	front is not reported.
+ *	POP3 shows all of a message but its "From " line and an empty last line,
+ *	which belong to the mailbox. But the empty line that ends a header
+ *	belongs to the message, even if it is the last line, because programs
+ *	write a message without a body as a header and one empty line. Line ends
+ *	may be LF or CRLF, also mixed. The internal message that UW-IMAP and its
+ *	relatives keep at the front is not reported.
  *
  * The id of a message
  *
@@ -83,8 +83,8 @@ struct scan {
 };
 
 /*
- * Returns the bytes that POP3 shows of the message up to s->at. If a line has
- * begun, its line end counts.
+ * Returns how many bytes POP3 shows of the message up to s->at. If a line has
+ * begun, its line end counts, too.
  */
 static uint64_t
 wire_size_so_far(const struct scan *s)
@@ -93,7 +93,10 @@ wire_size_so_far(const struct scan *s)
 	    (lines_at_begin(&s->lines) ? 0 : 2);
 }
 
-/* Returns the wire size of the empty line that separates here, or 0. */
+/*
+ * Returns the wire size of the empty line before s->at that separates the
+ * message from the next one, or 0 if there is none.
+ */
 static uint64_t
 wire_size_of_separator(const struct scan *s)
 {
@@ -134,8 +137,11 @@ end_message(struct scan *s)
 
 	if (s->in == PREAMBLE)
 		return;
-	/* A truncated header: hash it as if its last line had ended. A program
-	 * that appends ends that line, which shall not change the id. */
+	/*
+	 * Hash a truncated header as if its last line had ended. A program that
+	 * appends another message first ends that line; the id must stay the
+	 * same then.
+	 */
 	if (s->in == HEADER && !s->fields.is_rewritten &&
 	    lines_in_text(&s->lines))
 		hash_header_add(&s->header_hash, "\n", 1);
@@ -256,7 +262,8 @@ pass_bytes(struct scan *s, const char *p, size_t n)
 
 /*
  * Passes a body in [p, end), up to the next message. Returns where it stopped:
- * at the next message, before bytes that are too few to decide, or at end.
+ * at the next message, at end, or before a last few bytes which do not suffice
+ * to decide whether a message begins there.
  */
 static const char *
 pass_body(struct scan *s, const char *p, const char *end)

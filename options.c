@@ -81,7 +81,8 @@ read_limits(struct options *o, const char *text)
 
 /*
  * Reads -C. Only kpopd-tls can find out whether OpenSSL has these ciphers. Here
- * the text must fit a certificate's fingerprint (layer.c) and the log.
+ * the text must only be short enough for the record of what worked last
+ * (layer.c), and consist of characters that the log may contain.
  */
 static int
 read_ciphers(struct options *o, const char *text)
@@ -409,8 +410,8 @@ read_row(struct options *o, const struct row *r, const char *text)
 }
 
 /*
- * Reads the options by getopt_long, which numbers those with a long name from
- * LONG_OPTION.
+ * Reads the options by getopt_long, which returns LONG_OPTION plus the row for
+ * an option with a long name.
  */
 static void
 read_rows(struct options *o, int argc, char **argv)

@@ -1,5 +1,6 @@
 /*
- * Leads AUTH GSSAPI (RFC 4752, in POP3 by RFC 5034) until the login.
+ * Does the exchange of AUTH GSSAPI (RFC 4752, in POP3 by RFC 5034) until the
+ * login.
  *
  * Runs in the pre-auth process, where the keys are: as root in sasl_open, then
  * as the pre-auth user in its jail. The client's bytes are not trusted; the
@@ -206,8 +207,8 @@ sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size)
 /*
  * Has auth verify and record the AP-REQ in a first token. Returns 0, or -1
  * (logged). GSSAPI alone would not suffice: without mutual authentication a
- * whole exchange can be replayed, and its own replay cache discards an
- * authenticator as early as libkrb5's.
+ * whole exchange can be replayed, and the replay cache of GSSAPI discards an
+ * authenticator as early as that of libkrb5 (replay-cache.c).
  */
 static int
 screen_token(struct sasl *s, gss_buffer_t token)
@@ -366,7 +367,10 @@ sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 {
 	char name[AUTH_NAME];
 
-	/* auth has verified the same bytes before GSSAPI has. */
+	/*
+	 * Take what auth has found in the AP-REQ. GSSAPI has accepted the same
+	 * bytes after auth had verified them.
+	 */
 	*peer = s->screened;
 	peer->mutual = (s->flags & GSS_C_MUTUAL_FLAG) != 0 ? 1 : 0;
 	strlcpy(peer->layer, name_layer(s), sizeof(peer->layer));

@@ -2,11 +2,12 @@
  * Serves one user's mailbox: asks whether the ticket opens the account, then
  * serves POP3.
  *
- * Runs as the user; the monitor's child has dropped root's rights before. Until
- * the monitor has the answer, the session has neither the client's socket nor a
- * byte of the client: otherwise a client that took this process over would have
- * a user's rights without more than the user's name. Before the session reads a
- * byte it is confined to the mailbox and the state directory.
+ * Runs as the user; the monitor's child drops root's rights before it becomes
+ * the session. Until the monitor has the answer, the session has neither the
+ * client's socket nor a byte of the client. Otherwise a client that took this
+ * process over would have a user's rights although it knows only the user's
+ * name. Before the session reads a byte it is confined to the mailbox and the
+ * state directory.
  */
 #include "config.h"
 
@@ -29,8 +30,8 @@
 #include "session.h"
 
 /*
- * A session that has been idle for this part of the idle limit ends if the same
- * principal logs in again.
+ * A session ends if the same principal logs in again, and the session has been
+ * idle for the idle limit divided by this.
  */
 #define TAKEOVER_PART 20
 
@@ -54,8 +55,8 @@ find_contradiction(const struct session *s)
 
 /*
  * Asks Kerberos whether the ticket opens this account, and sends the answer to
- * the monitor. Returns true if it does. A file that the user has put in place
- * of .k5login may block this process; the monitor then kills it.
+ * the monitor. Returns true if the ticket opens it. A file that the user has
+ * put in place of .k5login may block this process; the monitor then kills it.
  */
 static bool
 ask_permission(const struct session *s, int channel)
@@ -127,10 +128,10 @@ answer_unavailable(struct io *io, enum drop_error error)
 /*
  * Takes the session lock, which makes this the mailbox's only session, and then
  * confines the process. The process is not confined earlier, because a Maildir
- * may be created while the process waits for the lock, and before that it reads
- * no byte from the client. Without the lock it does not look at the user's
- * files, whose file system may not answer. Returns false if there is no lock;
- * then the client has been answered.
+ * may be created while the process waits for the lock. It reads no byte from
+ * the client before it is confined. Without the lock it does not look at the
+ * user's files, whose file system may not answer. Returns false if there is no
+ * lock; then the client has been answered.
  */
 static bool
 enter_mailbox(const struct session *s, int channel, int state,

@@ -16,8 +16,8 @@
 #include "options.h"
 
 /*
- * One user's session: what session-setup.c has prepared, for its processes to
- * inherit.
+ * One user's session: what session-setup.c has prepared. The session and its
+ * broker inherit it.
  */
 struct session {
 	const struct options *o;
@@ -30,7 +30,7 @@ struct session {
 	const char *path;     /* of the mailbox */
 	gid_t group;          /* the broker's */
 	const char *obstacle; /* why there can be no dotlock, or NULL */
-	int slot;      /* until the session waits for its lock; -1: none */
+	int slot; /* closed before the session waits for its lock; -1: none */
 	int directory; /* STATE/users/UID, which root opened; -1: not yet */
 	int state;     /* the mailbox's state directory; -1: not yet, or none */
 	/*
@@ -43,9 +43,9 @@ struct session {
 };
 
 /*
- * Session, already as the user, without the client: asks whether the ticket
- * opens the account, and if so takes the client from the monitor and serves it.
- * channel: to the monitor.
+ * Runs the session, in a process that is already the user's and does not have
+ * the client. Asks whether the ticket opens the account, and if so takes the
+ * client from the monitor and serves it. channel: to the monitor.
  */
 _Noreturn void session_run(struct session *s, int channel);
 
