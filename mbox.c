@@ -316,7 +316,7 @@ from_line_size(int fd, off_t at, off_t end)
 }
 
 /*
- * Returns true if message one has a body, which may be one empty line. If the
+ * Returns true if message *one has a body, which may be one empty line. If the
  * list is certain and has text in the body, it decides, because reading the
  * header a second time would cost more than the rest of mbox_fetch.
  */
