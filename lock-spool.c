@@ -24,12 +24,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "file.h"
 #include "lock-spool.h"
+#include "packet.h"
 
 /* An MDA holds the lock for one delivery: procmail for about a second. */
 #define WAIT_MS 10000
@@ -74,27 +74,11 @@ static int
 ask_to_keep(const struct lock_plan *plan, int spool)
 {
 	const int fds[2] = { spool, plan->session };
-	char byte = LOCK_KEEP;
-	struct iovec space = { .iov_base = &byte, .iov_len = 1 };
-	union {
-		char space[CMSG_SPACE(sizeof(fds))];
-		struct cmsghdr align;
-	} control = { .space = { 0 } };
-	struct msghdr message = { .msg_iov = &space,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-	ssize_t n;
+	const char verb = LOCK_KEEP;
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(fds));
-	memcpy(CMSG_DATA(c), fds, sizeof(fds));
-	do
-		n = sendmsg(plan->broker, &message, MSG_NOSIGNAL);
-	while (n == -1 && errno == EINTR);
-	return n == 1 ? receive_answer(plan->broker) : -1;
+	return packet_send(plan->broker, &verb, 1, fds, 2) == 0 ?
+	    receive_answer(plan->broker) :
+	    -1;
 }
 
 /* Takes one lock without waiting. Returns 0, or -1 with errno. */
