@@ -21,7 +21,7 @@
  * pre-auth process, and the session is a child of the monitor, which never had
  * them.
  *
- * Files with code that root runs; tests/tools/walls computes the list anew from
+ * Files with code that root runs; tests/tools/walls computes the list from
  * the objects and compares:
  *
  *	accept-limits.c accept-queue.c accept-sources.c accept.c

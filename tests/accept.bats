@@ -418,7 +418,7 @@ shared_table() {
 # may_be_read_again: waits until libkrb5, which looks at a file's time once a
 # second, would notice that krb5.conf has changed.
 may_be_read_again() {
-	sleep 1.1
+	await_second $((EPOCHSECONDS + 2))
 }
 
 @test "SIGHUP makes the listener read krb5.conf again; nothing else does, and a bad or empty file is ignored" {

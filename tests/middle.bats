@@ -220,14 +220,8 @@ tls_in_the_middle() {
 	exec openssl s_client -quiet -starttls pop3 \
 	    -connect 127.0.0.1:1109 2>/dev/null
 	END
-	cat >"$WORLD/front" <<-'END'
-	#!/bin/bash
-	printf '+OK\r\n'
-	read -r line
-	printf '+OK\r\n'
-	exec socat - TCP:127.0.0.1:2111
-	END
-	chmod 755 "$WORLD/front" "$WORLD/back"
+	make_stls_front
+	chmod 755 "$WORLD/back"
 	socat -r "$WORLD/seen" "$address" EXEC:"$WORLD/back" 3>&- \
 	    2>/dev/null &
 	middle=$!

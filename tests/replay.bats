@@ -251,7 +251,7 @@ show_gssapi() {
 	[[ $output == *"messages left"* ]]
 }
 
-@test "the next connection makes a damaged replay cache anew, which refuses older AP-REQs" {
+@test "the next connection replaces a damaged replay cache by an empty one, which refuses older AP-REQs" {
 	apreq -o -5 $service >"$WORLD/recorded"
 	is_in "$(shows "$WORLD/recorded")"
 	inode=$(stat -c %i "$cache") size=$(stat -c %s "$cache")
@@ -261,7 +261,7 @@ show_gssapi() {
 		log_mark
 		is_out "$(shows "$WORLD/recorded")" ||
 		    { echo "$damage"; return 1; }
-		log_has "replay .*what=\"$cache is begun anew\""
+		log_has "replay .*what=\"$cache starts empty\""
 		run pop alice QUIT
 		[[ $output == *"messages left"* ]] ||
 		    { echo "$damage: $output"; return 1; }

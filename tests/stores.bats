@@ -41,18 +41,15 @@ store_as() {
 	chown "$1:" "$2"
 }
 
-# another_second: waits for another second of the clock. procmail's file names
-# sort by the second, and within one second in no order.
-another_second() {
-	sleep 1.1
-}
-
 # deliver_all NAME ...: delivers these messages, in this order.
 deliver_all() {
 	local name
 	for name in "$@"; do
 		make_message "$name" | deliver alice
-		[ ! -e /home/alice/box ] || another_second
+		# procmail's file names sort by the second, and within one
+		# second in no order.
+		[ ! -e /home/alice/box ] ||
+		    await_second $((EPOCHSECONDS + 1))
 	done
 }
 

@@ -731,14 +731,7 @@ s_server() {
 	    -key "$WORLD/tls/server.key" "$@" 3>&- >/dev/null 2>&1 \
 	    <"${server_input-/dev/null}" &
 	front=$!
-	cat >"$WORLD/front" <<-'END'
-	#!/bin/bash
-	printf '+OK\r\n'
-	read -r line
-	printf '+OK\r\n'
-	exec socat - TCP:127.0.0.1:2111
-	END
-	chmod 755 "$WORLD/front"
+	make_stls_front
 	socat TCP-LISTEN:2110,reuseaddr,fork EXEC:"$WORLD/front" 3>&- \
 	    2>/dev/null &
 	front="$front $!"

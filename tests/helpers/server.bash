@@ -23,6 +23,12 @@ await() {
 	done
 }
 
+# await_second SECOND: waits until the wall clock has reached this second since
+# the epoch. For programs that compare times by the second.
+await_second() {
+	await $(($1 - EPOCHSECONDS + 5)) "[ \$EPOCHSECONDS -ge $1 ]"
+}
+
 # refute COMMAND [ARGUMENT ...]: runs the command. Prints it and fails if it
 # succeeds.
 refute() {
@@ -220,7 +226,7 @@ log_settle() {
 log_only() {
 	log_settle
 	[ -n "$(log_lines)" ] && ! log_lines |
-	    grep -aEv -e ' replay .* is begun anew"$' -e "$1" >&2
+	    grep -aEv -e ' replay .* starts empty"$' -e "$1" >&2
 }
 
 # log_lacks PATTERN: returns true if no line matches the pattern (extended).

@@ -71,3 +71,16 @@ edited() {
 	middle=$!
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }
+
+# make_stls_front: makes $WORLD/front, a program that answers a client's STLS
+# and then passes the connection to the TLS server on port 2111.
+make_stls_front() {
+	cat >"$WORLD/front" <<-'END'
+	#!/bin/bash
+	printf '+OK\r\n'
+	read -r line
+	printf '+OK\r\n'
+	exec socat - TCP:127.0.0.1:2111
+	END
+	chmod 755 "$WORLD/front"
+}
