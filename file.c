@@ -2,7 +2,8 @@
  * Reads and writes n bytes of a file, also if a signal interrupts or the kernel
  * transfers fewer.
  *
- * Runs in the session and in the recovery, as the owner of the mailbox.
+ * Runs in the session and in the recovery, as the owner of the mailbox, and in
+ * main, as root, for the file of options.
  */
 #include "config.h"
 

@@ -1,4 +1,4 @@
-/* The command line: see options.c. */
+/* The command line and the file of options: see options.c. */
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
@@ -21,10 +21,11 @@ enum tls_when { TLS_NO, TLS_OFFER, TLS_REQUIRE, TLS_IMMEDIATE, TLS_UNSET };
 
 /*
  * The options. Every field has its default after options_read. Its strings are
- * those of argv or constants.
+ * those of argv or of the file, or constants.
  */
 struct options {
 	bool by_hand;        /* mistakes are printed, not logged */
+	const char *config;  /* path of the file; NULL: the default */
 	const char *keytab;  /* NULL: libkrb5's default */
 	const char *service; /* NULL: every pop/ and pop3/ of the keytab */
 	struct mailboxes mailboxes;
@@ -54,20 +55,29 @@ struct options {
 };
 
 /*
- * Reads the command line. by_hand: fd 0 is not a connection. A mistake ends the
- * process (options_refuse), as do --help and --version.
+ * Reads the command line and the file of options, and fills *o. by_hand: fd 0
+ * is not a connection. A mistake ends the process (options_refuse), as do
+ * --help and --version. Called once.
  */
 void options_read(struct options *o, int argc, char **argv, bool by_hand);
 
 /*
  * Reports the text of why, then that of what, as the reason for which kpopd
- * cannot start: on standard error with the usage if kpopd was started by hand,
- * otherwise in the log. Ends the process with status 2.
+ * cannot start: on standard error if kpopd was started by hand, with the usage
+ * unless the reason is in the file; otherwise in the log. Ends the process with
+ * status 2.
  */
 _Noreturn void options_refuse(const struct options *o, const char *why,
     const char *what);
 
 /* As options_refuse, always in the log. */
 _Noreturn void options_log_refusal(const char *why, const char *what);
+
+/*
+ * Does the same for the text of the option with this long name: the reason is
+ * that it takes something else.
+ */
+_Noreturn void options_log_wrong(const char *name, const char *takes,
+    const char *text);
 
 #endif
