@@ -71,6 +71,7 @@ struct listener {
 	int signals;        /* a signalfd */
 	int64_t resume;     /* ms; nothing is accepted before */
 	int64_t last_event; /* ms; a connection came or a session ended */
+	bool is_stale;      /* accepts nothing, ends when no connection waits */
 	bool is_over;
 	struct log_limit troubles[TROUBLES];
 };
@@ -365,8 +366,8 @@ read_signals(struct listener *l)
 	while (read(l->signals, &s, sizeof(s)) == (ssize_t)sizeof(s)) {
 		if (s.ssi_signo == SIGTERM)
 			l->is_over = true;
-		if (s.ssi_signo == SIGHUP)
-			l->plan->reload(l->plan->self);
+		if (s.ssi_signo == SIGHUP && !l->plan->reload(l->plan->self))
+			l->is_stale = true;
 	}
 	/* The kernel merges several SIGCHLD into one. */
 	reap_sessions(l);
@@ -459,8 +460,10 @@ fill_polls(const struct listener *l, struct pollfd p[])
 	const struct accept_queue *q = l->queue;
 
 	p[POLL_SIGNALS] = (struct pollfd){ .fd = l->signals, .events = POLLIN };
-	p[POLL_SOCKET] = (struct pollfd){ .fd = clock_ms() < l->resume ? -1 : 0,
-		.events = POLLIN };
+	p[POLL_SOCKET] =
+	    (struct pollfd){ .fd =
+				 l->is_stale || clock_ms() < l->resume ? -1 : 0,
+		    .events = POLLIN };
 	for (int i = 0; i < q->count; i++)
 		p[POLL_WAITING + i] = (struct pollfd){ .fd = q->at[i].fd,
 			.events = q->at[i].has_ended ? 0 : POLLRDHUP };
@@ -502,7 +505,7 @@ handle_events(struct listener *l, int timeout)
 	if (p[POLL_SIGNALS].revents != 0)
 		read_signals(l);
 	reject_gone(l, p + POLL_WAITING);
-	if (p[POLL_SOCKET].revents != 0 && !l->is_over)
+	if (p[POLL_SOCKET].revents != 0 && !l->is_over && !l->is_stale)
 		accept_batch(l);
 	if (l->queue->count == 0 || l->is_over)
 		return;
@@ -533,7 +536,7 @@ accept_connections(const struct accept_plan *plan)
 	for (;;) {
 		int timeout = set_timeout(&l);
 
-		if (l.is_over)
+		if (l.is_over || (l.is_stale && l.queue->count == 0))
 			break;
 		handle_events(&l, timeout);
 	}

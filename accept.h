@@ -22,17 +22,21 @@ struct accept_plan {
 	bool (*is_proxy)(void *self, const struct sockaddr_storage *from);
 	/* Serves one connection, on fds 0 and 1, in a child. */
 	void (*serve)(void *self);
-	/* Reads again what was read before the first connection. */
-	void (*reload)(void *self);
+	/*
+	 * Reads again what was read before the first connection. Returns false
+	 * if the listener must end, so that the next one starts anew.
+	 */
+	bool (*reload)(void *self);
 };
 
 /* Returns true if fd 0 is a listening socket. */
 bool accept_is_listening(void);
 
 /*
- * Gives each connection a process, until SIGTERM comes or the listener is idle
- * for too long. Sessions then continue without it. Returns the exit status 0;
- * if fd 0 no longer listens, it ends the process (fatal).
+ * Gives each connection a process, until SIGTERM comes, the listener is idle
+ * for too long, or reload returns false. Sessions then continue without it.
+ * Returns the exit status 0; if fd 0 no longer listens, it ends the process
+ * (fatal).
  */
 int accept_connections(const struct accept_plan *plan);
 

@@ -177,13 +177,12 @@ is_emptied(const struct auth *now, const struct auth *before)
 }
 
 /*
- * Listener, at SIGHUP: reads the account and krb5.conf again. If one of them
- * cannot be read, keeps its earlier content.
+ * Reads the account and krb5.conf again. If one of them cannot be read, keeps
+ * its earlier content.
  */
 static void
-reload_server(void *self)
+reload_server(struct server *s)
 {
-	struct server *s = self;
 	struct account preauth;
 	const char *refusal = account_find(s->o.user, NULL, &preauth);
 	struct auth *auth = auth_prepare();
@@ -204,6 +203,24 @@ reload_server(void *self)
 	if (s->auth != NULL)
 		auth_free(s->auth);
 	s->auth = auth;
+}
+
+/*
+ * Listener, at SIGHUP: reads again what it read at its start. Returns false
+ * if the options have changed: the listener's tables depend on them, so it
+ * ends, and the next one starts with them. If the options have a mistake, the
+ * earlier ones stay.
+ */
+static bool
+obey_hangup(void *self)
+{
+	if (options_have_changed()) {
+		log_event(LOG_NOTICE, "listener",
+		    "reason=\"the options have changed\"");
+		return false;
+	}
+	reload_server(self);
+	return true;
 }
 
 /*
@@ -269,7 +286,7 @@ listen_for_clients(struct server *s)
 		.self = s,
 		.is_proxy = is_proxy,
 		.serve = serve_accepted,
-		.reload = reload_server };
+		.reload = obey_hangup };
 
 	if (dup2(2, 1) == -1)
 		fatal("dup2");

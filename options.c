@@ -718,6 +718,37 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 		options_refuse(o, reading.why, reading.what);
 }
 
+/* Returns true if both texts, or none of them, are there and are equal. */
+static bool
+is_same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+bool
+options_have_changed(void)
+{
+	static struct options_file file_again;
+	static struct options options;
+	struct reading again = { .why = "" };
+	struct log_text t;
+
+	for (size_t i = 0; i < ROWS; i++)
+		again.given[i].on_line = reading.given[i].on_line;
+	if (!set_options(&options, &again, &file_again)) {
+		log_event(LOG_ERR, "failed",
+		    "what=\"reading the options again\" error=\"%s%s\"",
+		    again.why, log_words(&t, again.what));
+		return false;
+	}
+	for (size_t i = 0; i < ROWS; i++)
+		if (again.given[i].on_line == NULL &&
+		    !is_same_text(again.given[i].in_file,
+			reading.given[i].in_file))
+			return true;
+	return false;
+}
+
 void
 options_log_wrong(const char *name, const char *takes, const char *text)
 {

@@ -62,6 +62,13 @@ struct options {
 void options_read(struct options *o, int argc, char **argv, bool by_hand);
 
 /*
+ * Reads the file of options again. Returns true if the options are without a
+ * mistake and are not those that options_read has read; *o stays as it is. Logs
+ * a mistake.
+ */
+bool options_have_changed(void);
+
+/*
  * Reports the text of why, then that of what, as the reason for which kpopd
  * cannot start: on standard error if kpopd was started by hand, with the usage
  * unless the reason is in the file; otherwise in the log. Ends the process with
