@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 /*
- * An address in the only form that the log has: "192.0.2.1:4711",
+ * An address in the form that the log has: "192.0.2.1:4711",
  * "[2001:db8::1]:4711", or "local" for a Unix socket.
  */
 struct address_text {
@@ -58,8 +58,8 @@ struct sockaddr_storage address_make(int family, const void *bytes,
     unsigned port);
 
 /*
- * Writes the 16 bytes of the address in IPv6; IPv4 becomes ::ffff:a.b.c.d.
- * Returns false if *a is neither.
+ * Writes the 16 bytes of an IPv6 address; an IPv4 address becomes
+ * ::ffff:a.b.c.d. Returns false if *a is neither.
  */
 bool address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16]);
 

@@ -6,7 +6,7 @@
 #include "io.h"
 
 /*
- * Reads one header of version 1 or 2, and not a byte more. Returns 0 with the
+ * Reads one header of version 1 or 2, and no byte after it. Returns 0 with the
  * client's address in *client, which is "" if the proxy speaks for itself or
  * does not send its client's address; or -1 if there is no valid header
  * (logged).
