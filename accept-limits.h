@@ -11,7 +11,10 @@
 #include "accept-sources.h"
 #include "address.h"
 
-/* The largest value of each limit. With it the state takes less than 8 MiB. */
+/*
+ * The largest value of each limit. A state for this many sessions takes less
+ * than 8 MiB.
+ */
 #define LIMITS_MAX 100000
 /* The most connections that wait for a session. */
 #define LIMITS_WAITING 512
@@ -84,8 +87,8 @@ int limits_wait_ms(struct limits_state *t, int64_t now);
 /*
  * Decides whether a connection may begin a session, at once or after a wait.
  * net: the address that the connection counts for, or NULL if that address has
- * no limits of its own. Fills *slot if it returns LIMITS_OK. At a time, the
- * caller may have at most LIMITS_WAITING slots that have no session yet.
+ * no limits of its own. Fills *slot if it returns LIMITS_OK. The caller may
+ * have at most LIMITS_WAITING slots without a session at a time.
  */
 enum limits_verdict limits_take_slot(struct limits_state *t,
     const struct address_net *net, int64_t now, struct limits_slot *slot);

@@ -35,7 +35,8 @@ bool queue_add(struct accept_queue *q, const struct waiting *w,
 int queue_next(const struct accept_queue *q);
 
 /*
- * Removes and returns a connection. Later ones move to the index before theirs.
+ * Removes and returns a connection. The index of each later connection
+ * decreases by one.
  */
 struct waiting queue_remove(struct accept_queue *q, int index);
 

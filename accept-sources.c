@@ -1,16 +1,16 @@
 /*
  * Counts connections per address, in a table of fixed size.
  *
- * Runs as root, in the listener. Pure computation: the caller has the clock,
- * the memory and the key.
+ * Runs as root, in the listener. Pure computation: the caller provides the
+ * time, the memory and the key.
  *
- * An address in use keeps its entry. If no entry is free, a new address takes
- * the entry of the address not in use that was seen least recently. If the
- * discarded address returns, it gets a full token bucket. So an attacker with
- * more addresses than entries can exceed the rate of each address. But the
- * attacker cannot make another address appear to be over its rate. Every
- * operation searches one hash chain. Chains are short, because clients do not
- * know the key of the hash.
+ * An address is in use while it has a session or a waiting connection; it then
+ * keeps its entry. If no entry is free, a new address takes the entry of the
+ * least recently seen address that is not in use. If the discarded address
+ * returns, it gets a full token bucket. So an attacker with more addresses than
+ * entries can exceed the rate of each address. But the attacker cannot make
+ * another address appear to be over its rate. Every operation searches one hash
+ * chain. Chains are short, because clients do not know the key of the hash.
  */
 #include "config.h"
 
@@ -85,8 +85,8 @@ unused_remove(struct sources *s, int i)
 }
 
 /*
- * Removes the address not in use that was seen least recently. Returns the
- * index of its entry.
+ * Removes the least recently seen address that is not in use. Returns the index
+ * of its entry.
  */
 static int
 evict_oldest(struct sources *s)

@@ -29,8 +29,8 @@ struct source {
  */
 struct sources {
 	uint64_t key[3];
-	int rate, burst;    /* of each bucket: connections a second; at once */
-	int room, used;     /* addresses */
+	int rate, burst; /* of each bucket: tokens a second; tokens when full */
+	int room, used;  /* addresses: at most; so far */
 	int oldest, newest; /* of the addresses not in use */
 	uint32_t chains;    /* a power of two; their heads follow at[] */
 	struct source at[];
@@ -45,7 +45,7 @@ void sources_init(struct sources *s, int room, int rate, int burst,
 
 /*
  * Finds the address. If it is not in the table, gives it an unused entry, or
- * the entry of the address not in use that was seen least recently. Fewer than
+ * the entry of the least recently seen address that is not in use. Fewer than
  * room addresses may be in use. Returns its index, which is never 0.
  */
 int sources_get(struct sources *s, const struct address_net *net, int64_t now);

@@ -90,8 +90,8 @@ accept_is_listening(void)
 }
 
 /*
- * Logs a trouble, each at most once in a log interval. Otherwise any client
- * could flood syslog. address: the client's address, or "none".
+ * Logs a trouble at most once in its log interval; otherwise any client could
+ * flood syslog. address: the client's address, or "none".
  */
 static void
 log_trouble(struct listener *l, enum trouble t, const char *address)

@@ -22,8 +22,8 @@ struct accept_plan {
 	bool quiet;
 	void *self; /* the first argument of these functions: */
 	/*
-	 * Returns true for a proxy's address, to which no limit of one address
-	 * applies.
+	 * Returns true for a proxy's address. The limits for one address do not
+	 * apply to it.
 	 */
 	bool (*is_proxy)(void *self, const struct sockaddr_storage *from);
 	/* Serves one connection, on fds 0 and 1, in a child. */

@@ -4,7 +4,7 @@
  *
  * Runs in every process. Keeps no state. Only address_of_peer makes a system
  * call. An IPv6 address counts as its /64, because a site has at least a /64
- * and can use another address of it for each connection.
+ * and can use another address in it for each connection.
  */
 #include "config.h"
 

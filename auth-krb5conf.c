@@ -119,8 +119,9 @@ add_relation(struct krb5conf *c, profile_t profile, const char **names)
 }
 
 /*
- * Adds all relations of the section names[0] to names[depth - 1] and of its
- * subsections. Returns 0 or an error.
+ * Adds all relations of a section and of its subsections. names[0] to
+ * names[depth - 1] are the names that lead to the section. Returns 0 or an
+ * error.
  */
 static long
 read_section(struct krb5conf *c, profile_t profile, const char **names,

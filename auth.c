@@ -33,8 +33,8 @@ enum purpose { FOR_SENDAUTH, FOR_GSSAPI };
 #define GSSAPI_CHECKSUM 0x8003
 
 /*
- * The protocol's errors have the numbers 0 to this (RFC 4120 §7.5.9). libkrb5
- * adds ERROR_TABLE_BASE_krb5 to them.
+ * The highest number of the protocol's errors, which begin with 0 (RFC 4120
+ * §7.5.9). libkrb5 adds ERROR_TABLE_BASE_krb5 to these numbers.
  */
 #define LAST_PROTOCOL_ERROR 127
 
@@ -219,7 +219,10 @@ find_authenticator(const krb5_data *ap_req, struct der *cipher)
 		ap_req->length };
 	struct der request, field, part, skipped;
 
-	/* The version, the type, the options and the ticket come before it. */
+	/*
+	 * The version, the type, the options and the ticket come before the
+	 * authenticator.
+	 */
 	if (!der_take(&all, TAG_AP_REQ, &request) || all.left > 0 ||
 	    !der_take(&request, TAG_SEQUENCE, &field) || request.left > 0 ||
 	    !der_take(&field, TAG_FIELD, &skipped) ||

@@ -9,7 +9,7 @@
 #define AUTH_ENCTYPE 48 /* bytes of the name of an encryption type */
 #define AUTH_LAYER 24   /* bytes of the name of a connection's protection */
 
-/* The client, as its ticket proves. */
+/* What the client's ticket proves, and what the client wants. */
 struct auth_peer {
 	char principal[AUTH_NAME];
 	char service[AUTH_NAME];    /* whose key has decrypted the ticket */
@@ -36,8 +36,9 @@ struct auth;
 struct replay;
 
 /*
- * Pre-auth process: has accepted AP-REQs recorded in this replay cache, and not
- * in libkrb5's. If replay is NULL, every AP-REQ is refused.
+ * Pre-auth process: makes auth_accept and auth_screen record AP-REQs in this
+ * replay cache, and not in libkrb5's. If replay is NULL, every AP-REQ is
+ * refused.
  */
 void auth_use_replay_cache(struct auth *a, struct replay *replay);
 

@@ -2,21 +2,21 @@
  * Serves one connection by TLS: the client on one side, cleartext on the other.
  *
  * Runs as root while it reads the certificate and the key, then as the TLS user
- * in an empty jail. Only there does it read from the client. It has the TLS key
- * and this connection's cleartext, but neither the service's key nor a file.
- * The monitor starts it with the client on fd 0, the cleartext side on fd 1 and
- * the channel to the monitor on LAYER_CHANNEL. It is a program of its own,
- * because OpenSSL takes longer to start than a whole login without TLS. So only
- * connections with TLS pay for OpenSSL.
+ * in an empty jail. It reads from the client only in the jail. It has the TLS
+ * key and this connection's cleartext, but neither the service's key nor a
+ * file. The monitor starts it with the client on fd 0, the cleartext side on fd
+ * 1 and the channel to the monitor on LAYER_CHANNEL. It is a program of its
+ * own, because OpenSSL takes longer to start than a whole login without TLS. So
+ * only connections with TLS pay for OpenSSL.
  *
  * When kpopd-tls is ready, it sends the hash of its certificate to the
  * cleartext side, for channel bindings (RFC 5929 §4.1). It sends one byte with
  * the size of the hash, then the hash. The pre-auth process answers STLS only
  * after that.
  *
- * It offers TLS 1.2 and 1.3 without renegotiation and compression. It offers no
- * resumption, because the process serves one connection. Unless -C specifies
- * others, the cipher suites have forward secrecy and AEAD.
+ * kpopd-tls offers TLS 1.2 and 1.3 without renegotiation and compression. It
+ * offers no resumption, because the process serves one connection. Unless -C
+ * specifies others, the cipher suites have forward secrecy and AEAD.
  */
 #include "config.h"
 
@@ -267,7 +267,7 @@ enter_jail(const char *user, const char *state)
 
 /*
  * The arguments are CERTIFICATE KEY CIPHERS [USER STATE]. Without USER and
- * STATE, only tests whether the others can be used.
+ * STATE, the process only tests whether the other three can be used.
  */
 int
 main(int argc, char **argv)

@@ -73,8 +73,8 @@ log_through(int to)
 
 /*
  * Waits, for at most WAIT_MS, until syslogd or the monitor can take a line.
- * After one wait in vain it does not wait any more. Returns false if neither
- * can take a line; then syslog(3) would block forever. If syslogd was
+ * After one wait in vain it does not wait any more. Returns false if the line
+ * still cannot be taken; then syslog(3) would block forever. If syslogd was
  * restarted, the descriptor may now be another file; that one is writable, and
  * syslog(3) reconnects.
  */

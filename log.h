@@ -69,9 +69,9 @@ void log_event(int priority, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /*
- * Logs that a step failed: the event "failed" with what="..." by the format,
- * and error="...". The error is `why`, or errno's text if why is NULL. A %s
- * from outside must be encoded by log_safe or log_words. log_failed logs at
+ * Logs that a step failed: the event "failed" with what="...", which the format
+ * makes, and error="...". The error is `why`, or errno's text if why is NULL. A
+ * %s from outside must be encoded by log_safe or log_words. log_failed logs at
  * LOG_ERR with errno's text. Both keep errno.
  */
 void log_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,8 +1,9 @@
 /*
- * Reads the place and format of the mailboxes, and finds a user's mailbox.
+ * Reads the place and format of the mailboxes, and makes the path of a user's
+ * mailbox.
  *
  * Runs in every process that has the options: as root, and in the session and
- * the broker as the user. Pure computation; it does not look for the mailbox.
+ * the broker as the user. Pure computation; it accesses no mailbox.
  */
 #include "config.h"
 

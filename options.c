@@ -224,7 +224,7 @@ struct row {
 	/* Reads the argument (NULL if it takes none). Returns 0 or -1. */
 	int (*read)(struct options *o, const char *text);
 	size_t field;      /* if read is NULL: the field that gets the text */
-	const char *takes; /* after a wrong argument: "-t takes ..." */
+	const char *takes; /* for the message "-t takes ..., not ..." */
 	const char *help;  /* lines of at most WIDTH - HELP_INDENT bytes */
 };
 

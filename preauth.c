@@ -50,8 +50,8 @@ struct preauth {
 };
 
 /*
- * Asks the monitor for MESSAGE_TLS or MESSAGE_LAYER. Returns the descriptor
- * that the monitor sends, or -1.
+ * Sends the monitor a request, MESSAGE_TLS or MESSAGE_LAYER. Returns the
+ * descriptor in the monitor's answer, or -1.
  */
 static int
 ask_monitor(struct preauth *g, char kind)
@@ -154,7 +154,7 @@ has_text(const char *path, const char *text, size_t n)
 
 /*
  * As root, replaces the file at path by this text of n bytes. Only the pre-auth
- * user's group may read it, because the administrator may let nobody else read
+ * user's group may read it, because others may not be permitted to read
  * krb5.conf. Returns false (logged) if that failed.
  */
 static bool
@@ -238,8 +238,8 @@ open_keys(struct preauth *g, struct auth *auth)
 }
 
 /*
- * As root, opens the keys if Kerberos works; then enters the jail, as the
- * pre-auth user.
+ * As root, opens the replay cache and copies the keys if Kerberos works. Then
+ * enters the jail, as the pre-auth user.
  */
 static void
 enter_preauth_jail(struct preauth *g, const struct account *account,

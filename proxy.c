@@ -92,7 +92,7 @@ read_port(const char *text)
 
 /*
  * Reads the line "PROXY TCP4 source destination sourceport destinationport";
- * begun: its first BEGINNING bytes. Returns 0 or -1, as proxy_read.
+ * begun: its first BEGINNING bytes. Returns what proxy_read returns.
  */
 static int
 read_v1(struct io *io, const char *begun, struct address_text *client)
@@ -132,8 +132,8 @@ read_v1(struct io *io, const char *begun, struct address_text *client)
 }
 
 /*
- * Reads a header of version 2 after its signature. Returns 0 or -1, as
- * proxy_read.
+ * Reads a header of version 2 after its signature. Returns what proxy_read
+ * returns.
  */
 static int
 read_v2(struct io *io, struct address_text *client)

@@ -323,8 +323,8 @@ serve_session(struct relay *p, const struct pollfd *event)
 	}
 	/*
 	 * The session's process has ended. Its remaining bytes can be read only
-	 * after the client has taken those in the buffer. For these the client
-	 * also has LAST_MS.
+	 * after the client has taken those in the buffer. The client has
+	 * LAST_MS to take these.
 	 */
 	if (event->events == 0 && !is_drained(&p->wrapped)) {
 		p->session_ended = true;

@@ -4,8 +4,8 @@
  * Runs in the pre-auth process: as root in replay_open, which makes or repairs
  * the file, then as the pre-auth user with the descriptor. A compromised
  * pre-auth process can alter the file's bytes, but not its size, mode or name.
- * Therefore no content of the file makes later processes refuse clients for
- * more than a limited time.
+ * Altered bytes can make later processes refuse clients, but only for a limited
+ * time, because impossible times in the file are ignored.
  *
  * libkrb5's own replay cache is not used. It discards an authenticator 300
  * seconds after its use, but libkrb5 accepts the authenticator for up to twice
@@ -40,7 +40,7 @@
  * the longest of these skews. Otherwise one service would discard a record
  * while another still accepts the authenticator. The file's size records the
  * longest skew, because the pre-auth process cannot change the size. The size
- * is REPLAY_SIZE and one byte more for each second above LEAST_SKEW.
+ * is REPLAY_SIZE plus one byte for each second above LEAST_SKEW.
  */
 #define LEAST_SKEW 300      /* seconds */
 #define MOST_SKEW (1 << 20) /* seconds */
@@ -88,9 +88,9 @@ struct replay {
 };
 
 /*
- * Locks the file against other processes, until the deadline at most. Returns 0
- * or -1. It polls, because a wait in the kernel would have no deadline, and a
- * compromised process could hold the lock until its end.
+ * Locks the file against other processes. Waits for the lock until the deadline
+ * at most. Returns 0 or -1. It polls, because a wait in the kernel would have
+ * no deadline, and a compromised process could hold the lock until its end.
  */
 static int
 lock_cache(const struct replay *r)

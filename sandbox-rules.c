@@ -165,8 +165,8 @@ static void
 allow_sockets(scmp_filter_ctx filter)
 {
 	/*
-	 * sendto may have no address, so it sends only to the other end of the
-	 * socket.
+	 * sendto is permitted only without an address, so it sends only to the
+	 * other end of the socket.
 	 */
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(send), 0),
 	    "send");

@@ -3,8 +3,8 @@
  *
  * Runs in each process that has dropped root's rights (privsep.c); the monitor
  * uses the names of the system calls. The kernel stops a forbidden call. The
- * process then sends the call's number to the monitor, which logs the name, and
- * ends.
+ * process then sends the call's number to the monitor, which logs the name.
+ * After that the process ends.
  *
  * The filters are made by sandbox-rules when kpopd is built.
  */

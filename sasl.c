@@ -8,10 +8,10 @@
  * handed over to the relay (relay-sasl.c), which never had a key.
  *
  *	C: tokens of gss_init_sec_context    S: those of gss_accept_sec_context
- *	S: wrapped: one byte, the layers offered; three, the largest token
- *	   that the server accepts
- *	C: wrapped: one byte, the layer chosen; three, the largest token that
- *	   the client accepts; the authorization identity
+ *	S: wrapped: the layers offered (one byte), and the size of the largest
+ *	   token that the server accepts (three bytes)
+ *	C: wrapped: the layer chosen (one byte), the size of the largest token
+ *	   that the client accepts (three bytes), and the authorization identity
  */
 #include "config.h"
 

@@ -29,10 +29,10 @@ struct sasl *sasl_open(struct auth *auth);
 int sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size);
 
 /*
- * Records that the connection is inside TLS, and the hash, of n bytes, of TLS's
- * certificate (RFC 5929 §4). If the client sends channel bindings, they must
- * match this hash. If they match, TLS is known to end at the client, and no
- * layer is offered.
+ * Records that the connection is inside TLS. hash, of n bytes, is the hash of
+ * the certificate (RFC 5929 §4). If the client sends channel bindings, they
+ * must match this hash. If they match, TLS is known to end at the client, and
+ * no layer is offered.
  */
 void sasl_enter_tls(struct sasl *s, const void *hash, size_t n);
 
@@ -61,8 +61,8 @@ bool sasl_has_layer(const struct sasl *s);
 
 /*
  * After SASL_DONE with a layer: sends the layer over the socket handoff to
- * relay_sasl_run, which has the other end. With it go n bytes that the client
- * has sent after its last token. Returns 0, or -1 (logged).
+ * relay_sasl_run, which has the other end. Also sends the n bytes that the
+ * client has sent after its last token. Returns 0, or -1 (logged).
  */
 int sasl_hand_over(struct sasl *s, int handoff, const void *unread, size_t n);
 

@@ -5,8 +5,8 @@
  * the client is trusted, and every length has a limit. The client begins:
  *
  *	C: length 19, "KRB5_SENDAUTH_V1.0" NUL, length 9, "KPOPV1.0" NUL
- *	S: one byte, without a length: 0; or 1 or 2 if it does not support
- *	   the first or the second version
+ *	S: one byte, without a length: 0, or 1 or 2 if the server does not
+ *	   support the first or the second version
  *	C: length, AP-REQ
  *	S: length 0; or length, KRB-ERROR, and the end
  *	S: length, AP-REP, but only if the client asks for mutual authentication
@@ -133,8 +133,8 @@ name_protocol(struct io *io, const unsigned char *first)
 }
 
 /*
- * Refuses a client of another protocol, with a line if it may be able to show
- * one. Returns -1.
+ * Refuses a client of another protocol, with a line if the client may be able
+ * to show one. Returns -1.
  */
 static int
 refuse_protocol(struct io *io, const unsigned char *first)

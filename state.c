@@ -9,8 +9,8 @@
  *	STATE/users/UID/FORMAT-ID  of one mailbox, made by the session
  *	STATE/users/UID/places     the locks that several paths of one mailbox
  *	                           have in common
- *	STATE/users/UID.mailboxes  root's: a line for each mailbox: the user's
- *	                           name (vis(3)) and -m
+ *	STATE/users/UID.mailboxes  root's; a line for each mailbox has the
+ *	                           user's name (vis(3)) and -m
  *	STATE/logins/UID.N         root's, empty: a slot, locked by a login
  *	                           that may hang on the user's files
  *

@@ -9,9 +9,9 @@
 /*
  * Root: opens STATE/users/UID, which the user owns (mode 0700). Creates it and
  * the directories above it if they are absent. First moves aside the directory
- * of a former user of the uid. Records for state_each that this user has a
- * mailbox, with mailboxes, the argument of -m. Returns the directory
- * (read-only, close-on-exec), or -1 (logged).
+ * of a former user of the uid. Records the user and mailboxes, which is the
+ * argument of -m, for state_each. Returns the directory (read-only,
+ * close-on-exec), or -1 (logged).
  */
 int state_open(const char *state, const struct account *a,
     const char *mailboxes);
