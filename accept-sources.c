@@ -61,7 +61,7 @@ find_chain(struct sources *s, const struct address_net *net)
 	return &heads[(h >> 32) & (s->chains - 1)];
 }
 
-/* Appends an address to the list of those not in use, as the newest. */
+/* Appends an address, as the newest, to the list of addresses not in use. */
 static void
 unused_append(struct sources *s, int i)
 {
@@ -74,7 +74,7 @@ unused_append(struct sources *s, int i)
 	s->newest = i;
 }
 
-/* Removes an address from the list of those not in use. */
+/* Removes an address from the list of addresses not in use. */
 static void
 unused_remove(struct sources *s, int i)
 {

@@ -29,8 +29,8 @@ struct source {
  */
 struct sources {
 	uint64_t key[3];
-	int rate, burst; /* of each bucket: tokens a second; tokens when full */
-	int room, used;  /* addresses: at most; so far */
+	int rate, burst;    /* tokens of a bucket: per second; when full */
+	int room, used;     /* addresses: at most; now */
 	int oldest, newest; /* of the addresses not in use */
 	uint32_t chains;    /* a power of two; their heads follow at[] */
 	struct source at[];

@@ -425,9 +425,8 @@ open_signals(void)
 }
 
 /*
- * Makes the tables of sessions and of waiting connections, in memory that a
- * fork does not copy, because no session may read the addresses of other
- * clients.
+ * Makes the tables of sessions and of waiting connections. A fork does not copy
+ * their memory, because no session may read the addresses of other clients.
  */
 static void
 make_tables(struct listener *l)
@@ -479,7 +478,7 @@ fill_polls(const struct listener *l, struct pollfd p[])
 }
 
 /*
- * Rejects the waiting connections that are gone; p: poll's results, in the
+ * Rejects the waiting connections that are gone. p has poll's results, in the
  * queue's order.
  */
 static void

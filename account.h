@@ -50,17 +50,17 @@ struct account_domains {
 #define ACCOUNT_UID_MOST (UINT32_MAX - 2)
 
 /*
- * Returns true if the name may be looked up in the account database: it can be
- * a component of a path, has no control character, and does not begin with
- * "-".
+ * Returns true if the name may be looked up in the account database. It must be
+ * usable as a component of a path, have no control character, and not begin
+ * with "-".
  */
 bool account_name_valid(const char *name);
 
 /*
  * Looks up the account whose own name is name. Returns NULL with *a filled, or
- * why the account may not log in: it does not exist, its uid is 0, or its uid
- * is not in *uids. For the account of a process, uids is NULL and any uid but 0
- * is accepted.
+ * why the account may not log in. It is refused if it does not exist, if its
+ * uid is 0, or if its uid is not in *uids. For the account of a process, uids
+ * is NULL and any uid but 0 is accepted.
  */
 const char *account_find(const char *name, const struct account_uids *uids,
     struct account *a);
@@ -86,9 +86,9 @@ const char *account_find_uid(uid_t uid, const struct account_uids *uids,
 
 /*
  * Root: asks the shadow database whether the account has expired. Returns NULL,
- * or why the account is closed today. Waits for at most so many seconds. Asks
- * in a child; otherwise the password hash would stay in the memory of this
- * process and of the session, which is forked later.
+ * or why the account is closed today. Waits for the answer for at most this
+ * many seconds. Asks in a child; otherwise the password hash would stay in the
+ * memory of this process and of the session, which is forked later.
  */
 const char *account_find_closure(const struct account *a, unsigned seconds);
 

@@ -2,9 +2,9 @@
  * Decides whether a principal may be a user, and by which rule.
  *
  * Runs in the session as the user, without any key and before the session has
- * the client's socket. krb5_kuserok reads files that the user controls. A FIFO
- * among these can block this process until its deadline. Their content is not
- * trusted.
+ * the client's socket. krb5_kuserok reads files that the user controls. One of
+ * the files may be a FIFO, which can block this process until its deadline. The
+ * content of the files is not trusted.
  */
 #include "config.h"
 
@@ -65,8 +65,9 @@ sees_k5login(const char *path)
 }
 
 /*
- * Returns true if this .k5login names the principal, by libkrb5's rules: the
- * file's owner is root or the user, and one of its lines is the principal.
+ * Returns true if this .k5login names the principal. By libkrb5's rules, the
+ * file's owner must be root or the user, and one of its lines must be the
+ * principal.
  */
 static bool
 is_named(krb5_context context, const char *path, krb5_const_principal who)

@@ -147,9 +147,9 @@ fill_peer(struct auth *a, const krb5_keyblock *key, const krb5_ticket *ticket,
 
 /*
  * Returns 0 if an authenticator was made for this purpose, else a krb5 error.
- * Without this check an attacker who intercepts a first token of AUTH GSSAPI
- * could use it in KPOP, where the client need not prove that it has the session
- * key.
+ * Without this check, an attacker could intercept a first token of AUTH GSSAPI
+ * and use its AP-REQ in KPOP. In KPOP the client need not prove that it has the
+ * session key.
  */
 static krb5_error_code
 check_purpose(const krb5_authenticator *authenticator, enum purpose purpose)
@@ -248,9 +248,9 @@ find_authenticator(const krb5_data *ap_req, struct der *cipher)
  * Returns 0 or a krb5 error.
  *
  * The other bytes of an AP-REQ are not protected. If the record depended on
- * these, an altered copy would look new. The decrypted fields do not suffice,
- * because two clients of one principal may make authenticators in the same
- * microsecond.
+ * these bytes, an altered copy would look new. The decrypted fields do not
+ * suffice, because two clients of one principal may make authenticators in the
+ * same microsecond.
  */
 static krb5_error_code
 record(struct auth *a, const krb5_data *ap_req,

@@ -2,12 +2,12 @@
  * Starts the processes between the client and the session: kpopd-tls, and the
  * relay of a GSSAPI layer.
  *
- * Runs as root: when kpopd starts, to try TLS; in the monitor, when the
- * pre-auth process asks for a layer; and in the new process until it drops
- * root's rights. Each layer has a process of its own, which gets the client's
- * socket. The pre-auth process, later the session, has one end of a socket pair
- * and speaks cleartext POP3. So the TLS key, the service's key and the mail are
- * in three processes.
+ * Runs as root: in main and the listener, which try TLS, and in the monitor,
+ * which starts the layer that the pre-auth process asks for. It also runs in
+ * the new process, until that process drops root's rights. Each layer has a
+ * process of its own, which gets the client's socket. The pre-auth process,
+ * later the session, has one end of a socket pair and speaks cleartext POP3. So
+ * the TLS key, the service's key and the mail are in three processes.
  */
 #include "config.h"
 

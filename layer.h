@@ -18,8 +18,8 @@ struct layers {
 
 /*
  * Root: returns true if kpopd-tls can use the certificate, its key and the
- * cipher suites. Has kpopd-tls try them, unless they are those of the last
- * successful trial. Ends the process if OpenSSL does not have one of the
+ * cipher suites. Has kpopd-tls try them, unless they have not changed since the
+ * last successful trial. Ends the process if OpenSSL does not have one of the
  * suites.
  */
 bool layer_tls_works(const struct options *o);

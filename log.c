@@ -192,9 +192,9 @@ log_due(struct log_limit *limit, unsigned *more)
 }
 
 /*
- * Encodes what vis(3) encodes by these flags, and all characters that could end
- * a value. Keeps errno, which vis(3) sets for a byte above 0x7f. The text is
- * often an argument of log_failed, which logs errno.
+ * Encodes the characters that vis(3) encodes by these flags, and all that could
+ * end a value. Keeps errno, which vis(3) sets for a byte above 0x7f. The text
+ * is often an argument of log_failed, which logs errno.
  */
 static const char *
 encode(struct log_text *t, const char *text, int flags)

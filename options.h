@@ -54,7 +54,7 @@ struct options {
 };
 
 /*
- * Reads the command line. by_hand: fd 0 is not a connection. A mistake ends the
+ * Reads the command line. by_hand: fd 0 is not a socket. A mistake ends the
  * process (options_refuse), as do --help and --version.
  */
 void options_read(struct options *o, int argc, char **argv, bool by_hand);

@@ -328,8 +328,8 @@ serve_client(struct preauth *g)
 }
 
 /*
- * Hands the GSSAPI layer over to the relay, with the bytes that the client has
- * sent after the login, because the layer protects these.
+ * Hands the GSSAPI layer over to the relay. Hands over the bytes that the
+ * client has sent after the login, too, because these are inside the layer.
  */
 static void
 hand_over_layer(struct preauth *g)

@@ -45,7 +45,7 @@
 #define STEP_MS 50
 /*
  * How many bytes may be unsent in the client's socket. The kernel's default may
- * be megabytes. The session would see no progress until all of these are
+ * be megabytes. The session would see no progress until all these bytes are
  * acknowledged, and would take a slow client for a dead one.
  */
 #define UNSENT 65536
@@ -141,8 +141,8 @@ read_client(struct relay *p)
 	if (n == -1 && is_temporary())
 		return 0;
 	/*
-	 * A reset is not an end of input: the session executes the commands
-	 * that came before an end, but none that came before a reset.
+	 * A reset is not an end of input. The session executes the commands
+	 * that came before an end of input, but none that came before a reset.
 	 */
 	if (n == -1 && p->side == RELAY_SERVER)
 		return -1;
@@ -323,8 +323,8 @@ serve_session(struct relay *p, const struct pollfd *event)
 	}
 	/*
 	 * The session's process has ended. Its remaining bytes can be read only
-	 * after the client has taken those in the buffer. The client has
-	 * LAST_MS to take these.
+	 * after the client has taken the bytes in the buffer. The client has
+	 * LAST_MS for that.
 	 */
 	if (event->events == 0 && !is_drained(&p->wrapped)) {
 		p->session_ended = true;

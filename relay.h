@@ -15,7 +15,7 @@ struct relay_buffer {
 	char data[RELAY_ROOM];
 };
 
-/* Appends n bytes. Returns 0, or -1 if there is no room for all of them. */
+/* Appends n bytes. Returns 0, or -1 if the buffer has no room for all n. */
 int relay_put(struct relay_buffer *b, const void *data, size_t n);
 
 #define RELAY_END 1 /* unwrap's result if the client has ended its stream */

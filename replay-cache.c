@@ -8,8 +8,8 @@
  * time, because impossible times in the file are ignored.
  *
  * libkrb5's own replay cache is not used. It discards an authenticator 300
- * seconds after its use, but libkrb5 accepts the authenticator for up to twice
- * as long if the client's clock is fast.
+ * seconds after its use. But if the client's clock is fast, libkrb5 accepts the
+ * authenticator for up to twice as long.
  *
  * The seed is secret; otherwise a client could choose the bucket of its
  * authenticator.

@@ -7,8 +7,8 @@
  * not link libseccomp, because that would cost each connection a millisecond.
  *
  * Versions of the C library differ in which of several equivalent calls they
- * make (open, openat, openat2). So the lists name all of these. A name that
- * libseccomp does not know is too new for this machine, and is skipped.
+ * make (open, openat, openat2). So the lists name all equivalent calls. A name
+ * that libseccomp does not know is too new for this machine, and is skipped.
  */
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -91,8 +91,8 @@ static const struct list {
 	 */
 	bool makes_process;
 	/*
-	 * the ioctl requests that the process may make: they count the bytes in
-	 * a socket's queues; 0: none
+	 * the ioctl requests that the process may make (0: none); they count
+	 * the bytes in a socket's queues
 	 */
 	unsigned counts[2];
 	struct option option;
@@ -182,9 +182,9 @@ allow_sockets(scmp_filter_ctx filter)
 
 /*
  * The descriptors from 3 to 63, the highest that a process may have. All 64
- * bits of the argument are compared with these. The kernel uses only the lower
- * 32 bits of a descriptor. So "at least 3" would also permit descriptor 0 with
- * a higher bit set.
+ * bits of the argument are compared with these values. The kernel uses only the
+ * lower 32 bits of a descriptor. So "at least 3" would also permit descriptor 0
+ * with a higher bit set.
  */
 static const struct {
 	scmp_datum_t bits, value;
@@ -295,8 +295,8 @@ allow_process(scmp_filter_ctx filter)
 		  IS(1, 0)),
 	    "kill");
 	/*
-	 * fchmod may set only the dotlock's mode, because a setuid or setgid
-	 * file would give away the rights of the user or the spool's group.
+	 * fchmod may set only the dotlock's mode. A setuid or setgid file would
+	 * give away the rights of the user or of the spool's group.
 	 */
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1,
 		  IS(1, 0644)),

@@ -17,8 +17,8 @@
  * Users cannot open a path in STATE/users. So no program of a user can change a
  * journal, and a later user with the same uid cannot read it.
  *
- * This file writes the lines of UID.mailboxes, and not the session, because
- * --recover trusts these lines as root.
+ * The monitor, not the session, writes the lines of UID.mailboxes, because
+ * --recover trusts them as root.
  */
 #include "config.h"
 
