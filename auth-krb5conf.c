@@ -3,9 +3,9 @@
  *
  * Runs as root when the snapshot is made; its lookups run in every process.
  * libkrb5's own profile checks its files at each lookup, and takes files that
- * it cannot read for empty. In its jail, the pre-auth process would lose
- * permitted_enctypes. While an editor saves krb5.conf, a session would lose
- * auth_to_local, and a wider rule would apply.
+ * it cannot read for empty. With that profile, the pre-auth process would lose
+ * permitted_enctypes in its jail. A session would lose auth_to_local while an
+ * editor saves krb5.conf, and a wider rule would apply.
  *
  * The snapshot has each relation with its values, as libprofile has merged them
  * from all files. No function here opens a file; tests/tools/walls checks that.
