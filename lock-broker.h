@@ -13,9 +13,8 @@ struct lock_kept {
 };
 
 /*
- * Broker, as the user, with the spool's group if it needs that, before it is
- * confined: fills *k. Logs if the plan has a dotlock and none can be made, with
- * the reason, or errno's text if reason is NULL.
+ * Broker, before it is confined: fills *k. If the plan has a dotlock but none
+ * can be made, logs reason, or errno's text if reason is NULL.
  */
 void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan,
     const char *path, const char *reason);
@@ -27,7 +26,7 @@ void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan,
  */
 void lock_broker(struct lock_kept *k, int channel);
 
-/* Broker: gives all locks back. */
+/* Broker: releases all locks. */
 void lock_broker_end(struct lock_kept *k);
 
 #endif

@@ -25,8 +25,8 @@ struct lock_plan {
 	 */
 	int session;
 	/*
-	 * recovery: the spool as the killed session opened and locked it; -1:
-	 * none
+	 * recovery: the descriptor by which the killed session locked the
+	 * spool; -1: none
 	 */
 	int kept;
 };
@@ -40,15 +40,15 @@ enum lock_verb {
 	LOCK_TAKE = 'L',
 	LOCK_GIVE = 'U', /* remove the dotlock */
 	/*
-	 * with two descriptors, of the spool and of the session lock: keep them
-	 * open
+	 * keep open the two descriptors in the packet: the spool and the
+	 * session lock
 	 */
 	LOCK_KEEP = 'K',
 };
 
 /*
  * Reads a list of kinds, for example "fcntl,dotlock", with each kind at most
- * once. Returns 0 or -1.
+ * once. Returns 0, or -1 if text is not such a list.
  */
 int lock_plan_read(struct lock_plan *plan, const char *text);
 
@@ -66,14 +66,15 @@ bool lock_needs_group(const struct lock_plan *plan, const char *path,
 
 /*
  * Locks all of the open file fd as F_RDLCK or F_WRLCK, or unlocks it (F_UNLCK).
- * Does not wait. Returns 0, or -1 with errno: EAGAIN, it is locked by others.
+ * Does not wait. Returns 0, or -1 with errno, which is EAGAIN if others have
+ * locked it.
  */
 int lock_fcntl(int fd, short type);
 
 /*
  * Blocks (SIG_BLOCK) or unblocks (SIG_UNBLOCK) the signals that stop a service.
- * The session blocks them while the spool is locked for writing, the broker
- * from its start on.
+ * The session blocks them while the spool is locked for writing. The monitor
+ * blocks them from the login on, the broker from its start on.
  */
 void lock_signals(int how);
 
