@@ -24,7 +24,8 @@ enum preauth_kind {
 /*
  * A message of the pre-auth process. It has a fixed size, no pointer, and no
  * length that decides an allocation. Fields that a kind does not use are zero.
- * A PEER comes before all others, and only if the client's peer is a proxy.
+ * A PEER comes before all other messages, and only if the connection comes from
+ * a proxy.
  */
 struct preauth_message {
 	char kind;                   /* an enum preauth_kind */
@@ -94,8 +95,8 @@ struct session_entry {
 };
 
 /*
- * Session, broker, recovery: sends a message. A character of the text that the
- * message may not contain becomes "_". Fatal if the monitor has ended.
+ * Session, broker, recovery: sends a message. Characters that the text may not
+ * contain become "_". Fatal if the monitor has ended.
  */
 void message_send_session(int channel, enum session_kind kind,
     const char *text);

@@ -1,4 +1,4 @@
-/* Takes root's rights away: see privsep.c. */
+/* Drops root's rights: see privsep.c. */
 #ifndef PRIVSEP_H
 #define PRIVSEP_H
 
@@ -7,8 +7,8 @@
 #include "account.h"
 
 /*
- * Root: opens the directory `name` below at, and makes it with this mode for
- * this owner if it is absent. Only root may be able to change at. An existing
+ * Root: opens the directory `name` below `at`, and makes it with this mode for
+ * this owner if it is absent. `at` must be writable by root only. An existing
  * directory must belong to the owner and must not be writable by others;
  * otherwise ends the process. Returns a descriptor (read-only, close-on-exec),
  * or -1 if the directory could not be made (logged).
@@ -35,8 +35,9 @@ void privsep_jail(const char *state, const char *name, const struct account *a);
 void privsep_become(const struct account *a);
 
 /*
- * Root: becomes the user for good, with the spool's group as effective group: a
- * broker. It has no other group and no capability. Fatal on failure.
+ * Root: becomes the user for good, with the spool's group as effective group,
+ * for a broker. The process has no other group and no capability. Fatal on
+ * failure.
  */
 void privsep_become_broker(const struct account *a, gid_t group);
 
