@@ -2,10 +2,10 @@
  * Makes the dotlock for a session and keeps the session's locks. If the session
  * leaves a removal unfinished, starts a recovery.
  *
- * Runs as the user with the spool's group as effective group; root's rights
- * have been dropped before. A recovery runs in a child, as the user alone. With
- * the group this process could change other users' mailboxes, so it runs no
- * code that reads mail or input of the client.
+ * Runs as the user with the spool's group as effective group, after root's
+ * rights were dropped. A recovery runs in a child, as the user without that
+ * group. With the group this process could change other users' mailboxes, so it
+ * runs no code that reads mail or input of the client.
  */
 #include "config.h"
 
@@ -30,7 +30,7 @@
 #include "process.h"
 #include "recover.h"
 
-/* Child: becomes the user alone, and ends if the broker is killed. */
+/* Child: gives up the spool's group, and ends if the broker is killed. */
 static void
 become_recovery(const struct session *s, pid_t broker_pid)
 {
@@ -61,7 +61,7 @@ note_stop(int number, siginfo_t *info, void *context)
 	errno = error;
 }
 
-/* Waits for the recovery, and logs it if a signal stopped or ended it. */
+/* Waits for the recovery. Logs if a signal has stopped or ended it. */
 static void
 await_recovery(pid_t pid)
 {
@@ -82,9 +82,7 @@ await_recovery(pid_t pid)
 		    WTERMSIG(status), strsignal(WTERMSIG(status)));
 }
 
-/*
- * Starts a child that finishes the removal, and obeys its verbs until it ends.
- */
+/* Starts a recovery in a child, and obeys the child's verbs until it ends. */
 static void
 recover_in_child(struct session *s)
 {

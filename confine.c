@@ -2,8 +2,8 @@
  * Confines the processes of a session to the user's mailbox and state.
  *
  * Runs as the user: in the session, in the broker, and in a recovery. The
- * permitted directories are opened as the user, so the user gets access to
- * nothing new.
+ * permitted directories are opened as the user, so confinement gives no access
+ * that the user does not have.
  */
 #include "config.h"
 

@@ -12,7 +12,8 @@
 void confine_session(const struct session *s, int state);
 
 /*
- * As confine_session, but does not permit the mailbox, and does not access it.
+ * As confine_session, but without the mailbox. Does not look the mailbox up,
+ * because its file system may not answer.
  */
 void confine_outside(int state);
 

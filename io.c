@@ -13,7 +13,7 @@
  * for an error at the end. After an error no line is returned, even if it is
  * buffered already, because commands of a dead connection must not be obeyed.
  * Input and output are sockets, which other processes share. So their flags are
- * not changed, and each call has MSG_DONTWAIT instead.
+ * not changed, and each call passes MSG_DONTWAIT.
  */
 #include "config.h"
 
@@ -247,10 +247,10 @@ io_await_acknowledged(struct io *io)
 		if (left > 0 && now >= until)
 			return set_error(io, IO_WRITE_TIMEOUT);
 		/*
-		 * Without events, poll still reports a reset and the end of a
-		 * relay. Call it after counting. If a relay dies, the bytes
-		 * that it has not read are discarded, and the count is 0
-		 * although no client has acknowledged them.
+		 * Even if no event is requested, poll reports a reset and the
+		 * end of a relay. Call poll after counting. If a relay dies,
+		 * the bytes that it has not read are discarded, and the count
+		 * is 0 although no client has acknowledged them.
 		 */
 		result = poll_until(io, 0, begin,
 		    left == 0              ? now :

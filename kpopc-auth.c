@@ -2,10 +2,10 @@
  * Logs in with AUTH GSSAPI, and starts a process for the security layer.
  *
  * Runs as the caller, partly in a process between the connection and the rest
- * of kpopc. The server is trusted only after GSSAPI has verified its proof. The
- * offer of layers, which GSSAPI protects, is then known to come from the
- * server. Everything before that proof, and the answer to AUTH, may come from
- * an attacker.
+ * of kpopc. The server is trusted only after GSSAPI has verified the proof of
+ * its identity. The offer of layers, which GSSAPI protects, is then known to
+ * come from the server. Everything before that proof, and the answer to AUTH,
+ * may come from an attacker.
  */
 #include "config.h"
 
@@ -101,8 +101,9 @@ trade(const struct conn *c, struct dialogue *d, const void *token, size_t n)
 }
 
 /*
- * Exchanges the tokens of the context. Returns NULL after the server has proven
- * its identity and sent its offer of layers, or the server's refusal.
+ * Exchanges the tokens that establish the GSSAPI context. Returns NULL after
+ * the server has proven its identity and sent its offer of layers, or the
+ * server's refusal.
  */
 static const char *
 establish_context(const struct conn *c, struct dialogue *d)

@@ -1,6 +1,6 @@
 /*
  * Reads and writes lines: those of the server, and those of the program that
- * uses kpopc by its standard input and output.
+ * uses kpopc through its standard input and output.
  *
  * Runs as the caller. The server is not trusted: its lines are bounded, and the
  * exchange before the session has a time limit.
@@ -181,7 +181,7 @@ conn_read_refusal(int fd)
 	static char text[TEXT_MAX] = "-";
 	size_t n = 1;
 
-	/* Otherwise the server might wait for more input instead. */
+	/* Otherwise the server might wait for more input. */
 	shutdown(fd, SHUT_WR);
 	while (n < sizeof(text) - 1 && read(fd, &text[n], 1) == 1 &&
 	    text[n] != '\n') {

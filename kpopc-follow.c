@@ -16,8 +16,8 @@
 #include "kpopc.h"
 
 /*
- * The number of bits in login.ends. Later commands that wait for an answer are
- * not watched.
+ * The number of bits in login.ends. Of the commands that wait for an answer,
+ * only this many are watched.
  */
 #define WATCHED 64
 

@@ -2,8 +2,8 @@
  * Does the KPOP exchange: Kerberos' sendauth with mutual authentication.
  *
  * Runs as the caller. The server is not trusted before it has proven its
- * identity: the memory of this process is limited, and the server's texts are
- * printed encoded.
+ * identity. So the memory of this process is limited, and the server's texts
+ * are printed encoded.
  */
 #include "config.h"
 

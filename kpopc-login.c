@@ -1,5 +1,5 @@
 /*
- * Obeys the program on standard input until the login, which turns USER and
+ * Obeys the program on standard input until the login, and turns its USER and
  * PASS into AUTH.
  *
  * Runs as the caller. Before the server has proven its identity by its

@@ -1,5 +1,5 @@
 /*
- * Gets the client's ticket for the server, from a ccache or by a keytab.
+ * Gets the client's ticket for the server, from a ccache or with a keytab.
  *
  * Runs as the caller, with the caller's tickets or keytab. libkrb5's error
  * texts may contain text of a KDC that has not proven its identity, so they are

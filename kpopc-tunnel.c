@@ -125,9 +125,9 @@ give_up_sending(struct way *up)
  *
  * has_ended: standard input has ended. Then kpopc shuts down its direction of
  * the connection, unless *is_shut is set already. It does so at once, but after
- * QUIT only if the server sends nothing for QUIT_SECONDS. A server closes the
- * connection after QUIT anyway. Some servers end the whole connection at the
- * end of the client's TLS (RFC 5246 section 7.2.1), and answers would be lost.
+ * QUIT only if the server sends nothing for QUIT_SECONDS. Some servers end the
+ * whole connection at the end of the client's TLS (RFC 5246 section 7.2.1), and
+ * answers would be lost. After QUIT a server closes the connection anyway.
  *
  * Ends the process if a server has answered QUIT and sends nothing for
  * QUIT_SECONDS after the shutdown. is_full: standard output blocks. Then the

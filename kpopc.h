@@ -1,7 +1,7 @@
 /*
  * The functions that the files of kpopc offer each other: see kpopc.c. "The
- * program" is the mail program or person that uses kpopc by its standard input
- * and output.
+ * program" is the mail program or person that uses kpopc through its standard
+ * input and output.
  */
 #ifndef KPOPC_H
 #define KPOPC_H
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define TEXT_MAX 500 /* bytes of one text from outside in a message */
+#define TEXT_MAX 500 /* most bytes of a text from the network that is printed */
 /* Bytes of a buffer for a line. A SASL token of 64 KiB in base64 fits. */
 #define LINE_MOST 100000
 #define LINE_USER 255 /* bytes of a user's name */
@@ -140,9 +140,9 @@ void tls_begin(struct conn *c, const struct options *o);
 /* kpopc-auth.c */
 
 /*
- * Logs in as user with AUTH GSSAPI, begins the security layer that was agreed
- * upon, and writes the answer to standard output. Ends the process if the
- * server refuses or does not prove its identity.
+ * Logs in as user with AUTH GSSAPI, begins the negotiated security layer, and
+ * writes the answer to standard output. Ends the process if the server refuses
+ * or does not prove its identity.
  */
 void auth_login(struct conn *c, const struct options *o, const char *user);
 

@@ -22,7 +22,7 @@ void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan,
 /*
  * Broker: obeys the verbs from the other end of the channel, and touches the
  * dotlock every minute. Returns when the other end is closed or sends a packet
- * that is not a verb; *k still has its locks then.
+ * that is not a verb. Does not release the locks in *k.
  */
 void lock_broker(struct lock_kept *k, int channel);
 

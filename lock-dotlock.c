@@ -3,7 +3,7 @@
  * ones.
  *
  * Runs in the broker, as the owner of the mailbox, with the spool's group if
- * only that group may write the directory (lock-broker.c).
+ * only that group may write to the directory (lock-broker.c).
  *
  * The file at a dotlock's name is not always a lock: a user named alice.lock
  * has a mailbox there. So a file is removed only if it is small and stale,
@@ -60,7 +60,8 @@ static struct origin here; /* of this process; host "": unknown */
 
 /*
  * Stores the origin of this process in `here`. Stores nothing if the host name
- * contains a blank, because it must be one word of the lock's second line.
+ * contains a blank, because the name must be one word of the lock's second
+ * line.
  */
 static void
 find_origin(void)
@@ -222,7 +223,7 @@ why_no_lock(const struct stat *st, const char *text)
 }
 
 /*
- * Returns true if the file was touched last before this machine started, and
+ * Returns true if the file was last touched before this machine started, and
  * has missed two touches. The second condition protects the lock of another
  * host that has the same name: if this machine has just started, that lock may
  * be older than this boot, too.
@@ -242,13 +243,13 @@ is_older_than_boot(const struct stat *st)
  *
  * Another program's lock is stale if it is old and no process has its pid. The
  * pid alone does not decide, because it may be the pid of a process on another
- * host. kpopd's lock of another host or PID namespace is stale if it is old.
- * kpopd's lock of an earlier boot is stale if it is old, or older than this
+ * host. kpopd's lock from another host or PID namespace is stale if it is old.
+ * kpopd's lock from an earlier boot is stale if it is old, or older than this
  * boot.
  *
- * kpopd's lock of this boot and namespace is stale if no process has its pid.
- * If a process has the pid, it may be a later one. Then the lock is stale if it
- * is old and no process holds its kernel lock.
+ * kpopd's lock from this boot and PID namespace is stale if no process has its
+ * pid. If a process has the pid, it may be a later process. Then the lock is
+ * stale if it is old and no process holds its kernel lock.
  */
 static bool
 is_stale(const struct stat *st, const char *text, bool held)

@@ -25,7 +25,7 @@ void dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
     const char *path, const char *reason);
 
 /*
- * Makes the dotlock unless d already holds it. Removes a stale one first.
+ * Makes the dotlock unless d already holds it. Removes a stale dotlock first.
  * Returns 0, or -1 with errno: EAGAIN if another program holds the lock; EEXIST
  * if only an administrator can remove the obstacle, which is logged.
  */

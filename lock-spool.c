@@ -12,9 +12,9 @@
  * 11.6).
  *
  * If a session is killed while it removes messages, no other program may read
- * the mailbox before the removal is finished. So before it locks to write, the
- * session passes the descriptors that hold its locks to the broker. The
- * recovery inherits them.
+ * the mailbox before the removal is finished. So before the session locks the
+ * spool for writing, it passes the descriptors that hold its locks to the
+ * broker. The recovery inherits them.
  */
 #include "config.h"
 

@@ -7,10 +7,10 @@
 #include "lock.h"
 
 /*
- * Takes all locks of the plan on the spool, which is open as fd, to read it or
- * to write it. Waits at most ten seconds. Before it locks to write, passes the
- * open file to the broker, so that the locks outlive this process. Returns 0,
- * or -1 with errno, which is EAGAIN if another program held a lock all that
+ * Takes all locks of the plan on the spool, which is open as fd, for reading or
+ * for writing. Waits at most ten seconds. Before it locks for writing, passes
+ * the open file to the broker, so that the locks outlive this process. Returns
+ * 0, or -1 with errno, which is EAGAIN if another program held a lock all that
  * time.
  */
 int lock_spool(const struct lock_plan *plan, int fd, bool to_write);

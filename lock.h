@@ -65,9 +65,9 @@ bool lock_needs_group(const struct lock_plan *plan, const char *path,
     gid_t *group);
 
 /*
- * Locks all of the open file fd as F_RDLCK or F_WRLCK, or unlocks it (F_UNLCK).
- * Does not wait. Returns 0, or -1 with errno, which is EAGAIN if others have
- * locked it.
+ * Locks the whole file that is open as fd, with F_RDLCK or F_WRLCK, or unlocks
+ * it with F_UNLCK. Does not wait. Returns 0, or -1 with errno, which is EAGAIN
+ * if others have locked it.
  */
 int lock_fcntl(int fd, short type);
 

@@ -20,9 +20,9 @@ enum drop_error maildrop_state_open(const struct mailboxes *b, const char *path,
  * As the user, with the session lock of state: makes this session the only one
  * of the mailbox under all paths that lead to it. Then takes over unfinished
  * removals from the state directories of those other paths. It also takes them
- * over from user itself, which all mailboxes of the uid shared in an earlier
- * version. Returns DROP_OK, or BUSY if another session has the mailbox, or logs
- * and returns DENIED or FAILED.
+ * over from the directory user, which all mailboxes of the uid shared in an
+ * earlier version. Returns DROP_OK, or BUSY if another session has the mailbox,
+ * or logs and returns DENIED or FAILED.
  */
 enum drop_error maildrop_state_claim(const struct mailboxes *b,
     const char *path, int user, int state, struct lock_session *lock);

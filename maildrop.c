@@ -1,6 +1,6 @@
 /*
- * Offers the messages of one mailbox, which a format (store.h) reads and
- * removes, and keeps the deletion marks.
+ * Gives access to the messages of one mailbox, which a format (store.h) reads
+ * and removes. Keeps the deletion marks.
  *
  * Runs in the session, the recovery and the broker, as the owner of the
  * mailbox. This file depends on no protocol and no mailbox format. Clients

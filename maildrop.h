@@ -111,9 +111,9 @@ void maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE]);
 
 /*
  * Finds the stored bytes of message n, which maildrop_read then reads. Call
- * maildrop_end after the last byte, and before the next message is begun.
- * Returns DROP_OK, CHANGED if the message has gone, or FAILED. Logs an error at
- * most once a minute.
+ * maildrop_end after reading; only one message can be read at a time. Returns
+ * DROP_OK, CHANGED if the message has gone, or FAILED. Logs an error at most
+ * once a minute.
  */
 enum drop_error maildrop_begin(struct maildrop *m, size_t n, struct span *s);
 
@@ -136,9 +136,9 @@ bool maildrop_end(struct maildrop *m, size_t n, const struct span *s,
 
 /*
  * Removes the marked messages and stores the number of removed ones in
- * *removed. Returns OK if all are removed, or CHANGED if only those that could
- * be identified are. Returns BUSY, DENIED or FAILED if none is removed, or
- * LATER if the removal will be finished later.
+ * *removed. Returns OK if all are removed, or CHANGED if some could not be
+ * identified. Returns BUSY, DENIED or FAILED if none is removed, or LATER if
+ * the removal will be finished later.
  */
 enum drop_error maildrop_commit(struct maildrop *m, size_t *removed);
 

@@ -13,7 +13,7 @@
 #include "auth.h"
 #include "io.h"
 
-/* What the pre-auth process sends the monitor. */
+/* What the pre-auth process sends to the monitor. */
 enum preauth_kind {
 	MESSAGE_LOGIN = 'R', /* a login; it is the last message */
 	MESSAGE_TLS = 'T',   /* a request, at most one: start kpopd-tls */
@@ -72,7 +72,7 @@ int message_ask(int channel, const struct preauth_message *request);
  */
 int message_answer(int channel, int fd);
 
-/* What a session or a broker sends its monitor besides its log. */
+/* What a session or a broker sends to its monitor besides log lines. */
 enum session_kind {
 	MESSAGE_PERMITTED = 'Y', /* session: may log in; text: by which rule */
 	MESSAGE_REFUSED = 'N',   /* session: may not; text: the reason */
@@ -86,7 +86,7 @@ struct session_message {
 };
 
 /*
- * What the monitor sends a permitted session, with two descriptors: the
+ * What the monitor sends to a permitted session, with two descriptors: the
  * client's socket and STATE/users/UID.
  */
 struct session_entry {

@@ -4,9 +4,9 @@
  *
  * Runs as root: in the monitor, and in --recover. A user can stop the session
  * and the broker with signals, so the process that watches them must not belong
- * to that user. It reads nothing from the network. From its children it reads
- * packets of bounded size, one at a time. It logs a packet or passes it to its
- * caller.
+ * to that user. The watching process reads nothing from the network. It reads
+ * packets of bounded size from its children, one at a time. Each packet is
+ * logged or passed to the caller.
  *
  * Each child has its own channel, so the descriptor identifies the role. A
  * compromised child cannot close, fill or use the channel of another. roles[]
@@ -88,8 +88,8 @@ watch_begin(struct watch *w)
 }
 
 /*
- * In a new child: closes the channels to the other children, clears the last
- * packet, which may contain bytes of the client, and resets the signals.
+ * In a new child: closes the channels to the other children and resets the
+ * signals. Clears the last packet, which may contain bytes from the client.
  */
 static void
 leave_monitor(struct watch *w)
@@ -341,7 +341,7 @@ reap_children(struct watch *w)
 
 /*
  * Counts a killed child as ended although its process still waits for a file
- * system. When this process ends, that process becomes a child of init.
+ * system. When kpopd ends, init becomes the parent of that process.
  */
 static void
 count_as_ended(struct watch_child *c)

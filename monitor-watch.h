@@ -39,8 +39,8 @@ struct watch {
 	struct watch_child {
 		pid_t pid;        /* 0: there is no such child */
 		int channel;      /* to the child; -1: closed */
-		int64_t deadline; /* as for watch_fork */
-		/* ms; its log rate is used up until this time */
+		int64_t deadline; /* see watch_fork */
+		/* until this time, in ms, its log rate is used up */
 		int64_t paid;
 		/* lines above its log rate, which were not written */
 		unsigned withheld;

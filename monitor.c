@@ -45,8 +45,8 @@
 #include "state.h"
 
 /*
- * The pre-auth process ends at its deadline without help. In case it hangs in a
- * library, the monitor kills it this long after the deadline.
+ * The pre-auth process ends itself at its deadline. The monitor kills it this
+ * long after the deadline, in case it hangs in a library.
  */
 #define GRACE_MS 1000
 /*
@@ -63,9 +63,8 @@
 /* A permitted session has at least this time to take the session lock. */
 #define ENTER_MS 30000
 /*
- * How long the broker may run after the end of its session: END_MS, or
- * RECOVERY_MS if it finishes a removal, because the mailbox may have a hundred
- * gigabytes.
+ * How long the broker may run after its session has ended. RECOVERY_MS applies
+ * if it finishes a removal, because a mailbox may contain a hundred gigabytes.
  */
 #define END_MS 60000
 #define RECOVERY_MS 3600000
@@ -264,7 +263,7 @@ obey_session(struct admission *a, const struct session_message *m)
 
 /*
  * Gives the broker more time if its message reports that it finishes a removal.
- * Returns false if it is another message, or if the broker has sent it before.
+ * Returns false for any other message, or if the broker sends it a second time.
  */
 static bool
 obey_broker(struct admission *a, const struct session_message *m)
@@ -307,7 +306,8 @@ note_end(struct admission *a, enum role role)
 	}
 	/*
 	 * The broker may see the end of the session before this process does.
-	 * If it has already begun to finish a removal, its deadline stays.
+	 * If the broker has already begun to finish a removal, its deadline
+	 * stays.
 	 */
 	if (role == ROLE_SESSION && !a->is_recovering)
 		watch_limit(a->w, ROLE_BROKER, now + END_MS);

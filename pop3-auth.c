@@ -26,7 +26,7 @@
  * TOKEN.
  */
 #define TOKEN_ROOM (TOKEN + POP3_LINE)
-#define ATTEMPTS 3 /* failed attempts of AUTH that end the connection */
+#define ATTEMPTS 3 /* this many failed attempts of AUTH end the connection */
 #define AUTH_GSSAPI "AUTH GSSAPI "
 
 /* What read_token returns besides a size. */
@@ -124,8 +124,8 @@ refuse_password(struct pop3 *p, int count, char **args)
 
 /*
  * Begins TLS. If cleartext follows STLS, ends the connection, because a third
- * party may have inserted the cleartext. It must not be obeyed now, nor later
- * as if it had come inside TLS (RFC 2595 §2.4; CVE-2011-0411).
+ * party may have inserted it. Otherwise it would be obeyed as if it had come
+ * inside TLS (RFC 2595 §2.4; CVE-2011-0411).
  */
 static enum pop3_verdict
 stls(struct pop3 *p, int count, char **args)
@@ -202,7 +202,8 @@ refuse_token(struct pop3 *p, uint64_t n)
 
 /*
  * Decodes base64 into token[TOKEN_ROOM]. Returns the token's size. If the token
- * is too large or text is not base64, answers that and returns TOKEN_REFUSED.
+ * is too large or text is not base64, sends a refusal and returns
+ * TOKEN_REFUSED.
  */
 static int
 decode_token(struct pop3 *p, const char *text, unsigned char *token)
@@ -226,7 +227,8 @@ decoded_size(uint64_t n)
 /*
  * Reads a line with the client's next token into token[TOKEN_ROOM]. Returns the
  * token's size, or TOKEN_LOST if the connection has ended. If the client
- * cancels or the line is not a token, answers that and returns TOKEN_REFUSED.
+ * cancels or the line is not a token, sends a refusal and returns
+ * TOKEN_REFUSED.
  */
 static int
 read_token(struct pop3 *p, unsigned char *token)
@@ -297,7 +299,7 @@ exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 }
 
 /*
- * Counts an attempt of AUTH that failed, which verdict POP3_GO_ON means.
+ * Counts an attempt of AUTH if it failed, that is, if verdict is POP3_GO_ON.
  * Returns verdict, or POP3_LEAVE after ATTEMPTS failures.
  */
 static enum pop3_verdict
@@ -387,8 +389,8 @@ static const struct pop3_command gssapi_commands[] = {
 };
 
 /*
- * RFC 5034 §4 permits an initial response only if AUTH's line is short enough.
- * A line with a Kerberos token never is, so longer lines are accepted.
+ * RFC 5034 §4 permits an initial response only if it fits in a command line. A
+ * Kerberos token never fits, so kpopd accepts longer lines for AUTH.
  */
 static char login_line[TOKEN_LINE + POP3_LINE];
 

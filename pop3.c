@@ -1,6 +1,6 @@
 /*
- * Reads POP3 commands and calls the functions in the table of the current state
- * that obey them.
+ * Reads POP3 commands and calls their handlers, which are in the table of the
+ * current state.
  *
  * Runs as the pre-auth user in its jail (pop3-auth.c: AUTHORIZATION), then as
  * the owner of the mailbox (pop3-trans.c: TRANSACTION and UPDATE), and for a
@@ -8,9 +8,9 @@
  * too long is read to its end and refused once, no number from the client
  * decides an allocation, and no byte from the client is part of an answer.
  *
- * A state is a table of commands with their numbers of arguments. A handler
- * writes one answer, except after a login, which another process answers. The
- * states call this file directly. This file calls them only through their
+ * A state is a table of commands, with the permitted numbers of arguments. A
+ * handler writes one answer, except for a login, which another process answers.
+ * The states call this file directly. This file calls them only through their
  * tables.
  *
  * RFC 1939 (POP3), RFC 2449 (CAPA, response codes), RFC 3206 (AUTH and SYS
@@ -154,7 +154,7 @@ pop3_not_understood(struct pop3 *p, const char *text)
 
 /*
  * Finds the command of a line of length bytes in the state's table, and calls
- * its function.
+ * its handler.
  */
 static enum pop3_verdict
 dispatch(struct pop3 *p, char *line, int length)

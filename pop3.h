@@ -16,8 +16,8 @@
 #define POP3_LINE 255 /* bytes of a command with its CRLF (RFC 2449 §4) */
 /* This many lines in a row that are not commands end the connection. */
 #define POP3_NONSENSE 20
-#define POP3_ANY INT_MAX /* as `most`: any number of arguments */
-/* as `most`: the rest of the line is one argument, with the blanks in it */
+#define POP3_ANY INT_MAX /* for `most`: any number of arguments */
+/* for `most`: the rest of the line is one argument, with the blanks in it */
 #define POP3_TEXT (-1)
 
 /* What the loop does after a command. */
@@ -45,7 +45,7 @@ struct pop3_state {
 	 */
 	char *line;
 	size_t line_size;
-	const char *long_command; /* with a blank at its end; NULL: none */
+	const char *long_command; /* its name and a blank; NULL: none */
 	/*
 	 * Answers a line that is too long; line contains its beginning. NULL:
 	 * it is answered like any line that is not a command.
@@ -69,8 +69,9 @@ struct pop3 {
 	bool has_spoken;
 	int nonsense; /* lines in a row that were not commands */
 	/*
-	 * Why the client was refused last, for the log if the client leaves
-	 * without a login. NULL: the log has how the connection ended instead.
+	 * The reason of the last refusal. It is logged if the client leaves
+	 * without a login. NULL: the log contains how the connection ended
+	 * instead.
 	 */
 	const char *refused;
 	/* Why the session ended, for the log; NULL: see pop3_why_ended. */

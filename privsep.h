@@ -23,8 +23,8 @@ int privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid,
 void privsep_make_jail(const char *state, const char *name);
 
 /*
- * Root: changes the root directory to STATE/NAME and becomes the user, for
- * good, with limits of memory, files and descriptors. Fatal on failure.
+ * Root: changes the root directory to STATE/NAME and becomes the user for good,
+ * with limits on memory, files and descriptors. Fatal on failure.
  */
 void privsep_jail(const char *state, const char *name, const struct account *a);
 
@@ -42,8 +42,8 @@ void privsep_become(const struct account *a);
 void privsep_become_broker(const struct account *a, gid_t group);
 
 /*
- * Child of a broker: becomes the user alone, as privsep_become does. Fatal on
- * failure.
+ * Child of a broker: becomes the user without the spool's group, as
+ * privsep_become does. Fatal on failure.
  */
 void privsep_leave_broker(const struct account *a);
 

@@ -43,13 +43,14 @@
 /* The state of --recover. */
 struct recovery_round {
 	const struct options *o;
-	bool is_good;    /* no removal was left so far */
-	uid_t uid;       /* of the last mailbox */
-	int directory;   /* a copy of its STATE/users/UID; -1: none yet */
-	bool is_printed; /* it was printed that a removal of this uid is left */
+	bool is_good;  /* no removal was left unfinished so far */
+	uid_t uid;     /* of the last mailbox */
+	int directory; /* a copy of its STATE/users/UID; -1: none yet */
+	/* a line has reported a removal of this uid that is left */
+	bool is_printed;
 };
 
-/* Child: gives up root's rights and the terminal. */
+/* Child: drops root's rights and leaves the terminal. */
 static void
 become_user(const struct account *a)
 {
@@ -135,8 +136,8 @@ await_end(struct watch *w)
 }
 
 /*
- * Recovers one mailbox, by a child that becomes the user and a broker. Returns
- * an enum recovery.
+ * Recovers one mailbox with two children: a recovery, which becomes the user,
+ * and a broker. Returns an enum recovery.
  */
 static int
 recover_mailbox(struct session *s)

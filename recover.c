@@ -134,9 +134,9 @@ is_unfinished(int directory, const char *name)
 }
 
 /*
- * Reads the names through the descriptor that root opened. If root crashed
- * before it gave the directory to the user, the user could not open it; it is
- * empty then.
+ * Reads the names through the descriptor that root opened. If the machine
+ * crashed before root gave the directory to the user, the user cannot open it.
+ * The directory is empty then.
  */
 void
 recover_look(int directory)

@@ -13,8 +13,9 @@ void setup_begin(struct session *s, const struct options *o);
 
 /*
  * Root: fills the rest of *s from s->user, s->mailboxes and s->path. Finds the
- * broker's group. If mailboxes of this format are locked, makes the channel for
- * locks, and replaces the symlinks in a path outside the home directory.
+ * broker's group. If the mailbox's format has locks, makes the channel for
+ * locks. It then also replaces the symlinks in a path outside the home
+ * directory.
  */
 void setup_prepare(struct session *s);
 

@@ -3,11 +3,11 @@
  * serves POP3.
  *
  * Runs as the user; the monitor's child drops root's rights before it becomes
- * the session. Until the monitor has the answer, the session has neither the
- * client's socket nor a byte from the client. Otherwise a client that
- * compromised this process would get a user's rights although it knows only the
- * user's name. Before the session reads a byte it is confined to the mailbox
- * and the state directory.
+ * the session. Until the monitor has the answer about the ticket, the session
+ * has neither the client's socket nor a byte from the client. Otherwise a
+ * client that compromised this process would get a user's rights although it
+ * knows only the user's name. The session is confined to the mailbox and the
+ * state directory before it reads a byte.
  */
 #include "config.h"
 
@@ -99,7 +99,10 @@ take_client(struct session *s, int channel, struct io *io)
 	io_prime(io, entry.unread, entry.unread_size);
 }
 
-/* Answers that the session lock cannot be taken. errno is the reason. */
+/*
+ * Answers the client that the session lock cannot be taken, for the reason in
+ * errno.
+ */
 static void
 answer_unlocked(const struct lock_session *lock, struct io *io)
 {
@@ -113,7 +116,7 @@ answer_unlocked(const struct lock_session *lock, struct io *io)
 	}
 }
 
-/* Answers that the mailbox is not available. */
+/* Answers the client that the mailbox is not available. */
 static void
 answer_unavailable(struct io *io, enum drop_error error)
 {

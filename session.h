@@ -40,7 +40,7 @@ struct session {
 	/*
 	 * The channel for locks: the broker's end, which leads to the session,
 	 * and the session's end, which leads to the broker. -1: closed in this
-	 * process, or a mailbox of this format is not locked.
+	 * process, or the mailbox's format has no locks.
 	 */
 	int locks_to_session, locks_to_broker;
 	struct lock_plan locks;

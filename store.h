@@ -98,15 +98,15 @@ struct store_ops {
 	enum drop_error (*fetch)(void *box, size_t i, struct span *s);
 	/*
 	 * Returns true if message i, the one fetched last, has not changed
-	 * since. If it has, the bytes that were read may be another message's.
-	 * NULL: no message ever changes.
+	 * since. If it has changed, the bytes that were read may be another
+	 * message's. NULL: no message ever changes.
 	 */
 	bool (*is_unchanged)(void *box, size_t i);
 	/*
 	 * Called if all of message i was read, but its wire size was not the
 	 * one in its span. Makes a later login count the size again. Returns
 	 * true if the bytes that were read are those of the message
-	 * nevertheless. NULL: they never are.
+	 * nevertheless. NULL: as if it returned false.
 	 */
 	bool (*accept_other_size)(void *box, size_t i);
 	/*
