@@ -29,15 +29,15 @@ enum io_error {
 struct io {
 	int fd;
 	/*
-	 * Everything must end by this time, in ms of CLOCK_MONOTONIC; 0: the
-	 * two timeouts apply instead.
+	 * Everything must end by this time, in ms of CLOCK_MONOTONIC. If it is
+	 * 0, the two timeouts apply instead.
 	 */
 	int64_t deadline;
 	int64_t idle;          /* timeout for one line of input, in ms */
 	int64_t write_timeout; /* timeout for one buffer of output, in ms */
 	/*
-	 * Becomes readable when another login asks this connection to end; -1:
-	 * no login can ask.
+	 * Becomes readable when another login asks this connection to end. If
+	 * it is -1, no login can ask.
 	 */
 	int takeover;
 	/*

@@ -65,11 +65,11 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 }
 
 /*
- * Makes the kernel probe a server that has sent nothing for a minute, and end
- * the connection if the server does not reply for another minute. Otherwise
- * kpopc would wait forever for a server that has disappeared. There is no limit
- * on the server's time for an answer, because a long removal may precede it. A
- * failure is ignored, because everything else still works.
+ * Makes the kernel probe a server that has sent nothing for a minute. If the
+ * server does not reply for another minute, the kernel ends the connection.
+ * Otherwise kpopc would wait forever for a server that has disappeared. There
+ * is no limit on the server's time for an answer, because a long removal may
+ * precede it. A failure is ignored, because everything else still works.
  */
 static void
 watch_server(int fd)

@@ -49,8 +49,8 @@ static struct {
 	const char *name; /* of the last such command */
 	bool is_refused;  /* the last answer was "-ERR" */
 	/*
-	 * If the last answers were "-ERR": the first of these, because it
-	 * caused the others; "": there was none.
+	 * The "-ERR" that began the latest series of refusals, because it
+	 * caused the others. It is "" if there was none.
 	 */
 	char refusal[TEXT_MAX];
 } login;

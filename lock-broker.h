@@ -7,9 +7,9 @@
 /* The locks that the broker holds on one mailbox. */
 struct lock_kept {
 	struct dotlock dotlock;
-	/* the open file that has the session's locks on the spool; -1: none */
+	/* the open file with the session's locks on the spool; -1: none */
 	int spool;
-	int session; /* the open file that has the session lock; -1: none */
+	int session; /* the open file with the session lock; -1: none */
 };
 
 /*

@@ -6,10 +6,10 @@
  * only that group may write to the directory (lock-broker.c).
  *
  * The file at a dotlock's name is not always a lock: a user named alice.lock
- * has a mailbox there. So a file is removed only if it is small and stale,
- * contains only what programs write into locks, and belongs to root, the user
- * or a system account. kpopd does not use liblockfile, which checks only
- * whether the file is stale. It makes the dotlock with O_EXCL, which NFS
+ * has a mailbox there. So a file is removed only if it is small and stale and
+ * contains only what programs write into locks. It must also belong to root,
+ * the user or a system account. kpopd does not use liblockfile, which checks
+ * only whether the file is stale. It makes the dotlock with O_EXCL, which NFS
  * supports since version 3.
  *
  * A pid means nothing on another host, after a reboot or in another PID
@@ -225,8 +225,8 @@ why_no_lock(const struct stat *st, const char *text)
 /*
  * Returns true if the file was last touched before this machine started, and
  * has missed two touches. The second condition protects the lock of another
- * host that has the same name: if this machine has just started, that lock may
- * be older than this boot, too.
+ * host with the same name. If this machine has just started, that lock may be
+ * older than this boot, too.
  */
 static bool
 is_older_than_boot(const struct stat *st)
@@ -293,8 +293,8 @@ log_obstacle_once(struct dotlock *d, const char *name, const char *why)
 /*
  * Removes the file at name if it is a stale lock. Returns 0 if the caller can
  * try to make the dotlock again. Returns -1 with EAGAIN if the file is a lock
- * that is not stale, or with another errno if only an administrator can remove
- * the file.
+ * that is not stale. Returns -1 with another errno if only an administrator can
+ * remove the file.
  */
 static int
 remove_stale(struct dotlock *d, const char *name)

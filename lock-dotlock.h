@@ -26,8 +26,9 @@ void dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
 
 /*
  * Makes the dotlock unless d already holds it. Removes a stale dotlock first.
- * Returns 0, or -1 with errno: EAGAIN if another program holds the lock; EEXIST
- * if only an administrator can remove the obstacle, which is logged.
+ * Returns 0, or -1 with errno. EAGAIN means that another program holds the
+ * lock. EEXIST means that only an administrator can remove the obstacle, which
+ * is logged.
  */
 int dotlock_take(struct dotlock *d);
 

@@ -6,9 +6,9 @@
  * owner can also take these locks in other programs, so every wait is bounded.
  *
  * The file of the session lock contains the principal of its session. So the
- * same principal can open the mailbox again after a broken connection: its new
- * login writes a takeover request to a FIFO in the same directory, and the
- * earlier session decides whether it is idle.
+ * same principal can open the mailbox again after a broken connection. Its new
+ * login writes a takeover request to a FIFO in the same directory. The earlier
+ * session ends if it is idle.
  */
 #include "config.h"
 

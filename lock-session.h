@@ -13,8 +13,8 @@ struct lock_session {
 	int fd; /* has the session lock of the mailbox's state directory */
 	int identity; /* has the lock of lock_session_identity; -1: none */
 	/*
-	 * becomes readable when a new login of the same principal asks this
-	 * session to end; -1: no login can ask
+	 * Becomes readable when a new login of the same principal asks this
+	 * session to end. If it is -1, no login can ask.
 	 */
 	int yield;
 	/* if another session has the lock: for how many seconds */

@@ -20,13 +20,13 @@ struct lock_plan {
 	/* channel to the broker, which makes the dotlock; -1: none */
 	int broker;
 	/*
-	 * the session lock, which the broker keeps during a removal; -1: the
-	 * broker keeps no locks
+	 * The session lock, which the broker keeps during a removal. If it is
+	 * -1, the broker keeps no locks.
 	 */
 	int session;
 	/*
-	 * recovery: the descriptor by which the killed session locked the
-	 * spool; -1: none
+	 * In a recovery: the descriptor with which the killed session locked
+	 * the spool, or -1.
 	 */
 	int kept;
 };
@@ -56,8 +56,8 @@ int lock_plan_read(struct lock_plan *plan, const char *text);
 bool lock_wants_dotlock(const struct lock_plan *plan);
 
 /*
- * Root: returns true if the plan has a dotlock whose directory belongs to root
- * and can be written by a group, but not by all users. Stores that group in
+ * Root: returns true if the plan has a dotlock and its directory belongs to
+ * root and is writable by a group, but not by all users. Stores that group in
  * *group. The user must not be able to change any component of path, because
  * the broker of that user gets the group's rights.
  */

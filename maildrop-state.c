@@ -259,8 +259,8 @@ follow_all(const struct mailboxes *b, const struct store_place *place, int user)
 }
 
 /*
- * Takes the lock that is the same for all paths to one mailbox, because it
- * depends only on the inode of the directory and on the mailbox's name in it.
+ * Takes the lock that is the same for all paths to one mailbox. It depends only
+ * on the directory's inode and on the mailbox's name in the directory.
  */
 static enum drop_error
 lock_identity(const struct store_place *place, int user,

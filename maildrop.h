@@ -70,9 +70,9 @@ enum drop_error maildrop_recover(const struct mailboxes *b, const char *path,
 struct sandbox_path;
 
 /*
- * Opens what a confined session needs for the mailbox at path: as *mailbox the
- * mailbox, if it is a directory, and as *directory the directory that contains
- * it. Both get the rights that the format specifies. If the format specifies no
+ * Opens what a confined session needs for the mailbox at path, with the rights
+ * that the format specifies. *mailbox is the mailbox, if it is a directory.
+ * *directory is the directory that contains it. If the format specifies no
  * right for one of the two, leaves that one as it is. Stores fd = -1 in one
  * that cannot be opened.
  */
@@ -126,10 +126,10 @@ ssize_t maildrop_read(struct span *s, void *to, size_t size);
 /*
  * Ends the reading of message n. sent is the wire size of all that was read, or
  * s->wire_size if only the first lines were wanted. Returns true if the client
- * has got the message, or the lines that it wanted: no read failed, nothing is
- * missing, and the message has not changed since maildrop_begin. Otherwise the
- * bytes that were read may belong to another message, so the client must see
- * that the answer is incomplete.
+ * has got the message, or the lines that it wanted. That means that no read
+ * failed, nothing is missing, and the message has not changed since
+ * maildrop_begin. Otherwise the bytes that were read may belong to another
+ * message, so the client must see that the answer is incomplete.
  */
 bool maildrop_end(struct maildrop *m, size_t n, const struct span *s,
     uint64_t sent);

@@ -1,10 +1,10 @@
 /*
  * Writes and checks what the processes of a connection send to each other.
  *
- * Runs in the monitor (root), and in its children, which send. The pre-auth
- * process reads hostile bytes while it holds a key, and the session and the
- * broker belong to their user: any of them may be compromised. So the monitor
- * uses nothing of a message before it has checked all of it.
+ * Runs in the monitor (root), and in its children, which send. Any child may be
+ * compromised: the pre-auth process reads hostile bytes while it holds a key,
+ * and the session and the broker belong to their user. So the monitor uses
+ * nothing of a message before it has checked all of it.
  */
 #include "config.h"
 

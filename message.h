@@ -52,10 +52,10 @@ extern const struct message_field message_fields[MESSAGE_FIELDS];
 int message_send_preauth(int channel, const struct preauth_message *m);
 
 /*
- * Monitor: copies a packet of n bytes to *m. Returns true if it is a valid
- * message: its size and kind are right, each field of message_fields has a NUL
- * and no forbidden character, and unread_size fits. Otherwise *m must not be
- * used. The user name and the principal may still be any text.
+ * Monitor: copies a packet of n bytes to *m. Returns true if its size, its kind
+ * and unread_size are valid, and each field of message_fields has a NUL and no
+ * forbidden character. Otherwise *m must not be used. The user name and the
+ * principal may still be any text.
  */
 bool message_read_preauth(const void *packet, size_t n,
     struct preauth_message *m);

@@ -15,8 +15,8 @@
 struct pop3_preauth {
 	void *self; /* passed to the functions */
 	/*
-	 * The principal of the ticket (KPOP); NULL: the ticket comes with AUTH
-	 * (POP3 mode).
+	 * KPOP: the principal of the ticket. POP3 mode: NULL, because the
+	 * ticket comes with AUTH.
 	 */
 	const char *principal;
 	bool has_gssapi; /* POP3 mode: AUTH GSSAPI is offered */

@@ -171,7 +171,7 @@ uidl(struct pop3 *p, int count, char **args)
 }
 
 /*
- * Sends the header of a message and at most body_lines lines of its body, or
+ * Sends the header of a message and at most body_lines lines of its body. Sends
  * less if the message cannot be read or the connection ends. Returns the wire
  * size of what was sent.
  */

@@ -2,11 +2,11 @@
  * Reads POP3 commands and calls their handlers, which are in the table of the
  * current state.
  *
- * Runs as the pre-auth user in its jail (pop3-auth.c: AUTHORIZATION), then as
- * the owner of the mailbox (pop3-trans.c: TRANSACTION and UPDATE), and for a
- * refusal as the pre-auth user again. The client is not trusted: a line that is
- * too long is read to its end and refused once, no number from the client
- * decides an allocation, and no byte from the client is part of an answer.
+ * Runs as the pre-auth user in its jail for AUTHORIZATION (pop3-auth.c) and for
+ * a refusal (refusal.c). Runs as the owner of the mailbox for TRANSACTION and
+ * UPDATE (pop3-trans.c). The client is not trusted. A line that is too long is
+ * read to its end and refused once. No number from the client decides an
+ * allocation, and no byte from the client is part of an answer.
  *
  * A state is a table of commands, with the permitted numbers of arguments. A
  * handler writes one answer, except for a login, which another process answers.

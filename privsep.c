@@ -25,9 +25,9 @@
 #include "replay-cache.h"
 
 /*
- * The limit of descriptors in a jail. The pre-auth process needs the most: the
- * keytab, the replay cache, the connection, the channel to the monitor; with
- * some to spare.
+ * The limit of descriptors in a jail, with some to spare. The pre-auth process
+ * needs the most: the keytab, the replay cache, the connection, and the channel
+ * to the monitor.
  */
 #define JAIL_FILES 16
 /*
@@ -36,9 +36,9 @@
  */
 #define JAIL_FILE_SIZE ((rlim_t)REPLAY_SIZE)
 /*
- * The limit of descriptors in a session or a broker, which need: the spool, its
- * directory, the state directory, a journal, the channels, files of libkrb5;
- * with some to spare.
+ * The limit of descriptors in a session or a broker, with some to spare. They
+ * need the spool, its directory, the state directory, a journal, the channels,
+ * and files of libkrb5.
  */
 #define SESSION_FILES 64
 

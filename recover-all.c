@@ -30,9 +30,9 @@
 #include "state.h"
 
 /*
- * How long one mailbox may delay the others: ENTER_MS until it is locked, then
- * RECOVERY_MS until the removal is finished, then END_MS until the broker has
- * ended.
+ * How long one mailbox may delay the others. It must be locked within ENTER_MS,
+ * then the removal must be finished within RECOVERY_MS. The broker must end
+ * END_MS later.
  */
 #define ENTER_MS 30000
 #define END_MS 60000

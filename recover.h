@@ -30,10 +30,9 @@ _Noreturn void recover_by_hand(const struct session *s, int channel);
 
 /*
  * --recover, as the user: looks for unfinished removals in STATE/users/UID,
- * which is open as directory. Exits with RECOVERY_UNFINISHED if one of the
- * user's mailboxes has an unfinished removal, if an earlier version left one,
- * or if a mailbox's state cannot be read. Otherwise exits with
- * RECOVERY_NOTHING.
+ * which is open as directory. Exits with RECOVERY_UNFINISHED if it finds one,
+ * also one of an earlier version, or if it cannot read a mailbox's state.
+ * Otherwise exits with RECOVERY_NOTHING.
  */
 _Noreturn void recover_look(int directory);
 
