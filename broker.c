@@ -35,7 +35,7 @@ static void
 become_recovery(const struct session *s, pid_t broker_pid)
 {
 	privsep_leave_broker(&s->user);
-	/* This must follow the change of ids, which clears it. */
+	/* The change of ids clears this setting, so make it afterwards. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1)
 		fatal("prctl");
 	/* The broker may have been killed before the prctl. */
@@ -123,7 +123,7 @@ broker_run(struct session *s, int channel)
 	lock_broker(&s->kept, s->locks_to_session);
 	/*
 	 * If the session's last packet was not a verb, the session may wait for
-	 * an answer. This ends its wait.
+	 * an answer. shutdown ends its wait.
 	 */
 	shutdown(s->locks_to_session, SHUT_RDWR);
 	if (s->state != -1 && maildrop_unfinished(s->mailboxes, s->state)) {

@@ -157,7 +157,7 @@ void login_greet(struct conn *c, const struct options *o);
 /*
  * POP3 mode: obeys the program's commands until USER and PASS, then logs in to
  * the server with AUTH GSSAPI. Returns true after the login. Returns false if
- * the program sent QUIT or standard input ended before that.
+ * QUIT or the end of standard input comes first.
  */
 bool login_serve(struct conn *c, const struct options *o);
 
@@ -189,9 +189,9 @@ bool follow_is_over(void);
 bool follow_print_refusal(void);
 
 /*
- * Returns the name of a command without a complete answer, and stores the exit
- * status for that in *status. Returns NULL if there is none. Call it after the
- * server has closed the connection.
+ * Returns the name of a command without a complete answer, and stores the
+ * resulting exit status in *status. Returns NULL if there is none. Call it
+ * after the server has closed the connection.
  */
 const char *follow_unanswered(int *status);
 

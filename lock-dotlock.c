@@ -15,8 +15,8 @@
  * A pid means nothing on another host, after a reboot or in another PID
  * namespace. So the second line of kpopd's dotlocks contains host, boot and
  * namespace. Other programs do not read that line. After a process has ended,
- * another one may get its pid. So the broker also holds a kernel lock on a
- * dotlock with a second line. The kernel lock ends with the broker.
+ * another one may get its pid. So the broker also holds a kernel lock on each
+ * dotlock that has a second line. The kernel lock ends with the broker.
  */
 #include "config.h"
 
@@ -241,15 +241,15 @@ is_older_than_boot(const struct stat *st)
 /*
  * Returns true if the lock is stale.
  *
- * Another program's lock is stale if it is old and no process has its pid. The
- * pid alone does not decide, because it may be the pid of a process on another
- * host. kpopd's lock from another host or PID namespace is stale if it is old.
- * kpopd's lock from an earlier boot is stale if it is old, or older than this
- * boot.
+ * Another program's lock is stale if it is old and no process has the pid in
+ * it. The pid alone does not decide, because it may be the pid of a process on
+ * another host. kpopd's lock from another host or PID namespace is stale if it
+ * is old. kpopd's lock from an earlier boot is stale if it is old, or older
+ * than this boot.
  *
- * kpopd's lock from this boot and PID namespace is stale if no process has its
- * pid. If a process has the pid, it may be a later process. Then the lock is
- * stale if it is old and no process holds its kernel lock.
+ * kpopd's lock from this boot and PID namespace is stale if no process has the
+ * pid in it. If a process has the pid, it may be a later process. Then the lock
+ * is stale if it is old and no process holds its kernel lock.
  */
 static bool
 is_stale(const struct stat *st, const char *text, bool held)

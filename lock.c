@@ -3,8 +3,8 @@
  * the other lock files.
  *
  * lock_plan_read and lock_needs_group run as root, in main, the monitor and
- * --recover. lock_fcntl runs in the session, the broker and the recovery, as
- * the owner of the mailbox. The other functions run as root or as the owner.
+ * --recover. lock_fcntl runs in the session and the recovery, as the owner of
+ * the mailbox. The other functions run as root or as the owner.
  *
  * fcntl locks are open-file-description locks (fcntl(2)). They conflict with
  * the POSIX locks of MDAs, as they must. kpopd takes no POSIX lock, because it

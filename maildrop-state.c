@@ -110,8 +110,8 @@ open_own_state(const struct mailboxes *b, const struct store_place *place,
 		return 0;
 	/*
 	 * The process that made the directory may have been killed before its
-	 * fsync. So the file "mailbox" is made after the fsync, and proves that
-	 * it was done.
+	 * fsync. So the file "mailbox" is made after the fsync, and its
+	 * presence proves the fsync.
 	 */
 	if (fsync(user) == -1)
 		return -1;

@@ -300,7 +300,8 @@ take_packet(struct watch *w, enum role role, struct watch_event *e)
 
 /*
  * If the child has ended, kills the processes that it has made. No other
- * process group can have the child's pid until waitpid has returned it.
+ * process group can have the child's pid as its id until waitpid has returned
+ * the child.
  */
 static void
 kill_group(pid_t pid)

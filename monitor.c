@@ -76,10 +76,7 @@ struct admission {
 	struct watch *w;
 	int64_t asked; /* when the login message came */
 	enum { ASKING, PERMITTED, REFUSED } verdict;
-	/*
-	 * the broker has reported that it finishes a removal, which it may do
-	 * once
-	 */
+	/* the broker has reported a removal; it may do so only once */
 	bool is_recovering;
 };
 

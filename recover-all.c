@@ -32,7 +32,7 @@
 /*
  * How long one mailbox may delay the others. It must be locked within ENTER_MS,
  * then the removal must be finished within RECOVERY_MS. The broker must end
- * END_MS later.
+ * within END_MS after that.
  */
 #define ENTER_MS 30000
 #define END_MS 60000
