@@ -128,7 +128,7 @@ lock_session(int state, const char *principal, struct lock_session *l)
 	}
 	sign(fd, principal != NULL ? principal : "");
 	/*
-	 * Open it for writing, too; otherwise poll would report its end
+	 * Open the FIFO for writing, too; otherwise poll would report its end
 	 * whenever a requesting process closes it.
 	 */
 	l->yield = open_yield(state, O_RDWR);

@@ -64,7 +64,8 @@
 #define ENTER_MS 30000
 /*
  * How long the broker may run after its session has ended. RECOVERY_MS applies
- * if it finishes a removal, because a mailbox may contain a hundred gigabytes.
+ * if the broker finishes a removal, because a mailbox may contain a hundred
+ * gigabytes.
  */
 #define END_MS 60000
 #define RECOVERY_MS 3600000

@@ -134,9 +134,9 @@ is_unfinished(int directory, const char *name)
 }
 
 /*
- * Reads the names through the descriptor that root opened. If the machine
- * crashed before root gave the directory to the user, the user cannot open it.
- * The directory is empty then.
+ * Reads the names through the descriptor that root opened. If kpopd or the
+ * machine crashed before root gave the directory to the user, the user cannot
+ * open it. The directory is empty then.
  */
 void
 recover_look(int directory)
@@ -145,7 +145,9 @@ recover_look(int directory)
 	const struct dirent *entry;
 	bool found = all == NULL;
 
-	/* An earlier look by this descriptor may have read to the end. */
+	/*
+	 * An earlier process may have read to the end through this descriptor.
+	 */
 	if (all != NULL)
 		rewinddir(all);
 	while (!found && (entry = readdir(all)) != NULL)
