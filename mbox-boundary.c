@@ -37,8 +37,8 @@ empty_line_at(const char *p, size_t n)
 }
 
 /*
- * The empty line must follow: neither mutt nor Dovecot trusts a length that
- * includes it.
+ * An empty line must follow the body, because neither mutt nor Dovecot trusts a
+ * length that includes the empty line.
  */
 bool
 boundary_ends_body(const char *p, size_t n)

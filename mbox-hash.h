@@ -11,7 +11,7 @@
 
 #include "uidl.h"
 
-/* The hash of a header, of which a message's unique id is made. */
+/* The hash of a header, from which a message's unique id is made. */
 struct hash_header {
 	XXH3_state_t state;
 	bool held_cr; /* a CR ended the last part; an LF may follow */
