@@ -7,16 +7,17 @@
 #include "mbox-list.h"
 
 /*
- * Numbers the messages that are not numbered yet: makes all ids of the list
- * differ. can_read: the mailbox is what was listed, so that bodies can be read
- * from it. If a body that an id needs cannot be read, its hash is a random
- * number, and the list is not kept (source.state becomes -1).
+ * Numbers the messages that are not numbered yet: decides their unique ids. If
+ * can_read is true, the mailbox has not changed since it was listed, so bodies
+ * can be read from it. If a body that an id needs cannot be read, its hash is
+ * replaced by a random number, and the list is not kept (source.state becomes
+ * -1).
  */
 void number_new(struct list *l, bool can_read);
 
 /*
- * Numbers all messages of a list that replaces the list before; none of them is
- * numbered yet. Ids that messages of that list had are not given to others.
+ * Numbers all messages of the new list l, which replaces the list before. No
+ * other message gets an id that belonged to a message of the old list.
  */
 void number_all(struct list *l, struct list *before);
 
@@ -27,8 +28,8 @@ void number_all(struct list *l, struct list *before);
 bool number_owns_id(const struct list_record *r);
 
 /*
- * Remembers a message that goes, if it owns the id of its header alone. The
- * oldest of LIST_RETIRED entries is discarded.
+ * Records a message that is removed, if it owns the id of its header alone. The
+ * new entry replaces the oldest of LIST_RETIRED entries.
  */
 void number_retire(struct list *l, const struct list_record *r);
 
