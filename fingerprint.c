@@ -7,8 +7,8 @@
  * second one alters the fingerprint only if it alters the size. So a
  * fingerprint proves something only if the tick of the last change was over
  * when the fingerprint was taken. Such a fingerprint is marked as stable. No
- * process waits until it can take a stable one; without it the next login reads
- * the file again.
+ * process waits for a stable fingerprint. After one that is not stable, the
+ * next login reads the file again.
  */
 #include "config.h"
 

@@ -4,8 +4,8 @@
  * Runs in the session, as the owner of the mailbox, with the session lock held.
  * So apart from this process only the user can write to the file, and a forged
  * list harms only that user. The list is a cache: a list that cannot be read or
- * written costs time and is not an error. The mailbox format saves a note with
- * the list. By the note it proves later that the list still describes the
+ * written costs only time and is not an error. The mailbox format saves a note
+ * with the list. The note proves later that the list still describes the
  * mailbox.
  *
  * The file consists of a header, which is one block, and blocks of records:
@@ -20,19 +20,19 @@
  *
  * A new list is written under another name and renamed. Records are added to
  * the last block and to new blocks first; then the header that counts them is
- * written. After a power failure the disk may have any of these writes:
+ * written. After a power failure the disk may have some of these writes and
+ * lack others:
  *
  *	- The old header does not count the new records, and is still true.
- *	- If the disk has the new header without a block, the records of that
+ *	- If the disk has the new header but lacks a block, the records of that
  *	  block are all zeros, which no format takes for a record.
- *	- If a record replaces another one, both versions would look valid.
- *	  Therefore the blocks are then synced before the header is written.
+ *	- If a record replaces another one, both versions look valid. Therefore
+ *	  the blocks are then synced before the header is written.
  *
- * A few blocks are read at a time. The file is not mapped. The user could
- * truncate a mapped file during the session, which would raise SIGBUS. Also,
- * mapped pages that are not on the disk yet count as the session's own memory.
- * A list that is new, or that cannot be written, is kept in memory in the same
- * form.
+ * A few blocks are read at a time. The file is not mapped, because the user
+ * could truncate it during the session, which would raise SIGBUS. Also, mapped
+ * pages that are not on the disk yet count as the session's own memory. A list
+ * that is new, or that cannot be written, is kept in memory in the same form.
  */
 #include "config.h"
 
@@ -85,8 +85,8 @@ struct index {
 	/* a record in the file was replaced since the last save */
 	bool replaced;
 	/*
-	 * The block used last, which has the records [from, to). It saves a
-	 * division for each of a million records.
+	 * The block used last, which has the records [from, to). To remember it
+	 * saves a division for each of a million records.
 	 */
 	const unsigned char *block;
 	size_t from, to;
@@ -215,7 +215,7 @@ reserve_blocks(struct index *x, size_t blocks)
 	x->room = room;
 }
 
-/* Returns true if a block is as it was written. */
+/* Returns true if a block is undamaged. */
 static bool
 is_whole(const unsigned char *block, size_t number)
 {

@@ -82,7 +82,10 @@ make_directories(const struct store_place *place)
 	return DROP_OK;
 }
 
-/* Returns true if the directory with this status is not the directory then. */
+/*
+ * Returns true if the directory with this status is another one than then
+ * identifies.
+ */
 static bool
 is_another(const struct stat *st, const struct identity *then)
 {

@@ -52,7 +52,7 @@ struct search {
 	int misses; /* passes in a row that did not find it */
 };
 
-/* Reads the names if none were read yet. Returns 0 or -1, with errno. */
+/* Reads the names if none were read yet. Returns 0, or -1 with errno. */
 static int
 read_names_once(struct maildir *m)
 {
@@ -237,9 +237,9 @@ files_count(int fd, struct record *r, struct stat *st)
 /*
  * Fills the record of a message that cannot be read. The size of its file takes
  * the place of the wire size. Such a message is listed all the same. If it were
- * left out, clients that keep mail would later fetch it again. If the login
- * failed, one damaged file would block all other messages. The message is
- * counted when it is fetched.
+ * left out, clients that keep mail would forget it, and fetch it again later.
+ * If the login failed, one damaged file would block all other messages. The
+ * message is counted when it is fetched.
  */
 static void
 guess_wire_size(struct record *r, const struct stat *st)
@@ -251,7 +251,7 @@ guess_wire_size(struct record *r, const struct stat *st)
 }
 
 /*
- * Decides by errno what a file is that could not be opened. Fills *r if it is a
+ * Decides by errno about a file that could not be opened. Fills *r if it is a
  * message.
  */
 static enum files_finding

@@ -3,9 +3,9 @@
  *
  * Runs in the session, as the owner of the mailbox. Files whose names begin
  * with a dot are not messages. Files that are not regular, or have a control
- * character in their name, are left out and counted. Nothing is locked, so a
- * file may have another name a moment later; maildir-files.c then searches for
- * it.
+ * character in their name, are left out, and their number is logged. Nothing is
+ * locked, so a file may have another name a moment later; maildir-files.c then
+ * searches for it.
  *
  * If a file is renamed during a pass over the directories, readdir may return
  * it under both names or not at all. A pass certainly contains every file if
@@ -37,14 +37,11 @@
 #define PASSES_NS INT64_C(1000000000)
 /*
  * If the times of the directories have not changed for this long, fewer misses
- * are enough: four ticks, as in fingerprint.c.
+ * are enough. This is four ticks, as in fingerprint.c.
  */
 #define QUIET_NS INT64_C(40000000)
 #define MISSES_IF_QUIET 3
-/*
- * The fewest passes: with an earlier list to compare them with, and without
- * one.
- */
+/* The least number of passes, with and without an earlier list. */
 #define PASSES_IF_KNOWN 2
 #define PASSES_IF_NEW 4
 

@@ -73,10 +73,10 @@ bool names_is_proven(const struct names *l);
 void names_add(struct names *l, const char *name, ino_t inode, int directory);
 
 /*
- * Makes more passes if the first one is not proven. Each file of *known or of
- * an earlier pass must be found or must be missing often enough to be taken for
- * removed. After a bounded time, adds the files that are still missing. Changes
- * *known. Returns as names_read does.
+ * Makes more passes if the first one is not proven. Stops when each file of
+ * *known and of the earlier passes is found or taken for removed. Also stops
+ * after a bounded time, and then adds the files that are still missing to l.
+ * Changes *known. Returns as names_read does.
  */
 enum drop_error names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES],
     struct names *known);
@@ -88,8 +88,8 @@ enum drop_error names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES],
 #define NAMES_MISSES 12
 
 /*
- * Returns true if the fingerprints prove that new and cur have not changed
- * since these were taken.
+ * Returns true if new and cur have certainly not changed since the fingerprints
+ * seen were taken.
  */
 bool names_is_current(const int dirs[NAMES_DIRECTORIES],
     const struct fingerprint seen[NAMES_DIRECTORIES]);
@@ -104,14 +104,14 @@ const char *names_name(const struct names *l, const struct entry *e);
 struct unique names_unique(const struct names *l, const struct entry *e);
 
 /*
- * Compares by the order of the messages: by time of delivery, then by unique
- * name. Returns a number less than, equal to or greater than 0.
+ * Compares two unique names in the order of the messages: by time of delivery,
+ * then by name. Returns a number less than, equal to or greater than 0.
  */
 int unique_compare(const struct unique *x, const struct unique *y);
 
 /*
  * Returns the first entry with this unique name. If there is none, returns the
- * entry before which it would be, which may be the end of the list.
+ * first entry after its place, or the end of the list.
  */
 const struct entry *names_find(const struct names *l, const struct unique *u);
 

@@ -5,9 +5,10 @@
  * Runs in the session, as the owner of the mailbox. Maildir++
  * (README.maildirquota of Courier) keeps the quota in the first line of
  * maildirsize. Each line after it contains two numbers, of bytes and of
- * messages. The sums of these numbers are the size of the mailbox. After a
- * delivering program has counted a full mailbox, it refuses mail for 15
- * minutes, unless another program has added a line meanwhile.
+ * messages. The sums of these numbers are the size of the mailbox and its
+ * number of messages. After a delivering program has counted a full mailbox, it
+ * refuses mail for 15 minutes, unless another program has added a line
+ * meanwhile.
  *
  * All removals of a session become one line in one write, because the file is
  * not locked. The line is written after the removal. If the session dies in

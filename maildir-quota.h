@@ -10,7 +10,7 @@
 /* The messages that a session has removed. Begins as all zeros. */
 struct quota {
 	uint64_t bytes, messages;
-	bool is_uncertain; /* the quota may not have counted some of them */
+	bool is_uncertain; /* the sums may not include some of them */
 };
 
 /* Records that a message was removed whose file had this name and size. */

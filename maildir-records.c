@@ -159,7 +159,8 @@ find_earlier(const struct earlier *old, const struct unique *u, ino_t inode,
 /*
  * Compares a record with the status of the file of this name, and stores the
  * file's ctime in the record. Returns true if they match. Also returns true if
- * the file is absent, because it was renamed since; the next login compares it.
+ * the file is absent, because it was renamed since; then the next login
+ * compares it.
  */
 static bool
 confirm(const struct maildir *m, int directory, const char *name,

@@ -14,9 +14,9 @@ struct index *records_load(struct maildir *m);
 bool records_are_current(const struct maildir *m, struct index *list);
 
 /*
- * Makes m->list: reads the names, and opens the files of which old, the earlier
- * list (NULL: none), has no record. Afterwards m->list may be the same list as
- * old. Returns DROP_OK or DROP_FAILED (logged).
+ * Makes m->list: reads the names, and opens the files that have no record in
+ * old. old is the earlier list, or NULL. Afterwards m->list may be the same
+ * list as old. Returns DROP_OK or DROP_FAILED (logged).
  */
 enum drop_error records_update(struct maildir *m, struct index *old);
 
@@ -27,7 +27,7 @@ enum drop_error records_update(struct maildir *m, struct index *old);
 void records_get(struct maildir *m, size_t i, struct record *r);
 
 /*
- * Replaces the record of message i by r if they differ. Then also marks the
+ * If the record of message i differs from r, replaces it and marks the
  * fingerprints in the index as not stable.
  */
 void records_correct(struct maildir *m, size_t i, const struct record *r);

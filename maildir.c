@@ -97,7 +97,7 @@ maildir_wire_size(void *box, size_t i)
 	return r.wire_size;
 }
 
-/* Returns true if a unique name of n bytes can be an id as it is. */
+/* Returns true if a unique name of n bytes can be used as an id unchanged. */
 static bool
 is_valid_id(const char *unique, size_t n)
 {
@@ -195,10 +195,10 @@ maildir_is_unchanged(void *box, size_t i)
 }
 
 /*
- * The file contains other bytes than were counted, although its size and mtime
- * are the same. If it did not change while it was sent, the bytes that were
- * sent are the message. The message is counted again at the next fetch and at
- * the next login.
+ * The file contains other bytes than those that were counted, although its size
+ * and mtime are the same. If it did not change while it was sent, the bytes
+ * that were sent are the message. The message is counted again at the next
+ * fetch and at the next login.
  */
 static bool
 maildir_accept_other_size(void *box, size_t i)

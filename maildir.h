@@ -1,8 +1,8 @@
 /*
- * An open Maildir and the record of a message in its index, for maildir*.c.
+ * An open Maildir and the record of a message in its index, for maildir*.c
+ * only.
  *
- * No other file includes this header; other files use the format through
- * store.h.
+ * Other files use the format through store.h.
  */
 #ifndef MAILDIR_H
 #define MAILDIR_H
@@ -20,14 +20,14 @@
 #include "store.h"
 
 /*
- * How often a search is repeated if another program renames the message during
- * it.
+ * How many times, at most, a search is repeated because another program renames
+ * the message during the search.
  */
 #define MAILDIR_TRIES 200
 
 /*
- * A message in the index, as it is on disk. It has no padding before the name,
- * because records are compared byte by byte.
+ * A message in the index, as it is on disk. The struct has no padding before
+ * the name, because records are compared byte by byte.
  */
 struct record {
 	uint64_t inode; /* as fstat reports it */
@@ -72,7 +72,7 @@ struct maildir {
 	struct index *list;
 	size_t count;
 	struct note note;
-	struct identity directory, top; /* as in struct note, but of now */
+	struct identity directory, top; /* as in struct note, at this login */
 	/*
 	 * the names from the last pass; this session makes passes only to
 	 * search for a file
@@ -96,8 +96,8 @@ record_unique(const struct record *r)
 }
 
 /*
- * In a Maildir with at most this many messages each login looks at all files.
- * Only tests change it.
+ * In a Maildir with at most this many messages each login compares the status
+ * of all files. Only tests change it.
  */
 extern size_t maildir_small;
 

@@ -2,7 +2,8 @@
  * Decides where a message may end in an mbox file.
  *
  * Runs as the owner of the mailbox. Reads a few bytes on both sides of an
- * offset, which may come from a forged list: nothing in the file is trusted.
+ * offset. The offset may come from a forged list, and nothing in the file is
+ * trusted.
  */
 #include "config.h"
 

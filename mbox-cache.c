@@ -8,8 +8,8 @@
  *
  *	what is found                           what is read
  *
- *	1  the list has the mailbox's           nothing; no lock is needed
- *	   fingerprint, which was stable
+ *	1  the list has a stable fingerprint,   nothing; no lock is needed
+ *	   and the mailbox still has it
  *	2  the mailbox is larger than           the part that was appended
  *	   cache_small and has grown; the
  *	   last listed message and 15 others,
@@ -24,9 +24,8 @@
  * A fingerprint that was not stable (fingerprint.c) proves nothing, because the
  * file may have changed once more within the same tick of the clock. In case 2
  * reading then begins after the messages that were listed at the last stable
- * fingerprint (note.base). Reading begins even earlier, at the first message
- * whose Content-Length the growth may have made right (note.first_if_grown), if
- * there is one.
+ * fingerprint (note.base). If the growth may have made the Content-Length of an
+ * earlier message right, reading begins at that message (note.first_if_grown).
  *
  * A small mailbox that has changed is always read as a whole, because that
  * takes only about a millisecond.
@@ -56,8 +55,8 @@
 off_t cache_small = (off_t)4 << 20;
 
 /*
- * Returns the kind of the index. Messages begin at other offsets if the mailbox
- * is quoted, so such a list has another kind.
+ * Returns the kind of the index. A quoted mailbox has another kind, because its
+ * messages may begin at other offsets.
  */
 static const char *
 kind_of(const struct list_source *s)
@@ -240,7 +239,7 @@ has_owner_from(const struct list *l, size_t first)
  * Returns true if the mailbox seems to contain the listed messages and more
  * after them (case 2). Stores in *count how many messages stay in the list; the
  * others are read again. Also returns false if one of the others owns its id,
- * because this record would be lost.
+ * because its record would be lost.
  */
 static bool
 has_grown(const struct list *l, const struct fingerprint *now, size_t *count)

@@ -20,8 +20,9 @@ extern off_t cache_small;
 bool cache_load(struct list *l, const struct list_source *s);
 
 /*
- * Returns true if the list certainly describes the mailbox whose fingerprint is
- * now. Messages for which list_is_verified is false may differ all the same.
+ * Returns true if the mailbox, whose fingerprint is now, has certainly not
+ * changed since it was listed. Messages for which list_is_verified is false may
+ * have changed before that.
  */
 bool cache_is_current(const struct list *l, const struct fingerprint *now);
 
@@ -32,16 +33,17 @@ bool cache_is_current(const struct list *l, const struct fingerprint *now);
 bool cache_is_elsewhere(const struct list *l);
 
 /*
- * Brings the list of a locked mailbox, whose fingerprint is now, up to date. If
- * the mailbox is large and has grown, reads only the part that was appended.
- * Otherwise reads all of the mailbox. Saves the list.
+ * Brings the list of a locked mailbox up to date. now is the mailbox's
+ * fingerprint. If the mailbox is large and has grown, reads only the part that
+ * was appended. Otherwise reads all of the mailbox. Saves the list.
  */
 enum scan_result cache_update(struct list *l, const struct fingerprint *now);
 
 /*
- * Reads all of a locked mailbox, whose fingerprint is now, makes its list, and
- * saves the list. before is the list that the new one replaces, or NULL. No
- * other message gets an id that belonged to a message of that list.
+ * Reads all of a locked mailbox, makes its list, and saves the list. now is the
+ * mailbox's fingerprint. before is the list that the new one replaces, or NULL.
+ * An id that a message of before owns is not given to a message with another
+ * body.
  */
 enum scan_result cache_make(struct list *l, const struct list_source *s,
     const struct fingerprint *now, struct list *before);

@@ -24,8 +24,8 @@ fields_begin(struct fields *f, bool at_front)
 }
 
 /*
- * Returns true if the n bytes at p begin with prefix, in letters of either
- * case.
+ * Returns true if the n bytes at p begin with prefix. Ignores the case of
+ * letters.
  */
 static bool
 has_prefix(const char *p, size_t n, const char *prefix)
@@ -37,7 +37,7 @@ has_prefix(const char *p, size_t n, const char *prefix)
 
 /*
  * Returns true if p begins a header field that mail readers add, change or
- * remove. DESIGN §4.7 has a table of these programs. To add a field here
+ * remove. DESIGN §4.7 has a table of these programs. Adding a field here
  * changes the ids of all messages that have this field.
  */
 static bool
@@ -47,8 +47,8 @@ is_rewritten_field(const char *p, size_t n)
 		"Status:", "Content-Length:", "Lines:"
 	};
 	/*
-	 * The names without "X-". The last entry is the beginning of the names
-	 * of all fields of VM.
+	 * The names without "X-". The names of all fields of VM begin with the
+	 * last entry.
 	 */
 	static const char *const extensions[] = { "Status:", "UID:", "UIDL:",
 		"IMAP:", "IMAPbase:", "Keywords:", "Label:", "Mozilla-Status:",
@@ -216,7 +216,7 @@ fields_continue(struct fields *f)
 
 /*
  * A message that came by mail has a Received field, so it is never internal.
- * Otherwise a sender could hide a message by these fields.
+ * Otherwise a sender could hide a message by giving it these fields.
  */
 bool
 fields_are_internal(const struct fields *f)

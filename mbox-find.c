@@ -2,10 +2,10 @@
  * Finds a listed message in the mailbox as it is now.
  *
  * Runs as the owner of the mailbox. Other programs may have changed the mailbox
- * since it was listed. The list may be forged, or have been written before a
- * power failure that left other bytes in the mailbox. A message is sent or
- * removed only if it is proven to be the one whose unique id the client has.
- * One of these proves it:
+ * since it was listed. The list may be forged, or older than a power failure
+ * that left other bytes in the mailbox. A message is sent or removed only if it
+ * is proven to be the one whose unique id the client has. One of these proves
+ * it:
  *
  *	1  The file has the fingerprint that it had when this message was read
  *	   (find_is_certain), and the message begins and ends at boundaries.
@@ -16,7 +16,7 @@
  *	   new list of the file, the fresh list, which later sessions use.
  *
  * If several messages of the list have equal headers and bodies, one message of
- * the file would prove each of them. Therefore a removal uses each message of
+ * the file would prove all of them. Therefore a removal uses each message of
  * the file for at most one message of the list.
  */
 #include "config.h"

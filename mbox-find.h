@@ -9,8 +9,8 @@
 /*
  * Returns message i of the session's list. If the list is damaged, first makes
  * it again from the mailbox. The new list must have the same messages, because
- * the client has their numbers. Ends the process if it has not, or if the list
- * is found damaged during a removal.
+ * the client has their numbers. Ends the process if the messages differ, or if
+ * the list is found damaged during a removal.
  */
 struct list_message find_listed(struct mbox *m, size_t i);
 
@@ -37,11 +37,11 @@ bool find_is_in_place(struct mbox *m, const struct list_message *one,
 bool find_has_equal(struct mbox *m, const struct list_message *one);
 
 /*
- * Finds message i, which will be sent, in a mailbox of this size: at its listed
- * offset or at another one. Stores the message in *where, and in *certain
- * whether it needed no comparison (find_is_certain). Returns DROP_OK;
- * DROP_CHANGED if the mailbox does not have the message any more; or DROP_BUSY
- * or DROP_FAILED with errno.
+ * Finds message i in a mailbox of this size, in order to send it. The message
+ * may be at its listed offset or at another one. Stores the message in *where,
+ * and in *certain whether it needed no comparison (find_is_certain). Returns
+ * DROP_OK; DROP_CHANGED if the mailbox does not have the message any more; or
+ * DROP_BUSY or DROP_FAILED with errno.
  */
 enum drop_error find_message(struct mbox *m, size_t i, off_t size,
     struct list_message *where, bool *certain);

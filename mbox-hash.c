@@ -11,7 +11,7 @@
  *
  * The hashes are XXH3. A cryptographic hash would take longer than all the rest
  * of a scan. A sender who knows XXH3 can make two messages with the same hash.
- * They are treated like messages whose headers and bodies are equal: they get
+ * These are treated like messages with equal headers and bodies: they get
  * different ids, and a removal removes as many of them as are marked.
  */
 #include "config.h"
@@ -86,8 +86,8 @@ hash_text(struct hash_body *h, const char *p, size_t n)
 }
 
 /*
- * Hashes a part of the body that has no CR in it or before it, in one piece.
- * Holds back the line ends at its end.
+ * Hashes in one piece a part of the body that contains no CR and does not
+ * follow one. Holds back the line ends at its end.
  */
 static void
 hash_without_cr(struct hash_body *h, const char *p, size_t n)

@@ -19,8 +19,8 @@
  *	0  fdatasync the mailbox                  nothing has happened
  *	1  write j.tmp: head, witness and D;      nothing has happened
  *	   fsync it
- *	2  rename j.tmp to j; fsync the           decided: will be finished,
- *	   directory                              however often it is stopped
+ *	2  rename j.tmp to j; fsync the           decided: after any crash the
+ *	   directory                              recovery finishes the removal
  *	3  write D at P and a marker after it;    the same
  *	   fsync the mailbox
  *	4  rename j to j.cut; fsync the           D is in its place and on the

@@ -50,8 +50,8 @@ struct journal_head {
 };
 
 /*
- * The witness: the first and last bytes of the range that the removal
- * overwrites, as they were before it.
+ * The witness: the first and the last bytes of [P,S), as they were before the
+ * removal.
  */
 struct journal_witness {
 	uint64_t directory; /* inode of the mailbox's directory; 0: unknown */
@@ -71,9 +71,9 @@ struct journal {
 /* The result of comparing a mailbox with a journal. */
 enum journal_match {
 	MATCH_ERROR = -1, /* the mailbox cannot be read (logged) */
-	MATCH_NONE,       /* the journal is not of this mailbox */
-	MATCH_HERE,       /* the journal is of this mailbox; not truncated */
-	MATCH_DONE,       /* the journal is of this mailbox; truncated */
+	MATCH_NONE,       /* the journal does not fit the mailbox */
+	MATCH_HERE,       /* the journal fits; the mailbox is not truncated */
+	MATCH_DONE,       /* the journal fits; the mailbox is truncated */
 };
 
 /* Returns the mailbox size after the removal. */
@@ -92,11 +92,11 @@ int journal_create(int state);
 int journal_copy(int from, off_t from_at, int to, off_t to_at, off_t n);
 
 /*
- * Completes the journal jfd: writes head and witness, syncs the file and
+ * Completes the journal jfd: writes its head and witness, syncs the file and
  * renames it from JOURNAL_TEMPORARY to JOURNAL_DECIDED. The caller has already
  * written D, has set h->from, h->kept and h->size, and syncs the directory
- * afterwards. Returns 0, or -1 (logged): then nothing is decided, and the file
- * is unlinked.
+ * afterwards. Returns 0, or -1 (logged). After an error nothing is decided, and
+ * the file is unlinked.
  */
 int journal_decide(const struct journal_box *b, int jfd,
     struct journal_head *h);
@@ -138,7 +138,10 @@ int journal_sync_mailbox(int fd);
  */
 int journal_sync_deliveries(int fd);
 
-/* Logs a failed operation, which what names, with errno's text. Returns -1. */
+/*
+ * Logs that an operation failed, with errno's text. what names the operation.
+ * Returns -1.
+ */
 int journal_failed(const char *what);
 
 #endif

@@ -3,12 +3,13 @@
  *
  * Runs as the owner of the mailbox, on bytes from any sender.
  *
- * To search for one LF after another is slow if lines are short. So 64 bytes at
+ * Searching for one LF after another is slow if lines are short. So 64 bytes at
  * a time are turned into masks of 64 bits, with one bit for each byte. One mask
- * has the LFs, one the CRs, and one, if it is needed, the Fs. Then a shift
- * compares neighbours: an LF that follows a CR is LF & CR << 1, and an F that
- * begins a line is F & LF << 1. struct lines keeps the bits of the bytes
- * before, which such a shift needs. So the caller may split the text anywhere.
+ * marks the LFs, one the CRs, and one, if it is needed, the Fs. Shifting a mask
+ * relates each byte to the one before it: an LF that follows a CR is LF & CR <<
+ * 1, and an F that begins a line is F & LF << 1. Such a shift needs the bits of
+ * the preceding bytes, which struct lines keeps. So the caller may split the
+ * text anywhere.
  *
  * If the machine has AVX2, which is checked at run time, a mask takes a few
  * instructions. Otherwise it is computed from eight bytes at a time.

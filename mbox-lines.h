@@ -63,7 +63,7 @@ size_t lines_until_from(struct lines *l, const char *p, size_t n,
 
 /*
  * Does what lines_until_from does, without the instructions that only some
- * machines have. Only tests call it, to compare both.
+ * machines have. It is public for the tests, which compare both.
  */
 size_t lines_until_from_portable(struct lines *l, const char *p, size_t n,
     uint64_t *bare);

@@ -26,8 +26,8 @@ list_put(struct list *l, size_t i, const struct list_record *r)
 }
 
 /*
- * Sets LIST_SUFFIXED for weak messages already, because most of their records
- * then never change. A record that is changed later must be synced.
+ * Already sets LIST_SUFFIXED for weak messages, so that most of their records
+ * never change later. A record that is changed later must be synced.
  */
 void
 list_add(void *list, const struct scan_message *m)

@@ -30,11 +30,11 @@ struct list_note {
 	uint64_t directory_device, directory_inode; /* of its directory */
 	int64_t end;        /* offset where the last message ends */
 	uint64_t wire_size; /* of all messages */
-	uint64_t numbered;  /* so many messages, the first ones, have ids */
-	uint64_t base;      /* messages at the last stable fingerprint */
+	uint64_t numbered;  /* messages [0, numbered) have unique ids */
+	uint64_t base;      /* message count at the last stable fingerprint */
 	/*
-	 * So many messages, the first ones, were not read since the mailbox
-	 * changed. Each of them is verified when it is used.
+	 * Messages [0, unverified) were not read since the mailbox changed.
+	 * Each of them is verified when it is used.
 	 */
 	uint64_t unverified;
 	/* The first message that is right_if_grown, or LIST_NEVER. */
@@ -107,7 +107,7 @@ list_record(const struct list *l, size_t i, struct list_record *r)
 /* Replaces record i. */
 void list_put(struct list *l, size_t i, const struct list_record *r);
 
-/* Appends a message. This is a scan_found; list is a struct list. */
+/* Appends a message. This function is a scan_found; list is a struct list. */
 void list_add(void *list, const struct scan_message *m);
 
 /*
@@ -131,8 +131,8 @@ uint64_t list_body_wire_size(const struct list_message *m);
 
 /*
  * Returns true if a mailbox of this size has a message with the header of m at
- * the offset of m, and it ends where m ends. Reads the header, but not the
- * body.
+ * the offset of m, and this message ends where m ends. Reads the header, but
+ * not the body.
  */
 bool list_is_in_place(const struct list *l, const struct list_message *m,
     off_t size);

@@ -22,7 +22,7 @@
  *
  * An id with B always means the same header and the same body. An id H means
  * one header. While only one message at a time has this header, its body is not
- * read. Once two messages with the header H have been listed, the id H belongs
+ * read. Once two messages with this header have been listed, the id H belongs
  * to one body. From then on no message with another body gets this id, even
  * after its owner was removed. Otherwise clients that keep mail on the server
  * would take the other message for one that they have fetched. Therefore
@@ -48,7 +48,7 @@
 /* The messages with one header. */
 struct chain {
 	uint32_t plain; /* index of the message with the id H; or NONE */
-	uint32_t owner; /* if has_owner: part of the hash of its body */
+	uint32_t owner; /* if has_owner: part of the owner's body hash */
 	bool has_owner;
 	bool is_shared; /* more than one message has this header */
 };
@@ -60,7 +60,7 @@ struct numbering {
 	struct table *table;  /* the messages from first on, by header */
 	struct list *before;  /* the list that this one replaces, or NULL */
 	struct table *old;    /* the messages of before, by header */
-	struct chain *chains; /* [i]: if message first + i begins a chain */
+	struct chain *chains; /* [i]: the chain that message first + i begins */
 	uint64_t filter[FILTER_BITS / 64]; /* of the retired ids */
 	bool can_read;
 	bool has_suffixes; /* a message has got an id with B */
@@ -139,8 +139,8 @@ may_be_retired(const struct numbering *n, const unsigned char *id)
 }
 
 /*
- * Makes the chains. Enters into them the numbered messages that have the header
- * of a new message.
+ * Makes the chains, and enters the numbered messages that have the header of a
+ * new message.
  */
 static void
 find_numbered(struct numbering *n)

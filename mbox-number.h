@@ -16,8 +16,9 @@
 void number_new(struct list *l, bool can_read);
 
 /*
- * Numbers all messages of the new list l, which replaces the list before. No
- * other message gets an id that belonged to a message of the old list.
+ * Numbers all messages of the new list l, which replaces the list before. An id
+ * that a message of the old list owns is not given to a message with another
+ * body.
  */
 void number_all(struct list *l, struct list *before);
 
@@ -28,8 +29,8 @@ void number_all(struct list *l, struct list *before);
 bool number_owns_id(const struct list_record *r);
 
 /*
- * Records a message that is removed, if it owns the id of its header alone. The
- * new entry replaces the oldest of LIST_RETIRED entries.
+ * Records a removed message in the list's note, if the message owns the id of
+ * its header alone. The new entry replaces the oldest of LIST_RETIRED entries.
  */
 void number_retire(struct list *l, const struct list_record *r);
 

@@ -9,9 +9,10 @@
  *
  * If nothing at all is kept, the file is truncated without a journal. It is
  * also truncated without a journal if only the end of the file is removed and
- * the journal cannot be made, for lack of space for example. A power failure at
- * that very moment may then leave remains of removed messages after the last
- * one. It would be worse if a mailbox on a full disk could not be emptied.
+ * the journal cannot be made, for example because there is no space. A power
+ * failure at that very moment may then leave remains of removed messages after
+ * the last one. It would be worse if a mailbox on a full disk could not be
+ * emptied.
  */
 #include "config.h"
 

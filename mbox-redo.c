@@ -26,8 +26,8 @@
 #define STEPS 16 /* more are needed only if a locked mailbox grows */
 
 /*
- * Keeps a journal that cannot be used, for a person to look at. Returns 1, as
- * finish_decided does, or -1 (logged).
+ * Sets aside a journal that cannot be used: renames it to rescue.*, so that a
+ * person can look at it. Returns 1, as finish_decided does, or -1 (logged).
  */
 static int
 set_journal_aside(int state, const char *name, const char *why)
@@ -45,9 +45,9 @@ set_journal_aside(int state, const char *name, const char *why)
 }
 
 /*
- * Does steps 5 and 6. The mailbox has not grown. The unlink needs no fsync: if
- * a power failure brings j.cut back, the recovery finds no marker and unlinks
- * it.
+ * Does steps 5 and 6 for a mailbox that has not grown. The unlink needs no
+ * fsync: if a power failure brings j.cut back, the recovery finds no marker and
+ * unlinks it.
  */
 static int
 truncate_after_d(const struct journal_box *b, const struct journal_head *h)
@@ -199,7 +199,7 @@ finish_decided(const struct journal_box *b)
 }
 
 /*
- * Ends the state "j.cut" if the mailbox has been truncated. The mailbox is
+ * Ends the state "j.cut" of a mailbox that has been truncated. The mailbox is
  * synced first, because the process that truncated it may have been killed
  * before its fsync, or its fsync may have failed. Returns 0 or -1 (logged).
  */
@@ -382,7 +382,9 @@ redo_is_of(int from, ino_t inode)
 	    is_one_of(from, JOURNAL_WRITTEN, inode);
 }
 
-/* Compares the mailbox with the open journal j, whose name is name. */
+/*
+ * Compares the mailbox with the open journal j. name shows the journal's state.
+ */
 static enum journal_match
 match_journal(const struct journal_box *b, const char *name,
     const struct journal *j, const struct stat *st)

@@ -18,9 +18,8 @@ int redo_finish(const struct journal_box *b);
  * Recovers the mailbox after a crash: finishes the removal, or discards it if
  * it was not decided. Returns 0 if the mailbox is whole, or 1 if a journal was
  * damaged or did not fit and was kept as rescue.* (logged). The mailbox may be
- * used in both cases. Returns -1 (logged) if the mailbox may not be used yet,
- * because it is absent, its file system may not be mounted, or an error
- * occurred.
+ * used in both cases. Returns -1 (logged) if the mailbox may not be used yet:
+ * it is absent, its file system may not be mounted, or an error occurred.
  */
 int redo_recover(const struct journal_box *b);
 
@@ -31,10 +30,10 @@ int redo_recover(const struct journal_box *b);
 bool redo_is_pending(int state);
 
 /*
- * Moves journals of an earlier version from the directory from to this
- * mailbox's state directory. That version kept the journals of all mailboxes of
- * a uid in one directory. A journal is moved if it was made for this inode or
- * is damaged. Returns 0, or -1 (logged).
+ * Moves journals of an earlier version to this mailbox's state directory. That
+ * version kept the journals of all mailboxes of a uid in one directory, which
+ * is from. Moves a journal if it was made for this inode or is damaged. Returns
+ * 0, or -1 (logged).
  */
 int redo_adopt(int from, int state, ino_t inode);
 
@@ -42,9 +41,9 @@ int redo_adopt(int from, int state, ino_t inode);
 bool redo_is_of(int from, ino_t inode);
 
 /*
- * Moves journals of this mailbox from the directory from, the state directory
- * of another path that led to it. A journal is moved if it has the mailbox's
- * inode and fits the mailbox. Returns 0, or -1 (logged).
+ * Moves journals of this mailbox to its state directory. from is the state
+ * directory of another path that led to the mailbox. Moves a journal if it has
+ * the mailbox's inode and fits the mailbox. Returns 0, or -1 (logged).
  */
 int redo_follow(int from, const struct journal_box *b);
 

@@ -4,8 +4,8 @@
  *
  * Runs as the owner of the mailbox. Only a message that is proven (mbox-find.c)
  * is removed. A message that cannot be proven stays, and the client gets an
- * error. All else in the file stays byte for byte, also mail that has arrived
- * since the login.
+ * error. Everything else in the file stays byte for byte, also mail that has
+ * arrived since the login.
  *
  * First all marked messages are looked for at their listed offsets. If one of
  * them is not there, all of them are looked for in a fresh list of the file.
@@ -94,8 +94,8 @@ find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
 
 /*
  * For each listed message that is not marked and has an equal one, takes one
- * message of the file, so that the removal does not find it. So as many equal
- * messages stay as are not marked.
+ * message of the file. The removal then does not find this one, so that as many
+ * equal messages stay as are not marked.
  */
 static void
 reserve_equal(struct mbox *m, const unsigned char *marks)

@@ -174,7 +174,7 @@ end_message(struct scan *s)
 }
 
 /*
- * Takes a line before a body, or a part of a line that is longer than the
+ * Takes a line that is not in a body, or a part of it if it is longer than the
  * buffer. A part that begins a line has at least FIELDS_LOOK bytes. Returns
  * false if the file is not an mbox.
  */
@@ -327,8 +327,8 @@ take_lines(struct scan *s, const char *p, const char *end, const char **rest)
 }
 
 /*
- * Returns true if the last bytes of the buffer, left in number, must be
- * examined together with the bytes that follow in the file.
+ * Returns true if the rest of the buffer, left bytes, must be examined together
+ * with the bytes that follow in the file.
  */
 static bool
 must_stay(const struct scan *s, size_t left)

@@ -24,8 +24,9 @@
 
 #define NONE UINT32_MAX
 
+/* In slots and in next, the messages of the table are numbered from 0. */
 struct slot {
-	uint32_t head; /* the first message, minus first; or NONE */
+	uint32_t head; /* the first message of the chain; or NONE */
 	uint32_t tag;  /* 32 bits of the key's hash */
 };
 
@@ -36,7 +37,7 @@ struct table {
 	uint64_t seed;
 	bool by_body; /* the key is header and body */
 	struct slot *slots;
-	uint32_t *next; /* [i - first]: the one after i, minus first */
+	uint32_t *next; /* [i]: the message after i in its chain; or NONE */
 };
 
 /*

@@ -10,7 +10,8 @@
 /*
  * A table of the messages of a list by the hash of their headers, or of headers
  * and bodies. Messages with equal hashes form a chain, in the order of the
- * list. All functions return the index of a message in the list, or SIZE_MAX.
+ * list. The functions that return a message return its index in the list, or
+ * SIZE_MAX.
  */
 struct table;
 
@@ -40,7 +41,7 @@ size_t table_next(const struct table *t, size_t i);
  */
 void table_drop_first(struct table *t, size_t i);
 
-/* Frees t; NULL is allowed. */
+/* Frees t, which may be NULL. */
 void table_free(struct table *t);
 
 #endif

@@ -80,7 +80,10 @@ refuse_scan(enum scan_result result)
 	return DROP_FAILED;
 }
 
-/* Brings the list of the locked spool up to date, or makes a new one. */
+/*
+ * Brings the list of the locked spool up to date, or makes one if there is
+ * none.
+ */
 static enum drop_error
 list_spool(struct mbox *m, bool have_list)
 {
@@ -121,9 +124,9 @@ open_if_known(struct mbox *m, bool *known)
 
 /*
  * Decides whether an absent spool means that there is no mail. If the spool
- * existed at the last login, in another directory, its file system may not be
- * mounted; this is an error. Otherwise another program has removed the spool,
- * and there is no mail.
+ * existed at the last login and its directory was another one, its file system
+ * may not be mounted. In this case returns an error. Otherwise another program
+ * has removed the spool, and there is no mail.
  */
 static enum drop_error
 accept_absence(struct mbox *m, bool have_list)
@@ -318,8 +321,9 @@ from_line_size(int fd, off_t at, off_t end)
 
 /*
  * Returns true if message *one has a body, which may be one empty line. If the
- * list is certain and shows text in the body, does not read the file, because
- * reading the header a second time would cost more than the rest of mbox_fetch.
+ * list is certain and has text in the body, decides without reading the file,
+ * because reading the header a second time would cost more than the rest of
+ * mbox_fetch.
  */
 static bool
 has_body_lines(const struct mbox *m, const struct list_message *one,

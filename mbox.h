@@ -1,4 +1,4 @@
-/* An open mbox, as mbox.c and its parts share it: see mbox.c. */
+/* An open mbox, which mbox.c and its parts share: see mbox.c. */
 #ifndef MBOX_H
 #define MBOX_H
 
@@ -32,7 +32,7 @@ struct mbox {
 	struct table *by_header, *by_body; /* of list; NULL: not needed yet */
 	struct fresh fresh;
 	struct list_message fetched; /* the message that was fetched last */
-	struct fingerprint at_fetch; /* the mailbox at that time */
+	struct fingerprint at_fetch; /* the mailbox when it was fetched */
 };
 
 #endif
