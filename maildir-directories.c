@@ -2,7 +2,7 @@
  * Opens the directories of a Maildir, and makes them if -m asks for that.
  *
  * Runs in the session, as the owner of the mailbox. The user can put a symlink
- * or another user's directory in place of new or cur, so both must be
+ * or another user's directory in place of new or cur. So both must be
  * directories that belong to the user. The Maildir itself may be a symlink.
  */
 #include "config.h"

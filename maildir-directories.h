@@ -5,10 +5,9 @@
 #include "maildir.h"
 
 /*
- * Returns true if new or cur existed at the last login, both are absent now,
- * and the Maildir or the directory that contains it is another one than at that
- * login. In this case a file system may not be mounted, and the client must not
- * get an empty mailbox.
+ * Returns true if new and cur have vanished since the last login, and the
+ * Maildir or the directory that contains it has been replaced. Then a file
+ * system may not be mounted, and the client must not get an empty mailbox.
  */
 bool directories_have_vanished(const struct note *note,
     const struct store_place *place);

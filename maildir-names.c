@@ -77,8 +77,8 @@ unique_compare(const struct unique *x, const struct unique *y)
 
 /*
  * Compares two files by unique name, then by inode. The full name must not
- * decide, because it contains the flags: a flag change could swap the ordinals,
- * and so the UIDLs, of two messages with the same unique name.
+ * decide, because it contains the flags. Otherwise a flag change could swap the
+ * ordinals, and so the UIDLs, of two messages with the same unique name.
  */
 static int
 compare_files(const struct names *l, const struct entry *e,

@@ -41,8 +41,9 @@
 #define WHAT "updating the Maildir's " NAME
 
 /*
- * Returns the size with which a message was counted: the number after the last
- * ",S=" before the flags of its name, or the size of the file if there is none.
+ * Returns the size with which a message was counted. This is the number after
+ * the last ",S=" before the flags of its name. If there is none, it is the size
+ * of the file.
  */
 static uint64_t
 counted_size(const char *name, off_t size)

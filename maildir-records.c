@@ -252,7 +252,7 @@ is_file_listed(const struct names *l, const struct unique *u,
  * Gives a message the ordinal that the earlier list has for its file. A new
  * file gets 0 if no other file with its unique name has 0. Otherwise it gets an
  * ordinal that no such message has in either list. The order of the inodes must
- * not decide: a new file could then get the UIDL of another message, and a
+ * not decide. Otherwise a new file could get the UIDL of another message, and a
  * client that has that message would not fetch the new one.
  */
 static void
@@ -362,8 +362,8 @@ start_list(struct maildir *m, const struct names *l, struct earlier *old)
 }
 
 /*
- * Finds the record of an entry in the earlier list, or makes it by opening the
- * file if the list has none that still describes the file.
+ * Finds the record of an entry in the earlier list, if that record still
+ * describes the file. Otherwise opens the file and makes a record.
  */
 static enum files_finding
 find_record(struct maildir *m, const struct names *l, const struct entry *e,

@@ -137,9 +137,9 @@ maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 }
 
 /*
- * Counts the open message i again if it may have been changed in place, so that
- * the client gets the present bytes with the right size. Corrects the index,
- * too. Returns 0, or -1 with errno.
+ * Counts the open message i again if it may have been changed in place. So the
+ * client gets the present bytes with the right size. Corrects the index, too.
+ * Returns 0, or -1 with errno.
  */
 static int
 recount(struct maildir *m, size_t i, struct record *r, struct location *where)

@@ -23,8 +23,8 @@ bool boundary_is_at(int fd, off_t at, off_t size, off_t *empty);
 
 /*
  * Returns true if a body whose length a Content-Length specifies may end at p.
- * p[-1] is the body's last byte. n is the number of bytes at p, at most
- * BOUNDARY_LOOK; it is less only if the file ends there.
+ * p[-1] is the body's last byte. n is the number of bytes at p: BOUNDARY_LOOK,
+ * or fewer if the file ends before.
  */
 bool boundary_ends_body(const char *p, size_t n);
 

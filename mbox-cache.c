@@ -160,9 +160,8 @@ set_fingerprint(struct list *l, const struct fingerprint *now)
  * requested. It is done now, while the mailbox is locked, if there is a list
  * before, which may be freed afterwards. It is done now if the fingerprint is
  * not stable, because a change in the same tick of the clock would not be
- * noticed later. It is also done now if the mailbox is small, because reading
- * then costs little, and records that are added in their final form need no
- * sync.
+ * noticed later. It is also done now if the mailbox is small. Reading then
+ * costs little, and records that are added in their final form need no sync.
  */
 static enum scan_result
 read_on(struct list *l, const struct fingerprint *now, struct list *before)
@@ -202,9 +201,9 @@ cache_make(struct list *l, const struct list_source *s,
 }
 
 /*
- * Returns true if message count - 1 and some others before it, chosen at
- * random, are at their listed offsets, and message count - 1 ends before the
- * end of the file.
+ * Compares message count - 1 and some others before it, chosen at random, with
+ * the file. Returns true if all are at their listed offsets, and message count
+ * - 1 ends before the end of the file.
  */
 static bool
 is_sample_in_place(const struct list *l, size_t count, off_t size)

@@ -3,10 +3,13 @@
  *
  * Runs as the owner of the mailbox, on bytes from any sender.
  *
- * Four things depend on the fields: whether a field is a part of the unique id,
- * whether the header identifies the message (Message-ID, Received), how long
- * the body is (Content-Length), and whether the message is the internal one
- * that UW-IMAP, Dovecot and their relatives keep at the front of a mailbox.
+ * The fields decide four questions:
+ *
+ *	- Is this field a part of the unique id?
+ *	- Does the header identify the message (Message-ID, Received)?
+ *	- How long is the body (Content-Length)?
+ *	- Is this the internal message that UW-IMAP, Dovecot and their relatives
+ *	  keep at the front of a mailbox?
  */
 #include "config.h"
 

@@ -373,8 +373,8 @@ find_moved(struct mbox *m, const struct list_message *one,
 /*
  * Finds the message *one, which is not at its listed offset and will be sent.
  * If the fresh list is not stable, also compares the found message with the
- * file, because the file may have changed in the same tick of the clock after
- * it was listed.
+ * file. The file may have changed in the same tick of the clock after it was
+ * listed.
  */
 static enum drop_error
 find_to_send(struct mbox *m, const struct list_message *one,
@@ -416,8 +416,8 @@ find_begin_removal(struct mbox *m)
 	struct fresh *f = &m->fresh;
 	enum drop_error error;
 
-	/* A fresh list that is not stable may be out of date: another program
-	 * may have changed the mailbox in the same tick of the clock. */
+	/* A fresh list that is not stable may be out of date, because the
+	 * mailbox may have changed again in the same tick of the clock. */
 	if (f->mailbox.stable != 1)
 		discard_fresh(f);
 	if ((error = list_afresh(m)) != DROP_OK)

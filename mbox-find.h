@@ -23,8 +23,8 @@ bool find_is_certain(const struct mbox *m, size_t i);
 /*
  * Returns true if the message *one is at its listed offset in a mailbox of this
  * size. Reads its header and its boundaries. Reads its body only if other
- * messages could have the same header, because the cost of a removal should
- * depend only on the bytes that it moves.
+ * messages could have its header, because the cost of a removal should depend
+ * only on the bytes moved.
  */
 bool find_is_in_place(struct mbox *m, const struct list_message *one,
     off_t size);

@@ -3,7 +3,7 @@
  *
  * Runs as the owner of the mailbox, on bytes from any sender.
  *
- * The text of a message may contain lines that begin with "From ", and some
+ * The text of a message may contain lines that begin with "From ". Some
  * programs do not quote such a line if the message has a Content-Length. So
  * this word alone does not separate messages. A line that begins with "From "
  * separates messages if it ends with a date, or if the next line can be the
@@ -262,9 +262,9 @@ ends_in_date(struct text t)
 }
 
 /*
- * Returns true if the line at t can begin a header: it begins with a field's
- * name and a colon, or with ">From ", because UUCP wrote several such lines
- * before a header.
+ * Returns true if the line at t can begin a header. It must begin with a
+ * field's name and a colon, or with ">From ", because UUCP wrote several such
+ * lines before a header.
  */
 static bool
 begins_header(struct text t)

@@ -130,9 +130,9 @@ bool list_is_verified(const struct list *l, size_t i);
 uint64_t list_body_wire_size(const struct list_message *m);
 
 /*
- * Returns true if a mailbox of this size has a message with the header of m at
- * the offset of m, and this message ends where m ends. Reads the header, but
- * not the body.
+ * Returns true if a mailbox of this size has a message with m's header that
+ * begins at m's offset and ends where m ends. Reads the header, but not the
+ * body.
  */
 bool list_is_in_place(const struct list *l, const struct list_message *m,
     off_t size);

@@ -9,8 +9,8 @@
 /*
  * Numbers the messages that are not numbered yet: decides their unique ids. If
  * can_read is true, the mailbox has not changed since it was listed, so bodies
- * can be read from it. If a body that an id needs cannot be read, its hash is
- * replaced by a random number, and the list is not kept (source.state becomes
+ * can be read from it. If a body that an id needs cannot be read, a random
+ * number replaces its hash. Then the list is not kept (source.state becomes
  * -1).
  */
 void number_new(struct list *l, bool can_read);

@@ -23,11 +23,10 @@
  *
  *	POP3 shows a message without its "From " line and without an empty last
  *	line, because these belong to the mailbox format. But the empty line
- *	that ends a header belongs to the message, even if it is the last line,
- *	because programs write a message without a body as a header and one
- *	empty line. Line ends may be LF or CRLF, also mixed. The internal
- *	message that UW-IMAP and its relatives keep at the front is not
- *	reported.
+ *	that ends a header belongs to the message, even if it is the last line:
+ *	programs write a message without a body as a header and one empty line.
+ *	Line ends may be LF or CRLF, also mixed. The internal message that
+ *	UW-IMAP and its relatives keep at the front is not reported.
  *
  * The id of a message
  *

@@ -321,9 +321,8 @@ from_line_size(int fd, off_t at, off_t end)
 
 /*
  * Returns true if message *one has a body, which may be one empty line. If the
- * list is certain and has text in the body, decides without reading the file,
- * because reading the header a second time would cost more than the rest of
- * mbox_fetch.
+ * list is certain and has text in the body, does not read the file. Reading the
+ * header a second time would cost more than the rest of mbox_fetch.
  */
 static bool
 has_body_lines(const struct mbox *m, const struct list_message *one,
