@@ -18,8 +18,8 @@ struct fingerprint {
 	int64_t size;
 	int64_t mtime, mtime_ns, ctime, ctime_ns;
 	/*
-	 * 1: every later change alters the fingerprint; 0: a change in the same
-	 * tick of the clock may not
+	 * 1 if every later change alters the fingerprint, 0 if a change in the
+	 * same tick of the clock may not
 	 */
 	uint64_t stable;
 };

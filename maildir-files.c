@@ -236,10 +236,10 @@ files_count(int fd, struct record *r, struct stat *st)
 
 /*
  * Fills the record of a message that cannot be read. The size of its file takes
- * the place of the wire size. Such a message is listed all the same. If it were
- * left out, clients that keep mail would forget it, and fetch it again later.
- * If the login failed, one damaged file would block all other messages. The
- * message is counted when it is fetched.
+ * the place of the wire size. Such a message is listed, too. If it were left
+ * out, clients that keep mail would forget it, and fetch it again later. If the
+ * login failed, one damaged file would block all other messages. The message is
+ * counted when it is fetched.
  */
 static void
 guess_wire_size(struct record *r, const struct stat *st)

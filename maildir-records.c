@@ -119,7 +119,9 @@ struct earlier {
 	size_t at;
 };
 
-/* Moves the cursor to the first record whose unique name is not before u. */
+/*
+ * Moves the cursor to the first record whose unique name is u or comes after u.
+ */
 static void
 move_to(struct earlier *old, const struct unique *u)
 {

@@ -32,15 +32,17 @@
 struct record {
 	uint64_t inode; /* as fstat reports it */
 	/*
-	 * the inode as readdir reports it, which differs on some file systems;
-	 * 0: the file must be counted again (see maildir-files.c)
+	 * The inode as readdir reports it, which differs on some file systems.
+	 * 0 means that the file must be counted again (see maildir-files.c).
 	 */
 	uint64_t listed;
 	int64_t size;
 	int64_t mtime, ctime; /* ns since 1970 */
 	uint64_t wire_size;
 	uint64_t time; /* as in struct entry */
-	/* distinguishes files with the same unique name; a file keeps it */
+	/*
+	 * distinguishes files with the same unique name; a file keeps its own
+	 */
 	uint32_t ordinal;
 	uint16_t length; /* bytes of the name */
 	uint16_t unique; /* bytes of the name before the colon */

@@ -40,8 +40,8 @@ bool find_has_equal(struct mbox *m, const struct list_message *one);
  * Finds message i in a mailbox of this size, in order to send it. The message
  * may be at its listed offset or at another one. Stores the message in *where,
  * and in *certain whether it needed no comparison (find_is_certain). Returns
- * DROP_OK; DROP_CHANGED if the mailbox does not have the message any more; or
- * DROP_BUSY or DROP_FAILED with errno.
+ * DROP_OK, or DROP_CHANGED if the mailbox does not have the message any more.
+ * Returns DROP_BUSY or DROP_FAILED, with errno, after an error.
  */
 enum drop_error find_message(struct mbox *m, size_t i, off_t size,
     struct list_message *where, bool *certain);

@@ -161,8 +161,8 @@ take_offset(struct text *t)
 }
 
 /*
- * Takes a zone: an offset; a name in capital letters, which an offset may
- * follow; or anything in parentheses.
+ * Takes a zone. A zone is an offset, a name in capital letters that an offset
+ * may follow, or anything in parentheses.
  */
 static bool
 take_zone(struct text *t)

@@ -102,8 +102,8 @@ int journal_decide(const struct journal_box *b, int jfd,
     struct journal_head *h);
 
 /*
- * Opens a journal and reads its head and witness. Returns 0; JOURNAL_DAMAGED if
- * it is not a whole journal of this user; or -1 (logged). The caller closes
+ * Opens a journal and reads its head and witness. Returns 0, JOURNAL_DAMAGED if
+ * it is not a whole journal of this user, or -1 (logged). The caller closes
  * j->fd, unless that is -1.
  */
 int journal_open(int state, const char *name, struct journal *j);

@@ -47,7 +47,7 @@ struct list_note {
 /* The mailbox that is listed. The caller locks it while it is read. */
 struct list_source {
 	int fd;
-	int state;   /* state directory for the list; -1: it is not kept */
+	int state;   /* state directory for the list; -1: it is not saved */
 	int dir;     /* the directory that contains the mailbox; -1: unknown */
 	bool quoted; /* no Content-Length is trusted */
 };

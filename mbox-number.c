@@ -24,10 +24,11 @@
  * one header. While only one message at a time has this header, its body is not
  * read. Once two messages with this header have been listed, the id H belongs
  * to one body. From then on no message with another body gets this id, even
- * after its owner was removed. Otherwise clients that keep mail on the server
- * would take the other message for one that they have fetched. Therefore
+ * after the owner of the id was removed. Otherwise clients that keep mail on
+ * the server would take the other message for one that they have fetched.
+ * Therefore
  *
- *	- a new list is numbered with the old one at hand (number_all), and
+ *	- number_all compares the new list with the one that it replaces, and
  *	- the note of the list records the last LIST_RETIRED removed messages
  *	  that owned such an id.
  */

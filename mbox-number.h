@@ -10,7 +10,7 @@
  * Numbers the messages that are not numbered yet: decides their unique ids. If
  * can_read is true, the mailbox has not changed since it was listed, so bodies
  * can be read from it. If a body that an id needs cannot be read, a random
- * number replaces its hash. Then the list is not kept (source.state becomes
+ * number replaces its hash. Then the list is not saved (source.state becomes
  * -1).
  */
 void number_new(struct list *l, bool can_read);

@@ -7,11 +7,11 @@
  * and has mbox-redo.c do the rest. Before the journal is decided, the mailbox
  * is not touched.
  *
- * If nothing at all is kept, the file is truncated without a journal. A removal
- * of only the end of the file also goes without a journal, if none can be made,
- * for example because there is no space. A power failure at that very moment
- * may then leave remains of removed messages after the last one. It would be
- * worse if a mailbox on a full disk could not be emptied.
+ * If nothing at all is kept, the file is truncated without a journal. If only
+ * the end of the file is removed and no journal can be made, for example for
+ * lack of space, the file is truncated, too. A power failure at that very
+ * moment may then leave remains of removed messages after the last one. It
+ * would be worse if a mailbox on a full disk could not be emptied.
  */
 #include "config.h"
 

@@ -116,7 +116,7 @@ begin_message(struct scan *s)
 	hash_header_begin(&s->header_hash);
 }
 
-/* Ends the header, and decides what is to be done with the body. */
+/* Ends the header, and decides how the body is read. */
 static void
 end_header(struct scan *s)
 {

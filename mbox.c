@@ -103,7 +103,7 @@ list_spool(struct mbox *m, bool have_list)
 
 /*
  * Opens the spool without a lock, so that the session waits for no other
- * program. Stores in *known whether the spool's fingerprint matches the kept
+ * program. Stores in *known whether the spool's fingerprint matches the saved
  * list. If it does, uses this list; otherwise closes the spool.
  */
 static enum drop_error
@@ -140,7 +140,7 @@ accept_absence(struct mbox *m, bool have_list)
 	}
 	if (have_list) {
 		/*
-		 * The kept list must not record a directory, because the spool
+		 * The saved list must not record a directory, because the spool
 		 * may still be absent at the next login. That login must accept
 		 * the absence, too.
 		 */
