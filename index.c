@@ -55,7 +55,7 @@
 #define NAME "index"
 #define TEMPORARY "index.tmp"
 /*
- * A machine of the other byte order reads another number, and so does not use
+ * A machine with the other byte order reads another number, and so does not use
  * the file.
  */
 #define MAGIC UINT64_C(0x31786469646f706b)

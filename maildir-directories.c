@@ -83,8 +83,8 @@ make_directories(const struct store_place *place)
 }
 
 /*
- * Returns true if the directory with this status is another one than then
- * identifies.
+ * Returns true if the directory with the status st has another identity than
+ * *then.
  */
 static bool
 is_another(const struct stat *st, const struct identity *then)

@@ -40,7 +40,8 @@ bool files_has_content(const struct record *r, const struct stat *st);
 /*
  * Returns true if the file, found under this name, need not be counted again.
  * If the name has changed, the rename explains a new ctime. Under the same name
- * a new ctime may come from a change after which the mtime was set back.
+ * a new ctime may come from a change of the content, after which the mtime was
+ * set back.
  */
 bool files_is_as_counted(const struct record *r, const struct stat *st,
     int directory, const char *name);

@@ -253,9 +253,10 @@ is_file_listed(const struct names *l, const struct unique *u,
 /*
  * Gives a message the ordinal that the earlier list has for its file. A new
  * file gets 0 if no other file with its unique name has 0. Otherwise it gets an
- * ordinal that no such message has in either list. The order of the inodes must
- * not decide. Otherwise a new file could get the UIDL of another message, and a
- * client that has that message would not fetch the new one.
+ * ordinal that no message with its unique name has in either list. The order of
+ * the inodes must not decide. Otherwise a new file could get the UIDL of
+ * another message, and a client that has that message would not fetch the new
+ * one.
  */
 static void
 choose_ordinal(const struct maildir *m, const struct names *l,

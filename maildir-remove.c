@@ -3,8 +3,8 @@
  *
  * Runs in the session, as the owner of the mailbox. A removal unlinks the files
  * and syncs the directories. A crash in between leaves some of the marked
- * messages and all others, so there is nothing to recover. Then the quota of
- * the Maildir is updated, if it has one (maildir-quota.c).
+ * messages and all others, so there is nothing to recover. After the removal
+ * the quota of the Maildir is updated, if it has one (maildir-quota.c).
  */
 #include "config.h"
 

@@ -157,11 +157,12 @@ set_fingerprint(struct list *l, const struct fingerprint *now)
  * list. before is as in cache_make.
  *
  * Numbering reads the bodies that ids need, and may wait until an id is
- * requested. It is done now, while the mailbox is locked, if there is a list
- * before, which may be freed afterwards. It is done now if the fingerprint is
- * not stable, because a change in the same tick of the clock would not be
- * noticed later. It is also done now if the mailbox is small. Reading then
- * costs little, and records that are added in their final form need no sync.
+ * requested. It is done now, while the mailbox is locked, if before is not
+ * NULL, because that list may be freed afterwards. It is done now if the
+ * fingerprint is not stable, because a change in the same tick of the clock
+ * would not be noticed later. It is also done now if the mailbox is small.
+ * Reading then costs little, and records that are added in their final form
+ * need no sync.
  */
 static enum scan_result
 read_on(struct list *l, const struct fingerprint *now, struct list *before)
@@ -237,7 +238,7 @@ has_owner_from(const struct list *l, size_t first)
 /*
  * Returns true if the mailbox seems to contain the listed messages and more
  * after them (case 2). Stores in *count how many messages stay in the list; the
- * others are read again. Also returns false if one of the others owns its id,
+ * others are read again. Returns false, too, if one of the others owns its id,
  * because its record would be lost.
  */
 static bool

@@ -5,7 +5,7 @@
  *
  * The fields decide four questions:
  *
- *	- Is this field a part of the unique id?
+ *	- Which fields are part of the unique id?
  *	- Does the header identify the message (Message-ID, Received)?
  *	- How long is the body (Content-Length)?
  *	- Is this the internal message that UW-IMAP, Dovecot and their relatives

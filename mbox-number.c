@@ -204,7 +204,7 @@ mark_shared(struct numbering *n, size_t i)
 
 /*
  * Finds the body to which the id of this header alone belongs. Searches the
- * retired messages and the list before. Stores part of the body's hash in
+ * retired messages and the replaced list. Stores part of the body's hash in
  * *body. Returns false if the id belongs to no body.
  */
 static bool
@@ -365,8 +365,8 @@ give_ordinals(struct list *l, size_t first)
 }
 
 /*
- * Records the messages of the list before that owned the id of their header
- * alone, if no message of the new list has this id.
+ * Records each message that owned the id of its header alone in the replaced
+ * list, if no message of the new list has this id.
  */
 static void
 retire_gone(const struct numbering *n)

@@ -19,7 +19,7 @@
 #include "log.h"
 #include "mbox-spool.h"
 
-#define TRIES 5 /* to open a spool that other programs replace */
+#define TRIES 5 /* attempts to open a spool that is replaced */
 
 static enum drop_error
 refuse_spool(const char *why)
