@@ -1,12 +1,12 @@
 /*
- * Reads the command line and the file of options by one table, from which the
- * usage and --help are also made.
+ * Reads the command line and the file of options. One table describes all
+ * options; the usage and --help are also made from it.
  *
  * Runs as root, before the process reads anything from the client. First all
- * options are collected, then each one that is given is read once: its text on
- * the command line, or else its text in the file. A mistake is printed if kpopd
- * was started by hand. Under inetd fd 2 would be the client, so a mistake is
- * logged.
+ * options are collected. Then each given option is read once: its text on the
+ * command line, or else its text in the file. A mistake is printed if kpopd was
+ * started by hand. Under inetd fd 2 is the connection to the client, so a
+ * mistake is logged.
  *
  * A new option needs a row here, a function that reads its argument, entries in
  * kpopd.8, kpopd.conf.5 and examples/kpopd.conf (tests/tools/manuals compares
@@ -83,9 +83,10 @@ read_limits(struct options *o, const char *text)
 }
 
 /*
- * Reads -C. Only kpopd-tls can find out whether OpenSSL has these ciphers. Here
- * the text must only be short enough for the record of what worked last
- * (layer.c), and consist of characters that the log may contain.
+ * Reads -C. Only kpopd-tls can find out whether OpenSSL has these ciphers. This
+ * function only checks two things. The text must fit in the record of the last
+ * successful trial (layer.c), and have only characters that the log may
+ * contain.
  */
 static int
 read_ciphers(struct options *o, const char *text)
@@ -231,8 +232,8 @@ struct row {
 	int where;            /* WITH_... and so on */
 	/* Reads the argument (NULL if it takes none). Returns 0 or -1. */
 	int (*read)(struct options *o, const char *text);
-	size_t field;      /* if read is NULL: where any text is stored */
-	const char *takes; /* after a wrong argument: "-t takes ..." */
+	size_t field;      /* if read is NULL: the field that gets the text */
+	const char *takes; /* for the message "-t takes ..., not ..." */
 	const char *help;  /* lines of at most WIDTH - HELP_INDENT bytes */
 };
 
@@ -397,7 +398,10 @@ print_help(struct options *o, const char *text)
 	exit(0);
 }
 
-/* Prints the options of one line of the usage, after column characters. */
+/*
+ * Prints the options of one line of the usage. column: the number of characters
+ * that the line already has.
+ */
 static void
 print_options(int where, int column)
 {
