@@ -25,8 +25,9 @@
  * the objects and compares:
  *
  *	accept-limits.c accept-queue.c accept-socket.c accept-sources.c
- *	accept-stale.c accept-unable.c accept.c account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
- *	auth.c clock.c kpopd-tls.c kpopd.c layer.c lock.c log.c
+ *	accept-stale.c accept-unable.c accept.c account.c address.c
+ *	auth-keytab.c auth-krb5conf.c auth-start.c auth.c clock.c
+ *	kpopd-tls.c kpopd.c layer.c lock.c log.c
  *	mailboxes.c message.c monitor-watch.c monitor.c options.c
  *	packet.c path.c preauth.c privsep.c process.c proxies.c
  *	recover-all.c relay-tls.c replay-cache.c resolve.c sandbox.c
@@ -67,7 +68,7 @@
 struct server {
 	struct options o;
 	struct account preauth; /* the account of the pre-auth process */
-	struct auth *auth; /* the krb5.conf snapshot, without keys */
+	struct auth *auth;      /* the krb5.conf snapshot, without keys */
 };
 
 /*

@@ -1,11 +1,11 @@
 /*
- * Reads the command line by one table, from which the usage and --help are also
- * made.
+ * Reads the command line. One table describes all options; the usage and --help
+ * are also made from it.
  *
  * Runs as root, before the process reads anything from the client. There is no
- * configuration file; the few options fit in inetd's. A mistake is printed if
- * kpopd was started by hand. Under inetd fd 2 would be the client, so a mistake
- * is logged.
+ * configuration file, because the few options fit in inetd's. A mistake is
+ * printed if kpopd was started by hand. Under inetd fd 2 is the connection to
+ * the client, so a mistake is logged.
  *
  * A new option needs a row here, a function that reads its argument, an entry
  * in kpopd.8 (tests/tools/manuals compares the two), and a test.
@@ -80,9 +80,10 @@ read_limits(struct options *o, const char *text)
 }
 
 /*
- * Reads -C. Only kpopd-tls can find out whether OpenSSL has these ciphers. Here
- * the text must only be short enough for the record of what worked last
- * (layer.c), and consist of characters that the log may contain.
+ * Reads -C. Only kpopd-tls can find out whether OpenSSL has these ciphers. This
+ * function only checks two things. The text must fit in the record of the last
+ * successful trial (layer.c), and have only characters that the log may
+ * contain.
  */
 static int
 read_ciphers(struct options *o, const char *text)
@@ -212,7 +213,7 @@ print_version(struct options *o, const char *text)
 	exit(0);
 }
 
-/* The lines of the usage that an option is in. */
+/* The lines of the usage that list an option. */
 enum { WITH_NONE = 0, WITH_SERVER = 1, WITH_RECOVER = 2, WITH_BOTH = 3 };
 
 struct row {
@@ -222,8 +223,8 @@ struct row {
 	int usage;            /* WITH_... */
 	/* Reads the argument (NULL if it takes none). Returns 0 or -1. */
 	int (*read)(struct options *o, const char *text);
-	size_t field;      /* if read is NULL: where any text is stored */
-	const char *takes; /* after a wrong argument: "-t takes ..." */
+	size_t field;      /* if read is NULL: the field that gets the text */
+	const char *takes; /* for the message "-t takes ..., not ..." */
 	const char *help;  /* lines of at most WIDTH - HELP_INDENT bytes */
 };
 
@@ -338,7 +339,10 @@ print_help(struct options *o, const char *text)
 	exit(0);
 }
 
-/* Prints the options of one line of the usage, after column characters. */
+/*
+ * Prints the options of one line of the usage. column: the number of characters
+ * that the line already has.
+ */
 static void
 print_options(int usage, int column)
 {

@@ -13,15 +13,15 @@
 #include "proxies.h"
 
 #define TLS_CIPHERS_MOST 1000 /* bytes of -C with its NUL */
-/* kpopd-tls's exit status if OpenSSL does not have them. */
+/* kpopd-tls's exit status if OpenSSL does not have the ciphers of -C. */
 #define TLS_BAD_CIPHERS 2
 
 /* When TLS is used. TLS_UNSET: only while the options are read. */
 enum tls_when { TLS_NO, TLS_OFFER, TLS_REQUIRE, TLS_IMMEDIATE, TLS_UNSET };
 
 /*
- * The options. Every field has its default after options_read. Its strings are
- * those of argv or constants.
+ * The options, after options_read. A field that no option sets has its default.
+ * The strings are those of argv or constants.
  */
 struct options {
 	bool by_hand;        /* mistakes are printed, not logged */
@@ -46,7 +46,7 @@ struct options {
 		const char *user;              /* of kpopd-tls */
 		const char *ciphers; /* OpenSSL's list; "": kpopd-tls's own */
 		enum tls_when when;
-		bool works; /* set by main */
+		bool works; /* kpopd-tls can use these; set by main */
 	} tls;
 	struct proxies proxies;
 	struct lock_plan locks;
@@ -54,20 +54,20 @@ struct options {
 };
 
 /*
- * Reads the command line. by_hand: fd 0 is not a connection. A mistake ends the
+ * Reads the command line. by_hand: fd 0 is not a socket. A mistake ends the
  * process (options_refuse), as do --help and --version.
  */
 void options_read(struct options *o, int argc, char **argv, bool by_hand);
 
 /*
- * Reports the text of why, then that of what, as the reason for which kpopd
- * cannot start: on standard error with the usage if kpopd was started by hand,
- * otherwise in the log. Ends the process with status 2.
+ * Reports why kpopd cannot start: the text why, followed by the text what. If
+ * kpopd was started by hand, prints this and the usage to standard error;
+ * otherwise logs it. Ends the process with status 2.
  */
 _Noreturn void options_refuse(const struct options *o, const char *why,
     const char *what);
 
-/* As options_refuse, always in the log. */
+/* Does the same as options_refuse, but always logs. */
 _Noreturn void options_log_refusal(const char *why, const char *what);
 
 #endif
