@@ -35,14 +35,11 @@ struct accept_plan {
 	bool (*reload)(void *self);
 };
 
-/* Returns true if fd 0 is a listening socket. */
-bool accept_is_listening(void);
-
 /*
  * Gives each connection a process, until SIGTERM comes, the listener is idle
- * for too long, or reload returns false. Sessions then continue without the
- * listener. Returns 0, the exit status. If fd 0 no longer listens, ends the
- * process (fatal).
+ * for too long, kpopd was replaced, or reload returns false. Sessions then
+ * continue without the listener. Returns 0, the exit status. If fd 0 no longer
+ * listens, ends the process (fatal).
  */
 int accept_connections(const struct accept_plan *plan);
 

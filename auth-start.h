@@ -9,7 +9,7 @@ struct auth;
 /*
  * Root: reads krb5.conf once for all processes that are forked later. No later
  * change of the files affects these processes. Reads no key. Returns NULL
- * (logged) if libkrb5 does not start; then every login is refused.
+ * (logged) if libkrb5 does not start.
  */
 struct auth *auth_prepare(void);
 

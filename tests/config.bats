@@ -66,7 +66,7 @@ sent_to_mute() {
 refuses() {
 	log_mark
 	run sent_to_mute
-	[ -z "${output##"-ERR [SYS/TEMP] the server cannot serve now,"*}" ] ||
+	[[ $output == "-ERR [SYS/TEMP] the server cannot serve now, "*$'\r' ]] ||
 	    { echo "sent: $output" >&2; return 1; }
 	log_has "kpopd\\[[0-9]+\\]: fatal peer=[^ ]+ error=\"$1\"$"
 	log_count 1 ' kpopd\[[0-9]+\]: fatal '
