@@ -55,9 +55,9 @@ struct options {
 };
 
 /*
- * Reads the command line and the file of options. by_hand: fd 0 is not a socket.
- * A mistake ends the process (options_refuse), as do --help and --version.
- * Called once.
+ * Reads the command line and the file of options. by_hand: fd 0 is not a
+ * socket. A mistake ends the process (options_refuse), as do --help and
+ * --version. Called once.
  */
 void options_read(struct options *o, int argc, char **argv, bool by_hand);
 
@@ -70,8 +70,9 @@ bool options_have_changed(void);
 
 /*
  * Reports why kpopd cannot start: the text why, followed by the text what. If
- * kpopd was started by hand, prints this to standard error, and the usage unless
- * the reason is in the file; otherwise logs it. Ends the process with status 2.
+ * kpopd was started by hand, prints this to standard error, and the usage
+ * unless the reason is in the file; otherwise logs it. Ends the process with
+ * status 2.
  */
 _Noreturn void options_refuse(const struct options *o, const char *why,
     const char *what);

@@ -66,7 +66,7 @@ sent_to_mute() {
 refuses() {
 	log_mark
 	run sent_to_mute
-	[[ $output == "-ERR [SYS/TEMP] the server cannot serve now, "*$'\r' ]] ||
+	[[ $output == "-ERR [SYS/TEMP] the server cannot serve now"*$'\r' ]] ||
 	    { echo "sent: $output" >&2; return 1; }
 	log_has "kpopd\\[[0-9]+\\]: fatal peer=[^ ]+ error=\"$1\"$"
 	log_count 1 ' kpopd\[[0-9]+\]: fatal '
@@ -244,6 +244,20 @@ rewrite_in_place() {
 	log_lines >"$WORLD/config.log"
 	grep -q 'refused .*realm' "$WORLD/config.log"
 	grep -q 'fatal .*/etc/kpopd.conf: it ' "$WORLD/config.log"
+}
+
+@test "a listener with a mistake in the file logs it once and answers all clients; the next one serves when it is corrected" {
+	conf "tls offer"
+	start_bare_listener
+	refuses '/etc/kpopd\.conf:3: tls needs a certificate: .*'
+	for _ in 1 2 3; do
+		run sent_to_mute
+		[[ $output == "-ERR [SYS/TEMP] "* ]]
+	done
+	log_count 1 fatal
+	conf
+	await 20 '! pgrep -x kpopd >/dev/null'
+	answers 1
 }
 
 @test "at SIGHUP a listener with changed options ends, its sessions do not, and the next one has the new options" {
