@@ -2,9 +2,9 @@
  * Fuzzes the file of options with any file: options_file_read and
  * options_file_next, then the functions that read the arguments.
  *
- * Input: the file. Checks that the words and arguments are those of its lines,
- * and that every other line is empty or a comment; fuzz.c checks what is logged
- * about a mistake.
+ * Input: the file. Checks that the words and arguments, or the mistake, are
+ * those of its lines, and that every other line is empty or a comment; fuzz.c
+ * checks what is logged about a mistake.
  */
 #include "config.h"
 
@@ -68,104 +68,99 @@ begin(void)
 	options_read(&o, 3, argv, false);
 }
 
-/*
- * Returns true if the text may be that of a file: whole lines of printable
- * characters, blanks and bytes above 127.
- */
 static bool
-is_text(const uint8_t *data, size_t size)
+is_blank_byte(uint8_t c)
 {
-	if (size == 0 || size > OPTIONS_FILE_MOST || data[size - 1] != '\n')
-		return false;
-	for (size_t i = 0; i < size; i++)
-		if (data[i] == 127 ||
-		    (data[i] < 32 && data[i] != '\n' && data[i] != '\t'))
-			return false;
-	return true;
+	return c == ' ' || c == '\t';
 }
 
-/* Returns true if the line, without its end, has nothing or a comment. */
-static bool
-is_without_word(const char *line, size_t n)
+/*
+ * Returns the first byte of the n of a line that is no blank; NULL if there is
+ * none, or it begins a comment.
+ */
+static const uint8_t *
+find_word(const uint8_t *line, size_t n)
 {
-	while (n > 0 && (*line == ' ' || *line == '\t'))
+	while (n > 0 && is_blank_byte(*line))
 		line++, n--;
-	return n == 0 || *line == '#';
+	return n > 0 && *line != '#' ? line : NULL;
 }
 
 /*
- * Checks that the line is these two, with blanks around them and between, by
- * putting it together again.
+ * Checks what the reader has made of a line, from its word to its end: a
+ * mistake, or the word and the argument, with blanks after each.
  */
 static void
-check_word(const char *line, size_t n, const char *word, const char *argument)
+check_line_read(const uint8_t *line, const uint8_t *end, bool is_word,
+    const char *word, const char *argument)
 {
-	const char *end = line + n;
-	size_t size = strlen(word);
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "abcdefghijklmnopqrstuvwxyz0123456789-";
+	const uint8_t *after = line;
+	bool is_good = true;
 
-	line += strspn(line, " \t");
-	HOLDS(size > 0 && size <= (size_t)(end - line));
-	HOLDS(memcmp(line, word, size) == 0);
-	line += size;
-	line += strspn(line, " \t");
-	if (argument != NULL) {
-		size = strlen(argument);
-		HOLDS(size > 0 && strchr(" \t", argument[size - 1]) == NULL);
-		HOLDS(strchr(" \t", line[-1]) != NULL);
-		HOLDS(memcmp(line, argument, size) == 0);
-		line += size;
-		line += strspn(line, " \t");
-	}
-	HOLDS(line == end);
+	for (const uint8_t *p = line; p < end; p++)
+		if ((*p < 32 && *p != '\t') || *p == 127)
+			is_good = false;
+	while (after < end && memchr(letters, *after, sizeof(letters) - 1))
+		after++;
+	if (after == line || (after < end && !is_blank_byte(*after)))
+		is_good = false;
+	HOLDS(is_word == is_good);
+	if (!is_word)
+		return;
+	HOLDS(strlen(word) == (size_t)(after - line));
+	HOLDS(memcmp(word, line, strlen(word)) == 0);
+	while (after < end && is_blank_byte(*after))
+		after++;
+	while (end > after && is_blank_byte(end[-1]))
+		end--;
+	HOLDS((argument == NULL) == (after == end));
+	HOLDS(argument == NULL ||
+	    (strlen(argument) == (size_t)(end - after) &&
+		memcmp(argument, after, strlen(argument)) == 0));
 }
 
-/* Checks what the reader makes of the text, line by line. */
+/* Checks what the reader makes of the file, line by line. */
 static void
-check_lines(const char *text)
+check_lines(const uint8_t *data, size_t size)
 {
 	static struct options_file f;
-	const char *word = NULL, *argument = NULL;
-	unsigned line = 0;
-	bool is_word;
+	const char *word, *argument;
+	const uint8_t *end = data + size, *lf, *line;
+	unsigned n = 1;
 
-	HOLDS(options_file_read(&f, path, false));
-	do {
-		is_word = options_file_next(&f, &word, &argument);
-		while (*text != '\0' && line + 1 < f.line) {
-			size_t n = strcspn(text, "\n");
+	HOLDS(options_file_read(&f, path, false) ==
+	    (size > 0 && size <= OPTIONS_FILE_MOST));
+	if (f.problem != NULL)
+		return;
+	for (; data < end; data = lf + 1, n++) {
+		bool is_word;
 
-			HOLDS(is_without_word(text, n));
-			text += n + 1;
-			line++;
+		if ((lf = memchr(data, '\n', (size_t)(end - data))) == NULL) {
+			HOLDS(!options_file_next(&f, &word, &argument));
+			HOLDS(f.problem != NULL && f.line == n);
+			return;
 		}
-		if (!is_word)
+		if ((line = find_word(data, (size_t)(lf - data))) == NULL)
 			continue;
-		check_word(text, strcspn(text, "\n"), word, argument);
-		text += strcspn(text, "\n") + 1;
-		line++;
-	} while (is_word);
-	if (f.problem == NULL && word != NULL)
-		fuzz_let_in++;
-	HOLDS(f.problem != NULL || f.line == line + (*text != '\0'));
-	HOLDS((f.problem == NULL) ==
-	    (*text == '\0' || is_without_word(text, strcspn(text, "\n"))));
+		is_word = options_file_next(&f, &word, &argument);
+		HOLDS(f.line == n && is_word == (f.problem == NULL));
+		check_line_read(line, lf, is_word, word, argument);
+		if (!is_word)
+			return;
+	}
+	HOLDS(!options_file_next(&f, &word, &argument) && f.problem == NULL);
+	fuzz_let_in++;
 }
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static char text[OPTIONS_FILE_MOST + 1];
-	static struct options_file f;
-
 	if (path[0] == '\0')
 		begin();
 	write_file(data, size);
-	if (is_text(data, size)) {
-		memcpy(text, data, size);
-		text[size] = '\0';
-		check_lines(text);
-	} else
-		HOLDS(!options_file_read(&f, path, false));
+	check_lines(data, size);
 	options_have_changed();
 	return 0;
 }
