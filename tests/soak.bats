@@ -76,7 +76,7 @@ start_clients() {
 	local n=0 seconds=${SOAK:-6} count hows=(quit kill quit) others=(fetches
 	    is_refused sends_nonsense breaks_off is_killed repeats_a_ticket)
 	local -A done=()
-	# The number is limited, because storm.pl keeps the messages in memory.
+	# The number is limited, because the world's files are in memory.
 	count=$((seconds < 2000 ? seconds * 10 : 20000))
 	local programs=() name status user counted
 	mbox one two | store bob

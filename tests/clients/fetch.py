@@ -1,12 +1,12 @@
-# Fetches by Python's poplib: fetch.py kpop|gssapi|stls|pop3s HOST PORT CA
-# [KPOPC]. Prints all messages and removes them.
+# Fetches mail with Python's poplib: fetch.py kpop|gssapi|stls|pop3s HOST PORT
+# CA [KPOPC]. Prints all messages and removes them.
 #
-# kpop: through kpopc. gssapi: by AUTH GSSAPI of python3-gssapi, in cleartext.
-# stls: the same after STLS. pop3s: the same in TLS from the first byte.
+# "kpop" uses kpopc. "gssapi" uses AUTH GSSAPI of python3-gssapi, in cleartext.
+# "stls" does the same after STLS, and "pop3s" in TLS from the first byte.
 import poplib, socket, ssl, subprocess, sys
 from base64 import b64decode, b64encode
 
-# Mail has longer lines than the 2048 bytes that poplib takes.
+# Mail has longer lines than the 2048 bytes that poplib accepts.
 poplib._MAXLINE = 1 << 20
 how, host, port, ca = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 

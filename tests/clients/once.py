@@ -1,11 +1,11 @@
 # Checks that clients that leave mail on the server fetch each message once:
 # once.py mbox|maildir SEED COUNT.
 #
-# Each of COUNT sequences begins with an empty mailbox and depends on its own
+# Runs COUNT sequences. Each begins with an empty mailbox and depends on its own
 # seed, from SEED on. procmail delivers, another client removes, mutt and
 # Dovecot change flags and expunge. In between, fetchmail (keep) and getmail
-# (delete = false) poll. A poll has to fetch, whole, all messages that are there
-# and that this client has not fetched before, and nothing else.
+# (delete = false) poll. A poll must fetch all messages whole that this client
+# has not fetched before, and nothing else.
 import os, random, re, shutil, subprocess, sys
 
 store, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -270,7 +270,8 @@ def sequence(seed):
             dice.choice(clients).poll(box)
         else:
             box.act()
-    # Nothing that others have done made them take a message for another one.
+    # The other programs must not have made a client take one message for
+    # another.
     box.look()
     for client in clients:
         client.poll(box)
