@@ -49,8 +49,8 @@ note_slow() {
 	[ "$3" -lt $((SLOW * 1000000000)) ] || slow["$1 $2"]=yes
 }
 
-# owner SERVER: prints the server to which SERVER, a way to reach a server,
-# belongs. That server has the mailboxes.
+# owner SERVER: prints the server whose mailboxes are used. SERVER may also be a
+# way to reach that server.
 owner() {
 	echo "${1%%-*}"
 }

@@ -340,8 +340,9 @@ find_body(const struct removal *r, size_t i, size_t *n)
 }
 
 /*
- * Returns true if messages i and j are equal: their headers have the same id,
- * which leaves out the fields of mail readers, and their bodies are equal.
+ * Returns true if messages i and j are equal. Their bodies must be equal, and
+ * their headers must have the same id, which leaves out the fields that mail
+ * readers change.
  */
 static bool
 are_equal(const struct removal *r, size_t i, size_t j)

@@ -54,8 +54,8 @@ is_valid(const struct preauth_message *m)
 
 /*
  * Fails unless the table has every string of the message. It must have all
- * bytes except kind, sizes, mutual, padding and unread. All of these without
- * unread have less than 16 bytes, and each string has more.
+ * bytes except kind, sizes, mutual, padding and unread. Without unread, these
+ * have fewer than 16 bytes together, but each string has more.
  */
 static void
 check_table(void)

@@ -72,7 +72,7 @@ start(void)
 
 /*
  * Frees the memory of the last export, which the pre-auth process frees only by
- * ending.
+ * ending its process.
  */
 OM_uint32 __real_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *,
     gss_buffer_t);

@@ -113,7 +113,10 @@ serve(const uint8_t *data, size_t n, unsigned manner, struct auth_peer *who)
 {
 	int result;
 
-	/* The client reads all output. Half a message could not be checked. */
+	/*
+	 * Let the client read all output, because half a message could not be
+	 * checked.
+	 */
 	peer_begin(&io, data, n, manner & 0x1f);
 	result = sendauth_serve(&io, a, who);
 	io_flush(&io);

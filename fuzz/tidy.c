@@ -1,6 +1,7 @@
 /*
  * Frees the memory and closes the files that kpopd frees and closes only by
- * ending. A fuzz target runs kpopd's code a million times in one process.
+ * ending its process. That is needed because a fuzz target runs kpopd's code a
+ * million times in one process.
  *
  * The linker replaces the calls in kpopd's objects by the __wrap_ functions
  * (--wrap). It does not replace calls within libraries.

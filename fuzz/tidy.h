@@ -1,4 +1,4 @@
-/* Frees what kpopd frees only by ending (tidy.c). */
+/* Frees what kpopd frees only by ending its process (tidy.c). */
 #ifndef TIDY_H
 #define TIDY_H
 

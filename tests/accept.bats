@@ -608,8 +608,8 @@ processes_started() {
 
 @test "a connection that ends before its turn gets no process; one that ends its side after some bytes does" {
 	listener_restart -a 100:100:1
-	# The first connection uses the credit of the second. So the others
-	# wait, and end before they are served.
+	# The first connection uses up the credit. So the others wait, and end
+	# before they are served.
 	pids=()
 	wire 8 < <(printf x) >/dev/null 3>&- &
 	pids+=($!)

@@ -99,7 +99,7 @@ end_connections() {
 }
 
 # many_sessions: opens many sessions, measures their memory and ends the
-# sessions. A page that several processes share is divided among these.
+# sessions. If n processes share a page, an nth of it counts for each.
 many_sessions() {
 	local count=20 pid n most=0 each
 	! long || count=200
@@ -166,8 +166,8 @@ silent_peers() {
 	listener=$(pgrep -o -x kpopd)
 	clients flood "$listener" 1 1000 0 $seconds $bound >&3
 	spool_is alice one two
-	# Runs with more addresses and connections have no limits to check,
-	# because they can use all slots.
+	# With more addresses and connections, only measure, because these can
+	# use all slots.
 	long || return 0
 	for many in 1:10000 100:1000 1000:1000 10000:1000 10000:10000; do
 		clients flood "$listener" "${many%:*}" "${many#*:}" 0 10 any >&3

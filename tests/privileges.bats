@@ -50,8 +50,8 @@ no_kpopd() {
 	# The limit of the file size is the size of the replay cache.
 	size=$(stat -c %s "$state/replay")
 	grep -Eq "Max file size +$size +$size" "/proc/$pid/limits"
-	# It has the connection twice, the channel to the monitor, /dev/null and
-	# the replay cache, but no socket for syslog.
+	# The process has the connection twice, the channel to the monitor,
+	# /dev/null and the replay cache, but no socket for syslog.
 	fds "$pid"
 	[ "$(fds "$pid" | grep -c socket:)" -eq 3 ]
 	[ "$(fds "$pid" | grep -vc socket:)" -eq 2 ]

@@ -794,8 +794,7 @@ has_blocked_writer() {
 		log_has 'failed .*what="truncating the mailbox" error="Operation not permitted"'
 		chattr -$attribute "$disk/alice"
 		cmp "$disk/alice" <(mbox one two three)
-		# To remove some messages, kpopd decides the removal before it
-		# fails.
+		# A removal of some messages is decided before it fails.
 		pop_login alice
 		pop_ask "DELE 2"
 		file=$(spool_file "$disk/alice")

@@ -43,7 +43,7 @@ overwrite() {
 	    print F shift' /var/mail/alice "$1" "$2"
 }
 
-# settle: waits until the fingerprint of the mailbox is stable. It is some
+# settle: waits until the fingerprint of the mailbox is stable. That takes some
 # milliseconds after the last change.
 settle() {
 	local changed

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that the monitor ends processes that hang or that their user stops. So
-# these keep no slot and no other user waiting.
+# Checks that the monitor ends processes that hang or that their user stops.
+# Otherwise such processes would hold slots and make other users wait.
 
 load helpers/all
 load helpers/points
@@ -160,8 +160,8 @@ is_over() {
 }
 
 # is_killed PID: returns true if the process has ended, is a zombie, or will end
-# because of a pending SIGKILL. Signal 9 is a bit of the third hexadecimal
-# digit.
+# because of a pending SIGKILL. Signal 9 is the lowest bit of the third
+# hexadecimal digit from the right.
 is_killed() {
 	! kill -0 "$1" 2>/dev/null ||
 	    grep -Eq '^State:.*Z|^S(ig|hd)Pnd:.*[13579bdf]..$' \

@@ -221,7 +221,7 @@ sub refused {
 
 # Compares the answers and the times of refusals. Dies unless the answers are
 # equal, the medians are at least LEAST seconds, and no two medians differ by
-# more than FACTOR. A case is NAME:CCACHE:USER.
+# more than the factor FACTOR. A case is NAME:CCACHE:USER.
 sub refusals {
 	my ($tries, $least, $factor, @cases) = @_;
 	my (%times, %answers, %from);

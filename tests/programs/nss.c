@@ -46,7 +46,7 @@ is_name(const char *name, const char *known)
 }
 
 /*
- * Finds the line of this name, or of this uid if name is NULL. Returns 1 if
+ * Finds the line with this name, or with this uid if name is NULL. Returns 1 if
  * there is one.
  */
 static int

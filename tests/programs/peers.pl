@@ -11,8 +11,8 @@ use Socket;
 use constant {
 	AT_ONCE => 30,
 	DEADLINE => 30,
-	# The versions of sendauth and KPOP have this length together. The
-	# server answers them with one byte.
+	# The versions of sendauth and KPOP together have this length. The
+	# server answers both with one byte.
 	VERSIONS => 36,
 	# The time in seconds to wait for an answer that should not come.
 	GRACE => 0.3,

@@ -54,8 +54,8 @@ main(int argc, char **argv)
 	if (filter == NULL)
 		errx(1, "memory");
 	/*
-	 * The filter must not set no_new_privs, because the program would
-	 * otherwise start without it.
+	 * Do not set no_new_privs, because the program starts without it if
+	 * there is no such filter.
 	 */
 	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0), "no_new_privs");
 	for (; i < argc && strcmp(argv[i], "--") != 0; i++)

@@ -1,5 +1,5 @@
 # Makes the mail of a storm, and runs the POP3 client that reads it: perl
-# storm.pl COMMAND. The commands are at the end. Records what happens in the
+# storm.pl COMMAND. The commands are at the end. Keeps its records in the
 # directory $STORM:
 #
 #	N          a message as its MDA gets it

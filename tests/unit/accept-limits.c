@@ -236,7 +236,10 @@ many_addresses(void)
 
 	CHECK(begin(t, 10, &a, 1000) == LIMITS_OK);
 	CHECK(burst(t, "192.0.2.2", 3, 1000) == 2);
-	/* An address not in use is kept until LIMITS_SEEN others have come. */
+	/*
+	 * An unused address is kept until LIMITS_SEEN other addresses have
+	 * connected.
+	 */
 	for (uint64_t n = 0; n < LIMITS_SEEN; n++) {
 		other = numbered(0x20010db800000000 + n);
 		CHECK(begin(t, 11, &other, 1000) == LIMITS_OK &&
@@ -266,9 +269,7 @@ many_addresses(void)
 	free(t);
 }
 
-/*
- * An unused address is kept until LIMITS_SEEN other addresses have connected.
- */
+/* Compares random beginnings and ends of sessions with a simple model. */
 static void
 model(void)
 {

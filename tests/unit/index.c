@@ -353,8 +353,8 @@ read_index(char *to, size_t size)
 }
 
 /*
- * Simulates a power failure after which the header of the index is on the disk
- * and the block that was written before the header is not.
+ * Simulates a power failure. The header of the index is on the disk, but the
+ * block that was written before the header is not.
  */
 static void
 loses_a_block(const struct format *f, struct picture *p)

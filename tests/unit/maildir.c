@@ -671,8 +671,8 @@ hidden_changes_are_counted_once(void)
 		CHECK(limit == 0 || drop_begin(&drop, WHERE) == DROP_OK);
 		CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK);
 		/*
-		 * The number of sent bytes differs from LIST, but is the whole
-		 * message.
+		 * RETR sends another number of bytes than LIST has reported,
+		 * but the whole message.
 		 */
 		while ((n = maildrop_read(&s, text, sizeof(text))) > 0)
 			continue;

@@ -158,8 +158,8 @@ is(const char *text, size_t n)
 }
 
 /*
- * Runs the removal or the recovery in a child process that stops before call
- * at. Returns its exit status.
+ * Runs the removal or the recovery in a child process, which stops before call
+ * number at. Returns its exit status.
  */
 static int
 run(bool recover, unsigned removed, int at)
@@ -397,7 +397,7 @@ look_while_absent(void)
 
 /*
  * If a file system is not mounted, another mailbox in another directory may be
- * at the path. The journal is not for that one, and is kept.
+ * at the path. The journal does not belong to that mailbox, and is kept.
  */
 static void
 look_while_unmounted(void)

@@ -1,8 +1,8 @@
 /*
  * Unit tests of mbox-scan.c, with mbox-boundary.c, mbox-fields.c and
- * mbox-hash.c. They check that the messages do not depend on where the pieces
- * that are read end. They check what is reported of a message, the hash of its
- * body, and where a message may end. Runs as any user.
+ * mbox-hash.c. They check that the messages do not depend on where a piece that
+ * is read ends. They check what is reported of a message, the hash of its body,
+ * and where a message may end. Runs as any user.
  */
 #include "config.h"
 
@@ -117,7 +117,7 @@ the_end_of_a_piece_hides_nothing(void)
 			if (cases[i].count == 1)
 				continue;
 			/* Repeat the check with a Content-Length that ends
-			 * there, with a boundary before its end. */
+			 * there and covers a boundary. */
 			m = (size_t)sprintf(with,
 			    "From a\nMessage-ID: 1\nContent-Length: %zu\n\n",
 			    n + 1 + (*cases[i].boundary == '\r') - body);

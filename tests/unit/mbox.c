@@ -290,8 +290,8 @@ static enum drop_error
 begin(struct maildrop *drop)
 {
 	/*
-	 * Opening leaves descriptors open, because a session's process ends.
-	 * Close those of the last session.
+	 * A session leaves its descriptors open until its process ends. Close
+	 * those of the last session here.
 	 */
 	closefrom(top + 1);
 	return drop_begin(drop, "mbox:%h/spool");
@@ -468,7 +468,8 @@ ids_survive_readers(void)
 	CHECK(strcmp(other, "u8qgfnhpdQGMoo7Ys21HeQ") == 0);
 	/*
 	 * A header with a Message-ID identifies its message, so the body does
-	 * not change the id. Without a Message-ID the body does.
+	 * not change the id. Without a Message-ID, the id also depends on the
+	 * body.
 	 */
 	uidl_of_first(
 	    "From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nother body\n\n",
@@ -561,8 +562,8 @@ long_lines_are_one_line(void)
 		    (size_t)sprintf(spool, "From %.*s\nA: ", shift, "12345678");
 
 		/*
-		 * Put a CR near the end of a piece of 256 KiB, which is read at
-		 * a time.
+		 * Put a CR near offset 256 KiB, where the first piece that is
+		 * read may end.
 		 */
 		memset(spool + n, 'x', LONG);
 		spool[n + 262144 - 12] = '\r';
@@ -575,8 +576,8 @@ long_lines_are_one_line(void)
 }
 
 /*
- * The mailbox ends within the second header, one byte after a CR. Wherever the
- * pieces end that are read at a time, that CR must not count as a line end.
+ * The mailbox ends within the second header, one byte after a CR. That CR must
+ * not count as a line end, wherever a piece of the file that is read ends.
  */
 static void
 an_end_after_a_cr_is_not_a_line_end(void)
@@ -639,9 +640,9 @@ a_body_that_came_or_went_is_seen(void)
 }
 
 /*
- * Rewrites the kept list as one of an earlier kind. Its sizes of all messages
- * without a body are wrong, as that version counted them. Returns true if the
- * list's fingerprint is stable.
+ * Rewrites the kept list as one of this kind. In it the sizes of messages
+ * without a body are too small, as earlier versions counted them. Returns true
+ * if the list's fingerprint is stable.
  */
 static bool
 age_list(const char *kind)
@@ -671,8 +672,8 @@ age_list(const char *kind)
 /*
  * The sizes in the list of an earlier version are not used, because that
  * version counted other bytes. Its ids are still used. Otherwise, of two
- * messages with the same header, the second would get the id of the first once
- * that is removed.
+ * messages with the same header, the second would get the id of the first after
+ * the first was removed.
  */
 static void
 an_earlier_list_gives_ids_and_no_sizes(void)
@@ -885,7 +886,7 @@ damage_index(off_t block)
 /*
  * If the mailbox may have changed, a removal needs all records of the list. A
  * damaged list is built again before the mailbox is locked for the removal,
- * even if the damage is not at a marked message. To build the list later would
+ * even if the damage is not at a marked message. Building the list later would
  * release the lock.
  */
 static void
@@ -1054,7 +1055,7 @@ put_piece(size_t n, const struct text *piece)
 
 /*
  * Fills file with a random mailbox. In a large one, lines end near the
- * multiples of 256 KiB, which are read at a time. Returns its size.
+ * multiples of 256 KiB, the size of the pieces that are read. Returns its size.
  */
 static size_t
 make_random(bool large)

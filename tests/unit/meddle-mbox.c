@@ -1,7 +1,7 @@
 /*
- * Changes an mbox at random in and between sessions, as other programs do, and
- * compares each session with a model that splits the file itself, and with a
- * session that has no index. Runs as any user.
+ * Changes an mbox at random in and between sessions, as other programs do.
+ * Compares each session with a model that splits the file itself, and with a
+ * session without an index. Runs as any user.
  *
  *	meddle-mbox [SESSIONS [SEED]]
  *
@@ -15,7 +15,7 @@
  *	- DELE removes that message and no other byte.
  *
  * Half of the mailboxes are treated as large ones. In a large one LIST may be
- * out of date, but only until a session notices that; the next session must be
+ * out of date until a session notices that. LIST of the next session must be
  * right.
  *
  * An id with a suffix always names the same header and body. An id without a
@@ -81,8 +81,8 @@ struct deed {
 };
 
 /*
- * served is the file that the session has opened; the name may now be
- * another's.
+ * served is the file that the session has opened. Its name may now belong to
+ * another file.
  */
 static int top, served;
 static struct picture before_removal;
@@ -181,8 +181,8 @@ next_line(const char *p, const char *end)
 }
 
 /*
- * Returns true if p is a "From " line that this test makes. No date and no
- * header field follows the word in other lines that begin with it.
+ * Returns true if p is a "From " line that this test makes. Other lines that
+ * begin with "From " have no date, and no header field follows these.
  */
 static bool
 is_from(const char *p, const char *end)
@@ -1102,7 +1102,7 @@ find_marked(const struct deed *deeds, size_t listed, const struct message *m,
 	return found;
 }
 
-/* Returns true if each removed message has a mark of its own. */
+/* Returns true if there is a separate mark for each removed message. */
 static bool
 is_marked(const struct deed *deeds, size_t listed, const struct picture *before,
     const bool gone[])

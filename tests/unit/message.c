@@ -58,8 +58,8 @@ fields(void)
 
 	/*
 	 * The table must have every string except unread, which has a length.
-	 * All other members with padding have less than 16 bytes, and each
-	 * string has more.
+	 * The other members and the padding have fewer than 16 bytes together,
+	 * but each string has more.
 	 */
 	for (size_t i = 0; i < MESSAGE_FIELDS; i++)
 		bytes += message_fields[i].size;

@@ -24,9 +24,9 @@
 #include "tests/unit/check.h"
 
 #define MUCH 200000 /* more bytes than the client's socket buffers */
-/* A client has read at most this many bytes before its session sees that. */
+/* A client reads at most this many bytes before its session notices. */
 #define STEP 200000
-#define SOME 30000 /* buffered, but not acknowledged without reading */
+#define SOME 30000 /* buffered, but not all are acknowledged unread */
 
 static int client, session;
 static int depth; /* number of relays: 1, or 2 for TLS and GSSAPI */

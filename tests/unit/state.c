@@ -131,8 +131,8 @@ fatal(const char *format, ...)
 }
 
 /*
- * Logs in. Returns true if state_open returns a directory. Fails if an error
- * was logged although it did, or not logged although it did not.
+ * Logs in. Returns true if state_open returns a directory. Also checks that an
+ * error was logged if, and only if, it did not.
  */
 static bool
 logs_in(const char *name, const char *mailboxes)
@@ -217,8 +217,9 @@ former_users(void)
 }
 
 /*
- * If the file with the lines could not be moved with its directory, the
- * directory of the next user must not be moved later.
+ * The directory of a former user may be moved aside although the file with the
+ * user's lines could not be moved. Then the directory of the next user must not
+ * be moved later.
  */
 static void
 half_aside(void)
@@ -229,8 +230,8 @@ half_aside(void)
 	CHECK(logs_in("dave", "mbox:/m/%u"));
 	daves_uid = 0;
 	/*
-	 * A directory takes the new name of that file, for each of the next ten
-	 * seconds.
+	 * For each of the next ten seconds, make a directory with the name to
+	 * which that file would be moved.
 	 */
 	for (long long second = 0; second < 10; second++) {
 		snprintf(blocked, sizeof(blocked),
