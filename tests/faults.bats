@@ -94,6 +94,7 @@ ended_in() {
 }
 
 # If a deadline followed the wall clock, it would come at once, or in a day.
+# bats test_tags=fault:14
 @test "a jump of the wall clock by a day does not move the login deadline, the idle limit or the wait for a lock" {
 	preloaded -t 2:2
 	for day in 86400 -86400; do

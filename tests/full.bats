@@ -326,6 +326,7 @@ writes_fail() {
 }
 
 # btrfs has quotas even if the kernel has no user quotas.
+# bats test_tags=fault:7
 @test "QUIT removes nothing in a btrfs subvolume at its quota, except the last messages or all" {
 	[ -e /dev/loop-control ] || skip "no loop devices"
 	truncate -s 128M "$WORLD/image"
