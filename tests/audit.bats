@@ -84,7 +84,7 @@ no_syslog_socket() {
 	pop_close
 }
 
-@test "of a compromised pre-auth process or session about a hundred lines are logged, and the rest are counted" {
+@test "about a hundred lines of a compromised pre-auth process or session are logged, and the rest are counted" {
 	preauth_logs failed what=flood 1000
 	await 5 '[ "$(log_lines | grep -c what=flood)" -ge 100 ]'
 	pop_close

@@ -104,7 +104,7 @@ deliver_three() {
 	mbox three >>"$mailbox"
 }
 
-@test "the second poll reads a mailbox again that had just changed at the first one, and the third does not" {
+@test "if a mailbox changed just before the first poll, the second poll reads it again, and the third does not" {
 	# On a busy machine the first poll may come too late, so try ten times.
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		mbox one two | store alice
@@ -157,7 +157,7 @@ deliver_three() {
 	[ "$output" = "$known" ]
 }
 
-@test "a session reads a mailbox again that was replaced or rewritten with equal size and time" {
+@test "a session reads a mailbox again if it was replaced or rewritten with the same size and time" {
 	mbox one two | store alice
 	touch -d '2020-01-01 00:00:00.123456789' "$mailbox"
 	settle

@@ -131,7 +131,7 @@ gets_mail() {
 
 # From servers that lost the end of an answer, or a stuffed dot, when their
 # buffer was full.
-@test "kpopd sends an answer whole whose end or stuffed dot lies at the end of a buffer" {
+@test "kpopd sends a whole answer even if its end or a stuffed dot is at the end of a buffer" {
 	local program=$BATS_TEST_DIRNAME/programs/buffer-ends.pl n
 	maildir_make
 	perl "$program" make "$maildir"

@@ -535,7 +535,7 @@ talk_bound() {
 	    "tls-server-end-point:$(perl -e 'print pack "H*", shift' "$1")"
 }
 
-@test "channel bindings of the certificate need no layer, without them a layer may follow, and other ones are refused" {
+@test "a client with the certificate's channel bindings needs no layer, one without may choose a layer, and others are refused" {
 	server_start -p -T immediate $(tls_options)
 	inside_tls 2115
 	hash=$(openssl x509 -in "$WORLD/tls/server.crt" -outform DER |
@@ -658,7 +658,7 @@ serve_with_key() {
 	fi
 }
 
-@test "of all cipher suites of the library only those with forward secrecy and AEAD connect" {
+@test "only the library's cipher suites with forward secrecy and AEAD connect" {
 	[ "$(suites tls1_2 | wc -l)" -gt 100 ]
 	for key in rsa ec; do
 		serve_with_key $key
