@@ -60,7 +60,7 @@ class Box:
             self.made += 1
             token, kind = 'token-%d.' % self.made, self.dice.randrange(5)
             header = 'From: sender@kpopd.test\nSubject: some mail\n'
-            if kind:  # Else header fields tell nobody which it is.
+            if kind:  # Kind 0 has no field that identifies it.
                 header = (
                     'Received: from nowhere by mail.kpopd.test with id %d; Mon, 23 Nov 2026 05:00:00 +0000\n'
                     % self.made
@@ -68,7 +68,7 @@ class Box:
                 )
             if (
                 kind > 1
-            ):  # Else it was resent: another Received, the same Message-ID.
+            ):  # Kind 1 was resent: a new Received, the same Message-ID.
                 header += 'Message-ID: <%d@kpopd.test>\n' % self.made
             elif kind == 1:
                 header += 'Message-ID: <resent@kpopd.test>\n'

@@ -117,7 +117,7 @@ the_end_of_a_piece_hides_nothing(void)
 			if (cases[i].count == 1)
 				continue;
 			/* Repeat the check with a Content-Length that ends
-			 * there and covers a boundary. */
+			 * there. Then also put a boundary before its end. */
 			m = (size_t)sprintf(with,
 			    "From a\nMessage-ID: 1\nContent-Length: %zu\n\n",
 			    n + 1 + (*cases[i].boundary == '\r') - body);

@@ -26,7 +26,7 @@
 #define MUCH 200000 /* more bytes than the client's socket buffers */
 /* A client reads at most this many bytes before its session notices. */
 #define STEP 200000
-#define SOME 30000 /* buffered, but not all are acknowledged unread */
+#define SOME 30000 /* buffered, but acknowledged only if the client reads */
 
 static int client, session;
 static int depth; /* number of relays: 1, or 2 for TLS and GSSAPI */
