@@ -80,7 +80,7 @@ in_ms() {
 	took=$((($(date +%s%N) - begin) / 1000000))
 }
 
-# jump_when SECONDS 'CONDITION': sets the server's clock SECONDS ahead once the
+# jump_when SECONDS 'CONDITION': moves the server's clock by SECONDS once the
 # condition is true. Runs in the background while the test waits for a deadline.
 jump_when() {
 	await 10 "$2" && says "$1" 0 0

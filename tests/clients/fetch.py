@@ -12,7 +12,7 @@ how, host, port, ca = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 
 
 class KPOP(poplib.POP3):
-    """Speaks POP3 with a kpopc of its own, without a port open to others."""
+    """Speaks POP3 with a kpopc that it starts, so no port is open to others."""
 
     def _create_socket(self, timeout):
         ours, theirs = socket.socketpair()
@@ -26,7 +26,7 @@ class KPOP(poplib.POP3):
 
 
 def auth_gssapi(pop, user):
-    """Takes no security layer, as RFC 4752 has it."""
+    """Chooses no security layer (RFC 4752)."""
     import gssapi
 
     name = gssapi.Name('pop@' + host, gssapi.NameType.hostbased_service)

@@ -50,7 +50,7 @@ def text_of(path):
 
 
 class Box:
-    """The mailbox, and the tokens of the messages in it, in any order."""
+    """The mailbox. Lists the tokens of its messages, in any order."""
 
     def __init__(self, dice):
         self.dice, self.there, self.made, self.internal = dice, [], 0, False
@@ -98,7 +98,7 @@ class Box:
     def look(self):
         """Reads the files, which any program may have changed.
 
-        Dovecot may put a message of its own at the front. mutt counts it.
+        Dovecot may put its internal message first. mutt counts that message.
         """
         if store == 'mbox':
             text = text_of(mailbox)
@@ -154,7 +154,7 @@ class Box:
         )
 
     def act(self):
-        """Something by chance that others do to the mailbox."""
+        """Does one random change that other programs make to the mailbox."""
         self.look()
         n = self.dice.randint(1, len(self.there) or 1)
         does = self.dice.choice(
@@ -194,7 +194,7 @@ class Box:
 
 
 class Client:
-    """A client, and the tokens that it has had."""
+    """A client, and the tokens of the messages that it has fetched."""
 
     def __init__(self, name, folder):
         self.name, self.folder, self.had = name, folder, set()

@@ -24,7 +24,7 @@ def connection():
 
 
 def tokens():
-    """Each challenge's token, and in the end the choice of no layer."""
+    """Yields the answer to each challenge. The last one chooses no layer."""
     import gssapi
 
     context = gssapi.SecurityContext(
