@@ -1,6 +1,8 @@
 # Finds the messages of a spool with its own code, so that tests can compare
-# these with kpopd's: perl spool-messages.pl count FILE perl spool-messages.pl
-# without FILE N ... perl spool-messages.pl check FILE ANSWERS
+# these with kpopd's:
+# perl spool-messages.pl count FILE
+# perl spool-messages.pl without FILE N ...
+# perl spool-messages.pl check FILE ANSWERS
 #
 # count prints the number of messages. without prints the spool without the
 # messages N, counted from 1. check fails unless the file ANSWERS contains what
