@@ -956,7 +956,7 @@ many_networks() {
 }
 
 # bats test_tags=attack:6-7,attack:6-8,attack:6-9,attack:6-10
-@test "the listener continues, with no more memory, after hundreds of signals, a stop, and the killing of all monitors" {
+@test "the listener continues, with no more memory, after hundreds of signals, the killing of all monitors, and a SIGSTOP" {
 	listener_wake
 	listener=$(listener_pid)
 	kill -HUP "$listener"
