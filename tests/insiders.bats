@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that attacks after a login fail: by a compromised session or broker, by
-# the mailbox's owner, and by one user on another.
+# Checks that attacks after a login fail. The attackers are a compromised
+# session or broker, the mailbox's owner, and another user.
 
 load helpers/all
 
@@ -20,7 +20,7 @@ teardown() {
 	end_test
 }
 
-# kpopd_ends SECONDS: waits until no process of kpopd is left.
+# kpopd_ends SECONDS: waits up to SECONDS until no process of kpopd is left.
 kpopd_ends() {
 	await "$1" '! pgrep -x kpopd >/dev/null'
 }
@@ -43,17 +43,17 @@ standin() {
 }
 
 # flood_channel PID: starts a program that sends log lines without end over the
-# channel of this process, as a child of the process could. Sets $flooder to its
-# pid. Returns when the first line is logged.
+# channel of this process, as a child of the process could. Sets $flooder to the
+# program's pid. Returns when the first line is logged.
 flood_channel() {
 	standin "$1" flood failed "what=flood" 3>&- &
 	flooder=$!
 	log_has 'failed .*what=flood'
 }
 
-# forge_sigsys PID: sends SIGSYS (31) to the process as alice: by
-# rt_sigqueueinfo (129) with the number of ptrace (101) where the kernel puts
-# the number of a forbidden call, then by kill.
+# forge_sigsys PID: sends SIGSYS (31) to the process as alice, first by
+# rt_sigqueueinfo (129), then by kill. The rt_sigqueueinfo has the number of
+# ptrace (101) where the kernel puts the number of a forbidden call.
 forge_sigsys() {
 	as_alice "perl -e '\$info = pack \"i i i i i i q x96\",
 		31, 0, -1, 0, \$\$, \$>, 101;
@@ -68,7 +68,7 @@ forge_sigsys() {
 	pop_login alice
 	broker=$(broker_pid) monitor=$(monitor_pid)
 	# The delay makes sure that the monitor never finds the channel empty,
-	# however fast this machine sends.
+	# even if the machine sends slowly.
 	attach "$monitor" -o /dev/null -e trace=recvmsg \
 	    -e inject=recvmsg:delay_exit=20000
 	flood_channel "$broker"
@@ -175,10 +175,10 @@ forge_sigsys() {
 	mbox one | store alice
 	pop_login alice
 	broker=$(broker_pid)
-	# 17 is SIGCHLD: a fork.
+	# A clone with 17 (SIGCHLD) is a fork.
 	captive "$broker" "clone 17 0 0 0 0" "clone 17 0 0 0 0"
 	[ "$(wc -w <<<"$returned")" -eq 2 ]
-	# The children wait for the session, which goes on.
+	# The children wait for the session, which continues.
 	for pid in $returned; do kill -0 "$pid"; done
 	kill -KILL "$broker"
 	for pid in $returned; do await 5 "! kill -0 $pid 2>/dev/null"; done
@@ -275,8 +275,8 @@ forge_sigsys() {
 	while read -r make; do
 		rm -rf $x
 		eval "$make"
-		# A file that root made for alice becomes hers; the target of a
-		# link does not.
+		# A file that root made for alice becomes alice's. The target of
+		# a link does not.
 		[[ $make == ln* || $make == mknod* ]] || chown alice $x
 		run pop alice QUIT
 		[[ $output != *messages* ]] || { echo "$make: $output"; false; }
@@ -337,7 +337,7 @@ forge_sigsys() {
 }
 
 # pidfd_getfd_of PID: prints a shell command that succeeds if pidfd_getfd (438)
-# of pidfd_open (434) gets descriptor 0 of the process.
+# can copy descriptor 0 of the process. pidfd_open (434) makes the pidfd.
 pidfd_getfd_of() {
 	echo "perl -e 'exit !(syscall(438, syscall(434, $1, 0), 0, 0) >= 0)'"
 }

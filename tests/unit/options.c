@@ -1,6 +1,6 @@
 /*
- * Tests options.c: the defaults, the values that each option takes, and the
- * refusal of others.
+ * Tests options.c: the defaults, the values that each option accepts, and those
+ * that it refuses.
  *
  * Runs as any user.
  */
@@ -19,7 +19,7 @@
 #define WORDS 16
 #define REFUSED 2
 
-/* Splits a command line at each '|' and reads it, with getopt at its start. */
+/* Splits a command line at each '|' and reads it. Resets getopt first. */
 static struct options
 read_line(const char *line)
 {
@@ -39,7 +39,8 @@ read_line(const char *line)
 }
 
 /*
- * Checks that the line is refused with status 2 and a message that begins so.
+ * Checks that the line is refused with status 2 and with a message that begins
+ * with expected.
  */
 static void
 check_refused(const char *line, const char *expected)
@@ -97,8 +98,8 @@ numbers(void)
 	CHECK(o.login == 5 && o.idle == 6);
 	CHECK(o.uids.least == 1000 && o.uids.most == 60000);
 	/*
-	 * Numbers that are left out keep their defaults; without the fifth one
-	 * it is half of the third.
+	 * Numbers that are left out keep their defaults. If the fifth one is
+	 * left out, it is half of the third.
 	 */
 	o = read_line("-a|300:30:7|-t|60|-n500");
 	CHECK(o.limits.all == 300 && o.limits.each == 30);
