@@ -6,10 +6,10 @@
  *
  *	forged        Any mailbox and journals with any contents. Some checksums
  *	              and hashes are made right. The mailbox may lose bytes only
- *	              if a journal is sound and made for this mailbox. Recovery
- *	              must leave what an independent reading of the files
- *	              predicts. It must keep a journal that is not obeyed as
- *	              rescue.*.
+ *	              if a journal is sound and made for this mailbox. After
+ *	              recovery the mailbox must be as the target predicts. For
+ *	              that the target reads the files without kpopd's code. A
+ *	              journal that recovery does not obey must become rescue.*.
  *	interrupted   A genuine removal ends or fails at some call, perhaps in
  *	              the middle of a write. Recoveries end or fail in the same
  *	              way, and mail arrives between them. In the end all marked
@@ -37,12 +37,15 @@
 
 #define HEAD 4096
 #define WINDOW 65536
-#define MOST 5000 /* bytes of a forged D, and of the mailbox beside it */
+#define MOST 5000 /* most bytes of a forged D, and of its mailbox */
 
 static int state = -1, spool = -1;
 static struct journal_box where;
 
-/* The numbers, from 1 on, of the calls that stop and that fail. */
+/*
+ * While armed is true, calls are counted from 1 on. Call stop_at ends the
+ * removal or the recovery. Call fail_at fails.
+ */
 static bool armed;
 static unsigned calls, stop_at, fail_at;
 static int fail_with;
@@ -324,7 +327,10 @@ compare_written(const struct head *h, const struct text *box)
 	return WHOLE;
 }
 
-/* Returns the mailbox without its bytes [to, from). */
+/*
+ * Returns a copy of the mailbox in which the bytes at from follow those before
+ * to.
+ */
 static struct text
 without(const struct text *box, size_t to, size_t from)
 {
@@ -337,7 +343,7 @@ without(const struct text *box, size_t to, size_t from)
 
 /*
  * Returns what recovery must make of a mailbox if there is a j. Sets *obeyed to
- * whether j is obeyed. If it is, no j.cut is left.
+ * whether j is obeyed. An obeyed j replaces j.cut.
  */
 static struct text
 after_j(const struct text *box, const struct text *j, bool *obeyed)
@@ -385,7 +391,7 @@ enum {
 	IN_PLACE = 128
 };
 
-/* Computes those checksums and hashes that how selects. */
+/* Computes the checksums and hashes whose bits are set in how. */
 static void
 make_right(struct head *h, unsigned how, const struct text *box,
     const uint8_t *kept, size_t n)

@@ -43,8 +43,8 @@ standin() {
 }
 
 # flood_channel PID: starts a program that sends log lines without end over the
-# channel of this process, as a child of the process could. Sets $flooder to the
-# program's pid. Returns when the first line is logged.
+# channel of process PID. A child of that process could do so, too. Sets
+# $flooder to the program's pid. Returns when the first line is logged.
 flood_channel() {
 	standin "$1" flood failed "what=flood" 3>&- &
 	flooder=$!
@@ -52,8 +52,8 @@ flood_channel() {
 }
 
 # forge_sigsys PID: sends SIGSYS (31) to the process as alice, first by
-# rt_sigqueueinfo (129), then by kill. The rt_sigqueueinfo has the number of
-# ptrace (101) where the kernel puts the number of a forbidden call.
+# rt_sigqueueinfo (129), then by kill. The first signal carries 101, the number
+# of ptrace, in the place of a forbidden call's number.
 forge_sigsys() {
 	as_alice "perl -e '\$info = pack \"i i i i i i q x96\",
 		31, 0, -1, 0, \$\$, \$>, 101;
@@ -137,7 +137,7 @@ forge_sigsys() {
 }
 
 # bats test_tags=attack:7-6
-@test "a monitor does not log a SIGSYS that a user sends to a session or broker as a forbidden system call" {
+@test "if a user sends SIGSYS to a session or broker, the monitor logs no forbidden system call" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	mbox one two | store alice
 	spool_keep
@@ -209,7 +209,7 @@ forge_sigsys() {
 }
 
 # bats test_tags=attack:4-11,attack:5-11
-@test "a signal from a user to the user's session and broker makes QUIT remove all marked messages or none" {
+@test "if a user sends a signal to the user's own session and broker, QUIT still removes all marked messages or none" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	for signal in $(seq 1 31) 34 50 64; do
 		mbox one two | store alice

@@ -6,8 +6,8 @@
 load helpers/all
 load helpers/storm
 
-# The actions that run beside the storm's sessions follow. Each returns true if
-# the server has reacted correctly.
+# These actions run beside the storm's sessions. Each returns true if the server
+# has reacted correctly.
 
 # fetches: retrieves bob's messages.
 fetches() {

@@ -19,9 +19,9 @@
  * right.
  *
  * An id with a suffix always names the same header and body. An id without a
- * suffix names a header. Once UIDL was sent in a session with two messages of
- * that header, the id also names the body of its message. A message keeps its
- * id as long as it is there, unless other messages have the same header.
+ * suffix names a header. If UIDL lists it while two messages have that header,
+ * it also names a body from then on. A message keeps its id as long as it is
+ * there, unless other messages have the same header.
  */
 #include "config.h"
 
@@ -50,10 +50,10 @@
 /* A message of the model: bytes [at, end) of the file. */
 struct message {
 	size_t at, text, end; /* text is after the "From " line */
-	size_t stored;        /* bytes from text that are sent */
+	size_t stored;        /* how many bytes from text on are sent */
 	uint64_t wire_size;   /* as LIST reports it */
-	uint64_t header;      /* hash of what the id hashes */
-	/* Hash of that and of the body without its final line ends. */
+	uint64_t header;      /* hash of the header fields that stay */
+	/* Hash of those fields and of the body without its final line ends. */
 	uint64_t whole;
 	bool weak; /* neither Message-ID nor Received */
 };
@@ -112,8 +112,8 @@ static size_t half, rest_size;
 static int serial; /* of the last message delivered to this mailbox */
 
 /*
- * The linker replaces clock_gettime by this function (--wrap). The clock runs
- * ahead by this value, so that a session's fingerprints are stable or not.
+ * The linker replaces clock_gettime by this function (--wrap). If ahead is an
+ * hour, the clock is an hour fast, and a session's fingerprints are stable.
  */
 int __real_clock_gettime(clockid_t, struct timespec *);
 int __wrap_clock_gettime(clockid_t, struct timespec *);
@@ -210,7 +210,10 @@ is_body_end(const char *body, const char *p, const char *end)
 	    (p + empty == end || is_from(p + empty, end));
 }
 
-/* Returns the first place at which the body may end by its Content-Length. */
+/*
+ * Returns the first place at which the body may end: after Content-Length bytes
+ * if that is right, else where the body begins.
+ */
 static const char *
 least_end(const char *header, const char *body, const char *end)
 {
@@ -538,8 +541,8 @@ deliver(struct picture *p, size_t i)
 }
 
 /*
- * Delivers a message whose Content-Length covers the next message, which
- * deliver_rest may deliver.
+ * Delivers a message whose Content-Length covers one more message. deliver_rest
+ * may deliver that one later.
  */
 static void
 deliver_swallowing(struct picture *p, size_t i)
@@ -879,8 +882,8 @@ check_names(struct maildrop *drop, struct maildrop *fresh,
 		if (strncmp(id, other, UIDL_HASH_TEXT) != 0)
 			complain(
 			    "UIDL has another header than without an index");
-		/* Only the ordinal depends on earlier messages, because
-		 * ordinals are given in the order of arrival. */
+		/* The ordinal at the end of an id may differ, because a session
+		 * without an index numbers equal messages anew. */
 		if (m->weak &&
 		    strncmp(id, other,
 			UIDL_HASH_TEXT + strlen(".0123456789abcdef")) != 0)
@@ -909,9 +912,9 @@ is_list_right(struct maildrop *drop, const struct picture *model)
 }
 
 /*
- * Reads a message as RETR does, as it is stored. If disturb is true, the
- * mailbox may be changed while it is read. Returns false if the client would
- * not get the final dot.
+ * Reads the stored bytes of a message in the way RETR does. If disturb is true,
+ * the mailbox may be changed while it is read. Returns false if the client
+ * would not get the final dot.
  */
 static bool
 read_it(struct maildrop *drop, size_t n, struct span *s,
@@ -962,8 +965,8 @@ find_text(const struct picture *p, size_t i, const char *text, size_t n)
 }
 
 /*
- * Finds the message with this text, whose flags may differ because they may
- * have changed while the message was sent.
+ * Finds the message with this text. Its flags may differ, because they may have
+ * changed while it was sent.
  */
 static const struct message *
 find_but_for_flags(const struct picture *p, const char *text, size_t n)
@@ -1057,10 +1060,10 @@ fetch(struct maildrop *drop, size_t n, struct deed *d,
 }
 
 /*
- * Finds which messages of before, from message i on, are missing in after from
- * offset at on. Returns false if the rest of after is not the messages that
- * remain. Tries several choices, because a message may begin like the one
- * before it.
+ * Finds which messages of before were removed in after. Begins with message i
+ * of before and offset at of after. Returns false if anything else has changed.
+ * Tries both choices for each message, because the next one may begin with the
+ * same bytes.
  */
 static bool
 find_gone(const struct picture *before, size_t i, const struct picture *after,
@@ -1082,8 +1085,9 @@ find_gone(const struct picture *before, size_t i, const struct picture *after,
 }
 
 /*
- * Finds an unused marked message that is message m, by its body if that is
- * known. Returns listed if there is none.
+ * Finds an unused marked message with the header of m. If its id names a body,
+ * its body is also that of m. Prefers one with the same body. Returns listed if
+ * there is none.
  */
 static size_t
 find_marked(const struct deed *deeds, size_t listed, const struct message *m,
@@ -1130,8 +1134,8 @@ is_marked(const struct deed *deeds, size_t listed, const struct picture *before,
 }
 
 /*
- * Returns true if a part of message m is a marked message, or if its body is in
- * the text of a marked message. Flags may have changed.
+ * Returns true if m, a part of a message, is a marked message, or if its body
+ * is in the text of one. Flags may have changed.
  */
 static bool
 is_part(const struct deed *deeds, size_t listed, const struct picture *p,
@@ -1154,8 +1158,8 @@ is_part(const struct deed *deeds, size_t listed, const struct picture *p,
 }
 
 /*
- * Does the check of is_marked for messages whose ends have moved since they
- * were listed, because a Content-Length has become right or wrong.
+ * Does the check of is_marked, but ignores each Content-Length. If one has
+ * become right or wrong, a message no longer ends where it was listed to end.
  */
 static bool
 are_parts_marked(const struct deed *deeds, size_t listed,

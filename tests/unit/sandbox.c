@@ -1,7 +1,7 @@
 /*
- * Unit tests of sandbox.c. If a process makes a call that it must not make, the
- * call is not made, the process ends, and the log names the call. The calls
- * that a process needs work.
+ * Unit tests of sandbox.c. A call that a process must not make has no effect
+ * and ends the process, and the log names it. Each process can make the calls
+ * that it needs.
  *
  * Runs as any user.
  */
@@ -276,7 +276,7 @@ link_there(void)
 /* The forbidden calls, and the processes that they end. */
 /* promise:4 */
 static const struct {
-	const char *name; /* in the log, or NULL if the C library decides */
+	const char *name; /* in the log; NULL if the C library chooses it */
 	int (*try)(void);
 	int whom;
 } forbidden[] = {
@@ -365,8 +365,8 @@ ends(enum sandbox which, int (*try)(void))
 }
 
 /*
- * Returns true if the log has the call's name. On 32-bit machines one system
- * call makes all socket calls.
+ * Returns true if the log has the call's name. On 32-bit machines the name may
+ * be that of socketcall(2), which makes all socket calls.
  */
 static bool
 is_named(const char *logged, const char *name)
@@ -394,8 +394,8 @@ forbids(void)
 }
 
 /*
- * To make a socket fails but does not end the process, because libraries try to
- * make sockets.
+ * Libraries try to make sockets and to connect them. Both attempts fail, but do
+ * not end the process.
  */
 static int
 talk(void)
@@ -445,8 +445,8 @@ look(void)
 }
 
 /*
- * The child of the broker that finishes a removal adds a session's filter to
- * the broker's.
+ * To finish a removal, a child of the broker adds a session's filter to the
+ * broker's filter.
  */
 static int
 descend(void)
@@ -516,8 +516,8 @@ stay_inside(void)
 }
 
 /*
- * Without a filter, Landlock denies abstract sockets of other processes and
- * signals to them. Kernels before its ABI 6 cannot.
+ * Landlock works without a filter, too. It denies signals to other processes,
+ * and connections to their abstract sockets. Kernels before its ABI 6 cannot.
  */
 static int
 stay_alone(void)
