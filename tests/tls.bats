@@ -606,13 +606,20 @@ talk_bound() {
 	exec {tick}>&-
 }
 
-# connects VERSION NAME: returns true if a handshake succeeds with only this
-# cipher suite.
-connects() {
+# chosen VERSION NAMES: offers these cipher suites, with colons between them.
+# Prints the name of the suite with which the handshake succeeds, or fails.
+chosen() {
 	local how="-ciphersuites $2"
 	[ "$1" = tls1_3 ] || how="-cipher $2:@SECLEVEL=0"
 	timeout 20 openssl s_client -connect 127.0.0.1:1109 -"$1" $how \
-	    </dev/null 2>/dev/null | grep -q "Cipher is $2\$"
+	    </dev/null 2>/dev/null |
+	    sed -n 's/.*Cipher is \([A-Z0-9_-]*\)$/\1/p' | grep .
+}
+
+# connects VERSION NAME: returns true if a handshake succeeds with only this
+# cipher suite.
+connects() {
+	[ "$(chosen "$1" "$2")" = "$2" ]
 }
 
 # suites VERSION [AWK]: prints the names of the library's cipher suites. With
@@ -632,12 +639,15 @@ suites() {
 }
 
 # connecting VERSION: prints the names of the suites with which a handshake
-# succeeds.
+# succeeds. The client offers all suites, and then all but those that the server
+# has chosen before, until the server accepts none.
 connecting() {
-	local name
-	for name in $(suites "$1"); do
-		connects "$1" "$name" && echo "$name" || :
-	done
+	local left name
+	left=$(suites "$1")
+	while name=$(chosen "$1" "${left//$'\n'/:}"); do
+		echo "$name"
+		left=$(grep -Fvx -- "$name" <<<"$left") || break
+	done | sort
 }
 
 # serve_with_key rsa|ec [KPOPD-OPTION ...]: starts a server whose certificate
