@@ -20,7 +20,7 @@
  */
 static int tls_cleartext;
 
-/* Writes the size of the certificate's hash, one byte, and the hash. */
+/* Writes the hash of the certificate, after one byte with the hash's size. */
 static void
 report_certificate(struct relay_tls *t)
 {

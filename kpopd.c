@@ -299,7 +299,7 @@ main(int argc, char **argv)
 	static struct server s;
 	struct stat st;
 	struct address_text peer;
-	bool by_hand, listens;
+	bool by_hand, listens, is_mistaken;
 
 	/*
 	 * If descriptor 0 was closed, descriptor 2 may still be the client's
@@ -317,9 +317,11 @@ main(int argc, char **argv)
 		return 0;
 	if (!by_hand)
 		unable_begin(listens);
-	options_read(&s.o, argc, argv, by_hand);
+	is_mistaken = !options_read(&s.o, argc, argv, by_hand);
 	if (s.o.tls.when == TLS_IMMEDIATE)
 		unable_quiet();
+	if (is_mistaken)
+		options_refuse_mistake(&s.o);
 	if (s.o.recover && geteuid() != 0)
 		options_refuse(&s.o, "--recover needs root", "");
 	if (s.o.recover)

@@ -29,8 +29,8 @@
  *	   truncate it after D; fsync it
  *	6  unlink j.cut                           finished
  *
- * The marker consists of up to 16 random bytes, of which the first is a NUL.
- * While the marker follows D, step 5 has not happened.
+ * The marker is a NUL and up to 15 random bytes. While the marker follows D,
+ * step 5 has not happened.
  *
  * The states after a crash, and the recovery
  *
@@ -41,11 +41,11 @@
  *	       they are done.
  *	j.cut  [0,P) and D are on the disk. If the marker or zeros follow D,
  *	       the truncation has not happened, and the recovery truncates the
- *	       mailbox. Otherwise the truncation has happened, because a
- *	       program that appends mail after it begins with "F" or a line
- *	       end, never with a NUL. Zeros count as the marker, because a file
- *	       system that loses half of a truncation may clear the rest of a
- *	       block and keep the size.
+ *	       mailbox. Otherwise the truncation has happened. Any bytes after
+ *	       D are mail that a program has appended since. Such mail begins
+ *	       with "F" or a line end, never with a NUL. Zeros count as the
+ *	       marker. A crash may leave half of a truncation: the rest of a
+ *	       block is zeros, but the size is the old one.
  *
  * If mail has arrived after S, the recovery makes a new journal before it
  * writes to the mailbox. In the state j the new D is the old D and that mail.
@@ -57,7 +57,7 @@
  * Before the recovery writes, it compares the mailbox with the journal:
  *
  *	j      a hash of the last 64 KiB before P; a hash of the last 64 KiB
- *	       before S, without the part up to the end of the marker; the
+ *	       before S, but of no byte before the end of the marker; the
  *	       witness: up to 1 KiB that was at P, and up to 2 KiB that was
  *	       before S
  *	j.cut  a hash of the last 64 KiB before P; a hash of the last 64 KiB of
@@ -128,7 +128,7 @@ journal_failed(const char *what)
 /*
  * The kernel writes each FLUSH bytes to the disk while the next ones are
  * copied, so that fsync has less to wait for. copy_file_range(2) is slower,
- * because D is not aligned to blocks in the mailbox as it is in the journal.
+ * because D is aligned to blocks only in the journal.
  */
 int
 journal_copy(int from, off_t from_at, int to, off_t to_at, off_t n)
@@ -415,7 +415,7 @@ new_byte(const struct journal_head *h, off_t at, char d)
 }
 
 /*
- * Compares n bytes of the mailbox fd at this offset with the witness bytes old.
+ * Compares n witness bytes, old, with the bytes at this offset of the mailbox.
  * Returns 1 if each has its old value or the value that step 3 writes there, 0
  * if not, or -1 with errno.
  */

@@ -102,7 +102,7 @@ options_file_read(struct options_file *f, const char *path, bool optional)
 }
 
 static bool
-is_blank(char c)
+is_space_or_tab(char c)
 {
 	return c == ' ' || c == '\t';
 }
@@ -122,19 +122,19 @@ split_line(struct options_file *f, char *line, char *end, const char **word,
 			return refuse_file(f, f->line,
 			    *p == '\r' ? "a carriage return" :
 					 "a control character");
-	while (is_blank(end[-1]))
+	while (is_space_or_tab(end[-1]))
 		*--end = '\0';
 	while (isalnum((unsigned char)*rest) || *rest == '-')
 		rest++;
 	/* This may be another file, so the line is not shown. */
-	if (rest == line || (*rest != '\0' && !is_blank(*rest)))
+	if (rest == line || (*rest != '\0' && !is_space_or_tab(*rest)))
 		return refuse_file(f, f->line,
 		    "a line is NAME or NAME ARGUMENT, "
 		    "with a blank between them");
 	*word = line;
 	*argument = NULL;
 	if (*rest != '\0') {
-		for (*rest++ = '\0'; is_blank(*rest); rest++)
+		for (*rest++ = '\0'; is_space_or_tab(*rest); rest++)
 			;
 		*argument = rest;
 	}
@@ -156,7 +156,7 @@ options_file_next(struct options_file *f, const char **word,
 			    "the file is incomplete");
 		f->next = end + 1;
 		*end = '\0';
-		while (is_blank(*line))
+		while (is_space_or_tab(*line))
 			line++;
 		if (line != end && *line != '#')
 			return split_line(f, line, end, word, argument);

@@ -712,14 +712,28 @@ set_options(struct options *o, struct reading *g, struct options_file *f)
 	return set_dependent(g, o);
 }
 
-void
+bool
 options_read(struct options *o, int argc, char **argv, bool by_hand)
 {
+	const struct given *when = &reading.given[find_row("tls") - rows];
+
 	reading = (struct reading){ .why = "" };
 	*o = (struct options){ .by_hand = by_hand };
-	if (!read_command_line(&reading, o, argc, argv) ||
-	    !set_options(o, &reading, &file))
-		options_refuse(o, reading.why, reading.what);
+	if (read_command_line(&reading, o, argc, argv) &&
+	    set_options(o, &reading, &file))
+		return true;
+	/* The mistake may have come before tls was read. */
+	if (when->on_line != NULL)
+		read_when(o, when->on_line);
+	else if (when->in_file != NULL)
+		read_when(o, when->in_file);
+	return false;
+}
+
+void
+options_refuse_mistake(const struct options *o)
+{
+	options_refuse(o, reading.why, reading.what);
 }
 
 /* Returns true if both texts, or none of them, are there and are equal. */

@@ -56,10 +56,14 @@ struct options {
 
 /*
  * Reads the command line and the file of options. by_hand: fd 0 is not a
- * socket. A mistake ends the process (options_refuse), as do --help and
- * --version. Called once.
+ * socket. Ends the process for --help and --version. Returns false if there is
+ * a mistake; then o has only by_hand, and tls.when as far as it is known, for
+ * options_refuse_mistake and the answer to clients. Called once.
  */
-void options_read(struct options *o, int argc, char **argv, bool by_hand);
+bool options_read(struct options *o, int argc, char **argv, bool by_hand);
+
+/* Reports the mistake and ends the process, as options_refuse does. */
+_Noreturn void options_refuse_mistake(const struct options *o);
 
 /*
  * Reads the file of options again. Returns true if the options are without a

@@ -65,7 +65,7 @@ begin(void)
 	fuzz_directory();
 	snprintf(path, sizeof(path), "%s/f", fuzz_directory_name());
 	write_file("#\n", 2);
-	options_read(&o, 3, argv, false);
+	HOLDS(options_read(&o, 3, argv, false));
 }
 
 static bool

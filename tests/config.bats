@@ -158,6 +158,20 @@ spool_elsewhere() {
 	refuses "$WORLD/none\\.conf: No such file or directory"
 }
 
+@test "a client of a service that begins with TLS gets no answer in cleartext if the file has a mistake" {
+	conf "keytabs /k"
+	server_start -p -T immediate
+	run sent_to_mute
+	[ -z "$output" ]
+	log_has 'fatal .*unknown word: keytabs'
+	server_stop
+	conf "tls immediate" "keytabs /k"
+	start_bare
+	run sent_to_mute
+	[ -z "$output" ]
+	log_has 'fatal .*:4: unknown word: keytabs'
+}
+
 @test "a wrong cipher list in the file is logged with file and line, too" {
 	conf "tls-certificate $WORLD/tls/server.pem" \
 	    "tls-key $WORLD/tls/server.key" "tls-ciphers ECDHE+AESGCM:NOSUCH"

@@ -36,7 +36,7 @@ teardown() {
 	journal | tail -n 20
 }
 
-# journal: prints what kpopd has logged since the test began.
+# journal: prints what kpopd has logged since the beginning of the test.
 journal() {
 	inside journalctl -b --no-pager -q -o cat --since "@$started" -t kpopd \
 	    -t kpopd-tls -u kpopd.service || true
@@ -62,7 +62,7 @@ serve() {
 	inside systemctl start kpopd.socket
 }
 
-# fill_spool NAME …: makes alice's spool in the container of these messages.
+# fill_spool NAME …: writes these messages to alice's spool in the container.
 fill_spool() {
 	mbox "$@" >"$root/var/mail/alice"
 	chown alice:mail "$root/var/mail/alice"
@@ -97,9 +97,9 @@ main_pid() {
 	[ ! -s "$root/var/mail/alice" ]
 	journal_has '^login peer=[^ ]+ user=alice principal=alice@KPOPD\.TEST .*layer=none .*by=localname$'
 	journal_has '^logout peer=[^ ]+ reason=quit .*deleted=2 left=0 '
-	# No lock and no sandbox failed in the unit's confinement.
+	# In the unit's confinement, no lock and no sandbox has failed.
 	journal | refute grep -E '^(failed|sandbox|fatal)'
-	# The unit has really served, because kpopd runs in its own network.
+	# kpopd runs in the container's network, so the unit has really served.
 	[ "$(inside readlink "/proc/$(main_pid)/ns/net")" != \
 	    "$(readlink /proc/self/ns/net)" ]
 	[ "$(inside sed -n 's/^NoNewPrivs:\t//p' "/proc/$(main_pid)/status")" \
@@ -127,7 +127,7 @@ main_pid() {
 	    '^login .*user=alice principal=bob@KPOPD\.TEST .*by=k5login$'
 }
 
-# session_by KPOPC-ARGUMENT …: has a session of alice by kpopc with these
+# session_by KPOPC-ARGUMENT …: runs a session of alice through kpopc with these
 # arguments. Returns true if one message is left.
 session_by() {
 	printf '%s\r\n' "USER alice" "PASS x" QUIT | kpopc "$@" |
