@@ -181,6 +181,7 @@ spool_elsewhere() {
 	log_has 'fatal .*error="/etc/kpopd\.conf:5: tls-ciphers takes cipher suites that OpenSSL has, not ECDHE\+AESGCM:NOSUCH"$'
 }
 
+# bats test_tags=attack:9-22,promise:1
 @test "a file that is not root's, or that others may write, or that is no file, serves no client" {
 	start_bare
 	file=/etc/kpopd.conf
@@ -242,6 +243,7 @@ rewrite_in_place() {
 		}' 3>&-
 }
 
+# bats test_tags=attack:9-23,promise:1
 @test "a client that connects while the file is written is refused, or served with all options that restrict it" {
 	# The restriction is in the first line, so only an empty file lacks it.
 	conf "# $(head -c 5000 /dev/zero | tr '\0' x)" "realms NOWHERE.TEST"
