@@ -1,6 +1,6 @@
 /*
- * Wraps and unwraps the tokens of a security layer of GSSAPI. Each token
- * follows its length.
+ * Wraps and unwraps the tokens of a security layer of GSSAPI. The length of a
+ * token is sent before the token.
  *
  * Runs in the relay, as the pre-auth user in a jail, and in kpopc, as the
  * caller. It makes no system call. The peer is not trusted. A token's size has
@@ -128,8 +128,8 @@ wrap_token(struct relay_gss *w, const char *data, size_t n,
 }
 
 /*
- * Passes the server's answer to AUTH on in cleartext, up to the end of its
- * line. Returns how many of the n bytes were the answer's.
+ * Sends the server's answer to AUTH in cleartext, up to the end of its line.
+ * Returns how many of the n bytes were the answer's.
  */
 static size_t
 pass_answer(struct relay_gss *w, const char *data, size_t n,
