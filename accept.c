@@ -349,8 +349,8 @@ read_signals(struct listener *l)
 	while (read(l->signals, &s, sizeof(s)) == (ssize_t)sizeof(s)) {
 		if (s.ssi_signo == SIGTERM)
 			l->is_over = true;
-		if (s.ssi_signo == SIGHUP)
-			l->plan->reload(l->plan->self);
+		if (s.ssi_signo == SIGHUP && !l->plan->reload(l->plan->self))
+			l->is_stale = true;
 	}
 	/* The kernel may merge several SIGCHLD into one. */
 	reap_sessions(l);

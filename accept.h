@@ -28,15 +28,18 @@ struct accept_plan {
 	bool (*is_proxy)(void *self, const struct sockaddr_storage *from);
 	/* Serves one connection, on fds 0 and 1, in a child. */
 	void (*serve)(void *self);
-	/* On SIGHUP: reads the configuration again. */
-	void (*reload)(void *self);
+	/*
+	 * On SIGHUP: reads the configuration again. Returns false if the
+	 * listener must end, because the next one has to start anew.
+	 */
+	bool (*reload)(void *self);
 };
 
 /*
  * Gives each connection a process, until SIGTERM comes, the listener is idle
- * for too long, or kpopd was replaced. Sessions then continue without the
- * listener. Returns 0, the exit status. If fd 0 no longer listens, ends the
- * process (fatal).
+ * for too long, kpopd was replaced, or reload returns false. Sessions then
+ * continue without the listener. Returns 0, the exit status. If fd 0 no longer
+ * listens, ends the process (fatal).
  */
 int accept_connections(const struct accept_plan *plan);
 

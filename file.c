@@ -2,7 +2,8 @@
  * Reads and writes all of n bytes of a file, even if a signal interrupts the
  * call or the kernel transfers fewer bytes at once.
  *
- * Runs in the session and in the recovery, as the owner of the mailbox.
+ * Runs in the session and in the recovery, as the owner of the mailbox, and in
+ * main, as root, for the file of options.
  */
 #include "config.h"
 

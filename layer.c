@@ -100,9 +100,8 @@ try_certificate(const struct options *o)
 	if (process_wait(pid, &status, 0) == -1)
 		fatal("waitpid");
 	if (WIFEXITED(status) && WEXITSTATUS(status) == TLS_BAD_CIPHERS)
-		options_log_refusal(
-		    "-C takes cipher suites that OpenSSL has, not ",
-		    o->tls.ciphers);
+		options_log_wrong("tls-ciphers",
+		    "cipher suites that OpenSSL has", o->tls.ciphers);
 	return status == 0;
 }
 

@@ -1,14 +1,16 @@
 /*
- * Reads the command line. One table describes all options; the usage and --help
- * are also made from it.
+ * Reads the command line and the file of options. One table describes all
+ * options; the usage and --help are also made from it.
  *
- * Runs as root, before the process reads anything from the client. There is no
- * configuration file, because the few options fit in inetd's. A mistake is
- * printed if kpopd was started by hand. Under inetd fd 2 is the connection to
- * the client, so a mistake is logged.
+ * Runs as root, before the process reads anything from the client. First all
+ * options are collected. Then each given option is read once: its text on the
+ * command line, or else its text in the file. A mistake is printed if kpopd was
+ * started by hand. Under inetd fd 2 is the connection to the client, so a
+ * mistake is logged.
  *
- * A new option needs a row here, a function that reads its argument, an entry
- * in kpopd.8 (tests/tools/manuals compares the two), and a test.
+ * A new option needs a row here, a function that reads its argument, entries in
+ * kpopd.8, kpopd.conf.5 and examples/kpopd.conf (tests/tools/manuals compares
+ * them with the table), and a test.
  */
 #include "config.h"
 
@@ -18,6 +20,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "options-file.h"
 #include "options.h"
 
 #define EXIT_USAGE 2
@@ -30,7 +33,7 @@
 /* Columns of usage and --help. */
 #define WIDTH 79
 #define USAGE_INDENT 13
-#define HELP_INDENT 20
+#define HELP_INDENT 8
 
 #define TEXT(x) #x
 #define TEXT_OF(macro) TEXT(macro)
@@ -213,14 +216,20 @@ print_version(struct options *o, const char *text)
 	exit(0);
 }
 
-/* The lines of the usage that list an option. */
-enum { WITH_NONE = 0, WITH_SERVER = 1, WITH_RECOVER = 2, WITH_BOTH = 3 };
+/* Where an option is allowed. */
+enum {
+	WITH_SERVER = 1,
+	WITH_RECOVER = 2, /* --recover uses it, too */
+	WITH_BOTH = 3,
+	NOT_IN_FILE = 4,
+	AT_ONCE = 8 /* read before all others; ends the process */
+};
 
 struct row {
-	char letter;          /* '\0': the option has a long name */
-	const char *name;     /* the long name */
+	char letter;          /* '\0': only a long name */
+	const char *name;     /* the long name, and the word of the file */
 	const char *argument; /* NULL: takes none */
-	int usage;            /* WITH_... */
+	int where;            /* WITH_... and so on */
 	/* Reads the argument (NULL if it takes none). Returns 0 or -1. */
 	int (*read)(struct options *o, const char *text);
 	size_t field;      /* if read is NULL: the field that gets the text */
@@ -231,111 +240,161 @@ struct row {
 #define ANY_TEXT(field) NULL, offsetof(struct options, field), NULL
 
 static const struct row rows[] = {
-	{ 'a', NULL, "limits", WITH_SERVER, read_limits, 0,
+	{ 'a', "limits", "limits", WITH_SERVER, read_limits, 0,
 	    "up to five numbers, as 200:20:50:300:25",
 	    "limits of the listener, with colons: sessions, sessions from\n"
 	    "one address, new sessions in a second, idle seconds before\n"
 	    "it ends, new sessions in a second from one address\n"
 	    "(default: 200:20:50:300:25)" },
-	{ 'C', NULL, "ciphers", WITH_SERVER, read_ciphers, 0,
+	{ 'C', "tls-ciphers", "ciphers", WITH_SERVER, read_ciphers, 0,
 	    "OpenSSL's cipher list, as ECDHE+AESGCM:TLS_AES_256_GCM_SHA384",
 	    "cipher suites of TLS, in OpenSSL's syntax\n"
 	    "(default: those with forward secrecy and AEAD)" },
-	{ 'c', NULL, "certificate", WITH_SERVER, ANY_TEXT(tls.certificate),
+	{ 'c', "tls-certificate", "certificate", WITH_SERVER,
+	    ANY_TEXT(tls.certificate),
 	    "offer TLS with this certificate and its chain (PEM)" },
-	{ 'D', NULL, "domains", WITH_SERVER, read_domains, 0,
+	{ 'D', "domains", "domains", WITH_SERVER, read_domains, 0,
 	    "domains with commas, as example.org,example.net",
 	    "mail domains, with commas: USER name@domain means name\n"
 	    "(default: this host and the realm)" },
-	{ 'd', NULL, "state", WITH_BOTH, ANY_TEXT(state),
+	{ 'd', "state", "state", WITH_BOTH, ANY_TEXT(state),
 	    "directory of locks, journals and the replay cache\n"
 	    "(default: " STATE_DIRECTORY ")" },
-	{ 'K', NULL, "key", WITH_SERVER, ANY_TEXT(tls.key),
+	{ 'f', "config", "file", WITH_BOTH | NOT_IN_FILE, ANY_TEXT(config),
+	    "file of options, see kpopd.conf(5)\n"
+	    "(default: " CONFIG_FILE ", if it exists)" },
+	{ 'K', "tls-key", "key", WITH_SERVER, ANY_TEXT(tls.key),
 	    "private key of the certificate (default: in its file)" },
-	{ 'k', NULL, "keytab", WITH_SERVER, ANY_TEXT(keytab),
+	{ 'k', "keytab", "keytab", WITH_SERVER, ANY_TEXT(keytab),
 	    "keytab of the service (default: libkrb5's)" },
-	{ 'l', NULL, "locks", WITH_BOTH, read_locks, 0,
+	{ 'l', "locks", "locks", WITH_BOTH, read_locks, 0,
 	    "fcntl, flock and dotlock with commas",
 	    "locks taken on a mailbox, in this order, with commas:\n"
 	    "fcntl, flock, dotlock (default: " DEFAULT_LOCKS ")" },
-	{ 'm', NULL, "mailboxes", WITH_BOTH, read_mailboxes, 0,
+	{ 'm', "mailboxes", "mailboxes", WITH_BOTH, read_mailboxes, 0,
 	    "mbox:/path or maildir:/path with %u and %h",
 	    "mbox:path, mboxo:path, maildir:path or maildir+create:path,\n"
 	    "with %u for the user, %h or ~ for the home directory\n"
 	    "(default: " DEFAULT_MAILBOXES ")" },
-	{ 'n', NULL, "uids", WITH_BOTH, read_uids, 0,
+	{ 'n', "uids", "uids", WITH_BOTH, read_uids, 0,
 	    "one uid above 0 or two, as 1000:60000",
 	    "smallest[:largest] uid that may log in (default: " TEXT_OF(
 		UID_MIN) ")" },
-	{ 'p', NULL, NULL, WITH_SERVER, read_pop3, 0, NULL,
+	{ 'p', "pop3", NULL, WITH_SERVER, read_pop3, 0, NULL,
 	    "speak POP3 with AUTH GSSAPI, not KPOP" },
-	{ 'r', NULL, "realms", WITH_SERVER, ANY_TEXT(realms),
+	{ 'r', "realms", "realms", WITH_SERVER, ANY_TEXT(realms),
 	    "realms of clients that may log in, with commas\n"
 	    "(default: all that krb5.conf or .k5login permits)" },
-	{ 's', NULL, "principal", WITH_SERVER, ANY_TEXT(service),
+	{ 's', "service", "principal", WITH_SERVER, ANY_TEXT(service),
 	    "the only service principal whose key is used\n"
 	    "(default: all pop/ and pop3/ in the keytab)" },
-	{ 'T', NULL, "when", WITH_SERVER, read_when, 0,
+	{ 'T', "tls", "when", WITH_SERVER, read_when, 0,
 	    "no, offer, require or immediate",
 	    "use of TLS: no, offer, require or immediate\n"
 	    "(default: offer with -c, else no)" },
-	{ 't', NULL, "login[:idle]", WITH_SERVER, read_times, 0,
+	{ 't', "timeouts", "login[:idle]", WITH_SERVER, read_times, 0,
 	    "seconds, as 30:600", "time limits in seconds (default: 30:600)" },
-	{ 'U', NULL, "user", WITH_SERVER, ANY_TEXT(tls.user),
+	{ 'U', "tls-user", "user", WITH_SERVER, ANY_TEXT(tls.user),
 	    "user of the process that does TLS (default: " DEFAULT_TLS_USER
 	    ")" },
-	{ 'u', NULL, "user", WITH_SERVER, ANY_TEXT(user),
+	{ 'u', "user", "user", WITH_SERVER, ANY_TEXT(user),
 	    "user of the process that reads tickets (default: " DEFAULT_USER
 	    ")" },
-	{ 'x', NULL, "networks", WITH_SERVER, read_proxies, 0,
+	{ 'x', "proxies", "networks", WITH_SERVER, read_proxies, 0,
 	    "addresses, networks and local, with commas",
 	    "networks of proxies, which send a PROXY header, with commas:\n"
 	    "192.0.2.0/24,2001:db8::1,local" },
-	{ '\0', "recover", NULL, WITH_NONE, read_recover, 0, NULL,
+	{ '\0', "recover", NULL, NOT_IN_FILE, read_recover, 0, NULL,
 	    "finish interrupted removals, at boot, before any delivery" },
-	{ '\0', "help", NULL, WITH_NONE, print_help, 0, NULL,
+	{ '\0', "help", NULL, NOT_IN_FILE | AT_ONCE, print_help, 0, NULL,
 	    "print this text" },
-	{ '\0', "version", NULL, WITH_NONE, print_version, 0, NULL,
+	{ '\0', "version", NULL, NOT_IN_FILE | AT_ONCE, print_version, 0, NULL,
 	    "print the version" },
 };
 
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
-/* Writes an option as the manual writes it: "-a limits" or "--recover". */
+/* The texts of an option, "" if it takes none; NULL: it is not given there. */
+struct given {
+	const char *on_line; /* the command line, which wins */
+	const char *in_file;
+	unsigned line; /* of the file */
+};
+
+/* All options as they are given, and the first mistake. */
+struct reading {
+	struct given given[ROWS];
+	const char *config; /* the file's path */
+	bool is_file;       /* the mistake is in the file */
+	char why[512];      /* the mistake; "": none */
+	const char *what;   /* follows it */
+};
+
+/* What the process was started with, and its file. */
+static struct reading reading;
+static struct options_file file;
+
+static const struct row *
+find_row(const char *name)
+{
+	for (const struct row *r = rows; r < rows + ROWS; r++)
+		if (strcmp(r->name, name) == 0)
+			return r;
+	return NULL;
+}
+
+/* Writes an option as the usage has it: "-a limits" or "--recover". */
 static void
 name_option(const struct row *r, char *name, size_t size)
 {
+	const char *blank = r->argument != NULL ? " " : "";
+	const char *argument = r->argument != NULL ? r->argument : "";
+
 	if (r->letter == '\0')
-		snprintf(name, size, "--%s", r->name);
+		snprintf(name, size, "--%s%s%s", r->name, blank, argument);
 	else
-		snprintf(name, size, "-%c%s%s", r->letter,
-		    r->argument != NULL ? " " : "",
-		    r->argument != NULL ? r->argument : "");
+		snprintf(name, size, "-%c%s%s", r->letter, blank, argument);
+}
+
+/* Prints an option with its long name, and its help text. */
+static void
+print_row(const struct row *r)
+{
+	const char *line = r->help;
+	size_t n;
+
+	printf("  ");
+	if (r->letter != '\0')
+		printf("-%c, ", r->letter);
+	printf("--%s", r->name);
+	if (r->argument != NULL)
+		printf(" %s", r->argument);
+	printf("\n%*s", HELP_INDENT, "");
+	while (line[n = strcspn(line, "\n")] != '\0') {
+		printf("%.*s\n%*s", (int)n, line, HELP_INDENT, "");
+		line += n + 1;
+	}
+	printf("%s\n", line);
 }
 
 /* Prints the text for --help and ends the process. */
 static int
 print_help(struct options *o, const char *text)
 {
-	char name[64];
-
 	(void)o;
 	(void)text;
 	printf("kpopd: Kerberized POP3 (KPOP). xinetd starts it for each "
-	       "connection, or once\nto accept connections.\n");
-	for (const struct row *r = rows; r < rows + ROWS; r++) {
-		const char *line = r->help;
-		size_t n;
-
-		name_option(r, name, sizeof(name));
-		printf("  %-*s", HELP_INDENT - 2, name);
-		while (line[n = strcspn(line, "\n")] != '\0') {
-			printf("%.*s\n%*s", (int)n, line, HELP_INDENT, "");
-			line += n + 1;
-		}
-		printf("%s\n", line);
-	}
-	printf("See kpopd(8).\n");
+	       "connection, or once\nto accept connections.\n"
+	       "\nOptions, whose long names are also the words of " CONFIG_FILE
+	       ":\n");
+	for (const struct row *r = rows; r < rows + ROWS; r++)
+		if ((r->where & NOT_IN_FILE) == 0)
+			print_row(r);
+	printf("\nOptions of the command line only:\n");
+	for (const struct row *r = rows; r < rows + ROWS; r++)
+		if ((r->where & NOT_IN_FILE) != 0)
+			print_row(r);
+	printf("\nSee kpopd(8) and kpopd.conf(5).\n");
 	exit(0);
 }
 
@@ -344,14 +403,14 @@ print_help(struct options *o, const char *text)
  * that the line already has.
  */
 static void
-print_options(int usage, int column)
+print_options(int where, int column)
 {
 	char name[64];
 
 	for (const struct row *r = rows; r < rows + ROWS; r++) {
 		int n;
 
-		if ((r->usage & usage) == 0)
+		if ((r->where & where) == 0)
 			continue;
 		name_option(r, name, sizeof(name));
 		n = (int)strlen(name) + 3;
@@ -365,19 +424,16 @@ print_options(int usage, int column)
 	fprintf(stderr, "\n");
 }
 
-/* Prints a mistake and the usage, and ends the process. */
-_Noreturn static void
-print_usage_error(const char *why, const char *what)
+static void
+print_usage(void)
 {
 	int column;
 
-	fprintf(stderr, "kpopd: %s%s\n", why, what);
 	column = fprintf(stderr, "usage: kpopd");
 	print_options(WITH_SERVER, column);
 	column = fprintf(stderr, "       kpopd --recover");
 	print_options(WITH_RECOVER, column);
 	fprintf(stderr, "       kpopd --help | --version\n");
-	exit(EXIT_USAGE);
 }
 
 void
@@ -392,92 +448,249 @@ options_log_refusal(const char *why, const char *what)
 void
 options_refuse(const struct options *o, const char *why, const char *what)
 {
-	if (o->by_hand)
-		print_usage_error(why, what);
-	options_log_refusal(why, what);
-}
-
-/* Reads the option of one row. */
-static void
-read_row(struct options *o, const struct row *r, const char *text)
-{
-	char why[128];
-
-	if (r->read == NULL) {
-		memcpy((char *)o + r->field, &text, sizeof(text));
-		return;
-	}
-	if (r->read(o, text) == 0)
-		return;
-	snprintf(why, sizeof(why), "-%c takes %s, not ", r->letter, r->takes);
-	options_refuse(o, why, text);
+	if (!o->by_hand)
+		options_log_refusal(why, what);
+	fprintf(stderr, "kpopd: %s%s\n", why, what);
+	if (!reading.is_file)
+		print_usage();
+	exit(EXIT_USAGE);
 }
 
 /*
- * Reads the options by getopt_long, which returns LONG_OPTION plus the row for
- * an option with a long name.
+ * Writes where an option is given: "FILE:LINE: keytab", or as on the command
+ * line, "-k" or "--sandbox". Returns text.
  */
-static void
-read_rows(struct options *o, int argc, char **argv)
+static const char *
+locate_option(const struct reading *g, const struct row *r, char text[256])
 {
-	enum { LONG_OPTION = 256 };
-	struct option names[ROWS + 1] = { { NULL, 0, NULL, 0 } }, *name = names;
-	char letters[2 * ROWS + 1], *letter = letters;
-	int c;
+	const struct given *given = &g->given[r - rows];
+	struct log_text t;
 
+	if (given->on_line == NULL)
+		snprintf(text, 256, "%.200s:%u: %s", log_words(&t, g->config),
+		    given->line, r->name);
+	else if (r->letter != '\0')
+		snprintf(text, 256, "-%c", r->letter);
+	else
+		snprintf(text, 256, "--%s", r->name);
+	return text;
+}
+
+/* Keeps a mistake of the command line, or of an option. Returns false. */
+static bool
+keep_mistake(struct reading *g, const char *why, const char *what)
+{
+	strlcpy(g->why, why, sizeof(g->why));
+	g->what = what;
+	return false;
+}
+
+/* Keeps a mistake of the file in this line (0: in all of it). Returns false. */
+static bool
+keep_file_mistake(struct reading *g, unsigned line, const char *why,
+    const char *what)
+{
+	struct log_text t;
+	const char *path = log_words(&t, g->config);
+
+	g->is_file = true;
+	g->what = what;
+	if (line > 0)
+		snprintf(g->why, sizeof(g->why), "%.200s:%u: %s", path, line,
+		    why);
+	else
+		snprintf(g->why, sizeof(g->why), "%.200s: %s", path, why);
+	return false;
+}
+
+/* Reads the option of one row, if it is given. */
+static bool
+read_row(struct reading *g, struct options *o, const struct row *r)
+{
+	const struct given *given = &g->given[r - rows];
+	const char *text = given->on_line;
+	char place[256], why[sizeof(g->why)];
+
+	if (text == NULL && (text = given->in_file) == NULL)
+		return true;
+	if (r->read == NULL) {
+		memcpy((char *)o + r->field, &text, sizeof(text));
+		return true;
+	}
+	if (r->read(o, text) == 0)
+		return true;
+	snprintf(why, sizeof(why), "%s takes %s, not ",
+	    locate_option(g, r, place), r->takes);
+	g->is_file = given->on_line == NULL;
+	return keep_mistake(g, why, text);
+}
+
+/*
+ * Returns the word of the command line with the option that getopt_long has
+ * just read.
+ */
+static const char *
+option_word(char *const argv[])
+{
+	const char *word = argv[optind - 1];
+
+	return optarg != NULL && word == optarg ? argv[optind - 2] : word;
+}
+
+/*
+ * Returns true if the word is the long option's full name. An abbreviation
+ * would mean another option, or none, in a later version.
+ */
+static bool
+is_whole_name(const char *word, const char *name)
+{
+	return strcspn(word + 2, "=") == strlen(name);
+}
+
+/*
+ * Makes the arguments of getopt_long from the table. For a long option it
+ * returns LONG_OPTION plus the row.
+ */
+enum { LONG_OPTION = 256 };
+
+static void
+make_getopt_tables(char letters[2 * ROWS + 1], struct option names[ROWS + 1])
+{
 	for (size_t i = 0; i < ROWS; i++) {
 		const struct row *r = &rows[i];
 
-		if (r->letter == '\0') {
-			*name++ = (struct option){ r->name, no_argument, NULL,
-				LONG_OPTION + (int)i };
+		names[i] = (struct option){ r->name,
+			r->argument != NULL ? required_argument : no_argument,
+			NULL, LONG_OPTION + (int)i };
+		if (r->letter == '\0')
 			continue;
-		}
-		*letter++ = r->letter;
+		*letters++ = r->letter;
 		if (r->argument != NULL)
-			*letter++ = ':';
+			*letters++ = ':';
 	}
-	*letter = '\0';
+	names[ROWS] = (struct option){ NULL, 0, NULL, 0 };
+	*letters = '\0';
+}
+
+/* Collects the options of the command line. */
+static bool
+read_command_line(struct reading *g, struct options *o, int argc, char **argv)
+{
+	struct option names[ROWS + 1];
+	char letters[2 * ROWS + 1];
+	int c;
+
+	make_getopt_tables(letters, names);
 	opterr = 0; /* getopt would print to the client */
 	while ((c = getopt_long(argc, argv, letters, names, NULL)) != -1) {
 		const struct row *r = rows;
 
-		if (c == '?')
-			options_refuse(o,
-			    "unknown option, or its argument is "
-			    "missing: ",
-			    argv[optind - 1]);
+		if (c == '?' ||
+		    (c >= LONG_OPTION &&
+			!is_whole_name(option_word(argv),
+			    rows[c - LONG_OPTION].name)))
+			return keep_mistake(g,
+			    "unknown option, or its argument is missing or "
+			    "unwanted: ",
+			    option_word(argv));
 		if (c >= LONG_OPTION)
 			r = &rows[c - LONG_OPTION];
 		else
 			while (r->letter != c)
 				r++;
-		read_row(o, r, optarg);
+		if ((r->where & AT_ONCE) != 0)
+			r->read(o, NULL);
+		g->given[r - rows].on_line = r->argument != NULL ? optarg : "";
 	}
 	if (optind < argc)
-		options_refuse(o, "unexpected argument: ", argv[optind]);
+		return keep_mistake(g, "unexpected argument: ", argv[optind]);
+	return true;
+}
+
+/* Collects the option of one line of the file. */
+static bool
+read_file_word(struct reading *g, unsigned line, const char *word,
+    const char *argument)
+{
+	const struct row *r = find_row(word);
+	struct given *given;
+
+	if (r == NULL)
+		return keep_file_mistake(g, line, "unknown word: ", word);
+	if ((r->where & NOT_IN_FILE) != 0)
+		return keep_file_mistake(g, line,
+		    "an option of the command line only: ", word);
+	if (argument == NULL && r->argument != NULL)
+		return keep_file_mistake(g, line,
+		    "its argument is missing: ", word);
+	if (argument != NULL && r->argument == NULL)
+		return keep_file_mistake(g, line, "takes no argument: ", word);
+	given = &g->given[r - rows];
+	if (given->in_file != NULL)
+		return keep_file_mistake(g, line, "repeated: ", word);
+	given->in_file = argument != NULL ? argument : "";
+	given->line = line;
+	return true;
+}
+
+/* Collects the options of the file. */
+static bool
+read_file(struct reading *g, struct options_file *f)
+{
+	const char *named = g->given[find_row("config") - rows].on_line;
+	const char *word, *argument;
+
+	g->config = named != NULL ? named : CONFIG_FILE;
+	if (options_file_read(f, g->config, named == NULL))
+		while (options_file_next(f, &word, &argument))
+			if (!read_file_word(g, f->line, word, argument))
+				return false;
+	return f->problem == NULL ||
+	    keep_file_mistake(g, f->line, f->problem, "");
+}
+
+/* Checks that an option of TLS comes with a certificate. */
+static bool
+check_certificate(struct reading *g, const struct options *o, const char *name)
+{
+	const struct row *r = find_row(name);
+	const struct given *given = &g->given[r - rows];
+	char place[256], why[sizeof(g->why)];
+
+	if (o->tls.certificate != NULL ||
+	    (given->on_line == NULL && given->in_file == NULL))
+		return true;
+	snprintf(why, sizeof(why),
+	    "%s needs a certificate: -c, tls-certificate",
+	    locate_option(g, r, place));
+	g->is_file = given->on_line == NULL;
+	return keep_mistake(g, why, "");
 }
 
 /* Sets the defaults that depend on other options. */
-static void
-set_dependent(struct options *o)
+static bool
+set_dependent(struct reading *g, struct options *o)
 {
 	if (o->limits.each_rate == 0)
 		o->limits.each_rate = (o->limits.rate + 1) / 2;
 	if (o->tls.when == TLS_UNSET)
 		o->tls.when = o->tls.certificate != NULL ? TLS_OFFER : TLS_NO;
-	if ((o->tls.when != TLS_NO || *o->tls.ciphers != '\0') &&
-	    o->tls.certificate == NULL)
-		options_refuse(o, "TLS needs a certificate: -c", "");
 	if (o->tls.key == NULL)
 		o->tls.key = o->tls.certificate;
+	return (o->tls.when == TLS_NO || check_certificate(g, o, "tls")) &&
+	    check_certificate(g, o, "tls-ciphers") &&
+	    check_certificate(g, o, "tls-key");
 }
 
-void
-options_read(struct options *o, int argc, char **argv, bool by_hand)
+/*
+ * Sets all options to their defaults, and to what the command line has, which
+ * is collected, or else the file. Returns false with g->why.
+ */
+static bool
+set_options(struct options *o, struct reading *g, struct options_file *f)
 {
 	*o = (struct options){
-		.by_hand = by_hand,
+		.by_hand = o->by_hand,
 		.state = STATE_DIRECTORY,
 		.user = DEFAULT_USER,
 		.uids = { .least = UID_MIN, .most = ACCOUNT_UID_MOST },
@@ -491,6 +704,75 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 	};
 	read_locks(o, DEFAULT_LOCKS);
 	read_mailboxes(o, DEFAULT_MAILBOXES);
-	read_rows(o, argc, argv);
-	set_dependent(o);
+	if (!read_file(g, f))
+		return false;
+	for (const struct row *r = rows; r < rows + ROWS; r++)
+		if (!read_row(g, o, r))
+			return false;
+	return set_dependent(g, o);
+}
+
+bool
+options_read(struct options *o, int argc, char **argv, bool by_hand)
+{
+	const struct given *when = &reading.given[find_row("tls") - rows];
+
+	reading = (struct reading){ .why = "" };
+	*o = (struct options){ .by_hand = by_hand };
+	if (read_command_line(&reading, o, argc, argv) &&
+	    set_options(o, &reading, &file))
+		return true;
+	/* The mistake may have come before tls was read. */
+	if (when->on_line != NULL)
+		read_when(o, when->on_line);
+	else if (when->in_file != NULL)
+		read_when(o, when->in_file);
+	return false;
+}
+
+void
+options_refuse_mistake(const struct options *o)
+{
+	options_refuse(o, reading.why, reading.what);
+}
+
+/* Returns true if both texts, or none of them, are there and are equal. */
+static bool
+is_same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+bool
+options_have_changed(void)
+{
+	static struct options_file file_again;
+	static struct options options;
+	struct reading again = { .why = "" };
+	struct log_text t;
+
+	for (size_t i = 0; i < ROWS; i++)
+		again.given[i].on_line = reading.given[i].on_line;
+	if (!set_options(&options, &again, &file_again)) {
+		log_event(LOG_ERR, "failed",
+		    "what=\"reading the options again\" error=\"%s%s\"",
+		    again.why, log_words(&t, again.what));
+		return false;
+	}
+	for (size_t i = 0; i < ROWS; i++)
+		if (again.given[i].on_line == NULL &&
+		    !is_same_text(again.given[i].in_file,
+			reading.given[i].in_file))
+			return true;
+	return false;
+}
+
+void
+options_log_wrong(const char *name, const char *takes, const char *text)
+{
+	char place[256], why[sizeof(reading.why)];
+
+	snprintf(why, sizeof(why), "%s takes %s, not ",
+	    locate_option(&reading, find_row(name), place), takes);
+	options_log_refusal(why, text);
 }

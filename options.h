@@ -1,4 +1,4 @@
-/* The command line: see options.c. */
+/* The command line and the file of options: see options.c. */
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
@@ -21,10 +21,11 @@ enum tls_when { TLS_NO, TLS_OFFER, TLS_REQUIRE, TLS_IMMEDIATE, TLS_UNSET };
 
 /*
  * The options, after options_read. A field that no option sets has its default.
- * The strings are those of argv or constants.
+ * The strings are those of argv or of the file, or constants.
  */
 struct options {
 	bool by_hand;        /* mistakes are printed, not logged */
+	const char *config;  /* path of the file; NULL: the default */
 	const char *keytab;  /* NULL: libkrb5's default */
 	const char *service; /* NULL: every pop/ and pop3/ of the keytab */
 	struct mailboxes mailboxes;
@@ -54,20 +55,40 @@ struct options {
 };
 
 /*
- * Reads the command line. by_hand: fd 0 is not a socket. A mistake ends the
- * process (options_refuse), as do --help and --version.
+ * Reads the command line and the file of options. by_hand: fd 0 is not a
+ * socket. Ends the process for --help and --version. Returns false if there is
+ * a mistake; then o has only by_hand, and tls.when as far as it is known, for
+ * options_refuse_mistake and the answer to clients. Called once.
  */
-void options_read(struct options *o, int argc, char **argv, bool by_hand);
+bool options_read(struct options *o, int argc, char **argv, bool by_hand);
+
+/* Reports the mistake and ends the process, as options_refuse does. */
+_Noreturn void options_refuse_mistake(const struct options *o);
+
+/*
+ * Reads the file of options again. Returns true if the options are without a
+ * mistake and are not those that options_read has read; *o stays as it is. Logs
+ * a mistake.
+ */
+bool options_have_changed(void);
 
 /*
  * Reports why kpopd cannot start: the text why, followed by the text what. If
- * kpopd was started by hand, prints this and the usage to standard error;
- * otherwise logs it. Ends the process with status 2.
+ * kpopd was started by hand, prints this to standard error, and the usage
+ * unless the reason is in the file; otherwise logs it. Ends the process with
+ * status 2.
  */
 _Noreturn void options_refuse(const struct options *o, const char *why,
     const char *what);
 
 /* Does the same as options_refuse, but always logs. */
 _Noreturn void options_log_refusal(const char *why, const char *what);
+
+/*
+ * Does the same for the text of the option with this long name: the reason is
+ * that it takes something else.
+ */
+_Noreturn void options_log_wrong(const char *name, const char *takes,
+    const char *text);
 
 #endif

@@ -233,7 +233,7 @@ servers_start() {
 	find_popa3d
 	find_dovecot
 	accepts || lacks[kpopd-accept]="this kpopd takes no listening socket"
-	! "$KPOPD_BUILD/kpopd" --help | grep -q '^  -a limits' ||
+	! "$KPOPD_BUILD/kpopd" --help | grep -q '^  -a' ||
 	    accept_options="-a 10000:10000:100000:0"
 	xinetd_configure
 	xinetd_run

@@ -350,7 +350,7 @@ opens() {
 	run "$KPOPD_BUILD/kpopd" --recover -d "$WORLD/none" -D example.org,x
 	[ "$status" -eq 0 ]
 	run "$KPOPD_BUILD/kpopd" --help
-	[[ $output == *"  -D domains  "* ]]
+	[[ $output == *"  -D, --domains domains"* ]]
 }
 
 @test "USER accepts the client's principal with its realm in any case, also if the realm is a foreign one" {

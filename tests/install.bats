@@ -12,18 +12,21 @@ teardown_file() { :; }
 	make -s -C "$KPOPD_BUILD" install DESTDIR="$WORLD/root" >/dev/null
 	prefix=$WORLD/root$(sed -n 's/^prefix = //p' "$KPOPD_BUILD/Makefile")
 	for file in sbin/kpopd bin/kpopc share/man/man8/kpopd.8 \
-	    share/man/man1/kpopc.1; do
+	    share/man/man5/kpopd.conf.5 share/man/man1/kpopc.1 \
+	    share/doc/kpopd/examples/kpopd.conf; do
 		[ -f "$prefix/$file" ]
 	done
+	# No file of options: the administrator writes it.
+	[ "$(ls "$WORLD/root/etc")" = xinetd.d ]
 	[ -x \
 	    "$WORLD/root$(sed -n 's/^libexecdir = //p' \
 		"$KPOPD_BUILD/Makefile")/kpopd-tls" ]
 	for service in kpop pop3-gssapi; do
 		grep -Eq 'disable[[:space:]]*= yes' \
-		    "$prefix/etc/xinetd.d/$service"
+		    "$WORLD/root/etc/xinetd.d/$service"
 		grep -Eq \
 		    "server[[:space:]]*= ${prefix#"$WORLD"/root}/sbin/kpopd\$" \
-		    "$prefix/etc/xinetd.d/$service"
+		    "$WORLD/root/etc/xinetd.d/$service"
 	done
 	grep -q "^ExecStart=${prefix#"$WORLD"/root}/sbin/kpopd\$" \
 	    "$prefix/lib/systemd/system/kpopd.service"
@@ -86,5 +89,5 @@ xinetd_lines() {
 	run "$KPOPD_BUILD/kpopd" --version
 	[[ $status -eq 0 && $output =~ ^kpopd\ [0-9.]+$ ]]
 	run "$KPOPD_BUILD/kpopd" --help
-	[[ $status -eq 0 && $output == *"-k keytab"* ]]
+	[[ $status -eq 0 && $output == *"-k, --keytab keytab"* ]]
 }

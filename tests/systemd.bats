@@ -144,6 +144,32 @@ session_by() {
 	journal_has '^login .*layer=confidentiality'
 }
 
+@test "a reload of the service takes over changed options; sessions and the socket stay" {
+	serve
+	fill_spool one
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x" '^\+OK 1 messages'
+	first=$(main_pid)
+	realm_login bob
+	echo "realms NOWHERE.TEST" >"$root/etc/kpopd.conf"
+	chmod 644 "$root/etc/kpopd.conf"
+	inside systemctl reload kpopd.service
+	await 5 '[ "$(main_pid)" != "$first" ]'
+	run pop bob QUIT
+	rm "$root/etc/kpopd.conf"
+	[[ $output == *"-ERR [AUTH]"* ]]
+	inside systemctl reload kpopd.service
+	await 5 '! inside systemctl is-active -q kpopd.service'
+	run pop bob QUIT
+	[[ $output == *"+OK bye"* ]]
+	pop_ask STAT '^\+OK 1 '
+	pop_ask QUIT '^\+OK bye'
+	pop_hear_end
+	inside systemctl is-active -q kpopd.socket
+}
+
 @test "a reload of the service keeps the listener, and a restart keeps its sessions" {
 	serve
 	fill_spool one two

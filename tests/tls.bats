@@ -731,7 +731,7 @@ serve_with_key() {
 	done
 	run "$KPOPD_BUILD/kpopd" -C ALL </dev/null
 	[ "$status" -eq 2 ]
-	[[ $output == *"TLS needs a certificate"* ]]
+	[[ $output == *"-C needs a certificate"* ]]
 }
 
 # listens PORT: returns true if a process listens on the port.

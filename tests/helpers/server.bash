@@ -42,11 +42,11 @@ server_configure() {
 	local args="-d $state -k $WORLD/server.keytab $*"
 	local env="NOTHING=here ${SANITIZER-} ${server_env-}"
 	sed -e "s,/usr/sbin/kpopd,$KPOPD_BUILD/kpopd," \
-	    -e "s|^#*[[:space:]]*server_args.*|server_args = $args|" \
 	    -e 's,\(disable[[:space:]]*=\).*,\1 no,' \
 	    -e 's,\(per_source[[:space:]]*=\).*,\1 UNLIMITED,' \
 	    -e 's,\(cps[[:space:]]*=\).*,\1 1000 1,' \
 	    -e "s,^\([[:space:]]*\)passenv.*,&\n\1env = $env," \
+	    -e "s|^\([[:space:]]*\)server[[:space:]].*|&\n\1server_args = $args|" \
 	    ${SANITIZER:+-e '/rlimit_as/d'} \
 	    "$top/xinetd.d/kpop" >"$WORLD/xinetd.conf"
 }
@@ -246,6 +246,7 @@ begin_test() {
 	server_note
 	realm_logout
 	rm -rf /var/mail/* "$state"/users "$WORLD/held" "$WORLD/spool.kept"
+	rm -rf /etc/kpopd.conf
 }
 
 # Errexit is off in a teardown, so each step's failure is kept in the status.

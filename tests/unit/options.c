@@ -1,13 +1,18 @@
 /*
- * Tests options.c: the defaults, the values that each option accepts, and those
- * that it refuses.
+ * Tests options.c: the defaults, the values that each option takes on the
+ * command line and in the file, and the refusal of others.
  *
- * Runs as any user.
+ * Runs as any user: fstat and lstat report that user's files as root's, and no
+ * file at the default place. The linker replaces them by the __wrap_ functions
+ * below (--wrap).
  */
 #include "config.h"
 
+#include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +23,33 @@
 
 #define WORDS 16
 #define REFUSED 2
+
+static char path[] = "/tmp/kpopd-options.XXXXXX";
+
+int __wrap_fstat(int, struct stat *);
+int __real_fstat(int, struct stat *);
+int
+__wrap_fstat(int fd, struct stat *st)
+{
+	int result = __real_fstat(fd, st);
+
+	st->st_uid = 0;
+	return result;
+}
+
+int __wrap_lstat(const char *, struct stat *);
+int __real_lstat(const char *, struct stat *);
+int
+__wrap_lstat(const char *name, struct stat *st)
+{
+	int result = __real_lstat(name, st);
+
+	st->st_uid = 0;
+	if (strcmp(name, CONFIG_FILE) != 0)
+		return result;
+	errno = ENOENT;
+	return -1;
+}
 
 /* Splits a command line at each '|' and reads it. Resets getopt first. */
 static struct options
@@ -34,18 +66,19 @@ read_line(const char *line)
 		argv[argc++] = strsep(&at, "|");
 	}
 	optind = 0;
-	options_read(&o, argc, argv, true);
+	if (!options_read(&o, argc, argv, true))
+		options_refuse_mistake(&o);
 	return o;
 }
 
 /*
- * Checks that the line is refused with status 2 and with a message that begins
- * with expected.
+ * Reads the line in a child, which must end with status 2. Returns what it
+ * prints.
  */
-static void
-check_refused(const char *line, const char *expected)
+static const char *
+refuse_line(const char *line)
 {
-	char said[512] = "";
+	static char said[1024];
 	int fds[2], status;
 	size_t n = 0;
 	ssize_t got;
@@ -62,10 +95,44 @@ check_refused(const char *line, const char *expected)
 	while (n < sizeof(said) - 1 &&
 	    (got = read(fds[0], said + n, sizeof(said) - 1 - n)) > 0)
 		n += (size_t)got;
+	said[n] = '\0';
 	close(fds[0]);
 	CHECK(process_wait(pid, &status, 0) == 0);
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == REFUSED);
-	CHECK(strncmp(said, expected, strlen(expected)) == 0);
+	return said;
+}
+
+/* Checks that the line is refused with a message that begins so. */
+static void
+check_refused(const char *line, const char *expected)
+{
+	CHECK(strncmp(refuse_line(line), expected, strlen(expected)) == 0);
+}
+
+/* Returns the command line with the file, which gets this text, and more. */
+static const char *
+with_file(const char *text, const char *more)
+{
+	static char line[256];
+	int fd = open(path, O_WRONLY | O_TRUNC);
+
+	CHECK(fd != -1 && write(fd, text, strlen(text)) != -1);
+	CHECK(close(fd) == 0);
+	snprintf(line, sizeof(line), "-f|%s%s", path, more);
+	return line;
+}
+
+/*
+ * Checks that a file with this text is refused with exactly this message after
+ * its path, and without the usage.
+ */
+static void
+check_file_refused(const char *text, const char *expected)
+{
+	char message[512];
+
+	snprintf(message, sizeof(message), "kpopd: %s:%s\n", path, expected);
+	CHECK(strcmp(refuse_line(with_file(text, "")), message) == 0);
 }
 
 static void
@@ -74,6 +141,7 @@ defaults(void)
 	struct options o = read_line("");
 
 	CHECK(o.by_hand && !o.pop3 && !o.recover);
+	CHECK(o.config == NULL);
 	CHECK(o.keytab == NULL && o.service == NULL && o.realms == NULL);
 	CHECK(o.domains == NULL && o.proxies.count == 0);
 	CHECK(strcmp(o.state, STATE_DIRECTORY) == 0);
@@ -155,35 +223,143 @@ tls(void)
 	check_refused("-T|always|-c|/c",
 	    "kpopd: -T takes no, offer, require or "
 	    "immediate, not always\n");
-	check_refused("-T|offer", "kpopd: TLS needs a certificate: -c\n");
-	check_refused("-C|ALL", "kpopd: TLS needs a certificate: -c\n");
+	check_refused("-T|offer", "kpopd: -T needs a certificate: -c, ");
+	check_refused("-C|ALL", "kpopd: -C needs a certificate: -c, ");
+	check_refused("--tls-key|/k", "kpopd: -K needs a certificate: -c, ");
 	check_refused("-C||-c|/c", "kpopd: -C takes OpenSSL's cipher list, ");
 	check_refused("-C|A\"|-c|/c",
 	    "kpopd: -C takes OpenSSL's cipher list, ");
 }
 
 static void
+long_names(void)
+{
+	struct options o = read_line("--keytab|/k|--state=/s|--pop3");
+
+	CHECK(strcmp(o.keytab, "/k") == 0 && strcmp(o.state, "/s") == 0);
+	CHECK(o.pop3 && !o.recover);
+	/* As for getopt: the last one wins, with its whole argument. */
+	o = read_line("-t|5:6|--timeouts|7");
+	CHECK(o.login == 7 && o.idle == 600);
+	/* An abbreviation would mean another option in a later version. */
+	check_refused("--key|/k",
+	    "kpopd: unknown option, or its argument is missing or unwanted: "
+	    "--key\n");
+	check_refused("--keyta=/k", "kpopd: unknown option, or its argument ");
+	check_refused("--rec", "kpopd: unknown option, or its argument ");
+}
+
+static void
 mistakes(void)
 {
 	check_refused("-q",
-	    "kpopd: unknown option, or its argument is "
-	    "missing: -q\nusage: kpopd [-a limits] ");
+	    "kpopd: unknown option, or its argument is missing or unwanted: "
+	    "-q\nusage: kpopd [-a limits] ");
 	check_refused("--no-such",
-	    "kpopd: unknown option, or its argument is "
-	    "missing: --no-such\n");
+	    "kpopd: unknown option, or its argument is missing or unwanted: "
+	    "--no-such\n");
 	check_refused("-t",
-	    "kpopd: unknown option, or its argument is "
-	    "missing: -t\n");
+	    "kpopd: unknown option, or its argument is missing or unwanted: "
+	    "-t\n");
+	check_refused("--keytab",
+	    "kpopd: unknown option, or its argument is missing or unwanted: "
+	    "--keytab\n");
+	check_refused("--pop3=yes",
+	    "kpopd: unknown option, or its argument is missing or unwanted: "
+	    "--pop3=yes\n");
 	check_refused("-p|word", "kpopd: unexpected argument: word\n");
+}
+
+/* Every option of the file reaches its field. */
+static void
+file_words(void)
+{
+	struct options o = read_line(with_file(
+	    "# all\n"
+	    "limits 1:2:7:0:4\ntls-ciphers ALL\ntls-certificate /c\n"
+	    "domains a,b.c\nstate /s\ntls-key /k\nkeytab /t\nlocks flock\n"
+	    "mailboxes maildir:~/M m\nuids 5:6\npop3\nrealms R,S\n"
+	    "service pop/h\ntls require\ntimeouts 8:9\ntls-user v\nuser w\n"
+	    "proxies local\n",
+	    ""));
+
+	CHECK(o.limits.all == 1 && o.limits.each == 2 && o.linger == 0);
+	CHECK(strcmp(o.tls.ciphers, "ALL") == 0 && o.tls.when == TLS_REQUIRE);
+	CHECK(strcmp(o.tls.certificate, "/c") == 0);
+	CHECK(strcmp(o.tls.key, "/k") == 0 && strcmp(o.tls.user, "v") == 0);
+	CHECK(strcmp(o.domains, "a,b.c") == 0 && strcmp(o.state, "/s") == 0);
+	CHECK(strcmp(o.keytab, "/t") == 0 && o.locks.count == 1);
+	CHECK(strcmp(o.mailboxes.text, "maildir:~/M m") == 0);
+	CHECK(o.uids.least == 5 && o.uids.most == 6 && o.pop3 && !o.recover);
+	CHECK(strcmp(o.realms, "R,S") == 0 && strcmp(o.service, "pop/h") == 0);
+	CHECK(o.login == 8 && o.idle == 9 && strcmp(o.user, "w") == 0);
+	CHECK(o.proxies.count == 1);
+}
+
+/* The command line wins with its whole argument, wherever -f is. */
+static void
+file_and_line(void)
+{
+	struct options o =
+	    read_line(with_file("limits 1:2:3\nkeytab /t\ntls no\n",
+		"|-a|9|--keytab|/u"));
+
+	CHECK(o.limits.all == 9 && o.limits.each == 20 && o.limits.rate == 50);
+	CHECK(strcmp(o.keytab, "/u") == 0 && o.tls.when == TLS_NO);
+	CHECK(strcmp(o.config, path) == 0);
+	check_refused(with_file("limits 1\n", "|-a|x"), "kpopd: -a takes ");
+	check_refused(with_file("limits 1\n", "|-T|offer"),
+	    "kpopd: -T needs a certificate: ");
+	/* A file with a mistake serves nothing, although -k is given. */
+	check_refused(with_file("keytab\n", "|-k|/k"), "kpopd: /tmp/");
+}
+
+static void
+file_mistakes(void)
+{
+	check_file_refused("\nkeytabs /k\n", "2: unknown word: keytabs");
+	check_file_refused("k /k\n", "1: unknown word: k");
+	check_file_refused("keytab /k\nkeytab /k\n", "2: repeated: keytab");
+	check_file_refused("keytab\n", "1: its argument is missing: keytab");
+	check_file_refused("pop3 no\n", "1: takes no argument: pop3");
+	check_file_refused("config /f\n",
+	    "1: an option of the command line only: config");
+	check_file_refused("recover\n",
+	    "1: an option of the command line only: recover");
+	check_file_refused("help\n",
+	    "1: an option of the command line only: help");
+	check_file_refused("#\nlimits 1,2\n",
+	    "2: limits takes up to five numbers, as 200:20:50:300:25, not 1,2");
+	check_file_refused("tls-user a\n\ntls offer # always\n",
+	    "3: tls takes no, offer, require or immediate, "
+	    "not offer # always");
+	check_file_refused("tls offer\n",
+	    "1: tls needs a certificate: -c, tls-certificate");
+	check_file_refused("tls no\ntls-key /k\n",
+	    "2: tls-key needs a certificate: -c, tls-certificate");
+	check_file_refused("tls=offer\n",
+	    "1: a line is NAME or NAME ARGUMENT, with a blank between them");
+	check_file_refused("",
+	    " it is empty; remove it, or write a comment into it");
+	check_refused("--config=/nonexistent/f",
+	    "kpopd: /nonexistent/f: No such file or directory\n");
 }
 
 int
 main(void)
 {
+	int fd = mkstemp(path);
+
+	CHECK(fd != -1 && fchmod(fd, 0644) == 0 && close(fd) == 0);
 	defaults();
 	numbers();
 	texts();
 	tls();
+	long_names();
 	mistakes();
+	file_words();
+	file_and_line();
+	file_mistakes();
+	CHECK(unlink(path) == 0);
 	return 0;
 }

@@ -1,0 +1,165 @@
+/*
+ * Reads the file of options into memory, and splits it into words and
+ * arguments.
+ *
+ * Runs as root, before the process reads anything from the client: in main, and
+ * in the listener at SIGHUP. The meaning of the words is in options.c. Whoever
+ * can change the file is root, so the file is refused unless it belongs to root
+ * and no other user may write it.
+ *
+ * A file that an editor is writing must not count as one with fewer options:
+ * "tls require" could be missing. So an empty file is refused, one whose last
+ * line does not end, and one that changes while it is read.
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "fingerprint.h"
+#include "options-file.h"
+
+#define CHANGED "it changed while it was read"
+
+static bool
+refuse_file(struct options_file *f, unsigned line, const char *problem)
+{
+	f->line = line;
+	f->problem = problem;
+	return false;
+}
+
+/*
+ * Reads the text of an open file, and checks that it has not changed meanwhile:
+ * each change sets the ctime.
+ */
+static bool
+read_text(struct options_file *f, int fd, const struct stat *before)
+{
+	struct stat after;
+
+	if (file_read(fd, f->text, (size_t)before->st_size, 0) == -1)
+		return refuse_file(f, 0,
+		    errno == ENODATA ? CHANGED : strerror(errno));
+	if (fstat(fd, &after) == -1 || after.st_size != before->st_size ||
+	    fingerprint_ns(&after.st_ctim) != fingerprint_ns(&before->st_ctim))
+		return refuse_file(f, 0, CHANGED);
+	return true;
+}
+
+/* Checks that an open file may be used, and stores its status. */
+static bool
+check_file(struct options_file *f, int fd, struct stat *st)
+{
+	if (fstat(fd, st) == -1)
+		return refuse_file(f, 0, strerror(errno));
+	if (!S_ISREG(st->st_mode))
+		return refuse_file(f, 0, "it is not a regular file");
+	if (st->st_uid != 0)
+		return refuse_file(f, 0, "it does not belong to root");
+	if ((st->st_mode & (S_IWGRP | S_IWOTH)) != 0)
+		return refuse_file(f, 0,
+		    "others than root may write it (see chmod 644)");
+	if (st->st_size == 0)
+		return refuse_file(f, 0,
+		    "it is empty; remove it, or write a comment into it");
+	if (st->st_size > OPTIONS_FILE_MOST)
+		return refuse_file(f, 0, "it has more than 64 KiB");
+	return true;
+}
+
+bool
+options_file_read(struct options_file *f, const char *path, bool optional)
+{
+	struct stat st;
+	bool ok;
+	int fd;
+
+	f->problem = NULL;
+	f->line = 0;
+	f->next = f->end = f->text;
+	/* A symbolic link that leads nowhere does not mean "no file". */
+	if (lstat(path, &st) == -1)
+		return (optional && errno == ENOENT) ||
+		    refuse_file(f, 0, strerror(errno));
+	if (st.st_uid != 0)
+		return refuse_file(f, 0, "it does not belong to root");
+	/* To open a FIFO must not wait for a writer. */
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd == -1)
+		return refuse_file(f, 0, strerror(errno));
+	ok = check_file(f, fd, &st) && read_text(f, fd, &st);
+	close(fd);
+	if (ok)
+		f->end = f->text + st.st_size;
+	return ok;
+}
+
+static bool
+is_space_or_tab(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/*
+ * Splits a line, which begins with no blank, and whose line feed at end is a
+ * NUL now.
+ */
+static bool
+split_line(struct options_file *f, char *line, char *end, const char **word,
+    const char **argument)
+{
+	char *rest = line;
+
+	for (const char *p = line; p < end; p++)
+		if (iscntrl((unsigned char)*p) && *p != '\t')
+			return refuse_file(f, f->line,
+			    *p == '\r' ? "a carriage return" :
+					 "a control character");
+	while (is_space_or_tab(end[-1]))
+		*--end = '\0';
+	while (isalnum((unsigned char)*rest) || *rest == '-')
+		rest++;
+	/* This may be another file, so the line is not shown. */
+	if (rest == line || (*rest != '\0' && !is_space_or_tab(*rest)))
+		return refuse_file(f, f->line,
+		    "a line is NAME or NAME ARGUMENT, "
+		    "with a blank between them");
+	*word = line;
+	*argument = NULL;
+	if (*rest != '\0') {
+		for (*rest++ = '\0'; is_space_or_tab(*rest); rest++)
+			;
+		*argument = rest;
+	}
+	return true;
+}
+
+bool
+options_file_next(struct options_file *f, const char **word,
+    const char **argument)
+{
+	while (f->next < f->end) {
+		char *line = f->next;
+		char *end = memchr(line, '\n', (size_t)(f->end - line));
+
+		f->line++;
+		if (end == NULL)
+			return refuse_file(f, f->line,
+			    "the last line has no line feed; "
+			    "the file is incomplete");
+		f->next = end + 1;
+		*end = '\0';
+		while (is_space_or_tab(*line))
+			line++;
+		if (line != end && *line != '#')
+			return split_line(f, line, end, word, argument);
+	}
+	return false;
+}

@@ -1,0 +1,269 @@
+/*
+ * Tests options-file.c with files that have every kind of mistake, and with
+ * things that are no files.
+ *
+ * Runs as any user: fstat and lstat report that user's files as root's. The
+ * linker replaces them by the __wrap_ functions below (--wrap).
+ */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "options-file.h"
+#include "tests/unit/check.h"
+
+static char path[] = "/tmp/kpopd-options.XXXXXX";
+static struct options_file file;
+static uid_t owner, link_owner;
+/* Called once, after the first bytes of the file were read. */
+static void (*meanwhile)(void);
+
+int __wrap_fstat(int, struct stat *);
+int __real_fstat(int, struct stat *);
+int
+__wrap_fstat(int fd, struct stat *st)
+{
+	int result = __real_fstat(fd, st);
+
+	st->st_uid = owner;
+	return result;
+}
+
+int __wrap_lstat(const char *, struct stat *);
+int __real_lstat(const char *, struct stat *);
+int
+__wrap_lstat(const char *name, struct stat *st)
+{
+	int result = __real_lstat(name, st);
+
+	st->st_uid = link_owner;
+	return result;
+}
+
+ssize_t __wrap_pread(int, void *, size_t, off_t);
+ssize_t __real_pread(int, void *, size_t, off_t);
+ssize_t
+__wrap_pread(int fd, void *to, size_t n, off_t at)
+{
+	void (*change)(void) = meanwhile;
+	ssize_t got = __real_pread(fd, to, n > 4 ? 4 : n, at);
+
+	meanwhile = NULL;
+	if (change != NULL)
+		change();
+	return got;
+}
+
+static void
+put(const void *text, size_t n)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	CHECK(fd != -1 && write(fd, text, n) == (ssize_t)n && close(fd) == 0);
+}
+
+/* Returns true if the file is refused, in this line and for this reason. */
+static bool
+is_refused(unsigned line, const char *reason)
+{
+	const char *word, *argument;
+
+	if (options_file_read(&file, path, true))
+		while (options_file_next(&file, &word, &argument))
+			;
+	return file.problem != NULL && file.line == line &&
+	    strncmp(file.problem, reason, strlen(reason)) == 0;
+}
+
+/* Returns true if the next line has this word and argument. */
+static bool
+is_next(unsigned line, const char *word, const char *argument)
+{
+	const char *w, *a;
+
+	return options_file_next(&file, &w, &a) && file.line == line &&
+	    strcmp(w, word) == 0 &&
+	    (argument == NULL ? a == NULL :
+				a != NULL && strcmp(a, argument) == 0);
+}
+
+/* Returns true if no line is left, and none has a mistake. */
+static bool
+is_end(void)
+{
+	const char *word, *argument;
+
+	return !options_file_next(&file, &word, &argument) &&
+	    file.problem == NULL;
+}
+
+#define PUT(text) put(text, sizeof(text) - 1)
+
+static void
+lines(void)
+{
+	PUT("\n# c\n\t # c\n  a-1  b  # c \t\n \t\nB\n\tc\t\"\\ %u\xff\n d "
+	    "\n#");
+	CHECK(is_refused(9, "the last line has no line feed"));
+	PUT("\n# c\n\t # c\n  a-1  b  # c \t\n \t\nB\n\tc\t\"\\ %u\xff\n d "
+	    "\n#\n");
+	CHECK(options_file_read(&file, path, false));
+	CHECK(is_next(4, "a-1", "b  # c") && is_next(6, "B", NULL));
+	CHECK(is_next(7, "c", "\"\\ %u\xff") && is_next(8, "d", NULL));
+	CHECK(is_end());
+	PUT("\n");
+	CHECK(options_file_read(&file, path, false) && is_end());
+	PUT("#");
+	CHECK(is_refused(1, "the last line has no line feed"));
+}
+
+static void
+mistakes(void)
+{
+	PUT("a\nb=c\n");
+	CHECK(is_refused(2, "a line is NAME or NAME ARGUMENT"));
+	PUT("\xef\xbb\xbf"
+	    "a b\n");
+	CHECK(is_refused(1, "a line is NAME or NAME ARGUMENT"));
+	PUT("a b\r\nc d\r\n");
+	CHECK(is_refused(1, "a carriage return"));
+	PUT("a b\n#\r\0\nc d\r\n");
+	CHECK(is_refused(3, "a carriage return"));
+	PUT("a b\nc\0d\n");
+	CHECK(is_refused(2, "a control character"));
+	PUT("\0\n");
+	CHECK(is_refused(1, "a control character"));
+	PUT("a b\n\0\0\0");
+	CHECK(is_refused(2, "the last line has no line feed"));
+	PUT("a b\033[2J\n");
+	CHECK(is_refused(1, "a control character"));
+	PUT("a b\177\n");
+	CHECK(is_refused(1, "a control character"));
+	PUT("");
+	CHECK(is_refused(0, "it is empty"));
+}
+
+/* A line as long as the file may be is an argument as any other. */
+static void
+sizes(void)
+{
+	static char text[OPTIONS_FILE_MOST + 1];
+
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "a ", 2);
+	text[OPTIONS_FILE_MOST - 1] = '\n';
+	put(text, OPTIONS_FILE_MOST);
+	CHECK(options_file_read(&file, path, true));
+	text[OPTIONS_FILE_MOST - 1] = '\0';
+	CHECK(is_next(1, "a", text + 2) && is_end());
+	put(text, sizeof(text));
+	CHECK(is_refused(0, "it has more than 64 KiB"));
+	CHECK(truncate(path, (off_t)1 << 30) == 0);
+	CHECK(is_refused(0, "it has more than 64 KiB"));
+	memset(text, '\n', sizeof(text));
+	put(text, OPTIONS_FILE_MOST);
+	CHECK(options_file_read(&file, path, true) && is_end());
+	CHECK(file.line == OPTIONS_FILE_MOST);
+}
+
+static void
+rights(void)
+{
+	PUT("a\n");
+	owner = 1;
+	CHECK(is_refused(0, "it does not belong to root"));
+	owner = 0;
+	CHECK(chmod(path, 0664) == 0 && is_refused(0, "others than root may"));
+	CHECK(chmod(path, 0646) == 0 && is_refused(0, "others than root may"));
+	CHECK(chmod(path, 0755) == 0 && options_file_read(&file, path, true));
+	CHECK(is_next(1, "a", NULL) && is_end());
+}
+
+/* What is not a file, with the path of the file. */
+static void
+other_types(void)
+{
+	char target[sizeof(path) + 2];
+
+	CHECK(unlink(path) == 0);
+	CHECK(options_file_read(&file, path, true) && is_end());
+	CHECK(!options_file_read(&file, path, false));
+	CHECK(strcmp(file.problem, "No such file or directory") == 0);
+	CHECK(mkfifo(path, 0600) == 0);
+	CHECK(is_refused(0, "it is not a regular file"));
+	CHECK(unlink(path) == 0 && mkdir(path, 0700) == 0);
+	CHECK(is_refused(0, "it is not a regular file"));
+	CHECK(rmdir(path) == 0 && symlink("/dev/zero", path) == 0);
+	CHECK(is_refused(0, "it is not a regular file"));
+	CHECK(unlink(path) == 0 && symlink(path, path) == 0);
+	CHECK(is_refused(0, "Too many levels of symbolic links"));
+	/* A link to nothing is not an absent file. */
+	snprintf(target, sizeof(target), "%s.t", path);
+	CHECK(unlink(path) == 0 && symlink(target, path) == 0);
+	CHECK(is_refused(0, "No such file or directory"));
+	PUT("a\n");
+	CHECK(options_file_read(&file, path, true) && is_next(1, "a", NULL));
+	owner = 1;
+	CHECK(is_refused(0, "it does not belong to root"));
+	owner = 0;
+	link_owner = 1;
+	CHECK(is_refused(0, "it does not belong to root"));
+	link_owner = 0;
+	CHECK(unlink(path) == 0 && unlink(target) == 0);
+}
+
+static void
+shorten(void)
+{
+	CHECK(truncate(path, 4) == 0);
+}
+
+static void
+lengthen(void)
+{
+	CHECK(truncate(path, 20) == 0);
+}
+
+static void
+rewrite(void)
+{
+	PUT("tls offer  \n");
+}
+
+/* A file that changes while it is read is not used, another one is whole. */
+static void
+changes(void)
+{
+	void (*const all[])(void) = { shorten, lengthen, rewrite };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		PUT("tls require\n");
+		usleep(20000); /* the clock of ctime has ticked */
+		meanwhile = all[i];
+		CHECK(is_refused(0, "it changed while it was read"));
+		CHECK(meanwhile == NULL);
+	}
+}
+
+int
+main(void)
+{
+	int fd = mkstemp(path);
+
+	CHECK(fd != -1 && close(fd) == 0 && chmod(path, 0644) == 0);
+	umask(022);
+	lines();
+	mistakes();
+	sizes();
+	rights();
+	other_types();
+	changes();
+	CHECK(unlink(path) == 0);
+	return 0;
+}
