@@ -82,7 +82,7 @@ check_file(struct options_file *f, int fd, struct stat *st)
 	return true;
 }
 
-/* Returns true if a name in the path's directory has changed within a second. */
+/* Returns true if a name in the path's directory changed less than 1 s ago. */
 static bool
 has_new_neighbour(const char *path)
 {

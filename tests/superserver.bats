@@ -198,7 +198,7 @@ mend() {
 # why OBSTACLE: prints what kpopd logs about it.
 why() {
 	case $1 in
-	options) echo 'unknown option, or its argument is missing: --wrong' ;;
+	options) echo 'unknown option, or its argument .*: --wrong' ;;
 	account) echo 'the pre-auth user cannot be used: unknown user' ;;
 	malformed) echo 'Kerberos does not work' ;;
 	*) echo 'krb5.conf is missing or empty' ;;
