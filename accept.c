@@ -36,6 +36,7 @@
 #include "accept-queue.h"
 #include "accept-socket.h"
 #include "accept-stale.h"
+#include "accept-unable.h"
 #include "accept.h"
 #include "clock.h"
 #include "log.h"
@@ -43,8 +44,12 @@
 #define REJECTION "-ERR [SYS/TEMP] too many connections, try again later\r\n"
 /* After a failed accept the listener accepts nothing for this long. */
 #define BACKOFF_MS 500
-/* How often the listener looks whether it was replaced. */
-#define STALE_MS 1000
+/*
+ * How often the listener looks whether it was replaced, and how long it serves
+ * before it looks first. An upgrade replaces several libraries one after
+ * another, and systemd gives a service up after 5 starts in 10 seconds.
+ */
+#define STALE_MS 3000
 /* The most connections accepted before the listener handles other events. */
 #define BATCH 64
 /*
@@ -499,7 +504,9 @@ handle_events(struct listener *l, int timeout)
 int
 accept_connections(const struct accept_plan *plan)
 {
-	struct listener l = { .plan = plan, .last_event = clock_ms() };
+	struct listener l = { .plan = plan,
+		.last_event = clock_ms(),
+		.stale_due = clock_ms() + STALE_MS };
 
 	make_tables(&l);
 	l.signals = open_signals();
@@ -515,6 +522,7 @@ accept_connections(const struct accept_plan *plan)
 	 * log_open again.
 	 */
 	log_open("kpopd");
+	unable_end();
 	for (;;) {
 		int timeout = set_timeout(&l);
 

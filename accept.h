@@ -33,7 +33,8 @@ struct accept_plan {
 };
 
 /*
- * Gives each connection a process, until SIGTERM comes, the listener is idle
+ * Calls unable_end when it can serve. Gives each connection a process, until
+ * SIGTERM comes, the listener is idle
  * for too long, or kpopd was replaced. Sessions then continue without the
  * listener. Returns 0, the exit status. If fd 0 no longer listens, ends the
  * process (fatal).

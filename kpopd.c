@@ -221,6 +221,7 @@ serve_connection(struct server *s)
 	 */
 	m.is_proxied =
 	    s->o.proxies.count > 0 && proxies_include_peer(&s->o.proxies, 0);
+	unable_end();
 	monitor_run(&m);
 }
 
@@ -272,7 +273,6 @@ listen_for_clients(struct server *s)
 	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)
 		layer_tls_works(&s->o);
-	unable_end();
 	return accept_connections(&plan);
 }
 
@@ -299,14 +299,16 @@ main(int argc, char **argv)
 	if (listens && !stale_follow_parent())
 		return 0;
 	if (!by_hand)
-		unable_begin(listens);
+		unable_begin(&s.o, listens);
 	options_read(&s.o, argc, argv, by_hand);
-	if (s.o.tls.when == TLS_IMMEDIATE)
-		unable_quiet();
 	if (s.o.recover && geteuid() != 0)
 		options_refuse(&s.o, "--recover needs root", "");
-	if (s.o.recover)
+	if (s.o.recover && listens)
+		options_refuse(&s.o, "--recover serves no client", "");
+	if (s.o.recover) {
+		unable_end();
 		return recover_all(&s.o);
+	}
 	if (listens)
 		return listen_for_clients(&s);
 	if (by_hand || address_write_peer(0, &peer) == -1) {
@@ -326,7 +328,6 @@ main(int argc, char **argv)
 	}
 	log_peer(peer.text);
 	prepare_server(&s);
-	unable_end();
 	serve_connection(&s);
 	return 0;
 }

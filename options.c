@@ -397,20 +397,37 @@ options_refuse(const struct options *o, const char *why, const char *what)
 	options_log_refusal(why, what);
 }
 
+/* The first mistake, for options_refuse; why is "" if there is none. */
+struct mistake {
+	char why[128];
+	const char *what;
+};
+
 /* Reads the option of one row. */
 static void
-read_row(struct options *o, const struct row *r, const char *text)
+read_row(struct options *o, const struct row *r, const char *text,
+    struct mistake *m)
 {
-	char why[128];
-
 	if (r->read == NULL) {
 		memcpy((char *)o + r->field, &text, sizeof(text));
 		return;
 	}
-	if (r->read(o, text) == 0)
+	if (r->read(o, text) == 0 || *m->why != '\0')
 		return;
-	snprintf(why, sizeof(why), "-%c takes %s, not ", r->letter, r->takes);
-	options_refuse(o, why, text);
+	snprintf(m->why, sizeof(m->why), "-%c takes %s, not ", r->letter,
+	    r->takes);
+	m->what = text;
+}
+
+/* Notes an option that has no row or no argument. */
+static void
+note_unknown(const char *text, struct mistake *m)
+{
+	if (*m->why != '\0')
+		return;
+	strlcpy(m->why,
+	    "unknown option, or its argument is missing: ", sizeof(m->why));
+	m->what = text;
 }
 
 /*
@@ -423,6 +440,7 @@ read_rows(struct options *o, int argc, char **argv)
 	enum { LONG_OPTION = 256 };
 	struct option names[ROWS + 1] = { { NULL, 0, NULL, 0 } }, *name = names;
 	char letters[2 * ROWS + 1], *letter = letters;
+	struct mistake m = { .why = "" };
 	int c;
 
 	for (size_t i = 0; i < ROWS; i++) {
@@ -442,18 +460,20 @@ read_rows(struct options *o, int argc, char **argv)
 	while ((c = getopt_long(argc, argv, letters, names, NULL)) != -1) {
 		const struct row *r = rows;
 
-		if (c == '?')
-			options_refuse(o,
-			    "unknown option, or its argument is "
-			    "missing: ",
-			    argv[optind - 1]);
+		if (c == '?') {
+			note_unknown(argv[optind - 1], &m);
+			continue;
+		}
 		if (c >= LONG_OPTION)
 			r = &rows[c - LONG_OPTION];
 		else
 			while (r->letter != c)
 				r++;
-		read_row(o, r, optarg);
+		read_row(o, r, optarg, &m);
 	}
+	/* Now -T is known, which decides whether a client is told. */
+	if (*m.why != '\0')
+		options_refuse(o, m.why, m.what);
 	if (optind < argc)
 		options_refuse(o, "unexpected argument: ", argv[optind]);
 }
