@@ -190,6 +190,16 @@ trace_no_more() {
 	[ "$listeners" -le 5 ]
 }
 
+@test "a listener that is to end when it is idle for a second serves for three" {
+	local begun listener
+	start_waiting -a 200:20:50:1
+	begun=$EPOCHREALTIME
+	serves
+	listener=$(listener_pid)
+	await 10 "! kill -0 $listener 2>/dev/null"
+	[ "$(bc <<<"$EPOCHREALTIME - $begun > 3")" = 1 ]
+}
+
 @test "a listener serves on while no kpopd is installed, and the next kpopd replaces it" {
 	local listener
 	start_waiting
@@ -314,7 +324,7 @@ why() {
 	tls_make
 	server_start $(tls_options) -C nonsense
 	is_unable
-	log_has 'fatal peer=[^ ]+ error="-C takes cipher suites that OpenSSL has'
+	log_has 'fatal peer=[^ ]+ error="-C takes cipher suites that OpenSSL'
 }
 
 @test "a kpopd that cannot start sends nothing if its clients begin with TLS" {
