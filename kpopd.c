@@ -238,6 +238,7 @@ serve_connection(struct server *s)
 	 */
 	m.is_proxied =
 	    s->o.proxies.count > 0 && proxies_include_peer(&s->o.proxies, 0);
+	unable_end();
 	monitor_run(&m);
 }
 
@@ -289,7 +290,6 @@ listen_for_clients(struct server *s)
 	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)
 		layer_tls_works(&s->o);
-	unable_end();
 	return accept_connections(&plan);
 }
 
@@ -299,7 +299,7 @@ main(int argc, char **argv)
 	static struct server s;
 	struct stat st;
 	struct address_text peer;
-	bool by_hand, listens, is_mistaken;
+	bool by_hand, listens;
 
 	/*
 	 * If descriptor 0 was closed, descriptor 2 may still be the client's
@@ -316,16 +316,17 @@ main(int argc, char **argv)
 	if (listens && !stale_follow_parent())
 		return 0;
 	if (!by_hand)
-		unable_begin(listens);
-	is_mistaken = !options_read(&s.o, argc, argv, by_hand);
-	if (s.o.tls.when == TLS_IMMEDIATE)
-		unable_quiet();
-	if (is_mistaken)
+		unable_begin(&s.o, listens);
+	if (!options_read(&s.o, argc, argv, by_hand))
 		options_refuse_mistake(&s.o);
 	if (s.o.recover && geteuid() != 0)
 		options_refuse(&s.o, "--recover needs root", "");
-	if (s.o.recover)
+	if (s.o.recover && listens)
+		options_refuse(&s.o, "--recover serves no client", "");
+	if (s.o.recover) {
+		unable_end();
 		return recover_all(&s.o);
+	}
 	if (listens)
 		return listen_for_clients(&s);
 	if (by_hand || address_write_peer(0, &peer) == -1) {
@@ -345,7 +346,6 @@ main(int argc, char **argv)
 	}
 	log_peer(peer.text);
 	prepare_server(&s);
-	unable_end();
 	serve_connection(&s);
 	return 0;
 }

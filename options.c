@@ -476,11 +476,16 @@ locate_option(const struct reading *g, const struct row *r, char text[256])
 	return text;
 }
 
-/* Keeps a mistake of the command line, or of an option. Returns false. */
+/*
+ * Keeps a mistake if it is the first. is_file: it is in the file. Returns false.
+ */
 static bool
-keep_mistake(struct reading *g, const char *why, const char *what)
+keep_mistake(struct reading *g, bool is_file, const char *why, const char *what)
 {
+	if (*g->why != '\0')
+		return false;
 	strlcpy(g->why, why, sizeof(g->why));
+	g->is_file = is_file;
 	g->what = what;
 	return false;
 }
@@ -492,15 +497,13 @@ keep_file_mistake(struct reading *g, unsigned line, const char *why,
 {
 	struct log_text t;
 	const char *path = log_words(&t, g->config);
+	char text[sizeof(g->why)];
 
-	g->is_file = true;
-	g->what = what;
 	if (line > 0)
-		snprintf(g->why, sizeof(g->why), "%.200s:%u: %s", path, line,
-		    why);
+		snprintf(text, sizeof(text), "%.200s:%u: %s", path, line, why);
 	else
-		snprintf(g->why, sizeof(g->why), "%.200s: %s", path, why);
-	return false;
+		snprintf(text, sizeof(text), "%.200s: %s", path, why);
+	return keep_mistake(g, true, text, what);
 }
 
 /* Reads the option of one row, if it is given. */
@@ -521,8 +524,7 @@ read_row(struct reading *g, struct options *o, const struct row *r)
 		return true;
 	snprintf(why, sizeof(why), "%s takes %s, not ",
 	    locate_option(g, r, place), r->takes);
-	g->is_file = given->on_line == NULL;
-	return keep_mistake(g, why, text);
+	return keep_mistake(g, given->on_line == NULL, why, text);
 }
 
 /*
@@ -578,6 +580,7 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 {
 	struct option names[ROWS + 1];
 	char letters[2 * ROWS + 1];
+	bool is_right = true;
 	int c;
 
 	make_getopt_tables(letters, names);
@@ -588,11 +591,13 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 		if (c == '?' ||
 		    (c >= LONG_OPTION &&
 			!is_whole_name(option_word(argv),
-			    rows[c - LONG_OPTION].name)))
-			return keep_mistake(g,
+			    rows[c - LONG_OPTION].name))) {
+			is_right = keep_mistake(g, false,
 			    "unknown option, or its argument is missing or "
 			    "unwanted: ",
 			    option_word(argv));
+			continue;
+		}
 		if (c >= LONG_OPTION)
 			r = &rows[c - LONG_OPTION];
 		else
@@ -603,8 +608,9 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 		g->given[r - rows].on_line = r->argument != NULL ? optarg : "";
 	}
 	if (optind < argc)
-		return keep_mistake(g, "unexpected argument: ", argv[optind]);
-	return true;
+		return keep_mistake(g, false,
+		    "unexpected argument: ", argv[optind]);
+	return is_right;
 }
 
 /* Collects the option of one line of the file. */
@@ -639,13 +645,15 @@ read_file(struct reading *g, struct options_file *f)
 {
 	const char *named = g->given[find_row("config") - rows].on_line;
 	const char *word, *argument;
+	bool is_right = true;
 
 	g->config = named != NULL ? named : CONFIG_FILE;
 	if (options_file_read(f, g->config, named == NULL))
 		while (options_file_next(f, &word, &argument))
 			if (!read_file_word(g, f->line, word, argument))
-				return false;
-	return f->problem == NULL ||
+				is_right = false;
+	return f->problem == NULL ?
+	    is_right :
 	    keep_file_mistake(g, f->line, f->problem, "");
 }
 
@@ -663,8 +671,7 @@ check_certificate(struct reading *g, const struct options *o, const char *name)
 	snprintf(why, sizeof(why),
 	    "%s needs a certificate: -c, tls-certificate",
 	    locate_option(g, r, place));
-	g->is_file = given->on_line == NULL;
-	return keep_mistake(g, why, "");
+	return keep_mistake(g, given->on_line == NULL, why, "");
 }
 
 /* Sets the defaults that depend on other options. */
@@ -689,6 +696,8 @@ set_dependent(struct reading *g, struct options *o)
 static bool
 set_options(struct options *o, struct reading *g, struct options_file *f)
 {
+	bool is_right;
+
 	*o = (struct options){
 		.by_hand = o->by_hand,
 		.state = STATE_DIRECTORY,
@@ -704,30 +713,22 @@ set_options(struct options *o, struct reading *g, struct options_file *f)
 	};
 	read_locks(o, DEFAULT_LOCKS);
 	read_mailboxes(o, DEFAULT_MAILBOXES);
-	if (!read_file(g, f))
-		return false;
+	is_right = read_file(g, f);
 	for (const struct row *r = rows; r < rows + ROWS; r++)
 		if (!read_row(g, o, r))
-			return false;
-	return set_dependent(g, o);
+			is_right = false;
+	return set_dependent(g, o) && is_right;
 }
 
 bool
 options_read(struct options *o, int argc, char **argv, bool by_hand)
 {
-	const struct given *when = &reading.given[find_row("tls") - rows];
+	bool is_right;
 
 	reading = (struct reading){ .why = "" };
 	*o = (struct options){ .by_hand = by_hand };
-	if (read_command_line(&reading, o, argc, argv) &&
-	    set_options(o, &reading, &file))
-		return true;
-	/* The mistake may have come before tls was read. */
-	if (when->on_line != NULL)
-		read_when(o, when->on_line);
-	else if (when->in_file != NULL)
-		read_when(o, when->in_file);
-	return false;
+	is_right = read_command_line(&reading, o, argc, argv);
+	return set_options(o, &reading, &file) && is_right;
 }
 
 void
