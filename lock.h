@@ -56,18 +56,18 @@ int lock_plan_read(struct lock_plan *plan, const char *text);
 bool lock_wants_dotlock(const struct lock_plan *plan);
 
 /*
- * Root: returns true if the plan has a dotlock and its directory belongs to
- * root and is writable by a group, but not by all users. Stores that group in
- * *group. The user must not be able to change any component of path, because
- * the broker of that user gets the group's rights.
+ * Root: returns true if the plan has a dotlock, and the directory of the
+ * dotlock belongs to root and is writable by a group, but not by all users.
+ * Stores that group in *group. The user must not be able to change any
+ * component of path, because the broker of that user gets the group's rights.
  */
 bool lock_needs_group(const struct lock_plan *plan, const char *path,
     gid_t *group);
 
 /*
  * Locks the whole file that is open as fd, with F_RDLCK or F_WRLCK, or unlocks
- * it with F_UNLCK. Does not wait. Returns 0, or -1 with errno, which is EAGAIN
- * if others have locked it.
+ * it with F_UNLCK. Does not wait. Returns 0, or -1 with errno. errno is EAGAIN
+ * if another process has locked the file.
  */
 int lock_fcntl(int fd, short type);
 
