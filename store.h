@@ -46,7 +46,7 @@ struct store_ops {
 	 * specify.
 	 */
 	enum store_access mailbox_access, directory_access;
-	/* used in place of directory_access if absent mailboxes are made */
+	/* replaces directory_access if absent mailboxes are made */
 	enum store_access create_access;
 	/*
 	 * True if other programs lock a mailbox of this format. Then the
