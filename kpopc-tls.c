@@ -1,5 +1,5 @@
 /*
- * Begins TLS with STLS, and starts a process for it.
+ * Sends STLS, and starts a process that does TLS.
  *
  * Runs as the caller, partly in a process between the connection and the rest
  * of kpopc. That process passes no byte before it has verified the server's
