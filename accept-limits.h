@@ -57,7 +57,7 @@ struct limits_state {
 	struct limits_config most;
 	int count;      /* sessions */
 	int64_t credit; /* tokens for new sessions, in thousandths */
-	int64_t since;  /* ms at which credit was computed */
+	int64_t since;  /* time in ms at which credit was computed */
 	struct sources *sources;
 	struct limits_session {
 		pid_t pid;
@@ -79,15 +79,15 @@ void limits_init(struct limits_state *t, const struct limits_config *most,
     int64_t now, const uint64_t key[3]);
 
 /*
- * Returns in how many ms the rate permits one more session. Returns 0 if the
- * rate permits one now.
+ * Returns the time in ms until the rate permits one more session. Returns 0 if
+ * the rate permits one now.
  */
 int limits_wait_ms(struct limits_state *t, int64_t now);
 
 /*
  * Decides whether a connection may begin a session, at once or after a wait.
- * net: the address that the connection counts for, or NULL if that address has
- * no limits of its own. Fills *slot if it returns LIMITS_OK. The caller may
+ * net: the address for which the connection counts, or NULL if that address has
+ * no limits of its own. If the result is LIMITS_OK, fills *slot. The caller may
  * have at most LIMITS_WAITING slots without a session at a time.
  */
 enum limits_verdict limits_take_slot(struct limits_state *t,

@@ -23,7 +23,7 @@ struct accept_queue {
 /*
  * Appends a connection. Returns false if the queue was not full. If the queue
  * was full, returns true, and *lost is the connection that would be served
- * last, which may be the new one. This connection is not in the queue any more.
+ * last, which may be the new one. The queue does not contain *lost.
  */
 bool queue_add(struct accept_queue *q, const struct waiting *w,
     struct waiting *lost);

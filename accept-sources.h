@@ -1,4 +1,4 @@
-/* The addresses that connections came from last: see accept-sources.c. */
+/* The addresses of the last connections: see accept-sources.c. */
 #ifndef ACCEPT_SOURCES_H
 #define ACCEPT_SOURCES_H
 
@@ -21,7 +21,7 @@ struct source {
 	struct address_net net;
 	int in_use;       /* sessions and waiting connections */
 	int64_t credit;   /* tokens in thousandths; negative: owed */
-	int64_t since;    /* ms at which credit was computed */
+	int64_t since;    /* time in ms at which credit was computed */
 	int chained;      /* next address with the same hash; 0: none */
 	int older, newer; /* neighbours in the list below */
 };
@@ -59,7 +59,7 @@ int sources_get(struct sources *s, const struct address_net *net, int64_t now);
  * Takes a token for one connection from the address's bucket. The bucket may
  * owe as many tokens as it earns in SOURCES_WAIT_MS. If the bucket would owe
  * more, takes no token and returns -1. After taking a token, returns how many
- * thousandths of a token the bucket lacked before.
+ * thousandths of a token were missing in the bucket before.
  */
 int64_t sources_take(struct sources *s, int index, int64_t now);
 

@@ -14,7 +14,7 @@ struct auth;
  * Pre-auth process, as root: copies keys from keytab (NULL: libkrb5's default)
  * to memory. If service is NULL, copies the keys of pop/HOST and pop3/HOST of
  * any host. Otherwise copies only the keys of the principal that service names.
- * Returns 0, or -1 (logged) if there is no such key.
+ * Returns 0, or -1 (logged) if the keytab has no such key.
  */
 int keytab_load(struct auth *a, const char *keytab, const char *service);
 

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* Bytes of a principal in text form, with its NUL; longer ones are refused. */
+/* Bytes of a principal in text form, with its NUL. Longer ones are refused. */
 #define AUTH_NAME 512
 #define AUTH_ENCTYPE 48 /* bytes of the name of an encryption type */
 #define AUTH_LAYER 24   /* bytes of the name of a connection's protection */
@@ -14,7 +14,7 @@ struct auth_peer {
 	char principal[AUTH_NAME];
 	char service[AUTH_NAME];    /* its key has decrypted the ticket */
 	char ticket[AUTH_ENCTYPE];  /* the encryption type of that key */
-	char session[AUTH_ENCTYPE]; /* the one of the session key */
+	char session[AUTH_ENCTYPE]; /* encryption type of the session key */
 	char mutual;                /* 1 if the client wants an AP-REP */
 	/*
 	 * the connection's protection, as in the login line of the log

@@ -138,9 +138,9 @@ int io_flush(struct io *io);
 
 /*
  * Sends waiting output, then waits until the peer's kernel has acknowledged all
- * of it. On a socket pair, waits until the other end has read it. The write
- * timeout restarts each time fewer bytes are outstanding. A peer that has ended
- * only its own direction still counts as connected. Returns 0, or -1 with
+ * output. On a socket pair, waits until the other end has read all output. The
+ * write timeout restarts each time fewer bytes are outstanding. A peer that has
+ * ended only its own direction still counts as connected. Returns 0, or -1 with
  * io->error set. Also returns 0 if the kernel cannot count the outstanding
  * bytes.
  */

@@ -44,7 +44,7 @@
 #define STALE_SECONDS 300
 /*
  * A broker sets the time of its lock every TOUCH_MS (lock-broker.c). If the
- * time is older than this, the broker has missed two of these times.
+ * time is TOUCHED_SECONDS old, the broker has twice failed to set it.
  */
 #define TOUCHED_SECONDS 120
 #define BOOT_ID 36 /* characters of a UUID */
@@ -149,7 +149,8 @@ dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
 
 /*
  * Returns true if text may be what a program writes into a lock: nothing, a
- * pid, or a host name. Returns false if it begins like a mailbox, with "From ".
+ * pid, or a host name. Returns false if text begins like a mailbox, with "From
+ * ".
  */
 static bool
 is_lock_text(const char *text)
@@ -291,7 +292,7 @@ log_obstacle_once(struct dotlock *d, const char *name, const char *why)
 }
 
 /*
- * Removes the file at name if it is a stale lock. Returns 0 if the caller can
+ * Removes the file at `name` if it is a stale lock. Returns 0 if the caller can
  * try to make the dotlock again. Returns -1 with EAGAIN if the file is a lock
  * that is not stale. Returns -1 with another errno if only an administrator can
  * remove the file.
@@ -320,8 +321,8 @@ remove_stale(struct dotlock *d, const char *name)
 		return -1;
 	}
 	/*
-	 * Meanwhile another program may have removed this lock and made
-	 * another.
+	 * Meanwhile another program may have replaced this lock by its own
+	 * lock.
 	 */
 	if (lstat(name, &now) == -1 || now.st_dev != st.st_dev ||
 	    now.st_ino != st.st_ino)
@@ -371,7 +372,7 @@ make_dotlock(const char *name)
 	return fd;
 }
 
-/* Returns true if the file at name is the dotlock that this process made. */
+/* Returns true if the file at `name` is the dotlock that this process made. */
 static bool
 is_ours(const struct dotlock *d, const char *name)
 {

@@ -14,7 +14,7 @@ struct dotlock {
 	uid_t least_uid;  /* as in struct lock_plan */
 	/* the plan has a dotlock, and the directory is writable */
 	bool is_possible;
-	bool is_logged; /* the obstacle to it has been logged */
+	bool is_logged; /* the file in its place has been logged */
 };
 
 /*
@@ -28,8 +28,8 @@ void dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
 /*
  * Makes the dotlock unless d already holds it. Removes a stale dotlock first.
  * Returns 0, or -1 with errno. EAGAIN means that another program holds the
- * lock. EEXIST means that a file that only an administrator can remove is in
- * the way; that file is logged.
+ * lock. EEXIST means that another file has the dotlock's name, and only an
+ * administrator can remove that file (logged).
  */
 int dotlock_take(struct dotlock *d);
 

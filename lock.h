@@ -32,8 +32,8 @@ struct lock_plan {
 };
 
 /*
- * The requests of a session to the broker: a packet of one byte. The broker's
- * answer is a packet of one byte, 0 or an errno.
+ * The requests of a session to the broker. Each is a packet of one byte. The
+ * broker's answer is also a packet of one byte: 0 or an errno.
  */
 enum lock_verb {
 	/* make the dotlock, unless the broker holds it already */
@@ -74,7 +74,7 @@ int lock_fcntl(int fd, short type);
 /*
  * Blocks (SIG_BLOCK) or unblocks (SIG_UNBLOCK) the signals that stop a service.
  * The session blocks them while the spool is locked for writing. The monitor
- * blocks them from the login on, the broker from its start on.
+ * blocks them after the login, the broker from its start.
  */
 void lock_signals(int how);
 

@@ -48,14 +48,14 @@ bool files_is_as_counted(const struct record *r, const struct stat *st,
 
 /*
  * Finds where a message is now, in new or cur, with any flags. Returns 0, or -1
- * with errno: ENOENT if it is in neither.
+ * with errno. errno is ENOENT if neither directory has the message.
  */
 int files_locate(struct maildir *m, const struct record *r,
     struct location *where);
 
 /*
- * Opens a message where it is now. Returns its descriptor, or -1 with errno:
- * ENOENT if it is gone.
+ * Opens a message where it is now. Returns its descriptor, or -1 with errno.
+ * errno is ENOENT if the message is gone.
  */
 int files_open(struct maildir *m, const struct record *r,
     struct location *where);

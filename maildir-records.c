@@ -250,12 +250,12 @@ is_file_listed(const struct names *l, const struct unique *u,
 
 /*
  * Gives a message the ordinal that the earlier list has for its file. A new
- * file gets the ordinal 0 unless another file with the same unique name has it.
- * If 0 is taken, the new file gets an ordinal that no message of this unique
- * name has in the earlier or the new list. The order of the inodes must not
- * decide the ordinal. If it did, a new file could get the UIDL of another
- * message. A client that has fetched the other message would then not fetch the
- * new one.
+ * file gets the ordinal 0, unless another file with the same unique name has
+ * this ordinal. In that case the new file gets an ordinal that no message of
+ * this unique name has in the earlier or the new list. The order of the inodes
+ * must not decide the ordinal. If it did, a new file could get the UIDL of
+ * another message. A client that has fetched the other message would then not
+ * fetch the new one.
  */
 static void
 choose_ordinal(const struct maildir *m, const struct names *l,

@@ -76,9 +76,8 @@ struct sandbox_path;
  * Opens what a confined session needs for the mailbox at path, with the rights
  * that the format specifies. If the mailbox is a directory, opens it as
  * *mailbox. Opens the directory that contains the mailbox as *directory. If the
- * format specifies no right to one of these two directories, does not open it
- * and does not change *mailbox or *directory. If one cannot be opened, its fd
- * is -1.
+ * format specifies no right to one of these directories, leaves *mailbox or
+ * *directory unchanged. If a directory cannot be opened, stores -1 as its fd.
  */
 void maildrop_reach(const struct mailboxes *b, const char *path,
     struct sandbox_path *mailbox, struct sandbox_path *directory);

@@ -22,10 +22,9 @@
 bool boundary_is_at(int fd, off_t at, off_t size, off_t *empty);
 
 /*
- * Returns true if a Content-Length that places the end of a body at p can be
- * right. p[-1] is then the body's last byte. n is the number of bytes from p on
- * that the caller has read. n is BOUNDARY_LOOK, or less if the file ends
- * earlier.
+ * A Content-Length specifies that a body ends at p. p[-1] would be the body's
+ * last byte. Returns true if the bytes from p on permit that. n is the number
+ * of these bytes: BOUNDARY_LOOK, or fewer if the file ends earlier.
  */
 bool boundary_ends_body(const char *p, size_t n);
 

@@ -158,12 +158,12 @@ set_fingerprint(struct list *l, const struct fingerprint *now)
  * list. `before` is as in cache_make.
  *
  * Numbering the messages reads the bodies that ids need. It may be done later,
- * when the client asks for an id. In three cases it is done here, while the
- * mailbox is locked. If before is not NULL, numbering needs this list, which
- * may be freed afterwards. If the fingerprint is not stable, a later change in
- * the same tick of the clock would not be noticed. If the mailbox is small,
- * reading costs little, and records that are added in their final form need no
- * sync.
+ * when the client asks for an id. For any of three reasons it is done here,
+ * while the mailbox is locked. If before is not NULL, numbering needs this
+ * list, which may be freed afterwards. If the fingerprint is not stable, a
+ * later change in the same tick of the clock would not be noticed. If the
+ * mailbox is small, reading costs little, and records that are added in their
+ * final form need no sync.
  */
 static enum scan_result
 read_on(struct list *l, const struct fingerprint *now, struct list *before)

@@ -37,9 +37,9 @@ struct list_note {
 	 * Each of them is verified when it is used.
 	 */
 	uint64_t unverified;
-	/* The first message that is right_if_grown, or LIST_NEVER. */
+	/* The first message whose right_if_grown is set, or LIST_NEVER. */
 	uint64_t first_if_grown;
-	uint64_t count_if_shrunk; /* messages that are right_if_shrunk */
+	uint64_t count_if_shrunk; /* messages with right_if_shrunk */
 	uint64_t next_retired;
 	struct list_retired retired[LIST_RETIRED]; /* a ring */
 };

@@ -22,11 +22,11 @@
  *
  * An id with B always means the same header and the same body. An id H means
  * one header. As long as only one message at a time has this header, its body
- * is not read. When a second message with this header is listed, the id H
- * belongs to the body of the first from then on. No message with another body
- * gets this id any more, even after the first message was removed. Otherwise
- * clients that keep mail on the server would take the other message for the
- * first, which they have already fetched. Therefore
+ * is not read. When a second message with this header is listed, the body of
+ * the first message becomes the owner of the id H. From then on no message with
+ * another body gets this id, even after the first message was removed.
+ * Otherwise clients that keep mail on the server would take the other message
+ * for the first, which they have already fetched. Therefore
  *
  *	- number_all compares the new list with the one that it replaces, and
  *	- the note of the list records the last LIST_RETIRED removed messages
@@ -232,8 +232,8 @@ find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
 
 /*
  * Returns the chain of message i. If i is the first message of the chain, also
- * fills the fields is_shared and has_owner. The other messages use these
- * results, because a chain may be long.
+ * fills the fields is_shared and has_owner. They are found only once, because a
+ * chain may be long.
  */
 static struct chain *
 chain_of(const struct numbering *n, size_t i, const struct list_record *r)
@@ -278,8 +278,8 @@ number_message(struct numbering *n, size_t i)
 	r.flags &= LIST_WEAK | LIST_IF_SHRUNK;
 	/*
 	 * LIST_SHARED stays set even after the other messages with this header
-	 * were removed. number_retire needs it when this message is removed,
-	 * too.
+	 * were removed. number_retire needs the flag when this message is
+	 * removed, too.
 	 */
 	r.flags |= (c->is_shared || c->has_owner ? LIST_SHARED : 0u) |
 	    (is_plain ? 0u : LIST_SUFFIXED);

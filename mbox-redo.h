@@ -10,7 +10,8 @@
 
 /*
  * Does the remaining steps of the removal, until there is no journal. Returns
- * 0, 1 if a journal was kept as rescue.* (logged), or -1 (logged).
+ * 0, or 1 if a journal was kept as rescue.* (logged). Returns -1 (logged) after
+ * an error.
  */
 int redo_finish(const struct journal_box *b);
 

@@ -26,7 +26,7 @@ struct fresh {
 struct mbox {
 	struct store_place place;
 	int fd;           /* -1: there is no spool, hence no mail */
-	struct list list; /* the session's; the client's message n is n - 1 */
+	struct list list; /* of the session; the client's message 1 is 0 */
 	struct fingerprint listed; /* mailbox when `list` was made */
 	bool is_removing;          /* the mailbox is locked for a removal */
 	struct table *by_header, *by_body; /* tables of `list`, or NULL */

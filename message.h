@@ -75,9 +75,9 @@ int message_answer(int channel, int fd);
 
 /* What a session or a broker sends to its monitor besides log lines. */
 enum session_kind {
-	/* session: permits the login; text: the rule */
+	/* session: the login is permitted; text: the rule */
 	MESSAGE_PERMITTED = 'Y',
-	MESSAGE_REFUSED = 'N',  /* session: refuses the login; text: why */
+	MESSAGE_REFUSED = 'N',  /* session: it is refused; text: why */
 	MESSAGE_LOCKED = 'K',   /* session, recovery: it has the session lock */
 	MESSAGE_RECOVERS = 'F', /* broker: it finishes a removal */
 };
@@ -105,9 +105,9 @@ void message_send_session(int channel, enum session_kind kind,
 
 /*
  * Monitor: copies a packet of n bytes to *m. Returns true if the packet has the
- * right size, and the text has a NUL and contains only letters, digits and "
- * .,:_-". If it returns false, *m must not be used. The caller must check the
- * kind.
+ * right size, and the text has a NUL and contains only letters, digits, blanks
+ * and ".,:_-". If it returns false, *m must not be used. The caller must check
+ * the kind.
  */
 bool message_read_session(const void *packet, size_t n,
     struct session_message *m);

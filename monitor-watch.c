@@ -230,7 +230,7 @@ log_line(enum role role, struct log_packet *p, size_t n)
 		    roles[role].name, log_safe(&event, p->event));
 		return;
 	}
-	/* The child has encoded the text, but it may be compromised. */
+	/* A compromised child may not have encoded the text. */
 	for (size_t i = 0; i < size; i++)
 		if (p->text[i] < ' ' || p->text[i] > '~')
 			p->text[i] = '?';
@@ -354,8 +354,8 @@ count_as_ended(struct watch_child *c)
 }
 
 /*
- * Kills the children whose deadline has passed. Killing sets a new deadline. If
- * that passes, too, counts the child as ended.
+ * Kills the children whose deadline has passed. watch_kill sets a new deadline.
+ * If the new deadline passes, too, counts the child as ended.
  */
 static void
 kill_late(struct watch *w)

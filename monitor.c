@@ -4,7 +4,7 @@
  * Runs as root, from the start of the pre-auth process to the end of the last
  * process of the connection. It reads nothing from the network and never opens
  * the keytab. It reads only the messages of its children, and checks each
- * message before the use. OpenSSH's monitor is the model.
+ * message before it uses the content. OpenSSH's monitor is the model.
  *
  * The pre-auth process sends a login. The monitor looks the account up and
  * starts the session (session.c). The session asks Kerberos, as the user,
@@ -56,8 +56,9 @@
  */
 #define REFUSAL_MS 50
 /*
- * The monitor looks for a free login slot once in SLOT_MS. If no slot is free
- * until NO_SLOT_MS before the login deadline, it refuses the login.
+ * The monitor looks for a free login slot once in SLOT_MS. If no slot has
+ * become free when only NO_SLOT_MS are left until the login deadline, the
+ * monitor refuses the login.
  */
 #define SLOT_MS 50
 #define NO_SLOT_MS 1000

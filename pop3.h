@@ -74,7 +74,7 @@ struct pop3 {
 	int nonsense; /* lines in a row that were not commands */
 	/*
 	 * The reason of the last refusal, which is logged if the client leaves
-	 * without a login. If it is NULL, the line in the log contains how the
+	 * without a login. If it is NULL, the log line describes how the
 	 * connection ended.
 	 */
 	const char *refused;

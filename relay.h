@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RELAY_PIECE ((size_t)16 << 10) /* bytes for a codec at once */
+#define RELAY_PIECE ((size_t)16 << 10) /* bytes that a codec gets at once */
 /* Bytes that a codec may make of a piece. */
 #define RELAY_ROOM ((size_t)256 << 10)
 
@@ -47,7 +47,7 @@ struct relay_codec {
 	void (*note_client_end)(void *state);
 };
 
-/* Which end of the connection the cleartext side is. */
+/* What the cleartext side is connected to. */
 enum relay_side {
 	RELAY_SERVER, /* a session; its end ends the connection */
 	RELAY_CLIENT, /* a program; all that the server sends is passed on */

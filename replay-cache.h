@@ -9,13 +9,13 @@
  * The file: a head, three rows of counters, a table of buckets. No process
  * writes beyond REPLAY_SIZE. DESIGN has the reasons for the numbers.
  */
-#define REPLAY_HEAD 4096 /* bytes */
+#define REPLAY_HEAD 4096 /* bytes of the head */
 #define REPLAY_ROWS 3
 #define REPLAY_COLUMNS 4096
-#define REPLAY_COUNTER 8 /* bytes */
+#define REPLAY_COUNTER 8 /* bytes of a counter */
 #define REPLAY_BUCKETS 4096
 #define REPLAY_SLOTS 128 /* slots of a bucket */
-#define REPLAY_SLOT 24   /* bytes */
+#define REPLAY_SLOT 24   /* bytes of a slot */
 #define REPLAY_SIZE                                                            \
 	(REPLAY_HEAD + REPLAY_ROWS * REPLAY_COLUMNS * REPLAY_COUNTER +         \
 	    REPLAY_BUCKETS * REPLAY_SLOTS * REPLAY_SLOT)
