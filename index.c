@@ -25,13 +25,12 @@
  *	- If the disk has the new header but lacks a block, the records of that
  *	  block are all zeros, which no format takes for a record.
  *	- If a record replaces another one, both versions look valid. Therefore
- *	  the blocks are then synced before the header is written.
+ *	  in this case the blocks are synced before the header is written.
  *
  * A few blocks are read at a time. The file is not mapped, because the user
  * could truncate it during the session, which would raise SIGBUS. Also, mapped
- * pages that are not on the disk yet count against the session's memory limit.
- * A list that is new, or that cannot be written, is kept in memory in the same
- * form.
+ * pages that are not on the disk yet count as memory of the session. A list
+ * that is new, or that cannot be written, is kept in memory in the same form.
  */
 #include "config.h"
 
@@ -91,7 +90,7 @@ struct index {
 	size_t from, to;
 };
 
-/* Returns the number of blocks that count records need. */
+/* Returns the number of blocks that `count` records need. */
 static size_t
 blocks_for(const struct index *x, size_t count)
 {

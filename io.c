@@ -248,7 +248,7 @@ io_await_acknowledged(struct io *io)
 			return set_error(io, IO_WRITE_TIMEOUT);
 		/*
 		 * poll reports a reset and the end of a relay even if no event
-		 * is requested. Call it after counting. If a relay dies, the
+		 * is requested. Call poll after counting. If a relay dies, the
 		 * kernel discards the bytes that the relay has not read. The
 		 * count is then 0 although the client has not acknowledged
 		 * these bytes.
@@ -266,8 +266,8 @@ io_await_acknowledged(struct io *io)
 }
 
 /*
- * Reads one to most bytes and appends them to the input buffer. Returns 0, or
- * -1 with io->error set.
+ * Reads at least one and at most `most` bytes, and appends them to the input
+ * buffer. Returns 0, or -1 with io->error set.
  */
 static int
 fill(struct io *io, int64_t until, size_t most)

@@ -86,8 +86,8 @@ write_d(const struct journal_box *b, const struct journal *j)
  * Replaces the journal by a new journal that also contains the mail that has
  * arrived after S. size is the present size of the mailbox. The new D consists
  * of the old D, which is in the journal jfd, and the mailbox from S on. If jfd
- * is -1, it consists only of the mailbox from S on. Updates h->from, h->kept
- * and h->size. Returns 0, or -1 (logged).
+ * is -1, the new D consists only of the mailbox from S on. Updates h->from,
+ * h->kept and h->size. Returns 0, or -1 (logged).
  */
 static int
 extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,

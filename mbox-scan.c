@@ -31,8 +31,8 @@
  * The id of a message
  *
  *	The id is the hash of the header alone, without the fields that mail
- *	readers rewrite. So it needs no state: it survives the loss of the state
- *	directory and a move to another host. mbox-number.c distinguishes
+ *	readers rewrite. So the id needs no state: it survives the loss of the
+ *	state directory and a move to another host. mbox-number.c distinguishes
  *	messages with the same header hash.
  *
  * Headers are read line by line, bodies in words of 64 bytes (mbox-lines.c).
@@ -219,7 +219,8 @@ take_line(struct scan *s, const char *p, size_t n)
 
 /*
  * Returns true if the body that begins at p may end where its Content-Length
- * specifies. The buffer ends at end; bytes after it are read from the file.
+ * specifies. `end` is the end of the buffer. Bytes after the buffer are read
+ * from the file.
  */
 static bool
 is_length_right(struct scan *s, const char *p, const char *end)

@@ -42,13 +42,14 @@
 #define LINGER_MS 2000
 /*
  * The kernel reports no event for an acknowledgement, so the relay asks
- * repeatedly. The time between two questions doubles up to this.
+ * repeatedly. The pause before the next question doubles each time, up to this.
  */
 #define STEP_MS 50
 /*
  * The most bytes that may be unsent in the client's socket. The kernel's
  * default may be megabytes. The session would see no progress until the client
- * has acknowledged all of these, and would take a slow client for a dead one.
+ * has acknowledged all these bytes, and would take a slow client for a dead
+ * one.
  */
 #define UNSENT 65536
 

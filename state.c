@@ -19,7 +19,7 @@
  * journal.
  *
  * The monitor, not the session, writes the lines of UID.mailboxes, because
- * --recover trusts them as root.
+ * --recover runs as root and trusts these lines.
  */
 #include "config.h"
 
@@ -44,8 +44,8 @@
 #define STATE_NAME 64 /* bytes of a name in users or logins with its NUL */
 #define MAILBOXES ".mailboxes"
 /*
- * The number of login slots of a uid. So many logins of the uid may wait for
- * the user's files at the same time.
+ * The number of login slots of a uid. At most this many logins of the uid may
+ * wait for the user's files at the same time.
  */
 #define SLOTS 4
 
@@ -177,8 +177,8 @@ check_former(void *self, const char *name, const char *mailboxes)
 }
 
 /*
- * Renames STATE/users/from, if it exists, and gives it to root. Returns 0, or
- * -1 with errno.
+ * Renames the entry `from` of STATE/users to `to`, if it exists, and gives it
+ * to root. Returns 0, or -1 with errno.
  */
 static int
 rename_to_root(int users, const char *from, const char *to)
