@@ -3,7 +3,7 @@
  * authenticator in it.
  *
  * Runs in the pre-auth process, as the pre-auth user in its jail. The client's
- * bytes are not trusted; libkrb5 and the keys in memory are.
+ * bytes are not trusted; libkrb5 and the keys in memory are trusted.
  *
  * krb5_recvauth is not used. It allocates as many bytes as the client asks for
  * (up to 2 GiB), reads without a time limit, and can return 0 without a ticket.
@@ -65,8 +65,9 @@ set_answer(struct auth *a, struct auth_answer *answer)
 
 /*
  * Makes the same KRB-ERROR as krb5_recvauth would, with the protocol's code and
- * libkrb5's standard text. An error without such a code becomes "generic". The
- * text is sent with its NUL, because old clients print it as a C string.
+ * libkrb5's standard text. An error that has no code of the protocol becomes
+ * "generic". The text is sent with its NUL, because old clients print it as a C
+ * string.
  */
 static void
 make_error(struct auth *a, krb5_error_code problem, struct auth_answer *answer)

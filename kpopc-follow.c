@@ -16,8 +16,8 @@
 #include "kpopc.h"
 
 /*
- * The number of bits in login.ends. So many commands without an answer can be
- * watched.
+ * The number of bits in login.ends. At most this many commands without an
+ * answer can be watched.
  */
 #define WATCHED 64
 

@@ -32,9 +32,10 @@
 #define ZONE_NAME 6 /* letters of a zone's name, at most */
 
 /*
- * The rest of a line. Each take_ function expects something at p, for example a
- * number. If p points to that, the function moves p past it and returns true.
- * If not, the function returns false, and p may have moved in that case, too.
+ * The rest of a line. Each take_ function looks for a certain text at p, for
+ * example a number. If the text is there, the function moves p to its end and
+ * returns true. If not, the function returns false, and may have moved p
+ * nevertheless.
  */
 struct text {
 	const char *p, *end;

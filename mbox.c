@@ -46,8 +46,9 @@
 
 /*
  * Opens and locks the spool, and finishes a removal that a crash interrupted.
- * Stores in *aside whether the journal was set aside. Returns as
- * spool_open_locked does, or DROP_FAILED if the mailbox cannot be used yet.
+ * Sets *aside to true if the journal was set aside. Returns as
+ * spool_open_locked does. Also returns DROP_FAILED if the mailbox cannot be
+ * used yet.
  */
 static enum drop_error
 open_recovered(struct mbox *m, const struct store_place *place, bool *aside)

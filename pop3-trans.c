@@ -3,8 +3,8 @@
  *
  * Runs as the owner of the mailbox. The client is authenticated, but not
  * trusted: its numbers are checked before they select a message. Only QUIT
- * calls maildrop_commit, and only after the client has acknowledged all
- * answers, so a lost connection, a timeout or an error removes nothing.
+ * calls maildrop_commit, after the client has acknowledged all answers. So a
+ * lost connection, a timeout or an error removes nothing.
  *
  * RFC 1939 §5 and §6.
  */

@@ -214,10 +214,9 @@ sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size)
 
 /*
  * Calls auth_screen, which verifies and records the AP-REQ in a first token.
- * Returns 0, or -1 (logged). To leave this to GSSAPI would not suffice. Without
- * mutual authentication a whole exchange can be replayed. GSSAPI uses the
- * replay cache of libkrb5, which discards an authenticator too early
- * (replay-cache.c).
+ * Returns 0, or -1 (logged). GSSAPI itself would use the replay cache of
+ * libkrb5, which discards an authenticator too early (replay-cache.c). Without
+ * mutual authentication, an attacker could then replay a whole exchange.
  */
 static int
 screen_token(struct sasl *s, gss_buffer_t token)
