@@ -57,8 +57,9 @@ limits_init(struct limits_state *t, const struct limits_config *most,
 }
 
 /*
- * Adds the credit earned since the last call. Call it before charging a
- * session; otherwise the idle time before that session would pay for it.
+ * Adds the credit earned since the last call, up to the maximum. Call it before
+ * charging a session. If the session were charged first, the idle time before
+ * the session would replace the charged credit.
  */
 static void
 add_credit(struct limits_state *t, int64_t now)

@@ -133,8 +133,8 @@ sources_take(struct sources *s, int index, int64_t now)
 	int64_t gone = now - a->since, missing;
 
 	/*
-	 * After `most` ms the bucket is full at any rate. The product with a
-	 * longer time could overflow.
+	 * After `most` ms the bucket is full in any case. With a longer time
+	 * the product could overflow.
 	 */
 	if (gone > most)
 		gone = most;

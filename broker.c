@@ -85,7 +85,9 @@ await_recovery(pid_t pid)
 		    WTERMSIG(status), strsignal(WTERMSIG(status)));
 }
 
-/* Starts a recovery in a child, and obeys the child's verbs until it ends. */
+/*
+ * Starts a recovery in a child. Obeys the child's verbs until the child ends.
+ */
 static void
 recover_in_child(struct session *s)
 {

@@ -162,9 +162,9 @@ lock_spool(const struct lock_plan *plan, int fd, bool to_write)
 		struct timespec t = { .tv_nsec = step * 1000000L };
 
 		/*
-		 * Otherwise stopping the service could end this process within
-		 * a removal, and other programs could read a half-changed
-		 * spool.
+		 * Block the signals that stop the service. They could end this
+		 * process within a removal, and other programs could then read
+		 * a half-changed spool.
 		 */
 		if (to_write)
 			lock_signals(SIG_BLOCK);

@@ -19,8 +19,8 @@
 static const char *const directory_names[NAMES_DIRECTORIES] = { "new", "cur" };
 
 /*
- * Logs why a directory cannot be used; part is its name in the Maildir, or ""
- * for the Maildir itself. Returns DROP_DENIED.
+ * Logs why a directory cannot be used. `part` is the name of the directory in
+ * the Maildir, or "" for the Maildir itself. Returns DROP_DENIED.
  */
 static enum drop_error
 deny_directory(const struct store_place *place, const char *part,

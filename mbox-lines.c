@@ -11,8 +11,9 @@
  * line. struct lines keeps the bits of the preceding bytes, so the caller may
  * split the text anywhere.
  *
- * If the machine has AVX2, a mask takes a few instructions. This is checked at
- * run time. Without AVX2 a mask is computed from eight bytes at a time.
+ * kpopd checks at run time whether the machine has AVX2. With AVX2 a mask takes
+ * a few instructions. Without AVX2 a mask is computed from eight bytes at a
+ * time.
  */
 #include "config.h"
 

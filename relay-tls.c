@@ -4,7 +4,7 @@
  * Runs in kpopd-tls and in kpopc. kpopd-tls prepares the context as root, and
  * then runs as the TLS user in a jail. kpopc runs as the caller. OpenSSL gets
  * the bytes of the network in memory and has no socket. The peer is not
- * trusted; OpenSSL is.
+ * trusted; OpenSSL is trusted.
  */
 #include "config.h"
 
