@@ -18,9 +18,9 @@
 #define KEYTAB_NAME 1024 /* bytes of a keytab's name for the log, at most */
 
 /*
- * pop3 is accepted because Emacs' movemail asks for pop3/HOST. Letters of
- * either case are accepted because Active Directory does not distinguish them,
- * and its tools write keytabs with POP/HOST.
+ * Emacs' movemail asks for pop3/HOST. Upper case is accepted, because the tools
+ * of Active Directory, which does not distinguish case, write keytabs with
+ * POP/HOST.
  */
 bool
 keytab_is_for_pop(krb5_const_principal p)
@@ -35,9 +35,9 @@ keytab_is_for_pop(krb5_const_principal p)
 }
 
 /*
- * Copies the keys for POP, or only those of one principal, from a keytab to
- * a->keys. The principal of the first key becomes a->name. Returns how many
- * keys were copied, or -1 with *problem set.
+ * Copies the keys for POP from a keytab to a->keys. If `only` is not NULL,
+ * copies only the keys of this principal. The principal of the first key
+ * becomes a->name. Returns how many keys were copied, or -1 with *problem set.
  */
 static int
 copy_keys(struct auth *a, krb5_keytab from, krb5_const_principal only,
@@ -91,7 +91,7 @@ parse_service(struct auth *a, const char *service, krb5_principal *only)
 	return -1;
 }
 
-/* Logs that the keytab has no key for POP, or none for the principal of -s. */
+/* Logs that the keytab has no key for POP, or no key of the principal of -s. */
 static void
 log_no_key(struct auth *a, const char *keytab, krb5_const_principal only)
 {
@@ -133,8 +133,8 @@ copy_from(struct auth *a, krb5_keytab from, krb5_const_principal only)
 	int n = copy_keys(a, from, only, &problem);
 
 	/*
-	 * The keytab's name is encoded only for an error; otherwise each login
-	 * would pay for it.
+	 * Encode the keytab's name only for an error. Without an error, the
+	 * encoding would only delay the login.
 	 */
 	if (n == -1)
 		auth_log_failed(a->context, problem, "reading the keytab %s",
