@@ -177,7 +177,7 @@ log_in_often() {
 	done
 }
 
-@test "the listener serves many clients at once, and keeps no descriptor and no process of theirs" {
+@test "the listener serves many clients at once, and keeps no descriptor or process after they have ended" {
 	listener_restart -a 100:100:10000
 	listener_wake
 	listener=$(listener_pid)
@@ -223,7 +223,7 @@ shared_table() {
 }
 
 # bats test_tags=promise:3
-@test "the listener has its socket, syslog and signals, holds no key, and its sessions have nothing of it" {
+@test "the listener has its socket, syslog, signals and no key, and no session inherits a descriptor from it" {
 	mbox one | store alice
 	pop_open
 	pop_hear '^\+OK'
@@ -424,7 +424,7 @@ may_be_read_again() {
 	await_second $((EPOCHSECONDS + 2))
 }
 
-@test "SIGHUP makes the listener read krb5.conf again; nothing else does, and a bad or empty file is ignored" {
+@test "the listener reads krb5.conf again only after SIGHUP, and ignores a bad or empty file" {
 	cp /etc/krb5.conf "$WORLD/server.conf"
 	server_env="KRB5_CONFIG=$WORLD/server.conf" listener_restart
 	mbox one | store alice
@@ -502,7 +502,7 @@ answer_to() {
 	timeout "${2-3}" socat -u "TCP6:[2001:db8:0:1::1]:1109,bind=[$1]" -
 }
 
-@test "connections above the limit of one address are rejected, others are served; an IPv6 /64 counts as one" {
+@test "connections above the limit of one address or one IPv6 /64 are rejected, and other addresses are served" {
 	ipv6_networks
 	server_stop
 	listener_on tcp::: "${kpopd[@]}" -a 10:2:1000
@@ -606,7 +606,7 @@ processes_started() {
 	await 5 'no_sessions'
 }
 
-@test "a connection that ends before its turn gets no process; one that ends its side after some bytes does" {
+@test "a waiting connection that closes gets no process; one that sends bytes and then half-closes gets one" {
 	listener_restart -a 100:100:1
 	# The first connection uses up the credit. So the others wait, and end
 	# before they are served.
@@ -634,7 +634,7 @@ all_are_accepted() {
 	    [ "$(ss -Hltn sport = 1109 | awk '{ print $2 }')" -eq 0 ]
 }
 
-@test "no other process has the connections that wait in the listener; at its end the listener rejects them" {
+@test "only the listener has the connections that wait in the listener, and it rejects them when it ends" {
 	listener_restart -a 100:100:1
 	listener_wake
 	hold_connections 127.0.0.66 5
@@ -661,7 +661,7 @@ all_are_accepted() {
 	log_has 'refused peer=[0-9.]+:[0-9]+ reason="the listener ends"'
 }
 
-@test "the clients of a proxy share no limit of one address" {
+@test "the limits of one address do not apply to the connections of a proxy" {
 	listener_restart -p -a 100:1:1000:300:1 -x 127.0.0.66
 	listener_wake
 	hold_connections 127.0.0.66 30
@@ -682,7 +682,7 @@ ticks() {
 	awk '{ print $14 + $15 }' "/proc/$1/stat"
 }
 
-@test "a listener without descriptors waits, logs that once, and continues when it has some" {
+@test "a listener that has no free descriptor waits, logs one line, and continues when a descriptor is free" {
 	listener_wake
 	listener=$(listener_pid)
 	limit=$(prlimit --pid "$listener" --nofile --noheadings --raw \
@@ -730,7 +730,7 @@ ticks() {
 	await 1 "! kill -0 $own_listener 2>/dev/null"
 }
 
-@test "the listener serves a Unix socket that does not block, without a limit of one address" {
+@test "the listener serves a non-blocking Unix socket, where no limit of one address applies" {
 	server_stop
 	rm -f "$WORLD/kpop.socket"
 	listener_on "unix:$WORLD/kpop.socket" "${kpopd[@]}" -a 10:1:100
@@ -811,7 +811,7 @@ ticks() {
 	log_has 'refused peer=127.0.0.1:[0-9]+ reason="too many sessions"'
 }
 
-@test "the processes of TLS and of the GSSAPI layer have nothing of the listener" {
+@test "a listener serves clients with TLS and GSSAPI layers, and kpopd-tls does not have the listener's socket" {
 	tls_make
 	listener_restart $(tls_options)
 	mbox one | store alice

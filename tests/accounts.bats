@@ -211,7 +211,7 @@ spool_of() {
 	done
 }
 
-@test "USER with the client's full principal opens the account of that name, else of the first component" {
+@test "USER with the client's full principal opens the account of that name, or else the first component's account" {
 	mbox one | store alice
 	run pop alice@KPOPD.TEST QUIT
 	[[ $output == *"+OK 1 messages"* ]] ||

@@ -117,7 +117,7 @@ maildir_is() {
 }
 
 # bats test_tags=attack:9-2
-@test "twenty logins of a user whose home blocks its callers keep few processes, which end when it answers" {
+@test "twenty logins of a user whose home does not answer leave few processes, which end when the home answers" {
 	server_start -t 3
 	fuse_over /home/alice
 	fuse_hang k5login

@@ -136,7 +136,7 @@ piped_by_mutt() {
 	diff "$WORLD/dovecot.sizes" - <<<$'29 1\n30 2\n31 3'
 }
 
-@test "the table gives a reason where kpopd differs from all others, and kpopd hides no message they find" {
+@test "the table gives a reason where kpopd differs from all other programs, and kpopd hides no message that they find" {
 	[ "$(wc -l <"$WORLD/boundaries.list")" -ge 40 ]
 	run awk '$3 == $4 && $4 == $5 && $2 != $3 && $6 == 0' \
 	    "$WORLD/boundaries.list"

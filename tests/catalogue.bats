@@ -61,7 +61,7 @@ keeps() {
 		END { exit bad }' ./*.bats
 }
 
-@test "each promise of SECURITY.md has a test, and no test is marked with another" {
+@test "each promise of SECURITY.md has a test, and no test is marked with a promise that SECURITY.md lacks" {
 	local promises
 	promises=$(sed -n '/^## Promised/,/^## /s/^\([0-9]*\)\. .*/\1/p' \
 	    ../SECURITY.md)

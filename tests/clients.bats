@@ -54,7 +54,7 @@ curl_with() {
 	done
 }
 
-@test "fetchmail with auth gssapi fetches mail in TLS, its default, and without" {
+@test "fetchmail with auth gssapi fetches mail in TLS, which is its default, and without TLS" {
 	fetchmail_with \
 	    'poll mail.kpopd.test proto POP3 service 1109 auth gssapi' \
 	    "user alice sslcertfile $WORLD/tls/ca.pem"
@@ -70,7 +70,7 @@ curl_with() {
 	log_has 'login .*user=alice .*layer=none '
 }
 
-@test "mpop with auth gssapi fetches mail in TLS and without" {
+@test "mpop with auth gssapi fetches mail in TLS and without TLS" {
 	with_tls="--tls=on --tls-starttls=on --tls-trust-file=$WORLD/tls/ca.pem"
 	for tls in "$with_tls" --tls=off; do
 		mbox one two | store alice
@@ -129,7 +129,7 @@ mutt_with() {
 	    script -qefc "$program -n -F $WORLD/muttrc -f pop://${user-alice}@mail.kpopd.test:$port" /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
 }
 
-@test "mutt with pop_authenticators=gssapi and neomutt without it fetch mail in TLS and without" {
+@test "mutt with pop_authenticators=gssapi, and neomutt without it, fetch mail in TLS and without TLS" {
 	for program in mutt neomutt; do
 		for tls in yes no; do
 			rm -f "$WORLD/got"

@@ -80,7 +80,7 @@ refuses_numbers() {
 	pop_ask QUIT
 }
 
-@test "kpopd accepts UTF8 before and after the login, sends the same bytes after it, and refuses LANG" {
+@test "kpopd accepts UTF8 before and after the login, sends the same bytes after UTF8, and refuses LANG" {
 	{
 		from_line
 		printf 'Message-ID: <utf8@kpopd.test>\n'

@@ -138,7 +138,7 @@ false_tls() {
 }
 
 # bats test_tags=attack:8-14,attack:8-15
-@test "kpopc --tls ends with an error, and prints nothing of it, if the server sends invalid TLS after STLS" {
+@test "kpopc --tls fails if the server sends invalid TLS after STLS, and prints none of these bytes" {
 	local answer
 	for answer in text alert warnings close-notify too-large-record \
 	    hello-of-16-MB application-data old-version half-a-hello \

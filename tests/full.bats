@@ -221,7 +221,7 @@ sweep() {
 	[ ! -e /var/mail/alice.lock ]
 }
 
-@test "QUIT removes nothing if no inode is left for the journal, except the last messages or all" {
+@test "QUIT removes nothing if no inode is left for the journal, unless it removes the last messages or all messages" {
 	for kind in ext4 tmpfs; do
 		case $kind in
 		ext4) mount_small ext4 '-N 32' ;;
@@ -238,7 +238,7 @@ sweep() {
 	points_are_good "no inodes" 8
 }
 
-@test "QUIT removes nothing if no inode is left for the dotlock, and a later QUIT works when one is" {
+@test "QUIT removes nothing if no inode is left for the dotlock, and a later QUIT works when an inode is free" {
 	mount_small tmpfs nr_inodes=32
 	use_small_for spool
 	scene first
@@ -276,7 +276,7 @@ sweep() {
 	spool_is alice one
 }
 
-@test "kpopd answers a login that a service is not available if the replay cache finds no space" {
+@test "kpopd answers that a service is not available if a login finds no space for the replay cache" {
 	mbox one | store alice
 	server_stop
 	mount_small tmpfs
@@ -327,7 +327,7 @@ writes_fail() {
 
 # btrfs has quotas even if the kernel has no user quotas.
 # bats test_tags=fault:7
-@test "QUIT removes nothing in a btrfs subvolume at its quota, except the last messages or all" {
+@test "QUIT removes nothing in a btrfs subvolume at its quota, unless it removes the last messages or all messages" {
 	[ -e /dev/loop-control ] || skip "no loop devices"
 	truncate -s 128M "$WORLD/image"
 	mkfs.btrfs -q "$WORLD/image"
@@ -349,7 +349,7 @@ writes_fail() {
 	points_are_good "quota of a subvolume" 4
 }
 
-@test "QUIT removes nothing if each write fails by ENOSPC, EDQUOT or EIO, except the last messages or all" {
+@test "QUIT removes nothing if all writes fail (ENOSPC, EDQUOT, EIO), unless it removes the last messages or all messages" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	use_small_for nothing
 	for error in ENOSPC EDQUOT EIO; do
@@ -368,7 +368,7 @@ limit() {
 }
 
 # bats test_tags=catalogue:86-3
-@test "QUIT's answer is true for each limit of the file size, anywhere in journal and mailbox" {
+@test "QUIT's answer is true wherever in the journal or the mailbox the limit of the file size is reached" {
 	use_small_for nothing
 	scene first
 	most=$(($(stat -c %s "$WORLD/before") + 8192))

@@ -229,7 +229,7 @@ killed_login() {
 	[ "$points" -ge 10 ]
 }
 
-@test "a poll of an unchanged Maildir reads no name and no file, and of a changed one the names and the new file" {
+@test "a poll reads no name and no file of an unchanged Maildir, and the names and the new file of a changed one" {
 	server_stop
 	server_start -m maildir:~/Maildir
 	box=/home/alice/Maildir

@@ -148,7 +148,7 @@ recovery_point() {
 }
 
 # bats test_tags=fault:2
-@test "all or no marked messages are removed if the recovery is killed at any system call, too" {
+@test "all or no marked messages are removed if the recovery after a crash is killed at any system call" {
 	server_stop
 	server_start -l fcntl
 	locker_start

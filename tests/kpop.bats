@@ -84,7 +84,7 @@ takes_ticket() {
 	log_lacks 'fatal|failed'
 }
 
-@test "kpopd accepts a ticket for pop3/, for which Emacs' movemail asks" {
+@test "kpopd accepts a ticket for pop3/, the service that Emacs' movemail asks for" {
 	realm_login alice
 	run kpopc -s pop3/mail.kpopd.test mail.kpopd.test \
 	    < <(printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
@@ -355,7 +355,7 @@ within() {
 }
 
 # bats test_tags=catalogue:7,catalogue:8,catalogue:9,catalogue:10
-@test "kpopd answers a wrong sendauth version with the byte 1 alone, a wrong application version with 2" {
+@test "kpopd answers a wrong sendauth version with the single byte 1, and a wrong application version with the byte 2" {
 	[ "$(versions KRB5_SENDAUTH_V0.9 | wire_hex)" = 01 ]
 	[ "$(versions KRB5_SENDAUTH_V1.00 | wire_hex)" = 01 ]
 	[ "$({ u32 0; versions; } | wire_hex)" = 01 ]

@@ -192,7 +192,7 @@ refuser() {
 }
 
 # bats test_tags=attack:8-8
-@test "kpopc reports the first of several refusals in a row, because it is the cause of the others" {
+@test "kpopc reports the first of several refusals in a row, because the first one causes the others" {
 	tls_make
 	server_stop
 	server_start -T require $(tls_options)
@@ -458,7 +458,7 @@ large_mailbox() {
 	[[ $output == "+OK "* ]]
 }
 
-@test "kpopc ends with status 3 if its standard input or output fails, and names it" {
+@test "kpopc ends with status 3 if its standard input or output fails, and reports which of them failed" {
 	run kpopc mail.kpopd.test <"$WORLD"
 	[ "$status" -eq 3 ]
 	[[ $output == *"standard input: Is a directory"* ]]

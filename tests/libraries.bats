@@ -248,7 +248,7 @@ cclient_moves() {
 	mv /home/alice/got "$WORLD/got"
 }
 
-@test "c-client fetches mail by pop3s and without TLS; kpopd refuses TLS 1.0 of its /tls and logs that" {
+@test "c-client fetches mail by pop3s and without TLS; kpopd refuses and logs the TLS 1.0 of c-client's /tls" {
 	server_start -p $(tls_options)
 	cclient_moves notls
 	took_all none
@@ -288,7 +288,7 @@ play_dialogues() {
 	play_dialogues gssapi
 }
 
-@test "kpopd closes the connection of a client without a line end, such as Evolution's UTF8, at the login deadline" {
+@test "kpopd closes the connection at the login deadline if a command lacks its line end, as Evolution's UTF8 does" {
 	server_start -t 3
 	pop_open
 	pop_hear '^\+OK'

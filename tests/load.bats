@@ -141,7 +141,7 @@ silent_peers() {
 	spool_is alice one two
 }
 
-@test "silent peers of one address delay no login of another by a second under xinetd's shipped limits" {
+@test "silent peers of one address delay another address's login by less than a second under xinetd's shipped limits" {
 	server_stop
 	server_configure
 	while read -r name _ value; do
@@ -153,7 +153,7 @@ silent_peers() {
 	silent_peers 24
 }
 
-@test "silent peers of one address delay no login of another by a second under a listener's default limits" {
+@test "silent peers of one address delay another address's login by less than a second under a listener's default limits" {
 	start_listener
 	silent_peers 45
 }
@@ -178,7 +178,7 @@ silent_peers() {
 	await 40 '[ "$(pgrep -cx kpopd)" -eq 1 ]'
 }
 
-@test "silent peers of one address delay no login of another by a second if no limit rejects them" {
+@test "silent peers of one address delay another address's login by less than a second if no limit rejects them" {
 	server_stop
 	start_unlimited -t 120
 	silent_peers 1010 wait

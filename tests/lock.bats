@@ -102,7 +102,7 @@ has_gids() {
 	done
 }
 
-@test "kpopd's fcntl lock, flock and dotlock each exclude the same lock of another program, and no other" {
+@test "kpopd's fcntl lock, flock and dotlock each exclude another program's lock of the same kind, and no other lock" {
 	hold fcntl /var/mail/alice
 	with_locks fcntl login_is_refused
 	with_locks flock login_succeeds

@@ -126,7 +126,7 @@ recover() {
 	done
 }
 
-@test "--recover sets a removal aside that does not match its mailbox, reports that and fails" {
+@test "--recover sets aside a removal that does not match its mailbox, reports the removal, and fails" {
 	for in in j j.cut; do
 		interrupt_removal $in
 		mbox other >/var/mail/alice
@@ -139,7 +139,7 @@ recover() {
 	done
 }
 
-@test "a service for other mailboxes in the same state directory does not touch an unfinished removal" {
+@test "a service for other mailboxes that uses the same state directory does not touch an unfinished removal" {
 	for in in j j.cut; do
 		interrupt_removal $in
 		serve -l fcntl -m 'mbox:~/Mailbox'
@@ -232,7 +232,7 @@ second_server_stop() {
 	pop alice QUIT | grep '^+OK 1 messages'
 }
 
-@test "another mount of a mailbox is in use until the monitor of a killed session has finished its removal" {
+@test "a mailbox is in use at another mount, too, until the monitor of a killed session has finished the removal" {
 	mkdir -p /srv/mail-mounted
 	mount --bind /var/mail /srv/mail-mounted
 	mbox one two three four >"$WORLD/old"

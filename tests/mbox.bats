@@ -131,7 +131,7 @@ serves_without_body() {
 }
 
 # bats test_tags=catalogue:59-2
-@test "kpopd serves a message without a body with the empty line that ends its header" {
+@test "kpopd sends the empty line that ends a header even if the message has no body" {
 	without_body m1 | deliver alice
 	without_body m2 | formail >>/var/mail/alice
 	{
@@ -356,7 +356,7 @@ with_planted() {
 	[[ $output == *"+OK 1 messages"* ]]
 }
 
-@test "kpopd serves a spool in the home directory that -m names by %h, ~ or %u" {
+@test "kpopd serves a spool in the home directory if -m names its path with %h, ~ or %u" {
 	mbox home | store alice
 	mv /var/mail/alice /home/alice/Mailbox
 	for where in 'mbox:%h/Mailbox' 'mbox:~/Mailbox' \

@@ -101,7 +101,7 @@ pop3test() {
 		-a alice mail.kpopd.test 3>&- 2>&1 | tee "$WORLD/pop3test"
 }
 
-@test "pop3test has confidentiality inside the TLS of a man in the middle with -k 57 -l 256, else integrity" {
+@test "inside a man in the middle's TLS, pop3test with -k 57 -l 256 has confidentiality, and without them integrity" {
 	serve_in_the_middle
 	run pop3test 2110 -m GSSAPI -k 57 -l 256
 	[[ $output == *"+OK 2 messages"*"one line 3"* ]] ||

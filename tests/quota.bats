@@ -172,7 +172,7 @@ describe_maildirsize() {
 }
 
 # bats test_tags=catalogue:80-9,attack:4-16
-@test "kpopd removes messages and leaves maildirsize alone if it is unusable, another's or absent" {
+@test "kpopd removes messages and leaves maildirsize unchanged if that file is unusable, another user's or absent" {
 	for what in absent symlink fifo directory another\'s unwritable full \
 	    empty half; do
 		rm -rf "$box"
@@ -220,7 +220,7 @@ describe_maildirsize() {
 	done
 }
 
-@test "the sums in maildirsize are right after two programs have delivered beside sessions that remove" {
+@test "the sums in maildirsize are right after two programs have delivered while sessions removed messages" {
 	quota 100000S
 	deliver_many() { for i in $(seq 30); do arrives "$1$i"; done; }
 	deliver_many a 3>&- &
@@ -261,7 +261,7 @@ describe_maildirsize() {
 	cmp "$box/maildirsize" "$WORLD/before"
 }
 
-@test "a session that is killed before it writes to maildirsize loses its line, until Courier counts anew" {
+@test "the line of a session that is killed before it writes to maildirsize is missing until Courier counts anew" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	quota 100000S,3C
 	for name in m1 m2 m3; do arrives "$name"; done

@@ -411,7 +411,7 @@ ids_are_kept() {
 }
 
 # bats test_tags=attack:4-18
-@test "a message with a truncated header keeps its UIDL when Dovecot ends its line and appends a message" {
+@test "a message with a truncated header keeps its UIDL when Dovecot ends the header's line and appends a message" {
 	dovecot_configure
 	for end in '' '\r' '\n\n'; do
 		rm -rf /home/alice/dovecot

@@ -193,7 +193,7 @@ show_gssapi() {
 }
 
 # bats test_tags=promise:1
-@test "kpopd accepts one of fifty connections with one AP-REQ at once, even if it must make the replay cache" {
+@test "kpopd accepts one of fifty simultaneous connections with one AP-REQ, even if there is no replay cache yet" {
 	for round in 1 2 3; do
 		if [ $round -gt 1 ]; then rm -f "$cache"; fi
 		# The AP-REQ must be younger than a new cache.
@@ -373,7 +373,7 @@ cache_records() {
 	    "$cache" "$@"
 }
 
-@test "kpopd refuses logins while each slot of the replay cache is in use, logs the reason, and accepts them later" {
+@test "kpopd refuses logins while all slots of the replay cache are in use, logs the reason, and accepts logins later" {
 	preloaded
 	apreq $service >"$WORLD/recorded"
 	is_in "$(shows "$WORLD/recorded")"

@@ -62,7 +62,7 @@ gets_mail() {
 
 # From an IMAP library in Go: a client sends an empty token after the server has
 # proved its identity.
-@test "kpopd takes = for an empty token, after AUTH GSSAPI and within the exchange" {
+@test "kpopd reads = as an empty token, after AUTH GSSAPI and within the exchange" {
 	serve -p
 	for layer in 1 2 4; do
 		mbox one two | store alice

@@ -116,7 +116,7 @@ answers_no_key() {
 	done
 }
 
-@test "kpopd with -s accepts tickets for exactly this principal, if the names of others differ in case only" {
+@test "kpopd with -s accepts tickets for exactly this principal, even if other principals differ from it only in case" {
 	local how name
 	for name in POP pop Pop3; do
 		add_service $name/two.kpopd.test $aes $aes
@@ -174,7 +174,7 @@ answers_no_key() {
 	log_has 'login .* service=POP/mail\.kpopd\.test@KPOPD\.TEST '
 }
 
-@test "kpopd logs whether the keytab lacks the principal of -s or -s names no POP service" {
+@test "the log distinguishes a keytab without the principal of -s from a -s that names no POP service" {
 	local name
 	cp "$WORLD/server.keytab" "$WORLD/some.keytab"
 	for name in pop/elsewhere.test POP/mail.kpopd.test \

@@ -176,7 +176,7 @@ is_refused() {
 }
 
 # bats test_tags=catalogue:53-1,catalogue:54
-@test "an unquoted From line begins a message if a date or a header field follows, and not otherwise" {
+@test "an unquoted From line begins a message only if a date or a header field follows" {
 	{
 		printf 'From a\nA: b\n\nFrom c\n\nFrom d\nfrom e\n\n'
 		printf 'from f\n\n From g\n\nFrom: h\n\nFrom here on.'

@@ -248,7 +248,7 @@ gives_up() {
 	log_lacks ' login '
 }
 
-@test "a client that rejects the certificate (unknown authority, expired, another name) is logged as that" {
+@test "the log says why a client rejects the certificate: unknown authority, expired, or another name" {
 	authority other-ca
 	openssl req -new -key "$WORLD/tls/server.key" \
 	    -subj /CN=mail.kpopd.test -out "$WORLD/tls/old.csr" 2>/dev/null
@@ -346,7 +346,7 @@ alert_after() {
 	log_lacks 'certificate'
 }
 
-@test "bytes before the handshake are never commands after it" {
+@test "bytes that arrive before the TLS handshake are not obeyed as commands after it" {
 	server_start -p $(tls_options)
 	run wire 3 < <(printf 'STLS\r\nCAPA\r\nQUIT\r\n')
 	[[ $output == *"-ERR nothing may follow STLS"* &&
@@ -388,7 +388,7 @@ stls_then() {
 	} | wire 3
 }
 
-@test "the log has a reason of its own for a client that leaves because STLS is not offered" {
+@test "the log has a separate reason for a client that leaves because STLS is not offered" {
 	local how
 	server_start
 	begin_replay_cache
@@ -415,7 +415,7 @@ stls_then() {
 	log_lacks 'refused|STLS'
 }
 
-@test "TLS is not offered if the certificate or its key does not work, which is logged; it is offered when they do" {
+@test "kpopd logs that the certificate or its key does not work, and offers TLS only while both work" {
 	cp "$WORLD/tls/server.pem" "$WORLD/tls/tried.pem"
 	openssl genrsa -out "$WORLD/tls/other.key" 2048 2>/dev/null
 	cp "$WORLD/tls/other.key" "$WORLD/tls/tried.key"
@@ -484,7 +484,7 @@ stls_then() {
 	log_has 'kpopd\[[0-9]+\]: fatal .*kpopd-tls was ended for the system call execve"$'
 }
 
-@test "if kpopd-tls cannot run, STLS ends the connection with -ERR, and TLS from the first byte without text" {
+@test "if kpopd-tls cannot run, a client gets -ERR at STLS, and no text if TLS must begin with the first byte" {
 	server_start $(tls_options) -U nobody-by-this-name
 	{ versions; apreq pop/mail.kpopd.test | framed; } >"$WORLD/exchange"
 	run wire < <(cat "$WORLD/exchange"
@@ -514,7 +514,7 @@ inside_tls() {
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }
 
-@test "kpopd serves KPOP inside TLS from the first byte, and no KPOP without TLS then" {
+@test "kpopd serves KPOP inside TLS if TLS must begin with the first byte, and refuses KPOP without TLS" {
 	server_start -T immediate $(tls_options)
 	inside_tls 2114
 	run kpopc -s pop/mail.kpopd.test@KPOPD.TEST localhost 2114 \
@@ -682,7 +682,7 @@ serve_with_key() {
 	    TLS_CHACHA20_POLY1305_SHA256) <(connecting tls1_3)
 }
 
-@test "-C takes a cipher list of OpenSSL, also with suites of old clients, with DHE, and of TLS 1.3" {
+@test "-C accepts a cipher list of OpenSSL that names suites of old clients, suites with DHE, or suites of TLS 1.3" {
 	serve_with_key rsa -C DEFAULT
 	connects tls1_2 AES256-SHA256
 	connects tls1_2 DHE-RSA-AES256-GCM-SHA384

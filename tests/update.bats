@@ -70,7 +70,7 @@ teardown() {
 	[[ $output == *"+OK 1 messages"*"Subject: late"* ]]
 }
 
-@test "QUIT removes the marked messages that it finds if another program has removed one of them, and answers -ERR" {
+@test "QUIT removes the other marked messages and answers -ERR if another program has removed one of them" {
 	mbox one two three four | store alice
 	pop_login alice
 	pop_ask "DELE 2"
@@ -111,7 +111,7 @@ teardown() {
 }
 
 # bats test_tags=catalogue:75-2
-@test "QUIT leaves a spool unchanged that another program has put in place of the first" {
+@test "QUIT leaves a spool unchanged if another program has put it in place of the session's spool" {
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
@@ -153,7 +153,7 @@ hold_read_lock() {
 	spool_is alice one two
 }
 
-@test "QUIT removes nothing if the journal finds no space, except the last messages or all, which need none" {
+@test "QUIT removes nothing if there is no space for the journal, unless it removes the last messages or all messages" {
 	server_stop
 	# The file system has space for the replay cache and 64 KiB.
 	mount -t tmpfs -o size=12452k,mode=755 small "$state"
@@ -271,7 +271,7 @@ make_socket() {
 	pop alice QUIT | grep '^+OK 2 messages'
 }
 
-@test "another process finishes a removal at once if the session is killed in it" {
+@test "if a session is killed in the middle of a removal, another process finishes the removal at once" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	mbox one two three | store alice
 	pop_login alice
@@ -288,7 +288,7 @@ make_socket() {
 	log_has 'recovery .*state=j$'
 }
 
-@test "a session that gets TERM, HUP or INT in a removal finishes the removal first, under its locks" {
+@test "a session that gets TERM, HUP or INT during a removal keeps its locks until it has finished the removal" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	for signal in TERM HUP INT; do
 		for place in pwrite64:when=3 fsync:when=3 ftruncate:when=1; do

@@ -107,7 +107,7 @@ is_over() {
 }
 
 # bats test_tags=promise:8
-@test "a user who stops all own processes of kpopd from their start keeps no slot" {
+@test "a user who stops all of the user's own kpopd processes from their start keeps no slot" {
 	mbox one | store alice
 	stop_all_of_alice
 	for _ in 1 2 3 4 5; do

@@ -64,7 +64,7 @@ be_busy() {
 	done
 }
 
-@test "an active session goes on if the same principal logs in again, and the refusal contains its age" {
+@test "an active session goes on if the same principal logs in again, and the refusal contains the session's age" {
 	local refusal="-ERR [IN-USE] another session has had the mailbox for"
 	local begin=$SECONDS busy age
 	rm -f "$WORLD/answered"
