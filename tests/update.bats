@@ -180,8 +180,8 @@ hold_read_lock() {
 	[ ! -s /var/mail/alice ]
 }
 
-# start_without_broker: starts a server whose sessions lock without a broker. So
-# no dotlock is left when their monitors are killed.
+# start_without_broker: starts a server whose sessions lock without a broker.
+# Then no dotlock is left if a monitor is killed.
 start_without_broker() {
 	server_stop
 	server_start -l fcntl
@@ -262,8 +262,8 @@ make_socket() {
 		done
 	done
 	[ "$(spool_file /etc/passwd; sha256sum /etc/passwd)" = "$passwd" ]
-	# An administrator must remove a directory named j.tmp, because kpopd
-	# removes this name only by unlink.
+	# kpopd removes j.tmp only by unlink. If j.tmp is a directory, an
+	# administrator must remove it.
 	mkdir "$(kept)/j.tmp"
 	opens_not SYS/TEMP \
 	    'what="unlinking an old j.tmp" error="Is a directory"'
@@ -317,8 +317,7 @@ make_socket() {
 			[ ! -e /var/mail/alice.lock ]
 		done
 	done
-	# A session that is not removing messages ends at once, and so do the
-	# other processes.
+	# If the session is not removing messages, all processes end at once.
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
@@ -358,8 +357,9 @@ make_socket() {
 }
 
 # calls_below root|user DIRECTORY: prints the system calls of --recover that
-# name a file below the directory. With "root" it prints those that each process
-# makes before it has become a user, with "user" those after that.
+# name a file below the directory. With "root", prints the calls that each
+# process makes before it has become a user. With "user", prints the calls that
+# it makes after that.
 calls_below() {
 	local trace
 	for trace in "$WORLD"/trace.*; do
@@ -393,7 +393,7 @@ calls_below() {
 		calls_below root "$directory" | refute grep .
 		[ -n "$(calls_below user "$directory")" ]
 	done
-	# Root opens the user's state directory itself.
+	# Root opens the user's state directory, but nothing below it.
 	grep -h "openat(.*\"$uid\".* = [0-9]*<$state/users/$uid>" \
 	    "$WORLD"/trace.*
 }
