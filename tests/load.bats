@@ -20,8 +20,8 @@ start_unlimited() {
 	xinetd_run
 }
 
-# start_listener [KPOPD-OPTION ...]: starts a server that accepts connections
-# itself.
+# start_listener [KPOPD-OPTION ...]: starts a listener, which accepts
+# connections itself.
 start_listener() {
 	server_stop
 	server_configure "$@"
@@ -46,7 +46,7 @@ teardown() {
 }
 
 # add_users COUNT: adds COUNT users, each with a mailbox of 20 messages. Writes
-# what the client of user N sends first to $WORLD/hello.N.
+# the bytes that user N's client sends first to $WORLD/hello.N.
 add_users() {
 	local n names=()
 	for n in $(seq "$1"); do
@@ -75,8 +75,8 @@ add_users() {
 }
 
 # open_connections ADDRESS FILE …: opens a session for each file
-# (tests/programs/sessions.pl). Sets $ready to their number, and $holder to the
-# pid of the program, which keeps the sessions open.
+# (tests/programs/sessions.pl). Sets $ready to the number of sessions. Sets
+# $holder to the pid of the program that keeps the sessions open.
 open_connections() {
 	coproc MANY {
 		exec perl "$top/tests/programs/sessions.pl" "$@" \
@@ -99,7 +99,8 @@ end_connections() {
 }
 
 # many_sessions: opens many sessions, measures their memory and ends the
-# sessions. If n processes share a page, an nth of it counts for each.
+# sessions. If several processes share a page, each counts an equal part of the
+# page.
 many_sessions() {
 	local count=20 pid n most=0 each
 	! long || count=200

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks the PROXY protocol (-x). The log has the client that a proxy names, and
-# the header of any other client is not trusted.
+# Checks the PROXY protocol (-x). The log contains the client that a proxy
+# names. A header from an address that is not a proxy's is not trusted.
 
 load helpers/all
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Checks that a silently broken connection does not keep its user out. Its
-# session ends at the user's next login, or when the kernel finds the connection
-# dead.
+# Checks that a silently broken connection does not keep its user out. The
+# session of such a connection ends at the user's next login, or when the kernel
+# finds the connection dead.
 
 load helpers/all
 
@@ -23,7 +23,7 @@ teardown() {
 }
 
 # be_idle: waits longer than the idle time before takeover. If the client does
-# not read, that time begins when the socket's buffers are full.
+# not read, the idle time begins when the socket's buffers are full.
 be_idle() {
 	sleep 1.5
 }
@@ -171,18 +171,20 @@ be_busy() {
 	spool_is alice one two three
 }
 
-# is_away: returns true if the process $away has entered another network.
+# is_away: returns true if the process $away is in another network namespace.
 is_away() {
 	[ "$(readlink "/proc/$away/ns/net")" != \
 	    "$(readlink /proc/self/ns/net)" ]
 }
 
-# far COMMAND ...: runs the command in the network of go_away.
+# far COMMAND ...: runs the command in the network namespace that go_away has
+# made.
 far() {
 	nsenter -t "$away" -n "$@"
 }
 
-# go_away: makes another network, in which the server has the address 10.9.0.1.
+# go_away: makes another network namespace. From there, the server has the
+# address 10.9.0.1.
 go_away() {
 	unshare --net sleep 100 3>&- &
 	away=$!
@@ -199,7 +201,7 @@ go_away() {
 	local begin commands
 	go_away
 	permit_bob
-	# Get the ticket here, because the other network has no KDC.
+	# Get the ticket here, because the other network namespace has no KDC.
 	kvno -q pop/mail.kpopd.test
 	mkfifo "$WORLD/far.$BASHPID"
 	exec {commands}<>"$WORLD/far.$BASHPID"
