@@ -34,8 +34,8 @@ doveadm_alice() {
 	    -c $WORLD/dovecot.conf $*" 2>"$WORLD/dovecot.err"
 }
 
-# agrees COLUMN: returns true if standard input has the counts of this column of
-# the table. Each of its lines is "NNN COUNT" for one case.
+# agrees COLUMN: returns true if standard input contains the counts of the
+# table's column COLUMN. Each input line is "NNN COUNT" for one case.
 agrees() {
 	join -t ' ' - <(cut -d ' ' -f 1,7- "$WORLD/boundaries.list") |
 	    diff <(cut -d ' ' -f "1,$(($1 + 1)),7-" "$WORLD/boundaries.list") -
@@ -71,7 +71,7 @@ agrees() {
 	echo "set quit=yes move=no wait_key=no beep=no pipe_split=yes pipe_decode=no folder=~" >"$1.rc"
 	echo "push \"<tag-pattern>~A<enter><tag-prefix><pipe-message>wc -c >>~/$1.count<enter><exit>\"" >>"$1.rc"
 	: >"$1.count"
-	# <> keeps the input open; otherwise mutt would end with it.
+	# <> keeps the input open; mutt ends when its input ends.
 	TERM=xterm timeout 20 script -qefc "mutt -n -R -F $1.rc -f mutt/$1" /dev/null <>keys >"$1.screen" 2>&1
 	echo "$1 $(wc -l <"$1.count")"
 	END
@@ -92,8 +92,8 @@ agrees() {
 	agrees 4 <"$WORLD/counts"
 }
 
-# piped_by_mutt FILE: prints the first message of the file in alice's home as
-# mutt pipes it, without the From_ line.
+# piped_by_mutt FILE: prints the first message of FILE, a file in alice's home.
+# mutt pipes the message, without its From_ line, to the output.
 piped_by_mutt() {
 	cat >/home/alice/muttrc <<-'END'
 	set quit=yes move=no wait_key=no beep=no pipe_decode=no folder=~
@@ -141,7 +141,7 @@ piped_by_mutt() {
 	run awk '$3 == $4 && $4 == $5 && $2 != $3 && $6 == 0' \
 	    "$WORLD/boundaries.list"
 	[ -z "$output" ] || { echo "$output"; return 1; }
-	# kpopd finds every message that all others find.
+	# kpopd must find every message that all other programs find.
 	run awk '$2 < $3 && $2 < $4 && $2 < $5' "$WORLD/boundaries.list"
 	[ -z "$output" ] || { echo "$output"; return 1; }
 }

@@ -167,8 +167,8 @@ silent_peers() {
 	listener=$(pgrep -o -x kpopd)
 	clients flood "$listener" 1 1000 0 $seconds $bound >&3
 	spool_is alice one two
-	# With more addresses and connections, only measure, because these can
-	# use all slots.
+	# More addresses and connections can use all slots, so these runs only
+	# measure.
 	long || return 0
 	for many in 1:10000 100:1000 1000:1000 10000:1000 10000:10000; do
 		clients flood "$listener" "${many%:*}" "${many#*:}" 0 10 any >&3
@@ -186,7 +186,7 @@ silent_peers() {
 }
 
 # logins COUNT: logs in as alice COUNT times, one after the other. Sets $took to
-# the seconds that this takes. Fails at the first login that fails.
+# the seconds that this takes. Stops at the first login that fails, and fails.
 logins() {
 	local begin=$SECONDS
 	mkdir -p "$WORLD/tickets"
@@ -209,7 +209,7 @@ all_logged() {
 	log_lacks 'fatal|failed|refused'
 }
 
-# The short form runs 200 logins.
+# A short test run makes 200 logins.
 @test "none of ten thousand logins under xinetd fails, and they leave no process, descriptor or file" {
 	count=200
 	! long || count=10000

@@ -143,7 +143,8 @@ be_busy() {
 		printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'
 	} >&"$client"
 	timeout 5 grep -aqm 1 '^+OK bye, 2' <&"$client"
-	# No session would end for a login with bob's ticket.
+	# Use bob's ticket, because alice's session does not end for a login
+	# with it.
 	run second bob STAT QUIT
 	[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]] ||
 	    { echo "$output"; return 1; }
@@ -211,7 +212,8 @@ go_away() {
 	await 5 "grep -q 'message 1 deleted' $WORLD/far.out"
 	far ip link set c0 down
 	begin=$SECONDS
-	# No session would end for a login with bob's ticket.
+	# Use bob's ticket, because alice's session does not end for a login
+	# with it.
 	run second bob STAT QUIT
 	[[ ${lines[-1]} == "-ERR [IN-USE] another session has had"* ]]
 	await 15 'log_lines | grep -aq "logout peer=10\.9\.0\.2.* reason=lost"'

@@ -1,6 +1,6 @@
 /*
- * Tests options.c: the defaults, the values that each option accepts, and those
- * that it refuses.
+ * Tests options.c: the defaults, the values that each option accepts, and the
+ * values that it refuses.
  *
  * Runs as any user.
  */
@@ -19,7 +19,10 @@
 #define WORDS 16
 #define REFUSED 2
 
-/* Splits a command line at each '|' and reads it. Resets getopt first. */
+/*
+ * Splits a command line at each '|', and reads the resulting options. Resets
+ * getopt first.
+ */
 static struct options
 read_line(const char *line)
 {
@@ -39,8 +42,8 @@ read_line(const char *line)
 }
 
 /*
- * Checks that the line is refused with status 2 and with a message that begins
- * with expected.
+ * Checks that options.c refuses the command line with status 2. The message
+ * must begin with the text in "expected".
  */
 static void
 check_refused(const char *line, const char *expected)
@@ -98,8 +101,8 @@ numbers(void)
 	CHECK(o.login == 5 && o.idle == 6);
 	CHECK(o.uids.least == 1000 && o.uids.most == 60000);
 	/*
-	 * Numbers that are left out keep their defaults. If the fifth one is
-	 * left out, it is half of the third.
+	 * Numbers that are left out keep their defaults. The default of the
+	 * fifth number is half of the third number.
 	 */
 	o = read_line("-a|300:30:7|-t|60|-n500");
 	CHECK(o.limits.all == 300 && o.limits.each == 30);
