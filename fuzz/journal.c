@@ -475,7 +475,8 @@ forge(struct input *in, struct text *box)
 		memcpy(&h.from, wide, numbers);
 	}
 	/*
-	 * Make the mailbox as it is after step 3, so that a j.cut may match it.
+	 * Give the mailbox the content that it has after step 3, so that a
+	 * j.cut may match the mailbox.
 	 */
 	if ((how & IN_PLACE) != 0 && h.from >= 0 &&
 	    (size_t)h.from + n + 16 <= box->n) {

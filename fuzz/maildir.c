@@ -26,7 +26,7 @@
 #include "fuzz/box.h"
 #include "fuzz/tidy.h"
 
-#define MOST 24 /* files */
+#define MOST 24 /* most files in a Maildir */
 #define WHERE "maildir:%h/Maildir"
 
 /* Bits of the byte for the kind. */

@@ -25,7 +25,7 @@
 #include "fuzz/box.h"
 #include "fuzz/tidy.h"
 
-#define MOST 1024 /* messages of a mailbox that is checked */
+#define MOST 1024 /* most messages of a mailbox that is checked */
 #define ARRIVED "From new\nSubject: new\n\n\n"
 #define FEW 16 /* up to this number of messages, each is compared with each */
 #define SHARED_MOST 100 /* most messages with the same header */

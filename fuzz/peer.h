@@ -6,7 +6,7 @@
 #include "io.h"
 
 struct peer {
-	const uint8_t *data; /* what the client sends */
+	const uint8_t *data; /* all bytes that the client sends */
 	size_t size, at;
 	size_t piece;   /* most bytes of one recv or send */
 	bool hesitates; /* recv fails once with EAGAIN before each piece */

@@ -38,7 +38,7 @@
 #include "relay-gss.h"
 
 enum { RAW, ENCRYPTED, GENUINE, KINDS };
-enum { INSIDE_TLS = 4 }; /* bit of the first byte */
+enum { INSIDE_TLS = 4 }; /* a bit of the first input byte */
 enum {
 	MUTUAL = 1,
 	INTEGRITY = 2,
@@ -46,12 +46,12 @@ enum {
 	SEQUENCE = 8,
 	BINDING = 16,
 	OTHER_BINDING = 32
-}; /* bits of the requests */
+}; /* bits of struct client's requests */
 
-#define STEPS 8 /* most tokens in a dialogue */
+#define STEPS 8 /* most tokens of a dialogue */
 
-static struct sasl
-    *servers[2]; /* servers[0] is outside TLS, servers[1] inside */
+/* servers[0] is outside TLS, and servers[1] is inside TLS. */
+static struct sasl *servers[2];
 static gss_name_t service;
 
 /* Makes the realm and two servers. Only the first call does this. */
@@ -339,7 +339,7 @@ make_input(const struct client *c, const struct relay_gss *w, struct input *in,
 			put_text(wrapped, wrapped->data + last, end - last);
 		else if (how == 1) /* send raw bytes */
 			put_text(wrapped, p, n);
-		else { /* a token (2: of the other layer) */
+		else { /* a token; 2: with the other protection */
 			wrap_text(c->context, w->is_confidential != (how == 2),
 			    p, n, wrapped);
 			last = end;

@@ -24,7 +24,7 @@
 #include "fuzz/ticket.h"
 #include "replay-cache.h"
 
-#define NOW 1780000000 /* 2026-05-28 */
+#define NOW 1780000000 /* the present time: 2026-05-28 */
 #define KEY_SIZE 32
 
 /*

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks how many messages kpopd, Dovecot, mutt and mailutils find in each spool
-# of tests/boundaries.
+# Checks the number of messages that kpopd, Dovecot, mutt and mailutils find in
+# each spool of tests/boundaries.
 
 load helpers/all
 

@@ -264,8 +264,8 @@ gsstalk() {
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	log_has 'login .*layer=confidentiality'
 	log_lacks 'fatal|failed'
-	# kpopd has replaced the files of those pids that its processes have
-	# used.
+	# kpopd has replaced the files whose names contain the pids of its
+	# processes.
 	[ "$(ls "$state/relay" | grep -vxc run)" -eq 400 ]
 	[ "$(ls "$state/preauth" | grep -c krb5.conf)" -eq 400 ]
 	find "$state/relay" "$state/preauth" -maxdepth 1 -size 0 \

@@ -412,9 +412,10 @@ within() {
 	done
 }
 
-# all_points SIZE: prints numbers from 0 to SIZE - 1. A client stops after each
-# of these numbers of bytes. A long test run gets all numbers. A short run gets
-# all numbers within the versions, and every 13th number after the versions.
+# all_points SIZE: prints numbers from 0 to SIZE - 1. For each number, a client
+# stops after that many bytes. A long test run gets all numbers. A short run
+# gets all numbers within the versions, and every 13th number after the
+# versions.
 all_points() {
 	seq 0 45
 	seq 46 "$(if long; then echo 1; else echo 13; fi)" $(($1 - 2))

@@ -60,8 +60,8 @@ add_users() {
 	for n in $(seq "$1"); do
 		install -d -o "$((5000 + n))" -g "$((5000 + n))" -m 700 \
 		    "/home/u$n"
-		# Permit alice to open each mailbox, so that one ticket is
-		# enough.
+		# Permit alice to open each mailbox, so that all sessions can
+		# use one ticket.
 		echo alice@KPOPD.TEST >"/home/u$n/.k5login"
 		chown "$((5000 + n))" "/home/u$n/.k5login"
 		install -o "$((5000 + n))" -g mail -m 660 "$WORLD/twenty" \

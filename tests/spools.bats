@@ -374,7 +374,7 @@ retrieve_sum() {
 	done
 }
 
-# bytes_read PID: prints how many bytes the process has read.
+# bytes_read PID: prints the number of bytes that the process has read.
 bytes_read() {
 	sed -n 's/^rchar: //p' "/proc/$1/io"
 }
@@ -476,7 +476,7 @@ two_mailboxes() {
 	shadow=$(spool_file /etc/shadow)
 }
 
-# others_are_kept: returns true if bob's spool and /etc/shadow are as they were
+# others_are_kept: returns true if bob's spool and /etc/shadow are the same as
 # after two_mailboxes.
 others_are_kept() {
 	spool_is bob secret private

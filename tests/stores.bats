@@ -20,9 +20,9 @@ teardown() {
 	end_test
 }
 
-# each_format FUNCTION: runs the function for every format. Each time the
-# mailbox is empty, and "deliver alice" delivers to it. Fails if the function
-# fails.
+# each_format FUNCTION: runs the function for every format. Before each run,
+# empties the mailbox and makes "deliver alice" deliver to that mailbox. Fails
+# if the function fails.
 each_format() {
 	local format
 	for format in "${!formats[@]}"; do

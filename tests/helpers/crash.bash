@@ -125,9 +125,9 @@ marked_session() {
 }
 
 # killed_quit HOW CALL N: kills a session of marked_session in QUIT, at its Nth
-# CALL. If HOW is "alone", the broker continues. Otherwise broker and monitor
-# are killed as well, as by a power failure. Sets $said to the client's answer,
-# or to "".
+# CALL. If HOW is "alone", the broker continues. If HOW is "together", broker
+# and monitor are also killed, as by a power failure. Sets $said to the answer
+# that the client has got. Sets $said to "" if there was no answer.
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session

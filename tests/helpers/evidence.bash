@@ -1,5 +1,5 @@
-# Shows the effect of strange input: what the client gets, what is logged, and
-# whether the spool has changed.
+# Checks the effect of strange input: what the client gets, what the log
+# contains, and whether the spool has changed.
 
 # spool_now [DIRECTORY]: prints a line for each file below the directory. The
 # line contains type, inode, owner, mode, links, size, all times except the

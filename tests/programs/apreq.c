@@ -12,8 +12,8 @@
  *	-g  make the AP-REQ as GSSAPI does
  *	-m  ask for mutual authentication
  *	-n  write COUNT AP-REQs, each after its length, as sendauth does
- *	-o  make it by a clock that is SECONDS fast (negative: slow)
- *	-t  make it by a clock that stands still at TIME
+ *	-o  make the AP-REQ by a clock that is SECONDS fast (negative: slow)
+ *	-t  make the AP-REQ by a clock that stands still at TIME
  *	-w  wait SECONDS between the ticket and the AP-REQ
  *
  * Runs as the caller.

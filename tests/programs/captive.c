@@ -31,10 +31,10 @@
 
 #ifdef __x86_64__
 
-#define WORDS 7        /* a call and its arguments */
+#define WORDS 7        /* most words: a call and its arguments */
 #define RED_ZONE 128   /* bytes below the stack pointer, reserved by the ABI */
 #define SYSCALL 0x050f /* the instruction "syscall", as a number */
-#define INSTRUCTION 2  /* bytes of "syscall" */
+#define INSTRUCTION 2  /* size of that instruction */
 
 static pid_t pid;
 static struct user_regs_struct before;

@@ -1,5 +1,5 @@
-# Runs clients of many kinds, and measures their times and what the server's
-# processes use for them: perl clients.pl COMMAND ARGUMENT ... The commands are
+# Runs clients of many kinds. Measures the clients' times, and what the server's
+# processes use meanwhile: perl clients.pl COMMAND ARGUMENT ... The commands are
 # at the end.
 use strict;
 use warnings;
@@ -295,8 +295,8 @@ sub hostile {
 	$most <= $bound or die "$name: more than $bound KiB\n";
 }
 
-# Runs sessions of USER that read all messages, for SECONDS. Prints their
-# number.
+# For SECONDS, runs sessions of USER that read all messages. Prints the number
+# of sessions.
 sub readers {
 	my ($user, $seconds) = @_;
 	my ($n, $end) = (0, time + $seconds);
@@ -345,7 +345,8 @@ sub broken {
 }
 
 # For SECONDS, runs sessions of USER that mark messages and end without QUIT.
-# Their connection is closed, or a process is killed. Prints their number.
+# Their connection is closed, or a process is killed. Prints the number of
+# sessions.
 sub cut {
 	my ($user, $how, $seconds) = @_;
 	my ($n, $end) = (0, time + $seconds);

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST 100000 /* bytes of a line */
+#define MOST 100000 /* largest size of a line */
 
 _Noreturn static void
 stop(const char *why)

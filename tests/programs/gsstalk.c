@@ -7,11 +7,11 @@
  * to accept. HOW is one of
  *
  * 	well     breaks no rule
- * 	initial  well, with an initial response
- * 	oneway   well, without mutual authentication
- * 	equals   well, with "=" for an empty token
+ * 	initial  breaks no rule; sends an initial response
+ * 	oneway   breaks no rule; asks for no mutual authentication
+ * 	equals   breaks no rule; sends "=" for an empty token
  * 	flip, short, zero, huge, large, clear, skip, none
- * 	         a good DELE 1, then a QUIT whose token is wrong in this way
+ * 	         a good DELE 1, then a QUIT with a wrong token of this kind
  * 	replay   a good DELE 1, its token again, and a QUIT
  * 	after    good tokens after the QUIT
  * 	tiny     good tokens of one byte of text each
@@ -38,7 +38,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MOST 100000 /* largest number of bytes in a line */
+#define MOST 100000 /* largest size of a line */
 
 static int fd;
 static gss_ctx_id_t context;
@@ -46,8 +46,8 @@ static unsigned layer;
 static size_t largest;   /* size of the server's largest token */
 static int is_after;     /* the server may close the connection from now on */
 static int sends_equals; /* sends "=" for an empty token */
-static struct gss_channel_bindings_struct
-    bindings; /* the channel bindings in the argument BINDING */
+/* The channel bindings that BINDING specifies. */
+static struct gss_channel_bindings_struct bindings;
 
 _Noreturn static void
 stop(const char *why)

@@ -22,12 +22,14 @@
 #include <unistd.h>
 
 struct preload {
-	_Atomic int64_t jump; /* seconds that the wall clock is ahead */
+	/* the number of seconds that the wall clock is ahead */
+	_Atomic int64_t jump;
 	/* the number of the first allocation that fails, or 0 for none */
 	_Atomic int64_t fail_from;
-	_Atomic int64_t
-	    fail_many; /* number of allocations that fail, from there on */
-	_Atomic int64_t asked; /* allocations so far, in all processes */
+	/* the number of allocations that fail, beginning with that one */
+	_Atomic int64_t fail_many;
+	/* the number of allocations so far, in all processes */
+	_Atomic int64_t asked;
 };
 
 static struct preload *preload;

@@ -33,7 +33,7 @@
 #include "tests/unit/check.h"
 
 static bool is_full;
-static time_t up; /* seconds since the boot; 0 for the true number */
+static time_t up; /* seconds since the boot; if 0, the real ones */
 /* the number of lines that this process and the brokers have logged */
 static volatile int *lines;
 static char directory[] = "/tmp/kpopd-lock.XXXXXX";

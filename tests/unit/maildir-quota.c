@@ -17,7 +17,7 @@
 #include "tests/unit/check.h"
 
 #define FIRST "1000S,5C\n"
-#define SIZE_MOST 5120 /* the same as in maildir-quota.c */
+#define SIZE_MOST 5120 /* the value in maildir-quota.c */
 
 static int top;
 
@@ -52,8 +52,7 @@ one_line_for_all_that_was_removed(void)
 {
 	static const struct {
 		const char *names[4];
-		const char
-		    *line; /* the line to append; NULL if there is none */
+		const char *line; /* the line that is appended, or NULL */
 	} cases[] = {
 		{ { NULL }, NULL },
 		{ { "1.a" }, "         -70           -1\n" },

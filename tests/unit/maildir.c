@@ -166,8 +166,8 @@ messages_come_in_the_order_of_their_delivery(void)
 	for (int i = 5; i >= 0; i--)
 		file(names[i]);
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 6);
-	check_body(&drop, 1,
-	    "new/letters"); /* without a number the time is 0 */
+	/* A name without a number has the time 0, so it comes first. */
+	check_body(&drop, 1, "new/letters");
 	for (size_t i = 0; i < 4; i++)
 		check_body(&drop, i + 2, names[i]);
 	check_body(&drop, 6, names[5]);
@@ -291,8 +291,8 @@ equal_unique_names_are_told_apart(void)
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	CHECK(exists("cur/1.a:2,S") && !exists("cur/1.a:2,RS"));
 	/*
-	 * Each message keeps its id when its flags change. Otherwise a client
-	 * would fetch it again.
+	 * Each message keeps its id when its flags change. With another id, a
+	 * client would fetch the message again.
 	 */
 	renew();
 	file("cur/1.a:2,");
@@ -577,8 +577,8 @@ messages_changed_since_they_were_read_stay(void)
 }
 
 /*
- * A mail reader that links the new name and then unlinks the old one may stop
- * in between. Then both names are removed.
+ * A mail reader may link a new name and then unlink the old one. If it stops in
+ * between, the file has two names, and QUIT removes both.
  */
 static void
 both_names_are_removed(void)

@@ -609,7 +609,7 @@ main(void)
 	stops_everywhere(0x0aa); /* every second message */
 	stops_everywhere(0x0fe); /* all but the first and the last message */
 	stops_everywhere(0x180); /* the last two messages */
-	stops_everywhere(0x1ff); /* all */
+	stops_everywhere(0x1ff); /* all messages */
 	fails_everywhere(0x0aa);
 	fails_everywhere(0x180);
 	strange_journals_are_set_aside();

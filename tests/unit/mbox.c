@@ -51,7 +51,7 @@
 static const struct {
 	const char *what;
 	struct text spool;
-	int count; /* -1: the spool is refused */
+	int count; /* number of messages; -1 if the spool is refused */
 	struct text messages[MOST];
 } cases[] = {
 	{ "empty", TEXT(""), 0, { { 0 } } },
@@ -737,7 +737,8 @@ an_earlier_list_gives_ids_and_no_sizes(void)
 
 /*
  * Several messages have the same header and body, and some of them are marked.
- * QUIT keeps as many of them as were not marked, even if all have moved.
+ * QUIT keeps as many messages as were not marked, even if all of them have
+ * moved.
  */
 static void
 equal_messages_keep_their_number(void)

@@ -49,12 +49,12 @@
 
 /* A message of the model: bytes [at, end) of the file. */
 struct message {
-	size_t at, text, end; /* text is after the "From " line */
+	size_t at, text, end; /* offset "text" is after the "From " line */
 	size_t stored; /* number of bytes from offset "text" on that are sent */
-	uint64_t wire_size; /* as LIST reports it */
-	uint64_t
-	    header; /* hash of the fields that mail readers do not change */
-	/* Hash of those fields and of the body without its final line ends. */
+	uint64_t wire_size; /* the size in LIST */
+	/* Hash of the header without the fields that mail readers change. */
+	uint64_t header;
+	/* Hash of the same fields and of the body without final line ends. */
 	uint64_t whole;
 	bool weak; /* it has neither Message-ID nor Received */
 };
@@ -90,8 +90,8 @@ static struct picture before_removal;
 static long bad, sessions, ahead;
 static unsigned long seed;
 static uint64_t state;
-static bool
-    large; /* a session reads only the new end of a mailbox that has grown */
+/* If the mailbox has grown, a session reads only the new end. */
+static bool large;
 static bool quoted;  /* the format is mboxo */
 static bool crlf;    /* all messages are delivered with CRLF */
 static bool meddled; /* a program changed the mailbox in this session */
@@ -100,7 +100,7 @@ static bool meddled; /* a program changed the mailbox in this session */
  * list was wrong, and no program has changed the mailbox since.
  */
 static bool must_be_right;
-static char story[20000]; /* what was done to this mailbox */
+static char story[20000]; /* all changes of this mailbox so far */
 static struct name names[NAMES];
 static size_t name_count;
 static struct {
@@ -111,8 +111,8 @@ static struct {
 static size_t text_count;
 static char rest[TEXT_SIZE]; /* the rest of a half delivered message */
 static size_t half, rest_size;
-static int
-    serial; /* the number in the last message delivered to this mailbox */
+/* The number in the last message that was delivered to this mailbox. */
+static int serial;
 
 /*
  * The linker replaces clock_gettime by this function (--wrap). If ahead is an
@@ -547,7 +547,7 @@ deliver(struct picture *p, size_t i)
 
 /*
  * Delivers a message whose Content-Length covers one more message. deliver_rest
- * may deliver that one later.
+ * may deliver the covered message later.
  */
 static void
 deliver_swallowing(struct picture *p, size_t i)

@@ -280,8 +280,8 @@ the_end_delivers_everything(void)
 
 			begin(factors[i]);
 			/*
-			 * At the end, the relay has not yet read as many bytes
-			 * as the socket pair can buffer.
+			 * When the session ends, the socket pair still buffers
+			 * bytes that the relay has not read.
 			 */
 			send_bytes(MUCH / 2);
 			if (how == 0)

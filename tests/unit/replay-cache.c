@@ -220,7 +220,10 @@ the_skew_is_exact(void)
 	r = make_cache(1);
 	CHECK(record(r, "alice", 1, START + 2, START, BOOT) == REPLAY_SKEW);
 	CHECK(record(r, "alice", 1, START + 1, START, BOOT) == REPLAY_NEW);
-	/* Times from 2^31 seconds on are in the future and not before 1970. */
+	/*
+	 * A time of 2^31 seconds or more is in the future. It must not be read
+	 * as a time before 1970.
+	 */
 	r = make_cache(SKEW);
 	for (int64_t t = -300; t < 300; t += 50) {
 		int64_t then = (INT64_C(1) << 31) + t;
@@ -639,9 +642,9 @@ services_share_the_counters(void)
 }
 
 /*
- * Services with different skews keep records for the longest skew. Otherwise
- * the service with the shorter skew would discard a record while the other one
- * still accepts the authenticator.
+ * Services with different skews keep records for the longest skew. If the
+ * service with the shorter skew kept records for its own skew only, it would
+ * discard a record while the other service still accepts the authenticator.
  */
 /* attack:1-12 */
 static void
