@@ -464,8 +464,8 @@ choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n,
 
 /*
  * Checks the layers that the server offers. The server offers all layers, with
- * TLS and without TLS. It does not if the client has bound its context to the
- * TLS channel.
+ * TLS and without TLS. But it offers no layer to a client that has bound its
+ * context to the TLS channel.
  */
 static void
 check_offer(const struct client *c, const struct sasl *server)

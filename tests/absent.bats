@@ -303,8 +303,8 @@ each_event_after() {
 	done
 }
 
-# each_call COMMAND …: runs the command for each system call of QUIT. The call's
-# name and number are its last arguments.
+# each_call COMMAND …: runs the command for each system call of QUIT. The name
+# and the number of the call are the last arguments of the command.
 each_call() {
 	local call count n
 	record_quit >"$WORLD/calls"

@@ -82,7 +82,7 @@ recorded() {
 	[[ $output == *"one line 3"* ]]
 }
 
-@test "inside TLS STLS is neither listed nor obeyed, and kpopd-tls announces the end of the stream" {
+@test "inside TLS, STLS is neither listed nor obeyed, and kpopd-tls announces the end of the stream" {
 	server_start -p $(tls_options)
 	run s_client -ign_eof -starttls pop3 \
 	    < <(printf '%s\r\n' CAPA STLS QUIT)
@@ -163,7 +163,7 @@ renegotiate() {
 }
 
 # bats test_tags=attack:2-16
-@test "an alert of the client about the certificate is logged by its name; other alerts with OpenSSL's text" {
+@test "the log names a client's alert about the certificate, and describes other alerts with OpenSSL's text" {
 	local alert name
 	# Record the first message of a client that uses TLS 1.2, because alerts
 	# after that message are not encrypted yet.
@@ -540,7 +540,7 @@ talk_bound() {
 	    "tls-server-end-point:$(perl -e 'print pack "H*", shift' "$1")"
 }
 
-@test "a client with the certificate's channel bindings needs no layer, one without may choose a layer, and others are refused" {
+@test "kpopd offers no layer with the right channel bindings, any layer without bindings, and refuses wrong bindings" {
 	server_start -p -T immediate $(tls_options)
 	inside_tls 2115
 	hash=$(openssl x509 -in "$WORLD/tls/server.crt" -outform DER |
@@ -629,8 +629,8 @@ connects() {
 	[ "$(chosen "$1" "$2")" = "$2" ]
 }
 
-# suites VERSION [AWK]: prints the names of the library's cipher suites. With
-# AWK, prints only those for which the condition is true.
+# suites VERSION [AWK]: prints the names of the library's cipher suites. If AWK
+# is given, prints only the suites for which the condition AWK is true.
 suites() {
 	local list=ALL:COMPLEMENTOFALL:@SECLEVEL=0 names
 	if [ "$1" = tls1_3 ]; then
@@ -784,7 +784,7 @@ s_server() {
 	done
 }
 
-@test "kpopc that is killed leaves no process of its TLS layer, even if the server hangs" {
+@test "a killed kpopc leaves no process of its TLS layer, even if the server hangs" {
 	mkfifo "$WORLD/server_input"
 	exec {quiet}<>"$WORLD/server_input"
 	server_input=$WORLD/server_input s_server -tls1_3

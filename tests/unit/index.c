@@ -515,8 +515,8 @@ forge_ids(void)
 }
 
 /*
- * Checks that with a forged index no byte comes from outside the mailbox. The
- * session either continues or ends by fatal().
+ * Checks that a session with a forged index reports and sends no byte from
+ * outside the mailbox. The session either continues or ends by fatal().
  */
 static void
 is_forged(const struct format *f)
@@ -788,8 +788,9 @@ clock_is_set_back(void)
 }
 
 /*
- * The user writes to the index while a session reads it. No byte must come from
- * outside the mailbox. The session either continues or ends by fatal().
+ * The user writes to the index while a session reads it. The session must not
+ * report or send a byte from outside the mailbox. The session either continues
+ * or ends by fatal().
  */
 static void
 changes_while_read(void)
@@ -812,8 +813,8 @@ changes_while_read(void)
 	wait_until_stable();
 	for (int of_other = 1; of_other >= 0; of_other--) {
 		/*
-		 * Saves the same list twice, first with other ids. Both copies
-		 * contain the same note as the session's memory.
+		 * Make two copies of the index of one list. The first copy has
+		 * other ids. Both copies have the same note (mbox-cache.c).
 		 */
 		unlinkat(top, "state/index", 0);
 		begin(f, &drop);

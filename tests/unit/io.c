@@ -247,7 +247,7 @@ a_trickle_does_not_extend_the_deadline(void)
 }
 
 /*
- * If input never stops, poll never has to wait. The deadline must end the
+ * If input never stops, poll always returns at once. The deadline must end the
  * connection all the same.
  */
 static void
@@ -375,8 +375,8 @@ an_answer_to_a_timeout_does_not_reopen_the_input(void)
 #define MUCH 200000
 
 /*
- * Makes a TCP connection. The client's kernel buffers little, and the kernel of
- * io buffers much.
+ * Makes a TCP connection. The kernel buffers little on the client's side, and
+ * much on the side of io.
  */
 static void
 connect_tcp(void)

@@ -451,7 +451,7 @@ changed_files_are_listed_as_they_are(void)
 }
 
 /*
- * In a larger Maildir RETR detects the change. It sends the whole message.
+ * In a larger Maildir, RETR detects the change and sends the whole message.
  * After that, STAT and LIST are right, in this session and in the next one.
  */
 static void

@@ -82,8 +82,8 @@ struct deed {
 };
 
 /*
- * served is the file that the session has opened. Its name may now belong to
- * another file.
+ * The variable "served" is the descriptor of the file that the session has
+ * opened. The path of the spool may lead to another file now.
  */
 static int top, served;
 static struct picture before_removal;
@@ -115,7 +115,7 @@ static size_t half, rest_size;
 static int serial;
 
 /*
- * The linker replaces clock_gettime by this function (--wrap). If ahead is an
+ * The linker replaces clock_gettime by this function (--wrap). If "ahead" is an
  * hour, the clock is an hour fast, and a session's fingerprints are stable.
  */
 int __real_clock_gettime(clockid_t, struct timespec *);
@@ -357,7 +357,10 @@ split(struct picture *p)
 	}
 }
 
-/* Reads an open file, or an empty one if fd is -1. */
+/*
+ * Stores the content of the open file fd in *p. If fd is -1, stores an empty
+ * content.
+ */
 static void
 draw_file(struct picture *p, int fd)
 {
@@ -531,7 +534,10 @@ compose(struct text_buffer *t, bool with_cr)
 	t->n += with_cr ? 2 : 1;
 }
 
-/* Changes that other programs make. Each may use message i of the picture. */
+/*
+ * Changes that other programs make. Each of these functions may use message i
+ * of the picture.
+ */
 
 static void
 deliver(struct picture *p, size_t i)
@@ -872,7 +878,7 @@ name(const char *id, uint64_t header, uint64_t whole, bool is_firm)
 	n->is_firm |= is_firm;
 }
 
-/* Checks the ids of a session whose list is that of the model. */
+/* Checks the ids of a session. The session's list agrees with the model. */
 static void
 check_names(struct maildrop *drop, struct maildrop *fresh,
     const struct picture *model)

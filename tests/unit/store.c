@@ -3,8 +3,8 @@
  *
  * Runs as any user. The model of a mailbox is a list of messages. Another
  * program may read, remove or add messages at any time. Each format has a
- * function that changes the mailbox in the way that such a program does. After
- * the function, the mailbox agrees with the model.
+ * function that changes the mailbox in the way that such a program does. When
+ * the function returns, the mailbox agrees with the model.
  */
 #include "config.h"
 
