@@ -13,9 +13,9 @@
  *	              rescue.*.
  *	interrupted   A genuine removal ends or fails at some call, perhaps in
  *	              the middle of a write. Recoveries end or fail in the same
- *	              way, and mail arrives between two of them. In the end all marked
- *	              messages are removed or none, and the mailbox contains
- *	              every kept and every new byte once.
+ *	              way, and mail arrives between two of them. In the end all
+ *	              marked messages are removed or none, and the mailbox
+ *	              contains every kept and every new byte once.
  */
 #include "config.h"
 

@@ -27,7 +27,7 @@
 
 #define MOST 1024 /* most messages of a mailbox that is checked */
 #define ARRIVED "From new\nSubject: new\n\n\n"
-#define FEW 16 /* up to this number of messages, each is compared with each */
+#define FEW 16 /* most messages that are all compared with each other */
 #define SHARED_MOST 100 /* most messages with the same header */
 
 static int spool;

@@ -5,13 +5,14 @@
  *
  * 	RAW        tokens, each after its size in two bytes
  * 	ENCRYPTED  the cleartext of an authenticator, for a first token
- * 	GENUINE    a dialogue with a genuine client in this process. One byte
- * 	           is for its requests, one for which token is altered, two for
- * 	           the offset and one for the change. One byte is for whether
- * 	           its choice is encrypted, two are for the choice's size. The
- * 	           choice's cleartext follows. The rest is the client's tokens
- * 	           in the layer, each with one byte for its kind, one for its
- * 	           size, and the text.
+ * 	GENUINE    a dialogue with a genuine client in this process. First
+ * 	           come the client's requests (1 byte), the number of the token
+ * 	           to alter (1), the offset of the altered byte (2), and the
+ * 	           bits to flip (1). Then come whether the client's choice is
+ * 	           encrypted (1), the size of the choice (2), and the choice in
+ * 	           cleartext. The rest is the client's tokens in the layer.
+ * 	           Each of these consists of its kind (1), its size (1) and its
+ * 	           text.
  *
  * The target checks that an accepted client is the principal in the ticket, and
  * that the ticket is for the service. A client that breaks no rule must be

@@ -151,7 +151,7 @@ has_received() {
 	size=$(stat -c %s "$WORLD/good")
 	[ $((size - encrypted)) -gt 300 ]
 	log_mark
-	# The long form takes each bit of each byte.
+	# A long test run flips each bit of each byte.
 	if long; then step=1; else step=73; fi
 	sent=0
 	for bit in $(seq 0 $step $((size * 8 - 1))); do

@@ -314,8 +314,8 @@ marks_dovecot() {
 }
 
 # marks_recorded front|end FIELD ...: changes each message as programs do that
-# are too large for this test. They put these fields at the front or at the end
-# of each header, and remove the fields that they added earlier.
+# are too large for this test. Such a program puts these fields at the front or
+# at the end of each header, and removes the fields that it added earlier.
 marks_recorded() {
 	mbox_edit fields "$@" </var/mail/alice >"$WORLD/marked"
 	cat "$WORLD/marked" >/var/mail/alice

@@ -373,7 +373,7 @@ calls_below() {
 	done
 }
 
-@test "kpopd --recover looks for mailboxes and below a user's state directory only as the user" {
+@test "kpopd --recover opens mailboxes and the content of a user's state directory only as the user" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	start_without_broker
 	kill_removal_at fsync 3

@@ -10,8 +10,8 @@
  * the process continues where it was. Supports only x86-64, and exits with 77
  * on other machines. Runs as root, from tests.
  *
- * gdb cannot be used, because it also writes the other registers. It fails if
- * the processor has registers that gdb does not support.
+ * gdb cannot be used, because it also writes the other registers. Also, gdb
+ * fails if the processor has registers that gdb does not support.
  */
 #include "config.h"
 

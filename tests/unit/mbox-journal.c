@@ -203,8 +203,8 @@ is_whole(int arrived)
 }
 
 /*
- * Recovers. Checks that all marked messages were removed or none, and that each
- * message that has arrived is in the mailbox once.
+ * Runs a recovery. Checks that all marked messages were removed or none, and
+ * that each message that has arrived is in the mailbox once.
  */
 static void
 check_outcome(int arrived)
@@ -518,8 +518,8 @@ small_removals_are_recognized(void)
 }
 
 /*
- * A journal of version 1 has no witness. It is obeyed only for the mailbox with
- * its inode.
+ * A journal of version 1 has no witness. Recovery obeys it only if the mailbox
+ * has the inode in the journal.
  */
 static void
 journals_of_version_1_are_obeyed(void)
