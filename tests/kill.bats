@@ -70,7 +70,8 @@ sweep() {
 }
 
 # The server uses no dotlock, because a killed monitor would leave its dotlock
-# behind. bats test_tags=fault:1-2,promise:7
+# behind.
+# bats test_tags=fault:1-2,promise:7
 @test "all or no marked messages are removed if session and monitor are killed at any system call of QUIT" {
 	server_stop
 	server_start -l fcntl
