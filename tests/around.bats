@@ -42,7 +42,7 @@ bob_is_served() {
 }
 
 # tries COUNT [SECONDS]: starts COUNT logins of $user (alice by default) at the
-# same time in the background. Each ends after SECONDS (30 by default).
+# same time in the background. Each client ends after SECONDS (30 by default).
 tries() {
 	local n
 	tried=$1
@@ -76,7 +76,7 @@ processes_end() {
 	    { list_processes; return 1; }
 }
 
-# list_processes: prints kpopd's processes and what each of these waits for.
+# list_processes: prints kpopd's processes, and what each process waits for.
 list_processes() {
 	ps -o pid,ppid,user,stat,wchan:20,args -C kpopd
 }
@@ -117,7 +117,7 @@ maildir_is() {
 }
 
 # bats test_tags=attack:9-2
-@test "twenty logins of a user whose home blocks its callers keep few processes, which end when it answers" {
+@test "twenty logins of a user whose home does not answer leave few processes, which end when the home answers" {
 	server_start -t 3
 	fuse_over /home/alice
 	fuse_hang k5login
@@ -132,8 +132,8 @@ maildir_is() {
 	remaining=$(pgrep -cx kpopd)
 	echo "# around: 20 logins at a home that does not answer:" \
 	    "$remaining processes stay" >&3
-	# A process still waits for the home directory. More logins do not leave
-	# more processes.
+	# At least one process still waits for the home directory. More logins
+	# must not leave more processes.
 	[ "$remaining" -ge 1 ]
 	tries 5
 	tries_end 25
@@ -162,8 +162,8 @@ maildir_is() {
 		tries 20 100
 		fuse_hangs 1
 		bob_is_served
-		# The session that already has its client cannot be ended. kpopd
-		# refuses all others.
+		# The one session that already serves its client cannot be
+		# ended. kpopd refuses all other logins.
 		await 60 '[ "$(pgrep -cx kpopc)" -le 4 ] &&
 		    [ "$(pgrep -cx kpopd)" -le 12 ]' ||
 		    { list_processes; return 1; }
@@ -348,7 +348,7 @@ copy_spools() {
 }
 
 # nss_start: adds a name service (tests/programs/nss.c) for accounts that are in
-# no file. Makes a user "slow", uid 7001, with mail and a ticket.
+# no file. Prepares mail and a ticket for the user "slow", uid 7001.
 nss_start() {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "the name service is made without sanitizers"
@@ -371,8 +371,8 @@ nss_start() {
 	KRB5CCNAME=FILE:$WORLD/slow.ccache realm_login slow
 }
 
-# nss_knows LINE ...: gives the name service these accounts (see
-# tests/programs/nss.c).
+# nss_knows LINE ...: tells the name service which accounts exist.
+# tests/programs/nss.c describes the lines.
 nss_knows() {
 	printf '%s\n' "$@" >/run/nss.new
 	mv /run/nss.new /run/nss
@@ -398,8 +398,8 @@ slow_tries() {
 	await 10 '[ "$(wc -l </run/nss.asked)" -ge 2 ]'
 	bob_is_served
 	tries_end 30
-	# At least one of the five gets the mailbox. The others may find it in
-	# use.
+	# At least one of the five logins gets the mailbox. The others may find
+	# the mailbox in use.
 	cat "$WORLD"/try.* | grep -q "^+OK bye, 1 messages left"
 	slow_login | grep -q '^+OK bye, 1 messages left'
 }
@@ -519,8 +519,8 @@ slow_tries() {
 	log_lines | grep -a 'user=slow' >/dev/null
 	# Uid 7001 owns the mailbox, so uid 7002 must not read it.
 	KRB5CCNAME=FILE:$WORLD/mallory.ccache realm_login mallory
-	# Each third time, another process is started, which shifts the pids. So
-	# the answers differ within one login, too.
+	# The answer depends on the pid. At each third login another process
+	# shifts the pids, so the answers differ within one login, too.
 	for n in $(seq 12); do
 		[ $((n % 3)) -ne 0 ] || /bin/true
 		output=$(KRB5CCNAME=FILE:$WORLD/mallory.ccache pop slow STAT \
@@ -556,8 +556,8 @@ slow_tries() {
 	cmp <(mbox slows slow3) /var/mail/slow
 }
 
-# server_without CALL ...: starts a server as on a kernel without these system
-# calls (tests/programs/poor.c).
+# server_without CALL ...: starts a server for which these system calls do not
+# exist, as on an older kernel (tests/programs/poor.c).
 server_without() {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	server_under "exec $poor $* -- \"\$@\""
@@ -567,13 +567,15 @@ poor=$KPOPD_BUILD/tests/programs/poor
 landlock="landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 
 # is_protected: runs a session of alice that removes message 1. Returns true if
-# the processes have the ids, the jail and the limits that any kernel provides.
+# the processes have the right ids, jail and limits, which every kernel
+# provides.
 is_protected() {
 	local pid
 	pop_login alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
 	for pid in $(pgrep -x kpopd); do
-		# No process that reads the client's bytes may be root.
+		# Only the monitor may be root, because the other processes read
+		# the client's bytes.
 		[ "$pid" = "$(monitor_pid)" ] ||
 		    [ "$(stat -c %u "/proc/$pid")" != 0 ] ||
 		    [ "$(field "$pid" Uid)" != "0 0 0 0" ]

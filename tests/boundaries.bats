@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks how many messages kpopd, Dovecot, mutt and mailutils find in each spool
-# of tests/boundaries.
+# Checks the number of messages that kpopd, Dovecot, mutt and mailutils find in
+# each spool of tests/boundaries.
 
 load helpers/all
 
@@ -34,8 +34,8 @@ doveadm_alice() {
 	    -c $WORLD/dovecot.conf $*" 2>"$WORLD/dovecot.err"
 }
 
-# agrees COLUMN: returns true if standard input has the counts of this column of
-# the table. Each of its lines is "NNN COUNT" for one case.
+# agrees COLUMN: returns true if standard input contains the counts of the
+# table's column COLUMN. Each input line is "NNN COUNT" for one case.
 agrees() {
 	join -t ' ' - <(cut -d ' ' -f 1,7- "$WORLD/boundaries.list") |
 	    diff <(cut -d ' ' -f "1,$(($1 + 1)),7-" "$WORLD/boundaries.list") -
@@ -71,7 +71,7 @@ agrees() {
 	echo "set quit=yes move=no wait_key=no beep=no pipe_split=yes pipe_decode=no folder=~" >"$1.rc"
 	echo "push \"<tag-pattern>~A<enter><tag-prefix><pipe-message>wc -c >>~/$1.count<enter><exit>\"" >>"$1.rc"
 	: >"$1.count"
-	# <> keeps the input open; otherwise mutt would end with it.
+	# <> keeps the input open; mutt ends when its input ends.
 	TERM=xterm timeout 20 script -qefc "mutt -n -R -F $1.rc -f mutt/$1" /dev/null <>keys >"$1.screen" 2>&1
 	echo "$1 $(wc -l <"$1.count")"
 	END
@@ -92,8 +92,8 @@ agrees() {
 	agrees 4 <"$WORLD/counts"
 }
 
-# piped_by_mutt FILE: prints the first message of the file in alice's home as
-# mutt pipes it, without the From_ line.
+# piped_by_mutt FILE: prints the first message of FILE, a file in alice's home.
+# mutt pipes the message, without its From_ line, to the output.
 piped_by_mutt() {
 	cat >/home/alice/muttrc <<-'END'
 	set quit=yes move=no wait_key=no beep=no pipe_decode=no folder=~
@@ -136,12 +136,12 @@ piped_by_mutt() {
 	diff "$WORLD/dovecot.sizes" - <<<$'29 1\n30 2\n31 3'
 }
 
-@test "the table gives a reason where kpopd differs from all others, and kpopd hides no message they find" {
+@test "the table gives a reason where kpopd differs from all other programs, and kpopd hides no message that they find" {
 	[ "$(wc -l <"$WORLD/boundaries.list")" -ge 40 ]
 	run awk '$3 == $4 && $4 == $5 && $2 != $3 && $6 == 0' \
 	    "$WORLD/boundaries.list"
 	[ -z "$output" ] || { echo "$output"; return 1; }
-	# kpopd finds every message that all others find.
+	# kpopd must find every message that all other programs find.
 	run awk '$2 < $3 && $2 < $4 && $2 < $5' "$WORLD/boundaries.list"
 	[ -z "$output" ] || { echo "$output"; return 1; }
 }

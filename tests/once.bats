@@ -26,8 +26,8 @@ teardown() {
 }
 
 # fetch_once STORE DOVECOT-LOCATION: runs $SEQUENCES sequences of
-# clients/once.py. By default it runs five, or 200 in the long form. The seed is
-# $SEED, by default a new one in each run.
+# clients/once.py. By default, a short test run has five sequences, and a long
+# run has 200. The seed is $SEED, or a new one in each run if $SEED is not set.
 fetch_once() {
 	local seed=${SEED-$((RANDOM * 1000))} count=${SEQUENCES-5} status=0
 	[ -z "${SANITIZER-}" ] || count=${SEQUENCES-2}

@@ -2,7 +2,7 @@
 # clients and attackers that speak TLS.
 
 # tls_make: makes $WORLD/tls/ca.pem, and server.pem with server.key for
-# mail.kpopd.test. Does so only once in a world.
+# mail.kpopd.test. Only the first call in a world makes them.
 tls_make() {
 	[ ! -e "$WORLD/tls/server.pem" ] || return 0
 	mkdir -p "$WORLD/tls"
@@ -39,10 +39,10 @@ s_client() {
 	    -connect mail.kpopd.test:1109 "$@" 2>"$WORLD/s_client.err"
 }
 
-# in_the_middle PORT: starts a man in the middle on this port. He speaks
-# cleartext with the client and TLS with the server. What the client sends is in
-# $WORLD/seen, and what the server sends is in $WORLD/seen.back. Sets $middle to
-# the pid.
+# in_the_middle PORT: starts a man in the middle on this port. The man in the
+# middle speaks cleartext with the client and TLS with the server. $WORLD/seen
+# records what the client sends, and $WORLD/seen.back what the server sends.
+# Sets $middle to the pid.
 in_the_middle() {
 	rm -f "$WORLD"/seen*
 	cat >"$WORLD/middle" <<-END
@@ -61,9 +61,9 @@ in_the_middle() {
 
 # edited PORT PERL: starts a man in the middle on this port, who edits the
 # server's lines (tests/programs/edit.pl). In PERL, $_ is the line and $n its
-# number, from 1 on. If PERL sets $raw, the rest is passed on unchanged. If it
-# sets $holds, the end of the server's connection is not passed on. What the
-# client sends is in $WORLD/said. Sets $middle to the pid.
+# number, from 1 on. If PERL sets $raw, all later bytes are passed on unchanged.
+# If PERL sets $holds, the end of the server's connection is not passed on.
+# $WORLD/said records what the client sends. Sets $middle to the pid.
 edited() {
 	rm -f "$WORLD/said"
 	perl "$BATS_TEST_DIRNAME/programs/edit.pl" "$1" "$WORLD/said" "$2" \

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Ends with a message if a call of libseccomp failed. */
+/* Prints a message and exits if a call of libseccomp has failed. */
 static void
 check(int result, const char *what)
 {
@@ -54,8 +54,8 @@ main(int argc, char **argv)
 	if (filter == NULL)
 		errx(1, "memory");
 	/*
-	 * Do not set no_new_privs, because the program starts without it if
-	 * there is no such filter.
+	 * Do not set no_new_privs. The program would start without that flag on
+	 * a real kernel.
 	 */
 	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0), "no_new_privs");
 	for (; i < argc && strcmp(argv[i], "--") != 0; i++)

@@ -51,7 +51,10 @@ __wrap_lstat(const char *name, struct stat *st)
 	return -1;
 }
 
-/* Splits a command line at each '|' and reads it. Resets getopt first. */
+/*
+ * Splits a command line at each '|', and reads the resulting options. Resets
+ * getopt first.
+ */
 static struct options
 read_line(const char *line)
 {
@@ -166,8 +169,8 @@ numbers(void)
 	CHECK(o.login == 5 && o.idle == 6);
 	CHECK(o.uids.least == 1000 && o.uids.most == 60000);
 	/*
-	 * Numbers that are left out keep their defaults. If the fifth one is
-	 * left out, it is half of the third.
+	 * Numbers that are left out keep their defaults. The default of the
+	 * fifth number is half of the third number.
 	 */
 	o = read_line("-a|300:30:7|-t|60|-n500");
 	CHECK(o.limits.all == 300 && o.limits.each == 30);

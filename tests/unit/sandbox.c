@@ -1,7 +1,7 @@
 /*
- * Unit tests of sandbox.c. A call that a process must not make has no effect
- * and ends the process, and the log names it. Each process can make the calls
- * that it needs.
+ * Unit tests of sandbox.c. If a process makes a forbidden call, the call has no
+ * effect, the process ends, and the log contains the call's name. Each process
+ * can make the calls that it needs.
  *
  * Runs as any user.
  */
@@ -276,7 +276,8 @@ link_there(void)
 /* The forbidden calls, and the processes that they end. */
 /* promise:4 */
 static const struct {
-	const char *name; /* in the log; NULL if the C library chooses it */
+	/* The call's name in the log; NULL if the C library chooses it. */
+	const char *name;
 	int (*try)(void);
 	int whom;
 } forbidden[] = {
@@ -324,8 +325,8 @@ static const struct {
 };
 
 /*
- * The number of the call that ended a process, plus one, or 0 if none did.
- * Shared with the children.
+ * The number of the call that ended a process, plus one. It is 0 if no call has
+ * ended a process. The memory is shared with the children.
  */
 static int *offence;
 
@@ -394,8 +395,8 @@ forbids(void)
 }
 
 /*
- * Libraries try to make sockets and to connect them. Both attempts fail, but do
- * not end the process.
+ * Libraries try to make sockets and to connect sockets. These attempts fail,
+ * but do not end the process.
  */
 static int
 talk(void)
@@ -445,8 +446,8 @@ look(void)
 }
 
 /*
- * To finish a removal, a child of the broker adds a session's filter to the
- * broker's filter.
+ * A child of the broker finishes a removal. It adds the filter of a session to
+ * the broker's filter.
  */
 static int
 descend(void)
@@ -516,8 +517,9 @@ stay_inside(void)
 }
 
 /*
- * Landlock works without a filter, too. It denies signals to other processes,
- * and connections to their abstract sockets. Kernels before its ABI 6 cannot.
+ * Landlock also works without a system call filter. It denies signals to other
+ * processes, and connections to the abstract sockets of other processes.
+ * Kernels before Landlock ABI 6 cannot do this.
  */
 static int
 stay_alone(void)
@@ -547,7 +549,7 @@ stay_alone(void)
 	return WEXITSTATUS(status);
 }
 
-/* Runs work in a child. Fails unless work returns 0. */
+/* Runs work() in a child. The check fails unless work() returns 0. */
 static void
 apart(enum sandbox which, bool enter, int (*work)(void))
 {
