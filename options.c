@@ -477,7 +477,7 @@ locate_option(const struct reading *g, const struct row *r, char text[256])
 }
 
 /*
- * Keeps a mistake if it is the first. is_file: it is in the file. Returns false.
+ * Keeps a mistake if it is the first. is_file: the file has it. Returns false.
  */
 static bool
 keep_mistake(struct reading *g, bool is_file, const char *why, const char *what)
