@@ -59,6 +59,7 @@
 #include "monitor.h"
 #include "options.h"
 #include "recover-all.h"
+#include "sandbox.h"
 
 /* What all connections share; read before the first. */
 struct server {
@@ -146,6 +147,24 @@ set_socket(const struct options *o)
 }
 
 /*
+ * Looks for what the kernel or a supervisor does not offer of the sandbox.
+ * Serves without it only with -S optional, and logs that.
+ */
+static void
+find_sandbox(struct options *o)
+{
+	char text[SANDBOX_TEXT];
+
+	o->sandbox.missing = sandbox_find_missing(text);
+	if (o->sandbox.missing == 0)
+		return;
+	if (!o->sandbox.is_optional)
+		options_refuse(o, text, ". Or serve without: -S optional");
+	log_event(LOG_WARNING, "sandbox", "error=\"%s\"", text);
+	sandbox_do_without(o->sandbox.missing);
+}
+
+/*
  * Checks the conditions for serving, and reads the pre-auth user's account and
  * krb5.conf, which serve all connections.
  */
@@ -159,6 +178,7 @@ prepare_server(struct server *s)
 		fatal("kpopd must be started as root");
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
+	find_sandbox(&s->o);
 	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
 		options_log_refusal("the pre-auth user cannot be used: ",
 		    refusal);
@@ -302,8 +322,10 @@ main(int argc, char **argv)
 	options_read(&s.o, argc, argv, by_hand);
 	if (s.o.recover && geteuid() != 0)
 		options_refuse(&s.o, "--recover needs root", "");
-	if (s.o.recover)
+	if (s.o.recover) {
+		find_sandbox(&s.o);
 		return recover_all(&s.o);
+	}
 	if (!by_hand && accept_is_listening())
 		return listen_for_clients(&s);
 	if (by_hand || address_write_peer(0, &peer) == -1) {

@@ -155,6 +155,14 @@ read_pop3(struct options *o, const char *text)
 	return 0;
 }
 
+/* Reads -S. */
+static int
+read_sandbox(struct options *o, const char *text)
+{
+	o->sandbox.is_optional = strcmp(text, "optional") == 0;
+	return o->sandbox.is_optional || strcmp(text, "required") == 0 ? 0 : -1;
+}
+
 /* Reads -T. */
 static int
 read_when(struct options *o, const char *text)
@@ -290,6 +298,10 @@ static const struct row rows[] = {
 	    "addresses, networks and local, with commas",
 	    "networks of proxies, which send a PROXY header, with commas:\n"
 	    "192.0.2.0/24,2001:db8::1,local" },
+	{ 'S', NULL, "sandbox", WITH_BOTH, read_sandbox, 0,
+	    "required or optional",
+	    "optional: serve where seccomp or Landlock is not offered\n"
+	    "(default: required)" },
 	{ '\0', "recover", NULL, WITH_NONE, read_recover, 0, NULL,
 	    "finish interrupted removals, at boot, before any delivery" },
 	{ '\0', "help", NULL, WITH_NONE, print_help, 0, NULL,

@@ -126,7 +126,7 @@ static const struct list {
 
 /* The operations of prctl in a process that makes a child. */
 static const int settings[] = { PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE,
-	PR_SET_PDEATHSIG, PR_GET_SECCOMP };
+	PR_SET_PDEATHSIG, PR_SET_SECCOMP };
 
 /*
  * The operations of fcntl: flags and locks, but no new descriptor. The last

@@ -85,6 +85,7 @@ defaults(void)
 	CHECK(o.limits.rate == 50 && o.limits.each_rate == 25);
 	CHECK(o.tls.when == TLS_NO && o.tls.certificate == NULL);
 	CHECK(o.tls.key == NULL && o.tls.ciphers[0] == '\0');
+	CHECK(!o.sandbox.is_optional && o.sandbox.missing == 0);
 }
 
 static void
@@ -131,6 +132,12 @@ texts(void)
 	o = read_line("-m|maildir:~/Maildir|-l|flock|-x|local,10.0.0.0/8");
 	CHECK(strcmp(o.mailboxes.text, "maildir:~/Maildir") == 0);
 	CHECK(o.proxies.count == 2);
+	o = read_line("-S|optional");
+	CHECK(o.sandbox.is_optional);
+	o = read_line("-S|optional|-S|required");
+	CHECK(!o.sandbox.is_optional);
+	check_refused("-S|no",
+	    "kpopd: -S takes required or optional, not no\n");
 	check_refused("-D|a,,b", "kpopd: -D takes domains with commas, ");
 	check_refused("-m|none:/x", "kpopd: -m takes ");
 	check_refused("-m|mbox:%u", "kpopd: -m takes ");
