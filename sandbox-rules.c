@@ -10,6 +10,8 @@
  * calls, so the lists name all of these (open, openat, openat2). Names that
  * libseccomp does not have are too new for this machine, and are skipped.
  */
+#define _GNU_SOURCE
+
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
