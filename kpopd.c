@@ -27,10 +27,10 @@
  *	accept-limits.c accept-queue.c accept-sources.c accept.c
  *	account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
  *	auth.c clock.c kpopd-tls.c kpopd.c layer.c lock.c log.c
- *	mailboxes.c message.c monitor-watch.c monitor.c options.c
- *	packet.c path.c preauth.c privsep.c process.c proxies.c
- *	recover-all.c relay-tls.c replay-cache.c resolve.c sandbox.c
- *	sasl.c session-setup.c state.c
+ *	login-defs.c mailboxes.c message.c monitor-watch.c monitor.c
+ *	options.c packet.c path.c preauth.c privsep.c process.c
+ *	proxies.c recover-all.c relay-tls.c replay-cache.c resolve.c
+ *	sandbox.c sasl.c session-setup.c state.c
  */
 #include "config.h"
 

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "login-defs.h"
 #include "options.h"
 
 #define EXIT_USAGE 2
@@ -27,13 +28,11 @@
 #define DEFAULT_MAILBOXES "mbox:/var/mail/%u"
 #define DEFAULT_TLS_USER "kpopd-tls"
 #define DEFAULT_USER "kpopd"
+#define LOGIN_DEFS "/etc/login.defs"
 /* Columns of usage and --help. */
 #define WIDTH 79
 #define USAGE_INDENT 13
 #define HELP_INDENT 20
-
-#define TEXT(x) #x
-#define TEXT_OF(macro) TEXT(macro)
 
 /* One number of a list, and its limits. */
 struct number {
@@ -272,8 +271,8 @@ static const struct row rows[] = {
 	    "(default: " DEFAULT_MAILBOXES ")" },
 	{ 'n', NULL, "uids", WITH_BOTH, read_uids, 0,
 	    "one uid above 0 or two, as 1000:60000",
-	    "smallest[:largest] uid that may log in (default: " TEXT_OF(
-		UID_MIN) ")" },
+	    "smallest[:largest] uid that may log in\n"
+	    "(default: UID_MIN of " LOGIN_DEFS ")" },
 	{ 'p', NULL, NULL, WITH_SERVER, read_pop3, 0, NULL,
 	    "speak POP3 with AUTH GSSAPI, not KPOP" },
 	{ 'r', NULL, "realms", WITH_SERVER, ANY_TEXT(realms),
@@ -466,10 +465,12 @@ read_rows(struct options *o, int argc, char **argv)
 		options_refuse(o, "unexpected argument: ", argv[optind]);
 }
 
-/* Sets the defaults that depend on other options. */
+/* Sets the defaults that depend on other options, or on the host. */
 static void
 set_dependent(struct options *o)
 {
+	if (o->uids.least == 0)
+		o->uids.least = login_defs_uid_min(LOGIN_DEFS);
 	if (o->limits.each_rate == 0)
 		o->limits.each_rate = (o->limits.rate + 1) / 2;
 	if (o->tls.when == TLS_UNSET)
@@ -488,7 +489,7 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 		.by_hand = by_hand,
 		.state = STATE_DIRECTORY,
 		.user = DEFAULT_USER,
-		.uids = { .least = UID_MIN, .most = ACCOUNT_UID_MOST },
+		.uids.most = ACCOUNT_UID_MOST,
 		.login = 30,
 		.idle = 600,
 		.limits = { .all = 200, .each = 20, .rate = 50 },

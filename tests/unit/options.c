@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "login-defs.h"
 #include "options.h"
 #include "process.h"
 #include "tests/unit/check.h"
@@ -79,7 +80,8 @@ defaults(void)
 	CHECK(strcmp(o.user, "kpopd") == 0);
 	CHECK(strcmp(o.tls.user, "kpopd-tls") == 0);
 	CHECK(strcmp(o.mailboxes.text, "mbox:/var/mail/%u") == 0);
-	CHECK(o.uids.least == UID_MIN && o.uids.most == ACCOUNT_UID_MOST);
+	CHECK(o.uids.least == login_defs_uid_min("/etc/login.defs"));
+	CHECK(o.uids.most == ACCOUNT_UID_MOST);
 	CHECK(o.login == 30 && o.idle == 600 && o.linger == 300);
 	CHECK(o.limits.all == 200 && o.limits.each == 20);
 	CHECK(o.limits.rate == 50 && o.limits.each_rate == 25);
