@@ -2,9 +2,10 @@
  * Copies the keys of the POP service from a keytab to memory.
  *
  * Runs as root in the pre-auth process, before it enters its jail. Later, as
- * the pre-auth user, only keytab_is_for_pop runs, which computes. The keytab is
- * trusted. No other key may reach the memory: libkrb5 would try a host/ or
- * HTTP/ key for every ticket.
+ * the pre-auth user, only keytab_is_for_pop runs, which computes. Main, the
+ * listener and the monitor run keytab_path alone, which opens no keytab. The
+ * keytab is trusted. No other key may reach the memory: libkrb5 would try a
+ * host/ or HTTP/ key for every ticket.
  */
 #include "config.h"
 
@@ -16,6 +17,27 @@
 #include "log.h"
 
 #define KEYTAB_NAME 1024 /* bytes of a keytab's name for the log, at most */
+
+/* libkrb5 takes a name without a type for a path. */
+bool
+keytab_path(struct auth *a, const char *keytab, char path[PATH_MAX])
+{
+	static const char *const types[] = { "FILE:", "WRFILE:" };
+	char name[PATH_MAX];
+
+	if (keytab == NULL) {
+		if (a == NULL ||
+		    krb5_kt_default_name(a->context, name, sizeof(name)) != 0)
+			return false;
+		keytab = name;
+	}
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (strncmp(keytab, types[i], strlen(types[i])) == 0)
+			return strlcpy(path, keytab + strlen(types[i]),
+				   PATH_MAX) < PATH_MAX;
+	return (*keytab == '/' || strchr(keytab, ':') == NULL) &&
+	    strlcpy(path, keytab, PATH_MAX) < PATH_MAX;
+}
 
 /*
  * Emacs' movemail asks for pop3/HOST. Active Directory has one service under

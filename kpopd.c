@@ -26,11 +26,11 @@
  *
  *	accept-limits.c accept-queue.c accept-sources.c accept.c
  *	account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
- *	auth.c clock.c kpopd-tls.c kpopd.c layer.c lock.c log.c
- *	login-defs.c mailboxes.c message.c monitor-watch.c monitor.c
- *	options.c packet.c path.c preauth.c privsep.c process.c
- *	proxies.c recover-all.c relay-tls.c replay-cache.c resolve.c
- *	sandbox.c sasl.c session-setup.c state.c
+ *	auth.c clock.c exposure.c kpopd-tls.c kpopd.c layer.c lock.c
+ *	log.c login-defs.c mailboxes.c message.c monitor-watch.c
+ *	monitor.c options.c packet.c path.c preauth.c privsep.c
+ *	process.c proxies.c recover-all.c relay-tls.c replay-cache.c
+ *	resolve.c sandbox.c sasl.c session-setup.c state.c
  */
 #include "config.h"
 
@@ -43,6 +43,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,8 +53,10 @@
 #include "accept.h"
 #include "account.h"
 #include "address.h"
+#include "auth-keytab.h"
 #include "auth-start.h"
 #include "clock.h"
+#include "exposure.h"
 #include "layer.h"
 #include "log.h"
 #include "monitor.h"
@@ -227,6 +230,24 @@ reload_server(void *self)
 }
 
 /*
+ * Warns if others than root can read the keytab or the TLS key: at the start of
+ * a listener, and before each connection.
+ */
+static void
+warn_of_exposure(const struct server *s, bool is_start)
+{
+	const struct exposure_place place = { .state = s->o.state,
+		.least_user = s->o.uids.least,
+		.is_start = is_start };
+	char path[PATH_MAX];
+
+	if (keytab_path(s->auth, s->o.keytab, path))
+		exposure_warn(&place, "keytab", path);
+	if (s->o.tls.when != TLS_NO)
+		exposure_warn(&place, "tls-key", s->o.tls.key);
+}
+
+/*
  * Becomes the monitor of the connection on descriptors 0 and 1; descriptor 2
  * is /dev/null.
  */
@@ -239,6 +260,7 @@ serve_connection(struct server *s)
 
 	m.deadline = clock_ms() + (int64_t)s->o.login * 1000;
 	set_socket(&s->o);
+	warn_of_exposure(s, false);
 	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
 	/*
 	 * The peer's address is compared now, because the kernel discards it
@@ -294,6 +316,7 @@ listen_for_clients(struct server *s)
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
 	prepare_server(s);
+	warn_of_exposure(s, true);
 	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)
 		layer_tls_works(&s->o);
