@@ -38,13 +38,30 @@ parse_uid_min(char *value)
 	return problem == NULL ? (uid_t)number : DEFAULT_UID_MIN;
 }
 
+/*
+ * Returns the value in a line if its name is UID_MIN, else NULL. Blanks may
+ * come first.
+ */
+static char *
+find_value(char *line)
+{
+	static const char name[] = "UID_MIN";
+	const size_t n = sizeof(name) - 1;
+
+	while (*line == ' ' || *line == '\t')
+		line++;
+	return *line == *name && strncmp(line, name, n) == 0 &&
+		(line[n] == ' ' || line[n] == '\t') ?
+	    line + n :
+	    NULL;
+}
+
 /* The last line with the name counts. */
 uid_t
 login_defs_uid_min(const char *path)
 {
-	static const char name[] = "UID_MIN";
 	static char text[TEXT_MOST + 1];
-	char *rest = text, *line;
+	char *value;
 	uid_t uid_min = DEFAULT_UID_MIN;
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	ssize_t n = fd != -1 ? read(fd, text, TEXT_MOST) : -1;
@@ -52,14 +69,13 @@ login_defs_uid_min(const char *path)
 	if (fd != -1)
 		close(fd);
 	text[n > 0 ? n : 0] = '\0';
-	while ((line = strsep(&rest, "\n")) != NULL) {
-		/* The last line may have been cut off. */
-		if (rest == NULL && n == TEXT_MOST)
-			break;
-		line += strspn(line, " \t");
-		if (strncmp(line, name, sizeof(name) - 1) == 0 &&
-		    strchr(" \t", line[sizeof(name) - 1]) != NULL)
-			uid_min = parse_uid_min(line + sizeof(name) - 1);
+	for (char *line = text, *end; line != NULL; line = end) {
+		if ((end = strchr(line, '\n')) != NULL)
+			*end++ = '\0';
+		else if (n == TEXT_MOST)
+			break; /* the line is cut off */
+		if ((value = find_value(line)) != NULL)
+			uid_min = parse_uid_min(value);
 	}
 	return uid_min;
 }
