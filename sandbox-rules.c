@@ -1,9 +1,12 @@
 /*
  * Writes the filters of sandbox.c: which system calls each process may make.
  *
- * Runs when kpopd is built, as the user who builds it. libseccomp has the
- * numbers of this architecture's system calls, and makes the program that the
- * kernel runs for each call. kpopd has the programs as tables and does not link
+ * Runs when kpopd is built, on the machine that builds it, as the user who
+ * builds it. libseccomp has the numbers of the system calls of each
+ * architecture, and makes the program that the kernel runs for each call.
+ * Nothing asks the kernel of this machine, which may be of another architecture
+ * or without seccomp. Other numbers (HOST_...) come from the host's headers, by
+ * sandbox-numbers.c. kpopd has the programs as tables and does not link
  * libseccomp, which would cost each connection a millisecond.
  *
  * Another version of the C library may make another one of several equivalent
@@ -12,27 +15,16 @@
  */
 #define _GNU_SOURCE
 
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-
 #include <err.h>
-#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/net.h>
-#include <linux/seccomp.h>
-#include <linux/sockios.h>
 #include <seccomp.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "sandbox-numbers.h"
 
 /* What any library may do at any moment: memory, time, the end. */
 #define ALWAYS                                                                 \
@@ -99,12 +91,12 @@ static const struct list {
 	{ "preauth",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING
 	    "recvmsg getpeername ",
-	    false, false, { 0, 0 }, { SOL_SOCKET, SO_SNDBUF } },
+	    false, false, { 0, 0 }, { HOST_SOL_SOCKET, HOST_SO_SNDBUF } },
 	{ "session",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
 	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod "
 	    "mknodat ",
-	    true, false, { SIOCOUTQ, 0 }, { 0, 0 } },
+	    true, false, { HOST_SIOCOUTQ, 0 }, { 0, 0 } },
 	{ "broker",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
 	    "recvmsg wait4 waitpid waitid socketpair clone clone3 fork vfork "
@@ -117,27 +109,26 @@ static const struct list {
 	    "fstatfs64 flock mkdir mkdirat mknod mknodat ",
 	    false, true, { 0, 0 }, { 0, 0 } },
 	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,
-	    false, false, { SIOCOUTQ, FIONREAD },
-	    { IPPROTO_TCP, TCP_NOTSENT_LOWAT } },
+	    false, false, { HOST_SIOCOUTQ, HOST_FIONREAD },
+	    { HOST_IPPROTO_TCP, HOST_TCP_NOTSENT_LOWAT } },
 	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,
-	    false, false, { SIOCOUTQ, FIONREAD },
-	    { IPPROTO_TCP, TCP_NOTSENT_LOWAT } },
+	    false, false, { HOST_SIOCOUTQ, HOST_FIONREAD },
+	    { HOST_IPPROTO_TCP, HOST_TCP_NOTSENT_LOWAT } },
 	{ "refusal", ALWAYS DESCRIPTORS WAITING TALKING, false, false, { 0, 0 },
 	    { 0, 0 } },
 };
 
 /* The operations of prctl in a process that makes a child. */
-static const int settings[] = { PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE,
-	PR_SET_PDEATHSIG, PR_SET_SECCOMP };
+static const int settings[] = { HOST_PR_SET_NO_NEW_PRIVS, HOST_PR_SET_DUMPABLE,
+	HOST_PR_SET_PDEATHSIG, HOST_PR_SET_SECCOMP };
 
 /*
  * The operations of fcntl: flags and locks, but no new descriptor. The last
  * three are locks on 32-bit machines.
  */
-static const int controls[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK,
-	F_SETLK, F_SETLKW,
-	/* F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, which need _GNU_SOURCE */
-	36, 37, 38, 12, 13, 14 };
+static const int controls[] = { HOST_F_GETFD, HOST_F_SETFD, HOST_F_GETFL,
+	HOST_F_SETFL, HOST_F_GETLK, HOST_F_SETLK, HOST_F_SETLKW,
+	HOST_F_OFD_GETLK, HOST_F_OFD_SETLK, HOST_F_OFD_SETLKW, 12, 13, 14 };
 
 static void
 check(int result, const char *what)
@@ -169,10 +160,11 @@ allow_sockets(scmp_filter_ctx filter)
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1,
 		  SCMP_CMP(4, SCMP_CMP_EQ, 0, 0)),
 	    "sendto");
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 0),
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(HOST_EACCES),
+		  SCMP_SYS(socket), 0),
 	    "socket");
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(connect),
-		  0),
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(HOST_EACCES),
+		  SCMP_SYS(connect), 0),
 	    "connect");
 }
 
@@ -214,7 +206,7 @@ allow_passing(scmp_filter_ctx filter)
 			  SCMP_CMP(0, SCMP_CMP_MASKED_EQ, descriptors[i].bits,
 			      descriptors[i].value),
 			  SCMP_CMP(2, SCMP_CMP_MASKED_EQ, 0xffffffff,
-			      MSG_NOSIGNAL)),
+			      HOST_MSG_NOSIGNAL)),
 		    "sendmsg");
 	allow_multiplexed(filter, SYS_SENDMSG);
 }
@@ -232,7 +224,7 @@ allow_partly(scmp_filter_ctx filter)
 
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, maps[i], 1,
-			  SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)),
+			  SCMP_CMP(2, SCMP_CMP_MASKED_EQ, HOST_PROT_EXEC, 0)),
 		    "mmap");
 	/*
 	 * The handler of SIGSYS cannot be changed. "Less than", not "unequal",
@@ -240,7 +232,7 @@ allow_partly(scmp_filter_ctx filter)
 	 */
 	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, actions[i], 1,
-			  SCMP_CMP(0, SCMP_CMP_LT, SIGSYS, 0)),
+			  SCMP_CMP(0, SCMP_CMP_LT, HOST_SIGSYS, 0)),
 		    "sigaction");
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 		for (size_t k = 0; k < sizeof(controls) / sizeof(controls[0]);
@@ -307,6 +299,19 @@ write_step(const struct sock_filter *step)
 	    step->jf, step->k);
 }
 
+/* libseccomp writes the numbers in the host's order of bytes. */
+static void
+order_bytes(struct sock_filter *step)
+{
+	const uint16_t one = 1;
+	bool is_big_endian = *(const unsigned char *)&one == 0;
+
+	if (is_big_endian == HOST_IS_BIG_ENDIAN)
+		return;
+	step->code = __builtin_bswap16(step->code);
+	step->k = __builtin_bswap32(step->k);
+}
+
 /*
  * Writes the filter in the kernel's form. libseccomp writes that only to a
  * file. First the number -1 is permitted, which does nothing: a tracer that
@@ -331,10 +336,27 @@ write_program(scmp_filter_ctx filter, const char *name)
 	printf("static const struct sock_filter %s_filter[] = {\n", name);
 	for (size_t i = 0; i < sizeof(skipped) / sizeof(skipped[0]); i++)
 		write_step(&skipped[i]);
-	while (fread(&step, sizeof(step), 1, file) == 1)
+	while (fread(&step, sizeof(step), 1, file) == 1) {
+		order_bytes(&step);
 		write_step(&step);
+	}
 	printf("};\n\n");
 	fclose(file);
+}
+
+/* The host's architecture, as libseccomp numbers it. */
+#define HOST ((uint32_t)HOST_ARCHITECTURE)
+
+/* Replaces this machine's architecture in the filter by the host's. */
+static void
+choose_architecture(scmp_filter_ctx filter)
+{
+	if (HOST == seccomp_arch_native())
+		return;
+	/* First this one, because no filter has two orders of bytes. */
+	check(seccomp_arch_remove(filter, seccomp_arch_native()),
+	    "architecture");
+	check(seccomp_arch_add(filter, HOST), "libseccomp for the host");
 }
 
 static void
@@ -345,6 +367,7 @@ write_filter(const struct list *list)
 
 	if (filter == NULL || copy == NULL)
 		errx(1, "memory");
+	choose_architecture(filter);
 	check(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH,
 		  SCMP_ACT_KILL_PROCESS),
 	    "architecture");
@@ -373,8 +396,7 @@ write_names(void)
 {
 	printf("static const char *const call_names[] = {\n");
 	for (int i = 0; i < 600; i++) {
-		char *name =
-		    seccomp_syscall_resolve_num_arch(seccomp_arch_native(), i);
+		char *name = seccomp_syscall_resolve_num_arch(HOST, i);
 
 		if (name != NULL)
 			printf("\t[%d] = \"%s\",\n", i, name);
@@ -386,6 +408,11 @@ write_names(void)
 int
 main(void)
 {
+	/*
+	 * 3: what a kernel since 4.14 has. Otherwise libseccomp would ask the
+	 * kernel of this machine.
+	 */
+	check(seccomp_api_set(3), "seccomp_api_set");
 	printf("/* Made by sandbox-rules. */\n\n");
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		write_filter(&lists[i]);
