@@ -17,7 +17,6 @@
 
 #include <err.h>
 #include <linux/filter.h>
-#include <linux/net.h>
 #include <seccomp.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -28,13 +27,10 @@
 
 /* What any library may do at any moment: memory, time, the end. */
 #define ALWAYS                                                                 \
-	"brk munmap mremap madvise futex futex_time64 getrandom exit "         \
-	"exit_group rt_sigreturn "                                             \
-	"sigreturn restart_syscall clock_gettime clock_gettime64 "             \
-	"clock_getres clock_getres_time64 gettimeofday time "                  \
-	"getpid getppid gettid sysinfo  getuid getuid32 geteuid geteuid32 "    \
-	"getgid getgid32 getegid getegid32 "                                   \
-	"rt_sigprocmask sigprocmask uname sched_yield membarrier rseq "        \
+	"brk munmap mremap madvise futex getrandom exit exit_group "           \
+	"rt_sigreturn restart_syscall clock_gettime clock_getres "             \
+	"gettimeofday time getpid getppid gettid sysinfo getuid geteuid "      \
+	"getgid getegid rt_sigprocmask uname sched_yield membarrier rseq "     \
 	"set_robust_list "
 /*
  * Use of open descriptors. No call that copies one to another number: 0 to 2
@@ -42,16 +38,11 @@
  */
 #define DESCRIPTORS                                                            \
 	"read readv pread64 write writev pwrite64 close close_range lseek "    \
-	"_llseek "                                                             \
-	"fstat fstat64 "
+	"fstat "
 #define LOOKING                                                                \
-	"stat stat64 lstat lstat64 newfstatat fstatat64 statx access "         \
-	"faccessat faccessat2 "                                                \
-	"readlink readlinkat getcwd "
-#define WAITING                                                                \
-	"poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 "  \
-	"nanosleep "                                                           \
-	"clock_nanosleep clock_nanosleep_time64 "
+	"stat lstat newfstatat statx access faccessat faccessat2 readlink "    \
+	"readlinkat getcwd "
+#define WAITING "poll ppoll select pselect6 nanosleep clock_nanosleep "
 #define TALKING "recv recvfrom shutdown "
 /*
  * For the dotlock and krb5.conf. The process's user, the jail and Landlock
@@ -62,9 +53,8 @@
 /* relay.c: waits for what follows bytes that it leaves in a socket. */
 #define RELAYING "epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 "
 #define CHANGING                                                               \
-	"ftruncate ftruncate64 fsync fdatasync sync_file_range "               \
-	"sync_file_range2 arm_sync_file_range "                                \
-	"utimensat utimensat_time64 utimes futimesat utime "
+	"ftruncate fsync fdatasync sync_file_range sync_file_range2 "          \
+	"utimensat utimes futimesat utime "
 
 /* An option that setsockopt may set. */
 struct option {
@@ -94,19 +84,19 @@ static const struct list {
 	    false, false, { 0, 0 }, { HOST_SOL_SOCKET, HOST_SO_SNDBUF } },
 	{ "session",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod "
+	    "flock getdents getdents64 fstatfs mkdir mkdirat mknod "
 	    "mknodat ",
 	    true, false, { HOST_SIOCOUTQ, 0 }, { 0, 0 } },
 	{ "broker",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "recvmsg wait4 waitpid waitid socketpair clone clone3 fork vfork "
-	    "setresgid setresgid32 setresuid setresuid32 setuid setuid32 "
-	    "setgid setgid32 setreuid setreuid32 "
-	    "getresuid getresuid32 getresgid getresgid32 getgroups getgroups32 "
-	    "getrlimit ugetrlimit setrlimit prlimit64 seccomp "
+	    "recvmsg wait4 waitid socketpair clone clone3 fork vfork "
+	    "setresgid setresuid setuid "
+	    "setgid setreuid "
+	    "getresuid getresgid getgroups "
+	    "getrlimit setrlimit prlimit64 seccomp "
 	    "landlock_create_ruleset landlock_add_rule "
 	    "landlock_restrict_self chdir getdents getdents64 fstatfs "
-	    "fstatfs64 flock mkdir mkdirat mknod mknodat ",
+	    "flock mkdir mkdirat mknod mknodat ",
 	    false, true, { 0, 0 }, { 0, 0 } },
 	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,
 	    false, false, { HOST_SIOCOUTQ, HOST_FIONREAD },
@@ -122,13 +112,10 @@ static const struct list {
 static const int settings[] = { HOST_PR_SET_NO_NEW_PRIVS, HOST_PR_SET_DUMPABLE,
 	HOST_PR_SET_PDEATHSIG, HOST_PR_SET_SECCOMP };
 
-/*
- * The operations of fcntl: flags and locks, but no new descriptor. The last
- * three are locks on 32-bit machines.
- */
+/* The operations of fcntl: flags and locks, but no new descriptor. */
 static const int controls[] = { HOST_F_GETFD, HOST_F_SETFD, HOST_F_GETFL,
 	HOST_F_SETFL, HOST_F_GETLK, HOST_F_SETLK, HOST_F_SETLKW,
-	HOST_F_OFD_GETLK, HOST_F_OFD_SETLK, HOST_F_OFD_SETLKW, 12, 13, 14 };
+	HOST_F_OFD_GETLK, HOST_F_OFD_SETLK, HOST_F_OFD_SETLKW };
 
 static void
 check(int result, const char *what)
@@ -179,19 +166,6 @@ static const struct {
 	{ ~15ULL, 32 }, { ~15ULL, 48 } };
 
 /*
- * Permits a call for sockets on i386, whose C library makes it by socketcall(2)
- * with this number. The arguments are then in memory, where no filter sees
- * them; so the filter can only compare the number of the call.
- */
-static void
-allow_multiplexed(scmp_filter_ctx filter, scmp_datum_t number)
-{
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketcall), 1,
-		  SCMP_CMP(0, SCMP_CMP_EQ, number, 0)),
-	    "socketcall");
-}
-
-/*
  * Permits sendmsg(2), which passes descriptors. A filter cannot see the address
  * that it may contain; so not on the client's socket, and not with the flag
  * MSG_FASTOPEN, which would connect a socket to that address.
@@ -208,7 +182,6 @@ allow_passing(scmp_filter_ctx filter)
 			  SCMP_CMP(2, SCMP_CMP_MASKED_EQ, 0xffffffff,
 			      HOST_MSG_NOSIGNAL)),
 		    "sendmsg");
-	allow_multiplexed(filter, SYS_SENDMSG);
 }
 
 /* Permits calls that every process may make with some arguments only. */
@@ -216,11 +189,7 @@ static void
 allow_partly(scmp_filter_ctx filter)
 {
 	/* No memory becomes executable. */
-	static const int maps[] = { SCMP_SYS(mmap), SCMP_SYS(mmap2),
-		SCMP_SYS(mprotect) };
-	static const int actions[] = { SCMP_SYS(rt_sigaction),
-		SCMP_SYS(sigaction) };
-	static const int calls[] = { SCMP_SYS(fcntl), SCMP_SYS(fcntl64) };
+	static const int maps[] = { SCMP_SYS(mmap), SCMP_SYS(mprotect) };
 
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, maps[i], 1,
@@ -230,18 +199,15 @@ allow_partly(scmp_filter_ctx filter)
 	 * The handler of SIGSYS cannot be changed. "Less than", not "unequal",
 	 * because the kernel uses only the lower 32 bits of the number.
 	 */
-	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
-		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, actions[i], 1,
-			  SCMP_CMP(0, SCMP_CMP_LT, HOST_SIGSYS, 0)),
-		    "sigaction");
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-		for (size_t k = 0; k < sizeof(controls) / sizeof(controls[0]);
-		     k++)
-			check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i],
-				  1,
-				  SCMP_CMP(1, SCMP_CMP_EQ,
-				      (scmp_datum_t)controls[k], 0)),
-			    "fcntl");
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(rt_sigaction),
+		  1, SCMP_CMP(0, SCMP_CMP_LT, HOST_SIGSYS, 0)),
+	    "sigaction");
+	for (size_t i = 0; i < sizeof(controls) / sizeof(controls[0]); i++)
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl),
+			  1,
+			  SCMP_CMP(1, SCMP_CMP_EQ, (scmp_datum_t)controls[i],
+			      0)),
+		    "fcntl");
 }
 
 static void
@@ -269,7 +235,6 @@ allow_option(scmp_filter_ctx filter, const struct option *option)
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
 		  IS(1, option->level), IS(2, option->name)),
 	    "setsockopt");
-	allow_multiplexed(filter, SYS_SETSOCKOPT);
 }
 
 /* Permits what the broker needs for its child and its dotlock. */

@@ -39,8 +39,8 @@
 #define RELAYS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
 #define RECEIVE (1 << SANDBOX_PREAUTH | 1 << SANDBOX_BROKER)
 
-/* A bit that the kernel ignores in an int argument, on a 64-bit machine. */
-#define BEYOND (sizeof(long) > 4 ? (long)(1ULL << 32) : 0)
+/* A bit that the kernel ignores in an int argument. */
+#define BEYOND (1L << 32)
 
 static char directory[] = "/tmp/kpopd-sandbox.XXXXXX";
 
@@ -314,8 +314,7 @@ static const struct {
 	{ "ioctl", count_output, BUT(SANDBOX_SESSION) & ~RELAYS },
 	{ "ioctl", count_input, ALL & ~RELAYS },
 	{ "ioctl", type_in, ALL },
-	{ "ioctl", ask_in_disguise,
-	    BEYOND != 0 ? ALL : BUT(SANDBOX_SESSION) & ~RELAYS },
+	{ "ioctl", ask_in_disguise, ALL },
 	{ "ioctl", ask_for_signals, ALL },
 	{ "epoll_create1", watch_many, ALL & ~RELAYS },
 	{ NULL, link_there, BUT(SANDBOX_BROKER) & BUT(SANDBOX_SESSION) },
@@ -362,17 +361,6 @@ ends(enum sandbox which, int (*try)(void))
 	return WEXITSTATUS(status) == 1;
 }
 
-/*
- * Returns true if the log has the call's name. On 32-bit machines one call
- * makes all calls for sockets.
- */
-static bool
-is_named(const char *logged, const char *name)
-{
-	return strcmp(logged, name) == 0 ||
-	    (sizeof(long) == 4 && strcmp(logged, "socketcall") == 0);
-}
-
 static void
 forbids(void)
 {
@@ -385,8 +373,8 @@ forbids(void)
 			    is_forbidden);
 			CHECK((*offence != 0) == is_forbidden);
 			if (is_forbidden && forbidden[i].name != NULL)
-				CHECK(is_named(sandbox_call_name(*offence - 1),
-				    forbidden[i].name));
+				CHECK(strcmp(sandbox_call_name(*offence - 1),
+					  forbidden[i].name) == 0);
 			*offence = 0;
 		}
 }
