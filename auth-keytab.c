@@ -2,8 +2,9 @@
  * Copies the keys of the POP service from a keytab to memory.
  *
  * Runs as root in the pre-auth process, before it enters its jail. Only
- * keytab_is_for_pop, a pure computation, runs later, as the pre-auth user. The
- * keytab is trusted. No other key, such as a host/ or HTTP/ key, may be copied,
+ * keytab_is_for_pop, a pure computation, runs later, as the pre-auth user.
+ * main, the listener and the monitor run only keytab_path, which opens no
+ * keytab. The keytab is trusted. No other key, such as a host/ or HTTP/ key, may be copied,
  * because libkrb5 would try it for every ticket.
  */
 #include "config.h"
@@ -16,6 +17,27 @@
 #include "log.h"
 
 #define KEYTAB_NAME 1024 /* bytes of a keytab's name for the log, at most */
+
+/* libkrb5 takes a name without a type for a path. */
+bool
+keytab_path(struct auth *a, const char *keytab, char path[PATH_MAX])
+{
+	static const char *const types[] = { "FILE:", "WRFILE:" };
+	char name[PATH_MAX];
+
+	if (keytab == NULL) {
+		if (a == NULL ||
+		    krb5_kt_default_name(a->context, name, sizeof(name)) != 0)
+			return false;
+		keytab = name;
+	}
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (strncmp(keytab, types[i], strlen(types[i])) == 0)
+			return strlcpy(path, keytab + strlen(types[i]),
+				   PATH_MAX) < PATH_MAX;
+	return (*keytab == '/' || strchr(keytab, ':') == NULL) &&
+	    strlcpy(path, keytab, PATH_MAX) < PATH_MAX;
+}
 
 /*
  * Emacs' movemail asks for pop3/HOST. Upper case is accepted, because the tools

@@ -3,6 +3,7 @@
 #define AUTH_KEYTAB_H
 
 #include <krb5.h>
+#include <limits.h>
 #include <stdbool.h>
 
 struct auth;
@@ -17,6 +18,12 @@ struct auth;
  * Returns 0, or -1 (logged) if the keytab has no such key.
  */
 int keytab_load(struct auth *a, const char *keytab, const char *service);
+
+/*
+ * Root: writes the path of the keytab (NULL: libkrb5's default) to path.
+ * Returns false if the keytab is no file. a may be NULL if keytab is not.
+ */
+bool keytab_path(struct auth *a, const char *keytab, char path[PATH_MAX]);
 
 /*
  * Returns true if the principal is pop/HOST or pop3/HOST, in upper or lower

@@ -26,12 +26,12 @@
  *
  *	accept-limits.c accept-queue.c accept-socket.c accept-sources.c
  *	accept-stale.c accept-unable.c accept.c account.c address.c
- *	auth-keytab.c auth-krb5conf.c auth-start.c auth.c clock.c file.c
- *	kpopd-tls.c kpopd.c layer.c lock.c log.c
- *	mailboxes.c message.c monitor-watch.c monitor.c options-file.c
- *	options.c packet.c path.c preauth.c privsep.c process.c proxies.c
- *	recover-all.c relay-tls.c replay-cache.c resolve.c sandbox.c
- *	sasl.c session-setup.c state.c
+ *	auth-keytab.c auth-krb5conf.c auth-start.c auth.c clock.c
+ *	exposure.c file.c kpopd-tls.c kpopd.c layer.c lock.c log.c
+ *	login-defs.c mailboxes.c message.c monitor-watch.c monitor.c
+ *	options-file.c options.c packet.c path.c preauth.c privsep.c
+ *	process.c proxies.c recover-all.c relay-tls.c replay-cache.c
+ *	resolve.c sandbox.c sasl.c session-setup.c state.c
  */
 #include "config.h"
 
@@ -44,6 +44,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,13 +57,16 @@
 #include "accept.h"
 #include "account.h"
 #include "address.h"
+#include "auth-keytab.h"
 #include "auth-start.h"
 #include "clock.h"
+#include "exposure.h"
 #include "layer.h"
 #include "log.h"
 #include "monitor.h"
 #include "options.h"
 #include "recover-all.h"
+#include "sandbox.h"
 
 /* What all connections share; read before the first. */
 struct server {
@@ -149,6 +153,24 @@ set_socket(const struct options *o)
 }
 
 /*
+ * Looks for what the kernel or a supervisor does not offer of the sandbox.
+ * Serves without it only with -S optional, and logs that.
+ */
+static void
+find_sandbox(struct options *o)
+{
+	char text[SANDBOX_TEXT];
+
+	o->sandbox.missing = sandbox_find_missing(text);
+	if (o->sandbox.missing == 0)
+		return;
+	if (!o->sandbox.is_optional)
+		options_refuse(o, text, ". Or serve without: -S optional");
+	log_event(LOG_WARNING, "sandbox", "error=\"%s\"", text);
+	sandbox_do_without(o->sandbox.missing);
+}
+
+/*
  * Checks the conditions for serving, and reads the pre-auth user's account and
  * krb5.conf, which serve all connections.
  */
@@ -162,6 +184,7 @@ prepare_server(struct server *s)
 		fatal("kpopd must be started as root");
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
+	find_sandbox(&s->o);
 	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
 		options_log_refusal("the pre-auth user cannot be used: ",
 		    refusal);
@@ -219,6 +242,24 @@ obey_hangup(void *self)
 }
 
 /*
+ * Warns if others than root can read the keytab or the TLS key: at the start of
+ * a listener, and before each connection.
+ */
+static void
+warn_of_exposure(const struct server *s, bool is_start)
+{
+	const struct exposure_place place = { .state = s->o.state,
+		.least_user = s->o.uids.least,
+		.is_start = is_start };
+	char path[PATH_MAX];
+
+	if (keytab_path(s->auth, s->o.keytab, path))
+		exposure_warn(&place, "keytab", path);
+	if (s->o.tls.when != TLS_NO)
+		exposure_warn(&place, "tls-key", s->o.tls.key);
+}
+
+/*
  * Becomes the monitor of the connection on descriptors 0 and 1; descriptor 2
  * is /dev/null.
  */
@@ -231,6 +272,7 @@ serve_connection(struct server *s)
 
 	m.deadline = clock_ms() + (int64_t)s->o.login * 1000;
 	set_socket(&s->o);
+	warn_of_exposure(s, false);
 	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
 	/*
 	 * The peer's address is compared now, because the kernel discards it
@@ -287,6 +329,7 @@ listen_for_clients(struct server *s)
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
 	prepare_server(s);
+	warn_of_exposure(s, true);
 	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)
 		layer_tls_works(&s->o);
@@ -325,6 +368,7 @@ main(int argc, char **argv)
 		options_refuse(&s.o, "--recover serves no client", "");
 	if (s.o.recover) {
 		unable_end();
+		find_sandbox(&s.o);
 		return recover_all(&s.o);
 	}
 	if (listens)

@@ -145,9 +145,11 @@ layer_tls_works(const struct options *o)
 _Noreturn static void
 exec_tls(const struct options *o, int cleartext, int channel)
 {
+	const char missing[] = { (char)('0' + o->sandbox.missing), '\0' };
+
 	set_descriptors(0, cleartext, channel);
 	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key,
-	    o->tls.ciphers, o->tls.user, o->state, (char *)NULL);
+	    o->tls.ciphers, o->tls.user, o->state, missing, (char *)NULL);
 	fatal("starting " KPOPD_TLS);
 }
 

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "login-defs.h"
 #include "options-file.h"
 #include "options.h"
 
@@ -30,13 +31,11 @@
 #define DEFAULT_MAILBOXES "mbox:/var/mail/%u"
 #define DEFAULT_TLS_USER "kpopd-tls"
 #define DEFAULT_USER "kpopd"
+#define LOGIN_DEFS "/etc/login.defs"
 /* Columns of usage and --help. */
 #define WIDTH 79
 #define USAGE_INDENT 13
 #define HELP_INDENT 8
-
-#define TEXT(x) #x
-#define TEXT_OF(macro) TEXT(macro)
 
 /* One number of a list, and its limits. */
 struct number {
@@ -159,6 +158,14 @@ read_pop3(struct options *o, const char *text)
 	return 0;
 }
 
+/* Reads -S. */
+static int
+read_sandbox(struct options *o, const char *text)
+{
+	o->sandbox.is_optional = strcmp(text, "optional") == 0;
+	return o->sandbox.is_optional || strcmp(text, "required") == 0 ? 0 : -1;
+}
+
 /* Reads -T. */
 static int
 read_when(struct options *o, const char *text)
@@ -278,8 +285,8 @@ static const struct row rows[] = {
 	    "(default: " DEFAULT_MAILBOXES ")" },
 	{ 'n', "uids", "uids", WITH_BOTH, read_uids, 0,
 	    "one uid above 0 or two, as 1000:60000",
-	    "smallest[:largest] uid that may log in (default: " TEXT_OF(
-		UID_MIN) ")" },
+	    "smallest[:largest] uid that may log in\n"
+	    "(default: UID_MIN of " LOGIN_DEFS ")" },
 	{ 'p', "pop3", NULL, WITH_SERVER, read_pop3, 0, NULL,
 	    "speak POP3 with AUTH GSSAPI, not KPOP" },
 	{ 'r', "realms", "realms", WITH_SERVER, ANY_TEXT(realms),
@@ -304,6 +311,10 @@ static const struct row rows[] = {
 	    "addresses, networks and local, with commas",
 	    "networks of proxies, which send a PROXY header, with commas:\n"
 	    "192.0.2.0/24,2001:db8::1,local" },
+	{ 'S', "sandbox", "sandbox", WITH_BOTH, read_sandbox, 0,
+	    "required or optional",
+	    "optional: serve where seccomp or Landlock is not offered\n"
+	    "(default: required)" },
 	{ '\0', "recover", NULL, NOT_IN_FILE, read_recover, 0, NULL,
 	    "finish interrupted removals, at boot, before any delivery" },
 	{ '\0', "help", NULL, NOT_IN_FILE | AT_ONCE, print_help, 0, NULL,
@@ -674,10 +685,12 @@ check_certificate(struct reading *g, const struct options *o, const char *name)
 	return keep_mistake(g, given->on_line == NULL, why, "");
 }
 
-/* Sets the defaults that depend on other options. */
+/* Sets the defaults that depend on other options, or on the host. */
 static bool
 set_dependent(struct reading *g, struct options *o)
 {
+	if (o->uids.least == 0)
+		o->uids.least = login_defs_uid_min(LOGIN_DEFS);
 	if (o->limits.each_rate == 0)
 		o->limits.each_rate = (o->limits.rate + 1) / 2;
 	if (o->tls.when == TLS_UNSET)
@@ -702,7 +715,7 @@ set_options(struct options *o, struct reading *g, struct options_file *f)
 		.by_hand = o->by_hand,
 		.state = STATE_DIRECTORY,
 		.user = DEFAULT_USER,
-		.uids = { .least = UID_MIN, .most = ACCOUNT_UID_MOST },
+		.uids.most = ACCOUNT_UID_MOST,
 		.login = 30,
 		.idle = 600,
 		.limits = { .all = 200, .each = 20, .rate = 50 },

@@ -52,6 +52,10 @@ struct options {
 	struct proxies proxies;
 	struct lock_plan locks;
 	bool recover; /* finish interrupted removals, serve no client */
+	struct {
+		bool is_optional;
+		unsigned missing; /* parts that sandbox.h names; set by main */
+	} sandbox;
 };
 
 /*

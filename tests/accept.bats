@@ -999,3 +999,20 @@ many_networks() {
 	    { field "$listener" VmRSS; echo "$memory"; return 1; }
 	log_lacks 'fatal peer=none'
 }
+
+@test "each start of the listener logs that other users can read the keytab or the TLS key; its connections do not" {
+	tls_make
+	cp "$WORLD/server.keytab" "$WORLD/exposed.keytab"
+	cp "$WORLD/tls/server.key" "$WORLD/exposed.key"
+	chmod 644 "$WORLD/exposed.keytab" "$WORLD/exposed.key"
+	for _ in 1 2; do
+		listener_restart -k "$WORLD/exposed.keytab" \
+		    -c "$WORLD/tls/server.pem" -K "$WORLD/exposed.key"
+		for _ in 1 2 3; do
+			[[ $(pop alice QUIT) == *"+OK bye"* ]]
+		done
+		log_count 1 'exposed peer=none file="[^"]*/exposed.keytab" reason="every user can read it;'
+		log_count 1 'exposed peer=none file="[^"]*/exposed.key" reason="every user can read it;'
+	done
+	rm "$WORLD/exposed.keytab" "$WORLD/exposed.key"
+}

@@ -613,6 +613,43 @@ hash_bytes() {
 	[[ $output == *"+OK 0 messages"* ]] || { echo "$output"; return 1; }
 }
 
+# bats test_tags=promise:1
+@test "the lowest uid that may log in is UID_MIN of login.defs when kpopd starts, else 1000; -n precedes it" {
+	save /etc/passwd
+	save /etc/login.defs
+	add_account low 999 /home/low
+	add_account high 1000 /home/high
+	add_account higher 2000 /home/higher
+	# UID_MIN, or none, and the accounts that may log in then.
+	while read -r least open; do
+		sed -i '/^UID_MIN/d' /etc/login.defs
+		[ "$least" = absent ] || echo "UID_MIN $least" >>/etc/login.defs
+		[ "$least" != file ] || rm /etc/login.defs
+		for user in low high higher; do
+			run pop "$user" QUIT
+			if [[ " $open " == *" $user "* ]]; then
+				[[ $output == *"+OK 0 messages"* ]]
+			else
+				[ "${lines[-1]}" = "$refused" ]
+				log_has "refused .*reason=\"uid below the minimum\" user=$user "
+			fi || { echo "$least, $user: $output"; return 1; }
+		done
+	done <<-END
+	2000 higher
+	999 low high higher
+	absent high higher
+	nonsense high higher
+	file high higher
+	END
+	server_stop
+	server_start -n 2000
+	echo "UID_MIN 500" >/etc/login.defs
+	run pop high QUIT
+	[ "${lines[-1]}" = "$refused" ]
+	run pop higher QUIT
+	[[ $output == *"+OK 0 messages"* ]]
+}
+
 @test "kpopd -n accepts one uid, or two in ascending order, and nothing else" {
 	local uids
 	for uids in 0 -1 x '' 1000: :60000 60000:1000 1000:60000:1 \

@@ -556,11 +556,13 @@ slow_tries() {
 	cmp <(mbox slows slow3) /var/mail/slow
 }
 
-# server_without CALL ...: starts a server for which these system calls do not
-# exist, as on an older kernel (tests/programs/poor.c).
+# server_without 'POOR-ARGUMENTS' [KPOPD-OPTION ...]: starts a server for which
+# system calls fail (tests/programs/poor.c).
 server_without() {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
-	server_under "exec $poor $* -- \"\$@\""
+	local calls=$1
+	shift
+	server_under "exec $poor $calls -- \"\$@\"" "$@"
 }
 
 poor=$KPOPD_BUILD/tests/programs/poor
@@ -598,38 +600,114 @@ is_protected() {
 	processes_end 10
 }
 
+# missing_text ERROR PART ...: prints a pattern of the log line for these parts,
+# seccomp and Landlock, whose calls fail with this error.
+missing_text() {
+	local error=$1 text='the sandbox cannot be made: ' comma=
+	shift
+	for part; do
+		text+="${comma}no $part \($error\)"
+		comma=', '
+	done
+	text+='\. Use a kernel .*, and permit the system calls'
+	[[ $* != *seccomp* ]] || text+=' seccomp'
+	[[ $* != *Landlock* ]] ||
+	    text+=' landlock_create_ruleset landlock_add_rule landlock_restrict_self'
+	echo "$text, in SystemCallFilter= of the unit or in the list of the container"
+}
+
+# bats test_tags=promise:4
+@test "kpopd refuses to serve where Landlock or seccomp is absent or forbidden, and one line names it and the remedy" {
+	spool_keep
+	# A container's filter may return any of these errors.
+	while read -r error text parts; do
+		calls=
+		[[ $parts != *seccomp* ]] || calls=seccomp
+		[[ $parts != *Landlock* ]] || calls+=" $landlock"
+		echo "$error: without $parts"
+		server_without "-e $error $calls"
+		run pop alice STAT QUIT
+		[[ $output != *messages* ]]
+		log_only "^mail\.err .*fatal peer=[^ ]+ error=\"$(missing_text \
+		    "${text//_/ }" $parts)\. Or serve without: -S optional\"\$"
+		[ "$(log_lines | wc -l)" = 1 ]
+		server_stop
+	done <<-END
+	ENOSYS Function_not_implemented Landlock
+	EOPNOTSUPP Operation_not_supported Landlock
+	EPERM Operation_not_permitted Landlock
+	EACCES Permission_denied seccomp
+	ENOSYS Function_not_implemented seccomp
+	EPERM Operation_not_permitted seccomp Landlock
+	END
+	spool_is alice one two
+}
+
 # bats test_tags=attack:9-16
-@test "kpopd serves without Landlock or seccomp, logs what is missing, and keeps users, jail and limits" {
-	for missing in landlock seccomp both; do
-		case $missing in
-		landlock) calls=$landlock ;;
-		seccomp) calls=seccomp ;;
-		both) calls="$landlock seccomp" ;;
-		esac
-		mbox one two | store alice
-		server_without $calls
-		log_mark
-		echo "without $missing"
-		is_protected
-		spool_is alice two
-		[ $missing = seccomp ] ||
-		    log_has 'sandbox .*error="this kernel has no Landlock"'
-		[ $missing = landlock ] ||
-		    log_has 'sandbox .*error="this kernel has no seccomp"'
-		[ $missing != landlock ] || log_lacks 'no seccomp'
-		[ $missing != seccomp ] || log_lacks 'no Landlock'
+@test "kpopd serves without Landlock or seccomp with -S optional, logs once what is missing, and keeps users, jail and limits" {
+	for missing in Landlock seccomp "seccomp Landlock"; do
+		for error in EPERM:Operation_not_permitted \
+		    ENOSYS:Function_not_implemented; do
+			calls=
+			[[ $missing != *seccomp* ]] || calls=seccomp
+			[[ $missing != *Landlock* ]] || calls+=" $landlock"
+			text=${error#*:}
+			mbox one two | store alice
+			server_without "-e ${error%:*} $calls" -S optional
+			log_mark
+			echo "without $missing, $error"
+			is_protected
+			spool_is alice two
+			# Two connections have logged a line each.
+			log_count 2 "sandbox .*error=\"$(missing_text \
+			    "${text//_/ }" $missing)\"\$"
+			log_count 2 sandbox
+			server_stop
+		done
+	done
+}
+
+@test "kpopd makes the whole sandbox by prctl where only the call seccomp is forbidden, in a recovery, too" {
+	server_without "-e EPERM seccomp-call"
+	mbox one two | store alice
+	pop_login alice
+	# One filter is of the program poor.
+	[ "$(field "$(child_pid)" Seccomp_filters)" = 2 ]
+	await 5 '[ "$(field "$(broker_pid)" Seccomp_filters)" = 2 ]'
+	pop_ask "DELE 1"
+	# The session dies at the last step of its removal, and the broker
+	# starts the recovery.
+	strace -f -q -p "$(child_pid)" -o /dev/null -e trace=ftruncate \
+	    -e inject=ftruncate:signal=KILL 2>/dev/null 3>&- &
+	await 5 '[ "$(field "$(child_pid)" TracerPid)" != 0 ]'
+	pop_say QUIT
+	log_has 'recovery '
+	processes_end 10
+	spool_is alice two
+	log_lacks 'sandbox|fatal .*(seccomp|system call)'
+}
+
+@test "a login fails, also with -S optional, if a part of the sandbox is forbidden after it was offered" {
+	for how in "EPERM filters" "EACCES landlock_restrict_self" \
+	    "EPERM landlock_add_rule" "ENOSYS landlock_restrict_self"; do
+		echo "$how"
+		spool_keep
+		server_without "-e $how" -S optional
+		run pop alice STAT QUIT
+		[[ $output != *messages* ]]
+		log_has 'fatal .*error="(seccomp|landlock_[a-z_]*): '
 		server_stop
 	done
 }
 
 # bats test_tags=attack:9-17
-@test "kpopd serves TLS and GSSAPI layers on a kernel without Landlock and seccomp" {
+@test "kpopd serves TLS and GSSAPI layers on a kernel without Landlock and seccomp, with -S optional" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	tls_make
 	for client in "--tls -C $WORLD/tls/ca.pem" -p; do
 		mbox one two | store alice
 		[ "$client" = -p ] && options=-p || options=$(tls_options)
-		server_under "exec $poor $landlock seccomp -- \"\$@\"" $options
+		server_without "$landlock seccomp" -S optional $options
 		pop_open $client
 		pop_hear '^\+OK'
 		pop_ask "USER alice"
@@ -644,13 +722,13 @@ is_protected() {
 }
 
 # bats test_tags=attack:9-18
-@test "kpopd as a listener serves each connection on a kernel without Landlock and seccomp" {
+@test "kpopd as a listener serves each connection on a kernel without Landlock and seccomp, and logs that once, with -S optional" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	printf '#!/bin/bash\nexec %s %s -- %s "$@"\n' \
 	    "$poor" "$landlock seccomp" "$KPOPD_BUILD/kpopd" \
 	    >"$WORLD/under"
 	chmod 755 "$WORLD/under"
-	server_configure
+	server_configure -S optional
 	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' \
 	    -e '/per_source\|instances\|flags/d' \
 	    -e "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/under," \
@@ -660,8 +738,8 @@ is_protected() {
 		[[ $(pop alice QUIT) == *"+OK bye, 2 messages left" ]]
 		bob_is_served
 	done
-	log_has 'no Landlock'
-	log_has 'no seccomp'
+	log_count 1 'sandbox .*no seccomp.*no Landlock'
+	log_count 1 sandbox
 	pkill -x kpopd
 	processes_end 10
 }

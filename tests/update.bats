@@ -356,6 +356,27 @@ make_socket() {
 	[[ $output == *"uid 54321: not reachable: unknown user"* ]]
 }
 
+@test "kpopd --recover needs the sandbox, and with -S optional finishes removals without it" {
+	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
+	start_without_broker
+	kill_removal_at fsync 3
+	forbid="$KPOPD_BUILD/tests/programs/poor -e EPERM"
+	for part in seccomp landlock_create_ruleset; do
+		run $forbid $part -- "$KPOPD_BUILD/kpopd" --recover -d "$state"
+		[ "$status" -eq 2 ]
+		[[ $output == "kpopd: the sandbox cannot be made: no "* ]]
+		[[ ${lines[0]} == *"-S optional" ]]
+		[ -e "$(kept)/j" ]
+	done
+	run $forbid seccomp landlock_create_ruleset -- "$KPOPD_BUILD/kpopd" \
+	    --recover -S optional -d "$state"
+	[ "$status" -eq 0 ]
+	[ "$output" = "alice (/var/mail/alice): removal finished" ]
+	log_count 1 'sandbox .*no seccomp.*no Landlock'
+	spool_is alice one three five
+	no_journal
+}
+
 # calls_below root|user DIRECTORY: prints the system calls of --recover that
 # name a file below the directory. With "root", prints the calls that each
 # process makes before it has become a user. With "user", prints the calls that
