@@ -20,7 +20,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 
 #include <errno.h>
@@ -32,6 +31,8 @@
 #include <unistd.h>
 
 #include "accept-queue.h"
+#include "accept-socket.h"
+#include "accept-stale.h"
 #include "accept.h"
 #include "clock.h"
 #include "log.h"
@@ -39,8 +40,8 @@
 #define REJECTION "-ERR [SYS/TEMP] too many connections, try again later\r\n"
 /* The listener accepts nothing for so long after an accept failed. */
 #define BACKOFF_MS 500
-/* accept is interrupted if it has waited so long for a connection. */
-#define ACCEPT_US 50000
+/* How often the listener looks whether it was replaced. */
+#define STALE_MS 1000
 /* The most connections accepted before the listener handles other events. */
 #define BATCH 64
 /*
@@ -71,19 +72,11 @@ struct listener {
 	int signals;        /* a signalfd */
 	int64_t resume;     /* ms; nothing is accepted before */
 	int64_t last_event; /* ms; a connection came or a session ended */
+	int64_t stale_due;  /* ms; stale_is_replaced is not called before */
+	bool is_stale;      /* accepts nothing, ends when no connection waits */
 	bool is_over;
 	struct log_limit troubles[TROUBLES];
 };
-
-bool
-accept_is_listening(void)
-{
-	int listens = 0;
-	socklen_t size = sizeof(listens);
-
-	return getsockopt(0, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
-	    listens;
-}
 
 /*
  * Logs a trouble, at most once a minute each: any client could flood syslog
@@ -264,37 +257,6 @@ enqueue(struct listener *l, int fd, const struct sockaddr_storage *from)
 	}
 }
 
-/* Handles SIGALRM, which only has to interrupt accept. */
-static void
-interrupt_accept(int signal_number)
-{
-	(void)signal_number;
-}
-
-/*
- * Accepts a connection. Returns its descriptor, or -1 with errno. After poll
- * has reported a connection another process with the same socket may accept it.
- * Then accept would block, unless the socket is non-blocking; all processes
- * share that flag, so it is not changed here. A timer interrupts accept
- * instead. It repeats, because its first signal may come before accept begins.
- */
-static int
-accept_within_limit(struct sockaddr_storage *from)
-{
-	const struct itimerval soon = { { 0, ACCEPT_US }, { 0, ACCEPT_US } };
-	const struct itimerval never = { { 0, 0 }, { 0, 0 } };
-	socklen_t size = sizeof(*from);
-	int fd, error;
-
-	*from = (struct sockaddr_storage){ .ss_family = AF_UNSPEC };
-	setitimer(ITIMER_REAL, &soon, NULL);
-	fd = accept4(0, (struct sockaddr *)from, &size, SOCK_CLOEXEC);
-	error = errno;
-	setitimer(ITIMER_REAL, &never, NULL);
-	errno = error;
-	return fd;
-}
-
 /* Accepts one connection and queues it. Returns false if there was none. */
 static bool
 accept_one(struct listener *l)
@@ -327,20 +289,34 @@ accept_one(struct listener *l)
 	}
 }
 
-/* Returns true if a connection is in the kernel's queue. */
-static bool
-has_connection(void)
+/*
+ * Finds out whether the listener's program was replaced. Then the connection in
+ * the kernel's queue is for the next listener, which the superserver starts
+ * when this one has ended.
+ */
+static void
+look_for_successor(struct listener *l)
 {
-	struct pollfd p = { .fd = 0, .events = POLLIN };
+	int64_t now = clock_ms();
 
-	return poll(&p, 1, 0) > 0;
+	if (l->is_stale || now < l->stale_due)
+		return;
+	l->stale_due = now + STALE_MS;
+	if (!stale_is_replaced())
+		return;
+	l->is_stale = true;
+	log_event(LOG_NOTICE, "listener",
+	    "reason=\"kpopd or a library was replaced\"");
 }
 
 /* Accepts the connections in the kernel's queue, at most BATCH. */
 static void
 accept_batch(struct listener *l)
 {
-	for (int n = 0; n < BATCH && accept_one(l) && has_connection();)
+	look_for_successor(l);
+	if (l->is_stale)
+		return;
+	for (int n = 0; n < BATCH && accept_one(l) && accept_has_connection(0);)
 		n++;
 }
 
@@ -394,12 +370,11 @@ set_timeout(struct listener *l)
 
 /*
  * Blocks the signals that the listener reads between connections. Returns their
- * signalfd. Only SIGALRM has a handler.
+ * signalfd.
  */
 static int
 open_signals(void)
 {
-	const struct sigaction alarm = { .sa_handler = interrupt_accept };
 	sigset_t blocked;
 	int fd;
 
@@ -408,7 +383,6 @@ open_signals(void)
 	sigaddset(&blocked, SIGHUP);
 	sigaddset(&blocked, SIGTERM);
 	if (sigprocmask(SIG_BLOCK, &blocked, NULL) == -1 ||
-	    sigaction(SIGALRM, &alarm, NULL) == -1 ||
 	    (fd = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK)) == -1)
 		fatal("preparing for signals");
 	return fd;
@@ -459,8 +433,10 @@ fill_polls(const struct listener *l, struct pollfd p[])
 	const struct accept_queue *q = l->queue;
 
 	p[POLL_SIGNALS] = (struct pollfd){ .fd = l->signals, .events = POLLIN };
-	p[POLL_SOCKET] = (struct pollfd){ .fd = clock_ms() < l->resume ? -1 : 0,
-		.events = POLLIN };
+	p[POLL_SOCKET] = (struct pollfd){
+		.fd = l->is_stale || clock_ms() < l->resume ? -1 : 0,
+		.events = POLLIN
+	};
 	for (int i = 0; i < q->count; i++)
 		p[POLL_WAITING + i] = (struct pollfd){ .fd = q->at[i].fd,
 			.events = q->at[i].has_ended ? 0 : POLLRDHUP };
@@ -519,6 +495,7 @@ accept_connections(const struct accept_plan *plan)
 
 	make_tables(&l);
 	l.signals = open_signals();
+	stale_is_replaced(); /* remembers what is so from the start */
 	/*
 	 * inetd's queue is short. If it is full, the kernel drops the SYN, and
 	 * the client repeats it only after a second.
@@ -533,7 +510,7 @@ accept_connections(const struct accept_plan *plan)
 	for (;;) {
 		int timeout = set_timeout(&l);
 
-		if (l.is_over)
+		if (l.is_over || (l.is_stale && l.queue->count == 0))
 			break;
 		handle_events(&l, timeout);
 	}

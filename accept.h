@@ -26,13 +26,11 @@ struct accept_plan {
 	void (*reload)(void *self);
 };
 
-/* Returns true if fd 0 is a listening socket. */
-bool accept_is_listening(void);
-
 /*
- * Gives each connection a process, until SIGTERM comes or the listener is idle
- * for too long. Sessions then continue without it. Returns the exit status 0;
- * if fd 0 no longer listens, it ends the process (fatal).
+ * Gives each connection a process, until SIGTERM comes, the listener is idle
+ * for too long, or its program was replaced. Sessions then continue without it.
+ * Returns the exit status 0; if fd 0 no longer listens, it ends the process
+ * (fatal).
  */
 int accept_connections(const struct accept_plan *plan);
 

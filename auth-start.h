@@ -9,7 +9,7 @@ struct auth;
 /*
  * Root: reads krb5.conf, once for all processes that are forked later; no
  * later change of the files reaches them. Holds no key. Returns NULL (logged)
- * if libkrb5 does not start; then every login is refused.
+ * if libkrb5 does not start.
  */
 struct auth *auth_prepare(void);
 

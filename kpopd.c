@@ -24,11 +24,12 @@
  * Files with code that root runs; tests/tools/walls computes the list from
  * the objects and compares:
  *
- *	accept-limits.c accept-queue.c accept-sources.c accept.c
- *	account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
- *	auth.c clock.c file.c kpopd-tls.c kpopd.c layer.c lock.c log.c
- *	mailboxes.c message.c monitor-watch.c monitor.c options-file.c
- *	options.c packet.c path.c preauth.c privsep.c process.c proxies.c
+ *	accept-limits.c accept-queue.c accept-socket.c accept-sources.c
+ *	accept-stale.c accept-unable.c accept.c account.c address.c
+ *	auth-keytab.c auth-krb5conf.c auth-start.c auth.c clock.c file.c
+ *	kpopd-tls.c kpopd.c layer.c lock.c log.c mailboxes.c message.c
+ *	monitor-watch.c monitor.c options-file.c options.c packet.c path.c
+ *	preauth.c privsep.c process.c proxies.c
  *	recover-all.c relay-tls.c replay-cache.c resolve.c sandbox.c
  *	sasl.c session-setup.c state.c
  */
@@ -49,6 +50,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "accept-socket.h"
+#include "accept-stale.h"
+#include "accept-unable.h"
 #include "accept.h"
 #include "account.h"
 #include "address.h"
@@ -64,8 +68,7 @@
 struct server {
 	struct options o;
 	struct account preauth; /* the account of the pre-auth process */
-	/* the krb5.conf snapshot, without keys; NULL: Kerberos does not work */
-	struct auth *auth;
+	struct auth *auth; /* the krb5.conf snapshot, without keys */
 };
 
 /*
@@ -162,18 +165,11 @@ prepare_server(struct server *s)
 	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
 		options_log_refusal("the pre-auth user cannot be used: ",
 		    refusal);
-	s->auth = auth_prepare();
-}
-
-/*
- * Returns true if krb5.conf has become empty; an editor may be writing it at
- * this moment.
- */
-static bool
-is_emptied(const struct auth *now, const struct auth *before)
-{
-	return now != NULL && auth_is_unconfigured(now) && before != NULL &&
-	    !auth_is_unconfigured(before);
+	if ((s->auth = auth_prepare()) == NULL)
+		options_log_refusal("Kerberos does not work", "");
+	/* An editor may be writing it. Without it no login is permitted. */
+	if (auth_is_unconfigured(s->auth))
+		options_log_refusal("krb5.conf is missing or empty", "");
 }
 
 /*
@@ -193,16 +189,15 @@ reload_server(void *self)
 		    "looking up the pre-auth user %s again", s->o.user);
 	else
 		s->preauth = preauth;
-	if (is_emptied(auth, s->auth)) {
+	if (auth == NULL)
+		return;
+	if (auth_is_unconfigured(auth)) {
 		log_failed_at(LOG_ERR, "it is empty now",
 		    "reading krb5.conf again");
 		auth_free(auth);
 		return;
 	}
-	if (auth == NULL)
-		return;
-	if (s->auth != NULL)
-		auth_free(s->auth);
+	auth_free(s->auth);
 	s->auth = auth;
 }
 
@@ -277,6 +272,7 @@ listen_for_clients(struct server *s)
 	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)
 		layer_tls_works(&s->o);
+	unable_end();
 	return accept_connections(&plan);
 }
 
@@ -286,7 +282,7 @@ main(int argc, char **argv)
 	static struct server s;
 	struct stat st;
 	struct address_text peer;
-	bool by_hand;
+	bool by_hand, listens;
 
 	/*
 	 * If descriptor 0 was closed, descriptor 2 may still be the client's
@@ -299,12 +295,19 @@ main(int argc, char **argv)
 	closefrom(3);
 	clean_environment();
 	log_open("kpopd");
+	listens = !by_hand && accept_is_listening();
+	if (listens && !stale_follow_parent())
+		return 0;
+	if (!by_hand)
+		unable_begin(listens);
 	options_read(&s.o, argc, argv, by_hand);
+	if (s.o.tls.when == TLS_IMMEDIATE)
+		unable_quiet();
 	if (s.o.recover && geteuid() != 0)
 		options_refuse(&s.o, "--recover needs root", "");
 	if (s.o.recover)
 		return recover_all(&s.o);
-	if (!by_hand && accept_is_listening())
+	if (listens)
 		return listen_for_clients(&s);
 	if (by_hand || address_write_peer(0, &peer) == -1) {
 		/*
@@ -323,6 +326,7 @@ main(int argc, char **argv)
 	}
 	log_peer(peer.text);
 	prepare_server(&s);
+	unable_end();
 	serve_connection(&s);
 	return 0;
 }

@@ -44,6 +44,7 @@ static int syslog_fd = -1;
  */
 static int channel = -1;
 static int wait_ms = WAIT_MS;
+static void (*before_end)(void); /* see log_before_end; NULL: nothing */
 
 void
 log_open(const char *program)
@@ -219,6 +220,23 @@ log_words(struct log_text *t, const char *text)
 }
 
 void
+log_before_end(void (*act)(void))
+{
+	before_end = act;
+}
+
+void
+log_end(int status)
+{
+	void (*act)(void) = before_end;
+
+	before_end = NULL;
+	if (act != NULL)
+		act();
+	_exit(status);
+}
+
+void
 fatal(const char *format, ...)
 {
 	int error = errno;
@@ -229,5 +247,5 @@ fatal(const char *format, ...)
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
 	log_event(LOG_ERR, "fatal", "error=\"%s: %s\"", text, strerror(error));
-	_exit(1);
+	log_end(1);
 }

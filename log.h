@@ -104,7 +104,16 @@ const char *log_safe(struct log_text *t, const char *text);
 /* Does the same, but keeps blanks, for texts between quotes. */
 const char *log_words(struct log_text *t, const char *text);
 
-/* Logs what failed, with errno's text, and ends the process. */
+/*
+ * Sets what log_end does before it ends this process; NULL: nothing. A child
+ * must not keep it.
+ */
+void log_before_end(void (*act)(void));
+
+/* Ends the process with this exit status, after a fatal error was logged. */
+_Noreturn void log_end(int status);
+
+/* Logs what failed, with errno's text, and ends the process (log_end). */
 _Noreturn void fatal(const char *format, ...)
     __attribute__((format(printf, 1, 2)));
 

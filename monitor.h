@@ -13,8 +13,7 @@
 struct monitor {
 	const struct options *o;
 	const struct account *preauth; /* the account of the pre-auth process */
-	/* the krb5.conf snapshot, without keys; NULL: Kerberos does not work */
-	struct auth *auth;
+	struct auth *auth; /* the krb5.conf snapshot, without keys */
 	bool is_proxied;  /* the peer is a proxy, which names the client */
 	int64_t deadline; /* for the login, absolute ms of CLOCK_MONOTONIC */
 };

@@ -438,7 +438,7 @@ options_log_refusal(const char *why, const char *what)
 	struct log_text t;
 
 	log_event(LOG_ERR, "fatal", "error=\"%s%s\"", why, log_words(&t, what));
-	exit(EXIT_USAGE);
+	log_end(EXIT_USAGE);
 }
 
 void

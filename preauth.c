@@ -234,8 +234,7 @@ open_keys(struct preauth *g, struct auth *auth)
 }
 
 /*
- * As root, opens the keys if Kerberos works; then enters the jail, as the
- * pre-auth user.
+ * As root, opens the keys; then enters the jail, as the pre-auth user.
  */
 static void
 enter_preauth_jail(struct preauth *g, const struct account *account,
@@ -244,8 +243,7 @@ enter_preauth_jail(struct preauth *g, const struct account *account,
 	const struct options *o = g->o;
 
 	privsep_make_jail(o->state, "preauth");
-	if (auth != NULL)
-		open_keys(g, auth);
+	open_keys(g, auth);
 	if (g->auth != NULL && o->pop3 && provide_krb5_conf(g, account))
 		g->sasl = sasl_open(g->auth);
 	privsep_jail(o->state, "preauth", account);

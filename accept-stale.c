@@ -1,0 +1,119 @@
+/*
+ * Finds out whether the listener is out of date: its superserver has ended, or
+ * its program or one of its libraries was replaced.
+ *
+ * Runs as root, in the listener. It reads /proc/self only.
+ *
+ * A listener that outlives its superserver keeps the port: the next superserver
+ * cannot bind it, and gives the service up. A listener that outlives an upgrade
+ * serves with the faults that the upgrade mends.
+ */
+#include "config.h"
+
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "accept-stale.h"
+
+#define DELETED " (deleted)"
+
+bool
+stale_follow_parent(void)
+{
+	pid_t parent = getppid();
+
+	/* Under systemd the parent is the first process, which does not end. */
+	return prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 && getppid() == parent;
+}
+
+/*
+ * Returns true if the text ends with the mark that the kernel appends to the
+ * name of a removed file (proc_pid_maps(5)).
+ */
+static bool
+is_marked(const char *text)
+{
+	size_t n = strlen(text), mark = sizeof(DELETED) - 1;
+
+	return n >= mark && strcmp(text + n - mark, DELETED) == 0;
+}
+
+/*
+ * Returns the number of mappings that are executed and whose file was removed.
+ * A file that a package replaces is removed, because the new file is renamed to
+ * its name. Returns 0 without /proc.
+ */
+static int
+count_removed(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char *line = NULL, rights[5];
+	size_t size = 0;
+	int n = 0;
+
+	while (maps != NULL && getline(&line, &size, maps) > 0) {
+		line[strcspn(line, "\n")] = '\0';
+		if (sscanf(line, "%*s %4s", rights) == 1 && rights[2] == 'x' &&
+		    strchr(line, '/') != NULL && is_marked(line))
+			n++;
+	}
+	free(line);
+	if (maps != NULL)
+		fclose(maps);
+	return n;
+}
+
+/*
+ * Returns true if the path from which this program was started is now another
+ * file. During an installation it may be none for a moment; then the
+ * superserver could start nothing.
+ */
+static bool
+is_other(const char *path, const struct stat *own)
+{
+	struct stat now;
+
+	return stat(path, &now) == 0 &&
+	    (now.st_dev != own->st_dev || now.st_ino != own->st_ino);
+}
+
+/* Writes the path of this program, and its file's status. Returns 0 or -1. */
+static int
+find_own(char *path, size_t size, struct stat *own)
+{
+	ssize_t n = readlink("/proc/self/exe", path, size - 1);
+
+	if (n == -1)
+		return -1;
+	path[n] = '\0';
+	return stat(path, own);
+}
+
+bool
+stale_is_replaced(void)
+{
+	static char path[PATH_MAX];
+	static struct stat own;
+	static int removed = -1; /* at the first call */
+
+	/*
+	 * On some file systems every file has the mark. A listener that ended
+	 * for that would never serve.
+	 */
+	if (removed == -1) {
+		removed = count_removed();
+		if (find_own(path, sizeof(path), &own) == -1)
+			*path = '\0';
+		return false;
+	}
+	if (access(path, X_OK) == -1)
+		return false;
+	return is_other(path, &own) || count_removed() > removed;
+}

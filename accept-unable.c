@@ -1,0 +1,92 @@
+/*
+ * Answers the clients of a kpopd that cannot start, because of a mistake in its
+ * options or because something on the machine is missing for a while.
+ *
+ * Runs as root, in main, before there is any other process of kpopd. It sends
+ * one line and reads nothing.
+ *
+ * The superserver starts a listener again for the next connection. But inetd
+ * and systemd give up a service that ends too often, and then its port stays
+ * closed until an administrator comes. So a listener that cannot start keeps
+ * the socket for a pause, and answers in place of a server.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+
+#include <unistd.h>
+
+#include "accept-socket.h"
+#include "accept-unable.h"
+#include "clock.h"
+#include "log.h"
+
+#define ANSWER "-ERR [SYS/TEMP] the server cannot serve now, try again later\r\n"
+/*
+ * The pause, in ms. systemd gives a service up after 5 starts in 10 seconds,
+ * and openbsd-inetd after 256 in a minute.
+ */
+#define UNABLE_MS 5000
+/* The least time between two accepts, in ms, if accept fails. */
+#define BACKOFF_MS 50
+
+static bool is_listener, is_quiet;
+
+/* Sends the answer if the socket takes it at once. */
+static void
+send_answer(int fd)
+{
+	if (!is_quiet)
+		send(fd, ANSWER, sizeof(ANSWER) - 1,
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Answers each client that connects, until the pause is over. */
+static void
+answer_all(void)
+{
+	int64_t now = clock_ms(), end = now + UNABLE_MS;
+
+	for (; now < end; now = clock_ms()) {
+		struct sockaddr_storage from;
+		int fd;
+
+		if (!accept_has_connection((int)(end - now)))
+			continue;
+		if ((fd = accept_within_limit(&from)) == -1) {
+			usleep(BACKOFF_MS * 1000);
+			continue;
+		}
+		send_answer(fd);
+		close(fd);
+	}
+}
+
+/* What a fatal error does before the process ends. */
+static void
+answer_clients(void)
+{
+	if (is_listener)
+		answer_all();
+	else
+		send_answer(0);
+}
+
+void
+unable_begin(bool listens)
+{
+	is_listener = listens;
+	log_before_end(answer_clients);
+}
+
+void
+unable_quiet(void)
+{
+	is_quiet = true;
+}
+
+void
+unable_end(void)
+{
+	log_before_end(NULL);
+}

@@ -1,0 +1,246 @@
+#!/usr/bin/env bats
+# Checks that the service stays alive: when the superserver is started again,
+# when kpopd or a library is replaced, and while kpopd cannot start.
+
+load helpers/all
+
+# Each test starts a server of its own.
+setup_file() { :; }
+
+setup() {
+	begin_test
+	realm_login bob
+	mbox one two | store bob
+	mkdir -p "$WORLD/lib"
+	rm -f "$WORLD/options"
+}
+
+teardown() {
+	server_stop
+	end_test
+}
+
+# start_waiting [KPOPD-OPTION ...]: starts an xinetd that starts a listener with
+# the first connection. The listener is a copy of kpopd, and takes one library
+# from a directory of its own. Its further options are in $WORLD/options.
+start_waiting() {
+	local libmd
+	cp "$KPOPD_BUILD/kpopd" "$WORLD/kpopd"
+	libmd=$(ldd "$WORLD/kpopd" | awk '$1 ~ /^libmd\./ { print $3 }')
+	cp "$libmd" "$WORLD/lib/"
+	touch "$WORLD/options"
+	server_under "export LD_LIBRARY_PATH=$WORLD/lib
+	    exec $WORLD/kpopd \"\${@:2}\" \$(<$WORLD/options)" "$@"
+	server_stop
+	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' \
+	    -e '/per_source\|instances\|flags/d' "$WORLD/xinetd.conf"
+	xinetd_run
+}
+
+# listener_pid: prints the pid of the listener that the running xinetd has
+# started.
+listener_pid() {
+	pgrep -o -x kpopd -P "$(cat "$WORLD/xinetd.pid")"
+}
+
+# serves: returns true if bob has a session, and prints its answers otherwise.
+serves() {
+	realm_login bob
+	run pop bob QUIT
+	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
+}
+
+# is_unable: connects. Returns true if the answer is that the server cannot
+# serve now.
+is_unable() {
+	run wire </dev/null
+	[ "$output" = "-ERR [SYS/TEMP] the server cannot serve now, try again later"$'\r' ] ||
+	    { echo "answer: $output"; return 1; }
+}
+
+# open_session: logs alice in, for a session that lasts longer than the
+# listener.
+open_session() {
+	realm_login alice
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+}
+
+# session_lasts: returns true if that session still answers, and ends it.
+session_lasts() {
+	pop_ask NOOP '^\+OK'
+	pop_ask QUIT '^\+OK'
+	pop_hear_end
+}
+
+@test "the listener ends with its xinetd, however that ends, and the next xinetd serves at once" {
+	local how listener
+	start_waiting
+	for how in TERM KILL; do
+		open_session
+		listener=$(listener_pid)
+		kill -$how "$(cat "$WORLD/xinetd.pid")"
+		await 5 "! kill -0 $listener 2>/dev/null"
+		rm -f "$WORLD/xinetd.pid"
+		xinetd_run
+		serves
+		[ "$(listener_pid)" != "$listener" ]
+		session_lasts
+		serves
+	done
+}
+
+@test "a kpopd whose xinetd ends while it cannot start ends too" {
+	local unable
+	start_waiting
+	echo --wrong >"$WORLD/options"
+	is_unable
+	unable=$(listener_pid)
+	kill -TERM "$(cat "$WORLD/xinetd.pid")"
+	await 2 "! kill -0 $unable 2>/dev/null"
+}
+
+# replace FILE: replaces the file by a copy as dpkg does: the new file is
+# renamed to the name of the old one.
+replace() {
+	cp "$1" "$1.dpkg-new"
+	mv "$1.dpkg-new" "$1"
+}
+
+# successor_serves PID: waits until another listener than this one serves.
+successor_serves() {
+	await 5 "serves >/dev/null && [ \"\$(listener_pid)\" != $1 ]"
+}
+
+@test "a new kpopd or a new library replaces the listener, and its sessions go on" {
+	local file listener
+	start_waiting
+	for file in "$WORLD/kpopd" "$WORLD"/lib/libmd.*; do
+		open_session
+		listener=$(listener_pid)
+		serves
+		[ "$(listener_pid)" = "$listener" ]
+		log_mark
+		replace "$file"
+		successor_serves "$listener"
+		log_count 1 'listener peer=none reason="kpopd or a library was replaced"$'
+		session_lasts
+		listener=$(listener_pid)
+		serves
+		[ "$(listener_pid)" = "$listener" ]
+	done
+}
+
+@test "a listener serves on while no kpopd is installed, and the next kpopd replaces it" {
+	local listener
+	start_waiting
+	serves
+	listener=$(listener_pid)
+	cp "$WORLD/kpopd" "$WORLD/kpopd.new"
+	rm "$WORLD/kpopd"
+	await_second $((EPOCHSECONDS + 2))
+	serves
+	serves
+	[ "$(listener_pid)" = "$listener" ]
+	mv "$WORLD/kpopd.new" "$WORLD/kpopd"
+	successor_serves "$listener"
+}
+
+@test "connections that wait for their turn are served by the old listener after an upgrade" {
+	local i listener pids=()
+	start_waiting -p -a 200:20:2
+	hear_only 1 >/dev/null || :
+	listener=$(listener_pid)
+	await_second $((EPOCHSECONDS + 2))
+	log_mark
+	# One is served at once; the others wait for a second each.
+	for i in 1 2 3 4 5 6; do
+		hear_only >"$WORLD/answer.$i" 3>&- &
+		pids+=($!)
+	done
+	log_has 'reason="too many connections in a second, they wait"'
+	replace "$WORLD/kpopd"
+	await 10 "hear_only 1 >/dev/null; [ \"\$(listener_pid)\" != $listener ]"
+	pkill -x socat
+	wait "${pids[@]}" || :
+	for i in 1 2 3 4 5 6; do
+		grep -q '^+OK ' "$WORLD/answer.$i" ||
+		    { cat "$WORLD/answer.$i"; return 1; }
+	done
+}
+
+# The ways in which kpopd cannot start: what each changes, and what mends it.
+# Each is something that an administrator repairs or that passes.
+obstacles=(options account missing empty malformed)
+
+obstruct() {
+	cp /etc/krb5.conf "$WORLD/krb5.conf.whole"
+	cp /etc/passwd "$WORLD/passwd.whole"
+	case $1 in
+	options) echo --wrong >"$WORLD/options" ;;
+	account) sed -i '/^kpopd:/d' /etc/passwd ;;
+	missing) mv /etc/krb5.conf /etc/krb5.conf.away ;;
+	empty) : >/etc/krb5.conf ;;
+	malformed) echo '[libdefaults' >/etc/krb5.conf ;;
+	esac
+}
+
+mend() {
+	: >"$WORLD/options"
+	rm -f /etc/krb5.conf.away
+	cp "$WORLD/krb5.conf.whole" /etc/krb5.conf
+	cp "$WORLD/passwd.whole" /etc/passwd
+}
+
+# why OBSTACLE: prints what kpopd logs about it.
+why() {
+	case $1 in
+	options) echo 'unknown option, or its argument is missing: --wrong' ;;
+	account) echo 'the pre-auth user cannot be used: unknown user' ;;
+	malformed) echo 'Kerberos does not work' ;;
+	*) echo 'krb5.conf is missing or empty' ;;
+	esac
+}
+
+@test "a listener that cannot start logs why once, answers SYS/TEMP for a while, and serves when the cause is gone" {
+	local obstacle begun
+	start_waiting
+	for obstacle in "${obstacles[@]}"; do
+		log_mark
+		obstruct $obstacle
+		begun=$EPOCHREALTIME
+		is_unable || { mend; echo "$obstacle"; return 1; }
+		is_unable || { mend; echo "$obstacle"; return 1; }
+		is_unable || { mend; echo "$obstacle"; return 1; }
+		mend
+		await 15 'serves >/dev/null'
+		log_count 1 "fatal peer=none error=\"$(why $obstacle)"
+		# The superserver gives up what ends at once.
+		[ "$(bc <<<"$EPOCHREALTIME - $begun > 4.5")" = 1 ]
+		kill -TERM "$(listener_pid)"
+	done
+}
+
+@test "a kpopd that cannot start answers its one connection SYS/TEMP" {
+	local obstacle
+	server_under "exec \"\$@\" \$(<$WORLD/options)"
+	: >"$WORLD/options"
+	for obstacle in "${obstacles[@]}"; do
+		log_mark
+		obstruct $obstacle
+		is_unable || { mend; echo "$obstacle"; return 1; }
+		mend
+		serves
+		log_count 1 "fatal peer=[^ ]+ error=\"$(why $obstacle)"
+	done
+}
+
+@test "a kpopd that cannot start sends nothing if its clients begin with TLS" {
+	tls_make
+	server_start $(tls_options) -T immediate -u nosuchuser
+	run wire </dev/null
+	[ -z "$output" ]
+	log_has 'fatal peer=[^ ]+ error="the pre-auth user cannot be used: unknown user'
+}
