@@ -63,6 +63,7 @@
 #include "monitor.h"
 #include "options.h"
 #include "recover-all.h"
+#include "state.h"
 
 /* What all connections share; read before the first. */
 struct server {
@@ -269,6 +270,11 @@ listen_for_clients(struct server *s)
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
 	prepare_server(s);
+	/*
+	 * systemd gives the listener mounts of its own. If the file system is
+	 * read-only now, it stays so for this process.
+	 */
+	state_require(s->o.state);
 	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)
 		layer_tls_works(&s->o);

@@ -7,6 +7,12 @@
 #include "account.h"
 
 /*
+ * Root: makes the state directory if it is absent. Ends the process (fatal) if
+ * it cannot be written.
+ */
+void state_require(const char *state);
+
+/*
  * Root: opens STATE/users/UID, the user's (0700), and creates it and the
  * directories above it if they are absent. First moves aside the directory of a
  * former user of the uid. Records that this user has a mailbox which -m
