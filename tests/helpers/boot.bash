@@ -1,5 +1,6 @@
 # Boots a real systemd as the first process of a container, on an overlay of
-# this machine's own root. Its network is the one of tests/world.
+# this machine's own root, or of the root of another Debian in $BOOT_BASE. Its
+# network is the one of tests/world.
 
 # boot_obstacle: sets $why to the reason why systemd cannot be booted here, or
 # to nothing. Sets $group to a control group for its processes.
@@ -21,7 +22,7 @@ boot_make() {
 	root=$WORLD/machine
 	mkdir -p "$root" "$WORLD/machine.up" "$WORLD/machine.work"
 	mount -t overlay machine "$root" -o \
-	    "lowerdir=/,upperdir=$WORLD/machine.up,workdir=$WORLD/machine.work"
+	    "lowerdir=${BOOT_BASE:-/},upperdir=$WORLD/machine.up,workdir=$WORLD/machine.work"
 	mkdir -p "$WORLD/machine.build"
 	# kpopd is built again, because its programs find each other by absolute
 	# names.
@@ -76,6 +77,8 @@ boot_start() {
 		ln -s /proc/self/fd dev/fd
 		pivot_root . mnt
 		umount -l /mnt
+		# As systemd does on a machine: services see later mounts.
+		mount --make-rshared /
 		exec env -i container=kpopd-test \\
 		    PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
 		    /lib/systemd/systemd --system --unit=test.target \\
@@ -90,11 +93,10 @@ boot_start() {
 	    { cat "$WORLD/machine.console" >&2; return 1; }
 }
 
-# machine_pid: prints systemd's pid outside the container.
+# machine_pid: prints systemd's pid outside the container. systemd's children
+# have its name until they begin their programs.
 machine_pid() {
-	local fork
-	fork=$(pgrep -P "$booter") && pgrep -P "$fork" -x systemd ||
-	    pgrep -P "$booter" -x systemd
+	pgrep -P "$booter" -x systemd
 }
 
 # inside COMMAND ...: runs the command in the container.
