@@ -571,6 +571,7 @@ the_journal() {
 	await 20 'inside systemctl is-active -q kpopd.socket'
 	serves_bob
 	# An administrator who stops it is obeyed.
+	inside systemctl stop -q kpopd.service
 	drop_in kpopd.service "[Service]" "ExecStart=/usr/sbin/kpopd -p"
 	refute serves_bob
 	inside systemctl stop kpopd.socket
