@@ -69,7 +69,7 @@
 struct server {
 	struct options o;
 	struct account preauth; /* the account of the pre-auth process */
-	struct auth *auth; /* the krb5.conf snapshot, without keys */
+	struct auth *auth;      /* the krb5.conf snapshot, without keys */
 };
 
 /*
@@ -174,13 +174,12 @@ prepare_server(struct server *s)
 }
 
 /*
- * Listener, at SIGHUP: reads the account and krb5.conf again. If one of them
- * cannot be read, keeps its earlier content.
+ * Reads the account and krb5.conf again. If one of them cannot be read, keeps
+ * its earlier content.
  */
 static void
-reload_server(void *self)
+reload_server(struct server *s)
 {
-	struct server *s = self;
 	struct account preauth;
 	const char *refusal = account_find(s->o.user, NULL, &preauth);
 	struct auth *auth = auth_prepare();
@@ -200,6 +199,24 @@ reload_server(void *self)
 	}
 	auth_free(s->auth);
 	s->auth = auth;
+}
+
+/*
+ * Listener, at SIGHUP: reads again what it read at its start. Returns false
+ * if the options have changed: the listener's tables depend on them, so it
+ * ends, and the next one starts with them. If the options have a mistake, the
+ * earlier ones stay.
+ */
+static bool
+obey_hangup(void *self)
+{
+	if (options_have_changed()) {
+		log_event(LOG_NOTICE, "listener",
+		    "reason=\"the options have changed\"");
+		return false;
+	}
+	reload_server(self);
+	return true;
 }
 
 /*
@@ -265,7 +282,7 @@ listen_for_clients(struct server *s)
 		.self = s,
 		.is_proxy = is_proxy,
 		.serve = serve_accepted,
-		.reload = reload_server };
+		.reload = obey_hangup };
 
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
@@ -288,7 +305,7 @@ main(int argc, char **argv)
 	static struct server s;
 	struct stat st;
 	struct address_text peer;
-	bool by_hand, listens;
+	bool by_hand, listens, is_mistaken;
 
 	/*
 	 * If descriptor 0 was closed, descriptor 2 may still be the client's
@@ -306,9 +323,11 @@ main(int argc, char **argv)
 		return 0;
 	if (!by_hand)
 		unable_begin(listens);
-	options_read(&s.o, argc, argv, by_hand);
+	is_mistaken = !options_read(&s.o, argc, argv, by_hand);
 	if (s.o.tls.when == TLS_IMMEDIATE)
 		unable_quiet();
+	if (is_mistaken)
+		options_refuse_mistake(&s.o);
 	if (s.o.recover && geteuid() != 0)
 		options_refuse(&s.o, "--recover needs root", "");
 	if (s.o.recover)

@@ -71,8 +71,8 @@ xinetd_lines() {
 	cat "$top"/xinetd.d/* >"$WORLD/xinetd.conf"
 	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" \
 	    >"$WORLD/xinetd.out" 2>&1 3>&- &
-	# xinetd logs this when it has read its configuration. Without a service
-	# it then exits.
+	# xinetd logs this once it has read its configuration. Without an
+	# enabled service it then exits.
 	await 10 'xinetd_lines | grep -q "no services\|0 available services"'
 	ss -Hltn '( sport = 1109 or sport = 110 )' | refute grep .
 	xinetd_lines | refute grep -ai 'error\|bad\|unknown'

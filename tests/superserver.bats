@@ -53,8 +53,9 @@ serves() {
 # is_unable: connects. Returns true if the answer is that the server cannot
 # serve now.
 is_unable() {
+	local answer="the server cannot serve now, try again later"
 	run wire </dev/null
-	[ "$output" = "-ERR [SYS/TEMP] the server cannot serve now, try again later"$'\r' ] ||
+	[ "$output" = "-ERR [SYS/TEMP] $answer"$'\r' ] ||
 	    { echo "answer: $output"; return 1; }
 }
 

@@ -1,9 +1,9 @@
-# Boots a real systemd as the first process of a container, on an overlay of
-# this machine's own root, or of the root of another Debian in $BOOT_BASE. Its
-# network is the one of tests/world.
+# Boots a real systemd as the first process of a container. Its root is an
+# overlay of this machine's root, or of the root of another Debian in
+# $BOOT_BASE. Its network is that of tests/world.
 
 # boot_obstacle: sets $why to the reason why systemd cannot be booted here, or
-# to nothing. Sets $group to a control group for its processes.
+# to nothing. Sets $group to a control group for systemd's processes.
 boot_obstacle() {
 	why=
 	[ -z "${SANITIZER-}" ] ||
@@ -16,16 +16,16 @@ boot_obstacle() {
 	    why="cgroup2 cannot be written"
 }
 
-# boot_make: makes the container's root, $root, with kpopd installed as by a
-# distribution, and with the users, realm and names of tests/world.
+# boot_make: makes the container's root, $root. kpopd is installed there as a
+# distribution does, and the root has the users, realm and names of tests/world.
 boot_make() {
 	root=$WORLD/machine
 	mkdir -p "$root" "$WORLD/machine.up" "$WORLD/machine.work"
 	mount -t overlay machine "$root" -o \
 	    "lowerdir=${BOOT_BASE:-/},upperdir=$WORLD/machine.up,workdir=$WORLD/machine.work"
 	mkdir -p "$WORLD/machine.build"
-	# kpopd is built again, because its programs find each other by absolute
-	# names.
+	# kpopd is built again, because its programs contain absolute paths to
+	# each other.
 	(
 		cd "$WORLD/machine.build" &&
 		    "$top/configure" --prefix=/usr --sysconfdir=/etc \
