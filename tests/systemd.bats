@@ -269,7 +269,7 @@ units_log() {
 		grep -q '^Subject: two' "$WORLD/fetched"
 		[ ! -s "$root/var/mail/alice" ]
 		units_log " $service\\[[0-9]+\\]: login .*layer=tls "
-		units_log " $service\\[[0-9]+\\]: logout .*reason=quit .*left=0 "
+		units_log " $service\\[[0-9]+\\]: logout .*left=0 "
 		journal | refute grep -E '^(failed|sandbox|fatal)'
 	done <<-'END'
 	|kpopd\.service|proto KPOP auth kerberos_v5|
