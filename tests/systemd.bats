@@ -37,6 +37,7 @@ teardown() {
 	[ -z "$why" ] || return 0
 	pop_close 2>/dev/null || true
 	journal | tail -n 20
+	[ -z "${booted_again-}" ] || boot_stop
 }
 
 # journal: prints what kpopd has logged since the beginning of the test, with
@@ -94,7 +95,8 @@ main_pid() {
 
 @test "systemd-analyze verifies the units, and finds an exposure of at most 2.0 for each service" {
 	local units service
-	units=$(cd "$top/systemd" && ls kpopd* | sed 's/\.in$//')
+	units=$(cd "$top/systemd" &&
+	    ls kpopd* | sed -e 's/\.in$//' -e 's/reopen@/&kpopd.socket/')
 	run inside systemd-analyze verify $units
 	[[ $status -eq 0 && -z $output ]] || { echo "$output"; return 1; }
 	for service in $(grep '\.service$' <<<"$units"); do
@@ -190,7 +192,7 @@ session_by() {
 }
 
 @test "a reload of the service takes over changed options; sessions and the socket stay" {
-	serve
+	serve kpopd.socket
 	fill_spool one
 	pop_open
 	pop_hear '^\+OK'
@@ -391,6 +393,12 @@ serves_bob() {
 	[[ $output == *"+OK bye"* ]]
 }
 
+# has_stayed_open: returns true if systemd has closed no socket since the test
+# began.
+has_stayed_open() {
+	journal | refute grep '^kpopd.*\.socket: Failed with'
+}
+
 # failures: prints how often kpopd.service has failed since the test began.
 failures() {
 	journal | grep -c '^kpopd\.service: Failed with'
@@ -407,6 +415,7 @@ outlasts() {
 	crowd_in
 	await 30 "[ \$(failures) -ge $number ]" || result=1
 	inside systemctl is-active -q kpopd.socket || result=1
+	has_stayed_open || result=1
 	mend "$obstacle"
 	crowd_out
 	await 20 serves_bob || result=1
@@ -456,6 +465,7 @@ outlasts() {
 		crowd_out
 	done
 	serves_bob
+	has_stayed_open
 	pop_ask "DELE 1"
 	pop_ask QUIT '^\+OK bye, 1 '
 	pop_hear_end
@@ -469,6 +479,7 @@ outlasts() {
 		perl "$BATS_TEST_DIRNAME/programs/flood.pl" 127.0.0.1 100 close
 	done
 	await 20 serves_bob
+	has_stayed_open
 	obstruct missing
 	crowd_in
 	crowd_out
@@ -517,65 +528,6 @@ InaccessiblePaths=/etc/krb5.keytab /etc/kpopd/server.key' serve kpopd.socket \
 	journal_has '^failed .*what="reading the keytab'
 }
 
-# the_journal: prints the names of the journals of alice's mailbox.
-the_journal() {
-	(cd "$root" && ls var/lib/kpopd/users/*/*/j*) 2>/dev/null
-}
-
-@test "after a crash in a removal kpopd-recover.service finishes it before the mail service delivers" {
-	local session tracer
-	serve kpopd.socket
-	fill_spool one two three
-	pop_open
-	pop_hear '^\+OK'
-	pop_ask "USER alice"
-	pop_ask "PASS x"
-	pop_ask "DELE 1"
-	session=$(for pid in $(pgrep -x kpopd -u alice); do
-		[ "$(readlink "/proc/$pid/fd/0")" = /dev/null ] || echo "$pid"
-	done)
-	# The removal is decided, and not finished.
-	attach "$session" -o "$WORLD/trace" -e trace=ftruncate \
-	    -e inject=ftruncate:delay_enter=600000000
-	pop_say QUIT
-	await 10 'the_journal | grep -q "/j\.cut$"'
-	boot_stop
-	kill "$tracer" 2>/dev/null || :
-	pop_close
-	the_journal
-	refute cmp -s "$root/var/mail/alice" <(mbox two three)
-	# A mail service that records the journals that it finds. The recovery
-	# is slow, so that a service that does not wait comes first.
-	mbox four >"$root/etc/message"
-	cat >"$root/etc/deliver" <<-'END'
-	ls /var/lib/kpopd/users/*/*/j* >/etc/found
-	procmail -d alice </etc/message
-	END
-	cat >"$root/etc/systemd/system/exim4.service" <<-'END'
-	[Service]
-	Type=oneshot
-	RemainAfterExit=yes
-	ExecStart=/bin/sh /etc/deliver
-	END
-	write_drop_in kpopd-recover.service "[Service]" \
-	    "ExecStartPre=+/bin/sleep 2"
-	mkdir -p "$root/etc/systemd/system"/{sockets,test}.target.wants
-	ln -s ../exim4.service "$root/etc/systemd/system/test.target.wants/"
-	ln -sf /lib/systemd/system/kpopd.socket \
-	    "$root/etc/systemd/system/sockets.target.wants/"
-	boot_obstacle
-	boot_start
-	export booter group
-	[ ! -s "$root/etc/found" ]
-	inside systemctl is-active -q kpopd-recover.service exim4.service
-	[ -z "$(the_journal)" ]
-	grep -v '^From ' "$root/var/mail/alice" |
-	    cmp - <(mbox two three four | grep -v '^From ')
-	realm_login alice
-	run pop alice STAT QUIT
-	[[ $output == *"+OK 3 "* ]]
-}
-
 @test "a socket whose service cannot be loaded, or whose port is in use, is opened again" {
 	local listener
 	serve kpopd.socket
@@ -603,4 +555,66 @@ the_journal() {
 	inside systemctl stop kpopd.socket
 	refute inside systemctl is-active -q kpopd-reopen@kpopd.socket.service
 	drop_out kpopd.service
+}
+
+# the_journal: prints the names of the journals of alice's mailbox.
+the_journal() {
+	(cd "$root" && ls var/lib/kpopd/users/*/*/j*) 2>/dev/null
+}
+
+# The last test, because its machine ends with it.
+@test "after a crash in a removal kpopd-recover.service finishes it before the mail service delivers" {
+	local session tracer
+	serve kpopd.socket
+	fill_spool one two three
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	pop_ask "DELE 1"
+	session=$(for pid in $(pgrep -x kpopd -u alice); do
+		[ "$(readlink "/proc/$pid/fd/0")" = /dev/null ] || echo "$pid"
+	done)
+	# The removal is decided, and not finished.
+	attach "$session" -o "$WORLD/trace" -e trace=ftruncate \
+	    -e inject=ftruncate:delay_enter=600000000
+	pop_say QUIT
+	await 10 'the_journal | grep -q "/j\.cut$"'
+	# All processes at once. The session ends only after strace.
+	echo 1 >"$group/cgroup.kill"
+	kill -KILL "$tracer"
+	boot_stop
+	pop_close
+	the_journal
+	refute cmp -s "$root/var/mail/alice" <(mbox two three)
+	# A mail service that records the journals that it finds. The recovery
+	# is slow, so that a service that does not wait comes first.
+	mbox four >"$root/etc/message"
+	cat >"$root/etc/deliver" <<-'END'
+	ls /var/lib/kpopd/users/*/*/j* >/etc/found
+	procmail -d alice </etc/message
+	END
+	cat >"$root/etc/systemd/system/exim4.service" <<-'END'
+	[Service]
+	Type=oneshot
+	RemainAfterExit=yes
+	ExecStart=/bin/sh /etc/deliver
+	END
+	write_drop_in kpopd-recover.service "[Service]" \
+	    "ExecStartPre=+/bin/sleep 2"
+	mkdir -p "$root/etc/systemd/system"/{sockets,test}.target.wants
+	ln -s ../exim4.service "$root/etc/systemd/system/test.target.wants/"
+	ln -sf /lib/systemd/system/kpopd.socket \
+	    "$root/etc/systemd/system/sockets.target.wants/"
+	boot_obstacle
+	booted_again=yes
+	boot_start
+	[ ! -s "$root/etc/found" ]
+	inside systemctl is-active -q kpopd-recover.service exim4.service
+	[ -z "$(the_journal)" ]
+	grep -v '^From ' "$root/var/mail/alice" |
+	    cmp - <(mbox two three four | grep -v '^From ')
+	realm_login alice
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 3 "* ]]
 }

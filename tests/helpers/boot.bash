@@ -104,8 +104,10 @@ inside() {
 	nsenter -t "$(machine_pid)" -m -p -i -u -C -r -w "$@"
 }
 
-# boot_stop: kills systemd, and removes the control group.
+# boot_stop: kills systemd, and removes the control group. Does nothing if that
+# was done before.
 boot_stop() {
+	[ -d "$group" ] || return 0
 	kill -KILL "$(machine_pid)" "$booter" 2>/dev/null || :
 	wait "$booter" 2>/dev/null || :
 	await 10 'grep -q "populated 0" "$group/cgroup.events"' || :
