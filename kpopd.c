@@ -171,6 +171,11 @@ prepare_server(struct server *s)
 	/* An editor may be writing it. Without it no login is permitted. */
 	if (auth_is_unconfigured(s->auth))
 		options_log_refusal("krb5.conf is missing or empty", "");
+	/*
+	 * systemd gives the listener mounts of its own. If the file system is
+	 * read-only when the listener starts, it stays so for the listener.
+	 */
+	state_require(s->o.state);
 }
 
 /*
@@ -287,11 +292,6 @@ listen_for_clients(struct server *s)
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
 	prepare_server(s);
-	/*
-	 * systemd gives the listener mounts of its own. If the file system is
-	 * read-only now, it stays so for this process.
-	 */
-	state_require(s->o.state);
 	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)
 		layer_tls_works(&s->o);

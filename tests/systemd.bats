@@ -562,6 +562,16 @@ the_journal() {
 	(cd "$root" && ls var/lib/kpopd/users/*/*/j*) 2>/dev/null
 }
 
+@test "kpopd-recover.service tries again if it could not finish" {
+	serve kpopd.socket
+	drop_in kpopd-recover.service "[Service]" RestartSec=1
+	inside systemctl stop kpopd-recover.service
+	obstruct options
+	refute inside systemctl start kpopd-recover.service
+	mend options
+	await 10 'inside systemctl is-active -q kpopd-recover.service'
+}
+
 # The last test, because its machine ends with it.
 @test "after a crash in a removal kpopd-recover.service finishes it before the mail service delivers" {
 	local session tracer
@@ -587,6 +597,8 @@ the_journal() {
 	pop_close
 	the_journal
 	refute cmp -s "$root/var/mail/alice" <(mbox two three)
+	# The machine was off for longer than a dotlock of another one counts.
+	touch -c -d "6 minutes ago" "$root/var/mail/alice.lock"
 	# A mail service that records the journals that it finds. The recovery
 	# is slow, so that a service that does not wait comes first.
 	mbox four >"$root/etc/message"
