@@ -67,6 +67,7 @@
 #include "options.h"
 #include "recover-all.h"
 #include "sandbox.h"
+#include "state.h"
 
 /* What all connections share; read before the first. */
 struct server {
@@ -193,6 +194,11 @@ prepare_server(struct server *s)
 	/* An editor may be writing it. Without it no login is permitted. */
 	if (auth_is_unconfigured(s->auth))
 		options_log_refusal("krb5.conf is missing or empty", "");
+	/*
+	 * systemd gives the listener mounts of its own. If the file system is
+	 * read-only when the listener starts, it stays so for the listener.
+	 */
+	state_require(s->o.state);
 }
 
 /*

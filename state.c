@@ -331,6 +331,16 @@ look_for_line(int users, const struct account *a, const char *mailboxes)
 	    known;
 }
 
+void
+state_require(const char *state)
+{
+	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
+
+	if (top == -1 || faccessat(top, ".", W_OK, 0) == -1)
+		fatal("cannot write in directory %s", state);
+	close(top);
+}
+
 int
 state_open(const char *state, const struct account *a, const char *mailboxes)
 {

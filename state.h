@@ -7,6 +7,12 @@
 #include "account.h"
 
 /*
+ * Root: makes the state directory if it is absent. Ends the process (fatal) if
+ * it cannot be written.
+ */
+void state_require(const char *state);
+
+/*
  * Root: opens STATE/users/UID, which the user owns (mode 0700). Creates it and
  * the directories above it if they are absent. First moves aside the directory
  * of a former user of the uid. Records the user's name and `mailboxes`, the

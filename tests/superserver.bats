@@ -239,7 +239,7 @@ trace_no_more() {
 
 # The ways in which kpopd cannot start: what each changes, and what mends it.
 # Each is something that an administrator repairs or that passes.
-obstacles=(options account missing empty malformed)
+obstacles=(options account missing empty malformed readonly)
 
 obstruct() {
 	cp /etc/krb5.conf "$WORLD/krb5.conf.whole"
@@ -250,6 +250,10 @@ obstruct() {
 	missing) mv /etc/krb5.conf /etc/krb5.conf.away ;;
 	empty) : >/etc/krb5.conf ;;
 	malformed) echo '[libdefaults' >/etc/krb5.conf ;;
+	readonly)
+		mkdir -p "$state"
+		mount -t tmpfs -o ro,mode=755 kpopd "$state"
+		;;
 	esac
 }
 
@@ -258,6 +262,7 @@ mend() {
 	rm -f /etc/krb5.conf.away
 	cp "$WORLD/krb5.conf.whole" /etc/krb5.conf
 	cp "$WORLD/passwd.whole" /etc/passwd
+	! mountpoint -q "$state" || umount -l "$state"
 }
 
 # why OBSTACLE: prints what kpopd logs about it.
@@ -266,6 +271,7 @@ why() {
 	options) echo 'unknown option, or its argument .*: --wrong' ;;
 	account) echo 'the pre-auth user cannot be used: unknown user' ;;
 	malformed) echo 'Kerberos does not work' ;;
+	readonly) echo 'cannot write in directory .*: Read-only file system' ;;
 	*) echo 'krb5.conf is missing or empty' ;;
 	esac
 }
@@ -276,7 +282,7 @@ why() {
 	for obstacle in "${obstacles[@]}"; do
 		log_mark
 		obstruct $obstacle
-		begun=$EPOCHREALTIME
+		begun=${EPOCHREALTIME/./}
 		is_unable || { mend; echo "$obstacle"; return 1; }
 		is_unable || { mend; echo "$obstacle"; return 1; }
 		is_unable || { mend; echo "$obstacle"; return 1; }
@@ -284,7 +290,7 @@ why() {
 		await 15 'serves >/dev/null'
 		log_count 1 "fatal peer=none error=\"$(why $obstacle)"
 		# The superserver gives up what ends at once.
-		[ "$(bc <<<"$EPOCHREALTIME - $begun > 4.5")" = 1 ]
+		[ $((${EPOCHREALTIME/./} - begun)) -gt 4500000 ]
 		kill -TERM "$(listener_pid)"
 	done
 }
