@@ -72,7 +72,7 @@ agrees() {
 	echo "push \"<tag-pattern>~A<enter><tag-prefix><pipe-message>wc -c >>~/$1.count<enter><exit>\"" >>"$1.rc"
 	: >"$1.count"
 	# <> keeps the input open; otherwise mutt would end with it.
-	TERM=xterm timeout 20 script -qefc "mutt -n -R -F $1.rc -f mutt/$1" /dev/null <>keys >"$1.screen" 2>&1
+	TERM=xterm timeout 20 script -qefc "stty rows 24 cols 80; mutt -n -R -F $1.rc -f mutt/$1" /dev/null <>keys >"$1.screen" 2>&1
 	echo "$1 $(wc -l <"$1.count")"
 	END
 	su alice -c 'cd; mkfifo keys'
@@ -101,8 +101,8 @@ piped_by_mutt() {
 	END
 	rm -f /home/alice/{keys,piped}
 	su alice -c "cd; mkfifo keys; TERM=xterm timeout 20 script -qefc \
-	    'mutt -n -R -F muttrc -f $1' /dev/null <>keys >screen 2>&1" ||
-	    return 1
+	    'stty rows 24 cols 80; mutt -n -R -F muttrc -f $1' \
+	    /dev/null <>keys >screen 2>&1" || return 1
 	tail -n +2 /home/alice/piped
 }
 

@@ -29,7 +29,7 @@ teardown() {
 reader_open() {
 	local command="$1 -n"
 	[ "$1" != mutt ] ||
-	    command="TERM=xterm script -qefc 'mutt -n -F $WORLD/muttrc -f /var/mail/alice' /dev/null"
+	    command="TERM=xterm script -qefc 'stty rows 24 cols 80; mutt -n -F $WORLD/muttrc -f /var/mail/alice' /dev/null"
 	rm -f "$WORLD/screen"
 	su alice -c "cd; $command" <"$WORLD/keys" >"$WORLD/screen" 2>&1 3>&- &
 	reader=$!
