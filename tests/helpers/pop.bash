@@ -167,10 +167,11 @@ apreq() {
 }
 
 # wire [SECONDS]: sends standard input to the server as it is. Prints what the
-# server sends until it closes the connection, at most for SECONDS. A reset is
-# an end like any other: socat's complaint is dropped.
+# server sends until it closes the connection, at most for SECONDS. socat's
+# complaint about a reset is dropped.
 wire() {
-	timeout "${1:-10}" socat -lf /dev/null -t "${1:-10}" - TCP:127.0.0.1:1109
+	timeout "${1:-10}" socat -lf /dev/null -t "${1:-10}" \
+	    - TCP:127.0.0.1:1109
 }
 
 # hear_only [SECONDS]: connects, sends nothing and does not end its side. Prints
