@@ -4,8 +4,8 @@
  * Runs as root in the pre-auth process, before it enters its jail. Only
  * keytab_is_for_pop, a pure computation, runs later, as the pre-auth user.
  * main, the listener and the monitor run only keytab_path, which opens no
- * keytab. The keytab is trusted. No other key, such as a host/ or HTTP/ key, may be copied,
- * because libkrb5 would try it for every ticket.
+ * keytab. The keytab is trusted. No other key, such as a host/ or HTTP/ key,
+ * may be copied, because libkrb5 would try it for every ticket.
  */
 #include "config.h"
 

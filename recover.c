@@ -47,6 +47,19 @@ log_recovery(const struct session *s)
 	    log_safe(&user, s->user.name));
 }
 
+/*
+ * Ends a process that has not got the session lock, for the reason in error.
+ */
+_Noreturn static void
+leave_locked(int error)
+{
+	errno = error;
+	log_failed_at(LOG_ERR,
+	    error == EAGAIN ? "another process has the session lock" : NULL,
+	    "finishing a removal");
+	_exit(RECOVERY_UNREACHABLE);
+}
+
 void
 recover_after_session(const struct session *s, int locks_channel)
 {
@@ -54,6 +67,7 @@ recover_after_session(const struct session *s, int locks_channel)
 	struct lock_session lock;
 	bool is_alone = lock_session_kept(s->state, s->kept.session) ||
 	    lock_session(s->state, NULL, &lock) == 0;
+	int error = errno;
 
 	if (!maildrop_unfinished(s->mailboxes, s->state))
 		_exit(RECOVERY_NOTHING);
@@ -62,7 +76,7 @@ recover_after_session(const struct session *s, int locks_channel)
 	confine_session(s, s->state);
 	log_recovery(s);
 	if (!is_alone)
-		_exit(RECOVERY_UNREACHABLE);
+		leave_locked(error);
 	finish_removal(s, s->state, &locks);
 }
 
@@ -71,13 +85,14 @@ recover_by_hand(const struct session *s, int channel)
 {
 	struct lock_plan locks = s->locks;
 	struct lock_session lock;
-	int state;
+	int state, error;
 	bool is_alone;
 
 	if (maildrop_state_open(s->mailboxes, s->path, s->directory, &state) !=
 	    DROP_OK)
 		_exit(RECOVERY_UNREACHABLE);
 	is_alone = lock_session(state, NULL, &lock) == 0;
+	error = errno;
 	if (is_alone &&
 	    maildrop_state_claim(s->mailboxes, s->path, s->directory, state,
 		&lock) != DROP_OK)
@@ -88,7 +103,7 @@ recover_by_hand(const struct session *s, int channel)
 	confine_session(s, state);
 	log_recovery(s);
 	if (!is_alone)
-		_exit(RECOVERY_UNREACHABLE);
+		leave_locked(error);
 	message_send_session(channel, MESSAGE_LOCKED, "");
 	finish_removal(s, state, &locks);
 }

@@ -6,8 +6,9 @@
  * architecture, and makes the program that the kernel runs for each call. The
  * build does not ask the kernel of this machine, which may be of another
  * architecture or without seccomp. Other numbers (HOST_...) come from the
- * host's headers, by sandbox-numbers.c. kpopd contains the programs as tables. It does
- * not link libseccomp, because that would cost each connection a millisecond.
+ * host's headers, by sandbox-numbers.c. kpopd contains the programs as tables.
+ * It does not link libseccomp, because that would cost each connection a
+ * millisecond.
  *
  * Versions of the C library differ in which of several equivalent calls they
  * make (open, openat, openat2). So the lists name all equivalent calls. A name

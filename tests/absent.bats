@@ -151,6 +151,9 @@ unreachable() {
 			fi
 		else
 			pop alice QUIT >"$WORLD/answer" || :
+			# Until its broker ends, --recover finds the mailbox
+			# in use.
+			soon 5 '! pgrep -x kpopd >/dev/null' || return
 			grep -qF -- "$answer" "$WORLD/answer" || {
 				echo "expected $answer"
 				cat "$WORLD/answer"

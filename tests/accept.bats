@@ -631,17 +631,19 @@ processes_started() {
 	await 10 '[ "$(log_lines | grep -c "peer=127.0.0.1:")" -ge 2 ]'
 }
 
-# all_are_accepted: returns true if six clients are connected to the port, and
+# all_are_accepted: returns true if 31 clients are connected to the port, and
 # the kernel's queue is empty.
 all_are_accepted() {
-	[ "$(ss -Htn state established sport = 1109 | wc -l)" -ge 6 ] &&
+	[ "$(ss -Htn state established sport = 1109 | wc -l)" -ge 31 ] &&
 	    [ "$(ss -Hltn sport = 1109 | awk '{ print $2 }')" -eq 0 ]
 }
 
 @test "only the listener has the connections that wait in the listener, and it rejects them when it ends" {
-	listener_restart -a 100:100:1
+	# One session begins each second, so the last connection waits for half
+	# a minute.
+	listener_restart -a 100:100:1:300:100
 	listener_wake
-	hold_connections 127.0.0.66 5
+	hold_connections 127.0.0.66 30
 	listener=$(listener_pid)
 	await 5 '[ "$(sockets "$listener")" -ge 4 ]'
 	await 5 '[ "$(pgrep -x kpopd -P "$listener" | wc -l)" -ge 1 ]'

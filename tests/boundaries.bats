@@ -10,12 +10,6 @@ setup_file() {
 	perl "$BATS_TEST_DIRNAME/programs/boundaries.pl" "$WORLD/boundaries" \
 	    <"$BATS_TEST_DIRNAME/boundaries"
 	chmod 755 "$WORLD"
-	cat >"$WORLD/dovecot.conf" <<-END
-	log_path = /dev/stderr
-	mail_location = mbox:~/boundaries:INBOX=~/inbox
-	mbox_write_locks = fcntl
-	first_valid_uid = 1
-	END
 }
 
 setup() {
@@ -26,12 +20,6 @@ setup() {
 # numbers: prints the numbers of the cases, 001 and so on.
 numbers() {
 	cut -d ' ' -f 1 "$WORLD/boundaries.list"
-}
-
-# doveadm_alice ARGUMENT ...: runs doveadm as alice.
-doveadm_alice() {
-	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= \
-	    -c $WORLD/dovecot.conf $*" 2>"$WORLD/dovecot.err"
 }
 
 # agrees COLUMN: returns true if standard input contains the counts of the
@@ -56,7 +44,8 @@ agrees() {
 @test "Dovecot finds the messages of each boundary file that the table gives for Dovecot" {
 	cp -r "$WORLD/boundaries" /home/alice/boundaries
 	chown -R alice /home/alice/boundaries
-	doveadm_alice "-f tab mailbox status messages '*'" |
+	dovecot_configure mbox '~/boundaries' '~/inbox' </dev/null
+	dovecot_does "-f tab mailbox status" "messages '*'" |
 	    sed -n 's/^\([0-9]\{3\}\)\t\([0-9]*\)$/\1 \2/p' |
 	    sort >"$WORLD/counts"
 	agrees 2 <"$WORLD/counts" || { cat "$WORLD/dovecot.err" >&2; return 1; }
@@ -72,7 +61,7 @@ agrees() {
 	echo "push \"<tag-pattern>~A<enter><tag-prefix><pipe-message>wc -c >>~/$1.count<enter><exit>\"" >>"$1.rc"
 	: >"$1.count"
 	# <> keeps the input open; mutt ends when its input ends.
-	TERM=xterm timeout 20 script -qefc "mutt -n -R -F $1.rc -f mutt/$1" /dev/null <>keys >"$1.screen" 2>&1
+	TERM=xterm timeout 20 script -qefc "stty rows 24 cols 80; mutt -n -R -F $1.rc -f mutt/$1" /dev/null <>keys >"$1.screen" 2>&1
 	echo "$1 $(wc -l <"$1.count")"
 	END
 	su alice -c 'cd; mkfifo keys'
@@ -101,12 +90,13 @@ piped_by_mutt() {
 	END
 	rm -f /home/alice/{keys,piped}
 	su alice -c "cd; mkfifo keys; TERM=xterm timeout 20 script -qefc \
-	    'mutt -n -R -F muttrc -f $1' /dev/null <>keys >screen 2>&1" ||
-	    return 1
+	    'stty rows 24 cols 80; mutt -n -R -F muttrc -f $1' \
+	    /dev/null <>keys >screen 2>&1" || return 1
 	tail -n +2 /home/alice/piped
 }
 
 @test "kpopd, mutt and mailutils keep the empty line that ends a header; Dovecot takes it for a separator" {
+	dovecot_configure mbox '~/dove' '~/none' </dev/null
 	for lines in 1 2 3; do
 		{
 			echo 'From s@example.test Mon Nov 23 05:00:00 2026'
@@ -128,8 +118,8 @@ piped_by_mutt() {
 			diff - "$WORLD/shown"
 		rm -rf /home/alice/dove
 		su alice -c "cd; mkdir dove; cat /var/mail/alice >dove/box"
-		doveadm_alice "-o mail_location=mbox:~/dove:INBOX=~/none" \
-		    "fetch size.physical mailbox box" >"$WORLD/dovecot.out"
+		dovecot_does fetch "size.physical mailbox box" \
+		    >"$WORLD/dovecot.out"
 		size=$(sed -n '/^size/{s/.*: //p;q}' "$WORLD/dovecot.out")
 		echo "$size $lines"
 	done >"$WORLD/dovecot.sizes"

@@ -126,8 +126,9 @@ mutt_with() {
 		echo "push '<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>$WORLD/got<enter><exit>'"
 	} >"$WORLD/muttrc"
 	: >"$WORLD/screen"
+	# mutt does not start on a terminal without rows and columns.
 	TERM=xterm timeout 20 \
-	    script -qefc "$program -n -F $WORLD/muttrc -f pop://${user-alice}@mail.kpopd.test:$port" /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
+	    script -qefc "stty rows 24 cols 80; $program -n -F $WORLD/muttrc -f pop://${user-alice}@mail.kpopd.test:$port" /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
 }
 
 @test "mutt with pop_authenticators=gssapi, and neomutt without it, fetch mail in TLS and without TLS" {

@@ -289,7 +289,7 @@ kill_and_login() {
 	local fault said=
 	mbox one two three | store alice
 	spool_keep
-	for fault in newfstatat:1 pread64:{1..17}; do
+	for fault in fstat,newfstatat:1 pread64:{1..17}; do
 		pop_login alice
 		faults "$(child_pid)" \
 		    -e "inject=${fault%:*}:error=EIO:when=${fault#*:}"

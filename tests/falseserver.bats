@@ -96,9 +96,7 @@ false_tls() {
 @test "kpopc --tls sends nothing inside TLS if the certificate is old, forged, or for another name or purpose" {
 	local name san='subjectAltName=DNS:mail.kpopd.test\n'
 	certificate sound "-days 9" /CN=x "$san" ca
-	certificate old \
-	    "-not_before 20200101000000Z -not_after 20200201000000Z" /CN=x \
-	    "$san" ca || certificate old "-days -1" /CN=x "$san" ca
+	certificate old "$(expired_dates)" /CN=x "$san" ca
 	certificate clients "-days 9" /CN=x \
 	    "${san}extendedKeyUsage=clientAuth\n" ca
 	certificate leaf "-days 9" \

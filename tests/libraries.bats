@@ -200,6 +200,7 @@ fdm_fetch() {
 }
 
 @test "fdm with kpopc as its pipe fetches mail by KPOP in TLS and by AUTH GSSAPI with confidentiality" {
+	command -v fdm >/dev/null || skip "this Debian has no fdm"
 	server_start $(tls_options)
 	fdm_fetch --tls -C "$WORLD/tls/ca.pem"
 	took_all tls
@@ -250,6 +251,7 @@ cclient_moves() {
 }
 
 @test "c-client fetches mail by pop3s and without TLS; kpopd refuses and logs the TLS 1.0 of c-client's /tls" {
+	command -v mailutil >/dev/null || skip "this Debian has no uw-mailutils"
 	server_start -p $(tls_options)
 	cclient_moves notls
 	took_all none

@@ -225,7 +225,7 @@ refuses() {
 @test "-n refuses users with smaller uids, and -s refuses tickets for other services" {
 	local service=pop3/mail.kpopd.test
 	server_stop
-	server_start -n 1002 -s $service
+	server_start -n "$(id -u bob)" -s $service
 	realm_login alice
 	run kpopc mail.kpopd.test </dev/null
 	[ "$status" -eq 1 ]

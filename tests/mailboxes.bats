@@ -60,6 +60,20 @@ show_spool() {
 	rm "$WORLD/mounted"
 }
 
+# hold_lock FILE: starts a process with the session lock in this file, which
+# keeps it until the teardown.
+hold_lock() {
+	: >"$WORLD/has-lock"
+	perl -e 'use Fcntl; $| = 1;
+	    open F, "+<", shift or die;
+	    $lock = pack "s s l! l! i", F_WRLCK, 0, 0, 0, 0;
+	    fcntl F, F_SETLK, $lock or die;
+	    print "locked\n";
+	    sleep 60' "$1" >"$WORLD/has-lock" 3>&- &
+	holder=$!
+	await 5 '[ -s "$WORLD/has-lock" ]'
+}
+
 # serve [KPOPD-OPTION ...]: replaces the server by one with these options.
 serve() {
 	server_stop
@@ -93,6 +107,21 @@ recover() {
 			no_journal
 		done
 	done
+}
+
+@test "--recover logs why it cannot finish a removal while another process has the session lock" {
+	interrupt_removal j
+	hold_lock "$(kept)/session"
+	log_mark
+	run recover -l fcntl
+	[ "$status" -eq 1 ]
+	[ "$output" = "alice (/var/mail/alice): not reachable, see syslog" ]
+	log_has 'failed .*what="finishing a removal" error="another process has the session lock"'
+	kill "$holder"
+	wait "$holder" || true
+	run recover -l fcntl
+	[ "$output" = "alice (/var/mail/alice): removal finished" ]
+	spool_is alice two three four
 }
 
 @test "a mailbox is unavailable if it vanished with its directory, and empty if another program removed it" {
@@ -399,16 +428,7 @@ remove_user() {
 	mkdir -m 700 "$state/users/$uid"
 	touch "$state/users/$uid/session"
 	chown -R alice: "$state/users/$uid"
-	: >"$WORLD/has-lock"
-	# The process holds the lock until the teardown kills it.
-	perl -e 'use Fcntl; $| = 1;
-	    open F, "+<", shift or die;
-	    $lock = pack "s s l! l! i", F_WRLCK, 0, 0, 0, 0;
-	    fcntl F, F_SETLK, $lock or die;
-	    print "locked\n";
-	    sleep 60' "$state/users/$uid/session" >"$WORLD/has-lock" 3>&- &
-	holder=$!
-	await 5 '[ -s "$WORLD/has-lock" ]'
+	hold_lock "$state/users/$uid/session"
 	run pop alice QUIT
 	[[ $output == *"-ERR [IN-USE]"* ]]
 }

@@ -271,18 +271,7 @@ with_planted() {
 }
 
 @test "a message that Dovecot saves unquoted is one message, before and after Dovecot changes flags" {
-	cat >"$WORLD/dovecot.conf" <<-END
-	log_path = /dev/stderr
-	mail_location = mbox:~/mail:INBOX=/var/mail/%u
-	mbox_write_locks = fcntl
-	first_valid_uid = 1
-	END
-	chmod 755 "$WORLD"
-	dovecot() {
-		su alice -c "cd; USER=alice doveadm \
-		    -o stats_writer_socket_path= -c $WORLD/dovecot.conf $*" \
-		    2>"$WORLD/dovecot.err"
-	}
+	dovecot_configure mbox '~/mail' /var/mail/alice </dev/null
 	mbox one | store alice
 	sed 's/$/\r/' >"$WORLD/mail.eml" <<-END
 	Received: x
@@ -298,14 +287,14 @@ with_planted() {
 	End: of
 	END
 	chmod 644 "$WORLD/mail.eml"
-	dovecot "save -m INBOX $WORLD/mail.eml"
+	dovecot_does save "-m INBOX $WORLD/mail.eml"
 	[ "$(grep -c '^From ' /var/mail/alice)" -eq 5 ]
 	make_message two | deliver alice
 	pop alice STAT UIDL QUIT | tr -d '\r' >"$WORLD/before"
 	grep -qx '+OK 3 messages' "$WORLD/before"
 	retrieve 2 | sed '/^Received/,/^\r$/d' |
 	    cmp - <(sed '1,/^\r$/d' "$WORLD/mail.eml")
-	dovecot "flags add '\\Seen' mailbox INBOX ALL"
+	dovecot_does "flags add" "'\\Seen' mailbox INBOX ALL"
 	pop alice STAT UIDL QUIT | tr -d '\r' >"$WORLD/after"
 	diff <(grep '^[0-9]' "$WORLD/before") <(grep '^[0-9]' "$WORLD/after")
 }

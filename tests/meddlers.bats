@@ -182,8 +182,9 @@ ends_with() {
 		printf 'NOOP\r\n' >&"$keys"
 	done
 	# s_client discards all input that it reads together with one of its own
-	# commands. So repeat CAPA until s_client reads a CAPA separately.
-	await 50 'printf "CAPA\r\n" >&"$keys"
+	# commands. So repeat CAPA until s_client reads a CAPA separately. In
+	# lower case, because "C" is a command of OpenSSL 3.5.
+	await 50 'printf "capa\r\n" >&"$keys"
 	    grep -aq "^SASL" "$WORLD/answers"'
 	echo "$(grep -ac KEYUPDATE "$WORLD/answers") updates, $before KB," \
 	    "then $(field "$tls" VmRSS)"

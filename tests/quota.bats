@@ -156,20 +156,26 @@ describe_maildirsize() {
 	# would find three messages and not two.
 	make_message m4 | as_alice sh -c "cat >$box/new/2000000000.a"
 	pop_removes 2
-	cat >"$WORLD/dovecot.conf" <<-END
-	log_path = /dev/stderr
-	mail_location = maildir:~/Maildir
-	first_valid_uid = 1
-	mail_plugins = quota
-	plugin {
-	  quota = maildir:User quota
-	  quota_rule = *:bytes=100000
-	}
-	END
-	chmod 755 "$WORLD"
-	run as_alice env -C /home/alice USER=alice \
-	    doveadm -o stats_writer_socket_path= -c "$WORLD/dovecot.conf" \
-	    -f flow quota get
+	if dovecot_is_new; then
+		dovecot_configure maildir '~/Maildir' <<-END
+		mail_plugins {
+		  quota = yes
+		}
+		quota "User quota" {
+		  driver = maildir
+		  storage_size = 100000B
+		}
+		END
+	else
+		dovecot_configure maildir '~/Maildir' <<-END
+		mail_plugins = quota
+		plugin {
+		  quota = maildir:User quota
+		  quota_rule = *:bytes=100000
+		}
+		END
+	fi
+	run dovecot_does "-f flow quota get"
 	echo "$output"
 	[[ $output == *Type=MESSAGE\ Value=2\ * ]]
 }

@@ -29,7 +29,7 @@ teardown() {
 reader_open() {
 	local command="$1 -n"
 	[ "$1" != mutt ] ||
-	    command="TERM=xterm script -qefc 'mutt -n -F $WORLD/muttrc -f /var/mail/alice' /dev/null"
+	    command="TERM=xterm script -qefc 'stty rows 24 cols 80; mutt -n -F $WORLD/muttrc -f /var/mail/alice' /dev/null"
 	rm -f "$WORLD/screen"
 	su alice -c "cd; $command" <"$WORLD/keys" >"$WORLD/screen" 2>&1 3>&- &
 	reader=$!
@@ -287,30 +287,12 @@ marks_alpine() {
 	reader_end
 }
 
-# dovecot_configure: writes a configuration of Dovecot for alice's mailbox.
-dovecot_configure() {
-	cat >"$WORLD/dovecot.conf" <<-END
-	log_path = /dev/stderr
-	mail_location = mbox:~/dovecot:INBOX=/var/mail/alice
-	mbox_write_locks = fcntl
-	first_valid_uid = 1
-	END
-	chmod 755 "$WORLD"
-}
-
-# dovecot_does COMMAND: runs a command of doveadm as alice.
-dovecot_does() {
-	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= \
-	    -c $WORLD/dovecot.conf $1" 2>"$WORLD/dovecot.err" ||
-	    { cat "$WORLD/dovecot.err"; return 1; }
-}
-
 # marks_dovecot KEYWORD: sets flags and this keyword with Dovecot.
 marks_dovecot() {
-	dovecot_configure
-	dovecot_does "flags add '\\Seen $1' mailbox INBOX 1" &&
-	    dovecot_does "flags add '\\Flagged \$Label1' mailbox INBOX 2" &&
-	    dovecot_does "flags add '\\Answered $1' mailbox INBOX 3"
+	dovecot_configure mbox '~/dovecot' /var/mail/alice </dev/null
+	dovecot_does "flags add" "'\\Seen $1' mailbox INBOX 1" &&
+	    dovecot_does "flags add" "'\\Flagged \$Label1' mailbox INBOX 2" &&
+	    dovecot_does "flags add" "'\\Answered $1' mailbox INBOX 3"
 }
 
 # marks_recorded front|end FIELD ...: changes each message as programs do that
@@ -411,7 +393,7 @@ ids_are_kept() {
 
 # bats test_tags=attack:4-18
 @test "a message with a truncated header keeps its UIDL when Dovecot ends the header's line and appends a message" {
-	dovecot_configure
+	dovecot_configure mbox '~/dovecot' /var/mail/alice </dev/null
 	for end in '' '\r' '\n\n'; do
 		rm -rf /home/alice/dovecot
 		{
@@ -436,7 +418,7 @@ ids_are_kept() {
 @test "kpopd keeps the internal message of a mailbox that Dovecot has emptied, and does not show it" {
 	mbox m1 m2 | store alice
 	marks_dovecot one
-	dovecot_does 'expunge mailbox INBOX all'
+	dovecot_does expunge 'mailbox INBOX all'
 	grep -q '^X-IMAP: ' /var/mail/alice
 	cp /var/mail/alice "$WORLD/internal"
 	run pop alice STAT QUIT
@@ -450,7 +432,7 @@ ids_are_kept() {
 @test "kpopd does not show Dovecot's internal message after other mail readers or Dovecot have changed it" {
 	mbox m1 m2 | store alice
 	marks_dovecot one
-	dovecot_does 'expunge mailbox INBOX all'
+	dovecot_does expunge 'mailbox INBOX all'
 	for name in m3 m4 m5; do make_message "$name" | deliver alice; done
 	pop alice UIDL QUIT | grep '^[0-9] ' >"$WORLD/ids"
 	[ "$(wc -l <"$WORLD/ids")" -eq 3 ]

@@ -175,6 +175,20 @@ rules_of() {
 	spool_is alice one
 }
 
+# bats test_tags=promise:4
+@test "a session that blocks its signals is killed for a forbidden system call, and the log has the signal" {
+	mbox one | store alice
+	pop_login alice
+	# The set of signals has bit 6 of each byte: also 31, SIGSYS.
+	captive "$(child_pid)" "rt_sigprocmask 0 @@@@@@@@ 0 8" \
+	    "execve /bin/true 0 0"
+	[ "$returned" = 0 ]
+	pop_hear_end
+	await 5 '! pgrep -x kpopd >/dev/null'
+	log_has 'fatal .*the session was ended by signal 31 \(Bad system call\)'
+	spool_is alice one
+}
+
 @test "ioctl may count a session's unacknowledged bytes, also the unread bytes of a relay, and do nothing else" {
 	# These are TIOCOUTQ, FIONREAD and TIOCSTI.
 	count_unacknowledged="ioctl 0 0x5411 0"

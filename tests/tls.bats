@@ -255,7 +255,7 @@ gives_up() {
 	openssl req -new -key "$WORLD/tls/server.key" \
 	    -subj /CN=mail.kpopd.test -out "$WORLD/tls/old.csr" 2>/dev/null
 	openssl x509 -req -in "$WORLD/tls/old.csr" -CA "$WORLD/tls/ca.pem" \
-	    -CAkey "$WORLD/tls/ca.key" -CAcreateserial -days -1 \
+	    -CAkey "$WORLD/tls/ca.key" -CAcreateserial $(expired_dates) \
 	    -extfile "$WORLD/tls/server.ext" -out "$WORLD/tls/old.pem" \
 	    2>/dev/null
 	unknown='the client does not take the certificate: unknown_ca"$'

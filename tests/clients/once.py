@@ -135,12 +135,15 @@ class Box:
             *as_alice,
             'script',
             '-qefc',
-            'mutt -n -F %s/muttrc -f %s -e "push \'<jump>%d<enter>%s<sync-mailbox><exit>\'"'
+            'stty rows 24 cols 80; mutt -n -F %s/muttrc -f %s -e "push \'<jump>%d<enter>%s<sync-mailbox><exit>\'"'
             % (world, mailbox, n + self.internal, keys),
             '/dev/null'
         )
 
     def doveadm(self, n, *command):
+        words = 2 if command[:1] == ('flags',) else 1
+        command = list(command or ('expunge',))
+        command[words:words] = os.environ['DOVEADM'].split()
         return run(
             *as_alice,
             'doveadm',
@@ -148,7 +151,7 @@ class Box:
             'stats_writer_socket_path=',
             '-c',
             world + '/dovecot.conf',
-            *(command or ('expunge',)),
+            *command,
             'mailbox',
             'INBOX',
             str(n)

@@ -2,7 +2,7 @@
 # replace each of the four functions below.
 
 for helper in server realm mail pop proc crash tls keys torture evidence \
-    fuse; do
+    fuse dovecot; do
 	# shellcheck source=/dev/null
 	source "$BATS_TEST_DIRNAME/helpers/$helper.bash"
 done

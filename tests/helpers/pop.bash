@@ -167,9 +167,11 @@ apreq() {
 }
 
 # wire [SECONDS]: sends standard input unchanged to the server. Prints what the
-# server sends until it closes the connection, for at most SECONDS.
+# server sends until it closes the connection, for at most SECONDS. Discards
+# socat's message about a reset.
 wire() {
-	timeout "${1:-10}" socat -t "${1:-10}" - TCP:127.0.0.1:1109
+	timeout "${1:-10}" socat -lf /dev/null -t "${1:-10}" \
+	    - TCP:127.0.0.1:1109
 }
 
 # hear_only [SECONDS]: connects, sends nothing, and does not close the client's

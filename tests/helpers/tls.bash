@@ -10,11 +10,14 @@ tls_make() {
 		cd "$WORLD/tls"
 		openssl req -x509 -newkey rsa:2048 -nodes -days 30 \
 		    -subj /CN=throwaway-ca \
+		    -addext keyUsage=critical,keyCertSign,cRLSign \
 		    -keyout ca.key -out ca.pem
 		openssl req -newkey rsa:2048 -nodes -subj /CN=mail.kpopd.test \
 		    -keyout server.key -out server.csr
-		printf 'subjectAltName=DNS:mail.kpopd.test,DNS:localhost\n' \
-		    >server.ext
+		# Python 3.13 requires the extensions of RFC 5280.
+		printf '%s\n' \
+		    subjectAltName=DNS:mail.kpopd.test,DNS:localhost \
+		    authorityKeyIdentifier=keyid >server.ext
 		openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key \
 		    -CAcreateserial -days 30 \
 		    -extfile server.ext -out server.crt
@@ -28,6 +31,16 @@ tls_make() {
 # tls_options: prints the options of kpopd for this certificate and key.
 tls_options() {
 	echo "-c $WORLD/tls/server.pem -K $WORLD/tls/server.key"
+}
+
+# expired_dates: prints the options of openssl x509 for a certificate that has
+# expired. OpenSSL 3.0 has no dates there, and 3.5 no end before the start.
+expired_dates() {
+	if openssl x509 -help 2>&1 | grep -q -- -not_after; then
+		echo "-not_before 20200101000000Z -not_after 20200201000000Z"
+	else
+		echo "-days -1"
+	fi
 }
 
 # s_client OPTION ...: sends standard input to the server inside TLS, and prints
