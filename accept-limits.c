@@ -1,8 +1,8 @@
 /*
  * Limits the sessions: how many run at a time, and how many begin in a second.
  *
- * Runs as root, in the listener. Pure computation: the caller has the clock,
- * the processes and the memory.
+ * Runs as root, in the listener. Pure computation: the caller provides the time
+ * and the memory, and makes the processes.
  */
 #include "config.h"
 
@@ -12,7 +12,7 @@
 
 #define WHOLE SOURCES_WHOLE
 
-/* Returns the offset of the table of addresses. */
+/* Returns the offset of the table of addresses in the state. */
 static size_t
 sessions_size(const struct limits_config *most)
 {
@@ -24,8 +24,8 @@ sessions_size(const struct limits_config *most)
 }
 
 /*
- * Returns the number of addresses that the table holds: all in use, one more,
- * and those seen last.
+ * Returns the number of addresses in the table: all that can be in use, one for
+ * a new connection, and LIMITS_SEEN others.
  */
 static int
 count_sources(const struct limits_config *most)
@@ -97,8 +97,8 @@ limits_take_slot(struct limits_state *t, const struct address_net *net,
 		return LIMITS_OK;
 	slot->source = sources_get(t->sources, net, now);
 	/*
-	 * A connection rejected here costs no token; otherwise an address with
-	 * many users would lose its rate as well.
+	 * A connection that is rejected here takes no token. Otherwise an
+	 * address with too many sessions would also use up its rate.
 	 */
 	if (t->sources->at[slot->source].in_use >= t->most.each)
 		return LIMITS_EACH;

@@ -11,42 +11,47 @@
 #include "accept-sources.h"
 #include "address.h"
 
-/* The largest value of each limit; a table of so many sessions has 8 MiB. */
+/*
+ * The largest value of each limit. A state for this many sessions takes less
+ * than 8 MiB.
+ */
 #define LIMITS_MAX 100000
-/* Connections that wait for their turn. */
+/* The most connections that wait for a session. */
 #define LIMITS_WAITING 512
-/* Addresses that are kept besides those in use. */
+/* How many addresses are kept besides those in use. */
 #define LIMITS_SEEN 8192
 
 /* The limits, as -a specifies them. */
 struct limits_config {
 	int all;       /* sessions */
 	int each;      /* sessions from one address, or one /64 of IPv6 */
-	int rate;      /* new sessions per second; also the most at once */
+	int rate;      /* new sessions per second, and in one burst */
 	int each_rate; /* new sessions per second from one address */
 };
 
 /*
- * What one connection takes of the limits, from limits_take_slot until
+ * What one connection uses of the limits, from limits_take_slot until
  * limits_return_slot or limits_end_session.
  */
 struct limits_slot {
 	int source; /* index; 0: the address has no limits of its own */
 	/*
-	 * ms at which the token bucket of its address would be full without
-	 * it; the connection with the lowest rank is served first.
+	 * The time, in ms, at which the token bucket of the address would be
+	 * full without this connection. The connection with the lowest rank is
+	 * served first.
 	 */
 	int64_t rank;
 	/*
-	 * ms at which the bucket has a token for it; it is not served before.
-	 * The connection with the lowest rank is also due first.
+	 * The time, in ms, at which that bucket has a token for this
+	 * connection; it is served no earlier. The connection with the lowest
+	 * rank is also due first.
 	 */
 	int64_t due;
 };
 
 /*
- * The sessions that run now, and the rates. It has a fixed size, in the
- * caller's memory.
+ * The sessions that run now, and the rates, in memory of a fixed size that the
+ * caller provides.
  */
 struct limits_state {
 	struct limits_config most;
@@ -80,15 +85,15 @@ void limits_init(struct limits_state *t, const struct limits_config *most,
 int limits_wait_ms(struct limits_state *t, int64_t now);
 
 /*
- * Decides whether a connection may begin a session, now or after a wait. net:
- * the address that the connection counts for, or NULL if that address has no
- * limits of its own. Fills *slot if it returns LIMITS_OK. At most
- * LIMITS_WAITING slots may be without a session at a time.
+ * Decides whether a connection may begin a session, at once or after a wait.
+ * net: the address that the connection counts for, or NULL if that address has
+ * no limits of its own. Fills *slot if it returns LIMITS_OK. The caller may
+ * have at most LIMITS_WAITING slots without a session at a time.
  */
 enum limits_verdict limits_take_slot(struct limits_state *t,
     const struct address_net *net, int64_t now, struct limits_slot *slot);
 
-/* Returns the slot of a connection that got no session. */
+/* Gives back the slot of a connection that got no session. */
 void limits_return_slot(struct limits_state *t, const struct limits_slot *slot);
 
 /* Returns true if no further session may begin. */
@@ -99,8 +104,8 @@ void limits_begin_session(struct limits_state *t, pid_t pid,
     const struct limits_slot *slot, int64_t now);
 
 /*
- * Removes the session of process pid, which has ended, with its slot. Returns
- * false if pid had no session.
+ * Removes the session of process pid, which has ended, and gives back its slot.
+ * Returns false if pid had no session.
  */
 bool limits_end_session(struct limits_state *t, pid_t pid);
 

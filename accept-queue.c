@@ -4,11 +4,12 @@
  * Runs as root, in the listener. Pure computation.
  *
  * A connection's rank is the time at which the token bucket of its address
- * would be full without it (accept-limits.h). The lowest rank is served first,
- * and of equal ranks the oldest. So if several connections come together, the
- * first one of each address is served before the second one of any other. No
- * connection waits for all that come after it, because their ranks are higher.
- * If the queue is full, the connection that would be served last is rejected.
+ * would be full without it (accept-limits.h). The connection with the lowest
+ * rank is served first; if ranks are equal, the oldest. So if several
+ * connections come together, the first one of each address is served before the
+ * second one of any address. No connection waits for ever, because the ranks of
+ * later connections grow with the time. If the queue is full, the connection
+ * that would be served last is rejected.
  */
 #include "config.h"
 

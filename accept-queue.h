@@ -1,4 +1,4 @@
-/* The accepted connections that wait for their turn: see accept-queue.c. */
+/* The accepted connections that wait for a session: see accept-queue.c. */
 #ifndef ACCEPT_QUEUE_H
 #define ACCEPT_QUEUE_H
 
@@ -21,8 +21,9 @@ struct accept_queue {
 };
 
 /*
- * Appends a connection. If the queue is full, moves the connection whose turn
- * is last to *lost, which may be the new one, and returns true.
+ * Appends a connection. Returns true if the queue was full. Then *lost is the
+ * connection that would be served last, perhaps the new one; it is not in the
+ * queue.
  */
 bool queue_add(struct accept_queue *q, const struct waiting *w,
     struct waiting *lost);
@@ -33,7 +34,10 @@ bool queue_add(struct accept_queue *q, const struct waiting *w,
  */
 int queue_next(const struct accept_queue *q);
 
-/* Removes and returns a connection; the later ones move up. */
+/*
+ * Removes and returns a connection. The index of each later connection
+ * decreases by one.
+ */
 struct waiting queue_remove(struct accept_queue *q, int index);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * Accepts a connection from the listening fd 0, which other processes may share.
+ * Accepts a connection from the listening fd 0, which other processes may have
+ * as well.
  *
  * Runs as root: in main, and in the listener.
  */
@@ -15,7 +16,7 @@
 
 #include "accept-socket.h"
 
-/* accept is interrupted if it has waited so long for a connection. */
+/* accept is interrupted after it has blocked for this long. */
 #define ACCEPT_US 50000
 
 bool
@@ -44,11 +45,11 @@ interrupt_accept(int signal_number)
 }
 
 /*
- * After poll has reported a connection another process with the same socket may
- * accept it. Then accept would block, unless the socket is non-blocking; all
- * processes share that flag, so it is not changed here. A timer interrupts
- * accept instead. It repeats, because its first signal may come before accept
- * begins.
+ * After poll has reported a connection, another process with the same socket
+ * may take that connection first. Then accept blocks. kpopd does not make the
+ * socket non-blocking, because all these processes share that flag. Instead a
+ * timer interrupts accept. The timer repeats, because its first signal may come
+ * before accept begins.
  */
 int
 accept_within_limit(struct sockaddr_storage *from)

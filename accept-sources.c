@@ -1,15 +1,16 @@
 /*
  * Counts connections per address, in a table of fixed size.
  *
- * Runs as root, in the listener. Pure computation: the caller has the clock,
- * the memory and the key.
+ * Runs as root, in the listener. Pure computation: the caller provides the
+ * time, the memory and the key.
  *
- * An address in use keeps its entry. A new address may take the entry of the
- * address not in use that was seen least recently; that one has a full token
- * bucket if it returns. So an attacker with more addresses than entries can
- * exceed the rate of each address. But the attacker cannot make another address
- * appear to be over its rate. Every operation looks at one chain; chains are
- * short, because the key of the hash is secret.
+ * An address is in use while it has a session or a waiting connection; it then
+ * keeps its entry. If no entry is free, a new address takes the entry of the
+ * least recently seen address that is not in use. If the discarded address
+ * returns, it gets a full token bucket. So an attacker with more addresses than
+ * entries can exceed the rate of each address. But the attacker cannot make
+ * another address appear to be over its rate. Every operation searches one hash
+ * chain. Chains are short, because clients do not know the key of the hash.
  */
 #include "config.h"
 
@@ -47,7 +48,7 @@ sources_init(struct sources *s, int room, int rate, int burst,
 	memcpy(s->key, key, sizeof(s->key));
 }
 
-/* Returns where the head of the chain with this address is. */
+/* Returns a pointer to the head of this address's chain. */
 static int *
 find_chain(struct sources *s, const struct address_net *net)
 {
@@ -60,7 +61,7 @@ find_chain(struct sources *s, const struct address_net *net)
 	return &heads[(h >> 32) & (s->chains - 1)];
 }
 
-/* Appends an address to the list of those not in use, as the newest. */
+/* Appends an address, as the newest, to the list of addresses not in use. */
 static void
 unused_append(struct sources *s, int i)
 {
@@ -73,7 +74,7 @@ unused_append(struct sources *s, int i)
 	s->newest = i;
 }
 
-/* Removes an address from the list of those not in use. */
+/* Removes an address from the list of addresses not in use. */
 static void
 unused_remove(struct sources *s, int i)
 {
@@ -84,8 +85,8 @@ unused_remove(struct sources *s, int i)
 }
 
 /*
- * Removes the address seen least recently of those not in use. Returns the
- * index of its entry.
+ * Removes the least recently seen address that is not in use. Returns the index
+ * of its entry.
  */
 static int
 evict_oldest(struct sources *s)
@@ -131,8 +132,8 @@ sources_take(struct sources *s, int index, int64_t now)
 	int64_t gone = now - a->since, missing;
 
 	/*
-	 * The bucket is full after that many ms; a longer time would overflow
-	 * the product.
+	 * After `most` ms the bucket is full in any case. A longer time could
+	 * overflow the product.
 	 */
 	if (gone > most)
 		gone = most;

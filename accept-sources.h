@@ -8,9 +8,9 @@
 
 #include "address.h"
 
-/* Thousandths of one connection, and ms of a second. */
+/* One connection in thousandths, and one second in ms. */
 #define SOURCES_WHOLE 1000
-/* The longest wait of a connection for the rate of its address. */
+/* The longest wait, in ms, of a connection for the rate of its address. */
 #define SOURCES_WAIT_MS 1000
 
 /* One address: how many connections it has, and its token bucket. */
@@ -24,13 +24,13 @@ struct source {
 };
 
 /*
- * The table. It has a fixed size, in the caller's memory. at[0] is unused, so
- * that index 0 means none.
+ * The table, in memory of a fixed size that the caller provides. at[0] is
+ * unused, so index 0 means none.
  */
 struct sources {
 	uint64_t key[3];
-	int rate, burst;    /* of each bucket: connections a second, at once */
-	int room, used;     /* addresses */
+	int rate, burst;    /* tokens of a bucket: per second; when full */
+	int room, used;     /* addresses: at most; now */
 	int oldest, newest; /* of the addresses not in use */
 	uint32_t chains;    /* a power of two; their heads follow at[] */
 	struct source at[];
@@ -45,22 +45,23 @@ void sources_init(struct sources *s, int room, int rate, int burst,
 
 /*
  * Finds the address. If it is not in the table, gives it an unused entry, or
- * the entry of the address not in use that was seen least recently. Fewer than
+ * the entry of the least recently seen address that is not in use. Fewer than
  * room addresses may be in use. Returns its index, which is never 0.
  */
 int sources_get(struct sources *s, const struct address_net *net, int64_t now);
 
 /*
- * Takes one connection from the address's token bucket, which may owe as many
- * as come in SOURCES_WAIT_MS. Returns how many thousandths the bucket lacked
- * before that, or -1 if it would owe too many.
+ * Takes a token for one connection from the address's bucket. The bucket may
+ * owe as many tokens as it earns in SOURCES_WAIT_MS. Returns how many
+ * thousandths of a token were missing from a full bucket before the call, or -1
+ * if the bucket would owe too many.
  */
 int64_t sources_take(struct sources *s, int index, int64_t now);
 
 /* Counts one more session or waiting connection of the address. */
 void sources_hold(struct sources *s, int index);
 
-/* Counts one session or waiting connection of the address less. */
+/* Counts one fewer session or waiting connection of the address. */
 void sources_release(struct sources *s, int index);
 
 #endif

@@ -21,7 +21,8 @@
 #include "clock.h"
 #include "log.h"
 
-#define ANSWER "-ERR [SYS/TEMP] the server cannot serve now, try again later\r\n"
+#define ANSWER                                                                 \
+	"-ERR [SYS/TEMP] the server cannot serve now, try again later\r\n"
 /*
  * The pause, in ms. systemd gives a service up after 5 starts in 10 seconds,
  * and openbsd-inetd after 256 in a minute.

@@ -1,17 +1,20 @@
 /*
  * Accepts connections on a listening fd 0, and makes a process for each.
  *
- * Runs as root: the listener, which inetd or systemd starts once for many
- * connections. It looks at addresses, counts and forks. It never reads what
- * clients send, and it never has a key. A child becomes the monitor that inetd
- * would have started; only the exec is saved.
+ * Runs as root, in the listener. inetd or systemd starts the listener once for
+ * many connections. The listener looks at addresses, counts connections and
+ * forks. It never reads what clients send, and it never has a key. Each child
+ * becomes the monitor of one connection, as if inetd had started it, but
+ * without the exec.
  *
- * inetd has the same socket and listens again after the listener has ended. So
- * a connection in the kernel's queue is served by this listener or the next.
+ * inetd keeps the same socket and waits for connections again after the
+ * listener has ended. So a connection in the kernel's queue is served by this
+ * listener or the next.
  *
- * The kernel's queue is first come, first served: the connections of one
- * address could delay all others. So the listener accepts every connection,
- * rejects those above the limits of their address, and orders the rest itself.
+ * The kernel's queue is first come, first served, so the connections of one
+ * address could delay all others. Therefore the listener accepts every
+ * connection, rejects those above the limits of their address, and orders the
+ * rest itself.
  */
 #include "config.h"
 
@@ -38,20 +41,21 @@
 #include "log.h"
 
 #define REJECTION "-ERR [SYS/TEMP] too many connections, try again later\r\n"
-/* The listener accepts nothing for so long after an accept failed. */
+/* After a failed accept the listener accepts nothing for this long. */
 #define BACKOFF_MS 500
 /* How often the listener looks whether it was replaced. */
 #define STALE_MS 1000
 /* The most connections accepted before the listener handles other events. */
 #define BATCH 64
 /*
- * Descriptors besides the waiting connections: the listener's and libraries'.
+ * Descriptors that the listener and its libraries need besides those of the
+ * waiting connections.
  */
 #define OTHER_FDS 32
-/* The tables begin at multiples of this. */
+/* The alignment of the tables, in bytes. */
 #define CACHE_LINE 64
 
-/* The reasons for a log line. Each has a log interval of its own. */
+/* The troubles that the listener logs. Each has its own log interval. */
 enum trouble {
 	TROUBLE_ALL,
 	TROUBLE_EACH,
@@ -70,17 +74,17 @@ struct listener {
 	struct limits_state *limits;
 	struct accept_queue *queue;
 	int signals;        /* a signalfd */
-	int64_t resume;     /* ms; nothing is accepted before */
-	int64_t last_event; /* ms; a connection came or a session ended */
-	int64_t stale_due;  /* ms; stale_is_replaced is not called before */
-	bool is_stale;      /* accepts nothing, ends when no connection waits */
+	int64_t resume;     /* ms; before this time nothing is accepted */
+	int64_t last_event; /* ms; of the last connection or end of a session */
+	int64_t stale_due;  /* ms; before this time kpopd is not looked at */
+	bool is_stale;      /* accepts nothing; ends when the queue is empty */
 	bool is_over;
 	struct log_limit troubles[TROUBLES];
 };
 
 /*
- * Logs a trouble, at most once a minute each: any client could flood syslog
- * otherwise. address: the client's, or "none".
+ * Logs a trouble at most once in its log interval; otherwise any client could
+ * flood syslog. address: the client's address, or "none".
  */
 static void
 log_trouble(struct listener *l, enum trouble t, const char *address)
@@ -113,8 +117,9 @@ log_trouble(struct listener *l, enum trouble t, const char *address)
 }
 
 /*
- * Closes a connection that gets no session; sends one line to the client if the
- * socket takes it at once.
+ * Logs why a connection gets no session, and closes it. First sends the client
+ * one line, unless TLS would come first, the client is gone, or the socket
+ * would block.
  */
 static void
 reject(struct listener *l, int fd, enum trouble t,
@@ -129,8 +134,8 @@ reject(struct listener *l, int fd, enum trouble t,
 
 /*
  * Returns true if the connection needs no session: it was reset, or the client
- * has ended its side without sending a byte. A client that sent some bytes
- * before may be one that writes everything and then reads.
+ * has ended its side without sending a byte. A client that has sent bytes
+ * before it ended its side may still read the answers.
  */
 static bool
 is_gone(int fd)
@@ -146,8 +151,9 @@ is_gone(int fd)
 }
 
 /*
- * Becomes the process that inetd would have started: with the connection, and
- * without any descriptor of the listener, above all those of other clients.
+ * In the child: becomes the process that inetd would have started, with the
+ * connection on descriptors 0 and 1. Closes all other descriptors, because some
+ * are connections of other clients.
  */
 _Noreturn static void
 become_session(struct listener *l, int fd)
@@ -175,8 +181,8 @@ reject_waiting(struct listener *l, int index, enum trouble t)
 }
 
 /*
- * Returns the ms until the next waiting connection may have a session. The
- * queue must not be empty.
+ * Returns how many ms the next waiting connection must still wait for its
+ * session. The queue must not be empty.
  */
 static int64_t
 next_turn_ms(struct listener *l)
@@ -187,12 +193,14 @@ next_turn_ms(struct listener *l)
 	return due > wait ? due : wait;
 }
 
-/* Makes a process for the next waiting connection. */
+/*
+ * Makes a process for the next waiting connection, or rejects the connection.
+ */
 static void
 begin_session(struct listener *l)
 {
 	int next = queue_next(l->queue);
-	/* A copy, because the child does not have the queue. */
+	/* A copy, because the child does not inherit the queue's memory. */
 	const struct waiting w = l->queue->at[next];
 	pid_t pid;
 
@@ -238,8 +246,8 @@ enqueue(struct listener *l, int fd, const struct sockaddr_storage *from)
 		return;
 	}
 	/*
-	 * Such a connection takes no token of its address, because the client
-	 * may only test whether the port is open.
+	 * A connection that has already ended takes no token of its address.
+	 * The client may only have tested whether the port is open.
 	 */
 	if (is_gone(fd)) {
 		reject(l, fd, TROUBLE_GONE, &w.address);
@@ -280,8 +288,8 @@ accept_one(struct listener *l)
 		fatal("accept");
 	default:
 		/*
-		 * A resource is exhausted; or a network error of the
-		 * connection, which accept(2) returns as well.
+		 * A resource is exhausted, or the new connection already has a
+		 * network error. accept(2) reports both.
 		 */
 		log_trouble(l, TROUBLE_ACCEPT, "none");
 		l->resume = clock_ms() + BACKOFF_MS;
@@ -341,15 +349,15 @@ read_signals(struct listener *l)
 	while (read(l->signals, &s, sizeof(s)) == (ssize_t)sizeof(s)) {
 		if (s.ssi_signo == SIGTERM)
 			l->is_over = true;
-		if (s.ssi_signo == SIGHUP)
-			l->plan->reload(l->plan->self);
+		if (s.ssi_signo == SIGHUP && !l->plan->reload(l->plan->self))
+			l->is_stale = true;
 	}
-	/* The kernel merges several SIGCHLD into one. */
+	/* The kernel may merge several SIGCHLD into one. */
 	reap_sessions(l);
 }
 
 /*
- * Returns the ms after which poll must end without an event; -1: never. Sets
+ * Returns how many ms poll may wait for an event; -1: without a limit. Sets
  * is_over if the listener was idle for too long.
  */
 static int
@@ -389,8 +397,8 @@ open_signals(void)
 }
 
 /*
- * Makes the tables of sessions and of waiting connections, in memory that a
- * fork does not copy: no session may read the addresses of other clients.
+ * Makes the tables of sessions and of waiting connections. A fork does not copy
+ * their memory, because no session may read the addresses of other clients.
  */
 static void
 make_tables(struct listener *l)
@@ -418,14 +426,14 @@ make_tables(struct listener *l)
 }
 
 /*
- * The entries of the array for poll: signals, the socket, and the waiting
- * connections from here on.
+ * The entries of the array for poll: the signalfd, the listening socket, and
+ * from POLL_WAITING on the waiting connections.
  */
 enum { POLL_SIGNALS, POLL_SOCKET, POLL_WAITING };
 
 /*
- * Fills the array for poll; of the waiting connections it reports only their
- * ends. Returns the number of entries.
+ * Fills the array for poll. For a waiting connection poll reports only its end.
+ * Returns the number of entries.
  */
 static nfds_t
 fill_polls(const struct listener *l, struct pollfd p[])
@@ -433,10 +441,10 @@ fill_polls(const struct listener *l, struct pollfd p[])
 	const struct accept_queue *q = l->queue;
 
 	p[POLL_SIGNALS] = (struct pollfd){ .fd = l->signals, .events = POLLIN };
-	p[POLL_SOCKET] = (struct pollfd){
-		.fd = l->is_stale || clock_ms() < l->resume ? -1 : 0,
-		.events = POLLIN
-	};
+	p[POLL_SOCKET] =
+	    (struct pollfd){ .fd =
+				 l->is_stale || clock_ms() < l->resume ? -1 : 0,
+		    .events = POLLIN };
 	for (int i = 0; i < q->count; i++)
 		p[POLL_WAITING + i] = (struct pollfd){ .fd = q->at[i].fd,
 			.events = q->at[i].has_ended ? 0 : POLLRDHUP };
@@ -444,7 +452,7 @@ fill_polls(const struct listener *l, struct pollfd p[])
 }
 
 /*
- * Rejects the waiting connections that are gone; p: poll's results, in the
+ * Rejects the waiting connections that are gone. p has poll's results, in the
  * queue's order.
  */
 static void
@@ -497,14 +505,14 @@ accept_connections(const struct accept_plan *plan)
 	l.signals = open_signals();
 	stale_is_replaced(); /* remembers what is so from the start */
 	/*
-	 * inetd's queue is short. If it is full, the kernel drops the SYN, and
-	 * the client repeats it only after a second.
+	 * inetd has asked for a short kernel queue. If the queue is full, the
+	 * kernel drops a SYN, and the client repeats it only after a second.
 	 */
 	listen(0, SOMAXCONN);
 	/*
-	 * log_open is called again, because it records the descriptor that
-	 * syslog(3) uses, or will get when syslogd runs. By now that descriptor
-	 * may be the signalfd.
+	 * log_open has recorded the descriptor for syslog. If syslogd did not
+	 * run at that time, the signalfd may have this descriptor now. So call
+	 * log_open again.
 	 */
 	log_open("kpopd");
 	for (;;) {

@@ -15,22 +15,31 @@ struct accept_plan {
 	 * ends; 0: never.
 	 */
 	int idle;
-	/* A rejected connection is sent nothing, because it begins with TLS. */
+	/*
+	 * Rejected clients are sent no line, because connections begin with
+	 * TLS.
+	 */
 	bool quiet;
 	void *self; /* the first argument of these functions: */
-	/* Returns true for a proxy's address: it has no limits of its own. */
+	/*
+	 * Returns true for a proxy's address. The limits for one address do not
+	 * apply to it.
+	 */
 	bool (*is_proxy)(void *self, const struct sockaddr_storage *from);
 	/* Serves one connection, on fds 0 and 1, in a child. */
 	void (*serve)(void *self);
-	/* Reads again what was read before the first connection. */
-	void (*reload)(void *self);
+	/*
+	 * On SIGHUP: reads the configuration again. Returns false if the
+	 * listener must end, because the next one has to start anew.
+	 */
+	bool (*reload)(void *self);
 };
 
 /*
  * Gives each connection a process, until SIGTERM comes, the listener is idle
- * for too long, or its program was replaced. Sessions then continue without it.
- * Returns the exit status 0; if fd 0 no longer listens, it ends the process
- * (fatal).
+ * for too long, kpopd was replaced, or reload returns false. Sessions then
+ * continue without the listener. Returns 0, the exit status. If fd 0 no longer
+ * listens, ends the process (fatal).
  */
 int accept_connections(const struct accept_plan *plan);
 

@@ -1,16 +1,18 @@
 /*
  * Finds accounts, and decides whether they may log in.
  *
- * Runs as root, in kpopd-tls before it drops root's rights, and in the session
- * as the user. Trusts the account database, but not the name that it looks up
- * there, which the client has sent.
+ * Runs as root in main, the listener, the monitor and --recover, and in
+ * kpopd-tls before it drops root's rights. Runs as the user in the session.
+ * Trusts the account database, but not the name to look up, which the client
+ * has sent.
  *
- * A user name is what the account database accepts: sssd and winbind have names
- * like alice@example.org and KPOPD\alice, and useradd --badname makes others.
- * So a name is not checked against an alphabet, but against its other uses. It
- * is a component of a path (-m, the dotlock, k5login_directory), and a word of
- * the log and of the lines of state.c, both of which encode it. Bytes above
- * 0x7f may be UTF-8 or not, because the database has compared them.
+ * The account database decides which user names exist. sssd and winbind have
+ * names like alice@example.org and KPOPD\alice, and useradd --badname makes
+ * others. So a name is not checked against an alphabet. It must only be safe
+ * where it is used: as a component of a path (-m, the dotlock,
+ * k5login_directory). The log and the lines of state.c contain names, too, but
+ * encode them. Bytes above 0x7f need not be UTF-8, because only the database
+ * compares them.
  */
 #include "config.h"
 
@@ -36,8 +38,8 @@ account_name_valid(const char *name)
 	    strcmp(name, "..") == 0)
 		return false;
 	/*
-	 * Otherwise programs that get the name as an argument would take it
-	 * for an option.
+	 * A program that gets such a name as an argument would take it for an
+	 * option.
 	 */
 	if (*name == '-')
 		return false;
@@ -59,8 +61,8 @@ is_absent(int error)
 }
 
 /*
- * Returns true if the kernel or NFS use the uid for an unknown user: 65534, -2,
- * and the two that mean "none".
+ * Returns true if the kernel or NFS use the uid for an unknown user (65534, -2)
+ * or for "none" (65535, -1).
  */
 static bool
 is_nobody(uid_t uid)
@@ -69,8 +71,8 @@ is_nobody(uid_t uid)
 }
 
 /*
- * Copies an entry of the account database to *a. Returns as account_find, but
- * does not compare the name.
+ * Copies an entry of the account database to *a. Returns what account_find
+ * returns, but does not compare the name.
  */
 static const char *
 copy_account(const struct passwd *pw, const struct account_uids *uids,
@@ -140,8 +142,9 @@ static bool
 write_first_component(const char *principal, char *name)
 {
 	/*
-	 * krb5_unparse_name(3) writes these as a backslash and a letter, and
-	 * others as a backslash and themselves.
+	 * krb5_unparse_name(3) writes these three as a backslash and a letter.
+	 * It writes other special characters as a backslash and the character
+	 * itself.
 	 */
 	static const char letters[] = "ntb", meant[] = "\n\t\b";
 	size_t n = 0;
@@ -287,14 +290,14 @@ ask_shadow(const char *name)
 	struct spwd entry, *sp;
 	int error = getspnam_r(name, &entry, room, sizeof(room), &sp);
 
-	/* Accounts of directory services have no entry there. */
+	/* Accounts of directory services have no shadow entry. */
 	if (sp == NULL)
 		return error == 0 || error == ENOENT || error == ESRCH ?
 		    ANSWER_OPEN :
 		    ANSWER_UNKNOWN;
 	/*
-	 * The account is closed from that day on, as in pam_unix(8); "chage -E
-	 * 0" closes it, too.
+	 * The account is closed from the day sp_expire on, as in pam_unix(8).
+	 * "chage -E 0" closes it, too.
 	 */
 	return sp->sp_expire >= 0 && time(NULL) / 86400 >= sp->sp_expire ?
 	    ANSWER_EXPIRED :

@@ -22,8 +22,8 @@ struct account {
 };
 
 /*
- * The range of uids that may log in, without 0 and those of nobody (65534,
- * 65535).
+ * The range of uids that may log in. 0 and the uids of nobody (65534, 65535)
+ * may not log in, even if the range contains them.
  */
 struct account_uids {
 	uid_t least, most;
@@ -44,29 +44,30 @@ struct account_domains {
 };
 
 /*
- * The largest uid of a person. Of the two above it one means "none", and the
- * other nobody on some systems.
+ * The largest uid of a person. Of the two larger uids, one means "none", and
+ * the other is nobody's on some systems.
  */
 #define ACCOUNT_UID_MOST (UINT32_MAX - 2)
 
 /*
- * Returns true if the name may be looked up in the account database: it can be
- * a component of a path, has no control character, and does not begin with
- * "-".
+ * Returns true if the name may be looked up in the account database. It must be
+ * usable as a component of a path, have no control character, and not begin
+ * with "-".
  */
 bool account_name_valid(const char *name);
 
 /*
  * Looks up the account whose own name is name. Returns NULL with *a filled, or
- * why it may not log in: there is no such account, its uid is 0, or its uid is
- * not in *uids. uids NULL: the account of a process, with any uid but 0.
+ * why the account may not log in. It is refused if it does not exist, if its
+ * uid is 0, or if its uid is not in *uids. For the account of a process, uids
+ * is NULL and any uid but 0 is accepted.
  */
 const char *account_find(const char *name, const struct account_uids *uids,
     struct account *a);
 
 /*
- * Finds the account that a client asks for with text, and returns as
- * account_find. It is the first of these:
+ * Finds the account that a client asks for by text. Returns what account_find
+ * returns. The account is the first of these:
  *
  *	the account that the database has for text;
  *	if text is empty, or the ticket's principal (its realm in either
@@ -79,15 +80,15 @@ const char *account_find_login(const char *text, const char *principal,
     const struct account_domains *domains, const struct account_uids *uids,
     struct account *a);
 
-/* Finds the account of a uid, and returns as account_find. */
+/* Finds the account of a uid. Returns what account_find returns. */
 const char *account_find_uid(uid_t uid, const struct account_uids *uids,
     struct account *a);
 
 /*
  * Root: asks the shadow database whether the account has expired. Returns NULL,
- * or why the account is closed today. Waits for at most so many seconds. Asks
- * in a child, because this process becomes the user's, and the password hash
- * would stay in its memory.
+ * or why the account is closed today. Waits for the answer for at most this
+ * many seconds. Asks in a child; otherwise the password hash would stay in the
+ * memory of this process and of the session, which is forked later.
  */
 const char *account_find_closure(const struct account *a, unsigned seconds);
 

@@ -2,9 +2,9 @@
  * Formats the address of a peer for the log, and finds the net that it counts
  * for.
  *
- * Runs in every process. Keeps no state; only address_of_peer asks the kernel.
- * An IPv6 address counts as its /64, because a site has at least a /64 and can
- * use another address of it for each connection.
+ * Runs in every process. Keeps no state. Only address_of_peer makes a system
+ * call. An IPv6 address counts as its /64, because a site has at least a /64
+ * and can use another address in it for each connection.
  */
 #include "config.h"
 
@@ -124,8 +124,8 @@ address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16])
 
 /*
  * Returns true if the address is an IPv4 address after NAT64's well-known
- * prefix (RFC 6052 §2.1). All of these are in one /64, so they must not count
- * by it.
+ * prefix (RFC 6052 §2.1). All these addresses are in one /64, so each must
+ * count as its IPv4 address.
  */
 static bool
 is_translated(const struct in6_addr *a)

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 /*
- * An address in the only form that the log has: "192.0.2.1:4711",
+ * An address in the form that the log has: "192.0.2.1:4711",
  * "[2001:db8::1]:4711", or "local" for a Unix socket.
  */
 struct address_text {
@@ -15,8 +15,9 @@ struct address_text {
 };
 
 /*
- * The addresses whose connections are counted together: one IPv4 address, also
- * if NAT64 translated it (RFC 6052 §2.1), or the /64 of an IPv6 address.
+ * The addresses whose connections are counted together. This is one IPv4
+ * address, even if NAT64 has translated it (RFC 6052 §2.1), or the /64 of an
+ * IPv6 address.
  */
 struct address_net {
 	/*
@@ -51,15 +52,15 @@ int address_write_peer(int fd, struct address_text *t);
 bool address_net(const struct sockaddr_storage *a, struct address_net *net);
 
 /*
- * Makes an address of 4 (AF_INET) or 16 (AF_INET6) bytes in network order and a
- * port, for addresses that do not come from the kernel.
+ * Makes an address of a port and of 4 bytes (AF_INET) or 16 bytes (AF_INET6) in
+ * network order. It is for addresses that do not come from the kernel.
  */
 struct sockaddr_storage address_make(int family, const void *bytes,
     unsigned port);
 
 /*
- * Writes the 16 bytes of the address in IPv6; IPv4 becomes ::ffff:a.b.c.d.
- * Returns false if *a is neither.
+ * Writes the 16 bytes of an IPv6 address; an IPv4 address becomes
+ * ::ffff:a.b.c.d. Returns false if *a is neither.
  */
 bool address_bytes(const struct sockaddr_storage *a, unsigned char bytes[16]);
 

@@ -1,4 +1,6 @@
-/* What the files auth-*.c share; no other file includes it. */
+/*
+ * What auth.c and the files auth-*.c share. No other file includes this header.
+ */
 #ifndef AUTH_INTERNAL_H
 #define AUTH_INTERNAL_H
 
@@ -6,11 +8,11 @@
 
 /*
  * Kerberos in one process. auth-start.c fills the first three fields for every
- * process; the others are the pre-auth process's.
+ * process. Only the pre-auth process uses the others.
  */
 struct auth {
 	krb5_context context;
-	struct krb5conf *snapshot; /* all of krb5.conf that the context has */
+	struct krb5conf *snapshot; /* the krb5.conf that the context uses */
 	char *text;                /* the snapshot as one krb5.conf file */
 	krb5_keytab keys;          /* in memory: keys of pop/ and pop3/ only */
 	krb5_principal name;       /* the service's, for a KRB-ERROR */
@@ -19,9 +21,9 @@ struct auth {
 };
 
 /*
- * Logs that a step failed: "failed", with what, made by the format, and
- * libkrb5's text for the error. A %s that contains anything from outside goes
- * through log_words.
+ * Logs the event "failed" with the step, which the format describes, and
+ * libkrb5's text for the error. A text from outside must be encoded by
+ * log_words before it is passed for a %s.
  */
 void auth_log_failed(krb5_context context, krb5_error_code problem,
     const char *format, ...) __attribute__((format(printf, 3, 4)));

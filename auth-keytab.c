@@ -1,10 +1,10 @@
 /*
  * Copies the keys of the POP service from a keytab to memory.
  *
- * Runs as root in the pre-auth process, before it enters its jail. Later, as
- * the pre-auth user, only keytab_is_for_pop runs, which computes. The keytab is
- * trusted. No other key may reach the memory: libkrb5 would try a host/ or
- * HTTP/ key for every ticket.
+ * Runs as root in the pre-auth process, before it enters its jail. Only
+ * keytab_is_for_pop, a pure computation, runs later, as the pre-auth user. The
+ * keytab is trusted. No other key, such as a host/ or HTTP/ key, may be copied,
+ * because libkrb5 would try it for every ticket.
  */
 #include "config.h"
 
@@ -18,8 +18,9 @@
 #define KEYTAB_NAME 1024 /* bytes of a keytab's name for the log, at most */
 
 /*
- * Emacs' movemail asks for pop3/HOST. Active Directory has one service under
- * all spellings, and its tools write keytabs with POP/HOST.
+ * pop3 is accepted because Emacs' movemail asks for pop3/HOST. Letters of
+ * either case are accepted because Active Directory does not distinguish them,
+ * and its tools write keytabs with POP/HOST.
  */
 bool
 keytab_is_for_pop(krb5_const_principal p)
@@ -35,8 +36,8 @@ keytab_is_for_pop(krb5_const_principal p)
 
 /*
  * Copies the keys for POP, or only those of one principal, from a keytab to
- * a->keys; the first one's principal becomes a->name. Returns how many keys, or
- * -1 with *problem set.
+ * a->keys. The principal of the first key becomes a->name. Returns how many
+ * keys were copied, or -1 with *problem set.
  */
 static int
 copy_keys(struct auth *a, krb5_keytab from, krb5_const_principal only,
@@ -131,7 +132,10 @@ copy_from(struct auth *a, krb5_keytab from, krb5_const_principal only)
 	krb5_error_code problem;
 	int n = copy_keys(a, from, only, &problem);
 
-	/* Only an error needs the name, whose encoding costs each login. */
+	/*
+	 * The keytab's name is encoded only for an error; otherwise each login
+	 * would pay for it.
+	 */
 	if (n == -1)
 		auth_log_failed(a->context, problem, "reading the keytab %s",
 		    describe_keytab(a, from, &t));

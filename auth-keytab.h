@@ -11,10 +11,10 @@ struct auth;
 #define KEYTAB_IN_MEMORY "MEMORY:preauth"
 
 /*
- * Pre-auth process, as root: copies from keytab (NULL: libkrb5's default) to
- * memory the keys for pop/HOST and pop3/HOST of any host, or only those of the
- * principal service if it is not NULL. Returns 0, or -1 (logged) if there is
- * no such key.
+ * Pre-auth process, as root: copies keys from keytab (NULL: libkrb5's default)
+ * to memory. These are the keys for pop/HOST and pop3/HOST of any host, or, if
+ * service is not NULL, only those of the principal service. Returns 0, or -1
+ * (logged) if there is no such key.
  */
 int keytab_load(struct auth *a, const char *keytab, const char *service);
 

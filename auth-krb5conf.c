@@ -2,14 +2,13 @@
  * Keeps a snapshot of krb5.conf, which libkrb5 then uses in place of the files.
  *
  * Runs as root when the snapshot is made; its lookups run in every process.
- * libkrb5's own profile stats its files at each lookup. If it cannot read them
- * it continues as if they were empty. In the pre-auth process's jail,
- * permitted_enctypes would be lost. In a session, while an editor saves
- * krb5.conf, auth_to_local would be lost, and a wider rule would replace it.
+ * libkrb5's own profile checks its files at each lookup, and takes files that
+ * it cannot read for empty. With that profile, the pre-auth process would lose
+ * permitted_enctypes in its jail. A session would lose auth_to_local while an
+ * editor saves krb5.conf, and a wider rule would apply.
  *
- * The snapshot has each relation with its values, as libprofile has merged
- * them from all files. No function here opens a file; tests/tools/walls checks
- * that.
+ * The snapshot has each relation with its values, as libprofile has merged them
+ * from all files. No function here opens a file; tests/tools/walls checks that.
  */
 #include "config.h"
 
@@ -54,7 +53,7 @@ find_relation(const struct krb5conf *c, const char *const *names)
 	return NULL;
 }
 
-/* Frees a list that ends with NULL, which may be NULL itself. */
+/* Frees a list that ends with NULL. The list itself may be NULL, too. */
 static void
 free_list(char **list)
 {
@@ -85,8 +84,9 @@ copy_list(char *const *from, char ***to)
 }
 
 /*
- * Adds a relation with all its values, unless it was added already: a section
- * that krb5.conf has twice lists it twice. Returns 0 or an error.
+ * Adds a relation with all its values, unless it was added already. If
+ * krb5.conf has a section twice, libprofile lists its relations twice. Returns
+ * 0 or an error.
  */
 static long
 add_relation(struct krb5conf *c, profile_t profile, const char **names)
@@ -119,8 +119,9 @@ add_relation(struct krb5conf *c, profile_t profile, const char **names)
 }
 
 /*
- * Adds all relations of the section names[0] to names[depth - 1] and of its
- * subsections. Returns 0 or an error.
+ * Adds all relations of a section and of its subsections. names[0] to
+ * names[depth - 1] are the names that lead to the section. Returns 0 or an
+ * error.
  */
 static long
 read_section(struct krb5conf *c, profile_t profile, const char **names,
@@ -150,7 +151,10 @@ read_section(struct krb5conf *c, profile_t profile, const char **names,
 	return problem;
 }
 
-/* Copies the values of a relation, for libprofile. Returns 0 or its error. */
+/*
+ * Copies the values of a relation, for libprofile. Returns 0 or an error of
+ * libprofile's.
+ */
 static long
 get_values(void *self, const char *const *names, char ***values)
 {
@@ -189,7 +193,10 @@ write_value(FILE *to, const char *value)
 	putc('"', to);
 }
 
-/* Writes one value in its sections. libprofile merges sections of one name. */
+/*
+ * Writes one value of a relation within its sections. libprofile merges
+ * sections that have the same name.
+ */
 static void
 write_relation(FILE *to, char *const *names, const char *value)
 {

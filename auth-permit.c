@@ -2,8 +2,9 @@
  * Decides whether a principal may be a user, and by which rule.
  *
  * Runs in the session as the user, without any key and before the session has
- * the client's socket. krb5_kuserok reads files that the user controls: a FIFO
- * can block this process until the login deadline, and no content is trusted.
+ * the client's socket. krb5_kuserok reads files that the user controls. One of
+ * the files may be a FIFO, which can block this process until its deadline. The
+ * content of the files is not trusted.
  */
 #include "config.h"
 
@@ -49,8 +50,8 @@ locate_k5login(krb5_context context, const char *user, const char *home,
 }
 
 /*
- * Returns true if it is certain whether there is a .k5login, else logs the
- * error. It looks as the user, as libkrb5 does.
+ * Returns true if the .k5login certainly exists or certainly does not;
+ * otherwise logs the error. Looks with the user's rights, as libkrb5 does.
  */
 static bool
 sees_k5login(const char *path)
@@ -64,15 +65,16 @@ sees_k5login(const char *path)
 }
 
 /*
- * Returns true if this .k5login names the principal, by libkrb5's rules: the
- * file's owner is root or the user, and one of its lines is the principal.
+ * Returns true if this .k5login names the principal. By libkrb5's rules, the
+ * file's owner must be root or the user, and one of its lines must be the
+ * principal.
  */
 static bool
 is_named(krb5_context context, const char *path, krb5_const_principal who)
 {
 	/*
-	 * Without O_NONBLOCK a FIFO would block: libkrb5 has read the only line
-	 * that was in it.
+	 * Without O_NONBLOCK a FIFO would block here, because libkrb5 has
+	 * already read its only line.
 	 */
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	FILE *file = fd != -1 ? fdopen(fd, "r") : NULL;
@@ -99,8 +101,8 @@ is_named(krb5_context context, const char *path, krb5_const_principal who)
 }
 
 /*
- * Returns true if word is a value of a relation of [plugins] localauth in
- * krb5.conf, with *is_set: true if the relation has any value.
+ * Returns true if word is a value of this relation of [plugins] localauth in
+ * krb5.conf. Sets *is_set to true if the relation has any value.
  */
 static bool
 has_value(profile_t profile, const char *relation, const char *word,
@@ -135,7 +137,9 @@ uses_module(krb5_context context, const char *module)
 	return used;
 }
 
-/* Returns the name of the rule by which krb5_kuserok has let the user in. */
+/*
+ * Returns the name of the rule by which krb5_kuserok has permitted the login.
+ */
 static const char *
 name_rule(krb5_context context, const char *path, krb5_const_principal who,
     const char *user)
@@ -169,8 +173,8 @@ is_of_realm(krb5_const_principal who, const char *realms)
 
 /*
  * Returns true if a component or the realm contains a NUL. libkrb5 makes C
- * strings of both before it compares the component with the user's name, and
- * the realm with a rule of auth_to_local: "alice\0" would be alice.
+ * strings of both. It compares the component with the user's name, and the
+ * realm with the rules of auth_to_local. So "alice\0" would be alice.
  */
 static bool
 has_nul(krb5_const_principal who)
@@ -226,8 +230,8 @@ permit_find_rule(struct auth *a, const char *principal, const char *realms,
 		return NULL;
 	}
 	/*
-	 * libkrb5 takes a .k5login that it cannot see for an absent one, for
-	 * which a wider rule holds.
+	 * libkrb5 takes a .k5login that it cannot see for absent, and applies a
+	 * wider rule.
 	 */
 	return sees_k5login(path) && krb5_kuserok(context, who, user) ?
 	    name_rule(context, path, who, user) :

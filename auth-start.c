@@ -3,8 +3,9 @@
  *
  * Runs as root, before a connection's first fork; main and the listener keep
  * the result for every process. Only auth_skew, auth_krb5conf and
- * auth_log_failed, which read no file, run later and as other users. It must
- * not open a keytab: this process's descendants serve clients.
+ * auth_log_failed, which read no file, run later and as other users. No
+ * function here may open a keytab, because descendants of this process serve
+ * clients.
  */
 #include "config.h"
 
@@ -19,7 +20,7 @@
 #include "auth-start.h"
 #include "log.h"
 
-/* libkrb5's default where krb5.conf does not set clockskew, in seconds. */
+/* libkrb5's default, in seconds, if krb5.conf does not set clockskew. */
 #define DEFAULT_SKEW 300
 
 void
@@ -39,8 +40,8 @@ auth_log_failed(krb5_context context, krb5_error_code problem,
 }
 
 /*
- * Makes the context for all later processes over a snapshot of the files that
- * first has read. Returns 0 or a krb5 error.
+ * Makes the context for all later processes. The context uses a snapshot of the
+ * files that the context `first` has read. Returns 0 or a krb5 error.
  */
 static krb5_error_code
 make_context(struct auth *a, krb5_context first)
@@ -90,8 +91,9 @@ auth_prepare(void)
 		return NULL;
 	}
 	/*
-	 * The context keeps the answer for all later processes. If krb5.conf
-	 * does not set a realm, libkrb5 derives it from the host's name.
+	 * Ask for the realm now, because the context keeps the answer for all
+	 * later processes. If krb5.conf does not set a realm, libkrb5 derives
+	 * it from the host's name.
 	 */
 	if (krb5_get_default_realm(a->context, &realm) == 0)
 		krb5_free_default_realm(a->context, realm);
@@ -107,7 +109,10 @@ auth_free(struct auth *a)
 	free(a);
 }
 
-/* Reads it as libkrb5 does, except that a negative skew is the default. */
+/*
+ * Reads clockskew as libkrb5 does, but takes the default in place of a negative
+ * value.
+ */
 int
 auth_skew(const struct auth *a)
 {

@@ -7,13 +7,13 @@
 struct auth;
 
 /*
- * Root: reads krb5.conf, once for all processes that are forked later; no
- * later change of the files reaches them. Holds no key. Returns NULL (logged)
- * if libkrb5 does not start.
+ * Root: reads krb5.conf once for all processes that are forked later. No later
+ * change of the files affects these processes. Reads no key. Returns NULL
+ * (logged) if libkrb5 does not start.
  */
 struct auth *auth_prepare(void);
 
-/* Frees it. The pre-auth process's part must be empty. */
+/* Frees a struct auth to which the pre-auth process has added nothing. */
 void auth_free(struct auth *a);
 
 /* Returns the clock skew that krb5.conf permits, in seconds. */
@@ -23,9 +23,9 @@ int auth_skew(const struct auth *a);
 bool auth_is_unconfigured(const struct auth *a);
 
 /*
- * Returns the snapshot as the text of one krb5.conf file, for a file in the
- * jail, which libraries read there; "" if krb5.conf was empty or absent. The
- * text is the struct auth's.
+ * Returns the snapshot as the text of one krb5.conf file, or "" if krb5.conf
+ * was empty or absent. The pre-auth process writes the text to a file in its
+ * jail, where libraries read it. The text belongs to the struct auth.
  */
 const char *auth_krb5conf(const struct auth *a);
 

@@ -1,12 +1,14 @@
 /*
- * Verifies the AP-REQ by which a client proves who it is, and records it.
+ * Verifies the AP-REQ by which a client proves its identity, and records its
+ * authenticator.
  *
  * Runs in the pre-auth process, as the pre-auth user in its jail. The client's
  * bytes are not trusted; libkrb5 and the keys in memory are.
  *
- * krb5_recvauth is not used: it allocates as many bytes as the client asks for
+ * krb5_recvauth is not used. It allocates as many bytes as the client asks for
  * (up to 2 GiB), reads without a time limit, and can return 0 without a ticket.
- * The functions that it calls after its framing are public, and are used here.
+ * This file calls the same public functions as krb5_recvauth does once it has
+ * read a message.
  */
 #include "config.h"
 
@@ -31,8 +33,8 @@ enum purpose { FOR_SENDAUTH, FOR_GSSAPI };
 #define GSSAPI_CHECKSUM 0x8003
 
 /*
- * libkrb5's numbers of the protocol's errors (RFC 4120 §7.5.9) are
- * ERROR_TABLE_BASE_krb5 and this many above it.
+ * The highest number of the protocol's errors, which begin with 0 (RFC 4120
+ * §7.5.9). libkrb5 adds ERROR_TABLE_BASE_krb5 to these numbers.
  */
 #define LAST_PROTOCOL_ERROR 127
 
@@ -41,19 +43,19 @@ enum {
 	TAG_OCTET_STRING = 0x04,
 	TAG_SEQUENCE = 0x30,
 	TAG_AP_REQ = 0x6e,
-	TAG_FIELD = 0xa0, /* the context's tag 0; the others follow */
+	TAG_FIELD = 0xa0, /* context-specific tag 0; 1 and so on follow */
 };
 
 void
 auth_use_replay_cache(struct auth *a, struct replay *replay)
 {
-	/* This overrides what krb5.conf specifies. */
+	/* The variable overrides what krb5.conf specifies. */
 	if (setenv("KRB5RCACHENAME", "none:", 1) == -1)
 		fatal("disabling libkrb5's replay cache");
 	a->replay = replay;
 }
 
-/* Lets *answer be the last answer that was made. */
+/* Makes *answer the last answer that was made. */
 static void
 set_answer(struct auth *a, struct auth_answer *answer)
 {
@@ -62,9 +64,9 @@ set_answer(struct auth *a, struct auth_answer *answer)
 }
 
 /*
- * Makes the KRB-ERROR that krb5_recvauth makes: the protocol's code, or
- * "generic" for an error without one, and the standard text. The text has its
- * NUL, because old clients print it as a C string.
+ * Makes the same KRB-ERROR as krb5_recvauth would, with the protocol's code and
+ * libkrb5's standard text. An error without such a code becomes "generic". The
+ * text is sent with its NUL, because old clients print it as a C string.
  */
 static void
 make_error(struct auth *a, krb5_error_code problem, struct auth_answer *answer)
@@ -92,8 +94,8 @@ auth_refuse(struct auth *a, struct auth_answer *answer)
 }
 
 /*
- * Writes the text form of a principal to to[AUTH_NAME]. Returns 0 or a krb5
- * error, also if it does not fit.
+ * Writes the text form of a principal to to[AUTH_NAME]. Returns 0, or a krb5
+ * error, for example if the text does not fit.
  */
 static krb5_error_code
 write_principal(krb5_context context, krb5_const_principal p, char *to)
@@ -120,8 +122,8 @@ fill_peer(struct auth *a, const krb5_keyblock *key, const krb5_ticket *ticket,
 	krb5_error_code problem;
 
 	/*
-	 * This is the name in the keytab: libkrb5 has replaced the one that the
-	 * client has sent.
+	 * This is the name in the keytab. libkrb5 has put it in place of the
+	 * name that the client sent.
 	 */
 	if (!keytab_is_for_pop(ticket->server))
 		return KRB5KRB_AP_WRONG_PRINC;
@@ -130,8 +132,9 @@ fill_peer(struct auth *a, const krb5_keyblock *key, const krb5_ticket *ticket,
 		problem = write_principal(a->context, ticket->enc_part2->client,
 		    peer->principal);
 	/*
-	 * The ticket's encryption type is in cleartext, but libkrb5 has
-	 * decrypted the ticket with a key of that type.
+	 * The ticket's encryption type came in cleartext. It is nevertheless
+	 * true, because libkrb5 has decrypted the ticket with a key of that
+	 * type.
 	 */
 	if (problem == 0)
 		problem = krb5_enctype_to_name(ticket->enc_part.enctype, FALSE,
@@ -144,9 +147,9 @@ fill_peer(struct auth *a, const krb5_keyblock *key, const krb5_ticket *ticket,
 
 /*
  * Returns 0 if an authenticator was made for this purpose, else a krb5 error.
- * Without this check an attacker who intercepts a first token of AUTH GSSAPI
- * could use it in KPOP, where the client need not prove that it has the session
- * key.
+ * Without this check, an attacker could intercept a first token of AUTH GSSAPI
+ * and use its AP-REQ in KPOP. In KPOP the client need not prove that it has the
+ * session key.
  */
 static krb5_error_code
 check_purpose(const krb5_authenticator *authenticator, enum purpose purpose)
@@ -161,8 +164,8 @@ check_purpose(const krb5_authenticator *authenticator, enum purpose purpose)
 }
 
 /*
- * Sets the text of the error for a replay cache that cannot be used. Returns
- * the error, for which the client gets the text "service unavailable".
+ * Sets the text that is logged if the replay cache cannot record an AP-REQ.
+ * Returns the error, for which the client gets only the standard text.
  */
 static krb5_error_code
 set_unavailable(struct auth *a, const char *reason)
@@ -205,9 +208,9 @@ convert_result(struct auth *a, enum replay_result result, const char *principal)
 }
 
 /*
- * Finds the encrypted authenticator in an AP-REQ (RFC 4120 §5.5.1), with
- * *cipher its cipher text. Returns false if the AP-REQ is not strict DER,
- * although libkrb5 accepts it.
+ * Finds the encrypted authenticator in an AP-REQ (RFC 4120 §5.5.1), and sets
+ * *cipher to its cipher text. Returns false if the AP-REQ is not strict DER,
+ * even if libkrb5 accepts it.
  */
 static bool
 find_authenticator(const krb5_data *ap_req, struct der *cipher)
@@ -216,7 +219,10 @@ find_authenticator(const krb5_data *ap_req, struct der *cipher)
 		ap_req->length };
 	struct der request, field, part, skipped;
 
-	/* The version, the type, the options and the ticket come first. */
+	/*
+	 * The version, the type, the options and the ticket come before the
+	 * authenticator.
+	 */
 	if (!der_take(&all, TAG_AP_REQ, &request) || all.left > 0 ||
 	    !der_take(&request, TAG_SEQUENCE, &field) || request.left > 0 ||
 	    !der_take(&field, TAG_FIELD, &skipped) ||
@@ -241,9 +247,10 @@ find_authenticator(const krb5_data *ap_req, struct der *cipher)
  * Records an authenticator, identified by its cipher text and session key.
  * Returns 0 or a krb5 error.
  *
- * The other bytes of an AP-REQ are not protected: an altered copy would look
- * new. The fields of the authenticator do not suffice, because two clients of
- * one principal may make theirs in the same microsecond.
+ * The other bytes of an AP-REQ are not protected. If the record depended on
+ * these bytes, an altered copy would look new. The decrypted fields do not
+ * suffice, because two clients of one principal may make authenticators in the
+ * same microsecond.
  */
 static krb5_error_code
 record(struct auth *a, const krb5_data *ap_req,
@@ -259,7 +266,9 @@ record(struct auth *a, const krb5_data *ap_req,
 		{ key->contents, key->length },
 	};
 	const struct replay_authenticator used = { .principal = pieces[0],
-		/* libkrb5's timestamps are unsigned 32 bits, until 2106. */
+		/*
+		 * libkrb5's timestamps are unsigned 32-bit numbers, until 2106.
+		 */
 		.ctime = (uint32_t)authenticator->ctime,
 		.pieces = pieces,
 		.count = sizeof(pieces) / sizeof(pieces[0]) };
@@ -323,7 +332,8 @@ log_refused_ap_req(struct auth *a, krb5_error_code problem,
 
 /*
  * Verifies an AP-REQ, and fills *peer. Returns 0 or a krb5 error (logged). The
- * AP-REP is made before the AP-REQ is recorded, so nothing can fail after that.
+ * AP-REP is made before the AP-REQ is recorded, so nothing can fail after the
+ * record is made.
  */
 static krb5_error_code
 verify(struct auth *a, const void *ap_req, size_t n, enum purpose purpose,
@@ -337,7 +347,10 @@ verify(struct auth *a, const void *ap_req, size_t n, enum purpose purpose,
 	krb5_ticket *ticket = NULL;
 
 	memset(peer, 0, sizeof(*peer));
-	/* No addresses are set, so addressed tickets work through NAT. */
+	/*
+	 * This sets no addresses, so tickets that contain addresses work
+	 * through NAT.
+	 */
 	problem = krb5_auth_con_init(a->context, &session);
 	if (problem == 0)
 		problem = krb5_rd_req(a->context, &session, &request, NULL,

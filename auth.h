@@ -9,19 +9,23 @@
 #define AUTH_ENCTYPE 48 /* bytes of the name of an encryption type */
 #define AUTH_LAYER 24   /* bytes of the name of a connection's protection */
 
-/* The client, as its ticket proves. */
+/* What the client's ticket proves, and what the client wants. */
 struct auth_peer {
 	char principal[AUTH_NAME];
 	char service[AUTH_NAME];    /* whose key has decrypted the ticket */
 	char ticket[AUTH_ENCTYPE];  /* the encryption type of that key */
 	char session[AUTH_ENCTYPE]; /* of the session key in the ticket */
-	char mutual;            /* 1 if the client wants the server's proof */
-	char layer[AUTH_LAYER]; /* the protection: kpopd(8), login */
+	char mutual; /* 1 if the client wants the server's proof */
+	/*
+	 * the connection's protection, as in the login line of the log
+	 * (kpopd(8))
+	 */
+	char layer[AUTH_LAYER];
 };
 
 /*
  * An answer to the client: an AP-REP, a KRB-ERROR, or nothing (size 0). The
- * data is the struct auth's, and valid until its next answer.
+ * data belongs to the struct auth and is valid until the next answer is made.
  */
 struct auth_answer {
 	const char *data;
@@ -32,16 +36,18 @@ struct auth;
 struct replay;
 
 /*
- * Pre-auth process: records accepted AP-REQs in this replay cache, and in none
- * of libkrb5's. If it is NULL, every AP-REQ is refused.
+ * Pre-auth process: makes auth_accept and auth_screen record AP-REQs in this
+ * replay cache, and not in libkrb5's. If replay is NULL, every AP-REQ is
+ * refused.
  */
 void auth_use_replay_cache(struct auth *a, struct replay *replay);
 
 /*
  * Pre-auth process: verifies an AP-REQ (RFC 4120 §3.2) of n bytes that arrived
- * by sendauth, and records it: it is never accepted again. Returns 0 with
- * *peer filled and *answer an AP-REP if the client asks for mutual
- * authentication, else empty; or -1 (logged) with *answer a KRB-ERROR.
+ * by sendauth, and records it, so it is never accepted again. If the AP-REQ is
+ * accepted, returns 0 with *peer filled. *answer is then an AP-REP if the
+ * client asks for mutual authentication, otherwise empty. If the AP-REQ is
+ * refused, returns -1 (logged), and *answer is a KRB-ERROR.
  */
 int auth_accept(struct auth *a, const void *ap_req, size_t n,
     struct auth_peer *peer, struct auth_answer *answer);

@@ -1,11 +1,11 @@
 /*
- * Makes the dotlock for a session, keeps the session's locks, and has a removal
- * finished that the session left.
+ * Makes the dotlock for a session and keeps the session's locks. If the session
+ * leaves a removal unfinished, starts a recovery.
  *
- * Runs as the user with the spool's group as effective group; root's rights
- * have been dropped before. A recovery runs in a child, as the user alone.
- * With the group this process could change other users' mailboxes, so it runs
- * nothing that depends on mail or on the client.
+ * Runs as the user with the spool's group as effective group, after root's
+ * rights were dropped. A recovery runs in a child, as the user without that
+ * group. With the group this process could change other users' mailboxes, so it
+ * runs no code that reads mail or input of the client.
  */
 #include "config.h"
 
@@ -30,20 +30,20 @@
 #include "process.h"
 #include "recover.h"
 
-/* Child: becomes the user alone, and ends if the broker is killed. */
+/* Child: gives up the spool's group, and ends if the broker is killed. */
 static void
 become_recovery(const struct session *s, pid_t broker_pid)
 {
 	privsep_leave_broker(&s->user);
-	/* Now, because a change of ids clears it. */
+	/* The change of ids clears this setting, so make it afterwards. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1)
 		fatal("prctl");
-	/* The broker may have been killed before. */
+	/* The broker may have been killed before the prctl. */
 	if (getppid() != broker_pid)
 		_exit(RECOVERY_UNREACHABLE);
 }
 
-/* The broker's end of the channel for locks to the recovery. */
+/* The broker's end of the recovery's channel for locks. */
 static int to_recovery;
 
 /*
@@ -61,14 +61,15 @@ note_stop(int number, siginfo_t *info, void *context)
 	errno = error;
 }
 
-/* Waits for the recovery, and logs an end that is not its own. */
+/* Waits for the recovery. Logs if a signal has stopped or ended it. */
 static void
 await_recovery(pid_t pid)
 {
 	int status;
 
 	/*
-	 * A child that its user has stopped is killed when this process ends.
+	 * A recovery that its user has stopped is killed when this process
+	 * ends.
 	 */
 	if (process_wait(pid, &status, WUNTRACED) == -1)
 		fatal("waitpid");
@@ -81,7 +82,7 @@ await_recovery(pid_t pid)
 		    WTERMSIG(status), strsignal(WTERMSIG(status)));
 }
 
-/* Has a child finish the removal, and makes the dotlock for it. */
+/* Starts a recovery in a child, and obeys the child's verbs until it ends. */
 static void
 recover_in_child(struct session *s)
 {
@@ -121,8 +122,8 @@ broker_run(struct session *s, int channel)
 	confine_broker(s);
 	lock_broker(&s->kept, s->locks_to_session);
 	/*
-	 * A session that sent no verb, and waits for an answer, must see the
-	 * end.
+	 * If the session's last packet was not a verb, the session may wait for
+	 * an answer. shutdown ends its wait.
 	 */
 	shutdown(s->locks_to_session, SHUT_RDWR);
 	if (s->state != -1 && maildrop_unfinished(s->mailboxes, s->state)) {

@@ -7,8 +7,8 @@
 /*
  * Broker, already as the user with the spool's group: does what the session at
  * the other end of s->locks_to_session asks for, until the session ends. If the
- * session left a removal unfinished, has a child finish it at once, before the
- * mail server or another program reads the mailbox. channel: to the monitor.
+ * session left a removal unfinished, starts a child that finishes it at once,
+ * before another program can read the mailbox. channel: to the monitor.
  */
 _Noreturn void broker_run(struct session *s, int channel);
 

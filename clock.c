@@ -1,8 +1,8 @@
 /*
  * Reads the clock that deadlines and limits use.
  *
- * Runs in every process. It is the monotonic clock: a wall clock that an
- * administrator or NTP sets neither ends a session nor extends one.
+ * Runs in every process. This is the monotonic clock, so an administrator or
+ * NTP that sets the wall clock neither ends nor extends a session.
  */
 #include "config.h"
 
@@ -15,7 +15,7 @@ clock_ms(void)
 {
 	struct timespec t;
 
-	/* Cannot fail: the clock exists, and t is ours. */
+	/* This cannot fail, because the kernel has this clock. */
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }

@@ -2,8 +2,8 @@
  * Confines the processes of a session to the user's mailbox and state.
  *
  * Runs as the user: in the session, in the broker, and in a recovery. The
- * descriptors of the directories are opened as the user, so confinement grants
- * nothing that the user does not have.
+ * permitted directories are opened as the user, so confinement gives no access
+ * that the user does not have.
  */
 #include "config.h"
 
@@ -37,8 +37,8 @@ confine_outside(int state)
 }
 
 /*
- * A child of the broker inherits the confinement, and needs the mailbox for
- * its recovery.
+ * A recovery, which is a child of the broker, inherits this confinement. So the
+ * mailbox's directory must be permitted.
  */
 void
 confine_broker(const struct session *s)

@@ -5,18 +5,22 @@
 #include "session.h"
 
 /*
- * As the user: from now on this process reaches no file but the mailbox and
- * state, the mailbox's state directory, and makes no system call but a
- * session's.
+ * As the user: from now on this process can open only the mailbox and files
+ * below state, the mailbox's state directory. It can make only a session's
+ * system calls.
  */
 void confine_session(const struct session *s, int state);
 
-/* As confine_session, but without the mailbox, at which it does not look. */
+/*
+ * As confine_session, but without the mailbox. Does not look the mailbox up,
+ * because its file system may not answer.
+ */
 void confine_outside(int state);
 
 /*
- * As the broker: from now on this process reaches only STATE/users/UID and the
- * directory that contains the mailbox, and makes only a broker's system calls.
+ * As the broker: from now on this process can open only files below
+ * STATE/users/UID and in the directory that contains the mailbox. It can make
+ * only a broker's system calls.
  */
 void confine_broker(const struct session *s);
 

@@ -9,7 +9,7 @@
 
 #include "der.h"
 
-/* Bytes of a length in the long form, at most: they express 16 MiB. */
+/* Bytes of a length in the long form, at most. Three can express 16 MiB. */
 #define LENGTH_MOST 3
 
 bool

@@ -12,9 +12,9 @@ struct der {
 };
 
 /*
- * Takes the next element, whose tag must be this one, of one byte, from *from;
- * *content is its content. Returns false, with *from unchanged, if it has
- * another tag, is longer than *from or is not DER.
+ * Takes the next element from *from and sets *content to its content. tag is
+ * the element's tag, of one byte. Returns false, with *from unchanged, if the
+ * element has another tag, is longer than *from, or is not DER.
  */
 bool der_take(struct der *from, unsigned char tag, struct der *content);
 

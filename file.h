@@ -1,4 +1,4 @@
-/* Reads and writes at an offset that are complete or fail: see file.c. */
+/* Reads and writes all of n bytes at an offset, or fails: see file.c. */
 #ifndef FILE_H
 #define FILE_H
 
@@ -9,17 +9,17 @@
 
 /*
  * Reads n bytes of fd from the offset at on. Returns 0, or -1 with errno:
- * ENODATA, the file ends before.
+ * ENODATA if the file ends before that.
  */
 int file_read(int fd, void *to, size_t n, off_t at);
 
 /*
- * Writes n bytes to fd from the offset at on. Returns 0, or -1 with errno; some
- * bytes may have been written then.
+ * Writes n bytes to fd from the offset at on. Returns 0, or -1 with errno; then
+ * some of the bytes may have been written.
  */
 int file_write(int fd, const void *from, size_t n, off_t at);
 
-/* Returns true if both descriptors are of the same file. */
+/* Returns true if both descriptors refer to the same file. */
 bool file_is_same(int a, int b);
 
 #endif

@@ -4,10 +4,11 @@
  *
  * Runs in the session, as the owner of the mailbox. A file system takes its
  * times from a clock that advances in ticks. Of two changes in one tick, the
- * second one shows only if it changes the size. So a fingerprint proves
- * something only if the tick of the last change was over when it was taken.
- * No process has to sleep for that: such a fingerprint is marked as stable, and
- * with another one the next login reads the file again.
+ * second one alters the fingerprint only if it alters the size. So a
+ * fingerprint proves something only if the tick of the last change was over
+ * when the fingerprint was taken. Such a fingerprint is marked as stable. No
+ * process waits for a stable fingerprint. After one that is not stable, the
+ * next login reads the file again.
  */
 #include "config.h"
 
@@ -21,19 +22,19 @@
 
 #define NS_PER_S INT64_C(1000000000)
 /*
- * Four ticks of the slowest kernel (100 Hz): file systems here take their times
- * from the clock of this machine.
+ * Four ticks of the slowest kernel (100 Hz), for file systems that take their
+ * times from this machine's clock.
  */
 #define TICKS_NS (4 * NS_PER_S / 100)
 /*
- * Other file systems, whose clock or granularity is unknown: FAT counts by two
- * seconds, a server's clock may be wrong.
+ * For all other file systems, because FAT has times in steps of two seconds,
+ * and a file server's clock may be wrong.
  */
 #define UNKNOWN_NS (60 * NS_PER_S)
 
 /*
- * Asks which file system fd is on. Returns how old the last change must be, in
- * ns, for a fingerprint to be stable.
+ * Returns how old the last change of a file must be, in ns, for a stable
+ * fingerprint. This depends on the file system of fd.
  */
 static int64_t
 ask_stable_age(int fd)
@@ -55,8 +56,8 @@ ask_stable_age(int fd)
 }
 
 /*
- * Returns the same, but asks once for each device, because a session takes
- * thousands of fingerprints on one.
+ * Does what ask_stable_age does, but asks only once while the device stays the
+ * same, because a session takes thousands of fingerprints on one device.
  */
 static int64_t
 stable_age(int fd, uint64_t device)
@@ -110,8 +111,8 @@ fingerprint_take_stat(struct fingerprint *s, struct stat *st, int fd)
 		changed = s->ctime * NS_PER_S + s->ctime_ns;
 	needed = stable_age(fd, s->device);
 	/*
-	 * Times in whole seconds: an ext4 with small inodes, or a file system
-	 * that counts seconds.
+	 * The file system may have times in whole seconds, as ext4 with small
+	 * inodes has.
 	 */
 	if (s->mtime_ns == 0 && s->ctime_ns == 0)
 		needed = UNKNOWN_NS;
@@ -140,8 +141,8 @@ fingerprint_put(struct fingerprint *s, int fd)
 		return -1;
 	copy_status(s, &st);
 	/*
-	 * No tick begins at a time of the finer clock, unless the file system
-	 * has truncated the time.
+	 * Later writes get times at which ticks begin. A time of the finer
+	 * clock is never one of these, unless the file system has truncated it.
 	 */
 	s->stable = fingerprint_ns(&st.st_mtim) == fingerprint_ns(&times[1]) &&
 	    fingerprint_ns(&st.st_mtim) != fingerprint_ns(&st.st_ctim);

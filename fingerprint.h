@@ -1,5 +1,5 @@
 /*
- * The status of a file, which proves later that it has not changed: see
+ * Fingerprints of files, which later prove that a file has not changed: see
  * fingerprint.c.
  */
 #ifndef FINGERPRINT_H
@@ -10,15 +10,16 @@
 #include <time.h>
 
 /*
- * A file's status. All fields have 64 bits, because it is also stored on disk.
+ * The fingerprint of a file. All fields have 64 bits, because indexes store it
+ * on disk.
  */
 struct fingerprint {
 	uint64_t device, inode;
 	int64_t size;
 	int64_t mtime, mtime_ns, ctime, ctime_ns;
 	/*
-	 * 1: every later change shows in the times; 0: a change that follows at
-	 * once may not
+	 * 1 if every later change alters the fingerprint, 0 if a change in the
+	 * same tick of the clock may not
 	 */
 	uint64_t stable;
 };
@@ -28,7 +29,7 @@ int fingerprint_take(struct fingerprint *s, int fd);
 
 struct stat;
 
-/* Does the same, and stores the result of fstat in *st. */
+/* Does what fingerprint_take does, and stores the result of fstat in *st. */
 int fingerprint_take_stat(struct fingerprint *s, struct stat *st, int fd);
 
 /*
@@ -45,14 +46,14 @@ int fingerprint_look(struct fingerprint *s, int fd);
 int fingerprint_put(struct fingerprint *s, int fd);
 
 /*
- * Returns true if both are equal but for stable. It follows that the file has
- * not changed only if the older one is stable.
+ * Returns true if a and b are equal; does not compare stable. Equality proves
+ * that the file has not changed only if the older fingerprint is stable.
  */
 bool fingerprint_same(const struct fingerprint *a, const struct fingerprint *b);
 
 /*
- * Returns true if then proves that the file has not changed between then and
- * now.
+ * Returns true if the fingerprints prove that the file has not changed between
+ * then and now.
  */
 bool fingerprint_matches(const struct fingerprint *then,
     const struct fingerprint *now);

@@ -1,9 +1,9 @@
 /*
- * Names a protocol that kpopd does not serve by a client's first bytes.
+ * Recognizes, by a client's first bytes, a protocol that kpopd does not serve.
  *
  * Runs in the pre-auth process, and in the session for its first line; pure
- * computation, over the client's bytes. The log gets only these names, none of
- * the bytes.
+ * computation, over the client's bytes. The log gets only the name of the
+ * protocol, and none of the bytes.
  */
 #include "config.h"
 

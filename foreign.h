@@ -2,7 +2,7 @@
 #ifndef FOREIGN_H
 #define FOREIGN_H
 
-#define FOREIGN_BYTES 4 /* that a client must have sent */
+#define FOREIGN_BYTES 4 /* bytes that a client must have sent */
 
 /*
  * Returns the name, for the log, of the protocol that begins with these

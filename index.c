@@ -3,33 +3,36 @@
  *
  * Runs in the session, as the owner of the mailbox, with the session lock held.
  * So apart from this process only the user can write to the file, and a forged
- * list harms only that user. The list is a cache: if it cannot be read or
- * written that costs time and is not an error. The mailbox format proves by its
- * note in the list that the list still describes the mailbox.
+ * list harms only that user. The list is a cache: a list that cannot be read or
+ * written costs only time and is not an error. The mailbox format saves a note
+ * with the list. The note proves later that the list still describes the
+ * mailbox.
  *
- * The file is a header of one block, and blocks of records after it:
+ * The file consists of a header, which is one block, and blocks of records:
  *
- *	header    magic, kind, bytes of a record, their count, the note, a hash
- *	block     records; in its last 8 bytes a hash of the rest
+ *	header    magic, kind, size of a record, count of records, note, hash
+ *	block     records; a hash of the rest in its last 8 bytes
  *
- * The hashes are XXH3 of 64 bits, seeded with the number of the block. Each is
- * checked before the first use of the bytes that it covers. So a list that was
- * half written in a power failure is detected where it is damaged, and the file
- * is not synced.
+ * The hashes are XXH3 of 64 bits. The hash of a block of records is seeded with
+ * the block's number. Each hash is checked before the first use of the bytes
+ * that it covers. So the damage of a power failure is detected, and the file
+ * need not be synced.
  *
  * A new list is written under another name and renamed. Records are added to
- * the last block, and to new blocks, before the header counts them. Then
+ * the last block and to new blocks first; then the header that counts them is
+ * written. After a power failure the disk may have some of these writes and
+ * lack others:
  *
- *	- a header that does not count the new records is still true;
- *	- if the header is on the disk and the block is not, the record is all
- *	  zeros, which no format takes for a record;
- *	- a record that replaces another one would look valid in both versions,
- *	  so the blocks are synced before the header is written.
+ *	- The old header does not count the new records, and is still true.
+ *	- If the disk has the new header but lacks a block, the records of that
+ *	  block are all zeros, which no format takes for a record.
+ *	- If a record replaces another one, both versions look valid. Therefore
+ *	  the blocks are then synced before the header is written.
  *
- * A few blocks are read at a time. The file is not mapped. The user could
- * truncate a mapped file during the session, which would be a SIGBUS; and
- * mapped pages that are not on the disk yet count as the session's own memory.
- * A list that is new, or that cannot be written, is in memory in the same form.
+ * A few blocks are read at a time. The file is not mapped, because the user
+ * could truncate it during the session, which would raise SIGBUS. Also, mapped
+ * pages that are not on the disk yet count as the session's own memory. A list
+ * that is new, or that cannot be written, is kept in memory in the same form.
  */
 #include "config.h"
 
@@ -52,13 +55,13 @@
 #define NAME "index"
 #define TEMPORARY "index.tmp"
 /*
- * In the other byte order this is another number, so the file is not used
- * there.
+ * A machine with the other byte order reads another number, and so does not use
+ * the file.
  */
 #define MAGIC UINT64_C(0x31786469646f706b)
 #define BLOCK ((size_t)4096)
 #define USABLE (BLOCK - sizeof(uint64_t)) /* bytes of a block for records */
-#define WINDOW 4                          /* blocks */
+#define WINDOW 4                          /* blocks that are read at a time */
 
 struct header {
 	uint64_t magic;
@@ -74,16 +77,16 @@ struct index {
 	int fd; /* -1: the list is in memory */
 	struct header h;
 	size_t in_block; /* records of a block */
-	/* of a list in memory all blocks; of a file a window of it */
+	/* all blocks of a list in memory, or the window of a file */
 	unsigned char *blocks;
-	size_t room; /* blocks that fit into blocks */
+	size_t room; /* number of blocks that are allocated */
 	/* the window: its first block, and the number of its blocks */
 	size_t first, held;
 	/* a record in the file was replaced since the last save */
 	bool replaced;
 	/*
-	 * The block used last, with the records from to before to. It saves a
-	 * division for each of a million records.
+	 * The block used last, which has the records [from, to). To remember it
+	 * saves a division for each of a million records.
 	 */
 	const unsigned char *block;
 	size_t from, to;
@@ -193,7 +196,10 @@ index_note(const struct index *x)
 	return x->h.note;
 }
 
-/* Makes room for this many blocks in memory, filled with zeros. */
+/*
+ * Allocates at least this many blocks in memory. New ones are filled with
+ * zeros.
+ */
 static void
 reserve_blocks(struct index *x, size_t blocks)
 {
@@ -209,7 +215,7 @@ reserve_blocks(struct index *x, size_t blocks)
 	x->room = room;
 }
 
-/* Returns true if a block is as it was written. */
+/* Returns true if a block is undamaged. */
 static bool
 is_whole(const unsigned char *block, size_t number)
 {
@@ -220,8 +226,8 @@ is_whole(const unsigned char *block, size_t number)
 }
 
 /*
- * Returns the offset of a block in the file. A size_t of 32 bits would be too
- * small.
+ * Returns the offset of a block in the file as an off_t, because a size_t of 32
+ * bits would be too small.
  */
 static off_t
 offset_of(size_t number)
@@ -288,8 +294,9 @@ empty_window(struct index *x)
 }
 
 /*
- * Removes the file, which is half changed now, and continues with its records
- * in memory. All bytes of a damaged block become 0xff, which is not a record.
+ * Removes the file, which may be half changed, and continues with its records
+ * in memory. Fills each damaged block with 0xff, which no format takes for a
+ * record.
  */
 static void
 leave_file(struct index *x)
@@ -308,7 +315,8 @@ leave_file(struct index *x)
 }
 
 /*
- * Writes the block with this record and its hash to the file. Returns 0 or -1.
+ * Puts the record into its block and writes the block to the file. Returns 0 or
+ * -1.
  */
 static int
 put_in_file(struct index *x, size_t i, const void *record)
@@ -369,8 +377,8 @@ write_header(int fd, const struct header *h)
 }
 
 /*
- * Writes the list from memory to a new file, and continues in the file. Returns
- * 0, or -1 if it stays in memory.
+ * Writes the list from memory to a new file, and continues with the file.
+ * Returns 0, or -1 if the list stays in memory.
  */
 static int
 move_to_file(struct index *x)

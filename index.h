@@ -12,45 +12,46 @@
 struct index;
 
 /*
- * Loads the list that an earlier session left in the state directory, if it is
- * of this kind: 8 characters, which name the format of records and note.
- * Returns NULL if there is no such list, or if it cannot be trusted.
+ * Loads the list that an earlier session left in the state directory. kind
+ * consists of 8 characters, which name the format of records and note. Returns
+ * NULL if there is no list of this kind, or if it is damaged.
  */
 struct index *index_load(int state, const char *kind);
 
 /*
- * Makes an empty list of records of this many bytes, at most INDEX_RECORD_MOST.
+ * Makes an empty list. record is the size of a record in bytes, at most
+ * INDEX_RECORD_MOST.
  */
 struct index *index_new(int state, const char *kind, size_t record);
 
-/* Frees a list, also NULL. The saved file stays. */
+/* Frees the memory of a list, which may be NULL. The saved file stays. */
 void index_free(struct index *x);
 
 /* Returns the number of records. */
 size_t index_count(const struct index *x);
 
-/* Returns the bytes of a record. */
+/* Returns the size of a record in bytes. */
 size_t index_record_size(const struct index *x);
 
 /* Returns the note that was saved with the list: INDEX_NOTE bytes. */
 const void *index_note(const struct index *x);
 
 /*
- * Returns record i, valid until the list is changed; NULL if the disk damaged
- * it. The user can write to the file, so the caller checks a record as any
- * input from outside.
+ * Returns record i, or NULL if it is damaged. The record is valid until the
+ * next call for this list. The user can write to the file, so the caller must
+ * check a record like any input from outside.
  */
 const void *index_get(struct index *x, size_t i);
 
-/* Changes record i, or adds a record if i is the count. */
+/* Replaces record i, or appends a record if i is the count. */
 void index_put(struct index *x, size_t i, const void *record);
 
 /* Discards the records from count on. */
 void index_truncate(struct index *x, size_t count);
 
 /*
- * Saves the list for later sessions, with a note of n <= INDEX_NOTE bytes. If
- * it cannot be saved the list lasts as long as the process.
+ * Saves the list for later sessions, with a note of n <= INDEX_NOTE bytes. A
+ * list that cannot be saved lasts only as long as the process.
  */
 void index_save(struct index *x, const void *note, size_t n);
 

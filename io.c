@@ -6,14 +6,14 @@
  * mailbox. The peer is not trusted: it may send or take one byte at a time, any
  * bytes, or none.
  *
- * Time is kept by poll and the monotonic clock, never by a signal. Until the
- * login one absolute deadline covers everything. Afterwards each line of input
- * and each buffer of output has a timeout of its own, which a trickle of bytes
- * does not extend. The first error stays, so callers may write on and check
- * once. After an error no line is returned, even if it is buffered already,
- * because commands of a dead connection must not be obeyed. Input and output
- * are sockets, used with MSG_DONTWAIT; their flags are not changed, because
- * other processes share the sockets.
+ * Timeouts use poll and the monotonic clock, never a signal. Until the login
+ * one absolute deadline covers everything. Afterwards each line of input and
+ * each buffer of output has a timeout of its own, which a trickle of bytes does
+ * not extend. The first error stays, so callers may continue to write and check
+ * for an error at the end. After an error no line is returned, even if it is
+ * buffered already, because commands of a dead connection must not be obeyed.
+ * Input and output are sockets, which other processes share. So their flags are
+ * not changed, and each call passes MSG_DONTWAIT.
  */
 #include "config.h"
 
@@ -36,8 +36,8 @@
 
 #define LINGER_MS 2000
 /*
- * The kernel does not report acknowledgements as events, so we ask again, after
- * steps that double up to this.
+ * The kernel does not report acknowledgements as events. So
+ * io_await_acknowledged asks repeatedly, after pauses that double up to this.
  */
 #define STEP_MS 50
 
@@ -112,9 +112,9 @@ end_of_wait(const struct io *io, int64_t timeout)
 }
 
 /*
- * Reads the takeover requests that have come. Returns true if there were any.
- * Requests are repeated, so those that come while the peer is not idle for long
- * enough are discarded.
+ * Reads and discards the takeover requests that have come. Returns true if
+ * there were any. A request that comes while the peer is not idle for long
+ * enough has no effect; the new login repeats it.
  */
 static bool
 take_takeover_requests(struct io *io)
@@ -128,9 +128,9 @@ take_takeover_requests(struct io *io)
 }
 
 /*
- * Waits for events, an error or the peer's end until the time until. begin: the
- * time since when the peer has been idle. Returns 1, 0 if the time is over, or
- * -1 with io->error set.
+ * Waits for events, an error or the end of the connection, at most until the
+ * time `until`. begin: the time since which the peer has been idle. Returns 1,
+ * 0 if the time is over, or -1 with io->error set.
  */
 static int
 poll_until(struct io *io, short events, int64_t begin, int64_t until)
@@ -157,8 +157,8 @@ poll_until(struct io *io, short events, int64_t begin, int64_t until)
 }
 
 /*
- * Waits for events until the time until. Returns 0, or -1 with io->error set;
- * the error is late if the time is over.
+ * Waits for events, at most until the time `until`. Returns 0, or -1 with
+ * io->error set. If the time is over, sets io->error to `late`.
  */
 static int
 wait_for_events(struct io *io, short events, int64_t until, enum io_error late)
@@ -216,8 +216,8 @@ io_flush(struct io *io)
 }
 
 /*
- * Returns how many of the bytes sent the peer has not acknowledged, or 0 if the
- * kernel cannot count them.
+ * Returns how many sent bytes the peer has not acknowledged, or 0 if the kernel
+ * cannot count them.
  */
 static int
 outstanding(const struct io *io)
@@ -247,10 +247,10 @@ io_await_acknowledged(struct io *io)
 		if (left > 0 && now >= until)
 			return set_error(io, IO_WRITE_TIMEOUT);
 		/*
-		 * poll reports a reset and the end of a relay although no event
-		 * is asked for. Call it after counting: a relay that dies
-		 * discards what it has not read, and then the count is 0
-		 * although nothing was acknowledged.
+		 * Even if no event is requested, poll reports a reset and the
+		 * end of a relay. Call poll after counting. If a relay dies,
+		 * the bytes that it has not read are discarded, and the count
+		 * is 0 although no client has acknowledged them.
 		 */
 		result = poll_until(io, 0, begin,
 		    left == 0              ? now :
@@ -284,8 +284,8 @@ fill(struct io *io, int64_t until, size_t most)
 		ssize_t n;
 
 		/*
-		 * Check the time here, too: if the peer always has sent more,
-		 * recv never leads to poll.
+		 * Check the time here, too: if recv always finds input, poll is
+		 * never called.
 		 */
 		if (clock_ms() >= until)
 			return set_error(io, IO_TIMEOUT);

@@ -12,8 +12,8 @@
  */
 #define IO_IN 1024
 /*
- * Bytes of output: an answer of up to 64 KiB leaves in one write; the rest is
- * for what is written meanwhile.
+ * Bytes of the output buffer. It is large, so that an answer of 64 KiB can be
+ * sent with one system call.
  */
 #define IO_OUT 131072
 
@@ -29,23 +29,23 @@ enum io_error {
 struct io {
 	int fd;
 	/*
-	 * For everything, in ms of CLOCK_MONOTONIC; 0: none, the timeouts
-	 * count.
+	 * Everything must end by this time, in ms of CLOCK_MONOTONIC. If it is
+	 * 0, the two timeouts apply instead.
 	 */
 	int64_t deadline;
 	int64_t idle;          /* timeout for one line of input, in ms */
-	int64_t write_timeout; /* for one buffer of output, in ms */
+	int64_t write_timeout; /* timeout for one buffer of output, in ms */
 	/*
-	 * Readable when a second login asks for the end of this connection; -1:
-	 * none can ask.
+	 * Becomes readable when another login asks this connection to end. If
+	 * it is -1, no login can ask.
 	 */
 	int takeover;
 	/*
-	 * Milliseconds without a byte after which a takeover request ends the
-	 * connection.
+	 * A takeover request ends the connection if no byte was transferred for
+	 * this many ms.
 	 */
 	int64_t takeover_idle;
-	/* io_exact reads no more from the socket than it was asked for */
+	/* io_exact reads no more from the socket than its caller asks for */
 	bool no_read_ahead;
 	/*
 	 * The first error stays: after it nothing more is read, returned or
@@ -65,8 +65,8 @@ struct io {
 #define IO_LINE_LONG (-2)
 
 /*
- * Begins on the connected socket fd. Everything must end by the deadline, in ms
- * of CLOCK_MONOTONIC.
+ * Initializes *io for the connected socket fd. Everything must end by the
+ * deadline, in ms of CLOCK_MONOTONIC.
  */
 void io_init(struct io *io, int fd, int64_t deadline);
 
@@ -78,14 +78,11 @@ void io_limits(struct io *io, int64_t idle, int64_t write_timeout);
 
 /*
  * From now on ends the connection if takeover becomes readable while the peer
- * has been idle for at least idle ms. takeover remains the caller's.
+ * has been idle for at least idle ms. Does not close takeover.
  */
 void io_allow_takeover(struct io *io, int takeover, int64_t idle);
 
-/*
- * Continues with another socket. Input of the old socket that was not used is
- * discarded.
- */
+/* Continues with another socket. Discards unread input of the old socket. */
 void io_switch(struct io *io, int fd);
 
 /*
@@ -102,9 +99,10 @@ size_t io_unread(const struct io *io, const char **data);
 
 /*
  * Reads a line that ends in LF or CRLF into line[size], without its end and
- * with a NUL after it. Returns its length (a NUL in it counts like any byte),
- * IO_LINE_LONG if the line with its end needs more than size bytes, or
- * IO_LINE_ERROR. Sends waiting output first unless a whole line is buffered.
+ * with a NUL after it. Returns the length of the line, in which a NUL counts
+ * like any byte. Returns IO_LINE_LONG if the line with its end has more than
+ * size bytes, or IO_LINE_ERROR. Sends waiting output first, unless a whole line
+ * is buffered.
  */
 int io_line(struct io *io, char *line, size_t size);
 
@@ -122,12 +120,15 @@ void io_printf(struct io *io, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /*
- * Makes room for at least need bytes of output (need <= IO_OUT). Returns its
- * address, and in *room how many bytes there are. Follow it by io_advance.
+ * Returns the address of free space for at least need bytes of output (need <=
+ * IO_OUT), and stores the size of this space in *room. The caller writes to it,
+ * then calls io_advance.
  */
 char *io_reserve(struct io *io, size_t need, size_t *room);
 
-/* Appends the n bytes that the caller has written to the room of io_reserve. */
+/*
+ * Appends the n bytes that the caller has written to the space from io_reserve.
+ */
 void io_advance(struct io *io, size_t n);
 
 /* Sends waiting output. Returns 0, or -1 with io->error set. */
@@ -135,23 +136,23 @@ int io_flush(struct io *io);
 
 /*
  * Sends waiting output, then waits until the peer's kernel has acknowledged all
- * that was sent, or on a socket pair until the other end has read it. The write
- * timeout begins again each time fewer bytes are outstanding. A peer that has
- * ended only its own direction still counts as connected. Returns 0, also if
- * the kernel cannot count what is outstanding, or -1 with io->error set.
+ * of it. On a socket pair, waits until the other end has read it. The write
+ * timeout restarts each time fewer bytes are outstanding. A peer that has ended
+ * only its own direction still counts as connected. Returns 0, or -1 with
+ * io->error set. If the kernel cannot count the outstanding bytes, returns 0.
  */
 int io_await_acknowledged(struct io *io);
 
 /*
- * If the error is IO_TIMEOUT, sends n bytes nevertheless and ends our direction
- * of the connection. After any other error nothing is sent. The error stays.
+ * If io->error is IO_TIMEOUT, sends n bytes nevertheless and ends our direction
+ * of the connection. Otherwise does nothing. io->error stays as it is.
  */
 void io_answer_timeout(struct io *io, const void *data, size_t n);
 
 /*
- * Sends waiting output, ends our direction of the connection and discards what
- * the peer still sends, for at most two seconds. Otherwise closing a socket
- * with unread input would reset the connection, and the answer could be lost.
+ * Sends waiting output, ends our direction of the connection, and for at most
+ * two seconds discards what the peer still sends. Otherwise unread input would
+ * make close reset the connection, and the answer could be lost.
  */
 void io_linger(struct io *io);
 

@@ -1,8 +1,8 @@
 /*
  * Judges and prints the server's answers.
  *
- * Runs as the caller. Most of the text may come from an attacker, so nothing is
- * printed unencoded.
+ * Runs as the caller. The text may come from an attacker, so nothing is printed
+ * unencoded.
  */
 #include "config.h"
 

@@ -1,10 +1,11 @@
 /*
- * Logs in with AUTH GSSAPI and runs the process of the security layer.
+ * Logs in with AUTH GSSAPI, and starts a process for the security layer.
  *
  * Runs as the caller, partly in a process between the connection and the rest
- * of kpopc. The server is trusted only after GSSAPI has verified its proof. The
- * offer of layers, which GSSAPI protects, is then known to come from the
- * server. Everything before, and the answer to AUTH, may come from an attacker.
+ * of kpopc. The server is trusted only after GSSAPI has verified the proof of
+ * its identity. The offer of layers, which GSSAPI protects, is then known to
+ * come from the server. Everything before that proof, and the answer to AUTH,
+ * may come from an attacker.
  */
 #include "config.h"
 
@@ -37,15 +38,15 @@ give_up_gss(const char *what, OM_uint32 major, OM_uint32 minor)
 			      "unknown error");
 }
 
-/* An AUTH GSSAPI with the server. */
+/* The state of AUTH GSSAPI. */
 struct dialogue {
 	gss_ctx_id_t context;
 	gss_cred_id_t cred;
 	gss_name_t service;
 	unsigned layer;
 	size_t piece; /* bytes of cleartext in one token */
-	unsigned char token[RELAY_GSS_TOKEN]; /* the server's last one */
-	int n;                                /* its bytes */
+	unsigned char token[RELAY_GSS_TOKEN]; /* the server's last token */
+	int n;                                /* bytes of that token */
 };
 
 static void
@@ -100,8 +101,9 @@ trade(const struct conn *c, struct dialogue *d, const void *token, size_t n)
 }
 
 /*
- * Exchanges the tokens of the context. Returns NULL after the server has proven
- * its identity and sent its offer of layers, or the server's refusal.
+ * Exchanges the tokens that establish the GSSAPI context. Returns NULL after
+ * the server has proven its identity and sent its offer of layers, or the
+ * server's refusal.
  */
 static const char *
 establish_context(const struct conn *c, struct dialogue *d)
@@ -141,9 +143,10 @@ establish_context(const struct conn *c, struct dialogue *d)
 }
 
 /*
- * Returns the layer to use of those that the server offers. Inside TLS, whose
- * certificate was verified, none is needed. Outside of it the options must
- * permit cleartext. Ends the process if no layer can be used.
+ * Chooses one of the layers that the server offers, and returns it. Inside TLS
+ * no layer is needed, because the server's certificate was verified. Outside
+ * TLS, "no layer" is chosen only if the options permit cleartext. Ends the
+ * process if no offered layer can be used.
  */
 static unsigned
 pick_layer(const struct conn *c, const struct options *o, unsigned offered)
@@ -202,7 +205,7 @@ send_choice(const struct conn *c, const struct options *o, struct dialogue *d,
 	return answer;
 }
 
-/* Does the security layer, as the process between fd and cleartext. */
+/* Runs the security layer, in the process between fd and cleartext. */
 static void
 run_gss_layer(const void *argument, int fd, int cleartext)
 {
@@ -240,7 +243,7 @@ auth_login(struct conn *c, const struct options *o, const char *user)
 	}
 	/*
 	 * "+OK" is accepted only after the proof; otherwise an attacker could
-	 * skip the proof and the layer by sending it.
+	 * skip the proof and the layer by sending "+OK".
 	 */
 	if (!answer_is_refusal(answer) && !(finished && answer_is_good(answer)))
 		errx(EXIT_REFUSED, "the server ended AUTH %s: %s",

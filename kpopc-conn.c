@@ -1,6 +1,6 @@
 /*
  * Reads and writes lines: those of the server, and those of the program that
- * uses kpopc by its standard input and output.
+ * uses kpopc through its standard input and output.
  *
  * Runs as the caller. The server is not trusted: its lines are bounded, and the
  * exchange before the session has a time limit.
@@ -45,8 +45,8 @@ conn_limit_time(void)
 	sigset_t alarms;
 
 	/*
-	 * The caller of kpopc may have blocked SIGALRM; then there would be no
-	 * limit.
+	 * kpopc may have been started with SIGALRM blocked, in which case there
+	 * would be no limit.
 	 */
 	sigemptyset(&alarms);
 	sigaddset(&alarms, SIGALRM);
@@ -166,7 +166,8 @@ const char *
 conn_ask(const struct conn *c, const char *text)
 {
 	/*
-	 * If this fails, conn_read_answer reads the reason or reports the end.
+	 * If the write fails, conn_read_answer reads the reason or reports the
+	 * end of the connection.
 	 */
 	if (write_all(c->fd, text, strlen(text)) == 0)
 		write_all(c->fd, "\r\n", 2);
@@ -180,7 +181,7 @@ conn_read_refusal(int fd)
 	static char text[TEXT_MAX] = "-";
 	size_t n = 1;
 
-	/* The server may be waiting for more. */
+	/* Otherwise the server might wait for more input. */
 	shutdown(fd, SHUT_WR);
 	while (n < sizeof(text) - 1 && read(fd, &text[n], 1) == 1 &&
 	    text[n] != '\n') {
@@ -208,8 +209,8 @@ conn_add_layer(struct conn *c, const void *argument,
 		err(EXIT_REFUSED, "fork");
 	if (pid == 0) {
 		/*
-		 * End with kpopc; otherwise this process would stay as long as
-		 * the server keeps the connection open.
+		 * This process must end with kpopc. Otherwise it would stay as
+		 * long as the server keeps the connection open.
 		 */
 		if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1)
 			err(EXIT_REFUSED, "prctl");

@@ -46,7 +46,9 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 	if (connect(fd, a->ai_addr, a->ai_addrlen) == -1) {
 		if (errno != EINPROGRESS)
 			return -1;
-		/* SIGSTOP and SIGCONT interrupt poll; that is not a timeout. */
+		/*
+		 * SIGSTOP and SIGCONT interrupt poll, which is not a timeout.
+		 */
 		while ((n = poll(&p, 1, seconds * 1000)) == -1 &&
 		    errno == EINTR)
 			;
@@ -63,11 +65,11 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 }
 
 /*
- * Makes the kernel probe a server that has sent nothing for a minute, and end
- * the connection if the server does not reply for another minute. Otherwise
- * kpopc would wait forever for a server that has disappeared. There is no limit
- * on the server's time for an answer, because a long removal may precede it. If
- * this fails, everything else still works.
+ * Makes the kernel probe a server that has sent nothing for a minute. If the
+ * server does not reply for another minute, the kernel ends the connection.
+ * Otherwise kpopc would wait forever for a server that has disappeared. There
+ * is no limit on the server's time for an answer, because a long removal may
+ * precede it. A failure is ignored, because everything else still works.
  */
 static void
 watch_server(int fd)

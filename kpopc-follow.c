@@ -1,10 +1,10 @@
 /*
- * Follows the dialogue that passes the tunnel, for the exit status.
+ * Follows the POP3 dialogue in the tunnel, to find the exit status.
  *
- * Runs as the caller. The program on standard input and output may not report
- * that the server refused it, or that the answers ended too early; kpopc does.
- * The server's bytes may be an attacker's: only the beginning of a line is
- * kept, and a refusal is printed encoded.
+ * Runs as the caller. kpopc reports if the server refused the login or if the
+ * answers ended too early, because the program that uses kpopc might not. The
+ * server's bytes may be an attacker's, so only the beginning of a line is kept,
+ * and a refusal is printed encoded.
  */
 #include "config.h"
 
@@ -15,7 +15,9 @@
 
 #include "kpopc.h"
 
-/* Commands that can wait for an answer and end the login: bits of login.ends.
+/*
+ * The number of bits in login.ends. Of the commands that wait for an answer,
+ * only this many are watched.
  */
 #define WATCHED 64
 
@@ -34,28 +36,30 @@ static struct {
 	/* A command that ends the login was answered with "+OK" */
 	bool done;
 	/*
-	 * Lines without an answer; the greeting counts as the answer to a line.
+	 * Lines of the program without an answer. The greeting counts as the
+	 * answer to one more line.
 	 */
 	uint64_t waiting;
 	/*
 	 * A bit for each of the first WATCHED of these lines, the lowest bit
-	 * for the first line. Set: the line is a command that can end the
-	 * login.
+	 * for the first line. The bit is set if the line is a command that can
+	 * end the login.
 	 */
 	uint64_t ends;
 	const char *name; /* of the last such command */
 	bool is_refused;  /* the last answer was "-ERR" */
 	/*
-	 * The first "-ERR" of the last ones in a row, because it caused the
-	 * others; "": none.
+	 * The "-ERR" that began the latest series of refusals, because it
+	 * caused the others. It is "" if there was none.
 	 */
 	char refusal[TEXT_MAX];
 } login;
 
 /* The session so far. */
 static struct {
-	bool quits;   /* QUIT was the program's last line */
-	bool in_list; /* within the lines of an answer: its "." has not come */
+	bool quits; /* QUIT was the program's last line */
+	/* within an answer of several lines, whose "." has not come */
+	bool in_list;
 } session;
 
 /*
@@ -97,8 +101,10 @@ count_answer(void)
 }
 
 /*
- * Follows a line of the session. The lines of a message may look like answers,
- * but its first line is a header field, and no line of a list looks like one.
+ * Follows a line of the session: an answer, or a further line of an answer. The
+ * first further line is a header field or a line of a list, which does not look
+ * like an answer. Later lines of a message may look like one, but in_list is
+ * set then.
  */
 static void
 follow_session(const char *line)
@@ -122,7 +128,7 @@ follow_answer(const char *line)
 	}
 	/*
 	 * Further lines of an answer, for example capabilities, do not begin
-	 * like this.
+	 * like an answer.
 	 */
 	if (*line != '+' && !answer_is_refusal(line))
 		return;

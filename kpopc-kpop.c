@@ -2,8 +2,8 @@
  * Does the KPOP exchange: Kerberos' sendauth with mutual authentication.
  *
  * Runs as the caller. The server is not trusted before it has proven its
- * identity: the memory of this process is limited, and the server's texts are
- * printed encoded.
+ * identity. So the memory of this process is limited, and the server's texts
+ * are printed encoded.
  */
 #include "config.h"
 
@@ -68,9 +68,8 @@ explain_sendauth(const struct ticket *t, krb5_error_code problem, int fd)
 }
 
 /*
- * Limits the memory of this process, because libkrb5 allocates as much as the
- * length field of a message demands, up to 2 GiB, before the server is
- * authenticated.
+ * Limits the memory of this process. Before the server is authenticated,
+ * libkrb5 allocates as much as a message's length field demands, up to 2 GiB.
  */
 static void
 limit_memory(void)

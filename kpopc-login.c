@@ -1,11 +1,11 @@
 /*
- * Obeys the program on standard input until the login, and logs in for its USER
- * and PASS.
+ * Obeys the program on standard input until the login, and turns its USER and
+ * PASS into AUTH.
  *
  * Runs as the caller. Before the server has proven its identity by its
- * certificate or by Kerberos, its bytes may be an attacker's. None of them
- * reaches the program on standard output: kpopc answers the program in its own
- * words. Only the answer to AUTH is passed on, encoded as by vis(3).
+ * certificate or by Kerberos, its bytes may be an attacker's. None of these
+ * bytes reaches standard output, except the answer to AUTH, which is encoded by
+ * vis(3). kpopc writes all other answers itself.
  */
 #include "config.h"
 
@@ -17,7 +17,7 @@
 
 #include "kpopc.h"
 
-#define CAPABILITIES 100 /* lines of an answer to CAPA, at most */
+#define CAPABILITIES 100 /* most lines of an answer to CAPA */
 
 void
 login_greet(struct conn *c, const struct options *o)

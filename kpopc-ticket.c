@@ -1,8 +1,9 @@
 /*
- * Gets the client's ticket for the server, from a ccache or by a keytab.
+ * Gets the client's ticket for the server, from a ccache or with a keytab.
  *
  * Runs as the caller, with the caller's tickets or keytab. libkrb5's error
- * texts may quote a KDC without proof, so they are printed encoded.
+ * texts may contain text of a KDC that has not proven its identity, so they are
+ * printed encoded.
  */
 #include "config.h"
 
@@ -12,7 +13,7 @@
 
 #include "kpopc-ticket.h"
 
-/* Returns the remedy for a common error in parentheses, or "". */
+/* Returns a remedy for a common error, in parentheses, or "". */
 static const char *
 hint_for(krb5_error_code problem)
 {
@@ -34,7 +35,9 @@ hint_for(krb5_error_code problem)
 	}
 }
 
-/* Prints that the step named what failed, with hint, and ends the process. */
+/*
+ * Prints that the step `what` has failed, and the hint, and ends the process.
+ */
 _Noreturn static void
 give_up_with_hint(krb5_context context, krb5_error_code problem,
     const char *what, const char *hint)
@@ -55,7 +58,10 @@ ticket_give_up(const struct ticket *t, krb5_error_code problem,
 	give_up_with_hint(t->context, problem, what, hint_for(problem));
 }
 
-/* Does the same without a hint, where the hints would be wrong. */
+/*
+ * As ticket_give_up, but without a hint, for errors to which the hints do not
+ * apply.
+ */
 _Noreturn static void
 give_up_plainly(const struct ticket *t, krb5_error_code problem,
     const char *what)
@@ -102,8 +108,8 @@ service_of(const struct ticket *t, const struct options *o)
 }
 
 /*
- * Returns a ccache in memory with a ticket-granting ticket, which it has got
- * with the keytab's key.
+ * Gets a ticket-granting ticket with a key of the keytab. Returns a ccache in
+ * memory that contains the ticket.
  */
 static krb5_ccache
 tickets_of_keytab(const struct ticket *t, const struct options *o)
@@ -135,9 +141,9 @@ tickets_of_keytab(const struct ticket *t, const struct options *o)
 }
 
 /*
- * Returns the ccache to use for the service. In a collection it is the ccache
- * of the principal that .k5identity(5) names, or one of the service's realm, as
- * GSSAPI chooses; otherwise it is the primary one.
+ * Returns the ccache to use for the service, which GSSAPI would choose, too. In
+ * a collection this is the ccache of the principal that .k5identity(5) names,
+ * or else one of the service's realm. Otherwise it is the primary ccache.
  */
 static krb5_ccache
 choose_cache(const struct ticket *t, krb5_principal service)

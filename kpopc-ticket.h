@@ -12,7 +12,7 @@
 struct ticket {
 	krb5_context context;
 	krb5_ccache cache;
-	krb5_creds *creds; /* of the server */
+	krb5_creds *creds; /* the ticket for the server */
 };
 
 /* Gets a ticket for the server into *t. Ends the process if that fails. */
@@ -25,7 +25,7 @@ void ticket_get(struct ticket *t, const struct options *o);
 char *ticket_cache_name(const struct ticket *t);
 
 /*
- * Prints that the step named what failed, libkrb5's text for the error, and a
+ * Prints that the step `what` has failed, libkrb5's text for the error, and a
  * remedy if one is known. Ends the process with EXIT_REFUSED.
  */
 _Noreturn void ticket_give_up(const struct ticket *t, krb5_error_code problem,
@@ -34,8 +34,9 @@ _Noreturn void ticket_give_up(const struct ticket *t, krb5_error_code problem,
 /* kpopc-kpop.c */
 
 /*
- * Does the KPOP exchange: shows the ticket and verifies the server's proof.
- * Ends the process if the server refuses or does not prove its identity.
+ * Does the KPOP exchange: sends the ticket and verifies the server's proof of
+ * its identity. Ends the process if the server refuses or does not prove its
+ * identity.
  */
 void kpop_exchange(const struct ticket *t, int fd);
 

@@ -1,9 +1,9 @@
 /*
- * Begins the client's TLS by STLS and runs the process that does it.
+ * Begins TLS with STLS, and starts a process for it.
  *
  * Runs as the caller, partly in a process between the connection and the rest
- * of kpopc. Nothing passes that process before the server's certificate has
- * been verified.
+ * of kpopc. That process passes no byte before it has verified the server's
+ * certificate.
  */
 #include "config.h"
 
@@ -20,7 +20,7 @@
  */
 static int tls_cleartext;
 
-/* Writes the size of the certificate's hash, one byte, and the hash. */
+/* Writes the hash of the certificate, after one byte with the hash's size. */
 static void
 report_certificate(struct relay_tls *t)
 {
@@ -43,7 +43,7 @@ explain_tls(struct relay_tls *t)
 		answer_printable(t->error, sizeof(t->error)));
 }
 
-/* Does TLS with a verified server, as the process between fd and cleartext. */
+/* Does TLS and verifies the server, in the process between fd and cleartext. */
 static void
 run_tls_layer(const void *argument, int fd, int cleartext)
 {

@@ -2,8 +2,9 @@
  * Copies standard input to the connection and the connection to standard
  * output.
  *
- * Runs as the caller. The bytes pass unchanged. Before the login, and without
- * TLS or a layer also after it, they may be an attacker's.
+ * Runs as the caller. The bytes pass unchanged. They may be an attacker's:
+ * before the login in any case, and after it if there is neither TLS nor a
+ * layer.
  */
 #include "config.h"
 
@@ -56,8 +57,8 @@ prepare_poll(struct pollfd *p, const struct way *w)
  * Reads if the buffer is empty, otherwise writes. Returns 0, or -1 with errno.
  *
  * Never writes more than PIPE_BUF bytes at once, because a pipe that is ready
- * takes that many without blocking. A client may write all its commands before
- * it reads; if we blocked in write then, both would wait forever.
+ * takes that many without blocking. A program may write all its commands before
+ * it reads. If kpopc blocked in write meanwhile, both would wait forever.
  */
 static int
 move(struct way *w)
@@ -83,8 +84,8 @@ move(struct way *w)
 }
 
 /*
- * Prints which end of the way failed, and ends the process. While there are
- * bytes to write, it is the end that is written to.
+ * Prints which end of the way failed, and ends the process. If there are bytes
+ * to write, writing failed, otherwise reading.
  */
 _Noreturn static void
 break_off(const struct way *w)
@@ -101,9 +102,11 @@ break_off(const struct way *w)
 }
 
 /*
- * Stops sending, because the server takes no more. What the server has sent is
- * still read, after which its end looks orderly; so the caller must keep the
- * reason. Returns 0 if the server had closed (EPIPE), otherwise errno.
+ * Stops sending, because a write to the server failed. What the server has sent
+ * is still read. Returns 0 if the server had closed the connection (EPIPE),
+ * otherwise errno. The caller must keep this errno, because the later end of
+ * the server's bytes looks like a normal end. Ends the process if reading
+ * standard input failed.
  */
 static int
 give_up_sending(struct way *up)
@@ -120,15 +123,15 @@ give_up_sending(struct way *up)
 /*
  * Waits until a way can continue. Returns what poll returns.
  *
- * has_ended: standard input has ended. The server learns that by a shutdown of
- * our direction, unless *is_shut: at once, or after QUIT only if the server
- * sends nothing for QUIT_SECONDS. A server ends by itself after QUIT. For some
- * servers the end of the client's TLS is the end of the whole connection (RFC
- * 5246 section 7.2.1), and answers would be lost.
+ * has_ended: standard input has ended. Then kpopc shuts down its direction of
+ * the connection, unless *is_shut is set already. It does so at once, but after
+ * QUIT only if the server sends nothing for QUIT_SECONDS. Some servers end the
+ * whole connection at the end of the client's TLS (RFC 5246 section 7.2.1), and
+ * answers would be lost. After QUIT a server closes the connection anyway.
  *
  * Ends the process if a server has answered QUIT and sends nothing for
- * QUIT_SECONDS after the shutdown. If is_full, standard output is what blocks,
- * and the wait has no limit.
+ * QUIT_SECONDS after the shutdown. is_full: standard output blocks. Then the
+ * wait has no limit.
  */
 static int
 wait_for_ways(int fd, struct pollfd p[2], bool has_ended, bool is_full,

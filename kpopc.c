@@ -4,7 +4,7 @@
  *
  * Runs as the caller, with the caller's tickets or keytab. The server is not
  * trusted before it has proven its identity (mutual authentication), and
- * nothing that came before is printed unencoded. Afterwards the client is a
+ * nothing that it sent before is printed unencoded. Afterwards the client is a
  * tunnel: the server's bytes go to standard output as they are. Without TLS and
  * without a layer an attacker on the network can change them.
  */
@@ -113,8 +113,8 @@ main(int argc, char **argv)
 	read_options(&o, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	/*
-	 * Get the ticket before connecting; otherwise an error could be taken
-	 * for the server's.
+	 * Get the ticket before connecting; otherwise an error could seem to
+	 * come from the server.
 	 */
 	ticket_get(&ticket, &o);
 	if (o.pop3)

@@ -1,6 +1,7 @@
 /*
- * The interfaces between the files of the client, in the order in which they
- * call each other: see kpopc.c.
+ * The functions that the files of kpopc offer each other: see kpopc.c. "The
+ * program" is the mail program or person that uses kpopc through its standard
+ * input and output.
  */
 #ifndef KPOPC_H
 #define KPOPC_H
@@ -10,8 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define TEXT_MAX 500 /* bytes of one text from outside in a message */
-/* Bytes of a line: a SASL token of 64 KiB in base64, and more. */
+#define TEXT_MAX 500 /* most bytes of a text from the network that is printed */
+/* Bytes of a buffer for a line. A SASL token of 64 KiB in base64 fits. */
 #define LINE_MOST 100000
 #define LINE_USER 255 /* bytes of a user's name */
 
@@ -20,7 +21,7 @@ enum {
 	EXIT_DONE = 0,
 	EXIT_REFUSED = 1, /* no session */
 	EXIT_USAGE = 2,
-	EXIT_BROKEN = 3, /* a session that did not end in order */
+	EXIT_BROKEN = 3, /* the session began and ended with an error */
 };
 
 struct options {
@@ -33,11 +34,12 @@ struct options {
 	char *cache; /* the name of the ccache, if pop3 */
 };
 
-/* kpopc-answer.c: any process of the client. */
+/* kpopc-answer.c, in every process of the client */
 
 /*
- * Returns at most n bytes of text that may come from the network, with what a
- * terminal would interpret encoded as by vis(3). Valid until the next call.
+ * Encodes the first n bytes of text, at most TEXT_MAX, by vis(3), so that a
+ * terminal does not interpret them. Returns the result, which is valid until
+ * the next call.
  */
 const char *answer_printable(const char *text, size_t n);
 
@@ -48,7 +50,7 @@ bool answer_is_good(const char *answer);
 bool answer_is_refusal(const char *answer);
 
 /*
- * Prints the server's refusal, encoded as by vis(3), and ends the process with
+ * Prints the server's refusal, encoded by vis(3), and ends the process with
  * EXIT_REFUSED.
  */
 _Noreturn void answer_give_up(const char *answer);
@@ -65,17 +67,17 @@ int connect_to(const struct options *o);
 
 /* The connection with its layers. */
 struct conn {
-	int fd;          /* of the cleartext */
-	pid_t layers[2]; /* the processes that do TLS and GSSAPI's layer */
-	int count;       /* of these processes */
+	int fd;          /* carries the cleartext */
+	pid_t layers[2]; /* the processes for TLS and for a GSSAPI layer */
+	int count;       /* the number of these processes */
 	unsigned char binding[64]; /* hash of the server's certificate */
 	size_t binding_size;
 	bool has_tls;
 };
 
 /*
- * Ends the process with EXIT_REFUSED unless conn_unlimit_time is called in
- * time: 35 seconds, which a trickle of bytes does not extend.
+ * conn_limit_time ends the process with EXIT_REFUSED after 35 seconds, even if
+ * bytes still come in. conn_unlimit_time cancels that.
  */
 void conn_limit_time(void);
 void conn_unlimit_time(void);
@@ -84,9 +86,9 @@ void conn_unlimit_time(void);
 void conn_write(int fd, const void *data, size_t n);
 
 /*
- * Returns the server's next line without its end, valid until the next call. A
- * closed connection, or a line without an end, ends the process unless the line
- * is a refusal.
+ * Returns the server's next line without its end, valid until the next call. If
+ * the connection is closed before the line ends, ends the process, unless the
+ * line is a refusal.
  */
 const char *conn_read_answer(const struct conn *c);
 
@@ -97,16 +99,14 @@ const char *conn_read_answer(const struct conn *c);
 const char *conn_ask(const struct conn *c, const char *text);
 
 /*
- * Reads the line that a server has sent instead of the exchange, and whose
- * first byte may have been read already. Returns the line, valid until the next
- * call, or NULL at the first byte that does not belong to a refusal.
+ * Reads the line that a server has sent in place of the KPOP exchange. The
+ * caller may have read the first byte of the line already. Returns the line,
+ * valid until the next call, if it is a refusal. Otherwise returns NULL, at the
+ * first byte that cannot belong to a refusal.
  */
 const char *conn_read_refusal(int fd);
 
-/*
- * Writes text and a line end to the program on standard output. Ends the
- * process if that fails.
- */
+/* Writes text and a line end to the program. Ends the process if that fails. */
 void conn_answer_program(const char *text);
 
 /*
@@ -116,24 +116,23 @@ void conn_answer_program(const char *text);
 bool conn_read_program(char *text);
 
 /*
- * Starts a process for a layer, between the connection and this process. The
- * process calls work with the connection and one end of a socket pair; the
- * other end becomes c->fd.
+ * Starts a process for a layer. The process calls work with the connection as
+ * fd and one end of a socket pair as cleartext. The other end becomes c->fd.
  */
 void conn_add_layer(struct conn *c, const void *argument,
     void (*work)(const void *argument, int fd, int cleartext));
 
 /*
  * Closes the connection and waits for the processes of its layers. Returns
- * status, or EXIT_BROKEN if status is EXIT_DONE and a layer did not end in
- * order.
+ * status, or EXIT_BROKEN if status is EXIT_DONE and a layer's process ended
+ * with an error.
  */
 int conn_end(struct conn *c, int status);
 
 /* kpopc-tls.c */
 
 /*
- * Begins TLS by STLS. When this returns, the certificate is verified and its
+ * Begins TLS with STLS. When this returns, the certificate is verified and its
  * hash is in c->binding.
  */
 void tls_begin(struct conn *c, const struct options *o);
@@ -141,9 +140,9 @@ void tls_begin(struct conn *c, const struct options *o);
 /* kpopc-auth.c */
 
 /*
- * Logs in as user with AUTH GSSAPI, begins the security layer that was agreed
- * upon, and writes the answer to standard output. Ends the process if the
- * server refuses or does not prove its identity.
+ * Logs in as user with AUTH GSSAPI, begins the negotiated security layer, and
+ * writes the answer to standard output. Ends the process if the server refuses
+ * or does not prove its identity.
  */
 void auth_login(struct conn *c, const struct options *o, const char *user);
 
@@ -156,21 +155,21 @@ void auth_login(struct conn *c, const struct options *o, const char *user);
 void login_greet(struct conn *c, const struct options *o);
 
 /*
- * POP3 mode: obeys the program on standard input until USER and PASS, for which
- * the server gets a ticket with AUTH GSSAPI. Returns true after the login,
- * false if the program has left.
+ * POP3 mode: obeys the program's commands until USER and PASS, then logs in to
+ * the server with AUTH GSSAPI. Returns true after the login. Returns false if
+ * QUIT or the end of standard input comes first.
  */
 bool login_serve(struct conn *c, const struct options *o);
 
 /* kpopc-follow.c */
 
 /*
- * Begins to follow the dialogue. has_greeted: the greeting has been read
- * already; is_in: so has the answer to the login.
+ * Begins to follow the dialogue. has_greeted: the server's greeting has been
+ * read already. is_in: the answer to the login has been read already.
  */
 void follow_begin(bool has_greeted, bool is_in);
 
-/* Reads the next n bytes of the program's or the server's direction. */
+/* Follows the next n bytes that the program or the server has sent. */
 void follow_program(const char *data, size_t n);
 void follow_server(const char *data, size_t n);
 
@@ -178,30 +177,31 @@ void follow_server(const char *data, size_t n);
 bool follow_has_quit(void);
 
 /*
- * Returns true if QUIT was the program's last line and all its lines have their
- * whole answers.
+ * Returns true if QUIT was the program's last line, and each of the program's
+ * lines has its complete answer.
  */
 bool follow_is_over(void);
 
 /*
- * Prints the server's refusal if there was no login because of it. Returns true
- * if it did. Call it at the end.
+ * If the server refused the login, prints the refusal and returns true. Call it
+ * when no more bytes will come.
  */
 bool follow_print_refusal(void);
 
 /*
- * Returns the name of the command that the server had not answered, or not to
- * its end, when it closed, and sets *status; or NULL. Call it at the end.
+ * Returns the name of a command without a complete answer, and stores the
+ * resulting exit status in *status. Returns NULL if there is none. Call it
+ * after the server has closed the connection.
  */
 const char *follow_unanswered(int *status);
 
 /* kpopc-tunnel.c */
 
 /*
- * Copies standard input to the connection and the connection to standard output
- * until the server has closed and all its bytes are written; kpopc-follow.c
- * reads them, too. Returns the exit status, which is EXIT_REFUSED if the server
- * refused the login.
+ * Copies standard input to the connection and the connection to standard
+ * output, and passes a copy of all bytes to kpopc-follow.c. Ends when the
+ * server has closed the connection and all its bytes are written. Returns the
+ * exit status, which is EXIT_REFUSED if the server refused the login.
  */
 int tunnel_run(int fd);
 

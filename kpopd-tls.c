@@ -1,21 +1,22 @@
 /*
  * Serves one connection by TLS: the client on one side, cleartext on the other.
  *
- * Runs as root while it reads the certificate and the key, then as a user of
- * its own in an empty jail, and only then reads from the client. It has the TLS
+ * Runs as root while it reads the certificate and the key, then as the TLS user
+ * in an empty jail. It reads from the client only in the jail. It has the TLS
  * key and this connection's cleartext, but neither the service's key nor a
- * file. The monitor starts it with the client on fd 0, the cleartext side on
- * fd 1 and the channel to the monitor on LAYER_CHANNEL. OpenSSL takes longer to
- * start than a whole login without TLS; in a program of its own it costs the
- * other processes nothing.
+ * file. The monitor starts it with the client on fd 0, the cleartext side on fd
+ * 1 and the channel to the monitor on LAYER_CHANNEL. It is a program of its
+ * own, because OpenSSL takes longer to start than a whole login without TLS. So
+ * only connections with TLS pay for OpenSSL.
  *
- * When it is ready, it sends the hash of its certificate, for channel bindings
- * (RFC 5929 §4.1), to the cleartext side: one byte with the size of the hash,
- * then the hash. The pre-auth process answers STLS only after that.
+ * When kpopd-tls is ready, it sends the hash of its certificate to the
+ * cleartext side, for channel bindings (RFC 5929 §4.1). It sends one byte with
+ * the size of the hash, then the hash. The pre-auth process answers STLS only
+ * after that.
  *
- * TLS 1.2 and 1.3, without renegotiation and compression, and without
- * resumption, because the process serves one connection. Cipher suites have
- * forward secrecy and AEAD unless -C specifies others.
+ * kpopd-tls offers TLS 1.2 and 1.3 without renegotiation and compression. It
+ * offers no resumption, because the process serves one connection. Unless -C
+ * specifies others, the cipher suites have forward secrecy and AEAD.
  */
 #include "config.h"
 
@@ -47,7 +48,10 @@ log_openssl_failed(const char *step)
 	log_failed_at(LOG_ERR, log_words(&words, t.error), "%s", step);
 }
 
-/* Refuses to give a passphrase: a server has no terminal to ask for it. */
+/*
+ * Refuses to give a passphrase, because a server has no terminal to ask for
+ * one.
+ */
 static int
 refuse_passphrase(char *to, int size, int writing, void *unused)
 {
@@ -159,12 +163,12 @@ got_cleartext(const struct relay_tls *t)
 }
 
 /*
- * Returns the reason for the end of the connection in plain words, or NULL if
- * only OpenSSL's text fits. Neither contains a byte from the client.
+ * Returns why the connection has ended, in plain words, or NULL if there is
+ * only OpenSSL's text. Neither text contains a byte from the client.
  *
- * A client can send each of these alerts, or cleartext, at any time. But a
- * client that has sent data inside TLS has accepted the certificate, and an
- * error after the handshake does not come from cleartext.
+ * A client can send these alerts at any time. But a client that has sent data
+ * inside TLS has accepted the certificate, so its alert has another reason.
+ * Likewise, an error after the handshake does not come from cleartext.
  */
 static const char *
 explain_tls_error(const struct relay_tls *t)
@@ -197,9 +201,9 @@ explain_tls_error(const struct relay_tls *t)
 }
 
 /*
- * Lets OpenSSL read what the client had sent before it reset the connection:
- * relay_run passes nothing on from a dead client, but the log should have the
- * alert. Data is dropped.
+ * Lets OpenSSL read what the client sent before it reset the connection.
+ * relay_run reads nothing from a dead client, but the log should have the
+ * client's alert. Data is dropped.
  */
 static void
 read_last_alert(struct relay_tls *t)
@@ -222,8 +226,8 @@ log_tls_end(const struct relay_tls *t, bool is_lost)
 	struct log_text error;
 
 	/*
-	 * Clients with GnuTLS verify the certificate after the handshake, and
-	 * send no alert.
+	 * Clients that use GnuTLS verify the certificate after the handshake,
+	 * and send no alert.
 	 */
 	if (words == NULL && t->error[0] == '\0' && t->is_established &&
 	    !t->has_data && (is_lost || t->is_closed || t->client_ended))
@@ -262,8 +266,8 @@ enter_jail(const char *user, const char *state)
 }
 
 /*
- * The arguments are CERTIFICATE KEY CIPHERS; and USER STATE, unless the monitor
- * only wants to know whether the certificate works.
+ * The arguments are CERTIFICATE KEY CIPHERS [USER STATE]. Without USER and
+ * STATE, the process only tests whether the other three can be used.
  */
 int
 main(int argc, char **argv)

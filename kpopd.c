@@ -69,7 +69,7 @@
 struct server {
 	struct options o;
 	struct account preauth; /* the account of the pre-auth process */
-	struct auth *auth; /* the krb5.conf snapshot, without keys */
+	struct auth *auth;      /* the krb5.conf snapshot, without keys */
 };
 
 /*
@@ -171,16 +171,20 @@ prepare_server(struct server *s)
 	/* An editor may be writing it. Without it no login is permitted. */
 	if (auth_is_unconfigured(s->auth))
 		options_log_refusal("krb5.conf is missing or empty", "");
+	/*
+	 * systemd gives the listener mounts of its own. If the file system is
+	 * read-only when the listener starts, it stays so for the listener.
+	 */
+	state_require(s->o.state);
 }
 
 /*
- * Listener, at SIGHUP: reads the account and krb5.conf again. If one of them
- * cannot be read, keeps its earlier content.
+ * Reads the account and krb5.conf again. If one of them cannot be read, keeps
+ * its earlier content.
  */
 static void
-reload_server(void *self)
+reload_server(struct server *s)
 {
-	struct server *s = self;
 	struct account preauth;
 	const char *refusal = account_find(s->o.user, NULL, &preauth);
 	struct auth *auth = auth_prepare();
@@ -200,6 +204,24 @@ reload_server(void *self)
 	}
 	auth_free(s->auth);
 	s->auth = auth;
+}
+
+/*
+ * Listener, at SIGHUP: reads again what it read at its start. Returns false
+ * if the options have changed: the listener's tables depend on them, so it
+ * ends, and the next one starts with them. If the options have a mistake, the
+ * earlier ones stay.
+ */
+static bool
+obey_hangup(void *self)
+{
+	if (options_have_changed()) {
+		log_event(LOG_NOTICE, "listener",
+		    "reason=\"the options have changed\"");
+		return false;
+	}
+	reload_server(self);
+	return true;
 }
 
 /*
@@ -265,16 +287,11 @@ listen_for_clients(struct server *s)
 		.self = s,
 		.is_proxy = is_proxy,
 		.serve = serve_accepted,
-		.reload = reload_server };
+		.reload = obey_hangup };
 
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
 	prepare_server(s);
-	/*
-	 * systemd gives the listener mounts of its own. If the file system is
-	 * read-only now, it stays so for this process.
-	 */
-	state_require(s->o.state);
 	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)
 		layer_tls_works(&s->o);
@@ -288,7 +305,7 @@ main(int argc, char **argv)
 	static struct server s;
 	struct stat st;
 	struct address_text peer;
-	bool by_hand, listens;
+	bool by_hand, listens, is_mistaken;
 
 	/*
 	 * If descriptor 0 was closed, descriptor 2 may still be the client's
@@ -306,9 +323,11 @@ main(int argc, char **argv)
 		return 0;
 	if (!by_hand)
 		unable_begin(listens);
-	options_read(&s.o, argc, argv, by_hand);
+	is_mistaken = !options_read(&s.o, argc, argv, by_hand);
 	if (s.o.tls.when == TLS_IMMEDIATE)
 		unable_quiet();
+	if (is_mistaken)
+		options_refuse_mistake(&s.o);
 	if (s.o.recover && geteuid() != 0)
 		options_refuse(&s.o, "--recover needs root", "");
 	if (s.o.recover)

@@ -2,11 +2,12 @@
  * Starts the processes between the client and the session: kpopd-tls, and the
  * relay of a GSSAPI layer.
  *
- * Runs as root: in the monitor, between the pre-auth process's request and its
- * login, and in the new process until that drops root's rights. Each layer is a
- * process of its own that has the client's socket. The pre-auth process, later
- * the session, has one end of a socket pair and speaks cleartext POP3. So the
- * TLS key, the service's key and the mail are in three processes.
+ * Runs as root: in main and the listener, which try TLS, and in the monitor,
+ * which starts the layer that the pre-auth process asks for. It also runs in
+ * the new process, until that process drops root's rights. Each layer has a
+ * process of its own, which gets the client's socket. The pre-auth process,
+ * later the session, has one end of a socket pair and speaks cleartext POP3. So
+ * the TLS key, the service's key and the mail are in three processes.
  */
 #include "config.h"
 
@@ -36,8 +37,8 @@
 #define FINGERPRINT (512 + TLS_CIPHERS_MOST)
 
 /*
- * In the child: makes client and cleartext the descriptors 0 and 1, and channel
- * LAYER_CHANNEL. 2 stays, all others are closed.
+ * In the child: copies client to descriptor 0, cleartext to 1, and channel to
+ * LAYER_CHANNEL. Keeps 2, and closes all others.
  */
 static void
 set_descriptors(int client, int cleartext, int channel)
@@ -52,7 +53,7 @@ set_descriptors(int client, int cleartext, int channel)
 
 /*
  * Writes a text that changes if the certificate, its key or the cipher suites
- * change. Returns false, having logged why, if a file is missing.
+ * change. Returns false (logged) if a file is missing.
  */
 static bool
 describe_files(const struct options *o, char text[FINGERPRINT])
@@ -81,7 +82,7 @@ describe_files(const struct options *o, char text[FINGERPRINT])
 
 /*
  * Has kpopd-tls try certificate, key and cipher suites. Returns true if they
- * work; kpopd-tls logs why they do not.
+ * work; otherwise kpopd-tls has logged why not.
  */
 static bool
 try_certificate(const struct options *o)
@@ -125,9 +126,9 @@ layer_tls_works(const struct options *o)
 		return false;
 	privsep_make_jail(o->state, "tls");
 	/*
-	 * Two processes may write at the same time; both write the same text.
-	 * If only a part of the text is written, the next process tries the
-	 * certificate again.
+	 * Two processes may write at the same time, but both write the same
+	 * text. If only a part of the text is written, the next process tries
+	 * the certificate again.
 	 */
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
 	    0600);
@@ -163,12 +164,16 @@ share_configuration(const char *state)
 	snprintf(temporary, sizeof(temporary), "%s/relay/%ld", state,
 	    (long)getpid());
 	/*
-	 * A process that had this pid may have been killed before its rename.
+	 * An earlier process with this pid may have been killed before its
+	 * rename.
 	 */
 	unlink(temporary);
 	if (link(from, temporary) == -1 || rename(temporary, to) == -1)
 		fatal("sharing krb5.conf with the relay");
-	/* rename does nothing if both names already were the same file. */
+	/*
+	 * If both names already were links to one file, rename has done
+	 * nothing.
+	 */
 	unlink(temporary);
 }
 
@@ -188,7 +193,7 @@ become_relay(const struct options *o, const struct account *preauth,
 	_exit(relay_sasl_run(0, cleartext, handoff) == 0 ? 0 : 1);
 }
 
-/* Makes the two ends of the cleartext side. */
+/* Makes the socket pair of the cleartext side. */
 static void
 make_cleartext_pair(int ends[2])
 {
@@ -223,7 +228,10 @@ layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
 	if (watch_fork(w, ROLE_TLS, deadline, &channel))
 		exec_tls(o, cleartext[1], channel);
 	take_cleartext_side(cleartext);
-	/* If the pre-auth process has ended, the next event is its end. */
+	/*
+	 * If this fails, the pre-auth process has ended, and the next event is
+	 * its end.
+	 */
 	message_answer(watch_channel(w, ROLE_PREAUTH), 0);
 	return 0;
 }
@@ -241,8 +249,8 @@ layer_start_gssapi(const struct options *o, const struct account *preauth,
 	packet_make_channel(handoff);
 	if (watch_fork(w, ROLE_RELAY, deadline, &channel)) {
 		/*
-		 * Otherwise the relay would not see the other ends being
-		 * closed.
+		 * Close the relay's copies of the other ends. Otherwise the
+		 * relay would not see when these ends are closed.
 		 */
 		close(cleartext[0]);
 		close(handoff[0]);

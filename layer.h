@@ -11,21 +11,22 @@
 /* kpopd-tls's descriptor for its messages to the monitor */
 #define LAYER_CHANNEL 3
 
-/* What the monitor has started for a connection so far. */
+/* The layers that the monitor has started for a connection. */
 struct layers {
 	bool tls, gssapi;
 };
 
 /*
  * Root: returns true if kpopd-tls can use the certificate, its key and the
- * cipher suites. Has kpopd-tls try them, unless they are those of the last
- * successful trial. If OpenSSL does not have a cipher suite, ends the process.
+ * cipher suites. Has kpopd-tls try them, unless they have not changed since the
+ * last successful trial. Ends the process if OpenSSL does not have one of the
+ * suites.
  */
 bool layer_tls_works(const struct options *o);
 
 /*
- * Monitor, root: does what the pre-auth process asks for: starts kpopd-tls, or
- * the relay of a GSSAPI layer, and answers the pre-auth process. From now on
+ * Monitor, root: starts kpopd-tls, or the relay of a GSSAPI layer, and answers
+ * the pre-auth process, which has asked for it. After that, the monitor's
  * descriptors 0 and 1 are the cleartext side. The layer's process is killed at
  * the deadline (absolute, ms of CLOCK_MONOTONIC). Returns 0, or -1 if the
  * pre-auth process must not ask for this now.

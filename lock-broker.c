@@ -1,13 +1,13 @@
 /*
- * Serves the verbs of a session: makes the dotlock, and keeps the locks that
- * outlive the session.
+ * Obeys the verbs of a session: makes and removes the dotlock, and keeps the
+ * locks that outlive the session.
  *
  * Runs in the broker, as the owner of the mailbox, with the spool's group if
- * only that group may write the directory. On Debian the directory is root:mail
- * 2775, and mailboxes are often 0660 user:mail. A session with that group could
- * read the mail of all users. The broker has the group but gets no byte of the
- * client: it has the path of one mailbox, and its session sends verbs of one
- * byte.
+ * only that group may write to the directory. On Debian this directory is
+ * root:mail 2775, and mailboxes are often 0660 user:mail. A session with that
+ * group could read the mail of all users. The broker has the group, but gets no
+ * byte from the client. It gets only the path of one mailbox and verbs of one
+ * byte from its session.
  */
 #include "config.h"
 
@@ -33,8 +33,8 @@ lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan,
 }
 
 /*
- * Returns true if fd is a regular file of the user. A session may have the
- * broker keep no other files.
+ * Returns true if fd is a regular file of the user. The broker keeps only such
+ * files.
  */
 static bool
 is_users_file(int fd)
@@ -60,8 +60,8 @@ close_kept(struct lock_kept *k)
 }
 
 /*
- * Keeps these open files in place of those kept before: the spool and the
- * session lock. Returns 0, or EINVAL and keeps the earlier ones.
+ * Keeps these two open files, the spool and the session lock, in place of those
+ * kept before. Returns 0, or EINVAL if it does not keep them.
  */
 static unsigned char
 keep_files(struct lock_kept *k, const int *fds, int n)
@@ -75,7 +75,7 @@ keep_files(struct lock_kept *k, const int *fds, int n)
 }
 
 /*
- * Obeys a verb; closes the descriptors unless it keeps them. Returns the
+ * Obeys a verb. Closes the descriptors unless it keeps them. Returns the
  * answer: 0 or an errno.
  */
 static unsigned char
@@ -128,8 +128,8 @@ receive_verb(int channel, char *verb, int fds[2])
 	}
 	*verb = text[0];
 	/*
-	 * Truncated control data: more than two descriptors were sent, and the
-	 * kernel has closed the others.
+	 * If control data was truncated, more than two descriptors were sent.
+	 * The kernel has closed the others.
 	 */
 	if (size == 1 && (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) == 0)
 		return n;
@@ -155,8 +155,8 @@ lock_broker(struct lock_kept *k, int channel)
 		if (ready == 0 || (ready == -1 && errno == EINTR))
 			continue;
 		/*
-		 * The caller closes the channel then; otherwise the session
-		 * would wait for an answer forever.
+		 * After this return the caller ends the channel; otherwise the
+		 * session would wait for an answer forever.
 		 */
 		if ((n = receive_verb(channel, &verb, fds)) == -1)
 			return;

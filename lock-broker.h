@@ -7,15 +7,14 @@
 /* The locks that the broker holds on one mailbox. */
 struct lock_kept {
 	struct dotlock dotlock;
-	/* the open file that has the session's locks on the spool; -1: none */
+	/* the open file with the session's locks on the spool; -1: none */
 	int spool;
-	int session; /* the open file that has the session lock; -1: none */
+	int session; /* the open file with the session lock; -1: none */
 };
 
 /*
- * Broker, as the user, with the spool's group if it needs that, before it is
- * confined: fills *k. Logs if the plan has a dotlock and none can be made, with
- * the reason, or errno's text if reason is NULL.
+ * Broker, before it is confined: fills *k. If the plan has a dotlock but none
+ * can be made, logs reason, or errno's text if reason is NULL.
  */
 void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan,
     const char *path, const char *reason);
@@ -23,11 +22,11 @@ void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan,
 /*
  * Broker: obeys the verbs from the other end of the channel, and touches the
  * dotlock every minute. Returns when the other end is closed or sends a packet
- * that is not a verb; *k still has its locks then.
+ * that is not a verb. Does not release the locks in *k.
  */
 void lock_broker(struct lock_kept *k, int channel);
 
-/* Broker: gives all locks back. */
+/* Broker: releases all locks. */
 void lock_broker_end(struct lock_kept *k);
 
 #endif

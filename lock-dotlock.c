@@ -3,20 +3,20 @@
  * ones.
  *
  * Runs in the broker, as the owner of the mailbox, with the spool's group if
- * only that group may write the directory (lock-broker.c).
+ * only that group may write to the directory (lock-broker.c).
  *
  * The file at a dotlock's name is not always a lock: a user named alice.lock
- * has a mailbox there. So a file is removed only if it is small and stale,
- * contains a text as programs write it into locks, and belongs to root, the
- * user or a system account. liblockfile would check only whether the file is
- * stale. So kpopd makes the lock itself, with O_EXCL, which NFS supports since
- * version 3.
+ * has a mailbox there. So a file is removed only if it is small and stale and
+ * contains only what programs write into locks. It must also belong to root,
+ * the user or a system account. kpopd does not use liblockfile, which checks
+ * only whether the file is stale. It makes the dotlock with O_EXCL, which NFS
+ * supports since version 3.
  *
- * A pid means nothing on another host or in another PID namespace. So the
- * second line of a lock of kpopd names host, boot and namespace; other programs
- * do not read that line. The pid of a process that has ended may be given to
- * another one. So the broker also holds a kernel lock on a dotlock with such a
- * line, and the kernel lock ends with the broker.
+ * A pid means nothing on another host, after a reboot or in another PID
+ * namespace. So the second line of kpopd's dotlocks contains host, boot and
+ * namespace. Other programs do not read that line. After a process has ended,
+ * another one may get its pid. So the broker also holds a kernel lock on each
+ * dotlock that has a second line. The kernel lock ends with the broker.
  */
 #include "config.h"
 
@@ -40,11 +40,11 @@
 
 #define LOCK_TEXT 128 /* bytes; programs write less into a lock */
 #define LOCK_LINES 4
-/* Programs take a lock for stale that was not touched for five minutes. */
+/* Programs consider a lock stale if it was not touched for five minutes. */
 #define STALE_SECONDS 300
 /*
- * A living holder touches its lock at least this often: twice the broker's
- * interval.
+ * A lock that was not touched for this long has missed two touches of its
+ * broker (TOUCH_MS of lock-broker.c).
  */
 #define TOUCHED_SECONDS 120
 #define BOOT_ID 36 /* characters of a UUID */
@@ -59,8 +59,9 @@ struct origin {
 static struct origin here; /* of this process; host "": unknown */
 
 /*
- * Fills the variable here, unless the host name contains blanks: it must be one
- * word of the lock's second line.
+ * Stores the origin of this process in `here`. Stores nothing if the host name
+ * contains a blank, because the name must be one word of the lock's second
+ * line.
  */
 static void
 find_origin(void)
@@ -83,8 +84,8 @@ find_origin(void)
 }
 
 /*
- * Reads the second line of a lock of kpopd. Returns false if the lock has no
- * such line.
+ * Reads the second line that kpopd writes into a dotlock. Returns false if text
+ * has no such line.
  */
 static bool
 read_origin(const char *text, struct origin *o)
@@ -118,7 +119,7 @@ log_obstacle(const char *name, const char *why)
 	    log_safe(&shown, name), log_words(&words, why));
 }
 
-/* Logs errno for a step on the dotlock. */
+/* Logs that a step on the dotlock has failed, with errno. */
 static void
 log_dotlock_failure(const char *doing, const char *name)
 {
@@ -140,15 +141,15 @@ dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
 		return;
 	path_split(path, directory);
 	d->is_possible = faccessat(AT_FDCWD, directory, W_OK, AT_EACCESS) == 0;
-	/* If the directory is absent the session logs it. */
+	/* The session logs an absent directory. */
 	if (!d->is_possible && errno != ENOENT && name_dotlock(path, name) == 0)
 		log_obstacle(name, reason != NULL ? reason : strerror(errno));
 	find_origin();
 }
 
 /*
- * Returns true if a program may write such a text into a lock: an empty text, a
- * pid, a host. A mailbox begins with "From ".
+ * Returns true if text may be what a program writes into a lock: nothing, a
+ * pid, or a host name. Returns false if it begins like a mailbox, with "From ".
  */
 static bool
 is_lock_text(const char *text)
@@ -178,10 +179,10 @@ is_locked(int fd)
 }
 
 /*
- * Reads the file at name; follows no symlink and waits for no FIFO. A file that
- * cannot be read gets an empty text: mutt and postfix make locks that cannot be
- * opened. Stores in *held if a process may have a kernel lock on the file.
- * Returns 0, or -1 with errno.
+ * Reads the file at name into text, but follows no symlink and waits for no
+ * FIFO. The text is empty if the file cannot be opened, because mutt and
+ * postfix make such locks. Stores in *held whether a process may hold a kernel
+ * lock on the file. Returns 0, or -1 with errno.
  */
 static int
 read_lock(const char *name, struct stat *st, char text[LOCK_TEXT + 1],
@@ -222,9 +223,10 @@ why_no_lock(const struct stat *st, const char *text)
 }
 
 /*
- * Returns true if the file was touched before this machine started, and its
- * holder has missed two touches since. The second condition is for a holder on
- * another host of the same name, if this machine has just started.
+ * Returns true if the file was last touched before this machine started, and
+ * has missed two touches. The second condition protects the lock of another
+ * host with the same name. If this machine has just started, that lock may be
+ * older than this boot, too.
  */
 static bool
 is_older_than_boot(const struct stat *st)
@@ -237,11 +239,17 @@ is_older_than_boot(const struct stat *st)
 }
 
 /*
- * Returns true if the lock is stale. The pid alone decides only in a lock of
- * kpopd from this boot and PID namespace. In other locks it may be the pid of a
- * process elsewhere, so the lock must also be old. If a living process has the
- * pid, it may have got it later; then the lock is stale if it is old and not
- * held.
+ * Returns true if the lock is stale.
+ *
+ * Another program's lock is stale if it is old and no process has the pid in
+ * it. The pid alone does not decide, because it may be the pid of a process on
+ * another host. kpopd's lock from another host or PID namespace is stale if it
+ * is old. kpopd's lock from an earlier boot is stale if it is old, or older
+ * than this boot.
+ *
+ * kpopd's lock from this boot and PID namespace is stale if no process has the
+ * pid in it. If a process has the pid, it may be a later process. Then the lock
+ * is stale if it is old and no process holds its kernel lock.
  */
 static bool
 is_stale(const struct stat *st, const char *text, bool held)
@@ -273,7 +281,7 @@ is_trusted_owner(const struct dotlock *d, uid_t owner)
 	return owner == 0 || owner == geteuid() || owner < d->least_uid;
 }
 
-/* Logs the obstacle at the dotlock's name, once for each connection. */
+/* Logs the obstacle at the dotlock's name, at most once for each connection. */
 static void
 log_obstacle_once(struct dotlock *d, const char *name, const char *why)
 {
@@ -283,9 +291,10 @@ log_obstacle_once(struct dotlock *d, const char *name, const char *why)
 }
 
 /*
- * Removes the file at name if it is a stale lock. Returns 0 if the dotlock can
- * be tried again, or -1 with errno: EAGAIN for a lock that its holder will
- * remove, another one for an obstacle that only an administrator can remove.
+ * Removes the file at name if it is a stale lock. Returns 0 if the caller can
+ * try to make the dotlock again. Returns -1 with EAGAIN if the file is a lock
+ * that is not stale. Returns -1 with another errno if only an administrator can
+ * remove the file.
  */
 static int
 remove_stale(struct dotlock *d, const char *name)
@@ -324,8 +333,8 @@ remove_stale(struct dotlock *d, const char *name)
 }
 
 /*
- * Makes the dotlock. On a full disk the dotlock stays empty, otherwise a
- * mailbox on that disk could not be emptied. Returns its descriptor, or -1 with
+ * Makes the dotlock. On a full disk it stays empty, because users must be able
+ * to remove mail from that disk. Returns the dotlock's descriptor, or -1 with
  * errno.
  */
 static int
@@ -341,8 +350,8 @@ make_dotlock(const char *name)
 		return -1;
 	n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
 	/*
-	 * The second line promises a kernel lock, so the kernel lock comes
-	 * first. A line that does not fit is left out.
+	 * A second line means that there is a kernel lock, so take the kernel
+	 * lock first. A second line that does not fit is left out.
 	 */
 	if (fcntl(fd, F_OFD_SETLK, &lock) == 0 && here.host[0] != '\0') {
 		int more = snprintf(text + n, sizeof(text) - (size_t)n,
@@ -350,10 +359,13 @@ make_dotlock(const char *name)
 
 		n += (size_t)more < sizeof(text) - (size_t)n ? more : 0;
 	}
-	/* Half a line would contain the pid of another process. */
+	/*
+	 * Empty the file after a partial write: a part of the pid would be
+	 * another process's pid.
+	 */
 	if (write(fd, text, (size_t)n) != n && ftruncate(fd, 0) == -1)
 		log_dotlock_failure("writing", name);
-	/* Other programs read the pid. */
+	/* Permit other programs to read the pid. */
 	fchmod(fd, 0644);
 	return fd;
 }
@@ -375,7 +387,10 @@ dotlock_take(struct dotlock *d)
 
 	if (name_dotlock(d->path, name) == -1)
 		return -1;
-	/* The recovery asks again for the dotlock of the killed session. */
+	/*
+	 * A recovery asks for the dotlock that this broker still holds for the
+	 * killed session.
+	 */
 	if (d->fd != -1 && is_ours(d, name))
 		return 0;
 	if (d->fd != -1)

@@ -12,33 +12,34 @@ struct dotlock {
 	int fd;           /* the dotlock that this process made; -1: none */
 	const char *path; /* of the mailbox; lasts as long as the process */
 	uid_t least_uid;  /* as in struct lock_plan */
-	/* the plan has a dotlock, and the directory can be written */
+	/* the plan has a dotlock, and the directory is writable */
 	bool is_possible;
 	bool is_logged; /* the obstacle at its name has been logged */
 };
 
 /*
- * Fills *d. If the plan has a dotlock and none can be made, logs the reason, or
- * errno's text if reason is NULL. Runs before the process is confined.
+ * Fills *d. If the plan has a dotlock but none can be made, logs reason, or
+ * errno's text if reason is NULL. Call it before the process is confined.
  */
 void dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
     const char *path, const char *reason);
 
 /*
- * Makes the dotlock unless d already holds it. Removes a stale one first.
- * Returns 0, or -1 with errno: EAGAIN, another program holds the lock; EEXIST,
- * only an administrator can remove the obstacle, which is logged.
+ * Makes the dotlock unless d already holds it. Removes a stale dotlock first.
+ * Returns 0, or -1 with errno. EAGAIN means that another program holds the
+ * lock. EEXIST means that only an administrator can remove the obstacle, which
+ * is logged.
  */
 int dotlock_take(struct dotlock *d);
 
 /*
- * Removes the dotlock, which d holds, unless another program has made its own
- * at that name.
+ * Removes the dotlock that d holds, unless another program has replaced it by
+ * its own.
  */
 void dotlock_give(struct dotlock *d);
 
 /*
- * Sets the dotlock's time to now, otherwise other programs would take it for
+ * Sets the dotlock's time to now; otherwise other programs would consider it
  * stale.
  */
 void dotlock_touch(const struct dotlock *d);

@@ -6,9 +6,9 @@
  * owner can also take these locks in other programs, so every wait is bounded.
  *
  * The file of the session lock contains the principal of its session. So the
- * same principal can open the mailbox again after a broken connection: its new
- * login writes a takeover request to a FIFO in the same directory, and the
- * earlier session decides whether it is idle.
+ * same principal can open the mailbox again after a broken connection. Its new
+ * login writes a takeover request to a FIFO in the same directory. The earlier
+ * session ends if it is idle.
  */
 #include "config.h"
 
@@ -34,7 +34,7 @@
  */
 #define SESSION_WAIT_MS 1000
 #define SESSION_STEP_MS 50
-/* Bytes; with a longer principal no session is asked to end */
+/* Bytes. The session of a longer principal is not asked to end. */
 #define PRINCIPAL_MOST 1024
 
 /*
@@ -78,7 +78,7 @@ request_takeover(int state)
 {
 	int fd = open_yield(state, O_WRONLY);
 
-	/* A full FIFO contains requests enough. */
+	/* If the FIFO is full, it contains enough requests. */
 	if (fd != -1 && write(fd, "", 1) == -1 && errno != EAGAIN)
 		log_failed_at(LOG_WARNING, NULL,
 		    "asking another session to end");
@@ -88,7 +88,7 @@ request_takeover(int state)
 
 /*
  * Writes the principal into the file of the session lock; the file's mtime is
- * the time at which the session began. A failure is logged and is not an error.
+ * the time at which the session began. A failure is only logged.
  */
 static void
 sign(int fd, const char *principal)
@@ -128,7 +128,7 @@ lock_session(int state, const char *principal, struct lock_session *l)
 	}
 	sign(fd, principal != NULL ? principal : "");
 	/*
-	 * Open for writing, too; otherwise the FIFO would be at its end
+	 * Open the FIFO for writing, too; otherwise poll would report its end
 	 * whenever a requesting process closes it.
 	 */
 	l->yield = open_yield(state, O_RDWR);
@@ -176,8 +176,8 @@ void
 lock_session_release(struct lock_session *l)
 {
 	/*
-	 * A close alone does not unlock, because the broker may have the same
-	 * open file.
+	 * close alone does not release the lock, because the broker may have
+	 * the same open file.
 	 */
 	lock_fcntl(l->fd, F_UNLCK);
 	close(l->fd);

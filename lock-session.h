@@ -13,26 +13,26 @@ struct lock_session {
 	int fd; /* has the session lock of the mailbox's state directory */
 	int identity; /* has the lock of lock_session_identity; -1: none */
 	/*
-	 * becomes readable when a new login of the same principal asks this
-	 * session to end; -1: no login can ask
+	 * Becomes readable when a new login of the same principal asks this
+	 * session to end. If it is -1, no login can ask.
 	 */
 	int yield;
-	/* if another session has the lock: since how many seconds */
+	/* if another session has the lock: for how many seconds */
 	int64_t age;
 };
 
 /*
  * Takes the session lock in the state directory. If a session of the same
- * principal has it, asks that session to end, and waits up to a second.
- * principal: NULL asks no session. Returns 0, or -1 with errno: EAGAIN, another
- * session has the lock, and l->age is set.
+ * principal has it, asks that session to end, and waits up to a second. If
+ * principal is NULL, asks no session. Returns 0, or -1 with errno, which is
+ * EAGAIN if another session has the lock; then l->age is set.
  */
 int lock_session(int state, const char *principal, struct lock_session *l);
 
 /*
- * Takes one more lock for the session: on one byte of a file, which id selects.
+ * Takes one more lock for the session, on the byte that id selects in a file.
  * The file is in user, the directory that all mailboxes of the user share.
- * Returns 0, or -1 with errno: EAGAIN, another session has the lock.
+ * Returns 0, or -1 with errno, which is EAGAIN if another session has the lock.
  */
 int lock_session_identity(int user, uint64_t id, struct lock_session *l);
 
@@ -44,8 +44,8 @@ int lock_session_identity(int user, uint64_t id, struct lock_session *l);
 bool lock_session_kept(int state, int fd);
 
 /*
- * Gives the session's locks back, also if the broker keeps them open. So the
- * next session need not wait for the broker.
+ * Releases the session's locks even if the broker still has their files open.
+ * So the next session need not wait for the broker.
  */
 void lock_session_release(struct lock_session *l);
 

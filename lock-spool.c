@@ -1,19 +1,20 @@
 /*
  * Locks the spool against other programs: kernel locks and dotlock, in the
- * order configured.
+ * configured order.
  *
  * Runs in the session and in the recovery, as the owner of the mailbox. The
  * owner can also take these locks in other programs, so every wait is bounded.
  * The broker makes the dotlock (lock-dotlock.c).
  *
- * No lock is waited for. If another program holds one of the locks, all are
- * given back before the next try. Otherwise two programs with different orders
- * could wait for each other (Debian policy 11.6).
+ * A process never waits for one of the locks while it holds another. If another
+ * program holds a lock, all are released before the next try. Otherwise two
+ * programs with different orders could wait for each other (Debian policy
+ * 11.6).
  *
  * If a session is killed while it removes messages, no other program may read
- * the mailbox before the removal is finished. So before it locks to write, the
- * session passes the descriptors that hold its locks to the broker. The
- * recovery inherits them.
+ * the mailbox before the removal is finished. So before the session locks the
+ * spool for writing, it passes the descriptors that hold its locks to the
+ * broker. The recovery inherits them.
  */
 #include "config.h"
 
@@ -34,12 +35,15 @@
 /* An MDA holds the lock for one delivery: procmail for about a second. */
 #define WAIT_MS 10000
 /*
- * Between two tries, and up to as much again at random: two programs do not
- * keep the same pace then.
+ * The pause between two tries is at least this long, and at random up to twice
+ * as long. Otherwise two programs could try at the same times forever.
  */
 #define STEP_LEAST_MS 50
 
-/* Receives the broker's answer. Returns 0, or -1 with the errno in it. */
+/*
+ * Receives the broker's answer. Returns 0, or -1 with the errno that the answer
+ * contains.
+ */
 static int
 receive_answer(int channel)
 {
@@ -96,7 +100,7 @@ take_one(const struct lock_plan *plan, enum lock_kind kind, int fd,
 	}
 }
 
-/* Gives one lock back. */
+/* Releases one lock. */
 static void
 give_one(const struct lock_plan *plan, enum lock_kind kind, int fd)
 {
@@ -133,9 +137,9 @@ take_all(const struct lock_plan *plan, int fd, bool to_write)
 
 /*
  * Returns the descriptor of the spool through which the locks are taken. In a
- * recovery that is the descriptor of the killed session. The session's locks
- * belong to it, so no other program gets a lock between the session and the
- * recovery.
+ * recovery it is the killed session's descriptor, which the broker has kept.
+ * The session's locks belong to that descriptor, so no other program gets a
+ * lock between the session and the recovery.
  */
 static int
 locked_through(const struct lock_plan *plan, int fd)
@@ -158,8 +162,9 @@ lock_spool(const struct lock_plan *plan, int fd, bool to_write)
 		struct timespec t = { .tv_nsec = step * 1000000L };
 
 		/*
-		 * Otherwise a service that is stopped would leave half a
-		 * removal, which other programs would read.
+		 * Otherwise stopping the service would end this process within
+		 * a removal, and other programs would read a half-changed
+		 * spool.
 		 */
 		if (to_write)
 			lock_signals(SIG_BLOCK);

@@ -7,14 +7,15 @@
 #include "lock.h"
 
 /*
- * Takes all locks of the plan on the spool, which is open as fd, to read it or
- * to write it. Waits at most ten seconds. Before it locks to write, the broker
- * gets the open file, so that the locks outlive this process. Returns 0, or -1
- * with errno: EAGAIN, another program held a lock all that time.
+ * Takes all locks of the plan on the spool, which is open as fd, for reading or
+ * for writing. Waits at most ten seconds. Before it locks for writing, passes
+ * the open file to the broker, so that the locks outlive this process. Returns
+ * 0, or -1 with errno, which is EAGAIN if another program held a lock all that
+ * time.
  */
 int lock_spool(const struct lock_plan *plan, int fd, bool to_write);
 
-/* Gives all locks of the plan back. */
+/* Releases all locks of the plan. */
 void lock_spool_release(const struct lock_plan *plan, int fd);
 
 #endif

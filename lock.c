@@ -1,14 +1,15 @@
 /*
- * Reads the plan of a mailbox's locks; the kernel lock and the signals that the
- * other lock files share.
+ * Reads the plan of a mailbox's locks. Takes fcntl locks and blocks signals for
+ * the other lock files.
  *
- * Runs in every process. lock_plan_read and lock_needs_group run as root; the
- * rest runs in the session, the broker and the recovery, as the owner of the
- * mailbox.
+ * lock_plan_read and lock_needs_group run as root, in main, the monitor and
+ * --recover. lock_fcntl runs in the session and the recovery, as the owner of
+ * the mailbox. The other functions run as root or as the owner.
  *
- * fcntl locks are open-file-description locks (fcntl(2)). They exclude the
- * POSIX locks of MDAs. A POSIX lock of our own would be lost as soon as any
- * library closed another descriptor of the same file.
+ * fcntl locks are open-file-description locks (fcntl(2)). They conflict with
+ * the POSIX locks of MDAs, as they must. kpopd takes no POSIX lock, because it
+ * would be lost as soon as any library closed another descriptor of the same
+ * file.
  */
 #include "config.h"
 

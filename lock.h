@@ -20,13 +20,13 @@ struct lock_plan {
 	/* channel to the broker, which makes the dotlock; -1: none */
 	int broker;
 	/*
-	 * the session lock, which the broker keeps during a removal; -1: the
-	 * broker keeps no locks
+	 * The session lock, which the broker keeps during a removal. If it is
+	 * -1, the broker keeps no locks.
 	 */
 	int session;
 	/*
-	 * recovery: the spool as the killed session opened and locked it; -1:
-	 * none
+	 * In a recovery: the descriptor with which the killed session locked
+	 * the spool, or -1.
 	 */
 	int kept;
 };
@@ -40,15 +40,15 @@ enum lock_verb {
 	LOCK_TAKE = 'L',
 	LOCK_GIVE = 'U', /* remove the dotlock */
 	/*
-	 * with two descriptors, of the spool and of the session lock: keep them
-	 * open
+	 * keep open the two descriptors in the packet: the spool and the
+	 * session lock
 	 */
 	LOCK_KEEP = 'K',
 };
 
 /*
  * Reads a list of kinds, for example "fcntl,dotlock", with each kind at most
- * once. Returns 0 or -1.
+ * once. Returns 0, or -1 if text is not such a list.
  */
 int lock_plan_read(struct lock_plan *plan, const char *text);
 
@@ -56,8 +56,8 @@ int lock_plan_read(struct lock_plan *plan, const char *text);
 bool lock_wants_dotlock(const struct lock_plan *plan);
 
 /*
- * Root: returns true if the plan has a dotlock whose directory belongs to root
- * and can be written by a group, but not by all users. Stores that group in
+ * Root: returns true if the plan has a dotlock and its directory belongs to
+ * root and is writable by a group, but not by all users. Stores that group in
  * *group. The user must not be able to change any component of path, because
  * the broker of that user gets the group's rights.
  */
@@ -65,15 +65,16 @@ bool lock_needs_group(const struct lock_plan *plan, const char *path,
     gid_t *group);
 
 /*
- * Locks all of the open file fd as F_RDLCK or F_WRLCK, or unlocks it (F_UNLCK).
- * Does not wait. Returns 0, or -1 with errno: EAGAIN, it is locked by others.
+ * Locks the whole file that is open as fd, with F_RDLCK or F_WRLCK, or unlocks
+ * it with F_UNLCK. Does not wait. Returns 0, or -1 with errno, which is EAGAIN
+ * if others have locked it.
  */
 int lock_fcntl(int fd, short type);
 
 /*
  * Blocks (SIG_BLOCK) or unblocks (SIG_UNBLOCK) the signals that stop a service.
- * The session blocks them while the spool is locked for writing, the broker
- * from its start on.
+ * The session blocks them while the spool is locked for writing. The monitor
+ * blocks them from the login on, the broker from its start on.
  */
 void lock_signals(int how);
 

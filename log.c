@@ -37,7 +37,7 @@
 #define INTERVAL_MS 60000
 
 static struct address_text peer = { "none" };
-/* probably the connection to syslogd; -1: syslog(3) will open one */
+/* probably the descriptor of syslog(3); -1: it will open one */
 static int syslog_fd = -1;
 /*
  * to the monitor, which writes the lines; -1: this process writes them itself
@@ -56,7 +56,8 @@ log_open(const char *program)
 	tzset();
 	closelog();
 	/*
-	 * openlog(3) opens the lowest free descriptor, and does not return it.
+	 * openlog(3) does not return its descriptor, but opens the lowest free
+	 * one, as dup does here.
 	 */
 	if ((syslog_fd = dup(0)) != -1)
 		close(syslog_fd);
@@ -72,10 +73,11 @@ log_through(int to)
 }
 
 /*
- * Waits until syslogd or the monitor can take a line; the first time for at
- * most WAIT_MS, then not at all. Returns false if it cannot; syslog(3) would
- * block forever. If syslogd was restarted, the descriptor may now be another
- * file; that one is writable, and syslog(3) reconnects.
+ * Waits, for at most WAIT_MS, until syslogd or the monitor can take a line.
+ * After one wait in vain it does not wait any more. Returns false if the line
+ * still cannot be taken; then syslog(3) would block forever. If syslogd was
+ * restarted, the descriptor may now be another file; that one is writable, and
+ * syslog(3) reconnects.
  */
 static bool
 await_room(void)
@@ -191,9 +193,9 @@ log_due(struct log_limit *limit, unsigned *more)
 }
 
 /*
- * Encodes what vis(3) encodes by these flags, and all that could end a value.
- * Keeps errno, which vis(3) sets for a byte above 0x7f: the text is often an
- * argument of log_failed, which logs errno.
+ * Encodes the characters that vis(3) encodes by these flags, and all that could
+ * end a value. Keeps errno, which vis(3) sets for a byte above 0x7f. The text
+ * is often an argument of log_failed, which logs errno.
  */
 static const char *
 encode(struct log_text *t, const char *text, int flags)

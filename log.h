@@ -37,8 +37,8 @@ struct log_text {
 };
 
 /*
- * Connects to syslog, again if it was connected. To be called before a chroot
- * that hides syslog's socket.
+ * Connects or reconnects to syslog. It must be called before a chroot that
+ * hides syslog's socket.
  */
 void log_open(const char *program);
 
@@ -69,9 +69,9 @@ void log_event(int priority, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /*
- * Logs that a step failed: the event "failed" with what="..." by the format,
- * and error="...". The error is `why`, or errno's text if why is NULL. A %s
- * from outside must be encoded by log_safe or log_words. log_failed logs at
+ * Logs that a step failed: the event "failed" with what="...", which the format
+ * makes, and error="...". The error is `why`, or errno's text if why is NULL. A
+ * %s from outside must be encoded by log_safe or log_words. log_failed logs at
  * LOG_ERR with errno's text. Both keep errno.
  */
 void log_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -79,8 +79,8 @@ void log_failed_at(int priority, const char *why, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /*
- * Limits a line whose cause a client or a user can repeat to one a minute. All
- * zeros at first.
+ * Limits a line to one a minute, if a client or a user can repeat its cause. It
+ * begins with all zeros.
  */
 struct log_limit {
 	/* no line before this moment, absolute ms of CLOCK_MONOTONIC */
@@ -90,7 +90,7 @@ struct log_limit {
 
 /*
  * Returns true if a line is due, with *more the number of lines left out before
- * it. Otherwise counts one more that is left out. Keeps errno.
+ * it. Otherwise counts one more line that is left out. Keeps errno.
  */
 bool log_due(struct log_limit *limit, unsigned *more);
 
@@ -101,7 +101,7 @@ bool log_due(struct log_limit *limit, unsigned *more);
  */
 const char *log_safe(struct log_text *t, const char *text);
 
-/* Does the same, but keeps blanks, for texts between quotes. */
+/* Does the same as log_safe, but keeps blanks, for texts between quotes. */
 const char *log_words(struct log_text *t, const char *text);
 
 /*

@@ -1,8 +1,9 @@
 /*
- * Reads the place and format of the mailboxes, and finds a user's mailbox.
+ * Reads the place and format of the mailboxes, and makes the path of a user's
+ * mailbox.
  *
- * Runs in every process that has the options: as root, and in session and
- * broker as the user. Pure computation; the path is not looked at.
+ * Runs in every process that has the options: as root, and in the session and
+ * the broker as the user. Pure computation; it accesses no mailbox.
  */
 #include "config.h"
 
@@ -67,7 +68,10 @@ mailboxes_read(struct mailboxes *b, const char *text)
 {
 	char path[PATH_MAX];
 
-	/* state.c writes the text as a line of a file. */
+	/*
+	 * The text must be one line, because state.c writes it to a file of
+	 * lines.
+	 */
 	for (const char *p = text; *p != '\0'; p++)
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			return -1;

@@ -10,18 +10,18 @@ struct store_ops;
 struct mailboxes {
 	const struct store_ops *store;
 	const char *text;   /* the whole argument of -m */
-	const char *format; /* begins the name of the state directory */
+	const char *format; /* the name of the state directory begins with it */
 	/*
-	 * A path, absolute once %u (user), %h or a leading ~ (home) are
-	 * replaced.
+	 * The path of a mailbox, with %u for the user and %h or a leading ~ for
+	 * the home directory. It is absolute after these are replaced.
 	 */
 	const char *template;
 	bool create; /* absent mailboxes are made */
-	bool quoted; /* no Content-Length is trusted */
+	bool quoted; /* Content-Length is not trusted (mboxo) */
 };
 
 /*
- * Reads "FORMAT:PATH", with a format of the table. Keeps a pointer to text.
+ * Reads "FORMAT:PATH" with one of the formats of -m. Keeps a pointer to text.
  * Returns 0 or -1.
  */
 int mailboxes_read(struct mailboxes *b, const char *text);
@@ -40,15 +40,15 @@ const char *mailboxes_path(const struct mailboxes *b, const char *user,
 const struct store_ops *mailboxes_store(size_t i);
 
 /*
- * Returns true if other programs lock such a mailbox; so must the session, with
- * the broker's help.
+ * Returns true if other programs lock these mailboxes. Then the session must
+ * lock them, too, with the broker's help.
  */
 bool mailboxes_are_locked(const struct mailboxes *b);
 
 /*
  * Returns true if the path does not lead through the home directory, where the
- * user can place symlinks. Only then may root look at the path, or the broker
- * with rights that the user does not have.
+ * user can place symlinks. Only then may root, or the broker with the spool's
+ * group, look at the path.
  */
 bool mailboxes_are_outside_home(const struct mailboxes *b);
 

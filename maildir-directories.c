@@ -2,8 +2,8 @@
  * Opens the directories of a Maildir, and makes them if -m asks for that.
  *
  * Runs in the session, as the owner of the mailbox. The user can put a symlink
- * or another user's directory in place of new or cur, so these have to be
- * directories of the user. The Maildir itself may be a symlink.
+ * or another user's directory in place of new or cur. So both must be
+ * directories that belong to the user. The Maildir itself may be a symlink.
  */
 #include "config.h"
 
@@ -19,8 +19,8 @@
 static const char *const directory_names[NAMES_DIRECTORIES] = { "new", "cur" };
 
 /*
- * Logs why a directory cannot be used; part is its name in the Maildir, "" for
- * the Maildir. Returns DROP_DENIED.
+ * Logs why a directory cannot be used; part is its name in the Maildir, or ""
+ * for the Maildir itself. Returns DROP_DENIED.
  */
 static enum drop_error
 deny_directory(const struct store_place *place, const char *part,
@@ -33,7 +33,7 @@ deny_directory(const struct store_place *place, const char *part,
 	return DROP_DENIED;
 }
 
-/* Logs errno, as deny_directory. Returns the error for it. */
+/* Logs errno's text as deny_directory does. Returns the error for errno. */
 static enum drop_error
 deny_directory_by_errno(const struct store_place *place, const char *part)
 {
@@ -83,8 +83,8 @@ make_directories(const struct store_place *place)
 }
 
 /*
- * Returns true if the directory is not the one that was there when the list was
- * made.
+ * Returns true if the directory with the status st has another identity than
+ * *then.
  */
 static bool
 is_another(const struct stat *st, const struct identity *then)
@@ -116,8 +116,8 @@ directories_have_vanished(const struct note *note,
 }
 
 /*
- * Stores which directory contains the Maildir, and which one the Maildir is.
- * Returns 0, or -1 with errno.
+ * Stores in *m the identities of the Maildir and of the directory that contains
+ * it. Returns 0, or -1 with errno.
  */
 static int
 identify(struct maildir *m, int directory, int top)

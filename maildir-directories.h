@@ -5,8 +5,8 @@
 #include "maildir.h"
 
 /*
- * Returns true if there were messages last time, their directories are absent
- * now, and the directory that contained them has been replaced. Then a file
+ * Returns true if new and cur have vanished since the last login, and the
+ * Maildir or the directory that contains it has been replaced. Then a file
  * system may not be mounted, and the client must not get an empty mailbox.
  */
 bool directories_have_vanished(const struct note *note,
@@ -14,8 +14,8 @@ bool directories_have_vanished(const struct note *note,
 
 /*
  * Opens the Maildir, new and cur into *m; makes them first if place->create is
- * set. An absent directory is not an error. Returns DROP_OK; DENIED or FAILED
- * (logged).
+ * set. An absent directory is not an error. Returns DROP_OK; or DROP_DENIED or
+ * DROP_FAILED (logged).
  */
 enum drop_error directories_open(struct maildir *m,
     const struct store_place *place);

@@ -1,12 +1,13 @@
 /*
- * Finds, opens and counts the files of the messages in a Maildir.
+ * Finds, opens and counts the files of the messages in a Maildir. To count a
+ * file is to read it and compute its wire size.
  *
  * Runs in the session, as the owner of the mailbox. Other programs rename files
- * at any time, to change the flags after the colon. So a message is followed by
- * its unique name, the part before the colon. The inode proves that it is the
- * same file; size and times prove that the file still contains the bytes that
- * were counted. The device number proves nothing: overlayfs reports several in
- * one directory, and different ones after the next mount.
+ * at any time, to change the flags after the colon. So a message is found again
+ * by its unique name, which is the part before the colon. The inode proves that
+ * it is the same file. Size and times prove that the file still contains the
+ * bytes that were counted. The device number is not compared, because overlayfs
+ * reports several of them in one directory, and others after the next mount.
  */
 #include "config.h"
 
@@ -51,7 +52,7 @@ struct search {
 	int misses; /* passes in a row that did not find it */
 };
 
-/* Reads the names if none were read yet. Returns 0 or -1, with errno. */
+/* Reads the names if none were read yet. Returns 0, or -1 with errno. */
 static int
 read_names_once(struct maildir *m)
 {
@@ -62,9 +63,10 @@ read_names_once(struct maildir *m)
 }
 
 /*
- * Reads the names again for a file that none of them led to. seen: one of the
- * names was the file's, so another program has renamed the file since. Returns
- * false, with errno, if the search is over: ENOENT if the file is gone.
+ * Reads the names again, because the file was not found under any of them. If
+ * seen is true, the last pass had a name of this file, so another program has
+ * renamed it since. Returns false with errno if the search is over: ENOENT if
+ * the file is gone.
  */
 static bool
 look_again(struct maildir *m, struct search *s, bool seen)
@@ -186,8 +188,8 @@ files_open(struct maildir *m, const struct record *r, struct location *where)
 }
 
 /*
- * Reads at most size bytes of the open file, and stores in *r how many there
- * were and their wire size. Returns 0, or -1 with errno.
+ * Reads at most size bytes of the open file, and stores in *r their number and
+ * their wire size. Returns 0, or -1 with errno.
  */
 static int
 count_wire_size(int fd, off_t size, struct record *r)
@@ -220,8 +222,8 @@ files_count(int fd, struct record *r, struct stat *st)
 	struct fingerprint s;
 
 	/*
-	 * The times are taken before the reading, so a change during the
-	 * reading shows in the next comparison.
+	 * Take the times before reading, so that the next comparison notices a
+	 * change during the reading.
 	 */
 	if (fingerprint_take_stat(&s, st, fd) == -1)
 		return -1;
@@ -233,10 +235,11 @@ files_count(int fd, struct record *r, struct stat *st)
 }
 
 /*
- * Fills the record of a message that cannot be read with the size of its file.
- * Such a message is listed all the same. If it were left out, clients that keep
- * mail would discard the record that they have it. If the login failed, one
- * broken file would block all other messages. It is counted when it is fetched.
+ * Fills the record of a message that cannot be read. The size of its file takes
+ * the place of the wire size. Such a message is listed, too. If it were left
+ * out, clients that keep mail would forget it, and fetch it again later. If the
+ * login failed, one damaged file would block all other messages. The message is
+ * counted when it is fetched.
  */
 static void
 guess_wire_size(struct record *r, const struct stat *st)
@@ -266,10 +269,7 @@ judge_unopened(const struct entry *e, struct record *r)
 	case EIO:
 	case EUCLEAN:
 	case EBADMSG:
-		/*
-		 * If the earlier list has a record of it, that record is
-		 * better.
-		 */
+		/* If *r is from the earlier list, it is better than a guess. */
 		if (r->inode == 0)
 			guess_wire_size(r, &st);
 		r->listed = e->inode;

@@ -4,7 +4,7 @@
 
 #include "maildir.h"
 
-/* Where the file of a message is at the moment. */
+/* Where the file of a message is now. */
 struct location {
 	int dir;
 	const char *name; /* in dir; valid until the names are read again */
@@ -13,8 +13,8 @@ struct location {
 };
 
 /*
- * The result of looking at a file. FILES_UNREADABLE: a message that the disk
- * cannot read.
+ * The result of examining a file. FILES_UNREADABLE: a message that the disk
+ * cannot read. FILES_TROUBLE: another error.
  */
 enum files_finding {
 	FILES_FOUND,
@@ -38,36 +38,37 @@ bool files_has(const struct maildir *m, int directory, const char *name,
 bool files_has_content(const struct record *r, const struct stat *st);
 
 /*
- * Returns true if the file, found under this name, need not be counted again. A
- * new ctime is explained by another name. Under the same name it may be the
- * trace of a change whose mtime was set back.
+ * Returns true if the file, found under this name, need not be counted again.
+ * If the name has changed, the rename explains a new ctime. Under the same name
+ * a new ctime may come from a change of the content, after which the mtime was
+ * set back.
  */
 bool files_is_as_counted(const struct record *r, const struct stat *st,
     int directory, const char *name);
 
 /*
  * Finds where a message is now, in new or cur, with any flags. Returns 0, or -1
- * with errno: ENOENT, nowhere.
+ * with errno: ENOENT if it is in neither.
  */
 int files_locate(struct maildir *m, const struct record *r,
     struct location *where);
 
 /*
  * Opens a message where it is now. Returns its descriptor, or -1 with errno:
- * ENOENT, it is gone.
+ * ENOENT if it is gone.
  */
 int files_open(struct maildir *m, const struct record *r,
     struct location *where);
 
 /*
- * Reads the open file. Stores its wire size and status in *r, and the result of
- * fstat in *st. Returns 0, or -1 with errno.
+ * Counts the open file: stores its wire size and status in *r, and the result
+ * of fstat in *st. Returns 0, or -1 with errno.
  */
 int files_count(int fd, struct record *r, struct stat *st);
 
 /*
- * Opens and counts the file of an entry of l. FILES_TROUBLE and
- * FILES_UNREADABLE: with errno.
+ * Opens and counts the file of an entry of l. Sets errno if it returns
+ * FILES_TROUBLE or FILES_UNREADABLE.
  */
 enum files_finding files_examine(struct maildir *m, const struct names *l,
     const struct entry *e, struct record *r);

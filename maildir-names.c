@@ -3,12 +3,13 @@
  *
  * Runs in the session, as the owner of the mailbox. Files whose names begin
  * with a dot are not messages. Files that are not regular, or have a control
- * character in their name, are left out and counted. Nothing is locked: a
- * moment later a file may have another name (maildir-files.c).
+ * character in their name, are left out, and their number is logged. Nothing is
+ * locked, so a file may have another name a moment later; maildir-files.c then
+ * searches for it.
  *
- * readdir may return a file that is renamed meanwhile under both names, or not
- * at all. One pass over the directories surely contains every file if the
- * directories did not change for some time before the pass, and during it
+ * If a file is renamed during a pass over the directories, readdir may return
+ * it under both names or not at all. A pass certainly contains every file if
+ * the directories did not change during the pass and for some time before it
  * (fingerprint.c). Otherwise the directories are read again, and all passes are
  * compared with each other and with the list of an earlier session.
  */
@@ -28,21 +29,19 @@
 #include "log.h"
 
 /*
- * The bounds of names_insist. Files that are missing at these bounds stay in
- * the list. Otherwise clients that keep mail would fetch such a message again.
+ * names_insist stops at these bounds. Files that are still missing then stay in
+ * the list. Otherwise clients that keep mail would fetch such a message again
+ * when it reappears.
  */
 #define PASSES 50
 #define PASSES_NS INT64_C(1000000000)
 /*
  * If the times of the directories have not changed for this long, fewer misses
- * are enough: four ticks, as in fingerprint.c.
+ * are enough. This is four ticks, as in fingerprint.c.
  */
 #define QUIET_NS INT64_C(40000000)
 #define MISSES_IF_QUIET 3
-/*
- * The fewest passes: with an earlier list to compare them with, and without
- * one.
- */
+/* The least number of passes, with and without an earlier list. */
 #define PASSES_IF_KNOWN 2
 #define PASSES_IF_NEW 4
 
@@ -78,8 +77,8 @@ unique_compare(const struct unique *x, const struct unique *y)
 
 /*
  * Compares two files by unique name, then by inode. The full name must not
- * decide, because it contains the flags: a flag change could swap the ordinals,
- * and so the UIDLs, of two messages with the same unique name.
+ * decide, because it contains the flags. Otherwise a flag change could swap the
+ * ordinals, and so the UIDLs, of two messages with the same unique name.
  */
 static int
 compare_files(const struct names *l, const struct entry *e,
@@ -98,8 +97,8 @@ compare_files(const struct names *l, const struct entry *e,
 }
 
 /*
- * Compares two entries of a list, as qsort_r wants it: as compare_files, then
- * by full name.
+ * Compares two entries of a list for qsort_r: as compare_files does, then by
+ * full name.
  */
 static int
 compare_entries(const void *a, const void *b, void *listing)
@@ -166,8 +165,8 @@ names_add(struct names *l, const char *name, ino_t inode, int directory)
 
 /*
  * Returns true if a directory entry that is not hidden can be a message. An
- * entry of unknown type that fstatat cannot find counts, because it was just
- * renamed.
+ * entry of unknown type that fstatat cannot find counts as one, because it was
+ * probably renamed.
  */
 static bool
 is_message(int directory, const struct dirent *d)
@@ -212,8 +211,8 @@ list_directory(struct names *l, int fd, int directory)
 }
 
 /*
- * Takes the fingerprints of new and cur. An absent directory has an empty one
- * that is stable.
+ * Takes the fingerprints of new and cur. An absent directory gets an empty
+ * fingerprint that is stable.
  */
 static void
 take_fingerprints(const int dirs[NAMES_DIRECTORIES],
@@ -276,7 +275,7 @@ monotonic_ns(void)
 	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-/* Returns true if new and cur have the same times in both. */
+/* Returns true if new and cur have the same fingerprints in a and b. */
 static bool
 have_same_times(const struct fingerprint a[NAMES_DIRECTORIES],
     const struct fingerprint b[NAMES_DIRECTORIES])
@@ -285,8 +284,8 @@ have_same_times(const struct fingerprint a[NAMES_DIRECTORIES],
 }
 
 /*
- * Adds the files of a pass to the known files, and counts for each known file
- * the passes in a row without it.
+ * Adds the files of a pass to the known files. Counts for each known file how
+ * many passes in a row have lacked it.
  */
 static void
 merge_pass(struct names *known, const struct names *l)

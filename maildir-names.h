@@ -12,8 +12,8 @@
 #include "fingerprint.h"
 
 /*
- * new and cur, in this order, because files go from new to cur: one that is
- * moved during a pass is not missed.
+ * new and cur, which are read in this order. Mail readers move files from new
+ * to cur, so a file that is moved during a pass is not missed.
  */
 #define NAMES_DIRECTORIES 2
 
@@ -61,8 +61,8 @@ struct unique {
 enum drop_error names_read(struct names *l, const int dirs[NAMES_DIRECTORIES]);
 
 /*
- * Returns true if no change can have happened during the pass, so that it lacks
- * no file.
+ * Returns true if no change can have happened during the pass, so that the pass
+ * lacks no file.
  */
 bool names_is_proven(const struct names *l);
 
@@ -73,18 +73,23 @@ bool names_is_proven(const struct names *l);
 void names_add(struct names *l, const char *name, ino_t inode, int directory);
 
 /*
- * Makes more passes after one that is not proven, until no file is missing that
- * an earlier pass or *known contains. Changes *known. Returns as names_read.
+ * Makes more passes if the first one is not proven. Stops when each file of
+ * *known and of the earlier passes is found or taken for removed. Also stops
+ * after a bounded time, and then adds the files that are still missing to l.
+ * Changes *known. Returns as names_read does.
  */
 enum drop_error names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES],
     struct names *known);
 
-/* A file is taken for removed after this many passes in a row without it. */
+/*
+ * A file is taken for removed after at most this many passes in a row without
+ * it.
+ */
 #define NAMES_MISSES 12
 
 /*
- * Returns true if the fingerprints prove that new and cur have not changed
- * since.
+ * Returns true if new and cur have certainly not changed since the fingerprints
+ * seen were taken.
  */
 bool names_is_current(const int dirs[NAMES_DIRECTORIES],
     const struct fingerprint seen[NAMES_DIRECTORIES]);
@@ -99,14 +104,14 @@ const char *names_name(const struct names *l, const struct entry *e);
 struct unique names_unique(const struct names *l, const struct entry *e);
 
 /*
- * Compares in the order of the messages: the time of delivery, then the unique
- * name. Returns a number less than, equal to or greater than 0.
+ * Compares two unique names in the order of the messages: by time of delivery,
+ * then by name. Returns a number less than, equal to or greater than 0.
  */
 int unique_compare(const struct unique *x, const struct unique *y);
 
 /*
- * Returns the first entry with this unique name, or the entry after it if there
- * is none, which may be the end of the list.
+ * Returns the first entry with this unique name. If there is none, returns the
+ * first entry after its place, or the end of the list.
  */
 const struct entry *names_find(const struct names *l, const struct unique *u);
 

@@ -4,18 +4,19 @@
  *
  * Runs in the session, as the owner of the mailbox. Maildir++
  * (README.maildirquota of Courier) keeps the quota in the first line of
- * maildirsize. Each line after it contains two numbers, bytes and messages;
- * their sums are the contents of the mailbox. After a delivering program has
- * counted a full mailbox it refuses mail for 15 minutes, unless another program
- * has added a line meanwhile.
+ * maildirsize. Each line after it contains two numbers, of bytes and of
+ * messages. The sums of these numbers are the size of the mailbox and its
+ * number of messages. After a delivering program has counted a full mailbox, it
+ * refuses mail for 15 minutes, unless another program has added a line
+ * meanwhile.
  *
  * All removals of a session become one line in one write, because the file is
  * not locked. The line is written after the removal. If the session dies in
- * between, the sums are too high until the next program counts again; no mail
- * is lost by that.
+ * between, no mail is lost, but the sums are too high until a program counts
+ * again.
  *
- * The file is the user's and may be anything. It is never made, never
- * truncated, and only appended to if other programs would use it.
+ * The file belongs to the user and may be anything. The session never creates
+ * or truncates it. It appends a line only if other programs would use the file.
  */
 #include "config.h"
 
@@ -34,14 +35,15 @@
 
 #define NAME "maildirsize"
 /*
- * Bytes: other programs count again before they use a file of this size or more
+ * Other programs count again before they use a file of this many bytes or more.
  */
 #define SIZE_MOST 5120
 #define WHAT "updating the Maildir's " NAME
 
 /*
- * Returns the size with which a message was counted: the number after the last
- * ",S=" before the flags of its name, or the size of the file if there is none.
+ * Returns the size with which a message was counted. This is the number after
+ * the last ",S=" before the flags of its name. If there is none, it is the size
+ * of the file.
  */
 static uint64_t
 counted_size(const char *name, off_t size)
@@ -86,8 +88,8 @@ quota_note(struct quota *q, const char *name, off_t size)
 }
 
 /*
- * Opens the file. Returns its descriptor, or -1 if it is absent or, which is
- * logged, must not be written to.
+ * Opens the file. Returns its descriptor, or -1 if it is absent, or if it must
+ * not be written to (logged).
  */
 static int
 open_sizes(int dir)
@@ -116,8 +118,8 @@ open_sizes(int dir)
 /*
  * Returns true if a line may be appended. In a file without its first line the
  * new line would be the quota. After half a line it would change the number in
- * that line. A file of SIZE_MOST bytes gets no line, because it would grow
- * forever and is counted again before its next use.
+ * that line. A file of SIZE_MOST bytes gets no line: it could grow forever, and
+ * other programs count again before they use it.
  */
 static bool
 can_append(int fd)
@@ -143,9 +145,9 @@ quota_update(const struct quota *q, int dir)
 		return;
 	if (can_append(fd)) {
 		/*
-		 * As wide as Courier's lines. If it is uncertain which messages
-		 * were counted, a line of zeros makes other programs count
-		 * again.
+		 * The line is as wide as Courier's. Any line makes other
+		 * programs count again if the mailbox is full. So if only
+		 * messages with the flag T were removed, the line has zeros.
 		 */
 		n = snprintf(line, sizeof(line), "%12jd %12jd\n",
 		    -(intmax_t)q->bytes, -(intmax_t)q->messages);

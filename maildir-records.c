@@ -12,10 +12,11 @@
  *	                            if the list has no record with its unique
  *	                            name and inode
  *
- * A file that is changed in place leaves the times of new and cur as they are.
- * In a small Maildir each login looks at the status of every file. In a larger
- * one the change is found when the message is fetched. The message is counted
- * again then, and its record in the index is corrected.
+ * If a program changes the content of a file, the times of new and cur stay the
+ * same. Therefore in a small Maildir each login compares the status of every
+ * file. In a larger one the session finds the change when it fetches the
+ * message. It then computes the message's size again and corrects the record in
+ * the index.
  */
 #include "config.h"
 
@@ -31,7 +32,7 @@
 size_t maildir_small = 256;
 
 #define KIND "maildir3"
-/* Returns the bytes of a record for a name of n bytes. */
+/* The size of a record whose name has n bytes. */
 #define RECORD_SIZE(n) ((offsetof(struct record, name) + (n) + 8) & ~(size_t)7)
 
 /*
@@ -48,8 +49,8 @@ get_record(struct index *list, size_t i, struct record *r)
 		return false;
 	memcpy(r, p, size);
 	/*
-	 * A record has no name if a power failure came after the disk had the
-	 * header and before it had the record's block.
+	 * After a power failure a record may be all zeros: the disk had the
+	 * index's header, but not yet the record's block.
 	 */
 	return r->length > 0 &&
 	    r->length < size - offsetof(struct record, name) &&
@@ -58,9 +59,9 @@ get_record(struct index *list, size_t i, struct record *r)
 }
 
 /*
- * Puts the record of message i into the list. The total in the index may be
- * wrong then. So the fingerprints are first marked as not stable, and the next
- * login adds the sizes up again.
+ * Puts the record of message i into the list. The total size in the index may
+ * then be wrong. So the fingerprints are first marked as not stable, and the
+ * next login adds the sizes up again.
  */
 static void
 put_distrusted(struct maildir *m, size_t i, const struct record *r)
@@ -118,7 +119,9 @@ struct earlier {
 	size_t at;
 };
 
-/* Moves the cursor to the first record whose unique name is not before u. */
+/*
+ * Moves the cursor to the first record whose unique name is u or comes after u.
+ */
 static void
 move_to(struct earlier *old, const struct unique *u)
 {
@@ -156,9 +159,10 @@ find_earlier(const struct earlier *old, const struct unique *u, ino_t inode,
 }
 
 /*
- * Confirms a record by the status of the file with this name, and takes over
- * its ctime. Returns true if the file is as the record describes it, or if it
- * cannot be found, because it was renamed: the next login looks at it then.
+ * Compares a record with the status of the file of this name, and stores the
+ * file's ctime in the record. Returns true if they match. Also returns true if
+ * the file is absent, because it was renamed since; then the next login
+ * compares it.
  */
 static bool
 confirm(const struct maildir *m, int directory, const char *name,
@@ -176,8 +180,8 @@ confirm(const struct maildir *m, int directory, const char *name,
 }
 
 /*
- * Makes a new list for names of this length, and copies the first m->count
- * records of the earlier one.
+ * Makes a new list for names of up to longest bytes, and copies the first
+ * m->count records of the earlier one.
  */
 static void
 begin_list(struct maildir *m, struct index *earlier, size_t longest)
@@ -190,8 +194,9 @@ begin_list(struct maildir *m, struct index *earlier, size_t longest)
 }
 
 /*
- * Puts a record at the end of the list. The list is the earlier one as long as
- * both have the same records.
+ * Appends a record to m->list, which begins as the earlier list. Begins a new
+ * list at the first record that differs from the earlier one or has a longer
+ * name than the earlier list can hold.
  */
 static void
 put_record(struct maildir *m, const struct names *l, struct index *earlier,
@@ -216,8 +221,8 @@ put_record(struct maildir *m, const struct names *l, struct index *earlier,
 }
 
 /*
- * Copies record i of a list. Returns true if there is one and it has this
- * unique name.
+ * Copies record i of a list. Returns true if it exists and has this unique
+ * name.
  */
 static bool
 get_same_unique(struct index *list, size_t i, const struct unique *u,
@@ -232,7 +237,7 @@ get_same_unique(struct index *list, size_t i, const struct unique *u,
 }
 
 /*
- * Returns true if the file of the record is among the names, under this unique
+ * Returns true if the names contain the file of this record, under this unique
  * name.
  */
 static bool
@@ -247,10 +252,11 @@ is_file_listed(const struct names *l, const struct unique *u,
 
 /*
  * Gives a message the ordinal that the earlier list has for its file. A new
- * file gets 0 if no file of its unique name has 0, otherwise an ordinal that no
- * such message has had. If the order of the inodes decided, a new file could
- * get the UIDL of another message, and a client that has that message would not
- * fetch the new one.
+ * file gets 0 if no other file with its unique name has 0. Otherwise it gets an
+ * ordinal that no message with its unique name has in either list. The order of
+ * the inodes must not decide. Otherwise a new file could get the UIDL of
+ * another message, and a client that has that message would not fetch the new
+ * one.
  */
 static void
 choose_ordinal(const struct maildir *m, const struct names *l,
@@ -283,8 +289,8 @@ choose_ordinal(const struct maildir *m, const struct names *l,
 }
 
 /*
- * Adds the message of an entry, unless its file is in the list already under
- * another name.
+ * Adds the message of an entry, unless the list already has its file under
+ * another full name.
  */
 static void
 add_message(struct maildir *m, const struct names *l, const struct entry *e,
@@ -293,7 +299,7 @@ add_message(struct maildir *m, const struct names *l, const struct entry *e,
 	const struct unique u = names_unique(l, e);
 	struct record before = { 0 };
 
-	/* Equal unique names are neighbours. */
+	/* Records with the same unique name are adjacent. */
 	for (size_t k = m->count;
 	     k-- > 0 && get_same_unique(m->list, k, &u, &before);)
 		if (before.inode == r->inode)
@@ -309,8 +315,8 @@ add_message(struct maildir *m, const struct names *l, const struct entry *e,
 }
 
 /*
- * Returns true if record i of the earlier list is that of the entry, with the
- * same full name. Stores it in *r.
+ * Copies record i of the earlier list. Returns true if it is the record of this
+ * entry, with the same full name.
  */
 static bool
 is_record_of(struct index *list, size_t i, const struct names *l,
@@ -322,9 +328,9 @@ is_record_of(struct index *list, size_t i, const struct names *l,
 }
 
 /*
- * Starts the list with the first records of the earlier one, as far as they
- * match the first names without any change. Returns their number, and sets the
- * cursor to the first record that can belong to a later name.
+ * Starts the list with the first records of the earlier one, up to the first
+ * that does not match the name at its position. Returns their number. Sets the
+ * cursor to the first record that can belong to one of the remaining names.
  */
 static size_t
 start_list(struct maildir *m, const struct names *l, struct earlier *old)
@@ -359,8 +365,8 @@ start_list(struct maildir *m, const struct names *l, struct earlier *old)
 }
 
 /*
- * Finds the record of an entry: in the earlier list if that record is still
- * true, otherwise by opening the file.
+ * Finds the record of an entry in the earlier list, if that record still
+ * describes the file. Otherwise opens the file and makes a record.
  */
 static enum files_finding
 find_record(struct maildir *m, const struct names *l, const struct entry *e,
@@ -379,8 +385,8 @@ find_record(struct maildir *m, const struct names *l, const struct entry *e,
 }
 
 /*
- * Makes the list of the messages from the names; opens the files that the
- * earlier list has no record of.
+ * Makes the list of the messages from the names. Opens the files of which the
+ * earlier list has no record.
  */
 static enum drop_error
 list_messages(struct maildir *m, struct names *l, struct index *earlier)
@@ -460,7 +466,10 @@ records_update(struct maildir *m, struct index *old)
 	return error;
 }
 
-/* Returns true if all files are as their records describe them. */
+/*
+ * Returns true if all files match their records and the sum of their sizes is
+ * right.
+ */
 static bool
 is_confirmed_by_all(const struct maildir *m, struct index *list)
 {
@@ -487,8 +496,8 @@ records_are_current(const struct maildir *m, struct index *list)
 }
 
 /*
- * Makes a damaged list again. Ends the process if the messages are not the
- * same, because the numbers that the client has got for them cannot change.
+ * Makes a new list in place of the damaged one. Ends the process if the
+ * messages have changed, because the client already has their numbers.
  */
 static void
 remake_list(struct maildir *m)

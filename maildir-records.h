@@ -6,38 +6,41 @@
 
 /*
  * Loads the list of an earlier session, and its note into m->note. The list may
- * not be current. Returns NULL if there is none.
+ * be out of date. Returns NULL if there is none.
  */
 struct index *records_load(struct maildir *m);
 
-/* Returns true if the loaded list describes the Maildir as it is. */
+/* Returns true if the loaded list describes the Maildir as it is now. */
 bool records_are_current(const struct maildir *m, struct index *list);
 
 /*
- * Makes m->list: reads the names, and the files that are not in old (NULL: no
- * earlier list). m->list may be old afterwards. Returns DROP_OK or DROP_FAILED
- * (logged).
+ * Makes m->list: reads the names, and opens the files that have no record in
+ * old. old is the earlier list, or NULL. Afterwards m->list may be the same
+ * list as old. Returns DROP_OK or DROP_FAILED (logged).
  */
 enum drop_error records_update(struct maildir *m, struct index *old);
 
 /*
- * Copies the record of message i. If the index is damaged makes the list again,
- * and ends the process if the messages have changed.
+ * Copies the record of message i. If the index is damaged, makes the list
+ * again, and ends the process if the messages have changed.
  */
 void records_get(struct maildir *m, size_t i, struct record *r);
 
 /*
- * Puts the record of message i into the list, and marks the fingerprints as not
- * stable unless the list has that record already.
+ * If the record of message i differs from r, replaces it and marks the
+ * fingerprints in the index as not stable.
  */
 void records_correct(struct maildir *m, size_t i, const struct record *r);
 
-/* Marks message i as not counted, so that the next login counts it. */
+/*
+ * Marks the record of message i so that the next login computes its size again.
+ */
 void records_distrust(struct maildir *m, size_t i, struct record *r);
 
 /*
- * Reads the names into l. A file of the list (NULL: none) is only left out
- * after it was searched for. Returns DROP_OK or DROP_FAILED (logged).
+ * Reads the names of new and cur into l. If a file of list (NULL: none) is
+ * missing, searches for it before leaving it out. Returns DROP_OK or
+ * DROP_FAILED (logged).
  */
 enum drop_error records_read_names(struct maildir *m, struct names *l,
     struct index *list);

@@ -3,8 +3,8 @@
  *
  * Runs in the session, as the owner of the mailbox. A removal unlinks the files
  * and syncs the directories. A crash in between leaves some of the marked
- * messages and all others, so there is nothing to recover. Then the quota of
- * the Maildir is updated, if it has one (maildir-quota.c).
+ * messages and all others, so there is nothing to recover. After the removal
+ * the quota of the Maildir is updated, if it has one (maildir-quota.c).
  */
 #include "config.h"
 
@@ -21,7 +21,7 @@
 /* The state of a removal. */
 struct removal {
 	bool touched
-	    [NAMES_DIRECTORIES]; /* a file was unlinked in it: to be synced */
+	    [NAMES_DIRECTORIES]; /* a file was unlinked in it; it is synced */
 	bool listed; /* unlink_others has read the names into m->now */
 	struct quota quota;
 };
@@ -29,7 +29,7 @@ struct removal {
 /*
  * Removes the other names of a message that has just been unlinked. A mail
  * reader that links a file to a new name and unlinks the old one may have
- * stopped in between. The names are read once for all messages, because a
+ * stopped in between. Reads the names only once for all messages, because a
  * backup program may have given each file a second link elsewhere.
  */
 static void
@@ -54,10 +54,10 @@ unlink_others(struct maildir *m, const struct record *r,
 }
 
 /*
- * Removes a message. Returns 0, or -1 with errno: ENOENT, the message is gone
- * or has changed since it was listed or fetched. The ctime does not count here:
- * a new link or new flags are not a reason to keep a message that the client
- * deleted.
+ * Removes a message. Returns 0, or -1 with errno: ENOENT if the message is gone
+ * or has changed since it was listed or fetched. The ctime is not compared,
+ * because a new link or new flags are no reason to keep a message that the
+ * client deleted.
  */
 static int
 unlink_message(struct maildir *m, size_t i, struct removal *removal)
@@ -76,8 +76,8 @@ unlink_message(struct maildir *m, size_t i, struct removal *removal)
 		if (unlinkat(where.dir, where.name, 0) == 0) {
 			removal->touched[where.directory] = true;
 			/*
-			 * Note the message first, because unlink_others reads
-			 * the names again, and where.name is one of them.
+			 * Do this before unlink_others, which reads the names
+			 * again: where.name is then invalid.
 			 */
 			quota_note(&removal->quota, where.name,
 			    where.st.st_size);

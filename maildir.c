@@ -3,8 +3,8 @@
  *
  * Runs in the session, as the owner of the mailbox. Nothing is locked: other
  * programs deliver to new, move files to cur and rename them there at any time
- * (https://cr.yp.to/proto/maildir.html). No message is ever renamed or written,
- * and tmp is not looked at.
+ * (https://cr.yp.to/proto/maildir.html). This process never renames a message,
+ * never writes to one, and does not read tmp.
  *
  *	maildir-directories.c   opens and makes the directories
  *	maildir-names.c         lists the names in them
@@ -34,8 +34,8 @@
 #include "maildir-remove.h"
 
 /*
- * The passes over the names that a session spends on messages that it does not
- * find. Later each search has one pass.
+ * The number of passes over the names that a session makes for messages that it
+ * does not find. After these, each search gets one pass.
  */
 #define PASSES_LEFT 500
 
@@ -97,7 +97,7 @@ maildir_wire_size(void *box, size_t i)
 	return r.wire_size;
 }
 
-/* Returns true if a unique name of n bytes can be an id as it is. */
+/* Returns true if a unique name of n bytes can be used as an id unchanged. */
 static bool
 is_valid_id(const char *unique, size_t n)
 {
@@ -129,17 +129,17 @@ maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 		    (uintmax_t)r.ordinal + 1);
 	XXH128_canonicalFromHash(&digest, XXH3_128bits(name, n));
 	/*
-	 * No unique name contains a colon. Without the colon a file's unique
-	 * name could equal the hash of another message's name.
+	 * No unique name contains a colon. So this id differs from the unique
+	 * names that are ids of other messages.
 	 */
 	id[0] = ':';
 	uidl_write(digest.digest, id + 1);
 }
 
 /*
- * Counts the open message i again if it was changed in place, or may have been:
- * the client gets the bytes that are in the file, with the right size. Corrects
- * the index, too. Returns 0, or -1 with errno.
+ * Counts the open message i again if it may have been changed in place. So the
+ * client gets the present bytes with the right size. Corrects the index, too.
+ * Returns 0, or -1 with errno.
  */
 static int
 recount(struct maildir *m, size_t i, struct record *r, struct location *where)
@@ -181,7 +181,7 @@ maildir_fetch(void *box, size_t i, struct span *s)
 
 /*
  * Returns true if the message fetched last has not changed since. A rename,
- * which changes only the ctime, does not count.
+ * which alters only the ctime, is not a change.
  */
 static bool
 maildir_is_unchanged(void *box, size_t i)
@@ -195,10 +195,10 @@ maildir_is_unchanged(void *box, size_t i)
 }
 
 /*
- * The file contains other bytes than were counted, although its size and mtime
- * are the same. If it did not change while it was sent, the bytes that were
- * sent are the message. It is counted again when it is fetched next, and at the
- * next login.
+ * The file contains other bytes than those that were counted, although its size
+ * and mtime are the same. If it did not change while it was sent, the bytes
+ * that were sent are the message. The message is counted again at the next
+ * fetch and at the next login.
  */
 static bool
 maildir_accept_other_size(void *box, size_t i)

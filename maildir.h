@@ -1,8 +1,8 @@
 /*
- * An open Maildir and the record of a message in its index, for maildir*.c.
+ * An open Maildir and the record of a message in its index, for maildir*.c
+ * only.
  *
- * No other file includes this header; other files use the format through
- * store.h.
+ * Other files use the format through store.h.
  */
 #ifndef MAILDIR_H
 #define MAILDIR_H
@@ -20,27 +20,29 @@
 #include "store.h"
 
 /*
- * How often a message is searched again that another program renames during the
- * search.
+ * How many times, at most, a search is repeated because another program renames
+ * the message during the search.
  */
 #define MAILDIR_TRIES 200
 
 /*
- * A message in the index, as it is on disk. No padding before the name, because
- * records are compared byte by byte.
+ * A message in the index, as it is on disk. The struct has no padding before
+ * the name, because records are compared byte by byte.
  */
 struct record {
 	uint64_t inode; /* as fstat reports it */
 	/*
-	 * the inode as readdir reports it, which differs on some file systems;
-	 * 0: the file must be counted again
+	 * The inode as readdir reports it, which differs on some file systems.
+	 * 0 means that the file must be counted again (see maildir-files.c).
 	 */
 	uint64_t listed;
 	int64_t size;
 	int64_t mtime, ctime; /* ns since 1970 */
 	uint64_t wire_size;
 	uint64_t time; /* as in struct entry */
-	/* among files with the same unique name; a file keeps its own */
+	/*
+	 * distinguishes files with the same unique name; a file keeps its own
+	 */
 	uint32_t ordinal;
 	uint16_t length; /* bytes of the name */
 	uint16_t unique; /* bytes of the name before the colon */
@@ -59,8 +61,8 @@ struct note {
 	struct fingerprint seen[NAMES_DIRECTORIES];
 	uint64_t wire_size; /* of all messages */
 	/*
-	 * The directory that contained the Maildir, and the Maildir; all zero
-	 * if there were no messages' directories.
+	 * The directory that contained the Maildir, and the Maildir itself. top
+	 * is all zero if new and cur were absent.
 	 */
 	struct identity directory, top;
 };
@@ -72,15 +74,15 @@ struct maildir {
 	struct index *list;
 	size_t count;
 	struct note note;
-	struct identity directory, top; /* as in struct note, but of now */
+	struct identity directory, top; /* as in struct note, at this login */
 	/*
-	 * the names as they were read last, because a message was not at its
-	 * name
+	 * the names from the last pass; this session makes passes only to
+	 * search for a file
 	 */
 	struct names now;
 	/*
-	 * passes over the names that this session still spends on messages
-	 * that it does not find
+	 * how many passes over the names this session may still make for
+	 * messages that it does not find
 	 */
 	int passes_left;
 	bool is_distrusted;  /* the fingerprints in the index are not stable */
@@ -96,8 +98,8 @@ record_unique(const struct record *r)
 }
 
 /*
- * In a Maildir with at most this many messages each login looks at all files.
- * Only tests change it.
+ * In a Maildir with at most this many messages each login compares the status
+ * of all files. Only tests change it.
  */
 extern size_t maildir_small;
 

@@ -1,10 +1,10 @@
 /*
- * Finds a mailbox's directory and its state directory, and makes the session
- * the only one of the mailbox.
+ * Finds a mailbox's directory and its state directory, and ensures that the
+ * mailbox has only one session.
  *
  * Runs in the session, in the recovery and in the broker, as the owner of the
  * mailbox. The user can change all files below the state directory, so a forged
- * one must not do more than the user may do anyway.
+ * file must not permit more than the user may do anyway.
  */
 #include "config.h"
 
@@ -110,11 +110,12 @@ open_own_state(const struct mailboxes *b, const struct store_place *place,
 		return 0;
 	/*
 	 * The process that made the directory may have been killed before its
-	 * fsync. So the file is made last, and its presence proves the fsync.
+	 * fsync. So the file "mailbox" is made after the fsync, and its
+	 * presence proves the fsync.
 	 */
 	if (fsync(user) == -1)
 		return -1;
-	/* An administrator can read in it which mailbox has this directory. */
+	/* For an administrator: the file contains the path of the mailbox. */
 	fd = openat(*state, "mailbox", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
 	    0600);
 	if (fd != -1) {
@@ -190,8 +191,8 @@ adopt_shared_state(const struct mailboxes *b, const struct store_place *place,
 	if (b->store->adopt != NULL)
 		error = b->store->adopt(place, user);
 	/*
-	 * A journal that is left belongs to another mailbox, maybe of another
-	 * format, which takes it over at its own login.
+	 * A journal that is left belongs to another mailbox, perhaps of another
+	 * format. A login to that mailbox takes the journal over.
 	 */
 	if (error == DROP_OK && !is_any_unfinished(user))
 		unlinkat(user, "session", 0);
@@ -234,9 +235,9 @@ follow_other(const struct mailboxes *b, const struct store_place *place,
 }
 
 /*
- * Takes over unfinished removals of this mailbox under another path: its
- * directory was moved or is mounted elsewhere. Otherwise the mailbox would be
- * read and changed while a removal in it is half done.
+ * Takes over unfinished removals that began when this mailbox had another path,
+ * because its directory was moved or mounted elsewhere. Otherwise the mailbox
+ * would be read and changed while a removal in it is half done.
  */
 static enum drop_error
 follow_all(const struct mailboxes *b, const struct store_place *place, int user)
@@ -258,8 +259,8 @@ follow_all(const struct mailboxes *b, const struct store_place *place, int user)
 }
 
 /*
- * Takes the lock that all paths of one mailbox have in common: it depends on
- * the inode of its directory and on its name.
+ * Takes the lock that is the same for all paths to one mailbox. It depends only
+ * on the directory's inode and on the mailbox's name in the directory.
  */
 static enum drop_error
 lock_identity(const struct store_place *place, int user,

@@ -8,28 +8,29 @@ struct store_place;
 
 /*
  * As the user: opens the state directory of the mailbox at path, and makes it
- * if it is absent. It is below user, the user's own state directory; its name
- * is the same for all spellings of the path. Returns DROP_OK and stores it in
- * *state; DENIED or FAILED (logged). The current directory is the root
- * afterwards.
+ * if it is absent. The state directory is below user, the user's own state
+ * directory. Its name is the same for all spellings of the path. Stores its
+ * descriptor in *state and returns DROP_OK, or logs and returns DENIED or
+ * FAILED. The current directory is the root afterwards.
  */
 enum drop_error maildrop_state_open(const struct mailboxes *b, const char *path,
     int user, int *state);
 
 /*
  * As the user, with the session lock of state: makes this session the only one
- * of the mailbox under all paths that lead to it. Then takes over removals that
- * are unfinished: under another path of this mailbox, or in user itself, which
- * all mailboxes of the uid shared in an earlier version. Returns DROP_OK, BUSY,
- * DENIED or FAILED (logged).
+ * of the mailbox under all paths that lead to it. Then takes over unfinished
+ * removals from the state directories of those other paths. It also takes them
+ * over from the directory user, which all mailboxes of the uid shared in an
+ * earlier version. Returns DROP_OK, or BUSY if another session has the mailbox,
+ * or logs and returns DENIED or FAILED.
  */
 enum drop_error maildrop_state_claim(const struct mailboxes *b,
     const char *path, int user, int state, struct lock_session *lock);
 
 /*
  * As the user: opens the directory that contains the mailbox, and fills path,
- * name and dir of *place. path must last as long as *place. Returns DROP_OK;
- * DENIED or FAILED (logged).
+ * name and dir of *place. path must last as long as *place. Returns DROP_OK, or
+ * logs and returns DENIED or FAILED.
  */
 enum drop_error maildrop_state_place(struct store_place *place,
     const char *path);

@@ -1,10 +1,10 @@
 /*
- * Holds the messages of one mailbox and the deletion marks, over one of the
- * formats.
+ * Gives access to the messages of one mailbox, which a format (store.h) reads
+ * and removes. Keeps the deletion marks.
  *
  * Runs in the session, the recovery and the broker, as the owner of the
- * mailbox. Contains no protocol and no mailbox format: clients number messages
- * from 1, formats (store.h) from 0.
+ * mailbox. This file depends on no protocol and no mailbox format. Clients
+ * number messages from 1, formats number them from 0.
  */
 #include "config.h"
 
@@ -32,7 +32,7 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 		.locks = locks };
 	enum drop_error error;
 
-	/* The format keeps pointers to the path and to the name in it. */
+	/* Copy the path, because the format keeps pointers to it. */
 	if ((path = strdup(path)) == NULL)
 		fatal("strdup");
 	*m = (struct maildrop){ .store = b->store };
@@ -63,8 +63,8 @@ maildrop_recover(const struct mailboxes *b, const char *path, int state,
 }
 
 /*
- * Opens a directory for which the sandbox of a session is to permit this
- * access. If the access is none, *reach stays as it is.
+ * Opens a directory to which the sandbox of a session will permit this access.
+ * Leaves *reach as it is for STORE_NO_ACCESS.
  */
 static void
 open_reach(struct sandbox_path *reach, const char *path,
@@ -155,8 +155,8 @@ maildrop_begin(struct maildrop *m, size_t n, struct span *s)
 			strerror(number),
 		    more);
 	/*
-	 * The format may have counted the message again. A marked message is
-	 * not fetched, so the marked sizes stay true.
+	 * fetch may have counted the size of the message again. A marked
+	 * message is never fetched, so marked_wire_size is still right.
 	 */
 	m->wire_size = m->store->total(m->box);
 	return error;
@@ -184,8 +184,8 @@ maildrop_read(struct span *s, void *to, size_t size)
 }
 
 /*
- * Returns true if the client has got all of message n although its wire size is
- * not the one in *s.
+ * Returns true if the client has got all of message n although its wire size
+ * was not the one in *s.
  */
 static bool
 accept_other_size(struct maildrop *m, size_t n, const struct span *s)

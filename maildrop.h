@@ -12,7 +12,7 @@
 #include "mailboxes.h"
 #include "uidl.h"
 
-/* The result of an operation on a mailbox. The log has its errno. */
+/* The result of an operation on a mailbox. The errno has been logged. */
 enum drop_error {
 	DROP_OK,
 	DROP_BUSY, /* another program holds a lock */
@@ -45,16 +45,16 @@ struct maildrop {
 	uint64_t wire_size;        /* of all messages */
 	uint64_t marked_wire_size; /* of the marked ones */
 	/*
-	 * of the lines about messages that cannot be read; the client can
-	 * request one a million times
+	 * limits the log lines about messages that cannot be read, because a
+	 * client can request such a message a million times
 	 */
 	struct log_limit unread;
 };
 
 /*
  * Session, as the user: opens the mailbox at path and finds its messages. state
- * is its state directory, whose session lock this process holds. Messages are
- * numbered from 1, as in POP3.
+ * is the mailbox's state directory, whose session lock this process holds.
+ * Messages are numbered from 1, as in POP3.
  */
 enum drop_error maildrop_open(struct maildrop *m, const struct mailboxes *b,
     const char *path, int state, const struct lock_plan *locks);
@@ -70,10 +70,11 @@ enum drop_error maildrop_recover(const struct mailboxes *b, const char *path,
 struct sandbox_path;
 
 /*
- * Opens the directories that a confined session needs for the mailbox at path,
- * with the rights that its format specifies: in *mailbox the mailbox, in
- * *directory the directory that contains it. Leaves *mailbox or *directory as
- * it is if the format needs no right to it; stores fd = -1 if it is absent.
+ * Opens what a confined session needs for the mailbox at path, with the rights
+ * that the format specifies. *mailbox is the mailbox, if it is a directory.
+ * *directory is the directory that contains it. If the format specifies no
+ * right for one of the two, leaves that one as it is. Stores fd = -1 in one
+ * that cannot be opened.
  */
 void maildrop_reach(const struct mailboxes *b, const char *path,
     struct sandbox_path *mailbox, struct sandbox_path *directory);
@@ -109,34 +110,35 @@ uint64_t maildrop_wire_size(const struct maildrop *m, size_t n);
 void maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE]);
 
 /*
- * Begins to read message n: finds its stored bytes, to be read with
- * maildrop_read. After them comes maildrop_end; one message is read at a time.
- * Returns DROP_OK; CHANGED, the message has gone; or FAILED. Logs an error at
- * most once a minute.
+ * Finds the stored bytes of message n, which maildrop_read then reads. Call
+ * maildrop_end after reading; only one message can be read at a time. Returns
+ * DROP_OK, CHANGED if the message has gone, or FAILED. Logs an error at most
+ * once a minute.
  */
 enum drop_error maildrop_begin(struct maildrop *m, size_t n, struct span *s);
 
 /*
- * Reads up to size bytes from the front of *s. Returns their number, 0 at the
- * end, or -1 if they cannot be read.
+ * Reads the next bytes of *s, at most size. Returns their number, 0 at the end
+ * of the message, or -1 if they cannot be read.
  */
 ssize_t maildrop_read(struct span *s, void *to, size_t size);
 
 /*
- * Ends the reading of message n. sent is the wire size of all that was read; if
- * only the first lines were wanted it is s->wire_size. Returns true if the
- * client has got the message, or the wanted lines: no read failed, nothing is
- * missing, and the message has not changed since maildrop_begin. Otherwise the
- * bytes that were read may be those of another message, and the client must not
- * take them for this one.
+ * Ends the reading of message n. sent is the wire size of all that was read, or
+ * s->wire_size if only the first lines were wanted. Returns true if the client
+ * has got the message, or the lines that it wanted. That means that no read
+ * failed, nothing is missing, and the message has not changed since
+ * maildrop_begin. Otherwise the bytes that were read may belong to another
+ * message, so the client must see that the answer is incomplete.
  */
 bool maildrop_end(struct maildrop *m, size_t n, const struct span *s,
     uint64_t sent);
 
 /*
- * Removes the marked messages: all (OK), or those that could be identified
- * (CHANGED). Stores their number in *removed. BUSY, DENIED or FAILED: none is
- * removed.
+ * Removes the marked messages and stores the number of removed ones in
+ * *removed. Returns OK if all are removed, or CHANGED if some could not be
+ * identified. Returns BUSY, DENIED or FAILED if none is removed, or LATER if
+ * the removal will be finished later.
  */
 enum drop_error maildrop_commit(struct maildrop *m, size_t *removed);
 

@@ -2,7 +2,8 @@
  * Decides where a message may end in an mbox file.
  *
  * Runs as the owner of the mailbox. Reads a few bytes on both sides of an
- * offset, which may come from a forged list: nothing in the file is trusted.
+ * offset. The offset may come from a forged list, and nothing in the file is
+ * trusted.
  */
 #include "config.h"
 
@@ -37,8 +38,8 @@ empty_line_at(const char *p, size_t n)
 }
 
 /*
- * The empty line must follow: neither mutt nor Dovecot trusts a length that
- * includes it.
+ * An empty line must follow the body, because neither mutt nor Dovecot trusts a
+ * length that includes the empty line.
  */
 bool
 boundary_ends_body(const char *p, size_t n)

@@ -9,21 +9,22 @@
 
 #include "mbox-from.h"
 
-/* Bytes after a body that decide: an empty line and what may separate. */
+/* bytes after a body that are read, at most: an empty line and FROM_LOOK */
 #define BOUNDARY_LOOK (2 + FROM_LOOK)
 
 /*
- * Returns true if a message may end at this offset of fd, a file of this size:
- * at the file's end, or before a line that separates messages after an empty
- * line. Stores the size of the empty line before the offset in *empty, or 0 if
- * that line is not empty. Returns false if the file cannot be read.
+ * Returns true if the offset at is a boundary of the file fd, which has this
+ * size. A boundary is the file's end, the "From " line of the first message, or
+ * a line that follows an empty line and separates messages. Stores in *empty
+ * the size of the empty line before the offset, or 0 if there is none. Returns
+ * false if the file cannot be read.
  */
 bool boundary_is_at(int fd, off_t at, off_t size, off_t *empty);
 
 /*
  * Returns true if a body whose length a Content-Length specifies may end at p.
- * p[-1] is the body's last byte; n bytes follow, up to the file's end or
- * BOUNDARY_LOOK.
+ * p[-1] is the body's last byte. n is the number of bytes at p: BOUNDARY_LOOK,
+ * or fewer if the file ends before.
  */
 bool boundary_ends_body(const char *p, size_t n);
 

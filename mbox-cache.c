@@ -1,31 +1,34 @@
 /*
- * Keeps the list of an mbox between sessions, and decides what of it is true.
+ * Keeps the list of an mbox between sessions, and decides which part of it is
+ * still true.
  *
  * Runs as the owner of the mailbox. Other programs change the mailbox between
  * sessions and during one: they append, remove and sort messages, and rewrite
- * flags in place. So a list that was kept is compared with the file:
+ * flags in place. So a saved list is compared with the file:
  *
  *	what is found                           what is read
  *
- *	1  the mailbox has the fingerprint      nothing; no lock is needed
- *	   of the list, and that one was stable
- *	2  it is larger than cache_small, has   what was appended
- *	   grown, and the last message and 15
- *	   others, chosen at random, are where
- *	   the list has them
+ *	1  the list has a stable fingerprint,   nothing; no lock is needed
+ *	   and the mailbox still has it
+ *	2  the mailbox is larger than           the part that was appended
+ *	   cache_small and has grown; the
+ *	   last listed message and 15 others,
+ *	   chosen at random, are at their
+ *	   listed offsets
  *	3  anything else                        the whole mailbox
  *
- * Case 2 does not prove that the older messages are unchanged. So these are
- * unverified (note.unverified): each of them is compared with the file before
- * it is sent or removed (mbox-find.c).
+ * Case 2 does not prove that the older messages are unchanged. So the list
+ * marks them as unverified (note.unverified). Each of them is compared with the
+ * file before it is sent or removed (mbox-find.c).
  *
  * A fingerprint that was not stable (fingerprint.c) proves nothing, because the
  * file may have changed once more within the same tick of the clock. In case 2
- * reading then begins after the messages that were there at the last stable
- * fingerprint (note.base). It also begins at the first message whose
- * Content-Length may have become right by the growth (note.first_if_grown).
+ * reading then begins after the messages that were listed at the last stable
+ * fingerprint (note.base). If the growth may have made the Content-Length of an
+ * earlier message right, reading begins at that message (note.first_if_grown).
  *
- * A small mailbox is always read as a whole: that takes about a millisecond.
+ * A small mailbox that has changed is always read as a whole, because that
+ * takes only about a millisecond.
  */
 #include "config.h"
 
@@ -43,7 +46,7 @@
 #define KIND_QUOTED "mboxo  4"
 /*
  * The kinds of the previous version of kpopd. Its records and its note have the
- * same form, but it counted other bytes in a message.
+ * same form, but it computed other wire sizes.
  */
 #define KIND_BEFORE "mbox   3"
 #define KIND_QUOTED_BEFORE "mboxo  3"
@@ -51,7 +54,10 @@
 
 off_t cache_small = (off_t)4 << 20;
 
-/* Returns the kind of the index. Each quoting rule gives another list. */
+/*
+ * Returns the kind of the index. A quoted mailbox has another kind, because its
+ * messages may begin at other offsets.
+ */
 static const char *
 kind_of(const struct list_source *s)
 {
@@ -59,8 +65,9 @@ kind_of(const struct list_source *s)
 }
 
 /*
- * Makes the list prove nothing about the mailbox. The ids in the list stay,
- * because otherwise a message could get the id of one that has gone.
+ * Removes the fingerprint from the list, so that the list proves nothing about
+ * the mailbox. The ids in the list stay; otherwise a message could get the id
+ * of a removed one.
  */
 static void
 discard_proof(struct list *l)
@@ -120,7 +127,7 @@ cache_is_elsewhere(const struct list *l)
 		st.st_dev != l->note.directory_device);
 }
 
-/* Writes the list to the state directory, unless it is not to be kept. */
+/* Writes the list to the state directory, unless source.state is -1. */
 static void
 save_list(struct list *l)
 {
@@ -136,7 +143,7 @@ save_list(struct list *l)
 	index_save(l->index, &l->note, sizeof(l->note));
 }
 
-/* Notes that the list is that of the mailbox with this fingerprint. */
+/* Records that the list describes the mailbox with this fingerprint. */
 static void
 set_fingerprint(struct list *l, const struct fingerprint *now)
 {
@@ -146,13 +153,16 @@ set_fingerprint(struct list *l, const struct fingerprint *now)
 }
 
 /*
- * Reads the mailbox from the end of the list on, numbers the new messages, and
- * keeps the list. before: as in cache_make.
+ * Reads the mailbox from the end of the last listed message on, and saves the
+ * list. before is as in cache_make.
  *
- * Bodies that ids need are read now, while the mailbox is locked, if the
- * fingerprint is not stable: a change in the same tick of the clock would not
- * be seen later. They are also read if the mailbox is small, because that costs
- * nothing, and records that are added in their final form need no sync.
+ * Numbering reads the bodies that ids need, and may wait until an id is
+ * requested. It is done now, while the mailbox is locked, if before is not
+ * NULL, because that list may be freed afterwards. It is done now if the
+ * fingerprint is not stable, because a change in the same tick of the clock
+ * would not be noticed later. It is also done now if the mailbox is small.
+ * Reading then costs little, and records that are added in their final form
+ * need no sync.
  */
 static enum scan_result
 read_on(struct list *l, const struct fingerprint *now, struct list *before)
@@ -192,9 +202,9 @@ cache_make(struct list *l, const struct list_source *s,
 }
 
 /*
- * Returns true if message count - 1 and some others before it, chosen at
- * random, are where the list has them, and message count - 1 does not end at
- * the end of the file.
+ * Compares message count - 1 and some others before it, chosen at random, with
+ * the file. Returns true if all are at their listed offsets, and message count
+ * - 1 ends before the end of the file.
  */
 static bool
 is_sample_in_place(const struct list *l, size_t count, off_t size)
@@ -227,9 +237,9 @@ has_owner_from(const struct list *l, size_t first)
 
 /*
  * Returns true if the mailbox seems to contain the listed messages and more
- * after them (case 2). Stores in *count the number of messages after which
- * reading must go on. Returns false also if an id that must be kept would be
- * lost.
+ * after them (case 2). Stores in *count how many messages stay in the list; the
+ * others are read again. Returns false, too, if one of the others owns its id,
+ * because its record would be lost.
  */
 static bool
 has_grown(const struct list *l, const struct fingerprint *now, size_t *count)
@@ -276,7 +286,7 @@ cache_number(struct list *l, bool can_read)
 
 /*
  * Returns true if the marked messages are the last ones. Stores the index of
- * the first of them in *first.
+ * the first marked message in *first.
  */
 static bool
 is_tail_marked(const struct list *l, const unsigned char *marks, size_t *first)
@@ -293,7 +303,7 @@ is_tail_marked(const struct list *l, const unsigned char *marks, size_t *first)
 
 /*
  * Makes a new list of the messages that are not marked, at their new offsets.
- * Returns false if the old one is damaged.
+ * Returns false if the old list is damaged.
  */
 static bool
 copy_unmarked(const struct list *l, const unsigned char *marks,
@@ -354,8 +364,8 @@ cache_remove(struct list *l, const unsigned char *marks)
 		return;
 	}
 	/*
-	 * Without the removed messages another one may end elsewhere, because a
-	 * Content-Length may have become right.
+	 * The removal may have made the Content-Length of another message
+	 * right, so that this message now ends at another offset.
 	 */
 	if (kept.note.count_if_shrunk > 0 ||
 	    kept.note.first_if_grown != LIST_NEVER ||

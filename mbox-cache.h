@@ -14,51 +14,55 @@
  */
 extern off_t cache_small;
 
-/* Loads the list that an earlier session kept. Returns true if there is one. */
+/*
+ * Loads the list that an earlier session saved. Returns true if there is one.
+ */
 bool cache_load(struct list *l, const struct list_source *s);
 
 /*
- * Returns true if the list is certainly that of the mailbox, whose fingerprint
- * is now; only messages for which list_is_verified is false may differ.
+ * Returns true if the mailbox, whose fingerprint is now, has certainly not
+ * changed since it was listed. Messages for which list_is_verified is false may
+ * have changed before that.
  */
 bool cache_is_current(const struct list *l, const struct fingerprint *now);
 
 /*
  * Returns true if the mailbox is now in another directory than when the list
- * was kept.
+ * was saved.
  */
 bool cache_is_elsewhere(const struct list *l);
 
 /*
- * Makes the list right for its locked mailbox, whose fingerprint is now. If the
- * mailbox is large and has grown, reads what was appended, otherwise reads all
- * of it. Keeps the list.
+ * Brings the list of a locked mailbox up to date. now is the mailbox's
+ * fingerprint. If the mailbox is large and has grown, reads only the part that
+ * was appended. Otherwise reads all of the mailbox. Saves the list.
  */
 enum scan_result cache_update(struct list *l, const struct fingerprint *now);
 
 /*
- * Reads all of a locked mailbox, whose fingerprint is now, makes its list, and
- * keeps it. before: the list that the new one replaces, or NULL. Ids that its
- * messages had are not given to others.
+ * Reads all of a locked mailbox, makes its list, and saves the list. now is the
+ * mailbox's fingerprint. before is the list that the new one replaces, or NULL.
+ * An id that a message of before owns is not given to a message with another
+ * body.
  */
 enum scan_result cache_make(struct list *l, const struct list_source *s,
     const struct fingerprint *now, struct list *before);
 
 /*
- * Numbers the messages that are not numbered yet, as number_new does, and keeps
+ * Numbers the messages that are not numbered yet, as number_new does, and saves
  * the list.
  */
 void cache_number(struct list *l, bool can_read);
 
 /*
- * Keeps the list without the marked messages, which this session has just
- * removed from the locked mailbox. *l stays the list of the session.
+ * Saves the list without the marked messages, which this session has just
+ * removed from the locked mailbox. *l stays the list of this session.
  */
 void cache_remove(struct list *l, const unsigned char *marks);
 
 /*
  * Makes the next session read all of the mailbox. Only the ids of the list are
- * still trusted. The list of this session is not kept any more.
+ * still trusted. The list of this session is not saved any more.
  */
 void cache_distrust(struct list *l);
 

@@ -3,10 +3,13 @@
  *
  * Runs as the owner of the mailbox, on bytes from any sender.
  *
- * Four things depend on the fields: whether a field is a part of the unique id,
- * whether the header identifies the message (Message-ID, Received), how long
- * the body is (Content-Length), and whether the message is the internal one
- * that UW-IMAP, Dovecot and their relatives keep at the front of a mailbox.
+ * The fields decide four questions:
+ *
+ *	- Which fields are part of the unique id?
+ *	- Does the header identify the message (Message-ID, Received)?
+ *	- How long is the body (Content-Length)?
+ *	- Is this the internal message that UW-IMAP, Dovecot and their relatives
+ *	  keep at the front of a mailbox?
  */
 #include "config.h"
 
@@ -24,8 +27,8 @@ fields_begin(struct fields *f, bool at_front)
 }
 
 /*
- * Returns true if the n bytes at p begin with prefix, in letters of either
- * case.
+ * Returns true if the n bytes at p begin with prefix. Ignores the case of
+ * letters.
  */
 static bool
 has_prefix(const char *p, size_t n, const char *prefix)
@@ -37,8 +40,8 @@ has_prefix(const char *p, size_t n, const char *prefix)
 
 /*
  * Returns true if p begins a header field that mail readers add, change or
- * remove. DESIGN has a table of the programs that do. A further field here
- * changes the ids of all messages that have that field.
+ * remove. DESIGN §4.7 has a table of these programs. Adding a field here
+ * changes the ids of all messages that have this field.
  */
 static bool
 is_rewritten_field(const char *p, size_t n)
@@ -47,8 +50,8 @@ is_rewritten_field(const char *p, size_t n)
 		"Status:", "Content-Length:", "Lines:"
 	};
 	/*
-	 * The names after "X-". The last entry is the beginning of all fields
-	 * of VM.
+	 * The names without "X-". The names of all fields of VM begin with the
+	 * last entry.
 	 */
 	static const char *const extensions[] = { "Status:", "UID:", "UIDL:",
 		"IMAP:", "IMAPbase:", "Keywords:", "Label:", "Mozilla-Status:",
@@ -88,8 +91,8 @@ is_end_of_line(const char *p, const char *end)
 }
 
 /*
- * Reads the number at *p and moves *p past it. Returns -1 if no number is
- * there, or one that is greater than any file.
+ * Reads the number at *p and moves *p past it. Returns -1 if there is no number
+ * at *p, or if it does not fit into an off_t.
  */
 static off_t
 read_number(const char **p, const char *end)
@@ -120,8 +123,8 @@ read_length(struct fields *f, const char *p, const char *end)
 }
 
 /*
- * Returns true if the From field, after its colon, is the one of the internal
- * message.
+ * Returns true if a From field, whose text after the colon is at p, is that of
+ * the internal message.
  */
 static bool
 is_internal_name(const char *p, const char *end)
@@ -140,8 +143,8 @@ is_internal_name(const char *p, const char *end)
 }
 
 /*
- * Returns true if an X-IMAP or X-IMAPbase field, after its colon, has its two
- * numbers. Keywords may follow them.
+ * Returns true if an X-IMAP or X-IMAPbase field, whose text after the colon is
+ * at p, begins with two numbers. Keywords may follow them.
  */
 static bool
 is_imap_base(const char *p, const char *end)
@@ -181,7 +184,7 @@ read_internal_field(struct fields *f, const char *p, size_t n)
 void
 fields_read_from_line(struct fields *f, const char *p, size_t n)
 {
-	/* The first is c-client's, the second Dovecot's. */
+	/* c-client writes the first sender, Dovecot the second. */
 	f->has_sender = f->at_front &&
 	    (has_prefix(p, n, FROM_WORD "MAILER-DAEMON ") ||
 		has_prefix(p, n, FROM_WORD "MAILER_DAEMON "));
@@ -193,8 +196,9 @@ fields_read(struct fields *f, const char *p, size_t n)
 	f->is_rewritten = is_rewritten_field(p, n);
 	f->current = FIELDS_OTHER;
 	if (f->is_rewritten && has_prefix(p, n, "Content-Length:"))
-		/* A longer line may come in parts. So a number that does not
-		 * end within FIELDS_LOOK is bad wherever the parts end. */
+		/* A longer line may come in parts of any size. Only its first
+		 * FIELDS_LOOK bytes are read, so that the result does not
+		 * depend on these sizes. */
 		read_length(f, p + strlen("Content-Length:"),
 		    p + (n < FIELDS_LOOK ? n : FIELDS_LOOK));
 	else if ((*p | 0x20) == 'm')
@@ -214,8 +218,8 @@ fields_continue(struct fields *f)
 }
 
 /*
- * A message that came by mail has a Received field; otherwise a sender could
- * hide a message by these fields.
+ * A message that came by mail has a Received field, so it is never internal.
+ * Otherwise a sender could hide a message by giving it these fields.
  */
 bool
 fields_are_internal(const struct fields *f)

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define FIELDS_LOOK 64 /* bytes of a line that decide */
+#define FIELDS_LOOK 64 /* bytes of a line that fields_read needs */
 
 #define FIELDS_NO_LENGTH ((off_t)-1)  /* the header has no Content-Length */
 #define FIELDS_BAD_LENGTH ((off_t)-2) /* not a number, or two that differ */
@@ -19,8 +19,9 @@ struct fields {
 	bool has_id, has_received;
 	/* The rest belongs to mbox-fields.c. */
 	enum { FIELDS_OTHER, FIELDS_LENGTH, FIELDS_SUBJECT } current;
-	bool has_sender, has_name, has_imap, has_subject; /* of internal data */
-	bool is_mail; /* a field that the internal message does not have */
+	/* the message has these parts of an internal message */
+	bool has_sender, has_name, has_imap, has_subject;
+	bool is_mail; /* a field differs from the internal message's */
 };
 
 /* Begins a message. */
@@ -32,13 +33,16 @@ void fields_read_from_line(struct fields *f, const char *p, size_t n);
 /* Reads the first line of a field, or at least its first FIELDS_LOOK bytes. */
 void fields_read(struct fields *f, const char *p, size_t n);
 
-/* Notes that the field goes on: a folded line, or more of a long line. */
+/*
+ * Records that the field continues: in a folded line, or in the next part of a
+ * long line.
+ */
 void fields_continue(struct fields *f);
 
 /*
- * Returns true if the message is the one in which other programs keep what
- * they know of the mailbox. If in doubt it is mail, because showing the
- * internal message loses nothing, and hiding a message loses it.
+ * Returns true if this is the internal message, in which other programs keep
+ * data about the mailbox. A doubtful message counts as mail, because showing
+ * the internal message loses nothing, and hiding a real message loses it.
  */
 bool fields_are_internal(const struct fields *f);
 

@@ -2,22 +2,22 @@
  * Finds a listed message in the mailbox as it is now.
  *
  * Runs as the owner of the mailbox. Other programs may have changed the mailbox
- * since it was listed. The list may be forged, or have been written before a
- * power failure that left other bytes in the mailbox. A message is sent or
- * removed only if it is proven to be the one whose unique id the client has.
- * One of these proves it:
+ * since it was listed. The list may be forged, or older than a power failure
+ * that left other bytes in the mailbox. A message is sent or removed only if it
+ * is proven to be the one whose unique id the client has. One of these proves
+ * it:
  *
  *	1  The file has the fingerprint that it had when this message was read
  *	   (find_is_certain), and the message begins and ends at boundaries.
- *	2  At the listed offset is a message with the same header,
- *	   which begins and ends at boundaries. If other messages could have
- *	   that header, the body is the same, too (find_is_in_place).
- *	3  At another offset is such a message (find_moved). It is found in
- *	   a new list of the file, the fresh list, which later sessions use.
+ *	2  A message with the same header is at the listed offset, and begins
+ *	   and ends at boundaries. If other messages could have that header,
+ *	   the body is the same, too (find_is_in_place).
+ *	3  Such a message is at another offset (find_moved). It is found in a
+ *	   new list of the file, the fresh list, which later sessions use.
  *
  * If several messages of the list have equal headers and bodies, one message of
- * the file is a proof for each of them. Therefore a removal uses each message
- * of the file for at most one message of the list.
+ * the file would prove all of them. Therefore a removal uses each message of
+ * the file for at most one message of the list.
  */
 #include "config.h"
 
@@ -35,8 +35,8 @@
 #include "mbox-spool.h"
 
 /*
- * Makes the list of the locked mailbox again. Returns false if the mailbox is
- * not what was listed, or if other messages result.
+ * Makes the list of the locked mailbox again. Returns false if the mailbox has
+ * changed since it was listed, or if the new list has other messages.
  */
 static bool
 list_again(struct mbox *m, struct list *again)
@@ -64,7 +64,9 @@ repair_list(struct mbox *m)
 	    "error=\"damaged, the mailbox is read again\"");
 	cache_distrust(&m->list);
 	errno = EIO;
-	/* To lock and unlock again would end the lock of the removal. */
+	/*
+	 * The spool_unlock below would also release the locks of the removal.
+	 */
 	if (m->is_removing)
 		fatal("the index was damaged while the mailbox was locked");
 	if (spool_lock(m, false) != DROP_OK)
@@ -93,7 +95,10 @@ find_listed(struct mbox *m, size_t i)
 	return one;
 }
 
-/* Returns the table of the session's messages by header; makes it once. */
+/*
+ * Returns the table of the session's messages by header. The first call makes
+ * it.
+ */
 static const struct table *
 table_of_headers(struct mbox *m)
 {
@@ -102,7 +107,9 @@ table_of_headers(struct mbox *m)
 	return m->by_header;
 }
 
-/* Returns the table of the session's messages by body; makes it once. */
+/*
+ * Returns the table of the session's messages by body. The first call makes it.
+ */
 static const struct table *
 table_of_bodies(struct mbox *m)
 {
@@ -202,14 +209,14 @@ discard_fresh(struct fresh *f)
 	f->exists = false;
 }
 
-/* Makes the fresh list of the locked mailbox. Returns as find_message. */
+/* Makes the fresh list of the locked mailbox. Returns as find_message does. */
 static enum drop_error
 list_locked(struct mbox *m)
 {
 	struct fresh *f = &m->fresh;
 	struct list_source source = spool_source(m);
 
-	/* The fresh list is kept in place of the session's list. */
+	/* Later sessions use the fresh list, not the session's list. */
 	cache_distrust(&m->list);
 	if (fingerprint_take(&f->mailbox, m->fd) == -1)
 		fatal("fstat of the mailbox");
@@ -226,7 +233,8 @@ list_locked(struct mbox *m)
 
 /*
  * Makes a fresh list, unless there is one of the file as it is now. Locks the
- * mailbox for it, unless a removal has locked it. Returns as find_message.
+ * mailbox meanwhile, unless a removal has already locked it. Returns as
+ * find_message does.
  */
 static enum drop_error
 list_afresh(struct mbox *m)
@@ -254,8 +262,8 @@ list_afresh(struct mbox *m)
 
 /*
  * Returns true if *candidate, of the fresh list, is the message *one of the
- * session's list. Their headers are equal. is_only: no other message has that
- * header now.
+ * session's list. Their headers are equal. is_only is true if no other message
+ * of the fresh list has that header.
  */
 static bool
 is_same_message(struct mbox *m, const struct list_message *one,
@@ -264,7 +272,10 @@ is_same_message(struct mbox *m, const struct list_message *one,
 	if (!is_only || needs_body(m, one))
 		return has_same_body(m, one, candidate->found.at,
 		    candidate->end);
-	/* Half a message to which another one was appended is not the same. */
+	/*
+	 * If half a message was listed and another message was then written
+	 * after it, the two together are not the listed message.
+	 */
 	return list_body_wire_size(candidate) == list_body_wire_size(one);
 }
 
@@ -289,7 +300,7 @@ take_message(struct fresh *f, size_t i)
  * Returns the first message of the fresh list that has the header and body of
  * *one and is not taken. If all of these are taken, returns the last of them.
  * Removes the taken messages before it from the table; otherwise each search
- * would pass all of them again.
+ * would walk through all of them again.
  */
 static size_t
 first_not_taken(struct fresh *f, const struct list_message *one)
@@ -307,7 +318,7 @@ first_not_taken(struct fresh *f, const struct list_message *one)
 
 /*
  * Returns true if message i of the fresh list is the message *one and is not
- * taken, and stores that message in *where. is_only: as in is_same_message.
+ * taken, and stores that message in *where. is_only is as in is_same_message.
  */
 static bool
 matches(struct mbox *m, const struct list_message *one, size_t i,
@@ -321,9 +332,9 @@ matches(struct mbox *m, const struct list_message *one, size_t i,
 
 /*
  * Finds the message *one in the fresh list. Returns its index there, or
- * SIZE_MAX, and stores the message in *where. A million messages may have its
- * header, so only those with its body are compared. If one of several equal
- * messages is at the old offset, that one is found.
+ * SIZE_MAX, and stores the message in *where. Compares only messages with the
+ * body of *one if several have its header, because a million may have it.
+ * Prefers a message at the listed offset.
  */
 static size_t
 find_in_fresh(struct mbox *m, const struct list_message *one,
@@ -360,9 +371,10 @@ find_moved(struct mbox *m, const struct list_message *one,
 }
 
 /*
- * Finds the message *one, which is not where the list has it, to send it.
- * Compares the message that was found with the file, too, because an unstable
- * fresh list may be older than a change in the same tick of the clock.
+ * Finds the message *one, which is not at its listed offset and will be sent.
+ * If the fresh list is not stable, also compares the found message with the
+ * file. The file may have changed in the same tick of the clock after it was
+ * listed.
  */
 static enum drop_error
 find_to_send(struct mbox *m, const struct list_message *one,
@@ -383,8 +395,9 @@ find_message(struct mbox *m, size_t i, off_t size, struct list_message *where,
 {
 	struct list_message one;
 
-	/* If the mailbox has grown, only its new messages must be numbered. A
-	 * table of all messages would take longer. */
+	/* If the mailbox has grown, number its new messages. Otherwise
+	 * has_shared_header would make a table of all messages, which takes
+	 * longer. */
 	if (!list_is_verified(&m->list, i) &&
 	    m->list.note.numbered != m->list.count && spool_is_unchanged(m))
 		cache_number(&m->list, true);
@@ -403,8 +416,8 @@ find_begin_removal(struct mbox *m)
 	struct fresh *f = &m->fresh;
 	enum drop_error error;
 
-	/* Another program may have changed the mailbox once more, in the same
-	 * tick of the clock. */
+	/* A fresh list that is not stable may be out of date, because the
+	 * mailbox may have changed again in the same tick of the clock. */
 	if (f->mailbox.stable != 1)
 		discard_fresh(f);
 	if ((error = list_afresh(m)) != DROP_OK)

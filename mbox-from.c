@@ -3,11 +3,11 @@
  *
  * Runs as the owner of the mailbox, on bytes from any sender.
  *
- * The text of a message may contain lines that begin with "From ", and some
- * programs do not quote such a line if the message has a Content-Length. So the
- * word alone does not separate messages. A line that begins with "From "
- * separates if its end is a date, or if the next line can be the first one of
- * a header:
+ * The text of a message may contain lines that begin with "From ". Some
+ * programs do not quote such a line if the message has a Content-Length. So
+ * this word alone does not separate messages. A line that begins with "From "
+ * separates messages if it ends with a date, or if the next line can be the
+ * first line of a header:
  *
  *	From anything [weekday] Month day time [zone] year [zone]
  *	From anything [weekday,] day Month year time [zone]
@@ -32,8 +32,8 @@
 #define ZONE_NAME 6 /* letters of a zone's name, at most */
 
 /*
- * The rest of a line. The take_ functions move p past the thing that they take.
- * They return false if it is not there; p may have moved then.
+ * The rest of a line. A take_ function moves p past the thing that it takes. It
+ * returns false if this thing is not at p; p may have moved then, too.
  */
 struct text {
 	const char *p, *end;
@@ -90,7 +90,7 @@ take_char(struct text *t, char c)
 	return true;
 }
 
-/* Takes a number of least to most digits that is not above greatest. */
+/* Takes a number that has least to most digits and is at most greatest. */
 static bool
 take_number(struct text *t, int least, int most, int greatest)
 {
@@ -161,8 +161,8 @@ take_offset(struct text *t)
 }
 
 /*
- * Takes a zone: an offset; a name in capital letters, which an offset may
- * follow; or anything in parentheses.
+ * Takes a zone. A zone is an offset, a name in capital letters that an offset
+ * may follow, or anything in parentheses.
  */
 static bool
 take_zone(struct text *t)
@@ -182,7 +182,7 @@ take_zone(struct text *t)
 }
 
 /*
- * Takes zones, each after blanks; at most so many. Returns how many more may be
+ * Takes up to most zones, each after blanks. Returns how many more may be
  * taken.
  */
 static int
@@ -242,7 +242,7 @@ is_nothing_more(struct text t)
 	return t.p == t.end;
 }
 
-/* Returns true if a date that begins at t or after ends the line. */
+/* Returns true if the line ends with a date that begins at t or later. */
 static bool
 ends_in_date(struct text t)
 {
@@ -262,8 +262,9 @@ ends_in_date(struct text t)
 }
 
 /*
- * Returns true if a line that can begin a header is at t: a field's name and a
- * colon, or a quoted From_ line, because UUCP wrote several of them.
+ * Returns true if the line at t can begin a header. It must begin with a
+ * field's name and a colon, or with ">From ", because UUCP wrote several such
+ * lines before a header.
  */
 static bool
 begins_header(struct text t)
@@ -277,7 +278,10 @@ begins_header(struct text t)
 		return true;
 	while (t.p < t.end && is_name_char(*t.p))
 		t.p++;
-	/* A digit first: a time in a sentence. "//" next: a URL. */
+	/*
+	 * A digit at the front may belong to a time in a sentence. A colon
+	 * before "//" belongs to a URL.
+	 */
 	if (t.p == begin || !(is_upper((char)(*begin & ~0x20))) ||
 	    !take_char(&t, ':'))
 		return false;
@@ -296,7 +300,9 @@ from_separates(const char *p, size_t n)
 	if (lf == NULL)
 		return look < FROM_LOOK &&
 		    ends_in_date((struct text){ p + FROM_SIZE, end });
-	/* Look at the next line first: it is cheap, and usually decides. */
+	/*
+	 * Check the next line first, because that is cheap and usually decides.
+	 */
 	return begins_header((struct text){ lf + 1, end }) ||
 	    ends_in_date((struct text){ p + FROM_SIZE, lf });
 }

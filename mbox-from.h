@@ -8,7 +8,7 @@
 
 #define FROM_WORD "From "
 #define FROM_SIZE (sizeof(FROM_WORD) - 1)
-#define FROM_LOOK 1024 /* bytes that decide whether a line separates */
+#define FROM_LOOK 1024 /* bytes that from_separates reads, at most */
 
 /* Returns true if the n bytes at p begin with FROM_WORD. */
 static inline bool
@@ -18,9 +18,9 @@ from_begins(const char *p, size_t n)
 }
 
 /*
- * Returns true if the line that begins at p, after an empty line, separates
- * two messages. n: the bytes at p up to the file's end, or at least FROM_LOOK.
- * Does not read any byte after the first FROM_LOOK.
+ * Returns true if the line that begins at p, after an empty line, separates two
+ * messages. n is the number of bytes at p; it is at least FROM_LOOK, unless the
+ * file ends before. Reads only the first FROM_LOOK bytes.
  */
 bool from_separates(const char *p, size_t n);
 

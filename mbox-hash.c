@@ -1,17 +1,18 @@
 /*
- * Hashes headers and bodies so that LF and CRLF give the same; pure
+ * Hashes headers and bodies so that LF and CRLF give the same hash; pure
  * computation.
  *
  * Runs as the owner of the mailbox, on bytes from any sender.
  *
  * The hash of a body also leaves out the line ends at its very end. So it does
- * not depend on the empty line that separates the message from the next one,
- * nor on a program that ends the last line of a message when it appends.
+ * not depend on the empty line that separates the message from the next one. It
+ * also stays the same if a program ends an unfinished last line before it
+ * appends another message.
  *
  * The hashes are XXH3. A cryptographic hash would take longer than all the rest
  * of a scan. A sender who knows XXH3 can make two messages with the same hash.
- * These are treated as any other messages with the same header: their ids
- * differ by their order, and neither is removed in place of the other.
+ * These are treated like messages with equal headers and bodies: they get
+ * different ids, and a removal removes as many of them as are marked.
  */
 #include "config.h"
 
@@ -20,8 +21,8 @@
 #include "mbox-hash.h"
 
 /*
- * This may be any constant, but must not be changed, because indexes keep
- * hashes that were made with it.
+ * The seed may be any constant, but must never change, because indexes and
+ * unique ids contain hashes that were made with it.
  */
 #define BODY_SEED 0x6b706f70642d6d62
 
@@ -85,8 +86,8 @@ hash_text(struct hash_body *h, const char *p, size_t n)
 }
 
 /*
- * Hashes a part of the body that has no CR in it or before it, in one piece.
- * Holds back the line ends at its end.
+ * Hashes in one piece a part of the body that contains no CR and does not
+ * follow one. Holds back the line ends at its end.
  */
 static void
 hash_without_cr(struct hash_body *h, const char *p, size_t n)
@@ -125,7 +126,10 @@ hash_body_end(struct hash_body *h)
 {
 	uint64_t hash;
 
-	/* No LF follows the held CR, so hash it. The new one stays held. */
+	/*
+	 * No LF follows the held CR. Add another CR, so that the first is
+	 * hashed; the new one stays held.
+	 */
 	if (h->held_cr)
 		hash_text(h, "\r", 1);
 	hash = XXH3_64bits_digest(&h->state);

@@ -11,7 +11,7 @@
 
 #include "uidl.h"
 
-/* The hash of a header, of which a message's unique id is made. */
+/* The hash of a header, from which a message's unique id is made. */
 struct hash_header {
 	XXH3_state_t state;
 	bool held_cr; /* a CR ended the last part; an LF may follow */
@@ -20,8 +20,8 @@ struct hash_header {
 void hash_header_begin(struct hash_header *h);
 
 /*
- * Adds a line, or a part of a line, with its LF if it has one. n > 0. Inline,
- * because it is called for each line of each header.
+ * Adds a line, or a part of a line, with its LF if it has one. n must not be 0.
+ * Inline, because it is called for each line of each header.
  */
 static inline void
 hash_header_add(struct hash_header *h, const char *p, size_t n)

@@ -2,24 +2,25 @@
  * Writes, reads and checks the journal file of a removal.
  *
  * Runs as the owner of the mailbox: in the session, and in the recovery after a
- * crash. The mailbox is locked for writing and the session's lock is held, so
- * no other session uses the state directory. The user can forge a journal; a
+ * crash. The mailbox is locked for writing and the session lock is held, so no
+ * other session uses the state directory. The user can forge a journal; a
  * forged journal can change only the user's own mailbox.
  *
  * The removal
  *
  * Let P be the offset of the first byte that is removed, S the size of the
- * mailbox, and D the bytes after P that are kept. The mailbox shall become
- * [0,P) D. The bytes [0,P) are never written. mbox-ranges.c does steps 0 to 2,
- * mbox-redo.c steps 3 to 6 and, after a crash, the recovery.
+ * mailbox, and D the bytes after P that are kept. After the removal the mailbox
+ * consists of [0,P) and D. The bytes [0,P) are never written. mbox-ranges.c
+ * does steps 0 to 2. mbox-redo.c does steps 3 to 6, and repeats them in the
+ * recovery after a crash.
  *
  *	step                                      the state after it
  *
  *	0  fdatasync the mailbox                  nothing has happened
  *	1  write j.tmp: head, witness and D;      nothing has happened
  *	   fsync it
- *	2  rename j.tmp to j; fsync the           decided: will be finished,
- *	   directory                              however often it is stopped
+ *	2  rename j.tmp to j; fsync the           decided: after any crash the
+ *	   directory                              recovery finishes the removal
  *	3  write D at P and a marker after it;    the same
  *	   fsync the mailbox
  *	4  rename j to j.cut; fsync the           D is in its place and on the
@@ -28,52 +29,58 @@
  *	   truncate it after D; fsync it
  *	6  unlink j.cut                           finished
  *
- * The marker is up to 16 random bytes, of which the first is a NUL. It shows
- * whether step 5 has happened.
+ * The marker is a NUL and up to 15 random bytes. While the marker follows D,
+ * step 5 has not happened.
  *
  * The states after a crash, and the recovery
  *
  *	j.tmp  Nothing has happened. The file is unlinked.
- *	j      [0,P) and everything from S on are as they were; [P,S) may
- *	       contain anything. The mailbox has not been truncated. Steps 3 to
- *	       6 are done again; they give the same result however often.
- *	j.cut  [0,P) D is on the disk. If the marker, or zeros in its place,
- *	       follow D, the truncate has not happened, and is done. Otherwise
- *	       it has happened: a program that appends mail after a truncate
- *	       begins with "F" or a line end, never with a NUL. Zeros count as
- *	       the marker because a file system that loses half of a truncate
- *	       may clear the rest of a block and keep the size.
+ *	j      The mailbox has not been truncated. [0,P) and everything from S
+ *	       on are unchanged; [P,S) may contain anything. The recovery does
+ *	       steps 3 to 6 again. They give the same result however often
+ *	       they are done.
+ *	j.cut  [0,P) and D are on the disk. If the marker or zeros follow D,
+ *	       the truncation has not happened, and the recovery truncates the
+ *	       mailbox. Otherwise the truncation has happened. Any bytes after
+ *	       D are mail that a program has appended since. Such mail begins
+ *	       with "F" or a line end, never with a NUL. Zeros count as the
+ *	       marker. A crash may leave half of a truncation: the rest of a
+ *	       block is zeros, but the size is the old one.
  *
- * If mail has arrived after S, a new journal is made before anything is
- * written. In the state j its D is the old D and that mail; in the state j.cut,
- * where the old D is in its place, its D is that mail alone.
+ * If mail has arrived after S, the recovery makes a new journal before it
+ * writes to the mailbox. In the state j the new D is the old D and that mail.
+ * In the state j.cut the old D is already in its place, so the new D is that
+ * mail alone.
  *
- * The proof that a mailbox is the journal's
+ * The proof that a journal is of this mailbox
  *
  * Before the recovery writes, it compares the mailbox with the journal:
  *
- *	j      hashes of the last 64 KiB before P, and of the last 64 KiB before
- *	       S that are after the marker; and the witness: up to 1 KiB that
- *	       was at P, and up to 2 KiB that was before S
- *	j.cut  hashes of the last 64 KiB before P, and of the last 64 KiB of D,
- *	       which must be in its place
+ *	j      a hash of the last 64 KiB before P; a hash of the last 64 KiB
+ *	       before S, but of no byte before the end of the marker; the
+ *	       witness: up to 1 KiB that was at P, and up to 2 KiB that was
+ *	       before S
+ *	j.cut  a hash of the last 64 KiB before P; a hash of the last 64 KiB of
+ *	       D, which must be in its place in the mailbox
  *
  * Only the removal writes to [P,S) while the mailbox is locked. So after a
- * crash each byte of the witness is what it was or what the removal puts there;
- * a program that has rewritten the mailbox has changed another byte. If all of
- * that fits, the mailbox is the journal's. Its inode and device may differ,
- * because it may have been restored or moved to another disk. Only a journal of
- * version 1, which has no witness, must have the mailbox's inode.
+ * crash each byte that the witness covers has its old value or the value that
+ * step 3 writes there. If another program has rewritten the mailbox, at least
+ * one byte has neither value. If hashes and witness fit, the journal is of this
+ * mailbox. The inode and device may differ, because the mailbox may have been
+ * restored or moved to another disk. Only a journal of version 1, which has no
+ * witness, must have the mailbox's inode.
  *
- * If the mailbox is absent, or does not fit and is in another directory than it
- * was, the file system of the spool may not be mounted, and the journal waits.
- * If the mailbox does not fit and is in the same directory, another program has
- * rewritten it. Then the journal is kept as rescue.TIME for a person to look
- * at, and the mailbox is served as it is.
+ * If the mailbox is absent, the file system of the spool may not be mounted, so
+ * the journal waits. It also waits if the mailbox does not fit and its
+ * directory is not the directory in the witness. If the mailbox does not fit
+ * and its directory is the same, another program has rewritten the mailbox.
+ * Then the journal is kept as rescue.TIME for a person to look at, and the
+ * mailbox is served as it is.
  *
- * A failed fsync is final, because the page cache no longer shows what the disk
- * has. The process stops, the journal stays, and the next recovery writes
- * everything again.
+ * After a failed fsync the page cache no longer shows what the disk has, so
+ * fsync is not repeated. The process stops, the journal stays, and the next
+ * recovery writes everything again.
  */
 #include "config.h"
 
@@ -92,7 +99,7 @@
 #define WINDOW ((off_t)64 << 10) /* bytes that a hash covers, at most */
 #define WITNESS_AT 512           /* offset of the witness in the journal */
 #define COPY ((size_t)256 << 10) /* bytes copied at a time */
-#define FLUSH ((off_t)8 << 20)   /* bytes that the disk is given at a time */
+#define FLUSH ((off_t)8 << 20)   /* bytes given to the disk at a time */
 
 _Static_assert(sizeof(struct journal_head) <= WITNESS_AT &&
 	WITNESS_AT + sizeof(struct journal_witness) <= JOURNAL_D,
@@ -119,9 +126,9 @@ journal_failed(const char *what)
 }
 
 /*
- * The disk is given a piece while the next one is copied, so that fsync has
- * less to wait for. copy_file_range is slower, because D is at another offset
- * within its blocks than before.
+ * The kernel writes each FLUSH bytes to the disk while the next ones are
+ * copied, so that fsync has less to wait for. copy_file_range(2) is slower,
+ * because D is aligned to blocks only in the journal.
  */
 int
 journal_copy(int from, off_t from_at, int to, off_t to_at, off_t n)
@@ -169,7 +176,7 @@ hash_window(int fd, off_t from, off_t to, uint8_t digest[SHA256_DIGEST_LENGTH])
 	return 0;
 }
 
-/* Hashes the last bytes before P, which are never written. */
+/* Hashes the last bytes before P, which the removal does not change. */
 static int
 hash_before(int fd, const struct journal_head *h,
     uint8_t digest[SHA256_DIGEST_LENGTH])
@@ -179,7 +186,7 @@ hash_before(int fd, const struct journal_head *h,
 	return hash_window(fd, from, (off_t)h->from, digest);
 }
 
-/* Hashes the last bytes before S, as far as they are after the marker. */
+/* Hashes the last bytes before S, but none before the end of the marker. */
 static int
 hash_after(int fd, const struct journal_head *h,
     uint8_t digest[SHA256_DIGEST_LENGTH])
@@ -191,7 +198,7 @@ hash_after(int fd, const struct journal_head *h,
 	return hash_window(fd, from, (off_t)h->size, digest);
 }
 
-/* Hashes the last bytes of D, which ends at this offset of the file fd. */
+/* Hashes the last bytes of D, which ends at offset end of the file fd. */
 static int
 hash_tail(int fd, off_t end, const struct journal_head *h,
     uint8_t digest[SHA256_DIGEST_LENGTH])
@@ -273,7 +280,7 @@ take_witness(const struct journal_box *b, const struct journal_head *h,
 }
 
 /*
- * Writes head and witness into jfd, which already contains D after them. The
+ * Writes head and witness into the journal jfd, which already contains D. The
  * caller has set h->from, h->kept and h->size. Returns 0, or -1 with errno.
  */
 static int
@@ -296,7 +303,7 @@ write_head(const struct journal_box *b, int jfd, struct journal_head *h)
 	    take_witness(b, h, &w) == -1)
 		return -1;
 	hash_bytes(h, offsetof(struct journal_head, checksum), h->checksum);
-	/* If D is empty, the file would end before JOURNAL_D. */
+	/* If D is empty, nothing else extends the file to JOURNAL_D. */
 	if (h->kept == 0 && ftruncate(jfd, JOURNAL_D) == -1)
 		return -1;
 	if (file_write(jfd, &w, sizeof(w), WITNESS_AT) == -1)
@@ -321,7 +328,9 @@ journal_decide(const struct journal_box *b, int jfd, struct journal_head *h)
 	return 0;
 }
 
-/* Returns true if the head belongs to a journal file of this size. */
+/*
+ * Returns true if the head is undamaged and fits a journal file of this size.
+ */
 static bool
 is_sound_head(const struct journal_head *h, off_t file_size)
 {
@@ -337,7 +346,7 @@ is_sound_head(const struct journal_head *h, off_t file_size)
 	    h->from <= h->size - h->kept - (int64_t)h->marker_size;
 }
 
-/* Returns true if the witness belongs to this head. */
+/* Returns true if the witness is undamaged and fits this head. */
 static bool
 is_sound_witness(const struct journal_witness *w, const struct journal_head *h)
 {
@@ -374,7 +383,7 @@ journal_open(int state, const char *name, struct journal *j)
 		memset(&j->witness, 0, sizeof(j->witness));
 	else if (!is_sound_witness(&j->witness, &j->head))
 		return JOURNAL_DAMAGED;
-	/* A D that the disk has damaged must not get into the mailbox. */
+	/* A damaged D must not get into the mailbox. */
 	if (hash_tail(j->fd, st.st_size, &j->head, tail) == -1)
 		return journal_failed("reading the journal");
 	if (memcmp(tail, j->head.tail, sizeof(tail)) != 0)
@@ -382,7 +391,7 @@ journal_open(int state, const char *name, struct journal *j)
 	return 0;
 }
 
-/* An error does not prove that the file is absent. */
+/* Only ENOENT proves that the file is absent. */
 bool
 journal_may_exist(int state, const char *name)
 {
@@ -391,8 +400,9 @@ journal_may_exist(int state, const char *name)
 }
 
 /*
- * Returns the byte that step 3 puts at this offset of the mailbox, or -1 if it
- * puts none there. d is the byte of D that belongs there.
+ * Returns the byte that step 3 writes at this offset of the mailbox, or -1 if
+ * step 3 does not write there. d is the byte of D for this offset, if D covers
+ * it.
  */
 static int
 new_byte(const struct journal_head *h, off_t at, char d)
@@ -405,9 +415,9 @@ new_byte(const struct journal_head *h, off_t at, char d)
 }
 
 /*
- * Compares n bytes of the mailbox fd at this offset with old, the bytes of the
- * witness: each must be the old byte or the one that step 3 puts there. Returns
- * 1 if so, 0 if not, or -1 with errno.
+ * Compares n witness bytes, old, with the bytes at this offset of the mailbox.
+ * Returns 1 if each has its old value or the value that step 3 writes there, 0
+ * if not, or -1 with errno.
  */
 static int
 compare_witness(int fd, const struct journal *j, const char *old, size_t n,
@@ -442,7 +452,7 @@ journal_match_decided(const struct journal_box *b, const struct journal *j,
 	uint8_t before[SHA256_DIGEST_LENGTH], after[SHA256_DIGEST_LENGTH];
 	int front, back;
 
-	/* Without a witness the inode must be equal, because the hashes may
+	/* Without a witness the inodes must be equal, because the hashes may
 	 * cover no byte at all. */
 	if (st->st_size < h->size ||
 	    (w->back_size == 0 && h->inode != (uint64_t)st->st_ino))

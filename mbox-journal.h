@@ -10,13 +10,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The names of a journal in the state directory: its state. */
+/*
+ * The file name of a journal shows the state of the removal. For P, S and D see
+ * mbox-journal.c.
+ */
 #define JOURNAL_TEMPORARY "j.tmp" /* not decided */
-#define JOURNAL_DECIDED "j"       /* decided; not truncated */
-#define JOURNAL_WRITTEN "j.cut"   /* D is in its place; truncated or not */
+#define JOURNAL_DECIDED "j"       /* decided; mailbox not truncated */
+#define JOURNAL_WRITTEN "j.cut"   /* D is at P; mailbox truncated or not */
 
 #define JOURNAL_DAMAGED (-2)
-#define JOURNAL_D 4096 /* offset of D in the journal: blocks stay aligned */
+#define JOURNAL_D 4096 /* offset of D in the journal; a block boundary */
 #define JOURNAL_MARKER 16
 #define JOURNAL_FRONT 1024 /* bytes of the witness at P, at most */
 #define JOURNAL_BACK 2048  /* bytes of the witness before S, at most */
@@ -24,13 +27,13 @@
 /* A mailbox and the directory of its journal. */
 struct journal_box {
 	int state; /* the state directory of this mailbox alone */
-	int fd;    /* the mailbox, locked for writing; -1: there is none */
-	int dir;   /* the directory that the mailbox is in; -1: not compared */
+	int fd;    /* the mailbox, locked for writing; -1: absent */
+	int dir;   /* the directory that contains the mailbox; -1: unknown */
 };
 
 /*
- * The head of a journal file, in the byte order of this machine, because a
- * journal never leaves it. For P, S and D see mbox-journal.c.
+ * The head of a journal file. Its numbers have this machine's byte order,
+ * because no other machine reads the journal.
  */
 struct journal_head {
 	char magic[8];
@@ -46,7 +49,10 @@ struct journal_head {
 	uint8_t checksum[SHA256_DIGEST_LENGTH]; /* of all above */
 };
 
-/* Bytes of the mailbox where the removal writes, as they were before. */
+/*
+ * The witness: the first and the last bytes of [P,S), as they were before the
+ * removal.
+ */
 struct journal_witness {
 	uint64_t directory; /* inode of the mailbox's directory; 0: unknown */
 	uint32_t front_size, back_size;
@@ -62,15 +68,15 @@ struct journal {
 	struct journal_witness witness; /* all zero in version 1 */
 };
 
-/* How a journal and a mailbox fit. */
+/* The result of comparing a mailbox with a journal. */
 enum journal_match {
 	MATCH_ERROR = -1, /* the mailbox cannot be read (logged) */
-	MATCH_NONE,       /* the mailbox is not the journal's */
-	MATCH_HERE,       /* the mailbox is the journal's; not truncated */
-	MATCH_DONE,       /* the mailbox is the journal's; truncated */
+	MATCH_NONE,       /* the journal does not fit the mailbox */
+	MATCH_HERE,       /* the journal fits; the mailbox is not truncated */
+	MATCH_DONE,       /* the journal fits; the mailbox is truncated */
 };
 
-/* Returns the mailbox size after the removal: where D ends. */
+/* Returns the mailbox size after the removal. */
 off_t journal_new_size(const struct journal_head *h);
 
 /*
@@ -81,55 +87,61 @@ int journal_create(int state);
 
 /*
  * Copies n bytes between a mailbox and a journal. Returns 0, or -1 with errno;
- * some may have been written.
+ * then some of the bytes may have been written.
  */
 int journal_copy(int from, off_t from_at, int to, off_t to_at, off_t n);
 
 /*
- * Does steps 1 and 2, except the copy of D before and the sync of the directory
- * after: writes head and witness of the journal jfd, which has D already, syncs
- * it and renames it. h->from, kept and size are set; the rest is filled in.
- * Returns 0, or -1 (logged): nothing is decided, and the file is unlinked.
+ * Completes the journal jfd: writes its head and witness, syncs the file and
+ * renames it from JOURNAL_TEMPORARY to JOURNAL_DECIDED. The caller has already
+ * written D, has set h->from, h->kept and h->size, and syncs the directory
+ * afterwards. Returns 0, or -1 (logged). After an error nothing is decided, and
+ * the file is unlinked.
  */
 int journal_decide(const struct journal_box *b, int jfd,
     struct journal_head *h);
 
 /*
- * Opens a journal and reads its head and witness. Returns 0; JOURNAL_DAMAGED if
- * it is not a whole journal of this user; or -1 (logged). The caller closes
+ * Opens a journal and reads its head and witness. Returns 0, JOURNAL_DAMAGED if
+ * it is not a whole journal of this user, or -1 (logged). The caller closes
  * j->fd, unless that is -1.
  */
 int journal_open(int state, const char *name, struct journal *j);
 
 /*
- * Compares the mailbox, of which st is the status, with a journal in the state
- * JOURNAL_DECIDED. Returns MATCH_HERE, MATCH_NONE or MATCH_ERROR.
+ * Compares the mailbox with a journal in the state JOURNAL_DECIDED. st is the
+ * mailbox's status. Returns MATCH_HERE, MATCH_NONE or MATCH_ERROR.
  */
 enum journal_match journal_match_decided(const struct journal_box *b,
     const struct journal *j, const struct stat *st);
 
 /*
- * Compares the mailbox, of which st is the status, with a journal in the state
- * JOURNAL_WRITTEN.
+ * Compares the mailbox with a journal in the state JOURNAL_WRITTEN. st is the
+ * mailbox's status.
  */
 enum journal_match journal_match_written(const struct journal_box *b,
     const struct journal_head *h, const struct stat *st);
 
-/* Returns true unless the file is certainly absent from the state directory. */
+/*
+ * Returns true unless the state directory certainly has no file of this name.
+ */
 bool journal_may_exist(int state, const char *name);
 
-/* These sync what their names contain. Each returns 0, or -1 (logged). */
+/* Sync the state directory or the mailbox. Each returns 0, or -1 (logged). */
 int journal_sync_state(int state);
 int journal_sync_mailbox(int fd);
 
 /*
- * Syncs what other programs have delivered, because they do so without a sync,
- * and a journal must not describe bytes that the disk does not have. Returns 0,
- * or -1 (logged).
+ * Syncs the mail that other programs have delivered. Many deliver without a
+ * sync, and a journal must not describe bytes that the disk does not have.
+ * Returns 0, or -1 (logged).
  */
 int journal_sync_deliveries(int fd);
 
-/* Logs that a step failed, with errno's text. Returns -1. */
+/*
+ * Logs that an operation failed, with errno's text. what names the operation.
+ * Returns -1.
+ */
 int journal_failed(const char *what);
 
 #endif

@@ -3,15 +3,16 @@
  *
  * Runs as the owner of the mailbox, on bytes from any sender.
  *
- * A search for one LF after the other costs most for short lines. So each 64
- * bytes become three words with one bit for each byte: one word has the LFs,
- * one the CRs, and one, where it is needed, the Fs. The words are shifted
- * against each other: an LF that a CR precedes is LF & CR << 1, and an F that
- * begins a line is F & LF << 1. The bits that such a shift needs from the bytes
- * before are kept in struct lines. So the caller may split the text anywhere.
+ * Searching for one LF after another is slow if lines are short. So 64 bytes at
+ * a time are turned into masks of 64 bits, with one bit for each byte. One mask
+ * marks the LFs, one the CRs, and one, if it is needed, the Fs. Shifting a mask
+ * relates each byte to the one before it: an LF that follows a CR is LF & CR <<
+ * 1, and an F that begins a line is F & LF << 1. Such a shift needs the bits of
+ * the preceding bytes, which struct lines keeps. So the caller may split the
+ * text anywhere.
  *
- * If the machine has AVX2, which is asked at run time, a word takes four
- * instructions. Otherwise it is made of eight words of eight bytes.
+ * If the machine has AVX2, which is checked at run time, a mask takes a few
+ * instructions. Otherwise it is computed from eight bytes at a time.
  */
 #include "config.h"
 
@@ -23,7 +24,7 @@
 
 #include "mbox-lines.h"
 
-#define WORD 64 /* bytes looked at together */
+#define WORD 64 /* bytes that become one mask */
 
 /* Returns which of the WORD bytes at p are c. Bit 0 is the first byte. */
 typedef uint64_t mask_function(const char *p, char c);
@@ -52,7 +53,7 @@ mask_portably(const char *p, char c)
 	return mask;
 }
 
-/* Passes n bytes, which are the lowest n bits of lf and cr. */
+/* Passes over n bytes, whose masks are the lowest n bits of lf and cr. */
 static inline void
 advance(struct lines *l, uint64_t lf, uint64_t cr, size_t n)
 {
@@ -64,8 +65,9 @@ advance(struct lines *l, uint64_t lf, uint64_t cr, size_t n)
 }
 
 /*
- * Passes [p, p + n), or if to_from only up to an F, as lines_until_from does.
- * Always inlined, so that each caller has a copy with its mask_of built in.
+ * Passes over [p, p + n). If to_from is true, stops at an F as lines_until_from
+ * does. Always inlined, so that each caller has a copy with its mask_of built
+ * in.
  */
 static inline __attribute__((always_inline)) size_t
 pass_words(struct lines *l, const char *p, size_t n, uint64_t *bare,

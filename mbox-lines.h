@@ -7,14 +7,15 @@
 #include <stdint.h>
 
 /*
- * The last 64 bytes that were passed, one bit for each: lf has a 1 for each LF,
- * cr for each CR. Bit 63 is the last byte, bit 62 the byte before it.
+ * The last 64 bytes that were passed, with one bit for each. A bit of lf is 1
+ * if its byte is an LF; a bit of cr is 1 if its byte is a CR. Bit 63 is the
+ * last byte, bit 62 the byte before it.
  */
 struct lines {
 	uint64_t lf, cr;
 };
 
-/* Before the first byte, as after LF LF: an empty line has just ended. */
+/* The state before the first byte. It is the same as after an empty line. */
 #define LINES_BEGIN ((struct lines){ .lf = (uint64_t)3 << 62 })
 
 /* Returns true if the next byte begins a line. */
@@ -44,7 +45,7 @@ lines_in_text(const struct lines *l)
 	    !((l->cr >> 63) != 0 && (l->lf >> 62 & 1) != 0);
 }
 
-/* Passes one byte that is neither LF nor CR. */
+/* Passes over one byte that is neither LF nor CR. */
 static inline void
 lines_pass(struct lines *l)
 {
@@ -53,8 +54,8 @@ lines_pass(struct lines *l)
 }
 
 /*
- * Passes [p, p + n) up to the next 'F' that begins a line after an empty line.
- * Returns the number of bytes passed: the offset of that F, or n. Adds to
+ * Passes over [p, p + n), up to the next 'F' that begins a line after an empty
+ * line. Returns the number of bytes passed: the offset of that F, or n. Adds to
  * *bare the number of passed LFs that have no CR before them.
  */
 size_t lines_until_from(struct lines *l, const char *p, size_t n,
@@ -62,14 +63,14 @@ size_t lines_until_from(struct lines *l, const char *p, size_t n,
 
 /*
  * Does what lines_until_from does, without the instructions that only some
- * machines have. For the tests, which compare both.
+ * machines have. It is public for the tests, which compare both.
  */
 size_t lines_until_from_portable(struct lines *l, const char *p, size_t n,
     uint64_t *bare);
 
 /*
- * Passes all of [p, p + n). Returns the number of LFs in it that have no CR
- * before them.
+ * Passes over all of [p, p + n). Returns the number of LFs in it that have no
+ * CR before them.
  */
 uint64_t lines_bare(struct lines *l, const char *p, size_t n);
 

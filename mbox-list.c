@@ -9,8 +9,8 @@
  *	mbox-list.c    records and the list's totals
  *	mbox-table.c   finds messages by the hashes of header and body
  *	mbox-number.c  gives each message its unique id
- *	mbox-cache.c   keeps the list between sessions; decides what of it is
- *	               still true
+ *	mbox-cache.c   keeps the list between sessions; decides which part of
+ *	               it is still true
  */
 #include "config.h"
 
@@ -26,8 +26,8 @@ list_put(struct list *l, size_t i, const struct list_record *r)
 }
 
 /*
- * Most records stay as they are added here. A record that is changed later has
- * to be synced.
+ * Already sets LIST_SUFFIXED for weak messages, so that most of their records
+ * never change later. A record that is changed later must be synced.
  */
 void
 list_add(void *list, const struct scan_message *m)

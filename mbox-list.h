@@ -12,13 +12,13 @@
 #include "mbox-scan.h"
 
 #define LIST_RETIRED 400
-/* Bytes of a header in a record, at most; longer headers have it, too. */
+/* The greatest header size in a record. Longer headers get this size, too. */
 #define LIST_HEADER_MOST ((1u << 28) - 1)
 #define LIST_NEVER UINT64_MAX
 
 /*
- * A message that has gone, and whose id was the hash of its header alone. Both
- * are parts of hashes. All zero: none.
+ * A removed message whose id was the hash of its header alone. id is a part of
+ * the header's hash, body a part of the body's hash. All zero: no message.
  */
 struct list_retired {
 	uint32_t id, body;
@@ -26,29 +26,29 @@ struct list_retired {
 
 /* The part of a list that the index keeps as its note, in this form. */
 struct list_note {
-	struct fingerprint mailbox; /* of the file that is listed */
-	uint64_t directory_device, directory_inode; /* it was in; 0: unknown */
+	struct fingerprint mailbox;                 /* of the listed file */
+	uint64_t directory_device, directory_inode; /* of its directory */
 	int64_t end;        /* offset where the last message ends */
 	uint64_t wire_size; /* of all messages */
-	uint64_t numbered;  /* the first so many messages have unique ids */
-	uint64_t base;      /* messages at the last stable fingerprint */
+	uint64_t numbered;  /* messages [0, numbered) have unique ids */
+	uint64_t base;      /* message count at the last stable fingerprint */
 	/*
-	 * The first so many messages were not read since the mailbox changed.
-	 * Each of them is verified where it is used.
+	 * Messages [0, unverified) were not read since the mailbox changed.
+	 * Each of them is verified when it is used.
 	 */
 	uint64_t unverified;
-	/* Index of the first one that is right_if_grown, or LIST_NEVER. */
+	/* The first message that is right_if_grown, or LIST_NEVER. */
 	uint64_t first_if_grown;
 	uint64_t count_if_shrunk; /* messages that are right_if_shrunk */
 	uint64_t next_retired;
 	struct list_retired retired[LIST_RETIRED]; /* a ring */
 };
 
-/* The mailbox that is listed. It is locked while it is read. */
+/* The mailbox that is listed. The caller locks it while it is read. */
 struct list_source {
 	int fd;
-	int state;   /* directory where the list is kept; -1: it is not kept */
-	int dir;     /* the directory that the mailbox is in; -1: unknown */
+	int state;   /* state directory for the list; -1: it is not saved */
+	int dir;     /* the directory that contains the mailbox; -1: unknown */
 	bool quoted; /* no Content-Length is trusted */
 };
 
@@ -80,18 +80,18 @@ struct list_record {
 
 /* A message as the other files see it. */
 struct list_message {
-	struct scan_message found; /* body is 0 unless it has been needed */
+	struct scan_message found; /* body is 0 if it was not needed yet */
 	off_t end;                 /* offset where it ends */
 	/* Valid once mbox-number.c has numbered the message: */
-	bool is_header_shared; /* others have, or had, an equal header */
+	bool is_header_shared; /* other messages have, or had, this header */
 	bool is_suffixed;      /* its id has the body's hash and the ordinal */
 	uint32_t ordinal;      /* among those with the same header and body */
 };
 
 /*
- * Copies record i. Returns false if the list is damaged. Only the first message
- * can begin at offset 0: after a power failure a block of records may be all
- * zeros, although the index's header counts them.
+ * Copies record i. Returns false if the list is damaged. After a power failure
+ * a block of records may be all zeros, although the index's header counts these
+ * records. Therefore the offset 0 is valid only in the first record.
  */
 static inline bool
 list_record(const struct list *l, size_t i, struct list_record *r)
@@ -107,39 +107,43 @@ list_record(const struct list *l, size_t i, struct list_record *r)
 /* Replaces record i. */
 void list_put(struct list *l, size_t i, const struct list_record *r);
 
-/* Appends a message. list is a struct list; this is a scan_found. */
+/* Appends a message. This function is a scan_found; list is a struct list. */
 void list_add(void *list, const struct scan_message *m);
 
 /*
  * Stores message i in *m. Returns false if the list is damaged. The message
- * lies within the listed file; all else must be verified in the mailbox,
- * because the index is the user's and may be forged.
+ * lies within the listed file. The caller must verify everything else in the
+ * mailbox, because the user can forge the index.
  */
 bool list_get(const struct list *l, size_t i, struct list_message *m);
 
 /* Returns the index of the message that begins at this offset, or SIZE_MAX. */
 size_t list_at(const struct list *l, off_t at);
 
-/* Returns true if message i was read when the mailbox had its fingerprint. */
+/*
+ * Returns true if message i was read when the mailbox had the note's
+ * fingerprint.
+ */
 bool list_is_verified(const struct list *l, size_t i);
 
 /* Returns the wire size of the body, without the empty line before it. */
 uint64_t list_body_wire_size(const struct list_message *m);
 
 /*
- * Returns true if a message with the header of m is where m was, in a mailbox
- * of this size, and ends where m ended. Reads the header, but not the body.
+ * Returns true if a mailbox of this size has a message with m's header that
+ * begins at m's offset and ends where m ends. Reads the header, but not the
+ * body.
  */
 bool list_is_in_place(const struct list *l, const struct list_message *m,
     off_t size);
 
 /*
  * Removes the last messages until count are left. Returns false if the list is
- * damaged; it may not be used then.
+ * damaged; then it may not be used any more.
  */
 bool list_truncate(struct list *l, size_t count);
 
-/* Frees the list's memory. The kept file stays. */
+/* Frees the list's memory. The file of the index stays. */
 void list_free(struct list *l);
 
 #endif

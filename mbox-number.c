@@ -1,8 +1,8 @@
 /*
- * Gives each message of an mbox its unique id.
+ * Numbers the messages of an mbox: gives each its unique id.
  *
- * Runs as the owner of the mailbox. Senders choose headers and bodies; they can
- * send any number of messages that are equal, or whose hashes are.
+ * Runs as the owner of the mailbox. Senders choose headers and bodies. They can
+ * send any number of messages that are equal or have equal hashes.
  *
  * Let H be the hash of a message's header and B the hash of its body.
  *
@@ -14,22 +14,23 @@
  *	   each other one                                H.B
  *	3  the header has neither Message-ID nor
  *	   Received, so it does not identify the message H.B
- *	4  the id by 2 or 3 would be H.B, and others     H.B.2
- *	   have the same H.B                             H.B.3 and so on
+ *	4  the id by 2 or 3 would be H.B, but another    H.B.2
+ *	   message already has this id                   H.B.3 and so on
  *
- * Bodies are read only for the ids of 2 and 3. The ordinals of 4 are in the
- * order of the file. A message keeps its ordinal as long as the list continues.
+ * Bodies are read only in the cases 2 to 4. The ordinals of case 4 follow the
+ * order of the file. A message keeps its ordinal until a new list is made.
  *
- * An id with B never names another header or body. An id H names one header; as
- * long as one message at a time has that header, its body is not known. Once
- * two messages with the header H have been listed, the id H belongs to one
- * body. It is not given to a message with another body, even after its message
- * has gone, because clients that keep mail on the server would take the message
- * for one that they have fetched. Therefore
+ * An id with B always means the same header and the same body. An id H means
+ * one header. While only one message at a time has this header, its body is not
+ * read. Once two messages with this header have been listed, the id H belongs
+ * to one body. From then on no message with another body gets this id, even
+ * after the owner of the id was removed. Otherwise clients that keep mail on
+ * the server would take the other message for one that they have fetched.
+ * Therefore
  *
- *	- a list is made with the one before at hand (number_all), and
- *	- the note of the list remembers the last LIST_RETIRED messages that had
- *	  such an id and have gone.
+ *	- number_all compares the new list with the one that it replaces, and
+ *	- the note of the list records the last LIST_RETIRED removed messages
+ *	  that owned such an id.
  */
 #include "config.h"
 
@@ -48,7 +49,7 @@
 /* The messages with one header. */
 struct chain {
 	uint32_t plain; /* index of the message with the id H; or NONE */
-	uint32_t owner; /* if has_owner: part of the body that H belongs to */
+	uint32_t owner; /* if has_owner: part of the owner's body hash */
 	bool has_owner;
 	bool is_shared; /* more than one message has this header */
 };
@@ -60,7 +61,7 @@ struct numbering {
 	struct table *table;  /* the messages from first on, by header */
 	struct list *before;  /* the list that this one replaces, or NULL */
 	struct table *old;    /* the messages of before, by header */
-	struct chain *chains; /* at the first message of each chain of table */
+	struct chain *chains; /* [i]: the chain that message first + i begins */
 	uint64_t filter[FILTER_BITS / 64]; /* of the retired ids */
 	bool can_read;
 	bool has_suffixes; /* a message has got an id with B */
@@ -83,7 +84,7 @@ find_retired(const struct list *l, const unsigned char *id)
 	size_t used = LIST_RETIRED;
 	uint32_t part;
 
-	/* The ring has not been filled yet. */
+	/* If the last entry is empty, the ring has never been full. */
 	if ((last->id | last->body) == 0)
 		used = (size_t)l->note.next_retired;
 	memcpy(&part, id, sizeof(part));
@@ -113,8 +114,8 @@ filter_bit(uint32_t part)
 }
 
 /*
- * Fills the filter of the retired ids. To search the ring for each of a million
- * messages would take longer than all the rest.
+ * Fills the filter with the retired ids. Without the filter, the search of the
+ * ring for each of a million messages would take longer than all the rest.
  */
 static void
 fill_filter(struct numbering *n)
@@ -138,7 +139,10 @@ may_be_retired(const struct numbering *n, const unsigned char *id)
 	return (n->filter[bit / 64] >> bit % 64 & 1) != 0;
 }
 
-/* Finds the numbered messages that have the header of a new message. */
+/*
+ * Makes the chains, and enters the numbered messages that have the header of a
+ * new message.
+ */
 static void
 find_numbered(struct numbering *n)
 {
@@ -164,8 +168,8 @@ find_numbered(struct numbering *n)
 }
 
 /*
- * Reads the body of message i if its hash is not known. Returns true if r->body
- * is the hash of the body. If the body cannot be read any more, r->body becomes
+ * Computes the hash of the body of message i if it is not known. Returns true
+ * if r->body is this hash. If the body cannot be read any more, r->body becomes
  * a random number; otherwise another session could give the same id to another
  * message.
  */
@@ -185,7 +189,7 @@ learn_body(struct numbering *n, size_t i, struct list_record *r)
 	return false;
 }
 
-/* Notes that another message has got the header of message i, too. */
+/* Records that another message has the header of message i, too. */
 static void
 mark_shared(struct numbering *n, size_t i)
 {
@@ -199,9 +203,9 @@ mark_shared(struct numbering *n, size_t i)
 }
 
 /*
- * Finds the body to which the id of this header alone belongs, among the
- * messages that have gone and those in the list before. Returns false if there
- * is none.
+ * Finds the body to which the id of this header alone belongs. Searches the
+ * retired messages and the replaced list. Stores part of the body's hash in
+ * *body. Returns false if the id belongs to no body.
  */
 static bool
 find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
@@ -227,8 +231,8 @@ find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
 }
 
 /*
- * Returns the chain of message i. Fills it in only at its first message,
- * because a chain may be long.
+ * Returns the chain of message i. Completes the chain when i is its first
+ * message, and only then, because a chain may be long.
  */
 static struct chain *
 chain_of(const struct numbering *n, size_t i, const struct list_record *r)
@@ -248,7 +252,7 @@ chain_of(const struct numbering *n, size_t i, const struct list_record *r)
 	return c;
 }
 
-/* Decides whether the id of message i is H or has its body in it. */
+/* Decides whether the id of message i is H or contains the hash of its body. */
 static void
 number_message(struct numbering *n, size_t i)
 {
@@ -270,8 +274,8 @@ number_message(struct numbering *n, size_t i)
 	r.ordinal = 0;
 	r.flags &= LIST_WEAK | LIST_IF_SHRUNK;
 	/*
-	 * LIST_SHARED stays set when the other messages go. Otherwise the id of
-	 * this message would not be remembered when this message goes, too.
+	 * LIST_SHARED stays set when the other messages are removed. Otherwise
+	 * number_retire would not record this message when it is removed, too.
 	 */
 	r.flags |= (c->is_shared || c->has_owner ? LIST_SHARED : 0u) |
 	    (is_plain ? 0u : LIST_SUFFIXED);
@@ -331,8 +335,8 @@ collect_suffixed(struct list *l, struct suffixed **all)
 }
 
 /*
- * Gives the messages from first on that have equal headers and bodies their
- * ordinals. The messages before keep theirs.
+ * Gives ordinals to the messages from first on whose ids have a suffix. The
+ * messages before first keep theirs.
  */
 static void
 give_ordinals(struct list *l, size_t first)
@@ -360,7 +364,10 @@ give_ordinals(struct list *l, size_t first)
 	free(all);
 }
 
-/* Remembers the messages of the list before that have gone. */
+/*
+ * Records each message that owned the id of its header alone in the replaced
+ * list, if no message of the new list has this id.
+ */
 static void
 retire_gone(const struct numbering *n)
 {

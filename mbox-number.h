@@ -7,16 +7,18 @@
 #include "mbox-list.h"
 
 /*
- * Numbers the messages that are not numbered yet: makes all ids of the list
- * differ. can_read: the mailbox is what was listed, so that bodies can be read
- * from it. If a body that an id needs cannot be read, its hash is a random
- * number, and the list is not kept (source.state becomes -1).
+ * Numbers the messages that are not numbered yet: decides their unique ids. If
+ * can_read is true, the mailbox has not changed since it was listed, so bodies
+ * can be read from it. If a body that an id needs cannot be read, a random
+ * number replaces its hash. Then the list is not saved (source.state becomes
+ * -1).
  */
 void number_new(struct list *l, bool can_read);
 
 /*
- * Numbers all messages of a list that replaces the list before; none of them is
- * numbered yet. Ids that messages of that list had are not given to others.
+ * Numbers all messages of the new list l, which replaces the list before. An id
+ * that a message of the old list owns is not given to a message with another
+ * body.
  */
 void number_all(struct list *l, struct list *before);
 
@@ -27,8 +29,8 @@ void number_all(struct list *l, struct list *before);
 bool number_owns_id(const struct list_record *r);
 
 /*
- * Remembers a message that goes, if it owns the id of its header alone. The
- * oldest of LIST_RETIRED entries is discarded.
+ * Records a removed message in the list's note, if the message owns the id of
+ * its header alone. The new entry replaces the oldest of LIST_RETIRED entries.
  */
 void number_retire(struct list *l, const struct list_record *r);
 

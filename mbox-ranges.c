@@ -7,11 +7,11 @@
  * and has mbox-redo.c do the rest. Before the journal is decided, the mailbox
  * is not touched.
  *
- * If nothing at all is kept, the file is truncated without a journal. The same
- * is done if only the end of the file is removed and there is no space for the
- * journal: a power failure at that very moment may leave remains of removed
- * messages after the last one, but a mailbox on a full disk that cannot be
- * emptied would be worse.
+ * If nothing at all is kept, the file is truncated without a journal. If only
+ * the end of the file is removed and no journal can be made, for example for
+ * lack of space, the file is truncated, too. A power failure at that very
+ * moment may then leave remains of removed messages after the last one. It
+ * would be worse if a mailbox on a full disk could not be emptied.
  */
 #include "config.h"
 
@@ -70,8 +70,9 @@ check_ranges(const struct range *ranges, size_t n, off_t size)
 }
 
 /*
- * Does steps 0 to 2. Returns RANGES_REMOVED if the removal is decided on the
- * disk, RANGES_DECIDED if it may be, or RANGES_KEPT.
+ * Does steps 0 to 2. Returns RANGES_REMOVED if the disk has the decision,
+ * RANGES_DECIDED if the disk may not have it, or RANGES_KEPT if nothing is
+ * decided.
  */
 static enum ranges_result
 decide_removal(const struct journal_box *b, const struct range *ranges,
@@ -93,8 +94,8 @@ decide_removal(const struct journal_box *b, const struct range *ranges,
 		close(jfd);
 		return RANGES_KEPT;
 	}
-	/* jfd stays open until the process ends. Otherwise the client would
-	 * wait at the unlink until the file's space is given back. */
+	/* jfd stays open until the process ends. Otherwise the unlink, and so
+	 * the client, would wait until the file's space is freed. */
 	if (journal_sync_state(b->state) == -1)
 		return RANGES_DECIDED;
 	return RANGES_REMOVED;

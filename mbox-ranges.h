@@ -14,15 +14,15 @@ struct range {
 };
 
 enum ranges_result {
-	RANGES_REMOVED, /* and the disk has it */
+	RANGES_REMOVED, /* the removal is on the disk */
 	RANGES_KEPT,    /* nothing is removed */
 	RANGES_DECIDED, /* the next redo_recover finishes the removal */
 };
 
 /*
- * Removes n ranges, which ascend and do not overlap, from the mailbox. Needs as
- * much free space in the state directory as is kept after the first range.
- * Errors are logged.
+ * Removes n ranges, which ascend and do not overlap, from the mailbox. Needs
+ * free space in the state directory for the bytes that are kept after the first
+ * range. Errors are logged.
  */
 enum ranges_result ranges_remove(const struct journal_box *b,
     const struct range *ranges, size_t n);

@@ -1,10 +1,12 @@
 /*
- * Finishes a removal that its journal decides, at once or after a crash.
+ * Finishes a removal from its journal: after the journal was made, or after a
+ * crash.
  *
  * Runs as the owner of the mailbox: in the session, which has just made the
  * journal, and in the recovery that a login, the broker or kpopd --recover
- * runs. The steps, the states and the proof are at the head of mbox-journal.c.
- * Nothing is written to a mailbox before the journal is proven to be its own.
+ * runs. The head of mbox-journal.c explains the steps, the states and the proof
+ * that a journal is of this mailbox. Nothing is written to a mailbox before
+ * that proof.
  */
 #include "config.h"
 
@@ -21,19 +23,19 @@
 #include "log.h"
 #include "mbox-redo.h"
 
-#define STEPS 16 /* more only if the mailbox grows while it is locked */
+#define STEPS 16 /* more are needed only if a locked mailbox grows */
 
 /*
- * Keeps a journal that cannot be used, for a person to look at. Returns 1, as
- * finish_decided does, or -1 (logged).
+ * Sets aside a journal that cannot be used: renames it to rescue.*, so that a
+ * person can look at it. Returns 1, as finish_decided does, or -1 (logged).
  */
 static int
 set_journal_aside(int state, const char *name, const char *why)
 {
 	char rescue[64];
 
-	/* The new name contains the old one; otherwise the second of two in one
-	 * second would replace the first. */
+	/* The new name contains the old one; otherwise the second of two
+	 * journals in one second would replace the first. */
 	snprintf(rescue, sizeof(rescue), "rescue.%lld.%ld.%s",
 	    (long long)time(NULL), (long)getpid(), name);
 	if (renameat(state, name, state, rescue) == -1)
@@ -43,8 +45,9 @@ set_journal_aside(int state, const char *name, const char *why)
 }
 
 /*
- * Does steps 5 and 6. The mailbox has not grown. The unlink needs no fsync: if
- * j.cut comes back, the recovery finds no marker and unlinks it again.
+ * Does steps 5 and 6 for a mailbox that has not grown. The unlink needs no
+ * fsync: if a power failure brings j.cut back, the recovery finds no marker and
+ * unlinks it.
  */
 static int
 truncate_after_d(const struct journal_box *b, const struct journal_head *h)
@@ -78,10 +81,10 @@ write_d(const struct journal_box *b, const struct journal *j)
 }
 
 /*
- * Replaces the journal by one that also contains the mail that has arrived
- * after S; the mailbox has now this size. The new D is the D of jfd (nothing if
- * jfd is -1), followed by the mailbox from S on. Changes from, kept and size of
- * the head accordingly. Returns 0, or -1 (logged).
+ * Replaces the journal by a new one that also contains the mail that has
+ * arrived after S. size is the present size of the mailbox. The new D is the D
+ * of jfd (none if jfd is -1), followed by the mailbox from S on. Updates
+ * h->from, h->kept and h->size. Returns 0, or -1 (logged).
  */
 static int
 extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
@@ -121,9 +124,9 @@ extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
 
 /*
  * Decides what happens to a journal that does not fit the mailbox. If the
- * mailbox is in another directory than it was, the file system of the spool may
- * not be mounted: the journal stays. Otherwise it is set aside. Returns as
- * finish_decided.
+ * mailbox's directory is not the one in the witness, the file system of the
+ * spool may not be mounted, so the journal stays. Otherwise sets the journal
+ * aside. Returns as finish_decided does.
  */
 static int
 reject_journal(const struct journal_box *b, const char *name,
@@ -149,8 +152,8 @@ reject_journal(const struct journal_box *b, const char *name,
 }
 
 /*
- * Sets a journal aside that journal_open has found damaged; result is its
- * result. Returns as finish_decided.
+ * Sets a journal aside if result, the result of journal_open, is
+ * JOURNAL_DAMAGED. Returns as finish_decided does.
  */
 static int
 set_damaged_aside(const struct journal_box *b, const char *name, int result)
@@ -161,9 +164,9 @@ set_damaged_aside(const struct journal_box *b, const char *name, int result)
 }
 
 /*
- * Goes on in the state "j": the mailbox has not been truncated. Returns 0 if
- * the removal is one step further, 1 if the journal was set aside, or -1
- * (logged).
+ * Continues the removal in the state "j", in which the mailbox has not been
+ * truncated. Returns 0 if the state has advanced, 1 if the journal was set
+ * aside, or -1 (logged).
  */
 static int
 finish_decided(const struct journal_box *b)
@@ -196,9 +199,9 @@ finish_decided(const struct journal_box *b)
 }
 
 /*
- * Ends the state "j.cut" if the mailbox has been truncated. The mailbox is
+ * Ends the state "j.cut" of a mailbox that has been truncated. The mailbox is
  * synced first, because the process that truncated it may have been killed
- * before its fsync, or that fsync failed. Returns 0 or -1 (logged).
+ * before its fsync, or its fsync may have failed. Returns 0 or -1 (logged).
  */
 static int
 unlink_written(const struct journal_box *b)
@@ -211,8 +214,8 @@ unlink_written(const struct journal_box *b)
 }
 
 /*
- * Goes on in the state "j.cut": D is in its place, and the mailbox may have
- * been truncated or not. Returns as finish_decided.
+ * Continues the removal in the state "j.cut", in which D is in its place and
+ * the mailbox may have been truncated. Returns as finish_decided does.
  */
 static int
 finish_written(const struct journal_box *b)
@@ -228,8 +231,8 @@ finish_written(const struct journal_box *b)
 		return journal_failed("fstat of the mailbox");
 	switch (journal_match_written(b, &j.head, &st)) {
 	case MATCH_HERE:
-		/* The new j exists beside the old j.cut until step 4 replaces
-		 * that; redo_finish takes j first. */
+		/* Until step 4 replaces the old j.cut, the new j exists beside
+		 * it. redo_finish takes j first. */
 		if (st.st_size > j.head.size)
 			return extend_journal(b, -1, &j.head, st.st_size);
 		return truncate_after_d(b, &j.head);
@@ -243,8 +246,8 @@ finish_written(const struct journal_box *b)
 }
 
 /*
- * A few steps suffice, because a mailbox that is locked grows only by programs
- * that ignore locks.
+ * A few steps suffice, because only a program that ignores locks can make a
+ * locked mailbox grow.
  */
 int
 redo_finish(const struct journal_box *b)
@@ -319,7 +322,10 @@ move_journal(int from, int state, const char *name)
 	return journal_sync_state(from);
 }
 
-/* Reads a journal of the directory from. Returns as journal_open; closes it. */
+/*
+ * Reads a journal in the directory from, and closes it. Returns as journal_open
+ * does.
+ */
 static int
 read_journal(int from, const char *name, struct journal *j)
 {
@@ -331,8 +337,8 @@ read_journal(int from, const char *name, struct journal *j)
 }
 
 /*
- * Moves the journal of an earlier version with this name, if redo_adopt is to
- * move it. Returns 0, or -1 (logged).
+ * Moves the journal with this name if it was made for this inode or is damaged.
+ * Returns 0, or -1 (logged).
  */
 static int
 adopt_one(int from, int state, ino_t inode, const char *name)
@@ -376,7 +382,9 @@ redo_is_of(int from, ino_t inode)
 	    is_one_of(from, JOURNAL_WRITTEN, inode);
 }
 
-/* Compares the mailbox with an open journal in the state of this name. */
+/*
+ * Compares the mailbox with the open journal j. name shows the journal's state.
+ */
 static enum journal_match
 match_journal(const struct journal_box *b, const char *name,
     const struct journal *j, const struct stat *st)
@@ -387,9 +395,9 @@ match_journal(const struct journal_box *b, const char *name,
 }
 
 /*
- * Moves the journal with this name if its inode and its bytes are the
- * mailbox's. The inode must be equal, because a copy of the mailbox has the
- * same bytes. Returns 0, or -1 (logged).
+ * Moves the journal with this name if it has the mailbox's inode and fits the
+ * mailbox. The inode must be equal, because a copy of the mailbox would fit,
+ * too. Returns 0, or -1 (logged).
  */
 static int
 follow_one(int from, const struct journal_box *b, const char *name)

@@ -4,11 +4,11 @@
  *
  * Runs as the owner of the mailbox. Only a message that is proven (mbox-find.c)
  * is removed. A message that cannot be proven stays, and the client gets an
- * error. All else in the file stays byte for byte, also mail that has arrived
- * since the login.
+ * error. Everything else in the file stays byte for byte, also mail that has
+ * arrived since the login.
  *
- * First all marked messages are looked for where the list has them. If one of
- * them is elsewhere, all are looked for in a fresh list of the file.
+ * First all marked messages are looked for at their listed offsets. If one of
+ * them is not there, all of them are looked for in a fresh list of the file.
  */
 #include "config.h"
 
@@ -36,8 +36,8 @@ compare_ranges(const void *a, const void *b)
 }
 
 /*
- * Returns true if messages may begin and end where these ranges do, in a file
- * of this size. Where one range continues another, nothing needs to be read.
+ * Returns true if these ranges begin and end at boundaries of a file of this
+ * size. Reads nothing where one range directly follows another.
  */
 static bool
 are_at_boundaries(const struct mbox *m, const struct range *ranges, size_t n,
@@ -61,8 +61,8 @@ are_at_boundaries(const struct mbox *m, const struct range *ranges, size_t n,
 }
 
 /*
- * Finds the marked messages where the list has them, in a file of this size.
- * Returns their number, or NOT_IN_PLACE if one of them is elsewhere.
+ * Finds the marked messages at their listed offsets in a file of this size.
+ * Returns their number, or NOT_IN_PLACE if one of them is not at its offset.
  */
 static size_t
 find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
@@ -78,20 +78,24 @@ find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
 			continue;
 		one = find_listed(m, i);
 		/* If another program has removed one of several equal messages,
-		 * the next of them may be in its place. */
+		 * the next one may now be at its offset. */
 		if ((!unchanged || !list_is_verified(&m->list, i)) &&
 		    (!find_is_in_place(m, &one, size) ||
 			find_has_equal(m, &one)))
 			return NOT_IN_PLACE;
 		ranges[n++] = (struct range){ one.found.at, one.end };
 	}
-	/* A forged list, or one older than a power failure, does not fit. */
+	/*
+	 * If the list is forged, or older than a power failure, the ranges may
+	 * be wrong.
+	 */
 	return are_at_boundaries(m, ranges, n, size) ? n : NOT_IN_PLACE;
 }
 
 /*
  * For each listed message that is not marked and has an equal one, takes one
- * message of the file. So of equal messages as many stay as are not marked.
+ * message of the file. The removal then does not find this one, so that as many
+ * equal messages stay as are not marked.
  */
 static void
 reserve_equal(struct mbox *m, const unsigned char *marks)
@@ -109,7 +113,8 @@ reserve_equal(struct mbox *m, const unsigned char *marks)
 
 /*
  * Finds the marked messages in the mailbox as it is now. Stores their ranges in
- * ascending order. Returns their number, and in *error why some are missing.
+ * ascending order. Returns their number, and stores in *error why some are
+ * missing.
  */
 static size_t
 find_anywhere(struct mbox *m, const unsigned char *marks, struct range *ranges,
@@ -183,9 +188,10 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 }
 
 /*
- * Reads the records that the removal will need. So the list is repaired, if it
- * is damaged, before the mailbox is locked to write. The removal needs all
- * records if the mailbox may have changed, otherwise those of marked messages.
+ * Reads the records that the removal will need, so that a damaged list is
+ * repaired before the mailbox is locked for writing. The removal needs all
+ * records if the mailbox may have changed, otherwise only those of marked
+ * messages.
  */
 static void
 repair_before_removal(struct mbox *m, const unsigned char *marks)
@@ -202,7 +208,10 @@ remove_marked(struct mbox *m, const unsigned char *marks, size_t *removed)
 {
 	enum drop_error error;
 
-	/* The list remembers the ids of the messages that go. */
+	/*
+	 * cache_remove records ids of the removed messages, so number them
+	 * first.
+	 */
 	if (spool_is_unchanged(m))
 		cache_number(&m->list, true);
 	repair_before_removal(m, marks);

@@ -8,32 +8,32 @@
  *
  * Where messages begin and end
  *
- *	The first message begins with the file, or after empty lines, at a line
- *	that begins with "From ". A further one begins at each line that follows
- *	an empty line and separates messages by the rules of mbox-from.c. Each
- *	message ends where the next one begins, and the last one at the file's
- *	end. So the messages partition the file.
+ *	The first message begins at the first line, which must begin with
+ *	"From "; only empty lines may precede it. A further message begins at
+ *	each line that follows an empty line and separates messages by the rules
+ *	of mbox-from.c. Each message ends where the next one begins, and the
+ *	last one at the file's end. So the messages partition the file.
  *
- *	The exception is a Content-Length that is trusted. It is trusted if the
- *	body that it specifies ends before an empty line, and another message or
- *	the file's end follows that line. Then no message begins before that
- *	end, because programs that write the field need not quote text.
+ *	A trusted Content-Length is an exception: no message begins within the
+ *	body that it specifies, because programs that write this field need not
+ *	quote text. The field is trusted if an empty line follows that body, and
+ *	another message or the file's end follows the empty line.
  *
  * The part that POP3 shows
  *
- *	POP3 shows all of a message but its "From " line and an empty last line,
- *	which belong to the mailbox. But the empty line that ends a header
- *	belongs to the message, even if it is the last line, because programs
- *	write a message without a body as a header and one empty line. Line ends
- *	may be LF or CRLF, also mixed. The internal message that UW-IMAP and its
- *	relatives keep at the front is not reported.
+ *	POP3 shows a message without its "From " line and without an empty last
+ *	line, because these belong to the mailbox format. But the empty line
+ *	that ends a header belongs to the message, even if it is the last line:
+ *	programs write a message without a body as a header and one empty line.
+ *	Line ends may be LF or CRLF, also mixed. The internal message that
+ *	UW-IMAP and its relatives keep at the front is not reported.
  *
  * The id of a message
  *
- *	The hash of its header alone, without the fields that mail readers
- *	rewrite. So the id needs no state: it survives the loss of the state
+ *	The id is the hash of the header alone, without the fields that mail
+ *	readers rewrite. So it needs no state: it survives the loss of the state
  *	directory and a move to another host. mbox-number.c distinguishes
- *	messages with the same header.
+ *	messages with the same header hash.
  *
  * Headers are read line by line, bodies in words of 64 bytes (mbox-lines.c).
  */
@@ -61,7 +61,7 @@ struct scan {
 	scan_found *found;
 	void *self;
 	off_t at; /* offset of the next byte */
-	off_t to; /* where to end, unless the file ends before */
+	off_t to; /* where the pass ends, if the file does not end before */
 	enum { PREAMBLE, FROM_LINE, HEADER, BODY } in;
 	bool header_only; /* stop where a header ends */
 	bool body_only;   /* one message, whose body is hashed */
@@ -83,8 +83,8 @@ struct scan {
 };
 
 /*
- * Returns how many bytes POP3 shows of the message up to s->at. If a line has
- * begun, its line end counts, too.
+ * Returns the wire size of the message up to s->at. If a line has begun there,
+ * counts its line end, too.
  */
 static uint64_t
 wire_size_so_far(const struct scan *s)
@@ -116,7 +116,7 @@ begin_message(struct scan *s)
 	hash_header_begin(&s->header_hash);
 }
 
-/* Ends the header, and decides what is to be done with the body. */
+/* Ends the header, and decides how the body is read. */
 static void
 end_header(struct scan *s)
 {
@@ -129,7 +129,10 @@ end_header(struct scan *s)
 		hash_body_begin(&s->body_hash);
 }
 
-/* Ends the message, which is complete, and reports it. */
+/*
+ * Ends the current message, if there is one, and reports it unless it is
+ * internal.
+ */
 static void
 end_message(struct scan *s)
 {
@@ -158,8 +161,8 @@ end_message(struct scan *s)
 	if (s->now.weak)
 		s->now.body = hash_body_end(&s->body_hash);
 	/*
-	 * If the trust in the Content-Length is undecided here, no byte of the
-	 * body has been read.
+	 * If the Content-Length is still undecided here, the scan has read no
+	 * byte of the body.
 	 */
 	s->now.right_if_grown |= s->is_undecided && length > 0;
 	s->now.right_if_shrunk = length >= 0 && !s->quoted && s->in == BODY &&
@@ -170,7 +173,7 @@ end_message(struct scan *s)
 }
 
 /*
- * Takes a line before a body, or a part of a line that is longer than the
+ * Takes a line that is not in a body, or a part of it if it is longer than the
  * buffer. A part that begins a line has at least FIELDS_LOOK bytes. Returns
  * false if the file is not an mbox.
  */
@@ -250,7 +253,7 @@ decide_length(struct scan *s, const char *p, const char *end)
 		s->now.right_if_grown = left - length < (off_t)BOUNDARY_LOOK;
 }
 
-/* Passes n bytes of the body. Returns p + n. */
+/* Passes over n bytes of the body. Returns p + n. */
 static const char *
 pass_bytes(struct scan *s, const char *p, size_t n)
 {
@@ -261,9 +264,9 @@ pass_bytes(struct scan *s, const char *p, size_t n)
 }
 
 /*
- * Passes a body in [p, end), up to the next message. Returns where it stopped:
- * at the next message, at end, or before a last few bytes which do not suffice
- * to decide whether a message begins there.
+ * Passes over the body from p up to the next message or to end. May stop a few
+ * bytes before end, if these do not suffice to decide whether a message begins
+ * there. Returns the place where it stopped.
  */
 static const char *
 pass_body(struct scan *s, const char *p, const char *end)
@@ -323,8 +326,8 @@ take_lines(struct scan *s, const char *p, const char *end, const char **rest)
 }
 
 /*
- * Returns true if the left bytes at the end of the buffer must be seen together
- * with the bytes that follow them.
+ * Returns true if the rest of the buffer, left bytes, must be examined together
+ * with the bytes that follow in the file.
  */
 static bool
 must_stay(const struct scan *s, size_t left)

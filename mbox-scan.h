@@ -12,12 +12,12 @@
 /* One message. */
 struct scan_message {
 	off_t at;           /* offset of its "From " line in the file */
-	uint64_t wire_size; /* its bytes in POP3 (RFC 1939 section 11) */
-	uint64_t header;    /* of these, the header's, without its empty line */
+	uint64_t wire_size; /* of the whole message */
+	uint64_t header;    /* wire size of the header without its empty line */
 	uint64_t body;      /* the body's hash, or 0 if it is not computed */
 	bool weak; /* has neither Message-ID nor Received: body is computed */
 	/*
-	 * Its Content-Length is not trusted, but may become right when the file
+	 * The Content-Length is not trusted, but may become right when the file
 	 * grows, or when messages after this one are removed.
 	 */
 	bool right_if_grown, right_if_shrunk;
@@ -33,31 +33,31 @@ enum scan_result {
 };
 
 /*
- * Reads [from, to) of fd, or less if the file ends before to; from is where a
- * message begins, or 0. Calls found for each message, in order. Stores the
- * offset where the last message ends in *end. quoted: programs quote all text
- * that begins with "From ", so no Content-Length is trusted.
+ * Reads [from, to) of fd, or less if the file ends before to. from is 0 or the
+ * offset of a message. Calls found for each message, in order. Stores the
+ * offset where the last message ends in *end. If quoted is true, programs quote
+ * all text that begins with "From ", so no Content-Length is trusted.
  */
 enum scan_result scan_messages(int fd, off_t from, off_t to, bool quoted,
     scan_found *found, void *self, off_t *end);
 
 /*
  * Reads the header of the message in [from, to) and computes its hash. Returns
- * 0, or -1 if no message is there or the file cannot be read.
+ * 0, or -1 if no message begins at from or the file cannot be read.
  */
 int scan_id(int fd, off_t from, off_t to, unsigned char id[UIDL_HASH]);
 
 /*
  * Returns false if the message in [from, to) is only a header, with or without
- * the empty line that ends it. Returns true if it has a body, if no message is
- * there, or if the file cannot be read.
+ * the empty line that ends it. Returns true if it has a body, if no message
+ * begins at from, or if the file cannot be read.
  */
 bool scan_has_body(int fd, off_t from, off_t to);
 
 /*
  * Computes the hash of the body of the message in [from, to), as mbox-hash.c
- * defines it; never 0. Returns 0, or -1 if no message is there or not all of it
- * can be read.
+ * defines it; never 0. Returns 0, or -1 if no message begins at from or not all
+ * of it can be read.
  */
 int scan_body(int fd, off_t from, off_t to, uint64_t *hash);
 

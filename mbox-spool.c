@@ -2,10 +2,10 @@
  * Opens and locks the spool file of an mbox.
  *
  * Runs as the owner of the mailbox. The user may have put anything at the
- * spool's name: so symlinks, FIFOs, devices, other users' files and files with
- * a second link are refused, and no open waits. Another program may replace the
- * file at any time: the name is compared with the file after the locks are
- * taken.
+ * spool's name. So symlinks, FIFOs, devices, other users' files and files with
+ * a second link are refused, and opening never blocks. Another program may
+ * replace the file at any time. So once the locks are taken, the spool's name
+ * must still lead to the open file.
  */
 #include "config.h"
 
@@ -19,7 +19,7 @@
 #include "log.h"
 #include "mbox-spool.h"
 
-#define TRIES 5 /* to open a spool that other programs replace */
+#define TRIES 5 /* attempts to open a spool that is replaced */
 
 static enum drop_error
 refuse_spool(const char *why)

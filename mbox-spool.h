@@ -8,29 +8,30 @@
 
 /*
  * Opens the spool, which must be a regular file of the user with one link, as
- * m->fd. Returns DROP_OK, with m->fd = -1 if there is no spool; DENIED or
- * FAILED (logged).
+ * m->fd. Returns DROP_OK, with m->fd = -1 if there is no spool; or DROP_DENIED
+ * or DROP_FAILED (logged).
  */
 enum drop_error spool_open(struct mbox *m);
 
 /*
- * Opens the spool and takes its locks, to_write or to read. Returns as
- * spool_open, or BUSY (logged).
+ * Opens the spool and takes its locks, for writing if to_write is true. Returns
+ * as spool_open does, or DROP_BUSY (logged).
  */
 enum drop_error spool_open_locked(struct mbox *m, bool to_write);
 
 /*
- * Takes the locks of the open spool. Returns DROP_OK; BUSY or FAILED (logged).
+ * Takes the locks of the open spool. Returns DROP_OK; or DROP_BUSY or
+ * DROP_FAILED (logged).
  */
 enum drop_error spool_lock(const struct mbox *m, bool to_write);
 
-/* Gives the locks back, if there is a spool. */
+/* Releases the locks, if there is a spool. */
 void spool_unlock(const struct mbox *m);
 
 /*
- * Leaves the locks to the monitor and the recovery that it starts, because no
- * other program may read the spool before. Gives them back if this process has
- * no monitor.
+ * Leaves the locks to the broker and the recovery that it starts, because no
+ * other program may read the spool before the recovery has finished. Releases
+ * the locks if there is no broker that keeps them.
  */
 void spool_leave_locked(const struct mbox *m);
 
@@ -38,8 +39,8 @@ void spool_leave_locked(const struct mbox *m);
 bool spool_is_same_file(const struct mbox *m);
 
 /*
- * Returns true if the file is certainly what it was when the session's list was
- * made.
+ * Returns true if the file has certainly not changed since the session's list
+ * was made.
  */
 bool spool_is_unchanged(const struct mbox *m);
 

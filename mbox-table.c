@@ -4,10 +4,11 @@
  * Runs as the owner of the mailbox. Senders choose what is hashed, and the user
  * can write to the index while it is read.
  *
- * The table is an open hash table: a slot for each chain of messages with equal
- * hashes. The keys are in the records of the list; a slot has only 32 bits of
- * the key's hash, so that few records are read. The hash has a random seed;
- * otherwise a sender could make thousands of messages that share one slot.
+ * The table is a hash table with open addressing. Each chain of messages with
+ * the same key has one slot. The keys themselves are in the records of the
+ * list. A slot contains 32 bits of the key's hash, so that a search reads few
+ * records. The hash has a random seed; otherwise a sender could make thousands
+ * of messages that need the same slot.
  */
 #include "config.h"
 
@@ -23,24 +24,26 @@
 
 #define NONE UINT32_MAX
 
+/* In slots and in next, the messages of the table are numbered from 0. */
 struct slot {
-	uint32_t head; /* index of the first message, less first; or NONE */
+	uint32_t head; /* the first message of the chain; or NONE */
 	uint32_t tag;  /* 32 bits of the key's hash */
 };
 
 struct table {
 	const struct list *list;
-	size_t first; /* message of the list that the table begins with */
-	size_t mask;  /* number of slots, a power of 2, less 1 */
+	size_t first; /* the table begins with this message of the list */
+	size_t mask;  /* number of slots, a power of 2, minus 1 */
 	uint64_t seed;
 	bool by_body; /* the key is header and body */
 	struct slot *slots;
-	uint32_t *next; /* of each message in its chain, less first; or NONE */
+	uint32_t *next; /* [i]: the message after i in its chain; or NONE */
 };
 
 /*
- * Returns the slot of this key: the one of its chain, or an empty one, which
- * gets the key's tag. A record that cannot be read any more counts as equal.
+ * Returns the slot of the chain with this key. If there is no such chain,
+ * returns an empty slot and puts the key's tag into it. A record that cannot be
+ * read any more counts as equal.
  */
 static struct slot *
 find_slot(const struct table *t, const unsigned char *id, uint64_t body)
@@ -85,7 +88,10 @@ make_table(const struct list *l, size_t first, bool by_body)
 	t->mask = slots - 1;
 	arc4random_buf(&t->seed, sizeof(t->seed));
 	memset(t->slots, 0xff, slots * sizeof(*t->slots));
-	/* Backwards: each message becomes the first one of its chain. */
+	/*
+	 * Go backwards, because each message becomes the first one of its
+	 * chain.
+	 */
 	for (size_t i = n; i-- > 0;) {
 		struct slot *slot;
 

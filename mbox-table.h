@@ -9,18 +9,19 @@
 
 /*
  * A table of the messages of a list by the hash of their headers, or of headers
- * and bodies. Messages with equal hashes are a chain, in the order of the list.
- * All functions return the index of a message in the list, or SIZE_MAX.
+ * and bodies. Messages with equal hashes form a chain, in the order of the
+ * list. The functions that return a message return its index in the list, or
+ * SIZE_MAX.
  */
 struct table;
 
-/* Makes a table by header of the messages from first on. Never fails. */
+/* Makes a table by header of the messages from first on. Never returns NULL. */
 struct table *table_by_header(const struct list *l, size_t first);
 
 /*
- * Makes a table by header and body of all messages. The bodies of messages
- * with equal headers are known once mbox-number.c has numbered them, others may
- * be 0. Never fails.
+ * Makes a table by header and body of all messages. After mbox-number.c has
+ * numbered messages with equal headers, the list has the hashes of their
+ * bodies. The hashes of other bodies may be 0. Never returns NULL.
  */
 struct table *table_by_body(const struct list *l);
 
@@ -40,7 +41,7 @@ size_t table_next(const struct table *t, size_t i);
  */
 void table_drop_first(struct table *t, size_t i);
 
-/* Frees t; NULL is allowed. */
+/* Frees t, which may be NULL. */
 void table_free(struct table *t);
 
 #endif

@@ -3,11 +3,11 @@
  *
  * Runs as the owner of the mailbox. Nothing in the file is trusted: lines may
  * be of any length, NULs are ordinary bytes, and other programs may write at
- * any time. The file is never mapped, because a truncate by another program
- * would be a SIGBUS. It is never copied, and is written only to remove
+ * any time. The file is never mapped, because a truncation by another program
+ * would raise SIGBUS. It is never copied, and is written only to remove
  * messages.
  *
- * These files share the work; each calls only files below it:
+ * These files share the work. Each calls only files that are listed below it:
  *
  *	mbox.c           the operations of store.h: opens the mailbox, fetches
  *	mbox-remove.c    removes the marked messages
@@ -45,8 +45,8 @@
 
 /*
  * Opens and locks the spool, and finishes a removal that a crash interrupted.
- * Stores in *aside whether its journal was set aside. Returns as
- * spool_open_locked, or FAILED if the mailbox cannot be used yet.
+ * Stores in *aside whether the journal was set aside. Returns as
+ * spool_open_locked does, or DROP_FAILED if the mailbox cannot be used yet.
  */
 static enum drop_error
 open_recovered(struct mbox *m, const struct store_place *place, bool *aside)
@@ -80,7 +80,10 @@ refuse_scan(enum scan_result result)
 	return DROP_FAILED;
 }
 
-/* Makes the list of the locked spool right, or makes a new one. */
+/*
+ * Brings the list of the locked spool up to date, or makes one if there is
+ * none.
+ */
 static enum drop_error
 list_spool(struct mbox *m, bool have_list)
 {
@@ -99,9 +102,9 @@ list_spool(struct mbox *m, bool have_list)
 }
 
 /*
- * Opens the spool without a lock, and uses the kept list if the spool's
- * fingerprint matches. Then *known is true, and no other program had to be
- * waited for. Otherwise the spool is closed again.
+ * Opens the spool without a lock, so that the session waits for no other
+ * program. Stores in *known whether the spool's fingerprint matches the saved
+ * list. If it does, uses this list; otherwise closes the spool.
  */
 static enum drop_error
 open_if_known(struct mbox *m, bool *known)
@@ -120,9 +123,10 @@ open_if_known(struct mbox *m, bool *known)
 }
 
 /*
- * Decides what an absent spool means. If it was there last time, and in another
- * directory, its file system may not be mounted; then the client must not get
- * the answer that there is no mail. Otherwise another program has removed it.
+ * Decides whether an absent spool means that there is no mail. If the spool
+ * existed at the last login and its directory was another one, its file system
+ * may not be mounted. In this case returns an error. Otherwise another program
+ * has removed the spool, and there is no mail.
  */
 static enum drop_error
 accept_absence(struct mbox *m, bool have_list)
@@ -136,9 +140,9 @@ accept_absence(struct mbox *m, bool have_list)
 	}
 	if (have_list) {
 		/*
-		 * The kept list must not name a directory: another program has
-		 * removed the spool, so it may be absent at the next login,
-		 * too.
+		 * The saved list must not record a directory, because the spool
+		 * may still be absent at the next login. That login must accept
+		 * the absence, too.
 		 */
 		m->list.source.dir = -1;
 		cache_distrust(&m->list);
@@ -213,8 +217,8 @@ mbox_adopt(const struct store_place *place, int shared)
 }
 
 /*
- * Takes over the journals of another path of this spool. The session lock of
- * that path is held meanwhile, so that no other process finishes the removal.
+ * Takes over the journals of another path of this spool. Holds the session lock
+ * of that path meanwhile, so that no other process finishes the removal.
  */
 static enum drop_error
 follow_locked(struct mbox *m, int other)
@@ -289,8 +293,8 @@ mbox_uidl(void *box, size_t i, char id[UIDL_SIZE])
 }
 
 /*
- * Returns the size of the "From " line at offset at of fd, its line end
- * included, or 0 if there is none. The message ends at end.
+ * Returns the size of the "From " line at offset at of fd, with its line end,
+ * or 0 if there is none. The message ends at end.
  */
 static off_t
 from_line_size(int fd, off_t at, off_t end)
@@ -317,7 +321,7 @@ from_line_size(int fd, off_t at, off_t end)
 
 /*
  * Returns true if message *one has a body, which may be one empty line. If the
- * list is certain and has text in the body, it decides, because reading the
+ * list is certain and has text in the body, does not read the file. Reading the
  * header a second time would cost more than the rest of mbox_fetch.
  */
 static bool
@@ -350,7 +354,10 @@ mbox_fetch(void *box, size_t i, struct span *s)
 	    !boundary_is_at(m->fd, one->end, now.st_size, &empty))
 		return DROP_CHANGED;
 	from = one->found.at + line;
-	/* The empty line that ends the header belongs to the message. */
+	/*
+	 * Without a body, the empty line at the end is the one that ends the
+	 * header. It belongs to the message.
+	 */
 	if (empty > 0 && !has_body_lines(m, one, certain))
 		empty = 0;
 	*s = (struct span){
@@ -362,8 +369,8 @@ mbox_fetch(void *box, size_t i, struct span *s)
 }
 
 /*
- * The list's fingerprint may be stable although one that is taken now is not,
- * because the clock was set back.
+ * find_is_certain can be true although at_fetch does not match: if the clock
+ * was set back, the list's fingerprint may be stable although at_fetch is not.
  */
 static bool
 mbox_is_unchanged(void *box, size_t i)
@@ -379,9 +386,9 @@ mbox_is_unchanged(void *box, size_t i)
 }
 
 /*
- * The listed size was wrong: another program has changed the message in place
- * since it was listed. If the file has not changed while the message was sent,
- * the sent bytes are the message.
+ * The listed size was wrong, because another program has changed the message in
+ * place since it was listed. If the file did not change while the message was
+ * sent, the sent bytes are the message.
  */
 static bool
 mbox_accept_other_size(void *box, size_t i)
@@ -405,8 +412,8 @@ mbox_remove(void *box, const unsigned char *marks, size_t *removed)
 const struct store_ops mbox_store = {
 	.name = "mbox",
 	/*
-	 * The right is to the directory and not to the spool, because the spool
-	 * may be made or replaced while the session waits for a lock.
+	 * The session needs the right to the directory, because another program
+	 * may make or replace the spool while the session waits for a lock.
 	 */
 	.directory_access = STORE_WRITE,
 	.is_locked = true,

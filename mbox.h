@@ -1,4 +1,4 @@
-/* An open mbox, as mbox.c and its parts share it: see mbox.c. */
+/* An open mbox, which mbox.c and its parts share: see mbox.c. */
 #ifndef MBOX_H
 #define MBOX_H
 
@@ -10,29 +10,29 @@
 #include "store.h"
 
 /*
- * A list of the mailbox as it is now. It is made when a message is not where
- * the session's list has it. Belongs to mbox-find.c.
+ * The fresh list: a list of the mailbox as it is now. mbox-find.c makes it when
+ * a message is not at the offset in the session's list.
  */
 struct fresh {
 	bool exists;
 	struct fingerprint mailbox; /* when the list was made */
 	struct list list;
 	struct table *by_header, *by_body;
-	/* One bit for each message that a removal has taken, or NULL if none
-	 * is in progress. */
+	/* Bit i: the removal has taken message i of this list. NULL: there is
+	 * no removal. */
 	unsigned char *taken;
 };
 
 struct mbox {
 	struct store_place place;
 	int fd;           /* -1: there is no spool, hence no mail */
-	struct list list; /* the session's: a client's n is its n - 1 */
-	struct fingerprint listed; /* the mailbox when the list was true */
+	struct list list; /* the session's; the client's n is its n - 1 */
+	struct fingerprint listed; /* the mailbox that list describes */
 	bool is_removing;          /* the mailbox is locked for a removal */
 	struct table *by_header, *by_body; /* of list; NULL: not needed yet */
 	struct fresh fresh;
 	struct list_message fetched; /* the message that was fetched last */
-	struct fingerprint at_fetch; /* the mailbox then */
+	struct fingerprint at_fetch; /* the mailbox when it was fetched */
 };
 
 #endif

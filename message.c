@@ -1,10 +1,10 @@
 /*
  * Writes and checks what the processes of a connection send to each other.
  *
- * Runs in the monitor (root), and in its children, which send. The pre-auth
- * process reads hostile bytes while it holds a key, and the session and the
- * broker belong to their user: any of them may be compromised. So the monitor
- * uses nothing of a message before it has checked all of it.
+ * Runs in the monitor (root), and in its children, which send. Any child may be
+ * compromised: the pre-auth process reads hostile bytes while it holds a key,
+ * and the session and the broker belong to their user. So the monitor uses
+ * nothing of a message before it has checked all of it.
  */
 #include "config.h"
 
@@ -16,8 +16,8 @@
 
 #define DIGITS "0123456789"
 /*
- * What the text of a session's message may contain. It becomes a value of a log
- * line, so it has no quote and no "=".
+ * The characters that the text of a session's message may contain. The text
+ * becomes a value in a log line, so it must not contain a quote or "=".
  */
 #define TEXT_CHARACTERS                                                        \
 	DIGITS "abcdefghijklmnopqrstuvwxyz"                                    \
@@ -41,7 +41,7 @@ const struct message_field message_fields[MESSAGE_FIELDS] = {
 };
 
 /*
- * Returns true if a string of at most size bytes ends and has no other
+ * Returns true if text has a NUL within its size bytes and contains only these
  * characters (NULL: any).
  */
 static bool
@@ -99,7 +99,10 @@ message_send_session(int channel, enum session_kind kind, const char *text)
 	struct session_message m = { .kind = (char)kind };
 
 	strlcpy(m.text, text, sizeof(m.text));
-	/* Otherwise the monitor would end this process, and lose the text. */
+	/*
+	 * Replace other characters. Otherwise the monitor would kill this
+	 * process and discard the text.
+	 */
 	for (char *p = m.text; *(p += strspn(p, TEXT_CHARACTERS)) != '\0';)
 		*p = '_';
 	if (packet_send(channel, &m, sizeof(m), NULL, 0) == -1)

@@ -13,7 +13,7 @@
 #include "auth.h"
 #include "io.h"
 
-/* What the pre-auth process sends the monitor. */
+/* What the pre-auth process sends to the monitor. */
 enum preauth_kind {
 	MESSAGE_LOGIN = 'R', /* a login; it is the last message */
 	MESSAGE_TLS = 'T',   /* a request, at most one: start kpopd-tls */
@@ -24,7 +24,8 @@ enum preauth_kind {
 /*
  * A message of the pre-auth process. It has a fixed size, no pointer, and no
  * length that decides an allocation. Fields that a kind does not use are zero.
- * A PEER comes before all others, and only if the client's peer is a proxy.
+ * A PEER comes before all other messages, and only if the connection comes from
+ * a proxy.
  */
 struct preauth_message {
 	char kind;                   /* an enum preauth_kind */
@@ -51,10 +52,10 @@ extern const struct message_field message_fields[MESSAGE_FIELDS];
 int message_send_preauth(int channel, const struct preauth_message *m);
 
 /*
- * Monitor: copies a packet of n bytes to *m. Returns true if it is a valid
- * message: its size and kind are right, each field of message_fields has a NUL
- * and no forbidden character, and unread_size fits. Otherwise *m must not be
- * used. The user name and the principal may still be any text.
+ * Monitor: copies a packet of n bytes to *m. Returns true if its size, its kind
+ * and unread_size are valid, and each field of message_fields has a NUL and no
+ * forbidden character. Otherwise *m must not be used. The user name and the
+ * principal may still be any text.
  */
 bool message_read_preauth(const void *packet, size_t n,
     struct preauth_message *m);
@@ -71,7 +72,7 @@ int message_ask(int channel, const struct preauth_message *request);
  */
 int message_answer(int channel, int fd);
 
-/* What a session or a broker sends its monitor besides its log. */
+/* What a session or a broker sends to its monitor besides log lines. */
 enum session_kind {
 	MESSAGE_PERMITTED = 'Y', /* session: may log in; text: by which rule */
 	MESSAGE_REFUSED = 'N',   /* session: may not; text: the reason */
@@ -85,7 +86,7 @@ struct session_message {
 };
 
 /*
- * What the monitor sends a permitted session, with two descriptors: the
+ * What the monitor sends to a permitted session, with two descriptors: the
  * client's socket and STATE/users/UID.
  */
 struct session_entry {
@@ -94,8 +95,8 @@ struct session_entry {
 };
 
 /*
- * Session, broker, recovery: sends a message. A character of the text that the
- * message may not contain becomes "_". Fatal if the monitor has ended.
+ * Session, broker, recovery: sends a message. Characters that the text may not
+ * contain become "_". Fatal if the monitor has ended.
  */
 void message_send_session(int channel, enum session_kind kind,
     const char *text);

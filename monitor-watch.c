@@ -1,16 +1,16 @@
 /*
  * Watches the processes of a connection until the last has ended, and writes
- * their lines to syslog.
+ * their log lines to syslog.
  *
- * Runs as root: in the monitor, and in --recover. The session and the broker
- * belong to their user, who can stop them; so the process that watches them
- * must not belong to that user. This process reads nothing of the network, but
- * one packet of bounded size at a time from each child. The bytes of a packet
- * become a line of the log, or go to the caller.
+ * Runs as root: in the monitor, and in --recover. A user can stop the session
+ * and the broker with signals, so the process that watches them must not belong
+ * to that user. The watching process reads nothing from the network. It reads
+ * packets of bounded size from its children, one at a time. Each packet is
+ * logged or passed to the caller.
  *
- * Each child has a channel of its own, so the descriptor identifies the role. A
+ * Each child has its own channel, so the descriptor identifies the role. A
  * compromised child cannot close, fill or use the channel of another. roles[]
- * has the events that each role may log.
+ * contains the events that each role may log.
  */
 #include "config.h"
 
@@ -36,7 +36,7 @@
 #define ENDING_MS 1000
 /*
  * A killed child ends within this time, unless it waits in the kernel for a
- * file system that does not answer. Any user can have such a file system below
+ * file system that does not answer. Any user can mount such a file system in
  * the home directory.
  */
 #define KILLED_MS 10000
@@ -79,8 +79,8 @@ watch_begin(struct watch *w)
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	/*
-	 * SIGCHLD must also report that a child was stopped, so there is no
-	 * SA_NOCLDSTOP.
+	 * SA_NOCLDSTOP is not set, because SIGCHLD must also report that a
+	 * child was stopped.
 	 */
 	if (sigprocmask(SIG_BLOCK, &child, NULL) == -1 ||
 	    sigaction(SIGCHLD, &action, NULL) == -1)
@@ -88,8 +88,8 @@ watch_begin(struct watch *w)
 }
 
 /*
- * In a new child: closes the channels to the other children, clears the last
- * packet, which may contain bytes of the client, and resets the signals.
+ * In a new child: closes the channels to the other children and resets the
+ * signals. Clears the last packet, which may contain bytes from the client.
  */
 static void
 leave_monitor(struct watch *w)
@@ -117,8 +117,9 @@ watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 	if ((pid = fork()) == -1)
 		fatal("fork");
 	/*
-	 * No filter lets a process leave its group, so all processes that a
-	 * compromised child makes can be killed with it.
+	 * No filter permits a process to change its process group. So all
+	 * processes that a compromised child makes can be killed together with
+	 * it.
 	 */
 	if (setpgid(pid, pid) == -1 && pid == 0)
 		fatal("setpgid");
@@ -173,8 +174,8 @@ watch_kill(struct watch *w, enum role role, enum watch_reason reason)
 }
 
 /*
- * Charges the child for one more line. Returns false if it has logged too
- * much; counts the line as withheld.
+ * Charges the child for one more line. If the child has logged too much, counts
+ * the line as withheld and returns false.
  */
 static bool
 charge_line(struct watch_child *c)
@@ -216,8 +217,8 @@ log_line(enum role role, struct log_packet *p, size_t n)
 	int priority = LOG_PRI(p->priority);
 
 	/*
-	 * An alert is the highest that kpopd uses. An emergency would go to
-	 * every user's terminal.
+	 * LOG_ALERT is the highest priority that kpopd uses. LOG_EMERG would
+	 * appear on every user's terminal.
 	 */
 	if (priority < LOG_ALERT)
 		priority = LOG_ALERT;
@@ -236,8 +237,8 @@ log_line(enum role role, struct log_packet *p, size_t n)
 }
 
 /*
- * Logs what a packet contains for the log. Returns false if the packet is not
- * for the log.
+ * Logs the packet if it is a log line or reports a system call that the filter
+ * does not permit. Returns false if it is neither.
  */
 static bool
 log_packet(enum role role, struct watch_child *c, char *packet, size_t n)
@@ -259,8 +260,8 @@ log_packet(enum role role, struct watch_child *c, char *packet, size_t n)
 }
 
 /*
- * Takes one packet of a child. Returns true with *e filled if the packet is
- * for the caller.
+ * Receives one packet from a child. Returns true with *e filled if the packet
+ * is for the caller.
  */
 static bool
 take_packet(struct watch *w, enum role role, struct watch_event *e)
@@ -273,8 +274,8 @@ take_packet(struct watch *w, enum role role, struct watch_event *e)
 		return false;
 	}
 	/*
-	 * A process that a compromised broker has made may keep the other end
-	 * of the channel open when the broker has ended, and send for ever.
+	 * A compromised broker may have forked a process that keeps the channel
+	 * open after the broker has ended, and sends forever.
 	 */
 	if (n == PACKET_END ||
 	    (c->has_ended &&
@@ -285,8 +286,8 @@ take_packet(struct watch *w, enum role role, struct watch_event *e)
 		return false;
 	}
 	/*
-	 * Of a child that was killed, earlier lines are logged, but messages
-	 * are not obeyed.
+	 * If the child was killed, its earlier lines are logged, but its
+	 * messages are not obeyed.
 	 */
 	if (n == PACKET_NONE || log_packet(role, c, w->packet, (size_t)n) ||
 	    c->reason != WATCH_ALIVE)
@@ -298,8 +299,9 @@ take_packet(struct watch *w, enum role role, struct watch_event *e)
 }
 
 /*
- * Kills the processes that a child has made, if the child has ended. Before
- * waitpid has returned the child, no other process group can have its id.
+ * If the child has ended, kills the processes that it has made. No other
+ * process group can have the child's pid as its id until waitpid has returned
+ * the child.
  */
 static void
 kill_group(pid_t pid)
@@ -339,8 +341,8 @@ reap_children(struct watch *w)
 }
 
 /*
- * Counts a killed child as ended. Its process remains until the file system
- * answers, and becomes a child of init when this process ends.
+ * Counts a killed child as ended although its process still waits for a file
+ * system. When kpopd ends, init becomes the parent of that process.
  */
 static void
 count_as_ended(struct watch_child *c)
@@ -351,8 +353,8 @@ count_as_ended(struct watch_child *c)
 }
 
 /*
- * Kills the children whose deadline has passed, and gives up those that were
- * killed before.
+ * Kills the children whose deadline has passed. If a child was killed before
+ * and its deadline has passed again, counts it as ended.
  */
 static void
 kill_late(struct watch *w)
@@ -452,8 +454,8 @@ await_change(const struct watch *w)
 }
 
 /*
- * Removes a child that has ended, and whose packets have been taken, from the
- * table. Fills *e.
+ * Logs the end of a child whose packets have all been received, and removes the
+ * child from the table. Fills *e.
  */
 static void
 remove_child(struct watch *w, enum role role, struct watch_event *e)

@@ -11,7 +11,9 @@
 #include "log.h"
 #include "message.h"
 
-/* The children of the monitor and of --recover; at most one of each. */
+/*
+ * The children of the monitor and of --recover; at most one child of each role.
+ */
 enum role {
 	ROLE_PREAUTH,
 	ROLE_TLS,
@@ -35,16 +37,18 @@ enum watch_reason {
 
 struct watch {
 	struct watch_child {
-		pid_t pid;         /* 0: there is no such child */
-		int channel;       /* to the child; -1: closed */
-		int64_t deadline;  /* as watch_fork's */
-		int64_t paid;      /* until then its rate is used up; ms */
-		unsigned withheld; /* lines above its rate, not written */
+		pid_t pid;        /* 0: there is no such child */
+		int channel;      /* to the child; -1: closed */
+		int64_t deadline; /* see watch_fork */
+		/* until this time, in ms, its log rate is used up */
+		int64_t paid;
+		/* lines above its log rate, which were not written */
+		unsigned withheld;
 		enum watch_reason reason;
 		bool has_ended;
-		int64_t ended; /* when, absolute ms */
+		int64_t ended; /* time of its end, absolute ms */
 		bool is_lost;  /* it was killed and does not end */
-		int status;    /* as of waitpid(2) */
+		int status;    /* as waitpid(2) stores it */
 	} children[ROLES];
 	char packet[sizeof(struct preauth_message) > sizeof(struct log_packet) ?
 		sizeof(struct preauth_message) :
@@ -57,21 +61,18 @@ struct watch_event {
 	const void *packet; /* valid until the next call; NULL: the child has
 			     * ended, and its end is logged */
 	size_t size;        /* of the packet, in bytes */
-	int status;         /* of the end, as of waitpid(2) */
+	int status;         /* of the end, as waitpid(2) stores it */
 	enum watch_reason reason; /* of the end */
 };
 
-/*
- * Root: prepares to watch. There are no children yet. SIGCHLD is blocked from
- * now on.
- */
+/* Root: initializes *w, without children. SIGCHLD is blocked from now on. */
 void watch_begin(struct watch *w);
 
 /*
- * Root: starts the child of a role, with a channel to this process, over which
- * its log goes. The child is killed at the deadline (absolute ms of
- * CLOCK_MONOTONIC; 0: never). Returns true in the child, with its end of the
- * channel in *channel and the channels to other children closed.
+ * Root: forks the child of a role, with a channel for its log lines and its
+ * messages to this process. The child is killed at the deadline (absolute ms of
+ * CLOCK_MONOTONIC; 0: never). Returns true in the child. The child has its end
+ * of the channel in *channel, and its copies of the other channels are closed.
  */
 bool watch_fork(struct watch *w, enum role role, int64_t deadline,
     int *channel);

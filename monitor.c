@@ -2,17 +2,18 @@
  * Decides what the processes of one connection may do: the monitor.
  *
  * Runs as root, from the start of the pre-auth process to the end of the last
- * process of the connection. It reads nothing of the network and never opens
- * the keytab; all that it gets from outside are checked messages of its
- * children. OpenSSH's monitor is the model.
+ * process of the connection. It reads nothing from the network and never opens
+ * the keytab. Its only input is messages of its children, which it checks
+ * before it uses them. OpenSSH's monitor is the model.
  *
  * The pre-auth process sends a login. The monitor looks the account up and
  * starts the session (session.c). The session asks Kerberos, as the user,
- * whether the ticket opens the account; until then it has nothing of the
- * client. If the ticket does not open the account, a process of the pre-auth
- * user (refusal.c) answers the client. Otherwise the session gets the client's
- * socket, and the broker (broker.c) is started. Children become another user
- * here, before their own code runs.
+ * whether the ticket opens the account. Until Kerberos has answered, the
+ * session has neither the client's socket nor the client's input. If the ticket
+ * does not open the account, the refusal process (refusal.c) answers the
+ * client. Otherwise the session gets the client's socket, and the broker
+ * (broker.c) is started. The session and the refusal process become another
+ * user in this file, before they call session.c or refusal.c.
  */
 #include "config.h"
 
@@ -44,26 +45,27 @@
 #include "state.h"
 
 /*
- * The pre-auth process keeps its deadline itself. If it hangs in a library, it
- * is killed this much later.
+ * The pre-auth process ends itself at its deadline. The monitor kills it this
+ * long after the deadline, in case it hangs in a library.
  */
 #define GRACE_MS 1000
 /*
- * A refusal is answered this long after the login, whatever the reason;
- * otherwise the time would show how long the reason took to find.
+ * A refused login is answered this long after the login message, whatever the
+ * reason. Otherwise the client could measure how long the reason took to find.
  */
 #define REFUSAL_MS 50
 /*
- * How often a login looks for a free slot, and how long before its deadline it
- * is refused.
+ * A login looks for a free login slot at this interval. If none has become free
+ * NO_SLOT_MS before the login deadline, the login is refused.
  */
 #define SLOT_MS 50
 #define NO_SLOT_MS 1000
-/* The least time in which a permitted session must take the session lock. */
+/* A permitted session has at least this time to take the session lock. */
 #define ENTER_MS 30000
 /*
- * How long the broker may run after its session; longer if it finishes a
- * removal, which may be in a mailbox of a hundred gigabytes.
+ * How long the broker may run after its session has ended. RECOVERY_MS applies
+ * if the broker finishes a removal, because a mailbox may contain a hundred
+ * gigabytes.
  */
 #define END_MS 60000
 #define RECOVERY_MS 3600000
@@ -73,16 +75,16 @@ struct admission {
 	struct session s;
 	const struct account *preauth;
 	struct watch *w;
-	int64_t asked; /* when the login came */
+	int64_t asked; /* when the login message came */
 	enum { ASKING, PERMITTED, REFUSED } verdict;
-	/* the broker finishes a removal; it may report this once */
+	/* the broker has reported a removal; it may do so only once */
 	bool is_recovering;
 };
 
 /*
- * Takes the client's address from the pre-auth process, which has read it in a
- * proxy's header. All later log lines contain this address. Returns 0, or -1 if
- * the peer is not a proxy, or if this is not the first message.
+ * Takes the client's address, which the pre-auth process has read in a PROXY
+ * header. All later log lines contain this address. Returns 0, or -1 if the
+ * peer is not a proxy or if this is not the first message.
  */
 static int
 take_peer(const struct layers *layers, bool *is_proxy,
@@ -96,8 +98,9 @@ take_peer(const struct layers *layers, bool *is_proxy,
 }
 
 /*
- * Watches the pre-auth process and does what it asks for. Returns true with its
- * message in *message if the client has logged in.
+ * Does what the pre-auth process asks for, until it sends a login. Returns true
+ * with the login in *message, or false if the pre-auth process has ended
+ * without one.
  */
 static bool
 await_login(const struct monitor *m, struct watch *w,
@@ -185,7 +188,10 @@ fork_refusal(struct admission *a)
 	return false;
 }
 
-/* Refuses the login: logs the reason, and has the client answered. */
+/*
+ * Refuses the login: logs the reason, and starts the process that answers the
+ * client.
+ */
 static void
 refuse_login(struct admission *a, const char *reason)
 {
@@ -196,8 +202,8 @@ refuse_login(struct admission *a, const char *reason)
 }
 
 /*
- * Logs the permitted login, gives the session the client, and starts the
- * broker.
+ * Logs the permitted login, sends the client's socket to the session, and
+ * starts the broker.
  */
 static void
 permit_login(struct admission *a, const char *rule)
@@ -222,7 +228,10 @@ permit_login(struct admission *a, const char *rule)
 	memcpy(entry.unread, s->login->unread, sizeof(entry.unread));
 	watch_limit(a->w, ROLE_SESSION,
 	    s->deadline > soon ? s->deadline : soon);
-	/* If the session has ended, the next event is its end. */
+	/*
+	 * If this fails because the session has ended, the next event reports
+	 * that end.
+	 */
 	packet_send(watch_channel(a->w, ROLE_SESSION), &entry, sizeof(entry),
 	    fds, 2);
 	explicit_bzero(&entry, sizeof(entry));
@@ -233,8 +242,8 @@ permit_login(struct admission *a, const char *rule)
 }
 
 /*
- * Does what the session's message asks for. Returns false if it may not ask
- * for this now.
+ * Does what the session's message asks for. Returns false if the session may
+ * not send this message now.
  */
 static bool
 obey_session(struct admission *a, const struct session_message *m)
@@ -251,8 +260,8 @@ obey_session(struct admission *a, const struct session_message *m)
 }
 
 /*
- * Gives the broker time for a removal. Returns false if its message asks for
- * anything else, or again.
+ * Gives the broker more time if its message reports that it finishes a removal.
+ * Returns false for any other message, or if the broker sends it a second time.
  */
 static bool
 obey_broker(struct admission *a, const struct session_message *m)
@@ -265,8 +274,8 @@ obey_broker(struct admission *a, const struct session_message *m)
 }
 
 /*
- * Does what a child's packet asks for. Returns false if it is malformed, or
- * may not be sent now.
+ * Does what a child's packet asks for. Returns false if the packet is
+ * malformed, or if the child may not send it now.
  */
 static bool
 obey_child(struct admission *a, const struct watch_event *e)
@@ -280,7 +289,7 @@ obey_child(struct admission *a, const struct watch_event *e)
 	return e->role == ROLE_BROKER && obey_broker(a, &m);
 }
 
-/* Bounds the time of the processes that are left when a child has ended. */
+/* Sets deadlines for the remaining processes when a child has ended. */
 static void
 note_end(struct admission *a, enum role role)
 {
@@ -293,15 +302,20 @@ note_end(struct admission *a, enum role role)
 		watch_limit(a->w, ROLE_TLS, written);
 		watch_limit(a->w, ROLE_RELAY, written);
 	}
-	/* The broker may have seen the session end before this process did. */
+	/*
+	 * The broker may see the end of the session before this process does.
+	 * If the broker has already begun to finish a removal, its deadline
+	 * stays.
+	 */
 	if (role == ROLE_SESSION && !a->is_recovering)
 		watch_limit(a->w, ROLE_BROKER, now + END_MS);
 }
 
 /*
- * Takes one of the user's slots for the session. Without slots a user whose
- * file system does not answer could have as many processes that cannot be
- * killed as connections. Returns false if no slot has become free in time.
+ * Takes one of the user's login slots for the session. Slots bound the number
+ * of sessions that wait for the user's files. If the file system does not
+ * answer, such sessions cannot be killed. Returns false if no slot has become
+ * free in time.
  */
 static bool
 take_slot(struct session *s)
@@ -313,8 +327,8 @@ take_slot(struct session *s)
 		poll(NULL, 0, SLOT_MS);
 	}
 	/*
-	 * On any other error, a full disk for one, the login goes on without a
-	 * slot.
+	 * On any other error, for example a full disk, the login continues
+	 * without a slot.
 	 */
 	return true;
 }
@@ -341,20 +355,20 @@ start_session(struct admission *a)
 	s->slot = -1;
 }
 
-/* The login that a lookup is for. */
+/* The login whose account is being looked up. */
 static const struct preauth_message *looked_up;
 
 /*
- * Signal handler: refuses the login and ends the process, because a lookup of
- * the C library cannot be interrupted.
+ * Signal handler: refuses the login and ends the process, because a lookup in
+ * the C library cannot be cancelled.
  */
 static void
 end_lookup(int signal_number)
 {
 	(void)signal_number;
 	/*
-	 * The log may wait for a lock that the interrupted code holds; the
-	 * alarm then ends the process.
+	 * log_refusal may wait for a lock that the interrupted code holds. In
+	 * that case the alarm ends the process.
 	 */
 	signal(SIGALRM, SIG_DFL);
 	alarm(1);
@@ -390,7 +404,7 @@ find_user(struct session *s)
 		.more = s->o->domains };
 	const char *refusal;
 
-	/* The kernel may leave a name that fills the array without its NUL. */
+	/* gethostname may omit the NUL if the name fills the array. */
 	if (gethostname(host, sizeof(host)) == -1)
 		host[0] = '\0';
 	host[sizeof(host) - 1] = '\0';
@@ -424,8 +438,8 @@ find_mailbox(struct session *s)
 }
 
 /*
- * Lets the user of the login in, or refuses, and watches until the last
- * process has ended.
+ * Permits or refuses the login, then watches the processes until the last one
+ * has ended.
  */
 static void
 admit_login(const struct monitor *m, struct watch *w,
@@ -443,7 +457,7 @@ admit_login(const struct monitor *m, struct watch *w,
 	a.s.login = login;
 	a.s.deadline = m->deadline;
 	/*
-	 * If the service is stopped, the monitor stays until the other
+	 * When the service is stopped, the monitor continues until the other
 	 * processes have ended.
 	 */
 	lock_signals(SIG_BLOCK);

@@ -9,18 +9,18 @@
 #include "auth.h"
 #include "options.h"
 
-/* What the monitor of a connection begins with. */
+/* What the monitor of a connection is given. */
 struct monitor {
 	const struct options *o;
 	const struct account *preauth; /* the account of the pre-auth process */
 	struct auth *auth; /* the krb5.conf snapshot, without keys */
-	bool is_proxied;  /* the peer is a proxy, which names the client */
-	int64_t deadline; /* for the login, absolute ms of CLOCK_MONOTONIC */
+	bool is_proxied;   /* the peer is a proxy, which names the client */
+	int64_t deadline;  /* for the login, absolute ms of CLOCK_MONOTONIC */
 };
 
 /*
  * Root: serves the connection on descriptors 0 and 1. Starts its processes, and
- * returns in the monitor when the last of them has ended.
+ * returns when the last of them has ended. Never returns in a child.
  */
 void monitor_run(const struct monitor *m);
 

@@ -15,6 +15,7 @@
 
 #include <sys/stat.h>
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -25,9 +26,6 @@
 #include "options-file.h"
 
 #define CHANGED "it changed while it was read"
-#define BLANKS " \t"
-#define WORD_LETTERS                                                           \
-	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-"
 
 static bool
 refuse_file(struct options_file *f, unsigned line, const char *problem)
@@ -76,30 +74,6 @@ check_file(struct options_file *f, int fd, struct stat *st)
 	return true;
 }
 
-/* Checks that the n bytes are whole lines without control characters. */
-static bool
-check_text(struct options_file *f, size_t n)
-{
-	unsigned line = 1;
-
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)f->text[i];
-
-		if (c == '\n')
-			line++;
-		else if (c == '\r')
-			return refuse_file(f, line,
-			    "a carriage return; each line ends with a line "
-			    "feed only");
-		else if ((c < ' ' && c != '\t') || c == 0x7f)
-			return refuse_file(f, line, "a control character");
-	}
-	if (f->text[n - 1] != '\n')
-		return refuse_file(f, line,
-		    "the last line has no line feed; the file is incomplete");
-	return true;
-}
-
 bool
 options_file_read(struct options_file *f, const char *path, bool optional)
 {
@@ -109,8 +83,7 @@ options_file_read(struct options_file *f, const char *path, bool optional)
 
 	f->problem = NULL;
 	f->line = 0;
-	f->next = f->text;
-	f->text[0] = '\0';
+	f->next = f->end = f->text;
 	/* A symbolic link that leads nowhere does not mean "no file". */
 	if (lstat(path, &st) == -1)
 		return (optional && errno == ENOENT) ||
@@ -123,9 +96,48 @@ options_file_read(struct options_file *f, const char *path, bool optional)
 		return refuse_file(f, 0, strerror(errno));
 	ok = check_file(f, fd, &st) && read_text(f, fd, &st);
 	close(fd);
-	if (!ok || !check_text(f, (size_t)st.st_size))
-		return false;
-	f->text[st.st_size] = '\0';
+	if (ok)
+		f->end = f->text + st.st_size;
+	return ok;
+}
+
+static bool
+is_space_or_tab(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/*
+ * Splits a line, which begins with no blank, and whose line feed at end is a
+ * NUL now.
+ */
+static bool
+split_line(struct options_file *f, char *line, char *end, const char **word,
+    const char **argument)
+{
+	char *rest = line;
+
+	for (const char *p = line; p < end; p++)
+		if (iscntrl((unsigned char)*p) && *p != '\t')
+			return refuse_file(f, f->line,
+			    *p == '\r' ? "a carriage return" :
+					 "a control character");
+	while (is_space_or_tab(end[-1]))
+		*--end = '\0';
+	while (isalnum((unsigned char)*rest) || *rest == '-')
+		rest++;
+	/* This may be another file, so the line is not shown. */
+	if (rest == line || (*rest != '\0' && !is_space_or_tab(*rest)))
+		return refuse_file(f, f->line,
+		    "a line is NAME or NAME ARGUMENT, "
+		    "with a blank between them");
+	*word = line;
+	*argument = NULL;
+	if (*rest != '\0') {
+		for (*rest++ = '\0'; is_space_or_tab(*rest); rest++)
+			;
+		*argument = rest;
+	}
 	return true;
 }
 
@@ -133,28 +145,21 @@ bool
 options_file_next(struct options_file *f, const char **word,
     const char **argument)
 {
-	while (*f->next != '\0') {
-		char *line = strsep(&f->next, "\n"), *rest, *end;
+	while (f->next < f->end) {
+		char *line = f->next;
+		char *end = memchr(line, '\n', (size_t)(f->end - line));
 
 		f->line++;
-		line += strspn(line, BLANKS);
-		if (*line == '\0' || *line == '#')
-			continue;
-		for (end = line + strlen(line); strchr(BLANKS, end[-1]);)
-			*--end = '\0';
-		rest = line + strspn(line, WORD_LETTERS);
-		/* This may be another file, so the line is not shown. */
-		if (rest == line || (*rest != '\0' && !strchr(BLANKS, *rest)))
+		if (end == NULL)
 			return refuse_file(f, f->line,
-			    "a line is NAME or NAME ARGUMENT, "
-			    "with a blank between them");
-		*word = line;
-		*argument = NULL;
-		if (*rest != '\0') {
-			*rest++ = '\0';
-			*argument = rest + strspn(rest, BLANKS);
-		}
-		return true;
+			    "the last line has no line feed; "
+			    "the file is incomplete");
+		f->next = end + 1;
+		*end = '\0';
+		while (is_space_or_tab(*line))
+			line++;
+		if (line != end && *line != '#')
+			return split_line(f, line, end, word, argument);
 	}
 	return false;
 }

@@ -11,8 +11,8 @@ struct options_file {
 	const char *problem; /* why it cannot be used; NULL: no reason */
 	/* the line of the problem, else of the last word; 0: the whole file */
 	unsigned line;
-	char *next; /* the lines that are not read yet */
-	char text[OPTIONS_FILE_MOST + 1];
+	char *next, *end; /* the lines that are not read yet */
+	char text[OPTIONS_FILE_MOST];
 };
 
 /*

@@ -1,12 +1,12 @@
 /*
- * Reads the command line and the file of options by one table, from which the
- * usage and --help are also made.
+ * Reads the command line and the file of options. One table describes all
+ * options; the usage and --help are also made from it.
  *
  * Runs as root, before the process reads anything from the client. First all
- * options are collected, then each one that is given is read once: its text on
- * the command line, or else its text in the file. A mistake is printed if kpopd
- * was started by hand. Under inetd fd 2 would be the client, so a mistake is
- * logged.
+ * options are collected. Then each given option is read once: its text on the
+ * command line, or else its text in the file. A mistake is printed if kpopd was
+ * started by hand. Under inetd fd 2 is the connection to the client, so a
+ * mistake is logged.
  *
  * A new option needs a row here, a function that reads its argument, entries in
  * kpopd.8, kpopd.conf.5 and examples/kpopd.conf (tests/tools/manuals compares
@@ -83,9 +83,10 @@ read_limits(struct options *o, const char *text)
 }
 
 /*
- * Reads -C. Only kpopd-tls can find out whether OpenSSL has these ciphers. Here
- * the text must only be short enough for the record of what worked last
- * (layer.c), and consist of characters that the log may contain.
+ * Reads -C. Only kpopd-tls can find out whether OpenSSL has these ciphers. This
+ * function only checks two things. The text must fit in the record of the last
+ * successful trial (layer.c), and have only characters that the log may
+ * contain.
  */
 static int
 read_ciphers(struct options *o, const char *text)
@@ -231,8 +232,8 @@ struct row {
 	int where;            /* WITH_... and so on */
 	/* Reads the argument (NULL if it takes none). Returns 0 or -1. */
 	int (*read)(struct options *o, const char *text);
-	size_t field;      /* if read is NULL: where any text is stored */
-	const char *takes; /* after a wrong argument: "-t takes ..." */
+	size_t field;      /* if read is NULL: the field that gets the text */
+	const char *takes; /* for the message "-t takes ..., not ..." */
 	const char *help;  /* lines of at most WIDTH - HELP_INDENT bytes */
 };
 
@@ -397,7 +398,10 @@ print_help(struct options *o, const char *text)
 	exit(0);
 }
 
-/* Prints the options of one line of the usage, after column characters. */
+/*
+ * Prints the options of one line of the usage. column: the number of characters
+ * that the line already has.
+ */
 static void
 print_options(int where, int column)
 {
@@ -708,14 +712,59 @@ set_options(struct options *o, struct reading *g, struct options_file *f)
 	return set_dependent(g, o);
 }
 
-void
+bool
 options_read(struct options *o, int argc, char **argv, bool by_hand)
 {
+	const struct given *when = &reading.given[find_row("tls") - rows];
+
 	reading = (struct reading){ .why = "" };
 	*o = (struct options){ .by_hand = by_hand };
-	if (!read_command_line(&reading, o, argc, argv) ||
-	    !set_options(o, &reading, &file))
-		options_refuse(o, reading.why, reading.what);
+	if (read_command_line(&reading, o, argc, argv) &&
+	    set_options(o, &reading, &file))
+		return true;
+	/* The mistake may have come before tls was read. */
+	if (when->on_line != NULL)
+		read_when(o, when->on_line);
+	else if (when->in_file != NULL)
+		read_when(o, when->in_file);
+	return false;
+}
+
+void
+options_refuse_mistake(const struct options *o)
+{
+	options_refuse(o, reading.why, reading.what);
+}
+
+/* Returns true if both texts, or none of them, are there and are equal. */
+static bool
+is_same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+bool
+options_have_changed(void)
+{
+	static struct options_file file_again;
+	static struct options options;
+	struct reading again = { .why = "" };
+	struct log_text t;
+
+	for (size_t i = 0; i < ROWS; i++)
+		again.given[i].on_line = reading.given[i].on_line;
+	if (!set_options(&options, &again, &file_again)) {
+		log_event(LOG_ERR, "failed",
+		    "what=\"reading the options again\" error=\"%s%s\"",
+		    again.why, log_words(&t, again.what));
+		return false;
+	}
+	for (size_t i = 0; i < ROWS; i++)
+		if (again.given[i].on_line == NULL &&
+		    !is_same_text(again.given[i].in_file,
+			reading.given[i].in_file))
+			return true;
+	return false;
 }
 
 void

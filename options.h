@@ -13,15 +13,15 @@
 #include "proxies.h"
 
 #define TLS_CIPHERS_MOST 1000 /* bytes of -C with its NUL */
-/* kpopd-tls's exit status if OpenSSL does not have them. */
+/* kpopd-tls's exit status if OpenSSL does not have the ciphers of -C. */
 #define TLS_BAD_CIPHERS 2
 
 /* When TLS is used. TLS_UNSET: only while the options are read. */
 enum tls_when { TLS_NO, TLS_OFFER, TLS_REQUIRE, TLS_IMMEDIATE, TLS_UNSET };
 
 /*
- * The options. Every field has its default after options_read. Its strings are
- * those of argv or of the file, or constants.
+ * The options, after options_read. A field that no option sets has its default.
+ * The strings are those of argv or of the file, or constants.
  */
 struct options {
 	bool by_hand;        /* mistakes are printed, not logged */
@@ -47,7 +47,7 @@ struct options {
 		const char *user;              /* of kpopd-tls */
 		const char *ciphers; /* OpenSSL's list; "": kpopd-tls's own */
 		enum tls_when when;
-		bool works; /* set by main */
+		bool works; /* kpopd-tls can use these; set by main */
 	} tls;
 	struct proxies proxies;
 	struct lock_plan locks;
@@ -55,22 +55,33 @@ struct options {
 };
 
 /*
- * Reads the command line and the file of options, and fills *o. by_hand: fd 0
- * is not a connection. A mistake ends the process (options_refuse), as do
- * --help and --version. Called once.
+ * Reads the command line and the file of options. by_hand: fd 0 is not a
+ * socket. Ends the process for --help and --version. Returns false if there is
+ * a mistake; then o has only by_hand, and tls.when as far as it is known, for
+ * options_refuse_mistake and the answer to clients. Called once.
  */
-void options_read(struct options *o, int argc, char **argv, bool by_hand);
+bool options_read(struct options *o, int argc, char **argv, bool by_hand);
+
+/* Reports the mistake and ends the process, as options_refuse does. */
+_Noreturn void options_refuse_mistake(const struct options *o);
 
 /*
- * Reports the text of why, then that of what, as the reason for which kpopd
- * cannot start: on standard error if kpopd was started by hand, with the usage
- * unless the reason is in the file; otherwise in the log. Ends the process with
+ * Reads the file of options again. Returns true if the options are without a
+ * mistake and are not those that options_read has read; *o stays as it is. Logs
+ * a mistake.
+ */
+bool options_have_changed(void);
+
+/*
+ * Reports why kpopd cannot start: the text why, followed by the text what. If
+ * kpopd was started by hand, prints this to standard error, and the usage
+ * unless the reason is in the file; otherwise logs it. Ends the process with
  * status 2.
  */
 _Noreturn void options_refuse(const struct options *o, const char *why,
     const char *what);
 
-/* As options_refuse, always in the log. */
+/* Does the same as options_refuse, but always logs. */
 _Noreturn void options_log_refusal(const char *why, const char *what);
 
 /*

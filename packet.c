@@ -2,9 +2,9 @@
  * Sends and receives packets, with descriptors, over the socket pairs between
  * the processes of a connection.
  *
- * Runs in every process. A received packet comes from a process that may be
- * compromised: its bytes are not looked at here, and a receiver opens no
- * descriptor that it has not asked for.
+ * Runs in every process. This file does not interpret the bytes of a packet.
+ * packet_receive may read from a compromised process, so it accepts no
+ * descriptor. packet_await reads only from the monitor.
  */
 #include "config.h"
 
@@ -47,7 +47,10 @@ packet_send(int channel, const void *data, size_t n, const int *fds, int k)
 		c->cmsg_len = CMSG_LEN((size_t)k * sizeof(int));
 		memcpy(CMSG_DATA(c), fds, (size_t)k * sizeof(int));
 	}
-	/* send without descriptors, because most filters permit no sendmsg. */
+	/*
+	 * Use send if there are no descriptors, because most filters do not
+	 * permit sendmsg.
+	 */
 	do
 		sent = k > 0 ? sendmsg(channel, &message, MSG_NOSIGNAL) :
 			       send(channel, data, n, MSG_NOSIGNAL);
@@ -92,7 +95,10 @@ packet_receive(int channel, void *data, size_t size)
 	if (n == -1)
 		return errno == EAGAIN || errno == EINTR ? PACKET_NONE :
 							   PACKET_END;
-	/* Without room for descriptors the kernel opens none. */
+	/*
+	 * The kernel opens no descriptor, because message has no buffer for
+	 * control data.
+	 */
 	return (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 ? n :
 								     PACKET_BAD;
 }

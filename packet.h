@@ -24,9 +24,10 @@ void packet_make_channel(int ends[2]);
 int packet_send(int channel, const void *data, size_t n, const int *fds, int k);
 
 /*
- * Waits for a packet of exactly n bytes with exactly k descriptors. Returns 0
- * with the descriptors, which belong to the caller and are close-on-exec, in
- * fds[k]; or -1 if another packet or the end of the channel came.
+ * Waits for a packet of exactly n bytes with exactly k descriptors. Stores the
+ * descriptors, which are close-on-exec and which the caller must close, in
+ * fds[k], and returns 0. Returns -1 if another packet or the end of the channel
+ * came.
  */
 int packet_await(int channel, void *data, size_t n, int *fds, int k);
 
@@ -34,7 +35,10 @@ int packet_await(int channel, void *data, size_t n, int *fds, int k);
 /* the other end is closed; an empty packet counts as the end */
 #define PACKET_END 0
 #define PACKET_NONE (-1) /* no packet has come yet */
-/* the packet was larger than size, or carried descriptors; none is opened */
+/*
+ * the packet was larger than size, or carried descriptors, which were not
+ * opened
+ */
 #define PACKET_BAD (-2)
 
 /*

@@ -1,7 +1,7 @@
 /*
  * Splits a path into its directory and its last component.
  *
- * Runs in every process; pure computation. No symlink is looked at.
+ * Runs in every process; pure computation. It does not look at symlinks.
  */
 #include "config.h"
 

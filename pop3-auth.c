@@ -1,9 +1,9 @@
 /*
  * Obeys POP3 clients in AUTHORIZATION: USER and PASS, AUTH, STLS.
  *
- * Runs as the pre-auth user in its jail. The client is not authenticated yet:
- * the size of a token is bounded, and the number of attempts is, too. Cleartext
- * after STLS is never taken for commands inside TLS.
+ * Runs as the pre-auth user in its jail. The client is not authenticated yet,
+ * so the size of a token and the number of attempts are bounded. Cleartext that
+ * follows STLS is never obeyed.
  *
  * RFC 1939 §4, RFC 2595 §4 (STLS), RFC 5034 (AUTH).
  */
@@ -19,11 +19,14 @@
 #include "pop3-auth.h"
 
 #define TOKEN 65536 /* bytes of a SASL token */
-/* Bytes of a token in base64, with CRLF or a NUL. */
+/* Bytes of a buffer for a token in base64, with CRLF or a NUL. */
 #define TOKEN_LINE (4 * ((TOKEN + 2) / 3) + 3)
-/* Bytes that the longest line can decode to, a little more than TOKEN. */
+/*
+ * Bytes of a buffer for the token in the longest line, a little more than
+ * TOKEN.
+ */
 #define TOKEN_ROOM (TOKEN + POP3_LINE)
-#define ATTEMPTS 3 /* failed attempts of AUTH that end the connection */
+#define ATTEMPTS 3 /* this many failed attempts of AUTH end the connection */
 #define AUTH_GSSAPI "AUTH GSSAPI "
 
 /* What read_token returns besides a size. */
@@ -33,13 +36,13 @@
 struct authorization {
 	const struct pop3_preauth *preauth;
 	/*
-	 * USER's argument or AUTH's authorization identity; belongs to the
-	 * caller of pop3_login.
+	 * A buffer of pop3_login's caller for USER's argument or AUTH's
+	 * authzid.
 	 */
 	char *user;
 	size_t user_size;
 	bool has_user, inside_tls;
-	int attempts; /* of AUTH, failed */
+	int attempts; /* failed attempts of AUTH */
 };
 
 /* Returns true if STLS would be obeyed now. */
@@ -59,7 +62,7 @@ lacks_tls(const struct authorization *a)
 	return a->preauth->needs_tls && !a->inside_tls;
 }
 
-/* Refuses a login outside TLS. */
+/* Refuses a login outside TLS, because TLS is required. */
 static enum pop3_verdict
 require_tls(struct pop3 *p)
 {
@@ -120,9 +123,9 @@ refuse_password(struct pop3 *p, int count, char **args)
 }
 
 /*
- * Begins TLS. If the client has sent cleartext after STLS, the connection ends:
- * a third party could have inserted the cleartext, so it must not be obeyed,
- * neither now nor as if it had come inside TLS (RFC 2595 §2.4; CVE-2011-0411).
+ * Begins TLS. If cleartext follows STLS, ends the connection, because a third
+ * party may have inserted it. Otherwise it would be obeyed as if it had come
+ * inside TLS (RFC 2595 §2.4; CVE-2011-0411).
  */
 static enum pop3_verdict
 stls(struct pop3 *p, int count, char **args)
@@ -198,8 +201,9 @@ refuse_token(struct pop3 *p, uint64_t n)
 }
 
 /*
- * Decodes base64 into token[TOKEN_ROOM]. Returns its size, or TOKEN_REFUSED
- * (answered) if it is too large or not base64.
+ * Decodes base64 into token[TOKEN_ROOM]. Returns the token's size. If the token
+ * is too large or text is not base64, sends a refusal and returns
+ * TOKEN_REFUSED.
  */
 static int
 decode_token(struct pop3 *p, const char *text, unsigned char *token)
@@ -213,7 +217,7 @@ decode_token(struct pop3 *p, const char *text, unsigned char *token)
 	return n <= TOKEN ? n : TOKEN_REFUSED;
 }
 
-/* Returns how many bytes n bytes of base64 encode. */
+/* Returns how many bytes are encoded in n bytes of base64. */
 static uint64_t
 decoded_size(uint64_t n)
 {
@@ -221,10 +225,10 @@ decoded_size(uint64_t n)
 }
 
 /*
- * Reads the client's next token, which is a line by itself, into
- * token[TOKEN_ROOM]. Returns its size, TOKEN_REFUSED (answered) if the client
- * has cancelled or the line is not a token, or TOKEN_LOST if the connection
- * has ended.
+ * Reads a line with the client's next token into token[TOKEN_ROOM]. Returns the
+ * token's size, or TOKEN_LOST if the connection has ended. If the client
+ * cancels or the line is not a token, sends a refusal and returns
+ * TOKEN_REFUSED.
  */
 static int
 read_token(struct pop3 *p, unsigned char *token)
@@ -243,18 +247,21 @@ read_token(struct pop3 *p, unsigned char *token)
 		return TOKEN_REFUSED;
 	}
 	/*
-	 * An empty token is an empty line. Some clients write it as AUTH's
-	 * empty argument, which is accepted.
+	 * An empty token is an empty line. "=" means an empty token only as
+	 * AUTH's argument, but some clients send "=" here, too.
 	 */
 	if (strcmp(line, "=") == 0)
 		return 0;
-	/* A line with a NUL in it is not base64, and neither is "!". */
+	/*
+	 * In place of a line that contains a NUL, decode "!", which is refused
+	 * because it is not base64.
+	 */
 	return decode_token(p, strlen(line) == (size_t)n ? line : "!", token);
 }
 
 /*
- * Does AUTH's exchange of tokens. token contains the initial response of n
- * bytes (0: none).
+ * Exchanges the tokens of AUTH. token contains the initial response of n bytes
+ * (0: none).
  */
 static enum pop3_verdict
 exchange_tokens(struct pop3 *p, unsigned char *token, int n)
@@ -280,8 +287,9 @@ exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 		first = false;
 	}
 	/*
-	 * A truncated name would be another user's, and an empty one means the
-	 * principal's own.
+	 * Refuse an authzid that does not fit: truncated, it would be another
+	 * user's name. An empty authzid is valid; it means the principal's own
+	 * user name.
 	 */
 	if (result == -1 ||
 	    preauth->get_authzid(preauth->self, &authzid) == -1 ||
@@ -291,8 +299,8 @@ exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 }
 
 /*
- * Counts an attempt that ended with verdict. Returns the verdict, or POP3_LEAVE
- * after ATTEMPTS that failed.
+ * Counts an attempt of AUTH if it failed, that is, if verdict is POP3_GO_ON.
+ * Returns verdict, or POP3_LEAVE after ATTEMPTS failures.
  */
 static enum pop3_verdict
 count_attempt(struct pop3 *p, enum pop3_verdict verdict)
@@ -339,7 +347,10 @@ quit_login(struct pop3 *p, int count, char **args)
 	return POP3_LEAVE;
 }
 
-/* Answers a line that is too long. If it is AUTH's, its token is too large. */
+/*
+ * Refuses a line that is too long. If it begins with AUTH GSSAPI, the answer is
+ * that the token is too large.
+ */
 static enum pop3_verdict
 refuse_long_auth(struct pop3 *p, const char *line)
 {
@@ -378,8 +389,8 @@ static const struct pop3_command gssapi_commands[] = {
 };
 
 /*
- * RFC 5034 §4 does not permit an initial response that makes AUTH's line too
- * long, but with a Kerberos token the line always is.
+ * RFC 5034 §4 permits an initial response only if it fits in a command line. A
+ * Kerberos token never fits, so kpopd accepts longer lines for AUTH.
  */
 static char login_line[TOKEN_LINE + POP3_LINE];
 
@@ -425,8 +436,8 @@ pop3_login(struct io *io, const struct pop3_preauth *preauth, char *user_name,
 
 	pop3_ok(&p, "kpopd at your service");
 	/*
-	 * The earlier answers are sent now. If the client is gone, this is the
-	 * last moment to log the refusal.
+	 * Send waiting answers before the login is passed on. If the client has
+	 * gone, log that here, because there will be no session that logs it.
 	 */
 	if (pop3_obey(&p) == POP3_LOGIN && io_flush(io) == 0)
 		return 0;

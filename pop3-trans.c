@@ -20,8 +20,7 @@
 
 #define NUMBER 21 /* the digits of a uint64_t, and a NUL */
 /*
- * The least space in the output buffer, in bytes, for which send_lines
- * converts.
+ * send_lines flushes the output buffer if less than this many bytes are free.
  */
 #define LINE_ROOM 4096
 
@@ -29,7 +28,7 @@
 struct transaction {
 	struct maildrop *drop;
 	size_t retrieved, topped, removed; /* messages */
-	uint64_t wire_size; /* of all that was sent of messages */
+	uint64_t wire_size; /* of all parts of messages that were sent */
 };
 
 /*
@@ -51,8 +50,8 @@ to_number(const char *text, uint64_t *n)
 }
 
 /*
- * Reads the number of a message that is not marked. Returns it, or 0
- * (answered).
+ * Reads a message number. Returns it if that message exists and is not marked.
+ * Otherwise answers why not and returns 0.
  */
 static size_t
 message_number(struct pop3 *p, const char *text)
@@ -86,9 +85,9 @@ stat_drop(struct pop3 *p, int count, char **args)
 }
 
 /*
- * Writes n in decimal at the end of text[NUMBER]. Returns its first digit.
- * LIST of a million messages calls this; printf would take longer than all the
- * rest of LIST.
+ * Writes n in decimal at the end of text[NUMBER]. Returns a pointer to the
+ * first digit. printf is not used, because in LIST of a million messages it
+ * would take longer than all the rest.
  */
 static const char *
 decimal(uint64_t n, char text[NUMBER])
@@ -137,9 +136,9 @@ put_uidl(struct pop3 *p, const char *before, size_t n)
 }
 
 /*
- * Answers LIST or UIDL, of one message or of all. The function is inline
- * because a mailbox may have a million messages: without the call by pointer
- * each line costs 3 % less.
+ * Answers LIST or UIDL, of one message or of all. The function is inline, so
+ * that the compiler calls put directly. Each line then costs 3 % less, and a
+ * mailbox may have a million messages.
  */
 static inline enum pop3_verdict
 about_one_or_all(struct pop3 *p, int count, char **args, line_about *put)
@@ -172,7 +171,7 @@ uidl(struct pop3 *p, int count, char **args)
 }
 
 /*
- * Sends the header of a message and at most body_lines lines of its body, or
+ * Sends the header of a message and at most body_lines lines of its body. Sends
  * less if the message cannot be read or the connection ends. Returns the wire
  * size of what was sent.
  */
@@ -204,20 +203,20 @@ send_lines(struct pop3 *p, struct span *span, uint64_t body_lines)
 }
 
 /*
- * Sends a message that was begun, and ends reading it. Returns true if all that
- * was asked for was sent.
+ * Sends a message that maildrop_begin has found, and calls maildrop_end.
+ * Returns true if all that the client asked for was sent.
  */
 static bool
 send_begun(struct pop3 *p, size_t n, struct span *span, uint64_t body_lines)
 {
 	uint64_t sent = send_lines(p, span, body_lines);
 
-	/* TOP's answer does not announce a size. */
+	/* TOP sends only a part, so there is no size to compare. */
 	if (body_lines != WIRE_ALL)
 		sent = span->wire_size;
 	/*
-	 * If the connection has ended, that explains the missing part; the
-	 * mailbox need not have changed.
+	 * If the connection has ended, a missing part does not mean that the
+	 * mailbox has changed.
 	 */
 	if (p->io->error != IO_OK && sent != span->wire_size)
 		return false;
@@ -226,9 +225,9 @@ send_begun(struct pop3 *p, size_t n, struct span *span, uint64_t body_lines)
 
 /*
  * Answers with a message, or its header and body_lines lines of its body. After
- * "+OK" an error can no longer be reported: if the mailbox turns out to have
- * changed, the connection ends without the final dot. Otherwise the client
- * would take a part of the message for all of it.
+ * "+OK" an error can no longer be reported. So if the mailbox has changed, the
+ * connection ends without the final dot. Otherwise the client would consider a
+ * part of the message complete.
  */
 static enum pop3_verdict
 send_message(struct pop3 *p, size_t n, uint64_t body_lines)
@@ -282,8 +281,8 @@ top(struct pop3 *p, int count, char **args)
 	if (!to_number(args[2], &lines))
 		return pop3_err(p, "the number of lines is 0, 1, 2 and so on");
 	/*
-	 * UINT64_MAX lines of TOP must not become RETR, which announces and
-	 * checks the size.
+	 * A count of UINT64_MAX must not be taken for WIRE_ALL, which means
+	 * RETR.
 	 */
 	return send_message(p, n, lines == WIRE_ALL ? lines - 1 : lines);
 }
@@ -316,9 +315,9 @@ rset(struct pop3 *p, int count, char **args)
 }
 
 /*
- * Refuses LAST. If LAST answered 0 at the beginning of each session, clients
- * that ask for it first (fetchmail) would take every message for a new one.
- * When LAST is refused, they use UIDL.
+ * Refuses LAST. At the beginning of a session LAST could only answer 0. Clients
+ * that send it first (fetchmail) would then consider every message new. If LAST
+ * is refused, they use UIDL.
  */
 static enum pop3_verdict
 last(struct pop3 *p, int count, char **args)

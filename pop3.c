@@ -1,19 +1,20 @@
 /*
- * Reads POP3 commands over an io and has the table of the current state obey
- * them.
+ * Reads POP3 commands and calls their handlers, which are in the table of the
+ * current state.
  *
- * Runs as the pre-auth user in its jail (pop3-auth.c: AUTHORIZATION), then as
- * the owner of the mailbox (pop3-trans.c: TRANSACTION and UPDATE), and for a
- * refusal as the pre-auth user again. The client is not trusted: a line that is
- * too long is read to its end and refused once, no number from the client
- * decides an allocation, and no byte from the client is part of an answer.
+ * Runs as the pre-auth user in its jail for AUTHORIZATION (pop3-auth.c) and for
+ * a refusal (refusal.c). Runs as the owner of the mailbox for TRANSACTION and
+ * UPDATE (pop3-trans.c). The client is not trusted. A line that is too long is
+ * read to its end and refused once. No number from the client decides an
+ * allocation, and no byte from the client is part of an answer.
  *
- * A state is a table of commands with their numbers of arguments. A handler
- * gives exactly one answer, by ending in pop3_ok() or pop3_err(). The states
- * call this file, and this file calls them through the table alone.
+ * A state is a table of commands, with the permitted numbers of arguments. A
+ * handler writes one answer, except for a login, which another process answers.
+ * The states call this file directly. This file calls them only through their
+ * tables.
  *
  * RFC 1939 (POP3), RFC 2449 (CAPA, response codes), RFC 3206 (AUTH and SYS
- * codes). Of RFC 6856 only the command UTF8.
+ * codes). Of RFC 6856, only the command UTF8 is supported.
  */
 #include "config.h"
 
@@ -28,8 +29,8 @@
 #include "pop3.h"
 
 /*
- * A command with its arguments: TOP has two, and one more shows that there are
- * too many.
+ * The command and at most three arguments are stored. No command uses more than
+ * two.
  */
 #define WORDS 4
 
@@ -76,10 +77,11 @@ pop3_capa(struct pop3 *p, int count, char **args)
 }
 
 /*
- * Obeys clients that send UTF8 although CAPA does not list it: mail is always
- * sent as it is stored. CAPA does not list UTF8 because kpopd does not do all
- * that RFC 6856 requires. Besides, libcamel 3.46 (Evolution) sends a listed
- * UTF8 without a line end, and waits.
+ * Answers "+OK" to clients that send UTF8 although CAPA does not list it.
+ * Nothing else is necessary, because mail is always sent as it is stored. CAPA
+ * does not list UTF8 because kpopd does not do all that RFC 6856 requires.
+ * Besides, if CAPA lists UTF8, libcamel 3.46 (Evolution) sends it without a
+ * line end, and waits.
  */
 enum pop3_verdict
 pop3_utf8(struct pop3 *p, int count, char **args)
@@ -104,8 +106,8 @@ next_word(char **line)
 }
 
 /*
- * Splits the rest of a line into words and stores them in args after the
- * command, as many as args has room for. Returns how many words there are.
+ * Splits the rest of a line into words and stores the first WORDS - 1 of them
+ * in args, after the command. Returns the number of all words.
  */
 static int
 split(char *line, char **args)
@@ -135,7 +137,10 @@ take_rest(char *line, char **args)
 	return n > 0 ? 1 : 0;
 }
 
-/* A mail client errs once; a program that does not speak POP3 goes on. */
+/*
+ * A mail client sends few such lines in a row; a program that does not speak
+ * POP3 sends many.
+ */
 enum pop3_verdict
 pop3_not_understood(struct pop3 *p, const char *text)
 {
@@ -148,8 +153,8 @@ pop3_not_understood(struct pop3 *p, const char *text)
 }
 
 /*
- * Finds the command of a line of length bytes in the state's table and has it
- * obeyed.
+ * Finds the command of a line of length bytes in the state's table, and calls
+ * its handler.
  */
 static enum pop3_verdict
 dispatch(struct pop3 *p, char *line, int length)
@@ -160,8 +165,8 @@ dispatch(struct pop3 *p, char *line, int length)
 
 	if (memchr(line, '\0', (size_t)length) != NULL) {
 		/*
-		 * Read as lines, a binary PROXY header begins with two empty
-		 * lines and a NUL.
+		 * A binary PROXY header, read as lines, begins with two empty
+		 * lines and then a line of one NUL.
 		 */
 		if (p->refused == NULL && length == 1 && p->nonsense == 2)
 			p->refused = foreign_protocol("\r\n\r\n");
@@ -184,8 +189,8 @@ dispatch(struct pop3 *p, char *line, int length)
 }
 
 /*
- * Returns true if line begins with the command of the state that may have a
- * line longer than POP3_LINE.
+ * Returns true if line begins with the state's long_command, whose line may be
+ * longer than POP3_LINE.
  */
 static bool
 may_be_long(const struct pop3_state *state, const char *line)
@@ -214,7 +219,7 @@ pop3_obey(struct pop3 *p)
 		int length = io_line(p->io, line, p->state->line_size);
 
 		/*
-		 * If the first line has no end, line nevertheless contains its
+		 * Even if the first line never ends, `line` contains its
 		 * beginning.
 		 */
 		if (!p->has_spoken && p->refused == NULL)

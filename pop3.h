@@ -14,10 +14,10 @@
 #include "maildrop.h"
 
 #define POP3_LINE 255 /* bytes of a command with its CRLF (RFC 2449 §4) */
-/* So many lines in a row that are not commands end the connection. */
+/* This many lines in a row that are not commands end the connection. */
 #define POP3_NONSENSE 20
-#define POP3_ANY INT_MAX /* most: any number of arguments */
-/* most: the rest of the line is one argument, with the blanks in it */
+#define POP3_ANY INT_MAX /* for `most`: any number of arguments */
+/* for `most`: the rest of the line is one argument, with the blanks in it */
 #define POP3_TEXT (-1)
 
 /* What the loop does after a command. */
@@ -28,9 +28,9 @@ struct pop3;
 /* A row of a state's table of commands. */
 struct pop3_command {
 	const char *name; /* NULL: the end of the table */
-	int least, most;  /* arguments; most: also POP3_ANY or POP3_TEXT */
+	int least, most;  /* arguments; `most` may be POP3_ANY or POP3_TEXT */
 	/*
-	 * Obeys the command, with one answer. args[0] is the command,
+	 * Obeys the command and writes one answer. args[0] is the command,
 	 * args[count - 1] the last argument.
 	 */
 	enum pop3_verdict (*run)(struct pop3 *p, int count, char **args);
@@ -41,17 +41,19 @@ struct pop3_state {
 	const struct pop3_command *commands;
 	/*
 	 * Buffer for the client's lines, and its size: at least POP3_LINE. A
-	 * larger buffer permits longer lines, but only of long_command.
+	 * larger buffer permits longer lines, but only for long_command.
 	 */
 	char *line;
 	size_t line_size;
-	const char *long_command; /* with a blank at its end; NULL: none */
+	const char *long_command; /* its name and a blank; NULL: none */
 	/*
 	 * Answers a line that is too long; line contains its beginning. NULL:
-	 * as any line that is not a command.
+	 * it is answered like any line that is not a command.
 	 */
 	enum pop3_verdict (*refuse_long)(struct pop3 *p, const char *line);
-	/* Writes CAPA's lines of this state alone. NULL: none. */
+	/*
+	 * Writes the lines of CAPA that only this state has. NULL: it has none.
+	 */
 	void (*put_capabilities)(struct pop3 *p);
 };
 
@@ -59,16 +61,17 @@ struct pop3_state {
 struct pop3 {
 	struct io *io;
 	const struct pop3_state *state;
-	/* pop3-auth.c; NULL in TRANSACTION */
+	/* for pop3-auth.c; NULL in TRANSACTION */
 	struct authorization *authorization;
-	/* pop3-trans.c; NULL in AUTHORIZATION */
+	/* for pop3-trans.c; NULL in AUTHORIZATION */
 	struct transaction *transaction;
-	/* A line has come since the connection, or STLS, began. */
+	/* A line has come since the connection, or its TLS, began. */
 	bool has_spoken;
 	int nonsense; /* lines in a row that were not commands */
 	/*
-	 * Why the client was refused last, for the log if it leaves then; NULL:
-	 * not worth a line.
+	 * The reason of the last refusal. It is logged if the client leaves
+	 * without a login. NULL: the log contains how the connection ended
+	 * instead.
 	 */
 	const char *refused;
 	/* Why the session ended, for the log; NULL: see pop3_why_ended. */
@@ -92,8 +95,8 @@ enum pop3_verdict pop3_err(struct pop3 *p, const char *text);
 enum pop3_verdict pop3_end_lines(struct pop3 *p);
 
 /*
- * Answers "-ERR" with text to a line that is not a command. Returns POP3_LEAVE
- * (logged) after POP3_NONSENSE in a row.
+ * Answers "-ERR" with text to a line that is not a command. Returns POP3_GO_ON.
+ * After POP3_NONSENSE such lines in a row, logs that and returns POP3_LEAVE.
  */
 enum pop3_verdict pop3_not_understood(struct pop3 *p, const char *text);
 
@@ -101,9 +104,7 @@ enum pop3_verdict pop3_not_understood(struct pop3 *p, const char *text);
 enum pop3_verdict pop3_capa(struct pop3 *p, int count, char **args);
 enum pop3_verdict pop3_utf8(struct pop3 *p, int count, char **args);
 
-/*
- * Returns the word that the log has for the end of a connection by this error.
- */
+/* Returns the word in the log for a connection that this error has ended. */
 const char *pop3_why_ended(enum io_error error);
 
 /*

@@ -3,10 +3,10 @@
  * or AUTH.
  *
  * Runs in the pre-auth process: as root until enter_preauth_jail has ended,
- * then as the pre-auth user in its jail. It reads the bytes of clients that
- * have not logged in, and holds the service's key. So it can open no file but
- * krb5.conf, can write to no file but the replay cache, which root has opened,
- * and affects other processes only by the messages of message.h.
+ * then as the pre-auth user in its jail. The process reads the bytes of a
+ * client that has not logged in, and has the service's key. So it can open no
+ * file but krb5.conf, and write to no file but the replay cache, which root has
+ * opened. It affects other processes only by the messages of message.h.
  */
 #include "config.h"
 
@@ -32,7 +32,7 @@
 
 /* The file in the jail that GSSAPI reads in place of krb5.conf. */
 #define KRB5_CONF "krb5.conf"
-#define KRB5_CONF_MOST (1 << 20) /* bytes of it that are compared, at most */
+#define KRB5_CONF_MOST (1 << 20) /* the most bytes of it that are compared */
 
 struct preauth {
 	const struct options *o;
@@ -50,8 +50,8 @@ struct preauth {
 };
 
 /*
- * Asks the monitor for MESSAGE_TLS or MESSAGE_LAYER. Returns the descriptor
- * that it sends, or -1.
+ * Sends the monitor a request, MESSAGE_TLS or MESSAGE_LAYER. Returns the
+ * descriptor in the monitor's answer, or -1.
  */
 static int
 ask_monitor(struct preauth *g, char kind)
@@ -62,8 +62,8 @@ ask_monitor(struct preauth *g, char kind)
 }
 
 /*
- * Waits until kpopd-tls is ready: it sends its certificate's hash on the
- * cleartext side, fd. Returns 0 or -1.
+ * Waits until kpopd-tls is ready, which then sends its certificate's hash on
+ * the cleartext side, fd. Returns 0 or -1.
  */
 static int
 await_tls(struct preauth *g, int fd)
@@ -102,7 +102,10 @@ start_tls(void *self)
 	return fd;
 }
 
-/* Takes a step of AUTH GSSAPI: pop3_preauth's authenticate. */
+/*
+ * Takes a step of AUTH GSSAPI, as the callback authenticate of struct
+ * pop3_preauth.
+ */
 static int
 step_gssapi(void *self, bool first, const void *token, size_t n,
     const void **challenge, size_t *size)
@@ -121,7 +124,7 @@ step_gssapi(void *self, bool first, const void *token, size_t n,
 	}
 }
 
-/* After AUTH GSSAPI, gives the authorization identity. Returns 0 or -1. */
+/* After AUTH GSSAPI, gets the authorization identity. Returns 0 or -1. */
 static int
 get_gssapi_authzid(void *self, const char **authzid)
 {
@@ -132,8 +135,8 @@ get_gssapi_authzid(void *self, const char **authzid)
 }
 
 /*
- * Returns true if the file at path has exactly this text of n bytes. A file
- * that is larger than KRB5_CONF_MOST never has.
+ * Returns true if the file at path has exactly this text of n bytes. Returns
+ * false if n is larger than KRB5_CONF_MOST.
  */
 static bool
 has_text(const char *path, const char *text, size_t n)
@@ -150,9 +153,9 @@ has_text(const char *path, const char *text, size_t n)
 }
 
 /*
- * As root, replaces the file at path, with this text of n bytes. Only the
- * pre-auth process's group may read it, because krb5.conf itself may not be
- * readable by others. Returns false (logged) if that failed.
+ * As root, replaces the file at path by this text of n bytes. Only the pre-auth
+ * user's group may read it, because others may not be permitted to read
+ * krb5.conf. Returns false (logged) if that failed.
  */
 static bool
 replace_file(const char *path, const char *text, size_t n, gid_t gid)
@@ -181,8 +184,9 @@ replace_file(const char *path, const char *text, size_t n, gid_t gid)
 
 /*
  * As root, puts the krb5.conf snapshot into the jail, where GSSAPI reads it in
- * each call. Returns false (logged) if it is not there: without it, or with an
- * older one, libkrb5 would apply other rules than the administrator's.
+ * each call. Returns false (logged) if the jail does not have it. Without the
+ * file, or with an older one, libkrb5 would apply other rules than the
+ * administrator's.
  */
 static bool
 provide_krb5_conf(const struct preauth *g, const struct account *account)
@@ -234,7 +238,8 @@ open_keys(struct preauth *g, struct auth *auth)
 }
 
 /*
- * As root, opens the keys; then enters the jail, as the pre-auth user.
+ * As root, opens the replay cache and copies the keys. Then enters the jail, as
+ * the pre-auth user.
  */
 static void
 enter_preauth_jail(struct preauth *g, const struct account *account,
@@ -322,8 +327,8 @@ serve_client(struct preauth *g)
 }
 
 /*
- * Hands the GSSAPI layer over to the relay, with the bytes that the client has
- * sent after the login: they are in the layer.
+ * Hands the GSSAPI layer over to the relay. Hands over the bytes that the
+ * client has sent after the login, too, because these are inside the layer.
  */
 static void
 hand_over_layer(struct preauth *g)

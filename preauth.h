@@ -13,7 +13,8 @@
  * process. Runs as root until the keys are copied, then as account, the
  * pre-auth user, in its jail. If the client is authenticated, the last message
  * on the channel is MESSAGE_LOGIN; otherwise the channel ends without that
- * message. auth: without keys. deadline: absolute, ms of CLOCK_MONOTONIC.
+ * message. auth: from auth_prepare. deadline: the login deadline, absolute, in
+ * ms of CLOCK_MONOTONIC.
  */
 _Noreturn void preauth(const struct options *o, const struct account *account,
     struct auth *auth, int64_t deadline, int channel);

@@ -1,9 +1,9 @@
 /*
- * Takes root's rights away for good, and shuts processes into jails.
+ * Drops root's rights for good, and puts processes into jails.
  *
  * Runs as root, in each process that is about to become another user, and in
  * the broker's child. It trusts the owner of the state directory. If a step
- * fails, or seems to have worked and has not, the process ends.
+ * fails, or reports success without effect, the process ends.
  */
 #include "config.h"
 
@@ -25,28 +25,29 @@
 #include "replay-cache.h"
 
 /*
- * Descriptors in a jail. The pre-auth process needs most: the keytab, the
- * replay cache, the connection, the channel to the monitor; with some to
- * spare.
+ * The limit of descriptors in a jail, with some to spare. The pre-auth process
+ * needs the most: the keytab, the replay cache, the connection, and the channel
+ * to the monitor.
  */
 #define JAIL_FILES 16
 /*
- * The size to which a process in a jail may write a file: the replay cache has
- * its size already.
+ * A process in a jail cannot make a file larger than this. The replay cache has
+ * this size from the start.
  */
 #define JAIL_FILE_SIZE ((rlim_t)REPLAY_SIZE)
 /*
- * Descriptors of a session or a broker: the spool, its directory, the state
- * directory, a journal, the channels, files of libkrb5; with some to spare.
+ * The limit of descriptors in a session or a broker, with some to spare. They
+ * need the spool, its directory, the state directory, a journal, the channels,
+ * and files of libkrb5.
  */
 #define SESSION_FILES 64
 
 /*
- * Returns true if the directory's owner or mode must still be set. Either it is
- * still root's, or its mode lacks a search permission: another process has
- * just created it, and is about to set both. Or its owner has made it writable
- * by others: this must not lock all users out, because a compromised pre-auth
- * process could do it.
+ * Returns true if the directory's owner or mode must still be set. If it is
+ * still root's, or its mode lacks a search permission, another process has just
+ * created it and is about to set both. If its owner has made it writable by
+ * others, the mode is set again. Otherwise a compromised pre-auth process could
+ * make all logins fail.
  */
 static bool
 is_unfinished_directory(const struct stat *st, mode_t mode, uid_t uid)
@@ -138,7 +139,7 @@ drop_capabilities(void)
 
 /*
  * Ends the process unless its ids are these, it has no other group, and it
- * cannot regain root's.
+ * cannot regain root's ids.
  */
 static void
 verify_identity(uid_t uid, gid_t gid, gid_t effective)
@@ -220,7 +221,7 @@ privsep_become(const struct account *a)
 	drop_root(a->uid, a->gid, a->gid);
 }
 
-/* No limit of processes, because the broker starts one for a recovery. */
+/* Sets no limit of processes, because the broker starts one for a recovery. */
 void
 privsep_become_broker(const struct account *a, gid_t group)
 {

@@ -1,4 +1,4 @@
-/* Takes root's rights away: see privsep.c. */
+/* Drops root's rights: see privsep.c. */
 #ifndef PRIVSEP_H
 #define PRIVSEP_H
 
@@ -7,8 +7,8 @@
 #include "account.h"
 
 /*
- * Root: opens the directory `name` below at, and makes it with this mode for
- * this owner if it is absent. Only root may be able to change at. An existing
+ * Root: opens the directory `name` below `at`, and makes it with this mode for
+ * this owner if it is absent. `at` must be writable by root only. An existing
  * directory must belong to the owner and must not be writable by others;
  * otherwise ends the process. Returns a descriptor (read-only, close-on-exec),
  * or -1 if the directory could not be made (logged).
@@ -23,8 +23,8 @@ int privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid,
 void privsep_make_jail(const char *state, const char *name);
 
 /*
- * Root: changes the root directory to STATE/NAME and becomes the user, for
- * good, with limits of memory, files and descriptors. Fatal on failure.
+ * Root: changes the root directory to STATE/NAME and becomes the user for good,
+ * with limits on memory, files and descriptors. Fatal on failure.
  */
 void privsep_jail(const char *state, const char *name, const struct account *a);
 
@@ -35,14 +35,15 @@ void privsep_jail(const char *state, const char *name, const struct account *a);
 void privsep_become(const struct account *a);
 
 /*
- * Root: becomes the user for good, with the spool's group as effective group: a
- * broker. It has no other group and no capability. Fatal on failure.
+ * Root: becomes the user for good, with the spool's group as effective group,
+ * for a broker. The process has no other group and no capability. Fatal on
+ * failure.
  */
 void privsep_become_broker(const struct account *a, gid_t group);
 
 /*
- * Child of a broker: becomes the user alone, as privsep_become does. Fatal on
- * failure.
+ * Child of a broker: becomes the user without the spool's group, as
+ * privsep_become does. Fatal on failure.
  */
 void privsep_leave_broker(const struct account *a);
 

@@ -5,14 +5,13 @@
 #include <sys/types.h>
 
 /*
- * Waits for the child pid as waitpid(2) does, also if a signal interrupts it.
- * options: waitpid's. Returns 0 with what waitpid stores in *status, or -1
- * with errno.
+ * Waits for the child pid. The arguments are those of waitpid(2). If a signal
+ * interrupts the wait, waits again. Returns 0, or -1 with errno.
  */
 int process_wait(pid_t pid, int *status, int options);
 
 /*
- * Replaces the client's socket, descriptors 0 and 1, by what descriptor 2 is:
+ * Replaces the client's socket, descriptors 0 and 1, by descriptor 2, which is
  * /dev/null. Fatal on failure.
  */
 void process_leave_client(void);

@@ -14,7 +14,7 @@ struct proxies {
 	struct proxy_network {
 		unsigned char address[16]; /* IPv4 as ::ffff:a.b.c.d */
 		int bits;                  /* of 128 */
-		bool local;                /* Unix sockets instead */
+		bool local;                /* not a network: Unix sockets */
 	} networks[PROXIES_MAX];
 };
 

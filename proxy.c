@@ -1,9 +1,9 @@
 /*
  * Reads one header of the PROXY protocol, in which a proxy names its client.
  *
- * Runs in the pre-auth process, jailed. Reads not a byte more than the header,
- * because another process may read what follows (TLS). The size of a header is
- * limited; it must arrive before the login deadline.
+ * Runs in the pre-auth process, jailed. Reads no byte after the header, because
+ * another process may read the bytes that follow (kpopd-tls). The size of a
+ * header is limited; it must arrive before the login deadline.
  *
  * Source: HAProxy's doc/proxy-protocol.txt, versions 1 and 2.
  */
@@ -34,7 +34,10 @@
 /* The first byte of the head: version and command. */
 #define V2_LOCAL 0x20
 #define V2_PROXY 0x21
-/* The second byte: address family and transport; bytes of the addresses. */
+/*
+ * The second byte: address family and transport. SIZE: bytes of the addresses;
+ * PORT: offset of the client's port.
+ */
 #define V2_UNSPECIFIED 0x00
 #define V2_TCP4 0x11
 #define V2_TCP4_SIZE 12
@@ -89,7 +92,7 @@ read_port(const char *text)
 
 /*
  * Reads the line "PROXY TCP4 source destination sourceport destinationport";
- * begun: its first BEGINNING bytes. Returns 0 or -1, as proxy_read.
+ * begun: its first BEGINNING bytes. Returns what proxy_read returns.
  */
 static int
 read_v1(struct io *io, const char *begun, struct address_text *client)
@@ -129,8 +132,8 @@ read_v1(struct io *io, const char *begun, struct address_text *client)
 }
 
 /*
- * Reads a header of version 2 after its signature. Returns 0 or -1, as
- * proxy_read.
+ * Reads a header of version 2 after its signature. Returns what proxy_read
+ * returns.
  */
 static int
 read_v2(struct io *io, struct address_text *client)

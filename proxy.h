@@ -6,10 +6,10 @@
 #include "io.h"
 
 /*
- * Reads one header of version 1 or 2, and not a byte more. Returns 0 with the
- * client's address in *client, which is "" if the proxy speaks for itself or
- * does not send its client's address; or -1 if there is no valid header
- * (logged).
+ * Reads one header of version 1 or 2, and no byte after it. Returns 0 with the
+ * client's address in *client, or -1 (logged) if there is no valid header. The
+ * address is "" if the proxy speaks for itself or does not send its client's
+ * address.
  */
 int proxy_read(struct io *io, struct address_text *client);
 

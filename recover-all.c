@@ -2,9 +2,9 @@
  * Finishes the removals of all users: kpopd --recover.
  *
  * Runs as root. It looks users up and watches its children, but opens nothing
- * below STATE/users/UID or in a mailbox's directory: each look there is made by
- * a child that has become the user (recover.c), because the user can put a
- * symlink or a FIFO in the place of any file.
+ * below STATE/users/UID or in a mailbox's directory. The user can replace any
+ * file there by a symlink or a FIFO. So only a child that has become the user
+ * (recover.c) opens these files.
  */
 #include "config.h"
 
@@ -30,8 +30,9 @@
 #include "state.h"
 
 /*
- * How long one mailbox may delay the others: until it is locked, until its
- * broker has ended, and in all.
+ * How long one mailbox may delay the others. It must be locked within ENTER_MS,
+ * then the removal must be finished within RECOVERY_MS. The broker must end
+ * within END_MS after that.
  */
 #define ENTER_MS 30000
 #define END_MS 60000
@@ -39,16 +40,17 @@
 /* How long the account database may take to find one user. */
 #define LOOKUP_SECONDS 30
 
-/* What --recover has seen so far. */
+/* The state of --recover. */
 struct recovery_round {
 	const struct options *o;
-	bool is_good;    /* no removal is left */
-	uid_t uid;       /* of the last mailbox */
-	int directory;   /* a copy of its STATE/users/UID; -1: none yet */
-	bool is_printed; /* that a removal of this uid is left */
+	bool is_good;  /* no removal was left unfinished so far */
+	uid_t uid;     /* of the last mailbox */
+	int directory; /* a copy of its STATE/users/UID; -1: none yet */
+	/* a line has reported a removal of this uid that is left */
+	bool is_printed;
 };
 
-/* Child: gives up root's rights and the terminal. */
+/* Child: drops root's rights and leaves the terminal. */
 static void
 become_user(const struct account *a)
 {
@@ -65,9 +67,9 @@ recovery_of(int status)
 }
 
 /*
- * Has a child look, as the directory's user, for an unfinished removal in
- * STATE/users/UID. Returns true if there is one, or if the child could not
- * look.
+ * Starts a child that becomes the directory's user and looks for an unfinished
+ * removal in STATE/users/UID. Returns true if there is one, or if the child
+ * failed.
  */
 static bool
 find_unfinished(int directory, uid_t uid)
@@ -78,7 +80,10 @@ find_unfinished(int directory, uid_t uid)
 	struct stat st;
 	int channel, result = RECOVERY_UNREACHABLE;
 
-	/* The account database may not have this user any more. */
+	/*
+	 * Take the gid from the directory, because the account database may no
+	 * longer have this user.
+	 */
 	if (fstat(directory, &st) == -1)
 		fatal("STATE/users/%u", (unsigned)uid);
 	user.gid = st.st_gid;
@@ -118,8 +123,9 @@ await_end(struct watch *w)
 		else if (e.role == ROLE_RECOVERY) {
 			result = recovery_of(e.status);
 			/*
-			 * If it was killed because a file system does not
-			 * answer, the broker may wait for the same.
+			 * If the recovery was killed, perhaps because a file
+			 * system does not answer, the broker may wait for the
+			 * same file system.
 			 */
 			watch_limit(w, ROLE_BROKER,
 			    clock_ms() +
@@ -130,8 +136,8 @@ await_end(struct watch *w)
 }
 
 /*
- * Has one mailbox recovered, by a child as the user and a broker. Returns an
- * enum recovery.
+ * Recovers one mailbox with two children: a recovery, which becomes the user,
+ * and a broker. Returns an enum recovery.
  */
 static int
 recover_mailbox(struct session *s)
@@ -152,7 +158,7 @@ recover_mailbox(struct session *s)
 	return await_end(&w);
 }
 
-/* Returns what --recover prints of a recovery's end. */
+/* Returns the text that --recover prints for an enum recovery. */
 static const char *
 recovery_text(int result)
 {
@@ -195,8 +201,8 @@ describe_mailbox(const struct state_mailbox *m, struct mailboxes *boxes,
 }
 
 /*
- * If a removal of the previous uid is left that belongs to none of its
- * mailboxes, prints that.
+ * Called after the last mailbox of a uid. If a removal of the uid is left and
+ * no line has reported that, prints a line.
  */
 static void
 print_rest(struct recovery_round *r)
@@ -226,8 +232,9 @@ print_unreachable(const struct state_mailbox *m, const char *refusal)
 }
 
 /*
- * Recovers one mailbox, and prints how that ended, if there is something to
- * print. Returns an enum recovery.
+ * Recovers one mailbox and prints how that ended. Prints nothing if the mailbox
+ * cannot be found and the user has no unfinished removal. Returns an enum
+ * recovery.
  */
 static int
 recover_described(const struct recovery_round *r, const struct state_mailbox *m)
@@ -252,8 +259,8 @@ recover_described(const struct recovery_round *r, const struct state_mailbox *m)
 		return RECOVERY_UNREACHABLE;
 	}
 	/*
-	 * The path as -m gives it, for the report; setup_prepare may change
-	 * s.path.
+	 * The printed path is the one that -m specifies; setup_prepare may
+	 * change s.path.
 	 */
 	box = s.path;
 	result = is_unfinished ? recover_mailbox(&s) : RECOVERY_NOTHING;

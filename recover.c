@@ -2,8 +2,8 @@
  * Finishes a removal that a killed session or a power failure left unfinished.
  *
  * Runs as the user, in a process of its own: a child of the broker after a
- * session, or a child of --recover. The user owns the files that are read, and
- * may have put anything in their place; so nothing here runs as root.
+ * session, or a child of --recover. The user owns the files that are read and
+ * may have replaced them by anything, so nothing here runs as root.
  */
 #include "config.h"
 
@@ -22,8 +22,8 @@
 #include "recover.h"
 
 /*
- * Finishes a removal in the mailbox of state, whose session lock this process
- * has.
+ * Finishes a removal in the mailbox whose state directory is state. This
+ * process has its session lock.
  */
 _Noreturn static void
 finish_removal(const struct session *s, int state, struct lock_plan *locks)
@@ -102,8 +102,8 @@ may_exist(int directory, const char *name)
 }
 
 /*
- * Returns true if a state directory may have a journal, at either step of a
- * removal (mbox-journal.c).
+ * Returns true if a state directory may contain a journal, under either of its
+ * two names (mbox-journal.c).
  */
 static bool
 has_journal(int directory)
@@ -112,9 +112,9 @@ has_journal(int directory)
 }
 
 /*
- * Returns true if the entry of STATE/users/UID is a journal, which an earlier
- * version kept there; or a mailbox's state with a journal; or if it cannot be
- * read.
+ * Returns true if an entry of STATE/users/UID may be an unfinished removal. It
+ * may be a journal, which an earlier version kept there. Or it may be a
+ * mailbox's state directory that contains a journal or cannot be read.
  */
 static bool
 is_unfinished(int directory, const char *name)
@@ -134,8 +134,9 @@ is_unfinished(int directory, const char *name)
 }
 
 /*
- * Reads the names by root's descriptor, because a crash may have come before
- * root gave the directory to the user. Then the directory is empty.
+ * Reads the names through the descriptor that root opened. If kpopd or the
+ * machine crashed before root gave the directory to the user, the user cannot
+ * open it. The directory is empty then.
  */
 void
 recover_look(int directory)
@@ -144,7 +145,9 @@ recover_look(int directory)
 	const struct dirent *entry;
 	bool found = all == NULL;
 
-	/* An earlier look by this descriptor may have read to the end. */
+	/*
+	 * An earlier process may have read to the end through this descriptor.
+	 */
 	if (all != NULL)
 		rewinddir(all);
 	while (!found && (entry = readdir(all)) != NULL)

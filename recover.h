@@ -16,7 +16,8 @@ enum recovery {
 /*
  * Child of the broker, as the user: finishes the removal that the session left,
  * with the locks that the broker kept. If another session has the session lock,
- * that session finishes the removal. locks_channel: to the broker.
+ * exits, because that session finishes the removal. locks_channel: to the
+ * broker.
  */
 _Noreturn void recover_after_session(const struct session *s,
     int locks_channel);
@@ -28,10 +29,10 @@ _Noreturn void recover_after_session(const struct session *s,
 _Noreturn void recover_by_hand(const struct session *s, int channel);
 
 /*
- * --recover, as the user: looks for removals in STATE/users/UID, which is open
- * as directory. Exits with RECOVERY_UNFINISHED if one of the user's mailboxes
- * has an unfinished removal, if an earlier version left one, or if a mailbox's
- * state cannot be read; else with RECOVERY_NOTHING.
+ * --recover, as the user: looks for unfinished removals in STATE/users/UID,
+ * which is open as directory. Exits with RECOVERY_UNFINISHED if it finds one,
+ * also one of an earlier version, or if it cannot read a mailbox's state.
+ * Otherwise exits with RECOVERY_NOTHING.
  */
 _Noreturn void recover_look(int directory);
 

@@ -1,9 +1,9 @@
 /*
- * Answers a client that is not served.
+ * Answers a client that gets no session.
  *
- * Runs as the pre-auth user, in a jail without files; the monitor's child has
- * dropped root's rights before. The answer is the same for every reason, so a
- * client cannot learn which accounts exist.
+ * Runs as the pre-auth user, in a jail without files. The monitor's child drops
+ * root's rights before it calls this file. The answer is the same for every
+ * reason, so a client cannot learn which accounts exist.
  */
 #include "config.h"
 
@@ -18,7 +18,7 @@
 
 static struct io client;
 
-/* Gives up what the answer does not need. */
+/* Gives up all rights that the answer does not need. */
 static void
 prepare_client(int64_t deadline)
 {

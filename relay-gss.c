@@ -1,10 +1,11 @@
 /*
- * Wraps and unwraps a security layer of GSSAPI: each token after its length.
+ * Wraps and unwraps the tokens of a security layer of GSSAPI. Each token
+ * follows its length.
  *
  * Runs in the relay, as the pre-auth user in a jail, and in kpopc, as the
- * caller. It makes no system call. The peer is not trusted: a token's size has
- * a limit, and only a whole token that is in sequence and not a replay is
- * unwrapped.
+ * caller. It makes no system call. The peer is not trusted. A token's size has
+ * a limit. Only a whole token is unwrapped, and only if it is in sequence and
+ * not a replay.
  *
  * Source: RFC 4422 §3.7, RFC 4752 §3.
  */
@@ -16,7 +17,7 @@
 
 #include "relay-gss.h"
 
-/* Keeps what has failed for the log. Returns -1. */
+/* Records which step has failed, for the log. Returns -1. */
 static int
 fail_gss(struct relay_gss *w, const char *problem, OM_uint32 major,
     OM_uint32 minor)
@@ -55,7 +56,7 @@ unwrap_token(struct relay_gss *w, size_t n, struct relay_buffer *cleartext)
 	if (GSS_ERROR(major))
 		return fail_gss(w, "a token that cannot be unwrapped", major,
 		    minor);
-	/* The bits that remain report a replay or a gap in the sequence. */
+	/* The other bits of major report a replay or a gap in the sequence. */
 	if (major != GSS_S_COMPLETE)
 		return fail_gss(w, "a token repeated or out of sequence", 0, 0);
 	result = w->is_confidential && !is_confidential ?

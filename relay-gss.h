@@ -8,7 +8,10 @@
 
 /* Bytes of a token, at most; RFC 4752 §3.1 allows more. */
 #define RELAY_GSS_TOKEN 65536
-/* Bytes of text in a token, at least; smaller tokens are refused. */
+/*
+ * Bytes of text in a token, at least. A client that takes only smaller tokens
+ * is refused.
+ */
 #define RELAY_GSS_LEAST 16
 #define RELAY_GSS_LENGTH 4 /* bytes of the length before a token */
 
@@ -34,8 +37,8 @@ struct relay_gss {
 	char line[3]; /* how the answer to AUTH begins */
 	size_t line_at;
 	const char *problem;    /* the step that failed; NULL: none */
-	OM_uint32 major, minor; /* its error; 0: not GSSAPI's */
-	size_t have;            /* bytes of in */
+	OM_uint32 major, minor; /* GSSAPI's error; 0: none */
+	size_t have;            /* bytes of `in` that have come */
 	char in[RELAY_GSS_LENGTH + RELAY_GSS_TOKEN];
 };
 

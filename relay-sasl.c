@@ -17,7 +17,10 @@
 #include "sasl-handover.h"
 #include "sasl-status.h"
 
-/* Logs that a step of GSSAPI failed, or broke a rule of the layer (major 0). */
+/*
+ * Logs that a step of GSSAPI failed or, if major is 0, broke a rule of the
+ * layer.
+ */
 static void
 log_gss_failed(int priority, const char *step, OM_uint32 major, OM_uint32 minor)
 {
@@ -29,7 +32,7 @@ log_gss_failed(int priority, const char *step, OM_uint32 major, OM_uint32 minor)
 	    "%s", step);
 }
 
-/* Returns true if the n bytes of *h are a handover. */
+/* Returns true if the n bytes of *h are a valid handover. */
 static bool
 is_valid_handover(const struct sasl_handover *h, size_t n)
 {
@@ -77,7 +80,7 @@ relay_sasl_run(int client, int cleartext, int handoff)
 	static struct relay_gss w;
 	ssize_t n = recv(handoff, &h, sizeof(h), 0);
 
-	/* Without a handover the pre-auth process has ended early. */
+	/* If no packet came, the pre-auth process has ended early. */
 	if (n <= 0 || import_layer(&h, (size_t)n, &w) == -1)
 		return -1;
 	if (relay_run(client, cleartext, cleartext, RELAY_SERVER,

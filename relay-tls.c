@@ -2,8 +2,8 @@
  * Encrypts and decrypts a connection by TLS.
  *
  * Runs in kpopd-tls, as the user of kpopd-tls in a jail, and in kpopc, as the
- * caller; kpopd-tls prepares the context as root. OpenSSL gets the network's
- * bytes in memory and has no socket. The peer is not trusted; OpenSSL is.
+ * caller; kpopd-tls prepares the context as root. OpenSSL gets the bytes of the
+ * network in memory and has no socket. The peer is not trusted; OpenSSL is.
  */
 #include "config.h"
 
@@ -14,13 +14,13 @@
 #include "relay-tls.h"
 
 /*
- * Suites of TLS 1.2 with forward secrecy and AEAD. Those of TLS 1.3 all have
- * both.
+ * The suites of TLS 1.2 with forward secrecy and AEAD. All suites of TLS 1.3
+ * have both.
  */
 #define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
-/* Bytes of a cipher list; an option has fewer (TLS_CIPHERS_MOST). */
+/* Bytes of a cipher list, at most. -C permits fewer (TLS_CIPHERS_MOST). */
 #define LIST_MOST 2048
-#define SEPARATORS ":,; " /* of a cipher list, as OpenSSL has them */
+#define SEPARATORS ":,; " /* between words of a cipher list, as for OpenSSL */
 
 void
 relay_tls_keep_error(struct relay_tls *t)
@@ -50,9 +50,9 @@ collect_output(struct relay_tls *t, struct relay_buffer *wrapped)
 }
 
 /*
- * Keeps what OpenSSL reports about the result of its last call: close_notify or
- * an error. Returns true if it is an error; false also if OpenSSL waits for
- * more bytes.
+ * Records what OpenSSL reports about its last call, which returned result.
+ * Returns true for an error. Returns false if the peer has sent close_notify,
+ * or if OpenSSL waits for more bytes.
  */
 static bool
 note_failure(struct relay_tls *t, int result)
@@ -98,7 +98,7 @@ relay_tls_restrict(SSL_CTX *context)
 	    -1;
 }
 
-/* Returns true if a word of a cipher list is about TLS 1.3. */
+/* Returns true if a word of a cipher list names a suite of TLS 1.3. */
 static bool
 is_of_tls13(const char *word)
 {
@@ -132,7 +132,7 @@ has_word(SSL_CTX *scratch, const char *word)
 	if (is_of_tls13(word))
 		return has_suite(scratch, word);
 	word += strspn(word, "!-+");
-	/* A command, as @SECLEVEL, is checked with the whole list. */
+	/* A command, such as @SECLEVEL, is checked with the whole list. */
 	return *word == '@' || SSL_CTX_set_cipher_list(scratch, word) == 1;
 }
 
@@ -197,7 +197,10 @@ relay_tls_shake_hands(struct relay_tls *t, struct relay_buffer *wrapped)
 		if (t->on_established != NULL)
 			t->on_established(t);
 	}
-	/* The bytes may be an alert with the reason, for the peer. */
+	/*
+	 * After a failure these bytes may be an alert, which gives the peer the
+	 * reason.
+	 */
 	return collect_output(t, wrapped) == -1 ? -1 : failure;
 }
 

@@ -15,7 +15,7 @@ struct relay_tls {
 	bool is_closed;      /* the peer has sent close_notify */
 	bool client_ended;   /* the peer's socket has ended, in order or not */
 	char error[256];     /* OpenSSL's text, once something has failed */
-	int reason;          /* its number for that (SSL_R_...), or 0 */
+	int reason;          /* OpenSSL's number for it (SSL_R_...), or 0 */
 	/* Called once when the handshake is complete; may be NULL. */
 	void (*on_established)(struct relay_tls *t);
 };
@@ -30,22 +30,22 @@ extern const struct relay_codec relay_tls_codec; /* state: a struct relay_tls */
 int relay_tls_restrict(SSL_CTX *context);
 
 /*
- * Allows the cipher suites of this list instead: OpenSSL's syntax
- * (openssl-ciphers(1)), with suites of TLS 1.3 in it. If no word is about a
- * version, its suites remain as they were. Returns NULL; or the word that
- * OpenSSL does not have, or the whole list if OpenSSL refuses it.
+ * Allows the cipher suites of this list instead. The list has OpenSSL's syntax
+ * (openssl-ciphers(1)), but may also name suites of TLS 1.3. A version without
+ * a suite in the list keeps its suites. Returns NULL, or the word that OpenSSL
+ * does not have, or the whole list if OpenSSL refuses it.
  */
 const char *relay_tls_set_ciphers(SSL_CTX *context, const char *list);
 
 /*
  * Prepares the server's or the client's end of a connection. Returns 0, or -1
- * without memory.
+ * if no memory is left.
  */
 int relay_tls_start(struct relay_tls *t, SSL_CTX *context, bool server);
 
 /*
- * Continues the handshake with the bytes that have come so far; its own bytes
- * go to wrapped. Returns 0 or -1.
+ * Continues the handshake with the bytes that have come so far. The bytes to
+ * send go to wrapped. Returns 0 or -1.
  */
 int relay_tls_shake_hands(struct relay_tls *t, struct relay_buffer *wrapped);
 

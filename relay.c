@@ -3,16 +3,17 @@
  * security layer of GSSAPI.
  *
  * Runs in the relay and in kpopd-tls, jailed, as a user without rights; and in
- * kpopc, as the caller. Neither side is trusted. Each can make this process
- * hold at most one buffer of fixed size, because bytes are read from a side
- * only after the other side has taken those read before. There is no time limit
- * until the session ends, because the session has its own.
+ * kpopc, as the caller. Neither side is trusted. Each side can make this
+ * process hold at most one buffer of fixed size. A side is read only after the
+ * other side has taken the bytes read before. Until the session ends, no time
+ * limit applies here, because the session has its own.
  *
- * On the server's side the session's socket must behave like the client's: it
- * ends when the connection ends, and bytes count as acknowledged when the
- * client has acknowledged them. So the last byte from the session is passed on,
- * but stays in the session's socket until the client has acknowledged it. There
- * the session counts it (io_await_acknowledged).
+ * On the server's side, the session's socket must behave like the client's. It
+ * must end when the connection ends, and its bytes must count as unacknowledged
+ * until the client has acknowledged them. So the relay passes the last byte
+ * from the session on, but leaves the byte in the session's socket until the
+ * client has acknowledged it. Until then the session counts the byte as
+ * unacknowledged (io_await_acknowledged).
  */
 #include "config.h"
 
@@ -33,19 +34,19 @@
 #include "clock.h"
 #include "relay.h"
 
-/* After the session's end: how long the client may take for the last bytes. */
+/* How long the client may take for the last bytes after the session's end. */
 #define LAST_MS 10000
 /* How long input is dropped before the connection is closed. */
 #define LINGER_MS 2000
 /*
- * The kernel reports no event for an acknowledgement. So it is asked again
- * after a time that doubles up to this.
+ * The kernel reports no event for an acknowledgement, so the relay asks
+ * repeatedly. The time between two questions doubles up to this.
  */
 #define STEP_MS 50
 /*
- * How many bytes may be unsent in the client's socket. By default it could be
- * megabytes. The session would see no progress until all of them are
- * acknowledged, and take a slow client for a dead one.
+ * How many bytes may be unsent in the client's socket. The kernel's default may
+ * be megabytes. The session would see no progress until all these bytes are
+ * acknowledged, and would take a slow client for a dead one.
  */
 #define UNSENT 65536
 
@@ -55,22 +56,24 @@ struct relay {
 	int client, cleartext_in, cleartext_out;
 	enum relay_side side;
 	bool client_ended, cleartext_ended; /* their input has ended */
-	bool end_passed;    /* cleartext_out has the client's end */
-	bool end_sent;      /* RELAY_CLIENT: the server has our input's end */
-	bool session_ended; /* its process; some of its bytes may be unread */
-	int64_t until;      /* ms of CLOCK_MONOTONIC; 0: no limit yet */
+	bool end_passed; /* the client's end was passed to cleartext_out */
+	bool end_sent;   /* RELAY_CLIENT: the server was sent the input's end */
+	/* the session's process has ended; some of its bytes may be unread */
+	bool session_ended;
+	int64_t until; /* ms of CLOCK_MONOTONIC; 0: no limit yet */
 	struct relay_buffer cleartext, wrapped;
-	/* RELAY_SERVER only. */
-	size_t held;  /* 1 if cleartext_in's first byte was passed on, else 0 */
+	/* The rest is used on the server's side only. */
+	/* 1 if the first byte in cleartext_in was passed on, else 0 */
+	size_t held;
 	bool no_hold; /* the session has shut down its side: hold no byte */
 	int edge;     /* epoll: readable if cleartext_in has new bytes */
-	int step;     /* ms until acknowledgements are counted again */
+	int step;     /* ms until the relay asks for acknowledgements again */
 };
 
 int
 relay_put(struct relay_buffer *b, const void *data, size_t n)
 {
-	/* data may be NULL then, as the text of an empty token. */
+	/* If n is 0, data may be NULL, as for the text of an empty token. */
 	if (n == 0)
 		return 0;
 	if (b->at > 0) {
@@ -86,8 +89,8 @@ relay_put(struct relay_buffer *b, const void *data, size_t n)
 }
 
 /*
- * Writes as much of the buffer as does not block. Returns 0, or -1 if the
- * other end is gone.
+ * Writes as much of the buffer as possible without blocking. Returns 0, or -1
+ * if the other end is gone.
  */
 static int
 drain(int fd, struct relay_buffer *b)
@@ -138,8 +141,8 @@ read_client(struct relay *p)
 	if (n == -1 && is_temporary())
 		return 0;
 	/*
-	 * A reset is not an end of input: the session executes the commands
-	 * that came before an end, but none that came before a reset.
+	 * A reset is not an end of input. The session executes the commands
+	 * that came before an end of input, but none that came before a reset.
 	 */
 	if (n == -1 && p->side == RELAY_SERVER)
 		return -1;
@@ -153,8 +156,8 @@ read_client(struct relay *p)
 }
 
 /*
- * Returns true if the client has acknowledged all bytes, or if the kernel does
- * not report how many it has not.
+ * Returns true if the client has acknowledged all bytes, or if the kernel
+ * cannot count the unacknowledged bytes.
  */
 static bool
 is_acknowledged(const struct relay *p)
@@ -166,9 +169,10 @@ is_acknowledged(const struct relay *p)
 }
 
 /*
- * Reads a piece from the session, as read_piece does. The first p->held of its
- * bytes were passed on before. The last byte that has come is also read, but
- * stays in the socket.
+ * Reads a piece from the session. Returns what read_piece returns. If p->held
+ * was 1, the first byte of the piece was passed on before. The last byte of the
+ * piece is copied but stays in the socket, and p->held becomes 1. If the
+ * session has shut down its side, or more than a piece has come, no byte stays.
  */
 static ssize_t
 read_and_hold(struct relay *p, char *data)
@@ -178,8 +182,8 @@ read_and_hold(struct relay *p, char *data)
 	ssize_t n = 0;
 
 	/*
-	 * The edge is cleared before the count; otherwise bytes that come
-	 * between the two would raise none.
+	 * Clear the edge before counting the bytes. Otherwise the edge of bytes
+	 * that come after the count would be lost.
 	 */
 	epoll_wait(p->edge, &event, 1, 0);
 	p->no_hold |= (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
@@ -252,8 +256,8 @@ session_events(const struct relay *p)
 }
 
 /*
- * Returns which events of the client to wait for. On the server's side a reset
- * or hangup of the client always is one.
+ * Returns which events of the client to wait for. On the server's side, poll
+ * always reports a reset or hangup of the client.
  */
 static struct pollfd
 client_events(const struct relay *p)
@@ -270,7 +274,7 @@ client_events(const struct relay *p)
 	return client;
 }
 
-/* Waits for events. Returns false if the time limit is over. */
+/* Waits for events. Returns false if the time limit has passed. */
 static bool
 await_events(struct relay *p, struct pollfd fds[3])
 {
@@ -292,8 +296,8 @@ await_events(struct relay *p, struct pollfd fds[3])
 }
 
 /*
- * Ends the connection after everything was sent, and drops what the client
- * still sends: closing a socket with unread input would reset it.
+ * Ends the connection after everything was sent. Drops what the client still
+ * sends, because closing a socket with unread input would reset the connection.
  */
 static void
 linger(int client)
@@ -318,9 +322,9 @@ serve_session(struct relay *p, const struct pollfd *event)
 		return 0;
 	}
 	/*
-	 * The session's process has ended, but the client must take something
-	 * before the rest can be read. The client has as much time for that as
-	 * for the last bytes.
+	 * The session's process has ended. Its remaining bytes can be read only
+	 * after the client has taken the bytes in the buffer. The client has
+	 * LAST_MS for that.
 	 */
 	if (event->events == 0 && !is_drained(&p->wrapped)) {
 		p->session_ended = true;
@@ -332,9 +336,9 @@ serve_session(struct relay *p, const struct pollfd *event)
 }
 
 /*
- * In kpopc, sends the end of the program's input to the server after all before
- * it was sent. Otherwise the server would wait for commands, and keep the
- * mailbox locked: a layer of GSSAPI has no token for the end.
+ * In kpopc, sends the end of the program's input to the server, after all of
+ * the input was sent. A layer of GSSAPI has no token for the end. Without this
+ * shutdown the server would wait for commands and keep the mailbox locked.
  */
 static void
 send_end(struct relay *p)
@@ -346,7 +350,9 @@ send_end(struct relay *p)
 	shutdown(p->client, SHUT_WR);
 }
 
-/* Passes the client's end on to the cleartext side after all before it. */
+/*
+ * Passes the client's end on to the cleartext side, after all bytes before it.
+ */
 static void
 pass_end(struct relay *p)
 {
@@ -362,8 +368,8 @@ static int
 relay_events(struct relay *p, const struct pollfd fds[3])
 {
 	/*
-	 * Commands of a client that is dead are not passed on. The session sees
-	 * the end of its socket.
+	 * A dead client's commands are not passed on. The relay ends, and the
+	 * session sees the end of its socket.
 	 */
 	if (p->side == RELAY_SERVER &&
 	    (fds[0].revents & (POLLERR | POLLHUP)) != 0)
@@ -374,8 +380,9 @@ relay_events(struct relay *p, const struct pollfd fds[3])
 	if (fds[2].revents != 0 && drain(p->cleartext_out, &p->cleartext) == -1)
 		return -1;
 	/*
-	 * The session's side comes before the client's next command, so a
-	 * session that has the command sees that its answers were acknowledged.
+	 * Handle the session's side before the client's next command. Then a
+	 * session that reads the command sees that the client has acknowledged
+	 * the answers.
 	 */
 	if (serve_session(p, &fds[1]) == -1)
 		return -1;
@@ -397,8 +404,8 @@ is_done(const struct relay *p)
 }
 
 /*
- * Prepares the sockets for holding a byte that is not acknowledged. Returns 0
- * or -1.
+ * Prepares the sockets to hold a byte until it is acknowledged. Returns 0 or
+ * -1.
  */
 static int
 prepare_to_hold(struct relay *p)

@@ -5,24 +5,25 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RELAY_PIECE ((size_t)16 << 10) /* bytes for a codec at once, at most */
-#define RELAY_ROOM ((size_t)256 << 10) /* bytes that a codec may make of them */
+#define RELAY_PIECE ((size_t)16 << 10) /* most bytes for a codec at once */
+/* Bytes that a codec may make of a piece. */
+#define RELAY_ROOM ((size_t)256 << 10)
 
-/* Bytes that are still to be sent: data from at to end. */
+/* Bytes that are still to be sent: data[at] to data[end - 1]. */
 struct relay_buffer {
 	size_t at, end;
 	char data[RELAY_ROOM];
 };
 
-/* Appends n bytes. Returns 0, or -1 if there is no room for all of them. */
+/* Appends n bytes. Returns 0, or -1 if the buffer has no room for all n. */
 int relay_put(struct relay_buffer *b, const void *data, size_t n);
 
 #define RELAY_END 1 /* unwrap's result if the client has ended its stream */
 
 /*
  * The functions that convert the bytes: "cleartext" is the session's form,
- * "wrapped" the client's. Except is_ready the functions that return an int
- * return 0, or -1 to end the connection. state is relay_run's.
+ * "wrapped" the client's. The functions that return an int return 0, or -1 to
+ * end the connection. state is the argument of relay_run.
  */
 struct relay_codec {
 	/*
@@ -47,19 +48,20 @@ struct relay_codec {
 
 /* Which end of the connection the cleartext side is. */
 enum relay_side {
-	RELAY_SERVER, /* a session; its end ends the connection */
+	RELAY_SERVER, /* a session; the connection ends with it */
 	RELAY_CLIENT, /* a program; all that the server sends is passed on */
 };
 
 /*
- * Carries bytes between the client's socket and the cleartext side, which is
- * read from cleartext_in and written to cleartext_out (both may be one socket),
- * until both have ended. unread: n bytes, at most RELAY_PIECE, that the client
- * has sent already. Returns 0 if both ended in order, else -1.
+ * Carries bytes between the client's socket and the cleartext side. Ends when
+ * the session has ended; in kpopc, when both sides have ended. The cleartext
+ * side is read from cleartext_in and written to cleartext_out, which may be one
+ * socket. unread: n bytes, at most RELAY_PIECE, that the client has already
+ * sent. Returns 0, or -1 if an error or a time limit ended it earlier.
  *
- * On the server's side cleartext_in is a socket. The last byte that was read
- * from it stays in it until the client has acknowledged it or more bytes have
- * come.
+ * On the server's side cleartext_in is a socket. The last byte from this socket
+ * is passed on, but stays in the socket until the client has acknowledged it or
+ * more bytes have come.
  */
 int relay_run(int client, int cleartext_in, int cleartext_out,
     enum relay_side side, const struct relay_codec *codec, void *state,

@@ -4,12 +4,12 @@
  * Runs in the pre-auth process: as root in replay_open, which makes or repairs
  * the file, then as the pre-auth user with the descriptor. A compromised
  * pre-auth process can alter the file's bytes, but not its size, mode or name.
- * So the worst that the content of the file can do is that clients are refused,
- * and only for a limited time.
+ * Altered bytes can make later processes refuse clients, but only for a limited
+ * time, because impossible times in the file are ignored.
  *
  * libkrb5's own replay cache is not used. It discards an authenticator 300
- * seconds after its use, but libkrb5 accepts the authenticator for up to twice
- * as long if the client's clock is fast.
+ * seconds after its use. But if the client's clock is fast, libkrb5 accepts the
+ * authenticator for up to twice as long.
  *
  * The seed is secret; otherwise a client could choose the bucket of its
  * authenticator.
@@ -36,15 +36,18 @@
 #define MAGIC "kpopd replay 1\n"
 #define TAG 16 /* bytes */
 /*
- * Services that share the file keep records for the longest of their skews;
- * otherwise one would discard a record while another still accepts the
- * authenticator. The file's size contains the longest skew, because the
- * pre-auth process cannot change the size: REPLAY_SIZE, and a byte for each
- * second above LEAST_SKEW.
+ * Services with different clock skews may share the file. All keep records for
+ * the longest of these skews. Otherwise one service would discard a record
+ * while another still accepts the authenticator. The file's size records the
+ * longest skew, because the pre-auth process cannot change the size. The size
+ * is REPLAY_SIZE plus one byte for each second above LEAST_SKEW.
  */
 #define LEAST_SKEW 300      /* seconds */
 #define MOST_SKEW (1 << 20) /* seconds */
-/* Between two attempts to lock; a process holds the lock for microseconds. */
+/*
+ * The pause between two attempts to lock. A process holds the lock only for
+ * microseconds.
+ */
 #define PAUSE_NS 300000
 #define PATH_SIZE 4096 /* bytes of a path */
 
@@ -52,7 +55,7 @@
 #define BUCKETS_AT (COUNTERS_AT + REPLAY_ROWS * REPLAY_COLUMNS * REPLAY_COUNTER)
 
 struct head {
-	int64_t born; /* the table is complete since then; seconds since 1970 */
+	int64_t born; /* seconds since 1970; no record since then is missing */
 	char magic[sizeof(MAGIC)];
 	uint8_t seed[32];
 };
@@ -68,7 +71,7 @@ struct slot {
 struct counter {
 	uint32_t epoch;
 	uint16_t now;    /* in the epoch */
-	uint16_t before; /* in the epoch before */
+	uint16_t before; /* in the previous epoch */
 };
 
 _Static_assert(sizeof(struct head) <= REPLAY_HEAD, "the head fits");
@@ -85,9 +88,9 @@ struct replay {
 };
 
 /*
- * Locks the file against other processes, until the deadline at most. Returns 0
- * or -1. It polls, because a wait in the kernel would have no deadline, and a
- * compromised process could hold the lock until its end.
+ * Locks the file against other processes. Waits for the lock until the deadline
+ * at most. Returns 0 or -1. It polls, because a wait in the kernel would have
+ * no deadline, and a compromised process could hold the lock until its end.
  */
 static int
 lock_cache(const struct replay *r)
@@ -146,8 +149,8 @@ write_bytes(const struct replay *r, const void *p, size_t n, off_t at)
 
 /*
  * Reads the head. Returns 1 if the file is sound, 0 if it must be repaired, or
- * -1. A head from the future is not sound: every client would be refused until
- * then.
+ * -1. The file is not sound if born is in the future; otherwise every client
+ * would be refused until that time.
  */
 static int
 read_head(struct replay *r)
@@ -171,8 +174,8 @@ read_head(struct replay *r)
 }
 
 /*
- * Gives the file its size, all of its space, and a head. Returns 0 or -1. Keeps
- * a sound seed and all records.
+ * Gives the file its size, with its space allocated, and writes a head. Returns
+ * 0 or -1. Keeps all records, and the seed if the head has the magic bytes.
  */
 static int
 write_cache_head(struct replay *r)
@@ -210,8 +213,8 @@ repair_cache(struct replay *r, const char *path)
 }
 
 /*
- * Opens the file, or makes it. Returns 0, or -1 with the reason in *why. Only
- * root may have made it.
+ * Opens the file, or makes it. Returns 0, or -1 with the reason in *why.
+ * Refuses a file that is not root's, or that others may read or write.
  */
 static int
 open_cache_file(struct replay *r, const char *path, const char **why)
@@ -233,7 +236,8 @@ open_cache_file(struct replay *r, const char *path, const char **why)
 }
 
 /*
- * Makes the open file sound. Returns 0, or -1 with the reason in *why.
+ * Repairs the open file if it is not sound. Returns 0, or -1 with the reason in
+ * *why.
  */
 static int
 make_sound(struct replay *r, const char *path, const char **why)
@@ -276,7 +280,7 @@ replay_open(const char *state, int skew, int64_t deadline)
 /* What a hash is for. */
 enum { OF_PRINCIPAL = 'p', OF_AUTHENTICATOR = 'a' };
 
-/* Hashes the seed, the purpose and the pieces, each after its size. */
+/* Hashes the seed, the purpose and the pieces. Each piece follows its size. */
 static void
 hash_pieces(const struct replay *r, char purpose,
     const struct replay_piece *pieces, size_t count,
@@ -298,9 +302,9 @@ hash_pieces(const struct replay *r, char purpose,
 }
 
 /*
- * Returns true if a slot must not be reused. The client's time in a slot is
- * ignored if no authenticator with such a time would be accepted, because it is
- * too far in the future: the slot was forged, or the wall clock was set back.
+ * Returns true if a slot must not be reused. Ignores the client's time in a
+ * slot if it is so far in the future that no authenticator with this time is
+ * accepted. Then the slot was forged, or the wall clock was set back.
  */
 static bool
 is_needed(const struct replay *r, const struct slot *s,
@@ -310,17 +314,18 @@ is_needed(const struct replay *r, const struct slot *s,
 
 	if (ctime == 0)
 		return false;
-	/* The wall clock may jump, and jump back; CLOCK_BOOTTIME cannot. */
+	/* The wall clock may be set forward and back; CLOCK_BOOTTIME cannot. */
 	if (stored <= now->boot && now->boot <= stored + 2 * r->keep)
 		return true;
 	return now->wall <= ctime + r->keep && ctime <= now->wall + 2 * r->keep;
 }
 
 /*
- * Looks for a tag in a bucket. Returns REPLAY_REPEATED; REPLAY_NEW with *slot
- * the slot to use; or REPLAY_FULL. Of the slots that are not needed it chooses
- * an empty one or the oldest: a clock may be set back by more than the time
- * for which records are needed, so the younger ones could be needed again.
+ * Looks for a tag in a bucket. Returns REPLAY_REPEATED if a slot has it,
+ * REPLAY_FULL if no slot may be reused, or REPLAY_NEW with *slot the slot to
+ * use. Among the slots that are not needed, it chooses an empty one or the one
+ * with the oldest time. The younger ones could be needed again, because the
+ * wall clock may be set back.
  */
 static enum replay_result
 find_record_slot(const struct replay *r, const struct slot bucket[REPLAY_SLOTS],
@@ -342,8 +347,8 @@ find_record_slot(const struct replay *r, const struct slot bucket[REPLAY_SLOTS],
 }
 
 /*
- * Moves a counter to this epoch. A counter from the future was forged, or is
- * from before the last boot: it becomes 0.
+ * Moves a counter to this epoch. A counter of a later epoch becomes 0, because
+ * it was forged or is from before the last boot.
  */
 static void
 move_counter(struct counter *c, uint32_t epoch)
@@ -363,8 +368,8 @@ struct counters {
 
 /*
  * Reads the counters of a principal. Returns how many authenticators it has
- * used in this epoch and the one before, or -1. If it shares its cells in all
- * rows the result is too large.
+ * used in this epoch and the one before, or -1. The result is too large only if
+ * the principal shares its cell in every row with others.
  */
 static long
 read_counters(const struct replay *r, const struct replay_piece *principal,
@@ -408,8 +413,8 @@ write_counters(const struct replay *r, struct counters *c)
 }
 
 /*
- * Returns REPLAY_NEW, or the reason for which an authenticator is refused
- * because of its time.
+ * Checks the time of an authenticator. Returns REPLAY_NEW, or the reason to
+ * refuse it.
  */
 static enum replay_result
 check_time(const struct replay *r, uint32_t ctime,
@@ -470,8 +475,9 @@ replay_record(struct replay *r, const struct replay_authenticator *a)
 	if (lock_cache(r) == -1)
 		return REPLAY_FAILED;
 	/*
-	 * The time is read under the lock; otherwise another process could
-	 * reuse the authenticator's slot after this one has checked its time.
+	 * Read the time under the lock. Otherwise, after this process has read
+	 * the time, another process could reuse the slot that has a record of
+	 * this authenticator.
 	 */
 	now.wall = time(NULL);
 	clock_gettime(CLOCK_BOOTTIME, &boot);

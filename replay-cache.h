@@ -7,7 +7,7 @@
 
 /*
  * The file: a head, three rows of counters, a table of buckets. No process
- * writes beyond this size. DESIGN has the reasons for the numbers.
+ * writes beyond REPLAY_SIZE. DESIGN has the reasons for the numbers.
  */
 #define REPLAY_HEAD 4096 /* bytes */
 #define REPLAY_ROWS 3
@@ -21,14 +21,14 @@
 	    REPLAY_BUCKETS * REPLAY_SLOTS * REPLAY_SLOT)
 
 /*
- * How many authenticators one principal may use within twice the clock skew: a
- * sixteenth of the slots.
+ * How many authenticators one principal may use in this epoch and the one
+ * before, each of twice the clock skew. It is a sixteenth of the slots.
  */
 #define REPLAY_MOST 32768
 
 struct replay;
 
-/* Some bytes of an authenticator. */
+/* Some of the bytes that identify an authenticator. */
 struct replay_piece {
 	const void *data;
 	size_t size;
@@ -59,10 +59,10 @@ struct replay_clock {
 };
 
 /*
- * Root: opens STATE/replay. If it is absent or damaged, makes or repairs it,
- * with all its space. skew: the clock skew that Kerberos permits, in seconds.
- * deadline: absolute, ms of CLOCK_MONOTONIC, for all waiting for the lock.
- * Returns NULL (logged) if the file cannot be relied upon.
+ * Root: opens STATE/replay. Makes the file if it is absent, and repairs it if
+ * it is damaged; all its space is allocated. skew: the clock skew that Kerberos
+ * permits, in seconds. deadline: when to stop waiting for the lock, in ms of
+ * CLOCK_MONOTONIC. Returns NULL (logged) if the file cannot be relied upon.
  */
 struct replay *replay_open(const char *state, int skew, int64_t deadline);
 
@@ -71,8 +71,8 @@ enum replay_result replay_record(struct replay *r,
     const struct replay_authenticator *a);
 
 /*
- * Does the same at a given time and without the lock; for replay_record, and
- * for tests.
+ * Does the same as replay_record, but at a given time and without the lock. For
+ * replay_record and for tests.
  */
 enum replay_result replay_record_at(struct replay *r,
     const struct replay_authenticator *a, const struct replay_clock *now);

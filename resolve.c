@@ -2,11 +2,11 @@
  * Replaces the symlinks that lead to a mailbox's directory. On Debian
  * /var/spool/mail is a symlink to ../mail.
  *
- * Runs as root, which follows a symlink only out of a directory that belongs to
- * root and that neither group nor others may write. Otherwise a symlink could
- * lead root, and the broker with the spool's group, into another directory. The
- * last directory, the spool's own, may belong to any user, because no name is
- * looked up in it.
+ * Runs as root. It follows a symlink only if the symlink is in a directory that
+ * belongs to root and that neither group nor others may write. Otherwise a
+ * symlink could lead root, and the broker with the spool's group, into another
+ * directory. The last directory, the spool's own, may belong to any user,
+ * because no name is looked up in it.
  */
 #include "config.h"
 
@@ -24,7 +24,7 @@
 
 #define LINKS_MOST 16 /* symlinks in a path; more count as a loop */
 
-/* A walk from the root. */
+/* A walk along a path, from "/". */
 struct walk {
 	int at; /* the directory that it has reached */
 	/* its path, without a slash at the end; "" is the root */
@@ -89,8 +89,8 @@ follow_symlink(struct walk *w, int link)
 }
 
 /*
- * Makes the directory next, which is `name` in w->at, the current one. Returns
- * NULL, or why the path is too long.
+ * Enters next, the directory that is `name` in w->at. Returns NULL, or that the
+ * path is too long.
  */
 static const char *
 enter_directory(struct walk *w, const char *name, int next)

@@ -1,12 +1,12 @@
-/* Replaces the symlinks in a path, as far as they are root's: see resolve.c. */
+/* Replaces root's symlinks in a path: see resolve.c. */
 #ifndef RESOLVE_H
 #define RESOLVE_H
 
 /*
- * Root: writes path, an absolute one, to resolved[PATH_MAX], with all symlinks
- * before its last component replaced. Each directory in which a name is looked
- * up must belong to root and be writable only by root. Returns NULL, or why
- * the path cannot be resolved; then resolved must not be used.
+ * Root: writes path, which is absolute, to resolved[PATH_MAX]. Replaces all
+ * symlinks before its last component. Each directory in which a name is looked
+ * up must belong to root and be writable only by root. Returns NULL, or why the
+ * path cannot be resolved; then resolved must not be used.
  */
 const char *resolve_directory(const char *path, char *resolved);
 

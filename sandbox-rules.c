@@ -3,12 +3,12 @@
  *
  * Runs when kpopd is built, as the user who builds it. libseccomp has the
  * numbers of this architecture's system calls, and makes the program that the
- * kernel runs for each call. kpopd has the programs as tables and does not link
- * libseccomp, which would cost each connection a millisecond.
+ * kernel runs for each call. kpopd contains these programs as tables. It does
+ * not link libseccomp, because that would cost each connection a millisecond.
  *
- * Another version of the C library may make another one of several equivalent
- * calls, so the lists name all of these (open, openat, openat2). Names that
- * libseccomp does not have are too new for this machine, and are skipped.
+ * Versions of the C library differ in which of several equivalent calls they
+ * make (open, openat, openat2). So the lists name all equivalent calls. A name
+ * that libseccomp does not know is too new for this machine, and is skipped.
  */
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -32,7 +32,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What any library may do at any moment: memory, time, the end. */
+/*
+ * Calls that any library may make at any moment, for memory or for the time,
+ * and those that end the process.
+ */
 #define ALWAYS                                                                 \
 	"brk munmap mremap madvise futex futex_time64 getrandom exit "         \
 	"exit_group rt_sigreturn "                                             \
@@ -43,8 +46,8 @@
 	"rt_sigprocmask sigprocmask uname sched_yield membarrier rseq "        \
 	"set_robust_list "
 /*
- * Use of open descriptors. No call that copies one to another number: 0 to 2
- * are the client's.
+ * Calls on open descriptors. No call may copy a descriptor to another number;
+ * otherwise another file could replace the client's socket at 0 to 2.
  */
 #define DESCRIPTORS                                                            \
 	"read readv pread64 write writev pwrite64 close close_range lseek "    \
@@ -60,12 +63,12 @@
 	"clock_nanosleep clock_nanosleep_time64 "
 #define TALKING "recv recvfrom shutdown "
 /*
- * For the dotlock and krb5.conf. The process's user, the jail and Landlock
- * decide which files it can open.
+ * Calls that open files. The process's user, its jail and Landlock decide which
+ * files it can open.
  */
 #define OPENING "open openat openat2 "
 #define NAMES "link linkat unlink unlinkat rename renameat renameat2 "
-/* relay.c: waits for what follows bytes that it leaves in a socket. */
+/* For relay.c, which leaves a byte in a socket and waits for those after it. */
 #define RELAYING "epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 "
 #define CHANGING                                                               \
 	"ftruncate ftruncate64 fsync fdatasync sync_file_range "               \
@@ -80,16 +83,16 @@ struct option {
 static const struct list {
 	const char *name;
 	const char *calls;
-	/* it passes descriptors over a socket, to the broker */
+	/* the process passes descriptors to the broker over a socket */
 	bool passes_files;
 	/*
-	 * it makes a child, which confines itself further, and tests whether a
-	 * process exists
+	 * the process makes a child, which confines itself further, and tests
+	 * whether other processes exist
 	 */
 	bool makes_process;
 	/*
-	 * its requests of ioctl, which count the bytes in a socket's queues;
-	 * 0: none
+	 * the ioctl requests that the process may make (0: none); they count
+	 * the bytes in a socket's queues
 	 */
 	unsigned counts[2];
 	struct option option;
@@ -129,8 +132,8 @@ static const int settings[] = { PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE,
 	PR_SET_PDEATHSIG, PR_GET_SECCOMP };
 
 /*
- * The operations of fcntl: flags and locks, but no new descriptor. The last
- * three are locks on 32-bit machines.
+ * The operations that fcntl may do: flags and locks, but no copy of a
+ * descriptor. The last three are locks on 32-bit machines.
  */
 static const int controls[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK,
 	F_SETLK, F_SETLKW,
@@ -155,13 +158,16 @@ allow(scmp_filter_ctx filter, const char *call)
 }
 
 /*
- * Lets no socket be made or connected. These calls fail and do not end the
- * process, because libraries try sockets that they do not need.
+ * Permits sending over open sockets. socket and connect fail, but do not end
+ * the process, because libraries try sockets that they do not need.
  */
 static void
 allow_sockets(scmp_filter_ctx filter)
 {
-	/* Only to the other end: without an address. */
+	/*
+	 * sendto is permitted only without an address, so it sends only to the
+	 * other end of the socket.
+	 */
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(send), 0),
 	    "send");
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1,
@@ -175,9 +181,10 @@ allow_sockets(scmp_filter_ctx filter)
 }
 
 /*
- * The descriptors from 3 to 63, the limit of files. They are compared by their
- * lower 32 bits, because a filter compares 64 bits and the kernel uses only the
- * lower 32 bits of a descriptor.
+ * The descriptors from 3 to 63, the highest that a process may have. All 64
+ * bits of the argument are compared with these values. The kernel uses only the
+ * lower 32 bits of a descriptor. So "at least 3" would also permit descriptor 0
+ * with a higher bit set.
  */
 static const struct {
 	scmp_datum_t bits, value;
@@ -185,9 +192,9 @@ static const struct {
 	{ ~15ULL, 32 }, { ~15ULL, 48 } };
 
 /*
- * Permits a call for sockets on i386, whose C library makes it by socketcall(2)
- * with this number. The arguments are then in memory, where no filter sees
- * them; so the filter can only compare the number of the call.
+ * Permits a socket call on i386, where the C library makes it through
+ * socketcall(2) with this number. The filter compares only the number, because
+ * the call's arguments are in memory, which no filter can read.
  */
 static void
 allow_multiplexed(scmp_filter_ctx filter, scmp_datum_t number)
@@ -198,9 +205,10 @@ allow_multiplexed(scmp_filter_ctx filter, scmp_datum_t number)
 }
 
 /*
- * Permits sendmsg(2), which passes descriptors. A filter cannot see the address
- * that it may contain; so not on the client's socket, and not with the flag
- * MSG_FASTOPEN, which would connect a socket to that address.
+ * Permits sendmsg(2), which passes descriptors. The message may contain an
+ * address, which a filter cannot see. So the call is not permitted on the
+ * client's socket (0 to 2). The only flag is MSG_NOSIGNAL, because MSG_FASTOPEN
+ * would connect a socket to that address.
  */
 static void
 allow_passing(scmp_filter_ctx filter)
@@ -217,7 +225,7 @@ allow_passing(scmp_filter_ctx filter)
 	allow_multiplexed(filter, SYS_SENDMSG);
 }
 
-/* Permits calls that every process may make with some arguments only. */
+/* Permits calls that every process may make, but only with some arguments. */
 static void
 allow_partly(scmp_filter_ctx filter)
 {
@@ -233,8 +241,9 @@ allow_partly(scmp_filter_ctx filter)
 			  SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)),
 		    "mmap");
 	/*
-	 * The handler of SIGSYS cannot be changed. "Less than", not "unequal",
-	 * because the kernel uses only the lower 32 bits of the number.
+	 * The handler of SIGSYS cannot be changed. The kernel uses only the
+	 * lower 32 bits of the number. So "unequal" in place of "less than"
+	 * would also permit SIGSYS with a higher bit set.
 	 */
 	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, actions[i], 1,
@@ -260,8 +269,8 @@ allow_counts(scmp_filter_ctx filter, const unsigned counts[2])
 }
 
 /*
- * Compares the lower 32 bits of an argument, because the kernel uses only
- * these of an int.
+ * Compares the lower 32 bits of an argument, because the kernel uses only these
+ * bits of an int.
  */
 #define IS(argument, value)                                                    \
 	SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, 0xffffffff,                     \
@@ -286,8 +295,8 @@ allow_process(scmp_filter_ctx filter)
 		  IS(1, 0)),
 	    "kill");
 	/*
-	 * fchmod may set only the dotlock's mode, because a setuid or setgid
-	 * file would give away the rights of the user or the spool's group.
+	 * fchmod may set only the dotlock's mode. A setuid or setgid file would
+	 * give away the rights of the user or of the spool's group.
 	 */
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fchmod), 1,
 		  IS(1, 0644)),
@@ -306,10 +315,10 @@ write_step(const struct sock_filter *step)
 }
 
 /*
- * Writes the filter in the kernel's form. libseccomp writes that only to a
- * file. First the number -1 is permitted, which does nothing: a tracer that
- * suppresses a call (strace injects faults in the tests) changes its number to
- * -1.
+ * Writes the filter in the kernel's form, which libseccomp can write only to a
+ * file. The first instructions permit the call number -1, which does nothing. A
+ * tracer that suppresses a call changes its number to -1; the tests inject
+ * faults with strace in this way.
  */
 static void
 write_program(scmp_filter_ctx filter, const char *name)
@@ -346,7 +355,10 @@ write_filter(const struct list *list)
 	check(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH,
 		  SCMP_ACT_KILL_PROCESS),
 	    "architecture");
-	/* 2: a binary tree, in place of comparisons one after the other. */
+	/*
+	 * 2: the filter searches a binary tree instead of comparing one number
+	 * after the other.
+	 */
 	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2),
 	    "optimization");
 	for (const char *call = strtok_r(copy, " ", &rest); call != NULL;

@@ -2,9 +2,9 @@
  * Limits what a process can ask of the kernel: its system calls and its files.
  *
  * Runs in each process that has dropped root's rights (privsep.c); the monitor
- * uses the names of the system calls. A process that makes a forbidden call
- * ends before the call: it sends the call's number to the monitor, which logs
- * its name.
+ * uses the names of the system calls. The kernel stops a forbidden call. The
+ * process then sends the call's number to the monitor, which logs the name.
+ * After that the process ends.
  *
  * The filters are made by sandbox-rules when kpopd is built.
  */
@@ -29,8 +29,8 @@
 #include "sandbox-filters.h"
 
 /*
- * Landlock's later rights to files, which older headers do not define
- * (landlock(7)).
+ * The rights to files that later versions of Landlock have added (landlock(7)).
+ * Older headers do not define them.
  */
 #define ALL_OF_ABI_1 ((UINT64_C(1) << 13) - 1)
 #define RIGHT_REFER (UINT64_C(1) << 13)        /* from ABI 2 */
@@ -61,8 +61,8 @@ end_forbidden(int signal, siginfo_t *info, void *context)
 {
 	(void)signal, (void)context;
 	/*
-	 * Only the kernel's codes are positive. A signal of the user could
-	 * name any call.
+	 * Only signals from the kernel have a positive code. A signal that the
+	 * user sends could name any call, so ignore it.
 	 */
 	if (info->si_code <= 0)
 		return;
@@ -76,8 +76,8 @@ sandbox_enter(enum sandbox which)
 	const struct sigaction action = { .sa_sigaction = end_forbidden,
 		.sa_flags = SA_SIGINFO | SA_NODEFER };
 	/*
-	 * A parent may also have set this; then the parent's filter is in force
-	 * and forbids sigaction.
+	 * Also true if the parent has set the handler. Then the parent's filter
+	 * is in force and forbids sigaction for SIGSYS.
 	 */
 	static bool has_handler;
 
@@ -90,12 +90,12 @@ sandbox_enter(enum sandbox which)
 		fatal("no_new_privs");
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[which]) ==
 	    0) {
-		/* Every filter makes this call fail. */
+		/* Test the filter: each one makes this call fail. */
 		if (socket(AF_INET, SOCK_STREAM, 0) != -1 || errno != EACCES)
 			fatal("seccomp does not work");
 		return;
 	}
-	/* The administrator may run a kernel without filters. */
+	/* The kernel may have been built without filters. */
 	if (errno != ENOSYS && errno != EINVAL)
 		fatal("seccomp");
 	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != -1)
@@ -127,7 +127,7 @@ known_rights(long abi)
 	return rights;
 }
 
-/* Returns the rights below a path, of those that the kernel supports. */
+/* Returns the rights below a path, as far as the kernel supports them. */
 static uint64_t
 rights_for(const struct sandbox_path *path, uint64_t known)
 {
@@ -139,9 +139,9 @@ rights_for(const struct sandbox_path *path, uint64_t known)
 	    LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_DIR |
 	    RIGHT_REFER |
 	    /*
-	     * These are needed to rename whatever has the name of a journal.
-	     * The filters still permit no call that makes a symlink or a
-	     * socket.
+	     * The next three are needed to rename a file of any type that has
+	     * the name of a journal. No filter permits a call that makes a
+	     * symlink or binds a socket.
 	     */
 	    LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_SOCK |
 	    LANDLOCK_ACCESS_FS_REMOVE_DIR;

@@ -24,11 +24,11 @@ void sandbox_enter(enum sandbox which);
 
 /* A file or directory that a process may still open. */
 struct sandbox_path {
-	int fd; /* opened with O_PATH or otherwise; -1: none */
+	int fd; /* an open descriptor, also with O_PATH; -1: ignored */
 	enum {
-		SANDBOX_READ,  /* to read files */
-		SANDBOX_WRITE, /* to read and write files that exist */
-		SANDBOX_OWN,   /* and to make, rename and remove files */
+		SANDBOX_READ,  /* read files */
+		SANDBOX_WRITE, /* read and write existing files */
+		SANDBOX_OWN,   /* also make, rename and remove files */
 	} how;
 };
 

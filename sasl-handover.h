@@ -10,7 +10,7 @@ struct sasl_handover {
 	uint32_t layer;       /* RELAY_GSS_INTEGRITY or _CONFIDENTIALITY */
 	uint32_t text_size;   /* bytes of text in a token for the client */
 	uint32_t unread_size; /* bytes that the client has sent after AUTH */
-	/* Those bytes; then the exported context. */
+	/* The unread bytes, then the exported context. */
 	char data[RELAY_GSS_TOKEN + RELAY_GSS_TOKEN];
 };
 

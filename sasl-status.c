@@ -17,7 +17,9 @@ sasl_status(struct log_text *t, OM_uint32 major, OM_uint32 minor)
 	char text[256] = "";
 	OM_uint32 unused, more = 0;
 	gss_buffer_desc words;
-	/* The mechanism has no text for wrong channel bindings. */
+	/*
+	 * For wrong channel bindings only GSSAPI has a text, not the mechanism.
+	 */
 	bool of_mechanism =
 	    minor != 0 && GSS_ROUTINE_ERROR(major) != GSS_S_BAD_BINDINGS;
 

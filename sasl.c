@@ -8,10 +8,10 @@
  * handed over to the relay (relay-sasl.c), which never had a key.
  *
  *	C: tokens of gss_init_sec_context    S: those of gss_accept_sec_context
- *	S: wrapped: one byte, the layers offered; three, the largest token
- *	   that the server accepts
- *	C: wrapped: one byte, the layer chosen; three, the largest token that
- *	   the client accepts; the authorization identity
+ *	S: wrapped: the layers offered (one byte), and the size of the largest
+ *	   token that the server accepts (three bytes)
+ *	C: wrapped: the layer chosen (one byte), the size of the largest token
+ *	   that the client accepts (three bytes), and the authorization identity
  */
 #include "config.h"
 
@@ -37,7 +37,7 @@
 #define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
 /*
  * MIT Kerberos 1.18 does not report that the client's channel bindings matched.
- * Layers are then offered in any case.
+ * With that version, layers are offered in any case.
  */
 #ifndef GSS_C_CHANNEL_BOUND_FLAG
 #define GSS_C_CHANNEL_BOUND_FLAG 0
@@ -60,7 +60,7 @@ struct sasl {
 	char binding[sizeof(BINDING_PREFIX) + SASL_HASH];
 };
 
-/* Logs that a step of GSSAPI failed, in the server. */
+/* Logs that a step of GSSAPI failed for a reason in the server. */
 static void
 log_failed_step(const char *step, OM_uint32 major, OM_uint32 minor)
 {
@@ -144,12 +144,13 @@ send_token(struct sasl *s, const void **out, size_t *size)
 /*
  * Returns the layers that the client may choose from, as RELAY_GSS_ flags.
  *
- * TLS alone does not exclude a layer: an attacker in the middle may have begun
- * TLS without the client. Only a client that has bound the channel has proven
- * that this TLS is its own.
+ * A layer is offered even inside TLS, because an attacker in the middle may
+ * have begun TLS. Only matching channel bindings prove that this TLS ends at
+ * the client; then no layer is needed.
  *
- * RFC 4752 §3.1 demands that the client ask for sequencing. If it has not, it
- * gets no layer, because a replayed token would be unwrapped again.
+ * RFC 4752 §3.1 demands that the client ask for sequencing. A client that has
+ * not done so gets no layer, because a replayed token would be unwrapped a
+ * second time.
  */
 static unsigned
 find_layers(const struct sasl *s)
@@ -206,9 +207,9 @@ sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size)
 
 /*
  * Has auth verify and record the AP-REQ in a first token. Returns 0, or -1
- * (logged). GSSAPI alone would not suffice: without mutual authentication a
- * whole exchange can be replayed, and the replay cache of GSSAPI discards an
- * authenticator as early as that of libkrb5 (replay-cache.c).
+ * (logged). GSSAPI alone would not suffice. Without mutual authentication a
+ * whole exchange can be replayed, and the replay cache that GSSAPI uses,
+ * libkrb5's, discards an authenticator too early (replay-cache.c).
  */
 static int
 screen_token(struct sasl *s, gss_buffer_t token)
@@ -223,8 +224,8 @@ screen_token(struct sasl *s, gss_buffer_t token)
 }
 
 /*
- * Passes a token to the mechanism. Returns SASL_MORE with its token, or with
- * the offer of layers; or SASL_FAILED.
+ * Passes a token to the mechanism. Returns SASL_MORE with the mechanism's next
+ * token or the offer of layers, or SASL_FAILED.
  */
 static enum sasl_result
 accept_token(struct sasl *s, gss_buffer_t token, const void **out, size_t *size)

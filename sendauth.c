@@ -1,12 +1,12 @@
 /*
  * Leads the server's half of MIT's sendauth exchange, with which KPOP begins.
  *
- * Runs in the pre-auth process, as the pre-auth user in its jail. No byte of
- * the client's is trusted, and every length has a limit. The client begins:
+ * Runs in the pre-auth process, as the pre-auth user in its jail. No byte from
+ * the client is trusted, and every length has a limit. The client begins:
  *
  *	C: length 19, "KRB5_SENDAUTH_V1.0" NUL, length 9, "KPOPV1.0" NUL
- *	S: one byte, without a length: 0; or 1 or 2 if it does not support
- *	   the first or the second version
+ *	S: one byte, without a length: 0, or 1 or 2 if the server does not
+ *	   support the first or the second version
  *	C: length, AP-REQ
  *	S: length 0; or length, KRB-ERROR, and the end
  *	S: length, AP-REP, but only if the client asks for mutual authentication
@@ -62,9 +62,9 @@ refuse_line(struct io *io, const char *reason, const char *line)
 }
 
 /*
- * Logs that the client has closed the connection, or was too slow, before it
- * has sent a byte. A client that is too slow gets a line, because a POP3 client
- * is waiting for a greeting. Returns -1.
+ * Logs that the client closed the connection, or was too slow, before it sent a
+ * byte. A client that is too slow gets a line, because it may be a POP3 client
+ * that waits for a greeting. Returns -1.
  */
 static int
 refuse_silence(struct io *io)
@@ -78,7 +78,7 @@ refuse_silence(struct io *io)
 }
 
 /*
- * Logs that the client has closed the connection, or was too slow, in the
+ * Logs that the client closed the connection, or was too slow, during the
  * exchange. Returns -1.
  */
 static int
@@ -95,7 +95,7 @@ refuse_unfinished(struct io *io)
 /*
  * Returns true if these four bytes begin a POP3 command. DELE is missing,
  * because HTTP's DELETE begins in the same way, and no POP3 client begins with
- * it.
+ * DELE.
  */
 static bool
 is_pop3(const unsigned char *first)
@@ -111,9 +111,10 @@ is_pop3(const unsigned char *first)
 }
 
 /*
- * Names the protocol that these four bytes, in place of a length, begin.
- * Returns NULL if it is unknown, or with io->error set. After "AUTH" it reads
- * one more byte: Kerberos 4 begins with "AUTHV".
+ * Names the protocol that begins with these four bytes, which should be a
+ * length. Returns NULL if the protocol is unknown, or with io->error set if
+ * reading failed. Reads one more byte after "AUTH", because Kerberos 4 begins
+ * with "AUTHV".
  */
 static const char *
 name_protocol(struct io *io, const unsigned char *first)
@@ -132,8 +133,8 @@ name_protocol(struct io *io, const unsigned char *first)
 }
 
 /*
- * Refuses a client of another protocol, with a line if it may be able to show
- * one. Returns -1.
+ * Refuses a client of another protocol, with a line if the client may be able
+ * to show one. Returns -1.
  */
 static int
 refuse_protocol(struct io *io, const unsigned char *first)
@@ -153,9 +154,9 @@ refuse_protocol(struct io *io, const unsigned char *first)
 }
 
 /*
- * Refuses the bytes in place of a later length with an answer of n bytes. They
- * may be the command of a client that has no ticket; else the log has reason.
- * Returns -1.
+ * Refuses a wrong value of a later length with an answer of n bytes. If the
+ * value begins another protocol, logs its name, otherwise reason. For example,
+ * a client without a ticket may send a command of POP3. Returns -1.
  */
 static int
 refuse_length(struct io *io, const unsigned char *length, const char *reason,
@@ -168,7 +169,10 @@ refuse_length(struct io *io, const unsigned char *length, const char *reason,
 	return refuse_exchange(io, name != NULL ? name : reason, answer, n);
 }
 
-/* Reads the first length, if it is one. Returns 0 or -1. */
+/*
+ * Reads the first length, or refuses a client that sends something else.
+ * Returns 0 or -1.
+ */
 static int
 read_first_length(struct io *io, unsigned char length[LENGTH])
 {
@@ -209,7 +213,7 @@ agree_on_versions(struct io *io)
 	return 0;
 }
 
-/* Writes a length and an answer of auth.c's. */
+/* Writes an answer that auth.c has made, after its length. */
 static void
 write_message(struct io *io, const struct auth_answer *answer)
 {

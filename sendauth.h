@@ -7,8 +7,8 @@
 
 /*
  * Leads the exchange at the beginning of a KPOP connection. Returns 0 with
- * *peer filled, and with all bytes after the AP-REQ still unread; or -1
- * (logged): the answer that fits the client's protocol is in the output.
+ * *peer filled; all bytes after the AP-REQ are then still unread. Returns -1
+ * (logged) if it refuses the client; the answer is then in the output.
  */
 int sendauth_serve(struct io *io, struct auth *a, struct auth_peer *peer);
 

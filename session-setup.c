@@ -21,7 +21,7 @@
 #include "resolve.h"
 #include "session-setup.h"
 
-/* the write timeout, unless the idle limit is shorter */
+/* The write timeout, unless the idle limit is shorter. */
 #define WRITE_SECONDS 120
 
 void
@@ -78,8 +78,8 @@ setup_start_broker(struct session *s, struct watch *w)
 		else
 			process_leave_terminal();
 		/*
-		 * The session ends when the service is stopped; the broker
-		 * keeps its locks until then.
+		 * When the service is stopped, the session ends first. The
+		 * broker must keep the session's locks until then.
 		 */
 		lock_signals(SIG_BLOCK);
 		privsep_become_broker(&s->user, s->group);

@@ -6,21 +6,22 @@
 #include "session.h"
 
 /*
- * Sets *s to a session with these options, for no user yet, without a
- * descriptor.
+ * Initializes *s with these options, without a user and without open
+ * descriptors.
  */
 void setup_begin(struct session *s, const struct options *o);
 
 /*
- * Root: fills the rest of *s from s->user, s->mailboxes and s->path. Replaces
- * the symlinks in the path, as far as root may follow them; finds the broker's
- * group; makes the channel for locks if the mailbox is locked.
+ * Root: fills the rest of *s from s->user, s->mailboxes and s->path. Finds the
+ * broker's group. If the mailbox's format has locks, makes the channel for
+ * locks. It then also replaces the symlinks in a path outside the home
+ * directory.
  */
 void setup_prepare(struct session *s);
 
 /*
- * Root: starts the broker of the session that was started last, if the mailbox
- * is locked, and closes the broker's end of the channel here.
+ * Root: starts the broker of a session that has been started, if s has a
+ * channel for locks. Closes the broker's end of this channel in this process.
  */
 void setup_start_broker(struct session *s, struct watch *w);
 

@@ -3,11 +3,11 @@
  * serves POP3.
  *
  * Runs as the user; the monitor's child drops root's rights before it becomes
- * the session. Until the monitor has the answer, the session has neither the
- * client's socket nor a byte of the client. Otherwise a client that took this
- * process over would have a user's rights although it knows only the user's
- * name. Before the session reads a byte it is confined to the mailbox and the
- * state directory.
+ * the session. Until the monitor has the answer about the ticket, the session
+ * has neither the client's socket nor a byte from the client. Otherwise a
+ * client that compromised this process would get a user's rights although it
+ * knows only the user's name. The session is confined to the mailbox and the
+ * state directory before it reads a byte.
  */
 #include "config.h"
 
@@ -30,15 +30,15 @@
 #include "session.h"
 
 /*
- * A session ends if the same principal logs in again, and the session has been
- * idle for the idle limit divided by this.
+ * When the same principal logs in again, the earlier session ends if it has
+ * been idle for at least the idle limit divided by this.
  */
 #define TAKEOVER_PART 20
 
 /*
  * Asks the account database again. Returns NULL, or why its answer differs from
- * the monitor's. krb5_kuserok looks the user up by itself: if it got another
- * answer, it has read the .k5login of another home directory.
+ * the monitor's. krb5_kuserok looks the user up, too. If it got another home
+ * directory than the monitor, it has read another .k5login.
  */
 static const char *
 find_contradiction(const struct session *s)
@@ -86,8 +86,8 @@ take_client(struct session *s, int channel, struct io *io)
 	int fds[2];
 
 	/*
-	 * The monitor sends nothing if there is no state directory, or if the
-	 * monitor was killed.
+	 * The monitor sends nothing if it has found no state directory, or if
+	 * it was killed.
 	 */
 	if (packet_await(channel, &entry, sizeof(entry), fds, 2) == -1)
 		_exit(1);
@@ -100,8 +100,8 @@ take_client(struct session *s, int channel, struct io *io)
 }
 
 /*
- * Answers the client that the session lock cannot be taken; errno has the
- * reason.
+ * Answers the client that the session lock cannot be taken, for the reason in
+ * errno.
  */
 static void
 answer_unlocked(const struct lock_session *lock, struct io *io)
@@ -130,8 +130,8 @@ answer_unavailable(struct io *io, enum drop_error error)
  * confines the process. The process is not confined earlier, because a Maildir
  * may be created while the process waits for the lock. It reads no byte from
  * the client before it is confined. Without the lock it does not look at the
- * user's files, whose file system may not answer. Returns false if there is no
- * lock; then the client has been answered.
+ * user's files, because their file system may not answer. Returns true if this
+ * process has the mailbox. Otherwise answers the client and returns false.
  */
 static bool
 enter_mailbox(const struct session *s, int channel, int state,
@@ -171,8 +171,9 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 	error =
 	    maildrop_state_open(s->mailboxes, s->path, s->directory, &state);
 	/*
-	 * From here on only the session that has the mailbox's session lock
-	 * looks at the user's files. The others wait for the lock, or end.
+	 * Release the login slot. From here on only the session that has the
+	 * session lock looks at the user's files, so other logins cannot wait
+	 * for the file system.
 	 */
 	if (s->slot != -1)
 		close(s->slot);
@@ -192,9 +193,10 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 	else
 		answer_unavailable(io, error);
 	/*
-	 * Unlock now, because the client may be back before this process has
-	 * ended: freeing a journal of gigabytes takes seconds. If a removal is
-	 * unfinished, the broker keeps this lock and finishes the removal.
+	 * Release the session lock now. The client may log in again before this
+	 * process has ended, because the kernel needs seconds to free a journal
+	 * of gigabytes. If a removal is unfinished, keep the lock, because the
+	 * broker finishes the removal with it.
 	 */
 	if (!maildrop_unfinished(s->mailboxes, state))
 		lock_session_release(&lock);

@@ -16,7 +16,7 @@
 #include "options.h"
 
 /*
- * One user's session: what session-setup.c has prepared. The session and its
+ * What session-setup.c has prepared for one user's session. The session and its
  * broker inherit it.
  */
 struct session {
@@ -24,18 +24,24 @@ struct session {
 	struct auth *auth; /* the krb5.conf snapshot, without keys */
 	struct preauth_message *login; /* NULL: a recovery by --recover */
 	int64_t deadline;  /* of the login, absolute ms of CLOCK_MONOTONIC */
-	int write_timeout; /* in s, for a client that takes no output */
+	int write_timeout; /* in seconds */
 	struct account user;
 	const struct mailboxes *mailboxes;
 	const char *path;     /* of the mailbox */
 	gid_t group;          /* the broker's */
 	const char *obstacle; /* why there can be no dotlock, or NULL */
-	int slot; /* closed before the session waits for its lock; -1: none */
+	/*
+	 * The login slot, or -1. It is closed before the session waits for the
+	 * session lock.
+	 */
+	int slot;
 	int directory; /* STATE/users/UID, which root opened; -1: not yet */
 	int state;     /* the mailbox's state directory; -1: not yet, or none */
 	/*
-	 * The channel for locks: the broker's end and the session's end. -1:
-	 * closed in this process, or the mailbox is not locked.
+	 * The two ends of the channel for locks. The broker uses
+	 * locks_to_session, and the session uses locks_to_broker. An end is -1
+	 * if it is closed in this process, or if the mailbox's format has no
+	 * locks.
 	 */
 	int locks_to_session, locks_to_broker;
 	struct lock_plan locks;
@@ -43,9 +49,9 @@ struct session {
 };
 
 /*
- * Runs the session, in a process that is already the user's and does not have
- * the client. Asks whether the ticket opens the account, and if so takes the
- * client from the monitor and serves it. channel: to the monitor.
+ * Runs the session, as the user and without the client's socket. Asks whether
+ * the ticket opens the account. If it does, takes the client's socket from the
+ * monitor and serves the client. channel: to the monitor.
  */
 _Noreturn void session_run(struct session *s, int channel);
 

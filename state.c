@@ -9,16 +9,16 @@
  *	STATE/users/UID/FORMAT-ID  of one mailbox, made by the session
  *	STATE/users/UID/places     the locks that several paths of one mailbox
  *	                           have in common
- *	STATE/users/UID.mailboxes  root's: a line for each mailbox: the user's
- *	                           name (vis(3)) and -m
+ *	STATE/users/UID.mailboxes  root's; a line for each mailbox has the
+ *	                           user's name (vis(3)) and -m
  *	STATE/logins/UID.N         root's, empty: a slot, locked by a login
  *	                           that may hang on the user's files
  *
- * Because users is closed, no program of the user can change a journal, and a
- * later user with the same uid cannot read it.
+ * Users cannot open a path in STATE/users. So no program of a user can change a
+ * journal, and a later user with the same uid cannot read it.
  *
- * The lines are written here and not by the session, because --recover trusts
- * them as root.
+ * The monitor, not the session, writes the lines of UID.mailboxes, because
+ * --recover trusts them as root.
  */
 #include "config.h"
 
@@ -43,8 +43,8 @@
 #define STATE_NAME 64 /* bytes of a name in users or logins with its NUL */
 #define MAILBOXES ".mailboxes"
 /*
- * The slots of a uid: logins that may hang on the user's files at the same
- * time.
+ * The login slots of a uid: how many of its logins may hang on the user's files
+ * at the same time.
  */
 #define SLOTS 4
 
@@ -60,7 +60,7 @@ open_users(const char *state)
 	    top != -1 ? privsep_make_directory(top, "users", 0700, 0, 0) : -1;
 	struct stat st;
 
-	/* An earlier version made it searchable for users. */
+	/* An earlier version let users search this directory. */
 	if (users != -1 &&
 	    (fstat(users, &st) == -1 ||
 		((st.st_mode & 077) != 0 && fchmod(users, 0700) == -1)))
@@ -71,9 +71,9 @@ open_users(const char *state)
 }
 
 /*
- * Calls line for each line "name mailboxes" of the file until it returns true.
- * Returns true if it did. In the file the name is encoded, because it may
- * contain blanks.
+ * Calls the function line for each line "name mailboxes" of the file, until the
+ * function returns true. Returns true if it has done so. The name is encoded in
+ * the file, because a name may contain blanks.
  */
 static bool
 find_line(FILE *file,
@@ -119,7 +119,7 @@ open_lines(int users, uid_t uid)
 struct search {
 	const struct account *account;
 	const char *mailboxes;
-	/* found: a name that no longer has this uid */
+	/* set by the search: a name that no longer has this uid */
 	char former[ACCOUNT_NAME];
 	/* the account database did not answer for a name (logged) */
 	bool is_unsure;
@@ -135,12 +135,15 @@ is_line_of(void *self, const char *name, const char *mailboxes)
 }
 
 /*
- * Asks the account database whether the line's user still has this uid; two
- * names may share one uid. Returns true, which ends the search, if the user
- * does not, with the name in w->former, or if the database does not answer. If
- * a missing answer counted as "no", every user would seem to be a former one
- * while a directory service is away, and an unfinished removal would be moved
- * aside.
+ * Asks the account database whether the line's user still has this uid. A
+ * different name proves nothing, because two names may share one uid. Returns
+ * false if the user has the uid. Otherwise returns true, which ends the search.
+ * Then w->former is the name of a former user, or w->is_unsure is set because
+ * the database does not answer.
+ *
+ * A missing answer must not count as "no". Otherwise every user would seem to
+ * be a former one while a directory service is away, and an unfinished removal
+ * would be moved aside.
  */
 static bool
 check_former(void *self, const char *name, const char *mailboxes)
@@ -155,8 +158,7 @@ check_former(void *self, const char *name, const char *mailboxes)
 	if (strcmp(name, w->account->name) == 0)
 		return false;
 	/*
-	 * Not getpwnam, because with its errno a failure looks like an absent
-	 * name.
+	 * getpwnam's errno would not distinguish a failure from an absent name.
 	 */
 	error = getpwnam_r(name, &entry, room, sizeof(room), &pw);
 	if (error == 0 && pw != NULL && pw->pw_uid == w->account->uid)
@@ -185,8 +187,8 @@ rename_to_root(int users, const char *from, const char *to)
 
 /*
  * Moves the directory and the lines of a former user of this uid to names that
- * kpopd does not use. Moves the lines last, because as long as they are left
- * the next login tries again. Returns 0, or -1 (logged).
+ * kpopd does not use. Moves the lines last, because the next login tries again
+ * as long as the lines are in place. Returns 0, or -1 (logged).
  */
 static int
 move_former(int users, const struct account *a, const char *former)
@@ -225,7 +227,8 @@ write_line(int fd, const struct account *a, const char *mailboxes)
 
 	strvis(name, a->name, VIS_OCTAL | VIS_WHITE);
 	/*
-	 * The first line end ends a line of which a power failure left a part.
+	 * The leading line end closes a line of which a power failure has left
+	 * only a part.
 	 */
 	n = asprintf(&line, "\n%s %s\n", name, mailboxes);
 	if (n == -1)
@@ -237,8 +240,8 @@ write_line(int fd, const struct account *a, const char *mailboxes)
 }
 
 /*
- * Syncs users and the state directory, in which another login may have just
- * made users. Returns 0, or -1 with errno.
+ * Syncs STATE/users, and also the state directory, in which another login may
+ * have just made users. Returns 0, or -1 with errno.
  */
 static int
 sync_users(int users)
@@ -254,8 +257,9 @@ sync_users(int users)
 }
 
 /*
- * Adds the line, and syncs it. Otherwise the disk could have a journal without
- * a line, and --recover would miss that journal. Returns 0, or -1 (logged).
+ * Adds the line, and syncs it before the session can write a journal. Otherwise
+ * the disk could have a journal without a line, and --recover would miss that
+ * journal. Returns 0, or -1 (logged).
  */
 static int
 add_line(int users, const struct account *a, const char *mailboxes)
@@ -278,8 +282,9 @@ add_line(int users, const struct account *a, const char *mailboxes)
 }
 
 /*
- * Looks for the line, and if it is absent for a former user. Returns 1 if the
- * line is there, 0 if it is not, or -1 (logged) if the search failed.
+ * Looks for the line. If the line is absent, looks for a former user of this
+ * uid. Returns 1 if the line is there, 0 if it is not, or -1 (logged) if the
+ * search failed.
  */
 static int
 search_lines(FILE *file, struct search *w)
@@ -386,7 +391,7 @@ struct caller {
 	struct state_mailbox m;
 };
 
-/* Calls the function for a line. Returns false, because the search goes on. */
+/* Calls the function for a line. Returns false, so that the search goes on. */
 static bool
 call_each(void *self, const char *name, const char *mailboxes)
 {

@@ -1,9 +1,9 @@
 /*
  * The functions of a mailbox format, which one file for each format defines.
  *
- * maildrop*.c alone call a format's functions. Messages are numbered from 0
- * here; maildrop.c converts. A session's process ends after its session, so the
- * memory of an open mailbox is not freed.
+ * Only maildrop*.c call these functions. Messages are numbered from 0 here, and
+ * from 1 in maildrop.h. The memory of an open mailbox is never freed, because
+ * the process ends with the session.
  */
 #ifndef STORE_H
 #define STORE_H
@@ -35,28 +35,31 @@ enum store_access {
 	STORE_OWN,   /* read, change, make, rename and remove */
 };
 
-#define STORE_NAME 15 /* bytes of the name of a format, at most */
+#define STORE_NAME 15 /* most bytes of a format's name */
 
 struct store_ops {
-	/* of the format; names of state directories begin with it */
+	/* of the format; the name of a state directory begins with it */
 	const char *name;
 	/*
-	 * The session's rights to the mailbox, if that is a directory, and to
-	 * the directory that contains the mailbox. A format that does not
-	 * specify a right does not have it.
+	 * The session's rights to the mailbox, if it is a directory, and to the
+	 * directory that contains it. A format has no right that it does not
+	 * specify.
 	 */
 	enum store_access mailbox_access, directory_access;
-	/* to the directory, instead, if the mailbox is to be made */
+	/*
+	 * in place of directory_access, if the mailbox is made when it is
+	 * absent
+	 */
 	enum store_access create_access;
 	/*
-	 * True if other programs lock a mailbox of this format: the session
-	 * takes the locks of the plan, with a broker.
+	 * True if other programs lock a mailbox of this format. Then the
+	 * session takes the locks of the plan, and has a broker.
 	 */
 	bool is_locked;
 
 	/*
-	 * Opens the mailbox; stores in *box the value that the functions below
-	 * get.
+	 * Opens the mailbox. Stores in *box the value to pass as box to the
+	 * functions below.
 	 */
 	enum drop_error (*open)(const struct store_place *place, void **box);
 	/*
@@ -89,26 +92,26 @@ struct store_ops {
 	/* Stores the unique id of message i, as maildrop_uidl. */
 	void (*uidl)(void *box, size_t i, char id[UIDL_SIZE]);
 	/*
-	 * Finds the bytes of message i, as maildrop_begin. Logs nothing;
-	 * DROP_FAILED: with errno.
+	 * Finds the bytes of message i, as maildrop_begin, but logs nothing.
+	 * Sets errno if it returns DROP_FAILED.
 	 */
 	enum drop_error (*fetch)(void *box, size_t i, struct span *s);
 	/*
 	 * Returns true if message i, the one fetched last, has not changed
-	 * since. If it has, the bytes that were read may be another message's.
-	 * NULL: no message ever changes.
+	 * since. If it has changed, the bytes that were read may be another
+	 * message's. NULL: no message ever changes.
 	 */
 	bool (*is_unchanged)(void *box, size_t i);
 	/*
-	 * Is called if all of message i was read since it was fetched, and had
-	 * another wire size than its span. Lets later logins count it again.
-	 * Returns true if the bytes that were read are the message all the
-	 * same. NULL: never.
+	 * Called if all of message i was read, but its wire size was not the
+	 * one in its span. Makes a later login count the size again. Returns
+	 * true if the bytes that were read are those of the message
+	 * nevertheless. NULL: as if it returned false.
 	 */
 	bool (*accept_other_size)(void *box, size_t i);
 	/*
-	 * Removes the marked messages, as maildrop_commit. Bit i of marks, from
-	 * the lowest of marks[0] on, is message i.
+	 * Removes the marked messages, as maildrop_commit. Bit i of marks is
+	 * message i; bit 0 is the lowest bit of marks[0].
 	 */
 	enum drop_error (*remove)(void *box, const unsigned char *marks,
 	    size_t *removed);
@@ -116,8 +119,9 @@ struct store_ops {
 
 /*
  * Returns the error for an errno of opening a file: DROP_DENIED if only a
- * person can remove the cause, otherwise DROP_FAILED. An absent, stale or
- * unreachable file may be on a file system that is mounted later.
+ * person can remove the cause, otherwise DROP_FAILED. For an absent, stale or
+ * unreachable file it is DROP_FAILED, because its file system may be mounted
+ * later.
  */
 static inline enum drop_error
 store_error(int error)

@@ -7,7 +7,7 @@
 /* RFC 1939 §7: at most 70 characters of 0x21 … 0x7e; and a NUL */
 #define UIDL_SIZE 71
 #define UIDL_HASH 16      /* bytes of the hash */
-#define UIDL_HASH_TEXT 22 /* characters of the id */
+#define UIDL_HASH_TEXT 22 /* characters of the hash as text */
 
 /* Writes a hash as base64url without padding (RFC 4648 §5), with a NUL. */
 void uidl_write(const unsigned char hash[UIDL_HASH],

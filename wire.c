@@ -1,12 +1,15 @@
 /*
- * Converts stored lines to POP3 lines and counts their bytes; pure computation.
+ * Converts stored lines to POP3 lines and counts their bytes. Makes no system
+ * call.
  *
  * Runs as the owner of the mailbox. The message is not trusted: its lines may
- * have any length and any bytes. It comes in pieces of any size, which do not
- * change the result.
+ * have any length and any bytes. It comes in pieces of any size. The result
+ * does not depend on their sizes.
  *
- * LIST's size and RETR's bytes come from the same function, so that they cannot
- * differ. RFC 1939 §3 (stuffing) and §11 (the size of a message).
+ * LIST's size and RETR's bytes come from the same function, so they cannot
+ * differ.
+ *
+ * RFC 1939 §3 (stuffing) and §11 (the size of a message).
  */
 #include "config.h"
 

@@ -13,7 +13,10 @@
  * fields belong to wire.c.
  */
 struct wire {
-	/* Bytes so far as RFC 1939 §11 counts them: CRLF, no stuffing. */
+	/*
+	 * Bytes converted so far, as RFC 1939 §11 counts them: each line end as
+	 * CRLF, without the stuffed dots.
+	 */
 	uint64_t wire_size;
 	uint64_t lines_left; /* of the body, still to convert */
 	uint64_t length;     /* bytes of the current line */
@@ -23,22 +26,22 @@ struct wire {
 };
 
 /*
- * Begins a message, of which the header and at most body_lines lines of the
- * body are converted.
+ * Begins a message. Its header and at most body_lines lines of its body will be
+ * converted.
  */
 void wire_init(struct wire *w, uint64_t body_lines);
 
 /*
  * Converts the next n stored bytes: LF becomes CRLF, CRLF stays, a dot that
  * begins a line is doubled (RFC 1939 §3). After w->done, nothing is converted.
- * Writes to out, which has room for 2 * n bytes (".\n" becomes "..\r\n"). If
- * out is NULL, it only counts. Returns the number of converted bytes.
+ * Writes to out[2 * n], because ".\n" becomes "..\r\n". If out is NULL, only
+ * counts. Returns the number of converted bytes.
  */
 size_t wire_put(struct wire *w, const char *in, size_t n, char *out);
 
 /*
- * Ends the message: adds the end of the last line if that has none. Returns the
- * number of bytes in out, at most 2.
+ * Ends the message: adds a CRLF if the last line has no end. Returns the number
+ * of bytes written to out, at most 2.
  */
 size_t wire_end(struct wire *w, char *out);
 

@@ -1,5 +1,5 @@
 /*
- * Times POP3 sessions: the login, then each step that is named.
+ * Times POP3 sessions: the login, then each STEP.
  *
  *	bench/client [OPTION ...] HOST PORT USER STEP ...
  *
@@ -7,7 +7,7 @@
  *	-w NAMES      of processes whose CPU time is counted, with commas
  *	-t DIRECTORY  of the users' ccaches
  *
- * Steps:
+ * The steps are
  *
  *	STAT, LIST, UIDL, QUIT
  *	RETR:COUNT:DEPTH  COUNT messages (0: all), DEPTH requests in flight
@@ -16,10 +16,11 @@
  *	MEMORY            prints the largest private dirty memory of -w's
  *	                  processes in KiB: of USER's, or of all if none is
  *
- * One session prints a line for each step: its name, nanoseconds, nanoseconds
- * of CPU of -w's processes, bytes. Several sessions, of all jobs together,
- * print "sessions NANOSECONDS NUMBER". Each job but the first is another user:
- * USER1 and so on. Any answer but +OK ends the process with an error.
+ * One session prints a line for each step: its name, the nanoseconds, the
+ * nanoseconds of CPU of -w's processes, and the bytes. With more sessions, all
+ * jobs together print "sessions NANOSECONDS NUMBER". The first job logs in as
+ * USER, the others as USER1 and so on. Any answer other than +OK ends the
+ * process with an error.
  */
 #include "config.h"
 
@@ -57,8 +58,8 @@ now(void)
 }
 
 /*
- * Returns the text of /proc/PID/FILE, valid until the next call; empty if the
- * process is gone.
+ * Returns the text of /proc/PID/FILE, which is valid until the next call.
+ * Returns an empty text if the process has ended.
  */
 static const char *
 proc(const char *pid, const char *file)
@@ -77,7 +78,7 @@ proc(const char *pid, const char *file)
 	return text;
 }
 
-/* Returns true if the process has one of -w's names. */
+/* Returns true if the process has one of the names in -w. */
 static bool
 is_watched(const char *pid)
 {
@@ -97,8 +98,8 @@ is_watched(const char *pid)
 }
 
 /*
- * Combines what get returns for each watched process by combine. Returns the
- * result, which begins at 0.
+ * Calls get for each watched process and merges the results with combine,
+ * beginning with 0. Returns the result.
  */
 static int64_t
 over_processes(int64_t (*get)(const char *pid),
@@ -157,7 +158,9 @@ get_memory(const char *pid)
 	return line != NULL ? strtoll(line + 15, NULL, 10) : 0;
 }
 
-/* Returns the same, or 0 if the process is not USER's. */
+/*
+ * Returns get_memory of the process, or 0 if the process does not run as USER.
+ */
 static int64_t
 get_own_memory(const char *pid)
 {
@@ -180,7 +183,7 @@ cpu(void)
 	return names[0] != '\0' ? over_processes(get_cpu, sum) : 0;
 }
 
-/* Returns the number of messages by STAT. */
+/* Returns the number of messages that STAT reports. */
 static size_t
 stat_mailbox(void)
 {
@@ -189,8 +192,9 @@ stat_mailbox(void)
 }
 
 /*
- * Retrieves count messages, with requests in batches, so that between half of
- * depth and depth are in flight. Returns the bytes of the answers.
+ * Retrieves count messages. Sends the requests in batches, so that from half of
+ * depth to depth requests are in flight. Returns the number of bytes of the
+ * answers.
  */
 static size_t
 retrieve(const size_t *sizes, size_t count, size_t depth)
@@ -215,8 +219,8 @@ retrieve(const size_t *sizes, size_t count, size_t depth)
 }
 
 /*
- * Returns the sizes by LIST, which the caller frees. No message has fewer bytes
- * when it is sent.
+ * Returns the sizes that LIST reports. The caller frees these. A message that
+ * is sent has at least as many bytes.
  */
 static size_t *
 list(size_t count)
@@ -263,7 +267,7 @@ retrieve_step(const char *step)
 	free(sizes);
 }
 
-/* Marks messages, with requests in batches. Not timed. */
+/* Marks messages. Sends the requests in batches. This step is not timed. */
 static void
 delete_step(const char *which)
 {
@@ -316,8 +320,8 @@ do_step(const char *step)
 }
 
 /*
- * Selects the user's tickets, which are in a file of the user's name, and
- * prepares connections.
+ * Selects the user's tickets, which are in a file with the user's name.
+ * Prepares connections.
  */
 static void
 prepare(void)
@@ -344,8 +348,8 @@ session(char **steps)
 }
 
 /*
- * Runs n sessions as a user of its own, after all jobs are ready. Does not
- * print the steps. Ends the process.
+ * Runs n sessions as another user once all jobs are ready. Does not print the
+ * steps. Ends the process.
  */
 _Noreturn static void
 job(char **steps, long number, long n, int ready, int go)
@@ -368,7 +372,10 @@ job(char **steps, long number, long n, int ready, int go)
 	exit(0);
 }
 
-/* Runs n sessions in this number of jobs and prints their time. */
+/*
+ * Runs n sessions in this number of jobs, and prints the time that they take
+ * together.
+ */
 static void
 jobs(char **steps, long number, long n)
 {
@@ -402,7 +409,10 @@ jobs(char **steps, long number, long n)
 	printf("sessions %" PRId64 " %ld\n", now() - begin, n);
 }
 
-/* Returns the index of word in words. Ends the process if there is none. */
+/*
+ * Returns the index of word in words. Ends the process if words does not
+ * contain it.
+ */
 static int
 choice(const char *word, const char *const words[3])
 {
@@ -444,7 +454,7 @@ main(int argc, char **argv)
 			return 2;
 		}
 	}
-	/* A broken connection must be reported. */
+	/* A broken connection must be reported, not end the process. */
 	signal(SIGPIPE, SIG_IGN);
 	if (argc - optind < 3)
 		errx(2, "usage: client [options] host port user step ...");

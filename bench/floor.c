@@ -1,5 +1,6 @@
 /*
- * Does only what no server can avoid: the lower limits of kpopd's times.
+ * Does only the work that no server can avoid. Its times are the lower limits
+ * of kpopd's times.
  *
  *	bench/floor login KEYTAB     for xinetd: libkrb5's whole recvauth,
  *	                             then POP3 without mail
@@ -66,8 +67,9 @@ note_message(off_t offset)
 #include <immintrin.h>
 
 /*
- * Counts the line ends in [p, p + n), which is at offset in the file, and notes
- * where "\nFrom " begins in it. BEGINNING_SIZE + 32 bytes after it can be read.
+ * Counts the line ends in [p, p + n), whose offset in the file is offset.
+ * Records where "\nFrom " begins in it. BEGINNING_SIZE + 32 bytes after it must
+ * be readable.
  */
 __attribute__((target("avx2,popcnt"))) static void
 find_messages(const char *p, size_t n, off_t offset)
@@ -112,8 +114,7 @@ find_messages(const char *p, size_t n, off_t offset)
 #endif
 
 /*
- * Stores the offsets of the spool's messages, and after them the size of the
- * file.
+ * Stores the offsets of the spool's messages, followed by the size of the file.
  */
 static void
 scan(int fd)
@@ -139,7 +140,7 @@ scan(int fd)
 	count--;
 }
 
-/* Input and output of the client. */
+/* The client's input, and the output to the client. */
 static char in[4096], out[65536];
 static size_t in_at, in_end, out_end;
 
@@ -177,7 +178,7 @@ answer(const char *format, ...)
 }
 
 /*
- * Returns the client's next line without its end. If none is buffered, sends
+ * Returns the client's next line without its end. If no line is buffered, sends
  * the answers first. Exits at the end of input.
  */
 static char *
@@ -206,8 +207,8 @@ read_command(void)
 }
 
 /*
- * Answers RETR with CRLF for LF and a doubled dot at the beginning of a line,
- * without the "From " line.
+ * Answers RETR without the "From " line. Sends CRLF for LF, and doubles a dot
+ * at the beginning of a line.
  */
 static void
 send_message(int fd, size_t n)
@@ -241,8 +242,8 @@ send_message(int fd, size_t n)
 }
 
 /*
- * Answers LIST with sizes that are too small: the client skips that much before
- * it looks for the end.
+ * Answers LIST with sizes that are too small. That is enough, because the
+ * client skips as many bytes before it looks for the end.
  */
 static void
 list(void)
@@ -256,7 +257,7 @@ list(void)
 	put(".\r\n", 3);
 }
 
-/* Speaks as much POP3 as the bench's client uses. fd: the spool, or -1. */
+/* Speaks only the POP3 that the bench's client uses. fd is the spool, or -1. */
 static void
 pop3(int fd)
 {
@@ -324,7 +325,7 @@ truncate_it(const char *path)
 	sync_or_die(fd);
 }
 
-/* Copies all bytes of from to to, through this process. */
+/* Copies all bytes of one file to another through this process. */
 static void
 move(int from, int to)
 {
@@ -341,8 +342,8 @@ move(int from, int to)
 }
 
 /*
- * Copies to FILE.copy, which is not removed, because on some disks the removal
- * takes longer.
+ * Copies path to path.copy. Does not remove the copy, because on some disks
+ * that takes longer than the rest.
  */
 static void
 copy(const char *path)
@@ -400,7 +401,8 @@ visit_unlink(int dir, const char *name)
 }
 
 /*
- * Calls visit for every message of a Maildir. If sync, syncs its directories.
+ * Calls visit for every message of a Maildir. If sync is true, syncs the
+ * Maildir's directories.
  */
 static void
 walk(const char *path, void (*visit)(int dir, const char *name), bool sync)

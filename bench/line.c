@@ -1,10 +1,10 @@
 /*
- * Is a POP3 connection for the bench's client: fast, blocking, with its layers
- * in the same process.
+ * A fast, blocking POP3 connection for the bench's client. Its layers are in
+ * the same process.
  *
  * Runs as root. Tickets are fetched once, before anything is timed. A client
- * that needs much time would hide the servers' time, so it skips by size what
- * it does not examine, and its reads are large.
+ * that needs much time would hide the servers' time. So this one makes large
+ * reads, and uses sizes to skip what it does not examine.
  */
 #include "config.h"
 
@@ -40,7 +40,7 @@ static SSL *tls;
 static gss_ctx_id_t gss = GSS_C_NO_CONTEXT;
 static gss_cred_id_t gss_cred = GSS_C_NO_CREDENTIAL;
 static gss_name_t gss_service;
-static bool has_layer; /* of gss */
+static bool has_layer; /* gss has a layer */
 static krb5_context krb5;
 static krb5_ccache ccache;
 static krb5_creds wanted, *ticket;
@@ -253,7 +253,9 @@ line_skip(size_t least)
 		at = end;
 		fill();
 	}
-	/* The dot may follow the first line, whose end has been read. */
+	/*
+	 * The dot may follow the first line, whose end has already been read.
+	 */
 	while (end - at < 3)
 		fill();
 	if (least == 0 && memcmp(in + at, ".\r\n", 3) == 0) {
@@ -308,7 +310,7 @@ send_ticket(void)
 	krb5_auth_con_free(krb5, auth);
 }
 
-/* Sends a token. Returns the server's next one. */
+/* Sends a token. Returns the next one of the server. */
 static gss_buffer_desc
 trade(const gss_buffer_desc *out)
 {
@@ -328,8 +330,8 @@ trade(const gss_buffer_desc *out)
 }
 
 /*
- * Sends the choice of a layer and the mailbox's user, which ends the exchange
- * (RFC 4752).
+ * Sends the chosen layer and the mailbox's user. This ends the exchange (RFC
+ * 4752).
  */
 static void
 choose(const struct how *how, gss_buffer_t offer)

@@ -1,6 +1,6 @@
 /*
- * The connection and logins of the bench's client: see line.c. Any error ends
- * the process with a message.
+ * The connection and logins of the bench's client (line.c). Any error ends the
+ * process with a message.
  */
 #ifndef LINE_H
 #define LINE_H
@@ -13,16 +13,18 @@ enum layer { LAYER_NONE, LAYER_TLS, LAYER_GSSAPI };
 struct how {
 	enum login login;
 	enum layer layer;
-	/* Of the service principal; the address is 127.0.0.1. */
+	/*
+	 * The host in the service principal. The address is always 127.0.0.1.
+	 */
 	const char *host;
 	int port;
 	const char *user, *password;
 };
 
-/* Gets what all connections share: the tickets and OpenSSL's context. */
+/* Prepares what all connections share: the tickets and OpenSSL's context. */
 void line_prepare(const struct how *how);
 
-/* Connects and logs in, up to the good answer to PASS or AUTH. */
+/* Connects and logs in. Returns after the +OK to PASS or AUTH. */
 void line_login(const struct how *how);
 
 /* Closes the connection. */
@@ -31,18 +33,18 @@ void line_close(void);
 /* Sends n bytes. */
 void line_send(const char *data, size_t n);
 
-/* Sends a command, to which it adds CRLF. */
+/* Sends a command. Adds CRLF to it. */
 __attribute__((format(printf, 1, 2))) void line_write(const char *format, ...);
 
-/* Returns the next line, without CRLF, valid until the next call. */
+/* Returns the next line without CRLF. It is valid until the next call. */
 const char *line_read(void);
 
-/* Returns the same; the line must begin with +OK. */
+/* Returns the next line, which must begin with +OK. */
 const char *line_read_good(void);
 
 /*
- * Skips the lines of an answer after its first one. At least least bytes come
- * before the dot. Returns the number of bytes.
+ * Skips the remaining lines of an answer after its first one. At least least
+ * bytes must come before the dot. Returns the number of bytes.
  */
 size_t line_skip(size_t least);
 

@@ -1,19 +1,19 @@
-# Contains the scenarios: each lets the servers take turns and notes every
-# sample. bench/run loads it in tests/world.
+# Contains the scenarios. In each one the servers take turns, and every sample
+# is recorded. bench/run loads this in tests/world.
 
 : "${ROUNDS:=5}" "${LOGINS:=60}" "${BIG:=64000}" "${LARGE:=580}" \
     "${MIL:=1000000}" "${MAILDIR:=64000}" "${ONE:=16000}"
 : "${PLOT_ROUNDS:=3}" "${PLOT_SIZES:=1 4 16 64 256 1024 4096}" \
     "${PLOT_MESSAGES:=10 100 1000 10000 100000 1000000}"
 : "${PLOT_FILES:=10 100 1000 10000 100000}"
-# A server that took this many seconds for a sample is not asked for another
-# one, nor for a larger point of a plot.
+# If a server needs this many seconds for a sample, it is not measured again for
+# this row, and not for larger points of a plot.
 : "${SLOW:=20}"
-# The rounds of the other servers in S5, which takes them long.
+# The number of rounds of the other servers in S5, which take long.
 : "${PEER_ROUNDS:=$ROUNDS}"
-# A step that takes this many seconds is a failure.
+# If a step takes this many seconds, the run fails.
 : "${STEP_TIMEOUT:=900}"
-# Seconds; more than the granularity that the servers assume for times.
+# More seconds than the granularity that the servers assume for file times.
 : "${SETTLE:=2.1}"
 
 # fail TEXT: ends the run.
@@ -22,12 +22,12 @@ fail() {
 	exit 1
 }
 
-# sample ROW SERVER VALUE: notes a sample.
+# sample ROW SERVER VALUE: records a sample.
 sample() {
 	printf '%s\t%s\t%s\n' "$@" >>"$samples"
 }
 
-# taking_part SERVER ...: prints the servers that are there.
+# taking_part SERVER ...: prints those of the servers that can run.
 taking_part() {
 	local server
 	for server in "$@"; do
@@ -44,22 +44,21 @@ too_slow() {
 	[ -n "${slow["$1 $2"]-}" ]
 }
 
-# note_slow ROW SERVER NANOSECONDS: notes whether the sample took too long.
+# note_slow ROW SERVER NANOSECONDS: records if the sample took too long.
 note_slow() {
 	[ "$3" -lt $((SLOW * 1000000000)) ] || slow["$1 $2"]=yes
 }
 
-# owner SERVER: prints the server that has the mailboxes of this way to it.
+# owner SERVER: prints the server whose mailboxes are used. SERVER may also be a
+# way to reach that server.
 owner() {
 	echo "${1%%-*}"
 }
 
-# client SERVER MAILBOX [-OPTION …] STEP …: a session, or many; what it prints
-# into the array $seen[STEP], CPU into $seen[STEP cpu], bytes into $seen[STEP
-# bytes].
+# What client has measured.
 declare -A seen=()
-# client SERVER MAILBOX [-OPTION ...] STEP ...: has a session, or many at once.
-# Sets $seen[STEP] to the time, $seen[STEP cpu] to the processor time and
+# client SERVER MAILBOX [-OPTION ...] STEP ...: runs one session, or many at
+# once. Sets $seen[STEP] to the time, $seen[STEP cpu] to the processor time and
 # $seen[STEP bytes] to the bytes.
 client() {
 	local server=$1 user options=() output step value cpu bytes
@@ -99,23 +98,23 @@ restore() {
 	chmod 660 "/var/mail/$1"
 }
 
-# forget USER: removes what servers keep about the user's mailbox.
+# forget USER: removes what the servers have stored about the user's mailbox.
 forget() {
 	rm -rf "$state/users/$(uid "$1")/index" "/home/$1/mail" \
 	    "/home/$1"/Maildir/dovecot*
 }
 
-# settle: writes all to the disk, and waits for the granularity of its times. An
-# index does not trust a time so near to a change, and that is not what is
-# measured.
+# settle: writes everything to the disk, and waits longer than the granularity
+# of file times. An index does not trust a time that is so close to a change.
+# The bench does not measure that case.
 settle() {
 	sync
 	sleep "$SETTLE"
 }
 
 # warm USER: reads the user's mailbox into memory. On rented machines the kernel
-# may take back memory that was unused for seconds (DAMON), so that a slow
-# server would make the next one slow.
+# may reclaim memory that was unused for seconds (DAMON). Then a slow server
+# would make the next one slow.
 warm() {
 	cat "/var/mail/$1" >/dev/null
 }
@@ -125,7 +124,8 @@ append() {
 	"$KPOPD_BUILD/bench/spool" 1 2000 2000 >>"/var/mail/$1"
 }
 
-# make_masters: makes the mailboxes, and copies of them.
+# make_masters: makes the mailboxes, and the master copies from which restore
+# copies.
 make_masters() {
 	local server
 	"$KPOPD_BUILD/bench/spool" 20 1600 20000 >"$disk/s20"
@@ -135,7 +135,8 @@ make_masters() {
 		for mailbox in s20 big mil; do
 			restore "${server}_$mailbox" "$mailbox"
 		done
-		# One for each of the eight at once.
+		# Make a mailbox for each of the eight users that log in at
+		# once.
 		for mailbox in s20{1..7}; do
 			restore "${server}_$mailbox" s20
 		done
@@ -146,7 +147,7 @@ make_masters() {
 others="popa3d dovecot tuned"
 ways="kpopd-tls kpopd-p kpopd-p-tls kpopd-p-layer kpopd-accept"
 
-# S1: logins per second. It has three times as many rounds, but short ones,
+# S1: logins per second. S1 has three times as many rounds, which are short,
 # because noise passes quickly.
 s1() {
 	local server
@@ -165,11 +166,11 @@ s1() {
 	done
 }
 
-# S2: the first open of big, with the login.
+# S2: the first open of the mailbox big, including the login.
 s2() {
 	local server
 	for _ in $(seq "$ROUNDS"); do
-		# The file that kpopd reads, too.
+		# Read the same file as kpopd.
 		sample s2.all floor \
 		    "$("$KPOPD_BUILD/bench/floor" scan /var/mail/kpopd_big)"
 		for server in $(taking_part kpopd $others); do
@@ -190,7 +191,7 @@ open_time() {
 	echo $((seen[login] + seen[STAT] + seen[UIDL]))
 }
 
-# poll ROW SERVER MAILBOX: notes the samples of one poll.
+# poll ROW SERVER MAILBOX: records the samples of one poll.
 poll() {
 	warm "$2_$3"
 	client "$2" "$3" STAT UIDL QUIT
@@ -199,7 +200,7 @@ poll() {
 	note_slow "$1" "$2" "$(open_time)"
 }
 
-# polls WHAT: lets every server poll every mailbox.
+# polls WHAT: makes every server poll every mailbox.
 polls() {
 	local mailbox server
 	for mailbox in s20 big mil; do
@@ -210,7 +211,7 @@ polls() {
 	done
 }
 
-# S3: polls with nothing new, and after one message.
+# S3: polls without new mail, and polls after one new message.
 s3() {
 	local mailbox server
 	for mailbox in s20 big mil; do
@@ -237,7 +238,7 @@ s3() {
 }
 
 # retrieve ROW SERVER COUNT DEPTH: fetches COUNT messages with DEPTH requests in
-# flight, and notes the rate and the processor time.
+# flight. Records the rate and the processor time.
 retrieve() {
 	local step="RETR:$3:$4" to=$2
 	[ "$2" != floor ] || to=floor-big
@@ -250,7 +251,7 @@ retrieve() {
 	note_slow "$1" "$2" "${seen[$step]}"
 }
 
-# S4: all of big is fetched with 16 requests in flight, and a part of it one
+# S4: fetches all of big with 16 requests in flight, and a part of it one
 # message at a time. Dovecot's first RETR writes to the spool, so it is not
 # timed.
 s4() {
@@ -268,8 +269,8 @@ s4() {
 	done
 }
 
-# deletion SERVER WHICH: notes the time of QUIT alone, on a whole mailbox, which
-# must have fewer messages afterwards.
+# deletion SERVER WHICH: records the time of QUIT alone, on a restored mailbox.
+# Fails unless the mailbox has fewer messages afterwards.
 deletion() {
 	local file=/var/mail/${1}_big
 	restore "${1}_big" big
@@ -282,12 +283,13 @@ deletion() {
 	note_slow "s5.$2" "$1" "${seen[QUIT]}"
 }
 
-# floor STEP ARGUMENT ...: measures a limit of the machine.
+# floor STEP ARGUMENT ...: measures a lower limit of the machine.
 floor() {
 	"$KPOPD_BUILD/bench/floor" "$@"
 }
 
-# limit_of WHICH: measures the limit of a deletion, just before it.
+# limit_of WHICH: measures the lower limit for a deletion, just before the
+# deletion.
 limit_of() {
 	case $1 in
 	10 | first)
@@ -304,7 +306,8 @@ limit_of() {
 	esac
 }
 
-# S5: QUIT that removes every tenth message, all, the first, the last.
+# S5: a QUIT that removes every tenth message, all messages, the first one, or
+# the last one.
 s5() {
 	local server which round
 	for round in $(seq "$ROUNDS"); do
@@ -358,8 +361,8 @@ fill_maildir() {
 	chown -R "$1:$1" "/home/$1/Maildir"
 }
 
-# maildir_turn TURN SERVER: opens the server's Maildir, or empties it, and notes
-# the time.
+# maildir_turn TURN SERVER: opens the server's Maildir, or removes all its
+# messages, and records the time.
 maildir_turn() {
 	local to=$2 maildir=/home/${2}_maildir/Maildir
 	[ "$2" != kpopd ] || to=kpopd-maildir
@@ -375,7 +378,8 @@ maildir_turn() {
 	fi
 }
 
-# S9: a Maildir is opened first, again, after one more message, and emptied.
+# S9: a Maildir is opened for the first time, opened again, opened after one
+# more message, and emptied.
 s9() {
 	local server turn
 	for _ in $(seq "$ROUNDS"); do
@@ -408,7 +412,7 @@ add_to_maildirs() {
 	done
 }
 
-# point AXIS X SERVER: notes the first open, a poll, the memory, a fetch, and
+# point AXIS X SERVER: records the first open, a poll, the memory, a fetch, and
 # the removal of one message, with the mailbox in $disk/plot.
 point() {
 	local user=${3}_plot most=0
@@ -446,13 +450,13 @@ point() {
 	[ "$most" -eq 0 ] || slow["plot.$1 $3"]=yes
 }
 
-# points AXIS X ...: notes the points of one axis.
+# points AXIS X ...: records the points of one axis.
 points() {
 	local axis=$1 x server
 	shift
 	for x in "$@"; do
 		case $axis in
-		# The messages have the average size of those of big.
+		# The messages have the same average size as those of big.
 		size)
 			"$KPOPD_BUILD/bench/spool" $((x * 92)) 1600 20000 \
 			    >"$disk/plot"
@@ -471,8 +475,8 @@ points() {
 	done
 }
 
-# maildir_point X SERVER: notes the opening of a Maildir of X files, first and
-# again.
+# maildir_point X SERVER: records the first and the second opening of a Maildir
+# of X files.
 maildir_point() {
 	local user=${2}_maildir to=$2 what
 	[ "$2" != kpopd ] || to=kpopd-maildir
@@ -488,8 +492,8 @@ maildir_point() {
 	rm -rf "/home/$user/Maildir"
 }
 
-# plot: the cost against the mailbox size, against the number of messages, and
-# against the number of a Maildir's files.
+# plot: measures the cost for several mailbox sizes, numbers of messages, and
+# numbers of files in a Maildir.
 plot() {
 	local files server
 	# shellcheck disable=SC2086
@@ -503,7 +507,8 @@ plot() {
 	done
 }
 
-# throughput: what encryption costs a client that fetches by kpopc, as a table.
+# throughput: measures what encryption costs a client that fetches through
+# kpopc. Writes a table.
 throughput() {
 	MESSAGES=${THROUGHPUT-64} ROUNDS=$ROUNDS "$top/bench/throughput" \
 	    >"$WORLD/throughput" || fail "bench/throughput failed"

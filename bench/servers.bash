@@ -1,15 +1,15 @@
-# Starts the servers that take turns, each with mailboxes of its own. bench/run
-# loads it in tests/world.
+# Starts the servers that are compared. Each has its own mailboxes. bench/run
+# loads this in tests/world.
 
 domain=mail.kpopd.test
 
-# The users are SERVER_MAILBOX, so that no server finds what another one has
-# left.
+# Each user is named SERVER_MAILBOX, so that no server finds what another one
+# has left.
 servers="kpopd popa3d dovecot tuned floor"
 mailboxes="s20 s201 s202 s203 s204 s205 s206 s207 big mil maildir plot"
 
 # bench_users: makes accounts, homes and tickets. The password is "bench", with
-# the hash that costs least.
+# the cheapest kind of hash.
 bench_users() {
 	local server mailbox user uid=3000 hash
 	hash=$(openssl passwd -1 -salt bench bench)
@@ -61,8 +61,8 @@ xinetd_service() {
 	END
 }
 
-# The port of each way to kpopd and of each other server, and the options of
-# bench/client for it.
+# The port of each way to reach kpopd and of each other server, and the options
+# of bench/client for it.
 declare -A port=(
 	[kpopd]=1109 [kpopd-tls]=1110 [kpopd-p]=1111 [kpopd-p-tls]=1112
 	[kpopd-p-layer]=1111 [kpopd-accept]=1113 [kpopd-maildir]=1114
@@ -76,8 +76,8 @@ declare -A speaks=(
 	[popa3d]="-a pass" [floor]="-a kpop" [floor-big]="-a pass"
 	[dovecot]="-a gssapi" [tuned]="-a gssapi")
 
-# The processes that begin with a session, and those that Dovecot keeps for the
-# next one.
+# The processes that count for each server. They include those that Dovecot
+# keeps for the next session.
 declare -A processes=([kpopd]=kpopd,kpopd-tls [popa3d]=popa3d
     [dovecot]=pop3,pop3-login [tuned]=pop3,pop3-login [floor]=floor)
 
@@ -107,7 +107,8 @@ xinetd_configure() {
 	} >"$WORLD/xinetd.conf"
 }
 
-# accepts: returns true if kpopd goes on when its standard input listens.
+# accepts: returns true if kpopd still runs a second after it was started with a
+# listening standard input.
 accepts() {
 	timeout 10 perl -e '
 		use IO::Socket::INET;
@@ -129,8 +130,8 @@ accepts() {
 	    "$KPOPD_BUILD/kpopd" -d "$state" -k "$WORLD/server.keytab"
 }
 
-# find_popa3d: sets $popa3d. Its package conflicts with Dovecot's, so it may be
-# one that is only unpacked.
+# find_popa3d: sets $popa3d. The package popa3d conflicts with Dovecot's
+# packages, so it may only be unpacked.
 find_popa3d() {
 	popa3d=$(command -v popa3d ||
 	    echo "$KPOPD_BUILD/popa3d/usr/sbin/popa3d")
@@ -146,7 +147,7 @@ find_popa3d() {
 }
 
 # dovecot_configure NAME: configures Dovecot as Debian does, for this realm,
-# with the changes from standard input.
+# with the changes on standard input.
 dovecot_configure() {
 	cat - >"$WORLD/$1.changes"
 	cat >"$WORLD/$1.conf" <<-END
@@ -188,7 +189,7 @@ dovecot_configure() {
 	END
 }
 
-# find_dovecot: starts Dovecot twice, as it is and tuned.
+# find_dovecot: starts Dovecot twice: as Debian configures it, and tuned.
 find_dovecot() {
 	if [ -n "${WITHOUT_PEERS-}" ] || ! command -v dovecot >/dev/null ||
 	    [ ! -e /usr/lib/dovecot/pop3 ]; then
@@ -222,12 +223,12 @@ find_dovecot() {
 	done
 }
 
-# The servers that cannot run, and why.
+# The servers that cannot run, and the reasons.
 declare -A lacks=()
-# The limits of the listener are too high to be reached.
+# The limits of this kpopd's -a are too high to be reached.
 accept_options=
 
-# servers_start: starts all servers that are there.
+# servers_start: starts all servers that can run.
 servers_start() {
 	find_popa3d
 	find_dovecot

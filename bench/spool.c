@@ -1,12 +1,12 @@
 /*
- * Writes mailboxes for the bench, with the same bytes every time: an mbox to
- * standard output, or a Maildir.
+ * Writes a mailbox for the bench, with the same bytes every time. It is an mbox
+ * on standard output, or a Maildir.
  *
  *	bench/spool MESSAGES LEAST MOST [LARGE-EVERY [MAILDIR]]
  *
  * A message has common header fields and LEAST to MOST bytes of text in lines
- * of 60 to 78 columns. Each LARGE-EVERYth (0: none) has 1 to 5 MB of base64
- * instead. Some lines begin with a dot, some with ">From ".
+ * of 60 to 78 columns. Each LARGE-EVERYth message has 1 to 5 MB of base64
+ * instead (none if it is 0). Some lines begin with a dot, some with ">From ".
  */
 #include "config.h"
 
@@ -18,15 +18,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINES 4096 /* different lines, of which the text is made */
+#define LINES 4096 /* the number of different lines in the text */
 
 static uint64_t seed = 0x9e3779b97f4a7c15;
 static char lines[2][LINES][80]; /* text, base64 */
 static size_t lengths[2][LINES];
 
 /*
- * Returns a pseudo-random number less than below, the same sequence on every
- * machine (xorshift64*).
+ * Returns a pseudo-random number less than below. The sequence is the same on
+ * every machine (xorshift64*).
  */
 static uint64_t
 draw(uint64_t below)

@@ -1,8 +1,8 @@
 /*
  * Opens maildrops on files in memory, and checks each message.
  *
- * Runs in fuzz targets. Each call opens a new maildrop, as a session does;
- * tidy.c frees the memory and the descriptors afterwards.
+ * Runs in fuzz targets. Each call opens a new maildrop, as a session does.
+ * tidy.c frees the memory and closes the descriptors afterwards.
  */
 #include "config.h"
 
@@ -44,14 +44,14 @@ box_open(struct maildrop *drop, const char *where)
 		int fd;
 
 		/*
-		 * Without a dotlock, which would take more time than all the
-		 * rest.
+		 * No dotlock is made, because that would take more time than
+		 * everything else.
 		 */
 		HOLDS(lock_plan_read(&locks, "fcntl,flock") == 0 &&
 		    mkdirat(top, "state", 0700) == 0);
 		HOLDS((fd = openat(top, "state",
 			   O_RDONLY | O_DIRECTORY | O_CLOEXEC)) != -1);
-		/* The copy stays open, because tidy.c does not see fcntl. */
+		/* The copy stays open, because tidy.c does not record fcntl. */
 		HOLDS((state = fcntl(fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	}
 	HOLDS(mailboxes_read(&boxes, where) == 0);
@@ -66,7 +66,7 @@ box_discard_index(void)
 	unlinkat(fuzz_directory(), "state/index", 0);
 }
 
-/* Returns the number of dots that a client removes again. */
+/* Returns the number of dots that a client removes. */
 static size_t
 stuffed(const char *text, size_t n)
 {
@@ -77,9 +77,7 @@ stuffed(const char *text, size_t n)
 	return dots;
 }
 
-/*
- * Reads the stored bytes in pieces, and checks the output of wire.c for them.
- */
+/* Reads the stored bytes in pieces, and checks what wire.c makes of these. */
 static void
 read_message(struct shown *s)
 {
@@ -151,7 +149,9 @@ box_show(struct maildrop *drop)
 void
 box_mark(struct maildrop *drop, uint32_t random, unsigned char *marks)
 {
-	/* None, all, each second or each eighth message at random. */
+	/*
+	 * Mark no message, all, or about every second or eighth one at random.
+	 */
 	static const unsigned out_of[] = { 0, 1, 2, 8 };
 	unsigned sparse = out_of[random & 3];
 

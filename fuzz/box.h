@@ -1,11 +1,11 @@
-/* Maildrops on files in memory, and checks of each message: see box.c. */
+/* Maildrops on files in memory, and checks of each message (box.c). */
 #ifndef BOX_H
 #define BOX_H
 
 #include "fuzz/fuzz.h"
 #include "maildrop.h"
 
-/* All functions are called between tidy_begin and tidy_end. */
+/* Call all functions between tidy_begin and tidy_end. */
 
 /* One message as kpopd reports it. */
 struct shown {
@@ -18,32 +18,33 @@ struct shown {
 };
 
 /*
- * Opens the maildrop that where describes as -m does, for the home directory
- * fuzz_directory(). Returns as maildrop_open.
+ * Opens the maildrop that where describes in the syntax of -m. The home
+ * directory is fuzz_directory(). Returns the same as maildrop_open.
  */
 enum drop_error box_open(struct maildrop *drop, const char *where);
 
 /*
- * Removes the index of earlier inputs: with a clock that was ahead its
- * fingerprints prove nothing.
+ * Removes the index of earlier inputs. The clock may have been ahead when it
+ * was written, so its fingerprints cannot be trusted.
  */
 void box_discard_index(void);
 
 /*
- * Returns all messages, and checks them: each can be read, RETR has the size of
- * LIST, the ids are valid (RFC 1939 §7) and different.
+ * Returns all messages after checking them. Each message must be readable, RETR
+ * must send the size in LIST, and the ids must be valid (RFC 1939 §7) and
+ * different.
  */
 struct shown *box_show(struct maildrop *drop);
 
 /*
- * Marks some messages at random, and stores the marks as bits from the lowest
- * of marks[0] on.
+ * Marks some messages at random. Stores the marks as bits, beginning with the
+ * lowest bit of marks[0].
  */
 void box_mark(struct maildrop *drop, uint32_t random, unsigned char *marks);
 
 /*
- * The seconds by which the clocks of kpopd are ahead. If they are, fingerprints
- * of new files are stable.
+ * The number of seconds that kpopd's clocks run ahead. If it is not 0, the
+ * fingerprints of new files are stable.
  */
 extern int box_ahead;
 

@@ -1,14 +1,16 @@
 /*
- * Fuzz target: the tables of pop3-auth.c and pop3-trans.c, with whatever a
- * client sends.
+ * Fuzz target: the command tables of pop3-auth.c and pop3-trans.c, with any
+ * bytes from a client.
  *
- * Input: one byte for the state (KPOP's login, POP3 mode's, TRANSACTION), one
- * for the pieces in which the bytes come, one for the results of the callbacks;
- * then the client's bytes. What must hold: Every command gets one answer, which
- * begins with +OK, -ERR or "+ ". If a list or a message follows, it ends with a
- * dot. Neither the pieces of the input nor the case of its letters changes an
- * answer, so an answer contains no bytes of the client but numbers. Only QUIT
- * removes messages, and only those that were marked.
+ * Input: one byte selects the state (KPOP's login, POP3 mode's login or
+ * TRANSACTION), one the pieces in which the bytes come, and one the results of
+ * the callbacks. The client's bytes follow.
+ *
+ * What must hold: Every command gets one answer, which begins with +OK, -ERR or
+ * "+ ". If a list or a message follows, it ends with a dot. An answer does not
+ * depend on the pieces of the input or on the case of its letters, so it
+ * contains nothing from the client except numbers. Only QUIT removes messages,
+ * and only those that were marked.
  */
 #include "config.h"
 
@@ -35,10 +37,10 @@ enum { KPOP, POP3, TRANSACTION };
 
 static struct io io;
 
-/* A maildrop in memory, in a store of its own. */
+/* The maildrop is in memory and has its own store. */
 static const struct {
 	const char *text;
-	size_t missing; /* bytes that are gone when the message is read */
+	size_t missing; /* bytes that are missing when it is read */
 	bool changed;   /* the message is gone */
 } mail[COUNT] = {
 	{ "Subject: one\n\nbody\n.\n..\n", 0, false },
@@ -102,8 +104,8 @@ box_remove(void *box, const unsigned char *marks, size_t *removed)
 	(void)box;
 	HOLDS(!removed_any);
 	/*
-	 * A client that takes no more output must not cause a removal, and that
-	 * shows only after all was sent.
+	 * If a client takes no more output, nothing may be removed. That can be
+	 * seen only after everything was sent.
 	 */
 	HOLDS(io.error == IO_OK && io.out_end == 0 &&
 	    peer.said_size < peer.takes);
@@ -120,7 +122,7 @@ static const struct store_ops box_store = { .total = box_total,
 	.fetch = box_fetch,
 	.remove = box_remove };
 
-/* Replaces mailboxes.c, which would need the formats. */
+/* Replaces mailboxes.c, which would need all formats. */
 const struct store_ops *
 mailboxes_store(size_t i)
 {
@@ -138,8 +140,8 @@ make_mail(void)
 }
 
 /*
- * The pre-auth process's part of AUTH. The first byte of a token decides the
- * size of the challenge, its last one the result.
+ * The part of AUTH that the pre-auth process does. The first byte of a token
+ * decides the size of the challenge, and the last byte decides the result.
  */
 static int
 authenticate(void *self, bool first, const void *token, size_t n,
@@ -171,8 +173,8 @@ prepare_tls(void *self)
 }
 
 /*
- * Has one dialogue, whose answers are in peer. Returns pop3_login's result, or
- * 0.
+ * Runs one dialogue and stores the answers in peer. Returns the result of
+ * pop3_login, or 0.
  */
 static int
 talk(int state, unsigned manner, unsigned parts, const uint8_t *data,
@@ -211,14 +213,14 @@ talk(int state, unsigned manner, unsigned parts, const uint8_t *data,
 	return 0;
 }
 
-/* The answers that were not looked at yet. */
+/* The answers that were not checked yet. */
 struct answers {
 	const char *at, *end;
 };
 
 /*
- * Stores the next line, which must end in CRLF, without its end in line.
- * Returns false at the end, with *is_partial if a line without an end is left.
+ * Stores the next line in line, without its CRLF. Returns false at the end of
+ * the answers. Sets *is_partial if a line without an end is left.
  */
 static bool
 next_line(struct answers *a, char *line, size_t size, bool *is_partial)
@@ -241,16 +243,16 @@ next_line(struct answers *a, char *line, size_t size, bool *is_partial)
 	return true;
 }
 
-/* A command, in words. */
+/* The words of a command. */
 struct command {
 	char words[5][POP3_LINE + 1];
 	int count;
-	bool none; /* too long or with a NUL, so not a command */
+	bool none; /* not a command: too long, or with a NUL */
 };
 
 /*
- * Splits the client's next whole line into words. Returns false if there is
- * none.
+ * Splits the client's next whole line into words. Returns false if there is no
+ * whole line.
  */
 static bool
 next_command(struct input *in, struct command *c)
@@ -281,7 +283,9 @@ next_command(struct input *in, struct command *c)
 	return true;
 }
 
-/* Returns true if the command is name with this many arguments. */
+/*
+ * Returns true if the command has this name and from least to most arguments.
+ */
 static bool
 is(const struct command *c, const char *name, int least, int most)
 {
@@ -290,7 +294,8 @@ is(const struct command *c, const char *name, int least, int most)
 }
 
 /*
- * Returns true if TRANSACTION has such a command, with any number of arguments.
+ * Returns true if TRANSACTION has a command of this name, with any number of
+ * arguments.
  */
 static bool
 is_known(const struct command *c)
@@ -304,7 +309,7 @@ is_known(const struct command *c)
 
 /*
  * Returns the number of a message that is not marked, or 0 if the word is not
- * one.
+ * such a number.
  */
 static unsigned
 number(const char *word, unsigned marks)
@@ -318,7 +323,7 @@ number(const char *word, unsigned marks)
 	return n > 0 && (marks >> (n - 1) & 1) == 0 ? n : 0;
 }
 
-/* Returns true if lines follow a good answer to the command. */
+/* Returns true if a +OK to the command is followed by lines. */
 static bool
 has_more(const struct command *c)
 {
@@ -327,7 +332,7 @@ has_more(const struct command *c)
 	    is(c, "TOP", 2, 2);
 }
 
-/* Reads up to the dot. Returns false if the answers end before it. */
+/* Reads up to the final dot. Returns false if the answers end before it. */
 static bool
 skip_list(struct answers *a)
 {
@@ -342,7 +347,7 @@ skip_list(struct answers *a)
 	return false;
 }
 
-/* The model of TRANSACTION: returns the marks after this command. */
+/* A model of TRANSACTION. Returns the marks after this command. */
 static unsigned
 marks_after(const struct command *c, unsigned marks)
 {
@@ -356,8 +361,8 @@ marks_after(const struct command *c, unsigned marks)
 }
 
 /*
- * Checks that each command of TRANSACTION has one answer, in order, and that
- * DELE and RSET alone decide the marks.
+ * Checks that each command of TRANSACTION has one answer, in the order of the
+ * commands. Checks that only DELE and RSET change the marks.
  */
 static void
 check_transaction(struct input in)
@@ -385,7 +390,7 @@ check_transaction(struct input in)
 		HOLDS((good || strncmp(line, "-ERR ", 5) == 0) &&
 		    strlen(line) < 510);
 		HOLDS(!c.none || !good);
-		/* A part of a message has no dot after it. */
+		/* If a message is sent only in part, no dot follows. */
 		if (good && has_more(&c) && !skip_list(&a)) {
 			HOLDS(!all ||
 			    (!is(&c, "LIST", 0, 1) &&
@@ -404,8 +409,8 @@ check_transaction(struct input in)
 			marks = marks_after(&c, marks);
 	}
 	/*
-	 * If the client did not take an answer to DELE, its mark may count;
-	 * box_remove checks that nothing is removed then.
+	 * If the client has not taken an answer to DELE, its mark may count.
+	 * box_remove checks that nothing is removed in that case.
 	 */
 	if (all) {
 		HOLDS(a.at == a.end && removed_any == (left && marks != 0));
@@ -414,8 +419,8 @@ check_transaction(struct input in)
 }
 
 /*
- * Checks the beginnings of AUTHORIZATION's answers; no more, because after AUTH
- * some lines of the client are tokens.
+ * Checks how AUTHORIZATION's answers begin. Nothing else is checked, because
+ * after AUTH some lines of the client are tokens.
  */
 static void
 check_login(void)
@@ -440,8 +445,8 @@ check_login(void)
 }
 
 /*
- * Checks that the same dialogue in the other case of letters and in other
- * pieces has the same answers.
+ * Repeats the dialogue with the case of all letters changed and in other
+ * pieces. Checks that the answers are the same.
  */
 static void
 check_again(int state, unsigned manner, unsigned parts, const uint8_t *data,
@@ -477,7 +482,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else
 		check_login();
 	/*
-	 * The case of a token's letters matters, and after STLS the pieces do.
+	 * Not all dialogues can be repeated: the case of a token's letters
+	 * matters, and after STLS the pieces matter.
 	 */
 	if (peer.takes == SIZE_MAX &&
 	    (state == TRANSACTION || (state == KPOP && (parts & 2) == 0)))

@@ -3,8 +3,7 @@
  * hold in every fuzz target.
  *
  * The linker replaces syslog and fatal by the __wrap_ functions (--wrap). No
- * input may lead to fatal(), and log lines may contain only printable ASCII,
- * whatever the input was.
+ * input may lead to fatal(). Log lines may contain only printable ASCII.
  */
 #include "config.h"
 
@@ -76,7 +75,7 @@ __wrap_syslog(int priority, const char *format, ...)
 	va_end(ap);
 }
 
-/* With _FORTIFY_SOURCE syslog has this name. */
+/* _FORTIFY_SOURCE renames syslog to this. */
 void __wrap___syslog_chk(int, int, const char *, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -154,7 +153,7 @@ fuzz_directory(void)
 		top = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 	snprintf(directory, sizeof(directory), "%s/kpopd-fuzz.XXXXXX", top);
 	HOLDS(mkdtemp(directory) != NULL && atexit(remove_all) == 0);
-	/* A copy by fcntl, which tidy.c does not count. */
+	/* Copy the descriptor by fcntl, which tidy.c does not record. */
 	HOLDS((fd = fcntl(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
 		   F_DUPFD_CLOEXEC, 0)) != -1);
 	return fd;

@@ -1,5 +1,5 @@
 /*
- * The pieces that all fuzz targets share: see fuzz.c.
+ * What all fuzz targets share (fuzz.c).
  *
  * A target is an entry function linked with the project's objects. It ends by
  * abort() if a condition that must hold for any input does not hold.
@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 /*
- * Runs the target with one input. libFuzzer and replay.c (AFL++, the corpus)
- * call it. Returns 0.
+ * Runs the target with one input. The callers are libFuzzer and replay.c (for
+ * AFL++ and for the corpus). Returns 0.
  */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -27,14 +27,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 _Noreturn void fuzz_fail(const char *file, int line, const char *what);
 
 /*
- * Where fatal() jumps to in a target whose sessions may end by it; NULL: no
- * input may lead to fatal().
+ * Where fatal() jumps to in a target whose sessions may end by fatal(). If it
+ * is NULL, no input may lead to fatal().
  */
 extern jmp_buf *fuzz_end;
 
 /*
- * How many inputs logged in. Targets count them that would pass if they refused
- * every input; tests/tools/corpus checks the count.
+ * The number of inputs with a successful login. A target that would pass if it
+ * refused every input counts them, and tests/tools/corpus checks the count.
  */
 extern unsigned fuzz_let_in;
 
@@ -54,14 +54,14 @@ size_t input_below(struct input *in, size_t limit);
 const uint8_t *input_take(struct input *in, size_t *n);
 
 /*
- * Returns a pseudo-random number below 2^24, and changes *state, which alone
- * determines it.
+ * Returns a pseudo-random number below 2^24, which depends only on *state.
+ * Changes *state.
  */
 uint32_t fuzz_random(uint32_t *state);
 
 /*
- * Returns the descriptor of a directory of this process, in memory if possible.
- * It is removed at exit.
+ * Returns the descriptor of a directory for this process, in memory if
+ * possible. The directory is removed at exit.
  */
 int fuzz_directory(void);
 

@@ -2,11 +2,12 @@
  * Fuzz target: reads an index that is damaged or forged.
  *
  * Input: one byte for the kind of change, then either the bytes of an index, or
- * offsets and bytes to change in a genuine one. With a damaged index the
- * session must report the same as one without an index, byte for byte. With a
- * forged one, whose hashes are right as the user could make them, the session
- * may report anything of the mailbox, or end. But it must not read outside the
- * mailbox, and must remove whole messages or none.
+ * offsets and bytes to change in a genuine index.
+ *
+ * With a damaged index the session must report the same as without an index,
+ * byte for byte. A forged index has valid hashes, which the user could compute.
+ * With it the session may report any messages of the mailbox, or end. But it
+ * must not read outside the mailbox, and it must remove whole messages or none.
  */
 #include "config.h"
 
@@ -24,7 +25,7 @@
 #include "fuzz/tidy.h"
 #include "index.h"
 
-#define MESSAGES 120 /* more than a block of the index holds */
+#define MESSAGES 120 /* more than one block of the index can hold */
 #define WHERE "mbox:%h/spool"
 #define BLOCK 4096
 #define BLOCKS 3
@@ -38,7 +39,10 @@
 static char ids[MESSAGES][UIDL_SIZE];
 static uint64_t wire_size[MESSAGES];
 
-/* Opens a session; first: stores its report, otherwise compares it. */
+/*
+ * Opens a session. If first is true, stores what it reports, otherwise compares
+ * that with what was stored.
+ */
 static void
 look(struct maildrop *drop, bool first)
 {
@@ -66,7 +70,7 @@ make_mailbox(void)
 
 	HOLDS(fd != -1);
 	for (int i = 0; i < MESSAGES; i++)
-		/* Three messages each have the same header. */
+		/* Every three messages have the same header. */
 		HOLDS(dprintf(fd, "From a\nSubject: %d\n\n%*s\n\n", i / 3, i,
 			  "x") > 0);
 	HOLDS(close(fd) == 0);
@@ -74,7 +78,7 @@ make_mailbox(void)
 	look(&drop, true);
 }
 
-/* Opens a session on the index as it is, and compares all messages. */
+/* Opens a session with the present index, and compares all messages. */
 static void
 check(void)
 {
@@ -84,7 +88,7 @@ check(void)
 	free(box_show(&drop));
 }
 
-/* Replaces the index by the rest of the input. */
+/* Replaces the index by the bytes that are left in the input. */
 static void
 replace_index(const struct input *in)
 {
@@ -94,7 +98,7 @@ replace_index(const struct input *in)
 	HOLDS(fd != -1 && write(fd, in->at, in->left) == (ssize_t)in->left);
 }
 
-/* Changes bytes of a genuine index, and leaves the hashes as they are. */
+/* Changes bytes of a genuine index and does not change its hashes. */
 static void
 damage_index(struct input *in)
 {
@@ -111,7 +115,7 @@ damage_index(struct input *in)
 	}
 }
 
-/* Changes bytes of a genuine index, and makes the hashes right again. */
+/* Changes bytes of a genuine index and computes its hashes again. */
 static void
 forge_index(struct input *in)
 {
@@ -168,7 +172,7 @@ check_rest(const char *was, size_t n, const char *is, size_t left)
 	HOLDS(at == left);
 }
 
-/* Opens a session on a forged index, reads some messages and removes some. */
+/* Opens a session with a forged index. Reads some messages and removes some. */
 static void
 use_forged(uint32_t random)
 {
@@ -207,7 +211,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct maildrop drop;
 
 	tidy_begin();
-	/* The fingerprints of new files are stable. */
+	/* With this, the fingerprints of new files are stable. */
 	box_ahead = 10;
 	make_mailbox();
 	look(&drop, false);

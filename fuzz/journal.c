@@ -1,19 +1,20 @@
 /*
- * Fuzz target: mbox-journal.c's reader and mbox-redo.c's recovery of forged
- * journals, and removals that are interrupted anywhere.
+ * Fuzz target: recovery from forged journals, and removals that are interrupted
+ * anywhere (mbox-journal.c, mbox-redo.c).
  *
  * Input: one byte selects one of two kinds.
  *
- *	forged        Journals with any contents, some of whose checksums and
- *	              hashes are made right, beside any mailbox. The mailbox may
- *	              lose bytes only by a journal that is sound and made for
- *	              it: recovery must leave what an independent reading of the
- *	              files predicts. A journal that is not obeyed must still be
- *	              there as rescue.*.
- *	interrupted   A genuine removal that ends or fails at some call, perhaps
- *	              in the middle of a write; then recoveries that do so, too,
- *	              while mail arrives. In the end all is removed or nothing,
- *	              and every kept and every new byte is there once.
+ *	forged        Any mailbox and journals with any contents. Some checksums
+ *	              and hashes are made right. The mailbox may lose bytes only
+ *	              if a journal is sound and made for this mailbox. After
+ *	              recovery the mailbox must be as the target predicts. For
+ *	              that the target reads the files without kpopd's code. A
+ *	              journal that recovery does not obey must become rescue.*.
+ *	interrupted   A genuine removal ends or fails at some call, perhaps in
+ *	              the middle of a write. Recoveries end or fail in the same
+ *	              way, and mail arrives between them. In the end all marked
+ *	              messages are removed or none, and every kept and every new
+ *	              byte is there once.
  */
 #include "config.h"
 
@@ -36,18 +37,21 @@
 
 #define HEAD 4096
 #define WINDOW 65536
-#define MOST 5000 /* bytes of a forged D, and of the mailbox beside it */
+#define MOST 5000 /* most bytes of a forged D, and of its mailbox */
 
 static int state = -1, spool = -1;
 static struct journal_box where;
 
-/* The calls that stop and fail; calls are counted from 1. */
+/*
+ * While armed is true, calls are counted from 1 on. Call stop_at ends the
+ * removal or the recovery. Call fail_at fails.
+ */
 static bool armed;
 static unsigned calls, stop_at, fail_at;
 static int fail_with;
 static jmp_buf stopped;
 
-/* Counts a call. Returns true if it has to fail. */
+/* Counts a call. Returns true if it must fail. */
 static bool
 turn(void)
 {
@@ -60,7 +64,7 @@ turn(void)
 	return true;
 }
 
-/* Ends the removal or the recovery, if it has to stop at this call. */
+/* Ends the removal or the recovery if it must stop at this call. */
 static void
 stop_here(void)
 {
@@ -84,7 +88,7 @@ WRAP(int, ftruncate, (int fd, off_t n), (fd, n))
 WRAP(int, renameat, (int a, const char *b, int c, const char *d), (a, b, c, d))
 WRAP(int, unlinkat, (int a, const char *b, int c), (a, b, c))
 
-/* A write that is stopped has written a part. */
+/* A write that is stopped has written only a part of its bytes. */
 ssize_t __real_pwrite(int, const void *, size_t, off_t);
 ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
 ssize_t
@@ -118,7 +122,7 @@ begin(void)
 	HOLDS(ftruncate(spool, 0) == 0);
 }
 
-/* The bytes of a file, if it exists. */
+/* The bytes of a file, if the file exists. */
 struct text {
 	uint8_t *p;
 	size_t n;
@@ -171,7 +175,10 @@ same(const struct text *a, const struct text *b)
 	return a->n == b->n && memcmp(a->p, b->p, a->n) == 0;
 }
 
-/* The head of a journal, defined a second time for an independent reading. */
+/*
+ * The head of a journal. It is defined here again, so that the target reads
+ * journals independently of kpopd.
+ */
 struct head {
 	char magic[8];
 	uint64_t inode;
@@ -199,7 +206,7 @@ hash(const void *p, size_t n, uint8_t digest[32])
 	SHA256Final(digest, &c);
 }
 
-/* Hashes the last bytes, 64 KiB at most, of [from, to). */
+/* Hashes the last 64 KiB of [from, to), or all of it if it is shorter. */
 static void
 hash_end(const uint8_t *p, size_t from, size_t to, uint8_t digest[32])
 {
@@ -208,7 +215,10 @@ hash_end(const uint8_t *p, size_t from, size_t to, uint8_t digest[32])
 	hash(p + from, to - from, digest);
 }
 
-/* Returns true if the file is a whole journal. *w is all zero in version 1. */
+/*
+ * Returns true if the file is a complete journal. If it is of version 1, *w is
+ * all zero.
+ */
 static bool
 is_sound(const struct text *journal, struct head *h, struct witness *w)
 {
@@ -248,8 +258,8 @@ inode(void)
 }
 
 /*
- * Returns true if the byte at this offset of the mailbox is the old one, or the
- * one that the removal puts there.
+ * Returns true if the mailbox has at this offset the old byte or the byte that
+ * the removal writes there.
  */
 static bool
 is_witnessed(const struct head *h, const struct text *j, const struct text *box,
@@ -290,7 +300,10 @@ is_for(const struct head *h, const struct witness *w, const struct text *j,
 	    memcmp(after, h->after, 32) == 0;
 }
 
-/* How j.cut and a mailbox fit: not truncated, truncated, not at all. */
+/*
+ * How a mailbox relates to j.cut: not truncated yet, truncated, or not its
+ * mailbox.
+ */
 enum written { WHOLE, TRUNCATED, OTHER };
 
 static enum written
@@ -314,7 +327,10 @@ compare_written(const struct head *h, const struct text *box)
 	return WHOLE;
 }
 
-/* Returns the mailbox without its bytes [to, from). */
+/*
+ * Returns a copy of the mailbox in which the bytes at from follow those before
+ * to.
+ */
 static struct text
 without(const struct text *box, size_t to, size_t from)
 {
@@ -326,8 +342,8 @@ without(const struct text *box, size_t to, size_t from)
 }
 
 /*
- * Returns what recovery must make of a mailbox beside j. Stores whether j is
- * obeyed in *obeyed; then no j.cut is left.
+ * Returns what recovery must make of a mailbox if there is a j. Sets *obeyed to
+ * whether j is obeyed. An obeyed j replaces j.cut.
  */
 static struct text
 after_j(const struct text *box, const struct text *j, bool *obeyed)
@@ -347,8 +363,8 @@ after_j(const struct text *box, const struct text *j, bool *obeyed)
 }
 
 /*
- * Returns what recovery must make of a mailbox beside j.cut. Stores in *rescued
- * whether j.cut is damaged or does not fit.
+ * Returns what recovery must make of a mailbox if there is a j.cut. Sets
+ * *rescued if j.cut is damaged or was not made for this mailbox.
  */
 static struct text
 after_j_cut(const struct text *box, const struct text *jcut, bool *rescued)
@@ -375,12 +391,12 @@ enum {
 	IN_PLACE = 128
 };
 
-/* Makes those checksums and hashes right that how selects. */
+/* Computes the checksums and hashes whose bits are set in how. */
 static void
 make_right(struct head *h, unsigned how, const struct text *box,
     const uint8_t *kept, size_t n)
 {
-	/* h->from may be negative: a removal before the file begins. */
+	/* h->from is negative if the removal would begin before the file. */
 	bool inside = h->from >= -MOST && h->kept >= 0 && h->kept <= MOST &&
 	    h->size >= -MOST && h->size <= (int64_t)box->n &&
 	    h->marker_size <= 16 &&
@@ -401,7 +417,7 @@ make_right(struct head *h, unsigned how, const struct text *box,
 		hash(h, offsetof(struct head, sum), h->sum);
 }
 
-/* Takes the witness from the mailbox, as the program does. */
+/* Takes the witness from the mailbox, as kpopd does. */
 static void
 take_witness(const struct head *h, const struct text *box, struct witness *w)
 {
@@ -452,7 +468,9 @@ forge(struct input *in, struct text *box)
 
 		memcpy(&h.from, wide, numbers);
 	}
-	/* As after step 3, so that a j.cut may fit. */
+	/*
+	 * Make the mailbox as it is after step 3, so that a j.cut may fit it.
+	 */
 	if ((how & IN_PLACE) != 0 && h.from >= 0 &&
 	    (size_t)h.from + n + 16 <= box->n) {
 		memcpy(box->p + h.from, p, n);
@@ -541,7 +559,7 @@ forged(struct input in)
 	HOLDS(!rescued || is_rescued(&jcut));
 }
 
-/* The messages of an interrupted removal: before it, and after it. */
+/* The messages before an interrupted removal, and those after it. */
 #define MESSAGES 8
 static struct text whole, kept;
 
@@ -555,8 +573,8 @@ make_message(struct text *t, unsigned i, size_t n)
 }
 
 /*
- * Makes a mailbox of up to eight messages, and the ranges that are to be
- * removed. Returns the number of ranges.
+ * Makes a mailbox of up to eight messages. Stores the ranges to remove, and
+ * returns their number.
  */
 static size_t
 make_mailbox(struct input *in, struct range *ranges)
@@ -598,8 +616,8 @@ arrive(unsigned i)
 enum outcome { UNKNOWN, DONE, NOTHING };
 
 /*
- * Removes the ranges, or recovers if ranges is NULL; stops or fails somewhere.
- * Returns what is certain of the final outcome.
+ * Removes the ranges, or recovers if ranges is NULL. Stops or fails at some
+ * call. Returns what is certain about the final outcome.
  */
 static enum outcome
 act(struct input *in, const struct range *ranges, size_t n)

@@ -1,12 +1,14 @@
 /*
  * Fuzz target: opens Maildirs with any names and kinds of files.
  *
- * Input: one byte that selects the removal, then files: one byte for the kind,
- * the name, a NUL. A file contains its name. The messages must be those of an
- * independent implementation of the rules, each once. RETR must have the size
- * of LIST. The ids must be unique and valid. A second session must report the
- * same, also if another program has changed all flags meanwhile. A removal must
- * remove the marked messages and nothing else.
+ * Input: one byte that selects the removal, then the files. Each file is one
+ * byte for the kind, the name and a NUL. Its contents are its name.
+ *
+ * The messages must be those that an independent implementation of the rules
+ * finds, each once. RETR must send the size in LIST. The ids must be unique and
+ * valid. A second session must report the same, even if another program has
+ * changed all flags meanwhile. A removal must remove the marked messages and
+ * nothing else.
  */
 #include "config.h"
 
@@ -34,8 +36,8 @@ struct file {
 	char name[NAME_MAX + 1];
 	int directory;
 	ino_t inode;
-	bool message; /* must be listed */
-	bool there;   /* could be made */
+	bool message; /* it must be listed */
+	bool there;   /* the file system could make it */
 };
 
 static int dirs[2] = { -1, -1 };
@@ -75,8 +77,9 @@ same_unique(const struct file *a, const struct file *b)
 }
 
 /*
- * Returns true by the rules: not hidden, regular, no control characters. One
- * file under two names with one unique name is one message.
+ * Returns true if the file is a message by the rules: not hidden, a regular
+ * file, no control characters in the name. Two names of one file with one
+ * unique name are one message.
  */
 static bool
 is_message(const struct file *f, enum kind kind)
@@ -94,10 +97,7 @@ is_message(const struct file *f, enum kind kind)
 	return true;
 }
 
-/*
- * Makes a regular file that contains its name. Returns false if it cannot be
- * made.
- */
+/* Makes a regular file that contains its name. Returns false if that fails. */
 static bool
 make_regular(const struct file *f)
 {
@@ -111,8 +111,8 @@ make_regular(const struct file *f)
 }
 
 /*
- * Makes a file of this kind; a link leads to the file before. Returns false if
- * it cannot be made.
+ * Makes a file of this kind. A link leads to the previous file. Returns false
+ * if that fails.
  */
 static bool
 make(const struct file *f, enum kind kind)
@@ -149,7 +149,7 @@ next_file(struct input *in)
 	struct stat st;
 
 	*f = (struct file){ .directory = byte & CUR };
-	/* It begins with the unique name of the file before. */
+	/* The name begins with the unique name of the previous file. */
 	if (kind == ALIKE && count > 0)
 		memcpy(f->name, f[-1].name, unique_size(f[-1].name));
 	for (size_t i = 0, k = strlen(f->name); i < n && k < NAME_MAX; i++)
@@ -161,7 +161,9 @@ next_file(struct input *in)
 	HOLDS(fstatat(dirs[f->directory], f->name, &st, AT_SYMLINK_NOFOLLOW) ==
 	    0);
 	f->inode = st.st_ino;
-	/* A link to a FIFO is not a regular file. */
+	/*
+	 * A link to a FIFO is not a message, because it is not a regular file.
+	 */
 	f->message = S_ISREG(st.st_mode) && is_message(f, kind);
 	f->there = true;
 	count++;
@@ -179,7 +181,7 @@ messages(void)
 }
 
 /*
- * Finds the file of a message, which must not have been found before. Returns
+ * Finds the file of a message, and checks that it was not found before. Returns
  * false if there is none.
  */
 static bool
@@ -194,7 +196,7 @@ see(const struct shown *s, bool *seen)
 	return false;
 }
 
-/* Returns true if the file's unique name can be an id as it is. */
+/* Returns true if the file's unique name is a valid id without a change. */
 static bool
 is_id(const struct file *f)
 {
@@ -208,7 +210,7 @@ is_id(const struct file *f)
 
 /*
  * Checks that each message is listed once, and that each valid unique name is
- * the id of some message.
+ * the id of a message.
  */
 static void
 check_messages(const struct shown *shown, size_t n)
@@ -232,8 +234,8 @@ check_messages(const struct shown *shown, size_t n)
 }
 
 /*
- * Renames all messages, as a program that marks them as seen. Skips names that
- * exist or are too long.
+ * Renames all messages, as a program does that marks them as seen. Leaves out
+ * new names that exist or are too long.
  */
 static void
 change_flags(void)
@@ -264,7 +266,7 @@ is_there(const struct file *f)
 	    st.st_ino == f->inode;
 }
 
-/* Returns true if a file has been marked under any of its names. */
+/* Returns true if a file was marked under one of its names. */
 static bool
 is_marked(const struct shown *shown, size_t n, const unsigned char *marks,
     const struct file *f)
@@ -291,8 +293,8 @@ check_removal(struct maildrop *drop, const struct shown *shown, uint32_t random)
 
 		HOLDS(there || is_marked(shown, drop->count, marks, &files[i]));
 		/*
-		 * A second name of a message is removed with it, and is not a
-		 * message.
+		 * When a message is removed, its second name is removed, too.
+		 * The second name does not count as a message.
 		 */
 		gone += !there && files[i].message;
 	}
@@ -324,8 +326,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (in.left > 0 && count < MOST)
 		next_file(&in);
 	/*
-	 * With stable fingerprints another program's changes show in the times;
-	 * otherwise the names are read again.
+	 * If fingerprints are stable, another program's changes are seen in the
+	 * times. If they are not, the session reads the names again.
 	 */
 	box_ahead = (random & 0x40) != 0 ? 10 : 0;
 	HOLDS(box_open(&drop, WHERE) == DROP_OK);

@@ -1,16 +1,16 @@
 /*
  * Fuzz target: mbox.c over any file.
  *
- * Input: one byte selects the messages that are removed, one what another
- * program does meanwhile; the rest is the mailbox. The target checks that
+ * Input: one byte selects the messages to remove, and one what another program
+ * does meanwhile. The rest is the mailbox. The target checks that
  *
- *	- an independent reading of the file finds the same messages, and these
- *	  partition the file;
+ *	- an independent reading of the file finds the same messages, and every
+ *	  byte after the first boundary is in one message;
  *	- RETR sends as many bytes as LIST reports;
- *	- ids are unique and have the form that they should have;
- *	- a second session sees the same;
- *	- a removal leaves exactly the bytes of the other messages, and removes
- *	  no message that was not marked.
+ *	- ids are unique and have the form of DESIGN §4.7;
+ *	- a second session reports the same;
+ *	- a removal keeps exactly the bytes of the other messages, and removes
+ *	  only marked messages.
  */
 #include "config.h"
 
@@ -27,7 +27,7 @@
 #define MOST 1024 /* messages of a mailbox that is checked */
 #define ARRIVED "From new\nSubject: new\n\n\n"
 #define FEW 16          /* messages whose pairs may all be compared */
-#define SHARED_MOST 100 /* messages with the same header, at most */
+#define SHARED_MOST 100 /* most messages with the same header */
 
 static int spool;
 
@@ -81,8 +81,8 @@ separates(const uint8_t *p, size_t n, size_t at)
 }
 
 /*
- * Returns the number in [p, end), a Content-Length field after its name, or -1
- * if it is not a number.
+ * Returns the number in [p, end), which follows the name of a Content-Length
+ * field. Returns -1 if it is not a number.
  */
 static long long
 length_in(const uint8_t *p, const uint8_t *end)
@@ -102,15 +102,15 @@ length_in(const uint8_t *p, const uint8_t *end)
 }
 
 /*
- * Returns where the body of the message at from ends by its Content-Length, or
- * 0 if it has none that is right.
+ * Returns where the body of the message at from ends by its Content-Length.
+ * Returns 0 if no Content-Length is right.
  */
 static size_t
 trusted_end(const uint8_t *p, size_t n, size_t from)
 {
 	static const char name[] = "Content-Length:";
 	const size_t size = sizeof(name) - 1;
-	long long length = -2; /* no field yet; -1: a bad one */
+	long long length = -2; /* -2 is no field yet, -1 a bad one */
 	bool is_length = false;
 
 	for (size_t i = from, next; i < n; i = next) {
@@ -146,9 +146,10 @@ trusted_end(const uint8_t *p, size_t n, size_t from)
 }
 
 /*
- * Stores where messages begin, and the end of the file: at the first "From ",
- * and where mbox-from.c finds a separator, unless a Content-Length covers it.
- * Returns the number of messages, or -1 if the file is not a mailbox.
+ * Stores where each message begins, and the end of the file. A message begins
+ * at the first "From ", and at each separator of mbox-from.c that no
+ * Content-Length covers. Returns the number of messages, or -1 if the file is
+ * not a mailbox.
  */
 static int
 find_boundaries(const uint8_t *p, size_t n, size_t *at)
@@ -176,7 +177,7 @@ find_boundaries(const uint8_t *p, size_t n, size_t *at)
 
 /*
  * Returns true if the message in [p, end) may be the internal message of other
- * programs; kpopd may require more of it.
+ * programs. kpopd may have more conditions.
  */
 static bool
 may_be_internal(const uint8_t *p, const uint8_t *end)
@@ -195,8 +196,8 @@ may_be_internal(const uint8_t *p, const uint8_t *end)
 }
 
 /*
- * Returns where the body begins of the message in [begin, to), which is without
- * its "From " line; or to if there is no body.
+ * Returns where the body begins in [begin, to), a message without its "From "
+ * line. Returns to if there is no body.
  */
 static size_t
 body_of(const uint8_t *p, size_t begin, size_t to)
@@ -212,7 +213,7 @@ body_of(const uint8_t *p, size_t begin, size_t to)
 }
 
 /*
- * Checks that the shown message is the bytes between both boundaries, without
+ * Checks that the shown message has the bytes between both boundaries, without
  * the "From " line and without an empty last line of the body.
  */
 static void
@@ -229,8 +230,8 @@ check_bytes(const uint8_t *p, size_t from, size_t to, const struct shown *s)
 }
 
 /*
- * Returns true if more than SHARED_MOST messages have the same header and body,
- * by the ordinals in their ids.
+ * Returns true if more than SHARED_MOST messages have the same header and body.
+ * Their ids show that by the ordinals.
  */
 static bool
 too_many_equal(struct maildrop *drop)
@@ -246,7 +247,7 @@ too_many_equal(struct maildrop *drop)
 	return false;
 }
 
-/* Checks that another session sees the same. */
+/* Checks that another session reports the same. */
 static void
 check_second(const struct shown *first, size_t count)
 {
@@ -263,8 +264,8 @@ check_second(const struct shown *first, size_t count)
 }
 
 /*
- * Removes some messages, and checks that exactly their bytes are gone. at:
- * where the first shown message begins, and the boundaries after it.
+ * Removes some messages, and checks that exactly their bytes are removed. at
+ * has the offset of the first shown message and the boundaries after it.
  */
 static void
 remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at,
@@ -290,11 +291,14 @@ remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at,
 	    removed == count - kept);
 	check_spool(want, n);
 	HOLDS(box_open(&after, "mbox:%h/spool") == DROP_OK);
-	/* A Content-Length that ended in a removed message may be right now. */
+	/*
+	 * If a message was removed, a Content-Length that ended in it may be
+	 * right now.
+	 */
 	if (after.count != kept &&
 	    find_boundaries(want, n, now) < (int)(kept + hidden))
 		return;
-	/* The message that is first now may look like the internal one. */
+	/* The message that is now the first may look like the internal one. */
 	HOLDS(after.count == kept ||
 	    (after.count + 1 == kept && at[0] == 0 &&
 		may_be_internal(want, want + n)));
@@ -305,8 +309,8 @@ remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at,
 }
 
 /*
- * A removal from a mailbox that another program has changed: the messages
- * before it, and which of them are left.
+ * A removal from a mailbox that another program has changed meanwhile: the
+ * messages as they were before the change, and which of these are left.
  */
 struct removal {
 	const uint8_t *p;
@@ -319,8 +323,9 @@ struct removal {
 };
 
 /*
- * Returns the body of message i, or NULL if there is none. Stores its size in
- * *n, without the line ends at its very end, as kpopd compares bodies.
+ * Returns the body of message i, or NULL if there is none. Stores in *n its
+ * size without the line ends at the end, because kpopd compares bodies without
+ * these.
  */
 static const uint8_t *
 find_body(const struct removal *r, size_t i, size_t *n)
@@ -335,8 +340,9 @@ find_body(const struct removal *r, size_t i, size_t *n)
 }
 
 /*
- * Returns true if messages i and j are equal: their headers have the same id,
- * which leaves out the fields of mail readers, and their bodies are equal.
+ * Returns true if messages i and j are equal. Their bodies must be equal, and
+ * their headers must have the same id, which leaves out the fields that mail
+ * readers change.
  */
 static bool
 are_equal(const struct removal *r, size_t i, size_t j)
@@ -350,7 +356,10 @@ are_equal(const struct removal *r, size_t i, size_t j)
 		(n == 0 || memcmp(a, b, n) == 0));
 }
 
-/* Stores the ids that the messages had before the other program came. */
+/*
+ * Stores the ids that the messages have before the other program changes the
+ * mailbox.
+ */
 static void
 ask_ids(struct removal *r)
 {
@@ -365,8 +374,8 @@ ask_ids(struct removal *r)
 }
 
 /*
- * Returns true if enough are left of message i and the messages equal to it: as
- * many as were to be kept.
+ * Returns true if, of the messages equal to message i, at least as many are
+ * left as had to be kept.
  */
 static bool
 is_kept(const struct removal *r, size_t i)
@@ -384,7 +393,8 @@ is_kept(const struct removal *r, size_t i)
 
 /*
  * Returns true if the n bytes at there, the rest of the file, are old messages
- * and then the arrived one, and all messages that were to be kept are left.
+ * followed by the new one. Also checks that all messages that had to be kept
+ * are left.
  */
 static bool
 is_rest(struct removal *r, const uint8_t *there, size_t n)
@@ -412,7 +422,7 @@ is_rest(struct removal *r, const uint8_t *there, size_t n)
 
 /*
  * Lets another program remove a message and deliver one, then removes some.
- * Checks that no message is gone that was not marked.
+ * Checks that every removed message was marked.
  */
 static void
 remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at,
@@ -428,7 +438,10 @@ remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at,
 	static struct removal r;
 
 	HOLDS(there != NULL);
-	/* Bytes after half a line change that line, and may make a boundary. */
+	/*
+	 * Do not deliver after half a line. The new bytes would change that
+	 * line, and might make a boundary.
+	 */
 	if (n > 0 && p[n - 1] != '\n')
 		how &= ~2U;
 	memcpy(there, p, n);
@@ -472,8 +485,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	tidy_begin();
 	box_discard_index();
 	write_spool(in.at, in.left);
-	/* Stable or not. If not, each message must be proven, which takes the
-	 * square of the number of equal ones. */
+	/* Fingerprints are stable or not. If they are not, kpopd must compare
+	 * each message with all equal ones, which takes the square of their
+	 * number. */
 	box_ahead =
 	    (how & 7) == 1 || (count > FEW && count <= SHARED_MOST) ? 10 : 0;
 	if (count == -1 || count == MOST) {

@@ -1,10 +1,11 @@
 /*
- * Fuzz target: message_read_preauth on any packet that a compromised pre-auth
+ * Fuzz target: message_read_preauth with any packet that a compromised pre-auth
  * process could send.
  *
- * Input: one byte how, then a packet; or changes to a valid one: offset,
- * length, bytes. Checked: a packet is accepted if and only if it is what
- * message.h describes, and no descriptor is received with it.
+ * Input: one byte selects either a packet, which follows, or changes to a valid
+ * one, each with offset, length and bytes. The target checks that a packet is
+ * accepted if and only if it is what message.h describes, and that no
+ * descriptor is received with it.
  */
 #include "config.h"
 
@@ -21,7 +22,7 @@
 
 enum { RAW = 1, WITH_FD = 2, SHORTER = 4, LONGER = 8 };
 
-/* Returns true if a field ends, and has no character that it must not have. */
+/* Returns true if a field ends with a NUL and has no forbidden character. */
 static bool
 is_field(const char *text, const struct message_field *f)
 {
@@ -36,7 +37,7 @@ is_field(const char *text, const struct message_field *f)
 }
 
 /*
- * Returns true if the message is what message.h describes; written
+ * Returns true if the message is what message.h describes. This is written
  * independently of message.c.
  */
 static bool
@@ -52,9 +53,9 @@ is_valid(const struct preauth_message *m)
 }
 
 /*
- * Fails unless the table has every string of the message: all of its bytes but
- * kind, sizes, mutual, padding and unread. Without unread these have less than
- * 16 bytes, and each string has more.
+ * Fails unless the table has every string of the message. It must have all
+ * bytes except kind, sizes, mutual, padding and unread. Without unread, these
+ * have fewer than 16 bytes together, but each string has more.
  */
 static void
 check_table(void)
@@ -154,7 +155,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		  message_read_preauth(space, (size_t)received, &got)) ==
 	    valid);
 	HOLDS(!valid || memcmp(&got, sent, sizeof(got)) == 0);
-	/* If a descriptor was received, the lowest free number has changed. */
+	/*
+	 * If a descriptor was received, the lowest free descriptor has changed.
+	 */
 	if (next == -1)
 		next = dup(0);
 	else

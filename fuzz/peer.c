@@ -1,10 +1,10 @@
 /*
- * Is a client in memory for the code that uses an io, without system calls and
- * without waiting.
+ * Simulates a client in memory for the code that uses an io, without system
+ * calls and without waiting.
  *
  * The linker replaces the calls by the __wrap_ functions (--wrap). The clock
- * advances only while poll waits for an event that does not come, so timeouts
- * of minutes pass at once.
+ * advances only when poll waits for an event that does not come, so that
+ * timeouts of minutes pass at once.
  */
 #include "config.h"
 
@@ -78,7 +78,7 @@ __wrap_recv(int fd, void *to, size_t n, int flags)
 	return (ssize_t)n;
 }
 
-/* With _FORTIFY_SOURCE recv has this name. */
+/* _FORTIFY_SOURCE renames recv to this. */
 ssize_t __wrap___recv_chk(int, void *, size_t, size_t, int);
 ssize_t
 __wrap___recv_chk(int fd, void *to, size_t n, size_t room, int flags)
@@ -109,7 +109,8 @@ __wrap_send(int fd, const void *from, size_t n, int flags)
 }
 
 /*
- * Stores how many bytes are not acknowledged: one if the peer accepts no more.
+ * Stores the number of bytes that are not acknowledged. It is one if the client
+ * accepts no more, else 0.
  */
 int __wrap_ioctl(int, unsigned long, int *);
 int
@@ -153,7 +154,7 @@ int
 __wrap_clock_gettime(clockid_t which, struct timespec *t)
 {
 	HOLDS(which == CLOCK_MONOTONIC || which == CLOCK_BOOTTIME);
-	/* The machine was booted long ago. */
+	/* Let the machine have been booted long ago. */
 	if (which == CLOCK_BOOTTIME) {
 		*t = (struct timespec){ .tv_sec = 1000000 };
 		return 0;

@@ -1,4 +1,4 @@
-/* A client in memory for the code that uses an io: see peer.c. */
+/* A client in memory for the code that uses an io (peer.c). */
 #ifndef PEER_H
 #define PEER_H
 
@@ -6,12 +6,12 @@
 #include "io.h"
 
 struct peer {
-	const uint8_t *data; /* its input to the program */
+	const uint8_t *data; /* what the client sends */
 	size_t size, at;
-	size_t piece;   /* bytes of one recv or send, at most */
+	size_t piece;   /* most bytes of one recv or send */
 	bool hesitates; /* recv fails once with EAGAIN before each piece */
 	enum { PEER_CLOSES, PEER_WAITS, PEER_RESETS } end;
-	size_t takes; /* bytes of output that it accepts, in all */
+	size_t takes; /* total bytes of output that it accepts */
 	char *said;   /* the output that it has accepted */
 	size_t said_size, room;
 	int64_t clock; /* CLOCK_MONOTONIC in ms; only poll advances it */

@@ -1,10 +1,10 @@
 /*
- * Fuzzes proxy_read with any beginning of a connection.
+ * Fuzz target: proxy_read with any beginning of a connection.
  *
  * Input: a byte that selects how the bytes arrive (fuzz/peer.c), then the
- * bytes. Checks that proxy_read uses not a byte after an accepted header, and
- * that the address is the header's, in the characters that the monitor
- * accepts.
+ * bytes. The target checks that proxy_read uses no byte after an accepted
+ * header. It also checks that the address is the one in the header, and has
+ * only characters that the monitor accepts.
  */
 #include "config.h"
 
@@ -21,7 +21,7 @@
 
 /*
  * Returns the size of the header at the beginning of data, as the header
- * specifies it; 0 if it is incomplete.
+ * specifies it. Returns 0 if the header is incomplete.
  */
 static size_t
 header_size(const uint8_t *data, size_t n)
@@ -38,8 +38,8 @@ header_size(const uint8_t *data, size_t n)
 }
 
 /*
- * Checks that the address is IPv4 or IPv6, with a port, in the only form of
- * each.
+ * Checks that the address is IPv4 or IPv6 with a port, in the only form that
+ * kpopd writes.
  */
 static void
 check_form(const char *address)
@@ -63,8 +63,8 @@ check_form(const char *address)
 }
 
 /*
- * Writes the address as the log must show it, without address.c. IPv4 in IPv6
- * becomes IPv4.
+ * Writes the address as it must be in the log, without using address.c. IPv4 in
+ * IPv6 becomes IPv4.
  */
 static void
 expect(char *want, size_t room, int family, const unsigned char *bytes,
@@ -83,8 +83,8 @@ expect(char *want, size_t room, int family, const unsigned char *bytes,
 }
 
 /*
- * Checks the address against version 1: the third word, and the fifth for the
- * port.
+ * Compares the address with a header of version 1: the third word, and the
+ * fifth word for the port.
  */
 static void
 check_v1(const uint8_t *data, size_t n, const char *address)
@@ -110,8 +110,8 @@ check_v1(const uint8_t *data, size_t n, const char *address)
 }
 
 /*
- * Checks the address against version 2: after the head two addresses, then two
- * ports.
+ * Compares the address with a header of version 2, in which two addresses and
+ * two ports follow the head.
  */
 static void
 check_v2(const uint8_t *data, size_t n, const char *address)

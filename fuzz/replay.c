@@ -4,8 +4,8 @@
  *
  *	TARGET [FILE | DIRECTORY ...]
  *
- * Without arguments the input is standard input, so that afl-fuzz can drive a
- * target that was built with CC=afl-clang-fast, with @@ or without.
+ * Without arguments the input is standard input. So afl-fuzz can drive a target
+ * that was built with CC=afl-clang-fast, with or without @@.
  */
 #include "config.h"
 
@@ -28,8 +28,8 @@ die(const char *what)
 }
 
 /*
- * Runs the target on one input, in memory of exactly its size, so that ASan
- * finds reads after its end.
+ * Runs the target with one input. The input is in memory of exactly its size,
+ * so that ASan finds reads after its end.
  */
 static void
 run(FILE *file, const char *name)
@@ -54,8 +54,8 @@ run_file(const char *name)
 	if (file == NULL)
 		die(name);
 	/*
-	 * If the target ends the process, the last name is the input that did
-	 * it.
+	 * Print the name first. If the target ends the process, the last name
+	 * is the input that did it.
 	 */
 	if (getenv("REPLAY_NAMES") != NULL)
 		fprintf(stderr, "%s\n", name);

@@ -1,22 +1,23 @@
 /*
- * Fuzz target: sasl.c over any tokens, and then the layer (relay-gss.c).
+ * Fuzz target: sasl.c with any tokens, and then the layer (relay-gss.c).
  *
- * Input: one byte for its kind. Then, by kind:
+ * Input: one byte for its kind, followed by
  *
  *	RAW        tokens, each after its size in two bytes
  *	ENCRYPTED  the cleartext of an authenticator, for a first token
- *	GENUINE    a dialogue with a genuine client in this process: one byte
- *	           for its requests, one for which token is altered, two for
- *	           the offset, one for the change, one for whether its choice
- *	           is encrypted, two for the choice's size, the choice's
- *	           cleartext; then the client's tokens in the layer: one byte
- *	           for the kind, one for the size, the text
+ *	GENUINE    a dialogue with a genuine client in this process. One byte
+ *	           is for its requests, one for which token is altered, two for
+ *	           the offset and one for the change. One byte is for whether
+ *	           its choice is encrypted, two are for the choice's size. The
+ *	           choice's cleartext follows. The rest is the client's tokens
+ *	           in the layer, each with one byte for its kind, one for its
+ *	           size, and the text.
  *
- * What holds: an accepted client is the ticket's, and the ticket is for the
- * service. A client that breaks no rule is accepted with the layer and the
- * authorization identity of its choice; every other is refused. The session
+ * What must hold: An accepted client is the one in the ticket, and the ticket
+ * is for the service. A client that breaks no rule is accepted with the layer
+ * and the authzid of its choice. Every other client is refused. The session
  * gets what the client has wrapped, in order and once, up to the first wrong
- * byte; the client gets the session's answers.
+ * byte. The client gets the session's answers.
  */
 #include "config.h"
 
@@ -36,7 +37,7 @@
 #include "relay-gss.h"
 
 enum { RAW, ENCRYPTED, GENUINE, KINDS };
-enum { INSIDE_TLS = 4 }; /* of the first byte */
+enum { INSIDE_TLS = 4 }; /* bit of the first byte */
 enum {
 	MUTUAL = 1,
 	INTEGRITY = 2,
@@ -44,14 +45,14 @@ enum {
 	SEQUENCE = 8,
 	BINDING = 16,
 	OTHER_BINDING = 32
-}; /* requests */
+}; /* bits of the requests */
 
-#define STEPS 8 /* tokens, at most */
+#define STEPS 8 /* most tokens */
 
 static struct sasl *servers[2]; /* outside and inside TLS */
 static gss_name_t service;
 
-/* Makes the realm and two servers, once. */
+/* Makes the realm and two servers at the first call. */
 static void
 start(void)
 {
@@ -69,7 +70,10 @@ start(void)
 	    (gss_OID)GSS_KRB5_NT_PRINCIPAL_NAME, &service)));
 }
 
-/* Frees the memory of the last export, which the pre-auth process leaves. */
+/*
+ * Frees the memory of the last export, which the pre-auth process frees only by
+ * ending its process.
+ */
 OM_uint32 __real_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *,
     gss_buffer_t);
 OM_uint32 __wrap_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *,
@@ -87,7 +91,7 @@ __wrap_gss_export_sec_context(OM_uint32 *minor, gss_ctx_id_t *context,
 	return major;
 }
 
-/* Checks the report of an accepted client. */
+/* Checks what the server reports about an accepted client. */
 static void
 check_peer(struct sasl *server, struct auth_peer *peer,
     char authzid[SASL_AUTHZID])
@@ -100,7 +104,7 @@ check_peer(struct sasl *server, struct auth_peer *peer,
 	    strcmp(peer->session, "aes256-cts-hmac-sha1-96") == 0);
 }
 
-/* Passes the input on as tokens. */
+/* Sends the input as tokens. */
 static void
 try_raw(struct sasl *server, struct input in)
 {
@@ -120,7 +124,7 @@ try_raw(struct sasl *server, struct input in)
 		check_peer(server, &peer, authzid);
 }
 
-/* Encrypts the input as an authenticator, in a first token. */
+/* Encrypts the input as an authenticator and sends it in a first token. */
 static void
 try_encrypted(struct sasl *server, struct input in)
 {
@@ -147,17 +151,17 @@ try_encrypted(struct sasl *server, struct input in)
 		HOLDS(sasl_step(server, "", 0, &out, &size) != SASL_DONE);
 }
 
-/* A client in this process. */
+/* A genuine client in this process. */
 struct client {
 	gss_ctx_id_t context;
 	unsigned requests, offered; /* flags */
-	unsigned altered;           /* which of its tokens; from 1 */
-	size_t offset;              /* of the byte that is altered */
-	uint8_t bits;               /* that are flipped in it */
+	unsigned altered;           /* which token, counted from 1 */
+	size_t offset;              /* the offset of the altered byte */
+	uint8_t bits;               /* the bits flipped in that byte */
 	bool has_altered;
 };
 
-/* Sends a token to the server, altered if it is the one to be altered. */
+/* Sends a token to the server. Alters it first if it is the one to alter. */
 static enum sasl_result
 send_token(struct client *c, struct sasl *server, gss_buffer_t token,
     const void **out, size_t *size)
@@ -180,7 +184,9 @@ send_token(struct client *c, struct sasl *server, gss_buffer_t token,
 	return result;
 }
 
-/* Exchanges tokens up to the server's offer. Returns true if there is one. */
+/*
+ * Exchanges tokens until the server sends its offer. Returns true if it does.
+ */
 static bool
 negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
 {
@@ -221,8 +227,8 @@ negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
 			continue;
 		*offer = in;
 		/*
-		 * With mutual authentication an empty token asks for the
-		 * offer.
+		 * With mutual authentication the client sends an empty token to
+		 * ask for the offer.
 		 */
 		if ((c->requests & MUTUAL) == 0 || i > 0)
 			return true;
@@ -249,7 +255,7 @@ is_good(const struct client *c, const uint8_t *choice, size_t n)
 	return relay_gss_text_size(c->context, choice[0], most) > 0;
 }
 
-/* Receives the layer, as the relay does. */
+/* Receives the exported context of the layer, as the relay does. */
 static void
 import_layer(struct sasl *server, struct relay_gss *w)
 {
@@ -284,7 +290,7 @@ put_text(struct relay_buffer *b, const void *p, size_t n)
 	b->end += n;
 }
 
-/* Wraps text into a token after its length. */
+/* Wraps text into a token, and appends the token after its length. */
 static void
 wrap_text(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n,
     struct relay_buffer *wrapped)
@@ -302,9 +308,9 @@ wrap_text(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n,
 }
 
 /*
- * Makes the client's bytes in the layer from the input: wrapped as they are
- * sent, and cleartext as the session must get it. Returns true if no rule is
- * broken.
+ * Makes the client's bytes in the layer from the input. Stores these as they
+ * are sent in wrapped, and as the session must get them in cleartext. Returns
+ * true if no rule is broken.
  */
 static bool
 make_input(const struct client *c, const struct relay_gss *w, struct input *in,
@@ -328,9 +334,9 @@ make_input(const struct client *c, const struct relay_gss *w, struct input *in,
 			last = end;
 		}
 		/*
-		 * If an altered token can be unwrapped, its text is unchanged:
-		 * the alteration was in the part of its head that is not
-		 * protected.
+		 * An altered token may still be unwrapped, if the altered byte
+		 * is in the unprotected part of its head. Its text is then
+		 * unchanged.
 		 */
 		if (how == 3 && n > 0)
 			wrapped->data[end + n % (wrapped->end - end)] ^= p[0];
@@ -382,7 +388,7 @@ check_answers(const struct client *c, struct relay_gss *w)
 	HOLDS(n == sizeof(more) - 1 && memcmp(got, more, n) == 0);
 }
 
-/* Checks the layer with input of the client in pieces, and with answers. */
+/* Checks the layer with pieces of the client's input, and with answers. */
 static void
 check_layer(struct client *c, struct sasl *server, struct input *in,
     size_t piece)
@@ -409,8 +415,8 @@ check_layer(struct client *c, struct sasl *server, struct input *in,
 }
 
 /*
- * Sends the client's choice, and checks the result. Returns true if it has a
- * layer.
+ * Sends the client's choice and checks the result. Returns true if a layer was
+ * chosen.
  */
 static bool
 choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n,
@@ -446,8 +452,8 @@ choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n,
 }
 
 /*
- * Checks that each layer is offered, inside TLS or not, unless the client has
- * bound the channel.
+ * Checks the offered layers. All are offered, with TLS and without, unless the
+ * client has bound its context to the TLS channel.
  */
 static void
 check_offer(const struct client *c, const struct sasl *server)
@@ -462,7 +468,7 @@ check_offer(const struct client *c, const struct sasl *server)
 	HOLDS(c->offered == expected);
 }
 
-/* Leads a dialogue with a genuine client. */
+/* Runs a dialogue with a genuine client. */
 static void
 try_genuine(struct sasl *server, struct input in)
 {
@@ -478,7 +484,10 @@ try_genuine(struct sasl *server, struct input in)
 	c.offset = input_below(&in, 4096);
 	c.bits = input_byte(&in);
 	conceal = (input_byte(&in) & 1) != 0;
-	/* Wrong channel bindings belong to another TLS connection. */
+	/*
+	 * Wrong channel bindings belong to another TLS connection, so such a
+	 * client is refused.
+	 */
 	if (!negotiate(&c, server, &offer) || foreign)
 		HOLDS(c.has_altered || (foreign && offer.length == 0));
 	else if (gss_unwrap(&minor, c.context, &offer, &text, NULL, NULL) ==

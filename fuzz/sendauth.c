@@ -1,14 +1,14 @@
 /*
- * Fuzz target: sendauth.c and auth.c over the beginning of a KPOP connection.
+ * Fuzz target: sendauth.c and auth.c with the beginning of a KPOP connection.
  *
- * Input: one byte for how it arrives, one for its kind. Then either the bytes
- * as they are; or the cleartexts of a ticket (after its size in two bytes; or
- * a good one) and of an authenticator, which are encrypted with right or wrong
- * keys and framed.
+ * Input: one byte for how the bytes arrive, and one for their kind. Then come
+ * either the bytes themselves, or the cleartexts of a ticket and of an
+ * authenticator. The ticket follows its size in two bytes, or is a good one.
+ * The cleartexts are encrypted with right or wrong keys and framed.
  *
- * What holds: a wrong key is refused; the same bytes are accepted only once; an
- * accepted ticket is for the service; the bytes after the AP-REQ stay unread;
- * and the answer is one that clients understand.
+ * What must hold: A wrong key is refused. The same bytes are accepted only
+ * once. An accepted ticket is for the service. The bytes after the AP-REQ stay
+ * unread. The answer is one that clients understand.
  */
 #include "config.h"
 
@@ -54,8 +54,8 @@ make_exchange(struct input *in, unsigned how, uint8_t *out)
 }
 
 /*
- * Checks that the output from at on is a length and a message of that length,
- * with this tag.
+ * Checks that the output from offset at on is a length and a message of that
+ * length with this tag.
  */
 static void
 check_message(size_t at, unsigned char tag)
@@ -74,7 +74,7 @@ ends(const char *text, size_t size)
 	return memchr(text, '\0', size) != NULL;
 }
 
-/* Checks the report and the output for an accepted client. */
+/* Checks what is reported and sent for an accepted client. */
 static void
 check_accepted(const struct auth_peer *who)
 {
@@ -91,7 +91,7 @@ check_accepted(const struct auth_peer *who)
 		HOLDS(peer.said_size == 5);
 }
 
-/* Checks the output for a refused client. */
+/* Checks what is sent to a refused client. */
 static void
 check_refused(void)
 {
@@ -107,14 +107,14 @@ check_refused(void)
 		HOLDS(n == 0 || said[0] == 0 || said[0] == 1 || said[0] == 2);
 }
 
-/* Leads the exchange with these bytes. Returns 0 or -1. */
+/* Runs the exchange with these bytes. Returns 0 or -1. */
 static int
 serve(const uint8_t *data, size_t n, unsigned manner, struct auth_peer *who)
 {
 	int result;
 
 	/*
-	 * The client reads all output, because half a message cannot be
+	 * Let the client read all output, because half a message could not be
 	 * checked.
 	 */
 	peer_begin(&io, data, n, manner & 0x1f);

@@ -1,10 +1,10 @@
 /*
  * Makes a realm with one service in this process, and AP-REQs without a KDC.
  *
- * The keys are constants without value. So a fuzzer can encrypt any cleartext,
- * and reaches the code after the decryption; an altered byte would only be a
- * wrong checksum. The clock stands still, also for the libraries, which get the
- * gettimeofday and time below: a recorded AP-REQ never expires.
+ * The keys are known constants. So a fuzzer can encrypt any cleartext, and
+ * reaches the code after the decryption. If it altered encrypted bytes, they
+ * would only have a wrong checksum. The clock stands still, so a recorded
+ * AP-REQ never expires. The libraries call the gettimeofday and time below.
  */
 #include "config.h"
 
@@ -27,8 +27,8 @@
 #define KEY_SIZE 32
 
 /*
- * They replace the C library's. Here they have other names, because libc's
- * headers declare those with other attributes.
+ * These replace functions of the C library. In C they have other names, because
+ * libc's headers declare the originals with other attributes.
  */
 int fuzz_gettimeofday(struct timeval *t, void *zone) __asm__("gettimeofday");
 time_t fuzz_time(time_t *t) __asm__("time");
@@ -53,7 +53,7 @@ static krb5_context context;
 static uint8_t bytes[3][KEY_SIZE];
 static krb5_keyblock service_key, host_key, session_key;
 
-/* Fills a key with one byte. Returns it. */
+/* Fills a key with one value. Returns the key. */
 static krb5_keyblock
 key_of(uint8_t *key, int fill)
 {
@@ -63,7 +63,7 @@ key_of(uint8_t *key, int fill)
 		.contents = key };
 }
 
-/* Fails if a step of libkrb5 failed. */
+/* Fails if a call of libkrb5 failed. */
 static void
 must(krb5_error_code problem)
 {
@@ -72,7 +72,7 @@ must(krb5_error_code problem)
 	HOLDS(problem == 0);
 }
 
-/* Adds a principal's key to a keytab. */
+/* Adds the key of a principal to a keytab. */
 static void
 add_key(krb5_keytab keytab, const char *name, const krb5_keyblock *key)
 {
@@ -83,7 +83,7 @@ add_key(krb5_keytab keytab, const char *name, const krb5_keyblock *key)
 	krb5_free_principal(context, entry.principal);
 }
 
-/* Makes libkrb5 use a krb5.conf of its own, and not the machine's. */
+/* Makes libkrb5 use its own krb5.conf instead of the machine's. */
 static void
 configure(void)
 {
@@ -128,19 +128,22 @@ ticket_forget_replays(void)
 {
 	int fd = openat(fuzz_directory(), "replay", O_RDWR | O_CLOEXEC);
 
-	/* All but the head, which the struct replay has read. */
+	/*
+	 * Clear everything after the head, because struct replay has a copy of
+	 * the head.
+	 */
 	HOLDS(fd != -1 &&
 	    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		REPLAY_HEAD, REPLAY_SIZE - REPLAY_HEAD) == 0);
 	close(fd);
 }
 
-/* DER that is written from its end to its beginning. */
+/* DER, written from its end to its beginning. */
 struct der {
 	uint8_t *begin, *at;
 };
 
-/* Writes n bytes before those that were written. */
+/* Writes n bytes before the bytes written so far. */
 static void
 put(struct der *d, const void *p, size_t n)
 {
@@ -149,7 +152,7 @@ put(struct der *d, const void *p, size_t n)
 	memcpy(d->at, p, n);
 }
 
-/* Writes a tag and a length before the bytes that were written since end. */
+/* Writes a tag and a length before the bytes written since end. */
 static void
 wrap(struct der *d, uint8_t tag, const uint8_t *end)
 {
@@ -168,7 +171,7 @@ wrap(struct der *d, uint8_t tag, const uint8_t *end)
 		put(d, head, 4);
 }
 
-/* Writes n bytes as an element of this type, in a context tag. */
+/* Writes n bytes as an element of this type, inside a context tag. */
 static void
 put_tagged(struct der *d, uint8_t tag, uint8_t type, const void *p, size_t n)
 {
@@ -186,7 +189,10 @@ put_tagged(struct der *d, uint8_t tag, uint8_t type, const void *p, size_t n)
 #define STRING 0x1b
 #define SEQUENCE 0x30
 
-/* Encrypts a cleartext; writes EncryptedData (RFC 4120 §5.2.9) in a tag. */
+/*
+ * Encrypts a cleartext and writes it as EncryptedData (RFC 4120 §5.2.9) inside
+ * a tag.
+ */
 static void
 put_encrypted(struct der *d, uint8_t tag, const krb5_keyblock *key, int usage,
     const uint8_t *p, size_t n)
@@ -234,7 +240,7 @@ put_name(struct der *d, uint8_t tag, const char *first, const char *second)
 	wrap(d, tag, end);
 }
 
-/* Writes a Ticket with the cleartext part of n bytes. */
+/* Writes a Ticket whose encrypted part has this cleartext of n bytes. */
 static void
 put_ticket(struct der *d, unsigned how, const uint8_t *part, size_t n)
 {
@@ -250,7 +256,7 @@ put_ticket(struct der *d, unsigned how, const uint8_t *part, size_t n)
 	wrap(d, 0x61, end);
 }
 
-/* Moves the bytes to the beginning of the buffer. Returns their size. */
+/* Moves the bytes to the beginning of the buffer. Returns how many they are. */
 static size_t
 finish(struct der *d, const uint8_t *end)
 {

@@ -1,9 +1,10 @@
 /*
- * Frees the memory and closes the files that kpopd leaves to the end of its
- * process, because a fuzz target runs its code a million times in one process.
+ * Frees the memory and closes the files that kpopd frees and closes only by
+ * ending its process. That is needed because a fuzz target runs kpopd's code a
+ * million times in one process.
  *
  * The linker replaces the calls in kpopd's objects by the __wrap_ functions
- * (--wrap). Calls within libraries stay as they are.
+ * (--wrap). It does not replace calls within libraries.
  */
 #include "config.h"
 
@@ -140,7 +141,7 @@ tidy_end(void)
 	recording = false;
 	while (memories > 0)
 		__real_free(memory[--memories]);
-	/* Some of them are already closed. */
+	/* Some of these are already closed. */
 	while (file_count > 0)
 		close(files[--file_count]);
 }

@@ -1,11 +1,11 @@
-/* Frees what kpopd leaves to the end of its process: see tidy.c. */
+/* Frees what kpopd frees only by ending its process (tidy.c). */
 #ifndef TIDY_H
 #define TIDY_H
 
-/* Begins to record the memory that is allocated and the files opened. */
+/* Begins to record the allocated memory and the opened files. */
 void tidy_begin(void);
 
-/* Frees and closes all that was recorded and is left. */
+/* Frees and closes what was recorded and was not freed or closed since. */
 void tidy_end(void);
 
 #endif

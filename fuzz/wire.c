@@ -1,11 +1,11 @@
 /*
- * Fuzz target: wire.c with any message in any pieces.
+ * Fuzz target: wire.c with any message in pieces of any size.
  *
- * Input: two bytes for the pieces, one for TOP's lines, the message. What must
- * hold: The pieces do not change the result. LIST's size is RETR's number of
- * bytes. Without the stuffing, the result is the message with CRLF line ends. A
- * message cannot contain the final dot. TOP is the beginning of RETR: the
- * header and as many lines as were asked for.
+ * Input: two bytes for the pieces, one for the number of lines of TOP, then the
+ * message. What must hold: The pieces do not change the result. RETR sends the
+ * number of bytes in LIST. Without the stuffing, the result is the message with
+ * CRLF line ends. A message cannot contain the final dot. TOP sends the
+ * beginning of RETR: the header and the requested number of lines.
  */
 #include "config.h"
 
@@ -16,8 +16,8 @@
 #include "wire.h"
 
 /*
- * Converts the message in pieces of n bytes, or in random pieces (0). Returns
- * the number of bytes in out.
+ * Converts the message in pieces of n bytes, or in random pieces if n is 0.
+ * Returns the number of bytes in out.
  */
 static size_t
 convert(struct wire *w, const char *text, size_t size, size_t n,
@@ -40,7 +40,7 @@ convert(struct wire *w, const char *text, size_t size, size_t n,
 }
 
 /*
- * Writes the message with CRLF line ends, also after the last line, to out.
+ * Writes the message to out with CRLF line ends. Its last line also gets one.
  * Returns the number of bytes.
  */
 static size_t
@@ -61,8 +61,8 @@ with_crlf(const char *text, size_t size, char *out)
 }
 
 /*
- * Removes the stuffing in place, as a client does. Returns the number of bytes
- * that are left.
+ * Removes the stuffing in place, as a client does. Returns the number of
+ * remaining bytes.
  */
 static size_t
 unstuffed(char *text, size_t size)
@@ -71,7 +71,7 @@ unstuffed(char *text, size_t size)
 	size_t m = 0;
 
 	for (size_t i = 0; i < size; i++) {
-		/* A line with only a dot would be the end. */
+		/* A line with a single dot would be the end of the message. */
 		if (begins && text[i] == '.')
 			HOLDS(i + 1 < size && text[++i] == '.');
 		HOLDS(text[i] != '\n' || cr);
@@ -82,7 +82,7 @@ unstuffed(char *text, size_t size)
 	return m;
 }
 
-/* Returns where TOP of this many lines ends in RETR's n bytes. */
+/* Returns where TOP with this many lines ends in the n bytes of RETR. */
 static size_t
 top_end(const char *text, size_t n, size_t lines)
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # Checks that recovery finishes a removal in the right mailbox, and that mail
-# readers never see half a removal. The mailbox may be absent or copied before
-# the recovery, or another one may be served.
+# readers never see half a removal. Before the recovery the mailbox may be
+# absent or copied, or another mailbox may be served.
 
 load helpers/all
 load helpers/points
@@ -36,7 +36,7 @@ teardown() {
 }
 
 # second_server_start: starts services for ~/Mailbox on port 1110 and for
-# ~/Maildir on 1111, with the same state directory.
+# ~/Maildir on port 1111, with the same state directory.
 second_server_start() {
 	local box port=1110
 	for box in 'mbox:~/Mailbox' 'maildir:~/Maildir'; do
@@ -49,14 +49,13 @@ second_server_start() {
 }
 
 # mount_over MOUNT-OPTION …: waits until no kpopd runs, and mounts another
-# directory over the spool's.
+# directory over the spool directory.
 mount_over() {
 	soon 5 '! pgrep -x kpopd >/dev/null' && mount "$@" /var/mail &&
 	    touch "$WORLD/mounted"
 }
 
-# spool_comes_back: unmounts the directory that is mounted over the spool's, if
-# there is one.
+# spool_comes_back: unmounts what mount_over has mounted, if anything.
 spool_comes_back() {
 	[ -e "$WORLD/mounted" ] || return 0
 	soon 5 '! pgrep -x kpopd >/dev/null'
@@ -64,8 +63,8 @@ spool_comes_back() {
 }
 
 # crash CALL N: kills session and monitor at the Nth CALL of QUIT, as a power
-# failure would. Copies the files that are left to $WORLD/crash*, because each
-# event begins with them. Writes the mailbox after recovery to $WORLD/wanted.
+# failure would. Copies the remaining files to $WORLD/crash*, from where each
+# event starts. Writes the mailbox after recovery to $WORLD/wanted.
 crash() {
 	spool_comes_back
 	rm -rf "$state/users"
@@ -86,7 +85,7 @@ crash() {
 	fi
 }
 
-# pending: returns true if the crash has left a removal to finish.
+# pending: returns true if the crash has left an unfinished removal.
 pending() {
 	compgen -G "$WORLD/crash/*/*/j" >/dev/null ||
 	    compgen -G "$WORLD/crash/*/*/j.cut" >/dev/null
@@ -111,8 +110,8 @@ mail_arrives() {
 	cat "$WORLD/arrived" >>/var/mail/alice
 }
 
-# recover_now STATUS TEXT: runs --recover. Returns true if it exits with STATUS
-# and prints TEXT about alice's spool.
+# recover_now STATUS TEXT: runs --recover. Returns true if its exit status is
+# STATUS and it prints TEXT about alice's spool.
 recover_now() {
 	local status=0 printed
 	printed=$("$KPOPD_BUILD/kpopd" --recover -d "$state" -l fcntl) ||
@@ -135,9 +134,9 @@ journal_untouched() {
 	refute compgen -G "$state/users/*/*/rescue*"
 }
 
-# unreachable ANSWER: runs --recover and a login, at every second point the
-# login first. Returns true if neither has reached a mailbox whose removal is
-# pending, and if the login has got ANSWER when no removal is.
+# unreachable ANSWER: runs --recover and a login. At every second point the
+# login comes first. If a removal is pending, returns true if neither has
+# reached a mailbox. Otherwise returns true if the login has got ANSWER.
 unreachable() {
 	local answer=$1 turn
 	! pending || answer='-ERR [SYS/TEMP] the mailbox cannot be opened now'
@@ -160,8 +159,8 @@ unreachable() {
 	done
 }
 
-# The events between crash and recovery follow. Each returns true if kpopd has
-# reacted to it correctly.
+# The events that may happen between crash and recovery follow. Each function
+# returns true if kpopd has reacted correctly.
 
 # happens_delivery: procmail delivers a message.
 happens_delivery() {
@@ -174,7 +173,7 @@ happens_delivery() {
 
 # happens_absence: the spool is absent for a time.
 happens_absence() {
-	# Within one file system, because the inode must stay.
+	# Move within one file system, because the inode must stay the same.
 	mv "$WORLD/mail/alice" "$WORLD/away/alice"
 	unreachable "+OK 0 messages"
 	local status=$?
@@ -218,8 +217,8 @@ happens_maildir() {
 	    journal_untouched
 }
 
-# happens_twin: a session removes a message of another user with the same uid,
-# and so with the same state directory.
+# happens_twin: a session removes a message of another user who has the same
+# uid, and so the same state directory.
 happens_twin() {
 	mbox one two | store twin
 	KRB5CCNAME="FILE:$WORLD/twin.ccache" removes_first 1109 twin &&
@@ -236,7 +235,7 @@ removes_first() {
 	    { cat "$WORLD/answer"; return 1; }
 }
 
-# happens_copy: a copy takes the spool's place, on the same file system.
+# happens_copy: a copy on the same file system replaces the spool.
 happens_copy() {
 	cp -p /var/mail/alice /var/mail/copy &&
 	    mv /var/mail/copy /var/mail/alice
@@ -251,9 +250,9 @@ happens_move() {
 
 events=(delivery absence unmounted below mbox maildir twin copy move)
 
-# is_finished: runs --recover and a login, at two of four points the login
+# is_finished: runs --recover and a login. At two of four points the login comes
 # first. Returns true if the mailbox is then the wanted one with the mail that
-# arrived, the login has served these messages, and no other file is left.
+# has arrived, the login has served these messages, and no other file is left.
 is_finished() {
 	local turn text="nothing to do"
 	! pending || text="removal finished"
@@ -276,7 +275,7 @@ is_finished() {
 }
 
 # event_point EVENT: restores the crash, lets the event happen and checks the
-# recovery. At four of eight points mail arrives before the event.
+# recovery. At four of eight points, mail arrives before the event.
 event_point() {
 	number_of_point=$points
 	crash_again || return
@@ -286,7 +285,7 @@ event_point() {
 	spool_comes_back
 }
 
-# each_event_after CALL N: makes a crash, and a point of each event after it.
+# each_event_after CALL N: makes a crash, and tests each event after it.
 each_event_after() {
 	local event
 	crash "$@" >"$WORLD/crash.log" 2>&1 || {
@@ -300,8 +299,8 @@ each_event_after() {
 	done
 }
 
-# each_call COMMAND …: runs the command for each system call of QUIT, with the
-# call's name and number as further arguments.
+# each_call COMMAND …: runs the command for each system call of QUIT. The call's
+# name and number are its last arguments.
 each_call() {
 	local call count n
 	record_quit >"$WORLD/calls"
@@ -313,18 +312,20 @@ each_call() {
 # bats test_tags=fault:1-4
 @test "recovery finishes an interrupted removal after its mailbox was absent, unmounted, copied, moved or grown" {
 	if long; then
-		# Some messages are marked, the last, the first, all but one.
+		# The marked messages are some, the last, the first, and all but
+		# one.
 		for number in 33 2 3 1; do
 			shape "$number"
 			each_call each_event_after
 		done
 	else
 		shape 33
-		# The removal is undecided, decided, written, and truncated.
+		# After these calls the removal is undecided, decided, written,
+		# or truncated.
 		for call in "fsync 1" "fsync 3" "ftruncate 1" "unlinkat 2"; do
 			each_event_after $call
 		done
-		# No message is kept after the marked ones.
+		# No message after the marked ones is kept.
 		shape 2
 		each_event_after fsync 3
 	fi
@@ -351,7 +352,7 @@ reader_waits_or_ended() {
 	    ! kill -0 "$reader" 2>/dev/null
 }
 
-# reader_point CALL N: kills the session alone after its Nth CALL of QUIT, while
+# reader_point CALL N: kills only the session, after its Nth CALL of QUIT, while
 # a reader waits for the lock or has had it. Returns true if a reader that
 # waited has found the mailbox as recovery leaves it.
 reader_point() {
@@ -389,7 +390,8 @@ reader_point() {
 # count_reader_point CALL N: counts the point, and cleans up if it was bad.
 count_reader_point() {
 	count_point reader_point "$@"
-	# Otherwise the next point would fail because of this one.
+	# Clean up after a failure. Otherwise the next point would fail because
+	# of this one.
 	[ "${bad-0}" -eq "${bad_before-0}" ] ||
 	    { kill_connection && rm -rf "$state/users"; }
 	bad_before=${bad-0}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bats
-# Checks the listener: kpopd with a listening standard input, as from xinetd's
-# "wait = yes" or from systemd's "Accept=no".
+# Checks the listener: kpopd with a listening socket as standard input, from
+# xinetd ("wait = yes") or from systemd ("Accept=no").
 
 load helpers/all
 
 # listener_start [KPOPD-OPTION ...]: starts xinetd, which waits for connections
-# and starts the listener with the first one.
+# and starts the listener at the first one.
 listener_start() {
 	server_configure "$@"
 	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' \
@@ -29,7 +29,7 @@ setup() {
 	    -k "$WORLD/server.keytab")
 }
 
-# Differs from end_test, because the listener stays after its sessions.
+# This replaces end_test, because the listener does not end with its sessions.
 teardown() {
 	local status=0
 	pop_close 2>/dev/null || true
@@ -49,25 +49,25 @@ listener_pid() {
 	pgrep -o -x kpopd -P "$(cat "$WORLD/xinetd.pid")"
 }
 
-# no_sessions: returns true if no process but the listener is left.
+# no_sessions: returns true if no process of kpopd is left except the listener.
 no_sessions() {
 	[ "$(pgrep -x 'kpopd|kpopd-tls' | wc -l)" -le 1 ]
 }
 
-# monitor_pid: replaces the helper, because here the monitor's parent is the
-# listener.
+# monitor_pid: replaces the helper of this name, because here the monitor's
+# parent is the listener.
 monitor_pid() {
 	pgrep -n -x kpopd -P "$(listener_pid)"
 }
 
-# monitors_are COUNT [PID]: returns true if the listener has this number of
-# monitors.
+# monitors_are COUNT [PID]: returns true if the listener has COUNT monitors. PID
+# is another listener's pid.
 monitors_are() {
 	[ "$(pgrep -x kpopd -P "${2-$(listener_pid)}" | wc -l)" -eq "$1" ]
 }
 
-# listener_wake: makes xinetd start the listener, by a connection that sends
-# nothing.
+# listener_wake: makes a connection that sends nothing, so that xinetd starts
+# the listener.
 listener_wake() {
 	wire 5 </dev/null >/dev/null || true
 	await 5 'no_sessions'
@@ -86,8 +86,8 @@ listener_on() {
 	fi
 }
 
-# own_listener_stop: ends that listener, if there is one, and the process that
-# takes connections beside it.
+# own_listener_stop: ends the listener of listener_on, if there is one, and the
+# process that takes connections from the same socket.
 own_listener_stop() {
 	[ -n "${own_listener-}" ] || return 0
 	kill -TERM "$own_listener" 2>/dev/null || true
@@ -110,20 +110,20 @@ now_ms() {
 	echo $(($(date +%s%N) / 1000000))
 }
 
-# is_rejected TEXT: returns true if this is the answer to a connection above a
+# is_rejected TEXT: returns true if TEXT is the answer to a connection above a
 # limit.
 is_rejected() {
 	[[ $1 == "-ERR [SYS/TEMP] too many connections"* ]] ||
 	    { echo "not rejected: $1"; return 1; }
 }
 
-# flood ADDRESS COUNT HOW: see tests/programs/flood.pl.
+# flood ADDRESS COUNT HOW: runs tests/programs/flood.pl.
 flood() {
 	perl "$BATS_TEST_DIRNAME/programs/flood.pl" "$@"
 }
 
-# hold_connections ADDRESS COUNT: holds this number of silent connections from
-# the address until release_connections.
+# hold_connections ADDRESS COUNT: opens COUNT silent connections from the
+# address, and holds these until release_connections.
 hold_connections() {
 	local ready
 	coproc STAY { flood "$1" "$2" stay; }
@@ -165,12 +165,12 @@ syslogd_start() {
 	[ "$(listener_pid)" = "$listener" ]
 	log_has 'mail\.info kpopd\[[0-9]+\]: login peer=[^ ]+:[0-9]+ user=alice principal=alice@KPOPD\.TEST .*by=localname$'
 	log_has 'logout peer=[^ ]+:[0-9]+ reason=quit .*deleted=2 left=0'
-	# Two monitors logged the lines; the listener did not.
+	# Two monitors logged the lines. The listener logged none.
 	[ "$(log_lines | sed -n 's/.*kpopd\[\([0-9]*\)\]: login.*/\1/p' |
 	    sort -u | wc -l)" -eq 2 ]
 }
 
-# log_in_often USER: has MANY sessions of the user, one after the other.
+# log_in_often USER: runs MANY sessions of the user, one after the other.
 log_in_often() {
 	for _ in $(seq "${MANY-25}"); do
 		KRB5CCNAME=FILE:$WORLD/ccache.$1 pop "$1" STAT QUIT || true
@@ -192,8 +192,8 @@ log_in_often() {
 		done
 	done
 	wait "${pids[@]}"
-	# One session of a user is admitted at a time; each other one gets an
-	# error with the code IN-USE.
+	# Only one session of a user is admitted at a time. Each other login
+	# gets an error with the code IN-USE.
 	cat "$WORLD"/many.* >"$WORLD/all"
 	rm "$WORLD"/many.*
 	[ "$(grep -cE '^\+OK bye, 1 messages left|IN-USE' "$WORLD/all")" \
@@ -206,7 +206,7 @@ log_in_often() {
 }
 
 # not_from_listener: returns true if no process of a session has the listening
-# socket or the listener's signal descriptor.
+# socket or the listener's signalfd.
 not_from_listener() {
 	local pid
 	for pid in $(pgrep -x kpopd | grep -vx "$listener"); do
@@ -215,8 +215,8 @@ not_from_listener() {
 	done
 }
 
-# shared_table PID: prints the addresses of the mappings that a child does not
-# inherit.
+# shared_table PID: prints the addresses of the mappings that children of the
+# process do not inherit.
 shared_table() {
 	awk '/^[0-9a-f]+-/ { place = $1 } /^VmFlags:.* dc/ { print place }' \
 	    "/proc/$1/smaps"
@@ -230,8 +230,8 @@ shared_table() {
 	listener=$(listener_pid)
 	listening=$(readlink "/proc/$listener/fd/0")
 	signals=$(readlink "/proc/$listener/fd/4")
-	# xinetd's queue has room for 64, and a client that finds it full tries
-	# again only after a second.
+	# xinetd's queue has 64 entries. If it is full, a client tries to
+	# connect again only after a second.
 	[ "$(ss -Hltn sport = 1109 | awk '{ print $3 }' | sort -n |
 	    head -n 1)" -eq "$(cat /proc/sys/net/core/somaxconn)" ]
 	[[ $signals == *signalfd* ]]
@@ -241,9 +241,9 @@ shared_table() {
 	holds_key "$preauth"
 	holds_none "$listener"
 	holds_none "$(monitor_pid)"
-	# As after a start by inetd: the connection twice, /dev/null, the
-	# channel, and in the monitor syslog. The pre-auth process has the
-	# replay cache as well.
+	# The descriptors are as after a start by inetd: the connection twice,
+	# /dev/null, the channel, and in the monitor syslog. The pre-auth
+	# process also has the replay cache.
 	for pid in "$preauth" "$(monitor_pid)"; do
 		fds "$pid"
 		[ "$(sockets "$pid")" \
@@ -254,7 +254,8 @@ shared_table() {
 	done
 	fds "$preauth" | grep -q " $state/replay\$"
 	[ "$(others "$(monitor_pid)")" -eq 1 ]
-	# Otherwise not_from_listener would see nothing.
+	# Check that $listening is right, because not_from_listener could not
+	# notice a wrong value.
 	fds "$listener" | grep -qF "$listening"
 	not_from_listener
 	# No child inherits the table of the connected addresses.
@@ -272,7 +273,7 @@ shared_table() {
 	holds_none "$listener"
 	[ "$(fds "$session" | wc -l)" -eq 12 ]
 	await 5 '[ "$(sockets "$(broker_pid)")" -eq 2 ]'
-	# Syslog, and the channels to session and broker.
+	# The three sockets are syslog and the channels to session and broker.
 	[ "$(sockets "$(monitor_pid)")" -eq 3 ]
 	not_from_listener
 	pop_ask QUIT
@@ -326,8 +327,9 @@ shared_table() {
 	pkill -x strace
 	await 5 '! pgrep -x strace >/dev/null'
 	cd "$WORLD/traces"
-	# The listener, monitor, pre-auth process, session, broker, and the
-	# process that asks whether the account has expired.
+	# The six processes are the listener, monitor, pre-auth process,
+	# session, broker, and the process that checks whether the account has
+	# expired.
 	[ "$(ls | wc -l)" -eq 6 ]
 	opened=$(grep -l 'openat.*server.keytab' t.*)
 	[ "$(wc -w <<<"$opened")" -eq 1 ]
@@ -336,7 +338,7 @@ shared_table() {
 	[ "$listener" != "$opened" ]
 	grep -q accept4 "$listener"
 	refute grep -E '^(recv[a-z]*|pread64)\(|^read\((0|1|5),' "$listener"
-	# main has read krb5.conf before; no process reads it again.
+	# main has read krb5.conf before. No process reads it again.
 	refute grep -l 'open.*krb5.conf' t.*
 }
 
@@ -404,7 +406,8 @@ shared_table() {
 	kill -HUP "$(cat "$WORLD/xinetd.pid")"
 	pop_login alice
 	listener=$(listener_pid)
-	# Longer than the two seconds of -a, which count only without a session.
+	# Wait longer than the two seconds of -a, which count only while no
+	# session runs.
 	sleep 3
 	kill -0 "$listener"
 	pop_ask QUIT
@@ -415,8 +418,8 @@ shared_table() {
 	[[ $output == *"+OK bye"* ]]
 }
 
-# may_be_read_again: waits until libkrb5, which looks at a file's time once a
-# second, would notice that krb5.conf has changed.
+# may_be_read_again: waits until libkrb5 could notice that krb5.conf has
+# changed. libkrb5 checks the file's time once a second.
 may_be_read_again() {
 	await_second $((EPOCHSECONDS + 2))
 }
@@ -428,7 +431,7 @@ may_be_read_again() {
 	run pop alice QUIT
 	[[ $output == *"+OK 1 messages"* ]]
 	listener=$(listener_pid)
-	# The new file makes carol of the principal alice.
+	# With the new file, the principal alice is the user carol.
 	rule='RULE:[1:$1](alice)s/alice/carol/'
 	sed "s,KPOPD.TEST = {,&\nauth_to_local = $rule," /etc/krb5.conf \
 	    >"$WORLD/server.conf"
@@ -440,8 +443,8 @@ may_be_read_again() {
 	[[ $output == *"-ERR [AUTH]"* ]]
 	run pop carol QUIT
 	[[ $output == *"+OK 0 messages"* ]]
-	# A file that is emptied during a login changes nothing: the snapshot
-	# stays, and no wider rule applies.
+	# If the file becomes empty during a login, nothing changes. The
+	# snapshot stays, and no wider rule applies.
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
@@ -451,13 +454,14 @@ may_be_read_again() {
 	pop_close
 	run pop carol QUIT
 	[[ $output == *"+OK 0 messages"* ]]
-	# A file with an error at SIGHUP is not used.
+	# A file with an error is not used after SIGHUP.
 	echo '[libdefaults' >"$WORLD/server.conf"
 	kill -HUP "$listener"
 	log_has 'failed .*what="initializing libkrb5 from krb5.conf"'
 	run pop carol QUIT
 	[[ $output == *"+OK 0 messages"* ]]
-	# Nor is a missing or an empty one, as while an editor saves it.
+	# A missing or an empty file is not used either. An editor may leave one
+	# for a moment while it saves.
 	for gone in 'rm' ': >'; do
 		log_mark
 		eval "$gone \"\$WORLD/server.conf\""
@@ -485,7 +489,7 @@ may_be_read_again() {
 	[ "$(log_lines | grep -c 'too many')" -eq 1 ]
 	exec {held}>&-
 	await 5 'monitors_are 1'
-	# One has ended, so there is room again.
+	# One session has ended, so another connection is admitted.
 	run hear_only
 	[[ $output != *"too many"* ]]
 	[ "$first" = "$pop_pid" ]
@@ -493,7 +497,7 @@ may_be_read_again() {
 }
 
 # answer_to ADDRESS [SECONDS]: connects from this IPv6 address, sends nothing,
-# and prints what the server sends in this time, by default three seconds.
+# and prints what the server sends within SECONDS (three by default).
 answer_to() {
 	timeout "${2-3}" socat -u "TCP6:[2001:db8:0:1::1]:1109,bind=[$1]" -
 }
@@ -512,7 +516,7 @@ answer_to() {
 	[[ $output == "-ERR [SYS/TEMP]"* ]]
 	run answer_to 2001:db8:0:2::1
 	[[ $output != *"too many"* ]]
-	# An IPv4 client of the IPv6 socket counts by its own address.
+	# An IPv4 client of the IPv6 socket counts for its own IPv4 address.
 	run timeout 3 socat -u TCP4:127.0.0.1:1109,bind=127.0.0.9 -
 	[[ $output != *"too many"* ]]
 	run pop alice QUIT
@@ -526,19 +530,20 @@ answer_to() {
 @test "connections above the rate of all connections wait, and all of them are served" {
 	listener_restart -a 100:100:2
 	listener_wake
-	# Fills the credit of two connections; more time does not add more.
+	# Wait until the credit for two connections is full. It does not grow
+	# further.
 	sleep 1.5
 	begin=$(now_ms)
 	pids=()
 	for _ in 1 2 3 4 5 6; do
-		# Without the byte the server could take the end of the
-		# client's side for a client that has left.
+		# Send a byte. A client that closes its side without sending one
+		# counts as a client that has left.
 		wire 8 < <(printf x) 3>&- >/dev/null &
 		pids+=($!)
 	done
 	wait "${pids[@]}"
 	spent=$(($(now_ms) - begin))
-	# Two at once, four more at two a second.
+	# Two are served at once, and the other four at two a second.
 	echo "$spent ms"
 	[ "$spent" -ge 1700 ]
 	[ "$spent" -lt 6000 ]
@@ -551,7 +556,7 @@ answer_to() {
 	listener_wake
 	listener=$(listener_pid)
 	log_mark
-	# Four get a pre-auth process each; about 36 are rejected.
+	# Four connections get a pre-auth process each. About 36 are rejected.
 	flood 127.0.0.66 40 byte >"$WORLD/answers"
 	rejected=$(grep -c 'SYS/TEMP. too many connections' "$WORLD/answers")
 	[ "$rejected" -ge 34 ]
@@ -569,7 +574,7 @@ answer_to() {
 	listener_restart -a 100:10:1000:300:2
 	listener_wake
 	begin=$(now_ms)
-	# Ten at once, then one each half second.
+	# Ten connections are served at once, then one every half second.
 	for _ in $(seq 13); do
 		run wire 8 < <(printf x)
 		[[ $output != *"too many connections"* ]]
@@ -579,8 +584,8 @@ answer_to() {
 	[ "$spent" -ge 1200 ]
 }
 
-# processes_started: prints the last pid of this pid namespace, which is the
-# world's: other tests have others.
+# processes_started: prints the last pid of this pid namespace. The namespace
+# belongs to this world alone, so other tests do not count.
 processes_started() {
 	cut -d ' ' -f 5 /proc/loadavg
 }
@@ -595,7 +600,7 @@ processes_started() {
 	run pop alice QUIT
 	[[ $output == *"+OK 1 messages"*"+OK bye"* ]] ||
 	    { log_lines; return 1; }
-	# Far less than two for each connection.
+	# Two processes for each connection would be far more.
 	[ $(($(processes_started) - started)) -lt 400 ]
 	log_has '"(closed before it was served|too many connections in a second from this address)" more=0'
 	await 5 'no_sessions'
@@ -603,8 +608,8 @@ processes_started() {
 
 @test "a connection that ends before its turn gets no process; one that ends its side after some bytes does" {
 	listener_restart -a 100:100:1
-	# The first one uses the credit of the second, so the others wait, and
-	# leave.
+	# The first connection uses up the credit. So the others wait, and end
+	# before they are served.
 	pids=()
 	wire 8 < <(printf x) >/dev/null 3>&- &
 	pids+=($!)
@@ -615,7 +620,8 @@ processes_started() {
 	spent=$(($(now_ms) - begin))
 	wait "${pids[@]}" || true
 	echo "$spent ms"
-	# Not twenty seconds later.
+	# If each of the twenty connections were served, this client would wait
+	# twenty seconds.
 	[ "$spent" -lt 6000 ]
 	log_has 'refused peer=127\.0\.0\.66:[0-9]+ reason="closed before it was served"'
 	await 10 '[ "$(log_lines | grep -c "peer=127.0.0.1:")" -ge 2 ]'
@@ -684,8 +690,8 @@ ticks() {
 	prlimit --pid "$listener" --nofile="5:${limit#*:}"
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	log_has 'failed peer=none what="accepting a connection" error="Too many open files" more=0'
-	# In this time a listener that tried again without a back-off would use
-	# much processor time.
+	# A listener that tried again without a back-off would use much
+	# processor time during this pause.
 	before=$(ticks "$listener")
 	sleep 2
 	[ $(($(ticks "$listener") - before)) -le 5 ]
@@ -703,8 +709,8 @@ ticks() {
 	TAKER=$WORLD/taker listener_on tcp:127.0.0.1 "${kpopd[@]}" \
 	    -a 100:100:1000
 	taker=$(<"$WORLD/taker")
-	# The listener sees the connection, and tries to accept it two seconds
-	# later, when the other process has taken it.
+	# The listener sees the connection, but tries to accept it only two
+	# seconds later. By then the other process has taken it.
 	strace -o "$WORLD/accepts" -p "$own_listener" -e trace=accept4 \
 	    -e inject=accept4:delay_enter=2000000 \
 	    2>"$WORLD/strace.err" 3>&- &
@@ -712,7 +718,8 @@ ticks() {
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	await 5 'grep -q "^accept4(" "$WORLD/accepts"'
 	kill -USR1 "$taker"
-	# The call may end with EAGAIN or by a signal of the listener's timer.
+	# The call may end with EAGAIN, or by the signal of the listener's
+	# timer.
 	await 10 'grep -q "^accept4(.*) = " "$WORLD/accepts"'
 	exec {held}>&-
 	pkill -x strace
@@ -728,8 +735,9 @@ ticks() {
 	rm -f "$WORLD/kpop.socket"
 	listener_on "unix:$WORLD/kpop.socket" "${kpopd[@]}" -a 10:1:100
 	mbox one | store alice
-	# Stays while the second client connects. -a admits one connection of
-	# each address, but a Unix client has none.
+	# This client stays connected while the second one connects. -a admits
+	# one connection for each address, but a client of a Unix socket has no
+	# address.
 	exec {tick}<> <(:)
 	socat - "UNIX-CONNECT:$WORLD/kpop.socket" >/dev/null <&"$tick" 3>&- &
 	silent=$!
@@ -784,7 +792,7 @@ ticks() {
 	listener_wake
 	syslogd_stop
 	syslogd_start
-	# The pre-auth process is in its jail when it logs this.
+	# The pre-auth process is already in its jail when it logs this.
 	log_mark
 	run wire < <(printf 'CAPA\r\n')
 	log_has 'refused peer=127.0.0.1:[0-9]+ reason='
@@ -820,7 +828,8 @@ ticks() {
 	holds_none "$(listener_pid)"
 	pop_ask QUIT '^\+OK bye, 1 messages left'
 	pop_close
-	# A rejected client gets no text, because that would not be TLS.
+	# A rejected client gets no text, because text in cleartext would not be
+	# TLS.
 	listener_restart -a 1:1:100 -T immediate $(tls_options)
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	await 5 'monitors_are 1'
@@ -835,7 +844,7 @@ ticks() {
 	log_has 'login .*layer=confidentiality'
 }
 
-# talk MODE OPTIONS USER: has a session by kpopc with these options.
+# talk MODE OPTIONS USER: runs a session through kpopc with these options.
 talk() {
 	kpopc $1 $2 mail.kpopd.test 1109 \
 	    < <(printf '%s\r\n' "USER $3" "PASS x" QUIT)
@@ -892,8 +901,8 @@ talk() {
 	done
 }
 
-# many_networks COUNT: makes a connection from each of so many /64 networks of
-# IPv6, and closes it, every other one by a reset.
+# many_networks COUNT: makes a connection from each of COUNT /64 networks of
+# IPv6 and closes it. Every other one is closed by a reset.
 many_networks() {
 	perl -MIO::Socket::IP -MSocket=:all -e '
 	    for my $i (1 .. shift) {
@@ -926,7 +935,7 @@ many_networks() {
 	await 5 '[ "$(fds "$own_listener")" = "$before" ]'
 	[ -n "${SANITIZER-}" ] ||
 	    [ "$(field "$own_listener" VmSize)" = "$memory" ]
-	# The log interval is a minute.
+	# The log interval is a minute, so this is logged at most twice.
 	log_has 'closed before it was served'
 	log_settle
 	[ "$(log_lines | grep -c 'closed before it was served')" -le 2 ]
@@ -947,7 +956,7 @@ many_networks() {
 }
 
 # bats test_tags=attack:6-7,attack:6-8,attack:6-9,attack:6-10
-@test "the listener works on, with no more memory, after hundreds of signals, the kill of all monitors, and a stop" {
+@test "the listener continues, with no more memory, after hundreds of signals, the killing of all monitors, and a SIGSTOP" {
 	listener_wake
 	listener=$(listener_pid)
 	kill -HUP "$listener"

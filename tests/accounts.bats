@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
-# Checks which users may log in: account names that sites use, names that no
-# account has, uids, expired accounts and the rules of .k5login.
+# Checks which users may log in: unusual account names, names without an
+# account, uids, expired accounts and the rules of .k5login.
 
 load helpers/all
 
-# The account names, and below them the form that the log has of each.
+# The account names. The list below has the form of each one in the log.
 names=(alice@example.org 'KPOPD\alice' 'alice$' alice+lists $'jos\xc3\xa9'
     $'jos\xe9' 'a b' .alice ..alice '*' '%s%n'
     'a"b' "a'b;id" 1001 "$(printf 'l%.0s' {1..56})"
@@ -62,8 +62,8 @@ add_account() {
 
 refused="-ERR [AUTH] this ticket does not open that mailbox"
 
-# is_logged EVENT FORM: returns true if the log has a line of this event whose
-# user is literally FORM.
+# is_logged EVENT FORM: returns true if the log has a line of this event with
+# exactly FORM as the user.
 is_logged() {
 	log_lines | grep -aF ": $1 " | sed 's/$/ /' |
 	    grep -aFq -- " user=$2 "
@@ -79,7 +79,7 @@ log_names() {
 	}
 }
 
-# spool_of I NAME ...: writes these messages to the spool of the Ith name.
+# spool_of I NAME ...: writes these messages to the spool of name number I.
 spool_of() {
 	mbox "${@:2}" >"/var/mail/${names[$1]}"
 	chown "$((20000 + $1)):mail" "/var/mail/${names[$1]}"
@@ -102,7 +102,7 @@ spool_of() {
 		    -eq $((20000 + i)) ]
 		[ "$(cat "$state/users/$((20000 + i))"/mbox-*/mailbox)" = \
 		    "/var/mail/${names[i]}" ]
-		# The session lock is found by the name.
+		# A second login by the name finds the session lock.
 		pop_login "${names[i]}"
 		run pop "${names[i]}" QUIT
 		pop_close
@@ -185,7 +185,7 @@ spool_of() {
 
 @test "a principal opens the account of its own name, whatever characters the name contains" {
 	local name plain i
-	# In kinit's syntax, where \@ is an @ of the name.
+	# The names are in kinit's syntax, in which \@ is an @ in the name.
 	for name in 'alice\@example.org' 'alice$' alice+lists; do
 		admin "addprinc -randkey \"$name\"" &&
 		    admin "ktadd -k $WORLD/keytabs/strange.keytab \"$name\""
@@ -202,7 +202,7 @@ spool_of() {
 		    { echo "$name: $output"; return 1; }
 		log_names login "${logged[i]}"
 		log_has ' by=localname$'
-		# USER may also have the full principal.
+		# The argument of USER may also be the full principal.
 		run pop "$name@KPOPD.TEST" QUIT
 		[[ $output == *"+OK 1 messages"* ]] ||
 		    { echo "$name: $output"; return 1; }
@@ -223,7 +223,8 @@ spool_of() {
 	mbox one two three >/var/mail/alice@KPOPD.TEST
 	chown 20100 /var/mail/alice@KPOPD.TEST
 	log_mark
-	# alice's ticket opens the account only if its .k5login permits her.
+	# alice's ticket opens this account only if the account's .k5login
+	# permits alice.
 	run pop alice@KPOPD.TEST QUIT
 	[ "${lines[-1]}" = "$refused" ]
 	log_has 'refused .*reason="not permitted to be this user" user=alice@KPOPD\.TEST principal=alice@KPOPD\.TEST$'
@@ -236,8 +237,8 @@ spool_of() {
 }
 
 # refuses_user FORM NAME: sends USER with this name. Returns true if the login
-# is refused with the usual line, and if the log has the name as FORM, in a
-# single line of printable ASCII.
+# is refused with the usual line, and the log has the name as FORM in a single
+# line of printable ASCII.
 refuses_user() {
 	log_mark
 	run pop "$2" STAT QUIT
@@ -277,7 +278,8 @@ opens() {
 	opens 1 alice@mail.kpopd.test alice@MX7
 	hostname mail.kpopd.test
 	refuses_user alice@mx7 alice@mx7
-	# Only the principal permits a login, and the log has the name as sent.
+	# The login is refused because of the principal, and the log has the
+	# name as it was sent.
 	refuses_user bob@kpopd.test bob@kpopd.test
 	log_has 'refused .*reason="not permitted to be this user" user=bob@kpopd\.test principal=alice@KPOPD\.TEST$'
 	refuses_user bob@Mail.Kpopd.Test bob@Mail.Kpopd.Test
@@ -287,7 +289,7 @@ opens() {
 	refuses_user daemon@kpopd.test daemon@kpopd.test
 	log_has \
 	    'refused .*reason="uid below the minimum" user=daemon@kpopd\.test '
-	# The name's case matters, and no other string is a domain.
+	# The case of the name matters. No other string counts as a domain.
 	for name in Alice@kpopd.test ALICE@KPOPD.TEST alice@ @kpopd.test @ \
 	    alice@@kpopd.test alice@kpopd.test. alice@.kpopd.test \
 	    alice@kpopd alice@test alice@kpopd.test@ \
@@ -316,13 +318,13 @@ opens() {
 	opens 1 alice@example.net alice@EXAMPLE.net alice@kpopd.test alice
 	opens 3 alice@example.org
 	log_names login alice@example.org
-	# There is an account alice@example.org, but none alice@EXAMPLE.ORG.
+	# An account alice@example.org exists, but alice@EXAMPLE.ORG does not.
 	opens 1 alice@EXAMPLE.ORG
 	log_names login alice
 	# The domain begins after the last @.
 	opens 3 alice@example.org@example.net alice@example.org@kpopd.test
-	# An account of exactly the name takes precedence even if it may not log
-	# in.
+	# An account with exactly the sent name takes precedence, even if it may
+	# not log in.
 	save /etc/passwd
 	echo "alice@example.net:x:100:100::/nonexistent:/bin/sh" >>/etc/passwd
 	refuses_user alice@example.net alice@example.net
@@ -358,7 +360,8 @@ opens() {
 	chown alice /home/alice/.k5login
 	kinit -k -t "$WORLD/keytabs/eve@OTHER.TEST.keytab" eve@OTHER.TEST
 	opens 1 alice alice@kpopd.test
-	# There is no account eve, and eve may not be the other realm's alice.
+	# No account eve exists, and eve may not log in as alice of the other
+	# realm.
 	for name in eve@OTHER.TEST eve@other.test; do
 		refuses_user "$name" "$name"
 		log_has 'refused .*reason="unknown user" '
@@ -411,13 +414,13 @@ opens() {
 	[[ $output == *"-ERR line too long"*"-ERR USER comes first"* ]] ||
 	    { echo "$output"; return 1; }
 	log_lacks 'aaaa'
-	# The longest name that fits in a line.
+	# This is the longest name that fits in a line.
 	refuses_user "$(printf 'a%.0s' {1..200})" "$(printf 'a%.0s' {1..248})"
 	run pop "$(printf 'a%.0s' {1..249})" QUIT
 	[[ $output == *"-ERR line too long"* ]] || { echo "$output"; return 1; }
 }
 
-# quoted NAME: prints the name in quotes, in fetchmailrc's syntax.
+# quoted NAME: prints the name in quotes, in the syntax of fetchmailrc.
 quoted() {
 	if [[ $1 = *'"'* ]]; then
 		printf "'%s'" "$1"
@@ -460,7 +463,8 @@ by_kpopc() {
 }
 
 # fetches_all CLIENT: returns true if the client fetches the mail of each
-# account. Names of 200 bytes and more are too long for the clients' own lines.
+# account. Leaves out names of 200 bytes and more, which are too long for the
+# clients' own lines.
 fetches_all() {
 	local i
 	for i in "${!names[@]}"; do
@@ -515,8 +519,8 @@ fetches_all() {
 }
 
 # alice_is ANSWER COMMAND ...: runs the command and logs in as alice. Returns
-# true if she is admitted ("in"), or is refused ("out") because her account has
-# expired.
+# true if ANSWER is "in" and the login succeeds, or ANSWER is "out" and the
+# login is refused because the account has expired.
 alice_is() {
 	local answer=$1
 	shift
@@ -621,8 +625,8 @@ hash_bytes() {
 	done
 }
 
-# k5login_is KIND: removes alice's .k5login ("absent"), or makes one that
-# contains $client ("names"), contains similar names only ("others"), is empty
+# k5login_is KIND: removes alice's .k5login ("absent") or makes one. The new
+# file contains $client ("names") or only similar names ("others"), is empty
 # ("empty"), cannot be read ("unreadable") or belongs to bob ("foreign").
 k5login_is() {
 	local file=/home/alice/.k5login
@@ -642,8 +646,9 @@ k5login_is() {
 	[ "$1" != foreign ] || chown bob $file
 }
 
-# logs_in_by RULE KIND: logs in with $client's ticket and this .k5login. Returns
-# true if that is permitted as alice by the rule, or refused and RULE is "none".
+# logs_in_by RULE KIND: logs in as alice with $client's ticket and this
+# .k5login. Returns true if RULE permits the login. If RULE is "none", returns
+# true if the login is refused.
 logs_in_by() {
 	local answers by
 	k5login_is "$2"
@@ -656,8 +661,8 @@ logs_in_by() {
 	return 1
 }
 
-# rules_are LIBDEFAULTS [LOCALAUTH]: writes a krb5.conf with these relations,
-# one of [libdefaults] and some of [plugins] localauth.
+# rules_are LIBDEFAULTS [LOCALAUTH]: writes a krb5.conf with one relation in
+# [libdefaults] and, if given, relations in [plugins] localauth.
 rules_are() {
 	local kdc='kdc = 127.0.0.1:88' rule
 	rule='auth_to_local = RULE:[1:$1](carol)s/carol/alice/'
@@ -678,8 +683,9 @@ rules_are() {
 	local client kind authoritative other bad=0
 	save /etc/krb5.conf
 	cp /etc/krb5.conf "$WORLD/krb5.conf.before"
-	# Without .k5login, alice may be alice by the default rule, carol by
-	# auth_to_local, mallory by a plugin, and bob may not.
+	# Without .k5login, the default rule permits alice to log in as alice,
+	# auth_to_local permits carol, and a plugin permits mallory. Nothing
+	# permits bob.
 	for client in alice carol mallory bob; do
 		realm_login $client
 		case $client in

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks kpopd on machines that are slow or lack something: file systems that do
-# not answer, name services that hang, kernels without a sandbox.
+# Checks kpopd on machines that are slow or lack something. File systems do not
+# answer, name services hang, and kernels have no sandbox.
 
 load helpers/all
 load helpers/preload
@@ -24,7 +24,7 @@ teardown() {
 	end_test || status=1
 	rm -rf /home/{alice,bob}/{Maildir,inbox} /home/alice/.k5login /srv/spool
 	rm -f /run/nss.folds
-	# Other files run in the same world.
+	# Undo the change, because other test files run in the same world.
 	sed -i 's/^\(passwd:.*\) kpopd_test/\1/' /etc/nsswitch.conf
 	return $status
 }
@@ -41,9 +41,8 @@ bob_is_served() {
 	    { echo "bob waited"; return 1; }
 }
 
-# tries COUNT [SECONDS]: starts this number of logins of $user, by default
-# alice, at the same time in the background. Each ends after SECONDS, by default
-# 30.
+# tries COUNT [SECONDS]: starts COUNT logins of $user (alice by default) at the
+# same time in the background. Each ends after SECONDS (30 by default).
 tries() {
 	local n
 	tried=$1
@@ -58,31 +57,31 @@ tries() {
 	done
 }
 
-# tries_end SECONDS: waits until each of these clients has ended.
+# tries_end SECONDS: waits up to SECONDS until each client of tries has ended.
 tries_end() {
 	await "$1" '[ "$(ls "$WORLD" | grep -c "^tried\.")" -eq "$tried" ]' ||
 	    { list_processes; return 1; }
 }
 
-# tries_are_refused: returns true if none of these clients was let in.
+# tries_are_refused: returns true if no client of tries was let in.
 tries_are_refused() {
 	cat "$WORLD"/try.*
 	refute grep -q messages "$WORLD"/try.*
 }
 
-# processes_end SECONDS [COUNT]: waits until at most COUNT processes of kpopd
-# are left, by default none.
+# processes_end SECONDS [COUNT]: waits up to SECONDS until at most COUNT
+# processes of kpopd are left (none by default).
 processes_end() {
 	await "$1" "[ \"\$(pgrep -cx kpopd)\" -le ${2-0} ]" ||
 	    { list_processes; return 1; }
 }
 
-# list_processes: prints the processes of kpopd with what they wait for.
+# list_processes: prints kpopd's processes and what each of these waits for.
 list_processes() {
 	ps -o pid,ppid,user,stat,wchan:20,args -C kpopd
 }
 
-# make_maildir NAME ...: makes a Maildir of alice's with these new messages.
+# make_maildir NAME ...: makes a Maildir for alice with these new messages.
 make_maildir() {
 	local name
 	mkdir -p /home/alice/Maildir/{cur,new,tmp}
@@ -93,7 +92,7 @@ make_maildir() {
 	chown -R alice:alice /home/alice/Maildir
 }
 
-# maildir_is NAME ...: returns true if the Maildir contains exactly these
+# maildir_is NAME ...: returns true if alice's Maildir contains exactly these
 # messages.
 maildir_is() {
 	diff <(cd /home/alice/Maildir &&
@@ -133,7 +132,8 @@ maildir_is() {
 	remaining=$(pgrep -cx kpopd)
 	echo "# around: 20 logins at a home that does not answer:" \
 	    "$remaining processes stay" >&3
-	# A process still waits for the home, and more logins do not add any.
+	# A process still waits for the home directory. More logins do not leave
+	# more processes.
 	[ "$remaining" -ge 1 ]
 	tries 5
 	tries_end 25
@@ -150,7 +150,7 @@ maildir_is() {
 @test "kpopd holds one of twenty sessions while the Maildir does not answer, serves others, and loses no mail" {
 	server_start -t 3 -m maildir:~/Maildir
 	make_maildir m1 m2
-	# bob's mail is in a Maildir of his own.
+	# bob's mail is in bob's own Maildir.
 	mkdir -p /home/bob/Maildir/{cur,new,tmp}
 	make_message bobs >/home/bob/Maildir/new/1000000000.bobs.mail
 	chown -R bob:bob /home/bob/Maildir
@@ -162,8 +162,8 @@ maildir_is() {
 		tries 20 100
 		fuse_hangs 1
 		bob_is_served
-		# The session that has its client cannot be ended; kpopd refuses
-		# all others.
+		# The session that already has its client cannot be ended. kpopd
+		# refuses all others.
 		await 60 '[ "$(pgrep -cx kpopc)" -le 4 ] &&
 		    [ "$(pgrep -cx kpopd)" -le 12 ]' ||
 		    { list_processes; return 1; }
@@ -225,8 +225,8 @@ maildir_is() {
 	maildir_is m1 m3
 }
 
-# copy_spools: copies the spools of alice and bob to /srv/spool, over which the
-# tests mount a file system.
+# copy_spools: copies the spools of alice and bob to /srv/spool. The tests mount
+# a file system over that directory.
 copy_spools() {
 	mkdir -p /srv/spool
 	chgrp mail /srv/spool
@@ -347,14 +347,15 @@ copy_spools() {
 	cmp <(mbox one three) /home/alice/inbox
 }
 
-# nss_start: adds a name service (tests/programs/nss.c) for the accounts that
-# are in no file, and a user slow, uid 7001, with mail and a ticket.
+# nss_start: adds a name service (tests/programs/nss.c) for accounts that are in
+# no file. Makes a user "slow", uid 7001, with mail and a ticket.
 nss_start() {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "the name service is made without sanitizers"
 	mkdir -p "$WORLD/nss" /home/slow
 	cp "$KPOPD_BUILD/tests/programs/libnss_kpopd_test.so.2" "$WORLD/nss"
-	# ldconfig caches what it knows of files outside the world.
+	# ldconfig writes to a cache outside the world, so mount a directory
+	# over it.
 	[ ! -d /var/cache/ldconfig ] || mountpoint -q /var/cache/ldconfig ||
 	    mount -t tmpfs kpopd /var/cache/ldconfig
 	echo "$WORLD/nss" >/etc/ld.so.conf.d/kpopd-test.conf
@@ -370,19 +371,19 @@ nss_start() {
 	KRB5CCNAME=FILE:$WORLD/slow.ccache realm_login slow
 }
 
-# nss_knows LINE ...: gives the name service these accounts; see
-# tests/programs/nss.c.
+# nss_knows LINE ...: gives the name service these accounts (see
+# tests/programs/nss.c).
 nss_knows() {
 	printf '%s\n' "$@" >/run/nss.new
 	mv /run/nss.new /run/nss
 }
 
-# slow_login [COMMAND ...]: has a session of the user slow.
+# slow_login [COMMAND ...]: runs a session of the user slow.
 slow_login() {
 	KRB5CCNAME=FILE:$WORLD/slow.ccache pop slow "$@" QUIT
 }
 
-# slow_tries COUNT [SECONDS]: starts this number of logins of the user slow.
+# slow_tries COUNT [SECONDS]: runs tries as the user slow.
 slow_tries() {
 	KRB5CCNAME=FILE:$WORLD/slow.ccache user=slow tries "$@"
 }
@@ -397,7 +398,7 @@ slow_tries() {
 	await 10 '[ "$(wc -l </run/nss.asked)" -ge 2 ]'
 	bob_is_served
 	tries_end 30
-	# At least one of the five gets the mailbox; the others may find it in
+	# At least one of the five gets the mailbox. The others may find it in
 	# use.
 	cat "$WORLD"/try.* | grep -q "^+OK bye, 1 messages left"
 	slow_login | grep -q '^+OK bye, 1 messages left'
@@ -446,7 +447,8 @@ slow_tries() {
 		    { echo "$name: $output"; log_lines; return 1; }
 		log_has 'login .*user=KPOPD\\134folds '
 	done
-	# kpopd asks for the whole name before it removes the domain.
+	# kpopd looks up the whole name before it looks up the name without the
+	# domain.
 	for name in folds@example.org folds@EXAMPLE.ORG Folds@Example.Org; do
 		log_mark
 		run pop "$name" QUIT
@@ -456,7 +458,7 @@ slow_tries() {
 	done
 	[ "$(cat "$state/users/7003.mailboxes" "$state/users/7004.mailboxes" |
 	    grep -c .)" -eq 2 ]
-	# Sessions by two spellings use the same mailbox.
+	# Sessions with two spellings of the name use the same mailbox.
 	pop_login 'kpopd\folds'
 	run pop 'KPOPD\FOLDS' QUIT
 	pop_close
@@ -517,8 +519,8 @@ slow_tries() {
 	log_lines | grep -a 'user=slow' >/dev/null
 	# Uid 7001 owns the mailbox, so uid 7002 must not read it.
 	KRB5CCNAME=FILE:$WORLD/mallory.ccache realm_login mallory
-	# A process that is started in between shifts the pids, so the answers
-	# differ within one login, too.
+	# Each third time, another process is started, which shifts the pids. So
+	# the answers differ within one login, too.
 	for n in $(seq 12); do
 		[ $((n % 3)) -ne 0 ] || /bin/true
 		output=$(KRB5CCNAME=FILE:$WORLD/mallory.ccache pop slow STAT \
@@ -554,8 +556,8 @@ slow_tries() {
 	cmp <(mbox slows slow3) /var/mail/slow
 }
 
-# server_without CALL ...: starts a server for which the kernel has none of
-# these system calls (tests/programs/poor.c).
+# server_without CALL ...: starts a server as on a kernel without these system
+# calls (tests/programs/poor.c).
 server_without() {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	server_under "exec $poor $* -- \"\$@\""
@@ -564,15 +566,14 @@ server_without() {
 poor=$KPOPD_BUILD/tests/programs/poor
 landlock="landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 
-# is_protected: has a session of alice's that removes message 1. Returns true if
-# the processes have the ids, the jail and the limits that need no special
-# kernel.
+# is_protected: runs a session of alice that removes message 1. Returns true if
+# the processes have the ids, the jail and the limits that any kernel provides.
 is_protected() {
 	local pid
 	pop_login alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
 	for pid in $(pgrep -x kpopd); do
-		# A process that reads the client's bytes is not root.
+		# No process that reads the client's bytes may be root.
 		[ "$pid" = "$(monitor_pid)" ] ||
 		    [ "$(stat -c %u "/proc/$pid")" != 0 ] ||
 		    [ "$(field "$pid" Uid)" != "0 0 0 0" ]
@@ -663,8 +664,8 @@ is_protected() {
 	processes_end 10
 }
 
-# removes_message: returns true if a session of alice's retrieves one message
-# and removes the other.
+# removes_message: returns true if a session of alice retrieves one message and
+# removes the other.
 removes_message() {
 	mbox one two | store alice
 	pop alice "RETR 2" "DELE 1" QUIT |
@@ -680,8 +681,8 @@ removes_message() {
 	    'mount -o remount,bind,ro / && mount -o remount,bind,ro /etc' \
 	    "$restrict" \
 	    'mount -t proc -o hidepid=2 proc /proc'; do
-		# In a mount namespace of its own, because a remount of the
-		# test's /proc would hide processes from later tests. By sh,
+		# Use a separate mount namespace, because a remount of the
+		# test's /proc would hide processes from later tests. Use sh,
 		# because bash reads .bashrc if its standard input is a socket.
 		server_under "export WORLD=$WORLD
 		    exec unshare --mount sh -c '$how && exec \"\$@\"' - \"\$@\""

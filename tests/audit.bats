@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks the log: no process that reads what clients send has a socket to
-# syslog, and the monitor logs for each process only the events of its role.
+# Checks the log. No process that reads what clients send has a socket to
+# syslog. The monitor logs for each process only the events of its role.
 
 load helpers/all
 
@@ -9,8 +9,8 @@ setup() {
 	realm_login alice
 }
 
-# preauth_logs EVENT TEXT [COUNT]: makes a pre-auth process, as if compromised,
-# ask its monitor to log this line, once or COUNT times.
+# preauth_logs EVENT TEXT [COUNT]: makes a pre-auth process, as if it were
+# compromised, ask its monitor to log this line once or COUNT times.
 preauth_logs() {
 	log_mark
 	pop_open
@@ -18,8 +18,8 @@ preauth_logs() {
 	"$KPOPD_BUILD/tests/programs/preauth-standin" "$(child_pid)" line "$@"
 }
 
-# no_syslog_socket: returns true if no process but the monitor has a socket to
-# syslog.
+# no_syslog_socket: returns true if no process except the monitor has a socket
+# to syslog.
 no_syslog_socket() {
 	local pid
 	for pid in $(pgrep -x 'kpopd|kpopd-tls' | grep -vx "$(monitor_pid)"); do
@@ -84,7 +84,7 @@ no_syslog_socket() {
 	pop_close
 }
 
-@test "of a compromised pre-auth process or session about a hundred lines are logged, and the rest are counted" {
+@test "about a hundred lines of a compromised pre-auth process or session are logged, and the rest are counted" {
 	preauth_logs failed what=flood 1000
 	await 5 '[ "$(log_lines | grep -c what=flood)" -ge 100 ]'
 	pop_close
@@ -97,7 +97,8 @@ no_syslog_socket() {
 	    failed what=flood 1000
 	pop_ask QUIT
 	pop_hear_end
-	# The monitor's own lines are not counted, so they are logged.
+	# The monitor's own lines are not counted as flooding, so they are still
+	# logged.
 	log_count 1 ' login '
 	log_count 1 'withheld .*process="the session" lines='
 	[ "$(log_lines | grep -c what=flood)" -le 110 ]

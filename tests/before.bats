@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that attacks before a login fail: by a client on the network, and by a
-# compromised pre-auth process (ATTACKS.md, number 1).
+# Checks that attacks before a login fail. The attackers are a client on the
+# network, and a compromised pre-auth process (ATTACKS.md, number 1).
 
 load helpers/all
 load helpers/replay
@@ -14,8 +14,8 @@ setup() {
 	realm_login alice
 }
 
-# serve [KPOPD-OPTION ...]: replaces the server by one with these options, whose
-# replay cache accepts tickets from before it.
+# serve [KPOPD-OPTION ...]: replaces the server by one with these options. Makes
+# its replay cache accept tickets from before its start.
 serve() {
 	server_stop
 	server_start "$@"
@@ -32,8 +32,8 @@ auth_with() {
 	} | wire | tr -d '\r'
 }
 
-# first_token: prints the AP-REQ on standard input as the first token of the
-# Kerberos mechanism of GSSAPI (RFC 4121 section 4.1).
+# first_token: prints the AP-REQ on standard input as the first token of
+# GSSAPI's Kerberos mechanism (RFC 4121 section 4.1).
 first_token() {
 	perl -0777 -ne '
 	    my $oid = "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02";
@@ -42,7 +42,7 @@ first_token() {
 }
 
 # no_process_failed: returns true if no process has crashed or was killed, no
-# login is logged, and the server still accepts connections.
+# login was logged, and the server still accepts connections.
 no_process_failed() {
 	log_lacks 'ended by signal|was killed|login |fatal'
 	printf 'CAPA\r\nQUIT\r\n' | wire >/dev/null
@@ -86,13 +86,14 @@ gssapi_login_works() {
 	for dce in 1000 1002 103e; do
 		apreq -gm -c 10000000$zeros${dce:2:2}${dce:0:2}0000 $service \
 		    >"$WORLD/raw"
-		# An AP-REQ without the token's header, as DCE sends it, is not
-		# a first token. After one with the header kpopd expects a third
+		# DCE sends an AP-REQ without the token's header, which is not a
+		# first token. If the header is there, kpopd expects a third
 		# token.
 		run auth_with "$WORLD/raw"
 		[[ $output == *"-ERR [AUTH]"* ]]
 		first_token <"$WORLD/raw" >"$WORLD/token"
-		# The client sends its first token again as the third.
+		# The client repeats its first token, then sends the AP-REQ as
+		# the third token.
 		run auth_with "$WORLD/token" "$WORLD/token" "$WORLD/raw"
 		[[ $output != *"messages"* && $output == *"-ERR"* ]] ||
 		    { echo "$output"; return 1; }
@@ -140,7 +141,7 @@ gssapi_login_works() {
 	cache_is_old
 	apreq -m $service >"$WORLD/request"
 	{ versions; framed <"$WORLD/request"; } | wire >"$WORLD/answers"
-	# The server's AP-REP is one of the messages.
+	# The AP-REP from the server is one of the messages.
 	perl -0777 -ne 's/^\0{5}//; print substr $_, 4, unpack "N", $_' \
 	    "$WORLD/answers" >"$WORLD/proof"
 	[ "$(head -c 1 "$WORLD/proof" | od -An -tx1)" = " 6f" ]
@@ -215,7 +216,7 @@ keytab_has_pop3() {
 		framed <"$WORLD/request"
 		printf "${header/.7/.66}QUIT\r\n"
 	} | wire >/dev/null
-	# A LOCAL header must not have an address.
+	# A LOCAL header with an address must not set that address.
 	printf '%b' '\r\n\r\n\0000\r\nQUIT\n\x20\x11\x00\x0c' \
 	    '\xc0\x00\x02\x42\xc0\x00\x02\x01\x12\x67\x04\x55' 'QUIT\r\n' |
 	    wire >/dev/null
@@ -271,8 +272,8 @@ keytab_has_pop3() {
 	pop_hear '^\+OK'
 	preauth=$(child_pid)
 	fd=$(fds "$preauth" | sed -n "s,^\([0-9]*\) $cache\$,\1,p")
-	# With O_APPEND | O_RDWR (1026) a write goes to the end of the file,
-	# whatever its offset is.
+	# With O_APPEND | O_RDWR (1026), a write goes to the end of the file,
+	# whatever its offset.
 	captive "$preauth" "fcntl $fd 4 1026" "pwrite64 $fd x 1 0"
 	[ "$(echo "$returned" | sed -n 2p)" -eq -27 ] ||
 	    { echo "$returned"; return 1; }
@@ -315,7 +316,7 @@ keytab_has_pop3() {
 	log_lacks ' login '
 }
 
-# of_mallory COMMAND ...: runs the command with mallory's ticket in place of
+# of_mallory COMMAND ...: runs the command with mallory's ticket instead of
 # alice's.
 of_mallory() {
 	KRB5CCNAME=FILE:$WORLD/cc.mallory realm_login mallory

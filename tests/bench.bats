@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that the bench runs each scenario and reports its figures. The figures
-# of such a small run mean nothing.
+# Checks that the bench runs each scenario and reports a figure for each. The
+# figures of such a small run have no meaning.
 
 setup_file() {
 	load_server
@@ -14,7 +14,7 @@ load_server() {
 	source "$BATS_TEST_DIRNAME/helpers/server.bash"
 }
 
-# small_bench: runs one round of every scenario but throughput, with few
+# small_bench: runs one round of every scenario except throughput, with few
 # messages and without the other servers.
 small_bench() {
 	WITHOUT_PEERS=yes ROUNDS=1 SETTLE=0 BIG=60 LARGE=30 MIL=100 MAILDIR=20 \
@@ -26,8 +26,8 @@ small_bench() {
 	    { cat "$WORLD/bench.out" >&2; return 1; }
 }
 
-# without_figure: prints the table's rows in which kpopd has no figure, except
-# those of limits.
+# without_figure: prints the rows of the table without a figure for kpopd,
+# except rows for limits.
 without_figure() {
 	awk -F ' *[|] *' '/^[|] S[0-9]/ && $8 !~ /^[0-9.]+$/ { print $2 }' \
 	    "$WORLD/bench/RESULTS.md" |
@@ -55,8 +55,8 @@ without_figure() {
 	done
 }
 
-# client_gets ANSWER: runs the bench's client against a server that answers
-# this to STAT (tests/programs/stat-server.pl).
+# client_gets ANSWER: runs the bench's client against a server that sends ANSWER
+# to STAT (tests/programs/stat-server.pl).
 client_gets() {
 	rm -f "$WORLD/listens"
 	timeout 20 perl "$BATS_TEST_DIRNAME/programs/stat-server.pl" 10110 \

@@ -34,8 +34,8 @@ doveadm_alice() {
 	    -c $WORLD/dovecot.conf $*" 2>"$WORLD/dovecot.err"
 }
 
-# agrees COLUMN: returns true if standard input, a line "NNN COUNT" for each
-# case, has the counts of that column of the table.
+# agrees COLUMN: returns true if standard input has the counts of this column of
+# the table. Each of its lines is "NNN COUNT" for one case.
 agrees() {
 	join -t ' ' - <(cut -d ' ' -f 1,7- "$WORLD/boundaries.list") |
 	    diff <(cut -d ' ' -f "1,$(($1 + 1)),7-" "$WORLD/boundaries.list") -
@@ -63,7 +63,7 @@ agrees() {
 }
 
 @test "mutt finds the messages of each boundary file that the table gives for mutt" {
-	# mutt pipes each message to a program, which writes a line.
+	# mutt pipes each message to a program that writes a line.
 	cp -r "$WORLD/boundaries" /home/alice/mutt
 	chown -R alice /home/alice/mutt
 	cat >"$WORLD/count" <<-'END'
@@ -92,8 +92,8 @@ agrees() {
 	agrees 4 <"$WORLD/counts"
 }
 
-# piped_by_mutt FILE: prints what mutt pipes of the first message in the file in
-# alice's home, without the From_ line.
+# piped_by_mutt FILE: prints the first message of the file in alice's home as
+# mutt pipes it, without the From_ line.
 piped_by_mutt() {
 	cat >/home/alice/muttrc <<-'END'
 	set quit=yes move=no wait_key=no beep=no pipe_decode=no folder=~
@@ -120,7 +120,8 @@ piped_by_mutt() {
 		cp /var/mail/alice /home/alice/box
 		chown alice /home/alice/box
 		piped_by_mutt box | diff - "$WORLD/shown"
-		# After a single empty line mailutils finds no message.
+		# If the header ends with a single empty line, mailutils finds
+		# no message.
 		[ $lines -eq 1 ] ||
 		    su alice -c 'cd; mail.mailutils -n -f box' \
 			<<<$'print 1\nexit' 2>&1 | grep -A 9 '^Message-ID' |

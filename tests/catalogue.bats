@@ -1,23 +1,23 @@
 #!/usr/bin/env bats
-# Checks that CATALOGUE.md, FAULTS.md, ATTACKS.md and SECURITY.md keep their
-# promises: every row has a test.
+# Checks that each row of CATALOGUE.md, FAULTS.md and ATTACKS.md, and each
+# promise of SECURITY.md, has a test.
 #
-# A row of the first three begins with its number, 17 or 19-3; a promise of
-# SECURITY.md has one from 1 to 8. A test is marked with the rows and promises
-# that it shows: by "# bats test_tags=catalogue:17" above a Bats test, by
-# /* catalogue:17 */ in a unit test. "bats --filter-tags catalogue:17" runs the
-# Bats tests of a row.
+# A row begins with its number, such as 17 or 19-3. The promises are numbered
+# from 1 to 8. A tag marks a test with the rows and promises that it shows. The
+# tag is "# bats test_tags=catalogue:17" above a Bats test. In a unit test it is
+# the comment "catalogue:17". "bats --filter-tags catalogue:17" runs the Bats
+# tests of a row.
 
 setup() {
 	cd "$BATS_TEST_DIRNAME"
 }
 
-# numbers FILE: prints the numbers of the rows.
+# numbers FILE: prints the numbers of the file's rows.
 numbers() {
 	sed -En 's/^\|([0-9]+(-[0-9]+)?) \|.*/\1/p' "$1"
 }
 
-# marks KIND: prints the numbers that the tests are marked with.
+# marks KIND: prints the numbers in the tags of this kind.
 marks() {
 	{
 		sed -n 's/^# bats test_tags=//p' ./*.bats
@@ -25,12 +25,13 @@ marks() {
 	} | grep -oE "\<$1:[-0-9]+" | cut -d: -f2
 }
 
-# keeps FILE KIND LAST: returns true if each row has a test, each mark has a
-# row, no row is there twice, and the rows run from 1 to LAST.
+# keeps FILE KIND LAST: returns true if each row has a test, each tag has a row,
+# no row occurs twice, and the rows run from 1 to LAST.
 keeps() {
 	diff <(numbers "$1" | sort) <(marks "$2" | sort -u)
 	diff <(numbers "$1" | sed 's/-.*//' | uniq) <(seq "$3")
-	# A row without a number would not be checked.
+	# Check that each row has a number, because a row without one would not
+	# be tested.
 	[ "$(grep -c '^|' "$1")" -eq \
 	    $(($(numbers "$1" | wc -l) + 2 * $(grep -c '^|---' "$1"))) ]
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that stock clients fetch mail by POP3, each with the configuration from
-# README.md, also through a TLS proxy.
+# Checks that stock clients fetch mail by POP3 with the configuration from
+# README.md, directly and through a TLS proxy.
 
 load helpers/all
 
@@ -26,8 +26,8 @@ got() {
 	    { cat "$1" >&2; return 1; }
 }
 
-# fetchmail_with LINE ...: runs fetchmail with these lines of configuration. It
-# appends the messages to $WORLD/got.
+# fetchmail_with LINE ...: runs fetchmail with these lines of configuration.
+# fetchmail appends the messages to $WORLD/got.
 fetchmail_with() {
 	printf '%s\n' "$@" "mda \"cat >>$WORLD/got\"" >"$WORLD/fetchmailrc"
 	chmod 600 "$WORLD/fetchmailrc"
@@ -35,7 +35,7 @@ fetchmail_with() {
 	    -i "$WORLD/ids" --pidfile "$WORLD/fetchmail.pid"
 }
 
-# mpop_with OPTION ...: runs mpop with these options. It moves the messages to
+# mpop_with OPTION ...: runs mpop with these options. mpop moves the messages to
 # $WORLD/got.
 mpop_with() {
 	timeout 20 mpop --host=mail.kpopd.test --port=$port --auth=gssapi \
@@ -43,8 +43,8 @@ mpop_with() {
 	    --delivery=mbox,"$WORLD/got" --received-header=off "$@"
 }
 
-# curl_with OPTION ...: gets both messages by curl with these options, and
-# appends them to $WORLD/got.
+# curl_with OPTION ...: gets both messages with curl and these options, and
+# appends these to $WORLD/got.
 curl_with() {
 	local n
 	for n in 1 2; do
@@ -110,8 +110,8 @@ curl_with() {
 	log_has 'login .*user=alice '
 }
 
-# mutt_with PROGRAM VARIABLE ...: runs mutt or neomutt with these variables. It
-# opens the POP mailbox, copies all messages to $WORLD/got and quits.
+# mutt_with PROGRAM VARIABLE ...: runs mutt or neomutt with these variables. The
+# program opens the POP mailbox, copies all messages to $WORLD/got and quits.
 mutt_with() {
 	local program=$1
 	shift
@@ -155,8 +155,8 @@ mutt_with() {
 	got "$WORLD/got"
 }
 
-# get_through PORT: gets both messages by curl from the address 127.0.0.5
-# through the proxy on this port, in TLS from the first byte. Verifies the
+# get_through PORT: gets both messages with curl through the proxy on this port.
+# curl connects from 127.0.0.5, uses TLS from the first byte, and verifies the
 # certificate.
 get_through() {
 	for n in 1 2; do
@@ -195,7 +195,8 @@ get_through() {
 	proxy=$!
 	await 5 'ss -Hltn sport = 2995 | grep -q .'
 	get_through 2995
-	# stunnel makes the pair of TCP sockets, so it has an address.
+	# stunnel's socket pair consists of TCP sockets, so the client has an
+	# address.
 	log_has 'login peer=127.0.0.1:[0-9]+ user=alice'
 }
 
@@ -222,8 +223,8 @@ get_through() {
 	log_has 'kpopd\[[0-9]+\]: tls peer=127.0.0.5:[0-9]+ '
 }
 
-# fetch_by CLIENT: fetches mail by this client through $port, with the TLS
-# options of README.md.
+# fetch_by CLIENT: fetches mail with this client through $port, with the TLS
+# options from README.md.
 fetch_by() {
 	local ca=$WORLD/tls/ca.pem
 	case $1 in

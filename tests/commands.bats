@@ -10,26 +10,28 @@ setup() {
 	realm_login alice
 }
 
-# harmless [SESSIONS]: returns true if the log contains only logins, and this
-# number of sessions that ended by QUIT and removed nothing.
+# harmless [SESSIONS]: returns true if the log contains only logins and SESSIONS
+# sessions (one by default) that ended by QUIT and removed nothing.
 harmless() {
 	log_count "${1-1}" \
 	    ' logout peer=[^ ]+:[0-9]+ reason=quit .* deleted=0 left=3 '
 	log_only ' login | logout .* deleted=0 left=3 '
 }
 
-# wire_size NAME [LINES]: prints the size in POP3 of make_message's message.
+# wire_size NAME [LINES]: prints the size in POP3 of the message that
+# make_message makes.
 wire_size() {
 	make_message "$@" | sed 's/$/\r/' | wc -c
 }
 
-# What is not a message number, and the numbers of messages that do not exist.
+# The first list has strings that are not message numbers. The second list has
+# numbers without a message.
 no_numbers=(0 -1 +1 1x x1 0x1 1.0 1e0 18446744073709551616
     99999999999999999999999 '١' '%s')
 no_messages=(4 2147483647 2147483648 4294967296 18446744073709551615)
 
-# refusal_of LINE: prints a pattern of the answer to a line that is not a
-# command in this $state of a server without TLS.
+# refusal_of LINE: prints a pattern for the answer to LINE, which is not a
+# command in $state, from a server without TLS.
 refusal_of() {
 	case $1 in
 	*[!\ ]*)
@@ -42,7 +44,7 @@ refusal_of() {
 }
 
 # refuses_numbers COMMAND [ARGUMENT]: returns true if the command refuses each
-# message number that is wrong or of a deleted message.
+# invalid message number and the number of a deleted message.
 refuses_numbers() {
 	local n
 	for n in "${no_numbers[@]}"; do
@@ -266,7 +268,8 @@ refuses_numbers() {
 	local count header=6
 	spool_keep
 	pop_login alice
-	# The requested lines, and the lines sent of the three that there are.
+	# Each word is the number of requested lines, and of lines that are
+	# sent. The body has three lines.
 	for count in 0:0 1:1 2:2 3:3 4:3 99999999:3 2147483648:3 \
 	    9223372036854775808:3 18446744073709551615:3; do
 		pop_say "TOP 2 ${count%:*}"
@@ -382,7 +385,7 @@ refuses_numbers() {
 	pop_ask "DELE 1"
 	pop_hear_end 7
 	log_has 'logout .*reason=idle .*deleted=0 left=3 '
-	# Bytes that trickle in without a line end do not extend the limit.
+	# Bytes without a line end do not extend the idle limit.
 	log_mark
 	{
 		printf 'USER alice\r\nPASS x\r\n'
@@ -418,7 +421,7 @@ refuses_numbers() {
 	pop_ask "DELE 1"
 	pop_cut
 	log_has 'logout .*reason=lost .*deleted=0 left=3 '
-	# This client closes the connection in an orderly way.
+	# This client closes the connection without a reset.
 	printf 'USER alice\r\nPASS x\r\nDELE 1\r\n' | kpopc mail.kpopd.test
 	# QUIT without its line end is not a command.
 	printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT' | kpopc mail.kpopd.test

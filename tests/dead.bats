@@ -1,16 +1,16 @@
 #!/usr/bin/env bats
-# Checks that QUIT removes nothing if the connection has died: the client must
-# have acknowledged the answers before.
+# Checks that QUIT removes nothing if the connection has died. The client must
+# have acknowledged all answers before messages are removed.
 
 load helpers/all
 
-# KPOP, KPOP with STLS, KPOP inside TLS from the first byte, POP3 with a layer
-# of GSSAPI, and that layer inside TLS.
+# The modes are KPOP, KPOP with STLS, KPOP inside TLS from the first byte, POP3
+# with a GSSAPI layer, and that layer inside TLS.
 modes=(plain stls immediate layer both)
 
 setup_file() {
 	tls_make
-	# The kernel of a client that does not read accepts little for it.
+	# Let the kernel of a client that does not read buffer little.
 	cp /proc/sys/net/ipv4/tcp_rmem "$WORLD/tcp_rmem"
 	echo 4096 65536 131072 >/proc/sys/net/ipv4/tcp_rmem
 	{
@@ -58,7 +58,8 @@ serve() {
 }
 
 # forward MODE [HOST]: starts a process that forwards connections from port 2109
-# to the server, in TLS if the mode begins with it. Sets $forwarder to its pid.
+# to the server. If TLS begins with the first byte in this mode, it forwards
+# them inside TLS. Sets $forwarder to the pid.
 forward() {
 	local to=TCP:${2-127.0.0.1}:1109
 	[[ $1 != @(immediate|both) ]] || {
@@ -70,16 +71,16 @@ forward() {
 	await 5 "$far ss -Hltn sport = 2109 | grep -q ."
 }
 
-# talk COMMAND ...: logs in through the forwarder and sends all commands at
-# once, then the end of input.
+# talk COMMAND ...: logs in through the forwarder, sends all commands at once,
+# and ends its input.
 talk() {
 	printf '%s\r\n' "USER alice" "PASS x" "$@" >"$WORLD/commands"
 	$far "$KPOPD_BUILD/kpopc" "${client[@]}" mail.kpopd.test 2109 \
 	    <"$WORLD/commands"
 }
 
-# unsent: prints the number of bytes that the server has sent and no client has
-# acknowledged.
+# unsent: prints the number of bytes that the server has sent and that no client
+# has acknowledged.
 unsent() {
 	ss -Htn state connected sport = 1109 |
 	    awk '{ n += $3 } END { print n + 0 }'
@@ -92,7 +93,7 @@ answer_is_stuck() {
 }
 
 # talk_stuck COMMAND ...: logs in and sends all commands at once, in the
-# background. The client does not end its input, and reads no answer.
+# background. The client does not end its input, and does not read the answers.
 talk_stuck() {
 	rm -f "$WORLD/say" "$WORLD/stuck"
 	mkfifo "$WORLD/say" "$WORLD/stuck"
@@ -104,15 +105,16 @@ talk_stuck() {
 	answer_is_stuck
 }
 
-# talk_end: ends the client of talk_stuck, and waits for the end of its session.
+# talk_end: ends the client of talk_stuck, and waits until its session ends.
 talk_end() {
 	exec {say}>&- {hold}>&-
 	pkill -KILL -x kpopc || true
 	await 5 '! pgrep -x kpopd >/dev/null'
 }
 
-# reset_in MODE COMMAND: sends the command, DELE 1 and QUIT at once, reads no
-# answer and resets the connection. Returns true if nothing was removed.
+# reset_in MODE COMMAND: sends the command, DELE 1 and QUIT at once, does not
+# read the answers, and resets the connection. Returns true if nothing was
+# removed.
 reset_in() {
 	serve "$1"
 	store alice <"$WORLD/mailbox"
@@ -170,8 +172,8 @@ reset_in() {
 	talk_end
 }
 
-# read_slowly: copies standard input to standard output, with a pause after each
-# 256 KiB.
+# read_slowly: copies standard input to standard output. Pauses after each 256
+# KiB.
 read_slowly() {
 	perl -e '
 	    while (sysread STDIN, $_, 262144) {
@@ -206,8 +208,9 @@ read_slowly() {
 	spool_is alice two
 }
 
-# go_far: makes another network, in which clients run from now on, by $far. The
-# server has the address 10.9.0.1 there. Sets $far_pid to a process in it.
+# go_far: makes another network. From now on clients run in it, through $far.
+# The server has the address 10.9.0.1 there. Sets $far_pid to the pid of a
+# process in it.
 go_far() {
 	unshare --net sleep 100 3>&- &
 	far_pid=$!
@@ -222,25 +225,25 @@ go_far() {
 	$far ip link set lo up
 }
 
-# client_at MAC: sends the server's packets for the client to this address.
+# client_at MAC: sends the server's packets for the client to this MAC address.
 client_at() {
 	ip neigh replace 10.9.0.2 lladdr "$1" dev s0 nud permanent
 }
 
-# lose_answers: lets the server's packets go to a wrong address. The server
-# still gets the client's packets.
+# lose_answers: sends the server's packets to a wrong address. The client's
+# packets still reach the server.
 lose_answers() {
 	client_at 02:00:00:00:00:01
 }
 
-# pass_answers: lets the server's packets go to the client again.
+# pass_answers: undoes lose_answers.
 pass_answers() {
 	client_at "$($far ip -o link show c0 |
 	    sed 's,.*link/ether \([^ ]*\) .*,\1,')"
 }
 
 # quit_without_answers MODE [OPTION ...]: begins a session. After the login, the
-# answers to TOP, DELE and QUIT do not arrive at the client.
+# answers to TOP, DELE and QUIT do not reach the client.
 quit_without_answers() {
 	serve "$@"
 	mbox one two | store alice
@@ -273,7 +276,8 @@ quit_without_answers() {
 	go_far
 	for mode in "${modes[@]}"; do
 		quit_without_answers "$mode"
-		# The session asks for the number of unacknowledged bytes.
+		# The trace shows that the session asks for the number of
+		# unacknowledged bytes.
 		attach "$(child_pid)" -e trace=ioctl -o "$WORLD/counted"
 		await 5 "grep -q OUTQ '$WORLD/counted'"
 		spool_is alice one two

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that a session is as usual, or is refused with a reason in the log,
-# whatever variables, descriptors, signals, umask and limits kpopd inherits.
+# Checks kpopd with any inherited variables, descriptors, signals, umask and
+# limits. A session must be as usual, or be refused with a reason in the log.
 
 load helpers/all
 
@@ -25,8 +25,8 @@ teardown() {
 	end_test
 }
 
-# is_usual: has a session of alice. Returns true if the answers, the log and the
-# spool are as usual.
+# is_usual: runs a session of alice. Returns true if the answers, the log and
+# the spool are as usual.
 is_usual() {
 	log_mark
 	pop alice STAT "RETR 1" "UIDL 2" QUIT >"$WORLD/answers"
@@ -34,9 +34,9 @@ is_usual() {
 	    spool_kept
 }
 
-# is_usual_or_refused: has a session of alice. Returns true if it is as usual,
+# is_usual_or_refused: runs a session of alice. Returns true if it is as usual,
 # and then adds 1 to $served. Also returns true if the answers contain only
-# greetings and errors of the protocol, and the log has the reason.
+# greetings and protocol errors, and the log has the reason.
 is_usual_or_refused() {
 	log_mark
 	pop alice STAT "RETR 1" "UIDL 2" QUIT >"$WORLD/answers" || true
@@ -48,22 +48,22 @@ is_usual_or_refused() {
 	log_has ': (fatal|failed|refused) .*(error|reason)='
 }
 
-# k5login_names_bob: makes a .k5login that admits bob to alice's mailbox, and so
-# not alice.
+# k5login_names_bob: makes a .k5login that admits bob to alice's mailbox, and
+# therefore not alice.
 k5login_names_bob() {
 	echo bob@KPOPD.TEST >/home/alice/.k5login
 	chown alice /home/alice/.k5login
 }
 
-# set_variable NAME=VALUE: starts later kpopds with this variable, if the
-# server is one with $with_variable.
+# set_variable NAME=VALUE: starts later kpopds with this variable, if the server
+# was started with $with_variable.
 set_variable() {
 	printf '%s\n' "$1" >"$WORLD/variable"
 }
 
 with_variable="WORLD=$WORLD;"' exec env "$(cat "$WORLD/variable")" "$@"'
 
-# inherit HOW: prints a shell command that starts kpopd by
+# inherit HOW: prints a shell command that starts kpopd through
 # tests/programs/inherit.pl.
 inherit() {
 	echo "exec perl '$BATS_TEST_DIRNAME/programs/inherit.pl' $1 \"\$@\""
@@ -130,7 +130,7 @@ inherit() {
 	server_under "$with_variable"
 	: >"$WORLD/empty.conf"
 	echo '[libdefaults' >"$WORLD/bad.conf"
-	# libkrb5 takes a missing file as an empty one, without a default realm.
+	# libkrb5 treats a missing file as an empty one, with no default realm.
 	for file in /nowhere "$WORLD/empty.conf" "$WORLD/bad.conf" /etc; do
 		set_variable "KRB5_CONFIG=$file"
 		is_usual_or_refused
@@ -186,8 +186,9 @@ inherit() {
 	done
 }
 
-# session_is_clean: has a session of alice. Fails unless it has no more rights
-# and descriptors than in privileges.bats, and ignores only SIGPIPE and SIGXFSZ.
+# session_is_clean: runs a session of alice. Fails if it has more rights or
+# descriptors than in privileges.bats, or ignores other signals than SIGPIPE and
+# SIGXFSZ.
 session_is_clean() {
 	pop_login alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
@@ -201,7 +202,7 @@ session_is_clean() {
 
 # bats test_tags=catalogue:83
 @test "kpopd closes a thousand descriptors that its caller left open" {
-	# A copy of the connection would keep the connection from ending.
+	# If kpopd kept a copy of the connection, the connection would not end.
 	for what in null connection; do
 		server_under "ulimit -n 4096
 			$(inherit "$what=$WORLD/descriptors")"
@@ -213,7 +214,7 @@ session_is_clean() {
 }
 
 # signals_work: returns true if the login deadline ends a login that hangs, and
-# if the monitor notices a killed session, which needs SIGCHLD.
+# if the monitor notices a killed session. The monitor needs SIGCHLD for that.
 signals_work() {
 	mkfifo /home/alice/.k5login
 	chown alice /home/alice/.k5login
@@ -280,7 +281,7 @@ signals_work() {
 	[ "$(stat -c '%U:%G %a' /var/mail/alice)" = "alice:mail 660" ]
 	[ -z "${SANITIZER-}" ] || return 0
 	[ "$(stat -c '%U %a' "$state")" = "root 755" ]
-	# The journal exists only during a removal.
+	# Test the mode of the journal, which exists only during a removal.
 	server_stop
 	server_under 'umask 0; exec "$@"' -l fcntl
 	mbox one two >"$WORLD/old"
@@ -292,7 +293,7 @@ signals_work() {
 }
 
 # set_limit 'ULIMIT-OPTIONS': starts later kpopds with this limit, if the server
-# is one with $with_limit.
+# was started with $with_limit.
 set_limit() {
 	echo "$1" >"$WORLD/limit"
 }
@@ -301,16 +302,17 @@ with_limit="WORLD=$WORLD;"' ulimit $(cat "$WORLD/limit") && exec "$@"'
 
 # bats test_tags=catalogue:86-1
 @test "kpopd with few descriptors serves a session as usual, or refuses it and logs why" {
-	# With fewer than four the linker cannot load the libraries.
+	# With fewer than four descriptors, the linker cannot load the
+	# libraries.
 	server_under "$with_limit"
 	for n in {4..20}; do
 		set_limit "-n $n"
 		is_usual_or_refused || { echo "with $n descriptors"; return 1; }
 	done
-	# 20 are enough.
+	# 20 descriptors are enough.
 	[ "${served-0}" -ge 1 ]
 	is_usual
-	# No lack of descriptors admits a principal.
+	# A lack of descriptors must not admit a principal.
 	k5login_names_bob
 	for n in {4..20..2}; do
 		set_limit "-n $n"
@@ -325,7 +327,7 @@ with_limit="WORLD=$WORLD;"' ulimit $(cat "$WORLD/limit") && exec "$@"'
 @test "kpopd with a limit of file sizes admits a login only if the limit permits the whole replay cache" {
 	server_under "$with_limit"
 	whole=$(($(stat -c %s "$state/replay") / 1024))
-	# With less (in KiB) the cache is neither made nor written in part.
+	# With a lower limit (in KiB), no part of the cache is written.
 	for n in $((whole - 1)) 1000 64 1 0; do
 		rm -f "$state/replay"
 		set_limit "-f $n"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that the answer is true and no kept message changes when any system
-# call of QUIT or of a login fails, with each error.
+# Makes any system call of QUIT or of a login fail, with each error. Checks that
+# the answer is true and that no kept message changes.
 
 load helpers/all
 load helpers/points
@@ -19,9 +19,9 @@ teardown() {
 	end_test
 }
 
-# errors_of CALL: prints the errors with which this call is to fail. Short reads
-# and writes are not injected, because their counts would be false. Short writes
-# come from a file size limit (full.bats).
+# errors_of CALL: prints the errors with which this call must fail. Short reads
+# and writes are not injected, because strace would only fake their counts.
+# Short writes come from a file size limit (full.bats).
 errors_of() {
 	case $1 in
 	# These calls do not fail.
@@ -29,8 +29,8 @@ errors_of() {
 	clock_nanosleep) ;;
 	mmap | munmap | mremap | mprotect | brk) echo ENOMEM ;;
 	getrandom) echo EINTR EAGAIN ENOSYS ;;
-	# strace attaches during the read of .k5login, and may see this call
-	# begin again or not.
+	# strace attaches during the read of .k5login. It may or may not see
+	# this call restart.
 	read) ;;
 	wait4) echo EINTR ;;
 	poll) echo EINTR EAGAIN ENOMEM ;;
@@ -41,8 +41,8 @@ errors_of() {
 }
 
 # plan TRACE: prints "CALL N HOW" for each error of each call in the trace, up
-# to the answer. The short form prints every seventh, which over the list meets
-# each call and each error.
+# to the answer. The short form prints every seventh one, so that each call and
+# each error still occurs.
 plan() {
 	local call rest n error k=0
 	local -A seen=()
@@ -56,8 +56,8 @@ plan() {
 			k=$((k + 1))
 		done
 		[ "$call" != pwrite64 ] || echo "$call $n retval=0"
-		# The calls after the answer depend on whether client or server
-		# is faster.
+		# Which calls follow the answer depends on whether the client or
+		# the server is faster.
 		[ "$call,${rest%%,*}" != sendto,0 ] || break
 	done <"$1"
 }
@@ -69,14 +69,14 @@ injection() {
 	printf '%s ' -e "trace=$call" -e "inject=$call:$how:when=$n"
 }
 
-# was_injected CALL: returns true if strace has let this call fail.
+# was_injected CALL: returns true if strace has made this call fail.
 was_injected() {
 	grep -q "^$1(.*(INJECTED)" "$WORLD/trace" ||
 	    { echo "the call was not reached"; return 1; }
 }
 
-# quit_with session|broker STRACE-OPTION …: has a session of the scene, with
-# faults in this process from QUIT on. Sets $heard to the answer.
+# quit_with session|broker STRACE-OPTION …: runs a session of the scene. From
+# QUIT on, strace injects faults into this process. Sets $heard to the answer.
 quit_with() {
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}" || return
@@ -87,7 +87,7 @@ quit_with() {
 	answer && session_ends
 }
 
-# quit_point session|broker 'CALL N HOW' STRACE-OPTION …: lets the call fail in
+# quit_point session|broker 'CALL N HOW' STRACE-OPTION …: makes the call fail in
 # QUIT. Returns true if the answer describes the mailbox.
 quit_point() {
 	{
@@ -97,7 +97,7 @@ quit_point() {
 }
 
 # sweep_quit SCENE session|broker STRACE-OPTION …: records the calls of QUIT,
-# then makes a point of each. The options hold in all points.
+# then tests a failure of each. The options apply to every test.
 sweep_quit() {
 	local point
 	scene "$1"
@@ -110,7 +110,7 @@ sweep_quit() {
 }
 
 # login_is_true FILE: returns true if the login has shown all messages or none,
-# and if the mailbox equals the file after another login.
+# and the mailbox equals the file after another login.
 login_is_true() {
 	case $heard in
 	"+OK $count messages")
@@ -128,7 +128,7 @@ login_is_true() {
 	nothing_else
 }
 
-# login_point 'CALL N HOW': lets the call fail in a login. Returns true if the
+# login_point 'CALL N HOW': makes the call fail in a login. Returns true if the
 # answer is true and the mailbox has not changed.
 login_point() {
 	{ refill "$WORLD/before" && login_with $(injection "$1") &&
@@ -138,15 +138,15 @@ login_point() {
 	    { rm -f /home/alice/.k5login; mop_up; return 1; }
 }
 
-# restore_crash: restores mailbox and journal as a crash has left them.
+# restore_crash: restores mailbox and journal as a crash left them.
 restore_crash() {
 	cat "$WORLD/broken" >"$(spool alice)"
 	cp -p "$WORLD/journal" "$(kept)/j"
 }
 
-# recovery_point 'CALL N HOW': lets the call fail in a login that finishes a
-# removal. Returns true if the answer is true, and the removal is finished
-# after another login.
+# recovery_point 'CALL N HOW': makes the call fail in a login that finishes a
+# removal. Returns true if the answer is true and another login leaves the
+# removal finished.
 recovery_point() {
 	{ restore_crash && login_with $(injection "$1") &&
 	    was_injected "${1%% *}" &&
@@ -155,15 +155,15 @@ recovery_point() {
 }
 
 # start_without_dotlock: starts a server whose sessions make no dotlock, because
-# a monitor that is killed would leave it.
+# a killed monitor would leave the dotlock behind.
 start_without_dotlock() {
 	server_stop
 	server_start -l fcntl
 }
 
-# fsync_fails N: has a session of the scene "mixed", in which the Nth fsync of
-# QUIT fails. Sets $seen to the calls from there, and $left_files to the names
-# in the state directory before recovery.
+# fsync_fails N: runs a session of the scene "mixed", in which the Nth fsync of
+# QUIT fails. Sets $seen to the calls from that fsync on, and $left_files to the
+# names in the state directory before recovery.
 fsync_fails() {
 	scene mixed
 	refill "$WORLD/before"
@@ -172,14 +172,15 @@ fsync_fails() {
 	faults "$session" -e "inject=fsync:error=EIO:when=$1"
 	pop_say QUIT
 	answer
-	# The broker is held, and would not end.
+	# Wait only for the session, because the broker is held and would not
+	# end.
 	soon 5 "! kill -0 $session 2>/dev/null"
 	seen=$(sed -n '/INJECTED/,$p' "$WORLD/trace")
 	left_files=$(ls -A "$(kept)" | tr '\n' ' ')
 }
 
-# kill_and_login COUNT: kills the monitor, too. Returns true if the next login
-# shows this number of messages and leaves no other file.
+# kill_and_login COUNT: also kills the monitor. Returns true if the next login
+# shows COUNT messages and leaves no other file.
 kill_and_login() {
 	kill_monitor
 	session_ends
@@ -299,8 +300,8 @@ kill_and_login() {
 			while pop_hear '' 2>/dev/null && [ "$heard" != . ]; do
 				lines+=("$heard")
 			done
-			# Some of the reads are of the index, which the session
-			# can do without.
+			# Some of the reads are reads of the index. The session
+			# can work without the index.
 			if [ "$heard" = . ]; then
 				diff <(printf '%s\n' "${lines[@]}") \
 				    <(make_message two)

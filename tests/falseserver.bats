@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks kpopc against false servers, and against files of other users of its
-# machine.
+# Checks kpopc against false servers, and against files of other users of the
+# same machine.
 
 load helpers/all
 
@@ -27,14 +27,14 @@ false_server() {
 	await 5 'ss -Hltn sport = 2000 | grep -q .'
 }
 
-# false_end: ends that server.
+# false_end: ends the server of false_server.
 false_end() {
 	kill "$false_pid"
 	await 5 '! ss -Hltn sport = 2000 | grep -q .'
 }
 
-# fails PATTERN KPOPC-ARGUMENT ...: runs kpopc. Returns true if it ends with
-# status 1, an error that matches the pattern (extended) and no output.
+# fails PATTERN KPOPC-ARGUMENT ...: runs kpopc. Returns true if it exits with
+# status 1, prints an error that matches PATTERN (extended), and has no output.
 fails() {
 	local pattern=$1 status=0
 	shift
@@ -50,7 +50,7 @@ fails() {
 }
 
 # certificate NAME VALIDITY SUBJECT EXTENSIONS CA: makes an EC certificate,
-# $WORLD/tls/NAME.pem, and its key, NAME.key. VALIDITY is openssl's options.
+# $WORLD/tls/NAME.pem, and its key, NAME.key. VALIDITY has options of openssl.
 certificate() (
 	cd "$WORLD/tls"
 	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
@@ -71,7 +71,7 @@ self_signed() (
 ) >"$WORLD/openssl.log" 2>&1
 
 # false_tls NAME: starts a server on port 2000 that answers STLS and has the
-# certificate NAME. Writes what clients send inside TLS to $WORLD/inside.NAME.
+# certificate NAME. What clients send inside TLS goes to $WORLD/inside.NAME.
 # Sets $middle to the pid of the TLS server, on port 2001.
 false_tls() {
 	local address="OPENSSL-LISTEN:2001,reuseaddr,fork,verify=0"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Checks that kpopd loses no mail and opens no other mailbox if memory, clock,
-# name servers or syslog fail, or a process is compromised.
+# name servers or syslog fail, or if a process is compromised.
 
 load helpers/all
 load helpers/points
@@ -30,8 +30,8 @@ allocations() {
 	    print((unpack "q4", $numbers)[3])' "$shared"
 }
 
-# without_memory FROM MANY: has a session in which these allocations fail.
-# Returns true if no message is lost and the next login works.
+# without_memory FROM MANY: runs a session in which MANY allocations fail, from
+# number FROM on. Returns true if no message is lost and the next login works.
 without_memory() {
 	local answer
 	mbox one two three | store alice
@@ -80,20 +80,20 @@ in_ms() {
 	took=$((($(date +%s%N) - begin) / 1000000))
 }
 
-# jump_when SECONDS 'CONDITION': moves the server's clock once the condition is
-# true. Runs in the background of a wait for a deadline.
+# jump_when SECONDS 'CONDITION': moves the server's clock by SECONDS once the
+# condition is true. Runs in the background while the test waits for a deadline.
 jump_when() {
 	await 10 "$2" && says "$1" 0 0
 }
 
-# ended_in LEAST MOST WHAT: returns true if $took is between these numbers of
+# ended_in LEAST MOST WHAT: returns true if $took is between LEAST and MOST
 # milliseconds.
 ended_in() {
 	[ "$took" -gt "$1" ] && [ "$took" -lt "$2" ] ||
 	    { echo "$3: $took ms"; return 1; }
 }
 
-# A deadline that followed the wall clock would come at once, or in a day.
+# If a deadline followed the wall clock, it would come at once, or in a day.
 # bats test_tags=fault:14
 @test "a jump of the wall clock by a day does not move the login deadline, the idle limit or the wait for a lock" {
 	preloaded -t 2:2
@@ -124,7 +124,7 @@ ended_in() {
 	spool_is alice one two three
 }
 
-# preauth_says KIND SEED: lets a compromised pre-auth process send messages of
+# preauth_says KIND SEED: makes a compromised pre-auth process send messages of
 # this kind. Returns true if there is no login and the monitor ends.
 preauth_says() {
 	local preauth
@@ -148,7 +148,8 @@ preauth_says() {
 # bats test_tags=fault:16-1
 @test "a compromised pre-auth process that sends malformed messages starts no session, and its monitor ends" {
 	# The monitor accepts a correct message of the same program. It cannot
-	# check the user's name in it, because there is one key (DESIGN).
+	# check the principal in the message, because only the pre-auth process
+	# has seen the ticket (DESIGN §2.14).
 	pop_open
 	pop_hear '^\+OK'
 	kill -STOP "$(child_pid)"
@@ -171,8 +172,8 @@ preauth_says() {
 # bats test_tags=fault:18-1,promise:2
 @test "a compromised session cannot open another user's mail, any other file or a socket" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
-	# In the spool's directory, where the sandbox permits writing to files
-	# that exist, their modes decide.
+	# The sandbox permits the session to write to existing files in the
+	# spool's directory. There the modes of the files decide.
 	chmod 660 /var/mail/bob
 	chmod 755 /home/bob
 	echo secret >/home/bob/note
@@ -188,11 +189,12 @@ preauth_says() {
 	    'socket 2 1 0' 'socket 10 2 0'
 	    'socket 16 3 0' 'socket 1 2 0')
 	captive "$(child_pid)" "${calls[@]}"
-	# Each failed with EPERM, EACCES or (across directories) EXDEV, and the
-	# session lives.
+	# Each call failed with EPERM, EACCES or (across directories) EXDEV, and
+	# the session still runs.
 	[ "$(grep -Exc -- '-(1|13|18)' <<<"$returned")" -eq ${#calls[@]} ] ||
 	    { echo "$returned"; return 1; }
-	# The calls were really made: the same call opens alice's own spool.
+	# Check that the calls were really made: the same call opens alice's own
+	# spool.
 	captive "$(child_pid)" 'open /var/mail/alice 0'
 	[ "$returned" -gt 2 ]
 	pop_ask QUIT
@@ -273,7 +275,7 @@ fill_syslog() {
 	grep -q '^+OK bye' "$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
 	[ "$took" -lt 5000 ] || { echo "full: $took ms"; return 1; }
 	spool_is alice two three
-	# All events are logged again.
+	# Now all events are logged again.
 	log_mark
 	pop alice QUIT
 	log_has 'logout .*reason=quit '

@@ -10,9 +10,9 @@ setup() {
 	realm_login alice
 }
 
-# fetch OPTION …: runs fetchmail for one poll, with these options of the user
-# and with the flags in $flags. It appends each message to $WORLD/got, after a
-# line "== message".
+# fetch OPTION …: runs fetchmail for one poll, with these options for the user
+# and with the flags in $flags. fetchmail appends each message to $WORLD/got,
+# after a line "== message".
 fetch() {
 	cat >"$WORLD/fetchmailrc" <<-END
 	poll ${host-mail.kpopd.test} ${how-proto KPOP auth kerberos_v5} user "${user-alice}" sslproto ''
@@ -27,7 +27,7 @@ fetch() {
 }
 
 # got NAME …: returns true if exactly these messages were delivered, in this
-# order, with complete bodies.
+# order and with complete bodies.
 got() {
 	local name
 	diff <(grep -E '^(== message|Subject: |.* line )' "$WORLD/got") \
@@ -178,7 +178,7 @@ reports() {
 	done
 }
 
-# run_without_name COMMAND …: runs the command by Bats' run while services(5)
+# run_without_name COMMAND …: runs the command with Bats' run while services(5)
 # does not contain kpop.
 run_without_name() {
 	cp /etc/services "$WORLD/services"

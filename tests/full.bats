@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that QUIT answers truly and loses no mail without space, inodes or
-# quota, and that a full mailbox can be emptied.
+# Checks that QUIT answers truly and loses no mail if space, inodes or quota are
+# used up. Checks that a full mailbox can be emptied.
 
 load helpers/all
 load helpers/points
@@ -29,8 +29,8 @@ teardown() {
 }
 
 # mount_small KIND [OPTIONS]: mounts a new small file system, and makes
-# directories for the state and the spool there. The kernel frees the loop
-# device with its mount.
+# directories for the state and the spool in it. The kernel frees the loop
+# device together with its mount.
 mount_small() {
 	if [ "$1" = tmpfs ]; then
 		mount -t tmpfs -o "mode=755,size=1m${2:+,$2}" small "$small"
@@ -49,7 +49,7 @@ mount_small() {
 
 # use_small_for state|spool|both|nothing: moves the users' state, the spool or
 # both to the small file system. The replay cache stays where it is, because
-# kpopd refuses each login if the cache finds no space.
+# kpopd refuses each login if it cannot write the cache.
 use_small_for() {
 	[[ $1 != @(state|both) ]] || bind_mount "$small/users" "$state/users"
 	[[ $1 != @(spool|both) ]] || bind_mount "$small/mail" /var/mail
@@ -64,14 +64,14 @@ bind_mount() {
 	mounted=("$2" "${mounted[@]}")
 }
 
-# free_kib: sets $kib to the space that is left on the small file system.
+# free_kib: sets $kib to the free space on the small file system.
 free_kib() {
 	local free unit
 	read -r free unit < <(stat -f -c '%a %S' "$small")
 	kib=$((free * unit / 1024))
 }
 
-# leave KIB: fills the small file system until exactly this space is left.
+# leave KIB: fills the small file system until exactly KIB is free.
 leave() {
 	local size
 	sync -f "$small"
@@ -80,8 +80,8 @@ leave() {
 		[ "$kib" -ne "$1" ] || return 0
 		size=$(stat -c %s "$small/filler" 2>/dev/null) || size=0
 		if [ "$kib" -gt "$1" ]; then
-			# Blocks that were freed cannot be allocated before the
-			# file system has written its journal.
+			# The file system can allocate freed blocks only after
+			# it has written its own journal.
 			fallocate -l $((size + (kib - $1) * 1024)) \
 			    "$small/filler" 2>/dev/null || {
 				head -c $(((kib - $1) * 1024)) /dev/zero \
@@ -108,12 +108,12 @@ use_all_inodes() {
 	[ "$(stat -f -c %d "$small")" -eq 0 ]
 }
 
-# make_room: removes the files that leave and use_all_inodes have made.
+# make_room: removes the files that leave and use_all_inodes made.
 make_room() {
 	rm -rf "${small:?}/filler" "$small/inodes"
 }
 
-# quit_after COMMAND …: has a session of the scene, and runs the command before
+# quit_after COMMAND …: runs a session of the scene, and runs the command before
 # QUIT. Sets $heard to the answer.
 quit_after() {
 	make_room
@@ -125,15 +125,15 @@ quit_after() {
 }
 
 # true_point SCENE COMMAND …: runs the command before QUIT. Returns true if the
-# answer describes the mailbox. The command's effect lasts through the next
-# login.
+# answer describes the mailbox. The effect of the command lasts until the next
+# login has ended.
 true_point() {
 	scene "$1"
 	{ quit_after "${@:2}" && is_true "$heard"; } || { mop_up; return 1; }
 }
 
-# full_point SCENE COMMAND …: makes a true_point. Fails also if a removal fails
-# that needs no space.
+# full_point SCENE COMMAND …: runs true_point. Also fails if a removal that
+# needs no space has failed.
 full_point() {
 	true_point "$@" || return
 	case $1 in
@@ -144,12 +144,12 @@ full_point() {
 	esac
 }
 
-# steps MOST: prints the numbers of KiB that the sweep leaves.
+# steps MOST: prints the numbers of KiB that a sweep leaves free.
 steps() {
 	if long; then seq 0 "$1"; else echo 0 1 $(($1 / 2)) 44 "$1"; fi
 }
 
-# each_scene COMMAND …: makes a full_point of each scene.
+# each_scene COMMAND …: runs full_point for each scene.
 each_scene() {
 	local name
 	for name in first mixed tail all; do
@@ -157,12 +157,13 @@ each_scene() {
 	done
 }
 
-# sweep TITLE: makes a point of each scene with each number of KiB left. Fails
-# unless the space sufficed at one of them.
+# sweep TITLE: runs full_point for each scene and each number of KiB. Fails
+# unless one of these numbers was enough space.
 sweep() {
 	local n
 	for n in $(steps 56); do
-		# A tmpfs has pages of 4 KiB.
+		# A tmpfs has pages of 4 KiB, so other numbers make no
+		# difference.
 		[ "$(stat -f -c %S "$small")" -le 1024 ] || ((n % 4 == 0)) ||
 		    continue
 		each_scene leave "$n"
@@ -257,13 +258,13 @@ sweep() {
 	run pop alice QUIT
 	[ "${lines[-1]}" = "-ERR [SYS/TEMP] the mailbox cannot be opened now" ]
 	log_has 'No space left'
-	# The answer to another principal does not depend on the disk.
+	# Another principal gets the same answer as with space on the disk.
 	realm_login bob
 	run pop alice QUIT
 	[ "${lines[-1]}" = \
 	    "-ERR [AUTH] this ticket does not open that mailbox" ]
 	realm_login alice
-	# The directory exists, but its lock file cannot be made.
+	# Now the directory exists, but its lock file cannot be made.
 	make_room
 	mkdir -m 700 "$state/users/$uid"
 	chown alice: "$state/users/$uid"
@@ -279,7 +280,7 @@ sweep() {
 	mbox one | store alice
 	server_stop
 	mount_small tmpfs
-	# There is room for the replay cache when make_room has run.
+	# After make_room, the replay cache has enough space.
 	mount -o remount,size=16m "$small"
 	bind_mount "$small" "$state"
 	server_start
@@ -293,7 +294,7 @@ sweep() {
 	spool_is alice one
 }
 
-# grant KIB: sets alice's quota to this number above what she uses.
+# grant KIB: sets alice's quota to KIB more than alice uses.
 grant() {
 	local used
 	sync -f "$small"
@@ -319,12 +320,12 @@ grant() {
 	points_are_good "quota" 16
 }
 
-# writes_fail ERROR: lets each write of the session into a file fail.
+# writes_fail ERROR: makes each write of the session to a file fail.
 writes_fail() {
 	faults "$session" -e "inject=pwrite64:error=$1"
 }
 
-# btrfs has quotas even in a kernel without user quotas.
+# btrfs has quotas even if the kernel has no user quotas.
 # bats test_tags=fault:7
 @test "QUIT removes nothing in a btrfs subvolume at its quota, except the last messages or all" {
 	[ -e /dev/loop-control ] || skip "no loop devices"
@@ -359,9 +360,9 @@ writes_fail() {
 }
 
 # limit BYTES: limits the size of the session's files. A write across the limit
-# is short, the next one fails by EFBIG.
+# is short, and the next one fails with EFBIG.
 limit() {
-	# Run by the user, because root may lack CAP_SYS_RESOURCE.
+	# Run prlimit as the user, because root may lack CAP_SYS_RESOURCE.
 	setpriv --reuid=alice --regid=alice --clear-groups prlimit \
 	    --pid "$session" --fsize="$1"
 }

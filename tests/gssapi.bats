@@ -11,7 +11,7 @@ setup() {
 	mbox one two | store alice
 }
 
-# pop3test LEAST MOST USER: has a session with Cyrus' client, and a layer of
+# pop3test LEAST MOST USER: runs a session with Cyrus' client, with a layer of
 # LEAST to MOST bits.
 pop3test() {
 	printf '%s\n' STAT "RETR 2" "DELE 1" QUIT |
@@ -34,7 +34,8 @@ pop3test() {
 	done
 }
 
-# dialogue [KPOPC-OPTION ...]: has a session by kpopc -p with these options.
+# dialogue [KPOPC-OPTION ...]: runs a session through kpopc -p with these
+# options.
 dialogue() {
 	printf '%s\r\n' CAPA "USER alice" "PASS x" STAT "RETR 1" QUIT |
 	    kpopc -p "$@" mail.kpopd.test 1109 | tr -d '\r'
@@ -65,7 +66,7 @@ dialogue() {
 }
 
 @test "the pre-auth process's copy of krb5.conf contains each file that KRB5_CONFIG names" {
-	# The second section needs quotation marks and contains sections.
+	# The second section needs quotation marks and contains subsections.
 	cat >"$WORLD/strict.conf" <<-'END'
 	[libdefaults]
 		permitted_enctypes = aes128-cts-hmac-sha256-128
@@ -102,7 +103,7 @@ dialogue() {
 	exec {silent}<> <(:)
 	for layer in "0 0" "1 56" "57 256"; do
 		# pop3test ends at the end of its input, and drops what it has
-		# not read yet. So its input stays open until its session ends.
+		# not read yet. So its input stays open until the session ends.
 		printf '%s\n' "RETR 1" QUIT >&"$silent"
 		timeout 30 /usr/lib/cyrus/bin/pop3test -m GSSAPI \
 		    -k ${layer% *} -l ${layer#* } -p 1109 -a alice \
@@ -112,7 +113,7 @@ dialogue() {
 	exec {silent}>&-
 }
 
-# gsstalk ARGUMENT ...: see tests/programs/gsstalk.c.
+# gsstalk ARGUMENT ...: runs tests/programs/gsstalk.c.
 gsstalk() {
 	timeout 20 "$KPOPD_BUILD/tests/programs/gsstalk" "$@"
 }
@@ -121,7 +122,8 @@ gsstalk() {
 @test "kpopd ends the session and removes nothing at a wrong, repeated, missing, long or cleartext token" {
 	for layer in 2 4; do
 		for how in flip replay short zero huge large clear skip none; do
-			# The integrity layer has nothing to hide.
+			# The integrity layer has no encryption that could be
+			# left out.
 			[ $layer$how != 2clear ] || continue
 			run gsstalk $layer 65536 $how
 			[[ $output == \
@@ -236,7 +238,8 @@ gsstalk() {
 	relay=$(jailed_in relay)
 	grep -Pq '^CapEff:\t0+$' "/proc/$relay/status"
 	grep -Pq "^Uid:\t$(id -u kpopd)\t" "/proc/$relay/status"
-	# The relay, the session, the broker and the monitor.
+	# The four processes are the relay, the session, the broker and the
+	# monitor.
 	await 5 '[ "$(pgrep -x kpopd | wc -l)" -eq 4 ]'
 	for pid in $(pgrep -x kpopd); do
 		holds_none "$pid"
@@ -248,7 +251,7 @@ gsstalk() {
 @test "kpopd logs clients in despite files that crashed processes with the same pids left in the jails" {
 	local pid next
 	dialogue >/dev/null
-	# The processes of the next connections have these pids.
+	# The processes of the next connections will have these pids.
 	next=$(sh -c 'echo $$')
 	rm -f "$state/preauth/krb5.conf"
 	for ((pid = next; pid < next + 400; pid++)); do
@@ -260,7 +263,7 @@ gsstalk() {
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	log_has 'login .*layer=confidentiality'
 	log_lacks 'fatal|failed'
-	# kpopd has replaced the files of these processes.
+	# kpopd has replaced the files whose pids it used.
 	[ "$(ls "$state/relay" | grep -vxc run)" -eq 400 ]
 	[ "$(ls "$state/preauth" | grep -c krb5.conf)" -eq 400 ]
 	find "$state/relay" "$state/preauth" -maxdepth 1 -size 0 \
@@ -279,8 +282,8 @@ gsstalk() {
 	run wire < <(printf '%s\r\n' "AUTH PLAIN" QUIT)
 	log_has 'refused .*reason="AUTH by another mechanism than GSSAPI"$'
 	log_count 1 .
-	# The log does not name an attempt by password if the client then uses
-	# AUTH GSSAPI.
+	# If the client uses AUTH GSSAPI after an attempt with a password, the
+	# log does not name that attempt.
 	log_mark
 	printf '%s\r\n' "USER alice" "AUTH GSSAPI" '*' NOOP QUIT |
 	    wire >/dev/null
@@ -351,7 +354,7 @@ gsstalk() {
 	    $output == *"-ERR [SYS/PERM] the server has no Kerberos key"* ]]
 }
 
-# base64_line N: prints this many bytes of base64.
+# base64_line N: prints N bytes of base64.
 base64_line() {
 	head -c "$1" /dev/zero | tr '\0' A
 }
@@ -359,10 +362,11 @@ base64_line() {
 # bats test_tags=catalogue:26-2
 @test "kpopd refuses a token over the limit, and logs its size and no byte of it" {
 	# The limit is 65,536 bytes. kpopd decodes the first line, which is
-	# hardly longer, and not the others.
+	# hardly longer, but not the others.
 	for size in 87384 87388 100000 2000000; do
 		bytes=$((size / 4 * 3))
-		# In a line of its own, or in the line of AUTH GSSAPI.
+		# The token is in a separate line, or in the line of AUTH
+		# GSSAPI.
 		for how in alone initial; do
 			log_mark
 			{
@@ -380,8 +384,9 @@ base64_line() {
 			await 5 '! pgrep -x kpopd >/dev/null'
 		done
 	done
-	# GSSAPI refuses the token that has just the limit. It counts as an
-	# attempt, as the other two do, and three attempts end the connection.
+	# GSSAPI refuses the token that is exactly as long as the limit. It
+	# counts as an attempt, as the other two do. Three attempts end the
+	# connection.
 	{
 		printf 'AUTH GSSAPI '
 		base64_line 87380

@@ -17,7 +17,7 @@ setup() {
 }
 
 # takes_little_memory: returns true if the process of the newest connection has
-# never had 16 MiB of memory.
+# always had less than 16 MiB of memory.
 takes_little_memory() {
 	local peak
 	peak=$(field "$(child_pid)" VmHWM)
@@ -25,8 +25,8 @@ takes_little_memory() {
 	[ -n "${SANITIZER-}" ] || [ "${peak% kB}" -lt 16384 ]
 }
 
-# has_received BYTES: returns true if the server has received this many bytes on
-# a connection.
+# has_received BYTES: returns true if the server has received at least BYTES
+# bytes on a connection.
 has_received() {
 	ss -Htin sport = 1109 | grep -o 'bytes_received:[0-9]*' |
 	    awk -F : -v bytes="$1" '
@@ -90,7 +90,8 @@ has_received() {
 			    "$(printf "%${size}s" '' | tr ' ' 7)"
 		done
 		printf '%s %%n%%s%%n%%s\r\n' "$verb"
-		# Otherwise kpopd would disconnect the client for nonsense.
+		# A valid command in between keeps kpopd from disconnecting the
+		# client for unknown commands.
 		printf 'UTF8\r\n'
 	done >"$WORLD/verbs"
 	{
@@ -141,7 +142,8 @@ has_received() {
 # bats test_tags=catalogue:14,promise:1
 @test "kpopd refuses an AP-REQ in which any bit of its encrypted parts is flipped" {
 	# The options and the service's name come before the encrypted parts.
-	# Nothing protects them, because the key decides.
+	# They are not protected, because only the key decides which service a
+	# ticket is for.
 	apreq pop/mail.kpopd.test >"$WORLD/good"
 	encrypted=$(($(grep -abo mail.kpopd.test "$WORLD/good" | head -n 1 |
 	    cut -d: -f1) + 45))
@@ -157,8 +159,8 @@ has_received() {
 		perl -0777 -pe 'BEGIN { $bit = shift }
 		    vec($_, $bit, 1) ^= 1 if $bit < 8 * length' \
 		    "$bit" "$WORLD/whole" >"$WORLD/bad"
-		# This AP-REQ may be shorter than the first, and then does not
-		# have the bit.
+		# This AP-REQ may be shorter than the first one, and then does
+		# not have the bit.
 		! cmp -s "$WORLD/bad" "$WORLD/whole" || continue
 		sent=$((sent + 1))
 		run wire_hex < <(versions; framed <"$WORLD/bad"
@@ -168,7 +170,7 @@ has_received() {
 		    { echo "byte $at: $output"; return 1; }
 	done
 	# Each AP-REQ leads to one log line. If a bit does not matter, alice's
-	# ticket is valid, but does not open bob's mailbox.
+	# ticket is valid. But it does not open bob's mailbox.
 	log_count $sent ' refused peer=[^ ]+:[0-9]+ reason="(Kerberos" error="|not permitted to be this user" user=bob )'
 	log_count $sent .
 	points=$sent
@@ -207,8 +209,8 @@ has_received() {
 			spool_keep
 		fi
 		pop_ask STAT
-		# Fifty at a time, because neither side would read if both had
-		# more to write than the sockets hold.
+		# Send fifty at a time. If both sides had more to write than the
+		# sockets buffer, neither would read.
 		for _ in $(seq 20); do
 			for _ in $(seq 50); do pop_say "RETR 1"; done
 			for _ in $(seq 50); do

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that a poll reads nothing of an unchanged mailbox, and of a mailbox
-# that has grown only the new messages.
+# Checks that a poll of an unchanged mailbox reads nothing of it, and that a
+# poll of a mailbox that has grown reads only the new messages.
 
 load helpers/all
 load helpers/points
@@ -18,13 +18,13 @@ teardown() {
 	end_test
 }
 
-# settle: waits until a later change of the mailbox has another time. The kernel
-# keeps file times with a granularity of some milliseconds.
+# settle: waits long enough that a later change of the mailbox gets another
+# time. The kernel's file times have a granularity of some milliseconds.
 settle() {
 	sleep 0.1
 }
 
-# poll: logs in as alice and says QUIT. Writes the session's system calls to
+# poll: logs in as alice and sends QUIT. Writes the session's system calls to
 # $WORLD/trace. Sets $heard to the answer to PASS.
 poll() {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
@@ -32,8 +32,8 @@ poll() {
 	[[ $heard == +OK* && $bye == +OK* ]]
 }
 
-# calls_on NAME: prints the last poll's system calls on the file NAME: the
-# openat, and the calls with its descriptor.
+# calls_on NAME: prints the last poll's system calls on the file NAME. These are
+# openat and the calls with its descriptor.
 calls_on() {
 	awk -v name="\"$1\"" '
 	    /^openat\(/ && index($0, name) && / = [0-9]+$/ {
@@ -61,7 +61,7 @@ bytes_read() {
 	settle
 	poll
 	[ "$heard" = "+OK 3 messages" ]
-	# The trace shows reads and locks when they happen.
+	# Check that the trace shows reads and locks at all.
 	[ "$(bytes_read alice)" -eq "$(stat -c %s "$mailbox")" ]
 	calls_on alice | grep -q '^fcntl(.*F_OFD_SETLK'
 	poll
@@ -85,7 +85,8 @@ bytes_read() {
 	settle
 	poll
 	[ "$heard" = "+OK 5 messages" ]
-	# It also reads the boundaries and some headers, up to 16 KiB for each.
+	# The poll also reads the boundaries and some headers, up to 16 KiB for
+	# each.
 	[ "$(bytes_read alice)" -ge "$new" ]
 	[ "$(bytes_read alice)" -lt $((new + 16 * 20000)) ]
 	poll
@@ -103,8 +104,8 @@ deliver_three() {
 	mbox three >>"$mailbox"
 }
 
-@test "the second poll reads a mailbox again that had just changed at the first one, and the third does not" {
-	# On a busy machine the first poll may come too late, so ten tries.
+@test "if a mailbox changed just before the first poll, the second poll reads it again, and the third does not" {
+	# On a busy machine the first poll may come too late, so try ten times.
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		mbox one two | store alice
 		settle
@@ -143,8 +144,8 @@ deliver_three() {
 @test "a poll after a removal reads nothing, and the index lists the messages that are left" {
 	mbox one two three four one | store alice
 	settle
-	# None of the equal messages is removed, because their ids would then
-	# depend on the index.
+	# Remove none of the equal messages. Otherwise their ids would depend on
+	# the index.
 	pop alice "DELE 3" QUIT
 	poll
 	[ "$heard" = "+OK 4 messages" ]
@@ -156,7 +157,7 @@ deliver_three() {
 	[ "$output" = "$known" ]
 }
 
-@test "a session reads a mailbox again that was replaced or rewritten with equal size and time" {
+@test "a session reads a mailbox again if it was replaced or rewritten with the same size and time" {
 	mbox one two | store alice
 	touch -d '2020-01-01 00:00:00.123456789' "$mailbox"
 	settle
@@ -178,8 +179,8 @@ deliver_three() {
 	[[ $output == *"Subject: wto"* ]]
 }
 
-# grow new|grown: delivers a message to a mailbox of two, which has no index
-# ("new") or one of the first two messages ("grown").
+# grow new|grown: delivers a message to a mailbox of two messages, which has no
+# index ("new") or an index of these two ("grown").
 grow() {
 	mbox one two | store alice
 	settle

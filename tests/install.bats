@@ -31,12 +31,34 @@ teardown_file() { :; }
 	grep -q "^ExecStart=${prefix#"$WORLD"/root}/sbin/kpopd\$" \
 	    "$prefix/lib/systemd/system/kpopd.service"
 	grep -q '^Accept=no' "$prefix/lib/systemd/system/kpopd.socket"
+	for file in "$top"/systemd/kpopd* "$top"/systemd/*.d/*; do
+		file=${file#"$top/systemd/"} file=${file%.in}
+		[[ $file = *.d/* ]] || file=systemd/system/$file
+		grep -q . "$prefix/lib/$file"
+		refute grep '@[a-z]*@' "$prefix/lib/$file"
+	done
 	KPOPD_BUILD=$prefix/sbin server_start
 	realm_login alice
 	printf '%s\r\n' "USER alice" "PASS x" QUIT |
 	    "$prefix/bin/kpopc" mail.kpopd.test | grep '^+OK bye'
 	make -s -C "$KPOPD_BUILD" uninstall DESTDIR="$WORLD/root" >/dev/null
 	[ -z "$(find "$WORLD/root" -type f)" ]
+}
+
+@test "configure puts systemd's files where it is told, or nowhere" {
+	local file
+	mkdir "$WORLD/placed"
+	cd "$WORLD/placed"
+	"$top/configure" --prefix=/usr --with-systemdsystemunitdir=/units \
+	    --with-sysusersdir=no >"$WORLD/configure.log"
+	make -s install-nodist_systemdsystemunitDATA \
+	    install-nodist_sysusersDATA install-nodist_tmpfilesDATA \
+	    DESTDIR="$WORLD/placed/root" >>"$WORLD/configure.log"
+	[ "$(ls root/units)" = \
+	    "$(ls "$top/systemd" | sed -n '/^kpopd/s/\.in$//p')" ]
+	# systemd.pc has the places if the prefix is systemd's own.
+	file=$(pkg-config --variable=tmpfilesdir systemd)/kpopd.conf
+	[ "$(find root -type f ! -path 'root/units/*')" = "root$file" ]
 }
 
 # xinetd_lines: prints the lines that xinetd has logged since log_mark.
@@ -49,8 +71,8 @@ xinetd_lines() {
 	cat "$top"/xinetd.d/* >"$WORLD/xinetd.conf"
 	xinetd -dontfork -f "$WORLD/xinetd.conf" -pidfile "$WORLD/xinetd.pid" \
 	    >"$WORLD/xinetd.out" 2>&1 3>&- &
-	# xinetd logs this when it has read its configuration. Without a service
-	# it then exits.
+	# xinetd logs this once it has read its configuration. Without an
+	# enabled service it then exits.
 	await 10 'xinetd_lines | grep -q "no services\|0 available services"'
 	ss -Hltn '( sport = 1109 or sport = 110 )' | refute grep .
 	xinetd_lines | refute grep -ai 'error\|bad\|unknown'

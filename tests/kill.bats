@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that kept messages stay as they are if kpopd is killed at any system
-# call of QUIT or of the recovery after it.
+# Checks that kept messages are unchanged if kpopd is killed at any system call
+# of QUIT or of the recovery after it.
 
 load helpers/all
 
@@ -15,9 +15,9 @@ teardown() {
 	end_test
 }
 
-# intact LATE ...: logs in. Returns true if the spool is then the old or the new
-# one, followed by these messages. It must be the new one if the client has got
-# +OK to QUIT.
+# intact LATE ...: logs in. Returns true if the spool is then the old one or the
+# new one, followed by the messages LATE. It must be the new one if the client
+# has got +OK to QUIT.
 intact() {
 	local name
 	pop alice QUIT >"$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
@@ -33,9 +33,9 @@ intact() {
 	return 1
 }
 
-# quit_point alone|together CALL N: kills the session, or the session and the
-# monitor, at the session's Nth CALL of QUIT. Returns true if the spool is
-# intact after the next login.
+# quit_point alone|together CALL N: kills the session alone, or session and
+# monitor together, at the session's Nth CALL of QUIT. Returns true if the spool
+# is intact after the next login.
 quit_point() {
 	local late=()
 	killed_quit "$@" || { kill_connection; return 1; }
@@ -46,8 +46,8 @@ quit_point() {
 	intact "${late[@]}"
 }
 
-# sweep alone|together: makes a point of each call of QUIT, with mailboxes of
-# several shapes.
+# sweep alone|together: tests each call of QUIT, with mailboxes of several
+# shapes.
 sweep() {
 	local number call count n
 	for number in $(seq $(long && echo 16 || echo 1)); do
@@ -69,7 +69,7 @@ sweep() {
 	points_are_good "session killed" $(long && echo 1000 || echo 20)
 }
 
-# Without a dotlock, because a monitor that is killed would leave it.
+# The server uses no dotlock, because a killed monitor would leave one behind.
 # bats test_tags=fault:1-2,promise:7
 @test "all or no marked messages are removed if session and monitor are killed at any system call of QUIT" {
 	server_stop
@@ -78,23 +78,23 @@ sweep() {
 	points_are_good "all killed" $(long && echo 1000 || echo 20)
 }
 
-# save_crash: copies the spool and the state directory that a crash has left.
+# save_crash: copies the spool and the state directory as a crash left them.
 save_crash() {
 	rm -rf "$WORLD/crash"
 	cp -a "$state/users/$(id -u alice)" "$WORLD/crash"
 	cp /var/mail/alice "$WORLD/crash.spool"
 }
 
-# restore_crash: restores them. The spool keeps its inode, which the journal
-# contains.
+# restore_crash: restores what save_crash copied. The spool keeps its inode,
+# because the journal contains the inode.
 restore_crash() {
 	rm -rf "$state/users/$(id -u alice)"
 	cp -a "$WORLD/crash" "$state/users/$(id -u alice)"
 	cat "$WORLD/crash.spool" >/var/mail/alice
 }
 
-# begin_recovery: begins a login, which waits for the spool's lock before it
-# recovers. Sets $session and $monitor to the pids.
+# begin_recovery: begins a login, which waits for the lock of the spool before
+# it recovers. Sets $session and $monitor to the pids.
 begin_recovery() {
 	locker L
 	log_mark
@@ -106,7 +106,8 @@ begin_recovery() {
 	hold_broker
 }
 
-# record_recovery: prints the system calls of a recovery, each with its count.
+# record_recovery: prints the names of a recovery's system calls, each with its
+# count.
 record_recovery() {
 	restore_crash
 	begin_recovery
@@ -117,7 +118,7 @@ record_recovery() {
 	pop_ask QUIT
 	pop_close
 	detached
-	# The recovery begins when the lock is taken.
+	# The recovery begins once the lock is taken.
 	sed -n '/= 0$/,$p' "$WORLD/trace" |
 	    sed '/"+OK/q' >"$WORLD/trace.recovery"
 	calls_in "$WORLD/trace.recovery" | grep -v '^clock_nanosleep '
@@ -132,7 +133,7 @@ recovery_point() {
 	attach "$session" -o /dev/null -e "trace=$call" \
 	    -e "inject=$call:signal=KILL:when=$n"
 	locker U
-	# The answers end here unless this recovery needed fewer calls.
+	# The answers end here, unless this recovery needs fewer than N calls.
 	for _ in 1 2 3; do
 		pop_hear '' 2>/dev/null ||
 		    { echo "$call $n" >>"$WORLD/killed"; break; }
@@ -168,8 +169,8 @@ recovery_point() {
 			done 9<"$WORLD/calls"
 		done
 	done
-	# The numbers of reads and waits differ from one recovery to the next,
-	# so some of the points come after its end.
+	# The numbers of reads and waits differ between recoveries, so some
+	# kills come after the end of a recovery.
 	echo "# recovery killed: $(wc -l <"$WORLD/killed") before its end" >&3
 	[ "$(wc -l <"$WORLD/killed")" -ge $((points * 8 / 10)) ]
 	points_are_good "recovery killed" $(long && echo 2000 || echo 20)

@@ -18,14 +18,14 @@ service=pop/mail.kpopd.test
 greeting='2b4f4b20' # "+OK "
 
 # is_krb_error HEX: returns true if these bytes accept the versions and then
-# contain a KRB-ERROR, which is [APPLICATION 30], and no greeting.
+# contain a KRB-ERROR ([APPLICATION 30]) and no greeting.
 is_krb_error() {
 	[[ $1 == 00*7e* && ${1:10:2} == 7e && $1 != *"$greeting"* ]] ||
 	    { echo "the server sent $1"; return 1; }
 }
 
 # is_greeting HEX: returns true if these bytes accept the versions and the
-# ticket, contain no AP-REP, and then begin the greeting.
+# ticket, and the greeting follows at once, without an AP-REP.
 is_greeting() {
 	[[ $1 == 0000000000"$greeting"* ]] ||
 	    { echo "the server sent $1"; return 1; }
@@ -37,9 +37,9 @@ short_deadline() {
 	server_start -t 4:600
 }
 
-# send_at_once: sends standard input by one write, because the server may close
-# the connection before a second one. Prints what the server sends, as
-# hexadecimal digits.
+# send_at_once: sends standard input in one write, because the server may close
+# the connection before a second write. Prints what the server sends, in
+# hexadecimal.
 send_at_once() {
 	local file="$WORLD/at-once"
 	cat >"$file"
@@ -48,8 +48,8 @@ send_at_once() {
 }
 
 # refuses_bytes FILE [ERROR]: sends this AP-REQ. Returns true if the server
-# answers with a KRB-ERROR and logs one line, a refusal with this error of
-# libkrb5.
+# answers with a KRB-ERROR and logs exactly one line: a refusal with this error
+# of libkrb5.
 refuses_bytes() {
 	log_mark
 	run send_at_once < <(versions; framed <"$1"
@@ -60,7 +60,7 @@ refuses_bytes() {
 }
 
 # refuses_ticket SERVICE [ERROR [APREQ-OPTION ...]]: sends an AP-REQ with the
-# test's ticket. Returns true if the server refuses it as in refuses_bytes.
+# test's ticket. Returns true if refuses_bytes does.
 refuses_ticket() {
 	apreq "${@:3}" "$1" >"$WORLD/refused" &&
 	    refuses_bytes "$WORLD/refused" "${2-}"
@@ -234,15 +234,15 @@ wire_text() {
 	    >"$WORLD/skew.conf"
 	server_stop
 	server_env="KRB5_CONFIG=$WORLD/skew.conf" server_start -t 20
-	# The ticket expires while apreq waits. The authenticator is made after
-	# the wait.
+	# The ticket expires while apreq waits. apreq makes the authenticator
+	# after that.
 	realm_login alice -l 4s
 	is_krb_error \
 	    "$({ versions; apreq -w 6 $service | framed; } | wire_hex)"
 	realm_login alice
 	apreq $service >"$WORLD/old"
-	# The authenticator becomes older than the clock skew. The ticket stays
-	# valid.
+	# The authenticator becomes older than the clock skew permits, while the
+	# ticket stays valid.
 	await_second $((EPOCHSECONDS + 2))
 	is_krb_error "$({ versions; framed <"$WORLD/old"; } | wire_hex)"
 	log_has 'refused .*error="Ticket expired"'
@@ -252,18 +252,19 @@ wire_text() {
 # bats test_tags=catalogue:17-2
 @test "kpopd refuses a ticket that is not valid yet, and a postdated ticket that was never validated" {
 	realm_login alice -s 1h -S $service
-	# The clock of apreq is fast because libkrb5 does not use a ticket
+	# apreq sets its clock ahead, because libkrb5 does not use a ticket
 	# before its start time.
 	refuses_ticket $service "Ticket not yet valid" -o 3700
 	# The start time of this ticket is within the clock skew. The ticket
-	# still has the flag "invalid".
+	# still has the flag "invalid", because it was never validated.
 	realm_logout
 	realm_login alice -s 30s -S $service
 	refuses_ticket $service "Ticket has invalid flag set"
 }
 
-# within SECONDS COMMAND ...: runs the command, and again up to nine times if it
-# fails and took SECONDS or longer, because a late attempt shows nothing.
+# within SECONDS COMMAND ...: runs the command. If the command fails and took
+# SECONDS or longer, runs it again, up to nine times, because a late attempt
+# shows nothing.
 within() {
 	local begin
 	for _ in $(seq 10); do
@@ -278,13 +279,14 @@ within() {
 @test "kpopd accepts a client clock that differs by up to five minutes, and refuses a larger difference" {
 	realm_login alice
 	cache_is_old
-	# The time that passes before the server's check makes a fast clock
-	# less wrong, and a slow clock more wrong.
+	# Some time passes before the server checks the time. A fast clock then
+	# differs less, and a slow clock more.
 	takes_ticket $service -o 299
 	within 4 takes_ticket $service -o -296
 	within 4 refuses_ticket $service "Clock skew too great" -o 305
-	# The client's libkrb5 does not use a ticket that begins more than five
-	# minutes after its own clock. So the ticket becomes two seconds old.
+	# The client's libkrb5 does not use a ticket whose start time is more
+	# than five minutes after its own clock. So wait until the ticket is two
+	# seconds old.
 	sleep 2
 	refuses_ticket $service "Clock skew too great" -o -301
 }
@@ -300,7 +302,7 @@ within() {
 	realm_login alice
 	takes_ticket pop/kvno.kpopd.test
 	takes_ticket pop/type.kpopd.test
-	# The realm gets new keys, which the keytab does not have.
+	# The realm gets new keys. The keytab keeps the old ones.
 	admin "cpw -randkey pop/kvno.kpopd.test"
 	admin "cpw -randkey -e $aes256 pop/type.kpopd.test"
 	realm_login alice
@@ -315,8 +317,8 @@ within() {
 	realm_login alice
 	for type in 1 2 3 16 23 99; do
 		apreq $service >"$WORLD/good"
-		# The ticket has the first EncryptedData. Its type is 18, which
-		# is encoded as [0] INTEGER.
+		# The first EncryptedData is in the ticket. Its type is 18,
+		# which is encoded as [0] INTEGER.
 		type=$type perl -0777 -pe '
 		    s/\xa0\x03\x02\x01\K\x12(?=\xa1)/chr $ENV{type}/es
 		' "$WORLD/good" >"$WORLD/bad"
@@ -327,12 +329,12 @@ within() {
 
 # bats test_tags=catalogue:20-5,promise:1
 @test "kpopd refuses principals with odd characters or long names, and logs them in printable characters" {
-	# odd_login NAME: makes the principal, and gets a ticket of it.
+	# odd_login NAME: makes the principal, and gets a ticket for it.
 	odd_login() {
 		realm_logout
 		admin "addprinc -randkey $1"
 		admin "ktadd -k $WORLD/keytabs/odd.keytab $1"
-		# Asks for the service's ticket without a TGT, because the KDC
+		# Ask for the service's ticket without a TGT, because the KDC
 		# refuses the TGT of some of these principals.
 		kinit -k -t "$WORLD/keytabs/odd.keytab" -S $service "$1"
 	}
@@ -409,18 +411,19 @@ within() {
 	done
 }
 
-# all_points SIZE: prints numbers of bytes from 0 to SIZE - 1: each one in the
-# long form; otherwise those of the versions, and every 13th of the rest.
+# all_points SIZE: prints the numbers of bytes from 0 to SIZE - 1 after which to
+# stop. The long form prints all. Otherwise it prints those of the versions and
+# every 13th number of the rest.
 all_points() {
 	seq 0 45
 	seq 46 "$(if long; then echo 1; else echo 13; fi)" $(($1 - 2))
 	echo $(($1 - 1))
 }
 
-# peers_end_early HOW: connects once for each of all_points, sends so many bytes
-# of the exchange, and ends the connection by HOW (tests/programs/peers.pl).
-# Returns true if the server has answered only the versions, which have 36
-# bytes. Sets $points to the number of connections.
+# peers_end_early HOW: makes a connection for each number of all_points, sends
+# that many bytes of the exchange, and ends the connection by HOW
+# (tests/programs/peers.pl). Returns true if the server has answered only the
+# versions, which have 36 bytes. Sets $points to the number of connections.
 peers_end_early() {
 	{ versions; apreq $service | framed; } >"$WORLD/whole"
 	all_points "$(stat -c %s "$WORLD/whole")" >"$WORLD/points"
@@ -462,8 +465,8 @@ peers_end_early() {
 		apreq $service | framed
 		printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'
 	} >"$WORLD/part.3"
-	# A socket pair refuses even the first byte of the answer, which
-	# krb5_recvauth would not notice.
+	# With a socket pair, the kernel refuses even the first byte of the
+	# answer. krb5_recvauth would not notice that.
 	for n in 1 2 3; do
 		env ${SANITIZER-} \
 		    perl "$BATS_TEST_DIRNAME/programs/half-open.pl" \
@@ -514,7 +517,7 @@ kerberos_4=2d455252204b65726265726f732034 # "-ERR Kerberos 4"
 			    between) printf 'KRB5_SENDAUTH_V1.0\0' | framed ;;
 			    after) versions ;;
 			    esac; printf "$text")
-			# The line contains no word of the text.
+			# The log line contains no word of the client's text.
 			log_has "refused peer=127\\.0\\.0\\.1:[0-9]+ reason=\"$reason\"\$"
 			log_count 1 .
 			case $kind in
@@ -552,7 +555,7 @@ kerberos_4=2d455252204b65726265726f732034 # "-ERR Kerberos 4"
 }
 
 @test "kpopd distinguishes AUTH from a Kerberos 4 client even if the word comes in two segments" {
-	# The pauses separate the segments.
+	# The pause puts the bytes into two segments.
 	run wire < <(printf AUTH; sleep 0.3; printf '\r\n')
 	[[ $output == "-ERR this is KPOP"* ]]
 	run wire < <(printf AUTH; sleep 0.3; printf 'V0.1')
@@ -600,8 +603,8 @@ kerberos_4=2d455252204b65726265726f732034 # "-ERR Kerberos 4"
 
 @test "permitted_enctypes in krb5.conf applies however late the client sends its AP-REQ" {
 	realm_login alice
-	# Only the server reads this file. It permits another type than that of
-	# the session key.
+	# Only the server reads this file. It does not permit the type of the
+	# session key.
 	{
 		cat /etc/krb5.conf
 		printf '[libdefaults]\n\tpermitted_enctypes = aes128-cts-hmac-sha256-128\n'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Checks kpopc: its message for each failure, its exit status, and that it
-# passes bytes unchanged.
+# passes on all bytes unchanged.
 
 load helpers/all
 
@@ -20,7 +20,8 @@ teardown() {
 }
 
 # fails STATUS PATTERN KPOPC-ARGUMENT ...: runs kpopc with empty input. Returns
-# true if it ends with this status, after one line that matches the pattern.
+# true if it exits with this status and prints one line that matches the
+# pattern.
 fails() {
 	run kpopc "${@:3}" </dev/null
 	[ "$status" -eq "$1" ] && [ "${#lines[@]}" -eq 1 ] &&
@@ -37,8 +38,8 @@ talk() {
 		2>"$WORLD/errors" || status=$?
 }
 
-# ended STATUS [ERROR]: returns true if the kpopc of talk has ended with this
-# status, and its standard error is exactly this line, or empty.
+# ended STATUS [ERROR]: returns true if the kpopc of talk has exited with this
+# status. Its standard error must be exactly ERROR, or empty without ERROR.
 ended() {
 	[ "$status" -eq "$1" ] &&
 	    [ "$(cat "$WORLD/errors")" = "${2:+kpopc: $2}" ] || {
@@ -49,8 +50,8 @@ ended() {
 }
 
 # last_line_is STATUS LINE KPOPC-ARGUMENT ...: calls talk. Returns true if kpopc
-# ends with this status and LINE is the last of its standard output. Unless the
-# status is 0, LINE is also the only error.
+# exits with this status and LINE is the last line of its standard output.
+# Unless the status is 0, LINE must also be the only error.
 last_line_is() {
 	local error=
 	[ "$1" -eq 0 ] || error="the server answered: $2"
@@ -68,14 +69,14 @@ false_server() {
 	await 5 'ss -Hltn sport = 2000 | grep -q .'
 }
 
-# false_krb5 ANSWER [SIZE]: starts a server that knows no key
+# false_krb5 ANSWER [SIZE]: starts a server that has no key
 # (tests/programs/false-krb5.pl).
 false_krb5() {
 	false_server "perl $BATS_TEST_DIRNAME/programs/false-krb5.pl $*"
 }
 
-# false_pop3 GREETING CAPA AUTH: starts a POP3 server with these answers, each
-# the inside of a Perl string (tests/programs/false-pop3.pl).
+# false_pop3 GREETING CAPA AUTH: starts a POP3 server with these answers
+# (tests/programs/false-pop3.pl). Each is the content of a Perl string.
 false_pop3() {
 	FALSE_GREETING=$1 FALSE_CAPA=$2 FALSE_AUTH=$3 \
 	    false_server "perl $BATS_TEST_DIRNAME/programs/false-pop3.pl"
@@ -87,7 +88,7 @@ false_end() {
 	await 5 '! ss -Hltn sport = 2000 | grep -q .'
 }
 
-# edited_end: ends the man in the middle of edited.
+# edited_end: ends the man in the middle that edited started.
 edited_end() {
 	kill "$middle"
 	await 5 '! ss -Hltn sport = 2110 | grep -q .'
@@ -110,7 +111,7 @@ edited_end() {
 
 @test "kpopc with an expired ticket tells the user to run kinit again" {
 	realm_login alice -l 1s
-	# Longer than the ticket lives.
+	# Wait until the ticket has expired.
 	sleep 2
 	fails 1 '(expired).*kinit again' mail.kpopd.test
 }
@@ -148,9 +149,9 @@ edited_end() {
 	done
 }
 
-# refuser TEXT END: starts a server that writes the text (of printf) and then
-# ends with this shell command. The program has the socket itself; otherwise
-# socat would discard the text if it cannot pass on what kpopc sends.
+# refuser TEXT END: starts a server that writes TEXT (which printf formats) and
+# then runs the shell command END. The program has the socket itself, because
+# socat would discard the text if it could not pass on what kpopc sends.
 refuser() {
 	printf '#!/bin/sh\nprintf -- "%s"\n%s\n' "$1" "$2" >"$WORLD/refuser"
 	chmod 755 "$WORLD/refuser"
@@ -163,8 +164,8 @@ refuser() {
 # bats test_tags=attack:8-2
 @test "kpopc prints the server's refusal before the exchange, escaped, also if the server closes at once" {
 	local end text escape
-	# A server that waits for the client's end, one that closes while kpopc
-	# may be writing, and one that closes at once.
+	# The first server waits for the client's end. The second closes while
+	# kpopc may be writing. The third closes at once.
 	for end in 'cat >/dev/null' 'sleep 0.2' true; do
 		for text in '-ERR [SYS/TEMP] too many\033[31m\r\n' \
 		    '-ERR [SYS/TEMP] too many\r\nmore\r\n' \
@@ -184,7 +185,7 @@ refuser() {
 	commands=("USER alice" "PASS x" STAT QUIT)
 	last_line_is 1 "-ERR [AUTH] this ticket does not open that mailbox" \
 	    mail.kpopd.test
-	# The program may also leave after a refused USER.
+	# The program may also send QUIT after a refused USER.
 	commands=("USER $(printf '%0300d' 1)" QUIT)
 	talk mail.kpopd.test
 	ended 1 "the server answered: -ERR line too long"
@@ -200,7 +201,7 @@ refuser() {
 	ended 1 "the server answered: -ERR [AUTH] STLS comes first here"
 	server_stop
 	server_start
-	# A refusal that a good answer follows is not reported.
+	# A refusal is not reported if a good answer follows it.
 	realm_login bob
 	commands=(NOOP "USER alice" "PASS x" STAT QUIT)
 	talk mail.kpopd.test
@@ -208,7 +209,7 @@ refuser() {
 	    "the server answered: -ERR [AUTH] this ticket does not open that mailbox"
 }
 
-# Another process may write to the same file.
+# kpopc uses one write, because another process may write to the same file.
 @test "kpopc writes an error message in one write" {
 	realm_login bob
 	strace -f -e trace=write -e signal=none -o "$WORLD/writes" \
@@ -232,14 +233,14 @@ refuser() {
 # bats test_tags=attack:8-3
 @test "kpopc ends with status 3 if the server closes the connection before it answers QUIT" {
 	local case command
-	# The message has lines that look like answers.
+	# Some lines of the message look like answers.
 	{
 		from_line
 		printf 'Subject: x\n\n--border\n+1\n+OK bye\n-ERR\n+OK bye\nend\n\n'
 	} | store alice
-	# Each case: commands, and the edit that discards the rest of the
+	# Each case has the commands, and the edit that discards the last
 	# answers. The greeting and the answers to USER and PASS are three
-	# lines. The others are a list, a message, a part of one, or nothing.
+	# lines. The rest is a list, a message, a part of one, or nothing.
 	for case in 'STAT LIST:$_ = "" if /bye/' 'RETR:$_ = "" if $n > 12' \
 	    'RETR:$_ = "" if $n > 8' 'STAT:$_ = "" if $n > 3' \
 	    'RETR:$_ = "" if $n > 7' 'RETR:$_ = "" if $n > 9' \
@@ -327,8 +328,8 @@ refuser() {
 	} | store alice
 	commands=("USER alice" "PASS x" "RETR 1" QUIT)
 	last_line_is 0 "+OK bye, 1 messages left" mail.kpopd.test
-	# All commands are sent at once: others that are refused, then the
-	# login, which may have lower case, blanks and tabs.
+	# The client sends all commands at once: some that are refused, then the
+	# login. The login may have lower case, blanks and tabs.
 	for before in "PASS y" "APOP y" STLS "PASSWORD x" "PASS y|PASS z" \
 	    "QUIT now" "$(printf 'NOOP|%.0s' {1..18})"; do
 		readarray -td '|' commands < <(printf '%s' "$before")
@@ -404,7 +405,7 @@ refuser() {
 	done
 }
 
-# large_mailbox: makes alice's mailbox one message of 20 MB.
+# large_mailbox: makes a mailbox for alice with one message of 20 MB.
 large_mailbox() {
 	{
 		from_line
@@ -466,8 +467,8 @@ large_mailbox() {
 	[[ $output == "kpopc: standard output: No space left on device" ]]
 }
 
-# has_keepalive: returns true if the client's connection probes the server at
-# the latest after two minutes without traffic.
+# has_keepalive: returns true if the client's connection probes the server after
+# two minutes without traffic, or earlier.
 has_keepalive() {
 	ss -Htno dport = 1109 |
 	    grep -Eq 'timer:\(keepalive,(1min|[0-9.]+(sec|ms))'
@@ -505,8 +506,8 @@ has_keepalive() {
 	    "$WORLD/kpopc.err"
 }
 
-# is_printable: returns true if all that the kpopc of talk wrote is printable
-# ASCII, and less than 3000 bytes.
+# is_printable: returns true if everything that the kpopc of talk wrote is
+# printable ASCII, and less than 3000 bytes.
 is_printable() {
 	cat "$WORLD/output" "$WORLD/errors" >"$WORLD/written"
 	tr -d '\r\n' <"$WORLD/written" | refute env LC_ALL=C grep -q '[^ -~]' &&
@@ -514,8 +515,8 @@ is_printable() {
 	    { cat -v "$WORLD/written"; return 1; }
 }
 
-# fails_with_p PATTERN: lets kpopc -p talk with the false server. Returns true
-# if kpopc ends with status 1, its output is printable, and just one line of
+# fails_with_p PATTERN: runs kpopc -p with the false server. Returns true if
+# kpopc exits with status 1, its output is printable, and exactly one line of
 # its errors matches the pattern.
 fails_with_p() {
 	commands=(CAPA "USER alice" "PASS x" QUIT)
@@ -560,7 +561,7 @@ fails_with_p() {
 	false_server "printf +OK_ab"
 	fails_with_p 'the server closed the connection'
 	false_end
-	# The slowness itself is the test: each byte comes in time, the whole
+	# The test needs this slowness: each byte comes in time, but the whole
 	# answer to AUTH does not.
 	false_pop3 "+OK\\r\\n" "+OK\\r\\n.\\r\\n" \
 	    "+ @{[map { sleep 1; syswrite STDOUT, 'A'; '' } 1 .. 60]}"

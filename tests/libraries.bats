@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that clients without Kerberos and clients made of a language's library
-# fetch mail, each as the table in README.md describes.
+# Checks that clients without Kerberos, and clients made with a language's
+# library, fetch mail as the table in README.md describes.
 
 load helpers/all
 
@@ -29,7 +29,8 @@ got() {
 }
 
 # took_all LAYER: returns true if the client has fetched and removed both
-# messages, and the log has a login with this layer. Then stores them again.
+# messages, and the log has a login with this layer. Then stores both messages
+# again for the next client.
 took_all() {
 	got "$WORLD/got"
 	[ ! -s /var/mail/alice ]
@@ -40,8 +41,8 @@ took_all() {
 	log_mark
 }
 
-# client SCRIPT HOW: runs a script of tests/clients, by Python or by Perl. It
-# writes the messages to $WORLD/got.
+# client SCRIPT HOW: runs a script of tests/clients with Python or Perl. The
+# script writes the messages to $WORLD/got.
 client() {
 	local interpreter=/usr/bin/python3
 	[ "${1##*.}" != pl ] || interpreter=perl
@@ -50,7 +51,7 @@ client() {
 	    >"$WORLD/got" 3>&-
 }
 
-# middle_end: ends the man in the middle, and waits for the end of its sessions.
+# middle_end: ends the man in the middle, and waits until its sessions end.
 middle_end() {
 	kill "$middle"
 	middle=
@@ -92,7 +93,8 @@ middle_end() {
 	server_start -p $(tls_options)
 	for script in fetch.py fetch.pl; do
 		port=2110
-		# Net::POP3 ignores the list and sends STLS, which is refused.
+		# Net::POP3 ignores the list of capabilities and sends STLS,
+		# which is refused.
 		edited 2110 '$_ = "" if /^STLS/; s/^\+OK begin TLS/-ERR no TLS/'
 		run client $script stls
 		[ "$status" -ne 0 ]
@@ -124,15 +126,15 @@ middle_end() {
 	done
 }
 
-# give_ticket: copies the test's ticket to alice's home directory, for clients
-# that run as alice.
+# give_ticket: copies the test's ticket to alice's home directory. Clients that
+# run as alice use it.
 give_ticket() {
 	cp "$WORLD/ccache" /home/alice/ccache
 	chown alice /home/alice/ccache
 }
 
 # getmail_poll OPTION …: runs getmail as alice, as README.md describes, with
-# these options of kpopc. It removes the messages that it has fetched.
+# these options of kpopc. getmail removes the messages that it has fetched.
 getmail_poll() {
 	give_ticket
 	rm -rf /home/alice/.config
@@ -151,7 +153,7 @@ getmail_poll() {
 	[options]
 	delete = true
 	END
-	# The loops end with the timeout below.
+	# The timeout below ends these loops.
 	cat >/home/alice/poll <<-END
 	socat UNIX-LISTEN:\$HOME/.kpop,mode=600,unlink-early EXEC:"$KPOPD_BUILD/kpopc $* mail.kpopd.test 1109" &
 	until [ -S ~/.kpop ]; do sleep 0.1; done
@@ -180,8 +182,8 @@ getmail_poll() {
 	took_all confidentiality
 }
 
-# fdm_fetch OPTION …: runs fdm as alice, with kpopc and these options as its
-# connection.
+# fdm_fetch OPTION …: runs fdm as alice. Its connection is kpopc with these
+# options.
 fdm_fetch() {
 	give_ticket
 	cat >/home/alice/fdm.conf <<-END
@@ -207,7 +209,7 @@ fdm_fetch() {
 }
 
 # snail_fetch pop3-use-starttls|nopop3-use-starttls: runs s-nail with or without
-# STLS. It moves the messages to $WORLD/got.
+# STLS. s-nail moves the messages to $WORLD/got.
 snail_fetch() {
 	printf 'set %s\n' v15-compat=y tls-ca-file="$WORLD/tls/ca.pem" \
 	    tls-verify=strict pop3-auth=gssapi "$1" >"$WORLD/mailrc"
@@ -234,8 +236,8 @@ snail_fetch() {
 	spool_is alice one two
 }
 
-# cclient_moves HOW: moves the messages to $WORLD/got by mailutil, which uses
-# c-client, the library of alpine and PHP.
+# cclient_moves HOW: moves the messages to $WORLD/got with mailutil. mailutil
+# uses c-client, the library of alpine and PHP.
 cclient_moves() {
 	local from="{mail.kpopd.test:1109/pop3/$1/user=alice}INBOX"
 	give_ticket
@@ -257,7 +259,7 @@ cclient_moves() {
 	spool_is alice one two
 	server_stop
 	server_start -p -T immediate $(tls_options)
-	# c-client trusts the system's certificate authorities only.
+	# c-client trusts only the system's certificate authorities.
 	authority=/etc/ssl/certs/$(openssl x509 -hash -noout \
 	    -in "$WORLD/tls/ca.pem").0
 	cp "$WORLD/tls/ca.pem" "$authority"
@@ -266,7 +268,7 @@ cclient_moves() {
 }
 
 # play_dialogues KIND [KPOPC]: sends the recorded writes of each client of this
-# kind, through kpopc if it is given.
+# kind, through KPOPC if it is given.
 play_dialogues() {
 	local file
 	for file in "$BATS_TEST_DIRNAME/clients/dialogues"/*-"$1"; do

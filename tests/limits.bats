@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks what a client gets that does not log in: little memory, whatever it
-# sends, and the same answer after the same time for each reason.
+# Checks clients that do not log in. They cause little memory use, whatever they
+# send, and get the same answer after the same time for each reason.
 
 load helpers/all
 
@@ -9,27 +9,28 @@ setup_file() { :; }
 setup() {
 	begin_test
 	realm_login alice
-	# In KiB. A sanitizer's own memory would hide kpopd's.
+	# The limit is in KiB. A sanitizer's own memory would hide kpopd's.
 	most=$([ -n "${SANITIZER-}" ] && echo 10000000 || echo 16384)
 }
 
-# hostile NAME AGAIN: sends standard input, then AGAIN for ever, and reads
-# nothing. Fails if all processes of kpopd together use more than $most.
+# hostile NAME AGAIN: sends standard input, then AGAIN for ever, and does not
+# read the answers. Fails if all processes of kpopd together use more than
+# $most.
 hostile() {
 	await 10 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
 	clients hostile "$1" "$most" "$2" >&3
 }
 
-# after_stls: prints STLS, then standard input as soon as kpopd-tls waits for
-# it; earlier it would be cleartext commands after STLS.
+# after_stls: prints STLS, waits until kpopd-tls waits for input, then prints
+# standard input. Earlier input would be cleartext commands after STLS.
 after_stls() {
 	printf 'STLS\r\n'
 	await 5 'jailed_in tls | grep -q .'
 	cat
 }
 
-# stays_small N: takes N samples of the memory that all processes have for
-# themselves. Returns true if each is at most $most.
+# stays_small N: takes N samples of the private memory of all processes. Returns
+# true if each sample is at most $most.
 stays_small() {
 	local n now largest=0
 	for ((n = 0; n < $1; n++)); do
@@ -40,7 +41,8 @@ stays_small() {
 	[ "$largest" -gt 0 ] && [ "$largest" -le "$most" ]
 }
 
-# bytes DIGITS [N]: prints these bytes, in hexadecimal digits, once or N times.
+# bytes DIGITS [N]: prints the bytes that DIGITS gives in hexadecimal, once or N
+# times.
 bytes() {
 	perl -e 'print pack("H*", shift) x shift' "$1" "${2-1}"
 }
@@ -113,8 +115,8 @@ bytes() {
 	    -t "$WORLD/keytabs/eve@OTHER.TEST.keytab" eve@OTHER.TEST
 	mbox one | store bob
 	server_start
-	# Gets the other realm's ticket; otherwise the first try would include
-	# the time for it.
+	# Get the ticket of the other realm first. Otherwise the first attempt
+	# would include the time for it.
 	KRB5CCNAME=FILE:$WORLD/ccache.eve pop bob QUIT >/dev/null || true
 	clients refusals 30 0.049 2 \
 	    "unknown user:$WORLD/ccache:nobody-of-that-name" \

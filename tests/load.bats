@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Checks that kpopd serves many open sessions, silent peers and thousands of
-# logins, and what each costs. "make load" runs it whole.
+# logins, and measures what each costs. "make load" runs the long form.
 
 load helpers/all
 
@@ -11,7 +11,7 @@ setup_file() {
 	begin_replay_cache
 }
 
-# start_unlimited [KPOPD-OPTION ...]: starts a server without xinetd's limit of
+# start_unlimited [KPOPD-OPTION ...]: starts a server without xinetd's limit on
 # the number of connections.
 start_unlimited() {
 	server_configure "$@"
@@ -38,14 +38,15 @@ setup() {
 
 teardown() {
 	[ -z "$holder" ] || kill "$holder" 2>/dev/null || :
-	# end_test waits for the end of each kpopd, and a listener does not end.
+	# end_test waits until each kpopd has ended, but a listener does not
+	# end.
 	[ "$(sed -n 's/.*wait[[:space:]]*= //p' "$WORLD/xinetd.conf")" = no ] ||
 	    server_stop
 	end_test
 }
 
-# add_users COUNT: adds this number of users, each with a mailbox of 20
-# messages. Writes what the client of user N sends first to $WORLD/hello.N.
+# add_users COUNT: adds COUNT users, each with a mailbox of 20 messages. Writes
+# what the client of user N sends first to $WORLD/hello.N.
 add_users() {
 	local n names=()
 	for n in $(seq "$1"); do
@@ -59,7 +60,8 @@ add_users() {
 	for n in $(seq "$1"); do
 		install -d -o "$((5000 + n))" -g "$((5000 + n))" -m 700 \
 		    "/home/u$n"
-		# Alice may open each mailbox, so that one ticket suffices.
+		# Permit alice to open each mailbox, so that one ticket is
+		# enough.
 		echo alice@KPOPD.TEST >"/home/u$n/.k5login"
 		chown "$((5000 + n))" "/home/u$n/.k5login"
 		install -o "$((5000 + n))" -g mail -m 660 "$WORLD/twenty" \
@@ -73,8 +75,8 @@ add_users() {
 }
 
 # open_connections ADDRESS FILE …: opens a session for each file
-# (tests/programs/sessions.pl), and sets $ready to their number. Sets $holder to
-# the pid of the program, which holds them.
+# (tests/programs/sessions.pl). Sets $ready to their number, and $holder to the
+# pid of the program, which keeps the sessions open.
 open_connections() {
 	coproc MANY {
 		exec perl "$top/tests/programs/sessions.pl" "$@" \
@@ -86,8 +88,8 @@ open_connections() {
 	    { cat "$WORLD/sessions.err" >&2; return 1; }
 }
 
-# end_connections: ends the sessions by QUIT. Sets $bye to the number of those
-# that the server has answered.
+# end_connections: ends the sessions by QUIT. Sets $bye to the number of
+# sessions that got an answer.
 end_connections() {
 	exec {many_in}>&-
 	eval "exec ${MANY[1]}>&-" 2>/dev/null || :
@@ -96,8 +98,8 @@ end_connections() {
 	holder=
 }
 
-# many_sessions: opens many sessions, measures their memory and ends them. A
-# page that several processes share counts for each of them in part.
+# many_sessions: opens many sessions, measures their memory and ends the
+# sessions. If n processes share a page, an nth of it counts for each.
 many_sessions() {
 	local count=20 pid n most=0 each
 	! long || count=200
@@ -129,8 +131,8 @@ many_sessions() {
 	many_sessions
 }
 
-# silent_peers MOST-PROCESSES [wait]: opens connections that send nothing (see
-# tests/programs/clients.pl), and measures a login beside them.
+# silent_peers MOST-PROCESSES [wait]: opens connections that send nothing
+# (tests/programs/clients.pl), and measures a login at the same time.
 silent_peers() {
 	count=60 bound=3
 	! long || count=500 bound=1
@@ -147,7 +149,7 @@ silent_peers() {
 		    "$WORLD/xinetd.conf"
 	done <"$WORLD/shipped"
 	xinetd_run
-	# Ten connections have two processes each, and a session has four.
+	# Ten connections have two processes each, and one session has four.
 	silent_peers 24
 }
 
@@ -164,8 +166,8 @@ silent_peers() {
 	listener=$(pgrep -o -x kpopd)
 	clients flood "$listener" 1 1000 0 $seconds $bound >&3
 	spool_is alice one two
-	# More addresses and connections are measured only, because they can use
-	# all slots.
+	# With more addresses and connections, only measure, because these can
+	# use all slots.
 	long || return 0
 	for many in 1:10000 100:1000 1000:1000 10000:1000 10000:10000; do
 		clients flood "$listener" "${many%:*}" "${many#*:}" 0 10 any >&3
@@ -182,8 +184,8 @@ silent_peers() {
 	silent_peers 1010 wait
 }
 
-# logins COUNT: logs in as alice this number of times, one after the other. Sets
-# $took to the seconds. Fails at the first login that fails.
+# logins COUNT: logs in as alice COUNT times, one after the other. Sets $took to
+# the seconds that this takes. Fails at the first login that fails.
 logins() {
 	local begin=$SECONDS
 	mkdir -p "$WORLD/tickets"
@@ -197,8 +199,8 @@ logins() {
 	took=$((SECONDS - begin))
 }
 
-# all_logged COUNT: returns true if the log has this number of logins and
-# logouts, and no failure.
+# all_logged COUNT: returns true if the log has COUNT logins and logouts, and no
+# failure.
 all_logged() {
 	await 5 \
 	    "[ \"\$(log_lines | grep -ac 'logout .*reason=quit ')\" -eq $1 ]"
@@ -206,7 +208,7 @@ all_logged() {
 	log_lacks 'fatal|failed|refused'
 }
 
-# 200 logins in the short form.
+# The short form runs 200 logins.
 @test "none of ten thousand logins under xinetd fails, and they leave no process, descriptor or file" {
 	count=200
 	! long || count=10000

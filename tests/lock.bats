@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
-# Checks the locks between kpopd and other programs, and the broker, which makes
-# the dotlock and keeps the locks of a session that is killed.
+# Checks the locks between kpopd and other programs. Also checks the broker,
+# which makes the dotlock and keeps the locks of a killed session.
 
 load helpers/all
 
-# The program that locks a file as other programs lock a spool.
+# This program locks a file as other programs lock a spool.
 spool_lock=$BATS_TEST_DIRNAME/programs/spool-lock.pl
 
 setup() {
@@ -26,8 +26,8 @@ teardown() {
 	end_test
 }
 
-# with_locks ORDER COMMAND ...: runs the command while a server with this order
-# of locks runs, then starts the usual server again.
+# with_locks ORDER COMMAND ...: runs the command with a server that uses this
+# order of locks, then starts the usual server.
 with_locks() {
 	server_stop
 	server_start -l "$1"
@@ -36,8 +36,8 @@ with_locks() {
 	server_start
 }
 
-# hold KIND FILE [TEXT]: starts a process that locks the file and, if there is a
-# text, writes it there. Sets $holder to its pid.
+# hold KIND FILE [TEXT]: starts a process that locks the file and writes TEXT
+# there, if TEXT is given. Sets $holder to its pid.
 hold() {
 	rm -f "$WORLD/held"
 	perl "$spool_lock" hold "$@" >"$WORLD/held" 2>&1 3>&- &
@@ -46,7 +46,7 @@ hold() {
 	grep -q held "$WORLD/held"
 }
 
-# release: ends that process, and so releases its lock.
+# release: ends the process of hold, and so releases its lock.
 release() {
 	kill "$holder" 2>/dev/null || true
 	wait "$holder" 2>/dev/null || true
@@ -60,16 +60,16 @@ login_is_refused() {
 	[[ ${lines[-1]} == "-ERR [IN-USE]"* ]] || { echo "$output"; return 1; }
 }
 
-# login_succeeds: logs in as alice. Returns true if that succeeds.
+# login_succeeds: logs in as alice. Returns true if the login succeeds.
 login_succeeds() {
 	forget_index
 	run pop alice QUIT
 	[[ ${lines[-1]} == "+OK bye"* ]] || { echo "$output"; return 1; }
 }
 
-# stop_in_quit CALL N: begins a session that deletes message 1, and stops it at
-# its Nth CALL of QUIT, with strace attached. Sets $session, $monitor and
-# $broker to the pids. The monitor is stopped, too, until monitor_sees.
+# stop_in_quit CALL N: begins a session that deletes message 1, and stops it
+# with strace at its Nth CALL of QUIT. Sets $session, $monitor and $broker to
+# the pids. The monitor is stopped as well, until monitor_sees.
 stop_in_quit() {
 	pop_login alice
 	pop_ask "DELE 1"
@@ -79,8 +79,8 @@ stop_in_quit() {
 	attach "$session" -o "$WORLD/stopped" -e "trace=$1" \
 	    -e "inject=$1:signal=STOP:when=$2"
 	pop_say QUIT
-	# The process's state does not show it, because under strace a process
-	# stops at each system call.
+	# Read strace's output. The process's state does not show this stop,
+	# because under strace a process stops at each system call.
 	await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
 }
 
@@ -116,7 +116,7 @@ has_gids() {
 	with_locks dotlock login_is_refused
 	with_locks fcntl login_succeeds
 	dotlockfile -u /var/mail/alice.lock
-	# The locks of real programs, against the default order.
+	# Test the locks of real programs against the default order.
 	su alice -c 'dotlockfile -l -m'
 	login_is_refused
 	su alice -c 'dotlockfile -u -m'
@@ -128,8 +128,8 @@ has_gids() {
 	login_succeeds
 }
 
-# during_removal COMMAND ...: runs the command while a session, which has taken
-# its locks for QUIT, is stopped. Then lets the session finish.
+# during_removal COMMAND ...: runs the command while a session that has taken
+# its locks for QUIT is stopped. Then lets the session finish.
 during_removal() {
 	local session monitor broker
 	stop_in_quit pwrite64 1
@@ -144,14 +144,14 @@ during_removal() {
 }
 
 # others_wait: returns true if no other program can lock alice's mailbox. Leaves
-# a procmail that waits and delivers the message "late".
+# a procmail that is waiting to deliver the message "late".
 others_wait() {
 	run perl "$spool_lock" try fcntl /var/mail/alice
 	[ "$status" -eq 7 ]
 	run dotlockfile -r 0 -l /var/mail/alice.lock
 	[ "$status" -ne 0 ]
 	run su alice -c 'mutt_dotlock -p -r 0 /var/mail/alice'
-	# The status of mutt_dotlock for a lock of another program.
+	# mutt_dotlock returns this status if another program has the lock.
 	[ "$status" -eq 3 ]
 	make_message late |
 	    strace -q -o "$WORLD/procmail" -e trace=link,linkat \
@@ -195,7 +195,8 @@ others_wait() {
 	pop_hear_end
 	detached
 	grep -q 'openat.*alice\.lock.*O_EXCL' "$WORLD/broker"
-	# The log reads the time zone, and the dotlock needs its directory.
+	# The log reads the time zone, and the broker opens the directory of the
+	# dotlock.
 	grep -o '"[^"]*"' "$WORLD/broker" | grep '/' |
 	    grep -v '^"/var/mail/alice\.lock"$' |
 	    grep -v "users/$uid\"\$" |
@@ -250,14 +251,14 @@ dotlock_is_removed() {
 	echo $dead >/var/mail/alice.lock
 	touch -d '-6 minutes' /var/mail/alice.lock
 	dotlock_is_removed
-	# A new dotlock is obeyed, because its process may live in another PID
+	# A new dotlock is obeyed, because its process may be in another PID
 	# namespace: in a container with the same spool.
 	echo $dead >/var/mail/alice.lock
 	dotlock_is_obeyed
 	echo $$ >/var/mail/alice.lock
 	touch -d '-1 hour' /var/mail/alice.lock
 	dotlock_is_obeyed
-	# A dotlock without a pid.
+	# This dotlock has no pid.
 	echo >/var/mail/alice.lock
 	dotlock_is_obeyed
 	touch -d '-6 minutes' /var/mail/alice.lock
@@ -271,8 +272,8 @@ dotlock_is_removed() {
 	for taker in pop dotlockfile; do
 		mbox one two three | store alice
 		stop_in_quit pwrite64 1
-		# Other programs read the first line only, and wait while its
-		# process lives.
+		# Other programs read only the first line, and wait while the
+		# process in it lives.
 		[ "$(head -n 1 /var/mail/alice.lock)" = "$broker" ]
 		[[ $(tail -n 1 /var/mail/alice.lock) == \
 		    "mail.kpopd.test $boot "* ]]
@@ -294,8 +295,8 @@ dotlock_is_removed() {
 }
 
 # keeps_lock_file REASON: logs in as alice. Returns true if the mailbox cannot
-# be opened, the log has the reason once, and alice.lock and the mailbox have
-# not changed.
+# be opened, the log has the reason once, and alice.lock and the mailbox are
+# unchanged.
 keeps_lock_file() {
 	local was now
 	was=$(stat -c '%i %s %Y %u' /var/mail/alice.lock)
@@ -358,7 +359,7 @@ keeps_lock_file() {
 	rm /var/mail/alice.lock
 }
 
-# has_dotlock: removes a message of alice. Returns true if her dotlock is in
+# has_dotlock: removes a message of alice. Returns true if alice's dotlock is in
 # /var/mail during the removal.
 has_dotlock() {
 	during_removal true
@@ -416,8 +417,8 @@ has_dotlock() {
 	log_lacks 'what="making the dotlock"'
 }
 
-# add_waiter KIND: starts a process that waits for this lock of alice's mailbox,
-# then writes the mailbox's subjects and the unfinished journals to
+# add_waiter KIND: starts a process that waits for this lock of alice's mailbox.
+# The process then writes the mailbox's subjects and the unfinished journals to
 # $WORLD/KIND.found.
 add_waiter() {
 	perl "$spool_lock" wait "$1" /var/mail/alice "$(kept)" \
@@ -425,8 +426,8 @@ add_waiter() {
 	waiters+=($!)
 }
 
-# is_waiting PID KIND: returns true if the process waits for the lock. For a
-# dotlock it tries again and again, as soon as it has opened the mailbox.
+# is_waiting PID KIND: returns true if the process waits for the lock. A process
+# that waits for a dotlock tries repeatedly once it has opened the mailbox.
 is_waiting() {
 	case $2 in
 	fcntl) grep -q -- "-> .*POSIX .* $1 " /proc/locks ;;
@@ -435,7 +436,7 @@ is_waiting() {
 	esac
 }
 
-# kill_point CALL N: kills the session alone at its Nth CALL of QUIT, while
+# kill_point CALL N: kills only the session, at its Nth CALL of QUIT, while
 # three programs wait for its three locks. Returns true if each program gets its
 # lock after the removal is finished.
 kill_point() {
@@ -466,8 +467,8 @@ kill_point() {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	server_stop
 	server_start -l fcntl,flock,dotlock
-	# The removal is decided when the journal has its name. The third fsync
-	# is the mailbox's, the fourth that of the journal's next name.
+	# The removal is decided when the journal gets its name. The third fsync
+	# is the mailbox's. The fourth is for the journal's next name.
 	for _ in $(seq "$(long && echo 40 || echo 1)"); do
 		for point in "fsync 2" "fsync 3" "fsync 4" "ftruncate 1" \
 		    "unlinkat 2"; do
@@ -480,7 +481,7 @@ kill_point() {
 
 @test "kpopd waits for a lock that another program releases within ten seconds" {
 	dotlockfile -l /var/mail/alice.lock
-	# Long enough for several tries of the broker.
+	# The pause is long enough for several attempts of the broker.
 	(sleep 2; rm /var/mail/alice.lock) 3>&- &
 	login_succeeds
 }
@@ -550,8 +551,8 @@ kill_point() {
 }
 
 # during_takeover COMMAND ...: runs the command while a login of alice waits for
-# another session of hers, whose lock a process of the test holds. Then releases
-# that lock. Writes the answers of the login to $WORLD/answers.
+# another session of alice, whose lock a process of the test holds. Then
+# releases that lock. Writes the answers of the login to $WORLD/answers.
 during_takeover() {
 	local login
 	run pop alice QUIT
@@ -569,7 +570,7 @@ during_takeover() {
 	cat "$WORLD/answers"
 }
 
-# replace_mailbox: renames another mailbox, of two messages, to alice's spool.
+# replace_mailbox: renames a new mailbox with two messages to alice's spool.
 replace_mailbox() {
 	mbox new newer >/var/mail/alice.new
 	chown alice:mail /var/mail/alice.new
@@ -585,7 +586,7 @@ replace_mailbox() {
 	grep -q '^+OK 3 [1-9]' "$WORLD/answers"
 }
 
-# make_maildir: makes alice a Maildir with one message.
+# make_maildir: makes a Maildir for alice with one message.
 make_maildir() {
 	su alice -c 'mkdir -p ~/Maildir/new ~/Maildir/cur ~/Maildir/tmp'
 	make_message one >/home/alice/Maildir/new/1.one

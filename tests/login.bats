@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks USER and PASS: which principal opens which mailbox, and what kpopd logs
-# about it.
+# Checks USER and PASS: which principal opens which mailbox, and what kpopd
+# logs.
 
 load helpers/all
 
@@ -13,8 +13,8 @@ teardown() {
 
 refused="-ERR [AUTH] this ticket does not open that mailbox"
 
-# session USER KPOPC-ARGUMENT ...: has a session by a kpopc with these options
-# and this host.
+# session USER KPOPC-ARGUMENT ...: runs a session through kpopc with these
+# options and this host.
 session() {
 	printf '%s\r\n' "USER $1" "PASS x" QUIT | kpopc "${@:2}"
 }
@@ -190,7 +190,7 @@ refuses() {
 	run pop alice QUIT
 	[[ $output == *"+OK bye"* ]]
 	server_stop
-	# A part of a realm's name is another name.
+	# A part of a realm's name does not match.
 	server_start -r OTHER,TEST,KPOPD.TES,KPOPD.TEST.
 	refuses alice
 	realm_login alice

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Checks that state belongs to one mailbox of one user, and that an unfinished
-# removal is finished in its own mailbox only.
+# removal is finished only in its own mailbox.
 
 load helpers/all
 
@@ -33,7 +33,7 @@ teardown() {
 }
 
 # interrupt_removal STATE: kills kpopd while it removes the first of alice's
-# four messages, in the state j or j.cut.
+# four messages. STATE is the name of the journal then, j or j.cut.
 interrupt_removal() {
 	local call=fsync n=3
 	[ "$1" = j ] || { call=ftruncate n=1; }
@@ -54,7 +54,7 @@ hide_spool() {
 	touch "$WORLD/mounted"
 }
 
-# show_spool: ends hide_spool.
+# show_spool: undoes hide_spool.
 show_spool() {
 	await 5 "umount /var/mail"
 	rm "$WORLD/mounted"
@@ -147,8 +147,8 @@ recover() {
 		serve -l fcntl -m 'maildir:~/Maildir'
 		pop alice QUIT | grep '^+OK 0 messages'
 		serve -l fcntl
-		# One run recovers the mailboxes of all services, whatever its
-		# own -m is.
+		# One run recovers the mailboxes of all services, whatever -m
+		# the run is given.
 		run recover -l fcntl -m 'maildir:~/Maildir'
 		[ "$status" -eq 0 ]
 		[[ $output == *"alice (/var/mail/alice): removal finished"* ]]
@@ -156,8 +156,8 @@ recover() {
 	done
 }
 
-# second_server MAILBOXES: starts a second server on port 1110, like the first
-# one but for its -m.
+# second_server MAILBOXES: starts a second server on port 1110. It differs from
+# the first one only in its -m.
 second_server() {
 	sed -e "s/1109/1110/; s, -m [^ ]*,,; s,-d $state,& -m $1," \
 	    "$WORLD/xinetd.conf" >"$WORLD/xinetd2.conf"
@@ -166,7 +166,7 @@ second_server() {
 	await 5 'ss -Hltn sport = 1110 | grep -q .'
 }
 
-# second_pop: has a session of alice with the second server.
+# second_pop: runs a session of alice with the second server.
 second_pop() {
 	kpopc mail.kpopd.test 1110 \
 	    < <(printf '%s\r\n' "USER alice" "PASS x" QUIT)
@@ -199,8 +199,7 @@ second_server_stop() {
 	mount --bind /var/mail /srv/mail-mounted
 	for in in j j.cut; do
 		interrupt_removal $in
-		# The second server finds the whole directory under another
-		# path.
+		# The second server finds the same directory under another path.
 		second_server mbox:/srv/mail-mounted/%u
 		run second_pop
 		[[ $output == *"+OK 3 messages"* ]] ||
@@ -295,8 +294,8 @@ second_server_stop() {
 	spool_is alice two three four
 }
 
-# remove_user USER: removes the user with the home directory. userdel needs that
-# no process of the user is left.
+# remove_user USER: removes the user and the home directory. userdel needs that
+# no process of the user runs.
 remove_user() {
 	await 5 "! pgrep -u $1 >/dev/null"
 	userdel -r "$1" 2>/dev/null
@@ -331,7 +330,8 @@ remove_user() {
 	interrupt_removal j
 	mv "$(kept)/j" "$WORLD/j"
 	pop alice QUIT
-	# The session's broker would finish the removal.
+	# Wait until the session's broker has ended, because it would finish the
+	# removal.
 	await 5 '! pgrep -u alice -x kpopd >/dev/null'
 	mv "$WORLD/j" "$(kept)/j"
 	echo "nobody-at-all mbox:/var/mail/%u" >"$state/users/$uid.mailboxes"
@@ -400,7 +400,7 @@ remove_user() {
 	touch "$state/users/$uid/session"
 	chown -R alice: "$state/users/$uid"
 	: >"$WORLD/has-lock"
-	# The lock lasts until the teardown kills this process.
+	# The process holds the lock until the teardown kills it.
 	perl -e 'use Fcntl; $| = 1;
 	    open F, "+<", shift or die;
 	    $lock = pack "s s l! l! i", F_WRLCK, 0, 0, 0, 0;
@@ -438,8 +438,8 @@ remove_user() {
 			log_has 'failed .*mounted\?'
 			pop alice QUIT | grep '^+OK 1 messages'
 		done
-		# After its user has removed it the Maildir is empty, in another
-		# home directory too, unless it has been made again.
+		# If the user has removed the Maildir, it is empty. It is also
+		# empty in another home directory, unless it was made again.
 		rm -r "$box"
 		pop alice QUIT | grep '^+OK 0 messages'
 		[ "$which" = maildir ] || continue

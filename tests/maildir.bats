@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Checks how kpopd serves a Maildir, in which other programs deliver and rename
-# at any time without locks. quota.bats checks the quota.
+# at any time without locks. quota.bats tests the quota.
 
 load helpers/all
 
@@ -38,7 +38,8 @@ fill() {
 }
 
 # fill_many COUNT FORMAT: adds small messages to the Maildir. Their subjects are
-# the numbers from 1 to COUNT, their files printf's FORMAT of these.
+# the numbers from 1 to COUNT. printf makes their file names from FORMAT and
+# these numbers.
 fill_many() {
 	as_alice perl -e '
 	    my ($maildir, $count, $format) = @ARGV;
@@ -60,7 +61,7 @@ has() {
 	done
 }
 
-# wire_size FILE ...: prints the size of these files in POP3.
+# wire_size FILE ...: prints the total size of these files in POP3.
 wire_size() {
 	sed 's/$/\r/' "$@" | wc -c
 }
@@ -211,7 +212,7 @@ wire_size() {
 	spool_kept
 	run pop alice STAT "DELE 1" QUIT
 	[[ $output == *"+OK 1 "*"+OK bye, 0 messages left" ]]
-	# Only the message is gone, and new has other times.
+	# Only the message was removed, and only new has other times.
 	diff <(grep -v '\.one\|^\./new ' <<<"$spool_then") \
 	    <(spool_now | grep -v '^\./new ')
 	log_has 'skipped .*files=6 reason="not a regular file, not readable, or a control character in the name"'
@@ -239,7 +240,7 @@ wire_size() {
 	chown root "$box"/new/*.two
 	run pop alice STAT QUIT
 	[[ $output == *"+OK 1 "* ]]
-	# The second login finds a directory whose fingerprint is stable.
+	# Wait until the directory has a stable fingerprint.
 	touch -d '1 hour ago' "$box/new"
 	await 5 \
 	    '[ "$(($(date +%s%N) - $(stat -c %.9Z "$box/new" | tr -d .)))" -gt 100000000 ]'
@@ -250,15 +251,15 @@ wire_size() {
 	[[ $output == *"+OK 2 "* ]]
 }
 
-# change_in_place NAME: appends ten lines to the message's file. Copies the new
-# message to $WORLD/changed.
+# change_in_place NAME: appends ten lines to the message's file. Copies the
+# changed message to $WORLD/changed.
 change_in_place() {
 	{ cat "$box"/*/*."$1"* && seq 10; } >"$WORLD/changed"
 	seq 10 | as_alice sh -c 'cat >>"$1"' sh "$box"/*/*."$1"*
 }
 
-# gets_changed NUMBER: returns true if RETR announces the size of the message
-# $WORLD/changed, and sends all of it and the dot.
+# gets_changed NUMBER: returns true if RETR announces the size of the message in
+# $WORLD/changed, and sends all of it and the final dot.
 gets_changed() {
 	pop_ask "RETR $1" "^\+OK $(wire_size "$WORLD/changed") octets"
 	lines=()
@@ -318,7 +319,7 @@ gets_changed() {
 	pop_login alice
 	pop_ask "RETR 1"
 	for n in $(seq 10); do pop_hear ''; done
-	# The size stays the same, so that only the file's times change.
+	# The size stays the same, so only the file's times show the change.
 	printf b | as_alice dd of="$box/new/1.big" bs=1 seek=50000000 \
 	    conv=notrunc status=none
 	timeout 20 cat <&"$pop_in" | tail -c 100 >"$WORLD/rest"
@@ -343,7 +344,7 @@ gets_changed() {
 	    "lowerdir=$WORLD/lower,upperdir=$upper/files,workdir=$upper/work"
 	make_message four |
 	    as_alice tee "$box/new/1800000000.M1P1.four" >/dev/null
-	# Otherwise this would test nothing.
+	# The test needs an overlay on which these device numbers differ.
 	[ "$(stat -c %d "$box"/new/*.one)" != "$(stat -c %d "$box/new")" ]
 	for again in 1 2; do
 		pop_login alice
@@ -373,7 +374,7 @@ gets_changed() {
 		[[ $output == *"+OK 1000 "*"Subject: $n"* &&
 		    $output == *"+OK bye, 1000 messages left" ]]
 	done
-	# The program has not stopped by itself.
+	# The program still runs, so it has changed flags until now.
 	kill -0 $reader
 	touch "$box/stop"
 	wait $reader

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks how kpopd serves an mbox spool: that messages stay byte for byte, which
-# files it refuses, and how it locks.
+# Checks how kpopd serves an mbox spool: it sends messages byte for byte,
+# refuses some files, and locks the spool.
 
 load helpers/all
 
@@ -25,8 +25,8 @@ teardown() {
 	pop alice LIST QUIT >"$WORLD/list"
 	for n in $(seq "$count"); do
 		retrieve "$n" >"$WORLD/out"
-		# A client gets the bytes of the spool between the From_ lines,
-		# with CRLF for LF.
+		# A client gets the spool's bytes between the From_ lines, with
+		# CRLF instead of LF.
 		perl -0777 -ne 'BEGIN { $n = shift }
 		    @m = split /(?:\A|(?<=\n\n)|(?<=\n\r\n))From a\n/;
 		    $_ = $m[$n]; s/\r?\n\z//; s/(?<!\r)\n/\r\n/g; print' \
@@ -49,7 +49,7 @@ teardown() {
 	[ "$(cat "$WORLD/sum")" = \
 	    "$({ head -c 104857600 /dev/zero | tr '\0' .; printf '\r\n'; } |
 		sha256sum)" ]
-	# In one session kpopd scans all of the mailbox, and sends it.
+	# In this one session kpopd scans all of the mailbox and sends it.
 	forget_index
 	pop_login alice
 	pop_say "RETR 1"
@@ -111,7 +111,7 @@ without_body() {
 }
 
 # serves_without_body NUMBER NAME: returns true if RETR and TOP send the header
-# and the empty line that ends it, and if LIST gives their size.
+# and the empty line that ends it, and LIST reports their size.
 serves_without_body() {
 	without_body "$2" | sed 's/$/\r/' >"$WORLD/wanted"
 	printf '%s\r\n' "USER alice" "PASS x" "LIST $1" "RETR $1" "TOP $1 0" \
@@ -145,7 +145,7 @@ serves_without_body() {
 		for i in 1 2 3 4; do serves_without_body "$i" "m$i"; done
 		[ "$round" != new ] || pop alice UIDL QUIT >"$WORLD/ids"
 	done
-	# Neither removals nor deliveries around a message change it.
+	# Removals and deliveries before and after a message do not change it.
 	run pop alice "DELE 2" "DELE 4" QUIT
 	[[ $output == *"+OK bye, 2 messages left" ]]
 	without_body m5 | deliver alice
@@ -206,8 +206,8 @@ serves_without_body() {
 	spool_is alice two
 }
 
-# with_planted [FIELD]: prints a message, with this field in its header, whose
-# body contains a forged message with a From_ line.
+# with_planted [FIELD]: prints a message with FIELD in its header. Its body
+# contains a forged message with a From_ line.
 with_planted() {
 	cat <<-END
 	Received: from outside
@@ -231,7 +231,7 @@ with_planted() {
 @test "a From_ line inside a message's Content-Length does not begin a message" {
 	with_planted $'Content-Length: 500\n' | deliver alice
 	make_message two | deliver alice
-	# Procmail has corrected the length, and has not quoted the From_ lines.
+	# Procmail has corrected the length and has not quoted the From_ lines.
 	[ "$(grep -c '^From ' /var/mail/alice)" -eq 4 ]
 	[ "$(sed -n 's/^Content-Length: *//p' /var/mail/alice)" \
 	    -eq "$(with_planted | sed '1,/^$/d' | wc -c)" ]
@@ -259,7 +259,8 @@ with_planted() {
 	# kpopd does not use the index of the other format.
 	run pop alice STAT QUIT
 	[[ $output == *"+OK 3 messages"* ]]
-	# Procmail's -Y ignores Content-Length, too, and quotes the From_ lines.
+	# With -Y, procmail also ignores Content-Length, and quotes the From_
+	# lines.
 	rm /var/mail/alice
 	with_planted $'Content-Length: 1\n' |
 	    procmail -Y -f sender@kpopd.test -d alice
@@ -377,7 +378,7 @@ with_planted() {
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
 	pop_say "PASS x"
-	# Only time shows that no answer comes.
+	# A pause is the only way to show that no answer comes.
 	pop_patience=1 refute pop_hear '' 2>/dev/null
 	printf 'rom b\nSubject: late\n\nlate\n\n' >>/var/mail/alice
 	locker U
@@ -432,7 +433,8 @@ with_planted() {
 	for i in $(seq 10); do
 		{
 			printf 'USER alice\r\nPASS x\r\nDELE 2\r\n'
-			# The mailbox stays in use until all others are refused.
+			# Keep the mailbox in use until all other sessions are
+			# refused.
 			await 60 '[ -e "$WORLD/quit" ]'
 			printf 'QUIT\r\n'
 		} 3>&- | kpopc mail.kpopd.test >"$WORLD/ten.$i" 3>&- 2>&1 &

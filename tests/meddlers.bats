@@ -29,15 +29,16 @@ meddle() {
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }
 
-# meddle_end: ends the man in the middle. Fails if the program reported errors.
+# meddle_end: ends the man in the middle. Fails if its program has reported
+# errors.
 meddle_end() {
 	kill "$middle"
 	await 5 '! ss -Hltn sport = 2110 | grep -q .'
 	[ ! -s "$WORLD/middle.err" ] || { cat "$WORLD/middle.err"; return 1; }
 }
 
-# serve_layer tokens|records: starts a server for the layer of GSSAPI or TLS.
-# Sets $options to kpopc's options for it.
+# serve_layer tokens|records: starts a server for the GSSAPI layer (tokens) or
+# for TLS (records). Sets $options to kpopc's options for it.
 serve_layer() {
 	if [ "$1" = tokens ]; then
 		options=-p
@@ -48,16 +49,16 @@ serve_layer() {
 	fi
 }
 
-# session_on_2110 KPOPC-OPTION ...: has a session on port 2110 that marks a
-# message. Returns kpopc's status.
+# session_on_2110 KPOPC-OPTION ...: runs a session through port 2110 that marks
+# a message. Returns kpopc's status.
 session_on_2110() {
 	printf '%s\r\n' "USER alice" "PASS x" "DELE 1" "RETR 2" QUIT |
 	    timeout 20 "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 2110 \
 		2>"$WORLD/errors"
 }
 
-# ends_with STATUS KPOPC-OPTION ...: has such a session. Returns true if kpopc's
-# status matches the pattern STATUS. Sets $output to what kpopc printed.
+# ends_with STATUS KPOPC-OPTION ...: runs such a session. Returns true if
+# kpopc's status matches the pattern STATUS. Sets $output to what kpopc printed.
 ends_with() {
 	local expected=$1
 	shift
@@ -77,8 +78,8 @@ ends_with() {
 			mbox one two three | store alice
 			spool_keep
 			meddle 2110 $kind up $how
-			# With tokens kpopc only notices the connection's end,
-			# by a FIN or a reset.
+			# With tokens, kpopc only notices that the connection
+			# ends, by a FIN or a reset.
 			status_expected=3
 			[ $kind = records ] || status_expected='[03]'
 			ends_with "$status_expected" $options
@@ -99,8 +100,8 @@ ends_with() {
 		serve_layer $kind
 		for how in twice left_out late flipped huge empty clear half \
 		    none length_only alert; do
-			# kpopc cannot distinguish an end between two tokens
-			# from the server's.
+			# If the connection ends between two tokens, kpopc
+			# cannot tell whether the server has ended it.
 			[ $kind$how != tokensnone ] || continue
 			[ $kind = records ] || [ $how != alert ] || continue
 			mbox one two three | store alice
@@ -126,7 +127,7 @@ ends_with() {
 	certificates=$(openssl s_client -connect 127.0.0.1:1109 </dev/null \
 	    2>&1 | grep -c 'BEGIN CERTIFICATE')
 	[ "$certificates" -ge 1 ]
-	# Each value is an expression of Perl.
+	# Each value is a Perl expression.
 	local -A hellos=(
 		[sslv2]='"\x80\x2e\1\0\2\0\x15\0\0\0\x10" . "x" x 100'
 		[record_too_large]='"\x16\3\1\xff\xff" . "x" x 65535'
@@ -172,27 +173,27 @@ ends_with() {
 	before=$(field "$tls" VmRSS | tr -dc 0-9)
 	for _ in 1 2 3 4 5 6 7 8; do
 		for _ in $(seq 50); do
-			# s_client takes one command from each read.
+			# s_client accepts only one command from each read.
 			echo K >&"$keys"
 			echo k >&"$keys"
 		done
 		printf 'NOOP\r\n' >&"$keys"
 	done
-	# s_client discards what it reads in the same piece as a command of its
-	# own, so CAPA is repeated until s_client reads it alone.
+	# s_client discards everything that it reads together with one of its
+	# own commands. So CAPA is repeated until s_client reads it separately.
 	await 50 'printf "CAPA\r\n" >&"$keys"
 	    grep -aq "^SASL" "$WORLD/answers"'
 	echo "$(grep -ac KEYUPDATE "$WORLD/answers") updates, $before KB," \
 	    "then $(field "$tls" VmRSS)"
-	# A sanitizer keeps what was freed.
+	# A sanitizer keeps memory that was freed.
 	[ -n "${SANITIZER-}" ] ||
 	    [ "$(field "$tls" VmRSS | tr -dc 0-9)" -lt $((before + 1024)) ]
 	exec {keys}>&-
 }
 
-# layers_open: begins a session with GSSAPI in TLS, in which message 1 is
-# marked. The answers are in $WORLD/answers. Sets $tls and $relay to the pids of
-# kpopd-tls and the relay.
+# layers_open: begins a session with a GSSAPI layer inside TLS, and marks
+# message 1. The answers are in $WORLD/answers. Sets $tls and $relay to the pids
+# of kpopd-tls and the relay.
 layers_open() {
 	in_the_middle 2110
 	: >"$WORLD/answers"
@@ -205,8 +206,8 @@ layers_open() {
 	[ -n "$tls" ] && [ -n "$relay" ]
 }
 
-# layers_close: ends that session and waits for the end of all its processes.
-# Returns true if no message was removed.
+# layers_close: ends that session and waits until all its processes end. Returns
+# true if no message was removed.
 layers_close() {
 	exec {commands}>&-
 	kill "$middle"
@@ -235,8 +236,8 @@ channel_of() {
 		channel=$(channel_of "${!who}")
 		[ -n "$channel" ]
 		log_mark
-		# Priority 8 is the emergency of another facility, which syslogd
-		# shows to every user.
+		# Priority 8 is "emergency" in another facility. syslogd shows
+		# such a line to every user.
 		captive "${!who}" "sendto $channel l"$'\x08'"failed 30 64 0 0" \
 		    "sendto $channel l"$'\x06'"login 30 64 0 0" \
 		    "sendto $channel l"$'\x06'"logout 30 64 0 0" \
@@ -255,7 +256,7 @@ channel_of() {
 		log_has 'fatal .*logged a forbidden event: login'
 		log_has 'fatal .*logged a forbidden event: logout'
 		log_has 'fatal .*logged a forbidden event: \.\./refused'
-		# The monitor has no message of this kind.
+		# The monitor does not accept a message of this kind.
 		captive "${!who}" "sendto $channel Login 6 64 0 0" || :
 		log_has 'fatal .*sent a malformed message, and was killed'
 		layers_close
@@ -275,7 +276,7 @@ channel_of() {
 	server_start -p $(tls_options)
 	spool_keep
 	for who in tls relay; do
-		# A sanitizer would report SEGV.
+		# In a sanitizer build, SEGV would only cause a report.
 		for signal in KILL TERM \
 		    $([ -n "${SANITIZER-}" ] || echo SEGV); do
 			layers_open
@@ -323,7 +324,7 @@ channel_of() {
 }
 
 # false_tls HOW: writes the program that is mounted over kpopd-tls
-# (tests/programs/false-tls.pl). Its process has kpopd-tls's name.
+# (tests/programs/false-tls.pl). Its process is named kpopd-tls.
 false_tls() {
 	cat >"$WORLD/false-tls" <<-END
 	#!/usr/bin/perl
@@ -334,7 +335,7 @@ false_tls() {
 	chmod 755 "$WORLD/false-tls"
 }
 
-# pop_as_bob: has a session of bob by AUTH GSSAPI with bob's ticket.
+# pop_as_bob: runs a session of bob by AUTH GSSAPI with bob's ticket.
 pop_as_bob() {
 	printf '%s\r\n' "USER bob" "PASS x" QUIT |
 	    KRB5CCNAME=FILE:$WORLD/ccache.bob kpopc -p mail.kpopd.test 1109
@@ -348,7 +349,7 @@ pop_as_bob() {
 	KRB5CCNAME=FILE:$WORLD/ccache.bob realm_login bob
 	for name in size_255 size_65 half dies killed channel question large \
 	    empty flood commands; do
-		# This keeps the inode, which is mounted.
+		# This rewrites the file in place, because its inode is mounted.
 		false_tls $name
 		server_start -p -t 2:20 $(tls_options)
 		log_mark

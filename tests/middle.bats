@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Checks clients and kpopd against a man in the middle, who begins TLS with the
+# Checks clients and kpopd against a man in the middle. He begins TLS with the
 # server himself, edits the server's lines or has a certificate.
 
 load helpers/all
@@ -28,15 +28,15 @@ middle_end() {
 	await 5 '! ss -Hltn sport = 2110 | grep -q .'
 }
 
-# serve_in_the_middle KPOPD-OPTION ...: starts a server with the layers of
-# GSSAPI and TLS, and a man in the middle on port 2110.
+# serve_in_the_middle KPOPD-OPTION ...: starts a server that offers TLS and
+# GSSAPI layers, and a man in the middle on port 2110.
 serve_in_the_middle() {
 	server_start -p "$@" $(tls_options)
 	in_the_middle 2110
 }
 
-# middle_sees_no_mail: returns true if the man in the middle has seen how the
-# client authenticates, and neither a later command nor mail.
+# middle_sees_no_mail: returns true if the man in the middle has seen the
+# client's AUTH GSSAPI, but no later command and no mail.
 middle_sees_no_mail() {
 	local commands='(STAT|RETR 1|DELE 1|TOP 1 \d+|QUIT)\r'
 	grep -aq '^AUTH GSSAPI' "$WORLD/seen" &&
@@ -49,8 +49,8 @@ middle_sees_mail() {
 	grep -aq 'one line 1' "$WORLD/seen.back"
 }
 
-# inc PORT OPTION ...: lets nmh fetch alice's mail. Returns true if it got both
-# messages.
+# inc PORT OPTION ...: fetches alice's mail with nmh's inc. Returns true if inc
+# got both messages.
 inc() {
 	printf 'Path: %s/Mail\n' "$WORLD" >"$WORLD/mh_profile"
 	mkdir -p "$WORLD/Mail/inbox"
@@ -88,8 +88,8 @@ pop3test_is_done() {
 	grep -aq '^+OK bye' "$WORLD/pop3test" || ! pgrep -x pop3test >/dev/null
 }
 
-# pop3test PORT OPTION ...: runs pop3test as alice. It ends at the end of its
-# standard input, so that stays open until pop3test is done.
+# pop3test PORT OPTION ...: runs pop3test as alice. pop3test ends at the end of
+# its standard input, so its input stays open until it is done.
 pop3test() {
 	: >"$WORLD/pop3test"
 	{
@@ -108,7 +108,8 @@ pop3test() {
 	    { echo "$output"; return 1; }
 	log_has 'login .*layer=tls\+confidentiality '
 	middle_sees_no_mail
-	# Its default maximum is below the strength of confidentiality.
+	# By default, pop3test's maximum strength is below that of
+	# confidentiality.
 	run pop3test 2110 -m GSSAPI
 	[[ $output == *"+OK 2 messages"*"one line 3"* ]] ||
 	    { echo "$output"; return 1; }
@@ -126,16 +127,17 @@ pop3test() {
 	log_has 'refused .*reason="GSSAPI" error="Incorrect channel bindings were supplied"'
 }
 
-# talk KPOPC-OPTION ...: runs kpopc through port 2110, with standard error to
-# $WORLD/errors.
+# talk KPOPC-OPTION ...: runs kpopc through port 2110. Its standard error goes
+# to $WORLD/errors.
 talk() {
 	printf '%s\r\n' "USER alice" "PASS secret" STAT QUIT |
 	    timeout 20 "$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 2110 \
 		2>"$WORLD/errors"
 }
 
-# ends STATUS TEXT KPOPC-OPTION ...: calls talk. Returns true if kpopc ends with
-# this status and prints the text. Sets $output and $errors to its two outputs.
+# ends STATUS TEXT KPOPC-OPTION ...: calls talk. Returns true if kpopc exits
+# with this status and prints TEXT. Sets $output and $errors to kpopc's two
+# outputs.
 ends() {
 	run talk "${@:3}"
 	errors=$(cat "$WORLD/errors")
@@ -146,8 +148,8 @@ ends() {
 @test "kpopc -p rejects a login before the server has proven its identity, and an altered offer of layers" {
 	local n
 	server_start -p
-	# The login comes before any token, in place of the server's proof, and
-	# in place of its offer.
+	# The forged login comes before any token, instead of the server's
+	# proof, or instead of the server's offer.
 	for n in 2 3 4; do
 		edited 2110 '$_ = "+OK 2 messages\r\n" if $n == '$n
 		ends 1 \
@@ -193,8 +195,8 @@ ends() {
 	done
 }
 
-# certificate NAME: makes a certificate of the authority for this host name,
-# $WORLD/tls/NAME.pem, and its key, NAME.key.
+# certificate NAME: makes a certificate for this host name, signed by the test's
+# authority. Writes it to $WORLD/tls/NAME.pem, and its key to NAME.key.
 certificate() (
 	cd "$WORLD/tls"
 	openssl req -newkey rsa:2048 -nodes -subj "/CN=$1" \
@@ -206,11 +208,11 @@ certificate() (
 	cat "$1.crt" ca.pem >"$1.pem"
 ) >"$WORLD/openssl.log" 2>&1
 
-# tls_in_the_middle NAME: starts a man in the middle on port 2110 who does TLS
-# with the client by the certificate NAME, and with the server. What the client
-# sends inside TLS is in $WORLD/seen. Sets $front to the pid of the listener on
-# port 2110, which answers STLS, and $middle to that of the one on port 2111,
-# which does TLS.
+# tls_in_the_middle NAME: starts a man in the middle on port 2110. He does TLS
+# with the client by the certificate NAME, and TLS with the server. What the
+# client sends inside TLS is in $WORLD/seen. Sets $front to the pid of the
+# process on port 2110, which answers STLS. Sets $middle to the pid of the
+# process on port 2111, which does TLS.
 tls_in_the_middle() {
 	local address="OPENSSL-LISTEN:2111,reuseaddr,fork,verify=0"
 	address+=",cert=$WORLD/tls/$1.pem,key=$WORLD/tls/$1.key"
@@ -254,7 +256,7 @@ tls_in_the_middle() {
 	done
 }
 
-# serve_offer OFFER: starts a server with the service's key on port 2110 that
+# serve_offer OFFER: starts a server on port 2110 that has the service's key and
 # offers these layers. Sets $middle to its pid.
 serve_offer() {
 	KRB5_KTNAME=$WORLD/server.keytab socat TCP-LISTEN:2110,reuseaddr,fork \
@@ -268,7 +270,8 @@ serve_offer() {
 	# Each word is an offer and the layer that kpopc chooses.
 	for offer in 7:4 3:2 5:4 1:1; do
 		serve_offer ${offer%:*}
-		# The server ends without an answer to STAT and QUIT.
+		# The server closes the connection without answering STAT and
+		# QUIT.
 		ends 3 "+OK layer ${offer#*:}" -p --cleartext
 		if [ "${offer%:*}" -eq 1 ]; then
 			ends 1 "the server offers no security layer" -p

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Checks that clients that leave mail on the server fetch each message exactly
-# once while other programs change the mailbox.
+# once, while other programs change the mailbox.
 
 load helpers/all
 
@@ -26,8 +26,8 @@ teardown() {
 }
 
 # fetch_once STORE DOVECOT-LOCATION: runs $SEQUENCES sequences of
-# clients/once.py, by default five, or 200 in the long form. The seed is $SEED,
-# by default another in each run.
+# clients/once.py. By default it runs five, or 200 in the long form. The seed is
+# $SEED, by default a new one in each run.
 fetch_once() {
 	local seed=${SEED-$((RANDOM * 1000))} count=${SEQUENCES-5} status=0
 	[ -z "${SANITIZER-}" ] || count=${SEQUENCES-2}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks what rights and descriptors each process has, and what is in its
-# memory, by /proc and strace.
+# Checks by /proc and strace which rights and descriptors each process has, and
+# what its memory contains.
 
 load helpers/all
 load helpers/points
@@ -11,8 +11,8 @@ teardown() {
 	end_test
 }
 
-# server_under_strace STRACE-OPTION ...: replaces the server by one with kpopd
-# under strace, without a limit of address space.
+# server_under_strace STRACE-OPTION ...: replaces the server by one that runs
+# kpopd under strace, without a limit of address space.
 server_under_strace() {
 	server_stop
 	server_configure
@@ -47,11 +47,11 @@ no_kpopd() {
 	[ -n "${SANITIZER-}" ] ||
 	    grep -Eq 'Max address space +67108864 +67108864' "/proc/$pid/limits"
 	grep -Eq 'Max open files +16 +16' "/proc/$pid/limits"
-	# The limit of file sizes is the size of the replay cache.
+	# The limit of the file size is the size of the replay cache.
 	size=$(stat -c %s "$state/replay")
 	grep -Eq "Max file size +$size +$size" "/proc/$pid/limits"
-	# It has the connection twice, the channel to the monitor, /dev/null and
-	# the replay cache, but no socket for syslog.
+	# The process has the connection twice, the channel to the monitor,
+	# /dev/null and the replay cache, but no socket for syslog.
 	fds "$pid"
 	[ "$(fds "$pid" | grep -c socket:)" -eq 3 ]
 	[ "$(fds "$pid" | grep -vc socket:)" -eq 2 ]
@@ -122,10 +122,10 @@ no_kpopd() {
 	[ "$(stat -c '%U %a' "$state/users/$uid")" = "alice 700" ]
 }
 
-# The client sends this text before PASS is answered.
+# The client sends this marker before PASS is answered.
 marker=marker-5f1d3b0a9c7e
 
-# marker_bytes: prints the text as hexadecimal digits.
+# marker_bytes: prints the marker in hexadecimal digits.
 marker_bytes() {
 	printf %s "$marker" | od -An -v -tx1 | tr -d ' \n'
 	echo
@@ -146,7 +146,7 @@ marker_bytes() {
 	[ "$(sockets "$session")" -eq 2 ]
 	[ "$(readlink "/proc/$session/fd/0")$(readlink "/proc/$session/fd/1")" \
 	    = /dev/null/dev/null ]
-	# This shows that holds_key finds the text where it is.
+	# Check that holds_key finds the text in the process that has it.
 	holds_key "$(monitor_pid)" marker_bytes
 	holds_none "$session" marker_bytes
 	[ ! -e "$state/users/$(id -u alice)" ]
@@ -178,7 +178,8 @@ marker_bytes() {
 		await 5 '[ -n "${SANITIZER-}" ] ||
 		    [ "$(field "$refusal" Seccomp)" = 2 ]'
 		has_nothing "$refusal" "$(id -u kpopd)" "$(id -g kpopd)"
-		# It has the connection twice, the channel and /dev/null.
+		# The process has the connection twice, the channel and
+		# /dev/null.
 		[ "$(sockets "$refusal")" -eq 3 ]
 		[ "$(others "$refusal")" -eq 1 ]
 		await 5 '! pgrep -u bob -x kpopd >/dev/null'
@@ -209,8 +210,8 @@ marker_bytes() {
 	done
 }
 
-# traced_session: has a whole session of alice under strace. Writes the system
-# calls of each process into a file of its own in $WORLD/trace.
+# traced_session: runs a whole session of alice under strace. Writes the system
+# calls of each process to a separate file in $WORLD/trace.
 traced_session() {
 	rm -rf "$WORLD/trace"
 	mkdir "$WORLD/trace"
@@ -226,8 +227,9 @@ traced_session() {
 	mbox one two | store alice
 	traced_session
 	cd "$WORLD/trace"
-	# The five processes are the pre-auth process, the one that asks whether
-	# the account has expired, the session, the broker and the monitor.
+	# The five processes are the pre-auth process, the session, the broker,
+	# the monitor, and the process that checks whether the account has
+	# expired.
 	[ "$(ls | wc -l)" -eq 5 ]
 	opened=$(grep -l 'server.keytab' t.* |
 	    xargs grep -l 'openat.*server.keytab')
@@ -246,7 +248,7 @@ traced_session() {
 	awk '/setresuid\(/ { dropped = 1 }
 	    /\/home\/|\/var\/mail|users\// && !dropped { exit 1 }' "$session"
 	grep -q "setresuid($uid, $uid, $uid)" "$session"
-	# The pre-auth process calls it before it reads from the client.
+	# The pre-auth process calls setresuid before it reads from the client.
 	awk '/setresuid\(/ { dropped = 1 }
 	    /recvfrom\(0/ && !dropped { exit 1 }' "$opened"
 	grep -q 'chroot("preauth")' "$opened"
@@ -281,8 +283,8 @@ traced_session() {
 	done
 }
 
-# login_faulty FAULT: begins a login of alice in which the monitor and all
-# processes that it makes have this fault.
+# login_faulty FAULT: begins a login of alice. The monitor and all processes
+# that it starts have this fault.
 login_faulty() {
 	pop_open
 	pop_hear '^\+OK'
@@ -291,8 +293,8 @@ login_faulty() {
 	pop_say "PASS x"
 }
 
-# broker_faulty FAULT: begins a login of alice in which the monitor and the
-# broker have this fault, but the session does not.
+# broker_faulty FAULT: begins a login of alice. The monitor and the broker have
+# this fault, but the session does not.
 broker_faulty() {
 	login_stands
 	attach "$monitor" -f -o /dev/null -e "inject=$1"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Checks the PROXY protocol (-x): the log has the client that a proxy names, and
+# Checks the PROXY protocol (-x). The log has the client that a proxy names, and
 # the header of any other client is not trusted.
 
 load helpers/all
@@ -11,13 +11,13 @@ setup() {
 	realm_login alice
 }
 
-# answer_after HEADER: sends the header, which printf formats, then CAPA and
-# QUIT; prints the answers.
+# answer_after HEADER: sends HEADER, which printf formats, then CAPA and QUIT.
+# Prints the answers.
 answer_after() {
 	{ printf "$1"; printf 'CAPA\r\nQUIT\r\n'; } | wire 3
 }
 
-# The signature with which a header of version 2 begins.
+# A header of version 2 begins with this signature.
 v2='\r\n\r\n\x00\r\nQUIT\n'
 
 @test "the log has the client that a PROXY header of version 1 or 2 names, by IPv4 or IPv6" {
@@ -91,8 +91,8 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 @test "a proxy whose PROXY header is late, or arrives byte by byte, is refused at the login deadline" {
 	server_stop
 	server_start -p -t 2 -x 127.0.0.1
-	# Longer than the deadline of two seconds: the server ends the
-	# connection.
+	# The client sends nothing for longer than the deadline of two seconds.
+	# So the server ends the connection.
 	run wire 10 < <(sleep 9)
 	[ -z "$output" ] || { echo "answer: $output"; return 1; }
 	output=$(printf 'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n' |

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks what a removal adds to maildirsize, the file for the quota of a Maildir
-# (Maildir++), and that programs that deliver understand it.
+# Checks what a removal adds to maildirsize, the file for a Maildir's quota
+# (Maildir++). Checks that delivery programs understand the added line.
 
 load helpers/all
 
@@ -27,8 +27,8 @@ quota() {
 	as_alice maildirmake.maildrop -q "$1" "$box"
 }
 
-# arrives NAME: delivers a message by Courier's program, which exits with 77 if
-# the Maildir is full.
+# arrives NAME: delivers a message with Courier's program, which exits with 77
+# if the Maildir is full.
 arrives() {
 	make_message "$1" | as_alice deliverquota.maildrop "$box"
 }
@@ -44,20 +44,20 @@ line() {
 	printf '%12d %12d\n' "$1" "$2"
 }
 
-# pop_removes N ...: has a session that removes these messages.
+# pop_removes N ...: runs a session that removes these messages.
 pop_removes() {
 	run pop alice "${@/#/DELE }" QUIT
 	[[ $output == *"+OK bye"* ]]
 }
 
-# first_file: prints the name in new of the session's message 1.
+# first_file: prints the name in new of message 1 of a session.
 first_file() {
 	local subject
 	subject=$(pop alice "TOP 1 0" QUIT | tr -d '\r' | grep '^Subject: ')
 	basename "$(grep -lx "$subject" "$box"/new/*)"
 }
 
-# sums: prints the sums of the lines in maildirsize: bytes and messages.
+# sums: prints the sums of maildirsize's lines, in bytes and messages.
 sums() {
 	awk 'NR > 1 { b += $1; n += $2 } END { print b + 0, n + 0 }' \
 	    "$box/maildirsize"
@@ -72,8 +72,8 @@ describe_maildirsize() {
 @test "a full Maildir accepts mail as soon as a session has removed a message" {
 	quota 100000S,3C
 	for name in m1 m2 m3; do arrives "$name"; done
-	# Courier counts the messages at the first refusal, and trusts the sums
-	# for 15 minutes.
+	# Courier counts the messages when it first refuses one, and trusts the
+	# sums for 15 minutes.
 	is_full m4
 	is_full m4
 	cp "$box/maildirsize" "$WORLD/before"
@@ -110,8 +110,8 @@ describe_maildirsize() {
 @test "a session adds one line to maildirsize, with the sizes that the file names specify" {
 	quota 100000S
 	for name in m1 m2 m3; do arrives "$name"; done
-	# A reader has moved one message and set flags. One name specifies
-	# another size than the file has, and one specifies none.
+	# Let a mail reader move one message and set flags. The name of a second
+	# message has another size than the file. The name of a third has none.
 	one=$(first_file)
 	as_alice mv "$box/new/$one" "$box/cur/$one:2,RS"
 	make_message m4 | as_alice sh -c "cat >$box/new/2000000000.a,S=12345"

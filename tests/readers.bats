@@ -10,8 +10,8 @@ readers=(mutt bsd-mailx mail.mailutils)
 setup() {
 	begin_test
 	realm_login alice
-	# The names have equal lengths, so that a message can move to exactly
-	# the offset that another one had.
+	# The names have the same length, so that a message can move to the
+	# exact offset of another one.
 	names=(m1 m2 m3 m4 m5)
 	printf 'set %s\n' folder=~ delete=yes quit=yes move=no wait_key=no \
 	    beep=no mark_old=no sort=mailbox-order >"$WORLD/muttrc"
@@ -25,7 +25,7 @@ teardown() {
 }
 
 # reader_open READER: starts the reader on alice's mailbox as alice. Returns
-# when the reader has read the mailbox.
+# once the reader has read the mailbox.
 reader_open() {
 	local command="$1 -n"
 	[ "$1" != mutt ] ||
@@ -35,7 +35,7 @@ reader_open() {
 	reader=$!
 	exec {keys}>"$WORLD/keys"
 	if [ "$1" = mutt ]; then
-		# mutt discards the keys that it gets before it draws its
+		# mutt discards the keys that it receives before it draws its
 		# screen.
 		await 10 "grep -aq -- ---Mutt: '$WORLD/screen'" ||
 		    { tail -c 500 "$WORLD/screen" >&2; return 1; }
@@ -52,8 +52,8 @@ reader_types() {
 	printf "$1" >&"$keys"
 }
 
-# reader_deletes READER N: deletes message N in the reader, which does not yet
-# change the file.
+# reader_deletes READER N: deletes message N in the reader. The file does not
+# change yet.
 reader_deletes() {
 	if [ "$1" = mutt ]; then
 		reader_types "$2\\nd"
@@ -67,7 +67,7 @@ reader_finishes() {
 	if [ "$1" = mutt ]; then reader_types q; else reader_types 'q\n'; fi
 }
 
-# reader_ends: waits for the reader's end.
+# reader_ends: waits until the reader ends.
 reader_ends() {
 	await 20 "! kill -0 $reader 2>/dev/null" ||
 	    { tail -c 500 "$WORLD/screen" >&2; return 1; }
@@ -83,30 +83,31 @@ reader_end() {
 	reader=
 }
 
-# reader_quits READER: makes the reader rewrite the mailbox and waits for its
-# end.
+# reader_quits READER: makes the reader rewrite the mailbox, and waits until the
+# reader ends.
 reader_quits() {
 	reader_finishes "$1"
-	# mutt does not end if mail arrives just before mutt writes. It then
-	# needs the key again.
+	# If mail arrives just before mutt writes, mutt does not end, and needs
+	# the key a second time.
 	await 20 "! kill -0 $reader 2>/dev/null || grep -aq 'Unable to write' '$WORLD/screen'"
 	! grep -aq 'Unable to write' "$WORLD/screen" || reader_finishes "$1"
 	reader_ends
 }
 
-# reader_removes READER N: removes message N by a whole run of the reader.
+# reader_removes READER N: starts the reader, removes message N, and ends the
+# reader.
 reader_removes() {
 	reader_open "$1"
 	reader_deletes "$1" "$2"
 	reader_quits "$1"
 }
 
-# mbox_edit COMMAND ...: see tests/programs/mbox-edit.pl.
+# mbox_edit COMMAND ...: runs tests/programs/mbox-edit.pl.
 mbox_edit() {
 	perl "$BATS_TEST_DIRNAME/programs/mbox-edit.pl" "$@"
 }
 
-# subjects: prints the subjects of the messages in alice's mailbox, in one line.
+# subjects: prints the subjects in alice's mailbox in one line.
 subjects() {
 	sed -n 's/^Subject: //p' /var/mail/alice | xargs
 }
@@ -152,7 +153,8 @@ retr_or_err() {
 			for mark in $marks; do pop_ask "DELE $mark"; done
 			reader_removes "$name" 3
 			[ "$(subjects)" = "m1 m2 m4 m5" ]
-			# The reader's file without the marked messages.
+			# Compute the file that the reader has written, without
+			# the marked messages.
 			read -ra marked <<<"m${marks// / m}"
 			mbox_edit without "${marked[@]}" </var/mail/alice \
 			    >"$WORLD/expected"
@@ -177,8 +179,8 @@ retr_or_err() {
 @test "QUIT removes neither of two equal messages if a mail reader has already removed the marked one" {
 	for name in "${readers[@]}"; do
 		mbox m0 m1 tw tw m4 | store alice
-		# This adds the reader's fields to all messages, whose lengths
-		# then stay the same.
+		# This adds the reader's fields to all messages, so that their
+		# lengths stay the same later.
 		reader_removes "$name" 1
 		pop_login alice
 		pop_ask "DELE 2"
@@ -208,9 +210,9 @@ retr_or_err() {
 }
 
 # bsd-mailx assumes that a mailbox only grows, and mailutils that no message
-# moves. Any program that removes a message while they have the mailbox open
-# makes them lose mail. So mailutils is not tested here, and bsd-mailx only
-# without new mail.
+# moves. Both lose mail if any program removes a message while they have the
+# mailbox open. So mailutils is not tested here, and bsd-mailx only without new
+# mail.
 @test "mutt and bsd-mailx lose no kept message if a session removes another while they have the mailbox open" {
 	for name in mutt bsd-mailx; do
 		mbox "${names[@]}" | store alice
@@ -252,14 +254,14 @@ retr_or_err() {
 	done
 }
 
-# in_terminal COMMAND: runs the command as alice in a terminal, without keys,
-# until it ends.
+# in_terminal COMMAND: runs the command as alice in a terminal until it ends.
+# Types no keys.
 in_terminal() {
 	rm -f "$WORLD/screen"
 	su alice -c "cd; TERM=xterm timeout 20 script -qefc 'stty rows 40 cols 100; $1' /dev/null" <>"$WORLD/keys" >"$WORLD/screen" 2>&1
 }
 
-# marks_mutt PROGRAM LABEL: sets flags and this label by mutt or neomutt.
+# marks_mutt PROGRAM LABEL: sets flags and this label with mutt or neomutt.
 marks_mutt() {
 	cat >"$WORLD/marks" <<-END
 	set quit=yes move=no wait_key=no beep=no folder=~ delete=yes sort=mailbox-order mbox_type=mbox
@@ -268,7 +270,8 @@ marks_mutt() {
 	in_terminal "$1 -n -F $WORLD/marks -f /var/mail/alice"
 }
 
-# marks_alpine: lets alpine number all messages and add its fields for keywords.
+# marks_alpine: makes alpine number all messages and add its fields for
+# keywords.
 marks_alpine() {
 	printf '%s\n' inbox-path=/var/mail/alice \
 	    feature-list=quit-without-confirm user-domain=kpopd.test \
@@ -280,7 +283,7 @@ marks_alpine() {
 	exec {keys}<>"$WORLD/keys"
 	await 20 "grep -aq 'MESSAGE INDEX' '$WORLD/screen'" ||
 	    { tail -c 600 "$WORLD/screen"; return 1; }
-	# alpine discards a key that comes too early, so the key is repeated.
+	# alpine discards a key that comes too early, so repeat the key.
 	await 20 "reader_types q; ! kill -0 $reader 2>/dev/null"
 	reader_end
 }
@@ -303,7 +306,7 @@ dovecot_does() {
 	    { cat "$WORLD/dovecot.err"; return 1; }
 }
 
-# marks_dovecot KEYWORD: sets flags and this keyword by Dovecot.
+# marks_dovecot KEYWORD: sets flags and this keyword with Dovecot.
 marks_dovecot() {
 	dovecot_configure
 	dovecot_does "flags add '\\Seen $1' mailbox INBOX 1" &&
@@ -311,15 +314,15 @@ marks_dovecot() {
 	    dovecot_does "flags add '\\Answered $1' mailbox INBOX 3"
 }
 
-# marks_recorded front|end FIELD ...: changes each message as a program was
-# observed to do that is too large for this test. The program puts these fields
-# at the front or the end of each header, in place of its earlier ones.
+# marks_recorded front|end FIELD ...: changes each message as a program does
+# that is too large for this test. That program puts these fields at the front
+# or at the end of each header, and removes its earlier ones.
 marks_recorded() {
 	mbox_edit fields "$@" </var/mail/alice >"$WORLD/marked"
 	cat "$WORLD/marked" >/var/mail/alice
 }
 
-# marks READER N: lets the reader mark the messages for the first (1) or the
+# marks READER N: makes the reader mark the messages for the first (1) or the
 # second time (2). Fails unless the reader has written its field, $field.
 marks() {
 	case $1 in
@@ -381,7 +384,7 @@ marks() {
 	    { echo "$1 has not written $field"; cat /var/mail/alice; return 1; }
 }
 
-# ids_are_kept: returns true if UIDL answers with the lines in $WORLD/ids.
+# ids_are_kept: returns true if UIDL sends the lines in $WORLD/ids.
 ids_are_kept() {
 	pop alice UIDL QUIT | grep '^[0-9] ' | diff "$WORLD/ids" -
 }

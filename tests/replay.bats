@@ -25,7 +25,7 @@ teardown() {
 	return $status
 }
 
-# as NAME COMMAND …: runs the command with NAME's ticket in place of alice's.
+# as NAME COMMAND …: runs the command with NAME's ticket instead of alice's.
 as() {
 	KRB5CCNAME=FILE:$WORLD/cc.$1 realm_login "$1"
 	KRB5CCNAME=FILE:$WORLD/cc.$1 "${@:2}"
@@ -45,7 +45,7 @@ as() {
 		    $((298 + fast)) $((300 + fast)) $((302 + fast)) 600 900; do
 			[ $later -ge 0 ] || continue
 			says $later 0 0
-			# Another principal fills the cache meanwhile.
+			# Meanwhile another principal fills the cache.
 			if [ $fast$later = 290302 ]; then
 				churn "$WORLD/many" >/dev/null
 			fi
@@ -64,7 +64,8 @@ as() {
 	is_in "$(shows "$WORLD/recorded")"
 	for jump in 3600 -3600 86000 -86400; do
 		says $jump 0 0
-		# A client whose clock has jumped back does not use its ticket.
+		# A client whose clock has jumped back does not use its ticket,
+		# so only jumps ahead add logins.
 		if [ $jump -gt 0 ]; then
 			as mallory apreq -o $jump -n 30 $service >"$WORLD/many"
 			[ "$(churn "$WORLD/many")" -eq 30 ]
@@ -82,16 +83,16 @@ as() {
 	is_in "$(shows "$WORLD/recorded")"
 	options='\x03\x05\x00\x00\x00\x00\x00'
 	changes=(
-		# Two of the options.
+		# Change two of the options.
 		"s/$options/\x03\x05\x00\x20\x00\x00\x00/"
 		"s/$options/\x03\x05\x00\x00\x00\x00\x01/"
-		# The realm and the name of the service.
+		# Change the realm or the service's name.
 		's/KPOPD\.TEST/KPOPD.TEXT/'
 		's/mail\.kpopd/mail.kpopx/'
-		# A longer form of the length; a byte after the end.
+		# Use a longer form of the length, or append a byte.
 		's/^\x6e\x82/\x6e\x83\x00/'
 		's/$/x/s'
-		# A field after the last one.
+		# Append a field.
 		'sub longer { pack "n", 2 + unpack "n", shift }
 		s/^\x6e\x82(..)\x30\x82(..)(.*)$/
 		    "\x6e\x82" . longer($1) . "\x30\x82" . longer($2) .
@@ -109,7 +110,7 @@ as() {
 
 # bats test_tags=catalogue:19-4
 @test "kpopd accepts two AP-REQs of one principal and one time, and refuses each of them a second time" {
-	# They differ in the confounder only.
+	# The two AP-REQs differ only in the confounder.
 	now=$(date +%s)
 	for i in 1 2; do apreq -t $now $service >"$WORLD/same.$i"; done
 	refute cmp -s "$WORLD/same.1" "$WORLD/same.2"
@@ -195,7 +196,7 @@ show_gssapi() {
 @test "kpopd accepts one of fifty connections with one AP-REQ at once, even if it must make the replay cache" {
 	for round in 1 2 3; do
 		if [ $round -gt 1 ]; then rm -f "$cache"; fi
-		# Its time lies after that of the new cache.
+		# The AP-REQ must be younger than a new cache.
 		apreq -o 2 $service >"$WORLD/one"
 		{
 			versions
@@ -268,7 +269,7 @@ show_gssapi() {
 		[ "$(stat -c '%i %s %U %a' "$cache")" = \
 		    "$inode $size root 600" ]
 	done
-	# The header stays, and the records are overwritten.
+	# Overwrite the records and keep the header.
 	cache_fill 0 4096
 	run pop alice QUIT
 	[[ $output == *"messages left"* ]]
@@ -292,8 +293,8 @@ show_gssapi() {
 	[[ $output == *"messages left"* ]]
 }
 
-# bring_to_limit NAME: makes one login of NAME, and sets NAME's counters in the
-# cache (tests/programs/spend-logins.pl) to the limit.
+# bring_to_limit NAME: logs NAME in once, and sets NAME's counters in the cache
+# to the limit (tests/programs/spend-logins.pl).
 bring_to_limit() {
 	cache_fill 0 4096
 	as "$1" apreq -n 1 $service >"$WORLD/first"
@@ -314,7 +315,7 @@ bring_to_limit() {
 }
 
 # next_login_works: returns true if a login works now. The compromised process
-# may still be there.
+# may still run.
 next_login_works() {
 	[[ $(pop alice QUIT) == *"messages left"* ]]
 }
@@ -363,8 +364,8 @@ next_login_works() {
 	next_login_works
 }
 
-# cache_records CTIME STORED: writes a record with these times into each slot of
-# the cache.
+# cache_records CTIME STORED: writes a record with these two times into each
+# slot of the cache.
 cache_records() {
 	perl -e \
 	    'open my $f, "+<", $ARGV[0] or die; seek $f, 4096 + 3 * 4096 * 8, 0;

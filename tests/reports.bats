@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Checks that kpopd and kpopc do not have defects that were reported of other
+# Checks that kpopd and kpopc do not have defects that were reported for other
 # mail servers, clients and Kerberos programs. The comment above a test names
-# the programs or sites that reported the defect.
+# the programs or sites for which the defect was reported.
 
 load helpers/all
 
@@ -44,15 +44,15 @@ maildir_make() {
 	mkdir -p "$maildir"/{cur,new,tmp}
 }
 
-# session_by KPOPC-ARGUMENT ...: has a session as alice by kpopc with these
-# arguments. Prints what kpopc prints on both streams; returns its status.
+# session_by KPOPC-ARGUMENT ...: runs a session as alice through kpopc with
+# these arguments. Prints both outputs of kpopc, and returns its status.
 session_by() {
 	printf '%s\r\n' "USER alice" "PASS x" STAT QUIT |
 	    timeout 20 "$KPOPD_BUILD/kpopc" "$@" 2>&1 | tr -d '\r'
 	return "${PIPESTATUS[1]}"
 }
 
-# gets_mail KPOPC-ARGUMENT ...: returns true if such a session has both
+# gets_mail KPOPC-ARGUMENT ...: returns true if such a session finds both
 # messages.
 gets_mail() {
 	run session_by "$@"
@@ -129,9 +129,9 @@ gets_mail() {
 	spool_is alice two
 }
 
-# From servers that lost the end of an answer, or a stuffed dot, if their buffer
-# was full.
-@test "kpopd sends an answer whole whose end or stuffed dot lies at the end of a buffer" {
+# From servers that lost the end of an answer, or a stuffed dot, when their
+# buffer was full.
+@test "kpopd sends a whole answer even if its end or a stuffed dot is at the end of a buffer" {
 	local program=$BATS_TEST_DIRNAME/programs/buffer-ends.pl n
 	maildir_make
 	perl "$program" make "$maildir"
@@ -214,9 +214,9 @@ gets_mail() {
 	local took=$((SECONDS - begin))
 	grep -q '^+OK 2 410' "$WORLD/answers"
 	log_has 'login peer=127\.9\.8\.7:'
-	# The resolver waits five seconds for a name server.
+	# The resolver would wait five seconds for a name server.
 	[ "$took" -lt 5 ] || { echo "$took s"; return 1; }
-	# This question shows that the server would have recorded others.
+	# Check that the false name server records questions at all.
 	timeout 1 getent hosts nowhere.example || true
 	await 5 'grep -aq nowhere "$WORLD/asked"'
 	refute grep -a '9.127\|arpa' "$WORLD/asked"
@@ -224,7 +224,7 @@ gets_mail() {
 
 # From programs that could not read an address with a zone.
 @test "kpopc connects to a link-local address with a zone, and kpopd logs that address" {
-	# The ticket is fetched first because the KDC does not answer while the
+	# Get the ticket first, because the KDC does not answer while the
 	# address exists.
 	kvno -q pop/mail.kpopd.test
 	ip -6 addr add fe80::5/64 dev lo nodad ||
@@ -252,8 +252,8 @@ gets_mail() {
 	log_has 'login peer=(127\.0\.0\.1|\[::1\]):'
 }
 
-# From clients that make the server's principal out of an alias, by each of
-# libkrb5's rules.
+# From clients that make the server's principal from an alias. Each of libkrb5's
+# rules is tested.
 @test "kpopc finds the principal of an alias if krb5.conf permits DNS; otherwise it names the missing ticket" {
 	echo "127.0.0.9 mail.kpopd.test cname.kpopd.test cname" >>/etc/hosts
 	for mode in "" -p; do
@@ -263,8 +263,8 @@ gets_mail() {
 			sed "s/^\[libdefaults\]/&\n\t$dns\n\trdns = false/" \
 			    /etc/krb5.conf >"$WORLD/dns.conf"
 			for host in mail.kpopd.test cname.kpopd.test cname; do
-				# A new ccache, because libkrb5 keeps the ticket
-				# under the alias, too.
+				# Use a new ccache, because libkrb5 also stores
+				# the ticket under the alias.
 				realm_login alice
 				KRB5_CONFIG=$WORLD/dns.conf \
 				    alias_is_resolved_if $how $mode $host
@@ -274,7 +274,8 @@ gets_mail() {
 }
 
 # alias_is_resolved_if HOW [-p] HOST: returns true if kpopc gets mail from this
-# host, or if it must not resolve an alias and reports the missing ticket.
+# host. If kpopc must not resolve the alias, returns true if it reports the
+# missing ticket.
 alias_is_resolved_if() {
 	local how=$1 host=${*: -1}
 	shift
@@ -326,7 +327,8 @@ alias_is_resolved_if() {
 	realm_login alice
 	gets_mail mail.kpopd.test
 	log_count 3 ' login '
-	# Removes the key of the client's ticket. Its next ticket is good.
+	# Remove the key of the client's ticket. The client's next ticket is
+	# good.
 	admin "ktadd -k $WORLD/server.keytab pop/mail.kpopd.test"
 	cp "$WORLD/server.keytab" "$WORLD/keytab.kept"
 	admin "ktrem -k $WORLD/server.keytab pop/mail.kpopd.test old"
@@ -339,7 +341,7 @@ alias_is_resolved_if() {
 	gets_mail mail.kpopd.test
 }
 
-# From hosts that are called localhost, or by a short name.
+# From hosts named localhost, or with a short name.
 @test "kpopd accepts a ticket for a principal in its keytab whatever the host's name is" {
 	for name in mail localhost other.example.org; do
 		hostname $name

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that the running processes have their sandbox, a seccomp filter and
-# Landlock. tests/unit/sandbox.c checks each system call and file.
+# Checks that the running processes have their sandbox: a seccomp filter, and
+# Landlock. tests/unit/sandbox.c tests each system call and file.
 
 load helpers/all
 
@@ -21,8 +21,8 @@ is_filtered() {
 	[ "$(field "$1" Seccomp)" = 2 ] && [ "$(field "$1" NoNewPrivs)" = 1 ]
 }
 
-# pop_with STRACE-OPTION ...: has a session of alice, while strace traces xinetd
-# and all that it starts. Sets $output to the answers.
+# pop_with STRACE-OPTION ...: runs a session of alice, while strace traces
+# xinetd and all processes that it starts. Sets $output to the answers.
 pop_with() {
 	local xinetd
 	xinetd=$(cat "$WORLD/xinetd.pid")
@@ -90,8 +90,8 @@ pop_with() {
 
 # bats test_tags=fault:15-3,promise:4
 @test "a login fails if Landlock fails or has no effect; it succeeds, with a log line, if the kernel has no Landlock" {
-	# CALL:N is the Nth call. The first landlock_create_ruleset asks for the
-	# version.
+	# CALL:N is the Nth call. The first landlock_create_ruleset only asks
+	# for the version.
 	for call in landlock_create_ruleset:2 landlock_add_rule:1 \
 	    landlock_restrict_self:1; do
 		for how in error=EINVAL error=EPERM; do
@@ -137,15 +137,16 @@ pop_with() {
 }
 
 @test "ioctl may count a session's unacknowledged bytes, also the unread bytes of a relay, and do nothing else" {
-	# TIOCOUTQ, FIONREAD and TIOCSTI.
+	# These are TIOCOUTQ, FIONREAD and TIOCSTI.
 	count_unacknowledged="ioctl 0 0x5411 0"
 	count_unread="ioctl 0 0x541b 0"
 	insert_input="ioctl 0 0x5412 0"
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
-	# The address for the count is NULL, so the kernel returns EFAULT. The
-	# filter would kill the process.
+	# If the filter permits the call, the kernel returns EFAULT, because the
+	# address for the count is NULL. If the filter forbids it, the filter
+	# kills the process.
 	captive "$(child_pid)" "$count_unacknowledged"
 	[ "$returned" = -14 ]
 	pop_ask NOOP

@@ -6,8 +6,8 @@ load helpers/all
 
 setup_file() {
 	cp /etc/krb5.conf "$WORLD/krb5.conf.before"
-	# MIT Kerberos issues and accepts RC4 only if these options permit that.
-	# The KDC of tests/world runs without them.
+	# MIT Kerberos issues and accepts RC4 only with these options. The KDC
+	# of tests/world runs without these, so this file starts its own.
 	sed -i -e '/^\[libdefaults\]/{
 		a \	allow_rc4 = true
 		a \	allow_weak_crypto = true
@@ -48,8 +48,8 @@ add_service() {
 	admin "setstr $1 session_enctypes $3"
 }
 
-# talk SERVICE [KPOPC-OPTION ...]: has a session of alice with a ticket for this
-# service, and prints the answers.
+# talk SERVICE [KPOPC-OPTION ...]: runs a session of alice with a ticket for
+# this service, and prints the answers.
 talk() {
 	printf '%s\r\n' "USER alice" "PASS x" STAT QUIT |
 	    kpopc -s "$1" "${@:2}" mail.kpopd.test 1109 | tr -d '\r'
@@ -105,7 +105,7 @@ answers_no_key() {
 		done
 		server_stop
 	done
-	# It accepts no longer or shorter name.
+	# kpopd accepts no longer or shorter name.
 	for name in POPS PO IMAP POP3S HOST; do
 		rm -f "$WORLD/some.keytab"
 		add_service $name/mail.kpopd.test $aes $aes
@@ -145,8 +145,8 @@ answers_no_key() {
 }
 
 @test "kpopd accepts tickets for pop/ with a key that the keytab names POP/, as Active Directory's tools do" {
-	# Active Directory's KDC issues tickets for names of any case. Here the
-	# keytab is rewritten instead.
+	# Active Directory's KDC issues tickets for names in upper or lower
+	# case. MIT's does not, so the keytab is rewritten here.
 	perl -0777 -pe 's/\x00\x03pop\x00/\x00\x03POP\x00/g' \
 	    "$WORLD/server.keytab" >"$WORLD/some.keytab"
 	klist -k "$WORLD/some.keytab" | grep -q ' POP/mail\.kpopd\.test@'
@@ -184,7 +184,7 @@ answers_no_key() {
 		log_has "failed .*what=\"reading the keytab [^\"]+\" error=\"it has no key for $name(@KPOPD.TEST)?, the principal of -s\"\$"
 		server_stop
 	done
-	# The keytab contains keys of some of these.
+	# The keytab contains keys of some of these principals.
 	for name in host/mail.kpopd.test HOST/mail.kpopd.test \
 	    imap/mail.kpopd.test pop pop/mail.kpopd.test/x \
 	    popx/mail.kpopd.test; do

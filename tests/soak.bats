@@ -1,21 +1,22 @@
 #!/usr/bin/env bats
-# Checks that kpopd loses no mail and leaves nothing while deliveries, sessions,
-# refusals, disconnected clients and kills go on: make soak T=SECONDS.
+# Checks that kpopd loses no mail and leaves nothing behind while deliveries,
+# sessions, refusals, disconnected clients and kills continue: make soak
+# T=SECONDS.
 
 load helpers/all
 load helpers/storm
 
-# The actions beside the storm's sessions follow. Each returns true if the
-# server has reacted to it correctly.
+# These actions run beside the storm's sessions. Each returns true if the server
+# has reacted correctly.
 
-# fetches: reads bob's messages.
+# fetches: retrieves bob's messages.
 fetches() {
 	local answer
 	answer=$(pop bob "RETR 1" "TOP 2 1" UIDL QUIT) || return
 	[[ $answer == *"+OK bye, 2 messages left"* ]]
 }
 
-# is_refused: asks for a mailbox that the ticket does not open.
+# is_refused: logs in to a mailbox that the ticket does not open.
 is_refused() {
 	local answer
 	answer=$(pop carol QUIT) || :
@@ -31,7 +32,7 @@ sends_nonsense() {
 	[[ $answer != *messages* ]]
 }
 
-# breaks_off: disconnects before the end of QUIT's line.
+# breaks_off: disconnects before QUIT's line end.
 breaks_off() {
 	{
 		versions
@@ -50,7 +51,7 @@ is_killed() {
 	    pop_close && spool_is bob one two
 }
 
-# repeats_a_ticket: sends the bytes of a login twice.
+# repeats_a_ticket: sends the same bytes of a login twice.
 repeats_a_ticket() {
 	{
 		versions
@@ -61,8 +62,8 @@ repeats_a_ticket() {
 	refute grep -a '^+OK' < <(wire 3 <"$WORLD/again")
 }
 
-# start_clients NAME COMMAND …: starts tests/programs/clients.pl. It writes its
-# count to $WORLD/NAME.count. Adds NAME and its pid to the array $programs.
+# start_clients NAME COMMAND …: starts tests/programs/clients.pl, which writes
+# its count to $WORLD/NAME.count. Adds NAME and its pid to the array $programs.
 start_clients() {
 	local name=$1
 	shift
@@ -75,7 +76,7 @@ start_clients() {
 	local n=0 seconds=${SOAK:-6} count hows=(quit kill quit) others=(fetches
 	    is_refused sends_nonsense breaks_off is_killed repeats_a_ticket)
 	local -A done=()
-	# The number is limited because the messages are kept in memory.
+	# The number is limited, because the world's files are in memory.
 	count=$((seconds < 2000 ? seconds * 10 : 20000))
 	local programs=() name status user counted
 	mbox one two | store bob
@@ -124,7 +125,7 @@ start_clients() {
 		counted=$(cat "$WORLD/$name.count" "$WORLD/$name.err")
 		echo "# soak: $name $counted" >&3
 		count_point [ $status -eq 0 ]
-		# Each has done its part at least once.
+		# Each program has done its work at least once.
 		[ "$(head -n 1 "$WORLD/$name.count")" -gt 0 ]
 	done
 	[ "${done[session]-0}" -gt 0 ]

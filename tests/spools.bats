@@ -25,8 +25,8 @@ teardown() {
 	end_test
 }
 
-# on_disk: puts alice's spool on a real file system, as $disk/alice, because the
-# world's own tree is in memory.
+# on_disk: puts alice's spool on a real file system, as $disk/alice. The world's
+# own tree is in memory.
 on_disk() {
 	disk=$(mktemp -d /var/tmp/kpopd-test.XXXXXX)
 	chmod 755 "$disk"
@@ -35,7 +35,7 @@ on_disk() {
 	server_start -l fcntl -m "mbox:$disk/%u"
 }
 
-# spool_messages COMMAND FILE ...: see tests/programs/spool-messages.pl.
+# spool_messages COMMAND FILE ...: runs tests/programs/spool-messages.pl.
 spool_messages() {
 	perl "$BATS_TEST_DIRNAME/programs/spool-messages.pl" "$@"
 }
@@ -65,10 +65,10 @@ removes() {
 	    [ "$(spool_file)" = "$file" ] && no_journal
 }
 
-# is_exact [DESCRIPTION [COUNT]]: makes standard input alice's spool. Returns
-# true if all of it is served and the spool stays as it is, if each message can
-# be removed alone, and if the log has these sessions and no failure. COUNT is
-# the number of messages.
+# is_exact [DESCRIPTION [COUNT]]: stores standard input as alice's spool.
+# Returns true if all of it is served, the spool is not changed, and each
+# message can be removed alone. The log must have these sessions and no failure.
+# COUNT is the number of messages.
 is_exact() {
 	local n count ends
 	cat >"$WORLD/spool"
@@ -90,8 +90,8 @@ is_exact() {
 	[ "$count" -eq "${2-$count}" ]
 }
 
-# is_refused: returns true if alice's ticket does not open alice's mailbox, and
-# if the mailbox stays as it is.
+# is_refused: returns true if a login as alice with alice's ticket is refused
+# and alice's mailbox stays as it is.
 is_refused() {
 	spool_mark
 	run pop alice STAT QUIT
@@ -220,7 +220,7 @@ is_refused() {
 	removes 1 7 20
 	serves /var/mail/alice
 	log_says_quits "20 0 20" "0 3 17" "17 0 17"
-	# Only the bodies differ.
+	# These messages differ only in their bodies.
 	for n in 1 2 3 4 5; do printf 'From a\nSame: yes\n\n%s\n\n' $n; done |
 	    is_exact "equal headers" 5
 }
@@ -269,7 +269,8 @@ is_refused() {
 		    'Subject: half\n\nthis was to be longer, but the machine st'
 	}
 	{ mbox one two; incomplete; } | is_exact "an incomplete message" 3
-	# Procmail appends to it; kpopd serves the result unchanged.
+	# Procmail appends to the incomplete message. kpopd serves the result
+	# unchanged.
 	{ mbox one two; incomplete; } >"$WORLD/before"
 	store alice <"$WORLD/before"
 	make_message three | deliver alice
@@ -283,7 +284,7 @@ is_refused() {
 	removes 2
 	removes $((count - 1))
 	removes 1
-	# The end of the spool is less than a header.
+	# The spool ends with a part of a header.
 	for end in F From 'From ' 'From a' $'From a\nSubject: x'; do
 		{ mbox one; printf '%s' "$end"; } | is_exact "$end"
 	done
@@ -345,7 +346,8 @@ retrieve_sum() {
 		[ "$(retrieve_sum)" = \
 		    "$({ $header; printf '\nbody\n'; } | sed 's/$/\r/' |
 			sha256sum)" ]
-		# In one session kpopd scans all of the mailbox, and sends it.
+		# In this one session kpopd scans all of the mailbox and sends
+		# it.
 		forget_index
 		pop_login alice
 		pop_say "RETR 1"
@@ -388,7 +390,7 @@ bytes_read() {
 	await 5 'session=$(child_pid)
 	    fds "$session" | grep -q " /var/mail/alice$"'
 	await 5 '[ "$(bytes_read "$session")" -gt 100000000 ]'
-	# During the scan another user is served at once, and a second login of
+	# During the scan another user is served at once. A second login of
 	# alice is refused at once.
 	begin=$(date +%s%N)
 	run as_bob pop bob QUIT
@@ -407,7 +409,7 @@ bytes_read() {
 		pop_ask "LIST 1" "^\\+OK 1 109951162[0-9]*$"
 		pop_ask QUIT
 	fi
-	# If the session is killed, its client gets no answer and its locks are
+	# If the session is killed, its client gets no answer, and its locks are
 	# released.
 	if ! long; then
 		kill -KILL "$session"
@@ -471,8 +473,8 @@ two_mailboxes() {
 	shadow=$(spool_file /etc/shadow)
 }
 
-# others_are_kept: returns true if bob's spool and /etc/shadow are as
-# two_mailboxes left them.
+# others_are_kept: returns true if bob's spool and /etc/shadow are as they were
+# after two_mailboxes.
 others_are_kept() {
 	spool_is bob secret private
 	cmp "$WORLD/shadow" /etc/shadow &&
@@ -491,7 +493,7 @@ others_are_kept() {
 		rm /var/mail/alice
 	done
 	[ ! -e /nowhere ]
-	# Hard links to bob's spool and to alice's own.
+	# Hard links to bob's spool, then to a spool of alice.
 	ln /var/mail/bob /var/mail/alice
 	opens_not SYS/PERM 'another owner|not permitted'
 	rm /var/mail/alice
@@ -528,7 +530,8 @@ others_are_kept() {
 
 # bats test_tags=catalogue:70
 @test "kpopd refuses a device as a mailbox" {
-	# /dev/null, zero, full and tty, and a disk that does not exist.
+	# The devices are /dev/null, zero, full and tty, and a disk that does
+	# not exist.
 	for device in 'c 1 3' 'c 1 5' 'c 1 7' 'c 5 0' 'b 99 99'; do
 		# shellcheck disable=SC2086
 		mknod -m 666 /var/mail/alice $device
@@ -561,9 +564,9 @@ others_are_kept() {
 	done
 }
 
-# swapped_login: logs in as alice. Returns true if the answers are alice's mail,
-# no mail, or a temporary error that is logged. Counts the first case in
-# $WORLD/good.
+# swapped_login: logs in as alice. Returns true if the answer is alice's mail,
+# no mail, or a temporary error that is logged. Counts the logins with alice's
+# mail in $WORLD/good.
 swapped_login() {
 	log_mark
 	pop alice "RETR 1" "DELE 7" "RETR 2" QUIT >"$WORLD/answer" || true
@@ -612,8 +615,8 @@ swapped_login() {
 	log_lacks 'fatal|signal'
 }
 
-# copy_in_place: moves alice's spool to /var/mail/moved, and puts a copy in its
-# place.
+# copy_in_place: moves alice's spool to /var/mail/moved, and puts a copy at its
+# old path.
 copy_in_place() {
 	ln /var/mail/alice /var/mail/moved
 	cp -p --remove-destination /var/mail/alice /var/mail/alice.2
@@ -663,8 +666,8 @@ large_message() {
 	echo
 }
 
-# begin_large N: logs in as alice and asks for message N, which large_message
-# has made. Returns when the session waits for the client to take more of it.
+# begin_large N: logs in as alice and retrieves message N, which large_message
+# has made. Returns once the session waits for the client to take more.
 begin_large() {
 	pop_login alice
 	pop_say "RETR $1"
@@ -674,7 +677,7 @@ begin_large() {
 }
 
 # has_blocked_writer: returns true if $session sleeps and the kernel has output
-# for the client that the client does not take.
+# for the client, which the client does not take.
 has_blocked_writer() {
 	[[ $(field "$session" State) == S* ]] &&
 	    ss -Htn state established sport = 1109 |
@@ -701,16 +704,16 @@ has_blocked_writer() {
 
 @test "RETR ends without its dot if bytes move in the mailbox before the message is sent" {
 	local keywords
-	# The field is as long as a line of the message, so that the message
-	# does not become shorter than its announced size.
+	# The added field is as long as a line of the message. Otherwise the
+	# message would become shorter than its announced size.
 	keywords="X-Keywords: "
 	keywords+=$(large_message 1 | sed -n '4s/./k/gp' | cut -c 13-)
 	for moved in first large; do
 		{ mbox first; large_message 800000; mbox last; } | store alice
 		log_mark
 		begin_large 2
-		# A mail reader that adds a keyword moves all later bytes in the
-		# same file.
+		# A mail reader that adds a keyword moves all later bytes within
+		# the same file.
 		sed "0,/^Subject: $moved/s//$keywords\\n&/" /var/mail/alice \
 		    >"$WORLD/moved"
 		cat "$WORLD/moved" 1<>/var/mail/alice
@@ -779,7 +782,7 @@ has_blocked_writer() {
 	chattr -a "$disk/alice"
 	cmp "$disk/alice" <(mbox one two three)
 	for attribute in i a; do
-		# The removal of all messages needs no journal.
+		# To remove all messages, kpopd needs no journal.
 		mbox one two three >"$disk/alice"
 		pop_login alice
 		for n in 1 2 3; do pop_ask "DELE $n"; done
@@ -791,7 +794,7 @@ has_blocked_writer() {
 		log_has 'failed .*what="truncating the mailbox" error="Operation not permitted"'
 		chattr -$attribute "$disk/alice"
 		cmp "$disk/alice" <(mbox one two three)
-		# The removal of some is decided before it fails.
+		# A removal of some messages is decided before it fails.
 		pop_login alice
 		pop_ask "DELE 2"
 		file=$(spool_file "$disk/alice")
@@ -905,8 +908,8 @@ waits_for_future_dotlock() {
 		log_has 'failed .*what="locking the mailbox" error="Resource temporarily unavailable"'
 		rm /var/mail/alice.lock
 	else
-		# The login waits until the dotlock is removed. Only time shows
-		# that no answer comes.
+		# The login waits until the dotlock is removed. A pause is the
+		# only way to show that no answer comes.
 		pop_patience=1 refute pop_hear '' 2>/dev/null
 		rm /var/mail/alice.lock
 		pop_hear '^\+OK 2 messages'
@@ -932,7 +935,7 @@ make_k5login() {
 	mbox one | store alice
 	spool_mark
 	cd /home/alice
-	# With these the login takes until its deadline.
+	# With these files the login lasts until its deadline.
 	hanging=('truncate -s 1G .k5login' 'ln -s /dev/zero .k5login')
 	long && hanging+=('mkfifo .k5login' 'ln -s /dev/full .k5login')
 	for make in "${hanging[@]}" \
@@ -954,7 +957,7 @@ make_k5login() {
 	done
 	await 5 '! pgrep -x kpopd >/dev/null'
 	spool_kept
-	# A good file at the same path works.
+	# A good file at the target of such a symlink works.
 	echo alice@KPOPD.TEST >elsewhere
 	chown alice elsewhere
 	make_k5login 'ln -s elsewhere .k5login'
@@ -973,7 +976,7 @@ make_k5login() {
 	log_has 'failed .*what="looking for [^"]+\.k5login" error="Permission denied"'
 	chmod 755 /home/alice
 	[ -z "${SANITIZER-}" ] || return 0
-	# The errors of a file server that fails.
+	# These are the errors of a file server that fails.
 	for error in EIO ESTALE ETIMEDOUT EACCES; do
 		log_mark
 		pop_open
@@ -989,8 +992,8 @@ make_k5login() {
 		log_has 'failed .*what="looking for [^"]+\.k5login"'
 		log_lacks 'login peer'
 	done
-	# Without a home directory there is no .k5login; nor with a file in its
-	# place.
+	# Without a home directory there is no .k5login. If the home directory
+	# is a file, there is none either.
 	mv /home/alice /home/gone
 	run pop alice QUIT
 	touch /home/alice
@@ -1003,8 +1006,8 @@ make_k5login() {
 	spool_kept
 }
 
-# make_journal USER: makes $WORLD/USER.j, the journal of a removal that was
-# decided but has not touched the mailbox.
+# make_journal USER: makes $WORLD/USER.j, the journal of a removal that is
+# decided but has not changed the mailbox yet.
 make_journal() {
 	local session monitor
 	mbox "$1-one" "$1-two" "$1-three" | store "$1"
@@ -1025,7 +1028,8 @@ make_journal() {
 }
 
 # ignores_journal NAME FILE: copies FILE to NAME in alice's state directory, and
-# logs in. Returns true if the spool stays as it is and the journal is gone.
+# logs in. Returns true if the spool stays as it is and the journal no longer
+# has this name.
 ignores_journal() {
 	cp "$2" "$(kept)/$1"
 	chown alice "$(kept)/$1"
@@ -1035,7 +1039,7 @@ ignores_journal() {
 	[[ ${lines[-1]} == "+OK bye, "* ]]
 	spool_kept
 	# Recovery discards a j.tmp. It renames any other journal that it does
-	# not follow, so that an administrator can look at it.
+	# not obey, so that an administrator can look at it.
 	[ "$1" = j.tmp ] ||
 	    log_has "rescue .*file=rescue\\.[0-9.]+\\.$1 reason=.(damaged journal|another program rewrote the mailbox)"
 	ls "$(kept)" | refute grep '^j'
@@ -1061,7 +1065,7 @@ ignores_journal() {
 		ignores_journal $name "$WORLD/part"
 		spool_is alice alice-one alice-two alice-three
 	done
-	# One byte of the head differs.
+	# Change one byte of the head.
 	for at in 0 8 16 24 32 40 60 100 150 191; do
 		perl -0777 \
 		    -pe 'BEGIN { $at = shift } substr($_, $at, 1) ^= "\x01"' \
@@ -1069,18 +1073,18 @@ ignores_journal() {
 		ignores_journal j "$WORLD/part"
 		spool_is alice alice-one alice-two alice-three
 	done
-	# A new file with the same content, as after a move to another disk, is
-	# still the journal's mailbox.
+	# A copy of the mailbox in a new file, as after a move to another disk,
+	# still matches the journal.
 	cp -p --remove-destination /var/mail/alice "$WORLD/copy"
 	mv "$WORLD/copy" /var/mail/alice
 	cp -p "$WORLD/alice.j" "$(kept)/j"
 	pop alice QUIT
 	spool_is alice alice-one alice-three
-	# A mailbox with other content is not.
+	# A mailbox with other content does not match.
 	mbox alice-four | store alice
 	ignores_journal j.cut "$WORLD/alice.j"
 	spool_is alice alice-four
-	# Recovery follows bob's journal in bob's own state directory.
+	# Recovery obeys bob's journal in bob's own state directory.
 	spool_is bob bob-one bob-two bob-three
 	cp -p "$WORLD/bob.j" "$(kept bob)/j"
 	log_mark
@@ -1098,7 +1102,7 @@ ignores_journal() {
 	echo precious >"$WORLD/precious"
 	chown alice "$WORLD/precious"
 	own=$(kept)
-	# An earlier version had these files in the user's directory.
+	# Earlier versions kept these files in the user's directory.
 	for name in "$own"/{j,j.cut,j.tmp,session} \
 	    "$state/users/$uid"/{j,j.tmp,session}; do
 		for make in 'mkfifo' 'ln -s /etc/passwd' \
@@ -1136,7 +1140,7 @@ ignores_journal() {
 				log_has 'failed .*error='
 				;;
 			esac
-			# Without the file, logins work again.
+			# Once the file is removed, logins work.
 			rm -rf "${state:?}/users/$uid"/*
 			pop alice QUIT | grep -q '^+OK 2 messages'
 		done

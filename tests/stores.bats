@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
-# Checks that mbox and Maildir behave alike: mail that procmail has delivered is
-# served and removed.
+# Checks that mbox and Maildir behave the same: mail that procmail has delivered
+# is served and removed.
 
 load helpers/all
 
-# -m of each format, and procmail's DEFAULT for it.
+# The argument of -m for each format, and procmail's DEFAULT for it.
 declare -gA formats=(
 	[mbox:/var/mail/%u]=/var/mail/alice
 	[maildir:~/box]='$HOME/box/'
@@ -20,8 +20,8 @@ teardown() {
 	end_test
 }
 
-# each_format FUNCTION: runs the function for every format, with an empty
-# mailbox to which "deliver alice" delivers. Fails if the function fails.
+# each_format FUNCTION: runs the function for every format. It begins with an
+# empty mailbox, to which "deliver alice" delivers. Fails if the function fails.
 each_format() {
 	local format
 	for format in "${!formats[@]}"; do
@@ -35,7 +35,7 @@ each_format() {
 	done
 }
 
-# store_as USER FILE: makes standard input this file of the user.
+# store_as USER FILE: writes standard input to FILE, and makes it the user's.
 store_as() {
 	cat >"$2"
 	chown "$1:" "$2"
@@ -46,8 +46,8 @@ deliver_all() {
 	local name
 	for name in "$@"; do
 		make_message "$name" | deliver alice
-		# procmail's file names sort by the second, and within one
-		# second in no order.
+		# The names that procmail makes sort by the second. Within one
+		# second they have no order.
 		[ ! -e /home/alice/box ] ||
 		    await_second $((EPOCHSECONDS + 1))
 	done
@@ -68,7 +68,8 @@ holds() {
 	done
 }
 
-# The functions below each check a behaviour for one format, for each_format.
+# Each of the following functions checks a behaviour for one format. each_format
+# runs it.
 
 # delivered_is_served: messages are served, marked and removed.
 delivered_is_served() {

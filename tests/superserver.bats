@@ -53,8 +53,9 @@ serves() {
 # is_unable: connects. Returns true if the answer is that the server cannot
 # serve now.
 is_unable() {
+	local answer="the server cannot serve now, try again later"
 	run wire </dev/null
-	[ "$output" = "-ERR [SYS/TEMP] the server cannot serve now, try again later"$'\r' ] ||
+	[ "$output" = "-ERR [SYS/TEMP] $answer"$'\r' ] ||
 	    { echo "answer: $output"; return 1; }
 }
 
@@ -173,7 +174,7 @@ successor_serves() {
 
 # The ways in which kpopd cannot start: what each changes, and what mends it.
 # Each is something that an administrator repairs or that passes.
-obstacles=(options account missing empty malformed)
+obstacles=(options account missing empty malformed readonly)
 
 obstruct() {
 	cp /etc/krb5.conf "$WORLD/krb5.conf.whole"
@@ -184,6 +185,10 @@ obstruct() {
 	missing) mv /etc/krb5.conf /etc/krb5.conf.away ;;
 	empty) : >/etc/krb5.conf ;;
 	malformed) echo '[libdefaults' >/etc/krb5.conf ;;
+	readonly)
+		mkdir -p "$state"
+		mount -t tmpfs -o ro,mode=755 kpopd "$state"
+		;;
 	esac
 }
 
@@ -192,14 +197,16 @@ mend() {
 	rm -f /etc/krb5.conf.away
 	cp "$WORLD/krb5.conf.whole" /etc/krb5.conf
 	cp "$WORLD/passwd.whole" /etc/passwd
+	! mountpoint -q "$state" || umount -l "$state"
 }
 
 # why OBSTACLE: prints what kpopd logs about it.
 why() {
 	case $1 in
-	options) echo 'unknown option, or its argument is missing: --wrong' ;;
+	options) echo 'unknown option, .* or unwanted: --wrong' ;;
 	account) echo 'the pre-auth user cannot be used: unknown user' ;;
 	malformed) echo 'Kerberos does not work' ;;
+	readonly) echo 'cannot write in directory .*: Read-only file system' ;;
 	*) echo 'krb5.conf is missing or empty' ;;
 	esac
 }

@@ -5,6 +5,9 @@
 load helpers/all
 load helpers/boot
 
+# The lines of kpopd.conf for TLS.
+tls=("tls-certificate /etc/kpopd/server.pem" "tls-key /etc/kpopd/server.key")
+
 setup_file() {
 	boot_obstacle
 	export why
@@ -34,12 +37,14 @@ teardown() {
 	[ -z "$why" ] || return 0
 	pop_close 2>/dev/null || true
 	journal | tail -n 20
+	[ -z "${booted_again-}" ] || boot_stop
 }
 
-# journal: prints what kpopd has logged since the test began.
+# journal: prints what kpopd has logged since the beginning of the test, with
+# systemd's own lines about its units.
 journal() {
-	inside journalctl -b --no-pager -q -o cat --since "@$started" -t kpopd \
-	    -t kpopd-tls -u kpopd.service || true
+	inside journalctl -b --no-pager -q -o cat --since "@$started" \
+	    -u 'kpopd*' || true
 }
 
 # journal_has PATTERN: waits up to five seconds for a line of kpopd that matches
@@ -48,39 +53,81 @@ journal_has() {
 	await 5 "journal | grep -Eq -- '$1'"
 }
 
-# serve [KPOPD-OPTION …]: starts the installed socket. A drop-in contains these
-# options and the lines in $unit_lines.
-serve() {
-	inside systemctl stop kpopd.socket kpopd.service
-	await 5 '! ss -Hltn sport = 1109 | grep -q .'
-	mkdir -p "$root/etc/systemd/system/kpopd.service.d"
-	printf '[Service]\nExecStart=\nExecStart=/usr/sbin/kpopd %s\n%s\n' \
-	    "$*" "${unit_lines-}" \
-	    >"$root/etc/systemd/system/kpopd.service.d/options.conf"
-	[ $# -gt 0 ] || rm -r "$root/etc/systemd/system/kpopd.service.d"
-	inside systemctl daemon-reload
-	inside systemctl start kpopd.socket
+# stop_all: stops every unit of kpopd.
+stop_all() {
+	inside systemctl stop 'kpopd*.socket' 'kpopd*.service'
+	await 5 '! ss -Hltn "( sport = 1109 or sport = 110 or sport = 995 )" |
+	    grep -q .'
 }
 
-# fill_spool NAME …: makes alice's spool in the container of these messages.
+# serve SOCKET [LINE ...]: starts this socket unit, with these lines in
+# kpopd.conf. A drop-in for each service contains the lines in $unit_lines.
+serve() {
+	local socket=$1 place=$root/etc/systemd/system directory
+	shift
+	stop_all
+	rm -rf "$root/etc/kpopd.conf" "$place"/kpopd*
+	if [ $# -gt 0 ]; then
+		printf '%s\n' "$@" >"$root/etc/kpopd.conf"
+	fi
+	if [ -n "${unit_lines-}" ]; then
+		for directory in kpopd.service.d kpopd-.service.d; do
+			mkdir "$place/$directory"
+			printf '[Service]\n%s\n' "$unit_lines" \
+			    >"$place/$directory/test.conf"
+		done
+	fi
+	inside systemctl daemon-reload
+	inside systemctl start "$socket"
+}
+
+# fill_spool NAME …: writes these messages to alice's spool in the container.
 fill_spool() {
 	mbox "$@" >"$root/var/mail/alice"
 	chown alice:mail "$root/var/mail/alice"
 	chmod 660 "$root/var/mail/alice"
 }
 
-# main_pid: prints the pid of the service's main process in the container.
+# main_pid: prints the pid of the listener in the container, or 0.
 main_pid() {
 	inside systemctl show -P MainPID kpopd.service
 }
 
-@test "systemd-analyze verifies the units, and finds an exposure of at most 2.0 for the service" {
-	inside systemd-analyze verify kpopd.service kpopd.socket
-	inside systemd-analyze security --no-pager --threshold=20 kpopd.service
+@test "systemd-analyze verifies the units, and finds an exposure of at most 2.0 for each service" {
+	local units service
+	units=$(cd "$top/systemd" &&
+	    ls kpopd* | sed -e 's/\.in$//' -e 's/reopen@/&kpopd.socket/')
+	run inside systemd-analyze verify $units
+	[[ $status -eq 0 && -z $output ]] || { echo "$output"; return 1; }
+	for service in $(grep '\.service$' <<<"$units"); do
+		inside systemd-analyze security --no-pager --threshold=20 \
+		    "$service"
+	done
+	inside systemd-analyze security --no-pager --threshold=19 \
+	    kpopd-recover.service
+}
+
+@test "systemd-sysusers makes the users of kpopd, and systemd-tmpfiles its state directory" {
+	local file
+	for file in passwd group shadow; do
+		cp "$root/etc/$file" "$WORLD/$file"
+		sed -i '/^kpopd/d' "$root/etc/$file"
+	done
+	rm -rf "$root/var/lib/kpopd"
+	inside systemd-sysusers kpopd.conf
+	inside systemd-tmpfiles --create kpopd.conf
+	for file in kpopd kpopd-tls; do
+		run inside getent passwd "$file"
+		[[ $output == "$file:"*:/nonexistent:*/nologin ]]
+	done
+	[ "$(stat -c '%U:%G %a' "$root/var/lib/kpopd")" = "root:root 755" ]
+	for file in passwd group shadow; do
+		cp "$WORLD/$file" "$root/etc/$file"
+	done
 }
 
 @test "kpopd under systemd serves kpopc and fetchmail from the spool, and removes messages under its locks" {
-	serve
+	serve kpopd.socket
 	fill_spool one two three
 	run pop alice STAT "DELE 1" QUIT
 	[[ $output == *"+OK 3 "*"+OK bye, 2 messages left"* ]]
@@ -97,9 +144,9 @@ main_pid() {
 	[ ! -s "$root/var/mail/alice" ]
 	journal_has '^login peer=[^ ]+ user=alice principal=alice@KPOPD\.TEST .*layer=none .*by=localname$'
 	journal_has '^logout peer=[^ ]+ reason=quit .*deleted=2 left=0 '
-	# No lock and no sandbox failed in the unit's confinement.
+	# In the unit's confinement, no lock and no sandbox has failed.
 	journal | refute grep -E '^(failed|sandbox|fatal)'
-	# The unit has really served, because kpopd runs in its own network.
+	# kpopd runs in the container's network, so the unit has really served.
 	[ "$(inside readlink "/proc/$(main_pid)/ns/net")" != \
 	    "$(readlink /proc/self/ns/net)" ]
 	[ "$(inside sed -n 's/^NoNewPrivs:\t//p' "/proc/$(main_pid)/status")" \
@@ -107,8 +154,8 @@ main_pid() {
 }
 
 @test "kpopd under systemd serves a Maildir in the home directory, and reads .k5login there" {
-	unit_lines=$'ProtectHome=no\nReadWritePaths=/home' serve \
-	    -m maildir:~/Maildir
+	unit_lines=$'ProtectHome=no\nReadWritePaths=/home' \
+	    serve kpopd.socket "mailboxes maildir:~/Maildir"
 	inside systemd-analyze security --no-pager --threshold=21 kpopd.service
 	mkdir -p "$root"/home/alice/Maildir/{new,cur,tmp}
 	make_message one >"$root/home/alice/Maildir/new/1000.1.mail"
@@ -127,7 +174,7 @@ main_pid() {
 	    '^login .*user=alice principal=bob@KPOPD\.TEST .*by=k5login$'
 }
 
-# session_by KPOPC-ARGUMENT …: has a session of alice by kpopc with these
+# session_by KPOPC-ARGUMENT …: runs a session of alice through kpopc with these
 # arguments. Returns true if one message is left.
 session_by() {
 	printf '%s\r\n' "USER alice" "PASS x" QUIT | kpopc "$@" |
@@ -135,17 +182,43 @@ session_by() {
 }
 
 @test "kpopd under systemd serves by TLS, and with -p in a layer of GSSAPI" {
-	serve -c /etc/kpopd/server.pem -K /etc/kpopd/server.key
+	serve kpopd.socket "${tls[@]}"
 	fill_spool one
 	session_by --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test
 	journal_has '^tls peer=[^ ]+ version=TLSv1.3'
-	serve -p
-	session_by -p mail.kpopd.test 1109
+	serve kpopd-pop3.socket
+	session_by -p mail.kpopd.test 110
 	journal_has '^login .*layer=confidentiality'
 }
 
+@test "a reload of the service takes over changed options; sessions and the socket stay" {
+	serve kpopd.socket
+	fill_spool one
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x" '^\+OK 1 messages'
+	first=$(main_pid)
+	realm_login bob
+	echo "realms NOWHERE.TEST" >"$root/etc/kpopd.conf"
+	chmod 644 "$root/etc/kpopd.conf"
+	inside systemctl reload kpopd.service
+	await 5 '[ "$(main_pid)" != "$first" ]'
+	run pop bob QUIT
+	rm "$root/etc/kpopd.conf"
+	[[ $output == *"-ERR [AUTH]"* ]]
+	inside systemctl reload kpopd.service
+	await 5 '! inside systemctl is-active -q kpopd.service'
+	run pop bob QUIT
+	[[ $output == *"+OK bye"* ]]
+	pop_ask STAT '^\+OK 1 '
+	pop_ask QUIT '^\+OK bye'
+	pop_hear_end
+	inside systemctl is-active -q kpopd.socket
+}
+
 @test "a reload of the service keeps the listener, and a restart keeps its sessions" {
-	serve
+	serve kpopd.socket
 	fill_spool one two
 	pop_open
 	pop_hear '^\+OK'
@@ -167,4 +240,393 @@ session_by() {
 	pop_hear_end
 	cmp "$root/var/mail/alice" <(mbox two)
 	inside systemctl is-active -q kpopd.socket kpopd.service
+}
+
+# fetch_by POLL [OPTION]: lets fetchmail fetch alice's mail in TLS, by this
+# protocol, into $WORLD/fetched.
+fetch_by() {
+	cat >"$WORLD/fetchmailrc" <<-END
+	poll mail.kpopd.test $1 user alice ${2-}
+		sslcertck sslcertfile "$WORLD/tls/ca.pem"
+		mda "cat >>$WORLD/fetched"
+	END
+	chmod 600 "$WORLD/fetchmailrc"
+	rm -f "$WORLD/fetched"
+	fetchmail --nosyslog -f "$WORLD/fetchmailrc"
+}
+
+# units_log PATTERN: waits up to five seconds for a line that matches the
+# pattern (extended): date, host, unit of the process, pid and text.
+units_log() {
+	await 5 "inside journalctl -b -q --no-pager -o with-unit \
+	    --since '@$started' -t kpopd | grep -Eq -- '$1'"
+}
+
+@test "fetchmail fetches mail in TLS through each socket, by the service of that socket" {
+	local name service poll option
+	while IFS='|' read -r name service poll option; do
+		serve "kpopd$name.socket" "${tls[@]}"
+		fill_spool one two
+		fetch_by "$poll" "$option" </dev/null
+		grep -q '^Subject: two' "$WORLD/fetched"
+		[ ! -s "$root/var/mail/alice" ]
+		units_log " $service\\[[0-9]+\\]: login .*layer=tls "
+		units_log " $service\\[[0-9]+\\]: logout .*left=0 "
+		journal | refute grep -E '^(failed|sandbox|fatal)'
+	done <<-'END'
+	|kpopd\.service|proto KPOP auth kerberos_v5|
+	-each|kpopd-each@[^ ]+\.service|proto KPOP auth kerberos_v5|
+	-pop3|kpopd-pop3\.service|proto POP3 auth gssapi|
+	-pop3s|kpopd-pop3s\.service|proto POP3 port 995 auth gssapi|ssl
+	END
+	# A connection that has ended leaves no unit.
+	await 5 '! inside systemctl list-units -q --all "kpopd-each@*" |
+	    grep -q .'
+}
+
+@test "three sockets serve at once, and kpopd-each.socket replaces kpopd.socket" {
+	serve kpopd.socket "${tls[@]}"
+	inside systemctl start kpopd-pop3.socket kpopd-pop3s.socket
+	fill_spool one
+	session_by --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test
+	session_by -p mail.kpopd.test 110
+	fetch_by "proto POP3 port 995 auth gssapi" "ssl keep"
+	grep -q '^Subject: one' "$WORLD/fetched"
+	inside systemctl start kpopd-each.socket
+	session_by --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test
+	units_log ' kpopd-each@[^ ]+\[[0-9]+\]: login '
+	refute inside systemctl is-active -q kpopd.socket
+}
+
+# crowd_in: opens 100 connections in less than a second. crowd_out closes them.
+crowd_in() {
+	rm -f "$WORLD/crowd"
+	mkfifo "$WORLD/crowd.in"
+	perl "$BATS_TEST_DIRNAME/programs/flood.pl" 127.0.0.1 100 stay \
+	    <"$WORLD/crowd.in" >"$WORLD/crowd" 3>&- &
+	crowd_pid=$!
+	exec {crowd}>"$WORLD/crowd.in"
+	rm "$WORLD/crowd.in"
+	await 5 'grep -q ready "$WORLD/crowd"'
+}
+
+crowd_out() {
+	exec {crowd}>&-
+	wait "$crowd_pid"
+}
+
+# write_drop_in UNIT LINE ...: writes these lines for the unit.
+write_drop_in() {
+	local directory=$root/etc/systemd/system/$1.d
+	mkdir -p "$directory"
+	printf '%s\n' "${@:2}" >"$directory/obstacle.conf"
+}
+
+# drop_in UNIT LINE ...: adds these lines to the unit.
+drop_in() {
+	write_drop_in "$@"
+	inside systemctl daemon-reload
+}
+
+# drop_out UNIT: removes these lines.
+drop_out() {
+	rm "$root/etc/systemd/system/$1.d/obstacle.conf"
+	inside systemctl daemon-reload
+}
+
+# obstruct OBSTACLE, mend OBSTACLE: let no listener start, or let it again.
+obstruct() {
+	local library=$root/usr/lib/$(gcc -print-multiarch)/libmd.so.0
+	case $1 in
+	options) echo unknown >"$root/etc/kpopd.conf" ;;
+	account) sed -i.whole '/^kpopd:/d' "$root/etc/passwd" ;;
+	krb5.conf)
+		cp "$root/etc/krb5.conf" "$root/etc/krb5.conf.whole"
+		: >"$root/etc/krb5.conf"
+		;;
+	read-only)
+		inside mount -t tmpfs -o mode=755 tmpfs /var/lib/kpopd
+		inside mount -o remount,ro /var/lib/kpopd
+		;;
+	execute) chmod a-x "$root/usr/sbin/kpopd" ;;
+	missing) mv "$root/usr/sbin/kpopd" "$root/usr/sbin/kpopd.away" ;;
+	library) mv "$library" "$library.away" ;;
+	namespace)
+		drop_in kpopd.service "[Service]" ReadWritePaths=/nonexistent
+		;;
+	credential)
+		drop_in kpopd.service "[Service]" \
+		    LoadCredential=keytab:/nonexistent
+		;;
+	mount)
+		mkdir -p "$root/srv/far"
+		drop_in kpopd-mounts.target "[Unit]" RequiresMountsFor=/srv/far
+		printf '[Mount]\nWhat=/nonexistent\nWhere=/srv/far\n' \
+		    >"$root/etc/systemd/system/srv-far.mount"
+		inside systemctl daemon-reload
+		;;
+	esac
+}
+
+mend() {
+	local library=$root/usr/lib/$(gcc -print-multiarch)/libmd.so.0
+	case $1 in
+	options) rm "$root/etc/kpopd.conf" ;;
+	account) mv "$root/etc/passwd.whole" "$root/etc/passwd" ;;
+	krb5.conf) mv "$root/etc/krb5.conf.whole" "$root/etc/krb5.conf" ;;
+	read-only) inside mount -o remount,rw /var/lib/kpopd ;;
+	execute) chmod a+x "$root/usr/sbin/kpopd" ;;
+	missing) mv "$root/usr/sbin/kpopd.away" "$root/usr/sbin/kpopd" ;;
+	library) mv "$library.away" "$library" ;;
+	namespace | credential) drop_out kpopd.service ;;
+	mount)
+		rm "$root/etc/systemd/system/srv-far.mount"
+		drop_out kpopd-mounts.target
+		;;
+	esac
+}
+
+# serves_bob: returns true if bob can log in.
+serves_bob() {
+	realm_login bob
+	run pop bob QUIT
+	[[ $output == *"+OK bye"* ]]
+}
+
+# has_stayed_open: returns true if systemd has closed no socket since the test
+# began.
+has_stayed_open() {
+	journal | refute grep '^kpopd.*\.socket: Failed with'
+}
+
+# failures: prints how often kpopd.service has failed since the test began.
+failures() {
+	journal | grep -c '^kpopd\.service: Failed with'
+}
+
+# outlasts NUMBER OBSTACLE: lets 100 connections come while no listener can
+# start, and waits for this number of attempts. Returns true if the socket has
+# outlived them all, and serves when the obstacle is gone.
+outlasts() {
+	local number=$1 obstacle=$2 result=0
+	started=$(inside date +%s)
+	serve kpopd.socket
+	obstruct "$obstacle"
+	crowd_in
+	await 30 "[ \$(failures) -ge $number ]" || result=1
+	inside systemctl is-active -q kpopd.socket || result=1
+	has_stayed_open || result=1
+	mend "$obstacle"
+	crowd_out
+	await 20 serves_bob || result=1
+	[ "$obstacle" != read-only ] || {
+		stop_all
+		inside umount /var/lib/kpopd
+	}
+	[ $result = 0 ] || { echo "$obstacle"; journal | tail -n 40; return 1; }
+}
+
+@test "kpopd.socket outlasts 100 connections while systemd cannot start kpopd: not executable, missing, without a library" {
+	outlasts 3 execute
+	outlasts 3 missing
+	outlasts 3 library
+}
+
+@test "kpopd.socket outlasts 100 connections while a unit is broken: no such path, no such credential, no mount" {
+	outlasts 3 namespace
+	outlasts 3 credential
+	outlasts 3 mount
+}
+
+@test "kpopd.socket outlasts 100 connections while kpopd is unable: options, account, krb5.conf" {
+	outlasts 1 options
+	outlasts 1 account
+	outlasts 1 krb5.conf
+}
+
+@test "a listener that began while the state directory was read-only does not keep it so" {
+	outlasts 1 read-only
+}
+
+@test "kpopd.socket outlasts listeners that are killed, and so do the sessions" {
+	local n
+	serve kpopd.socket
+	fill_spool one two
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	# systemd's limit is five starts in ten seconds, if there is one.
+	for n in 1 2 3 4 5 6; do
+		serves_bob
+		inside kill -KILL "$(main_pid)"
+		crowd_in
+		await 10 '[ "$(main_pid)" != 0 ]'
+		crowd_out
+	done
+	serves_bob
+	has_stayed_open
+	pop_ask "DELE 1"
+	pop_ask QUIT '^\+OK bye, 1 '
+	pop_hear_end
+}
+
+@test "kpopd-each.socket outlasts 500 connections at once, and a kpopd that cannot start" {
+	local n
+	serve kpopd-each.socket
+	# systemd's limit is 200 in two seconds, if there is one.
+	for n in 1 2 3 4 5; do
+		perl "$BATS_TEST_DIRNAME/programs/flood.pl" 127.0.0.1 100 close
+	done
+	await 20 serves_bob
+	has_stayed_open
+	obstruct missing
+	crowd_in
+	crowd_out
+	await 5 "journal | grep -q 'status=203/EXEC'"
+	mend missing
+	await 20 serves_bob
+	# Neither leaves failed units.
+	await 10 '! inside systemctl list-units -q --all "kpopd-each@*" |
+	    grep -q .'
+}
+
+@test "an upgraded kpopd serves the next connection, and the open session goes on" {
+	local first
+	serve kpopd.socket
+	fill_spool one two
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	first=$(main_pid)
+	# As dpkg does it.
+	cp "$root/usr/sbin/kpopd" "$root/usr/sbin/kpopd.dpkg-new"
+	mv "$root/usr/sbin/kpopd.dpkg-new" "$root/usr/sbin/kpopd"
+	await 10 "serves_bob && [ \"\$(main_pid)\" != $first ]"
+	journal_has '^listener .*reason="kpopd or a library was replaced"$'
+	pop_ask "DELE 1"
+	pop_ask QUIT '^\+OK bye, 1 '
+	pop_hear_end
+	cmp "$root/var/mail/alice" <(mbox two)
+}
+
+@test "the keytab and the key of TLS may be credentials, which kpopd finds without their files" {
+	unit_lines='LoadCredential=keytab:/etc/krb5.keytab
+LoadCredential=tls-key:/etc/kpopd/server.key
+Environment=KRB5_KTNAME=%d/keytab
+InaccessiblePaths=/etc/krb5.keytab /etc/kpopd/server.key' serve kpopd.socket \
+	    "tls-certificate /etc/kpopd/server.pem" \
+	    "tls-key /run/credentials/kpopd.service/tls-key"
+	fill_spool one
+	session_by --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test
+	journal_has '^login .*layer=tls '
+	journal | refute grep -E '^(failed|sandbox|fatal)'
+	# The files are really out of reach.
+	unit_lines='InaccessiblePaths=/etc/krb5.keytab' serve kpopd.socket
+	refute session_by mail.kpopd.test
+	journal_has '^failed .*what="reading the keytab'
+}
+
+@test "a socket whose service cannot be loaded, or whose port is in use, is opened again" {
+	local listener
+	serve kpopd.socket
+	# The mistake that "systemctl edit" invites.
+	drop_in kpopd.service "[Service]" "ExecStart=/usr/sbin/kpopd -p"
+	refute serves_bob
+	refute inside systemctl is-active -q kpopd.socket
+	await 20 "journal | grep -q 'not loaded, refusing'"
+	drop_out kpopd.service
+	await 20 'inside systemctl is-active -q kpopd.socket'
+	serves_bob
+	stop_all
+	perl "$BATS_TEST_DIRNAME/programs/listen.pl" tcp:127.0.0.1 sleep 100 \
+	    3>&- &
+	listener=$!
+	await 5 'ss -Hltn sport = 1109 | grep -q .'
+	refute inside systemctl start kpopd.socket
+	kill "$listener"
+	await 20 'inside systemctl is-active -q kpopd.socket'
+	serves_bob
+	# An administrator who stops it is obeyed.
+	inside systemctl stop -q kpopd.service
+	drop_in kpopd.service "[Service]" "ExecStart=/usr/sbin/kpopd -p"
+	refute serves_bob
+	inside systemctl stop kpopd.socket
+	refute inside systemctl is-active -q kpopd-reopen@kpopd.socket.service
+	drop_out kpopd.service
+}
+
+# the_journal: prints the names of the journals of alice's mailbox.
+the_journal() {
+	(cd "$root" && ls var/lib/kpopd/users/*/*/j*) 2>/dev/null
+}
+
+@test "kpopd-recover.service tries again if it could not finish" {
+	serve kpopd.socket
+	drop_in kpopd-recover.service "[Service]" RestartSec=1
+	inside systemctl stop kpopd-recover.service
+	obstruct options
+	refute inside systemctl start kpopd-recover.service
+	mend options
+	await 10 'inside systemctl is-active -q kpopd-recover.service'
+}
+
+# The last test, because its machine ends with it.
+@test "after a crash in a removal kpopd-recover.service finishes it before the mail service delivers" {
+	local session tracer
+	serve kpopd.socket
+	fill_spool one two three
+	pop_open
+	pop_hear '^\+OK'
+	pop_ask "USER alice"
+	pop_ask "PASS x"
+	pop_ask "DELE 1"
+	session=$(for pid in $(pgrep -x kpopd -u alice); do
+		[ "$(readlink "/proc/$pid/fd/0")" = /dev/null ] || echo "$pid"
+	done)
+	# The removal is decided, and not finished.
+	attach "$session" -o "$WORLD/trace" -e trace=ftruncate \
+	    -e inject=ftruncate:delay_enter=600000000
+	pop_say QUIT
+	await 10 'the_journal | grep -q "/j\.cut$"'
+	# All processes at once. The session ends only after strace.
+	echo 1 >"$group/cgroup.kill"
+	kill -KILL "$tracer"
+	boot_stop
+	pop_close
+	the_journal
+	refute cmp -s "$root/var/mail/alice" <(mbox two three)
+	# The machine was off for longer than a dotlock of another one counts.
+	touch -c -d "6 minutes ago" "$root/var/mail/alice.lock"
+	# A mail service that records the journals that it finds. The recovery
+	# is slow, so that a service that does not wait comes first.
+	mbox four >"$root/etc/message"
+	cat >"$root/etc/deliver" <<-'END'
+	ls /var/lib/kpopd/users/*/*/j* >/etc/found
+	procmail -d alice </etc/message
+	END
+	cat >"$root/etc/systemd/system/exim4.service" <<-'END'
+	[Service]
+	Type=oneshot
+	RemainAfterExit=yes
+	ExecStart=/bin/sh /etc/deliver
+	END
+	write_drop_in kpopd-recover.service "[Service]" \
+	    "ExecStartPre=+/bin/sleep 2"
+	mkdir -p "$root/etc/systemd/system"/{sockets,test}.target.wants
+	ln -s ../exim4.service "$root/etc/systemd/system/test.target.wants/"
+	ln -sf /lib/systemd/system/kpopd.socket \
+	    "$root/etc/systemd/system/sockets.target.wants/"
+	boot_obstacle
+	booted_again=yes
+	boot_start
+	[ ! -s "$root/etc/found" ]
+	inside systemctl is-active -q kpopd-recover.service exim4.service
+	[ -z "$(the_journal)" ]
+	grep -v '^From ' "$root/var/mail/alice" |
+	    cmp - <(mbox two three four | grep -v '^From ')
+	realm_login alice
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 3 "* ]]
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks TLS in kpopd and kpopc: by STLS, which comes after the ticket and
-# before AUTH, and from the first byte.
+# Checks TLS in kpopd and kpopc. TLS begins either by STLS, after the ticket and
+# before AUTH, or with the first byte.
 
 load helpers/all
 
@@ -92,9 +92,9 @@ recorded() {
 	refute grep -q 'unexpected eof' "$WORLD/s_client.err"
 }
 
-# renegotiate: connects by TLS 1.2, asks for a renegotiation, then sends "quit".
-# Sets $output to what s_client prints. Without -quiet, s_client takes a line
-# "R" as a command to renegotiate.
+# renegotiate: connects with TLS 1.2, asks for a renegotiation, then sends
+# "quit". Sets $output to what s_client prints. Without -quiet, s_client
+# renegotiates at a line "R".
 renegotiate() {
 	mkfifo "$WORLD/renegotiate"
 	exec {tick}<>"$WORLD/renegotiate"
@@ -123,8 +123,8 @@ renegotiate() {
 		    *"+OK 2 410"*"one line 3"*"+OK bye, 2 messages left"* ]] ||
 		    { echo "$output"; return 1; }
 		log_has 'login .*layer=tls '
-		# Without -C it does not trust the authority; the certificate
-		# is not for 127.0.0.1.
+		# Without -C, kpopc does not trust the authority. The
+		# certificate is not for 127.0.0.1.
 		run kpopc $mode --tls mail.kpopd.test 1109 \
 		    < <(printf '%s\r\n' "USER alice" "PASS x" QUIT)
 		[ "$status" -eq 1 ]
@@ -164,8 +164,8 @@ renegotiate() {
 # bats test_tags=attack:2-16
 @test "an alert of the client about the certificate is logged by its name; other alerts with OpenSSL's text" {
 	local alert name
-	# Takes the first message of a client of TLS 1.2, where alerts at this
-	# time are not encrypted.
+	# Record the first message of a client that uses TLS 1.2. There, alerts
+	# are not encrypted yet at this time.
 	socat -u TCP-LISTEN:2112,reuseaddr "OPEN:$WORLD/hello,creat,trunc" \
 	    3>&- &
 	await 5 'ss -Hltn sport = 2112 | grep -q .'
@@ -196,7 +196,8 @@ renegotiate() {
 		70 TLS handshake
 		255 TLS handshake
 	END
-	# kpopd-tls reads the alert when the connection has already been reset.
+	# kpopd-tls is stopped, and reads the alert only after the connection
+	# was reset.
 	log_mark
 	exec {peer}<>/dev/tcp/127.0.0.1/1109
 	cat "$WORLD/hello" >&"$peer"
@@ -204,7 +205,7 @@ renegotiate() {
 	tls=$(jailed_in tls)
 	kill -STOP $tls
 	printf '\x15\x03\x03\x00\x02\x02\x30' >&"$peer"
-	# The close is a reset, because bytes of the server were not read.
+	# The close sends a reset, because bytes from the server were not read.
 	exec {peer}>&-
 	kill -CONT $tls
 	log_has 'refused .*reason="the client does not take the certificate: unknown_ca"$'
@@ -216,8 +217,8 @@ renegotiate() {
 }
 
 # after_stls TEXT [FILE]: sends the file and STLS, waits for the answer, and
-# sends the text (as printf has it) in cleartext. Sets $output to all that the
-# server sends until it closes the connection.
+# sends TEXT (which printf formats) in cleartext. Sets $output to everything
+# that the server sends until it closes the connection.
 after_stls() {
 	exec {peer}<>/dev/tcp/127.0.0.1/1109
 	timeout 10 cat <&"$peer" 2>/dev/null >"$WORLD/answers" 3>&- &
@@ -230,7 +231,7 @@ after_stls() {
 	output=$(tr -d '\0' <"$WORLD/answers")
 }
 
-# authority NAME: makes another authority, which has not signed the server's
+# authority NAME: makes another authority, one that has not signed the server's
 # certificate.
 authority() {
 	openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=$1" \
@@ -278,7 +279,8 @@ gives_up() {
 	gives_up "$unknown" openssl s_client -quiet -starttls pop3 \
 	    -verify_return_error -CAfile "$WORLD/tls/other-ca.pem" \
 	    -connect mail.kpopd.test:1109
-	# mpop checks the certificate after the handshake, and sends no alert.
+	# mpop checks the certificate only after the handshake, and sends no
+	# alert.
 	gives_up "$closed" mpop --host=mail.kpopd.test --port=1109 \
 	    --auth=gssapi --user=alice --tls=on --tls-starttls=on \
 	    --tls-trust-file="$WORLD/tls/other-ca.pem" --keep=on \
@@ -299,8 +301,8 @@ gives_up() {
 	    --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got"
 }
 
-# alert_after HOW [COMMAND ...]: sends these commands inside TLS, and then the
-# alert or the cleartext HOW (tests/clients/alert.py).
+# alert_after HOW [COMMAND ...]: sends these commands inside TLS. Then sends
+# HOW, which is the number of an alert or a cleartext (tests/clients/alert.py).
 alert_after() {
 	{ versions; apreq pop/mail.kpopd.test | framed; } >"$WORLD/exchange"
 	log_mark
@@ -332,7 +334,7 @@ alert_after() {
 
 @test "a client that ends TLS without a login is not logged as one that rejects the certificate" {
 	server_start -p -t 2 -T immediate $(tls_options)
-	# The client's input does not end, so the server ends the connection.
+	# The client's input stays open, so the server ends the connection.
 	exec {quiet}<> <(:)
 	s_client <&"$quiet" >/dev/null || true
 	exec {quiet}>&-
@@ -350,7 +352,7 @@ alert_after() {
 	[[ $output == *"-ERR nothing may follow STLS"* &&
 	    $output != *"capabilities"* ]]
 	log_has 'refused .*reason="cleartext commands after STLS"'
-	# The same when kpopd-tls already waits for the handshake.
+	# Repeat this while kpopd-tls already waits for the handshake.
 	after_stls 'CAPA\r\nQUIT\r\n'
 	[[ $output == *"+OK begin TLS"* && $output != *"capabilities"* &&
 	    $output != *"bye"* ]]
@@ -435,7 +437,7 @@ stls_then() {
 	printf 'STLS\r\n' >&9
 	await 5 'pgrep -x kpopd-tls >/dev/null'
 	printf '\x16\x03\x01\x02' >&9
-	# The client keeps its end open.
+	# The client does not close its end.
 	await 6 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
 	exec 9>&-
 	log_has 'refused '
@@ -525,20 +527,20 @@ inside_tls() {
 	[[ $output != *"+OK"* ]]
 }
 
-# talk_bound HASH [LAYER]: logs in by GSSAPI through port 2115, with channel
-# bindings for a certificate of this SHA-256 hash.
+# talk_bound HASH [LAYER]: logs in by AUTH GSSAPI through port 2115, with
+# channel bindings for a certificate with this SHA-256 hash.
 talk_bound() {
 	timeout 10 "$KPOPD_BUILD/tests/programs/gsstalk" "${2-1}" 65536 well \
 	    alice 2115 \
 	    "tls-server-end-point:$(perl -e 'print pack "H*", shift' "$1")"
 }
 
-@test "channel bindings of the certificate need no layer, without them a layer may follow, and other ones are refused" {
+@test "a client with the certificate's channel bindings needs no layer, one without may choose a layer, and others are refused" {
 	server_start -p -T immediate $(tls_options)
 	inside_tls 2115
 	hash=$(openssl x509 -in "$WORLD/tls/server.crt" -outform DER |
 	    sha256sum | cut -d' ' -f1)
-	# The command line would end at a NUL; the shell removes a final LF.
+	# An argument cannot contain a NUL, and the shell removes a final LF.
 	[[ ! $hash =~ ^(..)*00 && $hash != *0a ]] ||
 	    skip "this certificate's hash cannot be an argument"
 	run talk_bound "$hash"
@@ -546,8 +548,9 @@ talk_bound() {
 	run timeout 10 "$KPOPD_BUILD/tests/programs/gsstalk" 1 0 well alice 2115
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	log_lacks 'layer=tls\+'
-	# A client that has bound the channel needs no layer. A client that has
-	# not may be connected to an attacker, who has the TLS with kpopd.
+	# A client that has bound the channel is offered no layer. Without the
+	# binding, the TLS connection may end at an attacker, who has another
+	# one to kpopd. So a layer is offered.
 	run talk_bound "$hash" 4
 	[[ $output == *"-ERR [AUTH] not authenticated"* ]] ||
 	    { echo "$output"; return 1; }
@@ -573,7 +576,7 @@ talk_bound() {
 	    { echo "$output"; return 1; }
 	log_has 'logout .*reason=lost .*deleted=0'
 	spool_is alice one two
-	# A stream that ends without TLS's own announcement is an error.
+	# A stream is an error if it ends before TLS announces its end.
 	pop_open --tls -C "$WORLD/tls/ca.pem"
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
@@ -603,17 +606,24 @@ talk_bound() {
 	exec {tick}>&-
 }
 
-# connects VERSION NAME: returns true if a handshake with this cipher suite
-# alone succeeds.
-connects() {
+# chosen VERSION NAMES: offers these cipher suites, with colons between them.
+# Prints the name of the suite with which the handshake succeeds, or fails.
+chosen() {
 	local how="-ciphersuites $2"
 	[ "$1" = tls1_3 ] || how="-cipher $2:@SECLEVEL=0"
 	timeout 20 openssl s_client -connect 127.0.0.1:1109 -"$1" $how \
-	    </dev/null 2>/dev/null | grep -q "Cipher is $2\$"
+	    </dev/null 2>/dev/null |
+	    sed -n 's/.*Cipher is \([A-Z0-9_-]*\)$/\1/p' | grep .
 }
 
-# suites VERSION [AWK]: prints the names of the library's cipher suites, or of
-# those for which the condition holds.
+# connects VERSION NAME: returns true if a handshake succeeds with only this
+# cipher suite.
+connects() {
+	[ "$(chosen "$1" "$2")" = "$2" ]
+}
+
+# suites VERSION [AWK]: prints the names of the library's cipher suites. With
+# AWK, prints only those for which the condition is true.
 suites() {
 	local list=ALL:COMPLEMENTOFALL:@SECLEVEL=0 names
 	if [ "$1" = tls1_3 ]; then
@@ -628,12 +638,16 @@ suites() {
 	fi | sort
 }
 
-# connecting VERSION: prints the names of those that connect.
+# connecting VERSION: prints the names of the suites with which a handshake
+# succeeds. The client offers all suites, and then all but those that the server
+# has chosen before, until the server accepts none.
 connecting() {
-	local name
-	for name in $(suites "$1"); do
-		connects "$1" "$name" && echo "$name" || :
-	done
+	local left name
+	left=$(suites "$1")
+	while name=$(chosen "$1" "${left//$'\n'/:}"); do
+		echo "$name"
+		left=$(grep -Fvx -- "$name" <<<"$left") || break
+	done | sort
 }
 
 # serve_with_key rsa|ec [KPOPD-OPTION ...]: starts a server whose certificate
@@ -654,11 +668,12 @@ serve_with_key() {
 	fi
 }
 
-@test "of all cipher suites of the library only those with forward secrecy and AEAD connect" {
+@test "only the library's cipher suites with forward secrecy and AEAD connect" {
 	[ "$(suites tls1_2 | wc -l)" -gt 100 ]
 	for key in rsa ec; do
 		serve_with_key $key
-		# Columns 5 to 7: key exchange, authentication, encryption.
+		# Columns 5 to 7 are key exchange, authentication and
+		# encryption.
 		[ $key = rsa ] && au=RSA || au=ECDSA
 		diff <(suites tls1_2 "\$5 == \"Kx=ECDH\" && \$6 == \"Au=$au\" && \$7 ~ /^Enc=(AESGCM|CHACHA20)/") <(connecting tls1_2)
 	done
@@ -697,7 +712,8 @@ serve_with_key() {
 			server_stop
 		done
 	done
-	# The same after a server with a good list and this certificate.
+	# The same happens after a server ran with a good list and this
+	# certificate.
 	server_start -p $(tls_options) -C ECDHE+AESGCM
 	run s_client -starttls pop3 < <(printf 'QUIT\r\n')
 	[[ $output == *"+OK bye"* ]]
@@ -706,8 +722,8 @@ serve_with_key() {
 	run wire 3 < <(printf '%s\r\n' CAPA QUIT)
 	[ -z "$output" ]
 	server_stop
-	# An argument that cannot be a list is an error at once, and so is a
-	# list without a certificate.
+	# An argument that cannot be a list is an error at once. So is a list
+	# without a certificate.
 	for list in '' 'ALL"' "$(head -c 1000 /dev/zero | tr '\0' a)"; do
 		run "$KPOPD_BUILD/kpopd" -C "$list" $(tls_options) </dev/null
 		[ "$status" -eq 2 ]
@@ -723,9 +739,9 @@ listens() {
 	ss -Hltn sport = "$1" | grep -q .
 }
 
-# s_server OPTION ...: starts a TLS server with this certificate after an STLS
-# on port 2110. It sends the content of the file $server_input, and ends. Sets
-# $front to the pids of the two processes.
+# s_server OPTION ...: starts a server on port 2110 that begins TLS with this
+# certificate after an STLS. It sends the content of the file $server_input, and
+# ends. Sets $front to the pids of the two processes.
 s_server() {
 	openssl s_server -quiet -accept 2111 -cert "$WORLD/tls/server.pem" \
 	    -key "$WORLD/tls/server.key" "$@" 3>&- >/dev/null 2>&1 \
@@ -770,7 +786,7 @@ s_server() {
 	client=$!
 	await 5 'grep -q "USER and PASS" "$WORLD/greeted"'
 	[ "$(pgrep -x kpopc | wc -l)" -eq 2 ]
-	# From here on the server neither reads nor sends.
+	# From now on the server neither reads nor sends.
 	kill -STOP ${front% *}
 	kill -KILL $client
 	exec {quiet}>&-

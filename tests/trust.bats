@@ -15,8 +15,8 @@ teardown() {
 	end_test
 }
 
-# filler: prints a message that makes a mailbox too large to be read as a whole
-# after each delivery (mbox-list.c).
+# filler: prints a message that makes a mailbox so large that it is not read as
+# a whole after each delivery (mbox-list.c).
 filler() {
 	from_line
 	make_message filler
@@ -24,15 +24,15 @@ filler() {
 	printf '\n\n'
 }
 
-# padded NAME: prints a message with the space that Dovecot leaves for flags.
+# padded NAME: prints a message with the padding that Dovecot leaves for flags.
 padded() {
 	from_line
 	make_message "$1" | sed 's/^Subject: .*/&\nX-Keywords:          /'
 	echo
 }
 
-# overwrite FROM TO: overwrites these bytes of the spool with others of the same
-# length.
+# overwrite FROM TO: replaces the bytes FROM in the spool by TO, which must have
+# the same length.
 overwrite() {
 	[ "${#1}" -eq "${#2}" ]
 	perl -0777 -e '
@@ -43,7 +43,7 @@ overwrite() {
 	    print F shift' /var/mail/alice "$1" "$2"
 }
 
-# settle: waits until the fingerprint of the mailbox is stable, which it is some
+# settle: waits until the fingerprint of the mailbox is stable. That takes some
 # milliseconds after the last change.
 settle() {
 	local changed
@@ -51,9 +51,9 @@ settle() {
 	await 5 "[ \$((\$(date +%s%N) - $changed)) -gt 60000000 ]"
 }
 
-# each_size COMMAND …: runs the command with a mailbox that is read as a whole
-# when it has changed, and with a mailbox too large for that. front prints what
-# makes the difference.
+# each_size COMMAND …: runs the command twice: with a mailbox that is read as a
+# whole after each change, and with one that is too large for that. front prints
+# the message that makes the mailbox large, or nothing.
 each_size() {
 	front() { :; }
 	"$@"
@@ -61,19 +61,19 @@ each_size() {
 	"$@"
 }
 
-# number_of ID: prints the number of the message with this id, from the answer
-# to UIDL in $output.
+# number_of ID: prints the number of the message with this id. Takes it from
+# UIDL's answer in $output.
 number_of() {
 	sed -n "s/^\([0-9]*\) $1\$/\1/p" <<<"$output"
 }
 
-# id_of NUMBER: prints the id of the message, from $output.
+# id_of NUMBER: prints the id of the message. Takes it from $output.
 id_of() {
 	sed -n "s/^$1 \([^ ]*\)\$/\1/p" <<<"$output"
 }
 
-# flags_before_growth: a reader writes flags into the first message, then a
-# message is delivered. The first message must be sent whole.
+# flags_before_growth: a mail reader writes flags into the first message, then a
+# message is delivered. RETR must send the first message whole.
 flags_before_growth() {
 	local n flags
 	{ padded one; front; mbox two; } | store alice
@@ -89,7 +89,8 @@ flags_before_growth() {
 		    *$'\n'"$flags"*$'\none line 3\n.\n+OK bye'* ]] ||
 		    { echo "$output"; return 1; }
 	done
-	# STAT and LIST are correct after the session that found the change.
+	# In the session after the one that has noticed the change, STAT and
+	# LIST are right.
 	run pop alice STAT LIST QUIT
 	rm -f "$(kept)/index"
 	[ "$output" = "$(pop alice STAT LIST QUIT)" ]
@@ -99,8 +100,8 @@ flags_before_growth() {
 	each_size flags_before_growth
 }
 
-# sorted_before_growth: another program exchanges two messages, then a message
-# is delivered. RETR and DELE must mean the messages that UIDL names.
+# sorted_before_growth: another program swaps two messages, then a message is
+# delivered. RETR and DELE must act on the messages that UIDL names.
 sorted_before_growth() {
 	local one two
 	{ mbox aaa bbb; front; mbox last; } | store alice
@@ -123,13 +124,13 @@ sorted_before_growth() {
 }
 
 # moved_in_session NUMBER: another program removes the first message during a
-# session, in which message NUMBER is "two".
+# session. In this session, message NUMBER is "two".
 moved_in_session() {
 	{ mbox one; front; mbox two three; } | store alice
 	settle
 	pop_login alice
 	pop_ask "UIDL 1"
-	# All other messages have other offsets then.
+	# After this, all other messages have other offsets.
 	{ front; mbox two three; } | store alice
 	pop_ask "RETR 1" '^-ERR \[SYS/TEMP\] another program changed'
 	pop_say "RETR $1"
@@ -149,8 +150,8 @@ moved_in_session() {
 	moved_in_session 3
 }
 
-# ups N [FIELD]: prints a device's Nth message. The header is the same each
-# time.
+# ups N [FIELD]: prints the Nth message of a device. All of its messages have
+# the same header.
 ups() {
 	printf '%s\n' 'From ups@host Mon Nov 23 05:00:00 2026' \
 	    'From: ups@host' 'To: alice' 'Subject: status' \
@@ -158,7 +159,7 @@ ups() {
 }
 
 # fetch_kept: runs fetchmail, which keeps the messages on the server. Prints
-# what it has fetched since the first poll.
+# what fetchmail has fetched since the first poll.
 fetch_kept() {
 	timeout 20 fetchmail --nodetach --nosyslog -i "$WORLD/ids" \
 	    -f "$WORLD/fetchmailrc" --pidfile "$WORLD/fetchmail.pid" \
@@ -171,7 +172,8 @@ fetch_kept() {
 	poll mail.kpopd.test proto KPOP uidl auth kerberos_v5 user alice sslproto '' keep mda "cat >>$WORLD/got"
 	END
 	chmod 600 "$WORLD/fetchmailrc"
-	# Without a Message-ID, and with the same Message-ID in each message.
+	# Test messages without a Message-ID, and messages that share a
+	# Message-ID.
 	for id in '' $'Message-ID: <status@ups>\n'; do
 		for how in "pop alice 'DELE 1' QUIT" \
 		    "ups 2 '$id' | store alice" \
@@ -193,8 +195,9 @@ fetch_kept() {
 	done
 }
 
-# many_equal [settle]: retrieves and removes one of 120 messages with equal
-# headers, while a message is delivered. Waits first for a stable fingerprint.
+# many_equal [settle]: retrieves and removes one of 120 messages with the same
+# header, while a message is delivered. With "settle", first waits until the
+# fingerprint is stable.
 many_equal() {
 	for i in $(seq 120); do ups "$i"; done | store alice
 	"${1-:}"
@@ -214,8 +217,8 @@ many_equal() {
 
 @test "RETR and DELE find one of 120 messages with equal headers while mail is delivered" {
 	many_equal settle
-	# On a file system whose clock is unknown, no fingerprint is stable for
-	# a minute.
+	# On a file system whose clock is unknown, a fingerprint is stable only
+	# after a minute.
 	mkdir -p "$WORLD"/{up,low,work,overlay}
 	mount -t overlay \
 	    -o "lowerdir=$WORLD/low,upperdir=$WORLD/up,workdir=$WORLD/work" \

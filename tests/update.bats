@@ -127,7 +127,7 @@ teardown() {
 	log_has 'logout .* reason=quit .* deleted=0 left=2 '
 }
 
-# hold_read_lock: starts a process that keeps a POSIX read lock on alice's
+# hold_read_lock: starts a process that holds a POSIX read lock on alice's
 # spool. Sets $holder to its pid.
 hold_read_lock() {
 	perl -e 'use POSIX;
@@ -155,7 +155,7 @@ hold_read_lock() {
 
 @test "QUIT removes nothing if the journal finds no space, except the last messages or all, which need none" {
 	server_stop
-	# Room for the replay cache and 64 KiB.
+	# The file system has space for the replay cache and 64 KiB.
 	mount -t tmpfs -o size=12452k,mode=755 small "$state"
 	server_start
 	pop alice QUIT
@@ -180,8 +180,8 @@ hold_read_lock() {
 	[ ! -s /var/mail/alice ]
 }
 
-# start_without_broker: starts a server whose sessions lock without a broker, so
-# that no dotlock is left when their monitors are killed.
+# start_without_broker: starts a server whose sessions lock without a broker. So
+# no dotlock is left when their monitors are killed.
 start_without_broker() {
 	server_stop
 	server_start -l fcntl
@@ -234,7 +234,7 @@ kill_removal_at() {
 	done
 }
 
-# make_socket NAME: makes a socket of the Unix domain.
+# make_socket NAME: makes a Unix socket.
 make_socket() {
 	perl -MSocket -e '
 	    socket S, PF_UNIX, SOCK_STREAM, 0 or die;
@@ -263,7 +263,7 @@ make_socket() {
 	done
 	[ "$(spool_file /etc/passwd; sha256sum /etc/passwd)" = "$passwd" ]
 	# An administrator must remove a directory named j.tmp, because kpopd
-	# only unlinks files of this name.
+	# removes this name only by unlink.
 	mkdir "$(kept)/j.tmp"
 	opens_not SYS/TEMP \
 	    'what="unlinking an old j.tmp" error="Is a directory"'
@@ -304,7 +304,7 @@ make_socket() {
 			    -e "inject=${place%:*}:signal=STOP:${place#*:}"
 			pop_say QUIT
 			await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
-			# systemd signals all processes of the service, too.
+			# Signal all processes of the service, as systemd does.
 			kill -$signal "$session" "$monitor" "$broker"
 			[ -e /var/mail/alice.lock ]
 			kill -CONT "$session"
@@ -317,7 +317,8 @@ make_socket() {
 			[ ! -e /var/mail/alice.lock ]
 		done
 	done
-	# A session that is not in a removal ends at once, and so do the others.
+	# A session that is not removing messages ends at once, and so do the
+	# other processes.
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
@@ -344,7 +345,7 @@ make_socket() {
 	spool_is alice one three five
 	no_journal
 	[ ! -e /var/mail/alice.lock ]
-	# A crash may leave a new directory that is still root's.
+	# After a crash, a new directory may still belong to root.
 	mkdir -m 700 "$state/users/54321"
 	run "$KPOPD_BUILD/kpopd" --recover -d "$state"
 	[ "$status" -eq 0 ]
@@ -357,8 +358,8 @@ make_socket() {
 }
 
 # calls_below root|user DIRECTORY: prints the system calls of --recover that
-# name a file below the directory: for root those that each process makes before
-# it has become a user, for user those after that.
+# name a file below the directory. With "root" it prints those that each process
+# makes before it has become a user, with "user" those after that.
 calls_below() {
 	local trace
 	for trace in "$WORLD"/trace.*; do
@@ -377,7 +378,8 @@ calls_below() {
 	start_without_broker
 	kill_removal_at fsync 3
 	[ -e "$(kept)/j" ]
-	# A journal that belongs to no mailbox, of a user who does not exist.
+	# Make a journal that belongs to no mailbox, for a user who does not
+	# exist.
 	mkdir -p "$state/users/54321/mbox-1"
 	touch "$state/users/54321/mbox-1/j"
 	run strace -ff -y -s 4096 -e trace=%file,getdents64,setresuid \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that the monitor ends processes that hang or that their user stops, so
-# that they keep no slot and no other user waiting.
+# Checks that the monitor ends processes that hang or that their user stops.
+# Otherwise such processes would hold slots and make other users wait.
 
 load helpers/all
 load helpers/points
@@ -31,8 +31,9 @@ as_alice() {
 	su alice -s /bin/sh -c "$*"
 }
 
-# stop_all_of_alice: stops whatever of kpopd runs as alice, again and again,
-# until the shell that does it is killed. Returns when it has begun.
+# stop_all_of_alice: starts a shell that stops all processes of kpopd that run
+# as alice, repeatedly, until the shell is killed. Returns once the shell has
+# begun.
 stop_all_of_alice() {
 	as_alice 'trap "" TERM
 	    while :; do
@@ -43,7 +44,7 @@ stop_all_of_alice() {
 	await 20 '[ -e /home/alice/stopping ]'
 }
 
-# is_over SECONDS: waits until no process of kpopd is left.
+# is_over SECONDS: waits up to SECONDS until no process of kpopd is left.
 is_over() {
 	await "$1" '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
 }
@@ -159,7 +160,8 @@ is_over() {
 }
 
 # is_killed PID: returns true if the process has ended, is a zombie, or will end
-# by a pending SIGKILL (signal 9, a bit of the third hexadecimal digit).
+# because of a pending SIGKILL. Signal 9 is the lowest bit of the third
+# hexadecimal digit from the right.
 is_killed() {
 	! kill -0 "$1" 2>/dev/null ||
 	    grep -Eq '^State:.*Z|^S(ig|hd)Pnd:.*[13579bdf]..$' \
@@ -172,31 +174,33 @@ is_killed() {
 	spool_keep
 	restart -t 2
 	login_stands
-	# The session hangs as on a file system that does not answer.
+	# The delay makes the session hang, as on a file system that does not
+	# answer.
 	attach "$session" -o /dev/null -e trace=mkdirat \
 	    -e inject=mkdirat:delay_enter=600000000
 	echo alice@KPOPD.TEST >&"$k5login"
 	exec {k5login}>&-
 	log_has ' login '
 	await 40 'is_killed "$session"'
-	# strace would notice the end only after its delay, and the parent only
-	# after strace.
+	# strace would notice the end of the session only after its delay. The
+	# session's parent would notice it only after strace.
 	pkill -KILL -x strace
 	is_over 5
 	log_has 'refused .*reason="login deadline, session killed"$'
 	pop_close
 }
 
-# unfinished USER: makes a mailbox in which the removal of the first message has
-# been decided, but session and broker were killed before they finished it.
+# unfinished USER: makes a mailbox with an unfinished removal of the first
+# message. The removal was decided, but session and broker were killed before
+# they finished it.
 unfinished() {
 	mbox one two | store "$1"
 	KRB5CCNAME=FILE:$WORLD/cc.$1 kinit -k -t "$WORLD/keytabs/$1.keytab" "$1"
 	KRB5CCNAME=FILE:$WORLD/cc.$1 break_off "$1" 1
 }
 
-# hold_lock: takes the fcntl lock of alice's spool. Sets $lock_holder to the pid
-# of the process that holds it for a minute.
+# hold_lock: takes the fcntl lock of alice's spool for a minute. Sets
+# $lock_holder to the pid of the process that holds it.
 hold_lock() {
 	perl -MPOSIX -e '
 	    $| = 1;
@@ -225,8 +229,8 @@ hold_lock() {
 	[ $((SECONDS - begin)) -lt 40 ]
 	log_has 'fatal peer=none error="the (recovery|broker) was stopped, and was killed"$'
 	spool_is bob two
-	# If the processes are not stopped, --recover waits for the lock as long
-	# as a session does.
+	# If its processes are not stopped, --recover waits for the lock as long
+	# as a session would.
 	run timeout 60 "$KPOPD_BUILD/kpopd" --recover -d "$state"
 	[ "$status" -eq 1 ]
 	[[ $output == *"alice (/var/mail/alice): not reachable, see syslog"* ]]

@@ -1,11 +1,12 @@
 #!/usr/bin/env bats
-# Checks that a connection which broke silently does not keep its user out: the
-# session ends at the user's next login, or when the kernel finds it dead.
+# Checks that a silently broken connection does not keep its user out. Its
+# session ends at the user's next login, or when the kernel finds the connection
+# dead.
 
 load helpers/all
 
 # With this idle limit of 20 seconds, the idle time before takeover is one
-# second, and a dead connection is found within four.
+# second. A dead connection is found within four seconds.
 setup_file() { server_start -t 30:20; }
 
 setup() {
@@ -33,8 +34,8 @@ permit_bob() {
 	chown alice /home/alice/.k5login
 }
 
-# second NAME COMMAND ...: logs in as alice with NAME's ticket, beside the
-# session that is open, and prints the answers.
+# second NAME COMMAND ...: logs in as alice with NAME's ticket while the first
+# session is open, and prints the answers.
 second() {
 	local name=$1
 	shift
@@ -54,7 +55,7 @@ second() {
 	spool_is alice one two
 }
 
-# be_busy: sends commands until there is a file $WORLD/answered. The pauses are
+# be_busy: sends commands until the file $WORLD/answered exists. The pauses are
 # shorter than the idle time before takeover.
 be_busy() {
 	until [ -e "$WORLD/answered" ]; do
@@ -68,7 +69,8 @@ be_busy() {
 	local begin=$SECONDS busy age
 	rm -f "$WORLD/answered"
 	pop_login alice
-	# The session's age in the refusal has to be two seconds or more.
+	# Wait until the session's age is two seconds or more, because the
+	# refusal contains the age.
 	sleep 2.2
 	pop_ask NOOP
 	be_busy &
@@ -141,7 +143,7 @@ be_busy() {
 		printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'
 	} >&"$client"
 	timeout 5 grep -aqm 1 '^+OK bye, 2' <&"$client"
-	# No session would end for bob's ticket.
+	# No session would end for a login with bob's ticket.
 	run second bob STAT QUIT
 	[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]] ||
 	    { echo "$output"; return 1; }
@@ -169,18 +171,18 @@ be_busy() {
 	spool_is alice one two three
 }
 
-# is_away: returns true if the process $away is in another network.
+# is_away: returns true if the process $away has entered another network.
 is_away() {
 	[ "$(readlink "/proc/$away/ns/net")" != \
 	    "$(readlink /proc/self/ns/net)" ]
 }
 
-# far COMMAND ...: runs the command in that network.
+# far COMMAND ...: runs the command in the network of go_away.
 far() {
 	nsenter -t "$away" -n "$@"
 }
 
-# go_away: makes a network in which the server has the address 10.9.0.1.
+# go_away: makes another network, in which the server has the address 10.9.0.1.
 go_away() {
 	unshare --net sleep 100 3>&- &
 	away=$!
@@ -197,7 +199,7 @@ go_away() {
 	local begin commands
 	go_away
 	permit_bob
-	# Gets the ticket here, because that network has no KDC.
+	# Get the ticket here, because the other network has no KDC.
 	kvno -q pop/mail.kpopd.test
 	mkfifo "$WORLD/far.$BASHPID"
 	exec {commands}<>"$WORLD/far.$BASHPID"
@@ -207,7 +209,7 @@ go_away() {
 	await 5 "grep -q 'message 1 deleted' $WORLD/far.out"
 	far ip link set c0 down
 	begin=$SECONDS
-	# No session would end for bob's ticket.
+	# No session would end for a login with bob's ticket.
 	run second bob STAT QUIT
 	[[ ${lines[-1]} == "-ERR [IN-USE] another session has had"* ]]
 	await 15 'log_lines | grep -aq "logout peer=10\.9\.0\.2.* reason=lost"'

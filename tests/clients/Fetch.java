@@ -1,4 +1,4 @@
-// Jakarta Mail as a client of KPOP: Fetch HOST PORT KPOPC-OPTION…; prints all messages and removes them. Its POP3 has no GSSAPI.
+// Fetches mail with Jakarta Mail through kpopc, because its POP3 has no GSSAPI: Fetch HOST PORT KPOPC-OPTION… Prints all messages and removes them.
 import jakarta.mail.*;
 import java.io.*;
 import java.net.*;
@@ -8,7 +8,7 @@ import javax.net.SocketFactory;
 public class Fetch {
 	static List<String> command = new ArrayList<>();
 
-	/* A connection that is a kpopc of its own, so no port is open that others could use. */
+	/* A connection that starts its own kpopc. So it opens no port that other users could use. */
 	static class Kpopc extends Socket {
 		Process kpopc;
 
@@ -27,7 +27,7 @@ public class Fetch {
 		@Override public void setSoTimeout(int milliseconds) { }
 	}
 
-	/* Found by its name in the session's properties. */
+	/* The session's properties contain an object of this class. */
 	public static class Factory extends SocketFactory {
 		@Override public Socket createSocket() { return new Kpopc(); }
 		@Override public Socket createSocket(String host, int port) throws IOException { return to(new InetSocketAddress(host, port)); }

@@ -1,8 +1,9 @@
-# A client of KPOP that ends its TLS out of turn: alert.py HOW FILE LINE ...
+# A client of KPOP that ends TLS in an unusual way: alert.py HOW FILE LINE ...
 #
-# Sends FILE, which contains the exchange, then STLS. Inside TLS it sends each
-# LINE and reads an answer. HOW is the number of a fatal alert, or text that it
-# sends in cleartext. GnuTLS can send any alert at any time.
+# Sends FILE, which contains the exchange, then STLS. Inside TLS sends each LINE
+# and reads an answer. Then sends HOW, which is the number of a fatal alert, or
+# text to send in cleartext. Uses GnuTLS, because that can send any alert at any
+# time.
 import ctypes
 import socket
 import sys
@@ -24,7 +25,7 @@ with open(exchange, "rb") as said:
 hear_line()
 server.sendall(b"STLS\r\n")
 hear_line()
-# The library must not wait for bytes in a socket with a time limit.
+# A socket with a time limit does not block, but GnuTLS needs one that blocks.
 server.settimeout(None)
 gnutls.gnutls_init(ctypes.byref(session), 2)
 gnutls.gnutls_certificate_allocate_credentials(ctypes.byref(nobody))

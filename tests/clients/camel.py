@@ -1,4 +1,4 @@
-# Fetches by Evolution's library: camel.py PORT none|starttls|pop3s
+# Fetches mail with Evolution's library: camel.py PORT none|starttls|pop3s
 # password|GSSAPI. Prints all messages of mail.kpopd.test and removes them.
 import gi, os, sys
 
@@ -50,7 +50,7 @@ for name, value in (
     ('keep-on-server', False),
 ):
     settings.set_property(name, value)
-# All else is Evolution's default.
+# All other settings are Evolution's defaults.
 store.connect_sync(None)
 folder = store.get_inbox_folder_sync(None)
 folder.refresh_info_sync(None)

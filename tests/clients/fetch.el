@@ -1,4 +1,4 @@
-;; Emacs' pop3.el as a client: $KPOPC, with its options, is the connection. It has no GSSAPI of its own.
+;; Fetches mail with Emacs' pop3.el. Its connection is the command $KPOPC, because it has no GSSAPI itself.
 (require 'pop3)
 (require 'network-stream)
 (defun kpop-stream (open name buffer host service &rest parameters)

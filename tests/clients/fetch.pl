@@ -1,4 +1,4 @@
-# Fetches by Perl's Net::POP3, with Authen::SASL and GSSAPI: fetch.pl
+# Fetches mail with Perl's Net::POP3, Authen::SASL and GSSAPI: fetch.pl
 # clear|stls|pop3s HOST PORT CA. Prints all messages and removes them.
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ my $pop =
 	$how eq 'pop3s' ? (SSL => 1, @verify) : ())
     or die "connect: $@\n";
 $how ne 'stls' or $pop->starttls(@verify) or die "STLS: ", $pop->message, "\n";
-# Net::POP3 has no security layer, so none may be agreed on.
+# Net::POP3 has no security layer, so the client must not choose one.
 my $sasl = Authen::SASL->new(mechanism => 'GSSAPI',
 	callback => { user => 'alice', authname => 'alice' });
 $pop->auth($sasl) or die "AUTH: ", $pop->message, "\n";

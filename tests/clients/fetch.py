@@ -1,18 +1,18 @@
-# Fetches by Python's poplib: fetch.py kpop|gssapi|stls|pop3s HOST PORT CA
-# [KPOPC]. Prints all messages and removes them.
+# Fetches mail with Python's poplib: fetch.py kpop|gssapi|stls|pop3s HOST PORT
+# CA [KPOPC]. Prints all messages and removes them.
 #
-# kpop: through kpopc. gssapi: by AUTH GSSAPI of python3-gssapi, in cleartext.
-# stls: the same after STLS. pop3s: the same in TLS from the first byte.
+# "kpop" uses kpopc. "gssapi" uses AUTH GSSAPI of python3-gssapi, in cleartext.
+# "stls" does the same after STLS, and "pop3s" in TLS from the first byte.
 import poplib, socket, ssl, subprocess, sys
 from base64 import b64decode, b64encode
 
-# Mail has longer lines than the 2048 bytes that poplib takes.
+# Mail has longer lines than the 2048 bytes that poplib accepts.
 poplib._MAXLINE = 1 << 20
 how, host, port, ca = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 
 
 class KPOP(poplib.POP3):
-    """Speaks POP3 with a kpopc of its own, without a port open to others."""
+    """Speaks POP3 with a kpopc that it starts, so no port is open to others."""
 
     def _create_socket(self, timeout):
         ours, theirs = socket.socketpair()
@@ -26,7 +26,7 @@ class KPOP(poplib.POP3):
 
 
 def auth_gssapi(pop, user):
-    """Takes no security layer, as RFC 4752 has it."""
+    """Chooses no security layer (RFC 4752)."""
     import gssapi
 
     name = gssapi.Name('pop@' + host, gssapi.NameType.hostbased_service)

@@ -1,8 +1,8 @@
-# A server of LMTP to which getmail delivers: lmtp.py SOCKET FILE. Appends each
+# An LMTP server to which getmail delivers: lmtp.py SOCKET FILE. Appends each
 # message to FILE, after a line "== message".
 #
-# getmail has a child for other deliveries, and may wait for it for a minute if
-# the child ends before getmail waits. With LMTP it has no child.
+# For other deliveries getmail starts a child. If the child ends before getmail
+# waits for it, getmail may wait for a minute. With LMTP it has no child.
 import os, socketserver, sys
 
 

@@ -1,11 +1,11 @@
 # Checks that clients that leave mail on the server fetch each message once:
 # once.py mbox|maildir SEED COUNT.
 #
-# Each of COUNT sequences begins with an empty mailbox and depends on its own
+# Runs COUNT sequences. Each begins with an empty mailbox and depends on its own
 # seed, from SEED on. procmail delivers, another client removes, mutt and
 # Dovecot change flags and expunge. In between, fetchmail (keep) and getmail
-# (delete = false) poll. A poll has to fetch, whole, all messages that are there
-# and that this client has not fetched before, and nothing else.
+# (delete = false) poll. A poll must fetch all messages whole that this client
+# has not fetched before, and nothing else.
 import os, random, re, shutil, subprocess, sys
 
 store, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -50,7 +50,7 @@ def text_of(path):
 
 
 class Box:
-    """The mailbox, and the tokens of the messages in it, in any order."""
+    """The mailbox. Lists the tokens of its messages, in any order."""
 
     def __init__(self, dice):
         self.dice, self.there, self.made, self.internal = dice, [], 0, False
@@ -60,7 +60,7 @@ class Box:
             self.made += 1
             token, kind = 'token-%d.' % self.made, self.dice.randrange(5)
             header = 'From: sender@kpopd.test\nSubject: some mail\n'
-            if kind:  # Else header fields tell nobody which it is.
+            if kind:  # Kind 0 has no field that identifies it.
                 header = (
                     'Received: from nowhere by mail.kpopd.test with id %d; Mon, 23 Nov 2026 05:00:00 +0000\n'
                     % self.made
@@ -68,7 +68,7 @@ class Box:
                 )
             if (
                 kind > 1
-            ):  # Else it was resent: another Received, the same Message-ID.
+            ):  # Kind 1 was resent: a new Received, the same Message-ID.
                 header += 'Message-ID: <%d@kpopd.test>\n' % self.made
             elif kind == 1:
                 header += 'Message-ID: <resent@kpopd.test>\n'
@@ -98,7 +98,7 @@ class Box:
     def look(self):
         """Reads the files, which any program may have changed.
 
-        Dovecot may put a message of its own at the front. mutt counts it.
+        Dovecot may put its internal message first. mutt counts that message.
         """
         if store == 'mbox':
             text = text_of(mailbox)
@@ -154,7 +154,7 @@ class Box:
         )
 
     def act(self):
-        """Something by chance that others do to the mailbox."""
+        """Does one random change that other programs make to the mailbox."""
         self.look()
         n = self.dice.randint(1, len(self.there) or 1)
         does = self.dice.choice(
@@ -194,7 +194,7 @@ class Box:
 
 
 class Client:
-    """A client, and the tokens that it has had."""
+    """A client, and the tokens of the messages that it has fetched."""
 
     def __init__(self, name, folder):
         self.name, self.folder, self.had = name, folder, set()
@@ -270,7 +270,8 @@ def sequence(seed):
             dice.choice(clients).poll(box)
         else:
             box.act()
-    # Nothing that others have done made them take a message for another one.
+    # The other programs must not have made a client take one message for
+    # another.
     box.look()
     for client in clients:
         client.poll(box)

@@ -1,10 +1,10 @@
-# Plays what a large client has sent: play.py DIALOGUE HOST PORT [KPOPC]. Prints
-# the messages that the server sends.
+# Sends what a large client was recorded to send: play.py DIALOGUE HOST PORT
+# [KPOPC]. Prints the messages that the server sends.
 #
-# A line of DIALOGUE is one write of the client, which then waits for its
-# answers. {token} is GSSAPI's next token. "?WORD TEXT" is sent only if the
-# server's capabilities contain this word. The last line may come after the
-# server's end.
+# A line of DIALOGUE is one write of the client, which then waits for the
+# answers. {token} is replaced by GSSAPI's next token. The TEXT of "?WORD TEXT"
+# is sent only if the server's capabilities contain WORD. The last line may be
+# sent after the server has closed the connection.
 import os, re, socket, subprocess, sys
 from base64 import b64decode, b64encode
 
@@ -24,7 +24,7 @@ def connection():
 
 
 def tokens():
-    """Each challenge's token, and in the end the choice of no layer."""
+    """Yields the answer to each challenge. The last one chooses no layer."""
     import gssapi
 
     context = gssapi.SecurityContext(

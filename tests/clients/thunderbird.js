@@ -1,4 +1,4 @@
-// Thunderbird's account for alice on mail.kpopd.test; PORT and SOCKET (0: clear, 2: STLS, 3: pop3s) are put in. Kerberos is authMethod 5.
+// Thunderbird's account for alice on mail.kpopd.test. The test replaces PORT, and SOCKET by 0 (cleartext), 2 (STLS) or 3 (pop3s). Kerberos is authMethod 5.
 user_pref("mail.accountmanager.accounts", "account1");
 user_pref("mail.accountmanager.defaultaccount", "account1");
 user_pref("mail.account.account1.server", "server1");

@@ -1,5 +1,5 @@
-# Loads the helpers, and starts a server for the whole file. A test file may
-# replace each of the four functions.
+# Loads the helpers. Starts one server for the whole test file. The test file
+# may replace each of the four functions.
 
 for helper in server realm mail pop proc crash tls keys torture evidence \
     fuse; do

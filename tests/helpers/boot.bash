@@ -1,8 +1,9 @@
-# Boots a real systemd as the first process of a container, on an overlay of
-# this machine's own root. Its network is the one of tests/world.
+# Boots a real systemd as the first process of a container. Its root is an
+# overlay of this machine's root, or of the root of another Debian in
+# $BOOT_BASE. Its network is that of tests/world.
 
 # boot_obstacle: sets $why to the reason why systemd cannot be booted here, or
-# to nothing. Sets $group to a control group for its processes.
+# to nothing. Sets $group to a control group for systemd's processes.
 boot_obstacle() {
 	why=
 	[ -z "${SANITIZER-}" ] ||
@@ -15,16 +16,16 @@ boot_obstacle() {
 	    why="cgroup2 cannot be written"
 }
 
-# boot_make: makes the container's root, $root, with kpopd installed as by a
-# distribution, and with the users, realm and names of tests/world.
+# boot_make: makes the container's root, $root. kpopd is installed there as a
+# distribution does, and the root has the users, realm and names of tests/world.
 boot_make() {
 	root=$WORLD/machine
 	mkdir -p "$root" "$WORLD/machine.up" "$WORLD/machine.work"
 	mount -t overlay machine "$root" -o \
-	    "lowerdir=/,upperdir=$WORLD/machine.up,workdir=$WORLD/machine.work"
+	    "lowerdir=${BOOT_BASE:-/},upperdir=$WORLD/machine.up,workdir=$WORLD/machine.work"
 	mkdir -p "$WORLD/machine.build"
-	# kpopd is built again, because its programs find each other by absolute
-	# names.
+	# kpopd is built again, because its programs contain absolute paths to
+	# each other.
 	(
 		cd "$WORLD/machine.build" &&
 		    "$top/configure" --prefix=/usr --sysconfdir=/etc \
@@ -76,6 +77,8 @@ boot_start() {
 		ln -s /proc/self/fd dev/fd
 		pivot_root . mnt
 		umount -l /mnt
+		# As systemd does on a machine: services see later mounts.
+		mount --make-rshared /
 		exec env -i container=kpopd-test \\
 		    PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
 		    /lib/systemd/systemd --system --unit=test.target \\
@@ -90,11 +93,10 @@ boot_start() {
 	    { cat "$WORLD/machine.console" >&2; return 1; }
 }
 
-# machine_pid: prints systemd's pid outside the container.
+# machine_pid: prints systemd's pid outside the container. systemd's children
+# have its name until they begin their programs.
 machine_pid() {
-	local fork
-	fork=$(pgrep -P "$booter") && pgrep -P "$fork" -x systemd ||
-	    pgrep -P "$booter" -x systemd
+	pgrep -P "$booter" -x systemd
 }
 
 # inside COMMAND ...: runs the command in the container.
@@ -102,8 +104,10 @@ inside() {
 	nsenter -t "$(machine_pid)" -m -p -i -u -C -r -w "$@"
 }
 
-# boot_stop: kills systemd, and removes the control group.
+# boot_stop: kills systemd, and removes the control group. Does nothing if that
+# was done before.
 boot_stop() {
+	[ -d "$group" ] || return 0
 	kill -KILL "$(machine_pid)" "$booter" 2>/dev/null || :
 	wait "$booter" 2>/dev/null || :
 	await 10 'grep -q "populated 0" "$group/cgroup.events"' || :

@@ -1,5 +1,5 @@
-# Lists the system calls of a running session, stops it at one, lets one fail or
-# kills it there, by strace.
+# Lists the system calls of a running session with strace. Can stop the session
+# at a system call, make the call fail, or kill the session there.
 
 # attach PID STRACE-OPTION ...: attaches strace to the process. Sets $tracer to
 # strace's pid.
@@ -9,7 +9,7 @@ attach() {
 	strace -q -p "$pid" "$@" 2>"$WORLD/strace.err" 3>&- &
 	tracer=$!
 	for _ in $(seq 1000); do
-		# A process that was killed at once is no failure.
+		# If the process was killed at once, that is not an error.
 		status=$(cat "/proc/$pid/status" 2>/dev/null) || return 0
 		[[ ! $status =~ TracerPid:[[:space:]]+[1-9] ]] || return 0
 		sleep 0.005
@@ -18,15 +18,14 @@ attach() {
 	return 1
 }
 
-# detached: waits for the end of strace, which comes after the end of its
-# process.
+# detached: waits until strace ends, which happens after its process ends.
 detached() {
 	wait "$tracer" 2>/dev/null || true
 }
 
-# hold_broker: stops the broker in the last system call that it makes after the
-# end of its session, until it is killed or released. The broker cannot be
-# stopped before, because the session asks it to keep its locks.
+# hold_broker: stops the broker in the last system call that it makes after its
+# session has ended. The broker waits there until it is killed or released. It
+# cannot be stopped earlier, because the session asks it to keep its locks.
 hold_broker() {
 	local tracer
 	await 5 'broker=$(broker_pid) && [ -n "$broker" ] &&
@@ -36,21 +35,21 @@ hold_broker() {
 	held_by=$tracer
 }
 
-# release_broker: lets the broker go on.
+# release_broker: lets the broker continue.
 release_broker() {
 	kill -KILL "$held_by" 2>/dev/null || true
 	wait "$held_by" 2>/dev/null || true
 }
 
-# kill_monitor: kills the monitor and the broker that is held. strace ends only
-# after its delay, so it is killed too.
+# kill_monitor: kills the monitor, the held broker and strace. Without a signal,
+# strace would end only after its delay.
 kill_monitor() {
 	kill -KILL "$monitor" "$broker" 2>/dev/null || true
 	release_broker
 }
 
-# blind_monitor: stops the monitor until monitor_sees, so that it does not see
-# that its session is stopped, which would end the session.
+# blind_monitor: stops the monitor until monitor_sees. Otherwise the monitor
+# would see that its session is stopped, and end the session.
 blind_monitor() {
 	kill -STOP "$monitor"
 }
@@ -60,18 +59,18 @@ monitor_sees() {
 }
 
 # calls_in FILE: prints the system calls in strace's output, each with its
-# count. restart_syscall is left out: strace interrupted the process in it while
-# the process waited.
+# count. Leaves out restart_syscall, which follows when strace interrupts a
+# process that waits.
 calls_in() {
 	sed -n 's/^\([a-z0-9_]*\)(.*/\1/p' "$1" | grep -v '^restart_syscall$' |
 	    sort | uniq -c | awk '{ print $2, $1 }'
 }
 
-# shape NUMBER: makes a mailbox that depends on the number only: how many
-# messages, how large, and which are marked: some, the first, the last two, or
-# all but the second. Sets $names, $doomed (the numbers of the marked messages)
-# and $kept (the names of the others). Writes $WORLD/old and $WORLD/new, the
-# mailbox before and after.
+# shape NUMBER: makes a mailbox whose number of messages, sizes and marks depend
+# only on NUMBER. Marked are some messages, the first, the last two, or all but
+# the second. Sets $names, $doomed (the numbers of the marked messages) and
+# $kept (the names of the others). Writes the mailbox before and after the
+# removal to $WORLD/old and $WORLD/new.
 shape() {
 	local i count kind
 	RANDOM=$1 names=() doomed=() kept=()
@@ -100,8 +99,8 @@ shape_mbox() {
 	done
 }
 
-# record_quit: prints the system calls that QUIT makes with this shape, each
-# with its count.
+# record_quit: prints the system calls that QUIT makes for this shape, each with
+# its count.
 record_quit() {
 	marked_session
 	attach "$session" -o "$WORLD/trace"
@@ -124,9 +123,10 @@ marked_session() {
 	session=$(child_pid) monitor=$(monitor_pid)
 }
 
-# killed_quit HOW CALL N: kills a marked session in QUIT at its Nth CALL. If HOW
-# is "alone", the broker goes on; else broker and monitor are killed too, as by
-# a power failure. Sets $said to the answer that the client got, or to "".
+# killed_quit HOW CALL N: kills a session of marked_session in QUIT, at its Nth
+# CALL. If HOW is "alone", the broker continues. Otherwise broker and monitor
+# are killed as well, as by a power failure. Sets $said to the client's answer,
+# or to "".
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session
@@ -141,8 +141,8 @@ killed_quit() {
 	await 5 '! pgrep -x kpopd >/dev/null'
 }
 
-# break_off USER N: kills session, broker and monitor in QUIT, after the removal
-# of USER's message N has been decided and before it is finished.
+# break_off USER N: kills session, broker and monitor in QUIT. The removal of
+# USER's message N is then decided, but not finished.
 break_off() {
 	pop_login "$1"
 	pop_ask "DELE $2"
@@ -177,13 +177,14 @@ locker_start() {
 	exec {locker_in}>"$WORLD/locker.in" {locker_out}<"$WORLD/locker.out"
 }
 
-# locker L, locker U: lets that process take the lock, or release it.
+# locker L, locker U: makes the process of locker_start take (L) or release (U)
+# the lock.
 locker() {
 	echo "$1" >&"$locker_in"
 	read -r -t 5 _ <&"$locker_out"
 }
 
-# locker_stop: ends that process, if there is one.
+# locker_stop: ends the process of locker_start, if there is one.
 locker_stop() {
 	[ -n "${locker-}" ] || return 0
 	kill "$locker" 2>/dev/null || true

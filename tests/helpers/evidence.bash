@@ -1,10 +1,10 @@
 # Shows the effect of strange input: what the client gets, what is logged, and
-# that the spool is as it was.
+# whether the spool has changed.
 
-# spool_now [DIRECTORY]: prints a line for each file below the directory: type,
-# inode, owner, mode, links, size, times but the access time, and the hash of
-# the content. Opens only regular files of less than 64 MiB; the tests of larger
-# files look at them themselves.
+# spool_now [DIRECTORY]: prints a line for each file below the directory. It has
+# type, inode, owner, mode, links, size, all times except the access time, and
+# the hash of the content. Opens only regular files of less than 64 MiB. Tests
+# with larger files check these themselves.
 spool_now() {
 	(
 		cd "${1:-${spool_place:-/var/mail}}" || exit
@@ -15,9 +15,9 @@ spool_now() {
 	)
 }
 
-# spool_mark, spool_kept: the second returns true if nothing has changed in the
-# spool since the first. The directory is $spool_place if that is set, else
-# /var/mail.
+# spool_mark, spool_kept: spool_kept returns true if nothing in the spool
+# directory has changed since spool_mark. The directory is $spool_place if that
+# is set, otherwise /var/mail.
 spool_mark() {
 	spool_then=$(spool_now)
 }
@@ -26,27 +26,27 @@ spool_kept() {
 	diff <(printf '%s\n' "$spool_then") <(spool_now) >&2
 }
 
-# spool_keep: lets end_test fail if anything in /var/mail changes until then.
+# spool_keep: makes end_test fail if anything in /var/mail changes until then.
 spool_keep() {
 	spool_now /var/mail >"$WORLD/spool.kept"
 }
 
 # spool_untouched: returns true if nothing has changed since spool_keep, or if
-# the test has not called that.
+# the test has not called spool_keep.
 spool_untouched() {
 	[ ! -e "$WORLD/spool.kept" ] ||
 	    diff "$WORLD/spool.kept" <(spool_now /var/mail) >&2
 }
 
-# spool_file [FILE]: prints the inode, the owner, the mode and the links of the
-# file, which a removal leaves as they are.
+# spool_file [FILE]: prints the file's inode, owner, mode and links. A removal
+# does not change these.
 spool_file() {
 	stat -c '%i %U:%G %a %h' "${1:-/var/mail/alice}"
 }
 
-# log_says_quits 'RETRIEVED DELETED LEFT' ...: returns true if alice has logged
-# in this number of times since log_mark, each session ended by QUIT with these
-# numbers, in this order, and nothing failed.
+# log_says_quits 'RETRIEVED DELETED LEFT' ...: returns true if alice has had one
+# session for each argument since log_mark. The sessions must have ended by QUIT
+# with these numbers in this order, and nothing may have failed.
 log_says_quits() {
 	await 2 "[ \"\$(log_lines | grep -ac ' reason=quit ')\" -ge $# ]" &&
 	    diff <(printf '%s\n' "$@") <(log_lines | sed -nE \
@@ -58,7 +58,7 @@ log_says_quits() {
 	    log_says_no_trouble
 }
 
-# log_says_no_trouble: returns true if no event of a failure is logged.
+# log_says_no_trouble: returns true if no event of a failure was logged.
 log_says_no_trouble() {
 	local events='failed|fatal|refused|nonsense|skipped'
 	events+='|recovery|rescue|index'
@@ -66,9 +66,9 @@ log_says_no_trouble() {
 }
 
 # opens_not CODE 'PATTERN': logs in as alice, whose mailbox cannot be opened.
-# Returns true if the answer has this response code and fits into the line of
-# every client, if the failure and its reason are logged, and if the spool is as
-# it was.
+# Returns true if the answer has this response code and is short enough for
+# every client. The failure and its reason must be logged, and the spool must be
+# unchanged.
 opens_not() {
 	local reason=unavailable
 	[ "$1" != IN-USE ] || reason=in-use

@@ -1,8 +1,8 @@
 # A file system that answers its calls or keeps them waiting
-# (tests/programs/fuse.pl). A test has one at a time.
+# (tests/programs/fuse.pl). A test can have only one at a time.
 
-# fuse_over DIRECTORY: mounts the file system over the directory, with the
-# directory's files in it. Skips the test if the kernel has no FUSE.
+# fuse_over DIRECTORY: mounts the file system over the directory. It shows the
+# directory's files. Skips the test if the kernel has no FUSE.
 fuse_over() {
 	fuse_at=$1
 	rm -rf "$WORLD/fuse" "$WORLD/fuse.hang" "$WORLD/fuse.log"
@@ -15,35 +15,36 @@ fuse_over() {
 	mountpoint -q "$1" || skip "this kernel has no FUSE"
 }
 
-# fuse_hang PATTERN: keeps the calls waiting that match the pattern (extended),
-# for example "READ /new/1" or "LOOKUP /.k5login".
+# fuse_hang PATTERN: keeps calls waiting if they match the pattern (extended),
+# such as "READ /new/1" or "LOOKUP /.k5login".
 fuse_hang() {
 	: >"$WORLD/fuse.log"
 	printf '%s\n' "$1" >"$WORLD/fuse.hang.new"
 	mv "$WORLD/fuse.hang.new" "$WORLD/fuse.hang"
 }
 
-# fuse_hangs [COUNT]: waits until this number of calls, by default one, wait for
-# an answer.
+# fuse_hangs [COUNT]: waits until COUNT calls (one by default) wait for an
+# answer.
 fuse_hangs() {
 	await 10 "[ \$(wc -l <'$WORLD/fuse.log') -ge ${1-1} ]"
 }
 
-# fuse_answers: lets the file system answer all calls, also those that wait.
+# fuse_answers: makes the file system answer all calls, including those that
+# wait.
 fuse_answers() {
 	rm -f "$WORLD/fuse.hang"
 	kill -CONT "$fuse_pid" 2>/dev/null || true
 }
 
-# fuse_sleep: stops the file system, which then does not even take a call. A
-# process that waits can be killed, as with NFS.
+# fuse_sleep: stops the file system, so that it does not even receive calls. A
+# process that waits for it can be killed, as with NFS.
 fuse_sleep() {
 	kill -STOP "$fuse_pid"
 	await 5 '[[ $(field "$fuse_pid" State) == T* ]]'
 }
 
-# fuse_end: ends the file system, if there is one, and copies its files back
-# into the directory.
+# fuse_end: ends the file system, if there is one, and copies its files to the
+# directory.
 fuse_end() {
 	[ -n "${fuse_pid-}" ] || return 0
 	fuse_answers

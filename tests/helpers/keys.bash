@@ -1,14 +1,15 @@
 # Looks for keys in the memory of processes.
 
-# key_bytes: prints the service's long-term keys, each as hexadecimal digits.
+# key_bytes: prints the service's long-term keys in hexadecimal, one on each
+# line.
 key_bytes() {
 	klist -Kkt "$WORLD/server.keytab" |
 	    sed -n 's/.*pop.*(0x\([0-9a-f]*\)).*/\1/p'
 }
 
-# tls_key_bytes: prints a prime of the certificate's key in both orders of its
-# bytes: as the file has it, and the last byte first, as OpenSSL has it in
-# memory.
+# tls_key_bytes: prints a prime of the certificate's key in both byte orders.
+# The file has the most significant byte first, and OpenSSL's memory the last
+# byte first.
 tls_key_bytes() {
 	local prime
 	prime=$(openssl rsa -in "$WORLD/tls/server.key" -noout -text |
@@ -21,14 +22,14 @@ tls_key_bytes() {
 
 # holds_key PID [COMMAND]: returns true if the process's writable memory
 # contains one of the keys that COMMAND prints. A key has 16 bytes or more, so
-# that it is not found by chance.
+# it is not found by chance.
 holds_key() {
 	"${2-key_bytes}" |
 	    perl "$BATS_TEST_DIRNAME/programs/holds-key.pl" "$1"
 }
 
-# holds_none PID [COMMAND]: returns true if the memory could be read and
-# contains none of the keys.
+# holds_none PID [COMMAND]: returns true if the process's memory could be read
+# and contains none of the keys.
 holds_none() {
 	local status=0
 	holds_key "$@" || status=$?

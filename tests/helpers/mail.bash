@@ -1,13 +1,13 @@
-# Makes mail, delivers it by the real procmail, and looks at it in the spool and
-# in the state directory.
+# Makes mail, delivers it with the real procmail, and checks the spool and the
+# state directory.
 
 # spool USER: prints the path of the user's spool.
 spool() {
 	echo "/var/mail/$1"
 }
 
-# make_message NAME [LINES]: prints a message with the subject NAME and this
-# number of lines in its body.
+# make_message NAME [LINES]: prints a message with the subject NAME and LINES
+# lines in its body.
 make_message() {
 	cat <<-END
 	Received: from nowhere by mail.kpopd.test; Mon, 23 Nov 2026 05:00:00 +0000
@@ -20,12 +20,12 @@ make_message() {
 	seq -f "$1 line %.0f" 1 "${2:-3}"
 }
 
-# deliver USER: delivers standard input by procmail, as an MTA does.
+# deliver USER: delivers standard input with procmail, as an MTA does.
 deliver() {
 	procmail -f sender@kpopd.test -d "$1"
 }
 
-# store USER: makes standard input the user's spool, as it is.
+# store USER: writes standard input unchanged to the user's spool.
 store() {
 	cat >"$(spool "$1")"
 	chown "$1:mail" "$(spool "$1")"
@@ -54,14 +54,14 @@ spool_is() {
 	    { cat "$(spool "$1")" >&2; return 1; }
 }
 
-# forget_index: removes the indexes, so that the next login has to read the
-# mailbox, and so to lock it.
+# forget_index: removes the indexes. The next login must then read the mailbox,
+# and therefore lock it.
 forget_index() {
 	rm -f "$state"/users/*/*/index
 }
 
-# kept [USER]: prints the state directory of the user's spool, or of the first
-# of the user's mailboxes if the spool has none.
+# kept [USER]: prints the state directory of the user's spool. If the spool has
+# none, prints that of the user's first mailbox.
 kept() {
 	local all=("$state/users/$(id -u "${1-alice}")"/*-*/) own
 	own=$(grep -lx "/var/mail/${1-alice}" "${all[@]/%/mailbox}" \
@@ -70,8 +70,8 @@ kept() {
 	echo "${own%/mailbox}"
 }
 
-# no_journal [USER]: returns true if the state directory contains nothing of a
-# removal, finished or not.
+# no_journal [USER]: returns true if the state directory contains no file of a
+# finished or unfinished removal.
 no_journal() {
 	local left
 	left=$(ls "$(kept "$@")" |

@@ -1,12 +1,12 @@
-# Makes one point of a sweep: a session at once, with faults in it, and checks
-# whether its answer was true. The sweeps load it.
+# Tests one point of a sweep: a session with a fault at one place. Checks
+# whether the session's answer is true. The test files with sweeps load this.
 
-# A pipe to which nothing is ever written. To read it with a time limit is to
-# sleep without a fork.
+# Nothing is ever written to this pipe. A read with a time limit therefore
+# sleeps without a fork.
 exec {tick}<> <(:)
 
-# soon SECONDS 'COMMAND': like await, but tries every 5 ms, because a sweep
-# waits thousands of times.
+# soon SECONDS 'COMMAND': does the same as await, but tries every 5 ms, because
+# a sweep waits thousands of times.
 soon() {
 	local until=$((SECONDS + $1 + 1))
 	until eval "$2"; do
@@ -27,7 +27,7 @@ session_opens() {
 	    soon 5 broker_has_dropped
 }
 
-# faults PID STRACE-OPTION ...: attaches strace to the process, and returns when
+# faults PID STRACE-OPTION ...: attaches strace to the process, and returns once
 # it is attached. The output goes to $WORLD/trace.
 faults() {
 	local line
@@ -48,7 +48,7 @@ answer() {
 	[ "$status" -lt 128 ] || { echo "no answer and no end" >&2; return 1; }
 }
 
-# session_ends: waits for the end of the connection and of all its processes.
+# session_ends: waits until the connection and all its processes have ended.
 session_ends() {
 	local rest status=0 line
 	IFS= read -r -t 15 rest <&"$pop_in" || status=$?
@@ -66,14 +66,14 @@ session_ends() {
 	fi
 }
 
-# login_stands: begins a login of alice, whose session then waits for the
-# content of her .k5login, before it touches the mailbox. Sets $session and
-# $monitor to the pids.
+# login_stands: begins a login of alice. Its session waits for the content of
+# alice's .k5login, before it touches the mailbox. Sets $session and $monitor to
+# the pids.
 login_stands() {
 	local fifo=/home/alice/.k5login
 	[ -p $fifo ] || { su alice -c "mkfifo $fifo" || return; }
-	# Opened for reading and writing; otherwise this would wait for the
-	# session.
+	# Open the FIFO for reading and writing. Otherwise open would wait for
+	# the session.
 	exec {k5login}<>$fifo
 	pop_open
 	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"
@@ -97,8 +97,8 @@ reads_fifo() {
 }
 
 # login_with STRACE-OPTION ...: logs in with faults. Runs $just_before before
-# the session looks at the mailbox. Sets $heard to the answer and, after a
-# login, $bye to the answer to QUIT.
+# the session opens the mailbox. Sets $heard to the answer to PASS. If the login
+# succeeds, sets $bye to the answer to QUIT.
 login_with() {
 	local n
 	bye=
@@ -118,7 +118,7 @@ login_with() {
 }
 
 # last_login: logs in without marks and without strace. Prints the number of
-# messages, or the error. Makes the session lock the mailbox, which removes
+# messages, or the error. The session must lock the mailbox, and so it removes
 # stale dotlocks.
 last_login() {
 	forget_index
@@ -126,26 +126,27 @@ last_login() {
 	    sed -n -e 's/^+OK \([0-9]*\) messages$/\1/p' -e '/^-ERR/p'
 }
 
-# refill FILE: copies the file into alice's spool, whose inode stays. Waits
-# until a later change has another time; otherwise it would depend on the
-# machine's speed whether a session reads each message again.
+# refill FILE: copies the file into alice's spool, and keeps the spool's inode.
+# Waits until a later change gets another time. Otherwise the machine's speed
+# would decide whether a session reads each message again.
 refill() {
 	[ -e "$(spool alice)" ] || store alice </dev/null
 	cat "$1" >"$(spool alice)"
 	read -r -t 0.06 -u "$tick" || :
 }
 
-# nothing_else: returns true if nothing is left of the session but its lock
-# file, and nothing of the locks.
+# nothing_else: returns true if nothing of the session is left except its lock
+# file, and no other lock is left.
 nothing_else() {
 	no_journal || return 1
 	[ "$(ls -A /var/mail | grep -v '^\.lk')" = alice ] ||
 	    { ls -lA /var/mail; return 1; }
 }
 
-# scene NAME: makes a mailbox of six messages, $WORLD/before, and the one after
-# the removal, $WORLD/after. Sets $marked to the numbers of the messages to
-# remove, $deletions to their commands and $left to the number that stays.
+# scene NAME: makes a mailbox of six messages, $WORLD/before, and the mailbox
+# after the removal, $WORLD/after. Sets $marked to the numbers of the messages
+# to remove, $deletions to their commands, and $left to the number of kept
+# messages.
 names=(one two three four five six)
 scene() {
 	local i
@@ -161,8 +162,8 @@ scene() {
 	deletions=("${marked[@]/#/DELE }")
 }
 
-# messages FILE [NUMBER ...]: writes the mailbox without the messages of these
-# numbers to the file. Each message has $body_lines lines.
+# messages FILE [NUMBER ...]: writes the mailbox to the file, without the
+# messages with these numbers. Each message has $body_lines lines.
 messages() {
 	local i
 	for i in "${!names[@]}"; do
@@ -178,8 +179,7 @@ is_now() {
 	cmp -s "$1" "$(spool alice)"
 }
 
-# is_part: returns true if some of the marked messages are gone and all others
-# are there.
+# is_part: returns true if the spool lacks no messages except marked ones.
 is_part() {
 	local subset i gone
 	for ((subset = 0; subset < 1 << ${#marked[@]}; subset++)); do
@@ -193,9 +193,9 @@ is_part() {
 	return 1
 }
 
-# is_true ANSWER: returns true if the answer to QUIT describes the mailbox, at
-# once or after one login if the answer promises that, and if nothing else is
-# left.
+# is_true ANSWER: returns true if the answer to QUIT describes the mailbox and
+# no other files are left. If the answer promises that for the next login,
+# checks the mailbox after one login.
 is_true() {
 	local count
 	case $1 in
@@ -223,14 +223,15 @@ is_true() {
 	nothing_else
 }
 
-# wrong WHAT: prints what was not true, and the evidence.
+# wrong WHAT: prints what was not true, and the evidence for it.
 wrong() {
 	echo "not so: ${1:-no answer}"
 	diff "$WORLD/before" "$(spool alice)" | head -n 20
 	log_lines | tail -n 5
 }
 
-# mop_up: cleans up after a bad point, so that it does not spoil the next one.
+# mop_up: cleans up after a bad point. Otherwise the next point could fail
+# because of it.
 mop_up() {
 	pkill -KILL -x kpopc || :
 	pkill -KILL -x strace || :

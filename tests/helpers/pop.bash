@@ -1,12 +1,12 @@
-# Talks POP3 with the server: by kpopc, or byte by byte.
+# Speaks POP3 with the server, through kpopc or byte by byte.
 
 # kpopc ARGUMENT ...: runs the kpopc of this build.
 kpopc() {
 	"$KPOPD_BUILD/kpopc" "$@"
 }
 
-# pop USER COMMAND ...: has a whole session, and prints the answers without CRs.
-# The exit status is kpopc's.
+# pop USER COMMAND ...: runs a whole session, and prints the answers without
+# CRs. The exit status is kpopc's.
 pop() {
 	local user=$1
 	shift
@@ -15,8 +15,8 @@ pop() {
 	return "${PIPESTATUS[1]}"
 }
 
-# retrieve N: prints message N as a client gets it: with the line ends of the
-# server and without dot-stuffing. Fails if its size is not the one announced.
+# retrieve N: prints message N as a client gets it, with the server's line ends
+# and without dot-stuffing. Fails if its size differs from the announced size.
 retrieve() {
 	printf '%s\r\n' "USER alice" "PASS x" "RETR $1" QUIT |
 	    kpopc mail.kpopd.test | perl -0777 -ne '
@@ -40,13 +40,13 @@ pop_commands() {
 	done
 }
 
-# pop_verbs TABLE ...: prints the names alone, each once.
+# pop_verbs TABLE ...: prints only the names, each once.
 pop_verbs() {
 	pop_commands "$@" | cut -d' ' -f1 | sort -u
 }
 
-# pop_open [KPOPC-OPTION ...]: begins a dialogue, in which the functions
-# pop_... below send commands and read answers. pop_close ends it.
+# pop_open [KPOPC-OPTION ...]: begins a dialogue. The functions pop_... below
+# send commands and read answers. pop_close ends the dialogue.
 pop_open() {
 	coproc POP {
 		"$KPOPD_BUILD/kpopc" "$@" mail.kpopd.test 1109 \
@@ -62,8 +62,8 @@ pop_say() {
 	printf '%s\r\n' "$1" >&"$pop_out"
 }
 
-# pop_hear [PATTERN]: reads a line into $heard, within $pop_patience seconds, by
-# default five. Fails unless it matches the pattern (extended).
+# pop_hear [PATTERN]: reads a line into $heard, within $pop_patience seconds
+# (five by default). Fails unless the line matches the pattern (extended).
 pop_hear() {
 	heard=
 	if ! IFS= read -r -t "${pop_patience:-5}" heard <&"$pop_in"; then
@@ -76,8 +76,8 @@ pop_hear() {
 	    { echo "answer: $heard, expected: $1" >&2; return 1; }
 }
 
-# pop_hear_lines: reads an answer up to the line with the dot into the array
-# $lines.
+# pop_hear_lines: reads an answer into the array $lines, up to the line with the
+# dot.
 pop_hear_lines() {
 	pop_hear '^\+OK'
 	lines=()
@@ -86,8 +86,8 @@ pop_hear_lines() {
 	done
 }
 
-# pop_ask COMMAND [PATTERN]: sends a command and reads a line, which has to
-# match the pattern.
+# pop_ask COMMAND [PATTERN]: sends a command and reads a line, which must match
+# the pattern.
 pop_ask() {
 	pop_say "$1"
 	pop_hear "${2-^\\+OK}"
@@ -101,8 +101,8 @@ broker_has_dropped() {
 	    ! grep -q "^Uid:[[:space:]]*0" "/proc/$broker/status"
 }
 
-# pop_login USER: begins a dialogue and logs in. Returns when the broker has
-# given up root, because the session does not wait for that.
+# pop_login USER: begins a dialogue and logs in. The session does not wait until
+# the broker has given up root, so pop_login does.
 pop_login() {
 	pop_open
 	pop_hear '^\+OK'
@@ -121,7 +121,7 @@ pop_hear_end() {
 	await "${1:-5}" "! kill -0 $pop_pid 2>/dev/null"
 }
 
-# pop_close: closes kpopc's input and output, and waits for its end.
+# pop_close: closes kpopc's input and output, and waits until kpopc ends.
 pop_close() {
 	[ -n "${pop_pid-}" ] || return 0
 	exec {pop_in}<&- {pop_out}>&-
@@ -154,8 +154,8 @@ framed() {
 	rm "$file"
 }
 
-# versions [SENDAUTH [APPLICATION]]: prints the two versions that begin the
-# exchange of sendauth.
+# versions [SENDAUTH [APPLICATION]]: prints the two versions with which the
+# sendauth exchange begins.
 versions() {
 	printf '%s\0' "${1-KRB5_SENDAUTH_V1.0}" | framed
 	printf '%s\0' "${2-KPOPV1.0}" | framed
@@ -166,30 +166,30 @@ apreq() {
 	"$KPOPD_BUILD/tests/programs/apreq" "$@"
 }
 
-# wire [SECONDS]: sends standard input to the server as it is. Prints what the
-# server sends until it closes the connection, at most for SECONDS.
+# wire [SECONDS]: sends standard input unchanged to the server. Prints what the
+# server sends until it closes the connection, for at most SECONDS.
 wire() {
 	timeout "${1:-10}" socat -t "${1:-10}" - TCP:127.0.0.1:1109
 }
 
-# hear_only [SECONDS]: connects, sends nothing and does not end its side. Prints
-# what the server sends until it closes the connection.
+# hear_only [SECONDS]: connects, sends nothing and does not close its side.
+# Prints what the server sends until it closes the connection.
 hear_only() {
 	timeout "${1:-10}" socat -u TCP:127.0.0.1:1109 -
 }
 
-# wire_hex [SECONDS]: prints the same as wire, as hexadecimal digits in a line.
+# wire_hex [SECONDS]: prints the same as wire, in hexadecimal on one line.
 wire_hex() {
 	wire "$@" | od -An -v -tx1 | tr -d ' \n'
 }
 
-# peers HOW FILE N ...: see tests/programs/peers.pl.
+# peers HOW FILE N ...: runs tests/programs/peers.pl.
 peers() {
 	perl "$BATS_TEST_DIRNAME/programs/peers.pl" "$@"
 }
 
-# trickle SECONDS: prints standard input byte by byte, with this time between
-# the bytes.
+# trickle SECONDS: prints standard input byte by byte. Waits SECONDS after each
+# byte.
 trickle() {
 	perl -e '$| = 1; undef $/; $SIG{PIPE} = "IGNORE";
 	    for (split //, <STDIN>) {
@@ -198,7 +198,7 @@ trickle() {
 	    }' "$1"
 }
 
-# clients COMMAND ...: see tests/programs/clients.pl.
+# clients COMMAND ...: runs tests/programs/clients.pl.
 clients() {
 	KPOPD_BUILD=$KPOPD_BUILD timeout "${clients_patience:-600}" \
 	    perl "$BATS_TEST_DIRNAME/programs/clients.pl" "$@"

@@ -1,5 +1,5 @@
-# A library between kpopd and its libraries (tests/programs/preload.c), which
-# lets the clock jump and allocations fail.
+# A library between kpopd and its libraries (tests/programs/preload.c). It can
+# make the clock jump and allocations fail.
 
 shared=$WORLD/preload
 preload=$KPOPD_BUILD/tests/programs/preload.so
@@ -14,7 +14,7 @@ preloaded() {
 }
 
 # says JUMP FROM MANY: tells the library to move the clock by JUMP seconds, and
-# to fail MANY allocations from the one with the number FROM.
+# to make MANY allocations fail, from number FROM on.
 says() {
 	perl -e 'my $f;
 	    open $f, "+<", $ARGV[0] or open $f, ">", $ARGV[0] or die;

@@ -1,15 +1,15 @@
-# Shows what a process is and has, from /proc.
+# Shows the rights, descriptors and memory of processes, from /proc.
 
-# field PID NAME: prints the value of a line of /proc/PID/status, with single
-# blanks.
+# field PID NAME: prints the value of a line of /proc/PID/status. Replaces each
+# group of blanks by one.
 field() {
 	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" |
 	    tr -s '[:space:]' ' ' | sed 's/ $//'
 }
 
 # has_nothing PID UID GID: returns true if the process has these ids and no
-# other group, no capability and no way to get one, makes no core file, and is
-# not dumpable.
+# other group. It must have no capability and no way to get one, make no core
+# file, and not be dumpable.
 has_nothing() {
 	local name
 	[ "$(field "$1" Uid)" = "$2 $2 $2 $2" ]
@@ -26,7 +26,8 @@ has_nothing() {
 	[ "$(field "$1" SigBlk)" = 0000000000000000 ]
 }
 
-# fds PID: prints the process's descriptors and what they refer to, one a line.
+# fds PID: prints the process's descriptors and what each refers to, one on each
+# line.
 fds() {
 	local fd
 	for fd in /proc/"$1"/fd/*; do
@@ -44,15 +45,15 @@ others() {
 	fds "$1" | grep -vc ' socket:'
 }
 
-# private PID: prints the size of the memory that the process alone has, in KiB.
+# private PID: prints the size of the memory that only this process has, in KiB.
 private() {
 	awk '/^Private_(Dirty|Hugetlb)/ { n += $2 } END { print n + 0 }' \
 	    "/proc/$1/smaps_rollup"
 }
 
 # left_behind PID COUNT: waits until COUNT processes of kpopd are left. Prints
-# what could have been forgotten: how many descriptors PID has, the locks and
-# the state.
+# what may have been left behind: PID's number of descriptors, the locks and the
+# state.
 left_behind() {
 	await 10 "[ \"\$(pgrep -cx kpopd)\" -eq $2 ]" || return 1
 	echo "descriptors $(ls "/proc/$1/fd" | wc -l)"
@@ -60,7 +61,7 @@ left_behind() {
 }
 
 # captive PID "CALL WORD ..." ...: makes the process make these system calls
-# (tests/programs/captive.c). Sets $returned to the results, one a line.
+# (tests/programs/captive.c). Sets $returned to the results, one on each line.
 captive() {
 	local status=0
 	returned=$("$KPOPD_BUILD/tests/programs/captive" "$@" 2>&1) || status=$?

@@ -1,6 +1,6 @@
 # Gets tickets from the realm of tests/world, as its users do.
 
-# realm_login NAME [KINIT-OPTION ...]: gets a ticket of NAME into the test's
+# realm_login NAME [KINIT-OPTION ...]: gets a ticket for NAME into the test's
 # ccache.
 realm_login() {
 	local name=$1
@@ -19,14 +19,14 @@ admin() {
 	    { cat "$WORLD/kadmin.log" >&2; return 1; }
 }
 
-# realm_add NAME: makes a principal with a keytab of its own.
+# realm_add NAME: makes a principal with its own keytab.
 realm_add() {
 	admin "addprinc -randkey $1"
 	admin "ktadd -k $WORLD/keytabs/${1/\//.}.keytab $1"
 }
 
 # realm_other_start: makes the realm OTHER.TEST, which KPOPD.TEST trusts, with
-# the principal eve. Once in a world.
+# the principal eve. Does so only once in a world.
 realm_other_start() {
 	local realm=OTHER.TEST
 	if [ -e "$WORLD/keytabs/eve@$realm.keytab" ]; then return; fi

@@ -1,12 +1,12 @@
-# Prepares the replay cache's file, and shows the server AP-REQs.
+# Prepares the replay cache's file, and sends AP-REQs to the server.
 
 cache=$state/replay
 
-# cache_is_old: makes the cache look as if it had been made long ago. A new
-# cache refuses what is older than itself.
+# cache_is_old: makes the cache look as if it was made long ago. A new cache
+# refuses AP-REQs that are older than itself.
 cache_is_old() {
 	cache_is_whole || wire </dev/null >/dev/null
-	# Another process may still be writing it.
+	# Another process may still be writing the cache.
 	await 5 cache_is_whole
 	perl -e 'open my $f, "+<", $ARGV[0] or die; print $f pack "q", 0' \
 	    "$cache"
@@ -18,8 +18,8 @@ cache_is_whole() {
 	[ -e "$cache" ] && head -c 24 "$cache" | grep -aq 'kpopd replay 1'
 }
 
-# cache_fill BYTE [FROM]: overwrites all bytes of the cache, or those after the
-# offset FROM.
+# cache_fill BYTE [FROM]: overwrites all bytes of the cache with BYTE, or only
+# those after the offset FROM.
 cache_fill() {
 	perl -e 'my ($file, $byte, $from) = @ARGV;
 	    open my $f, "+<", $file or die;
@@ -27,15 +27,15 @@ cache_fill() {
 	    print $f chr($byte) x ((-s $file) - $from)' "$cache" "$1" "${2-0}"
 }
 
-# shows FILE: logs in by KPOP with this AP-REQ as alice, and prints what the
-# server sends as text.
+# shows FILE: logs in by KPOP as alice with this AP-REQ. Prints what the server
+# sends, as text.
 shows() {
 	{ versions; framed <"$1"; printf 'USER alice\r\nPASS x\r\nQUIT\r\n'; } |
 	    wire | tr -d '\0\r'
 }
 
-# is_in TEXT, is_out TEXT: return true if the output of shows is that of a
-# login, or of a refusal.
+# is_in TEXT, is_out TEXT: is_in returns true if TEXT, the output of shows, is
+# that of a login. is_out returns true if it is that of a refusal.
 is_in() {
 	[[ $1 == *"+OK kpopd"*"messages left" ]] ||
 	    { echo "not let in: $1"; return 1; }
@@ -45,7 +45,7 @@ is_out() {
 	[[ $1 != *+OK* ]] || { echo "let in: $1"; return 1; }
 }
 
-# churn FILE [gssapi]: see tests/programs/churn.pl.
+# churn FILE [gssapi]: runs tests/programs/churn.pl.
 churn() {
 	perl "$BATS_TEST_DIRNAME/programs/churn.pl" "$@"
 }

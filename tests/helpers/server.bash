@@ -1,5 +1,5 @@
-# Starts the real xinetd with the project's xinetd.d/kpop, and finds the
-# processes of a connection and what they logged.
+# Starts the real xinetd with the project's xinetd.d/kpop. Finds the processes
+# of a connection and the lines that they logged.
 
 # The tests empty /var/mail and kill processes by name, so they must not run on
 # the real machine.
@@ -24,20 +24,20 @@ await() {
 }
 
 # await_second SECOND: waits until the wall clock has reached this second since
-# the epoch. For programs that compare times by the second.
+# the epoch. Tests use it for programs that compare times by the second.
 await_second() {
 	await $(($1 - EPOCHSECONDS + 5)) "[ \$EPOCHSECONDS -ge $1 ]"
 }
 
-# refute COMMAND [ARGUMENT ...]: runs the command. Prints it and fails if it
-# succeeds.
+# refute COMMAND [ARGUMENT ...]: runs the command. If the command succeeds,
+# prints it and fails.
 refute() {
 	! "$@" || { echo "succeeded: $*" >&2; return 1; }
 }
 
-# server_configure [KPOPD-OPTION ...]: writes the configuration of xinetd, which
-# is to start kpopd with these options and with the variables in $server_env.
-# $SANITIZER, which run-tests sets, contains more variables.
+# server_configure [KPOPD-OPTION ...]: writes the configuration of xinetd.
+# xinetd will start kpopd with these options and with the variables in
+# $server_env. $SANITIZER, which run-tests sets, contains more variables.
 server_configure() {
 	local args="-d $state -k $WORLD/server.keytab $*"
 	local env="NOTHING=here ${SANITIZER-} ${server_env-}"
@@ -51,16 +51,16 @@ server_configure() {
 	    "$top/xinetd.d/kpop" >"$WORLD/xinetd.conf"
 }
 
-# server_start [KPOPD-OPTION ...]: starts xinetd, and returns when it listens.
-# end_test restores the server that begin_test found.
+# server_start [KPOPD-OPTION ...]: starts xinetd, and returns once it listens.
+# end_test restores the server that begin_test has found.
 server_start() {
 	server_configure "$@"
 	xinetd_run
 }
 
-# server_under 'BASH' [KPOPD-OPTION ...]: starts an xinetd that starts a shell
-# with this text. The shell's arguments are kpopd and its options, for example
-# 'umask 0; exec "$@"'.
+# server_under 'BASH' [KPOPD-OPTION ...]: starts an xinetd that runs this shell
+# text. The text's arguments are kpopd and its options. An example is 'umask 0;
+# exec "$@"'.
 server_under() {
 	printf '#!/bin/bash\nset -- %s "$@"\n%s\n' "$KPOPD_BUILD/kpopd" "$1" \
 	    >"$WORLD/under"
@@ -75,7 +75,8 @@ server_under() {
 # xinetd_run: starts xinetd with $WORLD/xinetd.conf.
 xinetd_run() {
 	if [ -n "${SANITIZER-}" ]; then
-		# The jailed processes write their reports inside the jails.
+		# The jailed processes write sanitizer reports inside their
+		# jails.
 		for jail in preauth tls relay; do
 			mkdir -p "$state/$jail/run/sanitizer"
 			chmod 711 "$state" "$state/$jail"
@@ -89,7 +90,7 @@ xinetd_run() {
 }
 
 # begin_replay_cache: logs in, which makes the replay cache and logs that once.
-# The cache refuses tickets that were made before it.
+# The cache refuses tickets that are older than itself.
 begin_replay_cache() {
 	realm_login alice
 	pop alice QUIT
@@ -113,8 +114,8 @@ server_stop() {
 	rm -f "$WORLD/xinetd.pid"
 }
 
-# server_note: notes the configuration of the running server, or that none runs,
-# for server_restore.
+# server_note: records the configuration of the running server, or that no
+# server runs, for server_restore.
 server_note() {
 	server_noted=
 	if server_runs; then
@@ -122,8 +123,9 @@ server_note() {
 	fi
 }
 
-# server_restore: starts the server that ran at server_note, if the test has
-# stopped it or has started another; stops the server if none ran then.
+# server_restore: restores what server_note has recorded. If the test has
+# stopped or replaced the server, starts that server. If no server ran, stops
+# the server.
 server_restore() {
 	local now=
 	[ -n "${server_noted+set}" ] || return 0
@@ -136,14 +138,14 @@ server_restore() {
 }
 
 # monitor_pid, child_pid and broker_pid print the pids of the newest
-# connection's processes. xinetd starts the monitor, whose children are the
-# pre-auth process, then the session and the broker.
+# connection's processes. xinetd starts the monitor. The monitor starts the
+# pre-auth process, and later the session and the broker.
 monitor_pid() {
 	pgrep -n -x kpopd -P "$(cat "$WORLD/xinetd.pid")"
 }
 
-# child_pid: prints the pid of the child that has the client's connection, or
-# may get it: the pre-auth process or the session.
+# child_pid: prints the pid of the child that has the client's connection or may
+# get it. This is the pre-auth process or the session.
 child_pid() {
 	local pid with= without=
 	for pid in $(pgrep -x kpopd -P "$(monitor_pid)"); do
@@ -156,8 +158,9 @@ child_pid() {
 	echo "${with:-$without}"
 }
 
-# broker_pid: prints the pid of the newest child that does not have the client's
-# connection. The broker is made after the session and never gets it.
+# broker_pid: prints the pid of the newest child without the client's
+# connection. The broker is started after the session and never gets the
+# connection.
 broker_pid() {
 	local pid newest=
 	for pid in $(pgrep -x kpopd -P "$(monitor_pid)"); do
@@ -166,7 +169,7 @@ broker_pid() {
 	echo "$newest"
 }
 
-# log_mark: makes the functions below ignore what has been logged before.
+# log_mark: makes the functions below ignore everything that was logged before.
 # begin_test calls it.
 log_mark() {
 	log_begin=$(wc -l <"$WORLD/syslog")
@@ -179,22 +182,22 @@ log_lines() {
 	    grep -aE ' kpopd(-tls)?\[' || true
 }
 
-# log_has PATTERN: waits up to ten seconds for a line that matches the pattern
+# log_has PATTERN: waits up to ten seconds until a line matches the pattern
 # (extended).
 log_has() {
 	await 10 "log_lines | grep -aEq -- '$1'" ||
 	    { echo "the log has:" >&2; log_lines >&2; return 1; }
 }
 
-# log_count NUMBER PATTERN: waits up to ten seconds until exactly this number of
-# lines match the pattern (extended).
+# log_count NUMBER PATTERN: waits up to ten seconds until exactly NUMBER lines
+# match the pattern (extended).
 log_count() {
 	await 10 "[ \$(log_lines | grep -aEc -- '$2') -eq $1 ]" ||
 	    { echo "not $1 of $2, the log has:" >&2; log_lines >&2; return 1; }
 }
 
-# activity: prints the state of each server process and the number of times
-# that it has lost the processor.
+# activity: prints the state of each server process and how often it has lost
+# the processor.
 activity() {
 	local pid
 	for pid in $(pgrep -x 'xinetd|kpopd|kpopd-tls'); do
@@ -202,7 +205,8 @@ activity() {
 	done 2>/dev/null
 }
 
-# is_quiet: returns true if no server process has run for 50 ms or wants to.
+# is_quiet: returns true if no server process has run for 50 ms or is waiting to
+# run.
 is_quiet() {
 	local before
 	before=$(activity)
@@ -211,8 +215,8 @@ is_quiet() {
 }
 
 # log_settle: waits until the server processes are quiet and syslogd has written
-# what they have logged, two seconds at most for each. Processes that never rest
-# and a stopped syslogd are the tests' own doing, so neither is a failure.
+# their lines, for at most two seconds each. A test may keep processes busy or
+# stop syslogd, so a timeout is not a failure.
 log_settle() {
 	local mark="settled $BASHPID $RANDOM"
 	await 2 is_quiet 2>/dev/null || :
@@ -220,9 +224,9 @@ log_settle() {
 	await 2 "tail -n 20 '$WORLD/syslog' | grep -aq '$mark'" 2>/dev/null || :
 }
 
-# log_only PATTERN: returns true if there are lines and all of them match the
-# pattern (extended). The line of a new replay cache does not count, because any
-# test of a file may be its first.
+# log_only PATTERN: returns true if there are lines and all match the pattern
+# (extended). The line about a new replay cache does not count, because any test
+# may be the first of its file.
 log_only() {
 	log_settle
 	[ -n "$(log_lines)" ] && ! log_lines |
@@ -245,7 +249,7 @@ begin_test() {
 	rm -rf /etc/kpopd.conf
 }
 
-# A teardown has no errexit, so each step's failure is kept in the status.
+# Errexit is off in a teardown, so each step's failure is kept in the status.
 end_test() {
 	local status=0
 	pop_close 2>/dev/null || true
@@ -258,8 +262,8 @@ end_test() {
 	return $status
 }
 
-# no_reports: fails the test in which ASan or UBSan reported something, inside
-# the jails or outside, and prints the report.
+# no_reports: fails if ASan or UBSan has reported something, inside or outside
+# the jails. Prints the report.
 no_reports() {
 	local reports
 	reports=$(ls /run/sanitizer/* "$state"/*/run/sanitizer/* 2>/dev/null) ||

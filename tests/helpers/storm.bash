@@ -1,5 +1,5 @@
-# Lets MDAs deliver to alice at the same time as clients fetch, and keeps the
-# books (tests/programs/storm.pl). The files that need it load it.
+# Makes MDAs deliver to alice while clients fetch, and records what happens to
+# each message (tests/programs/storm.pl). The test files that need this load it.
 
 setup() {
 	begin_test
@@ -17,8 +17,8 @@ teardown() {
 	end_test
 }
 
-# exim_configure: configures a real exim that knows local mailboxes only. It
-# adds no Received field, which would differ at each try.
+# exim_configure: configures a real exim that serves only local mailboxes. exim
+# adds no Received field, because the field would differ at each attempt.
 exim_configure() {
 	cat >/etc/exim4/exim4.conf <<-END
 	primary_hostname = mail.kpopd.test
@@ -43,7 +43,7 @@ exim_configure() {
 	END
 }
 
-# storm COMMAND ...: see tests/programs/storm.pl.
+# storm COMMAND ...: runs tests/programs/storm.pl.
 storm() {
 	timeout 120 perl "$BATS_TEST_DIRNAME/programs/storm.pl" "$@"
 }
@@ -63,8 +63,8 @@ by_postfix() {
 	    "$BATS_TEST_DIRNAME/programs/locker.pl" /var/mail/alice
 }
 
-# worker MDA FIRST STEP LAST GAP: delivers every STEPth message, one in GAP
-# seconds if it can keep up. Then waits until exim's queue is empty.
+# worker MDA FIRST STEP LAST GAP: delivers every STEPth message, one every GAP
+# seconds if the MDA is fast enough. Then waits until exim's queue is empty.
 worker() {
 	local n begin=$EPOCHREALTIME
 	for n in $(seq "$2" "$3" "$4"); do
@@ -89,7 +89,7 @@ storm_of() {
 	done
 }
 
-# storm_lasts: returns true if a worker still delivers.
+# storm_lasts: returns true while a worker still delivers.
 storm_lasts() {
 	kill -0 "${pids[@]}" 2>/dev/null
 }

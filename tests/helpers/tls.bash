@@ -1,8 +1,8 @@
-# Makes a certificate authority for the tests, its certificates, and clients and
-# attackers that speak TLS.
+# Makes a certificate authority for the tests, and its certificates. Starts
+# clients and attackers that speak TLS.
 
 # tls_make: makes $WORLD/tls/ca.pem, and server.pem with server.key for
-# mail.kpopd.test. Once in a world.
+# mail.kpopd.test. Does so only once in a world.
 tls_make() {
 	[ ! -e "$WORLD/tls/server.pem" ] || return 0
 	mkdir -p "$WORLD/tls"
@@ -25,7 +25,7 @@ tls_make() {
 	    { cat "$WORLD/openssl.log" >&2; return 1; }
 }
 
-# tls_options: prints the options of kpopd for them.
+# tls_options: prints the options of kpopd for this certificate and key.
 tls_options() {
 	echo "-c $WORLD/tls/server.pem -K $WORLD/tls/server.key"
 }
@@ -39,10 +39,10 @@ s_client() {
 	    -connect mail.kpopd.test:1109 "$@" 2>"$WORLD/s_client.err"
 }
 
-# in_the_middle PORT: starts a man in the middle on this port, who speaks
+# in_the_middle PORT: starts a man in the middle on this port. He speaks
 # cleartext with the client and TLS with the server. What the client sends is in
-# $WORLD/seen, what the server sends in $WORLD/seen.back. Sets $middle to the
-# pid.
+# $WORLD/seen, and what the server sends is in $WORLD/seen.back. Sets $middle to
+# the pid.
 in_the_middle() {
 	rm -f "$WORLD"/seen*
 	cat >"$WORLD/middle" <<-END
@@ -60,10 +60,10 @@ in_the_middle() {
 }
 
 # edited PORT PERL: starts a man in the middle on this port, who edits the
-# server's lines (tests/programs/edit.pl): in PERL, $_ is the line and $n its
-# number, from 1. If PERL sets $raw, the rest is passed unchanged; if it sets
-# $holds, the server's end of the connection is not passed. What the client
-# sends is in $WORLD/said. Sets $middle to the pid.
+# server's lines (tests/programs/edit.pl). In PERL, $_ is the line and $n its
+# number, from 1 on. If PERL sets $raw, the rest is passed on unchanged. If it
+# sets $holds, the end of the server's connection is not passed on. What the
+# client sends is in $WORLD/said. Sets $middle to the pid.
 edited() {
 	rm -f "$WORLD/said"
 	perl "$BATS_TEST_DIRNAME/programs/edit.pl" "$1" "$WORLD/said" "$2" \

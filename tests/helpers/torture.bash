@@ -1,18 +1,20 @@
-# Sweeps: ./run-tests takes a sample of each, make torture the whole.
+# Sweeps. ./run-tests tests a sample of each sweep, and make torture tests all
+# points.
 
-# long: returns true if the sweeps are whole.
+# long: returns true if all points of the sweeps are tested.
 long() {
 	[ -n "${TORTURE-}" ]
 }
 
-# sample EVERY TOTAL: prints the numbers up to TOTAL of the points to take: each
-# one in the long form, else every EVERYth.
+# sample EVERY TOTAL: prints the numbers from 1 to TOTAL of the points to test.
+# The long form has all, otherwise every EVERYth one.
 sample() {
 	seq 1 "$(long && echo 1 || echo "$1")" "$2"
 }
 
-# count_point COMMAND [ARGUMENT ...]: counts one more point of the sweep. The
-# point is bad if the command fails; then its output is shown.
+# count_point COMMAND [ARGUMENT ...]: runs the command and counts it as one
+# point of the sweep. If the command fails, the point is bad, and its output is
+# shown.
 count_point() {
 	local output
 	points=$((${points-0} + 1))
@@ -23,7 +25,7 @@ count_point() {
 }
 
 # points_are_good WHAT LEAST: prints the line that tests/tools/torture adds up.
-# Fails if there was a bad point, or if there were fewer points than LEAST.
+# Fails if a point was bad, or if there were fewer than LEAST points.
 points_are_good() {
 	echo "# $1: ${points-0} points, ${bad-0} bad" >&3
 	[ "${bad-0}" -eq 0 ] && [ "${points-0}" -ge "$2" ]

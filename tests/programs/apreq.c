@@ -29,13 +29,13 @@
 #include <time.h>
 #include <unistd.h>
 
-/* libkrb5 exports it, but no header declares it. */
+/* libkrb5 exports this function, but no header declares it. */
 krb5_error_code krb5_set_debugging_time(krb5_context, krb5_timestamp,
     krb5_int32);
 
 static krb5_context context;
 
-/* Ends with a message if a step of libkrb5 failed. */
+/* Ends with a message if a call of libkrb5 failed. */
 static void
 must(krb5_error_code problem, const char *what)
 {
@@ -46,7 +46,10 @@ must(krb5_error_code problem, const char *what)
 	_exit(1);
 }
 
-/* Converts digits to bytes, at most size of them. Returns how many. */
+/*
+ * Converts hexadecimal digits to at most size bytes. Returns the number of
+ * bytes.
+ */
 static unsigned
 read_hex(const char *digits, char *bytes, size_t size)
 {
@@ -57,7 +60,7 @@ read_hex(const char *digits, char *bytes, size_t size)
 	return n;
 }
 
-/* Reads the file of "TYPE:FILE". */
+/* Reads the file in "TYPE:FILE". */
 static krb5_authdata *
 read_authdata(char *text)
 {
@@ -74,7 +77,7 @@ read_authdata(char *text)
 	return &a;
 }
 
-/* Writes an AP-REQ, after its length if framed. */
+/* Writes an AP-REQ. If framed is true, writes its length first. */
 static void
 write_request(const krb5_data *request, bool framed)
 {
@@ -94,7 +97,8 @@ main(int argc, char **argv)
 	krb5_ccache cache;
 	krb5_creds want = { 0 }, *creds;
 	/*
-	 * RFC 4121 §4.1.1: the length of the bindings, no bindings, no flags.
+	 * RFC 4121 §4.1.1: the length of the channel bindings, no bindings, no
+	 * flags.
 	 */
 	char bindings[4096] = { 16 };
 	krb5_data request, checksum = { .data = bindings, .length = 24 };
@@ -151,8 +155,8 @@ main(int argc, char **argv)
 	sleep(wait);
 	if (fast != 0) {
 		/*
-		 * With microseconds; otherwise AP-REQs by different clocks
-		 * could be equal.
+		 * Include the microseconds. Otherwise AP-REQs with different
+		 * clocks could be equal.
 		 */
 		clock_gettime(CLOCK_REALTIME, &now);
 		must(krb5_set_real_time(context,

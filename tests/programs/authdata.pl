@@ -14,7 +14,7 @@ sub element {
 	return $tag . ($n < 128 ? chr $n : "\x82" . pack 'n', $n) . $content;
 }
 
-# Returns an AuthorizationData with one element of type 1, IF-RELEVANT.
+# Returns an AuthorizationData with one element of type 1 (IF-RELEVANT).
 sub if_relevant {
 	my ($content) = @_;
 	my $type = "\xa0\x03\x02\x01\x01";

@@ -1,6 +1,6 @@
 # Prints a spool of messages with unusual bodies: perl bodies.pl.
 #
-# Each message begins with "From a" and has one header field. Run by mbox.bats.
+# Each message begins with "From a" and has one header field. mbox.bats runs it.
 use strict;
 use warnings;
 

@@ -1,15 +1,15 @@
-# Turns the cases of tests/boundaries on standard input into spools: perl
+# Makes spools from the cases of tests/boundaries on standard input: perl
 # boundaries.pl DIRECTORY <tests/boundaries.
 #
-# Writes the spools DIRECTORY/001 and so on. DIRECTORY.list gets a line for each
-# case: the file, the four counts, 1 if the case has reasons or 0, the name. Run
-# by boundaries.bats.
+# Writes the spools DIRECTORY/001 and so on. Writes a line for each case to
+# DIRECTORY.list: the file, the four counts, 1 if the case has reasons or 0, and
+# the name. boundaries.bats runs it.
 use strict;
 use warnings;
 
 my ($directory) = @ARGV;
 
-# The lines that stand for others; see the head of tests/boundaries.
+# The abbreviations of lines, which the head of tests/boundaries describes.
 my %macros = ('@from' =>
 	    "From sender\@example.test Mon Nov 23 05:00:00 2026\n");
 for (qw(one two three)) {
@@ -19,7 +19,7 @@ for (qw(one two three)) {
 }
 my $end = "\0END\0";
 
-# Returns the line of a spool that a line of a case stands for.
+# Returns the line of the spool that a line of a case describes.
 sub expand {
 	my ($line) = @_;
 	$line =
@@ -31,7 +31,7 @@ sub expand {
 	return $line;
 }
 
-# Returns the spool of a case, with LENGTH+1 replaced by the number of bytes.
+# Returns the spool of a case. Replaces LENGTH+1 by the number of bytes.
 sub finish {
 	my ($text, $name) = @_;
 	if ($text =~ /LENGTH/) {
@@ -55,7 +55,7 @@ while (<STDIN>) {
 	} elsif (/^#/) {
 		$case->{why} = 1 if $case && $case->{text} eq '';
 	} elsif (/^$/) {
-		# Empty lines between two cases belong to neither.
+		# Empty lines between two cases belong to neither case.
 		$case->{gap} .= "\n" if $case;
 	} elsif (s/^\t//) {
 		$case->{text} .= $case->{gap} . expand($_);

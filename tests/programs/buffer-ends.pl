@@ -1,12 +1,12 @@
 # Tests answers that end near the end of a buffer: perl buffer-ends.pl make
 # DIRECTORY, perl buffer-ends.pl check <ANSWERS. reports.bats runs it.
 #
-#	make     makes messages in DIRECTORY/new, a Maildir's: of about 1 KiB to
-#	         128 KiB, without a last line end, with one, and with lines
-#	         that begin with a dot
-#	check    reads the answers of a session that retrieves all of them.
-#	         Prints each whose size is not the one announced, then the
-#	         number of good messages and the answer to QUIT.
+#	make     makes messages in DIRECTORY/new of a Maildir. They have about
+#	         1 KiB to 128 KiB, a last line end or none, and lines that
+#	         begin with a dot.
+#	check    reads the answers of a session that retrieves all messages.
+#	         Prints each message whose size differs from the announced
+#	         one, then the number of good messages and the answer to QUIT.
 use strict;
 use warnings;
 

@@ -1,16 +1,17 @@
 /*
  * Makes system calls in another process, as an attacker could who has
- * compromised it.
+ * compromised that process.
  *
  *	captive PID "CALL WORD …" …
  *
- * A word that begins with a digit or "-" is a number, any other a string.
- * Prints the result of each call, or minus its errno; and nothing for a call
- * that ends the process. Otherwise the process continues where it was. Runs as
- * root, from tests. It supports only x86-64; elsewhere it exits with 77.
+ * A word that begins with a digit or "-" is a number. Any other word is a
+ * string. Prints the result of each call, or minus its errno. Prints nothing
+ * for a call that ends the process. Otherwise the process continues where it
+ * was. Supports only x86-64, and exits with 77 on other machines. Runs as root,
+ * from tests.
  *
- * gdb would not do: it also writes the other registers, and fails if the
- * processor has more of them than gdb supports.
+ * gdb cannot be used, because it also writes the other registers. It fails if
+ * the processor has registers that gdb does not support.
  */
 #include "config.h"
 
@@ -31,7 +32,7 @@
 #ifdef __x86_64__
 
 #define WORDS 7        /* a call and its arguments */
-#define RED_ZONE 128   /* bytes below the stack pointer that the ABI reserves */
+#define RED_ZONE 128   /* bytes below the stack pointer, reserved by the ABI */
 #define SYSCALL 0x050f /* the instruction "syscall", as a number */
 #define INSTRUCTION 2  /* bytes of "syscall" */
 
@@ -39,8 +40,8 @@ static pid_t pid;
 static struct user_regs_struct before;
 
 /*
- * Writes a string to the process's memory below *stack, which moves down.
- * Returns its address.
+ * Writes a string to the process's memory below *stack, and moves *stack down.
+ * Returns the string's address.
  */
 static unsigned long long
 lend(const char *text, unsigned long long *stack)
@@ -62,7 +63,7 @@ lend(const char *text, unsigned long long *stack)
 	return *stack;
 }
 
-/* Returns the registers for the call in text. */
+/* Returns the registers that make the call in text. */
 static struct user_regs_struct
 prepare(char *text)
 {
@@ -76,7 +77,9 @@ prepare(char *text)
 
 	if (number < 0)
 		errx(1, "%s: no such system call", text);
-	/* The process was stopped in a call, which must not be restarted. */
+	/*
+	 * The process was stopped in a call. That call must not be restarted.
+	 */
 	r.orig_rax = (unsigned long long)-1;
 	r.rip -= INSTRUCTION;
 	r.rax = (unsigned long long)number;
@@ -88,7 +91,7 @@ prepare(char *text)
 	return r;
 }
 
-/* Makes the call, and prints its result. Returns 0 if the process has ended. */
+/* Makes the call and prints its result. Returns 0 if the process has ended. */
 static int
 make_call(char *text)
 {

@@ -1,18 +1,19 @@
-# Logs in with one AP-REQ after another: churn.pl FILE [gssapi].
+# Logs in with one AP-REQ after another: perl churn.pl FILE [gssapi].
 #
-# FILE contains AP-REQs, each after its length in four bytes. They are shown by
-# KPOP, or by AUTH GSSAPI. Prints how many the server accepted.
+# FILE contains AP-REQs, each after its length in four bytes. The program sends
+# these by KPOP, or by AUTH GSSAPI. Prints how many the server accepted.
+# replay.bash runs it.
 use strict;
 use warnings;
 use MIME::Base64;
 use Socket;
 
-# Seconds for an answer.
+# The time limit for an answer, in seconds.
 use constant DEADLINE => 20;
 
 my ($file, $by_gssapi) = @ARGV;
 my $hello = pack 'N/a*N/a*', "KRB5_SENDAUTH_V1.0\0", "KPOPV1.0\0";
-# RFC 4121, section 4.1: the mechanism's OID and the token's type.
+# The mechanism's OID and the token's type (RFC 4121 section 4.1).
 my $head = "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01\x00";
 my $good = $by_gssapi ? qr/\n\+ BQ/ : qr/^\0{5}/;
 my $bad = $by_gssapi ? qr/\n-ERR/ : qr/^\0..[^\0]/s;

@@ -1,4 +1,4 @@
-# Runs clients of many kinds with a clock, and measures what the server's
+# Runs clients of many kinds, and measures their times and what the server's
 # processes use for them: perl clients.pl COMMAND ARGUMENT ... The commands are
 # at the end.
 use strict;
@@ -21,21 +21,21 @@ sub slurp {
 	return <$f> // '';
 }
 
-# The pids of kpopd and kpopd-tls.
+# Returns the pids of kpopd and kpopd-tls.
 sub servers {
 	return
 	    grep { slurp("/proc/$_/comm") =~ /^kpopd(-tls)?$/ }
 	    map { m,(\d+)$, } glob '/proc/[0-9]*';
 }
 
-# A field of smaps_rollup in KiB; 0 if the process has ended.
+# Returns a field of smaps_rollup in KiB, or 0 if the process has ended.
 sub memory {
 	my ($pid, $field) = @_;
 	return slurp("/proc/$pid/smaps_rollup") =~ /^$field:\s+(\d+)/m ? $1 : 0;
 }
 
-# The memory that these processes have for themselves. Of a page that n of them
-# share, each one's part is an nth.
+# Returns the private memory of these processes. If n of these share a page, an
+# nth of it counts for each.
 sub own_memory {
 	my $sum = 0;
 	$sum += memory($_, 'Pss_Anon') for @_;
@@ -64,7 +64,8 @@ sub median {
 	return @a ? $a[@a / 2] : 0;
 }
 
-# Has a whole session. Returns its seconds; dies if it is not good.
+# Runs a whole session. Returns the seconds that it took. Dies if the session is
+# not good.
 sub round_trip {
 	my ($user) = @_;
 	my $begin = time;
@@ -84,11 +85,11 @@ sub silent {
 		PeerAddr => '127.0.0.1', PeerPort => 1109, Timeout => 2);
 }
 
-# Opens N silent connections from one address, while good sessions follow each
-# other from another address; goes on until the silent ones are there. Dies if a
-# good session takes BOUND seconds more than usual, or if there are more than
-# MOST processes. If WHEN is "wait", the good sessions begin when the silent
-# connections are there.
+# Opens N silent connections from one address. Meanwhile good sessions follow
+# each other from another address, until all silent connections are open. Dies
+# if a good session takes BOUND seconds more than usual, or if there are more
+# than MOST processes. If WHEN is "wait", the good sessions begin once the
+# silent connections are open.
 sub silence {
 	my ($n, $bound, $most, $when) = @_;
 	my @usual = map { round_trip('alice') } 1 .. 10;
@@ -99,7 +100,7 @@ sub silence {
 		my @peers = map { silent() // () } 1 .. $n;
 		print {$done} scalar @peers, "\n";
 		close $done;
-		# The server closes rejected connections; the others stay.
+		# The server closes rejected connections. The others stay open.
 		sleep 600;
 		exit;
 	}
@@ -131,9 +132,9 @@ sub silence {
 	$held <= $most or die "more than $most processes\n";
 }
 
-# Opens and closes RATE connections a second, from this number of addresses of
-# 127.0.0.0/8 in turn, until it is killed. Each is held for HOLD seconds. Writes
-# how many it has opened to the file.
+# Opens and closes RATE connections a second until it is killed. They come from
+# this number of addresses in 127.0.0.0/8, in turn. Each is held for HOLD
+# seconds. Writes the number of opened connections to the file.
 sub open_and_close {
 	my ($addresses, $rate, $hold, $file) = @_;
 	my ($begin, $n, @held) = (time, 0);
@@ -159,15 +160,15 @@ sub open_and_close {
 	}
 }
 
-# The seconds of processor time that a process has used.
+# Returns the processor time that a process has used, in seconds.
 sub used {
 	my ($pid) = @_;
 	my @f = split ' ', slurp("/proc/$pid/stat") =~ s/.*\)//r;
 	return ($f[11] + $f[12]) / 100;
 }
 
-# Lets good sessions follow each other for SECONDS, while a process opens and
-# closes connections. Dies if a good one takes BOUND seconds more than usual.
+# Good sessions follow each other for SECONDS, while a process opens and closes
+# connections. Dies if a good session takes BOUND seconds more than usual.
 # Prints the delays, the share of a processor that LISTENER uses, and the time
 # of the first session afterwards.
 sub flood {
@@ -185,7 +186,8 @@ sub flood {
 		my $took = eval { round_trip('alice') };
 		if (defined $took) { push @times, $took }
 		else { $failed++ }
-		# The rate limit holds for the good address, too.
+		# The rate limit also applies to the address of the good
+		# sessions.
 		sleep 0.1;
 	}
 	my $share = (used($listener) - $used) / (time - $begin);
@@ -205,8 +207,8 @@ sub flood {
 	die "delayed by more than $bound s\n" if $delay > $bound;
 }
 
-# Returns the seconds until the answer to PASS, and all that is answered from
-# then on.
+# Returns the seconds until the answer to PASS, and everything that the server
+# sends from then on.
 sub refused {
 	my ($user) = @_;
 	my ($pid, $in, $out, $answer, $time) = login($user);
@@ -217,16 +219,16 @@ sub refused {
 	return "$time " . "$answer$rest" =~ s/\r\n/|/gr;
 }
 
-# Compares the answers of refusals and their times. Dies unless the answers are
-# equal and the medians are at least LEAST seconds and not further than FACTOR
-# from each other. CASE is NAME:CCACHE:USER.
+# Compares the answers and the times of refusals. Dies unless the answers are
+# equal, the medians are at least LEAST seconds, and no two medians differ by
+# more than the factor FACTOR. A case is NAME:CCACHE:USER.
 sub refusals {
 	my ($tries, $least, $factor, @cases) = @_;
 	my (%times, %answers, %from);
 	for (@cases) {
 		my ($name, $ccache, $user) = split /:/;
-		# All run at the same time, so that the machine is equally busy
-		# for each.
+		# Run all cases at the same time, so that the machine is equally
+		# busy for each.
 		my $pid = open($from{$name}, '-|') // die;
 		next if $pid;
 		$ENV{KRB5CCNAME} = "FILE:$ccache";
@@ -255,9 +257,9 @@ sub refusals {
 	$sorted[-1] <= $factor * $sorted[0] or die "the times differ\n";
 }
 
-# Sends standard input, then the same line again and again, and reads nothing.
-# Meanwhile samples the memory of all processes; dies if it is more than BOUND
-# KiB.
+# Sends standard input, then the same line without end, and does not read the
+# answers. Meanwhile samples the memory of all processes, and dies if it is more
+# than BOUND KiB.
 sub hostile {
 	my ($name, $bound, $again) = @_;
 	my %letters = (r => "\r", n => "\n");
@@ -273,9 +275,10 @@ sub hostile {
 		$most = $now if $now > $most;
 		return $now;
 	};
-	# Some connections end with the first bytes.
+	# Some connections end after the first bytes.
 	for (1 .. 200) { last if $sample->(); sleep 0.01 }
-	# As it comes, because what follows STLS may have to wait.
+	# Send each piece when it comes, because what follows STLS may have to
+	# wait.
 	while (sysread STDIN, my $first, 65536) {
 		syswrite $s, $first;
 		$sample->();
@@ -293,7 +296,8 @@ sub hostile {
 	$most <= $bound or die "$name: more than $bound KiB\n";
 }
 
-# Has sessions of USER that read all messages, for SECONDS. Prints how many.
+# Runs sessions of USER that read all messages, for SECONDS. Prints their
+# number.
 sub readers {
 	my ($user, $seconds) = @_;
 	my ($n, $end) = (0, time + $seconds);
@@ -317,8 +321,8 @@ sub readers {
 	print "$n\n";
 }
 
-# Opens connections that break, are reset or send nonsense, for SECONDS. Prints
-# how many.
+# For SECONDS, opens connections that break, are reset or send nonsense. Prints
+# their number.
 sub broken {
 	my ($seconds) = @_;
 	my ($n, $end) = (0, time + $seconds);
@@ -341,8 +345,8 @@ sub broken {
 	print "$n\n";
 }
 
-# Has sessions of USER with deletions that end without QUIT, for SECONDS: the
-# connection is cut, or a process is killed. Prints how many.
+# For SECONDS, runs sessions of USER that mark messages and end without QUIT.
+# Their connection is closed, or a process is killed. Prints their number.
 sub cut {
 	my ($user, $how, $seconds) = @_;
 	my ($n, $end) = (0, time + $seconds);

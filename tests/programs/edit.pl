@@ -26,7 +26,7 @@ while (my $client = $listener->accept) {
 	if (fork) {
 		my ($n, $text) = (0, '');
 		while (sysread $server, $text, 65536, length $text) {
-			# The exchange of KPOP does not consist of lines.
+			# KPOP's exchange does not consist of lines.
 			say_all($client, $1)
 			    if $n == 0
 			    && $text =~ s/^([^+-].*?)(?=\+OK kpopd|\z)//s;

@@ -1,21 +1,22 @@
 # A false KPOP server, or a false KDC: perl false-krb5.pl ANSWER [ARGUMENT ...].
 # kpopc.bats and falseserver.bats run it.
 #
-# A server reads KPOP's versions and the AP-REQ from standard input, writes this
-# ANSWER to standard output, and reads until the client closes:
-#	none			ends after the answer to the versions
+# The server reads KPOP's versions and the AP-REQ from standard input, writes
+# ANSWER to standard output, and reads until the client closes. ANSWER is
+#	none			nothing; ends after the answer to the versions
 #	krb-error		a KRB-ERROR that contains an escape sequence
-#	accept			accepts the ticket, with "abcd" for an AP-REP
-#	long-error SIZE		a KRB-ERROR of SIZE bytes (hexadecimal); 100 MiB
-#				of them follow
-#	long-reply SIZE		an AP-REP of SIZE bytes, in the same way
-#	recorded FILE		what another server has sent, from FILE
-#	reflected		the client's AP-REQ in place of an AP-REP
+#	accept			an acceptance, with "abcd" instead of an AP-REP
+#	long-error SIZE		a KRB-ERROR with the length SIZE (hexadecimal),
+#				and 100 MiB of it
+#	long-reply SIZE		an AP-REP, in the same way
+#	recorded FILE		another server's bytes, which FILE contains
+#	reflected		the client's AP-REQ instead of an AP-REP
 #	empty			an AP-REP of no bytes
 #	refuse-and-accept	a KRB-ERROR of one byte, then an acceptance
 #	zeros			an AP-REP of 500 zeros
-#	greeting		POP3 greetings in place of an AP-REP
-# A KDC answers each request with a KRB-ERROR that contains an escape sequence:
+#	greeting		POP3 greetings instead of an AP-REP
+# The KDC answers each request with a KRB-ERROR that contains an escape
+# sequence:
 #	kdc PORT		listens on this UDP port
 use strict;
 use warnings;
@@ -54,7 +55,8 @@ sub krb_error {
 			. der(0xab, der(0x1b, "\e[31mred\a\n"))));
 }
 
-# Returns the text with its length before it, as sendauth sends a message.
+# Returns the length of the text followed by the text, as sendauth sends a
+# message.
 sub framed {
 	my ($text) = @_;
 	return pack('N', length $text) . $text;
@@ -76,8 +78,7 @@ sub serve_kdc {
 	return;
 }
 
-# Reads the two versions, accepts them, and reads the AP-REQ. Returns the
-# AP-REQ.
+# Reads the two versions and accepts these. Then reads and returns the AP-REQ.
 sub read_request {
 	read STDIN, my $versions, 36;
 	print "\0";
@@ -86,7 +87,7 @@ sub read_request {
 	return $request;
 }
 
-# Writes 100 MiB, or less if the client closes.
+# Writes 100 MiB, or less if the client closes the connection.
 sub write_long {
 	my ($head) = @_;
 	local $SIG{PIPE} = 'IGNORE';
@@ -105,7 +106,8 @@ my %answers = (
 	    sub { print $accepted, framed('abcd'), "+OK hello\r\n" },
 	'long-error' => sub { write_long(pack 'N', hex $argument) },
 	'long-reply' => sub { write_long($accepted . pack 'N', hex $argument) },
-	# The first byte accepts the versions, which read_request does.
+	# The first byte accepts the versions. read_request has already sent
+	# that byte.
 	'recorded' => sub { print substr read_file($argument), 1 },
 	'reflected' => sub { print $accepted, framed($_[0]) },
 	'empty' => sub { print $accepted, framed('') },

@@ -1,7 +1,7 @@
-# A false POP3 server that answers STLS, then sends bytes that are no valid TLS:
-# perl false-stls.pl ANSWER. falseserver.bats runs it.
+# A false POP3 server that answers STLS, then sends bytes that are not valid
+# TLS: perl false-stls.pl ANSWER. falseserver.bats runs it.
 #
-# The ANSWER to the client's hello is one of those in the table below.
+# ANSWER is the answer to the client's hello, from the table below.
 use strict;
 use warnings;
 

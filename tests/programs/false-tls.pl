@@ -1,20 +1,21 @@
-# Takes the place of kpopd-tls and misbehaves: perl false-tls.pl HOW [ARGUMENT
+# Runs instead of kpopd-tls and misbehaves: perl false-tls.pl HOW [ARGUMENT
 # ...]. meddlers.bats mounts a script over kpopd-tls that runs it.
 #
-# The arguments are kpopd-tls's. Standard output is the cleartext side, on which
-# kpopd-tls is ready when it has sent a length and a text; descriptor 3 is the
-# monitor's channel. With three arguments kpopd-tls only checks its files.
+# The arguments are those of kpopd-tls. With three arguments kpopd-tls only
+# checks its files. Standard output is the cleartext side. There kpopd-tls sends
+# a length and a text when it is ready. Descriptor 3 is the channel to the
+# monitor. For each HOW it
 #
-#	size_255, size_65  a length that is too large
-#	half      less text than the length
+#	size_255, size_65  sends a length that is too large
+#	half      sends less text than the length
 #	dies      ends
-#	killed    is killed when it is ready
+#	killed    is killed once it is ready
 #	channel   closes the channel
-#	question  a message that only the pre-auth process may send
-#	large     a message that is too large
-#	empty     an empty message
-#	flood     3,000 log lines
-#	commands  commands of POP3 after it is ready
+#	question  sends a message that only the pre-auth process may send
+#	large     sends a message that is too large
+#	empty     sends an empty message
+#	flood     sends 3,000 log lines
+#	commands  sends POP3 commands once it is ready
 use strict;
 use warnings;
 use IO::Handle;

@@ -1,10 +1,10 @@
 # Opens many connections from one address, one after the other: perl flood.pl
-# ADDRESS COUNT HOW.
+# ADDRESS COUNT HOW. accept.bats runs it.
 #
-# HOW is "close" to close each at once; "shut" to end the client's side and read
-# the answer; "byte" to send a byte before that; "stay" to print "ready" and
-# hold all until standard input ends. Prints each answer on a line, with "|" in
-# place of line ends. accept.bats runs this.
+# If HOW is "close", closes each connection at once. If it is "shut", shuts the
+# client's side and reads the answer. If it is "byte", first sends a byte. If it
+# is "stay", prints "ready" and holds all connections until standard input ends.
+# Prints each answer on one line, with "|" instead of line ends.
 use strict;
 use warnings;
 use Socket;

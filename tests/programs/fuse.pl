@@ -1,12 +1,15 @@
 # A file system that answers its calls or keeps them waiting: perl fuse.pl
 # SOURCE MOUNTPOINT HANG LOG.
 #
-# Shows the directory SOURCE at MOUNTPOINT by /dev/fuse, without a library. If
-# the file HANG exists, the calls that match the regular expression in it ("READ
-# /new/1", "LOOKUP /.k5login") get no answer, and LOG gets a line for each.
-# Their processes cannot be killed, because the kernel has passed the request
-# on. When HANG is changed or removed, the calls that no longer match are
-# answered. If this process is stopped, it takes no request from the kernel, and
+# Shows the directory SOURCE at MOUNTPOINT through /dev/fuse, without a library.
+#
+# The file HANG has a regular expression, such as "READ /new/1" or "LOOKUP
+# /.k5login". While it exists, calls that match it get no answer, and a line for
+# each is written to LOG. The processes that wait cannot be killed, because the
+# kernel has already passed on their requests. When HANG is changed or removed,
+# the calls that no longer match are answered.
+#
+# If this program is stopped, it takes no request from the kernel. Then
 # processes that wait can be killed. After its end every call fails with
 # ENOTCONN.
 use strict;
@@ -28,7 +31,8 @@ my %names = (
 	27 => 'OPENDIR', 28 => 'READDIR', 29 => 'RELEASEDIR',
 	30 => 'FSYNCDIR', 34 => 'ACCESS', 35 => 'CREATE', 45 => 'RENAME2'
 );
-# A file's node is its inode; the root's is 1, which the kernel requires.
+# A file's node is its inode number. The root's node is 1, as the kernel
+# requires.
 my %paths = (1 => '');
 my (%open, %directories, @waiting);
 my $handles = 0;
@@ -41,7 +45,7 @@ sub node {
 	return $n;
 }
 
-# The seconds and the nanoseconds of times.
+# Return the seconds and the nanoseconds of times.
 sub seconds {
 	return map { int } @_;
 }
@@ -58,8 +62,8 @@ sub attributes {
 
 sub look { my ($path) = @_; return Time::HiRes::lstat($source . $path) }
 
-# The functions below answer one kind of call each. They return undef and set $!
-# after an error. The kernel is told to cache nothing.
+# Each of the following functions answers one kind of call. After an error it
+# returns undef and sets $!. The kernel must not cache anything.
 sub entry {
 	my ($path) = @_;
 	my @st = look($path) or return;
@@ -78,7 +82,8 @@ sub attributes_of {
 sub opened {
 	my ($path, $flags) = @_;
 	$flags &= O_ACCMODE | O_TRUNC | O_APPEND | O_NONBLOCK;
-	# The kernel passes the offset of what is appended.
+	# The kernel passes an offset with appended bytes, so O_APPEND is not
+	# needed.
 	$flags &= ~O_APPEND;
 	sysopen my $file, $source . $path, $flags or return;
 	my @st = stat $file;
@@ -88,7 +93,7 @@ sub opened {
 
 sub made {
 	my ($path, $uid, $gid) = @_;
-	# A directory may pass its group on.
+	# A new file may inherit its directory's group.
 	my @st = lstat $source . $path;
 	my @above = stat(($source . $path) =~ s,/[^/]*$,,r);
 	$gid = $above[5] if $above[2] & S_ISGID;
@@ -253,7 +258,7 @@ sub slurp {
 	return $text =~ s,\n\z,,r;
 }
 
-# The name of a request in HANG.
+# Returns the name of a request, which is compared with HANG.
 sub subject {
 	my ($r) = @_;
 	my $path = $paths{ $r->{node} } // '?';
@@ -275,7 +280,7 @@ sub reply {
 	my $out = answer($r);
 	my $error = defined $out ? 0 : -$!;
 	$out //= '';
-	# ENOENT: the process that made the call no longer waits.
+	# ENOENT means that the process that made the call no longer waits.
 	syswrite($fuse,
 		pack('L l Q', 16 + length $out, $error, $r->{unique}) . $out)
 	    // $!{ENOENT} // die "answer: $!\n";
@@ -306,14 +311,15 @@ for (;;) {
 	@waiting = @still;
 	next if $due <= 0;
 	my $n = sysread $fuse, my $in, 1 << 18;
-	# ENOENT: the request was withdrawn. ENODEV: it is no longer mounted.
+	# ENOENT means that the request was withdrawn, and ENODEV that the file
+	# system is no longer mounted.
 	next if !defined $n && ($!{ENOENT} || $!{EINTR} || $!{EAGAIN});
 	last if !defined $n;
 	my %r;
 	(undef, my $code, @r{qw(unique node uid gid pid)}) = unpack 'L2 Q2 L3',
 	    $in;
 	$r{in} = substr $in, 40;
-	# Two kinds of FORGET, and INTERRUPT, have no answer.
+	# The two kinds of FORGET, and INTERRUPT, get no answer.
 	next if $code == 2 || $code == 42 || $code == 36;
 	if ($code == 26) {
 		my $init = pack 'L4 S2 L2 S2 L8', 7, 31, 1 << 17, 0, 64, 48,

@@ -3,10 +3,10 @@
  *
  *	gssserve OFFER
  *
- * OFFER: one byte, as in RFC 4752 §3.1. Accepts every client that has a ticket,
- * and answers which layer the client has chosen; then the connection ends.
+ * OFFER is one byte, as in RFC 4752 §3.1. Accepts every client that has a
+ * ticket, answers which layer the client has chosen, and ends the connection.
  *
- * Runs as root, on a connection; the keytab is KRB5_KTNAME.
+ * Runs as root, on a connection. The keytab is KRB5_KTNAME.
  */
 #include "config.h"
 
@@ -70,7 +70,7 @@ read_token(void)
 	return (gss_buffer_desc){ (size_t)n, token };
 }
 
-/* Leads AUTH GSSAPI. Returns the layer that the client has chosen. */
+/* Performs AUTH GSSAPI. Returns the layer that the client has chosen. */
 static unsigned
 authenticate(unsigned offer)
 {

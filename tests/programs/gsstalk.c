@@ -3,7 +3,8 @@
  *
  *	gsstalk LAYER MOST HOW [USER [PORT [BINDING]]]
  *
- * LAYER: 1, 2 or 4. MOST: the largest token that it claims to accept. HOW:
+ * LAYER is 1, 2 or 4. MOST is the largest token that it claims to accept. HOW
+ * is one of
  *
  *	well     breaks no rule
  *	initial  well, with an initial response
@@ -15,12 +16,12 @@
  *	after    good tokens after the QUIT
  *	tiny     good tokens of one byte of text each
  *	nothing  good tokens without text
- *	pieces   a good token, each byte in a packet of its own
+ *	pieces   a good token, each byte in a separate packet
  *	full     a good token of the largest size
  *
  * Prints the server's answers, and the size of its largest token. Exits with 0
- * if it was authenticated and the connection has ended. Runs as the caller,
- * with the default ccache, against 127.0.0.1:1109.
+ * if the server has authenticated it and the connection has ended. Runs as the
+ * caller, with the default ccache, against 127.0.0.1:1109.
  */
 #include "config.h"
 
@@ -42,10 +43,10 @@
 static int fd;
 static gss_ctx_id_t context;
 static unsigned layer;
-static size_t largest;   /* of the server's tokens */
-static int is_after;     /* the server may have closed the connection */
-static int sends_equals; /* for an empty token */
-static struct gss_channel_bindings_struct bindings; /* BINDING */
+static size_t largest;   /* size of the server's largest token */
+static int is_after;     /* the server may have closed the connection now */
+static int sends_equals; /* sends "=" for an empty token */
+static struct gss_channel_bindings_struct bindings; /* from BINDING */
 
 _Noreturn static void
 stop(const char *why)
@@ -90,9 +91,9 @@ get_line(char *line)
 }
 
 /*
- * Sends a token and reads the server's next into next. If next is NULL, sends
- * nothing and reads a line. Returns the token's size; or -1 with the line, if
- * it is not a token.
+ * Sends a token and reads the server's next one into next. If next is NULL,
+ * sends nothing and reads a line. Returns the token's size. If the server sends
+ * no token, returns -1 and stores its answer in line.
  */
 static int
 trade(const void *token, size_t n, unsigned char *next, char *line)
@@ -112,7 +113,7 @@ trade(const void *token, size_t n, unsigned char *next, char *line)
 	    -1;
 }
 
-/* Leads AUTH GSSAPI; ends if the server refuses. */
+/* Performs AUTH GSSAPI. Ends if the server refuses. */
 static void
 authenticate(size_t most, const char *user, int initial, OM_uint32 mutual)
 {
@@ -153,7 +154,7 @@ authenticate(size_t most, const char *user, int initial, OM_uint32 mutual)
 		in.length = (size_t)n;
 	} while ((major & GSS_S_CONTINUE_NEEDED) != 0);
 	/*
-	 * The offer must be unwrapped, because it is a token of the sequence.
+	 * Unwrap the offer, because its token counts in the layer's sequence.
 	 */
 	if (gss_unwrap(&minor, context, &in, &out, NULL, NULL) !=
 	    GSS_S_COMPLETE)
@@ -194,7 +195,7 @@ put_token(const gss_buffer_desc *token)
 	put(token->value, token->length);
 }
 
-/* Sends a command in the layer. Returns its token. */
+/* Sends a command in the layer. Returns the command's token. */
 static gss_buffer_desc
 send_command(const char *command)
 {
@@ -264,8 +265,8 @@ print_token(void)
 }
 
 /*
- * Sends good tokens in an unusual number, size or moment. Returns 0 if how is
- * not one of these.
+ * Sends good tokens in an unusual number, size or order. Returns 0 if how is
+ * none of these ways.
  */
 static int
 abound(const char *how)
@@ -325,7 +326,7 @@ main(int argc, char **argv)
 	    strcmp(argv[3], "initial") == 0,
 	    strcmp(argv[3], "oneway") == 0 ? 0 : GSS_C_MUTUAL_FLAG);
 	if (layer == 1) {
-		/* Without a layer there is nothing more to test. */
+		/* Without a layer nothing more can be tested. */
 		put("QUIT\r\n", 6);
 		while (read(fd, &byte, 1) == 1)
 			;

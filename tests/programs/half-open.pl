@@ -1,9 +1,9 @@
-# Runs a program on a connection that cannot be written to: perl half-open.pl
+# Runs a program on a connection to which it cannot write: perl half-open.pl
 # FILE COMMAND [ARGUMENT ...].
 #
 # The command has one end of a socket pair as fds 0, 1 and 2. FILE is sent from
-# the other end, which is then shut for reading. Returns when the command has
-# ended. tests/kpop.bats runs it.
+# the other end, whose reading side is then shut down. Returns when the command
+# has ended. tests/kpop.bats runs it.
 use strict;
 use warnings;
 use Socket;

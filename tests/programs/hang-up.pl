@@ -1,10 +1,10 @@
-# Has a POP3 session of alice by KPOP, and resets the connection in the middle
+# Runs a POP3 session of alice by KPOP, and resets the connection in the middle
 # of an answer: perl hang-up.pl FILE BYTES.
 #
 # FILE contains an AP-REQ without the mutual flag. Resets the connection after
 # BYTES bytes of answers, or at the end of the session. Prints the number of
-# bytes read. Each command is sent after the answer to the one before it, so
-# that the reset has a place in the dialogue. tests/commands.bats runs it.
+# bytes read. Sends each command only after the answer to the previous one, so
+# that BYTES determines the place of the reset. tests/commands.bats runs it.
 use strict;
 use warnings;
 use Socket;
@@ -22,7 +22,7 @@ my @commands = (
 	'DELE 1', 'NOOP', 'FOO', 'RETR 1', 'RSET', 'QUIT');
 my $line = qr/\r\n$/;
 my $lines = qr/^-ERR.*\r\n$|\r\n\.\r\n$/;
-# What the client sends, and what the whole answer matches.
+# Each entry has what the client sends, and a pattern for the complete answer.
 my @dialogue = (
 	[framed("KRB5_SENDAUTH_V1.0\0", "KPOPV1.0\0"), qr/^\0/],
 	[framed($ticket), qr/^.{4}\+OK.*\r\n$/s],

@@ -1,12 +1,12 @@
-# Starts a program with what a bad caller leaves it: perl inherit.pl HOW PROGRAM
-# [ARGUMENT ...]. environment.bats runs kpopd by it.
+# Starts a program with signals or descriptors that a bad caller leaves: perl
+# inherit.pl HOW PROGRAM [ARGUMENT ...]. environment.bats starts kpopd with it.
 #
 #	ignored          all signals ignored
 #	blocked          all signals blocked
 #	null=FILE        a thousand descriptors of /dev/null
 #	connection=FILE  a thousand descriptors of standard input
 #
-# Writes the number of its descriptors to FILE.
+# Writes the number of its open descriptors to FILE.
 use strict;
 use warnings;
 use POSIX qw(SIG_BLOCK dup2 sigprocmask);

@@ -1,7 +1,7 @@
 # Holds a write lease on a file until it is killed: perl lease.pl FILE.
 #
-# Ignores the signal by which the kernel asks for the lease back. Prints "held"
-# when it has the lease. tests/quota.bats runs it.
+# Ignores the signal with which the kernel asks it to release the lease. Prints
+# "held" once it has the lease. tests/quota.bats runs it.
 use strict;
 use warnings;
 use Fcntl qw(F_SETLEASE F_WRLCK);

@@ -1,10 +1,11 @@
 # Listens as systemd does, and executes a command with the socket as its
-# descriptors 0, 1 and 2: perl listen.pl tcp:ADDRESS COMMAND ..., for port 1109,
-# or unix:PATH COMMAND ..., for a socket that does not block.
+# descriptors 0, 1 and 2. "perl listen.pl tcp:ADDRESS COMMAND ..." listens on
+# port 1109. "perl listen.pl unix:PATH COMMAND ..." makes a socket that does not
+# block.
 #
-# If $TAKER names a file, a child that takes one connection from the same socket
-# at SIGUSR1 is started first, and its pid is written to the file. The child
-# closes the connection and exits. accept.bats runs this.
+# If $TAKER names a file, first starts a child with the same socket, and writes
+# the child's pid to the file. At SIGUSR1 the child takes one connection, closes
+# it and exits. accept.bats runs this.
 use strict;
 use warnings;
 use IO::Socket::IP;

@@ -1,5 +1,6 @@
 /*
- * Permits mallory@KPOPD.TEST to be every user: a localauth plugin of libkrb5.
+ * A localauth plugin of libkrb5 that permits mallory@KPOPD.TEST to log in as
+ * every user.
  *
  * Runs in the session, as the user.
  */
@@ -10,7 +11,10 @@
 krb5_error_code localauth_test_initvt(krb5_context, int, int,
     krb5_plugin_vtable);
 
-/* Returns 0 if the principal is mallory, else that others must decide. */
+/*
+ * Returns 0 if the principal is mallory. Otherwise returns that other rules
+ * must decide.
+ */
 static krb5_error_code
 authorize(krb5_context context, krb5_localauth_moddata data,
     krb5_const_principal who, const char *user)

@@ -1,9 +1,9 @@
 # An MDA that locks as Postfix's local(8) does on Debian: perl locker.pl MAILBOX
-# <message, as the user with group mail.
+# <MESSAGE. Runs as the user with group mail.
 #
-# Takes a dotlock by O_EXCL, then the fcntl lock. Exits with status 75 if it has
-# tried too often. Postfix waits a second between tries; this waits less,
-# because more tries meet more of what other programs do.
+# Takes a dotlock by O_EXCL, then the fcntl lock. Exits with status 75 after too
+# many attempts. Postfix waits a second between attempts. This program waits
+# less, because more attempts meet more of what other programs do.
 use strict;
 use warnings;
 use Fcntl;
@@ -18,8 +18,7 @@ sub retry_later { exit 75 }
 
 END { unlink $dotlock if $holds }
 
-# Repeats SUB until it returns true. An error that does not pass ends the
-# program.
+# Repeats SUB until it returns true. A permanent error ends the program.
 sub try {
 	my ($once) = @_;
 	for (1 .. 200) {
@@ -45,7 +44,7 @@ my @named = lstat $path or retry_later();
 retry_later() if "@opened[0, 1]" ne "@named[0, 1]" || $opened[3] != 1;
 my $from = 'From sender@kpopd.test  '
     . strftime('%a %b %e %H:%M:%S %Y', gmtime) . "\n";
-# In pieces, as slowly as to a disk, so that a program that ignores the locks
+# Write in pieces, as slowly as to a disk. So a program that ignores the locks
 # reads half a message.
 $box->autoflush(1);
 for my $piece ($from, unpack('(a1000)*', $text), "\n") {

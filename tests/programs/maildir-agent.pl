@@ -1,10 +1,10 @@
-# Delivers to a Maildir and renames its messages all the time: perl
+# Delivers to a Maildir and renames its messages continuously: perl
 # maildir-agent.pl MAILDIR.
 #
-# Acts as a delivery agent and a mail reader in one: moves messages from tmp to
-# new, from new to cur, and from flags to flags. The subjects of the messages
-# are 0, 1, 2 and so on. Runs until the file MAILDIR/stop exists, then prints
-# the number of messages. tests/maildir.bats runs it.
+# Acts as a delivery agent and a mail reader. Moves messages from tmp to new and
+# from new to cur, and changes their flags. The subjects of the messages are 0,
+# 1, 2 and so on. Runs until the file MAILDIR/stop exists, then prints the
+# number of messages. tests/maildir.bats runs it.
 use strict;
 use warnings;
 
@@ -33,7 +33,7 @@ until (-e 'stop') {
 	deliver();
 	my @new = names_in('new');
 	my @cur = names_in('cur');
-	# kpopd may have removed a message meanwhile; rename then fails.
+	# A rename fails if kpopd has removed the message meanwhile.
 	for (grep { rand() < .5 } @new) {
 		rename "new/$_", "cur/$_:2,";
 	}

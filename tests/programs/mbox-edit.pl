@@ -8,8 +8,8 @@
 #	         line and the empty line after it
 #	fields front|end FIELD ...
 #	         prints the mailbox with these fields at the front or the end of
-#	         each header, in place of the fields with these names. In FIELD
-#	         the characters \n\t stand for a line end and a tab.
+#	         each header. Removes other fields with these names. In FIELD
+#	         the characters \n\t mean a line end and a tab.
 use strict;
 use warnings;
 

@@ -1,9 +1,9 @@
 # A man in the middle who changes one token of GSSAPI or one record of TLS: perl
 # meddle.pl PORT tokens|records up|down HOW.
 #
-# Passes everything on until the layer begins. Then does HOW to the client's
-# first token or record with commands in it (up), or to the server's first one
-# after that (down).
+# Passes everything on until the layer begins. Then does HOW to one token or
+# record. With "up" it is the client's first one with commands. With "down" it
+# is the server's first one after that.
 use strict;
 use warnings;
 use IO::Select;
@@ -28,9 +28,9 @@ sub put {
 	return;
 }
 
-# What becomes of the frame. Returns true if the connection is to end.
+# The frame that is held back.
 my $held = '';
-# Sends what becomes of the frame. Returns true if the connection is to end.
+# Sends what HOW makes of the frame. Returns true if the connection must end.
 sub change {
 	my ($to, $frame) = @_;
 	my $size =
@@ -87,7 +87,7 @@ sub serve {
 				last if length $text{$from} < $n;
 				my $frame = substr $text{$from}, 0, $n, '';
 				# The client's first application data are its
-				# Finished.
+				# Finished message.
 				$commands++
 				    if $from == $client
 				    && (!$is_tls || ord $frame == 23);

@@ -1,9 +1,9 @@
-# A POP3 program that gives kpopc a non-blocking socket: perl
-# nonblocking.pl KPOPC [ARGUMENT ...]. kpopc.bats runs it.
+# A POP3 program that gives kpopc a non-blocking socket: perl nonblocking.pl
+# KPOPC [ARGUMENT ...]. kpopc.bats runs it.
 #
-# Runs kpopc with a non-blocking socket as its standard input and output, and
-# waits for the answer to each command. Prints the answer to QUIT, and exits
-# with kpopc's status.
+# The socket is kpopc's standard input and output. The program waits for the
+# answer to each command. Prints the answer to QUIT, and exits with kpopc's
+# status.
 use strict;
 use warnings;
 use Fcntl;

@@ -1,19 +1,19 @@
 /*
- * Answers for accounts as the tests want: a name service (nsswitch.conf:
- * "passwd: files kpopd_test").
+ * A name service that answers as a test needs it (nsswitch.conf: "passwd: files
+ * kpopd_test").
  *
- * Has the accounts in the lines of /run/nss, which it reads in each call:
+ * Its accounts are the lines of /run/nss, which it reads in each call:
  *
  *	NAME SECONDS ANSWER [UID HOME]
  *
- * A call for this name or uid takes SECONDS. Then it returns by ANSWER:
- * "found"; "absent" (there is no such account); "down" (try again); or
- * "for-root", which is "found", but takes no time if root calls. Of two lines
- * with one name, the first is for processes with an even pid, the second for
- * those with an odd one. Each call appends a line to /run/nss.asked. If
- * /run/nss.folds exists, the case of letters in names does not count.
+ * A call for this name or uid takes SECONDS. ANSWER is "found", "absent" (there
+ * is no such account), "down" (try again) or "for-root". The last one is
+ * "found", but takes no time if root calls. If two lines have the same name,
+ * the first is for processes with an even pid, the second for those with an odd
+ * pid. Each call appends a line to /run/nss.asked. If /run/nss.folds exists,
+ * the case of names does not matter.
  *
- * Runs in every process that asks for an account, as its user.
+ * Runs in every process that looks up an account, as that process's user.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +36,7 @@ struct line {
 	unsigned seconds, uid;
 };
 
-/* Returns 1 if name means the account known. */
+/* Returns 1 if name is the name of the account known. */
 static int
 is_name(const char *name, const char *known)
 {
@@ -46,7 +46,7 @@ is_name(const char *name, const char *known)
 }
 
 /*
- * Finds the line of this name, or of this uid if name is NULL. Returns 1 if
+ * Finds the line with this name, or with this uid if name is NULL. Returns 1 if
  * there is one.
  */
 static int

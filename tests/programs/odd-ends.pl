@@ -1,7 +1,7 @@
 # Ends connections in unusual ways, twenty times each: perl odd-ends.pl.
 #
-# Sends urgent data alone, or one or more bytes; half-closes the connection or
-# does not; then resets it or closes it. accept.bats runs this.
+# Sends only urgent data, or one or more bytes. Half-closes the connection or
+# not. Then resets or closes it. accept.bats runs this.
 use strict;
 use warnings;
 use IO::Socket::IP;

@@ -1,8 +1,9 @@
-# Connects many clients at once, which end early: peers.pl HOW FILE N ...
+# Connects many clients at once that end early: perl peers.pl HOW FILE N ...
 #
-# Each client sends the first N bytes of FILE, then ends its side (HOW is "end")
-# or resets the connection ("reset"). Prints a line for each: N, and what the
-# server has sent as hexadecimal digits.
+# For each N, a client sends the first N bytes of FILE. If HOW is "end", the
+# client then ends its side. If HOW is "reset", it resets the connection. Prints
+# a line for each client: N, and what the server has sent, in hexadecimal.
+# kpop.bats runs it.
 use strict;
 use warnings;
 use Socket;
@@ -10,10 +11,10 @@ use Socket;
 use constant {
 	AT_ONCE => 30,
 	DEADLINE => 30,
-	# The versions of sendauth and of KPOP have this length. The server
-	# answers a byte to them.
+	# The versions of sendauth and KPOP together have this length. The
+	# server answers both with one byte.
 	VERSIONS => 36,
-	# In which an answer that should not be there would come.
+	# The time in seconds to wait for an answer that should not come.
 	GRACE => 0.3,
 };
 

@@ -1,9 +1,9 @@
 # A POP3 program that writes all its commands before it reads an answer: perl
 # pipeliner.pl KPOPC [ARGUMENT ...]. kpopc.bats runs it.
 #
-# Runs kpopc and retrieves message 1, which has to be larger than a pipe. When
-# the pipe with the answers fills up, it writes 300 KB of NOOPs and QUIT. Only
-# then does it read. Prints the last line of the answers, and exits with kpopc's
+# Runs kpopc and retrieves message 1, which must be larger than a pipe. When the
+# pipe with the answers is full, writes 300 KB of NOOPs and QUIT. Only then
+# reads the answers. Prints the last line of the answers, and exits with kpopc's
 # status.
 use strict;
 use warnings;

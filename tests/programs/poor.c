@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Ends with a message if a step of libseccomp failed. */
+/* Ends with a message if a call of libseccomp failed. */
 static void
 check(int result, const char *what)
 {
@@ -25,7 +25,7 @@ check(int result, const char *what)
 		errx(1, "%s: %s", what, strerror(-result));
 }
 
-/* Adds a call to the filter. */
+/* Adds a system call to the filter. */
 static void
 withhold(scmp_filter_ctx filter, const char *call)
 {
@@ -54,7 +54,8 @@ main(int argc, char **argv)
 	if (filter == NULL)
 		errx(1, "memory");
 	/*
-	 * The program must start without no_new_privs, as it would otherwise.
+	 * Do not set no_new_privs, because the program starts without it if
+	 * there is no such filter.
 	 */
 	check(seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0), "no_new_privs");
 	for (; i < argc && strcmp(argv[i], "--") != 0; i++)

@@ -1,15 +1,15 @@
 /*
- * Stands in for a compromised child: sends the monitor what a child can send
- * and kpopd's children do not.
+ * Sends the monitor what a compromised child could send, and what kpopd's
+ * children never send.
  *
  *	preauth-standin PID KIND SEED
  *	preauth-standin PID line EVENT TEXT [COUNT [PRIORITY]]
  *	preauth-standin PID flood EVENT TEXT
  *	preauth-standin PID message KIND TEXT
  *
- * Takes the channel of the process PID, a pre-auth process that the test has
- * stopped or another child, and sends packets of a kind; random ones by the
- * seed. Runs as root, from tests.
+ * Uses the channel of the process PID, which is a pre-auth process that the
+ * test has stopped, or another child. Sends packets of this kind. SEED selects
+ * random ones. Runs as root, from tests.
  */
 #include "config.h"
 
@@ -29,8 +29,9 @@
 #include "packet.h"
 
 /*
- * Returns a copy of the channel to the monitor: the last of the process's
- * packet sockets, because a session's first one leads to the broker.
+ * Returns a copy of the channel to the monitor. This is the last of the
+ * process's SEQPACKET sockets, because a session's first one leads to the
+ * broker.
  */
 static int
 take_channel(pid_t pid)
@@ -90,7 +91,7 @@ send_descriptors(int channel, const void *data, size_t n)
 	return sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* Makes the message invalid, in one of several ways. */
+/* Makes the message invalid in one of several ways. */
 static void
 spoil(struct preauth_message *r, unsigned how)
 {
@@ -122,7 +123,7 @@ spoil(struct preauth_message *r, unsigned how)
 	}
 }
 
-/* Sends lines for the log. Returns the result of the last send. */
+/* Sends log lines. Returns the result of the last send. */
 static ssize_t
 send_lines(int channel, const char *event, const char *text, int count,
     int priority)
@@ -141,7 +142,7 @@ send_lines(int channel, const char *event, const char *text, int count,
 }
 
 /*
- * Asks for a layer, and sends the relay n bytes that are not a GSSAPI context.
+ * Requests a layer, and sends the relay n bytes that are not a GSSAPI context.
  */
 static ssize_t
 mislead_relay(int channel, struct preauth_message *r, const void *data,
@@ -158,8 +159,8 @@ mislead_relay(int channel, struct preauth_message *r, const void *data,
 }
 
 /*
- * Sends lines until the other end is closed; does not sleep when there is no
- * room.
+ * Sends lines until the other end is closed. Does not sleep while the socket is
+ * full.
  */
 static ssize_t
 flood(int channel, const char *event, const char *text)
@@ -238,7 +239,7 @@ main(int argc, char **argv)
 	} else if (strcmp(kind, "descriptors") == 0)
 		n = send_descriptors(channel, &r, sizeof(r));
 	else if (strcmp(kind, "questions") == 0) {
-		/* Of each request only the first is permitted. */
+		/* The monitor accepts only the first request of each kind. */
 		for (int i = 0; i < 1000; i++) {
 			r.kind = i % 2 == 0 ? MESSAGE_TLS : MESSAGE_LAYER;
 			if (send(channel, &r, sizeof(r),

@@ -1,8 +1,8 @@
 # Passes one connection on as a proxy does: perl prefix-once.pl PORT TEXT.
 #
-# Listens on the port of 127.0.0.1 and sends the server TEXT and the first bytes
-# of the client in one write, then all other bytes of both sides. proxy.bats
-# runs this.
+# Listens on this port of 127.0.0.1. Sends the server TEXT and the client's
+# first bytes in one write, then passes on all other bytes of both sides.
+# proxy.bats runs this.
 use strict;
 use warnings;
 use IO::Socket::INET;

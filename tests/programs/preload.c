@@ -1,12 +1,13 @@
 /*
- * Makes allocations fail and the wall clock wrong, in place of the C library.
+ * Replaces functions of the C library, to make allocations fail and the wall
+ * clock wrong.
  *
  *	LD_PRELOAD=preload.so PRELOAD=FILE kpopd …
  *
- * All processes of the connection map FILE. The test writes the four numbers of
- * struct preload to it before. Runs in every process of kpopd, as its user;
- * after its start it makes no system call but clock_gettime, because filters
- * forbid others.
+ * All processes of the connection map FILE. Before that, the test writes the
+ * four numbers of struct preload to it. Runs in every process of kpopd, as that
+ * process's user. After its start it makes no system call except clock_gettime,
+ * because filters forbid others.
  */
 #include <sys/mman.h>
 
@@ -21,10 +22,10 @@
 #include <unistd.h>
 
 struct preload {
-	_Atomic int64_t jump; /* seconds that the wall clock is fast */
-	/* the first allocation that fails; 0: none */
+	_Atomic int64_t jump; /* seconds that the wall clock is ahead */
+	/* the number of the first allocation that fails, or 0 for none */
 	_Atomic int64_t fail_from;
-	_Atomic int64_t fail_many; /* how many fail, from that one on */
+	_Atomic int64_t fail_many; /* how many fail, from then on */
 	_Atomic int64_t asked;     /* allocations so far, in all processes */
 };
 
@@ -44,7 +45,7 @@ begin(void)
 		0) :
 	    MAP_FAILED;
 
-	/* Otherwise a test without its faults would pass. */
+	/* Fail, because a test without its faults would pass. */
 	if (shared == MAP_FAILED)
 		_exit(99);
 	close(fd);
@@ -85,7 +86,7 @@ realloc(void *p, size_t n)
 	return fails() ? NULL : __libc_realloc(p, n);
 }
 
-/* Returns by how many seconds a clock is fast. */
+/* Returns how many seconds a clock is ahead. */
 static int64_t
 jump(clockid_t clock)
 {

@@ -1,5 +1,5 @@
-# A client that sends a file as it is: perl raw-client.pl HOW FILE. reports.bats
-# runs it.
+# A client that sends a file unchanged: perl raw-client.pl HOW FILE.
+# reports.bats runs it.
 #
 #	quit     waits until a message is marked, then sends QUIT and closes the
 #	         connection without reading the answer

@@ -1,10 +1,11 @@
 # Holds many connections from one address of this machine: perl sessions.pl
 # ADDRESS FILE ..., or ADDRESS silent COUNT.
 #
-# Each FILE is what a client sends first: a ticket, USER, PASS. Prints "ready N"
-# when all have their answers, or when COUNT silent connections have been
-# opened, of which N were not rejected. Holds them until standard input ends.
-# Then the sessions send QUIT, and "bye N" counts those that get +OK.
+# Each FILE is what a client sends first: a ticket, USER, PASS. When all N
+# clients have their answers, prints "ready N". With "silent", opens COUNT
+# connections that send nothing. "ready N" then has the number of those that
+# were not rejected. Holds the connections until standard input ends. Then the
+# sessions send QUIT, and "bye N" has the number of those that got +OK.
 use strict;
 use warnings;
 use IO::Socket::INET;
@@ -22,8 +23,8 @@ sub connection {
 	return $s;
 }
 
-# Reads up to the answer to PASS. Binary answers of the exchange precede the
-# lines.
+# Reads up to the answer to PASS. Before its lines, the exchange has binary
+# answers.
 sub logged_in {
 	my ($s) = @_;
 	my $heard = '';

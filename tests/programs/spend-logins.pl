@@ -2,8 +2,9 @@
 # CACHE. tests/replay.bats runs it after one login of one principal.
 #
 # The counters begin after the header, in three rows. A principal has a counter
-# in each row, so three are in use. A counter contains an epoch (32 bits), the
-# number of this epoch and the number of the epoch before it (16 bits each).
+# in each row, so three counters are in use. A counter contains an epoch (32
+# bits), and the numbers of logins in this epoch and in the one before (16 bits
+# each).
 use strict;
 use warnings;
 

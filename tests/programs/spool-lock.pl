@@ -1,11 +1,11 @@
 # Locks a file as other programs lock a spool: perl spool-lock.pl COMMAND KIND
 # FILE [ARGUMENT]. lock.bats runs it.
 #
-# KIND is fcntl, flock or dotlock. The commands:
+# KIND is fcntl, flock or dotlock. The commands are
 #	try		exits with status 0 if the lock is free, 7 if it is not
-#	hold [TEXT]	locks FILE, replaces its content with TEXT if there is
-#			one, prints "held" and keeps the lock until it is
-#			killed; prints "busy" and exits if the lock is not free
+#	hold [TEXT]	locks FILE, replaces its content by TEXT if TEXT is
+#			given, prints "held" and keeps the lock until it is
+#			killed. If the lock is not free, prints "busy" and exits
 #	wait STATE	waits for the lock, releases it, and prints the journals
 #			in the state directory STATE and FILE's subjects
 use strict;
@@ -26,8 +26,8 @@ sub lock_flock {
 	return flock $file, $waits ? LOCK_EX : LOCK_EX | LOCK_NB;
 }
 
-# Makes the dotlock. While it waits, it tries again every half millisecond, so
-# that it gets the lock as soon as another program has removed it.
+# Makes the dotlock. A waiting program tries every half millisecond, so that it
+# gets the lock as soon as another program has removed the dotlock.
 sub lock_dotlock {
 	my $flags = O_CREAT | O_EXCL | O_WRONLY;
 	until (sysopen my $dotlock, "$path.lock", $flags) {

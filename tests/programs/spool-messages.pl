@@ -1,4 +1,5 @@
-# Finds the messages of a spool by code of its own, to compare with kpopd's:
+# Finds the messages of a spool with its own code, so that tests can compare
+# these with kpopd's:
 # perl spool-messages.pl count FILE
 # perl spool-messages.pl without FILE N ...
 # perl spool-messages.pl check FILE ANSWERS
@@ -6,12 +7,12 @@
 # count prints the number of messages. without prints the spool without the
 # messages N, counted from 1. check fails unless the file ANSWERS contains what
 # a server must answer to USER, PASS, STAT, LIST, UIDL, RETR for each message,
-# and QUIT. Run by spools.bats.
+# and QUIT. spools.bats runs it.
 use strict;
 use warnings;
 
 my ($command, $path, @arguments) = @ARGV;
-# The messages as the spool has them, and as a client gets them, both from 1.
+# The messages as they are in the spool and as a client gets them, both from 1.
 # $part[0] is what precedes the first message.
 my (@part, @wire);
 
@@ -42,8 +43,8 @@ sub beginnings {
 sub on_the_wire {
 	my ($message) = @_;
 	$message =~ s/\A[^\n]*\n?//;
-	# The empty line that ends the header stays, even if nothing comes
-	# after it.
+	# The empty line that ends the header is kept, even if nothing follows
+	# it.
 	$message =~ s/(?<=\n)\r?\n\z// if $message =~ /(?:\A|\n)\r?\n./s;
 	$message =~ s/(?<!\r)\n/\r\n/g;
 	$message .= "\r\n" unless $message eq '' || $message =~ /\n\z/;
@@ -72,14 +73,14 @@ sub line {
 	return $line;
 }
 
-# Returns the next line of the answers, which must be positive.
+# Returns the next line of the answers. It must begin with +OK.
 sub good {
 	my $line = line();
 	$line =~ /^\+OK/ or die "answer: $line\n";
 	return $line;
 }
 
-# Returns the lines up to the one with the dot.
+# Returns the lines up to the final dot.
 sub lines {
 	my @lines;
 	while ((my $line = line()) ne '.') { push @lines, $line }

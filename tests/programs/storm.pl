@@ -1,5 +1,6 @@
-# Makes the mail of a storm, is its POP3 client, and keeps its books in the
-# directory $STORM: perl storm.pl COMMAND. The commands are at the end.
+# Makes the mail of a storm, and runs the POP3 client that reads it: perl
+# storm.pl COMMAND. The commands are at the end. Keeps its records in the
+# directory $STORM:
 #
 #	N          a message as its MDA gets it
 #	delivered  the numbers of the messages that the MDAs took
@@ -24,8 +25,8 @@ sub slurp {
 
 sub mda { my ($n) = @_; return $mdas[$n % @mdas] }
 
-# Writes message N. Its body contains what can be mistaken for the next message,
-# for the end of an answer, and for line ends.
+# Writes message N. Parts of its body look like the next message, like the end
+# of an answer, or like line ends.
 sub make {
 	my ($n) = @_;
 	my @odd =
@@ -40,8 +41,8 @@ sub make {
 	    (rand() < 0.2 ? $odd[rand @odd] : "$n line $_ " . 'abc ' x rand 20)
 	    . "\n"
 	    for 1 .. int rand 101;
-	# An MTA ends the last line; otherwise procmail would add no empty line
-	# after it.
+	# An MTA ends the last line. If it did not, procmail would add no empty
+	# line after the message.
 	chomp $text
 	    if $n % 5 == 0 && mda($n) ne 'procmail' && $text !~ /\n\n\z/;
 	open my $f, '>', "$storm/$n" or die;
@@ -49,7 +50,7 @@ sub make {
 	close $f or die;
 }
 
-# The bytes after the "From " line of message N in the spool.
+# Returns the bytes after the "From " line of message N in the spool.
 sub stored {
 	my ($n) = @_;
 	my ($header, $body) = split /(?<=\n\n)/, slurp("$storm/$n"), 2;
@@ -57,12 +58,13 @@ sub stored {
 	$body =~ s/^From />From /mg;
 	my $text = $header . $body;
 	$text .= "\n" unless $text =~ /\n\z/;
-	# procmail makes sure of one empty line; the others add theirs.
+	# procmail adds an empty line only if there is none. The other MDAs
+	# always add one.
 	return mda($n) eq 'procmail' && $text =~ /\n\n\z/ ? $text : "$text\n";
 }
 
-# Message N as POP3 shows it: without the empty line that separates it from the
-# next one. After a header without a body that line ends the header.
+# Returns message N as POP3 shows it, without the empty line before the next
+# one. If the message has no body, that line ends the header and is kept.
 sub shown {
 	my ($n) = @_;
 	my ($text) = stored($n);
@@ -100,7 +102,7 @@ sub lines {
 
 sub hang_up { close $out; close $in; waitpid $kpopc, 0 }
 
-# Logs in, again and again as long as the mailbox is in use.
+# Logs in. Repeats that as long as the mailbox is in use.
 sub login {
 	my ($books) = @_;
 	for (my $end = time + 60; time < $end; sleep 0.05) {
@@ -119,8 +121,8 @@ sub login {
 	die "in use for a minute\n";
 }
 
-# Reads the whole mailbox. Returns the numbers of its messages in order; dies
-# unless each is as delivered and has its UIDL.
+# Reads the whole mailbox. Returns the numbers of its messages in order. Dies
+# unless each message is as delivered and has its UIDL.
 sub look {
 	my ($books) = @_;
 	my @now;
@@ -139,9 +141,8 @@ sub look {
 	return @now;
 }
 
-# Compares the mailbox with the QUIT before this session. It must contain the
-# messages that it had then, without those that QUIT removed, and new ones after
-# them.
+# Compares the mailbox with the last QUIT. It must contain the messages of that
+# time, without those that QUIT removed, and then only new ones.
 sub judge {
 	my ($books, @now) = @_;
 	my %there = map { $_ => 1 } @now;
@@ -171,8 +172,8 @@ sub judge {
 	}
 }
 
-# The pid of alice's newest process that has the client's connection. That is
-# the session, not its broker.
+# Returns the pid of alice's newest process that has the client's connection.
+# This is the session, because the broker does not have it.
 sub session_pid {
 	my @own =
 	    grep { (readlink("/proc/$_/fd/0") // '') =~ /^socket:/ } split ' ',
@@ -180,9 +181,9 @@ sub session_pid {
 	return $own[-1] // die "alice has no session\n";
 }
 
-# Slows down the session's calls for the disk. On tmpfs they take no time; on a
-# disk most of QUIT is spent in them, also between the last check and the
-# truncation.
+# Slows down the session's calls that write to the disk. On a disk most of the
+# time in QUIT is spent in these calls, including the time between the last
+# check and the truncation. On tmpfs they take no time.
 sub slow_down {
 	my ($session) = @_;
 	my $tracer = fork // die;
@@ -199,8 +200,8 @@ sub slow_down {
 	die "strace does not trace\n";
 }
 
-# Has one session. If HOW is "look" it removes nothing; "kill" ends it somewhere
-# in QUIT.
+# Runs one session. If HOW is "look", the session removes nothing. If it is
+# "kill", the session is killed somewhere in QUIT.
 sub session {
 	my ($how) = @_;
 	my $books =
@@ -219,7 +220,7 @@ sub session {
 	$books->{killed} = $how eq 'kill';
 	my $session = session_pid();
 	my $tracer = slow_down($session);
-	# Mail arrives meanwhile.
+	# Mail arrives during this pause.
 	sleep rand 0.6;
 	print $out "QUIT\r\n";
 	if ($how eq 'kill') {
@@ -232,8 +233,8 @@ sub session {
 	store($books, "$storm/books");
 }
 
-# Checks the end: delivered = kept + deleted, and the spool consists of messages
-# as delivered.
+# Checks the result. Every delivered message is kept or deleted, and the spool
+# consists of messages as delivered.
 sub check {
 	my $books = retrieve("$storm/books");
 	my $spool = slurp('/var/mail/alice');

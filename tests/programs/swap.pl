@@ -1,18 +1,19 @@
 # An attacker who can rename in /var/mail: perl swap.pl.
 #
-# Replaces alice's spool by a symbolic link to bob's and by a hard link to it,
-# and puts it back, until it is killed. Prints "held" first. Run by spools.bats.
+# Replaces alice's spool by a symbolic link to bob's spool and by a hard link to
+# it. Each time puts alice's spool back. Continues until it is killed. Prints
+# "held" first. spools.bats runs it.
 use strict;
 use warnings;
 
-# Sleeps in one of ten calls, for up to 20 ms: at times long enough for a whole
-# login, at times for a part of one.
+# Sleeps in one of ten calls, for up to 20 ms. That is sometimes long enough for
+# a whole login, sometimes only for a part of one.
 sub nap {
 	select undef, undef, undef, rand 0.02 if rand() < 0.1;
 }
 
-# Moves alice's spool away, calls SUB, which makes the file next, and gives that
-# file the spool's name.
+# Moves alice's spool away and calls SUB, which makes the file "next". Then
+# renames that file to alice's spool.
 sub swap {
 	my ($make) = @_;
 	nap();

@@ -1,9 +1,9 @@
 /*
- * Renames what the linker's --wrap replaces on a 32-bit machine, where calls
- * with a file offset or a time of 64 bits have other names.
+ * Renames the functions that tests replace by the linker's --wrap. On a 32-bit
+ * machine those with a file offset or a time of 64 bits have other names.
  *
- * tests/tools/check-32 includes it before each source, and changes the names in
- * Makefile.am.
+ * tests/tools/check-32 includes this file before each source, and changes the
+ * names in Makefile.am in the same way.
  */
 #define __wrap_open __wrap_open64
 #define __wrap_openat __wrap_openat64

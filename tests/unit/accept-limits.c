@@ -1,6 +1,6 @@
 /*
  * Tests accept-limits.c, accept-sources.c and accept-queue.c: which connections
- * get a session, in which order.
+ * get a session, and in which order.
  *
  * Runs as any user.
  */
@@ -45,7 +45,9 @@ new_limits(int all, int each, int rate, int each_rate)
 	return t;
 }
 
-/* Begins a session if the limits permit it. Returns their verdict. */
+/*
+ * Begins a session if the limits permit it. Returns the verdict of the limits.
+ */
 static enum limits_verdict
 begin(struct limits_state *t, pid_t pid, const struct address_net *net,
     int64_t now)
@@ -75,7 +77,7 @@ slots(void)
 	CHECK(begin(t, 14, &b, 1000) == LIMITS_ALL &&
 	    begin(t, 14, NULL, 1000) == LIMITS_ALL);
 	CHECK(!limits_end_session(t, 14));
-	/* The end of one session leaves the others counted. */
+	/* When one session ends, the others are still counted. */
 	CHECK(limits_end_session(t, 11) && !limits_end_session(t, 11));
 	CHECK(begin(t, 15, &a, 1000) == LIMITS_EACH);
 	CHECK(limits_end_session(t, 10));
@@ -95,8 +97,8 @@ slots(void)
 }
 
 /*
- * Begins each session as early as the rate permits. Returns how many began from
- * start until before end.
+ * Begins each session as early as the rate permits. Returns how many sessions
+ * began from start to before end.
  */
 static int
 begin_all(struct limits_state *t, int64_t start, int64_t end)
@@ -121,14 +123,17 @@ rates(void)
 {
 	struct limits_state *t = new_limits(1, 1, 50, 50);
 
-	/* At once as many as in a second, then one every 20 ms. */
+	/*
+	 * The rate permits as many sessions at once as in a second, then one
+	 * every 20 ms.
+	 */
 	CHECK(begin_all(t, 1000, 1001) == 50);
 	CHECK(limits_wait_ms(t, 1001) == 19);
 	CHECK(begin_all(t, 1001, 2001) == 50);
 	CHECK(begin_all(t, 2001, 3001) == 50);
 	/*
-	 * Idle time earns the credit of one second at most; the next session is
-	 * charged for.
+	 * Idle time earns at most the credit of one second. The next session
+	 * uses up a part of it.
 	 */
 	CHECK(begin_all(t, 1000000, 1000001) == 50);
 	limits_wait_ms(t, 2000000);
@@ -146,8 +151,8 @@ rates(void)
 }
 
 /*
- * Begins and ends up to n sessions from the address at one time. Returns how
- * many the limits permit.
+ * Begins and ends up to n sessions from the address at the same time. Returns
+ * how many of these the limits permit.
  */
 static int
 burst(struct limits_state *t, const char *address, int n, int64_t now)
@@ -163,7 +168,10 @@ burst(struct limits_state *t, const char *address, int n, int64_t now)
 	return let_in;
 }
 
-/* Each address has its own rate, which takes nothing from that of others. */
+/*
+ * Each address has its own rate. Connections from one address do not use up the
+ * rate of another.
+ */
 static void
 each_rates(void)
 {
@@ -172,8 +180,9 @@ each_rates(void)
 	int64_t now;
 
 	/*
-	 * At once as many as it may have sessions, and two that wait up to a
-	 * second; then two a second.
+	 * An address may begin as many connections at once as it may have
+	 * sessions. Two more may wait for up to a second. After that it may
+	 * begin two a second.
 	 */
 	CHECK(burst(t, "192.0.2.1", 1000, 1000) == 4 + 2);
 	CHECK(begin(t, 1, &a, 1499) == LIMITS_EACH_RATE);
@@ -187,19 +196,22 @@ each_rates(void)
 	CHECK(burst(t, "2001:db8::1", 2, now) == 2 &&
 	    burst(t, "2001:db8::2", 1000, now) == 2 + 2);
 	CHECK(burst(t, "2001:db8:0:1::1", 1000, now) == 4 + 2);
-	/* Idle time fills the bucket, and a very long one does not overflow. */
+	/*
+	 * Idle time refills the credit of the address. A very long idle time
+	 * does not overflow.
+	 */
 	CHECK(burst(t, "192.0.2.1", 1000, now + 1000000000000) == 4 + 2);
 	free(t);
 	/*
-	 * If the rate is larger than the number of sessions, it is the size of
-	 * the bucket.
+	 * If the rate is larger than the number of sessions, the credit is at
+	 * most the rate.
 	 */
 	t = new_limits(100, 4, 100000, 7);
 	CHECK(burst(t, "192.0.2.1", 1000, 1000) == 7 + 7);
 	free(t);
 }
 
-/* Returns the net whose bytes are this number. */
+/* Returns the net whose bytes are those of this number. */
 static struct address_net
 numbered(uint64_t n)
 {
@@ -211,8 +223,8 @@ numbered(uint64_t n)
 }
 
 /*
- * Any number of addresses leaves those in use counted, rejects no new address,
- * and keeps the chains short.
+ * However many addresses connect, those in use are still counted. No new
+ * address is rejected, and the hash chains stay short.
  */
 static void
 many_addresses(void)
@@ -224,7 +236,10 @@ many_addresses(void)
 
 	CHECK(begin(t, 10, &a, 1000) == LIMITS_OK);
 	CHECK(burst(t, "192.0.2.2", 3, 1000) == 2);
-	/* An address not in use is kept until LIMITS_SEEN others have come. */
+	/*
+	 * An unused address is kept until LIMITS_SEEN other addresses have
+	 * connected.
+	 */
 	for (uint64_t n = 0; n < LIMITS_SEEN; n++) {
 		other = numbered(0x20010db800000000 + n);
 		CHECK(begin(t, 11, &other, 1000) == LIMITS_OK &&
@@ -316,8 +331,8 @@ queues(void)
 		CHECK(!queue_add(&q, &w, &lost));
 	}
 	/*
-	 * A connection whose turn is not before the last one's is lost;
-	 * otherwise the last one is.
+	 * If the queue is full, the connection with the highest rank is lost.
+	 * If the new one has as high a rank, the new one is lost.
 	 */
 	w = waiting(5, 2000);
 	CHECK(queue_add(&q, &w, &lost) && lost.fd == 5 && q.count == 4);
@@ -325,13 +340,19 @@ queues(void)
 	CHECK(queue_add(&q, &w, &lost) && lost.fd == 3 && q.count == 4);
 	w = waiting(7, 0);
 	CHECK(queue_add(&q, &w, &lost) && lost.fd == 6 && q.count == 4);
-	/* The lowest rank is first, and of equal ranks the oldest. */
+	/*
+	 * The connection with the lowest rank is first. If ranks are equal, the
+	 * oldest is.
+	 */
 	for (int i = 0; i < 4; i++)
 		CHECK(queue_remove(&q, queue_next(&q)).fd == order[i]);
 	CHECK(q.count == 0);
 }
 
-/* The first connection of an address is served before the second of another. */
+/*
+ * The first connection of an address is served before the second one of another
+ * address, even if it came later.
+ */
 static void
 turns(void)
 {
@@ -354,8 +375,8 @@ turns(void)
 }
 
 /*
- * A connection above the rate of its address is due when the rate permits it;
- * the lowest rank is due first.
+ * A connection above the rate of its address is due when the rate permits it.
+ * An earlier due time has a lower rank.
  */
 static void
 waits(void)
@@ -377,7 +398,10 @@ waits(void)
 	limits_return_slot(t, &other);
 	CHECK(limits_take_slot(t, NULL, 1499, &other) == LIMITS_OK &&
 	    other.due == 1499);
-	/* A second later the bucket has paid its debt, and has nothing more. */
+	/*
+	 * A second later the address has earned back its debt, but has no
+	 * credit.
+	 */
 	CHECK(limits_take_slot(t, &a, 2500, &slot) == LIMITS_OK &&
 	    slot.due == 2500);
 	limits_return_slot(t, &slot);
@@ -386,7 +410,9 @@ waits(void)
 	free(t);
 }
 
-/* New addresses, however many, do not delay an older one for ever. */
+/*
+ * However many new addresses connect, they do not delay an older one for ever.
+ */
 static void
 no_starvation(void)
 {
@@ -401,8 +427,8 @@ no_starvation(void)
 	CHECK(limits_take_slot(t, &b, now, &w.slot) == LIMITS_OK);
 	CHECK(!queue_add(&q, &w, &lost));
 	/*
-	 * Each ms one connection comes and one is served; b's second one must
-	 * be served after its 40 ms.
+	 * In each ms one connection comes and one is served. The second
+	 * connection of b is due after 40 ms, and must be served then.
 	 */
 	do {
 		now++;

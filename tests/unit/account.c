@@ -1,8 +1,8 @@
 /*
  * Unit tests of account.c: names and accounts.
  *
- * Runs as any user. The account database is the test's own where it sets entry,
- * away or expires.
+ * Runs as any user. While entry, away or expires is set, the test's own account
+ * database is used.
  */
 #include "config.h"
 
@@ -19,18 +19,21 @@
 static const struct account_domains domains = { .host = "mx",
 	.service = "pop/mail.h.test@H.TEST",
 	.more = "e.test,E2.test" };
-/* the database's entry for every name and uid; NULL: the machine's database */
+/*
+ * the database's entry for every name and uid, or NULL for the machine's
+ * database
+ */
 static struct passwd *entry;
 
 static const struct account_uids people = { 1000, ACCOUNT_UID_MOST };
-/* the expiry of every account in the shadow database; NONE: no entry */
+/* the expiry of every account in the shadow database, or NONE for no entry */
 static long expires;
-/* the error of the shadow database; HANGS: it does not answer */
+/* the error of the shadow database, or HANGS if it must not answer */
 static int shadow_fails;
 #define NONE -2
 #define HANGS -1
-static int away; /* the error of the account database; 0: it answers */
-/* the only name for which there is an entry; NULL: every name */
+static int away; /* error of the account database, or 0 */
+/* the only name that has an entry, or NULL if every name has one */
 static const char *only;
 
 int __real_getpwnam_r(const char *, struct passwd *, char *, size_t,
@@ -111,8 +114,8 @@ uids(void)
 }
 
 /*
- * An account is closed from the day of its expiry on, or if the shadow
- * database fails.
+ * An account is closed from the day of its expiry on. It is also closed if the
+ * shadow database fails.
  */
 static void
 expiry(void)
@@ -193,7 +196,7 @@ accounts(void)
 }
 
 /*
- * Databases that ignore case, and entries that are longer than a struct
+ * Tests databases that ignore case, and entries that are longer than a struct
  * account.
  */
 static void
@@ -224,20 +227,24 @@ strange_accounts(void)
 }
 
 /*
- * The account that a client's text selects, with the principal of its ticket.
+ * Tests which account is selected by the client's text and the principal of its
+ * ticket.
  */
 static void
 logins(void)
 {
 	static const struct {
-		/* found NULL: refused */
+		/* found is NULL if the login is refused */
 		const char *text, *principal, *there, *found;
 	} cases[] = {
 		{ "alice", "alice@A.TEST", "alice", "alice" },
-		/* krb5_kuserok decides */
+		/* krb5_kuserok decides whether bob may log in */
 		{ "alice", "bob@A.TEST", "alice", "alice" },
 		{ "alice", "alice@A.TEST", "bob", NULL },
-		/* The principal itself, and an account of that name. */
+		/*
+		 * The text is the principal itself, with and without an account
+		 * of that name.
+		 */
 		{ "alice@A.TEST", "alice@A.TEST", "alice", "alice" },
 		{ "alice@A.TEST", "alice@A.TEST", "alice@A.TEST",
 		    "alice@A.TEST" },
@@ -254,13 +261,15 @@ logins(void)
 		{ "alice/admin@A.TEST", "alice/admin@A.TEST", "alice",
 		    "alice" },
 		{ "alice/admin", "alice/admin@A.TEST", "alice", NULL },
-		/* AUTH without an authorization identity. */
+		/* AUTH came without an authzid. */
 		{ "", "alice@A.TEST", "alice", "alice" },
 		{ "", "alice@A.TEST", "alice@A.TEST", NULL },
 		{ "", "/alice@A.TEST", "alice", NULL },
 		{ "", "@A.TEST", "alice", NULL },
 		{ "", "", "alice", NULL },
-		/* What krb5_unparse_name quotes. */
+		/*
+		 * The principal has characters that krb5_unparse_name quotes.
+		 */
 		{ "", "alice\\@example.org@A.TEST", "alice@example.org",
 		    "alice@example.org" },
 		{ "alice@example.org", "alice\\@example.org@A.TEST",
@@ -277,7 +286,7 @@ logins(void)
 		{ "", "alice\\/bob@A.TEST", "alice/bob", NULL },
 		{ "", "..\\/alice@A.TEST", "../alice", NULL },
 		{ "", "alice\\", "alice", NULL },
-		/* Domains. */
+		/* The text ends with a domain. */
 		{ "alice@H.TEST", "bob@A.TEST", "alice", "alice" },
 		{ "alice@h.test", "bob@A.TEST", "alice", "alice" },
 		{ "alice@mail.H.test", "bob@A.TEST", "alice", "alice" },
@@ -325,8 +334,8 @@ logins(void)
 
 /* attack:7-17 */
 /*
- * If the database accepts another spelling, the account has its own name,
- * unless that is not a user name.
+ * If the database accepts another spelling, the account has the name in its
+ * entry. The account is refused if that is not a user name.
  */
 static void
 other_spellings(void)
@@ -346,7 +355,7 @@ other_spellings(void)
 	CHECK(account_find_login("Alice@e.test", "x@A.TEST", &domains, NULL,
 		  &a) == NULL &&
 	    strcmp(a.name, own) == 0);
-	/* account_find accepts no other spelling. */
+	/* account_find does not accept another spelling. */
 	CHECK(strcmp(account_find("Alice@A.TEST", NULL, &a),
 		  "the account has another user name") == 0);
 	pw.pw_name = nowhere;
@@ -359,8 +368,8 @@ other_spellings(void)
 }
 
 /*
- * If an account of exactly this name exists, or may exist, the text is not
- * read in another way.
+ * If an account with exactly this name exists, or may exist, the text is not
+ * tried as a user and a domain.
  */
 static void
 no_second_reading(void)
@@ -390,8 +399,8 @@ no_second_reading(void)
 
 /* attack:7-16 */
 /*
- * Service names without host or realm, which a compromised pre-auth process
- * could send: then only the host's name is a domain.
+ * A compromised pre-auth process could send a service name without host or
+ * realm. Then only the host's own name counts as a domain.
  */
 static void
 strange_domains(void)
@@ -424,7 +433,10 @@ strange_domains(void)
 	entry = NULL;
 }
 
-/* A principal's first component that is as long as a name, or longer. */
+/*
+ * Tests principals whose first component is as long as a name may be, or
+ * longer.
+ */
 static void
 long_principals(void)
 {

@@ -1,7 +1,7 @@
 /*
- * Tests address.c, and that every way to a client's address writes it alike:
- * the listener's accept, the peer of fd 0 under inetd, and both versions of the
- * PROXY header.
+ * Tests address.c, and that a client's address is written the same way wherever
+ * it comes from. It may come from the listener's accept, from the peer of fd 0
+ * under inetd, or from either version of the PROXY header.
  *
  * Runs as any user.
  */
@@ -33,7 +33,7 @@ union any {
 	struct sockaddr_un local;
 };
 
-/* Reads an IPv4 or IPv6 address; its port is PORT. */
+/* Reads an IPv4 or IPv6 address and gives it the port PORT. */
 static struct sockaddr_storage
 parse(const char *text)
 {
@@ -84,7 +84,7 @@ text(void)
 	CHECK(address_write(&none, &t) == -1);
 }
 
-/* Returns true if both addresses count for the same net. */
+/* Returns true if both addresses belong to the same net. */
 static bool
 is_same_net(const char *a, const char *b)
 {
@@ -120,7 +120,8 @@ nets(void)
 }
 
 /*
- * Checks an address made of bytes against inet_pton's, as text and as 16 bytes.
+ * Compares an address that is made from bytes with the one that inet_pton
+ * makes, as text and as 16 bytes.
  */
 static void
 check_made(int family, const char *text)
@@ -158,7 +159,7 @@ bytes(void)
 	CHECK(memcmp(one, other, 16) == 0);
 }
 
-/* Checks that proxy_read takes n bytes of header as this address. */
+/* Checks that proxy_read reads n bytes of header as this address. */
 static void
 check_header(const void *header, size_t n, const char *expected)
 {
@@ -175,14 +176,14 @@ check_header(const void *header, size_t n, const char *expected)
 	close(ends[1]);
 }
 
-/* Checks both versions of a header with this client. */
+/* Checks both versions of a PROXY header with this client. */
 static void
 check_headers(int family, const char *client, unsigned port,
     const char *expected)
 {
 	/*
-	 * Version 2's signature, PROXY, family and size; then two addresses and
-	 * two ports.
+	 * The header has version 2's signature, the command PROXY, family and
+	 * size. Then come two addresses and two ports.
 	 */
 	unsigned char v2[16 + 36] = "\r\n\r\n\0\r\nQUIT\n\x21";
 	size_t size = family == AF_INET ? 4 : 16;
@@ -203,8 +204,8 @@ check_headers(int family, const char *client, unsigned port,
 /*
  * Connects from address to a listening socket that takes IPv4 and IPv6. Checks
  * that accept, the peer of the accepted socket, and PROXY headers with the same
- * client give the same text, whose host is this. header: the address as IPv6,
- * or NULL if it is IPv6 already.
+ * client give the same text with this host. header is the address as IPv6, or
+ * NULL if it is IPv6 already.
  */
 static void
 check_connection(const char *address, const char *header, const char *host)
@@ -235,7 +236,7 @@ check_connection(const char *address, const char *header, const char *host)
 	size = sizeof(accepted);
 	fd = accept(listener, (struct sockaddr *)&accepted.room, &size);
 	CHECK(fd != -1);
-	/* The listener takes IPv4 as IPv6. */
+	/* The listener accepts an IPv4 client with an IPv6 address. */
 	CHECK(accepted.room.ss_family == AF_INET6);
 	port = ntohs(accepted.six.sin6_port);
 	snprintf(expected, sizeof(expected), "%s:%u", host, port);

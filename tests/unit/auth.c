@@ -1,7 +1,9 @@
 /*
- * Unit tests of auth-permit.c: a principal that .k5login or the rules name is
- * permitted, unless it is anonymous, of a realm that is not accepted, or has a
- * NUL. And of auth-start.c: the snapshot of krb5.conf and the clock skew.
+ * Unit tests of auth-permit.c and auth-start.c. A principal that .k5login or
+ * the rules name is permitted, unless it is anonymous, has a NUL, or belongs to
+ * a realm that is not accepted. Of auth-start.c the tests cover the snapshot of
+ * krb5.conf and the clock skew.
+ *
  * Runs as any user that has a name.
  */
 #include "config.h"
@@ -20,7 +22,7 @@
 static char home[] = "/tmp/kpopd-auth.XXXXXX";
 static const struct passwd *me; /* the user that runs the test */
 static struct auth *a;
-static const char *why; /* the last principal was refused */
+static const char *why; /* why the last principal was refused */
 
 /* Writes a file in the home directory. */
 static void
@@ -35,8 +37,8 @@ write_file(const char *name, const char *text)
 }
 
 /*
- * The snapshot as one file has the same relations: with quotation marks, blanks
- * and subsections.
+ * The snapshot has the same relations as the files of krb5.conf, including
+ * quotation marks, blanks and subsections.
  */
 static void
 the_snapshot_is_its_own_copy(void)
@@ -64,8 +66,8 @@ the_snapshot_is_its_own_copy(void)
 }
 
 /*
- * The clock skew is that of krb5.conf; libkrb5's default if krb5.conf has no
- * valid one.
+ * The clock skew is the one in krb5.conf. If krb5.conf has no valid one, it is
+ * libkrb5's default.
  */
 static void
 the_skew_is_read(void)
@@ -94,7 +96,10 @@ the_skew_is_read(void)
 	auth_free(one);
 }
 
-/* Returns the rule that permits a principal, or NULL with *why. */
+/*
+ * Returns the rule that permits a principal. If none does, returns NULL and
+ * sets why.
+ */
 static const char *
 find_rule(const char *principal, const char *realms)
 {
@@ -115,7 +120,7 @@ is_refused(const char *principal, const char *realms, const char *reason)
 	return find_rule(principal, realms) == NULL && strcmp(why, reason) == 0;
 }
 
-/* Without .k5login the whole name decides. */
+/* Without .k5login the principal's whole name must match. */
 static void
 a_name_must_be_whole(void)
 {
@@ -147,7 +152,7 @@ k5login_permits_whom_it_names(void)
 	CHECK(find_rule("", "A.TEST") == NULL);
 }
 
-/* An anonymous principal is refused, although .k5login names it. */
+/* An anonymous principal is refused even if .k5login names it. */
 /* catalogue:20-3 */
 static void
 an_anonymous_principal_is_refused(void)
@@ -159,7 +164,7 @@ an_anonymous_principal_is_refused(void)
 	    reason));
 }
 
-/* The realm must be one of those that are accepted, if any are given. */
+/* If any accepted realms are given, the realm must be one of these. */
 static void
 other_realms_are_refused(void)
 {

@@ -1,8 +1,8 @@
 /*
- * Opens, reads and empties a Maildir in which another program renames files
+ * Opens, reads and empties a Maildir while another program renames files
  * without a pause: burst-maildir [LOGINS].
  *
- * Runs as any user. No message may be missing, be listed twice or be refused.
+ * Runs as any user. No message may be missing, listed twice or refused.
  */
 #include "config.h"
 
@@ -24,14 +24,15 @@
 #include "tests/unit/drop.h"
 
 #define WHERE "maildir:~/Maildir"
-#define LOGINS 60 /* with each size of the Maildir */
+#define LOGINS 60 /* for each size of the Maildir */
 #define MOST_MESSAGES 2000
 
 static const char *const flags[] = { "", "S", "RS", "FS" };
 static int top;
 
 /*
- * Writes the name of message i below Maildir after this number of flag changes.
+ * Stores the path of message i, relative to Maildir, after this number of flag
+ * changes.
  */
 static void
 name_of(int i, unsigned changes, char name[64])
@@ -40,7 +41,7 @@ name_of(int i, unsigned changes, char name[64])
 	    i * 7919 % 100000, flags[changes % 4]);
 }
 
-/* Makes a Maildir of n messages; it becomes the current directory. */
+/* Makes a Maildir of n messages and makes it the current directory. */
 static void
 fill(int n)
 {
@@ -63,7 +64,7 @@ fill(int n)
 }
 
 /*
- * Starts a process that changes the flags of one random message after the
+ * Starts a process that changes the flags of random messages, one after the
  * other. Returns its pid.
  */
 static pid_t
@@ -84,14 +85,14 @@ start_renaming(int n)
 
 		name_of(i, changes[i], from);
 		name_of(i, ++changes[i], to);
-		/* ENOENT: the message was removed. */
+		/* ENOENT means that the message was removed. */
 		CHECK(rename(from, to) == 0 || errno == ENOENT);
 	}
 }
 
 /*
- * Returns true if message i is the file number i * step by its id and, if
- * read_it, by its text.
+ * Returns true if message i is file number i * step. Compares the id and, if
+ * read_it is true, the text.
  */
 static bool
 is_right(struct maildrop *drop, int i, int step, bool read_it)
@@ -117,7 +118,7 @@ is_right(struct maildrop *drop, int i, int step, bool read_it)
 }
 
 /*
- * Opens a session, which must find count messages, and reads some of them.
+ * Opens a session, which must find count messages, and reads some of these.
  * Returns true if all are right.
  */
 static bool
@@ -141,7 +142,8 @@ login(int count, int step, unsigned number)
 }
 
 /*
- * Deletes each second of n messages. Returns true if all of them are removed.
+ * Deletes every second one of n messages. Returns true if all of these are
+ * removed.
  */
 static bool
 remove_half(int n)
@@ -158,8 +160,8 @@ remove_half(int n)
 }
 
 /*
- * Runs a session in a process of its own; step 0: one that removes. Returns 1
- * if all was right, else 0.
+ * Runs a session in its own process. If step is 0, the session removes
+ * messages. Returns 1 if the session was right, else 0.
  */
 static int
 run_session(int n, int step, unsigned number)

@@ -1,6 +1,6 @@
 /*
- * Opens sessions on a maildrop, and checks messages and ids, for the unit tests
- * of the formats.
+ * Opens sessions on a maildrop, and checks messages and ids. The unit tests of
+ * the formats use it.
  *
  * Runs in unit tests, as any user.
  */

@@ -1,4 +1,4 @@
-/* Sessions on a maildrop, for the unit tests of the formats: see drop.c. */
+/* Sessions on a maildrop, for the unit tests of the formats (drop.c). */
 #ifndef DROP_H
 #define DROP_H
 
@@ -16,19 +16,20 @@ struct text {
 	}
 
 /*
- * Makes an empty directory, the home of the user of all tests. Returns its
+ * Makes an empty directory, which is the home of every test's user. Returns its
  * descriptor.
  */
 int drop_directory(void);
 
 /*
- * Opens the mailbox that where describes as -m does. Returns as maildrop_open.
+ * Opens the mailbox that where describes in the syntax of -m. Returns the same
+ * as maildrop_open.
  */
 enum drop_error drop_begin(struct maildrop *drop, const char *where);
 
 /*
- * Checks that a client gets message n as want, after it has removed the
- * stuffing, and that LIST has its size.
+ * Checks that a client gets message n as want once it has removed the stuffing.
+ * Checks that LIST reports the size of want.
  */
 void drop_check_message(struct maildrop *drop, size_t n,
     const struct text *want);

@@ -1,10 +1,10 @@
 /*
- * Leads the calls that _FORTIFY_SOURCE renames to the functions with which a
- * test replaces them.
+ * Redirects the calls that _FORTIFY_SOURCE renames to the functions with which
+ * a test replaces the original calls.
  *
  * Runs in unit tests. libkpopd.a is compiled as kpopd is, so its objects may
- * call __pread_chk in place of pread. The linker's --wrap leads such a call to
- * this file, which calls the test's __wrap_pread.
+ * call __pread_chk instead of pread. The linker's --wrap redirects such a call
+ * to this file, which calls the test's __wrap_pread.
  */
 #include "config.h"
 

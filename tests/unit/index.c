@@ -1,9 +1,9 @@
 /*
  * Tests the index through maildrop.c, on an mbox and on a Maildir.
  *
- * Runs as any user. An index is used if it is true. An index that is damaged,
- * truncated, foreign, stale, forged or not writable costs no message, no byte
- * and no id.
+ * Runs as any user. A session must use an index that matches the mailbox. A
+ * damaged, truncated, foreign, stale, forged or unwritable index must lose no
+ * message, change no byte and change no id.
  */
 #include "config.h"
 
@@ -27,12 +27,14 @@
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 
-#define MESSAGES 400 /* more than a block of the index holds */
+#define MESSAGES 400 /* more than one block of the index can hold */
 #define MOST_MESSAGES (MESSAGES + 40)
 
 static int top;
 
-/* The linker puts this in place of fdatasync (--wrap). */
+/*
+ * The linker replaces fdatasync by this function (--wrap). It counts the calls.
+ */
 static int syncs;
 int __real_fdatasync(int);
 int __wrap_fdatasync(int);
@@ -43,8 +45,8 @@ __wrap_fdatasync(int fd)
 	return __real_fdatasync(fd);
 }
 
-/* And this in place of clock_gettime. */
-static long ahead; /* seconds */
+/* The linker replaces clock_gettime by this function. */
+static long ahead; /* seconds that the clock runs ahead */
 int __real_clock_gettime(clockid_t, struct timespec *);
 int __wrap_clock_gettime(clockid_t, struct timespec *);
 int
@@ -58,8 +60,8 @@ __wrap_clock_gettime(clockid_t which, struct timespec *t)
 }
 
 /*
- * And this in place of pread. Before call number change_at it overwrites the
- * index with changed.
+ * The linker replaces pread by this function. Before call number change_at it
+ * overwrites the index with changed.
  */
 static int reads, change_at;
 static char changed[1 << 20];
@@ -79,7 +81,7 @@ __wrap_pread(int fd, void *to, size_t size, off_t at)
 	return __real_pread(fd, to, size, at);
 }
 
-/* The report of a session about a mailbox. */
+/* What a session reports about a mailbox. */
 struct picture {
 	size_t count;
 	uint64_t wire_size;
@@ -87,13 +89,15 @@ struct picture {
 	char ids[MOST_MESSAGES][UIDL_SIZE];
 };
 
-/* For each format a function delivers message i. */
+/* Each format has a function that delivers message i. */
 
 static void
 add_to_mbox(int i)
 {
 	char text[200];
-	/* Each fiftieth message has the header of the message before. */
+	/*
+	 * Each fiftieth message has the same header as the message before it.
+	 */
 	int n = snprintf(text, sizeof(text), "From a\nSubject: %d\n\n%*s\n\n",
 	    i - (i % 50 == 49), i % 90, "x");
 	int fd = openat(top, "spool", O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -133,8 +137,8 @@ wait_until_stable(void)
 }
 
 /*
- * Opens a session. Closes the descriptors of the session before, which would
- * end with its process.
+ * Opens a session. Closes the descriptors of the last session, because a real
+ * session closes them by ending.
  */
 static void
 begin(const struct format *f, struct maildrop *drop)
@@ -180,8 +184,8 @@ open_index(void)
 }
 
 /*
- * Returns the inode of the index, 0 if there is none. It differs if a new index
- * was made.
+ * Returns the inode of the index, or 0 if there is none. A new index has
+ * another inode.
  */
 static ino_t
 which_index(void)
@@ -202,8 +206,8 @@ look_anew(const struct format *f, struct picture *p)
 }
 
 /*
- * Opens a session that reads the whole mailbox. An mbox keeps its index, which
- * has the ids of equal headers.
+ * Opens a session that reads the whole mailbox. For an mbox the index is kept,
+ * because it has the ids of messages with the same header.
  */
 static void
 look_through(const struct format *f, struct picture *p)
@@ -216,8 +220,8 @@ look_through(const struct format *f, struct picture *p)
 }
 
 /*
- * The next session uses the index, and reports the same as a session without an
- * index.
+ * Checks that the next session uses the index and reports the same as a session
+ * without an index.
  */
 static void
 is_trusted(const struct format *f, struct picture *p)
@@ -236,8 +240,8 @@ is_trusted(const struct format *f, struct picture *p)
 }
 
 /*
- * New messages are found, and have the ids that a session without an index
- * gives them.
+ * Checks that new messages are found and get the ids that a session without an
+ * index gives them.
  */
 static void
 grows(const struct format *f, struct picture *p)
@@ -257,8 +261,8 @@ grows(const struct format *f, struct picture *p)
 }
 
 /*
- * Bytes of the index are changed one at a time, in steps: sessions report the
- * same.
+ * Changes one byte of the index at a time, at many offsets. Sessions must
+ * report the same as before.
  */
 static void
 is_damaged(const struct format *f, const struct picture *p)
@@ -284,7 +288,7 @@ is_damaged(const struct format *f, const struct picture *p)
 	}
 }
 
-/* The file is truncated, or made longer, in steps. */
+/* Truncates the index, and makes it longer, in steps. */
 static void
 is_truncated(const struct format *f, const struct picture *p)
 {
@@ -304,7 +308,10 @@ is_truncated(const struct format *f, const struct picture *p)
 	}
 }
 
-/* A FIFO, a symlink, a directory or an index of another kind has its name. */
+/*
+ * Puts a FIFO, a symlink, a directory or an index of another kind in place of
+ * the index.
+ */
 static void
 is_foreign(const struct format *f, const struct picture *p)
 {
@@ -346,8 +353,8 @@ read_index(char *to, size_t size)
 }
 
 /*
- * A power failure: the header is on the disk, and the block that was written
- * before it is not.
+ * Simulates a power failure. The header of the index is on the disk, but the
+ * block that was written before the header is not.
  */
 static void
 loses_a_block(const struct format *f, struct picture *p)
@@ -375,8 +382,8 @@ loses_a_block(const struct format *f, struct picture *p)
 		    close(fd) == 0);
 		begin(f, &drop);
 		/*
-		 * The message itself, and not one that begins with the messages
-		 * before it.
+		 * The last message is sent alone. A wrong boundary would send
+		 * the messages before it, too.
 		 */
 		CHECK(drop.count == p->count &&
 		    maildrop_begin(&drop, drop.count, &s) == DROP_OK);
@@ -389,8 +396,8 @@ loses_a_block(const struct format *f, struct picture *p)
 }
 
 /*
- * Records that replace others are on the disk before the header that counts
- * them.
+ * Checks that records that replace others are synced before the header that
+ * counts them is written.
  */
 static void
 replaces_in_order(const struct format *f)
@@ -400,7 +407,10 @@ replaces_in_order(const struct format *f)
 	size_t removed;
 	int before;
 
-	/* A list that is written as a new file needs no order. */
+	/*
+	 * A list that is written as a new file has no old records, so the order
+	 * does not matter.
+	 */
 	if (f != &formats[0] || cache_small > 0)
 		return;
 	wait_until_stable();
@@ -420,7 +430,10 @@ replaces_in_order(const struct format *f)
 	CHECK(syncs == before + 1);
 }
 
-/* If the index cannot be written, sessions report the same, and are slower. */
+/*
+ * Checks that sessions report the same if the index cannot be written. They are
+ * only slower.
+ */
 static void
 is_unwritable(const struct format *f, const struct picture *p)
 {
@@ -438,7 +451,7 @@ is_unwritable(const struct format *f, const struct picture *p)
 	CHECK(setrlimit(RLIMIT_FSIZE, &all) == 0);
 	look(f, &found);
 	CHECK(is_same(p, &found) && which_index() != 0);
-	/* An existing index cannot be changed either. */
+	/* An existing index cannot be written either. */
 	f->add(MESSAGES + 30);
 	CHECK(setrlimit(RLIMIT_FSIZE, &none) == 0);
 	look(f, &found);
@@ -447,8 +460,8 @@ is_unwritable(const struct format *f, const struct picture *p)
 }
 
 /*
- * Replaces the index by a copy with valid hashes, in which change number i was
- * made.
+ * Replaces the index by a copy with valid hashes. i selects the change in the
+ * copy.
  */
 static void
 forge(const char *kind, int i)
@@ -503,8 +516,8 @@ forge_ids(void)
 }
 
 /*
- * With a forged index no byte comes from outside the mailbox, and the session
- * continues or ends by fatal().
+ * Checks that with a forged index no byte comes from outside the mailbox. The
+ * session either continues or ends by fatal().
  */
 static void
 is_forged(const struct format *f)
@@ -534,7 +547,7 @@ is_forged(const struct format *f)
 			_exit(0);
 		}
 		CHECK(pid != -1 && waitpid(pid, &status, 0) == pid);
-		/* fatal() of quiet.c aborts. */
+		/* The fatal() of quiet.c aborts. */
 		CHECK(WIFEXITED(status) ? WEXITSTATUS(status) == 0 :
 					  WTERMSIG(status) == SIGABRT);
 	}
@@ -543,8 +556,8 @@ is_forged(const struct format *f)
 }
 
 /*
- * A list with the right fingerprint and a wrong boundary is detected: the
- * message is found at its offset, and the list is made again.
+ * Checks that a list with the right fingerprint and a wrong boundary is
+ * detected. The message is found at its offset, and the list is built again.
  */
 static void
 is_discarded(const struct format *f)
@@ -569,7 +582,8 @@ is_discarded(const struct format *f)
 }
 
 /*
- * After a removal the list is the same as that of a session without an index.
+ * Checks that after a removal the list is the same as in a session without an
+ * index.
  */
 static void
 shrinks(const struct format *f)
@@ -599,8 +613,8 @@ shrinks(const struct format *f)
 }
 
 /*
- * A fingerprint that is not stable proves nothing; that of fingerprint_put is
- * stable at once.
+ * Checks that a fingerprint that is not stable never matches. A fingerprint
+ * from fingerprint_put is stable at once.
  */
 static void
 fingerprints_become_stable(void)
@@ -626,8 +640,8 @@ fingerprints_become_stable(void)
 }
 
 /*
- * A mailbox that was replaced or rewritten with the same size and mtime is read
- * again.
+ * Checks that a mailbox is read again if it was replaced or rewritten with the
+ * same size and mtime.
  */
 static void
 is_replaced(void)
@@ -685,8 +699,8 @@ put_spool(const char *text)
 #define EQUAL(body) "From a\nMessage-ID: <1@h>\n\n" body "\n\n"
 
 /*
- * If several messages have the same header, the id stays with the message that
- * had it first, and is not given to another one.
+ * Checks that the id stays with the first of several messages with the same
+ * header, and that no other message ever gets it.
  */
 static void
 ids_are_kept(void)
@@ -695,15 +709,18 @@ ids_are_kept(void)
 	struct picture p, found;
 
 	/*
-	 * A list without a stable fingerprint is not continued, but its ids
-	 * were given to clients.
+	 * A list without a stable fingerprint is not continued. Its ids are
+	 * still used, because clients have them.
 	 */
 	put_spool(EQUAL("one") EQUAL("two"));
 	look_anew(f, &p);
 	put_spool(EQUAL("two"));
 	look(f, &found);
 	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[1]) == 0);
-	/* The id is kept also after a list with one message of that header. */
+	/*
+	 * The id is also kept after a list with only one message of that
+	 * header.
+	 */
 	put_spool(EQUAL("one") EQUAL("two"));
 	wait_until_stable();
 	look_anew(f, &p);
@@ -717,8 +734,8 @@ ids_are_kept(void)
 }
 
 /*
- * Ids that a client requests after the bodies have gone, which they are
- * computed from, are not given to other messages later.
+ * An id may depend on a body that was removed before the client sends UIDL.
+ * Checks that no other message gets such an id later.
  */
 static void
 late_ids_are_not_given_again(void)
@@ -747,8 +764,8 @@ late_ids_are_not_given_again(void)
 }
 
 /*
- * If the clock is set back, RETR of a message whose header other messages have,
- * too, is complete all the same.
+ * Checks that RETR is complete after the clock was set back, for a message
+ * whose header other messages have, too.
  */
 static void
 clock_is_set_back(void)
@@ -772,8 +789,8 @@ clock_is_set_back(void)
 }
 
 /*
- * The user writes to the index while it is read: no byte comes from outside the
- * mailbox, and the session continues or ends by fatal().
+ * The user writes to the index while a session reads it. No byte must come from
+ * outside the mailbox. The session either continues or ends by fatal().
  */
 static void
 changes_while_read(void)
@@ -796,8 +813,8 @@ changes_while_read(void)
 	wait_until_stable();
 	for (int of_other = 1; of_other >= 0; of_other--) {
 		/*
-		 * The same list, first with other ids: the note of the session
-		 * in memory does not change.
+		 * Saves the same list twice, first with other ids. Both copies
+		 * have the note that the session has in memory.
 		 */
 		unlinkat(top, "state/index", 0);
 		begin(f, &drop);
@@ -828,7 +845,7 @@ changes_while_read(void)
 	change_at = 0;
 }
 
-/* Runs all tests for both formats. */
+/* Runs all tests with both formats. */
 static void
 all_formats(void)
 {
@@ -866,7 +883,7 @@ main(void)
 	top = drop_directory();
 	CHECK(mkdirat(top, "state", 0700) == 0);
 	fingerprints_become_stable();
-	/* First as if all mailboxes were large. */
+	/* In the first pass all mailboxes count as large. */
 	for (int large = 1; large >= 0; large--) {
 		cache_small = large ? 0 : 4 << 20;
 		CHECK(mkdirat(top, "Maildir", 0700) == 0 &&

@@ -1,6 +1,7 @@
 /*
  * Tests io.c over socket pairs and loopback TCP: lines, timeouts, deadlines,
- * acknowledgements, takeover requests, and that the first error stays.
+ * acknowledgements and takeover requests. After an error, every later call must
+ * report that error.
  *
  * Runs as any user.
  */
@@ -64,8 +65,8 @@ send_text(const char *text, size_t n)
 #define SEND(text) send_text(text, sizeof(text) - 1)
 
 /*
- * A takeover request ends a connection whose peer is idle, whether it should
- * send or receive. If the peer is not idle, the request is discarded.
+ * A takeover request ends a connection if its client is idle, while io reads or
+ * writes. If the client is not idle, the request is discarded.
  */
 static void
 takeover_requests_end_an_idle_connection(void)
@@ -81,7 +82,7 @@ takeover_requests_end_an_idle_connection(void)
 	CHECK(write(request[1], "", 1) == 1);
 	SEND("one\r\n");
 	CHECK(io_line(&io, line, sizeof(line)) == 3);
-	/* The request that came too early does not count later. */
+	/* The request came too early, and is not granted later. */
 	if (fork() == 0) {
 		usleep(600000);
 		SEND("two\r\n");
@@ -112,8 +113,8 @@ takeover_requests_end_an_idle_connection(void)
 	disconnect();
 
 	/*
-	 * When the writing end is closed, no request can come, and the
-	 * connection goes on.
+	 * If the writing end is closed, no request can come. The connection
+	 * continues.
 	 */
 	close(request[1]);
 	connect_pair(300);
@@ -153,7 +154,7 @@ long_lines_are_read_to_their_end(void)
 	memset(endless, 'x', sizeof(endless));
 	connect_pair(2000);
 	SEND("123456789012345\n");  /* 16 bytes with its end, which fit */
-	SEND("1234567890123456\n"); /* 17 bytes, which do not */
+	SEND("1234567890123456\n"); /* 17 bytes, which do not fit */
 	send_text(endless, sizeof(endless));
 	SEND("\nafter\n");
 	CHECK(io_line(&io, line, sizeof(line)) == 15);
@@ -224,7 +225,7 @@ a_trickle_does_not_extend_the_deadline(void)
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
 	CHECK(io.error == IO_TIMEOUT);
 	CHECK(clock_ms() - begin >= 290 && clock_ms() - begin < 2000);
-	/* The first error stays, whatever follows. */
+	/* Later calls report the first error, whatever they do. */
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
 	CHECK(io_flush(&io) == -1 && io.error == IO_TIMEOUT);
 	kill(pid, SIGKILL);
@@ -240,8 +241,8 @@ a_trickle_does_not_extend_the_deadline(void)
 }
 
 /*
- * Input that never stops gives poll nothing to wait for; the deadline holds
- * nevertheless.
+ * If input never stops, poll never has to wait. The deadline must end the
+ * connection all the same.
  */
 static void
 a_flood_does_not_extend_the_deadline(void)
@@ -334,8 +335,8 @@ an_error_ends_the_input(void)
 }
 
 /*
- * A client that was too slow gets one more answer, but none of its later lines
- * is read.
+ * A client that was too slow gets one more answer. None of its later lines is
+ * read.
  */
 static void
 an_answer_to_a_timeout_does_not_reopen_the_input(void)
@@ -351,7 +352,7 @@ an_answer_to_a_timeout_does_not_reopen_the_input(void)
 	    memcmp(got, "bye\n", 4) == 0);
 	CHECK(io.error == IO_TIMEOUT);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
-	/* The end of our direction follows the answer. */
+	/* After the answer, io has shut down its own direction. */
 	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == 0);
 	disconnect();
 
@@ -368,8 +369,8 @@ an_answer_to_a_timeout_does_not_reopen_the_input(void)
 #define MUCH 200000
 
 /*
- * Makes a TCP connection. The kernel of the client buffers little, that of io
- * much.
+ * Makes a TCP connection. The client's kernel buffers little, and the kernel of
+ * io buffers much.
  */
 static void
 connect_tcp(void)
@@ -439,8 +440,8 @@ read_all(size_t n, useconds_t pause)
 static void (*const connections[])(void) = { connect_tcp, connect_unix };
 
 /*
- * A client that has read everything is not waited for, even if it has ended its
- * own direction.
+ * A client that has read everything is not waited for, even if it has shut down
+ * its own direction.
  */
 static void
 what_was_read_needs_no_wait(void)
@@ -457,7 +458,7 @@ what_was_read_needs_no_wait(void)
 		CHECK(clock_ms() - begin < 200);
 		disconnect();
 	}
-	/* TCP acknowledges for a program that does not read. */
+	/* TCP acknowledges bytes although the program has not read them. */
 	connect_tcp();
 	send_much(1000);
 	CHECK(io_await_acknowledged(&io) == 0);
@@ -481,8 +482,8 @@ what_is_not_acknowledged_exceeds_the_write_timeout(void)
 }
 
 /*
- * The wait may take longer than the write timeout, because each of its parts is
- * shorter, even on a slow machine.
+ * The wait may last longer than the write timeout, because the timeout limits
+ * each step of it. That is also true on a slow machine.
  */
 static void
 a_slow_client_is_waited_for(void)
@@ -513,8 +514,8 @@ a_slow_client_is_waited_for(void)
 }
 
 /*
- * The end of the client is an error at once, whether before the wait or in it,
- * even if the client had read everything.
+ * If the client's end is seen before or during the wait, that is an error at
+ * once, even if the client has read everything.
  */
 static void
 a_dead_client_acknowledges_nothing(void)
@@ -571,7 +572,10 @@ a_wait_sends_first_and_permits_a_takeover(void)
 	CHECK(io_await_acknowledged(&io) == -1 && io.error == IO_TAKEN_OVER);
 	disconnect();
 
-	/* A kernel that cannot count what is outstanding is not waited for. */
+	/*
+	 * If the kernel cannot count the unacknowledged bytes, io does not
+	 * wait.
+	 */
 	CHECK(pipe(ends) == 0);
 	io_init(&io, ends[0], 0);
 	io_limits(&io, 60000, 60000);

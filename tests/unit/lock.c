@@ -1,11 +1,12 @@
 /*
  * Tests lock.c, lock-session.c, lock-broker.c, lock-dotlock.c and resolve.c.
+ * Runs as any user, but skips some cases unless it is run as root.
  *
- * Runs as any user; the cases that only root can make are skipped otherwise.
- * Tested are the syntax of plans, the spool's group and stale locks. Of the
- * broker: its answers, the locks that it keeps, touching, and a full disk. Of
- * resolve.c: the symlinks that root follows. poll waits 20 ms in place of a
- * minute; write finds no space on the disk if is_full.
+ * The tests cover the syntax of plans, the spool's group and stale locks. Of
+ * the broker they cover its answers, the locks that it keeps, touching the
+ * dotlock, and a full disk. Of resolve.c they cover the symlinks that root
+ * follows. poll waits 20 ms instead of a minute. While is_full is set, write
+ * fails as on a full disk.
  */
 #include "config.h"
 
@@ -32,8 +33,8 @@
 #include "tests/unit/check.h"
 
 static bool is_full;
-static time_t up; /* seconds since the machine started; 0: the true number */
-/* number of lines logged in this process and in brokers */
+static time_t up; /* seconds since the boot; 0 for the true number */
+/* the number of lines that this process and the brokers have logged */
 static volatile int *lines;
 static char directory[] = "/tmp/kpopd-lock.XXXXXX";
 static char spool[64], dotlock[70];
@@ -140,14 +141,14 @@ group_is_needed_for_roots_directories(void)
 	    lock_plan_read(&without, "fcntl,flock") == 0);
 	CHECK(!lock_needs_group(&without, spool, &group));
 	/*
-	 * A directory that only root can write; one that all can write; one of
-	 * another user; none.
+	 * Only root can write to the first directory. Everyone can write to the
+	 * second. The third belongs to another user. The fourth does not exist.
 	 */
 	CHECK(!lock_needs_group(&with, "/alice", &group));
 	CHECK(!lock_needs_group(&with, "/tmp/alice", &group));
 	CHECK(!lock_needs_group(&with, spool, &group));
 	CHECK(!lock_needs_group(&with, "/nowhere/at/all/alice", &group));
-	/* Only root can make such a directory. */
+	/* Only root can make a directory that needs the group. */
 	if (geteuid() == 0) {
 		CHECK(chown(directory, 0, 8) == 0 &&
 		    chmod(directory, 02775) == 0);
@@ -209,9 +210,9 @@ count_descriptors(void)
 }
 
 /*
- * Starts a broker for path. After the end of its channel it serves the channel
- * next, as that of a recovery (-1: none). Stores its pid in *pid. Returns the
- * channel to it.
+ * Starts a broker for path. When its channel ends, the broker serves the
+ * channel next, which is that of a recovery (-1 if there is none). Stores its
+ * pid in *pid. Returns the channel to it.
  */
 static int
 start_broker(const char *path, int next, pid_t *pid)
@@ -234,7 +235,9 @@ start_broker(const char *path, int next, pid_t *pid)
 		if (next != -1)
 			lock_broker(&kept, next);
 		lock_broker_end(&kept);
-		/* It must have closed all descriptors that it got. */
+		/*
+		 * The broker must have closed all descriptors that it received.
+		 */
 		_exit(count_descriptors() == before ? 0 : 1);
 	}
 	close(channel[1]);
@@ -265,11 +268,11 @@ brokers(void)
 	    ask(channel, '\0') == EINVAL);
 	CHECK(ask(channel, 'L') == 0 && stat(dotlock, &st) == 0 &&
 	    st.st_size > 0 && (st.st_mode & 0777) == 0644);
-	/* A recovery asks for the dotlock that the broker still holds. */
+	/* A recovery asks for the dotlock while the broker still holds it. */
 	CHECK(ask(channel, 'L') == 0);
 	/*
-	 * The broker touches it while it holds it; otherwise other programs
-	 * could remove it after five minutes.
+	 * The broker must touch the dotlock while it holds it. Otherwise other
+	 * programs could remove the dotlock after five minutes.
 	 */
 	CHECK(utimensat(AT_FDCWD, dotlock, long_ago, 0) == 0);
 	for (int tries = 0;
@@ -277,12 +280,15 @@ brokers(void)
 	     tries++)
 		__real_poll(NULL, 0, 10);
 	CHECK(st.st_mtime > 1000 && *lines == 0);
-	/* If another program removes it the broker continues, and logs that. */
+	/*
+	 * If another program removes the dotlock, the broker logs that and
+	 * continues.
+	 */
 	CHECK(unlink(dotlock) == 0);
 	for (int tries = 0; *lines == 0 && tries < 500; tries++)
 		__real_poll(NULL, 0, 10);
 	CHECK(*lines > 0);
-	/* A lock that another program has made in its place is not removed. */
+	/* A dotlock that another program has made instead is not removed. */
 	CHECK(close(open(dotlock, O_WRONLY | O_CREAT, 0600)) == 0);
 	CHECK(ask(channel, 'U') == 0 && stat(dotlock, &st) == 0 &&
 	    unlink(dotlock) == 0);
@@ -290,7 +296,7 @@ brokers(void)
 	CHECK(ask(channel, 'L') == 0 && stat(dotlock, &st) == 0);
 	end_broker(channel, pid);
 	CHECK(stat(dotlock, &st) == -1);
-	/* A packet of two bytes is not a verb, and ends the broker. */
+	/* A packet of two bytes is not a verb, so it ends the broker. */
 	channel = start_broker(spool, -1, &pid);
 	CHECK(ask(channel, 'L') == 0 &&
 	    send(channel, "LU", 2, MSG_NOSIGNAL) == 2);
@@ -299,8 +305,7 @@ brokers(void)
 	CHECK(stat(dotlock, &st) == -1);
 
 	/*
-	 * The directory can be written, so the broker tries to make the
-	 * dotlock.
+	 * The directory is writable, so the broker tries to make the dotlock.
 	 */
 	memset(too_long, 'x', sizeof(too_long) - 2);
 	memcpy(too_long, spool, (size_t)(strrchr(spool, '/') + 1 - spool));
@@ -329,8 +334,8 @@ open_file(const char *name)
 }
 
 /*
- * The broker keeps two regular files of the user and no others. Their locks and
- * the dotlock outlive the session.
+ * The broker keeps two regular files of the user, and accepts no others. The
+ * locks of these files and the dotlock must outlive the session.
  */
 static void
 kept_locks(void)
@@ -370,7 +375,7 @@ kept_locks(void)
 	    pass(channel, 'K', fds, 2) == 0 && ask(channel, 'L') == 0);
 	CHECK(take_lock(fds[0], F_WRLCK) == 0 &&
 	    take_lock(fds[1], F_WRLCK) == 0);
-	/* The session is killed. */
+	/* These calls have the same effect as if the session was killed. */
 	close(fds[0]);
 	close(fds[1]);
 	close(channel);
@@ -386,7 +391,7 @@ kept_locks(void)
 	CHECK(take_lock(fds[0], F_WRLCK) == 0 &&
 	    take_lock(fds[1], F_WRLCK) == 0 && stat(dotlock, &st) == -1);
 	/*
-	 * A lock that the session gives back is not held by the broker either.
+	 * If the session releases a lock, the broker does not hold it either.
 	 */
 	channel = start_broker(spool, -1, &pid);
 	CHECK(pass(channel, 'K', fds, 2) == 0 &&
@@ -397,10 +402,7 @@ kept_locks(void)
 	CHECK(unlink(name) == 0 && unlink(spool) == 0);
 }
 
-/*
- * The session lock that a recovery takes over is the one of its state
- * directory, and no other file.
- */
+/* A recovery takes over only the session lock of its own state directory. */
 static void
 take_over(void)
 {
@@ -413,9 +415,7 @@ take_over(void)
 	CHECK((copy = fcntl(l.fd, F_DUPFD_CLOEXEC, 0)) != -1);
 	CHECK(!lock_session_kept(state, -1) &&
 	    !lock_session_kept(state, other) && lock_session_kept(state, copy));
-	/*
-	 * The lock can be given back although a copy of the descriptor is open.
-	 */
+	/* The lock can be released while a copy of its descriptor is open. */
 	lock_session_release(&l);
 	CHECK(lock_session(state, NULL, &l) == 0 &&
 	    !lock_session_kept(state, copy));
@@ -426,8 +426,8 @@ take_over(void)
 }
 
 /*
- * The lock of an identity excludes sessions of the same identity, until its
- * session gives it back.
+ * The lock of an identity excludes other sessions of the same identity until
+ * its session releases the lock.
  */
 static void
 identities(void)
@@ -474,7 +474,8 @@ put_dotlock(const char *text, size_t n, int age)
 
 /*
  * Returns true if the broker removes this dotlock and makes its own. Otherwise
- * checks that it is unchanged, and that the answer is this errno.
+ * checks that the dotlock is unchanged and that the broker answers with this
+ * errno.
  */
 static bool
 is_removed(const char *text, size_t n, int age, int answer)
@@ -499,7 +500,8 @@ is_removed(const char *text, size_t n, int age, int answer)
 
 /*
  * Returns true if this dotlock stays while its file is locked, as by a broker,
- * and is removed afterwards: its pid is another process's then.
+ * and is removed afterwards. The pid in the dotlock then counts as that of
+ * another process.
  */
 static bool
 is_held_while_locked(const char *text, size_t n, int age)
@@ -514,7 +516,7 @@ is_held_while_locked(const char *text, size_t n, int age)
 	held = ask(channel, 'L');
 	CHECK(take_lock(fd, F_UNLCK) == 0);
 	free = ask(channel, 'L');
-	/* The broker locks the file that it makes. */
+	/* The broker locks the dotlock that it makes. */
 	if (free == 0)
 		CHECK(close(fd) == 0 &&
 		    (fd = open(dotlock, O_RDWR | O_CLOEXEC)) != -1 &&
@@ -554,7 +556,10 @@ dead_process(void)
 	return pid;
 }
 
-/* Stale locks are removed. Other locks, and files that are not locks, stay. */
+/*
+ * Stale locks are removed. Other locks are kept, and so are files that are not
+ * locks.
+ */
 static void
 stale_locks(void)
 {
@@ -565,7 +570,10 @@ stale_locks(void)
 
 	snprintf(dead, sizeof(dead), "%d\n", dead_process());
 	snprintf(living, sizeof(living), "%d\n", getpid());
-	/* Without the second line a pid decides only together with the age. */
+	/*
+	 * If there is no second line, the lock is stale only if it is old and
+	 * its pid is not in use.
+	 */
 	CHECK(!is_removed(dead, strlen(dead), fresh, EAGAIN) &&
 	    is_removed(dead, strlen(dead), old, 0));
 	CHECK(!is_removed(living, strlen(living), old, EAGAIN) &&
@@ -574,7 +582,7 @@ stale_locks(void)
 	CHECK(is_removed("0", 1, old, 0) &&
 	    !is_removed("0", 1, fresh, EAGAIN) &&
 	    is_removed("4000000:host\n", 13, old, 0));
-	/* These are not locks, at any age. */
+	/* These files are not locks, however old they are. */
 	CHECK(!is_removed(mail, sizeof(mail) - 1, old, EEXIST) &&
 	    !is_removed("From ", 5, old, EEXIST));
 	CHECK(!is_removed("1\0", 2, old, EEXIST) &&
@@ -591,8 +599,8 @@ stale_locks(void)
 	CHECK(!is_removed(text, n, fresh, EAGAIN) &&
 	    is_held_while_locked(text, n, old));
 	/*
-	 * Another namespace or host: the age alone decides, because the process
-	 * is not visible here.
+	 * If the namespace or the host differs, only the age decides, because
+	 * the process cannot be seen from here.
 	 */
 	n = (size_t)snprintf(text, sizeof(text), "%s%.*s1\n", dead,
 	    (int)strlen(ours) - 1, ours);
@@ -602,7 +610,7 @@ stale_locks(void)
 	CHECK(!is_removed(text, n, fresh, EAGAIN) &&
 	    is_removed(text, n, old, 0));
 	/*
-	 * An earlier boot: the lock is stale at once, unless it was touched
+	 * A lock of an earlier boot is stale at once, unless it was touched
 	 * after this boot.
 	 */
 	n = (size_t)snprintf(text, sizeof(text), "%s%s", living, ours);
@@ -610,8 +618,8 @@ stale_locks(void)
 	CHECK(!is_removed(text, n, 0, EAGAIN) &&
 	    is_removed(text, n, before_boot, 0));
 	/*
-	 * Another host may have the same name; its living lock may be a minute
-	 * old just after this machine started.
+	 * Another host may have the same name. Just after this machine has
+	 * started, a lock in use of that host may be a minute old.
 	 */
 	up = 10;
 	CHECK(!is_removed(text, n, 61, EAGAIN) && is_removed(text, n, 150, 0));
@@ -620,7 +628,10 @@ stale_locks(void)
 	up = 0;
 }
 
-/* An empty file of another ordinary user may be a mailbox. */
+/*
+ * An empty file of another ordinary user may be a mailbox, so it is not
+ * removed.
+ */
 static void
 owners(void)
 {
@@ -642,7 +653,7 @@ owners(void)
 		*lines = 0;
 		channel = start_broker(spool, -1, &pid);
 		CHECK(ask(channel, 'L') == (owners[i].stays ? EEXIST : 0));
-		/* It is logged once. */
+		/* The refusal is logged only once. */
 		CHECK(!owners[i].stays ||
 		    (ask(channel, 'L') == EEXIST && *lines == 1));
 		end_broker(channel, pid);
@@ -653,8 +664,8 @@ owners(void)
 }
 
 /*
- * A FIFO or a directory is an obstacle, and the broker does not wait for it; a
- * symlink is not followed.
+ * A FIFO, a directory or a symlink in place of the dotlock is an error. The
+ * broker does not wait for a FIFO and does not follow the symlink.
  */
 static void
 obstacles(void)
@@ -687,7 +698,7 @@ full_disks(void)
 	CHECK(ask(channel, 'U') == 0 && stat(dotlock, &st) == -1);
 	end_broker(channel, pid);
 	is_full = false;
-	/* With ".lock" after it the name is too long. */
+	/* The name is too long with ".lock" appended. */
 	snprintf(name, sizeof(name), "%s/%0252d", directory, 0);
 	channel = start_broker(name, -1, &pid);
 	CHECK(ask(channel, 'L') == ENAMETOOLONG);
@@ -695,8 +706,8 @@ full_disks(void)
 }
 
 /*
- * Returns true if the path is resolved to the path to; NULL: if it is not
- * resolved.
+ * Returns true if path is resolved to the path to. If to is NULL, returns true
+ * if path is not resolved.
  */
 static bool
 leads_to(const char *path, const char *to)
@@ -708,7 +719,7 @@ leads_to(const char *path, const char *to)
 			    reason == NULL && strcmp(resolved, to) == 0;
 }
 
-/* Symlinks on the way to a spool, in a directory that belongs to root. */
+/* Tests symlinks on the way to a spool, in a directory that belongs to root. */
 static void
 symlinks(void)
 {
@@ -719,7 +730,7 @@ symlinks(void)
 	    leads_to("//usr/./bin/../bin//alice", "/usr/bin/alice"));
 	CHECK(leads_to("/no/such/place/alice", NULL) &&
 	    leads_to("/etc/passwd/alice", NULL));
-	/* All users can write there. */
+	/* All users can write to /tmp. */
 	CHECK(leads_to("/tmp/alice", "/tmp/alice") &&
 	    leads_to("/tmp/x/alice", NULL));
 	if (geteuid() != 0)
@@ -739,7 +750,9 @@ symlinks(void)
 	CHECK(leads_to(path, real));
 	snprintf(path, sizeof(path), "%s/loop/alice", top);
 	CHECK(leads_to(path, NULL));
-	/* Other users can change where the path leads. */
+	/*
+	 * Other users could change the directory, and so where the path leads.
+	 */
 	snprintf(path, sizeof(path), "%s/spool/mail/alice", top);
 	CHECK(chmod("spool", 0775) == 0 && leads_to(path, NULL));
 	CHECK(chmod("spool", 0757) == 0 && leads_to(path, NULL));

@@ -11,7 +11,7 @@
 #include "log.h"
 #include "tests/unit/check.h"
 
-/* The monotonic clock of the test, in ms. */
+/* The test's monotonic clock, in ms. */
 static int64_t now = 1000;
 
 int __wrap_clock_gettime(clockid_t, struct timespec *);
@@ -25,8 +25,8 @@ __wrap_clock_gettime(clockid_t which, struct timespec *t)
 }
 
 /*
- * The first line is due at once, the next a minute later with the number of
- * those left out. Each limit counts by itself.
+ * The first line is logged at once. The next one is logged a minute later, with
+ * the number of lines left out. Each kind of line has its own interval.
  */
 static void
 one_line_a_minute(void)
@@ -58,7 +58,10 @@ main(void)
 	for (int i = 0; i < 255; i++)
 		all[i] = (char)(i + 1);
 	all[255] = '\0';
-	/* log_failed("opening %s", log_safe(&t, path)) logs errno then. */
+	/*
+	 * log_safe must not change errno, because log_failed("opening %s",
+	 * log_safe(&t, path)) logs it.
+	 */
 	errno = EIO;
 	log_safe(&t, all + 0x80);
 	log_words(&t, "/home/j\303\266rg");

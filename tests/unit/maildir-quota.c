@@ -1,6 +1,6 @@
 /*
- * Tests maildir-quota.c: which line it appends, and to which files it appends
- * none.
+ * Tests maildir-quota.c: which line it appends, and which files it does not
+ * change.
  *
  * Runs as any user.
  */
@@ -17,7 +17,7 @@
 #include "tests/unit/check.h"
 
 #define FIRST "1000S,5C\n"
-#define SIZE_MOST 5120 /* as in maildir-quota.c */
+#define SIZE_MOST 5120 /* the same as in maildir-quota.c */
 
 static int top;
 
@@ -29,7 +29,10 @@ store(const char *text, size_t n)
 	CHECK(fd != -1 && write(fd, text, n) == (ssize_t)n && close(fd) == 0);
 }
 
-/* Checks that the file is this text and after it the line ours (NULL: none). */
+/*
+ * Checks that the file is this text followed by the line ours, or by no line if
+ * ours is NULL.
+ */
 static void
 check_file(const char *text, size_t n, const char *ours)
 {
@@ -49,7 +52,7 @@ one_line_for_all_that_was_removed(void)
 {
 	static const struct {
 		const char *names[4];
-		const char *line; /* NULL: none */
+		const char *line; /* NULL if none is appended */
 	} cases[] = {
 		{ { NULL }, NULL },
 		{ { "1.a" }, "         -70           -1\n" },
@@ -95,15 +98,20 @@ a_line_only_where_one_may_come(void)
 	struct stat st;
 
 	quota_note(&q, "1.a", 70);
-	/* An absent file is not made. */
+	/* A missing file is not made. */
 	CHECK(unlinkat(top, "maildirsize", 0) == 0);
 	quota_update(&q, top);
 	CHECK(fstatat(top, "maildirsize", &st, 0) == -1);
-	/* The new line would be the quota. */
+	/*
+	 * Nothing is appended to an empty file, because the new line would be
+	 * read as the quota.
+	 */
 	store("", 0);
 	quota_update(&q, top);
 	check_file("", 0, NULL);
-	/* Half a line would become another number. */
+	/*
+	 * Nothing is appended to half a line, because its number would change.
+	 */
 	store(FIRST "12", sizeof(FIRST) + 1);
 	quota_update(&q, top);
 	check_file(FIRST "12", sizeof(FIRST) + 1, NULL);
@@ -114,7 +122,7 @@ a_line_only_where_one_may_come(void)
 	store(full, SIZE_MOST - 1);
 	quota_update(&q, top);
 	check_file(full, SIZE_MOST - 1, line);
-	/* A directory, a FIFO or a symlink at that name stays as it is. */
+	/* A directory, a FIFO or a symlink with that name is not changed. */
 	CHECK(unlinkat(top, "maildirsize", 0) == 0 &&
 	    mkdirat(top, "maildirsize", 0700) == 0);
 	quota_update(&q, top);

@@ -27,12 +27,12 @@
 static int top;
 
 /*
- * The linker puts these in place of openat and fdopendir (--wrap). They count
- * their calls.
+ * The linker replaces openat and fdopendir by these functions (--wrap). The
+ * functions count their calls.
  */
 static int opens, reads;
 /*
- * the file of this name cannot be opened, as if the disk could not read its
+ * the file with this name cannot be opened, as if the disk could not read its
  * inode
  */
 static const char *unopenable;
@@ -66,7 +66,7 @@ __wrap_fdopendir(int fd)
 }
 
 /*
- * The linker puts this in place of read (--wrap). The file with this inode
+ * The linker replaces read by this function (--wrap). The file with this inode
  * cannot be read, as if the disk were broken.
  */
 static ino_t unreadable;
@@ -90,7 +90,7 @@ directory(const char *name)
 	CHECK(mkdirat(top, name, 0700) == 0);
 }
 
-/* Makes a file with this name below Maildir, which contains its own name. */
+/* Makes a file with this name in Maildir. The file contains its own name. */
 static void
 file(const char *name)
 {
@@ -104,7 +104,7 @@ file(const char *name)
 	    close(fd) == 0);
 }
 
-/* Renames a file below Maildir. */
+/* Renames a file in Maildir. */
 static void
 move(const char *from, const char *to)
 {
@@ -115,7 +115,7 @@ move(const char *from, const char *to)
 	CHECK(renameat(top, a, top, b) == 0);
 }
 
-/* Returns true if there is a file with this name below Maildir. */
+/* Returns true if a file in Maildir has this name. */
 static bool
 exists(const char *name)
 {
@@ -125,7 +125,7 @@ exists(const char *name)
 	return faccessat(top, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* Begins with an empty Maildir. */
+/* Makes an empty Maildir. */
 static void
 renew(void)
 {
@@ -163,8 +163,7 @@ messages_come_in_the_order_of_their_delivery(void)
 	for (int i = 5; i >= 0; i--)
 		file(names[i]);
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 6);
-	check_body(&drop, 1,
-	    "new/letters"); /* a name without a number has the time 0 */
+	check_body(&drop, 1, "new/letters"); /* no number, so time 0 */
 	for (size_t i = 0; i < 4; i++)
 		check_body(&drop, i + 2, names[i]);
 	check_body(&drop, 6, names[5]);
@@ -228,7 +227,10 @@ ids_are_unique_names_or_hashes(void)
 	CHECK(strlen(id) == UIDL_HASH_TEXT + 1 && id[0] == ':');
 	maildrop_uidl(&drop, 6, id);
 	CHECK(strcmp(id, "5.plain") == 0);
-	/* A hash stays when the flags change. */
+	/*
+	 * The id is a hash if the name has a blank. It stays when the flags
+	 * change.
+	 */
 	maildrop_uidl(&drop, 4, id);
 	move("new/3.with blank", "cur/3.with blank:2,T");
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK);
@@ -236,7 +238,7 @@ ids_are_unique_names_or_hashes(void)
 	CHECK(strcmp(id, other) == 0);
 }
 
-/* Returns the number of the message whose file has this name now. */
+/* Returns the number of the message whose file has this name. */
 static size_t
 number_of(struct maildrop *drop, const char *name)
 {
@@ -255,7 +257,7 @@ number_of(struct maildrop *drop, const char *name)
 }
 
 /*
- * Two files with one unique name are two messages; two names of one file are
+ * Two files with one unique name are two messages. Two names of one file are
  * one message.
  */
 static void
@@ -285,8 +287,8 @@ equal_unique_names_are_told_apart(void)
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	CHECK(exists("cur/1.a:2,S") && !exists("cur/1.a:2,RS"));
 	/*
-	 * Each keeps its id when flags change, otherwise a client would fetch
-	 * it again.
+	 * Each message keeps its id when its flags change. Otherwise a client
+	 * would fetch it again.
 	 */
 	renew();
 	file("cur/1.a:2,");
@@ -318,8 +320,8 @@ id_of(const char *name, size_t count, char id[UIDL_SIZE])
 }
 
 /*
- * A message keeps its id if another message of its unique name comes or goes,
- * with a smaller or a larger inode.
+ * A message keeps its id if another message with the same unique name comes or
+ * goes, whether the other inode is smaller or larger.
  */
 static void
 equal_unique_names_keep_their_ids(void)
@@ -345,8 +347,8 @@ equal_unique_names_keep_their_ids(void)
 		id_of("cur/1.a:2,S", 2, id);
 		CHECK(strcmp(second, id) == 0);
 		/*
-		 * A file that replaces another one, as after a restore, gets
-		 * its id.
+		 * If a new file replaces another one, as after a restore, it
+		 * gets the id of that one.
 		 */
 		file("tmp/restored");
 		move("tmp/restored", "cur/2.b:2,");
@@ -362,8 +364,8 @@ equal_unique_names_keep_their_ids(void)
 }
 
 /*
- * Writes text into a file of the Maildir from this offset on, as a program that
- * ignores the format does.
+ * Writes text into a file of the Maildir at this offset, as a program does that
+ * ignores the format.
  */
 static void
 write_at(const char *name, off_t at, const char *text)
@@ -377,8 +379,8 @@ write_at(const char *name, off_t at, const char *text)
 	CHECK((fd = openat(top, path, O_WRONLY)) != -1);
 	CHECK(pwrite(fd, text, strlen(text), at) == (ssize_t)strlen(text));
 	/*
-	 * Sets an mtime of its own, because the kernel's clock may not have
-	 * advanced since the file was counted.
+	 * Set an mtime that no earlier change had, because the kernel's clock
+	 * may not have advanced since the file was counted.
 	 */
 	CHECK(futimens(fd, times) == 0 && close(fd) == 0);
 }
@@ -395,8 +397,8 @@ sum_of_wire_size(const struct maildrop *drop)
 }
 
 /*
- * Changes in place: the first makes the file longer, the second changes the
- * number of lines, and not the size.
+ * Two changes in place. The first makes the file longer. The second changes the
+ * number of lines without changing the size.
  */
 static const struct text_at {
 	off_t at;
@@ -416,8 +418,8 @@ check_text(struct maildrop *drop, size_t n, const char *text)
 }
 
 /*
- * In a small Maildir each login looks at all files, so STAT and LIST are right
- * at once.
+ * In a small Maildir each login checks all files, so STAT and LIST are right at
+ * once.
  */
 static void
 changed_files_are_listed_as_they_are(void)
@@ -444,8 +446,8 @@ changed_files_are_listed_as_they_are(void)
 }
 
 /*
- * In a larger Maildir RETR finds the change: it sends the whole message, and
- * STAT, LIST and the next session are right.
+ * In a larger Maildir RETR detects the change. It sends the whole message.
+ * STAT, LIST and the next session are right from then on.
  */
 static void
 changed_files_are_counted_when_fetched(void)
@@ -459,7 +461,9 @@ changed_files_are_counted_when_fetched(void)
 		file("cur/1.a:2,S");
 		file("cur/2.b:2,S");
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
-		/* In the session, or before the next one. */
+		/*
+		 * Make the change during the session, or before the next one.
+		 */
 		for (int k = 0; k < 2; k++) {
 			write_at("cur/1.a:2,S", changes[i].at, changes[i].text);
 			CHECK(k == 0 || drop_begin(&drop, WHERE) == DROP_OK);
@@ -481,8 +485,8 @@ changed_files_are_counted_when_fetched(void)
 }
 
 /*
- * STAT after DELE is the sum of LIST, also if the marked message was counted
- * again before.
+ * After DELE, STAT reports the sum of LIST, even if RETR has counted the marked
+ * message again before.
  */
 static void
 marked_sizes_stay_true(void)
@@ -505,8 +509,8 @@ marked_sizes_stay_true(void)
 }
 
 /*
- * If a message changes during RETR, maildrop_end reports it; a change of flags
- * is not a change.
+ * If a message changes during RETR, maildrop_end reports that. A change of
+ * flags does not count.
  */
 static void
 messages_that_change_during_retr_are_not_whole(void)
@@ -530,8 +534,8 @@ messages_that_change_during_retr_are_not_whole(void)
 }
 
 /*
- * The client deletes what it has read: a file that has changed since stays for
- * one more session. A link is not a change.
+ * A client deletes what it has read. So a file that has changed since RETR is
+ * kept for one more session. A new link does not count as a change.
  */
 static void
 messages_changed_since_they_were_read_stay(void)
@@ -567,8 +571,8 @@ messages_changed_since_they_were_read_stay(void)
 }
 
 /*
- * A mail reader that links the new name and unlinks the old one may stop in
- * between: both names are removed.
+ * A mail reader that links the new name and then unlinks the old one may stop
+ * in between. Then both names are removed.
  */
 static void
 both_names_are_removed(void)
@@ -596,8 +600,8 @@ both_names_are_removed(void)
 }
 
 /*
- * The names are not read again for each file with a second link elsewhere,
- * which would take minutes.
+ * If a file has another link elsewhere, the names are not read again for each
+ * such file, because that would take minutes.
  */
 static void
 many_linked_messages_are_removed_soon(void)
@@ -625,8 +629,8 @@ many_linked_messages_are_removed_soon(void)
 }
 
 /*
- * A change with its old mtime and a new name is noticed when the message is
- * sent, and the message is counted again once.
+ * A change may keep the old mtime and come with a new name. It is noticed when
+ * the message is sent, and the message is counted again once.
  */
 static void
 hidden_changes_are_counted_once(void)
@@ -645,7 +649,7 @@ hidden_changes_are_counted_once(void)
 		file("cur/1.a:2,S");
 		file("cur/2.b:2,S");
 		CHECK(utimensat(top, "Maildir/cur/1.a:2,S", times, 0) == 0);
-		/* Until the times of the file are stable. */
+		/* Wait until the times of the file are stable. */
 		for (int i = 0, tries = 0; tries < 2 || i != 0; i = opens) {
 			CHECK(tries++ < 100 &&
 			    nanosleep(&(struct timespec){ .tv_nsec = 60000000 },
@@ -660,15 +664,15 @@ hidden_changes_are_counted_once(void)
 		write_at("cur/1.a:2,S", 3, "\n");
 		/*
 		 * In a large Maildir a new name explains the new ctime only if
-		 * the file got it in the session.
+		 * the file got the name during the session.
 		 */
 		CHECK(limit != 0 || drop_begin(&drop, WHERE) == DROP_OK);
 		move("cur/1.a:2,S", "cur/1.a:2,RS");
 		CHECK(limit == 0 || drop_begin(&drop, WHERE) == DROP_OK);
 		CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK);
 		/*
-		 * The sent bytes are not as many as listed, and are the whole
-		 * message.
+		 * RETR sends another number of bytes than LIST has reported,
+		 * but the whole message.
 		 */
 		while ((n = maildrop_read(&s, text, sizeof(text))) > 0)
 			continue;
@@ -682,8 +686,8 @@ hidden_changes_are_counted_once(void)
 }
 
 /*
- * No time of new or cur changes if a file becomes readable. The next login
- * tries it again, and opens no other file.
+ * If a file becomes readable, no time of new or cur changes. The next login
+ * opens that file again and no other file.
  */
 static void
 unreadable_files_are_tried_again(void)
@@ -706,8 +710,8 @@ unreadable_files_are_tried_again(void)
 		file("new/3.c");
 		CHECK(fchmodat(top, "Maildir/new/2.b", 0, 0) == 0);
 		/*
-		 * Until the times of all files are stable; then no other file
-		 * is opened.
+		 * Wait until the times of all files are stable. From then on no
+		 * other file is opened.
 		 */
 		for (int i = 0, tries = 0; tries < 2 || i != 1; i = opens) {
 			CHECK(tries++ < 100 &&
@@ -726,8 +730,8 @@ unreadable_files_are_tried_again(void)
 }
 
 /*
- * A file that the disk cannot read hides no other message, and is listed,
- * because otherwise a client would forget it.
+ * A file that the disk cannot read does not hide other messages. It is still
+ * listed, because otherwise a client would forget it.
  */
 static void
 a_broken_file_blocks_no_other(void)
@@ -763,7 +767,7 @@ a_broken_file_blocks_no_other(void)
 		    s.wire_size == (uint64_t)st.st_size + 1);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3 &&
 		    maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size + 1);
-		/* Its record in the index still holds. */
+		/* The record of the file in the index is still used. */
 		unopenable = "2.b";
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
 		CHECK(maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size + 1);
@@ -785,7 +789,7 @@ a_broken_file_blocks_no_other(void)
 }
 
 /*
- * Flags change between any two steps: the message is found under its new name.
+ * Flags change between any two steps. The message is found under its new name.
  */
 static void
 renamed_messages_are_followed(void)
@@ -809,7 +813,7 @@ renamed_messages_are_followed(void)
 	CHECK(exists("cur/1.a:2,S") && !exists("cur/2.b:2,FS"));
 }
 
-/* Another file with the name of a marked message stays. */
+/* If another file has the name of a marked message, that file is kept. */
 static void
 replaced_messages_stay(void)
 {

@@ -1,6 +1,7 @@
 /*
- * Unit tests of mbox-from.c: which lines separate messages and which do not;
- * that bytes after the first FROM_LOOK change nothing. Runs as any user.
+ * Unit tests of mbox-from.c. They check which lines separate messages and which
+ * do not, and that bytes after the first FROM_LOOK change nothing. Runs as any
+ * user.
  */
 #include "config.h"
 
@@ -74,7 +75,9 @@ static const char *const text[] = {
 	"From Montag, 23. November 2026, 05:00 Uhr",
 };
 
-/* Next lines that make a "From " line a separator, and others that do not. */
+/*
+ * Lines after a "From " line that make it a separator, and lines that do not.
+ */
 static const char *const headers[] = { "Name: x", "name:", "Return-Path: <>",
 	"X-1_2!: x", "N:", ">From b x", ">From " };
 static const char *const others[] = { "", "Name", "Name :", " Name: x",
@@ -89,7 +92,10 @@ separates(const char *line, const char *end, const char *next)
 	char *exact = malloc((size_t)n + 1);
 	bool does;
 
-	/* In memory of its own: a sanitizer finds reads after its end. */
+	/*
+	 * The copy is as small as possible, so that a sanitizer finds reads
+	 * after its end.
+	 */
 	CHECK(exact != NULL);
 	memcpy(exact, all, (size_t)n);
 	does = from_separates(exact, (size_t)n);
@@ -103,7 +109,7 @@ check_line(const char *line, bool date)
 	static const char *const ends[] = { "\n", "\r\n", "\n\n",
 		"\r\n\r\ntext\r\n", "\ntext\n" };
 
-	/* At the file's end, with its line end and without. */
+	/* The line is at the end of the file, with and without its line end. */
 	if (separates(line, "", "") != date)
 		fprintf(stderr, "%s\n", line);
 	CHECK(separates(line, "", "") == date);
@@ -138,8 +144,9 @@ only_the_first_bytes_decide(void)
 			with_all = from_separates(line, sizeof(line));
 			with_look = from_separates(line, FROM_LOOK);
 			CHECK(with_all == with_look);
-			/* Decide needs: the line end after the date; the
-			 * colon after the name, and two bytes. */
+			/* These bytes are needed to decide: the line end after
+			 * the date, or the colon after the name and two more
+			 * bytes. */
 			CHECK(with_all ==
 			    (at +
 				    (i == 0        ? strlen(tails[i]) :

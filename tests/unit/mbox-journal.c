@@ -1,11 +1,11 @@
 /*
- * Unit tests of mbox-journal.c, mbox-ranges.c and mbox-redo.c: a removal is
- * stopped before each of its writing system calls; the recovery is stopped
- * before each of its own; mail arrives in between; each call fails once. Runs
- * as any user.
+ * Unit tests of mbox-journal.c, mbox-ranges.c and mbox-redo.c. A removal is
+ * stopped before each of its writing system calls, and the recovery before each
+ * of its own. Mail arrives between the two. Each call fails once. Runs as any
+ * user.
  *
  * The linker replaces the system calls by the __wrap_ functions below (--wrap).
- * To stop is to end the process right before the call.
+ * To stop means to end the process right before the call.
  */
 #include "config.h"
 
@@ -25,13 +25,16 @@
 #include "mbox-redo.h"
 #include "tests/unit/check.h"
 
-/* Large enough that the windows of 64 KiB do not cover everything. */
+/*
+ * Large enough that the blocks of 64 KiB that are hashed do not cover
+ * everything.
+ */
 #define MESSAGE 30000
 #define COUNT 9
 #define STOPPED 77
 #define ASIDE 2 /* exit status: the recovery has set a journal aside */
 
-/* The calls at which something happens; calls are counted from 1. */
+/* The numbers of the calls, from 1 on, at which something happens. */
 enum { NEVER = -1 };
 static int calls, stop_at = NEVER, fail_at = NEVER, meddle_at = NEVER,
 		  fail_with;
@@ -39,7 +42,10 @@ static int state, spool;
 static struct journal_box box = { -1, -1, -1 };
 int __real_ftruncate(int, off_t);
 
-/* Counts a call, and does what is to happen at it. Returns true if it fails. */
+/*
+ * Counts a call and does what is due at its number. Returns true if it must
+ * fail.
+ */
 static bool
 turn(void)
 {
@@ -68,7 +74,7 @@ WRAP(int, ftruncate, (int fd, off_t n), (fd, n))
 WRAP(int, renameat, (int a, const char *b, int c, const char *d), (a, b, c, d))
 WRAP(int, unlinkat, (int a, const char *b, int c), (a, b, c))
 
-/* Writes in pieces, so that a stop between them is tested, too. */
+/* Writes in pieces, so that a stop can come between them. */
 ssize_t __real_pwrite(int, const void *, size_t, off_t);
 ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
 ssize_t
@@ -111,8 +117,8 @@ expect(int i)
 }
 
 /*
- * Makes a new mailbox and an empty state directory. The kept messages become
- * those that are expected.
+ * Makes a new mailbox and an empty state directory. Stores the bytes of the
+ * kept messages in expected.
  */
 static void
 begin(unsigned removed)
@@ -152,8 +158,8 @@ is(const char *text, size_t n)
 }
 
 /*
- * Runs the removal or the recovery in a child process that stops before call
- * at. Returns its exit status.
+ * Runs the removal or the recovery in a child process, which stops before call
+ * number at. Returns its exit status.
  */
 static int
 run(bool recover, unsigned removed, int at)
@@ -179,8 +185,8 @@ run(bool recover, unsigned removed, int at)
 }
 
 /*
- * Returns true if the mailbox is as before the removal, with so many more
- * messages that have arrived.
+ * Returns true if the mailbox is as before the removal, followed by the number
+ * of messages that have arrived.
  */
 static bool
 is_whole(int arrived)
@@ -193,8 +199,8 @@ is_whole(int arrived)
 }
 
 /*
- * Recovers, and checks that nothing is removed or all, and that mail that has
- * arrived is there once.
+ * Recovers. Checks that all marked messages were removed or none, and that mail
+ * that has arrived is in the mailbox once.
  */
 static void
 check_outcome(int arrived)
@@ -209,8 +215,8 @@ check_outcome(int arrived)
 static unsigned points;
 
 /*
- * Stops the removal at each call, and for each of these the recovery at each
- * call; mail arrives before the recovery and after it.
+ * Stops the removal at each call. After each stop, stops the recovery at each
+ * call. Mail arrives before and after the recovery.
  */
 static void
 stops_everywhere(unsigned removed)
@@ -244,8 +250,8 @@ stops_everywhere(unsigned removed)
 }
 
 /*
- * Lets each call fail once, with each error. The result must be true, and the
- * next login must find the old mailbox or the new one.
+ * Lets each call fail once, with each error. The reported result must be true,
+ * and the next login must find the old mailbox or the new one.
  */
 static void
 fails_everywhere(unsigned removed)
@@ -283,8 +289,8 @@ fails_everywhere(unsigned removed)
 }
 
 /*
- * A journal of another mailbox, a forged one and files that are not journals
- * are set aside, and the mailbox stays as it is.
+ * A journal of another mailbox, a forged journal and a file that is not a
+ * journal are set aside. The mailbox is not changed.
  */
 static void
 strange_journals_are_set_aside(void)
@@ -316,7 +322,7 @@ strange_journals_are_set_aside(void)
 }
 
 /*
- * If a damaged journal cannot be set aside, nothing else happens, and the next
+ * If a damaged journal cannot be set aside, nothing else happens. The next
  * login sets it aside.
  */
 static void
@@ -350,7 +356,7 @@ setting_aside_fails_everywhere(void)
 
 /*
  * Stops a removal of this subset at each call after which the removal is
- * decided, and calls look each time.
+ * decided. Calls look after each stop.
  */
 static void
 at_each_pending(unsigned removed, void (*look)(void))
@@ -376,8 +382,8 @@ at_each_pending(unsigned removed, void (*look)(void))
 }
 
 /*
- * If the mailbox is absent, the journal waits. The removal is finished once the
- * mailbox is back.
+ * If the mailbox is absent, the journal is kept. The removal is finished once
+ * the mailbox is back.
  */
 static void
 look_while_absent(void)
@@ -390,8 +396,8 @@ look_while_absent(void)
 }
 
 /*
- * A mailbox in another directory, where a file system is not mounted, is not
- * the journal's: the journal waits.
+ * If a file system is not mounted, another mailbox in another directory may be
+ * at the path. The journal does not belong to that mailbox, and is kept.
  */
 static void
 look_while_unmounted(void)
@@ -418,7 +424,7 @@ look_while_unmounted(void)
 
 /*
  * The same bytes in another inode and another directory, as after a move to
- * another disk, are the journal's mailbox.
+ * another disk, are the mailbox of the journal.
  */
 static void
 look_after_move(void)
@@ -442,8 +448,9 @@ look_after_move(void)
 }
 
 /*
- * Changes one byte, each in turn, of the mailbox of a small removal. The byte
- * is not one that the removal writes. So the journal must be set aside.
+ * Stops a small removal once it is decided, and changes one byte of the mailbox
+ * that the removal does not write. The journal must then be set aside. Does so
+ * for each such byte.
  */
 static void
 small_removals_are_recognized(void)
@@ -466,8 +473,8 @@ small_removals_are_recognized(void)
 			CHECK(__real_ftruncate(spool, 0) == 0 &&
 			    __real_pwrite(spool, old, sizeof(old) - 1, 0) ==
 				sizeof(old) - 1);
-			/* Stop as soon as it is decided: nothing has been
-			 * written to the mailbox. */
+			/* Stop as soon as the removal is decided. It has
+			 * written nothing to the mailbox yet. */
 			for (int at = 1; faccessat(state, "j", F_OK, 0) == -1;
 			     at++) {
 				if ((pid = fork()) == 0) {
@@ -481,7 +488,10 @@ small_removals_are_recognized(void)
 				CHECK(waitpid(pid, &status, 0) == pid &&
 				    WEXITSTATUS(status) == STOPPED);
 			}
-			/* A byte that neither messages nor marker have. */
+			/*
+			 * Choose a byte that occurs neither in the messages nor
+			 * in the marker.
+			 */
 			CHECK((fd = openat(state, "j", O_RDONLY)) != -1 &&
 			    pread(fd, marker, 16, 40) == 16 && close(fd) == 0);
 			for (byte = 0x80; memchr(marker, byte, 16) != NULL;
@@ -502,8 +512,8 @@ small_removals_are_recognized(void)
 }
 
 /*
- * A journal of version 1, which has no witness, is obeyed only for the mailbox
- * with its inode.
+ * A journal of version 1 has no witness. It is obeyed only for the mailbox with
+ * its inode.
  */
 static void
 journals_of_version_1_are_obeyed(void)
@@ -589,7 +599,7 @@ main(void)
 	spool = openat(state, "spool", O_RDWR | O_CREAT, 0600);
 	CHECK(state != -1 && spool != -1);
 	box = (struct journal_box){ state, spool, state };
-	stops_everywhere(0x001); /* the first */
+	stops_everywhere(0x001); /* the first message */
 	stops_everywhere(0x0aa); /* every second */
 	stops_everywhere(0x0fe); /* all but the first and last */
 	stops_everywhere(0x180); /* the last two */

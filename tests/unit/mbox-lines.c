@@ -1,7 +1,7 @@
 /*
- * Unit tests of mbox-lines.c: the fast functions and the portable ones give the
- * same as a loop over single bytes, for random bytes and for difficult ones, in
- * pieces of any size. Runs as any user.
+ * Unit tests of mbox-lines.c. The fast functions and the portable ones must
+ * give the same results as a loop over single bytes. The tests use random bytes
+ * and difficult ones, in pieces of any size. Runs as any user.
  */
 #include "config.h"
 
@@ -13,7 +13,7 @@
 
 #define MOST 700
 
-/* All bytes that were passed, after an empty line. */
+/* All bytes passed so far, after an empty line. */
 static char seen[MOST + 2] = "\n\n";
 static size_t count = 2;
 
@@ -26,7 +26,7 @@ is_after_empty(void)
 		    seen[count - 3] == '\n'));
 }
 
-/* Does what lines_until_from does, byte by byte. */
+/* Does the work of lines_until_from byte by byte. */
 static size_t
 pass_bytes(const char *p, size_t n, uint64_t *bare, bool to_from)
 {
@@ -41,7 +41,7 @@ pass_bytes(const char *p, size_t n, uint64_t *bare, bool to_from)
 
 typedef size_t pass(struct lines *, const char *, size_t, uint64_t *);
 
-/* Has the type of lines_until_from, and passes all bytes. */
+/* Has the type of lines_until_from, but passes all bytes. */
 static size_t
 count_all(struct lines *l, const char *p, size_t n, uint64_t *bare)
 {
@@ -99,7 +99,7 @@ main(void)
 			text[k] = alphabet[(size_t)random() % letters];
 		compare_all(text, n);
 	}
-	/* Each combination at each offset of a word. */
+	/* Try each combination of bytes at each offset in a word. */
 	for (size_t at = 0; at < 70; at++) {
 		memset(text, 'x', sizeof(text));
 		memcpy(text + at, "\n\nF\n\r\nF\r\n\r\nF\r\rF\n\nf", 19);

@@ -1,8 +1,8 @@
 /*
  * Unit tests of mbox-scan.c, with mbox-boundary.c, mbox-fields.c and
- * mbox-hash.c: the messages do not depend on where the pieces end that are
- * read; what is reported of a message; the hash of its body; where a message
- * may end. Runs as any user.
+ * mbox-hash.c. They check that the messages do not depend on where a piece that
+ * is read ends. They check what is reported of a message, the hash of its body,
+ * and where a message may end. Runs as any user.
  */
 #include "config.h"
 
@@ -58,8 +58,8 @@ scan_text(const char *text, bool quoted)
 }
 
 /*
- * Returns the hash that scan_body computes for message i. Checks that the scan
- * has reported the same, if it has reported one.
+ * Returns the hash that scan_body computes for message i. If the scan has
+ * reported a hash, checks that it is the same.
  */
 static uint64_t
 body_of(size_t i, off_t size)
@@ -116,8 +116,8 @@ the_end_of_a_piece_hides_nothing(void)
 			hash = body_of(0, size);
 			if (cases[i].count == 1)
 				continue;
-			/* The same with a Content-Length that ends there,
-			 * and with a boundary before its end. */
+			/* Repeat the check with a Content-Length that ends
+			 * there. Then also put a boundary before its end. */
 			m = (size_t)sprintf(with,
 			    "From a\nMessage-ID: 1\nContent-Length: %zu\n\n",
 			    n + 1 + (*cases[i].boundary == '\r') - body);
@@ -177,7 +177,9 @@ what_identifies_is_known(void)
 	}
 }
 
-/* A length that ends in another message may become right by a removal. */
+/*
+ * A Content-Length that ends in a later message may become right by a removal.
+ */
 static void
 a_length_may_become_right_by_a_removal(void)
 {
@@ -203,7 +205,10 @@ a_length_may_become_right_by_a_removal(void)
 	}
 }
 
-/* The same for a field in one piece and in two. */
+/*
+ * A Content-Length field of more than 64 bytes is bad, whether it is in one
+ * piece or in two.
+ */
 static void
 a_long_length_field_is_bad(void)
 {
@@ -222,15 +227,15 @@ a_long_length_field_is_bad(void)
 			    blanks, "");
 			store(text, n);
 			scan(false);
-			/* It is good if name, blanks, digits and line end
-			 * are 64 bytes at most. */
+			/* The length is good if name, blanks, digits and line
+			 * end have at most 64 bytes. */
 			CHECK(count == (15 + blanks + 3 <= 64 ? 2 : 3));
 		}
 }
 
 /*
- * A length may become right by growth only if the bytes after it are fewer than
- * those that decide.
+ * A Content-Length may become right by growth only if fewer bytes follow its
+ * end than are needed to decide.
  */
 static void
 a_length_far_from_the_end_cannot_become_right(void)
@@ -248,8 +253,8 @@ a_length_far_from_the_end_cannot_become_right(void)
 }
 
 /*
- * Header and body end where they should, for each kind of body. If there is
- * none, the empty line after the header belongs to the message.
+ * Header and body end where they should, for each kind of body. Without a body,
+ * the empty line after the header belongs to the message.
  */
 static void
 a_body_may_be_missing(void)
@@ -291,7 +296,7 @@ a_body_may_be_missing(void)
 			    found[0].header == cases[i].header);
 			CHECK(scan_has_body(fd, 0, size) == cases[i].has_body);
 		}
-	/* True also if no message is there. */
+	/* The result is also true if no message is at that offset. */
 	CHECK(scan_has_body(fd, 1, 3));
 }
 
@@ -333,13 +338,13 @@ a_body_has_one_hash(void)
 	}
 	for (size_t i = 0; i < sizeof(empty) / sizeof(empty[0]); i++)
 		CHECK(hash_of(empty[i]) == hash_of(empty[0]));
-	/* Only one CR is a part of the line end. */
+	/* Only one CR belongs to the line end. */
 	CHECK(hash_of("From a\n\n\r\r\n") == hash_of("From a\n\n\r"));
 	CHECK(scan_body(fd, 0, 1000, &hash) == -1 &&
 	    scan_body(fd, 1, 3, &hash) == -1);
 }
 
-/* Many line ends, and CRs, at the ends of pieces. */
+/* Many line ends and CRs are at the ends of pieces. */
 static void
 a_long_body_has_one_hash(void)
 {
@@ -357,7 +362,10 @@ a_long_body_has_one_hash(void)
 			lf[n++] = '\n';
 	}
 	lf[n++] = 'x';
-	/* A CR before an LF would be a part of the line end. */
+	/*
+	 * Replace each CR before an LF, because it would belong to the line
+	 * end.
+	 */
 	for (size_t i = 1; i < n; i++)
 		if (lf[i] == '\n' && lf[i - 1] == '\r')
 			lf[i - 1] = 'y';
@@ -399,7 +407,7 @@ boundaries_are_known(void)
 	}
 	CHECK(!boundary_is_at(fd, size + 1, size, &empty) &&
 	    !boundary_is_at(fd, size + 1, size + 1, &empty));
-	/* A file that ends before "z" ends after an empty line. */
+	/* If the file is cut before "z", it ends after an empty line. */
 	CHECK(boundary_is_at(fd, size - 2, size - 2, &empty) && empty == 0);
 	CHECK(boundary_is_at(fd, size - 1, size - 1, &empty) && empty == 1);
 	scan(false);

@@ -1,8 +1,8 @@
 /*
- * Unit tests of mbox.c through maildrop.c, with fixed and random mailboxes:
- * which messages a spool has; that the reported sizes are the sizes that are
- * read; that ids differ and stay; that a removal leaves every other byte. Runs
- * as any user.
+ * Unit tests of mbox.c through maildrop.c, with fixed and random mailboxes.
+ * They check which messages a spool has, and that LIST and STAT report the
+ * sizes that RETR sends. They check that ids differ and stay the same, and that
+ * a removal keeps every other byte. Runs as any user.
  */
 #include "config.h"
 
@@ -34,7 +34,9 @@
 #define INTERNAL                                                               \
 	"From MAILER-DAEMON " DATE "\n" LOOKS_INTERNAL                         \
 	"\nThis text is internal.\n\n"
-/* A message that is nearly the internal one, and the same as it is shown. */
+/*
+ * A message that is nearly the internal one, and its text as a client gets it.
+ */
 #define NEARLY(from, header, crlf)                                             \
 	TEXT(from header "\n"), 1,                                             \
 	{                                                                      \
@@ -287,14 +289,17 @@ load(char *p, size_t size)
 static enum drop_error
 begin(struct maildrop *drop)
 {
-	/* A session closes nothing, because its process ends. */
+	/*
+	 * A session leaves its descriptors open until its process ends. Close
+	 * those of the last session here.
+	 */
 	closefrom(top + 1);
 	return drop_begin(drop, "mbox:%h/spool");
 }
 
 /*
- * Removes every subset of the messages. The kept messages must be served as
- * before, and the file must have lost only bytes.
+ * Removes every subset of the messages. Checks that the other messages are
+ * served as before, and that the file only lost bytes.
  */
 static void
 check_removals(const struct text *spool, int count, const struct text *want)
@@ -315,7 +320,7 @@ check_removals(const struct text *spool, int count, const struct text *want)
 		n = load(after, sizeof(after));
 		CHECK(n < spool->n);
 		/* The rest is a subsequence of the file. The next session
-		 * shows that whole messages were removed. */
+		 * checks that whole messages were removed. */
 		for (size_t i = 0; i < spool->n && k < n; i++)
 			k += spool->p[i] == after[k];
 		CHECK(k == n);
@@ -329,8 +334,9 @@ check_removals(const struct text *spool, int count, const struct text *want)
 }
 
 /*
- * The linker replaces fstat by this function (--wrap). While tick is set, all
- * files have it as the time of their last change, as if changed in one tick.
+ * The linker replaces fstat by this function (--wrap). While tick is set, fstat
+ * reports it as the mtime and ctime of every file, as if all changes were in
+ * one tick of the clock.
  */
 static struct timespec tick;
 int __real_fstat(int, struct stat *);
@@ -346,8 +352,8 @@ __wrap_fstat(int fd, struct stat *st)
 }
 
 /*
- * If the mailbox was last changed long ago, the list alone proves the messages.
- * They must be those of the file.
+ * If the mailbox was last changed long ago, a session trusts the list without
+ * reading the messages. The list must then have the file's messages.
  */
 static void
 finds_in_stable_mailboxes(void)
@@ -460,7 +466,11 @@ ids_survive_readers(void)
 	    "From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nbody\n\n",
 	    other);
 	CHECK(strcmp(other, "u8qgfnhpdQGMoo7Ys21HeQ") == 0);
-	/* A header with a Message-ID identifies its message, others do not. */
+	/*
+	 * A header with a Message-ID identifies its message, so the body does
+	 * not change the id. Without a Message-ID, the id also depends on the
+	 * body.
+	 */
 	uidl_of_first(
 	    "From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nother body\n\n",
 	    other);
@@ -479,8 +489,8 @@ ids_survive_readers(void)
 }
 
 /*
- * The ids of messages without a body are those that earlier versions gave,
- * which did not count the empty line after the header.
+ * Earlier versions did not hash the empty line after a header without a body.
+ * The ids of such messages must still be those that these versions gave.
  */
 static void
 ids_of_empty_bodies_stay(void)
@@ -508,8 +518,8 @@ ids_of_empty_bodies_stay(void)
 }
 
 /*
- * A truncated header has the same id after another program, which appends to
- * the mailbox, has ended its last line.
+ * The last line of a truncated header may have no line end. If another program
+ * adds one before it appends a message, the id must stay.
  */
 static void
 a_truncated_header_keeps_its_id(void)
@@ -527,15 +537,18 @@ a_truncated_header_keeps_its_id(void)
 			uidl_of_first(spool, k == 0 ? first : id);
 			CHECK(k == 0 || strcmp(id, first) == 0);
 		}
-	/* Half of the line that ends the header is not text. */
+	/*
+	 * A CR that may be half of the empty line after the header is not
+	 * hashed.
+	 */
 	uidl_of_first("From a\nA: b\n", first);
 	uidl_of_first("From a\nA: b\n\r", id);
 	CHECK(strcmp(id, first) == 0);
 }
 
 /*
- * A header line that is longer than the buffer gives the same id in CRLF and
- * LF, wherever it is split.
+ * A header line that is longer than the buffer gives the same id with CRLF and
+ * LF, wherever the buffer's end splits it.
  */
 static void
 long_lines_are_one_line(void)
@@ -548,7 +561,10 @@ long_lines_are_one_line(void)
 		size_t n =
 		    (size_t)sprintf(spool, "From %.*s\nA: ", shift, "12345678");
 
-		/* A CR where a piece of 256 KiB may end. */
+		/*
+		 * Put a CR near offset 256 KiB, where the first piece that is
+		 * read may end.
+		 */
 		memset(spool + n, 'x', LONG);
 		spool[n + 262144 - 12] = '\r';
 		strcpy(spool + n + LONG,
@@ -560,8 +576,8 @@ long_lines_are_one_line(void)
 }
 
 /*
- * A mailbox that ends within a header, one byte after a CR, has one header,
- * wherever the pieces end that are read.
+ * The mailbox ends within the second header, one byte after a CR. That CR must
+ * not count as a line end, wherever a piece of the file that is read ends.
  */
 static void
 an_end_after_a_cr_is_not_a_line_end(void)
@@ -578,15 +594,15 @@ an_end_after_a_cr_is_not_a_line_end(void)
 		spool[cr] = '\r';
 		store(spool, cr + 2);
 		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
-		/* The fingerprint is not stable, so the message is proven by
-		 * reading it again. */
+		/* The fingerprint is not stable, so maildrop_begin reads the
+		 * message again and compares it with the list. */
 		CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK);
 	}
 }
 
 /*
- * Lets another program replace message 1 in place by one of the same size, then
- * sends the message and compares.
+ * Lets another program overwrite message 1 in place by a message of the same
+ * size. Then checks that message 1 is sent as wanted.
  */
 static void
 check_rewritten(const char *before, const char *now, const char *wanted)
@@ -607,8 +623,8 @@ check_rewritten(const char *before, const char *now, const char *wanted)
 }
 
 /*
- * If readers rewrite fields, the header may end elsewhere in the file than in
- * the list. The file decides whether there is a body.
+ * When mail readers rewrite fields, a header may end at another offset than the
+ * list has. The file decides whether the message has a body.
  */
 static void
 a_body_that_came_or_went_is_seen(void)
@@ -624,8 +640,9 @@ a_body_that_came_or_went_is_seen(void)
 }
 
 /*
- * Turns the kept list into one of this kind, in which the sizes of all messages
- * without a body are wrong. Returns true if its fingerprint is stable.
+ * Rewrites the kept list as one of this kind. In it the sizes of messages
+ * without a body are too small, as earlier versions counted them. Returns true
+ * if the list's fingerprint is stable.
  */
 static bool
 age_list(const char *kind)
@@ -641,8 +658,8 @@ age_list(const char *kind)
 
 		CHECK(p != NULL);
 		memcpy(record, p, index_record_size(now));
-		/* The second field is the wire size: here that of a header of
-		 * 16 bytes and the empty line. */
+		/* The second field is the wire size. Here it is the size of a
+		 * header of 16 bytes and of the empty line. */
 		if (record[1] == 16 + 2)
 			record[1] -= 2;
 		index_put(old, i, record);
@@ -653,9 +670,10 @@ age_list(const char *kind)
 }
 
 /*
- * A list of the version before proves no sizes, because that version counted
- * other bytes. Its ids are still used: of two messages with the same header the
- * second must not get the id of the first, which has gone.
+ * The sizes in the list of an earlier version are not used, because that
+ * version counted other bytes. Its ids are still used. Otherwise, of two
+ * messages with the same header, the second would get the id of the first after
+ * the first was removed.
  */
 static void
 an_earlier_list_gives_ids_and_no_sizes(void)
@@ -679,13 +697,13 @@ an_earlier_list_gives_ids_and_no_sizes(void)
 		maildrop_mark(&drop, 1);
 		CHECK(maildrop_commit(&drop, &removed) == DROP_OK &&
 		    removed == 1);
-		/* Until the fingerprint is stable. */
+		/* Wait until the fingerprint is stable. */
 		CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 },
 			  NULL) == 0);
 		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
 		CHECK(age_list("mbox   3"));
-		/* If a large mailbox has grown, a list of this version would
-		 * be continued. */
+		/* A list of the current kind would be continued when a large
+		 * mailbox grows. */
 		if (large != 0)
 			append("From d\nMessage-ID: 4\n\n");
 		CHECK(begin(&drop) == DROP_OK &&
@@ -704,8 +722,8 @@ an_earlier_list_gives_ids_and_no_sizes(void)
 }
 
 /*
- * Of messages with the same header and body, as many stay as are not marked,
- * wherever they are now.
+ * Of several messages with the same header and body, as many are kept as were
+ * not marked, even if all have moved.
  */
 static void
 equal_messages_keep_their_number(void)
@@ -717,8 +735,8 @@ equal_messages_keep_their_number(void)
 	size_t removed;
 
 	for (int marked = 2; marked <= 3; marked++) {
-		/* Another program removes one of them and the message before
-		 * them, so all have moved. */
+		/* Another program removes one of the two equal messages and the
+		 * message before them, so the remaining one has moved. */
 		snprintf(spool, sizeof(spool), "%s%s%s", other, equal, equal);
 		store(spool, strlen(spool));
 		CHECK(begin(&drop) == DROP_OK && drop.count == 3);
@@ -728,8 +746,8 @@ equal_messages_keep_their_number(void)
 		    removed == 0);
 		CHECK(load(after, sizeof(after)) == strlen(equal) &&
 		    memcmp(after, equal, strlen(equal)) == 0);
-		/* It removes only the message before them: one equal message
-		 * is removed, one stays. */
+		/* Another program removes only the message before the two: one
+		 * equal message is removed, one is kept. */
 		store(spool, strlen(spool));
 		CHECK(begin(&drop) == DROP_OK);
 		maildrop_mark(&drop, (size_t)marked);
@@ -756,8 +774,8 @@ foreign_changes_are_noticed(void)
 	struct span s;
 	size_t removed;
 
-	/* Another program removes the first message in place: the second is
-	 * found where it is now. */
+	/* Another program removes the first message in place. The second is
+	 * found at its new offset. */
 	store(three, sizeof(three) - 1);
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 2);
@@ -798,14 +816,14 @@ foreign_changes_are_noticed(void)
 	CHECK(memcmp(after + 32, "From d\nN: 4\n\n4\n\n", 16) == 0);
 
 	/* Another program removes the marked one of two messages with the same
-	 * header and size. The other one is in its place then, and stays. */
+	 * header and size. The other one is then at its offset, and is kept. */
 	store(equal, sizeof(equal) - 1);
 	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
 	maildrop_mark(&drop, 1);
 	store(equal + 16, sizeof(equal) - 1 - 16);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
 	CHECK(load(after, sizeof(after)) == sizeof(equal) - 1 - 16);
-	/* While both are there, either can be removed. */
+	/* While both are in the file, either can be removed. */
 	store(equal, sizeof(equal) - 1);
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 2);
@@ -815,8 +833,9 @@ foreign_changes_are_noticed(void)
 	    memcmp(after, equal, 16) == 0 &&
 	    memcmp(after + 16, equal + 32, 16) == 0);
 
-	/* A half delivered, marked message is completed, and another follows:
-	 * bytes that the client has not seen are not removed. */
+	/* A marked message was half delivered. Another program completes it and
+	 * delivers one more. The client has not seen these bytes, so they are
+	 * kept. */
 	store(three, sizeof(three) - 2);
 	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
 	maildrop_mark(&drop, 3);
@@ -824,7 +843,7 @@ foreign_changes_are_noticed(void)
 	CHECK(maildrop_begin(&drop, 3, &s) == DROP_CHANGED);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
 	CHECK(load(after, sizeof(after)) == sizeof(three) - 2 + 18);
-	/* The same if it has moved, too. */
+	/* They are also kept if the half delivered message has moved. */
 	store(three, sizeof(three) - 2);
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 3);
@@ -836,7 +855,7 @@ foreign_changes_are_noticed(void)
 
 /*
  * The linker replaces fdatasync by this function (--wrap). A removal begins
- * with it, and the mailbox must be locked then.
+ * with this call, and the mailbox must be locked then.
  */
 static int synced, synced_unlocked;
 int __real_fdatasync(int);
@@ -865,9 +884,10 @@ damage_index(off_t block)
 }
 
 /*
- * A removal needs all records if the mailbox may have changed. A list that is
- * damaged, even where no message is marked, is made again before the mailbox is
- * locked for the removal. Later that would end the lock.
+ * If the mailbox may have changed, a removal needs all records of the list. A
+ * damaged list is built again before the mailbox is locked for the removal,
+ * even if the damage is not at a marked message. Building the list later would
+ * release the lock.
  */
 static void
 a_damaged_list_ends_no_lock(void)
@@ -891,8 +911,8 @@ a_damaged_list_ends_no_lock(void)
 }
 
 /*
- * Two changes in one tick look like one. A fingerprint that was taken between
- * them proves nothing after the second.
+ * Two changes in one tick of the clock leave the same times. A fingerprint that
+ * was taken between the two changes must not be trusted after the second.
  */
 static void
 two_changes_in_a_tick_are_two(void)
@@ -950,8 +970,8 @@ __wrap_table_next(const struct table *ids, size_t i)
 }
 
 /*
- * Of very many equal messages some are in their places and others have moved.
- * No search may pass all those that are already taken.
+ * Of very many equal messages, some are at their offsets and the others have
+ * moved. No search may pass over all messages that are already matched.
  */
 static void
 equal_messages_are_found_soon(void)
@@ -983,7 +1003,7 @@ equal_messages_are_found_soon(void)
 	CHECK(begin(&drop) == DROP_OK && drop.count == 2 * HALF + 1 - HALF / 2);
 }
 
-/* The pieces of random mailboxes: all that matters to a parser. */
+/* The pieces of random mailboxes: everything that a parser distinguishes. */
 static const struct text pieces[] = { TEXT("From "), TEXT("From a\n"),
 	TEXT("\nFrom a\n"), TEXT("\n\nFrom a\n"), TEXT("\r\n\r\nFrom a\r\n"),
 	TEXT("\n\nFrom a\nA: b\n\nc\n\n"), TEXT("\n\nFrom " DATE "\n"),
@@ -1013,7 +1033,10 @@ print_seed(void)
 		fprintf(stderr, "with seed %u\n", seed);
 }
 
-/* Returns a random number below this one; the same on every machine. */
+/*
+ * Returns a random number below this one. The sequence is the same on every
+ * machine.
+ */
 static uint32_t
 chance(uint32_t below)
 {
@@ -1031,8 +1054,8 @@ put_piece(size_t n, const struct text *piece)
 }
 
 /*
- * Makes a random mailbox in file. A large one has lines whose ends are near the
- * multiples of 256 KiB that are read at a time. Returns its size.
+ * Fills file with a random mailbox. In a large one, lines end near the
+ * multiples of 256 KiB, the size of the pieces that are read. Returns its size.
  */
 static size_t
 make_random(bool large)
@@ -1079,7 +1102,7 @@ line_has(size_t at, size_t end, const char *prefix)
 	    strncasecmp(file + at, prefix, strlen(prefix)) == 0;
 }
 
-/* Returns true if a date ends the line, by a regular expression. */
+/* Returns true if the line ends with a date. Uses a regular expression. */
 static bool
 has_date(const char *p, const char *end)
 {
@@ -1102,7 +1125,10 @@ has_date(const char *p, const char *end)
 	return regexec(&date, line, 0, NULL, 0) == 0;
 }
 
-/* Returns true if the line at i, after an empty one, separates messages. */
+/*
+ * Returns true if the line at i, which follows an empty line, separates two
+ * messages.
+ */
 static bool
 separates(size_t i, size_t n)
 {
@@ -1124,8 +1150,8 @@ separates(size_t i, size_t n)
 }
 
 /*
- * Returns the end of the body that begins at i, by its Content-Length, or i if
- * that is not right.
+ * Returns where the body that begins at i ends by its Content-Length, or i if
+ * the Content-Length is wrong.
  */
 static size_t
 end_of_body(size_t i, long long length, size_t n)
@@ -1144,8 +1170,9 @@ end_of_body(size_t i, long long length, size_t n)
 }
 
 /*
- * Returns the number of a Content-Length field at i, if it is one, otherwise
- * length, the one before. -1: none yet; -2: a bad one, or two that differ.
+ * Returns the value of the Content-Length field at i, or the earlier value,
+ * length, if another field is at i. The value is -1 if there is none yet, and
+ * -2 if one is invalid or two differ.
  */
 static long long
 length_field(size_t i, size_t next, long long length)
@@ -1166,8 +1193,8 @@ length_field(size_t i, size_t next, long long length)
 }
 
 /*
- * Reads file line by line, and stores where messages begin, and the end after
- * the last one. Returns the number of messages, or -1 if it is not a mailbox.
+ * Splits file at its lines. Stores where each message begins and where the last
+ * one ends. Returns the number of messages, or -1 if file is not a mailbox.
  */
 static int
 split(size_t n, size_t *at)
@@ -1201,7 +1228,7 @@ split(size_t n, size_t *at)
 			size_t end = end_of_body(next, length, n);
 
 			header = false;
-			/* An empty line may be before the end of the body. */
+			/* The body may end before an empty line. */
 			if (end > next) {
 				blank = file[end - 1] == '\n' &&
 				    (file[end - 2] == '\n' ||
@@ -1216,8 +1243,8 @@ split(size_t n, size_t *at)
 }
 
 /*
- * Returns true if the message in [at, end), at the front, is the internal
- * message of other programs.
+ * Returns true if the message in [at, end), the first of the file, is the
+ * internal message of other programs.
  */
 static bool
 looks_internal(size_t at, size_t end)
@@ -1249,10 +1276,10 @@ looks_internal(size_t at, size_t end)
 }
 
 /*
- * Writes the message in [at, end) of file to want as POP3 sends it: without its
- * first line, without its last one if that is empty and does not end the
- * header, dot-stuffed. Returns the number of bytes, and in *wire_size that
- * without stuffing.
+ * Writes the message in [at, end) of file to want as POP3 sends it: dot-stuffed
+ * and without its first line. An empty last line is left out unless it ends the
+ * header. Returns the number of bytes. Stores the size without stuffing in
+ * *wire_size.
  */
 static size_t
 as_sent(size_t at, size_t end, size_t *wire_size)
@@ -1277,7 +1304,7 @@ as_sent(size_t at, size_t end, size_t *wire_size)
 		}
 		memcpy(want + m, file + i, length);
 		m += length;
-		/* A CR is a part of the line end only before an LF. */
+		/* A CR belongs to the line end only before an LF. */
 		if (file[next - 1] == '\n' && length > 0 &&
 		    file[i + length - 1] == '\r')
 			m--;
@@ -1343,7 +1370,7 @@ check_random(size_t n)
 			CHECK(strcmp(ids[k], ids[i]) != 0);
 	}
 	CHECK(drop.wire_size == wire_size);
-	/* The bytes that must stay. */
+	/* Build the expected file in after: the bytes that must be kept. */
 	memcpy(after, file, kept = count > 0 ? at[0] : n);
 	for (int i = 0; i < count; i++) {
 		if (i >= first && chance(2) == 0) {
@@ -1352,7 +1379,10 @@ check_random(size_t n)
 			marked++;
 			continue;
 		}
-		/* A message that looks internal is so when it is the first. */
+		/*
+		 * If a message that looks internal has become the first one, it
+		 * is the internal message.
+		 */
 		if (i >= first && kept == 0 && looks_internal(at[i], at[i + 1]))
 			hidden = i;
 		memcpy(after + kept, file + at[i], at[i + 1] - at[i]);
@@ -1361,8 +1391,8 @@ check_random(size_t n)
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == marked);
 	CHECK(load(sent, sizeof(sent)) == kept &&
 	    memcmp(sent, after, kept) == 0);
-	/* After the removal a Content-Length may end at the end of another
-	 * message, and is trusted then. */
+	/* After the removal a body may end at the offset in a Content-Length
+	 * that was wrong before. Then the Content-Length is trusted. */
 	memcpy(file, after, kept);
 	if (split(kept, now) != count - (int)marked)
 		return;
@@ -1371,8 +1401,8 @@ check_random(size_t n)
 			at[i] = now[k];
 			end[i] = now[++k];
 		}
-	/* The next session finds the same messages with the same ids, but
-	 * equal ones may have other ordinals. */
+	/* The next session finds the same messages with the same ids, except
+	 * that equal messages may have other ordinals. */
 	CHECK(begin(&drop) == DROP_OK &&
 	    drop.count == (size_t)(count - first) - marked - (hidden != -1));
 	for (int i = first; i < count; i++) {
@@ -1391,8 +1421,8 @@ check_random(size_t n)
 }
 
 /*
- * Checks that all messages from first on are sent whole, and copies their ids.
- * Returns the sum of their wire sizes.
+ * Checks that all messages from number first on are sent whole. Copies their
+ * ids and returns the sum of their wire sizes.
  */
 static uint64_t
 check_all_sent(struct maildrop *drop, const size_t *at, int first, int count,
@@ -1414,9 +1444,9 @@ check_all_sent(struct maildrop *drop, const size_t *at, int first, int count,
 }
 
 /*
- * Lets a mailbox that ended at some byte, and had a stable fingerprint, grow.
- * That session and the next one, which trusts the kept list, must find the same
- * as one that reads the whole mailbox.
+ * Lets a mailbox with a stable fingerprint grow from a random size. The next
+ * two sessions, of which the second trusts the kept list, must find the same
+ * messages as a session that reads the whole mailbox.
  */
 static void
 check_grown(size_t n)
@@ -1443,7 +1473,7 @@ check_grown(size_t n)
 				maildrop_uidl(&drop, k, ids[0]);
 	store(file, n);
 	for (int known = 0; known < 3; known++) {
-		/* The last time without a list. */
+		/* The third session has no list. */
 		if (known == 2)
 			unlinkat(top, "state/index", 0);
 		tick.tv_nsec += known == 0;
@@ -1467,7 +1497,7 @@ random_mailboxes(uint32_t small, uint32_t large)
 		check_random(make_random(k > small));
 		closefrom(top + 1);
 		check_grown(make_random(k > small));
-		/* Sessions are never closed. */
+		/* Close what the sessions left open. */
 		closefrom(top + 1);
 	}
 	seed = 0;

@@ -3,15 +3,16 @@
  * [SEED]]. Compares each session with a model that reads the files itself, and
  * with a session that has no index.
  *
- * Runs as any user. As other programs it renames, replaces, links, removes and
- * delivers files, also a second file under the same unique name. It changes
- * files in place, with and without a new mtime, and makes files readable.
+ * Runs as any user. The test renames, replaces, links, removes and delivers
+ * files, as other programs do. Sometimes it delivers a second file under the
+ * same unique name. It also changes files in place, with and without a new
+ * mtime, and makes files readable.
  *
  * LIST, UIDL and STAT must agree with the model. RETR must send the bytes of
  * the file. DELE must remove the messages that the client has read, and no
  * other files. A file must keep its UIDL. Half of the sessions treat the
- * Maildir as a large one. There LIST may be wrong, but not in the session after
- * the one that fetched the message or could not remove it.
+ * Maildir as a large one. Then LIST may be wrong. It must be right in the
+ * session after one that fetched the message or could not remove it.
  */
 #include "config.h"
 
@@ -55,28 +56,27 @@ struct picture {
 	size_t count;
 };
 
-/* The deeds of a session on one message. */
+/* What a session has done with one message. */
 struct deed {
 	bool fetched, marked;
 	ino_t inode;
 	char unique[NAME_SIZE];
-	char text[TEXT_SIZE]; /* that the client has got */
-	/* of the file at RETR; give_time gives each second once */
+	char text[TEXT_SIZE]; /* what the client has received */
+	/* The file's mtime at RETR. give_time sets each second only once. */
 	time_t mtime;
 };
 
 static int top, box;
 static long bad, sessions;
-static long ahead; /* seconds by which the coarse clock is ahead */
+static long ahead; /* seconds that the coarse clock runs ahead */
 static unsigned long seed;
 static uint64_t state;
-static bool large; /* the session treats the Maildir as a large one */
-static char story
-    [8000]; /* all that happened in this session and since the one before */
+static bool large;       /* the session treats the Maildir as a large one */
+static char story[8000]; /* what happened since the session before this one */
 
 /*
- * The linker puts this in place of clock_gettime (--wrap). With a clock that is
- * ahead, all fingerprints are stable.
+ * The linker replaces clock_gettime by this function (--wrap). If the clock
+ * runs ahead, all fingerprints are stable.
  */
 int __real_clock_gettime(clockid_t, struct timespec *);
 int __wrap_clock_gettime(clockid_t, struct timespec *);
@@ -113,7 +113,7 @@ complain(const char *what)
 		    large ? "large" : "small", story);
 }
 
-/* Returns the wire size of a text. */
+/* Returns the number of bytes that a text has in POP3. */
 static uint64_t
 count_wire_size(const char *text)
 {
@@ -125,7 +125,7 @@ count_wire_size(const char *text)
 	return wire_size + (n > 0 && text[n - 1] == '\n' ? 0 : 2);
 }
 
-/* Fills f from the file with its name. */
+/* Reads the file that f names and fills in the rest of *f. */
 static void
 look_at(struct file *f)
 {
@@ -161,7 +161,7 @@ compare_files(const void *a, const void *b)
 	return (x->st.st_ino > y->st.st_ino) - (x->st.st_ino < y->st.st_ino);
 }
 
-/* Stores all files as they are now. */
+/* Stores all files in their present state. */
 static void
 draw(struct picture *p)
 {
@@ -195,10 +195,7 @@ is_same_message(const struct file *f, const char *unique, ino_t inode)
 	return f->st.st_ino == inode && strcmp(f->unique, unique) == 0;
 }
 
-/*
- * Removes the other files from *p: unreadable ones, and second names of one
- * file.
- */
+/* Removes from *p the unreadable files and the second names of files. */
 static void
 keep_messages(struct picture *p)
 {
@@ -227,8 +224,9 @@ find(const struct picture *p, const char *unique, ino_t inode)
 }
 
 /*
- * Gives a file or directory an mtime that none has had before. Two changes may
- * come within one tick of the kernel's clock, and this test is not about those.
+ * Gives a file or directory an mtime that none has had before. Otherwise two
+ * changes could have the same mtime, because they may come within one tick of
+ * the kernel's clock. This test does not cover such changes.
  */
 static void
 give_time(const char *name)
@@ -241,7 +239,7 @@ give_time(const char *name)
 	CHECK(utimensat(box, name, times, AT_SYMLINK_NOFOLLOW) == 0);
 }
 
-/* Does so for new and cur. */
+/* Gives new and cur new mtimes. */
 static void
 give_times(void)
 {
@@ -272,7 +270,7 @@ put(const char *name, int flags)
 	return true;
 }
 
-/* Writes the unique name of f in cur with random flags. */
+/* Makes a name in cur from the unique name of f and random flags. */
 static void
 flag(const struct file *f, char name[NAME_SIZE])
 {
@@ -281,7 +279,10 @@ flag(const struct file *f, char name[NAME_SIZE])
 	snprintf(name, NAME_SIZE, "cur/%.100s:2,%s", f->unique, flags[any(5)]);
 }
 
-/* The deeds of other programs. f: a random file, NULL if there are none. */
+/*
+ * Changes that other programs make. f is a random file, or NULL if there are
+ * none.
+ */
 
 static void
 deliver(const struct file *f)
@@ -331,7 +332,10 @@ grow(const struct file *f)
 	give_time(f->name);
 }
 
-/* Changes the number of lines, and not the size; back: restores the mtime. */
+/*
+ * Changes the number of lines without changing the size. If back is true,
+ * restores the mtime.
+ */
 static void
 rewrite(const struct file *f, bool back)
 {
@@ -358,9 +362,9 @@ rewrite_openly(const struct file *f)
 }
 
 /*
- * Rewrites a file and restores its mtime. Only the ctime shows such a change,
- * and a rename explains a new ctime. So nothing else may happen between two
- * logins.
+ * Rewrites a file and restores its mtime. Only the new ctime shows such a
+ * change. A rename would also explain the new ctime, so this must be the only
+ * change between two logins.
  */
 static bool is_last;
 static int since_login;
@@ -411,7 +415,7 @@ open_it(const struct file *f)
 	CHECK(fchmodat(box, f->name, 0600, 0) == 0);
 }
 
-/* Does one random deed of another program. */
+/* Makes one random change, as another program does. */
 static void
 meddle(void)
 {
@@ -452,8 +456,8 @@ stat_is_list(const struct maildrop *drop)
 }
 
 /*
- * Files as a session has noticed them. If a file is still the same the next
- * session must list it with its right size.
+ * The files as sessions have noticed them. If such a file has not changed
+ * since, the next session must list its right size.
  */
 static struct picture noticed;
 
@@ -464,7 +468,7 @@ notice(const struct file *f)
 		noticed.files[noticed.count++] = *f;
 }
 
-/* Returns true if the session before has noticed the file as it is. */
+/* Returns true if a session has noticed the file in its present state. */
 static bool
 was_noticed(const struct file *f)
 {
@@ -481,7 +485,7 @@ was_noticed(const struct file *f)
 	return false;
 }
 
-/* The ids in the session before. */
+/* The ids that the last session reported. */
 static struct {
 	char unique[NAME_SIZE], id[UIDL_SIZE];
 	ino_t inode;
@@ -489,8 +493,8 @@ static struct {
 static size_t known_count;
 
 /*
- * Returns true if message n of the model has the id that it had before. A new
- * one without others of its unique name must have that name.
+ * Returns true if message n of the model has the same id as before. The id of a
+ * new message must be its unique name unless another file has the same one.
  */
 static bool
 is_right_id(const struct picture *model, size_t n, const char *id)
@@ -506,8 +510,8 @@ is_right_id(const struct picture *model, size_t n, const char *id)
 }
 
 /*
- * Compares the ids of a session with those of the session before, and keeps
- * them for the next one.
+ * Compares the ids of a session with those of the last session, and stores them
+ * for the next one.
  */
 static void
 check_ids(struct maildrop *drop, const struct picture *model)
@@ -531,7 +535,7 @@ check_ids(struct maildrop *drop, const struct picture *model)
 }
 
 /*
- * Compares the list of a session with the model, and with a session without an
+ * Compares the list of a session with the model and with a session without an
  * index. Returns false if the numbers of messages differ.
  */
 static bool
@@ -568,8 +572,8 @@ check_list(struct maildrop *drop, const struct picture *model)
 }
 
 /*
- * Reads the message as RETR does; disturb: changes the Maildir meanwhile.
- * Returns false if the client would not get the final dot.
+ * Reads the message as RETR does. If disturb is true, changes the Maildir
+ * meanwhile. Returns false if the client would not get the final dot.
  */
 static bool
 read_it(struct maildrop *drop, size_t n, struct span *s, char text[TEXT_SIZE],
@@ -596,7 +600,7 @@ read_it(struct maildrop *drop, size_t n, struct span *s, char text[TEXT_SIZE],
 	    maildrop_end(drop, n, s, wire_size);
 }
 
-/* Does RETR of message n, and compares it with the file. */
+/* Retrieves message n and compares it with the file. */
 static void
 fetch(struct maildrop *drop, size_t n, struct deed *deed)
 {
@@ -637,8 +641,8 @@ fetch(struct maildrop *drop, size_t n, struct deed *deed)
 }
 
 /*
- * Checks a removal: all marked messages are gone that the client has read, no
- * other file is, and the result agrees.
+ * Checks a removal. All marked messages that the client has read must be gone,
+ * and no other file. The session's result must be right.
  */
 static void
 check_removal(struct maildrop *drop, const struct picture *before,
@@ -734,7 +738,7 @@ session(void)
 	check_removal(&drop, &before, deeds, error, removed);
 }
 
-/* Begins with an empty Maildir without an index. */
+/* Makes an empty Maildir without an index. */
 static void
 renew(void)
 {
@@ -752,7 +756,7 @@ renew(void)
 static void
 make_directories(void)
 {
-	/* The superuser could read all files. */
+	/* The superuser could read all files, so become another user. */
 	if (geteuid() == 0)
 		CHECK(fchown(top, 12345, 12345) == 0 && seteuid(12345) == 0);
 	CHECK(mkdirat(top, "Maildir", 0700) == 0 &&

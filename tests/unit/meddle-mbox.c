@@ -1,27 +1,27 @@
 /*
- * Changes an mbox at random in and between sessions, as other programs do, and
- * compares each session with a model that splits the file itself, and with a
- * session that has no index. Runs as any user.
+ * Changes an mbox at random in and between sessions, as other programs do.
+ * Compares each session with a model that splits the file itself, and with a
+ * session without an index. Runs as any user.
  *
  *	meddle-mbox [SESSIONS [SEED]]
  *
- * The other programs deliver whole and half messages, remove, swap, copy and
- * replace messages, and rewrite flags and bodies with and without another
- * length. The test checks that
+ * The other programs deliver whole and half messages, and remove, swap, copy
+ * and replace messages. They rewrite flags and bodies, with and without a
+ * change of length. The test checks that
  *
  *	- LIST, STAT and UIDL are those of the file at login;
  *	- RETR sends the message that UIDL names, and ends with its dot if no
  *	  program changes the mailbox meanwhile;
  *	- DELE removes that message and no other byte.
  *
- * Half of the mailboxes are treated as large ones. In these LIST may be out of
- * date, but not in the session after the one that has noticed it.
+ * Half of the mailboxes are treated as large ones. In a large one LIST may be
+ * out of date until a session notices that. LIST of the next session must be
+ * right.
  *
- * An id with a suffix names one header with one body for ever. An id of a
- * header alone names that header. Once a session that was asked for ids has
- * listed two messages with that header, the id also names the body of the
- * message that had it. A message keeps its id as long as it is there, unless
- * other messages have the same header.
+ * An id with a suffix always names the same header and body. An id without a
+ * suffix names a header. If UIDL lists it while two messages have that header,
+ * it also names a body from then on. A message keeps its id as long as it is
+ * there, unless other messages have the same header.
  */
 #include "config.h"
 
@@ -43,17 +43,17 @@
 #define SESSIONS 3000
 #define ROUNDS 30 /* sessions on one mailbox */
 #define MOST_MESSAGES 40
-#define TEXT_SIZE 2000 /* of one message, at most */
+#define TEXT_SIZE 2000 /* most bytes of one message */
 #define FILE_SIZE ((size_t)400000)
-#define NAMES 4000 /* ids on one mailbox */
+#define NAMES 4000 /* most ids of one mailbox */
 
 /* A message of the model: bytes [at, end) of the file. */
 struct message {
-	size_t at, text, end; /* text: after the "From " line */
-	size_t stored;        /* bytes from text that are sent */
-	uint64_t wire_size;   /* as POP3 counts */
-	uint64_t header;      /* hash of the header, as far as the id has it */
-	/* Hash of that and the body, without the line ends at its end. */
+	size_t at, text, end; /* text is after the "From " line */
+	size_t stored;        /* how many bytes from text on are sent */
+	uint64_t wire_size;   /* as LIST reports it */
+	uint64_t header;      /* hash of the header fields that stay */
+	/* Hash of those fields and of the body without its final line ends. */
 	uint64_t whole;
 	bool weak; /* neither Message-ID nor Received */
 };
@@ -66,36 +66,39 @@ struct picture {
 	size_t count;
 };
 
-/* The message that an id has named so far. */
+/* What an id has named so far. */
 struct name {
 	char id[UIDL_SIZE];
 	uint64_t header, whole;
 	bool is_firm; /* it names a body */
 };
 
-/* The knowledge of a session about one message. */
+/* What a session knows about one message. */
 struct deed {
 	bool is_known, marked, is_firm;
-	char id[UIDL_SIZE]; /* empty: UIDL was not asked */
+	char id[UIDL_SIZE]; /* empty if UIDL was not sent */
 	uint64_t header, whole;
 };
 
-/* served: the file that the session has opened; another may have its name. */
+/*
+ * served is the file that the session has opened. Its name may now belong to
+ * another file.
+ */
 static int top, served;
 static struct picture before_removal;
 static long bad, sessions, ahead;
 static unsigned long seed;
 static uint64_t state;
-static bool large;   /* after growth only the end is read */
+static bool large;   /* if it has grown, only the end is read */
 static bool quoted;  /* -m mboxo: */
-static bool crlf;    /* all deliveries have CRLF */
+static bool crlf;    /* all messages are delivered with CRLF */
 static bool meddled; /* in this session */
 /*
  * The last session has noticed that its list was wrong, and no program has
  * changed the mailbox since.
  */
 static bool must_be_right;
-static char story[20000]; /* all that was done to this mailbox */
+static char story[20000]; /* what was done to this mailbox */
 static struct name names[NAMES];
 static size_t name_count;
 static struct {
@@ -109,8 +112,8 @@ static size_t half, rest_size;
 static int serial; /* of the last message delivered to this mailbox */
 
 /*
- * The linker replaces clock_gettime by this function (--wrap). By ahead a
- * session's fingerprints are stable or not.
+ * The linker replaces clock_gettime by this function (--wrap). If ahead is an
+ * hour, the clock is an hour fast, and a session's fingerprints are stable.
  */
 int __real_clock_gettime(clockid_t, struct timespec *);
 int __wrap_clock_gettime(clockid_t, struct timespec *);
@@ -179,7 +182,7 @@ next_line(const char *p, const char *end)
 
 /*
  * Returns true if p is a "From " line that this test makes. Other lines that
- * begin with the word have neither a date nor a header field after them.
+ * begin with "From " have no date, and no header field follows these.
  */
 static bool
 is_from(const char *p, const char *end)
@@ -197,7 +200,7 @@ is_from(const char *p, const char *end)
 	    has_prefix(next, end, "Received:");
 }
 
-/* Returns true if a body that has a Content-Length may end at p. */
+/* Returns true if a body with a Content-Length may end at p. */
 static bool
 is_body_end(const char *body, const char *p, const char *end)
 {
@@ -207,7 +210,10 @@ is_body_end(const char *body, const char *p, const char *end)
 	    (p + empty == end || is_from(p + empty, end));
 }
 
-/* Returns the first possible end of the body, by its Content-Length. */
+/*
+ * Returns the first place at which the body may end: after Content-Length bytes
+ * if that is right, else where the body begins.
+ */
 static const char *
 least_end(const char *header, const char *body, const char *end)
 {
@@ -242,7 +248,10 @@ find_end(const char *p, const char *end)
 		return end;
 	body = next_line(body, end);
 	least = least_end(header, body, end);
-	/* An empty header is an empty line, too. */
+	/*
+	 * The empty line after an empty header counts as the empty line before
+	 * a "From " line.
+	 */
 	for (p = body; p < end; p = next_line(p, end)) {
 		bool is_after_empty = p[-1] == '\n' &&
 		    (p[-2] == '\n' || (p[-2] == '\r' && p[-3] == '\n'));
@@ -303,8 +312,8 @@ hash_message(struct message *m, const char *bytes)
 			m->whole = mix(m->whole, '\n');
 		m->whole = mix(m->whole, *p);
 	}
-	/* The empty line that separates does not belong to the message; the
-	 * one that ends the header does. */
+	/* The empty line before the next message does not belong to this one.
+	 * The empty line that ends the header does. */
 	if (m->end > body && end[-1] == '\n') {
 		if (end - 2 >= bytes + m->text - 1 && end[-2] == '\n')
 			empty = 1;
@@ -387,8 +396,8 @@ count_whole(const struct picture *p, uint64_t whole)
 }
 
 /*
- * Gives the spool a new mtime, because two changes may come within one tick of
- * the kernel's clock.
+ * Gives the spool a new mtime. Without that, two changes within one tick of the
+ * kernel's clock would have the same mtime.
  */
 static void
 give_time(void)
@@ -424,7 +433,7 @@ append(const char *bytes, size_t n)
 	give_time();
 }
 
-/* A text that PUT appends to. */
+/* A text to which PUT appends. */
 struct text_buffer {
 	char p[TEXT_SIZE];
 	size_t n;
@@ -447,7 +456,7 @@ compose_body(struct text_buffer *t, int token, bool is_exempt)
 	PUT(t, "token %06d\n", token);
 	for (unsigned k = any(6); k > 0; k--)
 		PUT(t, "%s", lines[any(sizeof(lines) / sizeof(lines[0]))]);
-	/* This line is text only if the Content-Length is right. */
+	/* This line belongs to the body only if the Content-Length is right. */
 	if (is_exempt && any(2) == 0)
 		PUT(t,
 		    "\nFrom c%d@d Mon Nov 23 05:00:00 2026\nSubject: planted "
@@ -517,7 +526,7 @@ compose(struct text_buffer *t, bool with_cr)
 	t->n += with_cr ? 2 : 1;
 }
 
-/* The changes that other programs make, each to message i of the picture. */
+/* Changes that other programs make. Each may use message i of the picture. */
 
 static void
 deliver(struct picture *p, size_t i)
@@ -532,8 +541,8 @@ deliver(struct picture *p, size_t i)
 }
 
 /*
- * Delivers a message whose Content-Length covers the next message, which
- * deliver_rest may deliver.
+ * Delivers a message whose Content-Length covers one more message. deliver_rest
+ * may deliver that one later.
  */
 static void
 deliver_swallowing(struct picture *p, size_t i)
@@ -585,7 +594,7 @@ deliver_rest(struct picture *p, size_t i)
 	rest_size = 0;
 }
 
-/* Replaces message i by this text; no text removes the message. */
+/* Replaces message i by this text. If n is 0, removes the message. */
 static void
 put_instead(struct picture *p, size_t i, const char *text, size_t n)
 {
@@ -608,7 +617,7 @@ take_away(struct picture *p, size_t i)
 
 /*
  * Replaces the first occurrence of a text in the header of message i. Returns
- * false if it does not occur.
+ * false if the text does not occur.
  */
 static bool
 exchange(struct picture *p, size_t i, const char *from, const char *to)
@@ -635,8 +644,8 @@ exchange(struct picture *p, size_t i, const char *from, const char *to)
 }
 
 /*
- * Turns padding into a flag or back, as Dovecot does: another number of lines
- * in as many bytes.
+ * Turns padding into a flag or back, as Dovecot does. The number of lines
+ * changes and the size stays.
  */
 static void
 change_padding(struct picture *p, size_t i)
@@ -680,7 +689,10 @@ pass_status(struct picture *p, size_t i)
 		exchange(p, j, "\nSubject:", "\nStatus: O\nSubject:");
 }
 
-/* Changes a body, but not its size; sometimes its number of lines. */
+/*
+ * Changes a body without changing its size. Sometimes its number of lines
+ * changes.
+ */
 static void
 change_body(struct picture *p, size_t i)
 {
@@ -785,7 +797,7 @@ exchange_message(struct picture *p, size_t i)
 	put_instead(p, i, t.p, t.n);
 }
 
-/* Makes one random change, as another program. */
+/* Makes one random change to the mailbox. */
 static void
 meddle(void)
 {
@@ -799,7 +811,7 @@ meddle(void)
 	unsigned which = any(sizeof(deeds) / sizeof(deeds[0]));
 
 	meddled = true;
-	/* The change may make the list wrong again. */
+	/* The list may be wrong after this change. */
 	must_be_right = false;
 	draw(&p);
 	if (p.count > MOST_MESSAGES - 5)
@@ -828,8 +840,8 @@ find_name(const char *id)
 }
 
 /*
- * Notes that an id names a message, and compares that message with the one that
- * it named before. is_firm: the id names the body, too.
+ * Records that an id names a message. If it has named one before, checks that
+ * it is the same one. If is_firm is true, the id also names the body.
  */
 static void
 name(const char *id, uint64_t header, uint64_t whole, bool is_firm)
@@ -870,8 +882,8 @@ check_names(struct maildrop *drop, struct maildrop *fresh,
 		if (strncmp(id, other, UIDL_HASH_TEXT) != 0)
 			complain(
 			    "UIDL has another header than without an index");
-		/* All but the ordinal does not depend on earlier messages.
-		 * Ordinals are given in the order of arrival. */
+		/* The ordinal at the end of an id may differ, because a session
+		 * without an index numbers equal messages anew. */
 		if (m->weak &&
 		    strncmp(id, other,
 			UIDL_HASH_TEXT + strlen(".0123456789abcdef")) != 0)
@@ -882,7 +894,7 @@ check_names(struct maildrop *drop, struct maildrop *fresh,
 	}
 }
 
-/* Returns true if the list has the sizes that the model has. */
+/* Returns true if the list has the same sizes as the model. */
 static bool
 is_list_right(struct maildrop *drop, const struct picture *model)
 {
@@ -900,8 +912,9 @@ is_list_right(struct maildrop *drop, const struct picture *model)
 }
 
 /*
- * Reads a message as RETR does, as it is stored. disturb: the mailbox may be
- * changed meanwhile. Returns false if the client would not get the dot.
+ * Reads the stored bytes of a message in the way RETR does. If disturb is true,
+ * the mailbox may be changed while it is read. Returns false if the client
+ * would not get the final dot.
  */
 static bool
 read_it(struct maildrop *drop, size_t n, struct span *s,
@@ -937,8 +950,8 @@ has_text(const struct picture *p, size_t i, const char *text, size_t n)
 }
 
 /*
- * Finds the message with these bytes after its "From " line. If several have
- * them, message i is preferred.
+ * Finds the message with these bytes after its "From " line. Prefers message i
+ * if several messages have these bytes.
  */
 static const struct message *
 find_text(const struct picture *p, size_t i, const char *text, size_t n)
@@ -952,7 +965,7 @@ find_text(const struct picture *p, size_t i, const char *text, size_t n)
 }
 
 /*
- * Finds the message that is this text except for its flags, which may have
+ * Finds the message with this text. Its flags may differ, because they may have
  * changed while it was sent.
  */
 static const struct message *
@@ -970,8 +983,8 @@ find_but_for_flags(const struct picture *p, const char *text, size_t n)
 }
 
 /*
- * Returns true if the message of d is in the picture once, and no other message
- * has its header.
+ * Returns true if the message of d is in the picture exactly once and no other
+ * message has the same header.
  */
 static bool
 is_there(const struct picture *p, const struct deed *d)
@@ -980,8 +993,8 @@ is_there(const struct picture *p, const struct deed *d)
 }
 
 /*
- * Does RETR of message n and checks the message that was sent. d: what the
- * session knows of it. list: the model at login.
+ * Retrieves message n and checks what was sent. d is what the session knows
+ * about the message, and list is the model at login.
  */
 static void
 fetch(struct maildrop *drop, size_t n, struct deed *d,
@@ -1021,8 +1034,9 @@ fetch(struct maildrop *drop, size_t n, struct deed *d,
 		m = find_text(&after, n - 1, text, size);
 	}
 	is_now = m != NULL;
-	/* A Content-Length may have become right or wrong since the login. The
-	 * message must then be the one that was listed. */
+	/* The end of a message may have moved since the login, because a
+	 * Content-Length has become right or wrong. The sent message must then
+	 * be the listed one. */
 	if (!is_now && memmem(before.bytes, before.size, text, size) != NULL)
 		m = find_but_for_flags(list, text, size);
 	if (m == NULL) {
@@ -1046,9 +1060,10 @@ fetch(struct maildrop *drop, size_t n, struct deed *d,
 }
 
 /*
- * Finds which messages of before are gone, from message i on, after the first
- * at bytes of after. Returns false if after is not the other messages. Tries
- * more than one way, because a message may begin like the one before it.
+ * Finds which messages of before were removed in after. Begins with message i
+ * of before and offset at of after. Returns false if anything else has changed.
+ * Tries both choices for each message, because the next one may begin with the
+ * same bytes.
  */
 static bool
 find_gone(const struct picture *before, size_t i, const struct picture *after,
@@ -1070,8 +1085,9 @@ find_gone(const struct picture *before, size_t i, const struct picture *after,
 }
 
 /*
- * Returns the marked message that message m is, of those that are not used yet,
- * by its body if that is known; or listed if there is none.
+ * Finds an unused marked message with the header of m. If its id names a body,
+ * its body is also that of m. Prefers one with the same body. Returns listed if
+ * there is none.
  */
 static size_t
 find_marked(const struct deed *deeds, size_t listed, const struct message *m,
@@ -1090,7 +1106,7 @@ find_marked(const struct deed *deeds, size_t listed, const struct message *m,
 	return found;
 }
 
-/* Returns true if each message that is gone was marked, each mark used once. */
+/* Returns true if there is a separate mark for each removed message. */
 static bool
 is_marked(const struct deed *deeds, size_t listed, const struct picture *before,
     const bool gone[])
@@ -1098,8 +1114,8 @@ is_marked(const struct deed *deeds, size_t listed, const struct picture *before,
 	bool used[MOST_MESSAGES * 2] = { false },
 				  is_found[MOST_MESSAGES * 2] = { false };
 
-	/* First the messages whose body is known; otherwise another message
-	 * could take their mark. */
+	/* Match the messages with a known body first. Otherwise another message
+	 * could use up their marks. */
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < before->count; i++) {
 			const struct message *m = &before->messages[i];
@@ -1118,8 +1134,8 @@ is_marked(const struct deed *deeds, size_t listed, const struct picture *before,
 }
 
 /*
- * Returns true if a part of a message is a marked message, or if its body is in
- * the text of one. Flags may have changed.
+ * Returns true if m, a part of a message, is a marked message, or if its body
+ * is in the text of one. Flags may have changed.
  */
 static bool
 is_part(const struct deed *deeds, size_t listed, const struct picture *p,
@@ -1142,8 +1158,8 @@ is_part(const struct deed *deeds, size_t listed, const struct picture *p,
 }
 
 /*
- * Does what is_marked does if the messages have changed since they were listed,
- * because a Content-Length has become right or wrong.
+ * Does the check of is_marked, but ignores each Content-Length. If one has
+ * become right or wrong, a message no longer ends where it was listed to end.
  */
 static bool
 are_parts_marked(const struct deed *deeds, size_t listed,
@@ -1166,7 +1182,7 @@ are_parts_marked(const struct deed *deeds, size_t listed,
 	return true;
 }
 
-/* Compares the mailbox after QUIT with the marks. */
+/* Checks that QUIT removed the marked messages and nothing else. */
 static void
 check_removal(const struct maildrop *drop, struct deed *deeds,
     enum drop_error error, size_t removed)
@@ -1196,7 +1212,9 @@ check_removal(const struct maildrop *drop, struct deed *deeds,
 		must_be_right = true;
 }
 
-/* Asks for the id of each message, and stores what it is known to name. */
+/*
+ * Sends UIDL for each message, and records which header and body each id names.
+ */
 static void
 ask_ids(struct maildrop *drop, struct deed *deeds)
 {
@@ -1236,7 +1254,7 @@ keep_texts(const struct picture *p)
 	}
 }
 
-/* Checks the list of a session. Returns false if the session has to end. */
+/* Checks the list of a session. Returns false if the session must end. */
 static bool
 check_list(struct maildrop *drop, struct deed *deeds,
     const struct picture *model)
@@ -1318,7 +1336,7 @@ session(void)
 	check_removal(&drop, deeds, error, removed);
 }
 
-/* Begins with an empty mailbox, of which nothing is known. */
+/* Makes an empty mailbox and forgets all earlier ones. */
 static void
 renew(void)
 {

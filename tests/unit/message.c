@@ -47,8 +47,8 @@ valid_message(void)
 }
 
 /*
- * Each field of the table: without a NUL and, if it has a set of characters,
- * with others.
+ * For each field of the table, the monitor refuses a message in which the NUL
+ * is missing. If the field has a set of characters, the monitor refuses others.
  */
 static void
 fields(void)
@@ -57,8 +57,9 @@ fields(void)
 	size_t bytes = 0;
 
 	/*
-	 * The table has every string but unread, which has a length. The rest,
-	 * with padding, has less than 16 bytes, and each string has more.
+	 * The table must have every string except unread, which has a length.
+	 * The other members and the padding have fewer than 16 bytes together,
+	 * but each string has more.
 	 */
 	for (size_t i = 0; i < MESSAGE_FIELDS; i++)
 		bytes += message_fields[i].size;
@@ -108,7 +109,9 @@ messages(void)
 	CHECK(!is_accepted(&bad, sizeof(bad), &m));
 	bad.unread_size = UINT32_MAX;
 	CHECK(!is_accepted(&bad, sizeof(bad), &m));
-	/* Whether it is the name of an account is checked later. */
+	/*
+	 * The monitor checks only later whether this is the name of an account.
+	 */
 	bad = valid;
 	strlcpy(bad.user, "../alice\n", sizeof(bad.user));
 	CHECK(is_accepted(&bad, sizeof(bad), &m));
@@ -119,7 +122,7 @@ messages(void)
 		CHECK(!is_accepted(noise, sizeof(noise), &m));
 	}
 
-	/* The pre-auth process ends without a message. */
+	/* The pre-auth process has ended without a message. */
 	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) == 0);
 	CHECK(packet_receive(fds[0], &m, sizeof(m)) == PACKET_NONE);
 	close(fds[1]);
@@ -128,8 +131,9 @@ messages(void)
 }
 
 /*
- * A text with characters that a message may not contain arrives all the same:
- * the monitor would end the session that sent it, and the reason would be lost.
+ * A session may send a text with characters that a message may not contain.
+ * These are replaced. Otherwise the monitor would end the session, and the
+ * reason in the text would be lost.
  */
 static void
 a_session_sends_any_text(void)
@@ -152,7 +156,10 @@ a_session_sends_any_text(void)
 	close(ends[1]);
 }
 
-/* A session's message: its size, an end of its text, and plain characters. */
+/*
+ * Tests a session's message: its size, the NUL that ends its text, and the
+ * characters that are allowed.
+ */
 static void
 session_messages(void)
 {

@@ -133,12 +133,14 @@ mistakes(void)
 	CHECK(is_refused(1, "a line is NAME or NAME ARGUMENT"));
 	PUT("a b\r\nc d\r\n");
 	CHECK(is_refused(1, "a carriage return"));
-	PUT("a b\n#\rc\n");
-	CHECK(is_refused(2, "a carriage return"));
+	PUT("a b\n#\r\0\nc d\r\n");
+	CHECK(is_refused(3, "a carriage return"));
 	PUT("a b\nc\0d\n");
 	CHECK(is_refused(2, "a control character"));
-	PUT("\0");
+	PUT("\0\n");
 	CHECK(is_refused(1, "a control character"));
+	PUT("a b\n\0\0\0");
+	CHECK(is_refused(2, "the last line has no line feed"));
 	PUT("a b\033[2J\n");
 	CHECK(is_refused(1, "a control character"));
 	PUT("a b\177\n");

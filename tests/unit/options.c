@@ -51,7 +51,7 @@ __wrap_lstat(const char *name, struct stat *st)
 	return -1;
 }
 
-/* Splits a command line at each '|' and reads it, with getopt at its start. */
+/* Splits a command line at each '|' and reads it. Resets getopt first. */
 static struct options
 read_line(const char *line)
 {
@@ -66,7 +66,8 @@ read_line(const char *line)
 		argv[argc++] = strsep(&at, "|");
 	}
 	optind = 0;
-	options_read(&o, argc, argv, true);
+	if (!options_read(&o, argc, argv, true))
+		options_refuse_mistake(&o);
 	return o;
 }
 
@@ -165,8 +166,8 @@ numbers(void)
 	CHECK(o.login == 5 && o.idle == 6);
 	CHECK(o.uids.least == 1000 && o.uids.most == 60000);
 	/*
-	 * Numbers that are left out keep their defaults; without the fifth one
-	 * it is half of the third.
+	 * Numbers that are left out keep their defaults. If the fifth one is
+	 * left out, it is half of the third.
 	 */
 	o = read_line("-a|300:30:7|-t|60|-n500");
 	CHECK(o.limits.all == 300 && o.limits.each == 30);

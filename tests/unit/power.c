@@ -5,16 +5,17 @@
  *
  *	power [points]
  *
- * The system calls act on a disk in memory. A crash keeps what was synced, and
- * a random part of the rest: of a file it keeps or loses each 8 bytes, and the
- * size, independently; of the directory it keeps or loses each change
+ * The system calls act on a disk in memory. A crash keeps what was synced and a
+ * random part of the rest. For a file, it keeps or loses each block of 8 bytes
+ * and the size independently. For the directory, it keeps or loses each change
  * independently, or keeps only the first changes.
  *
  * Mail arrives after each crash. In the end the mailbox must be the old one or
  * the new one, with the mail that has arrived. It must be the new one if the
  * removal was reported as done. No journal may be set aside.
  *
- * The test checks itself: if any one fsync is left out, it must find a loss.
+ * The test also checks itself: it leaves out one fsync at a time, and must then
+ * find a loss.
  */
 #include "config.h"
 
@@ -35,8 +36,8 @@
 
 #define SECTOR 8
 #define BLOCK 64   /* a truncate clears the rest of its block */
-#define SIZE 16384 /* of a file, at most */
-#define FILES 64   /* created in one run, at most */
+#define SIZE 16384 /* most bytes of a file */
+#define FILES 64   /* most files created in one run */
 #define NAMES 4
 #define CHANGES 32
 #define MESSAGES 6
@@ -50,7 +51,7 @@ struct content {
 struct file {
 	struct content now, disk;
 };
-/* A change of the directory: a name gets a file, or none (-1). */
+/* A change of the directory. The name gets this file, or none if file is -1. */
 struct change {
 	int name, file;
 };
@@ -65,7 +66,7 @@ static int changes;
 static const struct journal_box box = { STATE, FIRST, -1 };
 static jmp_buf crash;
 static int calls, crash_at; /* the power fails before this call */
-static int syncs, without;  /* the fsync that is left out; 0: none */
+static int syncs, without;  /* without: the fsync to leave out, or 0 */
 
 static void
 turn(void)
@@ -99,7 +100,7 @@ file_of(int fd)
 	return &files[fd - FIRST];
 }
 
-/* The system calls, as far as the code that is tested uses them. */
+/* The system calls, with only what the tested code needs. */
 int __wrap_openat(int, const char *, int, ...);
 int __wrap_close(int);
 int __wrap_fstat(int, struct stat *);
@@ -180,7 +181,7 @@ __wrap_ftruncate(int fd, off_t size)
 {
 	struct content *c;
 
-	/* The code that counts reached lines has a real file. */
+	/* A build that measures coverage writes to a real file. */
 	if (fd < FIRST)
 		return __real_ftruncate(fd, size);
 	c = &file_of(fd)->now;
@@ -198,7 +199,10 @@ __wrap_renameat(int a, const char *from, int b, const char *to)
 
 	CHECK(a == STATE && b == STATE && file != -1);
 	turn();
-	/* One change for both names: a rename is kept or lost as a whole. */
+	/*
+	 * Both names are one change, because a rename is kept or lost as a
+	 * whole.
+	 */
 	change(name_of(to), file);
 	now[name_of(from)] = -1;
 	return 0;
@@ -229,7 +233,7 @@ __wrap_pread(int fd, void *to, size_t n, off_t at)
 	return (ssize_t)n;
 }
 
-/* Writes half of the bytes, so that a crash can happen in between. */
+/* Writes in two halves, so that a crash can come between them. */
 ssize_t
 __wrap_pwrite(int fd, const void *from, size_t n, off_t at)
 {
@@ -251,14 +255,14 @@ chance(void)
 	return random() % 2 == 0;
 }
 
-/* Returns where the zeros end that a truncate leaves in its last block. */
+/* Returns the end of the zeros that a truncate leaves in the last block. */
 static off_t
 cleared(off_t size)
 {
 	return (size + BLOCK - 1) / BLOCK * BLOCK;
 }
 
-/* Loses a random part of what a file has not synced. */
+/* Loses a random part of what was not synced in a file. */
 static void
 lose_bytes(struct file *f)
 {
@@ -270,7 +274,7 @@ lose_bytes(struct file *f)
 		const struct content *c =
 		    newer && at < cleared(f->now.size) ? &f->now : &f->disk;
 
-		/* A part that was never written is zeros. */
+		/* Bytes that were never written are zeros. */
 		for (off_t i = at; i < at + SECTOR && i < kept.size; i++)
 			kept.data[i] =
 			    i < c->size || c == &f->now ? c->data[i] : '\0';
@@ -278,7 +282,7 @@ lose_bytes(struct file *f)
 	f->now = f->disk = kept;
 }
 
-/* Keeps some changes of the directory, or the first ones. */
+/* Keeps some changes of the directory, or only the first ones. */
 static void
 lose_changes(void)
 {
@@ -290,7 +294,7 @@ lose_changes(void)
 
 		if (in_order ? i >= until : chance())
 			continue;
-		/* A renamed file leaves its old name. */
+		/* A renamed file no longer has its old name. */
 		for (int k = 0; k < NAMES && file != -1; k++)
 			if (disk[k] == file)
 				disk[k] = -1;
@@ -308,7 +312,7 @@ power_fails(void)
 	lose_changes();
 }
 
-/* The mailbox without the removal and after it, with the mail that arrives. */
+/* The mailbox without the removal and with it, plus the mail that arrives. */
 static struct content old, new;
 
 static int
@@ -338,7 +342,7 @@ deliver(int i)
 }
 
 /*
- * Makes a new disk with a mailbox, and the ranges of the messages of this
+ * Makes a new disk with a mailbox. Stores the ranges of the messages of this
  * subset, which are to be removed. Returns the number of ranges.
  */
 static size_t
@@ -373,7 +377,10 @@ is(const struct content *c)
 	    memcmp(files[0].now.data, c->data, (size_t)c->size) == 0;
 }
 
-/* Ends a process: the power fails, or it is killed and all it wrote stays. */
+/*
+ * Ends a process. Either the power fails, or the process is killed and
+ * everything it wrote is kept.
+ */
 static void
 process_ends(void)
 {
@@ -382,9 +389,9 @@ process_ends(void)
 }
 
 /*
- * Runs one removal that ends before call at, and up to two recoveries that end
- * anywhere. Returns true if the final mailbox is right. Stores whether the
- * removal has made call at in *reached.
+ * Runs one removal that ends before call number at, and up to two recoveries
+ * that end anywhere. Returns true if the final mailbox is right. Sets *reached
+ * if the removal got as far as call number at.
  */
 static bool
 point(unsigned removed, int at, bool *reached)
@@ -420,8 +427,8 @@ point(unsigned removed, int at, bool *reached)
 }
 
 /*
- * Tests all subsets of messages and all calls, until there were so many points.
- * Returns the number of bad ones.
+ * Tests all subsets of messages and all calls, up to this number of points.
+ * Returns the number of points with a wrong mailbox.
  */
 static unsigned
 sweep(unsigned points)
@@ -440,15 +447,15 @@ sweep(unsigned points)
 }
 
 /*
- * Does what sweep does, if the program that has delivered the last message has
- * not synced it. The power failure may take that message, but no other one;
- * once the removal is decided, it may take nothing. One recovery. Returns the
- * number of bad points.
+ * Tests random points at which the program that delivered the last message has
+ * not synced it. The power failure may take that message and no other one. Once
+ * the removal is decided, it may take none. There is one recovery. Returns the
+ * number of points with a wrong mailbox.
  */
 static unsigned
 sweep_unsynced(unsigned points)
 {
-	static volatile unsigned bad, seen; /* longjmp loses registers */
+	static volatile unsigned bad, seen; /* kept over longjmp */
 
 	for (bad = seen = 0; seen < points; seen++) {
 		struct range ranges[MESSAGES];
@@ -495,7 +502,10 @@ main(int argc, char **argv)
 	    points, bad);
 	CHECK(bad == 0);
 	for (without = 1; without <= 6; without++) {
-		/* The first fsync is that of the mailbox (step 0). */
+		/*
+		 * The first fsync is that of the mailbox (step 0 of §5.2 of
+		 * DESIGN).
+		 */
 		bad = without == 1 ? sweep_unsynced(points / 4) :
 				     sweep(points / 4);
 		printf("without fsync %d: %u of %u bad\n", without, bad,

@@ -1,8 +1,8 @@
 /*
  * Replaces log.c by functions that write nothing.
  *
- * Runs in unit tests. Otherwise thousands of simulated crashes would each write
- * a line to the machine's syslog.
+ * Runs in unit tests. With log.c, thousands of simulated crashes would each
+ * write a line to the machine's syslog.
  */
 #include "config.h"
 

@@ -1,6 +1,6 @@
 /*
- * Unit tests of relay.c on the server's side: the session's socket behaves as
- * the client's does. Runs as any user.
+ * Unit tests of relay.c on the server's side. The session's socket must behave
+ * as the client's socket does. Runs as any user.
  */
 #include "config.h"
 
@@ -23,16 +23,16 @@
 #include "relay.h"
 #include "tests/unit/check.h"
 
-#define MUCH 200000 /* more bytes than fit into the client's socket */
-/* Bytes that a client reads at most before its session sees it. */
+#define MUCH 200000 /* more bytes than the client's socket buffers */
+/* A client reads at most this many bytes before its session notices. */
 #define STEP 200000
-#define SOME 30000 /* fit, but a client that does not read acknowledges fewer */
+#define SOME 30000 /* buffered, but acknowledged only if the client reads */
 
 static int client, session;
-static int depth; /* relays in a row: TLS or a layer of GSSAPI; or both */
+static int depth; /* number of relays: 1, or 2 for TLS and GSSAPI */
 static pid_t relays[2];
 
-/* A codec that repeats each byte for the client *state times. */
+/* A codec that sends each byte *state times to the client. */
 static int
 unwrap_nothing(void *state, const char *data, size_t n,
     struct relay_buffer *cleartext, struct relay_buffer *wrapped)
@@ -71,7 +71,7 @@ static const struct relay_codec codec = { .unwrap = unwrap_nothing,
 	.finish = finish,
 	.is_ready = is_ready };
 
-/* Puts relay i between fd, which it closes, and the session's new socket. */
+/* Puts relay i between fd, which it closes, and a new socket of the session. */
 static void
 put_between(int i, int fd, bool listens, int factor)
 {
@@ -97,8 +97,8 @@ put_between(int i, int fd, bool listens, int factor)
 }
 
 /*
- * Connects a TCP client, whose kernel buffers little, to a session, by one
- * relay or two.
+ * Connects a TCP client to a session, through one relay or two. The client's
+ * kernel buffers little.
  */
 static void
 begin(int factor)
@@ -121,8 +121,8 @@ begin(int factor)
 }
 
 /*
- * Waits until the relays end. Returns 0 if all have ended in order, else 1,
- * with their CPU time in *ms.
+ * Waits until the relays end, and stores their CPU time in *ms. Returns 0 if
+ * all have ended without an error, else 1.
  */
 static int
 end(int64_t *ms)
@@ -157,7 +157,7 @@ send_bytes(size_t n)
 	}
 }
 
-/* Reads n bytes as the client, with a pause after each piece. */
+/* Reads n bytes as the client. Pauses after each piece. */
 static void
 read_bytes(size_t n, useconds_t pause)
 {
@@ -173,7 +173,7 @@ read_bytes(size_t n, useconds_t pause)
 	}
 }
 
-/* Returns how many bytes of the session's are not acknowledged. */
+/* Returns how many of the session's bytes are not acknowledged. */
 static int
 outstanding(void)
 {
@@ -195,8 +195,9 @@ await_nothing_outstanding(void)
 }
 
 /*
- * The session counts 0 bytes as soon as the client has acknowledged all, and
- * not before, whatever the sizes of the pieces.
+ * The session counts 0 unacknowledged bytes as soon as the client has
+ * acknowledged everything, and not earlier. The sizes of the pieces do not
+ * matter.
  */
 static void
 the_count_is_the_clients(void)
@@ -213,8 +214,8 @@ the_count_is_the_clients(void)
 		await_nothing_outstanding();
 	}
 	/*
-	 * All but the last byte has left the pair and is in the client's
-	 * kernel, but the client does not read.
+	 * All bytes except the last one have left the socket pair and are in
+	 * the client's kernel. The client does not read them.
 	 */
 	send_bytes(SOME);
 	for (int i = 0; i < 100; i++) {
@@ -222,8 +223,8 @@ the_count_is_the_clients(void)
 		usleep(10000);
 	}
 	/*
-	 * A last piece of one byte is held, after the bytes that are not sent
-	 * yet.
+	 * The relay holds back the last byte while bytes before it are still to
+	 * be sent.
 	 */
 	send_bytes(1);
 	read_bytes(SOME, 0);
@@ -233,13 +234,16 @@ the_count_is_the_clients(void)
 	CHECK(read(client, &ms, 1) == 0);
 	close(client);
 	CHECK(end(&ms) == 0);
-	/* A relay that waits without sleeping would have taken a second. */
+	/*
+	 * A relay that polls without sleeping would have used a second of CPU
+	 * time.
+	 */
 	CHECK(ms < 500);
 }
 
 /*
- * After the session's end the relay ends without waiting for acknowledgements,
- * and the kernel delivers the rest.
+ * After the session has ended, the relay ends without waiting for
+ * acknowledgements. The kernel delivers the rest.
  */
 static void
 the_end_waits_for_nothing(void)
@@ -257,8 +261,9 @@ the_end_waits_for_nothing(void)
 }
 
 /*
- * The session ends while its last byte is held; and while the relay's buffer
- * has no room for what the codec makes of the unread bytes.
+ * Nothing is lost if the session ends while the relay holds its last byte.
+ * Nothing is lost either if the relay's buffer is too small at that moment for
+ * the output of the codec.
  */
 static void
 the_end_delivers_everything(void)
@@ -271,8 +276,8 @@ the_end_delivers_everything(void)
 
 			begin(factors[i]);
 			/*
-			 * As many bytes are unread at the end as fit into the
-			 * pair.
+			 * At the end, the relay has not yet read as many bytes
+			 * as the socket pair can buffer.
 			 */
 			send_bytes(MUCH / 2);
 			if (how == 0)
@@ -289,8 +294,8 @@ the_end_delivers_everything(void)
 }
 
 /*
- * The session sees a reset at once, although it has not read what the client
- * sent before. It does not see an end of input so.
+ * The session sees a reset at once, even if it has not read what the client
+ * sent before. It does not see the client's end of input in this way.
  */
 static void
 a_reset_is_the_end(void)
@@ -326,8 +331,9 @@ a_reset_is_the_end(void)
 	close(session);
 
 	/*
-	 * Even if the client had read all, and if the relay has bytes for the
-	 * session, which does not read.
+	 * The session also sees the reset if the client has read everything. It
+	 * sees the reset even if the relay has bytes for the session, which
+	 * does not read.
 	 */
 	begin(1);
 	send_bytes(5);
@@ -344,7 +350,10 @@ a_reset_is_the_end(void)
 	close(session);
 }
 
-/* A slow client does not look dead: the session's count falls as it reads. */
+/*
+ * A slow client does not look dead. The session's count of unacknowledged bytes
+ * falls as the client reads.
+ */
 static void
 a_slow_client_is_seen(void)
 {
@@ -372,7 +381,7 @@ a_slow_client_is_seen(void)
 		}
 	close(session);
 	/*
-	 * Read up to the end, because closing with unread bytes would be a
+	 * Read up to the end, because to close with unread bytes would send a
 	 * reset.
 	 */
 	while (recv(client, &(char[4096]){ 0 }, 4096, 0) > 0)

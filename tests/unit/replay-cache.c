@@ -1,8 +1,10 @@
 /*
- * Unit tests of the replay cache, with simulated clocks: an authenticator is
- * accepted once, whatever the clocks do and whatever is used in between; the
- * table takes as many as DESIGN promises; one principal cannot fill it; a
- * damaged file is repaired or refused.
+ * Unit tests of the replay cache, with simulated clocks. They check that an
+ * authenticator is accepted only once, whatever the clocks do and however many
+ * others are recorded meanwhile. They check that the table has room for the
+ * number of logins in DESIGN §2.8, and that one principal cannot fill it. A
+ * damaged file must be repaired or refused.
+ *
  * Runs as any user.
  */
 #include "config.h"
@@ -24,10 +26,10 @@
 #include "tests/unit/check.h"
 
 #define SKEW 300         /* seconds */
-#define START 1800000000 /* the wall clock: 2027 */
-#define BOOT 1000000     /* the clock since the boot */
+#define START 1800000000 /* seconds of the wall clock, in 2027 */
+#define BOOT 1000000     /* seconds since the boot */
 
-/* As in replay-cache.c. */
+/* The same as in replay-cache.c. */
 struct slot {
 	uint8_t tag[16];
 	uint32_t ctime, stored;
@@ -41,7 +43,7 @@ ssize_t __real_pwrite(int fd, const void *p, size_t n, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t at);
 time_t __wrap_time(time_t *t);
 
-/* Fails if it is call number fail_at. */
+/* Call number fail_at fails. */
 ssize_t
 __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
 {
@@ -68,14 +70,14 @@ file(void)
 	return path;
 }
 
-/* Returns a deadline in some 200 ms. */
+/* Returns a deadline about 200 ms from now. */
 static int64_t
 soon(void)
 {
 	return clock_ms() + 200;
 }
 
-/* Makes a cache that has existed for long. */
+/* Makes a cache that has existed for a long time. */
 static struct replay *
 make_cache(int skew)
 {
@@ -88,7 +90,10 @@ make_cache(int skew)
 	return r;
 }
 
-/* Uses authenticator number n of a principal, made at ctime, at these times. */
+/*
+ * Records authenticator number n of a principal. The client's time is ctime,
+ * the wall clock is at, and the clock since the boot is boot.
+ */
 static enum replay_result
 record(struct replay *r, const char *who, uint64_t n, int64_t ctime, int64_t at,
     int64_t boot)
@@ -105,8 +110,8 @@ record(struct replay *r, const char *who, uint64_t n, int64_t ctime, int64_t at,
 }
 
 /*
- * Logs in count principals, whose clients have the right time. Returns how many
- * were refused.
+ * Logs in count principals whose clients have the right time. Returns how many
+ * of these logins were refused.
  */
 static unsigned
 log_in_many(struct replay *r, uint64_t from, uint64_t count, int64_t at,
@@ -122,7 +127,7 @@ log_in_many(struct replay *r, uint64_t from, uint64_t count, int64_t at,
 	return refused;
 }
 
-/* Fills each empty slot with a record of these times. */
+/* Fills each empty slot with a record that has these times. */
 static void
 fill(int64_t ctime, int64_t stored)
 {
@@ -144,8 +149,8 @@ fill(int64_t ctime, int64_t stored)
 }
 
 /*
- * An authenticator is refused at every later moment, however fast its client's
- * clock is.
+ * An accepted authenticator is refused at every later time, however fast its
+ * client's clock is.
  */
 static void
 an_authenticator_is_accepted_once(void)
@@ -161,7 +166,7 @@ an_authenticator_is_accepted_once(void)
 
 			CHECK(result ==
 			    (fast - t < -SKEW ? REPLAY_SKEW : REPLAY_REPEATED));
-			/* Others log in meanwhile. */
+			/* Other principals log in meanwhile. */
 			if (t % 50 == 0)
 				CHECK(log_in_many(r,
 					  1000000 + (uint64_t)t * 1000, 50,
@@ -171,8 +176,9 @@ an_authenticator_is_accepted_once(void)
 }
 
 /*
- * The same in a full table, where others take every slot that may be reused.
- * Its slot is the first of them.
+ * An accepted authenticator is also refused if the table is full and other
+ * logins use every slot that may be reused. The slot of the accepted one is the
+ * first that they would use.
  */
 static void
 a_full_table_keeps_it(void)
@@ -188,14 +194,17 @@ a_full_table_keeps_it(void)
 		CHECK(record(r, "alice", 1, START + SKEW - 1, START + t,
 			  BOOT + t) == REPLAY_REPEATED);
 	}
-	/* Then each bucket has room again. */
+	/* After twice the skew every bucket has free slots. */
 	CHECK(log_in_many(r, n, 100000, START + 2 * SKEW + 1,
 		  BOOT + 2 * SKEW + 1) == 0);
 	CHECK(record(r, "alice", 1, START + SKEW - 1, START + 2 * SKEW + 1,
 		  BOOT + 2 * SKEW + 1) == REPLAY_SKEW);
 }
 
-/* An authenticator outside the clock skew is refused, one at its end is not. */
+/*
+ * An authenticator outside the clock skew is refused. One at its limit is
+ * accepted.
+ */
 static void
 the_skew_is_exact(void)
 {
@@ -210,7 +219,7 @@ the_skew_is_exact(void)
 	r = make_cache(1);
 	CHECK(record(r, "alice", 1, START + 2, START, BOOT) == REPLAY_SKEW);
 	CHECK(record(r, "alice", 1, START + 1, START, BOOT) == REPLAY_NEW);
-	/* Seconds from 2^31 on are in the future, not before 1970. */
+	/* Times from 2^31 seconds on are in the future and not before 1970. */
 	r = make_cache(SKEW);
 	for (int64_t t = -300; t < 300; t += 50) {
 		int64_t then = (INT64_C(1) << 31) + t;
@@ -223,8 +232,8 @@ the_skew_is_exact(void)
 }
 
 /*
- * A wall clock that jumps ahead or back, and returns, discards no record within
- * twice the skew, whether the table is full or not.
+ * No record is discarded within twice the skew if the wall clock jumps ahead or
+ * back and returns, whether the table is full or not.
  */
 static void
 jumps_discard_nothing(void)
@@ -237,7 +246,7 @@ jumps_discard_nothing(void)
 		CHECK(record(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
 		if (i % 2 == 0)
 			fill(START + 1, BOOT);
-		/* Others, whose clocks have also jumped. */
+		/* Other principals log in. Their clocks have also jumped. */
 		log_in_many(r, 10, 40000, START + jumps[i / 2], BOOT + 30);
 		CHECK(record(r, "alice", 1, START, START + 60, BOOT + 60) ==
 		    REPLAY_REPEATED);
@@ -245,7 +254,7 @@ jumps_discard_nothing(void)
 }
 
 /*
- * After hours of logins the wall clock is set back by an hour: the records of
+ * After hours of logins the wall clock is set back by an hour. The records of
  * that hour are still in the table.
  */
 static void
@@ -265,8 +274,8 @@ a_step_back_discards_nothing(void)
 }
 
 /*
- * After a boot, an authenticator that was made before it is refused by its
- * time, a younger one by its record.
+ * After a boot, an authenticator from before the boot is refused because of its
+ * time. A younger one is refused because of its record.
  */
 static void
 a_boot_accepts_nothing_again(void)
@@ -276,8 +285,8 @@ a_boot_accepts_nothing_again(void)
 	CHECK(record(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
 	CHECK(record(r, "alice", 2, START + 200, START, BOOT) == REPLAY_NEW);
 	/*
-	 * The boot was at START + 60; the table's times since the boot are
-	 * void.
+	 * The boot is at START + 60, so the times since the boot in the table
+	 * are of no use.
 	 */
 	CHECK(record(r, "alice", 1, START, START + 70, 10) == REPLAY_EARLIER);
 	CHECK(record(r, "alice", 3, START + 59, START + 70, 10) ==
@@ -287,18 +296,18 @@ a_boot_accepts_nothing_again(void)
 	CHECK(log_in_many(r, 10, 40000, START + 70, 10) == 40000);
 	CHECK(record(r, "alice", 2, START + 200, START + 80, 20) ==
 	    REPLAY_REPEATED);
-	/* And the records of the boot before do not stay forever. */
+	/* The records from before the boot are not kept forever. */
 	CHECK(log_in_many(r, 1000000, 20000, START + 2000, 1940) == 0);
 }
 
-/* The table takes as many logins as DESIGN promises. */
+/* The table has room for the number of logins that DESIGN promises. */
 static void
 the_table_is_large_enough(void)
 {
 	struct replay *r = make_cache(SKEW);
 	unsigned refused = 0;
 
-	/* 500 each second; no record may be discarded. */
+	/* Log in 500 principals a second. No record may be discarded. */
 	for (unsigned i = 0; i < 500; i++)
 		refused +=
 		    log_in_many(r, 10 + i * 500, 500, START + i, BOOT + i);
@@ -309,7 +318,8 @@ the_table_is_large_enough(void)
 }
 
 /*
- * One principal is refused at its limit, for twice the skew; no other is.
+ * A principal is refused at its limit, for twice the skew. No other principal
+ * is refused.
  */
 static void
 a_principal_has_a_limit(void)
@@ -329,12 +339,13 @@ a_principal_has_a_limit(void)
 		;
 	CHECK(record(r, "mallory", n, START + 2400, START + 2400,
 		  BOOT + 2400) == REPLAY_TOO_MANY);
-	/* Others are accepted. */
+	/* Other principals are accepted. */
 	CHECK(log_in_many(r, 10000000, 20000, START + 2400, BOOT + 2400) == 0);
 	CHECK(record(r, "mallory", n, START + 3700, START + 3700,
 		  BOOT + 3700) == REPLAY_NEW);
 	/*
-	 * Counters of the boot before, or forged ones from the future, are 0.
+	 * Counters from before the boot, or forged ones from the future, count
+	 * as 0.
 	 */
 	r = make_cache(SKEW);
 	for (n = 0; record(r, "mallory", n, START, START, BOOT) == REPLAY_NEW;
@@ -346,8 +357,8 @@ a_principal_has_a_limit(void)
 }
 
 /*
- * A missing file is made. A damaged one is repaired in place, so it serves the
- * processes that have it open.
+ * A missing file is made. A damaged file is repaired in place, so that the
+ * processes that have it open use the repaired table.
  */
 static void
 a_damaged_file_is_repaired(void)
@@ -372,7 +383,10 @@ a_damaged_file_is_repaired(void)
 
 		fd = open(file(), O_RDWR | O_CLOEXEC);
 		CHECK(fd != -1 && ftruncate(fd, (off_t)size) == 0);
-		/* Intact, but too large; random bytes; empty; half. */
+		/*
+		 * The four contents are an intact file that is too large,
+		 * random bytes, nothing, and half a file.
+		 */
 		CHECK(fill == 0 ||
 		    pwrite(fd, random_bytes, size, 0) == (ssize_t)size);
 		close(fd);
@@ -385,12 +399,13 @@ a_damaged_file_is_repaired(void)
 		CHECK(record(again, "alice", 1, START, START, BOOT) ==
 		    REPLAY_REPEATED);
 		/*
-		 * Records are lost, so authenticators from before are refused.
+		 * Records may be lost, so authenticators made before the repair
+		 * are refused.
 		 */
 		CHECK(record(again, "alice", 9, START - 1, START, BOOT) ==
 		    REPLAY_EARLIER);
 	}
-	/* A head from the future. */
+	/* Let the head of the file have a time in the future. */
 	wall = START - 100;
 	CHECK((again = replay_open(state, SKEW, soon())) != NULL);
 	CHECK(record(again, "alice", 10, START - 100, START - 100, BOOT) ==
@@ -399,7 +414,7 @@ a_damaged_file_is_repaired(void)
 }
 
 /*
- * Records that a compromised pre-auth process may forge refuse logins for at
+ * Records that a compromised pre-auth process has forged refuse logins for at
  * most three times the skew.
  */
 static void
@@ -431,7 +446,7 @@ forged_records_do_not_last(void)
 	}
 }
 
-/* A file that other users could own, read or write is not used. */
+/* A file is not used if another user owns it or can read or write it. */
 static void
 a_foreign_file_is_refused(void)
 {
@@ -459,7 +474,7 @@ a_foreign_file_is_refused(void)
 		replay_open(state, SKEW, soon()) == NULL));
 }
 
-/* Whichever write fails, an authenticator that was not recorded is refused. */
+/* Whichever write fails, an authenticator is refused unless it was recorded. */
 static void
 a_failed_write_refuses(void)
 {
@@ -477,7 +492,7 @@ a_failed_write_refuses(void)
 	fail_at = 0;
 }
 
-/* With half of a file, an authenticator is refused, or accepted once. */
+/* With half a file, an authenticator is refused or is accepted only once. */
 static void
 half_a_file_accepts_nothing_twice(void)
 {
@@ -496,8 +511,8 @@ half_a_file_accepts_nothing_twice(void)
 }
 
 /*
- * Many processes that make the file at once get one file; of many that use one
- * authenticator at once, one is accepted.
+ * Many processes that make the file at once must get the same file. If many
+ * processes use one authenticator at once, only one is accepted.
  */
 static void
 processes_share_the_file(void)
@@ -538,7 +553,10 @@ processes_share_the_file(void)
 	}
 }
 
-/* A process that keeps the lock delays others only until their deadline. */
+/*
+ * A process that keeps the lock delays other processes only until their
+ * deadline.
+ */
 static void
 a_lock_delays_until_the_deadline(void)
 {
@@ -602,8 +620,9 @@ services_share_the_counters(void)
 }
 
 /*
- * Services with different skews keep records for the longest; otherwise one
- * would discard a record while another still accepts the authenticator.
+ * Services with different skews keep records for the longest skew. Otherwise
+ * the service with the shorter skew would discard a record while the other one
+ * still accepts the authenticator.
  */
 /* attack:1-12 */
 static void
@@ -612,7 +631,7 @@ the_longest_skew_keeps_records(void)
 	struct replay *longer, *shorter;
 
 	open_both(&longer, &shorter);
-	/* A full table, in which one record is too old by the shorter skew. */
+	/* Fill the table. By the shorter skew, one record is too old. */
 	CHECK(record(longer, "alice", 1, START + LONG_SKEW, START, BOOT) ==
 	    REPLAY_NEW);
 	fill(START + 1300, BOOT + 1300);
@@ -623,7 +642,7 @@ the_longest_skew_keeps_records(void)
 }
 
 /*
- * When the skew grows, authenticators are refused that may have been
+ * When the skew grows, an authenticator is refused if its record may have been
  * discarded.
  */
 /* attack:1-14 */

@@ -1,6 +1,8 @@
 /*
- * Unit tests of sandbox.c: a call that a kind of process must not make is not
- * made, ends the process, and is named; what the process needs works.
+ * Unit tests of sandbox.c. A call that a process must not make has no effect
+ * and ends the process, and the log names it. Each process can make the calls
+ * that it needs.
+ *
  * Runs as any user.
  */
 #include "config.h"
@@ -39,7 +41,7 @@
 #define RELAYS (1 << SANDBOX_RELAY | 1 << SANDBOX_TLS)
 #define RECEIVE (1 << SANDBOX_PREAUTH | 1 << SANDBOX_BROKER)
 
-/* A bit that the kernel ignores in an int argument, on a 64-bit machine. */
+/* A bit that a 64-bit kernel ignores in an int argument. */
 #define BEYOND (sizeof(long) > 4 ? (long)(1ULL << 32) : 0)
 
 static char directory[] = "/tmp/kpopd-sandbox.XXXXXX";
@@ -126,8 +128,8 @@ send_elsewhere(void)
 	    sizeof(to));
 }
 /*
- * Only a session passes descriptors; not over the client's socket, and not
- * with a flag that would connect a socket.
+ * Only a session may pass descriptors. It may not pass them over the client's
+ * socket, or with a flag that would connect a socket.
  */
 static int
 pass_over(int fd, int flags)
@@ -271,10 +273,10 @@ link_there(void)
 	return link("/no/such/place", "/no/such/place/2");
 }
 
-/* The calls, and the processes that they end. */
+/* The forbidden calls, and the processes that they end. */
 /* promise:4 */
 static const struct {
-	const char *name; /* in the log; NULL: it depends on the C library */
+	const char *name; /* in the log; NULL if the C library chooses it */
 	int (*try)(void);
 	int whom;
 } forbidden[] = {
@@ -322,8 +324,8 @@ static const struct {
 };
 
 /*
- * The number of the call that ended a process, plus one; 0: none. Shared with
- * the children.
+ * The number of the call that ended a process, plus one, or 0 if none did.
+ * Shared with the children.
  */
 static int *offence;
 
@@ -363,8 +365,8 @@ ends(enum sandbox which, int (*try)(void))
 }
 
 /*
- * Returns true if the log has the call's name. On 32-bit machines one call
- * makes all calls for sockets.
+ * Returns true if the log has the call's name. On 32-bit machines the name may
+ * be that of socketcall(2), which makes all socket calls.
  */
 static bool
 is_named(const char *logged, const char *name)
@@ -392,8 +394,8 @@ forbids(void)
 }
 
 /*
- * Making a socket fails and does not end the process, because libraries try
- * sockets.
+ * Libraries try to make sockets and to connect them. Both attempts fail, but do
+ * not end the process.
  */
 static int
 talk(void)
@@ -414,7 +416,7 @@ talk(void)
 	return 0;
 }
 
-/* Does what libraries may do at any moment. */
+/* Makes the calls that libraries may make at any moment. */
 static int
 live(void)
 {
@@ -425,12 +427,12 @@ live(void)
 	memset(p, 1, 8 << 20);
 	free(p);
 	CHECK(clock_gettime(CLOCK_MONOTONIC, &now) == 0 && time(NULL) != -1);
-	/* A tracer that suppresses a call changes it to this one. */
+	/* A tracer that suppresses a call replaces its number by -1. */
 	CHECK(syscall(-1) == -1 && errno == ENOSYS);
 	return 0;
 }
 
-/* Does what libraries do with files. */
+/* Makes the calls that libraries make with files. */
 static int
 look(void)
 {
@@ -443,8 +445,8 @@ look(void)
 }
 
 /*
- * The broker's child, which finishes a removal, has a session's filter in
- * addition to the broker's.
+ * To finish a removal, a child of the broker adds a session's filter to the
+ * broker's filter.
  */
 static int
 descend(void)
@@ -468,7 +470,7 @@ make_file(const char *name)
 	CHECK(fd != -1 && write(fd, "x", 1) == 1 && close(fd) == 0);
 }
 
-/* Files: only those at or below the given paths can be opened. */
+/* Checks that only files at or below the given paths can be opened. */
 static int
 stay_inside(void)
 {
@@ -490,7 +492,7 @@ stay_inside(void)
 	CHECK(mkfifo("own/fifo", 0600) == 0 && unlink("own/fifo") == 0);
 	CHECK((fd = open("shared/mine", O_RDWR)) != -1 &&
 	    write(fd, "y", 1) == 1 && ftruncate(fd, 0) == 0);
-	/* In the spool's directory only files that exist can be opened. */
+	/* In the spool's directory only existing files can be opened. */
 	CHECK((fd = open("spool/alice", O_RDWR)) != -1 &&
 	    write(fd, "y", 1) == 1 && ftruncate(fd, 0) == 0);
 	CHECK(open("spool/alice.lock", O_RDWR | O_CREAT, 0600) == -1 &&
@@ -514,8 +516,8 @@ stay_inside(void)
 }
 
 /*
- * Abstract sockets of other processes, and signals to them, are denied by a
- * kernel that can; without a filter.
+ * Landlock works without a filter, too. It denies signals to other processes,
+ * and connections to their abstract sockets. Kernels before its ABI 6 cannot.
  */
 static int
 stay_alone(void)
@@ -545,7 +547,7 @@ stay_alone(void)
 	return WEXITSTATUS(status);
 }
 
-/* Runs work in a child. Fails unless that returns 0. */
+/* Runs work in a child. Fails unless work returns 0. */
 static void
 apart(enum sandbox which, bool enter, int (*work)(void))
 {

@@ -1,6 +1,7 @@
 /*
- * Unit tests of sasl_ap_req: it finds the AP-REQ in a first token of Kerberos,
- * and refuses every token that GSSAPI could parse in another way.
+ * Unit tests of sasl_ap_req. It must find the AP-REQ in a first token of
+ * Kerberos. It must refuse every token that GSSAPI could parse in another way.
+ *
  * Runs as any user.
  */
 #include "config.h"
@@ -18,8 +19,8 @@
 static unsigned char token[70000];
 
 /*
- * Makes a token whose length has so many bytes (0: the short form), with an
- * AP-REQ of n bytes. Returns its size.
+ * Makes a token with an AP-REQ of n bytes. Its length field has this many more
+ * bytes, or the short form if bytes is 0. Returns the token's size.
  */
 static size_t
 make_token(size_t bytes, size_t n)
@@ -37,8 +38,9 @@ make_token(size_t bytes, size_t n)
 }
 
 /*
- * Returns the size of the AP-REQ in the first n bytes of the token, or 0. The
- * bytes are copied to memory of just that size, where a sanitizer sees more.
+ * Returns the size of the AP-REQ in the first n bytes of the token, or 0.
+ * Copies these bytes to memory of exactly that size, so that a sanitizer
+ * detects a read after the end.
  */
 static size_t
 found(size_t n)
@@ -65,7 +67,7 @@ main(void)
 		65522, 65523, 69000 };
 	size_t n;
 
-	/* Only the shortest form of the length. */
+	/* Only the shortest form of the length is accepted. */
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		size_t all = HEAD_SIZE + sizes[i];
 
@@ -80,18 +82,18 @@ main(void)
 		}
 	}
 	n = make_token(2, 1000);
-	/* Truncated, or with bytes after it. */
+	/* The token is truncated or is followed by other bytes. */
 	for (size_t size = 0; size < n; size++)
 		CHECK(found(size) == 0);
 	CHECK(found(n + 1) == 0 && found(n) == 1000);
-	/* No bit of the head may differ. */
+	/* The token is refused if any bit of its head is changed. */
 	for (size_t at = 0; at < 4 + HEAD_SIZE; at++)
 		for (int bit = 0; bit < 8; bit++) {
 			token[at] ^= (unsigned char)(1 << bit);
 			CHECK(found(n) == 0);
 			token[at] ^= (unsigned char)(1 << bit);
 		}
-	/* An empty AP-REQ. */
+	/* The AP-REQ is empty. */
 	n = make_token(0, 0);
 	CHECK(found(n) == 0);
 	return 0;

@@ -1,8 +1,8 @@
 /*
- * Unit test of state.c: whose state is moved aside, lines of which only a part
- * was written, and slots.
+ * Unit test of state.c: the state of which users is moved aside, what is read
+ * from lines that were only partly written, and the login slots.
  *
- * Runs as any user, with an account database of its own.
+ * Runs as any user, with its own account database.
  */
 #include "config.h"
 
@@ -21,13 +21,13 @@
 #include "tests/unit/check.h"
 
 static char top[] = "/tmp/kpopd-state.XXXXXX";
-static uid_t daves_uid; /* 0: there is no dave */
+static uid_t daves_uid; /* 0 if dave does not exist */
 static bool is_shared;  /* every name has uid 5555 */
-static int away;        /* the database's error; 0: it answers */
+static int away;        /* the database's error, or 0 */
 static int failures;    /* events "failed" in the log */
 static bool is_full;    /* write writes half of its bytes */
 static bool is_synced;  /* the state directory was synced */
-static char seen[400];  /* the mailboxes that state_each has passed */
+static char seen[400];  /* the mailboxes that state_each reported */
 
 struct passwd *__wrap_getpwnam(const char *);
 int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t,
@@ -70,7 +70,7 @@ __wrap_fchownat(int at, const char *name, uid_t uid, gid_t gid, int flags)
 	return fstatat(at, name, &st, flags);
 }
 
-/* Notes that the state directory itself was synced. */
+/* Records whether the state directory itself was synced. */
 int
 __wrap_fsync(int fd)
 {
@@ -131,8 +131,8 @@ fatal(const char *format, ...)
 }
 
 /*
- * Logs in. Returns true if state_open returns a directory. Fails unless it has
- * logged otherwise, and only then.
+ * Logs in. Returns true if state_open returns a directory. Also checks that an
+ * error was logged if, and only if, it did not.
  */
 static bool
 logs_in(const char *name, const char *mailboxes)
@@ -191,15 +191,17 @@ former_users(void)
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		away = errors[i];
 		CHECK(!logs_in("info", "mbox:/m/%u") && has("5555/j"));
-		/* For a recorded user the database is not asked. */
+		/*
+		 * For a user whose name is recorded, the database is not asked.
+		 */
 		CHECK(logs_in("dave", "mbox:/m/%u") && has("5555/j"));
 	}
 	away = 0;
-	/* Two names of one uid. */
+	/* Two names with one uid are one user. */
 	CHECK(logs_in("info", "mbox:/m/%u") && logs_in("dave", "mbox:/m/%u") &&
 	    has("5555/j"));
 	remove_all();
-	/* A former user, who has another uid now or does not exist. */
+	/* A former user now has another uid, or does not exist. */
 	for (uid_t now = 0; now <= 5556; now += 5556) {
 		daves_uid = 5555;
 		CHECK(logs_in("dave", "mbox:/m/%u"));
@@ -208,15 +210,16 @@ former_users(void)
 		CHECK(logs_in("eve", "mbox:/m/%u") && !has("5555/j") &&
 		    has("5555"));
 		leave("j");
-		/* Once. */
+		/* The state is moved only once. */
 		CHECK(logs_in("eve", "maildir:/m/%u") && has("5555/j"));
 		remove_all();
 	}
 }
 
 /*
- * If the lines could not be moved with their directory, the next user's
- * directory is still not moved.
+ * The directory of a former user may be moved aside although the file with the
+ * user's lines could not be moved. Then the directory of the next user must not
+ * be moved later.
  */
 static void
 half_aside(void)
@@ -226,7 +229,10 @@ half_aside(void)
 	daves_uid = 5555;
 	CHECK(logs_in("dave", "mbox:/m/%u"));
 	daves_uid = 0;
-	/* For ten seconds there is a directory where the lines would go. */
+	/*
+	 * For each of the next ten seconds, make a directory with the name to
+	 * which that file would be moved.
+	 */
 	for (long long second = 0; second < 10; second++) {
 		snprintf(blocked, sizeof(blocked),
 		    "%s/users/5555.former.%lld.mailboxes", top,
@@ -243,7 +249,7 @@ half_aside(void)
 	CHECK(logs_in("eve", "mbox:/m/%u"));
 	leave("j");
 	CHECK(logs_in("eve", "maildir:/m/%u") && has("5555/j"));
-	/* A list that cannot be read does not count as absent. */
+	/* If the file cannot be read, it does not count as absent. */
 	snprintf(path, sizeof(path), "%s/users/5555.mailboxes", top);
 	CHECK(unlink(path) == 0 && symlink("/dev/null", path) == 0);
 	CHECK(!logs_in("eve", "mbox:/m/%u") && has("5555/j"));
@@ -262,7 +268,7 @@ note_mailbox(void *self, const struct state_mailbox *m)
 }
 
 /*
- * If only half a line can be written, the login fails; later lines are whole.
+ * If only half a line can be written, the login fails. Later lines are whole.
  */
 static void
 half_lines(void)
@@ -280,7 +286,7 @@ half_lines(void)
 }
 
 /*
- * Names with separators of lines and words, or with characters of the
+ * Names that contain separators of lines or words, or characters of the
  * encoding, are read as they were written.
  */
 static void
@@ -303,7 +309,7 @@ strange_names(void)
 	CHECK(strcmp(seen, wanted) == 0);
 	remove_all();
 	is_shared = false;
-	/* A line of "dave b" is not one of "dave". */
+	/* A line of "dave b" is not a line of "dave". */
 	daves_uid = 5555;
 	CHECK(logs_in("dave b", "mbox:/m/%u"));
 	leave("j");
@@ -312,8 +318,8 @@ strange_names(void)
 }
 
 /*
- * A uid has four slots. A slot is free again when the last copy of its
- * descriptor is closed; other uids have their own.
+ * Each uid has four slots. A slot is free again once the last copy of its
+ * descriptor is closed.
  */
 static void
 slots(void)
@@ -333,7 +339,7 @@ slots(void)
 		snprintf(path, sizeof(path), "%s/logins/5555.%d", top, i);
 		CHECK(close(taken[i]) == 0 && unlink(path) == 0);
 	}
-	/* A slot that cannot be made is another error. */
+	/* If a slot cannot be made, the error is another one. */
 	CHECK(mkdir(path, 0700) == 0);
 	for (int i = 0; i < 3; i++)
 		CHECK((taken[i] = state_take_slot(top, 5555)) != -1);

@@ -1,9 +1,10 @@
 /*
  * Tests every mailbox format through maildrop.c with one set of tests.
  *
- * Runs as any user. The model of a mailbox is a list of messages; another
+ * Runs as any user. The model of a mailbox is a list of messages. Another
  * program may read, remove or add messages at any time. For each format a
- * function writes the mailbox as that program would, to agree with the model.
+ * function changes the mailbox as that program would, until it agrees with the
+ * model.
  */
 #include "config.h"
 
@@ -35,14 +36,16 @@ static const struct mail mails[MOST] = {
 	{ TEXT("A: 6\n\na\rb\r\n\n"), TEXT("A: 6\r\n\r\na\rb\r\n\r\n") },
 };
 
-/* For each message: is it in the mailbox, and has a mail reader seen it. */
+/*
+ * For each message: whether it is in the mailbox and a mail reader has seen it.
+ */
 struct model {
 	bool there[MOST], seen[MOST];
 };
 
 static int top;
 
-/* The linker puts __wrap_fsync in place of fsync (--wrap). */
+/* The linker replaces fsync by __wrap_fsync (--wrap). */
 static bool is_failing;
 static int syncs;
 
@@ -63,7 +66,7 @@ put(int fd, const char *p, size_t n)
 	CHECK(write(fd, p, n) == (ssize_t)n);
 }
 
-/* Rewrites the file in place, as mail readers do. */
+/* Rewrites the spool in place, as mail readers do. */
 static void
 write_mbox(const struct model *m)
 {
@@ -97,8 +100,8 @@ write_maildir(const struct model *m)
 		int fd;
 
 		/*
-		 * The first time has fewer digits than the others; the other
-		 * names differ only after the time.
+		 * The time in the first name has fewer digits. The other names
+		 * differ only after the time.
 		 */
 		snprintf(new, sizeof(new), "Maildir/new/%s.M%d.host",
 		    i < 1 ? "999999999" : "1000000000", i);
@@ -129,7 +132,7 @@ static const struct format {
 	const char *word; /* of -m */
 	const char *name; /* of the mailbox, in top */
 	void (*write)(const struct model *m);
-	bool is_marked_inside; /* a mail reader changes a message's bytes */
+	bool is_marked_inside; /* mail readers change a message's bytes */
 } formats[] = {
 	{ "mbox", "spool", write_mbox, true },
 	{ "maildir", "Maildir", write_maildir, false },
@@ -154,9 +157,9 @@ begin(struct maildrop *drop)
 }
 
 /*
- * Writes a mailbox of the first count messages, none of them seen. Closes the
- * descriptors of earlier sessions, which a session leaves to the end of its
- * process.
+ * Makes a mailbox of the first count messages, none of which is seen. Closes
+ * the descriptors of earlier sessions, because a real session closes them by
+ * ending.
  */
 static struct model
 fresh(int count)
@@ -172,8 +175,8 @@ fresh(int count)
 }
 
 /*
- * Checks that a new session finds the messages of the model. A message to which
- * a mail reader has added a Status line is not compared.
+ * Checks that a new session finds the messages of the model. Does not compare a
+ * message to which a mail reader has added a Status line.
  */
 static void
 check(const struct model *m)
@@ -255,8 +258,8 @@ mail_that_arrives_stays(void)
 }
 
 /*
- * A mail reader removes messages during the session: the marked ones that are
- * left are removed, no others, and the result reports that.
+ * A mail reader removes messages during the session. The marked messages that
+ * remain are removed, and no others. The result reports that.
  */
 static void
 others_may_remove_meanwhile(void)
@@ -362,8 +365,8 @@ absent_is_empty(void)
 }
 
 /*
- * A state directory is synced; otherwise a power failure could remove it, with
- * the journal of a removal.
+ * A new state directory is synced. Otherwise a power failure could remove it,
+ * together with the journal of a removal.
  */
 static void
 state_is_on_the_disk(void)
@@ -381,8 +384,8 @@ state_is_on_the_disk(void)
 	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path),
 		  user, &state) == DROP_FAILED);
 	/*
-	 * The next session finds the directory, but cannot know that it is on
-	 * the disk, so it syncs, too.
+	 * The next session finds the directory, but cannot know whether it was
+	 * synced. So it syncs the directory, too.
 	 */
 	syncs = 0;
 	CHECK(maildrop_state_open(&boxes, mailboxes_path(&boxes, "user", path),

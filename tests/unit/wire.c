@@ -1,6 +1,6 @@
 /*
- * Tests wire.c: every message, in pieces of any size, gives the same lines and
- * the same size.
+ * Tests wire.c. Every message must give the same lines and the same size,
+ * whatever the sizes of the pieces in which it is converted.
  *
  * Runs as any user.
  */
@@ -23,7 +23,7 @@ struct text {
 
 /*
  * Messages as they are stored and as they are sent, and the size that LIST
- * announces.
+ * reports.
  */
 static const struct {
 	struct text stored, sent;
@@ -123,7 +123,10 @@ top_stops_after_its_lines(void)
 	}
 }
 
-/* Removes the stuffing as a client does, and compares with the stored lines. */
+/*
+ * Removes the stuffing as a client does, and compares the result with the
+ * stored lines.
+ */
 static void
 random_messages_come_back(void)
 {
