@@ -62,7 +62,6 @@ send_text() {
 }
 
 @test "fail2ban finds clients of other protocols and no one else, whatever name a client has chosen" {
-	server_start
 	log_mark
 	send_text 'GET / HTTP/1.1\r\n\r\n'
 	send_text 'GET / HTTP/1.1\r\n\r\n' '[::1]'
@@ -190,7 +189,6 @@ send_text() {
 }
 
 @test "the examples work: krb5.conf, fetchmailrc, cron, and the profiles of AppArmor and ufw" {
-	server_start
 	# krb5.conf, with the realm of the tests.
 	sed -e 's/EXAMPLE\.ORG/KPOPD.TEST/g' \
 	    -e 's/kdc\.example\.org/127.0.0.1/' \
