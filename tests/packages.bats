@@ -114,8 +114,12 @@ send_text() {
 	touch "$WORLD/mail.log"
 	fail2ban-client -d >"$WORLD/jails"
 	refute grep kpopd "$WORLD/jails"
-	printf '[kpopd]\nenabled = true\nbackend = polling\n' \
-	    >>/etc/fail2ban/jail.d/zz.conf
+	printf '[kpopd]\nenabled = true\n' >>/etc/fail2ban/jail.d/zz.conf
+	fail2ban-client -d >"$WORLD/jails"
+	# Both must be true of a line; "+" would mean "or".
+	grep "'addjournalmatch', 'SYSLOG_IDENTIFIER=kpopd', '_UID=0'" \
+	    "$WORLD/jails"
+	echo "backend = polling" >>/etc/fail2ban/jail.d/zz.conf
 	fail2ban-client -d >"$WORLD/jails"
 	grep -q "'kpopd', 'maxretry', 20" "$WORLD/jails"
 	grep -q "'kpopd', 'addlogpath', '$WORLD/mail.log'" "$WORLD/jails"
