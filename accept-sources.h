@@ -8,16 +8,19 @@
 
 #include "address.h"
 
-/* One connection in thousandths, and one second in ms. */
+/*
+ * The thousandths of one token, and the ms of one second. So a rate in tokens
+ * per second is the same number in thousandths per ms.
+ */
 #define SOURCES_WHOLE 1000
-/* The longest wait, in ms, of a connection for the rate of its address. */
+/* The rate of its address can delay a connection by this many ms at most. */
 #define SOURCES_WAIT_MS 1000
 
 /* One address: how many connections it has, and its token bucket. */
 struct source {
 	struct address_net net;
 	int in_use;       /* sessions and waiting connections */
-	int64_t credit;   /* thousandths of a connection that may come */
+	int64_t credit;   /* thousandths of a token; negative: owed */
 	int64_t since;    /* ms at which credit was computed */
 	int chained;      /* the next one with the same hash; 0: none */
 	int older, newer; /* in the list of those not in use; 0: none */
@@ -29,10 +32,10 @@ struct source {
  */
 struct sources {
 	uint64_t key[3];
-	int rate, burst;    /* tokens of a bucket: per second; when full */
+	int rate, burst;    /* a bucket gains rate a second, up to burst */
 	int room, used;     /* addresses: at most; now */
 	int oldest, newest; /* of the addresses not in use */
-	uint32_t chains;    /* a power of two; their heads follow at[] */
+	uint32_t chains;    /* how many: a power of two; heads follow at[] */
 	struct source at[];
 };
 
@@ -45,16 +48,17 @@ void sources_init(struct sources *s, int room, int rate, int burst,
 
 /*
  * Finds the address. If it is not in the table, gives it an unused entry, or
- * the entry of the least recently seen address that is not in use. Fewer than
- * room addresses may be in use. Returns its index, which is never 0.
+ * the entry of the least recently seen address that is not in use. The caller
+ * must make sure that fewer than room addresses are in use. Returns its index,
+ * which is never 0.
  */
 int sources_get(struct sources *s, const struct address_net *net, int64_t now);
 
 /*
  * Takes a token for one connection from the address's bucket. The bucket may
- * owe as many tokens as it earns in SOURCES_WAIT_MS. Returns how many
- * thousandths of a token were missing from a full bucket before the call, or -1
- * if the bucket would owe too many.
+ * owe as many tokens as it earns in SOURCES_WAIT_MS. If it would owe more,
+ * takes none and returns -1. Otherwise returns by how many thousandths of a
+ * token the bucket was not full before the call.
  */
 int64_t sources_take(struct sources *s, int index, int64_t now);
 

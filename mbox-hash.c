@@ -86,8 +86,8 @@ hash_text(struct hash_body *h, const char *p, size_t n)
 }
 
 /*
- * Hashes in one piece a part of the body that contains no CR and does not
- * follow one. Holds back the line ends at its end.
+ * Hashes a part of the body in one piece. The part must contain no CR, and the
+ * byte before it must not be a CR. Holds back the line ends at its end.
  */
 static void
 hash_without_cr(struct hash_body *h, const char *p, size_t n)
@@ -127,8 +127,8 @@ hash_body_end(struct hash_body *h)
 	uint64_t hash;
 
 	/*
-	 * No LF follows the held CR. Add another CR, so that the first is
-	 * hashed; the new one stays held.
+	 * No LF follows the held CR, so it must be hashed. hash_text does that
+	 * when another CR comes. The other CR is then held, and never hashed.
 	 */
 	if (h->held_cr)
 		hash_text(h, "\r", 1);

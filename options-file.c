@@ -9,7 +9,9 @@
  *
  * A file that an editor is writing must not count as one with fewer options:
  * "tls require" could be missing. So an empty file is refused, one whose last
- * line does not end, and one that changes while it is read.
+ * line does not end, and one that changes while it is read. Some editors rename
+ * the old file before they write the new one, so an absent file is looked for
+ * again if its directory has just changed.
  */
 #include "config.h"
 
@@ -18,13 +20,19 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "file.h"
 #include "fingerprint.h"
 #include "options-file.h"
+#include "path.h"
 
+/* How often an absent file is looked for again, and after which pause. */
+#define LOOKS 20
+#define LOOK_US 5000
 #define CHANGED "it changed while it was read"
 
 static bool
@@ -74,6 +82,41 @@ check_file(struct options_file *f, int fd, struct stat *st)
 	return true;
 }
 
+/* Returns true if a name in the path's directory changed less than 1 s ago. */
+static bool
+has_new_neighbour(const char *path)
+{
+	char directory[PATH_MAX];
+	struct timespec now;
+	struct stat st;
+	int64_t age;
+
+	path_split(path, directory);
+	if (stat(directory, &st) == -1)
+		return false;
+	clock_gettime(CLOCK_REALTIME, &now);
+	age = fingerprint_ns(&now) - fingerprint_ns(&st.st_mtim);
+	return age >= 0 && age < INT64_C(1000000000);
+}
+
+/*
+ * Does the same as lstat for an absolute path. If there is no such file, but a
+ * name in its directory has just changed, waits for the file.
+ */
+static int
+find_file(const char *path, struct stat *st)
+{
+	int result = lstat(path, st);
+
+	for (int i = 0; i < LOOKS && result == -1 && errno == ENOENT &&
+	     has_new_neighbour(path);
+	     i++) {
+		usleep(LOOK_US);
+		result = lstat(path, st);
+	}
+	return result;
+}
+
 bool
 options_file_read(struct options_file *f, const char *path, bool optional)
 {
@@ -85,7 +128,7 @@ options_file_read(struct options_file *f, const char *path, bool optional)
 	f->line = 0;
 	f->next = f->end = f->text;
 	/* A symbolic link that leads nowhere does not mean "no file". */
-	if (lstat(path, &st) == -1)
+	if ((optional ? find_file : lstat)(path, &st) == -1)
 		return (optional && errno == ENOENT) ||
 		    refuse_file(f, 0, strerror(errno));
 	if (st.st_uid != 0)

@@ -17,8 +17,8 @@ struct options_file {
 
 /*
  * Reads a file, which must be root's and writable only by root, into memory. If
- * there is none and it is optional, it counts as one without a word. Returns
- * true, or false with f->problem.
+ * it is optional, its path is absolute and shorter than PATH_MAX, and an absent
+ * file counts as one without a word. Returns true, or false with f->problem.
  */
 bool options_file_read(struct options_file *f, const char *path, bool optional);
 

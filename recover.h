@@ -7,10 +7,11 @@
 /* How a recovery ended: the exit status of its process. */
 enum recovery {
 	RECOVERY_FINISHED = 0,
-	RECOVERY_UNREACHABLE = 1, /* logged; also the status of fatal() */
-	RECOVERY_SET_ASIDE = 3,   /* the journal does not fit the mailbox */
-	RECOVERY_NOTHING = 4,     /* no removal was unfinished */
-	RECOVERY_UNFINISHED = 5,  /* recover_look: a removal is unfinished */
+	/* failed, and the log has the reason; fatal() ends with 1, too */
+	RECOVERY_UNREACHABLE = 1,
+	RECOVERY_SET_ASIDE = 3,  /* the journal does not fit the mailbox */
+	RECOVERY_NOTHING = 4,    /* no removal was unfinished */
+	RECOVERY_UNFINISHED = 5, /* recover_look: a removal is unfinished */
 };
 
 /*
@@ -24,15 +25,15 @@ _Noreturn void recover_after_session(const struct session *s,
 
 /*
  * --recover, as the user: finishes a removal of the mailbox. channel: to the
- * process that watches.
+ * root process of --recover, which watches this process.
  */
 _Noreturn void recover_by_hand(const struct session *s, int channel);
 
 /*
  * --recover, as the user: looks for unfinished removals in STATE/users/UID,
  * which is open as directory. Exits with RECOVERY_UNFINISHED if it finds one,
- * also one of an earlier version, or if it cannot read a mailbox's state.
- * Otherwise exits with RECOVERY_NOTHING.
+ * otherwise with RECOVERY_NOTHING. A removal of an earlier version counts, and
+ * so does a mailbox's state that cannot be read.
  */
 _Noreturn void recover_look(int directory);
 

@@ -1,6 +1,6 @@
 /*
- * Wraps and unwraps the tokens of a security layer of GSSAPI. Each token
- * follows its length.
+ * Wraps and unwraps the tokens of a security layer of GSSAPI. The length of a
+ * token is sent before the token.
  *
  * Runs in the relay, as the pre-auth user in a jail, and in kpopc, as the
  * caller. It makes no system call. The peer is not trusted. A token's size has
@@ -128,12 +128,12 @@ wrap_token(struct relay_gss *w, const char *data, size_t n,
 }
 
 /*
- * Passes the server's answer to AUTH on in cleartext, up to the end of its
- * line. Returns how many of the n bytes were the answer's.
+ * Sends the server's answer to AUTH in cleartext, up to the end of its line.
+ * Stores in *at how many of the n bytes were the answer's. Returns 0 or -1.
  */
-static size_t
+static int
 pass_answer(struct relay_gss *w, const char *data, size_t n,
-    struct relay_buffer *wrapped)
+    struct relay_buffer *wrapped, size_t *at)
 {
 	size_t i = 0;
 
@@ -145,7 +145,8 @@ pass_answer(struct relay_gss *w, const char *data, size_t n,
 			    RELAY_GSS_WRAPPED :
 			    RELAY_GSS_CLEARTEXT;
 	}
-	return relay_put(wrapped, data, i) == 0 ? i : n;
+	*at = i;
+	return relay_put(wrapped, data, i);
 }
 
 static int
@@ -153,10 +154,11 @@ relay_gss_wrap(void *state, const char *data, size_t n,
     struct relay_buffer *wrapped)
 {
 	struct relay_gss *w = state;
-	size_t at = w->output == RELAY_GSS_ANSWER ?
-	    pass_answer(w, data, n, wrapped) :
-	    0;
+	size_t at = 0;
 
+	if (w->output == RELAY_GSS_ANSWER &&
+	    pass_answer(w, data, n, wrapped, &at) == -1)
+		return -1;
 	if (w->output == RELAY_GSS_CLEARTEXT)
 		return relay_put(wrapped, data + at, n - at);
 	while (at < n) {

@@ -181,6 +181,7 @@ spool_elsewhere() {
 	log_has 'fatal .*error="/etc/kpopd\.conf:5: tls-ciphers takes cipher suites that OpenSSL has, not ECDHE\+AESGCM:NOSUCH"$'
 }
 
+# bats test_tags=attack:9-22,promise:1
 @test "a file that is not root's, or that others may write, or that is no file, serves no client" {
 	start_bare
 	file=/etc/kpopd.conf
@@ -227,37 +228,52 @@ spool_elsewhere() {
 	refuses "$file:2: the last line has no line feed; the file is .*"
 }
 
-# rewrite_in_place: writes the file again and again, as some editors do, from
-# empty, in pieces. It is empty for half of the time.
-rewrite_in_place() {
-	exec perl -e '
+# rewrite HOW: writes $WORLD/conf to /etc/kpopd.conf again and again, as editors
+# do: from empty, in pieces ("in place"), or after the old file was renamed
+# ("beside"). Half of the time the file is empty or absent.
+rewrite() {
+	HOW=$1 exec perl -e '
+		my $file = "/etc/kpopd.conf";
 		open my $in, "<", "$ENV{WORLD}/conf" or die;
 		my @lines = <$in>;
+		sub rest { select undef, undef, undef, $_[0] }
 		while (1) {
-			open my $out, ">", "/etc/kpopd.conf" or die;
-			select undef, undef, undef, 0.002;
+			if ($ENV{HOW} eq "beside") {
+				rename $file, "$file~" or die;
+				rest 0.002;
+			}
+			open my $out, ">", $file or die;
+			rest 0.002 if $ENV{HOW} eq "in place";
 			for (@lines) { syswrite $out, $_ or die }
 			close $out;
-			select undef, undef, undef, 0.001 * rand 4;
+			rest 0.001 * rand 4;
 		}' 3>&-
 }
 
+# bats test_tags=attack:9-23,promise:1
 @test "a client that connects while the file is written is refused, or served with all options that restrict it" {
 	# The restriction is in the first line, so only an empty file lacks it.
-	conf "# $(head -c 5000 /dev/zero | tr '\0' x)" "realms NOWHERE.TEST"
-	tac /etc/kpopd.conf >"$WORLD/conf"
-	start_bare
-	rewrite_in_place &
-	writer=$!
-	log_mark
-	for _ in $(seq 60); do
-		run pop alice QUIT
-		[[ $output != *"+OK 1 messages"* ]]
+	printf '%s\n' "realms NOWHERE.TEST" \
+	    "# $(head -c 5000 /dev/zero | tr '\0' x)" "timeouts 20:600" \
+	    >"$WORLD/conf"
+	install -m 644 "$WORLD/conf" /etc/kpopd.conf
+	server_start
+	for how in "in place" beside; do
+		rewrite "$how" &
+		writer=$!
+		log_mark
+		for _ in $(seq 40); do
+			run pop alice QUIT
+			[[ $output != *"+OK 1 messages"* ]] ||
+			    { echo "$how: $output" >&2; return 1; }
+		done
+		kill "$writer"
+		wait "$writer" || :
+		log_lines >"$WORLD/config.log"
+		grep -q 'refused .*realm' "$WORLD/config.log"
+		[ "$how" = beside ] ||
+		    grep -q 'fatal .*/etc/kpopd.conf: it ' "$WORLD/config.log"
 	done
-	kill "$writer"
-	log_lines >"$WORLD/config.log"
-	grep -q 'refused .*realm' "$WORLD/config.log"
-	grep -q 'fatal .*/etc/kpopd.conf: it ' "$WORLD/config.log"
 }
 
 @test "a listener with a mistake in the file logs it once and answers all clients; the next one serves when it is corrected" {

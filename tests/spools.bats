@@ -25,8 +25,8 @@ teardown() {
 	end_test
 }
 
-# on_disk: puts alice's spool on a real file system, as $disk/alice. The world's
-# own tree is in memory.
+# on_disk: puts alice's spool on a real file system, as $disk/alice. The
+# directories that tests/world mounts are in memory.
 on_disk() {
 	disk=$(mktemp -d /var/tmp/kpopd-test.XXXXXX)
 	chmod 755 "$disk"
@@ -226,7 +226,7 @@ is_refused() {
 }
 
 # bats test_tags=catalogue:64-1,catalogue:64-3
-@test "the internal message of other programs stays byte for byte when all others are removed" {
+@test "the internal message of other programs stays byte for byte when all other messages are removed" {
 	internal() {
 		cat <<-END
 		From MAILER-DAEMON Mon
@@ -291,7 +291,7 @@ is_refused() {
 }
 
 # bats test_tags=catalogue:65-2
-@test "QUIT does not remove an incomplete last message if a session sees mail delivered after it" {
+@test "QUIT does not remove an incomplete last message once the session has noticed new mail after it" {
 	incomplete() {
 		from_line
 		printf 'Subject: half\n\nthis was to be longer'
@@ -588,7 +588,7 @@ swapped_login() {
 }
 
 # bats test_tags=catalogue:74
-@test "kpopd shows no mail of bob's while alice's mailbox is swapped for links to it, and loses no mail" {
+@test "while alice's mailbox is replaced again and again by links to bob's, kpopd shows no mail of bob's and loses none" {
 	two_mailboxes
 	mbox one two >"$WORLD/spool"
 	file=$(spool_file)
@@ -704,8 +704,8 @@ has_blocked_writer() {
 
 @test "RETR ends without its dot if bytes move in the mailbox before the message is sent" {
 	local keywords
-	# The added field is as long as a line of the message. Otherwise the
-	# message would become shorter than its announced size.
+	# The added field is as long as a line of the message. So RETR finds no
+	# fewer bytes than it has announced.
 	keywords="X-Keywords: "
 	keywords+=$(large_message 1 | sed -n '4s/./k/gp' | cut -c 13-)
 	for moved in first large; do
@@ -1046,7 +1046,7 @@ ignores_journal() {
 }
 
 # bats test_tags=catalogue:79-2
-@test "recovery removes nothing by a journal of another user, of an older mailbox, or with damage" {
+@test "recovery removes nothing if the journal is another user's, is of an older mailbox, or is damaged" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	server_stop
 	server_start -l fcntl
@@ -1096,7 +1096,7 @@ ignores_journal() {
 }
 
 # bats test_tags=catalogue:79-5
-@test "kpopd neither hangs at nor follows FIFOs, links and directories in the state directory" {
+@test "kpopd does not hang and follows no link if the state directory contains FIFOs, links and directories" {
 	two_mailboxes
 	pop alice QUIT
 	echo precious >"$WORLD/precious"

@@ -203,7 +203,7 @@ mend() {
 # why OBSTACLE: prints what kpopd logs about it.
 why() {
 	case $1 in
-	options) echo 'unknown option, .* or unwanted: --wrong' ;;
+	options) echo 'unknown option, or its argument .*: --wrong' ;;
 	account) echo 'the pre-auth user cannot be used: unknown user' ;;
 	malformed) echo 'Kerberos does not work' ;;
 	readonly) echo 'cannot write in directory .*: Read-only file system' ;;
@@ -217,7 +217,7 @@ why() {
 	for obstacle in "${obstacles[@]}"; do
 		log_mark
 		obstruct $obstacle
-		begun=$EPOCHREALTIME
+		begun=${EPOCHREALTIME/./}
 		is_unable || { mend; echo "$obstacle"; return 1; }
 		is_unable || { mend; echo "$obstacle"; return 1; }
 		is_unable || { mend; echo "$obstacle"; return 1; }
@@ -225,7 +225,7 @@ why() {
 		await 15 'serves >/dev/null'
 		log_count 1 "fatal peer=none error=\"$(why $obstacle)"
 		# The superserver gives up what ends at once.
-		[ "$(bc <<<"$EPOCHREALTIME - $begun > 4.5")" = 1 ]
+		[ $((${EPOCHREALTIME/./} - begun)) -gt 4500000 ]
 		kill -TERM "$(listener_pid)"
 	done
 }

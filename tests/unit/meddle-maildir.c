@@ -11,8 +11,8 @@
  * LIST, UIDL and STAT must agree with the model. RETR must send the bytes of
  * the file. DELE must remove the messages that the client has read, and no
  * other files. A file must keep its UIDL. Half of the sessions treat the
- * Maildir as a large one. Then LIST may be wrong. It must be right in the
- * session after one that fetched the message or could not remove it.
+ * Maildir as a large one. Then LIST may be wrong. It must be right if the
+ * session before has fetched the message or failed to remove it.
  */
 #include "config.h"
 
@@ -62,7 +62,7 @@ struct deed {
 	ino_t inode;
 	char unique[NAME_SIZE];
 	char text[TEXT_SIZE]; /* what the client has received */
-	/* The file's mtime at RETR. give_time sets each second only once. */
+	/* The file's mtime at RETR. give_time uses no second twice. */
 	time_t mtime;
 };
 
@@ -72,7 +72,7 @@ static long ahead; /* seconds that the coarse clock runs ahead */
 static unsigned long seed;
 static uint64_t state;
 static bool large;       /* the session treats the Maildir as a large one */
-static char story[8000]; /* what happened since the session before this one */
+static char story[8000]; /* the events since the last session ended */
 
 /*
  * The linker replaces clock_gettime by this function (--wrap). If the clock
@@ -456,8 +456,9 @@ stat_is_list(const struct maildrop *drop)
 }
 
 /*
- * The files as sessions have noticed them. If such a file has not changed
- * since, the next session must list its right size.
+ * The files that the last session has fetched or failed to remove, as they were
+ * then. If such a file has not changed since, the next session must list its
+ * right size.
  */
 static struct picture noticed;
 

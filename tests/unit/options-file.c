@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <fcntl.h>
 #include <stdint.h>
@@ -218,6 +219,32 @@ other_types(void)
 	CHECK(unlink(path) == 0 && unlink(target) == 0);
 }
 
+/* Renames the file, and writes it anew after 30 ms. */
+static void
+rewrite_beside(void)
+{
+	char old[sizeof(path) + 2];
+
+	snprintf(old, sizeof(old), "%s~", path);
+	CHECK(rename(path, old) == 0);
+	if (fork() == 0) {
+		usleep(30000);
+		_exit(rename(old, path) == 0 ? 0 : 1);
+	}
+}
+
+/* A file that is written beside its old name is not absent. */
+static void
+absence(void)
+{
+	int status;
+
+	PUT("a\n");
+	rewrite_beside();
+	CHECK(options_file_read(&file, path, true) && is_next(1, "a", NULL));
+	CHECK(wait(&status) != -1 && status == 0);
+}
+
 static void
 shorten(void)
 {
@@ -264,6 +291,7 @@ main(void)
 	rights();
 	other_types();
 	changes();
+	absence();
 	CHECK(unlink(path) == 0);
 	return 0;
 }

@@ -415,7 +415,7 @@ a_damaged_file_is_repaired(void)
 
 /*
  * Records that a compromised pre-auth process has forged refuse logins for at
- * most three times the skew.
+ * most five times the skew.
  */
 static void
 forged_records_do_not_last(void)
@@ -429,16 +429,21 @@ forged_records_do_not_last(void)
 		{ START - 1000, BOOT + 99999, 0 },
 		{ 1, 0, 0 },
 		{ START + 2 * SKEW, UINT32_MAX, 3 * SKEW + 1 },
+		/* The client's time serves first, then the time of storing. */
+		{ START + 2 * SKEW, BOOT + 3 * SKEW, 5 * SKEW + 1 },
 		{ START - 1000, BOOT, 2 * SKEW + 1 },
 	};
 
 	for (size_t i = 0; i < sizeof(forged) / sizeof(forged[0]); i++) {
 		struct replay *r = make_cache(SKEW);
+		int64_t last = forged[i].free_after - 1;
 
 		fill(forged[i].ctime, forged[i].stored);
 		if (forged[i].free_after > 0)
 			CHECK(record(r, "alice", 1, START, START, BOOT) ==
-			    REPLAY_FULL);
+				REPLAY_FULL &&
+			    record(r, "alice", 1, START + last, START + last,
+				BOOT + last) == REPLAY_FULL);
 		CHECK(log_in_many(r, 10, 2000, START + forged[i].free_after,
 			  BOOT + forged[i].free_after) == 0);
 		CHECK(log_in_many(r, 10, 2000, START + forged[i].free_after,
