@@ -1,5 +1,6 @@
 /*
- * Limits the sessions: how many run at a time, and how many begin in a second.
+ * Limits the number of sessions that run at a time, and the number of sessions
+ * that begin in a second.
  *
  * Runs as root, in the listener. Pure computation: the caller provides the time
  * and the memory, and makes the processes.
@@ -24,8 +25,9 @@ sessions_size(const struct limits_config *most)
 }
 
 /*
- * Returns the number of addresses in the table: all that can be in use, one for
- * a new connection, and LIMITS_SEEN others.
+ * Returns the number of addresses in the table. The table needs an entry for
+ * each address that can be in use, one for a new connection, and LIMITS_SEEN
+ * for other addresses.
  */
 static int
 count_sources(const struct limits_config *most)
@@ -55,8 +57,9 @@ limits_init(struct limits_state *t, const struct limits_config *most,
 }
 
 /*
- * Adds the credit earned since the last call. Call it before charging a
- * session; otherwise the idle time before that session would pay for it.
+ * Adds the credit earned since the last call, up to the maximum. Call it before
+ * charging a session. If the session were charged first, the idle time before
+ * the session would replace the charged credit.
  */
 static void
 add_credit(struct limits_state *t, int64_t now)
@@ -97,8 +100,8 @@ limits_take_slot(struct limits_state *t, const struct address_net *net,
 		return LIMITS_OK;
 	slot->source = sources_get(t->sources, net, now);
 	/*
-	 * A connection that is rejected here takes no token. Otherwise an
-	 * address with too many sessions would also use up its rate.
+	 * A connection that is rejected here takes no token. Otherwise the
+	 * rejected connections would use up the rate of the address.
 	 */
 	if (t->sources->at[slot->source].in_use >= t->most.each)
 		return LIMITS_EACH;

@@ -25,16 +25,16 @@
 struct limits_config {
 	int all;       /* sessions */
 	int each;      /* sessions from one address, or one /64 of IPv6 */
-	int rate;      /* new sessions per second, and in one burst */
+	int rate;      /* new sessions per second; also the largest burst */
 	int each_rate; /* new sessions per second from one address */
 };
 
 /*
- * What one connection uses of the limits, from limits_take_slot until
- * limits_return_slot or limits_end_session.
+ * The slot that a connection has from limits_take_slot until limits_return_slot
+ * or limits_end_session.
  */
 struct limits_slot {
-	int source; /* index; 0: the address has no limits of its own */
+	int source; /* index in sources; 0: no limits for this address */
 	/*
 	 * The time, in ms, at which the token bucket of the address would be
 	 * full without this connection. The connection with the lowest rank is
@@ -42,22 +42,22 @@ struct limits_slot {
 	 */
 	int64_t rank;
 	/*
-	 * The time, in ms, at which that bucket has a token for this
-	 * connection; it is served no earlier. The connection with the lowest
-	 * rank is also due first.
+	 * The time, in ms, at which the bucket has a token for this connection.
+	 * The connection is served no earlier. Of several connections, the one
+	 * with the lowest rank also has the earliest due time.
 	 */
 	int64_t due;
 };
 
 /*
- * The sessions that run now, and the rates, in memory of a fixed size that the
- * caller provides.
+ * The running sessions, and how many more may begin. The caller provides the
+ * memory; limits_size returns its size.
  */
 struct limits_state {
 	struct limits_config most;
 	int count;      /* sessions */
-	int64_t credit; /* thousandths of a session that may begin */
-	int64_t since;  /* ms at which credit was computed */
+	int64_t credit; /* tokens for new sessions, in thousandths */
+	int64_t since;  /* time in ms at which credit was computed */
 	struct sources *sources;
 	struct limits_session {
 		pid_t pid;
@@ -79,15 +79,15 @@ void limits_init(struct limits_state *t, const struct limits_config *most,
     int64_t now, const uint64_t key[3]);
 
 /*
- * Returns the ms from now until the rate permits one more session; 0 if it does
- * now.
+ * Returns the time in ms until the rate permits one more session. Returns 0 if
+ * the rate permits one now.
  */
 int limits_wait_ms(struct limits_state *t, int64_t now);
 
 /*
  * Decides whether a connection may begin a session, at once or after a wait.
- * net: the address that the connection counts for, or NULL if that address has
- * no limits of its own. Fills *slot if it returns LIMITS_OK. The caller may
+ * net: the address for which the connection counts, or NULL if that address has
+ * no limits of its own. If the result is LIMITS_OK, fills *slot. The caller may
  * have at most LIMITS_WAITING slots without a session at a time.
  */
 enum limits_verdict limits_take_slot(struct limits_state *t,

@@ -1,15 +1,16 @@
 /*
- * Orders the accepted connections that wait for their turn.
+ * Decides which of the waiting connections is served next.
  *
  * Runs as root, in the listener. Pure computation.
  *
  * A connection's rank is the time at which the token bucket of its address
- * would be full without it (accept-limits.h). The connection with the lowest
- * rank is served first; if ranks are equal, the oldest. So if several
- * connections come together, the first one of each address is served before the
- * second one of any address. No connection waits for ever, because the ranks of
- * later connections grow with the time. If the queue is full, the connection
- * that would be served last is rejected.
+ * would be full if the connection had not come (accept-limits.h). The
+ * connection with the lowest rank is served first. Of connections with equal
+ * ranks, the oldest is served first. So if several connections come together,
+ * the first connection of each address is served before the second connection
+ * of any address. No connection waits for ever, because later connections get
+ * higher and higher ranks. If the queue is full, the connection that would be
+ * served last is rejected.
  */
 #include "config.h"
 

@@ -9,7 +9,7 @@
 
 struct waiting {
 	int fd;
-	bool has_ended; /* the client ended its side after some bytes */
+	bool has_ended; /* the client sent bytes, then shut down its side */
 	struct limits_slot slot;
 	struct address_text address;
 };
@@ -21,9 +21,9 @@ struct accept_queue {
 };
 
 /*
- * Appends a connection. Returns true if the queue was full. Then *lost is the
- * connection that would be served last, perhaps the new one; it is not in the
- * queue.
+ * Appends a connection. Returns false if the queue was not full. If the queue
+ * was full, returns true, and *lost is the connection that would be served
+ * last, which may be the new one. The queue does not contain *lost.
  */
 bool queue_add(struct accept_queue *q, const struct waiting *w,
     struct waiting *lost);

@@ -4,13 +4,14 @@
  * Runs as root, in the listener. Pure computation: the caller provides the
  * time, the memory and the key.
  *
- * An address is in use while it has a session or a waiting connection; it then
- * keeps its entry. If no entry is free, a new address takes the entry of the
- * least recently seen address that is not in use. If the discarded address
- * returns, it gets a full token bucket. So an attacker with more addresses than
- * entries can exceed the rate of each address. But the attacker cannot make
- * another address appear to be over its rate. Every operation searches one hash
- * chain. Chains are short, because clients do not know the key of the hash.
+ * An address is in use while it has a session or a waiting connection. An
+ * address that is in use keeps its entry. If no entry is free, a new address
+ * replaces the least recently seen address that is not in use. If the replaced
+ * address returns, it gets a full token bucket. So an attacker with more
+ * addresses than the table has entries can exceed the rate of each address. But
+ * the attacker cannot make the address of another client appear to be over its
+ * rate. An address is found in a hash chain. Chains are short, because clients
+ * do not know the key of the hash.
  */
 #include "config.h"
 
@@ -18,7 +19,7 @@
 
 #include "accept-sources.h"
 
-/* Returns the smallest power of two that is at least room. */
+/* Returns the smallest power of two that is not less than `room`. */
 static uint32_t
 count_chains(int room)
 {
@@ -61,7 +62,7 @@ find_chain(struct sources *s, const struct address_net *net)
 	return &heads[(h >> 32) & (s->chains - 1)];
 }
 
-/* Appends an address, as the newest, to the list of addresses not in use. */
+/* Appends an address to the list of addresses not in use. */
 static void
 unused_append(struct sources *s, int i)
 {
@@ -132,8 +133,8 @@ sources_take(struct sources *s, int index, int64_t now)
 	int64_t gone = now - a->since, missing;
 
 	/*
-	 * After `most` ms the bucket is full in any case. A longer time could
-	 * overflow the product.
+	 * After `most` ms the bucket is full in any case. With a longer time
+	 * the product could overflow.
 	 */
 	if (gone > most)
 		gone = most;

@@ -29,8 +29,12 @@ stale_follow_parent(void)
 {
 	pid_t parent = getppid();
 
-	/* Under systemd the parent is the first process, which does not end. */
-	return prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 && getppid() == parent;
+	/*
+	 * SIGTERM would not end a listener that waits for a name service, and
+	 * the next superserver may try the port only once. Under systemd the
+	 * parent is the first process, which does not end.
+	 */
+	return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
 }
 
 /*
@@ -76,31 +80,32 @@ count_removed(void)
  * superserver could start nothing.
  */
 static bool
-is_other(const char *path, const struct stat *own)
+is_other(const char *path)
 {
-	struct stat now;
+	struct stat now, own;
 
-	return stat(path, &now) == 0 &&
-	    (now.st_dev != own->st_dev || now.st_ino != own->st_ino);
+	return stat(path, &now) == 0 && stat("/proc/self/exe", &own) == 0 &&
+	    (now.st_dev != own.st_dev || now.st_ino != own.st_ino);
 }
 
-/* Writes the path of this program, and its file's status. Returns 0 or -1. */
-static int
-find_own(char *path, size_t size, struct stat *own)
+/*
+ * Writes the path from which this program was started; "" without /proc. The
+ * program may have been replaced since then.
+ */
+static void
+find_own(char *path, size_t size)
 {
 	ssize_t n = readlink("/proc/self/exe", path, size - 1);
 
-	if (n == -1)
-		return -1;
-	path[n] = '\0';
-	return stat(path, own);
+	path[n == -1 ? 0 : n] = '\0';
+	if (is_marked(path))
+		path[strlen(path) - (sizeof(DELETED) - 1)] = '\0';
 }
 
 bool
 stale_is_replaced(void)
 {
 	static char path[PATH_MAX];
-	static struct stat own;
 	static int removed = -1; /* at the first call */
 
 	/*
@@ -109,11 +114,10 @@ stale_is_replaced(void)
 	 */
 	if (removed == -1) {
 		removed = count_removed();
-		if (find_own(path, sizeof(path), &own) == -1)
-			*path = '\0';
+		find_own(path, sizeof(path));
 		return false;
 	}
 	if (access(path, X_OK) == -1)
 		return false;
-	return is_other(path, &own) || count_removed() > removed;
+	return is_other(path) || count_removed() > removed;
 }

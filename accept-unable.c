@@ -31,13 +31,14 @@
 /* The least time between two accepts, in ms, if accept fails. */
 #define BACKOFF_MS 50
 
-static bool is_listener, is_quiet;
+static const struct options *options;
+static bool is_listener;
 
 /* Sends the answer if the socket takes it at once. */
 static void
 send_answer(int fd)
 {
-	if (!is_quiet)
+	if (options->tls.when != TLS_IMMEDIATE)
 		send(fd, ANSWER, sizeof(ANSWER) - 1,
 		    MSG_DONTWAIT | MSG_NOSIGNAL);
 }
@@ -74,16 +75,11 @@ answer_clients(void)
 }
 
 void
-unable_begin(bool listens)
+unable_begin(const struct options *o, bool listens)
 {
+	options = o;
 	is_listener = listens;
 	log_before_end(answer_clients);
-}
-
-void
-unable_quiet(void)
-{
-	is_quiet = true;
 }
 
 void

@@ -4,17 +4,20 @@
 
 #include <stdbool.h>
 
+#include "options.h"
+
 /*
  * From here on, a fatal error of this process is answered to the client on fd 0
  * before the process ends. If fd 0 listens, every client that connects is
- * answered, for UNABLE_MS milliseconds.
+ * answered, for UNABLE_MS milliseconds. If the options say that clients begin
+ * with TLS, they are sent nothing.
  */
-void unable_begin(bool listens);
+void unable_begin(const struct options *o, bool listens);
 
-/* Clients begin with TLS; so they are sent nothing. */
-void unable_quiet(void);
-
-/* kpopd can serve: a fatal error is only logged again. */
+/*
+ * kpopd can serve, or this is a child of main: a fatal error is only logged
+ * again.
+ */
 void unable_end(void);
 
 #endif

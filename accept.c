@@ -36,6 +36,7 @@
 #include "accept-queue.h"
 #include "accept-socket.h"
 #include "accept-stale.h"
+#include "accept-unable.h"
 #include "accept.h"
 #include "clock.h"
 #include "log.h"
@@ -45,6 +46,12 @@
 #define BACKOFF_MS 500
 /* How often the listener looks whether it was replaced. */
 #define STALE_MS 1000
+/*
+ * How long the listener serves before it ends by itself. systemd gives a
+ * service up after 5 starts in 10 seconds. An upgrade replaces several
+ * libraries one after another, and -a may name a short idle time.
+ */
+#define LIFE_MS 3000
 /* The most connections accepted before the listener handles other events. */
 #define BATCH 64
 /*
@@ -76,6 +83,7 @@ struct listener {
 	int signals;        /* a signalfd */
 	int64_t resume;     /* ms; before this time nothing is accepted */
 	int64_t last_event; /* ms; of the last connection or end of a session */
+	int64_t life;       /* ms; before this time it does not end by itself */
 	int64_t stale_due;  /* ms; before this time kpopd is not looked at */
 	bool is_stale;      /* accepts nothing; ends when the queue is empty */
 	bool is_over;
@@ -307,7 +315,7 @@ look_for_successor(struct listener *l)
 {
 	int64_t now = clock_ms();
 
-	if (l->is_stale || now < l->stale_due)
+	if (l->is_stale || now < l->life || now < l->stale_due)
 		return;
 	l->stale_due = now + STALE_MS;
 	if (!stale_is_replaced())
@@ -371,6 +379,8 @@ set_timeout(struct listener *l)
 		left = l->resume - now;
 	if (left == -1 && l->limits->count == 0 && l->plan->idle > 0) {
 		left = l->last_event + (int64_t)l->plan->idle * 1000 - now;
+		if (left < l->life - now)
+			left = l->life - now;
 		l->is_over = l->is_over || left <= 0;
 	}
 	return left < INT_MAX ? (int)left : INT_MAX;
@@ -499,7 +509,9 @@ handle_events(struct listener *l, int timeout)
 int
 accept_connections(const struct accept_plan *plan)
 {
-	struct listener l = { .plan = plan, .last_event = clock_ms() };
+	struct listener l = { .plan = plan,
+		.last_event = clock_ms(),
+		.life = clock_ms() + LIFE_MS };
 
 	make_tables(&l);
 	l.signals = open_signals();
@@ -515,6 +527,7 @@ accept_connections(const struct accept_plan *plan)
 	 * log_open again.
 	 */
 	log_open("kpopd");
+	unable_end();
 	for (;;) {
 		int timeout = set_timeout(&l);
 

@@ -36,10 +36,10 @@ struct accept_plan {
 };
 
 /*
- * Gives each connection a process, until SIGTERM comes, the listener is idle
- * for too long, kpopd was replaced, or reload returns false. Sessions then
- * continue without the listener. Returns 0, the exit status. If fd 0 no longer
- * listens, ends the process (fatal).
+ * Calls unable_end when it can serve. Gives each connection a process, until
+ * SIGTERM comes, the listener is idle for too long, kpopd was replaced, or
+ * reload returns false. Sessions then continue without the listener. Returns 0,
+ * the exit status. If fd 0 no longer listens, ends the process (fatal).
  */
 int accept_connections(const struct accept_plan *plan);
 

@@ -2,9 +2,10 @@
  * Copies the keys of the POP service from a keytab to memory.
  *
  * Runs as root in the pre-auth process, before it enters its jail. Only
- * keytab_is_for_pop, a pure computation, runs later, as the pre-auth user. The
- * keytab is trusted. No other key, such as a host/ or HTTP/ key, may be copied,
- * because libkrb5 would try it for every ticket.
+ * keytab_is_for_pop, a pure computation, runs later, as the pre-auth user.
+ * main, the listener and the monitor run only keytab_path, which opens no
+ * keytab. The keytab is trusted. No other key, such as a host/ or HTTP/ key,
+ * may be copied, because libkrb5 would try it for every ticket.
  */
 #include "config.h"
 
@@ -17,10 +18,31 @@
 
 #define KEYTAB_NAME 1024 /* bytes of a keytab's name for the log, at most */
 
+/* libkrb5 takes a name without a type for a path. */
+bool
+keytab_path(struct auth *a, const char *keytab, char path[PATH_MAX])
+{
+	static const char *const types[] = { "FILE:", "WRFILE:" };
+	char name[PATH_MAX];
+
+	if (keytab == NULL) {
+		if (a == NULL ||
+		    krb5_kt_default_name(a->context, name, sizeof(name)) != 0)
+			return false;
+		keytab = name;
+	}
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (strncmp(keytab, types[i], strlen(types[i])) == 0)
+			return strlcpy(path, keytab + strlen(types[i]),
+				   PATH_MAX) < PATH_MAX;
+	return (*keytab == '/' || strchr(keytab, ':') == NULL) &&
+	    strlcpy(path, keytab, PATH_MAX) < PATH_MAX;
+}
+
 /*
- * pop3 is accepted because Emacs' movemail asks for pop3/HOST. Letters of
- * either case are accepted because Active Directory does not distinguish them,
- * and its tools write keytabs with POP/HOST.
+ * Emacs' movemail asks for pop3/HOST. Upper case is accepted, because the tools
+ * of Active Directory, which does not distinguish case, write keytabs with
+ * POP/HOST.
  */
 bool
 keytab_is_for_pop(krb5_const_principal p)
@@ -35,9 +57,9 @@ keytab_is_for_pop(krb5_const_principal p)
 }
 
 /*
- * Copies the keys for POP, or only those of one principal, from a keytab to
- * a->keys. The principal of the first key becomes a->name. Returns how many
- * keys were copied, or -1 with *problem set.
+ * Copies the keys for POP from a keytab to a->keys. If `only` is not NULL,
+ * copies only the keys of this principal. The principal of the first key
+ * becomes a->name. Returns how many keys were copied, or -1 with *problem set.
  */
 static int
 copy_keys(struct auth *a, krb5_keytab from, krb5_const_principal only,
@@ -91,7 +113,7 @@ parse_service(struct auth *a, const char *service, krb5_principal *only)
 	return -1;
 }
 
-/* Logs that the keytab has no key for POP, or none for the principal of -s. */
+/* Logs that the keytab has no key for POP, or no key of the principal of -s. */
 static void
 log_no_key(struct auth *a, const char *keytab, krb5_const_principal only)
 {
@@ -133,8 +155,8 @@ copy_from(struct auth *a, krb5_keytab from, krb5_const_principal only)
 	int n = copy_keys(a, from, only, &problem);
 
 	/*
-	 * The keytab's name is encoded only for an error; otherwise each login
-	 * would pay for it.
+	 * Encode the keytab's name only for an error. Without an error, the
+	 * encoding would only delay the login.
 	 */
 	if (n == -1)
 		auth_log_failed(a->context, problem, "reading the keytab %s",

@@ -1,11 +1,11 @@
 /*
  * Keeps a snapshot of krb5.conf, which libkrb5 then uses in place of the files.
  *
- * Runs as root when the snapshot is made; its lookups run in every process.
- * libkrb5's own profile checks its files at each lookup, and takes files that
- * it cannot read for empty. With that profile, the pre-auth process would lose
- * permitted_enctypes in its jail. A session would lose auth_to_local while an
- * editor saves krb5.conf, and a wider rule would apply.
+ * Runs as root when the snapshot is made. The lookups in the snapshot run in
+ * every process. libkrb5's own profile checks the files at each lookup, and
+ * treats a file that it cannot read as empty. So the pre-auth process would
+ * lose permitted_enctypes in its jail. A session would lose auth_to_local while
+ * an editor saves krb5.conf, and would apply a wider rule.
  *
  * The snapshot has each relation with its values, as libprofile has merged them
  * from all files. No function here opens a file; tests/tools/walls checks that.
@@ -25,7 +25,8 @@
 #define FIRST_ROOM 16 /* relations */
 
 struct relation {
-	char *names[DEPTH + 1]; /* from the outermost section to NULL */
+	/* the outermost section first; ends with NULL */
+	char *names[DEPTH + 1];
 	char **values;
 };
 
@@ -53,7 +54,9 @@ find_relation(const struct krb5conf *c, const char *const *names)
 	return NULL;
 }
 
-/* Frees a list that ends with NULL. The list itself may be NULL, too. */
+/*
+ * Frees a list that ends with NULL. The pointer to the list may also be NULL.
+ */
 static void
 free_list(char **list)
 {
@@ -84,9 +87,9 @@ copy_list(char *const *from, char ***to)
 }
 
 /*
- * Adds a relation with all its values, unless it was added already. If
- * krb5.conf has a section twice, libprofile lists its relations twice. Returns
- * 0 or an error.
+ * Adds a relation with all its values, unless the snapshot already has it. If
+ * krb5.conf has a section twice, libprofile lists the relations of the section
+ * twice. Returns 0 or an error.
  */
 static long
 add_relation(struct krb5conf *c, profile_t profile, const char **names)
@@ -153,7 +156,7 @@ read_section(struct krb5conf *c, profile_t profile, const char **names,
 
 /*
  * Copies the values of a relation, for libprofile. Returns 0 or an error of
- * libprofile's.
+ * libprofile.
  */
 static long
 get_values(void *self, const char *const *names, char ***values)

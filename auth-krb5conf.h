@@ -8,9 +8,9 @@
 struct krb5conf;
 
 /*
- * Copies all relations of a profile. Returns 0 or an error of libprofile's. *c
- * is the copy, which the caller frees by krb5conf_free. *snapshot is a profile
- * that reads the copy; the caller releases it before *c.
+ * Copies all relations of a profile. Returns 0 or an error of libprofile. *c is
+ * the copy, which the caller frees by krb5conf_free. *snapshot is a profile
+ * that reads the copy. The caller releases *snapshot before it frees *c.
  */
 long krb5conf_read(profile_t profile, struct krb5conf **c, profile_t *snapshot);
 

@@ -1,5 +1,5 @@
 /*
- * Decides whether a principal may be a user, and by which rule.
+ * Decides whether a principal may log in as a user, and by which rule.
  *
  * Runs in the session as the user, without any key and before the session has
  * the client's socket. krb5_kuserok reads files that the user controls. One of
@@ -50,8 +50,9 @@ locate_k5login(krb5_context context, const char *user, const char *home,
 }
 
 /*
- * Returns true if the .k5login certainly exists or certainly does not;
- * otherwise logs the error. Looks with the user's rights, as libkrb5 does.
+ * Returns true if it is certain whether the .k5login exists. If an error
+ * prevents that, logs the error and returns false. Uses the user's rights, as
+ * libkrb5 does.
  */
 static bool
 sees_k5login(const char *path)
@@ -73,8 +74,8 @@ static bool
 is_named(krb5_context context, const char *path, krb5_const_principal who)
 {
 	/*
-	 * Without O_NONBLOCK a FIFO would block here, because libkrb5 has
-	 * already read its only line.
+	 * Use O_NONBLOCK, because the file may be a FIFO. libkrb5 may have read
+	 * its only line, and then this open would block.
 	 */
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	FILE *file = fd != -1 ? fdopen(fd, "r") : NULL;
@@ -172,9 +173,10 @@ is_of_realm(krb5_const_principal who, const char *realms)
 }
 
 /*
- * Returns true if a component or the realm contains a NUL. libkrb5 makes C
- * strings of both. It compares the component with the user's name, and the
- * realm with the rules of auth_to_local. So "alice\0" would be alice.
+ * Returns true if a component of the principal, or its realm, contains a NUL.
+ * libkrb5 treats components and realm as C strings: it compares a component
+ * with the user's name, and the realm with the rules of auth_to_local. So
+ * "alice\0" would count as alice.
  */
 static bool
 has_nul(krb5_const_principal who)
@@ -188,13 +190,13 @@ has_nul(krb5_const_principal who)
 	    memchr(who->realm.data, '\0', who->realm.length) != NULL;
 }
 
-/* Returns why the principal is refused for any user, or NULL. */
+/* Returns the reason to refuse this principal for every user, or NULL. */
 static const char *
 find_flaw(krb5_context context, krb5_const_principal who, const char *realms)
 {
 	/*
-	 * The KDC has not authenticated an anonymous client (RFC 8062), so no
-	 * .k5login may name it.
+	 * The KDC does not authenticate an anonymous client (RFC 8062). So
+	 * refuse such a client even if a .k5login names it.
 	 */
 	if (krb5_principal_compare_any_realm(context, who,
 		krb5_anonymous_principal()))
@@ -230,8 +232,8 @@ permit_find_rule(struct auth *a, const char *principal, const char *realms,
 		return NULL;
 	}
 	/*
-	 * libkrb5 takes a .k5login that it cannot see for absent, and applies a
-	 * wider rule.
+	 * If libkrb5 cannot find out whether the .k5login exists, it treats the
+	 * file as absent and applies a wider rule.
 	 */
 	return sees_k5login(path) && krb5_kuserok(context, who, user) ?
 	    name_rule(context, path, who, user) :

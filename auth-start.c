@@ -1,11 +1,11 @@
 /*
  * Starts Kerberos: reads krb5.conf once and makes the libkrb5 context.
  *
- * Runs as root, before a connection's first fork; main and the listener keep
- * the result for every process. Only auth_skew, auth_krb5conf and
- * auth_log_failed, which read no file, run later and as other users. No
- * function here may open a keytab, because descendants of this process serve
- * clients.
+ * Runs as root, before a connection's first fork. main and the listener keep
+ * the result for all later processes. auth_skew, auth_krb5conf and
+ * auth_log_failed also run later and as other users; they read no file. No
+ * function of this file may open a keytab, because descendants of this process
+ * serve clients.
  */
 #include "config.h"
 
@@ -110,8 +110,8 @@ auth_free(struct auth *a)
 }
 
 /*
- * Reads clockskew as libkrb5 does, but takes the default in place of a negative
- * value.
+ * Reads clockskew as libkrb5 does, but replaces a negative value by the
+ * default.
  */
 int
 auth_skew(const struct auth *a)

@@ -1,13 +1,13 @@
 /*
- * Verifies the AP-REQ by which a client proves its identity, and records its
- * authenticator.
+ * Verifies the AP-REQ by which a client proves its identity, and records the
+ * authenticator in it.
  *
  * Runs in the pre-auth process, as the pre-auth user in its jail. The client's
- * bytes are not trusted; libkrb5 and the keys in memory are.
+ * bytes are not trusted; libkrb5 and the keys in memory are trusted.
  *
  * krb5_recvauth is not used. It allocates as many bytes as the client asks for
  * (up to 2 GiB), reads without a time limit, and can return 0 without a ticket.
- * This file calls the same public functions as krb5_recvauth does once it has
+ * This file calls the public functions that krb5_recvauth calls after it has
  * read a message.
  */
 #include "config.h"
@@ -26,15 +26,15 @@
 #include "log.h"
 #include "replay-cache.h"
 
-/* The exchange that an AP-REQ was made for. */
+/* The exchange for which an AP-REQ was made. */
 enum purpose { FOR_SENDAUTH, FOR_GSSAPI };
 
 /* The checksum type of an AP-REQ for GSSAPI (RFC 4121 §4.1.1). */
 #define GSSAPI_CHECKSUM 0x8003
 
 /*
- * The highest number of the protocol's errors, which begin with 0 (RFC 4120
- * §7.5.9). libkrb5 adds ERROR_TABLE_BASE_krb5 to these numbers.
+ * The errors of the protocol have the numbers 0 to LAST_PROTOCOL_ERROR (RFC
+ * 4120 §7.5.9). libkrb5 adds ERROR_TABLE_BASE_krb5 to these numbers.
  */
 #define LAST_PROTOCOL_ERROR 127
 
@@ -49,13 +49,13 @@ enum {
 void
 auth_use_replay_cache(struct auth *a, struct replay *replay)
 {
-	/* The variable overrides what krb5.conf specifies. */
+	/* This variable overrides krb5.conf. */
 	if (setenv("KRB5RCACHENAME", "none:", 1) == -1)
 		fatal("disabling libkrb5's replay cache");
 	a->replay = replay;
 }
 
-/* Makes *answer the last answer that was made. */
+/* Sets *answer to a->answer. */
 static void
 set_answer(struct auth *a, struct auth_answer *answer)
 {
@@ -65,8 +65,9 @@ set_answer(struct auth *a, struct auth_answer *answer)
 
 /*
  * Makes the same KRB-ERROR as krb5_recvauth would, with the protocol's code and
- * libkrb5's standard text. An error without such a code becomes "generic". The
- * text is sent with its NUL, because old clients print it as a C string.
+ * libkrb5's standard text. An error that has no code of the protocol becomes
+ * "generic". The text is sent with its NUL, because old clients print it as a C
+ * string.
  */
 static void
 make_error(struct auth *a, krb5_error_code problem, struct auth_answer *answer)
@@ -122,8 +123,8 @@ fill_peer(struct auth *a, const krb5_keyblock *key, const krb5_ticket *ticket,
 	krb5_error_code problem;
 
 	/*
-	 * This is the name in the keytab. libkrb5 has put it in place of the
-	 * name that the client sent.
+	 * ticket->server is a name in the keytab, because libkrb5 has replaced
+	 * the name that the client sent.
 	 */
 	if (!keytab_is_for_pop(ticket->server))
 		return KRB5KRB_AP_WRONG_PRINC;
@@ -132,9 +133,9 @@ fill_peer(struct auth *a, const krb5_keyblock *key, const krb5_ticket *ticket,
 		problem = write_principal(a->context, ticket->enc_part2->client,
 		    peer->principal);
 	/*
-	 * The ticket's encryption type came in cleartext. It is nevertheless
-	 * true, because libkrb5 has decrypted the ticket with a key of that
-	 * type.
+	 * The client sends the ticket's encryption type in cleartext. The type
+	 * is nevertheless right, because libkrb5 has decrypted the ticket with
+	 * a key of this type.
 	 */
 	if (problem == 0)
 		problem = krb5_enctype_to_name(ticket->enc_part.enctype, FALSE,
@@ -146,10 +147,10 @@ fill_peer(struct auth *a, const krb5_keyblock *key, const krb5_ticket *ticket,
 }
 
 /*
- * Returns 0 if an authenticator was made for this purpose, else a krb5 error.
- * Without this check, an attacker could intercept a first token of AUTH GSSAPI
- * and use its AP-REQ in KPOP. In KPOP the client need not prove that it has the
- * session key.
+ * Returns 0 if an authenticator was made for this purpose, otherwise a krb5
+ * error. Without this check, an attacker could intercept a first token of AUTH
+ * GSSAPI and use the AP-REQ in it for KPOP. In KPOP the attacker would not need
+ * the session key.
  */
 static krb5_error_code
 check_purpose(const krb5_authenticator *authenticator, enum purpose purpose)
@@ -176,8 +177,8 @@ set_unavailable(struct auth *a, const char *reason)
 }
 
 /*
- * Returns the error for a result of the replay cache, with its text set, or 0
- * if the AP-REQ is new.
+ * Converts a result of the replay cache to a krb5 error, and sets the error's
+ * text. Returns 0 if the AP-REQ is new.
  */
 static krb5_error_code
 convert_result(struct auth *a, enum replay_result result, const char *principal)
@@ -248,9 +249,9 @@ find_authenticator(const krb5_data *ap_req, struct der *cipher)
  * Returns 0 or a krb5 error.
  *
  * The other bytes of an AP-REQ are not protected. If the record depended on
- * these bytes, an altered copy would look new. The decrypted fields do not
- * suffice, because two clients of one principal may make authenticators in the
- * same microsecond.
+ * these bytes, an altered copy of the AP-REQ would count as new. The decrypted
+ * fields alone do not identify an authenticator, because two clients of one
+ * principal may make authenticators in the same microsecond.
  */
 static krb5_error_code
 record(struct auth *a, const krb5_data *ap_req,
@@ -284,8 +285,8 @@ record(struct auth *a, const krb5_data *ap_req,
  * Verifies the rest of an AP-REQ that libkrb5 has decrypted, fills *peer, and
  * makes the AP-REP if the client needs one. Returns 0 or a krb5 error.
  *
- * The authenticator is recorded last; otherwise a refused one would take a slot
- * of the cache.
+ * The authenticator is recorded last. Otherwise a refused authenticator would
+ * use a slot of the cache.
  */
 static krb5_error_code
 verify_decrypted(struct auth *a, krb5_auth_context session,

@@ -1,10 +1,10 @@
-/* Verifies what a client proves with its ticket: see auth.c. */
+/* Verifies a client's ticket and authenticator: see auth.c. */
 #ifndef AUTH_H
 #define AUTH_H
 
 #include <stddef.h>
 
-/* Bytes of a principal in text form, with its NUL; longer ones are refused. */
+/* Bytes of a principal in text form, with its NUL. Longer ones are refused. */
 #define AUTH_NAME 512
 #define AUTH_ENCTYPE 48 /* bytes of the name of an encryption type */
 #define AUTH_LAYER 24   /* bytes of the name of a connection's protection */
@@ -12,10 +12,10 @@
 /* What the client's ticket proves, and what the client wants. */
 struct auth_peer {
 	char principal[AUTH_NAME];
-	char service[AUTH_NAME];    /* whose key has decrypted the ticket */
+	char service[AUTH_NAME];    /* its key has decrypted the ticket */
 	char ticket[AUTH_ENCTYPE];  /* the encryption type of that key */
-	char session[AUTH_ENCTYPE]; /* of the session key in the ticket */
-	char mutual; /* 1 if the client wants the server's proof */
+	char session[AUTH_ENCTYPE]; /* encryption type of the session key */
+	char mutual;                /* 1 if the client wants an AP-REP */
 	/*
 	 * the connection's protection, as in the login line of the log
 	 * (kpopd(8))
@@ -53,9 +53,10 @@ int auth_accept(struct auth *a, const void *ap_req, size_t n,
     struct auth_peer *peer, struct auth_answer *answer);
 
 /*
- * Pre-auth process: verifies and records in the same way an AP-REQ that arrived
- * in a first token of GSSAPI, before GSSAPI sees that token. Returns 0 with
- * *peer filled, or -1 (logged).
+ * Pre-auth process: verifies and records an AP-REQ, as auth_accept does. The
+ * AP-REQ has arrived in a first token of GSSAPI. The caller passes this token
+ * to GSSAPI only if auth_screen returns 0. Fills *peer and returns 0, or
+ * returns -1 (logged).
  */
 int auth_screen(struct auth *a, const void *ap_req, size_t n,
     struct auth_peer *peer);

@@ -4,8 +4,8 @@
  *
  * Runs as the user with the spool's group as effective group, after root's
  * rights were dropped. A recovery runs in a child, as the user without that
- * group. With the group this process could change other users' mailboxes, so it
- * runs no code that reads mail or input of the client.
+ * group. The broker could change other users' mailboxes, because it has the
+ * group. So it runs no code that reads mail or input of the client.
  */
 #include "config.h"
 
@@ -30,12 +30,15 @@
 #include "process.h"
 #include "recover.h"
 
-/* Child: gives up the spool's group, and ends if the broker is killed. */
+/*
+ * Child: gives up the spool's group, and makes sure that this process ends if
+ * the broker is killed.
+ */
 static void
 become_recovery(const struct session *s, pid_t broker_pid)
 {
 	privsep_leave_broker(&s->user);
-	/* The change of ids clears this setting, so make it afterwards. */
+	/* Call prctl after the change of ids, which clears this setting. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1)
 		fatal("prctl");
 	/* The broker may have been killed before the prctl. */
@@ -47,8 +50,8 @@ become_recovery(const struct session *s, pid_t broker_pid)
 static int to_recovery;
 
 /*
- * Signal handler: ends the channel if the recovery was stopped, so that the
- * broker does not wait for it.
+ * Signal handler: if the recovery was stopped, shuts the channel down, so that
+ * the broker does not wait for the recovery.
  */
 static void
 note_stop(int number, siginfo_t *info, void *context)
@@ -68,7 +71,7 @@ await_recovery(pid_t pid)
 	int status;
 
 	/*
-	 * A recovery that its user has stopped is killed when this process
+	 * If the user has stopped the recovery, it is killed when this process
 	 * ends.
 	 */
 	if (process_wait(pid, &status, WUNTRACED) == -1)
@@ -82,7 +85,9 @@ await_recovery(pid_t pid)
 		    WTERMSIG(status), strsignal(WTERMSIG(status)));
 }
 
-/* Starts a recovery in a child, and obeys the child's verbs until it ends. */
+/*
+ * Starts a recovery in a child. Obeys the child's verbs until the child ends.
+ */
 static void
 recover_in_child(struct session *s)
 {
@@ -123,7 +128,7 @@ broker_run(struct session *s, int channel)
 	lock_broker(&s->kept, s->locks_to_session);
 	/*
 	 * If the session's last packet was not a verb, the session may wait for
-	 * an answer. shutdown ends its wait.
+	 * an answer. shutdown ends that wait.
 	 */
 	shutdown(s->locks_to_session, SHUT_RDWR);
 	if (s->state != -1 && maildrop_unfinished(s->mailboxes, s->state)) {

@@ -5,11 +5,11 @@
 #include "session.h"
 
 /*
- * Runs the broker. This process must be the user with the spool's group. It
- * does what the session at the other end of s->locks_to_session asks for, until
- * the session ends. If the session left a removal unfinished, starts a child
- * that finishes it at once, before another program can read the mailbox.
- * channel: to the monitor.
+ * Runs the broker. This process must be the user with the spool's group. Until
+ * the session ends, the broker does what the session requests over
+ * s->locks_to_session. If the session left a removal unfinished, the broker
+ * starts a child that finishes the removal at once, before another program can
+ * read the mailbox. channel: to the monitor.
  */
 _Noreturn void broker_run(struct session *s, int channel);
 

@@ -12,8 +12,8 @@
 void confine_session(const struct session *s, int state);
 
 /*
- * As confine_session, but without the mailbox. Does not look the mailbox up,
- * because its file system may not answer.
+ * As confine_session, but this process cannot open the mailbox. Does not look
+ * the mailbox up, because the mailbox's file system may not answer.
  */
 void confine_outside(int state);
 

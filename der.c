@@ -9,7 +9,9 @@
 
 #include "der.h"
 
-/* Bytes of a length in the long form, at most. Three can express 16 MiB. */
+/*
+ * The most bytes of a length in the long form. Three bytes can express 16 MiB.
+ */
 #define LENGTH_MOST 3
 
 bool

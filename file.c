@@ -1,6 +1,6 @@
 /*
- * Reads and writes all of n bytes of a file, even if a signal interrupts the
- * call or the kernel transfers fewer bytes at once.
+ * Reads and writes exactly n bytes of a file, even if a signal interrupts a
+ * call or a call transfers fewer bytes.
  *
  * Runs in the session and in the recovery, as the owner of the mailbox, and in
  * main, as root, for the file of options.

@@ -1,4 +1,4 @@
-/* Reads and writes all of n bytes at an offset, or fails: see file.c. */
+/* Reads and writes a given number of bytes at an offset: see file.c. */
 #ifndef FILE_H
 #define FILE_H
 
@@ -8,14 +8,14 @@
 #include <stddef.h>
 
 /*
- * Reads n bytes of fd from the offset at on. Returns 0, or -1 with errno:
- * ENODATA if the file ends before that.
+ * Reads exactly n bytes of fd, beginning at the offset `at`. Returns 0, or -1
+ * with errno. errno is ENODATA if the file has fewer bytes there.
  */
 int file_read(int fd, void *to, size_t n, off_t at);
 
 /*
- * Writes n bytes to fd from the offset at on. Returns 0, or -1 with errno; then
- * some of the bytes may have been written.
+ * Writes n bytes to fd, beginning at the offset `at`. Returns 0, or -1 with
+ * errno. After an error some of the bytes may have been written.
  */
 int file_write(int fd, const void *from, size_t n, off_t at);
 

@@ -4,11 +4,11 @@
  *
  * Runs in the session, as the owner of the mailbox. A file system takes its
  * times from a clock that advances in ticks. Of two changes in one tick, the
- * second one alters the fingerprint only if it alters the size. So a
- * fingerprint proves something only if the tick of the last change was over
- * when the fingerprint was taken. Such a fingerprint is marked as stable. No
- * process waits for a stable fingerprint. After one that is not stable, the
- * next login reads the file again.
+ * second change alters the fingerprint only if it alters the size. So a
+ * fingerprint proves something only if it was taken after the tick of the last
+ * change. Such a fingerprint is marked as stable. No process waits for a stable
+ * fingerprint. If a fingerprint is not stable, the next login reads the file
+ * again.
  */
 #include "config.h"
 
@@ -56,8 +56,8 @@ ask_stable_age(int fd)
 }
 
 /*
- * Does what ask_stable_age does, but asks only once while the device stays the
- * same, because a session takes thousands of fingerprints on one device.
+ * Does what ask_stable_age does, but keeps the answer for the last device,
+ * because a session takes thousands of fingerprints on one device.
  */
 static int64_t
 stable_age(int fd, uint64_t device)
@@ -141,8 +141,11 @@ fingerprint_put(struct fingerprint *s, int fd)
 		return -1;
 	copy_status(s, &st);
 	/*
-	 * Later writes get times at which ticks begin. A time of the finer
-	 * clock is never one of these, unless the file system has truncated it.
+	 * The mtime is now a time of the finer clock. A later write sets the
+	 * mtime to the beginning of a tick, so it cannot set the same mtime.
+	 * The fingerprint is not stable if the file system has truncated the
+	 * mtime, or if the mtime equals the ctime, which is the beginning of a
+	 * tick.
 	 */
 	s->stable = fingerprint_ns(&st.st_mtim) == fingerprint_ns(&times[1]) &&
 	    fingerprint_ns(&st.st_mtim) != fingerprint_ns(&st.st_ctim);

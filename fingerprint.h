@@ -10,16 +10,16 @@
 #include <time.h>
 
 /*
- * The fingerprint of a file. All fields have 64 bits, because indexes store it
- * on disk.
+ * The fingerprint of a file. All fields have 64 bits, because an index stores
+ * fingerprints on the disk.
  */
 struct fingerprint {
 	uint64_t device, inode;
 	int64_t size;
 	int64_t mtime, mtime_ns, ctime, ctime_ns;
 	/*
-	 * 1 if every later change alters the fingerprint, 0 if a change in the
-	 * same tick of the clock may not
+	 * 1 if every later change alters the fingerprint; 0 if a change in the
+	 * same tick of the clock may leave the other fields as they are
 	 */
 	uint64_t stable;
 };
@@ -52,8 +52,8 @@ int fingerprint_put(struct fingerprint *s, int fd);
 bool fingerprint_same(const struct fingerprint *a, const struct fingerprint *b);
 
 /*
- * Returns true if the fingerprints prove that the file has not changed between
- * then and now.
+ * `then` and `now` are an earlier and a later fingerprint of a file. Returns
+ * true if they prove that the file has not changed in between.
  */
 bool fingerprint_matches(const struct fingerprint *then,
     const struct fingerprint *now);

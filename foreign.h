@@ -6,7 +6,7 @@
 
 /*
  * Returns the name, for the log, of the protocol that begins with these
- * FOREIGN_BYTES bytes, or NULL.
+ * FOREIGN_BYTES bytes. Returns NULL if no such protocol is known.
  */
 const char *foreign_protocol(const void *first);
 

@@ -3,10 +3,10 @@
  *
  * Runs in the session, as the owner of the mailbox, with the session lock held.
  * So apart from this process only the user can write to the file, and a forged
- * list harms only that user. The list is a cache: a list that cannot be read or
- * written costs only time and is not an error. The mailbox format saves a note
- * with the list. The note proves later that the list still describes the
- * mailbox.
+ * list harms only that user. The list is a cache. If it cannot be read or
+ * written, that costs only time and is not an error. The mailbox format saves a
+ * note with the list. By the note, a later session can prove that the list
+ * still describes the mailbox.
  *
  * The file consists of a header, which is one block, and blocks of records:
  *
@@ -14,24 +14,22 @@
  *	block     records; a hash of the rest in its last 8 bytes
  *
  * The hashes are XXH3 of 64 bits. The hash of a block of records is seeded with
- * the block's number. Each hash is checked before the first use of the bytes
- * that it covers. So the damage of a power failure is detected, and the file
- * need not be synced.
+ * the block's number. The hash of a block is checked before the block is used.
+ * So damage by a power failure is detected, and the file need not be synced.
  *
- * A new list is written under another name and renamed. Records are added to
- * the last block and to new blocks first; then the header that counts them is
- * written. After a power failure the disk may have some of these writes and
- * lack others:
+ * A new list is written under another name and renamed. To add records, first
+ * the last block and new blocks are written, then the header with the new
+ * count. After a power failure the disk may have only some of these writes:
  *
  *	- The old header does not count the new records, and is still true.
  *	- If the disk has the new header but lacks a block, the records of that
  *	  block are all zeros, which no format takes for a record.
  *	- If a record replaces another one, both versions look valid. Therefore
- *	  the blocks are then synced before the header is written.
+ *	  in this case the blocks are synced before the header is written.
  *
  * A few blocks are read at a time. The file is not mapped, because the user
  * could truncate it during the session, which would raise SIGBUS. Also, mapped
- * pages that are not on the disk yet count as the session's own memory. A list
+ * pages that are not on the disk yet count as memory of the session. A list
  * that is new, or that cannot be written, is kept in memory in the same form.
  */
 #include "config.h"
@@ -55,7 +53,7 @@
 #define NAME "index"
 #define TEMPORARY "index.tmp"
 /*
- * A machine with the other byte order reads another number, and so does not use
+ * A machine with the other byte order reads a different number and does not use
  * the file.
  */
 #define MAGIC UINT64_C(0x31786469646f706b)
@@ -77,7 +75,7 @@ struct index {
 	int fd; /* -1: the list is in memory */
 	struct header h;
 	size_t in_block; /* records of a block */
-	/* all blocks of a list in memory, or the window of a file */
+	/* if the list is in memory, all blocks; else those in the window */
 	unsigned char *blocks;
 	size_t room; /* number of blocks that are allocated */
 	/* the window: its first block, and the number of its blocks */
@@ -85,14 +83,14 @@ struct index {
 	/* a record in the file was replaced since the last save */
 	bool replaced;
 	/*
-	 * The block used last, which has the records [from, to). To remember it
-	 * saves a division for each of a million records.
+	 * The block used last, which contains the records [from, to). A record
+	 * in this block is found without a division.
 	 */
 	const unsigned char *block;
 	size_t from, to;
 };
 
-/* Returns the number of blocks that count records need. */
+/* Returns the number of blocks that `count` records need. */
 static size_t
 blocks_for(const struct index *x, size_t count)
 {
@@ -139,8 +137,8 @@ index_free(struct index *x)
 }
 
 /*
- * Returns true if a header is whole, is of this kind and fits a file of this
- * size.
+ * Returns true if the header is undamaged, has this kind and fits a file of
+ * this size.
  */
 static bool
 is_valid_header(const struct header *h, const char *kind, off_t size)
@@ -197,8 +195,7 @@ index_note(const struct index *x)
 }
 
 /*
- * Allocates at least this many blocks in memory. New ones are filled with
- * zeros.
+ * Allocates at least this many blocks in memory. Fills new blocks with zeros.
  */
 static void
 reserve_blocks(struct index *x, size_t blocks)
@@ -294,9 +291,9 @@ empty_window(struct index *x)
 }
 
 /*
- * Removes the file, which may be half changed, and continues with its records
- * in memory. Fills each damaged block with 0xff, which no format takes for a
- * record.
+ * Removes the file, because a failed write may have changed it in part.
+ * Continues with the records of the file in memory. Fills each damaged block
+ * with 0xff, which no format takes for a record.
  */
 static void
 leave_file(struct index *x)
@@ -377,8 +374,8 @@ write_header(int fd, const struct header *h)
 }
 
 /*
- * Writes the list from memory to a new file, and continues with the file.
- * Returns 0, or -1 if the list stays in memory.
+ * Writes the list from memory to a new file, which then takes the place of the
+ * memory. Returns 0, or -1 if the list stays in memory.
  */
 static int
 move_to_file(struct index *x)

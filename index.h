@@ -6,15 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define INDEX_NOTE 3584       /* bytes of a note */
-#define INDEX_RECORD_MOST 512 /* bytes */
+#define INDEX_NOTE 3584       /* bytes of the note (index_note) */
+#define INDEX_RECORD_MOST 512 /* bytes of a record, at most */
 
 struct index;
 
 /*
- * Loads the list that an earlier session left in the state directory. kind
- * consists of 8 characters, which name the format of records and note. Returns
- * NULL if there is no list of this kind, or if it is damaged.
+ * Loads the list that an earlier session left in the state directory. kind has
+ * 8 characters and names the format of the records and of the note. Returns
+ * NULL if there is no list of this kind, or if the list is damaged.
  */
 struct index *index_load(int state, const char *kind);
 
@@ -33,7 +33,10 @@ size_t index_count(const struct index *x);
 /* Returns the size of a record in bytes. */
 size_t index_record_size(const struct index *x);
 
-/* Returns the note that was saved with the list: INDEX_NOTE bytes. */
+/*
+ * Returns the INDEX_NOTE bytes that the caller of index_save saved with the
+ * list.
+ */
 const void *index_note(const struct index *x);
 
 /*
@@ -46,7 +49,7 @@ const void *index_get(struct index *x, size_t i);
 /* Replaces record i, or appends a record if i is the count. */
 void index_put(struct index *x, size_t i, const void *record);
 
-/* Discards the records from count on. */
+/* Keeps the first `count` records and discards the others. */
 void index_truncate(struct index *x, size_t count);
 
 /*

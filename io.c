@@ -7,13 +7,13 @@
  * bytes, or none.
  *
  * Timeouts use poll and the monotonic clock, never a signal. Until the login
- * one absolute deadline covers everything. Afterwards each line of input and
- * each buffer of output has a timeout of its own, which a trickle of bytes does
- * not extend. The first error stays, so callers may continue to write and check
- * for an error at the end. After an error no line is returned, even if it is
- * buffered already, because commands of a dead connection must not be obeyed.
- * Input and output are sockets, which other processes share. So their flags are
- * not changed, and each call passes MSG_DONTWAIT.
+ * one absolute deadline applies to everything. After the login each line of
+ * input and each buffer of output has its own timeout, which single bytes do
+ * not extend. The first error stays set, so callers may continue to write and
+ * check for an error at the end. After an error io_line returns no line, not
+ * even a buffered one, because commands of a dead connection must not be
+ * obeyed. Other processes share the socket. So its flags are not changed, and
+ * each call passes MSG_DONTWAIT.
  */
 #include "config.h"
 
@@ -102,8 +102,8 @@ set_error(struct io *io, enum io_error error)
 }
 
 /*
- * Returns the time, in ms of CLOCK_MONOTONIC, at which a wait with this timeout
- * must end if it begins now.
+ * Returns the time, in ms of CLOCK_MONOTONIC, at which a wait that begins now
+ * with this timeout must end.
  */
 static int64_t
 end_of_wait(const struct io *io, int64_t timeout)
@@ -112,9 +112,9 @@ end_of_wait(const struct io *io, int64_t timeout)
 }
 
 /*
- * Reads and discards the takeover requests that have come. Returns true if
- * there were any. A request that comes while the peer is not idle for long
- * enough has no effect; the new login repeats it.
+ * Reads and discards the takeover requests that have come. Returns true if any
+ * had come. If the peer has not been idle for long enough, a request has no
+ * effect, but the new login repeats the request.
  */
 static bool
 take_takeover_requests(struct io *io)
@@ -129,8 +129,8 @@ take_takeover_requests(struct io *io)
 
 /*
  * Waits for events, an error or the end of the connection, at most until the
- * time `until`. begin: the time since which the peer has been idle. Returns 1,
- * 0 if the time is over, or -1 with io->error set.
+ * time `until`. The peer has been idle since the time `begin`. Returns 1 if
+ * something has come, 0 if the time is over, or -1 with io->error set.
  */
 static int
 poll_until(struct io *io, short events, int64_t begin, int64_t until)
@@ -247,10 +247,11 @@ io_await_acknowledged(struct io *io)
 		if (left > 0 && now >= until)
 			return set_error(io, IO_WRITE_TIMEOUT);
 		/*
-		 * Even if no event is requested, poll reports a reset and the
-		 * end of a relay. Call poll after counting. If a relay dies,
-		 * the bytes that it has not read are discarded, and the count
-		 * is 0 although no client has acknowledged them.
+		 * poll reports a reset and the end of a relay even if no event
+		 * is requested. Call poll after counting. If a relay dies, the
+		 * kernel discards the bytes that the relay has not read. The
+		 * count is then 0 although the client has not acknowledged
+		 * these bytes.
 		 */
 		result = poll_until(io, 0, begin,
 		    left == 0              ? now :
@@ -265,8 +266,8 @@ io_await_acknowledged(struct io *io)
 }
 
 /*
- * Reads one to most bytes and appends them to the input buffer. Returns 0, or
- * -1 with io->error set.
+ * Reads at least one and at most `most` bytes, and appends them to the input
+ * buffer. Returns 0, or -1 with io->error set.
  */
 static int
 fill(struct io *io, int64_t until, size_t most)
@@ -284,8 +285,8 @@ fill(struct io *io, int64_t until, size_t most)
 		ssize_t n;
 
 		/*
-		 * Check the time here, too: if recv always finds input, poll is
-		 * never called.
+		 * Check the time here, too, because poll is not called as long
+		 * as recv finds input.
 		 */
 		if (clock_ms() >= until)
 			return set_error(io, IO_TIMEOUT);

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * Bytes of input that may wait unread. What a client pipelines after the login
- * must fit, because the session gets it in one message.
+ * Bytes of the input buffer. The commands that a client pipelines after the
+ * login must fit, because the session gets them in one message.
  */
 #define IO_IN 1024
 /*
@@ -22,15 +22,16 @@ enum io_error {
 	IO_CLOSED,        /* the peer has closed or reset the connection */
 	IO_TIMEOUT,       /* the peer has not sent its input in time */
 	IO_WRITE_TIMEOUT, /* the peer has not taken the output in time */
-	IO_TAKEN_OVER,    /* idle when a takeover request came */
+	IO_TAKEN_OVER,    /* a takeover request came while the peer was idle */
 	IO_FAILED,        /* any other error */
 };
 
 struct io {
 	int fd;
 	/*
-	 * Everything must end by this time, in ms of CLOCK_MONOTONIC. If it is
-	 * 0, the two timeouts apply instead.
+	 * The time by which every read and write must end, in ms of
+	 * CLOCK_MONOTONIC. If the deadline is 0, the next two fields apply in
+	 * its place.
 	 */
 	int64_t deadline;
 	int64_t idle;          /* timeout for one line of input, in ms */
@@ -48,11 +49,11 @@ struct io {
 	/* io_exact reads no more from the socket than its caller asks for */
 	bool no_read_ahead;
 	/*
-	 * The first error stays: after it nothing more is read, returned or
-	 * written.
+	 * The first error. It stays set, and after it nothing is read, returned
+	 * or written any more.
 	 */
 	enum io_error error;
-	/* Bytes of the line that io_line read last, with its end. */
+	/* Bytes of the line that io_line read last, including the line end. */
 	uint64_t line_size;
 	size_t in_at, in_end, out_end;
 	char in[IO_IN];
@@ -65,8 +66,8 @@ struct io {
 #define IO_LINE_LONG (-2)
 
 /*
- * Initializes *io for the connected socket fd. Everything must end by the
- * deadline, in ms of CLOCK_MONOTONIC.
+ * Initializes *io for the connected socket fd. Every read and write must end by
+ * the deadline, in ms of CLOCK_MONOTONIC.
  */
 void io_init(struct io *io, int fd, int64_t deadline);
 
@@ -77,8 +78,9 @@ void io_init(struct io *io, int fd, int64_t deadline);
 void io_limits(struct io *io, int64_t idle, int64_t write_timeout);
 
 /*
- * From now on ends the connection if takeover becomes readable while the peer
- * has been idle for at least idle ms. Does not close takeover.
+ * From now on, ends the connection if the descriptor `takeover` becomes
+ * readable and the peer has been idle for at least `idle` ms. Does not close
+ * the descriptor.
  */
 void io_allow_takeover(struct io *io, int takeover, int64_t idle);
 
@@ -92,17 +94,17 @@ void io_switch(struct io *io, int fd);
 void io_prime(struct io *io, const void *data, size_t n);
 
 /*
- * Returns the number of bytes that were read but not used, and stores their
- * address, valid until the next read.
+ * Returns the number of bytes that were read from the socket but not used.
+ * Stores their address in *data; the address is valid until the next read.
  */
 size_t io_unread(const struct io *io, const char **data);
 
 /*
- * Reads a line that ends in LF or CRLF into line[size], without its end and
- * with a NUL after it. Returns the length of the line, in which a NUL counts
- * like any byte. Returns IO_LINE_LONG if the line with its end has more than
- * size bytes, or IO_LINE_ERROR. Sends waiting output first, unless a whole line
- * is buffered.
+ * Reads a line that ends in LF or CRLF. Stores it in line[size], with a NUL in
+ * place of the line end. Returns the length of the line; a NUL in the line
+ * counts like any byte. Returns IO_LINE_LONG if the line, including its end,
+ * has more than size bytes. Returns IO_LINE_ERROR after an error. Sends waiting
+ * output first, unless a whole line is buffered.
  */
 int io_line(struct io *io, char *line, size_t size);
 
@@ -110,8 +112,8 @@ int io_line(struct io *io, char *line, size_t size);
 int io_exact(struct io *io, void *data, size_t n);
 
 /*
- * Appends n bytes to the output and sends it whenever the buffer is full. Sets
- * io->error if that fails.
+ * Appends n bytes to the output buffer, and sends the buffer whenever it is
+ * full. Sets io->error if the sending fails.
  */
 void io_write(struct io *io, const void *data, size_t n);
 
@@ -121,8 +123,8 @@ void io_printf(struct io *io, const char *format, ...)
 
 /*
  * Returns the address of free space for at least need bytes of output (need <=
- * IO_OUT), and stores the size of this space in *room. The caller writes to it,
- * then calls io_advance.
+ * IO_OUT), and stores the size of this space in *room. The caller writes to
+ * this space, then calls io_advance.
  */
 char *io_reserve(struct io *io, size_t need, size_t *room);
 
@@ -136,23 +138,25 @@ int io_flush(struct io *io);
 
 /*
  * Sends waiting output, then waits until the peer's kernel has acknowledged all
- * of it. On a socket pair, waits until the other end has read it. The write
- * timeout restarts each time fewer bytes are outstanding. A peer that has ended
- * only its own direction still counts as connected. Returns 0, or -1 with
- * io->error set. If the kernel cannot count the outstanding bytes, returns 0.
+ * output. On a socket pair, waits until the other end has read all output. The
+ * write timeout restarts each time fewer bytes are outstanding. A peer that has
+ * ended only its own direction still counts as connected. Returns 0, or -1 with
+ * io->error set. Also returns 0 if the kernel cannot count the outstanding
+ * bytes.
  */
 int io_await_acknowledged(struct io *io);
 
 /*
  * If io->error is IO_TIMEOUT, sends n bytes nevertheless and ends our direction
- * of the connection. Otherwise does nothing. io->error stays as it is.
+ * of the connection. Does nothing for any other value. Does not change
+ * io->error.
  */
 void io_answer_timeout(struct io *io, const void *data, size_t n);
 
 /*
- * Sends waiting output, ends our direction of the connection, and for at most
- * two seconds discards what the peer still sends. Otherwise unread input would
- * make close reset the connection, and the answer could be lost.
+ * Sends waiting output and ends our direction of the connection. Then reads and
+ * discards what the peer still sends, for at most two seconds. If input stayed
+ * unread, close would reset the connection, and the answer could be lost.
  */
 void io_linger(struct io *io);
 

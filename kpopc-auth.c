@@ -1,11 +1,11 @@
 /*
  * Logs in with AUTH GSSAPI, and starts a process for the security layer.
  *
- * Runs as the caller, partly in a process between the connection and the rest
- * of kpopc. The server is trusted only after GSSAPI has verified the proof of
- * its identity. The offer of layers, which GSSAPI protects, is then known to
- * come from the server. Everything before that proof, and the answer to AUTH,
- * may come from an attacker.
+ * Runs as the caller. run_gss_layer runs in a process between the connection
+ * and the rest of kpopc. The server is trusted only after GSSAPI has verified
+ * the proof of the server's identity. After that the offer of layers is
+ * trusted, because GSSAPI protects it. All bytes before the proof, and the
+ * answer to AUTH, may come from an attacker.
  */
 #include "config.h"
 
@@ -74,15 +74,15 @@ prepare_dialogue(struct dialogue *d, const struct options *o)
 }
 
 /*
- * Sends a token of n bytes and reads the next one into d. Returns NULL, or the
- * answer if it is not a token.
+ * Sends a token of n bytes, and reads the server's next token into d. Returns
+ * NULL. If the server's answer is not a token, returns the answer.
  */
 static const char *
 trade(const struct conn *c, struct dialogue *d, const void *token, size_t n)
 {
 	/*
-	 * The token may have any size, because it contains the ticket; the
-	 * server decides what is too large.
+	 * Do not limit the token, which contains the ticket. The server decides
+	 * whether it is too large.
 	 */
 	const size_t size = 4 * ((n + 2) / 3) + 1;
 	char *text = malloc(size);
@@ -102,8 +102,8 @@ trade(const struct conn *c, struct dialogue *d, const void *token, size_t n)
 
 /*
  * Exchanges the tokens that establish the GSSAPI context. Returns NULL after
- * the server has proven its identity and sent its offer of layers, or the
- * server's refusal.
+ * the server has proven its identity and sent its offer of layers. If the
+ * server refuses, returns the refusal.
  */
 static const char *
 establish_context(const struct conn *c, struct dialogue *d)
@@ -143,10 +143,10 @@ establish_context(const struct conn *c, struct dialogue *d)
 }
 
 /*
- * Chooses one of the layers that the server offers, and returns it. Inside TLS
- * no layer is needed, because the server's certificate was verified. Outside
- * TLS, "no layer" is chosen only if the options permit cleartext. Ends the
- * process if no offered layer can be used.
+ * Returns the layer to use, one of those that the server offers. Inside TLS no
+ * layer is needed, because the server's certificate was verified. Outside TLS,
+ * RELAY_GSS_NONE is chosen only if the options permit cleartext. Ends the
+ * process if none of the offered layers can be used.
  */
 static unsigned
 pick_layer(const struct conn *c, const struct options *o, unsigned offered)
@@ -242,8 +242,8 @@ auth_login(struct conn *c, const struct options *o, const char *user)
 			answer = send_choice(c, o, &d, user);
 	}
 	/*
-	 * "+OK" is accepted only after the proof; otherwise an attacker could
-	 * skip the proof and the layer by sending "+OK".
+	 * Accept "+OK" only after the server's proof. Otherwise an attacker
+	 * could send "+OK" and so avoid the proof and the layer.
 	 */
 	if (!answer_is_refusal(answer) && !(finished && answer_is_good(answer)))
 		errx(EXIT_REFUSED, "the server ended AUTH %s: %s",
@@ -251,7 +251,7 @@ auth_login(struct conn *c, const struct options *o, const char *user)
 			       "before it had proven its identity",
 		    answer_printable(answer, TEXT_MAX));
 	conn_answer_program(answer_printable(answer, TEXT_MAX));
-	/* Do not try again: the server would refuse the same ticket again. */
+	/* Do not try again, because the server would refuse the same ticket. */
 	if (!answer_is_good(answer))
 		answer_give_up(answer);
 	if (d.layer != RELAY_GSS_NONE)

@@ -1,6 +1,6 @@
 /*
- * Reads and writes lines: those of the server, and those of the program that
- * uses kpopc through its standard input and output.
+ * Reads and writes the lines of the server, and the lines of the program that
+ * uses kpopc through kpopc's standard input and output.
  *
  * Runs as the caller. The server is not trusted: its lines are bounded, and the
  * exchange before the session has a time limit.
@@ -22,8 +22,8 @@
 #include "process.h"
 
 /*
- * More than the server's own limit (30 seconds), so that the server's reason
- * can arrive.
+ * More than the server's login deadline (30 seconds), so that the server's
+ * reason for the end can arrive.
  */
 #define EXCHANGE_SECONDS 35
 
@@ -45,8 +45,8 @@ conn_limit_time(void)
 	sigset_t alarms;
 
 	/*
-	 * kpopc may have been started with SIGALRM blocked, in which case there
-	 * would be no limit.
+	 * Unblock SIGALRM, because the program that started kpopc may have
+	 * blocked it.
 	 */
 	sigemptyset(&alarms);
 	sigaddset(&alarms, SIGALRM);
@@ -62,9 +62,9 @@ conn_unlimit_time(void)
 }
 
 /*
- * Returns true if the last call on fd can be tried again. Waits until fd is
- * ready if necessary, because another process that shares fd may have made it
- * non-blocking.
+ * Returns true if the last call on fd can be tried again. If the call failed
+ * with EAGAIN, waits until fd is ready: another process that shares fd may have
+ * made it non-blocking.
  */
 static bool
 wait_to_retry(int fd, short events)
@@ -79,9 +79,9 @@ wait_to_retry(int fd, short events)
 
 /*
  * Reads one line into text[LINE_MOST] without its end. Reads byte by byte,
- * because what follows the line may be for another process. name names the line
- * in an error. Returns false if fd ends first; text then contains the part of
- * the line that has come.
+ * because the bytes after the line may be for another process. An error message
+ * describes the line by `name`. Returns false if fd ends before the line does;
+ * text then contains the part of the line that has come.
  */
 static bool
 read_line(int fd, char *text, const char *name)
@@ -154,7 +154,8 @@ conn_read_answer(const struct conn *c)
 	static char text[LINE_MOST];
 
 	/*
-	 * A line without an end is not a good answer, but it can be a refusal.
+	 * A line without an end is not accepted as an answer, unless it is a
+	 * refusal.
 	 */
 	if (!read_line(c->fd, text, "a line of the server") &&
 	    !answer_is_refusal(text))
@@ -181,7 +182,7 @@ conn_read_refusal(int fd)
 	static char text[TEXT_MAX] = "-";
 	size_t n = 1;
 
-	/* Otherwise the server might wait for more input. */
+	/* Shut down, because otherwise the server might wait for more input. */
 	shutdown(fd, SHUT_WR);
 	while (n < sizeof(text) - 1 && read(fd, &text[n], 1) == 1 &&
 	    text[n] != '\n') {
@@ -209,7 +210,7 @@ conn_add_layer(struct conn *c, const void *argument,
 		err(EXIT_REFUSED, "fork");
 	if (pid == 0) {
 		/*
-		 * This process must end with kpopc. Otherwise it would stay as
+		 * End this process when kpopc ends. Otherwise it would run as
 		 * long as the server keeps the connection open.
 		 */
 		if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1)

@@ -46,9 +46,7 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 	if (connect(fd, a->ai_addr, a->ai_addrlen) == -1) {
 		if (errno != EINPROGRESS)
 			return -1;
-		/*
-		 * SIGSTOP and SIGCONT interrupt poll, which is not a timeout.
-		 */
+		/* SIGSTOP and SIGCONT interrupt poll; wait again. */
 		while ((n = poll(&p, 1, seconds * 1000)) == -1 &&
 		    errno == EINTR)
 			;
@@ -67,9 +65,10 @@ connect_within(int fd, const struct addrinfo *a, int seconds)
 /*
  * Makes the kernel probe a server that has sent nothing for a minute. If the
  * server does not reply for another minute, the kernel ends the connection.
- * Otherwise kpopc would wait forever for a server that has disappeared. There
- * is no limit on the server's time for an answer, because a long removal may
- * precede it. A failure is ignored, because everything else still works.
+ * Without the probes kpopc would wait forever for a server that has
+ * disappeared. The server may take any time for an answer, because it may have
+ * to finish a long removal first. A failure is ignored, because everything else
+ * still works.
  */
 static void
 watch_server(int fd)

@@ -1,10 +1,10 @@
 /*
  * Follows the POP3 dialogue in the tunnel, to find the exit status.
  *
- * Runs as the caller. kpopc reports if the server refused the login or if the
- * answers ended too early, because the program that uses kpopc might not. The
- * server's bytes may be an attacker's, so only the beginning of a line is kept,
- * and a refusal is printed encoded.
+ * Runs as the caller. kpopc reports a refused login, and answers that end too
+ * early, because the program that uses kpopc might not report them. The
+ * server's bytes may come from an attacker, so only the beginning of a line is
+ * kept, and a refusal is printed encoded.
  */
 #include "config.h"
 
@@ -16,8 +16,8 @@
 #include "kpopc.h"
 
 /*
- * The number of bits in login.ends. Of the commands that wait for an answer,
- * only this many are watched.
+ * The number of bits in login.ends. At most this many commands without an
+ * answer can be watched.
  */
 #define WATCHED 64
 
@@ -33,24 +33,26 @@ struct lines {
  * "+" or "-ERR".
  */
 static struct {
-	/* A command that ends the login was answered with "+OK" */
+	/* a command that ends the login was answered with "+OK" */
 	bool done;
 	/*
-	 * Lines of the program without an answer. The greeting counts as the
-	 * answer to one more line.
+	 * The number of lines of the program that have no answer yet. Before
+	 * the greeting it is one higher, because the greeting looks like an
+	 * answer.
 	 */
 	uint64_t waiting;
 	/*
-	 * A bit for each of the first WATCHED of these lines, the lowest bit
-	 * for the first line. The bit is set if the line is a command that can
-	 * end the login.
+	 * One bit for each of these lines, up to WATCHED; the lowest bit is for
+	 * the first line. The bit is set if the line is a command that can end
+	 * the login.
 	 */
 	uint64_t ends;
 	const char *name; /* of the last such command */
 	bool is_refused;  /* the last answer was "-ERR" */
 	/*
-	 * The "-ERR" that began the latest series of refusals, because it
-	 * caused the others. It is "" if there was none.
+	 * The first "-ERR" of the last series of refusals, because the first
+	 * refusal has caused the others. It is "" if the server has refused
+	 * nothing.
 	 */
 	char refusal[TEXT_MAX];
 } login;
@@ -58,13 +60,13 @@ static struct {
 /* The session so far. */
 static struct {
 	bool quits; /* QUIT was the program's last line */
-	/* within an answer of several lines, whose "." has not come */
+	/* in an answer of several lines, before its "." */
 	bool in_list;
 } session;
 
 /*
- * Returns true if the first word of a line is this one. Servers ignore blanks
- * before it.
+ * Returns true if `word` is the first word of the line. Ignores blanks before
+ * the word, as servers do.
  */
 static bool
 is_command(const char *line, const char *word)
@@ -101,10 +103,10 @@ count_answer(void)
 }
 
 /*
- * Follows a line of the session: an answer, or a further line of an answer. The
- * first further line is a header field or a line of a list, which does not look
- * like an answer. Later lines of a message may look like one, but in_list is
- * set then.
+ * Follows a line of the session: the first line of an answer, or a further
+ * line. The second line of an answer is a header field or a line of a list,
+ * which does not look like a new answer. After the second line in_list is set,
+ * so that later lines of a message may look like an answer.
  */
 static void
 follow_session(const char *line)
@@ -127,8 +129,8 @@ follow_answer(const char *line)
 		return;
 	}
 	/*
-	 * Further lines of an answer, for example capabilities, do not begin
-	 * like an answer.
+	 * Ignore further lines of an answer, for example capabilities. They do
+	 * not begin like an answer.
 	 */
 	if (*line != '+' && !answer_is_refusal(line))
 		return;

@@ -28,7 +28,9 @@
 static void
 print_krb_error(const struct ticket *t, const krb5_error *e)
 {
-	/* Larger codes are not defined, and the sum could overflow. */
+	/*
+	 * Larger codes are not defined, and with them the sum could overflow.
+	 */
 	krb5_error_code code = e->error <= PROTOCOL_CODES ?
 	    (krb5_error_code)(ERROR_TABLE_BASE_krb5 + (long)e->error) :
 	    (krb5_error_code)KRB5KRB_ERR_GENERIC;

@@ -2,10 +2,10 @@
  * Obeys the program on standard input until the login, and turns its USER and
  * PASS into AUTH.
  *
- * Runs as the caller. Before the server has proven its identity by its
- * certificate or by Kerberos, its bytes may be an attacker's. None of these
- * bytes reaches standard output, except the answer to AUTH, which is encoded by
- * vis(3). kpopc writes all other answers itself.
+ * Runs as the caller. Until the server has proven its identity by its
+ * certificate or by Kerberos, its bytes may come from an attacker. Of these
+ * bytes only the answer to AUTH reaches standard output, encoded by vis(3).
+ * kpopc writes all other answers itself.
  */
 #include "config.h"
 

@@ -1,9 +1,9 @@
 /*
  * Gets the client's ticket for the server, from a ccache or with a keytab.
  *
- * Runs as the caller, with the caller's tickets or keytab. libkrb5's error
- * texts may contain text of a KDC that has not proven its identity, so they are
- * printed encoded.
+ * Runs as the caller, with the caller's tickets or keytab. Error texts of
+ * libkrb5 may contain text from a KDC that has not proven its identity. So
+ * these texts are printed encoded.
  */
 #include "config.h"
 
@@ -69,7 +69,10 @@ give_up_plainly(const struct ticket *t, krb5_error_code problem,
 	give_up_with_hint(t->context, problem, what, "");
 }
 
-/* Returns the first principal of the keytab. name: the keytab's. */
+/*
+ * Returns the principal of the first key in the keytab. name is the name of the
+ * keytab.
+ */
 static krb5_principal
 first_principal(const struct ticket *t, krb5_keytab keytab, const char *name)
 {
@@ -141,9 +144,10 @@ tickets_of_keytab(const struct ticket *t, const struct options *o)
 }
 
 /*
- * Returns the ccache to use for the service, which GSSAPI would choose, too. In
- * a collection this is the ccache of the principal that .k5identity(5) names,
- * or else one of the service's realm. Otherwise it is the primary ccache.
+ * Returns the ccache to use for the service. GSSAPI would choose the same
+ * ccache. In a collection it is the ccache of the principal that .k5identity(5)
+ * names for the service, or else a ccache of the service's realm. In all other
+ * cases it is the primary ccache.
  */
 static krb5_ccache
 choose_cache(const struct ticket *t, krb5_principal service)
@@ -154,7 +158,7 @@ choose_cache(const struct ticket *t, krb5_principal service)
 	    krb5_cc_select(t->context, service, &cache, &chosen);
 
 	/*
-	 * If chosen is set, this error means that the chosen principal has no
+	 * If `chosen` is set, the error means that the chosen principal has no
 	 * tickets.
 	 */
 	if (problem == KRB5_CC_NOTFOUND && chosen == NULL)
@@ -165,8 +169,8 @@ choose_cache(const struct ticket *t, krb5_principal service)
 }
 
 /*
- * Returns the ccache to use for the service, and stores the principal whose
- * tickets are in it.
+ * Returns the ccache to use for the service. Stores in *client the principal of
+ * the tickets in this ccache.
  */
 static krb5_ccache
 open_cache(const struct ticket *t, const struct options *o,

@@ -2,9 +2,9 @@
  * Copies standard input to the connection and the connection to standard
  * output.
  *
- * Runs as the caller. The bytes pass unchanged. They may be an attacker's:
- * before the login in any case, and after it if there is neither TLS nor a
- * layer.
+ * Runs as the caller. The bytes pass unchanged. Before the login, bytes may
+ * come from an attacker. After the login, they may come from an attacker only
+ * if the connection has neither TLS nor a layer.
  */
 #include "config.h"
 
@@ -24,8 +24,8 @@
 /* One direction. */
 struct way {
 	int from, to;
-	size_t at, end; /* of the bytes in data that are not written yet */
-	bool open;      /* more may come */
+	size_t at, end; /* data[at] to data[end - 1] are to be written */
+	bool open;      /* more input may come */
 	/* Gets all bytes that were read. */
 	void (*follow)(const char *data, size_t n);
 	char data[65536];
@@ -84,8 +84,9 @@ move(struct way *w)
 }
 
 /*
- * Prints which end of the way failed, and ends the process. If there are bytes
- * to write, writing failed, otherwise reading.
+ * Prints which end of the way failed, and ends the process. If the buffer has
+ * bytes to write, the writing failed. If the buffer is empty, the reading
+ * failed.
  */
 _Noreturn static void
 break_off(const struct way *w)
@@ -102,11 +103,11 @@ break_off(const struct way *w)
 }
 
 /*
- * Stops sending, because a write to the server failed. What the server has sent
- * is still read. Returns 0 if the server had closed the connection (EPIPE),
- * otherwise errno. The caller must keep this errno, because the later end of
- * the server's bytes looks like a normal end. Ends the process if reading
- * standard input failed.
+ * Stops sending, because a write to the server failed. kpopc still reads what
+ * the server has sent. Returns 0 if the server had closed the connection
+ * (EPIPE), otherwise errno. The caller must keep this errno, because after it
+ * the server's bytes seem to end normally. Ends the process if reading standard
+ * input failed.
  */
 static int
 give_up_sending(struct way *up)
@@ -123,15 +124,16 @@ give_up_sending(struct way *up)
 /*
  * Waits until a way can continue. Returns what poll returns.
  *
- * has_ended: standard input has ended. Then kpopc shuts down its direction of
- * the connection, unless *is_shut is set already. It does so at once, but after
- * QUIT only if the server sends nothing for QUIT_SECONDS. Some servers end the
- * whole connection at the end of the client's TLS (RFC 5246 section 7.2.1), and
- * answers would be lost. After QUIT a server closes the connection anyway.
+ * has_ended: standard input has ended. In this case kpopc shuts down its
+ * direction of the connection, unless *is_shut is set already. It does so at
+ * once, unless QUIT was sent. Some servers end the whole connection when the
+ * client ends TLS (RFC 5246 section 7.2.1), and answers would be lost. After
+ * QUIT a server closes the connection anyway, so kpopc shuts down only if the
+ * server sends nothing for QUIT_SECONDS.
  *
  * Ends the process if a server has answered QUIT and sends nothing for
- * QUIT_SECONDS after the shutdown. is_full: standard output blocks. Then the
- * wait has no limit.
+ * QUIT_SECONDS after the shutdown. is_full: standard output blocks. In this
+ * case the wait has no time limit.
  */
 static int
 wait_for_ways(int fd, struct pollfd p[2], bool has_ended, bool is_full,

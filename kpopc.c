@@ -4,9 +4,10 @@
  *
  * Runs as the caller, with the caller's tickets or keytab. The server is not
  * trusted before it has proven its identity (mutual authentication), and
- * nothing that it sent before is printed unencoded. Afterwards the client is a
- * tunnel: the server's bytes go to standard output as they are. Without TLS and
- * without a layer an attacker on the network can change them.
+ * nothing that it sent before is printed unencoded. After the login the client
+ * is a tunnel: the server's bytes go to standard output as they are. If the
+ * connection has neither TLS nor a layer, an attacker on the network can change
+ * these bytes.
  */
 #include "config.h"
 
@@ -113,8 +114,8 @@ main(int argc, char **argv)
 	read_options(&o, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	/*
-	 * Get the ticket before connecting; otherwise an error could seem to
-	 * come from the server.
+	 * Get the ticket before connecting, so that an error about the ticket
+	 * does not seem to come from the server.
 	 */
 	ticket_get(&ticket, &o);
 	if (o.pop3)

@@ -11,7 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define TEXT_MAX 500 /* most bytes of a text from the network that is printed */
+/* bytes of a text from the network that are printed, at most */
+#define TEXT_MAX 500
 /* Bytes of a buffer for a line. A SASL token of 64 KiB in base64 fits. */
 #define LINE_MOST 100000
 #define LINE_USER 255 /* bytes of a user's name */
@@ -76,8 +77,8 @@ struct conn {
 };
 
 /*
- * conn_limit_time ends the process with EXIT_REFUSED after 35 seconds, even if
- * bytes still come in. conn_unlimit_time cancels that.
+ * conn_limit_time makes the process end with EXIT_REFUSED after 35 seconds,
+ * even if bytes still come in. conn_unlimit_time removes this limit.
  */
 void conn_limit_time(void);
 void conn_unlimit_time(void);
@@ -87,13 +88,13 @@ void conn_write(int fd, const void *data, size_t n);
 
 /*
  * Returns the server's next line without its end, valid until the next call. If
- * the connection is closed before the line ends, ends the process, unless the
- * line is a refusal.
+ * the connection is closed before the line ends, returns the line if it is a
+ * refusal, and ends the process if it is not.
  */
 const char *conn_read_answer(const struct conn *c);
 
 /*
- * Writes text and a line end to the server. Returns its answer, as
+ * Writes text and a line end to the server. Returns the server's answer, as
  * conn_read_answer does.
  */
 const char *conn_ask(const struct conn *c, const char *text);
@@ -101,8 +102,8 @@ const char *conn_ask(const struct conn *c, const char *text);
 /*
  * Reads the line that a server has sent in place of the KPOP exchange. The
  * caller may have read the first byte of the line already. Returns the line,
- * valid until the next call, if it is a refusal. Otherwise returns NULL, at the
- * first byte that cannot belong to a refusal.
+ * valid until the next call, if it is a refusal. Stops reading at the first
+ * byte that cannot belong to a refusal, and returns NULL.
  */
 const char *conn_read_refusal(int fd);
 
@@ -190,8 +191,8 @@ bool follow_print_refusal(void);
 
 /*
  * Returns the name of a command without a complete answer, and stores the
- * resulting exit status in *status. Returns NULL if there is none. Call it
- * after the server has closed the connection.
+ * resulting exit status in *status. Returns NULL if all commands have their
+ * answers. Call it after the server has closed the connection.
  */
 const char *follow_unanswered(int *status);
 
@@ -200,8 +201,9 @@ const char *follow_unanswered(int *status);
 /*
  * Copies standard input to the connection and the connection to standard
  * output, and passes a copy of all bytes to kpopc-follow.c. Ends when the
- * server has closed the connection and all its bytes are written. Returns the
- * exit status, which is EXIT_REFUSED if the server refused the login.
+ * server has closed the connection and all bytes from the server are written.
+ * Returns the exit status, which is EXIT_REFUSED if the server refused the
+ * login.
  */
 int tunnel_run(int fd);
 

@@ -266,8 +266,10 @@ enter_jail(const char *user, const char *state)
 }
 
 /*
- * The arguments are CERTIFICATE KEY CIPHERS [USER STATE]. Without USER and
- * STATE, the process only tests whether the other three can be used.
+ * The arguments are CERTIFICATE KEY CIPHERS [USER STATE MISSING]. Without USER,
+ * STATE and MISSING, the process only tests whether the other three can be
+ * used. MISSING is a digit: the parts of the sandbox that main found missing
+ * (sandbox.h).
  */
 int
 main(int argc, char **argv)
@@ -276,7 +278,7 @@ main(int argc, char **argv)
 	SSL_CTX *context;
 	bool is_lost;
 
-	if (argc != 4 && argc != 6) {
+	if (argc != 4 && argc != 7) {
 		fprintf(stderr, "kpopd-tls: started by kpopd(8)\n");
 		return 1;
 	}
@@ -289,6 +291,7 @@ main(int argc, char **argv)
 		return 1;
 	if (argc == 4)
 		return 0;
+	sandbox_do_without((unsigned)(*argv[6] - '0'));
 	if (enter_jail(argv[4], argv[5]) == -1)
 		return 1;
 	t.on_established = log_handshake;

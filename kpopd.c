@@ -26,12 +26,12 @@
  *
  *	accept-limits.c accept-queue.c accept-socket.c accept-sources.c
  *	accept-stale.c accept-unable.c accept.c account.c address.c
- *	auth-keytab.c auth-krb5conf.c auth-start.c auth.c clock.c file.c
- *	kpopd-tls.c kpopd.c layer.c lock.c log.c mailboxes.c message.c
- *	monitor-watch.c monitor.c options-file.c options.c packet.c path.c
- *	preauth.c privsep.c process.c proxies.c
- *	recover-all.c relay-tls.c replay-cache.c resolve.c sandbox.c
- *	sasl.c session-setup.c state.c
+ *	auth-keytab.c auth-krb5conf.c auth-start.c auth.c clock.c
+ *	exposure.c file.c kpopd-tls.c kpopd.c layer.c lock.c log.c
+ *	login-defs.c mailboxes.c message.c monitor-watch.c monitor.c
+ *	options-file.c options.c packet.c path.c preauth.c privsep.c
+ *	process.c proxies.c recover-all.c relay-tls.c replay-cache.c
+ *	resolve.c sandbox.c sasl.c session-setup.c state.c
  */
 #include "config.h"
 
@@ -44,6 +44,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,13 +57,16 @@
 #include "accept.h"
 #include "account.h"
 #include "address.h"
+#include "auth-keytab.h"
 #include "auth-start.h"
 #include "clock.h"
+#include "exposure.h"
 #include "layer.h"
 #include "log.h"
 #include "monitor.h"
 #include "options.h"
 #include "recover-all.h"
+#include "sandbox.h"
 #include "state.h"
 
 /* What all connections share; read before the first. */
@@ -150,6 +154,24 @@ set_socket(const struct options *o)
 }
 
 /*
+ * Looks for what the kernel or a supervisor does not offer of the sandbox.
+ * Serves without it only with -S optional, and logs that.
+ */
+static void
+find_sandbox(struct options *o)
+{
+	char text[SANDBOX_TEXT];
+
+	o->sandbox.missing = sandbox_find_missing(text);
+	if (o->sandbox.missing == 0)
+		return;
+	if (!o->sandbox.is_optional)
+		options_refuse(o, text, ". Or serve without: -S optional");
+	log_event(LOG_WARNING, "sandbox", "error=\"%s\"", text);
+	sandbox_do_without(o->sandbox.missing);
+}
+
+/*
  * Checks the conditions for serving, and reads the pre-auth user's account and
  * krb5.conf, which serve all connections.
  */
@@ -163,6 +185,7 @@ prepare_server(struct server *s)
 		fatal("kpopd must be started as root");
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
+	find_sandbox(&s->o);
 	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
 		options_log_refusal("the pre-auth user cannot be used: ",
 		    refusal);
@@ -225,6 +248,24 @@ obey_hangup(void *self)
 }
 
 /*
+ * Warns if others than root can read the keytab or the TLS key: at the start of
+ * a listener, and before each connection.
+ */
+static void
+warn_of_exposure(const struct server *s, bool is_start)
+{
+	const struct exposure_place place = { .state = s->o.state,
+		.least_user = s->o.uids.least,
+		.is_start = is_start };
+	char path[PATH_MAX];
+
+	if (keytab_path(s->auth, s->o.keytab, path))
+		exposure_warn(&place, "keytab", path);
+	if (s->o.tls.when != TLS_NO)
+		exposure_warn(&place, "tls-key", s->o.tls.key);
+}
+
+/*
  * Becomes the monitor of the connection on descriptors 0 and 1; descriptor 2
  * is /dev/null.
  */
@@ -237,6 +278,7 @@ serve_connection(struct server *s)
 
 	m.deadline = clock_ms() + (int64_t)s->o.login * 1000;
 	set_socket(&s->o);
+	warn_of_exposure(s, false);
 	s->o.tls.works = s->o.tls.when != TLS_NO && layer_tls_works(&s->o);
 	/*
 	 * The peer's address is compared now, because the kernel discards it
@@ -244,6 +286,7 @@ serve_connection(struct server *s)
 	 */
 	m.is_proxied =
 	    s->o.proxies.count > 0 && proxies_include_peer(&s->o.proxies, 0);
+	unable_end();
 	monitor_run(&m);
 }
 
@@ -292,10 +335,10 @@ listen_for_clients(struct server *s)
 	if (dup2(2, 1) == -1)
 		fatal("dup2");
 	prepare_server(s);
+	warn_of_exposure(s, true);
 	/* Logs now what is wrong with the certificate and the cipher suites. */
 	if (s->o.tls.when != TLS_NO)
 		layer_tls_works(&s->o);
-	unable_end();
 	return accept_connections(&plan);
 }
 
@@ -305,7 +348,7 @@ main(int argc, char **argv)
 	static struct server s;
 	struct stat st;
 	struct address_text peer;
-	bool by_hand, listens, is_mistaken;
+	bool by_hand, listens;
 
 	/*
 	 * If descriptor 0 was closed, descriptor 2 may still be the client's
@@ -322,16 +365,18 @@ main(int argc, char **argv)
 	if (listens && !stale_follow_parent())
 		return 0;
 	if (!by_hand)
-		unable_begin(listens);
-	is_mistaken = !options_read(&s.o, argc, argv, by_hand);
-	if (s.o.tls.when == TLS_IMMEDIATE)
-		unable_quiet();
-	if (is_mistaken)
+		unable_begin(&s.o, listens);
+	if (!options_read(&s.o, argc, argv, by_hand))
 		options_refuse_mistake(&s.o);
 	if (s.o.recover && geteuid() != 0)
 		options_refuse(&s.o, "--recover needs root", "");
-	if (s.o.recover)
+	if (s.o.recover && listens)
+		options_refuse(&s.o, "--recover serves no client", "");
+	if (s.o.recover) {
+		unable_end();
+		find_sandbox(&s.o);
 		return recover_all(&s.o);
+	}
 	if (listens)
 		return listen_for_clients(&s);
 	if (by_hand || address_write_peer(0, &peer) == -1) {
@@ -351,7 +396,6 @@ main(int argc, char **argv)
 	}
 	log_peer(peer.text);
 	prepare_server(&s);
-	unable_end();
 	serve_connection(&s);
 	return 0;
 }

@@ -2,12 +2,12 @@
  * Starts the processes between the client and the session: kpopd-tls, and the
  * relay of a GSSAPI layer.
  *
- * Runs as root: in main and the listener, which try TLS, and in the monitor,
- * which starts the layer that the pre-auth process asks for. It also runs in
- * the new process, until that process drops root's rights. Each layer has a
- * process of its own, which gets the client's socket. The pre-auth process,
- * later the session, has one end of a socket pair and speaks cleartext POP3. So
- * the TLS key, the service's key and the mail are in three processes.
+ * Runs as root. main and the listener try TLS; the monitor starts the layer
+ * that the pre-auth process asks for. The new process also runs this code until
+ * it drops root's rights. Each layer has its own process, which gets the
+ * client's socket. The pre-auth process, and later the session, has one end of
+ * a socket pair and speaks cleartext POP3. So the TLS key, the service's key
+ * and the mail are in three processes.
  */
 #include "config.h"
 
@@ -23,6 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "accept-unable.h"
 #include "layer.h"
 #include "log.h"
 #include "message.h"
@@ -81,8 +82,8 @@ describe_files(const struct options *o, char text[FINGERPRINT])
 }
 
 /*
- * Has kpopd-tls try certificate, key and cipher suites. Returns true if they
- * work; otherwise kpopd-tls has logged why not.
+ * Starts kpopd-tls to try certificate, key and cipher suites. Returns true if
+ * they work. If they do not work, kpopd-tls has logged the reason.
  */
 static bool
 try_certificate(const struct options *o)
@@ -93,6 +94,7 @@ try_certificate(const struct options *o)
 	if (pid == -1)
 		fatal("fork");
 	if (pid == 0) {
+		unable_end(); /* kpopd can serve without TLS */
 		execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key,
 		    o->tls.ciphers, (char *)NULL);
 		fatal("starting " KPOPD_TLS);
@@ -127,8 +129,8 @@ layer_tls_works(const struct options *o)
 	privsep_make_jail(o->state, "tls");
 	/*
 	 * Two processes may write at the same time, but both write the same
-	 * text. If only a part of the text is written, the next process tries
-	 * the certificate again.
+	 * text. If only a part of the text gets into the file, the next process
+	 * tries the certificate again.
 	 */
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
 	    0600);
@@ -143,9 +145,11 @@ layer_tls_works(const struct options *o)
 _Noreturn static void
 exec_tls(const struct options *o, int cleartext, int channel)
 {
+	const char missing[] = { (char)('0' + o->sandbox.missing), '\0' };
+
 	set_descriptors(0, cleartext, channel);
 	execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key,
-	    o->tls.ciphers, o->tls.user, o->state, (char *)NULL);
+	    o->tls.ciphers, o->tls.user, o->state, missing, (char *)NULL);
 	fatal("starting " KPOPD_TLS);
 }
 
@@ -171,8 +175,7 @@ share_configuration(const char *state)
 	if (link(from, temporary) == -1 || rename(temporary, to) == -1)
 		fatal("sharing krb5.conf with the relay");
 	/*
-	 * If both names already were links to one file, rename has done
-	 * nothing.
+	 * If both names were links to the same file, rename has done nothing.
 	 */
 	unlink(temporary);
 }
@@ -202,8 +205,8 @@ make_cleartext_pair(int ends[2])
 }
 
 /*
- * Replaces the client's socket in this process by the cleartext side, whose
- * other end the layer's process has.
+ * Replaces the client's socket in this process by this process's end of the
+ * cleartext side. The layer's process has the other end.
  */
 static void
 take_cleartext_side(const int cleartext[2])
@@ -229,8 +232,8 @@ layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
 		exec_tls(o, cleartext[1], channel);
 	take_cleartext_side(cleartext);
 	/*
-	 * If this fails, the pre-auth process has ended, and the next event is
-	 * its end.
+	 * If this fails, the pre-auth process has ended, and the next event
+	 * reports that end.
 	 */
 	message_answer(watch_channel(w, ROLE_PREAUTH), 0);
 	return 0;
@@ -249,8 +252,9 @@ layer_start_gssapi(const struct options *o, const struct account *preauth,
 	packet_make_channel(handoff);
 	if (watch_fork(w, ROLE_RELAY, deadline, &channel)) {
 		/*
-		 * Close the relay's copies of the other ends. Otherwise the
-		 * relay would not see when these ends are closed.
+		 * Close the relay's copies of the monitor's ends. As long as
+		 * the relay has such a copy, it does not notice that the other
+		 * processes have closed these ends.
 		 */
 		close(cleartext[0]);
 		close(handoff[0]);

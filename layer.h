@@ -18,18 +18,18 @@ struct layers {
 
 /*
  * Root: returns true if kpopd-tls can use the certificate, its key and the
- * cipher suites. Has kpopd-tls try them, unless they have not changed since the
- * last successful trial. Ends the process if OpenSSL does not have one of the
- * suites.
+ * cipher suites. Starts kpopd-tls to try them. Returns true without a trial if
+ * they have not changed since the last successful trial. Ends the process if
+ * the list contains a suite that OpenSSL does not have.
  */
 bool layer_tls_works(const struct options *o);
 
 /*
  * Monitor, root: starts kpopd-tls, or the relay of a GSSAPI layer, and answers
- * the pre-auth process, which has asked for it. After that, the monitor's
- * descriptors 0 and 1 are the cleartext side. The layer's process is killed at
- * the deadline (absolute, ms of CLOCK_MONOTONIC). Returns 0, or -1 if the
- * pre-auth process must not ask for this now.
+ * the request of the pre-auth process. Afterwards the monitor's descriptors 0
+ * and 1 are the cleartext side. The layer's process is killed at the deadline
+ * (absolute, ms of CLOCK_MONOTONIC). Returns 0, or -1 if the pre-auth process
+ * may not send this request now.
  */
 int layer_start_tls(const struct options *o, struct layers *l, struct watch *w,
     int64_t deadline);

@@ -1,13 +1,13 @@
 /*
- * Obeys the verbs of a session: makes and removes the dotlock, and keeps the
- * locks that outlive the session.
+ * Obeys the requests (verbs) of a session: makes and removes the dotlock, and
+ * keeps the locks that must outlive the session.
  *
  * Runs in the broker, as the owner of the mailbox, with the spool's group if
  * only that group may write to the directory. On Debian this directory is
- * root:mail 2775, and mailboxes are often 0660 user:mail. A session with that
- * group could read the mail of all users. The broker has the group, but gets no
- * byte from the client. It gets only the path of one mailbox and verbs of one
- * byte from its session.
+ * root:mail 2775, and mailboxes are often 0660 user:mail. If a session had that
+ * group, it could read the mail of all users. The broker has the group, but
+ * gets no byte from the client. It gets only the path of one mailbox, and verbs
+ * of one byte from the session.
  */
 #include "config.h"
 
@@ -21,7 +21,10 @@
 
 #include "lock-broker.h"
 
-/* Between two touches of the dotlock; see TOUCHED_SECONDS of lock-dotlock.c */
+/*
+ * How often the broker sets the dotlock's time (TOUCHED_SECONDS of
+ * lock-dotlock.c)
+ */
 #define TOUCH_MS 60000
 
 void
@@ -46,8 +49,8 @@ is_users_file(int fd)
 }
 
 /*
- * Closes the kept files, which unlocks them if the session and its recovery
- * have ended.
+ * Closes the kept files. That releases their locks if the session and the
+ * recovery have ended.
  */
 static void
 close_kept(struct lock_kept *k)
@@ -60,8 +63,8 @@ close_kept(struct lock_kept *k)
 }
 
 /*
- * Keeps these two open files, the spool and the session lock, in place of those
- * kept before. Returns 0, or EINVAL if it does not keep them.
+ * Keeps these two open files, the spool and the session lock, in place of
+ * earlier ones. Returns 0, or EINVAL if it does not keep the files.
  */
 static unsigned char
 keep_files(struct lock_kept *k, const int *fds, int n)
@@ -75,8 +78,8 @@ keep_files(struct lock_kept *k, const int *fds, int n)
 }
 
 /*
- * Obeys a verb. Closes the descriptors unless it keeps them. Returns the
- * answer: 0 or an errno.
+ * Obeys a verb. Closes descriptors that it does not keep. Returns the answer: 0
+ * or an errno.
  */
 static unsigned char
 serve_verb(struct lock_kept *k, char verb, const int *fds, int n)
@@ -155,8 +158,8 @@ lock_broker(struct lock_kept *k, int channel)
 		if (ready == 0 || (ready == -1 && errno == EINTR))
 			continue;
 		/*
-		 * After this return the caller ends the channel; otherwise the
-		 * session would wait for an answer forever.
+		 * The session may wait for an answer. The caller shuts the
+		 * channel down, which ends that wait.
 		 */
 		if ((n = receive_verb(channel, &verb, fds)) == -1)
 			return;

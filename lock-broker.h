@@ -1,4 +1,4 @@
-/* The verbs and the locks of the broker: see lock-broker.c. */
+/* The broker's locks, and the requests that it obeys: see lock-broker.c. */
 #ifndef LOCK_BROKER_H
 #define LOCK_BROKER_H
 
@@ -13,16 +13,18 @@ struct lock_kept {
 };
 
 /*
- * Broker, before it is confined: fills *k. If the plan has a dotlock but none
- * can be made, logs reason, or errno's text if reason is NULL.
+ * Broker, before it is confined: fills *k. If the plan has a dotlock but no
+ * dotlock can be made, logs the text `reason`. If reason is NULL, logs errno's
+ * text.
  */
 void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan,
     const char *path, const char *reason);
 
 /*
- * Broker: obeys the verbs from the other end of the channel, and touches the
- * dotlock every minute. Returns when the other end is closed or sends a packet
- * that is not a verb. Does not release the locks in *k.
+ * Broker: obeys the session's requests (enum lock_verb) on the channel, and
+ * sets the dotlock's time every minute. Returns when the session's end of the
+ * channel is closed, or when a packet is not a valid request. Does not release
+ * the locks in *k.
  */
 void lock_broker(struct lock_kept *k, int channel);
 

@@ -1,22 +1,22 @@
 /*
  * Makes, refreshes and removes the dotlock of one mailbox, and removes stale
- * ones.
+ * dotlocks.
  *
  * Runs in the broker, as the owner of the mailbox, with the spool's group if
  * only that group may write to the directory (lock-broker.c).
  *
- * The file at a dotlock's name is not always a lock: a user named alice.lock
- * has a mailbox there. So a file is removed only if it is small and stale and
- * contains only what programs write into locks. It must also belong to root,
- * the user or a system account. kpopd does not use liblockfile, which checks
- * only whether the file is stale. It makes the dotlock with O_EXCL, which NFS
- * supports since version 3.
+ * A file with a dotlock's name is not always a lock: the mailbox of a user
+ * named alice.lock has the name of alice's dotlock. So kpopd removes a file
+ * only if it is small and stale and contains only what programs write into
+ * locks. The file must also belong to root, the user or a system account. kpopd
+ * does not use liblockfile, which checks only whether the file is stale. kpopd
+ * makes the dotlock with O_EXCL, which NFS supports since version 3.
  *
  * A pid means nothing on another host, after a reboot or in another PID
  * namespace. So the second line of kpopd's dotlocks contains host, boot and
  * namespace. Other programs do not read that line. After a process has ended,
- * another one may get its pid. So the broker also holds a kernel lock on each
- * dotlock that has a second line. The kernel lock ends with the broker.
+ * another process may get the same pid. So the broker also holds a kernel lock
+ * on each dotlock that has a second line. The kernel lock ends with the broker.
  */
 #include "config.h"
 
@@ -43,8 +43,8 @@
 /* Programs consider a lock stale if it was not touched for five minutes. */
 #define STALE_SECONDS 300
 /*
- * A lock that was not touched for this long has missed two touches of its
- * broker (TOUCH_MS of lock-broker.c).
+ * A broker sets the time of its lock every TOUCH_MS (lock-broker.c). If the
+ * time is TOUCHED_SECONDS old, the broker has twice failed to set it.
  */
 #define TOUCHED_SECONDS 120
 #define BOOT_ID 36 /* characters of a UUID */
@@ -56,7 +56,7 @@ struct origin {
 	char space[21]; /* the inode of the PID namespace */
 };
 
-static struct origin here; /* of this process; host "": unknown */
+static struct origin here; /* of this process; unknown if host is "" */
 
 /*
  * Stores the origin of this process in `here`. Stores nothing if the host name
@@ -149,7 +149,8 @@ dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
 
 /*
  * Returns true if text may be what a program writes into a lock: nothing, a
- * pid, or a host name. Returns false if it begins like a mailbox, with "From ".
+ * pid, or a host name. Returns false if text begins like a mailbox, with "From
+ * ".
  */
 static bool
 is_lock_text(const char *text)
@@ -179,10 +180,10 @@ is_locked(int fd)
 }
 
 /*
- * Reads the file at name into text, but follows no symlink and waits for no
- * FIFO. The text is empty if the file cannot be opened, because mutt and
- * postfix make such locks. Stores in *held whether a process may hold a kernel
- * lock on the file. Returns 0, or -1 with errno.
+ * Reads the file at `name` into text. Follows no symlink and does not wait at a
+ * FIFO. Sets *held to true if a process may hold a kernel lock on the file. If
+ * the file cannot be opened, text becomes empty, because mutt and postfix make
+ * locks that kpopd cannot open. Returns 0, or -1 with errno.
  */
 static int
 read_lock(const char *name, struct stat *st, char text[LOCK_TEXT + 1],
@@ -223,10 +224,10 @@ why_no_lock(const struct stat *st, const char *text)
 }
 
 /*
- * Returns true if the file was last touched before this machine started, and
- * has missed two touches. The second condition protects the lock of another
- * host with the same name. If this machine has just started, that lock may be
- * older than this boot, too.
+ * Returns true if the file's time is before the boot of this machine, and at
+ * least TOUCHED_SECONDS ago. The second condition protects the lock of another
+ * host that has the same name as this host. If this machine has just started,
+ * the time of such a lock may also be before the boot.
  */
 static bool
 is_older_than_boot(const struct stat *st)
@@ -241,15 +242,15 @@ is_older_than_boot(const struct stat *st)
 /*
  * Returns true if the lock is stale.
  *
- * Another program's lock is stale if it is old and no process has the pid in
- * it. The pid alone does not decide, because it may be the pid of a process on
- * another host. kpopd's lock from another host or PID namespace is stale if it
- * is old. kpopd's lock from an earlier boot is stale if it is old, or older
- * than this boot.
+ * A lock of another program is stale if it is old and its pid is not the pid of
+ * a process. The pid alone does not decide, because it may be the pid of a
+ * process on another host. A lock of kpopd from another host or PID namespace
+ * is stale if it is old. A lock of kpopd from an earlier boot is stale if it is
+ * old, or if is_older_than_boot returns true.
  *
- * kpopd's lock from this boot and PID namespace is stale if no process has the
- * pid in it. If a process has the pid, it may be a later process. Then the lock
- * is stale if it is old and no process holds its kernel lock.
+ * A lock of kpopd from this boot and PID namespace is stale if its pid is not
+ * the pid of a process. If it is, the process may be a later one. In this case
+ * the lock is stale if it is old and no process holds the kernel lock.
  */
 static bool
 is_stale(const struct stat *st, const char *text, bool held)
@@ -291,7 +292,7 @@ log_obstacle_once(struct dotlock *d, const char *name, const char *why)
 }
 
 /*
- * Removes the file at name if it is a stale lock. Returns 0 if the caller can
+ * Removes the file at `name` if it is a stale lock. Returns 0 if the caller can
  * try to make the dotlock again. Returns -1 with EAGAIN if the file is a lock
  * that is not stale. Returns -1 with another errno if only an administrator can
  * remove the file.
@@ -320,8 +321,8 @@ remove_stale(struct dotlock *d, const char *name)
 		return -1;
 	}
 	/*
-	 * Meanwhile another program may have removed this lock and made its
-	 * own.
+	 * Meanwhile another program may have replaced this lock by its own
+	 * lock.
 	 */
 	if (lstat(name, &now) == -1 || now.st_dev != st.st_dev ||
 	    now.st_ino != st.st_ino)
@@ -333,9 +334,9 @@ remove_stale(struct dotlock *d, const char *name)
 }
 
 /*
- * Makes the dotlock. On a full disk it stays empty, because users must be able
- * to remove mail from that disk. Returns the dotlock's descriptor, or -1 with
- * errno.
+ * Makes the dotlock. If the disk is full, the dotlock stays empty; that is no
+ * error, because users must be able to remove mail from a full disk. Returns
+ * the dotlock's descriptor, or -1 with errno.
  */
 static int
 make_dotlock(const char *name)
@@ -350,8 +351,9 @@ make_dotlock(const char *name)
 		return -1;
 	n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
 	/*
-	 * A second line means that there is a kernel lock, so take the kernel
-	 * lock first. A second line that does not fit is left out.
+	 * A second line means that a broker holds a kernel lock on the file. So
+	 * take the kernel lock first. A second line that does not fit is left
+	 * out.
 	 */
 	if (fcntl(fd, F_OFD_SETLK, &lock) == 0 && here.host[0] != '\0') {
 		int more = snprintf(text + n, sizeof(text) - (size_t)n,
@@ -360,8 +362,8 @@ make_dotlock(const char *name)
 		n += (size_t)more < sizeof(text) - (size_t)n ? more : 0;
 	}
 	/*
-	 * Empty the file after a partial write: a part of the pid would be
-	 * another process's pid.
+	 * Empty the file after a partial write, because a part of the pid may
+	 * be the pid of another process.
 	 */
 	if (write(fd, text, (size_t)n) != n && ftruncate(fd, 0) == -1)
 		log_dotlock_failure("writing", name);
@@ -370,7 +372,7 @@ make_dotlock(const char *name)
 	return fd;
 }
 
-/* Returns true if the file at name is the dotlock that this process made. */
+/* Returns true if the file at `name` is the dotlock that this process made. */
 static bool
 is_ours(const struct dotlock *d, const char *name)
 {
@@ -388,8 +390,8 @@ dotlock_take(struct dotlock *d)
 	if (name_dotlock(d->path, name) == -1)
 		return -1;
 	/*
-	 * A recovery asks for the dotlock that this broker still holds for the
-	 * killed session.
+	 * This broker may still hold the dotlock for a killed session when the
+	 * recovery asks for it.
 	 */
 	if (d->fd != -1 && is_ours(d, name))
 		return 0;

@@ -14,12 +14,13 @@ struct dotlock {
 	uid_t least_uid;  /* as in struct lock_plan */
 	/* the plan has a dotlock, and the directory is writable */
 	bool is_possible;
-	bool is_logged; /* the obstacle at its name has been logged */
+	bool is_logged; /* the file in its place has been logged */
 };
 
 /*
- * Fills *d. If the plan has a dotlock but none can be made, logs reason, or
- * errno's text if reason is NULL. Call it before the process is confined.
+ * Fills *d. If the plan has a dotlock but no dotlock can be made, logs the text
+ * `reason`. If reason is NULL, logs errno's text. Call it before the process is
+ * confined.
  */
 void dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
     const char *path, const char *reason);
@@ -27,14 +28,14 @@ void dotlock_prepare(struct dotlock *d, const struct lock_plan *plan,
 /*
  * Makes the dotlock unless d already holds it. Removes a stale dotlock first.
  * Returns 0, or -1 with errno. EAGAIN means that another program holds the
- * lock. EEXIST means that only an administrator can remove the obstacle, which
- * is logged.
+ * lock. EEXIST means that another file has the dotlock's name, and only an
+ * administrator can remove that file (logged).
  */
 int dotlock_take(struct dotlock *d);
 
 /*
  * Removes the dotlock that d holds, unless another program has replaced it by
- * its own.
+ * another file.
  */
 void dotlock_give(struct dotlock *d);
 

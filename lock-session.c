@@ -1,14 +1,14 @@
 /*
- * Takes the lock that makes a session the only one of its mailbox, and asks an
- * earlier session to end.
+ * Takes the locks that make sure that a mailbox has only one session, and asks
+ * an earlier session to end.
  *
  * Runs in the session and in the recovery, as the owner of the mailbox. The
  * owner can also take these locks in other programs, so every wait is bounded.
  *
- * The file of the session lock contains the principal of its session. So the
- * same principal can open the mailbox again after a broken connection. Its new
- * login writes a takeover request to a FIFO in the same directory. The earlier
- * session ends if it is idle.
+ * The file of the session lock contains the principal of the session that has
+ * the lock. So after a broken connection, the same principal can open the
+ * mailbox again. The new login writes a takeover request to a FIFO in the same
+ * directory, and the earlier session ends if it is idle.
  */
 #include "config.h"
 
@@ -27,14 +27,17 @@
 
 #define LOCK_FILE "session"
 #define YIELD_FIFO "yield"
-#define IDENTITY_FILE "places" /* the name that earlier versions gave it */
+#define IDENTITY_FILE "places" /* named by an earlier version */
 /*
- * How long to wait for an earlier session that is asked to end. If it is idle,
- * it ends at once.
+ * How long to wait after an earlier session was asked to end. An idle session
+ * ends at once.
  */
 #define SESSION_WAIT_MS 1000
 #define SESSION_STEP_MS 50
-/* Bytes. The session of a longer principal is not asked to end. */
+/*
+ * Bytes of a principal. A session whose principal is longer is not asked to
+ * end.
+ */
 #define PRINCIPAL_MOST 1024
 
 /*
@@ -128,8 +131,8 @@ lock_session(int state, const char *principal, struct lock_session *l)
 	}
 	sign(fd, principal != NULL ? principal : "");
 	/*
-	 * Open the FIFO for writing, too; otherwise poll would report its end
-	 * whenever a requesting process closes it.
+	 * Open the FIFO for writing, too. Otherwise poll would report the end
+	 * of the FIFO after a requesting process has closed it.
 	 */
 	l->yield = open_yield(state, O_RDWR);
 	l->fd = fd;
@@ -176,8 +179,8 @@ void
 lock_session_release(struct lock_session *l)
 {
 	/*
-	 * close alone does not release the lock, because the broker may have
-	 * the same open file.
+	 * close alone would not release the lock if the broker has the same
+	 * open file.
 	 */
 	lock_fcntl(l->fd, F_UNLCK);
 	close(l->fd);

@@ -1,5 +1,5 @@
 /*
- * The lock that makes a session the only one of its mailbox: see
+ * The locks that make sure that a mailbox has only one session: see
  * lock-session.c.
  */
 #ifndef LOCK_SESSION_H
@@ -17,22 +17,25 @@ struct lock_session {
 	 * session to end. If it is -1, no login can ask.
 	 */
 	int yield;
-	/* if another session has the lock: for how many seconds */
+	/*
+	 * if another session has the lock: the seconds since that session took
+	 * it
+	 */
 	int64_t age;
 };
 
 /*
  * Takes the session lock in the state directory. If a session of the same
- * principal has it, asks that session to end, and waits up to a second. If
- * principal is NULL, asks no session. Returns 0, or -1 with errno, which is
- * EAGAIN if another session has the lock; then l->age is set.
+ * principal has the lock, asks that session to end, and waits up to a second.
+ * If principal is NULL, asks no session. Returns 0, or -1 with errno. If
+ * another session has the lock, errno is EAGAIN and l->age is set.
  */
 int lock_session(int state, const char *principal, struct lock_session *l);
 
 /*
  * Takes one more lock for the session, on the byte that id selects in a file.
- * The file is in user, the directory that all mailboxes of the user share.
- * Returns 0, or -1 with errno, which is EAGAIN if another session has the lock.
+ * The file is in the directory `user`, which all mailboxes of the user share.
+ * Returns 0, or -1 with errno. errno is EAGAIN if another session has the lock.
  */
 int lock_session_identity(int user, uint64_t id, struct lock_session *l);
 

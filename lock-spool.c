@@ -6,10 +6,10 @@
  * owner can also take these locks in other programs, so every wait is bounded.
  * The broker makes the dotlock (lock-dotlock.c).
  *
- * A process never waits for one of the locks while it holds another. If another
- * program holds a lock, all are released before the next try. Otherwise two
- * programs with different orders could wait for each other (Debian policy
- * 11.6).
+ * A process never waits for one lock while it holds another lock. If another
+ * program holds one of the locks, this process releases all locks before the
+ * next try. Otherwise two programs that take locks in different orders could
+ * wait for each other (Debian policy 11.6).
  *
  * If a session is killed while it removes messages, no other program may read
  * the mailbox before the removal is finished. So before the session locks the
@@ -35,8 +35,8 @@
 /* An MDA holds the lock for one delivery: procmail for about a second. */
 #define WAIT_MS 10000
 /*
- * The pause between two tries is at least this long, and at random up to twice
- * as long. Otherwise two programs could try at the same times forever.
+ * The pause between two tries: a random time from this to twice this. With a
+ * fixed time, two programs could forever try at the same moments.
  */
 #define STEP_LEAST_MS 50
 
@@ -136,10 +136,10 @@ take_all(const struct lock_plan *plan, int fd, bool to_write)
 }
 
 /*
- * Returns the descriptor of the spool through which the locks are taken. In a
- * recovery it is the killed session's descriptor, which the broker has kept.
- * The session's locks belong to that descriptor, so no other program gets a
- * lock between the session and the recovery.
+ * Returns the descriptor of the spool with which the locks are taken. In a
+ * recovery this is the descriptor of the killed session, which the broker has
+ * kept. The session's locks belong to the open file of that descriptor. So no
+ * other program can lock the spool after the session and before the recovery.
  */
 static int
 locked_through(const struct lock_plan *plan, int fd)
@@ -162,9 +162,9 @@ lock_spool(const struct lock_plan *plan, int fd, bool to_write)
 		struct timespec t = { .tv_nsec = step * 1000000L };
 
 		/*
-		 * Otherwise stopping the service would end this process within
-		 * a removal, and other programs would read a half-changed
-		 * spool.
+		 * Block the signals that stop the service. They could end this
+		 * process within a removal, and other programs could then read
+		 * a half-changed spool.
 		 */
 		if (to_write)
 			lock_signals(SIG_BLOCK);

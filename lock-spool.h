@@ -10,8 +10,8 @@
  * Takes all locks of the plan on the spool, which is open as fd, for reading or
  * for writing. Waits at most ten seconds. Before it locks for writing, passes
  * the open file to the broker, so that the locks outlive this process. Returns
- * 0, or -1 with errno, which is EAGAIN if another program held a lock all that
- * time.
+ * 0, or -1 with errno. errno is EAGAIN if another program held a lock for these
+ * ten seconds.
  */
 int lock_spool(const struct lock_plan *plan, int fd, bool to_write);
 

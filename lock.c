@@ -6,10 +6,9 @@
  * --recover. lock_fcntl runs in the session and the recovery, as the owner of
  * the mailbox. The other functions run as root or as the owner.
  *
- * fcntl locks are open-file-description locks (fcntl(2)). They conflict with
- * the POSIX locks of MDAs, as they must. kpopd takes no POSIX lock, because it
- * would be lost as soon as any library closed another descriptor of the same
- * file.
+ * fcntl locks are open-file-description locks (fcntl(2)). They exclude the
+ * POSIX locks that MDAs take. kpopd does not take POSIX locks, because such a
+ * lock is lost when a library closes any other descriptor of the same file.
  */
 #include "config.h"
 

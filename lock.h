@@ -32,8 +32,8 @@ struct lock_plan {
 };
 
 /*
- * The requests of a session to the broker: a packet of one byte. The broker's
- * answer is a packet of one byte, 0 or an errno.
+ * The requests of a session to the broker. Each is a packet of one byte. The
+ * broker's answer is also a packet of one byte: 0 or an errno.
  */
 enum lock_verb {
 	/* make the dotlock, unless the broker holds it already */
@@ -56,25 +56,25 @@ int lock_plan_read(struct lock_plan *plan, const char *text);
 bool lock_wants_dotlock(const struct lock_plan *plan);
 
 /*
- * Root: returns true if the plan has a dotlock and its directory belongs to
- * root and is writable by a group, but not by all users. Stores that group in
- * *group. The user must not be able to change any component of path, because
- * the broker of that user gets the group's rights.
+ * Root: returns true if the plan has a dotlock, and the directory of the
+ * dotlock belongs to root and is writable by a group, but not by all users.
+ * Stores that group in *group. The user must not be able to change any
+ * component of path, because the broker of that user gets the group's rights.
  */
 bool lock_needs_group(const struct lock_plan *plan, const char *path,
     gid_t *group);
 
 /*
  * Locks the whole file that is open as fd, with F_RDLCK or F_WRLCK, or unlocks
- * it with F_UNLCK. Does not wait. Returns 0, or -1 with errno, which is EAGAIN
- * if others have locked it.
+ * it with F_UNLCK. Does not wait. Returns 0, or -1 with errno. errno is EAGAIN
+ * if another process has locked the file.
  */
 int lock_fcntl(int fd, short type);
 
 /*
  * Blocks (SIG_BLOCK) or unblocks (SIG_UNBLOCK) the signals that stop a service.
  * The session blocks them while the spool is locked for writing. The monitor
- * blocks them from the login on, the broker from its start on.
+ * blocks them after the login, the broker from its start.
  */
 void lock_signals(int how);
 

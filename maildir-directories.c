@@ -19,8 +19,8 @@
 static const char *const directory_names[NAMES_DIRECTORIES] = { "new", "cur" };
 
 /*
- * Logs why a directory cannot be used; part is its name in the Maildir, or ""
- * for the Maildir itself. Returns DROP_DENIED.
+ * Logs why a directory cannot be used. `part` is the name of the directory in
+ * the Maildir, or "" for the Maildir itself. Returns DROP_DENIED.
  */
 static enum drop_error
 deny_directory(const struct store_place *place, const char *part,
@@ -43,7 +43,9 @@ deny_directory_by_errno(const struct store_place *place, const char *part)
 	return store_error(error);
 }
 
-/* Opens new or cur. Returns DROP_OK with *fd = -1 if it is absent. */
+/*
+ * Opens new or cur. If the directory is absent, returns DROP_OK with *fd = -1.
+ */
 static enum drop_error
 open_part(const struct store_place *place, int top, const char *name, int *fd)
 {
@@ -61,7 +63,7 @@ open_part(const struct store_place *place, int top, const char *name, int *fd)
 	    deny_directory(place, name, "it has another owner");
 }
 
-/* Makes the directories of the Maildir that are absent. */
+/* Makes the absent directories of the Maildir. */
 static enum drop_error
 make_directories(const struct store_place *place)
 {

@@ -5,9 +5,10 @@
  * Runs in the session, as the owner of the mailbox. Other programs rename files
  * at any time, to change the flags after the colon. So a message is found again
  * by its unique name, which is the part before the colon. The inode proves that
- * it is the same file. Size and times prove that the file still contains the
- * bytes that were counted. The device number is not compared, because overlayfs
- * reports several of them in one directory, and others after the next mount.
+ * the found file is the same file. Size and times prove that the file still
+ * contains the bytes that were counted. Device numbers are not compared:
+ * overlayfs reports different device numbers in one directory, and new ones
+ * after each mount.
  */
 #include "config.h"
 
@@ -46,10 +47,10 @@ files_is_as_counted(const struct record *r, const struct stat *st,
 		directory != r->directory || strcmp(name, r->name) != 0);
 }
 
-/* A search for one file in the names, pass after pass. */
+/* A search for one file, which may need several passes over the names. */
 struct search {
-	int looks;  /* passes made for it */
-	int misses; /* passes in a row that did not find it */
+	int looks;  /* passes that the search has made */
+	int misses; /* passes in a row without the file */
 };
 
 /* Reads the names if none were read yet. Returns 0, or -1 with errno. */
@@ -63,10 +64,11 @@ read_names_once(struct maildir *m)
 }
 
 /*
- * Reads the names again, because the file was not found under any of them. If
- * seen is true, the last pass had a name of this file, so another program has
- * renamed it since. Returns false with errno if the search is over: ENOENT if
- * the file is gone.
+ * Reads the names once more, because no name of the last pass has led to the
+ * file. If seen is true, the last pass contained a name of the file, so another
+ * program has renamed the file since. Returns true if the search can continue
+ * with the new names. Returns false with errno if the search is over; errno is
+ * ENOENT if the file is gone.
  */
 static bool
 look_again(struct maildir *m, struct search *s, bool seen)
@@ -119,8 +121,8 @@ files_locate(struct maildir *m, const struct record *r, struct location *where)
 }
 
 /*
- * Opens a file for reading; follows no symlink and waits for no FIFO. Returns
- * its descriptor, or -1 with errno.
+ * Opens a file for reading. Follows no symlink and does not wait at a FIFO.
+ * Returns its descriptor, or -1 with errno.
  */
 static int
 open_name(int dir, const char *name)
@@ -144,8 +146,8 @@ find_entry(const struct maildir *m, const struct unique *u, ino_t inode)
 }
 
 /*
- * Opens the file of an entry, under its new name if it was renamed meanwhile.
- * Returns its descriptor, or -1 with errno.
+ * Opens the file of an entry, even if the file was renamed meanwhile. Returns
+ * the file's descriptor, or -1 with errno.
  */
 static int
 open_entry(struct maildir *m, const struct unique *u, const struct entry *e)
@@ -188,8 +190,8 @@ files_open(struct maildir *m, const struct record *r, struct location *where)
 }
 
 /*
- * Reads at most size bytes of the open file, and stores in *r their number and
- * their wire size. Returns 0, or -1 with errno.
+ * Reads at most `size` bytes of the open file. Stores the number of bytes and
+ * their wire size in *r. Returns 0, or -1 with errno.
  */
 static int
 count_wire_size(int fd, off_t size, struct record *r)
@@ -235,11 +237,11 @@ files_count(int fd, struct record *r, struct stat *st)
 }
 
 /*
- * Fills the record of a message that cannot be read. The size of its file takes
- * the place of the wire size. Such a message is listed, too. If it were left
- * out, clients that keep mail would forget it, and fetch it again later. If the
- * login failed, one damaged file would block all other messages. The message is
- * counted when it is fetched.
+ * Fills the record of a message that cannot be read, with the size of its file
+ * as the wire size. The message is counted when it is fetched. Such a message
+ * must be listed, too. If it were left out, clients that keep mail on the
+ * server would forget the message, and fetch it once more when it can be read.
+ * If the login failed, one damaged file would block all other messages.
  */
 static void
 guess_wire_size(struct record *r, const struct stat *st)
@@ -251,8 +253,8 @@ guess_wire_size(struct record *r, const struct stat *st)
 }
 
 /*
- * Decides by errno about a file that could not be opened. Fills *r if it is a
- * message.
+ * Decides by errno whether a file that could not be opened is a message. Fills
+ * *r if the file is a message.
  */
 static enum files_finding
 judge_unopened(const struct entry *e, struct record *r)

@@ -13,8 +13,8 @@ struct location {
 };
 
 /*
- * The result of examining a file. FILES_UNREADABLE: a message that the disk
- * cannot read. FILES_TROUBLE: another error.
+ * The result of examining a file. FILES_UNREADABLE: the file is a message that
+ * the disk cannot read. FILES_TROUBLE: another error has occurred.
  */
 enum files_finding {
 	FILES_FOUND,
@@ -26,7 +26,7 @@ enum files_finding {
 
 /*
  * Returns true if the file with this name is the file of the record, whatever
- * it contains now. Stores its status in *st.
+ * the file contains now. Stores the file's status in *st.
  */
 bool files_has(const struct maildir *m, int directory, const char *name,
     const struct record *r, struct stat *st);
@@ -38,24 +38,24 @@ bool files_has(const struct maildir *m, int directory, const char *name,
 bool files_has_content(const struct record *r, const struct stat *st);
 
 /*
- * Returns true if the file, found under this name, need not be counted again.
- * If the name has changed, the rename explains a new ctime. Under the same name
- * a new ctime may come from a change of the content, after which the mtime was
- * set back.
+ * Returns true if the file, which has been found under this name, need not be
+ * counted again. A new ctime together with a new name is accepted, because a
+ * rename sets the ctime. If only the ctime is new, a program may have changed
+ * the content and then set the mtime back.
  */
 bool files_is_as_counted(const struct record *r, const struct stat *st,
     int directory, const char *name);
 
 /*
  * Finds where a message is now, in new or cur, with any flags. Returns 0, or -1
- * with errno: ENOENT if it is in neither.
+ * with errno. errno is ENOENT if neither directory has the message.
  */
 int files_locate(struct maildir *m, const struct record *r,
     struct location *where);
 
 /*
- * Opens a message where it is now. Returns its descriptor, or -1 with errno:
- * ENOENT if it is gone.
+ * Opens a message where it is now. Returns its descriptor, or -1 with errno.
+ * errno is ENOENT if the message is gone.
  */
 int files_open(struct maildir *m, const struct record *r,
     struct location *where);
@@ -67,8 +67,8 @@ int files_open(struct maildir *m, const struct record *r,
 int files_count(int fd, struct record *r, struct stat *st);
 
 /*
- * Opens and counts the file of an entry of l. Sets errno if it returns
- * FILES_TROUBLE or FILES_UNREADABLE.
+ * Opens and counts the file of the entry e of l, and fills *r. Sets errno if
+ * the result is FILES_TROUBLE or FILES_UNREADABLE.
  */
 enum files_finding files_examine(struct maildir *m, const struct names *l,
     const struct entry *e, struct record *r);

@@ -4,13 +4,13 @@
  * Runs in the session, as the owner of the mailbox. Files whose names begin
  * with a dot are not messages. Files that are not regular, or have a control
  * character in their name, are left out, and their number is logged. Nothing is
- * locked, so a file may have another name a moment later; maildir-files.c then
- * searches for it.
+ * locked, so a file may have another name a moment later. Then maildir-files.c
+ * searches for the file.
  *
  * If a file is renamed during a pass over the directories, readdir may return
- * it under both names or not at all. A pass certainly contains every file if
- * the directories did not change during the pass and for some time before it
- * (fingerprint.c). Otherwise the directories are read again, and all passes are
+ * the file under both names or not at all. A pass certainly contains every file
+ * if the directories did not change during the pass and for some time before
+ * (fingerprint.c). If they did change, more passes are made. All passes are
  * compared with each other and with the list of an earlier session.
  */
 #include "config.h"
@@ -29,15 +29,16 @@
 #include "log.h"
 
 /*
- * names_insist stops at these bounds. Files that are still missing then stay in
- * the list. Otherwise clients that keep mail would fetch such a message again
- * when it reappears.
+ * names_insist stops after this many passes or this time. Files that are still
+ * missing stay in the list. Otherwise clients that keep mail on the server
+ * would fetch such a message once more when its file reappears.
  */
 #define PASSES 50
 #define PASSES_NS INT64_C(1000000000)
 /*
- * If the times of the directories have not changed for this long, fewer misses
- * are enough. This is four ticks, as in fingerprint.c.
+ * If the times of the directories have not changed for QUIET_NS, a file counts
+ * as removed after only MISSES_IF_QUIET passes without it. QUIET_NS is four
+ * ticks, as in fingerprint.c.
  */
 #define QUIET_NS INT64_C(40000000)
 #define MISSES_IF_QUIET 3
@@ -57,7 +58,7 @@ names_unique(const struct names *l, const struct entry *e)
 	return (struct unique){ e->time, names_name(l, e), e->unique };
 }
 
-/* Returns the number with which a name begins, 0 if it begins with none. */
+/* Returns the number with which a name begins, or 0 if no number is there. */
 static uint64_t
 time_of(const char *name)
 {
@@ -164,9 +165,9 @@ names_add(struct names *l, const char *name, ino_t inode, int directory)
 }
 
 /*
- * Returns true if a directory entry that is not hidden can be a message. An
- * entry of unknown type that fstatat cannot find counts as one, because it was
- * probably renamed.
+ * Returns true if a directory entry that is not hidden can be a message. If the
+ * entry's type is unknown and fstatat does not find the file, the entry counts
+ * as a message, because the file was probably renamed.
  */
 static bool
 is_message(int directory, const struct dirent *d)
@@ -310,8 +311,8 @@ merge_pass(struct names *known, const struct names *l)
 }
 
 /*
- * Returns true if the last pass lacks this known file, and the file cannot be
- * taken for removed yet.
+ * Returns true if the last pass lacks this known file, and the file does not
+ * count as removed yet.
  */
 static bool
 is_missing(const struct entry *e, unsigned misses)

@@ -19,7 +19,7 @@
 
 /* One file. */
 struct entry {
-	uint64_t time; /* of delivery: the number with which the name begins */
+	uint64_t time; /* time of delivery, with which the name begins */
 	ino_t inode;   /* as readdir reports it */
 	size_t name;   /* offset of the name in names[] of struct names */
 	size_t unique; /* bytes of the name before the colon */
@@ -39,7 +39,7 @@ struct names {
 	size_t count, list_room;
 	size_t skipped; /* files that are not hidden, and are not messages */
 	size_t longest; /* bytes of the longest name */
-	/* of new and cur before the pass */
+	/* fingerprints of new and cur, taken before the pass */
 	struct fingerprint seen[NAMES_DIRECTORIES];
 };
 
@@ -54,9 +54,10 @@ struct unique {
 };
 
 /*
- * Makes one pass: reads all names in dirs, new and cur (-1: absent, hence
- * empty). A pass may lack a file that another program renames meanwhile, or
- * contain it twice. Returns DROP_OK or DROP_FAILED (logged).
+ * Makes one pass: reads all names in new and cur. dirs contains their
+ * descriptors; -1 means that the directory is absent. If another program
+ * renames a file during the pass, the result may contain the file twice or not
+ * at all. Returns DROP_OK or DROP_FAILED (logged).
  */
 enum drop_error names_read(struct names *l, const int dirs[NAMES_DIRECTORIES]);
 
@@ -74,22 +75,21 @@ void names_add(struct names *l, const char *name, ino_t inode, int directory);
 
 /*
  * Makes more passes if the first one is not proven. Stops when each file of
- * *known and of the earlier passes is found or taken for removed. Also stops
- * after a bounded time, and then adds the files that are still missing to l.
+ * *known and of the earlier passes either is found or counts as removed. Also
+ * stops after a bounded time, and adds the files that are still missing to l.
  * Changes *known. Returns as names_read does.
  */
 enum drop_error names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES],
     struct names *known);
 
 /*
- * A file is taken for removed after at most this many passes in a row without
- * it.
+ * A file counts as removed after at most this many passes in a row without it.
  */
 #define NAMES_MISSES 12
 
 /*
  * Returns true if new and cur have certainly not changed since the fingerprints
- * seen were taken.
+ * in `seen` were taken.
  */
 bool names_is_current(const int dirs[NAMES_DIRECTORIES],
     const struct fingerprint seen[NAMES_DIRECTORIES]);
@@ -110,12 +110,13 @@ struct unique names_unique(const struct names *l, const struct entry *e);
 int unique_compare(const struct unique *x, const struct unique *y);
 
 /*
- * Returns the first entry with this unique name. If there is none, returns the
- * first entry after its place, or the end of the list.
+ * Returns the first entry with this unique name. If no entry has this name,
+ * returns the first entry with a later name. If no entry has a later name
+ * either, returns the end of the list.
  */
 const struct entry *names_find(const struct names *l, const struct unique *u);
 
-/* Returns true if e is an entry and has this unique name. */
+/* Returns true if e is not the end of the list and has this unique name. */
 bool names_has(const struct names *l, const struct entry *e,
     const struct unique *u);
 

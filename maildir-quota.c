@@ -4,16 +4,16 @@
  *
  * Runs in the session, as the owner of the mailbox. Maildir++
  * (README.maildirquota of Courier) keeps the quota in the first line of
- * maildirsize. Each line after it contains two numbers, of bytes and of
- * messages. The sums of these numbers are the size of the mailbox and its
- * number of messages. After a delivering program has counted a full mailbox, it
- * refuses mail for 15 minutes, unless another program has added a line
- * meanwhile.
+ * maildirsize. Each further line contains a number of bytes and a number of
+ * messages. The sums of these numbers are the size of the mailbox and the
+ * number of its messages. If a delivering program finds that the mailbox is
+ * full, it refuses mail for 15 minutes, unless another program adds a line in
+ * that time.
  *
  * All removals of a session become one line in one write, because the file is
- * not locked. The line is written after the removal. If the session dies in
- * between, no mail is lost, but the sums are too high until a program counts
- * again.
+ * not locked. The line is written after the removal. If the session dies
+ * between removal and write, no mail is lost, but the sums are too high until a
+ * program counts again.
  *
  * The file belongs to the user and may be anything. The session never creates
  * or truncates it. It appends a line only if other programs would use the file.
@@ -41,9 +41,9 @@
 #define WHAT "updating the Maildir's " NAME
 
 /*
- * Returns the size with which a message was counted. This is the number after
- * the last ",S=" before the flags of its name. If there is none, it is the size
- * of the file.
+ * Returns the size with which other programs have counted a message. This is
+ * the number after the last ",S=" before the flags of its name. If the name has
+ * no such number, it is the size of the file.
  */
 static uint64_t
 counted_size(const char *name, off_t size)
@@ -116,10 +116,11 @@ open_sizes(int dir)
 }
 
 /*
- * Returns true if a line may be appended. In a file without its first line the
- * new line would be the quota. After half a line it would change the number in
- * that line. A file of SIZE_MOST bytes gets no line: it could grow forever, and
- * other programs count again before they use it.
+ * Returns true if a line may be appended. If the file is empty, the new line
+ * would be the first and so the quota. If the last line has no end, the new
+ * line would change a number in it. If the file has SIZE_MOST bytes, other
+ * programs count again before they use it, and with more lines it could grow
+ * forever.
  */
 static bool
 can_append(int fd)
@@ -145,9 +146,10 @@ quota_update(const struct quota *q, int dir)
 		return;
 	if (can_append(fd)) {
 		/*
-		 * The line is as wide as Courier's. Any line makes other
-		 * programs count again if the mailbox is full. So if only
-		 * messages with the flag T were removed, the line has zeros.
+		 * The line is as wide as Courier's. If only messages with the
+		 * flag T were removed, the line contains zeros. It is written
+		 * nevertheless, because after any new line other programs count
+		 * a full mailbox again.
 		 */
 		n = snprintf(line, sizeof(line), "%12jd %12jd\n",
 		    -(intmax_t)q->bytes, -(intmax_t)q->messages);

@@ -10,17 +10,17 @@
 /* The messages that a session has removed. Begins as all zeros. */
 struct quota {
 	uint64_t bytes, messages;
-	bool is_uncertain; /* the sums may not include some of them */
+	bool is_uncertain; /* the sums may lack some messages */
 };
 
-/* Records that a message was removed whose file had this name and size. */
+/* Records the removal of a message. name and size are those of its file. */
 void quota_note(struct quota *q, const char *name, off_t size);
 
 /*
  * Appends a line for the removed messages to maildirsize in the Maildir that is
- * open as dir (O_PATH suffices). Writes nothing if there is no such file. A
- * failure is logged and is not an error, because other programs count again
- * from time to time.
+ * open as dir (O_PATH suffices). Writes nothing if the Maildir has no such
+ * file. A failure is only logged, because other programs compute the quota
+ * again from time to time.
  */
 void quota_update(const struct quota *q, int dir);
 

@@ -13,10 +13,10 @@
  *	                            name and inode
  *
  * If a program changes the content of a file, the times of new and cur stay the
- * same. Therefore in a small Maildir each login compares the status of every
- * file. In a larger one the session finds the change when it fetches the
- * message. It then computes the message's size again and corrects the record in
- * the index.
+ * same. Therefore each login to a small Maildir compares the status of every
+ * file. In a larger Maildir the session notices the change when it fetches the
+ * message. Then the session computes the message's size again and corrects the
+ * record in the index.
  */
 #include "config.h"
 
@@ -36,8 +36,8 @@ size_t maildir_small = 256;
 #define RECORD_SIZE(n) ((offsetof(struct record, name) + (n) + 8) & ~(size_t)7)
 
 /*
- * Copies record i of a list. Returns false if the list has no valid record
- * there.
+ * Copies record i of a list. Returns false if record i does not exist or is not
+ * valid.
  */
 static bool
 get_record(struct index *list, size_t i, struct record *r)
@@ -49,8 +49,8 @@ get_record(struct index *list, size_t i, struct record *r)
 		return false;
 	memcpy(r, p, size);
 	/*
-	 * After a power failure a record may be all zeros: the disk had the
-	 * index's header, but not yet the record's block.
+	 * After a power failure a record may be all zeros, because the disk may
+	 * have the new header of the index without the block of the record.
 	 */
 	return r->length > 0 &&
 	    r->length < size - offsetof(struct record, name) &&
@@ -59,9 +59,9 @@ get_record(struct index *list, size_t i, struct record *r)
 }
 
 /*
- * Puts the record of message i into the list. The total size in the index may
- * then be wrong. So the fingerprints are first marked as not stable, and the
- * next login adds the sizes up again.
+ * Puts the record of message i into the list. Afterwards the total size in the
+ * note may be wrong. So this function first marks the fingerprints as not
+ * stable, and the next login adds the sizes up again.
  */
 static void
 put_distrusted(struct maildir *m, size_t i, const struct record *r)
@@ -110,18 +110,16 @@ records_read_names(struct maildir *m, struct names *l, struct index *list)
 }
 
 /*
- * The list of an earlier session, walked through in step with the new names.
- * Both are in the same order.
+ * The list of an earlier session, with a cursor that advances together with the
+ * new names. List and names are in the same order.
  */
 struct earlier {
 	struct index *list; /* NULL: there is none */
-	/* the cursor: all records before it belong to earlier unique names */
+	/* the cursor: all records before it have earlier unique names */
 	size_t at;
 };
 
-/*
- * Moves the cursor to the first record whose unique name is u or comes after u.
- */
+/* Moves the cursor to the first record whose unique name is not before u. */
 static void
 move_to(struct earlier *old, const struct unique *u)
 {
@@ -136,8 +134,8 @@ move_to(struct earlier *old, const struct unique *u)
 }
 
 /*
- * Finds the record with this unique name and inode from the cursor on. Returns
- * true if there is one, and stores it in *r.
+ * Searches the records from the cursor on for this unique name and inode. If a
+ * record has both, stores it in *r and returns true.
  */
 static bool
 find_earlier(const struct earlier *old, const struct unique *u, ino_t inode,
@@ -159,10 +157,10 @@ find_earlier(const struct earlier *old, const struct unique *u, ino_t inode,
 }
 
 /*
- * Compares a record with the status of the file of this name, and stores the
- * file's ctime in the record. Returns true if they match. Also returns true if
- * the file is absent, because it was renamed since; then the next login
- * compares it.
+ * Returns true if the file of this name still matches the record, and stores
+ * the file's ctime in the record. Also returns true if no file has this name
+ * any more. In this case another program has just renamed or removed the file,
+ * and the next login examines it.
  */
 static bool
 confirm(const struct maildir *m, int directory, const char *name,
@@ -180,8 +178,8 @@ confirm(const struct maildir *m, int directory, const char *name,
 }
 
 /*
- * Makes a new list for names of up to longest bytes, and copies the first
- * m->count records of the earlier one.
+ * Makes a new list for names of at most `longest` bytes, and copies the first
+ * m->count records of the earlier list.
  */
 static void
 begin_list(struct maildir *m, struct index *earlier, size_t longest)
@@ -194,9 +192,9 @@ begin_list(struct maildir *m, struct index *earlier, size_t longest)
 }
 
 /*
- * Appends a record to m->list, which begins as the earlier list. Begins a new
- * list at the first record that differs from the earlier one or has a longer
- * name than the earlier list can hold.
+ * Appends a record to m->list. At first m->list is the earlier list, and equal
+ * records stay as they are. Makes a new list if a record replaces a different
+ * one, or if a name is too long for the records of the earlier list.
  */
 static void
 put_record(struct maildir *m, const struct names *l, struct index *earlier,
@@ -252,11 +250,12 @@ is_file_listed(const struct names *l, const struct unique *u,
 
 /*
  * Gives a message the ordinal that the earlier list has for its file. A new
- * file gets 0 if no other file with its unique name has 0. Otherwise it gets an
- * ordinal that no message with its unique name has in either list. The order of
- * the inodes must not decide. Otherwise a new file could get the UIDL of
- * another message, and a client that has that message would not fetch the new
- * one.
+ * file gets the ordinal 0, unless another file with the same unique name has
+ * this ordinal. In that case the new file gets an ordinal that no message of
+ * this unique name has in the earlier or the new list. The order of the inodes
+ * must not decide the ordinal. If it did, a new file could get the UIDL of
+ * another message. A client that has fetched the other message would then not
+ * fetch the new one.
  */
 static void
 choose_ordinal(const struct maildir *m, const struct names *l,
@@ -289,8 +288,8 @@ choose_ordinal(const struct maildir *m, const struct names *l,
 }
 
 /*
- * Adds the message of an entry, unless the list already has its file under
- * another full name.
+ * Adds the message of an entry, unless the list already contains the entry's
+ * file under another full name.
  */
 static void
 add_message(struct maildir *m, const struct names *l, const struct entry *e,
@@ -315,8 +314,8 @@ add_message(struct maildir *m, const struct names *l, const struct entry *e,
 }
 
 /*
- * Copies record i of the earlier list. Returns true if it is the record of this
- * entry, with the same full name.
+ * Copies record i of the earlier list. Returns true if the record has the
+ * entry's inode, directory and full name.
  */
 static bool
 is_record_of(struct index *list, size_t i, const struct names *l,
@@ -328,9 +327,10 @@ is_record_of(struct index *list, size_t i, const struct names *l,
 }
 
 /*
- * Starts the list with the first records of the earlier one, up to the first
- * that does not match the name at its position. Returns their number. Sets the
- * cursor to the first record that can belong to one of the remaining names.
+ * Starts the list with the first records of the earlier list, up to the first
+ * record that does not match the name at the same position. Returns the number
+ * of these records. Sets the cursor to the first record that can belong to one
+ * of the remaining names.
  */
 static size_t
 start_list(struct maildir *m, const struct names *l, struct earlier *old)
@@ -385,8 +385,8 @@ find_record(struct maildir *m, const struct names *l, const struct entry *e,
 }
 
 /*
- * Makes the list of the messages from the names. Opens the files of which the
- * earlier list has no record.
+ * Makes the list of the messages from the names. Opens a file if the earlier
+ * list has no record for it.
  */
 static enum drop_error
 list_messages(struct maildir *m, struct names *l, struct index *earlier)
@@ -467,8 +467,8 @@ records_update(struct maildir *m, struct index *old)
 }
 
 /*
- * Returns true if all files match their records and the sum of their sizes is
- * right.
+ * Returns true if all files match their records and the note contains the sum
+ * of their sizes.
  */
 static bool
 is_confirmed_by_all(const struct maildir *m, struct index *list)
@@ -496,8 +496,8 @@ records_are_current(const struct maildir *m, struct index *list)
 }
 
 /*
- * Makes a new list in place of the damaged one. Ends the process if the
- * messages have changed, because the client already has their numbers.
+ * Replaces the damaged list by a new list. Ends the process if the messages
+ * have changed, because the client already has their numbers.
  */
 static void
 remake_list(struct maildir *m)

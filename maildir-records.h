@@ -15,14 +15,14 @@ bool records_are_current(const struct maildir *m, struct index *list);
 
 /*
  * Makes m->list: reads the names, and opens the files that have no record in
- * old. old is the earlier list, or NULL. Afterwards m->list may be the same
- * list as old. Returns DROP_OK or DROP_FAILED (logged).
+ * the earlier list. `old` is the earlier list, or NULL. Afterwards m->list may
+ * be the earlier list itself. Returns DROP_OK or DROP_FAILED (logged).
  */
 enum drop_error records_update(struct maildir *m, struct index *old);
 
 /*
  * Copies the record of message i. If the index is damaged, makes the list
- * again, and ends the process if the messages have changed.
+ * again. Ends the process if the new list has other messages.
  */
 void records_get(struct maildir *m, size_t i, struct record *r);
 
@@ -38,9 +38,9 @@ void records_correct(struct maildir *m, size_t i, const struct record *r);
 void records_distrust(struct maildir *m, size_t i, struct record *r);
 
 /*
- * Reads the names of new and cur into l. If a file of list (NULL: none) is
- * missing, searches for it before leaving it out. Returns DROP_OK or
- * DROP_FAILED (logged).
+ * Reads the names of new and cur into l. `list` is the earlier list, or NULL.
+ * If a file of the earlier list is missing, searches for the file before
+ * leaving it out. Returns DROP_OK or DROP_FAILED (logged).
  */
 enum drop_error records_read_names(struct maildir *m, struct names *l,
     struct index *list);

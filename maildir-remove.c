@@ -2,9 +2,9 @@
  * Removes messages from a Maildir at QUIT.
  *
  * Runs in the session, as the owner of the mailbox. A removal unlinks the files
- * and syncs the directories. A crash in between leaves some of the marked
- * messages and all others, so there is nothing to recover. After the removal
- * the quota of the Maildir is updated, if it has one (maildir-quota.c).
+ * and syncs the directories. A crash during the removal leaves all unmarked and
+ * perhaps some marked messages, so a recovery is not necessary. If the Maildir
+ * has a quota, it is updated after the removal (maildir-quota.c).
  */
 #include "config.h"
 
@@ -21,16 +21,17 @@
 /* The state of a removal. */
 struct removal {
 	bool touched
-	    [NAMES_DIRECTORIES]; /* a file was unlinked in it; it is synced */
+	    [NAMES_DIRECTORIES]; /* [i]: a file was unlinked in dirs[i] */
 	bool listed; /* unlink_others has read the names into m->now */
 	struct quota quota;
 };
 
 /*
- * Removes the other names of a message that has just been unlinked. A mail
- * reader that links a file to a new name and unlinks the old one may have
- * stopped in between. Reads the names only once for all messages, because a
- * backup program may have given each file a second link elsewhere.
+ * Removes the other names of a message that has just been unlinked. Some mail
+ * readers link a file to a new name and then unlink the old name, and such a
+ * program may have stopped between the two steps. Reads the names only once for
+ * all messages of the removal, because a backup program may have given each
+ * file a second link elsewhere.
  */
 static void
 unlink_others(struct maildir *m, const struct record *r,
@@ -54,10 +55,10 @@ unlink_others(struct maildir *m, const struct record *r,
 }
 
 /*
- * Removes a message. Returns 0, or -1 with errno: ENOENT if the message is gone
- * or has changed since it was listed or fetched. The ctime is not compared,
- * because a new link or new flags are no reason to keep a message that the
- * client deleted.
+ * Removes a message. Returns 0, or -1 with errno. errno is ENOENT if the
+ * message is gone, or has changed since it was listed or fetched. The ctime is
+ * not compared, because the message must be removed even if another program has
+ * given its file a new link or new flags.
  */
 static int
 unlink_message(struct maildir *m, size_t i, struct removal *removal)
@@ -76,8 +77,8 @@ unlink_message(struct maildir *m, size_t i, struct removal *removal)
 		if (unlinkat(where.dir, where.name, 0) == 0) {
 			removal->touched[where.directory] = true;
 			/*
-			 * Do this before unlink_others, which reads the names
-			 * again: where.name is then invalid.
+			 * Do this before unlink_others, because unlink_others
+			 * reads the names again and makes where.name invalid.
 			 */
 			quota_note(&removal->quota, where.name,
 			    where.st.st_size);

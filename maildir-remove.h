@@ -4,7 +4,7 @@
 
 #include "store.h"
 
-/* Removes the marked messages. Implements remove of struct store_ops. */
+/* Removes the marked messages: the member `remove` of maildir_store. */
 enum drop_error maildir_remove(void *box, const unsigned char *marks,
     size_t *removed);
 

@@ -1,10 +1,10 @@
 /*
- * Serves the messages of a Maildir: one file for each, in new and cur.
+ * Serves the messages of a Maildir. Each message is a file in new or cur.
  *
  * Runs in the session, as the owner of the mailbox. Nothing is locked: other
  * programs deliver to new, move files to cur and rename them there at any time
- * (https://cr.yp.to/proto/maildir.html). This process never renames a message,
- * never writes to one, and does not read tmp.
+ * (https://cr.yp.to/proto/maildir.html). This process never renames a message
+ * and never writes to a message. It does not read tmp.
  *
  *	maildir-directories.c   opens and makes the directories
  *	maildir-names.c         lists the names in them
@@ -34,8 +34,8 @@
 #include "maildir-remove.h"
 
 /*
- * The number of passes over the names that a session makes for messages that it
- * does not find. After these, each search gets one pass.
+ * The number of passes over the names that a session may make to search for
+ * messages. After these passes, each search gets only one pass.
  */
 #define PASSES_LEFT 500
 
@@ -129,17 +129,17 @@ maildir_uidl(void *box, size_t i, char id[UIDL_SIZE])
 		    (uintmax_t)r.ordinal + 1);
 	XXH128_canonicalFromHash(&digest, XXH3_128bits(name, n));
 	/*
-	 * No unique name contains a colon. So this id differs from the unique
-	 * names that are ids of other messages.
+	 * Unique names contain no colon. So this id differs from every id that
+	 * is a unique name.
 	 */
 	id[0] = ':';
 	uidl_write(digest.digest, id + 1);
 }
 
 /*
- * Counts the open message i again if it may have been changed in place. So the
- * client gets the present bytes with the right size. Corrects the index, too.
- * Returns 0, or -1 with errno.
+ * If the content of the open message i may have changed, counts the message
+ * again and corrects the index. So the client gets the right size of the
+ * present content. Returns 0, or -1 with errno.
  */
 static int
 recount(struct maildir *m, size_t i, struct record *r, struct location *where)
@@ -180,8 +180,8 @@ maildir_fetch(void *box, size_t i, struct span *s)
 }
 
 /*
- * Returns true if the message fetched last has not changed since. A rename,
- * which alters only the ctime, is not a change.
+ * Returns true if the message fetched last has not changed since it was
+ * fetched. A rename alters only the ctime and does not count as a change.
  */
 static bool
 maildir_is_unchanged(void *box, size_t i)
@@ -195,9 +195,9 @@ maildir_is_unchanged(void *box, size_t i)
 }
 
 /*
- * The file contains other bytes than those that were counted, although its size
- * and mtime are the same. If it did not change while it was sent, the bytes
- * that were sent are the message. The message is counted again at the next
+ * The content of the file differs from the content that was counted, although
+ * size and mtime are the same. If the file did not change while it was sent,
+ * the sent bytes are the message. The message is counted again at the next
  * fetch and at the next login.
  */
 static bool

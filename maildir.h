@@ -20,8 +20,8 @@
 #include "store.h"
 
 /*
- * How many times, at most, a search is repeated because another program renames
- * the message during the search.
+ * A search for a message is repeated at most this many times. A repetition is
+ * necessary if another program renames the message during the search.
  */
 #define MAILDIR_TRIES 200
 
@@ -32,8 +32,9 @@
 struct record {
 	uint64_t inode; /* as fstat reports it */
 	/*
-	 * The inode as readdir reports it, which differs on some file systems.
-	 * 0 means that the file must be counted again (see maildir-files.c).
+	 * The inode as readdir reports it. On some file systems it differs from
+	 * the inode that fstat reports. 0 means that the file must be counted
+	 * again (see maildir-files.c).
 	 */
 	uint64_t listed;
 	int64_t size;
@@ -41,7 +42,8 @@ struct record {
 	uint64_t wire_size;
 	uint64_t time; /* as in struct entry */
 	/*
-	 * distinguishes files with the same unique name; a file keeps its own
+	 * distinguishes files with the same unique name; a file keeps its
+	 * ordinal
 	 */
 	uint32_t ordinal;
 	uint16_t length; /* bytes of the name */
@@ -81,13 +83,13 @@ struct maildir {
 	 */
 	struct names now;
 	/*
-	 * how many passes over the names this session may still make for
-	 * messages that it does not find
+	 * the number of passes over the names that this session may still make
+	 * to search for messages
 	 */
 	int passes_left;
 	bool is_distrusted;  /* the fingerprints in the index are not stable */
-	int fd;              /* of the message fetched last; -1: none */
-	struct stat fetched; /* of fd when it was fetched */
+	int fd;              /* file of the message fetched last; -1: none */
+	struct stat fetched; /* status of fd at that time */
 };
 
 /* Returns the unique name of a record, valid as long as the record. */
@@ -98,8 +100,8 @@ record_unique(const struct record *r)
 }
 
 /*
- * In a Maildir with at most this many messages each login compares the status
- * of all files. Only tests change it.
+ * If a Maildir has at most this many messages, each login compares the status
+ * of all its files. Only tests change this number.
  */
 extern size_t maildir_small;
 

@@ -57,8 +57,8 @@ maildrop_state_place(struct store_place *place, const char *path)
 }
 
 /*
- * Asks the kernel for the path of an open directory. The current directory is
- * the root afterwards. Returns 0, or -1 with errno.
+ * Asks the kernel for the path of an open directory. The current directory of
+ * the process becomes "/". Returns 0, or -1 with errno.
  */
 static int
 get_path(int dir, char path[PATH_MAX])
@@ -68,8 +68,8 @@ get_path(int dir, char path[PATH_MAX])
 	    error = errno;
 
 	/*
-	 * Otherwise this process would keep the mailbox's file system from
-	 * being unmounted.
+	 * Leave the directory; otherwise nobody could unmount the mailbox's
+	 * file system.
 	 */
 	if (chdir("/") == -1)
 		fatal("chdir");
@@ -78,11 +78,11 @@ get_path(int dir, char path[PATH_MAX])
 }
 
 /*
- * Opens the directory FORMAT-ID below user, the user's state directory, and
- * makes it if it is absent. The id is a hash of the mailbox's path without
+ * Opens the state directory of the mailbox, FORMAT-ID in the directory `user`,
+ * and makes it if it is absent. The id is a hash of the mailbox's path without
  * symlinks. So two services that spell the path differently find each other's
- * journals and locks. A new directory is on the disk before anything is written
- * to it. Returns 0, or -1 with errno.
+ * journals and locks. A new directory is synced to the disk before a file is
+ * written to it. Returns 0, or -1 with errno.
  */
 static int
 open_own_state(const struct mailboxes *b, const struct store_place *place,
@@ -109,9 +109,9 @@ open_own_state(const struct mailboxes *b, const struct store_place *place,
 	if (faccessat(*state, "mailbox", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
 	/*
-	 * The process that made the directory may have been killed before its
-	 * fsync. So the file "mailbox" is made after the fsync, and its
-	 * presence proves the fsync.
+	 * The file "mailbox" proves that the directory was synced: it is made
+	 * only after the fsync. The process that made the directory may have
+	 * been killed before its fsync.
 	 */
 	if (fsync(user) == -1)
 		return -1;
@@ -161,9 +161,9 @@ is_any_unfinished(int state)
 }
 
 /*
- * Takes over the state that an earlier version has left in user, the directory
- * that all mailboxes of the user share. The file of the earlier session lock is
- * removed last, so its absence means that nothing is left.
+ * Takes over the state that an earlier version has left in the directory
+ * `user`, which all mailboxes of the user share. Removes the earlier version's
+ * session lock last. So if that file is absent, nothing is left to take over.
  */
 static enum drop_error
 adopt_shared_state(const struct mailboxes *b, const struct store_place *place,
@@ -210,8 +210,8 @@ fail_to_follow(void)
 }
 
 /*
- * Takes over removals from the state directory of this name, unless that
- * directory is the mailbox's own.
+ * Takes over removals from the state directory of this name, unless it is the
+ * mailbox's own state directory.
  */
 static enum drop_error
 follow_other(const struct mailboxes *b, const struct store_place *place,
@@ -259,8 +259,9 @@ follow_all(const struct mailboxes *b, const struct store_place *place, int user)
 }
 
 /*
- * Takes the lock that is the same for all paths to one mailbox. It depends only
- * on the directory's inode and on the mailbox's name in the directory.
+ * Takes the lock that is the same for all paths to one mailbox. The lock
+ * depends only on the device and inode of the mailbox's directory, and on the
+ * mailbox's name in this directory.
  */
 static enum drop_error
 lock_identity(const struct store_place *place, int user,

@@ -1,6 +1,6 @@
 /*
- * Gives access to the messages of one mailbox, which a format (store.h) reads
- * and removes. Keeps the deletion marks.
+ * Gives access to the messages of one mailbox, and keeps the deletion marks.
+ * The code of the mailbox's format (store.h) reads and removes the messages.
  *
  * Runs in the session, the recovery and the broker, as the owner of the
  * mailbox. This file depends on no protocol and no mailbox format. Clients
@@ -64,7 +64,7 @@ maildrop_recover(const struct mailboxes *b, const char *path, int state,
 
 /*
  * Opens a directory to which the sandbox of a session will permit this access.
- * Leaves *reach as it is for STORE_NO_ACCESS.
+ * If access is STORE_NO_ACCESS, does nothing.
  */
 static void
 open_reach(struct sandbox_path *reach, const char *path,
@@ -155,8 +155,8 @@ maildrop_begin(struct maildrop *m, size_t n, struct span *s)
 			strerror(number),
 		    more);
 	/*
-	 * fetch may have counted the size of the message again. A marked
-	 * message is never fetched, so marked_wire_size is still right.
+	 * The format may have computed the size of the message again. A marked
+	 * message is never fetched, so marked_wire_size need not change.
 	 */
 	m->wire_size = m->store->total(m->box);
 	return error;
@@ -184,8 +184,8 @@ maildrop_read(struct span *s, void *to, size_t size)
 }
 
 /*
- * Returns true if the client has got all of message n although its wire size
- * was not the one in *s.
+ * Returns true if all of message n was read, although its wire size differs
+ * from the one in *s.
  */
 static bool
 accept_other_size(struct maildrop *m, size_t n, const struct span *s)

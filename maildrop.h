@@ -12,7 +12,10 @@
 #include "mailboxes.h"
 #include "uidl.h"
 
-/* The result of an operation on a mailbox. The errno has been logged. */
+/*
+ * The result of an operation on a mailbox. If an operation fails with an errno,
+ * it has already logged that errno.
+ */
 enum drop_error {
 	DROP_OK,
 	DROP_BUSY, /* another program holds a lock */
@@ -38,9 +41,9 @@ struct lock_session;
 
 struct maildrop {
 	const struct store_ops *store;
-	void *box;            /* the store's */
+	void *box;            /* the value that the store's open has stored */
 	unsigned char *marks; /* one bit for each message */
-	size_t count;         /* messages, with the marked ones */
+	size_t count;         /* number of messages, marked ones included */
 	size_t marked;
 	uint64_t wire_size;        /* of all messages */
 	uint64_t marked_wire_size; /* of the marked ones */
@@ -61,8 +64,8 @@ enum drop_error maildrop_open(struct maildrop *m, const struct mailboxes *b,
 
 /*
  * As the user, with the session lock: finishes a removal that was interrupted,
- * if there is one. Returns CHANGED if its journal does not fit the mailbox and
- * was set aside.
+ * if there is one. Returns DROP_CHANGED if the journal of the removal does not
+ * fit the mailbox and was set aside.
  */
 enum drop_error maildrop_recover(const struct mailboxes *b, const char *path,
     int state, const struct lock_plan *locks);
@@ -71,17 +74,17 @@ struct sandbox_path;
 
 /*
  * Opens what a confined session needs for the mailbox at path, with the rights
- * that the format specifies. *mailbox is the mailbox, if it is a directory.
- * *directory is the directory that contains it. If the format specifies no
- * right for one of the two, leaves that one as it is. Stores fd = -1 in one
- * that cannot be opened.
+ * that the format specifies. If the mailbox is a directory, opens it as
+ * *mailbox. Opens the directory that contains the mailbox as *directory. If the
+ * format specifies no right to one of these directories, leaves *mailbox or
+ * *directory unchanged. If a directory cannot be opened, stores -1 as its fd.
  */
 void maildrop_reach(const struct mailboxes *b, const char *path,
     struct sandbox_path *mailbox, struct sandbox_path *directory);
 
 /*
- * Opens the directory that contains the mailbox at path, with all rights below
- * it.
+ * Opens the directory that contains the mailbox at path, for a process that
+ * gets all rights below this directory.
  */
 void maildrop_reach_directory(const char *path, struct sandbox_path *directory);
 
@@ -98,8 +101,8 @@ void maildrop_mark(struct maildrop *m, size_t n);
 void maildrop_reset(struct maildrop *m);
 
 /*
- * Returns the size of message n in bytes as RFC 1939 §11 counts them, each line
- * end as CRLF.
+ * Returns the size of message n in bytes. Each line end counts as CRLF (RFC
+ * 1939 §11).
  */
 uint64_t maildrop_wire_size(const struct maildrop *m, size_t n);
 
@@ -110,9 +113,10 @@ uint64_t maildrop_wire_size(const struct maildrop *m, size_t n);
 void maildrop_uidl(struct maildrop *m, size_t n, char id[UIDL_SIZE]);
 
 /*
- * Finds the stored bytes of message n, which maildrop_read then reads. Call
- * maildrop_end after reading; only one message can be read at a time. Returns
- * DROP_OK, CHANGED if the message has gone, or FAILED. Logs an error at most
+ * Finds the stored bytes of message n, so that maildrop_read can read them.
+ * Call maildrop_end after reading; only one message can be read at a time.
+ * Returns DROP_OK. Returns DROP_CHANGED if the mailbox does not have the
+ * message any more, or DROP_FAILED after another error. Logs errors at most
  * once a minute.
  */
 enum drop_error maildrop_begin(struct maildrop *m, size_t n, struct span *s);
@@ -124,21 +128,21 @@ enum drop_error maildrop_begin(struct maildrop *m, size_t n, struct span *s);
 ssize_t maildrop_read(struct span *s, void *to, size_t size);
 
 /*
- * Ends the reading of message n. sent is the wire size of all that was read, or
- * s->wire_size if only the first lines were wanted. Returns true if the client
- * has got the message, or the lines that it wanted. That means that no read
- * failed, nothing is missing, and the message has not changed since
- * maildrop_begin. Otherwise the bytes that were read may belong to another
- * message, so the client must see that the answer is incomplete.
+ * Ends the reading of message n. `sent` is the wire size of the bytes that were
+ * read. If the client wanted only the first lines, the caller passes
+ * s->wire_size. Returns true if no read failed, no byte is missing, and the
+ * message has not changed since maildrop_begin. If it returns false, the bytes
+ * that were read may belong to another message. Then the caller must make sure
+ * that the client sees an incomplete answer.
  */
 bool maildrop_end(struct maildrop *m, size_t n, const struct span *s,
     uint64_t sent);
 
 /*
  * Removes the marked messages and stores the number of removed ones in
- * *removed. Returns OK if all are removed, or CHANGED if some could not be
- * identified. Returns BUSY, DENIED or FAILED if none is removed, or LATER if
- * the removal will be finished later.
+ * *removed. Returns DROP_OK if all are removed, or DROP_CHANGED if some of them
+ * could not be identified. Returns DROP_BUSY, DROP_DENIED or DROP_FAILED if
+ * none is removed. Returns DROP_LATER if the removal will be finished later.
  */
 enum drop_error maildrop_commit(struct maildrop *m, size_t *removed);
 

@@ -15,8 +15,8 @@
 #define BEFORE 3 /* bytes that can be an empty line and the LF before it */
 
 /*
- * Returns the size of the empty line that ends the n bytes at text, or 0 if
- * their last line is not empty. If n < BEFORE, the file begins at text.
+ * If the last line in the n bytes at text is empty, returns its size, otherwise
+ * 0. If n < BEFORE, the file begins at text.
  */
 static size_t
 empty_line_before(const char *text, size_t n)
@@ -28,7 +28,9 @@ empty_line_before(const char *text, size_t n)
 	return text[n - 2] == '\r' && (n == 2 || text[n - 3] == '\n') ? 2 : 0;
 }
 
-/* Returns the size of the empty line that the n bytes at p begin with, or 0. */
+/*
+ * If the n bytes at p begin with an empty line, returns its size, otherwise 0.
+ */
 static size_t
 empty_line_at(const char *p, size_t n)
 {
@@ -90,7 +92,7 @@ boundary_is_at(int fd, off_t at, off_t size, off_t *empty)
 		return true;
 	if (!from_begins(text + before, look))
 		return false;
-	/* The first message of a file needs only the word "From ". */
+	/* For the first message of a file, the word "From " suffices. */
 	return (*empty > 0 && from_separates(text + before, look)) ||
 	    has_only_empty_lines(fd, at);
 }

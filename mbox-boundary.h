@@ -13,18 +13,18 @@
 #define BOUNDARY_LOOK (2 + FROM_LOOK)
 
 /*
- * Returns true if the offset at is a boundary of the file fd, which has this
- * size. A boundary is the file's end, the "From " line of the first message, or
- * a line that follows an empty line and separates messages. Stores in *empty
- * the size of the empty line before the offset, or 0 if there is none. Returns
- * false if the file cannot be read.
+ * Returns true if the offset `at` is a boundary in the file fd. size is the
+ * size of the file. A boundary is the file's end, the "From " line of the first
+ * message, or a line that follows an empty line and separates messages. Stores
+ * in *empty the size of the empty line before the offset, or 0 if there is
+ * none. Returns false if the file cannot be read.
  */
 bool boundary_is_at(int fd, off_t at, off_t size, off_t *empty);
 
 /*
- * Returns true if a body whose length a Content-Length specifies may end at p.
- * p[-1] is the body's last byte. n is the number of bytes at p: BOUNDARY_LOOK,
- * or fewer if the file ends before.
+ * A Content-Length specifies that a body ends at p. p[-1] would be the body's
+ * last byte. Returns true if the bytes from p on permit that. n is the number
+ * of these bytes: BOUNDARY_LOOK, or fewer if the file ends earlier.
  */
 bool boundary_ends_body(const char *p, size_t n);
 

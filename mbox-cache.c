@@ -1,10 +1,10 @@
 /*
- * Keeps the list of an mbox between sessions, and decides which part of it is
- * still true.
+ * Keeps the list of an mbox between sessions, and decides which part of a saved
+ * list is still true.
  *
  * Runs as the owner of the mailbox. Other programs change the mailbox between
- * sessions and during one: they append, remove and sort messages, and rewrite
- * flags in place. So a saved list is compared with the file:
+ * and during sessions: they append, remove and sort messages, and rewrite flags
+ * in place. So a saved list is compared with the file:
  *
  *	what is found                           what is read
  *
@@ -21,11 +21,12 @@
  * marks them as unverified (note.unverified). Each of them is compared with the
  * file before it is sent or removed (mbox-find.c).
  *
- * A fingerprint that was not stable (fingerprint.c) proves nothing, because the
- * file may have changed once more within the same tick of the clock. In case 2
- * reading then begins after the messages that were listed at the last stable
- * fingerprint (note.base). If the growth may have made the Content-Length of an
- * earlier message right, reading begins at that message (note.first_if_grown).
+ * If the fingerprint in the list is not stable (fingerprint.c), it proves
+ * nothing, because the file may have changed once more in the same tick of the
+ * clock. In this situation, case 2 reads from the first message that was not
+ * yet listed at the last stable fingerprint (note.base). If the growth may have
+ * made the Content-Length of an earlier message right, reading begins at that
+ * message (note.first_if_grown).
  *
  * A small mailbox that has changed is always read as a whole, because that
  * takes only about a millisecond.
@@ -45,8 +46,8 @@
 #define KIND "mbox   4"
 #define KIND_QUOTED "mboxo  4"
 /*
- * The kinds of the previous version of kpopd. Its records and its note have the
- * same form, but it computed other wire sizes.
+ * The kinds of the previous version of kpopd. That version used the same form
+ * of records and note, but computed other wire sizes.
  */
 #define KIND_BEFORE "mbox   3"
 #define KIND_QUOTED_BEFORE "mboxo  3"
@@ -66,8 +67,8 @@ kind_of(const struct list_source *s)
 
 /*
  * Removes the fingerprint from the list, so that the list proves nothing about
- * the mailbox. The ids in the list stay; otherwise a message could get the id
- * of a removed one.
+ * the mailbox. The ids in the list stay. Without them, a message could get the
+ * id of a removed message.
  */
 static void
 discard_proof(struct list *l)
@@ -154,15 +155,15 @@ set_fingerprint(struct list *l, const struct fingerprint *now)
 
 /*
  * Reads the mailbox from the end of the last listed message on, and saves the
- * list. before is as in cache_make.
+ * list. `before` is as in cache_make.
  *
- * Numbering reads the bodies that ids need, and may wait until an id is
- * requested. It is done now, while the mailbox is locked, if before is not
- * NULL, because that list may be freed afterwards. It is done now if the
- * fingerprint is not stable, because a change in the same tick of the clock
- * would not be noticed later. It is also done now if the mailbox is small.
- * Reading then costs little, and records that are added in their final form
- * need no sync.
+ * Numbering the messages reads the bodies that ids need. It may be done later,
+ * when the client asks for an id. For any of three reasons it is done here,
+ * while the mailbox is locked. If before is not NULL, numbering needs this
+ * list, which may be freed afterwards. If the fingerprint is not stable, a
+ * later change in the same tick of the clock would not be noticed. If the
+ * mailbox is small, reading costs little, and records that are added in their
+ * final form need no sync.
  */
 static enum scan_result
 read_on(struct list *l, const struct fingerprint *now, struct list *before)
@@ -202,9 +203,10 @@ cache_make(struct list *l, const struct list_source *s,
 }
 
 /*
- * Compares message count - 1 and some others before it, chosen at random, with
- * the file. Returns true if all are at their listed offsets, and message count
- * - 1 ends before the end of the file.
+ * Compares the first `count` messages with the file: the last of these, and
+ * some others that are chosen at random. Returns true if all compared messages
+ * are at their listed offsets, and the last of the `count` messages ends before
+ * the end of the file.
  */
 static bool
 is_sample_in_place(const struct list *l, size_t count, off_t size)
@@ -223,7 +225,10 @@ is_sample_in_place(const struct list *l, size_t count, off_t size)
 	return true;
 }
 
-/* Returns true if a message from first on owns the id of its header alone. */
+/*
+ * Returns true if a message with the index `first` or a higher index owns the
+ * id of its header alone.
+ */
 static bool
 has_owner_from(const struct list *l, size_t first)
 {
@@ -237,9 +242,9 @@ has_owner_from(const struct list *l, size_t first)
 
 /*
  * Returns true if the mailbox seems to contain the listed messages and more
- * after them (case 2). Stores in *count how many messages stay in the list; the
- * others are read again. Returns false, too, if one of the others owns its id,
- * because its record would be lost.
+ * messages after these (case 2). Stores in *count how many messages stay in the
+ * list. The other listed messages must be read again. If one of these owns its
+ * id, returns false, because the record of the ownership would be lost.
  */
 static bool
 has_grown(const struct list *l, const struct fingerprint *now, size_t *count)
@@ -285,8 +290,8 @@ cache_number(struct list *l, bool can_read)
 }
 
 /*
- * Returns true if the marked messages are the last ones. Stores the index of
- * the first marked message in *first.
+ * Returns true if no message after the first marked one is unmarked. Stores the
+ * index of the first marked message in *first.
  */
 static bool
 is_tail_marked(const struct list *l, const unsigned char *marks, size_t *first)

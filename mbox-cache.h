@@ -10,7 +10,8 @@
 
 /*
  * A mailbox of at most this many bytes is read as a whole whenever it has
- * changed, because that costs less than a login. Only tests change it.
+ * changed, because that takes less time than the rest of a login. Only tests
+ * change this size.
  */
 extern off_t cache_small;
 
@@ -20,9 +21,9 @@ extern off_t cache_small;
 bool cache_load(struct list *l, const struct list_source *s);
 
 /*
- * Returns true if the mailbox, whose fingerprint is now, has certainly not
- * changed since it was listed. Messages for which list_is_verified is false may
- * have changed before that.
+ * Returns true if the mailbox has certainly not changed since its list was
+ * made. `now` is the mailbox's fingerprint. A message for which
+ * list_is_verified returns false may have changed before the list was made.
  */
 bool cache_is_current(const struct list *l, const struct fingerprint *now);
 
@@ -33,17 +34,17 @@ bool cache_is_current(const struct list *l, const struct fingerprint *now);
 bool cache_is_elsewhere(const struct list *l);
 
 /*
- * Brings the list of a locked mailbox up to date. now is the mailbox's
- * fingerprint. If the mailbox is large and has grown, reads only the part that
- * was appended. Otherwise reads all of the mailbox. Saves the list.
+ * Brings the list of a locked mailbox up to date. `now` is the mailbox's
+ * fingerprint. If the mailbox is large and has grown, reads only the appended
+ * part. In all other cases reads the whole mailbox. Saves the list.
  */
 enum scan_result cache_update(struct list *l, const struct fingerprint *now);
 
 /*
- * Reads all of a locked mailbox, makes its list, and saves the list. now is the
- * mailbox's fingerprint. before is the list that the new one replaces, or NULL.
- * An id that a message of before owns is not given to a message with another
- * body.
+ * Reads all of a locked mailbox, makes its list, and saves the list. `now` is
+ * the mailbox's fingerprint. `before` is the list that the new list replaces,
+ * or NULL. If a message of the replaced list owns an id, no message with
+ * another body gets this id.
  */
 enum scan_result cache_make(struct list *l, const struct list_source *s,
     const struct fingerprint *now, struct list *before);

@@ -50,8 +50,8 @@ is_rewritten_field(const char *p, size_t n)
 		"Status:", "Content-Length:", "Lines:"
 	};
 	/*
-	 * The names without "X-". The names of all fields of VM begin with the
-	 * last entry.
+	 * The names without "X-". The last entry is the beginning of the names
+	 * of all fields of VM.
 	 */
 	static const char *const extensions[] = { "Status:", "UID:", "UIDL:",
 		"IMAP:", "IMAPbase:", "Keywords:", "Label:", "Mozilla-Status:",
@@ -73,7 +73,9 @@ is_rewritten_field(const char *p, size_t n)
 	return false;
 }
 
-/* Returns the first byte at p or after that is not a blank, or end. */
+/*
+ * Returns a pointer to the first byte in [p, end) that is not a blank, or end.
+ */
 static const char *
 after_blanks(const char *p, const char *end)
 {
@@ -82,7 +84,7 @@ after_blanks(const char *p, const char *end)
 	return p;
 }
 
-/* Returns true if the line ends at p. */
+/* Returns true if p points to the line end. */
 static bool
 is_end_of_line(const char *p, const char *end)
 {
@@ -91,8 +93,8 @@ is_end_of_line(const char *p, const char *end)
 }
 
 /*
- * Reads the number at *p and moves *p past it. Returns -1 if there is no number
- * at *p, or if it does not fit into an off_t.
+ * Reads the number at *p and moves *p past the number. Returns -1 if no number
+ * is at *p, or if the number does not fit into an off_t.
  */
 static off_t
 read_number(const char **p, const char *end)
@@ -123,8 +125,8 @@ read_length(struct fields *f, const char *p, const char *end)
 }
 
 /*
- * Returns true if a From field, whose text after the colon is at p, is that of
- * the internal message.
+ * Returns true if a From field is the one of the internal message. p points to
+ * the text after the colon.
  */
 static bool
 is_internal_name(const char *p, const char *end)
@@ -143,8 +145,8 @@ is_internal_name(const char *p, const char *end)
 }
 
 /*
- * Returns true if an X-IMAP or X-IMAPbase field, whose text after the colon is
- * at p, begins with two numbers. Keywords may follow them.
+ * Returns true if an X-IMAP or X-IMAPbase field begins with two numbers. p
+ * points to the text after the colon. Keywords may follow the numbers.
  */
 static bool
 is_imap_base(const char *p, const char *end)
@@ -196,9 +198,11 @@ fields_read(struct fields *f, const char *p, size_t n)
 	f->is_rewritten = is_rewritten_field(p, n);
 	f->current = FIELDS_OTHER;
 	if (f->is_rewritten && has_prefix(p, n, "Content-Length:"))
-		/* A longer line may come in parts of any size. Only its first
-		 * FIELDS_LOOK bytes are read, so that the result does not
-		 * depend on these sizes. */
+		/*
+		 * Read only the first FIELDS_LOOK bytes. A longer line may come
+		 * in parts, and the result must not depend on the sizes of the
+		 * parts.
+		 */
 		read_length(f, p + strlen("Content-Length:"),
 		    p + (n < FIELDS_LOOK ? n : FIELDS_LOOK));
 	else if ((*p | 0x20) == 'm')
@@ -218,8 +222,9 @@ fields_continue(struct fields *f)
 }
 
 /*
- * A message that came by mail has a Received field, so it is never internal.
- * Otherwise a sender could hide a message by giving it these fields.
+ * A message that came by mail has a Received field and is never internal.
+ * Otherwise a sender could hide a message by giving it the fields of the
+ * internal message.
  */
 bool
 fields_are_internal(const struct fields *f)

@@ -41,8 +41,9 @@ void fields_continue(struct fields *f);
 
 /*
  * Returns true if this is the internal message, in which other programs keep
- * data about the mailbox. A doubtful message counts as mail, because showing
- * the internal message loses nothing, and hiding a real message loses it.
+ * data about the mailbox. A doubtful message counts as mail. To show the
+ * internal message does no harm, but a real message that is hidden is lost for
+ * the client.
  */
 bool fields_are_internal(const struct fields *f);
 

@@ -2,10 +2,10 @@
  * Finds a listed message in the mailbox as it is now.
  *
  * Runs as the owner of the mailbox. Other programs may have changed the mailbox
- * since it was listed. The list may be forged, or older than a power failure
- * that left other bytes in the mailbox. A message is sent or removed only if it
- * is proven to be the one whose unique id the client has. One of these proves
- * it:
+ * since it was listed. The user may have forged the list. A power failure may
+ * have left other bytes in the mailbox than those that were listed. So a
+ * message is sent or removed only if one of the following proves that it is the
+ * message whose unique id the client has:
  *
  *	1  The file has the fingerprint that it had when this message was read
  *	   (find_is_certain), and the message begins and ends at boundaries.
@@ -15,9 +15,9 @@
  *	3  Such a message is at another offset (find_moved). It is found in a
  *	   new list of the file, the fresh list, which later sessions use.
  *
- * If several messages of the list have equal headers and bodies, one message of
- * the file would prove all of them. Therefore a removal uses each message of
- * the file for at most one message of the list.
+ * If several messages of the list have equal headers and bodies, each of them
+ * could be proven by the same message of the file. Therefore a removal uses
+ * each message of the file for at most one message of the list.
  */
 #include "config.h"
 
@@ -65,7 +65,8 @@ repair_list(struct mbox *m)
 	cache_distrust(&m->list);
 	errno = EIO;
 	/*
-	 * The spool_unlock below would also release the locks of the removal.
+	 * During a removal the mailbox is already locked, and the spool_unlock
+	 * below would release these locks.
 	 */
 	if (m->is_removing)
 		fatal("the index was damaged while the mailbox was locked");
@@ -96,8 +97,8 @@ find_listed(struct mbox *m, size_t i)
 }
 
 /*
- * Returns the table of the session's messages by header. The first call makes
- * it.
+ * Returns the table by header of the session's messages. The first call makes
+ * the table.
  */
 static const struct table *
 table_of_headers(struct mbox *m)
@@ -108,7 +109,8 @@ table_of_headers(struct mbox *m)
 }
 
 /*
- * Returns the table of the session's messages by body. The first call makes it.
+ * Returns the table by body of the session's messages. The first call makes the
+ * table.
  */
 static const struct table *
 table_of_bodies(struct mbox *m)
@@ -118,7 +120,9 @@ table_of_bodies(struct mbox *m)
 	return m->by_body;
 }
 
-/* Returns true if other messages of the list have the header of *one. */
+/*
+ * Returns true if other messages of the list have, or had, the header of *one.
+ */
 static bool
 has_shared_header(struct mbox *m, const struct list_message *one)
 {
@@ -182,8 +186,8 @@ find_is_certain(const struct mbox *m, size_t i)
 
 /*
  * Returns true if the message *one begins and ends at boundaries of the file.
- * The check is needed even if the fingerprint matches, because the list may be
- * forged, or older than a power failure.
+ * This must be checked even if the fingerprint matches, because the list may be
+ * forged, or a power failure may have changed the mailbox.
  */
 static bool
 has_boundaries(const struct mbox *m, const struct list_message *one, off_t size)
@@ -232,8 +236,8 @@ list_locked(struct mbox *m)
 }
 
 /*
- * Makes a fresh list, unless there is one of the file as it is now. Locks the
- * mailbox meanwhile, unless a removal has already locked it. Returns as
+ * Makes a fresh list, unless the present one is still up to date. Locks the
+ * mailbox for this time, unless a removal has already locked it. Returns as
  * find_message does.
  */
 static enum drop_error
@@ -273,8 +277,9 @@ is_same_message(struct mbox *m, const struct list_message *one,
 		return has_same_body(m, one, candidate->found.at,
 		    candidate->end);
 	/*
-	 * If half a message was listed and another message was then written
-	 * after it, the two together are not the listed message.
+	 * Only half of a message may have been listed, and another program may
+	 * then have written a message after that half. The two together are not
+	 * the listed message.
 	 */
 	return list_body_wire_size(candidate) == list_body_wire_size(one);
 }
@@ -297,10 +302,10 @@ take_message(struct fresh *f, size_t i)
 }
 
 /*
- * Returns the first message of the fresh list that has the header and body of
- * *one and is not taken. If all of these are taken, returns the last of them.
- * Removes the taken messages before it from the table; otherwise each search
- * would walk through all of them again.
+ * Searches the fresh list for messages with the header and body of *one.
+ * Returns the first of these that is not taken, or the last one if all are
+ * taken. Removes the taken messages before the result from the table. Otherwise
+ * each search would walk through the taken messages again.
  */
 static size_t
 first_not_taken(struct fresh *f, const struct list_message *one)
@@ -317,8 +322,8 @@ first_not_taken(struct fresh *f, const struct list_message *one)
 }
 
 /*
- * Returns true if message i of the fresh list is the message *one and is not
- * taken, and stores that message in *where. is_only is as in is_same_message.
+ * Stores message i of the fresh list in *where. Returns true if this is the
+ * message *one and is not taken. is_only is as in is_same_message.
  */
 static bool
 matches(struct mbox *m, const struct list_message *one, size_t i,
@@ -331,10 +336,10 @@ matches(struct mbox *m, const struct list_message *one, size_t i,
 }
 
 /*
- * Finds the message *one in the fresh list. Returns its index there, or
- * SIZE_MAX, and stores the message in *where. Compares only messages with the
- * body of *one if several have its header, because a million may have it.
- * Prefers a message at the listed offset.
+ * Finds the message *one in the fresh list. Returns its index in that list, or
+ * SIZE_MAX, and stores the message in *where. A million messages may have the
+ * same header. So if several have it, compares only messages that also have the
+ * body of *one. Prefers a message at the listed offset.
  */
 static size_t
 find_in_fresh(struct mbox *m, const struct list_message *one,
@@ -371,10 +376,10 @@ find_moved(struct mbox *m, const struct list_message *one,
 }
 
 /*
- * Finds the message *one, which is not at its listed offset and will be sent.
- * If the fresh list is not stable, also compares the found message with the
- * file. The file may have changed in the same tick of the clock after it was
- * listed.
+ * Finds the message *one, which is not at its listed offset, in order to send
+ * it. If the fingerprint of the fresh list is not stable, also compares the
+ * found message with the file, because the file may have changed in the same
+ * tick of the clock after the listing.
  */
 static enum drop_error
 find_to_send(struct mbox *m, const struct list_message *one,
@@ -395,9 +400,11 @@ find_message(struct mbox *m, size_t i, off_t size, struct list_message *where,
 {
 	struct list_message one;
 
-	/* If the mailbox has grown, number its new messages. Otherwise
-	 * has_shared_header would make a table of all messages, which takes
-	 * longer. */
+	/*
+	 * If the mailbox has grown, number its new messages. Without the
+	 * numbers has_shared_header would have to make a table of all messages,
+	 * which takes longer.
+	 */
 	if (!list_is_verified(&m->list, i) &&
 	    m->list.note.numbered != m->list.count && spool_is_unchanged(m))
 		cache_number(&m->list, true);
@@ -416,8 +423,11 @@ find_begin_removal(struct mbox *m)
 	struct fresh *f = &m->fresh;
 	enum drop_error error;
 
-	/* A fresh list that is not stable may be out of date, because the
-	 * mailbox may have changed again in the same tick of the clock. */
+	/*
+	 * If the fingerprint of the fresh list is not stable, the list may be
+	 * out of date: the mailbox may have changed again in the same tick of
+	 * the clock.
+	 */
 	if (f->mailbox.stable != 1)
 		discard_fresh(f);
 	if ((error = list_afresh(m)) != DROP_OK)

@@ -22,26 +22,26 @@ bool find_is_certain(const struct mbox *m, size_t i);
 
 /*
  * Returns true if the message *one is at its listed offset in a mailbox of this
- * size. Reads its header and its boundaries. Reads its body only if other
- * messages could have its header, because the cost of a removal should depend
- * only on the bytes moved.
+ * size. Reads the message's header and boundaries. Reads the body only if other
+ * messages could have the same header. Otherwise a removal would have to read
+ * the bodies of all marked messages.
  */
 bool find_is_in_place(struct mbox *m, const struct list_message *one,
     off_t size);
 
 /*
  * Returns true if the list has another message with the header and body of the
- * message *one. Either of the two may be sent. But a removal must leave as many
- * of them as are not marked.
+ * message *one. It does not matter which of the two is sent. But a removal must
+ * leave as many equal messages as are not marked.
  */
 bool find_has_equal(struct mbox *m, const struct list_message *one);
 
 /*
  * Finds message i in a mailbox of this size, in order to send it. The message
- * may be at its listed offset or at another one. Stores the message in *where,
- * and in *certain whether it needed no comparison (find_is_certain). Returns
- * DROP_OK, or DROP_CHANGED if the mailbox does not have the message any more.
- * Returns DROP_BUSY or DROP_FAILED, with errno, after an error.
+ * may be at its listed offset or at another one. Stores the message in *where.
+ * Sets *certain to true if find_is_certain has made a comparison unnecessary.
+ * Returns DROP_OK, or DROP_CHANGED if the mailbox does not have the message any
+ * more. Returns DROP_BUSY or DROP_FAILED, with errno, after an error.
  */
 enum drop_error find_message(struct mbox *m, size_t i, off_t size,
     struct list_message *where, bool *certain);
@@ -55,8 +55,9 @@ enum drop_error find_begin_removal(struct mbox *m);
 
 /*
  * Finds the message *one, which is not at its listed offset, in the mailbox as
- * it is now. During a removal takes the found message, so that it is not found
- * again. Returns as find_message does.
+ * it is now. Stores the found message in *where. During a removal, marks the
+ * found message as taken, so that it is not found again. Returns as
+ * find_message does.
  */
 enum drop_error find_moved(struct mbox *m, const struct list_message *one,
     struct list_message *where);

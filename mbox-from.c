@@ -4,10 +4,10 @@
  * Runs as the owner of the mailbox, on bytes from any sender.
  *
  * The text of a message may contain lines that begin with "From ". Some
- * programs do not quote such a line if the message has a Content-Length. So
- * this word alone does not separate messages. A line that begins with "From "
- * separates messages if it ends with a date, or if the next line can be the
- * first line of a header:
+ * programs do not quote such a line if the message has a Content-Length. So not
+ * every line that begins with "From " separates messages. Such a line separates
+ * messages if it ends with a date, or if the next line can be the first line of
+ * a header:
  *
  *	From anything [weekday] Month day time [zone] year [zone]
  *	From anything [weekday,] day Month year time [zone]
@@ -32,8 +32,10 @@
 #define ZONE_NAME 6 /* letters of a zone's name, at most */
 
 /*
- * The rest of a line. A take_ function moves p past the thing that it takes. It
- * returns false if this thing is not at p; p may have moved then, too.
+ * The rest of a line. Each take_ function looks for a certain text at p, for
+ * example a number. If the text is there, the function moves p to its end and
+ * returns true. If not, the function returns false, and may have moved p
+ * nevertheless.
  */
 struct text {
 	const char *p, *end;
@@ -90,7 +92,10 @@ take_char(struct text *t, char c)
 	return true;
 }
 
-/* Takes a number that has least to most digits and is at most greatest. */
+/*
+ * Takes a number. It must have at least `least` and at most `most` digits, and
+ * must not exceed `greatest`.
+ */
 static bool
 take_number(struct text *t, int least, int most, int greatest)
 {
@@ -182,8 +187,8 @@ take_zone(struct text *t)
 }
 
 /*
- * Takes up to most zones, each after blanks. Returns how many more may be
- * taken.
+ * Takes up to `most` zones, each after blanks. Returns `most` less the number
+ * of taken zones.
  */
 static int
 take_zones(struct text *t, int most)
@@ -242,7 +247,7 @@ is_nothing_more(struct text t)
 	return t.p == t.end;
 }
 
-/* Returns true if the line ends with a date that begins at t or later. */
+/* Returns true if t ends with a date. */
 static bool
 ends_in_date(struct text t)
 {
@@ -262,9 +267,9 @@ ends_in_date(struct text t)
 }
 
 /*
- * Returns true if the line at t can begin a header. It must begin with a
- * field's name and a colon, or with ">From ", because UUCP wrote several such
- * lines before a header.
+ * Returns true if a header can begin at t. The header must begin with a field's
+ * name and a colon. It may also begin with ">From ", because UUCP wrote several
+ * such lines before a header.
  */
 static bool
 begins_header(struct text t)
@@ -279,7 +284,7 @@ begins_header(struct text t)
 	while (t.p < t.end && is_name_char(*t.p))
 		t.p++;
 	/*
-	 * A digit at the front may belong to a time in a sentence. A colon
+	 * A digit at the beginning may belong to a time within text. A colon
 	 * before "//" belongs to a URL.
 	 */
 	if (t.p == begin || !(is_upper((char)(*begin & ~0x20))) ||

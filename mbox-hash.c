@@ -4,15 +4,15 @@
  *
  * Runs as the owner of the mailbox, on bytes from any sender.
  *
- * The hash of a body also leaves out the line ends at its very end. So it does
- * not depend on the empty line that separates the message from the next one. It
- * also stays the same if a program ends an unfinished last line before it
- * appends another message.
+ * The hash of a body leaves out all line ends at the end of the body. So the
+ * hash does not depend on the empty line that separates two messages. It also
+ * stays the same if a program ends an unfinished last line before it appends
+ * another message.
  *
- * The hashes are XXH3. A cryptographic hash would take longer than all the rest
- * of a scan. A sender who knows XXH3 can make two messages with the same hash.
- * These are treated like messages with equal headers and bodies: they get
- * different ids, and a removal removes as many of them as are marked.
+ * The hashes are XXH3. A cryptographic hash would take more than half of the
+ * time of a scan. A sender who knows XXH3 can make two messages with the same
+ * hash. kpopd treats such messages as equal: they get different ids, and a
+ * removal removes as many of them as are marked.
  */
 #include "config.h"
 
@@ -67,8 +67,8 @@ hash_held_line_ends(struct hash_body *h)
 }
 
 /*
- * Hashes a part of a line, without its LF. Holds back a CR at its end, because
- * an LF may follow.
+ * Hashes a part of a line, without its LF. Holds back a CR at the end of the
+ * part, because an LF may follow.
  */
 static void
 hash_text(struct hash_body *h, const char *p, size_t n)
@@ -87,7 +87,8 @@ hash_text(struct hash_body *h, const char *p, size_t n)
 
 /*
  * Hashes a part of the body in one piece. The part must contain no CR, and the
- * byte before it must not be a CR. Holds back the line ends at its end.
+ * byte before it must not be a CR. Holds back the line ends at the end of the
+ * part.
  */
 static void
 hash_without_cr(struct hash_body *h, const char *p, size_t n)
@@ -127,8 +128,9 @@ hash_body_end(struct hash_body *h)
 	uint64_t hash;
 
 	/*
-	 * No LF follows the held CR, so it must be hashed. hash_text does that
-	 * when another CR comes. The other CR is then held, and never hashed.
+	 * No LF follows the held CR, so the held CR must be hashed. If
+	 * hash_text gets another CR, it hashes the held CR and holds the other
+	 * CR, which is then never hashed.
 	 */
 	if (h->held_cr)
 		hash_text(h, "\r", 1);

@@ -21,7 +21,7 @@ void hash_header_begin(struct hash_header *h);
 
 /*
  * Adds a line, or a part of a line, with its LF if it has one. n must not be 0.
- * Inline, because it is called for each line of each header.
+ * The function is inline, because it is called for each line of each header.
  */
 static inline void
 hash_header_add(struct hash_header *h, const char *p, size_t n)

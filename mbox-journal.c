@@ -3,7 +3,7 @@
  *
  * Runs as the owner of the mailbox: in the session, and in the recovery after a
  * crash. The mailbox is locked for writing and the session lock is held, so no
- * other session uses the state directory. The user can forge a journal; a
+ * other session uses the state directory. The user can forge a journal, but a
  * forged journal can change only the user's own mailbox.
  *
  * The removal
@@ -21,7 +21,7 @@
  *	   fsync it
  *	2  rename j.tmp to j; fsync the           decided: after any crash the
  *	   directory                              recovery finishes the removal
- *	3  write D at P and a marker after it;    the same
+ *	3  write D at P and a marker after it;    still decided
  *	   fsync the mailbox
  *	4  rename j to j.cut; fsync the           D is in its place and on the
  *	   directory                              disk
@@ -37,20 +37,20 @@
  *	j.tmp  Nothing has happened. The file is unlinked.
  *	j      The mailbox has not been truncated. [0,P) and everything from S
  *	       on are unchanged; [P,S) may contain anything. The recovery does
- *	       steps 3 to 6 again. They give the same result however often
- *	       they are done.
+ *	       steps 3 to 6. It may do them any number of times, because the
+ *	       result is always the same.
  *	j.cut  [0,P) and D are on the disk. If the marker or zeros follow D,
- *	       the truncation has not happened, and the recovery truncates the
- *	       mailbox. Otherwise the truncation has happened. Any bytes after
- *	       D are mail that a program has appended since. Such mail begins
- *	       with "F" or a line end, never with a NUL. Zeros count as the
- *	       marker. A crash may leave half of a truncation: the rest of a
- *	       block is zeros, but the size is the old one.
+ *	       the recovery truncates the mailbox. If other bytes or no bytes
+ *	       follow D, the mailbox has already been truncated, and the other
+ *	       bytes are mail that a program has appended since. Such mail
+ *	       begins with "F" or a line end, never with a NUL. Zeros count as
+ *	       the marker, because a crash within the truncation may leave the
+ *	       old size, but zeros in the rest of a block.
  *
- * If mail has arrived after S, the recovery makes a new journal before it
- * writes to the mailbox. In the state j the new D is the old D and that mail.
- * In the state j.cut the old D is already in its place, so the new D is that
- * mail alone.
+ * If new mail has arrived after S, the recovery makes a new journal before it
+ * writes to the mailbox. In the state j the new D consists of the old D and the
+ * new mail. In the state j.cut the old D is already in its place, so the new D
+ * is only the new mail.
  *
  * The proof that a journal is of this mailbox
  *
@@ -66,21 +66,22 @@
  * Only the removal writes to [P,S) while the mailbox is locked. So after a
  * crash each byte that the witness covers has its old value or the value that
  * step 3 writes there. If another program has rewritten the mailbox, at least
- * one byte has neither value. If hashes and witness fit, the journal is of this
- * mailbox. The inode and device may differ, because the mailbox may have been
- * restored or moved to another disk. Only a journal of version 1, which has no
- * witness, must have the mailbox's inode.
+ * one of these bytes has a third value. If all hashes and the witness fit, the
+ * journal is of this mailbox. The inode and device may differ, because the
+ * mailbox may have been restored or moved to another disk. Only a journal of
+ * version 1, which has no witness, must contain the inode of the mailbox.
  *
- * If the mailbox is absent, the file system of the spool may not be mounted, so
- * the journal waits. It also waits if the mailbox does not fit and its
- * directory is not the directory in the witness. If the mailbox does not fit
- * and its directory is the same, another program has rewritten the mailbox.
- * Then the journal is kept as rescue.TIME for a person to look at, and the
- * mailbox is served as it is.
+ * If the mailbox is absent, the file system of the spool may not be mounted. So
+ * the journal stays, and the mailbox is not served. The journal also stays if
+ * it does not fit and the mailbox's directory differs from the directory in the
+ * witness. If the journal does not fit and the directory is the same, another
+ * program has rewritten the mailbox. In this case the journal is renamed to
+ * rescue.TIME, so that a person can look at it, and the mailbox is served as it
+ * is.
  *
- * After a failed fsync the page cache no longer shows what the disk has, so
- * fsync is not repeated. The process stops, the journal stays, and the next
- * recovery writes everything again.
+ * After a failed fsync the page cache may differ from the disk, so a second
+ * fsync would prove nothing. The process stops, the journal stays, and the next
+ * recovery writes all bytes of D again.
  */
 #include "config.h"
 
@@ -96,7 +97,7 @@
 
 #define MAGIC "kpopd j2"
 #define MAGIC_1 "kpopd j1"       /* version 1: without a witness */
-#define WINDOW ((off_t)64 << 10) /* bytes that a hash covers, at most */
+#define WINDOW ((off_t)64 << 10) /* the most bytes that a hash covers */
 #define WITNESS_AT 512           /* offset of the witness in the journal */
 #define COPY ((size_t)256 << 10) /* bytes copied at a time */
 #define FLUSH ((off_t)8 << 20)   /* bytes given to the disk at a time */
@@ -126,9 +127,9 @@ journal_failed(const char *what)
 }
 
 /*
- * The kernel writes each FLUSH bytes to the disk while the next ones are
- * copied, so that fsync has less to wait for. copy_file_range(2) is slower,
- * because D is aligned to blocks only in the journal.
+ * The kernel writes each FLUSH bytes to the disk while the next bytes are
+ * copied, so that fsync takes less time. copy_file_range(2) would be slower,
+ * because D begins at a block boundary only in the journal.
  */
 int
 journal_copy(int from, off_t from_at, int to, off_t to_at, off_t n)
@@ -186,7 +187,7 @@ hash_before(int fd, const struct journal_head *h,
 	return hash_window(fd, from, (off_t)h->from, digest);
 }
 
-/* Hashes the last bytes before S, but none before the end of the marker. */
+/* Hashes the last bytes before S, but no byte before the end of the marker. */
 static int
 hash_after(int fd, const struct journal_head *h,
     uint8_t digest[SHA256_DIGEST_LENGTH])
@@ -303,7 +304,7 @@ write_head(const struct journal_box *b, int jfd, struct journal_head *h)
 	    take_witness(b, h, &w) == -1)
 		return -1;
 	hash_bytes(h, offsetof(struct journal_head, checksum), h->checksum);
-	/* If D is empty, nothing else extends the file to JOURNAL_D. */
+	/* If D is empty, no write of D has extended the file to JOURNAL_D. */
 	if (h->kept == 0 && ftruncate(jfd, JOURNAL_D) == -1)
 		return -1;
 	if (file_write(jfd, &w, sizeof(w), WITNESS_AT) == -1)
@@ -391,7 +392,7 @@ journal_open(int state, const char *name, struct journal *j)
 	return 0;
 }
 
-/* Only ENOENT proves that the file is absent. */
+/* Of the errors, only ENOENT proves that the file is absent. */
 bool
 journal_may_exist(int state, const char *name)
 {
@@ -400,9 +401,9 @@ journal_may_exist(int state, const char *name)
 }
 
 /*
- * Returns the byte that step 3 writes at this offset of the mailbox, or -1 if
- * step 3 does not write there. d is the byte of D for this offset, if D covers
- * it.
+ * Returns the byte that step 3 writes at this offset of the mailbox. Returns -1
+ * if step 3 does not write at this offset. d is the byte of D for the offset,
+ * if D covers the offset.
  */
 static int
 new_byte(const struct journal_head *h, off_t at, char d)
@@ -415,9 +416,10 @@ new_byte(const struct journal_head *h, off_t at, char d)
 }
 
 /*
- * Compares n witness bytes, old, with the bytes at this offset of the mailbox.
- * Returns 1 if each has its old value or the value that step 3 writes there, 0
- * if not, or -1 with errno.
+ * Compares n bytes at this offset of the mailbox with the n bytes in `old`,
+ * which are from the witness. Returns 1 if each byte of the mailbox has the
+ * value in `old` or the value that step 3 writes there. Returns 0 if some byte
+ * has another value, or -1 with errno.
  */
 static int
 compare_witness(int fd, const struct journal *j, const char *old, size_t n,
@@ -452,8 +454,10 @@ journal_match_decided(const struct journal_box *b, const struct journal *j,
 	uint8_t before[SHA256_DIGEST_LENGTH], after[SHA256_DIGEST_LENGTH];
 	int front, back;
 
-	/* Without a witness the inodes must be equal, because the hashes may
-	 * cover no byte at all. */
+	/*
+	 * Without a witness the inodes must be equal, because the hashes may
+	 * cover no byte.
+	 */
 	if (st->st_size < h->size ||
 	    (w->back_size == 0 && h->inode != (uint64_t)st->st_ino))
 		return MATCH_NONE;

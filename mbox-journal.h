@@ -43,9 +43,9 @@ struct journal_head {
 	int64_t size;   /* S */
 	uint8_t marker[JOURNAL_MARKER];
 	uint64_t marker_size;
-	uint8_t before[SHA256_DIGEST_LENGTH];   /* bytes before P */
-	uint8_t after[SHA256_DIGEST_LENGTH];    /* bytes before S */
-	uint8_t tail[SHA256_DIGEST_LENGTH];     /* last bytes of D */
+	uint8_t before[SHA256_DIGEST_LENGTH]; /* hash of the bytes before P */
+	uint8_t after[SHA256_DIGEST_LENGTH];  /* hash of the bytes before S */
+	uint8_t tail[SHA256_DIGEST_LENGTH];   /* hash of the last bytes of D */
 	uint8_t checksum[SHA256_DIGEST_LENGTH]; /* of all above */
 };
 
@@ -86,8 +86,9 @@ off_t journal_new_size(const struct journal_head *h);
 int journal_create(int state);
 
 /*
- * Copies n bytes between a mailbox and a journal. Returns 0, or -1 with errno;
- * then some of the bytes may have been written.
+ * Copies n bytes between a mailbox and a journal: from the offset from_at of
+ * the file `from` to the offset to_at of the file `to`. Returns 0, or -1 with
+ * errno. After an error some of the bytes may have been written.
  */
 int journal_copy(int from, off_t from_at, int to, off_t to_at, off_t n);
 
@@ -123,7 +124,7 @@ enum journal_match journal_match_written(const struct journal_box *b,
     const struct journal_head *h, const struct stat *st);
 
 /*
- * Returns true unless the state directory certainly has no file of this name.
+ * Returns false only if the state directory certainly has no file of this name.
  */
 bool journal_may_exist(int state, const char *name);
 
@@ -132,14 +133,14 @@ int journal_sync_state(int state);
 int journal_sync_mailbox(int fd);
 
 /*
- * Syncs the mail that other programs have delivered. Many deliver without a
- * sync, and a journal must not describe bytes that the disk does not have.
- * Returns 0, or -1 (logged).
+ * Syncs the mail that other programs have delivered. Many programs deliver
+ * without a sync, and a journal must not describe bytes that the disk does not
+ * have. Returns 0, or -1 (logged).
  */
 int journal_sync_deliveries(int fd);
 
 /*
- * Logs that an operation failed, with errno's text. what names the operation.
+ * Logs that an operation failed, with errno's text. `what` names the operation.
  * Returns -1.
  */
 int journal_failed(const char *what);

@@ -5,14 +5,15 @@
  *
  * Searching for one LF after another is slow if lines are short. So 64 bytes at
  * a time are turned into masks of 64 bits, with one bit for each byte. One mask
- * marks the LFs, one the CRs, and one, if it is needed, the Fs. Shifting a mask
- * relates each byte to the one before it: an LF that follows a CR is LF & CR <<
- * 1, and an F that begins a line is F & LF << 1. Such a shift needs the bits of
- * the preceding bytes, which struct lines keeps. So the caller may split the
- * text anywhere.
+ * marks the LFs, one the CRs, and one, if it is needed, the Fs. If a mask is
+ * shifted by one bit, the bit of each byte describes the byte before. So LF &
+ * CR << 1 are the LFs that follow a CR, and F & LF << 1 are the Fs that begin a
+ * line. struct lines keeps the bits of the preceding bytes, so the caller may
+ * split the text anywhere.
  *
- * If the machine has AVX2, which is checked at run time, a mask takes a few
- * instructions. Otherwise it is computed from eight bytes at a time.
+ * kpopd checks at run time whether the machine has AVX2. With AVX2 a mask takes
+ * a few instructions. Without AVX2 a mask is computed from eight bytes at a
+ * time.
  */
 #include "config.h"
 
@@ -24,12 +25,15 @@
 
 #include "mbox-lines.h"
 
-#define WORD 64 /* bytes that become one mask */
+#define WORD 64 /* bytes for one mask */
 
-/* Returns which of the WORD bytes at p are c. Bit 0 is the first byte. */
+/*
+ * Returns a mask of the WORD bytes at p: a bit is 1 if its byte is c. Bit 0 is
+ * the first byte.
+ */
 typedef uint64_t mask_function(const char *p, char c);
 
-/* Returns which of the bytes of x are c, as its lowest 8 bits. */
+/* Returns a mask of the 8 bytes of x: a bit is 1 if its byte is c. */
 static inline uint64_t
 equal_bytes(uint64_t x, unsigned char c)
 {
@@ -65,9 +69,9 @@ advance(struct lines *l, uint64_t lf, uint64_t cr, size_t n)
 }
 
 /*
- * Passes over [p, p + n). If to_from is true, stops at an F as lines_until_from
- * does. Always inlined, so that each caller has a copy with its mask_of built
- * in.
+ * Passes over [p, p + n). If to_from is true, stops at the F at which
+ * lines_until_from stops. The function is always inlined, so that each caller
+ * gets a copy in which mask_of is inlined, too.
  */
 static inline __attribute__((always_inline)) size_t
 pass_words(struct lines *l, const char *p, size_t n, uint64_t *bare,

@@ -2,7 +2,7 @@
  * Holds the list of the messages in an mbox: one record for each, in an index.
  *
  * Runs as the owner of the mailbox. The index (index.c) is a file of the user,
- * who can forge it. So no offset in it is used before it has been checked.
+ * who can forge it. So every offset in the index is checked before it is used.
  *
  * These files share the work on the list:
  *
@@ -26,8 +26,9 @@ list_put(struct list *l, size_t i, const struct list_record *r)
 }
 
 /*
- * Already sets LIST_SUFFIXED for weak messages, so that most of their records
- * never change later. A record that is changed later must be synced.
+ * A record that changes later must be synced. So this function already sets
+ * LIST_SUFFIXED for weak messages; most records of weak messages then never
+ * change.
  */
 void
 list_add(void *list, const struct scan_message *m)

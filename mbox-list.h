@@ -26,7 +26,7 @@ struct list_retired {
 
 /* The part of a list that the index keeps as its note, in this form. */
 struct list_note {
-	struct fingerprint mailbox;                 /* of the listed file */
+	struct fingerprint mailbox;                 /* of the listed mailbox */
 	uint64_t directory_device, directory_inode; /* of its directory */
 	int64_t end;        /* offset where the last message ends */
 	uint64_t wire_size; /* of all messages */
@@ -37,9 +37,9 @@ struct list_note {
 	 * Each of them is verified when it is used.
 	 */
 	uint64_t unverified;
-	/* The first message that is right_if_grown, or LIST_NEVER. */
+	/* The first message whose right_if_grown is set, or LIST_NEVER. */
 	uint64_t first_if_grown;
-	uint64_t count_if_shrunk; /* messages that are right_if_shrunk */
+	uint64_t count_if_shrunk; /* messages with right_if_shrunk */
 	uint64_t next_retired;
 	struct list_retired retired[LIST_RETIRED]; /* a ring */
 };
@@ -85,7 +85,7 @@ struct list_message {
 	/* Valid once mbox-number.c has numbered the message: */
 	bool is_header_shared; /* other messages have, or had, this header */
 	bool is_suffixed;      /* its id has the body's hash and the ordinal */
-	uint32_t ordinal;      /* among those with the same header and body */
+	uint32_t ordinal;      /* among equal messages */
 };
 
 /*
@@ -111,9 +111,9 @@ void list_put(struct list *l, size_t i, const struct list_record *r);
 void list_add(void *list, const struct scan_message *m);
 
 /*
- * Stores message i in *m. Returns false if the list is damaged. The message
- * lies within the listed file. The caller must verify everything else in the
- * mailbox, because the user can forge the index.
+ * Stores message i in *m. Returns false if the list is damaged. The offsets of
+ * *m are within the listed mailbox. The caller must compare everything else
+ * with the mailbox, because the user can forge the index.
  */
 bool list_get(const struct list *l, size_t i, struct list_message *m);
 
@@ -130,16 +130,16 @@ bool list_is_verified(const struct list *l, size_t i);
 uint64_t list_body_wire_size(const struct list_message *m);
 
 /*
- * Returns true if a mailbox of this size has a message with m's header that
- * begins at m's offset and ends where m ends. Reads the header, but not the
- * body.
+ * Returns true if the mailbox, which has this size, contains a message with the
+ * header, the offset and the end of *m. Reads the header, but not the body.
  */
 bool list_is_in_place(const struct list *l, const struct list_message *m,
     off_t size);
 
 /*
- * Removes the last messages until count are left. Returns false if the list is
- * damaged; then it may not be used any more.
+ * Removes messages from the end of the list until `count` messages are left.
+ * Returns false if the list is damaged. A damaged list must not be used any
+ * more.
  */
 bool list_truncate(struct list *l, size_t count);
 

@@ -21,12 +21,12 @@
  * order of the file. A message keeps its ordinal until a new list is made.
  *
  * An id with B always means the same header and the same body. An id H means
- * one header. While only one message at a time has this header, its body is not
- * read. Once two messages with this header have been listed, the id H belongs
- * to one body. From then on no message with another body gets this id, even
- * after the owner of the id was removed. Otherwise clients that keep mail on
- * the server would take the other message for one that they have fetched.
- * Therefore
+ * one header. As long as only one message at a time has this header, its body
+ * is not read. When a second message with this header is listed, the body of
+ * the first message becomes the owner of the id H. From then on no message with
+ * another body gets this id, even after the first message was removed.
+ * Otherwise clients that keep mail on the server would take the other message
+ * for the first, which they have already fetched. Therefore
  *
  *	- number_all compares the new list with the one that it replaces, and
  *	- the note of the list records the last LIST_RETIRED removed messages
@@ -46,7 +46,7 @@
 #define NONE UINT32_MAX
 #define FILTER_BITS 16384
 
-/* The messages with one header. */
+/* What is known about the messages with one header. */
 struct chain {
 	uint32_t plain; /* index of the message with the id H; or NONE */
 	uint32_t owner; /* if has_owner: part of the owner's body hash */
@@ -58,14 +58,14 @@ struct chain {
 struct numbering {
 	struct list *list;
 	size_t first;         /* the first message that is not numbered */
-	struct table *table;  /* the messages from first on, by header */
-	struct list *before;  /* the list that this one replaces, or NULL */
-	struct table *old;    /* the messages of before, by header */
+	struct table *table;  /* the messages from `first` on, by header */
+	struct list *before;  /* the list that `list` replaces, or NULL */
+	struct table *old;    /* the messages of `before`, by header */
 	struct chain *chains; /* [i]: the chain that message first + i begins */
 	uint64_t filter[FILTER_BITS / 64]; /* of the retired ids */
 	bool can_read;
 	bool has_suffixes; /* a message has got an id with B */
-	bool has_unknown;  /* a body's hash is a random number */
+	bool has_unknown;  /* a random number replaces a body's hash */
 };
 
 bool
@@ -114,8 +114,8 @@ filter_bit(uint32_t part)
 }
 
 /*
- * Fills the filter with the retired ids. Without the filter, the search of the
- * ring for each of a million messages would take longer than all the rest.
+ * Fills the filter with the retired ids. Without the filter, the ring would be
+ * searched for each message, which takes long for a million messages.
  */
 static void
 fill_filter(struct numbering *n)
@@ -140,8 +140,8 @@ may_be_retired(const struct numbering *n, const unsigned char *id)
 }
 
 /*
- * Makes the chains, and enters the numbered messages that have the header of a
- * new message.
+ * Makes the chains. If a numbered message has the header of a new message,
+ * records that in the chain of this header.
  */
 static void
 find_numbered(struct numbering *n)
@@ -168,10 +168,10 @@ find_numbered(struct numbering *n)
 }
 
 /*
- * Computes the hash of the body of message i if it is not known. Returns true
- * if r->body is this hash. If the body cannot be read any more, r->body becomes
- * a random number; otherwise another session could give the same id to another
- * message.
+ * Computes the hash of the body of message i, unless r->body already has it.
+ * Returns true if r->body is the hash. If the body cannot be read any more,
+ * returns false, and r->body becomes a random number. No other message can get
+ * an id with this number.
  */
 static bool
 learn_body(struct numbering *n, size_t i, struct list_record *r)
@@ -203,8 +203,8 @@ mark_shared(struct numbering *n, size_t i)
 }
 
 /*
- * Finds the body to which the id of this header alone belongs. Searches the
- * retired messages and the replaced list. Stores part of the body's hash in
+ * Finds the body to which this id, a hash of a header alone, belongs. Searches
+ * the retired messages and the replaced list. Stores part of the body's hash in
  * *body. Returns false if the id belongs to no body.
  */
 static bool
@@ -231,8 +231,9 @@ find_owner(const struct numbering *n, const unsigned char *id, uint32_t *body)
 }
 
 /*
- * Returns the chain of message i. Completes the chain when i is its first
- * message, and only then, because a chain may be long.
+ * Returns the chain of message i. If i is the first message of the chain, also
+ * fills the fields is_shared and has_owner. They are found only once, because a
+ * chain may be long.
  */
 static struct chain *
 chain_of(const struct numbering *n, size_t i, const struct list_record *r)
@@ -240,7 +241,7 @@ chain_of(const struct numbering *n, size_t i, const struct list_record *r)
 	size_t first = table_first(n->table, r->id);
 	struct chain *c;
 
-	/* The user can write to the index while it is read. */
+	/* The user can change the index at any time. */
 	if (first == SIZE_MAX)
 		fatal("the index has changed while it was read");
 	c = &n->chains[first - n->first];
@@ -252,7 +253,9 @@ chain_of(const struct numbering *n, size_t i, const struct list_record *r)
 	return c;
 }
 
-/* Decides whether the id of message i is H or contains the hash of its body. */
+/*
+ * Decides whether message i gets the id H or an id with the hash of its body.
+ */
 static void
 number_message(struct numbering *n, size_t i)
 {
@@ -274,8 +277,9 @@ number_message(struct numbering *n, size_t i)
 	r.ordinal = 0;
 	r.flags &= LIST_WEAK | LIST_IF_SHRUNK;
 	/*
-	 * LIST_SHARED stays set when the other messages are removed. Otherwise
-	 * number_retire would not record this message when it is removed, too.
+	 * LIST_SHARED stays set even after the other messages with this header
+	 * were removed. number_retire needs the flag when this message is
+	 * removed, too.
 	 */
 	r.flags |= (c->is_shared || c->has_owner ? LIST_SHARED : 0u) |
 	    (is_plain ? 0u : LIST_SUFFIXED);
@@ -335,8 +339,8 @@ collect_suffixed(struct list *l, struct suffixed **all)
 }
 
 /*
- * Gives ordinals to the messages from first on whose ids have a suffix. The
- * messages before first keep theirs.
+ * Gives an ordinal to each message whose id has a suffix, from the index
+ * `first` on. The messages before that index keep their ordinals.
  */
 static void
 give_ordinals(struct list *l, size_t first)
@@ -365,8 +369,8 @@ give_ordinals(struct list *l, size_t first)
 }
 
 /*
- * Records each message that owned the id of its header alone in the replaced
- * list, if no message of the new list has this id.
+ * Retires the ids that are gone: ids of a header alone that a message of the
+ * replaced list owned and no message of the new list has.
  */
 static void
 retire_gone(const struct numbering *n)

@@ -9,16 +9,16 @@
 /*
  * Numbers the messages that are not numbered yet: decides their unique ids. If
  * can_read is true, the mailbox has not changed since it was listed, so bodies
- * can be read from it. If a body that an id needs cannot be read, a random
- * number replaces its hash. Then the list is not saved (source.state becomes
- * -1).
+ * can be read from it. If an id needs the hash of a body that cannot be read, a
+ * random number takes the place of the hash, and the list is not saved
+ * (source.state becomes -1).
  */
 void number_new(struct list *l, bool can_read);
 
 /*
- * Numbers all messages of the new list l, which replaces the list before. An id
- * that a message of the old list owns is not given to a message with another
- * body.
+ * Numbers all messages of the new list l. `before` is the list that l replaces.
+ * If a message of the replaced list owns an id, no message with another body
+ * gets this id.
  */
 void number_all(struct list *l, struct list *before);
 

@@ -3,15 +3,15 @@
  * no byte that is kept.
  *
  * Runs as the owner of the mailbox, which is locked for writing. Makes the
- * journal that decides the removal (steps 0 to 2 at the head of mbox-journal.c)
- * and has mbox-redo.c do the rest. Before the journal is decided, the mailbox
- * is not touched.
+ * journal that decides the removal (steps 0 to 2 at the head of
+ * mbox-journal.c). mbox-redo.c does the other steps. Until the removal is
+ * decided, the mailbox is not changed.
  *
- * If nothing at all is kept, the file is truncated without a journal. If only
- * the end of the file is removed and no journal can be made, for example for
- * lack of space, the file is truncated, too. A power failure at that very
- * moment may then leave remains of removed messages after the last one. It
- * would be worse if a mailbox on a full disk could not be emptied.
+ * If no byte is kept, the file is truncated without a journal. If only the end
+ * of the file is removed and no journal can be made, for example because the
+ * disk is full, the file is also truncated without a journal. A power failure
+ * during this truncation may leave remains of removed messages at the end of
+ * the file. It would be worse if a mailbox on a full disk could not be emptied.
  */
 #include "config.h"
 
@@ -35,8 +35,8 @@ truncate_without_journal(int fd, off_t size)
 }
 
 /*
- * Copies D, the bytes after the first range that are kept, to the journal jfd
- * and adds their number to h->kept. Returns 0, or -1 with errno.
+ * Copies D, the kept bytes after the beginning of the first range, to the
+ * journal jfd. Adds their number to h->kept. Returns 0, or -1 with errno.
  */
 static int
 copy_kept(int fd, int jfd, const struct range *ranges, size_t n,
@@ -70,9 +70,9 @@ check_ranges(const struct range *ranges, size_t n, off_t size)
 }
 
 /*
- * Does steps 0 to 2. Returns RANGES_REMOVED if the disk has the decision,
- * RANGES_DECIDED if the disk may not have it, or RANGES_KEPT if nothing is
- * decided.
+ * Does steps 0 to 2. Returns RANGES_REMOVED if the removal is decided and the
+ * disk has the decision. Returns RANGES_DECIDED if the disk may not have the
+ * decision, or RANGES_KEPT if nothing is decided.
  */
 static enum ranges_result
 decide_removal(const struct journal_box *b, const struct range *ranges,
@@ -94,8 +94,11 @@ decide_removal(const struct journal_box *b, const struct range *ranges,
 		close(jfd);
 		return RANGES_KEPT;
 	}
-	/* jfd stays open until the process ends. Otherwise the unlink, and so
-	 * the client, would wait until the file's space is freed. */
+	/*
+	 * Keep jfd open until the process ends. If it were closed, the unlink
+	 * of the journal would wait until its space is freed, and the client
+	 * would wait, too.
+	 */
 	if (journal_sync_state(b->state) == -1)
 		return RANGES_DECIDED;
 	return RANGES_REMOVED;

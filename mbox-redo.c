@@ -23,7 +23,7 @@
 #include "log.h"
 #include "mbox-redo.h"
 
-#define STEPS 16 /* more are needed only if a locked mailbox grows */
+#define STEPS 16 /* enough unless a locked mailbox grows */
 
 /*
  * Sets aside a journal that cannot be used: renames it to rescue.*, so that a
@@ -34,8 +34,10 @@ set_journal_aside(int state, const char *name, const char *why)
 {
 	char rescue[64];
 
-	/* The new name contains the old one; otherwise the second of two
-	 * journals in one second would replace the first. */
+	/*
+	 * The new name contains the old name. Otherwise, of two journals that
+	 * are set aside in the same second, the second would replace the first.
+	 */
 	snprintf(rescue, sizeof(rescue), "rescue.%lld.%ld.%s",
 	    (long long)time(NULL), (long)getpid(), name);
 	if (renameat(state, name, state, rescue) == -1)
@@ -45,9 +47,9 @@ set_journal_aside(int state, const char *name, const char *why)
 }
 
 /*
- * Does steps 5 and 6 for a mailbox that has not grown. The unlink needs no
- * fsync: if a power failure brings j.cut back, the recovery finds no marker and
- * unlinks it.
+ * Does steps 5 and 6 for a mailbox that has not grown. The directory is not
+ * synced after the unlink. If j.cut exists again after a power failure, the
+ * recovery finds no marker in the mailbox and unlinks j.cut.
  */
 static int
 truncate_after_d(const struct journal_box *b, const struct journal_head *h)
@@ -81,10 +83,11 @@ write_d(const struct journal_box *b, const struct journal *j)
 }
 
 /*
- * Replaces the journal by a new one that also contains the mail that has
- * arrived after S. size is the present size of the mailbox. The new D is the D
- * of jfd (none if jfd is -1), followed by the mailbox from S on. Updates
- * h->from, h->kept and h->size. Returns 0, or -1 (logged).
+ * Replaces the journal by a new journal that also contains the mail that has
+ * arrived after S. size is the present size of the mailbox. The new D consists
+ * of the old D, which is in the journal jfd, and the mailbox from S on. If jfd
+ * is -1, the new D consists only of the mailbox from S on. Updates h->from,
+ * h->kept and h->size. Returns 0, or -1 (logged).
  */
 static int
 extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
@@ -124,9 +127,10 @@ extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
 
 /*
  * Decides what happens to a journal that does not fit the mailbox. If the
- * mailbox's directory is not the one in the witness, the file system of the
- * spool may not be mounted, so the journal stays. Otherwise sets the journal
- * aside. Returns as finish_decided does.
+ * mailbox's directory differs from the directory in the witness, the file
+ * system of the spool may not be mounted. In this case keeps the journal. If
+ * the directory is the same, sets the journal aside. Returns as finish_decided
+ * does.
  */
 static int
 reject_journal(const struct journal_box *b, const char *name,
@@ -231,8 +235,10 @@ finish_written(const struct journal_box *b)
 		return journal_failed("fstat of the mailbox");
 	switch (journal_match_written(b, &j.head, &st)) {
 	case MATCH_HERE:
-		/* Until step 4 replaces the old j.cut, the new j exists beside
-		 * it. redo_finish takes j first. */
+		/*
+		 * If a new journal j is made here, j.cut exists beside it until
+		 * step 4 replaces j.cut. redo_finish looks for j first.
+		 */
 		if (st.st_size > j.head.size)
 			return extend_journal(b, -1, &j.head, st.st_size);
 		return truncate_after_d(b, &j.head);
@@ -323,8 +329,8 @@ move_journal(int from, int state, const char *name)
 }
 
 /*
- * Reads a journal in the directory from, and closes it. Returns as journal_open
- * does.
+ * Reads a journal in the directory `from`, and closes it. Returns as
+ * journal_open does.
  */
 static int
 read_journal(int from, const char *name, struct journal *j)
@@ -396,8 +402,8 @@ match_journal(const struct journal_box *b, const char *name,
 
 /*
  * Moves the journal with this name if it has the mailbox's inode and fits the
- * mailbox. The inode must be equal, because a copy of the mailbox would fit,
- * too. Returns 0, or -1 (logged).
+ * mailbox. A copy of the mailbox would also fit, but has another inode. Returns
+ * 0, or -1 (logged).
  */
 static int
 follow_one(int from, const struct journal_box *b, const char *name)

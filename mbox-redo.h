@@ -10,7 +10,8 @@
 
 /*
  * Does the remaining steps of the removal, until there is no journal. Returns
- * 0, 1 if a journal was kept as rescue.* (logged), or -1 (logged).
+ * 0, or 1 if a journal was kept as rescue.* (logged). Returns -1 (logged) after
+ * an error.
  */
 int redo_finish(const struct journal_box *b);
 
@@ -32,16 +33,16 @@ bool redo_is_pending(int state);
 /*
  * Moves journals of an earlier version to this mailbox's state directory. That
  * version kept the journals of all mailboxes of a uid in one directory, which
- * is from. Moves a journal if it was made for this inode or is damaged. Returns
- * 0, or -1 (logged).
+ * is open as `from`. Moves a journal if it was made for this inode or is
+ * damaged. Returns 0, or -1 (logged).
  */
 int redo_adopt(int from, int state, ino_t inode);
 
-/* Returns true if a journal in the directory from was made for this inode. */
+/* Returns true if a journal in the directory `from` was made for this inode. */
 bool redo_is_of(int from, ino_t inode);
 
 /*
- * Moves journals of this mailbox to its state directory. from is the state
+ * Moves journals of this mailbox to its state directory. `from` is the state
  * directory of another path that led to the mailbox. Moves a journal if it has
  * the mailbox's inode and fits the mailbox. Returns 0, or -1 (logged).
  */

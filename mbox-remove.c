@@ -4,11 +4,12 @@
  *
  * Runs as the owner of the mailbox. Only a message that is proven (mbox-find.c)
  * is removed. A message that cannot be proven stays, and the client gets an
- * error. Everything else in the file stays byte for byte, also mail that has
- * arrived since the login.
+ * error. All other bytes of the file stay, including mail that has arrived
+ * since the login.
  *
- * First all marked messages are looked for at their listed offsets. If one of
- * them is not there, all of them are looked for in a fresh list of the file.
+ * First all marked messages are looked for at their listed offsets. If a marked
+ * message is not at its offset, all marked messages are looked for in a fresh
+ * list of the file.
  */
 #include "config.h"
 
@@ -36,8 +37,9 @@ compare_ranges(const void *a, const void *b)
 }
 
 /*
- * Returns true if these ranges begin and end at boundaries of a file of this
- * size. Reads nothing where one range directly follows another.
+ * Returns true if these ranges begin and end at boundaries of the file, which
+ * has this size. Does not check an offset at which one range ends and the next
+ * begins.
  */
 static bool
 are_at_boundaries(const struct mbox *m, const struct range *ranges, size_t n,
@@ -62,7 +64,7 @@ are_at_boundaries(const struct mbox *m, const struct range *ranges, size_t n,
 
 /*
  * Finds the marked messages at their listed offsets in a file of this size.
- * Returns their number, or NOT_IN_PLACE if one of them is not at its offset.
+ * Returns their number, or NOT_IN_PLACE if a message is not at its offset.
  */
 static size_t
 find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
@@ -77,8 +79,10 @@ find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
 		if (!store_marked(marks, i))
 			continue;
 		one = find_listed(m, i);
-		/* If another program has removed one of several equal messages,
-		 * the next one may now be at its offset. */
+		/*
+		 * If another program has removed one of several equal messages,
+		 * the next of these may now be at its offset.
+		 */
 		if ((!unchanged || !list_is_verified(&m->list, i)) &&
 		    (!find_is_in_place(m, &one, size) ||
 			find_has_equal(m, &one)))
@@ -93,9 +97,9 @@ find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
 }
 
 /*
- * For each listed message that is not marked and has an equal one, takes one
- * message of the file. The removal then does not find this one, so that as many
- * equal messages stay as are not marked.
+ * For each message that is not marked but has an equal message in the list,
+ * takes one message of the file. The removal does not find taken messages. So
+ * as many equal messages stay as are not marked.
  */
 static void
 reserve_equal(struct mbox *m, const unsigned char *marks)
@@ -113,8 +117,8 @@ reserve_equal(struct mbox *m, const unsigned char *marks)
 
 /*
  * Finds the marked messages in the mailbox as it is now. Stores their ranges in
- * ascending order. Returns their number, and stores in *error why some are
- * missing.
+ * ascending order, and returns the number of ranges. If some messages are not
+ * found, stores the reason in *error.
  */
 static size_t
 find_anywhere(struct mbox *m, const unsigned char *marks, struct range *ranges,
@@ -189,9 +193,9 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 
 /*
  * Reads the records that the removal will need, so that a damaged list is
- * repaired before the mailbox is locked for writing. The removal needs all
- * records if the mailbox may have changed, otherwise only those of marked
- * messages.
+ * repaired before the mailbox is locked for writing. If the mailbox may have
+ * changed, the removal needs all records. If it has not changed, the removal
+ * needs only the records of marked messages.
  */
 static void
 repair_before_removal(struct mbox *m, const unsigned char *marks)
@@ -209,8 +213,8 @@ remove_marked(struct mbox *m, const unsigned char *marks, size_t *removed)
 	enum drop_error error;
 
 	/*
-	 * cache_remove records ids of the removed messages, so number them
-	 * first.
+	 * Number the messages first, because cache_remove records ids of the
+	 * removed messages.
 	 */
 	if (spool_is_unchanged(m))
 		cache_number(&m->list, true);

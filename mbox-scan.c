@@ -31,8 +31,8 @@
  * The id of a message
  *
  *	The id is the hash of the header alone, without the fields that mail
- *	readers rewrite. So it needs no state: it survives the loss of the state
- *	directory and a move to another host. mbox-number.c distinguishes
+ *	readers rewrite. So the id needs no state: it survives the loss of the
+ *	state directory and a move to another host. mbox-number.c distinguishes
  *	messages with the same header hash.
  *
  * Headers are read line by line, bodies in words of 64 bytes (mbox-lines.c).
@@ -52,8 +52,8 @@
 #include "mbox-lines.h"
 #include "mbox-scan.h"
 
-#define PIECE ((size_t)256 << 10)       /* read at a time: more is no faster */
-#define HEADER_PIECE ((size_t)16 << 10) /* the same if only a header is read */
+#define PIECE ((size_t)256 << 10)       /* bytes read at a time */
+#define HEADER_PIECE ((size_t)16 << 10) /* if only a header is read */
 
 /* A pass through a file, or through one message of it. */
 struct scan {
@@ -61,12 +61,12 @@ struct scan {
 	scan_found *found;
 	void *self;
 	off_t at; /* offset of the next byte */
-	off_t to; /* where the pass ends, if the file does not end before */
+	off_t to; /* where the pass ends, unless the file ends earlier */
 	enum { PREAMBLE, FROM_LINE, HEADER, BODY } in;
 	bool header_only; /* stop where a header ends */
 	bool body_only;   /* one message, whose body is hashed */
 	bool quoted;      /* no Content-Length is trusted */
-	bool at_end;      /* no bytes follow those that are in the buffer */
+	bool at_end;      /* the buffer has the last bytes of the file */
 	bool stopped;
 	bool failed; /* a read failed */
 	struct lines lines;
@@ -75,16 +75,16 @@ struct scan {
 	struct fields fields;
 	struct hash_header header_hash;
 	struct hash_body body_hash; /* if now.weak */
-	off_t text;                 /* offset of its header */
-	off_t body_at;              /* offset of its body */
-	bool is_undecided;          /* whether its Content-Length is trusted */
+	off_t text;                 /* offset of the header */
+	off_t body_at;              /* offset of the body */
+	bool is_undecided;          /* Content-Length not yet checked */
 	off_t until;                /* no message begins before this offset */
 	uint64_t bare; /* LFs without a CR, after the "From " line */
 };
 
 /*
- * Returns the wire size of the message up to s->at. If a line has begun there,
- * counts its line end, too.
+ * Returns the wire size of the message up to s->at. If s->at is within a line,
+ * also counts a line end for this line.
  */
 static uint64_t
 wire_size_so_far(const struct scan *s)
@@ -141,9 +141,9 @@ end_message(struct scan *s)
 	if (s->in == PREAMBLE)
 		return;
 	/*
-	 * Hash a truncated header as if its last line had ended. A program that
-	 * appends another message first ends that line; the id must stay the
-	 * same then.
+	 * If the file ends within a header, hash the header as if its last line
+	 * had ended. A program that appends another message ends that line
+	 * first, and the id must stay the same.
 	 */
 	if (s->in == HEADER && !s->fields.is_rewritten &&
 	    lines_in_text(&s->lines))
@@ -161,8 +161,8 @@ end_message(struct scan *s)
 	if (s->now.weak)
 		s->now.body = hash_body_end(&s->body_hash);
 	/*
-	 * If the Content-Length is still undecided here, the scan has read no
-	 * byte of the body.
+	 * If the Content-Length has not been checked yet, the file has no byte
+	 * of the body.
 	 */
 	s->now.right_if_grown |= s->is_undecided && length > 0;
 	s->now.right_if_shrunk = length >= 0 && !s->quoted && s->in == BODY &&
@@ -173,9 +173,9 @@ end_message(struct scan *s)
 }
 
 /*
- * Takes a line that is not in a body, or a part of it if it is longer than the
- * buffer. A part that begins a line has at least FIELDS_LOOK bytes. Returns
- * false if the file is not an mbox.
+ * Takes a line that is not in a body. If a line is longer than the buffer,
+ * takes a part of the line. The first part of a line has at least FIELDS_LOOK
+ * bytes. Returns false if the file is not an mbox.
  */
 static bool
 take_line(struct scan *s, const char *p, size_t n)
@@ -219,7 +219,8 @@ take_line(struct scan *s, const char *p, size_t n)
 
 /*
  * Returns true if the body that begins at p may end where its Content-Length
- * specifies. The buffer ends at end; bytes after it are read from the file.
+ * specifies. `end` is the end of the buffer. Bytes after the buffer are read
+ * from the file.
  */
 static bool
 is_length_right(struct scan *s, const char *p, const char *end)
@@ -264,9 +265,9 @@ pass_bytes(struct scan *s, const char *p, size_t n)
 }
 
 /*
- * Passes over the body from p up to the next message or to end. May stop a few
- * bytes before end, if these do not suffice to decide whether a message begins
- * there. Returns the place where it stopped.
+ * Passes over the body from p up to the next message, or up to `end`. May stop
+ * a few bytes before `end` if more bytes are needed to decide whether a message
+ * begins there. Returns a pointer to the first byte that was not passed.
  */
 static const char *
 pass_body(struct scan *s, const char *p, const char *end)
@@ -299,8 +300,9 @@ pass_body(struct scan *s, const char *p, const char *end)
 }
 
 /*
- * Takes the whole lines and the bodies in [p, end). Stores where it stopped in
- * *rest. Returns false if the file is not an mbox.
+ * Takes the whole lines and the bodies in [p, end). Stores in *rest a pointer
+ * to the first byte that was not taken. Returns false if the file is not an
+ * mbox.
  */
 static bool
 take_lines(struct scan *s, const char *p, const char *end, const char **rest)
@@ -326,7 +328,7 @@ take_lines(struct scan *s, const char *p, const char *end, const char **rest)
 }
 
 /*
- * Returns true if the rest of the buffer, left bytes, must be examined together
+ * Returns true if the last `left` bytes of the buffer must be examined together
  * with the bytes that follow in the file.
  */
 static bool

@@ -33,31 +33,34 @@ enum scan_result {
 };
 
 /*
- * Reads [from, to) of fd, or less if the file ends before to. from is 0 or the
- * offset of a message. Calls found for each message, in order. Stores the
- * offset where the last message ends in *end. If quoted is true, programs quote
- * all text that begins with "From ", so no Content-Length is trusted.
+ * Reads the bytes [from, to) of fd, or fewer if the file ends earlier. `from`
+ * is 0 or the offset of a message. Calls the function `found` for each message,
+ * in order. Stores in *end the offset where the last message ends. If quoted is
+ * true, programs quote all text that begins with "From ", so no Content-Length
+ * is trusted.
  */
 enum scan_result scan_messages(int fd, off_t from, off_t to, bool quoted,
     scan_found *found, void *self, off_t *end);
 
 /*
  * Reads the header of the message in [from, to) and computes its hash. Returns
- * 0, or -1 if no message begins at from or the file cannot be read.
+ * 0, or -1 if no message begins at the offset `from` or the file cannot be
+ * read.
  */
 int scan_id(int fd, off_t from, off_t to, unsigned char id[UIDL_HASH]);
 
 /*
  * Returns false if the message in [from, to) is only a header, with or without
- * the empty line that ends it. Returns true if it has a body, if no message
- * begins at from, or if the file cannot be read.
+ * the empty line that ends it. Returns true if the message has a body. Also
+ * returns true if no message begins at the offset `from`, or if the file cannot
+ * be read.
  */
 bool scan_has_body(int fd, off_t from, off_t to);
 
 /*
- * Computes the hash of the body of the message in [from, to), as mbox-hash.c
- * defines it; never 0. Returns 0, or -1 if no message begins at from or not all
- * of it can be read.
+ * Computes the hash of the body of the message in [from, to). The hash is that
+ * of mbox-hash.c and never 0. Returns 0, or -1 if no message begins at the
+ * offset `from` or the message cannot be read to its end.
  */
 int scan_body(int fd, off_t from, off_t to, uint64_t *hash);
 

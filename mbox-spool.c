@@ -4,8 +4,8 @@
  * Runs as the owner of the mailbox. The user may have put anything at the
  * spool's name. So symlinks, FIFOs, devices, other users' files and files with
  * a second link are refused, and opening never blocks. Another program may
- * replace the file at any time. So once the locks are taken, the spool's name
- * must still lead to the open file.
+ * replace the file at any time. So after taking the locks, this file checks
+ * that the spool's name still leads to the open file.
  */
 #include "config.h"
 
@@ -19,7 +19,7 @@
 #include "log.h"
 #include "mbox-spool.h"
 
-#define TRIES 5 /* attempts to open a spool that is replaced */
+#define TRIES 5 /* attempts if the spool is replaced meanwhile */
 
 static enum drop_error
 refuse_spool(const char *why)

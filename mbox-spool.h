@@ -7,9 +7,10 @@
 #include "mbox.h"
 
 /*
- * Opens the spool, which must be a regular file of the user with one link, as
- * m->fd. Returns DROP_OK, with m->fd = -1 if there is no spool; or DROP_DENIED
- * or DROP_FAILED (logged).
+ * Opens the spool and stores the descriptor in m->fd. The spool must be a
+ * regular file of the user with one link. If there is no spool, m->fd becomes
+ * -1. Returns DROP_OK in both cases. Returns DROP_DENIED or DROP_FAILED
+ * (logged) after an error.
  */
 enum drop_error spool_open(struct mbox *m);
 
@@ -20,8 +21,8 @@ enum drop_error spool_open(struct mbox *m);
 enum drop_error spool_open_locked(struct mbox *m, bool to_write);
 
 /*
- * Takes the locks of the open spool. Returns DROP_OK; or DROP_BUSY or
- * DROP_FAILED (logged).
+ * Takes the locks of the open spool. Returns DROP_OK. Returns DROP_BUSY or
+ * DROP_FAILED (logged) if it cannot take them.
  */
 enum drop_error spool_lock(const struct mbox *m, bool to_write);
 

@@ -1,14 +1,14 @@
 /*
  * Finds messages of a list by the hashes of their headers and bodies.
  *
- * Runs as the owner of the mailbox. Senders choose what is hashed, and the user
- * can write to the index while it is read.
+ * Runs as the owner of the mailbox. Senders choose the bytes that are hashed,
+ * and the user can write to the index while it is read.
  *
  * The table is a hash table with open addressing. Each chain of messages with
  * the same key has one slot. The keys themselves are in the records of the
  * list. A slot contains 32 bits of the key's hash, so that a search reads few
- * records. The hash has a random seed; otherwise a sender could make thousands
- * of messages that need the same slot.
+ * records. The hash has a random seed. Without the seed, a sender could make
+ * thousands of messages that need the same slot.
  */
 #include "config.h"
 
@@ -24,7 +24,10 @@
 
 #define NONE UINT32_MAX
 
-/* In slots and in next, the messages of the table are numbered from 0. */
+/*
+ * In the arrays slots[] and next[], the messages of the table are numbered from
+ * 0.
+ */
 struct slot {
 	uint32_t head; /* the first message of the chain; or NONE */
 	uint32_t tag;  /* 32 bits of the key's hash */
@@ -32,7 +35,7 @@ struct slot {
 
 struct table {
 	const struct list *list;
-	size_t first; /* the table begins with this message of the list */
+	size_t first; /* index in the list of the table's message 0 */
 	size_t mask;  /* number of slots, a power of 2, minus 1 */
 	uint64_t seed;
 	bool by_body; /* the key is header and body */
@@ -42,8 +45,8 @@ struct table {
 
 /*
  * Returns the slot of the chain with this key. If there is no such chain,
- * returns an empty slot and puts the key's tag into it. A record that cannot be
- * read any more counts as equal.
+ * returns an empty slot and puts the key's tag into it. If a record cannot be
+ * read any more, it counts as equal.
  */
 static struct slot *
 find_slot(const struct table *t, const unsigned char *id, uint64_t body)
@@ -89,7 +92,7 @@ make_table(const struct list *l, size_t first, bool by_body)
 	arc4random_buf(&t->seed, sizeof(t->seed));
 	memset(t->slots, 0xff, slots * sizeof(*t->slots));
 	/*
-	 * Go backwards, because each message becomes the first one of its
+	 * Go backwards, because each message is inserted at the head of its
 	 * chain.
 	 */
 	for (size_t i = n; i-- > 0;) {

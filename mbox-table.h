@@ -15,7 +15,10 @@
  */
 struct table;
 
-/* Makes a table by header of the messages from first on. Never returns NULL. */
+/*
+ * Makes a table by header. The table contains the message with the index
+ * `first` and all later messages. Never returns NULL.
+ */
 struct table *table_by_header(const struct list *l, size_t first);
 
 /*
@@ -25,10 +28,13 @@ struct table *table_by_header(const struct list *l, size_t first);
  */
 struct table *table_by_body(const struct list *l);
 
-/* Returns the first message with this header. For a table by header. */
+/* Returns the first message with this header. t must be a table by header. */
 size_t table_first(const struct table *t, const unsigned char id[UIDL_HASH]);
 
-/* Returns the first message with this header and body. For a table by body. */
+/*
+ * Returns the first message with this header and body. t must be a table by
+ * body.
+ */
 size_t table_first_with_body(const struct table *t,
     const unsigned char id[UIDL_HASH], uint64_t body);
 

@@ -4,10 +4,11 @@
  * Runs as the owner of the mailbox. Nothing in the file is trusted: lines may
  * be of any length, NULs are ordinary bytes, and other programs may write at
  * any time. The file is never mapped, because a truncation by another program
- * would raise SIGBUS. It is never copied, and is written only to remove
- * messages.
+ * would raise SIGBUS. The file is not copied to read it, and is written only to
+ * remove messages.
  *
- * These files share the work. Each calls only files that are listed below it:
+ * The code of this format is in these files. Each file calls only files that
+ * are listed below it:
  *
  *	mbox.c           the operations of store.h: opens the mailbox, fetches
  *	mbox-remove.c    removes the marked messages
@@ -45,8 +46,9 @@
 
 /*
  * Opens and locks the spool, and finishes a removal that a crash interrupted.
- * Stores in *aside whether the journal was set aside. Returns as
- * spool_open_locked does, or DROP_FAILED if the mailbox cannot be used yet.
+ * Sets *aside to true if the journal was set aside. Returns as
+ * spool_open_locked does. Also returns DROP_FAILED if the mailbox cannot be
+ * used yet.
  */
 static enum drop_error
 open_recovered(struct mbox *m, const struct store_place *place, bool *aside)
@@ -81,8 +83,8 @@ refuse_scan(enum scan_result result)
 }
 
 /*
- * Brings the list of the locked spool up to date, or makes one if there is
- * none.
+ * Brings the list of the locked spool up to date. Makes a list if have_list is
+ * false.
  */
 static enum drop_error
 list_spool(struct mbox *m, bool have_list)
@@ -103,8 +105,9 @@ list_spool(struct mbox *m, bool have_list)
 
 /*
  * Opens the spool without a lock, so that the session waits for no other
- * program. Stores in *known whether the spool's fingerprint matches the saved
- * list. If it does, uses this list; otherwise closes the spool.
+ * program. Sets *known to true if the spool's fingerprint matches the saved
+ * list. In this case the session uses the saved list. If the fingerprint does
+ * not match, closes the spool.
  */
 static enum drop_error
 open_if_known(struct mbox *m, bool *known)
@@ -124,9 +127,9 @@ open_if_known(struct mbox *m, bool *known)
 
 /*
  * Decides whether an absent spool means that there is no mail. If the spool
- * existed at the last login and its directory was another one, its file system
- * may not be mounted. In this case returns an error. Otherwise another program
- * has removed the spool, and there is no mail.
+ * existed at the last login, and its path now leads to another directory, the
+ * spool's file system may not be mounted. In this case returns an error. In all
+ * other cases there is no mail.
  */
 static enum drop_error
 accept_absence(struct mbox *m, bool have_list)
@@ -217,8 +220,9 @@ mbox_adopt(const struct store_place *place, int shared)
 }
 
 /*
- * Takes over the journals of another path of this spool. Holds the session lock
- * of that path meanwhile, so that no other process finishes the removal.
+ * Takes over the journals that were made under another path of this spool.
+ * Meanwhile holds the session lock in the state directory of that path, so that
+ * no other process finishes the removal.
  */
 static enum drop_error
 follow_locked(struct mbox *m, int other)
@@ -293,8 +297,9 @@ mbox_uidl(void *box, size_t i, char id[UIDL_SIZE])
 }
 
 /*
- * Returns the size of the "From " line at offset at of fd, with its line end,
- * or 0 if there is none. The message ends at end.
+ * Returns the size, with the line end, of the "From " line at the offset `at`
+ * of fd. Returns 0 if no "From " line is there. `end` is the offset where the
+ * message ends.
  */
 static off_t
 from_line_size(int fd, off_t at, off_t end)
@@ -320,9 +325,10 @@ from_line_size(int fd, off_t at, off_t end)
 }
 
 /*
- * Returns true if message *one has a body, which may be one empty line. If the
- * list is certain and has text in the body, does not read the file. Reading the
- * header a second time would cost more than the rest of mbox_fetch.
+ * Returns true if the message *one has a body, even if the body is only one
+ * empty line. If the list proves that the body has text, does not read the
+ * file. Reading the header once more would cost more than the rest of
+ * mbox_fetch.
  */
 static bool
 has_body_lines(const struct mbox *m, const struct list_message *one,
@@ -355,8 +361,8 @@ mbox_fetch(void *box, size_t i, struct span *s)
 		return DROP_CHANGED;
 	from = one->found.at + line;
 	/*
-	 * Without a body, the empty line at the end is the one that ends the
-	 * header. It belongs to the message.
+	 * If the message has no body, its last line is the empty line that ends
+	 * the header. This line belongs to the message.
 	 */
 	if (empty > 0 && !has_body_lines(m, one, certain))
 		empty = 0;
@@ -369,8 +375,9 @@ mbox_fetch(void *box, size_t i, struct span *s)
 }
 
 /*
- * find_is_certain can be true although at_fetch does not match: if the clock
- * was set back, the list's fingerprint may be stable although at_fetch is not.
+ * find_is_certain can return true although at_fetch does not match. If the
+ * clock was set back, at_fetch may not be stable although the list's
+ * fingerprint is.
  */
 static bool
 mbox_is_unchanged(void *box, size_t i)
@@ -386,9 +393,9 @@ mbox_is_unchanged(void *box, size_t i)
 }
 
 /*
- * The listed size was wrong, because another program has changed the message in
- * place since it was listed. If the file did not change while the message was
- * sent, the sent bytes are the message.
+ * The listed size is wrong if another program has changed the message after it
+ * was listed. If the file did not change while the message was sent, the sent
+ * bytes are the message.
  */
 static bool
 mbox_accept_other_size(void *box, size_t i)

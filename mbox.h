@@ -15,7 +15,7 @@
  */
 struct fresh {
 	bool exists;
-	struct fingerprint mailbox; /* when the list was made */
+	struct fingerprint mailbox; /* at the time of listing */
 	struct list list;
 	struct table *by_header, *by_body;
 	/* Bit i: the removal has taken message i of this list. NULL: there is
@@ -26,13 +26,13 @@ struct fresh {
 struct mbox {
 	struct store_place place;
 	int fd;           /* -1: there is no spool, hence no mail */
-	struct list list; /* the session's; the client's n is its n - 1 */
-	struct fingerprint listed; /* the mailbox that list describes */
+	struct list list; /* of the session; the client's message 1 is 0 */
+	struct fingerprint listed; /* mailbox when `list` was made */
 	bool is_removing;          /* the mailbox is locked for a removal */
-	struct table *by_header, *by_body; /* of list; NULL: not needed yet */
+	struct table *by_header, *by_body; /* tables of `list`, or NULL */
 	struct fresh fresh;
 	struct list_message fetched; /* the message that was fetched last */
-	struct fingerprint at_fetch; /* the mailbox when it was fetched */
+	struct fingerprint at_fetch; /* mailbox at that time */
 };
 
 #endif

@@ -1,10 +1,10 @@
 /*
  * Writes and checks what the processes of a connection send to each other.
  *
- * Runs in the monitor (root), and in its children, which send. Any child may be
- * compromised: the pre-auth process reads hostile bytes while it holds a key,
- * and the session and the broker belong to their user. So the monitor uses
- * nothing of a message before it has checked all of it.
+ * The monitor runs this code as root to receive; its children run it to send.
+ * Any child may be compromised: the pre-auth process has a key and reads
+ * hostile bytes, and the user can influence the session and the broker. So the
+ * monitor checks the whole message before it uses any field of it.
  */
 #include "config.h"
 

@@ -33,13 +33,13 @@ struct preauth_message {
 	uint32_t unread_size;        /* LOGIN: bytes used of unread */
 	char user[ACCOUNT_NAME];     /* LOGIN: as the client wrote it, or "" */
 	struct auth_peer peer;       /* LOGIN: from the ticket */
-	char unread[IO_IN];          /* LOGIN: what the client sent after it */
+	char unread[IO_IN]; /* LOGIN: what the client sent after the login */
 };
 
 /* A string field of struct preauth_message. */
 struct message_field {
 	size_t offset, size;    /* in bytes; the size includes the NUL */
-	const char *characters; /* those that it may contain; NULL: any */
+	const char *characters; /* that the field may contain; NULL: any */
 };
 
 #define MESSAGE_FIELDS 7
@@ -52,10 +52,11 @@ extern const struct message_field message_fields[MESSAGE_FIELDS];
 int message_send_preauth(int channel, const struct preauth_message *m);
 
 /*
- * Monitor: copies a packet of n bytes to *m. Returns true if its size, its kind
- * and unread_size are valid, and each field of message_fields has a NUL and no
- * forbidden character. Otherwise *m must not be used. The user name and the
- * principal may still be any text.
+ * Monitor: copies a packet of n bytes to *m. Returns true if the size of the
+ * packet, the kind and unread_size are valid, and each field of message_fields
+ * has a NUL and no forbidden character. If it returns false, *m must not be
+ * used. Even in a valid message, the user name and the principal may be any
+ * text.
  */
 bool message_read_preauth(const void *packet, size_t n,
     struct preauth_message *m);
@@ -74,10 +75,11 @@ int message_answer(int channel, int fd);
 
 /* What a session or a broker sends to its monitor besides log lines. */
 enum session_kind {
-	MESSAGE_PERMITTED = 'Y', /* session: may log in; text: by which rule */
-	MESSAGE_REFUSED = 'N',   /* session: may not; text: the reason */
-	MESSAGE_LOCKED = 'K',    /* session, recovery: has the session lock */
-	MESSAGE_RECOVERS = 'F',  /* broker: finishes a removal */
+	/* session: the login is permitted; text: the rule */
+	MESSAGE_PERMITTED = 'Y',
+	MESSAGE_REFUSED = 'N',  /* session: it is refused; text: why */
+	MESSAGE_LOCKED = 'K',   /* session, recovery: it has the session lock */
+	MESSAGE_RECOVERS = 'F', /* broker: it finishes a removal */
 };
 
 struct session_message {
@@ -102,9 +104,10 @@ void message_send_session(int channel, enum session_kind kind,
     const char *text);
 
 /*
- * Monitor: copies a packet of n bytes to *m. Returns true if its size is right
- * and its text ends and contains only letters, digits, blanks and " .,:_-".
- * Otherwise *m must not be used. The caller must check the kind.
+ * Monitor: copies a packet of n bytes to *m. Returns true if the packet has the
+ * right size, and the text has a NUL and contains only letters, digits, blanks
+ * and ".,:_-". If it returns false, *m must not be used. The caller must check
+ * the kind.
  */
 bool message_read_session(const void *packet, size_t n,
     struct session_message *m);

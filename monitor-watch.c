@@ -9,8 +9,8 @@
  * logged or passed to the caller.
  *
  * Each child has its own channel, so the descriptor identifies the role. A
- * compromised child cannot close, fill or use the channel of another. roles[]
- * contains the events that each role may log.
+ * compromised child cannot close, fill or use the channel of another child.
+ * roles[] contains the events that each role may log.
  */
 #include "config.h"
 
@@ -36,15 +36,16 @@
 #define ENDING_MS 1000
 /*
  * A killed child ends within this time, unless it waits in the kernel for a
- * file system that does not answer. Any user can mount such a file system in
- * the home directory.
+ * file system that does not answer. A user can mount such a file system in the
+ * home directory.
  */
 #define KILLED_MS 10000
 
 static const struct {
 	const char *name;
-	const char *events; /* that it may log, each between blanks */
-	bool is_users;      /* its user can send it signals */
+	/* names of events that it may log, each between blanks */
+	const char *events;
+	bool is_users; /* its user can send it signals */
 } roles[ROLES] = {
 	[ROLE_PREAUTH] = { "the pre-auth process",
 	    " failed fatal nonsense refused replay sandbox ", false },
@@ -117,9 +118,9 @@ watch_fork(struct watch *w, enum role role, int64_t deadline, int *channel)
 	if ((pid = fork()) == -1)
 		fatal("fork");
 	/*
-	 * No filter permits a process to change its process group. So all
-	 * processes that a compromised child makes can be killed together with
-	 * it.
+	 * The seccomp filters do not permit a process to change its process
+	 * group. So if a compromised child makes processes, they can be killed
+	 * together with the child.
 	 */
 	if (setpgid(pid, pid) == -1 && pid == 0)
 		fatal("setpgid");
@@ -174,8 +175,8 @@ watch_kill(struct watch *w, enum role role, enum watch_reason reason)
 }
 
 /*
- * Charges the child for one more line. If the child has logged too much, counts
- * the line as withheld and returns false.
+ * Counts one more line against the child's log rate. If the child has exceeded
+ * the rate, counts the line as withheld and returns false.
  */
 static bool
 charge_line(struct watch_child *c)
@@ -229,7 +230,7 @@ log_line(enum role role, struct log_packet *p, size_t n)
 		    roles[role].name, log_safe(&event, p->event));
 		return;
 	}
-	/* The child has encoded the text, but it may be compromised. */
+	/* A compromised child may not have encoded the text. */
 	for (size_t i = 0; i < size; i++)
 		if (p->text[i] < ' ' || p->text[i] > '~')
 			p->text[i] = '?';
@@ -237,8 +238,8 @@ log_line(enum role role, struct log_packet *p, size_t n)
 }
 
 /*
- * Logs the packet if it is a log line or reports a system call that the filter
- * does not permit. Returns false if it is neither.
+ * Logs the packet if it is a log line, or if it reports a system call that the
+ * filter does not permit. Returns false for any other packet.
  */
 static bool
 log_packet(enum role role, struct watch_child *c, char *packet, size_t n)
@@ -286,8 +287,8 @@ take_packet(struct watch *w, enum role role, struct watch_event *e)
 		return false;
 	}
 	/*
-	 * If the child was killed, its earlier lines are logged, but its
-	 * messages are not obeyed.
+	 * After a child was killed, the lines that it has sent are still
+	 * logged, but its messages are not obeyed.
 	 */
 	if (n == PACKET_NONE || log_packet(role, c, w->packet, (size_t)n) ||
 	    c->reason != WATCH_ALIVE)
@@ -299,9 +300,9 @@ take_packet(struct watch *w, enum role role, struct watch_event *e)
 }
 
 /*
- * If the child has ended, kills the processes that it has made. No other
- * process group can have the child's pid as its id until waitpid has returned
- * the child.
+ * If the child has ended, kills the processes that it has made. Call it before
+ * waitpid has returned the child: until then, no other process group can have
+ * this pid as its id.
  */
 static void
 kill_group(pid_t pid)
@@ -314,7 +315,7 @@ kill_group(pid_t pid)
 }
 
 /*
- * Notes the children that have ended, and kills those that their user has
+ * Notes which children have ended, and kills the children that their user has
  * stopped.
  */
 static void
@@ -353,8 +354,8 @@ count_as_ended(struct watch_child *c)
 }
 
 /*
- * Kills the children whose deadline has passed. If a child was killed before
- * and its deadline has passed again, counts it as ended.
+ * Kills the children whose deadline has passed. watch_kill sets a new deadline.
+ * If the new deadline passes, too, counts the child as ended.
  */
 static void
 kill_late(struct watch *w)
@@ -417,7 +418,8 @@ log_killed(enum role role, const struct watch_child *c)
 }
 
 /*
- * Waits until a child has sent a packet, has ended or was stopped, or is late.
+ * Waits until a child sends a packet, ends, is stopped, or reaches its
+ * deadline.
  */
 static void
 await_change(const struct watch *w)
@@ -454,8 +456,8 @@ await_change(const struct watch *w)
 }
 
 /*
- * Logs the end of a child whose packets have all been received, and removes the
- * child from the table. Fills *e.
+ * Logs the end of a child and removes the child from the table. All packets of
+ * the child must have been received. Fills *e.
  */
 static void
 remove_child(struct watch *w, enum role role, struct watch_event *e)

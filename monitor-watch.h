@@ -40,14 +40,17 @@ struct watch {
 		pid_t pid;        /* 0: there is no such child */
 		int channel;      /* to the child; -1: closed */
 		int64_t deadline; /* see watch_fork */
-		/* until this time, in ms, its log rate is used up */
+		/* the time, in ms, until which its log rate is used up */
 		int64_t paid;
-		/* lines above its log rate, which were not written */
+		/*
+		 * number of its lines that were not written, because they
+		 * exceeded its log rate
+		 */
 		unsigned withheld;
 		enum watch_reason reason;
 		bool has_ended;
-		int64_t ended; /* time of its end, absolute ms */
-		bool is_lost;  /* it was killed and does not end */
+		int64_t ended; /* when it ended, absolute ms */
+		bool is_lost;  /* it was killed but does not end */
 		int status;    /* as waitpid(2) stores it */
 	} children[ROLES];
 	char packet[sizeof(struct preauth_message) > sizeof(struct log_packet) ?

@@ -3,8 +3,8 @@
  *
  * Runs as root, from the start of the pre-auth process to the end of the last
  * process of the connection. It reads nothing from the network and never opens
- * the keytab. Its only input is messages of its children, which it checks
- * before it uses them. OpenSSH's monitor is the model.
+ * the keytab. It reads only the messages of its children, and checks each
+ * message before it uses the content. OpenSSH's monitor is the model.
  *
  * The pre-auth process sends a login. The monitor looks the account up and
  * starts the session (session.c). The session asks Kerberos, as the user,
@@ -51,21 +51,23 @@
 #define GRACE_MS 1000
 /*
  * A refused login is answered this long after the login message, whatever the
- * reason. Otherwise the client could measure how long the reason took to find.
+ * reason. Otherwise the client could learn the reason from the time that the
+ * refusal took.
  */
 #define REFUSAL_MS 50
 /*
- * A login looks for a free login slot at this interval. If none has become free
- * NO_SLOT_MS before the login deadline, the login is refused.
+ * The monitor looks for a free login slot once in SLOT_MS. If no slot has
+ * become free when only NO_SLOT_MS are left until the login deadline, the
+ * monitor refuses the login.
  */
 #define SLOT_MS 50
 #define NO_SLOT_MS 1000
 /* A permitted session has at least this time to take the session lock. */
 #define ENTER_MS 30000
 /*
- * How long the broker may run after its session has ended. RECOVERY_MS applies
- * if the broker finishes a removal, because a mailbox may contain a hundred
- * gigabytes.
+ * The broker may run for END_MS after its session has ended. If the broker
+ * finishes a removal, it may run for RECOVERY_MS, because a mailbox may contain
+ * a hundred gigabytes.
  */
 #define END_MS 60000
 #define RECOVERY_MS 3600000
@@ -77,14 +79,15 @@ struct admission {
 	struct watch *w;
 	int64_t asked; /* when the login message came */
 	enum { ASKING, PERMITTED, REFUSED } verdict;
-	/* the broker has reported a removal; it may do so only once */
+	/* the broker has reported that it finishes a removal */
 	bool is_recovering;
 };
 
 /*
  * Takes the client's address, which the pre-auth process has read in a PROXY
- * header. All later log lines contain this address. Returns 0, or -1 if the
- * peer is not a proxy or if this is not the first message.
+ * header. All later log lines contain this address. Returns 0. Returns -1 if
+ * the peer is not a proxy, or if the pre-auth process has sent another message
+ * before.
  */
 static int
 take_peer(const struct layers *layers, bool *is_proxy,
@@ -166,8 +169,9 @@ log_login(const struct session *s, const char *rule)
 }
 
 /*
- * Starts the process that answers the client in place of a session. Returns
- * true in that process, which is jailed as the pre-auth user.
+ * Starts the refusal process, which answers the client in place of a session.
+ * Returns true in the refusal process, which is then jailed as the pre-auth
+ * user.
  */
 static bool
 fork_refusal(struct admission *a)
@@ -261,7 +265,7 @@ obey_session(struct admission *a, const struct session_message *m)
 
 /*
  * Gives the broker more time if its message reports that it finishes a removal.
- * Returns false for any other message, or if the broker sends it a second time.
+ * Returns false for any other message, and for a second message.
  */
 static bool
 obey_broker(struct admission *a, const struct session_message *m)
@@ -303,19 +307,18 @@ note_end(struct admission *a, enum role role)
 		watch_limit(a->w, ROLE_RELAY, written);
 	}
 	/*
-	 * The broker may see the end of the session before this process does.
-	 * If the broker has already begun to finish a removal, its deadline
-	 * stays.
+	 * The broker may notice the end of the session before this process
+	 * does. If the broker already finishes a removal, keep the deadline
+	 * that obey_broker has set.
 	 */
 	if (role == ROLE_SESSION && !a->is_recovering)
 		watch_limit(a->w, ROLE_BROKER, now + END_MS);
 }
 
 /*
- * Takes one of the user's login slots for the session. Slots bound the number
- * of sessions that wait for the user's files. If the file system does not
- * answer, such sessions cannot be killed. Returns false if no slot has become
- * free in time.
+ * Takes one of the user's login slots for the session. A session that waits for
+ * a file system that does not answer cannot be killed. The slots bound the
+ * number of such sessions. Returns false if no slot has become free in time.
  */
 static bool
 take_slot(struct session *s)
@@ -390,8 +393,8 @@ seconds_until(int64_t deadline)
 }
 
 /*
- * Fills s->user with the account that the client asks for. Returns NULL, or why
- * the login is refused. Ends the process if the account database does not
+ * Fills s->user with the account that the client asks for. Returns NULL, or the
+ * reason to refuse the login. Ends the process if the account database does not
  * answer before the deadline.
  */
 static const char *
@@ -420,7 +423,10 @@ find_user(struct session *s)
 	    refusal;
 }
 
-/* Finds what the session needs. Returns NULL, or why the login is refused. */
+/*
+ * Finds the user, the mailbox and a login slot. Returns NULL, or the reason to
+ * refuse the login.
+ */
 static const char *
 find_mailbox(struct session *s)
 {
@@ -457,7 +463,7 @@ admit_login(const struct monitor *m, struct watch *w,
 	a.s.login = login;
 	a.s.deadline = m->deadline;
 	/*
-	 * When the service is stopped, the monitor continues until the other
+	 * Stopping the service must not end the monitor before the other
 	 * processes have ended.
 	 */
 	lock_signals(SIG_BLOCK);

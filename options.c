@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "login-defs.h"
 #include "options-file.h"
 #include "options.h"
 
@@ -30,13 +31,11 @@
 #define DEFAULT_MAILBOXES "mbox:/var/mail/%u"
 #define DEFAULT_TLS_USER "kpopd-tls"
 #define DEFAULT_USER "kpopd"
+#define LOGIN_DEFS "/etc/login.defs"
 /* Columns of usage and --help. */
 #define WIDTH 79
 #define USAGE_INDENT 13
 #define HELP_INDENT 8
-
-#define TEXT(x) #x
-#define TEXT_OF(macro) TEXT(macro)
 
 /* One number of a list, and its limits. */
 struct number {
@@ -159,6 +158,14 @@ read_pop3(struct options *o, const char *text)
 	return 0;
 }
 
+/* Reads -S. */
+static int
+read_sandbox(struct options *o, const char *text)
+{
+	o->sandbox.is_optional = strcmp(text, "optional") == 0;
+	return o->sandbox.is_optional || strcmp(text, "required") == 0 ? 0 : -1;
+}
+
 /* Reads -T. */
 static int
 read_when(struct options *o, const char *text)
@@ -278,8 +285,8 @@ static const struct row rows[] = {
 	    "(default: " DEFAULT_MAILBOXES ")" },
 	{ 'n', "uids", "uids", WITH_BOTH, read_uids, 0,
 	    "one uid above 0 or two, as 1000:60000",
-	    "smallest[:largest] uid that may log in (default: " TEXT_OF(
-		UID_MIN) ")" },
+	    "smallest[:largest] uid that may log in\n"
+	    "(default: UID_MIN of " LOGIN_DEFS ")" },
 	{ 'p', "pop3", NULL, WITH_SERVER, read_pop3, 0, NULL,
 	    "speak POP3 with AUTH GSSAPI, not KPOP" },
 	{ 'r', "realms", "realms", WITH_SERVER, ANY_TEXT(realms),
@@ -304,6 +311,10 @@ static const struct row rows[] = {
 	    "addresses, networks and local, with commas",
 	    "networks of proxies, which send a PROXY header, with commas:\n"
 	    "192.0.2.0/24,2001:db8::1,local" },
+	{ 'S', "sandbox", "sandbox", WITH_BOTH, read_sandbox, 0,
+	    "required or optional",
+	    "optional: serve where seccomp or Landlock is not offered\n"
+	    "(default: required)" },
 	{ '\0', "recover", NULL, NOT_IN_FILE, read_recover, 0, NULL,
 	    "finish interrupted removals, at boot, before any delivery" },
 	{ '\0', "help", NULL, NOT_IN_FILE | AT_ONCE, print_help, 0, NULL,
@@ -476,11 +487,16 @@ locate_option(const struct reading *g, const struct row *r, char text[256])
 	return text;
 }
 
-/* Keeps a mistake of the command line, or of an option. Returns false. */
+/*
+ * Keeps a mistake if it is the first. is_file: the file has it. Returns false.
+ */
 static bool
-keep_mistake(struct reading *g, const char *why, const char *what)
+keep_mistake(struct reading *g, bool is_file, const char *why, const char *what)
 {
+	if (*g->why != '\0')
+		return false;
 	strlcpy(g->why, why, sizeof(g->why));
+	g->is_file = is_file;
 	g->what = what;
 	return false;
 }
@@ -492,15 +508,13 @@ keep_file_mistake(struct reading *g, unsigned line, const char *why,
 {
 	struct log_text t;
 	const char *path = log_words(&t, g->config);
+	char text[sizeof(g->why)];
 
-	g->is_file = true;
-	g->what = what;
 	if (line > 0)
-		snprintf(g->why, sizeof(g->why), "%.200s:%u: %s", path, line,
-		    why);
+		snprintf(text, sizeof(text), "%.200s:%u: %s", path, line, why);
 	else
-		snprintf(g->why, sizeof(g->why), "%.200s: %s", path, why);
-	return false;
+		snprintf(text, sizeof(text), "%.200s: %s", path, why);
+	return keep_mistake(g, true, text, what);
 }
 
 /* Reads the option of one row, if it is given. */
@@ -521,8 +535,7 @@ read_row(struct reading *g, struct options *o, const struct row *r)
 		return true;
 	snprintf(why, sizeof(why), "%s takes %s, not ",
 	    locate_option(g, r, place), r->takes);
-	g->is_file = given->on_line == NULL;
-	return keep_mistake(g, why, text);
+	return keep_mistake(g, given->on_line == NULL, why, text);
 }
 
 /*
@@ -578,6 +591,7 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 {
 	struct option names[ROWS + 1];
 	char letters[2 * ROWS + 1];
+	bool is_right = true;
 	int c;
 
 	make_getopt_tables(letters, names);
@@ -588,11 +602,13 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 		if (c == '?' ||
 		    (c >= LONG_OPTION &&
 			!is_whole_name(option_word(argv),
-			    rows[c - LONG_OPTION].name)))
-			return keep_mistake(g,
+			    rows[c - LONG_OPTION].name))) {
+			is_right = keep_mistake(g, false,
 			    "unknown option, or its argument is missing or "
 			    "unwanted: ",
 			    option_word(argv));
+			continue;
+		}
 		if (c >= LONG_OPTION)
 			r = &rows[c - LONG_OPTION];
 		else
@@ -603,8 +619,9 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 		g->given[r - rows].on_line = r->argument != NULL ? optarg : "";
 	}
 	if (optind < argc)
-		return keep_mistake(g, "unexpected argument: ", argv[optind]);
-	return true;
+		return keep_mistake(g, false,
+		    "unexpected argument: ", argv[optind]);
+	return is_right;
 }
 
 /* Collects the option of one line of the file. */
@@ -639,13 +656,15 @@ read_file(struct reading *g, struct options_file *f)
 {
 	const char *named = g->given[find_row("config") - rows].on_line;
 	const char *word, *argument;
+	bool is_right = true;
 
 	g->config = named != NULL ? named : CONFIG_FILE;
 	if (options_file_read(f, g->config, named == NULL))
 		while (options_file_next(f, &word, &argument))
 			if (!read_file_word(g, f->line, word, argument))
-				return false;
-	return f->problem == NULL ||
+				is_right = false;
+	return f->problem == NULL ?
+	    is_right :
 	    keep_file_mistake(g, f->line, f->problem, "");
 }
 
@@ -663,14 +682,15 @@ check_certificate(struct reading *g, const struct options *o, const char *name)
 	snprintf(why, sizeof(why),
 	    "%s needs a certificate: -c, tls-certificate",
 	    locate_option(g, r, place));
-	g->is_file = given->on_line == NULL;
-	return keep_mistake(g, why, "");
+	return keep_mistake(g, given->on_line == NULL, why, "");
 }
 
-/* Sets the defaults that depend on other options. */
+/* Sets the defaults that depend on other options, or on the host. */
 static bool
 set_dependent(struct reading *g, struct options *o)
 {
+	if (o->uids.least == 0)
+		o->uids.least = login_defs_uid_min(LOGIN_DEFS);
 	if (o->limits.each_rate == 0)
 		o->limits.each_rate = (o->limits.rate + 1) / 2;
 	if (o->tls.when == TLS_UNSET)
@@ -689,11 +709,13 @@ set_dependent(struct reading *g, struct options *o)
 static bool
 set_options(struct options *o, struct reading *g, struct options_file *f)
 {
+	bool is_right;
+
 	*o = (struct options){
 		.by_hand = o->by_hand,
 		.state = STATE_DIRECTORY,
 		.user = DEFAULT_USER,
-		.uids = { .least = UID_MIN, .most = ACCOUNT_UID_MOST },
+		.uids.most = ACCOUNT_UID_MOST,
 		.login = 30,
 		.idle = 600,
 		.limits = { .all = 200, .each = 20, .rate = 50 },
@@ -704,30 +726,22 @@ set_options(struct options *o, struct reading *g, struct options_file *f)
 	};
 	read_locks(o, DEFAULT_LOCKS);
 	read_mailboxes(o, DEFAULT_MAILBOXES);
-	if (!read_file(g, f))
-		return false;
+	is_right = read_file(g, f);
 	for (const struct row *r = rows; r < rows + ROWS; r++)
 		if (!read_row(g, o, r))
-			return false;
-	return set_dependent(g, o);
+			is_right = false;
+	return set_dependent(g, o) && is_right;
 }
 
 bool
 options_read(struct options *o, int argc, char **argv, bool by_hand)
 {
-	const struct given *when = &reading.given[find_row("tls") - rows];
+	bool is_right;
 
 	reading = (struct reading){ .why = "" };
 	*o = (struct options){ .by_hand = by_hand };
-	if (read_command_line(&reading, o, argc, argv) &&
-	    set_options(o, &reading, &file))
-		return true;
-	/* The mistake may have come before tls was read. */
-	if (when->on_line != NULL)
-		read_when(o, when->on_line);
-	else if (when->in_file != NULL)
-		read_when(o, when->in_file);
-	return false;
+	is_right = read_command_line(&reading, o, argc, argv);
+	return set_options(o, &reading, &file) && is_right;
 }
 
 void

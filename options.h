@@ -52,12 +52,16 @@ struct options {
 	struct proxies proxies;
 	struct lock_plan locks;
 	bool recover; /* finish interrupted removals, serve no client */
+	struct {
+		bool is_optional;
+		unsigned missing; /* parts that sandbox.h names; set by main */
+	} sandbox;
 };
 
 /*
  * Reads the command line and the file of options. by_hand: fd 0 is not a
  * socket. Ends the process for --help and --version. Returns false if there is
- * a mistake; then o has only by_hand, and tls.when as far as it is known, for
+ * a mistake; then o has the options without mistakes, for
  * options_refuse_mistake and the answer to clients. Called once.
  */
 bool options_read(struct options *o, int argc, char **argv, bool by_hand);

@@ -25,9 +25,9 @@ int packet_send(int channel, const void *data, size_t n, const int *fds, int k);
 
 /*
  * Waits for a packet of exactly n bytes with exactly k descriptors. Stores the
- * descriptors, which are close-on-exec and which the caller must close, in
- * fds[k], and returns 0. Returns -1 if another packet or the end of the channel
- * came.
+ * descriptors in fds[0] to fds[k - 1] and returns 0. The descriptors are
+ * close-on-exec, and the caller must close them. Returns -1 if the packet has
+ * another size or number of descriptors, or if the other end is closed.
  */
 int packet_await(int channel, void *data, size_t n, int *fds, int k);
 

@@ -5,9 +5,9 @@
 #include <limits.h>
 
 /*
- * Copies the directory of an absolute path, which is shorter than PATH_MAX
- * bytes. Returns the last component, which points into path. The directory of
- * "/name" is "/".
+ * Splits an absolute path of less than PATH_MAX bytes. Copies its directory,
+ * and returns a pointer to its last component in path. The directory of "/name"
+ * is "/".
  */
 const char *path_split(const char *path, char directory[PATH_MAX]);
 

@@ -2,8 +2,8 @@
  * Obeys POP3 clients in AUTHORIZATION: USER and PASS, AUTH, STLS.
  *
  * Runs as the pre-auth user in its jail. The client is not authenticated yet,
- * so the size of a token and the number of attempts are bounded. Cleartext that
- * follows STLS is never obeyed.
+ * so the size of a token and the number of attempts are bounded. Commands that
+ * arrive in cleartext after STLS are never obeyed.
  *
  * RFC 1939 §4, RFC 2595 §4 (STLS), RFC 5034 (AUTH).
  */
@@ -21,24 +21,18 @@
 #define TOKEN 65536 /* bytes of a SASL token */
 /* Bytes of a buffer for a token in base64, with CRLF or a NUL. */
 #define TOKEN_LINE (4 * ((TOKEN + 2) / 3) + 3)
-/*
- * Bytes of a buffer for the token in the longest line, a little more than
- * TOKEN.
- */
+/* Bytes of a buffer for the token in the longest possible line. */
 #define TOKEN_ROOM (TOKEN + POP3_LINE)
 #define ATTEMPTS 3 /* this many failed attempts of AUTH end the connection */
 #define AUTH_GSSAPI "AUTH GSSAPI "
 
-/* What read_token returns besides a size. */
+/* The results of read_token that are not a size. */
 #define TOKEN_REFUSED (-1)
 #define TOKEN_LOST (-2)
 
 struct authorization {
 	const struct pop3_preauth *preauth;
-	/*
-	 * A buffer of pop3_login's caller for USER's argument or AUTH's
-	 * authzid.
-	 */
+	/* The caller's buffer for USER's argument or AUTH's authzid. */
 	char *user;
 	size_t user_size;
 	bool has_user, inside_tls;
@@ -98,8 +92,8 @@ user(struct pop3 *p, int count, char **args)
 }
 
 /*
- * Logs in. PASS's argument is ignored, because the ticket has already proven
- * the principal.
+ * Accepts the login. The argument of PASS is ignored, because the ticket has
+ * already proven who the client is.
  */
 static enum pop3_verdict
 accept_pass(struct pop3 *p, int count, char **args)
@@ -123,9 +117,9 @@ refuse_password(struct pop3 *p, int count, char **args)
 }
 
 /*
- * Begins TLS. If cleartext follows STLS, ends the connection, because a third
- * party may have inserted it. Otherwise it would be obeyed as if it had come
- * inside TLS (RFC 2595 §2.4; CVE-2011-0411).
+ * Begins TLS. Ends the connection if cleartext follows STLS, because a third
+ * party may have inserted this cleartext. It must not be obeyed like commands
+ * that come inside TLS (RFC 2595 §2.4; CVE-2011-0411).
  */
 static enum pop3_verdict
 stls(struct pop3 *p, int count, char **args)
@@ -147,8 +141,8 @@ stls(struct pop3 *p, int count, char **args)
 		return POP3_LEAVE;
 	}
 	/*
-	 * If this fails, kpopd-tls may have the connection already, so no
-	 * command can follow.
+	 * If prepare_tls fails, kpopd-tls may already have the connection, so
+	 * do not read further commands.
 	 */
 	if ((fd = a->preauth->prepare_tls(a->preauth->self)) == -1) {
 		pop3_err(p, "[SYS/TEMP] TLS cannot be had now");
@@ -189,8 +183,8 @@ refuse_auth(struct pop3 *p, const char *reason, const char *text)
 }
 
 /*
- * Refuses a token of n bytes. The size is logged, because a ticket can grow
- * with the number of its owner's groups.
+ * Refuses a token of n bytes. Logs the size, because it may be due to a ticket
+ * that lists many groups of the user.
  */
 static enum pop3_verdict
 refuse_token(struct pop3 *p, uint64_t n)
@@ -253,7 +247,7 @@ read_token(struct pop3 *p, unsigned char *token)
 	if (strcmp(line, "=") == 0)
 		return 0;
 	/*
-	 * In place of a line that contains a NUL, decode "!", which is refused
+	 * If the line contains a NUL, decode "!" in its place. "!" is refused
 	 * because it is not base64.
 	 */
 	return decode_token(p, strlen(line) == (size_t)n ? line : "!", token);
@@ -287,9 +281,9 @@ exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 		first = false;
 	}
 	/*
-	 * Refuse an authzid that does not fit: truncated, it would be another
-	 * user's name. An empty authzid is valid; it means the principal's own
-	 * user name.
+	 * Refuse an authzid that does not fit. If it were truncated, it could
+	 * be another user's name. An empty authzid is valid and means the
+	 * principal's own user name.
 	 */
 	if (result == -1 ||
 	    preauth->get_authzid(preauth->self, &authzid) == -1 ||
@@ -299,8 +293,8 @@ exchange_tokens(struct pop3 *p, unsigned char *token, int n)
 }
 
 /*
- * Counts an attempt of AUTH if it failed, that is, if verdict is POP3_GO_ON.
- * Returns verdict, or POP3_LEAVE after ATTEMPTS failures.
+ * Counts the failed attempts of AUTH. An attempt has failed if its verdict is
+ * POP3_GO_ON. Returns verdict, or POP3_LEAVE after ATTEMPTS failures.
  */
 static enum pop3_verdict
 count_attempt(struct pop3 *p, enum pop3_verdict verdict)
@@ -348,8 +342,8 @@ quit_login(struct pop3 *p, int count, char **args)
 }
 
 /*
- * Refuses a line that is too long. If it begins with AUTH GSSAPI, the answer is
- * that the token is too large.
+ * Refuses a line that is too long. If the line begins with AUTH GSSAPI, refuses
+ * the token as too large.
  */
 static enum pop3_verdict
 refuse_long_auth(struct pop3 *p, const char *line)
@@ -406,8 +400,8 @@ static const struct pop3_state gssapi_state = { .commands = gssapi_commands,
 	.put_capabilities = put_login_capabilities };
 
 /*
- * Logs why there is no login: the last refusal before the client left, or how
- * the connection ended.
+ * Logs why there is no login: the reason of the last refusal, or else how the
+ * connection ended.
  */
 static void
 log_no_login(const struct pop3 *p)
@@ -436,8 +430,9 @@ pop3_login(struct io *io, const struct pop3_preauth *preauth, char *user_name,
 
 	pop3_ok(&p, "kpopd at your service");
 	/*
-	 * Send waiting answers before the login is passed on. If the client has
-	 * gone, log that here, because there will be no session that logs it.
+	 * Send waiting answers before passing the login on. If the client has
+	 * gone, this function must log that, because no session will be started
+	 * that could log it.
 	 */
 	if (pop3_obey(&p) == POP3_LOGIN && io_flush(io) == 0)
 		return 0;

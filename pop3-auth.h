@@ -9,8 +9,8 @@
 #include "pop3.h"
 
 /*
- * What the pre-auth process offers before the login, and the functions that
- * pop3-auth.c calls for that.
+ * What the pre-auth process offers to a client before the login, and the
+ * functions with which pop3-auth.c does what is offered.
  */
 struct pop3_preauth {
 	void *self; /* passed to the functions */
@@ -23,13 +23,13 @@ struct pop3_preauth {
 	bool has_tls;    /* STLS is offered */
 	bool needs_tls;  /* no login is accepted outside TLS */
 	bool inside_tls;
-	/* Starts TLS. Returns the socket with its cleartext, or -1. */
+	/* Starts TLS. Returns the socket for the cleartext, or -1. */
 	int (*prepare_tls)(void *self);
 	/*
-	 * Does one step of AUTH GSSAPI with a token of n bytes. first: it is
-	 * the first step of an attempt. Returns 1 with a challenge of *size
-	 * bytes, which is valid until the next call. Returns 0 if no step is
-	 * left, or -1 if the attempt has failed.
+	 * Does one step of AUTH GSSAPI with a token of n bytes. first: this
+	 * step begins an attempt. Returns 1 if the client must get *challenge,
+	 * of *size bytes, which is valid until the next call. Returns 0 if no
+	 * step is left, or -1 if the attempt has failed.
 	 */
 	int (*authenticate)(void *self, bool first, const void *token, size_t n,
 	    const void **challenge, size_t *size);

@@ -3,8 +3,8 @@
  *
  * Runs as the owner of the mailbox. The client is authenticated, but not
  * trusted: its numbers are checked before they select a message. Only QUIT
- * calls maildrop_commit, and only after the client has acknowledged all
- * answers, so a lost connection, a timeout or an error removes nothing.
+ * calls maildrop_commit, after the client has acknowledged all answers. So a
+ * lost connection, a timeout or an error removes nothing.
  *
  * RFC 1939 §5 and §6.
  */
@@ -32,8 +32,9 @@ struct transaction {
 };
 
 /*
- * Reads a number. text must not be empty. Returns true with *n if text consists
- * of digits, or false for any other text and for numbers above UINT64_MAX.
+ * Reads a number. text must not be empty. If text consists of digits, stores
+ * the number in *n and returns true. Returns false for any other text, and for
+ * numbers above UINT64_MAX.
  */
 static bool
 to_number(const char *text, uint64_t *n)
@@ -50,8 +51,8 @@ to_number(const char *text, uint64_t *n)
 }
 
 /*
- * Reads a message number. Returns it if that message exists and is not marked.
- * Otherwise answers why not and returns 0.
+ * Reads a message number. Returns the number if the message exists and is not
+ * marked. If not, sends an answer with the reason and returns 0.
  */
 static size_t
 message_number(struct pop3 *p, const char *text)
@@ -86,8 +87,8 @@ stat_drop(struct pop3 *p, int count, char **args)
 
 /*
  * Writes n in decimal at the end of text[NUMBER]. Returns a pointer to the
- * first digit. printf is not used, because in LIST of a million messages it
- * would take longer than all the rest.
+ * first digit. printf would take most of the time that LIST needs for a million
+ * messages.
  */
 static const char *
 decimal(uint64_t n, char text[NUMBER])
@@ -101,7 +102,7 @@ decimal(uint64_t n, char text[NUMBER])
 	return p;
 }
 
-/* Writes the line "before n about". */
+/* Writes a line: the text `before`, n, a blank, and the text `about`. */
 static void
 put_line(struct pop3 *p, const char *before, size_t n, const char *about)
 {
@@ -136,9 +137,9 @@ put_uidl(struct pop3 *p, const char *before, size_t n)
 }
 
 /*
- * Answers LIST or UIDL, of one message or of all. The function is inline, so
- * that the compiler calls put directly. Each line then costs 3 % less, and a
- * mailbox may have a million messages.
+ * Answers LIST or UIDL, for one message or for all messages. The function is
+ * inline, so that the compiler can replace the pointer `put` by a direct call.
+ * That saves 3 % of the time, and a mailbox may have a million messages.
  */
 static inline enum pop3_verdict
 about_one_or_all(struct pop3 *p, int count, char **args, line_about *put)
@@ -211,12 +212,14 @@ send_begun(struct pop3 *p, size_t n, struct span *span, uint64_t body_lines)
 {
 	uint64_t sent = send_lines(p, span, body_lines);
 
-	/* TOP sends only a part, so there is no size to compare. */
+	/*
+	 * TOP sends only a part of the message, so its size cannot be compared.
+	 */
 	if (body_lines != WIRE_ALL)
 		sent = span->wire_size;
 	/*
-	 * If the connection has ended, a missing part does not mean that the
-	 * mailbox has changed.
+	 * If the connection has ended, the message may be incomplete although
+	 * the mailbox has not changed.
 	 */
 	if (p->io->error != IO_OK && sent != span->wire_size)
 		return false;
@@ -226,8 +229,8 @@ send_begun(struct pop3 *p, size_t n, struct span *span, uint64_t body_lines)
 /*
  * Answers with a message, or its header and body_lines lines of its body. After
  * "+OK" an error can no longer be reported. So if the mailbox has changed, the
- * connection ends without the final dot. Otherwise the client would consider a
- * part of the message complete.
+ * connection ends without the final dot. By that the client sees that the
+ * message is not complete.
  */
 static enum pop3_verdict
 send_message(struct pop3 *p, size_t n, uint64_t body_lines)
@@ -280,10 +283,7 @@ top(struct pop3 *p, int count, char **args)
 		return POP3_GO_ON;
 	if (!to_number(args[2], &lines))
 		return pop3_err(p, "the number of lines is 0, 1, 2 and so on");
-	/*
-	 * A count of UINT64_MAX must not be taken for WIRE_ALL, which means
-	 * RETR.
-	 */
+	/* WIRE_ALL, which is UINT64_MAX, means RETR. So pass one line less. */
 	return send_message(p, n, lines == WIRE_ALL ? lines - 1 : lines);
 }
 
@@ -315,9 +315,9 @@ rset(struct pop3 *p, int count, char **args)
 }
 
 /*
- * Refuses LAST. At the beginning of a session LAST could only answer 0. Clients
- * that send it first (fetchmail) would then consider every message new. If LAST
- * is refused, they use UIDL.
+ * Refuses LAST. At the beginning of a session the only possible answer would be
+ * 0. A client that sends LAST first (fetchmail) would then consider every
+ * message new. If LAST is refused, such a client uses UIDL.
  */
 static enum pop3_verdict
 last(struct pop3 *p, int count, char **args)
@@ -328,8 +328,9 @@ last(struct pop3 *p, int count, char **args)
 
 /*
  * UPDATE: removes the marked messages, but only after the client has
- * acknowledged all answers. Otherwise a message could be lost together with the
- * connection on which it was sent. Without marks no acknowledgement is needed.
+ * acknowledged all answers. Otherwise a message could be removed although a
+ * broken connection has kept it from the client. Does not wait if no message is
+ * marked.
  */
 static enum pop3_verdict
 quit(struct pop3 *p, int count, char **args)

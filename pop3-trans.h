@@ -10,8 +10,8 @@
 extern const struct pop3_command pop3_trans_commands[];
 
 /*
- * Answers PASS or AUTH with the number of messages, obeys the client, and after
- * QUIT removes the marked messages. Logs how the session ended.
+ * Answers PASS or AUTH with the number of messages and obeys the client's
+ * commands. After QUIT removes the marked messages. Logs how the session ended.
  */
 void pop3_serve(struct io *io, struct maildrop *drop);
 

@@ -9,9 +9,9 @@
  * allocation, and no byte from the client is part of an answer.
  *
  * A state is a table of commands, with the permitted numbers of arguments. A
- * handler writes one answer, except for a login, which another process answers.
- * The states call this file directly. This file calls them only through their
- * tables.
+ * handler writes one answer. Only a login is answered by another process.
+ * pop3-auth.c and pop3-trans.c call this file directly. This file calls them
+ * only through their tables.
  *
  * RFC 1939 (POP3), RFC 2449 (CAPA, response codes), RFC 3206 (AUTH and SYS
  * codes). Of RFC 6856, only the command UTF8 is supported.
@@ -80,8 +80,8 @@ pop3_capa(struct pop3 *p, int count, char **args)
  * Answers "+OK" to clients that send UTF8 although CAPA does not list it.
  * Nothing else is necessary, because mail is always sent as it is stored. CAPA
  * does not list UTF8 because kpopd does not do all that RFC 6856 requires.
- * Besides, if CAPA lists UTF8, libcamel 3.46 (Evolution) sends it without a
- * line end, and waits.
+ * Besides, if CAPA lists UTF8, libcamel 3.46 (Evolution) sends the command
+ * without a line end, and waits for the answer.
  */
 enum pop3_verdict
 pop3_utf8(struct pop3 *p, int count, char **args)
@@ -138,7 +138,7 @@ take_rest(char *line, char **args)
 }
 
 /*
- * A mail client sends few such lines in a row; a program that does not speak
+ * A mail client sends few such lines in a row. A program that does not speak
  * POP3 sends many.
  */
 enum pop3_verdict
@@ -153,8 +153,8 @@ pop3_not_understood(struct pop3 *p, const char *text)
 }
 
 /*
- * Finds the command of a line of length bytes in the state's table, and calls
- * its handler.
+ * Finds the command of a line of `length` bytes in the state's table, and calls
+ * the handler of the command.
  */
 static enum pop3_verdict
 dispatch(struct pop3 *p, char *line, int length)
@@ -189,8 +189,8 @@ dispatch(struct pop3 *p, char *line, int length)
 }
 
 /*
- * Returns true if line begins with the state's long_command, whose line may be
- * longer than POP3_LINE.
+ * Returns true if line begins with the state's long_command. Only such a line
+ * may be longer than POP3_LINE.
  */
 static bool
 may_be_long(const struct pop3_state *state, const char *line)
@@ -219,8 +219,7 @@ pop3_obey(struct pop3 *p)
 		int length = io_line(p->io, line, p->state->line_size);
 
 		/*
-		 * Even if the first line never ends, `line` contains its
-		 * beginning.
+		 * If the first line has no end, `line` contains its beginning.
 		 */
 		if (!p->has_spoken && p->refused == NULL)
 			p->refused = foreign_protocol(line);

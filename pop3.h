@@ -47,8 +47,9 @@ struct pop3_state {
 	size_t line_size;
 	const char *long_command; /* its name and a blank; NULL: none */
 	/*
-	 * Answers a line that is too long; line contains its beginning. NULL:
-	 * it is answered like any line that is not a command.
+	 * Answers a line that is too long. `line` contains the beginning of
+	 * that line. If the function is NULL, a line that is too long is
+	 * answered like any line that is not a command.
 	 */
 	enum pop3_verdict (*refuse_long)(struct pop3 *p, const char *line);
 	/*
@@ -65,13 +66,16 @@ struct pop3 {
 	struct authorization *authorization;
 	/* for pop3-trans.c; NULL in AUTHORIZATION */
 	struct transaction *transaction;
-	/* A line has come since the connection, or its TLS, began. */
+	/*
+	 * The client has sent a line since the connection began, or since TLS
+	 * began.
+	 */
 	bool has_spoken;
 	int nonsense; /* lines in a row that were not commands */
 	/*
-	 * The reason of the last refusal. It is logged if the client leaves
-	 * without a login. NULL: the log contains how the connection ended
-	 * instead.
+	 * The reason of the last refusal, which is logged if the client leaves
+	 * without a login. If it is NULL, the log line describes how the
+	 * connection ended.
 	 */
 	const char *refused;
 	/* Why the session ended, for the log; NULL: see pop3_why_ended. */
@@ -104,7 +108,10 @@ enum pop3_verdict pop3_not_understood(struct pop3 *p, const char *text);
 enum pop3_verdict pop3_capa(struct pop3 *p, int count, char **args);
 enum pop3_verdict pop3_utf8(struct pop3 *p, int count, char **args);
 
-/* Returns the word in the log for a connection that this error has ended. */
+/*
+ * Returns the word with which the log describes the end of a connection by this
+ * error.
+ */
 const char *pop3_why_ended(enum io_error error);
 
 /*

@@ -3,7 +3,7 @@
  *
  * Runs as root, in each process that is about to become another user, and in
  * the broker's child. It trusts the owner of the state directory. If a step
- * fails, or reports success without effect, the process ends.
+ * fails, or succeeds without effect, the process ends.
  */
 #include "config.h"
 
@@ -25,9 +25,9 @@
 #include "replay-cache.h"
 
 /*
- * The limit of descriptors in a jail, with some to spare. The pre-auth process
- * needs the most: the keytab, the replay cache, the connection, and the channel
- * to the monitor.
+ * The limit of descriptors in a jail, a little higher than necessary. The
+ * pre-auth process needs the most: the keytab, the replay cache, the
+ * connection, and the channel to the monitor.
  */
 #define JAIL_FILES 16
 /*
@@ -36,18 +36,19 @@
  */
 #define JAIL_FILE_SIZE ((rlim_t)REPLAY_SIZE)
 /*
- * The limit of descriptors in a session or a broker, with some to spare. They
- * need the spool, its directory, the state directory, a journal, the channels,
- * and files of libkrb5.
+ * The limit of descriptors in a session or a broker, higher than necessary.
+ * These processes need the spool, its directory, the state directory, a
+ * journal, the channels, and files of libkrb5.
  */
 #define SESSION_FILES 64
 
 /*
- * Returns true if the directory's owner or mode must still be set. If it is
- * still root's, or its mode lacks a search permission, another process has just
- * created it and is about to set both. If its owner has made it writable by
- * others, the mode is set again. Otherwise a compromised pre-auth process could
- * make all logins fail.
+ * Returns true if the directory's owner or mode must still be set. If the
+ * directory still belongs to root, or its mode lacks a search permission,
+ * another process has just created it and is about to set owner and mode. If
+ * the owner has made the directory writable by others, the mode must be set
+ * again. Otherwise a compromised pre-auth process could make all logins fail by
+ * changing the mode.
  */
 static bool
 is_unfinished_directory(const struct stat *st, mode_t mode, uid_t uid)
@@ -100,8 +101,8 @@ privsep_make_jail(const char *state, const char *name)
 }
 
 /*
- * Sets a resource limit for good, but leaves a lower one, which inetd may have
- * set.
+ * Sets a resource limit for good, unless the limit is already lower. For
+ * example, inetd may have set a lower limit.
  */
 static void
 set_limit(int what, rlim_t most)
@@ -138,8 +139,8 @@ drop_capabilities(void)
 }
 
 /*
- * Ends the process unless its ids are these, it has no other group, and it
- * cannot regain root's ids.
+ * Ends the process unless it has these ids and no other group, and cannot
+ * regain root's ids.
  */
 static void
 verify_identity(uid_t uid, gid_t gid, gid_t effective)
@@ -183,8 +184,8 @@ drop_root(uid_t uid, gid_t gid, gid_t effective)
 	    prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
 		fatal("no_new_privs");
 	/*
-	 * Otherwise another process of the same uid could read or trace this
-	 * one.
+	 * A dumpable process could be read or traced by other processes of its
+	 * uid.
 	 */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 ||
 	    prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0)
@@ -221,7 +222,10 @@ privsep_become(const struct account *a)
 	drop_root(a->uid, a->gid, a->gid);
 }
 
-/* Sets no limit of processes, because the broker starts one for a recovery. */
+/*
+ * Does not limit the number of processes, because the broker starts a process
+ * for a recovery.
+ */
 void
 privsep_become_broker(const struct account *a, gid_t group)
 {

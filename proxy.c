@@ -2,8 +2,8 @@
  * Reads one header of the PROXY protocol, in which a proxy names its client.
  *
  * Runs in the pre-auth process, jailed. Reads no byte after the header, because
- * another process may read the bytes that follow (kpopd-tls). The size of a
- * header is limited; it must arrive before the login deadline.
+ * kpopd-tls may have to read the bytes that follow. The size of a header is
+ * limited; it must arrive before the login deadline.
  *
  * Source: HAProxy's doc/proxy-protocol.txt, versions 1 and 2.
  */
@@ -21,7 +21,10 @@
 #include "log.h"
 #include "proxy.h"
 
-/* The first bytes of either version; in version 2 they are the signature. */
+/*
+ * Bytes that are read before the version is known. In version 2 they are the
+ * signature.
+ */
 #define BEGINNING 12
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 
@@ -49,8 +52,8 @@
 #define V2_UNIX_SIZE 216
 
 /*
- * Logs why the header is refused: the connection's error if it has one, else
- * reason. Returns -1.
+ * Logs why the header is refused: the connection's error, or `reason` if the
+ * connection has no error. Returns -1.
  */
 static int
 refuse_header(const struct io *io, const char *reason)
@@ -91,8 +94,9 @@ read_port(const char *text)
 }
 
 /*
- * Reads the line "PROXY TCP4 source destination sourceport destinationport";
- * begun: its first BEGINNING bytes. Returns what proxy_read returns.
+ * Reads the line "PROXY TCP4 source destination sourceport destinationport".
+ * `begun` contains the first BEGINNING bytes of the line. Returns as proxy_read
+ * does.
  */
 static int
 read_v1(struct io *io, const char *begun, struct address_text *client)
@@ -132,8 +136,7 @@ read_v1(struct io *io, const char *begun, struct address_text *client)
 }
 
 /*
- * Reads a header of version 2 after its signature. Returns what proxy_read
- * returns.
+ * Reads a header of version 2 after its signature. Returns as proxy_read does.
  */
 static int
 read_v2(struct io *io, struct address_text *client)

@@ -8,8 +8,8 @@
 /*
  * Reads one header of version 1 or 2, and no byte after it. Returns 0 with the
  * client's address in *client, or -1 (logged) if there is no valid header. The
- * address is "" if the proxy speaks for itself or does not send its client's
- * address.
+ * address is "" if the proxy has opened the connection for itself, or does not
+ * send the client's address.
  */
 int proxy_read(struct io *io, struct address_text *client);
 

@@ -3,8 +3,8 @@
  *
  * Runs as root. It looks users up and watches its children, but opens nothing
  * below STATE/users/UID or in a mailbox's directory. The user can replace any
- * file there by a symlink or a FIFO. So only a child that has become the user
- * (recover.c) opens these files.
+ * file in these directories by a symlink or a FIFO. So only a child that has
+ * become the user (recover.c) opens these files.
  */
 #include "config.h"
 
@@ -30,9 +30,9 @@
 #include "state.h"
 
 /*
- * How long one mailbox may delay the others. It must be locked within ENTER_MS,
- * then the removal must be finished within RECOVERY_MS. The broker must end
- * within END_MS after that.
+ * These times bound how long one mailbox may delay the others. The recovery
+ * must lock the mailbox within ENTER_MS, then finish the removal within
+ * RECOVERY_MS. After the recovery has ended, the broker must end within END_MS.
  */
 #define ENTER_MS 30000
 #define END_MS 60000
@@ -44,9 +44,9 @@
 struct recovery_round {
 	const struct options *o;
 	bool is_good;  /* no removal was left unfinished so far */
-	uid_t uid;     /* of the last mailbox */
-	int directory; /* a copy of its STATE/users/UID; -1: none yet */
-	/* a line has reported a removal of this uid that is left */
+	uid_t uid;     /* the uid of the last mailbox */
+	int directory; /* its STATE/users/UID; -1: none yet */
+	/* a line was printed about a removal of this uid that is left */
 	bool is_printed;
 };
 
@@ -67,9 +67,9 @@ recovery_of(int status)
 }
 
 /*
- * Starts a child that becomes the directory's user and looks for an unfinished
- * removal in STATE/users/UID. Returns true if there is one, or if the child
- * failed.
+ * Starts a child that becomes the user of this uid and looks for an unfinished
+ * removal in STATE/users/UID. Returns true if the child found one, or if the
+ * child failed.
  */
 static bool
 find_unfinished(int directory, uid_t uid)
@@ -103,8 +103,8 @@ find_unfinished(int directory, uid_t uid)
 }
 
 /*
- * Waits for the recovery and its broker, and kills those that take too long.
- * Returns an enum recovery.
+ * Waits until the recovery and its broker have ended. Kills a process that
+ * takes too long. Returns an enum recovery.
  */
 static int
 await_end(struct watch *w)
@@ -123,9 +123,9 @@ await_end(struct watch *w)
 		else if (e.role == ROLE_RECOVERY) {
 			result = recovery_of(e.status);
 			/*
-			 * If the recovery was killed, perhaps because a file
-			 * system does not answer, the broker may wait for the
-			 * same file system.
+			 * If the recovery was killed, a file system may not
+			 * answer. The broker may wait for the same file system,
+			 * so it is killed, too.
 			 */
 			watch_limit(w, ROLE_BROKER,
 			    clock_ms() +
@@ -176,8 +176,8 @@ recovery_text(int result)
 }
 
 /*
- * Fills s->user, s->mailboxes and s->path. Returns NULL, or why this mailbox
- * cannot be recovered. *boxes must last as long as *s.
+ * Fills s->user, s->mailboxes and s->path. Returns NULL, or the reason why this
+ * mailbox cannot be recovered. *boxes must last as long as *s.
  */
 static const char *
 describe_mailbox(const struct state_mailbox *m, struct mailboxes *boxes,
@@ -232,9 +232,9 @@ print_unreachable(const struct state_mailbox *m, const char *refusal)
 }
 
 /*
- * Recovers one mailbox and prints how that ended. Prints nothing if the mailbox
- * cannot be found and the user has no unfinished removal. Returns an enum
- * recovery.
+ * Recovers one mailbox and prints how the recovery ended. Prints nothing if the
+ * mailbox cannot be found and the user has no unfinished removal. Returns an
+ * enum recovery.
  */
 static int
 recover_described(const struct recovery_round *r, const struct state_mailbox *m)

@@ -1,9 +1,9 @@
 /*
  * Finishes a removal that a killed session or a power failure left unfinished.
  *
- * Runs as the user, in a process of its own: a child of the broker after a
- * session, or a child of --recover. The user owns the files that are read and
- * may have replaced them by anything, so nothing here runs as root.
+ * Runs as the user: after a session in a child of the broker, otherwise in a
+ * child of --recover. The user may have replaced the files that are read by
+ * anything, so no code of this file runs as root.
  */
 #include "config.h"
 
@@ -22,8 +22,8 @@
 #include "recover.h"
 
 /*
- * Finishes a removal in the mailbox whose state directory is state. This
- * process has its session lock.
+ * Finishes a removal in the mailbox whose state directory is open as `state`.
+ * This process has the session lock of that directory.
  */
 _Noreturn static void
 finish_removal(const struct session *s, int state, struct lock_plan *locks)
@@ -47,6 +47,19 @@ log_recovery(const struct session *s)
 	    log_safe(&user, s->user.name));
 }
 
+/*
+ * Ends a process that has not got the session lock, for the reason in error.
+ */
+_Noreturn static void
+leave_locked(int error)
+{
+	errno = error;
+	log_failed_at(LOG_ERR,
+	    error == EAGAIN ? "another process has the session lock" : NULL,
+	    "finishing a removal");
+	_exit(RECOVERY_UNREACHABLE);
+}
+
 void
 recover_after_session(const struct session *s, int locks_channel)
 {
@@ -54,6 +67,7 @@ recover_after_session(const struct session *s, int locks_channel)
 	struct lock_session lock;
 	bool is_alone = lock_session_kept(s->state, s->kept.session) ||
 	    lock_session(s->state, NULL, &lock) == 0;
+	int error = errno;
 
 	if (!maildrop_unfinished(s->mailboxes, s->state))
 		_exit(RECOVERY_NOTHING);
@@ -62,7 +76,7 @@ recover_after_session(const struct session *s, int locks_channel)
 	confine_session(s, s->state);
 	log_recovery(s);
 	if (!is_alone)
-		_exit(RECOVERY_UNREACHABLE);
+		leave_locked(error);
 	finish_removal(s, s->state, &locks);
 }
 
@@ -71,13 +85,14 @@ recover_by_hand(const struct session *s, int channel)
 {
 	struct lock_plan locks = s->locks;
 	struct lock_session lock;
-	int state;
+	int state, error;
 	bool is_alone;
 
 	if (maildrop_state_open(s->mailboxes, s->path, s->directory, &state) !=
 	    DROP_OK)
 		_exit(RECOVERY_UNREACHABLE);
 	is_alone = lock_session(state, NULL, &lock) == 0;
+	error = errno;
 	if (is_alone &&
 	    maildrop_state_claim(s->mailboxes, s->path, s->directory, state,
 		&lock) != DROP_OK)
@@ -88,12 +103,12 @@ recover_by_hand(const struct session *s, int channel)
 	confine_session(s, state);
 	log_recovery(s);
 	if (!is_alone)
-		_exit(RECOVERY_UNREACHABLE);
+		leave_locked(error);
 	message_send_session(channel, MESSAGE_LOCKED, "");
 	finish_removal(s, state, &locks);
 }
 
-/* Returns false if there is certainly no such file. */
+/* Returns false only if the directory certainly has no such file. */
 static bool
 may_exist(int directory, const char *name)
 {
@@ -112,8 +127,8 @@ has_journal(int directory)
 }
 
 /*
- * Returns true if an entry of STATE/users/UID may be an unfinished removal. It
- * may be a journal, which an earlier version kept there. Or it may be a
+ * Returns true if an entry of STATE/users/UID may belong to an unfinished
+ * removal. Such an entry is a journal that an earlier version has left, or a
  * mailbox's state directory that contains a journal or cannot be read.
  */
 static bool
@@ -134,9 +149,9 @@ is_unfinished(int directory, const char *name)
 }
 
 /*
- * Reads the names through the descriptor that root opened. If kpopd or the
- * machine crashed before root gave the directory to the user, the user cannot
- * open it. The directory is empty then.
+ * Reads the names through the descriptor that root has opened. The user may not
+ * be able to open the directory: kpopd or the machine may have crashed before
+ * root gave the directory to the user. Such a directory is empty.
  */
 void
 recover_look(int directory)
@@ -146,7 +161,8 @@ recover_look(int directory)
 	bool found = all == NULL;
 
 	/*
-	 * An earlier process may have read to the end through this descriptor.
+	 * An earlier process may have read the directory to its end through
+	 * this descriptor.
 	 */
 	if (all != NULL)
 		rewinddir(all);

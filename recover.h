@@ -7,7 +7,7 @@
 /* How a recovery ended: the exit status of its process. */
 enum recovery {
 	RECOVERY_FINISHED = 0,
-	/* failed, and the log has the reason; fatal() ends with 1, too */
+	/* failed (logged); fatal() exits with 1, too */
 	RECOVERY_UNREACHABLE = 1,
 	RECOVERY_SET_ASIDE = 3,  /* the journal does not fit the mailbox */
 	RECOVERY_NOTHING = 4,    /* no removal was unfinished */
@@ -32,8 +32,9 @@ _Noreturn void recover_by_hand(const struct session *s, int channel);
 /*
  * --recover, as the user: looks for unfinished removals in STATE/users/UID,
  * which is open as directory. Exits with RECOVERY_UNFINISHED if it finds one,
- * otherwise with RECOVERY_NOTHING. A removal of an earlier version counts, and
- * so does a mailbox's state that cannot be read.
+ * otherwise with RECOVERY_NOTHING. Also exits with RECOVERY_UNFINISHED if an
+ * earlier version left a removal unfinished, or if the state of a mailbox
+ * cannot be read.
  */
 _Noreturn void recover_look(int directory);
 

@@ -4,8 +4,8 @@
  *
  * Runs in the relay, as the pre-auth user in a jail, and in kpopc, as the
  * caller. It makes no system call. The peer is not trusted. A token's size has
- * a limit. Only a whole token is unwrapped, and only if it is in sequence and
- * not a replay.
+ * a limit. Only whole tokens are unwrapped. A token that is out of sequence, or
+ * a replay, ends the connection.
  *
  * Source: RFC 4422 §3.7, RFC 4752 §3.
  */
@@ -56,7 +56,7 @@ unwrap_token(struct relay_gss *w, size_t n, struct relay_buffer *cleartext)
 	if (GSS_ERROR(major))
 		return fail_gss(w, "a token that cannot be unwrapped", major,
 		    minor);
-	/* The other bits of major report a replay or a gap in the sequence. */
+	/* Bits of major report a replay or a gap in the sequence. */
 	if (major != GSS_S_COMPLETE)
 		return fail_gss(w, "a token repeated or out of sequence", 0, 0);
 	result = w->is_confidential && !is_confidential ?
@@ -129,7 +129,7 @@ wrap_token(struct relay_gss *w, const char *data, size_t n,
 
 /*
  * Sends the server's answer to AUTH in cleartext, up to the end of its line.
- * Stores in *at how many of the n bytes were the answer's. Returns 0 or -1.
+ * Stores in *at how many of the n bytes belong to the answer. Returns 0 or -1.
  */
 static int
 pass_answer(struct relay_gss *w, const char *data, size_t n,

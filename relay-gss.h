@@ -34,7 +34,7 @@ struct relay_gss {
 	bool is_confidential; /* the layer has confidentiality */
 	size_t text_size;     /* bytes of text in a token for the peer */
 	enum relay_gss_output output;
-	char line[3]; /* how the answer to AUTH begins */
+	char line[3]; /* the beginning of the answer to AUTH */
 	size_t line_at;
 	const char *problem;    /* the step that failed; NULL: none */
 	OM_uint32 major, minor; /* GSSAPI's error; 0: none */

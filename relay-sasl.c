@@ -1,9 +1,10 @@
 /*
  * Runs the relay of a GSSAPI security layer that AUTH GSSAPI has negotiated.
  *
- * Runs in the relay, as the pre-auth user in a jail of its own. The relay is
- * a child of the monitor and never had a key: it receives only the context. The
- * client and the pre-auth process are not trusted; the GSSAPI library is.
+ * Runs in the relay, as the pre-auth user in the relay's jail. The relay is a
+ * child of the monitor. It receives only the GSSAPI context and never has a key
+ * of the service. The client and the pre-auth process are not trusted; the
+ * GSSAPI library is trusted.
  */
 #include "config.h"
 
@@ -18,8 +19,8 @@
 #include "sasl-status.h"
 
 /*
- * Logs that a step of GSSAPI failed or, if major is 0, broke a rule of the
- * layer.
+ * Logs that a step of GSSAPI failed. If major is 0, the client broke a rule of
+ * the layer in this step.
  */
 static void
 log_gss_failed(int priority, const char *step, OM_uint32 major, OM_uint32 minor)

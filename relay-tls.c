@@ -1,9 +1,10 @@
 /*
  * Encrypts and decrypts a connection by TLS.
  *
- * Runs in kpopd-tls, as the user of kpopd-tls in a jail, and in kpopc, as the
- * caller; kpopd-tls prepares the context as root. OpenSSL gets the bytes of the
- * network in memory and has no socket. The peer is not trusted; OpenSSL is.
+ * Runs in kpopd-tls and in kpopc. kpopd-tls prepares the context as root, and
+ * then runs as the TLS user in a jail. kpopc runs as the caller. OpenSSL gets
+ * the bytes of the network in memory and has no socket. The peer is not
+ * trusted; OpenSSL is trusted.
  */
 #include "config.h"
 
@@ -50,9 +51,9 @@ collect_output(struct relay_tls *t, struct relay_buffer *wrapped)
 }
 
 /*
- * Records what OpenSSL reports about its last call, which returned result.
- * Returns true for an error. Returns false if the peer has sent close_notify,
- * or if OpenSSL waits for more bytes.
+ * Records why the last call of OpenSSL, which has returned `result`, did not
+ * succeed. Returns true for an error. Returns false if the peer has sent
+ * close_notify, or if OpenSSL waits for more bytes.
  */
 static bool
 note_failure(struct relay_tls *t, int result)
@@ -123,8 +124,8 @@ has_suite(SSL_CTX *scratch, const char *word)
 }
 
 /*
- * Returns true if OpenSSL has this word of a cipher list. In a whole list
- * OpenSSL ignores words that it does not have.
+ * Returns true if OpenSSL has this word of a cipher list. Each word is tried
+ * alone, because OpenSSL ignores unknown words of a longer list.
  */
 static bool
 has_word(SSL_CTX *scratch, const char *word)

@@ -13,9 +13,9 @@ struct relay_tls {
 	bool is_established; /* the handshake is complete */
 	bool has_data;       /* the peer has sent data inside TLS */
 	bool is_closed;      /* the peer has sent close_notify */
-	bool client_ended;   /* the peer's socket has ended, in order or not */
+	bool client_ended;   /* the peer's socket has ended or failed */
 	char error[256];     /* OpenSSL's text, once something has failed */
-	int reason;          /* OpenSSL's number for it (SSL_R_...), or 0 */
+	int reason;          /* OpenSSL's error number (SSL_R_...), or 0 */
 	/* Called once when the handshake is complete; may be NULL. */
 	void (*on_established)(struct relay_tls *t);
 };
@@ -23,17 +23,18 @@ struct relay_tls {
 extern const struct relay_codec relay_tls_codec; /* state: a struct relay_tls */
 
 /*
- * Restricts a context to versions 1.2 and 1.3, without renegotiation and
- * compression, and in 1.2 to cipher suites with forward secrecy and AEAD.
- * Returns 0 or -1.
+ * Restricts a context to TLS 1.2 and 1.3, without renegotiation and
+ * compression. Restricts TLS 1.2 to cipher suites with forward secrecy and
+ * AEAD. Returns 0 or -1.
  */
 int relay_tls_restrict(SSL_CTX *context);
 
 /*
- * Allows the cipher suites of this list instead. The list has OpenSSL's syntax
- * (openssl-ciphers(1)), but may also name suites of TLS 1.3. A version without
- * a suite in the list keeps its suites. Returns NULL, or the word that OpenSSL
- * does not have, or the whole list if OpenSSL refuses it.
+ * Replaces the permitted cipher suites by those of this list. The list has
+ * OpenSSL's syntax (openssl-ciphers(1)), but may also name suites of TLS 1.3.
+ * If the list has no suite for a version of TLS, this version keeps its suites.
+ * Returns NULL if the list was accepted. Returns the first word that OpenSSL
+ * does not have, or the whole list if OpenSSL refuses the list.
  */
 const char *relay_tls_set_ciphers(SSL_CTX *context, const char *list);
 
@@ -44,8 +45,8 @@ const char *relay_tls_set_ciphers(SSL_CTX *context, const char *list);
 int relay_tls_start(struct relay_tls *t, SSL_CTX *context, bool server);
 
 /*
- * Continues the handshake with the bytes that have come so far. The bytes to
- * send go to wrapped. Returns 0 or -1.
+ * Continues the handshake with the bytes that have come so far. Appends the
+ * bytes to send to *wrapped. Returns 0 or -1.
  */
 int relay_tls_shake_hands(struct relay_tls *t, struct relay_buffer *wrapped);
 

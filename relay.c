@@ -8,11 +8,11 @@
  * other side has taken the bytes read before. Until the session ends, no time
  * limit applies here, because the session has its own.
  *
- * On the server's side, the session's socket must behave like the client's. It
- * must end when the connection ends, and its bytes must count as unacknowledged
- * until the client has acknowledged them. So the relay passes the last byte
- * from the session on, but leaves the byte in the session's socket until the
- * client has acknowledged it. Until then the session counts the byte as
+ * On the server's side, the session's socket must behave like the client's: the
+ * session must see the end of the connection, and which bytes the client has
+ * acknowledged. So the relay passes the last byte from the session on, but
+ * leaves a copy of the byte in the session's socket until the client has
+ * acknowledged it. As long as the copy is there, the session counts the byte as
  * unacknowledged (io_await_acknowledged).
  */
 #include "config.h"
@@ -34,19 +34,22 @@
 #include "clock.h"
 #include "relay.h"
 
-/* How long the client may take for the last bytes after the session's end. */
+/* After the session's end the client has this time to take the last bytes. */
 #define LAST_MS 10000
-/* How long input is dropped before the connection is closed. */
+/*
+ * At the end, input is dropped for this time before the connection is closed.
+ */
 #define LINGER_MS 2000
 /*
  * The kernel reports no event for an acknowledgement, so the relay asks
- * repeatedly. The time between two questions doubles up to this.
+ * repeatedly. The pause before the next question doubles each time, up to this.
  */
 #define STEP_MS 50
 /*
- * How many bytes may be unsent in the client's socket. The kernel's default may
- * be megabytes. The session would see no progress until all these bytes are
- * acknowledged, and would take a slow client for a dead one.
+ * The most bytes that may be unsent in the client's socket. The kernel's
+ * default may be megabytes. The session would see no progress until the client
+ * has acknowledged all these bytes, and would take a slow client for a dead
+ * one.
  */
 #define UNSENT 65536
 
@@ -55,9 +58,11 @@ struct relay {
 	void *state; /* the codec's */
 	int client, cleartext_in, cleartext_out;
 	enum relay_side side;
-	bool client_ended, cleartext_ended; /* their input has ended */
-	bool end_passed; /* the client's end was passed to cleartext_out */
-	bool end_sent;   /* RELAY_CLIENT: the server was sent the input's end */
+	bool client_ended, cleartext_ended; /* no more input comes from it */
+	/* cleartext_out was shut down after the client's end */
+	bool end_passed;
+	/* RELAY_CLIENT: the input's end was sent to the server */
+	bool end_sent;
 	/* the session's process has ended; some of its bytes may be unread */
 	bool session_ended;
 	int64_t until; /* ms of CLOCK_MONOTONIC; 0: no limit yet */
@@ -65,7 +70,7 @@ struct relay {
 	/* The rest is used on the server's side only. */
 	/* 1 if the first byte in cleartext_in was passed on, else 0 */
 	size_t held;
-	bool no_hold; /* the session has shut down its side: hold no byte */
+	bool no_hold; /* the session has shut down its side, so hold no byte */
 	int edge;     /* epoll: readable if cleartext_in has new bytes */
 	int step;     /* ms until the relay asks for acknowledgements again */
 };
@@ -73,7 +78,7 @@ struct relay {
 int
 relay_put(struct relay_buffer *b, const void *data, size_t n)
 {
-	/* If n is 0, data may be NULL, as for the text of an empty token. */
+	/* If n is 0, data may be NULL: an empty token has no text. */
 	if (n == 0)
 		return 0;
 	if (b->at > 0) {
@@ -117,7 +122,7 @@ read_piece(int fd, char *data)
 	return read(fd, data, RELAY_PIECE);
 }
 
-/* Returns true if the last call failed only because nothing has come yet. */
+/* Returns true if the last call failed only because no input has come yet. */
 static bool
 is_temporary(void)
 {
@@ -141,8 +146,9 @@ read_client(struct relay *p)
 	if (n == -1 && is_temporary())
 		return 0;
 	/*
-	 * A reset is not an end of input. The session executes the commands
-	 * that came before an end of input, but none that came before a reset.
+	 * A reset differs from an end of input. The session executes commands
+	 * that came before an end of input, but no commands that came before a
+	 * reset.
 	 */
 	if (n == -1 && p->side == RELAY_SERVER)
 		return -1;
@@ -169,10 +175,11 @@ is_acknowledged(const struct relay *p)
 }
 
 /*
- * Reads a piece from the session. Returns what read_piece returns. If p->held
- * was 1, the first byte of the piece was passed on before. The last byte of the
- * piece is copied but stays in the socket, and p->held becomes 1. If the
- * session has shut down its side, or more than a piece has come, no byte stays.
+ * Reads a piece from the session, and returns as read_piece does. If p->held
+ * was 1, the first byte of the piece was already passed on. The last byte of
+ * the piece is also left in the socket, and p->held becomes 1. No byte is left
+ * in the socket if the session has shut down its side, or if more than a piece
+ * has come.
  */
 static ssize_t
 read_and_hold(struct relay *p, char *data)
@@ -217,8 +224,8 @@ release_held(struct relay *p)
 }
 
 /*
- * Reads a piece from the session and wraps it, or ends the stream to the client
- * if the session has ended. Returns 0 or -1.
+ * Reads a piece from the session and wraps it. If the session has ended, ends
+ * the stream to the client. Returns 0 or -1.
  */
 static int
 read_session(struct relay *p)
@@ -241,7 +248,7 @@ read_session(struct relay *p)
 	return p->codec->finish(p->state, &p->wrapped);
 }
 
-/* Returns which events of the session's side to wait for. */
+/* Returns the events of the session's side for which to wait. */
 static struct pollfd
 session_events(const struct relay *p)
 {
@@ -256,8 +263,9 @@ session_events(const struct relay *p)
 }
 
 /*
- * Returns which events of the client to wait for. On the server's side, poll
- * always reports a reset or hangup of the client.
+ * Returns the events of the client for which to wait. On the server's side the
+ * descriptor is always set, so that poll reports a reset or hangup of the
+ * client.
  */
 static struct pollfd
 client_events(const struct relay *p)
@@ -322,9 +330,9 @@ serve_session(struct relay *p, const struct pollfd *event)
 		return 0;
 	}
 	/*
-	 * The session's process has ended. Its remaining bytes can be read only
-	 * after the client has taken the bytes in the buffer. The client has
-	 * LAST_MS for that.
+	 * The session's process has ended. The bytes that it has left in the
+	 * socket can be read only after the client has taken the bytes in the
+	 * buffer. The client has LAST_MS to take them.
 	 */
 	if (event->events == 0 && !is_drained(&p->wrapped)) {
 		p->session_ended = true;
@@ -368,8 +376,8 @@ static int
 relay_events(struct relay *p, const struct pollfd fds[3])
 {
 	/*
-	 * A dead client's commands are not passed on. The relay ends, and the
-	 * session sees the end of its socket.
+	 * Do not pass on the commands of a client whose connection is dead. The
+	 * relay ends, and the session notices the end of its socket.
 	 */
 	if (p->side == RELAY_SERVER &&
 	    (fds[0].revents & (POLLERR | POLLHUP)) != 0)
@@ -380,9 +388,9 @@ relay_events(struct relay *p, const struct pollfd fds[3])
 	if (fds[2].revents != 0 && drain(p->cleartext_out, &p->cleartext) == -1)
 		return -1;
 	/*
-	 * Handle the session's side before the client's next command. Then a
-	 * session that reads the command sees that the client has acknowledged
-	 * the answers.
+	 * Handle the session's side before the client's next command. When the
+	 * session then reads the command, it already knows that the client has
+	 * acknowledged the answers.
 	 */
 	if (serve_session(p, &fds[1]) == -1)
 		return -1;
@@ -403,10 +411,7 @@ is_done(const struct relay *p)
 	    (p->client_ended && is_drained(&p->cleartext));
 }
 
-/*
- * Prepares the sockets to hold a byte until it is acknowledged. Returns 0 or
- * -1.
- */
+/* Prepares the sockets for read_and_hold. Returns 0 or -1. */
 static int
 prepare_to_hold(struct relay *p)
 {

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RELAY_PIECE ((size_t)16 << 10) /* most bytes for a codec at once */
+#define RELAY_PIECE ((size_t)16 << 10) /* bytes that a codec gets at once */
 /* Bytes that a codec may make of a piece. */
 #define RELAY_ROOM ((size_t)256 << 10)
 
@@ -15,7 +15,7 @@ struct relay_buffer {
 	char data[RELAY_ROOM];
 };
 
-/* Appends n bytes. Returns 0, or -1 if the buffer has no room for all n. */
+/* Appends n bytes. Returns 0, or -1 if they do not fit into the buffer. */
 int relay_put(struct relay_buffer *b, const void *data, size_t n);
 
 #define RELAY_END 1 /* unwrap's result if the client has ended its stream */
@@ -27,12 +27,13 @@ int relay_put(struct relay_buffer *b, const void *data, size_t n);
  */
 struct relay_codec {
 	/*
-	 * Unwraps n bytes from the client into cleartext; the codec's own
-	 * answers go to wrapped. May return RELAY_END.
+	 * Unwraps n bytes from the client and appends the result to *cleartext.
+	 * Appends the codec's own answers to the client to *wrapped. May return
+	 * RELAY_END.
 	 */
 	int (*unwrap)(void *state, const char *data, size_t n,
 	    struct relay_buffer *cleartext, struct relay_buffer *wrapped);
-	/* Wraps n bytes for the client. */
+	/* Wraps n bytes for the client and appends the result to *wrapped. */
 	int (*wrap)(void *state, const char *data, size_t n,
 	    struct relay_buffer *wrapped);
 	/* Ends the stream to the client. */
@@ -46,18 +47,19 @@ struct relay_codec {
 	void (*note_client_end)(void *state);
 };
 
-/* Which end of the connection the cleartext side is. */
+/* What the cleartext side is connected to. */
 enum relay_side {
-	RELAY_SERVER, /* a session; the connection ends with it */
+	RELAY_SERVER, /* a session; its end ends the connection */
 	RELAY_CLIENT, /* a program; all that the server sends is passed on */
 };
 
 /*
  * Carries bytes between the client's socket and the cleartext side. Ends when
- * the session has ended; in kpopc, when both sides have ended. The cleartext
- * side is read from cleartext_in and written to cleartext_out, which may be one
- * socket. unread: n bytes, at most RELAY_PIECE, that the client has already
- * sent. Returns 0, or -1 if an error or a time limit ended it earlier.
+ * the session has ended. In kpopc, ends when both sides have ended. The
+ * cleartext side is read from cleartext_in and written to cleartext_out, which
+ * may be one socket. unread: n bytes, at most RELAY_PIECE, that were already
+ * read from the client's socket. Returns 0, or -1 after an error or a time
+ * limit.
  *
  * On the server's side cleartext_in is a socket. The last byte from this socket
  * is passed on, but stays in the socket until the client has acknowledged it or

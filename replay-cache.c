@@ -1,15 +1,15 @@
 /*
  * Records which authenticators were used, and how many each principal has used.
  *
- * Runs in the pre-auth process: as root in replay_open, which makes or repairs
- * the file, then as the pre-auth user with the descriptor. A compromised
- * pre-auth process can alter the file's bytes, but not its size, mode or name.
- * Altered bytes can make later processes refuse clients, but only for a limited
- * time, because impossible times in the file are ignored.
+ * Runs in the pre-auth process. replay_open runs as root and makes or repairs
+ * the file. Then the pre-auth user has only the descriptor of the file. A
+ * compromised pre-auth process can alter the file's bytes, but not its size,
+ * mode or name. Altered bytes can make later processes refuse clients, but only
+ * for a limited time, because impossible times in the file are ignored.
  *
- * libkrb5's own replay cache is not used. It discards an authenticator 300
- * seconds after its use. But if the client's clock is fast, libkrb5 accepts the
- * authenticator for up to twice as long.
+ * libkrb5's own replay cache is not used. That cache discards an authenticator
+ * 300 seconds after its use. But if the client's clock is fast, libkrb5 accepts
+ * the same authenticator for up to 600 seconds.
  *
  * The seed is secret; otherwise a client could choose the bucket of its
  * authenticator.
@@ -36,11 +36,11 @@
 #define MAGIC "kpopd replay 1\n"
 #define TAG 16 /* bytes */
 /*
- * Services with different clock skews may share the file. All keep records for
- * the longest of these skews. Otherwise one service would discard a record
- * while another still accepts the authenticator. The file's size records the
- * longest skew, because the pre-auth process cannot change the size. The size
- * is REPLAY_SIZE plus one byte for each second above LEAST_SKEW.
+ * Services with different clock skews may share the file. Each service keeps
+ * records for the longest of these skews. Otherwise a service could discard a
+ * record while another service still accepts the authenticator. The file's size
+ * records the longest skew, because the pre-auth process cannot change the
+ * size. The size is REPLAY_SIZE plus one byte for each second above LEAST_SKEW.
  */
 #define LEAST_SKEW 300      /* seconds */
 #define MOST_SKEW (1 << 20) /* seconds */
@@ -55,7 +55,7 @@
 #define BUCKETS_AT (COUNTERS_AT + REPLAY_ROWS * REPLAY_COLUMNS * REPLAY_COUNTER)
 
 struct head {
-	int64_t born; /* seconds since 1970; no record since then is missing */
+	int64_t born; /* seconds since 1970: no later record is missing */
 	char magic[sizeof(MAGIC)];
 	uint8_t seed[32];
 };
@@ -63,15 +63,15 @@ struct head {
 /* A record of one authenticator; all zeros: none. */
 struct slot {
 	uint8_t tag[TAG];
-	uint32_t ctime;  /* when the client made it: seconds since 1970 */
-	uint32_t stored; /* when it was recorded: seconds since the boot */
+	uint32_t ctime;  /* the client's time, in seconds since 1970 */
+	uint32_t stored; /* when it was recorded, in seconds since boot */
 };
 
-/* How many authenticators the principals of this cell have used. */
+/* How many authenticators the principals that share this cell have used. */
 struct counter {
 	uint32_t epoch;
-	uint16_t now;    /* in the epoch */
-	uint16_t before; /* in the previous epoch */
+	uint16_t now;    /* number in this epoch */
+	uint16_t before; /* number in the previous epoch */
 };
 
 _Static_assert(sizeof(struct head) <= REPLAY_HEAD, "the head fits");
@@ -81,16 +81,17 @@ _Static_assert(REPLAY_MOST <= UINT16_MAX, "a counter can reach the limit");
 
 struct replay {
 	int fd;
-	int64_t skew;     /* seconds that an authenticator's time may differ */
-	int64_t keep;     /* the longest skew of all services */
+	int64_t skew;     /* the clock skew of this service, in seconds */
+	int64_t keep;     /* the longest clock skew of all services */
 	int64_t deadline; /* for the lock: ms of CLOCK_MONOTONIC */
 	struct head head;
 };
 
 /*
  * Locks the file against other processes. Waits for the lock until the deadline
- * at most. Returns 0 or -1. It polls, because a wait in the kernel would have
- * no deadline, and a compromised process could hold the lock until its end.
+ * at most. Returns 0 or -1. Tries the lock again and again, because a wait in
+ * the kernel has no deadline and a compromised process may never release the
+ * lock.
  */
 static int
 lock_cache(const struct replay *r)
@@ -149,8 +150,8 @@ write_bytes(const struct replay *r, const void *p, size_t n, off_t at)
 
 /*
  * Reads the head. Returns 1 if the file is sound, 0 if it must be repaired, or
- * -1. The file is not sound if born is in the future; otherwise every client
- * would be refused until that time.
+ * -1. A file is also repaired if head.born is in the future. Otherwise every
+ * client would be refused until that time.
  */
 static int
 read_head(struct replay *r)
@@ -214,7 +215,8 @@ repair_cache(struct replay *r, const char *path)
 
 /*
  * Opens the file, or makes it. Returns 0, or -1 with the reason in *why.
- * Refuses a file that is not root's, or that others may read or write.
+ * Refuses a file that does not belong to root, or that other users may read or
+ * write.
  */
 static int
 open_cache_file(struct replay *r, const char *path, const char **why)
@@ -277,7 +279,7 @@ replay_open(const char *state, int skew, int64_t deadline)
 	return NULL;
 }
 
-/* What a hash is for. */
+/* The purpose of a hash. */
 enum { OF_PRINCIPAL = 'p', OF_AUTHENTICATOR = 'a' };
 
 /* Hashes the seed, the purpose and the pieces. Each piece follows its size. */
@@ -302,9 +304,9 @@ hash_pieces(const struct replay *r, char purpose,
 }
 
 /*
- * Returns true if a slot must not be reused. Ignores the client's time in a
- * slot if it is so far in the future that no authenticator with this time is
- * accepted. Then the slot was forged, or the wall clock was set back.
+ * Returns true if a slot must not be reused. Ignores a client's time that is so
+ * far in the future that no authenticator with this time is accepted. A slot
+ * with such a time was forged, or the wall clock was set back.
  */
 static bool
 is_needed(const struct replay *r, const struct slot *s,
@@ -314,18 +316,18 @@ is_needed(const struct replay *r, const struct slot *s,
 
 	if (ctime == 0)
 		return false;
-	/* The wall clock may be set forward and back; CLOCK_BOOTTIME cannot. */
+	/* The wall clock can be set, so also use the time since the boot. */
 	if (stored <= now->boot && now->boot <= stored + 2 * r->keep)
 		return true;
 	return now->wall <= ctime + r->keep && ctime <= now->wall + 2 * r->keep;
 }
 
 /*
- * Looks for a tag in a bucket. Returns REPLAY_REPEATED if a slot has it,
- * REPLAY_FULL if no slot may be reused, or REPLAY_NEW with *slot the slot to
- * use. Among the slots that are not needed, it chooses an empty one or the one
- * with the oldest time. The younger ones could be needed again, because the
- * wall clock may be set back.
+ * Looks for a tag in a bucket. Returns REPLAY_REPEATED if a slot has the tag,
+ * or REPLAY_FULL if no slot may be reused. Otherwise returns REPLAY_NEW with
+ * the index of the slot to use in *slot. This is an empty slot, or the slot
+ * with the oldest time of all that are not needed. A younger record is more
+ * likely to be needed again if the wall clock is set back.
  */
 static enum replay_result
 find_record_slot(const struct replay *r, const struct slot bucket[REPLAY_SLOTS],
@@ -367,9 +369,10 @@ struct counters {
 };
 
 /*
- * Reads the counters of a principal. Returns how many authenticators it has
- * used in this epoch and the one before, or -1. The result is too large only if
- * the principal shares its cell in every row with others.
+ * Reads the counters of a principal. Returns how many authenticators the
+ * principal has used in this and the previous epoch, or -1. The result is too
+ * large only if the principal shares its cell with other principals in every
+ * row.
  */
 static long
 read_counters(const struct replay *r, const struct replay_piece *principal,
@@ -424,7 +427,9 @@ check_time(const struct replay *r, uint32_t ctime,
 
 	if (made > now->wall + r->skew || made < now->wall - r->skew)
 		return REPLAY_SKEW;
-	/* A power failure may have lost the last records before the boot. */
+	/*
+	 * Refuse times before the boot: a power failure may have lost records.
+	 */
 	return made < started || made < r->head.born ? REPLAY_EARLIER :
 						       REPLAY_NEW;
 }
@@ -475,9 +480,10 @@ replay_record(struct replay *r, const struct replay_authenticator *a)
 	if (lock_cache(r) == -1)
 		return REPLAY_FAILED;
 	/*
-	 * Read the time under the lock. Otherwise, after this process has read
-	 * the time, another process could reuse the slot that has a record of
-	 * this authenticator.
+	 * Read the time only when the file is locked. If this process read the
+	 * time earlier, another process could reuse the slot of this
+	 * authenticator in between, and the authenticator would be accepted
+	 * twice.
 	 */
 	now.wall = time(NULL);
 	clock_gettime(CLOCK_BOOTTIME, &boot);

@@ -9,20 +9,21 @@
  * The file: a head, three rows of counters, a table of buckets. No process
  * writes beyond REPLAY_SIZE. DESIGN has the reasons for the numbers.
  */
-#define REPLAY_HEAD 4096 /* bytes */
+#define REPLAY_HEAD 4096 /* bytes of the head */
 #define REPLAY_ROWS 3
 #define REPLAY_COLUMNS 4096
-#define REPLAY_COUNTER 8 /* bytes */
+#define REPLAY_COUNTER 8 /* bytes of a counter */
 #define REPLAY_BUCKETS 4096
-#define REPLAY_SLOTS 128 /* in a bucket */
-#define REPLAY_SLOT 24   /* bytes */
+#define REPLAY_SLOTS 128 /* slots of a bucket */
+#define REPLAY_SLOT 24   /* bytes of a slot */
 #define REPLAY_SIZE                                                            \
 	(REPLAY_HEAD + REPLAY_ROWS * REPLAY_COLUMNS * REPLAY_COUNTER +         \
 	    REPLAY_BUCKETS * REPLAY_SLOTS * REPLAY_SLOT)
 
 /*
- * How many authenticators one principal may use in this epoch and the one
- * before, each of twice the clock skew. It is a sixteenth of the slots.
+ * The most authenticators that one principal may use in the current and the
+ * previous epoch together. An epoch lasts twice the clock skew. The number is a
+ * sixteenth of all slots.
  */
 #define REPLAY_MOST 32768
 
@@ -38,12 +39,13 @@ struct replay_piece {
 struct replay_authenticator {
 	struct replay_piece principal; /* as text with the realm */
 	uint32_t ctime; /* when the client made it, in seconds since 1970 */
-	const struct replay_piece *pieces; /* all that identifies it */
+	/* together they identify the authenticator */
+	const struct replay_piece *pieces;
 	size_t count;
 };
 
 enum replay_result {
-	REPLAY_NEW,      /* it is recorded now, and was not before */
+	REPLAY_NEW,      /* it was not recorded before, but is now */
 	REPLAY_REPEATED, /* it was recorded before */
 	REPLAY_SKEW,     /* its time differs by more than the clock skew */
 	REPLAY_EARLIER,  /* it is older than the cache or the last boot */
@@ -60,9 +62,9 @@ struct replay_clock {
 
 /*
  * Root: opens STATE/replay. Makes the file if it is absent, and repairs it if
- * it is damaged; all its space is allocated. skew: the clock skew that Kerberos
- * permits, in seconds. deadline: when to stop waiting for the lock, in ms of
- * CLOCK_MONOTONIC. Returns NULL (logged) if the file cannot be relied upon.
+ * it is damaged. Allocates all space of the file. skew: the clock skew that
+ * Kerberos permits, in seconds. deadline: when to stop waiting for the lock, in
+ * ms of CLOCK_MONOTONIC. Returns NULL (logged) if the file cannot be used.
  */
 struct replay *replay_open(const char *state, int skew, int64_t deadline);
 

@@ -1,49 +1,40 @@
 /*
  * Writes the filters of sandbox.c: which system calls each process may make.
  *
- * Runs when kpopd is built, as the user who builds it. libseccomp has the
- * numbers of this architecture's system calls, and makes the program that the
- * kernel runs for each call. kpopd contains these programs as tables. It does
- * not link libseccomp, because that would cost each connection a millisecond.
+ * Runs when kpopd is built, on the machine that builds it, as the user who
+ * builds it. libseccomp has the numbers of the system calls of each
+ * architecture, and makes the program that the kernel runs for each call. The
+ * build does not ask the kernel of this machine, which may be of another
+ * architecture or without seccomp. Other numbers (HOST_...) come from the
+ * host's headers, by sandbox-numbers.c. kpopd contains the programs as tables.
+ * It does not link libseccomp, because that would cost each connection a
+ * millisecond.
  *
  * Versions of the C library differ in which of several equivalent calls they
  * make (open, openat, openat2). So the lists name all equivalent calls. A name
  * that libseccomp does not know is too new for this machine, and is skipped.
  */
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#define _GNU_SOURCE
 
 #include <err.h>
-#include <fcntl.h>
 #include <linux/filter.h>
-#include <linux/net.h>
-#include <linux/seccomp.h>
-#include <linux/sockios.h>
 #include <seccomp.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "sandbox-numbers.h"
 
 /*
  * Calls that any library may make at any moment, for memory or for the time,
  * and those that end the process.
  */
 #define ALWAYS                                                                 \
-	"brk munmap mremap madvise futex futex_time64 getrandom exit "         \
-	"exit_group rt_sigreturn "                                             \
-	"sigreturn restart_syscall clock_gettime clock_gettime64 "             \
-	"clock_getres clock_getres_time64 gettimeofday time "                  \
-	"getpid getppid gettid sysinfo  getuid getuid32 geteuid geteuid32 "    \
-	"getgid getgid32 getegid getegid32 "                                   \
-	"rt_sigprocmask sigprocmask uname sched_yield membarrier rseq "        \
+	"brk munmap mremap madvise futex getrandom exit exit_group "           \
+	"rt_sigreturn restart_syscall clock_gettime clock_getres "             \
+	"gettimeofday time getpid getppid gettid sysinfo getuid geteuid "      \
+	"getgid getegid rt_sigprocmask uname sched_yield membarrier rseq "     \
 	"set_robust_list "
 /*
  * Calls on open descriptors. No call may copy a descriptor to another number;
@@ -51,16 +42,11 @@
  */
 #define DESCRIPTORS                                                            \
 	"read readv pread64 write writev pwrite64 close close_range lseek "    \
-	"_llseek "                                                             \
-	"fstat fstat64 "
+	"fstat "
 #define LOOKING                                                                \
-	"stat stat64 lstat lstat64 newfstatat fstatat64 statx access "         \
-	"faccessat faccessat2 "                                                \
-	"readlink readlinkat getcwd "
-#define WAITING                                                                \
-	"poll ppoll ppoll_time64 select _newselect pselect6 pselect6_time64 "  \
-	"nanosleep "                                                           \
-	"clock_nanosleep clock_nanosleep_time64 "
+	"stat lstat newfstatat statx access faccessat faccessat2 readlink "    \
+	"readlinkat getcwd "
+#define WAITING "poll ppoll select pselect6 nanosleep clock_nanosleep "
 #define TALKING "recv recvfrom shutdown "
 /*
  * Calls that open files. The process's user, its jail and Landlock decide which
@@ -71,9 +57,8 @@
 /* For relay.c, which leaves a byte in a socket and waits for those after it. */
 #define RELAYING "epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 "
 #define CHANGING                                                               \
-	"ftruncate ftruncate64 fsync fdatasync sync_file_range "               \
-	"sync_file_range2 arm_sync_file_range "                                \
-	"utimensat utimensat_time64 utimes futimesat utime "
+	"ftruncate fsync fdatasync sync_file_range sync_file_range2 "          \
+	"utimensat utimes futimesat utime "
 
 /* An option that setsockopt may set. */
 struct option {
@@ -100,45 +85,43 @@ static const struct list {
 	{ "preauth",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING
 	    "recvmsg getpeername ",
-	    false, false, { 0, 0 }, { SOL_SOCKET, SO_SNDBUF } },
+	    false, false, { 0, 0 }, { HOST_SOL_SOCKET, HOST_SO_SNDBUF } },
 	{ "session",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "flock getdents getdents64 fstatfs fstatfs64 mkdir mkdirat mknod "
+	    "flock getdents getdents64 fstatfs mkdir mkdirat mknod "
 	    "mknodat ",
-	    true, false, { SIOCOUTQ, 0 }, { 0, 0 } },
+	    true, false, { HOST_SIOCOUTQ, 0 }, { 0, 0 } },
 	{ "broker",
 	    ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING NAMES CHANGING
-	    "recvmsg wait4 waitpid waitid socketpair clone clone3 fork vfork "
-	    "setresgid setresgid32 setresuid setresuid32 setuid setuid32 "
-	    "setgid setgid32 setreuid setreuid32 "
-	    "getresuid getresuid32 getresgid getresgid32 getgroups getgroups32 "
-	    "getrlimit ugetrlimit setrlimit prlimit64 seccomp "
+	    "recvmsg wait4 waitid socketpair clone clone3 fork vfork "
+	    "setresgid setresuid setuid "
+	    "setgid setreuid "
+	    "getresuid getresgid getgroups "
+	    "getrlimit setrlimit prlimit64 seccomp "
 	    "landlock_create_ruleset landlock_add_rule "
 	    "landlock_restrict_self chdir getdents getdents64 fstatfs "
-	    "fstatfs64 flock mkdir mkdirat mknod mknodat ",
+	    "flock mkdir mkdirat mknod mknodat ",
 	    false, true, { 0, 0 }, { 0, 0 } },
 	{ "relay", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,
-	    false, false, { SIOCOUTQ, FIONREAD },
-	    { IPPROTO_TCP, TCP_NOTSENT_LOWAT } },
+	    false, false, { HOST_SIOCOUTQ, HOST_FIONREAD },
+	    { HOST_IPPROTO_TCP, HOST_TCP_NOTSENT_LOWAT } },
 	{ "tls", ALWAYS DESCRIPTORS LOOKING WAITING TALKING OPENING RELAYING,
-	    false, false, { SIOCOUTQ, FIONREAD },
-	    { IPPROTO_TCP, TCP_NOTSENT_LOWAT } },
+	    false, false, { HOST_SIOCOUTQ, HOST_FIONREAD },
+	    { HOST_IPPROTO_TCP, HOST_TCP_NOTSENT_LOWAT } },
 	{ "refusal", ALWAYS DESCRIPTORS WAITING TALKING, false, false, { 0, 0 },
 	    { 0, 0 } },
 };
 
 /* The operations of prctl in a process that makes a child. */
-static const int settings[] = { PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE,
-	PR_SET_PDEATHSIG, PR_GET_SECCOMP };
+static const int settings[] = { HOST_PR_SET_NO_NEW_PRIVS, HOST_PR_SET_DUMPABLE,
+	HOST_PR_SET_PDEATHSIG, HOST_PR_SET_SECCOMP };
 
-/*
- * The operations that fcntl may do: flags and locks, but no copy of a
- * descriptor. The last three are locks on 32-bit machines.
+/* The operations that fcntl may do: flags and locks, but no copy of a
+ * descriptor.
  */
-static const int controls[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK,
-	F_SETLK, F_SETLKW,
-	/* F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, which need _GNU_SOURCE */
-	36, 37, 38, 12, 13, 14 };
+static const int controls[] = { HOST_F_GETFD, HOST_F_SETFD, HOST_F_GETFL,
+	HOST_F_SETFL, HOST_F_GETLK, HOST_F_SETLK, HOST_F_SETLKW,
+	HOST_F_OFD_GETLK, HOST_F_OFD_SETLK, HOST_F_OFD_SETLKW };
 
 static void
 check(int result, const char *what)
@@ -173,10 +156,11 @@ allow_sockets(scmp_filter_ctx filter)
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1,
 		  SCMP_CMP(4, SCMP_CMP_EQ, 0, 0)),
 	    "sendto");
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(socket), 0),
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(HOST_EACCES),
+		  SCMP_SYS(socket), 0),
 	    "socket");
-	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(13), SCMP_SYS(connect),
-		  0),
+	check(seccomp_rule_add(filter, SCMP_ACT_ERRNO(HOST_EACCES),
+		  SCMP_SYS(connect), 0),
 	    "connect");
 }
 
@@ -190,19 +174,6 @@ static const struct {
 	scmp_datum_t bits, value;
 } descriptors[] = { { ~0ULL, 3 }, { ~3ULL, 4 }, { ~7ULL, 8 }, { ~15ULL, 16 },
 	{ ~15ULL, 32 }, { ~15ULL, 48 } };
-
-/*
- * Permits a socket call on i386, where the C library makes it through
- * socketcall(2) with this number. The filter compares only the number, because
- * the call's arguments are in memory, which no filter can read.
- */
-static void
-allow_multiplexed(scmp_filter_ctx filter, scmp_datum_t number)
-{
-	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketcall), 1,
-		  SCMP_CMP(0, SCMP_CMP_EQ, number, 0)),
-	    "socketcall");
-}
 
 /*
  * Permits sendmsg(2), which passes descriptors. The message may contain an
@@ -220,9 +191,8 @@ allow_passing(scmp_filter_ctx filter)
 			  SCMP_CMP(0, SCMP_CMP_MASKED_EQ, descriptors[i].bits,
 			      descriptors[i].value),
 			  SCMP_CMP(2, SCMP_CMP_MASKED_EQ, 0xffffffff,
-			      MSG_NOSIGNAL)),
+			      HOST_MSG_NOSIGNAL)),
 		    "sendmsg");
-	allow_multiplexed(filter, SYS_SENDMSG);
 }
 
 /* Permits calls that every process may make, but only with some arguments. */
@@ -230,33 +200,26 @@ static void
 allow_partly(scmp_filter_ctx filter)
 {
 	/* No memory becomes executable. */
-	static const int maps[] = { SCMP_SYS(mmap), SCMP_SYS(mmap2),
-		SCMP_SYS(mprotect) };
-	static const int actions[] = { SCMP_SYS(rt_sigaction),
-		SCMP_SYS(sigaction) };
-	static const int calls[] = { SCMP_SYS(fcntl), SCMP_SYS(fcntl64) };
+	static const int maps[] = { SCMP_SYS(mmap), SCMP_SYS(mprotect) };
 
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, maps[i], 1,
-			  SCMP_CMP(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)),
+			  SCMP_CMP(2, SCMP_CMP_MASKED_EQ, HOST_PROT_EXEC, 0)),
 		    "mmap");
 	/*
 	 * The handler of SIGSYS cannot be changed. The kernel uses only the
 	 * lower 32 bits of the number. So "unequal" in place of "less than"
 	 * would also permit SIGSYS with a higher bit set.
 	 */
-	for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
-		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, actions[i], 1,
-			  SCMP_CMP(0, SCMP_CMP_LT, SIGSYS, 0)),
-		    "sigaction");
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-		for (size_t k = 0; k < sizeof(controls) / sizeof(controls[0]);
-		     k++)
-			check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i],
-				  1,
-				  SCMP_CMP(1, SCMP_CMP_EQ,
-				      (scmp_datum_t)controls[k], 0)),
-			    "fcntl");
+	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(rt_sigaction),
+		  1, SCMP_CMP(0, SCMP_CMP_LT, HOST_SIGSYS, 0)),
+	    "sigaction");
+	for (size_t i = 0; i < sizeof(controls) / sizeof(controls[0]); i++)
+		check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl),
+			  1,
+			  SCMP_CMP(1, SCMP_CMP_EQ, (scmp_datum_t)controls[i],
+			      0)),
+		    "fcntl");
 }
 
 static void
@@ -284,7 +247,6 @@ allow_option(scmp_filter_ctx filter, const struct option *option)
 	check(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
 		  IS(1, option->level), IS(2, option->name)),
 	    "setsockopt");
-	allow_multiplexed(filter, SYS_SETSOCKOPT);
 }
 
 /* Permits what the broker needs for its child and its dotlock. */
@@ -314,6 +276,19 @@ write_step(const struct sock_filter *step)
 	    step->jf, step->k);
 }
 
+/* libseccomp writes the numbers in the host's order of bytes. */
+static void
+order_bytes(struct sock_filter *step)
+{
+	const uint16_t one = 1;
+	bool is_big_endian = *(const unsigned char *)&one == 0;
+
+	if (is_big_endian == HOST_IS_BIG_ENDIAN)
+		return;
+	step->code = __builtin_bswap16(step->code);
+	step->k = __builtin_bswap32(step->k);
+}
+
 /*
  * Writes the filter in the kernel's form, which libseccomp can write only to a
  * file. The first instructions permit the call number -1, which does nothing. A
@@ -338,10 +313,27 @@ write_program(scmp_filter_ctx filter, const char *name)
 	printf("static const struct sock_filter %s_filter[] = {\n", name);
 	for (size_t i = 0; i < sizeof(skipped) / sizeof(skipped[0]); i++)
 		write_step(&skipped[i]);
-	while (fread(&step, sizeof(step), 1, file) == 1)
+	while (fread(&step, sizeof(step), 1, file) == 1) {
+		order_bytes(&step);
 		write_step(&step);
+	}
 	printf("};\n\n");
 	fclose(file);
+}
+
+/* The host's architecture, as libseccomp numbers it. */
+#define HOST ((uint32_t)HOST_ARCHITECTURE)
+
+/* Replaces this machine's architecture in the filter by the host's. */
+static void
+choose_architecture(scmp_filter_ctx filter)
+{
+	if (HOST == seccomp_arch_native())
+		return;
+	/* First this one, because no filter has two orders of bytes. */
+	check(seccomp_arch_remove(filter, seccomp_arch_native()),
+	    "architecture");
+	check(seccomp_arch_add(filter, HOST), "libseccomp for the host");
 }
 
 static void
@@ -352,6 +344,7 @@ write_filter(const struct list *list)
 
 	if (filter == NULL || copy == NULL)
 		errx(1, "memory");
+	choose_architecture(filter);
 	check(seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH,
 		  SCMP_ACT_KILL_PROCESS),
 	    "architecture");
@@ -383,8 +376,7 @@ write_names(void)
 {
 	printf("static const char *const call_names[] = {\n");
 	for (int i = 0; i < 600; i++) {
-		char *name =
-		    seccomp_syscall_resolve_num_arch(seccomp_arch_native(), i);
+		char *name = seccomp_syscall_resolve_num_arch(HOST, i);
 
 		if (name != NULL)
 			printf("\t[%d] = \"%s\",\n", i, name);
@@ -396,6 +388,11 @@ write_names(void)
 int
 main(void)
 {
+	/*
+	 * 3: what a kernel since 4.14 has. Otherwise libseccomp would ask the
+	 * kernel of this machine.
+	 */
+	check(seccomp_api_set(3), "seccomp_api_set");
 	printf("/* Made by sandbox-rules. */\n\n");
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		write_filter(&lists[i]);

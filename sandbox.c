@@ -22,6 +22,8 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -52,6 +54,86 @@ static const struct sock_fprog filters[SANDBOXES] = {
 	[SANDBOX_REFUSAL] = FILTER(refusal),
 };
 
+/* The parts that this process and its children do without. */
+static unsigned absent;
+
+void
+sandbox_do_without(unsigned parts)
+{
+	absent = parts;
+}
+
+/*
+ * Installs a filter by either form of the call, because a supervisor may permit
+ * only the older one. Returns 0 or -1. Without a filter (NULL) the error is
+ * EFAULT if a filter could be installed.
+ */
+static int
+install_filter(const struct sock_fprog *filter)
+{
+	int error;
+
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, filter) == 0)
+		return 0;
+	error = errno;
+	if (error != EFAULT &&
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter) == 0)
+		return 0;
+	if (errno != EFAULT)
+		errno = error;
+	return -1;
+}
+
+/* Returns the version of Landlock's interface (its ABI), or -1. */
+static long
+ask_landlock(void)
+{
+	return syscall(SYS_landlock_create_ruleset, NULL, 0,
+	    LANDLOCK_CREATE_RULESET_VERSION);
+}
+
+/*
+ * Writes the sentences for the log: no_seccomp and no_landlock are the errors
+ * of these parts; 0: the part is offered.
+ */
+static void
+describe_missing(int no_seccomp, int no_landlock, char *text, size_t size)
+{
+	bool both = no_seccomp != 0 && no_landlock != 0;
+	int n = snprintf(text, size, "the sandbox cannot be made: ");
+
+	if (no_seccomp != 0)
+		n += snprintf(text + n, size - (size_t)n, "no seccomp (%s)%s",
+		    strerror(no_seccomp), both ? ", " : "");
+	if (no_landlock != 0)
+		n += snprintf(text + n, size - (size_t)n, "no Landlock (%s)",
+		    strerror(no_landlock));
+	snprintf(text + n, size - (size_t)n,
+	    ". Use a kernel that has %s, and permit the system calls%s%s, in "
+	    "SystemCallFilter= of the unit or in the list of the container",
+	    both ? "both" : "it", no_seccomp != 0 ? " seccomp" : "",
+	    no_landlock != 0 ? " landlock_create_ruleset landlock_add_rule"
+			       " landlock_restrict_self" :
+			       "");
+}
+
+unsigned
+sandbox_find_missing(char text[SANDBOX_TEXT])
+{
+	int no_seccomp = 0, no_landlock = 0;
+
+	if (!SANDBOXED)
+		return 0;
+	if (install_filter(NULL) == -1 && errno != EFAULT)
+		no_seccomp = errno;
+	if (ask_landlock() == -1)
+		no_landlock = errno;
+	if (no_seccomp != 0 || no_landlock != 0)
+		describe_missing(no_seccomp, no_landlock, text, SANDBOX_TEXT);
+	return (no_seccomp != 0 ? SANDBOX_SECCOMP : 0) |
+	    (no_landlock != 0 ? SANDBOX_LANDLOCK : 0);
+}
+
 /*
  * Signal handler: the kernel has stopped a forbidden call. Reports it and ends
  * the process.
@@ -81,27 +163,18 @@ sandbox_enter(enum sandbox which)
 	 */
 	static bool has_handler;
 
-	if (!SANDBOXED)
+	if (!SANDBOXED || (absent & SANDBOX_SECCOMP) != 0)
 		return;
 	if (!has_handler && sigaction(SIGSYS, &action, NULL) == -1)
 		fatal("sigaction");
 	has_handler = true;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
 		fatal("no_new_privs");
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[which]) ==
-	    0) {
-		/* Test the filter: each one makes this call fail. */
-		if (socket(AF_INET, SOCK_STREAM, 0) != -1 || errno != EACCES)
-			fatal("seccomp does not work");
-		return;
-	}
-	/* The kernel may have been built without filters. */
-	if (errno != ENOSYS && errno != EINVAL)
+	if (install_filter(&filters[which]) == -1)
 		fatal("seccomp");
-	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != -1)
-		fatal("seccomp");
-	log_event(LOG_NOTICE, "sandbox",
-	    "error=\"this kernel has no seccomp\"");
+	/* Every filter makes this call fail. */
+	if (socket(AF_INET, SOCK_STREAM, 0) != -1 || errno != EACCES)
+		fatal("seccomp does not work");
 }
 
 const char *
@@ -183,17 +256,12 @@ void
 sandbox_shut_files(const struct sandbox_path *paths, size_t n)
 {
 	struct ruleset all;
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0,
-	    LANDLOCK_CREATE_RULESET_VERSION);
+	long abi;
 	int rules;
 
-	if (!SANDBOXED)
+	if (!SANDBOXED || (absent & SANDBOX_LANDLOCK) != 0)
 		return;
-	if (abi == -1 && (errno == ENOSYS || errno == EOPNOTSUPP)) {
-		log_event(LOG_NOTICE, "sandbox",
-		    "error=\"this kernel has no Landlock\"");
-		return;
-	}
+	abi = ask_landlock();
 	all = known_rules(abi);
 	rules = abi == -1 ?
 	    -1 :

@@ -15,10 +15,29 @@ enum sandbox {
 };
 #define SANDBOXES 6
 
+/* The parts of a sandbox, as bits. */
+enum { SANDBOX_SECCOMP = 1, SANDBOX_LANDLOCK = 2 };
+
+#define SANDBOX_TEXT 512 /* bytes of sandbox_find_missing's text */
+
+/*
+ * Asks the kernel for each part, without an effect. Returns the parts that are
+ * not offered: the kernel has none, or a supervisor (a container,
+ * SystemCallFilter=) forbids its system calls. If there are such parts, writes
+ * their names, the errors and the remedy to text, for the log.
+ */
+unsigned sandbox_find_missing(char text[SANDBOX_TEXT]);
+
+/*
+ * From now on this process and its children do without these parts. Any other
+ * part that cannot be installed is fatal.
+ */
+void sandbox_do_without(unsigned parts);
+
 /*
  * From now on ends this process and its children if they make a system call
- * that this kind of process may not make. If the kernel has no filters, logs
- * this. Fatal if the kernel has filters and does not accept this one.
+ * that this kind of process may not make. Fatal if the kernel does not accept
+ * the filter, or if it has no effect.
  */
 void sandbox_enter(enum sandbox which);
 
@@ -34,8 +53,7 @@ struct sandbox_path {
 
 /*
  * From now on this process can open, make and remove files only at or below
- * these n paths; open descriptors stay usable. If the kernel has no Landlock,
- * logs this. Fatal if the kernel has Landlock and it does not work.
+ * these n paths; open descriptors stay usable. Fatal if Landlock does not work.
  */
 void sandbox_shut_files(const struct sandbox_path *paths, size_t n);
 

@@ -18,7 +18,8 @@ sasl_status(struct log_text *t, OM_uint32 major, OM_uint32 minor)
 	OM_uint32 unused, more = 0;
 	gss_buffer_desc words;
 	/*
-	 * For wrong channel bindings only GSSAPI has a text, not the mechanism.
+	 * For wrong channel bindings GSSAPI has a text, but the mechanism has
+	 * none.
 	 */
 	bool of_mechanism =
 	    minor != 0 && GSS_ROUTINE_ERROR(major) != GSS_S_BAD_BINDINGS;

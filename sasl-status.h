@@ -7,8 +7,8 @@
 #include "log.h"
 
 /*
- * Writes the text of an error of the Kerberos mechanism, for a log line, to *t.
- * Returns t->text.
+ * Writes the text of an error of the Kerberos mechanism to *t, encoded for a
+ * log line. Returns t->text.
  */
 const char *sasl_status(struct log_text *t, OM_uint32 major, OM_uint32 minor);
 

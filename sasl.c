@@ -2,10 +2,10 @@
  * Does the exchange of AUTH GSSAPI (RFC 4752, in POP3 by RFC 5034) until the
  * login.
  *
- * Runs in the pre-auth process, where the keys are: as root in sasl_open, then
- * as the pre-auth user in its jail. The client's bytes are not trusted; the
- * GSSAPI library is. If a security layer was negotiated, only the context is
- * handed over to the relay (relay-sasl.c), which never had a key.
+ * Runs in the pre-auth process, which has the service's keys: as root in
+ * sasl_open, then as the pre-auth user in its jail. The client's bytes are not
+ * trusted; the GSSAPI library is trusted. If a security layer was negotiated,
+ * the relay (relay-sasl.c) gets the GSSAPI context, but no key of the service.
  *
  *	C: tokens of gss_init_sec_context    S: those of gss_accept_sec_context
  *	S: wrapped: the layers offered (one byte), and the size of the largest
@@ -33,7 +33,7 @@
 #include "sasl-status.h"
 
 #define CHOICE_HEAD 4  /* bytes of an offer, and of a choice without authzid */
-#define TAG_TOKEN 0x60 /* of a first token (RFC 2743 §3.1) */
+#define TAG_TOKEN 0x60 /* tag of a first token (RFC 2743 §3.1) */
 #define BINDING_PREFIX "tls-server-end-point:" /* RFC 5929 §4 */
 /*
  * MIT Kerberos 1.18 does not report that the client's channel bindings matched.
@@ -45,7 +45,8 @@
 
 struct sasl {
 	struct auth *auth;
-	struct auth_peer screened; /* the client, as auth has verified it */
+	/* the client, as auth_screen has verified it */
+	struct auth_peer screened;
 	gss_cred_id_t cred;
 	gss_ctx_id_t context;
 	gss_name_t client;
@@ -132,7 +133,10 @@ sasl_begin(struct sasl *s)
 	s->state = NEGOTIATE;
 }
 
-/* Returns SASL_MORE with the token that the mechanism has made. */
+/*
+ * Stores the token that the mechanism has made in *out and *size. Returns
+ * SASL_MORE.
+ */
 static enum sasl_result
 send_token(struct sasl *s, const void **out, size_t *size)
 {
@@ -144,13 +148,13 @@ send_token(struct sasl *s, const void **out, size_t *size)
 /*
  * Returns the layers that the client may choose from, as RELAY_GSS_ flags.
  *
- * A layer is offered even inside TLS, because an attacker in the middle may
- * have begun TLS. Only matching channel bindings prove that this TLS ends at
- * the client; then no layer is needed.
+ * A layer is offered even inside TLS, because the other end of TLS may be an
+ * attacker between client and server. Only matching channel bindings prove that
+ * the client is the other end. In this case no layer is needed.
  *
  * RFC 4752 §3.1 demands that the client ask for sequencing. A client that has
- * not done so gets no layer, because a replayed token would be unwrapped a
- * second time.
+ * not asked for sequencing gets no layer, because GSSAPI would unwrap a
+ * replayed token a second time.
  */
 static unsigned
 find_layers(const struct sasl *s)
@@ -167,7 +171,10 @@ find_layers(const struct sasl *s)
 	return layers;
 }
 
-/* Makes the offer of layers. Returns SASL_MORE with it, or SASL_FAILED. */
+/*
+ * Makes the offer of layers and stores it in *out and *size. Returns SASL_MORE
+ * or SASL_FAILED.
+ */
 static enum sasl_result
 make_offer(struct sasl *s, const void **out, size_t *size)
 {
@@ -190,8 +197,8 @@ int
 sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size)
 {
 	/*
-	 * The mechanism's object identifier, and the token's type, whose second
-	 * byte is the string's NUL.
+	 * The mechanism's object identifier, then the token's type, 01 00. The
+	 * NUL that ends the string is the last byte.
 	 */
 	static const unsigned char head[] =
 	    "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01";
@@ -206,10 +213,10 @@ sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size)
 }
 
 /*
- * Has auth verify and record the AP-REQ in a first token. Returns 0, or -1
- * (logged). GSSAPI alone would not suffice. Without mutual authentication a
- * whole exchange can be replayed, and the replay cache that GSSAPI uses,
- * libkrb5's, discards an authenticator too early (replay-cache.c).
+ * Calls auth_screen, which verifies and records the AP-REQ in a first token.
+ * Returns 0, or -1 (logged). GSSAPI itself would use the replay cache of
+ * libkrb5, which discards an authenticator too early (replay-cache.c). Without
+ * mutual authentication, an attacker could then replay a whole exchange.
  */
 static int
 screen_token(struct sasl *s, gss_buffer_t token)
@@ -251,7 +258,7 @@ accept_token(struct sasl *s, gss_buffer_t token, const void **out, size_t *size)
 	return send_token(s, out, size);
 }
 
-/* Returns true if the client's choice of a layer was offered to it. */
+/* Returns true if the layer is one that was offered to the client. */
 static bool
 is_offered(const struct sasl *s, unsigned layer)
 {
@@ -369,8 +376,8 @@ sasl_peer(struct sasl *s, struct auth_peer *peer, char authzid[SASL_AUTHZID])
 	char name[AUTH_NAME];
 
 	/*
-	 * Take what auth has found in the AP-REQ. GSSAPI has accepted the same
-	 * bytes after auth had verified them.
+	 * Take what auth_screen has found in the AP-REQ. GSSAPI has accepted
+	 * the same bytes later.
 	 */
 	*peer = s->screened;
 	peer->mutual = (s->flags & GSS_C_MUTUAL_FLAG) != 0 ? 1 : 0;

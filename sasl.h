@@ -22,17 +22,17 @@ enum sasl_result { SASL_MORE, SASL_DONE, SASL_FAILED };
 struct sasl *sasl_open(struct auth *auth);
 
 /*
- * Finds the AP-REQ in a first token of the Kerberos mechanism (RFC 4121 §4.1)
- * of n bytes. Returns 0 with *ap_req pointing to its *size bytes in the token,
- * or -1 if the token is not exactly a first token.
+ * Finds the AP-REQ in a token of n bytes. The token must be exactly one first
+ * token of the Kerberos mechanism (RFC 4121 §4.1); otherwise returns -1.
+ * Returns 0 with a pointer to the AP-REQ in *ap_req and its size in *size.
  */
 int sasl_ap_req(const void *token, size_t n, const void **ap_req, size_t *size);
 
 /*
  * Records that the connection is inside TLS. hash, of n bytes, is the hash of
  * the certificate (RFC 5929 §4). If the client sends channel bindings, they
- * must match this hash. If they match, TLS is known to end at the client, and
- * no layer is offered.
+ * must match this hash. If they match, the client itself is the other end of
+ * TLS, so no layer is offered.
  */
 void sasl_enter_tls(struct sasl *s, const void *hash, size_t n);
 
@@ -49,9 +49,9 @@ enum sasl_result sasl_step(struct sasl *s, const void *token, size_t n,
     const void **out, size_t *size);
 
 /*
- * After SASL_DONE: fills *peer, and authzid with the authorization identity, ""
- * if the client sent none. Returns 0, or -1 (logged) if GSSAPI's name of the
- * client is anonymous or not the ticket's.
+ * After SASL_DONE: fills *peer. Stores the authorization identity in authzid,
+ * or "" if the client sent none. Returns 0, or -1 (logged) if GSSAPI's name of
+ * the client is anonymous or differs from the name in the ticket.
  */
 int sasl_peer(struct sasl *s, struct auth_peer *peer,
     char authzid[SASL_AUTHZID]);
@@ -60,9 +60,9 @@ int sasl_peer(struct sasl *s, struct auth_peer *peer,
 bool sasl_has_layer(const struct sasl *s);
 
 /*
- * After SASL_DONE with a layer: sends the layer over the socket handoff to
- * relay_sasl_run, which has the other end. Also sends the n bytes that the
- * client has sent after its last token. Returns 0, or -1 (logged).
+ * After SASL_DONE with a layer: sends the layer over the socket `handoff` to
+ * the process that runs relay_sasl_run. Also sends the n bytes that the client
+ * has sent after its last token. Returns 0, or -1 (logged).
  */
 int sasl_hand_over(struct sasl *s, int handoff, const void *unread, size_t n);
 

@@ -1,8 +1,9 @@
 /*
  * Leads the server's half of MIT's sendauth exchange, with which KPOP begins.
  *
- * Runs in the pre-auth process, as the pre-auth user in its jail. No byte from
- * the client is trusted, and every length has a limit. The client begins:
+ * Runs in the pre-auth process, as the pre-auth user in its jail. The bytes
+ * from the client are not trusted, and every length has a limit. C is the
+ * client, S the server:
  *
  *	C: length 19, "KRB5_SENDAUTH_V1.0" NUL, length 9, "KPOPV1.0" NUL
  *	S: one byte, without a length: 0, or 1 or 2 if the server does not
@@ -13,7 +14,7 @@
  *
  * Lengths are four bytes, most significant first, and include the NUL. Source:
  * krb5's src/lib/krb5/krb/sendauth.c and recvauth.c; there is no RFC. A client
- * may pipeline: the bytes after the AP-REQ stay unread.
+ * may send commands directly after the AP-REQ; they stay unread.
  */
 #include "config.h"
 
@@ -30,7 +31,7 @@
 #include "log.h"
 #include "sendauth.h"
 
-/* Bytes of an AP-REQ, at most. Tickets with a PAC reach tens of KiB. */
+/* Bytes of an AP-REQ, at most. Tickets with a PAC may have tens of KiB. */
 #define AP_REQ_MOST 65536
 #define LENGTH 4 /* bytes of a length */
 
@@ -38,7 +39,7 @@
 static const char ok[] = "\0";
 static const char wrong_sendauth[] = "\1";
 static const char wrong_application[] = "\2";
-/* For a client that expects text. */
+/* The answer to a client that expects text. */
 static const char kpop_line[] =
     "-ERR this is KPOP: it begins with a Kerberos ticket\r\n";
 
@@ -93,9 +94,9 @@ refuse_unfinished(struct io *io)
 }
 
 /*
- * Returns true if these four bytes begin a POP3 command. DELE is missing,
- * because HTTP's DELETE begins in the same way, and no POP3 client begins with
- * DELE.
+ * Returns true if these four bytes begin a POP3 command. DELE is not in the
+ * list, because HTTP's DELETE begins in the same way, and no POP3 client sends
+ * DELE first.
  */
 static bool
 is_pop3(const unsigned char *first)
@@ -111,10 +112,10 @@ is_pop3(const unsigned char *first)
 }
 
 /*
- * Names the protocol that begins with these four bytes, which should be a
- * length. Returns NULL if the protocol is unknown, or with io->error set if
- * reading failed. Reads one more byte after "AUTH", because Kerberos 4 begins
- * with "AUTHV".
+ * Returns the name of the protocol that begins with these four bytes. The
+ * client has sent them in place of a length. Returns NULL if the protocol is
+ * unknown. Reads one more byte after "AUTH", because Kerberos 4 begins with
+ * "AUTHV". If that fails, returns NULL with io->error set.
  */
 static const char *
 name_protocol(struct io *io, const unsigned char *first)
@@ -133,8 +134,8 @@ name_protocol(struct io *io, const unsigned char *first)
 }
 
 /*
- * Refuses a client of another protocol, with a line if the client may be able
- * to show one. Returns -1.
+ * Refuses a client of another protocol. Sends a line of text if the client may
+ * be able to show it. Returns -1.
  */
 static int
 refuse_protocol(struct io *io, const unsigned char *first)
@@ -154,9 +155,10 @@ refuse_protocol(struct io *io, const unsigned char *first)
 }
 
 /*
- * Refuses a wrong value of a later length with an answer of n bytes. If the
- * value begins another protocol, logs its name, otherwise reason. For example,
- * a client without a ticket may send a command of POP3. Returns -1.
+ * Refuses a client that has sent a wrong value for a length after the first.
+ * Sends an answer of n bytes. If the value is the beginning of another
+ * protocol, logs the protocol's name, otherwise `reason`. For example, a client
+ * without a ticket may send a command of POP3. Returns -1.
  */
 static int
 refuse_length(struct io *io, const unsigned char *length, const char *reason,
@@ -183,7 +185,10 @@ read_first_length(struct io *io, unsigned char length[LENGTH])
 	return length[0] == 0 ? 0 : refuse_protocol(io, length);
 }
 
-/* Reads the two versions, and answers them with a byte. Returns 0 or -1. */
+/*
+ * Reads the two versions, and sends the byte that answers both. Returns 0 or
+ * -1.
+ */
 static int
 agree_on_versions(struct io *io)
 {
@@ -213,7 +218,7 @@ agree_on_versions(struct io *io)
 	return 0;
 }
 
-/* Writes an answer that auth.c has made, after its length. */
+/* Writes the length of an answer that auth.c has made, then the answer. */
 static void
 write_message(struct io *io, const struct auth_answer *answer)
 {

@@ -7,8 +7,8 @@
 
 /*
  * Leads the exchange at the beginning of a KPOP connection. Returns 0 with
- * *peer filled; all bytes after the AP-REQ are then still unread. Returns -1
- * (logged) if it refuses the client; the answer is then in the output.
+ * *peer filled, and leaves all bytes after the AP-REQ unread. If it refuses the
+ * client, appends the answer to the output of *io and returns -1 (logged).
  */
 int sendauth_serve(struct io *io, struct auth *a, struct auth_peer *peer);
 

@@ -78,8 +78,8 @@ setup_start_broker(struct session *s, struct watch *w)
 		else
 			process_leave_terminal();
 		/*
-		 * When the service is stopped, the session ends first. The
-		 * broker must keep the session's locks until then.
+		 * Stopping the service must not end the broker before the
+		 * session, because the broker keeps the session's locks.
 		 */
 		lock_signals(SIG_BLOCK);
 		privsep_become_broker(&s->user, s->group);

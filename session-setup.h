@@ -14,14 +14,14 @@ void setup_begin(struct session *s, const struct options *o);
 /*
  * Root: fills the rest of *s from s->user, s->mailboxes and s->path. Finds the
  * broker's group. If the mailbox's format has locks, makes the channel for
- * locks. It then also replaces the symlinks in a path outside the home
- * directory.
+ * locks. If the mailbox of such a format is outside the home directory,
+ * replaces the symlinks in its path.
  */
 void setup_prepare(struct session *s);
 
 /*
- * Root: starts the broker of a session that has been started, if s has a
- * channel for locks. Closes the broker's end of this channel in this process.
+ * Root: starts the broker if s has a channel for locks. The session must have
+ * been started before. Closes the broker's end of this channel in this process.
  */
 void setup_start_broker(struct session *s, struct watch *w);
 

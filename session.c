@@ -3,11 +3,11 @@
  * serves POP3.
  *
  * Runs as the user; the monitor's child drops root's rights before it becomes
- * the session. Until the monitor has the answer about the ticket, the session
- * has neither the client's socket nor a byte from the client. Otherwise a
- * client that compromised this process would get a user's rights although it
- * knows only the user's name. The session is confined to the mailbox and the
- * state directory before it reads a byte.
+ * the session. Until the monitor knows that the ticket opens the account, the
+ * session has neither the client's socket nor a byte from the client. Otherwise
+ * a client that knows only a user's name could compromise this process and get
+ * the user's rights. The session is confined to the mailbox and the state
+ * directory before it reads a byte from the client.
  */
 #include "config.h"
 
@@ -36,9 +36,10 @@
 #define TAKEOVER_PART 20
 
 /*
- * Asks the account database again. Returns NULL, or why its answer differs from
- * the monitor's. krb5_kuserok looks the user up, too. If it got another home
- * directory than the monitor, it has read another .k5login.
+ * Looks the user up again. Returns NULL if the account database gives the same
+ * answer as to the monitor, otherwise the reason to refuse the login.
+ * krb5_kuserok also looks the user up. If it has got another home directory
+ * than the monitor, it has read the wrong .k5login.
  */
 static const char *
 find_contradiction(const struct session *s)
@@ -55,8 +56,9 @@ find_contradiction(const struct session *s)
 
 /*
  * Asks Kerberos whether the ticket opens this account, and sends the answer to
- * the monitor. Returns true if the ticket opens it. A file that the user has
- * put in place of .k5login may block this process; the monitor then kills it.
+ * the monitor. Returns true if the ticket opens the account. The user may have
+ * replaced .k5login by a file that blocks this process. In this case the
+ * monitor kills the process.
  */
 static bool
 ask_permission(const struct session *s, int channel)
@@ -86,7 +88,7 @@ take_client(struct session *s, int channel, struct io *io)
 	int fds[2];
 
 	/*
-	 * The monitor sends nothing if it has found no state directory, or if
+	 * The monitor sends nothing if it could not open STATE/users/UID, or if
 	 * it was killed.
 	 */
 	if (packet_await(channel, &entry, sizeof(entry), fds, 2) == -1)
@@ -126,12 +128,13 @@ answer_unavailable(struct io *io, enum drop_error error)
 }
 
 /*
- * Takes the session lock, which makes this the mailbox's only session, and then
- * confines the process. The process is not confined earlier, because a Maildir
- * may be created while the process waits for the lock. It reads no byte from
- * the client before it is confined. Without the lock it does not look at the
- * user's files, because their file system may not answer. Returns true if this
- * process has the mailbox. Otherwise answers the client and returns false.
+ * Takes the session lock, so that the mailbox has no other session, and then
+ * confines the process. The process is not confined earlier, because another
+ * process may create the Maildir while this process waits for the lock. No byte
+ * from the client is read before the process is confined. If the lock cannot be
+ * taken, does not look at the user's files, because their file system may not
+ * answer. Returns true if this process has the mailbox. If not, answers the
+ * client and returns false.
  */
 static bool
 enter_mailbox(const struct session *s, int channel, int state,
@@ -171,9 +174,9 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 	error =
 	    maildrop_state_open(s->mailboxes, s->path, s->directory, &state);
 	/*
-	 * Release the login slot. From here on only the session that has the
-	 * session lock looks at the user's files, so other logins cannot wait
-	 * for the file system.
+	 * Release the login slot. After this point a session looks at the
+	 * user's files only while it has the session lock. So at most one
+	 * session of the mailbox can wait for the file system.
 	 */
 	if (s->slot != -1)
 		close(s->slot);
@@ -194,9 +197,9 @@ serve_mailbox(const struct session *s, int channel, struct lock_plan *locks,
 		answer_unavailable(io, error);
 	/*
 	 * Release the session lock now. The client may log in again before this
-	 * process has ended, because the kernel needs seconds to free a journal
-	 * of gigabytes. If a removal is unfinished, keep the lock, because the
-	 * broker finishes the removal with it.
+	 * process has ended, because at its end the kernel may need seconds to
+	 * free a large journal. If a removal is unfinished, keep the lock for
+	 * the broker, which finishes the removal.
 	 */
 	if (!maildrop_unfinished(s->mailboxes, state))
 		lock_session_release(&lock);

@@ -35,7 +35,7 @@ struct session {
 	 * session lock.
 	 */
 	int slot;
-	int directory; /* STATE/users/UID, which root opened; -1: not yet */
+	int directory; /* STATE/users/UID, opened by root; -1: not yet */
 	int state;     /* the mailbox's state directory; -1: not yet, or none */
 	/*
 	 * The two ends of the channel for locks. The broker uses

@@ -15,10 +15,11 @@
  *	                           that may hang on the user's files
  *
  * Users cannot open a path in STATE/users. So no program of a user can change a
- * journal, and a later user with the same uid cannot read it.
+ * journal. If another user later gets the same uid, that user cannot read the
+ * journal.
  *
  * The monitor, not the session, writes the lines of UID.mailboxes, because
- * --recover trusts them as root.
+ * --recover runs as root and trusts these lines.
  */
 #include "config.h"
 
@@ -43,8 +44,8 @@
 #define STATE_NAME 64 /* bytes of a name in users or logins with its NUL */
 #define MAILBOXES ".mailboxes"
 /*
- * The login slots of a uid: how many of its logins may hang on the user's files
- * at the same time.
+ * The number of login slots of a uid. At most this many logins of the uid may
+ * wait for the user's files at the same time.
  */
 #define SLOTS 4
 
@@ -71,9 +72,9 @@ open_users(const char *state)
 }
 
 /*
- * Calls the function line for each line "name mailboxes" of the file, until the
- * function returns true. Returns true if it has done so. The name is encoded in
- * the file, because a name may contain blanks.
+ * Calls the function `line` for each line "name mailboxes" of the file, until
+ * the function returns true. Returns true if the function has returned true. In
+ * the file names are encoded (vis(3)), because a name may contain blanks.
  */
 static bool
 find_line(FILE *file,
@@ -119,9 +120,9 @@ open_lines(int users, uid_t uid)
 struct search {
 	const struct account *account;
 	const char *mailboxes;
-	/* set by the search: a name that no longer has this uid */
+	/* set by the search: a user who no longer has this uid */
 	char former[ACCOUNT_NAME];
-	/* the account database did not answer for a name (logged) */
+	/* the account database did not answer (logged) */
 	bool is_unsure;
 };
 
@@ -135,15 +136,16 @@ is_line_of(void *self, const char *name, const char *mailboxes)
 }
 
 /*
- * Asks the account database whether the line's user still has this uid. A
- * different name proves nothing, because two names may share one uid. Returns
- * false if the user has the uid. Otherwise returns true, which ends the search.
- * Then w->former is the name of a former user, or w->is_unsure is set because
- * the database does not answer.
+ * Asks the account database whether the user of this line still has the uid. A
+ * name that differs from the account's proves nothing, because two names may
+ * share one uid. Returns false if the user has the uid. Returns true, which
+ * ends the search, if the user does not have the uid or the database does not
+ * answer. In the first case w->former is the user's name; in the second case
+ * w->is_unsure is set.
  *
- * A missing answer must not count as "no". Otherwise every user would seem to
- * be a former one while a directory service is away, and an unfinished removal
- * would be moved aside.
+ * A missing answer must not count as "no". Otherwise, while a directory service
+ * does not answer, every user would count as a former user, and kpopd would
+ * move unfinished removals aside.
  */
 static bool
 check_former(void *self, const char *name, const char *mailboxes)
@@ -158,7 +160,8 @@ check_former(void *self, const char *name, const char *mailboxes)
 	if (strcmp(name, w->account->name) == 0)
 		return false;
 	/*
-	 * getpwnam's errno would not distinguish a failure from an absent name.
+	 * After getpwnam, errno does not distinguish a failure from an absent
+	 * name.
 	 */
 	error = getpwnam_r(name, &entry, room, sizeof(room), &pw);
 	if (error == 0 && pw != NULL && pw->pw_uid == w->account->uid)
@@ -174,8 +177,8 @@ check_former(void *self, const char *name, const char *mailboxes)
 }
 
 /*
- * Renames STATE/users/from, if it exists, and gives it to root. Returns 0, or
- * -1 with errno.
+ * Renames the entry `from` of STATE/users to `to`, if it exists, and gives it
+ * to root. Returns 0, or -1 with errno.
  */
 static int
 rename_to_root(int users, const char *from, const char *to)
@@ -187,8 +190,8 @@ rename_to_root(int users, const char *from, const char *to)
 
 /*
  * Moves the directory and the lines of a former user of this uid to names that
- * kpopd does not use. Moves the lines last, because the next login tries again
- * as long as the lines are in place. Returns 0, or -1 (logged).
+ * kpopd does not use. Moves the lines last: as long as the lines exist, the
+ * next login tries again. Returns 0, or -1 (logged).
  */
 static int
 move_former(int users, const struct account *a, const char *former)
@@ -216,8 +219,8 @@ move_former(int users, const struct account *a, const char *former)
 }
 
 /*
- * Writes the line by one write, because another login of the user may write at
- * the same time. Returns 0, or -1 with errno.
+ * Writes the line with one call of write, because another login of the user may
+ * write at the same time. Returns 0, or -1 with errno.
  */
 static int
 write_line(int fd, const struct account *a, const char *mailboxes)
@@ -240,8 +243,8 @@ write_line(int fd, const struct account *a, const char *mailboxes)
 }
 
 /*
- * Syncs STATE/users, and also the state directory, in which another login may
- * have just made users. Returns 0, or -1 with errno.
+ * Syncs STATE/users. Also syncs STATE, because another login may have just made
+ * the directory users in it. Returns 0, or -1 with errno.
  */
 static int
 sync_users(int users)
@@ -257,9 +260,9 @@ sync_users(int users)
 }
 
 /*
- * Adds the line, and syncs it before the session can write a journal. Otherwise
- * the disk could have a journal without a line, and --recover would miss that
- * journal. Returns 0, or -1 (logged).
+ * Adds the line, and syncs it before the session can write a journal.
+ * Otherwise, after a power failure, the disk could have a journal without a
+ * line, and --recover would not find the journal. Returns 0, or -1 (logged).
  */
 static int
 add_line(int users, const struct account *a, const char *mailboxes)
@@ -283,7 +286,7 @@ add_line(int users, const struct account *a, const char *mailboxes)
 
 /*
  * Looks for the line. If the line is absent, looks for a former user of this
- * uid. Returns 1 if the line is there, 0 if it is not, or -1 (logged) if the
+ * uid. Returns 1 if the line exists, 0 if it is absent, or -1 (logged) if the
  * search failed.
  */
 static int
@@ -304,7 +307,7 @@ search_lines(FILE *file, struct search *w)
 
 /*
  * Looks for the line, and moves the state of a former user of this uid aside.
- * Returns 1 if the line is there, 0 if it is not, or -1 (logged).
+ * Returns 1 if the line exists, 0 if it is absent, or -1 (logged).
  */
 static int
 look_for_line(int users, const struct account *a, const char *mailboxes)
@@ -384,7 +387,7 @@ state_take_slot(const char *state, uid_t uid)
 	return slot;
 }
 
-/* A call of state_each's function for the lines of one uid. */
+/* The arguments of call_each, for the lines of one uid. */
 struct caller {
 	void (*each)(void *self, const struct state_mailbox *m);
 	void *self;

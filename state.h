@@ -15,17 +15,17 @@ void state_require(const char *state);
 /*
  * Root: opens STATE/users/UID, which the user owns (mode 0700). Creates it and
  * the directories above it if they are absent. First moves aside the directory
- * of a former user of the uid. Records the user and mailboxes, which is the
- * argument of -m, for state_each. Returns the directory (read-only,
- * close-on-exec), or -1 (logged).
+ * of a former user of the uid. Records the user's name and `mailboxes`, the
+ * argument of -m, for state_each. Returns a descriptor of the directory
+ * (read-only, close-on-exec), or -1 (logged).
  */
 int state_open(const char *state, const struct account *a,
     const char *mailboxes);
 
 /*
  * Root: takes one of the few login slots of a uid, for a login that may hang on
- * the user's files. Returns a descriptor (close-on-exec), or -1 with errno,
- * which is EWOULDBLOCK if no slot is free. The slot is free again when the last
+ * the user's files. Returns a descriptor (close-on-exec), or -1 with errno.
+ * errno is EWOULDBLOCK if no slot is free. The slot is free again when the last
  * copy of the descriptor is closed.
  */
 int state_take_slot(const char *state, uid_t uid);
@@ -35,11 +35,14 @@ struct state_mailbox {
 	uid_t uid;
 	/* NULL: an earlier version recorded only the uid */
 	const char *user;
-	const char *mailboxes; /* the argument of -m; NULL: as user */
+	const char *mailboxes; /* the argument of -m; NULL if user is NULL */
 	int directory;         /* STATE/users/UID, open */
 };
 
-/* Root: calls each for every recorded mailbox. Returns 0, or -1 with errno. */
+/*
+ * Root: calls the function `each` for every recorded mailbox. Returns 0, or -1
+ * with errno.
+ */
 int state_each(const char *state,
     void (*each)(void *self, const struct state_mailbox *m), void *self);
 

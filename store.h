@@ -46,10 +46,7 @@ struct store_ops {
 	 * specify.
 	 */
 	enum store_access mailbox_access, directory_access;
-	/*
-	 * in place of directory_access, if the mailbox is made when it is
-	 * absent
-	 */
+	/* replaces directory_access if absent mailboxes are made */
 	enum store_access create_access;
 	/*
 	 * True if other programs lock a mailbox of this format. Then the
@@ -63,24 +60,25 @@ struct store_ops {
 	 */
 	enum drop_error (*open)(const struct store_place *place, void **box);
 	/*
-	 * As maildrop_recover; open does the same before it returns. NULL: a
-	 * crash leaves nothing to finish.
+	 * Finishes an interrupted removal, as maildrop_recover; `open` does
+	 * that, too. NULL: a crash leaves nothing to finish.
 	 */
 	enum drop_error (*recover)(const struct store_place *place);
 	/*
-	 * Takes over unfinished removals from shared, the directory that all
-	 * mailboxes of a user had in common in an earlier version. NULL: as
-	 * above.
+	 * Takes over unfinished removals from the directory `shared`, which all
+	 * mailboxes of a user shared in an earlier version. NULL: as for
+	 * recover.
 	 */
 	enum drop_error (*adopt)(const struct store_place *place, int shared);
 	/*
-	 * Takes over unfinished removals from other, the state directory of
-	 * another path, if that path led to the same mailbox. NULL: as above.
+	 * Takes over unfinished removals from `other`, the state directory of
+	 * another path, if that path led to the same mailbox. NULL: as for
+	 * recover.
 	 */
 	enum drop_error (*follow)(const struct store_place *place, int other);
 	/*
 	 * Returns true if a removal is unfinished in this state directory.
-	 * NULL: as above.
+	 * NULL: as for recover.
 	 */
 	bool (*unfinished)(int state);
 	/* Returns the number of messages. */
@@ -97,16 +95,17 @@ struct store_ops {
 	 */
 	enum drop_error (*fetch)(void *box, size_t i, struct span *s);
 	/*
-	 * Returns true if message i, the one fetched last, has not changed
-	 * since. If it has changed, the bytes that were read may be another
-	 * message's. NULL: no message ever changes.
+	 * Returns true if message i, which must be the message fetched last,
+	 * has not changed since it was fetched. If it has changed, the bytes
+	 * that were read may belong to another message. NULL: no message ever
+	 * changes.
 	 */
 	bool (*is_unchanged)(void *box, size_t i);
 	/*
-	 * Called if all of message i was read, but its wire size was not the
-	 * one in its span. Makes a later login count the size again. Returns
-	 * true if the bytes that were read are those of the message
-	 * nevertheless. NULL: as if it returned false.
+	 * Called if message i was read to its end, but its wire size differs
+	 * from the one in its span. Makes a later login count the size again.
+	 * Returns true if the bytes that were read are nevertheless those of
+	 * the message. NULL means the same as a function that returns false.
 	 */
 	bool (*accept_other_size)(void *box, size_t i);
 	/*

@@ -3,11 +3,11 @@
  * call.
  *
  * Runs as the owner of the mailbox. The message is not trusted: its lines may
- * have any length and any bytes. It comes in pieces of any size. The result
- * does not depend on their sizes.
+ * have any length and any bytes. The message comes in pieces of any size, and
+ * the result does not depend on these sizes.
  *
- * LIST's size and RETR's bytes come from the same function, so they cannot
- * differ.
+ * The same function computes the size for LIST and the bytes for RETR, so these
+ * cannot differ.
  *
  * RFC 1939 §3 (stuffing) and §11 (the size of a message).
  */
@@ -24,8 +24,8 @@ wire_init(struct wire *w, uint64_t body_lines)
 }
 
 /*
- * Appends n bytes to out at offset at, unless out is NULL. Returns the offset
- * after them.
+ * Copies n bytes to the offset `at` of out, unless out is NULL. Returns the
+ * offset after these bytes.
  */
 static size_t
 put(char *out, size_t at, const char *from, size_t n)
@@ -36,8 +36,8 @@ put(char *out, size_t at, const char *from, size_t n)
 }
 
 /*
- * Counts the end of a line, for TOP: the first empty line ends the header, and
- * each line of the body counts.
+ * Ends a line. The first empty line ends the header. Each line of the body
+ * counts against the number of lines that TOP asks for.
  */
 static void
 end_line(struct wire *w)

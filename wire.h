@@ -1,4 +1,4 @@
-/* Stored lines to POP3 lines: see wire.c. */
+/* Converts stored lines to lines of POP3: see wire.c. */
 #ifndef WIRE_H
 #define WIRE_H
 
@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WIRE_ALL UINT64_MAX /* wire_init: the whole message, as for RETR */
+#define WIRE_ALL UINT64_MAX /* body_lines of a whole message (RETR) */
 
 /*
  * The conversion of one message. Callers may read wire_size and done; the other
@@ -14,12 +14,12 @@
  */
 struct wire {
 	/*
-	 * Bytes converted so far, as RFC 1939 §11 counts them: each line end as
-	 * CRLF, without the stuffed dots.
+	 * The wire size of what was converted so far. A line end counts as
+	 * CRLF, and a doubled dot as one dot (RFC 1939 §11).
 	 */
 	uint64_t wire_size;
-	uint64_t lines_left; /* of the body, still to convert */
-	uint64_t length;     /* bytes of the current line */
+	uint64_t lines_left; /* lines of the body still to convert */
+	uint64_t length;     /* bytes of the current line so far */
 	bool cr;             /* the last byte was CR */
 	bool in_body;
 	bool done; /* all lines that were asked for are converted */

@@ -1,26 +1,29 @@
 /*
  * Times POP3 sessions: the login, then each STEP.
  *
- *	bench/client [OPTION ...] HOST PORT USER STEP ...
+ * 	bench/client [OPTION ...] HOST PORT USER STEP ...
  *
- *	-n SESSIONS, -j JOBS, -a kpop|gssapi|pass, -l none|tls|gssapi
- *	-w NAMES      of processes whose CPU time is counted, with commas
- *	-t DIRECTORY  of the users' ccaches
+ * 	-n SESSIONS, -j JOBS, -a kpop|gssapi|pass, -l none|tls|gssapi
+ * 	-w NAMES      processes whose CPU time is counted, separated by commas
+ * 	-t DIRECTORY  the directory of the users' credential caches
  *
  * The steps are
  *
- *	STAT, LIST, UIDL, QUIT
- *	RETR:COUNT:DEPTH  COUNT messages (0: all), DEPTH requests in flight
- *	DELE:N            marks every Nth message
- *	DELE:first        marks one, as DELE:last does
- *	MEMORY            prints the largest private dirty memory of -w's
- *	                  processes in KiB: of USER's, or of all if none is
+ * 	STAT, LIST, UIDL, QUIT
+ * 	RETR:COUNT:DEPTH  COUNT messages (0: all), DEPTH requests in flight
+ * 	DELE:N            marks every Nth message
+ * 	DELE:first        marks the first message
+ * 	DELE:last         marks the last message
+ * 	MEMORY            prints the private dirty memory, in KiB, of the
+ * 	                  largest of -w's processes that runs as USER; or of
+ * 	                  the largest of all of -w's, if none runs as USER
  *
- * One session prints a line for each step: its name, the nanoseconds, the
- * nanoseconds of CPU of -w's processes, and the bytes. With more sessions, all
- * jobs together print "sessions NANOSECONDS NUMBER". The first job logs in as
- * USER, the others as USER1 and so on. Any answer other than +OK ends the
- * process with an error.
+ * One session prints a line for each step. The line contains the step's name,
+ * its nanoseconds, the CPU nanoseconds of -w's processes, and the number of
+ * bytes. If there are more sessions, the program prints only "sessions
+ * NANOSECONDS NUMBER" for all jobs together. The first job logs in as USER, and
+ * the other jobs log in as USER1, USER2 and so on. Any answer other than +OK
+ * ends the process with an error.
  */
 #include "config.h"
 
@@ -98,8 +101,8 @@ is_watched(const char *pid)
 }
 
 /*
- * Calls get for each watched process and merges the results with combine,
- * beginning with 0. Returns the result.
+ * Calls get() for each watched process. Merges all results by combine(),
+ * starting from 0. Returns the merged result.
  */
 static int64_t
 over_processes(int64_t (*get)(const char *pid),
@@ -159,7 +162,8 @@ get_memory(const char *pid)
 }
 
 /*
- * Returns get_memory of the process, or 0 if the process does not run as USER.
+ * Returns the process's private dirty memory in KiB. Returns 0 if the process
+ * does not run as USER.
  */
 static int64_t
 get_own_memory(const char *pid)
@@ -192,9 +196,9 @@ stat_mailbox(void)
 }
 
 /*
- * Retrieves count messages. Sends the requests in batches, so that from half of
- * depth to depth requests are in flight. Returns the number of bytes of the
- * answers.
+ * Retrieves count messages. Sends the requests in batches. The number of
+ * unanswered requests stays between depth / 2 and depth. Returns the total size
+ * of the answers.
  */
 static size_t
 retrieve(const size_t *sizes, size_t count, size_t depth)
@@ -219,8 +223,8 @@ retrieve(const size_t *sizes, size_t count, size_t depth)
 }
 
 /*
- * Returns the sizes that LIST reports. The caller frees these. A message that
- * is sent has at least as many bytes.
+ * Returns an array of the sizes that LIST reports. The caller frees the array.
+ * RETR sends at least as many bytes for each message.
  */
 static size_t *
 list(size_t count)
@@ -348,8 +352,8 @@ session(char **steps)
 }
 
 /*
- * Runs n sessions as another user once all jobs are ready. Does not print the
- * steps. Ends the process.
+ * Waits until all jobs are ready. Then runs n sessions as the user of this job,
+ * without printing the steps. Ends the process.
  */
 _Noreturn static void
 job(char **steps, long number, long n, int ready, int go)
@@ -373,8 +377,8 @@ job(char **steps, long number, long n, int ready, int go)
 }
 
 /*
- * Runs n sessions in this number of jobs, and prints the time that they take
- * together.
+ * Runs n sessions in the given number of jobs. Prints the time until the last
+ * session has ended.
  */
 static void
 jobs(char **steps, long number, long n)
@@ -454,7 +458,10 @@ main(int argc, char **argv)
 			return 2;
 		}
 	}
-	/* A broken connection must be reported, not end the process. */
+	/*
+	 * Ignore SIGPIPE, so that the process reports a broken connection
+	 * instead of being killed.
+	 */
 	signal(SIGPIPE, SIG_IGN);
 	if (argc - optind < 3)
 		errx(2, "usage: client [options] host port user step ...");

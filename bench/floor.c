@@ -1,16 +1,16 @@
 /*
- * Does only the work that no server can avoid. Its times are the lower limits
- * of kpopd's times.
+ * Does only the work that no server can avoid. kpopd cannot be faster than this
+ * program.
  *
- *	bench/floor login KEYTAB     for xinetd: libkrb5's whole recvauth,
- *	                             then POP3 without mail
- *	bench/floor serve SPOOL      for xinetd: POP3 without a ticket, locks
- *	                             or checks
- *	bench/floor scan SPOOL       reads it once and finds its messages
- *	bench/floor truncate FILE, also copy, overwrite
- *	bench/floor readdir MAILDIR, also stat, read, unlink
+ * 	bench/floor login KEYTAB     for xinetd: libkrb5's whole recvauth,
+ * 	                             then POP3 without mail
+ * 	bench/floor serve SPOOL      for xinetd: POP3 without a ticket, locks
+ * 	                             or checks
+ * 	bench/floor scan SPOOL       reads the spool once and finds its messages
+ * 	bench/floor truncate FILE, also copy, overwrite
+ * 	bench/floor readdir MAILDIR, also stat, read, unlink
  *
- * All but the first two print the nanoseconds that they took.
+ * All modes except login and serve print the nanoseconds that they have taken.
  */
 #include "config.h"
 
@@ -67,9 +67,9 @@ note_message(off_t offset)
 #include <immintrin.h>
 
 /*
- * Counts the line ends in [p, p + n), whose offset in the file is offset.
- * Records where "\nFrom " begins in it. BEGINNING_SIZE + 32 bytes after it must
- * be readable.
+ * Counts the line ends in the n bytes at p, which are at the given offset in
+ * the file. Records the offset of each "\nFrom " in these bytes. BEGINNING_SIZE
+ * + 32 bytes after them must be readable.
  */
 __attribute__((target("avx2,popcnt"))) static void
 find_messages(const char *p, size_t n, off_t offset)
@@ -178,8 +178,8 @@ answer(const char *format, ...)
 }
 
 /*
- * Returns the client's next line without its end. If no line is buffered, sends
- * the answers first. Exits at the end of input.
+ * Returns the client's next line without its line end. If no line is buffered,
+ * sends the answers first. Exits at the end of input.
  */
 static char *
 read_command(void)
@@ -207,8 +207,8 @@ read_command(void)
 }
 
 /*
- * Answers RETR without the "From " line. Sends CRLF for LF, and doubles a dot
- * at the beginning of a line.
+ * Answers RETR. Does not send the "From " line. Sends CRLF for LF, and doubles
+ * a dot at the beginning of a line.
  */
 static void
 send_message(int fd, size_t n)
@@ -242,8 +242,9 @@ send_message(int fd, size_t n)
 }
 
 /*
- * Answers LIST with sizes that are too small. That is enough, because the
- * client skips as many bytes before it looks for the end.
+ * Answers LIST with sizes that are too small. The client does not need exact
+ * sizes. It skips as many bytes as LIST reports, and looks for the message's
+ * end after these bytes.
  */
 static void
 list(void)
@@ -257,7 +258,10 @@ list(void)
 	put(".\r\n", 3);
 }
 
-/* Speaks only the POP3 that the bench's client uses. fd is the spool, or -1. */
+/*
+ * Speaks only the POP3 that the bench's client uses. The argument fd is the
+ * spool, or -1 if there is none.
+ */
 static void
 pop3(int fd)
 {
@@ -342,8 +346,8 @@ move(int from, int to)
 }
 
 /*
- * Copies path to path.copy. Does not remove the copy, because on some disks
- * that takes longer than the rest.
+ * Copies path to path.copy. Does not remove the copy, because on some disks a
+ * removal takes longer than the copying.
  */
 static void
 copy(const char *path)
@@ -401,7 +405,7 @@ visit_unlink(int dir, const char *name)
 }
 
 /*
- * Calls visit for every message of a Maildir. If sync is true, syncs the
+ * Calls visit() for every message of a Maildir. If "sync" is true, syncs the
  * Maildir's directories.
  */
 static void

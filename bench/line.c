@@ -2,9 +2,10 @@
  * A fast, blocking POP3 connection for the bench's client. Its layers are in
  * the same process.
  *
- * Runs as root. Tickets are fetched once, before anything is timed. A client
- * that needs much time would hide the servers' time. So this one makes large
- * reads, and uses sizes to skip what it does not examine.
+ * Runs as root. Tickets are fetched once, before anything is timed. If the
+ * client needed much time, the servers' times would not be visible. So this
+ * client reads large pieces. It knows the sizes of answers, and skips the bytes
+ * that it does not examine.
  */
 #include "config.h"
 
@@ -40,7 +41,7 @@ static SSL *tls;
 static gss_ctx_id_t gss = GSS_C_NO_CONTEXT;
 static gss_cred_id_t gss_cred = GSS_C_NO_CREDENTIAL;
 static gss_name_t gss_service;
-static bool has_layer; /* gss has a layer */
+static bool has_layer; /* the context "gss" has a layer */
 static krb5_context krb5;
 static krb5_ccache ccache;
 static krb5_creds wanted, *ticket;
@@ -254,7 +255,8 @@ line_skip(size_t least)
 		fill();
 	}
 	/*
-	 * The dot may follow the first line, whose end has already been read.
+	 * The final dot may follow the first line immediately. The end of that
+	 * line has already been read.
 	 */
 	while (end - at < 3)
 		fill();
@@ -310,7 +312,7 @@ send_ticket(void)
 	krb5_auth_con_free(krb5, auth);
 }
 
-/* Sends a token. Returns the next one of the server. */
+/* Sends a token. Returns the server's next token. */
 static gss_buffer_desc
 trade(const gss_buffer_desc *out)
 {

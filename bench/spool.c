@@ -2,11 +2,12 @@
  * Writes a mailbox for the bench, with the same bytes every time. It is an mbox
  * on standard output, or a Maildir.
  *
- *	bench/spool MESSAGES LEAST MOST [LARGE-EVERY [MAILDIR]]
+ * 	bench/spool MESSAGES LEAST MOST [LARGE-EVERY [MAILDIR]]
  *
  * A message has common header fields and LEAST to MOST bytes of text in lines
  * of 60 to 78 columns. Each LARGE-EVERYth message has 1 to 5 MB of base64
- * instead (none if it is 0). Some lines begin with a dot, some with ">From ".
+ * instead. If LARGE-EVERY is 0, no message has. Some lines begin with a dot,
+ * some with ">From ".
  */
 #include "config.h"
 
@@ -21,12 +22,12 @@
 #define LINES 4096 /* the number of different lines in the text */
 
 static uint64_t seed = 0x9e3779b97f4a7c15;
-static char lines[2][LINES][80]; /* text, base64 */
+static char lines[2][LINES][80]; /* lines[0] is text, lines[1] is base64 */
 static size_t lengths[2][LINES];
 
 /*
- * Returns a pseudo-random number less than below. The sequence is the same on
- * every machine (xorshift64*).
+ * Returns a pseudo-random number that is smaller than the argument. The
+ * sequence is the same on every machine (xorshift64*).
  */
 static uint64_t
 draw(uint64_t below)

@@ -44,7 +44,7 @@ box_open(struct maildrop *drop, const char *where)
 		int fd;
 
 		/*
-		 * No dotlock is made, because that would take more time than
+		 * Make no dotlock, because a dotlock would take more time than
 		 * everything else.
 		 */
 		HOLDS(lock_plan_read(&locks, "fcntl,flock") == 0 &&
@@ -77,7 +77,9 @@ stuffed(const char *text, size_t n)
 	return dots;
 }
 
-/* Reads the stored bytes in pieces, and checks what wire.c makes of these. */
+/*
+ * Reads the stored bytes in pieces, and checks how wire.c converts these bytes.
+ */
 static void
 read_message(struct shown *s)
 {
@@ -150,7 +152,8 @@ void
 box_mark(struct maildrop *drop, uint32_t random, unsigned char *marks)
 {
 	/*
-	 * Mark no message, all, or about every second or eighth one at random.
+	 * Mark either no message, all messages, or a random half or eighth of
+	 * the messages.
 	 */
 	static const unsigned out_of[] = { 0, 1, 2, 8 };
 	unsigned sparse = out_of[random & 3];

@@ -10,27 +10,27 @@
 /* One message as kpopd reports it. */
 struct shown {
 	uint64_t wire_size;
-	struct span span; /* before the first read */
+	struct span span; /* the span as it is before the first read */
 	char id[UIDL_SIZE];
 	ino_t inode;
-	char *text; /* its stored bytes */
+	char *text; /* the stored bytes of the message */
 	size_t size;
 };
 
 /*
- * Opens the maildrop that where describes in the syntax of -m. The home
- * directory is fuzz_directory(). Returns the same as maildrop_open.
+ * Opens the maildrop that "where" describes in the syntax of -m. The home
+ * directory is fuzz_directory(). Returns the result of maildrop_open.
  */
 enum drop_error box_open(struct maildrop *drop, const char *where);
 
 /*
- * Removes the index of earlier inputs. The clock may have been ahead when it
- * was written, so its fingerprints cannot be trusted.
+ * Removes the index of earlier inputs. The clock may have been ahead when the
+ * index was written, so the fingerprints in the index cannot be trusted.
  */
 void box_discard_index(void);
 
 /*
- * Returns all messages after checking them. Each message must be readable, RETR
+ * Checks all messages, and returns them. Each message must be readable, RETR
  * must send the size in LIST, and the ids must be valid (RFC 1939 §7) and
  * different.
  */

@@ -2,15 +2,16 @@
  * Fuzz target: the command tables of pop3-auth.c and pop3-trans.c, with any
  * bytes from a client.
  *
- * Input: one byte selects the state (KPOP's login, POP3 mode's login or
- * TRANSACTION), one the pieces in which the bytes come, and one the results of
- * the callbacks. The client's bytes follow.
+ * Input: the first byte selects the state, which is KPOP's login, POP3 mode's
+ * login or TRANSACTION. The second byte selects the pieces in which the
+ * client's bytes arrive. The third byte selects the results of the callbacks.
+ * The client's bytes follow.
  *
- * What must hold: Every command gets one answer, which begins with +OK, -ERR or
- * "+ ". If a list or a message follows, it ends with a dot. An answer does not
- * depend on the pieces of the input or on the case of its letters, so it
- * contains nothing from the client except numbers. Only QUIT removes messages,
- * and only those that were marked.
+ * The target checks that every command gets one answer, which begins with +OK,
+ * -ERR or "+ ". A list or a message after the answer ends with a dot. Neither
+ * the pieces of the input nor the case of its letters change an answer, so an
+ * answer contains nothing from the client except numbers. Only QUIT removes
+ * messages, and it removes only marked ones.
  */
 #include "config.h"
 
@@ -40,8 +41,8 @@ static struct io io;
 /* The maildrop is in memory and has its own store. */
 static const struct {
 	const char *text;
-	size_t missing; /* bytes that are missing when it is read */
-	bool changed;   /* the message is gone */
+	size_t missing; /* bytes that are missing at RETR */
+	bool changed;   /* another program has removed the message */
 } mail[COUNT] = {
 	{ "Subject: one\n\nbody\n.\n..\n", 0, false },
 	{ "Subject: two\r\n\r\nno last end", 0, false },
@@ -104,8 +105,9 @@ box_remove(void *box, const unsigned char *marks, size_t *removed)
 	(void)box;
 	HOLDS(!removed_any);
 	/*
-	 * If a client takes no more output, nothing may be removed. That can be
-	 * seen only after everything was sent.
+	 * If a client takes no more output, nothing may be removed. So all
+	 * output must have been sent before a removal, because only then is it
+	 * known whether the client has taken the output.
 	 */
 	HOLDS(io.error == IO_OK && io.out_end == 0 &&
 	    peer.said_size < peer.takes);
@@ -173,8 +175,8 @@ prepare_tls(void *self)
 }
 
 /*
- * Runs one dialogue and stores the answers in peer. Returns the result of
- * pop3_login, or 0.
+ * Runs one dialogue and stores the answers in "peer". Returns the result of
+ * pop3_login. In TRANSACTION, returns 0.
  */
 static int
 talk(int state, unsigned manner, unsigned parts, const uint8_t *data,
@@ -219,8 +221,8 @@ struct answers {
 };
 
 /*
- * Stores the next line in line, without its CRLF. Returns false at the end of
- * the answers. Sets *is_partial if a line without an end is left.
+ * Stores the next line, without its CRLF, in line[]. Returns false at the end
+ * of the answers. Sets *is_partial if a line without an end is left.
  */
 static bool
 next_line(struct answers *a, char *line, size_t size, bool *is_partial)
@@ -247,7 +249,7 @@ next_line(struct answers *a, char *line, size_t size, bool *is_partial)
 struct command {
 	char words[5][POP3_LINE + 1];
 	int count;
-	bool none; /* not a command: too long, or with a NUL */
+	bool none; /* the line is not a command: it is too long or has a NUL */
 };
 
 /*
@@ -284,7 +286,8 @@ next_command(struct input *in, struct command *c)
 }
 
 /*
- * Returns true if the command has this name and from least to most arguments.
+ * Returns true if the command has the given name, at least "least" and at most
+ * "most" arguments.
  */
 static bool
 is(const struct command *c, const char *name, int least, int most)
@@ -308,8 +311,8 @@ is_known(const struct command *c)
 }
 
 /*
- * Returns the number of a message that is not marked, or 0 if the word is not
- * such a number.
+ * Returns the message number that the word contains. Returns 0 if the word is
+ * not the number of an unmarked message.
  */
 static unsigned
 number(const char *word, unsigned marks)
@@ -332,7 +335,10 @@ has_more(const struct command *c)
 	    is(c, "TOP", 2, 2);
 }
 
-/* Reads up to the final dot. Returns false if the answers end before it. */
+/*
+ * Skips all lines up to the final dot. Returns false if the answers end before
+ * a dot.
+ */
 static bool
 skip_list(struct answers *a)
 {
@@ -347,7 +353,9 @@ skip_list(struct answers *a)
 	return false;
 }
 
-/* A model of TRANSACTION. Returns the marks after this command. */
+/*
+ * A model of TRANSACTION. Returns the marks as they must be after the command.
+ */
 static unsigned
 marks_after(const struct command *c, unsigned marks)
 {
@@ -409,8 +417,9 @@ check_transaction(struct input in)
 			marks = marks_after(&c, marks);
 	}
 	/*
-	 * If the client has not taken an answer to DELE, its mark may count.
-	 * box_remove checks that nothing is removed in that case.
+	 * If the client has not taken the answer to a DELE, that DELE's mark
+	 * may be set or not. box_remove checks that nothing is removed in that
+	 * case.
 	 */
 	if (all) {
 		HOLDS(a.at == a.end && removed_any == (left && marks != 0));
@@ -445,8 +454,8 @@ check_login(void)
 }
 
 /*
- * Repeats the dialogue with the case of all letters changed and in other
- * pieces. Checks that the answers are the same.
+ * Repeats the dialogue. Changes the case of all letters, and sends the bytes in
+ * other pieces. Checks that the answers are the same.
  */
 static void
 check_again(int state, unsigned manner, unsigned parts, const uint8_t *data,

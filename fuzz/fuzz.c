@@ -1,6 +1,6 @@
 /*
- * Reads pieces of the input, makes a directory for files, and checks what must
- * hold in every fuzz target.
+ * Reads pieces of the input, makes a directory for files, and makes the checks
+ * that apply to every fuzz target.
  *
  * The linker replaces syslog and fatal by the __wrap_ functions (--wrap). No
  * input may lead to fatal(). Log lines may contain only printable ASCII.

@@ -1,8 +1,9 @@
 /*
- * What all fuzz targets share (fuzz.c).
+ * Functions that all fuzz targets use (fuzz.c).
  *
- * A target is an entry function linked with the project's objects. It ends by
- * abort() if a condition that must hold for any input does not hold.
+ * A target is an entry function, linked with the project's objects. For each
+ * input, the target checks conditions. If one is false, the target calls
+ * abort().
  */
 #ifndef FUZZ_H
 #define FUZZ_H
@@ -27,14 +28,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 _Noreturn void fuzz_fail(const char *file, int line, const char *what);
 
 /*
- * Where fatal() jumps to in a target whose sessions may end by fatal(). If it
- * is NULL, no input may lead to fatal().
+ * If the sessions of a target may end by fatal(), fatal() jumps to *fuzz_end.
+ * If fuzz_end is NULL, no input may lead to fatal().
  */
 extern jmp_buf *fuzz_end;
 
 /*
- * The number of inputs with a successful login. A target that would pass if it
- * refused every input counts them, and tests/tools/corpus checks the count.
+ * The number of inputs with a successful login. Some targets would also pass if
+ * kpopd refused every input. These targets count the successful logins, and
+ * tests/tools/corpus checks the count.
  */
 extern unsigned fuzz_let_in;
 
@@ -44,7 +46,7 @@ struct input {
 	size_t left;
 };
 
-/* Returns the next byte, or 0 after the end. */
+/* Returns the next byte of the input. Returns 0 after the end. */
 uint8_t input_byte(struct input *in);
 
 /* Returns the next two bytes, big-endian, modulo limit. */
@@ -54,8 +56,8 @@ size_t input_below(struct input *in, size_t limit);
 const uint8_t *input_take(struct input *in, size_t *n);
 
 /*
- * Returns a pseudo-random number below 2^24, which depends only on *state.
- * Changes *state.
+ * Returns a pseudo-random number below 2^24, and changes *state. The number
+ * depends only on *state.
  */
 uint32_t fuzz_random(uint32_t *state);
 

@@ -1,13 +1,14 @@
 /*
  * Fuzz target: reads an index that is damaged or forged.
  *
- * Input: one byte for the kind of change, then either the bytes of an index, or
- * offsets and bytes to change in a genuine index.
+ * Input: one byte that selects the kind of change. Then come either the bytes
+ * of an index, or offsets and bytes to change in a genuine index.
  *
  * With a damaged index the session must report the same as without an index,
- * byte for byte. A forged index has valid hashes, which the user could compute.
- * With it the session may report any messages of the mailbox, or end. But it
- * must not read outside the mailbox, and it must remove whole messages or none.
+ * byte for byte. A forged index has valid hashes, because the user can compute
+ * the hashes. With a forged index, the session may report any messages of the
+ * mailbox, or end. But the session must not read outside the mailbox, and it
+ * must remove only whole messages.
  */
 #include "config.h"
 
@@ -32,16 +33,16 @@
 #define HASH sizeof(uint64_t)
 #define HEADER                                                                 \
 	(4 * sizeof(uint64_t) +                                                \
-	    INDEX_NOTE) /* bytes of the header before its hash */
+	    INDEX_NOTE) /* size of the header without its hash */
 #define LARGEST 65536   /* the mailbox is smaller */
 
-/* The messages as a session without an index reports them. */
+/* What a session without an index reports about the messages. */
 static char ids[MESSAGES][UIDL_SIZE];
 static uint64_t wire_size[MESSAGES];
 
 /*
- * Opens a session. If first is true, stores what it reports, otherwise compares
- * that with what was stored.
+ * Opens a session. If "first" is true, stores what the session reports. If not,
+ * compares what it reports with what was stored.
  */
 static void
 look(struct maildrop *drop, bool first)
@@ -152,8 +153,8 @@ read_mailbox(char *to)
 }
 
 /*
- * Checks that the mailbox consists of whole messages of the earlier one, in
- * their order. No two messages are equal.
+ * Checks that the mailbox consists of whole messages of the earlier mailbox, in
+ * the same order. No two messages are equal.
  */
 static void
 check_rest(const char *was, size_t n, const char *is, size_t left)
@@ -211,7 +212,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct maildrop drop;
 
 	tidy_begin();
-	/* With this, the fingerprints of new files are stable. */
+	/* Because of this value, the fingerprints of new files are stable. */
 	box_ahead = 10;
 	make_mailbox();
 	look(&drop, false);

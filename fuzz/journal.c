@@ -7,14 +7,15 @@
  *	forged        Any mailbox and journals with any contents. Some checksums
  *	              and hashes are made right. The mailbox may lose bytes only
  *	              if a journal is sound and made for this mailbox. After
- *	              recovery the mailbox must be as the target predicts. For
- *	              that the target reads the files without kpopd's code. A
- *	              journal that recovery does not obey must become rescue.*.
+ *	              recovery the mailbox must be as the target predicts. To
+ *	              predict it, the target reads the files without kpopd's
+ *	              code. A journal that recovery does not obey must become
+ *	              rescue.*.
  *	interrupted   A genuine removal ends or fails at some call, perhaps in
  *	              the middle of a write. Recoveries end or fail in the same
- *	              way, and mail arrives between them. In the end all marked
- *	              messages are removed or none, and every kept and every new
- *	              byte is there once.
+ *	              way, and mail arrives between two of them. In the end all
+ *	              marked messages are removed or none, and the mailbox
+ *	              contains every kept and every new byte once.
  */
 #include "config.h"
 
@@ -37,14 +38,14 @@
 
 #define HEAD 4096
 #define WINDOW 65536
-#define MOST 5000 /* most bytes of a forged D, and of its mailbox */
+#define MOST 5000 /* most bytes of a forged journal's data, and of a mailbox */
 
 static int state = -1, spool = -1;
 static struct journal_box where;
 
 /*
- * While armed is true, calls are counted from 1 on. Call stop_at ends the
- * removal or the recovery. Call fail_at fails.
+ * While "armed" is true, calls are counted from 1 on. The call number stop_at
+ * ends the removal or the recovery. The call number fail_at fails.
  */
 static bool armed;
 static unsigned calls, stop_at, fail_at;
@@ -206,7 +207,10 @@ hash(const void *p, size_t n, uint8_t digest[32])
 	SHA256Final(digest, &c);
 }
 
-/* Hashes the last 64 KiB of [from, to), or all of it if it is shorter. */
+/*
+ * Hashes the last 64 KiB of the bytes [from, to) at p. Hashes all of these
+ * bytes if there are fewer.
+ */
 static void
 hash_end(const uint8_t *p, size_t from, size_t to, uint8_t digest[32])
 {
@@ -216,8 +220,8 @@ hash_end(const uint8_t *p, size_t from, size_t to, uint8_t digest[32])
 }
 
 /*
- * Returns true if the file is a complete journal. If it is of version 1, *w is
- * all zero.
+ * Returns true if the file is a complete journal. Sets *w to zeros if the
+ * journal is of version 1.
  */
 static bool
 is_sound(const struct text *journal, struct head *h, struct witness *w)
@@ -258,8 +262,8 @@ inode(void)
 }
 
 /*
- * Returns true if the mailbox has at this offset the old byte or the byte that
- * the removal writes there.
+ * Returns true if the mailbox contains, at the given offset, either the old
+ * byte or the byte that the removal writes at that offset.
  */
 static bool
 is_witnessed(const struct head *h, const struct text *j, const struct text *box,
@@ -276,7 +280,7 @@ is_witnessed(const struct head *h, const struct text *j, const struct text *box,
 	    there == h->marker[at - end];
 }
 
-/* Returns true if j was made for this mailbox. */
+/* Returns true if the journal j was made for this mailbox. */
 static bool
 is_for(const struct head *h, const struct witness *w, const struct text *j,
     const struct text *box)
@@ -301,8 +305,8 @@ is_for(const struct head *h, const struct witness *w, const struct text *j,
 }
 
 /*
- * How a mailbox relates to j.cut: not truncated yet, truncated, or not its
- * mailbox.
+ * How a mailbox relates to the journal j.cut. WHOLE is not truncated yet,
+ * TRUNCATED is truncated, and OTHER is not the journal's mailbox.
  */
 enum written { WHOLE, TRUNCATED, OTHER };
 
@@ -327,10 +331,7 @@ compare_written(const struct head *h, const struct text *box)
 	return WHOLE;
 }
 
-/*
- * Returns a copy of the mailbox in which the bytes at from follow those before
- * to.
- */
+/* Returns a copy of the mailbox without the bytes [to, from). */
 static struct text
 without(const struct text *box, size_t to, size_t from)
 {
@@ -342,8 +343,8 @@ without(const struct text *box, size_t to, size_t from)
 }
 
 /*
- * Returns what recovery must make of a mailbox if there is a j. Sets *obeyed to
- * whether j is obeyed. An obeyed j replaces j.cut.
+ * Returns the mailbox as it must be after a recovery with the journal j. Sets
+ * *obeyed to true if recovery must obey j. If it does, j replaces j.cut.
  */
 static struct text
 after_j(const struct text *box, const struct text *j, bool *obeyed)
@@ -363,8 +364,8 @@ after_j(const struct text *box, const struct text *j, bool *obeyed)
 }
 
 /*
- * Returns what recovery must make of a mailbox if there is a j.cut. Sets
- * *rescued if j.cut is damaged or was not made for this mailbox.
+ * Returns the mailbox as it must be after a recovery with the journal j.cut.
+ * Sets *rescued if j.cut is damaged or was not made for this mailbox.
  */
 static struct text
 after_j_cut(const struct text *box, const struct text *jcut, bool *rescued)
@@ -391,12 +392,17 @@ enum {
 	IN_PLACE = 128
 };
 
-/* Computes the checksums and hashes whose bits are set in how. */
+/*
+ * Computes those checksums and hashes whose bits are set in the argument "how".
+ */
 static void
 make_right(struct head *h, unsigned how, const struct text *box,
     const uint8_t *kept, size_t n)
 {
-	/* h->from is negative if the removal would begin before the file. */
+	/*
+	 * A removal with a negative h->from would begin before the start of the
+	 * file.
+	 */
 	bool inside = h->from >= -MOST && h->kept >= 0 && h->kept <= MOST &&
 	    h->size >= -MOST && h->size <= (int64_t)box->n &&
 	    h->marker_size <= 16 &&
@@ -434,7 +440,7 @@ take_witness(const struct head *h, const struct text *box, struct witness *w)
 	hash(w, offsetof(struct witness, sum), w->sum);
 }
 
-/* Returns a journal as the input specifies it. */
+/* Returns a journal that the input specifies. */
 static struct text
 forge(struct input *in, struct text *box)
 {
@@ -469,7 +475,8 @@ forge(struct input *in, struct text *box)
 		memcpy(&h.from, wide, numbers);
 	}
 	/*
-	 * Make the mailbox as it is after step 3, so that a j.cut may fit it.
+	 * Give the mailbox the content that it has after step 3, so that a
+	 * j.cut may match the mailbox.
 	 */
 	if ((how & IN_PLACE) != 0 && h.from >= 0 &&
 	    (size_t)h.from + n + 16 <= box->n) {
@@ -616,8 +623,9 @@ arrive(unsigned i)
 enum outcome { UNKNOWN, DONE, NOTHING };
 
 /*
- * Removes the ranges, or recovers if ranges is NULL. Stops or fails at some
- * call. Returns what is certain about the final outcome.
+ * Removes the ranges, or recovers if ranges is NULL. The input selects a call
+ * at which the function stops or which fails. Returns the outcome that is
+ * certain after that.
  */
 static enum outcome
 act(struct input *in, const struct range *ranges, size_t n)

@@ -1,11 +1,12 @@
 /*
  * Fuzz target: opens Maildirs with any names and kinds of files.
  *
- * Input: one byte that selects the removal, then the files. Each file is one
- * byte for the kind, the name and a NUL. Its contents are its name.
+ * Input: the first byte selects the messages to remove. The files follow. Each
+ * file consists of one byte for the kind, the name, and a NUL. The target
+ * writes the file's name into each file.
  *
- * The messages must be those that an independent implementation of the rules
- * finds, each once. RETR must send the size in LIST. The ids must be unique and
+ * kpopd must list exactly the messages that an independent implementation of
+ * the rules finds. RETR must send the size in LIST. The ids must be unique and
  * valid. A second session must report the same, even if another program has
  * changed all flags meanwhile. A removal must remove the marked messages and
  * nothing else.
@@ -25,7 +26,7 @@
 #include "fuzz/box.h"
 #include "fuzz/tidy.h"
 
-#define MOST 24 /* files */
+#define MOST 24 /* most files in a Maildir */
 #define WHERE "maildir:%h/Maildir"
 
 /* Bits of the byte for the kind. */
@@ -36,15 +37,18 @@ struct file {
 	char name[NAME_MAX + 1];
 	int directory;
 	ino_t inode;
-	bool message; /* it must be listed */
-	bool there;   /* the file system could make it */
+	bool message; /* the file must be listed as a message */
+	bool there;   /* the file system has permitted its name */
 };
 
 static int dirs[2] = { -1, -1 };
 static struct file files[MOST];
 static size_t count;
 
-/* Makes and opens new and cur, once. */
+/*
+ * Makes and opens the directories "new" and "cur". Only the first call does
+ * this.
+ */
 static void
 open_directories(void)
 {
@@ -77,9 +81,10 @@ same_unique(const struct file *a, const struct file *b)
 }
 
 /*
- * Returns true if the file is a message by the rules: not hidden, a regular
- * file, no control characters in the name. Two names of one file with one
- * unique name are one message.
+ * Returns true if the rules make the file a message. It must be a regular file,
+ * its name must not begin with a dot, and the name must not contain control
+ * characters. If one file has two names with the same unique name, only one of
+ * these counts.
  */
 static bool
 is_message(const struct file *f, enum kind kind)
@@ -111,8 +116,8 @@ make_regular(const struct file *f)
 }
 
 /*
- * Makes a file of this kind. A link leads to the previous file. Returns false
- * if that fails.
+ * Makes a file of the given kind. A link leads to the previous file. Returns
+ * false if the file cannot be made.
  */
 static bool
 make(const struct file *f, enum kind kind)
@@ -162,7 +167,7 @@ next_file(struct input *in)
 	    0);
 	f->inode = st.st_ino;
 	/*
-	 * A link to a FIFO is not a message, because it is not a regular file.
+	 * A hard link to a FIFO is not a regular file, so it is not a message.
 	 */
 	f->message = S_ISREG(st.st_mode) && is_message(f, kind);
 	f->there = true;
@@ -181,8 +186,8 @@ messages(void)
 }
 
 /*
- * Finds the file of a message, and checks that it was not found before. Returns
- * false if there is none.
+ * Finds the file of a message, and checks that no other message had that file.
+ * Returns false if no file belongs to the message.
  */
 static bool
 see(const struct shown *s, bool *seen)
@@ -196,7 +201,10 @@ see(const struct shown *s, bool *seen)
 	return false;
 }
 
-/* Returns true if the file's unique name is a valid id without a change. */
+/*
+ * Returns true if the file's unique name is a valid id, so that kpopd uses the
+ * name unchanged.
+ */
 static bool
 is_id(const struct file *f)
 {
@@ -234,8 +242,8 @@ check_messages(const struct shown *shown, size_t n)
 }
 
 /*
- * Renames all messages, as a program does that marks them as seen. Leaves out
- * new names that exist or are too long.
+ * Renames all messages, as a program does that marks messages as seen. Does not
+ * rename a message if the new name exists or is too long.
  */
 static void
 change_flags(void)
@@ -266,7 +274,7 @@ is_there(const struct file *f)
 	    st.st_ino == f->inode;
 }
 
-/* Returns true if a file was marked under one of its names. */
+/* Returns true if a marked message has the file's inode. */
 static bool
 is_marked(const struct shown *shown, size_t n, const unsigned char *marks,
     const struct file *f)
@@ -278,7 +286,7 @@ is_marked(const struct shown *shown, size_t n, const unsigned char *marks,
 	return false;
 }
 
-/* Marks and removes messages, and checks which files are gone. */
+/* Marks and removes messages. Checks that the right files are gone. */
 static void
 check_removal(struct maildrop *drop, const struct shown *shown, uint32_t random)
 {
@@ -326,8 +334,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (in.left > 0 && count < MOST)
 		next_file(&in);
 	/*
-	 * If fingerprints are stable, another program's changes are seen in the
-	 * times. If they are not, the session reads the names again.
+	 * The input decides whether fingerprints are stable. If they are, the
+	 * session notices another program's changes by the times. If they are
+	 * not, the session always reads the names again.
 	 */
 	box_ahead = (random & 0x40) != 0 ? 10 : 0;
 	HOLDS(box_open(&drop, WHERE) == DROP_OK);

@@ -1,16 +1,17 @@
 /*
  * Fuzz target: mbox.c over any file.
  *
- * Input: one byte selects the messages to remove, and one what another program
- * does meanwhile. The rest is the mailbox. The target checks that
+ * Input: the first byte selects the messages to remove. The second byte selects
+ * what another program does meanwhile. The rest is the mailbox. The target
+ * checks that
  *
- *	- an independent reading of the file finds the same messages, and every
- *	  byte after the first boundary is in one message;
- *	- RETR sends as many bytes as LIST reports;
- *	- ids are unique and have the form of DESIGN §4.7;
- *	- a second session reports the same;
- *	- a removal keeps exactly the bytes of the other messages, and removes
- *	  only marked messages.
+ * 	- an independent reading of the file finds the same messages, and every
+ * 	  byte after the first boundary is in one message;
+ * 	- RETR sends as many bytes as LIST reports;
+ * 	- ids are unique and have the form of DESIGN §4.7;
+ * 	- a second session reports the same;
+ * 	- a removal keeps exactly the bytes of the other messages, and removes
+ * 	  only marked messages.
  */
 #include "config.h"
 
@@ -24,9 +25,9 @@
 #include "fuzz/box.h"
 #include "fuzz/tidy.h"
 
-#define MOST 1024 /* messages of a mailbox that is checked */
+#define MOST 1024 /* most messages of a mailbox that is checked */
 #define ARRIVED "From new\nSubject: new\n\n\n"
-#define FEW 16          /* messages whose pairs may all be compared */
+#define FEW 16 /* most messages that are all compared with each other */
 #define SHARED_MOST 100 /* most messages with the same header */
 
 static int spool;
@@ -81,8 +82,8 @@ separates(const uint8_t *p, size_t n, size_t at)
 }
 
 /*
- * Returns the number in [p, end), which follows the name of a Content-Length
- * field. Returns -1 if it is not a number.
+ * Returns the number in the bytes [p, end), the value of a Content-Length
+ * field. Returns -1 if the value is not a number.
  */
 static long long
 length_in(const uint8_t *p, const uint8_t *end)
@@ -102,15 +103,15 @@ length_in(const uint8_t *p, const uint8_t *end)
 }
 
 /*
- * Returns where the body of the message at from ends by its Content-Length.
- * Returns 0 if no Content-Length is right.
+ * Returns the offset at which the body of the message at p[from] ends according
+ * to its Content-Length. Returns 0 if no Content-Length is right.
  */
 static size_t
 trusted_end(const uint8_t *p, size_t n, size_t from)
 {
 	static const char name[] = "Content-Length:";
 	const size_t size = sizeof(name) - 1;
-	long long length = -2; /* -2 is no field yet, -1 a bad one */
+	long long length = -2; /* -2: no field yet; -1: an invalid field */
 	bool is_length = false;
 
 	for (size_t i = from, next; i < n; i = next) {
@@ -146,8 +147,8 @@ trusted_end(const uint8_t *p, size_t n, size_t from)
 }
 
 /*
- * Stores where each message begins, and the end of the file. A message begins
- * at the first "From ", and at each separator of mbox-from.c that no
+ * Stores in at[] the offset of each message, and the end of the file. A message
+ * begins at the first "From ", and at each separator of mbox-from.c that no
  * Content-Length covers. Returns the number of messages, or -1 if the file is
  * not a mailbox.
  */
@@ -177,7 +178,7 @@ find_boundaries(const uint8_t *p, size_t n, size_t *at)
 
 /*
  * Returns true if the message in [p, end) may be the internal message of other
- * programs. kpopd may have more conditions.
+ * programs. kpopd may check more than this.
  */
 static bool
 may_be_internal(const uint8_t *p, const uint8_t *end)
@@ -196,8 +197,9 @@ may_be_internal(const uint8_t *p, const uint8_t *end)
 }
 
 /*
- * Returns where the body begins in [begin, to), a message without its "From "
- * line. Returns to if there is no body.
+ * Returns the offset of the body of a message. The bytes [begin, to) are the
+ * message without its "From " line. Returns the argument "to" if there is no
+ * body.
  */
 static size_t
 body_of(const uint8_t *p, size_t begin, size_t to)
@@ -213,8 +215,8 @@ body_of(const uint8_t *p, size_t begin, size_t to)
 }
 
 /*
- * Checks that the shown message has the bytes between both boundaries, without
- * the "From " line and without an empty last line of the body.
+ * Checks that the message that was shown consists of the bytes [from, to). The
+ * "From " line and an empty last line of the body must be missing.
  */
 static void
 check_bytes(const uint8_t *p, size_t from, size_t to, const struct shown *s)
@@ -231,7 +233,7 @@ check_bytes(const uint8_t *p, size_t from, size_t to, const struct shown *s)
 
 /*
  * Returns true if more than SHARED_MOST messages have the same header and body.
- * Their ids show that by the ordinals.
+ * The ordinals in the ids show the number of such messages.
  */
 static bool
 too_many_equal(struct maildrop *drop)
@@ -264,8 +266,9 @@ check_second(const struct shown *first, size_t count)
 }
 
 /*
- * Removes some messages, and checks that exactly their bytes are removed. at
- * has the offset of the first shown message and the boundaries after it.
+ * Removes some messages, and checks that exactly their bytes are removed. The
+ * array at[] contains the offset of the first message shown, and the boundaries
+ * after this message.
  */
 static void
 remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at,
@@ -292,8 +295,8 @@ remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at,
 	check_spool(want, n);
 	HOLDS(box_open(&after, "mbox:%h/spool") == DROP_OK);
 	/*
-	 * If a message was removed, a Content-Length that ended in it may be
-	 * right now.
+	 * If a message was removed, a Content-Length that ended in that message
+	 * may be right now.
 	 */
 	if (after.count != kept &&
 	    find_boundaries(want, n, now) < (int)(kept + hidden))
@@ -309,8 +312,9 @@ remove_some(struct maildrop *drop, const uint8_t *p, const size_t *at,
 }
 
 /*
- * A removal from a mailbox that another program has changed meanwhile: the
- * messages as they were before the change, and which of these are left.
+ * A removal from a mailbox that another program has changed meanwhile. It
+ * contains the messages from before the change, and notes which messages are
+ * left.
  */
 struct removal {
 	const uint8_t *p;
@@ -323,9 +327,9 @@ struct removal {
 };
 
 /*
- * Returns the body of message i, or NULL if there is none. Stores in *n its
- * size without the line ends at the end, because kpopd compares bodies without
- * these.
+ * Returns the body of message i. Returns NULL if the message has no body.
+ * Stores in *n the size of the body without its final line ends, because kpopd
+ * compares bodies without these line ends.
  */
 static const uint8_t *
 find_body(const struct removal *r, size_t i, size_t *n)
@@ -341,7 +345,7 @@ find_body(const struct removal *r, size_t i, size_t *n)
 
 /*
  * Returns true if messages i and j are equal. Their bodies must be equal, and
- * their headers must have the same id, which leaves out the fields that mail
+ * their headers must have the same id. The id ignores the fields that mail
  * readers change.
  */
 static bool
@@ -374,8 +378,8 @@ ask_ids(struct removal *r)
 }
 
 /*
- * Returns true if, of the messages equal to message i, at least as many are
- * left as had to be kept.
+ * Looks at the messages that are equal to message i. Returns true if enough of
+ * them are left, namely as many as were not marked.
  */
 static bool
 is_kept(const struct removal *r, size_t i)
@@ -392,9 +396,9 @@ is_kept(const struct removal *r, size_t i)
 }
 
 /*
- * Returns true if the n bytes at there, the rest of the file, are old messages
- * followed by the new one. Also checks that all messages that had to be kept
- * are left.
+ * Returns true if the n bytes at the pointer "there", which are the rest of the
+ * file, consist of old messages and then the new one. Also checks that all
+ * messages that had to be kept are left.
  */
 static bool
 is_rest(struct removal *r, const uint8_t *there, size_t n)
@@ -421,8 +425,8 @@ is_rest(struct removal *r, const uint8_t *there, size_t n)
 }
 
 /*
- * Lets another program remove a message and deliver one, then removes some.
- * Checks that every removed message was marked.
+ * Lets another program remove a message and deliver one. Then removes some
+ * messages. Checks that every removed message was marked.
  */
 static void
 remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at,
@@ -439,8 +443,8 @@ remove_changed(struct maildrop *drop, const uint8_t *p, const size_t *at,
 
 	HOLDS(there != NULL);
 	/*
-	 * Do not deliver after half a line. The new bytes would change that
-	 * line, and might make a boundary.
+	 * Do not deliver after half a line, because the new bytes would change
+	 * that line and could make a boundary.
 	 */
 	if (n > 0 && p[n - 1] != '\n')
 		how &= ~2U;
@@ -485,9 +489,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	tidy_begin();
 	box_discard_index();
 	write_spool(in.at, in.left);
-	/* Fingerprints are stable or not. If they are not, kpopd must compare
-	 * each message with all equal ones, which takes the square of their
-	 * number. */
+	/*
+	 * The input decides whether fingerprints are stable. If not, kpopd must
+	 * compare each message with all equal ones. That takes too long if
+	 * there are many.
+	 */
 	box_ahead =
 	    (how & 7) == 1 || (count > FEW && count <= SHARED_MOST) ? 10 : 0;
 	if (count == -1 || count == MOST) {

@@ -2,10 +2,10 @@
  * Fuzz target: message_read_preauth with any packet that a compromised pre-auth
  * process could send.
  *
- * Input: one byte selects either a packet, which follows, or changes to a valid
- * one, each with offset, length and bytes. The target checks that a packet is
- * accepted if and only if it is what message.h describes, and that no
- * descriptor is received with it.
+ * Input: the first byte selects the kind. Then comes either a packet, or a list
+ * of changes to a valid packet, each with offset, length and bytes. The target
+ * checks that a packet is accepted if and only if it is what message.h
+ * describes. It checks that no descriptor is received with a packet.
  */
 #include "config.h"
 
@@ -37,8 +37,8 @@ is_field(const char *text, const struct message_field *f)
 }
 
 /*
- * Returns true if the message is what message.h describes. This is written
- * independently of message.c.
+ * Returns true if the message is what message.h describes. This check uses no
+ * code of message.c.
  */
 static bool
 is_valid(const struct preauth_message *m)
@@ -53,9 +53,9 @@ is_valid(const struct preauth_message *m)
 }
 
 /*
- * Fails unless the table has every string of the message. It must have all
- * bytes except kind, sizes, mutual, padding and unread. Without unread, these
- * have fewer than 16 bytes together, but each string has more.
+ * Fails unless the table has every string of the message except "unread". All
+ * other members and the padding have fewer than 16 bytes together, and each
+ * string has more than that. So the sizes show whether a string is missing.
  */
 static void
 check_table(void)
@@ -67,7 +67,7 @@ check_table(void)
 	HOLDS(sizeof(struct preauth_message) - IO_IN - bytes < 16);
 }
 
-/* Makes a valid message, and changes it as the input specifies. */
+/* Makes a valid message. Then makes the changes that the input specifies. */
 static void
 change(struct preauth_message *m, struct input *in)
 {

@@ -78,7 +78,7 @@ __wrap_recv(int fd, void *to, size_t n, int flags)
 	return (ssize_t)n;
 }
 
-/* _FORTIFY_SOURCE renames recv to this. */
+/* _FORTIFY_SOURCE renames recv to __recv_chk. */
 ssize_t __wrap___recv_chk(int, void *, size_t, size_t, int);
 ssize_t
 __wrap___recv_chk(int fd, void *to, size_t n, size_t room, int flags)
@@ -109,8 +109,8 @@ __wrap_send(int fd, const void *from, size_t n, int flags)
 }
 
 /*
- * Stores the number of bytes that are not acknowledged. It is one if the client
- * accepts no more, else 0.
+ * Stores the number of bytes that are not acknowledged. The number is 1 if the
+ * client accepts no more bytes, and 0 if it does.
  */
 int __wrap_ioctl(int, unsigned long, int *);
 int
@@ -154,7 +154,7 @@ int
 __wrap_clock_gettime(clockid_t which, struct timespec *t)
 {
 	HOLDS(which == CLOCK_MONOTONIC || which == CLOCK_BOOTTIME);
-	/* Let the machine have been booted long ago. */
+	/* Pretend that the machine was booted long ago. */
 	if (which == CLOCK_BOOTTIME) {
 		*t = (struct timespec){ .tv_sec = 1000000 };
 		return 0;

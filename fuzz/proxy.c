@@ -3,8 +3,8 @@
  *
  * Input: a byte that selects how the bytes arrive (fuzz/peer.c), then the
  * bytes. The target checks that proxy_read uses no byte after an accepted
- * header. It also checks that the address is the one in the header, and has
- * only characters that the monitor accepts.
+ * header. It also checks that the reported address is the one in the header,
+ * and that this address has only characters that the monitor accepts.
  */
 #include "config.h"
 
@@ -20,8 +20,8 @@
 #include "proxy.h"
 
 /*
- * Returns the size of the header at the beginning of data, as the header
- * specifies it. Returns 0 if the header is incomplete.
+ * Returns the size that the header at the beginning of the data specifies.
+ * Returns 0 if the header is incomplete.
  */
 static size_t
 header_size(const uint8_t *data, size_t n)
@@ -63,8 +63,8 @@ check_form(const char *address)
 }
 
 /*
- * Writes the address as it must be in the log, without using address.c. IPv4 in
- * IPv6 becomes IPv4.
+ * Writes the address as it must be in the log, without using address.c. Writes
+ * an IPv4 address in IPv6 form as IPv4.
  */
 static void
 expect(char *want, size_t room, int family, const unsigned char *bytes,
@@ -83,8 +83,8 @@ expect(char *want, size_t room, int family, const unsigned char *bytes,
 }
 
 /*
- * Compares the address with a header of version 1: the third word, and the
- * fifth word for the port.
+ * Compares the address with a header of version 1. There the third word is the
+ * address, and the fifth word is the port.
  */
 static void
 check_v1(const uint8_t *data, size_t n, const char *address)
@@ -110,8 +110,8 @@ check_v1(const uint8_t *data, size_t n, const char *address)
 }
 
 /*
- * Compares the address with a header of version 2, in which two addresses and
- * two ports follow the head.
+ * Compares the address with a header of version 2. There two addresses and two
+ * ports follow the head.
  */
 static void
 check_v2(const uint8_t *data, size_t n, const char *address)

@@ -1,11 +1,12 @@
 /*
- * Runs a fuzz target on files and directories of files without libFuzzer, for
- * the corpus and for AFL++.
+ * Runs a fuzz target without libFuzzer, on files and on the files in
+ * directories. Used for the corpus and for AFL++.
  *
- *	TARGET [FILE | DIRECTORY ...]
+ * 	TARGET [FILE | DIRECTORY ...]
  *
- * Without arguments the input is standard input. So afl-fuzz can drive a target
- * that was built with CC=afl-clang-fast, with or without @@.
+ * Without arguments, the program reads one input from standard input. So
+ * afl-fuzz can run a target that was built with CC=afl-clang-fast, with or
+ * without @@.
  */
 #include "config.h"
 
@@ -28,8 +29,8 @@ die(const char *what)
 }
 
 /*
- * Runs the target with one input. The input is in memory of exactly its size,
- * so that ASan finds reads after its end.
+ * Runs the target with one input. The memory of the input has exactly the size
+ * of the input, so that ASan finds reads after the end.
  */
 static void
 run(FILE *file, const char *name)
@@ -54,8 +55,8 @@ run_file(const char *name)
 	if (file == NULL)
 		die(name);
 	/*
-	 * Print the name first. If the target ends the process, the last name
-	 * is the input that did it.
+	 * Print the name first. If the target crashes, the last name printed is
+	 * the name of the input that caused the crash.
 	 */
 	if (getenv("REPLAY_NAMES") != NULL)
 		fprintf(stderr, "%s\n", name);

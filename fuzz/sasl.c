@@ -1,23 +1,25 @@
 /*
  * Fuzz target: sasl.c with any tokens, and then the layer (relay-gss.c).
  *
- * Input: one byte for its kind, followed by
+ * Input: one byte that selects the kind of the input, followed by
  *
- *	RAW        tokens, each after its size in two bytes
- *	ENCRYPTED  the cleartext of an authenticator, for a first token
- *	GENUINE    a dialogue with a genuine client in this process. One byte
- *	           is for its requests, one for which token is altered, two for
- *	           the offset and one for the change. One byte is for whether
- *	           its choice is encrypted, two are for the choice's size. The
- *	           choice's cleartext follows. The rest is the client's tokens
- *	           in the layer, each with one byte for its kind, one for its
- *	           size, and the text.
+ * 	RAW        tokens, each after its size in two bytes
+ * 	ENCRYPTED  the cleartext of an authenticator, for a first token
+ * 	GENUINE    a dialogue with a genuine client in this process. First
+ * 	           come the client's requests (1 byte), the number of the token
+ * 	           to alter (1), the offset of the altered byte (2), and the
+ * 	           bits to flip (1). Then come whether the client's choice is
+ * 	           encrypted (1), the size of the choice (2), and the choice in
+ * 	           cleartext. The rest is the client's tokens in the layer.
+ * 	           Each of these consists of its kind (1), its size (1) and its
+ * 	           text.
  *
- * What must hold: An accepted client is the one in the ticket, and the ticket
- * is for the service. A client that breaks no rule is accepted with the layer
- * and the authzid of its choice. Every other client is refused. The session
- * gets what the client has wrapped, in order and once, up to the first wrong
- * byte. The client gets the session's answers.
+ * The target checks that an accepted client is the principal in the ticket, and
+ * that the ticket is for the service. A client that breaks no rule must be
+ * accepted with the layer and the authzid that it has chosen. Every other
+ * client must be refused. The session must get the bytes that the client has
+ * wrapped, in order and once, up to the first wrong byte. The client must get
+ * the session's answers.
  */
 #include "config.h"
 
@@ -37,7 +39,7 @@
 #include "relay-gss.h"
 
 enum { RAW, ENCRYPTED, GENUINE, KINDS };
-enum { INSIDE_TLS = 4 }; /* bit of the first byte */
+enum { INSIDE_TLS = 4 }; /* a bit of the first input byte */
 enum {
 	MUTUAL = 1,
 	INTEGRITY = 2,
@@ -45,14 +47,15 @@ enum {
 	SEQUENCE = 8,
 	BINDING = 16,
 	OTHER_BINDING = 32
-}; /* bits of the requests */
+}; /* bits of struct client's requests */
 
-#define STEPS 8 /* most tokens */
+#define STEPS 8 /* most tokens of a dialogue */
 
-static struct sasl *servers[2]; /* outside and inside TLS */
+/* servers[0] is outside TLS, and servers[1] is inside TLS. */
+static struct sasl *servers[2];
 static gss_name_t service;
 
-/* Makes the realm and two servers at the first call. */
+/* Makes the realm and two servers. Only the first call does this. */
 static void
 start(void)
 {
@@ -71,8 +74,8 @@ start(void)
 }
 
 /*
- * Frees the memory of the last export, which the pre-auth process frees only by
- * ending its process.
+ * Frees the memory of the last export. The pre-auth process never frees it,
+ * because that process ends soon.
  */
 OM_uint32 __real_gss_export_sec_context(OM_uint32 *, gss_ctx_id_t *,
     gss_buffer_t);
@@ -104,7 +107,7 @@ check_peer(struct sasl *server, struct auth_peer *peer,
 	    strcmp(peer->session, "aes256-cts-hmac-sha1-96") == 0);
 }
 
-/* Sends the input as tokens. */
+/* Sends the input as a series of tokens. */
 static void
 try_raw(struct sasl *server, struct input in)
 {
@@ -124,7 +127,10 @@ try_raw(struct sasl *server, struct input in)
 		check_peer(server, &peer, authzid);
 }
 
-/* Encrypts the input as an authenticator and sends it in a first token. */
+/*
+ * Encrypts the input as if it were an authenticator. Sends it to the server in
+ * a first token.
+ */
 static void
 try_encrypted(struct sasl *server, struct input in)
 {
@@ -155,13 +161,16 @@ try_encrypted(struct sasl *server, struct input in)
 struct client {
 	gss_ctx_id_t context;
 	unsigned requests, offered; /* flags */
-	unsigned altered;           /* which token, counted from 1 */
-	size_t offset;              /* the offset of the altered byte */
-	uint8_t bits;               /* the bits flipped in that byte */
+	unsigned altered; /* number of the token to alter, counted from 1 */
+	size_t offset;    /* the offset of the altered byte */
+	uint8_t bits;     /* the bits flipped in that byte */
 	bool has_altered;
 };
 
-/* Sends a token to the server. Alters it first if it is the one to alter. */
+/*
+ * Sends a token to the server. Alters the token first if its number is
+ * c->altered.
+ */
 static enum sasl_result
 send_token(struct client *c, struct sasl *server, gss_buffer_t token,
     const void **out, size_t *size)
@@ -185,7 +194,8 @@ send_token(struct client *c, struct sasl *server, gss_buffer_t token,
 }
 
 /*
- * Exchanges tokens until the server sends its offer. Returns true if it does.
+ * Exchanges tokens until the server sends its offer. Returns false if the
+ * server sends no offer.
  */
 static bool
 negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
@@ -236,7 +246,7 @@ negotiate(struct client *c, struct sasl *server, gss_buffer_t offer)
 	return false;
 }
 
-/* Returns true if a client with this choice must be accepted. */
+/* Returns true if the server must accept the client with the given choice. */
 static bool
 is_good(const struct client *c, const uint8_t *choice, size_t n)
 {
@@ -290,7 +300,9 @@ put_text(struct relay_buffer *b, const void *p, size_t n)
 	b->end += n;
 }
 
-/* Wraps text into a token, and appends the token after its length. */
+/*
+ * Wraps text into a token. Appends the length of the token, and then the token.
+ */
 static void
 wrap_text(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n,
     struct relay_buffer *wrapped)
@@ -308,9 +320,9 @@ wrap_text(gss_ctx_id_t context, bool conceal, const uint8_t *p, size_t n,
 }
 
 /*
- * Makes the client's bytes in the layer from the input. Stores these as they
- * are sent in wrapped, and as the session must get them in cleartext. Returns
- * true if no rule is broken.
+ * Makes the bytes that the client sends in the layer from the input. Stores the
+ * bytes on the wire in "wrapped". Stores the bytes that the session must get in
+ * "cleartext". Returns true if the client breaks no rule.
  */
 static bool
 make_input(const struct client *c, const struct relay_gss *w, struct input *in,
@@ -324,19 +336,19 @@ make_input(const struct client *c, const struct relay_gss *w, struct input *in,
 		size_t n = input_byte(in), end = wrapped->end;
 		const uint8_t *p = input_take(in, &n);
 
-		if (how == 0) /* the last token again */
+		if (how == 0) /* repeat the last token */
 			put_text(wrapped, wrapped->data + last, end - last);
-		else if (how == 1) /* raw bytes */
+		else if (how == 1) /* send raw bytes */
 			put_text(wrapped, p, n);
-		else { /* a token, with the wrong confidentiality if how is 2 */
+		else { /* a token; 2: with the other protection */
 			wrap_text(c->context, w->is_confidential != (how == 2),
 			    p, n, wrapped);
 			last = end;
 		}
 		/*
-		 * An altered token may still be unwrapped, if the altered byte
-		 * is in the unprotected part of its head. Its text is then
-		 * unchanged.
+		 * If the altered byte is in the unprotected part of the token's
+		 * head, the token may still be unwrapped. The text of the token
+		 * is then unchanged.
 		 */
 		if (how == 3 && n > 0)
 			wrapped->data[end + n % (wrapped->end - end)] ^= p[0];
@@ -415,8 +427,8 @@ check_layer(struct client *c, struct sasl *server, struct input *in,
 }
 
 /*
- * Sends the client's choice and checks the result. Returns true if a layer was
- * chosen.
+ * Sends the client's choice and checks the result. Returns true if the client
+ * has chosen a layer.
  */
 static bool
 choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n,
@@ -452,8 +464,9 @@ choose(struct client *c, struct sasl *server, const uint8_t *choice, size_t n,
 }
 
 /*
- * Checks the offered layers. All are offered, with TLS and without, unless the
- * client has bound its context to the TLS channel.
+ * Checks the layers that the server offers. The server offers all layers, with
+ * TLS and without TLS. But it offers no layer to a client that has bound its
+ * context to the TLS channel.
  */
 static void
 check_offer(const struct client *c, const struct sasl *server)

@@ -1,14 +1,17 @@
 /*
  * Fuzz target: sendauth.c and auth.c with the beginning of a KPOP connection.
  *
- * Input: one byte for how the bytes arrive, and one for their kind. Then come
- * either the bytes themselves, or the cleartexts of a ticket and of an
- * authenticator. The ticket follows its size in two bytes, or is a good one.
- * The cleartexts are encrypted with right or wrong keys and framed.
+ * Input: the first byte selects how the client's bytes arrive, and the second
+ * byte selects the kind of the input. Then come either the bytes themselves, or
+ * the cleartexts of a ticket and of an authenticator. The size of the ticket
+ * comes before the ticket, in two bytes. The second byte may also select a good
+ * ticket, which is then not in the input. The target encrypts the cleartexts
+ * with right or wrong keys, and frames the result.
  *
- * What must hold: A wrong key is refused. The same bytes are accepted only
- * once. An accepted ticket is for the service. The bytes after the AP-REQ stay
- * unread. The answer is one that clients understand.
+ * The target checks that a wrong key is refused, that the same bytes are
+ * accepted only once, and that an accepted ticket is for the service. The bytes
+ * after the AP-REQ must stay unread. Clients must be able to understand the
+ * answer.
  */
 #include "config.h"
 
@@ -29,7 +32,10 @@ static const uint8_t following[] = "USER alice\r\n";
 static struct auth *a;
 static struct io io;
 
-/* Makes the bytes of the whole exchange from the input. Returns their size. */
+/*
+ * Makes the bytes of the whole exchange from the input. Returns the number of
+ * bytes.
+ */
 static size_t
 make_exchange(struct input *in, unsigned how, uint8_t *out)
 {
@@ -54,8 +60,8 @@ make_exchange(struct input *in, unsigned how, uint8_t *out)
 }
 
 /*
- * Checks that the output from offset at on is a length and a message of that
- * length with this tag.
+ * Checks the output from said[at] on. It must consist of a length and of a
+ * message that has that length and the given tag.
  */
 static void
 check_message(size_t at, unsigned char tag)
@@ -67,7 +73,7 @@ check_message(size_t at, unsigned char tag)
 	    said[4] == tag);
 }
 
-/* Returns true if a NUL ends the text. */
+/* Returns true if there is a NUL in the first "size" bytes of the text. */
 static bool
 ends(const char *text, size_t size)
 {
@@ -114,8 +120,8 @@ serve(const uint8_t *data, size_t n, unsigned manner, struct auth_peer *who)
 	int result;
 
 	/*
-	 * Let the client read all output, because half a message could not be
-	 * checked.
+	 * Let the client read all output, because the target cannot check half
+	 * a message.
 	 */
 	peer_begin(&io, data, n, manner & 0x1f);
 	result = sendauth_serve(&io, a, who);

@@ -1,10 +1,11 @@
 /*
  * Makes a realm with one service in this process, and AP-REQs without a KDC.
  *
- * The keys are known constants. So a fuzzer can encrypt any cleartext, and
- * reaches the code after the decryption. If it altered encrypted bytes, they
- * would only have a wrong checksum. The clock stands still, so a recorded
- * AP-REQ never expires. The libraries call the gettimeofday and time below.
+ * The keys are known constants. So a fuzzer can encrypt any cleartext, and the
+ * fuzzed cleartext reaches the code after the decryption. Altered encrypted
+ * bytes would have a wrong checksum and would not get that far. The clock
+ * stands still, so a recorded AP-REQ never expires. The libraries call the
+ * functions gettimeofday and time that are defined below.
  */
 #include "config.h"
 
@@ -23,7 +24,7 @@
 #include "fuzz/ticket.h"
 #include "replay-cache.h"
 
-#define NOW 1780000000 /* 2026-05-28 */
+#define NOW 1780000000 /* the present time: 2026-05-28 */
 #define KEY_SIZE 32
 
 /*
@@ -63,7 +64,7 @@ key_of(uint8_t *key, int fill)
 		.contents = key };
 }
 
-/* Fails if a call of libkrb5 failed. */
+/* Ends the process if a call of libkrb5 has failed. */
 static void
 must(krb5_error_code problem)
 {
@@ -129,8 +130,8 @@ ticket_forget_replays(void)
 	int fd = openat(fuzz_directory(), "replay", O_RDWR | O_CLOEXEC);
 
 	/*
-	 * Clear everything after the head, because struct replay has a copy of
-	 * the head.
+	 * Clear everything after the head. The head stays, because struct
+	 * replay has a copy of it.
 	 */
 	HOLDS(fd != -1 &&
 	    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -152,7 +153,10 @@ put(struct der *d, const void *p, size_t n)
 	memcpy(d->at, p, n);
 }
 
-/* Writes a tag and a length before the bytes written since end. */
+/*
+ * Writes a tag and a length before the bytes [d->at, end), which become the
+ * content of the element.
+ */
 static void
 wrap(struct der *d, uint8_t tag, const uint8_t *end)
 {
@@ -171,7 +175,7 @@ wrap(struct der *d, uint8_t tag, const uint8_t *end)
 		put(d, head, 4);
 }
 
-/* Writes n bytes as an element of this type, inside a context tag. */
+/* Writes n bytes as an element of the given type inside a context tag. */
 static void
 put_tagged(struct der *d, uint8_t tag, uint8_t type, const void *p, size_t n)
 {
@@ -256,7 +260,9 @@ put_ticket(struct der *d, unsigned how, const uint8_t *part, size_t n)
 	wrap(d, 0x61, end);
 }
 
-/* Moves the bytes to the beginning of the buffer. Returns how many they are. */
+/*
+ * Moves the written bytes to the beginning of the buffer. Returns their number.
+ */
 static size_t
 finish(struct der *d, const uint8_t *end)
 {

@@ -30,18 +30,22 @@ enum {
 
 /*
  * Makes an AP-REQ in out[TICKET_MOST] from the cleartexts of an EncTicketPart
- * and an Authenticator. Both may be any bytes. Returns the size of the AP-REQ.
+ * and an Authenticator. Both cleartexts may be any bytes. Returns the size of
+ * the AP-REQ.
  */
 size_t ticket_request(unsigned how, const uint8_t *part, size_t part_size,
     const uint8_t *authenticator, size_t authenticator_size, uint8_t *out);
 
 /*
  * Writes the cleartext of a good ticket for TICKET_CLIENT to out[512]. Returns
- * its size.
+ * the size of the cleartext.
  */
 size_t ticket_part(uint8_t *out);
 
-/* Puts such a ticket into the default ccache for a client in this process. */
+/*
+ * Puts a good ticket for TICKET_CLIENT into the default ccache, for a client in
+ * this process.
+ */
 void ticket_cache(void);
 
 #endif

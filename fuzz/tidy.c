@@ -1,7 +1,7 @@
 /*
- * Frees the memory and closes the files that kpopd frees and closes only by
- * ending its process. That is needed because a fuzz target runs kpopd's code a
- * million times in one process.
+ * kpopd leaves some memory and files to be freed at the end of its process.
+ * This file frees that memory and closes these files, because a fuzz target
+ * runs kpopd's code a million times in one process.
  *
  * The linker replaces the calls in kpopd's objects by the __wrap_ functions
  * (--wrap). It does not replace calls within libraries.
@@ -141,7 +141,7 @@ tidy_end(void)
 	recording = false;
 	while (memories > 0)
 		__real_free(memory[--memories]);
-	/* Some of these are already closed. */
+	/* Some of these files are already closed. */
 	while (file_count > 0)
 		close(files[--file_count]);
 }

@@ -1,11 +1,12 @@
 /*
  * Fuzz target: wire.c with any message in pieces of any size.
  *
- * Input: two bytes for the pieces, one for the number of lines of TOP, then the
- * message. What must hold: The pieces do not change the result. RETR sends the
- * number of bytes in LIST. Without the stuffing, the result is the message with
- * CRLF line ends. A message cannot contain the final dot. TOP sends the
- * beginning of RETR: the header and the requested number of lines.
+ * Input: two bytes that select the pieces, one byte for the number of lines of
+ * TOP, then the message. The target checks that the pieces do not change the
+ * result, and that RETR sends the number of bytes in LIST. Without the
+ * dot-stuffing, the result must be the message with CRLF line ends. No line of
+ * the result may be a single dot. TOP must send the beginning of what RETR
+ * sends: the header and the requested number of lines.
  */
 #include "config.h"
 
@@ -16,8 +17,8 @@
 #include "wire.h"
 
 /*
- * Converts the message in pieces of n bytes, or in random pieces if n is 0.
- * Returns the number of bytes in out.
+ * Converts the message in pieces of n bytes. If n is 0, the pieces are random.
+ * Writes the result to out[], and returns its size.
  */
 static size_t
 convert(struct wire *w, const char *text, size_t size, size_t n,
@@ -40,8 +41,8 @@ convert(struct wire *w, const char *text, size_t size, size_t n,
 }
 
 /*
- * Writes the message to out with CRLF line ends. Its last line also gets one.
- * Returns the number of bytes.
+ * Writes the message to out[] with CRLF line ends. The last line also gets a
+ * line end. Returns the number of bytes written.
  */
 static size_t
 with_crlf(const char *text, size_t size, char *out)
@@ -61,8 +62,8 @@ with_crlf(const char *text, size_t size, char *out)
 }
 
 /*
- * Removes the stuffing in place, as a client does. Returns the number of
- * remaining bytes.
+ * Removes the dot-stuffing in place, as a client does. Returns the number of
+ * bytes that are left.
  */
 static size_t
 unstuffed(char *text, size_t size)
@@ -82,7 +83,10 @@ unstuffed(char *text, size_t size)
 	return m;
 }
 
-/* Returns where TOP with this many lines ends in the n bytes of RETR. */
+/*
+ * Returns the offset at which TOP with the given number of lines ends in the n
+ * bytes of RETR.
+ */
 static size_t
 top_end(const char *text, size_t n, size_t lines)
 {

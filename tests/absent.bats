@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Checks that recovery finishes a removal in the right mailbox, and that mail
-# readers never see half a removal. Before the recovery the mailbox may be
-# absent or copied, or another mailbox may be served.
+# Checks that recovery finishes a removal in the right mailbox. Before the
+# recovery, the mailbox may be absent or copied, or kpopd may serve another
+# mailbox. Checks that mail readers never see half a removal.
 
 load helpers/all
 load helpers/points
@@ -55,7 +55,8 @@ mount_over() {
 	    touch "$WORLD/mounted"
 }
 
-# spool_comes_back: unmounts what mount_over has mounted, if anything.
+# spool_comes_back: unmounts the directory that mount_over has mounted. Does
+# nothing if there is none.
 spool_comes_back() {
 	[ -e "$WORLD/mounted" ] || return 0
 	soon 5 '! pgrep -x kpopd >/dev/null'
@@ -63,8 +64,8 @@ spool_comes_back() {
 }
 
 # crash CALL N: kills session and monitor at the Nth CALL of QUIT, as a power
-# failure would. Copies the remaining files to $WORLD/crash*, from where each
-# event starts. Writes the mailbox after recovery to $WORLD/wanted.
+# failure would. Copies the remaining files to $WORLD/crash*. Each event starts
+# from this copy. Writes the mailbox after recovery to $WORLD/wanted.
 crash() {
 	spool_comes_back
 	rm -rf "$state/users"
@@ -76,7 +77,7 @@ crash() {
 	if pending; then
 		cp "$WORLD/new" "$WORLD/wanted"
 	else
-		# The removal is not decided, or it is complete.
+		# Either the removal is not decided yet, or it is complete.
 		cmp -s "$WORLD/new" "$WORLD/crash.spool" || {
 			[ ! -e "$WORLD/said" ] &&
 			    cmp "$WORLD/old" "$WORLD/crash.spool"
@@ -134,9 +135,10 @@ journal_untouched() {
 	refute compgen -G "$state/users/*/*/rescue*"
 }
 
-# unreachable ANSWER: runs --recover and a login. At every second point the
-# login comes first. If a removal is pending, returns true if neither has
-# reached a mailbox. Otherwise returns true if the login has got ANSWER.
+# unreachable ANSWER: runs --recover and a login. At every second point it logs
+# in first. If a removal is pending, returns true if neither the login nor
+# --recover has reached a mailbox. If no removal is pending, returns true if the
+# login has got ANSWER.
 unreachable() {
 	local answer=$1 turn
 	! pending || answer='-ERR [SYS/TEMP] the mailbox cannot be opened now'
@@ -149,6 +151,9 @@ unreachable() {
 			fi
 		else
 			pop alice QUIT >"$WORLD/answer" || :
+			# Until its broker ends, --recover finds the mailbox
+			# in use.
+			soon 5 '! pgrep -x kpopd >/dev/null' || return
 			grep -qF -- "$answer" "$WORLD/answer" || {
 				echo "expected $answer"
 				cat "$WORLD/answer"
@@ -159,8 +164,8 @@ unreachable() {
 	done
 }
 
-# The events that may happen between crash and recovery follow. Each function
-# returns true if kpopd has reacted correctly.
+# The following functions are the events that may happen between crash and
+# recovery. Each function returns true if kpopd has reacted correctly.
 
 # happens_delivery: procmail delivers a message.
 happens_delivery() {
@@ -217,8 +222,8 @@ happens_maildir() {
 	    journal_untouched
 }
 
-# happens_twin: a session removes a message of another user who has the same
-# uid, and so the same state directory.
+# happens_twin: a session removes a message of another user with the same uid.
+# That user also has the same state directory.
 happens_twin() {
 	mbox one two | store twin
 	KRB5CCNAME="FILE:$WORLD/twin.ccache" removes_first 1109 twin &&
@@ -227,7 +232,7 @@ happens_twin() {
 }
 
 # removes_first PORT USER: removes the first of two messages in a session at
-# this port. Returns true if the server answers that one is left.
+# this port. Returns true if the server answers that one message is left.
 removes_first() {
 	printf '%s\r\n' "USER $2" "PASS x" "DELE 1" QUIT |
 	    kpopc mail.kpopd.test "$1" >"$WORLD/answer"
@@ -250,9 +255,10 @@ happens_move() {
 
 events=(delivery absence unmounted below mbox maildir twin copy move)
 
-# is_finished: runs --recover and a login. At two of four points the login comes
-# first. Returns true if the mailbox is then the wanted one with the mail that
-# has arrived, the login has served these messages, and no other file is left.
+# is_finished: runs --recover and a login. At two of four points it logs in
+# first. Returns true if the mailbox then consists of $WORLD/wanted and the mail
+# that has arrived. The login must have served these messages, and no other file
+# may be left.
 is_finished() {
 	local turn text="nothing to do"
 	! pending || text="removal finished"
@@ -274,8 +280,9 @@ is_finished() {
 	[ "$(ls -A /var/mail)" = alice ] || { ls -lA /var/mail; return 1; }
 }
 
-# event_point EVENT: restores the crash, lets the event happen and checks the
-# recovery. At four of eight points, mail arrives before the event.
+# event_point EVENT: restores the files that the crash left, lets the event
+# happen, and checks the recovery. At four of eight points, mail arrives before
+# the event.
 event_point() {
 	number_of_point=$points
 	crash_again || return
@@ -299,8 +306,8 @@ each_event_after() {
 	done
 }
 
-# each_call COMMAND …: runs the command for each system call of QUIT. The call's
-# name and number are its last arguments.
+# each_call COMMAND …: runs the command for each system call of QUIT. The name
+# and the number of the call are the last arguments of the command.
 each_call() {
 	local call count n
 	record_quit >"$WORLD/calls"
@@ -312,8 +319,8 @@ each_call() {
 # bats test_tags=fault:1-4
 @test "recovery finishes an interrupted removal after its mailbox was absent, unmounted, copied, moved or grown" {
 	if long; then
-		# The marked messages are some, the last, the first, and all but
-		# one.
+		# These shapes mark some messages, the last ones, the first one,
+		# and all but one.
 		for number in 33 2 3 1; do
 			shape "$number"
 			each_call each_event_after
@@ -325,7 +332,7 @@ each_call() {
 		for call in "fsync 1" "fsync 3" "ftruncate 1" "unlinkat 2"; do
 			each_event_after $call
 		done
-		# No message after the marked ones is kept.
+		# Only messages before the marked ones are kept.
 		shape 2
 		each_event_after fsync 3
 	fi
@@ -352,9 +359,9 @@ reader_waits_or_ended() {
 	    ! kill -0 "$reader" 2>/dev/null
 }
 
-# reader_point CALL N: kills only the session, after its Nth CALL of QUIT, while
-# a reader waits for the lock or has had it. Returns true if a reader that
-# waited has found the mailbox as recovery leaves it.
+# reader_point CALL N: kills only the session, after its Nth CALL of QUIT. At
+# that time a reader waits for the lock, or has already had the lock. If the
+# reader waited, returns true if it has found the mailbox as recovery leaves it.
 reader_point() {
 	local name waited=false
 	rm -f "$WORLD/stopped"
@@ -387,11 +394,11 @@ reader_point() {
 	done
 }
 
-# count_reader_point CALL N: counts the point, and cleans up if it was bad.
+# count_reader_point CALL N: runs reader_point and counts the point. Cleans up
+# if the point has failed.
 count_reader_point() {
 	count_point reader_point "$@"
-	# Clean up after a failure. Otherwise the next point would fail because
-	# of this one.
+	# Without this, a failed point would also make the next point fail.
 	[ "${bad-0}" -eq "${bad_before-0}" ] ||
 	    { kill_connection && rm -rf "$state/users"; }
 	bad_before=${bad-0}

@@ -29,7 +29,8 @@ setup() {
 	    -k "$WORLD/server.keytab")
 }
 
-# This replaces end_test, because the listener does not end with its sessions.
+# This teardown does not call end_test, because the listener continues after its
+# sessions have ended.
 teardown() {
 	local status=0
 	pop_close 2>/dev/null || true
@@ -54,14 +55,14 @@ no_sessions() {
 	[ "$(pgrep -x 'kpopd|kpopd-tls' | wc -l)" -le 1 ]
 }
 
-# monitor_pid: replaces the helper of this name, because here the monitor's
-# parent is the listener.
+# monitor_pid: prints the monitor's pid. It replaces the helper with the same
+# name, because here the monitor's parent is the listener.
 monitor_pid() {
 	pgrep -n -x kpopd -P "$(listener_pid)"
 }
 
-# monitors_are COUNT [PID]: returns true if the listener has COUNT monitors. PID
-# is another listener's pid.
+# monitors_are COUNT [PID]: returns true if the listener, or the listener PID,
+# has COUNT monitors.
 monitors_are() {
 	[ "$(pgrep -x kpopd -P "${2-$(listener_pid)}" | wc -l)" -eq "$1" ]
 }
@@ -86,8 +87,8 @@ listener_on() {
 	fi
 }
 
-# own_listener_stop: ends the listener of listener_on, if there is one, and the
-# process that takes connections from the same socket.
+# own_listener_stop: ends the listener that listener_on has started, if there is
+# one. Also ends the process that takes connections from the same socket.
 own_listener_stop() {
 	[ -n "${own_listener-}" ] || return 0
 	kill -TERM "$own_listener" 2>/dev/null || true
@@ -123,7 +124,7 @@ flood() {
 }
 
 # hold_connections ADDRESS COUNT: opens COUNT silent connections from the
-# address, and holds these until release_connections.
+# address. They stay open until release_connections is called.
 hold_connections() {
 	local ready
 	coproc STAY { flood "$1" "$2" stay; }
@@ -177,7 +178,7 @@ log_in_often() {
 	done
 }
 
-@test "the listener serves many clients at once, and keeps no descriptor and no process of theirs" {
+@test "the listener serves many clients at once, and keeps no descriptor or process after they have ended" {
 	listener_restart -a 100:100:10000
 	listener_wake
 	listener=$(listener_pid)
@@ -223,15 +224,16 @@ shared_table() {
 }
 
 # bats test_tags=promise:3
-@test "the listener has its socket, syslog and signals, holds no key, and its sessions have nothing of it" {
+@test "the listener has its socket, syslog, signals and no key, and no session inherits a descriptor from it" {
 	mbox one | store alice
 	pop_open
 	pop_hear '^\+OK'
 	listener=$(listener_pid)
 	listening=$(readlink "/proc/$listener/fd/0")
 	signals=$(readlink "/proc/$listener/fd/4")
-	# xinetd's queue has 64 entries. If it is full, a client tries to
-	# connect again only after a second.
+	# The kernel's queue of the listening socket must be as long as
+	# possible. xinetd's queue has 64 entries, and while a queue is full, a
+	# client waits a second before it tries again.
 	[ "$(ss -Hltn sport = 1109 | awk '{ print $3 }' | sort -n |
 	    head -n 1)" -eq "$(cat /proc/sys/net/core/somaxconn)" ]
 	[[ $signals == *signalfd* ]]
@@ -241,9 +243,9 @@ shared_table() {
 	holds_key "$preauth"
 	holds_none "$listener"
 	holds_none "$(monitor_pid)"
-	# The descriptors are as after a start by inetd: the connection twice,
-	# /dev/null, the channel, and in the monitor syslog. The pre-auth
-	# process also has the replay cache.
+	# Both processes have the descriptors that they have after a start by
+	# inetd: the connection twice, /dev/null, and the channel. The monitor
+	# also has syslog, and the pre-auth process also has the replay cache.
 	for pid in "$preauth" "$(monitor_pid)"; do
 		fds "$pid"
 		[ "$(sockets "$pid")" \
@@ -419,12 +421,12 @@ shared_table() {
 }
 
 # may_be_read_again: waits until libkrb5 could notice that krb5.conf has
-# changed. libkrb5 checks the file's time once a second.
+# changed. libkrb5 checks the time of krb5.conf once a second.
 may_be_read_again() {
 	await_second $((EPOCHSECONDS + 2))
 }
 
-@test "SIGHUP makes the listener read krb5.conf again; nothing else does, and a bad or empty file is ignored" {
+@test "the listener reads krb5.conf again only after SIGHUP, and ignores a bad or empty file" {
 	cp /etc/krb5.conf "$WORLD/server.conf"
 	server_env="KRB5_CONFIG=$WORLD/server.conf" listener_restart
 	mbox one | store alice
@@ -443,8 +445,8 @@ may_be_read_again() {
 	[[ $output == *"-ERR [AUTH]"* ]]
 	run pop carol QUIT
 	[[ $output == *"+OK 0 messages"* ]]
-	# If the file becomes empty during a login, nothing changes. The
-	# snapshot stays, and no wider rule applies.
+	# If the file becomes empty during a login, kpopd still uses the
+	# snapshot. Otherwise the default rules would permit more principals.
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
@@ -454,7 +456,7 @@ may_be_read_again() {
 	pop_close
 	run pop carol QUIT
 	[[ $output == *"+OK 0 messages"* ]]
-	# A file with an error is not used after SIGHUP.
+	# After SIGHUP, a file with an error is not used.
 	echo '[libdefaults' >"$WORLD/server.conf"
 	kill -HUP "$listener"
 	log_has 'failed .*what="initializing libkrb5 from krb5.conf"'
@@ -502,7 +504,7 @@ answer_to() {
 	timeout "${2-3}" socat -u "TCP6:[2001:db8:0:1::1]:1109,bind=[$1]" -
 }
 
-@test "connections above the limit of one address are rejected, others are served; an IPv6 /64 counts as one" {
+@test "connections above the limit of one address or one IPv6 /64 are rejected, and other addresses are served" {
 	ipv6_networks
 	server_stop
 	listener_on tcp::: "${kpopd[@]}" -a 10:2:1000
@@ -530,20 +532,21 @@ answer_to() {
 @test "connections above the rate of all connections wait, and all of them are served" {
 	listener_restart -a 100:100:2
 	listener_wake
-	# Wait until the credit for two connections is full. It does not grow
-	# further.
+	# Wait until the credit has reached its maximum, which is two
+	# connections.
 	sleep 1.5
 	begin=$(now_ms)
 	pids=()
 	for _ in 1 2 3 4 5 6; do
-		# Send a byte. A client that closes its side without sending one
-		# counts as a client that has left.
+		# Send a byte. A client that closes its side before it has sent
+		# a byte counts as a client that has left.
 		wire 8 < <(printf x) 3>&- >/dev/null &
 		pids+=($!)
 	done
 	wait "${pids[@]}"
 	spent=$(($(now_ms) - begin))
-	# Two are served at once, and the other four at two a second.
+	# Two connections are served at once, and the other four at two a
+	# second.
 	echo "$spent ms"
 	[ "$spent" -ge 1700 ]
 	[ "$spent" -lt 6000 ]
@@ -574,7 +577,8 @@ answer_to() {
 	listener_restart -a 100:10:1000:300:2
 	listener_wake
 	begin=$(now_ms)
-	# Ten connections are served at once, then one every half second.
+	# Ten connections are served at once. After these, one connection is
+	# served every half second.
 	for _ in $(seq 13); do
 		run wire 8 < <(printf x)
 		[[ $output != *"too many connections"* ]]
@@ -600,16 +604,16 @@ processes_started() {
 	run pop alice QUIT
 	[[ $output == *"+OK 1 messages"*"+OK bye"* ]] ||
 	    { log_lines; return 1; }
-	# Two processes for each connection would be far more.
+	# If each connection got two processes, far more would be started.
 	[ $(($(processes_started) - started)) -lt 400 ]
 	log_has '"(closed before it was served|too many connections in a second from this address)" more=0'
 	await 5 'no_sessions'
 }
 
-@test "a connection that ends before its turn gets no process; one that ends its side after some bytes does" {
+@test "a waiting connection that closes gets no process; one that sends bytes and then half-closes gets one" {
 	listener_restart -a 100:100:1
-	# The first connection uses up the credit. So the others wait, and end
-	# before they are served.
+	# The first connection uses up the credit. So the twenty others wait,
+	# and are closed before they are served.
 	pids=()
 	wire 8 < <(printf x) >/dev/null 3>&- &
 	pids+=($!)
@@ -627,17 +631,19 @@ processes_started() {
 	await 10 '[ "$(log_lines | grep -c "peer=127.0.0.1:")" -ge 2 ]'
 }
 
-# all_are_accepted: returns true if six clients are connected to the port, and
+# all_are_accepted: returns true if 31 clients are connected to the port, and
 # the kernel's queue is empty.
 all_are_accepted() {
-	[ "$(ss -Htn state established sport = 1109 | wc -l)" -ge 6 ] &&
+	[ "$(ss -Htn state established sport = 1109 | wc -l)" -ge 31 ] &&
 	    [ "$(ss -Hltn sport = 1109 | awk '{ print $2 }')" -eq 0 ]
 }
 
-@test "no other process has the connections that wait in the listener; at its end the listener rejects them" {
-	listener_restart -a 100:100:1
+@test "only the listener has the connections that wait in the listener, and it rejects them when it ends" {
+	# One session begins each second, so the last connection waits for half
+	# a minute.
+	listener_restart -a 100:100:1:300:100
 	listener_wake
-	hold_connections 127.0.0.66 5
+	hold_connections 127.0.0.66 30
 	listener=$(listener_pid)
 	await 5 '[ "$(sockets "$listener")" -ge 4 ]'
 	await 5 '[ "$(pgrep -x kpopd -P "$listener" | wc -l)" -ge 1 ]'
@@ -661,14 +667,14 @@ all_are_accepted() {
 	log_has 'refused peer=[0-9.]+:[0-9]+ reason="the listener ends"'
 }
 
-@test "the clients of a proxy share no limit of one address" {
+@test "the limits of one address do not apply to the connections of a proxy" {
 	listener_restart -p -a 100:1:1000:300:1 -x 127.0.0.66
 	listener_wake
 	hold_connections 127.0.0.66 30
 	await 5 'monitors_are 30'
 	release_connections
 	await 5 'no_sessions'
-	# Another address may have one connection.
+	# An address that is not a proxy's may have only one connection.
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	read -r -t 5 _ <&"$held"
 	run hear_only
@@ -682,7 +688,7 @@ ticks() {
 	awk '{ print $14 + $15 }' "/proc/$1/stat"
 }
 
-@test "a listener without descriptors waits, logs that once, and continues when it has some" {
+@test "a listener that has no free descriptor waits, logs one line, and continues when a descriptor is free" {
 	listener_wake
 	listener=$(listener_pid)
 	limit=$(prlimit --pid "$listener" --nofile --noheadings --raw \
@@ -710,7 +716,7 @@ ticks() {
 	    -a 100:100:1000
 	taker=$(<"$WORLD/taker")
 	# The listener sees the connection, but tries to accept it only two
-	# seconds later. By then the other process has taken it.
+	# seconds later. By then the other process has taken the connection.
 	strace -o "$WORLD/accepts" -p "$own_listener" -e trace=accept4 \
 	    -e inject=accept4:delay_enter=2000000 \
 	    2>"$WORLD/strace.err" 3>&- &
@@ -730,14 +736,14 @@ ticks() {
 	await 1 "! kill -0 $own_listener 2>/dev/null"
 }
 
-@test "the listener serves a Unix socket that does not block, without a limit of one address" {
+@test "the listener serves a non-blocking Unix socket, where no limit of one address applies" {
 	server_stop
 	rm -f "$WORLD/kpop.socket"
 	listener_on "unix:$WORLD/kpop.socket" "${kpopd[@]}" -a 10:1:100
 	mbox one | store alice
-	# This client stays connected while the second one connects. -a admits
-	# one connection for each address, but a client of a Unix socket has no
-	# address.
+	# This client stays connected while the second client connects. -a
+	# admits one connection for each address, but a client of a Unix socket
+	# has no address.
 	exec {tick}<> <(:)
 	socat - "UNIX-CONNECT:$WORLD/kpop.socket" >/dev/null <&"$tick" 3>&- &
 	silent=$!
@@ -811,7 +817,7 @@ ticks() {
 	log_has 'refused peer=127.0.0.1:[0-9]+ reason="too many sessions"'
 }
 
-@test "the processes of TLS and of the GSSAPI layer have nothing of the listener" {
+@test "a listener serves clients with TLS and GSSAPI layers, and kpopd-tls does not have the listener's socket" {
 	tls_make
 	listener_restart $(tls_options)
 	mbox one | store alice
@@ -828,8 +834,8 @@ ticks() {
 	holds_none "$(listener_pid)"
 	pop_ask QUIT '^\+OK bye, 1 messages left'
 	pop_close
-	# A rejected client gets no text, because text in cleartext would not be
-	# TLS.
+	# If TLS begins with the first byte, a rejected client gets no text,
+	# because it expects TLS.
 	listener_restart -a 1:1:100 -T immediate $(tls_options)
 	exec {held}<>/dev/tcp/127.0.0.1/1109
 	await 5 'monitors_are 1'
@@ -855,8 +861,8 @@ talk() {
 	tls_make
 	mbox one two | store alice
 	left=$(sed -n 's/^CapabilityBoundingSet=//p' \
-	    "$top/systemd/kpopd.service" | tr 'A-Z' 'a-z' |
-	    sed 's/cap_/+/g; s/ /,/g')
+	    "$top/systemd/confinement.in" | tr 'A-Z\n' 'a-z ' |
+	    sed 's/cap_/+/g; s/ $//; s/ /,/g')
 	[ -n "$left" ]
 	server_stop
 	for mode in '' -p; do
@@ -902,7 +908,7 @@ talk() {
 }
 
 # many_networks COUNT: makes a connection from each of COUNT /64 networks of
-# IPv6 and closes it. Every other one is closed by a reset.
+# IPv6, and closes each one. Closes every second connection by a reset.
 many_networks() {
 	perl -MIO::Socket::IP -MSocket=:all -e '
 	    for my $i (1 .. shift) {
@@ -935,7 +941,7 @@ many_networks() {
 	await 5 '[ "$(fds "$own_listener")" = "$before" ]'
 	[ -n "${SANITIZER-}" ] ||
 	    [ "$(field "$own_listener" VmSize)" = "$memory" ]
-	# The log interval is a minute, so this is logged at most twice.
+	# The log interval is a minute, so the line is logged at most twice.
 	log_has 'closed before it was served'
 	log_settle
 	[ "$(log_lines | grep -c 'closed before it was served')" -le 2 ]
@@ -994,4 +1000,21 @@ many_networks() {
 		-lt $((memory + 1024)) ] ||
 	    { field "$listener" VmRSS; echo "$memory"; return 1; }
 	log_lacks 'fatal peer=none'
+}
+
+@test "each start of the listener logs that other users can read the keytab or the TLS key; its connections do not" {
+	tls_make
+	cp "$WORLD/server.keytab" "$WORLD/exposed.keytab"
+	cp "$WORLD/tls/server.key" "$WORLD/exposed.key"
+	chmod 644 "$WORLD/exposed.keytab" "$WORLD/exposed.key"
+	for _ in 1 2; do
+		listener_restart -k "$WORLD/exposed.keytab" \
+		    -c "$WORLD/tls/server.pem" -K "$WORLD/exposed.key"
+		for _ in 1 2 3; do
+			[[ $(pop alice QUIT) == *"+OK bye"* ]]
+		done
+		log_count 1 'exposed peer=none file="[^"]*/exposed.keytab" reason="every user can read it;'
+		log_count 1 'exposed peer=none file="[^"]*/exposed.key" reason="every user can read it;'
+	done
+	rm "$WORLD/exposed.keytab" "$WORLD/exposed.key"
 }

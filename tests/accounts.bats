@@ -4,7 +4,8 @@
 
 load helpers/all
 
-# The account names. The list below has the form of each one in the log.
+# The account names. The array below has the form in which the log contains each
+# name.
 names=(alice@example.org 'KPOPD\alice' 'alice$' alice+lists $'jos\xc3\xa9'
     $'jos\xe9' 'a b' .alice ..alice '*' '%s%n'
     'a"b' "a'b;id" 1001 "$(printf 'l%.0s' {1..56})"
@@ -62,8 +63,8 @@ add_account() {
 
 refused="-ERR [AUTH] this ticket does not open that mailbox"
 
-# is_logged EVENT FORM: returns true if the log has a line of this event with
-# exactly FORM as the user.
+# is_logged EVENT FORM: returns true if the log has a line for the event in
+# which the user is exactly FORM.
 is_logged() {
 	log_lines | grep -aF ": $1 " | sed 's/$/ /' |
 	    grep -aFq -- " user=$2 "
@@ -79,7 +80,8 @@ log_names() {
 	}
 }
 
-# spool_of I NAME ...: writes these messages to the spool of name number I.
+# spool_of I NAME ...: writes these messages to the spool of the account
+# ${names[I]}.
 spool_of() {
 	mbox "${@:2}" >"/var/mail/${names[$1]}"
 	chown "$((20000 + $1)):mail" "/var/mail/${names[$1]}"
@@ -102,7 +104,7 @@ spool_of() {
 		    -eq $((20000 + i)) ]
 		[ "$(cat "$state/users/$((20000 + i))"/mbox-*/mailbox)" = \
 		    "/var/mail/${names[i]}" ]
-		# A second login by the name finds the session lock.
+		# A second login under this name finds the session lock.
 		pop_login "${names[i]}"
 		run pop "${names[i]}" QUIT
 		pop_close
@@ -211,7 +213,7 @@ spool_of() {
 	done
 }
 
-@test "USER with the client's full principal opens the account of that name, else of the first component" {
+@test "USER with the client's full principal opens the account of that name, or else the first component's account" {
 	mbox one | store alice
 	run pop alice@KPOPD.TEST QUIT
 	[[ $output == *"+OK 1 messages"* ]] ||
@@ -237,8 +239,8 @@ spool_of() {
 }
 
 # refuses_user FORM NAME: sends USER with this name. Returns true if the login
-# is refused with the usual line, and the log has the name as FORM in a single
-# line of printable ASCII.
+# is refused with the usual answer, and the log has one line for it. The line
+# must be printable ASCII and contain the name as FORM.
 refuses_user() {
 	log_mark
 	run pop "$2" STAT QUIT
@@ -272,8 +274,8 @@ opens() {
 	opens 1 alice@mail.kpopd.test alice@MAIL.Kpopd.Test alice@KPOPD.TEST \
 	    alice@kpopd.test alice@Kpopd.Test
 	log_names login alice
-	# The host's names are its hostname and the one in the service's
-	# principal.
+	# Two names count as the host's name: the hostname, and the host name in
+	# the service's principal.
 	hostname mx7
 	opens 1 alice@mail.kpopd.test alice@MX7
 	hostname mail.kpopd.test
@@ -323,8 +325,8 @@ opens() {
 	log_names login alice
 	# The domain begins after the last @.
 	opens 3 alice@example.org@example.net alice@example.org@kpopd.test
-	# An account with exactly the sent name takes precedence, even if it may
-	# not log in.
+	# If an account has exactly the sent name, kpopd chooses that account,
+	# even if nobody may log in to it.
 	save /etc/passwd
 	echo "alice@example.net:x:100:100::/nonexistent:/bin/sh" >>/etc/passwd
 	refuses_user alice@example.net alice@example.net
@@ -360,8 +362,8 @@ opens() {
 	chown alice /home/alice/.k5login
 	kinit -k -t "$WORLD/keytabs/eve@OTHER.TEST.keytab" eve@OTHER.TEST
 	opens 1 alice alice@kpopd.test
-	# No account eve exists, and eve may not log in as alice of the other
-	# realm.
+	# There is no account eve yet, and alice@OTHER.TEST is not the client's
+	# principal.
 	for name in eve@OTHER.TEST eve@other.test; do
 		refuses_user "$name" "$name"
 		log_has 'refused .*reason="unknown user" '
@@ -463,8 +465,8 @@ by_kpopc() {
 }
 
 # fetches_all CLIENT: returns true if the client fetches the mail of each
-# account. Leaves out names of 200 bytes and more, which are too long for the
-# clients' own lines.
+# account. Leaves out names of 200 bytes or more, because the clients limit
+# their own lines.
 fetches_all() {
 	local i
 	for i in "${!names[@]}"; do
@@ -518,9 +520,9 @@ fetches_all() {
 	done
 }
 
-# alice_is ANSWER COMMAND ...: runs the command and logs in as alice. Returns
-# true if ANSWER is "in" and the login succeeds, or ANSWER is "out" and the
-# login is refused because the account has expired.
+# alice_is ANSWER COMMAND ...: runs the command and logs in as alice. If ANSWER
+# is "in", returns true if the login succeeds. If ANSWER is "out", returns true
+# if the login is refused because the account has expired.
 alice_is() {
 	local answer=$1
 	shift
@@ -611,6 +613,43 @@ hash_bytes() {
 	[[ $output == *"+OK 0 messages"* ]] || { echo "$output"; return 1; }
 }
 
+# bats test_tags=promise:1
+@test "the lowest uid that may log in is UID_MIN of login.defs when kpopd starts, else 1000; -n precedes it" {
+	save /etc/passwd
+	save /etc/login.defs
+	add_account low 999 /home/low
+	add_account high 1000 /home/high
+	add_account higher 2000 /home/higher
+	# UID_MIN, or none, and the accounts that may log in then.
+	while read -r least open; do
+		sed -i '/^UID_MIN/d' /etc/login.defs
+		[ "$least" = absent ] || echo "UID_MIN $least" >>/etc/login.defs
+		[ "$least" != file ] || rm /etc/login.defs
+		for user in low high higher; do
+			run pop "$user" QUIT
+			if [[ " $open " == *" $user "* ]]; then
+				[[ $output == *"+OK 0 messages"* ]]
+			else
+				[ "${lines[-1]}" = "$refused" ]
+				log_has "refused .*reason=\"uid below the minimum\" user=$user "
+			fi || { echo "$least, $user: $output"; return 1; }
+		done
+	done <<-END
+	2000 higher
+	999 low high higher
+	absent high higher
+	nonsense high higher
+	file high higher
+	END
+	server_stop
+	server_start -n 2000
+	echo "UID_MIN 500" >/etc/login.defs
+	run pop high QUIT
+	[ "${lines[-1]}" = "$refused" ]
+	run pop higher QUIT
+	[[ $output == *"+OK 0 messages"* ]]
+}
+
 @test "kpopd -n accepts one uid, or two in ascending order, and nothing else" {
 	local uids
 	for uids in 0 -1 x '' 1000: :60000 60000:1000 1000:60000:1 \
@@ -646,8 +685,8 @@ k5login_is() {
 	[ "$1" != foreign ] || chown bob $file
 }
 
-# logs_in_by RULE KIND: logs in as alice with $client's ticket and this
-# .k5login. Returns true if RULE permits the login. If RULE is "none", returns
+# logs_in_by RULE KIND: logs in as alice with $client's ticket and a .k5login of
+# this kind. Returns true if RULE permits the login. If RULE is "none", returns
 # true if the login is refused.
 logs_in_by() {
 	local answers by

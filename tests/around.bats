@@ -42,7 +42,7 @@ bob_is_served() {
 }
 
 # tries COUNT [SECONDS]: starts COUNT logins of $user (alice by default) at the
-# same time in the background. Each ends after SECONDS (30 by default).
+# same time in the background. Each client ends after SECONDS (30 by default).
 tries() {
 	local n
 	tried=$1
@@ -76,7 +76,7 @@ processes_end() {
 	    { list_processes; return 1; }
 }
 
-# list_processes: prints kpopd's processes and what each of these waits for.
+# list_processes: prints kpopd's processes, and what each process waits for.
 list_processes() {
 	ps -o pid,ppid,user,stat,wchan:20,args -C kpopd
 }
@@ -117,7 +117,7 @@ maildir_is() {
 }
 
 # bats test_tags=attack:9-2
-@test "twenty logins of a user whose home blocks its callers keep few processes, which end when it answers" {
+@test "twenty logins of a user whose home does not answer leave few processes, which end when the home answers" {
 	server_start -t 3
 	fuse_over /home/alice
 	fuse_hang k5login
@@ -132,8 +132,8 @@ maildir_is() {
 	remaining=$(pgrep -cx kpopd)
 	echo "# around: 20 logins at a home that does not answer:" \
 	    "$remaining processes stay" >&3
-	# A process still waits for the home directory. More logins do not leave
-	# more processes.
+	# At least one process still waits for the home directory. More logins
+	# must not leave more processes.
 	[ "$remaining" -ge 1 ]
 	tries 5
 	tries_end 25
@@ -162,8 +162,8 @@ maildir_is() {
 		tries 20 100
 		fuse_hangs 1
 		bob_is_served
-		# The session that already has its client cannot be ended. kpopd
-		# refuses all others.
+		# The one session that already serves its client cannot be
+		# ended. kpopd refuses all other logins.
 		await 60 '[ "$(pgrep -cx kpopc)" -le 4 ] &&
 		    [ "$(pgrep -cx kpopd)" -le 12 ]' ||
 		    { list_processes; return 1; }
@@ -348,7 +348,7 @@ copy_spools() {
 }
 
 # nss_start: adds a name service (tests/programs/nss.c) for accounts that are in
-# no file. Makes a user "slow", uid 7001, with mail and a ticket.
+# no file. Prepares mail and a ticket for the user "slow", uid 7001.
 nss_start() {
 	[ -z "${SANITIZER-}" ] ||
 	    skip "the name service is made without sanitizers"
@@ -371,8 +371,8 @@ nss_start() {
 	KRB5CCNAME=FILE:$WORLD/slow.ccache realm_login slow
 }
 
-# nss_knows LINE ...: gives the name service these accounts (see
-# tests/programs/nss.c).
+# nss_knows LINE ...: tells the name service which accounts exist.
+# tests/programs/nss.c describes the lines.
 nss_knows() {
 	printf '%s\n' "$@" >/run/nss.new
 	mv /run/nss.new /run/nss
@@ -398,8 +398,8 @@ slow_tries() {
 	await 10 '[ "$(wc -l </run/nss.asked)" -ge 2 ]'
 	bob_is_served
 	tries_end 30
-	# At least one of the five gets the mailbox. The others may find it in
-	# use.
+	# At least one of the five logins gets the mailbox. The others may find
+	# the mailbox in use.
 	cat "$WORLD"/try.* | grep -q "^+OK bye, 1 messages left"
 	slow_login | grep -q '^+OK bye, 1 messages left'
 }
@@ -519,8 +519,8 @@ slow_tries() {
 	log_lines | grep -a 'user=slow' >/dev/null
 	# Uid 7001 owns the mailbox, so uid 7002 must not read it.
 	KRB5CCNAME=FILE:$WORLD/mallory.ccache realm_login mallory
-	# Each third time, another process is started, which shifts the pids. So
-	# the answers differ within one login, too.
+	# The answer depends on the pid. At each third login another process
+	# shifts the pids, so the answers differ within one login, too.
 	for n in $(seq 12); do
 		[ $((n % 3)) -ne 0 ] || /bin/true
 		output=$(KRB5CCNAME=FILE:$WORLD/mallory.ccache pop slow STAT \
@@ -556,24 +556,28 @@ slow_tries() {
 	cmp <(mbox slows slow3) /var/mail/slow
 }
 
-# server_without CALL ...: starts a server as on a kernel without these system
-# calls (tests/programs/poor.c).
+# server_without 'POOR-ARGUMENTS' [KPOPD-OPTION ...]: starts a server for which
+# system calls fail (tests/programs/poor.c).
 server_without() {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
-	server_under "exec $poor $* -- \"\$@\""
+	local calls=$1
+	shift
+	server_under "exec $poor $calls -- \"\$@\"" "$@"
 }
 
 poor=$KPOPD_BUILD/tests/programs/poor
 landlock="landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 
 # is_protected: runs a session of alice that removes message 1. Returns true if
-# the processes have the ids, the jail and the limits that any kernel provides.
+# the processes have the right ids, jail and limits, which every kernel
+# provides.
 is_protected() {
 	local pid
 	pop_login alice
 	has_nothing "$(child_pid)" "$(id -u alice)" "$(id -g alice)"
 	for pid in $(pgrep -x kpopd); do
-		# No process that reads the client's bytes may be root.
+		# Only the monitor may be root, because the other processes read
+		# the client's bytes.
 		[ "$pid" = "$(monitor_pid)" ] ||
 		    [ "$(stat -c %u "/proc/$pid")" != 0 ] ||
 		    [ "$(field "$pid" Uid)" != "0 0 0 0" ]
@@ -596,38 +600,114 @@ is_protected() {
 	processes_end 10
 }
 
+# missing_text ERROR PART ...: prints a pattern of the log line for these parts,
+# seccomp and Landlock, whose calls fail with this error.
+missing_text() {
+	local error=$1 text='the sandbox cannot be made: ' comma=
+	shift
+	for part; do
+		text+="${comma}no $part \($error\)"
+		comma=', '
+	done
+	text+='\. Use a kernel .*, and permit the system calls'
+	[[ $* != *seccomp* ]] || text+=' seccomp'
+	[[ $* != *Landlock* ]] ||
+	    text+=' landlock_create_ruleset landlock_add_rule landlock_restrict_self'
+	echo "$text, in SystemCallFilter= of the unit or in the list of the container"
+}
+
+# bats test_tags=promise:4
+@test "kpopd refuses to serve where Landlock or seccomp is absent or forbidden, and one line names it and the remedy" {
+	spool_keep
+	# A container's filter may return any of these errors.
+	while read -r error text parts; do
+		calls=
+		[[ $parts != *seccomp* ]] || calls=seccomp
+		[[ $parts != *Landlock* ]] || calls+=" $landlock"
+		echo "$error: without $parts"
+		server_without "-e $error $calls"
+		run pop alice STAT QUIT
+		[[ $output != *messages* ]]
+		log_only "^mail\.err .*fatal peer=[^ ]+ error=\"$(missing_text \
+		    "${text//_/ }" $parts)\. Or serve without: -S optional\"\$"
+		[ "$(log_lines | wc -l)" = 1 ]
+		server_stop
+	done <<-END
+	ENOSYS Function_not_implemented Landlock
+	EOPNOTSUPP Operation_not_supported Landlock
+	EPERM Operation_not_permitted Landlock
+	EACCES Permission_denied seccomp
+	ENOSYS Function_not_implemented seccomp
+	EPERM Operation_not_permitted seccomp Landlock
+	END
+	spool_is alice one two
+}
+
 # bats test_tags=attack:9-16
-@test "kpopd serves without Landlock or seccomp, logs what is missing, and keeps users, jail and limits" {
-	for missing in landlock seccomp both; do
-		case $missing in
-		landlock) calls=$landlock ;;
-		seccomp) calls=seccomp ;;
-		both) calls="$landlock seccomp" ;;
-		esac
-		mbox one two | store alice
-		server_without $calls
-		log_mark
-		echo "without $missing"
-		is_protected
-		spool_is alice two
-		[ $missing = seccomp ] ||
-		    log_has 'sandbox .*error="this kernel has no Landlock"'
-		[ $missing = landlock ] ||
-		    log_has 'sandbox .*error="this kernel has no seccomp"'
-		[ $missing != landlock ] || log_lacks 'no seccomp'
-		[ $missing != seccomp ] || log_lacks 'no Landlock'
+@test "kpopd serves without Landlock or seccomp with -S optional, logs once what is missing, and keeps users, jail and limits" {
+	for missing in Landlock seccomp "seccomp Landlock"; do
+		for error in EPERM:Operation_not_permitted \
+		    ENOSYS:Function_not_implemented; do
+			calls=
+			[[ $missing != *seccomp* ]] || calls=seccomp
+			[[ $missing != *Landlock* ]] || calls+=" $landlock"
+			text=${error#*:}
+			mbox one two | store alice
+			server_without "-e ${error%:*} $calls" -S optional
+			log_mark
+			echo "without $missing, $error"
+			is_protected
+			spool_is alice two
+			# Two connections have logged a line each.
+			log_count 2 "sandbox .*error=\"$(missing_text \
+			    "${text//_/ }" $missing)\"\$"
+			log_count 2 sandbox
+			server_stop
+		done
+	done
+}
+
+@test "kpopd makes the whole sandbox by prctl where only the call seccomp is forbidden, in a recovery, too" {
+	server_without "-e EPERM seccomp-call"
+	mbox one two | store alice
+	pop_login alice
+	# One filter is of the program poor.
+	[ "$(field "$(child_pid)" Seccomp_filters)" = 2 ]
+	await 5 '[ "$(field "$(broker_pid)" Seccomp_filters)" = 2 ]'
+	pop_ask "DELE 1"
+	# The session dies at the last step of its removal, and the broker
+	# starts the recovery.
+	strace -f -q -p "$(child_pid)" -o /dev/null -e trace=ftruncate \
+	    -e inject=ftruncate:signal=KILL 2>/dev/null 3>&- &
+	await 5 '[ "$(field "$(child_pid)" TracerPid)" != 0 ]'
+	pop_say QUIT
+	log_has 'recovery '
+	processes_end 10
+	spool_is alice two
+	log_lacks 'sandbox|fatal .*(seccomp|system call)'
+}
+
+@test "a login fails, also with -S optional, if a part of the sandbox is forbidden after it was offered" {
+	for how in "EPERM filters" "EACCES landlock_restrict_self" \
+	    "EPERM landlock_add_rule" "ENOSYS landlock_restrict_self"; do
+		echo "$how"
+		spool_keep
+		server_without "-e $how" -S optional
+		run pop alice STAT QUIT
+		[[ $output != *messages* ]]
+		log_has 'fatal .*error="(seccomp|landlock_[a-z_]*): '
 		server_stop
 	done
 }
 
 # bats test_tags=attack:9-17
-@test "kpopd serves TLS and GSSAPI layers on a kernel without Landlock and seccomp" {
+@test "kpopd serves TLS and GSSAPI layers on a kernel without Landlock and seccomp, with -S optional" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	tls_make
 	for client in "--tls -C $WORLD/tls/ca.pem" -p; do
 		mbox one two | store alice
 		[ "$client" = -p ] && options=-p || options=$(tls_options)
-		server_under "exec $poor $landlock seccomp -- \"\$@\"" $options
+		server_without "$landlock seccomp" -S optional $options
 		pop_open $client
 		pop_hear '^\+OK'
 		pop_ask "USER alice"
@@ -642,13 +722,13 @@ is_protected() {
 }
 
 # bats test_tags=attack:9-18
-@test "kpopd as a listener serves each connection on a kernel without Landlock and seccomp" {
+@test "kpopd as a listener serves each connection on a kernel without Landlock and seccomp, and logs that once, with -S optional" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	printf '#!/bin/bash\nexec %s %s -- %s "$@"\n' \
 	    "$poor" "$landlock seccomp" "$KPOPD_BUILD/kpopd" \
 	    >"$WORLD/under"
 	chmod 755 "$WORLD/under"
-	server_configure
+	server_configure -S optional
 	sed -i -e 's/\(wait[[:space:]]*=\).*/\1 yes/' \
 	    -e '/per_source\|instances\|flags/d' \
 	    -e "s,^\([[:space:]]*server[[:space:]]*=\).*,\1 $WORLD/under," \
@@ -658,8 +738,8 @@ is_protected() {
 		[[ $(pop alice QUIT) == *"+OK bye, 2 messages left" ]]
 		bob_is_served
 	done
-	log_has 'no Landlock'
-	log_has 'no seccomp'
+	log_count 1 'sandbox .*no seccomp.*no Landlock'
+	log_count 1 sandbox
 	pkill -x kpopd
 	processes_end 10
 }

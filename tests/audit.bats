@@ -9,8 +9,9 @@ setup() {
 	realm_login alice
 }
 
-# preauth_logs EVENT TEXT [COUNT]: makes a pre-auth process, as if it were
-# compromised, ask its monitor to log this line once or COUNT times.
+# preauth_logs EVENT TEXT [COUNT]: makes a pre-auth process act as if it were
+# compromised. The process asks its monitor to log this line, once or COUNT
+# times.
 preauth_logs() {
 	log_mark
 	pop_open
@@ -97,8 +98,8 @@ no_syslog_socket() {
 	    failed what=flood 1000
 	pop_ask QUIT
 	pop_hear_end
-	# The monitor's own lines are not counted as flooding, so they are still
-	# logged.
+	# The monitor does not count its own lines as flooding, so it still logs
+	# its own lines.
 	log_count 1 ' login '
 	log_count 1 'withheld .*process="the session" lines='
 	[ "$(log_lines | grep -c what=flood)" -le 110 ]

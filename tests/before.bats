@@ -15,7 +15,7 @@ setup() {
 }
 
 # serve [KPOPD-OPTION ...]: replaces the server by one with these options. Makes
-# its replay cache accept tickets from before its start.
+# the new server's replay cache accept tickets that are older than the server.
 serve() {
 	server_stop
 	server_start "$@"
@@ -32,8 +32,8 @@ auth_with() {
 	} | wire | tr -d '\r'
 }
 
-# first_token: prints the AP-REQ on standard input as the first token of
-# GSSAPI's Kerberos mechanism (RFC 4121 section 4.1).
+# first_token: reads an AP-REQ from standard input. Prints the first token of
+# GSSAPI's Kerberos mechanism with that AP-REQ (RFC 4121 section 4.1).
 first_token() {
 	perl -0777 -ne '
 	    my $oid = "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02";
@@ -86,14 +86,14 @@ gssapi_login_works() {
 	for dce in 1000 1002 103e; do
 		apreq -gm -c 10000000$zeros${dce:2:2}${dce:0:2}0000 $service \
 		    >"$WORLD/raw"
-		# DCE sends an AP-REQ without the token's header, which is not a
-		# first token. If the header is there, kpopd expects a third
-		# token.
+		# A DCE client sends the AP-REQ without the token's header. Such
+		# an AP-REQ is not a valid first token. With the header, kpopd
+		# would expect a third token.
 		run auth_with "$WORLD/raw"
 		[[ $output == *"-ERR [AUTH]"* ]]
 		first_token <"$WORLD/raw" >"$WORLD/token"
-		# The client repeats its first token, then sends the AP-REQ as
-		# the third token.
+		# The client sends its first token twice. Then it sends the
+		# AP-REQ as the third token.
 		run auth_with "$WORLD/token" "$WORLD/token" "$WORLD/raw"
 		[[ $output != *"messages"* && $output == *"-ERR"* ]] ||
 		    { echo "$output"; return 1; }
@@ -272,8 +272,8 @@ keytab_has_pop3() {
 	pop_hear '^\+OK'
 	preauth=$(child_pid)
 	fd=$(fds "$preauth" | sed -n "s,^\([0-9]*\) $cache\$,\1,p")
-	# With O_APPEND | O_RDWR (1026), a write goes to the end of the file,
-	# whatever its offset.
+	# With O_APPEND | O_RDWR (1026), a write appends to the file, whatever
+	# offset the call specifies.
 	captive "$preauth" "fcntl $fd 4 1026" "pwrite64 $fd x 1 0"
 	[ "$(echo "$returned" | sed -n 2p)" -eq -27 ] ||
 	    { echo "$returned"; return 1; }

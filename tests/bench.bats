@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that the bench runs each scenario and reports a figure for each. The
-# figures of such a small run have no meaning.
+# Checks that the bench runs each scenario and reports a figure for it. The
+# figures have no meaning, because the runs are small.
 
 setup_file() {
 	load_server

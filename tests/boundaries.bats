@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks how many messages kpopd, Dovecot, mutt and mailutils find in each spool
-# of tests/boundaries.
+# Checks the number of messages that kpopd, Dovecot, mutt and mailutils find in
+# each spool of tests/boundaries.
 
 load helpers/all
 
@@ -10,12 +10,6 @@ setup_file() {
 	perl "$BATS_TEST_DIRNAME/programs/boundaries.pl" "$WORLD/boundaries" \
 	    <"$BATS_TEST_DIRNAME/boundaries"
 	chmod 755 "$WORLD"
-	cat >"$WORLD/dovecot.conf" <<-END
-	log_path = /dev/stderr
-	mail_location = mbox:~/boundaries:INBOX=~/inbox
-	mbox_write_locks = fcntl
-	first_valid_uid = 1
-	END
 }
 
 setup() {
@@ -28,14 +22,8 @@ numbers() {
 	cut -d ' ' -f 1 "$WORLD/boundaries.list"
 }
 
-# doveadm_alice ARGUMENT ...: runs doveadm as alice.
-doveadm_alice() {
-	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= \
-	    -c $WORLD/dovecot.conf $*" 2>"$WORLD/dovecot.err"
-}
-
-# agrees COLUMN: returns true if standard input has the counts of this column of
-# the table. Each of its lines is "NNN COUNT" for one case.
+# agrees COLUMN: returns true if standard input contains the counts of the
+# table's column COLUMN. Each input line is "NNN COUNT" for one case.
 agrees() {
 	join -t ' ' - <(cut -d ' ' -f 1,7- "$WORLD/boundaries.list") |
 	    diff <(cut -d ' ' -f "1,$(($1 + 1)),7-" "$WORLD/boundaries.list") -
@@ -56,7 +44,8 @@ agrees() {
 @test "Dovecot finds the messages of each boundary file that the table gives for Dovecot" {
 	cp -r "$WORLD/boundaries" /home/alice/boundaries
 	chown -R alice /home/alice/boundaries
-	doveadm_alice "-f tab mailbox status messages '*'" |
+	dovecot_configure mbox '~/boundaries' '~/inbox' </dev/null
+	dovecot_does "-f tab mailbox status" "messages '*'" |
 	    sed -n 's/^\([0-9]\{3\}\)\t\([0-9]*\)$/\1 \2/p' |
 	    sort >"$WORLD/counts"
 	agrees 2 <"$WORLD/counts" || { cat "$WORLD/dovecot.err" >&2; return 1; }
@@ -71,8 +60,8 @@ agrees() {
 	echo "set quit=yes move=no wait_key=no beep=no pipe_split=yes pipe_decode=no folder=~" >"$1.rc"
 	echo "push \"<tag-pattern>~A<enter><tag-prefix><pipe-message>wc -c >>~/$1.count<enter><exit>\"" >>"$1.rc"
 	: >"$1.count"
-	# <> keeps the input open; otherwise mutt would end with it.
-	TERM=xterm timeout 20 script -qefc "mutt -n -R -F $1.rc -f mutt/$1" /dev/null <>keys >"$1.screen" 2>&1
+	# <> keeps the input open; mutt ends when its input ends.
+	TERM=xterm timeout 20 script -qefc "stty rows 24 cols 80; mutt -n -R -F $1.rc -f mutt/$1" /dev/null <>keys >"$1.screen" 2>&1
 	echo "$1 $(wc -l <"$1.count")"
 	END
 	su alice -c 'cd; mkfifo keys'
@@ -92,8 +81,8 @@ agrees() {
 	agrees 4 <"$WORLD/counts"
 }
 
-# piped_by_mutt FILE: prints the first message of the file in alice's home as
-# mutt pipes it, without the From_ line.
+# piped_by_mutt FILE: prints the first message of FILE, a file in alice's home.
+# mutt pipes the message, without its From_ line, to the output.
 piped_by_mutt() {
 	cat >/home/alice/muttrc <<-'END'
 	set quit=yes move=no wait_key=no beep=no pipe_decode=no folder=~
@@ -101,12 +90,13 @@ piped_by_mutt() {
 	END
 	rm -f /home/alice/{keys,piped}
 	su alice -c "cd; mkfifo keys; TERM=xterm timeout 20 script -qefc \
-	    'mutt -n -R -F muttrc -f $1' /dev/null <>keys >screen 2>&1" ||
-	    return 1
+	    'stty rows 24 cols 80; mutt -n -R -F muttrc -f $1' \
+	    /dev/null <>keys >screen 2>&1" || return 1
 	tail -n +2 /home/alice/piped
 }
 
 @test "kpopd, mutt and mailutils keep the empty line that ends a header; Dovecot takes it for a separator" {
+	dovecot_configure mbox '~/dove' '~/none' </dev/null
 	for lines in 1 2 3; do
 		{
 			echo 'From s@example.test Mon Nov 23 05:00:00 2026'
@@ -128,20 +118,20 @@ piped_by_mutt() {
 			diff - "$WORLD/shown"
 		rm -rf /home/alice/dove
 		su alice -c "cd; mkdir dove; cat /var/mail/alice >dove/box"
-		doveadm_alice "-o mail_location=mbox:~/dove:INBOX=~/none" \
-		    "fetch size.physical mailbox box" >"$WORLD/dovecot.out"
+		dovecot_does fetch "size.physical mailbox box" \
+		    >"$WORLD/dovecot.out"
 		size=$(sed -n '/^size/{s/.*: //p;q}' "$WORLD/dovecot.out")
 		echo "$size $lines"
 	done >"$WORLD/dovecot.sizes"
 	diff "$WORLD/dovecot.sizes" - <<<$'29 1\n30 2\n31 3'
 }
 
-@test "the table gives a reason where kpopd differs from all others, and kpopd hides no message they find" {
+@test "the table gives a reason where kpopd differs from all other programs, and kpopd hides no message that they find" {
 	[ "$(wc -l <"$WORLD/boundaries.list")" -ge 40 ]
 	run awk '$3 == $4 && $4 == $5 && $2 != $3 && $6 == 0' \
 	    "$WORLD/boundaries.list"
 	[ -z "$output" ] || { echo "$output"; return 1; }
-	# kpopd finds every message that all others find.
+	# kpopd must find every message that all other programs find.
 	run awk '$2 < $3 && $2 < $4 && $2 < $5' "$WORLD/boundaries.list"
 	[ -z "$output" ] || { echo "$output"; return 1; }
 }

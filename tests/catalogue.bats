@@ -3,10 +3,10 @@
 # promise of SECURITY.md, has a test.
 #
 # A row begins with its number, such as 17 or 19-3. The promises are numbered
-# from 1 to 8. A tag marks a test with the rows and promises that it shows. The
-# tag is "# bats test_tags=catalogue:17" above a Bats test. In a unit test it is
-# the comment "catalogue:17". "bats --filter-tags catalogue:17" runs the Bats
-# tests of a row.
+# from 1 to 8. A tag marks a test with the row or the promise that the test
+# checks. The tag is "# bats test_tags=catalogue:17" above a Bats test. In a
+# unit test it is the comment "catalogue:17". "bats --filter-tags catalogue:17"
+# runs the Bats tests of a row.
 
 setup() {
 	cd "$BATS_TEST_DIRNAME"
@@ -61,7 +61,7 @@ keeps() {
 		END { exit bad }' ./*.bats
 }
 
-@test "each promise of SECURITY.md has a test, and no test is marked with another" {
+@test "each promise of SECURITY.md has a test, and no test is marked with a promise that SECURITY.md lacks" {
 	local promises
 	promises=$(sed -n '/^## Promised/,/^## /s/^\([0-9]*\)\. .*/\1/p' \
 	    ../SECURITY.md)

@@ -19,7 +19,7 @@ teardown() {
 	end_test
 }
 
-# got FILE: returns true if the file contains both messages, complete.
+# got FILE: returns true if the file contains both complete messages.
 got() {
 	[ "$(tr -d '\r' <"$1" | grep -c '^Subject: \(one\|two\)$')" -eq 2 ] &&
 	    [ "$(tr -d '\r' <"$1" | grep -c 'line [123]$')" -eq 6 ] ||
@@ -43,8 +43,8 @@ mpop_with() {
 	    --delivery=mbox,"$WORLD/got" --received-header=off "$@"
 }
 
-# curl_with OPTION ...: gets both messages with curl and these options, and
-# appends these to $WORLD/got.
+# curl_with OPTION ...: gets both messages with curl and these options. Appends
+# the messages to $WORLD/got.
 curl_with() {
 	local n
 	for n in 1 2; do
@@ -54,7 +54,7 @@ curl_with() {
 	done
 }
 
-@test "fetchmail with auth gssapi fetches mail in TLS, its default, and without" {
+@test "fetchmail with auth gssapi fetches mail in TLS, which is its default, and without TLS" {
 	fetchmail_with \
 	    'poll mail.kpopd.test proto POP3 service 1109 auth gssapi' \
 	    "user alice sslcertfile $WORLD/tls/ca.pem"
@@ -70,7 +70,7 @@ curl_with() {
 	log_has 'login .*user=alice .*layer=none '
 }
 
-@test "mpop with auth gssapi fetches mail in TLS and without" {
+@test "mpop with auth gssapi fetches mail in TLS and without TLS" {
 	with_tls="--tls=on --tls-starttls=on --tls-trust-file=$WORLD/tls/ca.pem"
 	for tls in "$with_tls" --tls=off; do
 		mbox one two | store alice
@@ -117,7 +117,8 @@ mutt_with() {
 	shift
 	{
 		echo "set folder=$WORLD confirmcreate=no confirmappend=no copy=no quit=yes delete=no move=no wait_key=no pop_checkinterval=600"
-		# neomutt does not accept this value, and chooses gssapi itself.
+		# neomutt does not accept the value gssapi, and chooses GSSAPI
+		# without it.
 		[ "$program" = neomutt ] ||
 		    echo "set pop_authenticators=gssapi"
 		echo "set certificate_file=$WORLD/tls/ca.pem mark_old=no"
@@ -125,11 +126,12 @@ mutt_with() {
 		echo "push '<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>$WORLD/got<enter><exit>'"
 	} >"$WORLD/muttrc"
 	: >"$WORLD/screen"
+	# mutt does not start on a terminal without rows and columns.
 	TERM=xterm timeout 20 \
-	    script -qefc "$program -n -F $WORLD/muttrc -f pop://${user-alice}@mail.kpopd.test:$port" /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
+	    script -qefc "stty rows 24 cols 80; $program -n -F $WORLD/muttrc -f pop://${user-alice}@mail.kpopd.test:$port" /dev/null </dev/null >"$WORLD/screen" 2>&1 3>&- || true
 }
 
-@test "mutt with pop_authenticators=gssapi and neomutt without it fetch mail in TLS and without" {
+@test "mutt with pop_authenticators=gssapi, and neomutt without it, fetch mail in TLS and without TLS" {
 	for program in mutt neomutt; do
 		for tls in yes no; do
 			rm -f "$WORLD/got"
@@ -252,7 +254,7 @@ fetch_by() {
 
 @test "stock clients with README's TLS options send no login if STLS is removed or the certificate is another's" {
 	for client in fetchmail mpop curl mutt neomutt kpopc; do
-		# The same command gets mail without a man in the middle.
+		# Without a man in the middle, the same command gets the mail.
 		port=1109
 		mbox one | store alice
 		fetch_by $client

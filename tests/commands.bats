@@ -10,22 +10,23 @@ setup() {
 	realm_login alice
 }
 
-# harmless [SESSIONS]: returns true if the log contains only logins and SESSIONS
-# sessions (one by default) that ended by QUIT and removed nothing.
+# harmless [SESSIONS]: returns true if the log contains only lines of SESSIONS
+# sessions (one by default). Each session must have logged in, ended by QUIT and
+# removed nothing.
 harmless() {
 	log_count "${1-1}" \
 	    ' logout peer=[^ ]+:[0-9]+ reason=quit .* deleted=0 left=3 '
 	log_only ' login | logout .* deleted=0 left=3 '
 }
 
-# wire_size NAME [LINES]: prints the size in POP3 of the message that
+# wire_size NAME [LINES]: prints the size that POP3 reports for the message that
 # make_message makes.
 wire_size() {
 	make_message "$@" | sed 's/$/\r/' | wc -c
 }
 
-# The first list has strings that are not message numbers. The second list has
-# numbers without a message.
+# The first list contains strings that are not message numbers. The second list
+# contains numbers of messages that do not exist.
 no_numbers=(0 -1 +1 1x x1 0x1 1.0 1e0 18446744073709551616
     99999999999999999999999 '١' '%s')
 no_messages=(4 2147483647 2147483648 4294967296 18446744073709551615)
@@ -80,7 +81,7 @@ refuses_numbers() {
 	pop_ask QUIT
 }
 
-@test "kpopd accepts UTF8 before and after the login, sends the same bytes after it, and refuses LANG" {
+@test "kpopd accepts UTF8 before and after the login, sends the same bytes after UTF8, and refuses LANG" {
 	{
 		from_line
 		printf 'Message-ID: <utf8@kpopd.test>\n'
@@ -268,8 +269,8 @@ refuses_numbers() {
 	local count header=6
 	spool_keep
 	pop_login alice
-	# Each word is the number of requested lines, and of lines that are
-	# sent. The body has three lines.
+	# Each word contains the number of lines that the client requests, and
+	# the number of lines that TOP must send. The body has three lines.
 	for count in 0:0 1:1 2:2 3:3 4:3 99999999:3 2147483648:3 \
 	    9223372036854775808:3 18446744073709551615:3; do
 		pop_say "TOP 2 ${count%:*}"

@@ -4,13 +4,13 @@
 
 load helpers/all
 
-# The modes are KPOP, KPOP with STLS, KPOP inside TLS from the first byte, POP3
-# with a GSSAPI layer, and that layer inside TLS.
+# The modes, in this order: KPOP, KPOP with STLS, KPOP inside TLS from the first
+# byte, POP3 with a GSSAPI layer, and POP3 with a GSSAPI layer inside TLS.
 modes=(plain stls immediate layer both)
 
 setup_file() {
 	tls_make
-	# Let the kernel of a client that does not read buffer little.
+	# If a client does not read, its kernel must buffer only little.
 	cp /proc/sys/net/ipv4/tcp_rmem "$WORLD/tcp_rmem"
 	echo 4096 65536 131072 >/proc/sys/net/ipv4/tcp_rmem
 	{
@@ -41,7 +41,7 @@ teardown() {
 }
 
 # serve MODE [OPTION ...]: starts a server for clients of this mode. Sets
-# $client to kpopc's options for it.
+# $client to the options of kpopc for this mode.
 serve() {
 	local mode=$1 options
 	shift
@@ -58,8 +58,8 @@ serve() {
 }
 
 # forward MODE [HOST]: starts a process that forwards connections from port 2109
-# to the server. If TLS begins with the first byte in this mode, it forwards
-# them inside TLS. Sets $forwarder to the pid.
+# to the server. If TLS begins with the first byte in this mode, the process
+# forwards the connections inside TLS. Sets $forwarder to its pid.
 forward() {
 	local to=TCP:${2-127.0.0.1}:1109
 	[[ $1 != @(immediate|both) ]] || {
@@ -72,7 +72,7 @@ forward() {
 }
 
 # talk COMMAND ...: logs in through the forwarder, sends all commands at once,
-# and ends its input.
+# and ends the client's input.
 talk() {
 	printf '%s\r\n' "USER alice" "PASS x" "$@" >"$WORLD/commands"
 	$far "$KPOPD_BUILD/kpopc" "${client[@]}" mail.kpopd.test 2109 \
@@ -86,7 +86,7 @@ unsent() {
 	    awk '{ n += $3 } END { print n + 0 }'
 }
 
-# answer_is_stuck: waits until the server has sent bytes that its client does
+# answer_is_stuck: waits until the server has sent bytes that the client does
 # not acknowledge.
 answer_is_stuck() {
 	await 10 '[ "$(unsent)" -gt 0 ]'
@@ -105,7 +105,8 @@ talk_stuck() {
 	answer_is_stuck
 }
 
-# talk_end: ends the client of talk_stuck, and waits until its session ends.
+# talk_end: ends the client that talk_stuck has started, and waits until the
+# session ends.
 talk_end() {
 	exec {say}>&- {hold}>&-
 	pkill -KILL -x kpopc || true
@@ -148,7 +149,7 @@ reset_in() {
 		store alice <"$WORLD/mailbox"
 		forward $mode
 		talk_stuck "TOP 1 99999999" "DELE 1" QUIT
-		# The relay is the process with the client's socket.
+		# The process that has the client's socket is the relay.
 		relay=$(ss -Htnp state connected sport = 1109 |
 		    sed -n 's/.*pid=\([0-9]*\).*/\1/p' | head -n 1)
 		kill -KILL "$relay"
@@ -208,9 +209,9 @@ read_slowly() {
 	spool_is alice two
 }
 
-# go_far: makes another network. From now on clients run in it, through $far.
-# The server has the address 10.9.0.1 there. Sets $far_pid to the pid of a
-# process in it.
+# go_far: makes another network namespace. Then clients run in that namespace,
+# through $far. The server has the address 10.9.0.1 for them. Sets $far_pid to
+# the pid of a process in the namespace.
 go_far() {
 	unshare --net sleep 100 3>&- &
 	far_pid=$!
@@ -236,7 +237,7 @@ lose_answers() {
 	client_at 02:00:00:00:00:01
 }
 
-# pass_answers: undoes lose_answers.
+# pass_answers: sends the server's packets to the right address again.
 pass_answers() {
 	client_at "$($far ip -o link show c0 |
 	    sed 's,.*link/ether \([^ ]*\) .*,\1,')"

@@ -84,7 +84,7 @@ inherit() {
 	    LOCPATH=/nowhere NLSPATH=/nowhere GCONV_PATH=/nowhere \
 	    GETCONF_DIR=/nowhere HOSTALIASES=/etc/passwd LOCALDOMAIN=nowhere \
 	    RES_OPTIONS=nowhere TZDIR=/nowhere MALLOC_TRACE="$WORLD/trace" \
-	    MALLOC_CHECK_=3 GLIBC_TUNABLES=nowhere \
+	    MALLOC_CHECK_=3 GLIBC_TUNABLES=glibc.malloc.perturb=165 \
 	    SSLKEYLOGFILE="$WORLD/trace" \
 	    OPENSSL_CONF=/nowhere SSL_CERT_FILE=/nowhere LISTEN_FDS=3 \
 	    NOTIFY_SOCKET=/nowhere \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Makes any system call of QUIT or of a login fail, with each error. Checks that
-# the answer is true and that no kept message changes.
+# kpopd's answer is true and that no kept message changes.
 
 load helpers/all
 load helpers/points
@@ -19,9 +19,9 @@ teardown() {
 	end_test
 }
 
-# errors_of CALL: prints the errors with which this call must fail. Short reads
-# and writes are not injected, because strace would only fake their counts.
-# Short writes come from a file size limit (full.bats).
+# errors_of CALL: prints the errors with which CALL must fail. Short reads and
+# writes are not injected, because strace would only fake their counts. Short
+# writes come from a file size limit (full.bats).
 errors_of() {
 	case $1 in
 	# These calls do not fail.
@@ -29,8 +29,8 @@ errors_of() {
 	clock_nanosleep) ;;
 	mmap | munmap | mremap | mprotect | brk) echo ENOMEM ;;
 	getrandom) echo EINTR EAGAIN ENOSYS ;;
-	# strace attaches during the read of .k5login. It may or may not see
-	# this call restart.
+	# strace attaches during the read of .k5login. So strace may or may not
+	# see this call restart.
 	read) ;;
 	wait4) echo EINTR ;;
 	poll) echo EINTR EAGAIN ENOMEM ;;
@@ -41,8 +41,8 @@ errors_of() {
 }
 
 # plan TRACE: prints "CALL N HOW" for each error of each call in the trace, up
-# to the answer. The short form prints every seventh one, so that each call and
-# each error still occurs.
+# to the answer. A short test run prints every seventh line. Each call and each
+# error still occurs in these lines.
 plan() {
 	local call rest n error k=0
 	local -A seen=()
@@ -56,13 +56,13 @@ plan() {
 			k=$((k + 1))
 		done
 		[ "$call" != pwrite64 ] || echo "$call $n retval=0"
-		# Which calls follow the answer depends on whether the client or
-		# the server is faster.
+		# Stop here, because the calls after the answer depend on
+		# whether the client or the server is faster.
 		[ "$call,${rest%%,*}" != sendto,0 ] || break
 	done <"$1"
 }
 
-# injection 'CALL N HOW': prints strace's options for this failure.
+# injection 'CALL N HOW': prints strace's options that cause this failure.
 injection() {
 	local call n how
 	read -r call n how <<<"$1"
@@ -76,7 +76,8 @@ was_injected() {
 }
 
 # quit_with session|broker STRACE-OPTION …: runs a session of the scene. From
-# QUIT on, strace injects faults into this process. Sets $heard to the answer.
+# QUIT on, strace injects faults into the session or the broker. Sets $heard to
+# the answer.
 quit_with() {
 	refill "$WORLD/before"
 	session_opens "${deletions[@]}" || return
@@ -88,7 +89,7 @@ quit_with() {
 }
 
 # quit_point session|broker 'CALL N HOW' STRACE-OPTION …: makes the call fail in
-# QUIT. Returns true if the answer describes the mailbox.
+# QUIT. Returns true if the answer describes the mailbox truly.
 quit_point() {
 	{
 		quit_with "$1" $(injection "$2") "${@:3}" &&
@@ -96,8 +97,9 @@ quit_point() {
 	} || { mop_up; return 1; }
 }
 
-# sweep_quit SCENE session|broker STRACE-OPTION …: records the calls of QUIT,
-# then tests a failure of each. The options apply to every test.
+# sweep_quit SCENE session|broker STRACE-OPTION …: records the calls of QUIT.
+# Then makes each call fail in a separate session. The options apply to all
+# these sessions.
 sweep_quit() {
 	local point
 	scene "$1"
@@ -109,8 +111,8 @@ sweep_quit() {
 	done 4<"$WORLD/plan"
 }
 
-# login_is_true FILE: returns true if the login has shown all messages or none,
-# and the mailbox equals the file after another login.
+# login_is_true FILE: returns true if the login has shown all messages or none.
+# Also logs in once more, and then the mailbox must equal FILE.
 login_is_true() {
 	case $heard in
 	"+OK $count messages")
@@ -138,7 +140,7 @@ login_point() {
 	    { rm -f /home/alice/.k5login; mop_up; return 1; }
 }
 
-# restore_crash: restores mailbox and journal as a crash left them.
+# restore_crash: restores the mailbox and the journal that a crash has left.
 restore_crash() {
 	cat "$WORLD/broken" >"$(spool alice)"
 	cp -p "$WORLD/journal" "$(kept)/j"
@@ -172,8 +174,7 @@ fsync_fails() {
 	faults "$session" -e "inject=fsync:error=EIO:when=$1"
 	pop_say QUIT
 	answer
-	# Wait only for the session, because the broker is held and would not
-	# end.
+	# Do not wait for the broker, because it is held and does not end.
 	soon 5 "! kill -0 $session 2>/dev/null"
 	seen=$(sed -n '/INJECTED/,$p' "$WORLD/trace")
 	left_files=$(ls -A "$(kept)" | tr '\n' ' ')
@@ -242,8 +243,8 @@ kill_and_login() {
 	scene mixed
 	count=${#names[@]}
 	refill "$WORLD/before"
-	# The first login makes the mailbox's state directory, either in the
-	# session or in the broker.
+	# The first login makes the mailbox's state directory. Either the
+	# session or the broker makes it.
 	[ "$(last_login)" = "$count" ]
 	refill "$WORLD/before"
 	login_with
@@ -288,7 +289,7 @@ kill_and_login() {
 	local fault said=
 	mbox one two three | store alice
 	spool_keep
-	for fault in newfstatat:1 pread64:{1..17}; do
+	for fault in fstat,newfstatat:1 pread64:{1..17}; do
 		pop_login alice
 		faults "$(child_pid)" \
 		    -e "inject=${fault%:*}:error=EIO:when=${fault#*:}"
@@ -300,8 +301,8 @@ kill_and_login() {
 			while pop_hear '' 2>/dev/null && [ "$heard" != . ]; do
 				lines+=("$heard")
 			done
-			# Some of the reads are reads of the index. The session
-			# can work without the index.
+			# Some of the failed reads are reads of the index. The
+			# session can work without the index.
 			if [ "$heard" = . ]; then
 				diff <(printf '%s\n' "${lines[@]}") \
 				    <(make_message two)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks kpopc against false servers, and against files of other users of the
-# same machine.
+# Checks kpopc against false servers, and against files that other users of the
+# machine have made.
 
 load helpers/all
 
@@ -27,14 +27,15 @@ false_server() {
 	await 5 'ss -Hltn sport = 2000 | grep -q .'
 }
 
-# false_end: ends the server of false_server.
+# false_end: ends the server that false_server has started.
 false_end() {
 	kill "$false_pid"
 	await 5 '! ss -Hltn sport = 2000 | grep -q .'
 }
 
-# fails PATTERN KPOPC-ARGUMENT ...: runs kpopc. Returns true if it exits with
-# status 1, prints an error that matches PATTERN (extended), and has no output.
+# fails PATTERN KPOPC-ARGUMENT ...: runs kpopc. Returns true if kpopc exits with
+# status 1, prints an error that matches PATTERN (extended), and prints nothing
+# on standard output.
 fails() {
 	local pattern=$1 status=0
 	shift
@@ -50,7 +51,8 @@ fails() {
 }
 
 # certificate NAME VALIDITY SUBJECT EXTENSIONS CA: makes an EC certificate,
-# $WORLD/tls/NAME.pem, and its key, NAME.key. VALIDITY has options of openssl.
+# $WORLD/tls/NAME.pem, and its key, NAME.key. VALIDITY contains options of
+# openssl.
 certificate() (
 	cd "$WORLD/tls"
 	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
@@ -71,7 +73,7 @@ self_signed() (
 ) >"$WORLD/openssl.log" 2>&1
 
 # false_tls NAME: starts a server on port 2000 that answers STLS and has the
-# certificate NAME. What clients send inside TLS goes to $WORLD/inside.NAME.
+# certificate NAME. $WORLD/inside.NAME records what clients send inside TLS.
 # Sets $middle to the pid of the TLS server, on port 2001.
 false_tls() {
 	local address="OPENSSL-LISTEN:2001,reuseaddr,fork,verify=0"
@@ -94,9 +96,7 @@ false_tls() {
 @test "kpopc --tls sends nothing inside TLS if the certificate is old, forged, or for another name or purpose" {
 	local name san='subjectAltName=DNS:mail.kpopd.test\n'
 	certificate sound "-days 9" /CN=x "$san" ca
-	certificate old \
-	    "-not_before 20200101000000Z -not_after 20200201000000Z" /CN=x \
-	    "$san" ca || certificate old "-days -1" /CN=x "$san" ca
+	certificate old "$(expired_dates)" /CN=x "$san" ca
 	certificate clients "-days 9" /CN=x \
 	    "${san}extendedKeyUsage=clientAuth\n" ca
 	certificate leaf "-days 9" \
@@ -121,7 +121,8 @@ false_tls() {
 			-C "$WORLD/tls/ca.pem" mail.kpopd.test 2000 \
 			>"$WORLD/output" 2>"$WORLD/errors" || :
 		if [ $name = sound ]; then
-			# With a good certificate the same server is accepted.
+			# kpopc accepts the same server if its certificate is
+			# good.
 			await 5 'grep -q "^QUIT" "$WORLD/inside.sound"' ||
 			    { cat "$WORLD/errors"; return 1; }
 		else
@@ -138,7 +139,7 @@ false_tls() {
 }
 
 # bats test_tags=attack:8-14,attack:8-15
-@test "kpopc --tls ends with an error, and prints nothing of it, if the server sends invalid TLS after STLS" {
+@test "kpopc --tls fails if the server sends invalid TLS after STLS, and prints none of these bytes" {
 	local answer
 	for answer in text alert warnings close-notify too-large-record \
 	    hello-of-16-MB application-data old-version half-a-hello \
@@ -208,7 +209,7 @@ hostile_hashes() (
 		    mail.kpopd.test 1109
 	done
 	[ "$(hostile_hashes)" = "$before" ]
-	# Another user tries to use root's tickets.
+	# bob tries to use root's tickets.
 	run su bob -s /bin/sh -c \
 	    "KRB5CCNAME=FILE:$WORLD/hostile/roots '$KPOPD_BUILD/kpopc' mail.kpopd.test </dev/null"
 	[ "$status" -eq 1 ] &&

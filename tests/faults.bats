@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that kpopd loses no mail and opens no other mailbox if memory, clock,
-# name servers or syslog fail, or if a process is compromised.
+# Checks that kpopd loses no mail and opens no other mailbox if memory is short,
+# the clock jumps, name servers or syslog fail, or a process is compromised.
 
 load helpers/all
 load helpers/points
@@ -30,8 +30,9 @@ allocations() {
 	    print((unpack "q4", $numbers)[3])' "$shared"
 }
 
-# without_memory FROM MANY: runs a session in which MANY allocations fail, from
-# number FROM on. Returns true if no message is lost and the next login works.
+# without_memory FROM MANY: runs a session in which MANY allocations fail,
+# beginning with the allocation number FROM. Returns true if no message is lost
+# and the next login works.
 without_memory() {
 	local answer
 	mbox one two three | store alice
@@ -80,8 +81,9 @@ in_ms() {
 	took=$((($(date +%s%N) - begin) / 1000000))
 }
 
-# jump_when SECONDS 'CONDITION': moves the server's clock by SECONDS once the
-# condition is true. Runs in the background while the test waits for a deadline.
+# jump_when SECONDS 'CONDITION': waits until the condition is true, and moves
+# the server's clock by SECONDS. The caller runs this in the background, and
+# waits for a deadline meanwhile.
 jump_when() {
 	await 10 "$2" && says "$1" 0 0
 }
@@ -93,7 +95,7 @@ ended_in() {
 	    { echo "$3: $took ms"; return 1; }
 }
 
-# If a deadline followed the wall clock, it would come at once, or in a day.
+# A deadline that followed the wall clock would come at once, or a day later.
 # bats test_tags=fault:14
 @test "a jump of the wall clock by a day does not move the login deadline, the idle limit or the wait for a lock" {
 	preloaded -t 2:2
@@ -114,7 +116,7 @@ ended_in() {
 		locker_start
 		locker L
 		log_mark
-		# The session waits for the lock after its login.
+		# After the login, the session waits for the lock.
 		jump_when $day 'log_lines | grep -q ": login "' 3>&- &
 		in_ms pop alice QUIT
 		wait $!
@@ -147,9 +149,9 @@ preauth_says() {
 
 # bats test_tags=fault:16-1
 @test "a compromised pre-auth process that sends malformed messages starts no session, and its monitor ends" {
-	# The monitor accepts a correct message of the same program. It cannot
-	# check the principal in the message, because only the pre-auth process
-	# has seen the ticket (DESIGN §2.14).
+	# The same program can also send a correct message, which the monitor
+	# accepts. The monitor cannot check the principal in the message,
+	# because only the pre-auth process has seen the ticket (DESIGN §2.14).
 	pop_open
 	pop_hear '^\+OK'
 	kill -STOP "$(child_pid)"
@@ -173,7 +175,7 @@ preauth_says() {
 @test "a compromised session cannot open another user's mail, any other file or a socket" {
 	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
 	# The sandbox permits the session to write to existing files in the
-	# spool's directory. There the modes of the files decide.
+	# spool's directory. For these files, only the mode of the file decides.
 	chmod 660 /var/mail/bob
 	chmod 755 /home/bob
 	echo secret >/home/bob/note
@@ -193,8 +195,8 @@ preauth_says() {
 	# the session still runs.
 	[ "$(grep -Exc -- '-(1|13|18)' <<<"$returned")" -eq ${#calls[@]} ] ||
 	    { echo "$returned"; return 1; }
-	# Check that the calls were really made: the same call opens alice's own
-	# spool.
+	# The same call opens alice's own spool. That shows that the calls above
+	# were really made.
 	captive "$(child_pid)" 'open /var/mail/alice 0'
 	[ "$returned" -gt 2 ]
 	pop_ask QUIT
@@ -275,7 +277,7 @@ fill_syslog() {
 	grep -q '^+OK bye' "$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
 	[ "$took" -lt 5000 ] || { echo "full: $took ms"; return 1; }
 	spool_is alice two three
-	# Now all events are logged again.
+	# Now syslog works again, and all events are logged.
 	log_mark
 	pop alice QUIT
 	log_has 'logout .*reason=quit '

@@ -10,9 +10,9 @@ setup() {
 	realm_login alice
 }
 
-# fetch OPTION …: runs fetchmail for one poll, with these options for the user
-# and with the flags in $flags. fetchmail appends each message to $WORLD/got,
-# after a line "== message".
+# fetch OPTION …: runs fetchmail for one poll. The options are fetchmail's
+# options for the user, and $flags contains its flags. fetchmail appends each
+# message to $WORLD/got, after a line "== message".
 fetch() {
 	cat >"$WORLD/fetchmailrc" <<-END
 	poll ${host-mail.kpopd.test} ${how-proto KPOP auth kerberos_v5} user "${user-alice}" sslproto ''

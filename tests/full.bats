@@ -1,11 +1,11 @@
 #!/usr/bin/env bats
-# Checks that QUIT answers truly and loses no mail if space, inodes or quota are
-# used up. Checks that a full mailbox can be emptied.
+# Checks that QUIT's answer is true and that no mail is lost if space, inodes or
+# quota are used up. Checks that a full mailbox can be emptied.
 
 load helpers/all
 load helpers/points
 
-# Each of the six messages has 8 KiB, so 40 KiB follow the first one.
+# Each of the six messages has 8 KiB, so 40 KiB follow the first message.
 body_lines=560
 small=$WORLD/small
 
@@ -81,7 +81,7 @@ leave() {
 		size=$(stat -c %s "$small/filler" 2>/dev/null) || size=0
 		if [ "$kib" -gt "$1" ]; then
 			# The file system can allocate freed blocks only after
-			# it has written its own journal.
+			# the file system has written its own journal.
 			fallocate -l $((size + (kib - $1) * 1024)) \
 			    "$small/filler" 2>/dev/null || {
 				head -c $(((kib - $1) * 1024)) /dev/zero \
@@ -125,15 +125,15 @@ quit_after() {
 }
 
 # true_point SCENE COMMAND …: runs the command before QUIT. Returns true if the
-# answer describes the mailbox. The effect of the command lasts until the next
-# login has ended.
+# answer describes the mailbox truly. The effect of the command lasts until the
+# next login has ended.
 true_point() {
 	scene "$1"
 	{ quit_after "${@:2}" && is_true "$heard"; } || { mop_up; return 1; }
 }
 
-# full_point SCENE COMMAND …: runs true_point. Also fails if a removal that
-# needs no space has failed.
+# full_point SCENE COMMAND …: runs true_point. Also returns false if a removal
+# that needs no space has failed.
 full_point() {
 	true_point "$@" || return
 	case $1 in
@@ -158,11 +158,11 @@ each_scene() {
 }
 
 # sweep TITLE: runs full_point for each scene and each number of KiB. Fails
-# unless one of these numbers was enough space.
+# unless at least one number of KiB was enough space.
 sweep() {
 	local n
 	for n in $(steps 56); do
-		# A tmpfs has pages of 4 KiB, so other numbers make no
+		# A tmpfs has pages of 4 KiB, so only multiples of 4 make a
 		# difference.
 		[ "$(stat -f -c %S "$small")" -le 1024 ] || ((n % 4 == 0)) ||
 		    continue
@@ -221,7 +221,7 @@ sweep() {
 	[ ! -e /var/mail/alice.lock ]
 }
 
-@test "QUIT removes nothing if no inode is left for the journal, except the last messages or all" {
+@test "QUIT removes nothing if no inode is left for the journal, unless it removes the last messages or all messages" {
 	for kind in ext4 tmpfs; do
 		case $kind in
 		ext4) mount_small ext4 '-N 32' ;;
@@ -238,7 +238,7 @@ sweep() {
 	points_are_good "no inodes" 8
 }
 
-@test "QUIT removes nothing if no inode is left for the dotlock, and a later QUIT works when one is" {
+@test "QUIT removes nothing if no inode is left for the dotlock, and a later QUIT works when an inode is free" {
 	mount_small tmpfs nr_inodes=32
 	use_small_for spool
 	scene first
@@ -258,7 +258,7 @@ sweep() {
 	run pop alice QUIT
 	[ "${lines[-1]}" = "-ERR [SYS/TEMP] the mailbox cannot be opened now" ]
 	log_has 'No space left'
-	# Another principal gets the same answer as with space on the disk.
+	# The answer to another principal is the same as if the disk had space.
 	realm_login bob
 	run pop alice QUIT
 	[ "${lines[-1]}" = \
@@ -276,7 +276,7 @@ sweep() {
 	spool_is alice one
 }
 
-@test "kpopd answers a login that a service is not available if the replay cache finds no space" {
+@test "kpopd answers that a service is not available if a login finds no space for the replay cache" {
 	mbox one | store alice
 	server_stop
 	mount_small tmpfs
@@ -327,7 +327,7 @@ writes_fail() {
 
 # btrfs has quotas even if the kernel has no user quotas.
 # bats test_tags=fault:7
-@test "QUIT removes nothing in a btrfs subvolume at its quota, except the last messages or all" {
+@test "QUIT removes nothing in a btrfs subvolume at its quota, unless it removes the last messages or all messages" {
 	[ -e /dev/loop-control ] || skip "no loop devices"
 	truncate -s 128M "$WORLD/image"
 	mkfs.btrfs -q "$WORLD/image"
@@ -349,7 +349,7 @@ writes_fail() {
 	points_are_good "quota of a subvolume" 4
 }
 
-@test "QUIT removes nothing if each write fails by ENOSPC, EDQUOT or EIO, except the last messages or all" {
+@test "QUIT removes nothing if all writes fail (ENOSPC, EDQUOT, EIO), unless it removes the last messages or all messages" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	use_small_for nothing
 	for error in ENOSPC EDQUOT EIO; do
@@ -359,8 +359,8 @@ writes_fail() {
 	points_are_good "no byte written" 12
 }
 
-# limit BYTES: limits the size of the session's files. A write across the limit
-# is short, and the next one fails with EFBIG.
+# limit BYTES: limits the size of the session's files. A write that crosses the
+# limit writes only the bytes below the limit. The next write fails with EFBIG.
 limit() {
 	# Run prlimit as the user, because root may lack CAP_SYS_RESOURCE.
 	setpriv --reuid=alice --regid=alice --clear-groups prlimit \
@@ -368,7 +368,7 @@ limit() {
 }
 
 # bats test_tags=catalogue:86-3
-@test "QUIT's answer is true for each limit of the file size, anywhere in journal and mailbox" {
+@test "QUIT's answer is true wherever in the journal or the mailbox the limit of the file size is reached" {
 	use_small_for nothing
 	scene first
 	most=$(($(stat -c %s "$WORLD/before") + 8192))

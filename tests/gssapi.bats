@@ -11,8 +11,8 @@ setup() {
 	mbox one two | store alice
 }
 
-# pop3test LEAST MOST USER: runs a session with Cyrus' client, with a layer of
-# LEAST to MOST bits.
+# pop3test LEAST MOST USER: runs a session with Cyrus' client. The layer must
+# have a strength of LEAST to MOST bits.
 pop3test() {
 	printf '%s\n' STAT "RETR 2" "DELE 1" QUIT |
 	    timeout 20 /usr/lib/cyrus/bin/pop3test -m GSSAPI -k "$1" -l "$2" \
@@ -102,8 +102,9 @@ dialogue() {
 	    head -n -2 | cmp - <(seq 300000)
 	exec {silent}<> <(:)
 	for layer in "0 0" "1 56" "57 256"; do
-		# pop3test ends at the end of its input, and drops what it has
-		# not read yet. So its input stays open until the session ends.
+		# At the end of its input, pop3test exits and discards unread
+		# answers. So the test keeps this input open until the session
+		# ends.
 		printf '%s\n' "RETR 1" QUIT >&"$silent"
 		timeout 30 /usr/lib/cyrus/bin/pop3test -m GSSAPI \
 		    -k ${layer% *} -l ${layer#* } -p 1109 -a alice \
@@ -122,8 +123,8 @@ gsstalk() {
 @test "kpopd ends the session and removes nothing at a wrong, repeated, missing, long or cleartext token" {
 	for layer in 2 4; do
 		for how in flip replay short zero huge large clear skip none; do
-			# The integrity layer has no encryption that could be
-			# left out.
+			# The case "clear" omits encryption, which the integrity
+			# layer does not have.
 			[ $layer$how != 2clear ] || continue
 			run gsstalk $layer 65536 $how
 			[[ $output == \
@@ -263,7 +264,8 @@ gsstalk() {
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	log_has 'login .*layer=confidentiality'
 	log_lacks 'fatal|failed'
-	# kpopd has replaced the files whose pids it used.
+	# kpopd has replaced the files whose names contain the pids of its
+	# processes.
 	[ "$(ls "$state/relay" | grep -vxc run)" -eq 400 ]
 	[ "$(ls "$state/preauth" | grep -c krb5.conf)" -eq 400 ]
 	find "$state/relay" "$state/preauth" -maxdepth 1 -size 0 \
@@ -361,8 +363,8 @@ base64_line() {
 
 # bats test_tags=catalogue:26-2
 @test "kpopd refuses a token over the limit, and logs its size and no byte of it" {
-	# The limit is 65,536 bytes. kpopd decodes the first line, which is
-	# hardly longer, but not the others.
+	# The limit is 65,536 bytes. kpopd decodes the first line, which is only
+	# a little longer than the limit, and does not decode the other lines.
 	for size in 87384 87388 100000 2000000; do
 		bytes=$((size / 4 * 3))
 		# The token is in a separate line, or in the line of AUTH
@@ -384,9 +386,9 @@ base64_line() {
 			await 5 '! pgrep -x kpopd >/dev/null'
 		done
 	done
-	# GSSAPI refuses the token that is exactly as long as the limit. It
-	# counts as an attempt, as the other two do. Three attempts end the
-	# connection.
+	# GSSAPI refuses the token that is exactly as long as the limit. This
+	# refusal counts as an attempt, and the two other refusals count as
+	# well. Three attempts end the connection.
 	{
 		printf 'AUTH GSSAPI '
 		base64_line 87380

@@ -42,14 +42,15 @@ has_received() {
 		tr '\0' x </dev/zero
 	} 2>/dev/null | wire 2>/dev/null | tr -d '\0' >"$WORLD/answer" 3>&- &
 	begin=$SECONDS
-	# This is more than the kernel buffers for the server.
+	# The kernel does not buffer that many bytes for the server, so kpopd
+	# must have read some.
 	await 5 "has_received $((32 * 1024 * 1024))"
 	takes_little_memory
 	await 6 '! pgrep -x kpopd >/dev/null'
 	[ $((SECONDS - begin)) -lt 9 ]
 	log_count 1 'refused .*reason="no login: idle"$'
 	log_count 1 .
-	# The server answers a line only at its end.
+	# The server answers a line only after its line end.
 	grep -a . "$WORLD/answer" | tr -d '\r' |
 	    cmp - <(echo "+OK kpopd at your service")
 }
@@ -150,7 +151,7 @@ has_received() {
 	size=$(stat -c %s "$WORLD/good")
 	[ $((size - encrypted)) -gt 300 ]
 	log_mark
-	# The long form takes each bit of each byte.
+	# A long test run flips each bit of each byte.
 	if long; then step=1; else step=73; fi
 	sent=0
 	for bit in $(seq 0 $step $((size * 8 - 1))); do
@@ -159,8 +160,8 @@ has_received() {
 		perl -0777 -pe 'BEGIN { $bit = shift }
 		    vec($_, $bit, 1) ^= 1 if $bit < 8 * length' \
 		    "$bit" "$WORLD/whole" >"$WORLD/bad"
-		# This AP-REQ may be shorter than the first one, and then does
-		# not have the bit.
+		# This AP-REQ may be shorter than the first one. If it is too
+		# short, it does not contain the bit.
 		! cmp -s "$WORLD/bad" "$WORLD/whole" || continue
 		sent=$((sent + 1))
 		run wire_hex < <(versions; framed <"$WORLD/bad"
@@ -169,8 +170,8 @@ has_received() {
 		    [[ $output == 00*7e* && $output != *2b4f4b* ]] ||
 		    { echo "byte $at: $output"; return 1; }
 	done
-	# Each AP-REQ leads to one log line. If a bit does not matter, alice's
-	# ticket is valid. But it does not open bob's mailbox.
+	# Each AP-REQ leads to one log line. If a flipped bit does not matter,
+	# alice's ticket is still valid, but does not open bob's mailbox.
 	log_count $sent ' refused peer=[^ ]+:[0-9]+ reason="(Kerberos" error="|not permitted to be this user" user=bob )'
 	log_count $sent .
 	points=$sent
@@ -209,8 +210,9 @@ has_received() {
 			spool_keep
 		fi
 		pop_ask STAT
-		# Send fifty at a time. If both sides had more to write than the
-		# sockets buffer, neither would read.
+		# Send fifty commands at a time. If client and server both had
+		# more output than the sockets can buffer, both would wait to
+		# write, and neither would read.
 		for _ in $(seq 20); do
 			for _ in $(seq 50); do pop_say "RETR 1"; done
 			for _ in $(seq 50); do

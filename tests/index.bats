@@ -18,8 +18,8 @@ teardown() {
 	end_test
 }
 
-# settle: waits long enough that a later change of the mailbox gets another
-# time. The kernel's file times have a granularity of some milliseconds.
+# settle: waits so long that a later change gives the mailbox another time. The
+# kernel's file times have a granularity of some milliseconds.
 settle() {
 	sleep 0.1
 }
@@ -32,8 +32,8 @@ poll() {
 	[[ $heard == +OK* && $bye == +OK* ]]
 }
 
-# calls_on NAME: prints the last poll's system calls on the file NAME. These are
-# openat and the calls with its descriptor.
+# calls_on NAME: prints the system calls of the last poll on the file NAME:
+# openat, and the calls that use the descriptor from openat.
 calls_on() {
 	awk -v name="\"$1\"" '
 	    /^openat\(/ && index($0, name) && / = [0-9]+$/ {
@@ -49,7 +49,8 @@ calls_on() {
 	    }' "$WORLD/trace"
 }
 
-# bytes_read NAME: prints how many bytes of the file the last poll has read.
+# bytes_read NAME: prints the number of bytes of the file NAME that the last
+# poll has read.
 bytes_read() {
 	local reads='^(read|pread64|readv|preadv2?|copy_file_range|sendfile)\('
 	calls_on "$1" | grep -E "$reads" |
@@ -61,7 +62,7 @@ bytes_read() {
 	settle
 	poll
 	[ "$heard" = "+OK 3 messages" ]
-	# Check that the trace shows reads and locks at all.
+	# The first poll must read and lock. Check that the trace shows that.
 	[ "$(bytes_read alice)" -eq "$(stat -c %s "$mailbox")" ]
 	calls_on alice | grep -q '^fcntl(.*F_OFD_SETLK'
 	poll
@@ -85,8 +86,8 @@ bytes_read() {
 	settle
 	poll
 	[ "$heard" = "+OK 5 messages" ]
-	# The poll also reads the boundaries and some headers, up to 16 KiB for
-	# each.
+	# The poll also reads the boundaries and some headers. It reads at most
+	# 16 KiB at a time for each.
 	[ "$(bytes_read alice)" -ge "$new" ]
 	[ "$(bytes_read alice)" -lt $((new + 16 * 20000)) ]
 	poll
@@ -144,8 +145,8 @@ deliver_three() {
 @test "a poll after a removal reads nothing, and the index lists the messages that are left" {
 	mbox one two three four one | store alice
 	settle
-	# Remove none of the equal messages. Otherwise their ids would depend on
-	# the index.
+	# Remove none of the equal messages, because the ids of the others would
+	# then depend on the index.
 	pop alice "DELE 3" QUIT
 	poll
 	[ "$heard" = "+OK 4 messages" ]
@@ -179,8 +180,9 @@ deliver_three() {
 	[[ $output == *"Subject: wto"* ]]
 }
 
-# grow new|grown: delivers a message to a mailbox of two messages, which has no
-# index ("new") or an index of these two ("grown").
+# grow new|grown: delivers a message to a mailbox of two messages. Before the
+# delivery, the mailbox has no index ("new") or an index of two messages
+# ("grown").
 grow() {
 	mbox one two | store alice
 	settle
@@ -229,7 +231,7 @@ killed_login() {
 	[ "$points" -ge 10 ]
 }
 
-@test "a poll of an unchanged Maildir reads no name and no file, and of a changed one the names and the new file" {
+@test "a poll reads no name and no file of an unchanged Maildir, and the names and the new file of a changed one" {
 	server_stop
 	server_start -m maildir:~/Maildir
 	box=/home/alice/Maildir

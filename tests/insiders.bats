@@ -43,8 +43,8 @@ standin() {
 }
 
 # flood_channel PID: starts a program that sends log lines without end over the
-# channel of process PID. A child of that process could do so, too. Sets
-# $flooder to the program's pid. Returns when the first line is logged.
+# channel of process PID. A child of that process could also send these lines.
+# Sets $flooder to the program's pid. Returns when the first line is logged.
 flood_channel() {
 	standin "$1" flood failed "what=flood" 3>&- &
 	flooder=$!
@@ -52,8 +52,8 @@ flood_channel() {
 }
 
 # forge_sigsys PID: sends SIGSYS (31) to the process as alice, first by
-# rt_sigqueueinfo (129), then by kill. The first signal carries 101, the number
-# of ptrace, in the place of a forbidden call's number.
+# rt_sigqueueinfo (129), then by kill. The first signal pretends that the
+# process has called ptrace (101), which is a forbidden call.
 forge_sigsys() {
 	as_alice "perl -e '\$info = pack \"i i i i i i q x96\",
 		31, 0, -1, 0, \$\$, \$>, 101;
@@ -68,7 +68,7 @@ forge_sigsys() {
 	pop_login alice
 	broker=$(broker_pid) monitor=$(monitor_pid)
 	# The delay makes sure that the monitor never finds the channel empty,
-	# even if the machine sends slowly.
+	# even if $flooder sends slowly.
 	attach "$monitor" -o /dev/null -e trace=recvmsg \
 	    -e inject=recvmsg:delay_exit=20000
 	flood_channel "$broker"
@@ -178,7 +178,7 @@ forge_sigsys() {
 	# A clone with 17 (SIGCHLD) is a fork.
 	captive "$broker" "clone 17 0 0 0 0" "clone 17 0 0 0 0"
 	[ "$(wc -w <<<"$returned")" -eq 2 ]
-	# The children wait for the session, which continues.
+	# Both children still run, because they wait for the session.
 	for pid in $returned; do kill -0 "$pid"; done
 	kill -KILL "$broker"
 	for pid in $returned; do await 5 "! kill -0 $pid 2>/dev/null"; done
@@ -232,7 +232,7 @@ forge_sigsys() {
 
 # bats test_tags=attack:4-12
 @test "resource limits that a user sets on the user's own session lose no mail" {
-	# Without memory ASan ends the process with a report of its own.
+	# If ASan gets no memory, it ends the process with its own report.
 	local memory="as=0 data=0"
 	[ -z "${SANITIZER-}" ] || memory=
 	for limit in fsize=0 fsize=100 nofile=3 nofile=0 $memory stack=0 \
@@ -278,8 +278,8 @@ forge_sigsys() {
 	while read -r make; do
 		rm -rf $x
 		eval "$make"
-		# A file that root made for alice becomes alice's. The target of
-		# a link does not.
+		# Give the file to alice, because root has made it. Do not do so
+		# for links and devices.
 		[[ $make == ln* || $make == mknod* ]] || chown alice $x
 		run pop alice QUIT
 		[[ $output != *messages* ]] || { echo "$make: $output"; false; }

@@ -15,9 +15,9 @@ teardown() {
 	end_test
 }
 
-# intact LATE ...: logs in. Returns true if the spool is then the old one or the
-# new one, followed by the messages LATE. It must be the new one if the client
-# has got +OK to QUIT.
+# intact LATE ...: logs in. Returns true if the spool then contains either the
+# old or the new messages, followed by the messages LATE. If the client has got
+# +OK to QUIT, the spool must contain the new messages.
 intact() {
 	local name
 	pop alice QUIT >"$WORLD/answer" || { cat "$WORLD/answer"; return 1; }
@@ -69,7 +69,8 @@ sweep() {
 	points_are_good "session killed" $(long && echo 1000 || echo 20)
 }
 
-# The server uses no dotlock, because a killed monitor would leave one behind.
+# The server uses no dotlock, because a killed monitor would leave its dotlock
+# behind.
 # bats test_tags=fault:1-2,promise:7
 @test "all or no marked messages are removed if session and monitor are killed at any system call of QUIT" {
 	server_stop
@@ -78,7 +79,7 @@ sweep() {
 	points_are_good "all killed" $(long && echo 1000 || echo 20)
 }
 
-# save_crash: copies the spool and the state directory as a crash left them.
+# save_crash: copies the spool and the state directory that a crash has left.
 save_crash() {
 	rm -rf "$WORLD/crash"
 	cp -a "$state/users/$(id -u alice)" "$WORLD/crash"
@@ -133,7 +134,8 @@ recovery_point() {
 	attach "$session" -o /dev/null -e "trace=$call" \
 	    -e "inject=$call:signal=KILL:when=$n"
 	locker U
-	# The answers end here, unless this recovery needs fewer than N calls.
+	# The answers end here if the recovery was killed. It was not if it
+	# makes fewer than N calls.
 	for _ in 1 2 3; do
 		pop_hear '' 2>/dev/null ||
 		    { echo "$call $n" >>"$WORLD/killed"; break; }
@@ -148,7 +150,7 @@ recovery_point() {
 }
 
 # bats test_tags=fault:2
-@test "all or no marked messages are removed if the recovery is killed at any system call, too" {
+@test "all or no marked messages are removed if the recovery after a crash is killed at any system call" {
 	server_stop
 	server_start -l fcntl
 	locker_start

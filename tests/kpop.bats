@@ -48,8 +48,8 @@ send_at_once() {
 }
 
 # refuses_bytes FILE [ERROR]: sends this AP-REQ. Returns true if the server
-# answers with a KRB-ERROR and logs exactly one line: a refusal with this error
-# of libkrb5.
+# answers with a KRB-ERROR and logs exactly one line. The line must be a refusal
+# with ERROR, an error of libkrb5.
 refuses_bytes() {
 	log_mark
 	run send_at_once < <(versions; framed <"$1"
@@ -60,7 +60,7 @@ refuses_bytes() {
 }
 
 # refuses_ticket SERVICE [ERROR [APREQ-OPTION ...]]: sends an AP-REQ with the
-# test's ticket. Returns true if refuses_bytes does.
+# test's ticket. Returns true if refuses_bytes returns true.
 refuses_ticket() {
 	apreq "${@:3}" "$1" >"$WORLD/refused" &&
 	    refuses_bytes "$WORLD/refused" "${2-}"
@@ -84,7 +84,7 @@ takes_ticket() {
 	log_lacks 'fatal|failed'
 }
 
-@test "kpopd accepts a ticket for pop3/, for which Emacs' movemail asks" {
+@test "kpopd accepts a ticket for pop3/, the service that Emacs' movemail asks for" {
 	realm_login alice
 	run kpopc -s pop3/mail.kpopd.test mail.kpopd.test \
 	    < <(printf 'USER alice\r\nPASS x\r\nQUIT\r\n')
@@ -146,7 +146,7 @@ wire_text() {
 	for other in host/mail.kpopd.test imap/mail.kpopd.test; do
 		run wire_hex < <(versions; apreq $other | framed)
 		is_krb_error "$output"
-		# The text of a KRB-ERROR ends in NUL.
+		# The text of a KRB-ERROR ends with a NUL.
 		[[ $output != 0000000000* && $output == *00 ]]
 	done
 	log_count 2 'refused peer=127\.0\.0\.1:[0-9]+ reason="Kerberos" error="'
@@ -235,14 +235,14 @@ wire_text() {
 	server_stop
 	server_env="KRB5_CONFIG=$WORLD/skew.conf" server_start -t 20
 	# The ticket expires while apreq waits. apreq makes the authenticator
-	# after that.
+	# after the ticket has expired.
 	realm_login alice -l 4s
 	is_krb_error \
 	    "$({ versions; apreq -w 6 $service | framed; } | wire_hex)"
 	realm_login alice
 	apreq $service >"$WORLD/old"
-	# The authenticator becomes older than the clock skew permits, while the
-	# ticket stays valid.
+	# The authenticator becomes older than the clock skew permits. The
+	# ticket stays valid meanwhile.
 	await_second $((EPOCHSECONDS + 2))
 	is_krb_error "$({ versions; framed <"$WORLD/old"; } | wire_hex)"
 	log_has 'refused .*error="Ticket expired"'
@@ -262,9 +262,9 @@ wire_text() {
 	refuses_ticket $service "Ticket has invalid flag set"
 }
 
-# within SECONDS COMMAND ...: runs the command. If the command fails and took
-# SECONDS or longer, runs it again, up to nine times, because a late attempt
-# shows nothing.
+# within SECONDS COMMAND ...: runs the command. If the command fails after
+# SECONDS or more, the failure may come from the delay alone. The function then
+# runs the command again, up to nine times.
 within() {
 	local begin
 	for _ in $(seq 10); do
@@ -279,8 +279,9 @@ within() {
 @test "kpopd accepts a client clock that differs by up to five minutes, and refuses a larger difference" {
 	realm_login alice
 	cache_is_old
-	# Some time passes before the server checks the time. A fast clock then
-	# differs less, and a slow clock more.
+	# Some time passes before the server checks the client's time. That
+	# reduces the difference of a fast clock, and increases the difference
+	# of a slow clock.
 	takes_ticket $service -o 299
 	within 4 takes_ticket $service -o -296
 	within 4 refuses_ticket $service "Clock skew too great" -o 305
@@ -302,7 +303,7 @@ within() {
 	realm_login alice
 	takes_ticket pop/kvno.kpopd.test
 	takes_ticket pop/type.kpopd.test
-	# The realm gets new keys. The keytab keeps the old ones.
+	# The realm gets new keys, but the keytab keeps the old keys.
 	admin "cpw -randkey pop/kvno.kpopd.test"
 	admin "cpw -randkey -e $aes256 pop/type.kpopd.test"
 	realm_login alice
@@ -355,7 +356,7 @@ within() {
 }
 
 # bats test_tags=catalogue:7,catalogue:8,catalogue:9,catalogue:10
-@test "kpopd answers a wrong sendauth version with the byte 1 alone, a wrong application version with 2" {
+@test "kpopd answers a wrong sendauth version with the single byte 1, and a wrong application version with the byte 2" {
 	[ "$(versions KRB5_SENDAUTH_V0.9 | wire_hex)" = 01 ]
 	[ "$(versions KRB5_SENDAUTH_V1.00 | wire_hex)" = 01 ]
 	[ "$({ u32 0; versions; } | wire_hex)" = 01 ]
@@ -411,19 +412,21 @@ within() {
 	done
 }
 
-# all_points SIZE: prints the numbers of bytes from 0 to SIZE - 1 after which to
-# stop. The long form prints all. Otherwise it prints those of the versions and
-# every 13th number of the rest.
+# all_points SIZE: prints numbers from 0 to SIZE - 1. For each number, a client
+# stops after that many bytes. A long test run gets all numbers. A short run
+# gets all numbers within the versions, and every 13th number after the
+# versions.
 all_points() {
 	seq 0 45
 	seq 46 "$(if long; then echo 1; else echo 13; fi)" $(($1 - 2))
 	echo $(($1 - 1))
 }
 
-# peers_end_early HOW: makes a connection for each number of all_points, sends
-# that many bytes of the exchange, and ends the connection by HOW
-# (tests/programs/peers.pl). Returns true if the server has answered only the
-# versions, which have 36 bytes. Sets $points to the number of connections.
+# peers_end_early HOW: makes a connection for each number of all_points, and
+# sends that many bytes of the exchange. Then ends the connection by HOW
+# (tests/programs/peers.pl). Returns true if the server has answered nothing
+# except the versions, which take 36 bytes. Sets $points to the number of
+# connections.
 peers_end_early() {
 	{ versions; apreq $service | framed; } >"$WORLD/whole"
 	all_points "$(stat -c %s "$WORLD/whole")" >"$WORLD/points"
@@ -465,8 +468,8 @@ peers_end_early() {
 		apreq $service | framed
 		printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'
 	} >"$WORLD/part.3"
-	# With a socket pair, the kernel refuses even the first byte of the
-	# answer. krb5_recvauth would not notice that.
+	# If the connection is a socket pair, the kernel refuses even the first
+	# byte of the answer. krb5_recvauth alone would not notice the error.
 	for n in 1 2 3; do
 		env ${SANITIZER-} \
 		    perl "$BATS_TEST_DIRNAME/programs/half-open.pl" \
@@ -603,8 +606,8 @@ kerberos_4=2d455252204b65726265726f732034 # "-ERR Kerberos 4"
 
 @test "permitted_enctypes in krb5.conf applies however late the client sends its AP-REQ" {
 	realm_login alice
-	# Only the server reads this file. It does not permit the type of the
-	# session key.
+	# Only the server reads this krb5.conf, which does not permit the
+	# encryption type of the session key.
 	{
 		cat /etc/krb5.conf
 		printf '[libdefaults]\n\tpermitted_enctypes = aes128-cts-hmac-sha256-128\n'

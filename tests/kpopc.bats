@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Checks kpopc: its message for each failure, its exit status, and that it
+# Checks kpopc's message for each failure and its exit status. Checks that kpopc
 # passes on all bytes unchanged.
 
 load helpers/all
@@ -20,8 +20,7 @@ teardown() {
 }
 
 # fails STATUS PATTERN KPOPC-ARGUMENT ...: runs kpopc with empty input. Returns
-# true if it exits with this status and prints one line that matches the
-# pattern.
+# true if kpopc exits with STATUS and prints one line that matches PATTERN.
 fails() {
 	run kpopc "${@:3}" </dev/null
 	[ "$status" -eq "$1" ] && [ "${#lines[@]}" -eq 1 ] &&
@@ -38,8 +37,9 @@ talk() {
 		2>"$WORLD/errors" || status=$?
 }
 
-# ended STATUS [ERROR]: returns true if the kpopc of talk has exited with this
-# status. Its standard error must be exactly ERROR, or empty without ERROR.
+# ended STATUS [ERROR]: returns true if the kpopc that talk ran has exited with
+# STATUS. Standard error must be exactly ERROR. Without ERROR, standard error
+# must be empty.
 ended() {
 	[ "$status" -eq "$1" ] &&
 	    [ "$(cat "$WORLD/errors")" = "${2:+kpopc: $2}" ] || {
@@ -69,14 +69,14 @@ false_server() {
 	await 5 'ss -Hltn sport = 2000 | grep -q .'
 }
 
-# false_krb5 ANSWER [SIZE]: starts a server that has no key
+# false_krb5 ANSWER [SIZE]: starts a server that does not have the service key
 # (tests/programs/false-krb5.pl).
 false_krb5() {
 	false_server "perl $BATS_TEST_DIRNAME/programs/false-krb5.pl $*"
 }
 
 # false_pop3 GREETING CAPA AUTH: starts a POP3 server with these answers
-# (tests/programs/false-pop3.pl). Each is the content of a Perl string.
+# (tests/programs/false-pop3.pl). Each answer is the content of a Perl string.
 false_pop3() {
 	FALSE_GREETING=$1 FALSE_CAPA=$2 FALSE_AUTH=$3 \
 	    false_server "perl $BATS_TEST_DIRNAME/programs/false-pop3.pl"
@@ -150,8 +150,9 @@ edited_end() {
 }
 
 # refuser TEXT END: starts a server that writes TEXT (which printf formats) and
-# then runs the shell command END. The program has the socket itself, because
-# socat would discard the text if it could not pass on what kpopc sends.
+# then runs the shell command END. The program $WORLD/refuser gets the socket
+# itself. A socat in between would discard the text if socat could not pass on
+# kpopc's bytes.
 refuser() {
 	printf '#!/bin/sh\nprintf -- "%s"\n%s\n' "$1" "$2" >"$WORLD/refuser"
 	chmod 755 "$WORLD/refuser"
@@ -164,8 +165,8 @@ refuser() {
 # bats test_tags=attack:8-2
 @test "kpopc prints the server's refusal before the exchange, escaped, also if the server closes at once" {
 	local end text escape
-	# The first server waits for the client's end. The second closes while
-	# kpopc may be writing. The third closes at once.
+	# The first server waits until the client ends. The second server closes
+	# while kpopc may be writing. The third server closes at once.
 	for end in 'cat >/dev/null' 'sleep 0.2' true; do
 		for text in '-ERR [SYS/TEMP] too many\033[31m\r\n' \
 		    '-ERR [SYS/TEMP] too many\r\nmore\r\n' \
@@ -185,14 +186,14 @@ refuser() {
 	commands=("USER alice" "PASS x" STAT QUIT)
 	last_line_is 1 "-ERR [AUTH] this ticket does not open that mailbox" \
 	    mail.kpopd.test
-	# The program may also send QUIT after a refused USER.
+	# The program that uses kpopc may also send QUIT after a refused USER.
 	commands=("USER $(printf '%0300d' 1)" QUIT)
 	talk mail.kpopd.test
 	ended 1 "the server answered: -ERR line too long"
 }
 
 # bats test_tags=attack:8-8
-@test "kpopc reports the first of several refusals in a row, because it is the cause of the others" {
+@test "kpopc reports the first of several refusals in a row, because the first one causes the others" {
 	tls_make
 	server_stop
 	server_start -T require $(tls_options)
@@ -238,9 +239,10 @@ refuser() {
 		from_line
 		printf 'Subject: x\n\n--border\n+1\n+OK bye\n-ERR\n+OK bye\nend\n\n'
 	} | store alice
-	# Each case has the commands, and the edit that discards the last
-	# answers. The greeting and the answers to USER and PASS are three
-	# lines. The rest is a list, a message, a part of one, or nothing.
+	# Each case contains commands, and an edit that discards the last
+	# answers. The greeting and the answers to USER and PASS take three
+	# lines. After these, the client gets a list, a message, a part of a
+	# message, or nothing.
 	for case in 'STAT LIST:$_ = "" if /bye/' 'RETR:$_ = "" if $n > 12' \
 	    'RETR:$_ = "" if $n > 8' 'STAT:$_ = "" if $n > 3' \
 	    'RETR:$_ = "" if $n > 7' 'RETR:$_ = "" if $n > 9' \
@@ -328,8 +330,9 @@ refuser() {
 	} | store alice
 	commands=("USER alice" "PASS x" "RETR 1" QUIT)
 	last_line_is 0 "+OK bye, 1 messages left" mail.kpopd.test
-	# The client sends all commands at once: some that are refused, then the
-	# login. The login may have lower case, blanks and tabs.
+	# The client sends all commands at once. The first commands are refused,
+	# and then the login succeeds. The commands of the login may contain
+	# lower case, blanks and tabs.
 	for before in "PASS y" "APOP y" STLS "PASSWORD x" "PASS y|PASS z" \
 	    "QUIT now" "$(printf 'NOOP|%.0s' {1..18})"; do
 		readarray -td '|' commands < <(printf '%s' "$before")
@@ -458,7 +461,7 @@ large_mailbox() {
 	[[ $output == "+OK "* ]]
 }
 
-@test "kpopc ends with status 3 if its standard input or output fails, and names it" {
+@test "kpopc ends with status 3 if its standard input or output fails, and reports which of them failed" {
 	run kpopc mail.kpopd.test <"$WORLD"
 	[ "$status" -eq 3 ]
 	[[ $output == *"standard input: Is a directory"* ]]
@@ -493,7 +496,8 @@ has_keepalive() {
 	local status=0
 	mbox one | store alice
 	pop_login alice
-	# The kernel sends a reset if the server ends with unread input.
+	# If the server ends before it has read all input, the kernel sends a
+	# reset.
 	session=$(child_pid) monitor=$(monitor_pid)
 	blind_monitor
 	kill -STOP "$session"
@@ -506,7 +510,7 @@ has_keepalive() {
 	    "$WORLD/kpopc.err"
 }
 
-# is_printable: returns true if everything that the kpopc of talk wrote is
+# is_printable: returns true if the kpopc that talk ran has written only
 # printable ASCII, and less than 3000 bytes.
 is_printable() {
 	cat "$WORLD/output" "$WORLD/errors" >"$WORLD/written"
@@ -561,8 +565,8 @@ fails_with_p() {
 	false_server "printf +OK_ab"
 	fails_with_p 'the server closed the connection'
 	false_end
-	# The test needs this slowness: each byte comes in time, but the whole
-	# answer to AUTH does not.
+	# This server must be slow. Each byte of the answer to AUTH comes in
+	# time, but the whole answer does not.
 	false_pop3 "+OK\\r\\n" "+OK\\r\\n.\\r\\n" \
 	    "+ @{[map { sleep 1; syswrite STDOUT, 'A'; '' } 1 .. 60]}"
 	fails_with_p 'did not finish the exchange in time'

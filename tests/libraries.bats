@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that clients without Kerberos, and clients made with a language's
-# library, fetch mail as the table in README.md describes.
+# Checks that clients without Kerberos, and clients that use a library of a
+# programming language, fetch mail in the way that README.md's table describes.
 
 load helpers/all
 
@@ -21,7 +21,7 @@ teardown() {
 	end_test
 }
 
-# got FILE: returns true if the file contains both messages, complete.
+# got FILE: returns true if the file contains both complete messages.
 got() {
 	[ "$(tr -d '\r' <"$1" | grep -c '^Subject: \(one\|two\)$')" -eq 2 ] &&
 	    [ "$(tr -d '\r' <"$1" | grep -c 'line [123]$')" -eq 6 ] ||
@@ -93,8 +93,8 @@ middle_end() {
 	server_start -p $(tls_options)
 	for script in fetch.py fetch.pl; do
 		port=2110
-		# Net::POP3 ignores the list of capabilities and sends STLS,
-		# which is refused.
+		# Net::POP3 ignores the list of capabilities and sends STLS. The
+		# server refuses it.
 		edited 2110 '$_ = "" if /^STLS/; s/^\+OK begin TLS/-ERR no TLS/'
 		run client $script stls
 		[ "$status" -ne 0 ]
@@ -133,8 +133,9 @@ give_ticket() {
 	chown alice /home/alice/ccache
 }
 
-# getmail_poll OPTION …: runs getmail as alice, as README.md describes, with
-# these options of kpopc. getmail removes the messages that it has fetched.
+# getmail_poll OPTION …: runs getmail as alice in the way that README.md
+# describes. The options are those of kpopc. getmail removes the messages that
+# it has fetched.
 getmail_poll() {
 	give_ticket
 	rm -rf /home/alice/.config
@@ -199,6 +200,7 @@ fdm_fetch() {
 }
 
 @test "fdm with kpopc as its pipe fetches mail by KPOP in TLS and by AUTH GSSAPI with confidentiality" {
+	command -v fdm >/dev/null || skip "this Debian has no fdm"
 	server_start $(tls_options)
 	fdm_fetch --tls -C "$WORLD/tls/ca.pem"
 	took_all tls
@@ -248,7 +250,8 @@ cclient_moves() {
 	mv /home/alice/got "$WORLD/got"
 }
 
-@test "c-client fetches mail by pop3s and without TLS; kpopd refuses TLS 1.0 of its /tls and logs that" {
+@test "c-client fetches mail by pop3s and without TLS; kpopd refuses and logs the TLS 1.0 of c-client's /tls" {
+	command -v mailutil >/dev/null || skip "this Debian has no uw-mailutils"
 	server_start -p $(tls_options)
 	cclient_moves notls
 	took_all none
@@ -268,7 +271,7 @@ cclient_moves() {
 }
 
 # play_dialogues KIND [KPOPC]: sends the recorded writes of each client of this
-# kind, through KPOPC if it is given.
+# kind. Sends these through the program KPOPC if KPOPC is given.
 play_dialogues() {
 	local file
 	for file in "$BATS_TEST_DIRNAME/clients/dialogues"/*-"$1"; do
@@ -288,7 +291,7 @@ play_dialogues() {
 	play_dialogues gssapi
 }
 
-@test "kpopd closes the connection of a client without a line end, such as Evolution's UTF8, at the login deadline" {
+@test "kpopd closes the connection at the login deadline if a command lacks its line end, as Evolution's UTF8 does" {
 	server_start -t 3
 	pop_open
 	pop_hear '^\+OK'

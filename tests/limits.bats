@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# Checks clients that do not log in. They cause little memory use, whatever they
-# send, and get the same answer after the same time for each reason.
+# Checks clients that do not log in. Such clients must cause little memory use,
+# whatever they send. A refused client must get the same answer after the same
+# time, whatever the reason.
 
 load helpers/all
 
@@ -9,20 +10,22 @@ setup_file() { :; }
 setup() {
 	begin_test
 	realm_login alice
-	# The limit is in KiB. A sanitizer's own memory would hide kpopd's.
+	# The limit is in KiB. A sanitizer build has no real limit, because the
+	# sanitizer's own memory would hide kpopd's memory use.
 	most=$([ -n "${SANITIZER-}" ] && echo 10000000 || echo 16384)
 }
 
-# hostile NAME AGAIN: sends standard input, then AGAIN for ever, and does not
-# read the answers. Fails if all processes of kpopd together use more than
-# $most.
+# hostile NAME AGAIN: sends standard input, and then AGAIN for ever. Does not
+# read the answers. Fails if all processes of kpopd together use more than $most
+# KiB.
 hostile() {
 	await 10 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
 	clients hostile "$1" "$most" "$2" >&3
 }
 
-# after_stls: prints STLS, waits until kpopd-tls waits for input, then prints
-# standard input. Earlier input would be cleartext commands after STLS.
+# after_stls: prints STLS, and waits until kpopd-tls waits for input. Then
+# prints standard input. If it were printed earlier, it would be cleartext
+# commands after STLS.
 after_stls() {
 	printf 'STLS\r\n'
 	await 5 'jailed_in tls | grep -q .'
@@ -41,8 +44,8 @@ stays_small() {
 	[ "$largest" -gt 0 ] && [ "$largest" -le "$most" ]
 }
 
-# bytes DIGITS [N]: prints the bytes that DIGITS gives in hexadecimal, once or N
-# times.
+# bytes DIGITS [N]: prints the bytes whose hexadecimal form is DIGITS. Prints
+# these bytes once, or N times.
 bytes() {
 	perl -e 'print pack("H*", shift) x shift' "$1" "${2-1}"
 }
@@ -115,8 +118,8 @@ bytes() {
 	    -t "$WORLD/keytabs/eve@OTHER.TEST.keytab" eve@OTHER.TEST
 	mbox one | store bob
 	server_start
-	# Get the ticket of the other realm first. Otherwise the first attempt
-	# would include the time for it.
+	# Get the ticket of the other realm first, so that the first attempt
+	# does not take longer than the others.
 	KRB5CCNAME=FILE:$WORLD/ccache.eve pop bob QUIT >/dev/null || true
 	clients refusals 30 0.049 2 \
 	    "unknown user:$WORLD/ccache:nobody-of-that-name" \

@@ -20,8 +20,8 @@ start_unlimited() {
 	xinetd_run
 }
 
-# start_listener [KPOPD-OPTION ...]: starts a server that accepts connections
-# itself.
+# start_listener [KPOPD-OPTION ...]: starts a listener, which accepts
+# connections itself.
 start_listener() {
 	server_stop
 	server_configure "$@"
@@ -46,7 +46,7 @@ teardown() {
 }
 
 # add_users COUNT: adds COUNT users, each with a mailbox of 20 messages. Writes
-# what the client of user N sends first to $WORLD/hello.N.
+# the bytes that user N's client sends first to $WORLD/hello.N.
 add_users() {
 	local n names=()
 	for n in $(seq "$1"); do
@@ -60,8 +60,8 @@ add_users() {
 	for n in $(seq "$1"); do
 		install -d -o "$((5000 + n))" -g "$((5000 + n))" -m 700 \
 		    "/home/u$n"
-		# Permit alice to open each mailbox, so that one ticket is
-		# enough.
+		# Permit alice to open each mailbox, so that all sessions can
+		# use one ticket.
 		echo alice@KPOPD.TEST >"/home/u$n/.k5login"
 		chown "$((5000 + n))" "/home/u$n/.k5login"
 		install -o "$((5000 + n))" -g mail -m 660 "$WORLD/twenty" \
@@ -75,8 +75,8 @@ add_users() {
 }
 
 # open_connections ADDRESS FILE …: opens a session for each file
-# (tests/programs/sessions.pl). Sets $ready to their number, and $holder to the
-# pid of the program, which keeps the sessions open.
+# (tests/programs/sessions.pl). Sets $ready to the number of sessions. Sets
+# $holder to the pid of the program that keeps the sessions open.
 open_connections() {
 	coproc MANY {
 		exec perl "$top/tests/programs/sessions.pl" "$@" \
@@ -99,7 +99,8 @@ end_connections() {
 }
 
 # many_sessions: opens many sessions, measures their memory and ends the
-# sessions. If n processes share a page, an nth of it counts for each.
+# sessions. If several processes share a page, each counts an equal part of the
+# page.
 many_sessions() {
 	local count=20 pid n most=0 each
 	! long || count=200
@@ -141,7 +142,7 @@ silent_peers() {
 	spool_is alice one two
 }
 
-@test "silent peers of one address delay no login of another by a second under xinetd's shipped limits" {
+@test "silent peers of one address delay another address's login by less than a second under xinetd's shipped limits" {
 	server_stop
 	server_configure
 	while read -r name _ value; do
@@ -153,7 +154,7 @@ silent_peers() {
 	silent_peers 24
 }
 
-@test "silent peers of one address delay no login of another by a second under a listener's default limits" {
+@test "silent peers of one address delay another address's login by less than a second under a listener's default limits" {
 	start_listener
 	silent_peers 45
 }
@@ -166,8 +167,8 @@ silent_peers() {
 	listener=$(pgrep -o -x kpopd)
 	clients flood "$listener" 1 1000 0 $seconds $bound >&3
 	spool_is alice one two
-	# With more addresses and connections, only measure, because these can
-	# use all slots.
+	# More addresses and connections can use all slots, so these runs only
+	# measure.
 	long || return 0
 	for many in 1:10000 100:1000 1000:1000 10000:1000 10000:10000; do
 		clients flood "$listener" "${many%:*}" "${many#*:}" 0 10 any >&3
@@ -178,14 +179,14 @@ silent_peers() {
 	await 40 '[ "$(pgrep -cx kpopd)" -eq 1 ]'
 }
 
-@test "silent peers of one address delay no login of another by a second if no limit rejects them" {
+@test "silent peers of one address delay another address's login by less than a second if no limit rejects them" {
 	server_stop
 	start_unlimited -t 120
 	silent_peers 1010 wait
 }
 
 # logins COUNT: logs in as alice COUNT times, one after the other. Sets $took to
-# the seconds that this takes. Fails at the first login that fails.
+# the seconds that this takes. Stops at the first login that fails, and fails.
 logins() {
 	local begin=$SECONDS
 	mkdir -p "$WORLD/tickets"
@@ -208,7 +209,7 @@ all_logged() {
 	log_lacks 'fatal|failed|refused'
 }
 
-# The short form runs 200 logins.
+# A short test run makes 200 logins.
 @test "none of ten thousand logins under xinetd fails, and they leave no process, descriptor or file" {
 	count=200
 	! long || count=10000

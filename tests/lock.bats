@@ -27,7 +27,7 @@ teardown() {
 }
 
 # with_locks ORDER COMMAND ...: runs the command with a server that uses this
-# order of locks, then starts the usual server.
+# order of locks. Then starts the usual server again.
 with_locks() {
 	server_stop
 	server_start -l "$1"
@@ -36,8 +36,8 @@ with_locks() {
 	server_start
 }
 
-# hold KIND FILE [TEXT]: starts a process that locks the file and writes TEXT
-# there, if TEXT is given. Sets $holder to its pid.
+# hold KIND FILE [TEXT]: starts a process that locks the file, and writes TEXT
+# to the file if TEXT is given. Sets $holder to its pid.
 hold() {
 	rm -f "$WORLD/held"
 	perl "$spool_lock" hold "$@" >"$WORLD/held" 2>&1 3>&- &
@@ -46,7 +46,7 @@ hold() {
 	grep -q held "$WORLD/held"
 }
 
-# release: ends the process of hold, and so releases its lock.
+# release: ends the process that hold has started, which releases the lock.
 release() {
 	kill "$holder" 2>/dev/null || true
 	wait "$holder" 2>/dev/null || true
@@ -67,9 +67,10 @@ login_succeeds() {
 	[[ ${lines[-1]} == "+OK bye"* ]] || { echo "$output"; return 1; }
 }
 
-# stop_in_quit CALL N: begins a session that deletes message 1, and stops it
-# with strace at its Nth CALL of QUIT. Sets $session, $monitor and $broker to
-# the pids. The monitor is stopped as well, until monitor_sees.
+# stop_in_quit CALL N: begins a session that deletes message 1. Stops the
+# session with strace at the Nth CALL that it makes in QUIT. Sets $session,
+# $monitor and $broker to the pids. The monitor is also stopped, until
+# monitor_sees is called.
 stop_in_quit() {
 	pop_login alice
 	pop_ask "DELE 1"
@@ -79,13 +80,13 @@ stop_in_quit() {
 	attach "$session" -o "$WORLD/stopped" -e "trace=$1" \
 	    -e "inject=$1:signal=STOP:when=$2"
 	pop_say QUIT
-	# Read strace's output. The process's state does not show this stop,
+	# Find the stop in strace's output. The process state would not show it,
 	# because under strace a process stops at each system call.
 	await 5 "grep -q 'stopped by SIGSTOP' $WORLD/stopped"
 }
 
-# has_gids PID GID EFFECTIVE: returns true if the process has this real gid, and
-# this effective, saved and file system gid.
+# has_gids PID GID EFFECTIVE: returns true if the real gid of the process is
+# GID, and its effective, saved and file system gids are EFFECTIVE.
 has_gids() {
 	[ "$(field "$1" Gid)" = "$2 $3 $3 $3" ]
 }
@@ -102,7 +103,7 @@ has_gids() {
 	done
 }
 
-@test "kpopd's fcntl lock, flock and dotlock each exclude the same lock of another program, and no other" {
+@test "kpopd's fcntl lock, flock and dotlock each exclude another program's lock of the same kind, and no other lock" {
 	hold fcntl /var/mail/alice
 	with_locks fcntl login_is_refused
 	with_locks flock login_succeeds
@@ -128,8 +129,8 @@ has_gids() {
 	login_succeeds
 }
 
-# during_removal COMMAND ...: runs the command while a session that has taken
-# its locks for QUIT is stopped. Then lets the session finish.
+# during_removal COMMAND ...: stops a session that has taken its locks for QUIT,
+# and runs the command. Then lets the session finish.
 during_removal() {
 	local session monitor broker
 	stop_in_quit pwrite64 1
@@ -251,8 +252,9 @@ dotlock_is_removed() {
 	echo $dead >/var/mail/alice.lock
 	touch -d '-6 minutes' /var/mail/alice.lock
 	dotlock_is_removed
-	# A new dotlock is obeyed, because its process may be in another PID
-	# namespace: in a container with the same spool.
+	# A new dotlock is obeyed although there is no process with its pid. The
+	# process may run in a container with the same spool, which has its own
+	# pids.
 	echo $dead >/var/mail/alice.lock
 	dotlock_is_obeyed
 	echo $$ >/var/mail/alice.lock
@@ -272,8 +274,8 @@ dotlock_is_removed() {
 	for taker in pop dotlockfile; do
 		mbox one two three | store alice
 		stop_in_quit pwrite64 1
-		# Other programs read only the first line, and wait while the
-		# process in it lives.
+		# Other programs read only the first line, which contains the
+		# broker's pid. They wait as long as the broker lives.
 		[ "$(head -n 1 /var/mail/alice.lock)" = "$broker" ]
 		[[ $(tail -n 1 /var/mail/alice.lock) == \
 		    "mail.kpopd.test $boot "* ]]
@@ -295,8 +297,8 @@ dotlock_is_removed() {
 }
 
 # keeps_lock_file REASON: logs in as alice. Returns true if the mailbox cannot
-# be opened, the log has the reason once, and alice.lock and the mailbox are
-# unchanged.
+# be opened, and alice.lock and the mailbox are unchanged. The log must contain
+# REASON once.
 keeps_lock_file() {
 	local was now
 	was=$(stat -c '%i %s %Y %u' /var/mail/alice.lock)
@@ -326,7 +328,7 @@ keeps_lock_file() {
 		    reason="it does not contain what programs write into a lock"
 		keeps_lock_file "$reason"
 	done
-	# The mailbox may also belong to alice or to root.
+	# Repeat this with files that belong to alice and to root.
 	for owner in alice root; do
 		mbox precious >/var/mail/alice.lock
 		chown $owner:mail /var/mail/alice.lock
@@ -436,9 +438,9 @@ is_waiting() {
 	esac
 }
 
-# kill_point CALL N: kills only the session, at its Nth CALL of QUIT, while
-# three programs wait for its three locks. Returns true if each program gets its
-# lock after the removal is finished.
+# kill_point CALL N: kills only the session, at its Nth CALL of QUIT. Three
+# programs wait for the three locks of the session. Returns true if each program
+# gets its lock after the removal is finished.
 kill_point() {
 	local kind session monitor broker waiters=() i=0
 	rm -f "$WORLD"/*.found
@@ -467,8 +469,9 @@ kill_point() {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	server_stop
 	server_start -l fcntl,flock,dotlock
-	# The removal is decided when the journal gets its name. The third fsync
-	# is the mailbox's. The fourth is for the journal's next name.
+	# All these calls come after the removal is decided, which is when the
+	# journal gets its name. The third fsync syncs the mailbox. The fourth
+	# fsync syncs the journal's next name.
 	for _ in $(seq "$(long && echo 40 || echo 1)"); do
 		for point in "fsync 2" "fsync 3" "fsync 4" "ftruncate 1" \
 		    "unlinkat 2"; do
@@ -550,9 +553,10 @@ kill_point() {
 	[ ! -e /var/mail/alice.lock ]
 }
 
-# during_takeover COMMAND ...: runs the command while a login of alice waits for
-# another session of alice, whose lock a process of the test holds. Then
-# releases that lock. Writes the answers of the login to $WORLD/answers.
+# during_takeover COMMAND ...: begins a login of alice, and runs the command
+# while the login waits for the session lock. A process of the test holds that
+# lock, as another session would, and then releases it. Writes the answers of
+# the login to $WORLD/answers.
 during_takeover() {
 	local login
 	run pop alice QUIT

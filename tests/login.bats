@@ -13,14 +13,14 @@ teardown() {
 
 refused="-ERR [AUTH] this ticket does not open that mailbox"
 
-# session USER KPOPC-ARGUMENT ...: runs a session through kpopc with these
-# options and this host.
+# session USER KPOPC-ARGUMENT ...: runs a session of USER through kpopc with
+# these arguments.
 session() {
 	printf '%s\r\n' "USER $1" "PASS x" QUIT | kpopc "${@:2}"
 }
 
-# refuses USER: returns true if the server refuses a login as this user, and
-# then closes the connection.
+# refuses USER: returns true if the server refuses a login as USER and then
+# closes the connection.
 refuses() {
 	run pop "$1" STAT QUIT
 	[ "${lines[3]-}" = "$refused" ] || [ "${lines[2]-}" = "$refused" ] ||
@@ -225,7 +225,7 @@ refuses() {
 @test "-n refuses users with smaller uids, and -s refuses tickets for other services" {
 	local service=pop3/mail.kpopd.test
 	server_stop
-	server_start -n 1002 -s $service
+	server_start -n "$(id -u bob)" -s $service
 	realm_login alice
 	run kpopc mail.kpopd.test </dev/null
 	[ "$status" -eq 1 ]

@@ -33,7 +33,7 @@ teardown() {
 }
 
 # interrupt_removal STATE: kills kpopd while it removes the first of alice's
-# four messages. STATE is the name of the journal then, j or j.cut.
+# four messages. STATE is the name that the journal then has: j or j.cut.
 interrupt_removal() {
 	local call=fsync n=3
 	[ "$1" = j ] || { call=ftruncate n=1; }
@@ -54,10 +54,24 @@ hide_spool() {
 	touch "$WORLD/mounted"
 }
 
-# show_spool: undoes hide_spool.
+# show_spool: unmounts what hide_spool has mounted.
 show_spool() {
 	await 5 "umount /var/mail"
 	rm "$WORLD/mounted"
+}
+
+# hold_lock FILE: starts a process with the session lock in this file, which
+# keeps it until the teardown.
+hold_lock() {
+	: >"$WORLD/has-lock"
+	perl -e 'use Fcntl; $| = 1;
+	    open F, "+<", shift or die;
+	    $lock = pack "s s l! l! i", F_WRLCK, 0, 0, 0, 0;
+	    fcntl F, F_SETLK, $lock or die;
+	    print "locked\n";
+	    sleep 60' "$1" >"$WORLD/has-lock" 3>&- &
+	holder=$!
+	await 5 '[ -s "$WORLD/has-lock" ]'
 }
 
 # serve [KPOPD-OPTION ...]: replaces the server by one with these options.
@@ -95,6 +109,21 @@ recover() {
 	done
 }
 
+@test "--recover logs why it cannot finish a removal while another process has the session lock" {
+	interrupt_removal j
+	hold_lock "$(kept)/session"
+	log_mark
+	run recover -l fcntl
+	[ "$status" -eq 1 ]
+	[ "$output" = "alice (/var/mail/alice): not reachable, see syslog" ]
+	log_has 'failed .*what="finishing a removal" error="another process has the session lock"'
+	kill "$holder"
+	wait "$holder" || true
+	run recover -l fcntl
+	[ "$output" = "alice (/var/mail/alice): removal finished" ]
+	spool_is alice two three four
+}
+
 @test "a mailbox is unavailable if it vanished with its directory, and empty if another program removed it" {
 	mbox one two | store alice
 	pop alice QUIT | grep '^+OK 2 messages'
@@ -110,7 +139,7 @@ recover() {
 		pop alice QUIT | grep '^+OK 0 messages'
 	done
 	hide_spool
-	# The mailbox was empty at the last login, so no mail has vanished.
+	# The mailbox was empty at the last login, so no mail can have vanished.
 	pop alice QUIT | grep '^+OK 0 messages'
 }
 
@@ -126,7 +155,7 @@ recover() {
 	done
 }
 
-@test "--recover sets a removal aside that does not match its mailbox, reports that and fails" {
+@test "--recover sets aside a removal that does not match its mailbox, reports the removal, and fails" {
 	for in in j j.cut; do
 		interrupt_removal $in
 		mbox other >/var/mail/alice
@@ -139,7 +168,7 @@ recover() {
 	done
 }
 
-@test "a service for other mailboxes in the same state directory does not touch an unfinished removal" {
+@test "a service for other mailboxes that uses the same state directory does not touch an unfinished removal" {
 	for in in j j.cut; do
 		interrupt_removal $in
 		serve -l fcntl -m 'mbox:~/Mailbox'
@@ -147,8 +176,8 @@ recover() {
 		serve -l fcntl -m 'maildir:~/Maildir'
 		pop alice QUIT | grep '^+OK 0 messages'
 		serve -l fcntl
-		# One run recovers the mailboxes of all services, whatever -m
-		# the run is given.
+		# One run recovers the mailboxes of all services. The -m of the
+		# run does not matter.
 		run recover -l fcntl -m 'maildir:~/Maildir'
 		[ "$status" -eq 0 ]
 		[[ $output == *"alice (/var/mail/alice): removal finished"* ]]
@@ -156,8 +185,8 @@ recover() {
 	done
 }
 
-# second_server MAILBOXES: starts a second server on port 1110. It differs from
-# the first one only in its -m.
+# second_server MAILBOXES: starts a second server on port 1110. It has the
+# options of the first server, but another -m.
 second_server() {
 	sed -e "s/1109/1110/; s, -m [^ ]*,,; s,-d $state,& -m $1," \
 	    "$WORLD/xinetd.conf" >"$WORLD/xinetd2.conf"
@@ -232,7 +261,7 @@ second_server_stop() {
 	pop alice QUIT | grep '^+OK 1 messages'
 }
 
-@test "another mount of a mailbox is in use until the monitor of a killed session has finished its removal" {
+@test "a mailbox is in use at another mount, too, until the monitor of a killed session has finished the removal" {
 	mkdir -p /srv/mail-mounted
 	mount --bind /var/mail /srv/mail-mounted
 	mbox one two three four >"$WORLD/old"
@@ -294,8 +323,8 @@ second_server_stop() {
 	spool_is alice two three four
 }
 
-# remove_user USER: removes the user and the home directory. userdel needs that
-# no process of the user runs.
+# remove_user USER: removes the user and the home directory. userdel fails while
+# a process of the user runs.
 remove_user() {
 	await 5 "! pgrep -u $1 >/dev/null"
 	userdel -r "$1" 2>/dev/null
@@ -399,16 +428,7 @@ remove_user() {
 	mkdir -m 700 "$state/users/$uid"
 	touch "$state/users/$uid/session"
 	chown -R alice: "$state/users/$uid"
-	: >"$WORLD/has-lock"
-	# The process holds the lock until the teardown kills it.
-	perl -e 'use Fcntl; $| = 1;
-	    open F, "+<", shift or die;
-	    $lock = pack "s s l! l! i", F_WRLCK, 0, 0, 0, 0;
-	    fcntl F, F_SETLK, $lock or die;
-	    print "locked\n";
-	    sleep 60' "$state/users/$uid/session" >"$WORLD/has-lock" 3>&- &
-	holder=$!
-	await 5 '[ -s "$WORLD/has-lock" ]'
+	hold_lock "$state/users/$uid/session"
 	run pop alice QUIT
 	[[ $output == *"-ERR [IN-USE]"* ]]
 }
@@ -438,8 +458,10 @@ remove_user() {
 			log_has 'failed .*mounted\?'
 			pop alice QUIT | grep '^+OK 1 messages'
 		done
-		# If the user has removed the Maildir, it is empty. It is also
-		# empty in another home directory, unless it was made again.
+		# If the user has removed the Maildir, kpopd serves an empty
+		# mailbox. Without +create, the mailbox is also empty in another
+		# home directory. With +create, this login has made the Maildir
+		# again.
 		rm -r "$box"
 		pop alice QUIT | grep '^+OK 0 messages'
 		[ "$which" = maildir ] || continue

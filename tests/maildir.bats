@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Checks how kpopd serves a Maildir, in which other programs deliver and rename
-# at any time without locks. quota.bats tests the quota.
+# files at any time without locks. quota.bats tests the quota.
 
 load helpers/all
 
@@ -27,7 +27,8 @@ as_alice() {
 	setpriv --reuid alice --regid alice --init-groups "$@"
 }
 
-# fill NAME ...: makes a Maildir with these messages in new, in this order.
+# fill NAME ...: makes a Maildir. Puts the named messages into its directory
+# "new", in this order.
 fill() {
 	local n=1700000000 name
 	as_alice mkdir -m 700 "$box" "$box/tmp" "$box/new" "$box/cur"
@@ -37,9 +38,9 @@ fill() {
 	chown -R alice: "$box"
 }
 
-# fill_many COUNT FORMAT: adds small messages to the Maildir. Their subjects are
-# the numbers from 1 to COUNT. printf makes their file names from FORMAT and
-# these numbers.
+# fill_many COUNT FORMAT: adds small messages to the Maildir. The subjects are
+# the numbers from 1 to COUNT. printf makes the file names from FORMAT and these
+# numbers.
 fill_many() {
 	as_alice perl -e '
 	    my ($maildir, $count, $format) = @ARGV;
@@ -50,8 +51,8 @@ fill_many() {
 	    }' "$box" "$@"
 }
 
-# has NAME ...: returns true if new and cur contain exactly these messages, byte
-# for byte.
+# has NAME ...: returns true if the Maildir's "new" and "cur" contain exactly
+# these messages, byte for byte.
 has() {
 	local name
 	[ "$(find "$box/new" "$box/cur" -type f | wc -l)" -eq $# ] ||
@@ -212,7 +213,8 @@ wire_size() {
 	spool_kept
 	run pop alice STAT "DELE 1" QUIT
 	[[ $output == *"+OK 1 "*"+OK bye, 0 messages left" ]]
-	# Only the message was removed, and only new has other times.
+	# Only the message is gone, and only the directory "new" has other
+	# times.
 	diff <(grep -v '\.one\|^\./new ' <<<"$spool_then") \
 	    <(spool_now | grep -v '^\./new ')
 	log_has 'skipped .*files=6 reason="not a regular file, not readable, or a control character in the name"'
@@ -258,8 +260,9 @@ change_in_place() {
 	seq 10 | as_alice sh -c 'cat >>"$1"' sh "$box"/*/*."$1"*
 }
 
-# gets_changed NUMBER: returns true if RETR announces the size of the message in
-# $WORLD/changed, and sends all of it and the final dot.
+# gets_changed NUMBER: returns true if RETR sends the message in $WORLD/changed.
+# Its answer must contain the size of that message, and the final dot must
+# follow the message.
 gets_changed() {
 	pop_ask "RETR $1" "^\+OK $(wire_size "$WORLD/changed") octets"
 	lines=()
@@ -279,7 +282,7 @@ gets_changed() {
 	pop_ask STAT \
 	    "^\+OK 2 $(wire_size <(make_message one) "$WORLD/changed")\$"
 	gets_changed 2
-	# The second change comes during the session.
+	# The second change is made during the session.
 	change_in_place one
 	gets_changed 1
 	pop_ask STAT "^\+OK 2 $(wire_size "$WORLD/changed" "$box"/*/*.two)\$"
@@ -344,7 +347,8 @@ gets_changed() {
 	    "lowerdir=$WORLD/lower,upperdir=$upper/files,workdir=$upper/work"
 	make_message four |
 	    as_alice tee "$box/new/1800000000.M1P1.four" >/dev/null
-	# The test needs an overlay on which these device numbers differ.
+	# The test needs an overlay on which files and directories have
+	# different device numbers.
 	[ "$(stat -c %d "$box"/new/*.one)" != "$(stat -c %d "$box/new")" ]
 	for again in 1 2; do
 		pop_login alice
@@ -374,7 +378,7 @@ gets_changed() {
 		[[ $output == *"+OK 1000 "*"Subject: $n"* &&
 		    $output == *"+OK bye, 1000 messages left" ]]
 	done
-	# The program still runs, so it has changed flags until now.
+	# The program still runs, so it has changed flags during all logins.
 	kill -0 $reader
 	touch "$box/stop"
 	wait $reader

@@ -49,7 +49,7 @@ teardown() {
 	[ "$(cat "$WORLD/sum")" = \
 	    "$({ head -c 104857600 /dev/zero | tr '\0' .; printf '\r\n'; } |
 		sha256sum)" ]
-	# In this one session kpopd scans all of the mailbox and sends it.
+	# Measure one session, in which kpopd scans and sends the whole mailbox.
 	forget_index
 	pop_login alice
 	pop_say "RETR 1"
@@ -111,7 +111,7 @@ without_body() {
 }
 
 # serves_without_body NUMBER NAME: returns true if RETR and TOP send the header
-# and the empty line that ends it, and LIST reports their size.
+# and the empty line that ends the header. LIST must report the size of both.
 serves_without_body() {
 	without_body "$2" | sed 's/$/\r/' >"$WORLD/wanted"
 	printf '%s\r\n' "USER alice" "PASS x" "LIST $1" "RETR $1" "TOP $1 0" \
@@ -131,7 +131,7 @@ serves_without_body() {
 }
 
 # bats test_tags=catalogue:59-2
-@test "kpopd serves a message without a body with the empty line that ends its header" {
+@test "kpopd sends the empty line that ends a header even if the message has no body" {
 	without_body m1 | deliver alice
 	without_body m2 | formail >>/var/mail/alice
 	{
@@ -145,7 +145,8 @@ serves_without_body() {
 		for i in 1 2 3 4; do serves_without_body "$i" "m$i"; done
 		[ "$round" != new ] || pop alice UIDL QUIT >"$WORLD/ids"
 	done
-	# Removals and deliveries before and after a message do not change it.
+	# Removals and deliveries before and after a message do not change that
+	# message.
 	run pop alice "DELE 2" "DELE 4" QUIT
 	[[ $output == *"+OK bye, 2 messages left" ]]
 	without_body m5 | deliver alice
@@ -270,18 +271,7 @@ with_planted() {
 }
 
 @test "a message that Dovecot saves unquoted is one message, before and after Dovecot changes flags" {
-	cat >"$WORLD/dovecot.conf" <<-END
-	log_path = /dev/stderr
-	mail_location = mbox:~/mail:INBOX=/var/mail/%u
-	mbox_write_locks = fcntl
-	first_valid_uid = 1
-	END
-	chmod 755 "$WORLD"
-	dovecot() {
-		su alice -c "cd; USER=alice doveadm \
-		    -o stats_writer_socket_path= -c $WORLD/dovecot.conf $*" \
-		    2>"$WORLD/dovecot.err"
-	}
+	dovecot_configure mbox '~/mail' /var/mail/alice </dev/null
 	mbox one | store alice
 	sed 's/$/\r/' >"$WORLD/mail.eml" <<-END
 	Received: x
@@ -297,14 +287,14 @@ with_planted() {
 	End: of
 	END
 	chmod 644 "$WORLD/mail.eml"
-	dovecot "save -m INBOX $WORLD/mail.eml"
+	dovecot_does save "-m INBOX $WORLD/mail.eml"
 	[ "$(grep -c '^From ' /var/mail/alice)" -eq 5 ]
 	make_message two | deliver alice
 	pop alice STAT UIDL QUIT | tr -d '\r' >"$WORLD/before"
 	grep -qx '+OK 3 messages' "$WORLD/before"
 	retrieve 2 | sed '/^Received/,/^\r$/d' |
 	    cmp - <(sed '1,/^\r$/d' "$WORLD/mail.eml")
-	dovecot "flags add '\\Seen' mailbox INBOX ALL"
+	dovecot_does "flags add" "'\\Seen' mailbox INBOX ALL"
 	pop alice STAT UIDL QUIT | tr -d '\r' >"$WORLD/after"
 	diff <(grep '^[0-9]' "$WORLD/before") <(grep '^[0-9]' "$WORLD/after")
 }
@@ -356,7 +346,7 @@ with_planted() {
 	[[ $output == *"+OK 1 messages"* ]]
 }
 
-@test "kpopd serves a spool in the home directory that -m names by %h, ~ or %u" {
+@test "kpopd serves a spool in the home directory if -m names its path with %h, ~ or %u" {
 	mbox home | store alice
 	mv /var/mail/alice /home/alice/Mailbox
 	for where in 'mbox:%h/Mailbox' 'mbox:~/Mailbox' \

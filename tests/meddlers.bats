@@ -38,7 +38,8 @@ meddle_end() {
 }
 
 # serve_layer tokens|records: starts a server for the GSSAPI layer (tokens) or
-# for TLS (records). Sets $options to kpopc's options for it.
+# for TLS (records). Sets $options to the options with which kpopc uses that
+# layer.
 serve_layer() {
 	if [ "$1" = tokens ]; then
 		options=-p
@@ -57,8 +58,8 @@ session_on_2110() {
 		2>"$WORLD/errors"
 }
 
-# ends_with STATUS KPOPC-OPTION ...: runs such a session. Returns true if
-# kpopc's status matches the pattern STATUS. Sets $output to what kpopc printed.
+# ends_with STATUS KPOPC-OPTION ...: calls session_on_2110. Returns true if
+# kpopc's status matches the pattern STATUS. Sets $output to kpopc's output.
 ends_with() {
 	local expected=$1
 	shift
@@ -78,8 +79,8 @@ ends_with() {
 			mbox one two three | store alice
 			spool_keep
 			meddle 2110 $kind up $how
-			# With tokens, kpopc only notices that the connection
-			# ends, by a FIN or a reset.
+			# With tokens, kpopc notices only a FIN or a reset, by
+			# which the connection ends.
 			status_expected=3
 			[ $kind = records ] || status_expected='[03]'
 			ends_with "$status_expected" $options
@@ -101,7 +102,8 @@ ends_with() {
 		for how in twice left_out late flipped huge empty clear half \
 		    none length_only alert; do
 			# If the connection ends between two tokens, kpopc
-			# cannot tell whether the server has ended it.
+			# cannot know whether the server or an attacker has
+			# ended the connection.
 			[ $kind$how != tokensnone ] || continue
 			[ $kind = records ] || [ $how != alert ] || continue
 			mbox one two three | store alice
@@ -179,13 +181,14 @@ ends_with() {
 		done
 		printf 'NOOP\r\n' >&"$keys"
 	done
-	# s_client discards everything that it reads together with one of its
-	# own commands. So CAPA is repeated until s_client reads it separately.
-	await 50 'printf "CAPA\r\n" >&"$keys"
+	# s_client discards all input that it reads together with one of its own
+	# commands. So repeat CAPA until s_client reads a CAPA separately. In
+	# lower case, because "C" is a command of OpenSSL 3.5.
+	await 50 'printf "capa\r\n" >&"$keys"
 	    grep -aq "^SASL" "$WORLD/answers"'
 	echo "$(grep -ac KEYUPDATE "$WORLD/answers") updates, $before KB," \
 	    "then $(field "$tls" VmRSS)"
-	# A sanitizer keeps memory that was freed.
+	# Skip this in sanitizer builds, because a sanitizer keeps freed memory.
 	[ -n "${SANITIZER-}" ] ||
 	    [ "$(field "$tls" VmRSS | tr -dc 0-9)" -lt $((before + 1024)) ]
 	exec {keys}>&-
@@ -206,8 +209,8 @@ layers_open() {
 	[ -n "$tls" ] && [ -n "$relay" ]
 }
 
-# layers_close: ends that session and waits until all its processes end. Returns
-# true if no message was removed.
+# layers_close: ends the session of layers_open, and waits until all its
+# processes end. Returns true if no message was removed.
 layers_close() {
 	exec {commands}>&-
 	kill "$middle"
@@ -216,8 +219,8 @@ layers_close() {
 	spool_untouched
 }
 
-# channel_of PID: prints the process's descriptor for the monitor, a SEQPACKET
-# socket.
+# channel_of PID: prints the number of the process's descriptor for the channel
+# to the monitor, which is a SEQPACKET socket.
 channel_of() {
 	local fd
 	for fd in "/proc/$1/fd"/*; do
@@ -323,8 +326,8 @@ channel_of() {
 	done
 }
 
-# false_tls HOW: writes the program that is mounted over kpopd-tls
-# (tests/programs/false-tls.pl). Its process is named kpopd-tls.
+# false_tls HOW: writes $WORLD/false-tls, which runs tests/programs/false-tls.pl
+# and is mounted over kpopd-tls. The name of its process is also kpopd-tls.
 false_tls() {
 	cat >"$WORLD/false-tls" <<-END
 	#!/usr/bin/perl
@@ -349,11 +352,12 @@ pop_as_bob() {
 	KRB5CCNAME=FILE:$WORLD/ccache.bob realm_login bob
 	for name in size_255 size_65 half dies killed channel question large \
 	    empty flood commands; do
-		# This rewrites the file in place, because its inode is mounted.
+		# false_tls rewrites the file in place, because the file's inode
+		# is mounted.
 		false_tls $name
 		server_start -p -t 2:20 $(tls_options)
 		log_mark
-		# The client is silent for longer than the deadline.
+		# The client sends nothing for longer than the login deadline.
 		wire 10 < <(printf 'STLS\r\n'; sleep 8) >"$WORLD/answers" 2>&1 \
 		    3>&- &
 		silent=$!

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# Checks clients and kpopd against a man in the middle. He begins TLS with the
-# server himself, edits the server's lines or has a certificate.
+# Checks clients and kpopd against a man in the middle. The man in the middle
+# begins TLS with the server himself, edits the server's lines, or has a
+# certificate.
 
 load helpers/all
 
@@ -22,7 +23,7 @@ teardown() {
 	end_test
 }
 
-# middle_end: ends the man in the middle.
+# middle_end: ends the process that is the man in the middle.
 middle_end() {
 	kill "$middle"
 	await 5 '! ss -Hltn sport = 2110 | grep -q .'
@@ -89,7 +90,8 @@ pop3test_is_done() {
 }
 
 # pop3test PORT OPTION ...: runs pop3test as alice. pop3test ends at the end of
-# its standard input, so its input stays open until it is done.
+# its standard input. So the input stays open until pop3test_is_done returns
+# true.
 pop3test() {
 	: >"$WORLD/pop3test"
 	{
@@ -101,14 +103,14 @@ pop3test() {
 		-a alice mail.kpopd.test 3>&- 2>&1 | tee "$WORLD/pop3test"
 }
 
-@test "pop3test has confidentiality inside the TLS of a man in the middle with -k 57 -l 256, else integrity" {
+@test "inside a man in the middle's TLS, pop3test with -k 57 -l 256 has confidentiality, and without them integrity" {
 	serve_in_the_middle
 	run pop3test 2110 -m GSSAPI -k 57 -l 256
 	[[ $output == *"+OK 2 messages"*"one line 3"* ]] ||
 	    { echo "$output"; return 1; }
 	log_has 'login .*layer=tls\+confidentiality '
 	middle_sees_no_mail
-	# By default, pop3test's maximum strength is below that of
+	# By default, pop3test's maximum strength is below the strength of
 	# confidentiality.
 	run pop3test 2110 -m GSSAPI
 	[[ $output == *"+OK 2 messages"*"one line 3"* ]] ||
@@ -148,8 +150,8 @@ ends() {
 @test "kpopc -p rejects a login before the server has proven its identity, and an altered offer of layers" {
 	local n
 	server_start -p
-	# The forged login comes before any token, instead of the server's
-	# proof, or instead of the server's offer.
+	# The forged answer to the login comes before any token, in place of the
+	# server's proof, or in place of the server's offer.
 	for n in 2 3 4; do
 		edited 2110 '$_ = "+OK 2 messages\r\n" if $n == '$n
 		ends 1 \
@@ -208,11 +210,11 @@ certificate() (
 	cat "$1.crt" ca.pem >"$1.pem"
 ) >"$WORLD/openssl.log" 2>&1
 
-# tls_in_the_middle NAME: starts a man in the middle on port 2110. He does TLS
-# with the client by the certificate NAME, and TLS with the server. What the
-# client sends inside TLS is in $WORLD/seen. Sets $front to the pid of the
-# process on port 2110, which answers STLS. Sets $middle to the pid of the
-# process on port 2111, which does TLS.
+# tls_in_the_middle NAME: starts a man in the middle on port 2110. The man in
+# the middle speaks TLS with the client, with the certificate NAME, and TLS with
+# the server. $WORLD/seen records what the client sends inside TLS. Sets $front
+# to the pid of the process on port 2110, which answers STLS. Sets $middle to
+# the pid of the process on port 2111, which does TLS.
 tls_in_the_middle() {
 	local address="OPENSSL-LISTEN:2111,reuseaddr,fork,verify=0"
 	address+=",cert=$WORLD/tls/$1.pem,key=$WORLD/tls/$1.key"
@@ -256,8 +258,8 @@ tls_in_the_middle() {
 	done
 }
 
-# serve_offer OFFER: starts a server on port 2110 that has the service's key and
-# offers these layers. Sets $middle to its pid.
+# serve_offer OFFER: starts a server on port 2110 that has the service's key.
+# OFFER is the number of the layers that it offers. Sets $middle to its pid.
 serve_offer() {
 	KRB5_KTNAME=$WORLD/server.keytab socat TCP-LISTEN:2110,reuseaddr,fork \
 	    EXEC:"$KPOPD_BUILD/tests/programs/gssserve $1" 3>&- 2>/dev/null &
@@ -267,7 +269,7 @@ serve_offer() {
 
 @test "kpopc -p uses the best layer that is offered, and no layer only with --cleartext" {
 	local offer
-	# Each word is an offer and the layer that kpopc chooses.
+	# Each word contains an offer, and the layer that kpopc must choose.
 	for offer in 7:4 3:2 5:4 1:1; do
 		serve_offer ${offer%:*}
 		# The server closes the connection without answering STAT and

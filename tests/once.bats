@@ -25,46 +25,30 @@ teardown() {
 	end_test
 }
 
-# fetch_once STORE DOVECOT-LOCATION: runs $SEQUENCES sequences of
-# clients/once.py. By default it runs five, or 200 in the long form. The seed is
-# $SEED, by default a new one in each run.
-fetch_once() {
-	local seed=${SEED-$((RANDOM * 1000))} count=${SEQUENCES-5} status=0
-	[ -z "${SANITIZER-}" ] || count=${SEQUENCES-2}
-	! long || count=${SEQUENCES-200}
-	cat >"$WORLD/dovecot.conf" <<-END
-	log_path = /dev/stderr
-	mail_location = $2
-	mail_privileged_group =
-	mbox_write_locks = fcntl
-	mbox_read_locks = fcntl
-	first_valid_uid = 1
-	service stats {
-	}
-	END
-	chmod 644 "$WORLD/dovecot.conf"
-	socat TCP-LISTEN:2110,bind=127.0.0.1,reuseaddr,fork \
-	    EXEC:"$KPOPD_BUILD/kpopc mail.kpopd.test 1109" 3>&- 2>/dev/null &
-	tunnel=$!
-	/usr/bin/python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" \
-	    "$WORLD/got.getmail" 3>&- 2>/dev/null &
-	lmtp=$!
-	await 5 'ss -Hltn sport = 2110 | grep -q . && [ -S $WORLD/lmtp ]'
-	KPOPC="$KPOPD_BUILD/kpopc" /usr/bin/python3 \
-	    "$BATS_TEST_DIRNAME/clients/once.py" "$1" "$seed" "$count" \
-	    >"$WORLD/points" 3>&- || status=$?
-	sed 's/^/# /' "$WORLD/points" >&3
-	return $status
-}
+# fetch_once STORE DIRECTORY [INBOX]: runs $SEQUENCES sequences of
+# clients/once.py with these mailboxes of Dovecot's. By default, a short test
+# run has five sequences, and a long run has 200. The seed is $SEED, or a new
+# one in each run if $SEED is not set. tch_once() { ocal seed=${SEED-$((RANDOM *
+# 1000))} count=${SEQUENCES-5} status=0 -z "${SANITIZER-}" ] ||
+# count=${SEQUENCES-2} long || count=${SEQUENCES-200} ovecot_configure "$@"
+# <<-END ail_privileged_group = box_read_locks = fcntl ervice stats {  ND ocat
+# TCP-LISTEN:2110,bind=127.0.0.1,reuseaddr,fork \ EXEC:"$KPOPD_BUILD/kpopc
+# mail.kpopd.test 1109" 3>&- 2>/dev/null & unnel=$! usr/bin/python3
+# "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" \ "$WORLD/got.getmail" 3>&-
+# 2>/dev/null & mtp=$! wait 5 'ss -Hltn sport = 2110 | grep -q . && [ -S
+# $WORLD/lmtp ]' POPC="$KPOPD_BUILD/kpopc" DOVEADM=$(dovecot_self)
+# /usr/bin/python3 \ "$BATS_TEST_DIRNAME/clients/once.py" "$1" "$seed" "$count"
+# \ >"$WORLD/points" 3>&- || status=$? ed 's/^/# /' "$WORLD/points" >&3 eturn
+# $status
 
 @test "fetchmail and getmail fetch each message of an mbox once while other programs change the mailbox" {
 	server_start
-	fetch_once mbox 'mbox:~/mail:INBOX=/var/mail/%u'
+	fetch_once mbox '~/mail' /var/mail/alice
 }
 
 @test "fetchmail and getmail fetch each message of a Maildir once while other programs change the mailbox" {
 	server_start -m maildir:~/Maildir
 	printf 'DEFAULT=$HOME/Maildir/\n' >/home/alice/.procmailrc
 	chown alice /home/alice/.procmailrc
-	fetch_once maildir 'maildir:~/Maildir'
+	fetch_once maildir '~/Maildir'
 }

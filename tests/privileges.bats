@@ -424,3 +424,71 @@ server_with_keytab() {
 	[[ $output == "-ERR [SYS/PERM]"* ]]
 	log_has 'failed .*what="finding the keytab [^"]+"'
 }
+
+# exposes FILE REASON COMMAND ...: changes the key file by the command. Returns
+# true if the next connection logs a warning about the file, and a later one
+# does not. If the reason is empty, none does. Every connection is served.
+exposes() {
+	local file=$1 reason=$2 lines=1
+	shift 2
+	[ -n "$reason" ] || lines=0
+	log_mark
+	"$@"
+	for _ in 1 2; do
+		[[ $(pop alice QUIT) == *"+OK bye"* ]] || return
+	done
+	log_count "$lines" "mail\.warning kpopd.* exposed peer=\S+ file=\"$file\" reason=\"$reason; run chown root:root and chmod 600\"\$" &&
+	    log_count "$lines" ' exposed ' || { echo "$*"; return 1; }
+}
+
+@test "a keytab or TLS key that other users can read or write is used, and logged once an hour and after each change" {
+	realm_login alice
+	mbox one | store alice
+	key=$WORLD/exposed.keytab
+	server_stop
+	for name in keytab tls-key; do
+		note=$state/exposed.$name
+		rm -f "$note"
+		if [ $name = keytab ]; then
+			cp "$WORLD/server.keytab" "$key"
+			chmod 600 "$key"
+			server_start -k "FILE:$key"
+		else
+			tls_make
+			key=$WORLD/tls/server.key
+			server_start $(tls_options)
+		fi
+		exposes "$key" "" chmod 600 "$key"
+		exposes "$key" "every user can read it" chmod 604 "$key"
+		exposes "$key" "every user can write it" chmod 602 "$key"
+		exposes "$key" "" chmod 660 "$key"
+		exposes "$key" "group 7000 can write it" chgrp 7000 "$key"
+		exposes "$key" "group 7000 can read it" chmod 640 "$key"
+		exposes "$key" "group 100 can read it" chgrp 100 "$key"
+		# A group of the system, as ssl-cert.
+		exposes "$key" "" chgrp 99 "$key"
+		exposes "$key" "group 99 can write it" chmod 620 "$key"
+		exposes "$key" "uid 7000 owns it" chown 7000 "$key"
+		# An hour later, and after the clock was set back.
+		exposes "$key" "uid 7000 owns it" touch -d '-1 hour' "$note"
+		exposes "$key" "uid 7000 owns it" touch -d '+1 hour' "$note"
+		[ "$(stat -c '%u %a %s' "$note")" = "0 600 0" ]
+		exposes "$key" "" chown 0:0 "$key"
+		chmod 600 "$key"
+		server_stop
+	done
+	# What a symlink leads to counts.
+	ln -s "$WORLD/exposed.keytab" "$WORLD/link"
+	server_start -k "$WORLD/link"
+	exposes "$WORLD/link" "every user can read it" \
+	    chmod 604 "$WORLD/exposed.keytab"
+	rm "$WORLD/link"
+	server_stop
+	# The default keytab counts, too.
+	server_env=KRB5_KTNAME=FILE:$WORLD/exposed.keytab server_configure
+	sed -i 's/-k [^ ]*//' "$WORLD/xinetd.conf"
+	xinetd_run
+	exposes "$WORLD/exposed.keytab" "every user can read it" \
+	    chmod 644 "$WORLD/exposed.keytab"
+	rm -f "$WORLD/exposed.keytab"
+}

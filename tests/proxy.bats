@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks the PROXY protocol (-x). The log has the client that a proxy names, and
-# the header of any other client is not trusted.
+# Checks the PROXY protocol (-x). The log contains the client that a proxy
+# names. A header from an address that is not a proxy's is not trusted.
 
 load helpers/all
 
@@ -20,7 +20,7 @@ answer_after() {
 # A header of version 2 begins with this signature.
 v2='\r\n\r\n\x00\r\nQUIT\n'
 
-@test "the log has the client that a PROXY header of version 1 or 2 names, by IPv4 or IPv6" {
+@test "the log has the IPv4 or IPv6 address of the client that a PROXY header of version 1 or 2 names" {
 	for header in \
 	    'PROXY TCP4 192.0.2.7 192.0.2.1 4711 1109\r\n=192.0.2.7:4711' \
 	    'PROXY TCP6 2001:db8::7 2001:db8::1 4711 1109\r\n=\[2001:db8::7\]:4711' \
@@ -34,7 +34,7 @@ v2='\r\n\r\n\x00\r\nQUIT\n'
 	done
 }
 
-@test "the log has one form of each address, whatever form the PROXY header has it in" {
+@test "the log writes each address in one form, in whatever form the PROXY header contains the address" {
 	mapped='\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff'
 	for header in 'PROXY TCP6 ::ffff:192.0.2.11 ::ffff:192.0.2.1 4711 1109\r\n=192.0.2.11:4711' \
 	    'PROXY TCP6 ::FFFF:C000:20C ::1 4711 1109\r\n=192.0.2.12:4711' \

@@ -27,13 +27,13 @@ quota() {
 	as_alice maildirmake.maildrop -q "$1" "$box"
 }
 
-# arrives NAME: delivers a message with Courier's program, which exits with 77
-# if the Maildir is full.
+# arrives NAME: delivers a message with Courier's deliverquota, which exits with
+# 77 if the Maildir is full.
 arrives() {
 	make_message "$1" | as_alice deliverquota.maildrop "$box"
 }
 
-# is_full NAME: returns true if Courier's program refuses the message.
+# is_full NAME: returns true if Courier's deliverquota refuses the message.
 is_full() {
 	run arrives "$1"
 	[ "$status" -eq 77 ]
@@ -50,14 +50,16 @@ pop_removes() {
 	[[ $output == *"+OK bye"* ]]
 }
 
-# first_file: prints the name in new of message 1 of a session.
+# first_file: prints the name of message 1 of a session. The file is in the
+# directory "new".
 first_file() {
 	local subject
 	subject=$(pop alice "TOP 1 0" QUIT | tr -d '\r' | grep '^Subject: ')
 	basename "$(grep -lx "$subject" "$box"/new/*)"
 }
 
-# sums: prints the sums of maildirsize's lines, in bytes and messages.
+# sums: prints the sum of the bytes and the sum of the messages in all lines of
+# maildirsize.
 sums() {
 	awk 'NR > 1 { b += $1; n += $2 } END { print b + 0, n + 0 }' \
 	    "$box/maildirsize"
@@ -72,8 +74,8 @@ describe_maildirsize() {
 @test "a full Maildir accepts mail as soon as a session has removed a message" {
 	quota 100000S,3C
 	for name in m1 m2 m3; do arrives "$name"; done
-	# Courier counts the messages when it first refuses one, and trusts the
-	# sums for 15 minutes.
+	# Courier counts the messages when it refuses a message for the first
+	# time. After that, it trusts the sums for 15 minutes.
 	is_full m4
 	is_full m4
 	cp "$box/maildirsize" "$WORLD/before"
@@ -111,7 +113,8 @@ describe_maildirsize() {
 	quota 100000S
 	for name in m1 m2 m3; do arrives "$name"; done
 	# Let a mail reader move one message and set flags. The name of a second
-	# message has another size than the file. The name of a third has none.
+	# message has another size than the file. The name of a third message
+	# contains no size.
 	one=$(first_file)
 	as_alice mv "$box/new/$one" "$box/cur/$one:2,RS"
 	make_message m4 | as_alice sh -c "cat >$box/new/2000000000.a,S=12345"
@@ -149,30 +152,36 @@ describe_maildirsize() {
 @test "Dovecot's quota reads the line that kpopd adds, and does not count anew" {
 	quota 100000S
 	for name in m1 m2 m3; do arrives "$name"; done
-	# maildirsize does not contain this message, so a new count would find
-	# three messages and not two.
+	# maildirsize does not count this message. If Dovecot counted anew, it
+	# would find three messages and not two.
 	make_message m4 | as_alice sh -c "cat >$box/new/2000000000.a"
 	pop_removes 2
-	cat >"$WORLD/dovecot.conf" <<-END
-	log_path = /dev/stderr
-	mail_location = maildir:~/Maildir
-	first_valid_uid = 1
-	mail_plugins = quota
-	plugin {
-	  quota = maildir:User quota
-	  quota_rule = *:bytes=100000
-	}
-	END
-	chmod 755 "$WORLD"
-	run as_alice env -C /home/alice USER=alice \
-	    doveadm -o stats_writer_socket_path= -c "$WORLD/dovecot.conf" \
-	    -f flow quota get
+	if dovecot_is_new; then
+		dovecot_configure maildir '~/Maildir' <<-END
+		mail_plugins {
+		  quota = yes
+		}
+		quota "User quota" {
+		  driver = maildir
+		  storage_size = 100000B
+		}
+		END
+	else
+		dovecot_configure maildir '~/Maildir' <<-END
+		mail_plugins = quota
+		plugin {
+		  quota = maildir:User quota
+		  quota_rule = *:bytes=100000
+		}
+		END
+	fi
+	run dovecot_does "-f flow quota get"
 	echo "$output"
 	[[ $output == *Type=MESSAGE\ Value=2\ * ]]
 }
 
 # bats test_tags=catalogue:80-9,attack:4-16
-@test "kpopd removes messages and leaves maildirsize alone if it is unusable, another's or absent" {
+@test "kpopd removes messages and leaves maildirsize unchanged if that file is unusable, another user's or absent" {
 	for what in absent symlink fifo directory another\'s unwritable full \
 	    empty half; do
 		rm -rf "$box"
@@ -220,7 +229,7 @@ describe_maildirsize() {
 	done
 }
 
-@test "the sums in maildirsize are right after two programs have delivered beside sessions that remove" {
+@test "the sums in maildirsize are right after two programs have delivered while sessions removed messages" {
 	quota 100000S
 	deliver_many() { for i in $(seq 30); do arrives "$1$i"; done; }
 	deliver_many a 3>&- &
@@ -261,7 +270,7 @@ describe_maildirsize() {
 	cmp "$box/maildirsize" "$WORLD/before"
 }
 
-@test "a session that is killed before it writes to maildirsize loses its line, until Courier counts anew" {
+@test "the line of a session that is killed before it writes to maildirsize is missing until Courier counts anew" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	quota 100000S,3C
 	for name in m1 m2 m3; do arrives "$name"; done

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # Checks that no mail is lost or confused when real mail readers rewrite a
-# mailbox during a session, and when a session removes messages from a mailbox
-# that a reader has open.
+# mailbox during a session, or when a session removes messages from a mailbox
+# that a reader has opened.
 
 load helpers/all
 
@@ -25,11 +25,11 @@ teardown() {
 }
 
 # reader_open READER: starts the reader on alice's mailbox as alice. Returns
-# once the reader has read the mailbox.
+# when the reader has read the mailbox.
 reader_open() {
 	local command="$1 -n"
 	[ "$1" != mutt ] ||
-	    command="TERM=xterm script -qefc 'mutt -n -F $WORLD/muttrc -f /var/mail/alice' /dev/null"
+	    command="TERM=xterm script -qefc 'stty rows 24 cols 80; mutt -n -F $WORLD/muttrc -f /var/mail/alice' /dev/null"
 	rm -f "$WORLD/screen"
 	su alice -c "cd; $command" <"$WORLD/keys" >"$WORLD/screen" 2>&1 3>&- &
 	reader=$!
@@ -87,7 +87,7 @@ reader_end() {
 # reader ends.
 reader_quits() {
 	reader_finishes "$1"
-	# If mail arrives just before mutt writes, mutt does not end, and needs
+	# If mail arrives just before mutt writes, mutt does not end. Then send
 	# the key a second time.
 	await 20 "! kill -0 $reader 2>/dev/null || grep -aq 'Unable to write' '$WORLD/screen'"
 	! grep -aq 'Unable to write' "$WORLD/screen" || reader_finishes "$1"
@@ -107,12 +107,12 @@ mbox_edit() {
 	perl "$BATS_TEST_DIRNAME/programs/mbox-edit.pl" "$@"
 }
 
-# subjects: prints the subjects in alice's mailbox in one line.
+# subjects: prints, in one line, the subjects in alice's mailbox.
 subjects() {
 	sed -n 's/^Subject: //p' /var/mail/alice | xargs
 }
 
-# is_message NAME: returns true if standard input is this message, apart from
+# is_message NAME: returns true if standard input is the message NAME. Ignores
 # the fields that readers add to the header.
 is_message() {
 	diff <(grep -Ev '^(Status|X-UID|X-IMAPbase|Content-Length|Lines): ') \
@@ -179,8 +179,8 @@ retr_or_err() {
 @test "QUIT removes neither of two equal messages if a mail reader has already removed the marked one" {
 	for name in "${readers[@]}"; do
 		mbox m0 m1 tw tw m4 | store alice
-		# This adds the reader's fields to all messages, so that their
-		# lengths stay the same later.
+		# Let the reader add its fields to all messages now, so that the
+		# lengths do not change later.
 		reader_removes "$name" 1
 		pop_login alice
 		pop_ask "DELE 2"
@@ -209,10 +209,10 @@ retr_or_err() {
 	done
 }
 
-# bsd-mailx assumes that a mailbox only grows, and mailutils that no message
-# moves. Both lose mail if any program removes a message while they have the
-# mailbox open. So mailutils is not tested here, and bsd-mailx only without new
-# mail.
+# bsd-mailx assumes that a mailbox only grows, and mailutils assumes that no
+# message moves. Both lose mail if any program removes a message while they have
+# the mailbox open. So this test leaves out mailutils, and delivers no mail
+# while bsd-mailx runs.
 @test "mutt and bsd-mailx lose no kept message if a session removes another while they have the mailbox open" {
 	for name in mutt bsd-mailx; do
 		mbox "${names[@]}" | store alice
@@ -270,8 +270,7 @@ marks_mutt() {
 	in_terminal "$1 -n -F $WORLD/marks -f /var/mail/alice"
 }
 
-# marks_alpine: makes alpine number all messages and add its fields for
-# keywords.
+# marks_alpine: makes alpine number all messages and add its keyword fields.
 marks_alpine() {
 	printf '%s\n' inbox-path=/var/mail/alice \
 	    feature-list=quit-without-confirm user-domain=kpopd.test \
@@ -288,35 +287,17 @@ marks_alpine() {
 	reader_end
 }
 
-# dovecot_configure: writes a configuration of Dovecot for alice's mailbox.
-dovecot_configure() {
-	cat >"$WORLD/dovecot.conf" <<-END
-	log_path = /dev/stderr
-	mail_location = mbox:~/dovecot:INBOX=/var/mail/alice
-	mbox_write_locks = fcntl
-	first_valid_uid = 1
-	END
-	chmod 755 "$WORLD"
-}
-
-# dovecot_does COMMAND: runs a command of doveadm as alice.
-dovecot_does() {
-	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= \
-	    -c $WORLD/dovecot.conf $1" 2>"$WORLD/dovecot.err" ||
-	    { cat "$WORLD/dovecot.err"; return 1; }
-}
-
 # marks_dovecot KEYWORD: sets flags and this keyword with Dovecot.
 marks_dovecot() {
-	dovecot_configure
-	dovecot_does "flags add '\\Seen $1' mailbox INBOX 1" &&
-	    dovecot_does "flags add '\\Flagged \$Label1' mailbox INBOX 2" &&
-	    dovecot_does "flags add '\\Answered $1' mailbox INBOX 3"
+	dovecot_configure mbox '~/dovecot' /var/mail/alice </dev/null
+	dovecot_does "flags add" "'\\Seen $1' mailbox INBOX 1" &&
+	    dovecot_does "flags add" "'\\Flagged \$Label1' mailbox INBOX 2" &&
+	    dovecot_does "flags add" "'\\Answered $1' mailbox INBOX 3"
 }
 
-# marks_recorded front|end FIELD ...: changes each message as a program does
-# that is too large for this test. That program puts these fields at the front
-# or at the end of each header, and removes its earlier ones.
+# marks_recorded front|end FIELD ...: changes each message as programs do that
+# are too large for this test. Such a program puts these fields at the front or
+# at the end of each header, and removes the fields that it added earlier.
 marks_recorded() {
 	mbox_edit fields "$@" </var/mail/alice >"$WORLD/marked"
 	cat "$WORLD/marked" >/var/mail/alice
@@ -411,8 +392,8 @@ ids_are_kept() {
 }
 
 # bats test_tags=attack:4-18
-@test "a message with a truncated header keeps its UIDL when Dovecot ends its line and appends a message" {
-	dovecot_configure
+@test "a message with a truncated header keeps its UIDL when Dovecot ends the header's line and appends a message" {
+	dovecot_configure mbox '~/dovecot' /var/mail/alice </dev/null
 	for end in '' '\r' '\n\n'; do
 		rm -rf /home/alice/dovecot
 		{
@@ -437,7 +418,7 @@ ids_are_kept() {
 @test "kpopd keeps the internal message of a mailbox that Dovecot has emptied, and does not show it" {
 	mbox m1 m2 | store alice
 	marks_dovecot one
-	dovecot_does 'expunge mailbox INBOX all'
+	dovecot_does expunge 'mailbox INBOX all'
 	grep -q '^X-IMAP: ' /var/mail/alice
 	cp /var/mail/alice "$WORLD/internal"
 	run pop alice STAT QUIT
@@ -451,7 +432,7 @@ ids_are_kept() {
 @test "kpopd does not show Dovecot's internal message after other mail readers or Dovecot have changed it" {
 	mbox m1 m2 | store alice
 	marks_dovecot one
-	dovecot_does 'expunge mailbox INBOX all'
+	dovecot_does expunge 'mailbox INBOX all'
 	for name in m3 m4 m5; do make_message "$name" | deliver alice; done
 	pop alice UIDL QUIT | grep '^[0-9] ' >"$WORLD/ids"
 	[ "$(wc -l <"$WORLD/ids")" -eq 3 ]

@@ -45,7 +45,7 @@ as() {
 		    $((298 + fast)) $((300 + fast)) $((302 + fast)) 600 900; do
 			[ $later -ge 0 ] || continue
 			says $later 0 0
-			# Meanwhile another principal fills the cache.
+			# Let another principal fill the cache meanwhile.
 			if [ $fast$later = 290302 ]; then
 				churn "$WORLD/many" >/dev/null
 			fi
@@ -64,8 +64,8 @@ as() {
 	is_in "$(shows "$WORLD/recorded")"
 	for jump in 3600 -3600 86000 -86400; do
 		says $jump 0 0
-		# A client whose clock has jumped back does not use its ticket,
-		# so only jumps ahead add logins.
+		# A client whose clock has jumped back does not use its ticket.
+		# So more logins are added only if the clock jumps ahead.
 		if [ $jump -gt 0 ]; then
 			as mallory apreq -o $jump -n 30 $service >"$WORLD/many"
 			[ "$(churn "$WORLD/many")" -eq 30 ]
@@ -119,8 +119,8 @@ as() {
 	is_out "$(shows "$WORLD/same.1")"
 }
 
-# show_gssapi FILE: sends this AP-REQ as the first token of AUTH GSSAPI (RFC
-# 2743 section 3.1), and prints what the server sends.
+# show_gssapi FILE: sends the AP-REQ in FILE as the first token of AUTH GSSAPI
+# (RFC 2743 section 3.1). Prints what the server sends.
 show_gssapi() {
 	perl -0777 -ne \
 	    'my $t = "\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01\x00$_";
@@ -134,7 +134,7 @@ show_gssapi() {
 	preloaded -p
 	apreq -o 290 $service >"$WORLD/kpop"
 	apreq -o 290 -g $service >"$WORLD/gssapi"
-	# If the server accepts the AP-REQ, it offers its layers next.
+	# A server that accepts the AP-REQ then offers its layers.
 	offer=$'\n+ BQ'
 	[[ $(show_gssapi "$WORLD/gssapi") == *"$offer"* ]]
 	[[ $(show_gssapi "$WORLD/gssapi") != *"$offer"* ]]
@@ -193,10 +193,11 @@ show_gssapi() {
 }
 
 # bats test_tags=promise:1
-@test "kpopd accepts one of fifty connections with one AP-REQ at once, even if it must make the replay cache" {
+@test "kpopd accepts one of fifty simultaneous connections with one AP-REQ, even if there is no replay cache yet" {
 	for round in 1 2 3; do
 		if [ $round -gt 1 ]; then rm -f "$cache"; fi
-		# The AP-REQ must be younger than a new cache.
+		# The AP-REQ must be younger than a new cache, which refuses
+		# older ones.
 		apreq -o 2 $service >"$WORLD/one"
 		{
 			versions
@@ -314,8 +315,8 @@ bring_to_limit() {
 	[[ $output == *"messages left"* ]]
 }
 
-# next_login_works: returns true if a login works now. The compromised process
-# may still run.
+# next_login_works: returns true if a login works. The compromised process may
+# still run at that time.
 next_login_works() {
 	[[ $(pop alice QUIT) == *"messages left"* ]]
 }
@@ -373,7 +374,7 @@ cache_records() {
 	    "$cache" "$@"
 }
 
-@test "kpopd refuses logins while each slot of the replay cache is in use, logs the reason, and accepts them later" {
+@test "kpopd refuses logins while all slots of the replay cache are in use, logs the reason, and accepts logins later" {
 	preloaded
 	apreq $service >"$WORLD/recorded"
 	is_in "$(shows "$WORLD/recorded")"

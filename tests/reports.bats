@@ -52,8 +52,8 @@ session_by() {
 	return "${PIPESTATUS[1]}"
 }
 
-# gets_mail KPOPC-ARGUMENT ...: returns true if such a session finds both
-# messages.
+# gets_mail KPOPC-ARGUMENT ...: returns true if a session with these arguments
+# finds both messages.
 gets_mail() {
 	run session_by "$@"
 	[ "$status" -eq 0 ] && [[ $output == *"+OK 2 410"* ]] ||
@@ -62,7 +62,7 @@ gets_mail() {
 
 # From an IMAP library in Go: a client sends an empty token after the server has
 # proved its identity.
-@test "kpopd takes = for an empty token, after AUTH GSSAPI and within the exchange" {
+@test "kpopd reads = as an empty token, after AUTH GSSAPI and within the exchange" {
 	serve -p
 	for layer in 1 2 4; do
 		mbox one two | store alice
@@ -129,8 +129,8 @@ gets_mail() {
 	spool_is alice two
 }
 
-# From servers that lost the end of an answer, or a stuffed dot, when their
-# buffer was full.
+# From servers that lost the end of an answer, or a stuffed dot, when the
+# server's buffer was full.
 @test "kpopd sends a whole answer even if its end or a stuffed dot is at the end of a buffer" {
 	local program=$BATS_TEST_DIRNAME/programs/buffer-ends.pl n
 	maildir_make
@@ -183,8 +183,8 @@ gets_mail() {
 	    "new/2.M1P1.h,S=99999,W=3 new/3.M1P1.h,S=99999999999999999999999,W=-1" ]
 }
 
-# From users who edited their spool, and programs that begin it with an empty
-# line.
+# From users who edited their spool, and from programs that begin a spool with
+# an empty line.
 @test "kpopd keeps empty lines before a mailbox's first message, and counts no message for them" {
 	{ printf '\n\n'; mbox one two; } | store alice
 	run pop alice STAT "DELE 1" QUIT
@@ -236,7 +236,8 @@ gets_mail() {
 	done
 }
 
-# From users behind NAT whose tickets name the address that they had.
+# From users behind NAT, whose tickets contain another address than the one that
+# the server sees.
 @test "kpopd accepts a ticket with addresses from any other address" {
 	ip addr add 198.51.100.7/32 dev lo
 	sed 's/127.0.0.1:88/198.51.100.7:88/' /etc/krb5.conf >"$WORLD/far.conf"
@@ -273,9 +274,9 @@ gets_mail() {
 	done
 }
 
-# alias_is_resolved_if HOW [-p] HOST: returns true if kpopc gets mail from this
-# host. If kpopc must not resolve the alias, returns true if it reports the
-# missing ticket.
+# alias_is_resolved_if HOW [-p] HOST: returns true if kpopc gets mail from HOST.
+# If HOW says that kpopc must not resolve the alias, returns true if kpopc
+# reports the missing ticket.
 alias_is_resolved_if() {
 	local how=$1 host=${*: -1}
 	shift
@@ -290,7 +291,7 @@ alias_is_resolved_if() {
 }
 
 # From programs that use the tickets of the last kinit although the user has
-# chosen others for the server.
+# chosen other tickets for the server.
 @test "kpopc uses the tickets that .k5identity names for the server, otherwise the primary ones" {
 	local KRB5CCNAME=DIR:$WORLD/collection
 	export KRB5CCNAME
@@ -318,7 +319,7 @@ alias_is_resolved_if() {
 }
 
 # From services whose key was changed while clients had tickets under the old
-# one.
+# key.
 @test "kpopd accepts a ticket under an old key while the keytab has the key, and afterwards logs the refusal" {
 	gets_mail mail.kpopd.test
 	admin "ktadd -k $WORLD/server.keytab pop/mail.kpopd.test"
@@ -327,8 +328,8 @@ alias_is_resolved_if() {
 	realm_login alice
 	gets_mail mail.kpopd.test
 	log_count 3 ' login '
-	# Remove the key of the client's ticket. The client's next ticket is
-	# good.
+	# Remove the key of the client's ticket. After that, the client's next
+	# ticket must be accepted.
 	admin "ktadd -k $WORLD/server.keytab pop/mail.kpopd.test"
 	cp "$WORLD/server.keytab" "$WORLD/keytab.kept"
 	admin "ktrem -k $WORLD/server.keytab pop/mail.kpopd.test old"
@@ -367,40 +368,58 @@ alias_is_resolved_if() {
 # dovecot_start: starts Dovecot's POP3 server with AUTH GSSAPI and STLS on port
 # 2110. Sets $dovecot to its pid.
 dovecot_start() {
-	cat >"$WORLD/dovecot.conf" <<-END
-	base_dir = /run/dovecot.reports
-	instance_name = reports
-	protocols = pop3
-	listen = 127.0.0.1
-	log_path = $WORLD/dovecot.log
-	ssl = yes
-	ssl_cert = <$WORLD/tls/server.pem
-	ssl_key = <$WORLD/tls/server.key
-	auth_mechanisms = gssapi
-	auth_krb5_keytab = $WORLD/server.keytab
-	auth_gssapi_hostname = "\$ALL"
-	first_valid_uid = 1
-	mail_location = mbox:~/mail:INBOX=/var/mail/%u
-	mail_privileged_group = mail
-	passdb {
-		driver = static
-		args = nopassword=y
-	}
-	userdb {
-		driver = passwd
-	}
-	service auth {
-		user = root
-	}
-	service pop3-login {
-		inet_listener pop3 {
-			port = 2110
+	{
+		dovecot_mail mbox '~/mail' /var/mail/%{user}
+		cat <<-END
+		base_dir = /run/dovecot.reports
+		instance_name = reports
+		protocols = pop3
+		listen = 127.0.0.1
+		log_path = $WORLD/dovecot.log
+		ssl = yes
+		auth_mechanisms = gssapi
+		auth_krb5_keytab = $WORLD/server.keytab
+		auth_gssapi_hostname = "\$ALL"
+		first_valid_uid = 1
+		mail_privileged_group = mail
+		service auth {
+			user = root
 		}
-		inet_listener pop3s {
-			port = 0
+		service pop3-login {
+			inet_listener pop3 {
+				port = 2110
+			}
+			inet_listener pop3s {
+				port = 0
+			}
 		}
-	}
-	END
+		END
+		if dovecot_is_new; then
+			cat <<-END
+			ssl_server_cert_file = $WORLD/tls/server.pem
+			ssl_server_key_file = $WORLD/tls/server.key
+			passdb static {
+				fields {
+					nopassword = yes
+				}
+			}
+			userdb passwd {
+			}
+			END
+		else
+			cat <<-END
+			ssl_cert = <$WORLD/tls/server.pem
+			ssl_key = <$WORLD/tls/server.key
+			passdb {
+				driver = static
+				args = nopassword=y
+			}
+			userdb {
+				driver = passwd
+			}
+			END
+		fi
+	} >"$WORLD/dovecot.conf"
 	tls_make
 	dovecot -F -c "$WORLD/dovecot.conf" 3>&- >"$WORLD/dovecot.out" 2>&1 &
 	dovecot=$!
@@ -408,8 +427,8 @@ dovecot_start() {
 	    { cat "$WORLD/dovecot.out" "$WORLD/dovecot.log"; return 1; }
 }
 
-# Dovecot closes the connection at the end of the input in TLS, although it has
-# more answers to send.
+# When the input in TLS ends, Dovecot closes the connection although it has more
+# answers to send.
 @test "kpopc -p gets all answers from Dovecot, with and without TLS, and reports Dovecot's refusals" {
 	command -v dovecot >/dev/null && [ -e /usr/lib/dovecot/pop3 ] &&
 	    [ -e /usr/lib/dovecot/modules/auth/libmech_gssapi.so ] ||

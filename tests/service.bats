@@ -7,7 +7,8 @@ load helpers/all
 setup_file() {
 	cp /etc/krb5.conf "$WORLD/krb5.conf.before"
 	# MIT Kerberos issues and accepts RC4 only with these options. The KDC
-	# of tests/world runs without these, so this file starts its own.
+	# of tests/world runs without these options, so this file starts its own
+	# KDC.
 	sed -i -e '/^\[libdefaults\]/{
 		a \	allow_rc4 = true
 		a \	allow_weak_crypto = true
@@ -49,7 +50,7 @@ add_service() {
 }
 
 # talk SERVICE [KPOPC-OPTION ...]: runs a session of alice with a ticket for
-# this service, and prints the answers.
+# SERVICE, and prints the answers.
 talk() {
 	printf '%s\r\n' "USER alice" "PASS x" STAT QUIT |
 	    kpopc -s "$1" "${@:2}" mail.kpopd.test 1109 | tr -d '\r'
@@ -105,7 +106,7 @@ answers_no_key() {
 		done
 		server_stop
 	done
-	# kpopd accepts no longer or shorter name.
+	# kpopd does not accept longer or shorter names.
 	for name in POPS PO IMAP POP3S HOST; do
 		rm -f "$WORLD/some.keytab"
 		add_service $name/mail.kpopd.test $aes $aes
@@ -116,7 +117,7 @@ answers_no_key() {
 	done
 }
 
-@test "kpopd with -s accepts tickets for exactly this principal, if the names of others differ in case only" {
+@test "kpopd with -s accepts tickets for exactly this principal, even if other principals differ from it only in case" {
 	local how name
 	for name in POP pop Pop3; do
 		add_service $name/two.kpopd.test $aes $aes
@@ -146,7 +147,8 @@ answers_no_key() {
 
 @test "kpopd accepts tickets for pop/ with a key that the keytab names POP/, as Active Directory's tools do" {
 	# Active Directory's KDC issues tickets for names in upper or lower
-	# case. MIT's does not, so the keytab is rewritten here.
+	# case. MIT's KDC does not, so the test changes the name in the keytab
+	# instead.
 	perl -0777 -pe 's/\x00\x03pop\x00/\x00\x03POP\x00/g' \
 	    "$WORLD/server.keytab" >"$WORLD/some.keytab"
 	klist -k "$WORLD/some.keytab" | grep -q ' POP/mail\.kpopd\.test@'
@@ -174,7 +176,7 @@ answers_no_key() {
 	log_has 'login .* service=POP/mail\.kpopd\.test@KPOPD\.TEST '
 }
 
-@test "kpopd logs whether the keytab lacks the principal of -s or -s names no POP service" {
+@test "the log distinguishes a keytab without the principal of -s from a -s that names no POP service" {
 	local name
 	cp "$WORLD/server.keytab" "$WORLD/some.keytab"
 	for name in pop/elsewhere.test POP/mail.kpopd.test \

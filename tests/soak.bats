@@ -6,8 +6,8 @@
 load helpers/all
 load helpers/storm
 
-# These actions run beside the storm's sessions. Each returns true if the server
-# has reacted correctly.
+# These actions run beside the storm's sessions. Each action returns true if the
+# server has reacted correctly.
 
 # fetches: retrieves bob's messages.
 fetches() {
@@ -62,8 +62,9 @@ repeats_a_ticket() {
 	refute grep -a '^+OK' < <(wire 3 <"$WORLD/again")
 }
 
-# start_clients NAME COMMAND …: starts tests/programs/clients.pl, which writes
-# its count to $WORLD/NAME.count. Adds NAME and its pid to the array $programs.
+# start_clients NAME COMMAND …: starts tests/programs/clients.pl with this
+# command. The program writes its count to $WORLD/NAME.count. Adds NAME and the
+# program's pid to the array $programs.
 start_clients() {
 	local name=$1
 	shift
@@ -76,7 +77,7 @@ start_clients() {
 	local n=0 seconds=${SOAK:-6} count hows=(quit kill quit) others=(fetches
 	    is_refused sends_nonsense breaks_off is_killed repeats_a_ticket)
 	local -A done=()
-	# The number is limited, because the world's files are in memory.
+	# Limit the number of messages, because the world's files are in memory.
 	count=$((seconds < 2000 ? seconds * 10 : 20000))
 	local programs=() name status user counted
 	mbox one two | store bob
@@ -125,7 +126,7 @@ start_clients() {
 		counted=$(cat "$WORLD/$name.count" "$WORLD/$name.err")
 		echo "# soak: $name $counted" >&3
 		count_point [ $status -eq 0 ]
-		# Each program has done its work at least once.
+		# Each program must have done its work at least once.
 		[ "$(head -n 1 "$WORLD/$name.count")" -gt 0 ]
 	done
 	[ "${done[session]-0}" -gt 0 ]

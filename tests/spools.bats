@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Checks that kpopd serves unusual spools byte for byte and removes only the
-# marked messages, and that it refuses a spool that is not alice's own file.
+# marked messages. Checks that kpopd refuses a spool that is not alice's own
+# file.
 
 load helpers/all
 
@@ -25,8 +26,8 @@ teardown() {
 	end_test
 }
 
-# on_disk: puts alice's spool on a real file system, as $disk/alice. The
-# directories that tests/world mounts are in memory.
+# on_disk: makes a directory for alice's spool on a real file system, and sets
+# $disk to it. The directories that tests/world mounts are in memory.
 on_disk() {
 	disk=$(mktemp -d /var/tmp/kpopd-test.XXXXXX)
 	chmod 755 "$disk"
@@ -41,7 +42,7 @@ spool_messages() {
 }
 
 # serves FILE: returns true if STAT, LIST, UIDL and all RETRs of alice's mailbox
-# return what spool_messages finds in FILE, byte for byte.
+# report exactly the messages that spool_messages finds in FILE.
 serves() {
 	local count
 	count=$(spool_messages count "$1")
@@ -53,8 +54,9 @@ serves() {
 	spool_messages check "$1" "$WORLD/answers"
 }
 
-# removes N ...: removes these messages of alice's mailbox. Returns true if all
-# other bytes, the file's owner and its mode stay as they were.
+# removes N ...: removes the messages with these numbers from alice's mailbox.
+# Returns true if all other bytes, the file's owner and the file's mode are
+# unchanged.
 removes() {
 	local file
 	file=$(spool_file)
@@ -66,9 +68,9 @@ removes() {
 }
 
 # is_exact [DESCRIPTION [COUNT]]: stores standard input as alice's spool.
-# Returns true if all of it is served, the spool is not changed, and each
-# message can be removed alone. The log must have these sessions and no failure.
-# COUNT is the number of messages.
+# Returns true if all messages are served, the spool is not changed, and each
+# message can be removed alone. The log must contain these sessions and no
+# failure. COUNT is the number of messages.
 is_exact() {
 	local n count ends
 	cat >"$WORLD/spool"
@@ -176,7 +178,7 @@ is_refused() {
 }
 
 # bats test_tags=catalogue:53-1,catalogue:54
-@test "an unquoted From line begins a message if a date or a header field follows, and not otherwise" {
+@test "an unquoted From line begins a message only if a date or a header field follows" {
 	{
 		printf 'From a\nA: b\n\nFrom c\n\nFrom d\nfrom e\n\n'
 		printf 'from f\n\n From g\n\nFrom: h\n\nFrom here on.'
@@ -257,7 +259,7 @@ is_refused() {
 	[[ $output == *"+OK bye, 0 messages left" ]]
 	spool_kept
 	log_says_quits "0 1 1" "0 1 0" "0 0 0"
-	# After another message it is an ordinary message.
+	# After another message, an internal message counts as an ordinary one.
 	{ mbox one; internal; } | is_exact "not in front" 2
 }
 
@@ -313,7 +315,8 @@ is_refused() {
 	log_has 'logout .* reason=quit .* deleted=0 left=2 '
 }
 
-# as_bob COMMAND ...: gets a ticket for bob, and runs the command with it.
+# as_bob COMMAND ...: gets a ticket for bob, and runs the command with this
+# ticket.
 as_bob() {
 	KRB5CCNAME=FILE:$WORLD/bob.cc realm_login bob
 	KRB5CCNAME=FILE:$WORLD/bob.cc "$@"
@@ -346,8 +349,8 @@ retrieve_sum() {
 		[ "$(retrieve_sum)" = \
 		    "$({ $header; printf '\nbody\n'; } | sed 's/$/\r/' |
 			sha256sum)" ]
-		# In this one session kpopd scans all of the mailbox and sends
-		# it.
+		# Measure one session, in which kpopd scans and sends the whole
+		# mailbox.
 		forget_index
 		pop_login alice
 		pop_say "RETR 1"
@@ -371,7 +374,7 @@ retrieve_sum() {
 	done
 }
 
-# bytes_read PID: prints how many bytes the process has read.
+# bytes_read PID: prints the number of bytes that the process has read.
 bytes_read() {
 	sed -n 's/^rchar: //p' "/proc/$1/io"
 }
@@ -444,7 +447,7 @@ bytes_read() {
 	[[ $output == \
 	    *"+OK 3 messages"*"Subject: last"*"+OK bye, 2 messages left" ]]
 	[ "$(stat -c %s "$disk/alice")" -eq $(((5 << 30) + 2)) ]
-	# The removal of the first message moves all later bytes.
+	# If the first message is removed, kpopd must move all later bytes.
 	if long; then
 		printf '%s\r\n' "USER alice" "PASS x" "DELE 1" QUIT |
 		    kpopc mail.kpopd.test | grep '^+OK bye, 1 messages left'
@@ -463,8 +466,8 @@ bytes_read() {
 	log_says_no_trouble
 }
 
-# two_mailboxes: makes alice's spool, and bob's spool with a mode that lets
-# alice read and write it, so that only kpopd's own checks protect it.
+# two_mailboxes: makes spools for alice and bob. The mode of bob's spool lets
+# alice read and write it, so only kpopd's own checks protect bob's mail.
 two_mailboxes() {
 	mbox one two | store alice
 	mbox secret private | store bob
@@ -473,7 +476,7 @@ two_mailboxes() {
 	shadow=$(spool_file /etc/shadow)
 }
 
-# others_are_kept: returns true if bob's spool and /etc/shadow are as they were
+# others_are_kept: returns true if bob's spool and /etc/shadow are the same as
 # after two_mailboxes.
 others_are_kept() {
 	spool_is bob secret private
@@ -493,7 +496,7 @@ others_are_kept() {
 		rm /var/mail/alice
 	done
 	[ ! -e /nowhere ]
-	# Hard links to bob's spool, then to a spool of alice.
+	# Try a hard link to bob's spool, and then one to a spool of alice.
 	ln /var/mail/bob /var/mail/alice
 	opens_not SYS/PERM 'another owner|not permitted'
 	rm /var/mail/alice
@@ -564,9 +567,9 @@ others_are_kept() {
 	done
 }
 
-# swapped_login: logs in as alice. Returns true if the answer is alice's mail,
-# no mail, or a temporary error that is logged. Counts the logins with alice's
-# mail in $WORLD/good.
+# swapped_login: logs in as alice. Returns true if kpopd answers with alice's
+# mail, with no mail, or with a temporary error that it logs. Counts the logins
+# with alice's mail in $WORLD/good.
 swapped_login() {
 	log_mark
 	pop alice "RETR 1" "DELE 7" "RETR 2" QUIT >"$WORLD/answer" || true
@@ -666,8 +669,9 @@ large_message() {
 	echo
 }
 
-# begin_large N: logs in as alice and retrieves message N, which large_message
-# has made. Returns once the session waits for the client to take more.
+# begin_large N: logs in as alice and begins to retrieve message N, which
+# large_message has made. Returns when the session is waiting because the client
+# reads nothing.
 begin_large() {
 	pop_login alice
 	pop_say "RETR $1"
@@ -676,8 +680,8 @@ begin_large() {
 	await 5 has_blocked_writer
 }
 
-# has_blocked_writer: returns true if $session sleeps and the kernel has output
-# for the client, which the client does not take.
+# has_blocked_writer: returns true if $session sleeps, and the kernel has output
+# for the client that the client has not read.
 has_blocked_writer() {
 	[[ $(field "$session" State) == S* ]] &&
 	    ss -Htn state established sport = 1109 |
@@ -704,8 +708,8 @@ has_blocked_writer() {
 
 @test "RETR ends without its dot if bytes move in the mailbox before the message is sent" {
 	local keywords
-	# The added field is as long as a line of the message. So RETR finds no
-	# fewer bytes than it has announced.
+	# The added field is as long as a line of the message. So RETR does not
+	# notice the change by a lack of bytes.
 	keywords="X-Keywords: "
 	keywords+=$(large_message 1 | sed -n '4s/./k/gp' | cut -c 13-)
 	for moved in first large; do
@@ -794,7 +798,8 @@ has_blocked_writer() {
 		log_has 'failed .*what="truncating the mailbox" error="Operation not permitted"'
 		chattr -$attribute "$disk/alice"
 		cmp "$disk/alice" <(mbox one two three)
-		# A removal of some messages is decided before it fails.
+		# If only some messages are removed, the removal is already
+		# decided when it fails.
 		pop_login alice
 		pop_ask "DELE 2"
 		file=$(spool_file "$disk/alice")
@@ -891,8 +896,8 @@ has_blocked_writer() {
 	done
 }
 
-# waits_for_future_dotlock TEXT: returns true if a login waits for a dotlock
-# with this text and a time in the future.
+# waits_for_future_dotlock TEXT: makes a dotlock with this text and a time in
+# the future. Returns true if a login waits for that dotlock.
 waits_for_future_dotlock() {
 	echo "$1" >/var/mail/alice.lock
 	touch -d '+1 year' /var/mail/alice.lock
@@ -920,8 +925,8 @@ waits_for_future_dotlock() {
 	spool_kept
 }
 
-# make_k5login 'COMMAND': makes alice's .k5login by this command, and makes
-# alice its owner.
+# make_k5login 'COMMAND': makes alice's .k5login with the command, and makes
+# alice the owner of that file.
 make_k5login() {
 	rm -rf /home/alice/.k5login
 	eval "$1"
@@ -992,8 +997,8 @@ make_k5login() {
 		log_has 'failed .*what="looking for [^"]+\.k5login"'
 		log_lacks 'login peer'
 	done
-	# Without a home directory there is no .k5login. If the home directory
-	# is a file, there is none either.
+	# Without a home directory there is no .k5login. Neither is there one if
+	# the home directory is a file.
 	mv /home/alice /home/gone
 	run pop alice QUIT
 	touch /home/alice
@@ -1028,8 +1033,8 @@ make_journal() {
 }
 
 # ignores_journal NAME FILE: copies FILE to NAME in alice's state directory, and
-# logs in. Returns true if the spool stays as it is and the journal no longer
-# has this name.
+# logs in. Returns true if the spool is unchanged and the journal no longer has
+# this name.
 ignores_journal() {
 	cp "$2" "$(kept)/$1"
 	chown alice "$(kept)/$1"
@@ -1039,7 +1044,7 @@ ignores_journal() {
 	[[ ${lines[-1]} == "+OK bye, "* ]]
 	spool_kept
 	# Recovery discards a j.tmp. It renames any other journal that it does
-	# not obey, so that an administrator can look at it.
+	# not obey, so that an administrator can examine the file.
 	[ "$1" = j.tmp ] ||
 	    log_has "rescue .*file=rescue\\.[0-9.]+\\.$1 reason=.(damaged journal|another program rewrote the mailbox)"
 	ls "$(kept)" | refute grep '^j'
@@ -1073,8 +1078,8 @@ ignores_journal() {
 		ignores_journal j "$WORLD/part"
 		spool_is alice alice-one alice-two alice-three
 	done
-	# A copy of the mailbox in a new file, as after a move to another disk,
-	# still matches the journal.
+	# A move to another disk leaves a copy of the mailbox in a new file.
+	# This copy still matches the journal.
 	cp -p --remove-destination /var/mail/alice "$WORLD/copy"
 	mv "$WORLD/copy" /var/mail/alice
 	cp -p "$WORLD/alice.j" "$(kept)/j"

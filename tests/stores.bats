@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Checks that mbox and Maildir behave the same: mail that procmail has delivered
-# is served and removed.
+# Checks that kpopd treats mbox and Maildir in the same way. The mail is
+# delivered by procmail.
 
 load helpers/all
 
@@ -20,8 +20,9 @@ teardown() {
 	end_test
 }
 
-# each_format FUNCTION: runs the function for every format. It begins with an
-# empty mailbox, to which "deliver alice" delivers. Fails if the function fails.
+# each_format FUNCTION: runs the function for every format. Before each run,
+# empties the mailbox and makes "deliver alice" deliver to that mailbox. Fails
+# if the function fails.
 each_format() {
 	local format
 	for format in "${!formats[@]}"; do
@@ -35,7 +36,8 @@ each_format() {
 	done
 }
 
-# store_as USER FILE: writes standard input to FILE, and makes it the user's.
+# store_as USER FILE: writes standard input to FILE, and makes the user the
+# owner of FILE.
 store_as() {
 	cat >"$2"
 	chown "$1:" "$2"
@@ -46,8 +48,8 @@ deliver_all() {
 	local name
 	for name in "$@"; do
 		make_message "$name" | deliver alice
-		# The names that procmail makes sort by the second. Within one
-		# second they have no order.
+		# The names that procmail makes sort by the time in seconds.
+		# Names from the same second have no order.
 		[ ! -e /home/alice/box ] ||
 		    await_second $((EPOCHSECONDS + 1))
 	done
@@ -68,8 +70,8 @@ holds() {
 	done
 }
 
-# Each of the following functions checks a behaviour for one format. each_format
-# runs it.
+# Each of the following functions checks one behaviour in one format.
+# each_format runs it for both formats.
 
 # delivered_is_served: messages are served, marked and removed.
 delivered_is_served() {
@@ -89,7 +91,8 @@ delivered_is_served() {
 	each_format delivered_is_served
 }
 
-# arrives_and_stays: a message arrives during a session that removes another.
+# arrives_and_stays: a message arrives during a session that removes another
+# message.
 arrives_and_stays() {
 	deliver_all one two || return 1
 	pop_login alice || return 1
@@ -105,7 +108,8 @@ arrives_and_stays() {
 	each_format arrives_and_stays
 }
 
-# lost_removes_nothing: a session excludes others, and then loses its client.
+# lost_removes_nothing: a session excludes other sessions, and then loses its
+# client.
 lost_removes_nothing() {
 	deliver_all one two || return 1
 	pop_login alice || return 1

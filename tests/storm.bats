@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # Checks that no message is lost or doubled while MDAs deliver and sessions
-# remove messages at the same time. Each delivered message is kept or removed
-# byte for byte.
+# remove messages at the same time. Each delivered message must be kept byte for
+# byte, or removed.
 
 load helpers/all
 load helpers/storm
@@ -18,7 +18,7 @@ load helpers/storm
 	[ "${bad-0}" -lt 3 ]
 	wait "${pids[@]}"
 	[ "$(wc -l <"$STORM/delivered")" -eq $count ]
-	# Another session checks what the last QUIT left.
+	# One more session checks the mailbox that the last QUIT has left.
 	count_point storm session look
 	storm check >&3
 	finished=$(log_lines | grep -ac ' recovery .*state=') || :

@@ -93,6 +93,16 @@ session_lasts() {
 	done
 }
 
+@test "a listener that hangs ends with its xinetd too" {
+	local listener
+	start_waiting
+	serves
+	listener=$(listener_pid)
+	kill -STOP "$listener"
+	kill -KILL "$(cat "$WORLD/xinetd.pid")"
+	await 5 "! kill -0 $listener 2>/dev/null"
+}
+
 @test "a kpopd whose xinetd ends while it cannot start ends too" {
 	local unable
 	start_waiting
@@ -112,7 +122,7 @@ replace() {
 
 # successor_serves PID: waits until another listener than this one serves.
 successor_serves() {
-	await 5 "serves >/dev/null && [ \"\$(listener_pid)\" != $1 ]"
+	await 10 "serves >/dev/null && [ \"\$(listener_pid)\" != $1 ]"
 }
 
 @test "a new kpopd or a new library replaces the listener, and its sessions go on" {
@@ -134,6 +144,62 @@ successor_serves() {
 	done
 }
 
+# start_traced STRACE-OPTION ...: does the same as start_waiting, but the
+# listener runs under strace until trace_no_more.
+start_traced() {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	start_waiting
+	rm -f "$WORLD/trace"
+	cp "$WORLD/under" "$WORLD/under.plain"
+	# With -D the listener is a child of xinetd, and strace is not.
+	sed -i "s,exec ,&strace -D -o $WORLD/trace $* ," "$WORLD/under"
+}
+
+# trace_no_more: ends strace. The next listener runs without it.
+trace_no_more() {
+	cp "$WORLD/under.plain" "$WORLD/under"
+	pkill -KILL -x strace
+	await 5 '! pgrep -x strace >/dev/null'
+}
+
+@test "a kpopd that was replaced while it started is followed by the new one" {
+	local listener
+	start_traced -e trace=getsockopt \
+	    -e inject=getsockopt:signal=STOP:when=1
+	hear_only 1 >/dev/null 3>&- &
+	await 5 "grep -qs 'stopped by SIGSTOP' $WORLD/trace"
+	listener=$(listener_pid)
+	replace "$WORLD/kpopd"
+	kill -CONT "$listener"
+	trace_no_more
+	successor_serves "$listener"
+}
+
+@test "an upgrade of many libraries starts so few listeners that systemd would keep the service" {
+	local end=$((EPOCHSECONDS + 9)) listener listeners=0
+	start_waiting
+	while [ "$EPOCHSECONDS" -lt "$end" ]; do
+		serves
+		if [ "$(listener_pid)" != "${listener-}" ]; then
+			listener=$(listener_pid)
+			listeners=$((listeners + 1))
+		fi
+		replace "$WORLD"/lib/libmd.*
+	done
+	[ "$listeners" -ge 2 ]
+	[ "$listeners" -le 5 ]
+}
+
+@test "a listener that is to end when it is idle for a second serves for three" {
+	local begun listener
+	start_waiting -a 200:20:50:1
+	begun=$EPOCHREALTIME
+	serves
+	listener=$(listener_pid)
+	await 10 "! kill -0 $listener 2>/dev/null"
+	[ "$(bc <<<"$EPOCHREALTIME - $begun > 3")" = 1 ]
+}
+
 @test "a listener serves on while no kpopd is installed, and the next kpopd replaces it" {
 	local listener
 	start_waiting
@@ -141,7 +207,7 @@ successor_serves() {
 	listener=$(listener_pid)
 	cp "$WORLD/kpopd" "$WORLD/kpopd.new"
 	rm "$WORLD/kpopd"
-	await_second $((EPOCHSECONDS + 2))
+	await_second $((EPOCHSECONDS + 4))
 	serves
 	serves
 	[ "$(listener_pid)" = "$listener" ]
@@ -154,7 +220,6 @@ successor_serves() {
 	start_waiting -p -a 200:20:2
 	hear_only 1 >/dev/null || :
 	listener=$(listener_pid)
-	await_second $((EPOCHSECONDS + 2))
 	log_mark
 	# One is served at once; the others wait for a second each.
 	for i in 1 2 3 4 5 6; do
@@ -244,10 +309,58 @@ why() {
 	done
 }
 
-@test "a kpopd that cannot start sends nothing if its clients begin with TLS" {
+@test "a listener that lacks a descriptor or that is to recover answers SYS/TEMP for a while" {
+	local begun
+	start_traced -e trace=signalfd4 -e inject=signalfd4:error=EMFILE
+	begun=$EPOCHREALTIME
+	is_unable
+	is_unable
+	log_count 1 'fatal peer=none error="preparing for signals'
+	await 10 '! pgrep -x kpopd >/dev/null'
+	[ "$(bc <<<"$EPOCHREALTIME - $begun > 4.5")" = 1 ]
+	server_stop
+	start_waiting
+	echo --recover >"$WORLD/options"
+	is_unable
+	is_unable
+	log_count 1 'fatal peer=none error="--recover serves no client'
+}
+
+@test "a kpopd whose cipher suites do not exist answers its one connection SYS/TEMP" {
 	tls_make
-	server_start $(tls_options) -T immediate -u nosuchuser
+	server_start $(tls_options) -C nonsense
+	is_unable
+	log_has 'fatal peer=[^ ]+ error="-C takes cipher suites that OpenSSL'
+}
+
+@test "a kpopd that cannot start sends nothing if its clients begin with TLS" {
+	local mistake
+	tls_make
+	for mistake in "-T immediate -u nosuchuser" "--wrong -T immediate" \
+	    "-t x -T immediate" "-T immediate -C nonsense"; do
+		server_start $(tls_options) $mistake
+		run wire </dev/null
+		[ -z "$output" ] || { echo "$mistake: $output"; return 1; }
+		log_count 1 ' kpopd\[[0-9]+\]: fatal peer=[^ ]+ error='
+		server_stop
+	done
+	server_start -T immediate
 	run wire </dev/null
 	[ -z "$output" ]
-	log_has 'fatal peer=[^ ]+ error="the pre-auth user cannot be used: unknown user'
+	log_has 'fatal peer=[^ ]+ error="-T needs a certificate'
+}
+
+@test "a listener serves without TLS, and ends with its xinetd, if kpopd-tls cannot be started" {
+	local listener
+	tls_make
+	rm -f "$state/tls.works"
+	start_waiting $(tls_options)
+	mount --bind /dev/null "$KPOPD_BUILD/kpopd-tls"
+	run serves
+	listener=$(listener_pid)
+	kill -KILL "$(cat "$WORLD/xinetd.pid")"
+	await 2 '! ss -Hltn sport = 1109 | grep -q .' || status=1
+	umount "$KPOPD_BUILD/kpopd-tls"
+	[ "$status" -eq 0 ] || { echo "$output"; return 1; }
+	log_count 1 'fatal peer=none error="starting .*/kpopd-tls'
 }

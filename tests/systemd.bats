@@ -219,6 +219,25 @@ session_by() {
 	inside systemctl is-active -q kpopd.socket
 }
 
+@test "kpopd under SystemCallFilter=@system-service serves no client and logs the remedy; with the named calls, or with -S optional, it serves" {
+	filter=$'SystemCallFilter=\nSystemCallFilter=@system-service chroot'
+	unit_lines=$filter serve kpopd.socket "sandbox required"
+	fill_spool one two
+	run pop alice STAT QUIT
+	[[ $output != *"+OK 2 "* ]]
+	named='landlock_create_ruleset landlock_add_rule landlock_restrict_self'
+	# systemd permits prctl, which is enough for seccomp.
+	journal_has "^fatal .*no Landlock \\(Operation not permitted\\)\\..*calls $named, .*-S optional"
+	unit_lines="$filter $named" serve kpopd.socket "sandbox required"
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 2 "* ]]
+	unit_lines=$filter serve kpopd.socket "sandbox optional"
+	run pop alice STAT QUIT
+	[[ $output == *"+OK 2 "* ]]
+	journal_has '^sandbox .*no Landlock'
+	[ "$(journal | grep -c '^sandbox')" = 1 ]
+}
+
 @test "a reload of the service keeps the listener, and a restart keeps its sessions" {
 	serve kpopd.socket
 	fill_spool one two

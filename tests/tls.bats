@@ -27,8 +27,9 @@ fetch() {
 	    -i "$WORLD/ids" --pidfile "$WORLD/fetchmail.pid"
 }
 
-# recorded PORT: starts a relay to the server on this port. It writes the
-# client's bytes to $WORLD/wire and the server's bytes to $WORLD/wire.back.
+# recorded PORT: starts a relay that listens on this port and connects to the
+# server. The relay writes the client's bytes to $WORLD/wire and the server's
+# bytes to $WORLD/wire.back.
 recorded() {
 	socat -r "$WORLD/wire" -R "$WORLD/wire.back" TCP-LISTEN:"$1",reuseaddr \
 	    TCP:127.0.0.1:1109 3>&- 2>/dev/null &
@@ -81,7 +82,7 @@ recorded() {
 	[[ $output == *"one line 3"* ]]
 }
 
-@test "inside TLS STLS is neither listed nor obeyed, and kpopd-tls announces the end of the stream" {
+@test "inside TLS, STLS is neither listed nor obeyed, and kpopd-tls announces the end of the stream" {
 	server_start -p $(tls_options)
 	run s_client -ign_eof -starttls pop3 \
 	    < <(printf '%s\r\n' CAPA STLS QUIT)
@@ -162,10 +163,10 @@ renegotiate() {
 }
 
 # bats test_tags=attack:2-16
-@test "an alert of the client about the certificate is logged by its name; other alerts with OpenSSL's text" {
+@test "the log names a client's alert about the certificate, and describes other alerts with OpenSSL's text" {
 	local alert name
-	# Record the first message of a client that uses TLS 1.2. There, alerts
-	# are not encrypted yet at this time.
+	# Record the first message of a client that uses TLS 1.2, because alerts
+	# after that message are not encrypted yet.
 	socat -u TCP-LISTEN:2112,reuseaddr "OPEN:$WORLD/hello,creat,trunc" \
 	    3>&- &
 	await 5 'ss -Hltn sport = 2112 | grep -q .'
@@ -205,7 +206,8 @@ renegotiate() {
 	tls=$(jailed_in tls)
 	kill -STOP $tls
 	printf '\x15\x03\x03\x00\x02\x02\x30' >&"$peer"
-	# The close sends a reset, because bytes from the server were not read.
+	# The kernel sends a reset at this close, because the client has not
+	# read all bytes from the server.
 	exec {peer}>&-
 	kill -CONT $tls
 	log_has 'refused .*reason="the client does not take the certificate: unknown_ca"$'
@@ -216,9 +218,9 @@ renegotiate() {
 	log_has 'refused .*reason="cleartext, not TLS"$'
 }
 
-# after_stls TEXT [FILE]: sends the file and STLS, waits for the answer, and
-# sends TEXT (which printf formats) in cleartext. Sets $output to everything
-# that the server sends until it closes the connection.
+# after_stls TEXT [FILE]: sends the content of FILE and STLS, and waits for the
+# answer. Then sends TEXT, which printf formats, in cleartext. Sets $output to
+# all bytes that the server sends before it closes the connection.
 after_stls() {
 	exec {peer}<>/dev/tcp/127.0.0.1/1109
 	timeout 10 cat <&"$peer" 2>/dev/null >"$WORLD/answers" 3>&- &
@@ -231,7 +233,7 @@ after_stls() {
 	output=$(tr -d '\0' <"$WORLD/answers")
 }
 
-# authority NAME: makes another authority, one that has not signed the server's
+# authority NAME: makes an authority that has not signed the server's
 # certificate.
 authority() {
 	openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=$1" \
@@ -239,7 +241,7 @@ authority() {
 }
 
 # gives_up REASON COMMAND ...: runs a client that must not accept the
-# certificate, and checks the reason in the log.
+# certificate. Checks that the log has REASON.
 gives_up() {
 	log_mark
 	run timeout 20 "${@:2}" </dev/null
@@ -248,12 +250,12 @@ gives_up() {
 	log_lacks ' login '
 }
 
-@test "a client that rejects the certificate (unknown authority, expired, another name) is logged as that" {
+@test "the log says why a client rejects the certificate: unknown authority, expired, or another name" {
 	authority other-ca
 	openssl req -new -key "$WORLD/tls/server.key" \
 	    -subj /CN=mail.kpopd.test -out "$WORLD/tls/old.csr" 2>/dev/null
 	openssl x509 -req -in "$WORLD/tls/old.csr" -CA "$WORLD/tls/ca.pem" \
-	    -CAkey "$WORLD/tls/ca.key" -CAcreateserial -days -1 \
+	    -CAkey "$WORLD/tls/ca.key" -CAcreateserial $(expired_dates) \
 	    -extfile "$WORLD/tls/server.ext" -out "$WORLD/tls/old.pem" \
 	    2>/dev/null
 	unknown='the client does not take the certificate: unknown_ca"$'
@@ -301,8 +303,9 @@ gives_up() {
 	    --uidls-file="$WORLD/ids" --delivery=mbox,"$WORLD/got"
 }
 
-# alert_after HOW [COMMAND ...]: sends these commands inside TLS. Then sends
-# HOW, which is the number of an alert or a cleartext (tests/clients/alert.py).
+# alert_after HOW [COMMAND ...]: sends these commands inside TLS. HOW is the
+# number of the alert that is sent then, or a text that is sent then in
+# cleartext (tests/clients/alert.py).
 alert_after() {
 	{ versions; apreq pop/mail.kpopd.test | framed; } >"$WORLD/exchange"
 	log_mark
@@ -346,13 +349,14 @@ alert_after() {
 	log_lacks 'certificate'
 }
 
-@test "bytes before the handshake are never commands after it" {
+@test "bytes that arrive before the TLS handshake are not obeyed as commands after it" {
 	server_start -p $(tls_options)
 	run wire 3 < <(printf 'STLS\r\nCAPA\r\nQUIT\r\n')
 	[[ $output == *"-ERR nothing may follow STLS"* &&
 	    $output != *"capabilities"* ]]
 	log_has 'refused .*reason="cleartext commands after STLS"'
-	# Repeat this while kpopd-tls already waits for the handshake.
+	# Send the commands again, but while kpopd-tls already waits for the
+	# handshake.
 	after_stls 'CAPA\r\nQUIT\r\n'
 	[[ $output == *"+OK begin TLS"* && $output != *"capabilities"* &&
 	    $output != *"bye"* ]]
@@ -388,7 +392,7 @@ stls_then() {
 	} | wire 3
 }
 
-@test "the log has a reason of its own for a client that leaves because STLS is not offered" {
+@test "the log has a separate reason for a client that leaves because STLS is not offered" {
 	local how
 	server_start
 	begin_replay_cache
@@ -405,7 +409,8 @@ stls_then() {
 		done
 		server_stop
 	done
-	# If the client continues, the login succeeds, and STLS is not logged.
+	# If the client continues without TLS, the login succeeds, and STLS is
+	# not logged.
 	server_start
 	log_mark
 	run pop alice STLS QUIT
@@ -415,7 +420,7 @@ stls_then() {
 	log_lacks 'refused|STLS'
 }
 
-@test "TLS is not offered if the certificate or its key does not work, which is logged; it is offered when they do" {
+@test "kpopd logs that the certificate or its key does not work, and offers TLS only while both work" {
 	cp "$WORLD/tls/server.pem" "$WORLD/tls/tried.pem"
 	openssl genrsa -out "$WORLD/tls/other.key" 2048 2>/dev/null
 	cp "$WORLD/tls/other.key" "$WORLD/tls/tried.key"
@@ -437,7 +442,7 @@ stls_then() {
 	printf 'STLS\r\n' >&9
 	await 5 'pgrep -x kpopd-tls >/dev/null'
 	printf '\x16\x03\x01\x02' >&9
-	# The client does not close its end.
+	# The connection ends although the client does not close it.
 	await 6 '! pgrep -x "kpopd|kpopd-tls" >/dev/null'
 	exec 9>&-
 	log_has 'refused '
@@ -484,7 +489,7 @@ stls_then() {
 	log_has 'kpopd\[[0-9]+\]: fatal .*kpopd-tls was ended for the system call execve"$'
 }
 
-@test "if kpopd-tls cannot run, STLS ends the connection with -ERR, and TLS from the first byte without text" {
+@test "if kpopd-tls cannot run, a client gets -ERR at STLS, and no text if TLS must begin with the first byte" {
 	server_start $(tls_options) -U nobody-by-this-name
 	{ versions; apreq pop/mail.kpopd.test | framed; } >"$WORLD/exchange"
 	run wire < <(cat "$WORLD/exchange"
@@ -514,7 +519,7 @@ inside_tls() {
 	await 5 "ss -Hltn sport = $1 | grep -q ."
 }
 
-@test "kpopd serves KPOP inside TLS from the first byte, and no KPOP without TLS then" {
+@test "kpopd serves KPOP inside TLS if TLS must begin with the first byte, and refuses KPOP without TLS" {
 	server_start -T immediate $(tls_options)
 	inside_tls 2114
 	run kpopc -s pop/mail.kpopd.test@KPOPD.TEST localhost 2114 \
@@ -527,15 +532,15 @@ inside_tls() {
 	[[ $output != *"+OK"* ]]
 }
 
-# talk_bound HASH [LAYER]: logs in by AUTH GSSAPI through port 2115, with
-# channel bindings for a certificate with this SHA-256 hash.
+# talk_bound HASH [LAYER]: logs in by AUTH GSSAPI through port 2115. The channel
+# bindings are those of a certificate with this SHA-256 hash.
 talk_bound() {
 	timeout 10 "$KPOPD_BUILD/tests/programs/gsstalk" "${2-1}" 65536 well \
 	    alice 2115 \
 	    "tls-server-end-point:$(perl -e 'print pack "H*", shift' "$1")"
 }
 
-@test "a client with the certificate's channel bindings needs no layer, one without may choose a layer, and others are refused" {
+@test "kpopd offers no layer with the right channel bindings, any layer without bindings, and refuses wrong bindings" {
 	server_start -p -T immediate $(tls_options)
 	inside_tls 2115
 	hash=$(openssl x509 -in "$WORLD/tls/server.crt" -outform DER |
@@ -548,9 +553,9 @@ talk_bound() {
 	run timeout 10 "$KPOPD_BUILD/tests/programs/gsstalk" 1 0 well alice 2115
 	[[ $output == *"+OK 2 messages"* ]] || { echo "$output"; return 1; }
 	log_lacks 'layer=tls\+'
-	# A client that has bound the channel is offered no layer. Without the
-	# binding, the TLS connection may end at an attacker, who has another
-	# one to kpopd. So a layer is offered.
+	# kpopd offers no layer to a client that has bound the channel. It
+	# offers a layer to a client without the binding, because that client's
+	# TLS may end at an attacker, who has a second TLS connection to kpopd.
 	run talk_bound "$hash" 4
 	[[ $output == *"-ERR [AUTH] not authenticated"* ]] ||
 	    { echo "$output"; return 1; }
@@ -576,7 +581,8 @@ talk_bound() {
 	    { echo "$output"; return 1; }
 	log_has 'logout .*reason=lost .*deleted=0'
 	spool_is alice one two
-	# A stream is an error if it ends before TLS announces its end.
+	# If the connection ends before TLS has announced the end of the stream,
+	# kpopc reports an error.
 	pop_open --tls -C "$WORLD/tls/ca.pem"
 	pop_hear '^\+OK'
 	pop_ask "USER alice"
@@ -607,7 +613,8 @@ talk_bound() {
 }
 
 # chosen VERSION NAMES: offers these cipher suites, with colons between them.
-# Prints the name of the suite with which the handshake succeeds, or fails.
+# Prints the name of the suite with which the handshake succeeds. Returns false
+# if it does not succeed.
 chosen() {
 	local how="-ciphersuites $2"
 	[ "$1" = tls1_3 ] || how="-cipher $2:@SECLEVEL=0"
@@ -622,8 +629,8 @@ connects() {
 	[ "$(chosen "$1" "$2")" = "$2" ]
 }
 
-# suites VERSION [AWK]: prints the names of the library's cipher suites. With
-# AWK, prints only those for which the condition is true.
+# suites VERSION [AWK]: prints the names of the library's cipher suites. If AWK
+# is given, prints only the suites for which the condition AWK is true.
 suites() {
 	local list=ALL:COMPLEMENTOFALL:@SECLEVEL=0 names
 	if [ "$1" = tls1_3 ]; then
@@ -639,8 +646,8 @@ suites() {
 }
 
 # connecting VERSION: prints the names of the suites with which a handshake
-# succeeds. The client offers all suites, and then all but those that the server
-# has chosen before, until the server accepts none.
+# succeeds. The client first offers all suites. It then repeatedly offers all
+# suites that the server has not chosen yet, until the server accepts none.
 connecting() {
 	local left name
 	left=$(suites "$1")
@@ -682,7 +689,7 @@ serve_with_key() {
 	    TLS_CHACHA20_POLY1305_SHA256) <(connecting tls1_3)
 }
 
-@test "-C takes a cipher list of OpenSSL, also with suites of old clients, with DHE, and of TLS 1.3" {
+@test "-C accepts a cipher list of OpenSSL that names suites of old clients, suites with DHE, or suites of TLS 1.3" {
 	serve_with_key rsa -C DEFAULT
 	connects tls1_2 AES256-SHA256
 	connects tls1_2 DHE-RSA-AES256-GCM-SHA384
@@ -712,8 +719,8 @@ serve_with_key() {
 			server_stop
 		done
 	done
-	# The same happens after a server ran with a good list and this
-	# certificate.
+	# The refusal is the same after a server has run with a good list and
+	# this certificate.
 	server_start -p $(tls_options) -C ECDHE+AESGCM
 	run s_client -starttls pop3 < <(printf 'QUIT\r\n')
 	[[ $output == *"+OK bye"* ]]
@@ -722,8 +729,8 @@ serve_with_key() {
 	run wire 3 < <(printf '%s\r\n' CAPA QUIT)
 	[ -z "$output" ]
 	server_stop
-	# An argument that cannot be a list is an error at once. So is a list
-	# without a certificate.
+	# If the argument cannot be a list, or there is no certificate, kpopd
+	# exits at once with an error.
 	for list in '' 'ALL"' "$(head -c 1000 /dev/zero | tr '\0' a)"; do
 		run "$KPOPD_BUILD/kpopd" -C "$list" $(tls_options) </dev/null
 		[ "$status" -eq 2 ]
@@ -739,9 +746,9 @@ listens() {
 	ss -Hltn sport = "$1" | grep -q .
 }
 
-# s_server OPTION ...: starts a server on port 2110 that begins TLS with this
-# certificate after an STLS. It sends the content of the file $server_input, and
-# ends. Sets $front to the pids of the two processes.
+# s_server OPTION ...: starts a server on port 2110 that begins TLS after STLS.
+# The server sends the content of the file $server_input, and ends. Sets $front
+# to the pids of the two processes.
 s_server() {
 	openssl s_server -quiet -accept 2111 -cert "$WORLD/tls/server.pem" \
 	    -key "$WORLD/tls/server.key" "$@" 3>&- >/dev/null 2>&1 \
@@ -777,7 +784,7 @@ s_server() {
 	done
 }
 
-@test "kpopc that is killed leaves no process of its TLS layer, even if the server hangs" {
+@test "a killed kpopc leaves no process of its TLS layer, even if the server hangs" {
 	mkfifo "$WORLD/server_input"
 	exec {quiet}<>"$WORLD/server_input"
 	server_input=$WORLD/server_input s_server -tls1_3

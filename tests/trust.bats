@@ -15,8 +15,8 @@ teardown() {
 	end_test
 }
 
-# filler: prints a message that makes a mailbox so large that it is not read as
-# a whole after each delivery (mbox-list.c).
+# filler: prints a message that makes a mailbox large. kpopd does not read a
+# whole large mailbox again after each delivery (mbox-list.c).
 filler() {
 	from_line
 	make_message filler
@@ -31,8 +31,8 @@ padded() {
 	echo
 }
 
-# overwrite FROM TO: replaces the bytes FROM in the spool by TO, which must have
-# the same length.
+# overwrite FROM TO: replaces the text FROM in the spool by the text TO. Both
+# must have the same length.
 overwrite() {
 	[ "${#1}" -eq "${#2}" ]
 	perl -0777 -e '
@@ -51,9 +51,10 @@ settle() {
 	await 5 "[ \$((\$(date +%s%N) - $changed)) -gt 60000000 ]"
 }
 
-# each_size COMMAND …: runs the command twice: with a mailbox that is read as a
-# whole after each change, and with one that is too large for that. front prints
-# the message that makes the mailbox large, or nothing.
+# each_size COMMAND …: runs the command twice. The first time, the mailbox is so
+# small that kpopd reads all of it after each change. The second time, the
+# mailbox is too large for that. The function front prints the message that
+# makes the mailbox large, or nothing.
 each_size() {
 	front() { :; }
 	"$@"
@@ -72,7 +73,7 @@ id_of() {
 	sed -n "s/^$1 \([^ ]*\)\$/\1/p" <<<"$output"
 }
 
-# flags_before_growth: a mail reader writes flags into the first message, then a
+# flags_before_growth: a mail reader writes flags into the first message. Then a
 # message is delivered. RETR must send the first message whole.
 flags_before_growth() {
 	local n flags
@@ -89,8 +90,8 @@ flags_before_growth() {
 		    *$'\n'"$flags"*$'\none line 3\n.\n+OK bye'* ]] ||
 		    { echo "$output"; return 1; }
 	done
-	# In the session after the one that has noticed the change, STAT and
-	# LIST are right.
+	# The last session has noticed the change. So STAT and LIST are right in
+	# this session.
 	run pop alice STAT LIST QUIT
 	rm -f "$(kept)/index"
 	[ "$output" = "$(pop alice STAT LIST QUIT)" ]
@@ -100,7 +101,7 @@ flags_before_growth() {
 	each_size flags_before_growth
 }
 
-# sorted_before_growth: another program swaps two messages, then a message is
+# sorted_before_growth: another program swaps two messages. Then a message is
 # delivered. RETR and DELE must act on the messages that UIDL names.
 sorted_before_growth() {
 	local one two
@@ -124,7 +125,7 @@ sorted_before_growth() {
 }
 
 # moved_in_session NUMBER: another program removes the first message during a
-# session. In this session, message NUMBER is "two".
+# session. NUMBER is the number that the message "two" has in this session.
 moved_in_session() {
 	{ mbox one; front; mbox two three; } | store alice
 	settle
@@ -158,8 +159,8 @@ ups() {
 	    "${2-}" "reading $1" ''
 }
 
-# fetch_kept: runs fetchmail, which keeps the messages on the server. Prints
-# what fetchmail has fetched since the first poll.
+# fetch_kept: runs fetchmail, which keeps the messages on the server. Prints all
+# that fetchmail has fetched since the first poll.
 fetch_kept() {
 	timeout 20 fetchmail --nodetach --nosyslog -i "$WORLD/ids" \
 	    -f "$WORLD/fetchmailrc" --pidfile "$WORLD/fetchmail.pid" \

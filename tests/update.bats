@@ -70,7 +70,7 @@ teardown() {
 	[[ $output == *"+OK 1 messages"*"Subject: late"* ]]
 }
 
-@test "QUIT removes the marked messages that it finds if another program has removed one of them, and answers -ERR" {
+@test "QUIT removes the other marked messages and answers -ERR if another program has removed one of them" {
 	mbox one two three four | store alice
 	pop_login alice
 	pop_ask "DELE 2"
@@ -111,7 +111,7 @@ teardown() {
 }
 
 # bats test_tags=catalogue:75-2
-@test "QUIT leaves a spool unchanged that another program has put in place of the first" {
+@test "QUIT leaves a spool unchanged if another program has put it in place of the session's spool" {
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
@@ -153,7 +153,7 @@ hold_read_lock() {
 	spool_is alice one two
 }
 
-@test "QUIT removes nothing if the journal finds no space, except the last messages or all, which need none" {
+@test "QUIT removes nothing if there is no space for the journal, unless it removes the last messages or all messages" {
 	server_stop
 	# The file system has space for the replay cache and 64 KiB.
 	mount -t tmpfs -o size=12452k,mode=755 small "$state"
@@ -180,8 +180,8 @@ hold_read_lock() {
 	[ ! -s /var/mail/alice ]
 }
 
-# start_without_broker: starts a server whose sessions lock without a broker. So
-# no dotlock is left when their monitors are killed.
+# start_without_broker: starts a server whose sessions lock without a broker.
+# Then no dotlock is left if a monitor is killed.
 start_without_broker() {
 	server_stop
 	server_start -l fcntl
@@ -262,8 +262,8 @@ make_socket() {
 		done
 	done
 	[ "$(spool_file /etc/passwd; sha256sum /etc/passwd)" = "$passwd" ]
-	# An administrator must remove a directory named j.tmp, because kpopd
-	# removes this name only by unlink.
+	# kpopd removes j.tmp only by unlink. If j.tmp is a directory, an
+	# administrator must remove it.
 	mkdir "$(kept)/j.tmp"
 	opens_not SYS/TEMP \
 	    'what="unlinking an old j.tmp" error="Is a directory"'
@@ -271,7 +271,7 @@ make_socket() {
 	pop alice QUIT | grep '^+OK 2 messages'
 }
 
-@test "another process finishes a removal at once if the session is killed in it" {
+@test "if a session is killed in the middle of a removal, another process finishes the removal at once" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	mbox one two three | store alice
 	pop_login alice
@@ -288,7 +288,7 @@ make_socket() {
 	log_has 'recovery .*state=j$'
 }
 
-@test "a session that gets TERM, HUP or INT in a removal finishes the removal first, under its locks" {
+@test "a session that gets TERM, HUP or INT during a removal keeps its locks until it has finished the removal" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	for signal in TERM HUP INT; do
 		for place in pwrite64:when=3 fsync:when=3 ftruncate:when=1; do
@@ -317,8 +317,7 @@ make_socket() {
 			[ ! -e /var/mail/alice.lock ]
 		done
 	done
-	# A session that is not removing messages ends at once, and so do the
-	# other processes.
+	# If the session is not removing messages, all processes end at once.
 	mbox one two | store alice
 	pop_login alice
 	pop_ask "DELE 1"
@@ -357,9 +356,31 @@ make_socket() {
 	[[ $output == *"uid 54321: not reachable: unknown user"* ]]
 }
 
+@test "kpopd --recover needs the sandbox, and with -S optional finishes removals without it" {
+	[ -z "${SANITIZER-}" ] || skip "a build with sanitizers has no sandbox"
+	start_without_broker
+	kill_removal_at fsync 3
+	forbid="$KPOPD_BUILD/tests/programs/poor -e EPERM"
+	for part in seccomp landlock_create_ruleset; do
+		run $forbid $part -- "$KPOPD_BUILD/kpopd" --recover -d "$state"
+		[ "$status" -eq 2 ]
+		[[ $output == "kpopd: the sandbox cannot be made: no "* ]]
+		[[ ${lines[0]} == *"-S optional" ]]
+		[ -e "$(kept)/j" ]
+	done
+	run $forbid seccomp landlock_create_ruleset -- "$KPOPD_BUILD/kpopd" \
+	    --recover -S optional -d "$state"
+	[ "$status" -eq 0 ]
+	[ "$output" = "alice (/var/mail/alice): removal finished" ]
+	log_count 1 'sandbox .*no seccomp.*no Landlock'
+	spool_is alice one three five
+	no_journal
+}
+
 # calls_below root|user DIRECTORY: prints the system calls of --recover that
-# name a file below the directory. With "root" it prints those that each process
-# makes before it has become a user, with "user" those after that.
+# name a file below the directory. With "root", prints the calls that each
+# process makes before it has become a user. With "user", prints the calls that
+# it makes after that.
 calls_below() {
 	local trace
 	for trace in "$WORLD"/trace.*; do
@@ -373,7 +394,7 @@ calls_below() {
 	done
 }
 
-@test "kpopd --recover looks for mailboxes and below a user's state directory only as the user" {
+@test "kpopd --recover opens mailboxes and the content of a user's state directory only as the user" {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	start_without_broker
 	kill_removal_at fsync 3
@@ -393,7 +414,7 @@ calls_below() {
 		calls_below root "$directory" | refute grep .
 		[ -n "$(calls_below user "$directory")" ]
 	done
-	# Root opens the user's state directory itself.
+	# Root opens the user's state directory, but nothing below it.
 	grep -h "openat(.*\"$uid\".* = [0-9]*<$state/users/$uid>" \
 	    "$WORLD"/trace.*
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# Checks that the monitor ends processes that hang or that their user stops.
-# Otherwise such processes would hold slots and make other users wait.
+# Checks that the monitor ends processes that hang, and processes that a user
+# has stopped. Without this, such processes would hold slots and make other
+# users wait.
 
 load helpers/all
 load helpers/points
@@ -31,9 +32,9 @@ as_alice() {
 	su alice -s /bin/sh -c "$*"
 }
 
-# stop_all_of_alice: starts a shell that stops all processes of kpopd that run
-# as alice, repeatedly, until the shell is killed. Returns once the shell has
-# begun.
+# stop_all_of_alice: starts a shell that repeatedly stops all processes of kpopd
+# that run as alice. The shell runs until it is killed. Returns when the shell
+# has begun.
 stop_all_of_alice() {
 	as_alice 'trap "" TERM
 	    while :; do
@@ -107,7 +108,7 @@ is_over() {
 }
 
 # bats test_tags=promise:8
-@test "a user who stops all own processes of kpopd from their start keeps no slot" {
+@test "a user who stops all of the user's own kpopd processes from their start keeps no slot" {
 	mbox one | store alice
 	stop_all_of_alice
 	for _ in 1 2 3 4 5; do
@@ -182,8 +183,8 @@ is_killed() {
 	exec {k5login}>&-
 	log_has ' login '
 	await 40 'is_killed "$session"'
-	# strace would notice the end of the session only after its delay. The
-	# session's parent would notice it only after strace.
+	# strace would notice the end of the session only after the delay that
+	# strace adds. The session's parent would notice the end even later.
 	pkill -KILL -x strace
 	is_over 5
 	log_has 'refused .*reason="login deadline, session killed"$'
@@ -192,7 +193,7 @@ is_killed() {
 
 # unfinished USER: makes a mailbox with an unfinished removal of the first
 # message. The removal was decided, but session and broker were killed before
-# they finished it.
+# the removal was finished.
 unfinished() {
 	mbox one two | store "$1"
 	KRB5CCNAME=FILE:$WORLD/cc.$1 kinit -k -t "$WORLD/keytabs/$1.keytab" "$1"
@@ -229,7 +230,7 @@ hold_lock() {
 	[ $((SECONDS - begin)) -lt 40 ]
 	log_has 'fatal peer=none error="the (recovery|broker) was stopped, and was killed"$'
 	spool_is bob two
-	# If its processes are not stopped, --recover waits for the lock as long
+	# Here alice stops no processes, so --recover waits for the lock as long
 	# as a session would.
 	run timeout 60 "$KPOPD_BUILD/kpopd" --recover -d "$state"
 	[ "$status" -eq 1 ]

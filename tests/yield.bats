@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Checks that a silently broken connection does not keep its user out. Its
-# session ends at the user's next login, or when the kernel finds the connection
-# dead.
+# Checks that a silently broken connection does not keep its user out. The
+# session of such a connection ends at the user's next login, or when the kernel
+# finds the connection dead.
 
 load helpers/all
 
@@ -23,7 +23,7 @@ teardown() {
 }
 
 # be_idle: waits longer than the idle time before takeover. If the client does
-# not read, that time begins when the socket's buffers are full.
+# not read, the idle time begins when the socket's buffers are full.
 be_idle() {
 	sleep 1.5
 }
@@ -64,7 +64,7 @@ be_busy() {
 	done
 }
 
-@test "an active session goes on if the same principal logs in again, and the refusal contains its age" {
+@test "an active session goes on if the same principal logs in again, and the refusal contains the session's age" {
 	local refusal="-ERR [IN-USE] another session has had the mailbox for"
 	local begin=$SECONDS busy age
 	rm -f "$WORLD/answered"
@@ -143,7 +143,8 @@ be_busy() {
 		printf 'USER alice\r\nPASS x\r\nDELE 1\r\nQUIT\r\n'
 	} >&"$client"
 	timeout 5 grep -aqm 1 '^+OK bye, 2' <&"$client"
-	# No session would end for a login with bob's ticket.
+	# Use bob's ticket, because alice's session does not end for a login
+	# with it.
 	run second bob STAT QUIT
 	[[ $output == *"+OK 2 messages"*"+OK bye, 2 messages left" ]] ||
 	    { echo "$output"; return 1; }
@@ -171,18 +172,20 @@ be_busy() {
 	spool_is alice one two three
 }
 
-# is_away: returns true if the process $away has entered another network.
+# is_away: returns true if the process $away is in another network namespace.
 is_away() {
 	[ "$(readlink "/proc/$away/ns/net")" != \
 	    "$(readlink /proc/self/ns/net)" ]
 }
 
-# far COMMAND ...: runs the command in the network of go_away.
+# far COMMAND ...: runs the command in the network namespace that go_away has
+# made.
 far() {
 	nsenter -t "$away" -n "$@"
 }
 
-# go_away: makes another network, in which the server has the address 10.9.0.1.
+# go_away: makes another network namespace. From there, the server has the
+# address 10.9.0.1.
 go_away() {
 	unshare --net sleep 100 3>&- &
 	away=$!
@@ -199,7 +202,7 @@ go_away() {
 	local begin commands
 	go_away
 	permit_bob
-	# Get the ticket here, because the other network has no KDC.
+	# Get the ticket here, because the other network namespace has no KDC.
 	kvno -q pop/mail.kpopd.test
 	mkfifo "$WORLD/far.$BASHPID"
 	exec {commands}<>"$WORLD/far.$BASHPID"
@@ -209,7 +212,8 @@ go_away() {
 	await 5 "grep -q 'message 1 deleted' $WORLD/far.out"
 	far ip link set c0 down
 	begin=$SECONDS
-	# No session would end for a login with bob's ticket.
+	# Use bob's ticket, because alice's session does not end for a login
+	# with it.
 	run second bob STAT QUIT
 	[[ ${lines[-1]} == "-ERR [IN-USE] another session has had"* ]]
 	await 15 'log_lines | grep -aq "logout peer=10\.9\.0\.2.* reason=lost"'

@@ -1,4 +1,4 @@
-// Fetches mail with Jakarta Mail through kpopc, because its POP3 has no GSSAPI: Fetch HOST PORT KPOPC-OPTION… Prints all messages and removes them.
+// Fetches mail with Jakarta Mail through kpopc, because Jakarta Mail's POP3 has no GSSAPI: Fetch HOST PORT KPOPC-OPTION… Prints all messages and removes them.
 import jakarta.mail.*;
 import java.io.*;
 import java.net.*;

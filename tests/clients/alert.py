@@ -1,9 +1,9 @@
 # A client of KPOP that ends TLS in an unusual way: alert.py HOW FILE LINE ...
 #
-# Sends FILE, which contains the exchange, then STLS. Inside TLS sends each LINE
-# and reads an answer. Then sends HOW, which is the number of a fatal alert, or
-# text to send in cleartext. Uses GnuTLS, because that can send any alert at any
-# time.
+# Sends FILE, which contains the exchange, and then STLS. Inside TLS, sends each
+# LINE and reads an answer to it. Then sends HOW, which is either the number of
+# a fatal alert or a text to send in cleartext. Uses GnuTLS, because GnuTLS can
+# send any alert at any time.
 import ctypes
 import socket
 import sys
@@ -25,7 +25,8 @@ with open(exchange, "rb") as said:
 hear_line()
 server.sendall(b"STLS\r\n")
 hear_line()
-# A socket with a time limit does not block, but GnuTLS needs one that blocks.
+# Remove the socket's time limit. A socket with a time limit does not block, but
+# GnuTLS needs a blocking socket.
 server.settimeout(None)
 gnutls.gnutls_init(ctypes.byref(session), 2)
 gnutls.gnutls_certificate_allocate_credentials(ctypes.byref(nobody))

@@ -1,4 +1,4 @@
-;; Fetches mail with Emacs' pop3.el. Its connection is the command $KPOPC, because it has no GSSAPI itself.
+;; Fetches mail with Emacs' pop3.el. Its connection is the command $KPOPC, because pop3.el has no GSSAPI.
 (require 'pop3)
 (require 'network-stream)
 (defun kpop-stream (open name buffer host service &rest parameters)

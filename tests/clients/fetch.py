@@ -2,7 +2,8 @@
 # CA [KPOPC]. Prints all messages and removes them.
 #
 # "kpop" uses kpopc. "gssapi" uses AUTH GSSAPI of python3-gssapi, in cleartext.
-# "stls" does the same after STLS, and "pop3s" in TLS from the first byte.
+# "stls" uses AUTH GSSAPI after STLS. "pop3s" uses it in TLS from the first
+# byte.
 import poplib, socket, ssl, subprocess, sys
 from base64 import b64decode, b64encode
 

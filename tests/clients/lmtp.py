@@ -1,8 +1,9 @@
 # An LMTP server to which getmail delivers: lmtp.py SOCKET FILE. Appends each
 # message to FILE, after a line "== message".
 #
-# For other deliveries getmail starts a child. If the child ends before getmail
-# waits for it, getmail may wait for a minute. With LMTP it has no child.
+# For other kinds of delivery, getmail starts a child process. If the child ends
+# before getmail waits for the child, getmail may wait for a minute. For LMTP
+# getmail starts no child.
 import os, socketserver, sys
 
 

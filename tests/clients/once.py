@@ -1,11 +1,12 @@
 # Checks that clients that leave mail on the server fetch each message once:
 # once.py mbox|maildir SEED COUNT.
 #
-# Runs COUNT sequences. Each begins with an empty mailbox and depends on its own
-# seed, from SEED on. procmail delivers, another client removes, mutt and
-# Dovecot change flags and expunge. In between, fetchmail (keep) and getmail
-# (delete = false) poll. A poll must fetch all messages whole that this client
-# has not fetched before, and nothing else.
+# Runs COUNT sequences. Each sequence begins with an empty mailbox. The seeds of
+# the sequences are SEED, SEED + 1 and so on. In a sequence, procmail delivers,
+# another client removes messages, and mutt and Dovecot change flags and
+# expunge. In between, fetchmail (keep) and getmail (delete = false) poll. A
+# poll must fetch, whole, all messages that the polling client has not fetched
+# before, and nothing else.
 import os, random, re, shutil, subprocess, sys
 
 store, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -60,7 +61,7 @@ class Box:
             self.made += 1
             token, kind = 'token-%d.' % self.made, self.dice.randrange(5)
             header = 'From: sender@kpopd.test\nSubject: some mail\n'
-            if kind:  # Kind 0 has no field that identifies it.
+            if kind:  # A message of kind 0 has no identifying field.
                 header = (
                     'Received: from nowhere by mail.kpopd.test with id %d; Mon, 23 Nov 2026 05:00:00 +0000\n'
                     % self.made
@@ -68,7 +69,7 @@ class Box:
                 )
             if (
                 kind > 1
-            ):  # Kind 1 was resent: a new Received, the same Message-ID.
+            ):  # Kind 1 is resent: new Received, same Message-ID.
                 header += 'Message-ID: <%d@kpopd.test>\n' % self.made
             elif kind == 1:
                 header += 'Message-ID: <resent@kpopd.test>\n'
@@ -134,12 +135,15 @@ class Box:
             *as_alice,
             'script',
             '-qefc',
-            'mutt -n -F %s/muttrc -f %s -e "push \'<jump>%d<enter>%s<sync-mailbox><exit>\'"'
+            'stty rows 24 cols 80; mutt -n -F %s/muttrc -f %s -e "push \'<jump>%d<enter>%s<sync-mailbox><exit>\'"'
             % (world, mailbox, n + self.internal, keys),
             '/dev/null'
         )
 
     def doveadm(self, n, *command):
+        words = 2 if command[:1] == ('flags',) else 1
+        command = list(command or ('expunge',))
+        command[words:words] = os.environ['DOVEADM'].split()
         return run(
             *as_alice,
             'doveadm',
@@ -147,7 +151,7 @@ class Box:
             'stats_writer_socket_path=',
             '-c',
             world + '/dovecot.conf',
-            *(command or ('expunge',)),
+            *command,
             'mailbox',
             'INBOX',
             str(n)
@@ -270,8 +274,8 @@ def sequence(seed):
             dice.choice(clients).poll(box)
         else:
             box.act()
-    # The other programs must not have made a client take one message for
-    # another.
+    # Check that no client has mistaken one message for another because of the
+    # other programs.
     box.look()
     for client in clients:
         client.poll(box)

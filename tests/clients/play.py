@@ -1,10 +1,10 @@
-# Sends what a large client was recorded to send: play.py DIALOGUE HOST PORT
+# Sends the recorded output of a large client: play.py DIALOGUE HOST PORT
 # [KPOPC]. Prints the messages that the server sends.
 #
-# A line of DIALOGUE is one write of the client, which then waits for the
-# answers. {token} is replaced by GSSAPI's next token. The TEXT of "?WORD TEXT"
-# is sent only if the server's capabilities contain WORD. The last line may be
-# sent after the server has closed the connection.
+# A line of DIALOGUE is one write of the client. After each write, the client
+# waits for the answers. {token} stands for GSSAPI's next token. If the line is
+# "?WORD TEXT", TEXT is sent only if the server's capabilities contain WORD. The
+# last line may be sent after the server has closed the connection.
 import os, re, socket, subprocess, sys
 from base64 import b64decode, b64encode
 

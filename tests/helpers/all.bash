@@ -1,8 +1,8 @@
-# Loads the helpers. Starts one server for the whole test file. The test file
-# may replace each of the four functions.
+# Loads the helpers. Starts one server for the whole test file. A test file may
+# replace each of the four functions below.
 
 for helper in server realm mail pop proc crash tls keys torture evidence \
-    fuse; do
+    fuse dovecot; do
 	# shellcheck source=/dev/null
 	source "$BATS_TEST_DIRNAME/helpers/$helper.bash"
 done

@@ -18,14 +18,15 @@ attach() {
 	return 1
 }
 
-# detached: waits until strace ends, which happens after its process ends.
+# detached: waits until strace ends. strace ends after the process that it
+# traces.
 detached() {
 	wait "$tracer" 2>/dev/null || true
 }
 
-# hold_broker: stops the broker in the last system call that it makes after its
-# session has ended. The broker waits there until it is killed or released. It
-# cannot be stopped earlier, because the session asks it to keep its locks.
+# hold_broker: stops the broker after its session has ended, in the broker's
+# last system call. The broker waits until it is killed or released. It must not
+# be stopped earlier, because the session still asks the broker to keep locks.
 hold_broker() {
 	local tracer
 	await 5 'broker=$(broker_pid) && [ -n "$broker" ] &&
@@ -41,15 +42,15 @@ release_broker() {
 	wait "$held_by" 2>/dev/null || true
 }
 
-# kill_monitor: kills the monitor, the held broker and strace. Without a signal,
-# strace would end only after its delay.
+# kill_monitor: kills the monitor, the held broker and strace. Without the
+# signal, strace would end only after the delay that it adds.
 kill_monitor() {
 	kill -KILL "$monitor" "$broker" 2>/dev/null || true
 	release_broker
 }
 
-# blind_monitor: stops the monitor until monitor_sees. Otherwise the monitor
-# would see that its session is stopped, and end the session.
+# blind_monitor: stops the monitor until monitor_sees is called. A running
+# monitor would notice that its session is stopped, and kill the session.
 blind_monitor() {
 	kill -STOP "$monitor"
 }
@@ -67,10 +68,10 @@ calls_in() {
 }
 
 # shape NUMBER: makes a mailbox whose number of messages, sizes and marks depend
-# only on NUMBER. Marked are some messages, the first, the last two, or all but
-# the second. Sets $names, $doomed (the numbers of the marked messages) and
-# $kept (the names of the others). Writes the mailbox before and after the
-# removal to $WORLD/old and $WORLD/new.
+# only on NUMBER. The marked messages are some of all messages, the first, the
+# last two, or all but the second. Sets $names, $doomed (the numbers of the
+# marked messages) and $kept (the names of the others). Writes the mailbox
+# before and after the removal to $WORLD/old and $WORLD/new.
 shape() {
 	local i count kind
 	RANDOM=$1 names=() doomed=() kept=()
@@ -99,8 +100,8 @@ shape_mbox() {
 	done
 }
 
-# record_quit: prints the system calls that QUIT makes for this shape, each with
-# its count.
+# record_quit: prints the system calls that QUIT makes in the current shape,
+# each with its count.
 record_quit() {
 	marked_session
 	attach "$session" -o "$WORLD/trace"
@@ -124,9 +125,9 @@ marked_session() {
 }
 
 # killed_quit HOW CALL N: kills a session of marked_session in QUIT, at its Nth
-# CALL. If HOW is "alone", the broker continues. Otherwise broker and monitor
-# are killed as well, as by a power failure. Sets $said to the client's answer,
-# or to "".
+# CALL. If HOW is "alone", the broker continues. If HOW is "together", broker
+# and monitor are also killed, as by a power failure. Sets $said to the answer
+# that the client has got. Sets $said to "" if there was no answer.
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session
@@ -177,14 +178,14 @@ locker_start() {
 	exec {locker_in}>"$WORLD/locker.in" {locker_out}<"$WORLD/locker.out"
 }
 
-# locker L, locker U: makes the process of locker_start take (L) or release (U)
-# the lock.
+# locker L, locker U: makes the process that locker_start has started take (L)
+# or release (U) the lock.
 locker() {
 	echo "$1" >&"$locker_in"
 	read -r -t 5 _ <&"$locker_out"
 }
 
-# locker_stop: ends the process of locker_start, if there is one.
+# locker_stop: ends the process that locker_start has started, if there is one.
 locker_stop() {
 	[ -n "${locker-}" ] || return 0
 	kill "$locker" 2>/dev/null || true

@@ -1,10 +1,10 @@
-# Shows the effect of strange input: what the client gets, what is logged, and
-# whether the spool has changed.
+# Checks the effect of strange input: what the client gets, what the log
+# contains, and whether the spool has changed.
 
-# spool_now [DIRECTORY]: prints a line for each file below the directory. It has
-# type, inode, owner, mode, links, size, all times except the access time, and
-# the hash of the content. Opens only regular files of less than 64 MiB. Tests
-# with larger files check these themselves.
+# spool_now [DIRECTORY]: prints a line for each file below the directory. The
+# line contains type, inode, owner, mode, links, size, all times except the
+# access time, and the hash of the content. Opens only regular files of less
+# than 64 MiB. A test with larger files must check those files itself.
 spool_now() {
 	(
 		cd "${1:-${spool_place:-/var/mail}}" || exit
@@ -46,7 +46,7 @@ spool_file() {
 
 # log_says_quits 'RETRIEVED DELETED LEFT' ...: returns true if alice has had one
 # session for each argument since log_mark. The sessions must have ended by QUIT
-# with these numbers in this order, and nothing may have failed.
+# in this order. The log must contain each session's numbers and no failure.
 log_says_quits() {
 	await 2 "[ \"\$(log_lines | grep -ac ' reason=quit ')\" -ge $# ]" &&
 	    diff <(printf '%s\n' "$@") <(log_lines | sed -nE \

@@ -1,8 +1,8 @@
 # A file system that answers its calls or keeps them waiting
-# (tests/programs/fuse.pl). A test can have only one at a time.
+# (tests/programs/fuse.pl). A test can have only one such file system at a time.
 
-# fuse_over DIRECTORY: mounts the file system over the directory. It shows the
-# directory's files. Skips the test if the kernel has no FUSE.
+# fuse_over DIRECTORY: mounts the file system over the directory. The file
+# system shows the directory's files. Skips the test if the kernel has no FUSE.
 fuse_over() {
 	fuse_at=$1
 	rm -rf "$WORLD/fuse" "$WORLD/fuse.hang" "$WORLD/fuse.log"
@@ -37,7 +37,7 @@ fuse_answers() {
 }
 
 # fuse_sleep: stops the file system, so that it does not even receive calls. A
-# process that waits for it can be killed, as with NFS.
+# process that waits for the file system can be killed, as with NFS.
 fuse_sleep() {
 	kill -STOP "$fuse_pid"
 	await 5 '[[ $(field "$fuse_pid" State) == T* ]]'

@@ -7,9 +7,9 @@ key_bytes() {
 	    sed -n 's/.*pop.*(0x\([0-9a-f]*\)).*/\1/p'
 }
 
-# tls_key_bytes: prints a prime of the certificate's key in both byte orders.
-# The file has the most significant byte first, and OpenSSL's memory the last
-# byte first.
+# tls_key_bytes: prints a prime of the certificate's key in both byte orders. In
+# the key file the most significant byte comes first. In OpenSSL's memory the
+# least significant byte comes first.
 tls_key_bytes() {
 	local prime
 	prime=$(openssl rsa -in "$WORLD/tls/server.key" -noout -text |
@@ -22,7 +22,7 @@ tls_key_bytes() {
 
 # holds_key PID [COMMAND]: returns true if the process's writable memory
 # contains one of the keys that COMMAND prints. A key has 16 bytes or more, so
-# it is not found by chance.
+# equal bytes are not there by chance.
 holds_key() {
 	"${2-key_bytes}" |
 	    perl "$BATS_TEST_DIRNAME/programs/holds-key.pl" "$1"

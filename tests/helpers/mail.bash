@@ -54,14 +54,14 @@ spool_is() {
 	    { cat "$(spool "$1")" >&2; return 1; }
 }
 
-# forget_index: removes the indexes. The next login must then read the mailbox,
-# and therefore lock it.
+# forget_index: removes the indexes. The next login must then lock and read the
+# mailbox.
 forget_index() {
 	rm -f "$state"/users/*/*/index
 }
 
 # kept [USER]: prints the state directory of the user's spool. If the spool has
-# none, prints that of the user's first mailbox.
+# no state directory, prints the state directory of the user's first mailbox.
 kept() {
 	local all=("$state/users/$(id -u "${1-alice}")"/*-*/) own
 	own=$(grep -lx "/var/mail/${1-alice}" "${all[@]/%/mailbox}" \

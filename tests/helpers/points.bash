@@ -1,8 +1,8 @@
-# Tests one point of a sweep: a session with a fault at one place. Checks
-# whether the session's answer is true. The test files with sweeps load this.
+# Tests one point of a sweep. At a point, a session has a fault at one place,
+# and its answer must be true. Test files with sweeps load this file.
 
-# Nothing is ever written to this pipe. A read with a time limit therefore
-# sleeps without a fork.
+# No process writes to this pipe. A read from the pipe with a time limit
+# therefore sleeps, and needs no fork.
 exec {tick}<> <(:)
 
 # soon SECONDS 'COMMAND': does the same as await, but tries every 5 ms, because
@@ -16,7 +16,7 @@ soon() {
 	done
 }
 
-# session_opens COMMAND ...: begins a session of alice, sends these commands at
+# session_opens COMMAND ...: begins a session of alice, sends all commands at
 # once, and reads the answers. Sets $session and $monitor to the pids.
 session_opens() {
 	local n
@@ -27,8 +27,8 @@ session_opens() {
 	    soon 5 broker_has_dropped
 }
 
-# faults PID STRACE-OPTION ...: attaches strace to the process, and returns once
-# it is attached. The output goes to $WORLD/trace.
+# faults PID STRACE-OPTION ...: attaches strace to the process, and returns when
+# strace is attached. The output goes to $WORLD/trace.
 faults() {
 	local line
 	# Another test file may have left a directory of this name.
@@ -39,8 +39,8 @@ faults() {
 	    { echo "strace says: $line" >&2; return 1; }
 }
 
-# answer: reads the next line into $heard, which is "" if the connection ends
-# without one.
+# answer: reads the next line into $heard. Sets $heard to "" if the connection
+# ends without a line.
 answer() {
 	local status=0
 	IFS= read -r -t "${pop_patience:-15}" heard <&"$pop_in" || status=$?
@@ -72,8 +72,8 @@ session_ends() {
 login_stands() {
 	local fifo=/home/alice/.k5login
 	[ -p $fifo ] || { su alice -c "mkfifo $fifo" || return; }
-	# Open the FIFO for reading and writing. Otherwise open would wait for
-	# the session.
+	# Open the FIFO for reading and writing. An open only for writing would
+	# wait for the session.
 	exec {k5login}<>$fifo
 	pop_open
 	printf '%s\r\n' "USER alice" "PASS x" >&"$pop_out"
@@ -118,7 +118,7 @@ login_with() {
 }
 
 # last_login: logs in without marks and without strace. Prints the number of
-# messages, or the error. The session must lock the mailbox, and so it removes
+# messages, or the error. The session must lock the mailbox, so it also removes
 # stale dotlocks.
 last_login() {
 	forget_index
@@ -127,16 +127,17 @@ last_login() {
 }
 
 # refill FILE: copies the file into alice's spool, and keeps the spool's inode.
-# Waits until a later change gets another time. Otherwise the machine's speed
-# would decide whether a session reads each message again.
+# Waits until the next change is sure to get another file time. Without the
+# wait, the machine's speed would decide whether a session reads each message
+# again.
 refill() {
 	[ -e "$(spool alice)" ] || store alice </dev/null
 	cat "$1" >"$(spool alice)"
 	read -r -t 0.06 -u "$tick" || :
 }
 
-# nothing_else: returns true if nothing of the session is left except its lock
-# file, and no other lock is left.
+# nothing_else: returns true if the session has left only its lock file, and no
+# lock is held.
 nothing_else() {
 	no_journal || return 1
 	[ "$(ls -A /var/mail | grep -v '^\.lk')" = alice ] ||
@@ -145,7 +146,7 @@ nothing_else() {
 
 # scene NAME: makes a mailbox of six messages, $WORLD/before, and the mailbox
 # after the removal, $WORLD/after. Sets $marked to the numbers of the messages
-# to remove, $deletions to their commands, and $left to the number of kept
+# to remove, $deletions to the DELE commands, and $left to the number of kept
 # messages.
 names=(one two three four five six)
 scene() {
@@ -162,7 +163,7 @@ scene() {
 	deletions=("${marked[@]/#/DELE }")
 }
 
-# messages FILE [NUMBER ...]: writes the mailbox to the file, without the
+# messages FILE [NUMBER ...]: writes the mailbox to FILE. Leaves out the
 # messages with these numbers. Each message has $body_lines lines.
 messages() {
 	local i
@@ -193,9 +194,9 @@ is_part() {
 	return 1
 }
 
-# is_true ANSWER: returns true if the answer to QUIT describes the mailbox and
-# no other files are left. If the answer promises that for the next login,
-# checks the mailbox after one login.
+# is_true ANSWER: returns true if the answer to QUIT describes the mailbox truly
+# and no other files are left. If the answer says that the next login finishes
+# the removal, logs in before it checks the mailbox.
 is_true() {
 	local count
 	case $1 in
@@ -223,15 +224,15 @@ is_true() {
 	nothing_else
 }
 
-# wrong WHAT: prints what was not true, and the evidence for it.
+# wrong WHAT: prints WHAT, which was not true, and the evidence.
 wrong() {
 	echo "not so: ${1:-no answer}"
 	diff "$WORLD/before" "$(spool alice)" | head -n 20
 	log_lines | tail -n 5
 }
 
-# mop_up: cleans up after a bad point. Otherwise the next point could fail
-# because of it.
+# mop_up: cleans up after a bad point, so that the next point does not fail for
+# the same reason.
 mop_up() {
 	pkill -KILL -x kpopc || :
 	pkill -KILL -x strace || :

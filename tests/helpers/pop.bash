@@ -40,7 +40,7 @@ pop_commands() {
 	done
 }
 
-# pop_verbs TABLE ...: prints only the names, each once.
+# pop_verbs TABLE ...: prints the name of each command once.
 pop_verbs() {
 	pop_commands "$@" | cut -d' ' -f1 | sort -u
 }
@@ -94,7 +94,7 @@ pop_ask() {
 }
 
 # broker_has_dropped: returns true if the newest connection's broker has given
-# up root, or if there is no broker. Sets $broker to its pid.
+# up root, or if there is no broker. Sets $broker to the broker's pid.
 broker_has_dropped() {
 	broker=$(broker_pid)
 	[ -z "$broker" ] ||
@@ -167,13 +167,15 @@ apreq() {
 }
 
 # wire [SECONDS]: sends standard input unchanged to the server. Prints what the
-# server sends until it closes the connection, for at most SECONDS.
+# server sends until it closes the connection, for at most SECONDS. Discards
+# socat's message about a reset.
 wire() {
-	timeout "${1:-10}" socat -t "${1:-10}" - TCP:127.0.0.1:1109
+	timeout "${1:-10}" socat -lf /dev/null -t "${1:-10}" \
+	    - TCP:127.0.0.1:1109
 }
 
-# hear_only [SECONDS]: connects, sends nothing and does not close its side.
-# Prints what the server sends until it closes the connection.
+# hear_only [SECONDS]: connects, sends nothing, and does not close the client's
+# side. Prints what the server sends until it closes the connection.
 hear_only() {
 	timeout "${1:-10}" socat -u TCP:127.0.0.1:1109 -
 }

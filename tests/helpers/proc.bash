@@ -1,15 +1,15 @@
 # Shows the rights, descriptors and memory of processes, from /proc.
 
 # field PID NAME: prints the value of a line of /proc/PID/status. Replaces each
-# group of blanks by one.
+# group of blanks by one blank.
 field() {
 	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status" |
 	    tr -s '[:space:]' ' ' | sed 's/ $//'
 }
 
 # has_nothing PID UID GID: returns true if the process has these ids and no
-# other group. It must have no capability and no way to get one, make no core
-# file, and not be dumpable.
+# other group. The process must have no capability and no way to get one. It
+# must not write a core file, and must not be dumpable.
 has_nothing() {
 	local name
 	[ "$(field "$1" Uid)" = "$2 $2 $2 $2" ]
@@ -35,8 +35,8 @@ fds() {
 	done
 }
 
-# sockets PID, others PID: print how many of the process's descriptors are
-# sockets, and how many are not.
+# sockets PID, others PID: print the number of the process's descriptors that
+# are sockets, or that are not sockets.
 sockets() {
 	fds "$1" | grep -c ' socket:'
 }
@@ -52,8 +52,8 @@ private() {
 }
 
 # left_behind PID COUNT: waits until COUNT processes of kpopd are left. Prints
-# what may have been left behind: PID's number of descriptors, the locks and the
-# state.
+# what sessions may have left behind: the number of PID's descriptors, the locks
+# and the state files.
 left_behind() {
 	await 10 "[ \"\$(pgrep -cx kpopd)\" -eq $2 ]" || return 1
 	echo "descriptors $(ls "/proc/$1/fd" | wc -l)"

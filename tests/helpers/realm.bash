@@ -1,4 +1,4 @@
-# Gets tickets from the realm of tests/world, as its users do.
+# Gets tickets from the realm of tests/world.
 
 # realm_login NAME [KINIT-OPTION ...]: gets a ticket for NAME into the test's
 # ccache.
@@ -26,7 +26,7 @@ realm_add() {
 }
 
 # realm_other_start: makes the realm OTHER.TEST, which KPOPD.TEST trusts, with
-# the principal eve. Does so only once in a world.
+# the principal eve. Only the first call in a world makes it.
 realm_other_start() {
 	local realm=OTHER.TEST
 	if [ -e "$WORLD/keytabs/eve@$realm.keytab" ]; then return; fi

@@ -12,14 +12,14 @@ cache_is_old() {
 	    "$cache"
 }
 
-# cache_is_whole: returns true if the cache has its header, which is written
+# cache_is_whole: returns true if the cache is complete. The header is written
 # last.
 cache_is_whole() {
 	[ -e "$cache" ] && head -c 24 "$cache" | grep -aq 'kpopd replay 1'
 }
 
-# cache_fill BYTE [FROM]: overwrites all bytes of the cache with BYTE, or only
-# those after the offset FROM.
+# cache_fill BYTE [FROM]: overwrites the bytes of the cache with BYTE. If FROM
+# is given, overwrites only the bytes from that offset on.
 cache_fill() {
 	perl -e 'my ($file, $byte, $from) = @ARGV;
 	    open my $f, "+<", $file or die;
@@ -34,8 +34,8 @@ shows() {
 	    wire | tr -d '\0\r'
 }
 
-# is_in TEXT, is_out TEXT: is_in returns true if TEXT, the output of shows, is
-# that of a login. is_out returns true if it is that of a refusal.
+# is_in TEXT, is_out TEXT: TEXT is the output of shows. is_in returns true if it
+# shows a login, and is_out if it shows a refusal.
 is_in() {
 	[[ $1 == *"+OK kpopd"*"messages left" ]] ||
 	    { echo "not let in: $1"; return 1; }

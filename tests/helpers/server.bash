@@ -1,5 +1,5 @@
 # Starts the real xinetd with the project's xinetd.d/kpop. Finds the processes
-# of a connection and the lines that they logged.
+# of a connection, and the lines that these processes have logged.
 
 # The tests empty /var/mail and kill processes by name, so they must not run on
 # the real machine.
@@ -51,16 +51,16 @@ server_configure() {
 	    "$top/xinetd.d/kpop" >"$WORLD/xinetd.conf"
 }
 
-# server_start [KPOPD-OPTION ...]: starts xinetd, and returns once it listens.
-# end_test restores the server that begin_test has found.
+# server_start [KPOPD-OPTION ...]: starts xinetd, and returns when xinetd
+# listens. end_test restores the server that ran at begin_test.
 server_start() {
 	server_configure "$@"
 	xinetd_run
 }
 
-# server_under 'BASH' [KPOPD-OPTION ...]: starts an xinetd that runs this shell
-# text. The text's arguments are kpopd and its options. An example is 'umask 0;
-# exec "$@"'.
+# server_under 'BASH' [KPOPD-OPTION ...]: starts an xinetd that runs the shell
+# text BASH. The text's arguments are kpopd and its options. An example is
+# 'umask 0; exec "$@"'.
 server_under() {
 	printf '#!/bin/bash\nset -- %s "$@"\n%s\n' "$KPOPD_BUILD/kpopd" "$1" \
 	    >"$WORLD/under"
@@ -89,8 +89,9 @@ xinetd_run() {
 	log_mark
 }
 
-# begin_replay_cache: logs in, which makes the replay cache and logs that once.
-# The cache refuses tickets that are older than itself.
+# begin_replay_cache: logs in, so that the replay cache is made and the line
+# about the new cache is logged. Tests need this, because a new cache refuses
+# older tickets.
 begin_replay_cache() {
 	realm_login alice
 	pop alice QUIT
@@ -114,8 +115,8 @@ server_stop() {
 	rm -f "$WORLD/xinetd.pid"
 }
 
-# server_note: records the configuration of the running server, or that no
-# server runs, for server_restore.
+# server_note: records, for server_restore, the configuration of the running
+# server. If no server runs, records that.
 server_note() {
 	server_noted=
 	if server_runs; then
@@ -137,15 +138,15 @@ server_restore() {
 	xinetd_run
 }
 
-# monitor_pid, child_pid and broker_pid print the pids of the newest
-# connection's processes. xinetd starts the monitor. The monitor starts the
-# pre-auth process, and later the session and the broker.
+# monitor_pid, child_pid and broker_pid print the pids of the processes of the
+# newest connection. xinetd starts the monitor. The monitor starts the pre-auth
+# process, and later the session and the broker.
 monitor_pid() {
 	pgrep -n -x kpopd -P "$(cat "$WORLD/xinetd.pid")"
 }
 
-# child_pid: prints the pid of the child that has the client's connection or may
-# get it. This is the pre-auth process or the session.
+# child_pid: prints the pid of the pre-auth process or the session. This is the
+# monitor's child that has the client's connection, or may get the connection.
 child_pid() {
 	local pid with= without=
 	for pid in $(pgrep -x kpopd -P "$(monitor_pid)"); do
@@ -169,7 +170,7 @@ broker_pid() {
 	echo "$newest"
 }
 
-# log_mark: makes the functions below ignore everything that was logged before.
+# log_mark: makes the functions below ignore all lines that were logged before.
 # begin_test calls it.
 log_mark() {
 	log_begin=$(wc -l <"$WORLD/syslog")
@@ -196,8 +197,8 @@ log_count() {
 	    { echo "not $1 of $2, the log has:" >&2; log_lines >&2; return 1; }
 }
 
-# activity: prints the state of each server process and how often it has lost
-# the processor.
+# activity: prints the state of each server process, and how often the process
+# has lost the processor.
 activity() {
 	local pid
 	for pid in $(pgrep -x 'xinetd|kpopd|kpopd-tls'); do
@@ -214,9 +215,9 @@ is_quiet() {
 	[[ $before != *State:$'\t'R* ]] && [ "$before" = "$(activity)" ]
 }
 
-# log_settle: waits until the server processes are quiet and syslogd has written
-# their lines, for at most two seconds each. A test may keep processes busy or
-# stop syslogd, so a timeout is not a failure.
+# log_settle: waits until the server processes are quiet, and then until syslogd
+# has written their lines. Waits at most two seconds for each. A test may keep
+# processes busy or stop syslogd, so a timeout is not a failure.
 log_settle() {
 	local mark="settled $BASHPID $RANDOM"
 	await 2 is_quiet 2>/dev/null || :
@@ -240,7 +241,7 @@ log_lacks() {
 	    { echo "the log has:" >&2; log_lines >&2; return 1; }
 }
 
-# begin_test, end_test: what each test file does before and after each test.
+# begin_test, end_test: run before and after each test of each file.
 begin_test() {
 	log_mark
 	server_note
@@ -249,7 +250,8 @@ begin_test() {
 	rm -rf /etc/kpopd.conf
 }
 
-# Errexit is off in a teardown, so each step's failure is kept in the status.
+# Errexit is off in a teardown, so the variable "status" keeps the failure of
+# each step.
 end_test() {
 	local status=0
 	pop_close 2>/dev/null || true

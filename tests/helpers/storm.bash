@@ -1,5 +1,6 @@
 # Makes MDAs deliver to alice while clients fetch, and records what happens to
-# each message (tests/programs/storm.pl). The test files that need this load it.
+# each message (tests/programs/storm.pl). Test files that need this file load
+# it.
 
 setup() {
 	begin_test
@@ -63,8 +64,9 @@ by_postfix() {
 	    "$BATS_TEST_DIRNAME/programs/locker.pl" /var/mail/alice
 }
 
-# worker MDA FIRST STEP LAST GAP: delivers every STEPth message, one every GAP
-# seconds if the MDA is fast enough. Then waits until exim's queue is empty.
+# worker MDA FIRST STEP LAST GAP: delivers the messages FIRST, FIRST + STEP and
+# so on up to LAST. Delivers one message every GAP seconds, if the MDA is fast
+# enough. Then waits until exim's queue is empty.
 worker() {
 	local n begin=$EPOCHREALTIME
 	for n in $(seq "$2" "$3" "$4"); do

@@ -2,7 +2,7 @@
 # clients and attackers that speak TLS.
 
 # tls_make: makes $WORLD/tls/ca.pem, and server.pem with server.key for
-# mail.kpopd.test. Does so only once in a world.
+# mail.kpopd.test. Only the first call in a world makes them.
 tls_make() {
 	[ ! -e "$WORLD/tls/server.pem" ] || return 0
 	mkdir -p "$WORLD/tls"
@@ -10,11 +10,14 @@ tls_make() {
 		cd "$WORLD/tls"
 		openssl req -x509 -newkey rsa:2048 -nodes -days 30 \
 		    -subj /CN=throwaway-ca \
+		    -addext keyUsage=critical,keyCertSign,cRLSign \
 		    -keyout ca.key -out ca.pem
 		openssl req -newkey rsa:2048 -nodes -subj /CN=mail.kpopd.test \
 		    -keyout server.key -out server.csr
-		printf 'subjectAltName=DNS:mail.kpopd.test,DNS:localhost\n' \
-		    >server.ext
+		# Python 3.13 requires the extensions of RFC 5280.
+		printf '%s\n' \
+		    subjectAltName=DNS:mail.kpopd.test,DNS:localhost \
+		    authorityKeyIdentifier=keyid >server.ext
 		openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key \
 		    -CAcreateserial -days 30 \
 		    -extfile server.ext -out server.crt
@@ -30,6 +33,16 @@ tls_options() {
 	echo "-c $WORLD/tls/server.pem -K $WORLD/tls/server.key"
 }
 
+# expired_dates: prints the options of openssl x509 for a certificate that has
+# expired. OpenSSL 3.0 has no dates there, and 3.5 no end before the start.
+expired_dates() {
+	if openssl x509 -help 2>&1 | grep -q -- -not_after; then
+		echo "-not_before 20200101000000Z -not_after 20200201000000Z"
+	else
+		echo "-days -1"
+	fi
+}
+
 # s_client OPTION ...: sends standard input to the server inside TLS, and prints
 # what the server sends. Verifies the certificate.
 s_client() {
@@ -39,10 +52,10 @@ s_client() {
 	    -connect mail.kpopd.test:1109 "$@" 2>"$WORLD/s_client.err"
 }
 
-# in_the_middle PORT: starts a man in the middle on this port. He speaks
-# cleartext with the client and TLS with the server. What the client sends is in
-# $WORLD/seen, and what the server sends is in $WORLD/seen.back. Sets $middle to
-# the pid.
+# in_the_middle PORT: starts a man in the middle on this port. The man in the
+# middle speaks cleartext with the client and TLS with the server. $WORLD/seen
+# records what the client sends, and $WORLD/seen.back what the server sends.
+# Sets $middle to the pid.
 in_the_middle() {
 	rm -f "$WORLD"/seen*
 	cat >"$WORLD/middle" <<-END
@@ -61,9 +74,9 @@ in_the_middle() {
 
 # edited PORT PERL: starts a man in the middle on this port, who edits the
 # server's lines (tests/programs/edit.pl). In PERL, $_ is the line and $n its
-# number, from 1 on. If PERL sets $raw, the rest is passed on unchanged. If it
-# sets $holds, the end of the server's connection is not passed on. What the
-# client sends is in $WORLD/said. Sets $middle to the pid.
+# number, from 1 on. If PERL sets $raw, all later bytes are passed on unchanged.
+# If PERL sets $holds, the end of the server's connection is not passed on.
+# $WORLD/said records what the client sends. Sets $middle to the pid.
 edited() {
 	rm -f "$WORLD/said"
 	perl "$BATS_TEST_DIRNAME/programs/edit.pl" "$1" "$WORLD/said" "$2" \

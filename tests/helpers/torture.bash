@@ -7,7 +7,7 @@ long() {
 }
 
 # sample EVERY TOTAL: prints the numbers from 1 to TOTAL of the points to test.
-# The long form has all, otherwise every EVERYth one.
+# A long test run gets all numbers, and a short run every EVERYth number.
 sample() {
 	seq 1 "$(long && echo 1 || echo "$1")" "$2"
 }

@@ -12,8 +12,8 @@
  *	-g  make the AP-REQ as GSSAPI does
  *	-m  ask for mutual authentication
  *	-n  write COUNT AP-REQs, each after its length, as sendauth does
- *	-o  make it by a clock that is SECONDS fast (negative: slow)
- *	-t  make it by a clock that stands still at TIME
+ *	-o  make the AP-REQ by a clock that is SECONDS fast (negative: slow)
+ *	-t  make the AP-REQ by a clock that stands still at TIME
  *	-w  wait SECONDS between the ticket and the AP-REQ
  *
  * Runs as the caller.
@@ -35,7 +35,7 @@ krb5_error_code krb5_set_debugging_time(krb5_context, krb5_timestamp,
 
 static krb5_context context;
 
-/* Ends with a message if a call of libkrb5 failed. */
+/* Prints a message and exits if a call of libkrb5 has failed. */
 static void
 must(krb5_error_code problem, const char *what)
 {
@@ -60,7 +60,7 @@ read_hex(const char *digits, char *bytes, size_t size)
 	return n;
 }
 
-/* Reads the file in "TYPE:FILE". */
+/* Reads the file FILE. The argument "text" is "TYPE:FILE". */
 static krb5_authdata *
 read_authdata(char *text)
 {
@@ -77,7 +77,9 @@ read_authdata(char *text)
 	return &a;
 }
 
-/* Writes an AP-REQ. If framed is true, writes its length first. */
+/*
+ * Writes an AP-REQ. If "framed" is true, writes the length of the AP-REQ first.
+ */
 static void
 write_request(const krb5_data *request, bool framed)
 {
@@ -97,8 +99,8 @@ main(int argc, char **argv)
 	krb5_ccache cache;
 	krb5_creds want = { 0 }, *creds;
 	/*
-	 * RFC 4121 §4.1.1: the length of the channel bindings, no bindings, no
-	 * flags.
+	 * The default checksum (RFC 4121 §4.1.1): the length of the channel
+	 * bindings, no bindings, and no flags.
 	 */
 	char bindings[4096] = { 16 };
 	krb5_data request, checksum = { .data = bindings, .length = 24 };
@@ -144,8 +146,9 @@ main(int argc, char **argv)
 	must(krb5_get_credentials(context, 0, cache, &want, &creds), "ticket");
 	if (in_ticket[0] != NULL) {
 		/*
-		 * libkrb5 stores the requested data with the ticket, and would
-		 * not find the ticket for a request without the data.
+		 * Store the ticket without the requested authorization data.
+		 * libkrb5 would otherwise not find the ticket for a request
+		 * without that data.
 		 */
 		creds->authdata = NULL;
 		must(krb5_cc_store_cred(context, cache, creds), "ccache");
@@ -155,8 +158,8 @@ main(int argc, char **argv)
 	sleep(wait);
 	if (fast != 0) {
 		/*
-		 * Include the microseconds. Otherwise AP-REQs with different
-		 * clocks could be equal.
+		 * Set the microseconds, too. Without these, AP-REQs with
+		 * different clocks could be equal.
 		 */
 		clock_gettime(CLOCK_REALTIME, &now);
 		must(krb5_set_real_time(context,

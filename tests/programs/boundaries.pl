@@ -2,8 +2,8 @@
 # boundaries.pl DIRECTORY <tests/boundaries.
 #
 # Writes the spools DIRECTORY/001 and so on. Writes a line for each case to
-# DIRECTORY.list: the file, the four counts, 1 if the case has reasons or 0, and
-# the name. boundaries.bats runs it.
+# DIRECTORY.list. The line contains the file, the four counts, 1 if the case has
+# reasons (0 if not), and the name. boundaries.bats runs it.
 use strict;
 use warnings;
 

@@ -2,16 +2,16 @@
  * Makes system calls in another process, as an attacker could who has
  * compromised that process.
  *
- *	captive PID "CALL WORD …" …
+ * 	captive PID "CALL WORD …" …
  *
  * A word that begins with a digit or "-" is a number. Any other word is a
- * string. Prints the result of each call, or minus its errno. Prints nothing
- * for a call that ends the process. Otherwise the process continues where it
- * was. Supports only x86-64, and exits with 77 on other machines. Runs as root,
- * from tests.
+ * string. Prints the result of each call. If the call fails, prints the
+ * negative errno. If the call ends the process, prints nothing. If it does not,
+ * the process continues where it was. Supports only x86-64, and exits with 77
+ * on other machines. Runs as root, from tests.
  *
- * gdb cannot be used, because it also writes the other registers. It fails if
- * the processor has registers that gdb does not support.
+ * gdb cannot be used, because it also writes the other registers. Also, gdb
+ * fails if the processor has registers that gdb does not support.
  */
 #include "config.h"
 
@@ -31,10 +31,10 @@
 
 #ifdef __x86_64__
 
-#define WORDS 7        /* a call and its arguments */
+#define WORDS 7        /* most words: a call and its arguments */
 #define RED_ZONE 128   /* bytes below the stack pointer, reserved by the ABI */
 #define SYSCALL 0x050f /* the instruction "syscall", as a number */
-#define INSTRUCTION 2  /* bytes of "syscall" */
+#define INSTRUCTION 2  /* size of that instruction */
 
 static pid_t pid;
 static struct user_regs_struct before;
@@ -78,7 +78,8 @@ prepare(char *text)
 	if (number < 0)
 		errx(1, "%s: no such system call", text);
 	/*
-	 * The process was stopped in a call. That call must not be restarted.
+	 * The process may have been stopped in a call. The kernel must not
+	 * restart that call.
 	 */
 	r.orig_rax = (unsigned long long)-1;
 	r.rip -= INSTRUCTION;

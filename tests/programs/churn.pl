@@ -1,8 +1,8 @@
 # Logs in with one AP-REQ after another: perl churn.pl FILE [gssapi].
 #
 # FILE contains AP-REQs, each after its length in four bytes. The program sends
-# these by KPOP, or by AUTH GSSAPI. Prints how many the server accepted.
-# replay.bash runs it.
+# the AP-REQs by KPOP, or by AUTH GSSAPI. Prints the number of those that the
+# server has accepted. replay.bash runs it.
 use strict;
 use warnings;
 use MIME::Base64;

@@ -1,5 +1,5 @@
-# Runs clients of many kinds, and measures their times and what the server's
-# processes use for them: perl clients.pl COMMAND ARGUMENT ... The commands are
+# Runs clients of many kinds. Measures the clients' times, and what the server's
+# processes use meanwhile: perl clients.pl COMMAND ARGUMENT ... The commands are
 # at the end.
 use strict;
 use warnings;
@@ -34,8 +34,8 @@ sub memory {
 	return slurp("/proc/$pid/smaps_rollup") =~ /^$field:\s+(\d+)/m ? $1 : 0;
 }
 
-# Returns the private memory of these processes. If n of these share a page, an
-# nth of it counts for each.
+# Returns the private memory of these processes. If several processes share a
+# page, each counts an equal part of the page.
 sub own_memory {
 	my $sum = 0;
 	$sum += memory($_, 'Pss_Anon') for @_;
@@ -85,11 +85,10 @@ sub silent {
 		PeerAddr => '127.0.0.1', PeerPort => 1109, Timeout => 2);
 }
 
-# Opens N silent connections from one address. Meanwhile good sessions follow
-# each other from another address, until all silent connections are open. Dies
-# if a good session takes BOUND seconds more than usual, or if there are more
-# than MOST processes. If WHEN is "wait", the good sessions begin once the
-# silent connections are open.
+# Opens N silent connections from one address. Good sessions from another
+# address follow each other until all silent connections are open. If WHEN is
+# "wait", the good sessions begin only after that. Dies if a good session takes
+# BOUND seconds more than usual, or if there are more than MOST processes.
 sub silence {
 	my ($n, $bound, $most, $when) = @_;
 	my @usual = map { round_trip('alice') } 1 .. 10;
@@ -132,9 +131,9 @@ sub silence {
 	$held <= $most or die "more than $most processes\n";
 }
 
-# Opens and closes RATE connections a second until it is killed. They come from
-# this number of addresses in 127.0.0.0/8, in turn. Each is held for HOLD
-# seconds. Writes the number of opened connections to the file.
+# Opens and closes RATE connections a second until it is killed. The connections
+# come in turn from ADDRESSES addresses in 127.0.0.0/8. Each connection is held
+# for HOLD seconds. Writes the number of opened connections to the file.
 sub open_and_close {
 	my ($addresses, $rate, $hold, $file) = @_;
 	my ($begin, $n, @held) = (time, 0);
@@ -167,10 +166,10 @@ sub used {
 	return ($f[11] + $f[12]) / 100;
 }
 
-# Good sessions follow each other for SECONDS, while a process opens and closes
-# connections. Dies if a good session takes BOUND seconds more than usual.
-# Prints the delays, the share of a processor that LISTENER uses, and the time
-# of the first session afterwards.
+# Runs good sessions one after the other for SECONDS, while a process opens and
+# closes connections. Dies if a good session takes BOUND seconds more than
+# usual. Prints the delays, the share of a processor that LISTENER uses, and the
+# time of the first session afterwards.
 sub flood {
 	my ($listener, $addresses, $rate, $hold, $seconds, $bound) = @_;
 	my @usual = map { round_trip('alice') } 1 .. 10;
@@ -207,8 +206,8 @@ sub flood {
 	die "delayed by more than $bound s\n" if $delay > $bound;
 }
 
-# Returns the seconds until the answer to PASS, and everything that the server
-# sends from then on.
+# Returns the seconds until the answer to PASS, and all that the server sends
+# from that answer on.
 sub refused {
 	my ($user) = @_;
 	my ($pid, $in, $out, $answer, $time) = login($user);
@@ -257,9 +256,9 @@ sub refusals {
 	$sorted[-1] <= $factor * $sorted[0] or die "the times differ\n";
 }
 
-# Sends standard input, then the same line without end, and does not read the
-# answers. Meanwhile samples the memory of all processes, and dies if it is more
-# than BOUND KiB.
+# Sends standard input. Then sends the line AGAIN without end, and does not read
+# the answers. Samples the memory of all processes meanwhile. Dies if that is
+# more than BOUND KiB.
 sub hostile {
 	my ($name, $bound, $again) = @_;
 	my %letters = (r => "\r", n => "\n");
@@ -277,8 +276,8 @@ sub hostile {
 	};
 	# Some connections end after the first bytes.
 	for (1 .. 200) { last if $sample->(); sleep 0.01 }
-	# Send each piece when it comes, because what follows STLS may have to
-	# wait.
+	# Send each piece of the input when it comes, because the sender may
+	# have to pause after STLS.
 	while (sysread STDIN, my $first, 65536) {
 		syswrite $s, $first;
 		$sample->();
@@ -296,8 +295,8 @@ sub hostile {
 	$most <= $bound or die "$name: more than $bound KiB\n";
 }
 
-# Runs sessions of USER that read all messages, for SECONDS. Prints their
-# number.
+# For SECONDS, runs sessions of USER that read all messages. Prints the number
+# of sessions.
 sub readers {
 	my ($user, $seconds) = @_;
 	my ($n, $end) = (0, time + $seconds);
@@ -322,7 +321,7 @@ sub readers {
 }
 
 # For SECONDS, opens connections that break, are reset or send nonsense. Prints
-# their number.
+# the number of connections.
 sub broken {
 	my ($seconds) = @_;
 	my ($n, $end) = (0, time + $seconds);
@@ -346,7 +345,8 @@ sub broken {
 }
 
 # For SECONDS, runs sessions of USER that mark messages and end without QUIT.
-# Their connection is closed, or a process is killed. Prints their number.
+# Their connection is closed, or a process is killed. Prints the number of
+# sessions.
 sub cut {
 	my ($user, $how, $seconds) = @_;
 	my ($n, $end) = (0, time + $seconds);

@@ -1,8 +1,8 @@
 # A man in the middle who edits lines: perl edit.pl PORT FILE PERL.
 #
-# Edits the server's lines with PERL until PERL sets $raw, and writes what
-# clients send to FILE. If PERL has set $holds, the server's end of the
-# connection is not passed on.
+# Edits the server's lines with PERL until PERL sets $raw. Writes to FILE what
+# clients send. If PERL has set $holds, the server's end of the connection is
+# not passed on.
 use strict;
 use warnings;
 use IO::Socket::INET;

@@ -78,7 +78,7 @@ sub serve_kdc {
 	return;
 }
 
-# Reads the two versions and accepts these. Then reads and returns the AP-REQ.
+# Reads and accepts the two versions. Then reads the AP-REQ and returns it.
 sub read_request {
 	read STDIN, my $versions, 36;
 	print "\0";

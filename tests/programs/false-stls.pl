@@ -1,4 +1,4 @@
-# A false POP3 server that answers STLS, then sends bytes that are not valid
+# A false POP3 server that answers STLS, and then sends bytes that are not valid
 # TLS: perl false-stls.pl ANSWER. falseserver.bats runs it.
 #
 # ANSWER is the answer to the client's hello, from the table below.

@@ -2,9 +2,9 @@
 # ...]. meddlers.bats mounts a script over kpopd-tls that runs it.
 #
 # The arguments are those of kpopd-tls. With three arguments kpopd-tls only
-# checks its files. Standard output is the cleartext side. There kpopd-tls sends
-# a length and a text when it is ready. Descriptor 3 is the channel to the
-# monitor. For each HOW it
+# checks its files. Standard output is the cleartext side. When kpopd-tls is
+# ready, it sends a length and a text to the cleartext side. Descriptor 3 is the
+# channel to the monitor. For each HOW it
 #
 #	size_255, size_65  sends a length that is too large
 #	half      sends less text than the length

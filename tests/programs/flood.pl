@@ -1,10 +1,11 @@
 # Opens many connections from one address, one after the other: perl flood.pl
 # ADDRESS COUNT HOW. accept.bats runs it.
 #
-# If HOW is "close", closes each connection at once. If it is "shut", shuts the
-# client's side and reads the answer. If it is "byte", first sends a byte. If it
-# is "stay", prints "ready" and holds all connections until standard input ends.
-# Prints each answer on one line, with "|" instead of line ends.
+# If HOW is "close", closes each connection at once. If HOW is "shut", shuts the
+# client's side and reads the answer. If HOW is "byte", does the same, but sends
+# a byte before. If HOW is "stay", prints "ready" and holds all connections
+# until standard input ends. Prints each answer on one line, with "|" instead of
+# line ends.
 use strict;
 use warnings;
 use Socket;

@@ -3,15 +3,15 @@
 #
 # Shows the directory SOURCE at MOUNTPOINT through /dev/fuse, without a library.
 #
-# The file HANG has a regular expression, such as "READ /new/1" or "LOOKUP
-# /.k5login". While it exists, calls that match it get no answer, and a line for
-# each is written to LOG. The processes that wait cannot be killed, because the
-# kernel has already passed on their requests. When HANG is changed or removed,
-# the calls that no longer match are answered.
+# The file HANG contains a regular expression, such as "READ /new/1" or "LOOKUP
+# /.k5login". While HANG exists, calls that match the expression get no answer.
+# A line for each such call is written to LOG. The processes that wait cannot be
+# killed, because the kernel has already passed on their requests. When HANG is
+# changed or removed, the program answers the calls that no longer match.
 #
-# If this program is stopped, it takes no request from the kernel. Then
-# processes that wait can be killed. After its end every call fails with
-# ENOTCONN.
+# If this program is stopped, it takes no request from the kernel. Processes
+# that wait can then be killed. After the program has ended, every call fails
+# with ENOTCONN.
 use strict;
 use warnings;
 use Errno qw(:POSIX);
@@ -45,7 +45,7 @@ sub node {
 	return $n;
 }
 
-# Return the seconds and the nanoseconds of times.
+# These functions return the seconds and the nanoseconds of times.
 sub seconds {
 	return map { int } @_;
 }
@@ -62,8 +62,9 @@ sub attributes {
 
 sub look { my ($path) = @_; return Time::HiRes::lstat($source . $path) }
 
-# Each of the following functions answers one kind of call. After an error it
-# returns undef and sets $!. The kernel must not cache anything.
+# Each of the following functions answers one kind of call. After an error the
+# function returns undef and sets $!. The answers tell the kernel to cache
+# nothing.
 sub entry {
 	my ($path) = @_;
 	my @st = look($path) or return;
@@ -82,8 +83,8 @@ sub attributes_of {
 sub opened {
 	my ($path, $flags) = @_;
 	$flags &= O_ACCMODE | O_TRUNC | O_APPEND | O_NONBLOCK;
-	# The kernel passes an offset with appended bytes, so O_APPEND is not
-	# needed.
+	# O_APPEND is not needed, because the kernel passes the offset at which
+	# bytes are appended.
 	$flags &= ~O_APPEND;
 	sysopen my $file, $source . $path, $flags or return;
 	my @st = stat $file;

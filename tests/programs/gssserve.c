@@ -1,10 +1,11 @@
 /*
  * Serves AUTH GSSAPI with the service's key, and with any offer of layers.
  *
- *	gssserve OFFER
+ * 	gssserve OFFER
  *
  * OFFER is one byte, as in RFC 4752 §3.1. Accepts every client that has a
- * ticket, answers which layer the client has chosen, and ends the connection.
+ * ticket. Answers with the layer that the client has chosen, and ends the
+ * connection.
  *
  * Runs as root, on a connection. The keytab is KRB5_KTNAME.
  */
@@ -17,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST 100000 /* bytes of a line */
+#define MOST 100000 /* largest size of a line */
 
 _Noreturn static void
 stop(const char *why)
@@ -46,7 +47,7 @@ send_token(const gss_buffer_desc *token)
 	fflush(stdout);
 }
 
-/* Reads a line. Returns it without its end. */
+/* Reads a line. Returns the line without its line end. */
 static char *
 read_line(void)
 {

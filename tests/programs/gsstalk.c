@@ -1,27 +1,27 @@
 /*
  * Logs in by AUTH GSSAPI and can break every rule of the security layer.
  *
- *	gsstalk LAYER MOST HOW [USER [PORT [BINDING]]]
+ * 	gsstalk LAYER MOST HOW [USER [PORT [BINDING]]]
  *
- * LAYER is 1, 2 or 4. MOST is the largest token that it claims to accept. HOW
- * is one of
+ * LAYER is 1, 2 or 4. MOST is the size of the largest token that gsstalk claims
+ * to accept. HOW is one of
  *
- *	well     breaks no rule
- *	initial  well, with an initial response
- *	oneway   well, without mutual authentication
- *	equals   well, with "=" for an empty token
- *	flip, short, zero, huge, large, clear, skip, none
- *	         a good DELE 1, then a QUIT whose token is wrong in this way
- *	replay   a good DELE 1, its token again, and a QUIT
- *	after    good tokens after the QUIT
- *	tiny     good tokens of one byte of text each
- *	nothing  good tokens without text
- *	pieces   a good token, each byte in a separate packet
- *	full     a good token of the largest size
+ * 	well     breaks no rule
+ * 	initial  breaks no rule; sends an initial response
+ * 	oneway   breaks no rule; asks for no mutual authentication
+ * 	equals   breaks no rule; sends "=" for an empty token
+ * 	flip, short, zero, huge, large, clear, skip, none
+ * 	         a good DELE 1, then a QUIT with a wrong token of this kind
+ * 	replay   a good DELE 1, its token again, and a QUIT
+ * 	after    good tokens after the QUIT
+ * 	tiny     good tokens of one byte of text each
+ * 	nothing  good tokens without text
+ * 	pieces   a good token, each byte in a separate packet
+ * 	full     a good token of the largest size
  *
- * Prints the server's answers, and the size of its largest token. Exits with 0
- * if the server has authenticated it and the connection has ended. Runs as the
- * caller, with the default ccache, against 127.0.0.1:1109.
+ * Prints the server's answers, and the size of the server's largest token.
+ * Exits with 0 if the server has authenticated gsstalk and the connection has
+ * ended. Runs as the caller, with the default ccache, against 127.0.0.1:1109.
  */
 #include "config.h"
 
@@ -38,15 +38,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MOST 100000 /* bytes of a line */
+#define MOST 100000 /* largest size of a line */
 
 static int fd;
 static gss_ctx_id_t context;
 static unsigned layer;
 static size_t largest;   /* size of the server's largest token */
-static int is_after;     /* the server may have closed the connection now */
+static int is_after;     /* the server may close the connection from now on */
 static int sends_equals; /* sends "=" for an empty token */
-static struct gss_channel_bindings_struct bindings; /* from BINDING */
+/* The channel bindings that BINDING specifies. */
+static struct gss_channel_bindings_struct bindings;
 
 _Noreturn static void
 stop(const char *why)
@@ -91,9 +92,10 @@ get_line(char *line)
 }
 
 /*
- * Sends a token and reads the server's next one into next. If next is NULL,
- * sends nothing and reads a line. Returns the token's size. If the server sends
- * no token, returns -1 and stores its answer in line.
+ * Sends a token, and stores the server's next token in next[]. If "next" is
+ * NULL, sends nothing and reads a line. Returns the size of the server's token.
+ * Returns -1 if the server sends no token, and stores the server's answer in
+ * line[].
  */
 static int
 trade(const void *token, size_t n, unsigned char *next, char *line)
@@ -113,7 +115,7 @@ trade(const void *token, size_t n, unsigned char *next, char *line)
 	    -1;
 }
 
-/* Performs AUTH GSSAPI. Ends if the server refuses. */
+/* Performs AUTH GSSAPI. Ends the process if the server refuses. */
 static void
 authenticate(size_t most, const char *user, int initial, OM_uint32 mutual)
 {
@@ -205,7 +207,7 @@ send_command(const char *command)
 	return token;
 }
 
-/* Sends a command whose token is wrong in this way. */
+/* Sends a command whose token is wrong in the way that "how" specifies. */
 static void
 misbehave(const char *how, const char *command)
 {
@@ -237,7 +239,10 @@ misbehave(const char *how, const char *command)
 		shutdown(fd, SHUT_WR);
 }
 
-/* Unwraps and prints the server's next token. Returns 0 at the end, else 1. */
+/*
+ * Unwraps and prints the server's next token. Returns 0 at the end of the
+ * answers. Returns 1 if there was a token.
+ */
 static int
 print_token(void)
 {
@@ -265,8 +270,8 @@ print_token(void)
 }
 
 /*
- * Sends good tokens in an unusual number, size or order. Returns 0 if how is
- * none of these ways.
+ * Sends good tokens in an unusual number, size or order. Returns 0 if the
+ * argument "how" is none of these ways.
  */
 static int
 abound(const char *how)

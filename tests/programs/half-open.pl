@@ -1,9 +1,9 @@
 # Runs a program on a connection to which it cannot write: perl half-open.pl
 # FILE COMMAND [ARGUMENT ...].
 #
-# The command has one end of a socket pair as fds 0, 1 and 2. FILE is sent from
-# the other end, whose reading side is then shut down. Returns when the command
-# has ended. tests/kpop.bats runs it.
+# The command has one end of a socket pair as fds 0, 1 and 2. The program sends
+# FILE from the other end, and then shuts down the reading side of that end.
+# Returns when the command has ended. tests/kpop.bats runs it.
 use strict;
 use warnings;
 use Socket;

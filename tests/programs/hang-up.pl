@@ -22,7 +22,8 @@ my @commands = (
 	'DELE 1', 'NOOP', 'FOO', 'RETR 1', 'RSET', 'QUIT');
 my $line = qr/\r\n$/;
 my $lines = qr/^-ERR.*\r\n$|\r\n\.\r\n$/;
-# Each entry has what the client sends, and a pattern for the complete answer.
+# Each entry contains the bytes that the client sends, and a pattern for the
+# complete answer.
 my @dialogue = (
 	[framed("KRB5_SENDAUTH_V1.0\0", "KPOPV1.0\0"), qr/^\0/],
 	[framed($ticket), qr/^.{4}\+OK.*\r\n$/s],

@@ -2,8 +2,8 @@
 # <KEYS.
 #
 # A key is a line of hexadecimal digits. Exits with status 0 if a key is found,
-# and with 1 if none is. Any other status means that the memory could not be
-# read. keys.bash runs it.
+# and with 1 if no key is found. Any other status means that the memory could
+# not be read. keys.bash runs it.
 use strict;
 use warnings;
 # Addresses have more than 32 bits.
@@ -18,8 +18,8 @@ my ($found, $read) = (0, 0);
 while (<$maps>) {
 	/^([0-9a-f]+)-([0-9a-f]+) rw/ or next;
 	my ($from, $size) = (hex $1, hex($2) - hex $1);
-	# A mapping this large is not kpopd's. ASan reserves it for its shadow
-	# memory.
+	# kpopd has no mapping that is so large. ASan reserves such mappings for
+	# its shadow memory.
 	next if $size > 1 << 30;
 	sysseek $memory, $from, 0;
 	sysread $memory, my $text, $size or next;

@@ -1,5 +1,6 @@
-# Starts a program with signals or descriptors that a bad caller leaves: perl
-# inherit.pl HOW PROGRAM [ARGUMENT ...]. environment.bats starts kpopd with it.
+# Starts a program with the signals or descriptors that a bad caller might
+# leave: perl inherit.pl HOW PROGRAM [ARGUMENT ...]. environment.bats starts
+# kpopd with it.
 #
 #	ignored          all signals ignored
 #	blocked          all signals blocked

@@ -1,7 +1,7 @@
 # Holds a write lease on a file until it is killed: perl lease.pl FILE.
 #
-# Ignores the signal with which the kernel asks it to release the lease. Prints
-# "held" once it has the lease. tests/quota.bats runs it.
+# Prints "held" when it has the lease. Ignores the kernel's signal to release
+# the lease. tests/quota.bats runs it.
 use strict;
 use warnings;
 use Fcntl qw(F_SETLEASE F_WRLCK);

@@ -12,8 +12,8 @@ krb5_error_code localauth_test_initvt(krb5_context, int, int,
     krb5_plugin_vtable);
 
 /*
- * Returns 0 if the principal is mallory. Otherwise returns that other rules
- * must decide.
+ * Returns 0 if the principal is mallory. For any other principal, returns that
+ * other rules must decide.
  */
 static krb5_error_code
 authorize(krb5_context context, krb5_localauth_moddata data,

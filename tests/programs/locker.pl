@@ -3,7 +3,7 @@
 #
 # Takes a dotlock by O_EXCL, then the fcntl lock. Exits with status 75 after too
 # many attempts. Postfix waits a second between attempts. This program waits
-# less, because more attempts meet more of what other programs do.
+# less, so that more attempts coincide with the actions of other programs.
 use strict;
 use warnings;
 use Fcntl;
@@ -44,7 +44,7 @@ my @named = lstat $path or retry_later();
 retry_later() if "@opened[0, 1]" ne "@named[0, 1]" || $opened[3] != 1;
 my $from = 'From sender@kpopd.test  '
     . strftime('%a %b %e %H:%M:%S %Y', gmtime) . "\n";
-# Write in pieces, as slowly as to a disk. So a program that ignores the locks
+# Write in pieces, as slowly as to a disk. Then a program that ignores the locks
 # reads half a message.
 $box->autoflush(1);
 for my $piece ($from, unpack('(a1000)*', $text), "\n") {

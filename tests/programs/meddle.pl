@@ -1,9 +1,10 @@
 # A man in the middle who changes one token of GSSAPI or one record of TLS: perl
 # meddle.pl PORT tokens|records up|down HOW.
 #
-# Passes everything on until the layer begins. Then does HOW to one token or
-# record. With "up" it is the client's first one with commands. With "down" it
-# is the server's first one after that.
+# Passes everything on until the layer begins. Then changes one token or record
+# in the way that HOW specifies. With "up", that is the client's first token or
+# record with commands. With "down", it is the server's next token or record
+# after these commands.
 use strict;
 use warnings;
 use IO::Select;
@@ -30,7 +31,8 @@ sub put {
 
 # The frame that is held back.
 my $held = '';
-# Sends what HOW makes of the frame. Returns true if the connection must end.
+# Changes the frame in the way that HOW specifies, and sends the result. Returns
+# true if the connection must end.
 sub change {
 	my ($to, $frame) = @_;
 	my $size =
@@ -86,8 +88,8 @@ sub serve {
 					: unpack 'N', $text{$from});
 				last if length $text{$from} < $n;
 				my $frame = substr $text{$from}, 0, $n, '';
-				# The client's first application data are its
-				# Finished message.
+				# The client's first record of application data
+				# contains its Finished message.
 				$commands++
 				    if $from == $client
 				    && (!$is_tls || ord $frame == 23);

@@ -1,17 +1,18 @@
 /*
- * A name service that answers as a test needs it (nsswitch.conf: "passwd: files
- * kpopd_test").
+ * A name service that gives the answers that a test specifies (nsswitch.conf:
+ * "passwd: files kpopd_test").
  *
- * Its accounts are the lines of /run/nss, which it reads in each call:
+ * Its accounts are the lines of /run/nss, a file that it reads in each call. A
+ * line consists of
  *
- *	NAME SECONDS ANSWER [UID HOME]
+ * 	NAME SECONDS ANSWER [UID HOME]
  *
  * A call for this name or uid takes SECONDS. ANSWER is "found", "absent" (there
- * is no such account), "down" (try again) or "for-root". The last one is
- * "found", but takes no time if root calls. If two lines have the same name,
- * the first is for processes with an even pid, the second for those with an odd
- * pid. Each call appends a line to /run/nss.asked. If /run/nss.folds exists,
- * the case of names does not matter.
+ * is no such account), "down" (try again) or "for-root". "for-root" means the
+ * same as "found", but takes no time if root calls. If two lines have the same
+ * name, the first line is for processes with an even pid. The second line is
+ * for processes with an odd pid. Each call appends a line to /run/nss.asked. If
+ * /run/nss.folds exists, the case of names does not matter.
  *
  * Runs in every process that looks up an account, as that process's user.
  */
@@ -36,7 +37,7 @@ struct line {
 	unsigned seconds, uid;
 };
 
-/* Returns 1 if name is the name of the account known. */
+/* Returns 1 if "name" is the name of the account in "known". */
 static int
 is_name(const char *name, const char *known)
 {
@@ -46,8 +47,8 @@ is_name(const char *name, const char *known)
 }
 
 /*
- * Finds the line with this name, or with this uid if name is NULL. Returns 1 if
- * there is one.
+ * Finds the line with the given name. If "name" is NULL, finds the line with
+ * the given uid. Returns 1 if there is such a line.
  */
 static int
 find(const char *name, unsigned uid, struct line *found)
@@ -82,7 +83,10 @@ note(const char *name, unsigned uid)
 	}
 }
 
-/* Answers a call for this name, or for this uid if name is NULL. */
+/*
+ * Answers a call for the given name. If "name" is NULL, answers a call for the
+ * given uid.
+ */
 static enum nss_status
 answer(const char *name, unsigned uid, struct passwd *pw, char *room,
     size_t size, int *error)

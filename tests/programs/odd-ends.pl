@@ -1,7 +1,8 @@
 # Ends connections in unusual ways, twenty times each: perl odd-ends.pl.
 #
-# Sends only urgent data, or one or more bytes. Half-closes the connection or
-# not. Then resets or closes it. accept.bats runs this.
+# Sends either only urgent data, or one or more bytes. May half-close the
+# connection then. At the end, resets or closes the connection. accept.bats runs
+# this.
 use strict;
 use warnings;
 use IO::Socket::IP;

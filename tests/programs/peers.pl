@@ -1,9 +1,10 @@
-# Connects many clients at once that end early: perl peers.pl HOW FILE N ...
+# Connects many clients at the same time, and ends each one early: perl peers.pl
+# HOW FILE N ...
 #
 # For each N, a client sends the first N bytes of FILE. If HOW is "end", the
-# client then ends its side. If HOW is "reset", it resets the connection. Prints
-# a line for each client: N, and what the server has sent, in hexadecimal.
-# kpop.bats runs it.
+# client then ends its side. If HOW is "reset", the client resets the
+# connection. Prints a line for each client. The line contains N and, in
+# hexadecimal, what the server has sent. kpop.bats runs it.
 use strict;
 use warnings;
 use Socket;

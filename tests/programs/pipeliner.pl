@@ -2,7 +2,7 @@
 # pipeliner.pl KPOPC [ARGUMENT ...]. kpopc.bats runs it.
 #
 # Runs kpopc and retrieves message 1, which must be larger than a pipe. When the
-# pipe with the answers is full, writes 300 KB of NOOPs and QUIT. Only then
+# pipe with the answers is full, writes 300 KB of NOOPs and a QUIT. After that,
 # reads the answers. Prints the last line of the answers, and exits with kpopc's
 # status.
 use strict;

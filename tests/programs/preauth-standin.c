@@ -1,15 +1,15 @@
 /*
- * Sends the monitor what a compromised child could send, and what kpopd's
- * children never send.
+ * Sends to the monitor what kpopd's children never send, but a compromised
+ * child could.
  *
- *	preauth-standin PID KIND SEED
- *	preauth-standin PID line EVENT TEXT [COUNT [PRIORITY]]
- *	preauth-standin PID flood EVENT TEXT
- *	preauth-standin PID message KIND TEXT
+ * 	preauth-standin PID KIND SEED
+ * 	preauth-standin PID line EVENT TEXT [COUNT [PRIORITY]]
+ * 	preauth-standin PID flood EVENT TEXT
+ * 	preauth-standin PID message KIND TEXT
  *
- * Uses the channel of the process PID, which is a pre-auth process that the
- * test has stopped, or another child. Sends packets of this kind. SEED selects
- * random ones. Runs as root, from tests.
+ * Uses the channel of the process PID. This process is a pre-auth process that
+ * the test has stopped, or another child of the monitor. KIND selects the kind
+ * of packets. SEED selects random packets. Runs as root, from tests.
  */
 #include "config.h"
 
@@ -29,9 +29,9 @@
 #include "packet.h"
 
 /*
- * Returns a copy of the channel to the monitor. This is the last of the
- * process's SEQPACKET sockets, because a session's first one leads to the
- * broker.
+ * Returns a copy of the descriptor of the channel to the monitor. The channel
+ * is the last SEQPACKET socket of the process. A session's first SEQPACKET
+ * socket leads to the broker instead.
  */
 static int
 take_channel(pid_t pid)
@@ -142,7 +142,8 @@ send_lines(int channel, const char *event, const char *text, int count,
 }
 
 /*
- * Requests a layer, and sends the relay n bytes that are not a GSSAPI context.
+ * Requests a layer. Then sends to the relay n bytes that are not a GSSAPI
+ * context.
  */
 static ssize_t
 mislead_relay(int channel, struct preauth_message *r, const void *data,

@@ -1,7 +1,7 @@
 # Passes one connection on as a proxy does: perl prefix-once.pl PORT TEXT.
 #
-# Listens on this port of 127.0.0.1. Sends the server TEXT and the client's
-# first bytes in one write, then passes on all other bytes of both sides.
+# Listens on this port of 127.0.0.1. Sends TEXT and the client's first bytes to
+# the server in one write. Then passes on all other bytes of both sides.
 # proxy.bats runs this.
 use strict;
 use warnings;

@@ -2,12 +2,12 @@
  * Replaces functions of the C library, to make allocations fail and the wall
  * clock wrong.
  *
- *	LD_PRELOAD=preload.so PRELOAD=FILE kpopd …
+ * 	LD_PRELOAD=preload.so PRELOAD=FILE kpopd …
  *
  * All processes of the connection map FILE. Before that, the test writes the
  * four numbers of struct preload to it. Runs in every process of kpopd, as that
- * process's user. After its start it makes no system call except clock_gettime,
- * because filters forbid others.
+ * process's user. After the start of the process, this library makes no system
+ * call except clock_gettime, because the filters forbid others.
  */
 #include <sys/mman.h>
 
@@ -22,11 +22,14 @@
 #include <unistd.h>
 
 struct preload {
-	_Atomic int64_t jump; /* seconds that the wall clock is ahead */
+	/* the number of seconds that the wall clock is ahead */
+	_Atomic int64_t jump;
 	/* the number of the first allocation that fails, or 0 for none */
 	_Atomic int64_t fail_from;
-	_Atomic int64_t fail_many; /* how many fail, from then on */
-	_Atomic int64_t asked;     /* allocations so far, in all processes */
+	/* the number of allocations that fail, beginning with that one */
+	_Atomic int64_t fail_many;
+	/* the number of allocations so far, in all processes */
+	_Atomic int64_t asked;
 };
 
 static struct preload *preload;
@@ -45,14 +48,16 @@ begin(void)
 		0) :
 	    MAP_FAILED;
 
-	/* Fail, because a test without its faults would pass. */
+	/* Exit, because a test would pass if there were no faults. */
 	if (shared == MAP_FAILED)
 		_exit(99);
 	close(fd);
 	preload = shared;
 }
 
-/* Counts an allocation. Returns 1, with errno set, if it must fail. */
+/*
+ * Counts an allocation. If the allocation must fail, sets errno and returns 1.
+ */
 static int
 fails(void)
 {
@@ -86,7 +91,7 @@ realloc(void *p, size_t n)
 	return fails() ? NULL : __libc_realloc(p, n);
 }
 
-/* Returns how many seconds a clock is ahead. */
+/* Returns the number of seconds that a clock is ahead. */
 static int64_t
 jump(clockid_t clock)
 {

@@ -1,11 +1,12 @@
 # Holds many connections from one address of this machine: perl sessions.pl
 # ADDRESS FILE ..., or ADDRESS silent COUNT.
 #
-# Each FILE is what a client sends first: a ticket, USER, PASS. When all N
-# clients have their answers, prints "ready N". With "silent", opens COUNT
-# connections that send nothing. "ready N" then has the number of those that
-# were not rejected. Holds the connections until standard input ends. Then the
-# sessions send QUIT, and "bye N" has the number of those that got +OK.
+# Each FILE contains what a client sends first: a ticket, USER and PASS. When
+# all N clients have their answers, prints "ready N". With "silent", opens COUNT
+# connections that send nothing. N in "ready N" is then the number of
+# connections that were not rejected. Holds the connections until standard input
+# ends. Then the sessions send QUIT. N in "bye N" is the number of sessions that
+# got +OK.
 use strict;
 use warnings;
 use IO::Socket::INET;
@@ -23,8 +24,8 @@ sub connection {
 	return $s;
 }
 
-# Reads up to the answer to PASS. Before its lines, the exchange has binary
-# answers.
+# Reads up to the answer to PASS. Before the first line come the binary answers
+# of the exchange.
 sub logged_in {
 	my ($s) = @_;
 	my $heard = '';

@@ -3,8 +3,8 @@
 #
 # The counters begin after the header, in three rows. A principal has a counter
 # in each row, so three counters are in use. A counter contains an epoch (32
-# bits), and the numbers of logins in this epoch and in the one before (16 bits
-# each).
+# bits). Then come the number of logins in this epoch and the number in the
+# previous epoch (16 bits each).
 use strict;
 use warnings;
 

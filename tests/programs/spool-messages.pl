@@ -1,8 +1,6 @@
-# Finds the messages of a spool with its own code, so that tests can compare
-# these with kpopd's:
-# perl spool-messages.pl count FILE
-# perl spool-messages.pl without FILE N ...
-# perl spool-messages.pl check FILE ANSWERS
+# Finds the messages of a spool with its own code. Tests compare these messages
+# with those that kpopd finds: perl spool-messages.pl count FILE perl
+# spool-messages.pl without FILE N ... perl spool-messages.pl check FILE ANSWERS
 #
 # count prints the number of messages. without prints the spool without the
 # messages N, counted from 1. check fails unless the file ANSWERS contains what
@@ -12,8 +10,9 @@ use strict;
 use warnings;
 
 my ($command, $path, @arguments) = @ARGV;
-# The messages as they are in the spool and as a client gets them, both from 1.
-# $part[0] is what precedes the first message.
+# @part contains the messages as they are in the spool, and @wire as a client
+# gets them. Both count from 1. $part[0] contains the bytes before the first
+# message.
 my (@part, @wire);
 
 sub slurp {

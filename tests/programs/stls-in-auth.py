@@ -1,9 +1,9 @@
 # A man in the middle who begins AUTH before a client's STLS: python3
 # stls-in-auth.py CAFILE TOKENFILE cancel|command. before.bats runs it.
 #
-# Sends AUTH GSSAPI with the token, then "*" (cancel) or STLS (command) within
-# the exchange, then USER and STLS. Inside TLS sends what could continue the
-# exchange. Prints the beginning of each answer.
+# Sends AUTH GSSAPI with the token. Within the exchange sends "*" (cancel) or
+# STLS (command). Then sends USER and STLS. Inside TLS, sends lines that could
+# continue the exchange. Prints the beginning of each answer.
 import base64
 import socket
 import ssl

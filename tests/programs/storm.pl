@@ -41,8 +41,8 @@ sub make {
 	    (rand() < 0.2 ? $odd[rand @odd] : "$n line $_ " . 'abc ' x rand 20)
 	    . "\n"
 	    for 1 .. int rand 101;
-	# An MTA ends the last line. If it did not, procmail would add no empty
-	# line after the message.
+	# End the last line, as an MTA does. Without the line end, procmail
+	# would add no empty line after the message.
 	chomp $text
 	    if $n % 5 == 0 && mda($n) ne 'procmail' && $text !~ /\n\n\z/;
 	open my $f, '>', "$storm/$n" or die;
@@ -58,13 +58,14 @@ sub stored {
 	$body =~ s/^From />From /mg;
 	my $text = $header . $body;
 	$text .= "\n" unless $text =~ /\n\z/;
-	# procmail adds an empty line only if there is none. The other MDAs
-	# always add one.
+	# procmail adds an empty line only if the message does not end with one.
+	# The other MDAs always add an empty line.
 	return mda($n) eq 'procmail' && $text =~ /\n\n\z/ ? $text : "$text\n";
 }
 
 # Returns message N as POP3 shows it, without the empty line before the next
-# one. If the message has no body, that line ends the header and is kept.
+# message. If the message has no body, this empty line ends the header and is
+# kept.
 sub shown {
 	my ($n) = @_;
 	my ($text) = stored($n);
@@ -102,7 +103,7 @@ sub lines {
 
 sub hang_up { close $out; close $in; waitpid $kpopc, 0 }
 
-# Logs in. Repeats that as long as the mailbox is in use.
+# Logs in. Tries again as long as the mailbox is in use.
 sub login {
 	my ($books) = @_;
 	for (my $end = time + 60; time < $end; sleep 0.05) {
@@ -122,7 +123,7 @@ sub login {
 }
 
 # Reads the whole mailbox. Returns the numbers of its messages in order. Dies
-# unless each message is as delivered and has its UIDL.
+# unless each message is as it was delivered and has its earlier UIDL.
 sub look {
 	my ($books) = @_;
 	my @now;
@@ -141,8 +142,9 @@ sub look {
 	return @now;
 }
 
-# Compares the mailbox with the last QUIT. It must contain the messages of that
-# time, without those that QUIT removed, and then only new ones.
+# Compares the mailbox with the last QUIT. The mailbox must contain the messages
+# of that session, without those that QUIT removed. After these it must contain
+# only new messages.
 sub judge {
 	my ($books, @now) = @_;
 	my %there = map { $_ => 1 } @now;
@@ -183,7 +185,7 @@ sub session_pid {
 
 # Slows down the session's calls that write to the disk. On a disk most of the
 # time in QUIT is spent in these calls, including the time between the last
-# check and the truncation. On tmpfs they take no time.
+# check and the truncation. On tmpfs these calls would take no time.
 sub slow_down {
 	my ($session) = @_;
 	my $tracer = fork // die;
@@ -200,8 +202,8 @@ sub slow_down {
 	die "strace does not trace\n";
 }
 
-# Runs one session. If HOW is "look", the session removes nothing. If it is
-# "kill", the session is killed somewhere in QUIT.
+# Runs one session. If HOW is "look", the session removes nothing. If HOW is
+# "kill", the session is killed at a random point of QUIT.
 sub session {
 	my ($how) = @_;
 	my $books =
@@ -233,8 +235,8 @@ sub session {
 	store($books, "$storm/books");
 }
 
-# Checks the result. Every delivered message is kept or deleted, and the spool
-# consists of messages as delivered.
+# Checks the result. Every delivered message must be kept or deleted, and the
+# spool must consist of the messages as they were delivered.
 sub check {
 	my $books = retrieve("$storm/books");
 	my $spool = slurp('/var/mail/alice');

@@ -1,13 +1,13 @@
 # An attacker who can rename in /var/mail: perl swap.pl.
 #
-# Replaces alice's spool by a symbolic link to bob's spool and by a hard link to
-# it. Each time puts alice's spool back. Continues until it is killed. Prints
-# "held" first. spools.bats runs it.
+# Prints "held". Then replaces alice's spool by a symbolic link to bob's spool,
+# and by a hard link to bob's spool. After each replacement, puts alice's spool
+# back. Continues until it is killed. spools.bats runs it.
 use strict;
 use warnings;
 
-# Sleeps in one of ten calls, for up to 20 ms. That is sometimes long enough for
-# a whole login, sometimes only for a part of one.
+# Sleeps in one of ten calls, for up to 20 ms. Such a pause is long enough for a
+# whole login, or only for a part of a login.
 sub nap {
 	select undef, undef, undef, rand 0.02 if rand() < 0.1;
 }

@@ -13,7 +13,7 @@
 #include "accept-limits.h"
 #include "tests/unit/check.h"
 
-/* Returns the net of an address. */
+/* Returns the network of an address. */
 static struct address_net
 net_of(const char *text)
 {
@@ -31,7 +31,7 @@ net_of(const char *text)
 static const uint64_t key[3] = { 0x0123456789abcdef, 0xfedcba9876543210,
 	0x0f1e2d3c4b5a6978 };
 
-/* Makes an empty state with these limits. */
+/* Makes an empty state with the given limits. */
 static struct limits_state *
 new_limits(int all, int each, int rate, int each_rate)
 {
@@ -77,12 +77,12 @@ slots(void)
 	CHECK(begin(t, 14, &b, 1000) == LIMITS_ALL &&
 	    begin(t, 14, NULL, 1000) == LIMITS_ALL);
 	CHECK(!limits_end_session(t, 14));
-	/* When one session ends, the others are still counted. */
+	/* The session of pid 11 ends. The other sessions are still counted. */
 	CHECK(limits_end_session(t, 11) && !limits_end_session(t, 11));
 	CHECK(begin(t, 15, &a, 1000) == LIMITS_EACH);
 	CHECK(limits_end_session(t, 10));
 	/*
-	 * A waiting connection counts for its address until its slot is
+	 * A waiting connection counts as one of its address until its slot is
 	 * returned.
 	 */
 	CHECK(limits_take_slot(t, &a, 1000, &slot) == LIMITS_OK);
@@ -97,8 +97,8 @@ slots(void)
 }
 
 /*
- * Begins each session as early as the rate permits. Returns how many sessions
- * began from start to before end.
+ * Begins each session as early as the rate permits. Returns the number of
+ * sessions that begin at or after "start" and before "end".
  */
 static int
 begin_all(struct limits_state *t, int64_t start, int64_t end)
@@ -124,8 +124,8 @@ rates(void)
 	struct limits_state *t = new_limits(1, 1, 50, 50);
 
 	/*
-	 * The rate permits as many sessions at once as in a second, then one
-	 * every 20 ms.
+	 * The rate permits the sessions of a whole second at once. After these,
+	 * it permits one session every 20 ms.
 	 */
 	CHECK(begin_all(t, 1000, 1001) == 50);
 	CHECK(limits_wait_ms(t, 1001) == 19);
@@ -133,7 +133,7 @@ rates(void)
 	CHECK(begin_all(t, 2001, 3001) == 50);
 	/*
 	 * Idle time earns at most the credit of one second. The next session
-	 * uses up a part of it.
+	 * uses up a part of that credit.
 	 */
 	CHECK(begin_all(t, 1000000, 1000001) == 50);
 	limits_wait_ms(t, 2000000);
@@ -151,8 +151,8 @@ rates(void)
 }
 
 /*
- * Begins and ends up to n sessions from the address at the same time. Returns
- * how many of these the limits permit.
+ * Tries to begin n sessions from the address at the same time, and ends each
+ * one. Returns the number of sessions that the limits permit.
  */
 static int
 burst(struct limits_state *t, const char *address, int n, int64_t now)
@@ -170,7 +170,7 @@ burst(struct limits_state *t, const char *address, int n, int64_t now)
 
 /*
  * Each address has its own rate. Connections from one address do not use up the
- * rate of another.
+ * rate of another address.
  */
 static void
 each_rates(void)
@@ -181,8 +181,8 @@ each_rates(void)
 
 	/*
 	 * An address may begin as many connections at once as it may have
-	 * sessions. Two more may wait for up to a second. After that it may
-	 * begin two a second.
+	 * sessions, four here. Two more may wait for up to a second. After
+	 * that, the address may begin two connections a second.
 	 */
 	CHECK(burst(t, "192.0.2.1", 1000, 1000) == 4 + 2);
 	CHECK(begin(t, 1, &a, 1499) == LIMITS_EACH_RATE);
@@ -192,7 +192,7 @@ each_rates(void)
 	for (now = 2000; now < 12000; now++)
 		CHECK(burst(t, "192.0.2.1", 1, now) ==
 		    (now % 500 == 0 && now > 2000));
-	/* A /64 counts as one address. */
+	/* A /64 network counts as one address. */
 	CHECK(burst(t, "2001:db8::1", 2, now) == 2 &&
 	    burst(t, "2001:db8::2", 1000, now) == 2 + 2);
 	CHECK(burst(t, "2001:db8:0:1::1", 1000, now) == 4 + 2);
@@ -211,7 +211,7 @@ each_rates(void)
 	free(t);
 }
 
-/* Returns the net whose bytes are those of this number. */
+/* Returns the network whose first bytes are those of n. */
 static struct address_net
 numbered(uint64_t n)
 {
@@ -223,8 +223,8 @@ numbered(uint64_t n)
 }
 
 /*
- * However many addresses connect, those in use are still counted. No new
- * address is rejected, and the hash chains stay short.
+ * Very many addresses connect. The addresses with sessions are still counted,
+ * no new address is rejected, and the hash chains stay short.
  */
 static void
 many_addresses(void)
@@ -308,7 +308,7 @@ model(void)
 	free(t);
 }
 
-/* Returns a waiting connection. */
+/* Returns a waiting connection with this descriptor and rank. */
 static struct waiting
 waiting(int fd, int64_t rank)
 {
@@ -332,7 +332,7 @@ queues(void)
 	}
 	/*
 	 * If the queue is full, the connection with the highest rank is lost.
-	 * If the new one has as high a rank, the new one is lost.
+	 * If the new connection has the same rank, the new one is lost.
 	 */
 	w = waiting(5, 2000);
 	CHECK(queue_add(&q, &w, &lost) && lost.fd == 5 && q.count == 4);
@@ -341,8 +341,8 @@ queues(void)
 	w = waiting(7, 0);
 	CHECK(queue_add(&q, &w, &lost) && lost.fd == 6 && q.count == 4);
 	/*
-	 * The connection with the lowest rank is first. If ranks are equal, the
-	 * oldest is.
+	 * The connection with the lowest rank comes first. Among equal ranks,
+	 * the oldest connection comes first.
 	 */
 	for (int i = 0; i < 4; i++)
 		CHECK(queue_remove(&q, queue_next(&q)).fd == order[i]);
@@ -350,8 +350,8 @@ queues(void)
 }
 
 /*
- * The first connection of an address is served before the second one of another
- * address, even if it came later.
+ * The first connection of one address is served before the second connection of
+ * another address, even if the second connection arrived earlier.
  */
 static void
 turns(void)
@@ -375,8 +375,8 @@ turns(void)
 }
 
 /*
- * A connection above the rate of its address is due when the rate permits it.
- * An earlier due time has a lower rank.
+ * A connection above the rate of its address becomes due when the rate permits
+ * the connection. A connection that is due earlier has a lower rank.
  */
 static void
 waits(void)
@@ -399,8 +399,8 @@ waits(void)
 	CHECK(limits_take_slot(t, NULL, 1499, &other) == LIMITS_OK &&
 	    other.due == 1499);
 	/*
-	 * A second later the address has earned back its debt, but has no
-	 * credit.
+	 * A second later the debt of the address is paid, but the address has
+	 * no credit.
 	 */
 	CHECK(limits_take_slot(t, &a, 2500, &slot) == LIMITS_OK &&
 	    slot.due == 2500);
@@ -411,7 +411,7 @@ waits(void)
 }
 
 /*
- * However many new addresses connect, they do not delay an older one for ever.
+ * Very many new addresses connect. They do not delay an older address for ever.
  */
 static void
 no_starvation(void)
@@ -427,8 +427,9 @@ no_starvation(void)
 	CHECK(limits_take_slot(t, &b, now, &w.slot) == LIMITS_OK);
 	CHECK(!queue_add(&q, &w, &lost));
 	/*
-	 * In each ms one connection comes and one is served. The second
-	 * connection of b is due after 40 ms, and must be served then.
+	 * In each millisecond one connection arrives and one is served. The
+	 * second connection of address b is due after 40 ms, and must be served
+	 * at that time.
 	 */
 	do {
 		now++;

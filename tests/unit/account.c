@@ -1,8 +1,8 @@
 /*
  * Unit tests of account.c: names and accounts.
  *
- * Runs as any user. While entry, away or expires is set, the test's own account
- * database is used.
+ * Runs as any user. While the variable "entry", "away" or "expires" is set, the
+ * test's own account database is used.
  */
 #include "config.h"
 
@@ -26,13 +26,16 @@ static const struct account_domains domains = { .host = "mx",
 static struct passwd *entry;
 
 static const struct account_uids people = { 1000, ACCOUNT_UID_MOST };
-/* the expiry of every account in the shadow database, or NONE for no entry */
+/*
+ * the expiry date of every account in the shadow database; NONE if no account
+ * has an entry there
+ */
 static long expires;
 /* the error of the shadow database, or HANGS if it must not answer */
 static int shadow_fails;
 #define NONE -2
 #define HANGS -1
-static int away; /* error of the account database, or 0 */
+static int away; /* the errno of the account database, or 0 */
 /* the only name that has an entry, or NULL if every name has one */
 static const char *only;
 
@@ -75,7 +78,7 @@ __wrap_getspnam_r(const char *name, struct spwd *to, char *room, size_t size,
 	return shadow_fails;
 }
 
-/* Uids that may log in, and uids that may not. */
+/* Tests which uids may log in. */
 static void
 uids(void)
 {
@@ -114,8 +117,8 @@ uids(void)
 }
 
 /*
- * An account is closed from the day of its expiry on. It is also closed if the
- * shadow database fails.
+ * An account is closed from the day on which it expires. It is also closed if
+ * the shadow database reports an error.
  */
 static void
 expiry(void)
@@ -227,14 +230,17 @@ strange_accounts(void)
 }
 
 /*
- * Tests which account is selected by the client's text and the principal of its
- * ticket.
+ * Tests which account account.c selects. The choice depends on the text that
+ * the client sends, and on the principal of the client's ticket.
  */
 static void
 logins(void)
 {
 	static const struct {
-		/* found is NULL if the login is refused */
+		/*
+		 * "there" is the only account that exists; "found" is NULL if
+		 * the login is refused
+		 */
 		const char *text, *principal, *there, *found;
 	} cases[] = {
 		{ "alice", "alice@A.TEST", "alice", "alice" },
@@ -242,8 +248,8 @@ logins(void)
 		{ "alice", "bob@A.TEST", "alice", "alice" },
 		{ "alice", "alice@A.TEST", "bob", NULL },
 		/*
-		 * The text is the principal itself, with and without an account
-		 * of that name.
+		 * The text is the principal itself. There is an account with
+		 * that name, or there is none.
 		 */
 		{ "alice@A.TEST", "alice@A.TEST", "alice", "alice" },
 		{ "alice@A.TEST", "alice@A.TEST", "alice@A.TEST",
@@ -251,7 +257,7 @@ logins(void)
 		{ "alice@A.TEST", "bob@A.TEST", "alice@A.TEST",
 		    "alice@A.TEST" },
 		{ "alice@A.TEST", "bob@A.TEST", "alice", NULL },
-		/* The realm is compared without case. */
+		/* The case of the realm does not matter. */
 		{ "alice@a.test", "alice@A.TEST", "alice", "alice" },
 		{ "Alice@A.TEST", "alice@A.TEST", "alice", NULL },
 		{ "alice@a.test", "alice\\@a.test@A.TEST", "alice", NULL },
@@ -334,8 +340,9 @@ logins(void)
 
 /* attack:7-17 */
 /*
- * If the database accepts another spelling, the account has the name in its
- * entry. The account is refused if that is not a user name.
+ * If the database accepts another spelling of a name, kpopd uses the name in
+ * the database entry. If the name in the entry is not a valid user name, kpopd
+ * refuses the account.
  */
 static void
 other_spellings(void)
@@ -368,8 +375,8 @@ other_spellings(void)
 }
 
 /*
- * If an account with exactly this name exists, or may exist, the text is not
- * tried as a user and a domain.
+ * If an account with exactly the client's text as its name exists, or may
+ * exist, account.c does not split the text into a user and a domain.
  */
 static void
 no_second_reading(void)
@@ -434,8 +441,8 @@ strange_domains(void)
 }
 
 /*
- * Tests principals whose first component is as long as a name may be, or
- * longer.
+ * Tests principals whose first component is as long as the longest user name,
+ * or longer.
  */
 static void
 long_principals(void)

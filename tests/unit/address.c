@@ -1,7 +1,7 @@
 /*
- * Tests address.c, and that a client's address is written the same way wherever
- * it comes from. It may come from the listener's accept, from the peer of fd 0
- * under inetd, or from either version of the PROXY header.
+ * Tests address.c. A client's address may come from the listener's accept, from
+ * the peer of fd 0 under inetd, or from either version of the PROXY header. The
+ * text of the address must be the same in all cases.
  *
  * Runs as any user.
  */
@@ -33,7 +33,7 @@ union any {
 	struct sockaddr_un local;
 };
 
-/* Reads an IPv4 or IPv6 address and gives it the port PORT. */
+/* Reads an IPv4 or IPv6 address from a text, and adds the port PORT. */
 static struct sockaddr_storage
 parse(const char *text)
 {
@@ -120,8 +120,8 @@ nets(void)
 }
 
 /*
- * Compares an address that is made from bytes with the one that inet_pton
- * makes, as text and as 16 bytes.
+ * Makes an address from bytes, and another one by inet_pton. Checks that both
+ * have the same text and the same 16 bytes.
  */
 static void
 check_made(int family, const char *text)
@@ -159,7 +159,10 @@ bytes(void)
 	CHECK(memcmp(one, other, 16) == 0);
 }
 
-/* Checks that proxy_read reads n bytes of header as this address. */
+/*
+ * Checks that proxy_read finds the expected address in the first n bytes of a
+ * header.
+ */
 static void
 check_header(const void *header, size_t n, const char *expected)
 {
@@ -202,10 +205,11 @@ check_headers(int family, const char *client, unsigned port,
 }
 
 /*
- * Connects from address to a listening socket that takes IPv4 and IPv6. Checks
- * that accept, the peer of the accepted socket, and PROXY headers with the same
- * client give the same text with this host. header is the address as IPv6, or
- * NULL if it is IPv6 already.
+ * Connects from the given address to a listening socket for IPv4 and IPv6.
+ * Takes the client's address from accept, from the peer of the accepted socket,
+ * and from PROXY headers. Checks that the text is the same and contains the
+ * given host. The argument "header" is the address in IPv6 form. It is NULL if
+ * the address is already IPv6.
  */
 static void
 check_connection(const char *address, const char *header, const char *host)
@@ -236,7 +240,7 @@ check_connection(const char *address, const char *header, const char *host)
 	size = sizeof(accepted);
 	fd = accept(listener, (struct sockaddr *)&accepted.room, &size);
 	CHECK(fd != -1);
-	/* The listener accepts an IPv4 client with an IPv6 address. */
+	/* An IPv4 client of the listener has an IPv6 address here. */
 	CHECK(accepted.room.ss_family == AF_INET6);
 	port = ntohs(accepted.six.sin6_port);
 	snprintf(expected, sizeof(expected), "%s:%u", host, port);

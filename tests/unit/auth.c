@@ -1,8 +1,8 @@
 /*
- * Unit tests of auth-permit.c and auth-start.c. A principal that .k5login or
- * the rules name is permitted, unless it is anonymous, has a NUL, or belongs to
- * a realm that is not accepted. Of auth-start.c the tests cover the snapshot of
- * krb5.conf and the clock skew.
+ * Unit tests of auth-permit.c and auth-start.c. A principal is permitted if
+ * .k5login or the rules name it. But an anonymous principal, one with a NUL,
+ * and one of a realm that is not accepted are refused. For auth-start.c, the
+ * tests cover the snapshot of krb5.conf and the clock skew.
  *
  * Runs as any user that has a name.
  */
@@ -37,8 +37,8 @@ write_file(const char *name, const char *text)
 }
 
 /*
- * The snapshot has the same relations as the files of krb5.conf, including
- * quotation marks, blanks and subsections.
+ * The snapshot contains the same relations as the files that make up krb5.conf,
+ * including quotation marks, blanks and subsections.
  */
 static void
 the_snapshot_is_its_own_copy(void)
@@ -66,8 +66,8 @@ the_snapshot_is_its_own_copy(void)
 }
 
 /*
- * The clock skew is the one in krb5.conf. If krb5.conf has no valid one, it is
- * libkrb5's default.
+ * The clock skew comes from krb5.conf. If krb5.conf has no valid value, the
+ * clock skew is libkrb5's default.
  */
 static void
 the_skew_is_read(void)
@@ -97,8 +97,8 @@ the_skew_is_read(void)
 }
 
 /*
- * Returns the rule that permits a principal. If none does, returns NULL and
- * sets why.
+ * Returns the rule that permits a principal. If no rule permits it, returns
+ * NULL and sets the variable "why".
  */
 static const char *
 find_rule(const char *principal, const char *realms)
@@ -113,7 +113,7 @@ is_permitted(const char *principal)
 	return find_rule(principal, NULL) != NULL;
 }
 
-/* Returns true if a principal is refused for this reason. */
+/* Returns true if a principal is refused for the given reason. */
 static bool
 is_refused(const char *principal, const char *realms, const char *reason)
 {
@@ -136,7 +136,7 @@ a_name_must_be_whole(void)
 	}
 }
 
-/* .k5login permits the principals that it names, and no others. */
+/* .k5login permits the principals that it names, and no other principals. */
 static void
 k5login_permits_whom_it_names(void)
 {
@@ -164,7 +164,10 @@ an_anonymous_principal_is_refused(void)
 	    reason));
 }
 
-/* If any accepted realms are given, the realm must be one of these. */
+/*
+ * If there is a list of accepted realms, the principal's realm must be in that
+ * list.
+ */
 static void
 other_realms_are_refused(void)
 {

@@ -24,15 +24,15 @@
 #include "tests/unit/drop.h"
 
 #define WHERE "maildir:~/Maildir"
-#define LOGINS 60 /* for each size of the Maildir */
+#define LOGINS 60 /* logins for each size of the Maildir */
 #define MOST_MESSAGES 2000
 
 static const char *const flags[] = { "", "S", "RS", "FS" };
 static int top;
 
 /*
- * Stores the path of message i, relative to Maildir, after this number of flag
- * changes.
+ * Stores the path, below the Maildir, that message i has after the given number
+ * of flag changes.
  */
 static void
 name_of(int i, unsigned changes, char name[64])
@@ -41,7 +41,7 @@ name_of(int i, unsigned changes, char name[64])
 	    i * 7919 % 100000, flags[changes % 4]);
 }
 
-/* Makes a Maildir of n messages and makes it the current directory. */
+/* Makes a Maildir of n messages, and changes to that directory. */
 static void
 fill(int n)
 {
@@ -91,8 +91,8 @@ start_renaming(int n)
 }
 
 /*
- * Returns true if message i is file number i * step. Compares the id and, if
- * read_it is true, the text.
+ * Returns true if message i is the file whose number is i * step. Compares the
+ * id. If read_it is true, also compares the text.
  */
 static bool
 is_right(struct maildrop *drop, int i, int step, bool read_it)
@@ -118,8 +118,8 @@ is_right(struct maildrop *drop, int i, int step, bool read_it)
 }
 
 /*
- * Opens a session, which must find count messages, and reads some of these.
- * Returns true if all are right.
+ * Opens a session, which must find "count" messages. Reads some of the
+ * messages. Returns true if all of them are right.
  */
 static bool
 login(int count, int step, unsigned number)
@@ -142,8 +142,8 @@ login(int count, int step, unsigned number)
 }
 
 /*
- * Deletes every second one of n messages. Returns true if all of these are
- * removed.
+ * Removes every second one of n messages. Returns true if all these messages
+ * are gone.
  */
 static bool
 remove_half(int n)
@@ -161,7 +161,7 @@ remove_half(int n)
 
 /*
  * Runs a session in its own process. If step is 0, the session removes
- * messages. Returns 1 if the session was right, else 0.
+ * messages. Returns 1 if the session was right, and 0 if it was not.
  */
 static int
 run_session(int n, int step, unsigned number)

@@ -1,6 +1,6 @@
 /*
- * A check for the unit tests. If it fails, it prints its place and its
- * condition, in builds with and without NDEBUG.
+ * A check for the unit tests. A failed check prints its place and its
+ * condition. It works in builds with and without NDEBUG.
  */
 #ifndef CHECK_H
 #define CHECK_H

@@ -1,6 +1,6 @@
 /*
  * Opens sessions on a maildrop, and checks messages and ids. The unit tests of
- * the formats use it.
+ * the formats use this file.
  *
  * Runs in unit tests, as any user.
  */

@@ -16,20 +16,20 @@ struct text {
 	}
 
 /*
- * Makes an empty directory, which is the home of every test's user. Returns its
- * descriptor.
+ * Makes an empty directory, the home directory of the test's user. Returns the
+ * directory's descriptor.
  */
 int drop_directory(void);
 
 /*
- * Opens the mailbox that where describes in the syntax of -m. Returns the same
- * as maildrop_open.
+ * Opens the mailbox that "where" describes in the syntax of -m. Returns the
+ * result of maildrop_open.
  */
 enum drop_error drop_begin(struct maildrop *drop, const char *where);
 
 /*
- * Checks that a client gets message n as want once it has removed the stuffing.
- * Checks that LIST reports the size of want.
+ * Checks that a client gets message n as the text *want after it has removed
+ * the dot-stuffing. Checks that LIST reports the size of *want.
  */
 void drop_check_message(struct maildrop *drop, size_t n,
     const struct text *want);

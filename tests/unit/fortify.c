@@ -1,6 +1,7 @@
 /*
- * Redirects the calls that _FORTIFY_SOURCE renames to the functions with which
- * a test replaces the original calls.
+ * A test replaces some library calls by its own functions. _FORTIFY_SOURCE
+ * renames such calls. This file redirects the renamed calls to the test's
+ * functions.
  *
  * Runs in unit tests. libkpopd.a is compiled as kpopd is, so its objects may
  * call __pread_chk instead of pread. The linker's --wrap redirects such a call

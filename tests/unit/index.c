@@ -45,7 +45,7 @@ __wrap_fdatasync(int fd)
 	return __real_fdatasync(fd);
 }
 
-/* The linker replaces clock_gettime by this function. */
+/* The linker replaces clock_gettime by this function (--wrap). */
 static long ahead; /* seconds that the clock runs ahead */
 int __real_clock_gettime(clockid_t, struct timespec *);
 int __wrap_clock_gettime(clockid_t, struct timespec *);
@@ -60,8 +60,8 @@ __wrap_clock_gettime(clockid_t which, struct timespec *t)
 }
 
 /*
- * The linker replaces pread by this function. Before call number change_at it
- * overwrites the index with changed.
+ * The linker replaces pread by this function. Before the call whose number is
+ * change_at, the function overwrites the index with the bytes of changed[].
  */
 static int reads, change_at;
 static char changed[1 << 20];
@@ -95,9 +95,7 @@ static void
 add_to_mbox(int i)
 {
 	char text[200];
-	/*
-	 * Each fiftieth message has the same header as the message before it.
-	 */
+	/* Every fiftieth message has the same header as the message before. */
 	int n = snprintf(text, sizeof(text), "From a\nSubject: %d\n\n%*s\n\n",
 	    i - (i % 50 == 49), i % 90, "x");
 	int fd = openat(top, "spool", O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -129,7 +127,7 @@ static const struct format {
 	{ "maildir:%h/Maildir", add_to_maildir },
 };
 
-/* Waits until a fingerprint of the last change is stable. */
+/* Waits until the fingerprint of a file that was changed just now is stable. */
 static void
 wait_until_stable(void)
 {
@@ -147,7 +145,7 @@ begin(const struct format *f, struct maildrop *drop)
 	CHECK(drop_begin(drop, f->where) == DROP_OK);
 }
 
-/* Opens a session and stores its report. */
+/* Opens a session and stores in *p what the session reports. */
 static void
 look(const struct format *f, struct picture *p)
 {
@@ -184,8 +182,8 @@ open_index(void)
 }
 
 /*
- * Returns the inode of the index, or 0 if there is none. A new index has
- * another inode.
+ * Returns the inode of the index, or 0 if there is none. An index that is
+ * written as a new file has another inode.
  */
 static ino_t
 which_index(void)
@@ -207,7 +205,7 @@ look_anew(const struct format *f, struct picture *p)
 
 /*
  * Opens a session that reads the whole mailbox. For an mbox the index is kept,
- * because it has the ids of messages with the same header.
+ * because only the index has the ids of messages with the same header.
  */
 static void
 look_through(const struct format *f, struct picture *p)
@@ -309,8 +307,8 @@ is_truncated(const struct format *f, const struct picture *p)
 }
 
 /*
- * Puts a FIFO, a symlink, a directory or an index of another kind in place of
- * the index.
+ * Replaces the index by a FIFO, a symlink, a directory or an index of another
+ * kind. Checks that sessions report the same as before.
  */
 static void
 is_foreign(const struct format *f, const struct picture *p)
@@ -382,8 +380,8 @@ loses_a_block(const struct format *f, struct picture *p)
 		    close(fd) == 0);
 		begin(f, &drop);
 		/*
-		 * The last message is sent alone. A wrong boundary would send
-		 * the messages before it, too.
+		 * RETR sends the last message and nothing else. With a wrong
+		 * boundary it would also send messages before the last one.
 		 */
 		CHECK(drop.count == p->count &&
 		    maildrop_begin(&drop, drop.count, &s) == DROP_OK);
@@ -396,8 +394,9 @@ loses_a_block(const struct format *f, struct picture *p)
 }
 
 /*
- * Checks that records that replace others are synced before the header that
- * counts them is written.
+ * If new records replace old ones in the file, the header must not count the
+ * new records before they are on the disk. Checks that the records are synced
+ * before the header is written.
  */
 static void
 replaces_in_order(const struct format *f)
@@ -408,8 +407,8 @@ replaces_in_order(const struct format *f)
 	int before;
 
 	/*
-	 * A list that is written as a new file has no old records, so the order
-	 * does not matter.
+	 * In these cases the list is written as a new file. A new file has no
+	 * old records, so the order does not matter.
 	 */
 	if (f != &formats[0] || cache_small > 0)
 		return;
@@ -431,8 +430,8 @@ replaces_in_order(const struct format *f)
 }
 
 /*
- * Checks that sessions report the same if the index cannot be written. They are
- * only slower.
+ * Checks that sessions report the same if the index cannot be written. Such
+ * sessions are only slower.
  */
 static void
 is_unwritable(const struct format *f, const struct picture *p)
@@ -451,7 +450,7 @@ is_unwritable(const struct format *f, const struct picture *p)
 	CHECK(setrlimit(RLIMIT_FSIZE, &all) == 0);
 	look(f, &found);
 	CHECK(is_same(p, &found) && which_index() != 0);
-	/* An existing index cannot be written either. */
+	/* Now there is an index, and it cannot be overwritten. */
 	f->add(MESSAGES + 30);
 	CHECK(setrlimit(RLIMIT_FSIZE, &none) == 0);
 	look(f, &found);
@@ -460,8 +459,8 @@ is_unwritable(const struct format *f, const struct picture *p)
 }
 
 /*
- * Replaces the index by a copy with valid hashes. i selects the change in the
- * copy.
+ * Replaces the index by a changed copy with valid hashes. The argument i
+ * selects the change.
  */
 static void
 forge(const char *kind, int i)
@@ -516,8 +515,8 @@ forge_ids(void)
 }
 
 /*
- * Checks that with a forged index no byte comes from outside the mailbox. The
- * session either continues or ends by fatal().
+ * Checks that a session with a forged index reports and sends no byte from
+ * outside the mailbox. The session either continues or ends by fatal().
  */
 static void
 is_forged(const struct format *f)
@@ -582,8 +581,8 @@ is_discarded(const struct format *f)
 }
 
 /*
- * Checks that after a removal the list is the same as in a session without an
- * index.
+ * Checks that after a removal the list is the same as the list of a session
+ * that has no index.
  */
 static void
 shrinks(const struct format *f)
@@ -613,8 +612,8 @@ shrinks(const struct format *f)
 }
 
 /*
- * Checks that a fingerprint that is not stable never matches. A fingerprint
- * from fingerprint_put is stable at once.
+ * Checks that a fingerprint that is not stable never matches. fingerprint_put
+ * takes a fingerprint that is stable at once.
  */
 static void
 fingerprints_become_stable(void)
@@ -699,8 +698,8 @@ put_spool(const char *text)
 #define EQUAL(body) "From a\nMessage-ID: <1@h>\n\n" body "\n\n"
 
 /*
- * Checks that the id stays with the first of several messages with the same
- * header, and that no other message ever gets it.
+ * Checks that the first of several messages with the same header keeps the id,
+ * and that no other message ever gets this id.
  */
 static void
 ids_are_kept(void)
@@ -709,8 +708,8 @@ ids_are_kept(void)
 	struct picture p, found;
 
 	/*
-	 * A list without a stable fingerprint is not continued. Its ids are
-	 * still used, because clients have them.
+	 * A list without a stable fingerprint is not continued. The ids in that
+	 * list are still used, because clients know them.
 	 */
 	put_spool(EQUAL("one") EQUAL("two"));
 	look_anew(f, &p);
@@ -718,7 +717,7 @@ ids_are_kept(void)
 	look(f, &found);
 	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[1]) == 0);
 	/*
-	 * The id is also kept after a list with only one message of that
+	 * The id is also kept if an earlier list had only one message with that
 	 * header.
 	 */
 	put_spool(EQUAL("one") EQUAL("two"));
@@ -789,8 +788,9 @@ clock_is_set_back(void)
 }
 
 /*
- * The user writes to the index while a session reads it. No byte must come from
- * outside the mailbox. The session either continues or ends by fatal().
+ * The user writes to the index while a session reads it. The session must not
+ * report or send a byte from outside the mailbox. The session either continues
+ * or ends by fatal().
  */
 static void
 changes_while_read(void)
@@ -813,8 +813,8 @@ changes_while_read(void)
 	wait_until_stable();
 	for (int of_other = 1; of_other >= 0; of_other--) {
 		/*
-		 * Saves the same list twice, first with other ids. Both copies
-		 * have the note that the session has in memory.
+		 * Make two copies of the index of one list. The first copy has
+		 * other ids. Both copies have the same note (mbox-cache.c).
 		 */
 		unlinkat(top, "state/index", 0);
 		begin(f, &drop);

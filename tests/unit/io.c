@@ -25,7 +25,7 @@
 static struct io io;
 static int client;
 
-/* While this is set, recv always finds more input. */
+/* While "flooding" is set, recv always finds more input. */
 static bool flooding;
 
 ssize_t __real_recv(int, void *, size_t, int);
@@ -39,7 +39,7 @@ __wrap_recv(int fd, void *to, size_t n, int flags)
 	return (ssize_t)n;
 }
 
-/* Makes a connection with io on one end and client on the other. */
+/* Makes a connection between the variables "io" and "client". */
 static void
 connect_pair(int64_t milliseconds)
 {
@@ -65,8 +65,9 @@ send_text(const char *text, size_t n)
 #define SEND(text) send_text(text, sizeof(text) - 1)
 
 /*
- * A takeover request ends a connection if its client is idle, while io reads or
- * writes. If the client is not idle, the request is discarded.
+ * A takeover request ends a connection if the client is idle. It does not
+ * matter whether io reads or writes at that time. If the client is not idle,
+ * the request is discarded.
  */
 static void
 takeover_requests_end_an_idle_connection(void)
@@ -82,7 +83,10 @@ takeover_requests_end_an_idle_connection(void)
 	CHECK(write(request[1], "", 1) == 1);
 	SEND("one\r\n");
 	CHECK(io_line(&io, line, sizeof(line)) == 3);
-	/* The request came too early, and is not granted later. */
+	/*
+	 * The request came before the client was idle, and is not granted
+	 * later.
+	 */
 	if (fork() == 0) {
 		usleep(600000);
 		SEND("two\r\n");
@@ -153,8 +157,10 @@ long_lines_are_read_to_their_end(void)
 
 	memset(endless, 'x', sizeof(endless));
 	connect_pair(2000);
-	SEND("123456789012345\n");  /* 16 bytes with its end, which fit */
-	SEND("1234567890123456\n"); /* 17 bytes, which do not fit */
+	/* With the line end, the first line has 16 bytes, which fit. */
+	SEND("123456789012345\n");
+	/* The second line has 17 bytes, which do not fit. */
+	SEND("1234567890123456\n");
 	send_text(endless, sizeof(endless));
 	SEND("\nafter\n");
 	CHECK(io_line(&io, line, sizeof(line)) == 15);
@@ -225,7 +231,7 @@ a_trickle_does_not_extend_the_deadline(void)
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
 	CHECK(io.error == IO_TIMEOUT);
 	CHECK(clock_ms() - begin >= 290 && clock_ms() - begin < 2000);
-	/* Later calls report the first error, whatever they do. */
+	/* All later calls report the first error. */
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
 	CHECK(io_flush(&io) == -1 && io.error == IO_TIMEOUT);
 	kill(pid, SIGKILL);
@@ -241,7 +247,7 @@ a_trickle_does_not_extend_the_deadline(void)
 }
 
 /*
- * If input never stops, poll never has to wait. The deadline must end the
+ * If input never stops, poll always returns at once. The deadline must end the
  * connection all the same.
  */
 static void
@@ -352,7 +358,7 @@ an_answer_to_a_timeout_does_not_reopen_the_input(void)
 	    memcmp(got, "bye\n", 4) == 0);
 	CHECK(io.error == IO_TIMEOUT);
 	CHECK(io_line(&io, line, sizeof(line)) == IO_LINE_ERROR);
-	/* After the answer, io has shut down its own direction. */
+	/* After the answer, io has shut down the direction to the client. */
 	CHECK(recv(client, got, sizeof(got), MSG_DONTWAIT) == 0);
 	disconnect();
 
@@ -369,8 +375,8 @@ an_answer_to_a_timeout_does_not_reopen_the_input(void)
 #define MUCH 200000
 
 /*
- * Makes a TCP connection. The client's kernel buffers little, and the kernel of
- * io buffers much.
+ * Makes a TCP connection. The kernel buffers little on the client's side, and
+ * much on the side of io.
  */
 static void
 connect_tcp(void)
@@ -401,7 +407,7 @@ connect_unix(void)
 	io.deadline = 0;
 }
 
-/* Sends n bytes, which stay in the kernel until the client reads. */
+/* Sends n bytes. They stay in the kernel until the client reads. */
 static void
 send_much(size_t n)
 {
@@ -412,7 +418,10 @@ send_much(size_t n)
 	CHECK(io_flush(&io) == 0);
 }
 
-/* Forks a process that becomes the client. Returns as fork(2) does. */
+/*
+ * Forks a process that becomes the client. Returns the pid in the parent and 0
+ * in the child, like fork(2).
+ */
 static pid_t
 begin_client(void)
 {
@@ -440,8 +449,8 @@ read_all(size_t n, useconds_t pause)
 static void (*const connections[])(void) = { connect_tcp, connect_unix };
 
 /*
- * A client that has read everything is not waited for, even if it has shut down
- * its own direction.
+ * io does not wait for a client that has read everything. That is also true if
+ * the client has shut down its sending direction.
  */
 static void
 what_was_read_needs_no_wait(void)
@@ -482,8 +491,9 @@ what_is_not_acknowledged_exceeds_the_write_timeout(void)
 }
 
 /*
- * The wait may last longer than the write timeout, because the timeout limits
- * each step of it. That is also true on a slow machine.
+ * The wait for a slow client may last longer than the write timeout, because
+ * the timeout begins anew at each acknowledgement. The test also passes on a
+ * slow machine.
  */
 static void
 a_slow_client_is_waited_for(void)
@@ -514,8 +524,8 @@ a_slow_client_is_waited_for(void)
 }
 
 /*
- * If the client's end is seen before or during the wait, that is an error at
- * once, even if the client has read everything.
+ * If io notices, before or during the wait, that the client has ended, io
+ * reports an error at once. It does so even if the client has read everything.
  */
 static void
 a_dead_client_acknowledges_nothing(void)

@@ -2,11 +2,11 @@
  * Tests lock.c, lock-session.c, lock-broker.c, lock-dotlock.c and resolve.c.
  * Runs as any user, but skips some cases unless it is run as root.
  *
- * The tests cover the syntax of plans, the spool's group and stale locks. Of
- * the broker they cover its answers, the locks that it keeps, touching the
- * dotlock, and a full disk. Of resolve.c they cover the symlinks that root
- * follows. poll waits 20 ms instead of a minute. While is_full is set, write
- * fails as on a full disk.
+ * The tests cover the syntax of lock plans (-l), the spool's group and stale
+ * locks. They cover the broker's answers, the locks that the broker keeps, how
+ * it touches the dotlock, and a full disk. They cover the symlinks that
+ * resolve.c lets root follow. The poll of this test waits 20 ms instead of a
+ * minute. While is_full is set, write fails as on a full disk.
  */
 #include "config.h"
 
@@ -33,7 +33,7 @@
 #include "tests/unit/check.h"
 
 static bool is_full;
-static time_t up; /* seconds since the boot; 0 for the true number */
+static time_t up; /* seconds since the boot; if 0, the real ones */
 /* the number of lines that this process and the brokers have logged */
 static volatile int *lines;
 static char directory[] = "/tmp/kpopd-lock.XXXXXX";
@@ -148,7 +148,9 @@ group_is_needed_for_roots_directories(void)
 	CHECK(!lock_needs_group(&with, "/tmp/alice", &group));
 	CHECK(!lock_needs_group(&with, spool, &group));
 	CHECK(!lock_needs_group(&with, "/nowhere/at/all/alice", &group));
-	/* Only root can make a directory that needs the group. */
+	/*
+	 * This case changes the group of the directory, which only root can do.
+	 */
 	if (geteuid() == 0) {
 		CHECK(chown(directory, 0, 8) == 0 &&
 		    chmod(directory, 02775) == 0);
@@ -210,9 +212,9 @@ count_descriptors(void)
 }
 
 /*
- * Starts a broker for path. When its channel ends, the broker serves the
- * channel next, which is that of a recovery (-1 if there is none). Stores its
- * pid in *pid. Returns the channel to it.
+ * Starts a broker for path. When the channel to the session ends, the broker
+ * serves the argument "next". This is the channel of a recovery, or -1 if there
+ * is none. Stores the broker's pid in *pid. Returns the channel to the broker.
  */
 static int
 start_broker(const char *path, int next, pid_t *pid)
@@ -271,8 +273,8 @@ brokers(void)
 	/* A recovery asks for the dotlock while the broker still holds it. */
 	CHECK(ask(channel, 'L') == 0);
 	/*
-	 * The broker must touch the dotlock while it holds it. Otherwise other
-	 * programs could remove the dotlock after five minutes.
+	 * The broker must touch the dotlock as long as the broker holds it.
+	 * Otherwise other programs could remove the dotlock after five minutes.
 	 */
 	CHECK(utimensat(AT_FDCWD, dotlock, long_ago, 0) == 0);
 	for (int tries = 0;
@@ -375,7 +377,10 @@ kept_locks(void)
 	    pass(channel, 'K', fds, 2) == 0 && ask(channel, 'L') == 0);
 	CHECK(take_lock(fds[0], F_WRLCK) == 0 &&
 	    take_lock(fds[1], F_WRLCK) == 0);
-	/* These calls have the same effect as if the session was killed. */
+	/*
+	 * Close the session's descriptors, as the kernel does if the session is
+	 * killed.
+	 */
 	close(fds[0]);
 	close(fds[1]);
 	close(channel);
@@ -391,7 +396,8 @@ kept_locks(void)
 	CHECK(take_lock(fds[0], F_WRLCK) == 0 &&
 	    take_lock(fds[1], F_WRLCK) == 0 && stat(dotlock, &st) == -1);
 	/*
-	 * If the session releases a lock, the broker does not hold it either.
+	 * If the session releases a lock, the broker no longer holds this lock
+	 * either.
 	 */
 	channel = start_broker(spool, -1, &pid);
 	CHECK(pass(channel, 'K', fds, 2) == 0 &&
@@ -473,9 +479,9 @@ put_dotlock(const char *text, size_t n, int age)
 }
 
 /*
- * Returns true if the broker removes this dotlock and makes its own. Otherwise
- * checks that the dotlock is unchanged and that the broker answers with this
- * errno.
+ * Returns true if the broker removes the given dotlock and makes its own. If
+ * the broker does not, checks that the dotlock is unchanged and that the
+ * broker's answer is the errno "answer".
  */
 static bool
 is_removed(const char *text, size_t n, int age, int answer)
@@ -499,9 +505,9 @@ is_removed(const char *text, size_t n, int age, int answer)
 }
 
 /*
- * Returns true if this dotlock stays while its file is locked, as by a broker,
- * and is removed afterwards. The pid in the dotlock then counts as that of
- * another process.
+ * Returns true if the given dotlock stays while its file is locked, as a broker
+ * locks it, and is removed after the file is unlocked. While the file is not
+ * locked, the pid in the dotlock counts as the pid of an unrelated process.
  */
 static bool
 is_held_while_locked(const char *text, size_t n, int age)
@@ -618,8 +624,9 @@ stale_locks(void)
 	CHECK(!is_removed(text, n, 0, EAGAIN) &&
 	    is_removed(text, n, before_boot, 0));
 	/*
-	 * Another host may have the same name. Just after this machine has
-	 * started, a lock in use of that host may be a minute old.
+	 * Another host may have the same name, and a lock that this host uses
+	 * may be a minute old. Such a lock must not be removed just after this
+	 * machine has started.
 	 */
 	up = 10;
 	CHECK(!is_removed(text, n, 61, EAGAIN) && is_removed(text, n, 150, 0));
@@ -653,7 +660,7 @@ owners(void)
 		*lines = 0;
 		channel = start_broker(spool, -1, &pid);
 		CHECK(ask(channel, 'L') == (owners[i].stays ? EEXIST : 0));
-		/* The refusal is logged only once. */
+		/* The broker logs the refusal only once. */
 		CHECK(!owners[i].stays ||
 		    (ask(channel, 'L') == EEXIST && *lines == 1));
 		end_broker(channel, pid);
@@ -706,8 +713,8 @@ full_disks(void)
 }
 
 /*
- * Returns true if path is resolved to the path to. If to is NULL, returns true
- * if path is not resolved.
+ * Returns true if resolve.c resolves "path" to the path in "to". If "to" is
+ * NULL, returns true if "path" is not resolved.
  */
 static bool
 leads_to(const char *path, const char *to)
@@ -751,7 +758,8 @@ symlinks(void)
 	snprintf(path, sizeof(path), "%s/loop/alice", top);
 	CHECK(leads_to(path, NULL));
 	/*
-	 * Other users could change the directory, and so where the path leads.
+	 * Other users can write to the directory, so they could change where
+	 * the path leads.
 	 */
 	snprintf(path, sizeof(path), "%s/spool/mail/alice", top);
 	CHECK(chmod("spool", 0775) == 0 && leads_to(path, NULL));

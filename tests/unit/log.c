@@ -25,8 +25,9 @@ __wrap_clock_gettime(clockid_t which, struct timespec *t)
 }
 
 /*
- * The first line is logged at once. The next one is logged a minute later, with
- * the number of lines left out. Each kind of line has its own interval.
+ * The first line is logged at once. The next line is logged a minute later,
+ * with the number of lines that were left out. Each kind of line has its own
+ * interval.
  */
 static void
 one_line_a_minute(void)

@@ -1,6 +1,6 @@
 /*
- * Tests maildir-quota.c: which line it appends, and which files it does not
- * change.
+ * Tests which line maildir-quota.c appends to maildirsize, and which files it
+ * does not change.
  *
  * Runs as any user.
  */
@@ -17,7 +17,7 @@
 #include "tests/unit/check.h"
 
 #define FIRST "1000S,5C\n"
-#define SIZE_MOST 5120 /* the same as in maildir-quota.c */
+#define SIZE_MOST 5120 /* the value in maildir-quota.c */
 
 static int top;
 
@@ -30,8 +30,8 @@ store(const char *text, size_t n)
 }
 
 /*
- * Checks that the file is this text followed by the line ours, or by no line if
- * ours is NULL.
+ * Checks that the file consists of "text" and then the line "ours". If "ours"
+ * is NULL, checks that no line follows "text".
  */
 static void
 check_file(const char *text, size_t n, const char *ours)
@@ -52,7 +52,7 @@ one_line_for_all_that_was_removed(void)
 {
 	static const struct {
 		const char *names[4];
-		const char *line; /* NULL if none is appended */
+		const char *line; /* the line that is appended, or NULL */
 	} cases[] = {
 		{ { NULL }, NULL },
 		{ { "1.a" }, "         -70           -1\n" },
@@ -110,7 +110,8 @@ a_line_only_where_one_may_come(void)
 	quota_update(&q, top);
 	check_file("", 0, NULL);
 	/*
-	 * Nothing is appended to half a line, because its number would change.
+	 * Nothing is appended to half a line, because the number in that line
+	 * would change.
 	 */
 	store(FIRST "12", sizeof(FIRST) + 1);
 	quota_update(&q, top);

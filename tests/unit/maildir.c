@@ -27,13 +27,13 @@
 static int top;
 
 /*
- * The linker replaces openat and fdopendir by these functions (--wrap). The
- * functions count their calls.
+ * The linker replaces openat and fdopendir by these functions (--wrap). These
+ * functions count the calls.
  */
 static int opens, reads;
 /*
- * the file with this name cannot be opened, as if the disk could not read its
- * inode
+ * The name of a file that cannot be opened, as if the disk could not read its
+ * inode.
  */
 static const char *unopenable;
 int __real_openat(int, const char *, int, ...);
@@ -66,8 +66,8 @@ __wrap_fdopendir(int fd)
 }
 
 /*
- * The linker replaces read by this function (--wrap). The file with this inode
- * cannot be read, as if the disk were broken.
+ * The linker replaces read by this function (--wrap). A read of the file whose
+ * inode is "unreadable" fails, as if the disk were broken.
  */
 static ino_t unreadable;
 ssize_t __real_read(int, void *, size_t);
@@ -90,7 +90,10 @@ directory(const char *name)
 	CHECK(mkdirat(top, name, 0700) == 0);
 }
 
-/* Makes a file with this name in Maildir. The file contains its own name. */
+/*
+ * Makes a file with the given name in the Maildir. The file contains its own
+ * name.
+ */
 static void
 file(const char *name)
 {
@@ -104,7 +107,7 @@ file(const char *name)
 	    close(fd) == 0);
 }
 
-/* Renames a file in Maildir. */
+/* Renames a file in the Maildir. */
 static void
 move(const char *from, const char *to)
 {
@@ -115,7 +118,7 @@ move(const char *from, const char *to)
 	CHECK(renameat(top, a, top, b) == 0);
 }
 
-/* Returns true if a file in Maildir has this name. */
+/* Returns true if the Maildir contains a file with this name. */
 static bool
 exists(const char *name)
 {
@@ -163,7 +166,8 @@ messages_come_in_the_order_of_their_delivery(void)
 	for (int i = 5; i >= 0; i--)
 		file(names[i]);
 	CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 6);
-	check_body(&drop, 1, "new/letters"); /* no number, so time 0 */
+	/* A name without a number has the time 0, so it comes first. */
+	check_body(&drop, 1, "new/letters");
 	for (size_t i = 0; i < 4; i++)
 		check_body(&drop, i + 2, names[i]);
 	check_body(&drop, 6, names[5]);
@@ -228,8 +232,8 @@ ids_are_unique_names_or_hashes(void)
 	maildrop_uidl(&drop, 6, id);
 	CHECK(strcmp(id, "5.plain") == 0);
 	/*
-	 * The id is a hash if the name has a blank. It stays when the flags
-	 * change.
+	 * If the name contains a blank, the id is a hash. This id does not
+	 * change when the flags change.
 	 */
 	maildrop_uidl(&drop, 4, id);
 	move("new/3.with blank", "cur/3.with blank:2,T");
@@ -287,8 +291,8 @@ equal_unique_names_are_told_apart(void)
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == 1);
 	CHECK(exists("cur/1.a:2,S") && !exists("cur/1.a:2,RS"));
 	/*
-	 * Each message keeps its id when its flags change. Otherwise a client
-	 * would fetch it again.
+	 * Each message keeps its id when its flags change. With another id, a
+	 * client would fetch the message again.
 	 */
 	renew();
 	file("cur/1.a:2,");
@@ -306,8 +310,8 @@ equal_unique_names_are_told_apart(void)
 }
 
 /*
- * Opens a session, which must find count messages. Stores the id of the message
- * whose file has this name.
+ * Opens a session and checks the number of messages. Stores in id[] the id of
+ * the message whose file has the given name.
  */
 static void
 id_of(const char *name, size_t count, char id[UIDL_SIZE])
@@ -320,8 +324,9 @@ id_of(const char *name, size_t count, char id[UIDL_SIZE])
 }
 
 /*
- * A message keeps its id if another message with the same unique name comes or
- * goes, whether the other inode is smaller or larger.
+ * A message keeps its id if another message with the same unique name is added
+ * or removed. It does not matter whether the inode of the other one is smaller
+ * or larger.
  */
 static void
 equal_unique_names_keep_their_ids(void)
@@ -347,8 +352,8 @@ equal_unique_names_keep_their_ids(void)
 		id_of("cur/1.a:2,S", 2, id);
 		CHECK(strcmp(second, id) == 0);
 		/*
-		 * If a new file replaces another one, as after a restore, it
-		 * gets the id of that one.
+		 * A new file that replaces another file, as after a restore,
+		 * gets the id of the replaced file.
 		 */
 		file("tmp/restored");
 		move("tmp/restored", "cur/2.b:2,");
@@ -364,8 +369,8 @@ equal_unique_names_keep_their_ids(void)
 }
 
 /*
- * Writes text into a file of the Maildir at this offset, as a program does that
- * ignores the format.
+ * Writes text into a file of the Maildir at the given offset. No program that
+ * obeys the format changes a file.
  */
 static void
 write_at(const char *name, off_t at, const char *text)
@@ -408,7 +413,7 @@ static const struct text_at {
 	{ 3, "\n\n", "cur\r\n\r\n.a:2,S\r\n" },
 };
 
-/* Checks that message n is this text. */
+/* Checks that message n consists of the given text. */
 static void
 check_text(struct maildrop *drop, size_t n, const char *text)
 {
@@ -446,8 +451,8 @@ changed_files_are_listed_as_they_are(void)
 }
 
 /*
- * In a larger Maildir RETR detects the change. It sends the whole message.
- * STAT, LIST and the next session are right from then on.
+ * In a larger Maildir, RETR detects the change and sends the whole message.
+ * After that, STAT and LIST are right, in this session and in the next one.
  */
 static void
 changed_files_are_counted_when_fetched(void)
@@ -462,7 +467,8 @@ changed_files_are_counted_when_fetched(void)
 		file("cur/2.b:2,S");
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 2);
 		/*
-		 * Make the change during the session, or before the next one.
+		 * In the first pass, make the change during the session. In the
+		 * second, make it before the next session.
 		 */
 		for (int k = 0; k < 2; k++) {
 			write_at("cur/1.a:2,S", changes[i].at, changes[i].text);
@@ -571,8 +577,8 @@ messages_changed_since_they_were_read_stay(void)
 }
 
 /*
- * A mail reader that links the new name and then unlinks the old one may stop
- * in between. Then both names are removed.
+ * A mail reader may link a new name and then unlink the old one. If it stops in
+ * between, the file has two names, and QUIT removes both.
  */
 static void
 both_names_are_removed(void)
@@ -629,8 +635,9 @@ many_linked_messages_are_removed_soon(void)
 }
 
 /*
- * A change may keep the old mtime and come with a new name. It is noticed when
- * the message is sent, and the message is counted again once.
+ * A file may be changed without a new mtime, and renamed at the same time. The
+ * change is noticed when the message is sent, and the message is counted again
+ * once.
  */
 static void
 hidden_changes_are_counted_once(void)
@@ -663,16 +670,17 @@ hidden_changes_are_counted_once(void)
 		}
 		write_at("cur/1.a:2,S", 3, "\n");
 		/*
-		 * In a large Maildir a new name explains the new ctime only if
-		 * the file got the name during the session.
+		 * A rename changes the ctime. In a large Maildir a new name
+		 * explains a new ctime only if the file was renamed during the
+		 * session.
 		 */
 		CHECK(limit != 0 || drop_begin(&drop, WHERE) == DROP_OK);
 		move("cur/1.a:2,S", "cur/1.a:2,RS");
 		CHECK(limit == 0 || drop_begin(&drop, WHERE) == DROP_OK);
 		CHECK(maildrop_begin(&drop, 1, &s) == DROP_OK);
 		/*
-		 * RETR sends another number of bytes than LIST has reported,
-		 * but the whole message.
+		 * RETR sends the whole message, although its size is not what
+		 * LIST has reported.
 		 */
 		while ((n = maildrop_read(&s, text, sizeof(text))) > 0)
 			continue;
@@ -730,8 +738,8 @@ unreadable_files_are_tried_again(void)
 }
 
 /*
- * A file that the disk cannot read does not hide other messages. It is still
- * listed, because otherwise a client would forget it.
+ * A file that the disk cannot read does not hide other messages. The broken
+ * file is still listed, because a client would otherwise forget that message.
  */
 static void
 a_broken_file_blocks_no_other(void)
@@ -767,7 +775,10 @@ a_broken_file_blocks_no_other(void)
 		    s.wire_size == (uint64_t)st.st_size + 1);
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3 &&
 		    maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size + 1);
-		/* The record of the file in the index is still used. */
+		/*
+		 * The index still has a record of the file, and the session
+		 * uses it.
+		 */
 		unopenable = "2.b";
 		CHECK(drop_begin(&drop, WHERE) == DROP_OK && drop.count == 3);
 		CHECK(maildrop_wire_size(&drop, 2) == (uint64_t)st.st_size + 1);
@@ -789,7 +800,8 @@ a_broken_file_blocks_no_other(void)
 }
 
 /*
- * Flags change between any two steps. The message is found under its new name.
+ * Flags change between any two steps of a session. The message is then found
+ * under its new name.
  */
 static void
 renamed_messages_are_followed(void)
@@ -813,7 +825,9 @@ renamed_messages_are_followed(void)
 	CHECK(exists("cur/1.a:2,S") && !exists("cur/2.b:2,FS"));
 }
 
-/* If another file has the name of a marked message, that file is kept. */
+/*
+ * If another file now has the name of a marked message, the other file is kept.
+ */
 static void
 replaced_messages_stay(void)
 {

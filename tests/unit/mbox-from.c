@@ -1,7 +1,7 @@
 /*
- * Unit tests of mbox-from.c. They check which lines separate messages and which
- * do not, and that bytes after the first FROM_LOOK change nothing. Runs as any
- * user.
+ * Unit tests of mbox-from.c. They check which lines separate messages. They
+ * check that the bytes after the first FROM_LOOK bytes do not matter. Runs as
+ * any user.
  */
 #include "config.h"
 
@@ -76,7 +76,8 @@ static const char *const text[] = {
 };
 
 /*
- * Lines after a "From " line that make it a separator, and lines that do not.
+ * Lines after a "From " line. Some of these lines make the "From " line a
+ * separator, and the others do not.
  */
 static const char *const headers[] = { "Name: x", "name:", "Return-Path: <>",
 	"X-1_2!: x", "N:", ">From b x", ">From " };
@@ -93,8 +94,8 @@ separates(const char *line, const char *end, const char *next)
 	bool does;
 
 	/*
-	 * The copy is as small as possible, so that a sanitizer finds reads
-	 * after its end.
+	 * The copy is as small as possible, so that a sanitizer finds a read
+	 * after the end of the copy.
 	 */
 	CHECK(exact != NULL);
 	memcpy(exact, all, (size_t)n);
@@ -126,7 +127,7 @@ check_line(const char *line, bool date)
 		CHECK(separates(line, "\n", others[i]) == date);
 }
 
-/* Checks that no byte after the first FROM_LOOK is read. */
+/* Checks that no byte after the first FROM_LOOK bytes is read. */
 static void
 only_the_first_bytes_decide(void)
 {

@@ -1,7 +1,8 @@
 /*
- * Unit tests of mbox-journal.c, mbox-ranges.c and mbox-redo.c. A removal is
- * stopped before each of its writing system calls, and the recovery before each
- * of its own. Mail arrives between the two. Each call fails once. Runs as any
+ * Unit tests of mbox-journal.c, mbox-ranges.c and mbox-redo.c. The tests stop a
+ * removal before each system call that writes. After each such stop they stop
+ * the recovery before each system call that writes. Mail arrives between the
+ * removal and the recovery. Other tests let each call fail once. Runs as any
  * user.
  *
  * The linker replaces the system calls by the __wrap_ functions below (--wrap).
@@ -26,15 +27,18 @@
 #include "tests/unit/check.h"
 
 /*
- * Large enough that the blocks of 64 KiB that are hashed do not cover
- * everything.
+ * The size of a message. It is so large that the hashed blocks of 64 KiB do not
+ * cover the whole mailbox.
  */
 #define MESSAGE 30000
 #define COUNT 9
 #define STOPPED 77
-#define ASIDE 2 /* exit status: the recovery has set a journal aside */
+#define ASIDE 2 /* exit status of a recovery that has set a journal aside */
 
-/* The numbers of the calls, from 1 on, at which something happens. */
+/*
+ * Calls are counted from 1 on. These are the numbers of the calls at which
+ * something happens.
+ */
 enum { NEVER = -1 };
 static int calls, stop_at = NEVER, fail_at = NEVER, meddle_at = NEVER,
 		  fail_with;
@@ -43,8 +47,8 @@ static struct journal_box box = { -1, -1, -1 };
 int __real_ftruncate(int, off_t);
 
 /*
- * Counts a call and does what is due at its number. Returns true if it must
- * fail.
+ * Counts a call, and does what must happen at this call. Returns true if the
+ * call must fail.
  */
 static bool
 turn(void)
@@ -85,7 +89,7 @@ __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
 
 static char directory[] = "/tmp/kpopd-journal.XXXXXX";
 
-/* The bytes that the mailbox should have. */
+/* The bytes that the mailbox must contain. */
 static char expected[(COUNT + 4) * MESSAGE];
 static size_t expected_size;
 
@@ -118,7 +122,7 @@ expect(int i)
 
 /*
  * Makes a new mailbox and an empty state directory. Stores the bytes of the
- * kept messages in expected.
+ * kept messages in expected[].
  */
 static void
 begin(unsigned removed)
@@ -158,8 +162,8 @@ is(const char *text, size_t n)
 }
 
 /*
- * Runs the removal or the recovery in a child process, which stops before call
- * number at. Returns its exit status.
+ * Runs the removal or the recovery in a child process. The child stops before
+ * the call whose number is the argument "at". Returns the child's exit status.
  */
 static int
 run(bool recover, unsigned removed, int at)
@@ -185,8 +189,8 @@ run(bool recover, unsigned removed, int at)
 }
 
 /*
- * Returns true if the mailbox is as before the removal, followed by the number
- * of messages that have arrived.
+ * Returns true if the mailbox contains the bytes from before the removal, and
+ * then exactly the messages that have arrived. The argument is their number.
  */
 static bool
 is_whole(int arrived)
@@ -199,8 +203,8 @@ is_whole(int arrived)
 }
 
 /*
- * Recovers. Checks that all marked messages were removed or none, and that mail
- * that has arrived is in the mailbox once.
+ * Runs a recovery. Checks that all marked messages were removed or none, and
+ * that each message that has arrived is in the mailbox once.
  */
 static void
 check_outcome(int arrived)
@@ -322,8 +326,8 @@ strange_journals_are_set_aside(void)
 }
 
 /*
- * If a damaged journal cannot be set aside, nothing else happens. The next
- * login sets it aside.
+ * If a damaged journal cannot be set aside, the mailbox is not changed. The
+ * next login sets the journal aside.
  */
 static void
 setting_aside_fails_everywhere(void)
@@ -355,8 +359,8 @@ setting_aside_fails_everywhere(void)
 }
 
 /*
- * Stops a removal of this subset at each call after which the removal is
- * decided. Calls look after each stop.
+ * Stops a removal at each call that comes after the decision to remove. The
+ * bits of "removed" select the messages. Calls look() after each stop.
  */
 static void
 at_each_pending(unsigned removed, void (*look)(void))
@@ -423,8 +427,8 @@ look_while_unmounted(void)
 }
 
 /*
- * The same bytes in another inode and another directory, as after a move to
- * another disk, are the mailbox of the journal.
+ * A move to another disk leaves the same bytes in another inode and another
+ * directory. The journal still belongs to that mailbox.
  */
 static void
 look_after_move(void)
@@ -448,9 +452,9 @@ look_after_move(void)
 }
 
 /*
- * Stops a small removal once it is decided, and changes one byte of the mailbox
- * that the removal does not write. The journal must then be set aside. Does so
- * for each such byte.
+ * Stops a small removal once it is decided. Then changes one byte of the
+ * mailbox that the removal does not write. The journal must then be set aside.
+ * Repeats this for each such byte.
  */
 static void
 small_removals_are_recognized(void)
@@ -473,8 +477,10 @@ small_removals_are_recognized(void)
 			CHECK(__real_ftruncate(spool, 0) == 0 &&
 			    __real_pwrite(spool, old, sizeof(old) - 1, 0) ==
 				sizeof(old) - 1);
-			/* Stop as soon as the removal is decided. It has
-			 * written nothing to the mailbox yet. */
+			/*
+			 * Stop as soon as the removal is decided. Nothing has
+			 * been written to the mailbox at that time.
+			 */
 			for (int at = 1; faccessat(state, "j", F_OK, 0) == -1;
 			     at++) {
 				if ((pid = fork()) == 0) {
@@ -512,8 +518,8 @@ small_removals_are_recognized(void)
 }
 
 /*
- * A journal of version 1 has no witness. It is obeyed only for the mailbox with
- * its inode.
+ * A journal of version 1 has no witness. Recovery obeys it only if the mailbox
+ * has the inode in the journal.
  */
 static void
 journals_of_version_1_are_obeyed(void)
@@ -600,10 +606,10 @@ main(void)
 	CHECK(state != -1 && spool != -1);
 	box = (struct journal_box){ state, spool, state };
 	stops_everywhere(0x001); /* the first message */
-	stops_everywhere(0x0aa); /* every second */
-	stops_everywhere(0x0fe); /* all but the first and last */
-	stops_everywhere(0x180); /* the last two */
-	stops_everywhere(0x1ff); /* all */
+	stops_everywhere(0x0aa); /* every second message */
+	stops_everywhere(0x0fe); /* all but the first and the last message */
+	stops_everywhere(0x180); /* the last two messages */
+	stops_everywhere(0x1ff); /* all messages */
 	fails_everywhere(0x0aa);
 	fails_everywhere(0x180);
 	strange_journals_are_set_aside();

@@ -41,7 +41,7 @@ pass_bytes(const char *p, size_t n, uint64_t *bare, bool to_from)
 
 typedef size_t pass(struct lines *, const char *, size_t, uint64_t *);
 
-/* Has the type of lines_until_from, but passes all bytes. */
+/* Has the type of lines_until_from, but never stops before the end. */
 static size_t
 count_all(struct lines *l, const char *p, size_t n, uint64_t *bare)
 {
@@ -49,7 +49,10 @@ count_all(struct lines *l, const char *p, size_t n, uint64_t *bare)
 	return n;
 }
 
-/* Passes text in random pieces, and stops at each F that is found. */
+/*
+ * Passes the text in random pieces to the function "fast", and compares each
+ * result. Continues after each F at which the function stops.
+ */
 static void
 compare(pass *fast, const char *text, size_t n, bool to_from)
 {

@@ -1,8 +1,9 @@
 /*
  * Unit tests of mbox-scan.c, with mbox-boundary.c, mbox-fields.c and
- * mbox-hash.c. They check that the messages do not depend on where a piece that
- * is read ends. They check what is reported of a message, the hash of its body,
- * and where a message may end. Runs as any user.
+ * mbox-hash.c. The file is read in pieces. The tests check that the messages
+ * found do not depend on where the pieces end. They check what a scan reports
+ * of a message, the hash of a body, and where a message may end. Runs as any
+ * user.
  */
 #include "config.h"
 
@@ -59,7 +60,7 @@ scan_text(const char *text, bool quoted)
 
 /*
  * Returns the hash that scan_body computes for message i. If the scan has
- * reported a hash, checks that it is the same.
+ * reported a hash for that message, checks that both hashes are equal.
  */
 static uint64_t
 body_of(size_t i, off_t size)
@@ -116,8 +117,11 @@ the_end_of_a_piece_hides_nothing(void)
 			hash = body_of(0, size);
 			if (cases[i].count == 1)
 				continue;
-			/* Repeat the check with a Content-Length that ends
-			 * there. Then also put a boundary before its end. */
+			/*
+			 * Repeat the check with a Content-Length that ends at
+			 * this offset. Then also put a boundary inside that
+			 * length.
+			 */
 			m = (size_t)sprintf(with,
 			    "From a\nMessage-ID: 1\nContent-Length: %zu\n\n",
 			    n + 1 + (*cases[i].boundary == '\r') - body);
@@ -227,15 +231,17 @@ a_long_length_field_is_bad(void)
 			    blanks, "");
 			store(text, n);
 			scan(false);
-			/* The length is good if name, blanks, digits and line
-			 * end have at most 64 bytes. */
+			/*
+			 * The Content-Length is good if the name, blanks,
+			 * digits and line end have at most 64 bytes together.
+			 */
 			CHECK(count == (15 + blanks + 3 <= 64 ? 2 : 3));
 		}
 }
 
 /*
- * A Content-Length may become right by growth only if fewer bytes follow its
- * end than are needed to decide.
+ * When a mailbox grows, a Content-Length may become right. That is possible
+ * only if too few bytes follow the end of the length to decide now.
  */
 static void
 a_length_far_from_the_end_cannot_become_right(void)
@@ -253,8 +259,8 @@ a_length_far_from_the_end_cannot_become_right(void)
 }
 
 /*
- * Header and body end where they should, for each kind of body. Without a body,
- * the empty line after the header belongs to the message.
+ * Tests for each kind of body where the header and the body end. If there is no
+ * body, the empty line after the header belongs to the message.
  */
 static void
 a_body_may_be_missing(void)
@@ -296,7 +302,7 @@ a_body_may_be_missing(void)
 			    found[0].header == cases[i].header);
 			CHECK(scan_has_body(fd, 0, size) == cases[i].has_body);
 		}
-	/* The result is also true if no message is at that offset. */
+	/* The result is also true if no message begins at that offset. */
 	CHECK(scan_has_body(fd, 1, 3));
 }
 
@@ -407,7 +413,7 @@ boundaries_are_known(void)
 	}
 	CHECK(!boundary_is_at(fd, size + 1, size, &empty) &&
 	    !boundary_is_at(fd, size + 1, size + 1, &empty));
-	/* If the file is cut before "z", it ends after an empty line. */
+	/* If the file is truncated before "z", it ends after an empty line. */
 	CHECK(boundary_is_at(fd, size - 2, size - 2, &empty) && empty == 0);
 	CHECK(boundary_is_at(fd, size - 1, size - 1, &empty) && empty == 1);
 	scan(false);

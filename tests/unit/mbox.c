@@ -35,7 +35,8 @@
 	"From MAILER-DAEMON " DATE "\n" LOOKS_INTERNAL                         \
 	"\nThis text is internal.\n\n"
 /*
- * A message that is nearly the internal one, and its text as a client gets it.
+ * A message that resembles the internal message, and the text that a client
+ * gets.
  */
 #define NEARLY(from, header, crlf)                                             \
 	TEXT(from header "\n"), 1,                                             \
@@ -43,11 +44,14 @@
 		TEXT(crlf "\r\n")                                              \
 	}
 
-/* Spools, and their messages as a client gets them, without dot-stuffing. */
+/*
+ * Spools. Each has the list of the messages that a client gets, without
+ * dot-stuffing.
+ */
 static const struct {
 	const char *what;
 	struct text spool;
-	int count; /* -1: the spool is refused */
+	int count; /* number of messages; -1 if the spool is refused */
 	struct text messages[MOST];
 } cases[] = {
 	{ "empty", TEXT(""), 0, { { 0 } } },
@@ -319,8 +323,10 @@ check_removals(const struct text *spool, int count, const struct text *want)
 		CHECK(removed == (size_t)__builtin_popcount(subset));
 		n = load(after, sizeof(after));
 		CHECK(n < spool->n);
-		/* The rest is a subsequence of the file. The next session
-		 * checks that whole messages were removed. */
+		/*
+		 * The remaining bytes are a subsequence of the file. The next
+		 * session checks that whole messages were removed.
+		 */
 		for (size_t i = 0; i < spool->n && k < n; i++)
 			k += spool->p[i] == after[k];
 		CHECK(k == n);
@@ -353,7 +359,8 @@ __wrap_fstat(int fd, struct stat *st)
 
 /*
  * If the mailbox was last changed long ago, a session trusts the list without
- * reading the messages. The list must then have the file's messages.
+ * reading the messages. The list must then contain exactly the messages of the
+ * file.
  */
 static void
 finds_in_stable_mailboxes(void)
@@ -461,7 +468,10 @@ ids_survive_readers(void)
 	};
 
 	uidl_of_first("From a\nA: b\nC: d\n\nbody\n\n", plain);
-	/* If a version changed this id, clients would fetch all mail again. */
+	/*
+	 * If a new version of kpopd changed this id, clients would fetch all
+	 * mail again.
+	 */
 	uidl_of_first(
 	    "From a\nMessage-ID: <1@kpopd.test>\nA: b\nC: d\n\nbody\n\n",
 	    other);
@@ -490,7 +500,7 @@ ids_survive_readers(void)
 
 /*
  * Earlier versions did not hash the empty line after a header without a body.
- * The ids of such messages must still be those that these versions gave.
+ * Such messages must still have the ids that the earlier versions gave them.
  */
 static void
 ids_of_empty_bodies_stay(void)
@@ -518,8 +528,9 @@ ids_of_empty_bodies_stay(void)
 }
 
 /*
- * The last line of a truncated header may have no line end. If another program
- * adds one before it appends a message, the id must stay.
+ * The last line of a truncated header may have no line end. Another program may
+ * add this line end and then append a message. The message with the truncated
+ * header must keep its id.
  */
 static void
 a_truncated_header_keeps_its_id(void)
@@ -577,7 +588,8 @@ long_lines_are_one_line(void)
 
 /*
  * The mailbox ends within the second header, one byte after a CR. That CR must
- * not count as a line end, wherever a piece of the file that is read ends.
+ * not count as a line end, wherever the pieces end in which kpopd reads the
+ * file.
  */
 static void
 an_end_after_a_cr_is_not_a_line_end(void)
@@ -601,8 +613,8 @@ an_end_after_a_cr_is_not_a_line_end(void)
 }
 
 /*
- * Lets another program overwrite message 1 in place by a message of the same
- * size. Then checks that message 1 is sent as wanted.
+ * Overwrites message 1 in place with a message of the same size, as another
+ * program may do. Then checks that message 1 is sent as the text in "wanted".
  */
 static void
 check_rewritten(const char *before, const char *now, const char *wanted)
@@ -624,7 +636,8 @@ check_rewritten(const char *before, const char *now, const char *wanted)
 
 /*
  * When mail readers rewrite fields, a header may end at another offset than the
- * list has. The file decides whether the message has a body.
+ * offset in the list. Whether the message has a body then depends on the file,
+ * not on the list.
  */
 static void
 a_body_that_came_or_went_is_seen(void)
@@ -640,9 +653,9 @@ a_body_that_came_or_went_is_seen(void)
 }
 
 /*
- * Rewrites the kept list as one of this kind. In it the sizes of messages
- * without a body are too small, as earlier versions counted them. Returns true
- * if the list's fingerprint is stable.
+ * Rewrites the kept list as a list of the given kind. Makes the sizes of
+ * messages without a body too small, because earlier versions counted too few
+ * bytes. Returns true if the list's fingerprint is stable.
  */
 static bool
 age_list(const char *kind)
@@ -658,8 +671,10 @@ age_list(const char *kind)
 
 		CHECK(p != NULL);
 		memcpy(record, p, index_record_size(now));
-		/* The second field is the wire size. Here it is the size of a
-		 * header of 16 bytes and of the empty line. */
+		/*
+		 * The second field is the wire size. Messages without a body
+		 * have a header of 16 bytes and an empty line here.
+		 */
 		if (record[1] == 16 + 2)
 			record[1] -= 2;
 		index_put(old, i, record);
@@ -671,9 +686,8 @@ age_list(const char *kind)
 
 /*
  * The sizes in the list of an earlier version are not used, because that
- * version counted other bytes. Its ids are still used. Otherwise, of two
- * messages with the same header, the second would get the id of the first after
- * the first was removed.
+ * version counted other bytes. The ids in that list are still used. Without
+ * them, a message could get the id of an equal message that was removed before.
  */
 static void
 an_earlier_list_gives_ids_and_no_sizes(void)
@@ -722,8 +736,9 @@ an_earlier_list_gives_ids_and_no_sizes(void)
 }
 
 /*
- * Of several messages with the same header and body, as many are kept as were
- * not marked, even if all have moved.
+ * Several messages have the same header and body, and some of them are marked.
+ * QUIT keeps as many messages as were not marked, even if all of them have
+ * moved.
  */
 static void
 equal_messages_keep_their_number(void)
@@ -746,8 +761,10 @@ equal_messages_keep_their_number(void)
 		    removed == 0);
 		CHECK(load(after, sizeof(after)) == strlen(equal) &&
 		    memcmp(after, equal, strlen(equal)) == 0);
-		/* Another program removes only the message before the two: one
-		 * equal message is removed, one is kept. */
+		/*
+		 * Another program removes only the message before the two equal
+		 * ones. QUIT then removes one of the two and keeps the other.
+		 */
 		store(spool, strlen(spool));
 		CHECK(begin(&drop) == DROP_OK);
 		maildrop_mark(&drop, (size_t)marked);
@@ -815,8 +832,11 @@ foreign_changes_are_noticed(void)
 	CHECK(load(after, sizeof(after)) == 48);
 	CHECK(memcmp(after + 32, "From d\nN: 4\n\n4\n\n", 16) == 0);
 
-	/* Another program removes the marked one of two messages with the same
-	 * header and size. The other one is then at its offset, and is kept. */
+	/*
+	 * Two messages have the same header and size. Another program removes
+	 * the marked one. The other message is then at the offset of the marked
+	 * one, and is kept.
+	 */
 	store(equal, sizeof(equal) - 1);
 	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
 	maildrop_mark(&drop, 1);
@@ -833,9 +853,11 @@ foreign_changes_are_noticed(void)
 	    memcmp(after, equal, 16) == 0 &&
 	    memcmp(after + 16, equal + 32, 16) == 0);
 
-	/* A marked message was half delivered. Another program completes it and
-	 * delivers one more. The client has not seen these bytes, so they are
-	 * kept. */
+	/*
+	 * A marked message was half delivered. Another program completes it and
+	 * delivers one more. The client has not seen the new bytes, so QUIT
+	 * keeps the whole message.
+	 */
 	store(three, sizeof(three) - 2);
 	CHECK(begin(&drop) == DROP_OK && drop.count == 3);
 	maildrop_mark(&drop, 3);
@@ -843,7 +865,7 @@ foreign_changes_are_noticed(void)
 	CHECK(maildrop_begin(&drop, 3, &s) == DROP_CHANGED);
 	CHECK(maildrop_commit(&drop, &removed) == DROP_CHANGED && removed == 0);
 	CHECK(load(after, sizeof(after)) == sizeof(three) - 2 + 18);
-	/* They are also kept if the half delivered message has moved. */
+	/* QUIT also keeps the half delivered message if it has moved. */
 	store(three, sizeof(three) - 2);
 	CHECK(begin(&drop) == DROP_OK);
 	maildrop_mark(&drop, 3);
@@ -912,7 +934,8 @@ a_damaged_list_ends_no_lock(void)
 
 /*
  * Two changes in one tick of the clock leave the same times. A fingerprint that
- * was taken between the two changes must not be trusted after the second.
+ * was taken between the two changes must not be trusted after the second
+ * change.
  */
 static void
 two_changes_in_a_tick_are_two(void)
@@ -941,7 +964,7 @@ two_changes_in_a_tick_are_two(void)
 		store(second, sizeof(second) - 1);
 		CHECK(maildrop_begin(&drop, 2, &s) == DROP_OK);
 		store(third, sizeof(third) - 1);
-		/* Wait until the tick is long ago. */
+		/* Wait until the tick has passed. */
 		CHECK(nanosleep(&(struct timespec){ .tv_nsec = 100000000 },
 			  NULL) == 0);
 		if (fetched != 0)
@@ -956,8 +979,8 @@ two_changes_in_a_tick_are_two(void)
 }
 
 /*
- * The linker replaces table_next by this function (--wrap). It counts the
- * messages that searches pass.
+ * The linker replaces table_next by this function (--wrap). The function counts
+ * the messages over which searches pass.
  */
 static size_t passed;
 size_t __real_table_next(const struct table *, size_t);
@@ -970,8 +993,9 @@ __wrap_table_next(const struct table *ids, size_t i)
 }
 
 /*
- * Of very many equal messages, some are at their offsets and the others have
- * moved. No search may pass over all messages that are already matched.
+ * Among very many equal messages, some are still at their offsets and the
+ * others have moved. A search must not pass over every message that an earlier
+ * search has matched.
  */
 static void
 equal_messages_are_found_soon(void)
@@ -1034,8 +1058,8 @@ print_seed(void)
 }
 
 /*
- * Returns a random number below this one. The sequence is the same on every
- * machine.
+ * Returns a random number that is smaller than the argument. The sequence is
+ * the same on every machine.
  */
 static uint32_t
 chance(uint32_t below)
@@ -1054,8 +1078,9 @@ put_piece(size_t n, const struct text *piece)
 }
 
 /*
- * Fills file with a random mailbox. In a large one, lines end near the
- * multiples of 256 KiB, the size of the pieces that are read. Returns its size.
+ * Fills the array "file" with a random mailbox. Returns the size of the
+ * mailbox. In a large mailbox, lines end near the multiples of 256 KiB, because
+ * kpopd reads pieces of that size.
  */
 static size_t
 make_random(bool large)
@@ -1126,8 +1151,8 @@ has_date(const char *p, const char *end)
 }
 
 /*
- * Returns true if the line at i, which follows an empty line, separates two
- * messages.
+ * Returns true if the line at file[i], which follows an empty line, separates
+ * two messages.
  */
 static bool
 separates(size_t i, size_t n)
@@ -1150,8 +1175,8 @@ separates(size_t i, size_t n)
 }
 
 /*
- * Returns where the body that begins at i ends by its Content-Length, or i if
- * the Content-Length is wrong.
+ * Returns the offset at which the body from file[i] on ends according to its
+ * Content-Length. Returns i if the Content-Length is wrong.
  */
 static size_t
 end_of_body(size_t i, long long length, size_t n)
@@ -1170,9 +1195,10 @@ end_of_body(size_t i, long long length, size_t n)
 }
 
 /*
- * Returns the value of the Content-Length field at i, or the earlier value,
- * length, if another field is at i. The value is -1 if there is none yet, and
- * -2 if one is invalid or two differ.
+ * Returns the value of the Content-Length field at file[i]. Returns the
+ * argument "length", which is the earlier value, if file[i] begins another
+ * field. The value -1 means that there was no Content-Length yet. The value -2
+ * means that one is invalid, or that two of them differ.
  */
 static long long
 length_field(size_t i, size_t next, long long length)
@@ -1193,8 +1219,9 @@ length_field(size_t i, size_t next, long long length)
 }
 
 /*
- * Splits file at its lines. Stores where each message begins and where the last
- * one ends. Returns the number of messages, or -1 if file is not a mailbox.
+ * Splits the first n bytes of "file" into messages. Stores in at[] the offset
+ * of each message and the end of the last message. Returns the number of
+ * messages, or -1 if "file" is not a mailbox.
  */
 static int
 split(size_t n, size_t *at)
@@ -1243,7 +1270,7 @@ split(size_t n, size_t *at)
 }
 
 /*
- * Returns true if the message in [at, end), the first of the file, is the
+ * Returns true if the first message of "file", the bytes [at, end), is the
  * internal message of other programs.
  */
 static bool
@@ -1276,9 +1303,10 @@ looks_internal(size_t at, size_t end)
 }
 
 /*
- * Writes the message in [at, end) of file to want as POP3 sends it: dot-stuffed
- * and without its first line. An empty last line is left out unless it ends the
- * header. Returns the number of bytes. Stores the size without stuffing in
+ * Writes the message in the bytes [at, end) of "file" to the array "want". The
+ * written message is what POP3 sends: it is dot-stuffed and has no "From "
+ * line. An empty last line is left out unless that line ends the header.
+ * Returns the number of bytes written. Stores the size without dot-stuffing in
  * *wire_size.
  */
 static size_t
@@ -1315,7 +1343,7 @@ as_sent(size_t at, size_t end, size_t *wire_size)
 	return m;
 }
 
-/* Checks that message n is sent as the bytes [at, end) of file. */
+/* Checks that the bytes [at, end) of "file" are sent as message n. */
 static void
 check_sent(struct maildrop *drop, size_t n, size_t at, size_t end)
 {
@@ -1336,7 +1364,7 @@ check_sent(struct maildrop *drop, size_t n, size_t at, size_t end)
 	CHECK(got == 0 && m == length && memcmp(sent, want, m) == 0);
 }
 
-/* Returns true if both ids are of the same header. */
+/* Returns true if both ids were made from the same header. */
 static bool
 same_header(const char *a, const char *b)
 {
@@ -1370,7 +1398,7 @@ check_random(size_t n)
 			CHECK(strcmp(ids[k], ids[i]) != 0);
 	}
 	CHECK(drop.wire_size == wire_size);
-	/* Build the expected file in after: the bytes that must be kept. */
+	/* Copy the bytes that must be kept to the array "after". */
 	memcpy(after, file, kept = count > 0 ? at[0] : n);
 	for (int i = 0; i < count; i++) {
 		if (i >= first && chance(2) == 0) {
@@ -1391,8 +1419,10 @@ check_random(size_t n)
 	CHECK(maildrop_commit(&drop, &removed) == DROP_OK && removed == marked);
 	CHECK(load(sent, sizeof(sent)) == kept &&
 	    memcmp(sent, after, kept) == 0);
-	/* After the removal a body may end at the offset in a Content-Length
-	 * that was wrong before. Then the Content-Length is trusted. */
+	/*
+	 * A Content-Length that was wrong may be right after the removal. kpopd
+	 * then trusts it.
+	 */
 	memcpy(file, after, kept);
 	if (split(kept, now) != count - (int)marked)
 		return;
@@ -1444,9 +1474,9 @@ check_all_sent(struct maildrop *drop, const size_t *at, int first, int count,
 }
 
 /*
- * Lets a mailbox with a stable fingerprint grow from a random size. The next
- * two sessions, of which the second trusts the kept list, must find the same
- * messages as a session that reads the whole mailbox.
+ * Lets a mailbox with a stable fingerprint grow from a random size. Then opens
+ * three sessions, which must find the same messages. The second session trusts
+ * the kept list. The third session reads the whole mailbox.
  */
 static void
 check_grown(size_t n)
@@ -1497,7 +1527,7 @@ random_mailboxes(uint32_t small, uint32_t large)
 		check_random(make_random(k > small));
 		closefrom(top + 1);
 		check_grown(make_random(k > small));
-		/* Close what the sessions left open. */
+		/* Close the descriptors that the sessions left open. */
 		closefrom(top + 1);
 	}
 	seed = 0;

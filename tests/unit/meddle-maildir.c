@@ -11,8 +11,9 @@
  * LIST, UIDL and STAT must agree with the model. RETR must send the bytes of
  * the file. DELE must remove the messages that the client has read, and no
  * other files. A file must keep its UIDL. Half of the sessions treat the
- * Maildir as a large one. Then LIST may be wrong. It must be right if the
- * session before has fetched the message or failed to remove it.
+ * Maildir as a large one. In these sessions, LIST may be wrong about a message.
+ * It must be right if the last session has fetched that message, or failed to
+ * remove it.
  */
 #include "config.h"
 
@@ -42,7 +43,7 @@
 
 /* A file in the model. */
 struct file {
-	char name[NAME_SIZE]; /* below Maildir */
+	char name[NAME_SIZE]; /* path below the Maildir */
 	char unique[NAME_SIZE];
 	struct stat st;
 	bool readable;
@@ -61,8 +62,11 @@ struct deed {
 	bool fetched, marked;
 	ino_t inode;
 	char unique[NAME_SIZE];
-	char text[TEXT_SIZE]; /* what the client has received */
-	/* The file's mtime at RETR. give_time uses no second twice. */
+	char text[TEXT_SIZE]; /* the text that the client has received */
+	/*
+	 * The file's mtime at RETR. It identifies a change, because give_time
+	 * uses no second twice.
+	 */
 	time_t mtime;
 };
 
@@ -104,7 +108,10 @@ any(unsigned n)
 	snprintf(story + strlen(story), sizeof(story) - strlen(story),         \
 	    __VA_ARGS__)
 
-/* Counts a failure, and prints the first few with their story. */
+/*
+ * Counts a failure. Prints the first few failures, each with the events that
+ * led to it.
+ */
 static void
 complain(const char *what)
 {
@@ -125,7 +132,7 @@ count_wire_size(const char *text)
 	return wire_size + (n > 0 && text[n - 1] == '\n' ? 0 : 2);
 }
 
-/* Reads the file that f names and fills in the rest of *f. */
+/* Reads the file whose name is in *f, and fills in the other fields of *f. */
 static void
 look_at(struct file *f)
 {
@@ -161,7 +168,7 @@ compare_files(const void *a, const void *b)
 	return (x->st.st_ino > y->st.st_ino) - (x->st.st_ino < y->st.st_ino);
 }
 
-/* Stores all files in their present state. */
+/* Stores the present state of all files in *p. */
 static void
 draw(struct picture *p)
 {
@@ -195,7 +202,10 @@ is_same_message(const struct file *f, const char *unique, ino_t inode)
 	return f->st.st_ino == inode && strcmp(f->unique, unique) == 0;
 }
 
-/* Removes from *p the unreadable files and the second names of files. */
+/*
+ * Removes unreadable files from *p. If a file has two names, removes the second
+ * name, too.
+ */
 static void
 keep_messages(struct picture *p)
 {
@@ -224,9 +234,9 @@ find(const struct picture *p, const char *unique, ino_t inode)
 }
 
 /*
- * Gives a file or directory an mtime that none has had before. Otherwise two
- * changes could have the same mtime, because they may come within one tick of
- * the kernel's clock. This test does not cover such changes.
+ * Gives a file or directory an mtime that no file has had before. Without it,
+ * two changes within one tick of the kernel's clock could have the same mtime.
+ * This test does not cover such changes.
  */
 static void
 give_time(const char *name)
@@ -280,8 +290,8 @@ flag(const struct file *f, char name[NAME_SIZE])
 }
 
 /*
- * Changes that other programs make. f is a random file, or NULL if there are
- * none.
+ * Changes that other programs make. The argument f is a random file. It is NULL
+ * if the Maildir is empty.
  */
 
 static void
@@ -333,7 +343,7 @@ grow(const struct file *f)
 }
 
 /*
- * Changes the number of lines without changing the size. If back is true,
+ * Changes the number of lines without changing the size. If "back" is true,
  * restores the mtime.
  */
 static void
@@ -362,9 +372,9 @@ rewrite_openly(const struct file *f)
 }
 
 /*
- * Rewrites a file and restores its mtime. Only the new ctime shows such a
- * change. A rename would also explain the new ctime, so this must be the only
- * change between two logins.
+ * Rewrites a file and restores its mtime. kpopd can notice such a change only
+ * by the new ctime, and a rename would explain a new ctime, too. So the
+ * function acts only if this is the only change between two logins.
  */
 static bool is_last;
 static int since_login;
@@ -407,7 +417,7 @@ double_it(const struct file *f)
 	give_times();
 }
 
-/* Makes a file readable. */
+/* Makes an unreadable file readable. */
 static void
 open_it(const struct file *f)
 {
@@ -435,7 +445,7 @@ meddle(void)
 					   NULL);
 }
 
-/* Opens a session with this state directory. */
+/* Opens a session. The argument "from" is its state directory. */
 static void
 begin(struct maildrop *drop, const char *from)
 {
@@ -456,9 +466,9 @@ stat_is_list(const struct maildrop *drop)
 }
 
 /*
- * The files that the last session has fetched or failed to remove, as they were
- * then. If such a file has not changed since, the next session must list its
- * right size.
+ * The files that the last session has fetched or failed to remove, in the state
+ * in which it found them. If such a file is still in that state, the next
+ * session must list its right size.
  */
 static struct picture noticed;
 
@@ -494,8 +504,9 @@ static struct {
 static size_t known_count;
 
 /*
- * Returns true if message n of the model has the same id as before. The id of a
- * new message must be its unique name unless another file has the same one.
+ * Returns true if message n of the model has the same id as before. A new
+ * message must have its unique name as the id, unless another file has the same
+ * unique name.
  */
 static bool
 is_right_id(const struct picture *model, size_t n, const char *id)
@@ -573,8 +584,9 @@ check_list(struct maildrop *drop, const struct picture *model)
 }
 
 /*
- * Reads the message as RETR does. If disturb is true, changes the Maildir
- * meanwhile. Returns false if the client would not get the final dot.
+ * Reads the message in the way RETR does. If "disturb" is true, changes the
+ * Maildir during the reading. Returns false if the client would not get the
+ * final dot.
  */
 static bool
 read_it(struct maildrop *drop, size_t n, struct span *s, char text[TEXT_SIZE],
@@ -642,8 +654,9 @@ fetch(struct maildrop *drop, size_t n, struct deed *deed)
 }
 
 /*
- * Checks a removal. All marked messages that the client has read must be gone,
- * and no other file. The session's result must be right.
+ * Checks a removal. All marked messages that the client has read must be
+ * removed, and no other file. The result that the session reports must be
+ * right.
  */
 static void
 check_removal(struct maildrop *drop, const struct picture *before,
@@ -757,7 +770,7 @@ renew(void)
 static void
 make_directories(void)
 {
-	/* The superuser could read all files, so become another user. */
+	/* Become another user, because the superuser could read all files. */
 	if (geteuid() == 0)
 		CHECK(fchown(top, 12345, 12345) == 0 && seteuid(12345) == 0);
 	CHECK(mkdirat(top, "Maildir", 0700) == 0 &&

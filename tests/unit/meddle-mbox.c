@@ -3,25 +3,25 @@
  * Compares each session with a model that splits the file itself, and with a
  * session without an index. Runs as any user.
  *
- *	meddle-mbox [SESSIONS [SEED]]
+ * 	meddle-mbox [SESSIONS [SEED]]
  *
  * The other programs deliver whole and half messages, and remove, swap, copy
  * and replace messages. They rewrite flags and bodies, with and without a
  * change of length. The test checks that
  *
- *	- LIST, STAT and UIDL are those of the file at login;
- *	- RETR sends the message that UIDL names, and ends with its dot if no
- *	  program changes the mailbox meanwhile;
- *	- DELE removes that message and no other byte.
+ * 	- LIST, STAT and UIDL are those of the file at login;
+ * 	- RETR sends the message that UIDL names, and ends with its dot if no
+ * 	  program changes the mailbox meanwhile;
+ * 	- DELE removes that message and no other byte.
  *
- * Half of the mailboxes are treated as large ones. In a large one LIST may be
- * out of date until a session notices that. LIST of the next session must be
- * right.
+ * Half of the mailboxes are treated as large ones. In a large mailbox, LIST may
+ * be out of date until a session notices the change. In the next session LIST
+ * must be right.
  *
  * An id with a suffix always names the same header and body. An id without a
- * suffix names a header. If UIDL lists it while two messages have that header,
- * it also names a body from then on. A message keeps its id as long as it is
- * there, unless other messages have the same header.
+ * suffix names a header. If UIDL lists such an id while two messages have that
+ * header, the id also names a body from then on. A message keeps its id while
+ * it is in the mailbox, unless other messages have the same header.
  */
 #include "config.h"
 
@@ -49,13 +49,14 @@
 
 /* A message of the model: bytes [at, end) of the file. */
 struct message {
-	size_t at, text, end; /* text is after the "From " line */
-	size_t stored;        /* how many bytes from text on are sent */
-	uint64_t wire_size;   /* as LIST reports it */
-	uint64_t header;      /* hash of the header fields that stay */
-	/* Hash of those fields and of the body without its final line ends. */
+	size_t at, text, end; /* offset "text" is after the "From " line */
+	size_t stored; /* number of bytes from offset "text" on that are sent */
+	uint64_t wire_size; /* the size in LIST */
+	/* Hash of the header without the fields that mail readers change. */
+	uint64_t header;
+	/* Hash of the same fields and of the body without final line ends. */
 	uint64_t whole;
-	bool weak; /* neither Message-ID nor Received */
+	bool weak; /* it has neither Message-ID nor Received */
 };
 
 /* The file at one moment. */
@@ -70,7 +71,7 @@ struct picture {
 struct name {
 	char id[UIDL_SIZE];
 	uint64_t header, whole;
-	bool is_firm; /* it names a body */
+	bool is_firm; /* the id also names a body */
 };
 
 /* What a session knows about one message. */
@@ -81,38 +82,40 @@ struct deed {
 };
 
 /*
- * served is the file that the session has opened. Its name may now belong to
- * another file.
+ * The variable "served" is the descriptor of the file that the session has
+ * opened. The path of the spool may lead to another file now.
  */
 static int top, served;
 static struct picture before_removal;
 static long bad, sessions, ahead;
 static unsigned long seed;
 static uint64_t state;
-static bool large;   /* if it has grown, only the end is read */
-static bool quoted;  /* -m mboxo: */
+/* If the mailbox has grown, a session reads only the new end. */
+static bool large;
+static bool quoted;  /* the format is mboxo */
 static bool crlf;    /* all messages are delivered with CRLF */
-static bool meddled; /* in this session */
+static bool meddled; /* a program changed the mailbox in this session */
 /*
- * The last session has noticed that its list was wrong, and no program has
- * changed the mailbox since.
+ * The next list must be right, because the last session has noticed that its
+ * list was wrong, and no program has changed the mailbox since.
  */
 static bool must_be_right;
-static char story[20000]; /* what was done to this mailbox */
+static char story[20000]; /* all changes of this mailbox so far */
 static struct name names[NAMES];
 static size_t name_count;
 static struct {
 	uint64_t whole;
 	size_t n;
 	char p[TEXT_SIZE * 2];
-} texts[NAMES]; /* of messages that sessions have listed */
+} texts[NAMES]; /* the texts of the messages that sessions have listed */
 static size_t text_count;
 static char rest[TEXT_SIZE]; /* the rest of a half delivered message */
 static size_t half, rest_size;
-static int serial; /* of the last message delivered to this mailbox */
+/* The number in the last message that was delivered to this mailbox. */
+static int serial;
 
 /*
- * The linker replaces clock_gettime by this function (--wrap). If ahead is an
+ * The linker replaces clock_gettime by this function (--wrap). If "ahead" is an
  * hour, the clock is an hour fast, and a session's fingerprints are stable.
  */
 int __real_clock_gettime(clockid_t, struct timespec *);
@@ -127,7 +130,7 @@ __wrap_clock_gettime(clockid_t which, struct timespec *t)
 	return result;
 }
 
-/* Returns a number below n. */
+/* Returns a random number that is smaller than n. */
 static unsigned
 any(unsigned n)
 {
@@ -181,8 +184,9 @@ next_line(const char *p, const char *end)
 }
 
 /*
- * Returns true if p is a "From " line that this test makes. Other lines that
- * begin with "From " have no date, and no header field follows these.
+ * Returns true if the line at p is a "From " line that this test makes as a
+ * separator. The other lines of this test that begin with "From " have no date,
+ * and no header field follows them.
  */
 static bool
 is_from(const char *p, const char *end)
@@ -211,8 +215,9 @@ is_body_end(const char *body, const char *p, const char *end)
 }
 
 /*
- * Returns the first place at which the body may end: after Content-Length bytes
- * if that is right, else where the body begins.
+ * Returns the first place at which the body may end. If the Content-Length is
+ * right, the place is the end of that many bytes. If not, the place is the
+ * start of the body.
  */
 static const char *
 least_end(const char *header, const char *body, const char *end)
@@ -236,7 +241,7 @@ least_end(const char *header, const char *body, const char *end)
 	return body + length;
 }
 
-/* Returns where the message at p ends. */
+/* Returns the end of the message that begins at p. */
 static const char *
 find_end(const char *p, const char *end)
 {
@@ -352,7 +357,10 @@ split(struct picture *p)
 	}
 }
 
-/* Reads an open file, or an empty one if fd is -1. */
+/*
+ * Stores the content of the open file fd in *p. If fd is -1, stores an empty
+ * content.
+ */
 static void
 draw_file(struct picture *p, int fd)
 {
@@ -526,7 +534,10 @@ compose(struct text_buffer *t, bool with_cr)
 	t->n += with_cr ? 2 : 1;
 }
 
-/* Changes that other programs make. Each may use message i of the picture. */
+/*
+ * Changes that other programs make. Each of these functions may use message i
+ * of the picture.
+ */
 
 static void
 deliver(struct picture *p, size_t i)
@@ -542,7 +553,7 @@ deliver(struct picture *p, size_t i)
 
 /*
  * Delivers a message whose Content-Length covers one more message. deliver_rest
- * may deliver that one later.
+ * may deliver the covered message later.
  */
 static void
 deliver_swallowing(struct picture *p, size_t i)
@@ -594,7 +605,10 @@ deliver_rest(struct picture *p, size_t i)
 	rest_size = 0;
 }
 
-/* Replaces message i by this text. If n is 0, removes the message. */
+/*
+ * Replaces message i by the n bytes of the argument "text". If n is 0, removes
+ * the message.
+ */
 static void
 put_instead(struct picture *p, size_t i, const char *text, size_t n)
 {
@@ -617,7 +631,7 @@ take_away(struct picture *p, size_t i)
 
 /*
  * Replaces the first occurrence of a text in the header of message i. Returns
- * false if the text does not occur.
+ * false if the header does not contain the text.
  */
 static bool
 exchange(struct picture *p, size_t i, const char *from, const char *to)
@@ -644,8 +658,8 @@ exchange(struct picture *p, size_t i, const char *from, const char *to)
 }
 
 /*
- * Turns padding into a flag or back, as Dovecot does. The number of lines
- * changes and the size stays.
+ * Turns padding into a flag, or a flag into padding, as Dovecot does. The
+ * number of lines changes, but the size does not.
  */
 static void
 change_padding(struct picture *p, size_t i)
@@ -811,7 +825,7 @@ meddle(void)
 	unsigned which = any(sizeof(deeds) / sizeof(deeds[0]));
 
 	meddled = true;
-	/* The list may be wrong after this change. */
+	/* The next list may be wrong because of this change. */
 	must_be_right = false;
 	draw(&p);
 	if (p.count > MOST_MESSAGES - 5)
@@ -820,7 +834,7 @@ meddle(void)
 		deeds[which](&p, p.count > 0 ? any((unsigned)p.count) : 0);
 }
 
-/* Opens a session with this state directory. */
+/* Opens a session. The argument "from" is its state directory. */
 static void
 begin(struct maildrop *drop, const char *from)
 {
@@ -840,8 +854,9 @@ find_name(const char *id)
 }
 
 /*
- * Records that an id names a message. If it has named one before, checks that
- * it is the same one. If is_firm is true, the id also names the body.
+ * Records that an id names a message. If the id has named a message before,
+ * checks that it was the same message. If is_firm is true, the id also names
+ * the body.
  */
 static void
 name(const char *id, uint64_t header, uint64_t whole, bool is_firm)
@@ -863,7 +878,7 @@ name(const char *id, uint64_t header, uint64_t whole, bool is_firm)
 	n->is_firm |= is_firm;
 }
 
-/* Checks the ids of a session whose list is that of the model. */
+/* Checks the ids of a session. The session's list agrees with the model. */
 static void
 check_names(struct maildrop *drop, struct maildrop *fresh,
     const struct picture *model)
@@ -894,7 +909,7 @@ check_names(struct maildrop *drop, struct maildrop *fresh,
 	}
 }
 
-/* Returns true if the list has the same sizes as the model. */
+/* Returns true if the sizes in the session's list are those of the model. */
 static bool
 is_list_right(struct maildrop *drop, const struct picture *model)
 {
@@ -912,9 +927,9 @@ is_list_right(struct maildrop *drop, const struct picture *model)
 }
 
 /*
- * Reads the stored bytes of a message in the way RETR does. If disturb is true,
- * the mailbox may be changed while it is read. Returns false if the client
- * would not get the final dot.
+ * Reads the stored bytes of a message in the way RETR does. If "disturb" is
+ * true, the function may change the mailbox during the reading. Returns false
+ * if the client would not get the final dot.
  */
 static bool
 read_it(struct maildrop *drop, size_t n, struct span *s,
@@ -950,8 +965,8 @@ has_text(const struct picture *p, size_t i, const char *text, size_t n)
 }
 
 /*
- * Finds the message with these bytes after its "From " line. Prefers message i
- * if several messages have these bytes.
+ * Finds the message that has the n bytes of "text" after its "From " line.
+ * Prefers message i if several messages have these bytes.
  */
 static const struct message *
 find_text(const struct picture *p, size_t i, const char *text, size_t n)
@@ -965,8 +980,8 @@ find_text(const struct picture *p, size_t i, const char *text, size_t n)
 }
 
 /*
- * Finds the message with this text. Its flags may differ, because they may have
- * changed while it was sent.
+ * Finds the message with the given text. The flags may differ, because they may
+ * have changed while the message was sent.
  */
 static const struct message *
 find_but_for_flags(const struct picture *p, const char *text, size_t n)
@@ -983,8 +998,8 @@ find_but_for_flags(const struct picture *p, const char *text, size_t n)
 }
 
 /*
- * Returns true if the message of d is in the picture exactly once and no other
- * message has the same header.
+ * Returns true if the picture contains the message of d, and no other message
+ * with the same header.
  */
 static bool
 is_there(const struct picture *p, const struct deed *d)
@@ -993,8 +1008,9 @@ is_there(const struct picture *p, const struct deed *d)
 }
 
 /*
- * Retrieves message n and checks what was sent. d is what the session knows
- * about the message, and list is the model at login.
+ * Retrieves message n and checks the bytes that were sent. The argument d
+ * contains what the session knows about the message. The argument "list" is the
+ * model at login.
  */
 static void
 fetch(struct maildrop *drop, size_t n, struct deed *d,
@@ -1034,9 +1050,11 @@ fetch(struct maildrop *drop, size_t n, struct deed *d,
 		m = find_text(&after, n - 1, text, size);
 	}
 	is_now = m != NULL;
-	/* The end of a message may have moved since the login, because a
-	 * Content-Length has become right or wrong. The sent message must then
-	 * be the listed one. */
+	/*
+	 * The end of a message may have moved since the login, because a
+	 * Content-Length has become right or wrong. The bytes that are sent
+	 * must then be those of the listed message.
+	 */
 	if (!is_now && memmem(before.bytes, before.size, text, size) != NULL)
 		m = find_but_for_flags(list, text, size);
 	if (m == NULL) {
@@ -1060,10 +1078,11 @@ fetch(struct maildrop *drop, size_t n, struct deed *d,
 }
 
 /*
- * Finds which messages of before were removed in after. Begins with message i
- * of before and offset at of after. Returns false if anything else has changed.
- * Tries both choices for each message, because the next one may begin with the
- * same bytes.
+ * Finds the messages that are in the picture "before" and were removed from the
+ * picture "after". Begins with before->messages[i] and after->bytes[at].
+ * Returns false if anything else has changed. For each message it tries both
+ * that the message was removed and that it was kept, because the next message
+ * may begin with the same bytes.
  */
 static bool
 find_gone(const struct picture *before, size_t i, const struct picture *after,
@@ -1085,9 +1104,10 @@ find_gone(const struct picture *before, size_t i, const struct picture *after,
 }
 
 /*
- * Finds an unused marked message with the header of m. If its id names a body,
- * its body is also that of m. Prefers one with the same body. Returns listed if
- * there is none.
+ * Finds a marked message that is not yet used and has the header of m. If the
+ * id of a marked message names a body, m must have that body, too. Prefers a
+ * message with the body of m. Returns the argument "listed" if there is no such
+ * message.
  */
 static size_t
 find_marked(const struct deed *deeds, size_t listed, const struct message *m,
@@ -1114,8 +1134,10 @@ is_marked(const struct deed *deeds, size_t listed, const struct picture *before,
 	bool used[MOST_MESSAGES * 2] = { false },
 				  is_found[MOST_MESSAGES * 2] = { false };
 
-	/* Match the messages with a known body first. Otherwise another message
-	 * could use up their marks. */
+	/*
+	 * Match first those messages whose body is known. Otherwise the marks
+	 * of these messages could be used up by others.
+	 */
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < before->count; i++) {
 			const struct message *m = &before->messages[i];
@@ -1134,8 +1156,8 @@ is_marked(const struct deed *deeds, size_t listed, const struct picture *before,
 }
 
 /*
- * Returns true if m, a part of a message, is a marked message, or if its body
- * is in the text of one. Flags may have changed.
+ * Returns true if m is a marked message, or if a marked message's text contains
+ * the body of m. The flags may have changed. m may be only a part of a message.
  */
 static bool
 is_part(const struct deed *deeds, size_t listed, const struct picture *p,
@@ -1158,8 +1180,9 @@ is_part(const struct deed *deeds, size_t listed, const struct picture *p,
 }
 
 /*
- * Does the check of is_marked, but ignores each Content-Length. If one has
- * become right or wrong, a message no longer ends where it was listed to end.
+ * Does the check of is_marked, but ignores each Content-Length. If a
+ * Content-Length has become right or wrong, a message ends at another offset
+ * than in the list.
  */
 static bool
 are_parts_marked(const struct deed *deeds, size_t listed,

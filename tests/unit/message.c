@@ -47,8 +47,9 @@ valid_message(void)
 }
 
 /*
- * For each field of the table, the monitor refuses a message in which the NUL
- * is missing. If the field has a set of characters, the monitor refuses others.
+ * For each field of the table, the monitor refuses a message in which the
+ * field's NUL is missing. If only some characters are allowed in the field, the
+ * monitor refuses a message with another character there.
  */
 static void
 fields(void)
@@ -57,9 +58,10 @@ fields(void)
 	size_t bytes = 0;
 
 	/*
-	 * The table must have every string except unread, which has a length.
-	 * The other members and the padding have fewer than 16 bytes together,
-	 * but each string has more.
+	 * The table must have every string except "unread", which has a length
+	 * instead. All other members and the padding have fewer than 16 bytes
+	 * together, and each string has more than that. So a missing string
+	 * would be noticed.
 	 */
 	for (size_t i = 0; i < MESSAGE_FIELDS; i++)
 		bytes += message_fields[i].size;
@@ -110,7 +112,8 @@ messages(void)
 	bad.unread_size = UINT32_MAX;
 	CHECK(!is_accepted(&bad, sizeof(bad), &m));
 	/*
-	 * The monitor checks only later whether this is the name of an account.
+	 * The message is accepted, because the monitor checks only later
+	 * whether an account has that name.
 	 */
 	bad = valid;
 	strlcpy(bad.user, "../alice\n", sizeof(bad.user));
@@ -131,9 +134,9 @@ messages(void)
 }
 
 /*
- * A session may send a text with characters that a message may not contain.
- * These are replaced. Otherwise the monitor would end the session, and the
- * reason in the text would be lost.
+ * A session may send a text with characters that a message may not contain. The
+ * session replaces these characters. Without that, the monitor would end the
+ * session, and the reason in the text would be lost.
  */
 static void
 a_session_sends_any_text(void)

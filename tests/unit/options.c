@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "login-defs.h"
 #include "options.h"
 #include "process.h"
 #include "tests/unit/check.h"
@@ -51,7 +52,10 @@ __wrap_lstat(const char *name, struct stat *st)
 	return -1;
 }
 
-/* Splits a command line at each '|' and reads it. Resets getopt first. */
+/*
+ * Splits a command line at each '|', and reads the resulting options. Resets
+ * getopt first.
+ */
 static struct options
 read_line(const char *line)
 {
@@ -148,12 +152,14 @@ defaults(void)
 	CHECK(strcmp(o.user, "kpopd") == 0);
 	CHECK(strcmp(o.tls.user, "kpopd-tls") == 0);
 	CHECK(strcmp(o.mailboxes.text, "mbox:/var/mail/%u") == 0);
-	CHECK(o.uids.least == UID_MIN && o.uids.most == ACCOUNT_UID_MOST);
+	CHECK(o.uids.least == login_defs_uid_min("/etc/login.defs"));
+	CHECK(o.uids.most == ACCOUNT_UID_MOST);
 	CHECK(o.login == 30 && o.idle == 600 && o.linger == 300);
 	CHECK(o.limits.all == 200 && o.limits.each == 20);
 	CHECK(o.limits.rate == 50 && o.limits.each_rate == 25);
 	CHECK(o.tls.when == TLS_NO && o.tls.certificate == NULL);
 	CHECK(o.tls.key == NULL && o.tls.ciphers[0] == '\0');
+	CHECK(!o.sandbox.is_optional && o.sandbox.missing == 0);
 }
 
 static void
@@ -166,8 +172,8 @@ numbers(void)
 	CHECK(o.login == 5 && o.idle == 6);
 	CHECK(o.uids.least == 1000 && o.uids.most == 60000);
 	/*
-	 * Numbers that are left out keep their defaults. If the fifth one is
-	 * left out, it is half of the third.
+	 * Numbers that are left out keep their defaults. The default of the
+	 * fifth number is half of the third number.
 	 */
 	o = read_line("-a|300:30:7|-t|60|-n500");
 	CHECK(o.limits.all == 300 && o.limits.each == 30);
@@ -200,6 +206,12 @@ texts(void)
 	o = read_line("-m|maildir:~/Maildir|-l|flock|-x|local,10.0.0.0/8");
 	CHECK(strcmp(o.mailboxes.text, "maildir:~/Maildir") == 0);
 	CHECK(o.proxies.count == 2);
+	o = read_line("-S|optional");
+	CHECK(o.sandbox.is_optional);
+	o = read_line("-S|optional|-S|required");
+	CHECK(!o.sandbox.is_optional);
+	check_refused("-S|no",
+	    "kpopd: -S takes required or optional, not no\n");
 	check_refused("-D|a,,b", "kpopd: -D takes domains with commas, ");
 	check_refused("-m|none:/x", "kpopd: -m takes ");
 	check_refused("-m|mbox:%u", "kpopd: -m takes ");

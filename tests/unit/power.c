@@ -3,16 +3,16 @@
  * The power fails while mbox-journal.c removes messages, and again while it
  * recovers (mbox-ranges.c, mbox-redo.c). Runs as any user.
  *
- *	power [points]
+ * 	power [points]
  *
- * The system calls act on a disk in memory. A crash keeps what was synced and a
- * random part of the rest. For a file, it keeps or loses each block of 8 bytes
- * and the size independently. For the directory, it keeps or loses each change
- * independently, or keeps only the first changes.
+ * The system calls act on a disk in memory. A crash keeps all synced data and a
+ * random part of the other data. For a file, it keeps or loses each block of 8
+ * bytes and the size independently. For the directory, it keeps or loses each
+ * change independently, or keeps only the first changes.
  *
  * Mail arrives after each crash. In the end the mailbox must be the old one or
- * the new one, with the mail that has arrived. It must be the new one if the
- * removal was reported as done. No journal may be set aside.
+ * the new one, plus the mail that has arrived. If the removal was reported as
+ * done, the mailbox must be the new one. No journal may be set aside.
  *
  * The test also checks itself: it leaves out one fsync at a time, and must then
  * find a loss.
@@ -35,9 +35,9 @@
 #include "tests/unit/check.h"
 
 #define SECTOR 8
-#define BLOCK 64   /* a truncate clears the rest of its block */
+#define BLOCK 64   /* a truncate clears the rest of the last block */
 #define SIZE 16384 /* most bytes of a file */
-#define FILES 64   /* most files created in one run */
+#define FILES 64   /* most files that one run creates */
 #define NAMES 4
 #define CHANGES 32
 #define MESSAGES 6
@@ -51,22 +51,25 @@ struct content {
 struct file {
 	struct content now, disk;
 };
-/* A change of the directory. The name gets this file, or none if file is -1. */
+/*
+ * A change of the directory. The name then belongs to this file. If file is -1,
+ * the name is removed.
+ */
 struct change {
 	int name, file;
 };
 
 static const char *const names[NAMES] = { "j.tmp", "j", "j.cut", "rescue" };
 static struct file files[FILES];
-static int made; /* files that exist; file 0 is the mailbox */
-static int now[NAMES], disk[NAMES];    /* the file of each name, or -1 */
-static struct change pending[CHANGES]; /* since the last fsync */
+static int made;                    /* number of files; file 0 is the mailbox */
+static int now[NAMES], disk[NAMES]; /* the file of each name, or -1 */
+static struct change pending[CHANGES]; /* the changes since the last fsync */
 static int changes;
 
 static const struct journal_box box = { STATE, FIRST, -1 };
 static jmp_buf crash;
 static int calls, crash_at; /* the power fails before this call */
-static int syncs, without;  /* without: the fsync to leave out, or 0 */
+static int syncs, without; /* without: number of the fsync to leave out, or 0 */
 
 static void
 turn(void)
@@ -100,7 +103,9 @@ file_of(int fd)
 	return &files[fd - FIRST];
 }
 
-/* The system calls, with only what the tested code needs. */
+/*
+ * Replacements of system calls. They implement only what the tested code uses.
+ */
 int __wrap_openat(int, const char *, int, ...);
 int __wrap_close(int);
 int __wrap_fstat(int, struct stat *);
@@ -200,8 +205,8 @@ __wrap_renameat(int a, const char *from, int b, const char *to)
 	CHECK(a == STATE && b == STATE && file != -1);
 	turn();
 	/*
-	 * Both names are one change, because a rename is kept or lost as a
-	 * whole.
+	 * Record one change for both names, because a crash keeps or loses a
+	 * rename as a whole.
 	 */
 	change(name_of(to), file);
 	now[name_of(from)] = -1;
@@ -262,7 +267,7 @@ cleared(off_t size)
 	return (size + BLOCK - 1) / BLOCK * BLOCK;
 }
 
-/* Loses a random part of what was not synced in a file. */
+/* Loses a random part of the bytes of a file that were not synced. */
 static void
 lose_bytes(struct file *f)
 {
@@ -282,7 +287,7 @@ lose_bytes(struct file *f)
 	f->now = f->disk = kept;
 }
 
-/* Keeps some changes of the directory, or only the first ones. */
+/* Keeps random changes of the directory, or only the first changes. */
 static void
 lose_changes(void)
 {
@@ -342,8 +347,9 @@ deliver(int i)
 }
 
 /*
- * Makes a new disk with a mailbox. Stores the ranges of the messages of this
- * subset, which are to be removed. Returns the number of ranges.
+ * Makes a new disk with a mailbox. The bits of the argument "removed" select
+ * the messages to be removed. Stores the ranges of these messages. Returns the
+ * number of ranges.
  */
 static size_t
 begin(unsigned removed, struct range *ranges)
@@ -378,8 +384,8 @@ is(const struct content *c)
 }
 
 /*
- * Ends a process. Either the power fails, or the process is killed and
- * everything it wrote is kept.
+ * Ends a process. Either the power fails, or the process is killed. If it is
+ * killed, all that it has written is kept.
  */
 static void
 process_ends(void)
@@ -389,9 +395,9 @@ process_ends(void)
 }
 
 /*
- * Runs one removal that ends before call number at, and up to two recoveries
- * that end anywhere. Returns true if the final mailbox is right. Sets *reached
- * if the removal got as far as call number at.
+ * Runs one removal that ends before the call whose number is the argument "at".
+ * Then runs up to two recoveries that end at random calls. Returns true if the
+ * final mailbox is right. Sets *reached if the removal has reached that call.
  */
 static bool
 point(unsigned removed, int at, bool *reached)
@@ -427,8 +433,8 @@ point(unsigned removed, int at, bool *reached)
 }
 
 /*
- * Tests all subsets of messages and all calls, up to this number of points.
- * Returns the number of points with a wrong mailbox.
+ * Tests all subsets of messages and all calls. Stops after the given number of
+ * points. Returns the number of points with a wrong mailbox.
  */
 static unsigned
 sweep(unsigned points)
@@ -448,9 +454,9 @@ sweep(unsigned points)
 
 /*
  * Tests random points at which the program that delivered the last message has
- * not synced it. The power failure may take that message and no other one. Once
- * the removal is decided, it may take none. There is one recovery. Returns the
- * number of points with a wrong mailbox.
+ * not synced it. Before the removal is decided, the power failure may lose that
+ * message and no other one. After that it may lose no message. There is one
+ * recovery. Returns the number of points with a wrong mailbox.
  */
 static unsigned
 sweep_unsynced(unsigned points)
@@ -503,8 +509,8 @@ main(int argc, char **argv)
 	CHECK(bad == 0);
 	for (without = 1; without <= 6; without++) {
 		/*
-		 * The first fsync is that of the mailbox (step 0 of §5.2 of
-		 * DESIGN).
+		 * The first fsync is the one of the mailbox (DESIGN §5.2, step
+		 * 0).
 		 */
 		bad = without == 1 ? sweep_unsynced(points / 4) :
 				     sweep(points / 4);

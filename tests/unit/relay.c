@@ -1,6 +1,6 @@
 /*
  * Unit tests of relay.c on the server's side. The session's socket must behave
- * as the client's socket does. Runs as any user.
+ * in the same way as the client's socket. Runs as any user.
  */
 #include "config.h"
 
@@ -23,16 +23,20 @@
 #include "relay.h"
 #include "tests/unit/check.h"
 
-#define MUCH 200000 /* more bytes than the client's socket buffers */
-/* A client reads at most this many bytes before its session notices. */
+#define MUCH 200000 /* more bytes than the client's socket can buffer */
+/*
+ * After at most this number of bytes, the session notices that the client
+ * reads.
+ */
 #define STEP 200000
-#define SOME 30000 /* buffered, but acknowledged only if the client reads */
+/* Bytes that are buffered, but acknowledged only when the client reads. */
+#define SOME 30000
 
 static int client, session;
 static int depth; /* number of relays: 1, or 2 for TLS and GSSAPI */
 static pid_t relays[2];
 
-/* A codec that sends each byte *state times to the client. */
+/* A codec for the tests. It sends each byte to the client *state times. */
 static int
 unwrap_nothing(void *state, const char *data, size_t n,
     struct relay_buffer *cleartext, struct relay_buffer *wrapped)
@@ -71,7 +75,7 @@ static const struct relay_codec codec = { .unwrap = unwrap_nothing,
 	.finish = finish,
 	.is_ready = is_ready };
 
-/* Puts relay i between fd, which it closes, and a new socket of the session. */
+/* Starts the relay i between fd and a new socket of the session. Closes fd. */
 static void
 put_between(int i, int fd, bool listens, int factor)
 {
@@ -122,7 +126,7 @@ begin(int factor)
 
 /*
  * Waits until the relays end, and stores their CPU time in *ms. Returns 0 if
- * all have ended without an error, else 1.
+ * all relays have ended without an error. Returns 1 if one has not.
  */
 static int
 end(int64_t *ms)
@@ -173,7 +177,7 @@ read_bytes(size_t n, useconds_t pause)
 	}
 }
 
-/* Returns how many of the session's bytes are not acknowledged. */
+/* Returns the number of the session's bytes that are not acknowledged. */
 static int
 outstanding(void)
 {
@@ -195,9 +199,9 @@ await_nothing_outstanding(void)
 }
 
 /*
- * The session counts 0 unacknowledged bytes as soon as the client has
- * acknowledged everything, and not earlier. The sizes of the pieces do not
- * matter.
+ * The session counts no unacknowledged bytes as soon as the client has
+ * acknowledged everything. Before that, it counts at least one. The sizes of
+ * the pieces do not matter.
  */
 static void
 the_count_is_the_clients(void)
@@ -223,8 +227,8 @@ the_count_is_the_clients(void)
 		usleep(10000);
 	}
 	/*
-	 * The relay holds back the last byte while bytes before it are still to
-	 * be sent.
+	 * The relay holds back the last byte until it has sent all earlier
+	 * bytes.
 	 */
 	send_bytes(1);
 	read_bytes(SOME, 0);
@@ -262,8 +266,8 @@ the_end_waits_for_nothing(void)
 
 /*
  * Nothing is lost if the session ends while the relay holds its last byte.
- * Nothing is lost either if the relay's buffer is too small at that moment for
- * the output of the codec.
+ * Also, nothing is lost if the relay's buffer is too small for the codec's
+ * output when the session ends.
  */
 static void
 the_end_delivers_everything(void)
@@ -276,8 +280,8 @@ the_end_delivers_everything(void)
 
 			begin(factors[i]);
 			/*
-			 * At the end, the relay has not yet read as many bytes
-			 * as the socket pair can buffer.
+			 * When the session ends, the socket pair still buffers
+			 * bytes that the relay has not read.
 			 */
 			send_bytes(MUCH / 2);
 			if (how == 0)
@@ -295,7 +299,7 @@ the_end_delivers_everything(void)
 
 /*
  * The session sees a reset at once, even if it has not read what the client
- * sent before. It does not see the client's end of input in this way.
+ * sent before. A client that only ends its input does not cause a reset.
  */
 static void
 a_reset_is_the_end(void)
@@ -332,8 +336,8 @@ a_reset_is_the_end(void)
 
 	/*
 	 * The session also sees the reset if the client has read everything. It
-	 * sees the reset even if the relay has bytes for the session, which
-	 * does not read.
+	 * sees the reset even while it does not read the bytes that the relay
+	 * has for it.
 	 */
 	begin(1);
 	send_bytes(5);
@@ -351,8 +355,8 @@ a_reset_is_the_end(void)
 }
 
 /*
- * A slow client does not look dead. The session's count of unacknowledged bytes
- * falls as the client reads.
+ * The session can tell a slow client from a dead one. Its count of
+ * unacknowledged bytes falls while the client reads.
  */
 static void
 a_slow_client_is_seen(void)
@@ -380,10 +384,7 @@ a_slow_client_is_seen(void)
 			usleep(300);
 		}
 	close(session);
-	/*
-	 * Read up to the end, because to close with unread bytes would send a
-	 * reset.
-	 */
+	/* Read up to the end. A close with unread bytes would send a reset. */
 	while (recv(client, &(char[4096]){ 0 }, 4096, 0) > 0)
 		;
 	close(client);

@@ -1,9 +1,9 @@
 /*
  * Unit tests of the replay cache, with simulated clocks. They check that an
  * authenticator is accepted only once, whatever the clocks do and however many
- * others are recorded meanwhile. They check that the table has room for the
- * number of logins in DESIGN §2.8, and that one principal cannot fill it. A
- * damaged file must be repaired or refused.
+ * others are recorded meanwhile. They check that the table is large enough for
+ * the number of logins in DESIGN §2.8, and that one principal cannot fill the
+ * table. A damaged file must be repaired or refused.
  *
  * Runs as any user.
  */
@@ -29,7 +29,7 @@
 #define START 1800000000 /* seconds of the wall clock, in 2027 */
 #define BOOT 1000000     /* seconds since the boot */
 
-/* The same as in replay-cache.c. */
+/* The record as replay-cache.c declares it. */
 struct slot {
 	uint8_t tag[16];
 	uint32_t ctime, stored;
@@ -43,7 +43,7 @@ ssize_t __real_pwrite(int fd, const void *p, size_t n, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t at);
 time_t __wrap_time(time_t *t);
 
-/* Call number fail_at fails. */
+/* The call whose number is fail_at fails. */
 ssize_t
 __wrap_pwrite(int fd, const void *p, size_t n, off_t at)
 {
@@ -91,8 +91,9 @@ make_cache(int skew)
 }
 
 /*
- * Records authenticator number n of a principal. The client's time is ctime,
- * the wall clock is at, and the clock since the boot is boot.
+ * Records authenticator number n of a principal. The argument "ctime" is the
+ * client's time. The argument "at" is the time of the wall clock, and "boot" is
+ * the time since the boot.
  */
 static enum replay_result
 record(struct replay *r, const char *who, uint64_t n, int64_t ctime, int64_t at,
@@ -110,8 +111,8 @@ record(struct replay *r, const char *who, uint64_t n, int64_t ctime, int64_t at,
 }
 
 /*
- * Logs in count principals whose clients have the right time. Returns how many
- * of these logins were refused.
+ * Logs in count principals whose clients have the right time. Returns the
+ * number of logins that were refused.
  */
 static unsigned
 log_in_many(struct replay *r, uint64_t from, uint64_t count, int64_t at,
@@ -177,8 +178,8 @@ an_authenticator_is_accepted_once(void)
 
 /*
  * An accepted authenticator is also refused if the table is full and other
- * logins use every slot that may be reused. The slot of the accepted one is the
- * first that they would use.
+ * logins use every slot that may be reused. The other logins would use the slot
+ * of the accepted authenticator first.
  */
 static void
 a_full_table_keeps_it(void)
@@ -202,8 +203,8 @@ a_full_table_keeps_it(void)
 }
 
 /*
- * An authenticator outside the clock skew is refused. One at its limit is
- * accepted.
+ * An authenticator outside the clock skew is refused. An authenticator whose
+ * time is exactly at the limit is accepted.
  */
 static void
 the_skew_is_exact(void)
@@ -219,7 +220,10 @@ the_skew_is_exact(void)
 	r = make_cache(1);
 	CHECK(record(r, "alice", 1, START + 2, START, BOOT) == REPLAY_SKEW);
 	CHECK(record(r, "alice", 1, START + 1, START, BOOT) == REPLAY_NEW);
-	/* Times from 2^31 seconds on are in the future and not before 1970. */
+	/*
+	 * A time of 2^31 seconds or more is in the future. It must not be read
+	 * as a time before 1970.
+	 */
 	r = make_cache(SKEW);
 	for (int64_t t = -300; t < 300; t += 50) {
 		int64_t then = (INT64_C(1) << 31) + t;
@@ -275,7 +279,7 @@ a_step_back_discards_nothing(void)
 
 /*
  * After a boot, an authenticator from before the boot is refused because of its
- * time. A younger one is refused because of its record.
+ * time. An authenticator from after the boot is refused because of its record.
  */
 static void
 a_boot_accepts_nothing_again(void)
@@ -285,8 +289,8 @@ a_boot_accepts_nothing_again(void)
 	CHECK(record(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
 	CHECK(record(r, "alice", 2, START + 200, START, BOOT) == REPLAY_NEW);
 	/*
-	 * The boot is at START + 60, so the times since the boot in the table
-	 * are of no use.
+	 * The boot is at START + 60, so the table's times since the boot belong
+	 * to the earlier boot and are not used.
 	 */
 	CHECK(record(r, "alice", 1, START, START + 70, 10) == REPLAY_EARLIER);
 	CHECK(record(r, "alice", 3, START + 59, START + 70, 10) ==
@@ -300,7 +304,7 @@ a_boot_accepts_nothing_again(void)
 	CHECK(log_in_many(r, 1000000, 20000, START + 2000, 1940) == 0);
 }
 
-/* The table has room for the number of logins that DESIGN promises. */
+/* The table is large enough for the number of logins in DESIGN §2.8. */
 static void
 the_table_is_large_enough(void)
 {
@@ -357,8 +361,8 @@ a_principal_has_a_limit(void)
 }
 
 /*
- * A missing file is made. A damaged file is repaired in place, so that the
- * processes that have it open use the repaired table.
+ * A missing file is made. A damaged file is repaired in place. A process that
+ * has the file open then uses the repaired table.
  */
 static void
 a_damaged_file_is_repaired(void)
@@ -405,7 +409,10 @@ a_damaged_file_is_repaired(void)
 		CHECK(record(again, "alice", 9, START - 1, START, BOOT) ==
 		    REPLAY_EARLIER);
 	}
-	/* Let the head of the file have a time in the future. */
+	/*
+	 * Set the clock back, so that the time in the file's head is in the
+	 * future.
+	 */
 	wall = START - 100;
 	CHECK((again = replay_open(state, SKEW, soon())) != NULL);
 	CHECK(record(again, "alice", 10, START - 100, START - 100, BOOT) ==
@@ -429,7 +436,10 @@ forged_records_do_not_last(void)
 		{ START - 1000, BOOT + 99999, 0 },
 		{ 1, 0, 0 },
 		{ START + 2 * SKEW, UINT32_MAX, 3 * SKEW + 1 },
-		/* The client's time serves first, then the time of storing. */
+		/*
+		 * A slot stays in use first because of the client's time, and
+		 * then because of the time of storing.
+		 */
 		{ START + 2 * SKEW, BOOT + 3 * SKEW, 5 * SKEW + 1 },
 		{ START - 1000, BOOT, 2 * SKEW + 1 },
 	};
@@ -451,7 +461,7 @@ forged_records_do_not_last(void)
 	}
 }
 
-/* A file is not used if another user owns it or can read or write it. */
+/* kpopd does not use a file that another user owns, can read or can write. */
 static void
 a_foreign_file_is_refused(void)
 {
@@ -479,7 +489,10 @@ a_foreign_file_is_refused(void)
 		replay_open(state, SKEW, soon()) == NULL));
 }
 
-/* Whichever write fails, an authenticator is refused unless it was recorded. */
+/*
+ * Any write may fail. If the record was not written, the authenticator is
+ * refused.
+ */
 static void
 a_failed_write_refuses(void)
 {
@@ -497,7 +510,10 @@ a_failed_write_refuses(void)
 	fail_at = 0;
 }
 
-/* With half a file, an authenticator is refused or is accepted only once. */
+/*
+ * If the disk has only half of the file, an authenticator is refused or is
+ * accepted only once.
+ */
 static void
 half_a_file_accepts_nothing_twice(void)
 {
@@ -608,7 +624,8 @@ open_both(struct replay **longer, struct replay **shorter)
 }
 
 /*
- * Services with different skews count a principal's logins by the same epochs.
+ * Services with different skews must count a principal's logins in the same
+ * epochs.
  */
 /* attack:1-13 */
 static void
@@ -625,9 +642,9 @@ services_share_the_counters(void)
 }
 
 /*
- * Services with different skews keep records for the longest skew. Otherwise
- * the service with the shorter skew would discard a record while the other one
- * still accepts the authenticator.
+ * Services with different skews keep records for the longest skew. If the
+ * service with the shorter skew kept records for its own skew only, it would
+ * discard a record while the other service still accepts the authenticator.
  */
 /* attack:1-12 */
 static void

@@ -1,6 +1,7 @@
 /*
- * Unit tests of sasl_ap_req. It must find the AP-REQ in a first token of
- * Kerberos. It must refuse every token that GSSAPI could parse in another way.
+ * Unit tests of sasl_ap_req. The function must find the AP-REQ in a first token
+ * of Kerberos. It must refuse every token that GSSAPI could parse in another
+ * way.
  *
  * Runs as any user.
  */
@@ -19,8 +20,9 @@
 static unsigned char token[70000];
 
 /*
- * Makes a token with an AP-REQ of n bytes. Its length field has this many more
- * bytes, or the short form if bytes is 0. Returns the token's size.
+ * Makes a token with an AP-REQ of n bytes. If the argument "bytes" is 0, the
+ * token's length field has the short form. If not, it has the long form, with
+ * this number of bytes after the first byte. Returns the token's size.
  */
 static size_t
 make_token(size_t bytes, size_t n)
@@ -38,8 +40,8 @@ make_token(size_t bytes, size_t n)
 }
 
 /*
- * Returns the size of the AP-REQ in the first n bytes of the token, or 0.
- * Copies these bytes to memory of exactly that size, so that a sanitizer
+ * Returns the size of the AP-REQ in the first n bytes of the token. Returns 0
+ * if there is no AP-REQ. Uses a copy of exactly n bytes, so that a sanitizer
  * detects a read after the end.
  */
 static size_t

@@ -1,6 +1,6 @@
 /*
- * Unit test of state.c: the state of which users is moved aside, what is read
- * from lines that were only partly written, and the login slots.
+ * Unit test of state.c. Tests which users' state is moved aside, how state.c
+ * reads lines that were only partly written, and the login slots.
  *
  * Runs as any user, with its own account database.
  */
@@ -21,11 +21,11 @@
 #include "tests/unit/check.h"
 
 static char top[] = "/tmp/kpopd-state.XXXXXX";
-static uid_t daves_uid; /* 0 if dave does not exist */
+static uid_t daves_uid; /* uid of the user dave; 0 if dave does not exist */
 static bool is_shared;  /* every name has uid 5555 */
-static int away;        /* the database's error, or 0 */
-static int failures;    /* events "failed" in the log */
-static bool is_full;    /* write writes half of its bytes */
+static int away;        /* errno of the account database, or 0 */
+static int failures;    /* number of events "failed" in the log */
+static bool is_full;    /* write(2) writes half of its bytes */
 static bool is_synced;  /* the state directory was synced */
 static char seen[400];  /* the mailboxes that state_each reported */
 
@@ -131,8 +131,8 @@ fatal(const char *format, ...)
 }
 
 /*
- * Logs in. Returns true if state_open returns a directory. Also checks that an
- * error was logged if, and only if, it did not.
+ * Logs in. Returns true if state_open returns a directory. Also checks the log:
+ * there must be an error if state_open has failed, and no error if it has not.
  */
 static bool
 logs_in(const char *name, const char *mailboxes)
@@ -180,7 +180,7 @@ static void
 former_users(void)
 {
 	/*
-	 * While the database does not answer, no user counts as a former one.
+	 * While the database does not answer, no user counts as a former user.
 	 */
 	static const int errors[] = { EAGAIN, EIO, ENOENT, ERANGE, ECONNREFUSED,
 		EMFILE };
@@ -192,7 +192,8 @@ former_users(void)
 		away = errors[i];
 		CHECK(!logs_in("info", "mbox:/m/%u") && has("5555/j"));
 		/*
-		 * For a user whose name is recorded, the database is not asked.
+		 * If the user's name is recorded, state.c does not ask the
+		 * database.
 		 */
 		CHECK(logs_in("dave", "mbox:/m/%u") && has("5555/j"));
 	}
@@ -217,9 +218,9 @@ former_users(void)
 }
 
 /*
- * The directory of a former user may be moved aside although the file with the
- * user's lines could not be moved. Then the directory of the next user must not
- * be moved later.
+ * Moving a former user's state aside may stop halfway: the directory is moved,
+ * but the file with the user's lines is not. The next user's directory must not
+ * be moved aside because of these lines.
  */
 static void
 half_aside(void)
@@ -280,14 +281,14 @@ half_lines(void)
 	CHECK(logs_in("dave", "maildir:/m/%u") &&
 	    logs_in("dave", "mbox:/m/%u"));
 	CHECK(state_each(top, note_mailbox, NULL) == 0);
-	/* The half line describes no mailbox. */
+	/* The half line counts as no mailbox. */
 	CHECK(strcmp(seen, "dave=mb;dave=maildir:/m/%u;dave=mbox:/m/%u;") == 0);
 	remove_all();
 }
 
 /*
- * Names that contain separators of lines or words, or characters of the
- * encoding, are read as they were written.
+ * A name may contain separators of lines or words, or characters of the
+ * encoding. Such a name must be read as it was written.
  */
 static void
 strange_names(void)
@@ -339,7 +340,7 @@ slots(void)
 		snprintf(path, sizeof(path), "%s/logins/5555.%d", top, i);
 		CHECK(close(taken[i]) == 0 && unlink(path) == 0);
 	}
-	/* If a slot cannot be made, the error is another one. */
+	/* If a slot cannot be made, the error is not the one for full slots. */
 	CHECK(mkdir(path, 0700) == 0);
 	for (int i = 0; i < 3; i++)
 		CHECK((taken[i] = state_take_slot(top, 5555)) != -1);

@@ -2,9 +2,9 @@
  * Tests every mailbox format through maildrop.c with one set of tests.
  *
  * Runs as any user. The model of a mailbox is a list of messages. Another
- * program may read, remove or add messages at any time. For each format a
- * function changes the mailbox as that program would, until it agrees with the
- * model.
+ * program may read, remove or add messages at any time. Each format has a
+ * function that changes the mailbox in the way that such a program does. When
+ * the function returns, the mailbox agrees with the model.
  */
 #include "config.h"
 
@@ -20,7 +20,10 @@
 #include "tests/unit/check.h"
 #include "tests/unit/drop.h"
 
-/* A message as an MDA delivers it to either format, and as a client gets it. */
+/*
+ * A message: "stored" is what an MDA delivers to either format, and "sent" is
+ * what a client gets.
+ */
 struct mail {
 	struct text stored, sent;
 };
@@ -37,7 +40,8 @@ static const struct mail mails[MOST] = {
 };
 
 /*
- * For each message: whether it is in the mailbox and a mail reader has seen it.
+ * there[i] is true if message i is in the mailbox. seen[i] is true if a mail
+ * reader has marked message i as seen.
  */
 struct model {
 	bool there[MOST], seen[MOST];
@@ -85,7 +89,7 @@ write_mbox(const struct model *m)
 	CHECK(close(fd) == 0);
 }
 
-/* Makes, removes and renames files until they agree with the model. */
+/* Makes, removes and renames files until the Maildir agrees with the model. */
 static void
 write_maildir(const struct model *m)
 {
@@ -129,17 +133,17 @@ write_maildir(const struct model *m)
 }
 
 static const struct format {
-	const char *word; /* of -m */
-	const char *name; /* of the mailbox, in top */
+	const char *word; /* the word of the format in -m */
+	const char *name; /* path of the mailbox, below "top" */
 	void (*write)(const struct model *m);
-	bool is_marked_inside; /* mail readers change a message's bytes */
+	bool is_marked_inside; /* mail readers write marks into the message */
 } formats[] = {
 	{ "mbox", "spool", write_mbox, true },
 	{ "maildir", "Maildir", write_maildir, false },
 };
 static const struct format *format;
 
-/* Opens a session on the mailbox of this name, in the current format. */
+/* Opens a session on the mailbox with the given name, in the current format. */
 static enum drop_error
 begin_at(struct maildrop *drop, const char *name)
 {
@@ -157,9 +161,9 @@ begin(struct maildrop *drop)
 }
 
 /*
- * Makes a mailbox of the first count messages, none of which is seen. Closes
- * the descriptors of earlier sessions, because a real session closes them by
- * ending.
+ * Makes a mailbox that contains the first "count" messages. No message is
+ * marked as seen. Closes the descriptors of earlier sessions, because a real
+ * session closes them by ending.
  */
 static struct model
 fresh(int count)
@@ -258,8 +262,9 @@ mail_that_arrives_stays(void)
 }
 
 /*
- * A mail reader removes messages during the session. The marked messages that
- * remain are removed, and no others. The result reports that.
+ * A mail reader removes messages during the session. QUIT removes the marked
+ * messages that are still there, and no others. The result reports that
+ * messages were missing.
  */
 static void
 others_may_remove_meanwhile(void)
@@ -365,8 +370,8 @@ absent_is_empty(void)
 }
 
 /*
- * A new state directory is synced. Otherwise a power failure could remove it,
- * together with the journal of a removal.
+ * A new state directory is synced. Without the sync, a power failure could lose
+ * the directory and the journal in it.
  */
 static void
 state_is_on_the_disk(void)

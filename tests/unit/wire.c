@@ -50,8 +50,8 @@ static const struct {
 };
 
 /*
- * Converts the text in pieces of at most step bytes. Returns the number of
- * bytes in out.
+ * Converts the text t in pieces of at most "step" bytes. Writes the result to
+ * out[], and returns its size.
  */
 static size_t
 convert(struct wire *w, struct text t, size_t step, char *out)

@@ -1,0 +1,29 @@
+/* Warnings about the modes of secret files: see exposure.c. */
+#ifndef EXPOSURE_H
+#define EXPOSURE_H
+
+#include <sys/types.h>
+
+#include <stdbool.h>
+
+/* Where a warning is given. */
+struct exposure_place {
+	const char *state; /* the state directory */
+	/* the smallest uid of users, above the gids of the system */
+	uid_t least_user;
+	/*
+	 * at the start of a listener: always warn; otherwise once an hour, and
+	 * after each change of the file
+	 */
+	bool is_start;
+};
+
+/*
+ * Root: logs a warning if the file at path, which is absent or contains a
+ * secret key, is not root's alone. STATE/exposed.NAME has the time of the last
+ * warning.
+ */
+void exposure_warn(const struct exposure_place *place, const char *name,
+    const char *path);
+
+#endif

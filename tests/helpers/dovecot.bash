@@ -1,0 +1,48 @@
+# Runs Dovecot: doveadm on alice's mailbox, as a mail reader. Dovecot 2.4 of
+# Debian 13 has other names for its settings than 2.3 of Debian 12.
+
+# dovecot_is_new: returns true if this is Dovecot 2.4 or later.
+dovecot_is_new() {
+	[[ $(/usr/sbin/dovecot --version) != 2.3.* ]]
+}
+
+# dovecot_mail mbox|maildir DIRECTORY [INBOX]: prints what a configuration
+# begins with: where the mailboxes of a user are.
+dovecot_mail() {
+	if dovecot_is_new; then
+		printf '%s\n' "dovecot_config_version = 2.4.0" \
+		    "dovecot_storage_version = 2.4.0" \
+		    "mail_home = /home/%{user}" "mail_driver = $1" \
+		    "mail_path = $2" ${3+"mail_inbox_path = $3"}
+	else
+		echo "mail_location = $1:$2${3+:INBOX=$3}"
+	fi
+}
+
+# dovecot_configure mbox|maildir DIRECTORY [INBOX]: writes a configuration for
+# doveadm, whose mailboxes are in the directory. Standard input has further
+# settings.
+dovecot_configure() {
+	{
+		dovecot_mail "$@"
+		printf '%s\n' "log_path = /dev/stderr" "first_valid_uid = 1" \
+		    "mbox_write_locks = fcntl"
+		cat
+	} >"$WORLD/dovecot.conf"
+	chmod 644 "$WORLD/dovecot.conf"
+	chmod 755 "$WORLD"
+}
+
+# dovecot_self: prints the option of a command of doveadm that does not look the
+# user up. Dovecot 2.3 has no such option, and does not look alice up.
+dovecot_self() {
+	! dovecot_is_new || echo --no-userdb-lookup
+}
+
+# dovecot_does COMMAND [ARGUMENTS]: runs a command of doveadm as alice. Both are
+# words of a shell.
+dovecot_does() {
+	su alice -c "cd; USER=alice doveadm -o stats_writer_socket_path= \
+	    -c $WORLD/dovecot.conf $1 $(dovecot_self) ${2-}" \
+	    2>"$WORLD/dovecot.err" || { cat "$WORLD/dovecot.err"; return 1; }
+}
