@@ -861,8 +861,8 @@ talk() {
 	tls_make
 	mbox one two | store alice
 	left=$(sed -n 's/^CapabilityBoundingSet=//p' \
-	    "$top/systemd/kpopd.service" | tr 'A-Z' 'a-z' |
-	    sed 's/cap_/+/g; s/ /,/g')
+	    "$top/systemd/confinement.in" | tr 'A-Z\n' 'a-z ' |
+	    sed 's/cap_/+/g; s/ $//; s/ /,/g')
 	[ -n "$left" ]
 	server_stop
 	for mode in '' -p; do
