@@ -4,8 +4,9 @@
  * Runs as root when the snapshot is made. The lookups in the snapshot run in
  * every process. libkrb5's own profile checks the files at each lookup, and
  * treats a file that it cannot read as empty. So the pre-auth process would
- * lose permitted_enctypes in its jail. A session would lose auth_to_local while
- * an editor saves krb5.conf, and would apply a wider rule.
+ * lose permitted_enctypes in its jail. While an editor saves krb5.conf, a
+ * session would lose auth_to_local. libkrb5's default rule could then permit
+ * more principals.
  *
  * The snapshot has each relation with its values, as libprofile has merged them
  * from all files. No function here opens a file; tests/tools/walls checks that.
@@ -66,7 +67,7 @@ free_list(char **list)
 }
 
 /*
- * Copies a list that ends with NULL to *to, which the caller frees by
+ * Copies a list that ends with NULL. *to is the copy, which the caller frees by
  * free_list. Returns 0 or ENOMEM.
  */
 static long

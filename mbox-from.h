@@ -18,9 +18,10 @@ from_begins(const char *p, size_t n)
 }
 
 /*
- * Returns true if the line that begins at p, after an empty line, separates two
- * messages. n is the number of bytes from p on, at least FROM_LOOK unless the
- * file ends earlier. The function reads only the first FROM_LOOK bytes.
+ * p is the beginning of a line after an empty line. Returns true if this line
+ * separates two messages. n is the number of bytes from p on, at least
+ * FROM_LOOK unless the file ends earlier. The function reads only the first
+ * FROM_LOOK bytes.
  */
 bool from_separates(const char *p, size_t n);
 

@@ -11,22 +11,22 @@
 
 /*
  * The fresh list: a list of the mailbox as it is now. mbox-find.c makes it when
- * a message is not at the offset in the session's list.
+ * a message is not at its listed offset.
  */
 struct fresh {
 	bool exists;
 	struct fingerprint mailbox; /* at the time of listing */
 	struct list list;
 	struct table *by_header, *by_body;
-	/* Bit i: the removal has taken message i of this list. NULL: there is
-	 * no removal. */
+	/* Bit i: message i of this list is taken: the removal must not find it
+	 * again. NULL: there is no removal. */
 	unsigned char *taken;
 };
 
 struct mbox {
 	struct store_place place;
 	int fd;           /* -1: there is no spool, hence no mail */
-	struct list list; /* of the session; the client's message 1 is 0 */
+	struct list list; /* of the session; POP3's message 1 has index 0 */
 	struct fingerprint listed; /* mailbox when `list` was made */
 	bool is_removing;          /* the mailbox is locked for a removal */
 	struct table *by_header, *by_body; /* tables of `list`, or NULL */

@@ -84,7 +84,7 @@ add_key(krb5_keytab keytab, const char *name, const krb5_keyblock *key)
 	krb5_free_principal(context, entry.principal);
 }
 
-/* Makes libkrb5 use its own krb5.conf instead of the machine's. */
+/* Writes a krb5.conf, which libkrb5 then uses instead of the machine's. */
 static void
 configure(void)
 {

@@ -112,7 +112,7 @@ has_received() {
 }
 
 # bats test_tags=promise:5
-@test "kpopd logs what a client sends in printable characters only" {
+@test "kpopd's log has only printable characters, whatever a client sends" {
 	admin 'addprinc -randkey "x y=z"""'
 	admin "ktadd -k $WORLD/keytabs/odd.keytab \"x y=z\"\"\""
 	kinit -k -t "$WORLD/keytabs/odd.keytab" 'x y=z"'
@@ -143,8 +143,8 @@ has_received() {
 # bats test_tags=catalogue:14,promise:1
 @test "kpopd refuses an AP-REQ in which any bit of its encrypted parts is flipped" {
 	# The options and the service's name come before the encrypted parts.
-	# They are not protected, because only the key decides which service a
-	# ticket is for.
+	# Nothing protects them, so kpopd may accept a flipped bit there. Only
+	# the key decides which service a ticket is for.
 	apreq pop/mail.kpopd.test >"$WORLD/good"
 	encrypted=$(($(grep -abo mail.kpopd.test "$WORLD/good" | head -n 1 |
 	    cut -d: -f1) + 45))

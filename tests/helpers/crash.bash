@@ -24,9 +24,9 @@ detached() {
 	wait "$tracer" 2>/dev/null || true
 }
 
-# hold_broker: stops the broker after its session has ended, in the broker's
-# last system call. The broker waits until it is killed or released. It must not
-# be stopped earlier, because the session still asks the broker to keep locks.
+# hold_broker: makes the broker stop at its call of shutdown, after its session
+# has ended. The broker waits until it is killed or released. It must not be
+# stopped earlier, because the session still asks the broker to keep locks.
 hold_broker() {
 	local tracer
 	await 5 'broker=$(broker_pid) && [ -n "$broker" ] &&
@@ -42,8 +42,8 @@ release_broker() {
 	wait "$held_by" 2>/dev/null || true
 }
 
-# kill_monitor: kills the monitor, the held broker and strace. Without the
-# signal, strace would end only after the delay that it adds.
+# kill_monitor: kills the monitor, the held broker and strace. strace would
+# otherwise end only after the delay of hold_broker.
 kill_monitor() {
 	kill -KILL "$monitor" "$broker" 2>/dev/null || true
 	release_broker
@@ -68,9 +68,9 @@ calls_in() {
 }
 
 # shape NUMBER: makes a mailbox whose number of messages, sizes and marks depend
-# only on NUMBER. The marked messages are some of all messages, the first, the
-# last two, or all but the second. Sets $names, $doomed (the numbers of the
-# marked messages) and $kept (the names of the others). Writes the mailbox
+# only on NUMBER. The marked messages are a random selection, only the first,
+# only the last two, or all but the second. Sets $names, $doomed (the numbers of
+# the marked messages) and $kept (the names of the others). Writes the mailbox
 # before and after the removal to $WORLD/old and $WORLD/new.
 shape() {
 	local i count kind
@@ -124,10 +124,11 @@ marked_session() {
 	session=$(child_pid) monitor=$(monitor_pid)
 }
 
-# killed_quit HOW CALL N: kills a session of marked_session in QUIT, at its Nth
-# CALL. If HOW is "alone", the broker continues. If HOW is "together", broker
-# and monitor are also killed, as by a power failure. Sets $said to the answer
-# that the client has got. Sets $said to "" if there was no answer.
+# killed_quit HOW CALL N: begins a session by marked_session and sends QUIT.
+# Kills the session at the Nth system call CALL that QUIT makes. If HOW is
+# "alone", the broker continues. If HOW is "together", broker and monitor are
+# also killed, as by a power failure. Sets $said to the answer that the client
+# has got. Sets $said to "" if there was no answer.
 killed_quit() {
 	local how=$1 call=$2 n=$3
 	marked_session
@@ -178,8 +179,8 @@ locker_start() {
 	exec {locker_in}>"$WORLD/locker.in" {locker_out}<"$WORLD/locker.out"
 }
 
-# locker L, locker U: makes the process that locker_start has started take (L)
-# or release (U) the lock.
+# locker L, locker U: makes the process of locker_start take (L) or release (U)
+# the lock.
 locker() {
 	echo "$1" >&"$locker_in"
 	read -r -t 5 _ <&"$locker_out"

@@ -127,7 +127,7 @@ static const struct format {
 	{ "maildir:%h/Maildir", add_to_maildir },
 };
 
-/* Waits until the fingerprint of a file that was changed just now is stable. */
+/* Waits until a file that has just changed can have a stable fingerprint. */
 static void
 wait_until_stable(void)
 {
@@ -286,7 +286,7 @@ is_damaged(const struct format *f, const struct picture *p)
 	}
 }
 
-/* Truncates the index, and makes it longer, in steps. */
+/* Gives the index many other sizes, smaller and larger. */
 static void
 is_truncated(const struct format *f, const struct picture *p)
 {
@@ -407,8 +407,9 @@ replaces_in_order(const struct format *f)
 	int before;
 
 	/*
-	 * In these cases the list is written as a new file. A new file has no
-	 * old records, so the order does not matter.
+	 * After the removal below, the list of a Maildir or of a small mbox is
+	 * written as a new file. A new file has no old records, so the order
+	 * does not matter.
 	 */
 	if (f != &formats[0] || cache_small > 0)
 		return;
@@ -556,7 +557,8 @@ is_forged(const struct format *f)
 
 /*
  * Checks that a list with the right fingerprint and a wrong boundary is
- * detected. The message is found at its offset, and the list is built again.
+ * detected. The session must make a new list and find the message at its real
+ * offset.
  */
 static void
 is_discarded(const struct format *f)
@@ -581,8 +583,8 @@ is_discarded(const struct format *f)
 }
 
 /*
- * Checks that after a removal the list is the same as the list of a session
- * that has no index.
+ * Checks that the list after a removal is the same as a list that is made from
+ * the whole mailbox.
  */
 static void
 shrinks(const struct format *f)
@@ -612,8 +614,8 @@ shrinks(const struct format *f)
 }
 
 /*
- * Checks that a fingerprint that is not stable never matches. fingerprint_put
- * takes a fingerprint that is stable at once.
+ * Checks that a fingerprint that is not stable never matches. A fingerprint of
+ * fingerprint_put must be stable at once.
  */
 static void
 fingerprints_become_stable(void)
@@ -698,8 +700,8 @@ put_spool(const char *text)
 #define EQUAL(body) "From a\nMessage-ID: <1@h>\n\n" body "\n\n"
 
 /*
- * Checks that the first of several messages with the same header keeps the id,
- * and that no other message ever gets this id.
+ * Checks that messages with the same header keep their ids. The id of the first
+ * one must not go to a message with another body.
  */
 static void
 ids_are_kept(void)
@@ -717,8 +719,8 @@ ids_are_kept(void)
 	look(f, &found);
 	CHECK(found.count == 1 && strcmp(found.ids[0], p.ids[1]) == 0);
 	/*
-	 * The id is also kept if an earlier list had only one message with that
-	 * header.
+	 * The first message still owns its id after the others were removed. So
+	 * a later message with that header must get another id.
 	 */
 	put_spool(EQUAL("one") EQUAL("two"));
 	wait_until_stable();
@@ -733,8 +735,9 @@ ids_are_kept(void)
 }
 
 /*
- * An id may depend on a body that was removed before the client sends UIDL.
- * Checks that no other message gets such an id later.
+ * Another program may remove a message before the client sends UIDL, although
+ * the id needs the message's body. Checks that no other message gets such an id
+ * later.
  */
 static void
 late_ids_are_not_given_again(void)
@@ -763,8 +766,8 @@ late_ids_are_not_given_again(void)
 }
 
 /*
- * Checks that RETR is complete after the clock was set back, for a message
- * whose header other messages have, too.
+ * Checks that RETR is complete after the clock was set back. Another message
+ * has the same header.
  */
 static void
 clock_is_set_back(void)
