@@ -28,18 +28,30 @@ teardown() {
 # fetch_once STORE DIRECTORY [INBOX]: runs $SEQUENCES sequences of
 # clients/once.py with these mailboxes of Dovecot's. By default, a short test
 # run has five sequences, and a long run has 200. The seed is $SEED, or a new
-# one in each run if $SEED is not set. tch_once() { ocal seed=${SEED-$((RANDOM *
-# 1000))} count=${SEQUENCES-5} status=0 -z "${SANITIZER-}" ] ||
-# count=${SEQUENCES-2} long || count=${SEQUENCES-200} ovecot_configure "$@"
-# <<-END ail_privileged_group = box_read_locks = fcntl ervice stats {  ND ocat
-# TCP-LISTEN:2110,bind=127.0.0.1,reuseaddr,fork \ EXEC:"$KPOPD_BUILD/kpopc
-# mail.kpopd.test 1109" 3>&- 2>/dev/null & unnel=$! usr/bin/python3
-# "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" \ "$WORLD/got.getmail" 3>&-
-# 2>/dev/null & mtp=$! wait 5 'ss -Hltn sport = 2110 | grep -q . && [ -S
-# $WORLD/lmtp ]' POPC="$KPOPD_BUILD/kpopc" DOVEADM=$(dovecot_self)
-# /usr/bin/python3 \ "$BATS_TEST_DIRNAME/clients/once.py" "$1" "$seed" "$count"
-# \ >"$WORLD/points" 3>&- || status=$? ed 's/^/# /' "$WORLD/points" >&3 eturn
-# $status
+# one in each run if $SEED is not set.
+fetch_once() {
+	local seed=${SEED-$((RANDOM * 1000))} count=${SEQUENCES-5} status=0
+	[ -z "${SANITIZER-}" ] || count=${SEQUENCES-2}
+	! long || count=${SEQUENCES-200}
+	dovecot_configure "$@" <<-END
+	mail_privileged_group =
+	mbox_read_locks = fcntl
+	service stats {
+	}
+	END
+	socat TCP-LISTEN:2110,bind=127.0.0.1,reuseaddr,fork \
+	    EXEC:"$KPOPD_BUILD/kpopc mail.kpopd.test 1109" 3>&- 2>/dev/null &
+	tunnel=$!
+	/usr/bin/python3 "$BATS_TEST_DIRNAME/clients/lmtp.py" "$WORLD/lmtp" \
+	    "$WORLD/got.getmail" 3>&- 2>/dev/null &
+	lmtp=$!
+	await 5 'ss -Hltn sport = 2110 | grep -q . && [ -S $WORLD/lmtp ]'
+	KPOPC="$KPOPD_BUILD/kpopc" DOVEADM=$(dovecot_self) /usr/bin/python3 \
+	    "$BATS_TEST_DIRNAME/clients/once.py" "$1" "$seed" "$count" \
+	    >"$WORLD/points" 3>&- || status=$?
+	sed 's/^/# /' "$WORLD/points" >&3
+	return $status
+}
 
 @test "fetchmail and getmail fetch each message of an mbox once while other programs change the mailbox" {
 	server_start
