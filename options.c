@@ -292,6 +292,10 @@ static const struct row rows[] = {
 	{ 'r', "realms", "realms", WITH_SERVER, ANY_TEXT(realms),
 	    "realms of clients that may log in, with commas\n"
 	    "(default: all that krb5.conf or .k5login permits)" },
+	{ 'S', "sandbox", "sandbox", WITH_BOTH, read_sandbox, 0,
+	    "required or optional",
+	    "optional: serve where seccomp or Landlock is not offered\n"
+	    "(default: required)" },
 	{ 's', "service", "principal", WITH_SERVER, ANY_TEXT(service),
 	    "the only service principal whose key is used\n"
 	    "(default: all pop/ and pop3/ in the keytab)" },
@@ -311,10 +315,6 @@ static const struct row rows[] = {
 	    "addresses, networks and local, with commas",
 	    "networks of proxies, which send a PROXY header, with commas:\n"
 	    "192.0.2.0/24,2001:db8::1,local" },
-	{ 'S', "sandbox", "sandbox", WITH_BOTH, read_sandbox, 0,
-	    "required or optional",
-	    "optional: serve where seccomp or Landlock is not offered\n"
-	    "(default: required)" },
 	{ '\0', "recover", NULL, NOT_IN_FILE, read_recover, 0, NULL,
 	    "finish interrupted removals, at boot, before any delivery" },
 	{ '\0', "help", NULL, NOT_IN_FILE | AT_ONCE, print_help, 0, NULL,
