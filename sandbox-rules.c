@@ -116,7 +116,8 @@ static const struct list {
 static const int settings[] = { HOST_PR_SET_NO_NEW_PRIVS, HOST_PR_SET_DUMPABLE,
 	HOST_PR_SET_PDEATHSIG, HOST_PR_SET_SECCOMP };
 
-/* The operations that fcntl may do: flags and locks, but no copy of a
+/*
+ * The operations that fcntl may do: flags and locks, but no copy of a
  * descriptor.
  */
 static const int controls[] = { HOST_F_GETFD, HOST_F_SETFD, HOST_F_GETFL,
