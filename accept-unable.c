@@ -24,8 +24,8 @@
 #define ANSWER                                                                 \
 	"-ERR [SYS/TEMP] the server cannot serve now, try again later\r\n"
 /*
- * The pause, in ms. systemd gives a service up after 5 starts in 10 seconds,
- * and openbsd-inetd after 256 in a minute.
+ * The pause, in ms. By default systemd gives a service up after 5 starts in 10
+ * seconds, and openbsd-inetd after 256 in a minute.
  */
 #define UNABLE_MS 5000
 /* The least time between two accepts, in ms, if accept fails. */

@@ -47,8 +47,8 @@
 /* How often the listener looks whether it was replaced. */
 #define STALE_MS 1000
 /*
- * How long the listener serves before it ends by itself. systemd gives a
- * service up after 5 starts in 10 seconds. An upgrade replaces several
+ * How long the listener serves before it ends by itself. By default systemd
+ * gives a service up after 5 starts in 10 seconds. An upgrade replaces several
  * libraries one after another, and -a may name a short idle time.
  */
 #define LIFE_MS 3000
