@@ -2,9 +2,10 @@
  * Fuzzes the file of options with any file: options_file_read and
  * options_file_next, then the functions that read the arguments.
  *
- * Input: the file. Checks that the words and arguments, or the mistake, are
- * those of its lines, and that every other line is empty or a comment; fuzz.c
- * checks what is logged about a mistake.
+ * Input: the file, which seems to belong to root (tests/unit/owner.c). Checks
+ * that the words and arguments, or the mistake, are those of its lines, and that
+ * every other line is empty or a comment. fuzz.c checks what is logged about a
+ * mistake.
  */
 #include "config.h"
 
@@ -20,29 +21,6 @@
 #include "options.h"
 
 static char path[256];
-
-/* The file is root's, whoever runs this program. */
-int __wrap_fstat(int, struct stat *);
-int __real_fstat(int, struct stat *);
-int
-__wrap_fstat(int fd, struct stat *st)
-{
-	int result = __real_fstat(fd, st);
-
-	st->st_uid = 0;
-	return result;
-}
-
-int __wrap_lstat(const char *, struct stat *);
-int __real_lstat(const char *, struct stat *);
-int
-__wrap_lstat(const char *name, struct stat *st)
-{
-	int result = __real_lstat(name, st);
-
-	st->st_uid = 0;
-	return result;
-}
 
 static void
 write_file(const void *data, size_t size)

@@ -2,8 +2,8 @@
  * Tests options-file.c with files that have every kind of mistake, and with
  * things that are no files.
  *
- * Runs as any user: fstat and lstat report that user's files as root's. The
- * linker replaces them by the __wrap_ functions below (--wrap).
+ * Runs as any user: that user's files seem to belong to root (owner.c). The
+ * linker replaces pread by the function below (--wrap).
  */
 #include "config.h"
 
@@ -18,34 +18,12 @@
 
 #include "options-file.h"
 #include "tests/unit/check.h"
+#include "tests/unit/owner.h"
 
 static char path[] = "/tmp/kpopd-options.XXXXXX";
 static struct options_file file;
-static uid_t owner, link_owner;
 /* Called once, after the first bytes of the file were read. */
 static void (*meanwhile)(void);
-
-int __wrap_fstat(int, struct stat *);
-int __real_fstat(int, struct stat *);
-int
-__wrap_fstat(int fd, struct stat *st)
-{
-	int result = __real_fstat(fd, st);
-
-	st->st_uid = owner;
-	return result;
-}
-
-int __wrap_lstat(const char *, struct stat *);
-int __real_lstat(const char *, struct stat *);
-int
-__wrap_lstat(const char *name, struct stat *st)
-{
-	int result = __real_lstat(name, st);
-
-	st->st_uid = link_owner;
-	return result;
-}
 
 ssize_t __wrap_pread(int, void *, size_t, off_t);
 ssize_t __real_pread(int, void *, size_t, off_t);
@@ -177,9 +155,9 @@ static void
 rights(void)
 {
 	PUT("a\n");
-	owner = 1;
+	owner_of_file = 1;
 	CHECK(is_refused(0, "it does not belong to root"));
-	owner = 0;
+	owner_of_file = 0;
 	CHECK(chmod(path, 0664) == 0 && is_refused(0, "others than root may"));
 	CHECK(chmod(path, 0646) == 0 && is_refused(0, "others than root may"));
 	CHECK(chmod(path, 0755) == 0 && options_file_read(&file, path, true));
@@ -210,12 +188,12 @@ other_types(void)
 	CHECK(is_refused(0, "No such file or directory"));
 	PUT("a\n");
 	CHECK(options_file_read(&file, path, true) && is_next(1, "a", NULL));
-	owner = 1;
+	owner_of_file = 1;
 	CHECK(is_refused(0, "it does not belong to root"));
-	owner = 0;
-	link_owner = 1;
+	owner_of_file = 0;
+	owner_of_link = 1;
 	CHECK(is_refused(0, "it does not belong to root"));
-	link_owner = 0;
+	owner_of_link = 0;
 	CHECK(unlink(path) == 0 && unlink(target) == 0);
 }
 

@@ -2,9 +2,8 @@
  * Tests options.c: the defaults, the values that each option takes on the
  * command line and in the file, and the refusal of others.
  *
- * Runs as any user: fstat and lstat report that user's files as root's, and no
- * file at the default place. The linker replaces them by the __wrap_ functions
- * below (--wrap).
+ * Runs as any user: that user's files seem to belong to root, and no file to be
+ * at the default place (owner.c).
  */
 #include "config.h"
 
@@ -21,36 +20,12 @@
 #include "options.h"
 #include "process.h"
 #include "tests/unit/check.h"
+#include "tests/unit/owner.h"
 
 #define WORDS 16
 #define REFUSED 2
 
 static char path[] = "/tmp/kpopd-options.XXXXXX";
-
-int __wrap_fstat(int, struct stat *);
-int __real_fstat(int, struct stat *);
-int
-__wrap_fstat(int fd, struct stat *st)
-{
-	int result = __real_fstat(fd, st);
-
-	st->st_uid = 0;
-	return result;
-}
-
-int __wrap_lstat(const char *, struct stat *);
-int __real_lstat(const char *, struct stat *);
-int
-__wrap_lstat(const char *name, struct stat *st)
-{
-	int result = __real_lstat(name, st);
-
-	st->st_uid = 0;
-	if (strcmp(name, CONFIG_FILE) != 0)
-		return result;
-	errno = ENOENT;
-	return -1;
-}
 
 /*
  * Splits a command line at each '|', and reads the resulting options. Resets
@@ -362,6 +337,7 @@ main(void)
 {
 	int fd = mkstemp(path);
 
+	owner_hidden_path = CONFIG_FILE;
 	CHECK(fd != -1 && fchmod(fd, 0644) == 0 && close(fd) == 0);
 	defaults();
 	numbers();
