@@ -3,13 +3,11 @@
  * options_file_next, then the functions that read the arguments.
  *
  * Input: the file, which seems to belong to root (tests/unit/owner.c). Checks
- * that the words and arguments, or the mistake, are those of its lines, and that
- * every other line is empty or a comment. fuzz.c checks what is logged about a
- * mistake.
+ * that the words and arguments, or the mistake, are those of its lines. Checks
+ * that every other line is empty or a comment. fuzz.c checks what is logged
+ * about a mistake.
  */
 #include "config.h"
-
-#include <sys/stat.h>
 
 #include <fcntl.h>
 #include <stdio.h>
