@@ -694,8 +694,11 @@ check_certificate(struct reading *g, const struct options *o, const char *name)
 static bool
 set_dependent(struct reading *g, struct options *o)
 {
+	o->least_user = login_defs_uid_min(LOGIN_DEFS);
 	if (o->uids.least == 0)
-		o->uids.least = login_defs_uid_min(LOGIN_DEFS);
+		o->uids.least = o->least_user;
+	else if (o->uids.least < o->least_user)
+		o->least_user = o->uids.least;
 	if (o->limits.each_rate == 0)
 		o->limits.each_rate = (o->limits.rate + 1) / 2;
 	if (o->tls.when == TLS_UNSET)

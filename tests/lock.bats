@@ -339,6 +339,25 @@ keeps_lock_file() {
 	login_succeeds
 }
 
+@test "kpopd does not remove another user's empty mailbox as a stale dotlock, although -n does not let that user log in" {
+	local lock=/var/mail/carol.lock
+	server_stop
+	server_start -n "$(id -u carol)"
+	realm_login carol
+	mbox one | store carol
+	install -o alice -g mail -m 600 /dev/null "$lock"
+	[ "$(stat -c %u "$lock")" -lt "$(id -u carol)" ]
+	touch -d '-1 hour' "$lock"
+	log_mark
+	run pop carol QUIT
+	[[ $output == *"-ERR [SYS/TEMP]"* ]]
+	log_has 'failed .*path=/var/mail/carol.lock error="it belongs to another user"'
+	[ -e "$lock" ]
+	rm "$lock"
+	server_stop
+	server_start
+}
+
 @test "kpopd obeys and logs another user's dotlock in a spool directory that all users may write" {
 	local gid
 	chmod 1777 /var/mail
