@@ -281,7 +281,8 @@ dotlock_is_removed() {
 		    "mail.kpopd.test $boot "* ]]
 		run dotlockfile -p -r 0 -l /var/mail/alice.lock
 		[ "$status" -ne 0 ]
-		kill -KILL "$monitor" "$broker" "$session"
+		# The broker first: it removes the lock when its monitor ends.
+		kill -KILL "$broker" "$monitor" "$session"
 		detached
 		pop_close
 		await 5 '! pgrep -x kpopd >/dev/null'
