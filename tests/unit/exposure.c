@@ -2,8 +2,8 @@
  * Tests exposure.c: when a warning about a key is repeated, and which groups
  * are warned about.
  *
- * Runs as any user. The linker replaces stat by a function below (--wrap), which
- * reports the status of a key; log_event is this file's own.
+ * Runs as any user. The linker replaces stat by a function below (--wrap),
+ * which reports the status of a key; log_event is this file's own.
  */
 #include "config.h"
 
