@@ -55,7 +55,8 @@ find_exposure(const struct stat *st, uid_t least_user, char reason[REASON])
 /*
  * Returns true if the last warning, whose time is that of the file at path, is
  * older than the change of the key, or is an hour old. A time in the future is
- * of a clock that was wrong.
+ * of a clock that was wrong: that of a warning does not count, and that of a
+ * change would have each connection warn.
  */
 static bool
 is_due(const char *path, const struct stat *key)
@@ -64,7 +65,8 @@ is_due(const char *path, const struct stat *key)
 	time_t now = time(NULL);
 
 	return lstat(path, &last) == -1 ||
-	    timespeccmp(&last.st_mtim, &key->st_ctim, <) ||
+	    (timespeccmp(&last.st_mtim, &key->st_ctim, <) &&
+		key->st_ctime <= now) ||
 	    last.st_mtime <= now - AGAIN_SECONDS || last.st_mtime > now;
 }
 

@@ -255,7 +255,7 @@ static void
 warn_of_exposure(const struct server *s, bool is_start)
 {
 	const struct exposure_place place = { .state = s->o.state,
-		.least_user = s->o.uids.least,
+		.least_user = s->o.least_user,
 		.is_start = is_start };
 	char path[PATH_MAX];
 

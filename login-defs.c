@@ -56,13 +56,17 @@ find_value(char *line)
 	    NULL;
 }
 
-/* The last line with the name counts. */
+/*
+ * The last line with the name counts. If a line has no end, because the file is
+ * incomplete or longer than what is read, its number may be cut off, so it does
+ * not lower the result.
+ */
 uid_t
 login_defs_uid_min(const char *path)
 {
 	static char text[TEXT_MOST + 1];
 	char *value;
-	uid_t uid_min = DEFAULT_UID_MIN;
+	uid_t uid_min = DEFAULT_UID_MIN, number;
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	ssize_t n = fd != -1 ? read(fd, text, TEXT_MOST) : -1;
 
@@ -72,10 +76,11 @@ login_defs_uid_min(const char *path)
 	for (char *line = text, *end; line != NULL; line = end) {
 		if ((end = strchr(line, '\n')) != NULL)
 			*end++ = '\0';
-		else if (n == TEXT_MOST)
-			break; /* the line is cut off */
-		if ((value = find_value(line)) != NULL)
-			uid_min = parse_uid_min(value);
+		if ((value = find_value(line)) == NULL)
+			continue;
+		number = parse_uid_min(value);
+		if (end != NULL || number > uid_min)
+			uid_min = number;
 	}
 	return uid_min;
 }

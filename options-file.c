@@ -9,9 +9,11 @@
  *
  * A file that an editor is writing must not count as one with fewer options:
  * "tls require" could be missing. So an empty file is refused, one whose last
- * line does not end, and one that changes while it is read. Some editors rename
- * the old file before they write the new one, so an absent file is looked for
- * again if its directory has just changed.
+ * line does not end, and one that changes while it is read. The reading of a
+ * file that has just changed takes a tenth of a second, because a script may
+ * write it line by line. Some editors rename the old file before they write the
+ * new one, so an absent file is looked for again if its directory has just
+ * changed.
  */
 #include "config.h"
 
@@ -30,9 +32,14 @@
 #include "options-file.h"
 #include "path.h"
 
-/* How often an absent file is looked for again, and after which pause. */
+/*
+ * How often an absent file is looked for again, or one that has just changed,
+ * and after which pause.
+ */
 #define LOOKS 20
 #define LOOK_US 5000
+#define LOOKS_NS (INT64_C(1000) * LOOK_US * LOOKS)
+#define NEW_NS INT64_C(1000000000)
 #define CHANGED "it changed while it was read"
 
 static bool
@@ -43,9 +50,21 @@ refuse_file(struct options_file *f, unsigned line, const char *problem)
 	return false;
 }
 
+/* Returns true if the time is less than this ago. A future time is not. */
+static bool
+is_within(const struct timespec *t, int64_t ns)
+{
+	struct timespec now;
+	int64_t age;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	age = fingerprint_ns(&now) - fingerprint_ns(t);
+	return age >= 0 && age < ns;
+}
+
 /*
- * Reads the text of an open file, and checks that it has not changed meanwhile:
- * each change sets the ctime.
+ * Reads the text of an open file, and checks that it has not changed meanwhile.
+ * The ctime proves nothing, because every user may be able to link the file.
  */
 static bool
 read_text(struct options_file *f, int fd, const struct stat *before)
@@ -55,8 +74,10 @@ read_text(struct options_file *f, int fd, const struct stat *before)
 	if (file_read(fd, f->text, (size_t)before->st_size, 0) == -1)
 		return refuse_file(f, 0,
 		    errno == ENODATA ? CHANGED : strerror(errno));
+	for (int i = 0; i < LOOKS && is_within(&before->st_mtim, LOOKS_NS); i++)
+		usleep(LOOK_US);
 	if (fstat(fd, &after) == -1 || after.st_size != before->st_size ||
-	    fingerprint_ns(&after.st_ctim) != fingerprint_ns(&before->st_ctim))
+	    fingerprint_ns(&after.st_mtim) != fingerprint_ns(&before->st_mtim))
 		return refuse_file(f, 0, CHANGED);
 	return true;
 }
@@ -87,16 +108,10 @@ static bool
 has_new_neighbour(const char *path)
 {
 	char directory[PATH_MAX];
-	struct timespec now;
 	struct stat st;
-	int64_t age;
 
 	path_split(path, directory);
-	if (stat(directory, &st) == -1)
-		return false;
-	clock_gettime(CLOCK_REALTIME, &now);
-	age = fingerprint_ns(&now) - fingerprint_ns(&st.st_mtim);
-	return age >= 0 && age < INT64_C(1000000000);
+	return stat(directory, &st) == 0 && is_within(&st.st_mtim, NEW_NS);
 }
 
 /*
@@ -152,57 +167,65 @@ is_space_or_tab(char c)
 
 /*
  * Splits a line, which begins with no blank, and whose line feed at end is a
- * NUL now.
+ * NUL now. If it has not the form of one, sets f->problem.
  */
-static bool
+static void
 split_line(struct options_file *f, char *line, char *end, const char **word,
     const char **argument)
 {
 	char *rest = line;
 
 	for (const char *p = line; p < end; p++)
-		if (iscntrl((unsigned char)*p) && *p != '\t')
-			return refuse_file(f, f->line,
+		if (iscntrl((unsigned char)*p) && *p != '\t') {
+			refuse_file(f, f->line,
 			    *p == '\r' ? "a carriage return" :
 					 "a control character");
+			return;
+		}
 	while (is_space_or_tab(end[-1]))
 		*--end = '\0';
 	while (isalnum((unsigned char)*rest) || *rest == '-')
 		rest++;
 	/* This may be another file, so the line is not shown. */
-	if (rest == line || (*rest != '\0' && !is_space_or_tab(*rest)))
-		return refuse_file(f, f->line,
+	if (rest == line || (*rest != '\0' && !is_space_or_tab(*rest))) {
+		refuse_file(f, f->line,
 		    "a line is NAME or NAME ARGUMENT, "
 		    "with a blank between them");
+		return;
+	}
 	*word = line;
-	*argument = NULL;
 	if (*rest != '\0') {
 		for (*rest++ = '\0'; is_space_or_tab(*rest); rest++)
 			;
 		*argument = rest;
 	}
-	return true;
 }
 
 bool
 options_file_next(struct options_file *f, const char **word,
     const char **argument)
 {
+	*word = *argument = NULL;
 	while (f->next < f->end) {
 		char *line = f->next;
 		char *end = memchr(line, '\n', (size_t)(f->end - line));
 
 		f->line++;
-		if (end == NULL)
-			return refuse_file(f, f->line,
+		if (end == NULL) {
+			f->next = f->end;
+			refuse_file(f, f->line,
 			    "the last line has no line feed; "
 			    "the file is incomplete");
+			return true;
+		}
 		f->next = end + 1;
 		*end = '\0';
 		while (is_space_or_tab(*line))
 			line++;
-		if (line != end && *line != '#')
-			return split_line(f, line, end, word, argument);
+		if (line != end && *line != '#') {
+			split_line(f, line, end, word, argument);
+			return true;
+		}
 	}
 	return false;
 }

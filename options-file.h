@@ -24,8 +24,9 @@ bool options_file_read(struct options_file *f, const char *path, bool optional);
 
 /*
  * Returns true and the word and the argument (NULL: none) of the next line that
- * has a word; both are valid as long as f. Returns false at the end, and with
- * f->problem at a line that has not the form of one.
+ * has a word; both are valid as long as f. For a line that has not the form of
+ * one, returns true with a word of NULL, and f->problem. Returns false at the
+ * end.
  */
 bool options_file_next(struct options_file *f, const char **word,
     const char **argument);

@@ -650,22 +650,27 @@ read_file_word(struct reading *g, unsigned line, const char *word,
 	return true;
 }
 
-/* Collects the options of the file. */
+/*
+ * Collects the options of the file, also those after a mistake: the answer to
+ * clients depends on them.
+ */
 static bool
 read_file(struct reading *g, struct options_file *f)
 {
 	const char *named = g->given[find_row("config") - rows].on_line;
 	const char *word, *argument;
-	bool is_right = true;
+	bool is_right;
 
 	g->config = named != NULL ? named : CONFIG_FILE;
-	if (options_file_read(f, g->config, named == NULL))
-		while (options_file_next(f, &word, &argument))
-			if (!read_file_word(g, f->line, word, argument))
-				is_right = false;
-	return f->problem == NULL ?
-	    is_right :
+	is_right = options_file_read(f, g->config, named == NULL) ||
 	    keep_file_mistake(g, f->line, f->problem, "");
+	while (options_file_next(f, &word, &argument))
+		if (word == NULL)
+			is_right =
+			    keep_file_mistake(g, f->line, f->problem, "");
+		else if (!read_file_word(g, f->line, word, argument))
+			is_right = false;
+	return is_right;
 }
 
 /* Checks that an option of TLS comes with a certificate. */
@@ -689,8 +694,11 @@ check_certificate(struct reading *g, const struct options *o, const char *name)
 static bool
 set_dependent(struct reading *g, struct options *o)
 {
+	o->least_user = login_defs_uid_min(LOGIN_DEFS);
 	if (o->uids.least == 0)
-		o->uids.least = login_defs_uid_min(LOGIN_DEFS);
+		o->uids.least = o->least_user;
+	else if (o->uids.least < o->least_user)
+		o->least_user = o->uids.least;
 	if (o->limits.each_rate == 0)
 		o->limits.each_rate = (o->limits.rate + 1) / 2;
 	if (o->tls.when == TLS_UNSET)

@@ -38,6 +38,7 @@ struct options {
 	const char *domains;
 	const char *realms;          /* of clients, with commas; NULL: any */
 	struct account_uids uids;    /* that may log in */
+	uid_t least_user;            /* the smallest uid of the host's users */
 	int login, idle;             /* seconds */
 	struct limits_config limits; /* of the listener */
 	int linger; /* seconds until an idle listener ends; 0: never */

@@ -44,7 +44,7 @@ setup_prepare(struct session *s)
 	int ends[2];
 
 	s->locks = s->o->locks;
-	s->locks.least_uid = s->o->uids.least;
+	s->locks.least_uid = s->o->least_user;
 	if (is_roots &&
 	    (s->obstacle = resolve_directory(s->path, path)) == NULL)
 		s->path = path;

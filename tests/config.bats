@@ -170,6 +170,15 @@ spool_elsewhere() {
 	run sent_to_mute
 	[ -z "$output" ]
 	log_has 'fatal .*:4: unknown word: keytabs'
+	# What comes after the mistake counts.
+	for line in "keytabs /k" "keytab=/k" $'pop3\r'; do
+		conf "$line" "tls immediate"
+		log_mark
+		run sent_to_mute
+		[ -z "$output" ] || { echo "$line: $output" >&2; return 1; }
+		log_has 'fatal .*error="/etc/kpopd\.conf:3: '
+		log_count 1 fatal
+	done
 }
 
 @test "a wrong cipher list in the file is logged with file and line, too" {
@@ -229,8 +238,9 @@ spool_elsewhere() {
 }
 
 # rewrite HOW: writes $WORLD/conf to /etc/kpopd.conf again and again, as editors
-# do: from empty, in pieces ("in place"), or after the old file was renamed
-# ("beside"). Half of the time the file is empty or absent.
+# and scripts do: from empty, in pieces ("in place"), with a moment after each
+# line ("by line"), or after the old file was renamed ("beside"). Half of the
+# time the file is empty, incomplete or absent.
 rewrite() {
 	HOW=$1 exec perl -e '
 		my $file = "/etc/kpopd.conf";
@@ -244,7 +254,10 @@ rewrite() {
 			}
 			open my $out, ">", $file or die;
 			rest 0.002 if $ENV{HOW} eq "in place";
-			for (@lines) { syswrite $out, $_ or die }
+			for (@lines) {
+				syswrite $out, $_ or die;
+				rest 0.002 if $ENV{HOW} eq "by line";
+			}
 			close $out;
 			rest 0.001 * rand 4;
 		}' 3>&-
@@ -252,13 +265,13 @@ rewrite() {
 
 # bats test_tags=attack:9-23,promise:1
 @test "a client that connects while the file is written is refused, or served with all options that restrict it" {
-	# The restriction is in the first line, so only an empty file lacks it.
-	printf '%s\n' "realms NOWHERE.TEST" \
-	    "# $(head -c 5000 /dev/zero | tr '\0' x)" "timeouts 20:600" \
+	# The restriction is in the last line.
+	printf '%s\n' "timeouts 20:600" \
+	    "# $(head -c 5000 /dev/zero | tr '\0' x)" "realms NOWHERE.TEST" \
 	    >"$WORLD/conf"
 	install -m 644 "$WORLD/conf" /etc/kpopd.conf
 	server_start
-	for how in "in place" beside; do
+	for how in "in place" "by line" beside; do
 		rewrite "$how" &
 		writer=$!
 		log_mark
@@ -269,10 +282,12 @@ rewrite() {
 		done
 		kill "$writer"
 		wait "$writer" || :
-		log_lines >"$WORLD/config.log"
-		grep -q 'refused .*realm' "$WORLD/config.log"
 		[ "$how" = beside ] ||
-		    grep -q 'fatal .*/etc/kpopd.conf: it ' "$WORLD/config.log"
+		    log_has 'fatal .*/etc/kpopd.conf: it changed while'
+		# The writer may have been killed while it wrote.
+		install -m 644 "$WORLD/conf" /etc/kpopd.conf
+		run pop alice QUIT
+		log_has 'refused .*realm'
 	done
 }
 

@@ -281,7 +281,8 @@ dotlock_is_removed() {
 		    "mail.kpopd.test $boot "* ]]
 		run dotlockfile -p -r 0 -l /var/mail/alice.lock
 		[ "$status" -ne 0 ]
-		kill -KILL "$monitor" "$broker" "$session"
+		# The broker first: it removes the lock when its monitor ends.
+		kill -KILL "$broker" "$monitor" "$session"
 		detached
 		pop_close
 		await 5 '! pgrep -x kpopd >/dev/null'
@@ -337,6 +338,25 @@ keeps_lock_file() {
 	done
 	rm /var/mail/alice.lock
 	login_succeeds
+}
+
+@test "kpopd does not remove another user's empty mailbox as a stale dotlock, although -n does not let that user log in" {
+	local lock=/var/mail/carol.lock
+	server_stop
+	server_start -n "$(id -u carol)"
+	realm_login carol
+	mbox one | store carol
+	install -o alice -g mail -m 600 /dev/null "$lock"
+	[ "$(stat -c %u "$lock")" -lt "$(id -u carol)" ]
+	touch -d '-1 hour' "$lock"
+	log_mark
+	run pop carol QUIT
+	[[ $output == *"-ERR [SYS/TEMP]"* ]]
+	log_has 'failed .*path=/var/mail/carol.lock error="it belongs to another user"'
+	[ -e "$lock" ]
+	rm "$lock"
+	server_stop
+	server_start
 }
 
 @test "kpopd obeys and logs another user's dotlock in a spool directory that all users may write" {

@@ -477,6 +477,15 @@ exposes() {
 		chmod 600 "$key"
 		server_stop
 	done
+	# A group of the users counts, also of those who may not log in.
+	server_start -n 7001 -k "$WORLD/exposed.keytab"
+	log_mark
+	chgrp 7000 "$WORLD/exposed.keytab"
+	chmod 640 "$WORLD/exposed.keytab"
+	run pop alice QUIT
+	log_has 'exposed .* reason="group 7000 can read it;'
+	chown 0:0 "$WORLD/exposed.keytab"
+	server_stop
 	# What a symlink leads to counts.
 	ln -s "$WORLD/exposed.keytab" "$WORLD/link"
 	server_start -k "$WORLD/link"

@@ -36,7 +36,7 @@ static void
 lines(void)
 {
 	CHECK(with("UID_MIN 500\n") == 500);
-	CHECK(with("UID_MIN\t\t\t 500") == 500);
+	CHECK(with("UID_MIN\t\t\t 500\n") == 500);
 	CHECK(with("# text\nUID_MAX 60000\n\n  UID_MIN \"2000\" \r\n") == 2000);
 	CHECK(with("UID_MIN 500\nSYS_UID_MIN 100\nSUB_UID_MIN 100000\n") ==
 	    500);
@@ -58,8 +58,13 @@ odd(void)
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		CHECK(with(texts[i]) == 1000);
+	/* What may be cut off from a larger number does not lower the bound. */
+	CHECK(with("UID_MIN 1") == 1000);
+	CHECK(with("UID_MIN 2000\nUID_MIN 200") == 2000);
+	CHECK(with("UID_MIN 500\nUID_MIN 60") == 500);
+	CHECK(with("UID_MIN 5000") == 5000);
 	/* A NUL ends the text. */
-	CHECK(with_bytes("UID_MIN 50\0000\n", 13) == 50);
+	CHECK(with_bytes("UID_MIN 50\0000\n", 13) == 1000);
 	CHECK(with_bytes("\0UID_MIN 500\n", 13) == 1000);
 }
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "options-file.h"
@@ -39,12 +40,18 @@ __wrap_pread(int fd, void *to, size_t n, off_t at)
 	return got;
 }
 
+/* Writes the file, with a time that is long ago: the writer has finished. */
 static void
 put(const void *text, size_t n)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	struct timespec times[2];
 
-	CHECK(fd != -1 && write(fd, text, n) == (ssize_t)n && close(fd) == 0);
+	CHECK(fd != -1 && write(fd, text, n) == (ssize_t)n);
+	clock_gettime(CLOCK_REALTIME, &times[0]);
+	times[0].tv_sec -= 10;
+	times[1] = times[0];
+	CHECK(futimens(fd, times) == 0 && close(fd) == 0);
 }
 
 /* Returns true if the file is refused, in this line and for this reason. */
@@ -54,7 +61,8 @@ is_refused(unsigned line, const char *reason)
 	const char *word, *argument;
 
 	if (options_file_read(&file, path, true))
-		while (options_file_next(&file, &word, &argument))
+		while (options_file_next(&file, &word, &argument) &&
+		    word != NULL)
 			;
 	return file.problem != NULL && file.line == line &&
 	    strncmp(file.problem, reason, strlen(reason)) == 0;
@@ -67,7 +75,7 @@ is_next(unsigned line, const char *word, const char *argument)
 	const char *w, *a;
 
 	return options_file_next(&file, &w, &a) && file.line == line &&
-	    strcmp(w, word) == 0 &&
+	    w != NULL && strcmp(w, word) == 0 &&
 	    (argument == NULL ? a == NULL :
 				a != NULL && strcmp(a, argument) == 0);
 }
@@ -105,6 +113,8 @@ lines(void)
 static void
 mistakes(void)
 {
+	const char *word, *argument;
+
 	PUT("a\nb=c\n");
 	CHECK(is_refused(2, "a line is NAME or NAME ARGUMENT"));
 	PUT("\xef\xbb\xbf"
@@ -126,6 +136,13 @@ mistakes(void)
 	CHECK(is_refused(1, "a control character"));
 	PUT("");
 	CHECK(is_refused(0, "it is empty"));
+	/* The lines after a mistake are read, too. */
+	PUT("a b\nb=c\nc d\ne");
+	CHECK(is_refused(2, "a line is NAME or NAME ARGUMENT"));
+	CHECK(is_next(3, "c", "d"));
+	CHECK(options_file_next(&file, &word, &argument) && word == NULL);
+	CHECK(file.line == 4);
+	CHECK(!options_file_next(&file, &word, &argument));
 }
 
 /* A line as long as the file may be is an argument as any other. */
@@ -223,6 +240,56 @@ absence(void)
 	CHECK(wait(&status) != -1 && status == 0);
 }
 
+/* A line is appended after 30 ms, as by a script that writes line by line. */
+static void
+append_later(void)
+{
+	if (fork() == 0) {
+		int fd = open(path, O_WRONLY | O_APPEND);
+
+		usleep(30000);
+		_exit(write(fd, "b\n", 2) == 2 ? 0 : 1);
+	}
+}
+
+/* A file whose last line comes a moment later is not whole. */
+static void
+growth(void)
+{
+	int status;
+
+	PUT("a\n");
+	CHECK(utimensat(AT_FDCWD, path, NULL, 0) == 0);
+	append_later();
+	CHECK(is_refused(0, "it changed while it was read"));
+	CHECK(wait(&status) != -1 && status == 0);
+	CHECK(options_file_read(&file, path, true));
+	CHECK(is_next(1, "a", NULL) && is_next(2, "b", NULL) && is_end());
+}
+
+static void
+link_file(void)
+{
+	char other[sizeof(path) + 2];
+
+	snprintf(other, sizeof(other), "%s.l", path);
+	CHECK(link(path, other) == 0);
+}
+
+/* A new link to the file is no change of it. */
+static void
+links(void)
+{
+	char other[sizeof(path) + 2];
+
+	snprintf(other, sizeof(other), "%s.l", path);
+	PUT("a\n");
+	usleep(20000); /* the kernel's clock has ticked */
+	meanwhile = link_file;
+	CHECK(options_file_read(&file, path, true) && is_next(1, "a", NULL));
+	CHECK(unlink(other) == 0);
+}
+
 static void
 shorten(void)
 {
@@ -249,7 +316,7 @@ changes(void)
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		PUT("tls require\n");
-		usleep(20000); /* the clock of ctime has ticked */
+		usleep(20000); /* the kernel's clock has ticked */
 		meanwhile = all[i];
 		CHECK(is_refused(0, "it changed while it was read"));
 		CHECK(meanwhile == NULL);
@@ -269,6 +336,8 @@ main(void)
 	rights();
 	other_types();
 	changes();
+	growth();
+	links();
 	absence();
 	CHECK(unlink(path) == 0);
 	return 0;

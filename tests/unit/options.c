@@ -128,6 +128,7 @@ defaults(void)
 	CHECK(strcmp(o.tls.user, "kpopd-tls") == 0);
 	CHECK(strcmp(o.mailboxes.text, "mbox:/var/mail/%u") == 0);
 	CHECK(o.uids.least == login_defs_uid_min("/etc/login.defs"));
+	CHECK(o.least_user == o.uids.least);
 	CHECK(o.uids.most == ACCOUNT_UID_MOST);
 	CHECK(o.login == 30 && o.idle == 600 && o.linger == 300);
 	CHECK(o.limits.all == 200 && o.limits.each == 20);
@@ -155,6 +156,11 @@ numbers(void)
 	CHECK(o.limits.rate == 7 && o.limits.each_rate == 4 && o.linger == 300);
 	CHECK(o.login == 60 && o.idle == 600);
 	CHECK(o.uids.least == 500 && o.uids.most == ACCOUNT_UID_MOST);
+	CHECK(o.least_user == 500);
+	/* Users who may not log in are users, too. */
+	o = read_line("-n|70000");
+	CHECK(o.uids.least == 70000);
+	CHECK(o.least_user == login_defs_uid_min("/etc/login.defs"));
 	check_refused("-a|0",
 	    "kpopd: -a takes up to five numbers, "
 	    "as 200:20:50:300:25, not 0\n");
