@@ -73,7 +73,7 @@ inherit() {
 @test "kpopd ignores each variable that libkrb5, OpenSSL, the C library or the linker would obey" {
 	library=$(ls /lib/*/libBrokenLocale.so.1 | head -n 1)
 	[ -n "$library" ]
-	rm -f "$WORLD/trace"
+	rm -rf "$WORLD/trace"
 	server_under "$with_variable"
 	for setting in KRB5_TRACE="$WORLD/trace" KRB5RCACHENAME=none: \
 	    KRB5RCACHETYPE=none KRB5RCACHEDIR=/nowhere \

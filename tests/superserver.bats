@@ -149,10 +149,10 @@ successor_serves() {
 start_traced() {
 	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
 	start_waiting
-	rm -f "$WORLD/trace"
+	rm -f "$WORLD/start.trace"
 	cp "$WORLD/under" "$WORLD/under.plain"
 	# With -D the listener is a child of xinetd, and strace is not.
-	sed -i "s,exec ,&strace -D -o $WORLD/trace $* ," "$WORLD/under"
+	sed -i "s,exec ,&strace -D -o $WORLD/start.trace $* ," "$WORLD/under"
 }
 
 # trace_no_more: ends strace. The next listener runs without it.
@@ -167,7 +167,7 @@ trace_no_more() {
 	start_traced -e trace=getsockopt \
 	    -e inject=getsockopt:signal=STOP:when=1
 	hear_only 1 >/dev/null 3>&- &
-	await 5 "grep -qs 'stopped by SIGSTOP' $WORLD/trace"
+	await 5 "grep -qs 'stopped by SIGSTOP' $WORLD/start.trace"
 	listener=$(listener_pid)
 	replace "$WORLD/kpopd"
 	kill -CONT "$listener"
