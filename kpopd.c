@@ -24,14 +24,15 @@
  * Files with code that root runs; tests/tools/walls computes the list from
  * the objects and compares:
  *
- *	accept-limits.c accept-queue.c accept-socket.c accept-sources.c
- *	accept-stale.c accept-unable.c accept.c account.c address.c
- *	auth-keytab.c auth-krb5conf.c auth-start.c auth.c clock.c
- *	exposure.c file.c kpopd-tls.c kpopd.c layer.c lock.c log.c
- *	login-defs.c mailboxes.c message.c monitor-watch.c monitor.c
- *	options-file.c options.c packet.c path.c preauth.c privsep.c
- *	process.c proxies.c recover-all.c relay-tls.c replay-cache.c
- *	resolve.c sandbox.c sasl.c session-setup.c state.c
+ *	accept-limits.c accept-queue.c accept-socket.c
+ *	accept-sources.c accept-stale.c accept-unable.c accept.c
+ *	account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
+ *	auth.c clock.c exposure.c file.c kpopd-tls.c kpopd.c layer.c
+ *	lock.c log.c login-defs.c mailboxes.c message.c
+ *	monitor-watch.c monitor.c options-file.c options-table.c
+ *	options.c packet.c path.c preauth.c privsep.c process.c
+ *	proxies.c recover-all.c relay-tls.c replay-cache.c resolve.c
+ *	sandbox.c sasl.c session-setup.c state.c
  */
 #include "config.h"
 

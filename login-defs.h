@@ -4,8 +4,10 @@
 
 #include <sys/types.h>
 
+#define LOGIN_DEFS "/etc/login.defs" /* where a host has it */
+
 /*
- * Returns UID_MIN of the file, which is usually /etc/login.defs. Returns 1000
+ * Returns UID_MIN of the file, which is usually LOGIN_DEFS. Returns 1000
  * if the file cannot be read, or if the value is absent or no uid of a user.
  * Reads at most 64 KiB.
  */
