@@ -14,10 +14,7 @@
  */
 void unable_begin(const struct options *o, bool listens);
 
-/*
- * kpopd can serve, or this is a child of main: a fatal error is only logged
- * again.
- */
+/* kpopd can serve: a fatal error is only logged again. */
 void unable_end(void);
 
 #endif

@@ -23,7 +23,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "accept-unable.h"
 #include "layer.h"
 #include "log.h"
 #include "message.h"
@@ -94,7 +93,6 @@ try_certificate(const struct options *o)
 	if (pid == -1)
 		fatal("fork");
 	if (pid == 0) {
-		unable_end(); /* kpopd can serve without TLS */
 		execl(KPOPD_TLS, "kpopd-tls", o->tls.certificate, o->tls.key,
 		    o->tls.ciphers, (char *)NULL);
 		fatal("starting " KPOPD_TLS);

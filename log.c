@@ -45,6 +45,7 @@ static int syslog_fd = -1;
 static int channel = -1;
 static int wait_ms = WAIT_MS;
 static void (*before_end)(void); /* see log_before_end; NULL: nothing */
+static pid_t before_end_of;      /* only this process does it */
 
 void
 log_open(const char *program)
@@ -225,6 +226,7 @@ void
 log_before_end(void (*act)(void))
 {
 	before_end = act;
+	before_end_of = getpid();
 }
 
 void
@@ -233,7 +235,7 @@ log_end(int status)
 	void (*act)(void) = before_end;
 
 	before_end = NULL;
-	if (act != NULL)
+	if (act != NULL && getpid() == before_end_of)
 		act();
 	_exit(status);
 }

@@ -105,8 +105,8 @@ const char *log_safe(struct log_text *t, const char *text);
 const char *log_words(struct log_text *t, const char *text);
 
 /*
- * Sets what log_end does before it ends this process; NULL: nothing. A child
- * must not keep it.
+ * Sets what log_end does before it ends this process; NULL: nothing. It does
+ * nothing in a child of this process.
  */
 void log_before_end(void (*act)(void));
 
