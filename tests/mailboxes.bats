@@ -69,7 +69,7 @@ hold_lock() {
 	    $lock = pack "s s l! l! i", F_WRLCK, 0, 0, 0, 0;
 	    fcntl F, F_SETLK, $lock or die;
 	    print "locked\n";
-	    sleep 60' "$1" >"$WORLD/has-lock" 3>&- &
+	    sleep' "$1" >"$WORLD/has-lock" 3>&- &
 	holder=$!
 	await 5 '[ -s "$WORLD/has-lock" ]'
 }

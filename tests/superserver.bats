@@ -63,10 +63,7 @@ is_unable() {
 # listener.
 open_session() {
 	realm_login alice
-	pop_open
-	pop_hear '^\+OK'
-	pop_ask "USER alice"
-	pop_ask "PASS x"
+	pop_begin alice
 }
 
 # session_lasts: returns true if that session still answers, and ends it.

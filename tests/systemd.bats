@@ -244,10 +244,7 @@ session_by() {
 @test "a reload of the service keeps the listener, and a restart keeps its sessions" {
 	serve kpopd.socket
 	fill_spool one two
-	pop_open
-	pop_hear '^\+OK'
-	pop_ask "USER alice"
-	pop_ask "PASS x"
+	pop_begin alice
 	first=$(main_pid)
 	inside systemctl reload kpopd.service
 	[ "$(main_pid)" = "$first" ]
@@ -480,10 +477,7 @@ outlasts() {
 	local n
 	serve kpopd.socket
 	fill_spool one two
-	pop_open
-	pop_hear '^\+OK'
-	pop_ask "USER alice"
-	pop_ask "PASS x"
+	pop_begin alice
 	# systemd's limit is five starts in ten seconds, if there is one.
 	for n in 1 2 3 4 5 6 7 8; do
 		inside systemctl restart kpopd.service
@@ -526,10 +520,7 @@ outlasts() {
 	local first
 	serve kpopd.socket
 	fill_spool one two
-	pop_open
-	pop_hear '^\+OK'
-	pop_ask "USER alice"
-	pop_ask "PASS x"
+	pop_begin alice
 	first=$(main_pid)
 	# As dpkg does it.
 	cp "$root/usr/sbin/kpopd" "$root/usr/sbin/kpopd.dpkg-new"
@@ -571,8 +562,8 @@ InaccessiblePaths=/etc/krb5.keytab /etc/kpopd/server.key' serve kpopd.socket \
 	await 20 'inside systemctl is-active -q kpopd.socket'
 	serves_bob
 	stop_all
-	perl "$BATS_TEST_DIRNAME/programs/listen.pl" tcp:127.0.0.1 sleep 100 \
-	    3>&- &
+	perl "$BATS_TEST_DIRNAME/programs/listen.pl" tcp:127.0.0.1 \
+	    sleep infinity 3>&- &
 	listener=$!
 	await 5 'ss -Hltn sport = 1109 | grep -q .'
 	refute inside systemctl start kpopd.socket
@@ -608,10 +599,7 @@ the_journal() {
 	local session tracer
 	serve kpopd.socket
 	fill_spool one two three
-	pop_open
-	pop_hear '^\+OK'
-	pop_ask "USER alice"
-	pop_ask "PASS x"
+	pop_begin alice
 	pop_ask "DELE 1"
 	session=$(for pid in $(pgrep -x kpopd -u alice); do
 		[ "$(readlink "/proc/$pid/fd/0")" = /dev/null ] || echo "$pid"

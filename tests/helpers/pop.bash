@@ -101,13 +101,18 @@ broker_has_dropped() {
 	    ! grep -q "^Uid:[[:space:]]*0" "/proc/$broker/status"
 }
 
-# pop_login USER: begins a dialogue and logs in. The session does not wait until
-# the broker has given up root, so pop_login does.
-pop_login() {
+# pop_begin USER: opens a session of the user, which has a ticket.
+pop_begin() {
 	pop_open
 	pop_hear '^\+OK'
 	pop_ask "USER $1"
 	pop_ask "PASS x"
+}
+
+# pop_login USER: begins a dialogue and logs in. The session does not wait until
+# the broker has given up root, so pop_login does.
+pop_login() {
+	pop_begin "$1"
 	await 5 broker_has_dropped
 }
 

@@ -226,6 +226,7 @@ static void
 half_aside(void)
 {
 	char path[200], blocked[240];
+	long long now = time(NULL);
 
 	daves_uid = 5555;
 	CHECK(logs_in("dave", "mbox:/m/%u"));
@@ -236,16 +237,14 @@ half_aside(void)
 	 */
 	for (long long second = 0; second < 10; second++) {
 		snprintf(blocked, sizeof(blocked),
-		    "%s/users/5555.former.%lld.mailboxes", top,
-		    (long long)time(NULL) + second);
+		    "%s/users/5555.former.%lld.mailboxes", top, now + second);
 		CHECK(mkdir(blocked, 0700) == 0);
 	}
 	CHECK(!logs_in("eve", "mbox:/m/%u") && !has("5555"));
-	for (long long second = -10; second < 10; second++) {
+	for (long long second = 0; second < 10; second++) {
 		snprintf(blocked, sizeof(blocked),
-		    "%s/users/5555.former.%lld.mailboxes", top,
-		    (long long)time(NULL) + second);
-		rmdir(blocked);
+		    "%s/users/5555.former.%lld.mailboxes", top, now + second);
+		CHECK(rmdir(blocked) == 0);
 	}
 	CHECK(logs_in("eve", "mbox:/m/%u"));
 	leave("j");
