@@ -61,6 +61,27 @@ teardown_file() { :; }
 	[ "$(find root -type f ! -path 'root/units/*')" = "root$file" ]
 }
 
+@test "configure refuses a 32-bit machine, and prints the reason" {
+	mkdir "$WORLD/narrow"
+	cd "$WORLD/narrow"
+	# Links for this machine, so that no 32-bit C library is needed.
+	cat >cc <<-"END"
+	#!/bin/sh
+	for word; do
+		[ "$word" != -c ] || exec gcc -m32 "$@"
+	done
+	exec gcc "$@"
+	END
+	chmod +x cc
+	echo 'int x;' >x.c
+	./cc -c x.c || skip "this compiler has no 32-bit mode"
+	run "$top/configure" CC="$PWD/cc"
+	[ "$status" -ne 0 ]
+	[[ $output == *"64-bit machine... no"* ]]
+	[[ $output == *"error: kpopd needs a 64-bit machine: "* ]]
+	[ ! -e Makefile ]
+}
+
 # xinetd_lines: prints the lines that xinetd has logged since log_mark.
 xinetd_lines() {
 	tail -n "+$((log_begin + 1))" "$WORLD/syslog" |
