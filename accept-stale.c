@@ -2,7 +2,7 @@
  * Finds out whether the listener is out of date: its superserver has ended, or
  * its program or one of its libraries was replaced.
  *
- * Runs as root, in the listener. It reads /proc/self only.
+ * Runs as root, in the listener. Reads only files of /proc/self.
  *
  * A listener that outlives its superserver keeps the port: the next superserver
  * cannot bind it, and gives the service up. A listener that outlives an upgrade
@@ -30,9 +30,10 @@ stale_follow_parent(void)
 	pid_t parent = getppid();
 
 	/*
-	 * SIGTERM would not end a listener that waits for a name service, and
-	 * the next superserver may try the port only once. Under systemd the
-	 * parent is the first process, which does not end.
+	 * Ask for SIGKILL, because SIGTERM would not end a listener that waits
+	 * for a name service. The listener must end at once, because the next
+	 * superserver may try the port only once. Under systemd the parent is
+	 * the first process, which does not end.
 	 */
 	return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
 }
@@ -51,8 +52,8 @@ is_marked(const char *text)
 
 /*
  * Returns the number of mappings that are executed and whose file was removed.
- * A file that a package replaces is removed, because the new file is renamed to
- * its name. Returns 0 without /proc.
+ * To replace a file, a package renames a new file to the old file's name, which
+ * removes the old file. Returns 0 without /proc.
  */
 static int
 count_removed(void)
@@ -76,8 +77,8 @@ count_removed(void)
 
 /*
  * Returns true if the path from which this program was started is now another
- * file. During an installation it may be none for a moment; then the
- * superserver could start nothing.
+ * file. Returns false if no file is there, as for a moment during an
+ * installation, because then the superserver could start nothing.
  */
 static bool
 is_other(const char *path)
@@ -109,8 +110,9 @@ stale_is_replaced(void)
 	static int removed = -1; /* at the first call */
 
 	/*
-	 * On some file systems every file has the mark. A listener that ended
-	 * for that would never serve.
+	 * On some file systems every file has the mark. So only files count
+	 * that are removed after the first call, because otherwise a listener
+	 * on such a file system would never serve.
 	 */
 	if (removed == -1) {
 		removed = count_removed();

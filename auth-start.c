@@ -1,11 +1,11 @@
 /*
  * Starts Kerberos: reads krb5.conf once and makes the libkrb5 context.
  *
- * Runs as root, before a connection's first fork. main and the listener keep
- * the result for all later processes. auth_skew, auth_krb5conf and
- * auth_log_failed also run later and as other users; they read no file. No
- * function of this file may open a keytab, because descendants of this process
- * serve clients.
+ * Runs as root, in main, and in the listener at SIGHUP. main and the listener
+ * keep the result for all processes that they fork later. auth_skew,
+ * auth_krb5conf and auth_log_failed also run later and as other users; they
+ * read no file. No function of this file may open a keytab, because descendants
+ * of this process serve clients.
  */
 #include "config.h"
 

@@ -22,8 +22,8 @@
 #include "process.h"
 
 /*
- * More than the server's login deadline (30 seconds), so that the server's
- * reason for the end can arrive.
+ * More than the server's login deadline (30 seconds), so that kpopc can still
+ * read the server's reason for closing the connection.
  */
 #define EXCHANGE_SECONDS 35
 

@@ -36,7 +36,9 @@ hint_for(krb5_error_code problem)
 }
 
 /*
- * Prints that the step `what` has failed, and the hint, and ends the process.
+ * Prints `what`, libkrb5's text for the error, and the hint. `what` is the step
+ * that has failed, or the name that could not be used. Ends the process with
+ * EXIT_REFUSED.
  */
 _Noreturn static void
 give_up_with_hint(krb5_context context, krb5_error_code problem,
@@ -158,8 +160,8 @@ choose_cache(const struct ticket *t, krb5_principal service)
 	    krb5_cc_select(t->context, service, &cache, &chosen);
 
 	/*
-	 * If `chosen` is set, the error means that the chosen principal has no
-	 * tickets.
+	 * If `chosen` is set, KRB5_CC_NOTFOUND means that the chosen principal
+	 * has no tickets. Use the default ccache only if `chosen` is not set.
 	 */
 	if (problem == KRB5_CC_NOTFOUND && chosen == NULL)
 		problem = krb5_cc_default(t->context, &cache);
@@ -169,8 +171,9 @@ choose_cache(const struct ticket *t, krb5_principal service)
 }
 
 /*
- * Returns the ccache to use for the service. Stores in *client the principal of
- * the tickets in this ccache.
+ * Returns the ccache of tickets_of_keytab if the options give a keytab, and
+ * otherwise the ccache of choose_cache. Stores in *client the principal of the
+ * tickets in this ccache.
  */
 static krb5_ccache
 open_cache(const struct ticket *t, const struct options *o,

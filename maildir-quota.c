@@ -16,7 +16,8 @@
  * program counts again.
  *
  * The file belongs to the user and may be anything. The session never creates
- * or truncates it. It appends a line only if other programs would use the file.
+ * or truncates it. The session appends a line only if other programs could use
+ * the file with that line (can_append).
  */
 #include "config.h"
 
@@ -88,8 +89,9 @@ quota_note(struct quota *q, const char *name, off_t size)
 }
 
 /*
- * Opens the file. Returns its descriptor, or -1 if it is absent, or if it must
- * not be written to (logged).
+ * Opens the file. Returns its descriptor. Returns -1 if the file is absent,
+ * cannot be opened, or must not be written to. Logs the reason unless the file
+ * is absent.
  */
 static int
 open_sizes(int dir)

@@ -1,7 +1,7 @@
 /*
  * Unit tests of sasl_ap_req. The function must find the AP-REQ in a first token
  * of Kerberos. It must refuse every token that GSSAPI could parse in another
- * way.
+ * way than this function.
  *
  * Runs as any user.
  */
