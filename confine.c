@@ -37,8 +37,9 @@ confine_outside(int state)
 }
 
 /*
- * A recovery, which is a child of the broker, inherits this confinement. So the
- * mailbox's directory must be permitted.
+ * Permits the directory that contains the mailbox, because the broker makes the
+ * dotlock there. A recovery that the broker starts inherits this confinement,
+ * and it must reach the mailbox in the same directory.
  */
 void
 confine_broker(const struct session *s)

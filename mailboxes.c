@@ -29,8 +29,8 @@ static const struct {
 
 /*
  * Writes the template to path[PATH_MAX] with %u, %h and a leading ~ replaced,
- * and without slashes at its end. Returns 0; or -1 if the path is not absolute
- * or too long, or another letter follows a %.
+ * and without slashes at its end. Returns 0. Returns -1 if the path is too long
+ * or is not absolute, or if a % is followed by anything but u or h.
  */
 static int
 expand_template(const char *template, const char *user, const char *home,

@@ -8,16 +8,16 @@
 
 /*
  * Root: makes the state directory if it is absent. Ends the process (fatal) if
- * it cannot be written.
+ * the directory cannot be made or opened, or if root cannot write in it.
  */
 void state_require(const char *state);
 
 /*
  * Root: opens STATE/users/UID, which the user owns (mode 0700). Creates it and
- * the directories above it if they are absent. First moves aside the directory
- * of a former user of the uid. Records the user's name and `mailboxes`, the
- * argument of -m, for state_each. Returns a descriptor of the directory
- * (read-only, close-on-exec), or -1 (logged).
+ * the directories above it if they are absent. If the directory is that of a
+ * former user of the uid, moves it aside and creates a new one. Records the
+ * user's name and `mailboxes`, the argument of -m, for state_each. Returns a
+ * descriptor of the directory (read-only, close-on-exec), or -1 (logged).
  */
 int state_open(const char *state, const struct account *a,
     const char *mailboxes);

@@ -1,8 +1,9 @@
 # Changes the flags of a Maildir's messages without a pause: perl
 # maildir-flags.pl MAILDIR COUNT.
 #
-# The messages are cur/1.M1.host:2, to cur/COUNT.M1.host:2, at the start. Runs
-# until the file MAILDIR/stop exists. tests/maildir.bats runs it.
+# At the start MAILDIR/cur must have the files "1.M1.host:2," to
+# "COUNT.M1.host:2,". Runs until the file MAILDIR/stop exists.
+# tests/maildir.bats runs it.
 use strict;
 use warnings;
 
