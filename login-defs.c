@@ -1,9 +1,9 @@
 /*
- * Reads the smallest uid of users from login.defs, as useradd(8) has it.
+ * Reads UID_MIN, the smallest uid of users, from login.defs as useradd(8) does.
  *
- * Runs as root, in main, when the options are read. The file is root's. A
- * package may have been built on a machine with another value, so it is read
- * here and not when kpopd is built.
+ * Runs as root, when the options are read: in main, and in the listener at
+ * SIGHUP. The file is root's. The value is not read when kpopd is built,
+ * because the package may have been built on a machine with another value.
  */
 #include "config.h"
 
@@ -19,8 +19,9 @@
 #define DEFAULT_UID_MIN 1000
 
 /*
- * Returns the value of a line whose name is UID_MIN: a decimal number, perhaps
- * in quotes. If it is anything else, returns the default, as useradd(8) does.
+ * Returns the number in value, which is the part of a UID_MIN line after the
+ * name. The number is decimal, perhaps in quotes. If the value is anything
+ * else, returns the default, as useradd(8) does.
  */
 static uid_t
 parse_uid_min(char *value)
@@ -39,8 +40,8 @@ parse_uid_min(char *value)
 }
 
 /*
- * Returns the value in a line if its name is UID_MIN, else NULL. Blanks may
- * come first.
+ * Returns the part of a line after the name UID_MIN, or NULL if the line does
+ * not have this name. Blanks may precede the name.
  */
 static char *
 find_value(char *line)
@@ -57,9 +58,9 @@ find_value(char *line)
 }
 
 /*
- * The last line with the name counts. If a line has no end, because the file is
- * incomplete or longer than what is read, its number may be cut off, so it does
- * not lower the result.
+ * The last line with the name counts. A line has no end if the file is
+ * incomplete, or longer than what is read. The number in such a line can only
+ * raise the result, because the number may be cut off.
  */
 uid_t
 login_defs_uid_min(const char *path)

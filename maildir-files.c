@@ -237,11 +237,12 @@ files_count(int fd, struct record *r, struct stat *st)
 }
 
 /*
- * Fills the record of a message that cannot be read, with the size of its file
- * as the wire size. The message is counted when it is fetched. Such a message
- * must be listed, too. If it were left out, clients that keep mail on the
- * server would forget the message, and fetch it once more when it can be read.
- * If the login failed, one damaged file would block all other messages.
+ * Fills the record of a message that cannot be read. Takes the size in *st as
+ * the wire size; that size is 0 if the file could not be opened. The message is
+ * counted when it is fetched. Such a message must be listed, too. If it were
+ * left out, clients that keep mail on the server would forget the message, and
+ * fetch it once more when it can be read. If such a message made the login
+ * fail, one damaged file would block all other messages.
  */
 static void
 guess_wire_size(struct record *r, const struct stat *st)

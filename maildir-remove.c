@@ -29,9 +29,9 @@ struct removal {
 /*
  * Removes the other names of a message that has just been unlinked. Some mail
  * readers link a file to a new name and then unlink the old name, and such a
- * program may have stopped between the two steps. Reads the names only once for
- * all messages of the removal, because a backup program may have given each
- * file a second link elsewhere.
+ * program may have stopped between the two steps. Reads the names only once in
+ * a removal. Otherwise they would be read again for each message if a backup
+ * program has given each file a second link elsewhere.
  */
 static void
 unlink_others(struct maildir *m, const struct record *r,
@@ -97,8 +97,8 @@ unlink_message(struct maildir *m, size_t i, struct removal *removal)
 }
 
 /*
- * Logs the first error of a removal in which not all messages could be
- * unlinked. Returns the result of the removal.
+ * Logs the first error of a removal: a message could not be unlinked, or a
+ * directory could not be synced. Returns the result of the removal.
  */
 static enum drop_error
 report_failure(int error, size_t removed)

@@ -50,8 +50,8 @@ is_rewritten_field(const char *p, size_t n)
 		"Status:", "Content-Length:", "Lines:"
 	};
 	/*
-	 * The names without "X-". The last entry is the beginning of the names
-	 * of all fields of VM.
+	 * The names without "X-". All fields of VM, a mail reader, begin with
+	 * the last entry.
 	 */
 	static const char *const extensions[] = { "Status:", "UID:", "UIDL:",
 		"IMAP:", "IMAPbase:", "Keywords:", "Label:", "Mozilla-Status:",
@@ -161,7 +161,10 @@ is_imap_base(const char *p, const char *end)
 	return is_end_of_line(p, end) || (p < end && *p == ' ');
 }
 
-/* Looks for the fields of the internal message. */
+/*
+ * Records whether a From, Subject, X-IMAP or X-IMAPbase field is as in the
+ * internal message. Ignores other fields.
+ */
 static void
 read_internal_field(struct fields *f, const char *p, size_t n)
 {

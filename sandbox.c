@@ -31,8 +31,8 @@
 #include "sandbox-filters.h"
 
 /*
- * The rights to files that later versions of Landlock have added (landlock(7)).
- * Older headers do not define them.
+ * The rights to files (landlock(7)): those of Landlock's first version, and
+ * those that later versions have added. Older headers do not define the latter.
  */
 #define ALL_OF_ABI_1 ((UINT64_C(1) << 13) - 1)
 #define RIGHT_REFER (UINT64_C(1) << 13)        /* from ABI 2 */
@@ -65,8 +65,8 @@ sandbox_do_without(unsigned parts)
 
 /*
  * Installs a filter by either form of the call, because a supervisor may permit
- * only the older one. Returns 0 or -1. Without a filter (NULL) the error is
- * EFAULT if a filter could be installed.
+ * only the older one. Returns 0 or -1. If filter is NULL, installs nothing and
+ * returns -1; errno is then EFAULT if a real filter could be installed.
  */
 static int
 install_filter(const struct sock_fprog *filter)
@@ -93,8 +93,8 @@ ask_landlock(void)
 }
 
 /*
- * Writes the sentences for the log: no_seccomp and no_landlock are the errors
- * of these parts; 0: the part is offered.
+ * Writes the sentences for the log into text. no_seccomp and no_landlock are
+ * the errors of the parts that are missing; 0 means that the part is offered.
  */
 static void
 describe_missing(int no_seccomp, int no_landlock, char *text, size_t size)
@@ -212,9 +212,10 @@ rights_for(const struct sandbox_path *path, uint64_t known)
 	    LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_DIR |
 	    RIGHT_REFER |
 	    /*
-	     * The next three are needed to rename a file of any type that has
-	     * the name of a journal. No filter permits a call that makes a
-	     * symlink or binds a socket.
+	     * The next three are needed to set aside a symlink, socket or
+	     * directory that has the name of a journal, by a rename. The
+	     * process still cannot make a symlink or a socket, because the
+	     * filters forbid the calls.
 	     */
 	    LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_SOCK |
 	    LANDLOCK_ACCESS_FS_REMOVE_DIR;

@@ -51,8 +51,9 @@ pop_with() {
 	pop_ask QUIT
 }
 
-# rules_of ARCHITECTURE ENDIAN: prints the filters for an architecture, as
-# linux/audit.h and the kernel number it.
+# rules_of ARCHITECTURE ENDIAN: prints the filters for an architecture.
+# ARCHITECTURE is its number in linux/audit.h. ENDIAN is 1 if the architecture
+# is big-endian, otherwise 0.
 rules_of() {
 	mkdir -p "$WORLD/rules"
 	sed -e "s/\(HOST_ARCHITECTURE\) .*/\1 $1/" \
@@ -63,15 +64,15 @@ rules_of() {
 	"$WORLD/rules/rules"
 }
 
-@test "the filters are made for the host's architecture, whatever machine builds, and where seccomp is forbidden" {
+@test "the filters are made for the host's architecture on any build machine, even if seccomp is forbidden there" {
 	cd "$KPOPD_BUILD"
 	for error in EPERM ENOSYS; do
 		tests/programs/poor -e "$error" seccomp -- ./sandbox-rules |
 		    cmp - sandbox-filters.h
 	done
 	cmp <(rules_of 0xc000003e 0) sandbox-filters.h
-	# The numbers are those of the kernel's headers: asm-generic for arm64,
-	# and its own for s390x.
+	# The numbers are those of the kernel's headers. arm64 uses the numbers
+	# of asm-generic, and s390x has numbers of its own.
 	rules_of 0xc00000b7 0 >"$WORLD/rules/arm64"
 	rules_of 0x80000016 1 >"$WORLD/rules/s390x"
 	for number in 'arm64 56 openat' 'arm64 57 close' 'arm64 63 read' \
@@ -81,8 +82,8 @@ rules_of() {
 		grep -qx "	\[$call\] = \"$name\"," \
 		    "$WORLD/rules/$architecture"
 	done
-	# Each filter kills a process of another architecture: it loads the
-	# architecture, compares it and ends.
+	# Each of the six filters kills a process of another architecture. To
+	# do so, the filter compares the architecture of the call.
 	[ "$(grep -c '{ 0x0015, [01], [0-9]*, 0xc00000b7 }' \
 	    "$WORLD/rules/arm64")" = 6 ]
 	[ "$(grep -c '{ 0x0015, [01], [0-9]*, 0x80000016 }' \
@@ -179,7 +180,8 @@ rules_of() {
 @test "a session that blocks its signals is killed for a forbidden system call, and the log has the signal" {
 	mbox one | store alice
 	pop_login alice
-	# The set of signals has bit 6 of each byte: also 31, SIGSYS.
+	# "@" is a byte in which only bit 6 is set. So the set of signals
+	# contains 7, 15, 23, 31 (SIGSYS) and so on.
 	captive "$(child_pid)" "rt_sigprocmask 0 @@@@@@@@ 0 8" \
 	    "execve /bin/true 0 0"
 	[ "$returned" = 0 ]
@@ -189,7 +191,7 @@ rules_of() {
 	spool_is alice one
 }
 
-@test "ioctl may count a session's unacknowledged bytes, also the unread bytes of a relay, and do nothing else" {
+@test "by ioctl a session can only count unacknowledged bytes, and a relay only these and unread bytes" {
 	# These are TIOCOUTQ, FIONREAD and TIOCSTI.
 	count_unacknowledged="ioctl 0 0x5411 0"
 	count_unread="ioctl 0 0x541b 0"

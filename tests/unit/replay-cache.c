@@ -111,7 +111,7 @@ record(struct replay *r, const char *who, uint64_t n, int64_t ctime, int64_t at,
 }
 
 /*
- * Logs in count principals whose clients have the right time. Returns the
+ * Logs in `count` principals whose clients have the right time. Returns the
  * number of logins that were refused.
  */
 static unsigned
@@ -178,8 +178,9 @@ an_authenticator_is_accepted_once(void)
 
 /*
  * An accepted authenticator is also refused if the table is full and other
- * logins use every slot that may be reused. The other logins would use the slot
- * of the accepted authenticator first.
+ * logins use every slot that may be reused. If the slot of the accepted
+ * authenticator could be reused, it would be used first, because it has the
+ * oldest time.
  */
 static void
 a_full_table_keeps_it(void)
@@ -278,8 +279,9 @@ a_step_back_discards_nothing(void)
 }
 
 /*
- * After a boot, an authenticator from before the boot is refused because of its
- * time. An authenticator from after the boot is refused because of its record.
+ * An authenticator that was accepted before a boot is refused after the boot.
+ * If its time is before the boot, it is refused because of its time, otherwise
+ * because of its record.
  */
 static void
 a_boot_accepts_nothing_again(void)
@@ -289,8 +291,8 @@ a_boot_accepts_nothing_again(void)
 	CHECK(record(r, "alice", 1, START, START, BOOT) == REPLAY_NEW);
 	CHECK(record(r, "alice", 2, START + 200, START, BOOT) == REPLAY_NEW);
 	/*
-	 * The boot is at START + 60, so the table's times since the boot belong
-	 * to the earlier boot and are not used.
+	 * The boot is at START + 60. The times of storing in the table count
+	 * from the earlier boot, so they are not used.
 	 */
 	CHECK(record(r, "alice", 1, START, START + 70, 10) == REPLAY_EARLIER);
 	CHECK(record(r, "alice", 3, START + 59, START + 70, 10) ==
@@ -361,8 +363,8 @@ a_principal_has_a_limit(void)
 }
 
 /*
- * A missing file is made. A damaged file is repaired in place. A process that
- * has the file open then uses the repaired table.
+ * A missing file is made. A damaged file is repaired in place, so a process
+ * that already has the file open uses the repaired table.
  */
 static void
 a_damaged_file_is_repaired(void)
@@ -388,8 +390,8 @@ a_damaged_file_is_repaired(void)
 		fd = open(file(), O_RDWR | O_CLOEXEC);
 		CHECK(fd != -1 && ftruncate(fd, (off_t)size) == 0);
 		/*
-		 * The four contents are an intact file that is too large,
-		 * random bytes, nothing, and half a file.
+		 * The four contents are an intact file that is too large, too
+		 * many random bytes, nothing, and 5000 random bytes.
 		 */
 		CHECK(fill == 0 ||
 		    pwrite(fd, random_bytes, size, 0) == (ssize_t)size);
@@ -490,8 +492,8 @@ a_foreign_file_is_refused(void)
 }
 
 /*
- * Any write may fail. If the record was not written, the authenticator is
- * refused.
+ * Each of the four writes may fail: one of the record, three of counters. In
+ * each case the authenticator is refused.
  */
 static void
 a_failed_write_refuses(void)
@@ -653,7 +655,7 @@ the_longest_skew_keeps_records(void)
 	struct replay *longer, *shorter;
 
 	open_both(&longer, &shorter);
-	/* Fill the table. By the shorter skew, one record is too old. */
+	/* Fill the table. By the shorter skew, alice's slot may be reused. */
 	CHECK(record(longer, "alice", 1, START + LONG_SKEW, START, BOOT) ==
 	    REPLAY_NEW);
 	fill(START + 1300, BOOT + 1300);
