@@ -100,10 +100,10 @@ const char *conn_read_answer(const struct conn *c);
 const char *conn_ask(const struct conn *c, const char *text);
 
 /*
- * Reads the line that a server has sent in place of the KPOP exchange. The
- * caller may have read the first byte of the line already. Returns the line,
- * valid until the next call, if it is a refusal. Stops reading at the first
- * byte that cannot belong to a refusal, and returns NULL.
+ * Reads the line that a server has sent in place of the KPOP exchange. If the
+ * caller has already read the first byte of the line, that byte counts as "-".
+ * Stops reading at the first byte that cannot belong to a refusal. Returns the
+ * whole line, valid until the next call, if it is a refusal; otherwise NULL.
  */
 const char *conn_read_refusal(int fd);
 
@@ -117,8 +117,8 @@ void conn_answer_program(const char *text);
 bool conn_read_program(char *text);
 
 /*
- * Starts a process for a layer. The process calls work with the connection as
- * fd and one end of a socket pair as cleartext. The other end becomes c->fd.
+ * Starts a process for a layer, which calls work(). There fd is the connection,
+ * and cleartext is one end of a socket pair. The other end becomes c->fd.
  */
 void conn_add_layer(struct conn *c, const void *argument,
     void (*work)(const void *argument, int fd, int cleartext));

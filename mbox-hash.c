@@ -128,9 +128,9 @@ hash_body_end(struct hash_body *h)
 	uint64_t hash;
 
 	/*
-	 * No LF follows the held CR, so the held CR must be hashed. If
-	 * hash_text gets another CR, it hashes the held CR and holds the other
-	 * CR, which is then never hashed.
+	 * Hash the held CR, because no LF follows it. hash_text does this only
+	 * when it gets more text, so give it a second CR. It holds that CR
+	 * back, and the second CR is never hashed.
 	 */
 	if (h->held_cr)
 		hash_text(h, "\r", 1);

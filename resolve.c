@@ -44,8 +44,8 @@ is_only_roots(int directory)
 }
 
 /*
- * Moves the first component of w->rest to name. Returns false if there is
- * none.
+ * Moves the first component of w->rest to name. Returns false if there is none,
+ * or if it is longer than NAME_MAX.
  */
 static bool
 take_component(struct walk *w, char name[NAME_MAX + 1])

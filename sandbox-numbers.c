@@ -46,8 +46,9 @@
 #define IS_BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
 
 /*
- * Writes the line of one number, as a string of 32 bits, which may be negative.
- * %c leaves out the sign that the assembler has before constants.
+ * Writes the line of one number, in an .ascii directive. The number is an int
+ * of 32 bits, so a large one becomes negative. %c leaves out the "$" or "#"
+ * that some assemblers have before a constant.
  */
 #define NUMBER(name)                                                           \
 	__asm__ volatile("\n.ascii \"number " #name " %c0\"" ::"i"((int)(name)))

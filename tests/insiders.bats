@@ -43,8 +43,9 @@ standin() {
 }
 
 # flood_channel PID: starts a program that sends log lines without end over the
-# channel of process PID. A child of that process could also send these lines.
-# Sets $flooder to the program's pid. Returns when the first line is logged.
+# channel of process PID. It takes the place of a child of that process, which
+# would have the same channel. Sets $flooder to the program's pid. Returns when
+# the first line is logged.
 flood_channel() {
 	standin "$1" flood failed "what=flood" 3>&- &
 	flooder=$!

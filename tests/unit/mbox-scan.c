@@ -413,7 +413,10 @@ boundaries_are_known(void)
 	}
 	CHECK(!boundary_is_at(fd, size + 1, size, &empty) &&
 	    !boundary_is_at(fd, size + 1, size + 1, &empty));
-	/* If the file is truncated before "z", it ends after an empty line. */
+	/*
+	 * The file is cut off before "\nz", where it ends after a line with
+	 * text, and before "z", where it ends after an empty line.
+	 */
 	CHECK(boundary_is_at(fd, size - 2, size - 2, &empty) && empty == 0);
 	CHECK(boundary_is_at(fd, size - 1, size - 1, &empty) && empty == 1);
 	scan(false);
