@@ -70,6 +70,8 @@
 #include "sandbox.h"
 #include "state.h"
 
+#define KPOPD_CHECK LIBEXEC_DIRECTORY "/kpopd-check"
+
 /* What all connections share; read before the first. */
 struct server {
 	struct options o;
@@ -343,13 +345,21 @@ listen_for_clients(struct server *s)
 	return accept_connections(&plan);
 }
 
+/* Becomes kpopd-check, which reads the same command line. */
+static _Noreturn void
+check(const struct options *o, char **argv)
+{
+	execv(KPOPD_CHECK, argv);
+	options_refuse(o, KPOPD_CHECK ": ", strerror(errno));
+}
+
 int
 main(int argc, char **argv)
 {
 	static struct server s;
 	struct stat st;
 	struct address_text peer;
-	bool by_hand, listens;
+	bool by_hand, listens, is_right;
 
 	/*
 	 * If descriptor 0 was closed, descriptor 2 may still be the client's
@@ -367,7 +377,13 @@ main(int argc, char **argv)
 		return 0;
 	if (!by_hand)
 		unable_begin(&s.o, listens);
-	if (!options_read(&s.o, argc, argv, by_hand))
+	is_right = options_read(&s.o, argc, argv, by_hand);
+	/* kpopd-check reports a mistake, too. */
+	if (s.o.check.run && by_hand)
+		check(&s.o, argv);
+	if (s.o.check.run)
+		options_refuse(&s.o, "--check serves no client", "");
+	if (!is_right)
 		options_refuse_mistake(&s.o);
 	if (s.o.recover && geteuid() != 0)
 		options_refuse(&s.o, "--recover needs root", "");

@@ -203,6 +203,24 @@ read_recover(struct options *o, const char *text)
 	return 0;
 }
 
+/* Reads --check. */
+static int
+read_check(struct options *o, const char *text)
+{
+	(void)text;
+	o->check.run = true;
+	return 0;
+}
+
+/* Reads --json. */
+static int
+read_json(struct options *o, const char *text)
+{
+	(void)text;
+	o->check.json = true;
+	return 0;
+}
+
 static int print_help(struct options *, const char *);
 
 /* Prints the version for --version and ends the process. */
@@ -288,6 +306,10 @@ const struct table_row options_table[] = {
 	    "192.0.2.0/24,2001:db8::1,local" },
 	{ '\0', "recover", NULL, NOT_IN_FILE, read_recover, 0, NULL,
 	    "finish interrupted removals, at boot, before any delivery" },
+	{ '\0', "check", NULL, NOT_IN_FILE, read_check, 0, NULL,
+	    "check all that a login needs, for a USER if one is named" },
+	{ '\0', "json", NULL, NOT_IN_FILE, read_json, 0, NULL,
+	    "print the lines of --check as JSON" },
 	{ '\0', "help", NULL, NOT_IN_FILE | AT_ONCE, print_help, 0, NULL,
 	    "print this text" },
 	{ '\0', "version", NULL, NOT_IN_FILE | AT_ONCE, print_version, 0, NULL,
@@ -402,6 +424,7 @@ table_print_usage(void)
 	print_options(WITH_SERVER, column);
 	column = fprintf(stderr, "       kpopd --recover");
 	print_options(WITH_RECOVER, column);
+	fprintf(stderr, "       kpopd --check [--json] [option ...] [user]\n");
 	fprintf(stderr, "       kpopd --help | --version\n");
 }
 

@@ -216,6 +216,9 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 		g->given[r - options_table].on_line =
 		    r->argument != NULL ? optarg : "";
 	}
+	if (optind < argc &&
+	    g->given[table_find("check") - options_table].on_line != NULL)
+		o->check.user = argv[optind++];
 	if (optind < argc)
 		return keep_mistake(g, false,
 		    "unexpected argument: ", argv[optind]);
@@ -336,6 +339,14 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 	*o = (struct options){ .by_hand = by_hand };
 	is_right = read_command_line(&reading, o, argc, argv);
 	return set_options(o, &reading, &file) && is_right;
+}
+
+bool
+options_find_mistake(const char **why, const char **what)
+{
+	*why = reading.why;
+	*what = reading.what;
+	return *reading.why != '\0';
 }
 
 void

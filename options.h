@@ -53,6 +53,11 @@ struct options {
 	struct proxies proxies;
 	struct lock_plan locks;
 	bool recover; /* finish interrupted removals, serve no client */
+	/* kpopd --check: print what is wrong, serve no client */
+	struct {
+		bool run, json;
+		const char *user; /* NULL: none is named */
+	} check;
 	struct {
 		bool is_optional;
 		unsigned missing; /* parts that sandbox.h names; set by main */
@@ -66,6 +71,12 @@ struct options {
  * options_refuse_mistake and the answer to clients. Called once.
  */
 bool options_read(struct options *o, int argc, char **argv, bool by_hand);
+
+/*
+ * Returns true if options_read has found a mistake: the text *why, followed by
+ * the text *what.
+ */
+bool options_find_mistake(const char **why, const char **what);
 
 /* Reports the mistake and ends the process, as options_refuse does. */
 _Noreturn void options_refuse_mistake(const struct options *o);

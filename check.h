@@ -1,0 +1,73 @@
+/* The lines that kpopd --check prints: see check.c. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <stdbool.h>
+
+#include "account.h"
+#include "options.h"
+
+/* How a check ended, from the best to the worst. */
+enum check_verdict {
+	CHECK_OK,
+	CHECK_WARN, /* kpopd serves, but not all that one would expect */
+	CHECK_FAIL  /* some clients, or all, are not served */
+};
+
+#define CHECK_COMMAND 512 /* bytes of a remedy with its NUL */
+
+/* What all checks share. */
+struct check {
+	struct options o;
+	const char *user; /* the USER of the command line; NULL: none */
+	/* the account of user; its name is empty if it may not log in */
+	struct account account;
+	bool json;
+	enum check_verdict worst; /* of all lines so far */
+	char remedy[CHECK_COMMAND];
+};
+
+/*
+ * Makes the remedy of the next line: a command, or a sentence if no command
+ * helps. Returns a text that belongs to c and is valid until the next call.
+ */
+const char *check_remedy(struct check *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/*
+ * Print one line about a thing: its kind (one word, as "keytab"), its name (a
+ * path, principal, host or user; NULL: none), and what was found. The texts may
+ * have any bytes; those that are not printable ASCII are encoded by vis(3).
+ * check_warn and check_fail also print the remedy (NULL: none).
+ */
+void check_ok(struct check *c, const char *kind, const char *name,
+    const char *format, ...) __attribute__((format(printf, 4, 5)));
+void check_warn(struct check *c, const char *kind, const char *name,
+    const char *remedy, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+void check_fail(struct check *c, const char *kind, const char *name,
+    const char *remedy, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/*
+ * Runs a check in a child that has become the account's user, because root may
+ * not read that user's files, or must not follow that user's links. The child's
+ * lines count as this process's. Prints a line of its own if there is no child.
+ */
+void check_as_user(struct check *c, void (*run)(struct check *c));
+
+/*
+ * The parts, in the order in which they run. Each is in the file of its name.
+ */
+void check_options(struct check *c);
+void check_state(struct check *c);
+void check_keytab(struct check *c);
+void check_kerberos(struct check *c);
+void check_tls(struct check *c);
+void check_service(struct check *c);
+void check_locks(struct check *c);
+void check_leftover(struct check *c);
+void check_user(struct check *c);
+void check_mailbox(struct check *c);
+
+#endif

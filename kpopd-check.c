@@ -1,0 +1,39 @@
+/*
+ * Checks the conditions under which kpopd serves, one after the other, and
+ * prints a line for each: kpopd --check [USER].
+ *
+ * Runs as root, started by hand through kpopd, with the same command line. It
+ * is a program of its own because kpopd, which starts for each connection,
+ * needs none of its code.
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "log.h"
+
+int
+main(int argc, char **argv)
+{
+	static struct check c;
+	static void (*const parts[])(struct check *) = { check_options,
+		check_state, check_keytab, check_kerberos, check_tls,
+		check_service, check_locks, check_leftover, check_user,
+		check_mailbox };
+
+	if (geteuid() != 0) {
+		fprintf(stderr, "kpopd-check: must be started as root\n");
+		return 2;
+	}
+	log_open("kpopd-check");
+	/* check_options prints the mistake, if there is one. */
+	options_read(&c.o, argc, argv, true);
+	c.user = c.o.check.user;
+	c.json = c.o.check.json;
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		parts[i](&c);
+	return c.worst == CHECK_FAIL ? 1 : 0;
+}
