@@ -133,8 +133,8 @@ sources_take(struct sources *s, int index, int64_t now)
 	int64_t gone = now - a->since, missing;
 
 	/*
-	 * After `most` ms the bucket is full in any case. With a longer time
-	 * the product could overflow.
+	 * After `most` ms the bucket is full, unless the rate is 1 and the
+	 * bucket owed tokens. With a longer time the product could overflow.
 	 */
 	if (gone > most)
 		gone = most;

@@ -21,7 +21,10 @@
 
 #include "auth-krb5conf.h"
 
-/* The most levels of sections; krb5.conf(5) has at most three. */
+/*
+ * The most names of a relation: those of its sections, and its own.
+ * krb5.conf(5) has at most three levels of sections.
+ */
 #define DEPTH 8
 #define FIRST_ROOM 16 /* relations */
 
