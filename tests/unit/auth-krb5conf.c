@@ -30,14 +30,13 @@ __wrap_strdup(const char *text)
 	return __real_strdup(text);
 }
 
-static const char text[] =
-    "[libdefaults]\n"
-    "\tdefault_realm = EXAMPLE.ORG\n"
-    "[realms]\n"
-    "\tEXAMPLE.ORG = {\n"
-    "\t\tauth_to_local = RULE:[1:$1]\n"
-    "\t\tauth_to_local = DEFAULT\n"
-    "\t}\n";
+static const char text[] = "[libdefaults]\n"
+			   "\tdefault_realm = EXAMPLE.ORG\n"
+			   "[realms]\n"
+			   "\tEXAMPLE.ORG = {\n"
+			   "\t\tauth_to_local = RULE:[1:$1]\n"
+			   "\t\tauth_to_local = DEFAULT\n"
+			   "\t}\n";
 
 /* Returns a profile that reads a file with the text. */
 static profile_t
