@@ -54,7 +54,7 @@ open_profile(void)
 	return profile;
 }
 
-/* Returns the error of a copy of the profile, for which strdup works n times. */
+/* Returns the error of a copy of the profile if strdup works only n times. */
 static long
 copy(profile_t profile, int n)
 {
