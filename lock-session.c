@@ -91,7 +91,9 @@ request_takeover(int state)
 
 /*
  * Writes the principal into the file of the session lock; the file's mtime is
- * the time at which the session began. A failure is only logged.
+ * the time at which the session began. If the principal cannot be written,
+ * empties the file, so that no login asks this session to end. Other failures
+ * are only logged.
  */
 static void
 sign(int fd, const char *principal)
