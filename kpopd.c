@@ -225,7 +225,7 @@ reload_server(struct server *s)
 	if (auth == NULL)
 		return;
 	if (auth_is_unconfigured(auth)) {
-		log_failed_at(LOG_ERR, "it is empty now",
+		log_failed_at(LOG_ERR, "it is absent or empty now",
 		    "reading krb5.conf again");
 		auth_free(auth);
 		return;
