@@ -82,10 +82,10 @@
  * rescue.TIME.PID.NAME, so that a person can look at it, and the mailbox is
  * served as it is.
  *
- * After a failed fsync the page cache may differ from the disk, so a second
- * fsync would prove nothing. So if the fsync of step 3 fails, the later steps
- * are not done, the journal stays, and the next recovery writes all bytes of D
- * again.
+ * After a failed fsync of data the page cache may differ from the disk, so a
+ * second fsync would prove nothing. So if the fsync of step 3 fails, the later
+ * steps are not done, the journal stays, and the next recovery writes all bytes
+ * of D again.
  */
 #include "config.h"
 
