@@ -102,8 +102,9 @@ trade(const struct conn *c, struct dialogue *d, const void *token, size_t n)
 
 /*
  * Exchanges the tokens that establish the GSSAPI context. Returns NULL after
- * the server has proven its identity and sent its offer of layers. If the
- * server refuses, returns the refusal.
+ * the server has proven its identity and sent its offer of layers. If an answer
+ * is not a token, returns that answer. It may be a refusal, or an "+OK" of an
+ * attacker.
  */
 static const char *
 establish_context(const struct conn *c, struct dialogue *d)

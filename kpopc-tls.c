@@ -32,15 +32,19 @@ report_certificate(struct relay_tls *t)
 	conn_write(tls_cleartext, message, 1 + message[0]);
 }
 
+/* Prints why there is no TLS, and ends the process. */
 _Noreturn static void
 explain_tls(struct relay_tls *t)
 {
 	long verdict = SSL_get_verify_result(t->ssl);
+	const char *why = verdict != X509_V_OK ?
+	    X509_verify_cert_error_string(verdict) :
+	    answer_printable(t->error, sizeof(t->error));
 
-	errx(EXIT_REFUSED, "TLS: %s",
-	    verdict != X509_V_OK ?
-		X509_verify_cert_error_string(verdict) :
-		answer_printable(t->error, sizeof(t->error)));
+	/* OpenSSL has no error for it. */
+	if (*why == '\0')
+		why = "the server closed the connection in the handshake";
+	errx(EXIT_REFUSED, "TLS: %s", why);
 }
 
 /* Does TLS and verifies the server, in the process between fd and cleartext. */

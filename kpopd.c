@@ -194,7 +194,11 @@ prepare_server(struct server *s)
 		    refusal);
 	if ((s->auth = auth_prepare()) == NULL)
 		options_log_refusal("Kerberos does not work", "");
-	/* An editor may be writing it. Without it no login is permitted. */
+	/*
+	 * Do not serve if krb5.conf is missing or empty, because no login would
+	 * be permitted. An editor may be writing the file, so it may be empty
+	 * only for a moment.
+	 */
 	if (auth_is_unconfigured(s->auth))
 		options_log_refusal("krb5.conf is missing or empty", "");
 	/*
@@ -223,7 +227,7 @@ reload_server(struct server *s)
 	if (auth == NULL)
 		return;
 	if (auth_is_unconfigured(auth)) {
-		log_failed_at(LOG_ERR, "it is empty now",
+		log_failed_at(LOG_ERR, "it is absent or empty now",
 		    "reading krb5.conf again");
 		auth_free(auth);
 		return;
@@ -251,8 +255,9 @@ obey_hangup(void *self)
 }
 
 /*
- * Warns if others than root can read the keytab or the TLS key: at the start of
- * a listener, and before each connection.
+ * Checks who can read or change the keytab and the TLS key: at the start of a
+ * listener, and before each connection. exposure_warn does not log the same
+ * warning before each connection.
  */
 static void
 warn_of_exposure(const struct server *s, bool is_start)
@@ -321,8 +326,8 @@ is_proxy(void *self, const struct sockaddr_storage *from)
 }
 
 /*
- * Becomes the listener. It holds only descriptors that its children would hold
- * too: syslog's, and /dev/null.
+ * Becomes the listener, which listens on descriptor 0. Puts /dev/null on
+ * descriptor 1, which may be a copy of the listening socket.
  */
 static int
 listen_for_clients(struct server *s)

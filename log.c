@@ -76,9 +76,11 @@ log_through(int to)
 /*
  * Waits, for at most WAIT_MS, until syslogd or the monitor can take a line.
  * After one wait in vain it does not wait any more. Returns false if the line
- * still cannot be taken; then syslog(3) would block forever. If syslogd was
- * restarted, the descriptor may now be another file; that one is writable, and
- * syslog(3) reconnects.
+ * still cannot be taken; then syslog(3) would block forever.
+ *
+ * After a restart of syslogd, syslog(3) reconnects, perhaps with another
+ * descriptor. Then syslog_fd may be another file, for which this function does
+ * not wait, because that file is writable.
  */
 static bool
 await_room(void)
@@ -195,8 +197,8 @@ log_due(struct log_limit *limit, unsigned *more)
 
 /*
  * Encodes the characters that vis(3) encodes by these flags, and all that could
- * end a value. Keeps errno, which vis(3) sets for a byte above 0x7f. The text
- * is often an argument of log_failed, which logs errno.
+ * end a value in double quotes. Keeps errno, which vis(3) sets for a byte above
+ * 0x7f. The text is often an argument of log_failed, which logs errno.
  */
 static const char *
 encode(struct log_text *t, const char *text, int flags)

@@ -205,7 +205,10 @@ finish_decided(const struct journal_box *b)
 /*
  * Ends the state "j.cut" of a mailbox that has been truncated. The mailbox is
  * synced first, because the process that truncated it may have been killed
- * before its fsync, or its fsync may have failed. Returns 0 or -1 (logged).
+ * before its fsync, or its fsync may have failed. After a failed fsync of data
+ * a second one would prove nothing. But here only the size has to reach the
+ * disk: if ext4, XFS or Btrfs cannot write metadata, each later fsync fails,
+ * too. Returns 0 or -1 (logged).
  */
 static int
 unlink_written(const struct journal_box *b)
