@@ -210,8 +210,9 @@ convert_result(struct auth *a, enum replay_result result, const char *principal)
 
 /*
  * Finds the encrypted authenticator in an AP-REQ (RFC 4120 §5.5.1), and sets
- * *cipher to its cipher text. Returns false if the AP-REQ is not strict DER,
- * even if libkrb5 accepts it.
+ * *cipher to its cipher text. Returns false if an element is missing or
+ * unexpected, or if a length is not strict DER, even if libkrb5 accepts the
+ * AP-REQ. Does not look into the elements that it skips, such as the ticket.
  */
 static bool
 find_authenticator(const krb5_data *ap_req, struct der *cipher)

@@ -53,10 +53,12 @@ find_exposure(const struct stat *st, uid_t least_user, char reason[REASON])
 }
 
 /*
- * Returns true if the last warning, whose time is that of the file at path, is
- * older than the change of the key, or is an hour old. A time in the future is
- * of a clock that was wrong: that of a warning does not count, and that of a
- * change would have each connection warn.
+ * Returns true if there was no warning yet. Also returns true if the last
+ * warning is an hour old, or older than the last change of the key's file. The
+ * time of the last warning is the mtime of the file at path. A time in the
+ * future comes from a clock that was wrong. A warning with such a time counts
+ * as none. A change with such a time is ignored; otherwise each connection
+ * would cause a warning.
  */
 static bool
 is_due(const char *path, const struct stat *key)

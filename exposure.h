@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-/* Where a warning is given. */
+/* What a warning depends on besides the file. */
 struct exposure_place {
 	const char *state; /* the state directory */
 	/* the smallest uid of users, above the gids of the system */
@@ -19,9 +19,10 @@ struct exposure_place {
 };
 
 /*
- * Root: logs a warning if the file at path, which is absent or contains a
- * secret key, is not root's alone. STATE/exposed.NAME has the time of the last
- * warning.
+ * Root: logs a warning if others than root can read or change the file at path,
+ * which contains a secret key. Logs nothing if the file is absent, or if
+ * besides root only a group of the system can read it. STATE/exposed.NAME has
+ * the time of the last warning.
  */
 void exposure_warn(const struct exposure_place *place, const char *name,
     const char *path);

@@ -3,8 +3,8 @@
  * mailbox has only one session.
  *
  * Runs in the session, in the recovery and in the broker, as the owner of the
- * mailbox. The user can change all files below the state directory, so a forged
- * file must not permit more than the user may do anyway.
+ * mailbox. STATE/users/UID and all below it belong to the user. So a file that
+ * the user forges there must not permit more than the user may do anyway.
  */
 #include "config.h"
 
