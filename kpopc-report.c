@@ -179,6 +179,14 @@ print_times(const struct options *o, int64_t total)
 	}
 }
 
+/* Prints the address that the server's log has, if there is a connection. */
+static void
+print_address(void)
+{
+	if (report->from.text[0] != '\0')
+		printf(", from %s", report->from.text);
+}
+
 /* Returns the phase that took the longest time. */
 static size_t
 slowest_phase(void)
@@ -227,7 +235,7 @@ report_result(const struct options *o)
 	printf("%" PRIu64 " messages, %" PRIu64 " bytes, login as ",
 	    report->messages, report->bytes);
 	print_text(report->user);
-	printf(" from %s", report->from.text);
+	print_address();
 	print_times(o, total);
 	return end_line(verdict);
 }
@@ -238,6 +246,7 @@ report_obstacle(const char *obstacle)
 	print_verdict(report->on_failure);
 	printf("%s: ", phases[report->phase]);
 	print_text(obstacle);
+	print_address();
 	return end_line(report->on_failure);
 }
 
