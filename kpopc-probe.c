@@ -169,7 +169,7 @@ log_in(struct conn *c, const struct options *o, const char *user)
 
 /* Reads a decimal number at *text, and sets *text to its end. */
 static bool
-take_number(const char **text, uint64_t *number)
+take_count(const char **text, uint64_t *number)
 {
 	size_t n = strspn(*text, "0123456789");
 
@@ -191,8 +191,8 @@ read_stat(const char *answer)
 	uint64_t messages, bytes;
 
 	if (strncmp(answer, "+OK ", strlen("+OK ")) != 0 ||
-	    !take_number(&p, &messages) || *p++ != ' ' ||
-	    !take_number(&p, &bytes) || (*p != '\0' && *p != ' '))
+	    !take_count(&p, &messages) || *p++ != ' ' ||
+	    !take_count(&p, &bytes) || (*p != '\0' && *p != ' '))
 		errx(EXIT_BROKEN, "the answer to STAT has no two numbers: %s",
 		    answer_printable(answer, TEXT_MAX));
 	report_maildrop(messages, bytes);

@@ -122,7 +122,7 @@ print_verdict(enum verdict verdict)
  * the line.
  */
 static void
-print_text(const char *text)
+print_encoded(const char *text)
 {
 	static char safe[4 * REPORT_TEXT + 1];
 
@@ -137,7 +137,7 @@ print_text(const char *text)
  * could not be written.
  */
 static int
-end_line(enum verdict verdict)
+finish_line(enum verdict verdict)
 {
 	putchar('\n');
 	return fflush(stdout) == 0 && !ferror(stdout) ? (int)verdict :
@@ -234,10 +234,10 @@ report_result(const struct options *o)
 	}
 	printf("%" PRIu64 " messages, %" PRIu64 " bytes, login as ",
 	    report->messages, report->bytes);
-	print_text(report->user);
+	print_encoded(report->user);
 	print_address();
 	print_times(o, total);
-	return end_line(verdict);
+	return finish_line(verdict);
 }
 
 int
@@ -245,15 +245,15 @@ report_obstacle(const char *obstacle)
 {
 	print_verdict(report->on_failure);
 	printf("%s: ", phases[report->phase]);
-	print_text(obstacle);
+	print_encoded(obstacle);
 	print_address();
-	return end_line(report->on_failure);
+	return finish_line(report->on_failure);
 }
 
 void
 report_give_up(const char *reason)
 {
 	print_verdict(VERDICT_UNKNOWN);
-	print_text(reason);
-	exit(end_line(VERDICT_UNKNOWN));
+	print_encoded(reason);
+	exit(finish_line(VERDICT_UNKNOWN));
 }

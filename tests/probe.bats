@@ -90,11 +90,12 @@ edited_end() {
 }
 
 @test "kpopc --probe prints one line with the mailbox, the user, its own address and the time of each phase" {
-	local size times
+	local size times address='(127\.0\.0\.1|\[::1\]):[0-9]+'
 	realm_login carol
 	rm /home/carol/.k5login
 	size=$(bytes)
-	probe OK "3 messages, $size bytes, login as carol, from (127.0.0.1|\\[::1\\]):[0-9]+" mail.kpopd.test
+	probe OK "3 messages, $size bytes, login as carol, from $address" \
+	    mail.kpopd.test
 	times='[0-9]+\.[0-9]{3}s;;;0'
 	[[ $output =~ \ \|\ time=$times\ ticket=$times\ connect=$times\ login=$times\ stat=$times\ quit=$times$ ]]
 }
@@ -395,4 +396,54 @@ hangs() {
 	run bash -c "'$KPOPD_BUILD/kpopc' --probe -k '$keytab' -l carol \
 	    mail.kpopd.test >/dev/full"
 	[ "$status" -eq 3 ]
+}
+
+# example TEXT: prints the commands that follow the line TEXT in kpopc(1), for
+# this realm, host and build.
+example() {
+	awk -v text="$1" '
+	index($0, text) == 1 { found = 1 }
+	inside && /^\.Ed/ { exit }
+	inside
+	found && /^\.Bd/ { inside = 1 }' "$top/kpopc.1" |
+	    sed -e 's/\\e$/\\/' -e 's/EXAMPLE\.ORG/KPOPD.TEST/' \
+		-e 's/^kadmin /kadmin.local /' \
+		-e "s,\(/usr/bin/\)\?kpopc ,$KPOPD_BUILD/kpopc ," \
+		-e 's/mail\.example\.org/mail.kpopd.test/' \
+		-e "s,/var/log/mail.log,$WORLD/syslog,"
+}
+
+@test "The examples of kpopc(1) for Nagios, cron and the log work as the monitoring system's user" {
+	mkdir -p /etc/nagios
+	useradd nagios
+	server_stop
+	server_start $(tls_options)
+	example "On a host with" | sh -e
+	example "On the server:" | sh -e
+	example "For Nagios" | tr -d '\n' |
+	    sed -e 's/.*command_line//' -e 's/\\ / /g' -e 's/}$//' \
+		-e 's/\$HOSTNAME\$/mail.kpopd.test/' >"$WORLD/nagios"
+	chmod 644 "$WORLD/nagios"
+	run su nagios -s /bin/sh -c \
+	    "SSL_CERT_FILE=$WORLD/tls/ca.pem . $WORLD/nagios"
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == "KPOP OK - 0 messages, 0 bytes, login as watch, from "* ]]
+	[[ $output == *" | time="*"s;2;5;0 "*" tls="* ]]
+	# From cron it prints nothing, unless it fails.
+	cd "$WORLD/home/root"
+	cp /etc/nagios/kpop.keytab .
+	example "From cron, which" >"$WORLD/cron"
+	run sh "$WORLD/cron"
+	[ "$status" -eq 0 ] && [ -z "$output" ]
+	# Of the three logins only alice's is left by grep.
+	pop alice QUIT
+	log_count 3 ': login peer='
+	run bash -c "$(example "Therefore these commands")"
+	echo "$output"
+	[[ $output == *": login peer="*" user=alice "* ]]
+	[[ $output != *user=watch* ]]
+	server_stop
+	run sh "$WORLD/cron"
+	[[ $output == "KPOP CRITICAL - connect: "*": Connection refused" ]]
 }
