@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,18 +62,17 @@ read_errors(int fd, char *text, int64_t deadline)
 }
 
 /*
- * Returns the first of the error messages, without the program's name. The
- * first has caused the others.
+ * Returns the first of the error messages, without the program's name before
+ * it, which a link may have changed. The first has caused the others.
  */
 static const char *
 first_message(char *text)
 {
-	static const char name[] = "kpopc: ";
+	size_t n = strcspn(text, " \n");
 
 	text[strcspn(text, "\n")] = '\0';
-	return strncmp(text, name, sizeof(name) - 1) == 0 ?
-	    text + sizeof(name) - 1 :
-	    text;
+	return n > 0 && text[n - 1] == ':' && text[n] == ' ' ? text + n + 1 :
+							       text;
 }
 
 /*
@@ -89,10 +87,11 @@ supervise(const struct options *o, pid_t pid, int fd)
 	int how = 0;
 
 	if (!read_errors(fd, text, deadline)) {
-		/* Do not wait for its end, which a file system may delay. */
-		kill(pid, SIGKILL);
-		snprintf(text, sizeof(text), "not done after %g seconds",
-		    o->limit);
+		/*
+		 * The kernel kills the other process when this one ends. Do not
+		 * wait for that, because a file system may delay it.
+		 */
+		snprintf(text, sizeof(text), "not done after %g s", o->limit);
 		return report_obstacle(text);
 	}
 	if (process_wait(pid, &how, 0) == -1)
