@@ -98,9 +98,9 @@ supervise(const struct options *o, pid_t pid, int fd)
 		report_give_up(strerror(errno));
 	if (how == 0)
 		return report_result(o);
-	if (WIFSIGNALED(how))
-		snprintf(text, sizeof(text), "kpopc ended by signal %d",
-		    WTERMSIG(how));
+	if (WIFSIGNALED(how) || text[0] == '\0')
+		snprintf(text, sizeof(text), "kpopc ended with wait status %#x",
+		    (unsigned)how);
 	return report_obstacle(first_message(text));
 }
 

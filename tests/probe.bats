@@ -343,13 +343,21 @@ kdc_send() {
 	done
 }
 
-@test "kpopc --probe ends with the program that started it" {
+@test "kpopc --probe ends if one of its two processes is killed" {
 	false_server 'exec sleep 60'
 	"$KPOPD_BUILD/kpopc" --probe -k "$keytab" mail.kpopd.test 2000 \
 	    3>&- >/dev/null &
 	await 5 '[ "$(pgrep -cx kpopc)" -eq 2 ]'
 	kill -KILL $!
 	wait $! || :
+	await 5 '! pgrep -x kpopc >/dev/null'
+	# If only the other process is killed, the line tells.
+	"$KPOPD_BUILD/kpopc" --probe -k "$keytab" mail.kpopd.test 2000 \
+	    3>&- >"$WORLD/output" &
+	await 5 'pkill -KILL -x kpopc -P $!'
+	refute wait $!
+	grep '^KPOP CRITICAL - .*: kpopc ended with wait status 0x9' \
+	    "$WORLD/output"
 	await 5 '! pgrep -x kpopc >/dev/null'
 }
 
