@@ -38,8 +38,8 @@
 static bool
 read_errors(int fd, char *text, int64_t deadline)
 {
+	static char rest[REPORT_TEXT];
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	char rest[REPORT_TEXT];
 	size_t n = 0;
 
 	for (;;) {
@@ -151,12 +151,13 @@ static void
 log_in(struct conn *c, const struct options *o, const char *user)
 {
 	static const char in_use[] = "-ERR [IN-USE]";
-	char command[sizeof("USER ") + LINE_USER];
 	const char *answer;
 
 	if (o->pop3)
 		answer = auth_login(c, o, user);
 	else {
+		char command[sizeof("USER ") + LINE_USER];
+
 		snprintf(command, sizeof(command), "USER %s", user);
 		expect_good(conn_ask(c, command));
 		answer = conn_ask(c, "PASS x");

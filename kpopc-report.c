@@ -215,7 +215,6 @@ int
 report_result(const struct options *o)
 {
 	int64_t total = 0;
-	size_t slowest;
 	enum verdict verdict;
 
 	/* Adds the time of the last phase. */
@@ -225,7 +224,8 @@ report_result(const struct options *o)
 	verdict = rate_time(o, total);
 	print_verdict(verdict);
 	if (verdict != VERDICT_OK) {
-		slowest = slowest_phase();
+		size_t slowest = slowest_phase();
+
 		fputs("took ", stdout);
 		print_seconds(total);
 		fputs(" s, of these ", stdout);
