@@ -1,6 +1,6 @@
 /* The lines that kpopd --check prints: see check.c. */
-#ifndef CHECK_H
-#define CHECK_H
+#ifndef KPOPD_CHECK_H
+#define KPOPD_CHECK_H
 
 #include <stdbool.h>
 
