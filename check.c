@@ -41,7 +41,8 @@ print_text(const char *text)
 {
 	char encoded[4 * TEXT + 1];
 
-	strvisx(encoded, text, strnlen(text, TEXT), VIS_CSTYLE | VIS_NOSLASH);
+	strvisx(encoded, text, strnlen(text, TEXT),
+	    VIS_CSTYLE | VIS_NL | VIS_TAB | VIS_NOSLASH);
 	fputs(encoded, stdout);
 }
 

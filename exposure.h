@@ -2,9 +2,11 @@
 #ifndef EXPOSURE_H
 #define EXPOSURE_H
 
-#include <sys/types.h>
+#include <sys/stat.h>
 
 #include <stdbool.h>
+
+#define EXPOSURE_REASON 64 /* bytes of a reason with its NUL */
 
 /* Where a warning is given. */
 struct exposure_place {
@@ -25,5 +27,12 @@ struct exposure_place {
  */
 void exposure_warn(const struct exposure_place *place, const char *name,
     const char *path);
+
+/*
+ * Returns true if others than root can read or change a file with this status,
+ * and writes how. least_user: as in struct exposure_place.
+ */
+bool exposure_find(const struct stat *st, uid_t least_user,
+    char reason[EXPOSURE_REASON]);
 
 #endif
