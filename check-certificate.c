@@ -29,6 +29,7 @@
 /* OpenSSL's security level of most clients: 112 bits. */
 #define USUAL_LEVEL 2
 #define NAMES_MOST 16   /* names of the host that are checked */
+#define LOOKUPS_MOST 4  /* names of the certificate that are looked up */
 #define NAME_SIZE 256   /* bytes of such a name with its NUL */
 #define NAMES_SHOWN 400 /* bytes of the list of a certificate's names */
 #define CERTBOT "/etc/letsencrypt/live/"
@@ -36,6 +37,7 @@
 /* The names by which clients know this host. */
 struct host_names {
 	unsigned count;
+	unsigned lookups; /* of aliases */
 	char name[NAMES_MOST][NAME_SIZE];
 };
 
@@ -95,26 +97,38 @@ add_principals(struct host_names *names, krb5_context context,
 	krb5_kt_end_seq_get(context, keytab, &cursor);
 }
 
-/*
- * Finds the names by which clients know this host: those of the principals, or
- * the host's own if there is no principal.
- */
+/* Adds the hosts of the principals for POP in the keytab (NULL: libkrb5's). */
 static void
-find_names(const struct check *c, struct host_names *names)
+add_keytab(struct host_names *names, const char *path)
 {
 	krb5_context context;
 	krb5_keytab keytab;
 
-	names->count = 0;
-	if (krb5_init_context(&context) == 0) {
-		if ((c->o.keytab != NULL ?
-			    krb5_kt_resolve(context, c->o.keytab, &keytab) :
+	if (krb5_init_context(&context) != 0)
+		return;
+	if ((path != NULL ? krb5_kt_resolve(context, path, &keytab) :
 			    krb5_kt_default(context, &keytab)) == 0) {
-			add_principals(names, context, keytab);
-			krb5_kt_close(context, keytab);
-		}
-		krb5_free_context(context);
+		add_principals(names, context, keytab);
+		krb5_kt_close(context, keytab);
 	}
+	krb5_free_context(context);
+}
+
+/*
+ * Finds the names by which clients know this host: those of the principals
+ * whose keys are used, or the host's own if there is no principal.
+ */
+static void
+find_names(const struct check *c, struct host_names *names)
+{
+	const char *service = c->o.service;
+	const char *host = service != NULL ? strchr(service, '/') : NULL;
+
+	names->count = names->lookups = 0;
+	if (host != NULL)
+		add_name(names, host + 1, strcspn(host + 1, "@"));
+	else
+		add_keytab(names, c->o.keytab);
 	if (names->count == 0)
 		add_own_name(names);
 }
@@ -241,10 +255,13 @@ is_alias(void *self, const char *name)
 {
 	const struct addrinfo hints = { .ai_flags = AI_CANONNAME,
 		.ai_socktype = SOCK_STREAM };
-	const struct host_names *names = self;
+	struct host_names *names = self;
 	struct addrinfo *list;
 	bool is = false;
 
+	/* A name server that does not answer takes seconds for each name. */
+	if (*name == '*' || ++names->lookups > LOOKUPS_MOST)
+		return false;
 	if (getaddrinfo(name, NULL, &hints, &list) != 0)
 		return false;
 	for (unsigned i = 0; i < names->count; i++)
@@ -324,42 +341,72 @@ ignore_own_dates(int is_right, X509_STORE_CTX *v)
 		    error == X509_V_ERR_CERT_NOT_YET_VALID));
 }
 
+/* How a client judges the certificate. */
+struct judgement {
+	int error; /* X509_V_OK, or OpenSSL's first error */
+	/* the certificate that has the error, its issuer, and where to get the
+	 * issuer's certificate; "": the certificate does not tell */
+	char subject[NAME_SIZE], issuer[NAME_SIZE], url[NAME_SIZE];
+};
+
+/* Writes the address at which the issuer offers its certificate. */
+static void
+find_issuer_url(const X509 *certificate, char url[NAME_SIZE])
+{
+	AUTHORITY_INFO_ACCESS *all =
+	    X509_get_ext_d2i(certificate, NID_info_access, NULL, NULL);
+
+	for (int i = 0; i < sk_ACCESS_DESCRIPTION_num(all); i++) {
+		const ACCESS_DESCRIPTION *a =
+		    sk_ACCESS_DESCRIPTION_value(all, i);
+		int type;
+		const ASN1_STRING *text =
+		    GENERAL_NAME_get0_value(a->location, &type);
+
+		if (OBJ_obj2nid(a->method) == NID_ad_ca_issuers &&
+		    type == GEN_URI &&
+		    strncmp((const char *)ASN1_STRING_get0_data(text), "http",
+			4) == 0)
+			snprintf(url, NAME_SIZE, "%.*s",
+			    ASN1_STRING_length(text),
+			    (const char *)ASN1_STRING_get0_data(text));
+	}
+	AUTHORITY_INFO_ACCESS_free(all);
+}
+
 /*
- * Verifies the certificate as a client does that has this system's certificate
- * authorities and the chain that kpopd sends. Returns X509_V_OK or the first
- * error. Writes to subject the certificate that has it, and to issuer the
- * issuer of that.
+ * Judges the certificate as a client does that has this system's certificate
+ * authorities and the chain that kpopd sends.
  */
-static int
-verify_as_client(SSL_CTX *context, X509 *certificate, char subject[NAME_SIZE],
-    char issuer[NAME_SIZE])
+static void
+judge_as_client(SSL_CTX *context, X509 *certificate, struct judgement *j)
 {
 	STACK_OF(X509) *chain = NULL;
 	X509_STORE *store = X509_STORE_new();
 	X509_STORE_CTX *v = X509_STORE_CTX_new();
 	const X509 *at;
-	int error = X509_V_ERR_OUT_OF_MEM;
 
-	*subject = *issuer = '\0';
+	*j = (struct judgement){ .error = X509_V_ERR_OUT_OF_MEM };
 	SSL_CTX_get0_chain_certs(context, &chain);
 	if (store == NULL || v == NULL ||
 	    X509_STORE_set_default_paths(store) != 1 ||
 	    X509_STORE_CTX_init(v, store, certificate, chain) != 1 ||
 	    X509_STORE_CTX_set_default(v, "ssl_server") != 1)
-		return error;
+		return;
 	X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(v),
 	    USUAL_LEVEL);
 	X509_STORE_CTX_set_verify_cb(v, ignore_own_dates);
-	error =
+	j->error =
 	    X509_verify_cert(v) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(v);
 	if ((at = X509_STORE_CTX_get_current_cert(v)) != NULL) {
-		X509_NAME_oneline(X509_get_subject_name(at), subject,
+		X509_NAME_oneline(X509_get_subject_name(at), j->subject,
 		    NAME_SIZE);
-		X509_NAME_oneline(X509_get_issuer_name(at), issuer, NAME_SIZE);
+		X509_NAME_oneline(X509_get_issuer_name(at), j->issuer,
+		    NAME_SIZE);
+		find_issuer_url(at, j->url);
 	}
 	X509_STORE_CTX_free(v);
 	X509_STORE_free(store);
-	return error;
 }
 
 /*
@@ -376,17 +423,33 @@ trust(void)
 	    "on each client: trust anchor CA.pem";
 }
 
+/*
+ * Makes the command that adds the issuer's certificate to the chain. A public
+ * authority offers it; a private one seldom does.
+ */
+static const char *
+add_issuer(struct check *c, const struct judgement *j)
+{
+	struct check_word path, url;
+
+	check_quote(&path, c->o.tls.certificate);
+	if (*j->url == '\0')
+		return check_remedy(c, "cat ISSUER.pem >>%s", path.text);
+	return check_remedy(c, "curl %s | openssl x509 -inform DER >>%s",
+	    check_quote(&url, j->url), path.text);
+}
+
 /* Checks the chain, the purpose and the strength. */
 static void
 check_certificate_chain(struct check *c, SSL_CTX *context, X509 *certificate)
 {
-	char subject[NAME_SIZE], issuer[NAME_SIZE];
 	const char *path = c->o.tls.certificate;
 	struct check_word w;
-	int error = verify_as_client(context, certificate, subject, issuer);
+	struct judgement j;
 
+	judge_as_client(context, certificate, &j);
 	check_quote(&w, path);
-	switch (error) {
+	switch (j.error) {
 	case X509_V_OK:
 		check_ok(c, "tls-certificate", path,
 		    "leads to a certificate authority that this system trusts");
@@ -396,16 +459,15 @@ check_certificate_chain(struct check *c, SSL_CTX *context, X509 *certificate)
 		check_warn(c, "tls-certificate", path, trust(),
 		    "leads to %s, which this system does not trust: clients "
 		    "refuse it unless they do",
-		    subject);
+		    j.subject);
 		break;
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
 	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-		check_warn(c, "tls-certificate", path,
-		    check_remedy(c, "cat ISSUER.pem >>%s", w.text),
+		check_warn(c, "tls-certificate", path, add_issuer(c, &j),
 		    "neither this file nor this system has its issuer %s: "
 		    "clients refuse it unless they have it",
-		    issuer);
+		    j.issuer);
 		break;
 	case X509_V_ERR_EE_KEY_TOO_SMALL:
 	case X509_V_ERR_CA_KEY_TOO_SMALL:
@@ -415,7 +477,7 @@ check_certificate_chain(struct check *c, SSL_CTX *context, X509 *certificate)
 			"openssl req -new -newkey rsa:3072 -nodes "
 			"-keyout NEW.key -subj /CN=HOST"),
 		    "%s (%s): many clients refuse it",
-		    X509_verify_cert_error_string(error), subject);
+		    X509_verify_cert_error_string(j.error), j.subject);
 		break;
 	default:
 		check_fail(c, "tls-certificate", path,
@@ -424,7 +486,7 @@ check_certificate_chain(struct check *c, SSL_CTX *context, X509 *certificate)
 			"-untrusted %s %s",
 			w.text, w.text),
 		    "%s (%s): clients refuse it",
-		    X509_verify_cert_error_string(error), subject);
+		    X509_verify_cert_error_string(j.error), j.subject);
 		break;
 	}
 }

@@ -36,10 +36,14 @@ const char *
 check_quote(struct check_word *w, const char *text)
 {
 	/* Each byte of the longest word could be an escape. */
-	char quoted[4 * CHECK_WORD + 8] = "$'";
+	char quoted[4 * CHECK_WORD + 8];
+	bool is_plain = *text != '\0' && text[strspn(text, PLAIN)] == '\0';
 
-	if (*text != '\0' && text[strspn(text, PLAIN)] == '\0')
-		strlcpy(quoted, text, sizeof(quoted));
+	/* A path must not look like an option. */
+	snprintf(quoted, sizeof(quoted), "%s%s", is_plain ? "" : "$'",
+	    *text == '-' ? "./" : "");
+	if (is_plain)
+		strlcat(quoted, text, sizeof(quoted));
 	else {
 		for (const char *p = text; *p != '\0' && p < text + CHECK_WORD;
 		     p++)

@@ -8,6 +8,7 @@
 
 #include <sys/stat.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,22 +19,28 @@
 #include "exposure.h"
 #include "load-tls.h"
 
+#define ROUNDS 20 /* the most packets of a handshake in one direction */
 #define KPOPD_TLS LIBEXEC_DIRECTORY "/kpopd-tls"
 
-/* Checks that a file exists. Returns true, with its status, if it does. */
+/*
+ * Checks that a path is a regular file. Returns true, with its status, if it
+ * is. OpenSSL would wait for the writer of a FIFO.
+ */
 static bool
 check_tls_file(struct check *c, const char *kind, const char *path,
     struct stat *st)
 {
 	struct check_word w;
+	bool is_there = stat(path, st) == 0;
 
-	if (stat(path, st) == 0)
+	if (is_there && S_ISREG(st->st_mode))
 		return true;
 	check_fail(c, kind, path,
 	    check_remedy(c, "install -m 0%o NEW.pem %s",
 		strcmp(kind, "tls-key") == 0 ? 0600 : 0644,
 		check_quote(&w, path)),
-	    "%m: kpopd does not offer TLS");
+	    "%s: kpopd does not offer TLS",
+	    is_there ? "is not a regular file" : strerror(errno));
 	return false;
 }
 
@@ -53,6 +60,8 @@ check_tls_secrecy(struct check *c, const struct stat *st)
 		    "is no secret: %s", reason);
 	else
 		check_ok(c, "tls-key", key, "no other user can read it");
+	if (*key == '/')
+		check_parents(c, key);
 }
 
 /* Reports the step of load_tls that has failed. */
@@ -100,6 +109,64 @@ complain_of_tls(struct check *c, const struct load_tls_problem *problem)
 	}
 }
 
+/*
+ * Lets a client with this version of TLS, and OpenSSL's usual cipher suites,
+ * shake hands with the server. Returns true if that works.
+ */
+static bool
+shake_hands(SSL_CTX *server, int version)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+	SSL *ends[2] = { SSL_new(server),
+		context != NULL ? SSL_new(context) : NULL };
+	BIO *pair[2];
+	bool is_done = false;
+
+	if (ends[0] == NULL || ends[1] == NULL ||
+	    BIO_new_bio_pair(&pair[0], 0, &pair[1], 0) != 1)
+		return false;
+	SSL_set_min_proto_version(ends[1], version);
+	SSL_set_max_proto_version(ends[1], version);
+	SSL_set_accept_state(ends[0]);
+	SSL_set_connect_state(ends[1]);
+	for (int i = 0; i < 2; i++)
+		SSL_set_bio(ends[i], pair[i], pair[i]);
+	for (int i = 0; i < ROUNDS && !is_done; i++) {
+		SSL_do_handshake(ends[1]);
+		SSL_do_handshake(ends[0]);
+		is_done = SSL_is_init_finished(ends[0]) &&
+		    SSL_is_init_finished(ends[1]);
+	}
+	for (int i = 0; i < 2; i++)
+		SSL_free(ends[i]);
+	SSL_CTX_free(context);
+	return is_done;
+}
+
+/*
+ * Checks that clients can begin TLS: the cipher suites may not fit the key, or
+ * may leave a version of TLS without any.
+ */
+static void
+check_tls_handshake(struct check *c, SSL_CTX *context)
+{
+	bool has_12 = shake_hands(context, TLS1_2_VERSION);
+	bool has_13 = shake_hands(context, TLS1_3_VERSION);
+	const char *ciphers =
+	    *c->o.tls.ciphers != '\0' ? c->o.tls.ciphers : NULL;
+
+	if (has_12 && has_13)
+		check_ok(c, "tls-ciphers", ciphers,
+		    "clients with TLS 1.2 and 1.3 can shake hands");
+	else if (has_12 || has_13)
+		check_warn(c, "tls-ciphers", ciphers, "openssl ciphers -s -v",
+		    "usual clients with TLS 1.%d cannot shake hands",
+		    has_12 ? 3 : 2);
+	else
+		check_fail(c, "tls-ciphers", ciphers, "openssl ciphers -s -v",
+		    "usual clients cannot shake hands");
+}
+
 /* Checks that the files can be used, and what the certificate contains. */
 static void
 check_tls_pair(struct check *c)
@@ -112,9 +179,7 @@ check_tls_pair(struct check *c)
 		complain_of_tls(c, &problem);
 		return;
 	}
-	if (*c->o.tls.ciphers != '\0')
-		check_ok(c, "tls-ciphers", c->o.tls.ciphers,
-		    "OpenSSL has them");
+	check_tls_handshake(c, context);
 	check_certificate_content(c, context);
 	SSL_CTX_free(context);
 }
