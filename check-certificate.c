@@ -23,7 +23,7 @@
 
 #include "auth-keytab.h"
 #include "check-certificate.h"
-#include "check-path.h"
+#include "check-quote.h"
 
 #define SOON_DAYS 14 /* a certificate that ends sooner is worth a warning */
 /* OpenSSL's security level of most clients: 112 bits. */
@@ -35,7 +35,7 @@
 #define CERTBOT "/etc/letsencrypt/live/"
 
 /* The names by which clients know this host. */
-struct host_names {
+struct tls_names {
 	unsigned count;
 	unsigned lookups; /* of aliases */
 	char name[NAMES_MOST][NAME_SIZE];
@@ -43,7 +43,7 @@ struct host_names {
 
 /* Adds a name unless it is in the list, or has no domain. */
 static void
-add_name(struct host_names *names, const char *name, size_t n)
+add_tls_name(struct tls_names *names, const char *name, size_t n)
 {
 	char copy[NAME_SIZE];
 
@@ -59,7 +59,7 @@ add_name(struct host_names *names, const char *name, size_t n)
 
 /* Adds the host's own name. */
 static void
-add_own_name(struct host_names *names)
+add_own_tls_name(struct tls_names *names)
 {
 	const struct addrinfo hints = { .ai_flags = AI_CANONNAME,
 		.ai_socktype = SOCK_STREAM };
@@ -69,16 +69,16 @@ add_own_name(struct host_names *names)
 	gethostname(host, sizeof(host) - 1);
 	if (getaddrinfo(host, NULL, &hints, &list) == 0) {
 		if (list->ai_canonname != NULL)
-			add_name(names, list->ai_canonname,
+			add_tls_name(names, list->ai_canonname,
 			    strlen(list->ai_canonname));
 		freeaddrinfo(list);
 	}
-	add_name(names, host, strlen(host));
+	add_tls_name(names, host, strlen(host));
 }
 
 /* Adds the hosts of the keytab's principals for POP. */
 static void
-add_principals(struct host_names *names, krb5_context context,
+add_principal_names(struct tls_names *names, krb5_context context,
     krb5_keytab keytab)
 {
 	krb5_kt_cursor cursor;
@@ -90,7 +90,7 @@ add_principals(struct host_names *names, krb5_context context,
 		if (keytab_is_for_pop(entry.principal)) {
 			const krb5_data *host = &entry.principal->data[1];
 
-			add_name(names, host->data, host->length);
+			add_tls_name(names, host->data, host->length);
 		}
 		krb5_free_keytab_entry_contents(context, &entry);
 	}
@@ -99,7 +99,7 @@ add_principals(struct host_names *names, krb5_context context,
 
 /* Adds the hosts of the principals for POP in the keytab (NULL: libkrb5's). */
 static void
-add_keytab(struct host_names *names, const char *path)
+add_keytab_names(struct tls_names *names, const char *path)
 {
 	krb5_context context;
 	krb5_keytab keytab;
@@ -108,7 +108,7 @@ add_keytab(struct host_names *names, const char *path)
 		return;
 	if ((path != NULL ? krb5_kt_resolve(context, path, &keytab) :
 			    krb5_kt_default(context, &keytab)) == 0) {
-		add_principals(names, context, keytab);
+		add_principal_names(names, context, keytab);
 		krb5_kt_close(context, keytab);
 	}
 	krb5_free_context(context);
@@ -119,18 +119,18 @@ add_keytab(struct host_names *names, const char *path)
  * whose keys are used, or the host's own if there is no principal.
  */
 static void
-find_names(const struct check *c, struct host_names *names)
+find_tls_names(const struct check *c, struct tls_names *names)
 {
 	const char *service = c->o.service;
 	const char *host = service != NULL ? strchr(service, '/') : NULL;
 
 	names->count = names->lookups = 0;
 	if (host != NULL)
-		add_name(names, host + 1, strcspn(host + 1, "@"));
+		add_tls_name(names, host + 1, strcspn(host + 1, "@"));
 	else
-		add_keytab(names, c->o.keytab);
+		add_keytab_names(names, c->o.keytab);
 	if (names->count == 0)
-		add_own_name(names);
+		add_own_tls_name(names);
 }
 
 /*
@@ -138,7 +138,7 @@ find_names(const struct check *c, struct host_names *names)
  * of certbot's, or else the request that a certificate authority signs.
  */
 static const char *
-renew(struct check *c, const struct host_names *names)
+renew(struct check *c, const struct tls_names *names)
 {
 	const char *name = c->o.tls.certificate;
 	struct check_word key, host;
@@ -167,7 +167,7 @@ show_time(const ASN1_TIME *time, char text[32])
 /* Checks from when and until when the certificate is valid. */
 static void
 check_certificate_dates(struct check *c, const X509 *certificate,
-    const struct host_names *names)
+    const struct tls_names *names)
 {
 	const ASN1_TIME *from = X509_get0_notBefore(certificate);
 	const ASN1_TIME *until = X509_get0_notAfter(certificate);
@@ -255,7 +255,7 @@ is_alias(void *self, const char *name)
 {
 	const struct addrinfo hints = { .ai_flags = AI_CANONNAME,
 		.ai_socktype = SOCK_STREAM };
-	struct host_names *names = self;
+	struct tls_names *names = self;
 	struct addrinfo *list;
 	bool is = false;
 
@@ -282,7 +282,7 @@ is_for_name(X509 *certificate, const char *name, unsigned flags)
 /* Reports whether the certificate is for one name of the host. */
 static void
 check_certificate_name(struct check *c, X509 *certificate,
-    const struct host_names *names, const char *name)
+    const struct tls_names *names, const char *name)
 {
 	char list[NAMES_SHOWN];
 	const char *path = c->o.tls.certificate;
@@ -307,7 +307,7 @@ check_certificate_name(struct check *c, X509 *certificate,
  */
 static void
 check_certificate_names(struct check *c, X509 *certificate,
-    struct host_names *names)
+    struct tls_names *names)
 {
 	char list[NAMES_SHOWN];
 	const char *path = c->o.tls.certificate;
@@ -494,10 +494,10 @@ check_certificate_chain(struct check *c, SSL_CTX *context, X509 *certificate)
 void
 check_certificate_content(struct check *c, SSL_CTX *context)
 {
-	static struct host_names names;
+	static struct tls_names names;
 	X509 *certificate = SSL_CTX_get0_certificate(context);
 
-	find_names(c, &names);
+	find_tls_names(c, &names);
 	check_certificate_dates(c, certificate, &names);
 	check_certificate_names(c, certificate, &names);
 	check_certificate_chain(c, context, certificate);

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "account.h"
-#include "check-path.h"
+#include "check-quote.h"
 #include "check.h"
 
 #define NOBODY 65534
@@ -50,6 +50,7 @@ mend_options_file(struct check *c, const char *path)
 static void
 check_options_file(struct check *c, const char *path)
 {
+	char real[PATH_MAX];
 	struct stat st;
 
 	if (lstat(path, &st) == 0)
@@ -58,8 +59,7 @@ check_options_file(struct check *c, const char *path)
 		check_ok(c, "options", path,
 		    "does not exist; the command line and the defaults are in "
 		    "force");
-	if (*path == '/')
-		check_parents(c, path);
+	check_path(c, "options", path, real);
 }
 
 /*

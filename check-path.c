@@ -1,114 +1,129 @@
 /*
- * Quotes paths for the remedies of kpopd --check, and checks the directories
- * that lead to a file.
+ * Follows the path of a secret file, and finds the directories in which others
+ * than root can replace it.
  *
- * Runs as root in kpopd-check.
+ * Runs as root in kpopd-check. It only looks at names, and opens none.
  */
 #include "config.h"
 
 #include <sys/stat.h>
 
-#include <limits.h>
+#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "check-path.h"
-#include "path.h"
+#include "check.h"
 
-#define PLAIN                                                                  \
-	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"       \
-	"/._-+:@%,="
+#define LINKS_MOST 40 /* symlinks in a path, as many as Linux follows */
 
-/* Appends the byte as it stands between $' and '. */
+/* A walk along a path, from "/". */
+struct path_walk {
+	struct check *c;
+	const char *kind;
+	char *real;          /* of PATH_MAX bytes: the path so far */
+	char rest[PATH_MAX]; /* the path from there to the end */
+	int links;           /* followed so far */
+};
+
+/*
+ * Prints a line if others than root can replace a name in the directory real.
+ * In a sticky directory only the owner of a name can do so.
+ */
 static void
-append_byte(char *to, size_t room, unsigned char byte)
+check_directory(struct path_walk *w, const struct stat *st)
 {
-	size_t at = strlen(to);
+	const char *path = *w->real != '\0' ? w->real : "/";
+	mode_t others = S_IWOTH | (st->st_gid != 0 ? S_IWGRP : 0);
 
-	if (byte >= ' ' && byte <= '~' && byte != '\'' && byte != '\\')
-		snprintf(to + at, room - at, "%c", byte);
-	else
-		snprintf(to + at, room - at, "\\%03o", byte);
-}
-
-const char *
-check_quote(struct check_word *w, const char *text)
-{
-	/* Each byte of the longest word could be an escape. */
-	char quoted[4 * CHECK_WORD + 8];
-	bool is_plain = *text != '\0' && text[strspn(text, PLAIN)] == '\0';
-
-	/* A path must not look like an option. */
-	snprintf(quoted, sizeof(quoted), "%s%s", is_plain ? "" : "$'",
-	    *text == '-' ? "./" : "");
-	if (is_plain)
-		strlcat(quoted, text, sizeof(quoted));
-	else {
-		for (const char *p = text; *p != '\0' && p < text + CHECK_WORD;
-		     p++)
-			append_byte(quoted, sizeof(quoted), (unsigned char)*p);
-		strlcat(quoted, "'", sizeof(quoted));
-	}
-	if (strlcpy(w->text, quoted, sizeof(w->text)) >= sizeof(w->text))
-		strlcpy(w->text, "PATH", sizeof(w->text));
-	return w->text;
-}
-
-/* Warns if others than root can change a name in the directory. */
-static void
-check_parent(struct check *c, const char *directory, const struct stat *st)
-{
-	struct check_word w;
-
-	check_quote(&w, directory);
 	if (st->st_uid != 0)
-		check_warn(c, "directory", directory,
-		    check_remedy(c, "chown root:root %s", w.text),
-		    "belongs to uid %u, who can replace what is in it",
+		check_fail(w->c, w->kind, path,
+		    check_remedy(w->c, "chown root %s", path),
+		    "uid %u owns this directory, and can replace what is in it",
 		    (unsigned)st->st_uid);
-	/* In a sticky directory, as /tmp, root's names are safe. */
-	else if ((st->st_mode & (S_IWGRP | S_IWOTH)) != 0 &&
-	    (st->st_mode & S_ISVTX) == 0)
-		check_warn(c, "directory", directory,
-		    check_remedy(c, "chmod go-w %s", w.text),
-		    "has mode %04o, so others than root can replace what is "
-		    "in it",
+	else if ((st->st_mode & others) != 0 && (st->st_mode & S_ISVTX) == 0)
+		check_fail(w->c, w->kind, path,
+		    check_remedy(w->c, "chmod go-w %s", path),
+		    "others than root can replace what is in this directory "
+		    "(mode %04o)",
 		    (unsigned)(st->st_mode & 07777));
 }
 
-/* Does what check_parents does, for the directories that the path names. */
+/* Puts the target of the symlink real before the rest of the path. */
 static bool
-check_named_parents(struct check *c, const char *path)
+follow_link(struct path_walk *w)
 {
-	char directory[PATH_MAX];
+	char target[PATH_MAX], rest[PATH_MAX];
+	ssize_t n = readlink(w->real, target, sizeof(target) - 1);
+
+	if (n == -1)
+		return false;
+	target[n] = '\0';
+	errno = ++w->links > LINKS_MOST ? ELOOP : ENAMETOOLONG;
+	if (errno == ELOOP ||
+	    snprintf(rest, sizeof(rest), "%s/%s", target, w->rest) >=
+		(int)sizeof(rest))
+		return false;
+	strlcpy(w->rest, rest, sizeof(w->rest));
+	if (target[0] == '/')
+		w->real[0] = '\0';
+	else
+		*strrchr(w->real, '/') = '\0';
+	return true;
+}
+
+/*
+ * Moves the first component of the rest to the end of real. Returns false if
+ * the path is too long.
+ */
+static bool
+take_name(struct path_walk *w)
+{
+	const char *from = w->rest + strspn(w->rest, "/");
+	size_t n = strcspn(from, "/"), length = strlen(w->real);
+
+	errno = ENAMETOOLONG;
+	if (length + n + 1 >= PATH_MAX)
+		return false;
+	if (n == 2 && strncmp(from, "..", n) == 0) {
+		if (length > 0)
+			*strrchr(w->real, '/') = '\0';
+	} else if (n > 0 && !(n == 1 && *from == '.'))
+		snprintf(w->real + length, PATH_MAX - length, "/%.*s", (int)n,
+		    from);
+	memmove(w->rest, from + n, strlen(from + n) + 1);
+	return true;
+}
+
+/* Walks one component. Returns false with errno if the path ends there. */
+static bool
+step(struct path_walk *w)
+{
 	struct stat st;
 
-	for (const char *slash = path; (slash = strchr(slash, '/')) != NULL;
-	     slash++) {
-		/* The directory of "/name" is "/". */
-		size_t n = slash == path ? 1 : (size_t)(slash - path);
-
-		snprintf(directory, sizeof(directory), "%.*s", (int)n, path);
-		if (stat(directory, &st) == -1)
-			return false;
-		if (S_ISDIR(st.st_mode) && slash[1] != '/' && slash[1] != '\0')
-			check_parent(c, directory, &st);
-	}
+	if (!take_name(w) || lstat(*w->real != '\0' ? w->real : "/", &st) == -1)
+		return false;
+	if (S_ISLNK(st.st_mode))
+		return follow_link(w);
+	if (S_ISDIR(st.st_mode))
+		check_directory(w, &st);
 	return true;
 }
 
 bool
-check_parents(struct check *c, const char *path)
+check_path(struct check *c, const char *kind, const char *path,
+    char real[PATH_MAX])
 {
-	char directory[PATH_MAX], real[PATH_MAX];
+	struct path_walk w = { .c = c, .kind = kind, .real = real };
 
-	path_split(path, directory);
-	if (realpath(directory, real) == NULL)
+	real[0] = '\0';
+	errno = ENAMETOOLONG;
+	/* A path that is not absolute begins in "/", as inetd starts kpopd. */
+	if (snprintf(w.rest, sizeof(w.rest), "/./%s", path) >=
+	    (int)sizeof(w.rest))
 		return false;
-	/* If symlinks lead there, their own directories count, too. */
-	if (strcmp(real, directory) != 0 && !check_named_parents(c, path))
-		return false;
-	strlcat(real, "/.", sizeof(real));
-	return check_named_parents(c, real);
+	while (w.rest[strspn(w.rest, "/")] != '\0')
+		if (!step(&w))
+			return false;
+	return true;
 }

@@ -21,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "check-path.h"
+#include "check-quote.h"
 #include "check.h"
 #include "path.h"
 #include "replay-cache.h"
@@ -450,17 +450,16 @@ check_state_below(struct check *c, const char *above)
 void
 check_state(struct check *c)
 {
-	char above[PATH_MAX];
+	char above[PATH_MAX], real[PATH_MAX];
 	struct check_word w;
 
 	make_state_absolute(c);
 	path_split(c->o.state, above);
-	if (check_parents(c, c->o.state))
+	if (check_path(c, "state", above, real))
 		check_state_below(c, above);
 	else
 		check_fail(c, "state", c->o.state,
 		    check_remedy(c, "install -d -m 0755 %s",
 			check_quote(&w, c->o.state)),
-		    "kpopd cannot make it, because of the directories above: "
-		    "%m");
+		    "kpopd cannot make it: %s: %s", real, strerror(errno));
 }

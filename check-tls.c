@@ -14,12 +14,13 @@
 #include <unistd.h>
 
 #include "check-certificate.h"
-#include "check-path.h"
+#include "check-quote.h"
 #include "check.h"
 #include "exposure.h"
 #include "load-tls.h"
 
-#define ROUNDS 20 /* the most packets of a handshake in one direction */
+#define SECONDS 60 /* for the files, and for DNS */
+#define ROUNDS 20  /* the most packets of a handshake in one direction */
 #define KPOPD_TLS LIBEXEC_DIRECTORY "/kpopd-tls"
 
 /*
@@ -49,7 +50,7 @@ static void
 check_tls_secrecy(struct check *c, const struct stat *st)
 {
 	struct check_word w;
-	char reason[EXPOSURE_REASON];
+	char reason[EXPOSURE_REASON], real[PATH_MAX];
 	const char *key = c->o.tls.key;
 
 	check_quote(&w, key);
@@ -60,8 +61,7 @@ check_tls_secrecy(struct check *c, const struct stat *st)
 		    "is no secret: %s", reason);
 	else
 		check_ok(c, "tls-key", key, "no other user can read it");
-	if (*key == '/')
-		check_parents(c, key);
+	check_path(c, "tls-key", key, real);
 }
 
 /* Reports the step of load_tls that has failed. */
@@ -184,11 +184,23 @@ check_tls_pair(struct check *c)
 	SSL_CTX_free(context);
 }
 
-void
-check_tls(struct check *c)
+/* Does what check_tls does, in a child, which has the TLS key afterwards. */
+static void
+check_tls_in_child(struct check *c)
 {
 	struct stat certificate, key;
 
+	if (!check_tls_file(c, "tls-certificate", c->o.tls.certificate,
+		&certificate) ||
+	    !check_tls_file(c, "tls-key", c->o.tls.key, &key))
+		return;
+	check_tls_secrecy(c, &key);
+	check_tls_pair(c);
+}
+
+void
+check_tls(struct check *c)
+{
 	if (c->o.tls.certificate == NULL || c->o.tls.when == TLS_NO) {
 		check_ok(c, "tls", NULL, "is not offered (-c, -T)");
 		return;
@@ -196,10 +208,7 @@ check_tls(struct check *c)
 	if (access(KPOPD_TLS, X_OK) == -1)
 		check_fail(c, "tls", KPOPD_TLS, "install the package again",
 		    "cannot be started: %m");
-	if (check_tls_file(c, "tls-certificate", c->o.tls.certificate,
-		&certificate) &&
-	    check_tls_file(c, "tls-key", c->o.tls.key, &key)) {
-		check_tls_secrecy(c, &key);
-		check_tls_pair(c);
-	}
+	if (!check_in_child(c, SECONDS, check_tls_in_child))
+		check_fail(c, "tls", NULL, "resolvectl status",
+		    "the check did not end, as if DNS did not answer");
 }

@@ -2,11 +2,22 @@
 #ifndef EXPOSURE_H
 #define EXPOSURE_H
 
-#include <sys/stat.h>
+#include <sys/types.h>
 
 #include <stdbool.h>
 
 #define EXPOSURE_REASON 64 /* bytes of a reason with its NUL */
+
+struct stat;
+
+/*
+ * Finds out whether others than root can read or change a file with a secret
+ * key, by its owner and mode. Returns true with reason filled, or false. A
+ * group of the system may read the file; least_user is the smallest uid of
+ * users, above the gids of the system.
+ */
+bool exposure_find(const struct stat *st, uid_t least_user,
+    char reason[EXPOSURE_REASON]);
 
 /* Where a warning is given. */
 struct exposure_place {
@@ -27,12 +38,5 @@ struct exposure_place {
  */
 void exposure_warn(const struct exposure_place *place, const char *name,
     const char *path);
-
-/*
- * Returns true if others than root can read or change a file with this status,
- * and writes how. least_user: as in struct exposure_place.
- */
-bool exposure_find(const struct stat *st, uid_t least_user,
-    char reason[EXPOSURE_REASON]);
 
 #endif

@@ -283,7 +283,7 @@ gssapi_session() {
 	state_now=$held/not/there
 	conf
 	refuses ' fatal .*cannot write in directory|making directory'
-	mended "FAIL  state $state_now: kpopd cannot make it, .*No such file or directory\. Remedy: install -d"
+	mended "FAIL  state $state_now: kpopd cannot make it: .*No such file or directory\. Remedy: install -d"
 	serves
 	check -d relative
 	names 'warn  state relative: depends on the directory in which kpopd starts'
@@ -297,12 +297,12 @@ gssapi_session() {
 	chmod 777 "$held/a"
 	chown alice "$held/c"
 	check
-	names "warn  directory $held/c: belongs to uid $(id -u alice), who can replace what is in it"
-	mended "warn  directory $held/a: has mode 0777, so others than root can replace what is in it\. Remedy: chmod go-w $held/a"
-	mended "warn  directory $held/c"
+	names "FAIL  state $held/c: uid $(id -u alice) owns this directory, and can replace what is in it"
+	mended "FAIL  state $held/a: others than root can replace what is in this directory \(mode 0777\)\. Remedy: chmod go-w $held/a"
+	mended "FAIL  state $held/c"
 	chmod 1777 "$held/a"
 	check
-	lacks 'warn  directory'
+	lacks 'FAIL  state'
 	serves
 }
 
@@ -641,6 +641,11 @@ client_takes() {
 	bash -c "$remedy"
 	[ -d "$wild" ]
 	[ ! -e ran ]
+	# A path that is too long for a remedy is left out, and an option is none.
+	check -c "/$(printf 'x%.0s' {1..250})" -K -r
+	names 'FAIL  tls-certificate /x+: .*\. Remedy: install -m 0644 NEW.pem PATH$'
+	check -c "$WORLD/tls/server.pem" -K -r
+	names 'FAIL  tls-key -r: .*\. Remedy: install -m 0600 NEW.pem ./-r$'
 	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check --json \
 	    "${arguments[@]}" </dev/null
 	[ "$status" -eq 1 ]
