@@ -41,8 +41,8 @@ start_bare() {
 # conf [LINE ...]: writes /etc/kpopd.conf: the state directory and the keytab,
 # which are lines 1 and 2, and these lines.
 conf() {
-	printf '%s\n' "state ${state_now-$state}" "keytab $WORLD/server.keytab" \
-	    "$@" >"$WORLD/conf.new"
+	printf '%s\n' "state ${state_now-$state}" \
+	    "keytab $WORLD/server.keytab" "$@" >"$WORLD/conf.new"
 	mv "$WORLD/conf.new" /etc/kpopd.conf
 }
 
@@ -55,9 +55,11 @@ add_account() {
 # check [ARGUMENT ...]: runs kpopd --check. Sets $output and $status.
 check() {
 	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check "$@" </dev/null
-	[ "$status" -le 1 ] || { echo "status $status: $output"; return 1; }
-	# The status follows from the lines.
-	[ "$status" -eq "$(grep -c '^FAIL' <<<"$output" | sed 's/^[1-9].*/1/')" ]
+	case $status in
+	0) lacks FAIL ;;
+	1) grep -q '^FAIL  ' <<<"$output" ;;
+	*) echo "status $status: $output"; return 1 ;;
+	esac
 }
 
 # names PATTERN: returns true if a line of the last check matches the pattern
@@ -476,7 +478,9 @@ client_takes() {
 	conf_tls "$pem" "$held/locked.key"
 	check
 	names "FAIL  tls-key $held/locked.key: cannot be used, or needs a passphrase: .*\. Remedy: openssl pkey -in $held/locked.key -out NEW.pem"
-	(cd "$held" && bash -c "$remedy -passin pass:x" && mv NEW.pem locked.key)
+	cd "$held"
+	bash -c "$remedy -passin pass:x"
+	mv NEW.pem locked.key
 	check
 	lacks 'FAIL  tls'
 	offers_tls
@@ -641,7 +645,8 @@ client_takes() {
 	bash -c "$remedy"
 	[ -d "$wild" ]
 	[ ! -e ran ]
-	# A path that is too long for a remedy is left out, and an option is none.
+	# A path that is too long for a remedy is left out. One that begins with
+	# "-" is no option.
 	check -c "/$(printf 'x%.0s' {1..250})" -K -r
 	names 'FAIL  tls-certificate /x+: .*\. Remedy: install -m 0644 NEW.pem PATH$'
 	check -c "$WORLD/tls/server.pem" -K -r
@@ -663,8 +668,8 @@ client_takes() {
 
 @test "kpopd --check checks nothing unless root runs it, and exits with 2" {
 	chmod 711 "$WORLD"
-	run setpriv --reuid alice --regid alice --clear-groups env ${SANITIZER-} \
-	    "$KPOPD_BUILD/kpopd" --check </dev/null
+	run setpriv --reuid alice --regid alice --clear-groups \
+	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check </dev/null
 	[ "$status" -eq 2 ]
 	[[ $output == "kpopd-check: must be started as root" ]]
 }
