@@ -2,8 +2,9 @@
  * Checks the certificate as clients do: its dates, its names, its purpose and
  * strength, and the chain of its issuers.
  *
- * Runs as root in kpopd-check. It compares the certificate with the names that
- * clients use: the host's own, and those of the keytab's principals.
+ * Runs as root in a child of kpopd-check, because it reads the keytab and the
+ * TLS key, and DNS may not answer. It compares the certificate with the names
+ * that clients use: those of the keytab's principals, or the host's own.
  */
 #include "config.h"
 
@@ -344,8 +345,10 @@ ignore_own_dates(int is_right, X509_STORE_CTX *v)
 /* How a client judges the certificate. */
 struct judgement {
 	int error; /* X509_V_OK, or OpenSSL's first error */
-	/* the certificate that has the error, its issuer, and where to get the
-	 * issuer's certificate; "": the certificate does not tell */
+	/*
+	 * the certificate that has the error, its issuer, and the address of
+	 * the issuer's certificate; "": unknown
+	 */
 	char subject[NAME_SIZE], issuer[NAME_SIZE], url[NAME_SIZE];
 };
 
@@ -410,11 +413,11 @@ judge_as_client(SSL_CTX *context, X509 *certificate, struct judgement *j)
 }
 
 /*
- * Makes the command that lets a system of this kind trust a certificate
+ * Returns the command with which a system like this one trusts a certificate
  * authority.
  */
 static const char *
-trust(void)
+find_trust_command(void)
 {
 	return access("/usr/sbin/update-ca-certificates", X_OK) == 0 ?
 	    "on each client: install -m 0644 CA.pem "
@@ -456,7 +459,7 @@ check_certificate_chain(struct check *c, SSL_CTX *context, X509 *certificate)
 		break;
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-		check_warn(c, "tls-certificate", path, trust(),
+		check_warn(c, "tls-certificate", path, find_trust_command(),
 		    "leads to %s, which this system does not trust: clients "
 		    "refuse it unless they do",
 		    j.subject);

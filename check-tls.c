@@ -2,7 +2,8 @@
  * Checks the files of the certificate and its key, and whether kpopd-tls can
  * use them with the cipher suites.
  *
- * Runs as root in kpopd-check. It loads the files as kpopd-tls does (load-tls).
+ * Runs as root in kpopd-check. A child loads the files, as kpopd-tls does
+ * (load-tls.c); so the key is not in a process whose children become a user.
  */
 #include "config.h"
 
