@@ -28,7 +28,7 @@
  *	accept-sources.c accept-stale.c accept-unable.c accept.c
  *	account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
  *	auth.c clock.c exposure.c file.c kpopd-tls.c kpopd.c layer.c
- *	lock.c log.c login-defs.c mailboxes.c message.c
+ *	load-tls.c lock.c log.c login-defs.c mailboxes.c message.c
  *	monitor-watch.c monitor.c options-file.c options-table.c
  *	options.c packet.c path.c preauth.c privsep.c process.c
  *	proxies.c recover-all.c relay-tls.c replay-cache.c resolve.c
