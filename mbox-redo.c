@@ -129,8 +129,8 @@ extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
  * Decides what happens to a journal that does not fit the mailbox. If the
  * mailbox's directory differs from the directory in the witness, the file
  * system of the spool may not be mounted. In this case keeps the journal. If
- * the directory is the same, sets the journal aside. Returns as finish_decided
- * does.
+ * the directory is the same, or one of the two is unknown, sets the journal
+ * aside. Returns as finish_decided does.
  */
 static int
 reject_journal(const struct journal_box *b, const char *name,
@@ -169,8 +169,8 @@ set_damaged_aside(const struct journal_box *b, const char *name, int result)
 
 /*
  * Continues the removal in the state "j", in which the mailbox has not been
- * truncated. Returns 0 if the state has advanced, 1 if the journal was set
- * aside, or -1 (logged).
+ * truncated. Returns 0 if the state is now "j.cut", or if new mail was added to
+ * the journal. Returns 1 if the journal was set aside, or -1 (logged).
  */
 static int
 finish_decided(const struct journal_box *b)
@@ -346,8 +346,8 @@ read_journal(int from, const char *name, struct journal *j)
 }
 
 /*
- * Moves the journal with this name if it was made for this inode or is damaged.
- * Returns 0, or -1 (logged).
+ * Moves the journal with this name if it was made for this inode or is damaged,
+ * unless the directory `state` has one of this name. Returns 0, or -1 (logged).
  */
 static int
 adopt_one(int from, int state, ino_t inode, const char *name)
@@ -405,8 +405,8 @@ match_journal(const struct journal_box *b, const char *name,
 
 /*
  * Moves the journal with this name if it has the mailbox's inode and fits the
- * mailbox. A copy of the mailbox would also fit, but has another inode. Returns
- * 0, or -1 (logged).
+ * mailbox, unless b->state has one of this name. A copy of the mailbox would
+ * also fit, but has another inode. Returns 0, or -1 (logged).
  */
 static int
 follow_one(int from, const struct journal_box *b, const char *name)

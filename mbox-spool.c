@@ -4,8 +4,8 @@
  * Runs as the owner of the mailbox. The user may have put anything at the
  * spool's name. So symlinks, FIFOs, devices, other users' files and files with
  * a second link are refused, and opening never blocks. Another program may
- * replace the file at any time. So after taking the locks, this file checks
- * that the spool's name still leads to the open file.
+ * replace the spool at any time. So after taking the locks, spool_open_locked
+ * checks that the spool's name still leads to the open file.
  */
 #include "config.h"
 
