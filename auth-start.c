@@ -137,6 +137,14 @@ auth_is_unconfigured(const struct auth *a)
 }
 
 const char *
+auth_configuration(void)
+{
+	const char *files = getenv("KRB5_CONFIG");
+
+	return files != NULL ? files : "/etc/krb5.conf";
+}
+
+const char *
 auth_krb5conf(const struct auth *a)
 {
 	return a->text;

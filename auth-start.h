@@ -27,6 +27,12 @@ int auth_skew(const struct auth *a);
 bool auth_is_unconfigured(const struct auth *a);
 
 /*
+ * Returns the names of the files that libkrb5 reads as krb5.conf, with colons
+ * between them, for the log.
+ */
+const char *auth_configuration(void);
+
+/*
  * Returns the snapshot as the text of one krb5.conf file, or "" if krb5.conf
  * was empty or absent. The pre-auth process writes the text to a file in its
  * jail, where libraries read it. The text belongs to the struct auth.

@@ -57,9 +57,9 @@ find_contradiction(const struct session *s)
 /*
  * Asks Kerberos whether the ticket opens this account, and sends the answer to
  * the monitor. If Kerberos refuses, sends the cause afterwards, for the log;
- * the client is answered meanwhile. Returns true if the ticket opens the account.
- * The user may have replaced .k5login by a file that blocks this process. In
- * this case the monitor kills the process.
+ * the client is answered meanwhile. Returns true if the ticket opens the
+ * account. The user may have replaced .k5login by a file that blocks this
+ * process. In this case the monitor kills the process.
  */
 static bool
 ask_permission(const struct session *s, int channel)
