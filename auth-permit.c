@@ -328,24 +328,29 @@ explain_mapping(krb5_context context, krb5_const_principal who,
     const char *user, const char *start, char cause[PERMIT_CAUSE])
 {
 	static const char none[] = "and auth_to_local gives the principal no "
-				   "user: the default realm is";
+				   "user";
 	char local[LOGIN_NAME_MAX] = "", *realm = NULL;
 	const char *text;
 	krb5_error_code problem =
 	    krb5_aname_to_localname(context, who, sizeof(local), local);
+	bool has_default = krb5_get_default_realm(context, &realm) == 0;
 
 	if (!uses_module(context, "an2ln"))
 		snprintf(cause, PERMIT_CAUSE,
 		    "%s, and krb5.conf disables auth_to_local", start);
+	else if (problem == 0 && strcmp(local, user) == 0)
+		snprintf(cause, PERMIT_CAUSE,
+		    "%s, and a localauth plugin refuses", start);
 	else if (problem == 0)
-		snprintf(cause, PERMIT_CAUSE, "%s, and %s %s", start,
-		    strcmp(local, user) == 0 ?
-			"a localauth plugin refuses" :
-			"auth_to_local makes the principal user",
+		snprintf(cause, PERMIT_CAUSE,
+		    "%s, and auth_to_local makes the principal user %s", start,
 		    local);
-	else if (problem == KRB5_LNAME_NOTRANS &&
-	    krb5_get_default_realm(context, &realm) == 0)
-		snprintf(cause, PERMIT_CAUSE, "%s, %s %s", start, none, realm);
+	else if (!has_default)
+		snprintf(cause, PERMIT_CAUSE,
+		    "%s, %s: krb5.conf has no default_realm", start, none);
+	else if (problem == KRB5_LNAME_NOTRANS)
+		snprintf(cause, PERMIT_CAUSE, "%s, %s: the default realm is %s",
+		    start, none, realm);
 	else {
 		text = krb5_get_error_message(context, problem);
 		snprintf(cause, PERMIT_CAUSE, "%s, and auth_to_local fails: %s",
@@ -356,8 +361,8 @@ explain_mapping(krb5_context context, krb5_const_principal who,
 }
 
 /*
- * Asks for a file of .k5login only if libkrb5 obeys the file: with
- * k5login_authoritative = false, a .k5login never refuses.
+ * Reads .k5login only if it can refuse. With k5login_authoritative = false it
+ * never does.
  */
 void
 permit_explain(struct auth *a, const char *principal, const char *user,

@@ -7,7 +7,7 @@ struct auth;
 /* The reason of permit_find_rule that permit_explain explains. */
 #define PERMIT_NO_RULE "not permitted to be this user"
 
-#define PERMIT_CAUSE 128 /* bytes of a cause with its NUL */
+#define PERMIT_CAUSE 256 /* bytes of a cause with its NUL */
 
 /*
  * Session, as the user: finds the rule by which a principal may log in as the

@@ -196,7 +196,8 @@ prepare_server(struct server *s)
 		options_log_refusal(why, s->o.user);
 	}
 	if ((s->auth = auth_prepare()) == NULL)
-		options_log_refusal("Kerberos does not work", "");
+		options_log_refusal("Kerberos does not work: ",
+		    auth_configuration());
 	/* An editor may be writing it. Without it no login is permitted. */
 	if (auth_is_unconfigured(s->auth))
 		options_log_refusal("krb5.conf is missing or empty: ",

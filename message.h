@@ -73,7 +73,7 @@ int message_ask(int channel, const struct preauth_message *request);
  */
 int message_answer(int channel, int fd);
 
-#define MESSAGE_TEXT 128 /* bytes of a session's text with its NUL */
+#define MESSAGE_TEXT 256 /* bytes of a session's text with its NUL */
 
 /* What a session or a broker sends to its monitor besides log lines. */
 enum session_kind {

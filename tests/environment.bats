@@ -139,7 +139,7 @@ inherit() {
 		[[ $output == "-ERR [SYS/TEMP] the server cannot serve now"* ]]
 		[ $file != /nowhere ] ||
 		    log_has 'error="krb5.conf is missing or empty: /nowhere"$'
-		log_has 'fatal .*error="(krb5.conf is missing or empty: [^"]+|Kerberos does not work)"$'
+		log_has 'fatal .*error="(krb5.conf is missing or empty|Kerberos does not work): /[^"]+"$'
 	done
 	log_has 'failed .*what="initializing libkrb5 from krb5.conf" error='
 	[ "${served-0}" -eq 0 ]

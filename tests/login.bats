@@ -243,10 +243,10 @@ default_is() {
 	default_is OTHER.TEST
 	names_cause 'it does not exist, and auth_to_local gives the principal no user: the default realm is OTHER\.TEST'
 	default_is ""
-	names_cause 'it does not exist, and auth_to_local [^"]+'
+	names_cause 'it does not exist, and auth_to_local gives the principal no user: krb5\.conf has no default_realm'
 }
 
-@test "the log names the file of k5login_directory" {
+@test "the log names the file of k5login_directory, and whether krb5.conf lets it decide" {
 	realm_login alice
 	mkdir "$WORLD/k5login.d"
 	chmod 711 "$WORLD"
@@ -258,6 +258,12 @@ default_is() {
 	server_start
 	refuses alice
 	log_has "error=\"$WORLD/k5login\\.d/alice: it does not name the principal\"\$"
+	# Without authority the file permits, but does not refuse.
+	sed -i "/^\[libdefaults\]/a k5login_authoritative = false" \
+	    "$WORLD/other.conf"
+	echo bob@KPOPD.TEST >"$WORLD/k5login.d/bob"
+	refuses bob
+	log_has "error=\"$WORLD/k5login\\.d/bob: krb5.conf does not let it decide, and auth_to_local makes the principal user alice\"\$"
 }
 
 @test "a client gets its refusal before kpopd reads .k5login again for the log" {
