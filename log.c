@@ -109,8 +109,8 @@ log_mailbox(const char *path)
 static bool
 names_mailbox(const char *event)
 {
-	static const char *const events[] = { "failed", "index", "recovery",
-		"rescue", "skipped" };
+	static const char *const events[] = { "failed", "index", "rescue",
+		"skipped" };
 
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
 		if (strcmp(event, events[i]) == 0)

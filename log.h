@@ -63,7 +63,7 @@ void log_peer(const char *peer);
 
 /*
  * Adds mailbox=PATH to the end of the later lines of this process and its
- * children that concern a mailbox: failed, index, recovery, rescue, skipped.
+ * children that concern a mailbox: failed, index, rescue, skipped.
  */
 void log_mailbox(const char *path);
 
