@@ -327,6 +327,9 @@ static void
 explain_mapping(krb5_context context, krb5_const_principal who,
     const char *user, const char *start, char cause[PERMIT_CAUSE])
 {
+	/* A client can choose words as the name of its principal. */
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 	static const char none[] = "and auth_to_local gives the principal no "
 				   "user";
 	char local[LOGIN_NAME_MAX] = "", *realm = NULL;
@@ -343,8 +346,10 @@ explain_mapping(krb5_context context, krb5_const_principal who,
 		    "%s, and a localauth plugin refuses", start);
 	else if (problem == 0)
 		snprintf(cause, PERMIT_CAUSE,
-		    "%s, and auth_to_local makes the principal user %s", start,
-		    local);
+		    "%s, and auth_to_local makes the principal %s%s", start,
+		    local[strspn(local, plain)] == '\0' ? "user " :
+							  "another user",
+		    local[strspn(local, plain)] == '\0' ? local : "");
 	else if (!has_default)
 		snprintf(cause, PERMIT_CAUSE,
 		    "%s, %s: krb5.conf has no default_realm", start, none);
