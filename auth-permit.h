@@ -4,6 +4,11 @@
 
 struct auth;
 
+/* The reason of permit_find_rule that permit_explain explains. */
+#define PERMIT_NO_RULE "not permitted to be this user"
+
+#define PERMIT_CAUSE 256 /* bytes of a cause with its NUL */
+
 /*
  * Session, as the user: finds the rule by which a principal may log in as the
  * user (krb5_kuserok). Refuses a principal that is anonymous or contains a NUL,
@@ -16,5 +21,16 @@ struct auth;
  */
 const char *permit_find_rule(struct auth *a, const char *principal,
     const char *realms, const char *user, const char *home, const char **why);
+
+/*
+ * Session, as the user: writes the cause for which permit_find_rule has refused
+ * the principal for PERMIT_NO_RULE. Its subject is the .k5login of
+ * auth_k5login. It reads the user's files once more, so call it only after the
+ * refusal was sent: otherwise the time of the answer could show that the
+ * account exists. The caller must encode the characters that a reason may not
+ * contain.
+ */
+void permit_explain(struct auth *a, const char *principal, const char *user,
+    const char *home, char cause[PERMIT_CAUSE]);
 
 #endif

@@ -319,16 +319,34 @@ verify_decrypted(struct auth *a, krb5_auth_context session,
 	return problem;
 }
 
-/* Logs why an AP-REQ is refused. */
+/* Returns true if the cause of the error may be in the keytab. */
+static bool
+concerns_keytab(krb5_error_code problem)
+{
+	return problem == KRB5KRB_AP_ERR_NOT_US ||
+	    problem == KRB5KRB_AP_ERR_NOKEY ||
+	    problem == KRB5KRB_AP_ERR_BADKEYVER ||
+	    problem == KRB5KRB_AP_ERR_BAD_INTEGRITY ||
+	    problem == KRB5KRB_AP_WRONG_PRINC || problem == KRB5_KT_NOTFOUND ||
+	    problem == KRB5_KT_KVNONOTFOUND;
+}
+
+/*
+ * Logs why an AP-REQ is refused. libkrb5's text cannot name the keytab, because
+ * the keys are in memory.
+ */
 static void
 log_refused_ap_req(struct auth *a, krb5_error_code problem,
     enum purpose purpose)
 {
-	struct log_text t;
+	struct log_text t, keytab;
 	const char *text = krb5_get_error_message(a->context, problem);
+	bool is_shown = concerns_keytab(problem);
 
-	log_event(LOG_NOTICE, "refused", "reason=\"%s\" error=\"%s\"",
-	    purpose == FOR_GSSAPI ? "GSSAPI" : "Kerberos", log_words(&t, text));
+	log_event(LOG_NOTICE, "refused", "reason=\"%s\" error=\"%s%s%s\"",
+	    purpose == FOR_GSSAPI ? "GSSAPI" : "Kerberos", log_words(&t, text),
+	    is_shown ? ": keytab " : "",
+	    is_shown ? log_words(&keytab, a->keytab) : "");
 	krb5_free_error_message(a->context, text);
 }
 

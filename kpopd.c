@@ -183,24 +183,29 @@ prepare_server(struct server *s)
 {
 	const struct rlimit no_core = { 0, 0 };
 	const char *refusal;
+	char why[128];
 
 	if (geteuid() != 0)
 		fatal("kpopd must be started as root");
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
 	find_sandbox(&s->o);
-	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
-		options_log_refusal("the pre-auth user cannot be used: ",
-		    refusal);
+	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL) {
+		snprintf(why, sizeof(why),
+		    "the pre-auth user cannot be used: %s: ", refusal);
+		options_log_refusal(why, s->o.user);
+	}
 	if ((s->auth = auth_prepare()) == NULL)
-		options_log_refusal("Kerberos does not work", "");
+		options_log_refusal("Kerberos does not work: ",
+		    auth_configuration());
 	/*
 	 * Do not serve if krb5.conf is missing or empty, because no login would
 	 * be permitted. An editor may be writing the file, so it may be empty
 	 * only for a moment.
 	 */
 	if (auth_is_unconfigured(s->auth))
-		options_log_refusal("krb5.conf is missing or empty", "");
+		options_log_refusal("krb5.conf is missing or empty: ",
+		    auth_configuration());
 	/*
 	 * systemd gives the listener mounts of its own. If the file system is
 	 * read-only when the listener starts, it stays so for the listener.

@@ -37,6 +37,7 @@
 #define INTERVAL_MS 60000
 
 static struct address_text peer = { "none" };
+static struct log_text mailbox; /* see log_mailbox; "": none */
 /* probably the descriptor of syslog(3); -1: it will open one */
 static int syslog_fd = -1;
 /*
@@ -100,6 +101,25 @@ log_peer(const char *address)
 	strlcpy(peer.text, address, sizeof(peer.text));
 }
 
+void
+log_mailbox(const char *path)
+{
+	log_safe(&mailbox, path);
+}
+
+/* Returns true if lines of this event end with the path of the mailbox. */
+static bool
+names_mailbox(const char *event)
+{
+	static const char *const events[] = { "failed", "index", "rescue",
+		"skipped" };
+
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		if (strcmp(event, events[i]) == 0)
+			return mailbox.text[0] != '\0';
+	return false;
+}
+
 static void write_event(int, const char *, const char *, va_list)
     __attribute__((format(printf, 3, 0)));
 
@@ -110,6 +130,10 @@ write_event(int priority, const char *event, const char *format, va_list ap)
 		.priority = (unsigned char)priority };
 
 	vsnprintf(packet.text, sizeof(packet.text), format, ap);
+	if (names_mailbox(event)) {
+		strlcat(packet.text, " mailbox=", sizeof(packet.text));
+		strlcat(packet.text, mailbox.text, sizeof(packet.text));
+	}
 	if (!await_room())
 		return;
 	if (channel == -1) {

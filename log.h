@@ -61,6 +61,12 @@ void log_forbidden(int call);
 void log_peer(const char *peer);
 
 /*
+ * Adds mailbox=PATH to the end of the later lines of this process and its
+ * children that concern a mailbox: failed, index, rescue, skipped.
+ */
+void log_mailbox(const char *path);
+
+/*
  * Writes one line "event peer=... key=value ..." with a syslog priority. In
  * format, a %s from outside the process must be encoded by log_safe, or by
  * log_words if it is between quotes.

@@ -254,7 +254,9 @@ journal_create(int state)
 		return journal_failed("unlinking an old j.tmp");
 	fd = openat(state, JOURNAL_TEMPORARY,
 	    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	return fd != -1 ? fd : journal_failed("creating the journal");
+	return fd != -1 ?
+	    fd :
+	    journal_failed("creating the journal in the state directory");
 }
 
 /*
@@ -320,13 +322,13 @@ int
 journal_decide(const struct journal_box *b, int jfd, struct journal_head *h)
 {
 	if (write_head(b, jfd, h) == -1 || fsync(jfd) == -1) {
-		journal_failed("writing the journal");
+		journal_failed("writing the journal in the state directory");
 		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
 		return -1;
 	}
 	if (renameat(b->state, JOURNAL_TEMPORARY, b->state, JOURNAL_DECIDED) ==
 	    -1) {
-		journal_failed("renaming the journal");
+		journal_failed("renaming the journal in the state directory");
 		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
 		return -1;
 	}

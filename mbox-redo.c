@@ -59,7 +59,8 @@ truncate_after_d(const struct journal_box *b, const struct journal_head *h)
 	if (journal_sync_mailbox(b->fd) == -1)
 		return -1;
 	if (unlinkat(b->state, JOURNAL_WRITTEN, 0) == -1)
-		return journal_failed("unlinking the journal");
+		return journal_failed(
+		    "unlinking the journal in the state directory");
 	return 0;
 }
 
@@ -78,7 +79,8 @@ write_d(const struct journal_box *b, const struct journal *j)
 		return -1;
 	if (renameat(b->state, JOURNAL_DECIDED, b->state, JOURNAL_WRITTEN) ==
 	    -1)
-		return journal_failed("renaming the journal");
+		return journal_failed(
+		    "renaming the journal in the state directory");
 	return journal_sync_state(b->state);
 }
 
@@ -108,7 +110,7 @@ extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
 		    -1) ||
 	    journal_copy(b->fd, (off_t)h->size, jnew,
 		JOURNAL_D + (off_t)h->kept, more) == -1) {
-		journal_failed("writing the journal");
+		journal_failed("writing the journal in the state directory");
 		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
 		close(jnew);
 		return -1;
@@ -217,7 +219,7 @@ unlink_written(const struct journal_box *b)
 		return -1;
 	if (unlinkat(b->state, JOURNAL_WRITTEN, 0) == 0)
 		return 0;
-	return journal_failed("unlinking the journal");
+	return journal_failed("unlinking the journal in the state directory");
 }
 
 /*

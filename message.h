@@ -72,6 +72,8 @@ int message_ask(int channel, const struct preauth_message *request);
  */
 int message_answer(int channel, int fd);
 
+#define MESSAGE_TEXT 256 /* bytes of a session's text with its NUL */
+
 /*
  * What a session, a broker or a recovery sends, besides log lines, to the root
  * process that watches it.
@@ -79,14 +81,16 @@ int message_answer(int channel, int fd);
 enum session_kind {
 	/* session: the login is permitted; text: the rule */
 	MESSAGE_PERMITTED = 'Y',
-	MESSAGE_REFUSED = 'N',  /* session: it is refused; text: why */
+	MESSAGE_REFUSED = 'N', /* session: it is refused; text: why */
+	/* session, after MESSAGE_REFUSED: what .k5login or krb5.conf lacks */
+	MESSAGE_CAUSE = 'C',
 	MESSAGE_LOCKED = 'K',   /* session, recovery: it has the session lock */
 	MESSAGE_RECOVERS = 'F', /* broker: it finishes a removal */
 };
 
 struct session_message {
 	char kind; /* an enum session_kind */
-	char text[64];
+	char text[MESSAGE_TEXT];
 };
 
 /*

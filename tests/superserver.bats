@@ -266,7 +266,7 @@ mend() {
 why() {
 	case $1 in
 	options) echo 'unknown option, or its argument .*: --wrong' ;;
-	account) echo 'the pre-auth user cannot be used: unknown user' ;;
+	account) echo 'the pre-auth user cannot be used: unknown user: kpopd' ;;
 	malformed) echo 'Kerberos does not work' ;;
 	readonly) echo 'cannot write in directory .*: Read-only file system' ;;
 	*) echo 'krb5.conf is missing or empty' ;;
