@@ -153,7 +153,7 @@ is_copy(const char *path, const char *text, size_t n, gid_t gid)
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	bool same = fd != -1 && fstat(fd, &st) == 0 &&
 	    st.st_mode == (S_IFREG | 0640) && st.st_uid == 0 &&
-	    st.st_gid == gid && n <= sizeof(old) &&
+	    st.st_gid == gid && st.st_size == (off_t)n && n <= sizeof(old) &&
 	    read(fd, old, sizeof(old)) == (ssize_t)n &&
 	    memcmp(old, text, n) == 0;
 
