@@ -11,9 +11,10 @@
  * whether the ticket opens the account. Until Kerberos has answered, the
  * session has neither the client's socket nor the client's input. If the ticket
  * does not open the account, the refusal process (refusal.c) answers the
- * client. Otherwise the session gets the client's socket, and the broker
- * (broker.c) is started. The session and the refusal process become another
- * user in this file, before they call session.c or refusal.c.
+ * client. Otherwise the session gets the client's socket. The broker (broker.c)
+ * is then started, if the mailbox's format has locks. The session and the
+ * refusal process become another user in this file, before they call session.c
+ * or refusal.c.
  */
 #include "config.h"
 
@@ -51,9 +52,9 @@
  */
 #define GRACE_MS 1000
 /*
- * A refused login is answered this long after the login message, whatever the
- * reason. Otherwise the client could learn the reason from the time that the
- * refusal took.
+ * A refused login is answered no earlier than this after the login message,
+ * whatever the reason. Otherwise the client could learn the reason from the
+ * time that the refusal took. A refusal that takes longer is not delayed.
  */
 #define REFUSAL_MS 50
 /*
@@ -264,7 +265,9 @@ end_refusal(struct admission *a, const char *cause)
 
 /*
  * Logs the permitted login, sends the client's socket to the session, and
- * starts the broker.
+ * starts the broker if the mailbox's format has locks. If the user's state
+ * directory cannot be opened, logs the login, but then starts the refusal
+ * process in place of the session and the broker.
  */
 static void
 permit_login(struct admission *a, const char *rule)
@@ -424,8 +427,8 @@ start_session(struct admission *a)
 static const struct preauth_message *looked_up;
 
 /*
- * Signal handler: refuses the login and ends the process, because a lookup in
- * the C library cannot be cancelled.
+ * Signal handler: logs that the login is refused, and ends the process, because
+ * a lookup in the C library cannot be cancelled. The client gets no answer.
  */
 static void
 end_lookup(int signal_number)
@@ -506,8 +509,8 @@ find_mailbox(struct session *s)
 }
 
 /*
- * Permits or refuses the login, then watches the processes until the last one
- * has ended.
+ * Refuses the login, or starts the session, which asks whether the login is
+ * permitted. Then watches and obeys the processes until the last one has ended.
  */
 static void
 admit_login(const struct monitor *m, struct watch *w,

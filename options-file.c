@@ -3,9 +3,9 @@
  * arguments.
  *
  * Runs as root, before the process reads anything from the client: in main, and
- * in the listener at SIGHUP. The meaning of the words is in options.c. Whoever
- * can change the file is root, so the file is refused unless it belongs to root
- * and no other user may write it.
+ * in the listener at SIGHUP. options.c looks the words up in the table of
+ * options-table.c. Whoever can change the file can use root's rights by it. So
+ * the file is refused unless it belongs to root and no other user may write it.
  *
  * A file that an editor is writing must not count as one with fewer options:
  * "tls require" could be missing. So an empty file is refused, one whose last
@@ -33,8 +33,10 @@
 #include "path.h"
 
 /*
- * How often an absent file is looked for again, or one that has just changed,
- * and after which pause.
+ * An absent file is looked for at most LOOKS times more, each time after
+ * LOOK_US. The check of a file that has just changed waits for at most LOOKS
+ * such pauses. "Just changed" means less than LOOKS_NS ago for the file, and
+ * less than NEW_NS ago for its directory.
  */
 #define LOOKS 20
 #define LOOK_US 5000
@@ -64,7 +66,8 @@ is_within(const struct timespec *t, int64_t ns)
 
 /*
  * Reads the text of an open file, and checks that it has not changed meanwhile.
- * The ctime proves nothing, because every user may be able to link the file.
+ * Does not compare the ctime: every user may be able to link the file, and a
+ * new link changes the ctime.
  */
 static bool
 read_text(struct options_file *f, int fd, const struct stat *before)
@@ -166,8 +169,9 @@ is_space_or_tab(char c)
 }
 
 /*
- * Splits a line, which begins with no blank, and whose line feed at end is a
- * NUL now. If it has not the form of one, sets f->problem.
+ * Splits a line into *word and *argument. The line must not begin with a blank.
+ * A NUL, at end, has replaced its line feed. If the line is malformed, sets
+ * f->problem and leaves *word and *argument unchanged.
  */
 static void
 split_line(struct options_file *f, char *line, char *end, const char **word,
@@ -186,7 +190,10 @@ split_line(struct options_file *f, char *line, char *end, const char **word,
 		*--end = '\0';
 	while (isalnum((unsigned char)*rest) || *rest == '-')
 		rest++;
-	/* This may be another file, so the line is not shown. */
+	/*
+	 * -f may name a file that is not a file of options, so the line is not
+	 * shown.
+	 */
 	if (rest == line || (*rest != '\0' && !is_space_or_tab(*rest))) {
 		refuse_file(f, f->line,
 		    "a line is NAME or NAME ARGUMENT, "

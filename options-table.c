@@ -35,8 +35,8 @@ struct number {
 };
 
 /*
- * Reads one to n numbers with colons between them; a number that is left out
- * keeps its value. Returns 0 or -1.
+ * Reads one to n numbers with colons between them. Numbers may be missing only
+ * at the end; those keep their values. Returns 0 or -1.
  */
 static int
 read_numbers(const char *text, const struct number *numbers, int n)
@@ -75,9 +75,9 @@ read_limits(struct options *o, const char *text)
 
 /*
  * Reads -C. Only kpopd-tls can find out whether OpenSSL has these ciphers. This
- * function only checks two things. The text must fit in the record of the last
- * successful trial (layer.c), and have only characters that the log may
- * contain.
+ * function only checks three things. The text must not be empty, because "" is
+ * kpopd-tls's own list. It must fit in the record of the last successful trial
+ * (layer.c). It must have only characters that the log may contain.
  */
 static int
 read_ciphers(struct options *o, const char *text)
@@ -94,8 +94,8 @@ read_ciphers(struct options *o, const char *text)
 }
 
 /*
- * Reads -D: DOMAIN,DOMAIN,... No domain may be empty; otherwise "name@" would
- * mean "name".
+ * Reads -D: DOMAIN,DOMAIN,... No domain may be empty, because "name@" must not
+ * mean "name"; equals_domain (account.c) ensures that, too.
  */
 static int
 read_domains(struct options *o, const char *text)

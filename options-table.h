@@ -8,7 +8,10 @@
 
 #define TABLE_MOST 64 /* the most rows */
 
-/* Where an option is allowed. */
+/*
+ * Properties of an option. The bits WITH_... only decide in which lines of the
+ * usage the option is; kpopd accepts it both with and without --recover.
+ */
 enum {
 	WITH_SERVER = 1,
 	WITH_RECOVER = 2, /* --recover uses it, too */
@@ -22,7 +25,10 @@ struct table_row {
 	const char *name;     /* the long name, and the word of the file */
 	const char *argument; /* NULL: takes none */
 	int where;            /* WITH_... and so on */
-	/* Reads the argument (NULL if it takes none). Returns 0 or -1. */
+	/*
+	 * Reads the argument. If the option takes none, text is "", or NULL
+	 * for AT_ONCE. Returns 0 or -1.
+	 */
 	int (*read)(struct options *o, const char *text);
 	size_t field;      /* if read is NULL: the field that gets the text */
 	const char *takes; /* for the message "-t takes ..., not ..." */
@@ -35,7 +41,10 @@ extern const size_t options_table_rows; /* the number of rows */
 /* Returns the row with this long name, or NULL. */
 const struct table_row *table_find(const char *name);
 
-/* Sets all options but by_hand to their defaults. */
+/*
+ * Sets all options but by_hand to their defaults. A default that depends on
+ * other options or on the host is left unset: 0, NULL or TLS_UNSET.
+ */
 void table_set_defaults(struct options *o);
 
 /* Prints the usage on standard error. */

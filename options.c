@@ -5,8 +5,8 @@
  * Runs as root, before the process reads anything from the client. First all
  * options are collected. Then each given option is read once: its text on the
  * command line, or else its text in the file. A mistake is printed if kpopd was
- * started by hand. Under inetd fd 2 is the connection to the client, so a
- * mistake is logged.
+ * started by hand; otherwise it is logged. In that case fd 2 is /dev/null: main
+ * has replaced fd 2, because under inetd it is the connection to the client.
  */
 #include "config.h"
 
@@ -63,8 +63,9 @@ options_refuse(const struct options *o, const char *why, const char *what)
 }
 
 /*
- * Writes where an option is given: "FILE:LINE: keytab", or as on the command
- * line, "-k" or "--sandbox". Returns text.
+ * Writes where an option is given. In the file, that is "FILE:LINE: keytab". On
+ * the command line, it is "-k", or "--recover" if the option has no letter.
+ * Returns text.
  */
 static const char *
 locate_option(const struct reading *g, const struct table_row *r,
@@ -157,8 +158,8 @@ is_whole_name(const char *word, const char *name)
 }
 
 /*
- * Makes the arguments of getopt_long from the table. For a long option it
- * returns LONG_OPTION plus the row.
+ * Makes the arguments of getopt_long from the table. For a long option,
+ * getopt_long will return LONG_OPTION plus the index of the row.
  */
 enum { LONG_OPTION = 256 };
 
@@ -192,7 +193,7 @@ read_command_line(struct reading *g, struct options *o, int argc, char **argv)
 	int c;
 
 	make_getopt_tables(letters, names);
-	opterr = 0; /* getopt would print to the client */
+	opterr = 0; /* keep_mistake keeps what getopt would print */
 	while ((c = getopt_long(argc, argv, letters, names, NULL)) != -1) {
 		const struct table_row *r = options_table;
 
@@ -313,8 +314,9 @@ set_dependent(struct reading *g, struct options *o)
 }
 
 /*
- * Sets all options to their defaults, and to what the command line has, which
- * is collected, or else the file. Returns false with g->why.
+ * Reads the file of options. Sets each option to its text on the command line,
+ * which g already has. An option that is not there is set to its text in the
+ * file, or to its default. Returns true, or false with g->why.
  */
 static bool
 set_options(struct options *o, struct reading *g, struct options_file *f)
@@ -356,7 +358,7 @@ options_refuse_mistake(const struct options *o)
 	options_refuse(o, reading.why, reading.what);
 }
 
-/* Returns true if both texts, or none of them, are there and are equal. */
+/* Returns true if both texts are NULL, or if both are there and are equal. */
 static bool
 is_same_text(const char *a, const char *b)
 {

@@ -65,9 +65,9 @@ struct options {
 };
 
 /*
- * Reads the command line and the file of options. by_hand: fd 0 is not a
- * socket. Ends the process for --help and --version. Returns false if there is
- * a mistake; then o has the options without mistakes, for
+ * Reads the command line and the file of options. by_hand: fd 0 was open at the
+ * start and is not a socket. Ends the process for --help and --version. Returns
+ * false if there is a mistake; then o has the options without mistakes, for
  * options_refuse_mistake and the answer to clients. Called once.
  */
 bool options_read(struct options *o, int argc, char **argv, bool by_hand);
@@ -85,8 +85,8 @@ _Noreturn void options_refuse_mistake(const struct options *o);
 
 /*
  * Reads the file of options again. Returns true if the options are without a
- * mistake and are not those that options_read has read; *o stays as it is. Logs
- * a mistake.
+ * mistake and are not those that options_read has read. Does not change the
+ * struct options that options_read has filled. Logs a mistake.
  */
 bool options_have_changed(void);
 
@@ -103,8 +103,8 @@ _Noreturn void options_refuse(const struct options *o, const char *why,
 _Noreturn void options_log_refusal(const char *why, const char *what);
 
 /*
- * Does the same for the text of the option with this long name: the reason is
- * that it takes something else.
+ * Does the same as options_log_refusal. The reason is that the option with this
+ * long name takes what the text `takes` says, and not `text`.
  */
 _Noreturn void options_log_wrong(const char *name, const char *takes,
     const char *text);

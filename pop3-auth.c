@@ -119,7 +119,7 @@ refuse_password(struct pop3 *p, int count, char **args)
 /*
  * Begins TLS. Ends the connection if cleartext follows STLS, because a third
  * party may have inserted this cleartext. It must not be obeyed like commands
- * that come inside TLS (RFC 2595 §2.4; CVE-2011-0411).
+ * that come inside TLS (RFC 2595 §4; CVE-2011-0411).
  */
 static enum pop3_verdict
 stls(struct pop3 *p, int count, char **args)
@@ -342,8 +342,8 @@ quit_login(struct pop3 *p, int count, char **args)
 }
 
 /*
- * Refuses a line that is too long. If the line begins with AUTH GSSAPI, refuses
- * the token as too large.
+ * Refuses a line that is too long. If the line begins with AUTH GSSAPI, and
+ * that command would be obeyed now, refuses the token as too large.
  */
 static enum pop3_verdict
 refuse_long_auth(struct pop3 *p, const char *line)

@@ -44,8 +44,9 @@ struct pop3_preauth {
 /*
  * Greets the client and obeys it until it logs in, with USER and PASS or with
  * AUTH. Stores USER's argument or AUTH's authzid ("": none) in user[size], as
- * the client wrote it, and returns 0. PASS or AUTH is not answered yet. If the
- * client left or was too slow, logs that and returns -1.
+ * the client wrote it, and returns 0. PASS or AUTH is not answered yet. Returns
+ * -1 if there is no login, and logs why. For example, the client left or was
+ * too slow, or its last permitted attempt of AUTH failed.
  */
 int pop3_login(struct io *io, const struct pop3_preauth *preauth, char *user,
     size_t size);

@@ -204,8 +204,10 @@ send_lines(struct pop3 *p, struct span *span, uint64_t body_lines)
 }
 
 /*
- * Sends a message that maildrop_begin has found, and calls maildrop_end.
- * Returns true if all that the client asked for was sent.
+ * Sends a message that maildrop_begin has found, and returns the result of
+ * maildrop_end. If the connection has ended before the end of a whole message,
+ * returns false without maildrop_end. For TOP, does not check whether the
+ * connection has ended.
  */
 static bool
 send_begun(struct pop3 *p, size_t n, struct span *span, uint64_t body_lines)

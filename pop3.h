@@ -31,7 +31,8 @@ struct pop3_command {
 	int least, most;  /* arguments; `most` may be POP3_ANY or POP3_TEXT */
 	/*
 	 * Obeys the command and writes one answer. args[0] is the command,
-	 * args[count - 1] the last argument.
+	 * args[1] to args[count - 1] are the arguments. With POP3_ANY, args has
+	 * only the first WORDS - 1 arguments (pop3.c), but count counts all.
 	 */
 	enum pop3_verdict (*run)(struct pop3 *p, int count, char **args);
 };
@@ -67,8 +68,8 @@ struct pop3 {
 	/* for pop3-trans.c; NULL in AUTHORIZATION */
 	struct transaction *transaction;
 	/*
-	 * The client has sent a line since the connection began, or since TLS
-	 * began.
+	 * The client has sent a line since this state of POP3 began, or since
+	 * TLS began.
 	 */
 	bool has_spoken;
 	int nonsense; /* lines in a row that were not commands */

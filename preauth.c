@@ -6,7 +6,9 @@
  * then as the pre-auth user in its jail. The process reads the bytes of a
  * client that has not logged in, and has the service's key. So it can open no
  * file but krb5.conf, and write to no file but the replay cache, which root has
- * opened. It affects other processes only by the messages of message.h.
+ * opened. It affects other processes only by the replay cache, the messages of
+ * message.h, its log lines, the bytes that it writes on the cleartext side, and
+ * the handover of a layer (sasl-handover.h).
  */
 #include "config.h"
 
@@ -124,7 +126,10 @@ step_gssapi(void *self, bool first, const void *token, size_t n,
 	}
 }
 
-/* After AUTH GSSAPI, gets the authorization identity. Returns 0 or -1. */
+/*
+ * After AUTH GSSAPI, gets the authorization identity, and fills the peer in the
+ * login message. Returns 0 or -1.
+ */
 static int
 get_gssapi_authzid(void *self, const char **authzid)
 {
@@ -148,7 +153,7 @@ is_copy(const char *path, const char *text, size_t n, gid_t gid)
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	bool same = fd != -1 && fstat(fd, &st) == 0 &&
 	    st.st_mode == (S_IFREG | 0640) && st.st_uid == 0 &&
-	    st.st_gid == gid && n <= sizeof(old) &&
+	    st.st_gid == gid && st.st_size == (off_t)n && n <= sizeof(old) &&
 	    read(fd, old, sizeof(old)) == (ssize_t)n &&
 	    memcmp(old, text, n) == 0;
 

@@ -11,10 +11,10 @@
 /*
  * Leads a connection until the login, in a child of the monitor; ends the
  * process. Runs as root until the keys are copied, then as account, the
- * pre-auth user, in its jail. If the client is authenticated, the last message
- * on the channel is MESSAGE_LOGIN; otherwise the channel ends without that
- * message. auth: from auth_prepare. deadline: the login deadline, absolute, in
- * ms of CLOCK_MONOTONIC.
+ * pre-auth user, in its jail. If the client logs in, the last message on the
+ * channel is MESSAGE_LOGIN; otherwise the channel ends without that message.
+ * auth: from auth_prepare. deadline: the login deadline, absolute, in ms of
+ * CLOCK_MONOTONIC.
  */
 _Noreturn void preauth(const struct options *o, const struct account *account,
     struct auth *auth, int64_t deadline, int channel);
