@@ -2,7 +2,15 @@
 #ifndef AUTH_PERMIT_H
 #define AUTH_PERMIT_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 struct auth;
+
+/*
+ * Returns true if the realm of n bytes is one of realms, which commas separate.
+ */
+bool permit_has_realm(const char *realms, const char *realm, size_t n);
 
 /*
  * Session, as the user: finds the rule by which a principal may log in as the

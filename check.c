@@ -5,17 +5,19 @@
  */
 #include "config.h"
 
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <grp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <vis.h>
 
 #include "check.h"
+#include "log.h"
 #include "process.h"
 
 #define TEXT 1024 /* bytes of a text with its NUL; the rest is left out */
@@ -23,6 +25,9 @@
 static const char *const verdicts[] = {
 	[CHECK_OK] = "ok", [CHECK_WARN] = "warn", [CHECK_FAIL] = "FAIL"
 };
+
+static int kept_log = -1;       /* receives what is logged */
+static struct check *log_check; /* prints it */
 
 const char *
 check_remedy(struct check *c, const char *format, ...)
@@ -35,14 +40,19 @@ check_remedy(struct check *c, const char *format, ...)
 	return c->remedy;
 }
 
-/* Prints a text; encodes bytes that could change what a terminal shows. */
+/*
+ * Prints a text. Prints each byte that could change what a terminal shows, or
+ * begin another line, as a backslash and three octal digits. A backslash stays
+ * as it is, because remedies have some.
+ */
 static void
 print_text(const char *text)
 {
-	char encoded[4 * TEXT + 1];
-
-	strvisx(encoded, text, strnlen(text, TEXT), VIS_CSTYLE | VIS_NOSLASH);
-	fputs(encoded, stdout);
+	for (const char *p = text; *p != '\0' && p < text + TEXT; p++)
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
+			printf("\\%03o", (unsigned char)*p);
+		else
+			putchar(*p);
 }
 
 /* Prints ,"key":"text" for JSON (RFC 8259). */
@@ -158,18 +168,73 @@ run_as_user(struct check *c, void (*run)(struct check *c))
 	_exit((int)c->worst);
 }
 
+/*
+ * Waits for a child, whose exit status is the worst of its verdicts. Returns
+ * false if the child did not end by itself, or if there is none (-1).
+ */
+static bool
+await_child(struct check *c, pid_t child)
+{
+	int status;
+
+	if (child == -1 || process_wait(child, &status, 0) == -1 ||
+	    !WIFEXITED(status) || WEXITSTATUS(status) > CHECK_FAIL)
+		return false;
+	if (WEXITSTATUS(status) > (int)c->worst)
+		c->worst = (enum check_verdict)WEXITSTATUS(status);
+	return true;
+}
+
 void
 check_as_user(struct check *c, void (*run)(struct check *c))
 {
 	pid_t child = fork();
-	int status;
 
 	if (child == 0)
 		run_as_user(c, run);
-	if (child == -1 || process_wait(child, &status, 0) == -1 ||
-	    !WIFEXITED(status) || WEXITSTATUS(status) > CHECK_FAIL)
+	if (!await_child(c, child))
 		check_fail(c, "user", c->account.name, NULL,
 		    "the check as the user did not end");
-	else if (WEXITSTATUS(status) > (int)c->worst)
-		c->worst = (enum check_verdict)WEXITSTATUS(status);
+}
+
+bool
+check_in_child(struct check *c, unsigned seconds, void (*run)(struct check *c))
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		alarm(seconds);
+		c->worst = CHECK_OK;
+		run(c);
+		_exit((int)c->worst);
+	}
+	return await_child(c, child);
+}
+
+void
+check_print_log(void)
+{
+	struct log_packet packet;
+	const size_t head = offsetof(struct log_packet, text);
+	ssize_t n;
+
+	while ((n = recv(kept_log, &packet, sizeof(packet) - 1,
+		    MSG_DONTWAIT)) >= (ssize_t)head) {
+		((char *)&packet)[n] = '\0';
+		check_warn(log_check, "log", NULL, NULL, "%s %s", packet.event,
+		    packet.text);
+	}
+}
+
+void
+check_keep_log(struct check *c)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == -1)
+		return;
+	log_through(pair[0]);
+	kept_log = pair[1];
+	log_check = c;
+	log_before_end(check_print_log);
 }

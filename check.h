@@ -2,16 +2,23 @@
 #ifndef CHECK_H
 #define CHECK_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 #include "account.h"
 #include "options.h"
 
+struct auth;
+
 /* How a check ended, from the best to the worst. */
 enum check_verdict {
 	CHECK_OK,
 	CHECK_WARN, /* kpopd serves, but not all that one would expect */
-	CHECK_FAIL  /* some clients, or all, are not served */
+	/*
+	 * some clients, or all, are not served, or somebody may get in who must
+	 * not
+	 */
+	CHECK_FAIL
 };
 
 #define CHECK_COMMAND 512 /* bytes of a remedy with its NUL */
@@ -22,6 +29,8 @@ struct check {
 	const char *user; /* the USER of the command line; NULL: none */
 	/* the account of user; its name is empty if it may not log in */
 	struct account account;
+	/* Kerberos without keys; NULL: libkrb5 does not start */
+	struct auth *auth;
 	bool json;
 	enum check_verdict worst; /* of all lines so far */
 	char remedy[CHECK_COMMAND];
@@ -37,7 +46,7 @@ const char *check_remedy(struct check *c, const char *format, ...)
 /*
  * Print one line about a thing: its kind (one word, as "keytab"), its name (a
  * path, principal, host or user; NULL: none), and what was found. The texts may
- * have any bytes; those that are not printable ASCII are encoded by vis(3).
+ * have any bytes; those that are not printable ASCII are printed as \\ooo.
  * check_warn and check_fail also print the remedy (NULL: none).
  */
 void check_ok(struct check *c, const char *kind, const char *name,
@@ -57,12 +66,42 @@ void check_fail(struct check *c, const char *kind, const char *name,
 void check_as_user(struct check *c, void (*run)(struct check *c));
 
 /*
+ * Runs a check as root in a child, because the check reads keys, which this
+ * process and its later children must not have, or because it may wait for the
+ * network. The child's lines count as this process's. Returns false if the
+ * child did not end within this many seconds, or crashed; then only a part of
+ * its lines is printed.
+ */
+bool check_in_child(struct check *c, unsigned seconds,
+    void (*run)(struct check *c));
+
+/*
+ * Keeps the lines that this process and its children log, so that none reaches
+ * syslog. check_print_log prints those that were kept since its last call, each
+ * as a warning. If log_end ends this process, it prints them, too.
+ */
+void check_keep_log(struct check *c);
+void check_print_log(void);
+
+/*
+ * Follows the path of a file that root reads. Prints a line, with this kind,
+ * for each directory in which others than root can replace a name of the path.
+ * Returns true with the path without symlinks in real. If a part of the path
+ * does not exist, returns false with errno and with the path of that part in
+ * real.
+ */
+bool check_path(struct check *c, const char *kind, const char *path,
+    char real[PATH_MAX]);
+
+/*
  * The parts, in the order in which they run. Each is in the file of its name.
  */
 void check_options(struct check *c);
 void check_state(struct check *c);
-void check_keytab(struct check *c);
 void check_kerberos(struct check *c);
+void check_keytab(struct check *c);
+void check_names(struct check *c);
+void check_kdc(struct check *c);
 void check_tls(struct check *c);
 void check_service(struct check *c);
 void check_locks(struct check *c);

@@ -6,6 +6,19 @@
 
 #include <stdbool.h>
 
+#define EXPOSURE_REASON 64 /* bytes of a reason with its NUL */
+
+struct stat;
+
+/*
+ * Finds out whether others than root can read or change a file with a secret
+ * key, by its owner and mode. Returns true with reason filled, or false. A
+ * group of the system may read the file; least_user is the smallest uid of
+ * users, above the gids of the system.
+ */
+bool exposure_find(const struct stat *st, uid_t least_user,
+    char reason[EXPOSURE_REASON]);
+
 /* Where a warning is given. */
 struct exposure_place {
 	const char *state; /* the state directory */

@@ -1,0 +1,437 @@
+#!/usr/bin/env bats
+# Checks that kpopd --check names what is wrong with krb5.conf, the keytab, the
+# host's names, the clock and the KDC's key. Most tests then run the remedy that
+# it prints, and check that nothing is wrong afterwards.
+
+load helpers/all
+load helpers/preload
+
+# These need no server.
+setup_file() {
+	cp /etc/krb5.conf "$WORLD/krb5.conf.kept"
+	cp /etc/hosts "$WORLD/hosts.kept"
+}
+
+teardown_file() { :; }
+
+setup() {
+	begin_test
+	mark=$(wc -l <"$WORLD/syslog")
+	keytab=$WORLD/check/kpopd.keytab
+	rm -rf "$WORLD/check" /etc/krb5.keytab
+	mkdir -m 755 "$WORLD/check"
+	admin "ktadd -norandkey -k $keytab pop/mail.kpopd.test"
+}
+
+teardown() {
+	[ -z "${kdc-}" ] || kdc_restore
+	cat "$WORLD/krb5.conf.kept" >/etc/krb5.conf
+	cat "$WORLD/hosts.kept" >/etc/hosts
+	hostname mail.kpopd.test
+	end_test
+}
+
+# check [KPOPD-OPTION ...]: runs kpopd --check with the keytab. Sets $output and
+# $status. Fails if a raw byte is printed, or a line is logged.
+check() {
+	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check -d "$state" \
+	    -k "$keytab" "$@" </dev/null
+	refute grep -q '[^ -~]' <<<"$output"
+	refute grep -aE ' kpopd[-a-z]*(\[[0-9]+\])?:' \
+	    <(tail -n "+$((mark + 1))" "$WORLD/syslog")
+}
+
+# has VERDICT PATTERN: checks that a line with this verdict matches the pattern
+# (extended). With FAIL the exit status must be 1.
+has() {
+	grep -Eq "^$1 +$2" <<<"$output" ||
+	    { printf 'no %s %s in:\n%s\n' "$1" "$2" "$output" >&2; return 1; }
+	[ "$1" != FAIL ] || [ "$status" -eq 1 ]
+}
+
+# is_fine: checks that nothing about Kerberos is wrong.
+is_fine() {
+	has ok 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: the keytab has its key'
+	refute grep -E '^(warn|FAIL) +(krb5\.conf|realm|keytab|key|name|clock|ticket|log|service) ' \
+	    <<<"$output"
+}
+
+# remedy PATTERN: runs the remedy of the first line that matches the pattern
+# (extended), with kadmin.local for kadmin.
+remedy() {
+	local command
+	command=$(grep -E -m 1 "$1" <<<"$output")
+	command=${command##*. Remedy: }
+	eval "${command//kadmin -q/kadmin.local -q}" >"$WORLD/kadmin.log" 2>&1 ||
+	    { echo "$command"; cat "$WORLD/kadmin.log"; return 1; } >&2
+}
+
+# kdc_start [VARIABLE=VALUE ...]: starts the KDC again with these variables.
+kdc_start() {
+	local pid
+	kdc=changed
+	pid=$(cat "$WORLD/krb5kdc.pid")
+	kill "$pid" 2>/dev/null || true
+	await 5 "! kill -0 $pid 2>/dev/null"
+	# Bats waits for the end of each process that has one of its pipes.
+	env "$@" perl -MPOSIX -e 'POSIX::close($_) for 3 .. 255; exec @ARGV' \
+	    krb5kdc -r KPOPD.TEST -n -P "$WORLD/krb5kdc.pid" \
+	    >/dev/null 2>&1 &
+	await 5 'ss -Hlun sport = 88 | grep -q .'
+}
+
+# kdc_restore: starts the KDC as tests/world has started it.
+kdc_restore() {
+	kdc_start KRB5_KDC_PROFILE="$WORLD/kdc.conf"
+	unset kdc
+}
+
+# edit EXPRESSION: edits krb5.conf by sed.
+edit() {
+	sed -i "$1" /etc/krb5.conf
+}
+
+@test "kpopd --check finds nothing wrong with Kerberos where clients can log in" {
+	check
+	is_fine
+	has ok 'krb5\.conf /etc/krb5\.conf: '
+	has ok 'realm KPOPD\.TEST: '
+	has ok "keytab $keytab: mode 0600"
+	has ok 'key pop/mail\.kpopd\.test@KPOPD\.TEST: kvno [0-9]+: aes256-'
+	has ok 'name mail\.kpopd\.test: '
+	has ok 'clock: [0-9] s from '
+}
+
+@test "kpopd --check names a keytab that others can read, change or own" {
+	chmod 644 "$keytab"
+	check
+	has FAIL "keytab $keytab: mode 0644: every user can read it"
+	remedy 'mode 0644'
+	[ "$(stat -c %a "$keytab")" = 600 ]
+	chown alice "$keytab"
+	check
+	has FAIL "keytab $keytab: .*uid $(id -u alice) owns it"
+	remedy 'owns it'
+	check
+	is_fine
+	setfacl -m u:alice:r "$keytab" 2>/dev/null || return 0
+	check
+	has '(warn|FAIL)' "keytab $keytab: .*(access control list|group 0)"
+}
+
+@test "kpopd --check names each directory in which a user can replace the keytab, also through a symlink" {
+	chmod 777 "$WORLD/check"
+	check
+	has FAIL "keytab $WORLD/check: .*mode 0777"
+	remedy 'mode 0777'
+	mkdir "$WORLD/check/alice"
+	chown alice "$WORLD/check/alice"
+	ln -s "$keytab" "$WORLD/check/alice/link"
+	ln -s alice/link "$WORLD/check/link"
+	check -k "$WORLD/check/link"
+	has FAIL "keytab $WORLD/check/alice: uid $(id -u alice) owns"
+	remedy "owns this directory"
+	check -k "$WORLD/check/link"
+	is_fine
+	# A directory such as /tmp is sticky.
+	chmod 1777 "$WORLD/check"
+	check
+	is_fine
+}
+
+@test "kpopd --check names a missing keytab, and a missing or endless path to it" {
+	rm "$keytab"
+	check
+	has FAIL "keytab $keytab: No such file or directory"
+	remedy "^FAIL +keytab"
+	check
+	is_fine
+	check -k "$WORLD/nowhere/kpopd.keytab"
+	has FAIL "keytab $WORLD/nowhere/kpopd\.keytab: No such .*: $WORLD/nowhere\."
+	ln -s loop "$WORLD/check/loop"
+	check -k "$WORLD/check/loop"
+	has FAIL "keytab $WORLD/check/loop: Too many levels"
+	check -k check/kpopd.keytab
+	has warn "keytab check/kpopd\.keytab: .*directory in which it is started"
+}
+
+@test "kpopd --check names a keytab that is not a file, empty or damaged, and ends" {
+	mkfifo "$WORLD/check/fifo"
+	check -k "$WORLD/check/fifo"
+	has FAIL "keytab $WORLD/check/fifo: not a regular file"
+	check -k "$WORLD/check"
+	has FAIL "keytab $WORLD/check: not a regular file"
+	: >"$WORLD/check/empty"
+	check -k "$WORLD/check/empty"
+	has FAIL "keytab $WORLD/check/empty: .*empty|keytab"
+	head -c 40 "$keytab" >"$WORLD/check/half"
+	check -k "$WORLD/check/half"
+	has FAIL "keytab $WORLD/check/half: "
+	head -c 100000 /dev/urandom >"$WORLD/check/random"
+	check -k "$WORLD/check/random"
+	has FAIL "keytab $WORLD/check/random: "
+}
+
+@test "kpopd --check names the keytab of libkrb5 and of KRB5_KTNAME" {
+	cp "$keytab" /etc/krb5.keytab
+	rm "$keytab"
+	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check </dev/null
+	has ok 'keytab /etc/krb5\.keytab: .*libkrb5'
+	is_fine
+	mv /etc/krb5.keytab "$keytab"
+	run env ${SANITIZER-} KRB5_KTNAME="FILE:$keytab" \
+	    "$KPOPD_BUILD/kpopd" --check </dev/null
+	has ok "keytab $keytab: .*KRB5_KTNAME"
+	is_fine
+}
+
+@test "kpopd --check names a keytab that has keys of other services only" {
+	admin "ktadd -norandkey -k $WORLD/check/host host/mail.kpopd.test"
+	mv "$WORLD/check/host" "$keytab"
+	check
+	has FAIL "keytab $keytab: it has no key for pop/HOST .*host/mail\.kpopd\.test@"
+	remedy "no key for pop/HOST"
+	check
+	is_fine
+}
+
+@test "kpopd --check names a principal with the short name of the host" {
+	admin 'addprinc -randkey pop/mail'
+	rm "$keytab"
+	admin "ktadd -norandkey -k $keytab pop/mail"
+	sed -i 's/ localhost$/ mail localhost/' /etc/hosts
+	check
+	has warn 'name mail: .*no key for mail\.kpopd\.test'
+	has FAIL 'name mail\.kpopd\.test: no name of this host leads to a key'
+	remedy '^FAIL +name'
+	check
+	has ok 'name mail: the keytab has a key for mail\.kpopd\.test'
+	has ok 'ticket pop/mail\.kpopd\.test@'
+	refute grep '^FAIL  name' <<<"$output"
+	admin 'delprinc -force pop/mail'
+}
+
+@test "kpopd --check names POP/ in upper case, unless the KDC gives its key to clients that ask for pop/" {
+	admin 'addprinc -randkey POP/mail.kpopd.test'
+	rm "$keytab"
+	admin "ktadd -norandkey -k $keytab POP/mail.kpopd.test"
+	check
+	has warn 'key POP/mail\.kpopd\.test@KPOPD\.TEST: clients ask for pop/'
+	has FAIL 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: '
+	remedy 'clients ask for pop/'
+	check
+	is_fine
+	admin 'delprinc -force POP/mail.kpopd.test'
+	# The KDC of Active Directory has one key for both.
+	printf '%s\n' "rkt $keytab" "wkt $WORLD/check/lower" | ktutil >/dev/null
+	rm "$keytab"
+	perl -0pe 's/\x00\x03pop\x00/\x00\x03POP\x00/g' "$WORLD/check/lower" >"$keytab"
+	check
+	has ok 'key POP/mail\.kpopd\.test@'
+	has ok 'ticket pop/mail\.kpopd\.test@.* has its key'
+}
+
+@test "kpopd --check compares the kvno of the keytab with the KDC's" {
+	local old new
+	# A host has its own key in libkrb5's keytab.
+	admin "ktadd -norandkey -k /etc/krb5.keytab host/mail.kpopd.test"
+	old=$(klist -k "$keytab" | awk '/ pop\// { print $1; exit }')
+	new=$((old + 1))
+	admin 'cpw -randkey pop/mail.kpopd.test'
+	check
+	has FAIL "ticket pop/mail\.kpopd\.test@KPOPD\.TEST: the KDC's key has kvno $new, the keytab's newest has $old"
+	remedy '^FAIL +ticket pop'
+	check
+	is_fine
+}
+
+@test "kpopd --check says that the KDC has another key if only the old key could get a ticket" {
+	admin 'cpw -randkey pop/mail.kpopd.test'
+	for how in - +; do
+		admin "modprinc ${how}requires_preauth pop/mail.kpopd.test"
+		check
+		has FAIL 'ticket pop/mail\.kpopd\.test@.*: the KDC has another key'
+		has ok clock
+	done
+	remedy '^FAIL +ticket pop'
+	check
+	is_fine
+	admin 'modprinc -requires_preauth pop/mail.kpopd.test'
+}
+
+@test "kpopd --check names another key under the KDC's kvno, and a type that the keytab lacks" {
+	local kvno
+	admin "ktadd -norandkey -k /etc/krb5.keytab host/mail.kpopd.test"
+	kvno=$(klist -k "$keytab" | awk '/ pop\// { print $1; exit }')
+	rm "$keytab"
+	printf '%s\n' "addent -password -p pop/mail.kpopd.test -k $kvno -e aes256-cts" \
+	    wrong "wkt $keytab" | ktutil >/dev/null
+	check
+	has FAIL "ticket pop/mail\.kpopd\.test@.* not the KDC's, .*same kvno, $kvno"
+	rm "$keytab"
+	admin "ktadd -norandkey -k $WORLD/check/all pop/mail.kpopd.test"
+	printf '%s\n' "rkt $WORLD/check/all" 'delent 1' "wkt $keytab" |
+	    ktutil >/dev/null
+	check
+	has FAIL 'ticket pop/mail\.kpopd\.test@.* type aes256-cts-hmac-sha1-96, which'
+	remedy '^FAIL +ticket pop'
+	check
+	is_fine
+}
+
+@test "kpopd --check names principals that the KDC does not have, or does not let be a client" {
+	admin 'addprinc -randkey pop3/gone.test'
+	admin "ktadd -k $keytab pop3/gone.test"
+	admin 'delprinc -force pop3/gone.test'
+	check
+	has warn 'ticket pop3/gone\.test@KPOPD\.TEST: the KDC gives none'
+	has ok 'ticket pop/mail\.kpopd\.test@'
+	admin "ktrem -k $keytab pop3/gone.test"
+	admin 'modprinc -allow_tix pop/mail.kpopd.test'
+	check
+	admin 'modprinc +allow_tix pop/mail.kpopd.test'
+	has warn 'ticket: .*kvno was not compared'
+	has ok clock
+}
+
+@test "kpopd --check names a clock that is ten minutes from the KDC's, whichever is ahead" {
+	local preload=$KPOPD_BUILD/tests/programs/preload.so off
+	for off in 600 -600; do
+		says $off 0 0
+		kdc_start LD_PRELOAD="$preload" PRELOAD="$shared"
+		check
+		has FAIL "clock: the KDC's clock is (60[0-2]|59[89]) s $([ $off = 600 ] && echo ahead || echo behind)"
+		grep -Eq 'clock: .*Remedy: (chronyc|timedatectl) ' <<<"$output"
+	done
+	says 120 0 0
+	check
+	has warn "clock: the KDC's clock is 1(19|2[0-2]) s behind|clock: the KDC's clock is 1(19|2[0-2]) s ahead"
+	# Without libkrb5's correction the offset is in an error.
+	says 600 0 0
+	edit 's/^\[libdefaults\]/&\n\tkdc_timesync = 0/'
+	check
+	has FAIL 'clock: '
+	admin 'modprinc +requires_preauth pop/mail.kpopd.test'
+	check
+	admin 'modprinc -requires_preauth pop/mail.kpopd.test'
+	has FAIL "clock: the KDC's clock is (60[0-2]|59[89]) s ahead"
+}
+
+@test "kpopd --check says that nothing was compared if no KDC answers" {
+	edit 's/kdc = 127.0.0.1:88/kdc = 127.0.0.1:89/'
+	check
+	has warn "clock: not compared with the KDC's: Cannot contact any KDC"
+	has warn "ticket: the KDC's kvno was not compared"
+	refute grep '^FAIL  \(clock\|ticket\)' <<<"$output"
+	edit '/kdc = 127.0.0.1:89/d'
+	check
+	has warn "clock: not compared with the KDC's: Cannot find KDC"
+}
+
+@test "kpopd --check names a krb5.conf that has no default_realm, or another realm than the keytab" {
+	edit /default_realm/d
+	check
+	has FAIL 'krb5\.conf /etc/krb5\.conf: it has no default_realm'
+	remedy 'no default_realm'
+	check
+	is_fine
+	edit 's/default_realm = .*/default_realm = kpopd.test/'
+	check
+	has warn 'realm kpopd\.test: default_realm is not the realm of the keytab, KPOPD\.TEST'
+	remedy 'not the realm of the keytab'
+	check
+	is_fine
+}
+
+@test "kpopd --check names a krb5.conf that is missing, empty, damaged or writable by others" {
+	: >/etc/krb5.conf
+	check
+	has FAIL 'krb5\.conf /etc/krb5\.conf: missing or empty'
+	rm /etc/krb5.conf
+	check
+	has FAIL 'krb5\.conf /etc/krb5\.conf: missing or empty'
+	(cat "$WORLD/krb5.conf.kept"; echo '}') >/etc/krb5.conf
+	check
+	has FAIL 'krb5\.conf /etc/krb5\.conf: libkrb5 cannot read it: .*brace'
+	cat "$WORLD/krb5.conf.kept" >/etc/krb5.conf
+	chmod 666 /etc/krb5.conf
+	check
+	has FAIL 'krb5\.conf /etc/krb5\.conf: others than root can change it'
+	remedy 'can change it'
+	check
+	is_fine
+}
+
+@test "kpopd --check names an alias of the host for which the keytab has no key" {
+	echo '127.0.0.9 mail.kpopd.test pop.kpopd.test' >>/etc/hosts
+	echo '192.0.2.9 other.kpopd.test far.kpopd.test' >>/etc/hosts
+	check
+	has warn 'name pop\.kpopd\.test: the keytab has no key for this name: .*mail\.kpopd\.test'
+	refute grep -E 'other|far' <<<"$output"
+	edit 's/^\[libdefaults\]/&\n\tdns_canonicalize_hostname = false/'
+	check
+	has warn 'name pop\.kpopd\.test: the keytab has no key for pop\.kpopd\.test: clients cannot'
+	remedy 'clients cannot'
+	check
+	has ok 'name pop\.kpopd\.test: '
+	is_fine
+	admin 'delprinc -force pop/pop.kpopd.test'
+}
+
+@test "kpopd --check names a host name for which the keytab has no key, also that of an address" {
+	ip addr add 192.0.2.5/32 dev lo
+	echo '192.0.2.5 mx5.kpopd.test' >>/etc/hosts
+	check
+	ip addr del 192.0.2.5/32 dev lo
+	has warn 'name mx5\.kpopd\.test: the keytab has no key for mx5\.kpopd\.test'
+	hostname elsewhere.test
+	check
+	has warn 'name elsewhere\.test: the keytab has no key for elsewhere\.test'
+	has ok 'name mail\.kpopd\.test: '
+	refute grep '^FAIL  name' <<<"$output"
+}
+
+@test "kpopd --check names keys whose types are weak or not permitted" {
+	rm "$keytab"
+	printf '%s\n' 'addent -password -p pop/mail.kpopd.test -k 2 -e rc4-hmac' \
+	    secret "wkt $keytab" | ktutil >/dev/null
+	edit 's/^\[libdefaults\]/&\n\tallow_weak_crypto = true\n\tallow_rc4 = true/'
+	check
+	has warn 'key pop/mail\.kpopd\.test@KPOPD\.TEST: kvno 2: its types are weak: arcfour-hmac'
+	edit 's/^\[libdefaults\]/&\n\tpermitted_enctypes = aes128-cts-hmac-sha256-128/'
+	check
+	has FAIL 'key pop/mail\.kpopd\.test@KPOPD\.TEST: kvno 2: krb5\.conf .*permit none .*arcfour-hmac'
+}
+
+@test "kpopd --check respects the principal of -s and the realms of -r" {
+	admin "ktadd -norandkey -k $keytab pop3/mail.kpopd.test"
+	check -s pop/mail.kpopd.test -r KPOPD.TEST,OTHER.TEST
+	is_fine
+	refute grep -q 'pop3/' <<<"$output"
+	check -s POP/mail.kpopd.test
+	has FAIL "keytab $keytab: it has no key for POP/mail\.kpopd\.test; its principals: .*pop3?/mail\.kpopd\.test@"
+	check -s host/mail.kpopd.test
+	has FAIL 'service host/mail\.kpopd\.test: .*not pop/HOST or pop3/HOST'
+	check -r NOWHERE.TEST
+	has warn 'realm KPOPD\.TEST: .*\(-r\) refuses .*: NOWHERE\.TEST'
+}
+
+@test "kpopd --check prints names with control characters encoded, as text and as JSON" {
+	local odd=$WORLD/check/$'a\e[31m\nok  b'
+	rm "$keytab"
+	check -k "$odd"
+	has FAIL "keytab $WORLD/check/a.*No such file"
+	printf '%s\n' $'addent -password -p host/\e[31m\xc3\xa4 -k 2 -e aes256-cts' \
+	    secret "wkt $keytab" | ktutil >/dev/null
+	check
+	has FAIL "keytab $keytab: it has no key for pop/HOST .*host/.*@KPOPD\.TEST"
+	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check --json -k "$odd" \
+	    </dev/null
+	perl -MJSON::PP -e '
+		while (<STDIN>) {
+			my $o = decode_json($_);
+			$found ||= $o->{kind} eq "keytab" &&
+			    $o->{verdict} eq "FAIL" && $o->{name} eq $ARGV[0];
+		}
+		exit !$found' "$odd" <<<"$output"
+}
