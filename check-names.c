@@ -20,7 +20,7 @@
 #include "auth-keytab.h"
 #include "check-keys.h"
 
-#define SECONDS 20 /* for DNS */
+#define SECONDS 10 /* for DNS */
 #define NAMES_MOST 48
 
 /* A name of this host. */

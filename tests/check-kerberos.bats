@@ -10,6 +10,7 @@ load helpers/preload
 setup_file() {
 	cp /etc/krb5.conf "$WORLD/krb5.conf.kept"
 	cp /etc/hosts "$WORLD/hosts.kept"
+	cat /etc/resolv.conf >"$WORLD/resolv.conf.kept" || true
 }
 
 teardown_file() { :; }
@@ -25,6 +26,8 @@ setup() {
 
 teardown() {
 	[ -z "${kdc-}" ] || kdc_restore
+	kill -CONT "$(cat "$WORLD/krb5kdc.pid")"
+	cat "$WORLD/resolv.conf.kept" >/etc/resolv.conf
 	cat "$WORLD/krb5.conf.kept" >/etc/krb5.conf
 	cat "$WORLD/hosts.kept" >/etc/hosts
 	hostname mail.kpopd.test
@@ -326,6 +329,28 @@ edit() {
 	edit '/kdc = 127.0.0.1:89/d'
 	check
 	has warn "clock: not compared with the KDC's: Cannot find KDC"
+}
+
+@test "kpopd --check ends if neither DNS nor the KDC answers" {
+	local begin=$SECONDS dns answers
+	echo 'nameserver 127.0.0.1' >/etc/resolv.conf
+	socat -u UDP-RECV:53 /dev/null 3>&- &
+	dns=$!
+	await 5 'ss -Hlun sport = 53 | grep -q .'
+	kill -STOP "$(cat "$WORLD/krb5kdc.pid")"
+	# /etc/hosts has the name of this host, but not that of the other run.
+	unshare --uts sh -c 'hostname nowhere.example.net; exec "$@"' - \
+	    "$KPOPD_BUILD/kpopd" --check -k "$keytab" </dev/null \
+	    >"$WORLD/check/answers" 3>&- &
+	answers=$!
+	check
+	kill -CONT "$(cat "$WORLD/krb5kdc.pid")"
+	wait "$answers" || true
+	kill "$dns"
+	has warn 'clock: the KDC did not answer within [0-9]+ s'
+	output=$(<"$WORLD/check/answers")
+	has warn 'name: .*not found within [0-9]+ s; DNS may not answer'
+	[ $((SECONDS - begin)) -lt 60 ]
 }
 
 @test "kpopd --check names a krb5.conf that has no default_realm, or another realm than the keytab" {
