@@ -29,12 +29,21 @@ list_files(void)
 	return files != NULL ? files : "/etc/krb5.conf";
 }
 
+/* Writes the first of the files, for a remedy. Returns path. */
+static const char *
+first_file(char path[PATH_MAX])
+{
+	strlcpy(path, list_files(), PATH_MAX);
+	path[strcspn(path, ":")] = '\0';
+	return path;
+}
+
 /*
  * Checks one file. libkrb5 does not name the file that has a mistake, and
  * treats a file that it cannot open as absent.
  */
 static void
-check_file(struct check *c, const char *path)
+check_conf_file(struct check *c, const char *path)
 {
 	char real[PATH_MAX];
 	struct stat st;
@@ -70,7 +79,7 @@ check_files(struct check *c)
 	strlcpy(copy, list_files(), sizeof(copy));
 	while ((path = strsep(&rest, ":")) != NULL)
 		if (*path != '\0')
-			check_file(c, path);
+			check_conf_file(c, path);
 }
 
 /* Finds the realm that libkrb5 uses if krb5.conf has no default_realm. */
@@ -78,10 +87,10 @@ static void
 check_absent_realm(struct check *c, const char *guess)
 {
 	krb5_context context = c->auth->context;
-	char *realm;
+	char *realm, path[PATH_MAX];
 	const char *remedy = check_remedy(c,
 	    "printf '\\n[libdefaults]\\n\\tdefault_realm = %s\\n' >>%s", guess,
-	    list_files());
+	    first_file(path));
 
 	if (krb5_get_default_realm(context, &realm) != 0) {
 		check_fail(c, KIND, list_files(), remedy,
@@ -94,14 +103,16 @@ check_absent_realm(struct check *c, const char *guess)
 	krb5_free_default_realm(context, realm);
 }
 
-/* Compares the default realm, which krb5.conf has, with the keys and with -r. */
+/* Compares the default realm of krb5.conf with the keys and with -r. */
 static void
 check_default_realm(struct check *c, const char *realm, const char *keys)
 {
+	char path[PATH_MAX];
+
 	if (strcmp(realm, keys) != 0)
 		check_warn(c, "realm", realm,
 		    check_remedy(c, "sed -i 's/%s/%s/' %s", realm, keys,
-			list_files()),
+			first_file(path)),
 		    "default_realm is not the realm of the keytab, %s: "
 		    "principals of that realm need a .k5login or auth_to_local",
 		    keys);

@@ -97,11 +97,25 @@ keys_visit(struct check *c, enum check_keys which,
 	return problem == KRB5_KT_END ? 0 : problem;
 }
 
+/*
+ * Returns true if a shell takes the name as it is. The DNS, which another may
+ * control, has a part in some names.
+ */
+static bool
+is_plain(const char *name)
+{
+	return name[strspn(name,
+		   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+		   "0123456789-._/@")] == '\0';
+}
+
 const char *
 remedy_add_key(struct check *c, const char *principal)
 {
 	char path[PATH_MAX];
 
+	if (!is_plain(principal))
+		return "add a key for the principal by kadmin";
 	if (!keytab_path(c->auth, c->o.keytab, path))
 		strlcpy(path, c->o.keytab != NULL ? c->o.keytab : "KEYTAB",
 		    sizeof(path));

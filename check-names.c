@@ -138,7 +138,7 @@ add_interfaces(struct names *n)
  * gethostbyaddr finds only the first line of an address.
  */
 static void
-add_line(struct names *n, const struct hostent *line)
+add_hosts_line(struct names *n, const struct hostent *line)
 {
 	bool is_ours = false;
 
@@ -176,7 +176,7 @@ collect_names(struct names *n)
 	add_interfaces(n);
 	sethostent(0);
 	while ((line = gethostent()) != NULL)
-		add_line(n, line);
+		add_hosts_line(n, line);
 	endhostent();
 }
 
