@@ -22,6 +22,7 @@
 
 #define SECONDS 10 /* for DNS */
 #define NAMES_MOST 48
+#define ADDRESSES_MOST 32
 
 /* A name of this host. */
 struct host_name {
@@ -34,6 +35,8 @@ struct names {
 	struct check *c;
 	struct host_name list[NAMES_MOST];
 	int count;
+	struct in_addr addresses[ADDRESSES_MOST]; /* of the interfaces */
+	int address_count;
 	int served; /* for which clients find a key in the keytab */
 };
 
@@ -119,7 +122,7 @@ is_own(const struct sockaddr *a)
 	    IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr);
 }
 
-/* Adds the names of the addresses of the interfaces. */
+/* Adds the addresses of the interfaces, and their names. */
 static void
 add_interfaces(struct names *n)
 {
@@ -127,29 +130,54 @@ add_interfaces(struct names *n)
 
 	if (getifaddrs(&all) == -1)
 		return;
-	for (const struct ifaddrs *i = all; i != NULL; i = i->ifa_next)
-		if (i->ifa_addr != NULL && !is_own(i->ifa_addr))
-			add_address(n, i->ifa_addr);
+	for (const struct ifaddrs *i = all; i != NULL; i = i->ifa_next) {
+		if (i->ifa_addr == NULL || is_own(i->ifa_addr))
+			continue;
+		add_address(n, i->ifa_addr);
+		if (i->ifa_addr->sa_family == AF_INET &&
+		    n->address_count < ADDRESSES_MOST)
+			n->addresses[n->address_count++] =
+			    ((const struct sockaddr_in *)(const void *)
+				    i->ifa_addr)
+				->sin_addr;
+	}
 	freeifaddrs(all);
 }
 
+/* Returns true if the list has the name. */
+static bool
+has_name(const struct names *n, const char *name)
+{
+	for (int i = 0; i < n->count; i++)
+		if (strcasecmp(n->list[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Returns true if a line of /etc/hosts is about this host. */
+static bool
+is_about_host(const struct names *n, const struct hostent *line)
+{
+	bool found = has_name(n, line->h_name);
+
+	for (char **p = line->h_aliases; *p != NULL; p++)
+		found = found || has_name(n, *p);
+	for (int i = 0; i < n->address_count; i++)
+		found = found ||
+		    (line->h_addrtype == AF_INET &&
+			memcmp(line->h_addr_list[0], &n->addresses[i],
+			    sizeof(n->addresses[i])) == 0);
+	return found;
+}
+
 /*
- * Adds the names of a line of /etc/hosts if it has one of the host's names.
- * gethostbyaddr finds only the first line of an address.
+ * Adds the names of a line of /etc/hosts. gethostbyaddr finds only the first
+ * line of an address.
  */
 static void
 add_hosts_line(struct names *n, const struct hostent *line)
 {
-	bool is_ours = false;
-
-	for (int i = 0; i < n->count; i++) {
-		is_ours =
-		    is_ours || strcasecmp(n->list[i].name, line->h_name) == 0;
-		for (char **p = line->h_aliases; *p != NULL; p++)
-			is_ours =
-			    is_ours || strcasecmp(n->list[i].name, *p) == 0;
-	}
-	if (!is_ours)
+	if (!is_about_host(n, line))
 		return;
 	add_name(n, line->h_name);
 	for (char **p = line->h_aliases; *p != NULL; p++)

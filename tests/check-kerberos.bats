@@ -432,10 +432,13 @@ edit() {
 
 @test "kpopd --check names a host name for which the keytab has no key, also that of an address" {
 	ip addr add 192.0.2.5/32 dev lo
-	echo '192.0.2.5 mx5.kpopd.test' >>/etc/hosts
+	printf '%s\n' '192.0.2.5 mx5.kpopd.test' '192.0.2.5 second.kpopd.test' \
+	    '127.0.0.1 blocked.example.com' >>/etc/hosts
 	check
 	ip addr del 192.0.2.5/32 dev lo
 	has warn 'name mx5\.kpopd\.test: ' 'no key for mx5\.kpopd\.test'
+	has warn 'name second\.kpopd\.test: ' 'no key for second\.kpopd\.test'
+	refute grep blocked <<<"$output"
 	hostname elsewhere.test
 	check
 	has warn 'name elsewhere\.test: ' 'no key for elsewhere\.test'
