@@ -40,9 +40,10 @@ first_file(char path[PATH_MAX])
 
 /*
  * Checks one file. libkrb5 does not name the file that has a mistake, and
- * treats a file that it cannot open as absent.
+ * treats a file that it cannot open as absent. Returns false if libkrb5 would
+ * wait for a writer of the file.
  */
-static void
+static bool
 check_conf_file(struct check *c, const char *path)
 {
 	char real[PATH_MAX];
@@ -52,34 +53,38 @@ check_conf_file(struct check *c, const char *path)
 	const char *files[] = { path, NULL };
 
 	if (!check_path(c, KIND, path, real) || stat(real, &st) == -1)
-		return;
+		return true;
 	if (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
 		check_fail(c, KIND, path,
 		    check_remedy(c, "chown root %s; chmod go-w %s", path, path),
 		    "others than root can change it, and so decide who may "
 		    "log in");
-	problem = S_ISREG(st.st_mode) ? profile_init(files, &profile) : 0;
+	if (S_ISFIFO(st.st_mode)) {
+		check_fail(c, KIND, path, NULL, "not a regular file");
+		return false;
+	}
+	problem = profile_init(files, &profile);
 	if (problem == 0)
 		check_ok(c, KIND, path, "libkrb5 can read it");
 	else
-		check_fail(c, KIND, path,
-		    "compare it with krb5.conf(5); the sections are in [], and "
-		    "each "
-		    "{ needs a }",
+		check_fail(c, KIND, path, "compare it with krb5.conf(5)",
 		    "libkrb5 cannot read it: %s", error_message(problem));
+	return true;
 }
 
-/* Checks each of the files. */
-static void
+/* Checks each of the files. Returns false if libkrb5 cannot start. */
+static bool
 check_files(struct check *c)
 {
 	char copy[FILES_MOST], *rest = copy;
 	const char *path;
+	bool ok = true;
 
 	strlcpy(copy, list_files(), sizeof(copy));
 	while ((path = strsep(&rest, ":")) != NULL)
 		if (*path != '\0')
-			check_conf_file(c, path);
+			ok = check_conf_file(c, path) && ok;
+	return ok;
 }
 
 /* Finds the realm that libkrb5 uses if krb5.conf has no default_realm. */
@@ -111,8 +116,8 @@ check_default_realm(struct check *c, const char *realm, const char *keys)
 
 	if (strcmp(realm, keys) != 0)
 		check_warn(c, "realm", realm,
-		    check_remedy(c, "sed -i 's/%s/%s/' %s", realm, keys,
-			first_file(path)),
+		    check_remedy(c, "sed -i '/default_realm/s/%s/%s/' %s",
+			realm, keys, first_file(path)),
 		    "default_realm is not the realm of the keytab, %s: "
 		    "principals of that realm need a .k5login or auth_to_local",
 		    keys);
@@ -168,8 +173,8 @@ start_libkrb5(struct check *c)
 void
 check_kerberos(struct check *c)
 {
-	check_files(c);
-	start_libkrb5(c);
+	if (check_files(c))
+		start_libkrb5(c);
 	if (c->auth == NULL)
 		return;
 	if (auth_is_unconfigured(c->auth))

@@ -218,15 +218,22 @@ fail_without_key(struct content *k, const char *path)
 static bool
 check_service_name(struct check *c)
 {
-	const char *service = c->o.service;
-	krb5_principal p = NULL;
-	bool usable = service == NULL ||
-	    (krb5_parse_name(c->auth->context, service, &p) == 0 &&
-		keytab_is_for_pop(p));
+	krb5_context context = c->auth->context;
+	krb5_principal p;
+	krb5_error_code problem;
+	bool usable;
 
-	krb5_free_principal(c->auth->context, p);
+	if (c->o.service == NULL)
+		return true;
+	if ((problem = krb5_parse_name(context, c->o.service, &p)) != 0) {
+		check_fail(c, "service", c->o.service, NULL, "%s",
+		    krb5_get_error_message(context, problem));
+		return false;
+	}
+	usable = keytab_is_for_pop(p);
+	krb5_free_principal(context, p);
 	if (!usable)
-		check_fail(c, "service", service,
+		check_fail(c, "service", c->o.service,
 		    "give -s a principal of the keytab, as klist -k prints it",
 		    "the option service (-s) is not pop/HOST or pop3/HOST");
 	return usable;

@@ -385,12 +385,14 @@ edit() {
 	check
 	is_fine
 	edit 's/default_realm = .*/default_realm = kpopd.test/'
+	printf '[domain_realm]\n.kpopd.test = KPOPD.TEST\n' >>/etc/krb5.conf
 	check
 	has warn 'realm kpopd\.test: default_realm is not the realm of the ' \
 	    'KPOPD\.TEST'
 	remedy 'not the realm of the keytab'
 	check
 	is_fine
+	grep -q '^\.kpopd\.test = KPOPD\.TEST$' /etc/krb5.conf
 }
 
 @test "kpopd --check names a krb5.conf that is missing, empty, damaged or writable by others" {
@@ -404,6 +406,10 @@ edit() {
 	check
 	has FAIL 'krb5\.conf /etc/krb5\.conf: libkrb5 cannot read it: .*brace'
 	cat "$WORLD/krb5.conf.kept" >/etc/krb5.conf
+	mkfifo "$WORLD/check/fifo"
+	run env ${SANITIZER-} KRB5_CONFIG="$WORLD/check/fifo" timeout 20 \
+	    "$KPOPD_BUILD/kpopd" --check </dev/null
+	has FAIL "krb5\.conf $WORLD/check/fifo: not a regular file"
 	chmod 666 /etc/krb5.conf
 	check
 	has FAIL 'krb5\.conf /etc/krb5\.conf: others than root can change it'
@@ -495,6 +501,8 @@ edit() {
 	    'its principals: ' 'pop3?/mail\.kpopd\.test@'
 	check -s host/mail.kpopd.test
 	has FAIL 'service host/mail\.kpopd\.test: .*not pop/HOST or pop3/HOST'
+	check -s pop/mail@KPOPD.TEST@KPOPD.TEST
+	has FAIL 'service pop/mail@KPOPD\.TEST@KPOPD\.TEST: [Mm]alformed'
 	check -r NOWHERE.TEST
 	has warn 'realm KPOPD\.TEST: .*\(-r\) refuses .*: NOWHERE\.TEST'
 }
