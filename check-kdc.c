@@ -32,6 +32,8 @@ struct kdc {
 	krb5_context context;
 	krb5_principal clients[CLIENTS_MOST], services[SERVICES_MOST];
 	int client_count, service_count;
+	/* the keytab has the service in lower case, as clients ask for it */
+	bool is_spelled[SERVICES_MOST];
 	krb5_ccache tickets;       /* of client; NULL: there is no TGT */
 	krb5_principal client;     /* that got a TGT */
 	krb5_error_code problem;   /* of the last client */
@@ -49,17 +51,21 @@ struct fit {
 	krb5_kvno newest;
 };
 
-/* Adds a principal to a list of at most `most`, unless the list has it. */
-static void
+/*
+ * Adds a principal to a list of at most `most`, unless the list has it. Returns
+ * its place, or -1 if there is no room.
+ */
+static int
 add_principal(const struct kdc *k, krb5_principal *list, int *count, int most,
     krb5_const_principal p)
 {
 	for (int i = 0; i < *count; i++)
 		if (krb5_principal_compare(k->context, list[i], p))
-			return;
-	if (*count < most &&
-	    krb5_copy_principal(k->context, p, &list[*count]) == 0)
-		++*count;
+			return i;
+	if (*count == most ||
+	    krb5_copy_principal(k->context, p, &list[*count]) != 0)
+		return -1;
+	return (*count)++;
 }
 
 /* Adds the principal of a key as a client. */
@@ -82,13 +88,19 @@ add_service(void *self, const krb5_keytab_entry *key)
 {
 	struct kdc *k = self;
 	krb5_principal p;
+	int place;
 
 	if (krb5_copy_principal(k->context, key->principal, &p) != 0)
 		return true;
-	for (unsigned i = 0; i < p->data[0].length; i++)
-		p->data[0].data[i] =
-		    (char)tolower((unsigned char)p->data[0].data[i]);
-	add_principal(k, k->services, &k->service_count, SERVICES_MOST, p);
+	for (int i = 0; i < p->length; i++)
+		for (unsigned j = 0; j < p->data[i].length; j++)
+			p->data[i].data[j] =
+			    (char)tolower((unsigned char)p->data[i].data[j]);
+	place =
+	    add_principal(k, k->services, &k->service_count, SERVICES_MOST, p);
+	if (place != -1 &&
+	    krb5_principal_compare(k->context, p, key->principal))
+		k->is_spelled[place] = true;
 	krb5_free_principal(k->context, p);
 	return true;
 }
@@ -363,6 +375,37 @@ ask_ticket(struct kdc *k, krb5_principal service)
 	    "the KDC gives none, so no client can log in by it: %s", k->error);
 }
 
+/*
+ * Checks the case of a service's name, in which clients and the keytab differ.
+ * The KDC of Active Directory ignores case; others do not. has_key: the ticket
+ * for the name in lower case has a key of the keytab.
+ */
+static void
+check_case(struct kdc *k, int place, bool has_key)
+{
+	static const char remark[] =
+	    "clients ask for it in this case, and the keytab has it only with "
+	    "capital letters";
+	struct check *c = k->c;
+	char name[CHECK_PRINCIPAL];
+	const char *remedy;
+
+	if (k->is_spelled[place] || has_key)
+		return;
+	principal_write(c, k->services[place], name);
+	remedy = remedy_add_key(c, name);
+	if (k->tickets != NULL)
+		check_fail(c, "key", name, remedy,
+		    "%s: this KDC does not ignore case, as Active Directory "
+		    "does",
+		    remark);
+	else
+		check_warn(c, "key", name, remedy,
+		    "%s: right only if the KDC ignores case, as Active "
+		    "Directory does",
+		    remark);
+}
+
 /* Prints that the KDC was not asked for tickets, or has refused a key. */
 static void
 print_no_tgt(struct kdc *k)
@@ -399,14 +442,20 @@ ask_kdc(struct check *c)
 	if (k.tickets == NULL) {
 		if (k.service_count > 0)
 			print_no_tgt(&k);
+		for (int i = 0; i < k.service_count; i++)
+			check_case(&k, i, false);
 		return;
 	}
 	/* As kpopd does. */
 	if (k.service_count > 0 &&
 	    keytab_load(c->auth, c->o.keytab, c->o.service) == -1)
 		return;
-	for (int i = 0; i < k.service_count; i++)
+	for (int i = 0; i < k.service_count; i++) {
+		int served = k.served;
+
 		ask_ticket(&k, k.services[i]);
+		check_case(&k, i, k.served > served);
+	}
 	if (k.served == 0 && k.service_count > 0)
 		check_fail(c, "ticket", NULL, NULL,
 		    "the keytab has the key of none of its principals: no "

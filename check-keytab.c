@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,34 +173,6 @@ check_types(struct check *c, const struct key_set *set, const char *name)
 		check_ok(c, "key", name, "kvno %u: %s", set->kvno, types);
 }
 
-/*
- * Checks the case of the service's name. The KDC of Active Directory ignores
- * case; other KDCs do not.
- */
-static void
-check_case(const struct content *k, const struct key_set *set, const char *name)
-{
-	struct check *c = k->c;
-	const krb5_data *service = set->principal->data;
-	char lower[CHECK_PRINCIPAL];
-
-	strlcpy(lower, name, sizeof(lower));
-	for (unsigned i = 0; i < service->length && lower[i] != '\0'; i++)
-		lower[i] = (char)tolower((unsigned char)lower[i]);
-	if (strcmp(lower, name) == 0)
-		return;
-	for (int i = 0; i < k->count; i++) {
-		char other[CHECK_PRINCIPAL];
-
-		if (strcmp(principal_write(c, k->sets[i].principal, other),
-			lower) == 0)
-			return;
-	}
-	check_warn(c, "key", name, remedy_add_key(c, lower),
-	    "clients ask for pop/ in lower case: this key serves them only if "
-	    "the KDC ignores case, as Active Directory does");
-}
-
 /* Prints why the keytab has no key that kpopd uses. */
 static void
 fail_without_key(struct content *k, const char *path)
@@ -265,7 +236,6 @@ check_content(struct check *c)
 
 		principal_write(c, k.sets[i].principal, name);
 		check_types(c, &k.sets[i], name);
-		check_case(&k, &k.sets[i], name);
 	}
 }
 

@@ -269,7 +269,7 @@ check_name(struct names *n, const struct host_name *h)
 	else
 		check_warn(c, "name", h->name, remedy_add_key(c, principal),
 		    "the keytab has no key for %s: clients cannot log in by "
-		    "this name",
+		    "this name, unless the KDC has it as an alias",
 		    is_short ? other : h->name);
 }
 

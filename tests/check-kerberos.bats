@@ -234,24 +234,34 @@ edit() {
 }
 
 @test "kpopd --check names POP/ in upper case, unless the KDC gives its key to clients that ask for pop/" {
-	admin 'addprinc -randkey POP/mail.kpopd.test'
+	local name
+	for name in POP/mail.kpopd.test pop/Mail.kpopd.test; do
+		admin "addprinc -randkey $name"
+		rm "$keytab"
+		admin "ktadd -norandkey -k $keytab $name"
+		check
+		has ok "key $name@KPOPD\.TEST: kvno 1: "
+		has FAIL 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: '
+		has FAIL 'key pop/mail\.kpopd\.test@KPOPD\.TEST: ' \
+		    'only with capital letters' 'does not ignore case'
+		remedy 'only with capital letters'
+		check
+		is_fine
+		admin "delprinc -force $name"
+	done
+	# The KDC of Active Directory has one key for both names.
 	rm "$keytab"
-	admin "ktadd -norandkey -k $keytab POP/mail.kpopd.test"
-	check
-	has warn 'key POP/mail\.kpopd\.test@KPOPD\.TEST: clients ask for pop/'
-	has FAIL 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: '
-	remedy 'clients ask for pop/'
-	check
-	is_fine
-	admin 'delprinc -force POP/mail.kpopd.test'
-	# The KDC of Active Directory has one key for both.
-	printf '%s\n' "rkt $keytab" "wkt $WORLD/check/lower" | ktutil >/dev/null
-	rm "$keytab"
-	perl -0pe 's/\x00\x03pop\x00/\x00\x03POP\x00/g' \
+	admin "ktadd -norandkey -k $WORLD/check/lower pop/mail.kpopd.test"
+	perl -0777 -pe 's/\x00\x03pop\x00/\x00\x03POP\x00/g' \
 	    "$WORLD/check/lower" >"$keytab"
+	chmod 600 "$keytab"
+	check
+	has warn 'key pop/mail\.kpopd\.test@' \
+	    'right only if the KDC ignores case'
+	admin "ktadd -norandkey -k /etc/krb5.keytab host/mail.kpopd.test"
 	check
 	has ok 'key POP/mail\.kpopd\.test@'
-	has ok 'ticket pop/mail\.kpopd\.test@.* has its key'
+	is_fine
 }
 
 @test "kpopd --check compares the kvno of the keytab with the KDC's" {
@@ -489,6 +499,16 @@ edit() {
 	(echo '[deep]'; cat "$WORLD/check/deep") >>/etc/krb5.conf
 	check
 	has warn 'log: failed what="reading krb5\.conf" error='
+}
+
+@test "the first process of kpopd --check reads no key" {
+	local first
+	strace -f -qq -e trace=openat -o "$WORLD/check/trace" \
+	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check -k "$keytab" \
+	    </dev/null >/dev/null || true
+	read -r first _ <"$WORLD/check/trace"
+	grep -qF "\"$keytab\"" "$WORLD/check/trace"
+	refute grep -E "^$first .*\"$keytab\"" "$WORLD/check/trace"
 }
 
 @test "kpopd --check respects the principal of -s and the realms of -r" {
