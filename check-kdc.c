@@ -23,8 +23,6 @@
 #define CLIENTS_MOST 6 /* that are tried; a failed one counts at some KDCs */
 #define SERVICES_MOST 16
 #define TYPE 64 /* bytes of a type's name with its NUL */
-/* A client that no KDC has; the KDC's answer has its time. */
-#define NO_CLIENT "kpopd-check/clock"
 
 /* What the KDC has answered. */
 struct kdc {
@@ -46,6 +44,8 @@ struct kdc {
 
 /* The keys of the keytab, compared with a ticket. */
 struct fit {
+	struct check *c;
+	const char *name; /* of the service */
 	const krb5_ticket *ticket;
 	bool has_kvno, has_type;
 	krb5_kvno newest;
@@ -246,7 +246,10 @@ get_tgt(struct kdc *k)
 		try_clients(k, keytab);
 }
 
-/* Gets at least the KDC's time, as a client that the KDC does not have. */
+/*
+ * Gets at least the KDC's time, which is in its answer to a client that it does
+ * not have.
+ */
 static void
 get_time(struct kdc *k)
 {
@@ -296,13 +299,17 @@ check_clock(struct kdc *k)
 		check_ok(k->c, "clock", NULL, "%d s from the KDC's", off);
 }
 
-/* Compares a key with the ticket. */
+/* Compares a key of the service, in any case, with the ticket. */
 static bool
 compare_key(void *self, const krb5_keytab_entry *key)
 {
 	struct fit *f = self;
 	const krb5_enc_data *sealed = &f->ticket->enc_part;
+	char name[CHECK_PRINCIPAL];
 
+	if (strcasecmp(principal_write(f->c, key->principal, name), f->name) !=
+	    0)
+		return true;
 	if (key->vno == sealed->kvno) {
 		f->has_kvno = true;
 		f->has_type =
@@ -317,7 +324,7 @@ compare_key(void *self, const krb5_keytab_entry *key)
 static void
 try_ticket(struct kdc *k, const char *name, krb5_ticket *ticket)
 {
-	struct fit f = { .ticket = ticket };
+	struct fit f = { .c = k->c, .name = name, .ticket = ticket };
 	const char *remedy;
 	char type[TYPE];
 	bool fits;
@@ -331,7 +338,13 @@ try_ticket(struct kdc *k, const char *name, krb5_ticket *ticket)
 	fits = krb5_server_decrypt_ticket_keytab(k->context, k->c->auth->keys,
 		   ticket) == 0;
 	k->served += fits;
-	if (fits)
+	if (!type_is_permitted(k->c, ticket->enc_part.enctype))
+		check_fail(k->c, "ticket", name,
+		    "add the type to permitted_enctypes in krb5.conf",
+		    "the KDC uses a key of the type %s, which krb5.conf or "
+		    "libkrb5 does not permit",
+		    type);
+	else if (fits)
 		check_ok(k->c, "ticket", name,
 		    "the keytab has its key: kvno %u, %s", kvno, type);
 	else if (!f.has_kvno)

@@ -124,6 +124,21 @@ remedy_add_key(struct check *c, const char *principal)
 	    principal, path, principal);
 }
 
+bool
+type_is_permitted(struct check *c, krb5_enctype type)
+{
+	krb5_enctype *types, *p;
+	bool found;
+
+	if (krb5_get_permitted_enctypes(c->auth->context, &types) != 0)
+		return true;
+	for (p = types; *p != 0 && *p != type;)
+		p++;
+	found = *p != 0;
+	krb5_free_enctypes(c->auth->context, types);
+	return found;
+}
+
 const char *
 host_full_name(char host[NI_MAXHOST])
 {

@@ -44,6 +44,12 @@ void realm_guess(struct check *c, char realm[CHECK_REALM]);
 const char *principal_write(struct check *c, krb5_const_principal p,
     char name[CHECK_PRINCIPAL]);
 
+/*
+ * Returns true if libkrb5 accepts tickets of this type, with the
+ * permitted_enctypes of krb5.conf.
+ */
+bool type_is_permitted(struct check *c, krb5_enctype type);
+
 /* Makes the remedy: get a key for this principal into kpopd's keytab. */
 const char *remedy_add_key(struct check *c, const char *principal);
 

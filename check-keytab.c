@@ -108,25 +108,6 @@ add_host_key(struct check *c)
 	return remedy_add_key(c, principal);
 }
 
-/*
- * Returns true if libkrb5 accepts tickets of this type with the permitted types
- * of krb5.conf.
- */
-static bool
-is_permitted(struct check *c, krb5_enctype type)
-{
-	krb5_enctype *types, *p;
-	bool found;
-
-	if (krb5_get_permitted_enctypes(c->auth->context, &types) != 0)
-		return true;
-	for (p = types; *p != 0 && *p != type;)
-		p++;
-	found = *p != 0;
-	krb5_free_enctypes(c->auth->context, types);
-	return found;
-}
-
 /* Returns true if a type is deprecated by RFC 6649 or RFC 8429. */
 static bool
 is_weak(krb5_enctype type)
@@ -157,7 +138,7 @@ check_types(struct check *c, const struct key_set *set, const char *name)
 			strlcpy(type, "a type that libkrb5 does not know",
 			    sizeof(type));
 		add_word(types, type);
-		permitted = permitted || is_permitted(c, set->types[i]);
+		permitted = permitted || type_is_permitted(c, set->types[i]);
 		strong = strong || !is_weak(set->types[i]);
 	}
 	keytab_path(c->auth, c->o.keytab, path);

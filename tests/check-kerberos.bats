@@ -108,6 +108,14 @@ edit() {
 	sed -i "$1" /etc/krb5.conf
 }
 
+# permit_aes128: makes $WORLD/check/krb5.conf, which permits one type. The KDC
+# would obey it in /etc/krb5.conf.
+permit_aes128() {
+	local types='permitted_enctypes = aes128-cts-hmac-sha256-128'
+	sed "s/^\[libdefaults\]/&\n\t$types/" /etc/krb5.conf \
+	    >"$WORLD/check/krb5.conf"
+}
+
 @test "kpopd --check finds nothing wrong with Kerberos where clients can log in" {
 	check
 	is_fine
@@ -271,10 +279,15 @@ edit() {
 	old=$(klist -k "$keytab" | awk '/ pop\// { print $1; exit }')
 	new=$((old + 1))
 	admin 'cpw -randkey pop/mail.kpopd.test'
+	# Another service has a key with the new kvno.
+	cp "$keytab" "$WORLD/check/old"
+	forge pop3/mail.kpopd.test "$new" aes256-cts
+	printf '%s\n' "rkt $WORLD/check/old" "wkt $keytab" | ktutil >/dev/null
 	check
+	admin "ktrem -k $keytab pop3/mail.kpopd.test"
 	has FAIL 'ticket pop/mail\.kpopd\.test@KPOPD\.TEST: ' \
 	    "the KDC's key has kvno $new, the keytab's newest has $old"
-	remedy '^FAIL +ticket pop'
+	remedy '^FAIL +ticket pop/'
 	check
 	is_fine
 }
@@ -468,10 +481,18 @@ edit() {
 	check
 	has warn 'key pop/mail\.kpopd\.test@KPOPD\.TEST: kvno 2: ' \
 	    'its types are weak: arcfour-hmac'
-	edit 's/^\[libdefaults\]/&\n\tpermitted_enctypes = aes128-cts-hmac-sha256-128/'
-	check
+	permit_aes128
+	KRB5_CONFIG=$WORLD/check/krb5.conf check
 	has FAIL 'key pop/mail\.kpopd\.test@KPOPD\.TEST: kvno 2: krb5\.conf ' \
 	    'permit none ' arcfour-hmac
+}
+
+@test "kpopd --check names a ticket whose type krb5.conf does not permit" {
+	permit_aes128
+	KRB5_CONFIG=$WORLD/check/krb5.conf check
+	has ok 'key pop/mail\.kpopd\.test@'
+	has FAIL 'ticket pop/mail\.kpopd\.test@' \
+	    'type aes256-cts-hmac-sha1-96, which krb5\.conf .* not permit'
 }
 
 @test "kpopd --check reports the types of the newest keys only" {
