@@ -138,16 +138,13 @@ name_rule(krb5_context context, const char *path, krb5_const_principal who,
 	return "plugin";
 }
 
-/* Returns true if the realm is one of realms, which commas separate. */
-static bool
-is_of_realm(krb5_const_principal who, const char *realms)
+bool
+permit_has_realm(const char *realms, const char *realm, size_t n)
 {
-	size_t n = who->realm.length;
-
 	for (const char *p = realms; *p != '\0'; p += strspn(p, ",")) {
 		size_t length = strcspn(p, ",");
 
-		if (length == n && memcmp(p, who->realm.data, n) == 0)
+		if (length == n && memcmp(p, realm, n) == 0)
 			return true;
 		p += length;
 	}
@@ -185,7 +182,8 @@ find_flaw(krb5_context context, krb5_const_principal who, const char *realms)
 		return "the principal is anonymous";
 	if (has_nul(who))
 		return "a NUL in the principal";
-	if (realms != NULL && !is_of_realm(who, realms))
+	if (realms != NULL &&
+	    !permit_has_realm(realms, who->realm.data, who->realm.length))
 		return "the realm is not one of -r";
 	return NULL;
 }

@@ -2,12 +2,20 @@
 #ifndef AUTH_PERMIT_H
 #define AUTH_PERMIT_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 struct auth;
 
 /* The reason of permit_find_rule that permit_explain explains. */
 #define PERMIT_NO_RULE "not permitted to be this user"
 
 #define PERMIT_CAUSE 256 /* bytes of a cause with its NUL */
+
+/*
+ * Returns true if the realm of n bytes is one of realms, which commas separate.
+ */
+bool permit_has_realm(const char *realms, const char *realm, size_t n);
 
 /*
  * Session, as the user: finds the rule by which a principal may log in as the

@@ -1,14 +1,195 @@
 /*
- * Checks krb5.conf, the host names, the clock and the KDC.
+ * Checks krb5.conf and the realms.
  *
- * Runs as root in kpopd-check.
+ * Runs as root in kpopd-check, and in its children.
  */
 #include "config.h"
 
-#include "check.h"
+#include <sys/stat.h>
+
+#include <profile.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "auth-internal.h"
+#include "auth-permit.h"
+#include "auth-start.h"
+#include "check-keys.h"
+#include "check-quote.h"
+
+#define SECONDS 15 /* for DNS */
+#define FILES_MOST 4096
+#define KIND "krb5.conf"
+
+/* Returns the files that libkrb5 reads, with colons between them. */
+static const char *
+list_files(void)
+{
+	const char *files = getenv("KRB5_CONFIG");
+
+	return files != NULL ? files : "/etc/krb5.conf";
+}
+
+/* Quotes the first of the files, for a remedy. Returns w->text. */
+static const char *
+first_file(struct check_word *w)
+{
+	char path[PATH_MAX];
+
+	strlcpy(path, list_files(), sizeof(path));
+	path[strcspn(path, ":")] = '\0';
+	return check_quote(w, path);
+}
+
+/*
+ * Checks one file. libkrb5 does not name the file that has a mistake, and
+ * treats a file that it cannot open as absent. Returns false if libkrb5 would
+ * wait for a writer of the file.
+ */
+static bool
+check_conf_file(struct check *c, const char *path)
+{
+	char real[PATH_MAX];
+	struct check_word w;
+	struct stat st;
+	profile_t profile;
+	long problem;
+	const char *files[] = { path, NULL };
+
+	if (!check_path(c, KIND, path, real) || stat(real, &st) == -1)
+		return true;
+	check_quote(&w, path);
+	if (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+		check_fail(c, KIND, path,
+		    check_remedy(c, "chown root %s; chmod go-w %s", w.text,
+			w.text),
+		    "others than root can change it, and so decide who may "
+		    "log in");
+	if (S_ISFIFO(st.st_mode)) {
+		check_fail(c, KIND, path, NULL, "not a regular file");
+		return false;
+	}
+	problem = profile_init(files, &profile);
+	if (problem == 0)
+		check_ok(c, KIND, path, "libkrb5 can read it");
+	else
+		check_fail(c, KIND, path, "compare it with krb5.conf(5)",
+		    "libkrb5 cannot read it: %s", error_message(problem));
+	return true;
+}
+
+/* Checks each of the files. Returns false if libkrb5 cannot start. */
+static bool
+check_files(struct check *c)
+{
+	char copy[FILES_MOST], *rest = copy;
+	const char *path;
+	bool ok = true;
+
+	strlcpy(copy, list_files(), sizeof(copy));
+	while ((path = strsep(&rest, ":")) != NULL)
+		if (*path != '\0')
+			ok = check_conf_file(c, path) && ok;
+	return ok;
+}
+
+/* Finds the realm that libkrb5 uses if krb5.conf has no default_realm. */
+static void
+check_absent_realm(struct check *c, const char *guess)
+{
+	krb5_context context = c->auth->context;
+	struct check_word w;
+	char *realm;
+	const char *remedy = check_remedy(c,
+	    "printf '\\n[libdefaults]\\n\\tdefault_realm = %s\\n' >>%s", guess,
+	    first_file(&w));
+
+	if (krb5_get_default_realm(context, &realm) != 0) {
+		check_fail(c, KIND, list_files(), remedy,
+		    "it has no default_realm: only a .k5login can permit a "
+		    "principal to log in");
+		return;
+	}
+	check_warn(c, KIND, list_files(), remedy,
+	    "it has no default_realm: libkrb5 takes %s from the DNS", realm);
+	krb5_free_default_realm(context, realm);
+}
+
+/* Compares the default realm of krb5.conf with the keys and with -r. */
+static void
+check_default_realm(struct check *c, const char *realm, const char *keys)
+{
+	struct check_word w;
+
+	if (strcmp(realm, keys) != 0)
+		check_warn(c, "realm", realm,
+		    check_remedy(c, "sed -i '/default_realm/s/%s/%s/' %s",
+			realm, keys, first_file(&w)),
+		    "default_realm is not the realm of the keytab, %s: "
+		    "principals of that realm need a .k5login or auth_to_local",
+		    keys);
+	else if (c->o.realms != NULL &&
+	    !permit_has_realm(c->o.realms, realm, strlen(realm)))
+		check_warn(c, "realm", realm, "add it to realms, or to -r",
+		    "the option realms (-r) refuses its principals: %s",
+		    c->o.realms);
+	else
+		check_ok(c, "realm", realm, "default_realm");
+}
+
+/* Child: checks the realm. */
+static void
+check_realm(struct check *c)
+{
+	char keys[CHECK_REALM];
+	char *realm = NULL;
+	profile_t profile;
+
+	realm_guess(c, keys);
+	if (krb5_get_profile(c->auth->context, &profile) == 0) {
+		profile_get_string(profile, "libdefaults", "default_realm",
+		    NULL, NULL, &realm);
+		profile_release(profile);
+	}
+	if (realm == NULL)
+		check_absent_realm(c, keys);
+	else
+		check_default_realm(c, realm, keys);
+	profile_release_string(realm);
+}
+
+/* Starts libkrb5 for all later checks, as kpopd does. */
+static void
+start_libkrb5(struct check *c)
+{
+	krb5_context context;
+	krb5_error_code problem = krb5_init_context(&context);
+
+	if (problem != 0) {
+		const char *text = krb5_get_error_message(NULL, problem);
+
+		check_fail(c, KIND, list_files(), NULL,
+		    "libkrb5 does not start: %s", text);
+		krb5_free_error_message(NULL, text);
+		return;
+	}
+	krb5_free_context(context);
+	c->auth = auth_prepare();
+}
 
 void
 check_kerberos(struct check *c)
 {
-	(void)c;
+	if (check_files(c))
+		start_libkrb5(c);
+	if (c->auth == NULL)
+		return;
+	if (auth_is_unconfigured(c->auth))
+		check_fail(c, KIND, list_files(),
+		    "printf '[libdefaults]\\n\\tdefault_realm = EXAMPLE.ORG\\n'"
+		    " >/etc/krb5.conf, with your realm",
+		    "missing or empty: kpopd serves no client");
+	else if (!check_in_child(c, SECONDS, check_realm))
+		check_warn(c, KIND, list_files(), NULL,
+		    "its check did not end within %d s", SECONDS);
 }

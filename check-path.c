@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "check-quote.h"
 #include "check.h"
 
 #define LINKS_MOST 40 /* symlinks in a path, as many as Linux follows */
@@ -35,15 +36,17 @@ check_directory(struct path_walk *w, const struct stat *st)
 {
 	const char *path = *w->real != '\0' ? w->real : "/";
 	mode_t others = S_IWOTH | (st->st_gid != 0 ? S_IWGRP : 0);
+	struct check_word word;
 
+	check_quote(&word, path);
 	if (st->st_uid != 0)
 		check_fail(w->c, w->kind, path,
-		    check_remedy(w->c, "chown root %s", path),
+		    check_remedy(w->c, "chown root %s", word.text),
 		    "uid %u owns this directory, and can replace what is in it",
 		    (unsigned)st->st_uid);
 	else if ((st->st_mode & others) != 0 && (st->st_mode & S_ISVTX) == 0)
 		check_fail(w->c, w->kind, path,
-		    check_remedy(w->c, "chmod go-w %s", path),
+		    check_remedy(w->c, "chmod go-w %s", word.text),
 		    "others than root can replace what is in this directory "
 		    "(mode %04o)",
 		    (unsigned)(st->st_mode & 07777));

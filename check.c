@@ -5,16 +5,19 @@
  */
 #include "config.h"
 
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <grp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "log.h"
 #include "process.h"
 
 #define TEXT 1024 /* bytes of a text with its NUL; the rest is left out */
@@ -22,6 +25,9 @@
 static const char *const verdicts[] = {
 	[CHECK_OK] = "ok", [CHECK_WARN] = "warn", [CHECK_FAIL] = "FAIL"
 };
+
+static int kept_log = -1;       /* receives what is logged */
+static struct check *log_check; /* prints it */
 
 const char *
 check_remedy(struct check *c, const char *format, ...)
@@ -207,4 +213,32 @@ check_in_child(struct check *c, unsigned seconds, void (*run)(struct check *c))
 		_exit((int)c->worst);
 	}
 	return await_child(c, child);
+}
+
+void
+check_print_log(void)
+{
+	struct log_packet packet;
+	const size_t head = offsetof(struct log_packet, text);
+	ssize_t n;
+
+	while ((n = recv(kept_log, &packet, sizeof(packet) - 1,
+		    MSG_DONTWAIT)) >= (ssize_t)head) {
+		((char *)&packet)[n] = '\0';
+		check_warn(log_check, "log", NULL, NULL, "%s %s", packet.event,
+		    packet.text);
+	}
+}
+
+void
+check_keep_log(struct check *c)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == -1)
+		return;
+	log_through(pair[0]);
+	kept_log = pair[1];
+	log_check = c;
+	log_before_end(check_print_log);
 }

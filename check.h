@@ -8,6 +8,8 @@
 #include "account.h"
 #include "options.h"
 
+struct auth;
+
 /* How a check ended, from the best to the worst. */
 enum check_verdict {
 	CHECK_OK,
@@ -27,6 +29,8 @@ struct check {
 	const char *user; /* the USER of the command line; NULL: none */
 	/* the account of user; its name is empty if it may not log in */
 	struct account account;
+	/* Kerberos without keys; NULL: libkrb5 does not start */
+	struct auth *auth;
 	bool json;
 	enum check_verdict worst; /* of all lines so far */
 	char remedy[CHECK_COMMAND];
@@ -72,6 +76,14 @@ bool check_in_child(struct check *c, unsigned seconds,
     void (*run)(struct check *c));
 
 /*
+ * Keeps the lines that this process and its children log, so that none reaches
+ * syslog. check_print_log prints those that were kept since its last call, each
+ * as a warning. If log_end ends this process, it prints them, too.
+ */
+void check_keep_log(struct check *c);
+void check_print_log(void);
+
+/*
  * Follows the path of a file that root reads. Prints a line, with this kind,
  * for each directory in which others than root can replace a name of the path.
  * Returns true with the path without symlinks in real. If a part of the path
@@ -86,8 +98,10 @@ bool check_path(struct check *c, const char *kind, const char *path,
  */
 void check_options(struct check *c);
 void check_state(struct check *c);
-void check_keytab(struct check *c);
 void check_kerberos(struct check *c);
+void check_keytab(struct check *c);
+void check_names(struct check *c);
+void check_kdc(struct check *c);
 void check_tls(struct check *c);
 void check_service(struct check *c);
 void check_locks(struct check *c);

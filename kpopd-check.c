@@ -20,20 +20,23 @@ main(int argc, char **argv)
 {
 	static struct check c;
 	static void (*const parts[])(struct check *) = { check_options,
-		check_state, check_keytab, check_kerberos, check_tls,
-		check_service, check_locks, check_leftover, check_user,
-		check_mailbox };
+		check_state, check_kerberos, check_keytab, check_names,
+		check_kdc, check_tls, check_service, check_locks,
+		check_leftover, check_user, check_mailbox };
 
 	if (geteuid() != 0) {
 		fprintf(stderr, "kpopd-check: must be started as root\n");
 		return 2;
 	}
-	log_open("kpopd-check");
+	/* A line in syslog would look like an event of the service. */
+	check_keep_log(&c);
 	/* check_options prints the mistake, if there is one. */
 	options_read(&c.o, argc, argv, true);
 	c.user = c.o.check.user;
 	c.json = c.o.check.json;
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		parts[i](&c);
+		check_print_log();
+	}
 	return c.worst == CHECK_FAIL ? 1 : 0;
 }

@@ -1,0 +1,307 @@
+/*
+ * Compares the names by which clients may know this host with the principals of
+ * the keytab.
+ *
+ * Runs as root in a child of kpopd-check, because DNS may not answer.
+ */
+#include "config.h"
+
+#include <sys/socket.h>
+
+#include <netinet/in.h>
+
+#include <ctype.h>
+#include <ifaddrs.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "auth-internal.h"
+#include "auth-keytab.h"
+#include "check-keys.h"
+
+#define SECONDS 10 /* for DNS */
+#define NAMES_MOST 48
+#define ADDRESSES_MOST 32
+
+/* A name of this host. */
+struct host_name {
+	char name[NI_MAXHOST]; /* in lower case */
+	bool is_in_keytab;     /* the keytab has pop/NAME or pop3/NAME */
+};
+
+/* The names. */
+struct names {
+	struct check *c;
+	struct host_name list[NAMES_MOST];
+	int count;
+	struct in_addr addresses[ADDRESSES_MOST]; /* of the interfaces */
+	int address_count;
+	int served; /* for which clients find a key in the keytab */
+};
+
+/* Returns true for a name that each host has for itself. */
+static bool
+is_local(const char *name)
+{
+	return strncmp(name, "localhost", strlen("localhost")) == 0 ||
+	    strncmp(name, "ip6-", strlen("ip6-")) == 0;
+}
+
+/*
+ * Adds a name in lower case, unless the list has it. Returns its place, or NULL
+ * if the name is not listed.
+ */
+static struct host_name *
+add_name(struct names *n, const char *name)
+{
+	char lower[NI_MAXHOST];
+	struct host_name *h = n->list;
+
+	strlcpy(lower, name, sizeof(lower));
+	for (char *p = lower; *p != '\0'; p++)
+		*p = (char)tolower((unsigned char)*p);
+	if (*lower == '\0' || is_local(lower))
+		return NULL;
+	for (; h < n->list + n->count; h++)
+		if (strcmp(h->name, lower) == 0)
+			return h;
+	if (n->count == NAMES_MOST)
+		return NULL;
+	strlcpy(h->name, lower, sizeof(h->name));
+	n->count++;
+	return h;
+}
+
+/* Adds the host of a key. */
+static bool
+add_key_host(void *self, const krb5_keytab_entry *key)
+{
+	const krb5_data *host = key->principal->data + 1;
+	char name[NI_MAXHOST];
+	struct host_name *h;
+
+	snprintf(name, sizeof(name), "%.*s", (int)host->length, host->data);
+	if ((h = add_name(self, name)) != NULL)
+		h->is_in_keytab = true;
+	return true;
+}
+
+/* Adds the names of an address, by DNS or /etc/hosts. */
+static void
+add_address(struct names *n, const struct sockaddr *a)
+{
+	const struct sockaddr_in *in = (const void *)a;
+	const struct sockaddr_in6 *in6 = (const void *)a;
+	const struct hostent *found = NULL;
+
+	if (a->sa_family == AF_INET)
+		found =
+		    gethostbyaddr(&in->sin_addr, sizeof(in->sin_addr), AF_INET);
+	else if (a->sa_family == AF_INET6)
+		found = gethostbyaddr(&in6->sin6_addr, sizeof(in6->sin6_addr),
+		    AF_INET6);
+	if (found == NULL)
+		return;
+	add_name(n, found->h_name);
+	for (char **alias = found->h_aliases; *alias != NULL; alias++)
+		add_name(n, *alias);
+}
+
+/* Returns true for an address that no other host can reach. */
+static bool
+is_own(const struct sockaddr *a)
+{
+	const struct sockaddr_in *in = (const void *)a;
+	const struct sockaddr_in6 *in6 = (const void *)a;
+
+	if (a->sa_family == AF_INET)
+		return ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return a->sa_family != AF_INET6 ||
+	    IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) ||
+	    IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr);
+}
+
+/* Adds the addresses of the interfaces, and their names. */
+static void
+add_interfaces(struct names *n)
+{
+	struct ifaddrs *all;
+
+	if (getifaddrs(&all) == -1)
+		return;
+	for (const struct ifaddrs *i = all; i != NULL; i = i->ifa_next) {
+		if (i->ifa_addr == NULL || is_own(i->ifa_addr))
+			continue;
+		add_address(n, i->ifa_addr);
+		if (i->ifa_addr->sa_family == AF_INET &&
+		    n->address_count < ADDRESSES_MOST)
+			n->addresses[n->address_count++] =
+			    ((const struct sockaddr_in *)(const void *)
+				    i->ifa_addr)
+				->sin_addr;
+	}
+	freeifaddrs(all);
+}
+
+/* Returns true if the list has the name. */
+static bool
+has_name(const struct names *n, const char *name)
+{
+	for (int i = 0; i < n->count; i++)
+		if (strcasecmp(n->list[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Returns true if a line of /etc/hosts is about this host. */
+static bool
+is_about_host(const struct names *n, const struct hostent *line)
+{
+	bool found = has_name(n, line->h_name);
+
+	for (char **p = line->h_aliases; *p != NULL; p++)
+		found = found || has_name(n, *p);
+	for (int i = 0; i < n->address_count; i++)
+		found = found ||
+		    (line->h_addrtype == AF_INET &&
+			memcmp(line->h_addr_list[0], &n->addresses[i],
+			    sizeof(n->addresses[i])) == 0);
+	return found;
+}
+
+/*
+ * Adds the names of a line of /etc/hosts. gethostbyaddr finds only the first
+ * line of an address.
+ */
+static void
+add_hosts_line(struct names *n, const struct hostent *line)
+{
+	if (!is_about_host(n, line))
+		return;
+	add_name(n, line->h_name);
+	for (char **p = line->h_aliases; *p != NULL; p++)
+		add_name(n, *p);
+}
+
+/* Collects the names: the host's own, those of its addresses, and aliases. */
+static void
+collect_names(struct names *n)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	struct addrinfo *found;
+	const struct hostent *line;
+	char host[NI_MAXHOST];
+
+	if (gethostname(host, sizeof(host)) == 0)
+		add_name(n, host);
+	add_name(n, host_full_name(host));
+	if (getaddrinfo(host, NULL, &hints, &found) == 0) {
+		for (struct addrinfo *a = found; a != NULL; a = a->ai_next)
+			add_address(n, a->ai_addr);
+		freeaddrinfo(found);
+	}
+	add_interfaces(n);
+	sethostent(0);
+	while ((line = gethostent()) != NULL)
+		add_hosts_line(n, line);
+	endhostent();
+}
+
+/*
+ * Writes the host for which a client asks if its user names this one, by the
+ * rules of this host's krb5.conf.
+ */
+static void
+write_canonical(struct names *n, const char *name, char host[NI_MAXHOST])
+{
+	krb5_principal p;
+
+	strlcpy(host, name, NI_MAXHOST);
+	if (krb5_sname_to_principal(n->c->auth->context, name, "pop",
+		KRB5_NT_SRV_HST, &p) != 0)
+		return;
+	if (p->length == 2)
+		snprintf(host, NI_MAXHOST, "%.*s", (int)p->data[1].length,
+		    p->data[1].data);
+	krb5_free_principal(n->c->auth->context, p);
+}
+
+/* Returns true if the keytab has a key for this host. */
+static bool
+is_in_keytab(const struct names *n, const char *host)
+{
+	for (int i = 0; i < n->count; i++)
+		if (strcmp(n->list[i].name, host) == 0)
+			return n->list[i].is_in_keytab;
+	return false;
+}
+
+/*
+ * Checks one name. Some clients ask for the name as their user has given it,
+ * others for its canonical name. A short name is always extended.
+ */
+static void
+check_name(struct names *n, const struct host_name *h)
+{
+	struct check *c = n->c;
+	char other[NI_MAXHOST], principal[sizeof("pop/") + NI_MAXHOST];
+	bool is_short = strchr(h->name, '.') == NULL, other_is_in;
+
+	write_canonical(n, h->name, other);
+	other_is_in = is_in_keytab(n, other);
+	n->served += other_is_in;
+	snprintf(principal, sizeof(principal), "pop/%s",
+	    h->is_in_keytab || is_short ? other : h->name);
+	if (other_is_in && (h->is_in_keytab || is_short))
+		check_ok(c, "name", h->name, "the keytab has a key for %s",
+		    other);
+	else if (other_is_in)
+		check_warn(c, "name", h->name, remedy_add_key(c, principal),
+		    "the keytab has no key for this name: only clients that "
+		    "look up its canonical name, %s, can log in by it",
+		    other);
+	else if (h->is_in_keytab && !is_short)
+		check_warn(c, "name", h->name, remedy_add_key(c, principal),
+		    "clients that look up its canonical name ask for %s, for "
+		    "which the keytab has no key",
+		    other);
+	else
+		check_warn(c, "name", h->name, remedy_add_key(c, principal),
+		    "the keytab has no key for %s: clients cannot log in by "
+		    "this name, unless the KDC has it as an alias",
+		    is_short ? other : h->name);
+}
+
+/* Child: checks all names. */
+static void
+check_all_names(struct check *c)
+{
+	static struct names n;
+	char host[NI_MAXHOST], principal[sizeof("pop/") + NI_MAXHOST];
+
+	n.c = c;
+	keys_visit(c, KEYS_OF_SERVICE, add_key_host, &n);
+	/* check_keytab has printed why there are no keys. */
+	if (n.count == 0)
+		return;
+	collect_names(&n);
+	for (int i = 0; i < n.count; i++)
+		check_name(&n, &n.list[i]);
+	if (n.served > 0)
+		return;
+	snprintf(principal, sizeof(principal), "pop/%s", host_full_name(host));
+	check_fail(c, "name", host, remedy_add_key(c, principal),
+	    "no name of this host leads to a key of the keytab: no client can "
+	    "log in");
+}
+
+void
+check_names(struct check *c)
+{
+	if (c->auth != NULL && !check_in_child(c, SECONDS, check_all_names))
+		check_warn(c, "name", NULL, NULL,
+		    "the names of this host were not found within %d s; DNS "
+		    "may not answer",
+		    SECONDS);
+}
