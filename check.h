@@ -20,7 +20,10 @@ enum check_verdict {
 struct check {
 	struct options o;
 	const char *user; /* the USER of the command line; NULL: none */
-	/* the account of user; its name is empty if it may not log in */
+	/*
+	 * the account of user, after check_user; its name is empty if there is
+	 * none that may have a mailbox
+	 */
 	struct account account;
 	bool json;
 	enum check_verdict worst; /* of all lines so far */
@@ -29,7 +32,8 @@ struct check {
 
 /*
  * Makes the remedy of the next line: a command, or a sentence if no command
- * helps. Returns a text that belongs to c and is valid until the next call.
+ * helps. Returns a text that belongs to c and is valid until the next call; or
+ * NULL if the remedy is too long.
  */
 const char *check_remedy(struct check *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -49,12 +53,36 @@ void check_fail(struct check *c, const char *kind, const char *name,
     const char *remedy, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
+/* A word of a command. */
+struct check_word {
+	char text[CHECK_COMMAND];
+};
+
 /*
- * Runs a check in a child that has become the account's user, because root may
- * not read that user's files, or must not follow that user's links. The child's
- * lines count as this process's. Prints a line of its own if there is no child.
+ * Quotes a path or a name for a shell, because a remedy may be copied into one.
+ * Returns w->text, or "..." if it is too long.
+ */
+const char *check_word(struct check_word *w, const char *text);
+
+/*
+ * Root: runs a check in a child that has become the account's user, because
+ * root may not read that user's files, or must not follow that user's links.
+ * The child has the same rights as a session, and the time of a login (-t). Its
+ * lines count as this process's. Prints a line if the child does not end.
  */
 void check_as_user(struct check *c, void (*run)(struct check *c));
+
+/* Does the same with the spool's group, with the same rights as a broker. */
+void check_as_broker(struct check *c, gid_t group,
+    void (*run)(struct check *c));
+
+/*
+ * Between these two calls, what the functions of kpopd log does not go to
+ * syslog. check_log_end returns it in short, or "". The text is valid until the
+ * next call.
+ */
+void check_log_begin(void);
+const char *check_log_end(void);
 
 /*
  * The parts, in the order in which they run. Each is in the file of its name.

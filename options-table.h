@@ -35,7 +35,7 @@ extern const size_t options_table_rows; /* the number of rows */
 /* Returns the row with this long name, or NULL. */
 const struct table_row *table_find(const char *name);
 
-/* Sets all options but by_hand to their defaults. */
+/* Sets all options but by_hand and check.user to their defaults. */
 void table_set_defaults(struct options *o);
 
 /* Prints the usage on standard error. */
