@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "auth-permit.h"
@@ -36,25 +35,6 @@
 #define TAKEOVER_PART 20
 
 /*
- * Looks the user up again. Returns NULL if the account database gives the same
- * answer as to the monitor, otherwise the reason to refuse the login.
- * krb5_kuserok also looks the user up. If it has got another home directory
- * than the monitor, it has read the wrong .k5login.
- */
-static const char *
-find_contradiction(const struct session *s)
-{
-	static struct account now;
-	const char *refusal = account_find(s->user.name, &s->o->uids, &now);
-
-	if (refusal != NULL)
-		return refusal;
-	return now.uid == s->user.uid && strcmp(now.home, s->user.home) == 0 ?
-	    NULL :
-	    "the account database contradicts itself";
-}
-
-/*
  * Asks Kerberos whether the ticket opens this account, and sends the answer to
  * the monitor. Returns true if the ticket opens the account. The user may have
  * replaced .k5login by a file that blocks this process. In this case the
@@ -68,7 +48,8 @@ ask_permission(const struct session *s, int channel)
 	const char *rule = permit_find_rule(s->auth, s->login->peer.principal,
 	    s->o->realms, a->name, a->home, &reason);
 
-	if (rule != NULL && (reason = find_contradiction(s)) != NULL)
+	if (rule != NULL &&
+	    (reason = account_find_contradiction(a, &s->o->uids)) != NULL)
 		rule = NULL;
 	if (rule != NULL)
 		message_send_session(channel, MESSAGE_PERMITTED, rule);
