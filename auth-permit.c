@@ -239,3 +239,10 @@ permit_find_rule(struct auth *a, const char *principal, const char *realms,
 	    name_rule(context, path, who, user) :
 	    NULL;
 }
+
+int
+permit_locate_k5login(struct auth *a, const char *user, const char *home,
+    char *path, size_t size)
+{
+	return locate_k5login(a->context, user, home, path, size) == 0 ? 0 : -1;
+}

@@ -2,6 +2,8 @@
 #ifndef AUTH_PERMIT_H
 #define AUTH_PERMIT_H
 
+#include <stddef.h>
+
 struct auth;
 
 /*
@@ -16,5 +18,12 @@ struct auth;
  */
 const char *permit_find_rule(struct auth *a, const char *principal,
     const char *realms, const char *user, const char *home, const char **why);
+
+/*
+ * Writes the path of the user's .k5login, as krb5.conf places it, into
+ * path[size]. Returns 0, or -1 if it does not fit or krb5.conf cannot be read.
+ */
+int permit_locate_k5login(struct auth *a, const char *user, const char *home,
+    char *path, size_t size);
 
 #endif
