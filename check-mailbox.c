@@ -126,7 +126,7 @@ check_mounts(struct check *c)
 	return found;
 }
 
-/* Returns true if the name in the open directory is a Maildir. */
+/* Returns true if the name in the open directory is a Maildir of the user. */
 static bool
 is_maildir_at(int dir, const char *name)
 {
@@ -135,7 +135,7 @@ is_maildir_at(int dir, const char *name)
 
 	snprintf(part, sizeof(part), "%s/new", name);
 	if (fstatat(dir, part, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
-	    !S_ISDIR(st.st_mode))
+	    !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
 		return false;
 	snprintf(part, sizeof(part), "%s/cur", name);
 	return fstatat(dir, part, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -331,20 +331,35 @@ report_usable(struct check *c)
 			    check_describe(&t, &st));
 }
 
+/* Returns a remedy for a directory that does not exist, on the way. */
+static const char *
+find_way(struct check *c, const char *missing)
+{
+	struct check_word w;
+
+	if (is_below(c->account.home, missing))
+		return check_remedy(c,
+		    "mount its file system, or: mkhomedir_helper %s",
+		    check_word(&w, c->account.name));
+	check_word(&w, directory);
+	if (is_below(directory, c->account.home))
+		return check_remedy(c, "make it as the user: mkdir -p %s",
+		    w.text);
+	return check_remedy(c,
+	    has_maildirs() ?
+		"mount its file system, or: install -d -m 755 %s" :
+		"mount its file system, or: install -d -g mail -m 2775 %s",
+	    w.text);
+}
+
 /* Prints the obstacle on the way to the mailbox's directory. */
 static void
 explain_way(struct check *c, const struct check_obstacle *o, const char *log)
 {
 	const char *remedy = o->remedy[0] != '\0' ? o->remedy : NULL;
-	struct check_word w;
 
-	if (o->error == ENOENT && is_below(o->at, c->account.home))
-		remedy = check_remedy(c, "mkhomedir_helper %s",
-		    check_word(&w, c->account.name));
-	else if (o->error == ENOENT && !is_below(directory, c->account.home))
-		remedy = check_remedy(c,
-		    "mount its file system, or: install -d -g mail -m 2775 %s",
-		    check_word(&w, directory));
+	if (o->error == ENOENT)
+		remedy = find_way(c, o->at);
 	check_fail(c, "mailbox", mailbox, remedy, "%s (%s)", o->why, log);
 }
 

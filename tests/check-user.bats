@@ -8,6 +8,7 @@ setup_file() {
 	cp -p /etc/krb5.conf "$WORLD/krb5.conf.saved"
 	cp -p /etc/shadow "$WORLD/shadow.saved"
 	cp -p /etc/passwd "$WORLD/passwd.saved"
+	cp -p /etc/group "$WORLD/group.saved"
 	server_start
 }
 
@@ -24,7 +25,8 @@ teardown() {
 	cp -p "$WORLD/krb5.conf.saved" /etc/krb5.conf
 	cp -p "$WORLD/shadow.saved" /etc/shadow
 	cp -p "$WORLD/passwd.saved" /etc/passwd
-	rm -rf /etc/nologin /etc/fstab /srv/mail /home/alice
+	cp -p "$WORLD/group.saved" /etc/group
+	rm -rf /etc/nologin /etc/fstab /srv/mail /srv/k5login /home/alice
 	cp -a /etc/skel /home/alice
 	chown -R alice:alice /home/alice
 	chmod 755 /home/alice
@@ -90,6 +92,12 @@ serves_as_said() {
 	opens "${@:2}"
 }
 
+# follow KIND: runs the remedy of the line of this kind that fails, or the last
+# part of the remedy.
+follow() {
+	eval "$(sed -n "s/^FAIL  $1 .*\(Remedy\|or\): //p" <<<"$output")"
+}
+
 # k5login LINE ...: writes alice's .k5login.
 k5login() {
 	printf '%s\n' "$@" >/home/alice/.k5login
@@ -130,8 +138,15 @@ k5login() {
 	says 'ok    principal bob@KPOPD.TEST: it may log in as alice, because .k5login names it$'
 	log_has 'refused .* user=alice '
 	# The remedy helps.
-	eval "$(sed -n 's/^FAIL  k5login .* Remedy: //p' <<<"$output")"
+	follow k5login
 	serves_as_said 'ok    principal alice@KPOPD.TEST: '
+	# krb5.conf may place the file elsewhere.
+	sed -i 's,^\[libdefaults\],&\nk5login_directory = /srv/k5login,' \
+	    /etc/krb5.conf
+	mkdir -p /srv/k5login
+	echo bob@KPOPD.TEST >/srv/k5login/alice
+	refuses_as_said \
+	    'FAIL  k5login /srv/k5login/alice: it names only bob@KPOPD.TEST, '
 }
 
 @test "kpopd --check names a .k5login with only an instance of the user, which shuts out the user" {
@@ -161,9 +176,11 @@ k5login() {
 	chown bob /home/alice/.k5login
 	refuses_as_said 'FAIL  k5login /home/alice/.k5login: it belongs to neither root nor the user, .*: mode 0644, owner bob\. Remedy: chown -h alice /home/alice/.k5login && chmod u.r /home/alice/.k5login$'
 	chown root /home/alice/.k5login
-	serves_as_said 'ok    principal alice@KPOPD.TEST: .*because .k5login names it$'
+	serves_as_said \
+	    'ok    principal alice@KPOPD.TEST: .*because .k5login names it$'
 	chmod 000 /home/alice/.k5login
-	refuses_as_said 'FAIL  k5login .*: Permission denied: mode 0000, owner root'
+	refuses_as_said \
+	    'FAIL  k5login .*: Permission denied: mode 0000, owner root'
 	chmod 666 /home/alice/.k5login
 	serves_as_said 'warn  k5login /home/alice/.k5login: other users can write it, .*Remedy: chmod go-w /home/alice/.k5login$'
 	chmod 777 /home/alice
@@ -173,11 +190,16 @@ k5login() {
 @test "kpopd --check names a home directory that the user may not search" {
 	chmod 000 /home/alice
 	refuses_as_said 'FAIL  k5login /home/alice/.k5login: whether it exists cannot be found out, .*: /home/alice \(mode 0000, owner alice\) may not be searched by this user\. Remedy: chmod u.rwx /home/alice$'
-	eval "$(sed -n 's/^FAIL  k5login .* Remedy: //p' <<<"$output")"
+	follow k5login
 	serves_as_said 'ok    principal '
 	chown root /home/alice
 	chmod 700 /home/alice
 	refuses_as_said 'FAIL  k5login .*/home/alice \(mode 0700, owner root\) may not be searched by this user\. Remedy: chmod o.x /home/alice$'
+	# A session has no other group than the user's own, so --check has none.
+	usermod -aG mail alice
+	chgrp mail /home/alice
+	chmod 710 /home/alice
+	refuses_as_said 'FAIL  k5login .*/home/alice \(mode 0710, owner root\) may not be searched'
 }
 
 @test "kpopd --check names the realms of -r and the rule of auth_to_local that refuse a user" {
@@ -220,7 +242,8 @@ k5login() {
 	usermod -s /usr/sbin/nologin alice
 	passwd -l alice
 	touch /etc/nologin
-	serves_as_said 'ok    nologin /etc/nologin: it exists, but kpopd does not read it$'
+	serves_as_said \
+	    'ok    nologin /etc/nologin: it exists, but kpopd does not read it$'
 }
 
 @test "kpopd --check finds the account that a mail address means" {
@@ -235,7 +258,8 @@ k5login() {
 	refuses_as_said 'FAIL  mailbox /var/mail/alice: .*\(/var/mail/alice: mode 0660, owner root\)\. Remedy: chown -h alice /var/mail/alice$'
 	chown bob /var/mail/alice
 	chmod 666 /var/mail/alice
-	refuses_as_said 'FAIL  mailbox /var/mail/alice: .*mode 0666, owner bob\)'
+	refuses_as_said \
+	    'FAIL  mailbox /var/mail/alice: .*mode 0666, owner bob\)'
 	rm /var/mail/alice
 	mbox one | store bob
 	ln -s bob /var/mail/alice
@@ -260,28 +284,30 @@ k5login() {
 
 @test "kpopd --check names a mailbox that is not of the format" {
 	printf 'Subject: no mbox\n\ntext\n' | store alice
-	refuses_as_said 'FAIL  mailbox /var/mail/alice: .*does not begin with a From line'
+	refuses_as_said \
+	    'FAIL  mailbox /var/mail/alice: .*does not begin with a From line'
 	printf '\n\n' | store alice
 	serves_as_said 'ok    mailbox /var/mail/alice: an mbox, 2 bytes'
 	: | store alice
 	serves_as_said 'ok    mailbox /var/mail/alice: an mbox, 0 bytes'
 	rm /var/mail/alice
 	serves_as_said 'ok    mailbox /var/mail/alice: there is none yet, so a login shows no mail$'
-	mkdir -p /home/alice/Maildir/{new,cur}
+	install -d -o alice /home/alice/Maildir/{new,cur}
 	serves_as_said 'warn  mailbox /var/mail/alice: .*there is /home/alice/Maildir\. Remedy: if mail is delivered there, set mailboxes \(-m\) to maildir:'
 }
 
 @test "kpopd --check names a spool directory that is absent, another user's, or writable by all" {
 	options -m mbox:/srv/mail/%u
 	refuses_as_said 'FAIL  mailbox /srv/mail/alice: /srv/mail: No such file or directory .*Remedy: mount its file system, or: install -d -g mail -m 2775 /srv/mail$'
-	eval "$(sed -n 's/^FAIL  mailbox .* or: //p' <<<"$output")"
+	follow mailbox
 	serves_as_said 'ok    mailbox /srv/mail/alice: there is none yet'
 	chown nobody /srv/mail
 	refuses_as_said 'FAIL  mailbox /srv/mail/alice: .*\(mode 2775, owner nobody\)\. Remedy: chown root /srv/mail$'
 	says 'warn  directory /srv/mail: its owner can replace the mailbox: mode 2775, owner nobody'
 	chown root /srv/mail
 	chmod 777 /srv/mail
-	refuses_as_said 'FAIL  mailbox /srv/mail/alice: .*Remedy: chmod o-w /srv/mail$'
+	refuses_as_said \
+	    'FAIL  mailbox /srv/mail/alice: .*Remedy: chmod o-w /srv/mail$'
 	chmod 700 /srv/mail
 	refuses_as_said 'FAIL  mailbox /srv/mail/alice: /srv/mail \(mode 2700, owner root\) may not be searched by this user .*Remedy: chmod o.x /srv/mail$'
 	chmod 755 /srv/mail
@@ -309,7 +335,8 @@ k5login() {
 	lacks '.*fstab'
 	mount --bind "$WORLD/below" /var/mail
 	mounts=(/var/mail)
-	refuses_as_said 'FAIL  mailbox /var/mail/alice: .*is the file system mounted\?'
+	refuses_as_said \
+	    'FAIL  mailbox /var/mail/alice: .*is the file system mounted\?'
 	echo "disk:/mail /home nfs defaults 0 0" >/etc/fstab
 	echo "disk:/srv /srv/mail nfs defaults 0 0" >>/etc/fstab
 	echo "disk:/other /srv/other nfs noauto 0 0" >>/etc/fstab
@@ -328,10 +355,10 @@ k5login() {
 	options -m maildir:~/Maildir
 	rm /var/mail/alice
 	serves_as_said 'warn  mailbox /home/alice/Maildir: there is none, so a login shows no mail\.'
-	mkdir -p /home/alice/maildir/{new,cur,tmp}
+	mkdir -p /home/alice/{archive,maildir}/{new,cur,tmp}
+	chown -R alice /home/alice/maildir
 	serves_as_said 'warn  mailbox /home/alice/Maildir: .* but there is /home/alice/maildir\. Remedy: correct the path in mailboxes \(-m\)$'
 	mv /home/alice/maildir /home/alice/Maildir
-	chown -R alice /home/alice/Maildir
 	serves_as_said 'ok    mailbox /home/alice/Maildir: a Maildir, mode 0755, owner alice$'
 	rmdir /home/alice/Maildir/tmp
 	serves_as_said 'warn  mailbox /home/alice/Maildir: a Maildir has new, cur and tmp, but this has no tmp\.'
@@ -342,12 +369,13 @@ k5login() {
 	refuses_as_said 'FAIL  mailbox /home/alice/Maildir: .*Remedy: replace the symlink /home/alice/Maildir/new '
 	rm -r /home/alice/Maildir
 	: >/home/alice/Maildir
-	refuses_as_said 'FAIL  mailbox /home/alice/Maildir: .*Remedy: if it is an mbox, '
+	refuses_as_said \
+	    'FAIL  mailbox /home/alice/Maildir: .*Remedy: if it is an mbox, '
 	rm /home/alice/Maildir
 	mbox one | store alice
 	serves_as_said 'warn  mailbox /home/alice/Maildir: .* but there is /var/mail/alice\. Remedy: if mail is delivered there, set mailboxes \(-m\) to mbox:'
 	options -m maildir+create:~/mail/Maildir
-	refuses_as_said 'FAIL  mailbox /home/alice/mail/Maildir: /home/alice/mail: No such file or directory'
+	refuses_as_said 'FAIL  mailbox /home/alice/mail/Maildir: /home/alice/mail: No such file or directory .*Remedy: make it as the user: mkdir -p /home/alice/mail$'
 	options -m maildir+create:~/Maildir
 	chown root:root /home/alice
 	refuses_as_said 'FAIL  mailbox /home/alice/Maildir: there is none, and the user cannot make it: Permission denied'
@@ -373,7 +401,8 @@ k5login() {
 	says 'FAIL  k5login /home/alice/.k5login: it is no file, '
 	rm /home/alice/.k5login
 	options -m maildir:~/Maildir
-	mkdir -p "/home/alice/a'b;id$bad"$'\nok    forged: x'/{new,cur}
+	install -d -o alice \
+	    "/home/alice/a'b;id$bad"$'\nok    forged: x'/{new,cur}
 	serves_as_said "warn  mailbox /home/alice/Maildir: .* but there is /home/alice/a'b;id"
 	lacks 'ok    forged'
 	refute env LC_ALL=C grep '[^ -~]' <<<"$output"
@@ -390,7 +419,8 @@ k5login() {
 	echo one >"/srv/mail/$name"
 	examine "$name"
 	says 'FAIL  principal '
-	( cd "$WORLD" && eval "$(sed -n 's/^FAIL  mailbox .* Remedy: //p' <<<"$output")" )
+	cd "$WORLD"
+	follow mailbox
 	[ "$(stat -c %u "/srv/mail/$name")" -eq 20001 ]
 	[ ! -e "$WORLD/bad" ]
 }
@@ -400,9 +430,12 @@ k5login() {
 	run "$KPOPD_BUILD/kpopd-check" --check --json -d "$state" \
 	    -k "$WORLD/server.keytab" alice
 	[ "$status" -eq 1 ]
-	perl -MJSON::PP -ne '$o = decode_json($_); $n++ if $$o{verdict} eq "FAIL"
-	    && $$o{kind} eq "k5login" && $$o{name} eq "/home/alice/.k5login"
-	    && $$o{remedy} =~ /^printf/; END { exit !($n == 1) }' <<<"$output"
+	perl -MJSON::PP -ne '
+	    my $o = decode_json($_);
+	    $n++ if $$o{kind} eq "k5login" && $$o{verdict} eq "FAIL"
+		&& $$o{name} eq "/home/alice/.k5login"
+		&& $$o{remedy} =~ /^printf/;
+	    END { exit !($n == 1) }' <<<"$output"
 }
 
 @test "kpopd --check lists unfinished removals and rescued journals of all users with their remedy" {
@@ -422,6 +455,12 @@ k5login() {
 	"$KPOPD_BUILD/kpopd" --recover -d "$state"
 	run "$KPOPD_BUILD/kpopd-check" --check -d "$state"
 	lacks '.*(journal|rescue)'
+	pop_login alice
+	touch "$own/j"
+	run "$KPOPD_BUILD/kpopd-check" --check -d "$state"
+	says "ok    journal $own/j: a session removes messages from /var/mail/alice just now\$"
+	rm "$own/j"
+	pop_close
 	touch "$own/rescue.1790000000.1.j" "$own/rescue.1790000001.1.j"
 	mkdir "$state/users/4711.former.1790000000"
 	examine bob
