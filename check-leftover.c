@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "check-quote.h"
 #include "lock-session.h"
 #include "mbox-journal.h"
 #include "state.h"
@@ -105,7 +106,7 @@ report_rescues(const char *state_name, int state)
 	    check_remedy(c,
 		"tail -c +4097 %s prints the messages that it has; then see "
 		"RECOVERY in kpopd(8)",
-		check_word(&w, path)),
+		check_quote(&w, path)),
 	    "%d journals that did not fit %s wait for a person", count,
 	    mailbox);
 }
@@ -184,10 +185,10 @@ make_remedy(const struct check *c)
 	const char *f = c->o.config;
 
 	snprintf(left.remedy, sizeof(left.remedy), "kpopd --recover%s%s%s%s",
-	    f != NULL ? " -f " : "", f != NULL ? check_word(&config, f) : "",
+	    f != NULL ? " -f " : "", f != NULL ? check_quote(&config, f) : "",
 	    strcmp(c->o.state, STATE_DIRECTORY) != 0 ? " -d " : "",
 	    strcmp(c->o.state, STATE_DIRECTORY) != 0 ?
-		check_word(&state, c->o.state) :
+		check_quote(&state, c->o.state) :
 		"");
 }
 
@@ -209,7 +210,7 @@ report_former(struct check *c)
 			continue;
 		snprintf(path, sizeof(path), "%s/users/%s", c->o.state,
 		    entry->d_name);
-		check_word(&w, path);
+		check_quote(&w, path);
 		check_warn(c, "former", path,
 		    check_remedy(c,
 			"find %s -name 'j*' -o -name 'rescue.*' lists removals "

@@ -23,7 +23,8 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "check-path.h"
+#include "check-quote.h"
+#include "check-way.h"
 #include "lock-dotlock.h"
 #include "maildrop.h"
 #include "maildrop-state.h"
@@ -90,7 +91,7 @@ check_mount(struct check *c, const struct mntent *m)
 	    is_mounted(m->mnt_dir) ||
 	    (realpath(m->mnt_dir, path) != NULL && is_mounted(path)))
 		return false;
-	remedy = check_remedy(c, "mount %s", check_word(&w, m->mnt_dir));
+	remedy = check_remedy(c, "mount %s", check_quote(&w, m->mnt_dir));
 	if (hasmntopt(m, "noauto") != NULL)
 		check_warn(c, "mount", m->mnt_dir, remedy,
 		    "fstab(5) has a file system for it, %s, which is not "
@@ -297,7 +298,7 @@ report_maildir(struct check *c)
 		    check_remedy(c,
 			"make them as the user: cd %s && mkdir -p "
 			"new cur tmp",
-			check_word(&w, mailbox)),
+			check_quote(&w, mailbox)),
 		    "a Maildir has new, cur and tmp, but this has no %s",
 		    missing);
 		return;
@@ -326,7 +327,7 @@ report_usable(struct check *c)
 		if (!has_maildirs() || (st.st_mode & S_IXOTH) != 0)
 			check_warn(c, "mailbox", mailbox,
 			    check_remedy(c, "chmod o-rwx %s",
-				check_word(&w, mailbox)),
+				check_quote(&w, mailbox)),
 			    "every user can read or write it: %s",
 			    check_describe(&t, &st));
 }
@@ -340,8 +341,8 @@ find_way(struct check *c, const char *missing)
 	if (is_below(c->account.home, missing))
 		return check_remedy(c,
 		    "mount its file system, or: mkhomedir_helper %s",
-		    check_word(&w, c->account.name));
-	check_word(&w, directory);
+		    check_quote(&w, c->account.name));
+	check_quote(&w, directory);
 	if (is_below(directory, c->account.home))
 		return check_remedy(c, "make it as the user: mkdir -p %s",
 		    w.text);
@@ -396,13 +397,13 @@ find_remedy(struct check *c, const char *path, struct check_text *t)
 	if (lstat(path, &st) == -1)
 		return NULL;
 	check_describe(t, &st);
-	check_word(&user, c->account.name);
+	check_quote(&user, c->account.name);
 	if (S_ISLNK(st.st_mode))
 		return check_remedy(c,
 		    "replace the symlink %s by the mailbox, or set mailboxes "
 		    "(-m) to the path to which it leads",
-		    check_word(&word, path));
-	check_word(&word, realpath(path, real) != NULL ? real : path);
+		    check_quote(&word, path));
+	check_quote(&word, realpath(path, real) != NULL ? real : path);
 	if ((remedy = find_other_format(c, &st)) != NULL)
 		return remedy;
 	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
@@ -436,7 +437,7 @@ explain_directory(struct check *c, const char *log)
 	is_open = (st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0;
 	if (!is_open && (st.st_uid == 0 || st.st_uid == geteuid()))
 		return false;
-	check_word(&w, directory);
+	check_quote(&w, directory);
 	check_fail(c, "mailbox", mailbox,
 	    is_open ? check_remedy(c, "chmod o-w %s", w.text) :
 		      check_remedy(c, "chown root %s", w.text),
@@ -493,7 +494,7 @@ look_at_mailbox(struct check *c)
 		explain_refused(c, log);
 	else if (!is_absent || access(mailbox, F_OK) == 0)
 		report_usable(c);
-	check_warn_directories(c, mailbox, "the mailbox");
+	check_directories(c, mailbox, "the mailbox");
 }
 
 /* Child, with the broker's rights: checks whether there can be a dotlock. */
@@ -521,7 +522,7 @@ look_at_dotlock(struct check *c)
 		    check_remedy(c,
 			"chgrp mail %s && chmod 2775 %s; or, if no program "
 			"makes dotlocks, set locks (-l) to fcntl",
-			check_word(&w, directory), w.text),
+			check_quote(&w, directory), w.text),
 		    "no dotlock can be made, so that programs which lock by "
 		    "dotlock can write at the same time: %s, gid %u (%s)",
 		    check_describe(&t, &st), (unsigned)st.st_gid, log);

@@ -23,7 +23,8 @@
 #include "auth-permit.h"
 #include "auth-start.h"
 #include "check.h"
-#include "check-path.h"
+#include "check-quote.h"
+#include "check-way.h"
 
 #define NAMES 10             /* lines of .k5login that are examined */
 #define NAME 256             /* bytes of such a line with its NUL */
@@ -170,7 +171,7 @@ refuse_account(struct check *c, const char *refusal)
 
 	if (find_account(c, NULL, &a) != NULL && getpwnam(c->user) == NULL)
 		remedy = check_remedy(c, "getent passwd %s",
-		    check_word(&w, c->user));
+		    check_quote(&w, c->user));
 	else if (a.name[0] != '\0' &&
 	    (a.uid < c->o.uids.least || a.uid > c->o.uids.most))
 		remedy = check_remedy(c,
@@ -204,7 +205,7 @@ check_login_account(struct check *c)
 	else
 		check_fail(c, "account", a->name,
 		    check_remedy(c, "chage -l %s, then chage -E -1 %s",
-			check_word(&w, a->name), w.text),
+			check_quote(&w, a->name), w.text),
 		    "%s", refusal);
 	/* The other checks are useful to the administrator all the same. */
 	return true;
@@ -311,16 +312,17 @@ explain_rule(const char *rule)
 	return "by a plugin of libkrb5";
 }
 
-/* Prints a warning if others than the user can change .k5login. */
+/* Prints a line if others than the user can change .k5login. */
 static void
-warn_of_writers(struct check *c, const struct k5login *k5)
+report_writers(struct check *c, const struct k5login *k5)
 {
 	struct check_text t;
 	struct check_word w;
 
 	if ((k5->st.st_mode & S_IWOTH) != 0 || check_group_writes(c, &k5->st))
-		check_warn(c, "k5login", k.k5login,
-		    check_remedy(c, "chmod go-w %s", check_word(&w, k.k5login)),
+		check_fail(c, "k5login", k.k5login,
+		    check_remedy(c, "chmod go-w %s",
+			check_quote(&w, k.k5login)),
 		    "other users can write it, and so let themselves in: %s, "
 		    "gid %u",
 		    check_describe(&t, &k5->st), (unsigned)k5->st.st_gid);
@@ -417,10 +419,10 @@ explain_names(struct check *c, const struct k5login *k5)
 	struct check_word name, path;
 	const char *remedy, *miss = NULL;
 
-	check_word(&path, k.k5login);
+	check_quote(&path, k.k5login);
 	if (k5->is_plain)
 		remedy = check_remedy(c, "printf '%%s\\n' %s >>%s",
-		    check_word(&name, k.principal), path.text);
+		    check_quote(&name, k.principal), path.text);
 	else
 		remedy = check_remedy(c, "mv %s %s.old", path.text, path.text);
 	for (size_t i = 0; miss == NULL && i < k5->count && i < NAMES; i++)
@@ -489,10 +491,10 @@ explain_flaw(struct check *c, const struct k5login *k5)
 	struct check_word user, path;
 	const char *remedy;
 
-	check_word(&path, k.k5login);
+	check_quote(&path, k.k5login);
 	if (k5->is_plain)
 		remedy = check_remedy(c, "chown -h %s %s && chmod u+r %s",
-		    check_word(&user, c->account.name), path.text, path.text);
+		    check_quote(&user, c->account.name), path.text, path.text);
 	else
 		remedy = check_remedy(c, "mv %s %s.old", path.text, path.text);
 	check_fail(c, "k5login", k.k5login, remedy, "%s: %s", k5->flaw,
@@ -597,11 +599,11 @@ check_permission(struct check *c)
 		return;
 	}
 	check_own_principal(c, &k5);
-	check_warn_directories(c, k.k5login, ".k5login");
+	check_directories(c, k.k5login, ".k5login");
 	if (!k5.exists || k5.flaw != NULL)
 		return;
 	check_lines(c, &k5);
-	warn_of_writers(c, &k5);
+	report_writers(c, &k5);
 }
 
 void

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <vis.h>
 
 #include "check.h"
 #include "clock.h"
@@ -45,6 +44,7 @@ _Static_assert(sizeof(struct check_packet) <=
 static int channel = -1;
 /* From check_log_begin on, what is logged goes to kept[1], and to kept[0]. */
 static int kept[2] = { -1, -1 };
+static int logged_to; /* before that: see log_through */
 
 const char *
 check_remedy(struct check *c, const char *format, ...)
@@ -59,38 +59,19 @@ check_remedy(struct check *c, const char *format, ...)
 	return n >= 0 && (size_t)n < sizeof(c->remedy) ? c->remedy : NULL;
 }
 
-const char *
-check_word(struct check_word *w, const char *text)
-{
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
-				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				    "0123456789/._-+,:=@%~";
-	size_t n = 0;
-
-	if (*text != '\0' && *text != '~' &&
-	    text[strspn(text, plain)] == '\0' &&
-	    strlcpy(w->text, text, sizeof(w->text)) < sizeof(w->text))
-		return w->text;
-	w->text[n++] = '\'';
-	for (; *text != '\0' && n < sizeof(w->text) - 6; text++)
-		if (*text == '\'')
-			n += strlcpy(w->text + n, "'\\''", 5);
-		else
-			w->text[n++] = *text;
-	strlcpy(w->text + n, "'", 2);
-	/* A part of a word may be another file. */
-	return *text == '\0' ? w->text : "...";
-}
-
-/* Prints a text; encodes bytes that could change what a terminal shows. */
+/*
+ * Prints a text. Prints each byte that could change what a terminal shows, or
+ * begin another line, as a backslash and three octal digits. A backslash stays
+ * as it is, because remedies have some.
+ */
 static void
 print_text(const char *text)
 {
-	char encoded[4 * TEXT + 1];
-
-	strvisx(encoded, text, strnlen(text, TEXT),
-	    VIS_CSTYLE | VIS_NOSLASH | VIS_TAB | VIS_NL);
-	fputs(encoded, stdout);
+	for (const char *p = text; *p != '\0' && p < text + TEXT; p++)
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
+			printf("\\%03o", (unsigned char)*p);
+		else
+			putchar(*p);
 }
 
 /* Prints ,"key":"text" for JSON (RFC 8259). */
@@ -271,7 +252,7 @@ print_packets(struct check *c, struct watch *w)
 		    "this user has stopped the check");
 	else if (e.status != 0)
 		check_fail(c, "user", name, NULL,
-		    "the check as this user has failed: see syslog");
+		    "the check as this user has failed: see the log");
 }
 
 /*
@@ -320,7 +301,7 @@ void
 check_log_begin(void)
 {
 	packet_make_channel(kept);
-	log_through(kept[1]);
+	logged_to = log_through(kept[1]);
 }
 
 /* Appends the value of a key of a log line, key="value", to text[TEXT]. */
@@ -363,9 +344,8 @@ check_log_end(void)
 	} in;
 	ssize_t n;
 
-	if (channel != -1)
-		log_through(channel);
-	else
+	log_through(logged_to);
+	if (logged_to == -1)
 		log_open("kpopd-check");
 	text[0] = '\0';
 	while ((n = packet_receive(kept[0], &in, sizeof(in.p))) > 0) {

@@ -11,7 +11,11 @@
 enum check_verdict {
 	CHECK_OK,
 	CHECK_WARN, /* kpopd serves, but not all that one would expect */
-	CHECK_FAIL  /* some clients, or all, are not served */
+	/*
+	 * some clients, or all, are not served, or somebody may get in who must
+	 * not
+	 */
+	CHECK_FAIL
 };
 
 #define CHECK_COMMAND 512 /* bytes of a remedy with its NUL */
@@ -41,7 +45,7 @@ const char *check_remedy(struct check *c, const char *format, ...)
 /*
  * Print one line about a thing: its kind (one word, as "keytab"), its name (a
  * path, principal, host or user; NULL: none), and what was found. The texts may
- * have any bytes; those that are not printable ASCII are encoded by vis(3).
+ * have any bytes; those that are not printable ASCII are printed as \\ooo.
  * check_warn and check_fail also print the remedy (NULL: none).
  */
 void check_ok(struct check *c, const char *kind, const char *name,
@@ -52,17 +56,6 @@ void check_warn(struct check *c, const char *kind, const char *name,
 void check_fail(struct check *c, const char *kind, const char *name,
     const char *remedy, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
-
-/* A word of a command. */
-struct check_word {
-	char text[CHECK_COMMAND];
-};
-
-/*
- * Quotes a path or a name for a shell, because a remedy may be copied into one.
- * Returns w->text, or "..." if it is too long.
- */
-const char *check_word(struct check_word *w, const char *text);
 
 /*
  * Root: runs a check in a child that has become the account's user, because

@@ -182,9 +182,13 @@ k5login() {
 	refuses_as_said \
 	    'FAIL  k5login .*: Permission denied: mode 0000, owner root'
 	chmod 666 /home/alice/.k5login
-	serves_as_said 'warn  k5login /home/alice/.k5login: other users can write it, .*Remedy: chmod go-w /home/alice/.k5login$'
+	opens
+	examine
+	says 'FAIL  k5login /home/alice/.k5login: other users can write it, .*Remedy: chmod go-w /home/alice/.k5login$'
 	chmod 777 /home/alice
-	serves_as_said 'warn  directory /home/alice: every user can replace .k5login, because it has mode 0777, owner alice\. Remedy: chmod o-w /home/alice$'
+	opens
+	examine
+	says 'FAIL  directory /home/alice: every user can replace .k5login, because it has mode 0777, owner alice\. Remedy: chmod o-w /home/alice$'
 }
 
 @test "kpopd --check names a home directory that the user may not search" {

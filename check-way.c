@@ -14,7 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "check-path.h"
+#include "check-quote.h"
+#include "check-way.h"
 
 const char *
 check_describe(struct check_text *t, const struct stat *st)
@@ -106,7 +107,7 @@ describe_locked(const struct check *c, const struct stat *st, bool is_link,
 	if (!is_link)
 		snprintf(o->remedy, sizeof(o->remedy), "chmod %s %s",
 		    st->st_uid == c->account.uid ? "u+rwx" : "o+x",
-		    check_word(&w, o->at));
+		    check_quote(&w, o->at));
 }
 
 /* Describes a symlink that cannot be followed, with errno. */
@@ -176,15 +177,15 @@ check_find_obstacle(const struct check *c, const char *path,
 	return walk_path(path, is_obstacle, &s);
 }
 
-/* The arguments of warn_directory. */
+/* The arguments of report_directory. */
 struct warning {
 	struct check *c;
 	const char *what;
 };
 
-/* Called for each component: prints a warning if others can change it. */
+/* Called for each component: prints a line if others can change it. */
 static bool
-warn_directory(void *self, const char *begin, bool is_last)
+report_directory(void *self, const char *begin, bool is_last)
 {
 	struct warning *w = self;
 	struct check_text t;
@@ -196,16 +197,16 @@ warn_directory(void *self, const char *begin, bool is_last)
 		return true;
 	others = (st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0;
 	if (others)
-		check_warn(w->c, "directory", begin,
+		check_fail(w->c, "directory", begin,
 		    check_remedy(w->c, "chmod o-w %s",
-			check_word(&word, begin)),
+			check_quote(&word, begin)),
 		    "every user can replace %s, because it has %s", w->what,
 		    check_describe(&t, &st));
 	else if (st.st_uid != 0 && st.st_uid != w->c->account.uid)
 		check_warn(w->c, "directory", begin,
 		    lstat(begin, &link) == 0 && S_ISDIR(link.st_mode) ?
 			check_remedy(w->c, "chown root %s",
-			    check_word(&word, begin)) :
+			    check_quote(&word, begin)) :
 			NULL,
 		    "its owner can replace %s: %s", w->what,
 		    check_describe(&t, &st));
@@ -213,9 +214,9 @@ warn_directory(void *self, const char *begin, bool is_last)
 }
 
 void
-check_warn_directories(struct check *c, const char *path, const char *what)
+check_directories(struct check *c, const char *path, const char *what)
 {
 	struct warning w = { c, what };
 
-	walk_path(path, warn_directory, &w);
+	walk_path(path, report_directory, &w);
 }

@@ -1,6 +1,6 @@
-/* What a path of a user looks like to that user: see check-path.c. */
-#ifndef CHECK_PATH_H
-#define CHECK_PATH_H
+/* What a path of a user looks like to that user: see check-way.c. */
+#ifndef CHECK_WAY_H
+#define CHECK_WAY_H
 
 #include <sys/stat.h>
 
@@ -41,11 +41,10 @@ bool check_find_obstacle(const struct check *c, const char *path,
     struct check_obstacle *o);
 
 /*
- * As the user: prints a warning for each directory before the last component of
+ * As the user: prints a line for each directory before the last component of
  * path that other users can change. They could replace `what`, for example
  * "the mailbox".
  */
-void check_warn_directories(struct check *c, const char *path,
-    const char *what);
+void check_directories(struct check *c, const char *path, const char *what);
 
 #endif
