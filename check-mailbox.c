@@ -364,6 +364,17 @@ explain_way(struct check *c, const struct check_obstacle *o, const char *log)
 	check_fail(c, "mailbox", mailbox, remedy, "%s (%s)", o->why, log);
 }
 
+/*
+ * Returns true if the user may have led root to another file by a symlink in
+ * this path, so that no change of the file must be proposed.
+ */
+static bool
+is_misled(const char *path)
+{
+	return !mailboxes_are_outside_home(s.mailboxes) &&
+	    check_has_symlink(path);
+}
+
 /* Returns a remedy for a file that is not of the format of the mailboxes. */
 static const char *
 find_other_format(struct check *c, const struct stat *st)
@@ -381,14 +392,12 @@ find_other_format(struct check *c, const struct stat *st)
 
 /*
  * Returns a remedy for a file or directory in the mailbox that the session
- * refuses, and describes it in *t. Returns NULL if there is none. The user may
- * have led root to another file by a symlink or a hard link, so chown is only
- * proposed for a path without symlinks and a file with one link.
+ * refuses, and describes it in *t. Returns NULL if there is none. A file with a
+ * second link may be another user's, so chown is not proposed for it.
  */
 static const char *
 find_remedy(struct check *c, const char *path, struct check_text *t)
 {
-	char real[PATH_MAX];
 	const char *remedy;
 	struct check_word word, user;
 	struct stat st;
@@ -403,9 +412,11 @@ find_remedy(struct check *c, const char *path, struct check_text *t)
 		    "replace the symlink %s by the mailbox, or set mailboxes "
 		    "(-m) to the path to which it leads",
 		    check_quote(&word, path));
-	check_quote(&word, realpath(path, real) != NULL ? real : path);
 	if ((remedy = find_other_format(c, &st)) != NULL)
 		return remedy;
+	if (is_misled(path))
+		return NULL;
+	check_quote(&word, path);
 	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 		return check_remedy(c, "mv %s %s.old", word.text, word.text);
 	if (S_ISREG(st.st_mode) && st.st_nlink > 1)
@@ -437,10 +448,11 @@ explain_directory(struct check *c, const char *log)
 	is_open = (st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0;
 	if (!is_open && (st.st_uid == 0 || st.st_uid == geteuid()))
 		return false;
-	check_quote(&w, directory);
 	check_fail(c, "mailbox", mailbox,
-	    is_open ? check_remedy(c, "chmod o-w %s", w.text) :
-		      check_remedy(c, "chown root %s", w.text),
+	    is_misled(directory) ?
+		NULL :
+		check_remedy(c, "%s %s", is_open ? "chmod o-w" : "chown root",
+		    check_quote(&w, directory)),
 	    "%s (%s)", log, check_describe(&t, &st));
 	return true;
 }
@@ -466,11 +478,15 @@ explain_refused(struct check *c, const char *log)
 		snprintf(path, sizeof(path), "%s%s", mailbox, parts[i]);
 		remedy = find_remedy(c, path, &t);
 	}
-	if (remedy != NULL)
+	if (remedy == NULL) {
+		strlcpy(path, mailbox, sizeof(path));
+		find_remedy(c, path, &t); /* for *t */
+	}
+	if (t.text[0] != '\0')
 		check_fail(c, "mailbox", mailbox, remedy, "%s (%s: %s)", log,
 		    path, t.text);
 	else
-		check_fail(c, "mailbox", mailbox, NULL, "%s", log);
+		check_fail(c, "mailbox", mailbox, remedy, "%s", log);
 }
 
 /* Child, as the user: checks the mailbox. */

@@ -11,6 +11,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,6 +31,14 @@ check_describe(struct check_text *t, const struct stat *st)
 		snprintf(t->text, sizeof(t->text), "mode %04o, owner uid %u",
 		    mode, (unsigned)st->st_uid);
 	return t->text;
+}
+
+bool
+check_has_symlink(const char *path)
+{
+	char real[PATH_MAX];
+
+	return realpath(path, real) == NULL || strcmp(real, path) != 0;
 }
 
 /* Returns true if a group has the user's name, and no other member. */
@@ -88,23 +97,18 @@ struct search {
 	struct check_obstacle *o;
 };
 
-/*
- * Describes a directory that the user may not search. Proposes no change of a
- * directory to which a symlink leads, because the user may have made the
- * symlink.
- */
+/* Describes a directory that the user may not search. */
 static void
-describe_locked(const struct check *c, const struct stat *st, bool is_link,
+describe_locked(const struct check *c, const struct stat *st,
     struct check_obstacle *o)
 {
 	struct check_text t;
 	struct check_word w;
 
 	snprintf(o->why, sizeof(o->why),
-	    "%s%s (%s) may not be searched by this user",
-	    is_link ? "the target of the symlink " : "", o->at,
+	    "%s (%s) may not be searched by this user", o->at,
 	    check_describe(&t, st));
-	if (!is_link)
+	if (!check_has_symlink(o->at))
 		snprintf(o->remedy, sizeof(o->remedy), "chmod %s %s",
 		    st->st_uid == c->account.uid ? "u+rwx" : "o+x",
 		    check_quote(&w, o->at));
@@ -132,9 +136,8 @@ static bool
 is_in_the_way(const struct search *s, struct stat *st)
 {
 	struct check_obstacle *o = s->o;
-	bool is_link = S_ISLNK(st->st_mode);
 
-	if (is_link && stat(o->at, st) == -1) {
+	if (S_ISLNK(st->st_mode) && stat(o->at, st) == -1) {
 		describe_link(o);
 		return true;
 	}
@@ -147,7 +150,7 @@ is_in_the_way(const struct search *s, struct stat *st)
 	if (access(o->at, X_OK) == 0)
 		return false;
 	o->error = errno;
-	describe_locked(s->c, st, is_link, o);
+	describe_locked(s->c, st, o);
 	return true;
 }
 
@@ -188,28 +191,27 @@ static bool
 report_directory(void *self, const char *begin, bool is_last)
 {
 	struct warning *w = self;
+	const char *remedy = NULL;
 	struct check_text t;
 	struct check_word word;
-	struct stat st, link;
+	struct stat st;
 	bool others;
 
 	if (is_last || stat(begin, &st) == -1)
 		return true;
 	others = (st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0;
+	if (!check_has_symlink(begin))
+		remedy = check_remedy(w->c, "%s %s",
+		    others ? "chmod o-w" : "chown root",
+		    check_quote(&word, begin));
+	check_describe(&t, &st);
 	if (others)
-		check_fail(w->c, "directory", begin,
-		    check_remedy(w->c, "chmod o-w %s",
-			check_quote(&word, begin)),
+		check_fail(w->c, "directory", begin, remedy,
 		    "every user can replace %s, because it has %s", w->what,
-		    check_describe(&t, &st));
+		    t.text);
 	else if (st.st_uid != 0 && st.st_uid != w->c->account.uid)
-		check_warn(w->c, "directory", begin,
-		    lstat(begin, &link) == 0 && S_ISDIR(link.st_mode) ?
-			check_remedy(w->c, "chown root %s",
-			    check_quote(&word, begin)) :
-			NULL,
-		    "its owner can replace %s: %s", w->what,
-		    check_describe(&t, &st));
+		check_warn(w->c, "directory", begin, remedy,
+		    "its owner can replace %s: %s", w->what, t.text);
 	return false;
 }
 

@@ -412,6 +412,19 @@ k5login() {
 	refute env LC_ALL=C grep '[^ -~]' <<<"$output"
 }
 
+@test "kpopd --check proposes no change of a file to which the user's symlink leads" {
+	mkdir -p /srv/mail/box/Maildir/{new,cur,tmp}
+	ln -s /srv/mail/box /home/alice/mail
+	options -m maildir:~/mail/Maildir
+	refuses_as_said 'FAIL  mailbox /home/alice/mail/Maildir: .*: mode 0755, owner root\)$'
+	chown -R alice /srv/mail/box/Maildir
+	chown bob /srv/mail/box
+	refuses_as_said 'FAIL  mailbox /home/alice/mail/Maildir: .*\(mode 0755, owner bob\)$'
+	says 'warn  directory /home/alice/mail: its owner can replace the mailbox: mode 0755, owner bob$'
+	chmod 700 /srv/mail/box
+	refuses_as_said 'FAIL  mailbox /home/alice/mail/Maildir: /home/alice/mail \(mode 0700, owner bob\) may not be searched by this user \(.*\)$'
+}
+
 @test "kpopd --check quotes names for a shell" {
 	local name="a'b;touch bad"
 	echo "$name:x:20001:20001::/home/alice:/bin/sh" >>/etc/passwd
