@@ -270,6 +270,20 @@ account_find_login(const char *text, const char *principal,
 }
 
 const char *
+account_find_contradiction(const struct account *a,
+    const struct account_uids *uids)
+{
+	static struct account now;
+	const char *refusal = account_find(a->name, uids, &now);
+
+	if (refusal != NULL)
+		return refusal;
+	return now.uid == a->uid && strcmp(now.home, a->home) == 0 ?
+	    NULL :
+	    "the account database contradicts itself";
+}
+
+const char *
 account_find_uid(uid_t uid, const struct account_uids *uids, struct account *a)
 {
 	const struct passwd *pw = getpwuid(uid);

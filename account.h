@@ -80,6 +80,15 @@ const char *account_find_login(const char *text, const char *principal,
     const struct account_domains *domains, const struct account_uids *uids,
     struct account *a);
 
+/*
+ * Looks the account up again, as the user. Returns NULL if the database gives
+ * the same uid and home directory, otherwise the reason to refuse the login.
+ * krb5_kuserok also looks the user up. If it has got another home directory
+ * than the monitor, it has read the wrong .k5login.
+ */
+const char *account_find_contradiction(const struct account *a,
+    const struct account_uids *uids);
+
 /* Finds the account of a uid. Returns what account_find returns. */
 const char *account_find_uid(uid_t uid, const struct account_uids *uids,
     struct account *a);

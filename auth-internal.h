@@ -1,5 +1,6 @@
 /*
- * What auth.c and the files auth-*.c share. No other file includes this header.
+ * What auth.c and the files auth-*.c share. Besides them, only the checks of
+ * Kerberos include this header (check-*.c).
  */
 #ifndef AUTH_INTERNAL_H
 #define AUTH_INTERNAL_H

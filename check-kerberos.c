@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 
 #include <profile.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "auth-internal.h"
@@ -21,22 +20,13 @@
 #define FILES_MOST 4096
 #define KIND "krb5.conf"
 
-/* Returns the files that libkrb5 reads, with colons between them. */
-static const char *
-list_files(void)
-{
-	const char *files = getenv("KRB5_CONFIG");
-
-	return files != NULL ? files : "/etc/krb5.conf";
-}
-
 /* Quotes the first of the files, for a remedy. Returns w->text. */
 static const char *
 first_file(struct check_word *w)
 {
 	char path[PATH_MAX];
 
-	strlcpy(path, list_files(), sizeof(path));
+	strlcpy(path, auth_configuration(), sizeof(path));
 	path[strcspn(path, ":")] = '\0';
 	return check_quote(w, path);
 }
@@ -86,7 +76,7 @@ check_files(struct check *c)
 	const char *path;
 	bool ok = true;
 
-	strlcpy(copy, list_files(), sizeof(copy));
+	strlcpy(copy, auth_configuration(), sizeof(copy));
 	while ((path = strsep(&rest, ":")) != NULL)
 		if (*path != '\0')
 			ok = check_conf_file(c, path) && ok;
@@ -105,12 +95,12 @@ check_absent_realm(struct check *c, const char *guess)
 	    first_file(&w));
 
 	if (krb5_get_default_realm(context, &realm) != 0) {
-		check_fail(c, KIND, list_files(), remedy,
+		check_fail(c, KIND, auth_configuration(), remedy,
 		    "it has no default_realm: only a .k5login can permit a "
 		    "principal to log in");
 		return;
 	}
-	check_warn(c, KIND, list_files(), remedy,
+	check_warn(c, KIND, auth_configuration(), remedy,
 	    "it has no default_realm: libkrb5 takes %s from the DNS", realm);
 	krb5_free_default_realm(context, realm);
 }
@@ -168,7 +158,7 @@ start_libkrb5(struct check *c)
 	if (problem != 0) {
 		const char *text = krb5_get_error_message(NULL, problem);
 
-		check_fail(c, KIND, list_files(), NULL,
+		check_fail(c, KIND, auth_configuration(), NULL,
 		    "libkrb5 does not start: %s", text);
 		krb5_free_error_message(NULL, text);
 		return;
@@ -185,11 +175,11 @@ check_kerberos(struct check *c)
 	if (c->auth == NULL)
 		return;
 	if (auth_is_unconfigured(c->auth))
-		check_fail(c, KIND, list_files(),
+		check_fail(c, KIND, auth_configuration(),
 		    "printf '[libdefaults]\\n\\tdefault_realm = EXAMPLE.ORG\\n'"
 		    " >/etc/krb5.conf, with your realm",
 		    "missing or empty: kpopd serves no client");
 	else if (!check_in_child(c, SECONDS, check_realm))
-		check_warn(c, KIND, list_files(), NULL,
+		check_warn(c, KIND, auth_configuration(), NULL,
 		    "its check did not end within %d s", SECONDS);
 }

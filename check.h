@@ -27,7 +27,10 @@ enum check_verdict {
 struct check {
 	struct options o;
 	const char *user; /* the USER of the command line; NULL: none */
-	/* the account of user; its name is empty if it may not log in */
+	/*
+	 * the account of user, after check_user; its name is empty if there is
+	 * none that may have a mailbox
+	 */
 	struct account account;
 	/* Kerberos without keys; NULL: libkrb5 does not start */
 	struct auth *auth;
@@ -38,7 +41,8 @@ struct check {
 
 /*
  * Makes the remedy of the next line: a command, or a sentence if no command
- * helps. Returns a text that belongs to c and is valid until the next call.
+ * helps. Returns a text that belongs to c and is valid until the next call; or
+ * NULL if the remedy is too long.
  */
 const char *check_remedy(struct check *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -59,11 +63,24 @@ void check_fail(struct check *c, const char *kind, const char *name,
     __attribute__((format(printf, 5, 6)));
 
 /*
- * Runs a check in a child that has become the account's user, because root may
- * not read that user's files, or must not follow that user's links. The child's
- * lines count as this process's. Prints a line of its own if there is no child.
+ * Root: runs a check in a child that has become the account's user, because
+ * root may not read that user's files, or must not follow that user's links.
+ * The child has the same rights as a session, and the time of a login (-t). Its
+ * lines count as this process's. Prints a line if the child does not end.
  */
 void check_as_user(struct check *c, void (*run)(struct check *c));
+
+/* Does the same with the spool's group, with the same rights as a broker. */
+void check_as_broker(struct check *c, gid_t group,
+    void (*run)(struct check *c));
+
+/*
+ * Between these two calls, what the functions of kpopd log does not go to
+ * syslog. check_log_end returns it in short, or "". The text is valid until the
+ * next call.
+ */
+void check_log_begin(void);
+const char *check_log_end(void);
 
 /*
  * Runs a check as root in a child, because the check reads keys, which this

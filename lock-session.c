@@ -2,8 +2,9 @@
  * Takes the locks that make sure that a mailbox has only one session, and asks
  * an earlier session to end.
  *
- * Runs in the session and in the recovery, as the owner of the mailbox. The
- * owner can also take these locks in other programs, so every wait is bounded.
+ * Runs in the session, the recovery and --check, as the owner of the mailbox.
+ * The owner can also take these locks in other programs, so every wait is
+ * bounded.
  *
  * The file of the session lock contains the principal of the session that has
  * the lock. So after a broken connection, the same principal can open the
@@ -150,6 +151,20 @@ lock_session(int state, const char *principal, struct lock_session *l)
 	l->fd = fd;
 	l->identity = -1;
 	return 0;
+}
+
+bool
+lock_session_is_held(int state)
+{
+	struct flock f = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd = openat(state, LOCK_FILE,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	bool held =
+	    fd != -1 && fcntl(fd, F_OFD_GETLK, &f) == 0 && f.l_type != F_UNLCK;
+
+	if (fd != -1)
+		close(fd);
+	return held;
 }
 
 int

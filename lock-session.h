@@ -36,6 +36,12 @@ struct lock_session {
 int lock_session(int state, const char *principal, struct lock_session *l);
 
 /*
+ * Returns true if a session or a recovery has the session lock of the state
+ * directory.
+ */
+bool lock_session_is_held(int state);
+
+/*
  * Takes one more lock for the session, on the byte that id selects in a file.
  * The file is in the directory `user`, which all mailboxes of the user share.
  * Returns 0, or -1 with errno. errno is EAGAIN if another session has the lock.

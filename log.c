@@ -66,12 +66,15 @@ log_open(const char *program)
 	openlog(program, LOG_PID | LOG_NDELAY, LOG_MAIL);
 }
 
-void
+int
 log_through(int to)
 {
+	int before = channel;
+
 	closelog();
 	syslog_fd = -1;
 	channel = to;
+	return before;
 }
 
 /*

@@ -45,8 +45,10 @@ void log_open(const char *program);
 /*
  * Closes the connection to syslog. Sends the later lines of this process over
  * channel to its monitor, which decides what is written (monitor-watch.c).
+ * Returns the channel that was used before, or -1 if this process wrote to
+ * syslog.
  */
-void log_through(int channel);
+int log_through(int channel);
 
 /*
  * Signal handler: reports to the monitor that this process ends because of a

@@ -40,6 +40,31 @@
  */
 #define PASSES_LEFT 500
 
+/*
+ * Loads the list of the last login into *old (NULL: there is none), and opens
+ * the directories.
+ */
+static enum drop_error
+enter_maildir(struct maildir *m, const struct store_place *place,
+    struct index **old)
+{
+	m->state = place->state;
+	m->base = m->dirs[0] = m->dirs[1] = m->fd = -1;
+	m->passes_left = PASSES_LEFT;
+	*old = records_load(m);
+	if (*old != NULL && directories_have_vanished(&m->note, place)) {
+		struct log_text shown;
+
+		log_failed_at(LOG_ERR,
+		    "it is absent, and its directory is not the one of the "
+		    "last login: "
+		    "is the file system mounted?",
+		    "opening the Maildir %s", log_safe(&shown, place->path));
+		return DROP_FAILED;
+	}
+	return directories_open(m, place);
+}
+
 static enum drop_error
 maildir_open(const struct store_place *place, void **box)
 {
@@ -50,21 +75,7 @@ maildir_open(const struct store_place *place, void **box)
 	if (m == NULL)
 		fatal("calloc");
 	*box = m;
-	m->state = place->state;
-	m->base = m->dirs[0] = m->dirs[1] = m->fd = -1;
-	m->passes_left = PASSES_LEFT;
-	old = records_load(m);
-	if (old != NULL && directories_have_vanished(&m->note, place)) {
-		struct log_text shown;
-
-		log_failed_at(LOG_ERR,
-		    "it is absent, and its directory is not the one of the "
-		    "last login: "
-		    "is the file system mounted?",
-		    "opening the Maildir %s", log_safe(&shown, place->path));
-		return DROP_FAILED;
-	}
-	if ((error = directories_open(m, place)) != DROP_OK)
+	if ((error = enter_maildir(m, place, &old)) != DROP_OK)
 		return error;
 	if (old != NULL && records_are_current(m, old)) {
 		m->list = old;
@@ -75,6 +86,15 @@ maildir_open(const struct store_place *place, void **box)
 	if (m->list != old)
 		index_free(old);
 	return error;
+}
+
+static enum drop_error
+maildir_look(const struct store_place *place)
+{
+	struct maildir m = { .count = 0 };
+	struct index *old;
+
+	return enter_maildir(&m, place, &old);
 }
 
 static size_t
@@ -218,6 +238,7 @@ const struct store_ops maildir_store = {
 	.mailbox_access = STORE_OWN,
 	.create_access = STORE_OWN,
 	.open = maildir_open,
+	.look = maildir_look,
 	.count = maildir_count,
 	.total = maildir_total,
 	.wire_size = maildir_wire_size,

@@ -2,9 +2,10 @@
  * Finds a mailbox's directory and its state directory, and ensures that the
  * mailbox has only one session.
  *
- * Runs in the session, in the recovery and in the broker, as the owner of the
- * mailbox. STATE/users/UID and all below it belong to the user. So a file that
- * the user forges there must not permit more than the user may do anyway.
+ * Runs in the session, in the recovery, in the broker and in --check, as the
+ * owner of the mailbox. STATE/users/UID and all below it belong to the user. So
+ * a file that the user forges there must not permit more than the user may do
+ * anyway.
  */
 #include "config.h"
 
@@ -26,6 +27,9 @@
 #include "maildrop-state.h"
 #include "path.h"
 #include "store.h"
+
+/* Bytes of the name of a state directory with its NUL. */
+#define OWN_NAME (STORE_NAME + 1 + UIDL_HASH_TEXT + 1)
 
 enum drop_error
 maildrop_state_place(struct store_place *place, const char *path)
@@ -79,27 +83,38 @@ get_path(int dir, char path[PATH_MAX])
 }
 
 /*
- * Opens the state directory of the mailbox, FORMAT-ID in the directory `user`,
- * and makes it if it is absent. The id is a hash of the mailbox's name and of
- * the path of its directory, without symlinks. So two services that spell the
- * path differently find each other's journals and locks. A new directory is
- * synced to the disk before a file is written to it. Returns 0, or -1 with
- * errno.
+ * Writes the name of the mailbox's state directory, FORMAT-ID, to name. The id
+ * is a hash of the mailbox's name and of the path of its directory, without
+ * symlinks. So two services that spell the path differently find each other's
+ * journals and locks.
  */
-static int
-open_own_state(const struct mailboxes *b, const struct store_place *place,
-    const char *path, int user, int *state)
+static void
+name_own_state(const struct mailboxes *b, const struct store_place *place,
+    const char *path, char name[OWN_NAME])
 {
-	char name[STORE_NAME + 1 + UIDL_HASH_TEXT + 1];
 	XXH128_canonical_t id;
 	XXH3_state_t hash;
-	int fd;
 
 	XXH3_128bits_reset(&hash);
 	XXH3_128bits_update(&hash, path, strlen(path) + 1);
 	XXH3_128bits_update(&hash, place->name, strlen(place->name));
 	XXH128_canonicalFromHash(&id, XXH3_128bits_digest(&hash));
 	uidl_write(id.digest, stpcpy(stpcpy(name, b->format), "-"));
+}
+
+/*
+ * Opens the state directory of the mailbox in the directory `user`, and makes
+ * it if it is absent. A new directory is synced to the disk before a file is
+ * written to it. Returns 0, or -1 with errno.
+ */
+static int
+open_own_state(const struct mailboxes *b, const struct store_place *place,
+    const char *path, int user, int *state)
+{
+	char name[OWN_NAME];
+	int fd;
+
+	name_own_state(b, place, path, name);
 	if (mkdirat(user, name, 0700) == -1 && errno != EEXIST)
 		return -1;
 	*state =
@@ -148,6 +163,24 @@ maildrop_state_open(const struct mailboxes *b, const char *path, int user,
 	close(place.dir);
 	*state = place.state;
 	return error;
+}
+
+int
+maildrop_state_find(const struct mailboxes *b, const char *path, int user)
+{
+	struct store_place place = { .state = -1 };
+	char directory[PATH_MAX], name[OWN_NAME];
+	int state = -1;
+
+	if (maildrop_state_place(&place, path) == DROP_OK &&
+	    get_path(place.dir, directory) == 0) {
+		name_own_state(b, &place, directory, name);
+		state = openat(user, name,
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	}
+	if (place.dir != -1)
+		close(place.dir);
+	return state;
 }
 
 /*

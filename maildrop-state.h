@@ -18,6 +18,13 @@ enum drop_error maildrop_state_open(const struct mailboxes *b, const char *path,
     int user, int *state);
 
 /*
+ * --check, as the user: does the same as maildrop_state_open, but makes
+ * nothing. Returns the descriptor, or -1 if there is no such directory or it
+ * cannot be opened (not always logged).
+ */
+int maildrop_state_find(const struct mailboxes *b, const char *path, int user);
+
+/*
  * As the user, with the session lock of state: makes this session the only one
  * of the mailbox under all paths that lead to it. Then takes over unfinished
  * removals from the state directories of the other paths. Also takes over the

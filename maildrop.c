@@ -2,8 +2,8 @@
  * Gives access to the messages of one mailbox, and keeps the deletion marks.
  * The code of the mailbox's format (store.h) reads and removes the messages.
  *
- * Runs in the session, the recovery and the broker, as the owner of the
- * mailbox. This file depends on no protocol and no mailbox format. Clients
+ * Runs in the session, the recovery, the broker and --check, as the owner of
+ * the mailbox. This file depends on no protocol and no mailbox format. Clients
  * number messages from 1, formats number them from 0.
  */
 #include "config.h"
@@ -45,6 +45,15 @@ maildrop_open(struct maildrop *m, const struct mailboxes *b, const char *path,
 		fatal("marks for %zu messages", m->count);
 	m->wire_size = m->store->total(m->box);
 	return DROP_OK;
+}
+
+enum drop_error
+maildrop_look(const struct mailboxes *b, const char *path, int state)
+{
+	struct store_place place = { .quoted = b->quoted, .state = state };
+	enum drop_error error = maildrop_state_place(&place, path);
+
+	return error == DROP_OK ? b->store->look(&place) : error;
 }
 
 enum drop_error

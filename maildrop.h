@@ -63,6 +63,15 @@ enum drop_error maildrop_open(struct maildrop *m, const struct mailboxes *b,
     const char *path, int state, const struct lock_plan *locks);
 
 /*
+ * --check, as the user: finds the obstacles that maildrop_open would find, but
+ * takes no lock and changes nothing. state is the mailbox's state directory, or
+ * -1 if it has none yet. Returns DROP_OK if the next login can open the
+ * mailbox, unless another program locks it or there is an unfinished removal.
+ */
+enum drop_error maildrop_look(const struct mailboxes *b, const char *path,
+    int state);
+
+/*
  * As the user, with the session lock: finishes a removal that was interrupted,
  * if there is one. Returns DROP_CHANGED if the journal of the removal does not
  * fit the mailbox and was set aside.

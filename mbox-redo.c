@@ -285,26 +285,46 @@ redo_finish(const struct journal_box *b)
 	return -1;
 }
 
+/*
+ * Returns true if a removal has been decided, and stores the name of its
+ * journal in *name.
+ */
+static bool
+find_decided(int state, const char **name)
+{
+	*name = JOURNAL_DECIDED;
+	if (journal_may_exist(state, JOURNAL_DECIDED))
+		return true;
+	*name = JOURNAL_WRITTEN;
+	return journal_may_exist(state, JOURNAL_WRITTEN);
+}
+
+int
+redo_accept_absence(int state)
+{
+	const char *name;
+
+	if (!find_decided(state, &name))
+		return 0;
+	log_failed_at(LOG_ERR,
+	    "there is no mailbox: is its file system mounted?",
+	    "finishing a removal");
+	return -1;
+}
+
 int
 redo_recover(const struct journal_box *b)
 {
-	bool begun = journal_may_exist(b->state, JOURNAL_DECIDED) ||
-	    journal_may_exist(b->state, JOURNAL_WRITTEN);
-	const char *name = JOURNAL_WRITTEN;
+	const char *name;
+	bool begun = find_decided(b->state, &name);
 
 	if (unlinkat(b->state, JOURNAL_TEMPORARY, 0) == -1 && errno != ENOENT)
 		return journal_failed("unlinking an old j.tmp");
 	if (!begun)
 		return 0;
-	if (journal_may_exist(b->state, JOURNAL_DECIDED))
-		name = JOURNAL_DECIDED;
 	log_event(LOG_NOTICE, "recovery", "state=%s", name);
-	if (b->fd == -1) {
-		log_failed_at(LOG_ERR,
-		    "there is no mailbox: is its file system mounted?",
-		    "finishing a removal");
-		return -1;
-	}
+	if (b->fd == -1)
+		return redo_accept_absence(b->state);
 	/* The process that renamed the journal may have died before it synced
 	 * the directory. The disk could then still have the old name, under
 	 * which recovery discards the journal. So sync before writing to the

@@ -27,6 +27,12 @@ int redo_finish(const struct journal_box *b);
 int redo_recover(const struct journal_box *b);
 
 /*
+ * Returns 0 if the mailbox may be absent, or -1 (logged) if a removal in it has
+ * been decided.
+ */
+int redo_accept_absence(int state);
+
+/*
  * Returns true if the state directory may have a journal. Then the mailbox must
  * be locked for writing and recovered.
  */

@@ -44,6 +44,8 @@
 #include "mbox-spool.h"
 #include "mbox.h"
 
+#define LOOK_BYTES 65536 /* bytes that mbox_look reads, at most */
+
 /*
  * Opens and locks the spool, and finishes a removal that a crash interrupted.
  * Sets *aside to true if the journal was set aside. Returns as
@@ -132,15 +134,25 @@ open_if_known(struct mbox *m, bool *known)
  * other cases there is no mail.
  */
 static enum drop_error
+judge_absence(const struct mbox *m, bool have_list)
+{
+	if (!have_list || !cache_is_elsewhere(&m->list))
+		return DROP_OK;
+	log_failed_at(LOG_ERR,
+	    "there is none, and its directory is not the one of the last "
+	    "login: is the file system mounted?",
+	    "opening the mailbox");
+	return DROP_FAILED;
+}
+
+/* Accepts an absent spool as a mailbox without mail, if judge_absence does. */
+static enum drop_error
 accept_absence(struct mbox *m, bool have_list)
 {
-	if (have_list && cache_is_elsewhere(&m->list)) {
-		log_failed_at(LOG_ERR,
-		    "there is none, and its directory is not the one of the "
-		    "last login: is the file system mounted?",
-		    "opening the mailbox");
-		return DROP_FAILED;
-	}
+	enum drop_error error = judge_absence(m, have_list);
+
+	if (error != DROP_OK)
+		return error;
 	if (have_list) {
 		/*
 		 * The saved list must not record a directory, because the spool
@@ -184,6 +196,45 @@ mbox_open(const struct store_place *place, void **box)
 		spool_unlock(m);
 	m->listed = m->list.note.mailbox;
 	return error;
+}
+
+/* Does nothing with a message that scan_messages has found. */
+static void
+ignore_message(void *self, const struct scan_message *m)
+{
+	(void)self;
+	(void)m;
+}
+
+/*
+ * Reads the beginning of the spool. Returns an error (logged) if it is not an
+ * mbox.
+ */
+static enum drop_error
+look_at_beginning(int fd)
+{
+	off_t end;
+	enum scan_result result =
+	    scan_messages(fd, 0, LOOK_BYTES, true, ignore_message, NULL, &end);
+
+	return result == SCAN_DONE ? DROP_OK : refuse_scan(result);
+}
+
+static enum drop_error
+mbox_look(const struct store_place *place)
+{
+	struct mbox m = { .fd = -1, .place = *place };
+	const struct list_source source = spool_source(&m);
+	bool have_list = cache_load(&m.list, &source);
+	enum drop_error error = spool_open(&m);
+
+	if (error != DROP_OK)
+		return error;
+	if (m.fd != -1)
+		return look_at_beginning(m.fd);
+	if (place->state != -1 && redo_accept_absence(place->state) == -1)
+		return DROP_FAILED;
+	return judge_absence(&m, have_list);
 }
 
 static enum drop_error
@@ -425,6 +476,7 @@ const struct store_ops mbox_store = {
 	.directory_access = STORE_WRITE,
 	.is_locked = true,
 	.open = mbox_open,
+	.look = mbox_look,
 	.recover = mbox_recover,
 	.adopt = mbox_adopt,
 	.follow = mbox_follow,

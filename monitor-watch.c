@@ -2,11 +2,11 @@
  * Watches the processes of a connection until the last has ended, and writes
  * their log lines to syslog.
  *
- * Runs as root: in the monitor, and in --recover. A user can stop the session
- * and the broker with signals, so the process that watches them must not belong
- * to that user. The watching process reads nothing from the network. It reads
- * packets of bounded size from its children, one at a time. Each packet is
- * logged or passed to the caller.
+ * Runs as root: in the monitor, in --recover and in --check. A user can stop
+ * the session and the broker with signals, so the process that watches them
+ * must not belong to that user. The watching process reads nothing from the
+ * network. It reads packets of bounded size from its children, one at a time.
+ * Each packet is logged or passed to the caller.
  *
  * Each child has its own channel, so the descriptor identifies the role. A
  * compromised child cannot close, fill or use the channel of another child.
@@ -61,6 +61,7 @@ static const struct {
 	[ROLE_REFUSAL] = { "the refusal", " failed fatal sandbox ", false },
 	[ROLE_RECOVERY] = { "the recovery",
 	    " failed fatal recovery rescue sandbox ", true },
+	[ROLE_CHECK] = { "the check", " failed fatal ", true },
 };
 
 /* Signal handler: does nothing but interrupt ppoll. */

@@ -12,7 +12,8 @@
 #include "message.h"
 
 /*
- * The children of the monitor and of --recover; at most one child of each role.
+ * The children of the monitor, of --recover and of --check; at most one child
+ * of each role.
  */
 enum role {
 	ROLE_PREAUTH,
@@ -21,9 +22,10 @@ enum role {
 	ROLE_SESSION,
 	ROLE_BROKER,
 	ROLE_REFUSAL,
-	ROLE_RECOVERY
+	ROLE_RECOVERY,
+	ROLE_CHECK
 };
-#define ROLES 7
+#define ROLES 8
 
 /* Why the monitor has killed a child. */
 enum watch_reason {

@@ -36,25 +36,6 @@
 #define TAKEOVER_PART 20
 
 /*
- * Looks the user up again. Returns NULL if the account database gives the same
- * answer as to the monitor, otherwise the reason to refuse the login.
- * krb5_kuserok also looks the user up. If it has got another home directory
- * than the monitor, it has read the wrong .k5login.
- */
-static const char *
-find_contradiction(const struct session *s)
-{
-	static struct account now;
-	const char *refusal = account_find(s->user.name, &s->o->uids, &now);
-
-	if (refusal != NULL)
-		return refusal;
-	return now.uid == s->user.uid && strcmp(now.home, s->user.home) == 0 ?
-	    NULL :
-	    "the account database contradicts itself";
-}
-
-/*
  * Asks Kerberos whether the ticket opens this account, and sends the answer to
  * the monitor. If Kerberos refuses, sends the cause afterwards, for the log;
  * the client is answered meanwhile. Returns true if the ticket opens the
@@ -70,7 +51,8 @@ ask_permission(const struct session *s, int channel)
 	const char *rule = permit_find_rule(s->auth, s->login->peer.principal,
 	    s->o->realms, a->name, a->home, &reason);
 
-	if (rule != NULL && (reason = find_contradiction(s)) != NULL)
+	if (rule != NULL &&
+	    (reason = account_find_contradiction(a, &s->o->uids)) != NULL)
 		rule = NULL;
 	if (rule != NULL)
 		message_send_session(channel, MESSAGE_PERMITTED, rule);

@@ -60,6 +60,12 @@ struct store_ops {
 	 */
 	enum drop_error (*open)(const struct store_place *place, void **box);
 	/*
+	 * Finds the obstacles that `open` would find, but takes no lock and
+	 * changes nothing, as maildrop_look. Trusts that nobody else changes
+	 * the mailbox meanwhile.
+	 */
+	enum drop_error (*look)(const struct store_place *place);
+	/*
 	 * Finishes an interrupted removal, as maildrop_recover; `open` does
 	 * that, too. NULL: a crash leaves nothing to finish.
 	 */

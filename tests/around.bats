@@ -801,3 +801,26 @@ removes_message() {
 		[[ $(pop alice QUIT) == *"+OK bye, 1 messages left" ]]
 	done
 }
+
+@test "kpopd --check ends within the time of a login although a file system, a name service or the user is in its way" {
+	local check begin=$EPOCHSECONDS
+	nss_start
+	check="$KPOPD_BUILD/kpopd-check --check -t 3 -d $state"
+	fuse_over /home/alice
+	fuse_sleep
+	run $check alice
+	[ "$status" -eq 1 ]
+	grep -q '^FAIL  user alice: a file of this user, ' <<<"$output"
+	fuse_end
+	nss_knows "slow 3600 found 7001 /home/slow"
+	run $check slow
+	[ "$status" -eq 1 ]
+	[[ ${lines[-1]} == "FAIL  account: the account database does not answer within the time of a login (-t)" ]]
+	[ $((EPOCHSECONDS - begin)) -lt 20 ]
+	# Only the child, as the user, waits for this name service.
+	nss_knows "slow 3600 for-root 7001 /home/slow"
+	$check -t 600 slow >"$WORLD/checked" 3>&- &
+	await 5 "pgrep -u 7001 -x kpopd-check"
+	await 5 'setpriv --reuid 7001 --clear-groups pkill -STOP -u 7001 -x kpopd-check; grep -q "this user has stopped" "$WORLD/checked"'
+	wait $! || [ $? -eq 1 ]
+}
