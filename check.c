@@ -92,6 +92,10 @@ print_line(enum check_verdict verdict, const char *kind, const char *name,
 	putchar('\n');
 }
 
+static void print(struct check *, enum check_verdict, const char *,
+    const char *, const char *, const char *, va_list)
+    __attribute__((format(printf, 6, 0)));
+
 static void
 print(struct check *c, enum check_verdict verdict, const char *kind,
     const char *name, const char *remedy, const char *format, va_list arguments)

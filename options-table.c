@@ -433,6 +433,7 @@ table_set_defaults(struct options *o)
 {
 	*o = (struct options){
 		.by_hand = o->by_hand,
+		.check.user = o->check.user,
 		.state = STATE_DIRECTORY,
 		.user = DEFAULT_USER,
 		.uids.most = ACCOUNT_UID_MOST,
