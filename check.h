@@ -19,7 +19,8 @@ enum check_verdict {
 /* What all checks share. */
 struct check {
 	struct options o;
-	const char *user; /* the USER of the command line; NULL: none */
+	const char *program; /* the path of this kpopd */
+	const char *user;    /* the USER of the command line; NULL: none */
 	/* the account of user; its name is empty if it may not log in */
 	struct account account;
 	bool json;

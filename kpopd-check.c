@@ -31,6 +31,7 @@ main(int argc, char **argv)
 	log_open("kpopd-check");
 	/* check_options prints the mistake, if there is one. */
 	options_read(&c.o, argc, argv, true);
+	c.program = argv[0];
 	c.user = c.o.check.user;
 	c.json = c.o.check.json;
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
