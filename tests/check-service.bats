@@ -362,3 +362,184 @@ has_inetd() {
 	says 'FAIL  xinetd /etc/xinetd.d/fifo: .*not a regular file'
 	refute grep -aP '[^\n -~]' <<<"$checked"
 }
+
+# postfix_has LINE: installs Postfix with this line in main.cf. Postfix and
+# Exim exclude each other, so without Postfix a program prints what postconf of
+# Postfix 3.7 prints.
+postfix_has() {
+	if [ -x /usr/sbin/postconf ]; then
+		echo "$1" >/etc/postfix/main.cf
+		return
+	fi
+	cat >/usr/local/sbin/postconf <<-END
+	#!/bin/sh
+	for name; do
+		case "\$name" in
+		"${1%% *}") echo "$1" ;;
+		mailbox_delivery_lock) echo "\$name = fcntl, dotlock" ;;
+		*) echo "\$name =" ;;
+		esac
+	done
+	END
+	chmod 755 /usr/local/sbin/postconf
+}
+
+@test "a Postfix that takes another lock than kpopd is named" {
+	postfix_has 'mailbox_delivery_lock = flock'
+	check
+	says 'FAIL  locks postfix: it delivers with flock, and kpopd takes fcntl,dotlock: .*mail can be lost\. Remedy: let kpopd take the locks fcntl,flock,dotlock'
+	check -l flock,fcntl,dotlock
+	says 'ok    locks postfix'
+	postfix_has 'mailbox_delivery_lock = flock, dotlock'
+	check
+	says 'warn  locks postfix: it delivers with flock,dotlock, and kpopd takes only fcntl,dotlock\. Remedy'
+	postfix_has 'mailbox_command = /usr/bin/procmail'
+	check
+	says 'ok    locks postfix: it does not itself deliver to the spool, because mailbox_command = /usr/bin/procmail'
+}
+
+# exim_has LINE ...: configures Exim with a transport that appends to the spool
+# and has these lines.
+exim_has() {
+	mkdir -p /etc/exim4
+	{
+		printf '%s\n' 'begin transports' 'spool_files:' \
+		    '  driver = appendfile' \
+		    '  file = /var/mail/$local_part_data' "$@" \
+		    'maildirs:' '  driver = appendfile' \
+		    '  directory = /home/$local_part_data/Maildir' \
+		    '  maildir_format' '  no_use_lockfile' 'elsewhere:' \
+		    '  driver = appendfile' '  file = /srv/$local_part_data' \
+		    '  no_use_fcntl_lock' '  no_use_lockfile' \
+		    '  use_flock_lock'
+	} >/etc/exim4/exim4.conf
+}
+
+@test "the locks of Exim's transports to the spool are compared" {
+	exim_has
+	check
+	says 'ok    locks exim: spool_files: it delivers with fcntl,dotlock'
+	says_not '.*exim: (maildirs|elsewhere)'
+	exim_has no_use_fcntl_lock no_use_lockfile use_flock_lock
+	check
+	says 'FAIL  locks exim: spool_files: it delivers with flock, and'
+	exim_has no_use_lockfile use_flock_lock use_fcntl_lock
+	check
+	says 'warn  locks exim: spool_files: it delivers with fcntl,flock, and'
+	# Without a directory for dotlocks only the fcntl lock counts.
+	exim_has no_use_fcntl_lock
+	chmod 755 /var/mail
+	check
+	says 'FAIL  locks exim: spool_files: it delivers with dotlock, and kpopd takes fcntl:'
+	echo nonsense >/etc/exim4/exim4.conf
+	check
+	says 'warn  locks exim4: its locks are unknown: it ended with status 1'
+}
+
+@test "the locks of procmail, mutt and Dovecot are compared" {
+	check
+	says 'ok    locks procmail: it delivers with fcntl,dotlock'
+	says 'ok    locks mutt: it reads and writes with fcntl,dotlock'
+	says 'ok    locks dovecot: it (by default )?reads with fcntl'
+	says 'ok    locks dovecot: it (by default )?writes with fcntl,dotlock'
+	check -l flock
+	says 'FAIL  locks procmail: .*and kpopd takes flock:'
+	says 'FAIL  locks mutt: '
+	check -l dotlock
+	says 'FAIL  locks dovecot: it (by default )?reads with fcntl, and kpopd takes dotlock'
+	says 'warn  locks dovecot: it (by default )?writes with fcntl,dotlock'
+}
+
+@test "Dovecot's own locks are compared, unless its mail is elsewhere" {
+	local setting='mail_location = maildir:~/Maildir'
+	! dovecot_is_new || setting='mail_driver = maildir'
+	echo "$setting" >>/etc/dovecot/dovecot.conf
+	check -l flock
+	says 'ok    locks dovecot: it does not use the spool: its mail is maildir'
+	cp -a "$WORLD/kept/dovecot.conf" /etc/dovecot/
+	! dovecot_is_new || skip "doveconf 2.4 does not show the locks"
+	echo 'mbox_write_locks = flock' >>/etc/dovecot/dovecot.conf
+	check
+	says 'FAIL  locks dovecot: it writes with flock, and kpopd takes fcntl,dotlock'
+}
+
+@test "a mail program that hangs, floods or prints escape sequences is reported, and the check goes on" {
+	[ ! -x /usr/sbin/postconf ] || skip "there is a real postconf"
+	printf '#!/bin/sh\n%s\n' "trap '' TERM; yes & sleep 60" \
+	    >/usr/local/sbin/postconf
+	chmod 755 /usr/local/sbin/postconf
+	check
+	says 'warn  locks postconf: its locks are unknown: it does not end'
+	says 'ok    locks procmail'
+	refute pgrep -x 'sleep|yes'
+	printf '#!/bin/sh\nprintf "mailbox_command = \\033[31m\\n"; env >%s\n' \
+	    "$WORLD/environment" >/usr/local/sbin/postconf
+	TZ=UTC KRB5_CONFIG=/etc/krb5.conf check
+	says 'ok    locks postfix: .*mailbox_command = \^\[\[31m'
+	refute grep -v '^\(PATH\|LC_ALL\|HOME\|TERM\|PWD\|OLDPWD\|SHLVL\|_\)=' \
+	    "$WORLD/environment"
+}
+
+@test "a spool directory in which no dotlock can be made is named, and the check makes no file there" {
+	local before
+	before=$(stat -c '%y %z' /var/mail)
+	check
+	says 'ok    spool /var/mail: dotlocks can be made, by the group mail'
+	check alice
+	says 'ok    spool /var/mail: dotlocks can be made, by the group mail'
+	[ "$(stat -c '%y %z' /var/mail)" = "$before" ]
+	chmod 755 /var/mail
+	check
+	says 'warn  spool /var/mail: no dotlock can be made: Permission denied\. Remedy: chown root:mail /var/mail && chmod 2775 /var/mail'
+	check -l fcntl
+	says_not '.*dotlock can'
+	chmod 1777 /var/mail
+	check
+	says 'warn  spool /var/mail: every user may write it'
+	mkdir /srv/spool
+	mount -t tmpfs -o ro,mode=1777 kpopd /srv/spool
+	check -m mbox:/srv/spool/%u
+	says 'warn  spool /srv/spool: no dotlock can be made: Read-only file system'
+	check -m mbox:/var/mail/none/%u
+	says '(FAIL|warn)  spool /var/mail/none: '
+	# A link of the user is followed as the user.
+	check -m mbox:~/mbox alice
+	says 'ok    spool /home/alice: dotlocks can be made$'
+	mkdir -p /srv/private/there
+	chmod 700 /srv/private
+	ln -s /srv/private/there /home/alice/link
+	check -m mbox:~/link/mbox alice
+	rm /home/alice/link
+	says 'FAIL  spool /home/alice/link: .*: Permission denied'
+	check -m maildir:~/Maildir
+	says 'ok    locks: mailboxes of this format have none'
+	says_not '.*spool'
+}
+
+@test "a spool whose file system does not answer is named, and the check goes on" {
+	mkdir -p /srv/spool
+	fuse_over /srv/spool
+	fuse_sleep
+	check -m mbox:/srv/spool/%u
+	says 'FAIL  spool /srv/spool/.*: the file system .* does not answer'
+	says 'ok    locks procmail'
+}
+
+@test "a spool on NFS needs locks that reach the server" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	local number options
+	number=$(mountpoint -d /var/mail)
+	# The kernel here has no NFS, so kpopd reads another list of mounts.
+	for options in rw,vers=4.2 rw,nolock rw,local_lock=all; do
+		echo "9 1 $number / /var/mail rw - nfs4 host:/mail $options" \
+		    >/run/mountinfo
+		checked=$(strace -f -qq -o /dev/null -P /proc/self/mountinfo \
+		    -e trace=openat,open -e inject=openat:poke_enter=@arg2="$(
+			printf '/run/mountinfo\0' | od -An -tx1 | tr -d ' \n'
+		    )" "$KPOPD_BUILD/kpopd" --check </dev/null) || true
+		case $options in
+		*lock*) says 'warn  spool /var/mail: it is on NFS, and fcntl locks stay on this host' ;;
+		*) says 'ok    spool /var/mail: it is on NFS, with locks of the server; only one host' ;;
+		esac
+	done
+}
