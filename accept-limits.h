@@ -43,8 +43,9 @@ struct limits_slot {
 	int64_t rank;
 	/*
 	 * The time, in ms, at which the bucket has a token for this connection.
-	 * The connection is served no earlier. Of several connections, the one
-	 * with the lowest rank also has the earliest due time.
+	 * The connection is served no earlier. If the waiting connection with
+	 * the lowest rank is not due yet, no other one is due, except for the
+	 * rounding to a ms.
 	 */
 	int64_t due;
 };
@@ -87,8 +88,8 @@ int limits_wait_ms(struct limits_state *t, int64_t now);
 /*
  * Decides whether a connection may begin a session, at once or after a wait.
  * net: the address for which the connection counts, or NULL if that address has
- * no limits of its own. If the result is LIMITS_OK, fills *slot. The caller may
- * have at most LIMITS_WAITING slots without a session at a time.
+ * no limits of its own. If the result is LIMITS_OK, fills *slot. Before this
+ * call, the caller may have at most LIMITS_WAITING slots without a session.
  */
 enum limits_verdict limits_take_slot(struct limits_state *t,
     const struct address_net *net, int64_t now, struct limits_slot *slot);

@@ -6,11 +6,11 @@
  * A connection's rank is the time at which the token bucket of its address
  * would be full if the connection had not come (accept-limits.h). The
  * connection with the lowest rank is served first. Of connections with equal
- * ranks, the oldest is served first. So if several connections come together,
- * the first connection of each address is served before the second connection
- * of any address. No connection waits for ever, because later connections get
- * higher and higher ranks. If the queue is full, the connection that would be
- * served last is rejected.
+ * ranks, the oldest is served first. Several connections may come together from
+ * addresses with full buckets. Then the first connection of each address is
+ * served before the second connection of any address. No connection waits for
+ * ever, because later connections get higher and higher ranks. If the queue is
+ * full, the connection that would be served last is rejected.
  */
 #include "config.h"
 

@@ -10,15 +10,17 @@
 bool accept_is_listening(void);
 
 /*
- * Returns true if a connection has come within so many ms. Then
- * accept_within_limit may accept it, unless another process does so first.
+ * Waits at most this many ms for a connection. Returns true as soon as there is
+ * one. Then accept_within_limit may accept that connection, unless another
+ * process does so first.
  */
 bool accept_has_connection(int ms);
 
 /*
  * Accepts a connection, and writes its address. Returns its descriptor, which
- * is close-on-exec, or -1 with errno; EINTR if there was none after all, after
- * at most 50 ms. Sets the handler of SIGALRM, and uses ITIMER_REAL.
+ * is close-on-exec, or -1 with errno. If another process has taken the
+ * connection first, returns -1 with EINTR, usually after 50 ms. Sets the
+ * handler of SIGALRM, and uses ITIMER_REAL.
  */
 int accept_within_limit(struct sockaddr_storage *from);
 

@@ -133,11 +133,11 @@ sources_take(struct sources *s, int index, int64_t now)
 	int64_t gone = now - a->since, missing;
 
 	/*
-	 * After `most` ms the bucket is full in any case. With a longer time
-	 * the product could overflow.
+	 * The bucket is full after this time in any case, also if it owed all
+	 * that it may owe. With a longer time the product could overflow.
 	 */
-	if (gone > most)
-		gone = most;
+	if (gone > most + SOURCES_WAIT_MS)
+		gone = most + SOURCES_WAIT_MS;
 	a->credit += gone * s->rate;
 	if (a->credit > most)
 		a->credit = most;

@@ -2,13 +2,14 @@
  * Answers the clients of a kpopd that cannot start, because of a mistake in its
  * options or because something on the machine is missing for a while.
  *
- * Runs as root, in main, before there is any other process of kpopd. It sends
- * one line and reads nothing.
+ * Runs as root, in main, before main can serve. Sends one line to each client
+ * and reads nothing.
  *
  * The superserver starts a listener again for the next connection. But inetd
- * and systemd give up a service that ends too often, and then its port stays
- * closed until an administrator comes. So a listener that cannot start keeps
- * the socket for a pause, and answers in place of a server.
+ * and systemd give up a service that ends too often. Then its port stays
+ * closed: with inetd for ten minutes, with systemd until an administrator
+ * comes. So a listener that cannot start keeps the socket for a pause, and
+ * answers in place of a server.
  */
 #include "config.h"
 

@@ -14,7 +14,10 @@
  */
 void unable_begin(const struct options *o, bool listens);
 
-/* kpopd can serve: a fatal error is only logged again. */
+/*
+ * Ends what unable_begin has begun, because kpopd can serve now: a fatal error
+ * is still logged, but no longer answered.
+ */
 void unable_end(void);
 
 #endif

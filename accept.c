@@ -44,12 +44,16 @@
 #define REJECTION "-ERR [SYS/TEMP] too many connections, try again later\r\n"
 /* After a failed accept the listener accepts nothing for this long. */
 #define BACKOFF_MS 500
-/* How often the listener looks whether it was replaced. */
+/*
+ * When a connection comes, the listener looks whether it was replaced. This is
+ * the least time between two looks.
+ */
 #define STALE_MS 1000
 /*
- * How long the listener serves before it ends by itself. By default systemd
- * gives a service up after 5 starts in 10 seconds. An upgrade replaces several
- * libraries one after another, and -a may name a short idle time.
+ * The least time that the listener serves before it ends by itself. Otherwise
+ * it could end too often: by default systemd gives a service up after 5 starts
+ * in 10 seconds. An upgrade replaces several libraries one after another, and
+ * -a may name a short idle time.
  */
 #define LIFE_MS 3000
 /* The most connections accepted before the listener handles other events. */
@@ -84,7 +88,7 @@ struct listener {
 	int64_t resume;     /* ms; before this time nothing is accepted */
 	int64_t last_event; /* ms; of the last connection or end of a session */
 	int64_t life;       /* ms; before this time it does not end by itself */
-	int64_t stale_due;  /* ms; before this time kpopd is not looked at */
+	int64_t stale_due;  /* ms; the earliest next look for a replacement */
 	bool is_stale;      /* accepts nothing; ends when the queue is empty */
 	bool is_over;
 	struct log_limit troubles[TROUBLES];
@@ -125,9 +129,9 @@ log_trouble(struct listener *l, enum trouble t, const char *address)
 }
 
 /*
- * Logs why a connection gets no session, and closes it. First sends the client
- * one line, unless TLS would come first, the client is gone, or the socket
- * would block.
+ * Logs why a connection gets no session, sends the client one line, and closes
+ * the connection. Sends no line if TLS would come first, the client is gone, or
+ * the socket would block.
  */
 static void
 reject(struct listener *l, int fd, enum trouble t,
@@ -160,8 +164,8 @@ is_gone(int fd)
 
 /*
  * In the child: becomes the process that inetd would have started, with the
- * connection on descriptors 0 and 1. Closes all other descriptors, because some
- * are connections of other clients.
+ * connection on descriptors 0 and 1. Closes the descriptors above 2, because
+ * some are connections of other clients.
  */
 _Noreturn static void
 become_session(struct listener *l, int fd)
@@ -306,9 +310,9 @@ accept_one(struct listener *l)
 }
 
 /*
- * Finds out whether the listener's program was replaced. Then the connection in
- * the kernel's queue is for the next listener, which the superserver starts
- * when this one has ended.
+ * Sets is_stale if the listener's program or a library was replaced. In this
+ * case the connection in the kernel's queue is for the next listener, which the
+ * superserver starts when this one has ended.
  */
 static void
 look_for_successor(struct listener *l)
@@ -515,7 +519,7 @@ accept_connections(const struct accept_plan *plan)
 
 	make_tables(&l);
 	l.signals = open_signals();
-	stale_is_replaced(); /* remembers what is so from the start */
+	stale_is_replaced(); /* first call: only notes the present state */
 	/*
 	 * inetd has asked for a short kernel queue. If the queue is full, the
 	 * kernel drops a SYN, and the client repeats it only after a second.

@@ -30,7 +30,8 @@ struct accept_plan {
 	void (*serve)(void *self);
 	/*
 	 * On SIGHUP: reads the configuration again. Returns false if the
-	 * listener must end, because the next one has to start anew.
+	 * listener must end, because only a new listener can use the new
+	 * options.
 	 */
 	bool (*reload)(void *self);
 };

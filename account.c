@@ -100,7 +100,8 @@ copy_account(const struct passwd *pw, const struct account_uids *uids,
 /*
  * Does what account_find does, but accepts another spelling of the account's
  * own name if the database does; *a has the account's own name. Sets *is_there
- * to false if the database has no account for this name.
+ * to false if the name is not valid, or if the database has no account for it.
+ * Otherwise sets *is_there to true, even if the database does not answer.
  */
 static const char *
 find_spelling(const char *name, const struct account_uids *uids,

@@ -52,8 +52,9 @@ int address_write_peer(int fd, struct address_text *t);
 bool address_net(const struct sockaddr_storage *a, struct address_net *net);
 
 /*
- * Makes an address of a port and of 4 bytes (AF_INET) or 16 bytes (AF_INET6) in
- * network order. It is for addresses that do not come from the kernel.
+ * Makes an address of a port in host order, and of 4 bytes (AF_INET) or 16
+ * bytes (AF_INET6) in network order. This is for addresses that do not come
+ * from the kernel.
  */
 struct sockaddr_storage address_make(int family, const void *bytes,
     unsigned port);

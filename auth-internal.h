@@ -6,6 +6,8 @@
 
 #include <krb5.h>
 
+#define KEYTAB_NAME 1024 /* bytes of a keytab's name for the log, at most */
+
 /*
  * Kerberos in one process. auth-start.c fills the first three fields for every
  * process. Only the pre-auth process uses the others.
@@ -15,9 +17,11 @@ struct auth {
 	struct krb5conf *snapshot; /* the krb5.conf that the context uses */
 	char *text;                /* the snapshot as one krb5.conf file */
 	krb5_keytab keys;          /* in memory: keys of pop/ and pop3/ only */
-	krb5_principal name;       /* of the service, for a KRB-ERROR */
-	krb5_data answer;          /* what the last auth_answer points to */
-	struct replay *replay;     /* NULL: no AP-REQ can be accepted */
+	/* the keytab that they come from, for the log */
+	char keytab[KEYTAB_NAME];
+	krb5_principal name;   /* of the service, for a KRB-ERROR */
+	krb5_data answer;      /* what the last auth_answer points to */
+	struct replay *replay; /* NULL: no AP-REQ can be accepted */
 };
 
 /*

@@ -16,8 +16,6 @@
 #include "auth-keytab.h"
 #include "log.h"
 
-#define KEYTAB_NAME 1024 /* bytes of a keytab's name for the log, at most */
-
 /* libkrb5 takes a name without a type for a path. */
 bool
 keytab_path(struct auth *a, const char *keytab, char path[PATH_MAX])
@@ -135,24 +133,17 @@ log_no_key(struct auth *a, const char *keytab, krb5_const_principal only)
 	krb5_free_unparsed_name(a->context, name);
 }
 
-/* Writes the name of an open keytab to t, for the log. Returns t->text. */
-static const char *
-describe_keytab(struct auth *a, krb5_keytab keytab, struct log_text *t)
-{
-	char name[KEYTAB_NAME];
-
-	if (krb5_kt_get_name(a->context, keytab, name, sizeof(name)) != 0)
-		name[0] = '\0';
-	return log_words(t, name);
-}
-
 /* Copies the keys of an open keytab to a->keys. Returns 0, or -1 (logged). */
 static int
 copy_from(struct auth *a, krb5_keytab from, krb5_const_principal only)
 {
 	struct log_text t;
 	krb5_error_code problem;
-	int n = copy_keys(a, from, only, &problem);
+	int n;
+
+	if (krb5_kt_get_name(a->context, from, a->keytab, KEYTAB_NAME) != 0)
+		a->keytab[0] = '\0';
+	n = copy_keys(a, from, only, &problem);
 
 	/*
 	 * Encode the keytab's name only for an error. Without an error, the
@@ -160,9 +151,9 @@ copy_from(struct auth *a, krb5_keytab from, krb5_const_principal only)
 	 */
 	if (n == -1)
 		auth_log_failed(a->context, problem, "reading the keytab %s",
-		    describe_keytab(a, from, &t));
+		    log_words(&t, a->keytab));
 	else if (n == 0)
-		log_no_key(a, describe_keytab(a, from, &t), only);
+		log_no_key(a, log_words(&t, a->keytab), only);
 	return n > 0 ? 0 : -1;
 }
 

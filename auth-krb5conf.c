@@ -21,7 +21,10 @@
 
 #include "auth-krb5conf.h"
 
-/* The most levels of sections; krb5.conf(5) has at most three. */
+/*
+ * The most names of a relation: those of its sections, and its own.
+ * krb5.conf(5) has at most three levels of sections.
+ */
 #define DEPTH 8
 #define FIRST_ROOM 16 /* relations */
 
@@ -68,7 +71,7 @@ free_list(char **list)
 
 /*
  * Copies a list that ends with NULL. *to is the copy, which the caller frees by
- * free_list. Returns 0 or ENOMEM.
+ * free_list; NULL after a failure. Returns 0 or ENOMEM.
  */
 static long
 copy_list(char *const *from, char ***to)
@@ -82,6 +85,7 @@ copy_list(char *const *from, char ***to)
 	for (size_t i = 0; i < n; i++)
 		if (((*to)[i] = strdup(from[i])) == NULL) {
 			free_list(*to);
+			*to = NULL;
 			return ENOMEM;
 		}
 	return 0;

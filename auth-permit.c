@@ -17,37 +17,19 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "auth-internal.h"
 #include "auth-permit.h"
+#include "auth-start.h"
 #include "log.h"
 
 /*
- * Writes the path of the user's .k5login, as krb5.conf places it, into
- * path[size]. Returns 0 or a krb5 error.
+ * permit_explain reads so much of a .k5login, because the user can make the
+ * file as large as the disk.
  */
-static krb5_error_code
-locate_k5login(krb5_context context, const char *user, const char *home,
-    char *path, size_t size)
-{
-	char *directory = NULL;
-	profile_t profile;
-	krb5_error_code problem = krb5_get_profile(context, &profile);
-	int n;
-
-	if (problem != 0)
-		return problem;
-	if (profile_get_string(profile, "libdefaults", "k5login_directory",
-		NULL, NULL, &directory) == 0 &&
-	    directory != NULL)
-		n = snprintf(path, size, "%s/%s", directory, user);
-	else
-		n = snprintf(path, size, "%s/.k5login", home);
-	profile_release_string(directory);
-	profile_release(profile);
-	return n >= 0 && (size_t)n < size ? 0 : ENAMETOOLONG;
-}
+#define EXPLAINED ((size_t)64 << 10)
 
 /*
  * Returns true if it is certain whether the .k5login exists. If an error
@@ -215,7 +197,7 @@ permit_find_rule(struct auth *a, const char *principal, const char *realms,
 	krb5_context context = a->context;
 	krb5_principal who;
 	krb5_error_code problem;
-	char path[PATH_MAX + LOGIN_NAME_MAX + 1];
+	char path[AUTH_K5LOGIN];
 
 	if ((problem = krb5_parse_name(context, principal, &who)) != 0) {
 		auth_log_failed(context, problem, "parsing the principal");
@@ -224,9 +206,9 @@ permit_find_rule(struct auth *a, const char *principal, const char *realms,
 	}
 	if ((*why = find_flaw(context, who, realms)) != NULL)
 		return NULL;
-	*why = "not permitted to be this user";
-	if ((problem = locate_k5login(context, user, home, path,
-		 sizeof(path))) != 0) {
+	*why = PERMIT_NO_RULE;
+	problem = (krb5_error_code)auth_k5login(a, user, home, path);
+	if (problem != 0) {
 		auth_log_failed(context, problem,
 		    "making the path of .k5login");
 		return NULL;
@@ -238,4 +220,180 @@ permit_find_rule(struct auth *a, const char *principal, const char *realms,
 	return sees_k5login(path) && krb5_kuserok(context, who, user) ?
 	    name_rule(context, path, who, user) :
 	    NULL;
+}
+
+/* Returns the value of k5login_authoritative in krb5.conf. */
+static bool
+is_authoritative(krb5_context context)
+{
+	profile_t profile;
+	int value = 1;
+
+	if (krb5_get_profile(context, &profile) != 0)
+		return true;
+	if (profile_get_boolean(profile, "libdefaults", "k5login_authoritative",
+		NULL, 1, &value) != 0)
+		value = 1;
+	profile_release(profile);
+	return value != 0;
+}
+
+/* What the lines of a .k5login have to do with the principal, best last. */
+enum likeness { NOTHING, OTHERS, INSTANCE, ALMOST, EXACT };
+
+/*
+ * Compares a line with a principal's text form. realm is the "@" in that text.
+ * Changes the line.
+ */
+static enum likeness
+compare_line(char *line, const char *text, const char *realm)
+{
+	static const char blanks[] = " \t\r";
+	size_t first = strcspn(text, "/@"), n;
+
+	if (strcmp(line, text) == 0)
+		return EXACT;
+	line += strspn(line, blanks);
+	for (n = strlen(line); n > 0 && strchr(blanks, line[n - 1]) != NULL;)
+		line[--n] = '\0';
+	if (n == 0)
+		return NOTHING;
+	if (strcasecmp(line, text) == 0 ||
+	    (n == (size_t)(realm - text) && strncasecmp(line, text, n) == 0))
+		return ALMOST;
+	return strncmp(line, text, first) == 0 &&
+		(line[first] == '/' || line[first] == '@') &&
+		strcmp(line + strcspn(line, "@"), realm) == 0 ?
+	    INSTANCE :
+	    OTHERS;
+}
+
+/* Returns the best likeness in the first bytes of a .k5login. */
+static enum likeness
+compare_file(int fd, const char *text)
+{
+	static char content[EXPLAINED + 1];
+	const char *realm = strrchr(text, '@');
+	enum likeness best = NOTHING;
+	char *next = content, *line;
+	ssize_t n = pread(fd, content, EXPLAINED, 0);
+
+	content[n > 0 ? n : 0] = '\0';
+	while ((line = strsep(&next, "\n")) != NULL) {
+		enum likeness one = compare_line(line, text,
+		    realm != NULL ? realm : text + strlen(text));
+
+		if (one > best)
+			best = one;
+	}
+	return best;
+}
+
+/* Writes why a .k5login that exists does not permit the principal. */
+static void
+explain_file(krb5_context context, const char *path, krb5_const_principal who,
+    char cause[PERMIT_CAUSE])
+{
+	static const char *const causes[] = { [NOTHING] = "it is empty",
+		[OTHERS] = "it does not name the principal",
+		[INSTANCE] = "it names the user with another instance, but "
+			     "does not name the principal",
+		[ALMOST] = "its line for the principal differs from it in "
+			   "blanks, case, or realm",
+		[EXACT] = "it has just changed" };
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+	char *text;
+
+	if (fd == -1 || fstat(fd, &st) == -1)
+		snprintf(cause, PERMIT_CAUSE, "the user cannot read it: %s",
+		    strerror(errno));
+	else if (!S_ISREG(st.st_mode))
+		strlcpy(cause, "it is not a regular file", PERMIT_CAUSE);
+	else if (st.st_uid != 0 && st.st_uid != geteuid())
+		snprintf(cause, PERMIT_CAUSE,
+		    "it belongs to uid %u, not to the user or root",
+		    (unsigned)st.st_uid);
+	else if (krb5_unparse_name(context, who, &text) == 0) {
+		strlcpy(cause, causes[compare_file(fd, text)], PERMIT_CAUSE);
+		krb5_free_unparsed_name(context, text);
+	}
+	if (fd != -1)
+		close(fd);
+}
+
+/* Writes why the principal is not the user without a .k5login. */
+static void
+explain_mapping(krb5_context context, krb5_const_principal who,
+    const char *user, const char *start, char cause[PERMIT_CAUSE])
+{
+	/* A client can choose words as the name of its principal. */
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+	static const char none[] = "and auth_to_local gives the principal no "
+				   "user";
+	char local[LOGIN_NAME_MAX] = "", *realm = NULL;
+	const char *text;
+	krb5_error_code problem =
+	    krb5_aname_to_localname(context, who, sizeof(local), local);
+	bool has_default = krb5_get_default_realm(context, &realm) == 0;
+
+	if (!uses_module(context, "an2ln"))
+		snprintf(cause, PERMIT_CAUSE,
+		    "%s, and krb5.conf disables auth_to_local", start);
+	else if (problem == 0 && strcmp(local, user) == 0)
+		snprintf(cause, PERMIT_CAUSE,
+		    "%s, and a localauth plugin refuses", start);
+	else if (problem == 0)
+		snprintf(cause, PERMIT_CAUSE,
+		    "%s, and auth_to_local makes the principal %s%s", start,
+		    local[strspn(local, plain)] == '\0' ? "user " :
+							  "another user",
+		    local[strspn(local, plain)] == '\0' ? local : "");
+	else if (!has_default)
+		snprintf(cause, PERMIT_CAUSE,
+		    "%s, %s: krb5.conf has no default_realm", start, none);
+	else if (problem == KRB5_LNAME_NOTRANS)
+		snprintf(cause, PERMIT_CAUSE, "%s, %s: the default realm is %s",
+		    start, none, realm);
+	else {
+		text = krb5_get_error_message(context, problem);
+		snprintf(cause, PERMIT_CAUSE, "%s, and auth_to_local fails: %s",
+		    start, text);
+		krb5_free_error_message(context, text);
+	}
+	krb5_free_default_realm(context, realm);
+}
+
+/*
+ * Reads .k5login only if it can refuse. With k5login_authoritative = false it
+ * never does.
+ */
+void
+permit_explain(struct auth *a, const char *principal, const char *user,
+    const char *home, char cause[PERMIT_CAUSE])
+{
+	krb5_context context = a->context;
+	char path[AUTH_K5LOGIN];
+	krb5_principal who;
+	bool exists;
+
+	strlcpy(cause, "its path is too long", PERMIT_CAUSE);
+	if (auth_k5login(a, user, home, path) != 0 ||
+	    krb5_parse_name(context, principal, &who) != 0)
+		return;
+	exists = access(path, F_OK) == 0;
+	if (!exists && errno != ENOENT && errno != ENOTDIR)
+		snprintf(cause, PERMIT_CAUSE,
+		    "the user cannot search the directories of its path: %s",
+		    strerror(errno));
+	else if (exists && uses_module(context, "k5login") &&
+	    is_authoritative(context))
+		explain_file(context, path, who, cause);
+	else
+		explain_mapping(context, who, user,
+		    exists ? "krb5.conf does not let it decide" :
+			     "it does not exist",
+		    cause);
+	krb5_free_principal(context, who);
 }

@@ -4,17 +4,33 @@
 
 struct auth;
 
+/* The reason of permit_find_rule that permit_explain explains. */
+#define PERMIT_NO_RULE "not permitted to be this user"
+
+#define PERMIT_CAUSE 256 /* bytes of a cause with its NUL */
+
 /*
  * Session, as the user: finds the rule by which a principal may log in as the
- * user (krb5_kuserok). The principal must not be anonymous, and its realm must
- * be one of realms (separated by commas; NULL: any). home is the user's home
- * directory. Returns "k5login" if .k5login names the principal, "localname" if
- * auth_to_local or the default rule permits the login, or "plugin" if a plugin
- * does. If no rule permits the login, returns NULL and stores the reason for
- * the log in *why. A reason must consist of letters, digits, blanks and
- * ".,:_-"; otherwise the monitor rejects it (message_read_session).
+ * user (krb5_kuserok). Refuses a principal that is anonymous or contains a NUL,
+ * or whose realm is not one of realms (separated by commas; NULL: any). home is
+ * the user's home directory. Returns "k5login" if .k5login names the principal,
+ * "localname" if auth_to_local or the default rule permits the login, or
+ * "plugin" if a plugin does. If the login is refused, returns NULL and stores
+ * the reason for the log in *why. In a reason, each character except letters,
+ * digits, blanks and ".,:_-" becomes "_" (message_send_session).
  */
 const char *permit_find_rule(struct auth *a, const char *principal,
     const char *realms, const char *user, const char *home, const char **why);
+
+/*
+ * Session, as the user: writes the cause for which permit_find_rule has refused
+ * the principal for PERMIT_NO_RULE. Its subject is the .k5login of
+ * auth_k5login. It reads the user's files once more, so call it only after the
+ * refusal was sent: otherwise the time of the answer could show that the
+ * account exists. The caller must encode the characters that a reason may not
+ * contain.
+ */
+void permit_explain(struct auth *a, const char *principal, const char *user,
+    const char *home, char cause[PERMIT_CAUSE]);
 
 #endif

@@ -3,9 +3,9 @@
  *
  * Runs as root, in main, and in the listener at SIGHUP. main and the listener
  * keep the result for all processes that they fork later. auth_skew,
- * auth_krb5conf and auth_log_failed also run later and as other users; they
- * read no file. No function of this file may open a keytab, because descendants
- * of this process serve clients.
+ * auth_krb5conf, auth_k5login and auth_log_failed also run later and as other
+ * users; they read no file. No function of this file may open a keytab, because
+ * descendants of this process serve clients.
  */
 #include "config.h"
 
@@ -137,7 +137,37 @@ auth_is_unconfigured(const struct auth *a)
 }
 
 const char *
+auth_configuration(void)
+{
+	const char *files = getenv("KRB5_CONFIG");
+
+	return files != NULL ? files : "/etc/krb5.conf";
+}
+
+const char *
 auth_krb5conf(const struct auth *a)
 {
 	return a->text;
+}
+
+long
+auth_k5login(const struct auth *a, const char *user, const char *home,
+    char path[AUTH_K5LOGIN])
+{
+	char *directory = NULL;
+	profile_t profile;
+	long problem = krb5_get_profile(a->context, &profile);
+	int n;
+
+	if (problem != 0)
+		return problem;
+	if (profile_get_string(profile, "libdefaults", "k5login_directory",
+		NULL, NULL, &directory) == 0 &&
+	    directory != NULL)
+		n = snprintf(path, AUTH_K5LOGIN, "%s/%s", directory, user);
+	else
+		n = snprintf(path, AUTH_K5LOGIN, "%s/.k5login", home);
+	profile_release_string(directory);
+	profile_release(profile);
+	return n >= 0 && n < AUTH_K5LOGIN ? 0 : ENAMETOOLONG;
 }

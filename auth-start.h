@@ -2,9 +2,13 @@
 #ifndef AUTH_START_H
 #define AUTH_START_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 struct auth;
+
+/* Bytes of the path of a .k5login with its NUL. */
+#define AUTH_K5LOGIN (PATH_MAX + LOGIN_NAME_MAX + 1)
 
 /*
  * Root: reads krb5.conf once for all processes that are forked later. No later
@@ -23,10 +27,23 @@ int auth_skew(const struct auth *a);
 bool auth_is_unconfigured(const struct auth *a);
 
 /*
+ * Returns the names of the files that libkrb5 reads as krb5.conf, with colons
+ * between them, for the log.
+ */
+const char *auth_configuration(void);
+
+/*
  * Returns the snapshot as the text of one krb5.conf file, or "" if krb5.conf
  * was empty or absent. The pre-auth process writes the text to a file in its
  * jail, where libraries read it. The text belongs to the struct auth.
  */
 const char *auth_krb5conf(const struct auth *a);
+
+/*
+ * Writes the path of the user's .k5login, as krb5.conf places it. home is the
+ * user's home directory. Opens no file. Returns 0 or a krb5 error.
+ */
+long auth_k5login(const struct auth *a, const char *user, const char *home,
+    char path[AUTH_K5LOGIN]);
 
 #endif

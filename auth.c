@@ -210,8 +210,9 @@ convert_result(struct auth *a, enum replay_result result, const char *principal)
 
 /*
  * Finds the encrypted authenticator in an AP-REQ (RFC 4120 §5.5.1), and sets
- * *cipher to its cipher text. Returns false if the AP-REQ is not strict DER,
- * even if libkrb5 accepts it.
+ * *cipher to its cipher text. Returns false if an element is missing or
+ * unexpected, or if a length is not strict DER, even if libkrb5 accepts the
+ * AP-REQ. Does not look into the elements that it skips, such as the ticket.
  */
 static bool
 find_authenticator(const krb5_data *ap_req, struct der *cipher)
@@ -318,16 +319,34 @@ verify_decrypted(struct auth *a, krb5_auth_context session,
 	return problem;
 }
 
-/* Logs why an AP-REQ is refused. */
+/* Returns true if the cause of the error may be in the keytab. */
+static bool
+concerns_keytab(krb5_error_code problem)
+{
+	return problem == KRB5KRB_AP_ERR_NOT_US ||
+	    problem == KRB5KRB_AP_ERR_NOKEY ||
+	    problem == KRB5KRB_AP_ERR_BADKEYVER ||
+	    problem == KRB5KRB_AP_ERR_BAD_INTEGRITY ||
+	    problem == KRB5KRB_AP_WRONG_PRINC || problem == KRB5_KT_NOTFOUND ||
+	    problem == KRB5_KT_KVNONOTFOUND;
+}
+
+/*
+ * Logs why an AP-REQ is refused. libkrb5's text cannot name the keytab, because
+ * the keys are in memory.
+ */
 static void
 log_refused_ap_req(struct auth *a, krb5_error_code problem,
     enum purpose purpose)
 {
-	struct log_text t;
+	struct log_text t, keytab;
 	const char *text = krb5_get_error_message(a->context, problem);
+	bool is_shown = concerns_keytab(problem);
 
-	log_event(LOG_NOTICE, "refused", "reason=\"%s\" error=\"%s\"",
-	    purpose == FOR_GSSAPI ? "GSSAPI" : "Kerberos", log_words(&t, text));
+	log_event(LOG_NOTICE, "refused", "reason=\"%s\" error=\"%s%s%s\"",
+	    purpose == FOR_GSSAPI ? "GSSAPI" : "Kerberos", log_words(&t, text),
+	    is_shown ? ": keytab " : "",
+	    is_shown ? log_words(&keytab, a->keytab) : "");
 	krb5_free_error_message(a->context, text);
 }
 

@@ -9,7 +9,9 @@
  * the session ends, the broker does what the session requests over
  * s->locks_to_session. If the session left a removal unfinished, the broker
  * starts a child that finishes the removal at once, before another program can
- * read the mailbox. channel: to the monitor.
+ * read the mailbox. In --recover (s->login is NULL), a recovery takes the place
+ * of the session, and the broker starts no child. channel: to the monitor, or
+ * to the root process of --recover.
  */
 _Noreturn void broker_run(struct session *s, int channel);
 

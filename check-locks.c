@@ -25,6 +25,7 @@
 
 #include "check-entry.h"
 #include "check-program.h"
+#include "check-quote.h"
 #include "check.h"
 #include "clock.h"
 #include "path.h"
@@ -480,14 +481,17 @@ static void
 print_no_dotlock(struct check *c, const char *directory, const char *why,
     bool is_mode)
 {
+	struct check_word word;
+	const char *quoted = check_quote(&word, directory);
+
 	check_warn(c, "spool", directory,
 	    is_mode ?
 		check_remedy(c,
 		    "chown root:mail %s && chmod 2775 %s; or -l fcntl, if no "
 		    "other program relies on dotlocks",
-		    directory, directory) :
-		check_remedy(c, "look at namei -l %s and findmnt -T %s",
-		    directory, directory),
+		    quoted, quoted) :
+		check_remedy(c, "look at namei -l %s and findmnt -T %s", quoted,
+		    quoted),
 	    "no dotlock can be made: %s", why);
 }
 
@@ -499,6 +503,8 @@ static bool
 check_dotlock(struct check *c, const struct account *a, const char *path,
     const char *directory, const struct stat *st)
 {
+	struct check_word word;
+	const char *quoted = check_quote(&word, directory);
 	gid_t gid = a->gid;
 	bool by_group = mailboxes_are_outside_home(&c->o.mailboxes) &&
 	    lock_needs_group(&c->o.locks, path, &gid);
@@ -512,7 +518,7 @@ check_dotlock(struct check *c, const struct account *a, const char *path,
 	else if ((st->st_mode & S_IWOTH) != 0)
 		check_warn(c, "spool", directory,
 		    check_remedy(c, "chown root:mail %s && chmod 2775 %s",
-			directory, directory),
+			quoted, quoted),
 		    "every user may write it, so any user can make the dotlock "
 		    "of another user and keep that user's mail programs out");
 	else if (by_group)
@@ -534,6 +540,7 @@ check_spool(struct check *c, const struct account *a, const char *path)
 	char resolved[PATH_MAX], directory[PATH_MAX];
 	bool is_roots = mailboxes_are_outside_home(&c->o.mailboxes);
 	const char *obstacle = NULL;
+	struct check_word word;
 	struct stat st;
 
 	if (is_roots && (obstacle = resolve_directory(path, resolved)) == NULL)
@@ -545,7 +552,8 @@ check_spool(struct check *c, const struct account *a, const char *path)
 	}
 	if (stat(directory, &st) == -1) {
 		check_fail(c, "spool", directory,
-		    check_remedy(c, "namei -l %s", directory),
+		    check_remedy(c, "namei -l %s",
+			check_quote(&word, directory)),
 		    "the directory of the mailboxes: %m");
 		return true;
 	}

@@ -5,40 +5,195 @@
  */
 #include "config.h"
 
+#include <sys/stat.h>
+
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "account.h"
+#include "check-quote.h"
 #include "check.h"
 
-/* Checks an account that a process of kpopd becomes. */
+#define NOBODY 65534
+/* The uids among which useradd --system chooses. */
+#define SYSTEM_LEAST 100
+#define SYSTEM_MOST 999
+
+/*
+ * Makes the command that mends the file of options: its owner, mode or type if
+ * these are wrong, or else its text.
+ */
+static const char *
+mend_options_file(struct check *c, const char *path)
+{
+	struct check_word w;
+	struct stat st, target;
+
+	check_quote(&w, path);
+	if (lstat(path, &st) == -1 || stat(path, &target) == -1)
+		return check_remedy(c, "ls -l %s", w.text);
+	if (st.st_uid != 0 || target.st_uid != 0)
+		return check_remedy(c, "chown %sroot:root %s",
+		    st.st_uid != 0 ? "-h " : "", w.text);
+	if (!S_ISREG(target.st_mode))
+		return check_remedy(c, "mv %s %s.old", w.text, w.text);
+	if ((target.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+		return check_remedy(c, "chmod 644 %s", w.text);
+	if (target.st_size == 0)
+		return check_remedy(c, "echo '# kpopd.conf(5)' >%s", w.text);
+	return check_remedy(c, "vi %s", w.text);
+}
+
+/* Reports the file that is in force. */
 static void
-check_account(struct check *c, const char *user, const char *process)
+check_options_file(struct check *c, const char *path)
+{
+	char real[PATH_MAX];
+	struct stat st;
+
+	if (lstat(path, &st) == 0)
+		check_ok(c, "options", path, "is in force, without a mistake");
+	else
+		check_ok(c, "options", path,
+		    "does not exist; the command line and the defaults are in "
+		    "force");
+	check_path(c, "options", path, real);
+}
+
+/*
+ * Returns the name of another account with this uid, or NULL. The database
+ * gives only one name for a uid, so the local accounts are looked through, too.
+ */
+static const char *
+find_other_account(const struct account *a)
+{
+	static char name[ACCOUNT_NAME];
+	FILE *file = fopen("/etc/passwd", "re");
+	const struct passwd *pw = getpwuid(a->uid);
+
+	while ((pw == NULL || pw->pw_uid != a->uid ||
+		   strcmp(pw->pw_name, a->name) == 0) &&
+	    file != NULL && (pw = fgetpwent(file)) != NULL)
+		;
+	if (pw != NULL)
+		strlcpy(name, pw->pw_name, sizeof(name));
+	if (file != NULL)
+		fclose(file);
+	return pw != NULL && strcmp(name, a->name) != 0 ? name : NULL;
+}
+
+/* A process that becomes another user. */
+struct role {
+	char letter;       /* of the option that names the user */
+	const char *usual; /* the user without this option */
+	const char *process;
+};
+
+/* Makes the command that makes the account, if it does not exist. */
+static const char *
+make_account(struct check *c, const struct role *r, const char *user)
+{
+	struct check_word w;
+
+	if (getpwnam(user) != NULL)
+		return check_remedy(c, "give -%c %s", r->letter, user);
+	return check_remedy(c,
+	    "useradd --system --home-dir /nonexistent "
+	    "--shell /usr/sbin/nologin %s",
+	    check_quote(&w, user));
+}
+
+/*
+ * Makes the command that gives the process a uid of its own. Only kpopd's usual
+ * accounts are changed, because another may be a person's.
+ */
+static const char *
+change_uid(struct check *c, const struct role *r, const char *user)
+{
+	uid_t uid = SYSTEM_MOST;
+
+	if (strcmp(user, r->usual) != 0)
+		return make_account(c, r, r->usual);
+	while (uid > SYSTEM_LEAST &&
+	    (getpwuid(uid) != NULL || getgrgid(uid) != NULL))
+		uid--;
+	return check_remedy(c, "usermod --uid %u %s", (unsigned)uid, user);
+}
+
+/* Reports an account that exists: it should be this process's alone. */
+static void
+check_account_uid(struct check *c, const struct role *r,
+    const struct account *a)
+{
+	const char *other = find_other_account(a);
+	unsigned uid = (unsigned)a->uid;
+
+	if (other != NULL)
+		check_warn(c, "account", a->name, change_uid(c, r, a->name),
+		    "has the same uid %u as %s, whose processes can disturb "
+		    "the %s",
+		    uid, other, r->process);
+	else if (a->uid == NOBODY)
+		check_warn(c, "account", a->name, change_uid(c, r, a->name),
+		    "has uid %u, which other programs use, too", uid);
+	else if (a->uid >= c->o.least_user)
+		check_warn(c, "account", a->name, change_uid(c, r, a->name),
+		    "has uid %u; from %u on uids are those of people", uid,
+		    (unsigned)c->o.least_user);
+	else
+		check_ok(c, "account", a->name, "uid %u, gid %u, for the %s",
+		    uid, (unsigned)a->gid, r->process);
+}
+
+/* Checks the user that a process becomes. */
+static void
+check_account(struct check *c, const struct role *r, const char *user)
 {
 	struct account a;
 	const char *refusal = account_find(user, NULL, &a);
 
 	if (refusal == NULL)
-		check_ok(c, "account", user, "uid %u, gid %u, for the %s",
-		    (unsigned)a.uid, (unsigned)a.gid, process);
+		check_account_uid(c, r, &a);
 	else
 		check_fail(c, "account", user,
-		    check_remedy(c,
-			"useradd --system --home-dir /nonexistent "
-			"--shell /usr/sbin/nologin %s",
-			user),
-		    "the %s cannot become this user: %s", process, refusal);
+		    make_account(c, r,
+			strcmp(refusal, "unknown user") == 0 ? user : r->usual),
+		    "the %s cannot become this user: %s", r->process, refusal);
+}
+
+static void
+check_accounts(struct check *c)
+{
+	static const struct role preauth = { 'u', "kpopd", "pre-auth process" };
+	static const struct role tls = { 'U', "kpopd-tls",
+		"process that does TLS" };
+
+	check_account(c, &preauth, c->o.user);
+	if (c->o.tls.when == TLS_NO)
+		return;
+	if (strcmp(c->o.user, c->o.tls.user) == 0)
+		check_warn(c, "account", c->o.tls.user,
+		    make_account(c, &tls, tls.usual),
+		    "is the user of -u and of -U; the %s and the %s could "
+		    "disturb each other",
+		    preauth.process, tls.process);
+	else
+		check_account(c, &tls, c->o.tls.user);
 }
 
 void
 check_options(struct check *c)
 {
-	const char *why, *what;
+	const char *why, *what, *from;
 
-	if (options_find_mistake(&why, &what))
-		check_fail(c, "options", NULL, NULL, "%s%s", why, what);
+	if (options_find_mistake(&why, &what, &from))
+		check_fail(c, "options", from,
+		    from != NULL ? mend_options_file(c, from) : "kpopd --help",
+		    "%s%s", why, what);
 	else
-		check_ok(c, "options", c->o.config, "no mistake");
-	check_account(c, c->o.user, "pre-auth process");
-	if (c->o.tls.when != TLS_NO)
-		check_account(c, c->o.tls.user, "process that does TLS");
+		check_options_file(c,
+		    c->o.config != NULL ? c->o.config : CONFIG_FILE);
+	check_accounts(c);
 }

@@ -14,6 +14,7 @@
 
 #include "check-entry.h"
 #include "check-port.h"
+#include "check-quote.h"
 #include "check.h"
 #include "options.h"
 
@@ -43,14 +44,22 @@ is_same_service(const struct options *a, const struct options *b)
 	    (a->tls.when == TLS_IMMEDIATE) == (b->tls.when == TLS_IMMEDIATE);
 }
 
-/* Writes the words of an entry after the program's name, or a note. */
+/* Writes the words of an entry after the program's name, for a shell. */
 static const char *
 join_words(const struct entry *e, char text[CHECK_COMMAND])
 {
+	struct check_word word;
+
 	*text = '\0';
 	for (int i = 1; i < e->count; i++) {
-		strlcat(text, " ", CHECK_COMMAND);
-		strlcat(text, e->words[i], CHECK_COMMAND);
+		const char *rest = e->words[i] + strspn(e->words[i], "-");
+		char dashes[8];
+
+		snprintf(dashes, sizeof(dashes), " %.*s",
+		    (int)(rest - e->words[i]), e->words[i]);
+		strlcat(text, dashes, CHECK_COMMAND);
+		if (*rest != '\0')
+			strlcat(text, check_quote(&word, rest), CHECK_COMMAND);
 	}
 	return text;
 }
@@ -80,6 +89,7 @@ print_difference(struct check *c, const struct entry *e, const char *words,
 static void
 compare_variable(struct check *c, const struct entry *e, const char *word)
 {
+	struct check_word quoted;
 	static const char *const names[] = { "KRB5_KTNAME", "KRB5_CONFIG" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -90,7 +100,8 @@ compare_variable(struct check *c, const struct entry *e, const char *word)
 		    (here != NULL && strcmp(here, word + n + 1) == 0))
 			continue;
 		check_warn(c, "service", e->place,
-		    check_remedy(c, "%s kpopd --check", word),
+		    check_remedy(c, "env %s kpopd --check",
+			check_quote(&quoted, word)),
 		    "kpopd is started with %s, and these checks were not",
 		    word);
 	}
@@ -104,6 +115,7 @@ compare_entry(struct check *c, const struct entry *e,
 	struct options_difference d;
 	struct stat here, other;
 	char words[CHECK_COMMAND], environment[sizeof(e->environment)];
+	struct check_word program;
 	char *rest = environment, *word;
 	size_t row = 0;
 
@@ -116,7 +128,8 @@ compare_entry(struct check *c, const struct entry *e,
 	if (stat(e->program, &other) == 0 && stat(c->program, &here) == 0 &&
 	    (here.st_dev != other.st_dev || here.st_ino != other.st_ino))
 		check_warn(c, "service", e->place,
-		    check_remedy(c, "%s --check", e->program),
+		    check_remedy(c, "%s --check",
+			check_quote(&program, e->program)),
 		    "it starts %s, but these checks are those of %s",
 		    e->program, c->program);
 }
@@ -129,7 +142,7 @@ static bool
 is_this_service(struct check *c, struct entry *e)
 {
 	static struct options there;
-	const char *why, *what, *why_here, *what_here;
+	const char *why, *what, *why_here, *what_here, *from;
 	bool is_enabled = *e->disabled == '\0';
 
 	if (!e->is_kpopd)
@@ -137,7 +150,7 @@ is_this_service(struct check *c, struct entry *e)
 	why = options_read_other(&there, e->count, e->words, &what);
 	/* A mistake of the file has its own line. */
 	if (why != NULL && is_enabled &&
-	    (!options_find_mistake(&why_here, &what_here) ||
+	    (!options_find_mistake(&why_here, &what_here, &from) ||
 		strcmp(why, why_here) != 0))
 		check_fail(c, "service", e->place,
 		    check_remedy(c, "correct the options in %s", e->place),

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <vis.h>
 
 #include "check.h"
 #include "process.h"
@@ -35,14 +34,19 @@ check_remedy(struct check *c, const char *format, ...)
 	return c->remedy;
 }
 
-/* Prints a text; encodes bytes that could change what a terminal shows. */
+/*
+ * Prints a text. Prints each byte that could change what a terminal shows, or
+ * begin another line, as a backslash and three octal digits. A backslash stays
+ * as it is, because remedies have some.
+ */
 static void
 print_text(const char *text)
 {
-	char encoded[4 * TEXT + 1];
-
-	strvisx(encoded, text, strnlen(text, TEXT), VIS_CSTYLE | VIS_NOSLASH);
-	fputs(encoded, stdout);
+	for (const char *p = text; *p != '\0' && p < text + TEXT; p++)
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
+			printf("\\%03o", (unsigned char)*p);
+		else
+			putchar(*p);
 }
 
 /* Prints ,"key":"text" for JSON (RFC 8259). */
@@ -92,8 +96,8 @@ print_line(enum check_verdict verdict, const char *kind, const char *name,
 	putchar('\n');
 }
 
-static void print(struct check *, enum check_verdict, const char *,
-    const char *, const char *, const char *, va_list)
+static void print(struct check *c, enum check_verdict verdict, const char *kind,
+    const char *name, const char *remedy, const char *format, va_list arguments)
     __attribute__((format(printf, 6, 0)));
 
 static void
@@ -162,18 +166,45 @@ run_as_user(struct check *c, void (*run)(struct check *c))
 	_exit((int)c->worst);
 }
 
+/*
+ * Waits for a child, whose exit status is the worst of its verdicts. Returns
+ * false if the child did not end by itself, or if there is none (-1).
+ */
+static bool
+await_child(struct check *c, pid_t child)
+{
+	int status;
+
+	if (child == -1 || process_wait(child, &status, 0) == -1 ||
+	    !WIFEXITED(status) || WEXITSTATUS(status) > CHECK_FAIL)
+		return false;
+	if (WEXITSTATUS(status) > (int)c->worst)
+		c->worst = (enum check_verdict)WEXITSTATUS(status);
+	return true;
+}
+
 void
 check_as_user(struct check *c, void (*run)(struct check *c))
 {
 	pid_t child = fork();
-	int status;
 
 	if (child == 0)
 		run_as_user(c, run);
-	if (child == -1 || process_wait(child, &status, 0) == -1 ||
-	    !WIFEXITED(status) || WEXITSTATUS(status) > CHECK_FAIL)
+	if (!await_child(c, child))
 		check_fail(c, "user", c->account.name, NULL,
 		    "the check as the user did not end");
-	else if (WEXITSTATUS(status) > (int)c->worst)
-		c->worst = (enum check_verdict)WEXITSTATUS(status);
+}
+
+bool
+check_in_child(struct check *c, unsigned seconds, void (*run)(struct check *c))
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		alarm(seconds);
+		c->worst = CHECK_OK;
+		run(c);
+		_exit((int)c->worst);
+	}
+	return await_child(c, child);
 }

@@ -1,7 +1,8 @@
 /* The lines that kpopd --check prints: see check.c. */
-#ifndef CHECK_H
-#define CHECK_H
+#ifndef KPOPD_CHECK_H
+#define KPOPD_CHECK_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 #include "account.h"
@@ -11,7 +12,11 @@
 enum check_verdict {
 	CHECK_OK,
 	CHECK_WARN, /* kpopd serves, but not all that one would expect */
-	CHECK_FAIL  /* some clients, or all, are not served */
+	/*
+	 * some clients, or all, are not served, or somebody may get in who must
+	 * not
+	 */
+	CHECK_FAIL
 };
 
 #define CHECK_COMMAND 512 /* bytes of a remedy with its NUL */
@@ -38,7 +43,7 @@ const char *check_remedy(struct check *c, const char *format, ...)
 /*
  * Print one line about a thing: its kind (one word, as "keytab"), its name (a
  * path, principal, host or user; NULL: none), and what was found. The texts may
- * have any bytes; those that are not printable ASCII are encoded by vis(3).
+ * have any bytes; those that are not printable ASCII are printed as \\ooo.
  * check_warn and check_fail also print the remedy (NULL: none).
  */
 void check_ok(struct check *c, const char *kind, const char *name,
@@ -56,6 +61,26 @@ void check_fail(struct check *c, const char *kind, const char *name,
  * lines count as this process's. Prints a line of its own if there is no child.
  */
 void check_as_user(struct check *c, void (*run)(struct check *c));
+
+/*
+ * Runs a check as root in a child, because the check reads keys, which this
+ * process and its later children must not have, or because it may wait for the
+ * network. The child's lines count as this process's. Returns false if the
+ * child did not end within this many seconds, or crashed; then only a part of
+ * its lines is printed.
+ */
+bool check_in_child(struct check *c, unsigned seconds,
+    void (*run)(struct check *c));
+
+/*
+ * Follows the path of a file that root reads. Prints a line, with this kind,
+ * for each directory in which others than root can replace a name of the path.
+ * Returns true with the path without symlinks in real. If a part of the path
+ * does not exist, returns false with errno and with the path of that part in
+ * real.
+ */
+bool check_path(struct check *c, const char *kind, const char *path,
+    char real[PATH_MAX]);
 
 /*
  * The parts, in the order in which they run. Each is in the file of its name.

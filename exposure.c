@@ -22,41 +22,42 @@
 
 #define AGAIN_SECONDS 3600
 #define GROUP_USERS 100 /* the group "users" of most distributions */
-#define REASON 64
 
 /*
- * Writes the reason for a warning, or returns false. A group of the system may
- * read the file, because root has made such a group for it, for example
- * ssl-cert. Its gid is below the uids and gids of users.
+ * A group of the system may read the file, because root has made such a group
+ * for it, for example ssl-cert. Its gid is below the uids and gids of users.
  */
-static bool
-find_exposure(const struct stat *st, uid_t least_user, char reason[REASON])
+bool
+exposure_find(const struct stat *st, uid_t least_user,
+    char reason[EXPOSURE_REASON])
 {
 	unsigned gid = (unsigned)st->st_gid;
 	bool has_users = gid == GROUP_USERS || gid >= least_user;
 	mode_t mode = st->st_mode;
 
 	if (st->st_uid != 0)
-		snprintf(reason, REASON, "uid %u owns it",
+		snprintf(reason, EXPOSURE_REASON, "uid %u owns it",
 		    (unsigned)st->st_uid);
 	else if ((mode & S_IWOTH) != 0)
-		snprintf(reason, REASON, "every user can write it");
+		snprintf(reason, EXPOSURE_REASON, "every user can write it");
 	else if ((mode & S_IROTH) != 0)
-		snprintf(reason, REASON, "every user can read it");
+		snprintf(reason, EXPOSURE_REASON, "every user can read it");
 	else if ((mode & S_IWGRP) != 0 && gid != 0)
-		snprintf(reason, REASON, "group %u can write it", gid);
+		snprintf(reason, EXPOSURE_REASON, "group %u can write it", gid);
 	else if ((mode & S_IRGRP) != 0 && gid != 0 && has_users)
-		snprintf(reason, REASON, "group %u can read it", gid);
+		snprintf(reason, EXPOSURE_REASON, "group %u can read it", gid);
 	else
 		return false;
 	return true;
 }
 
 /*
- * Returns true if the last warning, whose time is that of the file at path, is
- * older than the change of the key, or is an hour old. A time in the future is
- * of a clock that was wrong: that of a warning does not count, and that of a
- * change would have each connection warn.
+ * Returns true if there was no warning yet. Also returns true if the last
+ * warning is an hour old, or older than the last change of the key's file. The
+ * time of the last warning is the mtime of the file at path. A time in the
+ * future comes from a clock that was wrong. A warning with such a time counts
+ * as none. A change with such a time is ignored; otherwise each connection
+ * would cause a warning.
  */
 static bool
 is_due(const char *path, const struct stat *key)
@@ -87,12 +88,12 @@ void
 exposure_warn(const struct exposure_place *place, const char *name,
     const char *path)
 {
-	char note[PATH_MAX], reason[REASON];
+	char note[PATH_MAX], reason[EXPOSURE_REASON];
 	struct log_text t;
 	struct stat st;
 
 	if (stat(path, &st) == -1 ||
-	    !find_exposure(&st, place->least_user, reason))
+	    !exposure_find(&st, place->least_user, reason))
 		return;
 	snprintf(note, sizeof(note), "%s/exposed.%s", place->state, name);
 	if (!place->is_start && !is_due(note, &st))

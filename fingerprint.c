@@ -6,9 +6,10 @@
  * times from a clock that advances in ticks. Of two changes in one tick, the
  * second change alters the fingerprint only if it alters the size. So a
  * fingerprint proves something only if it was taken after the tick of the last
- * change. Such a fingerprint is marked as stable. No process waits for a stable
- * fingerprint. If a fingerprint is not stable, the next login reads the file
- * again.
+ * change. fingerprint_put makes an exception: it sets an mtime that lies
+ * between two ticks. A fingerprint that proves something is marked as stable.
+ * No process waits for a stable fingerprint. If a fingerprint is not stable,
+ * the next login reads the file again.
  */
 #include "config.h"
 

@@ -1,5 +1,6 @@
 /*
- * Recognizes, by a client's first bytes, a protocol that kpopd does not serve.
+ * Recognizes, by a client's first bytes, a protocol that this connection does
+ * not serve. Another port of kpopd may serve the protocol (TLS, KPOP).
  *
  * Runs in the pre-auth process, and in the session for its first line; pure
  * computation, over the client's bytes. The log gets only the name of the

@@ -1,4 +1,4 @@
-/* Protocols that kpopd does not serve: see foreign.c. */
+/* Protocols that a connection does not serve: see foreign.c. */
 #ifndef FOREIGN_H
 #define FOREIGN_H
 

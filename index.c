@@ -22,8 +22,11 @@
  * count. After a power failure the disk may have only some of these writes:
  *
  *	- The old header does not count the new records, and is still true.
- *	- If the disk has the new header but lacks a block, the records of that
- *	  block are all zeros, which no format takes for a record.
+ *	- If the disk has the new header but lacks a new block, the size of the
+ *	  file or the hash of the block is wrong.
+ *	- If the disk has the new header but the old version of the last block,
+ *	  the hash of that version is right. That version has zeros in the
+ *	  places of the new records. No format takes zeros for a record.
  *	- If a record replaces another one, both versions look valid. Therefore
  *	  in this case the blocks are synced before the header is written.
  *
@@ -243,7 +246,7 @@ read_block(const struct index *x, size_t number, unsigned char block[BLOCK])
 
 /*
  * Moves the window so that it contains this block. Returns true if the block
- * exists and is whole.
+ * and all blocks before it in the window exist and are whole.
  */
 static bool
 move_window(struct index *x, size_t number)
@@ -291,9 +294,10 @@ empty_window(struct index *x)
 }
 
 /*
- * Removes the file, because a failed write may have changed it in part.
- * Continues with the records of the file in memory. Fills each damaged block
- * with 0xff, which no format takes for a record.
+ * Removes the file, because a block is damaged, or because a failed write may
+ * have changed the file in part. Continues with the records of the file in
+ * memory. Fills each damaged block with 0xff, which no format takes for a
+ * record.
  */
 static void
 leave_file(struct index *x)

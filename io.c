@@ -2,9 +2,9 @@
  * Reads and writes a connection through buffers, with a deadline and one sticky
  * error.
  *
- * Runs as the pre-auth user, in kpopd's other jails, and as the owner of the
- * mailbox. The peer is not trusted: it may send or take one byte at a time, any
- * bytes, or none.
+ * Runs in the pre-auth process and in the refusal process, as the pre-auth user
+ * in a jail. Runs in the session, as the owner of the mailbox. The peer is not
+ * trusted: it may send or take one byte at a time, any bytes, or none.
  *
  * Timeouts use poll and the monotonic clock, never a signal. Until the login
  * one absolute deadline applies to everything. After the login each line of
@@ -113,8 +113,9 @@ end_of_wait(const struct io *io, int64_t timeout)
 
 /*
  * Reads and discards the takeover requests that have come. Returns true if any
- * had come. If the peer has not been idle for long enough, a request has no
- * effect, but the new login repeats the request.
+ * had come. If none can be read, stops waiting for requests and returns false.
+ * If the peer has not been idle for long enough, a request has no effect, but
+ * the new login repeats the request.
  */
 static bool
 take_takeover_requests(struct io *io)

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * Bytes of the input buffer. The commands that a client pipelines after the
- * login must fit, because the session gets them in one message.
+ * Bytes of the input buffer. After the login, the session or the relay gets the
+ * content of this buffer in one message. Further input stays in the socket.
  */
 #define IO_IN 1024
 /*
@@ -88,8 +88,8 @@ void io_allow_takeover(struct io *io, int takeover, int64_t idle);
 void io_switch(struct io *io, int fd);
 
 /*
- * Puts n <= IO_IN bytes, which another process has read, before the input of
- * the socket.
+ * Replaces the buffered input by n <= IO_IN bytes, which another process has
+ * read. The input of the socket follows after these bytes.
  */
 void io_prime(struct io *io, const void *data, size_t n);
 
@@ -156,7 +156,8 @@ void io_answer_timeout(struct io *io, const void *data, size_t n);
 /*
  * Sends waiting output and ends our direction of the connection. Then reads and
  * discards what the peer still sends, for at most two seconds. If input stayed
- * unread, close would reset the connection, and the answer could be lost.
+ * unread, close would reset the connection, and the answer could be lost. Does
+ * nothing if io->error is set.
  */
 void io_linger(struct io *io);
 

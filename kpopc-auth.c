@@ -102,8 +102,9 @@ trade(const struct conn *c, struct dialogue *d, const void *token, size_t n)
 
 /*
  * Exchanges the tokens that establish the GSSAPI context. Returns NULL after
- * the server has proven its identity and sent its offer of layers. If the
- * server refuses, returns the refusal.
+ * the server has proven its identity and sent its offer of layers. If an answer
+ * is not a token, returns that answer. It may be a refusal, or an "+OK" of an
+ * attacker.
  */
 static const char *
 establish_context(const struct conn *c, struct dialogue *d)
@@ -225,7 +226,7 @@ run_gss_layer(const void *argument, int fd, int cleartext)
 	_exit(EXIT_DONE);
 }
 
-void
+const char *
 auth_login(struct conn *c, const struct options *o, const char *user)
 {
 	static struct dialogue d;
@@ -251,9 +252,9 @@ auth_login(struct conn *c, const struct options *o, const char *user)
 			       "before it had proven its identity",
 		    answer_printable(answer, TEXT_MAX));
 	conn_answer_program(answer_printable(answer, TEXT_MAX));
-	/* Do not try again, because the server would refuse the same ticket. */
-	if (!answer_is_good(answer))
+	if (!finished)
 		answer_give_up(answer);
-	if (d.layer != RELAY_GSS_NONE)
+	if (answer_is_good(answer) && d.layer != RELAY_GSS_NONE)
 		conn_add_layer(c, &d, run_gss_layer);
+	return answer;
 }

@@ -84,7 +84,8 @@ watch_server(int fd)
 int
 connect_to(const struct options *o)
 {
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	const struct addrinfo hints = { .ai_family = o->family,
+		.ai_socktype = SOCK_STREAM };
 	struct addrinfo *list, *a;
 	const char *port = port_of(o);
 	int fd = -1, error = getaddrinfo(o->host, port, &hints, &list);

@@ -1,10 +1,12 @@
 /*
  * Follows the POP3 dialogue in the tunnel, to find the exit status.
  *
- * Runs as the caller. kpopc reports a refused login, and answers that end too
- * early, because the program that uses kpopc might not report them. The
- * server's bytes may come from an attacker, so only the beginning of a line is
- * kept, and a refusal is printed encoded.
+ * Runs as the caller: as the user who started kpopc. kpopc reports that the
+ * server refused the login. kpopc also reports that the connection ended before
+ * the answer to the login or to a later command was complete. The program that
+ * uses kpopc might report neither. The server's bytes may come from an
+ * attacker, so only the beginning of a line is kept, and a refusal is printed
+ * encoded.
  */
 #include "config.h"
 
@@ -29,11 +31,14 @@ struct lines {
 };
 
 /*
- * The login so far. Each line of the program has one answer that begins with
- * "+" or "-ERR".
+ * The login so far; `waiting` is also counted after the login. Each line of the
+ * program has one answer that begins with "+" or "-ERR".
  */
 static struct {
-	/* a command that ends the login was answered with "+OK" */
+	/*
+	 * A command that can end the login was answered with "+OK", or the
+	 * login was over at follow_begin.
+	 */
 	bool done;
 	/*
 	 * The number of lines of the program that have no answer yet. Before
@@ -57,10 +62,11 @@ static struct {
 	char refusal[TEXT_MAX];
 } login;
 
-/* The session so far. */
+/* The program's last line, and the server's last answer after the login. */
 static struct {
-	bool quits; /* QUIT was the program's last line */
-	/* in an answer of several lines, before its "." */
+	/* QUIT was the program's last line, before or after the login */
+	bool quits;
+	/* the answer has a second line, and its last line, ".", has not come */
 	bool in_list;
 } session;
 

@@ -18,7 +18,10 @@
 
 #include "kpopc-ticket.h"
 
-/* The last error code of the protocol itself (RFC 4120 §7.5.9) */
+/*
+ * In libkrb5's error table, the codes up to this one are for the protocol (RFC
+ * 4120 §7.5.9).
+ */
 #define PROTOCOL_CODES 127
 
 /*

@@ -83,6 +83,7 @@ login_serve(struct conn *c, const struct options *o)
 {
 	static char text[LINE_MOST];
 	char user[LINE_USER + 1] = "";
+	const char *answer;
 
 	while (conn_read_program(text)) {
 		char *rest = text, *verb = strsep(&rest, " ");
@@ -94,7 +95,10 @@ login_serve(struct conn *c, const struct options *o)
 			conn_answer_program(
 			    "+OK PASS comes next, with anything");
 		else if (strcasecmp(verb, "PASS") == 0 && user[0] != '\0') {
-			auth_login(c, o, user);
+			answer = auth_login(c, o, user);
+			/* The server would refuse the same ticket again. */
+			if (!answer_is_good(answer))
+				answer_give_up(answer);
 			conn_unlimit_time();
 			return true;
 		} else if (strcasecmp(verb, "CAPA") == 0)

@@ -7,9 +7,11 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kpopc-ticket.h"
 
@@ -62,13 +64,38 @@ ticket_give_up(const struct ticket *t, krb5_error_code problem,
 
 /*
  * As ticket_give_up, but without a hint, for errors to which the hints do not
- * apply.
+ * apply. Such an error shows nothing about the server.
  */
 _Noreturn static void
 give_up_plainly(const struct ticket *t, krb5_error_code problem,
     const char *what)
 {
+	report_rate(VERDICT_UNKNOWN);
 	give_up_with_hint(t->context, problem, what, "");
+}
+
+/*
+ * Returns true if all users of the realm, or of the server, would get the
+ * error.
+ */
+static bool
+is_common(krb5_error_code problem)
+{
+	return problem == KRB5_KDC_UNREACH ||
+	    problem == KRB5_REALM_CANT_RESOLVE ||
+	    problem == KRB5KRB_ERR_GENERIC ||
+	    problem == KRB5KDC_ERR_SVC_UNAVAILABLE ||
+	    problem == KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN;
+}
+
+/* As ticket_give_up. An error of this client shows nothing about the server. */
+_Noreturn static void
+give_up_ticket(const struct ticket *t, krb5_error_code problem,
+    const char *what)
+{
+	if (!is_common(problem))
+		report_rate(VERDICT_UNKNOWN);
+	ticket_give_up(t, problem, what);
 }
 
 /*
@@ -135,7 +162,7 @@ tickets_of_keytab(const struct ticket *t, const struct options *o)
 	problem = krb5_get_init_creds_keytab(t->context, &creds, client, keytab,
 	    0, NULL, NULL);
 	if (problem != 0)
-		ticket_give_up(t, problem, "no ticket with the keytab");
+		give_up_ticket(t, problem, "no ticket with the keytab");
 	if ((problem = krb5_cc_new_unique(t->context, "MEMORY", NULL,
 		 &cache)) != 0 ||
 	    (problem = krb5_cc_initialize(t->context, cache, client)) != 0 ||
@@ -166,7 +193,7 @@ choose_cache(const struct ticket *t, krb5_principal service)
 	if (problem == KRB5_CC_NOTFOUND && chosen == NULL)
 		problem = krb5_cc_default(t->context, &cache);
 	if (problem != 0)
-		ticket_give_up(t, problem, "no tickets");
+		give_up_ticket(t, problem, "no tickets");
 	return cache;
 }
 
@@ -184,7 +211,7 @@ open_cache(const struct ticket *t, const struct options *o,
 	krb5_error_code problem;
 
 	if ((problem = krb5_cc_get_principal(t->context, cache, client)) != 0)
-		ticket_give_up(t, problem, "no tickets");
+		give_up_ticket(t, problem, "no tickets");
 	return cache;
 }
 
@@ -203,7 +230,7 @@ get_credentials(const struct ticket *t, krb5_principal service,
 	if (krb5_unparse_name(t->context, want.server, &name) != 0 ||
 	    asprintf(&what, "no ticket for %s", name) == -1)
 		what = name = (char *)(uintptr_t) "no ticket";
-	ticket_give_up(t, problem, what);
+	give_up_ticket(t, problem, what);
 }
 
 void
@@ -228,4 +255,18 @@ ticket_cache_name(const struct ticket *t)
 	if ((problem = krb5_cc_get_full_name(t->context, t->cache, &name)) != 0)
 		give_up_plainly(t, problem, "the name of the ticket cache");
 	return name;
+}
+
+char *
+ticket_user(const struct ticket *t)
+{
+	const krb5_data *first =
+	    krb5_princ_size(t->context, t->creds->client) > 0 ?
+	    krb5_princ_component(t->context, t->creds->client, 0) :
+	    NULL;
+	char *user = first != NULL ? strndup(first->data, first->length) : NULL;
+
+	if (user == NULL)
+		give_up_plainly(t, ENOMEM, "the user's name");
+	return user;
 }

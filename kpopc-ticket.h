@@ -25,6 +25,12 @@ void ticket_get(struct ticket *t, const struct options *o);
 char *ticket_cache_name(const struct ticket *t);
 
 /*
+ * Returns the first component of the client's principal. Ends the process if
+ * that fails.
+ */
+char *ticket_user(const struct ticket *t);
+
+/*
  * Prints that the step `what` has failed, libkrb5's text for the error, and a
  * remedy if one is known. Ends the process with EXIT_REFUSED.
  */

@@ -32,15 +32,19 @@ report_certificate(struct relay_tls *t)
 	conn_write(tls_cleartext, message, 1 + message[0]);
 }
 
+/* Prints why there is no TLS, and ends the process. */
 _Noreturn static void
 explain_tls(struct relay_tls *t)
 {
 	long verdict = SSL_get_verify_result(t->ssl);
+	const char *why = verdict != X509_V_OK ?
+	    X509_verify_cert_error_string(verdict) :
+	    answer_printable(t->error, sizeof(t->error));
 
-	errx(EXIT_REFUSED, "TLS: %s",
-	    verdict != X509_V_OK ?
-		X509_verify_cert_error_string(verdict) :
-		answer_printable(t->error, sizeof(t->error)));
+	/* OpenSSL has no error for it. */
+	if (*why == '\0')
+		why = "the server closed the connection in the handshake";
+	errx(EXIT_REFUSED, "TLS: %s", why);
 }
 
 /* Does TLS and verifies the server, in the process between fd and cleartext. */
@@ -57,10 +61,12 @@ run_tls_layer(const void *argument, int fd, int cleartext)
 		errx(EXIT_REFUSED, "TLS: OpenSSL cannot be initialized");
 	if ((o->authorities != NULL ?
 		    SSL_CTX_load_verify_file(context, o->authorities) :
-		    SSL_CTX_set_default_verify_paths(context)) != 1)
+		    SSL_CTX_set_default_verify_paths(context)) != 1) {
+		report_rate(VERDICT_UNKNOWN);
 		errx(EXIT_REFUSED, "TLS: cannot read %s",
 		    o->authorities != NULL ? o->authorities :
 					     "the system's certificates");
+	}
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
 	if (relay_tls_start(&t, context, false) == -1 ||
 	    SSL_set1_host(t.ssl, o->host) != 1 ||
@@ -82,8 +88,10 @@ void
 tls_begin(struct conn *c, const struct options *o)
 {
 	unsigned char size = 0;
-	const char *answer = conn_ask(c, "STLS");
+	const char *answer;
 
+	report_enter(PHASE_TLS);
+	answer = conn_ask(c, "STLS");
 	if (!answer_is_good(answer))
 		errx(EXIT_REFUSED, "no TLS: %s",
 		    answer_printable(answer, TEXT_MAX));
@@ -94,4 +102,5 @@ tls_begin(struct conn *c, const struct options *o)
 		exit(conn_end(c, EXIT_REFUSED));
 	c->binding_size = size;
 	c->has_tls = true;
+	report_enter(PHASE_LOGIN);
 }

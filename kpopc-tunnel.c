@@ -2,9 +2,8 @@
  * Copies standard input to the connection and the connection to standard
  * output.
  *
- * Runs as the caller. The bytes pass unchanged. Before the login, bytes may
- * come from an attacker. After the login, they may come from an attacker only
- * if the connection has neither TLS nor a layer.
+ * Runs as the caller. The bytes pass unchanged. They may come from an attacker
+ * unless the connection has TLS or a layer.
  */
 #include "config.h"
 
@@ -86,7 +85,8 @@ move(struct way *w)
 /*
  * Prints which end of the way failed, and ends the process. If the buffer has
  * bytes to write, the writing failed. If the buffer is empty, the reading
- * failed.
+ * failed. If the connection failed after the server had refused the login,
+ * prints the refusal instead.
  */
 _Noreturn static void
 break_off(const struct way *w)
@@ -124,16 +124,18 @@ give_up_sending(struct way *up)
 /*
  * Waits until a way can continue. Returns what poll returns.
  *
- * has_ended: standard input has ended. In this case kpopc shuts down its
- * direction of the connection, unless *is_shut is set already. It does so at
- * once, unless QUIT was sent. Some servers end the whole connection when the
- * client ends TLS (RFC 5246 section 7.2.1), and answers would be lost. After
- * QUIT a server closes the connection anyway, so kpopc shuts down only if the
- * server sends nothing for QUIT_SECONDS.
+ * has_ended: no more bytes will be sent, because standard input has ended or a
+ * write to the server failed. In this case kpopc shuts down its direction of
+ * the connection and sets *is_shut, unless *is_shut is set already. If the
+ * program's last line was not QUIT, kpopc does so at once. If it was QUIT,
+ * kpopc does so only after QUIT_SECONDS in which no way could continue, because
+ * a server closes the connection after QUIT anyway. Some servers end the whole
+ * connection when the client ends TLS (RFC 5246 section 7.2.1), so an early
+ * shutdown could lose answers.
  *
  * Ends the process if a server has answered QUIT and sends nothing for
- * QUIT_SECONDS after the shutdown. is_full: standard output blocks. In this
- * case the wait has no time limit.
+ * QUIT_SECONDS after the shutdown. is_full: bytes for standard output are not
+ * written yet. In this case the wait after the shutdown has no time limit.
  */
 static int
 wait_for_ways(int fd, struct pollfd p[2], bool has_ended, bool is_full,

@@ -11,6 +11,8 @@
  */
 #include "config.h"
 
+#include <sys/socket.h>
+
 #include <err.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -18,17 +20,34 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "kpopc-ticket.h"
 #include "kpopc.h"
 
-static void
-usage(void)
+#define PROBE_SECONDS 10   /* of a whole probe, without -t */
+#define SECONDS_MOST 86400 /* that an option may give */
+
+/*
+ * Ends the process because of wrong arguments. A probe reports the wrong one,
+ * if it is known.
+ */
+_Noreturn static void
+usage(const struct options *o, const char *wrong)
 {
-	fprintf(stderr,
-	    "usage: kpopc [-pV] [-C authorities] [-k keytab [-u principal]]"
-	    " [-s service]\n             [--cleartext] [--tls] host [port]\n");
+	static const char text[] =
+	    "usage: kpopc [-46pV] [-C authorities] [-k keytab [-u principal]]"
+	    " [-s service]\n             [--cleartext] [--tls] host [port]\n"
+	    "       kpopc --probe [-c seconds] [-l user] [-t seconds]"
+	    " [-w seconds]\n             [option ...] host [port]\n";
+	char reason[TEXT_MAX];
+
+	snprintf(reason, sizeof(reason), "wrong usage%s%s, see kpopc(1)",
+	    wrong != NULL ? ": " : "", wrong != NULL ? wrong : "");
+	if (o->probe)
+		report_give_up(reason);
+	fputs(text, stderr);
 	exit(EXIT_USAGE);
 }
 
@@ -48,23 +67,79 @@ open_standard(void)
 	close(fd);
 }
 
+/* Reads a number of seconds, at most a day. */
+static double
+read_seconds(const struct options *o, const char *text)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+
+	if (end == text || *end != '\0' ||
+	    !(seconds > 0 && seconds <= SECONDS_MOST))
+		usage(o, text);
+	return seconds;
+}
+
+/*
+ * Returns true if the options are a probe's. A mistake in the options must not
+ * be printed as for another use of kpopc, so this looks before they are read.
+ */
+static bool
+is_probe(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--probe") == 0)
+			return true;
+	return false;
+}
+
+/* Returns true if the options and the n arguments can be used together. */
+static bool
+is_consistent(const struct options *o, int n)
+{
+	const bool limits =
+	    o->user != NULL || o->warning > 0 || o->critical > 0;
+
+	return n >= 1 && n <= 2 && (!o->cleartext || (o->pop3 && !o->tls)) &&
+	    (o->principal == NULL || o->keytab != NULL) &&
+	    (o->probe || (!limits && o->limit <= 0)) &&
+	    (o->critical <= 0 || o->warning <= o->critical);
+}
+
 static void
 read_options(struct options *o, int argc, char **argv)
 {
 	static const struct option names[] = {
 		{ "cleartext", no_argument, NULL, 'P' },
+		{ "probe", no_argument, NULL, 'M' },
 		{ "tls", no_argument, NULL, 'T' },
 		{ NULL, 0, NULL, 0 },
 	};
+	static const char letters[] = "46C:c:k:l:ps:t:u:Vw:";
+	char unknown[] = "-?";
 	int c;
 
-	while ((c = getopt_long(argc, argv, "C:k:ps:u:V", names, NULL)) != -1) {
+	o->probe = is_probe(argc, argv);
+	opterr = !o->probe;
+	while ((c = getopt_long(argc, argv, letters, names, NULL)) != -1) {
 		switch (c) {
+		case '4':
+			o->family = AF_INET;
+			break;
+		case '6':
+			o->family = AF_INET6;
+			break;
 		case 'C':
 			o->authorities = optarg;
 			break;
+		case 'c':
+			o->critical = read_seconds(o, optarg);
+			break;
 		case 'k':
 			o->keytab = optarg;
+			break;
+		case 'l':
+			o->user = optarg;
 			break;
 		case 'p':
 			o->pop3 = true;
@@ -72,8 +147,17 @@ read_options(struct options *o, int argc, char **argv)
 		case 's':
 			o->service = optarg;
 			break;
+		case 't':
+			o->limit = read_seconds(o, optarg);
+			break;
 		case 'u':
 			o->principal = optarg;
+			break;
+		case 'w':
+			o->warning = read_seconds(o, optarg);
+			break;
+		case 'M':
+			o->probe = true;
 			break;
 		case 'P':
 			o->cleartext = true;
@@ -85,13 +169,15 @@ read_options(struct options *o, int argc, char **argv)
 			printf("kpopc %s\n", PACKAGE_VERSION);
 			exit(EXIT_DONE);
 		default:
-			usage();
+			unknown[1] = (char)optopt;
+			/* A long option has no letter. */
+			usage(o, optopt != 0 ? unknown : argv[optind - 1]);
 		}
 	}
-	if (argc - optind < 1 || argc - optind > 2 ||
-	    (o->cleartext && (!o->pop3 || o->tls)) ||
-	    (o->principal != NULL && o->keytab == NULL))
-		usage();
+	if (!is_consistent(o, argc - optind))
+		usage(o, NULL);
+	if (o->probe && o->limit <= 0)
+		o->limit = PROBE_SECONDS;
 	o->host = argv[optind];
 	o->port = argv[optind + 1];
 }
@@ -113,6 +199,10 @@ main(int argc, char **argv)
 	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	read_options(&o, argc, argv);
 	signal(SIGPIPE, SIG_IGN);
+	/* The program that started kpopc may ignore it; then no wait works. */
+	signal(SIGCHLD, SIG_DFL);
+	if (o.probe)
+		probe_start(&o);
 	/*
 	 * Get the ticket before connecting, so that an error about the ticket
 	 * does not seem to come from the server.
@@ -120,13 +210,21 @@ main(int argc, char **argv)
 	ticket_get(&ticket, &o);
 	if (o.pop3)
 		o.cache = ticket_cache_name(&ticket);
+	report_enter(PHASE_CONNECT);
 	conn.fd = connect_to(&o);
+	report_connection(conn.fd);
+	report_enter(PHASE_LOGIN);
 	conn_limit_time();
 	if (!o.pop3)
 		kpop_exchange(&ticket, conn.fd);
-	if (o.pop3 || o.tls)
+	if (o.pop3 || o.tls || o.probe)
 		login_greet(&conn, &o);
 	conn_unlimit_time();
+	if (o.probe) {
+		probe_session(&conn, &o,
+		    o.user != NULL ? o.user : ticket_user(&ticket));
+		return conn_end(&conn, EXIT_DONE);
+	}
 	if (o.pop3 && !login_serve(&conn, &o))
 		return conn_end(&conn, EXIT_DONE);
 	follow_begin(o.pop3 || o.tls, o.pop3);

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* bytes of a text from the network that are printed, at most */
 #define TEXT_MAX 500
@@ -31,7 +32,11 @@ struct options {
 	const char *service;     /* NULL: pop/HOST */
 	const char *authorities; /* file of certificates; NULL: the system's */
 	const char *host, *port; /* port NULL: the default */
-	bool pop3, tls, cleartext;
+	int family;              /* AF_UNSPEC: any */
+	bool pop3, tls, cleartext, probe;
+	const char *user; /* of a probe; NULL: the principal's first part */
+	/* The limits of a probe in seconds. 0: no limit; limit is never 0. */
+	double warning, critical, limit;
 	char *cache; /* the name of the ccache, if pop3 */
 };
 
@@ -55,6 +60,64 @@ bool answer_is_refusal(const char *answer);
  * EXIT_REFUSED.
  */
 _Noreturn void answer_give_up(const char *answer);
+
+/* kpopc-report.c, in every process of a probe */
+
+/* Bytes of an obstacle that are printed, at most. */
+#define REPORT_TEXT 1000
+
+/* The exit statuses of a monitoring plugin. */
+enum verdict {
+	VERDICT_OK = 0,
+	VERDICT_WARNING = 1,
+	VERDICT_CRITICAL = 2,
+	VERDICT_UNKNOWN = 3,
+};
+
+/* The phases of a probe, in the order in which their times are printed. */
+enum phase {
+	PHASE_TICKET,
+	PHASE_CONNECT,
+	PHASE_TLS,
+	PHASE_LOGIN,
+	PHASE_STAT,
+	PHASE_QUIT,
+};
+
+/*
+ * Makes the report of a probe, which later processes share. Without it the next
+ * five functions have no effect.
+ */
+void report_begin(void);
+
+/*
+ * Ends the phase and enters another, or the same one again. A phase's times are
+ * added.
+ */
+void report_enter(enum phase phase);
+
+/* Sets the verdict of a failure, which otherwise is VERDICT_CRITICAL. */
+void report_rate(enum verdict verdict);
+
+/* Reports the client's address of the connection fd. */
+void report_connection(int fd);
+
+/* Reports the user, and the numbers of messages and of their bytes. */
+void report_user(const char *user);
+void report_maildrop(uint64_t messages, uint64_t bytes);
+
+/*
+ * Print the line of a probe that came to its end, or that failed in the present
+ * phase. Return the exit status.
+ */
+int report_result(const struct options *o);
+int report_obstacle(const char *obstacle);
+
+/*
+ * Prints the line of a probe that cannot begin, and ends the process with
+ * VERDICT_UNKNOWN.
+ */
+_Noreturn void report_give_up(const char *reason);
 
 /* kpopc-connect.c */
 
@@ -142,10 +205,12 @@ void tls_begin(struct conn *c, const struct options *o);
 
 /*
  * Logs in as user with AUTH GSSAPI, begins the negotiated security layer, and
- * writes the answer to standard output. Ends the process if the server refuses
- * or does not prove its identity.
+ * writes the answer to standard output. Ends the process if the server does not
+ * prove its identity. Returns the server's answer, "+OK" or "-ERR", which is
+ * valid until the next line is read.
  */
-void auth_login(struct conn *c, const struct options *o, const char *user);
+const char *auth_login(struct conn *c, const struct options *o,
+    const char *user);
 
 /* kpopc-login.c */
 
@@ -161,6 +226,20 @@ void login_greet(struct conn *c, const struct options *o);
  * QUIT or the end of standard input comes first.
  */
 bool login_serve(struct conn *c, const struct options *o);
+
+/* kpopc-probe.c */
+
+/*
+ * Returns in another process, in which the errors of the probe end the process.
+ * This process supervises the other, prints the line of the probe, and ends.
+ */
+void probe_start(const struct options *o);
+
+/*
+ * Logs in as the user, and sends STAT and QUIT. Ends the process if an answer
+ * is not as it should be.
+ */
+void probe_session(struct conn *c, const struct options *o, const char *user);
 
 /* kpopc-follow.c */
 

@@ -31,104 +31,51 @@
 #include <unistd.h>
 
 #include "layer.h"
+#include "load-tls.h"
 #include "log.h"
 #include "options.h"
 #include "privsep.h"
 #include "relay-tls.h"
 #include "sandbox.h"
 
-/* Logs that a step of OpenSSL failed. */
-static void
-log_openssl_failed(const char *step)
-{
-	struct relay_tls t = { .ssl = NULL };
-	struct log_text words;
-
-	relay_tls_keep_error(&t);
-	log_failed_at(LOG_ERR, log_words(&words, t.error), "%s", step);
-}
-
 /*
- * Refuses to give a passphrase, because a server has no terminal to ask for
- * one.
+ * Logs why the certificate cannot be used, and ends the process. A wrong list
+ * of -C has an exit status of its own, because main must not serve then: any
+ * other list would not be the administrator's choice.
  */
-static int
-refuse_passphrase(char *to, int size, int writing, void *unused)
+static _Noreturn void
+refuse_to_serve(const struct load_tls_problem *problem, const char *certificate,
+    const char *key)
 {
-	(void)to, (void)size, (void)writing, (void)unused;
-	return -1;
-}
+	struct log_text c, k, error;
 
-/*
- * Allows the cipher suites of -C. A wrong list is fatal, because any other list
- * would not be the administrator's choice.
- */
-static void
-set_ciphers(SSL_CTX *context, const char *list)
-{
-	struct log_text words;
-	const char *wrong = relay_tls_set_ciphers(context, list);
-
-	if (wrong == NULL)
-		return;
-	log_event(LOG_ERR, "fatal",
-	    "error=\"-C: OpenSSL has no cipher suites %s\"",
-	    log_words(&words, wrong));
-	exit(TLS_BAD_CIPHERS);
-}
-
-/* Makes a context without the certificate. Returns it, or NULL (logged). */
-static SSL_CTX *
-make_tls_context(const char *ciphers)
-{
-	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-
-	if (context == NULL || relay_tls_restrict(context) == -1) {
-		log_openssl_failed("initializing OpenSSL");
-		return NULL;
-	}
-	if (*ciphers != '\0')
-		set_ciphers(context, ciphers);
-	SSL_CTX_set_options(context,
-	    SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
-	/* For suites with DHE, which -C may name. */
-	SSL_CTX_set_dh_auto(context, 1);
-	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_num_tickets(context, 0);
-	SSL_CTX_set_default_passwd_cb(context, refuse_passphrase);
-	return context;
-}
-
-/*
- * Makes a context with the certificate, its chain and its key, from two files.
- * Returns it, or NULL (logged) if they cannot be used.
- */
-static SSL_CTX *
-load_certificate(const char *certificate, const char *key, const char *ciphers)
-{
-	SSL_CTX *context = make_tls_context(ciphers);
-	struct log_text c, k;
-	char step[2 * sizeof(struct log_text) + 64] = "";
-
-	if (context == NULL)
-		return NULL;
 	log_words(&c, certificate);
 	log_words(&k, key);
-	if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
-		snprintf(step, sizeof(step), "reading the certificate %s",
+	log_words(&error, problem->error);
+	switch (problem->step) {
+	case LOAD_TLS_OPENSSL:
+		log_failed_at(LOG_ERR, error.text, "initializing OpenSSL");
+		break;
+	case LOAD_TLS_CIPHERS:
+		log_event(LOG_ERR, "fatal",
+		    "error=\"-C: OpenSSL has no cipher suites %s\"",
+		    error.text);
+		exit(TLS_BAD_CIPHERS);
+	case LOAD_TLS_CERTIFICATE:
+		log_failed_at(LOG_ERR, error.text, "reading the certificate %s",
 		    c.text);
-	else if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) !=
-	    1)
-		snprintf(step, sizeof(step), "reading the key %s", k.text);
-	else if (SSL_CTX_check_private_key(context) != 1)
-		snprintf(step, sizeof(step),
+		break;
+	case LOAD_TLS_KEY:
+		log_failed_at(LOG_ERR, error.text, "reading the key %s",
+		    k.text);
+		break;
+	case LOAD_TLS_MATCH:
+		log_failed_at(LOG_ERR, error.text,
 		    "comparing the key %s with the certificate %s", k.text,
 		    c.text);
-	if (step[0] == '\0')
-		return context;
-	log_openssl_failed(step);
-	SSL_CTX_free(context);
-	return NULL;
+		break;
+	}
+	exit(1);
 }
 
 /* Logs the version and the cipher suite of the handshake. */
@@ -275,6 +222,7 @@ int
 main(int argc, char **argv)
 {
 	static struct relay_tls t;
+	struct load_tls_problem problem;
 	SSL_CTX *context;
 	bool is_lost;
 
@@ -287,8 +235,9 @@ main(int argc, char **argv)
 	else
 		log_through(LAYER_CHANNEL);
 	signal(SIGPIPE, SIG_IGN);
-	if ((context = load_certificate(argv[1], argv[2], argv[3])) == NULL)
-		return 1;
+	context = load_tls(argv[1], argv[2], argv[3], &problem);
+	if (context == NULL)
+		refuse_to_serve(&problem, argv[1], argv[2]);
 	if (argc == 4)
 		return 0;
 	sandbox_do_without((unsigned)(*argv[6] - '0'));

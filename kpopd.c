@@ -28,7 +28,7 @@
  *	accept-sources.c accept-stale.c accept-unable.c accept.c
  *	account.c address.c auth-keytab.c auth-krb5conf.c auth-start.c
  *	auth.c clock.c exposure.c file.c kpopd-tls.c kpopd.c layer.c
- *	lock.c log.c login-defs.c mailboxes.c message.c
+ *	load-tls.c lock.c log.c login-defs.c mailboxes.c message.c
  *	monitor-watch.c monitor.c options-file.c options-table.c
  *	options.c packet.c path.c preauth.c privsep.c process.c
  *	proxies.c recover-all.c relay-tls.c replay-cache.c resolve.c
@@ -183,20 +183,29 @@ prepare_server(struct server *s)
 {
 	const struct rlimit no_core = { 0, 0 };
 	const char *refusal;
+	char why[128];
 
 	if (geteuid() != 0)
 		fatal("kpopd must be started as root");
 	if (setrlimit(RLIMIT_CORE, &no_core) == -1)
 		fatal("setrlimit");
 	find_sandbox(&s->o);
-	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL)
-		options_log_refusal("the pre-auth user cannot be used: ",
-		    refusal);
+	if ((refusal = account_find(s->o.user, NULL, &s->preauth)) != NULL) {
+		snprintf(why, sizeof(why),
+		    "the pre-auth user cannot be used: %s: ", refusal);
+		options_log_refusal(why, s->o.user);
+	}
 	if ((s->auth = auth_prepare()) == NULL)
-		options_log_refusal("Kerberos does not work", "");
-	/* An editor may be writing it. Without it no login is permitted. */
+		options_log_refusal("Kerberos does not work: ",
+		    auth_configuration());
+	/*
+	 * Do not serve if krb5.conf is missing or empty, because no login would
+	 * be permitted. An editor may be writing the file, so it may be empty
+	 * only for a moment.
+	 */
 	if (auth_is_unconfigured(s->auth))
-		options_log_refusal("krb5.conf is missing or empty", "");
+		options_log_refusal("krb5.conf is missing or empty: ",
+		    auth_configuration());
 	/*
 	 * systemd gives the listener mounts of its own. If the file system is
 	 * read-only when the listener starts, it stays so for the listener.
@@ -223,7 +232,7 @@ reload_server(struct server *s)
 	if (auth == NULL)
 		return;
 	if (auth_is_unconfigured(auth)) {
-		log_failed_at(LOG_ERR, "it is empty now",
+		log_failed_at(LOG_ERR, "it is absent or empty now",
 		    "reading krb5.conf again");
 		auth_free(auth);
 		return;
@@ -251,8 +260,9 @@ obey_hangup(void *self)
 }
 
 /*
- * Warns if others than root can read the keytab or the TLS key: at the start of
- * a listener, and before each connection.
+ * Checks who can read or change the keytab and the TLS key: at the start of a
+ * listener, and before each connection. exposure_warn does not log the same
+ * warning before each connection.
  */
 static void
 warn_of_exposure(const struct server *s, bool is_start)
@@ -321,8 +331,8 @@ is_proxy(void *self, const struct sockaddr_storage *from)
 }
 
 /*
- * Becomes the listener. It holds only descriptors that its children would hold
- * too: syslog's, and /dev/null.
+ * Becomes the listener, which listens on descriptor 0. Puts /dev/null on
+ * descriptor 1, which may be a copy of the listening socket.
  */
 static int
 listen_for_clients(struct server *s)

@@ -5,9 +5,10 @@
  * Runs as root. main and the listener try TLS; the monitor starts the layer
  * that the pre-auth process asks for. The new process also runs this code until
  * it drops root's rights. Each layer has its own process, which gets the
- * client's socket. The pre-auth process, and later the session, has one end of
- * a socket pair and speaks cleartext POP3. So the TLS key, the service's key
- * and the mail are in three processes.
+ * client's socket. Inside TLS, the relay gets the cleartext side of kpopd-tls
+ * in place of that socket. The pre-auth process, and later the session, has one
+ * end of a socket pair and speaks cleartext POP3. So the TLS key, the service's
+ * key and the mail are in three processes.
  */
 #include "config.h"
 
@@ -252,7 +253,8 @@ layer_start_gssapi(const struct options *o, const struct account *preauth,
 		/*
 		 * Close the relay's copies of the monitor's ends. As long as
 		 * the relay has such a copy, it does not notice that the other
-		 * processes have closed these ends.
+		 * processes have closed these ends. Descriptor 1 is only a copy
+		 * of descriptor 0.
 		 */
 		close(cleartext[0]);
 		close(handoff[0]);

@@ -6,8 +6,8 @@
  * only that group may write to the directory. On Debian this directory is
  * root:mail 2775, and mailboxes are often 0660 user:mail. If a session had that
  * group, it could read the mail of all users. The broker has the group, but
- * gets no byte from the client. It gets only the path of one mailbox, and verbs
- * of one byte from the session.
+ * gets no byte from the client. It gets only the path of one mailbox. From the
+ * session it gets verbs of one byte, and open files, which it does not read.
  */
 #include "config.h"
 
@@ -22,8 +22,8 @@
 #include "lock-broker.h"
 
 /*
- * How often the broker sets the dotlock's time (TOUCHED_SECONDS of
- * lock-dotlock.c)
+ * How often the broker sets the dotlock's time. TOUCHED_SECONDS of
+ * lock-dotlock.c is twice this time.
  */
 #define TOUCH_MS 60000
 
@@ -104,7 +104,8 @@ serve_verb(struct lock_kept *k, char verb, const int *fds, int n)
 
 /*
  * Receives a verb and at most two descriptors. Returns the number of
- * descriptors, or -1 if the packet is not a verb.
+ * descriptors. Returns -1 if the other end is closed, or if the packet has more
+ * than one byte or more than two descriptors.
  */
 static int
 receive_verb(int channel, char *verb, int fds[2])

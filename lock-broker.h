@@ -13,17 +13,19 @@ struct lock_kept {
 };
 
 /*
- * Broker, before it is confined: fills *k. If the plan has a dotlock but no
- * dotlock can be made, logs the text `reason`. If reason is NULL, logs errno's
- * text.
+ * Broker, before it is confined: fills *k. If the plan has a dotlock but the
+ * broker cannot write to the mailbox's directory, logs the text `reason`. If
+ * reason is NULL, logs why the broker cannot write there. Does not log an
+ * absent directory, because the session logs that.
  */
 void lock_broker_prepare(struct lock_kept *k, const struct lock_plan *plan,
     const char *path, const char *reason);
 
 /*
- * Broker: obeys the session's requests (enum lock_verb) on the channel, and
- * sets the dotlock's time every minute. Returns when the session's end of the
- * channel is closed, or when a packet is not a valid request. Does not release
+ * Broker: obeys the requests (enum lock_verb) of a session or a recovery on the
+ * channel, and sets the dotlock's time every minute. Answers EINVAL to an
+ * unknown verb. Returns when the other end of the channel is closed, or when a
+ * packet has more than one byte or more than two descriptors. Does not release
  * the locks in *k.
  */
 void lock_broker(struct lock_kept *k, int channel);

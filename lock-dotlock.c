@@ -243,10 +243,11 @@ is_older_than_boot(const struct stat *st)
  * Returns true if the lock is stale.
  *
  * A lock of another program is stale if it is old and its pid is not the pid of
- * a process. The pid alone does not decide, because it may be the pid of a
- * process on another host. A lock of kpopd from another host or PID namespace
- * is stale if it is old. A lock of kpopd from an earlier boot is stale if it is
- * old, or if is_older_than_boot returns true.
+ * a process. A lock of another program that contains no pid is stale if it is
+ * old. The pid alone does not decide, because it may be the pid of a process on
+ * another host. A lock of kpopd from another host or PID namespace is stale if
+ * it is old. A lock of kpopd from an earlier boot is stale if it is old, or if
+ * is_older_than_boot returns true.
  *
  * A lock of kpopd from this boot and PID namespace is stale if its pid is not
  * the pid of a process. If it is, the process may be a later one. In this case

@@ -89,20 +89,32 @@ request_takeover(int state)
 		close(fd);
 }
 
+/* Logs that the session lock does not have its principal or its time. */
+static void
+log_unsigned(void)
+{
+	log_failed_at(LOG_WARNING, NULL,
+	    "writing the principal into the session lock");
+}
+
 /*
  * Writes the principal into the file of the session lock; the file's mtime is
- * the time at which the session began. A failure is only logged.
+ * the time at which the session began. If the principal cannot be written,
+ * empties the file, so that no login asks this session to end. Failures are
+ * only logged.
  */
 static void
 sign(int fd, const char *principal)
 {
 	size_t n = strlen(principal);
+	bool is_signed = pwrite(fd, principal, n, 0) == (ssize_t)n;
 
-	if (pwrite(fd, principal, n, 0) != (ssize_t)n)
-		n = 0;
-	if (ftruncate(fd, (off_t)n) == -1 || futimens(fd, NULL) == -1)
-		log_failed_at(LOG_WARNING, NULL,
-		    "writing the principal into the session lock");
+	if (!is_signed)
+		log_unsigned();
+	if ((ftruncate(fd, is_signed ? (off_t)n : 0) == -1 ||
+		futimens(fd, NULL) == -1) &&
+	    is_signed)
+		log_unsigned();
 }
 
 int

@@ -8,7 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The locks that a session has until its process ends. */
+/*
+ * The locks of a session. lock_session_release releases them. Otherwise they
+ * end with the process, but a session lock that the broker keeps does not.
+ */
 struct lock_session {
 	int fd; /* has the session lock of the mailbox's state directory */
 	int identity; /* has the lock of lock_session_identity; -1: none */

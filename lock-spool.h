@@ -7,11 +7,11 @@
 #include "lock.h"
 
 /*
- * Takes all locks of the plan on the spool, which is open as fd, for reading or
- * for writing. Waits at most ten seconds. Before it locks for writing, passes
- * the open file to the broker, so that the locks outlive this process. Returns
- * 0, or -1 with errno. errno is EAGAIN if another program held a lock for these
- * ten seconds.
+ * Takes all locks of the plan on the spool, which is open as fd. The locks are
+ * for writing if to_write is true, otherwise for reading. Waits at most ten
+ * seconds. Before it locks for writing, passes the open file to the broker, so
+ * that the locks outlive this process. Returns 0, or -1 with errno. errno is
+ * EAGAIN if another program held a lock for these ten seconds.
  */
 int lock_spool(const struct lock_plan *plan, int fd, bool to_write);
 

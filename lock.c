@@ -1,6 +1,6 @@
 /*
- * Reads the plan of a mailbox's locks. Takes fcntl locks and blocks signals for
- * the other lock files.
+ * Reads the plan of a mailbox's locks. Takes fcntl locks and blocks signals on
+ * behalf of other source files, for example lock-spool.c.
  *
  * lock_plan_read and lock_needs_group run as root, in main, the monitor and
  * --recover. lock_fcntl runs in the session and the recovery, as the owner of

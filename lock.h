@@ -36,7 +36,10 @@ struct lock_plan {
  * broker's answer is also a packet of one byte: 0 or an errno.
  */
 enum lock_verb {
-	/* make the dotlock, unless the broker holds it already */
+	/*
+	 * Make the dotlock, unless the broker holds it already. The answer is
+	 * also 0 if the broker cannot write to the mailbox's directory.
+	 */
 	LOCK_TAKE = 'L',
 	LOCK_GIVE = 'U', /* remove the dotlock */
 	/*
@@ -74,7 +77,7 @@ int lock_fcntl(int fd, short type);
 /*
  * Blocks (SIG_BLOCK) or unblocks (SIG_UNBLOCK) the signals that stop a service.
  * The session blocks them while the spool is locked for writing. The monitor
- * blocks them after the login, the broker from its start.
+ * blocks them when it has received the login message, the broker at its start.
  */
 void lock_signals(int how);
 

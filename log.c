@@ -37,6 +37,7 @@
 #define INTERVAL_MS 60000
 
 static struct address_text peer = { "none" };
+static struct log_text mailbox; /* see log_mailbox; "": none */
 /* probably the descriptor of syslog(3); -1: it will open one */
 static int syslog_fd = -1;
 /*
@@ -76,9 +77,11 @@ log_through(int to)
 /*
  * Waits, for at most WAIT_MS, until syslogd or the monitor can take a line.
  * After one wait in vain it does not wait any more. Returns false if the line
- * still cannot be taken; then syslog(3) would block forever. If syslogd was
- * restarted, the descriptor may now be another file; that one is writable, and
- * syslog(3) reconnects.
+ * still cannot be taken; then syslog(3) would block forever.
+ *
+ * After a restart of syslogd, syslog(3) reconnects, perhaps with another
+ * descriptor. Then syslog_fd may be another file, for which this function does
+ * not wait, because that file is writable.
  */
 static bool
 await_room(void)
@@ -98,6 +101,25 @@ log_peer(const char *address)
 	strlcpy(peer.text, address, sizeof(peer.text));
 }
 
+void
+log_mailbox(const char *path)
+{
+	log_safe(&mailbox, path);
+}
+
+/* Returns true if lines of this event end with the path of the mailbox. */
+static bool
+names_mailbox(const char *event)
+{
+	static const char *const events[] = { "failed", "index", "rescue",
+		"skipped" };
+
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		if (strcmp(event, events[i]) == 0)
+			return mailbox.text[0] != '\0';
+	return false;
+}
+
 static void write_event(int, const char *, const char *, va_list)
     __attribute__((format(printf, 3, 0)));
 
@@ -108,6 +130,10 @@ write_event(int priority, const char *event, const char *format, va_list ap)
 		.priority = (unsigned char)priority };
 
 	vsnprintf(packet.text, sizeof(packet.text), format, ap);
+	if (names_mailbox(event)) {
+		strlcat(packet.text, " mailbox=", sizeof(packet.text));
+		strlcat(packet.text, mailbox.text, sizeof(packet.text));
+	}
 	if (!await_room())
 		return;
 	if (channel == -1) {
@@ -195,8 +221,8 @@ log_due(struct log_limit *limit, unsigned *more)
 
 /*
  * Encodes the characters that vis(3) encodes by these flags, and all that could
- * end a value. Keeps errno, which vis(3) sets for a byte above 0x7f. The text
- * is often an argument of log_failed, which logs errno.
+ * end a value in double quotes. Keeps errno, which vis(3) sets for a byte above
+ * 0x7f. The text is often an argument of log_failed, which logs errno.
  */
 static const char *
 encode(struct log_text *t, const char *text, int flags)

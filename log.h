@@ -43,9 +43,8 @@ struct log_text {
 void log_open(const char *program);
 
 /*
- * Sends the later lines of this process over channel to its monitor, which
- * decides what is written (monitor-watch.c), and closes the connection to
- * syslog.
+ * Closes the connection to syslog. Sends the later lines of this process over
+ * channel to its monitor, which decides what is written (monitor-watch.c).
  */
 void log_through(int channel);
 
@@ -62,8 +61,15 @@ void log_forbidden(int call);
 void log_peer(const char *peer);
 
 /*
+ * Adds mailbox=PATH to the end of the later lines of this process and its
+ * children that concern a mailbox: failed, index, rescue, skipped.
+ */
+void log_mailbox(const char *path);
+
+/*
  * Writes one line "event peer=... key=value ..." with a syslog priority. In
- * format, a %s from outside the process must be encoded by log_safe.
+ * format, a %s from outside the process must be encoded by log_safe, or by
+ * log_words if it is between quotes.
  */
 void log_event(int priority, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -71,8 +77,8 @@ void log_event(int priority, const char *event, const char *format, ...)
 /*
  * Logs that a step failed: the event "failed" with what="...", which the format
  * makes, and error="...". The error is `why`, or errno's text if why is NULL. A
- * %s from outside must be encoded by log_safe or log_words. log_failed logs at
- * LOG_ERR with errno's text. Both keep errno.
+ * %s or a why from outside must be encoded by log_safe or log_words. log_failed
+ * logs at LOG_ERR with errno's text. Both keep errno.
  */
 void log_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_failed_at(int priority, const char *why, const char *format, ...)
@@ -96,8 +102,8 @@ bool log_due(struct log_limit *limit, unsigned *more);
 
 /*
  * Encodes at most LOG_SHOWN bytes of a text from outside by vis(3). The result
- * has no control character, blank, quote, or byte above 0x7e, so it can neither
- * end a value nor begin another. Returns t->text. Keeps errno.
+ * has no control character, blank, double quote, or byte above 0x7e, so it can
+ * neither end a value nor begin another. Returns t->text. Keeps errno.
  */
 const char *log_safe(struct log_text *t, const char *text);
 
@@ -105,8 +111,8 @@ const char *log_safe(struct log_text *t, const char *text);
 const char *log_words(struct log_text *t, const char *text);
 
 /*
- * Sets what log_end does before it ends this process; NULL: nothing. It does
- * nothing in a child of this process.
+ * Makes log_end call act before it ends this process; NULL: log_end calls
+ * nothing. In a child of this process, log_end does not call act.
  */
 void log_before_end(void (*act)(void));
 

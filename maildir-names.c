@@ -78,8 +78,10 @@ unique_compare(const struct unique *x, const struct unique *y)
 
 /*
  * Compares two files by unique name, then by inode. The full name must not
- * decide, because it contains the flags. Otherwise a flag change could swap the
- * ordinals, and so the UIDLs, of two messages with the same unique name.
+ * decide, because it contains the flags. Otherwise merge_pass would take a file
+ * with new flags for another file. Also, if there is no earlier list, this
+ * order decides the ordinals, and so the UIDLs, of two messages with the same
+ * unique name.
  */
 static int
 compare_files(const struct names *l, const struct entry *e,

@@ -13,7 +13,7 @@
 
 /*
  * new and cur, which are read in this order. Mail readers move files from new
- * to cur, so a file that is moved during a pass is not missed.
+ * to cur. A pass finds a file that is moved so meanwhile and not renamed again.
  */
 #define NAMES_DIRECTORIES 2
 
@@ -56,8 +56,9 @@ struct unique {
 /*
  * Makes one pass: reads all names in new and cur. dirs contains their
  * descriptors; -1 means that the directory is absent. If another program
- * renames a file during the pass, the result may contain the file twice or not
- * at all. Returns DROP_OK or DROP_FAILED (logged).
+ * renames or moves a file during the pass, the result may contain the file
+ * twice. The result may also lack the file, unless the file was only moved from
+ * new to cur. Returns DROP_OK or DROP_FAILED (logged).
  */
 enum drop_error names_read(struct names *l, const int dirs[NAMES_DIRECTORIES]);
 
@@ -74,16 +75,20 @@ bool names_is_proven(const struct names *l);
 void names_add(struct names *l, const char *name, ino_t inode, int directory);
 
 /*
- * Makes more passes if the first one is not proven. Stops when each file of
- * *known and of the earlier passes either is found or counts as removed. Also
- * stops after a bounded time, and adds the files that are still missing to l.
- * Changes *known. Returns as names_read does.
+ * Makes more passes if the first one is not proven. Stops when a pass is
+ * proven. Also stops, after a few passes at least, when each file of *known and
+ * of the earlier passes either is found or counts as removed. Also stops after
+ * a bounded time, and adds the files that are still missing to l. Changes
+ * *known. Returns as names_read does.
  */
 enum drop_error names_insist(struct names *l, const int dirs[NAMES_DIRECTORIES],
     struct names *known);
 
 /*
- * A file counts as removed after at most this many passes in a row without it.
+ * A file counts as removed after this many passes in a row without it. Fewer
+ * passes are enough if new and cur have not changed for some time. Fewer are
+ * also enough in a search for which the session has no passes left
+ * (maildir-files.c).
  */
 #define NAMES_MISSES 12
 

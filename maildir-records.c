@@ -10,7 +10,8 @@
  *	new and cur are unchanged   the list is current, no name is read
  *	otherwise                   the names are read; a file is opened only
  *	                            if the list has no record with its unique
- *	                            name and inode
+ *	                            name and inode, or if the Maildir is small
+ *	                            and the record may be out of date
  *
  * If a program changes the content of a file, the times of new and cur stay the
  * same. Therefore each login to a small Maildir compares the status of every
@@ -50,7 +51,8 @@ get_record(struct index *list, size_t i, struct record *r)
 	memcpy(r, p, size);
 	/*
 	 * After a power failure a record may be all zeros, because the disk may
-	 * have the new header of the index without the block of the record.
+	 * have the new header of the index, but the old version of the record's
+	 * block.
 	 */
 	return r->length > 0 &&
 	    r->length < size - offsetof(struct record, name) &&
@@ -496,8 +498,9 @@ records_are_current(const struct maildir *m, struct index *list)
 }
 
 /*
- * Replaces the damaged list by a new list. Ends the process if the messages
- * have changed, because the client already has their numbers.
+ * Replaces the damaged list by a new list. Ends the process if new and cur may
+ * have changed, or if the new list differs, because the client already has the
+ * numbers of the messages.
  */
 static void
 remake_list(struct maildir *m)

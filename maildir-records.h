@@ -22,7 +22,7 @@ enum drop_error records_update(struct maildir *m, struct index *old);
 
 /*
  * Copies the record of message i. If the index is damaged, makes the list
- * again. Ends the process if the new list has other messages.
+ * again. Ends the process if the new list may have other messages.
  */
 void records_get(struct maildir *m, size_t i, struct record *r);
 

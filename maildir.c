@@ -13,8 +13,9 @@
  *	maildir-remove.c        removes messages, and updates the quota
  *
  * Files whose names begin with a dot are not messages. A file is skipped if it
- * is not regular, cannot be read or has a control character in its name. The
- * log has the number of skipped files.
+ * is not regular, has a control character in its name, or does not permit the
+ * user to read it. The log has the number of skipped files. A file that the
+ * disk cannot read is not skipped.
  */
 #include "config.h"
 

@@ -78,8 +78,8 @@ struct maildir {
 	struct note note;
 	struct identity directory, top; /* as in struct note, at this login */
 	/*
-	 * the names from the last pass; this session makes passes only to
-	 * search for a file
+	 * The names from the last pass that searched for a file. The passes
+	 * that make the list do not store their names here.
 	 */
 	struct names now;
 	/*
@@ -87,7 +87,11 @@ struct maildir {
 	 * to search for messages
 	 */
 	int passes_left;
-	bool is_distrusted;  /* the fingerprints in the index are not stable */
+	/*
+	 * put_distrusted has marked the fingerprints in the index as not
+	 * stable
+	 */
+	bool is_distrusted;
 	int fd;              /* file of the message fetched last; -1: none */
 	struct stat fetched; /* status of fd at that time */
 };

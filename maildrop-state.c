@@ -3,8 +3,8 @@
  * mailbox has only one session.
  *
  * Runs in the session, in the recovery and in the broker, as the owner of the
- * mailbox. The user can change all files below the state directory, so a forged
- * file must not permit more than the user may do anyway.
+ * mailbox. STATE/users/UID and all below it belong to the user. So a file that
+ * the user forges there must not permit more than the user may do anyway.
  */
 #include "config.h"
 
@@ -34,6 +34,7 @@ maildrop_state_place(struct store_place *place, const char *path)
 	struct log_text shown;
 	struct stat st;
 
+	log_mailbox(path);
 	place->path = path;
 	place->name = path_split(path, directory);
 	place->dir = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -79,22 +80,21 @@ get_path(int dir, char path[PATH_MAX])
 
 /*
  * Opens the state directory of the mailbox, FORMAT-ID in the directory `user`,
- * and makes it if it is absent. The id is a hash of the mailbox's path without
- * symlinks. So two services that spell the path differently find each other's
- * journals and locks. A new directory is synced to the disk before a file is
- * written to it. Returns 0, or -1 with errno.
+ * and makes it if it is absent. The id is a hash of the mailbox's name and of
+ * the path of its directory, without symlinks. So two services that spell the
+ * path differently find each other's journals and locks. A new directory is
+ * synced to the disk before a file is written to it. Returns 0, or -1 with
+ * errno.
  */
 static int
 open_own_state(const struct mailboxes *b, const struct store_place *place,
-    int user, int *state)
+    const char *path, int user, int *state)
 {
-	char path[PATH_MAX], name[STORE_NAME + 1 + UIDL_HASH_TEXT + 1];
+	char name[STORE_NAME + 1 + UIDL_HASH_TEXT + 1];
 	XXH128_canonical_t id;
 	XXH3_state_t hash;
 	int fd;
 
-	if (get_path(place->dir, path) == -1)
-		return -1;
 	XXH3_128bits_reset(&hash);
 	XXH3_128bits_update(&hash, path, strlen(path) + 1);
 	XXH3_128bits_update(&hash, place->name, strlen(place->name));
@@ -132,10 +132,15 @@ maildrop_state_open(const struct mailboxes *b, const char *path, int user,
 	struct store_place place = { .state = -1 };
 	enum drop_error error = maildrop_state_place(&place, path);
 	struct log_text shown;
+	char directory[PATH_MAX];
 
 	if (error != DROP_OK)
 		return error;
-	if (open_own_state(b, &place, user, &place.state) == -1) {
+	if (get_path(place.dir, directory) == -1) {
+		log_failed("searching the mailbox directory");
+		error = DROP_FAILED;
+	} else if (open_own_state(b, &place, directory, user, &place.state) ==
+	    -1) {
 		log_failed("opening the state directory of the mailbox %s",
 		    log_safe(&shown, path));
 		error = DROP_FAILED;

@@ -184,8 +184,9 @@ maildrop_read(struct span *s, void *to, size_t size)
 }
 
 /*
- * Returns true if all of message n was read, although its wire size differs
- * from the one in *s.
+ * Accepts, if possible, that the bytes of message n have another wire size than
+ * the one in *s. Returns true if the message was read to its end and did not
+ * change meanwhile. In this case a later login counts the size again.
  */
 static bool
 accept_other_size(struct maildrop *m, size_t n, const struct span *s)

@@ -23,8 +23,9 @@ bool boundary_is_at(int fd, off_t at, off_t size, off_t *empty);
 
 /*
  * A Content-Length specifies that a body ends at p. p[-1] would be the body's
- * last byte. Returns true if the bytes from p on permit that. n is the number
- * of these bytes: BOUNDARY_LOOK, or fewer if the file ends earlier.
+ * last byte. Returns true if p[-1] is an LF and the bytes from p on permit that
+ * a body ends at p. n is the number of bytes from p on: BOUNDARY_LOOK, or fewer
+ * if the file ends earlier.
  */
 bool boundary_ends_body(const char *p, size_t n);
 

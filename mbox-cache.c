@@ -359,10 +359,11 @@ cache_remove(struct list *l, const unsigned char *marks)
 		if (store_marked(marks, i) && list_record(l, i, &r))
 			number_retire(l, &r);
 	kept = *l;
-	if (is_tail_marked(l, marks, &first))
-		is_good = list_truncate(&kept, first);
-	else
+	if (!is_tail_marked(l, marks, &first))
 		is_good = copy_unmarked(l, marks, &kept);
+	else if ((is_good = list_truncate(&kept, first)))
+		/* Both lists have one index, which has no more records. */
+		*l = kept;
 	if (!is_good || fingerprint_put(&now, l->source.fd) == -1 ||
 	    now.size != kept.note.end) {
 		cache_distrust(l);

@@ -57,7 +57,8 @@ void cache_number(struct list *l, bool can_read);
 
 /*
  * Saves the list without the marked messages, which this session has just
- * removed from the locked mailbox. *l stays the list of this session.
+ * removed from the locked mailbox. Afterwards *l still counts the removed
+ * messages, but may have lost their records.
  */
 void cache_remove(struct list *l, const unsigned char *marks);
 

@@ -8,7 +8,9 @@
  * message whose unique id the client has:
  *
  *	1  The file has the fingerprint that it had when this message was read
- *	   (find_is_certain), and the message begins and ends at boundaries.
+ *	   (find_is_certain). A message that is sent begins with "From " and
+ *	   ends at a boundary. A range that is removed begins and ends at
+ *	   boundaries; it may consist of several messages.
  *	2  A message with the same header is at the listed offset, and begins
  *	   and ends at boundaries. If other messages could have that header,
  *	   the body is the same, too (find_is_in_place).
@@ -185,9 +187,9 @@ find_is_certain(const struct mbox *m, size_t i)
 }
 
 /*
- * Returns true if the message *one begins and ends at boundaries of the file.
- * This must be checked even if the fingerprint matches, because the list may be
- * forged, or a power failure may have changed the mailbox.
+ * Returns true if the message *one begins with "From " and ends at a boundary
+ * of the file. This must be checked even if the fingerprint matches, because
+ * the list may be forged, or a power failure may have changed the mailbox.
  */
 static bool
 has_boundaries(const struct mbox *m, const struct list_message *one, off_t size)

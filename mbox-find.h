@@ -10,7 +10,9 @@
  * Returns message i of the session's list. If the list is damaged, first makes
  * it again from the mailbox. The new list must have the same messages, because
  * the client has their numbers. Ends the process if the messages differ, or if
- * the list is found damaged during a removal.
+ * the mailbox has changed in any way since it was listed. Also ends the process
+ * if the mailbox cannot be locked or read, or if the list is found damaged
+ * during a removal.
  */
 struct list_message find_listed(struct mbox *m, size_t i);
 
@@ -23,8 +25,8 @@ bool find_is_certain(const struct mbox *m, size_t i);
 /*
  * Returns true if the message *one is at its listed offset in a mailbox of this
  * size. Reads the message's header and boundaries. Reads the body only if other
- * messages could have the same header. Otherwise a removal would have to read
- * the bodies of all marked messages.
+ * messages could have the same header, because a removal would otherwise have
+ * to read the bodies of all marked messages.
  */
 bool find_is_in_place(struct mbox *m, const struct list_message *one,
     off_t size);
@@ -54,10 +56,10 @@ enum drop_error find_message(struct mbox *m, size_t i, off_t size,
 enum drop_error find_begin_removal(struct mbox *m);
 
 /*
- * Finds the message *one, which is not at its listed offset, in the mailbox as
- * it is now. Stores the found message in *where. During a removal, marks the
- * found message as taken, so that it is not found again. Returns as
- * find_message does.
+ * Finds the message *one, which may be at another offset than its listed one,
+ * in the mailbox as it is now. Stores the found message in *where. During a
+ * removal, marks the found message as taken, so that it is not found again.
+ * Returns as find_message does.
  */
 enum drop_error find_moved(struct mbox *m, const struct list_message *one,
     struct list_message *where);

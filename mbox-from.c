@@ -18,7 +18,7 @@
  *
  * The sender may be missing or quoted, may contain blanks, or may be "-" or
  * "???@???"; so any sender is accepted. UUCP's "remote from X" may follow the
- * date. If any other word follows the date, the line is text.
+ * date. If any other word follows the date, the line does not end with a date.
  */
 #include "config.h"
 

@@ -2,9 +2,10 @@
  * Writes, reads and checks the journal file of a removal.
  *
  * Runs as the owner of the mailbox: in the session, and in the recovery after a
- * crash. The mailbox is locked for writing and the session lock is held, so no
- * other session uses the state directory. The user can forge a journal, but a
- * forged journal can change only the user's own mailbox.
+ * crash. The mailbox is locked for writing, except in redo_follow, which only
+ * compares and moves journals. The session lock is held, so no other session
+ * uses the state directory. The user can forge a journal, but a forged journal
+ * can change only the user's own mailbox.
  *
  * The removal
  *
@@ -36,9 +37,10 @@
  *
  *	j.tmp  Nothing has happened. The file is unlinked.
  *	j      The mailbox has not been truncated. [0,P) and everything from S
- *	       on are unchanged; [P,S) may contain anything. The recovery does
- *	       steps 3 to 6. It may do them any number of times, because the
- *	       result is always the same.
+ *	       on are unchanged. Each byte of [P,S) has its old value or the
+ *	       value that step 3 writes there. The recovery does steps 3 to 6.
+ *	       It may do them any number of times, because the result is always
+ *	       the same.
  *	j.cut  [0,P) and D are on the disk. If the marker or zeros follow D,
  *	       the recovery truncates the mailbox. If other bytes or no bytes
  *	       follow D, the mailbox has already been truncated, and the other
@@ -69,19 +71,21 @@
  * one of these bytes has a third value. If all hashes and the witness fit, the
  * journal is of this mailbox. The inode and device may differ, because the
  * mailbox may have been restored or moved to another disk. Only a journal of
- * version 1, which has no witness, must contain the inode of the mailbox.
+ * version 1, which has no witness, must contain the inode of the mailbox, and
+ * only in the state j.
  *
  * If the mailbox is absent, the file system of the spool may not be mounted. So
  * the journal stays, and the mailbox is not served. The journal also stays if
  * it does not fit and the mailbox's directory differs from the directory in the
  * witness. If the journal does not fit and the directory is the same, another
  * program has rewritten the mailbox. In this case the journal is renamed to
- * rescue.TIME, so that a person can look at it, and the mailbox is served as it
- * is.
+ * rescue.TIME.PID.NAME, so that a person can look at it, and the mailbox is
+ * served as it is.
  *
- * After a failed fsync the page cache may differ from the disk, so a second
- * fsync would prove nothing. The process stops, the journal stays, and the next
- * recovery writes all bytes of D again.
+ * After a failed fsync of data the page cache may differ from the disk, so a
+ * second fsync would prove nothing. So if the fsync of step 3 fails, the later
+ * steps are not done, the journal stays, and the next recovery writes all bytes
+ * of D again.
  */
 #include "config.h"
 
@@ -250,7 +254,9 @@ journal_create(int state)
 		return journal_failed("unlinking an old j.tmp");
 	fd = openat(state, JOURNAL_TEMPORARY,
 	    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	return fd != -1 ? fd : journal_failed("creating the journal");
+	return fd != -1 ?
+	    fd :
+	    journal_failed("creating the journal in the state directory");
 }
 
 /*
@@ -316,13 +322,13 @@ int
 journal_decide(const struct journal_box *b, int jfd, struct journal_head *h)
 {
 	if (write_head(b, jfd, h) == -1 || fsync(jfd) == -1) {
-		journal_failed("writing the journal");
+		journal_failed("writing the journal in the state directory");
 		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
 		return -1;
 	}
 	if (renameat(b->state, JOURNAL_TEMPORARY, b->state, JOURNAL_DECIDED) ==
 	    -1) {
-		journal_failed("renaming the journal");
+		journal_failed("renaming the journal in the state directory");
 		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
 		return -1;
 	}

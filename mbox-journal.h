@@ -24,10 +24,13 @@
 #define JOURNAL_FRONT 1024 /* bytes of the witness at P, at most */
 #define JOURNAL_BACK 2048  /* bytes of the witness before S, at most */
 
-/* A mailbox and the directory of its journal. */
+/*
+ * A mailbox and the directory of its journal. The mailbox is locked for
+ * writing, except in redo_follow.
+ */
 struct journal_box {
 	int state; /* the state directory of this mailbox alone */
-	int fd;    /* the mailbox, locked for writing; -1: absent */
+	int fd;    /* the mailbox; -1: absent */
 	int dir;   /* the directory that contains the mailbox; -1: unknown */
 };
 

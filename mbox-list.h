@@ -44,7 +44,10 @@ struct list_note {
 	struct list_retired retired[LIST_RETIRED]; /* a ring */
 };
 
-/* The mailbox that is listed. The caller locks it while it is read. */
+/*
+ * The mailbox that is listed. The caller locks it while messages are added to
+ * the list.
+ */
 struct list_source {
 	int fd;
 	int state;   /* state directory for the list; -1: it is not saved */
@@ -90,8 +93,9 @@ struct list_message {
 
 /*
  * Copies record i. Returns false if the list is damaged. After a power failure
- * a block of records may be all zeros, although the index's header counts these
- * records. Therefore the offset 0 is valid only in the first record.
+ * the disk may have the new header of the index, but the old version of the
+ * last block. That version has zeros in the places of the new records.
+ * Therefore the offset 0 is valid only in the first record.
  */
 static inline bool
 list_record(const struct list *l, size_t i, struct list_record *r)
@@ -138,8 +142,8 @@ bool list_is_in_place(const struct list *l, const struct list_message *m,
 
 /*
  * Removes messages from the end of the list until `count` messages are left.
- * Returns false if the list is damaged. A damaged list must not be used any
- * more.
+ * Returns false if the list is damaged. Then the totals in the note of *l may
+ * be wrong, and only the ids in the list may still be used.
  */
 bool list_truncate(struct list *l, size_t count);
 

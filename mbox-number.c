@@ -9,8 +9,9 @@
  *	the message                                      its id
  *
  *	1  no other message has, or had, this header     H
- *	2  several messages have this header:
- *	   the first one                                 H
+ *	2  other messages have, or had, this header:
+ *	   the first one whose body owns H (see below)   H
+ *	   the first one, if no body owns H yet          H
  *	   each other one                                H.B
  *	3  the header has neither Message-ID nor
  *	   Received, so it does not identify the message H.B

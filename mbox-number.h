@@ -30,7 +30,8 @@ bool number_owns_id(const struct list_record *r);
 
 /*
  * Records a removed message in the list's note, if the message owns the id of
- * its header alone. The new entry replaces the oldest of LIST_RETIRED entries.
+ * its header alone, and the note has no entry with this id. The new entry
+ * replaces the oldest of LIST_RETIRED entries.
  */
 void number_retire(struct list *l, const struct list_record *r);
 

@@ -85,7 +85,7 @@ decide_removal(const struct journal_box *b, const struct range *ranges,
 	    (jfd = journal_create(b->state)) == -1)
 		return RANGES_KEPT;
 	if (copy_kept(b->fd, jfd, ranges, n, &h) == -1) {
-		journal_failed("writing the journal");
+		journal_failed("writing the journal in the state directory");
 		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
 		close(jfd);
 		return RANGES_KEPT;

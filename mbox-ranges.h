@@ -16,7 +16,11 @@ struct range {
 enum ranges_result {
 	RANGES_REMOVED, /* the removal is on the disk */
 	RANGES_KEPT,    /* nothing is removed */
-	RANGES_DECIDED, /* the next redo_recover finishes the removal */
+	/*
+	 * The next redo_recover finishes the removal. Or there is no journal:
+	 * the file is truncated, but the disk may not have the truncation.
+	 */
+	RANGES_DECIDED,
 };
 
 /*

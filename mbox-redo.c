@@ -59,7 +59,8 @@ truncate_after_d(const struct journal_box *b, const struct journal_head *h)
 	if (journal_sync_mailbox(b->fd) == -1)
 		return -1;
 	if (unlinkat(b->state, JOURNAL_WRITTEN, 0) == -1)
-		return journal_failed("unlinking the journal");
+		return journal_failed(
+		    "unlinking the journal in the state directory");
 	return 0;
 }
 
@@ -78,7 +79,8 @@ write_d(const struct journal_box *b, const struct journal *j)
 		return -1;
 	if (renameat(b->state, JOURNAL_DECIDED, b->state, JOURNAL_WRITTEN) ==
 	    -1)
-		return journal_failed("renaming the journal");
+		return journal_failed(
+		    "renaming the journal in the state directory");
 	return journal_sync_state(b->state);
 }
 
@@ -108,7 +110,7 @@ extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
 		    -1) ||
 	    journal_copy(b->fd, (off_t)h->size, jnew,
 		JOURNAL_D + (off_t)h->kept, more) == -1) {
-		journal_failed("writing the journal");
+		journal_failed("writing the journal in the state directory");
 		unlinkat(b->state, JOURNAL_TEMPORARY, 0);
 		close(jnew);
 		return -1;
@@ -129,8 +131,8 @@ extend_journal(const struct journal_box *b, int jfd, struct journal_head *h,
  * Decides what happens to a journal that does not fit the mailbox. If the
  * mailbox's directory differs from the directory in the witness, the file
  * system of the spool may not be mounted. In this case keeps the journal. If
- * the directory is the same, sets the journal aside. Returns as finish_decided
- * does.
+ * the directory is the same, or one of the two is unknown, sets the journal
+ * aside. Returns as finish_decided does.
  */
 static int
 reject_journal(const struct journal_box *b, const char *name,
@@ -169,8 +171,8 @@ set_damaged_aside(const struct journal_box *b, const char *name, int result)
 
 /*
  * Continues the removal in the state "j", in which the mailbox has not been
- * truncated. Returns 0 if the state has advanced, 1 if the journal was set
- * aside, or -1 (logged).
+ * truncated. Returns 0 if the state is now "j.cut", or if new mail was added to
+ * the journal. Returns 1 if the journal was set aside, or -1 (logged).
  */
 static int
 finish_decided(const struct journal_box *b)
@@ -205,7 +207,10 @@ finish_decided(const struct journal_box *b)
 /*
  * Ends the state "j.cut" of a mailbox that has been truncated. The mailbox is
  * synced first, because the process that truncated it may have been killed
- * before its fsync, or its fsync may have failed. Returns 0 or -1 (logged).
+ * before its fsync, or its fsync may have failed. After a failed fsync of data
+ * a second one would prove nothing. But here only the size has to reach the
+ * disk: if ext4, XFS or Btrfs cannot write metadata, each later fsync fails,
+ * too. Returns 0 or -1 (logged).
  */
 static int
 unlink_written(const struct journal_box *b)
@@ -214,7 +219,7 @@ unlink_written(const struct journal_box *b)
 		return -1;
 	if (unlinkat(b->state, JOURNAL_WRITTEN, 0) == 0)
 		return 0;
-	return journal_failed("unlinking the journal");
+	return journal_failed("unlinking the journal in the state directory");
 }
 
 /*
@@ -343,8 +348,8 @@ read_journal(int from, const char *name, struct journal *j)
 }
 
 /*
- * Moves the journal with this name if it was made for this inode or is damaged.
- * Returns 0, or -1 (logged).
+ * Moves the journal with this name if it was made for this inode or is damaged,
+ * unless the directory `state` has one of this name. Returns 0, or -1 (logged).
  */
 static int
 adopt_one(int from, int state, ino_t inode, const char *name)
@@ -402,8 +407,8 @@ match_journal(const struct journal_box *b, const char *name,
 
 /*
  * Moves the journal with this name if it has the mailbox's inode and fits the
- * mailbox. A copy of the mailbox would also fit, but has another inode. Returns
- * 0, or -1 (logged).
+ * mailbox, unless b->state has one of this name. A copy of the mailbox would
+ * also fit, but has another inode. Returns 0, or -1 (logged).
  */
 static int
 follow_one(int from, const struct journal_box *b, const char *name)

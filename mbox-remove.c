@@ -7,8 +7,8 @@
  * error. All other bytes of the file stay, including mail that has arrived
  * since the login.
  *
- * First all marked messages are looked for at their listed offsets. If a marked
- * message is not at its offset, all marked messages are looked for in a fresh
+ * First all marked messages are looked for at their listed offsets. Unless all
+ * of them are proven to be there (find_in_place), all are looked for in a fresh
  * list of the file.
  */
 #include "config.h"
@@ -64,7 +64,9 @@ are_at_boundaries(const struct mbox *m, const struct range *ranges, size_t n,
 
 /*
  * Finds the marked messages at their listed offsets in a file of this size.
- * Returns their number, or NOT_IN_PLACE if a message is not at its offset.
+ * Returns their number. Returns NOT_IN_PLACE if a message is not at its offset,
+ * if an equal message may be at its offset, or if the ranges do not begin and
+ * end at boundaries.
  */
 static size_t
 find_in_place(struct mbox *m, const unsigned char *marks, off_t size,
@@ -193,9 +195,10 @@ remove_locked(struct mbox *m, const unsigned char *marks, size_t *removed)
 
 /*
  * Reads the records that the removal will need, so that a damaged list is
- * repaired before the mailbox is locked for writing. If the mailbox may have
- * changed, the removal needs all records. If it has not changed, the removal
- * needs only the records of marked messages.
+ * repaired before the mailbox is locked for writing. The removal needs all
+ * records if the mailbox may have changed, or if some message is not verified
+ * (list_is_verified). Otherwise the removal needs only the records of marked
+ * messages.
  */
 static void
 repair_before_removal(struct mbox *m, const unsigned char *marks)

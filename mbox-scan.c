@@ -8,16 +8,17 @@
  *
  * Where messages begin and end
  *
- *	The first message begins at the first line, which must begin with
- *	"From "; only empty lines may precede it. A further message begins at
- *	each line that follows an empty line and separates messages by the rules
- *	of mbox-from.c. Each message ends where the next one begins, and the
- *	last one at the file's end. So the messages partition the file.
+ *	The first message begins at the first line that is not empty. This line
+ *	must begin with "From ". A further message begins at each line that
+ *	follows an empty line and separates messages by the rules of
+ *	mbox-from.c. Each message ends where the next one begins, and the last
+ *	one at the file's end. So the messages partition the file.
  *
  *	A trusted Content-Length is an exception: no message begins within the
  *	body that it specifies, because programs that write this field need not
- *	quote text. The field is trusted if an empty line follows that body, and
- *	another message or the file's end follows the empty line.
+ *	quote text. The field is trusted if that body ends with an LF, an empty
+ *	line follows it, and another message or the file's end follows the empty
+ *	line. In a quoted mailbox (scan_messages) no such field is trusted.
  *
  * The part that POP3 shows
  *
@@ -173,9 +174,9 @@ end_message(struct scan *s)
 }
 
 /*
- * Takes a line that is not in a body. If a line is longer than the buffer,
- * takes a part of the line. The first part of a line has at least FIELDS_LOOK
- * bytes. Returns false if the file is not an mbox.
+ * Takes a line that is not in a body. If the buffer ends within a line, takes a
+ * part of the line. The first part of a line has at least FIELDS_LOOK bytes,
+ * unless the file ends earlier. Returns false if the file is not an mbox.
  */
 static bool
 take_line(struct scan *s, const char *p, size_t n)

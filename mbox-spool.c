@@ -4,8 +4,8 @@
  * Runs as the owner of the mailbox. The user may have put anything at the
  * spool's name. So symlinks, FIFOs, devices, other users' files and files with
  * a second link are refused, and opening never blocks. Another program may
- * replace the file at any time. So after taking the locks, this file checks
- * that the spool's name still leads to the open file.
+ * replace the spool at any time. So after taking the locks, spool_open_locked
+ * checks that the spool's name still leads to the open file.
  */
 #include "config.h"
 
@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "lock-spool.h"
@@ -29,10 +30,40 @@ refuse_spool(const char *why)
 }
 
 static enum drop_error
-refuse_by_errno(void)
+refuse_owner(const struct stat *st)
 {
-	log_failed("opening the mailbox");
-	return store_error(errno);
+	char why[64];
+
+	snprintf(why, sizeof(why), "it has another owner, uid %u",
+	    (unsigned)st->st_uid);
+	return refuse_spool(why);
+}
+
+/*
+ * Refuses a spool that cannot be opened, for the error in errno. Logs what the
+ * name leads to if that explains the error. For example, the error for a
+ * symlink is ELOOP.
+ */
+static enum drop_error
+refuse_by_errno(const struct mbox *m)
+{
+	enum drop_error error = store_error(errno);
+	struct stat st;
+	int number = errno;
+
+	if (fstatat(m->place.dir, m->place.name, &st, AT_SYMLINK_NOFOLLOW) ==
+	    -1)
+		st = (struct stat){ .st_mode = S_IFREG, .st_uid = geteuid() };
+	errno = number;
+	if (S_ISLNK(st.st_mode))
+		refuse_spool("it is a symlink");
+	else if (!S_ISREG(st.st_mode))
+		refuse_spool("it is not a regular file");
+	else if (st.st_uid != geteuid())
+		refuse_owner(&st);
+	else
+		log_failed("opening the mailbox");
+	return error;
 }
 
 enum drop_error
@@ -44,13 +75,13 @@ spool_open(struct mbox *m)
 	    O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC |
 		O_NOATIME);
 	if (m->fd == -1)
-		return errno == ENOENT ? DROP_OK : refuse_by_errno();
+		return errno == ENOENT ? DROP_OK : refuse_by_errno(m);
 	if (fstat(m->fd, &st) == -1)
-		return refuse_by_errno();
+		return refuse_by_errno(m);
 	if (!S_ISREG(st.st_mode))
 		return refuse_spool("it is not a regular file");
 	if (st.st_uid != geteuid())
-		return refuse_spool("it has another owner");
+		return refuse_owner(&st);
 	if (st.st_nlink > 1)
 		return refuse_spool("it has more than one link");
 	return DROP_OK;

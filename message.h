@@ -55,8 +55,7 @@ int message_send_preauth(int channel, const struct preauth_message *m);
  * Monitor: copies a packet of n bytes to *m. Returns true if the size of the
  * packet, the kind and unread_size are valid, and each field of message_fields
  * has a NUL and no forbidden character. If it returns false, *m must not be
- * used. Even in a valid message, the user name and the principal may be any
- * text.
+ * used. Even in a valid message, user and the strings of peer may be any text.
  */
 bool message_read_preauth(const void *packet, size_t n,
     struct preauth_message *m);
@@ -73,18 +72,25 @@ int message_ask(int channel, const struct preauth_message *request);
  */
 int message_answer(int channel, int fd);
 
-/* What a session or a broker sends to its monitor besides log lines. */
+#define MESSAGE_TEXT 256 /* bytes of a session's text with its NUL */
+
+/*
+ * What a session, a broker or a recovery sends, besides log lines, to the root
+ * process that watches it.
+ */
 enum session_kind {
 	/* session: the login is permitted; text: the rule */
 	MESSAGE_PERMITTED = 'Y',
-	MESSAGE_REFUSED = 'N',  /* session: it is refused; text: why */
+	MESSAGE_REFUSED = 'N', /* session: it is refused; text: why */
+	/* session, after MESSAGE_REFUSED: what .k5login or krb5.conf lacks */
+	MESSAGE_CAUSE = 'C',
 	MESSAGE_LOCKED = 'K',   /* session, recovery: it has the session lock */
 	MESSAGE_RECOVERS = 'F', /* broker: it finishes a removal */
 };
 
 struct session_message {
 	char kind; /* an enum session_kind */
-	char text[64];
+	char text[MESSAGE_TEXT];
 };
 
 /*
@@ -97,8 +103,9 @@ struct session_entry {
 };
 
 /*
- * Session, broker, recovery: sends a message. Characters that the text may not
- * contain become "_". Fatal if the monitor has ended.
+ * Session, broker, recovery: sends a message. Cuts a text that does not fit
+ * into struct session_message. Characters that the text may not contain become
+ * "_". Fatal if the monitor has ended.
  */
 void message_send_session(int channel, enum session_kind kind,
     const char *text);

@@ -287,8 +287,9 @@ take_packet(struct watch *w, enum role role, struct watch_event *e)
 		return false;
 	}
 	/*
-	 * After a child was killed, the lines that it has sent are still
-	 * logged, but its messages are not obeyed.
+	 * If watch_kill has not closed the channel of a killed child, the lines
+	 * that the child has sent are still logged. Its messages are not
+	 * obeyed.
 	 */
 	if (n == PACKET_NONE || log_packet(role, c, w->packet, (size_t)n) ||
 	    c->reason != WATCH_ALIVE)
@@ -377,8 +378,9 @@ kill_late(struct watch *w)
 }
 
 /*
- * Logs the end of a child that was killed or ended by a signal, and how many
- * of its lines were withheld.
+ * Logs the end of a child that a signal ended, unless the child was killed
+ * because it was not needed any more. In any case logs if lines of the child
+ * were withheld, if the child is lost, or if it sent a wrong message.
  */
 static void
 log_killed(enum role role, const struct watch_child *c)
@@ -456,8 +458,9 @@ await_change(const struct watch *w)
 }
 
 /*
- * Logs the end of a child and removes the child from the table. All packets of
- * the child must have been received. Fills *e.
+ * Removes a child from the table, after log_killed has logged what is unusual
+ * about its end. All packets of the child must have been received, unless it is
+ * lost. Fills *e.
  */
 static void
 remove_child(struct watch *w, enum role role, struct watch_event *e)

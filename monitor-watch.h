@@ -62,7 +62,8 @@ struct watch {
 struct watch_event {
 	enum role role;
 	const void *packet; /* valid until the next call; NULL: the child has
-			     * ended, and its end is logged */
+			     * ended. The end is logged if a signal caused it,
+			     * except after WATCH_DISMISSED. */
 	size_t size;        /* of the packet, in bytes */
 	int status;         /* of the end, as waitpid(2) stores it */
 	enum watch_reason reason; /* of the end */

@@ -27,6 +27,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "auth-start.h"
 #include "clock.h"
 #include "layer.h"
 #include "lock.h"
@@ -79,6 +80,11 @@ struct admission {
 	struct watch *w;
 	int64_t asked; /* when the login message came */
 	enum { ASKING, PERMITTED, REFUSED } verdict;
+	/*
+	 * The reason of the session's refusal, until it is logged; otherwise
+	 * "".
+	 */
+	char reason[MESSAGE_TEXT];
 	/* the broker has reported that it finishes a removal */
 	bool is_recovering;
 };
@@ -152,6 +158,28 @@ log_refusal(const struct preauth_message *login, const char *reason)
 	/* NOLINTEND(bugprone-signal-handler,cert-sig30-c) */
 }
 
+/*
+ * Logs that Kerberos has refused the login, with the cause that the session has
+ * sent. The session may be compromised, so it does not send the path of
+ * .k5login.
+ */
+static void
+log_refusal_of(const struct admission *a, const char *cause)
+{
+	const struct preauth_message *login = a->s.login;
+	const struct account *account = &a->s.user;
+	struct log_text user, principal, shown;
+	char path[AUTH_K5LOGIN];
+
+	if (auth_k5login(a->s.auth, account->name, account->home, path) != 0)
+		strlcpy(path, ".k5login", sizeof(path));
+	log_event(LOG_NOTICE, "refused",
+	    "reason=\"%s\" user=%s principal=%s error=\"%s: %s\"", a->reason,
+	    log_safe(&user, login->user),
+	    log_safe(&principal, login->peer.principal),
+	    log_words(&shown, path), cause);
+}
+
 static void
 log_login(const struct session *s, const char *rule)
 {
@@ -179,7 +207,6 @@ fork_refusal(struct admission *a)
 	struct session *s = &a->s;
 	int channel;
 
-	watch_kill(a->w, ROLE_SESSION, WATCH_DISMISSED);
 	setup_close_end(&s->locks_to_session);
 	if (watch_fork(a->w, ROLE_REFUSAL,
 		s->deadline + (int64_t)2 * REFUSAL_MS, &channel)) {
@@ -192,17 +219,47 @@ fork_refusal(struct admission *a)
 	return false;
 }
 
-/*
- * Refuses the login: logs the reason, and starts the process that answers the
- * client.
- */
+/* Refuses the login: starts the process that answers the client. */
+static void
+answer_refusal(struct admission *a)
+{
+	a->verdict = REFUSED;
+	if (fork_refusal(a))
+		refusal_deny(a->s.deadline, a->asked + REFUSAL_MS);
+}
+
+/* Logs the reason, and refuses the login. */
 static void
 refuse_login(struct admission *a, const char *reason)
 {
-	a->verdict = REFUSED;
 	log_refusal(a->s.login, reason);
-	if (fork_refusal(a))
-		refusal_deny(a->s.deadline, a->asked + REFUSAL_MS);
+	answer_refusal(a);
+}
+
+/*
+ * Refuses the login for the session's reason. The log gets the reason when the
+ * session has sent the cause or has ended. The client does not wait for that;
+ * otherwise the time could show that the account exists.
+ */
+static void
+obey_refusal(struct admission *a, const char *reason)
+{
+	strlcpy(a->reason, reason, sizeof(a->reason));
+	answer_refusal(a);
+}
+
+/* Logs the session's refusal with the cause (NULL: none), if it is not yet. */
+static void
+end_refusal(struct admission *a, const char *cause)
+{
+	if (a->reason[0] == '\0')
+		return;
+	if (cause != NULL)
+		log_refusal_of(a, cause);
+	else
+		log_refusal(a->s.login, a->reason);
+	a->reason[0] = '\0';
+	watch_kill(a->w, ROLE_SESSION, WATCH_DISMISSED);
 }
 
 /*
@@ -225,6 +282,7 @@ permit_login(struct admission *a, const char *rule)
 	 */
 	if ((fds[1] = state_open(s->o->state, &s->user,
 		 s->o->mailboxes.text)) == -1) {
+		watch_kill(a->w, ROLE_SESSION, WATCH_DISMISSED);
 		if (fork_refusal(a))
 			refusal_unavailable(s->deadline);
 		return;
@@ -255,7 +313,9 @@ obey_session(struct admission *a, const struct session_message *m)
 	if (a->verdict == ASKING && m->kind == MESSAGE_PERMITTED)
 		permit_login(a, m->text);
 	else if (a->verdict == ASKING && m->kind == MESSAGE_REFUSED)
-		refuse_login(a, m->text);
+		obey_refusal(a, m->text);
+	else if (a->reason[0] != '\0' && m->kind == MESSAGE_CAUSE)
+		end_refusal(a, m->text);
 	else if (a->verdict == PERMITTED && m->kind == MESSAGE_LOCKED)
 		watch_limit(a->w, ROLE_SESSION, 0);
 	else
@@ -300,6 +360,8 @@ note_end(struct admission *a, enum role role)
 	int64_t now = clock_ms(),
 		written = now + (int64_t)a->s.write_timeout * 1000;
 
+	if (role == ROLE_SESSION)
+		end_refusal(a, NULL);
 	if (role == ROLE_SESSION || role == ROLE_REFUSAL) {
 		if (a->verdict == ASKING)
 			process_leave_client();

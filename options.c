@@ -350,10 +350,11 @@ options_read(struct options *o, int argc, char **argv, bool by_hand)
 }
 
 bool
-options_find_mistake(const char **why, const char **what)
+options_find_mistake(const char **why, const char **what, const char **from)
 {
 	*why = reading.why;
 	*what = reading.what;
+	*from = reading.is_file ? reading.config : NULL;
 	return *reading.why != '\0';
 }
 

@@ -74,9 +74,11 @@ bool options_read(struct options *o, int argc, char **argv, bool by_hand);
 
 /*
  * Returns true if options_read has found a mistake: the text *why, followed by
- * the text *what.
+ * the text *what. *from is the path of the file that has the mistake, or NULL
+ * if the command line has it.
  */
-bool options_find_mistake(const char **why, const char **what);
+bool options_find_mistake(const char **why, const char **what,
+    const char **from);
 
 /*
  * Reads the command line of another kpopd, and the file that it names, into *o.

@@ -135,15 +135,20 @@ get_gssapi_authzid(void *self, const char **authzid)
 }
 
 /*
- * Returns true if the file at path has exactly this text of n bytes. Returns
- * false if n is larger than KRB5_CONF_MOST.
+ * Returns true if the file at path has exactly this text of n bytes, and the
+ * owner, group and mode that replace_file gives it. They differ if the pre-auth
+ * user was made again with another group. Returns false if n is larger than
+ * KRB5_CONF_MOST.
  */
 static bool
-has_text(const char *path, const char *text, size_t n)
+is_copy(const char *path, const char *text, size_t n, gid_t gid)
 {
 	static char old[KRB5_CONF_MOST];
+	struct stat st;
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	bool same = fd != -1 && n <= sizeof(old) &&
+	bool same = fd != -1 && fstat(fd, &st) == 0 &&
+	    st.st_mode == (S_IFREG | 0640) && st.st_uid == 0 &&
+	    st.st_gid == gid && n <= sizeof(old) &&
 	    read(fd, old, sizeof(old)) == (ssize_t)n &&
 	    memcmp(old, text, n) == 0;
 
@@ -199,7 +204,7 @@ provide_krb5_conf(const struct preauth *g, const struct account *account)
 	if (snprintf(path, sizeof(path), "%s/preauth/" KRB5_CONF,
 		g->o->state) >= PATH_MAX)
 		fatal("the path of the state directory is too long");
-	done = has_text(path, text, n) ||
+	done = is_copy(path, text, n, account->gid) ||
 	    replace_file(path, text, n, account->gid);
 	if (setenv("KRB5_CONFIG", "/" KRB5_CONF, 1) == -1)
 		fatal("setenv");

@@ -15,7 +15,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/capability.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -61,43 +63,79 @@ is_unfinished_directory(const struct stat *st, mode_t mode, uid_t uid)
 		    (uid != 0 && (st->st_mode & 022) != 0)));
 }
 
+/*
+ * Ends the process if the directory belongs to another user or others can write
+ * it.
+ */
+static void
+require_owner(const char *path, const struct stat *st, uid_t uid)
+{
+	if (st->st_uid != uid)
+		log_event(LOG_ERR, "fatal",
+		    "error=\"directory %s has another owner, uid %u: run chown "
+		    "%u %s\"",
+		    path, (unsigned)st->st_uid, (unsigned)uid, path);
+	else if ((st->st_mode & 022) != 0)
+		log_event(LOG_ERR, "fatal",
+		    "error=\"directory %s is writable by others, mode %04o: "
+		    "run chmod go-w %s\"",
+		    path, (unsigned)st->st_mode & 07777, path);
+	else
+		return;
+	log_end(1);
+}
+
 int
-privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid,
+privsep_make_directory(int at, const char *path, mode_t mode, uid_t uid,
     gid_t gid)
 {
+	const char *name = path;
 	struct stat st;
-	bool made = mkdirat(at, name, mode) == 0;
+	bool made;
 	int fd;
 
+	if (at != AT_FDCWD)
+		name = strrchr(path, '/') + 1;
+	made = mkdirat(at, name, mode) == 0;
 	if (!made && errno != EEXIST) {
-		log_failed("making directory %s", name);
+		log_failed("making directory %s", path);
 		return -1;
 	}
 	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd == -1 || fstat(fd, &st) == -1)
-		fatal("cannot open directory %s", name);
+		fatal("cannot open directory %s", path);
 	if ((made || is_unfinished_directory(&st, mode, uid)) &&
 	    (fchown(fd, uid, gid) == -1 || fchmod(fd, mode) == -1 ||
 		fstat(fd, &st) == -1))
-		fatal("cannot give away directory %s", name);
-	errno = EPERM;
-	if (st.st_uid != uid || (st.st_mode & 022) != 0)
-		fatal("directory %s has another owner or is writable by others",
-		    name);
+		fatal("cannot give away directory %s", path);
+	require_owner(path, &st, uid);
 	return fd;
+}
+
+int
+privsep_open_state(const char *state, const char *name, mode_t mode)
+{
+	char path[PATH_MAX];
+	int top, directory = -1;
+
+	if (snprintf(path, sizeof(path), "%s/%s", state, name) >= PATH_MAX)
+		fatal("the path of the state directory is too long");
+	top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
+	if (top != -1) {
+		directory = privsep_make_directory(top, path, mode, 0, 0);
+		close(top);
+	}
+	return directory;
 }
 
 void
 privsep_make_jail(const char *state, const char *name)
 {
-	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int jail =
-	    top != -1 ? privsep_make_directory(top, name, 0711, 0, 0) : -1;
+	int jail = privsep_open_state(state, name, 0711);
 
 	if (jail == -1)
 		exit(1);
 	close(jail);
-	close(top);
 }
 
 /*

@@ -7,14 +7,22 @@
 #include "account.h"
 
 /*
- * Root: opens the directory `name` below `at`, and makes it with this mode for
- * this owner if it is absent. `at` must be writable by root only. An existing
+ * Root: opens the directory at path, and makes it with this mode for this owner
+ * if it is absent. Unless `at` is AT_FDCWD, it is the open directory that
+ * contains the directory, and must be writable by root only; of the path, only
+ * the last component is then used, and the rest is for the log. An existing
  * directory must belong to the owner and must not be writable by others;
  * otherwise ends the process. Returns a descriptor (read-only, close-on-exec),
  * or -1 if the directory could not be made (logged).
  */
-int privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid,
+int privsep_make_directory(int at, const char *path, mode_t mode, uid_t uid,
     gid_t gid);
+
+/*
+ * Root: does the same with the directory STATE/NAME of root, and first with
+ * STATE.
+ */
+int privsep_open_state(const char *state, const char *name, mode_t mode);
 
 /*
  * Root: makes STATE/NAME, the root directory of a jail, which belongs to root.

@@ -56,15 +56,17 @@ find_contradiction(const struct session *s)
 
 /*
  * Asks Kerberos whether the ticket opens this account, and sends the answer to
- * the monitor. Returns true if the ticket opens the account. The user may have
- * replaced .k5login by a file that blocks this process. In this case the
- * monitor kills the process.
+ * the monitor. If Kerberos refuses, sends the cause afterwards, for the log;
+ * the client is answered meanwhile. Returns true if the ticket opens the
+ * account. The user may have replaced .k5login by a file that blocks this
+ * process. In this case the monitor kills the process.
  */
 static bool
 ask_permission(const struct session *s, int channel)
 {
 	const struct account *a = &s->user;
 	const char *reason = "";
+	char cause[PERMIT_CAUSE];
 	const char *rule = permit_find_rule(s->auth, s->login->peer.principal,
 	    s->o->realms, a->name, a->home, &reason);
 
@@ -74,6 +76,11 @@ ask_permission(const struct session *s, int channel)
 		message_send_session(channel, MESSAGE_PERMITTED, rule);
 	else
 		message_send_session(channel, MESSAGE_REFUSED, reason);
+	if (rule == NULL && strcmp(reason, PERMIT_NO_RULE) == 0) {
+		permit_explain(s->auth, s->login->peer.principal, a->name,
+		    a->home, cause);
+		message_send_session(channel, MESSAGE_CAUSE, cause);
+	}
 	return rule != NULL;
 }
 

@@ -29,6 +29,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,9 +57,7 @@
 static int
 open_users(const char *state)
 {
-	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int users =
-	    top != -1 ? privsep_make_directory(top, "users", 0700, 0, 0) : -1;
+	int users = privsep_open_state(state, "users", 0700);
 	struct stat st;
 
 	/* An earlier version let users search this directory. */
@@ -66,8 +65,6 @@ open_users(const char *state)
 	    (fstat(users, &st) == -1 ||
 		((st.st_mode & 077) != 0 && fchmod(users, 0700) == -1)))
 		fatal("setting the mode of %s/users to 0700", state);
-	if (top != -1)
-		close(top);
 	return users;
 }
 
@@ -344,12 +341,14 @@ state_require(const char *state)
 int
 state_open(const char *state, const struct account *a, const char *mailboxes)
 {
-	char uid[STATE_NAME];
+	char path[PATH_MAX];
 	int users = open_users(state), own = -1, known = -1;
 
-	snprintf(uid, sizeof(uid), "%u", (unsigned)a->uid);
+	if (snprintf(path, sizeof(path), "%s/users/%u", state,
+		(unsigned)a->uid) >= PATH_MAX)
+		fatal("the path of the state directory is too long");
 	if (users != -1 && (known = look_for_line(users, a, mailboxes)) != -1)
-		own = privsep_make_directory(users, uid, 0700, a->uid, a->gid);
+		own = privsep_make_directory(users, path, 0700, a->uid, a->gid);
 	if (own != -1 && known == 0 && add_line(users, a, mailboxes) == -1) {
 		close(own);
 		own = -1;
@@ -362,10 +361,8 @@ state_open(const char *state, const struct account *a, const char *mailboxes)
 int
 state_take_slot(const char *state, uid_t uid)
 {
-	int top = privsep_make_directory(AT_FDCWD, state, 0755, 0, 0);
-	int logins =
-	    top != -1 ? privsep_make_directory(top, "logins", 0700, 0, 0) : -1;
-	int slot = -1;
+	int logins = privsep_open_state(state, "logins", 0700), slot = -1,
+	    error;
 
 	for (int i = 0; logins != -1 && slot == -1 && i < SLOTS; i++) {
 		char name[STATE_NAME];
@@ -381,9 +378,10 @@ state_take_slot(const char *state, uid_t uid)
 			errno = EWOULDBLOCK;
 		}
 	}
-	for (int error = errno; top != -1;
-	     top = logins, logins = -1, errno = error)
-		close(top);
+	error = errno;
+	if (logins != -1)
+		close(logins);
+	errno = error;
 	return slot;
 }
 

@@ -357,8 +357,10 @@ has_inetd() {
 	echo 'includedir /etc/xinetd.d' >/etc/xinetd.d/circle
 	head -c 50000 /dev/urandom >/etc/inetd.conf
 	check
-	says 'warn  service /etc/xinetd.d/kpop: kpopd is started with keytab /\^\[\[31m\\aM\^@,'
+	says 'warn  service /etc/xinetd.d/kpop: kpopd is started with keytab /\\033\[31m\\007\\200,'
 	[ "$(grep -ac '^warn  service' <<<"$checked")" = 1 ]
+	# The remedy may be copied into a shell.
+	says ".*Remedy: kpopd --check -k \\\$'/.033\\[31m"
 	says 'FAIL  xinetd /etc/xinetd.d/fifo: .*not a regular file'
 	refute grep -aP '[^\n -~]' <<<"$checked"
 }
@@ -475,7 +477,7 @@ exim_has() {
 	printf '#!/bin/sh\nprintf "mailbox_command = \\033[31m\\n"; env >%s\n' \
 	    "$WORLD/environment" >/usr/local/sbin/postconf
 	TZ=UTC KRB5_CONFIG=/etc/krb5.conf check
-	says 'ok    locks postfix: .*mailbox_command = \^\[\[31m'
+	says 'ok    locks postfix: .*mailbox_command = \\033\[31m'
 	refute grep -v '^\(PATH\|LC_ALL\|HOME\|TERM\|PWD\|OLDPWD\|SHLVL\|_\)=' \
 	    "$WORLD/environment"
 }

@@ -137,7 +137,9 @@ inherit() {
 		is_usual_or_refused
 		run wire </dev/null
 		[[ $output == "-ERR [SYS/TEMP] the server cannot serve now"* ]]
-		log_has 'fatal .*error="(krb5.conf is missing or empty|Kerberos does not work)"$'
+		[ $file != /nowhere ] ||
+		    log_has 'error="krb5.conf is missing or empty: /nowhere"$'
+		log_has 'fatal .*error="(krb5.conf is missing or empty|Kerberos does not work): /[^"]+"$'
 	done
 	log_has 'failed .*what="initializing libkrb5 from krb5.conf" error='
 	[ "${served-0}" -eq 0 ]

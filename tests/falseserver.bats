@@ -50,18 +50,6 @@ fails() {
 	}
 }
 
-# certificate NAME VALIDITY SUBJECT EXTENSIONS CA: makes an EC certificate,
-# $WORLD/tls/NAME.pem, and its key, NAME.key. VALIDITY contains options of
-# openssl.
-certificate() (
-	cd "$WORLD/tls"
-	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
-	    -subj "$3" -keyout "$1.key" -out "$1.csr"
-	openssl x509 -req -in "$1.csr" -CA "$5.pem" -CAkey "$5.key" \
-	    -CAcreateserial $2 -extfile <(printf '%b' "$4") -out "$1.crt"
-	cat "$1.crt" "$5.pem" >"$1.pem"
-) >"$WORLD/openssl.log" 2>&1
-
 # self_signed: makes a certificate in $WORLD/tls/self.pem that no authority has
 # signed.
 self_signed() (
@@ -126,7 +114,7 @@ false_tls() {
 			await 5 'grep -q "^QUIT" "$WORLD/inside.sound"' ||
 			    { cat "$WORLD/errors"; return 1; }
 		else
-			grep -q '^kpopc: TLS: ' "$WORLD/errors" ||
+			grep -q '^kpopc: TLS: .' "$WORLD/errors" ||
 			    { echo "$name"; cat "$WORLD/errors"; return 1; }
 			[ ! -s "$WORLD/output" ] &&
 			    [ ! -s "$WORLD/inside.$name" ] ||
@@ -146,7 +134,7 @@ false_tls() {
 	    nothing; do
 		false_server \
 		    "perl $BATS_TEST_DIRNAME/programs/false-stls.pl $answer"
-		fails 'TLS: |the connection broke|the server closed' -p --tls \
+		fails 'TLS: .|the connection broke|the server closed' -p --tls \
 		    -C "$WORLD/tls/ca.pem" mail.kpopd.test 2000
 		refute env LC_ALL=C grep -qP '[^ -~]|owned' "$WORLD/errors" ||
 		    { echo "$answer"; cat -v "$WORLD/errors"; return 1; }

@@ -58,7 +58,7 @@ flags=()
 	log_has 'login .*user=alice '
 	user=bob@kpopd.test run fetch
 	[ "$status" -eq 3 ]
-	log_has 'refused .*reason="not permitted to be this user" user=bob@kpopd\.test principal=alice@KPOPD\.TEST$'
+	log_has 'refused .*reason="not permitted to be this user" user=bob@kpopd\.test principal=alice@KPOPD\.TEST error='
 }
 
 @test "fetchmail with keep removes no mail and fetches only new mail" {

@@ -236,6 +236,7 @@ sweep() {
 	[ "$(sort "$WORLD/answers" | uniq -c | tr -s ' ' | tr '\n' ,)" \
 	    = " 2 +OK bye, 0 messages left, 2 +OK bye, 4 messages left, 4 -ERR [SYS/TEMP] nothing removed," ]
 	points_are_good "no inodes" 8
+	log_has 'failed .*what="creating the journal in the state directory" error="No space left on device" mailbox=/var/mail/alice$'
 }
 
 @test "QUIT removes nothing if no inode is left for the dotlock, and a later QUIT works when an inode is free" {

@@ -189,6 +189,22 @@ gsstalk() {
 	grep -q 'clockskew = "299"' "$state/relay/krb5.conf"
 }
 
+@test "kpopd -p serves after the pre-auth user was made again with another group, or the copy of krb5.conf was changed" {
+	gsstalk 4 65536 well
+	for change in "chgrp nogroup" "chown nobody" "chmod 600" "chmod 666"; do
+		for jail in preauth relay; do
+			$change "$state/$jail/krb5.conf"
+		done
+		run gsstalk 4 65536 well
+		[[ $output == *"+OK bye"* ]] ||
+		    { echo "$change: $output"; return 1; }
+		for jail in preauth relay; do
+			[ "$(stat -c '%U %G %a' "$state/$jail/krb5.conf")" = \
+			    "root kpopd 640" ]
+		done
+	done
+}
+
 @test "kpopd refuses AUTH and logs the reason if it cannot copy krb5.conf into the jail" {
 	gsstalk 4 65536 well
 	rm -f "$state/preauth/krb5.conf"

@@ -347,7 +347,7 @@ within() {
 		[ "${lines[-1]}" = \
 		    "-ERR [AUTH] this ticket does not open that mailbox" ] ||
 		    { echo "$name: $output"; return 1; }
-		log_has 'refused .*reason="(not permitted to be this user|a NUL in the principal)" user=alice principal=[!-~]+$'
+		log_has 'refused .*reason="(not permitted to be this user|a NUL in the principal)" user=alice principal=[!-~]+( error="/home/alice/\.k5login: [ -~]+")?$'
 		log_count 1 .
 	done
 	# kpopd refuses a longer principal as malformed.

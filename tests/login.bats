@@ -7,7 +7,8 @@ load helpers/all
 setup() { begin_test; }
 
 teardown() {
-	rm -f /home/*/.k5login
+	chmod 755 /home/alice
+	rm -rf /home/*/.k5login
 	end_test
 }
 
@@ -71,7 +72,7 @@ refuses() {
 	spool_keep
 	realm_login alice
 	refuses bob
-	log_has 'refused peer=[^ ]+:[0-9]+ reason="not permitted to be this user" user=bob principal=alice@KPOPD\.TEST$'
+	log_has 'refused peer=[^ ]+:[0-9]+ reason="not permitted to be this user" user=bob principal=alice@KPOPD\.TEST error='
 	refuses nobody-here
 	log_has 'refused .*reason="unknown user" user=nobody-here principal=alice@KPOPD\.TEST$'
 	refuses root
@@ -90,7 +91,7 @@ refuses() {
 		log_has "refused .*reason=\"unknown user\" user=$name principal=alice@KPOPD\.TEST\$"
 	done
 	log_has 'refused .*reason="not a user name" user=\.\./alice principal=alice@KPOPD\.TEST$'
-	log_count 26 ' refused peer=[^ ]+:[0-9]+ reason="[a-z0-9 ]+" user=[!-~]+ principal=alice@KPOPD\.TEST$'
+	log_count 26 ' refused peer=[^ ]+:[0-9]+ reason="[a-z0-9 ]+" user=[!-~]+ principal=alice@KPOPD\.TEST( error="/home/bob/[^"]+")?$'
 	log_count 26 .
 }
 
@@ -171,9 +172,118 @@ refuses() {
 	ln -s /home/bob/.k5login /home/alice/.k5login
 	refuses alice
 	[ "$(log_lines |
-	    grep -c 'refused .*reason="not permitted to be this user" user=alice principal=alice@KPOPD\.TEST$')" -eq 3 ]
+	    grep -c 'refused .*reason="not permitted to be this user" user=alice principal=alice@KPOPD\.TEST ')" -eq 3 ]
 	log_lacks 'login peer'
 	spool_kept
+}
+
+# names_cause PATTERN: returns true if alice's login as alice is refused, and
+# the log has the path of .k5login and a cause that matches the pattern
+# (extended).
+names_cause() {
+	log_mark
+	refuses alice
+	log_has "refused peer=[^ ]+ reason=\"not permitted to be this user\" user=alice principal=alice@KPOPD\\.TEST error=\"/home/alice/\\.k5login: $1\"\$"
+}
+
+# k5login TEXT: writes alice's .k5login.
+k5login() {
+	printf '%b' "$1" >/home/alice/.k5login
+	chown alice /home/alice/.k5login
+}
+
+# default_is DEFAULT-REALM: starts the server with a krb5.conf that has this
+# default realm, or none if it is empty.
+default_is() {
+	sed "s/^.*default_realm = .*/${1:+default_realm = $1}/" /etc/krb5.conf \
+	    >"$WORLD/other.conf"
+	server_stop
+	server_env="KRB5_CONFIG=$WORLD/other.conf"
+	server_start
+}
+
+@test "the log names a .k5login that does not name the principal, or names it with an instance, blanks or no realm" {
+	realm_login alice
+	k5login 'bob@KPOPD.TEST\n'
+	names_cause 'it does not name the principal'
+	k5login 'bob@KPOPD.TEST\nalice/cron@KPOPD.TEST\n'
+	names_cause 'it names the user with another instance, but does not name the principal'
+	for line in alice 'alice@KPOPD.TEST\r' ' alice@KPOPD.TEST' \
+	    'Alice@kpopd.test' 'bob@KPOPD.TEST\nalice@KPOPD.TEST '; do
+		k5login "$line\n"
+		names_cause 'its line for the principal differs from it in blanks, case, or realm'
+	done
+	k5login ''
+	names_cause 'it is empty'
+}
+
+@test "the log names a .k5login that is not the user's or that the user cannot read, and the owner" {
+	realm_login alice
+	k5login 'alice@KPOPD.TEST\n'
+	chown bob /home/alice/.k5login
+	names_cause "it belongs to uid $(id -u bob), not to the user or root"
+	chown root /home/alice/.k5login
+	chmod 600 /home/alice/.k5login
+	names_cause 'the user cannot read it: Permission denied'
+	rm /home/alice/.k5login
+	mkdir /home/alice/.k5login
+	names_cause 'it is not a regular file'
+}
+
+@test "the log names a .k5login in a home directory that the user cannot search" {
+	realm_login alice
+	chmod 0 /home/alice
+	names_cause 'the user cannot search the directories of its path: Permission denied'
+}
+
+@test "the log names the user or the default realm of krb5.conf if there is no .k5login" {
+	realm_login alice
+	refuses bob
+	log_has 'user=bob principal=alice@KPOPD\.TEST error="/home/bob/\.k5login: it does not exist, and auth_to_local makes the principal user alice"$'
+	default_is OTHER.TEST
+	names_cause 'it does not exist, and auth_to_local gives the principal no user: the default realm is OTHER\.TEST'
+	default_is ""
+	names_cause 'it does not exist, and auth_to_local gives the principal no user: krb5\.conf has no default_realm'
+}
+
+@test "the log names the file of k5login_directory, and whether krb5.conf lets it decide" {
+	realm_login alice
+	mkdir "$WORLD/k5login.d"
+	chmod 711 "$WORLD"
+	echo bob@KPOPD.TEST >"$WORLD/k5login.d/alice"
+	sed "/^\[libdefaults\]/a k5login_directory = $WORLD/k5login.d" \
+	    /etc/krb5.conf >"$WORLD/other.conf"
+	server_stop
+	server_env="KRB5_CONFIG=$WORLD/other.conf"
+	server_start
+	refuses alice
+	log_has "error=\"$WORLD/k5login\\.d/alice: it does not name the principal\"\$"
+	# Without authority the file permits, but does not refuse.
+	sed -i "/^\[libdefaults\]/a k5login_authoritative = false" \
+	    "$WORLD/other.conf"
+	echo bob@KPOPD.TEST >"$WORLD/k5login.d/bob"
+	refuses bob
+	log_has "error=\"$WORLD/k5login\\.d/bob: krb5.conf does not let it decide, and auth_to_local makes the principal user alice\"\$"
+}
+
+@test "a client gets its refusal before kpopd reads .k5login again for the log" {
+	[ -z "${SANITIZER-}" ] || skip "ASan's own system calls are in the way"
+	realm_login alice
+	k5login 'bob@KPOPD.TEST\n'
+	pop_open
+	pop_hear '^\+OK'
+	attach "$(monitor_pid)" -f -o /dev/null -P /home/alice/.k5login \
+	    -e inject=openat:delay_enter=600000000:when=2
+	pop_ask "USER alice"
+	pop_ask "PASS x" '^-ERR \[AUTH\] this ticket does not open that'
+	pop_hear_end
+	log_lacks ' refused '
+	# A session that is killed before it has found the cause is logged, too.
+	pkill -KILL -u alice -x kpopd
+	# strace keeps the dead process until it ends itself.
+	kill -KILL "$tracer"
+	detached
+	log_has 'refused .*reason="not permitted to be this user" user=alice principal=alice@KPOPD\.TEST$'
 }
 
 # bats test_tags=promise:1

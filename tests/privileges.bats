@@ -361,6 +361,7 @@ broker_faulty() {
 	pop alice QUIT
 	uid=$(id -u alice)
 	for strange in "daemon 755 $state" "root 777 $state" \
+	    "root 1777 $state" \
 	    "daemon 711 $state/preauth" "root 733 $state/preauth" \
 	    "daemon 711 $state/users" \
 	    "root 713 $state/users" "daemon 700 $state/users/$uid"; do
@@ -374,7 +375,11 @@ broker_faulty() {
 		chmod "${was#* }" "$3"
 		[[ $output != *messages* ]] ||
 		    { echo "$strange: $output"; return 1; }
-		log_has 'fatal .*has another owner or is writable by others' ||
+		why="has another owner, uid $(id -u "$1"): run chown"
+		why+=" $(id -u "${was%%:*}") $3"
+		[ "$1" != root ] || printf -v why '%s, mode %04d: run %s' \
+		    "is writable by others" "$2" "chmod go-w $3"
+		log_has "fatal .*error=\"directory $3 $why\"\$" ||
 		    { echo "$strange"; return 1; }
 	done
 	run pop alice QUIT
@@ -411,7 +416,12 @@ server_with_keytab() {
 	server_with_keytab "$WORLD/keytabs/alice.keytab"
 	run wire </dev/null
 	[[ $output == "-ERR [SYS/PERM] the server has no Kerberos key"* ]]
-	log_has 'failed .*no key for pop/HOST or pop3/HOST'
+	log_has "failed .* keytab FILE:$WORLD/keytabs/alice.keytab\" error="
+	log_has 'failed .*error="it has no key for pop/HOST or pop3/HOST"$'
+	server_with_keytab "$WORLD/nowhere.keytab"
+	run wire </dev/null
+	[[ $output == "-ERR [SYS/PERM]"* ]]
+	log_has "failed .* keytab FILE:$WORLD/nowhere.keytab\" error="
 	server_with_keytab "$WORLD/server.keytab" -s pop/elsewhere.test
 	run wire </dev/null
 	[[ $output == "-ERR [SYS/PERM]"* ]]

@@ -337,7 +337,7 @@ alias_is_resolved_if() {
 	[ "$status" -eq 1 ] &&
 	    [[ $output == "kpopc: the server refused the ticket: "* ]] ||
 	    { echo "$output"; return 1; }
-	log_has 'refused .*reason="Kerberos" error='
+	log_has "refused .*reason=\"Kerberos\" error=\"[^\"]+ kvno [0-9]+ not found in keytab; [^\"]+: keytab FILE:$WORLD/server.keytab\"\$"
 	realm_login alice
 	gets_mail mail.kpopd.test
 }

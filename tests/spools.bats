@@ -491,14 +491,15 @@ others_are_kept() {
 	    alice "$WORLD"; do
 		ln -sfn "$target" /var/mail/alice
 		chown -h alice /var/mail/alice
-		opens_not SYS/PERM 'symbolic links'
+		opens_not SYS/PERM \
+		    'opening the mailbox" error="it is a symlink" mailbox=/var/mail/alice$'
 		[ "$(readlink /var/mail/alice)" = "$target" ]
 		rm /var/mail/alice
 	done
 	[ ! -e /nowhere ]
 	# Try a hard link to bob's spool, and then one to a spool of alice.
 	ln /var/mail/bob /var/mail/alice
-	opens_not SYS/PERM 'another owner|not permitted'
+	opens_not SYS/PERM "another owner, uid $(id -u bob)\" mailbox="
 	rm /var/mail/alice
 	mbox one two | store alice
 	ln /var/mail/alice /var/mail/copy
@@ -513,22 +514,37 @@ others_are_kept() {
 	mkdir -m 777 /var/mail/alice
 	mbox one >/var/mail/alice/one
 	chown -R alice /var/mail/alice
-	opens_not SYS/PERM 'Is a directory'
+	opens_not SYS/PERM 'not a regular file'
 	cmp /var/mail/alice/one <(mbox one)
 	rm -r /var/mail/alice
 	perl -MSocket -e 'socket my $s, PF_UNIX, SOCK_STREAM, 0;
 	    bind $s, sockaddr_un("/var/mail/alice") or die'
 	chown alice /var/mail/alice
-	opens_not SYS/PERM 'opening the mailbox'
+	opens_not SYS/PERM 'not a regular file'
 	rm /var/mail/alice
 	mbox one two | store alice
 	for owner in bob root; do
 		chown $owner /var/mail/alice
 		chmod 666 /var/mail/alice
-		opens_not SYS/PERM 'another owner|not permitted'
+		opens_not SYS/PERM "another owner, uid $(id -u $owner)\" mailbox=/var/mail/alice$"
 		spool_is alice one two
 	done
 	others_are_kept
+}
+
+@test "the log names a mailbox of root that the user cannot read, and a spool directory that the user cannot search" {
+	local mode
+	mbox one | store alice
+	chown root /var/mail/alice
+	chmod 600 /var/mail/alice
+	opens_not SYS/PERM 'opening the mailbox" error="it has another owner, uid 0" mailbox=/var/mail/alice$'
+	chown alice /var/mail/alice
+	mode=$(stat -c %a /var/mail)
+	chmod 700 /var/mail
+	opens_not SYS/TEMP 'searching the mailbox directory" error="Permission denied" mailbox=/var/mail/alice$'
+	chmod "$mode" /var/mail
+	echo junk >/var/mail/alice
+	opens_not SYS/PERM 'reading the mailbox" error="it does not begin with a From line" mailbox=/var/mail/alice$'
 }
 
 # bats test_tags=catalogue:70
@@ -840,7 +856,7 @@ has_blocked_writer() {
 	spool_kept
 	umount /var/mail
 	log_has \
-	    'failed .*what="locking the mailbox" error="Read-only file system"'
+	    'failed .*what="locking the mailbox" error="Read-only file system" mailbox=/var/mail/alice$'
 	log_has 'logout .* reason=quit retrieved=1 .* deleted=0 left=3 '
 	spool_is alice one two three
 	no_journal

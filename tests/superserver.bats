@@ -190,11 +190,11 @@ trace_no_more() {
 @test "a listener that is to end when it is idle for a second serves for three" {
 	local begun listener
 	start_waiting -a 200:20:50:1
-	begun=$EPOCHREALTIME
+	begun=${EPOCHREALTIME/./}
 	serves
 	listener=$(listener_pid)
 	await 10 "! kill -0 $listener 2>/dev/null"
-	[ "$(bc <<<"$EPOCHREALTIME - $begun > 3")" = 1 ]
+	[ $((${EPOCHREALTIME/./} - begun)) -gt 3000000 ]
 }
 
 @test "a listener serves on while no kpopd is installed, and the next kpopd replaces it" {
@@ -266,7 +266,7 @@ mend() {
 why() {
 	case $1 in
 	options) echo 'unknown option, or its argument .*: --wrong' ;;
-	account) echo 'the pre-auth user cannot be used: unknown user' ;;
+	account) echo 'the pre-auth user cannot be used: unknown user: kpopd' ;;
 	malformed) echo 'Kerberos does not work' ;;
 	readonly) echo 'cannot write in directory .*: Read-only file system' ;;
 	*) echo 'krb5.conf is missing or empty' ;;
@@ -309,12 +309,12 @@ why() {
 @test "a listener that lacks a descriptor or that is to recover answers SYS/TEMP for a while" {
 	local begun
 	start_traced -e trace=signalfd4 -e inject=signalfd4:error=EMFILE
-	begun=$EPOCHREALTIME
+	begun=${EPOCHREALTIME/./}
 	is_unable
 	is_unable
 	log_count 1 'fatal peer=none error="preparing for signals'
 	await 10 '! pgrep -x kpopd >/dev/null'
-	[ "$(bc <<<"$EPOCHREALTIME - $begun > 4.5")" = 1 ]
+	[ $((${EPOCHREALTIME/./} - begun)) -gt 4500000 ]
 	server_stop
 	start_waiting
 	echo --recover >"$WORLD/options"

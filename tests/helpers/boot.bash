@@ -41,7 +41,7 @@ boot_make() {
 	rm -rf "$root"/etc/systemd/system/*.wants \
 	    "$root"/etc/systemd/system/kpopd* "$root"/var/mail/* "$root"/home/*
 	cp "$WORLD/server.keytab" "$root/etc/krb5.keytab"
-	for user in $users; do
+	for user in alice bob carol; do
 		install -d -o "$user" -g "$user" -m 700 "$root/home/$user"
 	done
 	echo kpopd-test >"$root/etc/hostname"

@@ -43,6 +43,18 @@ expired_dates() {
 	fi
 }
 
+# certificate NAME VALIDITY SUBJECT EXTENSIONS CA: makes an EC certificate,
+# $WORLD/tls/NAME.pem, and its key, NAME.key. VALIDITY contains options of
+# openssl.
+certificate() (
+	cd "$WORLD/tls"
+	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+	    -subj "$3" -keyout "$1.key" -out "$1.csr"
+	openssl x509 -req -in "$1.csr" -CA "$5.pem" -CAkey "$5.key" \
+	    -CAcreateserial $2 -extfile <(printf '%b' "$4") -out "$1.crt"
+	cat "$1.crt" "$5.pem" >"$1.pem"
+) >"$WORLD/openssl.log" 2>&1
+
 # s_client OPTION ...: sends standard input to the server inside TLS, and prints
 # what the server sends. Verifies the certificate.
 s_client() {

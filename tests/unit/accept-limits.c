@@ -411,6 +411,27 @@ waits(void)
 }
 
 /*
+ * A bucket of one token a second that owes a token is full after two seconds,
+ * and after an hour, too.
+ */
+static void
+debt_at_the_lowest_rate(void)
+{
+	struct limits_state *t = new_limits(100, 1, 100000, 1);
+	struct address_net a = net_of("192.0.2.1");
+	struct limits_slot slot;
+
+	for (int i = 0; i < 2; i++) {
+		CHECK(limits_take_slot(t, &a, 1000, &slot) == LIMITS_OK &&
+		    slot.due == 1000 + i * 1000);
+		limits_return_slot(t, &slot);
+	}
+	CHECK(limits_take_slot(t, &a, 3601000, &slot) == LIMITS_OK &&
+	    slot.due == 3601000);
+	free(t);
+}
+
+/*
  * Very many new addresses connect. They do not delay an older address for ever.
  */
 static void
@@ -455,6 +476,7 @@ main(void)
 	queues();
 	turns();
 	waits();
+	debt_at_the_lowest_rate();
 	no_starvation();
 	return 0;
 }

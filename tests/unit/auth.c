@@ -152,6 +152,46 @@ k5login_permits_whom_it_names(void)
 	CHECK(find_rule("", "A.TEST") == NULL);
 }
 
+/* Returns true if this is the cause for which the principal is refused. */
+static bool
+is_cause(const char *principal, const char *cause)
+{
+	char found[PERMIT_CAUSE];
+
+	permit_explain(a, principal, me->pw_name, home, found);
+	return strcmp(found, cause) == 0;
+}
+
+/* The cause is what the .k5login has in place of the principal. */
+static void
+causes_are_found(void)
+{
+	static const char almost[] = "its line for the principal differs from "
+				     "it in blanks, case, or realm",
+			  instance[] = "it names the user with another "
+				       "instance, but does not name the "
+				       "principal";
+	char long_text[70000];
+
+	write_file(me->pw_name,
+	    "one/x@A.TEST\ntwo\nTHREE@A.TEST\n\tfour@A.TEST"
+	    " \r\nfive@B.TEST\nsix/x@B.TEST\n@\n/\n");
+	CHECK(is_cause("one@A.TEST", instance));
+	CHECK(is_cause("one/y@A.TEST", instance));
+	CHECK(is_cause("two@A.TEST", almost) && is_cause("two@B.TEST", almost));
+	CHECK(is_cause("three@A.TEST", almost));
+	CHECK(is_cause("four@A.TEST", almost));
+	CHECK(is_cause("five@A.TEST", "it does not name the principal"));
+	CHECK(is_cause("six@A.TEST", "it does not name the principal"));
+	CHECK(is_cause("on@A.TEST", "it does not name the principal"));
+	write_file(me->pw_name, " \n\r\n\n");
+	CHECK(is_cause("one@A.TEST", "it is empty"));
+	memset(long_text, 'x', sizeof(long_text) - 1);
+	long_text[sizeof(long_text) - 1] = '\0';
+	write_file(me->pw_name, long_text);
+	CHECK(is_cause("one@A.TEST", "it does not name the principal"));
+}
+
 /* An anonymous principal is refused even if .k5login names it. */
 /* catalogue:20-3 */
 static void
@@ -199,6 +239,7 @@ main(void)
 	k5login_permits_whom_it_names();
 	an_anonymous_principal_is_refused();
 	other_realms_are_refused();
+	causes_are_found();
 	the_snapshot_is_its_own_copy();
 	the_skew_is_read();
 	CHECK(unlink(path) == 0);

@@ -6,7 +6,7 @@
  * locks. They cover the broker's answers, the locks that the broker keeps, how
  * it touches the dotlock, and a full disk. They cover the symlinks that
  * resolve.c lets root follow. The poll of this test waits 20 ms instead of a
- * minute. While is_full is set, write fails as on a full disk.
+ * minute. While is_full is set, write and pwrite fail as on a full disk.
  */
 #include "config.h"
 
@@ -69,6 +69,18 @@ __wrap_write(int fd, const void *from, size_t size)
 {
 	if (!is_full)
 		return __real_write(fd, from, size);
+	errno = ENOSPC;
+	return -1;
+}
+
+ssize_t __real_pwrite(int, const void *, size_t, off_t);
+ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
+
+ssize_t
+__wrap_pwrite(int fd, const void *from, size_t size, off_t at)
+{
+	if (!is_full || size == 0)
+		return __real_pwrite(fd, from, size, at);
 	errno = ENOSPC;
 	return -1;
 }
@@ -406,6 +418,35 @@ kept_locks(void)
 	CHECK(take_lock(other, F_WRLCK) == 0);
 	end_broker(channel, pid);
 	CHECK(unlink(name) == 0 && unlink(spool) == 0);
+}
+
+/*
+ * On a full disk the session lock names no principal, so no login asks this
+ * session to end. One line is logged.
+ */
+static void
+full_disk_signs_nothing(void)
+{
+	struct lock_session l = { .fd = -1 };
+	struct stat st;
+	char name[80];
+	int state = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	CHECK(lock_session(state, "alice@EXAMPLE.ORG", &l) == 0);
+	CHECK(fstat(l.fd, &st) == 0 && st.st_size == 17);
+	lock_session_release(&l);
+	*lines = 0;
+	is_full = true;
+	CHECK(lock_session(state, "alice@EXAMPLE.ORG", &l) == 0);
+	is_full = false;
+	CHECK(fstat(l.fd, &st) == 0 && st.st_size == 0);
+	CHECK(*lines == 1);
+	*lines = 0;
+	lock_session_release(&l);
+	snprintf(name, sizeof(name), "%s/yield", directory);
+	CHECK(unlink(name) == 0);
+	snprintf(name, sizeof(name), "%s/session", directory);
+	CHECK(unlink(name) == 0 && close(state) == 0);
 }
 
 /* A recovery takes over only the session lock of its own state directory. */
@@ -783,6 +824,7 @@ main(void)
 	group_is_needed_for_roots_directories();
 	brokers();
 	kept_locks();
+	full_disk_signs_nothing();
 	take_over();
 	identities();
 	stale_locks();

@@ -68,7 +68,10 @@ odd(void)
 	CHECK(with_bytes("\0UID_MIN 500\n", 13) == 1000);
 }
 
-/* Only 64 KiB are read, and the line that they cut off does not count. */
+/*
+ * Only 64 KiB are read. A line that continues after them may have a number that
+ * is cut off. Such a number does not lower the result.
+ */
 static void
 large(void)
 {

@@ -933,6 +933,68 @@ a_damaged_list_ends_no_lock(void)
 }
 
 /*
+ * The linker replaces futimens by this function (--wrap). kpopd calls it when a
+ * removal is done. If there is a text, another program appends it first,
+ * without a lock.
+ */
+static const char *appended;
+int __real_futimens(int, const struct timespec *);
+int __wrap_futimens(int, const struct timespec *);
+int
+__wrap_futimens(int fd, const struct timespec *times)
+{
+	struct stat st;
+
+	if (appended != NULL) {
+		CHECK(__real_fstat(fd, &st) == 0 &&
+		    pwrite(fd, appended, strlen(appended), st.st_size) ==
+			(ssize_t)strlen(appended));
+		appended = NULL;
+	}
+	return __real_futimens(fd, times);
+}
+
+/*
+ * Two messages with one header are removed, of which the first owns the id of
+ * the header alone. Meanwhile a program that ignores the locks appends a third
+ * message with this header. It does not get that id, because a client may have
+ * fetched the first message. The messages are removed from the end of the
+ * mailbox, and from its beginning.
+ */
+static void
+a_removed_id_is_not_given_to_a_late_message(void)
+{
+#define EQUAL "From b\nMessage-ID: 2\n\n2\n\nFrom c\nMessage-ID: 2\n\n3\n\n"
+#define OTHER "From a\nMessage-ID: 1\n\n1\n\n"
+	static const char *const spools[] = { OTHER EQUAL, EQUAL OTHER };
+	char kept[UIDL_SIZE], owned[UIDL_SIZE], late[UIDL_SIZE];
+	struct maildrop drop;
+	size_t removed;
+
+	for (size_t i = 0; i < 2; i++) {
+		tick = (struct timespec){ .tv_sec = 1000000000, .tv_nsec = 1 };
+		unlinkat(top, "state/index", 0);
+		store(spools[i], strlen(spools[i]));
+		CHECK(begin(&drop) == DROP_OK && drop.count == 3);
+		maildrop_uidl(&drop, i == 0 ? 1 : 3, kept);
+		maildrop_uidl(&drop, 2 - i, owned);
+		maildrop_mark(&drop, 2 - i);
+		maildrop_mark(&drop, 3 - i);
+		appended = "From d\nMessage-ID: 2\n\n4\n\n";
+		CHECK(maildrop_commit(&drop, &removed) == DROP_OK &&
+		    removed == 2 && appended == NULL);
+		tick.tv_sec = 0;
+		CHECK(begin(&drop) == DROP_OK && drop.count == 2);
+		maildrop_uidl(&drop, 2, late);
+		CHECK(strcmp(late, owned) != 0);
+		maildrop_uidl(&drop, 1, late);
+		CHECK(strcmp(late, kept) == 0);
+	}
+#undef EQUAL
+#undef OTHER
+}
+
+/*
  * Two changes in one tick of the clock leave the same times. A fingerprint that
  * was taken between the two changes must not be trusted after the second
  * change.
@@ -1552,6 +1614,7 @@ main(int argc, char **argv)
 	foreign_changes_are_noticed();
 	equal_messages_keep_their_number();
 	a_damaged_list_ends_no_lock();
+	a_removed_id_is_not_given_to_a_late_message();
 	two_changes_in_a_tick_are_two();
 	equal_messages_are_found_soon();
 	random_mailboxes(many, many / 10);

@@ -30,6 +30,12 @@ log_failed_at(int priority, const char *why, const char *format, ...)
 	(void)priority, (void)why, (void)format;
 }
 
+void
+log_mailbox(const char *path)
+{
+	(void)path;
+}
+
 const char *
 log_safe(struct log_text *t, const char *text)
 {

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pwd.h>
 #include <string.h>
 #include <time.h>
@@ -88,12 +89,22 @@ __wrap_write(int fd, const void *from, size_t size)
 }
 
 int
-privsep_make_directory(int at, const char *name, mode_t mode, uid_t uid,
+privsep_make_directory(int at, const char *path, mode_t mode, uid_t uid,
     gid_t gid)
 {
-	(void)uid, (void)gid;
-	CHECK(mkdirat(at, name, mode) == 0 || errno == EEXIST);
-	return openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	(void)at, (void)uid, (void)gid;
+	CHECK(mkdir(path, mode) == 0 || errno == EEXIST);
+	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int
+privsep_open_state(const char *state, const char *name, mode_t mode)
+{
+	char path[PATH_MAX];
+
+	close(privsep_make_directory(AT_FDCWD, state, 0755, 0, 0));
+	snprintf(path, sizeof(path), "%s/%s", state, name);
+	return privsep_make_directory(AT_FDCWD, path, mode, 0, 0);
 }
 
 void

@@ -1,0 +1,675 @@
+#!/usr/bin/env bats
+# Checks that kpopd --check names each mistake in the file of options, the
+# accounts, the state directory and the certificate. Its remedies are run, and
+# kpopd itself must serve or refuse as --check reports.
+
+load helpers/all
+
+setup_file() {
+	tls_make
+	start_bare
+}
+
+setup() {
+	begin_test
+	realm_login alice
+	mbox one | store alice
+	held=$WORLD/held
+	mkdir "$held"
+	conf
+}
+
+teardown() {
+	! mountpoint -q "$WORLD/small" || { no_kpopd; umount "$WORLD/small"; }
+	rm -rf "$WORLD/small" "$state"
+	for user in kpopd kpopd-tls; do
+		id "$user" >/dev/null 2>&1 || add_account "$user"
+	done
+	end_test
+}
+
+# start_bare [KPOPD-OPTION ...]: starts xinetd, which starts kpopd with these
+# options only. The others are in /etc/kpopd.conf, which --check reads, too.
+start_bare() {
+	server_configure
+	sed -i "s|^\([[:space:]]*server_args[[:space:]]*=\).*|\1 $*|" \
+	    "$WORLD/xinetd.conf"
+	[ $# -gt 0 ] || sed -i /server_args/d "$WORLD/xinetd.conf"
+	xinetd_run
+}
+
+# conf [LINE ...]: writes /etc/kpopd.conf: the state directory and the keytab,
+# which are lines 1 and 2, and these lines.
+conf() {
+	printf '%s\n' "state ${state_now-$state}" \
+	    "keytab $WORLD/server.keytab" "$@" >"$WORLD/conf.new"
+	mv "$WORLD/conf.new" /etc/kpopd.conf
+}
+
+# add_account NAME [USERADD-OPTION ...]: makes an account of kpopd's processes.
+add_account() {
+	useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin \
+	    "${@:2}" "$1"
+}
+
+# check [ARGUMENT ...]: runs kpopd --check. Sets $output and $status.
+check() {
+	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check "$@" </dev/null
+	case $status in
+	0) lacks FAIL ;;
+	1) grep -q '^FAIL  ' <<<"$output" ;;
+	*) echo "status $status: $output"; return 1 ;;
+	esac
+}
+
+# names PATTERN: returns true if a line of the last check matches the pattern
+# (extended). Sets $remedy to the command in it.
+names() {
+	local line
+	line=$(grep -E -m 1 -- "^$1" <<<"$output") ||
+	    { printf 'no line is %s:\n%s\n' "$1" "$output" >&2; return 1; }
+	remedy=${line#*. Remedy: }
+}
+
+# lacks PATTERN: returns true if no line of the last check matches the pattern.
+lacks() {
+	! grep -E -- "^$1" <<<"$output" >&2
+}
+
+# mended PATTERN: checks, runs the remedy of the line that matches the pattern,
+# and checks that another check has no such line.
+mended() {
+	check
+	names "$1"
+	bash -c "$remedy" >/dev/null
+	check
+	lacks "$1"
+}
+
+# no_kpopd: waits until every kpopd has ended.
+no_kpopd() {
+	await 5 '! pgrep -x kpopd >/dev/null'
+}
+
+# session: has a session of alice.
+session() {
+	pop alice QUIT 2>/dev/null || :
+}
+
+# serves: returns true if alice can log in. A new replay cache refuses the
+# tickets of its first second.
+serves() {
+	await 10 '[[ $(session) == *"+OK 1 messages"* ]]'
+}
+
+# refuses PATTERN: returns true if alice cannot log in, and kpopd logs a line
+# that matches the pattern (extended).
+refuses() {
+	log_mark
+	run session
+	[[ $output != *"+OK 1 messages"* ]]
+	log_has "$1"
+}
+
+# refuses_as_named KIND: checks, and returns true if kpopd refuses to start, and
+# its log has the text of the line of this kind.
+refuses_as_named() {
+	local text
+	check
+	names "FAIL  $1"
+	text=$(grep -E -m 1 "^FAIL  $1" <<<"$output" |
+	    sed -E 's/^FAIL  [a-z]+ [^ ]+: (.*)\. Remedy: .*/\1/')
+	log_mark
+	session
+	log_settle
+	log_lines | grep -F " fatal " | grep -F "error=\"$text\"" ||
+	    { echo "not logged: $text" >&2; log_lines >&2; return 1; }
+}
+
+@test "the file of options in force is named, whether it exists or not" {
+	check
+	names 'ok    options /etc/kpopd.conf: is in force, without a mistake'
+	cp /etc/kpopd.conf "$held/other.conf"
+	rm /etc/kpopd.conf
+	check -f "$held/other.conf"
+	names "ok    options $held/other.conf: is in force"
+	check -d "$state"
+	names 'ok    options /etc/kpopd.conf: does not exist; the command line and the defaults are in force'
+}
+
+@test "a wrong option is named with file and line, in the words with which kpopd refuses to serve" {
+	for line in "timeouts soon" "nonsense" "tls require" "keytab /x" "tls" \
+	    $'\x1b[31m red'; do
+		conf "# a comment" "$line"
+		refuses_as_named 'options /etc/kpopd.conf: /etc/kpopd.conf:4: '
+		[[ $remedy == "vi /etc/kpopd.conf" ]]
+	done
+	conf "tls-ciphers AES"
+	refuses_as_named 'options /etc/kpopd.conf: /etc/kpopd.conf:3: '
+	conf
+	check -t soon
+	names 'FAIL  options: -t takes seconds, as 30:600, not soon\. Remedy: kpopd --help'
+	check --nonsense
+	names 'FAIL  options: unknown option'
+	check -f "$held/missing.conf"
+	names "FAIL  options $held/missing.conf: $held/missing.conf: No such file or directory\. Remedy: ls -l $held/missing.conf"
+}
+
+@test "a file of options that others may write, or that is empty or another user's, is mended by the remedy" {
+	local how
+	for how in 'chmod 666 F' 'chmod 664 F' 'chown alice F' ': >F' \
+	    'mv F F.new; ln -s F.new F; chown -h alice F' 'rm F; mkdir F'; do
+		conf
+		eval "${how//F//etc/kpopd.conf}"
+		refuses_as_named 'options /etc/kpopd.conf: /etc/kpopd.conf: '
+		mended 'FAIL  options'
+		rm -rf /etc/kpopd.conf*
+	done
+	conf
+	serves
+}
+
+@test "a missing user of kpopd is named, and the remedy makes it" {
+	userdel kpopd
+	refuses 'fatal .*the pre-auth user cannot be used: unknown user"$'
+	mended 'FAIL  account kpopd: the pre-auth process cannot become this user: unknown user\. Remedy: useradd --system '
+	names 'ok    account kpopd: uid [0-9]+, gid [0-9]+, for the pre-auth'
+	serves
+	conf "user root"
+	refuses 'fatal .*the pre-auth user cannot be used: uid 0"$'
+	check
+	names 'FAIL  account root: .* uid 0\. Remedy: give -u kpopd'
+	conf 'user $(touch /etc/ran)'
+	check
+	names 'FAIL  account \$\(touch /etc/ran\): .*\. Remedy: give -u kpopd'
+}
+
+@test "a missing user of kpopd-tls is named, and the remedy makes it" {
+	conf "tls-certificate $WORLD/tls/server.pem" \
+	    "tls-key $WORLD/tls/server.key"
+	userdel kpopd-tls
+	log_mark
+	run tls_session
+	[[ $output != *"+OK bye"* ]]
+	log_has 'fatal .*the user kpopd-tls of kpopd-tls cannot be used: unknown user"$'
+	mended 'FAIL  account kpopd-tls: the process that does TLS cannot become this user: unknown user\. Remedy: useradd --system '
+	run tls_session
+	[[ $output == *"+OK bye"* ]] || { echo "$output"; return 1; }
+	# Without TLS the user is not needed.
+	userdel kpopd-tls
+	conf
+	check
+	lacks 'FAIL  account'
+}
+
+# tls_session: has a session of alice inside TLS, and prints it.
+tls_session() {
+	printf '%s\r\n' "USER alice" "PASS x" QUIT |
+	    kpopc --tls -C "$WORLD/tls/ca.pem" mail.kpopd.test 2>&1
+}
+
+# gssapi_session: has a session of alice by AUTH GSSAPI, and prints it.
+gssapi_session() {
+	printf '%s\r\n' "USER alice" "PASS x" QUIT |
+	    kpopc -p mail.kpopd.test 1109 2>&1
+}
+
+@test "users of kpopd that were made again with another uid are named if that harms, and the remedy helps" {
+	conf "tls-certificate $WORLD/tls/server.pem" \
+	    "tls-key $WORLD/tls/server.key"
+	server_stop
+	start_bare -p
+	await 10 '[[ $(gssapi_session) == *"+OK 1 messages"* ]]'
+	for user in kpopd kpopd-tls; do
+		userdel "$user"
+		add_account "$user" --uid "$((${#user} + 900))"
+	done
+	run gssapi_session
+	[[ $output != *"+OK 1 messages"* ]]
+	check
+	names 'ok    account kpopd-tls: uid 909,'
+	mended "FAIL  state $state/preauth/krb5.conf: its group is [0-9]+, but that of kpopd is [0-9]+, as if this user was made again"
+	run gssapi_session
+	[[ $output == *"+OK 1 messages"* ]] || { echo "$output"; return 1; }
+}
+
+@test "a user of kpopd that shares its uid with a user, a person or nobody is named" {
+	local uid
+	uid=$(id -u alice)
+	userdel kpopd
+	add_account kpopd --non-unique --uid "$uid"
+	check
+	names "warn  account kpopd: has the same uid $uid as alice, whose processes can disturb the pre-auth process\. Remedy: usermod --uid [0-9]+ kpopd"
+	serves
+	mended 'warn  account kpopd'
+	names 'ok    account kpopd: uid [1-9][0-9][0-9],'
+	serves
+	conf "user alice"
+	check
+	names 'warn  account alice: has uid [0-9]+; from 1000 on uids are those of people\. Remedy: give -u kpopd'
+	conf "user nobody"
+	check
+	names 'warn  account nobody: has uid 65534, which other programs use'
+	conf "user kpopd-tls" "tls-certificate $WORLD/tls/server.pem" \
+	    "tls-key $WORLD/tls/server.key"
+	check
+	names 'warn  account kpopd-tls: is the user of -u and of -U; .*\. Remedy: give -U kpopd-tls|warn  account kpopd-tls: is the user of -u and of -U'
+}
+
+@test "a state directory that is not root's alone, or is no directory, is named, and the remedy mends it" {
+	local how
+	for how in 'chmod 777 S' 'chmod 775 S' 'chown alice S' \
+	    'rm -rf S; touch S'; do
+		rm -rf "$state"*
+		serves
+		eval "${how//S/$state}"
+		refuses ' fatal '
+		mended "FAIL  state $state:"
+		serves
+	done
+	rm -rf "$state"*
+	mkdir "$held/state"
+	ln -s "$held/state" "$state"
+	refuses ' fatal .*cannot open directory'
+	check
+	names "FAIL  state $state: is a symbolic link, which kpopd does not follow\. Remedy: give -d what readlink -f $state prints"
+}
+
+@test "a missing state directory is named: whether kpopd can make it, and the remedy" {
+	check
+	names "warn  state $state: is not there; the first connection makes it\..* Remedy: install -d -m 0755 $state"
+	[ ! -e "$state" ]
+	serves
+	check
+	lacks "(warn|FAIL)  state $state: is not there"
+	state_now=$held/not/there
+	conf
+	refuses ' fatal .*cannot write in directory|making directory'
+	mended "FAIL  state $state_now: kpopd cannot make it: .*No such file or directory\. Remedy: install -d"
+	serves
+	check -d relative
+	names 'warn  state relative: depends on the directory in which kpopd starts'
+}
+
+@test "directories above the state that others may write are named, and the remedy mends them" {
+	mkdir -p "$held/a/b/state" "$held/c"
+	ln -s "$held/a/b" "$held/c/link"
+	state_now=$held/c/link/state
+	conf
+	chmod 777 "$held/a"
+	chown alice "$held/c"
+	check
+	names "FAIL  state $held/c: uid $(id -u alice) owns this directory, and can replace what is in it"
+	mended "FAIL  state $held/a: others than root can replace what is in this directory \(mode 0777\)\. Remedy: chmod go-w $held/a"
+	mended "FAIL  state $held/c"
+	chmod 1777 "$held/a"
+	check
+	lacks 'FAIL  state'
+	serves
+}
+
+@test "a full file system of the state is named, and a removal there fails" {
+	mkdir "$WORLD/small"
+	mount -t tmpfs -o size=1m,mode=755 small "$WORLD/small"
+	state_now=$WORLD/small
+	conf
+	refuses 'opening the replay cache .*No space left on device'
+	check
+	names "FAIL  state $state_now: the replay cache needs [0-9]+ KiB more, but [0-9]+ KiB are free: every login is refused\. Remedy: du "
+	bash -c "$remedy" | grep "$WORLD/small"
+	mount -o remount,size=20m "$WORLD/small"
+	check
+	names "warn  state $state_now: only [0-9]+ MiB are free"
+	serves
+	no_kpopd
+	cat /dev/zero >"$WORLD/small/fill" 2>/dev/null || :
+	check
+	names "FAIL  state $state_now: its file system is full: users cannot remove messages\. Remedy: du "
+	{ mbox one two; from_line; make_message three 9999; echo; } |
+	    store alice
+	run pop alice "DELE 2" QUIT
+	[[ $output == *"-ERR "* && $output != *"+OK bye"* ]] ||
+	    { echo "$output"; return 1; }
+	mbox one | store alice
+	mount -o remount,size=200m "$WORLD/small"
+	check
+	names "ok    state $state_now: [0-9]+ MiB are free, with room for the replay cache"
+	serves
+}
+
+@test "a file system of the state without inodes is named, and a login there fails" {
+	mkdir "$WORLD/small"
+	mount -t tmpfs -o size=100m,nr_inodes=12,mode=755 small "$WORLD/small"
+	state_now=$WORLD/small
+	conf
+	touch "$WORLD/small/"{1..7}
+	refuses 'No space left on device'
+	check
+	names "FAIL  state $state_now: its file system has no inodes left: .*\. Remedy: du .*--inodes"
+	bash -c "$remedy" | grep "$WORLD/small"
+	mount -o remount,nr_inodes=500 "$WORLD/small"
+	serves
+	check
+	names "warn  state $state_now: only [0-9]+ inodes are free"
+}
+
+@test "a read-only file system of the state is named, and the remedy makes it writable" {
+	mkdir "$WORLD/small"
+	mount -t tmpfs -o mode=755 small "$WORLD/small"
+	state_now=$WORLD/small
+	conf
+	serves
+	no_kpopd
+	mount -o remount,ro "$WORLD/small"
+	refuses ' fatal .*cannot write in directory'
+	mended "FAIL  state $state_now: its file system is read-only"
+	serves
+}
+
+@test "entries of the state with a wrong owner, mode or type are named, and the remedy mends them" {
+	local how uid
+	uid=$(id -u alice)
+	for how in 'chmod 777 preauth' 'chown bob preauth' \
+	    'rmdir preauth; touch preauth' 'chmod 775 users' \
+	    'chown bob users' 'chown bob logins' 'chmod 777 logins' \
+	    'chmod 644 replay' 'chown bob replay' 'ln replay other' \
+	    'mv replay other; ln -s other replay' \
+	    "chown bob users/$uid" "mv users/$uid users/x; touch users/$uid"
+	do
+		rm -rf "$state"
+		serves
+		(cd "$state" && eval "$how")
+		refuses ' (fatal|failed) '
+		mended "FAIL  state $state/[a-z]+(/$uid)?: "
+		names "ok    state $state: what is in it has the right owners and modes" || return
+		serves
+	done
+}
+
+@test "entries of the state that others may read are warned about, and the next login works" {
+	local how
+	for how in 'chmod 755 logins' 'chmod 755 users' \
+	    "chmod 644 users/$(id -u alice).mailboxes" 'touch tls.works' \
+	    'ln -s x exposed.keytab'; do
+		rm -rf "$state"
+		serves
+		(cd "$state" && umask 0 && eval "$how")
+		mended "warn  state $state/"
+		serves
+	done
+}
+
+@test "each of many wrong entries is not listed, only the first ten" {
+	serves
+	for uid in {2000..2020}; do
+		mkdir "$state/users/$uid"
+		chown 1 "$state/users/$uid"
+	done
+	check
+	[ "$(grep -c "^FAIL  state $state/users/20" <<<"$output")" -eq 10 ]
+	names "warn  state $state/users: may have more entries like these"
+}
+
+# certificate NAME OPENSSL-X509-OPTION ...: makes $held/NAME.pem with
+# $held/NAME.key for mail.kpopd.test, signed by the authority of tls_make. $alt
+# replaces its subjectAltName, $more is a further extension, $new the kind of
+# its key.
+certificate() {
+	(
+		cd "$held"
+		openssl req -newkey ${new-ec -pkeyopt ec_paramgen_curve:P-256} \
+		    -nodes \
+		    -subj /CN=mail.kpopd.test -keyout "$1.key" -out "$1.csr"
+		printf '%s\n' ${alt-subjectAltName=DNS:mail.kpopd.test} \
+		    ${more-} authorityKeyIdentifier=keyid >"$1.ext"
+		openssl x509 -req -in "$1.csr" -CA "$WORLD/tls/ca.pem" \
+		    -CAkey "$WORLD/tls/ca.key" -CAcreateserial \
+		    -extfile "$1.ext" -out "$1.pem" "${@:2}"
+		chmod 600 "$1.key"
+	) >"$WORLD/openssl.log" 2>&1 || { cat "$WORLD/openssl.log"; return 1; }
+	conf_tls "$held/$1.pem" "$held/$1.key"
+}
+
+# conf_tls CERTIFICATE KEY [LINE ...]: writes the file of options.
+conf_tls() {
+	conf "tls-certificate $1" "tls-key $2" "${@:3}"
+}
+
+# offers_tls: returns true if kpopd lists STLS.
+offers_tls() {
+	printf 'CAPA\r\nQUIT\r\n' | kpopc mail.kpopd.test | grep -q '^STLS'
+}
+
+# client_takes [OPENSSL-OPTION ...]: returns true if a client takes the
+# certificate. It knows the authority of tls_make.
+client_takes() {
+	server_stop
+	start_bare -p
+	run s_client -starttls pop3 "$@" < <(printf 'QUIT\r\n')
+	[[ $output == *"+OK bye"* ]]
+}
+
+@test "a certificate or key that is missing, broken or does not fit is named, and kpopd offers no TLS" {
+	local pem=$WORLD/tls/server.pem key=$WORLD/tls/server.key
+	conf_tls "$pem" "$key"
+	check
+	names "ok    tls-certificate $pem: is for mail.kpopd.test"
+	names "ok    tls-key $key: no other user can read it"
+	offers_tls
+	conf_tls "$held/none.pem" "$key"
+	check
+	names "FAIL  tls-certificate $held/none.pem: No such file or directory: kpopd does not offer TLS\. Remedy: install -m 0644 NEW.pem $held/none.pem"
+	refute offers_tls
+	conf_tls "$pem" "$held/none.key"
+	check
+	names "FAIL  tls-key $held/none.key: No such file or directory: kpopd does not offer TLS\. Remedy: install -m 0600 NEW.pem $held/none.key"
+	refute offers_tls
+	# The key of another certificate, of the same and of another type.
+	openssl genrsa -out "$held/rsa.key" 2048
+	openssl ecparam -name prime256v1 -genkey -noout -out "$held/ec.key"
+	for other in rsa ec; do
+		conf_tls "$pem" "$held/$other.key"
+		check
+		names "FAIL  tls-key $held/$other.key: is not the key of the certificate $pem\. Remedy: openssl "
+		[ "$(bash -c "$remedy" | grep -c BEGIN)" -eq 2 ]
+		refute offers_tls
+	done
+	openssl pkey -in "$key" -aes128 -passout pass:x -out "$held/locked.key"
+	conf_tls "$pem" "$held/locked.key"
+	check
+	names "FAIL  tls-key $held/locked.key: cannot be used, or needs a passphrase: .*\. Remedy: openssl pkey -in $held/locked.key -out NEW.pem"
+	cd "$held"
+	bash -c "$remedy -passin pass:x"
+	mv NEW.pem locked.key
+	check
+	lacks 'FAIL  tls'
+	offers_tls
+	echo nothing >"$held/broken.pem"
+	conf_tls "$held/broken.pem" "$key"
+	check
+	names "FAIL  tls-certificate $held/broken.pem: cannot be used: "
+	refute offers_tls
+}
+
+@test "a certificate that has expired, is not valid yet or expires soon is named, as clients judge it" {
+	certificate soon -days 10
+	check
+	names "warn  tls-certificate $held/soon.pem: expires in (9|10) days, on 20..-..-.. ..:.. UTC\. Remedy: openssl req -new -key $held/soon.key -subj /CN=mail.kpopd.test -addext subjectAltName=DNS:mail.kpopd.test"
+	bash -c "$remedy" | grep -- '-BEGIN CERTIFICATE REQUEST-'
+	client_takes
+	certificate late $(expired_dates)
+	check
+	names "FAIL  tls-certificate $held/late.pem: has expired on 20..-..-.. ..:.. UTC: clients refuse it\. Remedy: openssl req "
+	refute client_takes
+	grep -q 'certificate has expired' "$WORLD/s_client.err"
+	# Before 3.4, only "openssl ca" makes a certificate of the future.
+	printf '%s\n' '[ca]' default_ca=x '[x]' "database=$held/index" \
+	    "serial=$held/serial" "new_certs_dir=$held" default_md=sha256 \
+	    policy=p '[p]' commonName=supplied >"$held/ca.conf"
+	touch "$held/index"
+	echo 77 >"$held/serial"
+	certificate early
+	openssl ca -batch -config "$held/ca.conf" -in "$held/early.csr" \
+	    -cert "$WORLD/tls/ca.pem" -keyfile "$WORLD/tls/ca.key" \
+	    -extfile "$held/early.ext" -out "$held/early.pem" -notext \
+	    -startdate 20400101000000Z -enddate 20410101000000Z
+	check
+	names "FAIL  tls-certificate $held/early.pem: is not valid before 2040-01-01 00:00 UTC: clients refuse it\. Remedy: date -u"
+	refute client_takes
+}
+
+@test "a certificate for another name is named, as clients judge it" {
+	alt=subjectAltName=DNS:other.test,DNS:www.other.test certificate other
+	check
+	names "FAIL  tls-certificate $held/other.pem: is not for mail.kpopd.test, but for other.test, www.other.test: clients refuse it\. Remedy: openssl req "
+	refute client_takes
+	grep -qi 'hostname mismatch' "$WORLD/s_client.err"
+	# An alias of the host is one of its names for Kerberos, too.
+	sed -i 's/^127.*/& www.other.test/' /etc/hosts
+	check
+	lacks 'FAIL  tls'
+	names "warn  tls-certificate $held/other.pem: is not for mail.kpopd.test, but for other.test, www.other.test: clients that use this name refuse it"
+	sed -i 's/ www.other.test//' /etc/hosts
+	alt=subjectAltName=DNS:*.kpopd.test certificate star
+	check
+	names "ok    tls-certificate $held/star.pem: is for mail.kpopd.test"
+	client_takes
+	# Another name of the host, which has a principal.
+	admin "addprinc -randkey pop/pop.kpopd2.test"
+	cp "$WORLD/server.keytab" "$held/two.keytab"
+	admin "ktadd -k $held/two.keytab pop/pop.kpopd2.test"
+	check -k "$held/two.keytab"
+	names "ok    tls-certificate $held/star.pem: is for mail.kpopd.test"
+	names "warn  tls-certificate $held/star.pem: is not for pop.kpopd2.test, but for \*.kpopd.test: clients that use this name refuse it"
+	check -k "$held/two.keytab" -s pop/pop.kpopd2.test
+	names "FAIL  tls-certificate $held/star.pem: is not for pop.kpopd2.test"
+	alt= certificate old
+	check
+	names "warn  tls-certificate $held/old.pem: has mail.kpopd.test only in its subject, not as a subjectAltName"
+}
+
+@test "a certificate of an authority that this system does not know is warned about, and others are refused" {
+	local ca=/etc/ssl/certs/kpopd-test.pem hash
+	certificate right
+	check
+	names "warn  tls-certificate $held/right.pem: neither this file nor this system has its issuer /CN=throwaway-ca: clients refuse it unless they have it\. Remedy: cat ISSUER.pem >>$held/right.pem"
+	bash -c "${remedy/ISSUER.pem/$WORLD/tls/ca.pem}"
+	check
+	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca, which this system does not trust: clients refuse it unless they do\. Remedy: on each client: "
+	client_takes
+	hash=$(openssl x509 -in "$WORLD/tls/ca.pem" -noout -hash)
+	cp "$WORLD/tls/ca.pem" "/etc/ssl/certs/$hash.0"
+	check
+	names "ok    tls-certificate $held/right.pem: leads to a certificate authority that this system trusts"
+	more=extendedKeyUsage=clientAuth certificate client
+	check
+	rm "/etc/ssl/certs/$hash.0"
+	names "FAIL  tls-certificate $held/client.pem: .*purpose.*: clients refuse it\. Remedy: openssl verify "
+	refute client_takes
+}
+
+@test "the remedy for a certificate without its issuer's gets that from where the certificate tells" {
+	local port=8080 web
+	mkdir "$held/web"
+	openssl x509 -in "$WORLD/tls/ca.pem" -outform DER >"$held/web/ca.crt"
+	python3 -m http.server --bind 127.0.0.1 -d "$held/web" $port 3>&- \
+	    >/dev/null 2>&1 &
+	web=$!
+	await 5 "ss -Hltn sport = $port | grep -q ."
+	more="authorityInfoAccess=caIssuers;URI:http://127.0.0.1:$port/ca.crt" \
+	    certificate right
+	mended "warn  tls-certificate $held/right.pem: neither this file nor this system has its issuer /CN=throwaway-ca.*\. Remedy: curl "
+	kill $web
+	names "warn  tls-certificate $held/right.pem: leads to /CN=throwaway-ca"
+}
+
+@test "a key of the certificate that others can read is warned about, and the remedy hides it" {
+	certificate right
+	for how in 'chmod 644' 'chmod 640' 'chown alice'; do
+		chgrp users "$held/right.key"
+		$how "$held/right.key"
+		mended "warn  tls-key $held/right.key: is no secret: "
+	done
+	# A group of the system may read it.
+	chgrp kpopd "$held/right.key"
+	chmod 640 "$held/right.key"
+	check
+	lacks 'warn  tls-key'
+	offers_tls
+}
+
+@test "cipher suites that OpenSSL does not have are named, and kpopd refuses them" {
+	certificate right
+	conf_tls "$held/right.pem" "$held/right.key" \
+	    "tls-ciphers ECDHE+AESGCM:NOTHING"
+	check
+	names 'FAIL  tls-ciphers ECDHE\+AESGCM:NOTHING: OpenSSL has no cipher suites NOTHING: kpopd serves no client\. Remedy: openssl ciphers'
+	refuses 'fatal .*OpenSSL'
+	bash -c "$remedy" | grep -q ECDHE
+	conf_tls "$held/right.pem" "$held/right.key" "tls-ciphers ECDHE+AESGCM"
+	check
+	names 'ok    tls-ciphers ECDHE\+AESGCM: clients with TLS 1.2 and 1.3 can shake hands'
+	serves
+	# These are for a key of another type.
+	conf_tls "$held/right.pem" "$held/right.key" "tls-ciphers aRSA+AESGCM"
+	check
+	names 'warn  tls-ciphers aRSA\+AESGCM: usual clients with TLS 1.2 cannot shake hands'
+	refute client_takes -tls1_2
+	client_takes -tls1_3
+}
+
+@test "a weak key is named: one that OpenSSL refuses, and one that only clients refuse" {
+	new=rsa:1024 certificate weak
+	conf_tls "$held/weak.pem" "$held/weak.key" "tls-ciphers ALL:@SECLEVEL=2"
+	check
+	names "FAIL  tls-certificate $held/weak.pem: cannot be used: .*key too small"
+	refute offers_tls
+	conf_tls "$held/weak.pem" "$held/weak.key" "tls-ciphers ALL:@SECLEVEL=0"
+	check
+	names "warn  tls-certificate $held/weak.pem: .*key too weak.*: many clients refuse it"
+	offers_tls
+}
+
+@test "each line of --check --json is JSON, and no line reaches a terminal raw, whatever bytes a path has" {
+	local wild=$'wild \x1b[31m\n FAIL  "quoted" \\ \xc3\xa9\xff \x7f$(touch ran)\t\''
+	cd "$held"
+	wild=$held/$wild
+	local arguments=(-d "$wild" -u "$wild" -c "$wild" -K "$wild" -k "$wild")
+	check "${arguments[@]}"
+	# Printable ASCII only, and each line is one of --check.
+	refute grep -aq '[^ -~]' <<<"$output"
+	refute grep -avE '^(ok  |warn|FAIL)  [a-z0-9-]+' <<<"$output"
+	grep '^FAIL  tls-certificate ' <<<"$output"
+	# The remedy is for this very path.
+	names 'warn  state .*is not there'
+	bash -c "$remedy"
+	[ -d "$wild" ]
+	[ ! -e ran ]
+	# A path that is too long for a remedy is left out. One that begins with
+	# "-" is no option.
+	check -c "/$(printf 'x%.0s' {1..250})" -K -r
+	names 'FAIL  tls-certificate /x+: .*\. Remedy: install -m 0644 NEW.pem PATH$'
+	check -c "$WORLD/tls/server.pem" -K -r
+	names 'FAIL  tls-key -r: .*\. Remedy: install -m 0600 NEW.pem ./-r$'
+	run env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check --json \
+	    "${arguments[@]}" </dev/null
+	[ "$status" -eq 1 ]
+	python3 "$BATS_TEST_DIRNAME/programs/json-lines.py" <<<"$output"
+	[ "$(wc -l <<<"$output")" -gt 5 ]
+}
+
+@test "kpopd --check that xinetd starts serves no client and says so only in the log" {
+	server_stop
+	start_bare --check
+	run wire 3 </dev/null
+	[[ $output == "-ERR [SYS/TEMP] "* && $output != *check* ]]
+	log_has 'fatal .*error="--check serves no client"'
+}
+
+@test "kpopd --check checks nothing unless root runs it, and exits with 2" {
+	chmod 711 "$WORLD"
+	run setpriv --reuid alice --regid alice --clear-groups \
+	    env ${SANITIZER-} "$KPOPD_BUILD/kpopd" --check </dev/null
+	[ "$status" -eq 2 ]
+	[[ $output == "kpopd-check: must be started as root" ]]
+}
